@@ -1,0 +1,127 @@
+//! The bundle: which trust anchors a device is to hold, as a version that only grows, and the signed form in which it
+//! is fetched without trusting the server's TLS certificate.
+
+mod jws;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use thiserror::Error;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+pub use self::jws::{JwsError, SignedBundle, jws_signature, jws_signing_input, verify_jws};
+use crate::certificate::Certificate;
+use crate::fingerprint::Fingerprint;
+
+/// The trust anchors of one version. Its serialised form names its content hash, which is checked when it is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Document", into = "Document")]
+pub struct Bundle {
+    /// From 1, and only grows: a device that has seen 3 takes no 2 (RFC 7030's `/cacerts` has no such protection).
+    pub version: u64,
+    pub anchors: Vec<Certificate>,
+    /// Roots that were anchors once, and are to be removed.
+    pub withdrawn: Vec<Fingerprint>,
+    /// To the second.
+    pub issued: OffsetDateTime,
+}
+
+impl Bundle {
+    /// [`content_hash`] of the anchors.
+    pub fn sha256(&self) -> Fingerprint {
+        content_hash(self.anchors.iter().map(Certificate::fingerprint))
+    }
+
+    /// What is signed: the JSON of the bundle, the same bytes each time.
+    pub fn payload(&self) -> Vec<u8> {
+        let document = Document::from(self.clone());
+        json!({
+            "version": document.version,
+            "sha256": document.sha256.to_string(),
+            "anchors": document.anchors.into_iter().map(String::from).collect::<Vec<_>>(),
+            "withdrawn": document.withdrawn.into_iter().map(String::from).collect::<Vec<_>>(),
+            "issued": document.issued,
+        })
+        .to_string()
+        .into_bytes()
+    }
+}
+
+/// What a set of anchors is, whatever their order: SHA-256 over the anchors' own SHA-256 fingerprints (32 bytes each),
+/// sorted, each once. Of a bundle, and of what was read back from a device.
+pub fn content_hash(fingerprints: impl Iterator<Item = Fingerprint>) -> Fingerprint {
+    let mut sorted: Vec<Fingerprint> = fingerprints.collect();
+    sorted.sort_unstable();
+    sorted.dedup();
+    let bytes: Vec<u8> = sorted.iter().flat_map(Fingerprint::as_bytes).copied().collect();
+    Fingerprint::of(&bytes)
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    version: u64,
+    sha256: Fingerprint,
+    anchors: Vec<Certificate>,
+    withdrawn: Vec<Fingerprint>,
+    issued: String,
+}
+
+/// A bundle that contradicts itself.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum InvalidBundle {
+    #[error("the bundle's sha256 is not that of its anchors")]
+    Hash,
+    #[error("the bundle's issued is not an RFC 3339 time")]
+    Issued,
+}
+
+impl TryFrom<Document> for Bundle {
+    type Error = InvalidBundle;
+
+    fn try_from(document: Document) -> Result<Self, InvalidBundle> {
+        let Document {
+            version,
+            sha256,
+            anchors,
+            withdrawn,
+            issued,
+        } = document;
+        let issued = OffsetDateTime::parse(&issued, &Rfc3339).map_err(|_| InvalidBundle::Issued)?;
+        let bundle = Self {
+            version,
+            anchors,
+            withdrawn,
+            issued,
+        };
+        if bundle.sha256() != sha256 {
+            return Err(InvalidBundle::Hash);
+        }
+        Ok(bundle)
+    }
+}
+
+impl From<Bundle> for Document {
+    fn from(bundle: Bundle) -> Self {
+        let sha256 = bundle.sha256();
+        let Bundle {
+            version,
+            anchors,
+            withdrawn,
+            issued,
+        } = bundle;
+        let at = issued.to_utc();
+        let (year, month, day) = at.to_calendar_date();
+        let (hour, minute, second) = at.as_hms();
+        let issued = format!(
+            "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z",
+            u8::from(month)
+        );
+        Self {
+            version,
+            sha256,
+            anchors,
+            withdrawn,
+            issued,
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The two passes: rcgen signs in one synchronous call, while the key answers later and over the network. The first
+//! pass records what is to be signed, the second puts the signature under the very same bytes.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use rcgen::{CertificateParams, DistinguishedName, KeyIdMethod, PublicKeyData, SignatureAlgorithm, SigningKey};
+use thiserror::Error;
+use x509_parser::prelude::{FromDer, TbsCertificate};
+
+use crate::algorithm::{KeyAlgorithm, UnsupportedKey, VerifyError};
+use crate::certificate::{Certificate, InvalidCertificate, parse};
+use crate::fingerprint::Fingerprint;
+use crate::name::{self, InvalidName};
+
+/// A certificate that lacks only its signature. It is completed once, by value.
+pub struct Prepared {
+    params: CertificateParams,
+    subject_key: rcgen::SubjectPublicKeyInfo,
+    issuer: Issuer,
+    tbs: Vec<u8>,
+}
+
+/// Why a certificate cannot be prepared or completed.
+#[derive(Debug, Error)]
+pub enum IssueError {
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+    #[error(transparent)]
+    Key(#[from] UnsupportedKey),
+    #[error("the key is {found:?} where the record says {expected:?}")]
+    KeyMismatch {
+        expected: KeyAlgorithm,
+        found: KeyAlgorithm,
+    },
+    #[error("a validity starts in 1950 or later and ends at least a second after it starts")]
+    Validity,
+    #[error("a certificate must lie within its issuer's validity")]
+    OutlivesIssuer,
+    #[error("the certificate is not a certificate authority's with a key identifier")]
+    NotAnAuthority,
+    #[error("the new root of a link may not be older than the old one")]
+    LinkDirection,
+    #[error("the certificate's name has a form that is never written here")]
+    ForeignName,
+    #[error("{0} is not a host name")]
+    DnsName(String),
+    #[error("a server certificate needs a host name or an address")]
+    NoNames,
+    #[error("the certificate could not be written: {0}")]
+    Encoding(#[source] rcgen::Error),
+    #[error("what was written does not read back: {0}")]
+    ReadBack(#[from] InvalidCertificate),
+    #[error("the signature is not accepted: {0}")]
+    Signature(#[source] VerifyError),
+}
+
+impl Prepared {
+    /// The exact bytes to be signed (RFC 5280 §4.1.1.1, `tbsCertificate`).
+    pub fn tbs_der(&self) -> &[u8] {
+        &self.tbs
+    }
+
+    /// Names the intent: recorded before the signature, and the same again after a crash.
+    pub fn tbs_sha256(&self) -> Fingerprint {
+        Fingerprint::of(&self.tbs)
+    }
+
+    /// What the issuer's key signs, hashed as its algorithm wants it.
+    pub fn digest(&self) -> Vec<u8> {
+        self.issuer.algorithm.digest(&self.tbs)
+    }
+
+    pub fn issuer_algorithm(&self) -> KeyAlgorithm {
+        self.issuer.algorithm
+    }
+
+    /// SubjectPublicKeyInfo of the key that must sign.
+    pub fn issuer_spki_der(&self) -> &[u8] {
+        &self.issuer.spki_der
+    }
+
+    /// Puts the signature (ECDSA as DER, RSA PKCS #1 v1.5: as KMS answers) under the recorded bytes, reads the result
+    /// back with another parser, and verifies it with the issuer's public key. Nothing unverified gets out.
+    pub fn complete(self, signature: &[u8]) -> Result<Certificate, IssueError> {
+        let pass = Pass {
+            issuer: &self.issuer,
+            work: Work::Sign {
+                tbs: &self.tbs,
+                signature,
+            },
+        };
+        let der = write(&self.params, &self.subject_key, pass)?;
+        let certificate = Certificate::from_der(der)?;
+        certificate
+            .verify_signed_with(&self.issuer.spki_der)
+            .map_err(IssueError::Signature)?;
+        Ok(certificate)
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Prepared({})", self.tbs_sha256())
+    }
+}
+
+/// Who is going to sign.
+pub(super) struct Issuer {
+    pub(super) name: DistinguishedName,
+    pub(super) identifier: Vec<u8>,
+    pub(super) spki_der: Vec<u8>,
+    pub(super) algorithm: KeyAlgorithm,
+}
+
+impl Issuer {
+    pub(super) fn of(certificate: &Certificate) -> Result<Self, IssueError> {
+        let parsed = parse(certificate.der())?;
+        let may_sign = matches!(parsed.key_usage(), Ok(Some(usage)) if usage.value.key_cert_sign());
+        let identifier = certificate
+            .subject_key_identifier()
+            .filter(|_| certificate.is_ca() && may_sign);
+        Ok(Self {
+            name: name::for_rcgen(parsed.subject()).ok_or(IssueError::ForeignName)?,
+            identifier: identifier.ok_or(IssueError::NotAnAuthority)?.to_vec(),
+            spki_der: certificate.spki_der().to_vec(),
+            algorithm: certificate.key_algorithm()?,
+        })
+    }
+}
+
+pub(super) fn prepare(params: CertificateParams, spki_der: &[u8], issuer: Issuer) -> Result<Prepared, IssueError> {
+    let subject_key = rcgen::SubjectPublicKeyInfo::from_der(spki_der).map_err(|_| UnsupportedKey)?;
+    let tbs = RefCell::new(Vec::new());
+    write(
+        &params,
+        &subject_key,
+        Pass {
+            issuer: &issuer,
+            work: Work::Record(&tbs),
+        },
+    )?;
+    let tbs = tbs.into_inner();
+    // The key, too, must be written as it was read: a link certificate's SPKI equals the root's byte for byte.
+    match TbsCertificate::from_der(&tbs) {
+        Ok(([], read)) if read.subject_pki.raw == spki_der => {}
+        _ => return Err(UnsupportedKey.into()),
+    }
+    Ok(Prepared {
+        params,
+        subject_key,
+        issuer,
+        tbs,
+    })
+}
+
+fn write(
+    params: &CertificateParams,
+    subject_key: &rcgen::SubjectPublicKeyInfo,
+    pass: Pass<'_>,
+) -> Result<Vec<u8>, IssueError> {
+    let mut issuer = CertificateParams::default();
+    issuer.distinguished_name = pass.issuer.name.clone();
+    issuer.key_identifier_method = KeyIdMethod::PreSpecified(pass.issuer.identifier.clone());
+    let written = params
+        .signed_by(subject_key, &rcgen::Issuer::new(issuer, pass))
+        .map_err(IssueError::Encoding)?;
+    Ok(written.der().to_vec())
+}
+
+struct Pass<'a> {
+    issuer: &'a Issuer,
+    work: Work<'a>,
+}
+
+enum Work<'a> {
+    Record(&'a RefCell<Vec<u8>>),
+    Sign { tbs: &'a [u8], signature: &'a [u8] },
+}
+
+impl SigningKey for Pass<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        match &self.work {
+            Work::Record(tbs) => {
+                tbs.replace(message.to_vec());
+                Ok(Vec::new())
+            }
+            Work::Sign { tbs, signature } if message == *tbs => Ok(signature.to_vec()),
+            Work::Sign { .. } => Err(rcgen::Error::RemoteKeyError),
+        }
+    }
+}
+
+impl PublicKeyData for Pass<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        // Only asked for where rcgen derives a key identifier or a serial; both are given.
+        &[]
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.issuer.algorithm.rcgen()
+    }
+}
