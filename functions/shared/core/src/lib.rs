@@ -1,0 +1,23 @@
+//! What Rootcast decides, and nothing else: no AWS, no Lambda, no I/O, no clock.
+//!
+//! In scope: root generations and their certificates, bundles, the rollover plan, device addresses and pins, and the
+//! classes of what goes wrong. Time, randomness and signatures are handed in.
+//!
+//! Out of scope: where any of it is stored (`rootcast-ledger`), who signs (`rootcast-vault`), how a device is spoken
+//! to (`rootcast-drivers`).
+
+pub mod address;
+pub mod algorithm;
+pub mod bundle;
+pub mod certificate;
+pub mod device;
+pub mod fingerprint;
+pub mod generation;
+pub mod job;
+pub mod message;
+pub mod name;
+pub mod plan;
+pub mod root;
+pub mod rollout;
+pub mod task;
+pub mod transition;

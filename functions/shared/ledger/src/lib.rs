@@ -1,0 +1,75 @@
+//! DynamoDB: the only crate that knows table, key and attribute names.
+//!
+//! Every write is conditional. Records that several functions edit (authority, roots, jobs) carry a `revision`, and
+//! [`Ledger::commit`] writes any set of them in one transaction, each on the condition that it is as it was read.
+//! A task's record and its shard's counters change in one transaction, so that they agree at every moment.
+
+mod access;
+mod authority;
+mod commit;
+mod devices;
+mod error;
+mod item;
+mod jobs;
+mod tasks;
+
+pub use access::TokenRecord;
+pub use authority::{Authority, BundleRecord, Claim, LinkRecord, Policy, RootRecord};
+pub use commit::{Change, Dispatched};
+pub use devices::{DeviceRecord, Held, Lease, LeaseRefused, Page};
+pub use error::LedgerError;
+pub use jobs::JobPage;
+pub use tasks::{Settled, Settlement, TaskKey};
+
+use aws_sdk_dynamodb::Client;
+
+/// The names that the deployment gave the tables. A function has only those that it needs.
+#[derive(Debug, Clone, Default)]
+pub struct Tables {
+    pub certificates: Option<String>,
+    pub jobs: Option<String>,
+    pub devices: Option<String>,
+    pub access: Option<String>,
+}
+
+impl Tables {
+    /// From `CERTIFICATES_TABLE`, `JOBS_TABLE`, `DEVICES_TABLE` and `ACCESS_TABLE`.
+    pub fn from_env() -> Self {
+        let name = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
+        Self {
+            certificates: name("CERTIFICATES_TABLE"),
+            jobs: name("JOBS_TABLE"),
+            devices: name("DEVICES_TABLE"),
+            access: name("ACCESS_TABLE"),
+        }
+    }
+}
+
+/// All records, behind one client.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    client: Client,
+    tables: Tables,
+}
+
+impl Ledger {
+    pub fn new(client: Client, tables: Tables) -> Self {
+        Self { client, tables }
+    }
+
+    fn certificates(&self) -> Result<&str, LedgerError> {
+        self.tables.certificates.as_deref().ok_or(LedgerError::Unconfigured("CERTIFICATES_TABLE"))
+    }
+
+    fn jobs(&self) -> Result<&str, LedgerError> {
+        self.tables.jobs.as_deref().ok_or(LedgerError::Unconfigured("JOBS_TABLE"))
+    }
+
+    fn devices(&self) -> Result<&str, LedgerError> {
+        self.tables.devices.as_deref().ok_or(LedgerError::Unconfigured("DEVICES_TABLE"))
+    }
+
+    fn access(&self) -> Result<&str, LedgerError> {
+        self.tables.access.as_deref().ok_or(LedgerError::Unconfigured("ACCESS_TABLE"))
+    }
+}

@@ -1,0 +1,168 @@
+//! A managed device: where it is, how it is spoken to, and by what it is recognised.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::fingerprint::Fingerprint;
+
+/// Devices, and the rows of a job, are spread over this many partitions. A DynamoDB partition takes 1 000 write units a
+/// second, a settled task costs about two and a half of them: sixteen carry some 6 000 devices a second.
+pub const SHARDS: u8 = 16;
+
+/// Names a device for good: 1–64 of `A–Z a–z 0–9 . _ -`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DeviceId(String);
+
+impl DeviceId {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The device's partition: the same for ever, since it is made of the id alone.
+    pub fn shard(&self) -> u8 {
+        Fingerprint::of(self.0.as_bytes()).as_bytes()[0] % SHARDS
+    }
+}
+
+/// A value of a device record that cannot be.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum InvalidDevice {
+    #[error("a device id has 1 to 64 characters of A–Z, a–z, 0–9, dot, underscore and hyphen")]
+    Id,
+    #[error("a pin is sha256: or spki-sha256: and 64 hexadecimal digits")]
+    Pin,
+    #[error("a trust slot is a path under /redfish/ without a query, a fragment or dot segments")]
+    Slot,
+}
+
+impl FromStr for DeviceId {
+    type Err = InvalidDevice;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDevice> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if text.is_empty() || text.len() > 64 || !text.chars().all(allowed) {
+            return Err(InvalidDevice::Id);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// What a device's TLS certificate must be. Captured at enrolment, approved by an operator, never learnt on first use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Pin {
+    /// SHA-256 of the leaf certificate's DER.
+    Certificate(Fingerprint),
+    /// SHA-256 of its SubjectPublicKeyInfo's DER: survives a renewal with the same key.
+    Key(Fingerprint),
+}
+
+const CERTIFICATE_PREFIX: &str = "sha256:";
+const KEY_PREFIX: &str = "spki-sha256:";
+
+impl FromStr for Pin {
+    type Err = InvalidDevice;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDevice> {
+        let parse = |hex: &str| hex.parse().map_err(|_| InvalidDevice::Pin);
+        if let Some(hex) = text.strip_prefix(KEY_PREFIX) {
+            Ok(Self::Key(parse(hex)?))
+        } else if let Some(hex) = text.strip_prefix(CERTIFICATE_PREFIX) {
+            Ok(Self::Certificate(parse(hex)?))
+        } else {
+            Err(InvalidDevice::Pin)
+        }
+    }
+}
+
+impl fmt::Display for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate(fingerprint) => write!(f, "{CERTIFICATE_PREFIX}{fingerprint}"),
+            Self::Key(fingerprint) => write!(f, "{KEY_PREFIX}{fingerprint}"),
+        }
+    }
+}
+
+/// Which protocol a device speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Driver {
+    Redfish,
+}
+
+/// Where a Redfish implementation keeps its trust anchors, and how it behaves there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Profile {
+    /// The standard's own collections.
+    Dmtf,
+    /// `Managers/bmc/Truststore/Certificates`, at most ten.
+    Openbmc,
+    /// `UpdateService/RemoteServerCertificates` and LDAP, at most four.
+    LenovoXcc,
+    /// One slot of a virtual medium, which takes all anchors as one PEM bundle.
+    Vmedia,
+}
+
+/// A Redfish path that overrides the profile's own trust slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Slot(String);
+
+impl Slot {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Slot {
+    type Err = InvalidDevice;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDevice> {
+        let plain = text
+            .chars()
+            .all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '%' | '\\'));
+        let rest = text.strip_prefix("/redfish/").ok_or(InvalidDevice::Slot)?;
+        if !plain || text.len() > 256 || rest.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
+            return Err(InvalidDevice::Slot);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+macro_rules! text_form {
+    ($($type:ty),*) => {$(
+        impl TryFrom<String> for $type {
+            type Error = InvalidDevice;
+
+            fn try_from(text: String) -> Result<Self, InvalidDevice> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.to_string()
+            }
+        }
+    )*};
+}
+
+text_form!(DeviceId, Pin, Slot);
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,398 @@
+//! A rollover job: its state, and what an operator may ask of it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use time::OffsetDateTime;
+
+use crate::device::{DeviceId, SHARDS};
+use crate::rollout::Rollout;
+
+/// Decimal numbers that only grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(pub u64);
+
+impl JobId {
+    /// The job's URI in the vendor's form.
+    pub fn path(self) -> String {
+        format!("/signingCertificate/jobs/{self}")
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+/// The phases of a rollover, in their order; `Withdraw` leads from anywhere before `Activate` to the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Phase {
+    Create,
+    Publish,
+    Distribute,
+    HoldDown,
+    Activate,
+    Reissue,
+    Distrust,
+    Retire,
+    /// An aborted job takes the new root off the devices again.
+    Withdraw,
+    Ended,
+}
+
+/// One pass of device work over the fleet. A job has one at a time; each has task records and counters of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Leg {
+    Distribute,
+    Withdraw,
+}
+
+impl fmt::Display for Leg {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Distribute => "distribute",
+            Self::Withdraw => "withdraw",
+        })
+    }
+}
+
+/// When the new root begins to sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Activation {
+    /// When every device has proven that it holds the root, or is waived.
+    #[default]
+    Proven,
+    /// At once, before any device holds it: the vendor's own behaviour. Recorded as such.
+    Immediate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum JobState {
+    Running,
+    Paused,
+    Ended,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum JobOutcome {
+    Activated,
+    /// Activated at once, and some devices do not hold the root.
+    ActivatedWithFailures,
+    Aborted,
+}
+
+/// A place in the order in which the fleet is paged: shard by shard, by id within a shard.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Cursor {
+    /// How many shards are done.
+    pub step: u8,
+    /// The last device that was taken of the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<DeviceId>,
+}
+
+impl Cursor {
+    pub const fn is_at_end(&self) -> bool {
+        self.step >= SHARDS
+    }
+
+    pub const fn next_shard(&self) -> Self {
+        Self { step: self.step + 1, after: None }
+    }
+
+    /// Each job begins with another shard, so that not always the same devices are the canaries.
+    pub fn shard(&self, job: JobId) -> u8 {
+        let first = (job.0 % u64::from(SHARDS)) as u8;
+        (first + self.step) % SHARDS
+    }
+
+    /// Whether a device lies before this place: it was taken.
+    pub fn is_past(&self, job: JobId, device: &DeviceId) -> bool {
+        let first = (job.0 % u64::from(SHARDS)) as u8;
+        let step = (device.shard() + SHARDS - first) % SHARDS;
+        step < self.step || (step == self.step && self.after.as_ref().is_some_and(|after| device <= after))
+    }
+}
+
+/// The wave that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wave {
+    /// From 1, within its leg.
+    pub number: u32,
+    /// How many devices it may have.
+    pub size: u64,
+    /// How many it has so far.
+    pub dispatched: u64,
+    #[serde(with = "time::serde::timestamp")]
+    pub opened: OffsetDateTime,
+    /// Acked and failed devices of the leg when it was opened.
+    pub acked_before: u64,
+    pub failed_before: u64,
+    #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<OffsetDateTime>,
+    /// It pages the whole fleet again, for devices that joined meanwhile.
+    #[serde(default)]
+    pub survey: bool,
+}
+
+/// Devices that were paged, counted and are about to be sent: a crash between the two is made good from here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sending {
+    pub from: Cursor,
+    pub to: Cursor,
+}
+
+/// The job's own record. Device work is counted apart, in [`Tally`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Job {
+    pub id: JobId,
+    /// Grows with each write; every write names the one that it follows.
+    pub revision: u64,
+    pub phase: Phase,
+    pub state: JobState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<JobOutcome>,
+    /// Why the job is where it is, in a sentence.
+    pub reason: String,
+    /// Why the operator asked for a new root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_for: Option<String>,
+    pub generation: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_generation: Option<u32>,
+    /// What the current leg brings to the devices; 0 before there is one.
+    pub bundle_version: u64,
+    pub activation: Activation,
+    pub rollout: Rollout,
+    #[serde(default)]
+    pub abort_requested: bool,
+    #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
+    pub activated: Option<OffsetDateTime>,
+
+    // The current leg.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wave: Option<Wave>,
+    /// The fleet is paged to here.
+    #[serde(default)]
+    pub cursor: Cursor,
+    /// The leg ends here; without it, at the end of the fleet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bound: Option<Cursor>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sending: Option<Sending>,
+    /// The fleet was paged again after the last wave, and every device in it has a task that ended well.
+    #[serde(default)]
+    pub surveyed: bool,
+    /// Failed tasks are to be opened again.
+    #[serde(default)]
+    pub reopen: bool,
+    /// Messages of unsettled devices are to be sent again, from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resend: Option<Cursor>,
+    /// How often that was done since a device was last settled.
+    #[serde(default)]
+    pub resends: u32,
+    /// Devices settled when the conductor last looked, and since when.
+    #[serde(default)]
+    pub seen_settled: u64,
+    #[serde(with = "time::serde::timestamp")]
+    pub progress_at: OffsetDateTime,
+
+    #[serde(with = "time::serde::timestamp")]
+    pub created: OffsetDateTime,
+    #[serde(with = "time::serde::timestamp")]
+    pub updated: OffsetDateTime,
+}
+
+/// What is known when a job is made.
+pub struct NewJob {
+    pub id: JobId,
+    pub generation: u32,
+    pub old_generation: Option<u32>,
+    pub activation: Activation,
+    pub rollout: Rollout,
+    pub requested_for: Option<String>,
+}
+
+impl Job {
+    pub fn new(new: NewJob, now: OffsetDateTime) -> Self {
+        Self {
+            id: new.id,
+            revision: 1,
+            phase: Phase::Create,
+            state: JobState::Running,
+            outcome: None,
+            reason: "The new root is being made.".to_owned(),
+            requested_for: new.requested_for,
+            generation: new.generation,
+            old_generation: new.old_generation,
+            bundle_version: 0,
+            activation: new.activation,
+            rollout: new.rollout,
+            abort_requested: false,
+            activated: None,
+            wave: None,
+            cursor: Cursor::default(),
+            bound: None,
+            sending: None,
+            surveyed: false,
+            reopen: false,
+            resend: None,
+            resends: 0,
+            seen_settled: 0,
+            progress_at: now,
+            created: now,
+            updated: now,
+        }
+    }
+
+    pub fn leg(&self) -> Leg {
+        if self.phase == Phase::Withdraw || self.outcome == Some(JobOutcome::Aborted) {
+            Leg::Withdraw
+        } else {
+            Leg::Distribute
+        }
+    }
+
+    /// Whether a worker may begin with a device of this leg now.
+    pub fn takes_device_work(&self, leg: Leg) -> bool {
+        self.state == JobState::Running
+            && self.leg() == leg
+            && matches!(self.phase, Phase::Distribute | Phase::Withdraw)
+            && (leg == Leg::Withdraw || !self.abort_requested)
+    }
+
+    /// Where the leg ends.
+    pub fn is_paged(&self) -> bool {
+        match &self.bound {
+            None => self.cursor.is_at_end(),
+            Some(bound) => self.cursor.step > bound.step || self.cursor == *bound || self.cursor.is_at_end(),
+        }
+    }
+}
+
+/// What an operator asks of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    Pause,
+    Resume,
+    Abort,
+}
+
+/// Why a job does not do what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Refusal {
+    #[error("the job has ended")]
+    Ended,
+    #[error("its root is still being made: repeat PUT /signingCertificate, which finishes what was interrupted")]
+    BeingMade,
+    #[error("the job is paused already")]
+    AlreadyPaused,
+    #[error("the job is running")]
+    NotPaused,
+    #[error("the new root signs already: it can only be replaced by another, not aborted")]
+    Activated,
+    #[error("the job is being aborted already")]
+    AlreadyAborting,
+}
+
+impl Job {
+    /// The job after the command; what follows from it is the conductor's to do.
+    pub fn command(mut self, command: Command, now: OffsetDateTime) -> Result<Self, Refusal> {
+        match (self.state, self.phase) {
+            (JobState::Ended, _) => return Err(Refusal::Ended),
+            (_, Phase::Create) => return Err(Refusal::BeingMade),
+            _ => {}
+        }
+        match command {
+            Command::Pause if self.state == JobState::Paused => return Err(Refusal::AlreadyPaused),
+            Command::Pause => {
+                self.state = JobState::Paused;
+                self.reason = "Paused by the operator. No new device work starts; resume or abort the job.".to_owned();
+            }
+            Command::Resume if self.state != JobState::Paused => return Err(Refusal::NotPaused),
+            Command::Resume => self.resume(now),
+            Command::Abort if self.activated.is_some() || self.phase == Phase::Activate => return Err(Refusal::Activated),
+            Command::Abort if self.abort_requested => return Err(Refusal::AlreadyAborting),
+            Command::Abort => {
+                self.abort_requested = true;
+                self.state = JobState::Running;
+                self.reason = "Aborted by the operator: the new root is taken off the devices again.".to_owned();
+            }
+        }
+        self.updated = now;
+        Ok(self)
+    }
+
+    /// A paused job's workers let their messages go, and whatever failed may have been mended: both are sent again.
+    fn resume(&mut self, now: OffsetDateTime) {
+        self.state = JobState::Running;
+        self.reopen = true;
+        self.resend = Some(Cursor::default());
+        self.resends = 0;
+        self.progress_at = now;
+        self.reason = "Resumed by the operator: what failed is tried again.".to_owned();
+    }
+}
+
+/// The leg's counters, summed over all shards. They equal the task records at every moment: both change in one
+/// transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Tally {
+    /// Devices whose message was sent, or is about to be.
+    #[serde(default)]
+    pub dispatched: u64,
+    #[serde(default)]
+    pub acked: u64,
+    #[serde(default)]
+    pub failed: u64,
+    #[serde(default)]
+    pub skipped: u64,
+    #[serde(default)]
+    pub waived: u64,
+}
+
+impl Tally {
+    pub const fn settled(&self) -> u64 {
+        self.acked + self.failed + self.skipped + self.waived
+    }
+
+    pub const fn is_settled(&self) -> bool {
+        self.settled() >= self.dispatched
+    }
+
+    pub const fn waiting(&self) -> u64 {
+        self.dispatched.saturating_sub(self.settled())
+    }
+}
+
+impl std::iter::Sum for Tally {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |a, b| Self {
+            dispatched: a.dispatched + b.dispatched,
+            acked: a.acked + b.acked,
+            failed: a.failed + b.failed,
+            skipped: a.skipped + b.skipped,
+            waived: a.waived + b.waived,
+        })
+    }
+}

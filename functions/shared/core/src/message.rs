@@ -1,0 +1,32 @@
+//! What the two queues carry.
+
+use serde::{Deserialize, Serialize};
+
+use crate::device::DeviceId;
+use crate::job::{JobId, Leg};
+
+/// To the conductor: look at this job again. Carries no state, so losing or doubling one changes nothing but the time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    pub job: JobId,
+    /// For whoever reads the queue.
+    pub why: String,
+}
+
+/// To a worker: bring this device to what its job's leg wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    pub job: JobId,
+    pub leg: Leg,
+    pub device: DeviceId,
+    pub attempt: u32,
+    /// The Redfish task monitor of a write that the device is still working on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitor: Option<String>,
+}
+
+impl Task {
+    pub fn shard(&self) -> u8 {
+        self.device.shard()
+    }
+}

@@ -1,0 +1,79 @@
+//! How fast a rollover goes, and how much of it may fail.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Waves and error budget of one job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollout {
+    /// Devices in the first wave.
+    pub canary: u64,
+    /// Each wave is this many times the one before.
+    pub growth: u64,
+    /// No wave has more devices than this.
+    pub largest_wave: u64,
+    /// Seconds between the end of a wave and the beginning of the next.
+    pub wave_pause: u32,
+    /// Percent of the settled devices that may have failed. When it is *exceeded* the job pauses.
+    pub error_budget: u8,
+    /// In the middle of a wave the budget is not judged before so many devices are settled; at its end it always is.
+    pub error_budget_minimum: u64,
+}
+
+impl Default for Rollout {
+    fn default() -> Self {
+        Self {
+            canary: 5,
+            growth: 10,
+            largest_wave: 10_000,
+            wave_pause: 0,
+            error_budget: 5,
+            error_budget_minimum: 20,
+        }
+    }
+}
+
+/// A rollout that could never end, or never stop.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum InvalidRollout {
+    #[error("canary is the number of devices in the first wave: 1 or more")]
+    Canary,
+    #[error("growth is the factor from wave to wave: 1 to 1000")]
+    Growth,
+    #[error("largestWave is a number of devices, not smaller than canary")]
+    LargestWave,
+    #[error("wavePause is in seconds, at most 604800 (a week)")]
+    WavePause,
+    #[error("errorBudget is a percentage: 0 to 100")]
+    ErrorBudget,
+}
+
+impl Rollout {
+    pub fn checked(self) -> Result<Self, InvalidRollout> {
+        if self.canary == 0 {
+            Err(InvalidRollout::Canary)
+        } else if !(1..=1000).contains(&self.growth) {
+            Err(InvalidRollout::Growth)
+        } else if self.largest_wave < self.canary {
+            Err(InvalidRollout::LargestWave)
+        } else if self.wave_pause > 604_800 {
+            Err(InvalidRollout::WavePause)
+        } else if self.error_budget > 100 {
+            Err(InvalidRollout::ErrorBudget)
+        } else {
+            Ok(self)
+        }
+    }
+
+    /// How many devices wave `number` (from 1) has.
+    pub fn wave_size(&self, number: u32) -> u64 {
+        let growth = self.growth.saturating_pow(number.saturating_sub(1));
+        self.canary.saturating_mul(growth).min(self.largest_wave)
+    }
+
+    /// Devices, not attempts: a device that failed three times failed once.
+    pub fn is_exceeded(&self, failed: u64, settled: u64) -> bool {
+        failed.saturating_mul(100) > settled.saturating_mul(self.error_budget.into())
+    }
+}

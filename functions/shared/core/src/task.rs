@@ -1,0 +1,205 @@
+//! One device's part of a job, and what can go wrong with it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::fingerprint::Fingerprint;
+
+/// What a device's trust store was proven to hold. Never the status code of a write: real devices answer 204 to
+/// garbage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ack {
+    pub bundle_version: u64,
+    /// [`crate::bundle::content_hash`] over the bundle's anchors as they were *read back*.
+    pub sha256: Fingerprint,
+    pub probe: Probe,
+}
+
+/// How the read-back was proven beyond the read itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Probe {
+    /// The trust store was listed again after the write, each member's DER compared.
+    ReadBack,
+}
+
+/// Where a device's task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TaskState {
+    /// Sent again after a failure, not settled yet.
+    Waiting,
+    /// The device proved what it holds.
+    Acked,
+    Failed,
+    /// The device was deleted before its turn.
+    Skipped,
+    /// The operator takes the device out of the gate.
+    Waived,
+}
+
+/// Why a device's task failed. The class alone decides whether the queue tries again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ErrorClass {
+    /// No TCP connection: refused, unreachable, name not found.
+    Connect,
+    /// TLS failed for a reason other than the pin.
+    TlsHandshake,
+    /// The device's time limit passed.
+    Timeout,
+    /// 429 or 503.
+    Throttled,
+    /// Another 5xx.
+    ServerError,
+    /// Somebody else works on the device.
+    Busy,
+    /// The write was accepted, but the read-back shows something else.
+    NotStored,
+    /// 401 or 403: stop at once, or the device locks the account.
+    Unauthorized,
+    /// The device shows another certificate than the one that was approved. Raises an alarm; no credential was sent.
+    PinMismatch,
+    StoreFull,
+    /// The address is not in the deployment's allow-list.
+    AddressRefused,
+    /// The profile's trust slot does not exist there, or the device does not speak the protocol.
+    Unsupported,
+    /// The credential's reference cannot be read.
+    Credential,
+    /// Another refusal of the device (4xx).
+    Rejected,
+    /// Its worker died, or its message was lost, each time.
+    Lost,
+}
+
+impl ErrorClass {
+    /// Whether the queue tries again by itself.
+    pub const fn is_retryable(self) -> bool {
+        match self {
+            Self::Connect
+            | Self::TlsHandshake
+            | Self::Timeout
+            | Self::Throttled
+            | Self::ServerError
+            | Self::Busy
+            | Self::NotStored => true,
+            Self::Unauthorized
+            | Self::PinMismatch
+            | Self::StoreFull
+            | Self::AddressRefused
+            | Self::Unsupported
+            | Self::Credential
+            | Self::Rejected
+            | Self::Lost => false,
+        }
+    }
+
+    /// What the operator does about it.
+    pub const fn recovery(self) -> &'static str {
+        match self {
+            Self::Connect => "Check that the device is switched on and that its address and port can be reached from the worker's network, then resume the job.",
+            Self::TlsHandshake => "Check that the device offers TLS 1.2 or later on this port, then resume the job.",
+            Self::Timeout => "Check that the device answers; a slow device wants a larger DeviceTimeoutSeconds. Then resume the job.",
+            Self::Throttled => "The device is overloaded. Wait until other clients are done with it, then resume the job.",
+            Self::ServerError => "Look at the device's own log, restart its management controller if need be, then resume the job.",
+            Self::Busy => "Another task holds the device. Wait until it ends, then resume the job.",
+            Self::NotStored => "The device accepted the certificate but does not hold it. Check its firmware and its trust slot, then resume the job.",
+            Self::Unauthorized => "Correct the user name and password in the device's credential parameter and check that the account is not locked, then resume the job.",
+            Self::PinMismatch => "The device shows another certificate than the approved one. Find out why before anything else; if it was replaced on purpose, approve the new fingerprint, then resume the job.",
+            Self::StoreFull => "Remove certificates that are no longer needed from the device's trust store, then resume the job.",
+            Self::AddressRefused => "Name the device's network in the DeviceCidrs parameter or correct the device's address, then resume the job.",
+            Self::Unsupported => "Choose the profile, or name the trust slot, that fits the device, then resume the job.",
+            Self::Credential => "Store {\"username\":…,\"password\":…} as a SecureString under the device's credential parameter, then resume the job.",
+            Self::Rejected => "Read what the device says, correct it there, then resume the job.",
+            Self::Lost => "The worker died at this device each time. Look at the worker's log and the task dead-letter queue, then resume the job.",
+        }
+    }
+}
+
+impl fmt::Display for ErrorClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connect",
+            Self::TlsHandshake => "tlsHandshake",
+            Self::Timeout => "timeout",
+            Self::Throttled => "throttled",
+            Self::ServerError => "serverError",
+            Self::Busy => "busy",
+            Self::NotStored => "notStored",
+            Self::Unauthorized => "unauthorized",
+            Self::PinMismatch => "pinMismatch",
+            Self::StoreFull => "storeFull",
+            Self::AddressRefused => "addressRefused",
+            Self::Unsupported => "unsupported",
+            Self::Credential => "credential",
+            Self::Rejected => "rejected",
+            Self::Lost => "lost",
+        })
+    }
+}
+
+/// What went wrong at a device, in words for its operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Failure {
+    pub class: ErrorClass,
+    /// The device's own words where it had any; at most [`Failure::MESSAGE_LIMIT`] characters.
+    pub message: String,
+}
+
+impl Failure {
+    /// In characters. Keeps a task's record under the 1 KiB that one DynamoDB write unit pays for.
+    pub const MESSAGE_LIMIT: usize = 500;
+
+    /// Control characters become spaces, and what is too long is cut: the text comes from the device.
+    pub fn new(class: ErrorClass, message: impl AsRef<str>) -> Self {
+        let message = message
+            .as_ref()
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(Self::MESSAGE_LIMIT)
+            .collect();
+        Self { class, message }
+    }
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    Acked(Ack),
+    Failed(Failure),
+    Skipped,
+}
+
+impl Outcome {
+    pub const fn state(&self) -> TaskState {
+        match self {
+            Self::Acked(_) => TaskState::Acked,
+            Self::Failed(_) => TaskState::Failed,
+            Self::Skipped => TaskState::Skipped,
+        }
+    }
+}
+
+/// A device's task as it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskRecord {
+    pub device: String,
+    pub state: TaskState,
+    /// From 1; a message of an older attempt changes nothing.
+    pub attempt: u32,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ack: Option<Ack>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<Failure>,
+    /// Why an operator waived it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waiver: Option<String>,
+    #[serde(with = "time::serde::timestamp")]
+    pub at: OffsetDateTime,
+}

@@ -1,0 +1,185 @@
+//! The certificate authority's records: root generations, bundles, and the one pointer to the signing generation.
+
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+use rootcast_core::algorithm::KeyAlgorithm;
+use rootcast_core::bundle::Bundle;
+use rootcast_core::certificate::Certificate;
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::generation::GenerationState;
+use rootcast_core::job::JobId;
+use rootcast_core::root::{LinkSpec, RootSpec};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::commit::Condition;
+use crate::item::{from_item, id_key, to_item};
+use crate::{Ledger, LedgerError};
+
+pub(crate) const AUTHORITY: &str = "authority";
+const POLICY: &str = "policy";
+
+pub(crate) fn root_id(generation: u32) -> String {
+    format!("root#{generation:010}")
+}
+
+pub(crate) fn bundle_id(version: u64) -> String {
+    format!("bundle#{version:010}")
+}
+
+/// There is one. It says who signs, and who is at work.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Authority {
+    /// 0 where nothing was ever written.
+    pub revision: u64,
+    /// *The* pointer: this generation signs.
+    pub signing: Option<u32>,
+    /// The bundle that devices are to hold; 0 where there is none.
+    pub bundle: u64,
+    pub last_generation: u32,
+    pub last_job: u64,
+    /// The rollover that has not ended; there is never a second.
+    pub running: Option<JobId>,
+    /// A root is being made.
+    pub claim: Option<Claim>,
+}
+
+/// Who makes a root holds the claim, until it is published or the time is over: then the next caller finishes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    pub generation: u32,
+    /// None where there are no devices.
+    pub job: Option<JobId>,
+    #[serde(with = "time::serde::timestamp")]
+    pub until: OffsetDateTime,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RootRecord {
+    pub revision: u64,
+    pub generation: u32,
+    pub state: GenerationState,
+    /// All that decides the certificate's bytes, recorded before anything is signed.
+    pub spec: RootSpec,
+    /// ARN of the KMS key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// SHA-256 of the TBSCertificate that is about to be signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tbs: Option<Fingerprint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+    /// This generation's key under the one before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_with_old: Option<LinkRecord>,
+    /// The key of the generation before under this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_with_new: Option<LinkRecord>,
+    #[serde(with = "time::serde::timestamp")]
+    pub created: OffsetDateTime,
+}
+
+/// A link certificate: reserved first, signed then.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LinkRecord {
+    pub spec: LinkSpec,
+    pub tbs: Fingerprint,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Certificate>,
+}
+
+/// A published bundle never changes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BundleRecord {
+    pub bundle: Bundle,
+    /// JWS in general JSON serialisation (RFC 7515 §7.2.1), signed by every live generation.
+    pub jws: String,
+}
+
+/// With what the *next* root is made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    pub algorithm: KeyAlgorithm,
+    #[serde(default)]
+    pub revision: u64,
+}
+
+impl Ledger {
+    pub async fn authority(&self) -> Result<Authority, LedgerError> {
+        Ok(self.certificate_record("authority", AUTHORITY).await?.unwrap_or_default())
+    }
+
+    pub async fn policy(&self) -> Result<Policy, LedgerError> {
+        Ok(self.certificate_record("policy", POLICY).await?.unwrap_or_default())
+    }
+
+    pub async fn set_policy(&self, policy: Policy) -> Result<(), LedgerError> {
+        let mut item = to_item("policy", &Policy { revision: policy.revision + 1, ..policy })?;
+        item.extend(id_key(POLICY));
+        let condition = Condition::as_read(policy.revision, "id");
+        self.client
+            .put_item()
+            .table_name(self.certificates()?)
+            .set_item(Some(item))
+            .condition_expression(condition.expression)
+            .set_expression_attribute_values(condition.values)
+            .send()
+            .await
+            .map_err(|error| match error.as_service_error() {
+                Some(service) if service.is_conditional_check_failed_exception() => LedgerError::Conflict,
+                _ => LedgerError::aws("PutItem policy")(error),
+            })?;
+        Ok(())
+    }
+
+    pub async fn root(&self, generation: u32) -> Result<Option<RootRecord>, LedgerError> {
+        self.certificate_record("root", &root_id(generation)).await
+    }
+
+    pub async fn bundle(&self, version: u64) -> Result<Option<BundleRecord>, LedgerError> {
+        self.certificate_record("bundle", &bundle_id(version)).await
+    }
+
+    /// Every generation there ever was, oldest first.
+    pub async fn roots(&self, authority: &Authority) -> Result<Vec<RootRecord>, LedgerError> {
+        let table = self.certificates()?;
+        let mut roots: Vec<RootRecord> = Vec::new();
+        let generations: Vec<u32> = (1..=authority.last_generation).collect();
+        // BatchGetItem takes 100 keys.
+        for part in generations.chunks(100) {
+            let mut keys: Vec<_> = part.iter().map(|generation| id_key(root_id(*generation))).collect();
+            while !keys.is_empty() {
+                let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+                let wanted = wanted.map_err(|source| LedgerError::Unwritable { what: "roots", source: Box::new(source) })?;
+                let answer = self.client.batch_get_item().request_items(table, wanted).send().await;
+                let answer = answer.map_err(LedgerError::aws("BatchGetItem roots"))?;
+                for item in answer.responses.unwrap_or_default().remove(table).unwrap_or_default() {
+                    roots.push(from_item("root", item)?);
+                }
+                let left = answer.unprocessed_keys.unwrap_or_default().remove(table);
+                keys = left.map(|left| left.keys).unwrap_or_default();
+            }
+        }
+        roots.sort_by_key(|root| root.generation);
+        Ok(roots)
+    }
+
+    async fn certificate_record<T: serde::de::DeserializeOwned>(
+        &self,
+        what: &'static str,
+        id: &str,
+    ) -> Result<Option<T>, LedgerError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(self.certificates()?)
+            .set_key(Some(id_key(id)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(LedgerError::aws("GetItem certificates"))?;
+        answer.item.map(|item| from_item(what, item)).transpose()
+    }
+}

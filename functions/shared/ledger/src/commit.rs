@@ -1,0 +1,173 @@
+//! Several records, one transaction, each on the condition that it is as it was read.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use rootcast_core::job::Job;
+use rootcast_core::transition::WaveRecord;
+use serde::Serialize;
+
+use crate::authority::{AUTHORITY, bundle_id, root_id};
+use crate::item::{Item, id_key, job_key, number, to_item};
+use crate::{Authority, BundleRecord, Ledger, LedgerError, RootRecord, tasks};
+
+/// What is written together. Revisions are those that were *read* (0: there is no such record yet); they are raised on
+/// the way out.
+#[derive(Debug, Default)]
+pub struct Change<'a> {
+    pub authority: Option<&'a Authority>,
+    pub roots: Vec<&'a RootRecord>,
+    /// Published once; there must be none of its version.
+    pub bundle: Option<&'a BundleRecord>,
+    pub job: Option<&'a Job>,
+    /// The job is new and joins the list of jobs.
+    pub new_job: bool,
+    /// A wave that is over.
+    pub wave: Option<(&'a Job, &'a WaveRecord)>,
+    /// So many devices of a shard are about to be sent.
+    pub dispatched: Option<Dispatched>,
+}
+
+/// A change of one shard's count of dispatched devices.
+#[derive(Debug, Clone, Copy)]
+pub enum Dispatched {
+    More { shard: u8, devices: u64 },
+    /// Counted anew.
+    Exactly { shard: u8, devices: u64 },
+}
+
+impl Ledger {
+    /// # Errors
+    /// [`LedgerError::Conflict`] where any record is not as it was read; nothing is written then.
+    pub async fn commit(&self, change: Change<'_>) -> Result<(), LedgerError> {
+        let mut writes = Vec::new();
+        if let Some(authority) = change.authority {
+            let record = Authority { revision: authority.revision + 1, ..authority.clone() };
+            writes.push(versioned(self.certificates()?, "authority", &record, id_key(AUTHORITY), authority.revision)?);
+        }
+        for root in change.roots {
+            let record = RootRecord { revision: root.revision + 1, ..root.clone() };
+            writes.push(versioned(self.certificates()?, "root", &record, id_key(root_id(root.generation)), root.revision)?);
+        }
+        if let Some(bundle) = change.bundle {
+            writes.push(versioned(self.certificates()?, "bundle", bundle, id_key(bundle_id(bundle.bundle.version)), 0)?);
+        }
+        if let Some(job) = change.job {
+            let record = Job { revision: if change.new_job { 1 } else { job.revision + 1 }, ..job.clone() };
+            let read = if change.new_job { 0 } else { job.revision };
+            writes.push(versioned(self.jobs()?, "job", &record, job_key(job.id.to_string(), "meta"), read)?);
+            if change.new_job {
+                writes.push(versioned(self.jobs()?, "job", &NoAttributes {}, job_key("jobs", format!("{:012}", job.id.0)), 0)?);
+            }
+        }
+        if let Some((job, wave)) = change.wave {
+            let key = job_key(job.id.to_string(), format!("wave#{}#{:06}", wave.leg, wave.number));
+            writes.push(put(self.jobs()?, "wave", wave, key, None)?);
+        }
+        if let (Some(dispatched), Some(job)) = (change.dispatched, change.job) {
+            writes.push(count_dispatched(self.jobs()?, job, dispatched)?);
+        }
+        self.transact(writes).await
+    }
+
+    pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<(), LedgerError> {
+        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+        sent.map(|_| ()).map_err(classify)
+    }
+}
+
+/// A cancelled transaction says for each of its writes why; a failed condition outweighs a collision.
+fn classify(error: SdkError<TransactWriteItemsError>) -> LedgerError {
+    const OPERATION: &str = "TransactWriteItems";
+    match cancelled(&error) {
+        Some(codes) if codes.iter().any(|code| code == "ConditionalCheckFailed") => LedgerError::Conflict,
+        Some(_) => LedgerError::Transient { operation: OPERATION, source: Box::new(error) },
+        None => LedgerError::aws(OPERATION)(error),
+    }
+}
+
+/// The reason of each write, in the order in which they were sent; `None` where the transaction was not cancelled.
+pub(crate) fn cancelled(error: &SdkError<TransactWriteItemsError>) -> Option<Vec<String>> {
+    match error.as_service_error()? {
+        TransactWriteItemsError::TransactionCanceledException(cancelled) => {
+            let reasons = cancelled.cancellation_reasons.as_deref().unwrap_or_default();
+            Some(reasons.iter().map(|reason| reason.code.clone().unwrap_or_default()).collect())
+        }
+        _ => None,
+    }
+}
+
+/// What a write demands of the record that it replaces.
+pub(crate) struct Condition {
+    pub(crate) expression: String,
+    pub(crate) names: Option<HashMap<String, String>>,
+    pub(crate) values: Option<HashMap<String, AttributeValue>>,
+}
+
+impl Condition {
+    /// There is no record yet. `key`: the table's partition key.
+    pub(crate) fn absent(key: &str) -> Self {
+        Self { expression: format!("attribute_not_exists({key})"), names: None, values: None }
+    }
+
+    /// The record is as it was read; 0 where there was none.
+    pub(crate) fn as_read(revision: u64, key: &str) -> Self {
+        if revision == 0 {
+            return Self::absent(key);
+        }
+        let values = HashMap::from([(":read".to_owned(), number(revision))]);
+        Self { expression: "revision = :read".to_owned(), names: None, values: Some(values) }
+    }
+}
+
+fn versioned<T: Serialize>(
+    table: &str,
+    what: &'static str,
+    record: &T,
+    key: Item,
+    read: u64,
+) -> Result<TransactWriteItem, LedgerError> {
+    let partition = if key.contains_key("pk") { "pk" } else { "id" };
+    put(table, what, record, key, Some(Condition::as_read(read, partition)))
+}
+
+pub(crate) fn put<T: Serialize>(
+    table: &str,
+    what: &'static str,
+    record: &T,
+    key: Item,
+    condition: Option<Condition>,
+) -> Result<TransactWriteItem, LedgerError> {
+    let mut item = to_item(what, record)?;
+    item.extend(key);
+    let mut put = Put::builder().table_name(table).set_item(Some(item));
+    if let Some(condition) = condition {
+        put = put
+            .condition_expression(condition.expression)
+            .set_expression_attribute_names(condition.names)
+            .set_expression_attribute_values(condition.values);
+    }
+    let put = put.build().map_err(|source| LedgerError::Unwritable { what, source: Box::new(source) })?;
+    Ok(TransactWriteItem::builder().put(put).build())
+}
+
+fn count_dispatched(table: &str, job: &Job, dispatched: Dispatched) -> Result<TransactWriteItem, LedgerError> {
+    let (shard, devices, expression) = match dispatched {
+        Dispatched::More { shard, devices } => (shard, devices, "ADD dispatched :n"),
+        Dispatched::Exactly { shard, devices } => (shard, devices, "SET dispatched = :n"),
+    };
+    let update = Update::builder()
+        .table_name(table)
+        .set_key(Some(tasks::counters_key(job.id, job.leg(), shard)))
+        .update_expression(expression)
+        .expression_attribute_values(":n", number(devices))
+        .build()
+        .map_err(|source| LedgerError::Unwritable { what: "counters", source: Box::new(source) })?;
+    Ok(TransactWriteItem::builder().update(update).build())
+}
+
+/// The list of jobs has keys only.
+#[derive(Serialize)]
+struct NoAttributes {}

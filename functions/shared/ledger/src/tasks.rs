@@ -1,0 +1,280 @@
+//! Device tasks and their counters: always changed together.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, TransactWriteItem, Update};
+use rootcast_core::device::{DeviceId, SHARDS};
+use rootcast_core::job::{Job, JobId, Leg, Tally};
+use rootcast_core::task::{Outcome, TaskRecord, TaskState};
+use time::OffsetDateTime;
+use tracing::debug;
+
+use crate::commit::{Condition, cancelled, put};
+use crate::item::{Item, from_item, job_key, number, text};
+use crate::{Ledger, LedgerError};
+
+/// A batch that collides with another one's transaction tries again so often.
+const COLLISIONS: u32 = 8;
+/// The first pause after a collision; it doubles.
+const COLLISION_PAUSE: Duration = Duration::from_millis(20);
+
+/// Names a device's task.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TaskKey {
+    pub job: JobId,
+    pub leg: Leg,
+    pub device: DeviceId,
+}
+
+/// How one attempt at a task ended.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    pub key: TaskKey,
+    pub attempt: u32,
+    pub outcome: Outcome,
+    pub at: OffsetDateTime,
+}
+
+/// What became of a batch of settlements.
+#[derive(Debug, Default)]
+pub struct Settled {
+    pub recorded: Vec<TaskKey>,
+    /// Somebody settled these before, or opened another attempt: nothing was changed.
+    pub stale: Vec<TaskKey>,
+}
+
+pub(crate) fn counters_key(job: JobId, leg: Leg, shard: u8) -> Item {
+    job_key(format!("{job}#{shard:02}"), format!("counters#{leg}"))
+}
+
+fn task_key(key: &TaskKey) -> Item {
+    job_key(format!("{}#{:02}", key.job, key.device.shard()), format!("task#{}#{}", key.leg, key.device))
+}
+
+impl Ledger {
+    /// The leg's counters, shard by shard.
+    pub async fn counters(&self, job: JobId, leg: Leg) -> Result<Vec<Tally>, LedgerError> {
+        let keys = (0..SHARDS).map(|shard| counters_key(job, leg, shard)).collect();
+        let mut tallies = vec![Tally::default(); usize::from(SHARDS)];
+        for item in self.batch_get(keys, "BatchGetItem counters").await? {
+            let shard = item.get("pk").and_then(|pk| pk.as_s().ok()).and_then(|pk| pk.rsplit('#').next()?.parse().ok());
+            if let Some(tally) = shard.and_then(|shard: usize| tallies.get_mut(shard)) {
+                *tally = from_item("counters", item)?;
+            }
+        }
+        Ok(tallies)
+    }
+
+    /// The jobs and the task records that a batch of messages names, in one call for up to 100 records.
+    pub async fn jobs_and_tasks(
+        &self,
+        jobs: impl IntoIterator<Item = JobId>,
+        tasks: &[TaskKey],
+    ) -> Result<(HashMap<JobId, Job>, HashMap<TaskKey, TaskRecord>), LedgerError> {
+        let mut keys: Vec<Item> = jobs.into_iter().map(|job| job_key(job.to_string(), "meta")).collect();
+        keys.extend(tasks.iter().map(task_key));
+        let named: HashMap<(String, String), &TaskKey> = tasks.iter().map(|task| (names(&task_key(task)), task)).collect();
+        let (mut found_jobs, mut found_tasks) = (HashMap::new(), HashMap::new());
+        for item in self.batch_get(keys, "BatchGetItem jobs and tasks").await? {
+            if let Some(task) = named.get(&names(&item)) {
+                found_tasks.insert((*task).clone(), from_item("task", item)?);
+            } else {
+                let job: Job = from_item("job", item)?;
+                found_jobs.insert(job.id, job);
+            }
+        }
+        Ok((found_jobs, found_tasks))
+    }
+
+    /// Task records of a shard in the order of device ids, after `after` and up to `to`, both optional.
+    pub async fn tasks(
+        &self,
+        job: JobId,
+        leg: Leg,
+        shard: u8,
+        after: Option<&DeviceId>,
+        to: Option<&DeviceId>,
+    ) -> Result<Vec<TaskRecord>, LedgerError> {
+        // '~' follows every character that a device id may have; '\u{1}' precedes them.
+        let from = after.map_or_else(|| format!("task#{leg}#"), |device| format!("task#{leg}#{device}\u{1}"));
+        let until = to.map_or_else(|| format!("task#{leg}#~"), |device| format!("task#{leg}#{device}"));
+        let mut pages = self
+            .client
+            .query()
+            .table_name(self.jobs()?)
+            .key_condition_expression("pk = :shard AND sk BETWEEN :from AND :until")
+            .expression_attribute_values(":shard", text(format!("{job}#{shard:02}")))
+            .expression_attribute_values(":from", text(from))
+            .expression_attribute_values(":until", text(until))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        let mut found = Vec::new();
+        while let Some(item) = pages.next().await {
+            found.push(from_item("task", item.map_err(LedgerError::aws("Query tasks"))?)?);
+        }
+        Ok(found)
+    }
+
+    /// Records how attempts ended, with their shards' counters, in one transaction. Attempts that are settled already
+    /// or superseded are left as they are, so a task that was delivered twice changes nothing.
+    pub async fn settle(&self, mut settlements: Vec<Settlement>) -> Result<Settled, LedgerError> {
+        let mut settled = Settled::default();
+        let mut collisions = 0;
+        while !settlements.is_empty() {
+            let mut writes = Vec::new();
+            for settlement in &settlements {
+                writes.push(self.settlement(settlement)?);
+            }
+            writes.extend(self.counts(&settlements)?);
+            let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+            let Err(error) = sent else {
+                settled.recorded.extend(settlements.into_iter().map(|settlement| settlement.key));
+                break;
+            };
+            let Some(codes) = cancelled(&error) else {
+                return Err(LedgerError::aws("TransactWriteItems tasks")(error));
+            };
+            let stale: Vec<bool> = codes.iter().map(|code| code == "ConditionalCheckFailed").collect();
+            if stale.iter().any(|stale| *stale) {
+                let mut verdicts = stale.into_iter();
+                settlements.retain(|settlement| {
+                    let stale = verdicts.next().unwrap_or(false);
+                    if stale {
+                        settled.stale.push(settlement.key.clone());
+                    }
+                    !stale
+                });
+            } else if collisions < COLLISIONS {
+                collisions += 1;
+                debug!(collisions, "transaction collided with another one");
+                tokio::time::sleep(COLLISION_PAUSE * 2u32.pow(collisions)).await;
+            } else {
+                return Err(LedgerError::Transient { operation: "TransactWriteItems tasks", source: Box::new(error) });
+            }
+        }
+        Ok(settled)
+    }
+
+    /// Failed tasks of a shard become waiting, each with its next attempt. At most 50.
+    pub async fn reopen(&self, job: JobId, leg: Leg, failed: &[TaskRecord], now: OffsetDateTime) -> Result<(), LedgerError> {
+        let mut writes = Vec::new();
+        let mut per_shard: BTreeMap<u8, u64> = BTreeMap::new();
+        for task in failed {
+            let device: DeviceId = parse_device(&task.device)?;
+            *per_shard.entry(device.shard()).or_default() += 1;
+            let key = TaskKey { job, leg, device };
+            let next = TaskRecord { state: TaskState::Waiting, attempt: task.attempt + 1, at: now, ..task.clone() };
+            writes.push(self.replace_failed(&key, task.attempt, &next)?);
+        }
+        for (shard, count) in per_shard {
+            writes.push(self.count(job, leg, shard, &[("failed", -(count as i64))])?);
+        }
+        if writes.is_empty() { Ok(()) } else { self.transact(writes).await }
+    }
+
+    /// A failed device is taken out of the gate.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] where the task is not failed (any more).
+    pub async fn waive(&self, key: &TaskKey, task: &TaskRecord, why: &str, now: OffsetDateTime) -> Result<(), LedgerError> {
+        let waived = TaskRecord { state: TaskState::Waived, waiver: Some(why.to_owned()), at: now, ..task.clone() };
+        let writes = vec![
+            self.replace_failed(key, task.attempt, &waived)?,
+            self.count(key.job, key.leg, key.device.shard(), &[("failed", -1), ("waived", 1)])?,
+        ];
+        self.transact(writes).await
+    }
+
+    fn replace_failed(&self, key: &TaskKey, attempt: u32, record: &TaskRecord) -> Result<TransactWriteItem, LedgerError> {
+        put(self.jobs()?, "task", record, task_key(key), Some(attempt_is("failed", attempt)))
+    }
+
+    fn settlement(&self, settlement: &Settlement) -> Result<TransactWriteItem, LedgerError> {
+        let (ack, failure) = match &settlement.outcome {
+            Outcome::Acked(ack) => (Some(ack.clone()), None),
+            Outcome::Failed(failure) => (None, Some(failure.clone())),
+            Outcome::Skipped => (None, None),
+        };
+        let record = TaskRecord {
+            device: settlement.key.device.to_string(),
+            state: settlement.outcome.state(),
+            attempt: settlement.attempt,
+            ack,
+            failure,
+            waiver: None,
+            at: settlement.at,
+        };
+        let condition = if settlement.attempt <= 1 {
+            Condition::absent("pk")
+        } else {
+            attempt_is("waiting", settlement.attempt)
+        };
+        put(self.jobs()?, "task", &record, task_key(&settlement.key), Some(condition))
+    }
+
+    fn counts(&self, settlements: &[Settlement]) -> Result<Vec<TransactWriteItem>, LedgerError> {
+        let mut counts: BTreeMap<(JobId, Leg, u8), BTreeMap<&str, i64>> = BTreeMap::new();
+        for Settlement { key, outcome, .. } in settlements {
+            let name = match outcome {
+                Outcome::Acked(_) => "acked",
+                Outcome::Failed(_) => "failed",
+                Outcome::Skipped => "skipped",
+            };
+            *counts.entry((key.job, key.leg, key.device.shard())).or_default().entry(name).or_default() += 1;
+        }
+        let count = |((job, leg, shard), deltas): (_, BTreeMap<_, _>)| {
+            self.count(job, leg, shard, &deltas.into_iter().collect::<Vec<_>>())
+        };
+        counts.into_iter().map(count).collect()
+    }
+
+    fn count(&self, job: JobId, leg: Leg, shard: u8, deltas: &[(&str, i64)]) -> Result<TransactWriteItem, LedgerError> {
+        let clauses: Vec<String> = deltas.iter().map(|(name, _)| format!("{name} :{name}")).collect();
+        let values = deltas.iter().map(|(name, delta)| (format!(":{name}"), number(delta))).collect();
+        let update = Update::builder()
+            .table_name(self.jobs()?)
+            .set_key(Some(counters_key(job, leg, shard)))
+            .update_expression(format!("ADD {}", clauses.join(", ")))
+            .set_expression_attribute_values(Some(values))
+            .build()
+            .map_err(|source| LedgerError::Unwritable { what: "counters", source: Box::new(source) })?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    /// Consistent; up to 100 keys of the jobs table.
+    async fn batch_get(&self, mut keys: Vec<Item>, operation: &'static str) -> Result<Vec<Item>, LedgerError> {
+        let table = self.jobs()?;
+        let mut items: Vec<HashMap<String, AttributeValue>> = Vec::new();
+        while !keys.is_empty() {
+            let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+            let wanted = wanted.map_err(|source| LedgerError::Unwritable { what: operation, source: Box::new(source) })?;
+            let answer = self.client.batch_get_item().request_items(table, wanted).send().await;
+            let answer = answer.map_err(LedgerError::aws(operation))?;
+            items.extend(answer.responses.unwrap_or_default().remove(table).unwrap_or_default());
+            keys = answer.unprocessed_keys.unwrap_or_default().remove(table).map(|left| left.keys).unwrap_or_default();
+        }
+        Ok(items)
+    }
+}
+
+/// The record is of this attempt, and in this state.
+fn attempt_is(state: &str, attempt: u32) -> Condition {
+    Condition {
+        expression: "#state = :state AND attempt = :attempt".to_owned(),
+        // `state` is a reserved word there.
+        names: Some(HashMap::from([("#state".to_owned(), "state".to_owned())])),
+        values: Some(HashMap::from([(":state".to_owned(), text(state)), (":attempt".to_owned(), number(attempt))])),
+    }
+}
+
+fn names(item: &Item) -> (String, String) {
+    let part = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
+    (part("pk"), part("sk"))
+}
+
+fn parse_device(id: &str) -> Result<DeviceId, LedgerError> {
+    id.parse().map_err(|source| LedgerError::Corrupt { what: "task", source: Box::new(source) })
+}
