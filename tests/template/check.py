@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""Everything that can be said about template.yaml without an AWS account. `python3 tests/template/check.py`
+
+Prints a line a check and ends with 1 where one has a finding. The first run makes a venv and builds cfn-guard (about a
+minute each) in ~/.cache/rootcast; later runs take seconds.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TEMPLATE = HERE.parents[1] / "template.yaml"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rootcast"
+REGION = "eu-central-1"
+GUARD = "3.2.1"
+
+
+def main():
+    python = venv()
+    if Path(sys.prefix) != python.parents[1]:
+        # Only the venv has the translator. Without PYTHONPATH and the like, so that it has what requirements.txt says.
+        os.execv(python, [str(python), "-I", "-B", str(HERE / "check.py")])
+    guard = cfn_guard()
+    sys.path.insert(0, str(HERE))
+    os.environ.update(AWS_EC2_METADATA_DISABLED="true", SAM_CLI_TELEMETRY="0")
+    import sources  # noqa: F401: adds its checks
+    from checks import CHECKS
+    from defects import DEFECTS
+    from template import Template
+
+    template = Template.read(TEMPLATE)
+    defective = [template.mutated(change) for _, change, _ in DEFECTS]
+    with tempfile.TemporaryDirectory() as folder:
+        # One run of cfn-guard over all: the template itself is the first.
+        ruled = guard_findings(guard, Path(folder), [template, *defective])
+        linted = lint_findings(python.parent, Path(folder) / "000.json")
+
+    findings = {**linted, **ruled[0], **{name: list(check(template)) for name, check in CHECKS.items()}}
+    failed = [name for name, found in findings.items() if report(name, found)]
+    for (wrong, _, by), broken, rules in zip(DEFECTS, defective, ruled[1:]):
+        found = list(CHECKS[by](broken)) if by in CHECKS else rules[by]
+        seen = set(found) - set(findings[by])
+        failed += [wrong] * report(f"found: {wrong}", [] if seen else [f"`{by}` does not see it"])
+    unproven = set(findings) - set(linted) - {by for _, _, by in DEFECTS}
+    failed += ["proof"] * report("every check of ours found a defect", [f"`{name}` has none in defects.py" for name in sorted(unproven)])
+    return 1 if failed else 0
+
+
+def report(name, findings):
+    """Prints what a check has to say; whether it found something."""
+    print(f"{'FAIL' if findings else 'ok  '}  {name.replace('_', ' ')}")
+    for finding in findings:
+        print(f"      {finding}")
+    return bool(findings)
+
+
+def lint_findings(tools, translated):
+    """Of `sam validate --lint`, and of cfn-lint, which no longer translates SAM itself, on the translated template."""
+    commands = {
+        "sam validate --lint": [tools / "sam", "validate", "--lint", "--region", REGION, "--template", TEMPLATE],
+        "cfn-lint on the translated template": [tools / "cfn-lint", "--regions", REGION, "--template", translated],
+    }
+    environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}", "__SAM_CLI_APP_DIR": str(CACHE / "sam")}
+    findings = {}
+    for name, command in commands.items():
+        ran = subprocess.run(command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, check=False)
+        findings[name] = (ran.stdout + ran.stderr).split("\n") if ran.returncode else []
+    return findings
+
+
+def guard_findings(guard, folder, templates):
+    """What each template violates: rule → messages, with an empty list for a rule that holds."""
+    for number, template in enumerate(templates):
+        (folder / f"{number:03}.json").write_text(json.dumps(template.translated))
+    command = [guard, "validate", "--rules", HERE / "rules.guard", "--data", folder, "--structured", "--output-format", "json", "--show-summary", "none", "--alphabetical"]
+    ran = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    try:
+        reports = {Path(report["name"]).name: report for report in json.loads(ran.stdout)}
+    except ValueError:
+        sys.exit(f"cfn-guard did not understand its rules:\n{ran.stdout}{ran.stderr}")
+    return [verdicts(reports[f"{number:03}.json"]) for number in range(len(templates))]
+
+
+def verdicts(report):
+    rules = {name: [] for name in report["compliant"]}
+    rules.update({name: ["this rule found nothing to look at"] for name in report["not_applicable"]})
+    for failure in report["not_compliant"]:
+        rule = failure["Rule"]
+        rules[rule["name"]] = sorted(set(messages(rule["checks"]))) or ["not compliant"]
+    return rules
+
+
+def messages(node):
+    """Every message that cfn-guard has, however deep: ours where the rule has one."""
+    if isinstance(node, list):
+        for each in node:
+            yield from messages(each)
+    elif isinstance(node, dict):
+        said = node.get("messages")
+        if said:
+            yield (said.get("custom_message") or said.get("error_message") or "").strip()
+        for each in node.values():
+            yield from messages(each)
+
+
+def venv():
+    """The interpreter of the venv that has requirements.txt, made where there is none."""
+    requirements = HERE / "requirements.txt"
+    stamp = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    if Path(sys.prefix).parent == CACHE and sys.prefix != sys.base_prefix:
+        return Path(sys.prefix) / "bin" / "python"
+    home = CACHE / f"template-{stamp}"
+    python = home / "bin" / "python"
+    with lock("template"):
+        if not (home / "complete").exists():
+            print(f"making a venv in {home}", flush=True)
+            shutil.rmtree(home, ignore_errors=True)
+            run([sys.executable, "-m", "venv", home], "Python's venv module is needed (on Debian: apt-get install python3-venv)")
+            run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements], "pip could not install requirements.txt")
+            (home / "complete").touch()
+    return python
+
+
+def cfn_guard():
+    """The binary, built where there is none. Not as a library of the tests: its 127 crates are nobody else's."""
+    home = CACHE / f"cfn-guard-{GUARD}"
+    binary = home / "bin" / "cfn-guard"
+    with lock("cfn-guard"):
+        if not binary.exists():
+            print(f"building cfn-guard {GUARD} in {home}", flush=True)
+            build = home / "build"
+            # Unoptimised: it reads a file of 50 KB, and is built in a third of the time.
+            settings = {"CARGO_TARGET_DIR": str(build), "CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_INCREMENTAL": "0"}
+            cargo = os.environ.get("CARGO", "cargo")
+            command = ["nice", cargo, "install", "cfn-guard", "--version", GUARD, "--locked", "--debug", "--root", home]
+            run(command, "cfn-guard could not be built", cwd=CACHE, env={**os.environ, **settings})
+            shutil.rmtree(build, ignore_errors=True)
+    return binary
+
+
+def run(command, otherwise, **options):
+    ran = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options)
+    if ran.returncode:
+        sys.exit(f"{ran.stdout}\n{otherwise}")
+
+
+@contextlib.contextmanager
+def lock(name):
+    """Two runs at once make a thing once."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / f"{name}.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

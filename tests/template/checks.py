@@ -1,0 +1,210 @@
+"""What must hold between the resources of the template, and what a linter does not look at.
+
+Each check takes a `Template` and yields findings. A check's name is its function's.
+"""
+
+import re
+
+from template import listed, target, text
+
+FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Catalog"}
+
+# An allowed resource with a wildcard needs a reason. (owner, statement) → why it cannot be named.
+WILDCARDS = {
+    ("RegenerateRole", "CreateKey"): "CreateKey has no resource type; the request must carry the stack's tag",
+    ("RegenerateRole", "TagNewKey"): "the id of a new key is not known before; the request must carry the stack's tag",
+    ("RegenerateRole", "RootKeys"): "keys are made at run time; the key must carry the stack's tag",
+    ("RegenerateRole", "FindUnusedKeys"): "tag:GetResources takes neither resource nor condition; it reads names and tags",
+    ("ConductRole", "RootKeys"): "keys are made at run time; the key must carry the stack's tag",
+    ("WorkerRole", "Credentials"): "a credential a device, all under the prefix of the deployment",
+    ("NetworkInterfaces", "Attach"): "interfaces are made by the service at run time; the functions' own code is denied it",
+}
+
+CHECKS = {}
+
+
+def check(function):
+    CHECKS[function.__name__] = function
+    return function
+
+
+@check
+def wildcards_have_a_reason(template):
+    used = set()
+    for owner, statement in template.statements():
+        if statement["Effect"] != "Allow":
+            continue
+        name = (owner, statement.get("Sid"))
+        for action in listed(statement["Action"]):
+            if "*" in action:
+                yield f"{owner}: {action} is more than one action"
+        if any("*" in text(resource) for resource in listed(statement["Resource"])):
+            used.add(name)
+            if name not in WILDCARDS:
+                yield f"{owner}, statement {name[1]}: a resource with a wildcard, and no reason in WILDCARDS"
+    for name in set(WILDCARDS) - used:
+        yield f"{name}: a reason for a wildcard that is not there"
+
+
+@check
+def roles_hold_only_what_is_written_here(template):
+    for name, role in template.of("IAM::Role"):
+        for policy in listed(role.get("ManagedPolicyArns", [])):
+            choices = policy["Fn::If"][1:] if isinstance(policy, dict) and "Fn::If" in policy else [policy]
+            for choice in (each for choice in choices for each in listed(choice)):
+                if target(choice) not in ("AWS::NoValue", "NetworkInterfaces"):
+                    yield f"{name}: the managed policy {choice} is not ours"
+    roles = [template.role_of(name) for name, _ in template.of("Lambda::Function")]
+    if len(set(roles)) != len(roles):
+        yield f"two functions share a role: {roles}"
+
+
+@check
+def keys_are_bound_to_the_stack(template):
+    stack = {"Ref": "AWS::StackName"}
+    for owner, statement in template.statements():
+        actions = [action for action in listed(statement["Action"]) if action.startswith("kms:")]
+        asked = statement.get("Condition", {}).get("StringEquals", {})
+        for action in actions:
+            side = "RequestTag" if action in ("kms:CreateKey", "kms:TagResource") else "ResourceTag"
+            if asked.get(f"aws:{side}/rootcast:stack") != stack:
+                yield f"{owner}: {action} on keys of other stacks (no condition on aws:{side}/rootcast:stack)"
+
+
+@check
+def functions_write_their_own_log(template):
+    groups = {}
+    for function, properties in template.of("Lambda::Function"):
+        group = target(properties.get("LoggingConfig", {}).get("LogGroup"))
+        groups.setdefault(group, []).append(function)
+        written = {resource for action, resource in template.allowed(function) if action.startswith("logs:")}
+        if group not in template.resources or written != {group}:
+            yield f"{function} logs to {group} and may write to {written}"
+    for group, functions in groups.items():
+        if len(functions) > 1:
+            yield f"{group} is the log of {functions}"
+
+
+@check
+def schedules_are_well_formed(template):
+    # A unit in the wrong number is refused by EventBridge when the stack is made, and by no linter before.
+    rate = re.compile(r"rate\((1 (minute|hour|day)|([2-9]|[1-9]\d+) (minutes|hours|days))\)|cron\(\S+( \S+){5}\)")
+    wakes = 0
+    for name, rule in template.of("Events::Rule"):
+        if "ScheduleExpression" not in rule:
+            continue
+        if not rate.fullmatch(rule["ScheduleExpression"]):
+            yield f"{name}: {rule['ScheduleExpression']} is no schedule"
+        for to in rule["Targets"]:
+            wakes += target(to["Arn"]) == "Conduct" and to.get("Input") == '{"wake":"running"}'
+    if wakes != 1:
+        yield f"{wakes} schedules wake the conductor"
+
+
+@check
+def every_working_queue_is_consumed_and_redriven(template):
+    queues = dict(template.of("SQS::Queue"))
+    consumers = [target(m["EventSourceArn"]) for _, m in template.of("Lambda::EventSourceMapping")]
+    for name, queue in queues.items():
+        if name.endswith("DeadLetters"):
+            continue
+        if consumers.count(name) != 1:
+            yield f"{name} has {consumers.count(name)} consumers"
+        dead = target(queue.get("RedrivePolicy", {}).get("deadLetterTargetArn"))
+        sources = queues.get(dead, {}).get("RedriveAllowPolicy", {}).get("sourceQueueArns", [])
+        own = text(queue.get("QueueName")).replace("${AWS::StackName}", "")
+        if not own or [text(arn).split("${AWS::StackName}")[-1] for arn in sources] != [own]:
+            yield f"{name}: its dead-letter queue {dead} does not take its messages, or others' too"
+    covered = {target(queue) for _, policy in template.of("SQS::QueuePolicy") if denies_plain_http(policy) for queue in policy["Queues"]}
+    for name in set(queues) - covered:
+        yield f"{name} can be used without TLS"
+
+
+def denies_plain_http(policy):
+    return any(
+        s["Effect"] == "Deny" and s["Principal"] == "*" and s["Action"] == "sqs:*" and s["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        for s in policy["PolicyDocument"]["Statement"]
+    )
+
+
+@check
+def time_limits_nest(template):
+    functions, queues, parameters = dict(template.of("Lambda::Function")), dict(template.of("SQS::Queue")), template.source["Parameters"]
+    limit = {name: template.default(f["Timeout"]) for name, f in functions.items()}
+    hidden = {name: template.default(queue.get("VisibilityTimeout", 30)) for name, queue in queues.items()}
+    device = parameters["DeviceTimeoutSeconds"]["Default"]
+    if not device < limit["Worker"] <= hidden["TaskQueue"]:
+        yield f"not device {device} s < worker {limit['Worker']} s ≤ visibility of a task {hidden['TaskQueue']} s"
+    if hidden["ControlQueue"] < 6 * limit["Conduct"]:
+        yield f"visibility of a control message {hidden['ControlQueue']} s is under six times conduct's {limit['Conduct']} s"
+    for name in ("Regenerate", "Catalog"):
+        if limit[name] >= 30:
+            yield f"{name} may run {limit[name]} s: the HTTP API answers for it at 30 s"
+    receives = queues["TaskQueue"].get("RedrivePolicy", {}).get("maxReceiveCount", 0)
+    if parameters["MaxReceives"]["MaxValue"] >= receives:
+        yield f"the queue puts a task aside at {receives} receives, before the worker records its failure"
+
+
+@check
+def tables_have_their_keys(template):
+    tables = dict(template.of("DynamoDB::Table"))
+    keys = {name: [(k["AttributeName"], k["KeyType"]) for k in t["KeySchema"]] for name, t in tables.items()}
+    one = [("id", "HASH")]
+    wanted = {"Certificates": one, "Jobs": [("pk", "HASH"), ("sk", "RANGE")], "Devices": one, "Access": one}
+    if keys != wanted:
+        yield f"the tables' keys are {keys}"
+    if tables["Access"].get("TimeToLiveSpecification") != {"AttributeName": "expires", "Enabled": True}:
+        yield "tokens do not expire: Access has no TTL on `expires`"
+
+
+@check
+def routes_lead_to_their_function(template):
+    wanted = {("/signingCertificate", "put"): "Regenerate", ("/signingcertificate", "put"): "Regenerate"}
+    wanted["/$default", "x-amazon-apigateway-any-method"] = "Catalog"
+    for name, api in template.of("ApiGatewayV2::Api"):
+        routes = {}
+        for path, methods in api["Body"]["paths"].items():
+            for method, route in methods.items():
+                routes[path, method] = target(route["x-amazon-apigateway-integration"]["uri"])
+        if routes != wanted:
+            yield f"{name} routes {routes}"
+    for name, permission in template.of("Lambda::Permission"):
+        if "SourceArn" not in permission:
+            yield f"{name} lets every API or rule of every account call the function"
+
+
+@check
+def alarms_cover_what_can_go_wrong(template):
+    watched = set()
+    for _, alarm in template.of("CloudWatch::Alarm"):
+        wakes = alarm["ComparisonOperator"] == "GreaterThanThreshold" and alarm["Threshold"] == 0
+        for dimension in alarm["Dimensions"] if wakes else []:
+            watched.add((alarm["Namespace"], alarm["MetricName"], dimension["Name"], target(dimension["Value"])))
+    wanted = {("AWS/Lambda", "Errors", "FunctionName", name) for name, _ in template.of("Lambda::Function")}
+    for name, _ in template.of("SQS::Queue"):
+        if name.endswith("DeadLetters"):
+            wanted.add(("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", name))
+    wanted |= {("Rootcast", metric, "Stack", "AWS::StackName") for metric in ("JobsPaused", "JobsFailed")}
+    for missing in sorted(wanted - watched):
+        yield f"no alarm on {missing}"
+
+
+@check
+def parameters_explain_and_bound_themselves(template):
+    for name, parameter in template.source["Parameters"].items():
+        bounds = {"AllowedValues", "AllowedPattern", "MinValue"} & set(parameter)
+        if not parameter.get("Description") or "Default" not in parameter:
+            yield f"{name} has no description or no default"
+        if not bounds and parameter["Type"] != "CommaDelimitedList":
+            yield f"{name} takes anything"
+    if template.default({"Ref": "Architecture"}) != "arm64":
+        yield "arm64 is not the default"
+
+
+@check
+def outputs_name_what_a_caller_needs(template):
+    names = {"ApiUrl", "ApiId", "ControlQueueUrl", "ControlDeadLettersUrl", "TaskQueueUrl", "TaskDeadLettersUrl"}
+    names |= {f"{table}Table" for table, _ in template.of("DynamoDB::Table")}
+    names |= {f"{function}Function" for function in FUNCTIONS}
+    for name in sorted(names ^ set(template.source["Outputs"])):
+        yield f"{name} is an output too many or too few"

@@ -1,0 +1,66 @@
+"""Defects that are put into the template one at a time. Each must be found, or the checks prove nothing."""
+
+
+def statement(source, role, sid):
+    statements = source["Resources"][role]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    return next(each for each in statements if each["Sid"] == sid)
+
+
+def properties(source, name):
+    return source["Resources"][name]["Properties"]
+
+
+def event(source, function, name):
+    return properties(source, function)["Events"][name]["Properties"]
+
+
+def allow(source, role, actions, resource):
+    """One more statement in a role."""
+    statements = source["Resources"][role]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    statements.append({"Sid": "Seeded", "Effect": "Allow", "Action": actions, "Resource": resource})
+
+
+def variable(source, function, name, value):
+    properties(source, function)["Environment"]["Variables"][name] = value
+
+
+# What is wrong → how it is made wrong → the check (ours, or a rule of rules.guard) that must say so.
+DEFECTS = [
+    ("a rate with its unit in the wrong number", lambda s: event(s, "Conduct", "Wake").update(Schedule="rate(1 minutes)"), "schedules_are_well_formed"),
+    ("no schedule", lambda s: properties(s, "Conduct")["Events"].pop("Wake"), "schedules_are_well_formed"),
+    ("a batch that fails as a whole", lambda s: event(s, "Worker", "Task").pop("FunctionResponseTypes"), "mappings_report_failures_one_by_one"),
+    ("workers without a bound", lambda s: event(s, "Worker", "Task").pop("ScalingConfig"), "mappings_report_failures_one_by_one"),
+    ("jobs that cannot be restored", lambda s: properties(s, "Jobs").pop("PointInTimeRecoverySpecification"), "tables_can_be_restored"),
+    ("a table that is not encrypted", lambda s: properties(s, "Certificates")["SSESpecification"].update(SSEEnabled=False), "tables_are_encrypted"),
+    ("tokens that stay for ever", lambda s: properties(s, "Access").pop("TimeToLiveSpecification"), "tables_have_their_keys"),
+    ("devices that go with the stack", lambda s: s["Resources"]["Devices"].pop("DeletionPolicy"), "tables_outlive_the_stack"),
+    ("every action on a table", lambda s: statement(s, "WorkerRole", "Bundle").update(Action="dynamodb:*"), "roles_name_their_actions"),
+    ("every table", lambda s: statement(s, "WorkerRole", "Bundle").update(Resource="*"), "wildcards_have_a_reason"),
+    ("every log", lambda s: statement(s, "CatalogRole", "Log").update(Resource="arn:aws:logs:*:*:*"), "functions_write_their_own_log"),
+    ("a worker that signs", lambda s: allow(s, "WorkerRole", "kms:Sign", "arn:aws:kms:eu-central-1:111122223333:key/k"), "dependencies_are_permissions"),
+    ("signing with any key", lambda s: statement(s, "ConductRole", "RootKeys").pop("Condition"), "keys_are_bound_to_the_stack"),
+    ("making keys without the tag", lambda s: statement(s, "RegenerateRole", "CreateKey").pop("Condition"), "keys_are_bound_to_the_stack"),
+    ("a policy of AWS's, which changes without us", lambda s: properties(s, "WorkerRole").update(ManagedPolicyArns=["arn:aws:iam::aws:policy/AmazonSSMReadOnlyAccess"]), "roles_hold_only_what_is_written_here"),
+    ("a task given away while it is worked on", lambda s: s["Parameters"]["TaskVisibilitySeconds"].update(Default=60), "time_limits_nest"),
+    ("a device as slow as its worker", lambda s: s["Parameters"]["DeviceTimeoutSeconds"].update(Default=120), "time_limits_nest"),
+    ("a task put aside before it is recorded", lambda s: s["Parameters"]["MaxReceives"].update(MaxValue=10), "time_limits_nest"),
+    ("an answer after the API's own", lambda s: properties(s, "Regenerate").update(Timeout=60), "time_limits_nest"),
+    ("a queue without an end", lambda s: properties(s, "TaskQueue").pop("RedrivePolicy"), "working_queues_give_up"),
+    ("dead letters of another queue", lambda s: properties(s, "TaskQueue")["RedrivePolicy"].update(deadLetterTargetArn={"Fn::GetAtt": ["ControlDeadLetters", "Arn"]}), "every_working_queue_is_consumed_and_redriven"),
+    ("a queue in clear", lambda s: properties(s, "ControlQueue").pop("SqsManagedSseEnabled"), "queues_are_encrypted"),
+    ("a queue over plain HTTP", lambda s: properties(s, "QueuesOverTls")["Queues"].pop(), "every_working_queue_is_consumed_and_redriven"),
+    ("dead letters that nobody hears of", lambda s: s["Resources"].pop("TaskDeadLettersAlarm"), "alarms_cover_what_can_go_wrong"),
+    ("an alarm on a metric that is not there", lambda s: properties(s, "JobsFailedAlarm").update(Namespace="rootcast"), "alarms_cover_what_can_go_wrong"),
+    ("an alarm that goes nowhere", lambda s: properties(s, "JobsPausedAlarm").pop("AlarmActions"), "alarms_are_sent"),
+    ("logs for ever", lambda s: properties(s, "WorkerLogs").pop("RetentionInDays"), "logs_are_kept_for_a_time"),
+    ("an API without a log", lambda s: properties(s, "Api").pop("AccessLogSettings"), "the_api_is_logged_and_throttled"),
+    ("a path that leads nowhere", lambda s: properties(s, "Regenerate")["Events"].pop("PutLowerCase"), "routes_lead_to_their_function"),
+    ("a variable that nobody reads", lambda s: variable(s, "Catalog", "NEVER_READ", "1"), "variables_are_read"),
+    ("a table's name without the permission", lambda s: variable(s, "Worker", "ACCESS_TABLE", {"Ref": "Access"}), "variables_name_what_the_role_allows"),
+    ("an endpoint that is empty on AWS", lambda s: variable(s, "Worker", "AWS_ENDPOINT_URL", {"Ref": "EndpointUrl"}), "an_empty_endpoint_is_left_out"),
+    ("an architecture of its own", lambda s: properties(s, "Worker").update(Architectures=["x86_64"]), "functions_are_ours"),
+    ("a parameter that takes anything", lambda s: s["Parameters"]["DeviceCidrs"].pop("AllowedPattern"), "parameters_explain_and_bound_themselves"),
+    ("a table with a fixed capacity", lambda s: properties(s, "Jobs").pop("BillingMode"), "tables_are_on_demand"),
+    ("dead letters for four days", lambda s: properties(s, "TaskDeadLetters").pop("MessageRetentionPeriod"), "dead_letters_are_kept"),
+    ("an output that is not there", lambda s: s["Outputs"].pop("JobsTable"), "outputs_name_what_a_caller_needs"),
+]

@@ -1,0 +1,83 @@
+"""Holds the template and the functions' sources together: a dependency is a permission, and a variable is read."""
+
+import re
+from pathlib import Path
+
+from checks import check
+from template import target
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT / "functions" / "shared"
+
+# The one crate without which a function cannot call a service.
+CRATE_OF = {"dynamodb": "rootcast-ledger", "kms": "rootcast-vault", "tag": "rootcast-vault", "sqs": "rootcast-queue", "ssm": "aws-sdk-ssm"}
+# What the Lambda service does with the function's role: no code of ours does it.
+BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
+# Variables that a dependency reads, and which.
+READ_ELSEWHERE = {"RUST_LOG": "lambda_runtime's tracing subscriber", "AWS_ENDPOINT_URL": "aws-config"}
+TABLE_OR_QUEUE = re.compile(r"(?P<table>[A-Z]+)_TABLE|(?P<queue>[A-Z]+)_QUEUE_URL")
+
+
+def dependencies(folder):
+    """Names of the crates that a package needs to run, those of our own followed."""
+    manifest = (folder / "Cargo.toml").read_text()
+    section = re.search(r"^\[dependencies\]\n(.*?)(?=^\[|\Z)", manifest, re.M | re.S)
+    named = set(re.findall(r"^([A-Za-z0-9_-]+)(?:\.workspace)? *=", section.group(1), re.M)) if section else set()
+    for crate in sorted(name for name in named if name.startswith("rootcast-")):
+        named |= dependencies(SHARED / crate.removeprefix("rootcast-"))
+    return named
+
+
+def code(folder):
+    """A package's Rust code without its unit tests, which end a file."""
+    return "\n".join(re.split(r"^#\[cfg\(test\)\]\nmod ", path.read_text(), flags=re.M)[0] for path in sorted((folder / "src").rglob("*.rs")))
+
+
+@check
+def dependencies_are_permissions(template):
+    for function, _ in template.of("Lambda::Function"):
+        needed = dependencies(ROOT / "functions" / function.lower())
+        used = {action.split(":")[0] for action, _ in template.allowed(function) if action not in BY_LAMBDA}
+        for service in sorted(used):
+            if CRATE_OF.get(service) not in needed:
+                yield f"{function} may call {service}, and depends on no crate that does"
+        for service, crate in CRATE_OF.items():
+            if crate in needed and service not in used and service != "tag":
+                yield f"{function} depends on {crate}, and may not call {service}"
+
+
+@check
+def variables_name_what_the_role_allows(template):
+    for function, properties in template.of("Lambda::Function"):
+        allowed = {resource for _, resource in template.allowed(function) if resource in template.resources}
+        kinds = {name for name in allowed if template.resources[name]["Type"] in ("AWS::DynamoDB::Table", "AWS::SQS::Queue")}
+        named = set()
+        for variable, value in properties["Environment"]["Variables"].items():
+            if TABLE_OR_QUEUE.fullmatch(variable):
+                named.add(target(value))
+        for name in sorted(kinds ^ named):
+            yield f"{function}: {name} is {'allowed and not named' if name in kinds else 'named and not allowed'}"
+
+
+@check
+def variables_are_read(template):
+    known = {name for _, p in template.of("Lambda::Function") for name in p["Environment"]["Variables"]} - set(READ_ELSEWHERE)
+    for function, properties in template.of("Lambda::Function"):
+        folder = ROOT / "functions" / function.lower()
+        own = code(folder)
+        shared = "\n".join(code(SHARED / name.removeprefix("rootcast-")) for name in dependencies(folder) if name.startswith("rootcast-"))
+        given = set(properties["Environment"]["Variables"]) - set(READ_ELSEWHERE)
+        for variable in sorted(given):
+            if f'"{variable}"' not in own + shared:
+                yield f"{function} is given {variable}, and nothing in it reads that"
+        for variable in sorted(known - given):
+            if f'"{variable}"' in own:
+                yield f"{function} reads {variable}, and is not given it"
+
+
+@check
+def an_empty_endpoint_is_left_out(template):
+    wanted = {"Fn::If": ["HasEndpoint", {"Ref": "EndpointUrl"}, {"Ref": "AWS::NoValue"}]}
+    for function, properties in template.of("Lambda::Function"):
+        if properties["Environment"]["Variables"].get("AWS_ENDPOINT_URL") != wanted:
+            yield f"{function}: on AWS the SDK would take an empty AWS_ENDPOINT_URL for an address"

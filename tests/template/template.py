@@ -1,0 +1,103 @@
+"""A SAM template and what CloudFormation makes of it, with the few questions that the checks ask."""
+
+import copy
+import logging
+import os
+import re
+
+os.environ.setdefault("AWS_DEFAULT_REGION", "eu-central-1")
+
+from samtranslator.translator.transform import transform  # noqa: E402: reads the region when it is imported
+from samtranslator.yaml_helper import yaml_parse  # noqa: E402
+
+
+# It warns that it could not send its usage metrics, which nobody asked it to.
+logging.getLogger("samtranslator").setLevel(logging.ERROR)
+
+
+class NoManagedPolicies:
+    """The translator asks for AWS's managed policies by name. Ours are written out, so there are none to be known."""
+
+    def load(self):
+        return {}
+
+
+class Template:
+    """`source`: as it is written; `resources`: as CloudFormation sees it."""
+
+    def __init__(self, source):
+        self.source = source
+        packaged = copy.deepcopy(source)
+        for resource in packaged["Resources"].values():
+            if resource["Type"] == "AWS::Serverless::Function":
+                # `sam package` does this: CloudFormation takes code from S3 only.
+                resource["Properties"]["CodeUri"] = "s3://artifacts/" + resource["Properties"]["CodeUri"]
+        self.translated = transform(packaged, {}, NoManagedPolicies())
+        self.resources = self.translated["Resources"]
+
+    @staticmethod
+    def read(path):
+        return Template(yaml_parse(path.read_text()))
+
+    def mutated(self, change):
+        """The same template after `change` edited its source."""
+        source = copy.deepcopy(self.source)
+        change(source)
+        return Template(source)
+
+    def of(self, kind):
+        """Logical id and properties of every resource of a type, `Lambda::Function`."""
+        return [(name, r["Properties"]) for name, r in self.resources.items() if r["Type"] == "AWS::" + kind]
+
+    def default(self, value):
+        """A literal, or the default of the parameter that is referred to."""
+        if isinstance(value, dict) and set(value) == {"Ref"}:
+            return self.source["Parameters"].get(value["Ref"], {}).get("Default")
+        return value
+
+    def statements(self):
+        """(owner, statement) of every identity policy: inline in a role, or a managed policy of ours."""
+        for name, role in self.of("IAM::Role"):
+            for policy in role.get("Policies", []):
+                for statement in policy["PolicyDocument"]["Statement"]:
+                    yield name, statement
+        for name, policy in self.of("IAM::ManagedPolicy"):
+            for statement in policy["PolicyDocument"]["Statement"]:
+                yield name, statement
+
+    def role_of(self, function):
+        """Logical id of the role of the function with this logical id."""
+        return target(self.resources[function]["Properties"]["Role"])
+
+    def allowed(self, function):
+        """(action, logical id of the resource or None) pairs that a function's own role allows."""
+        role = self.role_of(function)
+        for owner, statement in self.statements():
+            if owner == role and statement["Effect"] == "Allow":
+                for action in listed(statement["Action"]):
+                    for resource in listed(statement["Resource"]):
+                        yield action, target(resource)
+
+
+def listed(value):
+    return value if isinstance(value, list) else [value]
+
+
+def text(value):
+    """The text of a literal or of an Fn::Sub, with its placeholders; empty for any other reference."""
+    if isinstance(value, dict):
+        value = value.get("Fn::Sub", "")
+    return value if isinstance(value, str) else ""
+
+
+def target(value):
+    """The logical id that a Ref, GetAtt or Sub leads to; None for a literal or a pseudo parameter."""
+    if isinstance(value, dict):
+        if "Ref" in value:
+            return value["Ref"]
+        if "Fn::GetAtt" in value:
+            attribute = value["Fn::GetAtt"]
+            return attribute.split(".")[0] if isinstance(attribute, str) else attribute[0]
+        found = re.search(r"\$\{([A-Za-z0-9]+)(\.|\})", text(value))
+        return found.group(1) if found else None
+    return None
