@@ -80,7 +80,8 @@ def guard_findings(guard, folder, templates):
     """What each template violates: rule → messages, with an empty list for a rule that holds."""
     for number, template in enumerate(templates):
         (folder / f"{number:03}.json").write_text(json.dumps(template.translated))
-    command = [guard, "validate", "--rules", HERE / "rules.guard", "--data", folder, "--structured", "--output-format", "json", "--show-summary", "none", "--alphabetical"]
+    command = [guard, "validate", "--rules", HERE / "rules.guard", "--data", folder]
+    command += ["--structured", "--output-format", "json", "--show-summary", "none"]
     ran = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     try:
         reports = {Path(report["name"]).name: report for report in json.loads(ran.stdout)}
@@ -124,7 +125,8 @@ def venv():
             print(f"making a venv in {home}", flush=True)
             shutil.rmtree(home, ignore_errors=True)
             run([sys.executable, "-m", "venv", home], "Python's venv module is needed (on Debian: apt-get install python3-venv)")
-            run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements], "pip could not install requirements.txt")
+            pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            run([*pip, "-r", requirements], "pip could not install requirements.txt")
             (home / "complete").touch()
     return python
 
@@ -147,7 +149,8 @@ def cfn_guard():
 
 
 def run(command, otherwise, **options):
-    ran = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options)
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    ran = subprocess.run(command, text=True, check=False, **streams, **options)
     if ran.returncode:
         sys.exit(f"{ran.stdout}\n{otherwise}")
 

@@ -115,21 +115,20 @@ def every_working_queue_is_consumed_and_redriven(template):
         own = text(queue.get("QueueName")).replace("${AWS::StackName}", "")
         if not own or [text(arn).split("${AWS::StackName}")[-1] for arn in sources] != [own]:
             yield f"{name}: its dead-letter queue {dead} does not take its messages, or others' too"
-    covered = {target(queue) for _, policy in template.of("SQS::QueuePolicy") if denies_plain_http(policy) for queue in policy["Queues"]}
-    for name in set(queues) - covered:
+    policies = [policy for _, policy in template.of("SQS::QueuePolicy") if denies_plain_http(policy)]
+    for name in set(queues) - {target(queue) for policy in policies for queue in policy["Queues"]}:
         yield f"{name} can be used without TLS"
 
 
 def denies_plain_http(policy):
-    return any(
-        s["Effect"] == "Deny" and s["Principal"] == "*" and s["Action"] == "sqs:*" and s["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-        for s in policy["PolicyDocument"]["Statement"]
-    )
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "sqs:*", "Condition": {"Bool": {"aws:SecureTransport": "false"}}}
+    return any(denied.items() <= statement.items() for statement in policy["PolicyDocument"]["Statement"])
 
 
 @check
 def time_limits_nest(template):
-    functions, queues, parameters = dict(template.of("Lambda::Function")), dict(template.of("SQS::Queue")), template.source["Parameters"]
+    functions, queues = dict(template.of("Lambda::Function")), dict(template.of("SQS::Queue"))
+    parameters = template.source["Parameters"]
     limit = {name: template.default(f["Timeout"]) for name, f in functions.items()}
     hidden = {name: template.default(queue.get("VisibilityTimeout", 30)) for name, queue in queues.items()}
     device = parameters["DeviceTimeoutSeconds"]["Default"]

@@ -30,7 +30,8 @@ def dependencies(folder):
 
 def code(folder):
     """A package's Rust code without its unit tests, which end a file."""
-    return "\n".join(re.split(r"^#\[cfg\(test\)\]\nmod ", path.read_text(), flags=re.M)[0] for path in sorted((folder / "src").rglob("*.rs")))
+    files = [path.read_text() for path in sorted((folder / "src").rglob("*.rs"))]
+    return "\n".join(re.split(r"^#\[cfg\(test\)\]\nmod ", file, flags=re.M)[0] for file in files)
 
 
 @check
