@@ -1,0 +1,258 @@
+//! The KMS keys of the root generations: made, found again after a crash, compared with their certificates, used, and
+//! given up. The private keys never leave KMS.
+//!
+//! A dependency on this crate is a permission: template.yaml grants KMS to the functions that have it, and to no other.
+//!
+//! Retries are the SDK's own, within the time limits below. [`Vault::create_key`] alone has none: KMS knows no client
+//! token for it, so that a second attempt after a lost answer would leave a key that nobody knows of and everybody pays
+//! for. The caller tries again instead, after [`Vault::keys_of`] has found what the first attempt left.
+
+mod error;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_kms::config::retry::RetryConfig;
+use aws_sdk_kms::config::timeout::TimeoutConfig;
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::{KeySpec, KeyUsageType, MessageType, SigningAlgorithmSpec, Tag};
+use aws_sdk_resourcegroupstagging::types::TagFilter;
+use rootcast_core::algorithm::KeyAlgorithm;
+use rootcast_core::bundle::SignedBundle;
+use rootcast_core::certificate::Certificate;
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::root::Prepared;
+
+pub use self::error::VaultError;
+use self::error::failed;
+
+/// The permissions to use a key hang on this tag: its value is the stack's name.
+pub const STACK_TAG: &str = "rootcast:stack";
+/// Its value is the generation's number, in decimal.
+pub const GENERATION_TAG: &str = "rootcast:generation";
+
+/// One attempt. KMS answers in tens of milliseconds; an RSA-4096 signature is the slowest of what is asked of it.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A call with its retries: leaves the 30 s of an API Gateway request time for the rest.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// One attempt at CreateKey, which generates an RSA key while we wait.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(15);
+
+pub struct Vault {
+    kms: aws_sdk_kms::Client,
+    tagging: aws_sdk_resourcegroupstagging::Client,
+    stack: String,
+    /// Which certificate each key was found to belong to, as long as the process lives.
+    confirmed: Mutex<HashMap<String, Fingerprint>>,
+}
+
+impl Vault {
+    /// `stack` names the deployment: only keys with its tag are made, found and used.
+    pub fn new(
+        kms: &aws_sdk_kms::Client,
+        tagging: &aws_sdk_resourcegroupstagging::Client,
+        stack: impl Into<String>,
+    ) -> Self {
+        let limits = TimeoutConfig::builder()
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(CALL_TIMEOUT)
+            .build();
+        let kms = kms.config().to_builder().timeout_config(limits.clone()).build();
+        let tagging = tagging.config().to_builder().timeout_config(limits).build();
+        Self {
+            kms: aws_sdk_kms::Client::from_conf(kms),
+            tagging: aws_sdk_resourcegroupstagging::Client::from_conf(tagging),
+            stack: stack.into(),
+            confirmed: Mutex::default(),
+        }
+    }
+
+    /// Makes a signing key and answers its ARN. Not repeated by itself, see the crate's documentation: after a
+    /// [retryable](VaultError::is_retryable) error the key may or may not exist.
+    pub async fn create_key(&self, generation: u32, algorithm: KeyAlgorithm) -> Result<String, VaultError> {
+        let limits = TimeoutConfig::builder()
+            .operation_attempt_timeout(CREATE_TIMEOUT)
+            .operation_timeout(CREATE_TIMEOUT)
+            .build();
+        let once = aws_sdk_kms::Config::builder()
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(limits);
+        let created = self
+            .kms
+            .create_key()
+            .key_spec(KeySpec::from(algorithm.kms_key_spec()))
+            .key_usage(KeyUsageType::SignVerify)
+            .description(format!("Root generation {generation} of Rootcast stack {}", self.stack))
+            .tags(tag(STACK_TAG, &self.stack)?)
+            .tags(tag(GENERATION_TAG, &generation.to_string())?)
+            .customize()
+            .config_override(once)
+            .send()
+            .await
+            .map_err(|error| failed("kms:CreateKey", None, error))?;
+        let arn = created.key_metadata.and_then(|metadata| metadata.arn);
+        arn.ok_or(VaultError::Incomplete {
+            operation: "kms:CreateKey",
+            field: "Arn",
+        })
+    }
+
+    /// The ARNs of a generation's keys that could still sign, sorted: what a crash after [`Vault::create_key`] left.
+    ///
+    /// The tag index follows KMS with a delay of seconds: a key made just now may be missing. Keys that are disabled or
+    /// pending deletion stay in the index; they refuse to show their public key, and are left out by that.
+    pub async fn keys_of(&self, generation: u32) -> Result<Vec<String>, VaultError> {
+        let mut pages = self
+            .tagging
+            .get_resources()
+            .resource_type_filters("kms:key")
+            .tag_filters(TagFilter::builder().key(STACK_TAG).values(&self.stack).build())
+            .tag_filters(
+                TagFilter::builder()
+                    .key(GENERATION_TAG)
+                    .values(generation.to_string())
+                    .build(),
+            )
+            .into_paginator()
+            .send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failed("tag:GetResources", None, error))?;
+            found.extend(
+                page.resource_tag_mapping_list
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|key| key.resource_arn),
+            );
+        }
+        found.sort_unstable();
+        let mut usable = Vec::new();
+        for key in found {
+            match self.get_public_key(&key).await {
+                Ok(_) => usable.push(key),
+                Err(VaultError::Unusable { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(usable)
+    }
+
+    /// SubjectPublicKeyInfo in DER, of a key that is `algorithm`'s by its spec, its usage and its public half alike.
+    pub async fn public_key(&self, key: &str, algorithm: KeyAlgorithm) -> Result<Vec<u8>, VaultError> {
+        let answer = self.get_public_key(key).await?;
+        let mismatch = |found: String| VaultError::WrongKind {
+            key: key.to_owned(),
+            expected: algorithm,
+            found,
+        };
+        let spec = answer.key_spec.as_ref().map(KeySpec::as_str).unwrap_or_default();
+        if spec != algorithm.kms_key_spec() {
+            return Err(mismatch(spec.to_owned()));
+        }
+        let usage = answer.key_usage.as_ref().map(KeyUsageType::as_str).unwrap_or_default();
+        if usage != KeyUsageType::SignVerify.as_str() {
+            return Err(mismatch(usage.to_owned()));
+        }
+        let spki = answer.public_key.map(Blob::into_inner);
+        let spki = spki.ok_or(VaultError::Incomplete {
+            operation: "kms:GetPublicKey",
+            field: "PublicKey",
+        })?;
+        match KeyAlgorithm::of_spki(&spki) {
+            Ok(found) if found == algorithm => Ok(spki),
+            Ok(found) => Err(mismatch(found.kms_key_spec().to_owned())),
+            Err(error) => Err(mismatch(error.to_string())),
+        }
+    }
+
+    /// Signs a digest of the algorithm's own length. ECDSA comes back as DER, RSA as PKCS #1 v1.5.
+    ///
+    /// The digest travels, not the message: KMS takes messages up to 4096 bytes only.
+    pub async fn sign(&self, key: &str, algorithm: KeyAlgorithm, digest: &[u8]) -> Result<Vec<u8>, VaultError> {
+        let signed = self
+            .kms
+            .sign()
+            .key_id(key)
+            .message(Blob::new(digest))
+            .message_type(MessageType::Digest)
+            .signing_algorithm(SigningAlgorithmSpec::from(algorithm.kms_signing_algorithm()))
+            .send()
+            .await
+            .map_err(|error| failed("kms:Sign", Some(key), error))?;
+        let signature = signed.signature.map(Blob::into_inner);
+        signature.ok_or(VaultError::Incomplete {
+            operation: "kms:Sign",
+            field: "Signature",
+        })
+    }
+
+    /// Signs what was prepared. A signature of another key than the issuer's is refused.
+    pub async fn sign_prepared(&self, key: &str, prepared: Prepared) -> Result<Certificate, VaultError> {
+        let signature = self.sign(key, prepared.issuer_algorithm(), &prepared.digest()).await?;
+        Ok(prepared.complete(&signature)?)
+    }
+
+    /// Adds `signer`'s signature to a bundle. A signature of another key is refused.
+    pub async fn sign_bundle(
+        &self,
+        key: &str,
+        signer: &Certificate,
+        bundle: &mut SignedBundle,
+    ) -> Result<(), VaultError> {
+        let algorithm = signer.key_algorithm().map_err(rootcast_core::bundle::JwsError::from)?;
+        let signature = self.sign(key, algorithm, &bundle.digest(signer)?).await?;
+        Ok(bundle.add(signer, &signature)?)
+    }
+
+    /// Whether `key` is the one that `certificate` speaks of. Asked of KMS once a process: neither ever changes.
+    pub async fn confirm(&self, key: &str, certificate: &Certificate) -> Result<(), VaultError> {
+        let known = |map: &HashMap<_, _>| map.get(key) == Some(&certificate.fingerprint());
+        if known(&self.confirmed.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(());
+        }
+        let differs = || VaultError::Differs {
+            key: key.to_owned(),
+            certificate: certificate.fingerprint(),
+        };
+        let algorithm = certificate.key_algorithm().map_err(|_| differs())?;
+        if self.public_key(key, algorithm).await? != certificate.spki_der() {
+            return Err(differs());
+        }
+        let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        confirmed.insert(key.to_owned(), certificate.fingerprint());
+        Ok(())
+    }
+
+    /// Gives a key up: it signs no more at once, and is gone after `days` (KMS takes 7 to 30). A key that is pending
+    /// deletion, or gone, is fine.
+    pub async fn schedule_deletion(&self, key: &str, days: u8) -> Result<(), VaultError> {
+        let scheduled = self
+            .kms
+            .schedule_key_deletion()
+            .key_id(key)
+            .pending_window_in_days(i32::from(days))
+            .send()
+            .await;
+        match scheduled.map_err(|error| failed("kms:ScheduleKeyDeletion", Some(key), error)) {
+            Ok(_) | Err(VaultError::Unusable { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn get_public_key(
+        &self,
+        key: &str,
+    ) -> Result<aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput, VaultError> {
+        let answer = self.kms.get_public_key().key_id(key).send().await;
+        answer.map_err(|error| failed("kms:GetPublicKey", Some(key), error))
+    }
+}
+
+fn tag(key: &'static str, value: &str) -> Result<Tag, VaultError> {
+    let built = Tag::builder().tag_key(key).tag_value(value).build();
+    built.map_err(|_| VaultError::Incomplete {
+        operation: "kms:CreateKey",
+        field: key,
+    })
+}

@@ -1,0 +1,108 @@
+//! What goes wrong at KMS, and whether it is worth another attempt.
+
+use std::error::Error;
+
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use rootcast_core::algorithm::KeyAlgorithm;
+use rootcast_core::bundle::JwsError;
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::root::IssueError;
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum VaultError {
+    /// The key does not exist, is disabled or pending deletion, or is not for signing.
+    #[error("{operation}: key {key} cannot be used: {reason}")]
+    Unusable {
+        operation: &'static str,
+        key: String,
+        reason: String,
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    #[error("{operation} failed: {reason}")]
+    Call {
+        operation: &'static str,
+        reason: String,
+        retryable: bool,
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    #[error("{operation} answered without {field}")]
+    Incomplete {
+        operation: &'static str,
+        field: &'static str,
+    },
+    #[error("key {key} is {found}, where {expected:?} for signing is expected")]
+    WrongKind {
+        key: String,
+        expected: KeyAlgorithm,
+        found: String,
+    },
+    #[error("key {key} is not the key of certificate {certificate}")]
+    Differs { key: String, certificate: Fingerprint },
+    #[error("the certificate is refused: {0}")]
+    Issue(#[from] IssueError),
+    #[error("the bundle's signature is refused: {0}")]
+    Bundle(#[from] JwsError),
+}
+
+impl VaultError {
+    /// Whether the same call may succeed later: a throttle, a fault inside KMS, a time limit, a lost connection. The
+    /// SDK's own attempts are already used up then (CreateKey has just the one).
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Call { retryable: true, .. })
+    }
+}
+
+/// [KMS's](https://docs.aws.amazon.com/kms/latest/developerguide/throttling.html) and the tagging API's transient
+/// errors. `LimitExceededException` is a quota, and no time heals it.
+const TRANSIENT: [&str; 7] = [
+    "ThrottlingException",
+    "ThrottledException",
+    "KMSInternalException",
+    "DependencyTimeoutException",
+    "KeyUnavailableException",
+    "InternalServiceException",
+    "PaginationTokenExpiredException",
+];
+
+/// [Key states](https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html) and usages that refuse a call.
+const UNUSABLE: [&str; 4] = [
+    "NotFoundException",
+    "DisabledException",
+    "KMSInvalidStateException",
+    "InvalidKeyUsageException",
+];
+
+pub(crate) fn failed<E>(operation: &'static str, key: Option<&str>, error: SdkError<E>) -> VaultError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    let code = error.code().unwrap_or_default().to_owned();
+    let reason = match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        (None, _) => error.to_string(),
+    };
+    if let Some(key) = key.filter(|_| UNUSABLE.contains(&code.as_str())) {
+        return VaultError::Unusable {
+            operation,
+            key: key.to_owned(),
+            reason,
+            source: error.into(),
+        };
+    }
+    let retryable = match &error {
+        SdkError::ConstructionFailure(_) => false,
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+        SdkError::ServiceError(answer) => TRANSIENT.contains(&code.as_str()) || answer.raw().status().is_server_error(),
+        _ => false,
+    };
+    VaultError::Call {
+        operation,
+        reason,
+        retryable,
+        source: error.into(),
+    }
+}
