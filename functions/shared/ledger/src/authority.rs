@@ -81,6 +81,13 @@ pub struct RootRecord {
     pub created: OffsetDateTime,
 }
 
+impl RootRecord {
+    /// What is needed to sign with it; `None` before it is published.
+    pub fn key_and_certificate(&self) -> Option<(&str, &Certificate)> {
+        Some((self.key.as_deref()?, self.certificate.as_ref()?))
+    }
+}
+
 /// A link certificate: reserved first, signed then.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LinkRecord {

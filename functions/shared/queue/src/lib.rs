@@ -1,0 +1,145 @@
+//! SQS: batches in and out.
+//!
+//! Messages may be lost, doubled and reordered; whoever reads them looks at the ledger, not at the message.
+
+use std::error::Error as StdError;
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::SdkError;
+use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, SendMessageBatchRequestEntry};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use rootcast_core::message::{Control, Task};
+use serde::Serialize;
+use thiserror::Error;
+use tracing::warn;
+
+/// SQS takes ten messages a call.
+const BATCH: usize = 10;
+/// Calls under way at once. A call takes about 10 ms, so this sends some 8 000 messages a second.
+const CONCURRENCY: usize = 8;
+/// An entry that SQS refuses inside an accepted batch (its own fault) is sent again so often.
+const RESENDS: usize = 3;
+/// SQS's own limit, in seconds (12 hours).
+const LONGEST_VISIBILITY: u32 = 43_200;
+/// SQS's own limit, in seconds.
+const LONGEST_DELAY: u32 = 900;
+
+#[derive(Debug, Error)]
+pub enum QueueError {
+    #[error("{operation} failed")]
+    Aws {
+        operation: &'static str,
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    #[error("SQS refused {0} messages of a batch")]
+    Refused(usize),
+    #[error("a message cannot be written")]
+    Unwritable(#[from] serde_json::Error),
+    #[error("a message cannot be built")]
+    Unbuildable(#[from] aws_sdk_sqs::error::BuildError),
+}
+
+/// A received message that shall not be seen again before `seconds` have passed.
+#[derive(Debug, Clone)]
+pub struct Postponed {
+    pub receipt_handle: String,
+    pub seconds: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct Queue {
+    client: Client,
+}
+
+impl Queue {
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Wakes the conductor, at once.
+    pub async fn send_control(&self, url: &str, control: &Control) -> Result<(), QueueError> {
+        self.send_later(url, control, 0).await
+    }
+
+    /// One message, a [`Control`] or a [`Task`], to be seen after `seconds`; SQS takes 900 at most.
+    pub async fn send_later(&self, url: &str, message: &impl Serialize, seconds: u32) -> Result<(), QueueError> {
+        self.client
+            .send_message()
+            .queue_url(url)
+            .message_body(serde_json::to_string(message)?)
+            .delay_seconds(i32::try_from(seconds.min(LONGEST_DELAY)).unwrap_or(0))
+            .send()
+            .await
+            .map_err(aws("SendMessage"))?;
+        Ok(())
+    }
+
+    /// Sends tasks in their order, ten a call, so that those of a shard stay together.
+    pub async fn send_tasks(&self, url: &str, tasks: &[Task]) -> Result<(), QueueError> {
+        stream::iter(tasks.chunks(BATCH).map(Ok))
+            .try_for_each_concurrent(CONCURRENCY, |batch| self.send_batch(url, batch))
+            .await
+    }
+
+    /// What is to be tried again later stays in its queue, out of sight until then. A message that could not be
+    /// postponed merely comes back sooner or later than wished.
+    pub async fn postpone(&self, url: &str, messages: &[Postponed]) {
+        let calls = messages.chunks(BATCH).map(|batch| async move {
+            let entries: Result<Vec<_>, _> = batch
+                .iter()
+                .enumerate()
+                .map(|(index, message)| {
+                    ChangeMessageVisibilityBatchRequestEntry::builder()
+                        .id(index.to_string())
+                        .receipt_handle(&message.receipt_handle)
+                        .visibility_timeout(i32::try_from(message.seconds.min(LONGEST_VISIBILITY)).unwrap_or(0))
+                        .build()
+                })
+                .collect();
+            let sent = match entries {
+                Ok(entries) => self
+                    .client
+                    .change_message_visibility_batch()
+                    .queue_url(url)
+                    .set_entries(Some(entries))
+                    .send()
+                    .await
+                    .map_err(aws("ChangeMessageVisibilityBatch")),
+                Err(error) => Err(error.into()),
+            };
+            match sent {
+                Err(error) => warn!(error = &error as &dyn StdError, "messages could not be postponed"),
+                Ok(answer) if !answer.failed.is_empty() => {
+                    warn!(messages.failed = answer.failed.len(), "messages could not be postponed");
+                }
+                Ok(_) => {}
+            }
+        });
+        stream::iter(calls).for_each_concurrent(CONCURRENCY, |call| call).await;
+    }
+
+    async fn send_batch<T: Serialize>(&self, url: &str, batch: &[T]) -> Result<(), QueueError> {
+        let mut entries = Vec::new();
+        for (index, message) in batch.iter().enumerate() {
+            let body = serde_json::to_string(message)?;
+            entries.push(SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(body).build()?);
+        }
+        for _ in 0..RESENDS {
+            let call = self.client.send_message_batch().queue_url(url).set_entries(Some(entries.clone()));
+            let answer = call.send().await.map_err(aws("SendMessageBatch"))?;
+            let failed: Vec<&str> = answer.failed.iter().map(|failed| failed.id.as_str()).collect();
+            if failed.is_empty() {
+                return Ok(());
+            }
+            entries.retain(|entry| failed.contains(&entry.id.as_str()));
+        }
+        Err(QueueError::Refused(entries.len()))
+    }
+}
+
+fn aws<E>(operation: &'static str) -> impl FnOnce(SdkError<E>) -> QueueError
+where
+    E: StdError + Send + Sync + 'static,
+{
+    move |source| QueueError::Aws { operation, source: Box::new(source) }
+}

@@ -1,0 +1,33 @@
+//! What goes wrong with the authority's procedures.
+
+use rootcast_core::bundle::JwsError;
+use rootcast_core::job::JobId;
+use rootcast_core::name::InvalidName;
+use rootcast_core::root::IssueError;
+use rootcast_ledger::LedgerError;
+use rootcast_vault::VaultError;
+use thiserror::Error;
+
+#[derive(Debug, Error)]
+pub enum AuthorityError {
+    /// There is never a second rollover; it is this job's, or a root is being made for a fleet without devices.
+    #[error("another rollover is running")]
+    Busy(Option<JobId>),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error("a certificate cannot be made")]
+    Issue(#[from] IssueError),
+    #[error("a bundle cannot be signed")]
+    Jws(#[from] JwsError),
+    #[error("the root's name cannot be used")]
+    Name(#[from] InvalidName),
+    #[error("a record that must exist is missing: {0}")]
+    Missing(&'static str),
+    /// The same spec gave other bytes than those that were recorded: nothing is signed.
+    #[error("the bytes to be signed are not those that were recorded")]
+    NotAsReserved,
+    #[error("the operating system gives no random numbers")]
+    Random(#[source] getrandom::Error),
+}

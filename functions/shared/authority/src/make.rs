@@ -1,0 +1,215 @@
+//! A new root: claimed, made, and published.
+
+use rootcast_core::generation::GenerationState;
+use rootcast_core::job::{Activation, Job, JobId, NewJob};
+use rootcast_core::name::Subject;
+use rootcast_core::rollout::Rollout;
+use rootcast_core::root::{RootSpec, Serial, prepare_root};
+use rootcast_ledger::{Authority, Change, Claim, LedgerError, RootRecord};
+use time::{Duration, OffsetDateTime};
+use tracing::{info, warn};
+
+use crate::{AuthorityError, CertificateAuthority};
+
+/// Longer than any function that makes a root may run (29 s): who finds a claim older than this knows that its holder
+/// is dead.
+const CLAIM: Duration = Duration::seconds(60);
+
+/// What the deployment says of its roots.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The CN without the generation.
+    pub root_name: String,
+    pub subject: Subject,
+    pub validity: Duration,
+}
+
+/// What an operator asks for.
+#[derive(Debug, Clone)]
+pub struct RootRequest {
+    pub activation: Activation,
+    pub rollout: Rollout,
+    pub requested_for: Option<String>,
+}
+
+/// A root that is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Made {
+    pub generation: u32,
+    /// None where there are no devices: the root signs already.
+    pub job: Option<JobId>,
+}
+
+/// A claim that we hold.
+struct Claimed {
+    authority: Authority,
+    claim: Claim,
+    root: RootRecord,
+    /// Somebody else began.
+    taken_over: bool,
+}
+
+impl CertificateAuthority {
+    /// Makes the next root, or finishes the one that a crash left half made.
+    ///
+    /// The same number of calls for ten devices and for a million: the fleet is only asked whether it is empty.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Busy`] where a rollover is running.
+    pub async fn make_root(&self, settings: &Settings, request: &RootRequest, now: OffsetDateTime) -> Result<Made, AuthorityError> {
+        let claimed = self.claim(settings, request, now).await?;
+        let (authority, claim, taken_over) = (claimed.authority.clone(), claimed.claim.clone(), claimed.taken_over);
+        if let Err(error) = self.make_claimed(claimed, now).await {
+            self.give_back(authority, claim, now).await;
+            return Err(error);
+        }
+        info!(root.generation = claim.generation, job.id = claim.job.map(|id| id.0), "a new root is published");
+        if taken_over && claim.job.is_none() {
+            // A job does this at its end.
+            self.sweep_keys(claim.generation).await?;
+        }
+        Ok(Made { generation: claim.generation, job: claim.job })
+    }
+
+    async fn make_claimed(&self, mut claimed: Claimed, now: OffsetDateTime) -> Result<(), AuthorityError> {
+        self.ensure_key(&mut claimed).await?;
+        self.sign_root(&mut claimed.root).await?;
+        let job = match claimed.claim.job {
+            Some(id) => Some(self.ledger.job(id).await?.ok_or(AuthorityError::Missing("job"))?),
+            None => None,
+        };
+        self.publish_root(claimed.authority, claimed.root, job, now).await
+    }
+
+    /// What failed can be finished by the next caller, without waiting for the claim to run out. If this fails too, it
+    /// runs out.
+    async fn give_back(&self, authority: Authority, claim: Claim, now: OffsetDateTime) {
+        let given_back = Authority { claim: Some(Claim { until: now, ..claim }), ..authority };
+        let change = Change { authority: Some(&given_back), ..Change::default() };
+        if let Err(error) = self.ledger.commit(change).await {
+            warn!(error = &error as &dyn std::error::Error, "a claim could not be given back and runs out by itself");
+        }
+    }
+
+    async fn claim(&self, settings: &Settings, request: &RootRequest, now: OffsetDateTime) -> Result<Claimed, AuthorityError> {
+        let before = self.ledger.authority().await?;
+        let claimed = match &before.claim {
+            Some(claim) if claim.until > now => return Err(AuthorityError::Busy(claim.job)),
+            Some(claim) => self.take_over(&before, claim, now).await,
+            None if before.running.is_some() => return Err(AuthorityError::Busy(before.running)),
+            None => self.claim_next(&before, settings, request, now).await,
+        };
+        match claimed {
+            // Called twice at once: the other one won.
+            Err(AuthorityError::Ledger(LedgerError::Conflict)) => {
+                let winner = self.ledger.authority().await?;
+                Err(AuthorityError::Busy(winner.claim.and_then(|claim| claim.job).or(winner.running)))
+            }
+            other => other,
+        }
+    }
+
+    async fn take_over(&self, before: &Authority, claim: &Claim, now: OffsetDateTime) -> Result<Claimed, AuthorityError> {
+        let claim = Claim { until: now + CLAIM, ..claim.clone() };
+        let mut authority = Authority { claim: Some(claim.clone()), ..before.clone() };
+        self.ledger.commit(Change { authority: Some(&authority), ..Change::default() }).await?;
+        authority.revision += 1;
+        let root = self.ledger.root(claim.generation).await?.ok_or(AuthorityError::Missing("root"))?;
+        info!(root.generation = claim.generation, "a root that was left half made is finished");
+        Ok(Claimed { authority, claim, root, taken_over: true })
+    }
+
+    /// The intent is recorded before anything exists: who makes what, from which spec, with which job.
+    async fn claim_next(&self, before: &Authority, settings: &Settings, request: &RootRequest, now: OffsetDateTime) -> Result<Claimed, AuthorityError> {
+        let (policy, has_devices) = tokio::try_join!(self.ledger.policy(), self.ledger.has_approved_device())?;
+        let generation = before.last_generation + 1;
+        let not_before = now.replace_nanosecond(0).unwrap_or(now);
+        let mut root = RootRecord {
+            revision: 0,
+            generation,
+            state: GenerationState::Reserved,
+            spec: RootSpec {
+                generation,
+                root_name: settings.root_name.clone(),
+                subject: settings.subject.clone(),
+                algorithm: policy.algorithm,
+                serial: random_serial()?,
+                not_before,
+                not_after: not_before + settings.validity,
+            },
+            key: None,
+            tbs: None,
+            certificate: None,
+            new_with_old: None,
+            old_with_new: None,
+            created: now,
+        };
+        let id = JobId(before.last_job + 1);
+        let new = NewJob {
+            id,
+            generation,
+            old_generation: before.signing,
+            activation: request.activation,
+            rollout: request.rollout,
+            requested_for: request.requested_for.clone(),
+        };
+        let job = has_devices.then(|| Job::new(new, now));
+        let claim = Claim { generation, job: has_devices.then_some(id), until: now + CLAIM };
+        let mut authority = Authority {
+            last_generation: generation,
+            last_job: if has_devices { id.0 } else { before.last_job },
+            running: claim.job,
+            claim: Some(claim.clone()),
+            ..before.clone()
+        };
+        self.ledger
+            .commit(Change {
+                authority: Some(&authority),
+                roots: vec![&root],
+                job: job.as_ref(),
+                new_job: has_devices,
+                ..Change::default()
+            })
+            .await?;
+        authority.revision += 1;
+        root.revision = 1;
+        Ok(Claimed { authority, claim, root, taken_over: false })
+    }
+
+    /// A crash between making a key and recording it leaves a key that only its tags know: it is used.
+    async fn ensure_key(&self, claimed: &mut Claimed) -> Result<(), AuthorityError> {
+        let root = &mut claimed.root;
+        if root.key.is_some() {
+            return Ok(());
+        }
+        let left_behind = if claimed.taken_over { self.vault.keys_of(root.generation).await? } else { Vec::new() };
+        let key = match left_behind.into_iter().next() {
+            Some(key) => key,
+            None => self.vault.create_key(root.generation, root.spec.algorithm).await?,
+        };
+        root.key = Some(key);
+        self.save_root(root).await
+    }
+
+    async fn sign_root(&self, root: &mut RootRecord) -> Result<(), AuthorityError> {
+        let key = root.key.clone().ok_or(AuthorityError::Missing("key"))?;
+        let public_key = self.vault.public_key(&key, root.spec.algorithm).await?;
+        let prepared = prepare_root(&root.spec, &public_key)?;
+        match root.tbs {
+            Some(tbs) if tbs != prepared.tbs_sha256() => return Err(AuthorityError::NotAsReserved),
+            Some(_) => {}
+            None => {
+                root.tbs = Some(prepared.tbs_sha256());
+                self.save_root(root).await?;
+            }
+        }
+        root.certificate = Some(self.vault.sign_prepared(&key, prepared).await?);
+        Ok(())
+    }
+}
+
+pub(crate) fn random_serial() -> Result<Serial, AuthorityError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(AuthorityError::Random)?;
+    Ok(Serial::from_random(random))
+}
