@@ -1,0 +1,132 @@
+//! Trust anchors on devices that speak Redfish (DMTF DSP0266).
+//!
+//! One attempt is: connect to a checked address with the pin, log in, list the trust slot, write what is missing, list
+//! again, log out. Requests of an attempt on a device that gets its first anchor (`e` anchors are there already):
+//!
+//! | profile | before the slot | slot | after |
+//! |---|---|---|---|
+//! | `openbmc`, `lenovo-xcc` | log in | list + `e`, POST, list + `e` + 1 | log out |
+//! | `dmtf` | root, log in, managers, policy | the same, or list, POST, list with `$expand` | log out |
+//! | `vmedia` with Basic | root, systems, media (none of both with a `slot`) | list + 1, POST, list + 1 | – |
+//!
+//! Where nothing is missing nothing is written, and the first listing is the proof.
+
+mod bundle;
+mod collection;
+mod connection;
+mod fault;
+mod link;
+mod listing;
+mod monitor;
+mod session;
+mod slot;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rootcast_core::address::AddressPolicy;
+use rootcast_core::device::{Profile, Slot};
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::task::{ErrorClass, Failure};
+use tokio::time::Instant;
+
+pub use self::monitor::Monitor;
+
+use self::connection::Connection;
+use self::monitor::Stop;
+use self::session::Session;
+use self::slot::Shape;
+use crate::credential::Credential;
+use crate::dial::resolve;
+use crate::pem::Anchor;
+use crate::trust::{Converged, Endpoint, Progress, TrustGoal};
+
+/// Brings Redfish devices to hold what they should.
+#[derive(Debug, Clone)]
+pub struct Redfish {
+    policy: Arc<AddressPolicy>,
+}
+
+/// One attempt at one device.
+#[derive(Debug, Clone, Copy)]
+pub struct Assignment<'a> {
+    pub endpoint: &'a Endpoint,
+    pub profile: Profile,
+    /// The collection of certificates to use in place of the profile's.
+    pub slot: Option<&'a Slot>,
+    pub credential: &'a Credential,
+    pub goal: &'a TrustGoal,
+    /// From the last attempt's [`Progress::Running`].
+    pub monitor: Option<&'a Monitor>,
+    /// When the attempt is over, logged out. Nothing is left running, so let the future end: dropped, it cannot log
+    /// out. A device that never answers is given up a little earlier.
+    pub deadline: Instant,
+}
+
+impl Redfish {
+    pub const fn new(policy: Arc<AddressPolicy>) -> Self {
+        Self { policy }
+    }
+
+    /// Installs, removes, and reads back; may be repeated at any time, since what is there already is not written.
+    ///
+    /// A failure's class says whether to try again. The credential is used for one log-in; a second one follows only
+    /// where the first was accepted and its session ran out.
+    pub async fn converge(&self, assignment: &Assignment<'_>) -> Result<Progress, Failure> {
+        let goal = Goal::new(assignment.goal)?;
+        let endpoint = assignment.endpoint;
+        if endpoint.pins.is_empty() {
+            let message = format!("{}: no certificate of this device is approved.", endpoint.address);
+            return Err(Failure::new(ErrorClass::PinMismatch, message));
+        }
+        let sockets = resolve(&self.policy, &endpoint.address, assignment.deadline).await?;
+        let connection = Connection::new(endpoint, &sockets, assignment.deadline)?;
+        let mut session = Session::new(connection, assignment.credential);
+        let outcome = attempt(&mut session, assignment, &goal).await;
+        session.close().await;
+        match outcome {
+            Ok(converged) => Ok(Progress::Done(converged)),
+            Err(Stop::Running { monitor, after }) => Ok(Progress::Running { monitor, after }),
+            Err(Stop::Failed(failure)) => Err(failure),
+        }
+    }
+}
+
+async fn attempt(
+    session: &mut Session<'_>,
+    assignment: &Assignment<'_>,
+    goal: &Goal,
+) -> Result<Converged, Stop> {
+    let mut slot = slot::find(session, assignment.profile, assignment.slot).await?;
+    let earlier = match assignment.monitor {
+        Some(monitor) => monitor::resume(session, monitor).await?,
+        None => Ok(()),
+    };
+    match slot.shape {
+        Shape::Members => collection::converge(session, &mut slot, goal, earlier).await,
+        Shape::Bundle => bundle::converge(session, &mut slot, goal, earlier).await,
+    }
+}
+
+/// A goal that can be reached: no certificate twice, none in both lists.
+struct Goal {
+    install: Vec<Anchor>,
+    remove: BTreeSet<Fingerprint>,
+}
+
+impl Goal {
+    fn new(goal: &TrustGoal) -> Result<Self, Failure> {
+        let remove: BTreeSet<_> = goal.remove.iter().copied().collect();
+        let mut install: Vec<Anchor> = Vec::new();
+        for anchor in goal.install.iter().cloned().map(Anchor::new) {
+            if remove.contains(&anchor.fingerprint) {
+                let message = format!("The certificate {} is to be both installed and removed.", anchor.fingerprint);
+                return Err(Failure::new(ErrorClass::Rejected, message));
+            }
+            if !install.contains(&anchor) {
+                install.push(anchor);
+            }
+        }
+        Ok(Self { install, remove })
+    }
+}

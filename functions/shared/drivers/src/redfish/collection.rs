@@ -1,0 +1,123 @@
+//! Slots with one certificate a member: what is missing is added, what must go is deleted, nothing else is touched.
+
+use http::Method;
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::task::{ErrorClass, Failure};
+use serde_json::json;
+
+use super::Goal;
+use super::link::Link;
+use super::listing::Listing;
+use super::monitor::{Stop, write};
+use super::session::Session;
+use super::slot::TrustSlot;
+use crate::pem::Anchor;
+use crate::trust::Converged;
+
+/// `earlier` is how a write of an earlier attempt ended; it matters only where its effect is missing.
+pub(super) async fn converge(
+    session: &mut Session<'_>,
+    slot: &mut TrustSlot,
+    goal: &Goal,
+    earlier: Result<(), Failure>,
+) -> Result<Converged, Stop> {
+    let mut listing = Listing::read(session, slot).await?;
+    let mut changed = false;
+    for anchor in &goal.install {
+        if !listing.holds(&anchor.fingerprint) {
+            earlier.clone()?;
+            install(session, slot, anchor).await?;
+            changed = true;
+        }
+    }
+    if changed {
+        listing = Listing::read(session, slot).await?;
+        proven(&goal.install, &listing)?;
+    }
+    // Only after the new ones are proven: a device that stores nothing keeps what it has.
+    for fingerprint in &goal.remove {
+        while let Some(member) = removable(&listing, fingerprint)? {
+            earlier.clone()?;
+            let before = listing.members.len();
+            remove(session, &member).await?;
+            changed = true;
+            listing = Listing::read(session, slot).await?;
+            if listing.members.len() >= before && listing.holds(fingerprint) {
+                return Err(kept(fingerprint).into());
+            }
+        }
+    }
+    // A device may drop one certificate for another.
+    proven(&goal.install, &listing)?;
+    Ok(Converged { held: listing.held(), changed })
+}
+
+/// On a failure the slot has the last word: devices answer 500 for what they hold already, and time out after storing.
+async fn install(session: &mut Session<'_>, slot: &mut TrustSlot, anchor: &Anchor) -> Result<(), Stop> {
+    let body = json!({"CertificateString": anchor.to_pem(), "CertificateType": "PEM"});
+    let failure = match write(session, Method::POST, &slot.collection, Some(&body)).await {
+        Err(Stop::Failed(failure)) if has_second_chance(&failure) => failure,
+        outcome => return outcome,
+    };
+    match Listing::read(session, slot).await {
+        Ok(listing) if listing.holds(&anchor.fingerprint) => Ok(()),
+        Ok(listing) => Err(full(slot, &listing, failure).into()),
+        Err(_) => Err(failure.into()),
+    }
+}
+
+/// Devices say that they are full in many ways (OpenBMC 500, XCC 409): where the limit is known, it decides.
+fn full(slot: &TrustSlot, listing: &Listing, failure: Failure) -> Failure {
+    let answered = matches!(failure.class, ErrorClass::ServerError | ErrorClass::Rejected);
+    match slot.limit {
+        Some(limit) if answered && listing.members.len() >= limit => {
+            let message = format!("All {limit} places are taken. {}", failure.message);
+            Failure::new(ErrorClass::StoreFull, message)
+        }
+        _ => failure,
+    }
+}
+
+async fn remove(session: &mut Session<'_>, member: &Link) -> Result<(), Stop> {
+    match write(session, Method::DELETE, member, None).await {
+        // Gone already, or perhaps: the listing that follows decides.
+        Err(Stop::Failed(failure)) if failure.class == ErrorClass::Unsupported => Ok(()),
+        outcome => outcome,
+    }
+}
+
+/// The member to delete. One that holds other certificates too is not deleted.
+fn removable(listing: &Listing, fingerprint: &Fingerprint) -> Result<Option<Link>, Failure> {
+    let mut members = listing.members.iter();
+    let holding = members.find(|member| member.anchors.iter().any(|anchor| anchor.fingerprint == *fingerprint));
+    let Some(member) = holding else { return Ok(None) };
+    if member.anchors.iter().any(|anchor| anchor.fingerprint != *fingerprint) {
+        let message = format!("{} holds other certificates beside {fingerprint}; it is not deleted.", member.link);
+        return Err(Failure::new(ErrorClass::Rejected, message));
+    }
+    Ok(Some(member.link.clone()))
+}
+
+pub(super) fn proven(installed: &[Anchor], listing: &Listing) -> Result<(), Failure> {
+    match installed.iter().find(|anchor| !listing.holds(&anchor.fingerprint)) {
+        None => Ok(()),
+        Some(missing) => {
+            let message = format!(
+                "The device accepted the certificate {} but lists {} others.",
+                missing.fingerprint,
+                listing.members.len()
+            );
+            Err(Failure::new(ErrorClass::NotStored, message))
+        }
+    }
+}
+
+pub(super) fn kept(fingerprint: &Fingerprint) -> Failure {
+    let message = format!("The device accepted to delete the certificate {fingerprint} but still lists it.");
+    Failure::new(ErrorClass::NotStored, message)
+}
+
+/// A refused credential is used no more, and another certificate at the other end is no device of ours.
+pub(super) const fn has_second_chance(failure: &Failure) -> bool {
+    !matches!(failure.class, ErrorClass::Unauthorized | ErrorClass::PinMismatch)
+}

@@ -1,0 +1,218 @@
+//! HTTP to one device: pinned, bounded in size and time, one request at a time.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use http::{Method, StatusCode};
+use rootcast_core::task::{ErrorClass, Failure};
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout_at};
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::fault;
+use super::link::Link;
+use crate::tls::{self, Expected, client_config};
+use crate::trust::Endpoint;
+
+/// One request. Writing a certificate is said to take real hardware up to 30 s.
+const REQUEST_LIMIT: Duration = Duration::from_secs(45);
+
+/// TCP and TLS; a switched-off device should not use up its task's time.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// Kept back from the deadline for logging out, and for putting back what a failed replacement took away.
+const RESERVE: Duration = Duration::from_secs(5);
+
+/// In bytes. The largest honest answer is a collection of some dozens of certificates of 2 KiB.
+const BODY_LIMIT: usize = 1 << 20;
+
+/// A BMC may restart its web server after each change of its certificates (OpenBMC does): how long a request that can
+/// be repeated waits for it, in tries.
+const SETTLING: [Duration; 5] = [
+    Duration::from_millis(250),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+
+/// `X-Auth-Token` (DSP0266, "Redfish session login authentication").
+pub(super) const TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+
+pub(super) struct Connection {
+    http: reqwest::Client,
+    origin: Url,
+    /// `Authorization` or `X-Auth-Token`, once there is one.
+    identity: Option<(HeaderName, HeaderValue)>,
+    /// No request goes beyond it.
+    limit: Instant,
+    deadline: Instant,
+    written: bool,
+}
+
+/// A body to send; wiped afterwards, since one of them holds the password.
+pub(super) type Body = Zeroizing<Vec<u8>>;
+
+impl Connection {
+    /// Nothing is sent yet.
+    pub(super) fn new(endpoint: &Endpoint, sockets: &[SocketAddr], deadline: Instant) -> Result<Self, Failure> {
+        let unusable = |why: String| Failure::new(ErrorClass::Connect, format!("{}: {why}.", endpoint.address));
+        let origin = Url::parse(&endpoint.address.to_string()).map_err(|why| unusable(why.to_string()))?;
+        let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(client_config(Expected::Pinned(endpoint.pins.clone()))?)
+            .resolve_to_addrs(origin.host_str().unwrap_or_default(), sockets)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .referer(false)
+            .https_only(true)
+            .http1_only()
+            .pool_max_idle_per_host(1)
+            .connect_timeout(CONNECT_LIMIT)
+            .build()
+            .map_err(|why| unusable(why.to_string()))?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let limit = deadline.checked_sub(RESERVE.min(left / 4)).unwrap_or(deadline);
+        Ok(Self { http, origin, identity: None, limit, deadline, written: false })
+    }
+
+    pub(super) fn link(&self, text: &str) -> Result<Link, Failure> {
+        Link::parse(text, &self.origin)
+    }
+
+    pub(super) fn identify(&mut self, identity: Option<(HeaderName, HeaderValue)>) {
+        self.identity = identity;
+    }
+
+    /// From here on the reserve may be used.
+    pub(super) fn use_reserve(&mut self) {
+        self.limit = self.deadline;
+    }
+
+    /// Until the reserve.
+    pub(super) fn left(&self) -> Duration {
+        self.limit.saturating_duration_since(Instant::now())
+    }
+
+    /// Any status is an answer. After a write, requests that can be repeated outlast a restart of the web server.
+    pub(super) async fn ask(&mut self, method: Method, link: &Link, body: Option<&Body>) -> Result<Answer, Failure> {
+        let reads = method == Method::GET;
+        let repeatable = self.written && (reads || method == Method::DELETE);
+        // Logging in is not a change of the device.
+        self.written |= !reads && self.identity.is_some();
+        let waits: &[Duration] = if repeatable { &SETTLING } else { &[] };
+        for wait in waits {
+            match self.once(&method, link, body).await {
+                Err(failure) if failure.class == ErrorClass::Connect && *wait < self.left() => sleep(*wait).await,
+                outcome => return outcome,
+            }
+        }
+        self.once(&method, link, body).await
+    }
+
+    async fn once(&self, method: &Method, link: &Link, body: Option<&Body>) -> Result<Answer, Failure> {
+        let asked = format!("{method} {link}");
+        let until = self.limit.min(Instant::now() + REQUEST_LIMIT);
+        match timeout_at(until, self.exchange(method, link, body, &asked)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                Err(Failure::new(ErrorClass::Timeout, format!("{}: {asked}: no answer in time.", self.name())))
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: &Method,
+        link: &Link,
+        body: Option<&Body>,
+        asked: &str,
+    ) -> Result<Answer, Failure> {
+        let failed = |why: reqwest::Error| self.lost(&why, asked);
+        let url = self.origin.join(link.as_str()).map_err(|why| {
+            Failure::new(ErrorClass::Unsupported, format!("{link} is not a path: {why}."))
+        })?;
+        let mut request = self.http.request(method.clone(), url).header("OData-Version", "4.0");
+        if let Some((name, value)) = &self.identity {
+            request = request.header(name, value);
+        }
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.to_vec());
+        }
+        let mut response = request.send().await.map_err(failed)?;
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > BODY_LIMIT {
+                let message = format!("{asked}: the answer is longer than {BODY_LIMIT} bytes.");
+                return Err(Failure::new(ErrorClass::Unsupported, message));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { asked: asked.to_owned(), status, headers, body: serde_json::from_slice(&body).unwrap_or_default() })
+    }
+
+    /// A connection that could not be made, or broke.
+    fn lost(&self, why: &reqwest::Error, asked: &str) -> Failure {
+        match why.is_timeout() {
+            true => Failure::new(ErrorClass::Timeout, format!("{}: no connection in time.", self.name())),
+            false => tls::failure(&format!("{}: {asked}", self.name()), why),
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.origin.as_str().trim_end_matches('/')
+    }
+}
+
+/// What a device answered.
+pub(super) struct Answer {
+    asked: String,
+    pub(super) status: StatusCode,
+    headers: HeaderMap,
+    /// `Null` where the body was not JSON.
+    pub(super) body: Value,
+}
+
+impl Answer {
+    /// The body of a success.
+    pub(super) fn json(self) -> Result<Value, Failure> {
+        match self.body {
+            _ if !self.status.is_success() => Err(self.failure()),
+            Value::Object(_) => Ok(self.body),
+            _ => {
+                let message = format!("{}: the answer is not a Redfish resource.", self.asked);
+                Err(Failure::new(ErrorClass::Unsupported, message))
+            }
+        }
+    }
+
+    pub(super) fn failure(&self) -> Failure {
+        fault::failure(&self.asked, self.status, &self.body)
+    }
+
+    pub(super) fn location(&self) -> Option<&str> {
+        self.headers.get(LOCATION)?.to_str().ok()
+    }
+
+    /// Its form as a date (RFC 9110 §10.2.3) is not used by management controllers.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    }
+
+    pub(super) fn token(&self) -> Option<HeaderValue> {
+        self.headers.get(TOKEN).cloned().map(secret)
+    }
+}
+
+/// `Basic` (RFC 7617).
+pub(super) fn basic(credentials: &str) -> Option<(HeaderName, HeaderValue)> {
+    Some((AUTHORIZATION, secret(HeaderValue::from_str(credentials).ok()?)))
+}
+
+fn secret(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
+}

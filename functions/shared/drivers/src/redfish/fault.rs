@@ -1,0 +1,103 @@
+//! What a device's refusal means, in its own words.
+
+use http::StatusCode;
+use rootcast_core::task::{ErrorClass, Failure};
+use serde_json::Value;
+
+/// The class of an answer that is not a success, wherever it comes from.
+pub(super) fn classify(status: StatusCode, body: &Value) -> ErrorClass {
+    match status.as_u16() {
+        401 | 403 => ErrorClass::Unauthorized,
+        404 | 405 | 501 => ErrorClass::Unsupported,
+        408 => ErrorClass::Timeout,
+        429 | 503 => ErrorClass::Throttled,
+        // Insufficient storage (RFC 4918 §11.5), or the standard's own word for it on any status.
+        507 => ErrorClass::StoreFull,
+        _ if message_ids(body).any(|id| id == "CreateLimitReachedForResource") => ErrorClass::StoreFull,
+        500..=599 => ErrorClass::ServerError,
+        _ => ErrorClass::Rejected,
+    }
+}
+
+/// `asked` is the request, such as `POST /redfish/v1/x`.
+pub(super) fn failure(asked: &str, status: StatusCode, body: &Value) -> Failure {
+    let words = words(body);
+    let message = match words.as_str() {
+        "" => format!("{asked}: {status}."),
+        words => format!("{asked}: {status}: {words}"),
+    };
+    Failure::new(classify(status, body), message)
+}
+
+/// Messages and resolutions (DSP0266, "Error responses"): at most three, since many devices repeat themselves.
+pub(super) fn words(body: &Value) -> String {
+    let mut said: Vec<&str> = Vec::new();
+    for entry in entries(body) {
+        for key in ["Message", "Resolution"] {
+            let text = entry.get(key).and_then(Value::as_str).map_or("", str::trim);
+            if !matches!(text, "" | "None" | "None.") && !said.contains(&text) {
+                said.push(text);
+            }
+        }
+    }
+    said.truncate(6);
+    if said.is_empty() {
+        said.extend(body.pointer("/error/message").and_then(Value::as_str));
+    }
+    clean(&said.join(" "))
+}
+
+/// `Base.1.13.CreateLimitReachedForResource` → `CreateLimitReachedForResource`: versions differ, meanings do not.
+fn message_ids(body: &Value) -> impl Iterator<Item = &str> {
+    let ids = entries(body).filter_map(|entry| entry.get("MessageId")?.as_str());
+    ids.map(|id| id.rsplit('.').next().unwrap_or(id))
+}
+
+/// In an error's body, or in a finished task's.
+fn entries(body: &Value) -> impl Iterator<Item = &Value> {
+    let lists = [body.pointer("/error/@Message.ExtendedInfo"), body.get("@Message.ExtendedInfo"), body.get("Messages")];
+    lists.into_iter().flatten().filter_map(Value::as_array).flatten().take(3)
+}
+
+/// Without what turns text around or hides it on an operator's terminal; [`Failure::new`] sees to control characters
+/// and length.
+fn clean(text: &str) -> String {
+    let hidden = |c: &char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    text.chars().filter(|c| !hidden(c)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_device_is_quoted() {
+        let entry = json!({"MessageId": "Base.1.8.PropertyValueFormatError", "Message": "No such\u{202e} form.\n", "Resolution": "Correct it."});
+        let body = json!({"error": {"message": "see below", "@Message.ExtendedInfo": [entry, entry]}});
+        let failure = failure("POST /redfish/v1/x", StatusCode::BAD_REQUEST, &body);
+        assert_eq!(failure.class, ErrorClass::Rejected);
+        assert_eq!(failure.message, "POST /redfish/v1/x: 400 Bad Request: No such form. Correct it.");
+    }
+
+    #[test]
+    fn classes_follow_the_status_and_the_message_id() {
+        for (status, expected) in [
+            (401, ErrorClass::Unauthorized),
+            (403, ErrorClass::Unauthorized),
+            (404, ErrorClass::Unsupported),
+            (501, ErrorClass::Unsupported),
+            (429, ErrorClass::Throttled),
+            (503, ErrorClass::Throttled),
+            (500, ErrorClass::ServerError),
+            (409, ErrorClass::Rejected),
+            (302, ErrorClass::Rejected),
+            (507, ErrorClass::StoreFull),
+        ] {
+            assert_eq!(StatusCode::from_u16(status).map(|status| classify(status, &Value::Null)).ok(), Some(expected));
+        }
+        let full = json!({"error": {"@Message.ExtendedInfo": [{"MessageId": "Base.1.13.CreateLimitReachedForResource"}]}});
+        assert_eq!(classify(StatusCode::BAD_REQUEST, &full), ErrorClass::StoreFull);
+    }
+}

@@ -1,0 +1,118 @@
+//! Links that a device hands out: only to itself, only under `/redfish/`.
+
+use std::fmt;
+
+use rootcast_core::device::Slot;
+use rootcast_core::task::{ErrorClass, Failure};
+use url::Url;
+
+/// A path, perhaps with a query, under `/redfish/` of the device that is connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Link(String);
+
+/// In bytes; Redfish's own URIs stay well below.
+const LONGEST: usize = 1024;
+
+impl Link {
+    /// A path of the standard's, or of a profile.
+    pub(super) fn known(path: &str) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// `text` as the device at `origin` wrote it: a path, or an absolute URL of the same origin. Judged after the URL
+    /// parser has resolved dot segments, encoded ones too.
+    pub(super) fn parse(text: &str, origin: &Url) -> Result<Self, Failure> {
+        let foreign = || {
+            let shown: String = text.chars().take(120).collect();
+            let message = format!("The device links to {shown:?}, which is not a resource of its own under /redfish/.");
+            Failure::new(ErrorClass::Unsupported, message)
+        };
+        let url = origin.join(text).map_err(|_| foreign())?;
+        let own = url.origin() == origin.origin() && url.username().is_empty() && url.password().is_none();
+        let absolute = text.starts_with('/') || text.starts_with("https://");
+        if !own || !absolute || text.len() > LONGEST || !url.path().starts_with("/redfish/") {
+            return Err(foreign());
+        }
+        Ok(Self(match url.query() {
+            Some(query) => format!("{}?{query}", url.path()),
+            None => url.path().to_owned(),
+        }))
+    }
+
+    pub(super) fn child(&self, name: &str) -> Self {
+        Self(format!("{}/{name}", self.0.trim_end_matches('/')))
+    }
+
+    pub(super) fn with_query(&self, query: &str) -> Self {
+        Self(format!("{}?{query}", self.0))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The last segment: a member's id.
+    pub(super) fn name(&self) -> &str {
+        self.0.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
+    }
+}
+
+impl From<&Slot> for Link {
+    fn from(slot: &Slot) -> Self {
+        Self(slot.as_str().to_owned())
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn origin() -> Url {
+        Url::parse("https://10.0.0.7:8443").unwrap()
+    }
+
+    #[test]
+    fn own_links_are_taken() {
+        for (text, path) in [
+            ("/redfish/v1/Managers/bmc", "/redfish/v1/Managers/bmc"),
+            ("/redfish/v1/x?$skip=50", "/redfish/v1/x?$skip=50"),
+            ("https://10.0.0.7:8443/redfish/v1/x", "/redfish/v1/x"),
+            ("/redfish/v1/x/../y", "/redfish/v1/y"),
+        ] {
+            assert_eq!(Link::parse(text, &origin()).unwrap().as_str(), path);
+        }
+    }
+
+    #[test]
+    fn others_are_refused() {
+        let long = format!("/redfish/{}", "x".repeat(2000));
+        for text in [
+            "", "x", "redfish/v1/x", "/", "/redfish", "/admin", "//evil.example/redfish/v1", "https://evil.example/redfish/v1",
+            "https://10.0.0.7/redfish/v1", "http://10.0.0.7:8443/redfish/v1", "https://u@10.0.0.7:8443/redfish/v1",
+            "/redfish/../admin", "/redfish/%2e%2e/admin", "/redfish/..\\admin", "\\\\evil\\redfish\\", "/\\evil/redfish/",
+            "javascript:alert(1)", "file:///redfish/x", &long,
+        ] {
+            assert!(Link::parse(text, &origin()).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_taken_stays_on_the_device(text in "(/|https:|//|\\\\|\\.\\.|redfish|%2e|@|10\\.0\\.0\\.7|:8443|[a-z?#]){0,12}") {
+            if let Ok(link) = Link::parse(&text, &origin()) {
+                let url = origin().join(link.as_str()).unwrap();
+                prop_assert_eq!(url.origin(), origin().origin());
+                prop_assert!(url.path().starts_with("/redfish/"));
+            }
+        }
+    }
+}

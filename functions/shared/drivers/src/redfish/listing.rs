@@ -1,0 +1,109 @@
+//! What a trust slot holds, read member by member: the only proof of anything.
+
+use std::collections::BTreeSet;
+
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::task::{ErrorClass, Failure};
+use serde_json::Value;
+
+use super::link::Link;
+use super::session::Session;
+use super::slot::TrustSlot;
+use crate::pem::{self, Anchor};
+use crate::trust::Held;
+
+pub(super) struct Listing {
+    pub(super) members: Vec<Member>,
+}
+
+/// Ids are never kept: a device may number its members anew.
+pub(super) struct Member {
+    pub(super) link: Link,
+    /// None where the device does not show a PEM certificate.
+    pub(super) anchors: Vec<Anchor>,
+}
+
+/// More certificates than any management controller takes: a device that lists more is not listing certificates.
+const MEMBERS: usize = 64;
+const PAGES: usize = 8;
+
+impl Listing {
+    pub(super) async fn read(session: &mut Session<'_>, slot: &mut TrustSlot) -> Result<Self, Failure> {
+        let mut members = Vec::new();
+        let mut next = Some(slot.collection.clone());
+        for _ in 0..PAGES {
+            let Some(page) = next else { return Ok(Self { members }) };
+            let body = read_page(session, slot, &page).await?;
+            let Some(listed) = body.get("Members").and_then(Value::as_array) else {
+                let message = format!("{page} is not a collection of certificates.");
+                return Err(Failure::new(ErrorClass::Unsupported, message));
+            };
+            for member in listed {
+                if members.len() == MEMBERS {
+                    return Err(endless(slot));
+                }
+                members.extend(read_member(session, member).await?);
+            }
+            let more = body.get("Members@odata.nextLink").and_then(Value::as_str);
+            next = more.map(|text| session.connection.link(text)).transpose()?;
+        }
+        match next {
+            None => Ok(Self { members }),
+            Some(_) => Err(endless(slot)),
+        }
+    }
+
+    pub(super) fn anchors(&self) -> impl Iterator<Item = &Anchor> {
+        self.members.iter().flat_map(|member| &member.anchors)
+    }
+
+    pub(super) fn fingerprints(&self) -> BTreeSet<Fingerprint> {
+        self.anchors().map(|anchor| anchor.fingerprint).collect()
+    }
+
+    pub(super) fn holds(&self, fingerprint: &Fingerprint) -> bool {
+        self.anchors().any(|anchor| anchor.fingerprint == *fingerprint)
+    }
+
+    pub(super) fn held(&self) -> Held {
+        Held { anchors: self.fingerprints().into_iter().collect() }
+    }
+}
+
+async fn read_page(session: &mut Session<'_>, slot: &mut TrustSlot, page: &Link) -> Result<Value, Failure> {
+    if slot.expand && *page == slot.collection {
+        let answer = session.get(&page.with_query("$expand=.")).await?;
+        match answer.status.as_u16() {
+            // Announced, but not here (DSP0266, "Query parameters").
+            400 | 501 => slot.expand = false,
+            _ => return answer.json(),
+        }
+    }
+    session.get(page).await?.json()
+}
+
+/// Nothing where the member has gone since it was listed.
+async fn read_member(session: &mut Session<'_>, member: &Value) -> Result<Option<Member>, Failure> {
+    let Some(uri) = member.get("@odata.id").and_then(Value::as_str) else {
+        return Err(Failure::new(ErrorClass::Unsupported, "The device lists a certificate without a link."));
+    };
+    let link = session.connection.link(uri)?;
+    if member.get("CertificateString").is_some_and(Value::is_string) {
+        return Ok(Some(Member { link, anchors: certificates(member) }));
+    }
+    let answer = session.get(&link).await?;
+    if matches!(answer.status.as_u16(), 404 | 410) {
+        return Ok(None);
+    }
+    let anchors = certificates(&answer.json()?);
+    Ok(Some(Member { link, anchors }))
+}
+
+fn certificates(member: &Value) -> Vec<Anchor> {
+    member.get("CertificateString").and_then(Value::as_str).map(pem::anchors).unwrap_or_default()
+}
+
+fn endless(slot: &TrustSlot) -> Failure {
+    let message = format!("{} lists more than {MEMBERS} certificates or {PAGES} pages.", slot.collection);
+    Failure::new(ErrorClass::Unsupported, message)
+}

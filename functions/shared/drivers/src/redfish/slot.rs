@@ -1,0 +1,161 @@
+//! Where a profile keeps its trust anchors.
+//!
+//! | profile | slot | why this one |
+//! |---|---|---|
+//! | `openbmc` | `Managers/bmc/Truststore/Certificates` | the only one; a fixed path of bmcweb's |
+//! | `lenovo-xcc` | `UpdateService/RemoteServerCertificates` | the one for servers that the device itself connects to by HTTPS; `AccountService/LDAP/Certificates` serves directory servers alone and is reached by naming it as the device's slot |
+//! | `dmtf` | the manager's `SecurityPolicy`: `TLS.Client.TrustedCertificates`; else `UpdateService`'s `RemoteServerCertificates` | what the manager trusts as a TLS client in general, before what it trusts for firmware |
+//! | `vmedia` | `Certificates` of the system's CD or DVD drive, else of its first virtual medium | images are booted from there |
+//!
+//! Where a device has several managers or systems nobody can tell which one is meant: its slot must be named.
+
+use rootcast_core::device::{Profile, Slot};
+use rootcast_core::task::{ErrorClass, Failure};
+use serde_json::Value;
+
+use super::link::Link;
+use super::session::Session;
+
+pub(super) struct TrustSlot {
+    /// The collection of certificates.
+    pub(super) collection: Link,
+    /// How many certificates fit, where that is known.
+    pub(super) limit: Option<usize>,
+    /// Whether the device says that it can put members into the collection's answer.
+    pub(super) expand: bool,
+    pub(super) shape: Shape,
+    /// `CertificateService.ReplaceCertificate`, where the device has it.
+    pub(super) replace: Option<Replace>,
+}
+
+/// How anchors lie in a slot.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    /// One certificate a member.
+    Members,
+    /// One member, with all certificates in one text.
+    Bundle,
+}
+
+pub(super) struct Replace {
+    pub(super) target: Link,
+    /// sushy-tools 2.2.0 wants the certificate's URI as a plain string, and under the manager of the same id.
+    pub(super) sushy: bool,
+}
+
+/// Seen on OpenBMC: `maxNumTrustStoreCertificates` of phosphor-certificate-manager.
+const OPENBMC_LIMIT: usize = 10;
+/// Lenovo XClarity Controller's REST API guide, "Import a certificate of remote server".
+const XCC_LIMIT: usize = 4;
+/// The service root's `Id` by which sushy-tools is recognised.
+const SUSHY_ROOT: &str = "RedvirtService";
+
+/// Logs in on the way.
+pub(super) async fn find(
+    session: &mut Session<'_>,
+    profile: Profile,
+    named: Option<&Slot>,
+) -> Result<TrustSlot, Failure> {
+    let fixed = |path: &str, limit| TrustSlot {
+        collection: named.map_or_else(|| Link::known(path), Link::from),
+        limit: named.is_none().then_some(limit),
+        expand: false,
+        shape: Shape::Members,
+        replace: None,
+    };
+    match profile {
+        Profile::Openbmc => {
+            session.open_by_standard().await?;
+            Ok(fixed("/redfish/v1/Managers/bmc/Truststore/Certificates", OPENBMC_LIMIT))
+        }
+        Profile::LenovoXcc => {
+            session.open_by_standard().await?;
+            Ok(fixed("/redfish/v1/UpdateService/RemoteServerCertificates", XCC_LIMIT))
+        }
+        Profile::Dmtf => {
+            let root = session.open_by_root().await?;
+            let collection = match named {
+                Some(slot) => Link::from(slot),
+                None => standard(session, &root).await?,
+            };
+            let expand = root.pointer("/ProtocolFeaturesSupported/ExpandQuery/NoLinks") == Some(&Value::Bool(true));
+            Ok(TrustSlot { collection, limit: None, expand, shape: Shape::Members, replace: None })
+        }
+        Profile::Vmedia => {
+            let root = session.open_by_root().await?;
+            let collection = match named {
+                Some(slot) => Link::from(slot),
+                None => medium(session, &root).await?,
+            };
+            let replace = replace(session, &root)?;
+            Ok(TrustSlot { collection, limit: None, expand: false, shape: Shape::Bundle, replace })
+        }
+    }
+}
+
+async fn standard(session: &mut Session<'_>, root: &Value) -> Result<Link, Failure> {
+    let manager = match link(session, root, "/Links/ManagerProvidingService/@odata.id")? {
+        Some(manager) => Some(manager),
+        None => only_member(session, root, "Managers").await?,
+    };
+    if let Some(manager) = manager {
+        let answer = session.get(&manager.child("SecurityPolicy")).await?;
+        if answer.status.as_u16() != 404 {
+            let policy = answer.json()?;
+            if let Some(slot) = link(session, &policy, "/TLS/Client/TrustedCertificates/@odata.id")? {
+                return Ok(slot);
+            }
+        }
+    }
+    if let Some(service) = link(session, root, "/UpdateService/@odata.id")? {
+        let service = session.get(&service).await?.json()?;
+        if let Some(slot) = link(session, &service, "/RemoteServerCertificates/@odata.id")? {
+            return Ok(slot);
+        }
+    }
+    let message = "The device has neither TLS.Client.TrustedCertificates nor RemoteServerCertificates.";
+    Err(Failure::new(ErrorClass::Unsupported, message))
+}
+
+async fn medium(session: &mut Session<'_>, root: &Value) -> Result<Link, Failure> {
+    let unsupported = |message| Failure::new(ErrorClass::Unsupported, message);
+    let system = only_member(session, root, "Systems").await?;
+    let system = system.ok_or_else(|| unsupported("The device has no system with virtual media."))?;
+    let media = members(session, &system.child("VirtualMedia")).await?;
+    let optical = media.iter().find(|medium| {
+        let name = medium.name().to_ascii_lowercase();
+        name.contains("cd") || name.contains("dvd")
+    });
+    let medium = optical.or_else(|| media.first());
+    Ok(medium.ok_or_else(|| unsupported("The device's system has no virtual medium."))?.child("Certificates"))
+}
+
+fn replace(session: &Session<'_>, root: &Value) -> Result<Option<Replace>, Failure> {
+    let Some(service) = link(session, root, "/CertificateService/@odata.id")? else { return Ok(None) };
+    Ok(Some(Replace {
+        target: service.child("Actions/CertificateService.ReplaceCertificate"),
+        sushy: root.get("Id").and_then(Value::as_str) == Some(SUSHY_ROOT),
+    }))
+}
+
+async fn only_member(session: &mut Session<'_>, root: &Value, name: &str) -> Result<Option<Link>, Failure> {
+    let Some(collection) = link(session, root, &format!("/{name}/@odata.id"))? else { return Ok(None) };
+    let mut members = members(session, &collection).await?;
+    if members.len() > 1 {
+        let message = format!("The device has {} {name}: name its trust slot.", members.len());
+        return Err(Failure::new(ErrorClass::Unsupported, message));
+    }
+    Ok(members.pop())
+}
+
+/// One page is enough to see whether there is one member, or to find a drive.
+async fn members(session: &mut Session<'_>, collection: &Link) -> Result<Vec<Link>, Failure> {
+    let body = session.get(collection).await?.json()?;
+    let members = body.get("Members").and_then(Value::as_array).into_iter().flatten();
+    let links = members.filter_map(|member| member.get("@odata.id")?.as_str());
+    links.map(|text| session.connection.link(text)).collect()
+}
+
+fn link(session: &Session<'_>, body: &Value, pointer: &str) -> Result<Option<Link>, Failure> {
+    body.pointer(pointer).and_then(Value::as_str).map(|text| session.connection.link(text)).transpose()
+}
