@@ -1,0 +1,96 @@
+"""template.yaml (SAM) on stdin or by path -> the plain CloudFormation that the local cloud takes, as JSON on stdout.
+
+    translate.py TEMPLATE BUCKET [PARAMETER=VALUE ...]
+
+Three things differ from what AWS itself does with the file:
+1. SAM is translated here, by AWS's own translator, because the local cloud would take the raw file but give the API no routes.
+2. A function's `CodeUri: target/lambda/<name>/` becomes `s3://BUCKET/<name>.zip`: that is where the caller uploads it.
+3. The translator writes an HTTP API's routes into an OpenAPI `Body`, which the local cloud drops without a word.
+   Each path of the Body becomes the Route and Integration that API Gateway would have made of it.
+"""
+
+import json
+import os
+import sys
+
+# The translator asks botocore for the region while it loads; no call leaves this process.
+os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+
+from samtranslator.public.exceptions import InvalidDocumentException
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+
+class Policies:
+    """Managed policies by name. Outside AWS there is nobody to ask; template.yaml names none."""
+
+    def load(self):
+        return {}
+
+
+def code_from_bucket(template, bucket):
+    for name, resource in template["Resources"].items():
+        if resource["Type"] != "AWS::Serverless::Function":
+            continue
+        properties = resource["Properties"]
+        uri = properties.get("CodeUri", template.get("Globals", {}).get("Function", {}).get("CodeUri"))
+        if not isinstance(uri, str):
+            sys.exit(f"{name}: CodeUri has to be a folder (target/lambda/<function>/), not {uri!r}")
+        properties["CodeUri"] = f"s3://{bucket}/{os.path.basename(uri.rstrip('/'))}.zip"
+
+
+def routes_from_body(template):
+    resources = template["Resources"]
+    for api, resource in list(resources.items()):
+        if resource["Type"] != "AWS::ApiGatewayV2::Api" or "Body" not in resource["Properties"]:
+            continue
+        properties = resource["Properties"]
+        body = properties.pop("Body")
+        if body.get("components", {}).get("securitySchemes"):
+            sys.exit(f"{api}: an authorizer in template.yaml is not carried over to the local cloud: it would be open there")
+        title = body.get("info", {}).get("title")
+        properties.setdefault("Name", title if title else api)
+        properties.setdefault("ProtocolType", "HTTP")
+        operations = [(path, *operation) for path, methods in body["paths"].items() for operation in methods.items()]
+        for number, (path, method, operation) in enumerate(operations):
+            route(resources, api, number, path, method, operation["x-amazon-apigateway-integration"])
+
+
+def route(resources, api, number, path, method, integration):
+    verb = "ANY" if method == "x-amazon-apigateway-any-method" else method.upper()
+    key = "$default" if path.strip("/") == "$default" else f"{verb} {path}"
+    resources[f"{api}Integration{number}"] = {
+        "Type": "AWS::ApiGatewayV2::Integration",
+        "Properties": {
+            "ApiId": {"Ref": api},
+            "IntegrationType": integration["type"].upper(),
+            "IntegrationMethod": integration["httpMethod"],
+            "IntegrationUri": integration["uri"],
+            "PayloadFormatVersion": integration["payloadFormatVersion"],
+        },
+    }
+    resources[f"{api}Route{number}"] = {
+        "Type": "AWS::ApiGatewayV2::Route",
+        "Properties": {
+            "ApiId": {"Ref": api},
+            "RouteKey": key,
+            "Target": {"Fn::Join": ["/", ["integrations", {"Ref": f"{api}Integration{number}"}]]},
+        },
+    }
+
+
+def main(path, bucket, *parameters):
+    with open(path, encoding="utf-8") as file:
+        template = yaml_parse(file.read())
+    code_from_bucket(template, bucket)
+    values = dict(pair.split("=", 1) for pair in parameters)
+    try:
+        plain = transform(template, values, Policies())
+    except InvalidDocumentException as refused:
+        sys.exit(f"{path} is not valid SAM: {refused.message} " + " ".join(cause.message for cause in refused.causes))
+    routes_from_body(plain)
+    json.dump(plain, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

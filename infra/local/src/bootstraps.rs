@@ -1,0 +1,97 @@
+//! The functions' programs: built with cargo, then packed as Lambda wants them.
+
+use std::{
+    io::{Cursor, Write},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use tokio::process::Command;
+use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+/// Packages in functions/ whose program is a Lambda function.
+const FUNCTIONS: [&str; 4] = ["regenerate", "conduct", "worker", "catalog"];
+
+/// A function's deployment package.
+pub(crate) struct Package {
+    pub(crate) function: &'static str,
+    pub(crate) zip: Vec<u8>,
+}
+
+/// Builds every function in the release profile and packs it. Cargo writes to this process's own terminal.
+///
+/// # Errors
+/// Cargo is missing, or the build failed: cargo has said why.
+pub(crate) async fn build(project: &Path) -> Result<Vec<Package>> {
+    // By `--bin` and not by `--package`: then cargo unites features over the whole workspace, as it does for
+    // `cargo run --bin rootcast`, and no dependency is compiled twice.
+    let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["build", "--release", "--message-format=json-render-diagnostics"])
+        .args(FUNCTIONS.iter().flat_map(|function| ["--bin", function]))
+        .current_dir(project)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .context("cargo is needed to build the functions: install Rust from https://rustup.rs")?;
+    if !built.status.success() {
+        bail!("cargo could not build the functions: see its messages above");
+    }
+    let programs = programs(&String::from_utf8_lossy(&built.stdout));
+    tokio::task::spawn_blocking(move || FUNCTIONS.into_iter().map(|function| pack(function, &programs)).collect()).await?
+}
+
+/// The paths that cargo reports for what it built, so that nothing about its target folder has to be guessed.
+fn programs(messages: &str) -> Vec<PathBuf> {
+    #[derive(Deserialize)]
+    struct Message {
+        executable: Option<PathBuf>,
+    }
+    messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable).collect()
+}
+
+fn pack(function: &'static str, programs: &[PathBuf]) -> Result<Package> {
+    let program = programs
+        .iter()
+        .find(|program| program.file_stem().is_some_and(|name| name == function))
+        .with_context(|| format!("cargo built no program called {function}"))?;
+    let content = std::fs::read(program).with_context(|| format!("{} cannot be read", program.display()))?;
+    Ok(Package { function, zip: zipped(&content)? })
+}
+
+/// One file `bootstrap` that everybody may execute. Stored, not deflated: it does not leave this machine.
+pub(crate) fn zipped(bootstrap: &[u8]) -> Result<Vec<u8>> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::with_capacity(bootstrap.len() + 512)));
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).unix_permissions(0o755);
+    zip.start_file("bootstrap", options)?;
+    zip.write_all(bootstrap)?;
+    Ok(zip.finish()?.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use std::io::{Cursor, Read};
+
+    #[test]
+    fn a_package_holds_an_executable_bootstrap() {
+        let packed = super::zipped(b"\x7fELF").unwrap();
+        let mut zip = zip::ZipArchive::new(Cursor::new(packed)).unwrap();
+        let mut file = zip.by_name("bootstrap").unwrap();
+        assert_eq!(file.unix_mode().unwrap() & 0o777, 0o755);
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).unwrap();
+        assert_eq!(content, b"\x7fELF");
+    }
+
+    #[test]
+    fn programs_are_where_cargo_says() {
+        let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
+                        {\"reason\":\"compiler-artifact\",\"executable\":\"/t/release/worker\"}\nnot json\n";
+        assert_eq!(super::programs(messages), [std::path::PathBuf::from("/t/release/worker")]);
+    }
+}

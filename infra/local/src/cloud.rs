@@ -1,0 +1,110 @@
+//! The local cloud: ministack, an emulator of AWS's APIs, as one process on loopback.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use tokio::process::Command;
+
+use crate::{
+    leash::{Leashed, Spawn},
+    tools::Toolchain,
+};
+
+const POLL: Duration = Duration::from_millis(50);
+/// How often a port that somebody took between our choice and its use is chosen anew.
+const PORT_ATTEMPTS: usize = 3;
+
+#[derive(Debug)]
+pub(crate) struct Cloud {
+    pub(crate) endpoint: String,
+    process: Leashed,
+}
+
+impl Cloud {
+    /// Starts it on `port` (a free one where none is given) and waits until it answers. Everything that it writes is below `data`.
+    pub(crate) async fn start(tools: &Toolchain, data: &Path, port: Option<u16>) -> Result<Self> {
+        let mut refused = None;
+        for _ in 0..if port.is_some() { 1 } else { PORT_ATTEMPTS } {
+            match Self::start_on(tools, data, port.map_or_else(free_port, Ok)?).await {
+                Ok(cloud) => return Ok(cloud),
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(refused.context("no port was tried")?)
+    }
+
+    async fn start_on(tools: &Toolchain, data: &Path, port: u16) -> Result<Self> {
+        let scratch = data.join("tmp");
+        std::fs::create_dir_all(&scratch).with_context(|| format!("{} cannot be made", scratch.display()))?;
+        let leash = tools.scripts.join("leash.py");
+        let command = Spawn {
+            python: &tools.cloud,
+            arguments: vec![leash.as_os_str(), "ministack".as_ref()],
+            environment: vec![
+                ("GATEWAY_PORT", port.to_string().into()),
+                ("BIND_HOST", "127.0.0.1".into()),
+                // The host in the URLs that it hands out. With an address there, lambda_http refuses the API's host name.
+                ("MINISTACK_HOST", "localhost".into()),
+                ("LAMBDA_EXECUTOR", "local".into()),
+                ("AWS_EC2_METADATA_DISABLED", "true".into()),
+                // The code of the functions is unpacked there; a second stack must not share it.
+                ("TMPDIR", scratch.clone().into()),
+            ],
+            talks: false,
+        };
+        let mut process = Leashed::start("the local cloud", command, &scratch, data.join("cloud.log"))?;
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let http = reqwest::Client::new();
+        loop {
+            process.still_runs()?;
+            let health = http.get(format!("{endpoint}/_ministack/health")).timeout(Duration::from_secs(2)).send().await;
+            if health.is_ok_and(|answer| answer.status().is_success()) {
+                return Ok(Self { endpoint, process });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// For the official SDK. Nothing is read from the user's own AWS profile or environment.
+    pub(crate) fn sdk_config(&self) -> SdkConfig {
+        let credentials = Credentials::new("test", "test", None, None, "rootcast-local");
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .endpoint_url(&self.endpoint)
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build()
+    }
+
+    /// Kills the processes of a function. They are our child's children, found by the environment that Lambda gives them.
+    pub(crate) async fn crash(&self, function: &str) -> Result<usize> {
+        let parent = self.process.id().context("the local cloud has ended")?;
+        let listed = Command::new("ps").args(["-o", "pid=", "--ppid", &parent.to_string()]).output().await?;
+        let variable = format!("AWS_LAMBDA_FUNCTION_NAME={function}");
+        let mut killed = 0;
+        for pid in String::from_utf8_lossy(&listed.stdout).split_whitespace() {
+            let environment = tokio::fs::read(format!("/proc/{pid}/environ")).await.unwrap_or_default();
+            let runs_it = environment.split(|&byte| byte == 0).any(|known| known == variable.as_bytes());
+            if runs_it && Command::new("kill").args(["-KILL", pid]).status().await?.success() {
+                killed += 1;
+            }
+        }
+        Ok(killed)
+    }
+
+    pub(crate) async fn end(self) -> Result<()> {
+        self.process.end().await
+    }
+}
+
+/// A port on loopback that nobody listens on now.
+pub(crate) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback")?;
+    Ok(listener.local_addr()?.port())
+}

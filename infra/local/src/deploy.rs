@@ -1,0 +1,114 @@
+//! template.yaml into the local cloud: the file that runs on AWS, translated, with the functions built here.
+
+use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use aws_config::SdkConfig;
+use aws_sdk_cloudformation::types::{Capability, Parameter, StackStatus};
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::process::Command;
+
+use crate::{
+    bootstraps::Package,
+    tools::{Toolchain, succeeded},
+};
+
+const BUCKET: &str = "rootcast-code";
+const POLL: Duration = Duration::from_millis(100);
+
+/// The outputs of the stack: API id, table names, queue URLs, as template.yaml names them.
+#[derive(Clone, Debug)]
+pub struct Outputs(BTreeMap<String, String>);
+
+impl Outputs {
+    /// # Errors
+    /// template.yaml has no output of that name; the message lists those that it has.
+    pub fn of(&self, name: &str) -> Result<&str> {
+        let known = || self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        self.0.get(name).map(String::as_str).with_context(|| format!("template.yaml has no output {name}, only: {}", known()))
+    }
+
+    /// Every name and value, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// SAM to CloudFormation; needs no cloud.
+pub(crate) async fn translate(tools: &Toolchain, template: &Path, parameters: &BTreeMap<String, String>) -> Result<String> {
+    let translated = Command::new(&tools.template)
+        .arg(tools.scripts.join("translate.py"))
+        .arg(template)
+        .arg(BUCKET)
+        .args(parameters.iter().map(|(name, value)| format!("{name}={value}")))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await;
+    String::from_utf8(succeeded("the translation", translated)?).context("the translated template is not UTF-8")
+}
+
+/// Uploads the packages, creates the stack and waits for it.
+pub(crate) async fn create(
+    config: &SdkConfig,
+    stack: &str,
+    template: String,
+    packages: Vec<Package>,
+    parameters: &BTreeMap<String, String>,
+) -> Result<Outputs> {
+    upload(config, packages).await?;
+    let formation = aws_sdk_cloudformation::Client::new(config);
+    formation
+        .create_stack()
+        .stack_name(stack)
+        .template_body(template)
+        .capabilities(Capability::CapabilityNamedIam)
+        .set_parameters(Some(
+            parameters.iter().map(|(name, value)| Parameter::builder().parameter_key(name).parameter_value(value).build()).collect(),
+        ))
+        .send()
+        .await?;
+    loop {
+        let described = formation.describe_stacks().stack_name(stack).send().await?;
+        let stack = described.stacks().first().context("the stack is gone")?;
+        match stack.stack_status() {
+            Some(StackStatus::CreateComplete) => {
+                let pairs = stack.outputs().iter().filter_map(|output| {
+                    Some((output.output_key()?.to_owned(), output.output_value()?.to_owned()))
+                });
+                return Ok(Outputs(pairs.collect()));
+            }
+            Some(StackStatus::CreateInProgress) => tokio::time::sleep(POLL).await,
+            status => bail!(
+                "the stack is {}: {}{}",
+                status.map_or("in no state", StackStatus::as_str),
+                stack.stack_status_reason().unwrap_or("no reason given"),
+                failures(&formation, stack.stack_name().unwrap_or_default()).await
+            ),
+        }
+    }
+}
+
+async fn upload(config: &SdkConfig, packages: Vec<Package>) -> Result<()> {
+    let store = aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(true).build());
+    store.create_bucket().bucket(BUCKET).send().await?;
+    let uploads = packages.into_iter().map(|Package { function, zip }| {
+        let put = store.put_object().bucket(BUCKET).key(format!("{function}.zip")).body(zip.into());
+        async move { put.send().await.with_context(|| format!("{function}.zip could not be uploaded")) }
+    });
+    stream::iter(uploads).buffer_unordered(2).try_for_each(|_| async { Ok(()) }).await
+}
+
+/// What the resources say that failed.
+async fn failures(formation: &aws_sdk_cloudformation::Client, stack: &str) -> String {
+    let Ok(events) = formation.describe_stack_events().stack_name(stack).send().await else { return String::new() };
+    let failed = events.stack_events().iter().filter(|event| {
+        event.resource_status().is_some_and(|status| status.as_str().ends_with("FAILED"))
+    });
+    failed
+        .map(|event| {
+            let resource = event.logical_resource_id().unwrap_or_default();
+            format!("\n{resource}: {}", event.resource_status_reason().unwrap_or("no reason given"))
+        })
+        .collect()
+}

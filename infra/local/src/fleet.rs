@@ -1,0 +1,229 @@
+//! The demo fleet: OpenStack's Redfish emulator, one process a device, each with its own certificate, password and port.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
+    process::{ChildStdin, ChildStdout},
+    sync::Mutex,
+};
+
+use crate::{
+    cloud::free_port,
+    leash::{Leashed, Spawn, tail},
+    progress::{Progress, Stage},
+    tls::Identity,
+    tools::Toolchain,
+};
+
+/// A device takes about a tenth of a second of one core until it answers; more at once would only share the cores.
+const STARTED_AT_ONCE: usize = 4;
+const READY_LIMIT: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(25);
+const USERNAME: &str = "rootcast";
+
+/// One emulated device.
+#[derive(Clone, Serialize)]
+pub struct Device {
+    /// `bmc-0001`, ...
+    pub id: String,
+    pub port: u16,
+    pub username: String,
+    pub password: String,
+    /// The UUID under which its one computer is found: `/redfish/v1/Systems/{system}`.
+    pub system: String,
+    folder: PathBuf,
+    /// Its own TLS certificate, DER.
+    #[serde(skip)]
+    pub certificate: Vec<u8>,
+}
+
+impl Device {
+    /// `https://127.0.0.1:PORT`
+    pub fn address(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// Name of the SSM parameter that holds its password.
+    pub fn credential(&self, prefix: &str) -> String {
+        format!("{prefix}{}", self.id)
+    }
+
+    /// A client that trusts this device's certificate and nothing else.
+    pub(crate) fn client(&self) -> Result<reqwest::Client> {
+        let certificate = reqwest::Certificate::from_der(&self.certificate)?;
+        Ok(reqwest::Client::builder().tls_certs_only([certificate]).https_only(true).build()?)
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device").field("id", &self.id).field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+/// Every device, and the yard (`fleet.py`) that starts and stops their processes.
+#[derive(Debug)]
+pub struct Fleet {
+    devices: BTreeMap<String, Device>,
+    yard: Mutex<(ChildStdin, Lines<BufReader<ChildStdout>>)>,
+    process: Leashed,
+}
+
+impl Fleet {
+    /// Makes and starts `count` devices with their files below `folder`; returns when all of them answer.
+    pub(crate) async fn start(tools: &Toolchain, folder: &Path, count: usize, progress: &Progress) -> Result<Self> {
+        std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        let script = tools.scripts.join("fleet.py");
+        let command =
+            Spawn { python: &tools.devices, arguments: vec![script.as_os_str()], environment: vec![], talks: true };
+        let mut process = Leashed::start("the demo fleet", command, folder, folder.join("yard.log"))?;
+        let (commands, answers) = process.pipes()?;
+        let devices = (1..=count).map(|number| make(folder, number)).collect::<Result<Vec<_>>>()?;
+        let fleet = Self {
+            devices: devices.into_iter().map(|device| (device.id.clone(), device)).collect(),
+            yard: Mutex::new((commands, BufReader::new(answers).lines())),
+            process,
+        };
+        let mut ready = stream::iter(fleet.devices.keys()).map(|id| fleet.run(id)).buffer_unordered(STARTED_AT_ONCE);
+        let mut done = 0;
+        while ready.try_next().await?.is_some() {
+            done += 1;
+            progress.advanced(Stage::Fleet, done, count);
+        }
+        drop(ready);
+        Ok(fleet)
+    }
+
+    /// In the order of their ids.
+    pub fn devices(&self) -> impl ExactSizeIterator<Item = &Device> {
+        self.devices.values()
+    }
+
+    /// # Errors
+    /// There is no such device.
+    pub fn device(&self, id: &str) -> Result<&Device> {
+        self.devices.get(id).with_context(|| format!("the fleet has no device {id}"))
+    }
+
+    /// Starts a device that was stopped, with the state that it had, and waits until it answers.
+    ///
+    /// # Errors
+    /// It runs already, or it does not answer in time: with the end of its log.
+    pub async fn run(&self, id: &str) -> Result<()> {
+        let device = self.device(id)?;
+        let mut command = serde_json::to_value(device)?;
+        command["do"] = "start".into();
+        self.tell(&command).await?;
+        tokio::time::timeout(READY_LIMIT, answering(device))
+            .await
+            .map_err(|_| anyhow::anyhow!("{id} does not answer:\n{}", tail(&device.folder.join("log"))))?
+    }
+
+    /// Ends a device at once, like a power cut. Connections to it are refused from then on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn stop(&self, id: &str) -> Result<()> {
+        self.tell(&json!({"do": "stop", "id": id})).await
+    }
+
+    /// Makes a device hang: connections are accepted by the kernel, nothing is ever answered.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn hang(&self, id: &str) -> Result<()> {
+        self.tell(&json!({"do": "hang", "id": id})).await
+    }
+
+    /// Lets a device that hangs go on.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub async fn resume(&self, id: &str) -> Result<()> {
+        self.tell(&json!({"do": "resume", "id": id})).await
+    }
+
+    async fn tell(&self, command: &serde_json::Value) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Answer {
+            error: Option<String>,
+        }
+        let mut yard = self.yard.lock().await;
+        yard.0.write_all(format!("{command}\n").as_bytes()).await.context("the yard of the fleet is gone")?;
+        let answer = yard.1.next_line().await?.context("the yard of the fleet is gone")?;
+        if let Some(error) = serde_json::from_str::<Answer>(&answer)?.error {
+            bail!("{}: cannot {}: {error}", command["id"], command["do"]);
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn end(self) -> Result<()> {
+        drop(self.yard);
+        self.process.end().await
+    }
+}
+
+/// Its folder, certificate and password.
+fn make(folder: &Path, number: usize) -> Result<Device> {
+    let id = format!("bmc-{number:04}");
+    let folder = folder.join(&id);
+    std::fs::create_dir_all(&folder)?;
+    let (identity, certificate) = Identity::self_signed(&id)?;
+    std::fs::write(folder.join("certificate.pem"), identity.chain)?;
+    std::fs::write(folder.join("key.pem"), identity.key)?;
+    let mut secret = [0; 12];
+    getrandom::fill(&mut secret)?;
+    Ok(Device {
+        id,
+        port: free_port()?,
+        username: USERNAME.to_owned(),
+        password: hex::encode(secret),
+        system: uuid::Uuid::new_v4().to_string(),
+        folder,
+        certificate: certificate.to_vec(),
+    })
+}
+
+/// The service root needs no password; asking for it also makes the emulator load what it loads on its first request.
+async fn answering(device: &Device) -> Result<()> {
+    let client = device.client()?;
+    let root = format!("{}/redfish/v1/", device.address());
+    loop {
+        if client.get(&root).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            return Ok(());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Puts each device's password where the worker looks for it: an SSM SecureString named `prefix` + id.
+///
+/// # Errors
+/// What the parameter store said.
+pub async fn store_credentials<'a>(
+    config: &aws_config::SdkConfig,
+    prefix: &str,
+    devices: impl IntoIterator<Item = &'a Device>,
+) -> Result<()> {
+    let store = aws_sdk_ssm::Client::new(config);
+    let puts = devices.into_iter().map(|device| {
+        let put = store
+            .put_parameter()
+            .name(device.credential(prefix))
+            .r#type(aws_sdk_ssm::types::ParameterType::SecureString)
+            .overwrite(true)
+            .value(json!({"username": device.username, "password": device.password}).to_string());
+        async move { put.send().await.with_context(|| format!("the password of {} could not be stored", device.id)) }
+    });
+    stream::iter(puts).buffer_unordered(STARTED_AT_ONCE).try_for_each(|_| async { Ok(()) }).await
+}

@@ -1,0 +1,90 @@
+//! Python programs that end with us, however we end.
+
+use std::{
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// `leash.py` gives its module five seconds to clean up and ends it then.
+const END_LIMIT: Duration = Duration::from_secs(8);
+
+/// What to start.
+pub(crate) struct Spawn<'a> {
+    pub(crate) python: &'a Path,
+    pub(crate) arguments: Vec<&'a OsStr>,
+    pub(crate) environment: Vec<(&'static str, OsString)>,
+    /// Whether we talk to it over its standard output.
+    pub(crate) talks: bool,
+}
+
+/// A running program whose standard input is the leash: it ends when that closes, also when this process is killed.
+#[derive(Debug)]
+pub(crate) struct Leashed {
+    name: &'static str,
+    log: PathBuf,
+    child: Child,
+}
+
+impl Leashed {
+    /// Starts `python script argument...` with these variables as its environment, and nothing of ours but the search
+    /// path: no credentials, no proxies, no dotfiles of the user's. Its own process group keeps a Ctrl-C at the terminal
+    /// from it: we end it, in our order. It writes to `log`.
+    pub(crate) fn start(name: &'static str, command: Spawn<'_>, home: &Path, log: PathBuf) -> Result<Self> {
+        let file = std::fs::File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
+        let child = Command::new(command.python)
+            .args(command.arguments)
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .env("HOME", home)
+            .envs(command.environment)
+            .stdin(Stdio::piped())
+            .stdout(if command.talks { Stdio::piped() } else { file.try_clone()?.into() })
+            .stderr(file)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{name} could not be started"))?;
+        Ok(Self { name, log, child })
+    }
+
+    /// Its standard input and output, of a program that talks. Dropping the input ends it.
+    pub(crate) fn pipes(&mut self) -> Result<(ChildStdin, ChildStdout)> {
+        self.child.stdin.take().zip(self.child.stdout.take()).context("its pipes are taken already")
+    }
+
+    /// # Errors
+    /// It has ended, with the last lines of its log.
+    pub(crate) fn still_runs(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("{} ended by itself ({status}):\n{}", self.name, tail(&self.log));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Lets it clean up, then kills it.
+    pub(crate) async fn end(mut self) -> Result<()> {
+        drop(self.child.stdin.take());
+        if tokio::time::timeout(END_LIMIT, self.child.wait()).await.is_err() {
+            self.child.kill().await.with_context(|| format!("{} did not end", self.name))?;
+        }
+        Ok(())
+    }
+}
+
+/// The last lines of a log, for a message.
+pub(crate) fn tail(log: &Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<_> = text.lines().rev().take(12).collect();
+    let lines: Vec<_> = lines.into_iter().rev().collect();
+    format!("{}\n(the whole of it is in {})", lines.join("\n"), log.display())
+}
