@@ -1,0 +1,123 @@
+//! Request bodies: what they may be, and how large.
+
+use axum::body::{Body, Bytes, to_bytes};
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+use serde::de::DeserializeOwned;
+
+use crate::error::{ApiError, Kind};
+
+/// In bytes. No single object here comes near it.
+pub const BODY_LIMIT: usize = 1 << 20;
+/// In bytes. A Lambda function is invoked with at most 6 MB, of which the event around the body takes some
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
+pub const BULK_BODY_LIMIT: usize = 6 << 20;
+
+/// The whole body, of at most `limit` bytes.
+pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    to_bytes(body, limit).await.map_err(|_| {
+        let text = format!("The body is larger than {} KiB.", limit >> 10);
+        ApiError::new(Kind::TooLarge, text, "Send less in one request.")
+    })
+}
+
+/// The media type in lower case, without parameters; `application/json` where none is said (RFC 9110 §8.3 lets the
+/// recipient choose).
+///
+/// # Errors
+/// Where it is not one of `accepted`.
+pub fn media_type(headers: &HeaderMap, accepted: &[&'static str]) -> Result<&'static str, ApiError> {
+    let said = headers
+        .get(CONTENT_TYPE)
+        .map_or(Some("application/json"), |value| value.to_str().ok());
+    let essence = said.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    accepted
+        .iter()
+        .copied()
+        .find(|known| known.eq_ignore_ascii_case(essence))
+        .ok_or_else(|| {
+            let recovery = format!("Send the header Content-Type: {}.", accepted.join(" or "));
+            ApiError::new(
+                Kind::MediaType,
+                "The body's media type is not supported here.",
+                recovery,
+            )
+        })
+}
+
+/// One JSON value. Errors name the attribute and the place; they are about the caller's own text.
+pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    serde_json::from_slice(body).map_err(|why| {
+        let what = if why.is_data() {
+            "The body has an attribute that is not valid"
+        } else {
+            "The body is not JSON"
+        };
+        ApiError::invalid(
+            format!("{what}: {why}."),
+            "Correct the body and send the request again.",
+        )
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Known {
+        #[expect(dead_code, reason = "only its name matters")]
+        name: String,
+    }
+
+    #[test]
+    fn errors_say_what_and_where() {
+        let error = |body: &str| parse_json::<Known>(body.as_bytes()).unwrap_err().text().to_owned();
+        assert!(error(r#"{"name":"a","nmae":"b"}"#).contains("unknown field `nmae`"));
+        assert!(error(r#"{"name":7}"#).contains("expected a string"));
+        assert!(error("{").starts_with("The body is not JSON"));
+        assert!(error("").starts_with("The body is not JSON"));
+    }
+
+    #[test]
+    fn media_types() {
+        let of = |value: &'static str| {
+            media_type(
+                &HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]),
+                &["application/json"],
+            )
+        };
+        assert_eq!(
+            media_type(&HeaderMap::new(), &["application/json"]).unwrap(),
+            "application/json"
+        );
+        assert_eq!(of("Application/JSON; charset=utf-8").unwrap(), "application/json");
+        for other in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "",
+            "application/jsonp",
+        ] {
+            assert_eq!(of(other).unwrap_err().kind(), Kind::MediaType);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_is_refused() {
+        assert_eq!(read(Body::from("12345"), 5).await.unwrap(), "12345");
+        assert_eq!(read(Body::from("123456"), 5).await.unwrap_err().kind(), Kind::TooLarge);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body: Vec<u8>) {
+            let _ = parse_json::<Known>(&body);
+        }
+    }
+}

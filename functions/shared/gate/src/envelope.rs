@@ -1,0 +1,143 @@
+//! Lenovo's response envelope: `{response?, result, messages: [{id, text, explanation, recovery: {text, URL}}]}`.
+//!
+//! Source: <https://pubs.lenovo.com/lxca_scripting/rest_api_signingcertificate_put>. Message ids are `FQXHMSE`, four
+//! digits and a letter for the severity: I informational, F and G warning, H and J minor, K and L major.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// What every answer is wrapped in, but for the raw ones (PEM, JWS, PKCS #7).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Envelope<T> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response: Option<T>,
+    pub result: Verdict,
+    pub messages: Vec<Message>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Success,
+    /// Done, but not all of it.
+    Warning,
+    Failed,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Message {
+    pub id: &'static str,
+    /// What happened, in a sentence.
+    pub text: String,
+    /// Why.
+    pub explanation: String,
+    pub recovery: Recovery,
+}
+
+/// What the caller does about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Recovery {
+    pub text: String,
+    /// Empty where there is no page to go to.
+    #[serde(rename = "URL")]
+    pub url: String,
+}
+
+impl Recovery {
+    pub fn text(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            url: String::new(),
+        }
+    }
+
+    /// The vendor's words for a message that asks nothing of its reader.
+    pub fn none() -> Self {
+        Self::text("Information only; no action is required.")
+    }
+}
+
+impl Message {
+    /// The vendor's message for `PUT /signingCertificate`, word for word.
+    pub fn regenerated() -> Self {
+        Self {
+            id: "FQXHMSE0132I",
+            text: "The request to generate the CA root certificate was successful.".to_owned(),
+            explanation: "The CA root certificate was regenerated.".to_owned(),
+            recovery: Recovery::none(),
+        }
+    }
+
+    /// Any other request that was fulfilled.
+    pub fn done(text: impl Into<String>, explanation: impl Into<String>) -> Self {
+        Self {
+            id: "FQXHMSE1020I",
+            text: text.into(),
+            explanation: explanation.into(),
+            recovery: Recovery::none(),
+        }
+    }
+
+    /// A request of which a part was refused; the response says which.
+    pub fn partly(text: impl Into<String>, recovery: impl Into<String>) -> Self {
+        Self {
+            id: "FQXHMSE1020G",
+            text: text.into(),
+            explanation: "A part of the request was refused; the rest was done.".to_owned(),
+            recovery: Recovery::text(recovery),
+        }
+    }
+}
+
+impl<T> Envelope<T> {
+    pub fn success(response: T) -> Self {
+        Self {
+            response: Some(response),
+            result: Verdict::Success,
+            messages: Vec::new(),
+        }
+    }
+
+    pub fn saying(mut self, message: Message) -> Self {
+        self.messages.push(message);
+        self
+    }
+
+    pub fn judged(mut self, result: Verdict) -> Self {
+        self.result = result;
+        self
+    }
+}
+
+impl<T: Serialize> IntoResponse for Envelope<T> {
+    fn into_response(self) -> Response {
+        Json(self).into_response()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The example of the vendor's page.
+    #[test]
+    fn the_published_example() {
+        let answer =
+            Envelope::success(json!({ "jobPath": "/signingCertificate/jobs/383" })).saying(Message::regenerated());
+        let published = json!({
+            "response": { "jobPath": "/signingCertificate/jobs/383" },
+            "result": "success",
+            "messages": [{
+                "explanation": "The CA root certificate was regenerated.",
+                "id": "FQXHMSE0132I",
+                "recovery": { "text": "Information only; no action is required.", "URL": "" },
+                "text": "The request to generate the CA root certificate was successful."
+            }]
+        });
+        assert_eq!(serde_json::to_value(answer).unwrap(), published);
+    }
+}
