@@ -1,0 +1,349 @@
+//! The vault against a KMS that throttles, fails, refuses and lies: the SDK's own mock layer, since no emulator does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
+
+#[path = "../../core/tests/it/keys.rs"]
+mod keys;
+
+use aws_sdk_kms::operation::create_key::CreateKeyOutput;
+use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
+use aws_sdk_kms::operation::schedule_key_deletion::ScheduleKeyDeletionOutput;
+use aws_sdk_kms::operation::sign::SignOutput;
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyUsageType, MessageType};
+use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
+use aws_sdk_resourcegroupstagging::types::ResourceTagMapping;
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use rootcast_core::algorithm::KeyAlgorithm;
+use rootcast_core::bundle::{Bundle, JwsError, SignedBundle, verify_jws};
+use rootcast_core::root::{IssueError, prepare_root};
+use rootcast_vault::{Vault, VaultError};
+
+use crate::keys::{Key, TODAY};
+
+const ARN: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+/// Every operation answers by its own rule, as often as it is asked.
+fn vault(kms: &[&Rule], tagging: &[&Rule]) -> Vault {
+    let kms = mock_client!(aws_sdk_kms, RuleMode::MatchAny, kms);
+    let tagging = mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, tagging);
+    Vault::new(&kms, &tagging, "fleet")
+}
+
+/// KMS's error on the wire (JSON 1.1).
+fn error(code: &str) -> Option<String> {
+    Some(format!(r#"{{"__type":"{code}","message":"as KMS says"}}"#))
+}
+
+fn public_key(key: &'static Key) -> impl Fn() -> GetPublicKeyOutput + Send + Sync + 'static {
+    || {
+        GetPublicKeyOutput::builder()
+            .key_spec(KeySpec::from(key.algorithm.kms_key_spec()))
+            .key_usage(KeyUsageType::SignVerify)
+            .public_key(Blob::new(key.spki_der.as_slice()))
+            .build()
+    }
+}
+
+fn signing(key: &'static Key) -> Rule {
+    mock!(aws_sdk_kms::Client::sign)
+        .match_requests(|request| {
+            request.key_id() == Some(ARN)
+                && request.message_type() == Some(&MessageType::Digest)
+                && request.signing_algorithm().map(|each| each.as_str()) == Some(key.algorithm.kms_signing_algorithm())
+        })
+        .then_compute_output(|request| {
+            let signature = key.sign(request.message().unwrap().as_ref());
+            SignOutput::builder().signature(Blob::new(signature)).build()
+        })
+}
+
+#[tokio::test]
+async fn a_key_is_made_for_signing_and_tagged() {
+    let create = mock!(aws_sdk_kms::Client::create_key)
+        .match_requests(|request| {
+            let tags: Vec<_> = request
+                .tags()
+                .iter()
+                .map(|tag| (tag.tag_key(), tag.tag_value()))
+                .collect();
+            request.key_spec() == Some(&KeySpec::EccNistP384)
+                && request.key_usage() == Some(&KeyUsageType::SignVerify)
+                && tags == [("rootcast:stack", "fleet"), ("rootcast:generation", "7")]
+        })
+        .then_output(|| {
+            let metadata = KeyMetadata::builder().key_id("1234abcd").arn(ARN).build().unwrap();
+            CreateKeyOutput::builder().key_metadata(metadata).build()
+        });
+    assert_eq!(
+        vault(&[&create], &[])
+            .create_key(7, KeyAlgorithm::EcdsaP384)
+            .await
+            .unwrap(),
+        ARN
+    );
+}
+
+/// The answer is lost behind a gateway's 503: the key may exist, so nobody makes another one by himself.
+#[tokio::test]
+async fn making_a_key_is_never_repeated() {
+    for (status, body) in [
+        (503, None),
+        (500, error("KMSInternalException")),
+        (400, error("ThrottlingException")),
+    ] {
+        let create = mock!(aws_sdk_kms::Client::create_key)
+            .sequence()
+            .http_status(status, body)
+            .repeatedly()
+            .build();
+        let failure = vault(&[&create], &[])
+            .create_key(7, KeyAlgorithm::EcdsaP384)
+            .await
+            .unwrap_err();
+        assert!(failure.is_retryable(), "{failure}");
+        assert_eq!(create.num_calls(), 1);
+    }
+    let quota = mock!(aws_sdk_kms::Client::create_key)
+        .sequence()
+        .http_status(400, error("LimitExceededException"))
+        .repeatedly()
+        .build();
+    let failure = vault(&[&quota], &[])
+        .create_key(7, KeyAlgorithm::EcdsaP384)
+        .await
+        .unwrap_err();
+    assert!(!failure.is_retryable(), "{failure}");
+}
+
+#[tokio::test]
+async fn a_generations_keys_are_those_that_can_still_sign() {
+    let resources = mock!(aws_sdk_resourcegroupstagging::Client::get_resources)
+        .match_requests(|request| {
+            let wanted = [("rootcast:stack", "fleet"), ("rootcast:generation", "7")];
+            let filters = request.tag_filters().iter();
+            filters
+                .map(|each| (each.key().unwrap(), each.values()[0].as_str()))
+                .eq(wanted)
+                && request.resource_type_filters() == ["kms:key"]
+        })
+        .then_compute_output(|request| {
+            let (keys, next): (&[&str], _) = match request.pagination_token() {
+                None | Some("") => (&["usable-2", "pending"], "more"),
+                Some(_) => (&["usable-1", "disabled", "gone"], ""),
+            };
+            let keys = keys
+                .iter()
+                .map(|key| ResourceTagMapping::builder().resource_arn(*key).build());
+            let keys = Some(keys.collect());
+            GetResourcesOutput::builder()
+                .set_resource_tag_mapping_list(keys)
+                .pagination_token(next)
+                .build()
+        });
+    let refuse = |key: &'static str, code| {
+        mock!(aws_sdk_kms::Client::get_public_key)
+            .match_requests(move |request| request.key_id() == Some(key))
+            .sequence()
+            .http_status(400, error(code))
+            .repeatedly()
+            .build()
+    };
+    let show = mock!(aws_sdk_kms::Client::get_public_key)
+        .match_requests(|request| request.key_id().unwrap().starts_with("usable"))
+        .then_output(public_key(Key::shared(KeyAlgorithm::EcdsaP256)));
+    let pending = refuse("pending", "KMSInvalidStateException");
+    let (disabled, gone) = (
+        refuse("disabled", "DisabledException"),
+        refuse("gone", "NotFoundException"),
+    );
+    let vault = vault(&[&pending, &disabled, &gone, &show], &[&resources]);
+    assert_eq!(vault.keys_of(7).await.unwrap(), ["usable-1", "usable-2"]);
+}
+
+#[tokio::test]
+async fn a_root_is_signed_through_throttles_and_faults() {
+    let key = Key::shared(KeyAlgorithm::Rsa3072);
+    let prepared = prepare_root(&key.root_spec(6), &key.spki_der).unwrap();
+    let signature = key.sign(&prepared.digest());
+    let sign = mock!(aws_sdk_kms::Client::sign)
+        .sequence()
+        .http_status(400, error("ThrottlingException"))
+        .http_status(500, error("KMSInternalException"))
+        .output(move || SignOutput::builder().signature(Blob::new(signature.as_slice())).build())
+        .build();
+    let root = vault(&[&sign], &[]).sign_prepared(ARN, prepared).await.unwrap();
+    assert_eq!(root, key.root(6));
+    assert_eq!(sign.num_calls(), 3);
+}
+
+#[tokio::test]
+async fn faults_that_last_are_told_as_such() {
+    for (code, status, retryable) in [
+        ("ThrottlingException", 400, true),
+        ("KMSInternalException", 500, true),
+        ("DependencyTimeoutException", 500, true),
+        ("KeyUnavailableException", 500, true),
+        ("AccessDeniedException", 400, false),
+        ("ValidationException", 400, false),
+    ] {
+        let sign = mock!(aws_sdk_kms::Client::sign)
+            .sequence()
+            .http_status(status, error(code))
+            .repeatedly()
+            .build();
+        let failure = vault(&[&sign], &[])
+            .sign(ARN, KeyAlgorithm::EcdsaP256, &[0; 32])
+            .await
+            .unwrap_err();
+        assert_eq!(failure.is_retryable(), retryable, "{failure}");
+        assert!(failure.to_string().contains(code), "{failure}");
+        assert!(std::error::Error::source(&failure).is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_cannot_be_used_is_not_tried_again() {
+    for code in [
+        "NotFoundException",
+        "DisabledException",
+        "KMSInvalidStateException",
+        "InvalidKeyUsageException",
+    ] {
+        let sign = mock!(aws_sdk_kms::Client::sign)
+            .sequence()
+            .http_status(400, error(code))
+            .repeatedly()
+            .build();
+        let failure = vault(&[&sign], &[])
+            .sign(ARN, KeyAlgorithm::EcdsaP256, &[0; 32])
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&failure, VaultError::Unusable { key, .. } if key == ARN),
+            "{failure}"
+        );
+        assert!(!failure.is_retryable());
+        assert_eq!(sign.num_calls(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_signature_of_another_key_makes_no_certificate_and_no_bundle() {
+    let (key, other) = (
+        Key::shared(KeyAlgorithm::EcdsaP384),
+        Box::leak(Box::new(Key::generate(KeyAlgorithm::EcdsaP384))),
+    );
+    let sign = signing(other);
+    let vault = vault(&[&sign], &[]);
+    let prepared = prepare_root(&key.root_spec(6), &key.spki_der).unwrap();
+    let refused = vault.sign_prepared(ARN, prepared).await;
+    assert!(
+        matches!(refused, Err(VaultError::Issue(IssueError::Signature(_)))),
+        "{refused:?}"
+    );
+
+    let root = key.root(6);
+    let mut signed = SignedBundle::new(&Bundle {
+        version: 1,
+        anchors: vec![root.clone()],
+        withdrawn: vec![],
+        issued: TODAY,
+    });
+    let refused = vault.sign_bundle(ARN, &root, &mut signed).await;
+    assert!(
+        matches!(refused, Err(VaultError::Bundle(JwsError::Verify(_)))),
+        "{refused:?}"
+    );
+    assert!(verify_jws(signed.to_json(), &[root]).is_err());
+}
+
+#[tokio::test]
+async fn a_bundle_is_signed_by_every_root() {
+    let key = Key::shared(KeyAlgorithm::EcdsaP256);
+    let root = key.root(6);
+    let bundle = Bundle {
+        version: 1,
+        anchors: vec![root.clone()],
+        withdrawn: vec![],
+        issued: TODAY,
+    };
+    let mut signed = SignedBundle::new(&bundle);
+    let sign = signing(key);
+    vault(&[&sign], &[]).sign_bundle(ARN, &root, &mut signed).await.unwrap();
+    assert_eq!(verify_jws(signed.to_json(), &[root]).unwrap(), bundle);
+}
+
+#[tokio::test]
+async fn a_key_is_compared_with_its_certificate_once_a_process() {
+    let key = Key::shared(KeyAlgorithm::EcdsaP384);
+    let show = mock!(aws_sdk_kms::Client::get_public_key).then_output(public_key(key));
+    let vault = vault(&[&show], &[]);
+    vault.confirm(ARN, &key.root(6)).await.unwrap();
+    vault.confirm(ARN, &key.root(6)).await.unwrap();
+    assert_eq!(show.num_calls(), 1);
+
+    let other = Key::generate(KeyAlgorithm::EcdsaP384).root(6);
+    assert!(matches!(
+        vault.confirm(ARN, &other).await,
+        Err(VaultError::Differs { .. })
+    ));
+    let kind = Key::shared(KeyAlgorithm::Rsa2048).root(6);
+    assert!(matches!(
+        vault.confirm(ARN, &kind).await,
+        Err(VaultError::WrongKind { .. })
+    ));
+}
+
+#[tokio::test]
+async fn a_public_key_must_be_of_the_kind_that_was_asked_for() {
+    let key = Key::shared(KeyAlgorithm::EcdsaP384);
+    let answers: [(&str, fn() -> GetPublicKeyOutput); 3] = [
+        ("usage", || {
+            let key = Key::shared(KeyAlgorithm::EcdsaP384);
+            let spki = Blob::new(key.spki_der.as_slice());
+            let answer = GetPublicKeyOutput::builder()
+                .key_spec(KeySpec::EccNistP384)
+                .public_key(spki);
+            answer.key_usage(KeyUsageType::KeyAgreement).build()
+        }),
+        ("spec", || public_key(Key::shared(KeyAlgorithm::EcdsaP256))()),
+        ("key", || {
+            let key = Key::shared(KeyAlgorithm::EcdsaP256);
+            let spki = Blob::new(key.spki_der.as_slice());
+            let answer = GetPublicKeyOutput::builder()
+                .key_spec(KeySpec::EccNistP384)
+                .public_key(spki);
+            answer.key_usage(KeyUsageType::SignVerify).build()
+        }),
+    ];
+    for (what, answer) in answers {
+        let show = mock!(aws_sdk_kms::Client::get_public_key).then_output(answer);
+        let refused = vault(&[&show], &[]).public_key(ARN, key.algorithm).await;
+        assert!(
+            matches!(refused, Err(VaultError::WrongKind { .. })),
+            "{what}: {refused:?}"
+        );
+    }
+    let show = mock!(aws_sdk_kms::Client::get_public_key).then_output(public_key(key));
+    assert_eq!(
+        vault(&[&show], &[]).public_key(ARN, key.algorithm).await.unwrap(),
+        key.spki_der
+    );
+}
+
+#[tokio::test]
+async fn giving_a_key_up_twice_is_fine() {
+    let schedule = mock!(aws_sdk_kms::Client::schedule_key_deletion)
+        .match_requests(|request| request.pending_window_in_days() == Some(7))
+        .sequence()
+        .output(|| ScheduleKeyDeletionOutput::builder().build())
+        .http_status(400, error("KMSInvalidStateException"))
+        .http_status(400, error("NotFoundException"))
+        .http_status(400, error("AccessDeniedException"))
+        .build();
+    let vault = vault(&[&schedule], &[]);
+    for _ in 0..3 {
+        vault.schedule_deletion(ARN, 7).await.unwrap();
+    }
+    assert!(vault.schedule_deletion(ARN, 7).await.is_err());
+}
