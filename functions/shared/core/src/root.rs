@@ -35,10 +35,6 @@ impl Serial {
         random[0] = random[0] & 0b0011_1111 | 0b0100_0000;
         Self(random)
     }
-
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
 }
 
 /// All that decides the bytes of a root, beside its key. Recorded before the signature.

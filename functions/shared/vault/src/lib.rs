@@ -101,7 +101,8 @@ impl Vault {
     /// The ARNs of a generation's keys that could still sign, sorted: what a crash after [`Vault::create_key`] left.
     ///
     /// The tag index follows KMS with a delay of seconds: a key made just now may be missing. Keys that are disabled or
-    /// pending deletion stay in the index; they refuse to show their public key, and are left out by that.
+    /// pending deletion stay in the index, but [refuse](https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html)
+    /// to show their public key, and are left out by that.
     pub async fn keys_of(&self, generation: u32) -> Result<Vec<String>, VaultError> {
         let mut pages = self
             .tagging

@@ -4,6 +4,8 @@
 #[path = "../../core/tests/it/keys.rs"]
 mod keys;
 
+use std::time::Duration;
+
 use aws_sdk_kms::operation::create_key::CreateKeyOutput;
 use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
 use aws_sdk_kms::operation::schedule_key_deletion::ScheduleKeyDeletionOutput;
@@ -17,6 +19,8 @@ use rootcast_core::algorithm::KeyAlgorithm;
 use rootcast_core::bundle::{Bundle, JwsError, SignedBundle, verify_jws};
 use rootcast_core::root::{IssueError, prepare_root};
 use rootcast_vault::{Vault, VaultError};
+use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 use crate::keys::{Key, TODAY};
 
@@ -83,7 +87,31 @@ async fn a_key_is_made_for_signing_and_tagged() {
     );
 }
 
-/// The answer is lost behind a gateway's 503: the key may exist, so nobody makes another one by himself.
+/// KMS takes the request, and the connection dies before its answer: the key may exist.
+#[tokio::test]
+async fn a_key_whose_answer_was_lost_is_not_made_again() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let served = tokio::spawn(async move {
+        let mut requests = 0;
+        let quiet = Duration::from_secs(2); // longer than the SDK's first pause before a retry, which is at most 1 s
+        while let Ok(Ok((mut stream, _))) = timeout(quiet, listener.accept()).await {
+            stream.read_buf(&mut Vec::with_capacity(1024)).await.unwrap();
+            requests += 1;
+        }
+        requests
+    });
+    let config = aws_sdk_kms::Config::builder()
+        .with_test_defaults_v2()
+        .endpoint_url(endpoint);
+    let tagging = mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, []);
+    let vault = Vault::new(&aws_sdk_kms::Client::from_conf(config.build()), &tagging, "fleet");
+    let failure = vault.create_key(7, KeyAlgorithm::EcdsaP384).await.unwrap_err();
+    assert!(failure.is_retryable(), "{failure}");
+    assert_eq!(served.await.unwrap(), 1);
+}
+
+/// KMS, or something in front of it, fails after it may have made the key.
 #[tokio::test]
 async fn making_a_key_is_never_repeated() {
     for (status, body) in [

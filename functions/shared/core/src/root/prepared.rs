@@ -75,11 +75,6 @@ impl Prepared {
         self.issuer.algorithm
     }
 
-    /// SubjectPublicKeyInfo of the key that must sign.
-    pub fn issuer_spki_der(&self) -> &[u8] {
-        &self.issuer.spki_der
-    }
-
     /// Puts the signature (ECDSA as DER, RSA PKCS #1 v1.5: as KMS answers) under the recorded bytes, reads the result
     /// back with another parser, and verifies it with the issuer's public key. Nothing unverified gets out.
     pub fn complete(self, signature: &[u8]) -> Result<Certificate, IssueError> {
