@@ -1,0 +1,203 @@
+//! The conductor: loads a job and its counters, plans the next step, does it, and again, until there is nothing to do
+//! or its time is nearly over; then it hands itself on.
+//!
+//! It is woken by messages that carry no state, and by a schedule in case one was lost. Two conductors at once do no
+//! harm: every write names the revision that it follows, and messages that are sent twice change nothing.
+
+mod config;
+mod dispatch;
+mod event;
+mod reopen;
+
+use std::time::{Duration, Instant};
+
+use rootcast_authority::{AuthorityError, CertificateAuthority};
+use rootcast_core::job::{Job, JobId, JobOutcome, JobState, Tally};
+use rootcast_core::message::Control;
+use rootcast_core::metric::Metric;
+use rootcast_core::plan::{Action, Step, plan};
+use rootcast_ledger::{Authority, Change, Ledger, LedgerError};
+use rootcast_queue::{Queue, QueueError};
+use thiserror::Error;
+use time::OffsetDateTime;
+use tracing::{debug, info};
+
+pub use config::Misconfigured;
+pub use event::handle;
+
+/// Left for the message that hands the job on.
+const MARGIN: Duration = Duration::from_secs(5);
+/// A wait longer than this is left to the schedule, which wakes the conductor every minute.
+const SCHEDULE: time::Duration = time::Duration::minutes(1);
+
+/// All that the function works with.
+pub struct App {
+    pub ledger: Ledger,
+    pub authority: CertificateAuthority,
+    pub queue: Queue,
+    pub control_queue: String,
+    pub task_queue: String,
+    /// So long may a wave go without a settled device.
+    pub stall: time::Duration,
+    /// The metrics' dimension.
+    pub stack: String,
+    pub clock: fn() -> OffsetDateTime,
+}
+
+#[derive(Debug, Error)]
+pub enum ConductError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+impl ConductError {
+    /// Another conductor, or an operator, wrote first: look again.
+    fn is_conflict(&self) -> bool {
+        matches!(
+            self,
+            Self::Ledger(LedgerError::Conflict) | Self::Authority(AuthorityError::Ledger(LedgerError::Conflict))
+        )
+    }
+}
+
+/// Whether there may be more to do at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Continue,
+    Rest,
+    /// The time is over in the middle of a step; all that was done is recorded.
+    HandOn,
+}
+
+impl App {
+    /// Brings the job as far as it goes now.
+    pub async fn conduct(&self, id: JobId, deadline: Instant) -> Result<(), ConductError> {
+        let deadline = deadline.checked_sub(MARGIN).unwrap_or(deadline);
+        loop {
+            if Instant::now() >= deadline {
+                return self.hand_on(id).await;
+            }
+            let Some(job) = self.ledger.job(id).await? else {
+                info!(job.id = id.0, "there is no such job");
+                return Ok(());
+            };
+            if job.state != JobState::Running {
+                return Ok(());
+            }
+            let tally: Tally = self.ledger.counters(id, job.leg()).await?.into_iter().sum();
+            let step = plan(&job, &tally, (self.clock)(), self.stall);
+            debug!(job.id = id.0, action = ?step.action, "{}", step.why);
+            match self.apply(job, &tally, step, deadline).await {
+                Ok(Then::Continue) => {}
+                Ok(Then::Rest) => return Ok(()),
+                Ok(Then::HandOn) => return self.hand_on(id).await,
+                Err(error) if error.is_conflict() => debug!(job.id = id.0, "the job was changed meanwhile"),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn hand_on(&self, id: JobId) -> Result<(), ConductError> {
+        let control = Control { job: id, why: "to be continued".to_owned() };
+        Ok(self.queue.send_control(&self.control_queue, &control).await?)
+    }
+
+    async fn apply(&self, mut job: Job, tally: &Tally, step: Step, deadline: Instant) -> Result<Then, ConductError> {
+        let now = (self.clock)();
+        let Step { action, why } = step;
+        if !matches!(action, Action::Wait { .. } | Action::Dispatch { .. }) {
+            info!(job.id = job.id.0, action = ?action, "{why}");
+        }
+        match action {
+            Action::Wait { until } => return self.wait(job, tally, until, why, now).await,
+            Action::Distribute => job.distribute(now),
+            Action::OpenWave { number, size } => job.open_wave(number, size, tally, now),
+            Action::Survey { number } => job.open_survey(number, tally, now),
+            Action::Dispatch { at_most } => return self.dispatch(job, at_most, deadline).await,
+            Action::FinishSending => return self.finish_sending(job).await,
+            Action::CloseWave => return self.close_wave(job, tally, now).await,
+            Action::Reopen => return self.reopen(job, deadline).await,
+            Action::Resend => return self.resend(job, deadline).await,
+            Action::GiveUp => return self.give_up(job, deadline).await,
+            Action::Pause => {
+                job.pause(&why);
+                self.save(job, now).await?;
+                self.count(Metric::JobsPaused);
+                return Ok(Then::Rest);
+            }
+            Action::Withdraw => {
+                why.clone_into(&mut job.reason);
+                self.authority.withdraw_root(&mut job, now).await?;
+                return Ok(Then::Continue);
+            }
+            Action::Activate => {
+                why.clone_into(&mut job.reason);
+                self.authority.activate_root(&mut job, now).await?;
+                return Ok(Then::Continue);
+            }
+            Action::End(outcome) => return self.end(job, outcome, &why, now).await,
+        }
+        job.reason = why;
+        self.save(job, now).await?;
+        Ok(Then::Continue)
+    }
+
+    async fn save(&self, mut job: Job, now: OffsetDateTime) -> Result<(), ConductError> {
+        job.updated = now;
+        Ok(self.ledger.commit(Change { job: Some(&job), ..Change::default() }).await?)
+    }
+
+    async fn wait(
+        &self,
+        mut job: Job,
+        tally: &Tally,
+        until: Option<OffsetDateTime>,
+        why: String,
+        now: OffsetDateTime,
+    ) -> Result<Then, ConductError> {
+        let id = job.id;
+        if job.note_progress(tally, now) {
+            job.reason = why;
+            self.save(job, now).await?;
+        }
+        if let Some(pause) = until.map(|until| until - now).filter(|pause| *pause < SCHEDULE) {
+            let control = Control { job: id, why: "the pause between waves is over".to_owned() };
+            let seconds = u32::try_from(pause.whole_seconds()).unwrap_or(0) + 1;
+            self.queue.send_later(&self.control_queue, &control, seconds).await?;
+        }
+        Ok(Then::Rest)
+    }
+
+    async fn close_wave(&self, mut job: Job, tally: &Tally, now: OffsetDateTime) -> Result<Then, ConductError> {
+        job.note_progress(tally, now);
+        let record = job.close_wave(tally, now);
+        job.updated = now;
+        let wave = record.as_ref().map(|record| (job.id, record));
+        self.ledger.commit(Change { job: Some(&job), wave, ..Change::default() }).await?;
+        Ok(Then::Continue)
+    }
+
+    /// Keys that nobody uses are given up before the job is over, so that a crash in between repeats it.
+    async fn end(&self, mut job: Job, outcome: JobOutcome, why: &str, now: OffsetDateTime) -> Result<Then, ConductError> {
+        self.authority.sweep_keys(job.generation).await?;
+        let authority = Authority { running: None, ..self.ledger.authority().await? };
+        job.end(outcome, why);
+        job.updated = now;
+        self.ledger
+            .commit(Change { authority: Some(&authority), job: Some(&job), ..Change::default() })
+            .await?;
+        if outcome != JobOutcome::Activated {
+            self.count(Metric::JobsFailed);
+        }
+        Ok(Then::Rest)
+    }
+
+    #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
+    fn count(&self, metric: Metric) {
+        println!("{}", metric.line(1, &self.stack, (self.clock)()));
+    }
+}

@@ -1,1 +1,15 @@
-fn main() {}
+//! Composition: one configuration, one client a service, made when the first event needs them.
+
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use tokio::sync::OnceCell;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    lambda_runtime::tracing::init_default_subscriber();
+    let app = OnceCell::new();
+    run(service_fn(async |event: LambdaEvent<_>| {
+        let app = app.get_or_try_init(conduct::App::from_env).await?;
+        conduct::handle(app, event).await.map_err(Error::from)
+    }))
+    .await
+}

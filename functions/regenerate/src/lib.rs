@@ -1,0 +1,112 @@
+//! `PUT /signingCertificate`: a new root, its bundle, its job, one control message.
+//!
+//! Contract: Lenovo XClarity Administrator, "PUT /signingCertificate". The call does the same work for ten devices and
+//! for a million; what follows from it is the conductor's.
+
+mod config;
+mod request;
+
+use std::error::Error;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse, Response};
+use axum::routing::put;
+use rootcast_authority::{AuthorityError, CertificateAuthority, Settings};
+use rootcast_core::job::JobId;
+use rootcast_core::message::Control;
+use rootcast_gate::{ApiError, Envelope, Kind, Message, authenticate, report};
+use rootcast_ledger::Ledger;
+use rootcast_queue::Queue;
+use serde_json::json;
+use time::OffsetDateTime;
+use tracing::warn;
+
+pub use config::Misconfigured;
+pub use request::root_request;
+
+/// All that the function works with.
+pub struct App {
+    pub ledger: Ledger,
+    pub authority: CertificateAuthority,
+    pub queue: Queue,
+    pub control_queue: String,
+    pub settings: Settings,
+    pub clock: fn() -> OffsetDateTime,
+}
+
+/// API Gateway routes both spellings here; clients differ.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/signingCertificate", put(regenerate))
+        .route("/signingcertificate", put(regenerate))
+        .layer(axum::middleware::from_fn(report))
+        .with_state(app)
+}
+
+async fn regenerate(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
+    let now = (app.clock)();
+    authenticate(&app.ledger, &headers, now).await?;
+    let request = root_request(uri.query().unwrap_or_default())?;
+    match app.authority.make_root(&app.settings, &request, now).await {
+        Ok(made) => {
+            if let Some(job) = made.job {
+                app.wake_conductor(job).await;
+            }
+            Ok(accepted(made.job))
+        }
+        Err(AuthorityError::Busy(job)) => Ok(busy(job)),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+impl App {
+    /// The schedule wakes it too, so a message that cannot be sent costs a minute and no more.
+    async fn wake_conductor(&self, job: JobId) {
+        let control = Control { job, why: "created".to_owned() };
+        if let Err(error) = self.queue.send_control(&self.control_queue, &control).await {
+            warn!(job.id = job.0, error = &error as &dyn Error, "the conductor is left to its schedule");
+        }
+    }
+}
+
+fn accepted(job: Option<JobId>) -> Response {
+    let path = job.map(JobId::path).unwrap_or_default();
+    let envelope = Envelope::success(json!({ "jobPath": path })).saying(Message::regenerated());
+    with_location(envelope.into_response(), job)
+}
+
+fn busy(job: Option<JobId>) -> Response {
+    let (text, recovery) = match job {
+        Some(job) => (
+            format!("Job {job} is still moving the devices to another root."),
+            format!("Wait until job {job} has ended, or resume or abort it: {}.", job.path()),
+        ),
+        None => (
+            "Another request is making a root right now.".to_owned(),
+            "Send the request again in a minute if the new root is not the one that you wanted.".to_owned(),
+        ),
+    };
+    let response = json!({ "jobPath": job.map(JobId::path).unwrap_or_default() });
+    with_location(ApiError::new(Kind::Conflict, text, recovery).with_response(response).into_response(), job)
+}
+
+fn with_location(mut response: Response, job: Option<JobId>) -> Response {
+    if let Some(location) = job.and_then(|job| job.path().parse().ok()) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
+
+/// What was begun is recorded, and the next call finishes it.
+fn refused(error: AuthorityError) -> ApiError {
+    let passing = match &error {
+        AuthorityError::Vault(error) => error.is_retryable(),
+        AuthorityError::Ledger(_) => true,
+        _ => false,
+    };
+    if passing { ApiError::unavailable(error) } else { ApiError::internal(error) }
+}

@@ -15,6 +15,7 @@ pub mod fingerprint;
 pub mod generation;
 pub mod job;
 pub mod message;
+pub mod metric;
 pub mod name;
 pub mod plan;
 pub mod root;

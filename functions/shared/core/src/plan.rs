@@ -14,7 +14,7 @@ pub const MAX_RESENDS: u32 = 3;
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing, until then or until somebody wakes the conductor.
+    /// Nothing, until somebody wakes the conductor; `until` where it is to wake by itself.
     Wait { until: Option<OffsetDateTime> },
     /// Device work of the bundle may begin.
     Distribute,
@@ -117,7 +117,7 @@ fn await_devices(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration,
     let due = job.progress_at + stall;
     if job.seen_settled != tally.settled() || now < due {
         return step(
-            Action::Wait { until: Some(due) },
+            Action::Wait { until: None },
             format!("Wave {wave}: {} of {} devices are still open.", tally.waiting(), tally.dispatched),
         );
     }

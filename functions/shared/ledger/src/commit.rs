@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
-use rootcast_core::job::Job;
+use rootcast_core::job::{Job, JobId};
 use rootcast_core::transition::WaveRecord;
 use serde::Serialize;
 
@@ -25,7 +25,7 @@ pub struct Change<'a> {
     /// The job is new and joins the list of jobs.
     pub new_job: bool,
     /// A wave that is over.
-    pub wave: Option<(&'a Job, &'a WaveRecord)>,
+    pub wave: Option<(JobId, &'a WaveRecord)>,
     /// So many devices of a shard are about to be sent.
     pub dispatched: Option<Dispatched>,
 }
@@ -63,7 +63,7 @@ impl Ledger {
             }
         }
         if let Some((job, wave)) = change.wave {
-            let key = job_key(job.id.to_string(), format!("wave#{}#{:06}", wave.leg, wave.number));
+            let key = job_key(job.to_string(), format!("wave#{}#{:06}", wave.leg, wave.number));
             writes.push(put(self.jobs()?, "wave", wave, key, None)?);
         }
         if let (Some(dispatched), Some(job)) = (change.dispatched, change.job) {

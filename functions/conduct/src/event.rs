@@ -1,0 +1,83 @@
+//! What wakes the conductor: its queue, or the schedule.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use rootcast_core::job::JobId;
+use rootcast_core::message::Control;
+use serde::Deserialize;
+use tracing::{error, warn};
+
+use crate::{App, ConductError};
+
+/// The queue's batch, or the schedule's input.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Wake {
+    Queue(SqsEvent),
+    Schedule {
+        #[serde(rename = "wake")]
+        _running: Running,
+    },
+}
+
+/// The schedule wakes whatever runs.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Running {
+    Running,
+}
+
+impl From<ConductError> for Diagnostic {
+    fn from(error: ConductError) -> Self {
+        let error_type = match error {
+            ConductError::Ledger(_) => "LedgerError",
+            ConductError::Authority(_) => "AuthorityError",
+            ConductError::Queue(_) => "QueueError",
+        };
+        Self { error_type: error_type.to_owned(), error_message: error.to_string() }
+    }
+}
+
+/// # Errors
+/// Where the schedule's call failed. A queue's messages fail one by one.
+pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, ConductError> {
+    let deadline = deadline(event.context.deadline());
+    let mut answer = SqsBatchResponse::default();
+    match event.payload {
+        Wake::Schedule { .. } => {
+            if let Some(job) = app.ledger.authority().await?.running {
+                app.conduct(job, deadline).await?;
+            }
+        }
+        Wake::Queue(batch) => {
+            // Several messages about one job are one reason to look at it.
+            let mut jobs: BTreeMap<JobId, Vec<String>> = BTreeMap::new();
+            for record in batch.records {
+                let id = record.message_id.unwrap_or_default();
+                match serde_json::from_str::<Control>(&record.body.unwrap_or_default()) {
+                    Ok(control) => jobs.entry(control.job).or_default().push(id),
+                    // Nobody can make sense of it, so trying again is no use; it carries nothing that would be lost.
+                    Err(error) => warn!(message.id = id, error = &error as &dyn Error, "a control message cannot be read"),
+                }
+            }
+            for (job, messages) in jobs {
+                if let Err(error) = app.conduct(job, deadline).await {
+                    error!(job.id = job.0, error = &error as &dyn Error, "the job could not be conducted and is tried again");
+                    for message in messages {
+                        answer.add_failure(message);
+                    }
+                }
+            }
+        }
+    }
+    Ok(answer)
+}
+
+/// Lambda names the end of the invocation in wall-clock time.
+fn deadline(at: SystemTime) -> Instant {
+    Instant::now() + at.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO)
+}

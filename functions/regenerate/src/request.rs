@@ -1,0 +1,113 @@
+//! The query of `PUT /signingCertificate`.
+
+use rootcast_authority::RootRequest;
+use rootcast_core::job::Activation;
+use rootcast_core::rollout::Rollout;
+use rootcast_gate::ApiError;
+use std::str::FromStr;
+
+/// In characters.
+const LONGEST_REASON: usize = 256;
+
+const KNOWN: &str = "Known are activation, reason, canary, growth, largestWave, wavePause, errorBudget, errorBudgetMinimum and returnJobInfo.";
+
+/// What a query asks for; everything has a default.
+///
+/// # Errors
+/// 400, naming the parameter and what it may be.
+pub fn root_request(query: &str) -> Result<RootRequest, ApiError> {
+    let mut request = RootRequest {
+        activation: Activation::default(),
+        rollout: Rollout::default(),
+        requested_for: None,
+    };
+    let rollout = &mut request.rollout;
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "activation" => request.activation = activation(&value)?,
+            "reason" => request.requested_for = reason(&value)?,
+            "canary" => rollout.canary = number(&name, &value)?,
+            "growth" => rollout.growth = number(&name, &value)?,
+            "largestWave" => rollout.largest_wave = number(&name, &value)?,
+            "wavePause" => rollout.wave_pause = number(&name, &value)?,
+            "errorBudget" => rollout.error_budget = number(&name, &value)?,
+            "errorBudgetMinimum" => rollout.error_budget_minimum = number(&name, &value)?,
+            // The vendor's own; the job's path is always told.
+            "returnJobInfo" => {}
+            _ => return Err(ApiError::invalid(format!("There is no query parameter {name:.64}."), KNOWN)),
+        }
+    }
+    request.rollout = request
+        .rollout
+        .checked()
+        .map_err(|error| ApiError::invalid(format!("The rollout cannot be carried out: {error}."), "Correct this parameter."))?;
+    Ok(request)
+}
+
+fn activation(value: &str) -> Result<Activation, ApiError> {
+    match value {
+        "proven" => Ok(Activation::Proven),
+        "immediate" => Ok(Activation::Immediate),
+        _ => Err(ApiError::invalid(
+            "activation is neither proven nor immediate.",
+            "Leave it out: the new root then signs once every device has proven that it holds it.",
+        )),
+    }
+}
+
+fn reason(value: &str) -> Result<Option<String>, ApiError> {
+    if value.chars().count() > LONGEST_REASON || value.chars().any(char::is_control) {
+        return Err(ApiError::invalid(
+            format!("reason has more than {LONGEST_REASON} characters, or control characters."),
+            "Say it more briefly, on one line.",
+        ));
+    }
+    Ok((!value.is_empty()).then(|| value.to_owned()))
+}
+
+fn number<T: FromStr>(name: &str, value: &str) -> Result<T, ApiError> {
+    value
+        .parse()
+        .map_err(|_| ApiError::invalid(format!("{name} is not a whole number in its range."), "Give it in decimal digits."))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_query_takes_the_defaults() {
+        let request = root_request("").unwrap();
+        assert_eq!((request.activation, request.rollout), (Activation::Proven, Rollout::default()));
+    }
+
+    #[test]
+    fn each_parameter_arrives() {
+        let query = "activation=immediate&reason=key%20age&canary=2&growth=3&largestWave=50&wavePause=60&errorBudget=7&errorBudgetMinimum=9&returnJobInfo=true";
+        let request = root_request(query).unwrap();
+        assert_eq!(request.activation, Activation::Immediate);
+        assert_eq!(request.requested_for.as_deref(), Some("key age"));
+        let expected = Rollout { canary: 2, growth: 3, largest_wave: 50, wave_pause: 60, error_budget: 7, error_budget_minimum: 9 };
+        assert_eq!(request.rollout, expected);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        for (query, named) in [
+            ("canary=0", "canary"),
+            ("canary=-1", "canary"),
+            ("growth=0", "growth"),
+            ("errorBudget=101", "errorBudget"),
+            ("errorBudget=300", "errorBudget"),
+            ("largestWave=1", "largestWave"),
+            ("activation=now", "activation"),
+            ("colour=blue", "colour"),
+            ("reason=a%00b", "reason"),
+        ] {
+            let error = root_request(query).unwrap_err();
+            assert_eq!(error.status(), 400, "{query}");
+            assert!(error.text().contains(named), "{query}: {}", error.text());
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Metrics in CloudWatch's embedded metric format: a log line that CloudWatch counts, without a call or a permission.
+//!
+//! Source: AWS, "Specification: Embedded metric format".
+
+use serde_json::json;
+use time::OffsetDateTime;
+
+/// What the alarms of template.yaml look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    JobsPaused,
+    /// Ended without a root that every device holds.
+    JobsFailed,
+    /// A device showed another certificate than the approved one.
+    PinMismatches,
+}
+
+impl Metric {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::JobsPaused => "JobsPaused",
+            Self::JobsFailed => "JobsFailed",
+            Self::PinMismatches => "PinMismatches",
+        }
+    }
+
+    /// The line to print, without its end. `stack` is the metric's dimension.
+    pub fn line(self, count: u64, stack: &str, now: OffsetDateTime) -> String {
+        json!({
+            "_aws": {
+                "Timestamp": now.unix_timestamp_nanos() / 1_000_000,
+                "CloudWatchMetrics": [{
+                    "Namespace": "Rootcast",
+                    "Dimensions": [["Stack"]],
+                    "Metrics": [{ "Name": self.name(), "Unit": "Count" }],
+                }],
+            },
+            "Stack": stack,
+            self.name(): count,
+        })
+        .to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_its_namespace_dimension_and_value() {
+        let line = Metric::JobsPaused.line(1, "rootcast", OffsetDateTime::UNIX_EPOCH);
+        assert_eq!(
+            line.parse::<serde_json::Value>().ok(),
+            Some(json!({
+                "_aws": {
+                    "Timestamp": 0,
+                    "CloudWatchMetrics": [{
+                        "Namespace": "Rootcast",
+                        "Dimensions": [["Stack"]],
+                        "Metrics": [{ "Name": "JobsPaused", "Unit": "Count" }],
+                    }],
+                },
+                "Stack": "rootcast",
+                "JobsPaused": 1,
+            }))
+        );
+    }
+}
