@@ -9,6 +9,8 @@ use std::{
 use anyhow::{Context, Result};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use serde::Deserialize;
+use serde_json::json;
 use tokio::process::Command;
 
 use crate::{
@@ -31,7 +33,11 @@ impl Cloud {
     pub(crate) async fn start(tools: &Toolchain, data: &Path, port: Option<u16>) -> Result<Self> {
         let mut refused = None;
         for _ in 0..if port.is_some() { 1 } else { PORT_ATTEMPTS } {
-            match Self::start_on(tools, data, port.map_or_else(free_port, Ok)?).await {
+            let port = match port {
+                Some(port) => port,
+                None => free_ports(1)?[0],
+            };
+            match Self::start_on(tools, data, port).await {
                 Ok(cloud) => return Ok(cloud),
                 Err(error) => refused = Some(error),
             }
@@ -63,7 +69,11 @@ impl Cloud {
         let http = reqwest::Client::new();
         loop {
             process.still_runs()?;
-            let health = http.get(format!("{endpoint}/_ministack/health")).timeout(Duration::from_secs(2)).send().await;
+            let health = http
+                .get(format!("{endpoint}/_ministack/health"))
+                .timeout(Duration::from_secs(2))
+                .send()
+                .await;
             if health.is_ok_and(|answer| answer.status().is_success()) {
                 return Ok(Self { endpoint, process });
             }
@@ -85,12 +95,19 @@ impl Cloud {
     /// Kills the processes of a function. They are our child's children, found by the environment that Lambda gives them.
     pub(crate) async fn crash(&self, function: &str) -> Result<usize> {
         let parent = self.process.id().context("the local cloud has ended")?;
-        let listed = Command::new("ps").args(["-o", "pid=", "--ppid", &parent.to_string()]).output().await?;
+        let listed = Command::new("ps")
+            .args(["-o", "pid=", "--ppid", &parent.to_string()])
+            .output()
+            .await?;
         let variable = format!("AWS_LAMBDA_FUNCTION_NAME={function}");
         let mut killed = 0;
         for pid in String::from_utf8_lossy(&listed.stdout).split_whitespace() {
-            let environment = tokio::fs::read(format!("/proc/{pid}/environ")).await.unwrap_or_default();
-            let runs_it = environment.split(|&byte| byte == 0).any(|known| known == variable.as_bytes());
+            let environment = tokio::fs::read(format!("/proc/{pid}/environ"))
+                .await
+                .unwrap_or_default();
+            let runs_it = environment
+                .split(|&byte| byte == 0)
+                .any(|known| known == variable.as_bytes());
             if runs_it && Command::new("kill").args(["-KILL", pid]).status().await?.success() {
                 killed += 1;
             }
@@ -98,13 +115,46 @@ impl Cloud {
         Ok(killed)
     }
 
+    /// What a function has written, newest last: CloudWatch's `FilterLogEvents`, one page of it.
+    pub(crate) async fn log(&self, function: &str) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Page {
+            events: Vec<Line>,
+        }
+        #[derive(Deserialize)]
+        struct Line {
+            message: String,
+        }
+        let page: Page = reqwest::Client::new()
+            .post(&self.endpoint)
+            .header("x-amz-target", "Logs_20140328.FilterLogEvents")
+            .header("content-type", "application/x-amz-json-1.1")
+            .body(json!({"logGroupName": format!("/aws/lambda/{function}"), "limit": 10_000}).to_string())
+            .send()
+            .await?
+            .error_for_status()
+            .with_context(|| format!("{function} has no log"))?
+            .json()
+            .await?;
+        Ok(page
+            .events
+            .iter()
+            .map(|line| line.message.trim_end())
+            .collect::<Vec<_>>()
+            .join("\n"))
+    }
+
     pub(crate) async fn end(self) -> Result<()> {
         self.process.end().await
     }
 }
 
-/// A port on loopback that nobody listens on now.
-pub(crate) fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback")?;
-    Ok(listener.local_addr()?.port())
+/// Ports on loopback that nobody listens on now, all different.
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let bound = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback");
+    let listeners = std::iter::repeat_with(bound).take(count).collect::<Result<Vec<_>>>()?;
+    listeners
+        .iter()
+        .map(|listener| Ok(listener.local_addr()?.port()))
+        .collect()
 }

@@ -25,7 +25,10 @@ impl Outputs {
     /// template.yaml has no output of that name; the message lists those that it has.
     pub fn of(&self, name: &str) -> Result<&str> {
         let known = || self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
-        self.0.get(name).map(String::as_str).with_context(|| format!("template.yaml has no output {name}, only: {}", known()))
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .with_context(|| format!("template.yaml has no output {name}, only: {}", known()))
     }
 
     /// Every name and value, by name.
@@ -35,7 +38,11 @@ impl Outputs {
 }
 
 /// SAM to CloudFormation; needs no cloud.
-pub(crate) async fn translate(tools: &Toolchain, template: &Path, parameters: &BTreeMap<String, String>) -> Result<String> {
+pub(crate) async fn translate(
+    tools: &Toolchain,
+    template: &Path,
+    parameters: &BTreeMap<String, String>,
+) -> Result<String> {
     let translated = Command::new(&tools.template)
         .arg(tools.scripts.join("translate.py"))
         .arg(template)
@@ -64,7 +71,10 @@ pub(crate) async fn create(
         .template_body(template)
         .capabilities(Capability::CapabilityNamedIam)
         .set_parameters(Some(
-            parameters.iter().map(|(name, value)| Parameter::builder().parameter_key(name).parameter_value(value).build()).collect(),
+            parameters
+                .iter()
+                .map(|(name, value)| Parameter::builder().parameter_key(name).parameter_value(value).build())
+                .collect(),
         ))
         .send()
         .await?;
@@ -73,9 +83,10 @@ pub(crate) async fn create(
         let stack = described.stacks().first().context("the stack is gone")?;
         match stack.stack_status() {
             Some(StackStatus::CreateComplete) => {
-                let pairs = stack.outputs().iter().filter_map(|output| {
-                    Some((output.output_key()?.to_owned(), output.output_value()?.to_owned()))
-                });
+                let pairs = stack
+                    .outputs()
+                    .iter()
+                    .filter_map(|output| Some((output.output_key()?.to_owned(), output.output_value()?.to_owned())));
                 return Ok(Outputs(pairs.collect()));
             }
             Some(StackStatus::CreateInProgress) => tokio::time::sleep(POLL).await,
@@ -93,22 +104,40 @@ async fn upload(config: &SdkConfig, packages: Vec<Package>) -> Result<()> {
     let store = aws_sdk_s3::Client::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(true).build());
     store.create_bucket().bucket(BUCKET).send().await?;
     let uploads = packages.into_iter().map(|Package { function, zip }| {
-        let put = store.put_object().bucket(BUCKET).key(format!("{function}.zip")).body(zip.into());
-        async move { put.send().await.with_context(|| format!("{function}.zip could not be uploaded")) }
+        let put = store
+            .put_object()
+            .bucket(BUCKET)
+            .key(format!("{function}.zip"))
+            .body(zip.into());
+        async move {
+            put.send()
+                .await
+                .with_context(|| format!("{function}.zip could not be uploaded"))
+        }
     });
-    stream::iter(uploads).buffer_unordered(2).try_for_each(|_| async { Ok(()) }).await
+    stream::iter(uploads)
+        .buffer_unordered(2)
+        .try_for_each(|_| async { Ok(()) })
+        .await
 }
 
 /// What the resources say that failed.
 async fn failures(formation: &aws_sdk_cloudformation::Client, stack: &str) -> String {
-    let Ok(events) = formation.describe_stack_events().stack_name(stack).send().await else { return String::new() };
+    let Ok(events) = formation.describe_stack_events().stack_name(stack).send().await else {
+        return String::new();
+    };
     let failed = events.stack_events().iter().filter(|event| {
-        event.resource_status().is_some_and(|status| status.as_str().ends_with("FAILED"))
+        event
+            .resource_status()
+            .is_some_and(|status| status.as_str().ends_with("FAILED"))
     });
     failed
         .map(|event| {
             let resource = event.logical_resource_id().unwrap_or_default();
-            format!("\n{resource}: {}", event.resource_status_reason().unwrap_or("no reason given"))
+            format!(
+                "\n{resource}: {}",
+                event.resource_status_reason().unwrap_or("no reason given")
+            )
         })
         .collect()
 }

@@ -8,9 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use aws_lc_rs::digest::{SHA256, digest};
 use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{ChildStdin, ChildStdout},
@@ -18,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    cloud::free_port,
+    cloud::free_ports,
     leash::{Leashed, Spawn, tail},
     progress::{Progress, Stage},
     tls::Identity,
@@ -58,16 +59,34 @@ impl Device {
         format!("{prefix}{}", self.id)
     }
 
+    /// What to `POST /devices` for it. The pin is known because its certificate was made here: nobody has to approve it.
+    pub fn enrolment(&self, prefix: &str) -> Value {
+        json!({
+            "id": self.id,
+            "address": self.address(),
+            "driver": "redfish",
+            "profile": "vmedia",
+            "credential": self.credential(prefix),
+            "pins": [format!("sha256:{}", hex::encode(digest(&SHA256, &self.certificate)))],
+        })
+    }
+
     /// A client that trusts this device's certificate and nothing else.
     pub(crate) fn client(&self) -> Result<reqwest::Client> {
         let certificate = reqwest::Certificate::from_der(&self.certificate)?;
-        Ok(reqwest::Client::builder().tls_certs_only([certificate]).https_only(true).build()?)
+        Ok(reqwest::Client::builder()
+            .tls_certs_only([certificate])
+            .https_only(true)
+            .build()?)
     }
 }
 
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Device").field("id", &self.id).field("port", &self.port).finish_non_exhaustive()
+        f.debug_struct("Device")
+            .field("id", &self.id)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
     }
 }
 
@@ -84,17 +103,26 @@ impl Fleet {
     pub(crate) async fn start(tools: &Toolchain, folder: &Path, count: usize, progress: &Progress) -> Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let script = tools.scripts.join("fleet.py");
-        let command =
-            Spawn { python: &tools.devices, arguments: vec![script.as_os_str()], environment: vec![], talks: true };
+        let command = Spawn {
+            python: &tools.devices,
+            arguments: vec![script.as_os_str()],
+            environment: vec![],
+            talks: true,
+        };
         let mut process = Leashed::start("the demo fleet", command, folder, folder.join("yard.log"))?;
         let (commands, answers) = process.pipes()?;
-        let devices = (1..=count).map(|number| make(folder, number)).collect::<Result<Vec<_>>>()?;
+        let devices = (1..)
+            .zip(free_ports(count)?)
+            .map(|(number, port)| make(folder, number, port))
+            .collect::<Result<Vec<_>>>()?;
         let fleet = Self {
             devices: devices.into_iter().map(|device| (device.id.clone(), device)).collect(),
             yard: Mutex::new((commands, BufReader::new(answers).lines())),
             process,
         };
-        let mut ready = stream::iter(fleet.devices.keys()).map(|id| fleet.run(id)).buffer_unordered(STARTED_AT_ONCE);
+        let mut ready = stream::iter(fleet.devices.keys())
+            .map(|id| fleet.run(id))
+            .buffer_unordered(STARTED_AT_ONCE);
         let mut done = 0;
         while ready.try_next().await?.is_some() {
             done += 1;
@@ -112,7 +140,9 @@ impl Fleet {
     /// # Errors
     /// There is no such device.
     pub fn device(&self, id: &str) -> Result<&Device> {
-        self.devices.get(id).with_context(|| format!("the fleet has no device {id}"))
+        self.devices
+            .get(id)
+            .with_context(|| format!("the fleet has no device {id}"))
     }
 
     /// Starts a device that was stopped, with the state that it had, and waits until it answers.
@@ -153,13 +183,16 @@ impl Fleet {
         self.tell(&json!({"do": "resume", "id": id})).await
     }
 
-    async fn tell(&self, command: &serde_json::Value) -> Result<()> {
+    async fn tell(&self, command: &Value) -> Result<()> {
         #[derive(Deserialize)]
         struct Answer {
             error: Option<String>,
         }
         let mut yard = self.yard.lock().await;
-        yard.0.write_all(format!("{command}\n").as_bytes()).await.context("the yard of the fleet is gone")?;
+        yard.0
+            .write_all(format!("{command}\n").as_bytes())
+            .await
+            .context("the yard of the fleet is gone")?;
         let answer = yard.1.next_line().await?.context("the yard of the fleet is gone")?;
         if let Some(error) = serde_json::from_str::<Answer>(&answer)?.error {
             bail!("{}: cannot {}: {error}", command["id"], command["do"]);
@@ -174,7 +207,7 @@ impl Fleet {
 }
 
 /// Its folder, certificate and password.
-fn make(folder: &Path, number: usize) -> Result<Device> {
+fn make(folder: &Path, number: usize, port: u16) -> Result<Device> {
     let id = format!("bmc-{number:04}");
     let folder = folder.join(&id);
     std::fs::create_dir_all(&folder)?;
@@ -185,7 +218,7 @@ fn make(folder: &Path, number: usize) -> Result<Device> {
     getrandom::fill(&mut secret)?;
     Ok(Device {
         id,
-        port: free_port()?,
+        port,
         username: USERNAME.to_owned(),
         password: hex::encode(secret),
         system: uuid::Uuid::new_v4().to_string(),
@@ -199,7 +232,12 @@ async fn answering(device: &Device) -> Result<()> {
     let client = device.client()?;
     let root = format!("{}/redfish/v1/", device.address());
     loop {
-        if client.get(&root).send().await.is_ok_and(|answer| answer.status().is_success()) {
+        if client
+            .get(&root)
+            .send()
+            .await
+            .is_ok_and(|answer| answer.status().is_success())
+        {
             return Ok(());
         }
         tokio::time::sleep(POLL).await;
@@ -223,7 +261,14 @@ pub async fn store_credentials<'a>(
             .r#type(aws_sdk_ssm::types::ParameterType::SecureString)
             .overwrite(true)
             .value(json!({"username": device.username, "password": device.password}).to_string());
-        async move { put.send().await.with_context(|| format!("the password of {} could not be stored", device.id)) }
+        async move {
+            put.send()
+                .await
+                .with_context(|| format!("the password of {} could not be stored", device.id))
+        }
     });
-    stream::iter(puts).buffer_unordered(STARTED_AT_ONCE).try_for_each(|_| async { Ok(()) }).await
+    stream::iter(puts)
+        .buffer_unordered(STARTED_AT_ONCE)
+        .try_for_each(|_| async { Ok(()) })
+        .await
 }

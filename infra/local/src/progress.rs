@@ -43,8 +43,13 @@ impl fmt::Display for Stage {
 pub enum Step {
     Begun,
     /// So many of so many: venvs, devices.
-    Advanced { done: usize, total: usize },
-    Ended { took: Duration },
+    Advanced {
+        done: usize,
+        total: usize,
+    },
+    Ended {
+        took: Duration,
+    },
 }
 
 /// Takes the steps as they happen, from several tasks at once; it must not block.
@@ -66,7 +71,12 @@ impl Progress {
     }
 
     /// Runs `work` as `stage`: told at both ends, given up after `limit`, its error named after the stage.
-    pub(crate) async fn stage<T>(&self, stage: Stage, limit: Duration, work: impl Future<Output = Result<T>>) -> Result<T> {
+    pub(crate) async fn stage<T>(
+        &self,
+        stage: Stage,
+        limit: Duration,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let begun = Instant::now();
         (self.0)(stage, Step::Begun);
         let done = tokio::time::timeout(limit, work)

@@ -82,7 +82,7 @@ pub struct LocalStack {
     pub ca_pem: PathBuf,
     pub outputs: Outputs,
     pub fleet: Fleet,
-    /// Logs: `cloud.log` and the functions' own lines in it, `fleet/*/log`.
+    /// Logs: `cloud.log`, and `fleet/*/log` of each device. Those of the functions: [`Self::log`].
     pub data: PathBuf,
     front: Server,
     cloud: Cloud,
@@ -100,19 +100,28 @@ impl LocalStack {
         let (data, temporary) = data_folder(options.data.as_deref())?;
         let progress = &options.progress;
         let (tools, packages) = tokio::try_join!(
-            progress.stage(Stage::Tools, TOOLS_LIMIT, Toolchain::prepare(&options.project, &options.cache, progress)),
+            progress.stage(
+                Stage::Tools,
+                TOOLS_LIMIT,
+                Toolchain::prepare(&options.project, &options.cache, progress)
+            ),
             progress.stage(Stage::Build, BUILD_LIMIT, bootstraps::build(&options.project)),
         )?;
         let yard = data.join("fleet");
         let (fleet, (cloud, sdk_config, outputs)) = tokio::try_join!(
-            progress.stage(Stage::Fleet, FLEET_LIMIT, Fleet::start(&tools, &yard, options.devices, progress)),
+            progress.stage(
+                Stage::Fleet,
+                FLEET_LIMIT,
+                Fleet::start(&tools, &yard, options.devices, progress)
+            ),
             async {
                 let cloud = Cloud::start(&tools, &data, options.cloud_port);
                 let cloud = progress.stage(Stage::Cloud, CLOUD_LIMIT, cloud).await?;
                 let sdk_config = cloud.sdk_config();
                 let parameters = parameters(&options.parameters, &cloud.endpoint);
                 let deployed = async {
-                    let template = deploy::translate(&tools, &options.project.join("template.yaml"), &parameters).await?;
+                    let template =
+                        deploy::translate(&tools, &options.project.join("template.yaml"), &parameters).await?;
                     deploy::create(&sdk_config, &options.stack, template, packages, &parameters).await
                 };
                 let outputs = progress.stage(Stage::Deploy, DEPLOY_LIMIT, deployed).await?;
@@ -124,7 +133,12 @@ impl LocalStack {
             .stage(Stage::Front, CLOUD_LIMIT, async {
                 let authority = Authority::new("Rootcast local API")?;
                 std::fs::write(&ca_pem, authority.pem())?;
-                front::start(&cloud.endpoint, outputs.of("ApiId")?, &authority.issue("localhost")?, options.api_port)
+                front::start(
+                    &cloud.endpoint,
+                    outputs.of("ApiId")?,
+                    &authority.issue("localhost")?,
+                    options.api_port,
+                )
             })
             .await?;
         Ok(Self {
@@ -150,6 +164,14 @@ impl LocalStack {
         self.cloud.crash(function).await
     }
 
+    /// What `function` (its name, as in [`Self::outputs`]) has written to its log.
+    ///
+    /// # Errors
+    /// It never ran, or the local cloud is gone.
+    pub async fn log(&self, function: &str) -> Result<String> {
+        self.cloud.log(function).await
+    }
+
     /// Ends everything: no request is taken any more, then the devices, then the cloud, which ends its functions.
     ///
     /// # Errors
@@ -163,8 +185,16 @@ impl LocalStack {
 
 /// The parameters that being local asks for, and the caller's over them.
 pub(crate) fn parameters(wanted: &BTreeMap<String, String>, endpoint: &str) -> BTreeMap<String, String> {
-    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
-    let local = [("EndpointUrl", endpoint), ("Architecture", architecture), ("DeviceCidrs", "127.0.0.0/8")];
+    let architecture = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "x86_64"
+    };
+    let local = [
+        ("EndpointUrl", endpoint),
+        ("Architecture", architecture),
+        ("DeviceCidrs", "127.0.0.0/8"),
+    ];
     let local = local.map(|(name, value)| (name.to_owned(), value.to_owned()));
     local.into_iter().chain(wanted.clone()).collect()
 }

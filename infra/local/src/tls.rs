@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 use axum::Router;
 use axum_server::{Handle, tls_rustls::RustlsConfig};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose,
 };
 use rustls::{
     ServerConfig,
@@ -50,7 +51,10 @@ impl Authority {
     pub(crate) fn issue(&self, name: &str) -> Result<Identity> {
         let key = KeyPair::generate()?;
         let certificate = server(name)?.signed_by(&key, &self.0)?;
-        Ok(Identity { chain: certificate.pem(), key: key.serialize_pem() })
+        Ok(Identity {
+            chain: certificate.pem(),
+            key: key.serialize_pem(),
+        })
     }
 }
 
@@ -59,7 +63,13 @@ impl Identity {
     pub(crate) fn self_signed(name: &str) -> Result<(Self, CertificateDer<'static>)> {
         let key = KeyPair::generate()?;
         let certificate = server(name)?.self_signed(&key)?;
-        Ok((Self { chain: certificate.pem(), key: key.serialize_pem() }, certificate.der().clone()))
+        Ok((
+            Self {
+                chain: certificate.pem(),
+                key: key.serialize_pem(),
+            },
+            certificate.der().clone(),
+        ))
     }
 }
 
@@ -90,8 +100,12 @@ pub(crate) struct Server {
 impl Server {
     /// Serves `app` over HTTP/2 and HTTP/1.1 on `port`, a free one where none is given.
     pub(crate) fn start(app: Router, identity: &Identity, port: Option<u16>) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(0)))
-            .with_context(|| format!("port {} on loopback is taken: choose another, or none", port.unwrap_or(0)))?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(0))).with_context(|| {
+            format!(
+                "port {} on loopback is taken: choose another, or none",
+                port.unwrap_or(0)
+            )
+        })?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let chain = CertificateDer::pem_slice_iter(identity.chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
@@ -102,8 +116,13 @@ impl Server {
             .context("the server's certificate and key do not fit")?;
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let handle = Handle::new();
-        let server = axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(Arc::new(tls)))?.handle(handle.clone());
-        Ok(Self { port, handle, task: tokio::spawn(server.serve(app.into_make_service())) })
+        let server =
+            axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(Arc::new(tls)))?.handle(handle.clone());
+        Ok(Self {
+            port,
+            handle,
+            task: tokio::spawn(server.serve(app.into_make_service())),
+        })
     }
 
     pub(crate) async fn end(mut self) -> Result<()> {
