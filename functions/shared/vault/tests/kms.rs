@@ -325,7 +325,8 @@ async fn a_key_is_compared_with_its_certificate_once_a_process() {
 #[tokio::test]
 async fn a_public_key_must_be_of_the_kind_that_was_asked_for() {
     let key = Key::shared(KeyAlgorithm::EcdsaP384);
-    let answers: [(&str, fn() -> GetPublicKeyOutput); 3] = [
+    type Answer = fn() -> GetPublicKeyOutput;
+    let answers: [(&str, Answer); 3] = [
         ("usage", || {
             let key = Key::shared(KeyAlgorithm::EcdsaP384);
             let spki = Blob::new(key.spki_der.as_slice());
