@@ -1,1 +1,17 @@
-fn main() {}
+//! Composition: one configuration, one client a service, made when the first batch needs them.
+
+use std::sync::Arc;
+
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use tokio::sync::OnceCell;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    lambda_runtime::tracing::init_default_subscriber();
+    let app = OnceCell::new();
+    run(service_fn(async |event: LambdaEvent<_>| {
+        let app = app.get_or_try_init(async || worker::App::from_env().await.map(Arc::new)).await?;
+        Ok::<_, Error>(worker::handle(app, event).await)
+    }))
+    .await
+}
