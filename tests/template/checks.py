@@ -15,6 +15,7 @@ WILDCARDS = {
     ("RegenerateRole", "TagNewKey"): "the id of a new key is not known before; the request must carry the stack's tag",
     ("RegenerateRole", "RootKeys"): "keys are made at run time; the key must carry the stack's tag",
     ("RegenerateRole", "FindUnusedKeys"): "tag:GetResources takes neither resource nor condition; it reads names and tags",
+    ("ConductRole", "FindUnusedKeys"): "tag:GetResources takes neither resource nor condition; it reads names and tags",
     ("ConductRole", "RootKeys"): "keys are made at run time; the key must carry the stack's tag",
     ("WorkerRole", "Credentials"): "a credential a device, all under the prefix of the deployment",
     ("NetworkInterfaces", "Attach"): "interfaces are made by the service at run time; the functions' own code is denied it",
