@@ -1,0 +1,133 @@
+//! Everything that is read or edited without a key: devices, jobs, roots, the bundle, the policy of the next root.
+//!
+//! In scope: the whole HTTP API but `PUT /signingCertificate`. It reads what other functions made, edits device
+//! records, and steers jobs; whatever follows from that is the conductor's to do.
+//!
+//! Out of scope: making roots (`regenerate`), running jobs (`conduct`), working on devices (`worker`).
+//!
+//! One file is one group of routes. Paths match in any case; ids keep theirs.
+
+mod app;
+mod bundle;
+mod devices;
+mod enrol;
+mod extract;
+mod fleet;
+mod inventory;
+mod jobs;
+mod lxca;
+mod page;
+mod policy;
+mod roots;
+mod stamp;
+mod steer;
+mod tasks;
+mod waive;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::Uri;
+use axum::http::uri::PathAndQuery;
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
+use axum::response::Response;
+use axum::routing::{get, post, put};
+use rootcast_gate::{ApiError, Kind, authenticate, report};
+use time::OffsetDateTime;
+
+pub use crate::app::{App, Parts};
+
+/// What may be read without a token: a device that trusts any live root can verify the one, and by its own means the
+/// other.
+const PUBLIC: [&str; 2] = [BUNDLE, CACERTS];
+const BUNDLE: &str = "/bundle";
+const CACERTS: &str = "/.well-known/est/cacerts";
+
+pub fn router(app: App) -> Router {
+    let routes = Router::new()
+        .route(BUNDLE, get(bundle::signed))
+        .route(CACERTS, get(bundle::cacerts))
+        .route("/signingcertificate", get(roots::active))
+        .route("/signingcertificate/details", get(roots::details))
+        .route("/signingcertificate/jobs", get(lxca::jobs))
+        .route("/signingcertificate/jobs/{job}", get(lxca::job))
+        .route("/certificatepolicy", get(policy::show).put(policy::choose))
+        .route("/tasks", put(lxca::cancel))
+        .route("/tasks/{jobs}", get(lxca::tasks))
+        .route("/devices", get(devices::list).post(enrol::enrol))
+        .route(
+            "/devices/{device}",
+            get(devices::show).patch(devices::edit).delete(devices::delete),
+        )
+        .route("/devices/{device}/fingerprint", get(devices::fingerprint))
+        .route("/jobs", get(jobs::list))
+        .route("/jobs/{job}", get(jobs::show))
+        .route("/jobs/{job}/pause", post(steer::pause))
+        .route("/jobs/{job}/resume", post(steer::resume))
+        .route("/jobs/{job}/abort", post(steer::abort))
+        .route("/jobs/{job}/waive", post(waive::waive))
+        .route("/jobs/{job}/tasks", get(tasks::list))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(app.clone())
+        .layer(from_fn_with_state(app, protect))
+        .layer(from_fn(report));
+    // Outside of the router, which would have chosen the route by then.
+    Router::new().fallback_service(routes).layer(map_request(fold_case))
+}
+
+/// Before anything else: even whether a path exists is told to callers with a token only.
+async fn protect(State(app): State<App>, mut request: Request, next: Next) -> Result<Response, ApiError> {
+    if !PUBLIC.contains(&request.uri().path()) {
+        let ledger = &app.parts().await?.ledger;
+        let principal = authenticate(ledger, request.headers(), OffsetDateTime::now_utc()).await?;
+        request.extensions_mut().insert(principal);
+    }
+    Ok(next.run(request).await)
+}
+
+/// Lower-cases a path but for the id of a device, the one thing in it whose case means something.
+async fn fold_case(mut request: Request) -> Request {
+    let path = request.uri().path();
+    let mut kept = false;
+    let folded: Vec<String> = path
+        .split('/')
+        .map(|part| {
+            let fold = if kept {
+                part.to_owned()
+            } else {
+                part.to_ascii_lowercase()
+            };
+            kept = !kept && fold == "devices";
+            fold
+        })
+        .collect();
+    let folded = folded.join("/");
+    if folded != path {
+        let whole = request
+            .uri()
+            .query()
+            .map_or_else(|| folded.clone(), |query| format!("{folded}?{query}"));
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = whole.parse::<PathAndQuery>().ok();
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}
+
+async fn no_such_path() -> ApiError {
+    ApiError::not_found("There is nothing at this path.", "Correct the path.")
+}
+
+async fn no_such_method() -> ApiError {
+    ApiError::new(
+        Kind::MethodNotAllowed,
+        "The resource does not have this method.",
+        "Use a method that the header Allow names. PUT /signingCertificate is taken in this spelling and in lower case only.",
+    )
+}
+
+#[cfg(test)]
+#[path = "router_tests.rs"]
+mod tests;

@@ -98,7 +98,10 @@ impl Kind {
 /// A refusal, as the caller is told. What lies behind it ([`ApiError::caused_by`]) is logged by [`report`] and never
 /// told.
 #[derive(Debug, Clone)]
-pub struct ApiError {
+pub struct ApiError(Box<Refusal>);
+
+#[derive(Debug, Clone)]
+struct Refusal {
     kind: Kind,
     text: String,
     recovery: String,
@@ -109,13 +112,13 @@ pub struct ApiError {
 impl ApiError {
     /// `text`: what is wrong; `recovery`: what the caller does about it. Both are sentences.
     pub fn new(kind: Kind, text: impl Into<String>, recovery: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Refusal {
             kind,
             text: text.into(),
             recovery: recovery.into(),
             response: None,
             cause: None,
-        }
+        }))
     }
 
     pub fn invalid(text: impl Into<String>, recovery: impl Into<String>) -> Self {
@@ -160,43 +163,43 @@ impl ApiError {
 
     /// For the log, not for the caller.
     pub fn caused_by(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
-        self.cause = Some(Arc::new(cause));
+        self.0.cause = Some(Arc::new(cause));
         self
     }
 
     /// Something that the caller can go on with, such as the path of the job that is in the way.
     pub fn with_response(mut self, response: Value) -> Self {
-        self.response = Some(response);
+        self.0.response = Some(response);
         self
     }
 
     pub fn kind(&self) -> Kind {
-        self.kind
+        self.0.kind
     }
 
     pub fn text(&self) -> &str {
-        &self.text
+        &self.0.text
     }
 
     pub fn status(&self) -> StatusCode {
-        self.kind.row().0
+        self.0.kind.row().0
     }
 
     fn envelope(&self, request: Option<&str>) -> Envelope<Value> {
-        let (_, id, explanation) = self.kind.row();
+        let (_, id, explanation) = self.0.kind.row();
         let recovery = match request {
             Some(request) => format!(
                 "{} If that does not help, look in the function's log for the request id {request}.",
-                self.recovery
+                self.0.recovery
             ),
-            None => self.recovery.clone(),
+            None => self.0.recovery.clone(),
         };
         Envelope {
-            response: self.response.clone(),
+            response: self.0.response.clone(),
             result: Verdict::Failed,
             messages: vec![Message {
                 id,
-                text: self.text.clone(),
+                text: self.0.text.clone(),
                 explanation: explanation.to_owned(),
                 recovery: Recovery::text(recovery),
             }],
@@ -207,7 +210,7 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status(), Json(self.envelope(None))).into_response();
-        match self.kind {
+        match self.0.kind {
             // RFC 6750 §3; without an error code, which would tell what is wrong with the token.
             Kind::Unauthenticated => {
                 response
@@ -221,7 +224,7 @@ impl IntoResponse for ApiError {
             }
             _ => {}
         }
-        if self.cause.is_some() {
+        if self.0.cause.is_some() {
             response.extensions_mut().insert(self);
         }
         response
@@ -249,13 +252,13 @@ pub async fn report(request: Request, next: Next) -> Response {
     let Some(fault) = response.extensions().get::<ApiError>() else {
         return response;
     };
-    let why = fault.cause.as_deref().map(causes).unwrap_or_default();
+    let why = fault.0.cause.as_deref().map(causes).unwrap_or_default();
     error!(
         request.id = id,
         http.status = fault.status().as_u16(),
         error = why,
         "request failed: {}",
-        fault.text
+        fault.0.text
     );
     let body = Json(fault.envelope(Some(&id))).into_response().into_body();
     let (mut parts, _) = response.into_parts();
@@ -326,7 +329,7 @@ mod tests {
     #[test]
     fn the_log_has_the_causes() {
         assert_eq!(
-            secret().cause.as_deref().map(causes).unwrap(),
+            secret().0.cause.as_deref().map(causes).unwrap(),
             "GetItem failed: table rootcast-Access-7 is gone"
         );
     }

@@ -1,0 +1,79 @@
+//! What the handlers work with. Nothing of it is made before the first request needs it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_config::timeout::TimeoutConfig;
+use rootcast_core::address::{AddressPolicy, InvalidNetwork};
+use rootcast_gate::ApiError;
+use rootcast_ledger::{Ledger, Tables};
+use rootcast_queue::Queue;
+use thiserror::Error;
+use tokio::sync::OnceCell;
+
+/// One call to AWS, its retries included. The function has 29 s, and some requests make several calls.
+const CALL_LIMIT: Duration = Duration::from_secs(8);
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(3);
+
+#[derive(Clone, Default)]
+pub struct App(Arc<OnceCell<Parts>>);
+
+pub struct Parts {
+    pub ledger: Ledger,
+    pub queue: Queue,
+    /// URL of the conductor's queue.
+    pub control_queue: String,
+    /// Where devices may be.
+    pub networks: AddressPolicy,
+    /// Under which SSM parameters the devices' credentials are.
+    pub credential_prefix: String,
+}
+
+/// A deployment that cannot work.
+#[derive(Debug, Error)]
+enum Misconfigured {
+    #[error("the environment variable {0} is not set")]
+    Unset(&'static str),
+    #[error("the environment variable DEVICE_CIDRS: {0}")]
+    Networks(#[from] InvalidNetwork),
+}
+
+impl App {
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(OnceCell::new_with(Some(parts))))
+    }
+
+    pub(crate) async fn parts(&self) -> Result<&Parts, ApiError> {
+        self.0
+            .get_or_try_init(Parts::from_env)
+            .await
+            .map_err(ApiError::internal)
+    }
+}
+
+impl Parts {
+    async fn from_env() -> Result<Self, Misconfigured> {
+        let limits = TimeoutConfig::builder()
+            .operation_timeout(CALL_LIMIT)
+            .operation_attempt_timeout(ATTEMPT_LIMIT);
+        let aws = aws_config::defaults(BehaviorVersion::latest())
+            .timeout_config(limits.build())
+            .load()
+            .await;
+        Ok(Self {
+            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&aws), Tables::from_env()),
+            queue: Queue::new(aws_sdk_sqs::Client::new(&aws)),
+            control_queue: set("CONTROL_QUEUE_URL")?,
+            networks: std::env::var("DEVICE_CIDRS").unwrap_or_default().parse()?,
+            credential_prefix: set("CREDENTIAL_PREFIX")?,
+        })
+    }
+}
+
+fn set(variable: &'static str) -> Result<String, Misconfigured> {
+    std::env::var(variable)
+        .ok()
+        .filter(|value| !value.is_empty())
+        .ok_or(Misconfigured::Unset(variable))
+}

@@ -1,0 +1,225 @@
+//! The bundle for devices that fetch it themselves: signed (`/bundle`), and as EST has it (`/cacerts`).
+//!
+//! Neither needs a token: what they hold is public, and each request costs at most two reads of one item.
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use cms::cert::CertificateChoices;
+use cms::content_info::{CmsVersion, ContentInfo};
+use cms::signed_data::{CertificateSet, EncapsulatedContentInfo, SignedData, SignerInfos};
+use const_oid::db::rfc5911::{ID_DATA, ID_SIGNED_DATA};
+use der::asn1::{Any, SetOfVec};
+use der::{Decode, Encode};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderName, StatusCode};
+use rootcast_core::bundle::Bundle;
+use rootcast_gate::{ApiError, Kind};
+use rootcast_ledger::BundleRecord;
+
+use crate::app::App;
+
+/// A device that asks again within a minute may have seen the version before; it never goes back to an older one.
+const CACHE: &str = "public, max-age=60";
+/// HTTP has no such header, but RFC 7030 §4.1.3 shows it and older clients look for it (erratum 5107).
+const TRANSFER_ENCODING: HeaderName = HeaderName::from_static("content-transfer-encoding");
+/// RFC 2045 §6.8. RFC 8951 §3.1: receivers take base64 with line breaks and without.
+const BASE64_LINE: usize = 76;
+
+/// `GET /bundle`: a JWS that a holder of any live root can verify.
+pub(crate) async fn signed(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
+    match published(&app, "jws", &headers).await? {
+        Published::None => Err(ApiError::not_found(
+            "No bundle is published yet.",
+            "Ask for the first root with PUT /signingCertificate.",
+        )),
+        Published::Seen(tag) => Ok(not_modified(tag)),
+        Published::Bundle(tag, record) => {
+            let headers = [
+                (CONTENT_TYPE, "application/jose+json".to_owned()),
+                (ETAG, tag),
+                (CACHE_CONTROL, CACHE.to_owned()),
+            ];
+            Ok((headers, record.jws).into_response())
+        }
+    }
+}
+
+/// `GET /.well-known/est/cacerts` (RFC 7030 §4.1.3).
+pub(crate) async fn cacerts(State(app): State<App>, headers: HeaderMap) -> Response {
+    let answer = match published(&app, "pkcs7", &headers).await {
+        Ok(Published::None) => {
+            let text = "No root is published yet: an operator asks for the first one.\n";
+            return (
+                StatusCode::NOT_FOUND,
+                [(CONTENT_TYPE, "text/plain; charset=utf-8")],
+                text,
+            )
+                .into_response();
+        }
+        Ok(Published::Seen(tag)) => return not_modified(tag),
+        Ok(Published::Bundle(tag, record)) => certs_only(&record.bundle)
+            .map(|pkcs7| (tag, pkcs7))
+            .map_err(ApiError::internal),
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok((tag, pkcs7)) => {
+            let headers = [
+                (CONTENT_TYPE, "application/pkcs7-mime; smime-type=certs-only".to_owned()),
+                (TRANSFER_ENCODING, "base64".to_owned()),
+                (ETAG, tag),
+                (CACHE_CONTROL, CACHE.to_owned()),
+            ];
+            (headers, lines(&pkcs7)).into_response()
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+enum Published {
+    None,
+    /// The caller has it already.
+    Seen(String),
+    Bundle(String, Box<BundleRecord>),
+}
+
+/// A published bundle never changes, so its version is all that tells one answer from another, `form` apart.
+async fn published(app: &App, form: &str, headers: &HeaderMap) -> Result<Published, ApiError> {
+    let ledger = &app.parts().await?.ledger;
+    let version = ledger.authority().await?.bundle;
+    if version == 0 {
+        return Ok(Published::None);
+    }
+    let tag = format!("\"{form}-{version}\"");
+    if is_known(headers, &tag) {
+        return Ok(Published::Seen(tag));
+    }
+    match ledger.bundle(version).await? {
+        Some(record) => Ok(Published::Bundle(tag, Box::new(record))),
+        None => Err(ApiError::new(
+            Kind::Internal,
+            "The published bundle is missing.",
+            "Tell whoever runs this deployment.",
+        )),
+    }
+}
+
+fn not_modified(tag: String) -> Response {
+    (
+        StatusCode::NOT_MODIFIED,
+        [(ETAG, tag), (CACHE_CONTROL, CACHE.to_owned())],
+    )
+        .into_response()
+}
+
+/// RFC 9110 §13.1.2, with the weak comparison of §8.8.3.2.
+fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let listed = headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let mut tags = listed.flat_map(|list| list.split(',')).map(str::trim);
+    tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
+/// A degenerate SignedData without content and signers (RFC 5652 §5.1, RFC 7030 §4.1.3).
+fn certs_only(bundle: &Bundle) -> Result<Vec<u8>, der::Error> {
+    let mut certificates = SetOfVec::new();
+    for anchor in &bundle.anchors {
+        certificates.insert(CertificateChoices::Certificate(x509_cert::Certificate::from_der(
+            anchor.der(),
+        )?))?;
+    }
+    let signed = SignedData {
+        version: CmsVersion::V1,
+        digest_algorithms: SetOfVec::new(),
+        encap_content_info: EncapsulatedContentInfo {
+            econtent_type: ID_DATA,
+            econtent: None,
+        },
+        certificates: Some(CertificateSet(certificates)),
+        crls: None,
+        signer_infos: SignerInfos(SetOfVec::new()),
+    };
+    ContentInfo {
+        content_type: ID_SIGNED_DATA,
+        content: Any::encode_from(&signed)?,
+    }
+    .to_der()
+}
+
+fn lines(der: &[u8]) -> String {
+    let mut wrapped = String::new();
+    for (at, c) in STANDARD.encode(der).chars().enumerate() {
+        if at > 0 && at % BASE64_LINE == 0 {
+            wrapped.push_str("\r\n");
+        }
+        wrapped.push(c);
+    }
+    wrapped.push_str("\r\n");
+    wrapped
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use http::HeaderValue;
+    use rootcast_core::certificate::Certificate;
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    fn anchor(algorithm: &'static rcgen::SignatureAlgorithm) -> Certificate {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
+        Certificate::from_der(params.self_signed(&key).unwrap().der().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn certs_only_holds_the_anchors_byte_for_byte() {
+        let anchors = vec![
+            anchor(&rcgen::PKCS_ECDSA_P256_SHA256),
+            anchor(&rcgen::PKCS_ECDSA_P384_SHA384),
+        ];
+        let bundle = Bundle {
+            version: 3,
+            anchors,
+            withdrawn: Vec::new(),
+            issued: OffsetDateTime::UNIX_EPOCH,
+        };
+        let text = lines(&certs_only(&bundle).unwrap());
+        assert!(text.ends_with("\r\n") && text.lines().all(|line| line.len() <= BASE64_LINE));
+        let der = STANDARD.decode(text.replace("\r\n", "")).unwrap();
+        let info = ContentInfo::from_der(&der).unwrap();
+        assert_eq!(info.content_type, ID_SIGNED_DATA);
+        let signed: SignedData = info.content.decode_as().unwrap();
+        assert!(signed.signer_infos.0.is_empty() && signed.encap_content_info.econtent.is_none());
+        let mut found: Vec<Vec<u8>> = signed
+            .certificates
+            .unwrap()
+            .0
+            .iter()
+            .map(|one| one.to_der().unwrap())
+            .collect();
+        let mut expected: Vec<Vec<u8>> = bundle.anchors.iter().map(|one| one.der().to_vec()).collect();
+        found.sort();
+        expected.sort();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn etags_are_compared_weakly() {
+        let known = |value| {
+            is_known(
+                &HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static(value))]),
+                "\"jws-3\"",
+            )
+        };
+        assert!(known("\"jws-3\"") && known("W/\"jws-3\"") && known("\"a\", \"jws-3\"") && known("*"));
+        assert!(!known("\"jws-2\"") && !known("jws-3") && !known("") && !known("\"pkcs7-3\""));
+        assert!(!is_known(&HeaderMap::new(), "\"jws-3\""));
+    }
+}

@@ -1,0 +1,338 @@
+//! Devices: `GET /devices`, `GET`, `PATCH` and `DELETE /devices/{id}`, and a look at the certificate that one shows.
+
+use axum::Extension;
+use axum::extract::State;
+use rootcast_core::address::DeviceAddress;
+use rootcast_core::certificate::Certificate;
+use rootcast_core::device::{DeviceId, Pin, Profile, Slot};
+use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_drivers::observe;
+use rootcast_gate::{ApiError, Envelope, Kind, Message, Principal};
+use rootcast_ledger::{DeviceRecord, Ledger, LedgerError};
+use serde::{Deserialize, Deserializer, Serialize};
+use time::OffsetDateTime;
+use tracing::info;
+
+use crate::app::App;
+use crate::extract::{Body, Id, Params};
+use crate::inventory::{Device, Rules};
+use crate::page::{Paging, cursor};
+use crate::stamp::stamp;
+
+/// Two operators may edit one device at a time; the later one looks again, so often.
+const ATTEMPTS: u32 = 5;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Devices {
+    devices: Vec<Device>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+}
+
+/// In no order that means anything.
+pub(crate) async fn list(
+    State(app): State<App>,
+    Params(paging): Params<Paging>,
+) -> Result<Envelope<Devices>, ApiError> {
+    let after: Option<DeviceId> = paging.place()?;
+    let page = app
+        .parts()
+        .await?
+        .ledger
+        .devices_after(after.as_ref(), paging.limit(1000)?)
+        .await?;
+    let cursor = page.next.as_ref().map(cursor).transpose()?;
+    Ok(Envelope::success(Devices {
+        devices: page.items.into_iter().map(Device::from).collect(),
+        cursor,
+    }))
+}
+
+pub(crate) async fn show(State(app): State<App>, Id(id): Id<DeviceId>) -> Result<Envelope<Device>, ApiError> {
+    Ok(Envelope::success(load(&app.parts().await?.ledger, &id).await?.into()))
+}
+
+async fn load(ledger: &Ledger, id: &DeviceId) -> Result<DeviceRecord, ApiError> {
+    ledger.device(id).await?.ok_or_else(|| {
+        ApiError::not_found(
+            format!("There is no device {id}."),
+            "GET /devices lists those that there are.",
+        )
+    })
+}
+
+/// What is said is changed; `null` takes a name or a slot away. Pins are the approval, an empty list takes it back.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Edit {
+    #[serde(deserialize_with = "said")]
+    name: Option<Option<String>>,
+    address: Option<DeviceAddress>,
+    profile: Option<Profile>,
+    credential: Option<String>,
+    pins: Option<Vec<Pin>>,
+    #[serde(deserialize_with = "said")]
+    slot: Option<Option<Slot>>,
+}
+
+fn said<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+impl Edit {
+    fn check(&self, rules: &Rules<'_>) -> Result<(), String> {
+        if let Some(Some(name)) = &self.name {
+            Rules::name(name)?;
+        }
+        self.address.as_ref().map_or(Ok(()), |address| rules.address(address))?;
+        self.credential
+            .as_deref()
+            .map_or(Ok(()), |name| rules.credential(name))?;
+        let Self {
+            name: None,
+            address: None,
+            profile: None,
+            credential: None,
+            pins: None,
+            slot: None,
+        } = self
+        else {
+            return Ok(());
+        };
+        Err("The body changes nothing.".to_owned())
+    }
+
+    fn apply(&self, device: &mut DeviceRecord) -> Result<(), String> {
+        let Self {
+            name,
+            address,
+            profile,
+            credential,
+            pins,
+            slot,
+        } = self;
+        if let Some(name) = name {
+            device.name.clone_from(name);
+        }
+        if let Some(slot) = slot {
+            device.slot.clone_from(slot);
+        }
+        if let Some(address) = address {
+            device.address = address.to_string();
+        }
+        if let Some(credential) = credential {
+            device.credential.clone_from(credential);
+        }
+        device.profile = profile.unwrap_or(device.profile);
+        if let Some(pins) = pins {
+            device.approve(Rules::pins(pins)?);
+        }
+        Ok(())
+    }
+}
+
+pub(crate) async fn edit(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<DeviceId>,
+    Body(edit): Body<Edit>,
+) -> Result<Envelope<Device>, ApiError> {
+    let parts = app.parts().await?;
+    let refused = |why: String| ApiError::invalid(why, "Correct the body and send the request again.");
+    edit.check(&parts.into()).map_err(refused)?;
+    for _ in 0..ATTEMPTS {
+        let mut device = load(&parts.ledger, &id).await?;
+        edit.apply(&mut device).map_err(refused)?;
+        match parts.ledger.edit_device(&device).await {
+            Err(LedgerError::Conflict) => {}
+            written => {
+                written?;
+                info!(caller = caller.name, device.id = %id, device.approved = !device.pins.is_empty(), "device edited");
+                return Ok(Envelope::success(device.into()));
+            }
+        }
+    }
+    Err(LedgerError::Conflict.into())
+}
+
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<DeviceId>,
+) -> Result<Envelope<()>, ApiError> {
+    let ledger = &app.parts().await?.ledger;
+    load(ledger, &id).await?;
+    ledger
+        .delete_device(&id, OffsetDateTime::now_utc())
+        .await
+        .map_err(|error| match error {
+            LedgerError::Conflict => ApiError::conflict(
+                format!("A worker is at device {id}."),
+                "Wait until it is done: the device's lease says until when at most. Then delete it.",
+            ),
+            other => other.into(),
+        })?;
+    info!(caller = caller.name, device.id = %id, "device deleted");
+    let message = Message::done(
+        format!("Device {id} is deleted."),
+        "A running job skips it. What its trust store holds was left as it is.",
+    );
+    Ok(Envelope {
+        response: None,
+        ..Envelope::success(())
+    }
+    .saying(message))
+}
+
+/// What a device shows to whoever connects. Whether that is the device is the operator's to decide.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Shown {
+    fingerprint: Pin,
+    spki: Pin,
+    subject: String,
+    issuer: String,
+    not_before: String,
+    not_after: String,
+}
+
+/// A TLS handshake and nothing more: no credential is sent. It takes 10 s at most.
+pub(crate) async fn fingerprint(State(app): State<App>, Id(id): Id<DeviceId>) -> Result<Envelope<Shown>, ApiError> {
+    let parts = app.parts().await?;
+    let address: DeviceAddress = load(&parts.ledger, &id)
+        .await?
+        .address
+        .parse()
+        .map_err(ApiError::internal)?;
+    let seen = observe(&parts.networks, &address).await.map_err(unseen)?;
+    let unreadable = |why| {
+        unseen(Failure::new(
+            ErrorClass::TlsHandshake,
+            format!("{address}: its certificate is {why}."),
+        ))
+    };
+    let certificate = Certificate::from_der(seen.der).map_err(unreadable)?;
+    Ok(Envelope::success(Shown {
+        fingerprint: Pin::Certificate(seen.certificate),
+        spki: Pin::Key(seen.key),
+        subject: certificate.subject_dn().to_owned(),
+        issuer: certificate.issuer_dn().to_owned(),
+        not_before: stamp(certificate.not_before()),
+        not_after: stamp(certificate.not_after()),
+    }))
+}
+
+fn unseen(failure: Failure) -> ApiError {
+    let (kind, recovery) = match failure.class {
+        ErrorClass::AddressRefused => (
+            Kind::Invalid,
+            "Correct the device's address, or name its network in the deployment's DeviceCidrs parameter.",
+        ),
+        ErrorClass::TlsHandshake => (
+            Kind::Device,
+            "Check that the device offers TLS 1.2 or later on this port.",
+        ),
+        _ => (
+            Kind::Device,
+            "Check that the device is on, and that its address and port can be reached from the function's network.",
+        ),
+    };
+    ApiError::new(kind, failure.message, recovery)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use rootcast_core::address::AddressPolicy;
+    use rootcast_core::device::Driver;
+    use rootcast_gate::parse_json;
+
+    use super::*;
+
+    fn device() -> DeviceRecord {
+        DeviceRecord {
+            id: "bmc-1".parse().unwrap(),
+            name: Some("old".to_owned()),
+            address: "https://10.0.0.7".to_owned(),
+            driver: Driver::Redfish,
+            profile: Profile::Dmtf,
+            slot: Some("/redfish/v1/x".parse().unwrap()),
+            credential: "/rootcast/devices/bmc-1".to_owned(),
+            pins: Vec::new(),
+            shard: None,
+            held: None,
+            lease: None,
+            goal: 7,
+            revision: 3,
+        }
+    }
+
+    fn edited(body: &str) -> Result<DeviceRecord, String> {
+        let networks: AddressPolicy = "10.0.0.0/8".parse().unwrap();
+        let edit: Edit = parse_json(body.as_bytes()).map_err(|error| error.text().to_owned())?;
+        edit.check(&Rules::new(&networks, "/rootcast/devices/"))?;
+        let mut device = device();
+        edit.apply(&mut device)?;
+        Ok(device)
+    }
+
+    #[test]
+    fn only_what_is_said_is_changed() {
+        let before = device();
+        assert_eq!(
+            edited(r#"{"profile":"openbmc"}"#).unwrap(),
+            DeviceRecord {
+                profile: Profile::Openbmc,
+                ..before.clone()
+            }
+        );
+        assert_eq!(
+            edited(r#"{"name":null}"#).unwrap(),
+            DeviceRecord {
+                name: None,
+                ..before.clone()
+            }
+        );
+        assert_eq!(
+            edited(r#"{"slot":null,"name":"new"}"#).unwrap(),
+            DeviceRecord {
+                slot: None,
+                name: Some("new".to_owned()),
+                ..before
+            }
+        );
+        assert_eq!(
+            edited(r#"{"address":"https://10.9.9.9:8443"}"#).unwrap().address,
+            "https://10.9.9.9:8443"
+        );
+    }
+
+    #[test]
+    fn pins_are_the_approval() {
+        let pin = format!("spki-sha256:{}", "ab".repeat(32));
+        let approved = edited(&format!(r#"{{"pins":["{pin}"]}}"#)).unwrap();
+        assert_eq!((approved.shard, approved.pins.len()), (Some(approved.id.shard()), 1));
+        assert_eq!(edited(r#"{"pins":[]}"#).unwrap().shard, None);
+    }
+
+    #[test]
+    fn refusals() {
+        for (body, why) in [
+            ("{}", "changes nothing"),
+            (r#"{"id":"x"}"#, "unknown field `id`"),
+            (r#"{"state":"approved"}"#, "unknown field `state`"),
+            (r#"{"address":"https://169.254.169.254"}"#, "DeviceCidrs"),
+            (r#"{"address":"ftp://x"}"#, "https://host"),
+            (r#"{"credential":"/other"}"#, "/rootcast/devices/"),
+            (r#"{"name":""}"#, "name has"),
+        ] {
+            assert!(edited(body).unwrap_err().contains(why), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_device_that_cannot_be_seen() {
+        assert_eq!(unseen(Failure::new(ErrorClass::AddressRefused, "x")).status(), 400);
+        assert_eq!(unseen(Failure::new(ErrorClass::Timeout, "x")).status(), 502);
+    }
+}

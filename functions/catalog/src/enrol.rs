@@ -1,0 +1,315 @@
+//! `POST /devices`: one device, many, or JSON lines. Each row has its own result, and the same row again changes
+//! nothing.
+
+use std::collections::HashSet;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use http::StatusCode;
+use rootcast_core::address::DeviceAddress;
+use rootcast_core::device::{DeviceId, Driver, Pin, Profile, Slot};
+use rootcast_gate::{ApiError, BULK_BODY_LIMIT, Envelope, Message, Principal, Verdict, media_type, parse_json, read};
+use rootcast_ledger::{DeviceRecord, Ledger, LedgerError};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tracing::info;
+
+use crate::app::App;
+use crate::inventory::Rules;
+
+/// Rows in one call. Each is one write of about 10 ms, so that all of them take some 3 s of the function's 29.
+const MOST_ROWS: usize = 10_000;
+/// Writes under way at once.
+const CONCURRENCY: usize = 32;
+
+const JSON: &str = "application/json";
+const LINES: &str = "application/x-ndjson";
+
+pub(crate) async fn enrol(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let parts = app.parts().await?;
+    let form = media_type(request.headers(), &[JSON, LINES])?;
+    let body = read(request.into_body(), BULK_BODY_LIMIT).await?;
+    let (rows, single) = rows(form, &body)?;
+    let rules = Rules::from(parts);
+    let mut seen = HashSet::new();
+    // Parsed one after the other, so that of two rows with one id always the second is refused.
+    let parsed: Vec<Result<Wanted, Outcome>> = rows.into_iter().map(|row| parse(row?, &rules, &mut seen)).collect();
+    let results: Vec<Outcome> = stream::iter(parsed)
+        .map(|row| async {
+            match row {
+                Ok(wanted) => store(&parts.ledger, wanted).await,
+                Err(refused) => Ok(refused),
+            }
+        })
+        .buffered(CONCURRENCY)
+        .try_collect()
+        .await?;
+    let created = results.iter().filter(|row| row.result == Enrolment::Created).count();
+    info!(
+        caller = caller.name,
+        devices.sent = results.len(),
+        devices.created = created,
+        "devices enrolled"
+    );
+    Ok(answer(results, single))
+}
+
+/// A device as it is sent.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sent {
+    id: Option<DeviceId>,
+    name: Option<String>,
+    address: DeviceAddress,
+    driver: Option<Driver>,
+    profile: Option<Profile>,
+    slot: Option<Slot>,
+    credential: String,
+    pins: Option<Vec<Pin>>,
+}
+
+/// A device as it is to be stored.
+#[derive(Debug)]
+struct Wanted {
+    record: DeviceRecord,
+    /// The row says which pins: without a word of them it says nothing about the approval.
+    says_pins: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Enrolment {
+    Created,
+    Unchanged,
+    Refused,
+}
+
+#[derive(Debug, Serialize)]
+struct Outcome {
+    /// As it was sent, where it could be read.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    id: String,
+    result: Enrolment,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    /// There is another device of that id.
+    #[serde(skip)]
+    is_taken: bool,
+}
+
+impl Outcome {
+    fn refused(id: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            result: Enrolment::Refused,
+            message: Some(message.into()),
+            is_taken: false,
+        }
+    }
+}
+
+type Rows = Vec<Result<Value, Outcome>>;
+
+/// The rows of a body, and whether it is one device rather than a list of them.
+fn rows(form: &str, body: &[u8]) -> Result<(Rows, bool), ApiError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Many {
+        devices: Vec<Value>,
+    }
+    let (rows, single): (Rows, bool) = if form == LINES {
+        let lines = body
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.trim_ascii().is_empty());
+        let read = |line| serde_json::from_slice(line).map_err(|why| Outcome::refused("", format!("not JSON: {why}.")));
+        (lines.map(read).collect(), false)
+    } else {
+        match parse_json::<Value>(body)? {
+            Value::Array(many) => (many.into_iter().map(Ok).collect(), false),
+            Value::Object(fields) if fields.contains_key("devices") => {
+                let many: Many = parse_json(body)?;
+                (many.devices.into_iter().map(Ok).collect(), false)
+            }
+            one => (vec![Ok(one)], true),
+        }
+    };
+    match rows.len() {
+        0 => Err(ApiError::invalid("The body has no device.", "Send at least one.")),
+        1..=MOST_ROWS => Ok((rows, single)),
+        many => Err(ApiError::invalid(
+            format!("The body has {many} devices; one request takes {MOST_ROWS}."),
+            "Send them in several requests.",
+        )),
+    }
+}
+
+fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<Wanted, Outcome> {
+    let shown = row
+        .get("id")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .chars()
+        .take(64)
+        .collect::<String>();
+    let refused = |why: String| Outcome::refused(shown.as_str(), why);
+    let sent: Sent = serde_json::from_value(row).map_err(|why| refused(format!("{why}.")))?;
+    rules.address(&sent.address).map_err(refused)?;
+    rules.credential(&sent.credential).map_err(refused)?;
+    sent.name.as_deref().map_or(Ok(()), Rules::name).map_err(refused)?;
+    let pins = Rules::pins(sent.pins.as_deref().unwrap_or_default()).map_err(refused)?;
+    let id = match sent.id {
+        Some(id) => id,
+        None => {
+            id_of(&sent.address).ok_or_else(|| refused("no id can be made of the address: give one.".to_owned()))?
+        }
+    };
+    if !seen.insert(id.clone()) {
+        return Err(Outcome::refused(
+            id.to_string(),
+            "an earlier row of the same request has this id.",
+        ));
+    }
+    let mut record = DeviceRecord {
+        id,
+        name: sent.name,
+        address: sent.address.to_string(),
+        driver: sent.driver.unwrap_or(Driver::Redfish),
+        profile: sent.profile.unwrap_or(Profile::Dmtf),
+        slot: sent.slot,
+        credential: sent.credential,
+        pins: Vec::new(),
+        shard: None,
+        held: None,
+        lease: None,
+        goal: 0,
+        revision: 0,
+    };
+    record.approve(pins);
+    Ok(Wanted {
+        record,
+        says_pins: sent.pins.is_some(),
+    })
+}
+
+/// The same for the same address, so that a row without an id may be sent twice.
+fn id_of(address: &DeviceAddress) -> Option<DeviceId> {
+    let text = address.to_string();
+    let authority = text.strip_prefix("https://")?;
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') {
+            c
+        } else {
+            '-'
+        }
+    };
+    let id: String = authority
+        .chars()
+        .filter(|c| !matches!(c, '[' | ']'))
+        .map(plain)
+        .collect();
+    id.parse().ok()
+}
+
+async fn store(ledger: &Ledger, wanted: Wanted) -> Result<Outcome, ApiError> {
+    let id = wanted.record.id.to_string();
+    match ledger.enrol(&wanted.record).await {
+        Ok(()) => {
+            return Ok(Outcome {
+                id,
+                result: Enrolment::Created,
+                message: None,
+                is_taken: false,
+            });
+        }
+        Err(LedgerError::Conflict) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(match ledger.device(&wanted.record.id).await? {
+        Some(there) if wanted.is_met_by(&there) => Outcome {
+            id,
+            result: Enrolment::Unchanged,
+            message: None,
+            is_taken: false,
+        },
+        Some(_) => Outcome {
+            is_taken: true,
+            ..Outcome::refused(
+                id.clone(),
+                format!("a different device has this id: change it with PATCH /devices/{id}, or choose another id."),
+            )
+        },
+        None => Outcome::refused(id, "the device was deleted at the same moment: send the row again."),
+    })
+}
+
+impl Wanted {
+    fn is_met_by(&self, there: &DeviceRecord) -> bool {
+        let DeviceRecord {
+            name,
+            address,
+            driver,
+            profile,
+            slot,
+            credential,
+            pins,
+            ..
+        } = &self.record;
+        (name, address, driver, profile, slot, credential)
+            == (
+                &there.name,
+                &there.address,
+                &there.driver,
+                &there.profile,
+                &there.slot,
+                &there.credential,
+            )
+            && (!self.says_pins || *pins == there.pins)
+    }
+}
+
+/// 200 where all is well; 207 where some rows were refused; a single refused device has the status of its refusal.
+fn answer(results: Vec<Outcome>, single: bool) -> Response {
+    let refused = results.iter().filter(|row| row.result == Enrolment::Refused).count();
+    if let ([only], 1, true) = (results.as_slice(), refused, single) {
+        let text = format!(
+            "The device was refused: {}",
+            only.message.as_deref().unwrap_or_default()
+        );
+        let recovery = "Correct it and send it again.";
+        let error = if only.is_taken {
+            ApiError::conflict(text, recovery)
+        } else {
+            ApiError::invalid(text, recovery)
+        };
+        return error.with_response(json!({ "devices": results })).into_response();
+    }
+    let total = results.len();
+    let answer = Envelope::success(json!({ "devices": results }));
+    if refused == 0 {
+        let message = Message::done(
+            format!("{total} devices are enrolled."),
+            "A device without pins is pending: jobs pass over it until its certificate's fingerprint is approved.",
+        );
+        return answer.saying(message).into_response();
+    }
+    let message = Message::partly(
+        format!("{refused} of {total} devices were refused."),
+        "Correct the refused rows and send them again; rows that are stored already stay as they are.",
+    );
+    let verdict = if refused == total {
+        Verdict::Failed
+    } else {
+        Verdict::Warning
+    };
+    (StatusCode::MULTI_STATUS, answer.judged(verdict).saying(message)).into_response()
+}
+
+#[cfg(test)]
+#[path = "enrol_tests.rs"]
+mod tests;

@@ -1,0 +1,193 @@
+//! What becomes of rows before and after they are stored.
+#![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+
+use axum::body::to_bytes;
+use proptest::prelude::*;
+use rootcast_core::address::AddressPolicy;
+
+use super::*;
+
+fn parsed(row: Value) -> Result<Wanted, Outcome> {
+    let networks: AddressPolicy = "10.0.0.0/8".parse().unwrap();
+    parse(row, &Rules::new(&networks, "/rootcast/devices/"), &mut HashSet::new())
+}
+
+fn row() -> Value {
+    json!({ "id": "bmc-1", "address": "https://10.0.0.7:443", "credential": "/rootcast/devices/bmc-1" })
+}
+
+fn with(field: &str, value: Value) -> Value {
+    let mut row = row();
+    row[field] = value;
+    row
+}
+
+fn why(row: Value) -> String {
+    parsed(row).unwrap_err().message.unwrap()
+}
+
+#[test]
+fn bodies_have_three_forms() {
+    let count = |form, body: &str| {
+        rows(form, body.as_bytes())
+            .map(|(rows, single)| (rows.len(), single))
+            .ok()
+    };
+    assert_eq!(count(JSON, r#"{"address":"x"}"#), Some((1, true)));
+    assert_eq!(count(JSON, r#"[{"address":"x"}]"#), Some((1, false)));
+    assert_eq!(count(JSON, r#"{"devices":[{},{}]}"#), Some((2, false)));
+    assert_eq!(count(LINES, "{}\n\n{}\r\nnot json\n"), Some((3, false)));
+    for refused in [
+        "",
+        "[]",
+        r#"{"devices":[]}"#,
+        r#"{"devices":{}}"#,
+        r#"{"devices":[{}],"device":1}"#,
+        "[{}",
+    ] {
+        assert_eq!(count(JSON, refused), None, "{refused}");
+    }
+    assert_eq!(count(LINES, "\n"), None);
+    assert_eq!(count(LINES, &"{}\n".repeat(MOST_ROWS + 1)), None);
+}
+
+#[test]
+fn a_line_that_is_not_json_is_its_own_refusal() {
+    let (rows, _) = rows(LINES, b"{}\nnot json\n").unwrap();
+    assert!(
+        rows[0].is_ok()
+            && rows[1]
+                .as_ref()
+                .unwrap_err()
+                .message
+                .as_ref()
+                .unwrap()
+                .starts_with("not JSON")
+    );
+}
+
+#[test]
+fn defaults() {
+    let wanted = parsed(row()).unwrap();
+    let record = wanted.record;
+    assert_eq!(
+        (record.driver, record.profile, record.shard),
+        (Driver::Redfish, Profile::Dmtf, None)
+    );
+    assert_eq!(record.address, "https://10.0.0.7");
+    let pin = format!("sha256:{}", "ab".repeat(32));
+    let approved = parsed(with("pins", json!([pin]))).unwrap().record;
+    assert_eq!(approved.shard, Some(approved.id.shard()));
+}
+
+#[test]
+fn refusals_name_what_is_wrong() {
+    assert!(why(with("adress", json!("x"))).contains("unknown field `adress`"));
+    assert!(why(with("address", json!("http://10.0.0.7"))).contains("https://host"));
+    assert!(why(with("address", json!("https://11.0.0.7"))).contains("DeviceCidrs"));
+    assert!(why(with("credential", json!("/etc/passwd"))).contains("/rootcast/devices/"));
+    assert!(why(with("pins", json!(["md5:00"]))).contains("sha256:"));
+    assert!(why(with("slot", json!("/redfish/../x"))).contains("/redfish/"));
+    assert!(why(with("profile", json!("dell"))).contains("openbmc"));
+    assert!(why(with("id", json!("a b"))).contains("1 to 64"));
+    assert!(why(json!({ "id": "x" })).contains("missing field `address`"));
+    assert_eq!(parsed(with("profile", json!(7))).unwrap_err().id, "bmc-1");
+}
+
+#[test]
+fn an_id_is_made_of_the_address() {
+    let id = |address: &str| id_of(&address.parse().unwrap()).map(|id| id.to_string());
+    assert_eq!(id("https://10.0.0.7").unwrap(), "10.0.0.7");
+    assert_eq!(id("https://10.0.0.7:8443").unwrap(), "10.0.0.7-8443");
+    assert_eq!(id("https://[2001:db8::7]:444").unwrap(), "2001-db8--7-444");
+    assert_eq!(id(&format!("https://{}.example", "a".repeat(60))), None);
+}
+
+#[test]
+fn the_second_row_of_an_id_is_refused() {
+    let networks = "10.0.0.0/8".parse().unwrap();
+    let (rules, mut seen) = (Rules::new(&networks, "/rootcast/devices/"), HashSet::new());
+    assert!(parse(row(), &rules, &mut seen).is_ok());
+    assert!(
+        parse(row(), &rules, &mut seen)
+            .unwrap_err()
+            .message
+            .unwrap()
+            .contains("earlier row")
+    );
+}
+
+#[test]
+fn the_same_row_again_changes_nothing() {
+    let pin = || format!("sha256:{}", "ab".repeat(32));
+    let approved = parsed(with("pins", json!([pin()]))).unwrap().record;
+    // Silence about pins leaves the approval alone; an empty list would take it back.
+    assert!(parsed(row()).unwrap().is_met_by(&approved));
+    assert!(!parsed(with("pins", json!([]))).unwrap().is_met_by(&approved));
+    assert!(
+        parsed(with("pins", json!([pin(), pin()])))
+            .unwrap()
+            .is_met_by(&approved)
+    );
+    assert!(!parsed(with("name", json!("other"))).unwrap().is_met_by(&approved));
+}
+
+async fn told(results: Vec<Outcome>, single: bool) -> (u16, Value) {
+    let response = answer(results, single);
+    let status = response.status().as_u16();
+    let body = to_bytes(response.into_body(), 100_000).await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
+#[tokio::test]
+async fn statuses() {
+    let created = || Outcome {
+        id: "a".to_owned(),
+        result: Enrolment::Created,
+        message: None,
+        is_taken: false,
+    };
+    let refused = || Outcome::refused("b", "no.");
+    let taken = || Outcome {
+        is_taken: true,
+        ..refused()
+    };
+    let (status, body) = told(vec![created()], true).await;
+    assert_eq!((status, &body["result"]), (200, &json!("success")));
+    assert_eq!(
+        body["response"],
+        json!({ "devices": [{ "id": "a", "result": "created" }] })
+    );
+    let (status, body) = told(vec![created(), refused()], false).await;
+    assert_eq!((status, &body["result"]), (207, &json!("warning")));
+    assert_eq!(
+        body["response"]["devices"][1],
+        json!({ "id": "b", "result": "refused", "message": "no." })
+    );
+    assert_eq!(told(vec![refused()], false).await.0, 207);
+    assert_eq!(told(vec![refused()], true).await.0, 400);
+    let (status, body) = told(vec![taken()], true).await;
+    assert_eq!(
+        (status, &body["response"]["devices"][0]["result"]),
+        (409, &json!("refused"))
+    );
+}
+
+proptest! {
+    #[test]
+    fn hostile_bodies_are_rows_or_refused(body: Vec<u8>, lines: bool) {
+        if let Ok((rows, _)) = rows(if lines { LINES } else { JSON }, &body) {
+            for row in rows.into_iter().flatten() {
+                let _ = parsed(row);
+            }
+        }
+    }
+
+    #[test]
+    fn hostile_values_are_refused(id: String, address: String, credential: String, slot: String, pin: String) {
+        let hostile = json!({ "id": id, "address": address, "credential": credential, "slot": slot, "pins": [pin] });
+        let _ = parsed(hostile);
+        let _ = parsed(with("address", json!(address)));
+        let _ = parsed(with("credential", json!(credential)));
+    }
+}

@@ -1,0 +1,248 @@
+//! A job's devices, page by page: the fleet in the order in which the job pages it, each device with its task.
+
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::{Cursor, Job, JobOutcome, JobState, Leg};
+use rootcast_core::task::{TaskRecord, TaskState};
+use rootcast_gate::ApiError;
+use rootcast_ledger::Ledger;
+use serde::{Deserialize, Serialize};
+
+use crate::page::{Paging, cursor, stale};
+
+/// A filter may pass over most of a fleet: after so many devices the answer is what was found, and a cursor.
+const LOOKED_AT: usize = 10_000;
+/// Devices read at once where a filter is set: one call for their ids, one to two for their tasks.
+const FILTERED_READ: usize = 1000;
+
+/// A device and what the job knows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) device: DeviceId,
+    /// `None` until its first attempt is settled.
+    pub(crate) task: Option<TaskRecord>,
+}
+
+/// Where a device stands in a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Settled(TaskState),
+    /// Sent or still to be sent.
+    Waiting,
+    /// The job ended, or turned back, before it came to the device.
+    Never,
+    /// The device joined after the job had ended.
+    NotInJob,
+}
+
+pub(crate) fn standing(job: &Job, row: &Row) -> Standing {
+    match &row.task {
+        Some(task) if task.state == TaskState::Waiting => Standing::Waiting,
+        Some(task) => Standing::Settled(task.state),
+        None if job.outcome == Some(JobOutcome::Aborted) => Standing::Never,
+        None if job.state == JobState::Ended => Standing::NotInJob,
+        None if job
+            .bound
+            .as_ref()
+            .is_some_and(|bound| !bound.is_past(job.id, &row.device)) =>
+        {
+            Standing::Never
+        }
+        None => Standing::Waiting,
+    }
+}
+
+/// Whether the device's message was sent, or is about to be. A fleet that is surveyed is paged a second time: who
+/// has no result then was not in the first.
+pub(crate) fn is_sent(job: &Job, row: &Row) -> bool {
+    row.task.is_some() || job.cursor.is_past(job.id, &row.device)
+}
+
+/// A job that turns back has other tasks: its pages do not go on from those of the leg before.
+#[derive(Debug, Serialize, Deserialize)]
+struct Place {
+    leg: Leg,
+    at: Cursor,
+}
+
+/// The next rows that `keep` wants, and the cursor of what follows; without one there is no more.
+pub(crate) async fn page(
+    ledger: &Ledger,
+    job: &Job,
+    paging: &Paging,
+    filtered: bool,
+    keep: impl Fn(&Row) -> bool,
+) -> Result<(Vec<Row>, Option<String>), ApiError> {
+    let limit = paging.limit(1000)? as usize;
+    let leg = job.leg();
+    let mut at = match paging.place::<Place>()? {
+        Some(place) if place.leg == leg => place.at,
+        Some(_) => return Err(stale()),
+        None => Cursor::default(),
+    };
+    let (mut rows, mut looked_at) = (Vec::new(), 0);
+    while !at.is_at_end() && rows.len() < limit && looked_at < LOOKED_AT {
+        let read = if filtered { FILTERED_READ } else { limit - rows.len() };
+        let (found, next) = read_shard(ledger, job, leg, &at, read).await?;
+        looked_at += found.len();
+        at = take(&mut rows, limit, found, &keep, &at).unwrap_or(next);
+    }
+    let next = (!at.is_at_end()).then(|| cursor(&Place { leg, at })).transpose()?;
+    Ok((rows, next))
+}
+
+/// Some devices of the shard at `at`, with their tasks, and the place behind them. Tasks of devices that were deleted
+/// meanwhile are among them.
+async fn read_shard(
+    ledger: &Ledger,
+    job: &Job,
+    leg: Leg,
+    at: &Cursor,
+    limit: usize,
+) -> Result<(Vec<Row>, Cursor), ApiError> {
+    let (shard, after) = (at.shard(job.id), at.after.as_ref());
+    let devices = ledger.approved_in_shard(shard, after, None, limit).await?;
+    let last = devices.last().filter(|_| devices.len() == limit).cloned();
+    let tasks = ledger.tasks(job.id, leg, shard, after, last.as_ref()).await?;
+    let next = match last {
+        Some(last) => Cursor {
+            step: at.step,
+            after: Some(last),
+        },
+        None => at.next_shard(),
+    };
+    Ok((merge(devices, tasks), next))
+}
+
+/// Both come in the order of their ids.
+fn merge(devices: Vec<DeviceId>, tasks: Vec<TaskRecord>) -> Vec<Row> {
+    let mut rows = Vec::with_capacity(devices.len());
+    let mut devices = devices.into_iter().peekable();
+    for task in tasks {
+        let Ok(id) = task.device.parse::<DeviceId>() else {
+            continue;
+        };
+        while let Some(device) = devices.next_if(|device| *device < id) {
+            rows.push(Row { device, task: None });
+        }
+        devices.next_if_eq(&id);
+        rows.push(Row {
+            device: id,
+            task: Some(task),
+        });
+    }
+    rows.extend(devices.map(|device| Row { device, task: None }));
+    rows
+}
+
+/// Moves rows until there are `limit`; then, the place behind the last one.
+fn take(
+    rows: &mut Vec<Row>,
+    limit: usize,
+    found: Vec<Row>,
+    keep: impl Fn(&Row) -> bool,
+    at: &Cursor,
+) -> Option<Cursor> {
+    let mut left = found.into_iter().peekable();
+    while let Some(row) = left.next() {
+        let device = row.device.clone();
+        if keep(&row) {
+            rows.push(row);
+        }
+        if rows.len() >= limit && left.peek().is_some() {
+            return Some(Cursor {
+                step: at.step,
+                after: Some(device),
+            });
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use proptest::prelude::*;
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::jobs::tests::running;
+
+    fn task(device: &str, state: TaskState) -> TaskRecord {
+        TaskRecord {
+            device: device.to_owned(),
+            state,
+            attempt: 1,
+            ack: None,
+            failure: None,
+            waiver: None,
+            at: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn row(device: &str, state: Option<TaskState>) -> Row {
+        Row {
+            device: device.parse().unwrap(),
+            task: state.map(|state| task(device, state)),
+        }
+    }
+
+    #[test]
+    fn where_a_device_stands() {
+        let mut job = running();
+        assert_eq!(standing(&job, &row("a", None)), Standing::Waiting);
+        assert_eq!(standing(&job, &row("a", Some(TaskState::Waiting))), Standing::Waiting);
+        assert_eq!(
+            standing(&job, &row("a", Some(TaskState::Failed))),
+            Standing::Settled(TaskState::Failed)
+        );
+        job.bound = Some(Cursor::default());
+        assert_eq!(standing(&job, &row("a", None)), Standing::Never);
+        job.end(JobOutcome::Aborted, "");
+        assert_eq!(standing(&job, &row("a", None)), Standing::Never);
+        job.end(JobOutcome::Activated, "");
+        assert_eq!(standing(&job, &row("a", None)), Standing::NotInJob);
+        assert_eq!(
+            standing(&job, &row("a", Some(TaskState::Acked))),
+            Standing::Settled(TaskState::Acked)
+        );
+    }
+
+    proptest! {
+        /// Every device and every task is there once, in order.
+        #[test]
+        fn merging_loses_nothing(
+            devices in proptest::collection::btree_set("[a-d.][a-c]?", 0..12),
+            tasks in proptest::collection::btree_set("[a-d.][a-c]?", 0..12),
+        ) {
+            let merged = merge(
+                devices.iter().map(|id| id.parse().unwrap()).collect(),
+                tasks.iter().map(|id| task(id, TaskState::Acked)).collect(),
+            );
+            let expected: Vec<(String, bool)> =
+                devices.union(&tasks).map(|id| (id.clone(), tasks.contains(id))).collect();
+            let found: Vec<(String, bool)> =
+                merged.iter().map(|row| (row.device.to_string(), row.task.is_some())).collect();
+            prop_assert_eq!(found, expected);
+        }
+
+        /// However many are taken at a time, all come, once each.
+        #[test]
+        fn taking_goes_on_where_it_stopped(count in 0usize..30, limit in 1usize..10) {
+            let all: Vec<Row> = (0..count).map(|n| row(&format!("d{n:02}"), None)).collect();
+            let (mut seen, mut at) = (Vec::new(), Cursor::default());
+            loop {
+                let left = all.iter().filter(|row| at.after.as_ref().is_none_or(|after| row.device > *after)).cloned();
+                let mut page = Vec::new();
+                let next = take(&mut page, limit, left.collect(), |row| !row.device.as_str().ends_with('3'), &at);
+                prop_assert!(page.len() <= limit);
+                seen.extend(page);
+                match next {
+                    Some(next) => at = next,
+                    None => break,
+                }
+            }
+            let expected: Vec<Row> = all.into_iter().filter(|row| !row.device.as_str().ends_with('3')).collect();
+            prop_assert_eq!(seen, expected);
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! A device as the API shows it, and what one may be.
+
+use std::net::IpAddr;
+
+use rootcast_core::address::{AddressPolicy, DeviceAddress};
+use rootcast_core::device::{Driver, Pin, Profile, Slot};
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::task::{ErrorClass, Probe};
+use rootcast_ledger::DeviceRecord;
+use serde::Serialize;
+use url::Host;
+
+use crate::app::Parts;
+use crate::stamp::stamp;
+
+/// In characters.
+const LONGEST_NAME: usize = 256;
+/// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>
+const LONGEST_PARAMETER: usize = 1011;
+/// Two are needed while a device's certificate is replaced: the old one and the new one's key.
+const MOST_PINS: usize = 8;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Device {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    address: String,
+    driver: Driver,
+    profile: Profile,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slot: Option<Slot>,
+    credential: String,
+    pins: Vec<Pin>,
+    /// Jobs pass over pending devices.
+    state: &'static str,
+    /// What the trust store was last proven to hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<Held>,
+    /// What went wrong at the last visit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<LastFailure>,
+    /// A worker is at the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lease: Option<Lease>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Held {
+    bundle_version: u64,
+    sha256: Fingerprint,
+    at: String,
+    probe: Probe,
+}
+
+#[derive(Debug, Serialize)]
+struct LastFailure {
+    class: ErrorClass,
+    message: String,
+    recovery: &'static str,
+    at: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Lease {
+    until: String,
+}
+
+impl From<DeviceRecord> for Device {
+    fn from(record: DeviceRecord) -> Self {
+        let (ack, failure, at) = match record.held {
+            Some(held) => (held.ack, held.failure, stamp(held.at)),
+            None => (None, None, String::new()),
+        };
+        Self {
+            id: record.id.to_string(),
+            name: record.name,
+            address: record.address,
+            driver: record.driver,
+            profile: record.profile,
+            slot: record.slot,
+            credential: record.credential,
+            state: if record.pins.is_empty() { "pending" } else { "approved" },
+            pins: record.pins,
+            held: ack.map(|ack| Held {
+                bundle_version: ack.bundle_version,
+                sha256: ack.sha256,
+                at: at.clone(),
+                probe: ack.probe,
+            }),
+            failure: failure.map(|failure| LastFailure {
+                recovery: failure.class.recovery(),
+                class: failure.class,
+                message: failure.message,
+                at,
+            }),
+            lease: record.lease.map(|lease| Lease {
+                until: stamp(lease.until),
+            }),
+        }
+    }
+}
+
+/// What this deployment asks of its devices. Each refusal is a sentence that says what to do.
+pub(crate) struct Rules<'a> {
+    networks: &'a AddressPolicy,
+    credential_prefix: &'a str,
+}
+
+impl<'a> From<&'a Parts> for Rules<'a> {
+    fn from(parts: &'a Parts) -> Self {
+        Self::new(&parts.networks, &parts.credential_prefix)
+    }
+}
+
+impl<'a> Rules<'a> {
+    pub(crate) fn new(networks: &'a AddressPolicy, credential_prefix: &'a str) -> Self {
+        Self {
+            networks,
+            credential_prefix,
+        }
+    }
+
+    /// A name is judged when it is resolved, each time that the device is visited.
+    pub(crate) fn address(&self, address: &DeviceAddress) -> Result<(), String> {
+        let literal = match address.host() {
+            Host::Ipv4(v4) => IpAddr::V4(*v4),
+            Host::Ipv6(v6) => IpAddr::V6(*v6),
+            Host::Domain(_) => return Ok(()),
+        };
+        self.networks.permits(literal).map_err(|why| {
+            format!(
+                "address: {why}. Correct it, or name the device's network in the deployment's DeviceCidrs parameter."
+            )
+        })
+    }
+
+    pub(crate) fn credential(&self, name: &str) -> Result<(), String> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/');
+        let rest = name.strip_prefix(self.credential_prefix).unwrap_or_default();
+        if rest.is_empty() || rest.ends_with('/') || name.len() > LONGEST_PARAMETER || !name.chars().all(allowed) {
+            return Err(format!(
+                "credential is the name of the SSM parameter with the device's user name and password; here it begins with {}.",
+                self.credential_prefix
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn name(name: &str) -> Result<(), String> {
+        if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
+            return Err(format!(
+                "name has 1 to {LONGEST_NAME} characters, none of them a control character."
+            ));
+        }
+        Ok(())
+    }
+
+    /// Each once, in the order given.
+    pub(crate) fn pins(pins: &[Pin]) -> Result<Vec<Pin>, String> {
+        let mut unique: Vec<Pin> = Vec::new();
+        for pin in pins {
+            if !unique.contains(pin) {
+                unique.push(*pin);
+            }
+        }
+        if unique.len() > MOST_PINS {
+            return Err(format!("a device has at most {MOST_PINS} pins."));
+        }
+        Ok(unique)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use rootcast_core::task::{Ack, Failure};
+    use serde_json::json;
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn the_device_in_json() {
+        let pin: Pin = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+        let held = rootcast_ledger::Held {
+            ack: Some(Ack {
+                bundle_version: 3,
+                sha256: Fingerprint::from_bytes([0xcd; 32]),
+                probe: Probe::ReadBack,
+            }),
+            failure: None,
+            at: datetime!(2026-01-02 03:04:05 UTC),
+        };
+        let mut record = DeviceRecord {
+            id: "bmc-1".parse().unwrap(),
+            name: None,
+            address: "https://10.0.0.7".to_owned(),
+            driver: Driver::Redfish,
+            profile: Profile::LenovoXcc,
+            slot: None,
+            credential: "/rootcast/devices/bmc-1".to_owned(),
+            pins: Vec::new(),
+            shard: None,
+            held: None,
+            lease: None,
+            goal: 0,
+            revision: 1,
+        };
+        let expected = json!({
+            "id": "bmc-1", "address": "https://10.0.0.7", "driver": "redfish", "profile": "lenovo-xcc",
+            "credential": "/rootcast/devices/bmc-1", "pins": [], "state": "pending",
+        });
+        assert_eq!(serde_json::to_value(Device::from(record.clone())).unwrap(), expected);
+        record.approve(vec![pin]);
+        record.held = Some(held.clone());
+        record.lease = Some(rootcast_ledger::Lease {
+            owner: "w".to_owned(),
+            until: datetime!(2026-01-02 03:06:05 UTC),
+        });
+        let shown = serde_json::to_value(Device::from(record.clone())).unwrap();
+        assert_eq!(shown["state"], "approved");
+        assert_eq!(
+            shown["held"],
+            json!({ "bundleVersion": 3, "sha256": "cd".repeat(32), "at": "2026-01-02T03:04:05Z", "probe": "readBack" })
+        );
+        assert_eq!(shown["lease"], json!({ "until": "2026-01-02T03:06:05Z" }));
+        record.held = Some(rootcast_ledger::Held {
+            ack: None,
+            failure: Some(Failure::new(ErrorClass::StoreFull, "full")),
+            ..held
+        });
+        let shown = serde_json::to_value(Device::from(record)).unwrap();
+        assert_eq!(
+            (&shown["held"], &shown["failure"]["class"]),
+            (&json!(null), &json!("storeFull"))
+        );
+    }
+
+    #[test]
+    fn what_a_device_may_be() {
+        let networks: AddressPolicy = "10.0.0.0/8".parse().unwrap();
+        let rules = Rules::new(&networks, "/rootcast/devices/");
+        let address = |text: &str| rules.address(&text.parse().unwrap());
+        assert!(address("https://10.0.0.7").is_ok() && address("https://bmc.example:444").is_ok());
+        for refused in [
+            "https://11.0.0.7",
+            "https://169.254.169.254",
+            "https://[::ffff:127.0.0.1]",
+            "https://0x7f.1",
+        ] {
+            assert!(address(refused).unwrap_err().contains("DeviceCidrs"), "{refused}");
+        }
+        assert!(rules.credential("/rootcast/devices/rack-1/bmc_1").is_ok());
+        for refused in [
+            "",
+            "/rootcast/devices/",
+            "/other/bmc",
+            "rootcast/devices/x",
+            "/rootcast/devices/a b",
+            "/rootcast/devices/x/",
+        ] {
+            assert!(rules.credential(refused).is_err(), "{refused}");
+        }
+        assert!(
+            Rules::name("Rack 1, unit 7 – Köln").is_ok() && Rules::name("a\nb").is_err() && Rules::name("").is_err()
+        );
+        let pin = |digit: u8| format!("spki-sha256:{}", hex(digit)).parse::<Pin>().unwrap();
+        assert_eq!(Rules::pins(&[pin(1), pin(2), pin(1)]).unwrap(), [pin(1), pin(2)]);
+        assert!(Rules::pins(&(0..9).map(pin).collect::<Vec<_>>()).is_err());
+    }
+
+    fn hex(byte: u8) -> String {
+        format!("{byte:02x}").repeat(32)
+    }
+}

@@ -1,0 +1,293 @@
+//! Jobs: `GET /jobs` and `GET /jobs/{id}`.
+
+use axum::extract::State;
+use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobState, Leg, Phase, Tally};
+use rootcast_core::rollout::Rollout;
+use rootcast_core::transition::WaveRecord;
+use rootcast_gate::{ApiError, Envelope};
+use rootcast_ledger::Ledger;
+use serde::Serialize;
+
+use crate::app::App;
+use crate::extract::{Id, Params};
+use crate::page::{Paging, cursor};
+use crate::stamp::stamp;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Jobs {
+    jobs: Vec<Summary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+}
+
+/// Newest first.
+pub(crate) async fn list(State(app): State<App>, Params(paging): Params<Paging>) -> Result<Envelope<Jobs>, ApiError> {
+    let before: Option<JobId> = paging.place()?;
+    let page = app
+        .parts()
+        .await?
+        .ledger
+        .jobs_before(before, paging.limit(100)?)
+        .await?;
+    let cursor = page.next.as_ref().map(cursor).transpose()?;
+    Ok(Envelope::success(Jobs {
+        jobs: page.jobs.iter().map(Summary::from).collect(),
+        cursor,
+    }))
+}
+
+pub(crate) async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<Envelope<Shown>, ApiError> {
+    let ledger = &app.parts().await?.ledger;
+    let job = load(ledger, id).await?;
+    Ok(Envelope::success(Shown::load(ledger, &job).await?))
+}
+
+pub(crate) async fn load(ledger: &Ledger, id: JobId) -> Result<Job, ApiError> {
+    ledger.job(id).await?.ok_or_else(|| {
+        ApiError::not_found(
+            format!("There is no job {id}."),
+            "GET /jobs lists those that there are.",
+        )
+    })
+}
+
+/// A job without its devices: what the list has.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Summary {
+    id: JobId,
+    job_path: String,
+    phase: Phase,
+    state: JobState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<JobOutcome>,
+    /// Why the job is where it is, in a sentence.
+    reason: String,
+    /// Why the operator asked for a new root.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested_for: Option<String>,
+    generation: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_generation: Option<u32>,
+    bundle_version: u64,
+    activation: Activation,
+    leg: Leg,
+    rollout: Rollout,
+    created: String,
+    updated: String,
+}
+
+impl From<&Job> for Summary {
+    fn from(job: &Job) -> Self {
+        Self {
+            id: job.id,
+            job_path: job.id.path(),
+            phase: job.phase,
+            state: job.state,
+            outcome: job.outcome,
+            reason: job.reason.clone(),
+            requested_for: job.requested_for.clone(),
+            generation: job.generation,
+            old_generation: job.old_generation,
+            bundle_version: job.bundle_version,
+            activation: job.activation,
+            leg: job.leg(),
+            rollout: job.rollout,
+            created: stamp(job.created),
+            updated: stamp(job.updated),
+        }
+    }
+}
+
+/// A job with the devices of its present leg and the waves of all of them.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown {
+    #[serde(flatten)]
+    summary: Summary,
+    devices: Counts,
+    waves: Vec<Wave>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Counts {
+    /// `null` until the fleet is paged to its end: nobody counts it before.
+    total: Option<u64>,
+    dispatched: u64,
+    acked: u64,
+    failed: u64,
+    skipped: u64,
+    waived: u64,
+    /// Dispatched, and without a result yet.
+    waiting: u64,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Wave {
+    leg: Leg,
+    number: u32,
+    size: u64,
+    acked: u64,
+    failed: u64,
+    opened: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed: Option<String>,
+}
+
+impl Shown {
+    pub(crate) async fn load(ledger: &Ledger, job: &Job) -> Result<Self, ApiError> {
+        let (tally, waves) = futures::try_join!(tally(ledger, job), async { Ok(ledger.waves(job.id).await?) })?;
+        Ok(Self::of(job, &tally, waves))
+    }
+
+    fn of(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>) -> Self {
+        waves.extend(job.wave_record(tally));
+        let counts = Counts {
+            total: is_counted(job).then_some(tally.dispatched),
+            dispatched: tally.dispatched,
+            acked: tally.acked,
+            failed: tally.failed,
+            skipped: tally.skipped,
+            waived: tally.waived,
+            waiting: tally.waiting(),
+        };
+        let wave = |wave: WaveRecord| Wave {
+            leg: wave.leg,
+            number: wave.number,
+            size: wave.size,
+            acked: wave.acked,
+            failed: wave.failed,
+            opened: stamp(wave.opened),
+            closed: wave.closed.map(stamp),
+        };
+        Self {
+            summary: job.into(),
+            devices: counts,
+            waves: waves.into_iter().map(wave).collect(),
+        }
+    }
+}
+
+/// The counters of the job's present leg.
+pub(crate) async fn tally(ledger: &Ledger, job: &Job) -> Result<Tally, ApiError> {
+    Ok(ledger.counters(job.id, job.leg()).await?.into_iter().sum())
+}
+
+/// Whether every device of the leg was dispatched. A survey pages the fleet once more, and adds only who joined.
+fn is_counted(job: &Job) -> bool {
+    let begun = job.wave.is_some() || job.state == JobState::Ended;
+    begun && (job.is_paged() || job.state == JobState::Ended || job.wave.as_ref().is_some_and(|wave| wave.survey))
+}
+
+/// From 0 (created) to 100 (ended). In between, the part of the leg's devices that is settled, times 99. While the
+/// fleet is still being paged its size is not known: then the part that is paged stands for it, counted in whole
+/// shards, which have about the same number of devices each. It falls when failed devices are tried again, and when an
+/// abort begins a new leg.
+pub(crate) fn progress(job: &Job, tally: &Tally) -> f64 {
+    if job.state == JobState::Ended {
+        return 100.0;
+    }
+    if tally.dispatched == 0 {
+        return 0.0;
+    }
+    let paged = if is_counted(job) {
+        1.0
+    } else {
+        f64::from(job.cursor.step) / f64::from(rootcast_core::device::SHARDS)
+    };
+    // Counts of devices are far below 2^52, so nothing is lost.
+    let settled = tally.settled() as f64 / tally.dispatched as f64;
+    (990.0 * paged * settled.min(1.0)).round() / 10.0
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+    use rootcast_core::job::NewJob;
+    use serde_json::json;
+    use time::OffsetDateTime;
+    use time::macros::datetime;
+
+    use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
+
+    pub(crate) fn running() -> Job {
+        let new = NewJob {
+            id: JobId(7),
+            generation: 2,
+            old_generation: Some(1),
+            activation: Activation::Proven,
+            rollout: Rollout::default(),
+            requested_for: None,
+        };
+        let mut job = Job::new(new, NOW);
+        job.publish(3);
+        job.distribute(NOW);
+        job
+    }
+
+    fn tally(dispatched: u64, acked: u64, failed: u64) -> Tally {
+        Tally {
+            dispatched,
+            acked,
+            failed,
+            ..Tally::default()
+        }
+    }
+
+    #[test]
+    fn the_job_in_json() {
+        let mut job = running();
+        job.open_wave(1, 5, &Tally::default(), NOW);
+        job.take_page(rootcast_core::job::Cursor { step: 4, after: None }, 5);
+        let first = job.close_wave(&tally(5, 5, 0), NOW).unwrap();
+        job.open_wave(2, 50, &tally(5, 5, 0), NOW);
+        job.take_page(rootcast_core::job::Cursor { step: 8, after: None }, 5);
+        let shown = serde_json::to_value(Shown::of(&job, &tally(10, 6, 1), vec![first])).unwrap();
+        assert_eq!(
+            shown,
+            json!({
+                "id": 7, "jobPath": "/signingCertificate/jobs/7", "phase": "distribute", "state": "running",
+                "reason": "The new root is being made.", "generation": 2, "oldGeneration": 1, "bundleVersion": 3,
+                "activation": "proven", "leg": "distribute",
+                "rollout": { "canary": 5, "growth": 10, "largestWave": 10000, "wavePause": 0, "errorBudget": 5, "errorBudgetMinimum": 20 },
+                "devices": { "total": null, "dispatched": 10, "acked": 6, "failed": 1, "skipped": 0, "waived": 0, "waiting": 3 },
+                "waves": [
+                    { "leg": "distribute", "number": 1, "size": 5, "acked": 5, "failed": 0,
+                      "opened": "2026-01-02T03:04:05Z", "closed": "2026-01-02T03:04:05Z" },
+                    { "leg": "distribute", "number": 2, "size": 5, "acked": 1, "failed": 1, "opened": "2026-01-02T03:04:05Z" },
+                ],
+                "created": "2026-01-02T03:04:05Z", "updated": "2026-01-02T03:04:05Z",
+            })
+        );
+        job.take_page(rootcast_core::job::Cursor { step: 16, after: None }, 0);
+        assert_eq!(Shown::of(&job, &tally(10, 6, 1), Vec::new()).devices.total, Some(10));
+        job.open_survey(3, &tally(10, 10, 0), NOW);
+        assert_eq!(Shown::of(&job, &tally(10, 10, 0), Vec::new()).devices.total, Some(10));
+    }
+
+    #[test]
+    fn progress_goes_from_0_to_100() {
+        let mut job = running();
+        assert_eq!(progress(&job, &Tally::default()), 0.0);
+        job.open_wave(1, 5, &Tally::default(), NOW);
+        job.take_page(rootcast_core::job::Cursor { step: 8, after: None }, 10);
+        assert_eq!(progress(&job, &tally(10, 5, 0)), 24.8);
+        job.take_page(rootcast_core::job::Cursor { step: 16, after: None }, 10);
+        assert_eq!(progress(&job, &tally(20, 20, 0)), 99.0);
+        job.end(JobOutcome::Activated, "done");
+        assert_eq!(progress(&job, &tally(20, 20, 0)), 100.0);
+    }
+
+    proptest! {
+        #[test]
+        fn progress_is_a_percentage(step in 0u8..=16, dispatched in 0u64..1_000_000, acked in 0u64..1_000_000) {
+            let mut job = running();
+            job.open_wave(1, 5, &Tally::default(), NOW);
+            job.cursor.step = step;
+            let progress = progress(&job, &tally(dispatched, acked, 0));
+            prop_assert!((0.0..100.0).contains(&progress));
+        }
+    }
+}

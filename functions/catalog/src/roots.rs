@@ -1,0 +1,112 @@
+//! The root that signs, and every generation there was.
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use http::header::CONTENT_TYPE;
+use rootcast_core::certificate::Certificate;
+use rootcast_core::generation::GenerationState;
+use rootcast_gate::{ApiError, Envelope};
+use rootcast_ledger::RootRecord;
+use serde::Serialize;
+
+use crate::app::App;
+use crate::stamp::stamp;
+
+/// `GET /signingCertificate`: the root that signs, as PEM.
+pub(crate) async fn active(State(app): State<App>) -> Result<impl IntoResponse, ApiError> {
+    let ledger = &app.parts().await?.ledger;
+    let signing = match ledger.authority().await?.signing {
+        Some(generation) => ledger.root(generation).await?,
+        None => None,
+    };
+    let certificate = signing.and_then(|root| root.certificate).ok_or_else(no_root)?;
+    Ok(([(CONTENT_TYPE, "application/x-pem-file")], certificate.pem()))
+}
+
+/// `GET /signingCertificate/details`: a row for each generation that has a certificate.
+pub(crate) async fn details(State(app): State<App>) -> Result<Envelope<Vec<Details>>, ApiError> {
+    let ledger = &app.parts().await?.ledger;
+    let authority = ledger.authority().await?;
+    Ok(Envelope::success(rows(
+        ledger.roots(&authority).await?,
+        authority.signing,
+    )))
+}
+
+fn no_root() -> ApiError {
+    ApiError::not_found(
+        "No root signs yet.",
+        "Ask for one with PUT /signingCertificate; while its job runs, GET /signingCertificate/details shows the new one.",
+    )
+}
+
+/// The active generation first, then from the newest to the oldest.
+fn rows(mut roots: Vec<RootRecord>, signing: Option<u32>) -> Vec<Details> {
+    roots.sort_by_key(|root| (Some(root.generation) != signing, std::cmp::Reverse(root.generation)));
+    let row = |root: &RootRecord| Some(Details::of(root.certificate.as_ref()?, root.generation, root.state));
+    roots.iter().filter_map(row).collect()
+}
+
+/// Source: <https://pubs.lenovo.com/lxca_scripting/rest_api_signingcertificate_details_get>; `generation` and `state`
+/// are ours.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Details {
+    /// PEM.
+    certificate: String,
+    issuer_dn: String,
+    subject_dn: String,
+    serial_number: String,
+    signature_algorithm: String,
+    not_before: String,
+    not_after: String,
+    generation: u32,
+    state: GenerationState,
+}
+
+impl Details {
+    fn of(certificate: &Certificate, generation: u32, state: GenerationState) -> Self {
+        Self {
+            certificate: certificate.pem(),
+            issuer_dn: certificate.issuer_dn().to_owned(),
+            subject_dn: certificate.subject_dn().to_owned(),
+            serial_number: certificate.serial().to_owned(),
+            signature_algorithm: certificate.signature_algorithm_name().to_owned(),
+            not_before: stamp(certificate.not_before()),
+            not_after: stamp(certificate.not_after()),
+            generation,
+            state,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_has_the_vendors_attributes() {
+        let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+        let made = Certificate::from_der(params.self_signed(&key).unwrap().der().to_vec()).unwrap();
+        let row = serde_json::to_value(Details::of(&made, 2, GenerationState::Signing)).unwrap();
+        let attributes: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
+        for published in [
+            "certificate",
+            "issuerDn",
+            "subjectDn",
+            "serialNumber",
+            "signatureAlgorithm",
+            "notBefore",
+            "notAfter",
+        ] {
+            assert!(attributes.contains(&published), "{published}");
+        }
+        assert_eq!(row["signatureAlgorithm"], "SHA384withECDSA");
+        assert_eq!(
+            Certificate::from_pem(row["certificate"].as_str().unwrap()).unwrap(),
+            made
+        );
+    }
+}

@@ -1,0 +1,244 @@
+//! The router without AWS: nothing here gets further than to the gate, or past it with a mocked token lookup.
+#![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::scan::ScanOutput;
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_smithy_mocks::{RuleMode, mock, mock_client};
+use axum::body::{Body, to_bytes};
+use axum::http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{Method, Response};
+use proptest::prelude::*;
+use rootcast_ledger::{Ledger, Tables};
+use rootcast_queue::Queue;
+use serde_json::Value;
+use tower::ServiceExt;
+
+use super::*;
+
+/// Knows every token; its tables are empty else.
+fn app() -> Router {
+    let is_token =
+        |request: &aws_sdk_dynamodb::operation::get_item::GetItemInput| request.table_name() == Some("access");
+    let known = mock!(Client::get_item).match_requests(is_token).then_output(|| {
+        let far = AttributeValue::N("99999999999".to_owned());
+        let record = GetItemOutput::builder()
+            .item("principal", AttributeValue::S("ops".to_owned()))
+            .item("expires", far)
+            .item("created", AttributeValue::N("0".to_owned()));
+        record.build()
+    });
+    let empty = mock!(Client::get_item).then_output(|| GetItemOutput::builder().build());
+    let none_found = mock!(Client::query).then_output(|| QueryOutput::builder().build());
+    let none_there = mock!(Client::scan).then_output(|| ScanOutput::builder().build());
+    let rules = [&known, &empty, &none_found, &none_there];
+    let dynamodb = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules);
+    let table = |name: &str| Some(name.to_owned());
+    let tables = Tables {
+        certificates: table("certificates"),
+        jobs: table("jobs"),
+        devices: table("devices"),
+        access: table("access"),
+    };
+    let sqs = aws_sdk_sqs::Client::from_conf(
+        aws_sdk_sqs::Config::builder()
+            .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
+            .build(),
+    );
+    router(App::new(Parts {
+        ledger: Ledger::new(dynamodb, tables),
+        queue: Queue::new(sqs),
+        control_queue: "https://sqs.invalid/control".to_owned(),
+        networks: "10.0.0.0/8".parse().unwrap(),
+        credential_prefix: "/rootcast/devices/".to_owned(),
+    }))
+}
+
+async fn call(request: axum::http::request::Builder, body: impl Into<Body>) -> Response<Body> {
+    app().oneshot(request.body(body.into()).unwrap()).await.unwrap()
+}
+
+fn signed_in(method: &str, path: &str) -> axum::http::request::Builder {
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header("authorization", "Bearer token")
+}
+
+async fn refused(response: Response<Body>) -> (u16, Value) {
+    let status = response.status().as_u16();
+    assert_eq!(response.headers()[CONTENT_TYPE], "application/json");
+    let body: Value = serde_json::from_slice(&to_bytes(response.into_body(), 100_000).await.unwrap()).unwrap();
+    assert_eq!(body["result"], "failed");
+    let message = &body["messages"][0];
+    for text in [&message["text"], &message["explanation"], &message["recovery"]["text"]] {
+        assert!(text.as_str().is_some_and(|text| !text.is_empty()), "{body}");
+    }
+    assert!(message["id"].as_str().unwrap().starts_with("FQXHMSE") && message["recovery"]["URL"] == "");
+    (status, body)
+}
+
+const ROUTES: [(&str, &str); 20] = [
+    ("GET", "/signingCertificate"),
+    ("GET", "/signingCertificate/details"),
+    ("GET", "/signingCertificate/jobs"),
+    ("GET", "/signingCertificate/jobs/7"),
+    ("GET", "/certificatePolicy"),
+    ("PUT", "/certificatePolicy"),
+    ("PUT", "/tasks"),
+    ("GET", "/tasks/7"),
+    ("GET", "/devices"),
+    ("POST", "/devices"),
+    ("GET", "/devices/Bmc-1"),
+    ("PATCH", "/devices/Bmc-1"),
+    ("DELETE", "/devices/Bmc-1"),
+    ("GET", "/devices/Bmc-1/fingerprint"),
+    ("GET", "/jobs"),
+    ("GET", "/jobs/7"),
+    ("POST", "/jobs/7/pause"),
+    ("POST", "/jobs/7/resume"),
+    ("POST", "/jobs/7/abort"),
+    ("POST", "/jobs/7/waive"),
+];
+
+#[tokio::test]
+async fn nobody_gets_in_without_a_token() {
+    for (method, path) in ROUTES.into_iter().chain([
+        ("GET", "/jobs/7/tasks"),
+        ("GET", "/nothing"),
+        ("POST", "/"),
+        ("GET", "/bundle/x"),
+    ]) {
+        for path in [path.to_owned(), path.to_uppercase()] {
+            let response = call(Request::builder().method(method).uri(&path), "{").await;
+            assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
+            assert_eq!(refused(response).await.0, 401, "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_route_is_there_in_any_case() {
+    for (method, path) in ROUTES {
+        for path in [path.to_lowercase(), path.to_uppercase()] {
+            let response = call(signed_in(method, &path), "").await;
+            let status = response.status();
+            let body = to_bytes(response.into_body(), 100_000).await.unwrap();
+            let is_nothing = body.windows(21).any(|text| text == b"nothing at this path.");
+            assert!(
+                !status.is_server_error() && status != 405 && !is_nothing,
+                "{method} {path} {status}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_id_keeps_its_case() {
+    let (status, body) = refused(call(signed_in("GET", "/DEVICES/Bmc-X1"), "").await).await;
+    assert_eq!(
+        (status, body["messages"][0]["text"].as_str().unwrap()),
+        (404, "There is no device Bmc-X1.")
+    );
+    let (_, body) = refused(call(signed_in("GET", "/devices/DEVICES/FINGERPRINT"), "").await).await;
+    assert_eq!(body["messages"][0]["text"], "There is no device DEVICES.");
+}
+
+#[tokio::test]
+async fn what_is_not_there() {
+    assert_eq!(refused(call(signed_in("GET", "/nothing"), "").await).await.0, 404);
+    assert_eq!(refused(call(signed_in("GET", "/jobs/x"), "").await).await.0, 404);
+    assert_eq!(refused(call(signed_in("GET", "/jobs/7"), "").await).await.0, 404);
+    assert_eq!(refused(call(signed_in("GET", "/devices/a%20b"), "").await).await.0, 404);
+    assert_eq!(refused(call(signed_in("GET", "/devices/a%ff"), "").await).await.0, 404);
+    assert_eq!(
+        refused(call(signed_in("GET", "/signingCertificate"), "").await).await.0,
+        404
+    );
+    for (method, path, allowed) in [
+        ("DELETE", "/jobs/7", "GET,HEAD"),
+        ("PUT", "/SigningCertificate", "GET,HEAD"),
+        ("POST", "/bundle", "GET,HEAD"),
+    ] {
+        let response = call(signed_in(method, path), "").await;
+        assert_eq!(response.headers()[ALLOW], allowed);
+        assert_eq!(refused(response).await.0, 405, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn before_the_first_bundle() {
+    for path in ["/bundle", "/Bundle"] {
+        assert_eq!(refused(call(Request::get(path), "").await).await.0, 404);
+    }
+    let response = call(Request::get("/.well-known/EST/cacerts"), "").await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()[CONTENT_TYPE]),
+        (404, &"text/plain; charset=utf-8".parse().unwrap())
+    );
+}
+
+#[tokio::test]
+async fn bodies_that_are_not_what_they_must_be() {
+    let json = |method, path| signed_in(method, path).header(CONTENT_TYPE, "application/json");
+    for (method, path, body) in [
+        ("PUT", "/certificatePolicy", "{"),
+        ("PUT", "/certificatePolicy", r#"{"specName":"ROT13"}"#),
+        ("PUT", "/certificatePolicy", r#"{"specName":"CNSA","x":1}"#),
+        ("PATCH", "/devices/x", r#"{"pin":[]}"#),
+        ("POST", "/devices", "[]"),
+        ("POST", "/devices", r#"{"address":"http://x"}"#),
+        ("POST", "/jobs/7/waive", r#"{"devices":[],"reason":"x"}"#),
+        ("PUT", "/tasks", r#"{"action":"delete","list":["7"]}"#),
+    ] {
+        assert_eq!(
+            refused(call(json(method, path), body).await).await.0,
+            400,
+            "{method} {path} {body}"
+        );
+        let form = signed_in(method, path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        assert_eq!(refused(call(form, body).await).await.0, 415, "{method} {path}");
+    }
+    assert_eq!(
+        refused(call(json("PATCH", "/devices/x"), vec![b' '; (1 << 20) + 1]).await)
+            .await
+            .0,
+        413
+    );
+    assert_eq!(
+        refused(call(json("POST", "/devices"), vec![b' '; (6 << 20) + 1]).await)
+            .await
+            .0,
+        413
+    );
+}
+
+#[tokio::test]
+async fn queries_that_are_not_what_they_must_be() {
+    for path in [
+        "/devices?limit=0",
+        "/devices?limit=x",
+        "/devices?limit=1001",
+        "/jobs?limit=101",
+        "/jobs?cursor=!",
+        "/devices?cursor=e30",
+    ] {
+        assert_eq!(refused(call(signed_in("GET", path), "").await).await.0, 400, "{path}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn hostile_requests_are_answered(path in "/[ -~]{0,40}", body: Vec<u8>, method in "GET|PUT|POST|PATCH|DELETE") {
+        let Ok(uri) = path.parse::<Uri>() else { return Ok(()) };
+        let method: Method = method.parse().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let status = runtime.block_on(async {
+            call(Request::builder().method(method).uri(uri).header("authorization", "Bearer token"), body).await.status()
+        });
+        prop_assert!(status.is_client_error() || status.is_success(), "{}", status);
+    }
+}

@@ -1,0 +1,105 @@
+//! What an operator asks of a job: pause, resume, abort.
+
+use axum::Extension;
+use axum::extract::State;
+use rootcast_core::job::{Command, Job, JobId};
+use rootcast_core::message::Control;
+use rootcast_gate::{ApiError, Envelope, Message, Principal};
+use rootcast_ledger::{Change, LedgerError};
+use time::OffsetDateTime;
+use tracing::{info, warn};
+
+use crate::app::{App, Parts};
+use crate::extract::Id;
+use crate::jobs::{Shown, load};
+
+/// The conductor writes the same record all the time; whoever loses a race decides again on what is there now.
+const ATTEMPTS: u32 = 10;
+
+type Answer = Result<Envelope<Shown>, ApiError>;
+
+pub(crate) async fn pause(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<JobId>,
+) -> Answer {
+    answer(&app, &caller, id, Command::Pause).await
+}
+
+pub(crate) async fn resume(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<JobId>,
+) -> Answer {
+    answer(&app, &caller, id, Command::Resume).await
+}
+
+pub(crate) async fn abort(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<JobId>,
+) -> Answer {
+    answer(&app, &caller, id, Command::Abort).await
+}
+
+async fn answer(app: &App, caller: &Principal, id: JobId, command: Command) -> Answer {
+    let parts = app.parts().await?;
+    let job = steer(parts, caller, id, command).await?;
+    let (text, explanation) = match command {
+        Command::Pause => ("is paused", "No new device work starts; what is under way ends."),
+        Command::Resume => ("is resumed", "What failed is tried again, and the job goes on."),
+        Command::Abort => (
+            "is being aborted",
+            "The new root is taken off the devices that hold it.",
+        ),
+    };
+    let shown = Shown::load(&parts.ledger, &job).await?;
+    Ok(Envelope::success(shown).saying(Message::done(format!("Job {id} {text}."), explanation)))
+}
+
+/// The job as it is afterwards.
+pub(crate) async fn steer(parts: &Parts, caller: &Principal, id: JobId, command: Command) -> Result<Job, ApiError> {
+    for _ in 0..ATTEMPTS {
+        let job = load(&parts.ledger, id)
+            .await?
+            .command(command, OffsetDateTime::now_utc());
+        let job = job.map_err(|why| {
+            ApiError::conflict(
+                format!("Job {id} cannot do that: {why}."),
+                format!("GET /jobs/{id} shows where it is and why."),
+            )
+        })?;
+        match parts
+            .ledger
+            .commit(Change {
+                job: Some(&job),
+                ..Change::default()
+            })
+            .await
+        {
+            Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
+            written => {
+                written?;
+                info!(caller = caller.name, job.id = %id, command = ?command, "job steered");
+                wake(parts, id, &format!("{command:?}")).await;
+                return Ok(job);
+            }
+        }
+    }
+    Err(ApiError::conflict(
+        format!("Job {id} is changing all the time."),
+        "Send the request again in a moment.",
+    ))
+}
+
+/// Tells the conductor to look. Nothing is lost where that fails: a schedule wakes it within a minute.
+pub(crate) async fn wake(parts: &Parts, job: JobId, why: &str) {
+    let control = Control {
+        job,
+        why: why.to_lowercase(),
+    };
+    if let Err(error) = parts.queue.send_control(&parts.control_queue, &control).await {
+        let error: &dyn std::error::Error = &error;
+        warn!(job.id = %job, error, "the conductor could not be woken; its schedule will");
+    }
+}

@@ -1,0 +1,150 @@
+//! `GET /jobs/{id}/tasks`: what became of each device in a job's present leg.
+
+use axum::extract::State;
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::{Job, JobId, Leg};
+use rootcast_core::task::{ErrorClass, TaskState};
+use rootcast_gate::{ApiError, Envelope};
+use serde::{Deserialize, Serialize};
+
+use crate::app::App;
+use crate::extract::{Id, Params};
+use crate::fleet::{Row, Standing, is_sent, page, standing};
+use crate::jobs::load;
+use crate::page::Paging;
+use crate::stamp::stamp;
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Filter {
+    state: Option<TaskState>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Tasks {
+    tasks: Vec<Task>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Task {
+    device: DeviceId,
+    leg: Leg,
+    state: TaskState,
+    attempt: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<ErrorClass>,
+    /// The device's own words where it had any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovery: Option<&'static str>,
+    /// Why an operator waived it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiver: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at: Option<String>,
+}
+
+/// A page may have fewer rows than `limit`, or none, and a cursor all the same: a filter passes over the others.
+pub(crate) async fn list(
+    State(app): State<App>,
+    Id(id): Id<JobId>,
+    Params(paging): Params<Paging>,
+    Params(filter): Params<Filter>,
+) -> Result<Envelope<Tasks>, ApiError> {
+    let ledger = &app.parts().await?.ledger;
+    let job = load(ledger, id).await?;
+    let keep = |row: &Row| state(&job, row).is_some_and(|state| filter.state.is_none_or(|wanted| wanted == state));
+    let (rows, cursor) = page(ledger, &job, &paging, filter.state.is_some(), keep).await?;
+    let tasks = rows.into_iter().filter_map(|row| Task::of(&job, row)).collect();
+    Ok(Envelope::success(Tasks { tasks, cursor }))
+}
+
+/// `None` where the device has no task: it was not sent yet, or is not in the job.
+fn state(job: &Job, row: &Row) -> Option<TaskState> {
+    match standing(job, row) {
+        Standing::Settled(state) => Some(state),
+        Standing::Waiting => is_sent(job, row).then_some(TaskState::Waiting),
+        Standing::Never | Standing::NotInJob => None,
+    }
+}
+
+impl Task {
+    fn of(job: &Job, row: Row) -> Option<Self> {
+        let state = state(job, &row)?;
+        let (attempt, failure, waiver, at) = match row.task {
+            Some(task) => (task.attempt, task.failure, task.waiver, Some(stamp(task.at))),
+            None => (1, None, None, None),
+        };
+        let class = failure.as_ref().map(|failure| failure.class);
+        Some(Self {
+            device: row.device,
+            leg: job.leg(),
+            state,
+            attempt,
+            class,
+            message: failure.map(|failure| failure.message),
+            recovery: class.map(ErrorClass::recovery),
+            waiver,
+            at,
+        })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use rootcast_core::job::Cursor;
+    use rootcast_core::task::{Failure, TaskRecord};
+    use serde_json::json;
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::jobs::tests::running;
+
+    #[test]
+    fn tasks_in_json() {
+        let mut job = running();
+        let device: DeviceId = "bmc-1".parse().unwrap();
+        let bare = Row {
+            device: device.clone(),
+            task: None,
+        };
+        assert!(Task::of(&job, bare.clone()).is_none());
+        job.cursor = Cursor { step: 16, after: None };
+        let sent = serde_json::to_value(Task::of(&job, bare).unwrap()).unwrap();
+        assert_eq!(
+            sent,
+            json!({ "device": "bmc-1", "leg": "distribute", "state": "waiting", "attempt": 1 })
+        );
+        let task = TaskRecord {
+            device: "bmc-1".to_owned(),
+            state: TaskState::Failed,
+            attempt: 2,
+            ack: None,
+            failure: Some(Failure::new(ErrorClass::StoreFull, "The trust store is full.")),
+            waiver: None,
+            at: datetime!(2026-01-02 03:04:05 UTC),
+        };
+        let failed = serde_json::to_value(
+            Task::of(
+                &job,
+                Row {
+                    device,
+                    task: Some(task),
+                },
+            )
+            .unwrap(),
+        )
+        .unwrap();
+        assert_eq!(
+            failed,
+            json!({
+                "device": "bmc-1", "leg": "distribute", "state": "failed", "attempt": 2, "class": "storeFull",
+                "message": "The trust store is full.", "recovery": ErrorClass::StoreFull.recovery(),
+                "at": "2026-01-02T03:04:05Z",
+            })
+        );
+    }
+}

@@ -1,0 +1,239 @@
+//! `POST /jobs/{id}/waive`: failed devices are taken out of the gate, each with a reason.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::State;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use rootcast_core::device::{DeviceId, SHARDS};
+use rootcast_core::job::{JobId, JobState};
+use rootcast_core::task::{TaskRecord, TaskState};
+use rootcast_gate::{ApiError, Envelope, Message, Principal, Verdict};
+use rootcast_ledger::{Ledger, LedgerError, TaskKey};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tracing::info;
+
+use crate::app::App;
+use crate::extract::{Body, Id};
+use crate::jobs::{Shown, load};
+use crate::steer::wake;
+
+/// Devices in one call: each is one transaction of about 10 ms, and those of a shard go one after the other.
+const MOST_DEVICES: usize = 1000;
+/// In characters. It is kept in each device's task.
+const LONGEST_REASON: usize = 256;
+/// One BatchGetItem.
+const READ: usize = 100;
+/// The shard's counters are in each of its transactions: one that collides with a worker's tries again.
+const ATTEMPTS: u32 = 6;
+const PAUSE: Duration = Duration::from_millis(20);
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Waiver {
+    devices: Vec<DeviceId>,
+    reason: String,
+}
+
+impl Waiver {
+    fn check(&self) -> Result<(), ApiError> {
+        let refused = |why: String| Err(ApiError::invalid(why, "Correct the body and send the request again."));
+        let reason = self.reason.trim();
+        if reason.is_empty() || reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control) {
+            return refused(format!(
+                "reason says in 1 to {LONGEST_REASON} characters why these devices may go without the new root."
+            ));
+        }
+        if self.devices.is_empty() || self.devices.len() > MOST_DEVICES {
+            return refused(format!(
+                "devices has {} ids; one request takes 1 to {MOST_DEVICES}.",
+                self.devices.len()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The job, and what became of each device, in their order.
+#[derive(Debug, Serialize)]
+pub(crate) struct Waived {
+    #[serde(flatten)]
+    job: Shown,
+    results: Vec<Outcome>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Outcome {
+    device: DeviceId,
+    result: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'static str>,
+}
+
+pub(crate) async fn waive(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<JobId>,
+    Body(waiver): Body<Waiver>,
+) -> Result<Envelope<Waived>, ApiError> {
+    waiver.check()?;
+    let parts = app.parts().await?;
+    let job = load(&parts.ledger, id).await?;
+    if job.state == JobState::Ended {
+        return Err(ApiError::conflict(
+            format!("Job {id} has ended: nobody waits for its devices."),
+            format!("GET /jobs/{id} shows how it ended."),
+        ));
+    }
+    let mut shards: BTreeMap<u8, Vec<TaskKey>> = BTreeMap::new();
+    for device in &waiver.devices {
+        let key = TaskKey {
+            job: id,
+            leg: job.leg(),
+            device: device.clone(),
+        };
+        shards.entry(device.shard()).or_default().push(key);
+    }
+    let done: Vec<HashMap<DeviceId, Outcome>> = stream::iter(shards.into_values())
+        .map(|keys| waive_shard(&parts.ledger, keys, waiver.reason.trim()))
+        .buffer_unordered(usize::from(SHARDS))
+        .try_collect()
+        .await?;
+    let done: HashMap<DeviceId, Outcome> = done.into_iter().flatten().collect();
+    let results: Vec<Outcome> = waiver
+        .devices
+        .iter()
+        .filter_map(|device| done.get(device).cloned())
+        .collect();
+    let refused = results.iter().filter(|outcome| outcome.result == "refused").count();
+    info!(
+        caller = caller.name, job.id = %id, devices.waived = results.len() - refused, devices.refused = refused,
+        reason = waiver.reason, "devices waived"
+    );
+    wake(parts, id, "waive").await;
+    let shown = Shown::load(&parts.ledger, &load(&parts.ledger, id).await?).await?;
+    let total = results.len();
+    let answer = Envelope::success(Waived { job: shown, results });
+    if refused == 0 {
+        let message = Message::done(
+            format!("{total} devices are waived."),
+            "The job does not wait for them. A paused job stays paused until it is resumed.",
+        );
+        return Ok(answer.saying(message));
+    }
+    let message = Message::partly(
+        format!("{refused} of {total} devices were not waived."),
+        "See the result of each device: only what has failed can be waived.",
+    );
+    Ok(answer
+        .judged(if refused == total {
+            Verdict::Failed
+        } else {
+            Verdict::Warning
+        })
+        .saying(message))
+}
+
+async fn waive_shard(ledger: &Ledger, keys: Vec<TaskKey>, why: &str) -> Result<HashMap<DeviceId, Outcome>, ApiError> {
+    let mut done = HashMap::new();
+    for part in keys.chunks(READ) {
+        let (_, tasks) = ledger.jobs_and_tasks([], part).await?;
+        for key in part {
+            let outcome = waive_one(ledger, key, tasks.get(key), why).await?;
+            done.insert(key.device.clone(), outcome);
+        }
+    }
+    Ok(done)
+}
+
+async fn waive_one(ledger: &Ledger, key: &TaskKey, task: Option<&TaskRecord>, why: &str) -> Result<Outcome, ApiError> {
+    let outcome = |(result, message)| Outcome {
+        device: key.device.clone(),
+        result,
+        message,
+    };
+    let task = match (refusal(task), task) {
+        (None, Some(task)) => task,
+        (told, _) => return Ok(outcome(told.unwrap_or(MOVED))),
+    };
+    let mut pause = PAUSE;
+    for attempt in 1.. {
+        match ledger.waive(key, task, why, OffsetDateTime::now_utc()).await {
+            Ok(()) => break,
+            Err(LedgerError::Conflict) => return Ok(outcome(MOVED)),
+            Err(LedgerError::Transient { .. }) if attempt < ATTEMPTS => tokio::time::sleep(pause).await,
+            Err(error) => return Err(error.into()),
+        }
+        pause *= 2;
+    }
+    Ok(outcome(("waived", None)))
+}
+
+const MOVED: (&str, Option<&str>) = (
+    "refused",
+    Some("its task changed at this moment: look at it, and send it again"),
+);
+
+/// Why a task is not waived; `None` where it is.
+fn refusal(task: Option<&TaskRecord>) -> Option<(&'static str, Option<&'static str>)> {
+    match task.map(|task| task.state) {
+        Some(TaskState::Failed) => None,
+        Some(TaskState::Waived) => Some(("unchanged", None)),
+        Some(TaskState::Acked) => Some(("refused", Some("it did not fail: the device proved what it holds"))),
+        Some(TaskState::Skipped) => Some(("refused", Some("it did not fail: the device was deleted"))),
+        Some(TaskState::Waiting) => Some(("refused", Some("it is being tried again: wait for its result"))),
+        None => Some((
+            "refused",
+            Some("it has no result in this job: wait for one, or correct the id"),
+        )),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use rootcast_gate::parse_json;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_waiver_has_a_reason_and_devices() {
+        let check =
+            |body: serde_json::Value| parse_json::<Waiver>(body.to_string().as_bytes()).and_then(|it| it.check());
+        assert!(check(json!({ "devices": ["a"], "reason": "scrapped" })).is_ok());
+        for refused in [
+            json!({ "devices": ["a"], "reason": "  " }),
+            json!({ "devices": ["a"], "reason": "a\nb" }),
+            json!({ "devices": ["a"], "reason": "x".repeat(257) }),
+            json!({ "devices": ["a"] }),
+            json!({ "devices": [], "reason": "x" }),
+            json!({ "devices": vec!["a"; MOST_DEVICES + 1], "reason": "x" }),
+            json!({ "devices": ["a b"], "reason": "x" }),
+            json!({ "devices": ["a"], "reason": "x", "force": true }),
+        ] {
+            assert_eq!(check(refused).unwrap_err().status(), 400);
+        }
+    }
+
+    #[test]
+    fn only_what_failed_is_waived() {
+        let task = |state| TaskRecord {
+            device: "a".to_owned(),
+            state,
+            attempt: 1,
+            ack: None,
+            failure: None,
+            waiver: None,
+            at: OffsetDateTime::UNIX_EPOCH,
+        };
+        assert_eq!(refusal(Some(&task(TaskState::Failed))), None);
+        assert_eq!(refusal(Some(&task(TaskState::Waived))).unwrap().0, "unchanged");
+        for state in [TaskState::Acked, TaskState::Skipped, TaskState::Waiting] {
+            assert_eq!(refusal(Some(&task(state))).unwrap().0, "refused");
+        }
+        assert_eq!(refusal(None).unwrap().0, "refused");
+    }
+}
