@@ -92,11 +92,7 @@ impl Redfish {
     }
 }
 
-async fn attempt(
-    session: &mut Session<'_>,
-    assignment: &Assignment<'_>,
-    goal: &Goal,
-) -> Result<Converged, Stop> {
+async fn attempt(session: &mut Session<'_>, assignment: &Assignment<'_>, goal: &Goal) -> Result<Converged, Stop> {
     let mut slot = slot::find(session, assignment.profile, assignment.slot).await?;
     let earlier = match assignment.monitor {
         Some(monitor) => monitor::resume(session, monitor).await?,
@@ -120,7 +116,10 @@ impl Goal {
         let mut install: Vec<Anchor> = Vec::new();
         for anchor in goal.install.iter().cloned().map(Anchor::new) {
             if remove.contains(&anchor.fingerprint) {
-                let message = format!("The certificate {} is to be both installed and removed.", anchor.fingerprint);
+                let message = format!(
+                    "The certificate {} is to be both installed and removed.",
+                    anchor.fingerprint
+                );
                 return Err(Failure::new(ErrorClass::Rejected, message));
             }
             if !install.contains(&anchor) {

@@ -45,5 +45,8 @@ pub enum Progress {
     Done(Converged),
     /// The device works on it by itself. Ask again `after` that time with the same monitor; at most 900 s, which is
     /// what a queue message can be delayed by.
-    Running { monitor: Monitor, after: Duration },
+    Running {
+        monitor: Monitor,
+        after: Duration,
+    },
 }

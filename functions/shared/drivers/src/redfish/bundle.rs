@@ -39,10 +39,17 @@ pub(super) async fn converge(
     let wanted = wanted(&listing, goal);
     let wanted_set: BTreeSet<_> = wanted.iter().map(|anchor| anchor.fingerprint).collect();
     if wanted_set == listing.fingerprints() {
-        return Ok(Converged { held: listing.held(), changed: false });
+        return Ok(Converged {
+            held: listing.held(),
+            changed: false,
+        });
     }
     earlier?;
-    let old = listing.members.into_iter().next().map(|member| (member.link, member.anchors));
+    let old = listing
+        .members
+        .into_iter()
+        .next()
+        .map(|member| (member.link, member.anchors));
     let outcome = match old {
         None => post(session, slot, &wanted).await,
         Some((member, _)) if wanted.is_empty() => write(session, Method::DELETE, &member, None).await,
@@ -61,7 +68,10 @@ pub(super) async fn converge(
     proven(&wanted, &listing)?;
     match goal.remove.iter().find(|fingerprint| listing.holds(fingerprint)) {
         Some(fingerprint) => Err(kept(fingerprint).into()),
-        None => Ok(Converged { held: listing.held(), changed: true }),
+        None => Ok(Converged {
+            held: listing.held(),
+            changed: true,
+        }),
     }
 }
 
@@ -84,9 +94,18 @@ async fn change(
     new: &[Anchor],
 ) -> Result<(), Stop> {
     if let Some(replace) = &slot.replace {
-        let outcome = write(session, Method::POST, &replace.target, Some(&replacement(replace, member, new))).await;
+        let outcome = write(
+            session,
+            Method::POST,
+            &replace.target,
+            Some(&replacement(replace, member, new)),
+        )
+        .await;
         let refused = |failure: &Failure| {
-            matches!(failure.class, ErrorClass::Unsupported | ErrorClass::Rejected | ErrorClass::ServerError)
+            matches!(
+                failure.class,
+                ErrorClass::Unsupported | ErrorClass::Rejected | ErrorClass::ServerError
+            )
         };
         match outcome {
             Err(Stop::Failed(failure)) if refused(&failure) => {}
@@ -126,11 +145,14 @@ async fn swap(
         outcome => return outcome,
     };
     session.connection.use_reserve();
-    if !old.is_empty() && Listing::read(session, slot).await.is_ok_and(|now| now.members.is_empty()) {
-        if let Err(Stop::Failed(why)) = post(session, slot, old).await {
-            let message = format!("{} is empty now: {} Putting its content back failed too: {}", slot.collection, failure.message, why.message);
-            return Err(Failure::new(failure.class, message).into());
-        }
+    let now = Listing::read(session, slot).await;
+    let emptied = !old.is_empty() && now.is_ok_and(|now| now.members.is_empty());
+    if emptied && let Err(Stop::Failed(why)) = post(session, slot, old).await {
+        let message = format!(
+            "{} is empty now: {} Putting its content back failed too: {}",
+            slot.collection, failure.message, why.message
+        );
+        return Err(Failure::new(failure.class, message).into());
     }
     Err(failure.into())
 }

@@ -96,10 +96,25 @@ mod tests {
     fn others_are_refused() {
         let long = format!("/redfish/{}", "x".repeat(2000));
         for text in [
-            "", "x", "redfish/v1/x", "/", "/redfish", "/admin", "//evil.example/redfish/v1", "https://evil.example/redfish/v1",
-            "https://10.0.0.7/redfish/v1", "http://10.0.0.7:8443/redfish/v1", "https://u@10.0.0.7:8443/redfish/v1",
-            "/redfish/../admin", "/redfish/%2e%2e/admin", "/redfish/..\\admin", "\\\\evil\\redfish\\", "/\\evil/redfish/",
-            "javascript:alert(1)", "file:///redfish/x", &long,
+            "",
+            "x",
+            "redfish/v1/x",
+            "/",
+            "/redfish",
+            "/admin",
+            "//evil.example/redfish/v1",
+            "https://evil.example/redfish/v1",
+            "https://10.0.0.7/redfish/v1",
+            "http://10.0.0.7:8443/redfish/v1",
+            "https://u@10.0.0.7:8443/redfish/v1",
+            "/redfish/../admin",
+            "/redfish/%2e%2e/admin",
+            "/redfish/..\\admin",
+            "\\\\evil\\redfish\\",
+            "/\\evil/redfish/",
+            "javascript:alert(1)",
+            "file:///redfish/x",
+            &long,
         ] {
             assert!(Link::parse(text, &origin()).is_err(), "{text}");
         }

@@ -79,7 +79,13 @@ pub(super) async fn find(
                 None => standard(session, &root).await?,
             };
             let expand = root.pointer("/ProtocolFeaturesSupported/ExpandQuery/NoLinks") == Some(&Value::Bool(true));
-            Ok(TrustSlot { collection, limit: None, expand, shape: Shape::Members, replace: None })
+            Ok(TrustSlot {
+                collection,
+                limit: None,
+                expand,
+                shape: Shape::Members,
+                replace: None,
+            })
         }
         Profile::Vmedia => {
             let root = session.open_by_root().await?;
@@ -88,7 +94,13 @@ pub(super) async fn find(
                 None => medium(session, &root).await?,
             };
             let replace = replace(session, &root)?;
-            Ok(TrustSlot { collection, limit: None, expand: false, shape: Shape::Bundle, replace })
+            Ok(TrustSlot {
+                collection,
+                limit: None,
+                expand: false,
+                shape: Shape::Bundle,
+                replace,
+            })
         }
     }
 }
@@ -127,11 +139,15 @@ async fn medium(session: &mut Session<'_>, root: &Value) -> Result<Link, Failure
         name.contains("cd") || name.contains("dvd")
     });
     let medium = optical.or_else(|| media.first());
-    Ok(medium.ok_or_else(|| unsupported("The device's system has no virtual medium."))?.child("Certificates"))
+    Ok(medium
+        .ok_or_else(|| unsupported("The device's system has no virtual medium."))?
+        .child("Certificates"))
 }
 
 fn replace(session: &Session<'_>, root: &Value) -> Result<Option<Replace>, Failure> {
-    let Some(service) = link(session, root, "/CertificateService/@odata.id")? else { return Ok(None) };
+    let Some(service) = link(session, root, "/CertificateService/@odata.id")? else {
+        return Ok(None);
+    };
     Ok(Some(Replace {
         target: service.child("Actions/CertificateService.ReplaceCertificate"),
         sushy: root.get("Id").and_then(Value::as_str) == Some(SUSHY_ROOT),
@@ -139,7 +155,9 @@ fn replace(session: &Session<'_>, root: &Value) -> Result<Option<Replace>, Failu
 }
 
 async fn only_member(session: &mut Session<'_>, root: &Value, name: &str) -> Result<Option<Link>, Failure> {
-    let Some(collection) = link(session, root, &format!("/{name}/@odata.id"))? else { return Ok(None) };
+    let Some(collection) = link(session, root, &format!("/{name}/@odata.id"))? else {
+        return Ok(None);
+    };
     let mut members = members(session, &collection).await?;
     if members.len() > 1 {
         let message = format!("The device has {} {name}: name its trust slot.", members.len());
@@ -157,5 +175,8 @@ async fn members(session: &mut Session<'_>, collection: &Link) -> Result<Vec<Lin
 }
 
 fn link(session: &Session<'_>, body: &Value, pointer: &str) -> Result<Option<Link>, Failure> {
-    body.pointer(pointer).and_then(Value::as_str).map(|text| session.connection.link(text)).transpose()
+    body.pointer(pointer)
+        .and_then(Value::as_str)
+        .map(|text| session.connection.link(text))
+        .transpose()
 }

@@ -1,0 +1,262 @@
+//! A FAKE management controller, for tests only: it speaks enough Redfish over real TLS on loopback to behave, and to
+//! misbehave, as devices do. What it imitates was seen on running OpenBMC, or read in Lenovo's and the DMTF's
+//! documents; it proves nothing about real devices beyond that.
+
+mod model;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::response::Response;
+use rcgen::{CertificateParams, CustomExtension, DnType, IsCa, KeyPair, PublicKeyData};
+use rootcast_core::address::DeviceAddress;
+use rootcast_core::device::Pin;
+use rootcast_core::fingerprint::Fingerprint;
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::Value;
+
+pub use model::{Model, State, error, pem};
+
+/// The only account of every fake.
+pub const USER: &str = "admin";
+pub const PASSWORD: &str = "correct horse";
+
+/// A running fake; gone with the runtime that it was started on.
+pub struct Fake {
+    pub address: DeviceAddress,
+    /// By its TLS certificate.
+    pub pin: Pin,
+    /// By its TLS key.
+    pub key_pin: Pin,
+    shared: Arc<Mutex<Shared>>,
+}
+
+struct Shared {
+    state: State,
+    requests: Vec<Request>,
+    fault: Option<Fault>,
+}
+
+/// Answers in the fake's place where it returns something.
+type Fault = Box<dyn FnMut(&Request, &mut State) -> Option<Reply> + Send>;
+
+/// What was asked of the fake.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub method: String,
+    /// With its query.
+    pub uri: String,
+    pub token: Option<String>,
+    pub authorization: Option<String>,
+    pub body: Value,
+}
+
+impl Request {
+    pub fn is(&self, method: &str, part_of_uri: &str) -> bool {
+        self.method == method && self.uri.contains(part_of_uri)
+    }
+}
+
+pub enum Reply {
+    Json(u16, Vec<(&'static str, String)>, Value),
+    Raw(Vec<u8>),
+    /// A byte a while, without end.
+    Drip,
+    /// The connection breaks inside the answer.
+    Broken,
+    Hang,
+}
+
+impl Reply {
+    pub fn status(status: u16) -> Self {
+        Self::Json(status, Vec::new(), Value::Null)
+    }
+
+    pub fn json(body: Value) -> Self {
+        Self::Json(200, Vec::new(), body)
+    }
+}
+
+impl Fake {
+    pub async fn start(model: Model) -> Self {
+        let identity = Identity::new();
+        let key = identity.key();
+        Self::start_as(model, &identity, key, rustls::DEFAULT_VERSIONS).await
+    }
+
+    /// `key` need not be the one that the certificate names.
+    pub async fn start_as(
+        model: Model,
+        identity: &Identity,
+        key: PrivateKeyDer<'static>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = State::new(model);
+        let shared = Arc::new(Mutex::new(Shared {
+            state,
+            requests: Vec::new(),
+            fault: None,
+        }));
+        let answering = Arc::clone(&shared);
+        let router = axum::Router::new().fallback(move |request: axum::extract::Request| {
+            let shared = Arc::clone(&answering);
+            async move { answer(shared, request).await }
+        });
+        let tls = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(identity.server(key, versions)));
+        let server = axum_server::from_tcp_rustls(listener, tls).unwrap();
+        tokio::spawn(server.serve(router.into_make_service()));
+        Self {
+            address: format!("https://127.0.0.1:{port}").parse().unwrap(),
+            pin: Pin::Certificate(Fingerprint::of(&identity.certificate)),
+            key_pin: Pin::Key(Fingerprint::of(&identity.key.subject_public_key_info())),
+            shared,
+        }
+    }
+
+    pub fn fault(&self, fault: impl FnMut(&Request, &mut State) -> Option<Reply> + Send + 'static) {
+        self.lock().fault = Some(Box::new(fault));
+    }
+
+    /// Ends whatever [`Self::fault`] began.
+    pub fn recover(&self) {
+        self.lock().fault = None;
+    }
+
+    /// Since the last call.
+    pub fn requests(&self) -> Vec<Request> {
+        std::mem::take(&mut self.lock().requests)
+    }
+
+    pub fn hold(&self, der: &[u8]) {
+        self.lock().state.add(der);
+    }
+
+    /// What its trust slot holds, in the order of its members.
+    pub fn held(&self) -> Vec<Fingerprint> {
+        self.lock().state.held()
+    }
+
+    pub fn open_sessions(&self) -> usize {
+        self.lock().state.sessions.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap()
+    }
+}
+
+/// A device's TLS certificate: self-signed, long expired, and for nobody in particular, as on many devices.
+pub struct Identity {
+    certificate: CertificateDer<'static>,
+    key: KeyPair,
+}
+
+impl Identity {
+    pub fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "testhost");
+        params.not_before = rcgen::date_time_ymd(1975, 1, 1);
+        params.not_after = rcgen::date_time_ymd(1976, 1, 1);
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        Self { certificate, key }
+    }
+
+    pub fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::Pkcs8(self.key.serialize_der().into())
+    }
+
+    fn server(
+        &self,
+        key: PrivateKeyDer<'static>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let signing = provider.key_provider.load_private_key(key).unwrap();
+        let certified = rustls::sign::CertifiedKey::new(vec![self.certificate.clone()], signing);
+        ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
+    }
+}
+
+/// A root certificate, DER.
+pub fn root(name: &str) -> Vec<u8> {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    // As large as real ones are.
+    params.custom_extensions.push(CustomExtension::from_oid_content(
+        &[1, 3, 6, 1, 4, 1, 99999, 1],
+        vec![4; 600],
+    ));
+    params.self_signed(&key).unwrap().der().to_vec()
+}
+
+async fn answer(shared: Arc<Mutex<Shared>>, request: axum::extract::Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
+    let header = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
+    let request = Request {
+        method: parts.method.to_string(),
+        uri: parts.uri.to_string(),
+        token: header("x-auth-token"),
+        authorization: header("authorization"),
+        body: serde_json::from_slice(&body).unwrap_or_default(),
+    };
+    let reply = {
+        let mut shared = shared.lock().unwrap();
+        shared.requests.push(request.clone());
+        let mut fault = shared.fault.take();
+        let reply = fault.as_mut().and_then(|fault| fault(&request, &mut shared.state));
+        shared.fault = fault;
+        reply.unwrap_or_else(|| shared.state.answer(&request))
+    };
+    match reply {
+        Reply::Json(status, headers, body) => {
+            let mut response = Response::builder()
+                .status(status)
+                .header("content-type", "application/json");
+            for (name, value) in headers {
+                response = response.header(name, value);
+            }
+            let body = if body.is_null() {
+                Body::empty()
+            } else {
+                Body::from(body.to_string())
+            };
+            response.body(body).unwrap()
+        }
+        Reply::Raw(bytes) => Response::new(Body::from(bytes)),
+        Reply::Drip => Response::new(stream(Ok(Bytes::from_static(b" ")))),
+        Reply::Broken => Response::new(stream(Err(std::io::Error::other("broken")))),
+        Reply::Hang => std::future::pending().await,
+    }
+}
+
+fn stream(item: std::io::Result<Bytes>) -> Body {
+    let first = std::io::Result::Ok(Bytes::from_static(b"{"));
+    Body::from_stream(futures::stream::unfold((first, item), |(now, item)| async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let next = match &item {
+            Ok(bytes) => Ok(bytes.clone()),
+            Err(why) => Err(std::io::Error::other(why.to_string())),
+        };
+        Some((now, (next, item)))
+    }))
+}

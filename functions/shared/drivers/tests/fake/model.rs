@@ -1,0 +1,257 @@
+//! How the imitated devices keep certificates and sessions.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rootcast_core::fingerprint::Fingerprint;
+use serde_json::{Value, json};
+
+use super::{PASSWORD, Reply, Request, USER};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Model {
+    /// 200 on create, 500 on a duplicate and on the eleventh.
+    OpenBmc,
+    /// 201 on create, 409 on the fifth.
+    Xcc,
+    /// The standard, with or without `$expand`.
+    Dmtf { expand: bool },
+    /// sushy-tools' way: Basic only, one slot, 409 on a second POST, stores anything. With or without
+    /// `CertificateService` as the standard has it.
+    Vmedia { replace: bool },
+}
+
+pub struct State {
+    model: Model,
+    /// Ids and PEM texts.
+    pub members: Vec<(u32, String)>,
+    /// Ids and tokens.
+    pub sessions: Vec<(u32, String)>,
+    next: u32,
+}
+
+impl State {
+    pub(super) const fn new(model: Model) -> Self {
+        Self {
+            model,
+            members: Vec::new(),
+            sessions: Vec::new(),
+            next: 1,
+        }
+    }
+
+    pub fn add(&mut self, der: &[u8]) {
+        self.store(pem(der));
+    }
+
+    pub fn store(&mut self, text: String) -> u32 {
+        self.next += 1;
+        self.members.push((self.next, text));
+        self.next
+    }
+
+    pub fn held(&self) -> Vec<Fingerprint> {
+        self.members
+            .iter()
+            .flat_map(|(_, text)| ders(text))
+            .map(|der| Fingerprint::of(&der))
+            .collect()
+    }
+
+    pub const fn collection(&self) -> &'static str {
+        match self.model {
+            Model::OpenBmc => "/redfish/v1/Managers/bmc/Truststore/Certificates",
+            Model::Xcc => "/redfish/v1/UpdateService/RemoteServerCertificates",
+            Model::Dmtf { .. } => "/redfish/v1/Managers/1/SecurityPolicy/TLS/Client/TrustedCertificates",
+            Model::Vmedia { .. } => "/redfish/v1/Systems/1/VirtualMedia/Cd1/Certificates",
+        }
+    }
+
+    /// What the device would answer if nothing were wrong with it.
+    pub fn answer(&mut self, request: &Request) -> Reply {
+        let (path, query) = request.uri.split_once('?').unwrap_or((&request.uri, ""));
+        let path = path.trim_end_matches('/');
+        if path == "/redfish/v1" {
+            return Reply::json(self.root());
+        }
+        if let Model::Vmedia { .. } = self.model {
+            let expected = format!("Basic {}", BASE64_STANDARD.encode(format!("{USER}:{PASSWORD}")));
+            if request.authorization.as_ref() != Some(&expected) {
+                return error(401, "Incorrect username or password");
+            }
+        } else if request.is("POST", "/SessionService/Sessions") {
+            return self.log_in(&request.body);
+        } else if !self
+            .sessions
+            .iter()
+            .any(|(_, token)| Some(token) == request.token.as_ref())
+        {
+            return error(401, "The session is not valid.");
+        }
+        let collection = self.collection();
+        let member = path
+            .strip_prefix(collection)
+            .and_then(|rest| rest.strip_prefix('/')?.parse::<u32>().ok());
+        match (request.method.as_str(), path, member) {
+            ("GET", _, Some(id)) => match self.members.iter().find(|(known, _)| *known == id) {
+                Some((_, text)) => Reply::json(certificate(collection, id, text)),
+                None => error(404, "No such certificate."),
+            },
+            ("DELETE", _, Some(id)) => {
+                let before = self.members.len();
+                self.members.retain(|(known, _)| *known != id);
+                if self.members.len() < before {
+                    Reply::status(204)
+                } else {
+                    error(404, "No such certificate.")
+                }
+            }
+            ("GET", path, None) if path == collection => self.list(query),
+            ("POST", path, None) if path == collection => self.create(&request.body),
+            ("POST", "/redfish/v1/CertificateService/Actions/CertificateService.ReplaceCertificate", None) => {
+                let uri = request
+                    .body
+                    .pointer("/CertificateUri/@odata.id")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
+                let text = request.body["CertificateString"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
+                match self
+                    .members
+                    .iter_mut()
+                    .find(|(id, _)| uri == format!("{collection}/{id}"))
+                {
+                    Some(member) => {
+                        member.1 = text;
+                        Reply::status(204)
+                    }
+                    None => error(404, "No such certificate."),
+                }
+            }
+            ("DELETE", path, None) if path.contains("/Sessions/") => {
+                self.sessions.retain(|(id, _)| !path.ends_with(&format!("/{id}")));
+                Reply::status(204)
+            }
+            ("GET", path, None) => self.walk(path),
+            _ => error(405, "Not allowed."),
+        }
+    }
+
+    fn root(&self) -> Value {
+        let mut root = json!({
+            "@odata.id": "/redfish/v1", "Id": "RootService",
+            "Systems": {"@odata.id": "/redfish/v1/Systems"},
+            "Managers": {"@odata.id": "/redfish/v1/Managers"},
+            "UpdateService": {"@odata.id": "/redfish/v1/UpdateService"},
+        });
+        match self.model {
+            Model::Vmedia { replace: true } => {
+                root["CertificateService"] = json!({"@odata.id": "/redfish/v1/CertificateService"})
+            }
+            Model::Vmedia { replace: false } => {}
+            _ => root["Links"] = json!({"Sessions": {"@odata.id": "/redfish/v1/SessionService/Sessions"}}),
+        }
+        if let Model::Dmtf { expand } = self.model {
+            root["ProtocolFeaturesSupported"] = json!({"ExpandQuery": {"NoLinks": expand}});
+        }
+        root
+    }
+
+    fn walk(&self, path: &str) -> Reply {
+        let one = |uri: &str| Reply::json(json!({"Members": [{"@odata.id": uri}]}));
+        match path {
+            "/redfish/v1/Managers" => one("/redfish/v1/Managers/1"),
+            "/redfish/v1/Systems" => one("/redfish/v1/Systems/1"),
+            "/redfish/v1/Systems/1/VirtualMedia" => Reply::json(json!({"Members": [
+                {"@odata.id": "/redfish/v1/Systems/1/VirtualMedia/Floppy1"},
+                {"@odata.id": "/redfish/v1/Systems/1/VirtualMedia/Cd1"},
+            ]})),
+            "/redfish/v1/Managers/1/SecurityPolicy" => {
+                Reply::json(json!({"TLS": {"Client": {"TrustedCertificates": {"@odata.id": self.collection()}}}}))
+            }
+            _ => error(404, "No such resource."),
+        }
+    }
+
+    fn log_in(&mut self, body: &Value) -> Reply {
+        if body["UserName"] != USER || body["Password"] != PASSWORD {
+            return error(401, "The user name or password is wrong.");
+        }
+        self.next += 1;
+        let (id, token) = (self.next, format!("token-{}", self.next));
+        self.sessions.push((id, token.clone()));
+        let uri = format!("/redfish/v1/SessionService/Sessions/{id}");
+        Reply::Json(
+            201,
+            vec![("X-Auth-Token", token), ("Location", uri.clone())],
+            json!({"@odata.id": uri}),
+        )
+    }
+
+    fn list(&self, query: &str) -> Reply {
+        let collection = self.collection();
+        let inline = query == "$expand=." && self.model == Model::Dmtf { expand: true };
+        let member = |(id, text): &(u32, String)| match inline {
+            true => certificate(collection, *id, text),
+            false => json!({"@odata.id": format!("{collection}/{id}")}),
+        };
+        Reply::json(json!({"@odata.id": collection, "Members": self.members.iter().map(member).collect::<Vec<_>>()}))
+    }
+
+    fn create(&mut self, body: &Value) -> Reply {
+        let text = body["CertificateString"].as_str().unwrap_or_default().to_owned();
+        let known = ders(&text)
+            .iter()
+            .any(|der| self.held().contains(&Fingerprint::of(der)));
+        let status = match self.model {
+            Model::OpenBmc if known || self.members.len() >= 10 => {
+                return error(500, "The request failed due to an internal service error.");
+            }
+            Model::OpenBmc => 200,
+            Model::Xcc if self.members.len() >= 4 => return error(409, "There are four certificates already."),
+            Model::Vmedia { .. } if !self.members.is_empty() => {
+                return error(409, "Virtual media certificate already exists");
+            }
+            Model::Vmedia { .. } => 204,
+            _ if ders(&text).len() != 1 => return error(400, "The certificate is not in the form of PEM."),
+            _ => 201,
+        };
+        let id = self.store(text);
+        Reply::Json(
+            status,
+            vec![("Location", format!("{}/{id}", self.collection()))],
+            json!({"Id": id.to_string()}),
+        )
+    }
+}
+
+/// As the standard has it, a resolution too.
+pub fn error(status: u16, message: &str) -> Reply {
+    let said = json!({"MessageId": "Base.1.13.GeneralError", "Message": message, "Resolution": "Look it up."});
+    Reply::Json(
+        status,
+        Vec::new(),
+        json!({"error": {"code": "Base.1.13.GeneralError", "@Message.ExtendedInfo": [said]}}),
+    )
+}
+
+fn certificate(collection: &str, id: u32, text: &str) -> Value {
+    json!({"@odata.id": format!("{collection}/{id}"), "CertificateString": text, "CertificateType": "PEM"})
+}
+
+/// One long line with a return at its end: no device writes PEM as it was given.
+pub fn pem(der: &[u8]) -> String {
+    format!(
+        "-----BEGIN CERTIFICATE-----\r\n{}\r\n-----END CERTIFICATE-----\r\n",
+        BASE64_STANDARD.encode(der)
+    )
+}
+
+fn ders(text: &str) -> Vec<Vec<u8>> {
+    let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
+    let bodies = blocks.filter_map(|block| Some(block.split_once("-----END CERTIFICATE-----")?.0));
+    bodies
+        .filter_map(|body| BASE64_STANDARD.decode(body.split_whitespace().collect::<String>()).ok())
+        .collect()
+}

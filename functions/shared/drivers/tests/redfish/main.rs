@@ -1,0 +1,116 @@
+//! The Redfish driver against a fake management controller, over real TLS on loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "tests fail by panicking"
+)]
+
+#[path = "../fake/mod.rs"]
+mod fake;
+
+mod failures;
+mod hostile;
+mod pinning;
+mod profiles;
+mod sessions;
+mod tasks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fake::{Fake, PASSWORD, USER};
+use rootcast_core::device::{Profile, Slot};
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::task::Failure;
+use rootcast_drivers::{Assignment, Converged, Credential, Endpoint, Monitor, Progress, Redfish, TrustGoal};
+use tokio::time::Instant;
+
+/// What a test says about its attempt; the rest is usual.
+struct Attempt<'a> {
+    fake: &'a Fake,
+    profile: Profile,
+    slot: Option<&'a str>,
+    password: &'a str,
+    goal: TrustGoal,
+    monitor: Option<&'a Monitor>,
+    limit: Duration,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(fake: &'a Fake, profile: Profile, goal: TrustGoal) -> Self {
+        let limit = Duration::from_secs(60);
+        Self {
+            fake,
+            profile,
+            slot: None,
+            password: PASSWORD,
+            goal,
+            monitor: None,
+            limit,
+        }
+    }
+
+    async fn run(&self) -> Result<Progress, Failure> {
+        self.run_at(&Endpoint {
+            address: self.fake.address.clone(),
+            pins: vec![self.fake.pin],
+        })
+        .await
+    }
+
+    async fn run_at(&self, endpoint: &Endpoint) -> Result<Progress, Failure> {
+        let policy = Arc::new("127.0.0.1".parse().unwrap());
+        let parameter = serde_json::json!({"username": USER, "password": self.password}).to_string();
+        let credential: Credential = parameter.parse().unwrap();
+        let slot = self.slot.map(|slot| slot.parse::<Slot>().unwrap());
+        let assignment = Assignment {
+            endpoint,
+            profile: self.profile,
+            slot: slot.as_ref(),
+            credential: &credential,
+            goal: &self.goal,
+            monitor: self.monitor,
+            deadline: Instant::now() + self.limit,
+        };
+        Redfish::new(policy).converge(&assignment).await
+    }
+
+    async fn done(&self) -> Converged {
+        match self.run().await {
+            Ok(Progress::Done(converged)) => converged,
+            other => panic!("not done: {other:?}"),
+        }
+    }
+
+    /// Whatever fails, no session stays.
+    async fn fails(&self) -> Failure {
+        let failure = self.run().await.expect_err("a failure");
+        assert_eq!(self.fake.open_sessions(), 0, "a session stayed after {failure:?}");
+        failure
+    }
+}
+
+fn install(ders: &[&[u8]]) -> TrustGoal {
+    TrustGoal {
+        install: ders.iter().map(|der| der.to_vec()).collect(),
+        remove: Vec::new(),
+    }
+}
+
+fn remove(ders: &[&[u8]]) -> TrustGoal {
+    TrustGoal {
+        install: Vec::new(),
+        remove: prints(ders),
+    }
+}
+
+fn prints(ders: &[&[u8]]) -> Vec<Fingerprint> {
+    ders.iter().map(|der| Fingerprint::of(der)).collect()
+}
+
+fn sorted(mut prints: Vec<Fingerprint>) -> Vec<Fingerprint> {
+    prints.sort_unstable();
+    prints
+}
