@@ -1,0 +1,58 @@
+//! The operator's command: log in, enrol devices, ask for a new root, watch it arrive, and all of it on one machine.
+//!
+//! In scope: what an operator types and reads. Everything goes through the HTTP API, as everybody's calls do; only
+//! `login` writes a record itself, with the caller's own AWS credentials, for there is no token before the first one.
+//! Out of scope: what the API decides (functions/), how the stack comes up on one machine (infra/local).
+
+mod api;
+mod arguments;
+mod device;
+mod exit;
+mod job;
+mod local;
+mod login;
+mod output;
+mod profile;
+mod root;
+mod rotate;
+mod token;
+mod watch;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+
+use crate::{
+    api::Api,
+    arguments::{Arguments, Command},
+    exit::End,
+};
+
+/// Runs the command of this process's arguments.
+pub async fn run() -> ExitCode {
+    // For reqwest, which is built without one; whoever came first has installed the same.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match execute(Arguments::parse()).await {
+        Ok(end) => end.into(),
+        Err(error) => exit::explain(&error),
+    }
+}
+
+async fn execute(arguments: Arguments) -> Result<End> {
+    let Arguments {
+        access,
+        format,
+        command,
+    } = arguments;
+    let format = format.into();
+    let api = || Api::connect(&access.resolve()?);
+    match command {
+        Command::Login(login) => login::run(&access, login, format).await,
+        Command::Device(command) => device::run(&api()?, command, format).await,
+        Command::Rotate(rotate) => rotate::run(&api()?, rotate, format).await,
+        Command::Job(command) => job::run(&api()?, command, format).await,
+        Command::Root(command) => root::run(&api()?, command, format).await,
+        Command::Local(options) => local::run(options, format).await,
+    }
+}

@@ -1,0 +1,205 @@
+//! The HTTP API as its client sees it.
+
+mod problem;
+mod wire;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use backon::{ExponentialBuilder, Retryable};
+use reqwest::{Certificate, Client, Method, RequestBuilder, StatusCode, header::HeaderValue, redirect::Policy};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use url::{Host, Url};
+
+pub(crate) use self::{
+    problem::{ApiError, Message, Refusal},
+    wire::{Counts, Device, Fingerprint, Job, RootDetails, Task, WaveView},
+};
+use crate::{exit::Usage, profile::Access, token::Token};
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// API Gateway gives up after 30 seconds and says so; its word is better than our silence.
+const ANSWER_LIMIT: Duration = Duration::from_secs(35);
+/// After 0.5, 1, 2, 4 and 8 seconds, each with jitter: a cold start, a throttle, a switch to another network.
+const ATTEMPTS_AFTER_FIRST: usize = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The most that one page of the API holds.
+const PAGE: &str = "100";
+
+/// One API, and the right to call it.
+#[derive(Debug)]
+pub(crate) struct Api {
+    http: Client,
+    base: Url,
+    token: Token,
+}
+
+/// What every JSON answer is wrapped in.
+#[derive(Deserialize)]
+#[serde(bound = "T: DeserializeOwned")]
+struct Envelope<T> {
+    #[serde(default)]
+    response: Option<T>,
+    #[serde(default)]
+    messages: Vec<Message>,
+}
+
+impl Api {
+    /// Connects nowhere yet.
+    ///
+    /// # Errors
+    /// The address would send the token in the clear, or the CA file cannot be read.
+    pub(crate) fn connect(access: &Access) -> Result<Self> {
+        let loopback = is_loopback(&access.url);
+        if !(access.url.scheme() == "https" || access.url.scheme() == "http" && loopback) {
+            return Err(Usage(format!(
+                "{} would send the token in the clear: an https address is needed",
+                access.url
+            ))
+            .into());
+        }
+        let mut http = Client::builder()
+            .connect_timeout(CONNECT_LIMIT)
+            .timeout(ANSWER_LIMIT)
+            // A redirect would take the token along.
+            .redirect(Policy::none())
+            .user_agent(concat!("rootcast/", env!("CARGO_PKG_VERSION")));
+        if loopback {
+            http = http.no_proxy();
+        }
+        if let Some(file) = &access.ca {
+            let pem = std::fs::read(file).with_context(|| format!("the CA file {} cannot be read", file.display()))?;
+            let trusted =
+                Certificate::from_pem_bundle(&pem).with_context(|| format!("{} is not PEM", file.display()))?;
+            http = http.tls_certs_only(trusted);
+        }
+        Ok(Self {
+            http: http.build()?,
+            base: access.url.clone(),
+            token: access.token.clone(),
+        })
+    }
+
+    /// `response` of a GET, which is repeated where that may help.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, ApiError> {
+        let (status, body) = self.text(path, query).await?;
+        read(path, status, &body)?.ok_or_else(|| ApiError::unintelligible(path, "it has no response"))
+    }
+
+    /// The body of a GET as it is.
+    pub(crate) async fn raw(&self, path: &str) -> Result<String, ApiError> {
+        Ok(self.text(path, &[]).await?.1)
+    }
+
+    /// Sends once: what may change something is not repeated by itself. `None` where the answer has no `response`.
+    pub(crate) async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, String)],
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<Option<T>, ApiError> {
+        let mut request = self.request(method, path).query(query);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let (status, body) = self.answered(request).await?;
+        read(path, status, &body)
+    }
+
+    /// The items of every page, of which each has them under `field`.
+    pub(crate) async fn pages<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        filter: &[(&str, &str)],
+        field: &str,
+    ) -> Result<Vec<T>, ApiError> {
+        let mut items = Vec::new();
+        let mut cursor = None;
+        loop {
+            let mut query = [filter, &[("limit", PAGE)]].concat();
+            query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+            let mut page: Value = self.get(path, &query).await?;
+            let found: Vec<T> =
+                serde_json::from_value(page[field].take()).map_err(|error| ApiError::unintelligible(path, error))?;
+            items.extend(found);
+            match page["cursor"].take() {
+                Value::String(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
+                _ => return Ok(items),
+            }
+        }
+    }
+
+    async fn text(&self, path: &str, query: &[(&str, &str)]) -> Result<(StatusCode, String), ApiError> {
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(FIRST_PAUSE)
+            .with_max_times(ATTEMPTS_AFTER_FIRST)
+            .with_jitter();
+        let attempt = async || {
+            let (status, body) = self.answered(self.request(Method::GET, path).query(query)).await?;
+            if status.is_success() {
+                Ok((status, body))
+            } else {
+                Err(refusal(path, status, &body))
+            }
+        };
+        attempt.retry(pauses).when(ApiError::is_passing).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        let request = self.http.request(method, url);
+        match HeaderValue::from_str(&format!("Bearer {}", self.token.expose())) {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                request.header(reqwest::header::AUTHORIZATION, value)
+            }
+            // No header can carry it: the API will say that there is none.
+            Err(_) => request,
+        }
+    }
+
+    async fn answered(&self, request: RequestBuilder) -> Result<(StatusCode, String), ApiError> {
+        let lost = |source| ApiError::Unreachable {
+            base: self.base.to_string(),
+            source,
+        };
+        let answer = request.send().await.map_err(lost)?;
+        let status = answer.status();
+        Ok((status, answer.text().await.map_err(lost)?))
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &str, status: StatusCode, body: &str) -> Result<Option<T>, ApiError> {
+    if !status.is_success() {
+        return Err(refusal(path, status, body));
+    }
+    let envelope: Envelope<T> = serde_json::from_str(body).map_err(|error| ApiError::unintelligible(path, error))?;
+    Ok(envelope.response)
+}
+
+fn refusal(path: &str, status: StatusCode, body: &str) -> ApiError {
+    match serde_json::from_str::<Envelope<Value>>(body) {
+        Ok(Envelope { response, messages }) if !messages.is_empty() => ApiError::Refused(Box::new(Refusal {
+            status,
+            messages,
+            response,
+        })),
+        // API Gateway itself, or something on the way.
+        _ => ApiError::Foreign {
+            status,
+            path: path.to_owned(),
+        },
+    }
+}

@@ -1,0 +1,129 @@
+//! The API's JSON, as far as it is read here.
+
+use rootcast_core::{
+    device::{DeviceId, Pin},
+    job::{Activation, JobId, JobOutcome, JobState, Leg, Phase},
+    rollout::Rollout,
+    task::{ErrorClass, TaskState},
+};
+use serde::{Deserialize, Serialize};
+
+/// `GET /jobs/{id}`. Times are RFC 3339.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Job {
+    pub(crate) id: JobId,
+    pub(crate) phase: Phase,
+    pub(crate) state: JobState,
+    #[serde(default)]
+    pub(crate) outcome: Option<JobOutcome>,
+    /// Why it is where it is.
+    #[serde(default)]
+    pub(crate) reason: String,
+    pub(crate) generation: u32,
+    #[serde(default)]
+    pub(crate) old_generation: Option<u32>,
+    pub(crate) bundle_version: u64,
+    pub(crate) activation: Activation,
+    pub(crate) leg: Leg,
+    pub(crate) rollout: Rollout,
+    pub(crate) devices: Counts,
+    #[serde(default)]
+    pub(crate) waves: Vec<WaveView>,
+    pub(crate) created: String,
+    pub(crate) updated: String,
+}
+
+/// Devices of the job's leg.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Counts {
+    /// Unknown until the whole fleet was paged.
+    #[serde(default)]
+    pub(crate) total: Option<u64>,
+    pub(crate) dispatched: u64,
+    pub(crate) acked: u64,
+    pub(crate) failed: u64,
+    #[serde(default)]
+    pub(crate) skipped: u64,
+    #[serde(default)]
+    pub(crate) waived: u64,
+}
+
+impl Counts {
+    pub(crate) const fn settled(&self) -> u64 {
+        self.acked + self.failed + self.skipped + self.waived
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct WaveView {
+    pub(crate) leg: Leg,
+    pub(crate) number: u32,
+    pub(crate) size: u64,
+    pub(crate) acked: u64,
+    pub(crate) failed: u64,
+    pub(crate) opened: String,
+    #[serde(default)]
+    pub(crate) closed: Option<String>,
+}
+
+/// `GET /jobs/{id}/tasks`
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Task {
+    pub(crate) device: DeviceId,
+    pub(crate) leg: Leg,
+    pub(crate) state: TaskState,
+    #[serde(default)]
+    pub(crate) class: Option<ErrorClass>,
+    #[serde(default)]
+    pub(crate) message: Option<String>,
+    #[serde(default)]
+    pub(crate) recovery: Option<String>,
+}
+
+/// `GET /devices`
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Device {
+    pub(crate) id: DeviceId,
+    pub(crate) address: String,
+    pub(crate) profile: String,
+    /// `pending` or `approved`.
+    pub(crate) state: String,
+    #[serde(default)]
+    pub(crate) held: Option<Held>,
+}
+
+/// What the device's trust store was last seen to hold.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Held {
+    pub(crate) bundle_version: u64,
+    pub(crate) at: String,
+}
+
+/// `GET /devices/{id}/fingerprint`: what the device shows now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Fingerprint {
+    pub(crate) fingerprint: Pin,
+    pub(crate) spki: Pin,
+    pub(crate) subject: String,
+    #[serde(default)]
+    pub(crate) issuer: String,
+    #[serde(default)]
+    pub(crate) not_after: String,
+}
+
+/// A row of `GET /signingCertificate/details`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RootDetails {
+    /// PEM
+    pub(crate) certificate: String,
+    pub(crate) subject_dn: String,
+    pub(crate) issuer_dn: String,
+    pub(crate) serial_number: String,
+    pub(crate) signature_algorithm: String,
+    pub(crate) not_before: String,
+    pub(crate) not_after: String,
+}

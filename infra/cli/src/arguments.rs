@@ -1,0 +1,160 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use url::Url;
+
+use crate::{
+    device::DeviceCommand, job::JobCommand, local::Local, login::Login, output::Format, root::RootCommand,
+    rotate::Rotate,
+};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done
+    1  failed, refused or aborted
+    2  used wrongly
+    3  the job is paused and waits for you
+    4  the API cannot be reached, or does not authorise you
+  130  interrupted";
+
+/// Moves a fleet of devices from one root certificate to the next.
+#[derive(Debug, Parser)]
+#[command(name = "rootcast", version, after_help = EXIT_CODES)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) access: AccessArguments,
+    #[command(flatten)]
+    pub(crate) format: FormatArguments,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which API, and as whom. The token itself is never an argument: every user of a machine sees those.
+#[derive(Debug, Args)]
+pub(crate) struct AccessArguments {
+    /// Base address of the API, instead of the profile's
+    #[arg(long, env = "ROOTCAST_URL", global = true, value_name = "URL")]
+    pub(crate) url: Option<Url>,
+    /// PEM file with the only certificates to trust for the API, instead of the system's
+    #[arg(long, env = "ROOTCAST_CA", global = true, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Which login to use: a name in $XDG_CONFIG_HOME/rootcast, or the path of a file. $ROOTCAST_TOKEN goes before its token
+    #[arg(
+        long,
+        env = "ROOTCAST_PROFILE",
+        global = true,
+        default_value = "default",
+        value_name = "NAME"
+    )]
+    pub(crate) profile: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FormatArguments {
+    /// Print JSON for programs; where there is one value after the other, one a line
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl From<FormatArguments> for Format {
+    fn from(arguments: FormatArguments) -> Self {
+        if arguments.json { Self::Json } else { Self::Text }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a token with your own AWS credentials and keep it as a profile
+    Login(Login),
+    /// Enrol, list and approve devices
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Ask for a new root, which then goes to every approved device
+    Rotate(Rotate),
+    /// Look at rollovers and steer them
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Look at the root certificates
+    #[command(subcommand)]
+    Root(RootCommand),
+    /// Run everything on this machine: a local cloud, a fleet of devices, two rollovers, and the proof
+    Local(Local),
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+    use clap::{CommandFactory, Parser, error::ErrorKind};
+
+    use super::{Arguments, Command};
+    use crate::job::JobCommand;
+
+    fn refused(line: &str) -> ErrorKind {
+        Arguments::try_parse_from(line.split_whitespace()).unwrap_err().kind()
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_exit_codes_are_in_the_help() {
+        assert!(
+            Arguments::command()
+                .render_help()
+                .to_string()
+                .contains("3  the job is paused")
+        );
+    }
+
+    #[test]
+    fn a_job_id_may_be_left_out() {
+        let parse = |line: &str| match Arguments::try_parse_from(line.split_whitespace()).unwrap().command {
+            Command::Job(JobCommand::Watch(which)) => which.id.map(|id| id.0),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(parse("rootcast job watch 7"), Some(7));
+        assert_eq!(parse("rootcast job watch --json"), None);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_usage_error() {
+        assert_eq!(refused("rootcast job watch seven"), ErrorKind::ValueValidation);
+        assert_eq!(
+            refused("rootcast rotate --error-budget 101"),
+            ErrorKind::ValueValidation
+        );
+        assert_eq!(refused("rootcast rotate --canary 0"), ErrorKind::ValueValidation);
+        assert_eq!(refused("rootcast device approve"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(
+            refused("rootcast device approve a --all-pending"),
+            ErrorKind::ArgumentConflict
+        );
+        assert_eq!(
+            refused("rootcast device approve a --fingerprint sha256:00"),
+            ErrorKind::ValueValidation
+        );
+        assert_eq!(
+            refused("rootcast device add --id a"),
+            ErrorKind::MissingRequiredArgument
+        );
+        assert_eq!(
+            refused("rootcast job waive 7 --device a"),
+            ErrorKind::MissingRequiredArgument
+        );
+        assert_eq!(
+            refused("rootcast login --principal me"),
+            ErrorKind::MissingRequiredArgument
+        );
+        assert_eq!(
+            Arguments::try_parse_from(["rootcast", "job", "watch", "x"])
+                .unwrap_err()
+                .exit_code(),
+            2
+        );
+    }
+}

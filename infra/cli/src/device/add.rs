@@ -1,0 +1,224 @@
+//! `rootcast device add`
+
+use std::{
+    io::{IsTerminal, Read},
+    path::PathBuf,
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use futures::{StreamExt, TryStreamExt, stream};
+use reqwest::Method;
+use rootcast_core::device::{DeviceId, Pin};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    api::{Api, ApiError},
+    exit::{End, Usage},
+    output::{self, Format, note, out, plain},
+};
+
+/// Devices a call: each is a write of a few milliseconds, and an HTTP API call ends after 30 seconds.
+const BATCH: usize = 100;
+const CALLS_AT_ONCE: usize = 4;
+
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// JSON file: an array of devices, or one device a line; - is standard input. Fields as the options are called, pins as an array
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "address", "profile", "credential", "pin", "name", "slot"])]
+    file: Option<PathBuf>,
+    /// Name for good: 1 to 64 of A-Z a-z 0-9 . _ -; the API chooses one where none is given
+    #[arg(long)]
+    id: Option<DeviceId>,
+    /// Such as https://10.0.0.7
+    #[arg(long, required_unless_present = "file")]
+    address: Option<String>,
+    /// How it is spoken to
+    #[arg(long, default_value = "redfish")]
+    driver: String,
+    /// Where it keeps its trust anchors: dmtf, openbmc, lenovo-xcc or vmedia
+    #[arg(long, required_unless_present = "file")]
+    profile: Option<String>,
+    /// SSM parameter with its user name and password
+    #[arg(long, required_unless_present = "file", value_name = "PARAMETER")]
+    credential: Option<String>,
+    /// Its TLS certificate (sha256:...) or key (spki-sha256:...), where you know it: it is approved with that. May be repeated
+    #[arg(long, value_name = "FINGERPRINT")]
+    pin: Vec<Pin>,
+    /// What people call it
+    #[arg(long)]
+    name: Option<String>,
+    /// Redfish path of its trust slot, instead of the profile's
+    #[arg(long, value_name = "PATH")]
+    slot: Option<String>,
+}
+
+/// What became of one device.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Added {
+    #[serde(default)]
+    pub(crate) id: String,
+    pub(crate) result: Enrolment,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) message: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Enrolment {
+    Created,
+    Unchanged,
+    Refused,
+}
+
+pub(crate) async fn run(api: &Api, add: Add, format: Format) -> Result<End> {
+    let devices = match &add.file {
+        Some(file) => parse(&read(file)?).map_err(|error| Usage(format!("{}: {error}", file.display())))?,
+        None => vec![add.device()],
+    };
+    let added = send(api, devices).await?;
+    let count = |result| added.iter().filter(|added| added.result == result).count();
+    match format {
+        Format::Json => added.iter().try_for_each(output::json)?,
+        Format::Text => {
+            for refused in added.iter().filter(|added| added.result == Enrolment::Refused) {
+                out!(
+                    "{}  refused: {}",
+                    plain(&refused.id),
+                    plain(refused.message.as_deref().unwrap_or("no reason given"))
+                );
+            }
+            let (created, unchanged) = (count(Enrolment::Created), count(Enrolment::Unchanged));
+            out!(
+                "{created} created, {unchanged} there already, {} refused",
+                count(Enrolment::Refused)
+            );
+        }
+    }
+    Ok(End::unless(count(Enrolment::Refused) > 0))
+}
+
+/// Enrols devices, in batches. The answers are in the devices' order.
+pub(crate) async fn send(api: &Api, devices: Vec<Value>) -> Result<Vec<Added>> {
+    let batches: Vec<Vec<Value>> = devices.chunks(BATCH).map(<[Value]>::to_vec).collect();
+    let answers: Vec<Vec<Added>> = stream::iter(batches)
+        .map(|batch| send_batch(api, batch))
+        .buffered(CALLS_AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(answers.into_iter().flatten().collect())
+}
+
+async fn send_batch(api: &Api, batch: Vec<Value>) -> Result<Vec<Added>> {
+    #[derive(Deserialize)]
+    struct Answer {
+        devices: Vec<Added>,
+    }
+    let body = json!({"devices": batch});
+    match api.send::<Answer>(Method::POST, "/devices", &[], Some(&body)).await {
+        Ok(answer) => Ok(answer
+            .context("the API did not say what became of the devices")?
+            .devices),
+        // Where it refused every single one, that is the answer's status; it still says of each why.
+        Err(ApiError::Refused(mut refusal)) => match refusal.response.take().map(serde_json::from_value::<Answer>) {
+            Some(Ok(answer)) => Ok(answer.devices),
+            _ => Err(ApiError::Refused(refusal).into()),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Add {
+    fn device(&self) -> Value {
+        let mut device = json!({
+            "id": self.id, "address": self.address, "driver": self.driver, "profile": self.profile,
+            "credential": self.credential, "name": self.name, "slot": self.slot,
+        });
+        if let Some(fields) = device.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+            if !self.pin.is_empty() {
+                fields.insert("pins".to_owned(), json!(self.pin));
+            }
+        }
+        device
+    }
+}
+
+fn read(file: &PathBuf) -> Result<String> {
+    if file.as_os_str() != "-" {
+        return std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()));
+    }
+    if std::io::stdin().is_terminal() {
+        note!("Devices as JSON, one a line; Ctrl-D ends them:");
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .context("standard input cannot be read")?;
+    Ok(text)
+}
+
+/// Any sequence of objects, arrays of objects, and `{"devices": [...]}`.
+fn parse(text: &str) -> Result<Vec<Value>, String> {
+    let mut devices = Vec::new();
+    for value in serde_json::Deserializer::from_str(text).into_iter() {
+        match value.map_err(|error| error.to_string())? {
+            Value::Array(several) => devices.extend(several),
+            Value::Object(mut fields) => match fields.remove("devices") {
+                Some(Value::Array(several)) => devices.extend(several),
+                _ => devices.push(Value::Object(fields)),
+            },
+            other => return Err(format!("a device is a JSON object, not {other}")),
+        }
+    }
+    match devices.iter().find(|device| !device.is_object()) {
+        Some(other) => Err(format!("a device is a JSON object, not {other}")),
+        None if devices.is_empty() => Err("no devices in it".to_owned()),
+        None => Ok(devices),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+    use clap::Parser;
+
+    use super::parse;
+    use crate::{
+        arguments::{Arguments, Command},
+        device::DeviceCommand,
+    };
+
+    #[test]
+    fn arrays_lines_and_lists_are_the_same() {
+        let ids = |text| {
+            parse(text)
+                .unwrap()
+                .iter()
+                .map(|device| device["id"].to_string())
+                .collect::<String>()
+        };
+        assert_eq!(ids(r#"[{"id":1},{"id":2}]"#), "12");
+        assert_eq!(ids("{\"id\":1}\n\n{\"id\":2}\n"), "12");
+        assert_eq!(ids(r#"{"devices":[{"id":1}]} {"id":2}"#), "12");
+        assert!(parse("").is_err() && parse("[1]").is_err() && parse("{\"id\":1}\n{").is_err());
+    }
+
+    #[test]
+    fn options_become_a_device() {
+        let pin = format!("sha256:{}", "0".repeat(64));
+        let line = format!(
+            "rootcast device add --id b --address https://10.0.0.7 --profile openbmc --credential /r/b --pin {pin}"
+        );
+        match Arguments::try_parse_from(line.split(' ')).unwrap().command {
+            Command::Device(DeviceCommand::Add(add)) => assert_eq!(
+                add.device(),
+                serde_json::json!({"id": "b", "address": "https://10.0.0.7", "driver": "redfish", "profile": "openbmc",
+                                   "credential": "/r/b", "pins": [pin]})
+            ),
+            other => panic!("{other:?}"),
+        }
+    }
+}

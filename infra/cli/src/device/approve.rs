@@ -1,0 +1,277 @@
+//! `rootcast device approve`: an operator says that what a device shows is the device.
+
+use std::{
+    collections::HashMap,
+    io::{BufRead, IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use futures::{StreamExt, TryStreamExt, stream};
+use reqwest::Method;
+use rootcast_core::device::{DeviceId, Pin};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use crate::{
+    api::{Api, ApiError, Device, Fingerprint},
+    exit::{End, Usage},
+    output::{self, Format, out, plain, table},
+};
+
+/// Each is a TLS handshake with a device, by a function that waits for it.
+const AT_ONCE: usize = 8;
+
+#[derive(Debug, Args)]
+pub(crate) struct Approve {
+    /// Which devices
+    #[arg(required_unless_present_any = ["all_pending", "fingerprints"], value_name = "ID")]
+    devices: Vec<DeviceId>,
+    /// Every device that is not approved yet
+    #[arg(long, conflicts_with = "devices")]
+    all_pending: bool,
+    /// Approve whatever the devices show now, without asking
+    #[arg(long, conflicts_with_all = ["fingerprint", "fingerprints"])]
+    yes: bool,
+    /// Approve the one device if it shows this certificate (sha256:...) or key (spki-sha256:...)
+    #[arg(
+        long,
+        value_name = "FINGERPRINT",
+        requires = "devices",
+        conflicts_with = "fingerprints"
+    )]
+    fingerprint: Option<Pin>,
+    /// Approve devices that show what this file says: an ID and a fingerprint a line. Without IDs, all that it names
+    #[arg(long, value_name = "FILE")]
+    fingerprints: Option<PathBuf>,
+    /// Pin the device's key and not its certificate: a renewal with the same key needs no new approval
+    #[arg(long)]
+    pin_key: bool,
+}
+
+/// By what a device is recognised.
+#[derive(Debug)]
+pub(crate) enum Judge {
+    /// The person at the terminal, one device at a time.
+    Person(Mutex<()>),
+    /// Whatever it shows: trust on first use.
+    Anyone,
+    /// What was known of it before.
+    Known(HashMap<DeviceId, Pin>),
+}
+
+/// What became of one device.
+#[derive(Debug, Serialize)]
+pub(crate) struct Decision {
+    pub(crate) id: DeviceId,
+    #[serde(flatten)]
+    pub(crate) verdict: Verdict,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase", tag = "result")]
+pub(crate) enum Verdict {
+    Approved {
+        pin: Pin,
+    },
+    /// It shows something else than was expected.
+    Differs {
+        shown: Fingerprint,
+        expected: Option<Pin>,
+    },
+    Declined,
+    /// It could not be asked, or its record could not be changed.
+    Failed {
+        message: String,
+    },
+}
+
+pub(super) async fn run(api: &Api, approve: Approve, format: Format) -> Result<End> {
+    let judge = approve.judge()?;
+    let devices = match &judge {
+        _ if approve.all_pending => pending(api).await?,
+        Judge::Known(known) if approve.devices.is_empty() => known.keys().cloned().collect(),
+        _ => approve.devices,
+    };
+    let decisions = decide(api, devices, &judge, approve.pin_key).await?;
+    match format {
+        Format::Json => decisions.iter().try_for_each(output::json)?,
+        Format::Text if decisions.is_empty() => out!("No device is pending."),
+        Format::Text => {
+            let rows: Vec<_> = decisions
+                .iter()
+                .map(|decision| [decision.id.to_string(), decision.verdict.words()])
+                .collect();
+            out!("{}", table(["device", "decision"], &rows));
+        }
+    }
+    Ok(End::unless(decisions.iter().any(|decision| !decision.is_approval())))
+}
+
+/// Asks each device (through the API) what it shows, lets it be judged, and pins exactly what was judged.
+pub(crate) async fn decide(api: &Api, devices: Vec<DeviceId>, judge: &Judge, pin_key: bool) -> Result<Vec<Decision>> {
+    let decisions = devices.into_iter().map(async |id| {
+        let verdict = match approve_one(api, &id, judge, pin_key).await {
+            Ok(verdict) => verdict,
+            // One device that is off does not hold up the others; an API that is gone does.
+            Err(error) => match error.downcast::<ApiError>() {
+                Ok(error @ ApiError::Refused(_)) if !error.is_no_access() => Verdict::Failed {
+                    message: error.to_string(),
+                },
+                Ok(error) => return Err(error.into()),
+                Err(error) => return Err(error),
+            },
+        };
+        Ok(Decision { id, verdict })
+    });
+    stream::iter(decisions).buffered(AT_ONCE).try_collect().await
+}
+
+async fn approve_one(api: &Api, id: &DeviceId, judge: &Judge, pin_key: bool) -> Result<Verdict> {
+    let shown: Fingerprint = api.get(&format!("/devices/{id}/fingerprint"), &[]).await?;
+    let pin = if pin_key { shown.spki } else { shown.fingerprint };
+    let pin = match judge {
+        Judge::Anyone => pin,
+        Judge::Known(known) => match known.get(id) {
+            Some(expected) if [shown.fingerprint, shown.spki].contains(expected) => *expected,
+            expected => {
+                return Ok(Verdict::Differs {
+                    expected: expected.copied(),
+                    shown,
+                });
+            }
+        },
+        Judge::Person(terminal) => {
+            let _one_at_a_time = terminal.lock().await;
+            let question = question(id, &shown);
+            if !tokio::task::spawn_blocking(move || ask(&question)).await?? {
+                return Ok(Verdict::Declined);
+            }
+            pin
+        }
+    };
+    let changed = json!({"pins": [pin]});
+    let _: Option<Value> = api
+        .send(Method::PATCH, &format!("/devices/{id}"), &[], Some(&changed))
+        .await?;
+    Ok(Verdict::Approved { pin })
+}
+
+async fn pending(api: &Api) -> Result<Vec<DeviceId>> {
+    let devices: Vec<Device> = api.pages("/devices", &[], "devices").await?;
+    Ok(devices
+        .into_iter()
+        .filter(|device| device.state == "pending")
+        .map(|device| device.id)
+        .collect())
+}
+
+impl Approve {
+    fn judge(&self) -> Result<Judge> {
+        if self.yes {
+            return Ok(Judge::Anyone);
+        }
+        if let Some(file) = &self.fingerprints {
+            return Ok(Judge::Known(read(file)?));
+        }
+        match (self.fingerprint, self.devices.as_slice()) {
+            (Some(pin), [device]) => Ok(Judge::Known(HashMap::from([(device.clone(), pin)]))),
+            (Some(_), _) => Err(Usage("--fingerprint is for one device; see --fingerprints".to_owned()).into()),
+            (None, _) if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => {
+                Ok(Judge::Person(Mutex::default()))
+            }
+            (None, _) => {
+                Err(Usage("no terminal to ask at: give --fingerprint, --fingerprints or --yes".to_owned()).into())
+            }
+        }
+    }
+}
+
+impl Decision {
+    pub(crate) const fn is_approval(&self) -> bool {
+        matches!(self.verdict, Verdict::Approved { .. })
+    }
+}
+
+impl Verdict {
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::Approved { pin } => format!("approved  {pin}"),
+            Self::Differs {
+                shown,
+                expected: Some(expected),
+            } => {
+                format!(
+                    "NOT approved: it shows {} ({}), expected was {expected}. Find out why.",
+                    shown.fingerprint, shown.subject
+                )
+            }
+            Self::Differs { shown, expected: None } => {
+                format!("NOT approved: it shows {}, nothing is known of it", shown.fingerprint)
+            }
+            Self::Declined => "not approved, as you said".to_owned(),
+            Self::Failed { message } => format!("not approved: {message}"),
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<HashMap<DeviceId, Pin>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(index, line)| {
+            let wrong = |why: &str| Usage(format!("{} line {}: {why}", file.display(), index + 1));
+            let (id, pin) = line
+                .trim()
+                .split_once(char::is_whitespace)
+                .ok_or_else(|| wrong("an ID and a fingerprint are needed"))?;
+            let id = id.parse().map_err(|error| wrong(&format!("{error}")))?;
+            let pin = pin.trim().parse().map_err(|error| wrong(&format!("{error}")))?;
+            Ok((id, pin))
+        })
+        .collect()
+}
+
+fn question(id: &DeviceId, shown: &Fingerprint) -> String {
+    let Fingerprint {
+        fingerprint,
+        spki,
+        subject,
+        issuer,
+        not_after,
+    } = shown;
+    format!(
+        "{id} shows\n  subject      {}\n  issuer       {}\n  good until   {}\n  certificate  {fingerprint}\n  key          {spki}\nIs that the device? [y/N] ",
+        plain(subject),
+        plain(issuer),
+        plain(not_after)
+    )
+}
+
+fn ask(question: &str) -> Result<bool> {
+    let mut terminal = std::io::stdout().lock();
+    terminal.write_all(question.as_bytes())?;
+    terminal.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    #[test]
+    fn a_file_of_fingerprints_names_the_line_that_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("known");
+        let pin = format!("spki-sha256:{}", "a".repeat(64));
+        std::fs::write(&file, format!("bmc-1   {pin}\n\nbmc-2\t{pin}\n")).unwrap();
+        let known = super::read(&file).unwrap();
+        assert_eq!((known.len(), known[&"bmc-2".parse().unwrap()].to_string()), (2, pin));
+        std::fs::write(&file, "bmc-1 sha256:00\n").unwrap();
+        assert!(super::read(&file).unwrap_err().to_string().contains("line 1: a pin is"));
+    }
+}

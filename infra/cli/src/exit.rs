@@ -1,0 +1,110 @@
+//! How the command ends: an exit code that scripts can tell apart, and words for whoever typed it.
+
+use std::process::ExitCode;
+
+use anyhow::Error;
+use thiserror::Error;
+
+use crate::{api::ApiError, output::note};
+
+/// How a command that did its work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Done,
+    /// A job was aborted or left devices behind, a device was refused, a proof failed.
+    Failed,
+    /// A job waits for the operator.
+    Paused,
+    /// Ctrl-C, before the work was done.
+    Interrupted,
+}
+
+impl End {
+    pub(crate) const fn unless(failed: bool) -> Self {
+        if failed { Self::Failed } else { Self::Done }
+    }
+
+    const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Paused => 3,
+            // 128 + SIGINT, as shells have it.
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+impl From<End> for ExitCode {
+    fn from(end: End) -> Self {
+        end.code().into()
+    }
+}
+
+/// Arguments that clap takes but that do not go together, or lack something.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// Says on standard error what went wrong.
+pub(crate) fn explain(error: &Error) -> ExitCode {
+    if is_broken_pipe(error) {
+        // Whoever reads us has read enough: `rootcast device list | head`.
+        return ExitCode::SUCCESS;
+    }
+    match error.downcast_ref::<ApiError>() {
+        // It has its own lines.
+        Some(api) => note!("error: {api}"),
+        None => note!("error: {error:#}"),
+    }
+    code(error).into()
+}
+
+fn code(error: &Error) -> u8 {
+    if error.downcast_ref::<Usage>().is_some() {
+        return 2;
+    }
+    match error.downcast_ref::<ApiError>() {
+        Some(error) if error.is_no_access() => 4,
+        _ => 1,
+    }
+}
+
+fn is_broken_pipe(error: &Error) -> bool {
+    error
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+    use reqwest::StatusCode;
+
+    use super::{End, Usage, code};
+    use crate::api::{ApiError, Refusal};
+
+    fn refused(status: StatusCode) -> ApiError {
+        ApiError::Refused(Box::new(Refusal {
+            status,
+            messages: Vec::new(),
+            response: None,
+        }))
+    }
+
+    #[test]
+    fn each_kind_of_end_has_its_code() {
+        assert_eq!(
+            [End::Done, End::Failed, End::Paused, End::Interrupted].map(End::code),
+            [0, 1, 3, 130]
+        );
+        assert_eq!(code(&Usage("no".to_owned()).into()), 2);
+        assert_eq!(code(&anyhow!("anything else")), 1);
+        assert_eq!(code(&refused(StatusCode::CONFLICT).into()), 1);
+        assert_eq!(code(&refused(StatusCode::UNAUTHORIZED).into()), 4);
+        assert_eq!(
+            code(&anyhow::Error::from(refused(StatusCode::FORBIDDEN)).context("around it")),
+            4
+        );
+    }
+}

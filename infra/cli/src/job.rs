@@ -1,0 +1,153 @@
+//! `rootcast job`: rollovers, looked at and steered.
+
+mod show;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use rootcast_core::{
+    device::DeviceId,
+    job::{JobId, JobState},
+    task::TaskState,
+};
+use serde_json::{Value, json};
+
+pub(crate) use self::show::failures;
+use crate::{
+    api::{Api, ApiError, Job, Task},
+    exit::{End, Usage},
+    output::{self, Format, out, plain},
+    watch,
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JobCommand {
+    /// List every rollover, the newest first
+    List,
+    /// Show one rollover: where it is and why, its waves, what failed
+    Show(Which),
+    /// Follow it until it ends or needs you
+    Watch(Which),
+    /// Start no new device work; what is under way may end
+    Pause(Which),
+    /// Go on, and try again what failed
+    Resume(Steered),
+    /// Take the new root off the devices again; not once it signs
+    Abort(Steered),
+    /// Go on without devices that cannot hold the new root
+    Waive(Waive),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Which job; the newest where none is given, which is the one that runs if any does
+    pub(crate) id: Option<JobId>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Steered {
+    #[command(flatten)]
+    which: Which,
+    /// Follow it from there
+    #[arg(long)]
+    watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Waive {
+    #[command(flatten)]
+    which: Which,
+    /// Which devices; may be repeated
+    #[arg(long = "device", value_name = "ID", num_args = 1.., required_unless_present = "all_failed")]
+    devices: Vec<DeviceId>,
+    /// Every device that failed
+    #[arg(long, conflicts_with = "devices")]
+    all_failed: bool,
+    /// Why they may be left out, for the records
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+pub(crate) async fn run(api: &Api, command: JobCommand, format: Format) -> Result<End> {
+    match command {
+        JobCommand::List => show::list(api, format).await,
+        JobCommand::Show(which) => show::run(api, find(api, &which).await?, format).await,
+        JobCommand::Watch(which) => watch::follow(api, find(api, &which).await?, format).await,
+        JobCommand::Pause(which) => steer(api, find(api, &which).await?, "pause", format).await,
+        JobCommand::Resume(steered) => steer_and_watch(api, &steered, "resume", format).await,
+        JobCommand::Abort(steered) => steer_and_watch(api, &steered, "abort", format).await,
+        JobCommand::Waive(waive) => run_waive(api, waive, format).await,
+    }
+}
+
+/// The named job, or the newest: there is never a second one that has not ended.
+async fn find(api: &Api, which: &Which) -> Result<JobId> {
+    if let Some(id) = which.id {
+        return Ok(id);
+    }
+    let page: Value = api.get("/jobs", &[("limit", "1")]).await?;
+    let id = serde_json::from_value(page["jobs"][0]["id"].clone());
+    id.map_err(|_| Usage("there is no job yet: rootcast rotate".to_owned()).into())
+}
+
+async fn steer_and_watch(api: &Api, steered: &Steered, verb: &str, format: Format) -> Result<End> {
+    let id = find(api, &steered.which).await?;
+    if !steered.watch {
+        return steer(api, id, verb, format).await;
+    }
+    let _: Option<Value> = api
+        .send(Method::POST, &format!("/jobs/{id}/{verb}"), &[], None::<&()>)
+        .await?;
+    watch::follow(api, id, format).await
+}
+
+async fn steer(api: &Api, id: JobId, verb: &str, format: Format) -> Result<End> {
+    let job: Option<Value> = api
+        .send(Method::POST, &format!("/jobs/{id}/{verb}"), &[], None::<&()>)
+        .await?;
+    tell(id, job, format)
+}
+
+async fn run_waive(api: &Api, waive: Waive, format: Format) -> Result<End> {
+    let id = find(api, &waive.which).await?;
+    let devices = if waive.all_failed {
+        let job = read(id, api.get(&format!("/jobs/{id}"), &[]).await?)?;
+        failed(api, &job).await?.into_iter().map(|task| task.device).collect()
+    } else {
+        waive.devices
+    };
+    if devices.is_empty() {
+        return Err(Usage(format!("no device of job {id} failed")).into());
+    }
+    let body = json!({"devices": devices, "reason": waive.reason});
+    let job: Option<Value> = api
+        .send(Method::POST, &format!("/jobs/{id}/waive"), &[], Some(&body))
+        .await?;
+    tell(id, job, format)
+}
+
+fn tell(id: JobId, job: Option<Value>, format: Format) -> Result<End> {
+    let Some(job) = job else { return Ok(End::Done) };
+    if format == Format::Json {
+        output::json(&job)?;
+        return Ok(End::Done);
+    }
+    let job = read(id, job)?;
+    out!("Job {id}: {}", plain(&job.reason));
+    if job.state == JobState::Paused {
+        out!("Go on with: rootcast job resume {id} --watch");
+    }
+    Ok(End::Done)
+}
+
+/// What failed in the job's present leg.
+pub(crate) async fn failed(api: &Api, job: &Job) -> Result<Vec<Task>> {
+    let path = format!("/jobs/{}/tasks", job.id);
+    let tasks: Vec<Task> = api.pages(&path, &[("state", "failed")], "tasks").await?;
+    let of_it = |task: &Task| task.state == TaskState::Failed && task.leg == job.leg;
+    Ok(tasks.into_iter().filter(of_it).collect())
+}
+
+pub(crate) fn read(id: JobId, job: Value) -> Result<Job, ApiError> {
+    serde_json::from_value(job).map_err(|error| ApiError::unintelligible(&format!("/jobs/{id}"), error))
+}

@@ -1,0 +1,210 @@
+//! `rootcast local`: the whole of it on this machine, and the proof from the devices' side.
+//!
+//! What an operator does is done by the functions of the operator's own commands, through the API's TLS front: log in,
+//! enrol, approve, ask for a root, watch.
+
+mod issue;
+mod proof;
+mod steps;
+
+use std::{collections::HashMap, io::IsTerminal, path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use rootcast_core::{device::Pin, fingerprint::Fingerprint};
+use rootcast_local::{ImageServer, LocalOptions, LocalStack, store_credentials};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use self::steps::Steps;
+use crate::{
+    api::Api,
+    device::{add, approve},
+    exit::End,
+    login,
+    output::{Format, note},
+    rotate::{self, Rotate},
+};
+
+const STACK: &str = "rootcast";
+/// Default of template.yaml's CredentialPrefix.
+const CREDENTIAL_PREFIX: &str = "/rootcast/devices/";
+/// Longer than anybody leaves a demonstration running.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+#[derive(Debug, Args)]
+pub(crate) struct Local {
+    /// How many devices, of some 15 MB each
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=500))]
+    devices: u16,
+    /// Stay up after the proof until Ctrl-C, as is done at a terminal anyway
+    #[arg(long)]
+    keep: bool,
+    /// Port of the API on localhost; a free one where none is given
+    #[arg(long)]
+    port: Option<u16>,
+    /// Folder for logs and the devices' state, which then stays; a temporary one where none is given
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+}
+
+pub(crate) async fn run(local: Local, format: Format) -> Result<End> {
+    let steps = Steps::begin();
+    let mut interrupt = Interrupt::listen()?;
+    let mut options = LocalOptions::new(local.devices.into(), steps.progress())?;
+    STACK.clone_into(&mut options.stack);
+    options.api_port = local.port;
+    options.data = local.data.clone();
+    let stack = tokio::select! {
+        stack = LocalStack::start(options) => stack?,
+        () = interrupt.comes() => return Ok(End::Interrupted),
+    };
+    let shown = tokio::select! {
+        shown = show(&stack, &steps, format) => shown,
+        () = interrupt.comes() => Ok(End::Interrupted),
+    };
+    match &shown {
+        Ok(End::Interrupted) => {}
+        Ok(_) if local.keep || std::io::stdin().is_terminal() => {
+            note!("{}", how_to_go_on(&stack));
+            interrupt.comes().await;
+        }
+        Err(_) if local.data.is_none() => note!("The logs go with the stack: --data FOLDER keeps them."),
+        Ok(_) | Err(_) => {}
+    }
+    steps.say("ending everything");
+    let ended = stack.shutdown().await;
+    // What went wrong first is what went wrong.
+    let end = shown?;
+    ended?;
+    Ok(end)
+}
+
+/// Two rollovers of the whole fleet, and what the devices make of them.
+async fn show(stack: &LocalStack, steps: &Steps, format: Format) -> Result<End> {
+    let api = steps.run("logged in", log_in(stack)).await?;
+    steps.run("devices enrolled", enrol(stack, &api)).await?;
+    steps
+        .run(
+            "devices approved, each by the certificate that it was made with",
+            approve(stack, &api),
+        )
+        .await?;
+
+    let rollover = || rotate::run(&api, Rotate::watched(), format);
+    steps.say("first rollover: no root yet");
+    let first = steps.run("first rollover over", rollover()).await?;
+    if first != End::Done {
+        return Ok(first);
+    }
+    let old = issue::server(stack, STACK)
+        .await
+        .context("no certificate under the first root")?;
+    steps.say("second rollover: a service with a certificate under the first root goes on as it is");
+    let second = steps.run("second rollover over", rollover()).await?;
+    if second != End::Done {
+        return Ok(second);
+    }
+    let new = issue::server(stack, STACK)
+        .await
+        .context("no certificate under the second root")?;
+    ensure!(
+        new.generation > old.generation,
+        "generation {} still signs after the second rollover",
+        old.generation
+    );
+    let servers = [old, new];
+    let stranger = ImageServer::stranger()?;
+    let proving = proof::prove(stack, &servers, &stranger);
+    let proofs = steps
+        .run("every device asked three servers for an image", proving)
+        .await?;
+    proof::tell(&proofs, &servers, steps.total(), format)
+}
+
+async fn log_in(stack: &LocalStack) -> Result<Api> {
+    let table = stack.outputs.of("AccessTable")?;
+    let (url, ca) = (stack.api_url.parse()?, stack.ca_pem.clone());
+    let access = login::grant(&stack.sdk_config, table, "local", TOKEN_LIFETIME, url, Some(ca)).await?;
+    access.save(&profile(stack))?;
+    Api::connect(&access)
+}
+
+/// As pending devices: `approve` is a step of its own.
+async fn enrol(stack: &LocalStack, api: &Api) -> Result<()> {
+    let devices = || stack.fleet.devices();
+    store_credentials(&stack.sdk_config, CREDENTIAL_PREFIX, devices()).await?;
+    let records = devices().map(|device| {
+        let mut record = device.enrolment(CREDENTIAL_PREFIX);
+        record.as_object_mut().map(|fields| fields.remove("pins"));
+        record
+    });
+    for added in add::send(api, records.collect()).await? {
+        let reason = added.message.unwrap_or_default();
+        ensure!(
+            added.result == add::Enrolment::Created,
+            "{} was not enrolled: {reason}",
+            added.id
+        );
+    }
+    Ok(())
+}
+
+/// By what the fleet was started with, as an inventory would have it: nothing is believed because a device says so.
+async fn approve(stack: &LocalStack, api: &Api) -> Result<()> {
+    let known = stack.fleet.devices().map(|device| {
+        let pin = Pin::Certificate(Fingerprint::of(&device.certificate));
+        anyhow::Ok((device.id.parse()?, pin))
+    });
+    let known = known.collect::<Result<HashMap<_, _>>>()?;
+    let devices = known.keys().cloned().collect();
+    let judge = approve::Judge::Known(known);
+    for decision in approve::decide(api, devices, &judge, false).await? {
+        ensure!(decision.is_approval(), "{}: {}", decision.id, decision.verdict.words());
+    }
+    Ok(())
+}
+
+fn profile(stack: &LocalStack) -> PathBuf {
+    stack.data.join("profile.json")
+}
+
+fn how_to_go_on(stack: &LocalStack) -> String {
+    format!(
+        "\nEverything stays up until Ctrl-C. In another terminal, in this folder:\n\
+         \x20 export ROOTCAST_PROFILE={}\n\
+         \x20 cargo rootcast device list\n\
+         \x20 cargo rootcast root show\n\
+         \x20 cargo rootcast rotate --watch\n\
+         The API is {} (trust {}), AWS's are {}; logs are in {}.",
+        profile(stack).display(),
+        stack.api_url,
+        stack.ca_pem.display(),
+        stack.endpoint_url,
+        stack.data.display()
+    )
+}
+
+/// The ways in which a person or a supervisor ends a program.
+struct Interrupt {
+    ctrl_c: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Interrupt {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            ctrl_c: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn comes(&mut self) {
+        tokio::select! {
+            _ = self.ctrl_c.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! A service of the company's: an image server whose certificate is signed by the root that signs now, with its KMS key.
+
+use anyhow::{Context, Result};
+use rcgen::{KeyPair, PublicKeyData};
+use rootcast_core::root::{LeafSpec, Serial, prepare_server_leaf};
+use rootcast_ledger::{Ledger, Tables};
+use rootcast_local::{ImageServer, LocalStack};
+use rootcast_vault::Vault;
+use time::{Duration, OffsetDateTime};
+
+const LIFETIME: Duration = Duration::DAY;
+
+pub(super) struct Server {
+    /// The root that signed its certificate.
+    pub(super) generation: u32,
+    pub(super) images: ImageServer,
+}
+
+/// `name`: the stack's, with which its keys are tagged.
+pub(super) async fn server(stack: &LocalStack, name: &str) -> Result<Server> {
+    let config = &stack.sdk_config;
+    let tables = Tables {
+        certificates: Some(stack.outputs.of("CertificatesTable")?.to_owned()),
+        ..Tables::default()
+    };
+    let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(config), tables);
+    let generation = ledger.authority().await?.signing.context("no root signs")?;
+    let root = ledger
+        .root(generation)
+        .await?
+        .with_context(|| format!("generation {generation} has no record"))?;
+    let (issuer, arn) = root
+        .certificate
+        .zip(root.key)
+        .with_context(|| format!("generation {generation} is not complete"))?;
+
+    let key = KeyPair::generate()?;
+    let mut random = [0; 16];
+    getrandom::fill(&mut random)?;
+    let spec = LeafSpec {
+        common_name: format!("Images under root {generation}"),
+        dns_names: vec!["localhost".to_owned()],
+        ip_addresses: Vec::new(),
+        serial: Serial::from_random(random),
+        not_before: issuer.not_before(),
+        not_after: issuer.not_after().min(OffsetDateTime::now_utc() + LIFETIME),
+    };
+    let prepared = prepare_server_leaf(&spec, &key.subject_public_key_info(), &issuer)?;
+    let vault = Vault::new(
+        &aws_sdk_kms::Client::new(config),
+        &aws_sdk_resourcegroupstagging::Client::new(config),
+        name,
+    );
+    let certificate = vault.sign_prepared(&arn, prepared).await?;
+    Ok(Server {
+        generation,
+        images: ImageServer::start(certificate.pem(), key.serialize_pem())?,
+    })
+}

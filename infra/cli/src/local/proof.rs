@@ -1,0 +1,146 @@
+//! What the devices make of it: each fetches an image from a server of either root, and from a stranger's.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use futures::{StreamExt, stream};
+use rootcast_local::{Device, ImageServer, LocalStack, Verdict};
+use serde_json::json;
+
+use super::issue::Server;
+use crate::{
+    exit::End,
+    output::{self, Format, out, plain, table},
+};
+
+/// Each fetch is a TLS handshake in a device's process; more at once would only share the cores.
+const AT_ONCE: usize = 4;
+
+/// What one device did.
+pub(super) struct Proof {
+    device: String,
+    /// Of each server, in their order.
+    servers: Vec<Result<Verdict>>,
+    stranger: Result<Verdict>,
+}
+
+/// In the order of the devices.
+pub(super) async fn prove(stack: &LocalStack, servers: &[Server], stranger: &ImageServer) -> Result<Vec<Proof>> {
+    let prove_one = async |device: &Device| {
+        let mut verdicts = Vec::new();
+        for server in servers {
+            verdicts.push(rootcast_local::prove(device, &server.images.image_url()).await);
+        }
+        let stranger = rootcast_local::prove(device, &stranger.image_url()).await;
+        Proof {
+            device: device.id.clone(),
+            servers: verdicts,
+            stranger,
+        }
+    };
+    Ok(stream::iter(stack.fleet.devices())
+        .map(prove_one)
+        .buffered(AT_ONCE)
+        .collect()
+        .await)
+}
+
+/// Prints the proofs. Done only if every device accepted every server of ours and refused the stranger.
+pub(super) fn tell(proofs: &[Proof], servers: &[Server], took: Duration, format: Format) -> Result<End> {
+    let generations: Vec<u32> = servers.iter().map(|server| server.generation).collect();
+    let good = proofs.iter().filter(|proof| proof.is_good()).count();
+    let end = End::unless(good < proofs.len() || proofs.is_empty());
+    if format == Format::Json {
+        let devices: Vec<_> = proofs.iter().map(|proof| proof.json(&generations)).collect();
+        output::json(&json!({"devices": devices, "proven": good, "seconds": took.as_secs_f64()}))?;
+        return Ok(end);
+    }
+    let rows: Vec<_> = proofs.iter().map(|proof| proof.row(&generations)).collect();
+    out!(
+        "\n{}",
+        table(
+            [
+                "device",
+                "holds roots",
+                "server under the new root",
+                "stranger's server"
+            ],
+            &rows
+        )
+    );
+    let named: Vec<_> = generations.iter().map(u32::to_string).collect();
+    out!(
+        "\n{good} of {} devices trust servers under roots {} and refuse a stranger's. All of it took {:.0} s.",
+        proofs.len(),
+        named.join(" and "),
+        took.as_secs_f64()
+    );
+    Ok(end)
+}
+
+impl Proof {
+    fn is_good(&self) -> bool {
+        self.servers
+            .iter()
+            .all(|verdict| matches!(verdict, Ok(Verdict::Accepted)))
+            && matches!(self.stranger, Ok(Verdict::Refused))
+    }
+
+    /// The roots whose servers it accepted.
+    fn holds(&self, generations: &[u32]) -> Vec<u32> {
+        let accepted = generations
+            .iter()
+            .zip(&self.servers)
+            .filter(|(_, verdict)| matches!(verdict, Ok(Verdict::Accepted)));
+        accepted.map(|(generation, _)| *generation).collect()
+    }
+
+    fn row(&self, generations: &[u32]) -> [String; 4] {
+        let holds: Vec<_> = self.holds(generations).iter().map(u32::to_string).collect();
+        let newest = self.servers.last().map_or_else(|| "-".to_owned(), words);
+        [self.device.clone(), holds.join(", "), newest, words(&self.stranger)]
+    }
+
+    fn json(&self, generations: &[u32]) -> serde_json::Value {
+        let newest = self.servers.last().map(words);
+        json!({"device": self.device, "holds": self.holds(generations), "newRoot": newest, "stranger": words(&self.stranger)})
+    }
+}
+
+fn words(verdict: &Result<Verdict>) -> String {
+    match verdict {
+        Ok(Verdict::Accepted) => "accepted".to_owned(),
+        Ok(Verdict::Refused) => "refused".to_owned(),
+        Err(error) => plain(&format!("no answer: {error:#}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+    use rootcast_local::Verdict::{Accepted, Refused};
+
+    use super::Proof;
+
+    fn proof(servers: [super::Result<super::Verdict>; 2], stranger: super::Result<super::Verdict>) -> Proof {
+        Proof {
+            device: "bmc-0001".to_owned(),
+            servers: servers.into(),
+            stranger,
+        }
+    }
+
+    #[test]
+    fn only_both_roots_and_no_stranger_is_a_proof() {
+        assert!(proof([Ok(Accepted), Ok(Accepted)], Ok(Refused)).is_good());
+        assert!(!proof([Ok(Refused), Ok(Accepted)], Ok(Refused)).is_good());
+        assert!(!proof([Ok(Accepted), Ok(Accepted)], Ok(Accepted)).is_good());
+        assert!(!proof([Ok(Accepted), Ok(Accepted)], Err(anyhow!("gone"))).is_good());
+    }
+
+    #[test]
+    fn a_device_holds_what_it_showed_to_hold() {
+        let row = proof([Err(anyhow!("it is\ndown")), Ok(Accepted)], Ok(Refused)).row(&[1, 2]);
+        assert_eq!(row, ["bmc-0001", "2", "accepted", "refused"]);
+    }
+}

@@ -1,0 +1,48 @@
+//! What happens, and how long it took.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use rootcast_local::{Progress, Stage, Step};
+
+use crate::output::note;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Steps(Instant);
+
+impl Steps {
+    pub(super) fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Since the beginning.
+    pub(super) fn total(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// A line with the time since the beginning.
+    pub(super) fn say(&self, what: &str) {
+        note!("[{:6.1} s] {what}", self.total().as_secs_f64());
+    }
+
+    /// Does it, then says so.
+    pub(super) async fn run<T>(&self, done: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let begun = Instant::now();
+        let result = work.await?;
+        self.say(&format!("{done} ({:.1} s)", begun.elapsed().as_secs_f64()));
+        Ok(result)
+    }
+
+    /// The same for what brings the stack up.
+    pub(super) fn progress(&self) -> Progress {
+        let steps = *self;
+        Progress::new(move |stage, step| match (stage, step) {
+            (Stage::Build, Step::Begun) => steps.say("functions: cargo builds what is not built yet"),
+            (Stage::Tools, Step::Advanced { done, total }) => {
+                steps.say(&format!("{stage}: {done} of {total} environments"))
+            }
+            (_, Step::Ended { took }) => steps.say(&format!("{stage} ready ({:.1} s)", took.as_secs_f64())),
+            (_, Step::Begun | Step::Advanced { .. }) => {}
+        })
+    }
+}

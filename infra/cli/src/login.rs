@@ -1,0 +1,127 @@
+//! `rootcast login`: a token for oneself, by the right to write the stack's table of tokens.
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::{Context, Result};
+use aws_config::{BehaviorVersion, SdkConfig};
+use clap::Args;
+use rootcast_ledger::{Ledger, Tables, TokenRecord};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use url::Url;
+
+use crate::{
+    api::Api,
+    arguments::AccessArguments,
+    exit::{End, Usage},
+    output::{self, Format, out},
+    profile::Access,
+    token::Token,
+};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// CloudFormation stack whose outputs name table and API
+    #[arg(long, value_name = "NAME", required_unless_present = "access_table")]
+    stack: Option<String>,
+    /// Name of the table of tokens, instead of the stack's; then --url is needed too
+    #[arg(long, value_name = "NAME")]
+    access_table: Option<String>,
+    /// Who calls, for the records
+    #[arg(long, value_name = "NAME", env = "USER")]
+    principal: String,
+    /// For how many days the token is good
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=365))]
+    days: u16,
+    /// Print the token as well, for a program's ROOTCAST_TOKEN
+    #[arg(long)]
+    print: bool,
+}
+
+pub(crate) async fn run(arguments: &AccessArguments, login: Login, format: Format) -> Result<End> {
+    let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let (table, url) = find(&config, &login, arguments.url.clone()).await?;
+    let ca = arguments.ca.as_deref().map(std::path::absolute).transpose()?;
+    let access = grant(&config, &table, &login.principal, u32::from(login.days) * DAY, url, ca)
+        .await
+        .context(
+            "no token could be stored with your AWS credentials \
+         (those of an SSO session: eval \"$(aws configure export-credentials --format env)\")",
+        )?;
+    let file = arguments.file()?;
+    access.save(&file)?;
+    // A wrong address shows now, not at the first use.
+    let _: Value = Api::connect(&access)?.get("/jobs", &[("limit", "1")]).await?;
+    match format {
+        Format::Text => {
+            out!("{} may call {} for {} days.", login.principal, access.url, login.days);
+            out!("Saved in {}.", file.display());
+            if login.print {
+                out!("{}", access.token.expose());
+            }
+        }
+        Format::Json => {
+            let token = login.print.then(|| access.token.expose());
+            output::json(&json!({"url": access.url, "principal": login.principal, "profile": file, "token": token}))?;
+        }
+    }
+    Ok(End::Done)
+}
+
+/// Makes a token, stores its hash in `table`, and answers what the token's owner needs to call the API.
+pub(crate) async fn grant(
+    config: &SdkConfig,
+    table: &str,
+    principal: &str,
+    lifetime: Duration,
+    url: Url,
+    ca: Option<PathBuf>,
+) -> Result<Access> {
+    let tables = Tables {
+        access: Some(table.to_owned()),
+        ..Tables::default()
+    };
+    let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(config), tables);
+    let created = OffsetDateTime::now_utc();
+    let record = TokenRecord {
+        principal: principal.to_owned(),
+        created,
+        expires: created + lifetime,
+    };
+    let token = Token::random()?;
+    ledger.put_token(&token.sha256(), &record).await?;
+    Ok(Access { url, token, ca })
+}
+
+/// The table and the API's address: those that were given, and the stack's outputs for the others.
+async fn find(config: &SdkConfig, login: &Login, url: Option<Url>) -> Result<(String, Url)> {
+    if let (Some(table), Some(url)) = (&login.access_table, &url) {
+        return Ok((table.clone(), url.clone()));
+    }
+    let stack = login
+        .stack
+        .as_ref()
+        .ok_or_else(|| Usage("--access-table needs --url as well".to_owned()))?;
+    let formation = aws_sdk_cloudformation::Client::new(config);
+    let described = formation.describe_stacks().stack_name(stack).send().await;
+    let described = described.with_context(|| format!("the stack {stack} cannot be read with your AWS credentials"))?;
+    let outputs = described
+        .stacks()
+        .first()
+        .map(|stack| stack.outputs())
+        .unwrap_or_default();
+    let output = |name: &str| {
+        let found = outputs.iter().find(|output| output.output_key() == Some(name));
+        found
+            .and_then(|output| output.output_value())
+            .with_context(|| format!("the stack {stack} has no output {name}: is it Rootcast's?"))
+    };
+    let table = login
+        .access_table
+        .clone()
+        .map_or_else(|| output("AccessTable").map(str::to_owned), Ok)?;
+    let url = url.map_or_else(|| Ok::<_, anyhow::Error>(output("ApiUrl")?.parse()?), Ok)?;
+    Ok((table, url))
+}

@@ -1,0 +1,132 @@
+//! `rootcast root`: the generations, and the bundle that says which of them to trust.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use reqwest::StatusCode;
+use rootcast_core::{
+    bundle::verify_jws,
+    certificate::{Certificate, split_pem_bundle},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    api::{Api, ApiError, RootDetails},
+    exit::End,
+    output::{self, Format, out, plain, table},
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RootCommand {
+    /// Show every root, the one that signs first, and verify the published bundle against it
+    Show(Show),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Print the root that signs as PEM, and nothing else
+    #[arg(long)]
+    pem: bool,
+    /// PEM file with roots that you trust already: the bundle is verified against those and not against what the API says
+    #[arg(long, value_name = "FILE", conflicts_with = "pem")]
+    trusted: Option<PathBuf>,
+}
+
+pub(crate) async fn run(api: &Api, RootCommand::Show(show): RootCommand, format: Format) -> Result<End> {
+    if show.pem {
+        let root = signing(api).await?.context("no root signs yet: rootcast rotate")?;
+        match format {
+            Format::Text => out!("{}", root.pem().trim_end()),
+            Format::Json => output::json(&json!({"certificate": root.pem()}))?,
+        }
+        return Ok(End::Done);
+    }
+    let details: Vec<Value> = api.get("/signingCertificate/details", &[]).await?;
+    let roots: Vec<RootDetails> =
+        serde_json::from_value(Value::Array(details.clone())).context("the roots cannot be read")?;
+    let roots = roots.into_iter().map(Root::read).collect::<Result<Vec<_>>>()?;
+    let signing = signing(api).await?;
+    let (trusted, by) = match &show.trusted {
+        Some(file) => (read_trusted(file)?, "a root that you trust"),
+        None => match &signing {
+            Some(root) => (vec![root.clone()], "the root that signs"),
+            None if roots.is_empty() => bail!("there is no root yet: rootcast rotate"),
+            None => (
+                roots.iter().map(|root| root.certificate.clone()).collect(),
+                "a root that does not sign yet",
+            ),
+        },
+    };
+    let jws = api.raw("/bundle").await?;
+    let bundle = verify_jws(jws, &trusted)
+        .context("the published bundle is NOT good: do not use it, and find out who wrote it")?;
+    match format {
+        Format::Json => {
+            let anchors: Vec<_> = bundle.anchors.iter().map(Certificate::fingerprint).collect();
+            let bundle =
+                json!({"version": bundle.version, "sha256": bundle.sha256(), "anchors": anchors, "verified": true});
+            output::json(&json!({"roots": details, "bundle": bundle}))?;
+        }
+        Format::Text => {
+            for root in &roots {
+                out!("{}\n", root.describe(signing.as_ref() == Some(&root.certificate)));
+            }
+            let row = |anchor: &Certificate| [anchor.subject_dn().to_owned(), anchor.fingerprint().to_string()];
+            let rows: Vec<_> = bundle.anchors.iter().map(row).collect();
+            out!(
+                "Bundle version {}; its signature by {by} is good:\n{}",
+                bundle.version,
+                table(["anchor", "sha256"], &rows)
+            );
+        }
+    }
+    Ok(End::Done)
+}
+
+struct Root {
+    details: RootDetails,
+    certificate: Certificate,
+}
+
+impl Root {
+    fn read(details: RootDetails) -> Result<Self> {
+        let certificate = Certificate::from_pem(&details.certificate);
+        let certificate =
+            certificate.with_context(|| format!("the certificate of {} cannot be read", details.subject_dn))?;
+        Ok(Self { details, certificate })
+    }
+
+    fn describe(&self, signs: bool) -> String {
+        let root = &self.details;
+        [
+            (
+                "Root",
+                format!("{}{}", root.subject_dn, if signs { " (signs)" } else { "" }),
+            ),
+            ("Issuer", root.issuer_dn.clone()),
+            ("Serial", root.serial_number.clone()),
+            ("Algorithm", root.signature_algorithm.clone()),
+            ("Valid", format!("{} to {}", root.not_before, root.not_after)),
+            ("SHA-256", self.certificate.fingerprint().to_string()),
+        ]
+        .map(|(name, value)| format!("{name:11}{}", plain(&value)))
+        .join("\n")
+    }
+}
+
+/// None before the first rollover's end.
+async fn signing(api: &Api) -> Result<Option<Certificate>> {
+    match api.raw("/signingCertificate").await {
+        Ok(pem) => Ok(Some(
+            Certificate::from_pem(&pem).context("the API did not answer with a certificate")?,
+        )),
+        Err(ApiError::Refused(refusal)) if refusal.status == StatusCode::NOT_FOUND => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read_trusted(file: &Path) -> Result<Vec<Certificate>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+    split_pem_bundle(&text).with_context(|| format!("{} holds no certificates", file.display()))
+}

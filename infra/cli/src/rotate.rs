@@ -1,0 +1,143 @@
+//! `rootcast rotate`: asks for a new root.
+
+use anyhow::Result;
+use clap::Args;
+use reqwest::Method;
+use rootcast_core::job::JobId;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    api::{Api, ApiError},
+    exit::End,
+    output::{self, Format, out},
+    watch,
+};
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct Rotate {
+    /// Follow the rollover until it ends or needs you
+    #[arg(long)]
+    watch: bool,
+    /// Let the new root sign at once, before the devices hold it: connections may fail until they do
+    #[arg(long)]
+    immediate: bool,
+    /// Why, for the records
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Devices in the first wave
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    canary: Option<u64>,
+    /// Each wave is so many times the one before
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    growth: Option<u64>,
+    /// No wave has more devices
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    largest_wave: Option<u64>,
+    /// Seconds between two waves
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(..=604_800))]
+    wave_pause: Option<u64>,
+    /// Percentage of devices that may fail; when it is exceeded the rollover pauses
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(..=100))]
+    error_budget: Option<u64>,
+    /// In the middle of a wave that is not judged before so many devices have a result
+    #[arg(long, value_name = "N")]
+    error_budget_minimum: Option<u64>,
+}
+
+pub(crate) async fn run(api: &Api, rotate: Rotate, format: Format) -> Result<End> {
+    let Some(job) = request(api, &rotate).await? else {
+        match format {
+            Format::Text => out!("The new root signs: there is no approved device that would have to hold it first."),
+            Format::Json => output::json(&json!({"jobPath": ""}))?,
+        }
+        return Ok(End::Done);
+    };
+    match format {
+        Format::Text => out!("Job {job} brings the new root to the devices."),
+        Format::Json if !rotate.watch => output::json(&json!({"jobPath": job.path()}))?,
+        Format::Json => {}
+    }
+    if rotate.watch {
+        return watch::follow(api, job, format).await;
+    }
+    if format == Format::Text {
+        out!("Follow it: rootcast job watch {job}");
+    }
+    Ok(End::Done)
+}
+
+/// `PUT /signingCertificate`. No job where there is no device.
+pub(crate) async fn request(api: &Api, rotate: &Rotate) -> Result<Option<JobId>> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer {
+        job_path: String,
+    }
+    let path = "/signingCertificate";
+    let answer: Option<Answer> = api.send(Method::PUT, path, &rotate.query(), None::<&()>).await?;
+    let job_path = answer.map(|answer| answer.job_path).unwrap_or_default();
+    if job_path.is_empty() {
+        return Ok(None);
+    }
+    let id = job_path.rsplit('/').next().unwrap_or_default().parse();
+    Ok(Some(id.map_err(|_| {
+        ApiError::unintelligible(path, format_args!("{job_path} names no job"))
+    })?))
+}
+
+impl Rotate {
+    /// With the API's defaults, followed to its end.
+    pub(crate) fn watched() -> Self {
+        Self {
+            watch: true,
+            ..Self::default()
+        }
+    }
+
+    /// Only what was asked for: the API has its own defaults.
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let numbers = [
+            ("canary", self.canary),
+            ("growth", self.growth),
+            ("largestWave", self.largest_wave),
+            ("wavePause", self.wave_pause),
+            ("errorBudget", self.error_budget),
+            ("errorBudgetMinimum", self.error_budget_minimum),
+        ];
+        let numbers = numbers
+            .into_iter()
+            .filter_map(|(name, number)| Some((name, number?.to_string())));
+        let immediate = self.immediate.then(|| ("activation", "immediate".to_owned()));
+        let reason = self.reason.clone().map(|reason| ("reason", reason));
+        immediate.into_iter().chain(reason).chain(numbers).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+    use clap::Parser;
+
+    use crate::arguments::{Arguments, Command};
+
+    #[test]
+    fn only_what_was_said_is_asked_for() {
+        let query = |line: &str| match Arguments::try_parse_from(line.split(' ')).unwrap().command {
+            Command::Rotate(rotate) => rotate.query(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(query("rootcast rotate --watch"), []);
+        assert_eq!(
+            query("rootcast rotate --immediate --reason old --canary 1 --error-budget 0"),
+            [
+                ("activation", "immediate"),
+                ("reason", "old"),
+                ("canary", "1"),
+                ("errorBudget", "0")
+            ]
+            .map(|(name, value)| (name, value.to_owned()))
+        );
+    }
+}

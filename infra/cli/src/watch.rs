@@ -1,0 +1,251 @@
+//! Follows a job until it ends or needs its operator.
+
+mod bar;
+mod lines;
+mod pace;
+#[cfg(test)]
+pub(crate) mod recorded;
+
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
+
+use anyhow::Result;
+use rootcast_core::job::{JobId, JobOutcome, JobState, Phase};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use self::{bar::Bar, lines::Line, pace::Pace};
+use crate::{
+    api::{Api, Job},
+    exit::End,
+    job::{failed, failures, read},
+    output::{self, Format, out, plain},
+};
+
+/// Between two looks at a job that moves: a person sees it move, and a function is asked four times a second at most.
+const SHORTEST_LOOK: Duration = Duration::from_millis(250);
+/// Between two looks at a job where nothing happens.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
+
+/// Shows each change of the job, and answers when it is over: done, failed, or paused.
+pub(crate) async fn follow(api: &Api, id: JobId, format: Format) -> Result<End> {
+    let begun = Instant::now();
+    let mut view = View::new(format);
+    let mut pace = Pace::default();
+    let mut look = SHORTEST_LOOK;
+    let mut last = Value::Null;
+    loop {
+        let answer: Value = api.get(&format!("/jobs/{id}"), &[]).await?;
+        if answer == last {
+            look = (look * 3 / 2).min(LONGEST_LOOK);
+        } else {
+            look = SHORTEST_LOOK;
+            let job = read(id, answer.clone())?;
+            pace.observe(begun.elapsed(), job.devices.settled());
+            view.show(&job, &answer, &pace)?;
+            if job.state != JobState::Running {
+                drop(view);
+                return conclude(api, &job, format).await;
+            }
+            last = answer;
+        }
+        tokio::time::sleep(look).await;
+    }
+}
+
+/// How a job is shown: a bar to a person, lines to a file, JSON to a program.
+enum View {
+    Bar(Bar),
+    Lines(Option<Line>),
+    Json,
+}
+
+impl View {
+    fn new(format: Format) -> Self {
+        match format {
+            Format::Json => Self::Json,
+            Format::Text if std::io::stdout().is_terminal() => Self::Bar(Bar::new()),
+            Format::Text => Self::Lines(None),
+        }
+    }
+
+    fn show(&mut self, job: &Job, answer: &Value, pace: &Pace) -> Result<()> {
+        match self {
+            Self::Bar(bar) => bar.show(job, pace),
+            Self::Lines(last) => {
+                let line = Line::of(job);
+                if last.as_ref() != Some(&line) {
+                    out!("{}", line.text(last.as_ref(), OffsetDateTime::now_utc(), job, pace));
+                    *last = Some(line);
+                }
+            }
+            Self::Json => output::json(answer)?,
+        }
+        Ok(())
+    }
+}
+
+/// The last words on a job that does not run (any more).
+async fn conclude(api: &Api, job: &Job, format: Format) -> Result<End> {
+    let end = end(job);
+    if format == Format::Json {
+        return Ok(end);
+    }
+    out!("Job {}: {}", job.id, plain(&job.reason));
+    if end != End::Done && job.devices.failed > 0 {
+        out!("\n{}", failures(&failed(api, job).await?));
+    }
+    if end == End::Paused {
+        out!("\n{}", next_commands(job));
+    }
+    Ok(end)
+}
+
+fn end(job: &Job) -> End {
+    match (job.state, job.outcome) {
+        (JobState::Paused, _) => End::Paused,
+        (JobState::Ended, Some(JobOutcome::Aborted | JobOutcome::ActivatedWithFailures)) => End::Failed,
+        (JobState::Running | JobState::Ended, _) => End::Done,
+    }
+}
+
+fn next_commands(job: &Job) -> String {
+    let id = job.id;
+    let mut next = vec![(
+        "when the devices are mended",
+        format!("rootcast job resume {id} --watch"),
+    )];
+    if job.devices.failed > 0 {
+        next.push((
+            "to go on without them",
+            format!("rootcast job waive {id} --all-failed --reason TEXT, then resume"),
+        ));
+    }
+    if job.phase != Phase::Withdraw && job.outcome.is_none() {
+        next.push(("to give the new root up", format!("rootcast job abort {id} --watch")));
+    }
+    next.iter()
+        .map(|(when, command)| format!("{when:28}{command}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+pub(crate) const fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Create => "create",
+        Phase::Publish => "publish",
+        Phase::Distribute => "distribute",
+        Phase::HoldDown => "hold-down",
+        Phase::Activate => "activate",
+        Phase::Reissue => "reissue",
+        Phase::Distrust => "distrust",
+        Phase::Retire => "retire",
+        Phase::Withdraw => "withdraw",
+        Phase::Ended => "ended",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use axum::{
+        Json, Router,
+        http::{HeaderMap, StatusCode},
+        routing::get,
+    };
+    use serde_json::{Value, json};
+
+    use super::{follow, next_commands, recorded};
+    use crate::{
+        api::{Api, ApiError},
+        exit::End,
+        output::Format,
+        profile::Access,
+        token::Token,
+    };
+
+    /// An API with one job, which is in the next of `states` each time that somebody looks.
+    async fn api(token: &str, states: &'static [&'static str]) -> Api {
+        let looks = Arc::new(AtomicUsize::new(0));
+        let job = async move |headers: HeaderMap| {
+            if headers["authorization"] != "Bearer secret==" {
+                let message = json!({"id": "FQXHMSE0401J", "text": "The token is not known.", "recovery": {"text": "Log in.", "URL": ""}});
+                return (
+                    StatusCode::UNAUTHORIZED,
+                    Json(json!({"result": "failed", "messages": [message]})),
+                );
+            }
+            let look = looks.fetch_add(1, Ordering::Relaxed).min(states.len() - 1);
+            let response: Value = serde_json::from_str(states[look]).unwrap();
+            (
+                StatusCode::OK,
+                Json(json!({"response": response, "result": "success", "messages": []})),
+            )
+        };
+        let tasks = async || {
+            let task = json!({"device": "bmc-0003", "leg": "distribute", "state": "failed", "attempt": 1, "class": "connect",
+                              "message": "connection refused", "recovery": "Switch it on."});
+            Json(json!({"response": {"tasks": [task]}, "result": "success", "messages": []}))
+        };
+        let app = Router::new()
+            .route("/jobs/7", get(job))
+            .route("/jobs/7/tasks", get(tasks));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        Api::connect(&Access {
+            url,
+            token: Token::new(token.to_owned()),
+            ca: None,
+        })
+        .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_job_is_followed_to_its_end() {
+        let api = api("secret==", &[recorded::RUNNING, recorded::RUNNING, recorded::ACTIVATED]).await;
+        assert_eq!(
+            follow(&api, "7".parse().unwrap(), Format::Text).await.unwrap(),
+            End::Done
+        );
+    }
+
+    #[tokio::test]
+    async fn a_pause_needs_the_operator() {
+        let api = api("secret==", &[recorded::RUNNING, recorded::PAUSED]).await;
+        assert_eq!(
+            follow(&api, "7".parse().unwrap(), Format::Text).await.unwrap(),
+            End::Paused
+        );
+    }
+
+    #[tokio::test]
+    async fn an_unknown_token_is_told_at_once() {
+        let api = api("another==", &[recorded::RUNNING]).await;
+        let error = follow(&api, "7".parse().unwrap(), Format::Json).await.unwrap_err();
+        assert!(error.downcast_ref::<ApiError>().unwrap().is_no_access());
+        assert_eq!(
+            error.to_string(),
+            "The token is not known. (401, FQXHMSE0401J)\n  Log in."
+        );
+    }
+
+    #[test]
+    fn what_to_do_is_said_as_commands() {
+        let next = next_commands(&recorded::job(recorded::PAUSED));
+        assert!(
+            next.contains("rootcast job resume 7 --watch") && next.contains("rootcast job waive 7 --all-failed"),
+            "{next}"
+        );
+        assert!(next.contains("rootcast job abort 7"), "{next}");
+    }
+}

@@ -1,0 +1,64 @@
+//! A job as a bar at a terminal.
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rootcast_core::job::JobState;
+
+use super::{
+    lines::{counts, wave},
+    pace::{self, Pace},
+    phase_name,
+};
+use crate::{api::Job, output::plain};
+
+/// `⠹ distribute, wave 2 [#####>    ] acked 14/25  failed 1  3.2/s, 4 s left`, with the reason under it.
+pub(super) struct Bar(ProgressBar);
+
+impl Bar {
+    pub(super) fn new() -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stdout());
+        bar.enable_steady_tick(std::time::Duration::from_millis(120));
+        Self(bar)
+    }
+
+    pub(super) fn show(&self, job: &Job, pace: &Pace) {
+        let devices = &job.devices;
+        let wave = wave(job);
+        self.0.set_style(style(wave.is_some()));
+        let phase = phase_name(job.phase);
+        let paused = if job.state == JobState::Paused { ", paused" } else { "" };
+        self.0.set_prefix(match wave {
+            Some(wave) => format!("job {}: {phase}, wave {wave}{paused}", job.id),
+            None => format!("job {}: {phase}{paused}", job.id),
+        });
+        // Before the whole fleet was paged, what is known of it.
+        self.0.set_length(devices.total.unwrap_or(devices.dispatched).max(1));
+        self.0.set_position(devices.settled());
+        self.0.set_message(format!(
+            "{}  {}\n  {}",
+            counts(devices),
+            pace::words(pace, devices.total),
+            plain(&job.reason)
+        ));
+    }
+}
+
+impl Drop for Bar {
+    /// The last line on a terminal stays to be read; the reason is repeated below it by whoever ends.
+    fn drop(&mut self) {
+        let message = self.0.message();
+        self.0
+            .set_message(message.lines().next().unwrap_or_default().to_owned());
+        self.0.abandon();
+    }
+}
+
+fn style(in_a_wave: bool) -> ProgressStyle {
+    let template = if in_a_wave {
+        "{spinner} {prefix} [{bar:24}] {msg}"
+    } else {
+        "{spinner} {prefix} {msg}"
+    };
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("#> ")
+}

@@ -1,0 +1,118 @@
+//! How fast devices come in, and when the last one will have.
+
+use std::{collections::VecDeque, time::Duration};
+
+/// What lies further back says nothing about now: waves grow, devices differ.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// Devices with a result, as they were seen over the last minute.
+#[derive(Debug, Default)]
+pub(super) struct Pace(VecDeque<(Duration, u64)>);
+
+impl Pace {
+    /// `at`: time since any fixed moment. `settled`: devices of the leg that have a result.
+    pub(super) fn observe(&mut self, at: Duration, settled: u64) {
+        // Fewer than before: another leg began, or failed devices are tried again.
+        if self.0.back().is_some_and(|(_, before)| settled < *before) {
+            self.0.clear();
+        }
+        self.0.push_back((at, settled));
+        // The one that is just out of the window stays: it says what was there when the window began.
+        while self
+            .0
+            .get(1)
+            .is_some_and(|(next, _)| at.saturating_sub(*next) >= WINDOW)
+        {
+            self.0.pop_front();
+        }
+    }
+
+    /// Devices a second.
+    pub(super) fn per_second(&self) -> Option<f64> {
+        let ((from, before), (to, after)) = (self.0.front()?, self.0.back()?);
+        let seconds = to.saturating_sub(*from).as_secs_f64();
+        // Device counts are far below the 2^53 that a double holds exactly.
+        #[expect(clippy::cast_precision_loss, reason = "see above")]
+        let settled = (after - before) as f64;
+        (seconds > 0.0 && settled > 0.0).then(|| settled / seconds)
+    }
+
+    /// Until `total` devices have a result, at this pace.
+    pub(super) fn remaining(&self, total: u64) -> Option<Duration> {
+        let (_, settled) = self.0.back()?;
+        #[expect(clippy::cast_precision_loss, reason = "as above")]
+        let left = total.saturating_sub(*settled) as f64;
+        Duration::try_from_secs_f64((left / self.per_second()?).ceil()).ok()
+    }
+}
+
+/// `3.2/s, 1 min 20 s left`; empty where it cannot be said.
+pub(super) fn words(pace: &Pace, total: Option<u64>) -> String {
+    let Some(rate) = pace.per_second() else {
+        return String::new();
+    };
+    let left = total
+        .and_then(|total| pace.remaining(total))
+        .filter(|left| !left.is_zero());
+    let left = left.map_or_else(String::new, |left| format!(", {} left", duration(left)));
+    format!("{rate:.1}/s{left}")
+}
+
+fn duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::float_cmp, reason = "quotients of small whole numbers")]
+
+    use std::time::Duration;
+
+    use super::{Pace, words};
+
+    fn pace(seen: &[(u64, u64)]) -> Pace {
+        let mut pace = Pace::default();
+        for (second, settled) in seen {
+            pace.observe(Duration::from_secs(*second), *settled);
+        }
+        pace
+    }
+
+    #[test]
+    fn nothing_is_said_before_something_moves() {
+        assert_eq!(pace(&[]).per_second(), None);
+        assert_eq!(pace(&[(0, 5)]).per_second(), None);
+        assert_eq!(words(&pace(&[(0, 5), (9, 5)]), Some(10)), "");
+    }
+
+    #[test]
+    fn the_rest_comes_at_the_pace_of_the_last_minute() {
+        assert_eq!(pace(&[(0, 0), (10, 20)]).per_second(), Some(2.0));
+        assert_eq!(pace(&[(0, 0), (10, 20)]).remaining(25), Some(Duration::from_secs(3)));
+        // A slow start an hour ago does not count.
+        assert_eq!(
+            pace(&[(0, 0), (3600, 1), (3630, 1), (3660, 61)]).per_second(),
+            Some(1.0)
+        );
+        assert_eq!(words(&pace(&[(0, 0), (10, 20)]), Some(200)), "2.0/s, 1 min 30 s left");
+        assert_eq!(
+            words(&pace(&[(0, 0), (10, 20)]), Some(100_000)),
+            "2.0/s, 13 h 53 min left"
+        );
+        assert_eq!(words(&pace(&[(0, 0), (10, 20)]), Some(20)), "2.0/s");
+        assert_eq!(words(&pace(&[(0, 0), (10, 20)]), None), "2.0/s");
+    }
+
+    #[test]
+    fn another_leg_begins_anew() {
+        let mut pace = pace(&[(0, 0), (10, 20)]);
+        pace.observe(Duration::from_secs(11), 0);
+        assert_eq!(pace.per_second(), None);
+        pace.observe(Duration::from_secs(13), 2);
+        assert_eq!(pace.per_second(), Some(1.0));
+    }
+}
