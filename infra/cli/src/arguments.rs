@@ -42,7 +42,8 @@ pub(crate) struct AccessArguments {
     pub(crate) ca: Option<PathBuf>,
     /// Which login to use: a name in $XDG_CONFIG_HOME/rootcast, or the path of a file. $ROOTCAST_TOKEN goes before its token
     #[arg(
-        long,
+        long = "login-profile",
+        id = "login-profile",
         env = "ROOTCAST_PROFILE",
         global = true,
         default_value = "default",
