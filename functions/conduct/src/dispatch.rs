@@ -1,12 +1,12 @@
 //! Paging the fleet and sending its tasks: recorded first, sent then, sent again after a crash.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::{Cursor, Job};
 use rootcast_core::message::Task;
-use rootcast_core::task::{ErrorClass, Failure, Outcome, TaskRecord, TaskState};
+use rootcast_core::task::{ErrorClass, Failure, Outcome, TaskState};
 use rootcast_ledger::{Change, Dispatched, LedgerError, Settlement, TaskKey};
 
 use crate::{App, ConductError, Then};
@@ -64,18 +64,16 @@ impl App {
     /// A crash came between the record of a page and its messages.
     pub(crate) async fn finish_sending(&self, mut job: Job) -> Result<Then, ConductError> {
         if let Some(sending) = job.sending.take() {
-            let shard = sending.from.shard(job.id);
-            let after = sending.from.after.as_ref();
-            let to = if sending.to.step == sending.from.step { sending.to.after.as_ref() } else { None };
-            let open = self.open_tasks(&job, shard, after, to).await?.open;
-            self.send(&job, open).await?;
+            let shard = Cursor { step: sending.from.step, after: None };
+            if let Some(to) = taken_of(&job, &shard) {
+                self.resend_shard(&mut job, shard.shard(job.id), to.as_ref()).await?;
+            }
         }
         self.commit(&mut job, None).await?;
         Ok(Then::Continue)
     }
 
-    /// Sends every unsettled task again, and counts anew how many devices there are to wait for: one that was deleted
-    /// before its turn does not come any more.
+    /// Sends every unsettled task again.
     pub(crate) async fn resend(&self, mut job: Job, deadline: Instant) -> Result<Then, ConductError> {
         if job.resend.is_none() {
             job.begin_resend((self.clock)());
@@ -88,21 +86,26 @@ impl App {
             if Instant::now() >= deadline {
                 return Ok(Then::HandOn);
             }
-            let shard = at.shard(job.id);
-            let tasks = self.open_tasks(&job, shard, None, to.as_ref()).await?;
             job.resend = Some(at.next_shard());
-            self.commit(&mut job, Some(Dispatched::Exactly { shard, devices: tasks.all })).await?;
-            self.send(&job, tasks.open).await?;
+            self.resend_shard(&mut job, at.shard(job.id), to.as_ref()).await?;
         }
         self.commit(&mut job, None).await?;
         Ok(Then::Continue)
+    }
+
+    /// Counts anew for how many devices of a shard there is to wait, before it sends to the open ones: a device that was
+    /// deleted before its turn does not come any more, one that joined since is waited for.
+    async fn resend_shard(&self, job: &mut Job, shard: u8, to: Option<&DeviceId>) -> Result<(), ConductError> {
+        let tasks = self.open_tasks(job, shard, to).await?;
+        self.commit(job, Some(Dispatched::Exactly { shard, devices: tasks.all })).await?;
+        self.send(job, tasks.open).await
     }
 
     /// What is still open after all resends has failed.
     pub(crate) async fn give_up(&self, job: Job, deadline: Instant) -> Result<Then, ConductError> {
         let mut at = Cursor::default();
         while let Some(to) = taken_of(&job, &at) {
-            let tasks = self.open_tasks(&job, at.shard(job.id), None, to.as_ref()).await?;
+            let tasks = self.open_tasks(&job, at.shard(job.id), to.as_ref()).await?;
             let lost: Vec<Settlement> = tasks.open.into_iter().map(|(device, attempt)| self.lost(&job, device, attempt)).collect();
             for some in lost.chunks(SETTLED_AT_ONCE) {
                 if Instant::now() >= deadline {
@@ -125,30 +128,17 @@ impl App {
         }
     }
 
-    /// A shard's unsettled devices between two ids, each with the attempt that it waits for.
-    async fn open_tasks(
-        &self,
-        job: &Job,
-        shard: u8,
-        after: Option<&DeviceId>,
-        to: Option<&DeviceId>,
-    ) -> Result<OpenTasks, ConductError> {
+    /// A shard's unsettled devices up to `to`, each with the attempt that it waits for.
+    async fn open_tasks(&self, job: &Job, shard: u8, to: Option<&DeviceId>) -> Result<OpenTasks, ConductError> {
         let recorded = self.ledger.tasks(job.id, job.leg(), shard, None, None).await?;
-        let tasks: HashMap<&str, &TaskRecord> = recorded.iter().map(|task| (task.device.as_str(), task)).collect();
-        let within = |device: &DeviceId| after.is_none_or(|after| device > after) && to.is_none_or(|to| device <= to);
-        let mut open = Vec::new();
-        for task in recorded.iter().filter(|task| task.state == TaskState::Waiting) {
-            match task.device.parse() {
-                Ok(device) if within(&device) => open.push((device, task.attempt)),
-                _ => {}
-            }
-        }
-        let devices = self.ledger.approved_in_shard(shard, after, to, usize::MAX).await?;
-        let unrecorded = devices.into_iter().filter(|device| !tasks.contains_key(device.as_str()));
-        let before = open.len();
-        open.extend(unrecorded.map(|device| (device, 1)));
-        let all = (recorded.len() + open.len() - before) as u64;
-        Ok(OpenTasks { open, all })
+        let devices = self.ledger.approved_in_shard(shard, None, to, usize::MAX).await?;
+        let known: BTreeSet<&str> = recorded.iter().map(|task| task.device.as_str()).collect();
+        let fresh: Vec<(DeviceId, u32)> =
+            devices.into_iter().filter(|device| !known.contains(device.as_str())).map(|device| (device, 1)).collect();
+        let all = (recorded.len() + fresh.len()) as u64;
+        let waiting = recorded.iter().filter(|task| task.state == TaskState::Waiting);
+        let waiting = waiting.filter_map(|task| Some((task.device.parse().ok()?, task.attempt)));
+        Ok(OpenTasks { open: waiting.chain(fresh).collect(), all })
     }
 
     async fn send(&self, job: &Job, devices: impl IntoIterator<Item = (DeviceId, u32)>) -> Result<(), ConductError> {
