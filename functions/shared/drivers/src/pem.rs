@@ -84,7 +84,7 @@ mod tests {
             pem.replace('=', ""),
             format!("Subject: somebody\n{pem}trailing"),
         ] {
-            assert_eq!(anchors(&written), [anchor.clone()], "{written}");
+            assert_eq!(anchors(&written), std::slice::from_ref(&anchor), "{written}");
         }
     }
 

@@ -144,7 +144,7 @@ async fn foreign_monitors_are_not_followed() {
         let headers = vec![("Location", "https://evil.example/redfish/v1/x".to_owned())];
         request
             .is("POST", state.collection())
-            .then(|| Reply::Json(202, headers, Value::Null))
+            .then_some(Reply::Json(202, headers, Value::Null))
     });
     let attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
     assert_eq!(attempt.fails().await.class, ErrorClass::Unsupported);
