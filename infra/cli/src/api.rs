@@ -21,8 +21,8 @@ use crate::{exit::Usage, profile::Access, token::Token};
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// API Gateway gives up after 30 seconds and says so; its word is better than our silence.
 const ANSWER_LIMIT: Duration = Duration::from_secs(35);
-/// After 0.5, 1, 2, 4 and 8 seconds, each with jitter: a cold start, a throttle, a switch to another network.
-const ATTEMPTS_AFTER_FIRST: usize = 5;
+/// After 0.5, 1 and 2 seconds, each with jitter: a cold start, a throttle, a packet that was lost.
+const ATTEMPTS_AFTER_FIRST: usize = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The most that one page of the API holds.
 const PAGE: &str = "100";
@@ -72,6 +72,9 @@ impl Api {
             let pem = std::fs::read(file).with_context(|| format!("the CA file {} cannot be read", file.display()))?;
             let trusted =
                 Certificate::from_pem_bundle(&pem).with_context(|| format!("{} is not PEM", file.display()))?;
+            if trusted.is_empty() {
+                return Err(Usage(format!("{} holds no certificate", file.display())).into());
+            }
             http = http.tls_certs_only(trusted);
         }
         Ok(Self {

@@ -28,6 +28,8 @@ use crate::{
 const SHORTEST_LOOK: Duration = Duration::from_millis(250);
 /// Between two looks at a job where nothing happens.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
+/// A rollover takes hours, and the way to the API may be gone for a while.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Shows each change of the job, and answers when it is over: done, failed, or paused.
 pub(crate) async fn follow(api: &Api, id: JobId, format: Format) -> Result<End> {
@@ -36,8 +38,17 @@ pub(crate) async fn follow(api: &Api, id: JobId, format: Format) -> Result<End> 
     let mut pace = Pace::default();
     let mut look = SHORTEST_LOOK;
     let mut last = Value::Null;
+    let mut reached = begun;
     loop {
-        let answer: Value = api.get(&format!("/jobs/{id}"), &[]).await?;
+        let answer: Value = match api.get(&format!("/jobs/{id}"), &[]).await {
+            Ok(answer) => answer,
+            Err(error) if last != Value::Null && error.is_passing() && reached.elapsed() < PATIENCE => {
+                tokio::time::sleep(LONGEST_LOOK).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        reached = Instant::now();
         if answer == last {
             look = (look * 3 / 2).min(LONGEST_LOOK);
         } else {
@@ -113,11 +124,14 @@ fn end(job: &Job) -> End {
 
 fn next_commands(job: &Job) -> String {
     let id = job.id;
-    let mut next = vec![(
-        "when the devices are mended",
-        format!("rootcast job resume {id} --watch"),
-    )];
-    if job.devices.failed > 0 {
+    let failed = job.devices.failed > 0;
+    let when = if failed {
+        "when the devices are mended"
+    } else {
+        "to go on"
+    };
+    let mut next = vec![(when, format!("rootcast job resume {id} --watch"))];
+    if failed {
         next.push((
             "to go on without them",
             format!("rootcast job waive {id} --all-failed --reason TEXT, then resume"),
