@@ -66,7 +66,7 @@ impl App {
         if let Some(sending) = job.sending.take() {
             let shard = Cursor { step: sending.from.step, after: None };
             if let Some(to) = taken_of(&job, &shard) {
-                self.resend_shard(&mut job, shard.shard(job.id), to.as_ref()).await?;
+                self.resend_shard(&mut job, &shard, to.as_ref()).await?;
             }
         }
         self.commit(&mut job, None).await?;
@@ -87,7 +87,7 @@ impl App {
                 return Ok(Then::HandOn);
             }
             job.resend = Some(at.next_shard());
-            self.resend_shard(&mut job, at.shard(job.id), to.as_ref()).await?;
+            self.resend_shard(&mut job, &at, to.as_ref()).await?;
         }
         self.commit(&mut job, None).await?;
         Ok(Then::Continue)
@@ -95,7 +95,8 @@ impl App {
 
     /// Counts anew for how many devices of a shard there is to wait, before it sends to the open ones: a device that was
     /// deleted before its turn does not come any more, one that joined since is waited for.
-    async fn resend_shard(&self, job: &mut Job, shard: u8, to: Option<&DeviceId>) -> Result<(), ConductError> {
+    async fn resend_shard(&self, job: &mut Job, at: &Cursor, to: Option<&DeviceId>) -> Result<(), ConductError> {
+        let shard = at.shard(job.id);
         let tasks = self.open_tasks(job, shard, to).await?;
         self.commit(job, Some(Dispatched::Exactly { shard, devices: tasks.all })).await?;
         self.send(job, tasks.open).await

@@ -2,11 +2,13 @@
 
     translate.py TEMPLATE BUCKET [PARAMETER=VALUE ...]
 
-Three things differ from what AWS itself does with the file:
+Four things differ from what AWS itself does with the file:
 1. SAM is translated here, by AWS's own translator, because the local cloud would take the raw file but give the API no routes.
 2. A function's `CodeUri: target/lambda/<name>/` becomes `s3://BUCKET/<name>.zip`: that is where the caller uploads it.
 3. The translator writes an HTTP API's routes into an OpenAPI `Body`, which the local cloud drops without a word.
    Each path of the Body becomes the Route and Integration that API Gateway would have made of it.
+4. CloudFormation turns a parameter's text into the number that a property wants; the local cloud compares the text of
+   `MaximumConcurrency` with a number, and polls no queue.
 """
 
 import json
@@ -79,6 +81,15 @@ def route(resources, api, number, path, method, integration):
     }
 
 
+def concurrency_as_number(template, values):
+    for resource in template["Resources"].values():
+        scaling = resource.get("Properties", {}).get("ScalingConfig", {})
+        most = scaling.get("MaximumConcurrency")
+        if isinstance(most, dict):
+            name = most["Ref"]
+            scaling["MaximumConcurrency"] = int(values.get(name, template["Parameters"][name].get("Default")))
+
+
 def main(path, bucket, *parameters):
     with open(path, encoding="utf-8") as file:
         template = yaml_parse(file.read())
@@ -89,6 +100,7 @@ def main(path, bucket, *parameters):
     except InvalidDocumentException as refused:
         sys.exit(f"{path} is not valid SAM: {refused.message} " + " ".join(cause.message for cause in refused.causes))
     routes_from_body(plain)
+    concurrency_as_number(plain, values)
     json.dump(plain, sys.stdout)
 
 

@@ -32,11 +32,13 @@ pub(crate) async fn build(project: &Path) -> Result<Vec<Package>> {
         .args(FUNCTIONS.iter().flat_map(|function| ["--bin", function]))
         .current_dir(project)
         .stdin(Stdio::null())
-        .stderr(Stdio::inherit())
+        .stdout(Stdio::piped())
         .kill_on_drop(true)
-        .output()
+        .spawn()
+        .context("cargo is needed to build the functions: install Rust from https://rustup.rs")?
+        .wait_with_output()
         .await
-        .context("cargo is needed to build the functions: install Rust from https://rustup.rs")?;
+        .context("cargo ended in a way that cannot be seen")?;
     if !built.status.success() {
         bail!("cargo could not build the functions: see its messages above");
     }

@@ -103,7 +103,7 @@ pub enum Profile {
     Dmtf,
     /// `Managers/bmc/Truststore/Certificates`, at most ten.
     Openbmc,
-    /// `UpdateService/RemoteServerCertificates` and LDAP, at most four.
+    /// `UpdateService/RemoteServerCertificates`, at most four.
     LenovoXcc,
     /// One slot of a virtual medium, which takes all anchors as one PEM bundle.
     Vmedia,

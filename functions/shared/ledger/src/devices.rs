@@ -206,7 +206,9 @@ impl Ledger {
             .query()
             .table_name(self.devices()?)
             .index_name(BY_SHARD)
-            .key_condition_expression("shard = :shard AND id BETWEEN :from AND :until")
+            .key_condition_expression("#shard = :shard AND id BETWEEN :from AND :until")
+            // A reserved word there.
+            .expression_attribute_names("#shard", "shard")
             .expression_attribute_values(":shard", number(shard))
             .expression_attribute_values(":from", text(from))
             .expression_attribute_values(":until", text(until))
