@@ -1,0 +1,124 @@
+//! The HTTP API as a client sees it: over TLS, with a token. Whatever is refused, is refused in the vendor's envelope.
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
+use reqwest::{Certificate, Client, Method, StatusCode};
+use serde_json::Value;
+
+/// A client with a token, and one without.
+pub struct Api {
+    http: Client,
+    base: String,
+    pub token: String,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    /// Method and path, for messages.
+    asked: String,
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Api {
+    /// `ca`: PEM.
+    pub fn new(base: &str, ca: &[u8], token: String) -> Self {
+        let ca = Certificate::from_pem(ca).unwrap();
+        let http = Client::builder().tls_certs_only([ca]).https_only(true).build().unwrap();
+        Self {
+            http,
+            base: base.to_owned(),
+            token,
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None).await
+    }
+
+    pub async fn put(&self, path: &str) -> Answer {
+        self.send(Method::PUT, path, None).await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::POST, path, Some(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.send(Method::PATCH, path, Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, None).await
+    }
+
+    pub async fn send(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let token = Some(self.token.as_str());
+        self.send_as(token, method, path, body).await
+    }
+
+    /// With another token, or none.
+    pub async fn send_as(&self, token: Option<&str>, method: Method, path: &str, body: Option<Value>) -> Answer {
+        let asked = format!("{method} {path}");
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let text = answer.text().await.unwrap();
+        Answer {
+            asked,
+            status,
+            headers,
+            text,
+        }
+    }
+}
+
+impl Answer {
+    /// The whole body of a 2xx.
+    pub fn json(&self) -> Value {
+        assert!(self.status.is_success(), "{self:?}");
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{}: {error}: {}", self.asked, self.text))
+    }
+
+    /// The body of a 2xx that is not in JSON.
+    pub fn raw(&self) -> &str {
+        assert!(self.status.is_success(), "{self:?}");
+        &self.text
+    }
+
+    /// `response` of the envelope of a success.
+    pub fn response(&self) -> Value {
+        let mut envelope = self.json();
+        assert_eq!(envelope["result"], "success", "{self:?}");
+        envelope["response"].take()
+    }
+
+    /// Checks that this is a refusal with `status` in the vendor's envelope, complete, and returns its message.
+    pub fn refused(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        let kind = self.headers[CONTENT_TYPE].to_str().unwrap();
+        assert_eq!(kind, "application/json", "{}", self.asked);
+        let mut envelope: Value = serde_json::from_str(&self.text).unwrap();
+        assert_eq!(envelope["result"], "failed", "{self:?}");
+        let messages = envelope["messages"].as_array_mut().unwrap();
+        assert_eq!(messages.len(), 1, "{}", self.text);
+        let message = messages.remove(0);
+        let id = message["id"].as_str().unwrap();
+        let (digits, severity) = id.strip_prefix("FQXHMSE").unwrap().split_at(4);
+        assert!(digits.bytes().all(|digit| digit.is_ascii_digit()), "{id}");
+        assert!(matches!(severity, "H" | "J" | "K" | "L"), "{id}");
+        for said in ["/text", "/explanation", "/recovery/text"] {
+            let said = message.pointer(said).and_then(Value::as_str);
+            assert!(said.is_some_and(|said| said.ends_with('.')), "{}", self.text);
+        }
+        assert!(message["recovery"]["URL"].is_string(), "{}", self.text);
+        message
+    }
+}

@@ -1,0 +1,189 @@
+//! A process that dies at any of its calls leaves nothing that the next caller does not finish or clean up.
+
+use http::StatusCode;
+use rootcast_core::job::{JobId, JobOutcome};
+
+use super::office::{Office, Reply, seconds_ago};
+use super::whole::{assert_job_of, assert_whole};
+use super::wire::{Cut, Wire};
+use crate::stack::Stack;
+
+const JOB: JobId = JobId(1);
+
+#[derive(Clone, Copy)]
+struct Scene {
+    name: &'static str,
+    /// Generations there are already.
+    before: u32,
+    has_device: bool,
+    cut: fn(usize) -> Cut,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_root_survives_a_crash_before_every_call() {
+    die_everywhere(Scene {
+        name: "first-request",
+        before: 0,
+        has_device: false,
+        cut: Cut::Request,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_without_devices_survives_a_crash_before_every_call() {
+    die_everywhere(Scene {
+        name: "alone-request",
+        before: 1,
+        has_device: false,
+        cut: Cut::Request,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_without_devices_survives_a_crash_after_every_call() {
+    die_everywhere(Scene {
+        name: "alone-answer",
+        before: 1,
+        has_device: false,
+        cut: Cut::Answer,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_with_a_job_survives_a_crash_before_every_call() {
+    die_everywhere(Scene {
+        name: "job-request",
+        before: 1,
+        has_device: true,
+        cut: Cut::Request,
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_with_a_job_survives_a_crash_after_every_call() {
+    die_everywhere(Scene {
+        name: "job-answer",
+        before: 1,
+        has_device: true,
+        cut: Cut::Answer,
+    })
+    .await;
+}
+
+/// The process that finishes another's work may die as well, at any of its calls.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_over_may_die_as_well() {
+    Stack::run(0, async |stack| {
+        let twin = Office::open(&stack.local, "twin").await;
+        found(&twin, 1).await;
+        let wire = Wire::default();
+        assert_eq!(twin.put(&wire, seconds_ago::<130>).await.status, StatusCode::OK);
+        let sent = wire.sent();
+        let key_made = sent.iter().position(|call| call == "CreateKey").unwrap() + 1;
+        let last_signature = sent.iter().rposition(|call| call == "Sign").unwrap() + 1;
+        for first in [key_made, last_signature] {
+            for n in 1.. {
+                let office = Office::open(&stack.local, &format!("again-{first}-{n}")).await;
+                found(&office, 1).await;
+                let died = office.put(&Wire::cut_at(Cut::Answer(first)), seconds_ago::<130>).await;
+                assert_told(&died);
+                let died = office.put(&Wire::cut_at(Cut::Answer(n)), seconds_ago::<65>).await;
+                if died.status == StatusCode::OK {
+                    settle(&office, &died, 2, false).await;
+                    break;
+                }
+                assert_told(&died);
+                finish(&office, 2, false, Cut::Answer(n)).await;
+            }
+        }
+    })
+    .await;
+}
+
+async fn die_everywhere(scene: Scene) {
+    Stack::run(0, async |stack| {
+        let mut deaths = 0;
+        for n in 1.. {
+            let office = Office::open(&stack.local, &format!("{}-{n}", scene.name)).await;
+            found(&office, scene.before).await;
+            if scene.has_device {
+                office.enrol().await;
+            }
+            let wire = Wire::cut_at((scene.cut)(n));
+            let died = office.put(&wire, seconds_ago::<65>).await;
+            let generation = scene.before + 1;
+            if died.status == StatusCode::OK {
+                settle(&office, &died, generation, scene.has_device).await;
+                break;
+            }
+            deaths += 1;
+            assert_told(&died);
+            finish(&office, generation, scene.has_device, (scene.cut)(n)).await;
+        }
+        eprintln!("{}: died {deaths} times", scene.name);
+        assert!(deaths >= 12, "{deaths} calls are too few to make a root");
+    })
+    .await;
+}
+
+/// Generations that nothing happened to.
+async fn found(office: &Office, generations: u32) {
+    for _ in 0..generations {
+        let reply = office.put(&Wire::default(), seconds_ago::<300>).await;
+        assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+    }
+}
+
+/// A minute later, a process in good health is called.
+async fn finish(office: &Office, generation: u32, has_device: bool, cut: Cut) {
+    let left = office.ledger.authority().await.unwrap();
+    let was_done = left.last_generation == generation && left.claim.is_none();
+    let wire = Wire::default();
+    let reply = office.put(&wire, seconds_ago::<0>).await;
+    match (was_done, has_device) {
+        (false, _) => {
+            assert_eq!(reply.status, StatusCode::OK, "{cut:?}: {reply:?}");
+            settle(office, &reply, generation, has_device).await;
+        }
+        // Only the answer to the last write was lost: the root is published, and its job runs.
+        (true, true) => {
+            assert!(matches!(cut, Cut::Answer(_)), "{cut:?}");
+            assert_eq!(reply.status, StatusCode::CONFLICT, "{reply:?}");
+            assert_eq!((reply.job_path(), reply.location()), (&*JOB.path(), Some(&*JOB.path())));
+            settle(office, &reply, generation, has_device).await;
+        }
+        // The same without a job: nothing is under way, and the caller who heard nothing gets another root.
+        (true, false) => {
+            assert!(matches!(cut, Cut::Answer(_)), "{cut:?}");
+            assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+            settle(office, &reply, generation + 1, has_device).await;
+        }
+    }
+}
+
+/// The job is brought to its end where there is one, and nothing is left over.
+async fn settle(office: &Office, reply: &Reply, generation: u32, has_device: bool) {
+    if !has_device {
+        assert_eq!((reply.job_path(), reply.location()), ("", None));
+        return assert_whole(office, generation, 0).await;
+    }
+    assert_eq!((reply.job_path(), reply.location()), (&*JOB.path(), Some(&*JOB.path())));
+    let (job, root) = (
+        office.ledger.job(JOB).await.unwrap().unwrap(),
+        office.ledger.root(generation).await.unwrap().unwrap(),
+    );
+    assert_job_of(&job, &root);
+    assert_eq!(office.end_job(JOB).await.outcome, Some(JobOutcome::Activated));
+    assert_whole(office, generation, 1).await;
+}
+
+/// Whoever called is told that it did not work, and to call again.
+fn assert_told(reply: &Reply) {
+    assert!(reply.status.is_server_error(), "{reply:?}");
+    let [_, _, recovery] = reply.message();
+    assert!(recovery.contains("again"), "{recovery}");
+}

@@ -1,0 +1,110 @@
+//! The second generation: both links exist, and each carries a client across to the root that it does not hold.
+
+use rootcast_core::algorithm::KeyAlgorithm;
+use rootcast_core::certificate::Certificate;
+use rootcast_core::root::{LeafSpec, Serial, prepare_server_leaf};
+use rootcast_ledger::{Policy, RootRecord};
+use time::Duration;
+
+use super::keys::Key;
+use super::office::{Office, seconds_ago};
+use super::readers::accept;
+use super::whole::assert_whole;
+use super::wire::Wire;
+use crate::stack::Stack;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_link_carries_a_client_to_the_root_that_it_does_not_hold() {
+    Stack::run(0, async |stack| {
+        for (name, old, new) in [
+            ("same", KeyAlgorithm::EcdsaP384, KeyAlgorithm::EcdsaP384),
+            ("to-ecdsa", KeyAlgorithm::Rsa2048, KeyAlgorithm::EcdsaP256),
+            ("to-rsa", KeyAlgorithm::EcdsaP256, KeyAlgorithm::Rsa3072),
+        ] {
+            let office = Office::open(&stack.local, &format!("links-{name}")).await;
+            let (old, new) = (next_root(&office, old).await, next_root(&office, new).await);
+            assert_whole(&office, 2, 0).await;
+            let (by_old, by_new) = (leaf(&office, &old).await, leaf(&office, &new).await);
+            let link = |link: Option<rootcast_ledger::LinkRecord>| link.unwrap().certificate.unwrap();
+            let (new_with_old, old_with_new) = (link(new.new_with_old), link(new.old_with_new));
+            let (old, new) = (old.certificate.unwrap(), new.certificate.unwrap());
+
+            assert_eq!(
+                accept(&[&old], &by_new, &[&new_with_old]),
+                [true, true],
+                "{name}: holds the old root only"
+            );
+            assert_eq!(
+                accept(&[&new], &by_old, &[&old_with_new]),
+                [true, true],
+                "{name}: holds the new root only"
+            );
+            assert_eq!(
+                accept(&[&old, &new], &by_new, &[&new_with_old]),
+                [true, true],
+                "{name}: holds both"
+            );
+            assert_eq!(
+                accept(&[&new], &by_new, &[&new_with_old]),
+                [true, true],
+                "{name}: the same chain for whoever has moved"
+            );
+            assert_eq!(
+                accept(&[&old], &by_new, &[]),
+                [false, false],
+                "{name}: the link is what makes it so"
+            );
+            assert_eq!(
+                accept(&[&new], &by_old, &[]),
+                [false, false],
+                "{name}: the link is what makes it so"
+            );
+            assert_eq!(
+                accept(&[&old], &by_new, &[&old_with_new]),
+                [false, false],
+                "{name}: the other one does not"
+            );
+
+            assert_eq!(
+                (new_with_old.not_before(), new_with_old.not_after()),
+                (new.not_before(), old.not_after().min(new.not_after()))
+            );
+            assert_eq!(
+                (old_with_new.not_before(), old_with_new.not_after()),
+                (old.not_before(), old.not_after())
+            );
+        }
+    })
+    .await;
+}
+
+async fn next_root(office: &Office, algorithm: KeyAlgorithm) -> RootRecord {
+    let policy = office.ledger.policy().await.unwrap();
+    office.ledger.set_policy(Policy { algorithm, ..policy }).await.unwrap();
+    let reply = office.put(&Wire::default(), seconds_ago::<30>).await;
+    assert!(reply.status.is_success(), "{reply:?}");
+    let signing = office.ledger.authority().await.unwrap().signing.unwrap();
+    let root = office.ledger.root(signing).await.unwrap().unwrap();
+    assert_eq!(root.spec.algorithm, algorithm);
+    root
+}
+
+/// A server's certificate, signed by the root's KMS key.
+async fn leaf(office: &Office, root: &RootRecord) -> Certificate {
+    let (key, issuer) = root.key_and_certificate().unwrap();
+    let spec = LeafSpec {
+        common_name: "localhost".to_owned(),
+        dns_names: vec!["localhost".to_owned()],
+        ip_addresses: vec![],
+        serial: Serial::from_random([3; 16]),
+        not_before: issuer.not_before(),
+        not_after: issuer.not_before() + Duration::days(1),
+    };
+    let server = Key::shared(KeyAlgorithm::EcdsaP256);
+    let prepared = prepare_server_leaf(&spec, &server.spki_der, issuer).unwrap();
+    office
+        .vault_over(&Wire::default())
+        .sign_prepared(key, prepared)
+        .await
+        .unwrap()
+}

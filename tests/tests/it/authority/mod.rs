@@ -1,0 +1,17 @@
+//! The certificate authority's side: what `PUT /signingCertificate` leaves behind, whatever happens to it, and what
+//! other implementations say of it.
+
+mod algorithms;
+mod crash;
+mod faults;
+#[path = "../../../../functions/shared/core/tests/it/keys.rs"]
+#[allow(dead_code, reason = "core's own tests use more of it")]
+mod keys;
+mod links;
+mod office;
+mod race;
+mod readers;
+mod refusals;
+mod size;
+mod whole;
+mod wire;

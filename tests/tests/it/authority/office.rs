@@ -1,0 +1,344 @@
+//! The function `regenerate` in this process, over the local cloud's DynamoDB, SQS and KMS.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_config::SdkConfig;
+use aws_sdk_dynamodb::types::{BillingMode, GlobalSecondaryIndex};
+use aws_sdk_kms::config::retry::RetryConfig;
+use aws_sdk_kms::types::KeyState;
+use aws_sdk_resourcegroupstagging::types::TagFilter;
+use axum::body::{Body, to_bytes};
+use http::header::{AUTHORIZATION, LOCATION};
+use http::{HeaderMap, Request, StatusCode};
+use rootcast_authority::{CertificateAuthority, Settings};
+use rootcast_core::device::{DeviceId, Driver, Pin, Profile};
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::job::{Job, JobId, JobState};
+use rootcast_ledger::{DeviceRecord, Ledger, Tables, TokenRecord};
+use rootcast_local::LocalStack;
+use rootcast_queue::Queue;
+use rootcast_vault::{GENERATION_TAG, STACK_TAG, Vault};
+use serde_json::Value;
+use time::OffsetDateTime;
+use tower::ServiceExt;
+
+use super::wire::Wire;
+
+pub(super) const TOKEN: &str = "b2ZmaWNlLW9mZmljZS1vZmZpY2Utb2ZmaWNlLW9mZmljZQ==";
+pub(super) const DEVICE: &str = "bmc-0001";
+
+/// A deployment without functions: tables like those of template.yaml, queues that nobody reads, keys under a tag of
+/// its own. A fresh one takes some milliseconds, and nobody else writes to it.
+pub(super) struct Office {
+    config: SdkConfig,
+    tables: Tables,
+    queue: String,
+    name: String,
+    pub(super) ledger: Ledger,
+}
+
+/// What a caller gets.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Value,
+}
+
+impl Reply {
+    pub(super) fn job_path(&self) -> &str {
+        self.body["response"]["jobPath"].as_str().unwrap()
+    }
+
+    pub(super) fn location(&self) -> Option<&str> {
+        self.headers.get(LOCATION).map(|location| location.to_str().unwrap())
+    }
+
+    /// Text, explanation and recovery of the first message: each says something.
+    pub(super) fn message(&self) -> [&str; 3] {
+        let message = &self.body["messages"][0];
+        let told = [&message["text"], &message["explanation"], &message["recovery"]["text"]]
+            .map(|each| each.as_str().unwrap());
+        assert!(told.iter().all(|each| !each.is_empty()), "{self:?}");
+        told
+    }
+}
+
+/// The clock of a process that began so long ago.
+pub(super) fn seconds_ago<const SECONDS: i64>() -> OffsetDateTime {
+    OffsetDateTime::now_utc() - time::Duration::seconds(SECONDS)
+}
+
+impl Office {
+    pub(super) async fn open(stack: &LocalStack, name: &str) -> Self {
+        let config = stack.sdk_config.clone();
+        let dynamodb = aws_sdk_dynamodb::Client::new(&config);
+        let copy = async |output: &str| {
+            let copied = format!("{name}-{output}");
+            copy_table(&dynamodb, stack.outputs.of(output).unwrap(), &copied).await;
+            Some(copied)
+        };
+        let tables = Tables {
+            certificates: copy("CertificatesTable").await,
+            jobs: copy("JobsTable").await,
+            devices: copy("DevicesTable").await,
+            access: copy("AccessTable").await,
+        };
+        let created = aws_sdk_sqs::Client::new(&config)
+            .create_queue()
+            .queue_name(name)
+            .send()
+            .await
+            .unwrap();
+        let ledger = Ledger::new(dynamodb, tables.clone());
+        let office = Self {
+            config,
+            tables,
+            queue: created.queue_url.unwrap(),
+            name: name.to_owned(),
+            ledger,
+        };
+        office.admit(TOKEN, seconds_ago::<-3600>()).await;
+        office
+    }
+
+    pub(super) async fn admit(&self, token: &str, expires: OffsetDateTime) {
+        let record = TokenRecord {
+            principal: "tests".to_owned(),
+            expires,
+            created: seconds_ago::<0>(),
+        };
+        self.ledger
+            .put_token(&Fingerprint::of(token.as_bytes()), &record)
+            .await
+            .unwrap();
+    }
+
+    /// An approved device that nobody can reach.
+    pub(super) async fn enrol(&self) {
+        self.ledger.enrol(&unreachable_device(DEVICE)).await.unwrap();
+    }
+
+    /// The function, started at this clock, with this wire.
+    pub(super) fn app(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> regenerate::App {
+        let ledger = self.ledger_over(wire);
+        regenerate::App {
+            authority: CertificateAuthority::new(ledger.clone(), self.vault_over(wire)),
+            ledger,
+            queue: Queue::new(self.sqs_over(wire)),
+            control_queue: self.queue.clone(),
+            settings: settings(),
+            clock,
+        }
+    }
+
+    /// The function with another KMS.
+    pub(super) fn app_with_vault(&self, vault: Vault) -> regenerate::App {
+        let authority = CertificateAuthority::new(self.ledger.clone(), vault);
+        regenerate::App {
+            authority,
+            ..self.app(&Wire::default(), seconds_ago::<0>)
+        }
+    }
+
+    /// `PUT /signingCertificate`.
+    pub(super) async fn put(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> Reply {
+        put(self.app(wire, clock)).await
+    }
+
+    /// The device leaves the fleet, and the conductor brings the job to its end.
+    pub(super) async fn end_job(&self, id: JobId) -> Job {
+        self.ledger
+            .delete_device(&DEVICE.parse().unwrap(), seconds_ago::<0>())
+            .await
+            .unwrap();
+        let wire = Wire::default();
+        let conductor = conduct::App {
+            ledger: self.ledger.clone(),
+            authority: CertificateAuthority::new(self.ledger.clone(), self.vault_over(&wire)),
+            queue: Queue::new(self.sqs_over(&wire)),
+            control_queue: self.queue.clone(),
+            task_queue: self.queue.clone(),
+            stall: time::Duration::minutes(15),
+            stack: self.name.clone(),
+            clock: seconds_ago::<0>,
+        };
+        conductor
+            .conduct(id, Instant::now() + Duration::from_secs(60))
+            .await
+            .unwrap();
+        let job = self.ledger.job(id).await.unwrap().unwrap();
+        assert_eq!(job.state, JobState::Ended, "{job:?}");
+        job
+    }
+
+    /// Every KMS key that was made here: generation, ARN, state.
+    pub(super) async fn keys(&self) -> Vec<(u32, String, KeyState)> {
+        let kms = aws_sdk_kms::Client::new(&self.config);
+        let ours = TagFilter::builder().key(STACK_TAG).values(&self.name).build();
+        let tagging = aws_sdk_resourcegroupstagging::Client::new(&self.config);
+        let found = tagging
+            .get_resources()
+            .tag_filters(ours)
+            .into_paginator()
+            .items()
+            .send();
+        let found: Vec<_> = found.collect::<Result<_, _>>().await.unwrap();
+        let mut keys = Vec::new();
+        for mapping in found {
+            let generation = mapping.tags().iter().find(|tag| tag.key() == GENERATION_TAG).unwrap();
+            let arn = mapping.resource_arn().unwrap();
+            let described = kms.describe_key().key_id(arn).send().await.unwrap();
+            let state = described.key_metadata.unwrap().key_state.unwrap();
+            keys.push((generation.value().parse().unwrap(), arn.to_owned(), state));
+        }
+        keys
+    }
+
+    pub(super) async fn public_key(&self, key: &str) -> Vec<u8> {
+        let kms = aws_sdk_kms::Client::new(&self.config);
+        kms.get_public_key()
+            .key_id(key)
+            .send()
+            .await
+            .unwrap()
+            .public_key
+            .unwrap()
+            .into_inner()
+    }
+
+    pub(super) fn vault_over(&self, wire: &Wire) -> Vault {
+        let kms = aws_sdk_kms::config::Builder::from(&self.config)
+            .interceptor(wire.clone())
+            .retry_config(retries(wire));
+        Vault::new(
+            &aws_sdk_kms::Client::from_conf(kms.build()),
+            &self.tagging_over(wire),
+            self.name.as_str(),
+        )
+    }
+
+    pub(super) fn vault_with(&self, tagging: &aws_sdk_resourcegroupstagging::Client) -> Vault {
+        Vault::new(&aws_sdk_kms::Client::new(&self.config), tagging, self.name.as_str())
+    }
+
+    fn tagging_over(&self, wire: &Wire) -> aws_sdk_resourcegroupstagging::Client {
+        let config = aws_sdk_resourcegroupstagging::config::Builder::from(&self.config);
+        let config = config.interceptor(wire.clone()).retry_config(retries(wire));
+        aws_sdk_resourcegroupstagging::Client::from_conf(config.build())
+    }
+
+    fn ledger_over(&self, wire: &Wire) -> Ledger {
+        let config = aws_sdk_dynamodb::config::Builder::from(&self.config);
+        let config = config.interceptor(wire.clone()).retry_config(retries(wire));
+        Ledger::new(aws_sdk_dynamodb::Client::from_conf(config.build()), self.tables.clone())
+    }
+
+    fn sqs_over(&self, wire: &Wire) -> aws_sdk_sqs::Client {
+        let config = aws_sdk_sqs::config::Builder::from(&self.config);
+        aws_sdk_sqs::Client::from_conf(config.interceptor(wire.clone()).retry_config(retries(wire)).build())
+    }
+}
+
+/// `PUT /signingCertificate` with the token that is known.
+pub(super) async fn put(app: regenerate::App) -> Reply {
+    send(app, "/signingCertificate", Some(&format!("Bearer {TOKEN}"))).await
+}
+
+pub(super) async fn send(app: regenerate::App, path: &str, authorization: Option<&str>) -> Reply {
+    let mut request = Request::put(path);
+    if let Some(authorization) = authorization {
+        request = request.header(AUTHORIZATION, authorization);
+    }
+    let request = request.body(Body::empty()).unwrap();
+    let answer = regenerate::router(Arc::new(app)).oneshot(request).await.unwrap();
+    let (head, body) = answer.into_parts();
+    let body = to_bytes(body, 1 << 20).await.unwrap();
+    Reply {
+        status: head.status,
+        headers: head.headers,
+        body: serde_json::from_slice(&body).unwrap(),
+    }
+}
+
+pub(super) fn settings() -> Settings {
+    Settings {
+        root_name: "Office Root".to_owned(),
+        subject: "O=Example Corp,C=DE".parse().unwrap(),
+        validity: time::Duration::days(400),
+    }
+}
+
+pub(super) fn unreachable_device(id: &str) -> DeviceRecord {
+    let id: DeviceId = id.parse().unwrap();
+    let mut device = DeviceRecord {
+        name: None,
+        address: "https://127.0.0.1:9".to_owned(),
+        driver: Driver::Redfish,
+        profile: Profile::Dmtf,
+        slot: None,
+        credential: format!("/rootcast/devices/{id}"),
+        pins: Vec::new(),
+        shard: None,
+        held: None,
+        lease: None,
+        goal: 0,
+        revision: 1,
+        id,
+    };
+    device.approve(vec![Pin::Certificate(Fingerprint::of(b"nobody's certificate"))]);
+    device
+}
+
+/// A dead process does not try again.
+fn retries(wire: &Wire) -> RetryConfig {
+    if wire.is_cut() {
+        RetryConfig::disabled()
+    } else {
+        RetryConfig::standard()
+    }
+}
+
+/// The schema that template.yaml gave it, without its items.
+async fn copy_table(dynamodb: &aws_sdk_dynamodb::Client, from: &str, to: &str) {
+    let described = dynamodb
+        .describe_table()
+        .table_name(from)
+        .send()
+        .await
+        .unwrap()
+        .table
+        .unwrap();
+    let indexes: Vec<_> = described
+        .global_secondary_indexes
+        .unwrap_or_default()
+        .into_iter()
+        .map(|index| {
+            GlobalSecondaryIndex::builder()
+                .set_index_name(index.index_name)
+                .set_key_schema(index.key_schema)
+                .set_projection(index.projection)
+                .build()
+                .unwrap()
+        })
+        .collect();
+    let created = dynamodb
+        .create_table()
+        .table_name(to)
+        .set_attribute_definitions(described.attribute_definitions)
+        .set_key_schema(described.key_schema)
+        .set_global_secondary_indexes((!indexes.is_empty()).then_some(indexes))
+        .billing_mode(BillingMode::PayPerRequest);
+    created.send().await.unwrap();
+}
+
+/// By generation.
+pub(super) fn by_generation(keys: &[(u32, String, KeyState)]) -> HashMap<u32, Vec<(&str, &KeyState)>> {
+    let mut sorted: HashMap<u32, Vec<_>> = HashMap::new();
+    for (generation, arn, state) in keys {
+        sorted.entry(*generation).or_default().push((arn.as_str(), state));
+    }
+    sorted
+}

@@ -1,0 +1,223 @@
+//! Several callers, one rollover.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::get_item::{GetItemInput, GetItemOutput};
+use aws_sdk_dynamodb::operation::scan::ScanOutput;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::error::TransactionCanceledException;
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason};
+use aws_sdk_kms::types::KeyState;
+use aws_smithy_mocks::{RuleMode, mock, mock_client};
+use futures::future::join_all;
+use http::StatusCode;
+use rootcast_authority::CertificateAuthority;
+use rootcast_core::job::JobId;
+use rootcast_ledger::{Ledger, Tables};
+use rootcast_queue::Queue;
+use rootcast_vault::Vault;
+use serde_json::{Value, json};
+use tokio::sync::Barrier;
+
+use super::office::{Office, Reply, put, seconds_ago, settings};
+use super::whole::assert_whole;
+use super::wire::Wire;
+use crate::stack::Stack;
+
+const JOB_PATH: &str = "/signingCertificate/jobs/1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_callers_at_once_one_wins_and_the_others_are_told_its_job() {
+    Stack::run(0, async |stack| {
+        for (round, callers) in [2, 5, 2, 5, 2, 5].into_iter().enumerate() {
+            let office = Arc::new(Office::open(&stack.local, &format!("race-{round}")).await);
+            office.enrol().await;
+            let replies = call_at_once(&office, callers).await;
+            let (won, lost): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == StatusCode::OK);
+            assert_eq!((won.len(), lost.len()), (1, callers - 1), "{replies:?}");
+            for reply in &replies {
+                assert_eq!(
+                    (reply.job_path(), reply.location()),
+                    (JOB_PATH, Some(JOB_PATH)),
+                    "{reply:?}"
+                );
+            }
+            for reply in lost {
+                assert_busy(reply);
+            }
+            let keys = office.keys().await;
+            assert!(matches!(&*keys, [(1, _, KeyState::Enabled)]), "{keys:?}");
+            office.end_job(JobId(1)).await;
+            assert_whole(&office, 1, 1).await;
+        }
+    })
+    .await;
+}
+
+/// Without devices there is no job to be told of; whoever comes in the middle is sent away, whoever comes after it gets
+/// the next root.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_callers_without_devices_none_gets_in_the_way_of_another() {
+    Stack::run(0, async |stack| {
+        let office = Arc::new(Office::open(&stack.local, "race-alone").await);
+        let replies = call_at_once(&office, 5).await;
+        let won = replies.iter().filter(|reply| reply.status == StatusCode::OK).count();
+        assert!(won >= 1, "{replies:?}");
+        for reply in replies.iter().filter(|reply| reply.status != StatusCode::OK) {
+            assert_eq!(reply.status, StatusCode::CONFLICT, "{reply:?}");
+            assert_eq!((reply.job_path(), reply.location()), ("", None));
+            assert!(reply.message()[2].contains("again in a minute"), "{reply:?}");
+        }
+        assert_whole(&office, u32::try_from(won).unwrap(), 0).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_job_runs_another_root_is_refused_with_what_to_do() {
+    Stack::run(0, async |stack| {
+        let office = Office::open(&stack.local, "busy").await;
+        office.enrol().await;
+        assert_eq!(
+            office.put(&Wire::default(), seconds_ago::<300>).await.status,
+            StatusCode::OK
+        );
+        let wire = Wire::default();
+        let reply = office.put(&wire, seconds_ago::<0>).await;
+        assert_busy(&reply);
+        assert_eq!((reply.job_path(), reply.location()), (JOB_PATH, Some(JOB_PATH)));
+        assert_eq!(wire.sent(), ["GetItem", "GetItem"], "a refusal only reads");
+    })
+    .await;
+}
+
+/// As deployed: several Lambda environments, and a device that nobody reaches.
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_of_the_api_at_once_get_one_job() {
+    Stack::run(0, async |stack| {
+        let device = json!({
+            "id": "bmc-0001", "address": "https://127.0.0.1:9", "driver": "redfish", "profile": "dmtf",
+            "credential": "/rootcast/devices/bmc-0001", "pins": [format!("sha256:{}", "ab".repeat(32))],
+        });
+        stack.enrol(vec![device]).await;
+        let paths = [
+            "/signingCertificate",
+            "/signingcertificate",
+            "/signingCertificate",
+            "/signingCertificate?activation=proven",
+        ];
+        let answers = join_all(paths.map(|path| stack.api.put(path))).await;
+        let won = answers.iter().filter(|answer| answer.status == StatusCode::OK).count();
+        assert_eq!(won, 1, "{answers:?}");
+        for answer in &answers {
+            if answer.status != StatusCode::OK {
+                answer.refused(409);
+            }
+            assert_eq!(answer.headers["location"], JOB_PATH);
+            let body: Value = serde_json::from_str(&answer.text).unwrap();
+            assert_eq!(body["response"]["jobPath"], JOB_PATH);
+        }
+        let authority = stack.ledger.authority().await.unwrap();
+        assert_eq!(
+            (authority.last_generation, authority.last_job, authority.claim),
+            (1, 1, None)
+        );
+    })
+    .await;
+}
+
+/// DynamoDB cancels a transaction that meets another one in flight, instead of comparing anything; no emulator does.
+#[tokio::test]
+async fn a_caller_whose_transaction_collided_is_told_the_winners_job() {
+    let asks_for =
+        |id: &'static str| move |request: &GetItemInput| request.key().unwrap()["id"].as_s().unwrap().starts_with(id);
+    let number = |number: i64| AttributeValue::N(number.to_string());
+    let expires = number(seconds_ago::<-60>().unix_timestamp());
+    let token = mock!(Client::get_item)
+        .match_requests(asks_for("token#"))
+        .then_output(move || {
+            let record = GetItemOutput::builder().item("principal", AttributeValue::S("tests".to_owned()));
+            record
+                .item("expires", expires.clone())
+                .item("created", AttributeValue::N("0".to_owned()))
+                .build()
+        });
+    let policy = mock!(Client::get_item)
+        .match_requests(asks_for("policy"))
+        .then_output(|| GetItemOutput::builder().build());
+    let claim = HashMap::from([
+        ("generation".to_owned(), number(1)),
+        ("job".to_owned(), number(1)),
+        ("until".to_owned(), number(seconds_ago::<-60>().unix_timestamp())),
+    ]);
+    let authority = mock!(Client::get_item)
+        .match_requests(asks_for("authority"))
+        .sequence()
+        .output(|| GetItemOutput::builder().build())
+        .output(move || {
+            let record = GetItemOutput::builder().item("revision", AttributeValue::N("1".to_owned()));
+            record.item("claim", AttributeValue::M(claim.clone())).build()
+        })
+        .build();
+    let scan = mock!(Client::scan).then_output(|| ScanOutput::builder().count(1).build());
+    let collision = mock!(Client::transact_write_items).then_error(|| {
+        let reason = |code| CancellationReason::builder().code(code).build();
+        let cancelled = TransactionCanceledException::builder().cancellation_reasons(reason("TransactionConflict"));
+        TransactWriteItemsError::TransactionCanceledException(cancelled.cancellation_reasons(reason("None")).build())
+    });
+    let rules = [&token, &policy, &authority, &scan, &collision];
+    let ledger = Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules), tables());
+    let kms = mock_client!(aws_sdk_kms, []);
+    let tagging = mock_client!(aws_sdk_resourcegroupstagging, []);
+    let app = regenerate::App {
+        authority: CertificateAuthority::new(ledger.clone(), Vault::new(&kms, &tagging, "collision")),
+        ledger,
+        queue: Queue::new(mock_client!(aws_sdk_sqs, [])),
+        control_queue: String::new(),
+        settings: settings(),
+        clock: seconds_ago::<0>,
+    };
+    let reply = put(app).await;
+    assert_busy(&reply);
+    assert_eq!((reply.job_path(), reply.location()), (JOB_PATH, Some(JOB_PATH)));
+}
+
+fn tables() -> Tables {
+    let table = |name: &str| Some(name.to_owned());
+    Tables {
+        certificates: table("certificates"),
+        jobs: table("jobs"),
+        devices: table("devices"),
+        access: table("access"),
+    }
+}
+
+async fn call_at_once(office: &Arc<Office>, callers: usize) -> Vec<Reply> {
+    let start = Arc::new(Barrier::new(callers));
+    let calls = (0..callers).map(|_| {
+        let (office, start) = (office.clone(), start.clone());
+        tokio::spawn(async move {
+            start.wait().await;
+            office.put(&Wire::default(), seconds_ago::<0>).await
+        })
+    });
+    join_all(calls).await.into_iter().map(|reply| reply.unwrap()).collect()
+}
+
+fn assert_busy(reply: &Reply) {
+    assert_eq!(reply.status, StatusCode::CONFLICT, "{reply:?}");
+    assert_eq!(reply.body["result"], "failed");
+    assert_eq!(reply.body["messages"][0]["id"], "FQXHMSE1009J");
+    let [text, explanation, recovery] = reply.message();
+    assert_eq!(text, "Job 1 is still moving the devices to another root.");
+    assert_eq!(
+        explanation,
+        "The request conflicts with the current state of the resource."
+    );
+    assert_eq!(
+        recovery,
+        "Wait until job 1 has ended, or resume or abort it: /signingCertificate/jobs/1."
+    );
+}

@@ -1,0 +1,130 @@
+//! What must hold of the records and the keys whenever no request and no job is under way.
+
+use aws_sdk_kms::types::KeyState;
+use rootcast_core::bundle::verify_jws;
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::generation::GenerationState;
+use rootcast_core::job::Job;
+use rootcast_ledger::{Authority, RootRecord};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::office::Office;
+use super::readers;
+
+/// Everything about a certificate authority of so many generations, of which the last one signs.
+pub(super) async fn assert_whole(office: &Office, generations: u32, jobs: usize) {
+    let authority = office.ledger.authority().await.unwrap();
+    assert_eq!(authority.claim, None);
+    assert_eq!(authority.running, None);
+    assert_eq!(authority.last_generation, generations);
+    assert_eq!(authority.last_job, jobs as u64);
+    let roots = office.ledger.roots(&authority).await.unwrap();
+    assert_eq!(
+        roots.iter().map(|root| root.generation).collect::<Vec<_>>(),
+        (1..=generations).collect::<Vec<_>>()
+    );
+    assert_one_signs(&authority, &roots);
+    for (index, root) in roots.iter().enumerate() {
+        assert_root(office, root).await;
+        assert_links(index.checked_sub(1).map(|before| &roots[before]), root);
+    }
+    assert_bundles(office, &authority, &roots).await;
+    let listed = office.ledger.jobs_before(None, 100).await.unwrap().jobs;
+    assert_eq!(listed.len(), jobs, "{listed:?}");
+    assert_keys(office, &roots).await;
+}
+
+/// The job made this root, published it, and waits for the conductor.
+pub(super) fn assert_job_of(job: &Job, root: &RootRecord) {
+    assert_eq!(job.generation, root.generation);
+    assert!(job.bundle_version > 0, "{job:?}");
+    assert_eq!(root.state, GenerationState::Published);
+    assert!(root.certificate.is_some());
+}
+
+fn assert_one_signs(authority: &Authority, roots: &[RootRecord]) {
+    let last = roots.last().unwrap();
+    assert_eq!(authority.signing, Some(last.generation));
+    for root in roots {
+        let expected = if root.generation == last.generation {
+            GenerationState::Signing
+        } else {
+            GenerationState::Superseded
+        };
+        assert_eq!(root.state, expected, "generation {}", root.generation);
+    }
+}
+
+/// The certificate is the one that was reserved, of the key that was recorded, and verifies.
+async fn assert_root(office: &Office, root: &RootRecord) {
+    let (key, certificate) = root.key_and_certificate().unwrap();
+    assert_eq!(
+        root.tbs,
+        Some(tbs_sha256(certificate.der())),
+        "generation {}",
+        root.generation
+    );
+    assert_eq!(certificate.serial(), root.spec.serial.to_string());
+    assert!(
+        certificate.subject_dn().contains(&format!(" G{}", root.generation)),
+        "{}",
+        certificate.subject_dn()
+    );
+    assert_eq!(certificate.spki_der(), office.public_key(key).await);
+    readers::verify(&[certificate], certificate, &[]).unwrap();
+}
+
+/// As reserved, and leading from one root to the other.
+fn assert_links(old: Option<&RootRecord>, new: &RootRecord) {
+    let Some(old) = old else {
+        assert!(new.new_with_old.is_none() && new.old_with_new.is_none());
+        return;
+    };
+    let (old, root) = (old.certificate.as_ref().unwrap(), new.certificate.as_ref().unwrap());
+    for (link, issuer) in [(&new.new_with_old, old), (&new.old_with_new, root)] {
+        let link = link.as_ref().unwrap();
+        let certificate = link.certificate.as_ref().unwrap();
+        assert_eq!(link.tbs, tbs_sha256(certificate.der()));
+        readers::verify(&[issuer], certificate, &[]).unwrap();
+    }
+}
+
+/// Versions without a gap, the last of them with every root, verifiable by whoever holds any one.
+async fn assert_bundles(office: &Office, authority: &Authority, roots: &[RootRecord]) {
+    for version in 1..=authority.bundle {
+        assert!(
+            office.ledger.bundle(version).await.unwrap().is_some(),
+            "bundle {version}"
+        );
+    }
+    assert!(office.ledger.bundle(authority.bundle + 1).await.unwrap().is_none());
+    let published = office.ledger.bundle(authority.bundle).await.unwrap().unwrap();
+    let certificates: Vec<_> = roots.iter().map(|root| root.certificate.clone().unwrap()).collect();
+    assert_eq!(published.bundle.anchors, certificates);
+    for certificate in certificates {
+        assert_eq!(verify_jws(&published.jws, &[certificate]).unwrap(), published.bundle);
+    }
+}
+
+/// The key of each root can be used; every other key that was ever made is about to be deleted.
+async fn assert_keys(office: &Office, roots: &[RootRecord]) {
+    let keys = office.keys().await;
+    for root in roots {
+        let of_it = keys.iter().filter(|(generation, ..)| *generation == root.generation);
+        let usable: Vec<_> = of_it
+            .filter(|(.., state)| *state != KeyState::PendingDeletion)
+            .collect();
+        let expected = (root.generation, root.key.clone().unwrap(), KeyState::Enabled);
+        assert_eq!(usable, [&expected], "{keys:?}");
+    }
+    assert!(
+        keys.iter()
+            .all(|(generation, ..)| (1..=roots.len() as u32).contains(generation)),
+        "{keys:?}"
+    );
+}
+
+fn tbs_sha256(der: &[u8]) -> Fingerprint {
+    let (_, certificate) = X509Certificate::from_der(der).unwrap();
+    Fingerprint::of(certificate.tbs_certificate.as_ref())
+}

@@ -1,0 +1,103 @@
+//! The wire between one request and AWS: it counts the calls, and can be cut at any of them, as a crash would.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
+};
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+
+/// Where the process dies. Calls are counted from 1, over all its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Cut {
+    #[default]
+    Never,
+    /// Before it sends this call.
+    Request(usize),
+    /// After it sent this call: the call takes effect, and nobody hears the answer.
+    Answer(usize),
+}
+
+/// Shared by all clients of one process.
+#[derive(Clone, Default)]
+pub(super) struct Wire {
+    cut: Cut,
+    sent: Arc<Mutex<Vec<String>>>,
+}
+
+impl Wire {
+    pub(super) fn cut_at(cut: Cut) -> Self {
+        Self { cut, ..Self::default() }
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.cut != Cut::Never
+    }
+
+    /// The operations that were sent, in their order.
+    pub(super) fn sent(&self) -> Vec<String> {
+        self.sent.lock().unwrap().clone()
+    }
+
+    pub(super) fn count(&self, operation: &str) -> usize {
+        self.sent
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|sent| *sent == operation)
+            .count()
+    }
+}
+
+impl Intercept for Wire {
+    fn name(&self) -> &'static str {
+        "Wire"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let mut sent = self.sent.lock().unwrap();
+        let number = sent.len() + 1;
+        match self.cut {
+            Cut::Request(at) if number >= at => return Err("the process died before it sent this".into()),
+            Cut::Answer(at) if number > at => return Err("the process died before it sent this".into()),
+            _ => {}
+        }
+        sent.push(
+            config
+                .load::<Metadata>()
+                .map(|call| call.name().to_owned())
+                .unwrap_or_default(),
+        );
+        Ok(())
+    }
+
+    fn read_after_transmit(
+        &self,
+        _: &BeforeDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        match self.cut {
+            Cut::Answer(at) if self.sent.lock().unwrap().len() >= at => {
+                Err("the process died before it heard the answer".into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} after {:?}", self.cut, self.sent())
+    }
+}

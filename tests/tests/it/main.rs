@@ -1,0 +1,24 @@
+//! Rootcast as a whole, each test on a stack of its own: the functions as they are deployed, template.yaml, queues,
+//! tables and keys in the local cloud, and Redfish devices over real TLS.
+//!
+//! In scope: what only shows when all parts run together. Out of scope: what one crate can prove of itself.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "tests fail by panicking, and say why on standard error"
+)]
+
+mod api;
+mod authority;
+#[path = "../../../functions/shared/drivers/tests/fake/mod.rs"]
+#[allow(dead_code, reason = "the driver's own tests use more of it")]
+mod fake;
+mod faults;
+mod interruptions;
+mod refusals;
+mod rollover;
+mod stack;
+mod steering;

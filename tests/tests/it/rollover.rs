@@ -1,0 +1,323 @@
+//! Rollovers in which nothing is wrong.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+
+use futures::future::join_all;
+use rootcast_core::bundle::verify_jws;
+use rootcast_core::certificate::{Certificate, split_pem_bundle};
+use rootcast_core::generation::GenerationState;
+use rootcast_core::job::{Activation, Job, JobId, JobOutcome, Leg, Phase};
+use rootcast_core::task::TaskState;
+use rootcast_ledger::RootRecord;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::fake::{Fake, Model, Reply};
+use crate::stack::{PREFIX, Stack, anchors_of, fake_enrolment};
+
+/// Two roots for 25 devices, and all that can be seen of it from outside.
+#[tokio::test]
+async fn twenty_five_devices_hold_both_roots_after_the_second_rollover() {
+    Stack::run(25, async |stack| {
+        stack.api.get("/signingCertificate").await.refused(404);
+        stack.enrol_fleet().await;
+        approving_takes_what_the_device_shows(stack).await;
+
+        let first = stack.put_root("").await;
+        assert_eq!(stack.ended(first).await.outcome, Some(JobOutcome::Activated));
+        let old = signing(stack).await;
+        assert_every_device_holds(stack, &[&old]).await;
+
+        let second = stack.put_root("?reason=key%20age").await;
+        assert_eq!(second, JobId(first.0 + 1));
+        let job = stack.ended(second).await;
+        assert_eq!(job.outcome, Some(JobOutcome::Activated));
+        let new = signing(stack).await;
+        assert_ne!(new, old);
+        assert_every_device_holds(stack, &[&old, &new]).await;
+        stack.assert_counters_equal_task_states(first).await;
+        stack.assert_counters_equal_task_states(second).await;
+
+        assert_waves(stack, second).await;
+        assert_roots(stack, &old, &new).await;
+        assert_published_bundle(stack, &job, &old, &new).await;
+        assert_vendors_view(stack, second).await;
+    })
+    .await;
+}
+
+/// What XClarity does: the new root signs before any device holds it. It is recorded that this was so.
+#[tokio::test]
+async fn an_immediate_activation_signs_first_and_ends_with_the_failures_named() {
+    Stack::run(6, async |stack| {
+        stack.found().await;
+        let old = signing(stack).await;
+        stack.enrol_fleet().await;
+        stack.local.fleet.stop("bmc-0003").await.unwrap();
+
+        let id = stack.put_root("?activation=immediate&errorBudget=100").await;
+        stack
+            .job_when(id, "devices are at work", |job| job.phase == Phase::Distribute)
+            .await;
+        let new = signing(stack).await;
+        assert_ne!(new, old);
+        assert_eq!(stack.tally(id, Leg::Distribute).await.failed, 0);
+
+        let job = stack.ended(id).await;
+        assert_eq!(job.outcome, Some(JobOutcome::ActivatedWithFailures));
+        assert_eq!(job.activation, Activation::Immediate);
+        assert!(job.reason.contains("1 devices do not hold it"), "{}", job.reason);
+        let tasks = stack.tasks(id, Leg::Distribute).await;
+        assert!(tasks.values().all(|task| job.activated.unwrap() <= task.at));
+        let failed: Vec<&str> = tasks
+            .values()
+            .filter(|task| task.state == TaskState::Failed)
+            .map(|task| task.device.as_str())
+            .collect();
+        assert_eq!(failed, ["bmc-0003"]);
+        stack.assert_counters_equal_task_states(id).await;
+        assert!(stack.log("ConductFunction").await.contains("\"JobsFailed\":1"));
+        let shown = stack.api.get(&format!("/jobs/{id}")).await.response();
+        assert_eq!(
+            (&shown["activation"], &shown["outcome"]),
+            (&json!("immediate"), &json!("activatedWithFailures"))
+        );
+        assert_eq!(
+            stack.api.get(&format!("/tasks/{id}?compact=true")).await.json()[0]["status"],
+            "CompleteWithErrors"
+        );
+    })
+    .await;
+}
+
+/// The fleet was paged to its end when it joined; the new root does not sign before it is covered.
+#[tokio::test]
+async fn a_device_that_joins_while_the_job_runs_is_covered_before_activation() {
+    Stack::run(3, async |stack| {
+        stack.found().await;
+        let slow = Fake::start(Model::OpenBmc).await;
+        slow.fault(|_, _| Some(Reply::Hang));
+        stack
+            .store_credential("slow", crate::fake::USER, crate::fake::PASSWORD)
+            .await;
+        let late = stack.local.fleet.device("bmc-0003").unwrap().clone();
+        rootcast_local::store_credentials(&stack.local.sdk_config, PREFIX, stack.devices())
+            .await
+            .unwrap();
+        let early = stack
+            .devices()
+            .filter(|device| device.id != late.id)
+            .map(|device| device.enrolment(PREFIX));
+        stack
+            .enrol(early.chain([fake_enrolment("slow", &slow)]).collect())
+            .await;
+
+        let id = stack.put_root("").await;
+        stack.job_when(id, "the fleet is paged", Job::is_paged).await;
+        stack.enrol(vec![late.enrolment(PREFIX)]).await;
+        slow.recover();
+
+        let job = stack.ended(id).await;
+        assert_eq!(job.outcome, Some(JobOutcome::Activated));
+        let tasks = stack.tasks(id, Leg::Distribute).await;
+        assert_eq!(tasks.len(), 4);
+        assert_eq!(tasks[&late.id].state, TaskState::Acked);
+        assert!(tasks[&late.id].at <= job.activated.unwrap());
+        assert!(anchors_of(&late).await.contains(&signing(stack).await.der().to_vec()));
+        stack.assert_counters_equal_task_states(id).await;
+    })
+    .await;
+}
+
+/// An operator approves a pending device by the fingerprint that it shows; no credential is needed for that.
+async fn approving_takes_what_the_device_shows(stack: &Stack) {
+    let device = stack.devices().next().unwrap();
+    let path = format!("/devices/{}", device.id);
+    let pins = |device: Value| (device["pins"].clone(), device["state"].clone());
+    let shown = stack.api.get(&format!("{path}/fingerprint")).await.response();
+    let pending = stack.api.patch(&path, json!({ "pins": [] })).await.response();
+    assert_eq!(pins(pending), (json!([]), json!("pending")));
+    let approved = stack
+        .api
+        .patch(&path, json!({ "pins": [shown["fingerprint"]] }))
+        .await
+        .response();
+    assert_eq!(
+        pins(approved),
+        (device.enrolment(PREFIX)["pins"].clone(), json!("approved"))
+    );
+}
+
+/// `GET /signingCertificate`
+pub async fn signing(stack: &Stack) -> Certificate {
+    let answer = stack.api.get("/signingCertificate").await;
+    assert_eq!(answer.headers["content-type"], "application/x-pem-file");
+    Certificate::from_pem(answer.raw()).unwrap()
+}
+
+/// What every device answers to a client that is not ours, and what is recorded of it.
+async fn assert_every_device_holds(stack: &Stack, roots: &[&Certificate]) {
+    let wanted: BTreeSet<Vec<u8>> = roots.iter().map(|root| root.der().to_vec()).collect();
+    for found in join_all(stack.devices().map(anchors_of)).await {
+        assert_eq!(found, wanted);
+    }
+    let bundle = stack.ledger.authority().await.unwrap().bundle;
+    let sha256 = stack.ledger.bundle(bundle).await.unwrap().unwrap().bundle.sha256();
+    let devices = stack.api.get("/devices?limit=100").await.response();
+    let devices = devices["devices"].as_array().unwrap();
+    assert_eq!(devices.len(), 25);
+    for device in devices {
+        assert_eq!(device["held"]["bundleVersion"], bundle, "{device}");
+        assert_eq!(device["held"]["sha256"], sha256.to_string(), "{device}");
+        assert!(
+            device.get("lease").is_none() && device.get("failure").is_none(),
+            "{device}"
+        );
+    }
+}
+
+/// Five canaries, then all others, each wave after the one before was over.
+async fn assert_waves(stack: &Stack, id: JobId) {
+    let job = stack.api.get(&format!("/jobs/{id}")).await.response();
+    let counts =
+        json!({ "total": 25, "dispatched": 25, "acked": 25, "failed": 0, "skipped": 0, "waived": 0, "waiting": 0 });
+    assert_eq!(job["devices"], counts);
+    assert_eq!(
+        (&job["phase"], &job["state"], &job["outcome"], &job["requestedFor"]),
+        (&json!("ended"), &json!("ended"), &json!("activated"), &json!("key age"))
+    );
+    let waves = job["waves"].as_array().unwrap();
+    let figures = |wave: &Value| (wave["number"].clone(), wave["size"].clone(), wave["acked"].clone());
+    let figures: Vec<_> = waves.iter().map(figures).collect();
+    assert_eq!(
+        figures,
+        [(json!(1), json!(5), json!(5)), (json!(2), json!(20), json!(20))]
+    );
+    assert!(waves[0]["closed"].as_str().unwrap() <= waves[1]["opened"].as_str().unwrap());
+    let tasks = stack
+        .api
+        .get(&format!("/jobs/{id}/tasks?state=acked&limit=100"))
+        .await
+        .response();
+    let tasks = tasks["tasks"].as_array().unwrap();
+    assert_eq!(tasks.len(), 25);
+    assert!(
+        tasks
+            .iter()
+            .all(|task| task["attempt"] == 1 && task["leg"] == "distribute"),
+        "{tasks:?}"
+    );
+}
+
+/// Both generations, the signing one first, and both links between them.
+async fn assert_roots(stack: &Stack, old: &Certificate, new: &Certificate) {
+    let details = stack.api.get("/signingCertificate/details").await.response();
+    let rows: Vec<_> = details
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (row["generation"].clone(), row["state"].clone()))
+        .collect();
+    assert_eq!(rows, [(json!(2), json!("signing")), (json!(1), json!("superseded"))]);
+    for (row, root) in details.as_array().unwrap().iter().zip([new, old]) {
+        assert_eq!(
+            &Certificate::from_pem(row["certificate"].as_str().unwrap()).unwrap(),
+            root
+        );
+        assert_eq!(
+            (&row["subjectDn"], &row["issuerDn"]),
+            (&json!(root.subject_dn()), &json!(root.subject_dn()))
+        );
+        assert_eq!(row["signatureAlgorithm"], "SHA384withECDSA");
+    }
+    let RootRecord {
+        state,
+        new_with_old,
+        old_with_new,
+        ..
+    } = stack.ledger.root(2).await.unwrap().unwrap();
+    assert_eq!(state, GenerationState::Signing);
+    let (new_with_old, old_with_new) = (
+        new_with_old.unwrap().certificate.unwrap(),
+        old_with_new.unwrap().certificate.unwrap(),
+    );
+    new_with_old.verify_signed_by(old).unwrap();
+    old_with_new.verify_signed_by(new).unwrap();
+    assert_eq!(
+        (new_with_old.spki_der(), old_with_new.spki_der()),
+        (new.spki_der(), old.spki_der())
+    );
+}
+
+/// Either root alone is enough to verify it; EST's form of it is read by OpenSSL.
+async fn assert_published_bundle(stack: &Stack, job: &Job, old: &Certificate, new: &Certificate) {
+    let answer = stack.api.send_as(None, reqwest::Method::GET, "/bundle", None).await;
+    assert_eq!(answer.headers["content-type"], "application/jose+json");
+    for trusted in [old, new] {
+        let bundle = verify_jws(answer.raw(), std::slice::from_ref(trusted)).unwrap();
+        assert_eq!((bundle.version, &bundle.withdrawn), (job.bundle_version, &Vec::new()));
+        assert_eq!(bundle.anchors, [old.clone(), new.clone()]);
+    }
+    let answer = stack
+        .api
+        .send_as(None, reqwest::Method::GET, "/.well-known/est/cacerts", None)
+        .await;
+    assert_eq!(
+        answer.headers["content-type"],
+        "application/pkcs7-mime; smime-type=certs-only"
+    );
+    let pkcs7 = openssl(&["base64", "-d"], answer.raw().as_bytes()).await;
+    let printed = openssl(&["pkcs7", "-inform", "DER", "-print_certs"], &pkcs7).await;
+    let certificates = split_pem_bundle(&String::from_utf8(printed).unwrap()).unwrap();
+    let found: BTreeSet<&[u8]> = certificates.iter().map(Certificate::der).collect();
+    assert_eq!(found, BTreeSet::from([old.der(), new.der()]));
+}
+
+/// The job as Lenovo's clients read it.
+async fn assert_vendors_view(stack: &Stack, id: JobId) {
+    let job = stack
+        .api
+        .get(&format!("/signingCertificate/jobs/{id}"))
+        .await
+        .response();
+    assert_eq!((&job["progress"], &job["jobPath"]), (&json!(100.0), &json!(id.path())));
+    let rows = job["result"].as_array().unwrap();
+    let devices: BTreeSet<&str> = rows
+        .iter()
+        .map(|row| row["messageAttributes"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        (rows.len(), devices),
+        (25, stack.devices().map(|device| device.id.as_str()).collect())
+    );
+    assert!(
+        rows.iter()
+            .all(|row| row["result"] == "SUCCESS" && row["progress"] == 100),
+        "{job}"
+    );
+
+    let tasks = stack.api.get(&format!("/tasks/{id}")).await.json();
+    let task = &tasks.as_array().unwrap()[0];
+    assert_eq!(
+        (&task["jobUID"], &task["complete"], &task["status"]),
+        (&json!(id.to_string()), &json!(true), &json!("Complete"))
+    );
+    assert_eq!(task["children"].as_array().unwrap().len(), 25);
+    let compact = stack.api.get(&format!("/tasks/{id}?compact=true")).await.json();
+    assert!(compact[0].get("children").is_none());
+}
+
+async fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut child = Command::new("openssl")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    assert!(output.status.success());
+    output.stdout
+}

@@ -1,0 +1,320 @@
+//! A stack for a test: up, used, looked into from outside, and down again whatever happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::time::{Duration, Instant};
+
+use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_ssm::types::ParameterType;
+use futures::FutureExt;
+use rootcast_core::device::{DeviceId, SHARDS};
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::job::{Cursor, Job, JobId, JobState, Leg, Tally};
+use rootcast_core::task::{TaskRecord, TaskState};
+use rootcast_ledger::{Ledger, Tables, TokenRecord};
+use rootcast_local::{Device, LocalOptions, LocalStack, Progress, store_credentials};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::api::Api;
+use crate::fake::Fake;
+
+/// Default of template.yaml's CredentialPrefix.
+pub const PREFIX: &str = "/rootcast/devices/";
+/// The functions, by the outputs of template.yaml that have their names.
+pub const FUNCTIONS: [&str; 4] = [
+    "RegenerateFunction",
+    "ConductFunction",
+    "WorkerFunction",
+    "CatalogFunction",
+];
+/// Nothing here takes longer on two busy cores, the minute of the conductor's schedule included.
+pub const LIMIT: Duration = Duration::from_secs(150);
+const POLL: Duration = Duration::from_millis(50);
+
+/// template.yaml's parameters, so short that a test can wait for what they bound.
+const QUICK: [(&str, &str); 7] = [
+    ("DeviceTimeoutSeconds", "6"),
+    ("WorkerTimeoutSeconds", "12"),
+    ("TaskVisibilitySeconds", "13"),
+    ("RetryBaseSeconds", "1"),
+    ("MaxReceives", "3"),
+    ("StallSeconds", "10"),
+    ("MaximumConcurrency", "4"),
+];
+
+pub struct Stack {
+    pub local: LocalStack,
+    pub ledger: Ledger,
+    pub api: Api,
+}
+
+impl Stack {
+    /// Runs `test` on a stack with so many emulated devices, none of them enrolled. A test that fails is shown with the
+    /// ends of the functions' logs.
+    pub async fn run(devices: usize, test: impl AsyncFnOnce(&Self)) {
+        Self::run_with(devices, &[], test).await;
+    }
+
+    /// The same with other parameters of template.yaml.
+    pub async fn run_with(devices: usize, parameters: &[(&str, &str)], test: impl AsyncFnOnce(&Self)) {
+        let stack = Self::start(devices, parameters).await;
+        let result = AssertUnwindSafe(test(&stack)).catch_unwind().await;
+        if let Err(panic) = result {
+            for function in FUNCTIONS {
+                let log = stack.log(function).await;
+                let lines: Vec<&str> = log.lines().collect();
+                eprintln!("--- {function}\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+            }
+            resume_unwind(panic);
+        }
+        stack.local.shutdown().await.unwrap();
+    }
+
+    async fn start(devices: usize, parameters: &[(&str, &str)]) -> Self {
+        let mut options = LocalOptions::new(devices, Progress::silent()).unwrap();
+        let parameters = QUICK.iter().chain(parameters);
+        options.parameters = parameters
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let local = LocalStack::start(options).await.unwrap();
+        let table = |output| Some(local.outputs.of(output).unwrap().to_owned());
+        let tables = Tables {
+            certificates: table("CertificatesTable"),
+            jobs: table("JobsTable"),
+            devices: table("DevicesTable"),
+            access: table("AccessTable"),
+        };
+        let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&local.sdk_config), tables);
+        let token = uuid::Uuid::new_v4().to_string();
+        let now = OffsetDateTime::now_utc();
+        let record = TokenRecord {
+            principal: "tests".to_owned(),
+            created: now,
+            expires: now + Duration::from_secs(3600),
+        };
+        ledger
+            .put_token(&Fingerprint::of(token.as_bytes()), &record)
+            .await
+            .unwrap();
+        let api = Api::new(&local.api_url, &std::fs::read(&local.ca_pem).unwrap(), token);
+        Self { local, ledger, api }
+    }
+
+    /// The emulated devices, in the order of their ids.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.local.fleet.devices()
+    }
+
+    /// Every emulated device: its password stored, its certificate approved.
+    pub async fn enrol_fleet(&self) {
+        store_credentials(&self.local.sdk_config, PREFIX, self.devices())
+            .await
+            .unwrap();
+        self.enrol(self.devices().map(|device| device.enrolment(PREFIX)).collect())
+            .await;
+    }
+
+    pub async fn enrol(&self, devices: Vec<Value>) {
+        let answer = self
+            .api
+            .post("/devices", json!({ "devices": devices }))
+            .await
+            .response();
+        let results = answer["devices"].as_array().unwrap();
+        assert_eq!(results.len(), devices.len());
+        assert!(results.iter().all(|row| row["result"] == "created"), "{answer}");
+    }
+
+    /// Where the worker looks for a device's user name and password.
+    pub async fn store_credential(&self, id: &str, username: &str, password: &str) {
+        let put = aws_sdk_ssm::Client::new(&self.local.sdk_config)
+            .put_parameter()
+            .name(format!("{PREFIX}{id}"))
+            .r#type(ParameterType::SecureString)
+            .overwrite(true)
+            .value(json!({ "username": username, "password": password }).to_string());
+        put.send().await.unwrap();
+    }
+
+    /// A root that signs at once, because there is no device yet.
+    pub async fn found(&self) {
+        let answer = self.api.put("/signingCertificate").await.response();
+        assert_eq!(answer["jobPath"], "");
+    }
+
+    /// Asks for a root; `query` begins with a question mark, or is empty.
+    pub async fn put_root(&self, query: &str) -> JobId {
+        let answer = self.api.put(&format!("/signingCertificate{query}")).await.response();
+        let path = answer["jobPath"].as_str().unwrap();
+        path.strip_prefix("/signingCertificate/jobs/").unwrap().parse().unwrap()
+    }
+
+    /// The job that the next `PUT /signingCertificate` makes.
+    pub async fn next_job(&self) -> JobId {
+        JobId(self.ledger.authority().await.unwrap().last_job + 1)
+    }
+
+    pub async fn job(&self, id: JobId) -> Job {
+        self.ledger.job(id).await.unwrap().unwrap()
+    }
+
+    /// The job as soon as it is as wanted.
+    pub async fn job_when(&self, id: JobId, what: &str, is_so: impl Fn(&Job) -> bool) -> Job {
+        until(what, LIMIT, async || Some(self.job(id).await).filter(|job| is_so(job))).await
+    }
+
+    pub async fn ended(&self, id: JobId) -> Job {
+        let ended = |job: &Job| job.state != JobState::Running;
+        let job = self.job_when(id, "the job ends", ended).await;
+        assert_eq!(job.state, JobState::Ended, "{}", job.reason);
+        job
+    }
+
+    pub async fn paused(&self, id: JobId) -> Job {
+        let job = self
+            .job_when(id, "the job pauses", |job| job.state != JobState::Running)
+            .await;
+        assert_eq!(job.state, JobState::Paused, "{}", job.reason);
+        job
+    }
+
+    /// The leg's task records by device.
+    pub async fn tasks(&self, id: JobId, leg: Leg) -> BTreeMap<String, TaskRecord> {
+        let mut all = BTreeMap::new();
+        for shard in 0..SHARDS {
+            let tasks = self.ledger.tasks(id, leg, shard, None, None).await.unwrap();
+            all.extend(tasks.into_iter().map(|task| (task.device.clone(), task)));
+        }
+        all
+    }
+
+    pub async fn tally(&self, id: JobId, leg: Leg) -> Tally {
+        self.ledger.counters(id, leg).await.unwrap().into_iter().sum()
+    }
+
+    /// Of both legs, shard by shard; of a job that has ended, also that it waits for nobody.
+    pub async fn assert_counters_equal_task_states(&self, id: JobId) {
+        let ended = self.job(id).await.state == JobState::Ended;
+        for leg in [Leg::Distribute, Leg::Withdraw] {
+            let tallies = self.ledger.counters(id, leg).await.unwrap();
+            for (shard, tally) in (0..SHARDS).zip(tallies) {
+                let tasks = self.ledger.tasks(id, leg, shard, None, None).await.unwrap();
+                let count = |state| tasks.iter().filter(|task| task.state == state).count() as u64;
+                let counted = Tally {
+                    dispatched: if ended { tasks.len() as u64 } else { tally.dispatched },
+                    acked: count(TaskState::Acked),
+                    failed: count(TaskState::Failed),
+                    skipped: count(TaskState::Skipped),
+                    waived: count(TaskState::Waived),
+                };
+                assert_eq!(tally, counted, "leg {leg}, shard {shard}: {tasks:?}");
+            }
+        }
+    }
+
+    /// Neither a message that waits nor one that is being worked on.
+    pub async fn emptied(&self, queue: &str) {
+        let sqs = aws_sdk_sqs::Client::new(&self.local.sdk_config);
+        let names = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+            QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+        ];
+        let url = self.local.outputs.of(queue).unwrap();
+        until(&format!("{queue} is empty"), LIMIT, async || {
+            let asked = sqs.get_queue_attributes().queue_url(url);
+            let answer = asked.set_attribute_names(Some(names.to_vec())).send().await.unwrap();
+            let counts = answer.attributes.unwrap_or_default();
+            counts.values().all(|count| count == "0").then_some(())
+        })
+        .await;
+    }
+
+    /// What an emulated device has written: every request to it is a line.
+    pub fn device_log(&self, device: &Device) -> String {
+        std::fs::read_to_string(self.local.data.join("fleet").join(&device.id).join("log")).unwrap()
+    }
+
+    /// What a function has written; nothing where it never ran.
+    pub async fn log(&self, function: &str) -> String {
+        let name = self.local.outputs.of(function).unwrap();
+        self.local.log(name).await.unwrap_or_default()
+    }
+
+    pub async fn crash(&self, function: &str) -> usize {
+        self.local
+            .crash(self.local.outputs.of(function).unwrap())
+            .await
+            .unwrap()
+    }
+}
+
+/// Asks until there is an answer.
+pub async fn until<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(begun.elapsed() < limit, "{what}: not after {limit:?}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// Where a device is in the order in which a job pages the fleet.
+pub fn place(job: JobId, id: &str) -> (u8, DeviceId) {
+    let device: DeviceId = id.parse().unwrap();
+    let mut steps = (0..SHARDS).filter(|step| {
+        Cursor {
+            step: *step,
+            after: None,
+        }
+        .shard(job)
+            == device.shard()
+    });
+    (steps.next().unwrap(), device)
+}
+
+/// What to `POST /devices` for a fake, approved. Its credential is stored under the same name.
+pub fn fake_enrolment(id: &str, fake: &Fake) -> Value {
+    json!({
+        "id": id,
+        "address": fake.address.to_string(),
+        "driver": "redfish",
+        "profile": "openbmc",
+        "credential": format!("{PREFIX}{id}"),
+        "pins": [fake.pin.to_string()],
+    })
+}
+
+/// The certificates (DER) that an emulated device shows to a plain Redfish client.
+pub async fn anchors_of(device: &Device) -> BTreeSet<Vec<u8>> {
+    let certificate = reqwest::Certificate::from_der(&device.certificate).unwrap();
+    let client = reqwest::Client::builder()
+        .tls_certs_only([certificate])
+        .https_only(true)
+        .build()
+        .unwrap();
+    let get = async |path: &str| -> Value {
+        let request = client.get(format!("{}{path}", device.address()));
+        let answer = request
+            .basic_auth(&device.username, Some(&device.password))
+            .send()
+            .await
+            .unwrap();
+        answer.error_for_status().unwrap().json().await.unwrap()
+    };
+    let slot = get(&format!(
+        "/redfish/v1/Systems/{}/VirtualMedia/Cd/Certificates",
+        device.system
+    ))
+    .await;
+    let mut found = BTreeSet::new();
+    for member in slot["Members"].as_array().unwrap() {
+        let member = get(member["@odata.id"].as_str().unwrap()).await;
+        let blocks = pem::parse_many(member["CertificateString"].as_str().unwrap()).unwrap();
+        found.extend(blocks.into_iter().map(pem::Pem::into_contents));
+    }
+    found
+}
