@@ -59,6 +59,8 @@ impl Cloud {
                 ("MINISTACK_HOST", "localhost".into()),
                 ("LAMBDA_EXECUTOR", "local".into()),
                 ("AWS_EC2_METADATA_DISABLED", "true".into()),
+                // A listener of its own, on every address and one port for all.
+                ("IOT_MTLS_ENABLED", "0".into()),
                 // The code of the functions is unpacked there; a second stack must not share it.
                 ("TMPDIR", scratch.clone().into()),
             ],
