@@ -13,6 +13,7 @@
 
 mod api;
 mod authority;
+mod cost;
 #[path = "../../../functions/shared/drivers/tests/fake/mod.rs"]
 #[allow(dead_code, reason = "the driver's own tests use more of it")]
 mod fake;
@@ -22,3 +23,4 @@ mod refusals;
 mod rollover;
 mod stack;
 mod steering;
+mod template;

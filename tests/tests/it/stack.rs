@@ -39,7 +39,8 @@ const QUICK: [(&str, &str); 7] = [
     ("TaskVisibilitySeconds", "13"),
     ("RetryBaseSeconds", "1"),
     ("MaxReceives", "3"),
-    ("StallSeconds", "10"),
+    // Longer than any wave here takes: nothing is sent twice where a test does not want it.
+    ("StallSeconds", "120"),
     ("MaximumConcurrency", "4"),
 ];
 
@@ -58,7 +59,15 @@ impl Stack {
 
     /// The same with other parameters of template.yaml.
     pub async fn run_with(devices: usize, parameters: &[(&str, &str)], test: impl AsyncFnOnce(&Self)) {
-        let stack = Self::start(devices, parameters).await;
+        let mut options = LocalOptions::new(devices, Progress::silent()).unwrap();
+        let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        options.parameters.extend(parameters);
+        Self::run_on(options, test).await;
+    }
+
+    /// The same as the options say; short time limits are added.
+    pub async fn run_on(options: LocalOptions, test: impl AsyncFnOnce(&Self)) {
+        let stack = Self::start(options).await;
         let result = AssertUnwindSafe(test(&stack)).catch_unwind().await;
         if let Err(panic) = result {
             for function in FUNCTIONS {
@@ -71,12 +80,10 @@ impl Stack {
         stack.local.shutdown().await.unwrap();
     }
 
-    async fn start(devices: usize, parameters: &[(&str, &str)]) -> Self {
-        let mut options = LocalOptions::new(devices, Progress::silent()).unwrap();
-        let parameters = QUICK.iter().chain(parameters);
-        options.parameters = parameters
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
+    async fn start(mut options: LocalOptions) -> Self {
+        for (name, value) in QUICK {
+            options.parameters.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
         let local = LocalStack::start(options).await.unwrap();
         let table = |output| Some(local.outputs.of(output).unwrap().to_owned());
         let tables = Tables {
