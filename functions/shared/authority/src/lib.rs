@@ -35,9 +35,13 @@ impl CertificateAuthority {
     /// crash left behind, and the key of an abandoned root.
     pub async fn sweep_keys(&self, generation: u32) -> Result<(), AuthorityError> {
         let root = self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("root"))?;
-        let kept = root.key.filter(|_| root.state.is_live());
+        let kept = root.key.as_deref().filter(|_| root.state.is_live());
+        self.give_up_keys(generation, kept).await
+    }
+
+    async fn give_up_keys(&self, generation: u32, kept: Option<&str>) -> Result<(), AuthorityError> {
         for key in self.vault.keys_of(generation).await? {
-            if kept.as_ref() != Some(&key) {
+            if kept != Some(&*key) {
                 self.vault.schedule_deletion(&key, ABANDONED_KEY_DAYS).await?;
                 info!(key, root.generation = generation, "an unused key is scheduled for deletion");
             }

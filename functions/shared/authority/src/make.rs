@@ -15,6 +15,9 @@ use crate::{AuthorityError, CertificateAuthority};
 /// is dead.
 const CLAIM: Duration = Duration::seconds(60);
 
+/// DynamoDB cancels a transaction that meets another one; within this time, that one is through.
+const COLLISION: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// What the deployment says of its roots.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -58,22 +61,22 @@ impl CertificateAuthority {
     /// [`AuthorityError::Busy`] where a rollover is running.
     pub async fn make_root(&self, settings: &Settings, request: &RootRequest, now: OffsetDateTime) -> Result<Made, AuthorityError> {
         let claimed = self.claim(settings, request, now).await?;
-        let (authority, claim, taken_over) = (claimed.authority.clone(), claimed.claim.clone(), claimed.taken_over);
+        let (authority, claim) = (claimed.authority.clone(), claimed.claim.clone());
         if let Err(error) = self.make_claimed(claimed, now).await {
             self.give_back(authority, claim, now).await;
             return Err(error);
         }
         info!(root.generation = claim.generation, job.id = claim.job.map(|id| id.0), "a new root is published");
-        if taken_over && claim.job.is_none() {
-            // A job does this at its end.
-            self.sweep_keys(claim.generation).await?;
-        }
         Ok(Made { generation: claim.generation, job: claim.job })
     }
 
     async fn make_claimed(&self, mut claimed: Claimed, now: OffsetDateTime) -> Result<(), AuthorityError> {
         self.ensure_key(&mut claimed).await?;
         self.sign_root(&mut claimed.root).await?;
+        if claimed.taken_over && claimed.claim.job.is_none() {
+            // A job does this at its end. Before the root is published, so that a crash in between repeats it.
+            self.give_up_keys(claimed.root.generation, claimed.root.key.as_deref()).await?;
+        }
         let job = match claimed.claim.job {
             Some(id) => Some(self.ledger.job(id).await?.ok_or(AuthorityError::Missing("job"))?),
             None => None,
@@ -100,9 +103,15 @@ impl CertificateAuthority {
             None => self.claim_next(&before, settings, request, now).await,
         };
         match claimed {
-            // Called twice at once: the other one won.
-            Err(AuthorityError::Ledger(LedgerError::Conflict)) => {
+            // Called twice at once: the other one won, or its transaction and ours met.
+            Err(AuthorityError::Ledger(error @ (LedgerError::Conflict | LedgerError::Transient { .. }))) => {
+                if !matches!(error, LedgerError::Conflict) {
+                    tokio::time::sleep(COLLISION).await;
+                }
                 let winner = self.ledger.authority().await?;
+                if winner.revision == before.revision {
+                    return Err(error.into());
+                }
                 Err(AuthorityError::Busy(winner.claim.and_then(|claim| claim.job).or(winner.running)))
             }
             other => other,
