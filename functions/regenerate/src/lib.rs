@@ -19,7 +19,7 @@ use rootcast_authority::{AuthorityError, CertificateAuthority, Settings};
 use rootcast_core::job::JobId;
 use rootcast_core::message::Control;
 use rootcast_gate::{ApiError, Envelope, Kind, Message, authenticate, report};
-use rootcast_ledger::Ledger;
+use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -105,7 +105,9 @@ fn with_location(mut response: Response, job: Option<JobId>) -> Response {
 fn refused(error: AuthorityError) -> ApiError {
     let passing = match &error {
         AuthorityError::Vault(error) => error.is_retryable(),
-        AuthorityError::Ledger(_) => true,
+        AuthorityError::Ledger(error) => {
+            matches!(error, LedgerError::Conflict | LedgerError::Transient { .. } | LedgerError::Aws { .. })
+        }
         _ => false,
     };
     if passing { ApiError::unavailable(error) } else { ApiError::internal(error) }
