@@ -1,6 +1,5 @@
 //! The function `regenerate` in this process, over the local cloud's DynamoDB, SQS and KMS.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -114,6 +113,10 @@ impl Office {
             .put_token(&Fingerprint::of(token.as_bytes()), &record)
             .await
             .unwrap();
+    }
+
+    pub(super) fn devices_table(&self) -> &str {
+        self.tables.devices.as_deref().unwrap()
     }
 
     /// An approved device that nobody can reach.
@@ -332,13 +335,4 @@ async fn copy_table(dynamodb: &aws_sdk_dynamodb::Client, from: &str, to: &str) {
         .set_global_secondary_indexes((!indexes.is_empty()).then_some(indexes))
         .billing_mode(BillingMode::PayPerRequest);
     created.send().await.unwrap();
-}
-
-/// By generation.
-pub(super) fn by_generation(keys: &[(u32, String, KeyState)]) -> HashMap<u32, Vec<(&str, &KeyState)>> {
-    let mut sorted: HashMap<u32, Vec<_>> = HashMap::new();
-    for (generation, arn, state) in keys {
-        sorted.entry(*generation).or_default().push((arn.as_str(), state));
-    }
-    sorted
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::get_item::{GetItemInput, GetItemOutput};
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
@@ -171,10 +172,11 @@ async fn a_caller_whose_transaction_collided_is_told_the_winners_job() {
     let ledger = Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules), tables());
     let kms = mock_client!(aws_sdk_kms, []);
     let tagging = mock_client!(aws_sdk_resourcegroupstagging, []);
+    let nowhere = aws_sdk_sqs::Config::builder().behavior_version(BehaviorVersion::latest()).build();
     let app = regenerate::App {
         authority: CertificateAuthority::new(ledger.clone(), Vault::new(&kms, &tagging, "collision")),
         ledger,
-        queue: Queue::new(mock_client!(aws_sdk_sqs, [])),
+        queue: Queue::new(aws_sdk_sqs::Client::from_conf(nowhere)),
         control_queue: String::new(),
         settings: settings(),
         clock: seconds_ago::<0>,

@@ -1,1 +1,100 @@
+//! The call does the same work for ten devices and for ten thousand.
 
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
+use futures::{StreamExt, TryStreamExt, stream};
+use http::StatusCode;
+use rootcast_core::job::JobId;
+use rootcast_ledger::DeviceRecord;
+
+use super::office::{Office, seconds_ago, unreachable_device};
+use super::wire::Wire;
+use crate::stack::Stack;
+
+const FLEETS: [usize; 2] = [10, 10_000];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_for_ten_thousand_devices_takes_the_calls_of_a_root_for_ten() {
+    Stack::run(0, async |stack| {
+        let mut seen = Vec::new();
+        for devices in FLEETS {
+            let office = Office::open(&stack.local, &format!("fleet-{devices}")).await;
+            enrol(&stack.local.sdk_config, office.devices_table(), devices).await;
+            let wire = Wire::default();
+            let began = Instant::now();
+            let reply = office.put(&wire, seconds_ago::<0>).await;
+            let took = began.elapsed();
+            assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+            assert_eq!(reply.job_path(), JobId(1).path());
+            let mut sent = wire.sent();
+            eprintln!("{devices} devices: {} AWS calls in {took:?}: {}", sent.len(), sent.join(" "));
+            // Two of them are under way at once, and arrive in either order.
+            sent.sort();
+            seen.push(sent);
+        }
+        assert_eq!(seen[0], seen[1]);
+    })
+    .await;
+}
+
+/// The same through API Gateway and Lambda, as the local cloud has them.
+#[tokio::test(flavor = "multi_thread")]
+async fn through_the_api_ten_thousand_devices_take_the_time_of_ten() {
+    let mut times = Vec::new();
+    for devices in FLEETS {
+        Stack::run(0, async |stack| {
+            enrol(&stack.local.sdk_config, stack.local.outputs.of("DevicesTable").unwrap(), devices).await;
+            let cold = Instant::now();
+            stack.api.put("/signingCertificate?canary=0").await.refused(400);
+            let cold = cold.elapsed();
+            let began = Instant::now();
+            let id = stack.put_root("").await;
+            let took = began.elapsed();
+            eprintln!("{devices} devices: PUT /signingCertificate took {took:?} (the refusal before it, with the cold start: {cold:?})");
+            assert_eq!(id, JobId(1));
+            times.push(took);
+        })
+        .await;
+    }
+    assert!(times[1] < times[0] + Duration::from_secs(1), "{times:?}: it must not grow with the fleet");
+}
+
+/// Approved devices that nobody can reach, as BatchWriteItem takes them.
+async fn enrol(config: &aws_config::SdkConfig, table: &str, devices: usize) {
+    let dynamodb = aws_sdk_dynamodb::Client::new(config);
+    let numbers: Vec<_> = (1..=devices).collect();
+    let batches = numbers.chunks(25).map(|batch| {
+        let puts = batch.iter().map(|number| {
+            let record = unreachable_device(&format!("bmc-{number:05}"));
+            let put = PutRequest::builder().set_item(Some(item(&record))).build().unwrap();
+            WriteRequest::builder().put_request(put).build()
+        });
+        let write = dynamodb.batch_write_item().request_items(table, puts.collect());
+        async move {
+            let written = write.send().await?;
+            assert!(written.unprocessed_items.unwrap_or_default().is_empty());
+            Ok::<_, aws_sdk_dynamodb::Error>(())
+        }
+    });
+    stream::iter(batches).buffer_unordered(4).try_collect::<Vec<_>>().await.unwrap();
+}
+
+/// The attributes of a device record that the ledger reads.
+fn item(device: &DeviceRecord) -> std::collections::HashMap<String, AttributeValue> {
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let number = |number: u64| AttributeValue::N(number.to_string());
+    [
+        ("id", text(device.id.as_str())),
+        ("address", text(&device.address)),
+        ("driver", text("redfish")),
+        ("profile", text("dmtf")),
+        ("credential", text(&device.credential)),
+        ("pins", AttributeValue::L(device.pins.iter().map(|pin| text(&pin.to_string())).collect())),
+        ("shard", number(device.shard.unwrap().into())),
+        ("goal", number(0)),
+        ("revision", number(1)),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}

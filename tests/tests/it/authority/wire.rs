@@ -43,15 +43,6 @@ impl Wire {
     pub(super) fn sent(&self) -> Vec<String> {
         self.sent.lock().unwrap().clone()
     }
-
-    pub(super) fn count(&self, operation: &str) -> usize {
-        self.sent
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|sent| *sent == operation)
-            .count()
-    }
 }
 
 impl Intercept for Wire {
