@@ -122,6 +122,7 @@ async fn die_everywhere(scene: Scene) {
             }
             deaths += 1;
             assert_told(&died);
+            assert_claim_holds(&office).await;
             finish(&office, generation, scene.has_device, (scene.cut)(n)).await;
         }
         eprintln!("{}: died {deaths} times", scene.name);
@@ -136,6 +137,16 @@ async fn found(office: &Office, generations: u32) {
         let reply = office.put(&Wire::default(), seconds_ago::<300>).await;
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
     }
+}
+
+/// Before the minute is over nobody can know that the process died: the next caller waits, and is told for whom.
+async fn assert_claim_holds(office: &Office) {
+    let left = office.ledger.authority().await.unwrap();
+    let Some(claim) = &left.claim else { return };
+    let reply = office.put(&Wire::default(), seconds_ago::<65>).await;
+    assert_eq!(reply.status, StatusCode::CONFLICT, "{reply:?}");
+    assert_eq!(reply.job_path(), claim.job.map(JobId::path).unwrap_or_default());
+    assert_eq!(office.ledger.authority().await.unwrap(), left);
 }
 
 /// A minute later, a process in good health is called.

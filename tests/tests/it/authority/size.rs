@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use futures::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
-use rootcast_core::job::JobId;
-use rootcast_ledger::DeviceRecord;
+use rootcast_core::job::{JobId, JobOutcome};
+use rootcast_ledger::{Authority, Change, DeviceRecord, LedgerError};
 
 use super::office::{Office, seconds_ago, unreachable_device};
 use super::wire::Wire;
 use crate::stack::Stack;
 
 const FLEETS: [usize; 2] = [10, 10_000];
+/// Calls that are timed, of which the middle one counts.
+const ROUNDS: usize = 5;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_root_for_ten_thousand_devices_takes_the_calls_of_a_root_for_ten() {
@@ -41,23 +43,43 @@ async fn a_root_for_ten_thousand_devices_takes_the_calls_of_a_root_for_ten() {
 /// The same through API Gateway and Lambda, as the local cloud has them.
 #[tokio::test(flavor = "multi_thread")]
 async fn through_the_api_ten_thousand_devices_take_the_time_of_ten() {
-    let mut times = Vec::new();
+    let mut medians = Vec::new();
     for devices in FLEETS {
         Stack::run(0, async |stack| {
             enrol(&stack.local.sdk_config, stack.local.outputs.of("DevicesTable").unwrap(), devices).await;
-            let cold = Instant::now();
-            stack.api.put("/signingCertificate?canary=0").await.refused(400);
-            let cold = cold.elapsed();
             let began = Instant::now();
-            let id = stack.put_root("").await;
-            let took = began.elapsed();
-            eprintln!("{devices} devices: PUT /signingCertificate took {took:?} (the refusal before it, with the cold start: {cold:?})");
-            assert_eq!(id, JobId(1));
-            times.push(took);
+            stack.api.put("/signingCertificate?canary=0").await.refused(400);
+            let cold = began.elapsed();
+            let mut times = Vec::new();
+            for _ in 0..ROUNDS {
+                let began = Instant::now();
+                let id = stack.put_root("").await;
+                times.push(began.elapsed());
+                forget(stack, id).await;
+            }
+            eprintln!("{devices} devices: PUT /signingCertificate took {times:?}; a refusal with the cold start {cold:?}");
+            times.sort();
+            medians.push(times[ROUNDS / 2]);
         })
         .await;
     }
-    assert!(times[1] < times[0] + Duration::from_secs(1), "{times:?}: it must not grow with the fleet");
+    eprintln!("medians for {FLEETS:?} devices: {medians:?}");
+    assert!(medians[1] < medians[0] * 2 + Duration::from_millis(500), "{medians:?}: it must not grow with the fleet");
+}
+
+/// Ends the job in the records, so that the next root may be made while the fleet is as it was.
+async fn forget(stack: &Stack, id: JobId) {
+    loop {
+        let mut job = stack.job(id).await;
+        job.end(JobOutcome::Aborted, "Enough was seen.");
+        let authority = Authority { running: None, ..stack.ledger.authority().await.unwrap() };
+        let change = Change { authority: Some(&authority), job: Some(&job), ..Change::default() };
+        match stack.ledger.commit(change).await {
+            // The conductor is at work on it.
+            Err(LedgerError::Conflict) => {}
+            written => return written.unwrap(),
+        }
+    }
 }
 
 /// Approved devices that nobody can reach, as BatchWriteItem takes them.
