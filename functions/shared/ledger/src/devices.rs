@@ -60,7 +60,7 @@ pub struct Held {
     pub at: OffsetDateTime,
 }
 
-/// One worker at a time.
+/// One worker at a time. Free from `until` on: a task that was told to come back then is let in then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     pub owner: String,
@@ -177,7 +177,7 @@ impl Ledger {
             .delete_item()
             .table_name(self.devices()?)
             .set_key(Some(id_key(id.as_str())))
-            .condition_expression("attribute_not_exists(lease) OR lease.#until < :now")
+            .condition_expression("attribute_not_exists(lease) OR lease.#until <= :now")
             .expression_attribute_names("#until", "until")
             .expression_attribute_values(":now", number(now.unix_timestamp()))
             .send()
@@ -247,7 +247,7 @@ impl Ledger {
             .set_key(Some(id_key(id.as_str())))
             .update_expression("SET lease = :lease, goal = :goal")
             .condition_expression(
-                "attribute_exists(id) AND goal <= :goal AND (attribute_not_exists(lease) OR lease.#until < :now)",
+                "attribute_exists(id) AND goal <= :goal AND (attribute_not_exists(lease) OR lease.#until <= :now)",
             )
             .expression_attribute_names("#until", "until")
             .expression_attribute_values(":lease", AttributeValue::M(to_item("lease", lease)?))
