@@ -45,22 +45,14 @@ impl App {
     }
 
     pub(crate) async fn parts(&self) -> Result<&Parts, ApiError> {
-        self.0
-            .get_or_try_init(Parts::from_env)
-            .await
-            .map_err(ApiError::internal)
+        self.0.get_or_try_init(Parts::from_env).await.map_err(ApiError::internal)
     }
 }
 
 impl Parts {
     async fn from_env() -> Result<Self, Misconfigured> {
-        let limits = TimeoutConfig::builder()
-            .operation_timeout(CALL_LIMIT)
-            .operation_attempt_timeout(ATTEMPT_LIMIT);
-        let aws = aws_config::defaults(BehaviorVersion::latest())
-            .timeout_config(limits.build())
-            .load()
-            .await;
+        let limits = TimeoutConfig::builder().operation_timeout(CALL_LIMIT).operation_attempt_timeout(ATTEMPT_LIMIT);
+        let aws = aws_config::defaults(BehaviorVersion::latest()).timeout_config(limits.build()).load().await;
         Ok(Self {
             ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&aws), Tables::from_env()),
             queue: Queue::new(aws_sdk_sqs::Client::new(&aws)),
@@ -72,8 +64,5 @@ impl Parts {
 }
 
 fn set(variable: &'static str) -> Result<String, Misconfigured> {
-    std::env::var(variable)
-        .ok()
-        .filter(|value| !value.is_empty())
-        .ok_or(Misconfigured::Unset(variable))
+    std::env::var(variable).ok().filter(|value| !value.is_empty()).ok_or(Misconfigured::Unset(variable))
 }

@@ -36,11 +36,8 @@ pub(crate) async fn signed(State(app): State<App>, headers: HeaderMap) -> Result
         )),
         Published::Seen(tag) => Ok(not_modified(tag)),
         Published::Bundle(tag, record) => {
-            let headers = [
-                (CONTENT_TYPE, "application/jose+json".to_owned()),
-                (ETAG, tag),
-                (CACHE_CONTROL, CACHE.to_owned()),
-            ];
+            let headers =
+                [(CONTENT_TYPE, "application/jose+json".to_owned()), (ETAG, tag), (CACHE_CONTROL, CACHE.to_owned())];
             Ok((headers, record.jws).into_response())
         }
     }
@@ -51,17 +48,12 @@ pub(crate) async fn cacerts(State(app): State<App>, headers: HeaderMap) -> Respo
     let answer = match published(&app, "pkcs7", &headers).await {
         Ok(Published::None) => {
             let text = "No root is published yet: an operator asks for the first one.\n";
-            return (
-                StatusCode::NOT_FOUND,
-                [(CONTENT_TYPE, "text/plain; charset=utf-8")],
-                text,
-            )
-                .into_response();
+            return (StatusCode::NOT_FOUND, [(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response();
         }
         Ok(Published::Seen(tag)) => return not_modified(tag),
-        Ok(Published::Bundle(tag, record)) => certs_only(&record.bundle)
-            .map(|pkcs7| (tag, pkcs7))
-            .map_err(ApiError::internal),
+        Ok(Published::Bundle(tag, record)) => {
+            certs_only(&record.bundle).map(|pkcs7| (tag, pkcs7)).map_err(ApiError::internal)
+        }
         Err(error) => Err(error),
     };
     match answer {
@@ -98,28 +90,19 @@ async fn published(app: &App, form: &str, headers: &HeaderMap) -> Result<Publish
     }
     match ledger.bundle(version).await? {
         Some(record) => Ok(Published::Bundle(tag, Box::new(record))),
-        None => Err(ApiError::new(
-            Kind::Internal,
-            "The published bundle is missing.",
-            "Tell whoever runs this deployment.",
-        )),
+        None => {
+            Err(ApiError::new(Kind::Internal, "The published bundle is missing.", "Tell whoever runs this deployment."))
+        }
     }
 }
 
 fn not_modified(tag: String) -> Response {
-    (
-        StatusCode::NOT_MODIFIED,
-        [(ETAG, tag), (CACHE_CONTROL, CACHE.to_owned())],
-    )
-        .into_response()
+    (StatusCode::NOT_MODIFIED, [(ETAG, tag), (CACHE_CONTROL, CACHE.to_owned())]).into_response()
 }
 
 /// RFC 9110 §13.1.2, with the weak comparison of §8.8.3.2.
 fn is_known(headers: &HeaderMap, tag: &str) -> bool {
-    let listed = headers
-        .get_all(IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
+    let listed = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = listed.flat_map(|list| list.split(',')).map(str::trim);
     tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
@@ -128,26 +111,17 @@ fn is_known(headers: &HeaderMap, tag: &str) -> bool {
 fn certs_only(bundle: &Bundle) -> Result<Vec<u8>, der::Error> {
     let mut certificates = SetOfVec::new();
     for anchor in &bundle.anchors {
-        certificates.insert(CertificateChoices::Certificate(x509_cert::Certificate::from_der(
-            anchor.der(),
-        )?))?;
+        certificates.insert(CertificateChoices::Certificate(x509_cert::Certificate::from_der(anchor.der())?))?;
     }
     let signed = SignedData {
         version: CmsVersion::V1,
         digest_algorithms: SetOfVec::new(),
-        encap_content_info: EncapsulatedContentInfo {
-            econtent_type: ID_DATA,
-            econtent: None,
-        },
+        encap_content_info: EncapsulatedContentInfo { econtent_type: ID_DATA, econtent: None },
         certificates: Some(CertificateSet(certificates)),
         crls: None,
         signer_infos: SignerInfos(SetOfVec::new()),
     };
-    ContentInfo {
-        content_type: ID_SIGNED_DATA,
-        content: Any::encode_from(&signed)?,
-    }
-    .to_der()
+    ContentInfo { content_type: ID_SIGNED_DATA, content: Any::encode_from(&signed)? }.to_der()
 }
 
 fn lines(der: &[u8]) -> String {
@@ -180,16 +154,8 @@ mod tests {
 
     #[test]
     fn certs_only_holds_the_anchors_byte_for_byte() {
-        let anchors = vec![
-            anchor(&rcgen::PKCS_ECDSA_P256_SHA256),
-            anchor(&rcgen::PKCS_ECDSA_P384_SHA384),
-        ];
-        let bundle = Bundle {
-            version: 3,
-            anchors,
-            withdrawn: Vec::new(),
-            issued: OffsetDateTime::UNIX_EPOCH,
-        };
+        let anchors = vec![anchor(&rcgen::PKCS_ECDSA_P256_SHA256), anchor(&rcgen::PKCS_ECDSA_P384_SHA384)];
+        let bundle = Bundle { version: 3, anchors, withdrawn: Vec::new(), issued: OffsetDateTime::UNIX_EPOCH };
         let text = lines(&certs_only(&bundle).unwrap());
         assert!(text.ends_with("\r\n") && text.lines().all(|line| line.len() <= BASE64_LINE));
         let der = STANDARD.decode(text.replace("\r\n", "")).unwrap();
@@ -197,13 +163,7 @@ mod tests {
         assert_eq!(info.content_type, ID_SIGNED_DATA);
         let signed: SignedData = info.content.decode_as().unwrap();
         assert!(signed.signer_infos.0.is_empty() && signed.encap_content_info.econtent.is_none());
-        let mut found: Vec<Vec<u8>> = signed
-            .certificates
-            .unwrap()
-            .0
-            .iter()
-            .map(|one| one.to_der().unwrap())
-            .collect();
+        let mut found: Vec<Vec<u8>> = signed.certificates.unwrap().0.iter().map(|one| one.to_der().unwrap()).collect();
         let mut expected: Vec<Vec<u8>> = bundle.anchors.iter().map(|one| one.der().to_vec()).collect();
         found.sort();
         expected.sort();
@@ -212,12 +172,8 @@ mod tests {
 
     #[test]
     fn etags_are_compared_weakly() {
-        let known = |value| {
-            is_known(
-                &HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static(value))]),
-                "\"jws-3\"",
-            )
-        };
+        let known =
+            |value| is_known(&HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static(value))]), "\"jws-3\"");
         assert!(known("\"jws-3\"") && known("W/\"jws-3\"") && known("\"a\", \"jws-3\"") && known("*"));
         assert!(!known("\"jws-2\"") && !known("jws-3") && !known("") && !known("\"pkcs7-3\""));
         assert!(!is_known(&HeaderMap::new(), "\"jws-3\""));

@@ -35,17 +35,9 @@ pub(crate) async fn list(
     Params(paging): Params<Paging>,
 ) -> Result<Envelope<Devices>, ApiError> {
     let after: Option<DeviceId> = paging.place()?;
-    let page = app
-        .parts()
-        .await?
-        .ledger
-        .devices_after(after.as_ref(), paging.limit(1000)?)
-        .await?;
+    let page = app.parts().await?.ledger.devices_after(after.as_ref(), paging.limit(1000)?).await?;
     let cursor = page.next.as_ref().map(cursor).transpose()?;
-    Ok(Envelope::success(Devices {
-        devices: page.items.into_iter().map(Device::from).collect(),
-        cursor,
-    }))
+    Ok(Envelope::success(Devices { devices: page.items.into_iter().map(Device::from).collect(), cursor }))
 }
 
 pub(crate) async fn show(State(app): State<App>, Id(id): Id<DeviceId>) -> Result<Envelope<Device>, ApiError> {
@@ -54,10 +46,7 @@ pub(crate) async fn show(State(app): State<App>, Id(id): Id<DeviceId>) -> Result
 
 async fn load(ledger: &Ledger, id: &DeviceId) -> Result<DeviceRecord, ApiError> {
     ledger.device(id).await?.ok_or_else(|| {
-        ApiError::not_found(
-            format!("There is no device {id}."),
-            "GET /devices lists those that there are.",
-        )
+        ApiError::not_found(format!("There is no device {id}."), "GET /devices lists those that there are.")
     })
 }
 
@@ -85,32 +74,15 @@ impl Edit {
             Rules::name(name)?;
         }
         self.address.as_ref().map_or(Ok(()), |address| rules.address(address))?;
-        self.credential
-            .as_deref()
-            .map_or(Ok(()), |name| rules.credential(name))?;
-        let Self {
-            name: None,
-            address: None,
-            profile: None,
-            credential: None,
-            pins: None,
-            slot: None,
-        } = self
-        else {
+        self.credential.as_deref().map_or(Ok(()), |name| rules.credential(name))?;
+        let Self { name: None, address: None, profile: None, credential: None, pins: None, slot: None } = self else {
             return Ok(());
         };
         Err("The body changes nothing.".to_owned())
     }
 
     fn apply(&self, device: &mut DeviceRecord) -> Result<(), String> {
-        let Self {
-            name,
-            address,
-            profile,
-            credential,
-            pins,
-            slot,
-        } = self;
+        let Self { name, address, profile, credential, pins, slot } = self;
         if let Some(name) = name {
             device.name.clone_from(name);
         }
@@ -162,26 +134,19 @@ pub(crate) async fn delete(
 ) -> Result<Envelope<()>, ApiError> {
     let ledger = &app.parts().await?.ledger;
     load(ledger, &id).await?;
-    ledger
-        .delete_device(&id, OffsetDateTime::now_utc())
-        .await
-        .map_err(|error| match error {
-            LedgerError::Conflict => ApiError::conflict(
-                format!("A worker is at device {id}."),
-                "Wait until it is done: the device's lease says until when at most. Then delete it.",
-            ),
-            other => other.into(),
-        })?;
+    ledger.delete_device(&id, OffsetDateTime::now_utc()).await.map_err(|error| match error {
+        LedgerError::Conflict => ApiError::conflict(
+            format!("A worker is at device {id}."),
+            "Wait until it is done: the device's lease says until when at most. Then delete it.",
+        ),
+        other => other.into(),
+    })?;
     info!(caller = caller.name, device.id = %id, "device deleted");
     let message = Message::done(
         format!("Device {id} is deleted."),
         "A running job skips it. What its trust store holds was left as it is.",
     );
-    Ok(Envelope {
-        response: None,
-        ..Envelope::success(())
-    }
-    .saying(message))
+    Ok(Envelope { response: None, ..Envelope::success(()) }.saying(message))
 }
 
 /// What a device shows to whoever connects. Whether that is the device is the operator's to decide.
@@ -199,18 +164,10 @@ pub(crate) struct Shown {
 /// A TLS handshake and nothing more: no credential is sent. It takes 10 s at most.
 pub(crate) async fn fingerprint(State(app): State<App>, Id(id): Id<DeviceId>) -> Result<Envelope<Shown>, ApiError> {
     let parts = app.parts().await?;
-    let address: DeviceAddress = load(&parts.ledger, &id)
-        .await?
-        .address
-        .parse()
-        .map_err(ApiError::internal)?;
+    let address: DeviceAddress = load(&parts.ledger, &id).await?.address.parse().map_err(ApiError::internal)?;
     let seen = observe(&parts.networks, &address).await.map_err(unseen)?;
-    let unreadable = |why| {
-        unseen(Failure::new(
-            ErrorClass::TlsHandshake,
-            format!("{address}: its certificate is {why}."),
-        ))
-    };
+    let unreadable =
+        |why| unseen(Failure::new(ErrorClass::TlsHandshake, format!("{address}: its certificate is {why}.")));
     let certificate = Certificate::from_der(seen.der).map_err(unreadable)?;
     Ok(Envelope::success(Shown {
         fingerprint: Pin::Certificate(seen.certificate),
@@ -228,10 +185,7 @@ fn unseen(failure: Failure) -> ApiError {
             Kind::Invalid,
             "Correct the device's address, or name its network in the deployment's DeviceCidrs parameter.",
         ),
-        ErrorClass::TlsHandshake => (
-            Kind::Device,
-            "Check that the device offers TLS 1.2 or later on this port.",
-        ),
+        ErrorClass::TlsHandshake => (Kind::Device, "Check that the device offers TLS 1.2 or later on this port."),
         _ => (
             Kind::Device,
             "Check that the device is on, and that its address and port can be reached from the function's network.",
@@ -281,30 +235,14 @@ mod tests {
         let before = device();
         assert_eq!(
             edited(r#"{"profile":"openbmc"}"#).unwrap(),
-            DeviceRecord {
-                profile: Profile::Openbmc,
-                ..before.clone()
-            }
+            DeviceRecord { profile: Profile::Openbmc, ..before.clone() }
         );
-        assert_eq!(
-            edited(r#"{"name":null}"#).unwrap(),
-            DeviceRecord {
-                name: None,
-                ..before.clone()
-            }
-        );
+        assert_eq!(edited(r#"{"name":null}"#).unwrap(), DeviceRecord { name: None, ..before.clone() });
         assert_eq!(
             edited(r#"{"slot":null,"name":"new"}"#).unwrap(),
-            DeviceRecord {
-                slot: None,
-                name: Some("new".to_owned()),
-                ..before
-            }
+            DeviceRecord { slot: None, name: Some("new".to_owned()), ..before }
         );
-        assert_eq!(
-            edited(r#"{"address":"https://10.9.9.9:8443"}"#).unwrap().address,
-            "https://10.9.9.9:8443"
-        );
+        assert_eq!(edited(r#"{"address":"https://10.9.9.9:8443"}"#).unwrap().address, "https://10.9.9.9:8443");
     }
 
     #[test]

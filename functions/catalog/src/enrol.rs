@@ -51,12 +51,7 @@ pub(crate) async fn enrol(
         .try_collect()
         .await?;
     let created = results.iter().filter(|row| row.result == Enrolment::Created).count();
-    info!(
-        caller = caller.name,
-        devices.sent = results.len(),
-        devices.created = created,
-        "devices enrolled"
-    );
+    info!(caller = caller.name, devices.sent = results.len(), devices.created = created, "devices enrolled");
     Ok(answer(results, single))
 }
 
@@ -105,12 +100,7 @@ struct Outcome {
 
 impl Outcome {
     fn refused(id: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            id: id.into(),
-            result: Enrolment::Refused,
-            message: Some(message.into()),
-            is_taken: false,
-        }
+        Self { id: id.into(), result: Enrolment::Refused, message: Some(message.into()), is_taken: false }
     }
 }
 
@@ -124,9 +114,7 @@ fn rows(form: &str, body: &[u8]) -> Result<(Rows, bool), ApiError> {
         devices: Vec<Value>,
     }
     let (rows, single): (Rows, bool) = if form == LINES {
-        let lines = body
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.trim_ascii().is_empty());
+        let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
         let read = |line| serde_json::from_slice(line).map_err(|why| Outcome::refused("", format!("not JSON: {why}.")));
         (lines.map(read).collect(), false)
     } else {
@@ -150,13 +138,7 @@ fn rows(form: &str, body: &[u8]) -> Result<(Rows, bool), ApiError> {
 }
 
 fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<Wanted, Outcome> {
-    let shown = row
-        .get("id")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .chars()
-        .take(64)
-        .collect::<String>();
+    let shown = row.get("id").and_then(Value::as_str).unwrap_or_default().chars().take(64).collect::<String>();
     let refused = |why: String| Outcome::refused(shown.as_str(), why);
     let sent: Sent = serde_json::from_value(row).map_err(|why| refused(format!("{why}.")))?;
     rules.address(&sent.address).map_err(refused)?;
@@ -170,10 +152,7 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<
         }
     };
     if !seen.insert(id.clone()) {
-        return Err(Outcome::refused(
-            id.to_string(),
-            "an earlier row of the same request has this id.",
-        ));
+        return Err(Outcome::refused(id.to_string(), "an earlier row of the same request has this id."));
     }
     let mut record = DeviceRecord {
         id,
@@ -191,10 +170,7 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<
         revision: 0,
     };
     record.approve(pins);
-    Ok(Wanted {
-        record,
-        says_pins: sent.pins.is_some(),
-    })
+    Ok(Wanted { record, says_pins: sent.pins.is_some() })
 }
 
 /// The same for the same address, so that a row without an id may be sent twice.
@@ -202,17 +178,9 @@ fn id_of(address: &DeviceAddress) -> Option<DeviceId> {
     let text = address.to_string();
     let authority = text.strip_prefix("https://")?;
     let plain = |c: char| {
-        if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') {
-            c
-        } else {
-            '-'
-        }
+        if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' }
     };
-    let id: String = authority
-        .chars()
-        .filter(|c| !matches!(c, '[' | ']'))
-        .map(plain)
-        .collect();
+    let id: String = authority.chars().filter(|c| !matches!(c, '[' | ']')).map(plain).collect();
     id.parse().ok()
 }
 
@@ -220,23 +188,15 @@ async fn store(ledger: &Ledger, wanted: Wanted) -> Result<Outcome, ApiError> {
     let id = wanted.record.id.to_string();
     match ledger.enrol(&wanted.record).await {
         Ok(()) => {
-            return Ok(Outcome {
-                id,
-                result: Enrolment::Created,
-                message: None,
-                is_taken: false,
-            });
+            return Ok(Outcome { id, result: Enrolment::Created, message: None, is_taken: false });
         }
         Err(LedgerError::Conflict) => {}
         Err(error) => return Err(error.into()),
     }
     Ok(match ledger.device(&wanted.record.id).await? {
-        Some(there) if wanted.is_met_by(&there) => Outcome {
-            id,
-            result: Enrolment::Unchanged,
-            message: None,
-            is_taken: false,
-        },
+        Some(there) if wanted.is_met_by(&there) => {
+            Outcome { id, result: Enrolment::Unchanged, message: None, is_taken: false }
+        }
         Some(_) => Outcome {
             is_taken: true,
             ..Outcome::refused(
@@ -250,25 +210,9 @@ async fn store(ledger: &Ledger, wanted: Wanted) -> Result<Outcome, ApiError> {
 
 impl Wanted {
     fn is_met_by(&self, there: &DeviceRecord) -> bool {
-        let DeviceRecord {
-            name,
-            address,
-            driver,
-            profile,
-            slot,
-            credential,
-            pins,
-            ..
-        } = &self.record;
+        let DeviceRecord { name, address, driver, profile, slot, credential, pins, .. } = &self.record;
         (name, address, driver, profile, slot, credential)
-            == (
-                &there.name,
-                &there.address,
-                &there.driver,
-                &there.profile,
-                &there.slot,
-                &there.credential,
-            )
+            == (&there.name, &there.address, &there.driver, &there.profile, &there.slot, &there.credential)
             && (!self.says_pins || *pins == there.pins)
     }
 }
@@ -277,16 +221,9 @@ impl Wanted {
 fn answer(results: Vec<Outcome>, single: bool) -> Response {
     let refused = results.iter().filter(|row| row.result == Enrolment::Refused).count();
     if let ([only], 1, true) = (results.as_slice(), refused, single) {
-        let text = format!(
-            "The device was refused: {}",
-            only.message.as_deref().unwrap_or_default()
-        );
+        let text = format!("The device was refused: {}", only.message.as_deref().unwrap_or_default());
         let recovery = "Correct it and send it again.";
-        let error = if only.is_taken {
-            ApiError::conflict(text, recovery)
-        } else {
-            ApiError::invalid(text, recovery)
-        };
+        let error = if only.is_taken { ApiError::conflict(text, recovery) } else { ApiError::invalid(text, recovery) };
         return error.with_response(json!({ "devices": results })).into_response();
     }
     let total = results.len();
@@ -302,11 +239,7 @@ fn answer(results: Vec<Outcome>, single: bool) -> Response {
         format!("{refused} of {total} devices were refused."),
         "Correct the refused rows and send them again; rows that are stored already stay as they are.",
     );
-    let verdict = if refused == total {
-        Verdict::Failed
-    } else {
-        Verdict::Warning
-    };
+    let verdict = if refused == total { Verdict::Failed } else { Verdict::Warning };
     (StatusCode::MULTI_STATUS, answer.judged(verdict).saying(message)).into_response()
 }
 

@@ -28,23 +28,12 @@ fn why(row: Value) -> String {
 
 #[test]
 fn bodies_have_three_forms() {
-    let count = |form, body: &str| {
-        rows(form, body.as_bytes())
-            .map(|(rows, single)| (rows.len(), single))
-            .ok()
-    };
+    let count = |form, body: &str| rows(form, body.as_bytes()).map(|(rows, single)| (rows.len(), single)).ok();
     assert_eq!(count(JSON, r#"{"address":"x"}"#), Some((1, true)));
     assert_eq!(count(JSON, r#"[{"address":"x"}]"#), Some((1, false)));
     assert_eq!(count(JSON, r#"{"devices":[{},{}]}"#), Some((2, false)));
     assert_eq!(count(LINES, "{}\n\n{}\r\nnot json\n"), Some((3, false)));
-    for refused in [
-        "",
-        "[]",
-        r#"{"devices":[]}"#,
-        r#"{"devices":{}}"#,
-        r#"{"devices":[{}],"device":1}"#,
-        "[{}",
-    ] {
+    for refused in ["", "[]", r#"{"devices":[]}"#, r#"{"devices":{}}"#, r#"{"devices":[{}],"device":1}"#, "[{}"] {
         assert_eq!(count(JSON, refused), None, "{refused}");
     }
     assert_eq!(count(LINES, "\n"), None);
@@ -54,26 +43,14 @@ fn bodies_have_three_forms() {
 #[test]
 fn a_line_that_is_not_json_is_its_own_refusal() {
     let (rows, _) = rows(LINES, b"{}\nnot json\n").unwrap();
-    assert!(
-        rows[0].is_ok()
-            && rows[1]
-                .as_ref()
-                .unwrap_err()
-                .message
-                .as_ref()
-                .unwrap()
-                .starts_with("not JSON")
-    );
+    assert!(rows[0].is_ok() && rows[1].as_ref().unwrap_err().message.as_ref().unwrap().starts_with("not JSON"));
 }
 
 #[test]
 fn defaults() {
     let wanted = parsed(row()).unwrap();
     let record = wanted.record;
-    assert_eq!(
-        (record.driver, record.profile, record.shard),
-        (Driver::Redfish, Profile::Dmtf, None)
-    );
+    assert_eq!((record.driver, record.profile, record.shard), (Driver::Redfish, Profile::Dmtf, None));
     assert_eq!(record.address, "https://10.0.0.7");
     let pin = format!("sha256:{}", "ab".repeat(32));
     let approved = parsed(with("pins", json!([pin]))).unwrap().record;
@@ -108,13 +85,7 @@ fn the_second_row_of_an_id_is_refused() {
     let networks = "10.0.0.0/8".parse().unwrap();
     let (rules, mut seen) = (Rules::new(&networks, "/rootcast/devices/"), HashSet::new());
     assert!(parse(row(), &rules, &mut seen).is_ok());
-    assert!(
-        parse(row(), &rules, &mut seen)
-            .unwrap_err()
-            .message
-            .unwrap()
-            .contains("earlier row")
-    );
+    assert!(parse(row(), &rules, &mut seen).unwrap_err().message.unwrap().contains("earlier row"));
 }
 
 #[test]
@@ -124,11 +95,7 @@ fn the_same_row_again_changes_nothing() {
     // Silence about pins leaves the approval alone; an empty list would take it back.
     assert!(parsed(row()).unwrap().is_met_by(&approved));
     assert!(!parsed(with("pins", json!([]))).unwrap().is_met_by(&approved));
-    assert!(
-        parsed(with("pins", json!([pin(), pin()])))
-            .unwrap()
-            .is_met_by(&approved)
-    );
+    assert!(parsed(with("pins", json!([pin(), pin()]))).unwrap().is_met_by(&approved));
     assert!(!parsed(with("name", json!("other"))).unwrap().is_met_by(&approved));
 }
 
@@ -141,36 +108,19 @@ async fn told(results: Vec<Outcome>, single: bool) -> (u16, Value) {
 
 #[tokio::test]
 async fn statuses() {
-    let created = || Outcome {
-        id: "a".to_owned(),
-        result: Enrolment::Created,
-        message: None,
-        is_taken: false,
-    };
+    let created = || Outcome { id: "a".to_owned(), result: Enrolment::Created, message: None, is_taken: false };
     let refused = || Outcome::refused("b", "no.");
-    let taken = || Outcome {
-        is_taken: true,
-        ..refused()
-    };
+    let taken = || Outcome { is_taken: true, ..refused() };
     let (status, body) = told(vec![created()], true).await;
     assert_eq!((status, &body["result"]), (200, &json!("success")));
-    assert_eq!(
-        body["response"],
-        json!({ "devices": [{ "id": "a", "result": "created" }] })
-    );
+    assert_eq!(body["response"], json!({ "devices": [{ "id": "a", "result": "created" }] }));
     let (status, body) = told(vec![created(), refused()], false).await;
     assert_eq!((status, &body["result"]), (207, &json!("warning")));
-    assert_eq!(
-        body["response"]["devices"][1],
-        json!({ "id": "b", "result": "refused", "message": "no." })
-    );
+    assert_eq!(body["response"]["devices"][1], json!({ "id": "b", "result": "refused", "message": "no." }));
     assert_eq!(told(vec![refused()], false).await.0, 207);
     assert_eq!(told(vec![refused()], true).await.0, 400);
     let (status, body) = told(vec![taken()], true).await;
-    assert_eq!(
-        (status, &body["response"]["devices"][0]["result"]),
-        (409, &json!("refused"))
-    );
+    assert_eq!((status, &body["response"]["devices"][0]["result"]), (409, &json!("refused")));
 }
 
 proptest! {

@@ -15,14 +15,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let query = Query::<T>::from_request_parts(parts, state)
-            .await
-            .map_err(|why: QueryRejection| {
-                ApiError::invalid(
-                    format!("{}.", why.body_text()),
-                    "Correct the query and send the request again.",
-                )
-            })?;
+        let query = Query::<T>::from_request_parts(parts, state).await.map_err(|why: QueryRejection| {
+            ApiError::invalid(format!("{}.", why.body_text()), "Correct the query and send the request again.")
+        })?;
         Ok(Self(query.0))
     }
 }
@@ -48,7 +43,6 @@ impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let named = Path::<String>::from_request_parts(parts, state).await.ok();
         let id = named.and_then(|Path(text)| text.parse().ok());
-        id.map(Self)
-            .ok_or_else(|| ApiError::not_found("There is nothing of that id.", "Correct the id in the path."))
+        id.map(Self).ok_or_else(|| ApiError::not_found("There is nothing of that id.", "Correct the id in the path."))
     }
 }

@@ -40,13 +40,7 @@ pub(crate) fn standing(job: &Job, row: &Row) -> Standing {
         Some(task) => Standing::Settled(task.state),
         None if job.outcome == Some(JobOutcome::Aborted) => Standing::Never,
         None if job.state == JobState::Ended => Standing::NotInJob,
-        None if job
-            .bound
-            .as_ref()
-            .is_some_and(|bound| !bound.is_past(job.id, &row.device)) =>
-        {
-            Standing::Never
-        }
+        None if job.bound.as_ref().is_some_and(|bound| !bound.is_past(job.id, &row.device)) => Standing::Never,
         None => Standing::Waiting,
     }
 }
@@ -104,10 +98,7 @@ async fn read_shard(
     let last = devices.last().filter(|_| devices.len() == limit).cloned();
     let tasks = ledger.tasks(job.id, leg, shard, after, last.as_ref()).await?;
     let next = match last {
-        Some(last) => Cursor {
-            step: at.step,
-            after: Some(last),
-        },
+        Some(last) => Cursor { step: at.step, after: Some(last) },
         None => at.next_shard(),
     };
     Ok((merge(devices, tasks), next))
@@ -125,10 +116,7 @@ fn merge(devices: Vec<DeviceId>, tasks: Vec<TaskRecord>) -> Vec<Row> {
             rows.push(Row { device, task: None });
         }
         devices.next_if_eq(&id);
-        rows.push(Row {
-            device: id,
-            task: Some(task),
-        });
+        rows.push(Row { device: id, task: Some(task) });
     }
     rows.extend(devices.map(|device| Row { device, task: None }));
     rows
@@ -149,10 +137,7 @@ fn take(
             rows.push(row);
         }
         if rows.len() >= limit && left.peek().is_some() {
-            return Some(Cursor {
-                step: at.step,
-                after: Some(device),
-            });
+            return Some(Cursor { step: at.step, after: Some(device) });
         }
     }
     None
@@ -180,10 +165,7 @@ mod tests {
     }
 
     fn row(device: &str, state: Option<TaskState>) -> Row {
-        Row {
-            device: device.parse().unwrap(),
-            task: state.map(|state| task(device, state)),
-        }
+        Row { device: device.parse().unwrap(), task: state.map(|state| task(device, state)) }
     }
 
     #[test]
@@ -191,20 +173,14 @@ mod tests {
         let mut job = running();
         assert_eq!(standing(&job, &row("a", None)), Standing::Waiting);
         assert_eq!(standing(&job, &row("a", Some(TaskState::Waiting))), Standing::Waiting);
-        assert_eq!(
-            standing(&job, &row("a", Some(TaskState::Failed))),
-            Standing::Settled(TaskState::Failed)
-        );
+        assert_eq!(standing(&job, &row("a", Some(TaskState::Failed))), Standing::Settled(TaskState::Failed));
         job.bound = Some(Cursor::default());
         assert_eq!(standing(&job, &row("a", None)), Standing::Never);
         job.end(JobOutcome::Aborted, "");
         assert_eq!(standing(&job, &row("a", None)), Standing::Never);
         job.end(JobOutcome::Activated, "");
         assert_eq!(standing(&job, &row("a", None)), Standing::NotInJob);
-        assert_eq!(
-            standing(&job, &row("a", Some(TaskState::Acked))),
-            Standing::Settled(TaskState::Acked)
-        );
+        assert_eq!(standing(&job, &row("a", Some(TaskState::Acked))), Standing::Settled(TaskState::Acked));
     }
 
     proptest! {

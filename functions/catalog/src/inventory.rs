@@ -96,9 +96,7 @@ impl From<DeviceRecord> for Device {
                 message: failure.message,
                 at,
             }),
-            lease: record.lease.map(|lease| Lease {
-                until: stamp(lease.until),
-            }),
+            lease: record.lease.map(|lease| Lease { until: stamp(lease.until) }),
         }
     }
 }
@@ -117,10 +115,7 @@ impl<'a> From<&'a Parts> for Rules<'a> {
 
 impl<'a> Rules<'a> {
     pub(crate) fn new(networks: &'a AddressPolicy, credential_prefix: &'a str) -> Self {
-        Self {
-            networks,
-            credential_prefix,
-        }
+        Self { networks, credential_prefix }
     }
 
     /// A name is judged when it is resolved, each time that the device is visited.
@@ -151,9 +146,7 @@ impl<'a> Rules<'a> {
 
     pub(crate) fn name(name: &str) -> Result<(), String> {
         if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
-            return Err(format!(
-                "name has 1 to {LONGEST_NAME} characters, none of them a control character."
-            ));
+            return Err(format!("name has 1 to {LONGEST_NAME} characters, none of them a control character."));
         }
         Ok(())
     }
@@ -186,11 +179,7 @@ mod tests {
     fn the_device_in_json() {
         let pin: Pin = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
         let held = rootcast_ledger::Held {
-            ack: Some(Ack {
-                bundle_version: 3,
-                sha256: Fingerprint::from_bytes([0xcd; 32]),
-                probe: Probe::ReadBack,
-            }),
+            ack: Some(Ack { bundle_version: 3, sha256: Fingerprint::from_bytes([0xcd; 32]), probe: Probe::ReadBack }),
             failure: None,
             at: datetime!(2026-01-02 03:04:05 UTC),
         };
@@ -216,10 +205,8 @@ mod tests {
         assert_eq!(serde_json::to_value(Device::from(record.clone())).unwrap(), expected);
         record.approve(vec![pin]);
         record.held = Some(held.clone());
-        record.lease = Some(rootcast_ledger::Lease {
-            owner: "w".to_owned(),
-            until: datetime!(2026-01-02 03:06:05 UTC),
-        });
+        record.lease =
+            Some(rootcast_ledger::Lease { owner: "w".to_owned(), until: datetime!(2026-01-02 03:06:05 UTC) });
         let shown = serde_json::to_value(Device::from(record.clone())).unwrap();
         assert_eq!(shown["state"], "approved");
         assert_eq!(
@@ -233,10 +220,7 @@ mod tests {
             ..held
         });
         let shown = serde_json::to_value(Device::from(record)).unwrap();
-        assert_eq!(
-            (&shown["held"], &shown["failure"]["class"]),
-            (&json!(null), &json!("storeFull"))
-        );
+        assert_eq!((&shown["held"], &shown["failure"]["class"]), (&json!(null), &json!("storeFull")));
     }
 
     #[test]
@@ -245,12 +229,7 @@ mod tests {
         let rules = Rules::new(&networks, "/rootcast/devices/");
         let address = |text: &str| rules.address(&text.parse().unwrap());
         assert!(address("https://10.0.0.7").is_ok() && address("https://bmc.example:444").is_ok());
-        for refused in [
-            "https://11.0.0.7",
-            "https://169.254.169.254",
-            "https://[::ffff:127.0.0.1]",
-            "https://0x7f.1",
-        ] {
+        for refused in ["https://11.0.0.7", "https://169.254.169.254", "https://[::ffff:127.0.0.1]", "https://0x7f.1"] {
             assert!(address(refused).unwrap_err().contains("DeviceCidrs"), "{refused}");
         }
         assert!(rules.credential("/rootcast/devices/rack-1/bmc_1").is_ok());

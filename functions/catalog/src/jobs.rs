@@ -23,17 +23,9 @@ pub(crate) struct Jobs {
 /// Newest first.
 pub(crate) async fn list(State(app): State<App>, Params(paging): Params<Paging>) -> Result<Envelope<Jobs>, ApiError> {
     let before: Option<JobId> = paging.place()?;
-    let page = app
-        .parts()
-        .await?
-        .ledger
-        .jobs_before(before, paging.limit(100)?)
-        .await?;
+    let page = app.parts().await?.ledger.jobs_before(before, paging.limit(100)?).await?;
     let cursor = page.next.as_ref().map(cursor).transpose()?;
-    Ok(Envelope::success(Jobs {
-        jobs: page.jobs.iter().map(Summary::from).collect(),
-        cursor,
-    }))
+    Ok(Envelope::success(Jobs { jobs: page.jobs.iter().map(Summary::from).collect(), cursor }))
 }
 
 pub(crate) async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<Envelope<Shown>, ApiError> {
@@ -43,12 +35,10 @@ pub(crate) async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<En
 }
 
 pub(crate) async fn load(ledger: &Ledger, id: JobId) -> Result<Job, ApiError> {
-    ledger.job(id).await?.ok_or_else(|| {
-        ApiError::not_found(
-            format!("There is no job {id}."),
-            "GET /jobs lists those that there are.",
-        )
-    })
+    ledger
+        .job(id)
+        .await?
+        .ok_or_else(|| ApiError::not_found(format!("There is no job {id}."), "GET /jobs lists those that there are."))
 }
 
 /// A job without its devices: what the list has.
@@ -159,11 +149,7 @@ impl Shown {
             opened: stamp(wave.opened),
             closed: wave.closed.map(stamp),
         };
-        Self {
-            summary: job.into(),
-            devices: counts,
-            waves: waves.into_iter().map(wave).collect(),
-        }
+        Self { summary: job.into(), devices: counts, waves: waves.into_iter().map(wave).collect() }
     }
 }
 
@@ -189,11 +175,8 @@ pub(crate) fn progress(job: &Job, tally: &Tally) -> f64 {
     if tally.dispatched == 0 {
         return 0.0;
     }
-    let paged = if is_counted(job) {
-        1.0
-    } else {
-        f64::from(job.cursor.step) / f64::from(rootcast_core::device::SHARDS)
-    };
+    let paged =
+        if is_counted(job) { 1.0 } else { f64::from(job.cursor.step) / f64::from(rootcast_core::device::SHARDS) };
     // Counts of devices are far below 2^52, so nothing is lost.
     let settled = tally.settled() as f64 / tally.dispatched as f64;
     (990.0 * paged * settled.min(1.0)).round() / 10.0
@@ -228,12 +211,7 @@ pub(crate) mod tests {
     }
 
     fn tally(dispatched: u64, acked: u64, failed: u64) -> Tally {
-        Tally {
-            dispatched,
-            acked,
-            failed,
-            ..Tally::default()
-        }
+        Tally { dispatched, acked, failed, ..Tally::default() }
     }
 
     #[test]

@@ -54,10 +54,7 @@ pub fn router(app: App) -> Router {
         .route("/tasks", put(lxca::cancel))
         .route("/tasks/{jobs}", get(lxca::tasks))
         .route("/devices", get(devices::list).post(enrol::enrol))
-        .route(
-            "/devices/{device}",
-            get(devices::show).patch(devices::edit).delete(devices::delete),
-        )
+        .route("/devices/{device}", get(devices::show).patch(devices::edit).delete(devices::delete))
         .route("/devices/{device}/fingerprint", get(devices::fingerprint))
         .route("/jobs", get(jobs::list))
         .route("/jobs/{job}", get(jobs::show))
@@ -92,21 +89,14 @@ async fn fold_case(mut request: Request) -> Request {
     let folded: Vec<String> = path
         .split('/')
         .map(|part| {
-            let fold = if kept {
-                part.to_owned()
-            } else {
-                part.to_ascii_lowercase()
-            };
+            let fold = if kept { part.to_owned() } else { part.to_ascii_lowercase() };
             kept = !kept && fold == "devices";
             fold
         })
         .collect();
     let folded = folded.join("/");
     if folded != path {
-        let whole = request
-            .uri()
-            .query()
-            .map_or_else(|| folded.clone(), |query| format!("{folded}?{query}"));
+        let whole = request.uri().query().map_or_else(|| folded.clone(), |query| format!("{folded}?{query}"));
         let mut parts = request.uri().clone().into_parts();
         parts.path_and_query = whole.parse::<PathAndQuery>().ok();
         if let Ok(uri) = Uri::from_parts(parts) {

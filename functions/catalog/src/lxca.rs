@@ -57,17 +57,12 @@ struct Description {
 
 impl ShownJob {
     fn of(job: &Job, tally: &Tally, result: Vec<DeviceResult>, cursor: Option<String>) -> Self {
-        let description = Description {
-            message_bundle: MESSAGE_BUNDLE,
-            message_display: job.reason.clone(),
-        };
+        let description = Description { message_bundle: MESSAGE_BUNDLE, message_display: job.reason.clone() };
         Self {
             job_path: job.id.path(),
             progress: progress(job, tally),
             result,
-            status: Status {
-                description: [description],
-            },
+            status: Status { description: [description] },
             cursor,
         }
     }
@@ -79,11 +74,7 @@ pub(crate) async fn jobs(State(app): State<App>) -> Result<Envelope<Vec<ShownJob
     let mut shown = Vec::new();
     for job in ledger.jobs_before(None, LISTED).await?.jobs {
         // There is at most one job that has not ended.
-        let tally = if job.state == JobState::Ended {
-            Tally::default()
-        } else {
-            tally(ledger, &job).await?
-        };
+        let tally = if job.state == JobState::Ended { Tally::default() } else { tally(ledger, &job).await? };
         shown.push(ShownJob::of(&job, &tally, Vec::new(), None));
     }
     Ok(Envelope::success(shown))
@@ -121,9 +112,7 @@ async fn results(ledger: &Ledger, job: &Job, paging: &Paging) -> Result<(Vec<Dev
 /// Whether a worker is at the device. There is one job at a time, so it is this one's.
 async fn is_held(ledger: &Ledger, row: &Row, now: OffsetDateTime) -> Result<bool, ApiError> {
     let device = ledger.device(&row.device).await?;
-    Ok(device
-        .and_then(|device| device.lease)
-        .is_some_and(|lease| now < lease.until))
+    Ok(device.and_then(|device| device.lease).is_some_and(|lease| now < lease.until))
 }
 
 #[derive(Debug, Deserialize)]
@@ -203,10 +192,7 @@ enum Verb {
 pub(crate) async fn cancel(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
-    Body(Action {
-        action: Verb::Cancel,
-        list,
-    }): Body<Action>,
+    Body(Action { action: Verb::Cancel, list }): Body<Action>,
 ) -> Result<Envelope<()>, ApiError> {
     let parts = app.parts().await?;
     let ids = parse_ids(list.iter().map(String::as_str))?;
@@ -214,17 +200,10 @@ pub(crate) async fn cancel(
         steer(parts, &caller, *id, Command::Abort).await?;
     }
     let message = Message::done(
-        format!(
-            "Aborting {}.",
-            ids.iter().map(|id| format!("job {id}")).collect::<Vec<_>>().join(", ")
-        ),
+        format!("Aborting {}.", ids.iter().map(|id| format!("job {id}")).collect::<Vec<_>>().join(", ")),
         "The new root is taken off the devices that hold it.",
     );
-    Ok(Envelope {
-        response: None,
-        ..Envelope::success(())
-    }
-    .saying(message))
+    Ok(Envelope { response: None, ..Envelope::success(()) }.saying(message))
 }
 
 fn parse_ids<'a>(ids: impl Iterator<Item = &'a str>) -> Result<Vec<JobId>, ApiError> {
@@ -265,10 +244,7 @@ mod tests {
     #[test]
     fn a_task_is_compact_or_has_children() {
         let task = |children| serde_json::to_value(Task::of(&running(), &Tally::default(), children)).unwrap();
-        assert_eq!(
-            (&task(None)["jobUID"], &task(None)["complete"]),
-            (&json!("7"), &json!(false))
-        );
+        assert_eq!((&task(None)["jobUID"], &task(None)["complete"]), (&json!("7"), &json!(false)));
         assert!(task(None).get("children").is_none());
         assert_eq!(task(Some(Vec::new()))["children"], json!([]));
     }
@@ -276,12 +252,7 @@ mod tests {
     #[test]
     fn only_cancel_is_known() {
         assert!(parse_json::<Action>(br#"{"action":"cancel","list":["383"]}"#).is_ok());
-        assert!(
-            parse_json::<Action>(br#"{"action":"delete","list":["383"]}"#)
-                .unwrap_err()
-                .text()
-                .contains("delete")
-        );
+        assert!(parse_json::<Action>(br#"{"action":"delete","list":["383"]}"#).unwrap_err().text().contains("delete"));
         assert!(parse_json::<Action>(br#"{"action":"cancel","list":["383"],"x":1}"#).is_err());
         assert_eq!(parse_ids(["383", " 7"].into_iter()).unwrap(), [JobId(383), JobId(7)]);
         assert!(parse_ids(std::iter::empty()).is_err() && parse_ids(["x"].into_iter()).is_err());

@@ -28,10 +28,7 @@ impl Paging {
     /// Where the page before this one ended; `None` at the start.
     pub(crate) fn place<T: DeserializeOwned>(&self) -> Result<Option<T>, ApiError> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
-        let place = URL_SAFE_NO_PAD
-            .decode(cursor)
-            .ok()
-            .and_then(|json| serde_json::from_slice(&json).ok());
+        let place = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|json| serde_json::from_slice(&json).ok());
         place.map(Some).ok_or_else(stale)
     }
 }
@@ -56,10 +53,7 @@ mod tests {
     use super::*;
 
     fn paging(cursor: String) -> Paging {
-        Paging {
-            limit: None,
-            cursor: Some(cursor),
-        }
+        Paging { limit: None, cursor: Some(cursor) }
     }
 
     #[test]

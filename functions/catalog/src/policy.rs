@@ -23,9 +23,7 @@ pub(crate) struct Choice {
 
 impl Choice {
     fn of(algorithm: KeyAlgorithm) -> Self {
-        Self {
-            spec_name: algorithm.spec_name().to_owned(),
-        }
+        Self { spec_name: algorithm.spec_name().to_owned() }
     }
 
     fn algorithm(&self) -> Result<KeyAlgorithm, ApiError> {
@@ -60,11 +58,7 @@ pub(crate) async fn choose(
             written => break written?,
         }
     }
-    info!(
-        caller = caller.name,
-        policy.spec = choice.spec_name,
-        "the next root's algorithm was chosen"
-    );
+    info!(caller = caller.name, policy.spec = choice.spec_name, "the next root's algorithm was chosen");
     let message = Message::done(
         "The certificate policy was changed.",
         "The next root is made with it; existing roots stay as they are.",
@@ -84,17 +78,9 @@ mod tests {
         let algorithm = |body: &str| parse_json::<Choice>(body.as_bytes()).unwrap().algorithm();
         assert_eq!(algorithm(r#"{"specName":"DEFAULT"}"#).unwrap(), KeyAlgorithm::Rsa2048);
         assert_eq!(algorithm(r#"{"specName":"CNSA"}"#).unwrap(), KeyAlgorithm::Rsa3072);
-        assert_eq!(
-            algorithm(r#"{"specName":"ECDSA_P384"}"#).unwrap(),
-            KeyAlgorithm::EcdsaP384
-        );
+        assert_eq!(algorithm(r#"{"specName":"ECDSA_P384"}"#).unwrap(), KeyAlgorithm::EcdsaP384);
         assert_eq!(algorithm(r#"{"specName":"ML_DSA_65"}"#).unwrap_err().status(), 400);
-        assert!(
-            parse_json::<Choice>(br#"{"specname":"CNSA"}"#)
-                .unwrap_err()
-                .text()
-                .contains("`specname`")
-        );
+        assert!(parse_json::<Choice>(br#"{"specname":"CNSA"}"#).unwrap_err().text().contains("`specname`"));
         assert_eq!(
             serde_json::to_string(&Choice::of(KeyAlgorithm::EcdsaP384)).unwrap(),
             r#"{"specName":"ECDSA_P384"}"#

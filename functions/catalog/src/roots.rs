@@ -27,10 +27,7 @@ pub(crate) async fn active(State(app): State<App>) -> Result<impl IntoResponse, 
 pub(crate) async fn details(State(app): State<App>) -> Result<Envelope<Vec<Details>>, ApiError> {
     let ledger = &app.parts().await?.ledger;
     let authority = ledger.authority().await?;
-    Ok(Envelope::success(rows(
-        ledger.roots(&authority).await?,
-        authority.signing,
-    )))
+    Ok(Envelope::success(rows(ledger.roots(&authority).await?, authority.signing)))
 }
 
 fn no_root() -> ApiError {
@@ -92,21 +89,12 @@ mod tests {
         let made = Certificate::from_der(params.self_signed(&key).unwrap().der().to_vec()).unwrap();
         let row = serde_json::to_value(Details::of(&made, 2, GenerationState::Signing)).unwrap();
         let attributes: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
-        for published in [
-            "certificate",
-            "issuerDn",
-            "subjectDn",
-            "serialNumber",
-            "signatureAlgorithm",
-            "notBefore",
-            "notAfter",
-        ] {
+        for published in
+            ["certificate", "issuerDn", "subjectDn", "serialNumber", "signatureAlgorithm", "notBefore", "notAfter"]
+        {
             assert!(attributes.contains(&published), "{published}");
         }
         assert_eq!(row["signatureAlgorithm"], "SHA384withECDSA");
-        assert_eq!(
-            Certificate::from_pem(row["certificate"].as_str().unwrap()).unwrap(),
-            made
-        );
+        assert_eq!(Certificate::from_pem(row["certificate"].as_str().unwrap()).unwrap(), made);
     }
 }

@@ -43,9 +43,7 @@ fn app() -> Router {
         access: table("access"),
     };
     let sqs = aws_sdk_sqs::Client::from_conf(
-        aws_sdk_sqs::Config::builder()
-            .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
-            .build(),
+        aws_sdk_sqs::Config::builder().behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest()).build(),
     );
     router(App::new(Parts {
         ledger: Ledger::new(dynamodb, tables),
@@ -61,10 +59,7 @@ async fn call(request: axum::http::request::Builder, body: impl Into<Body>) -> R
 }
 
 fn signed_in(method: &str, path: &str) -> axum::http::request::Builder {
-    Request::builder()
-        .method(method)
-        .uri(path)
-        .header("authorization", "Bearer token")
+    Request::builder().method(method).uri(path).header("authorization", "Bearer token")
 }
 
 async fn refused(response: Response<Body>) -> (u16, Value) {
@@ -105,12 +100,9 @@ const ROUTES: [(&str, &str); 20] = [
 
 #[tokio::test]
 async fn nobody_gets_in_without_a_token() {
-    for (method, path) in ROUTES.into_iter().chain([
-        ("GET", "/jobs/7/tasks"),
-        ("GET", "/nothing"),
-        ("POST", "/"),
-        ("GET", "/bundle/x"),
-    ]) {
+    for (method, path) in
+        ROUTES.into_iter().chain([("GET", "/jobs/7/tasks"), ("GET", "/nothing"), ("POST", "/"), ("GET", "/bundle/x")])
+    {
         for path in [path.to_owned(), path.to_uppercase()] {
             let response = call(Request::builder().method(method).uri(&path), "{").await;
             assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
@@ -127,10 +119,7 @@ async fn every_route_is_there_in_any_case() {
             let status = response.status();
             let body = to_bytes(response.into_body(), 100_000).await.unwrap();
             let is_nothing = body.windows(21).any(|text| text == b"nothing at this path.");
-            assert!(
-                !status.is_server_error() && status != 405 && !is_nothing,
-                "{method} {path} {status}"
-            );
+            assert!(!status.is_server_error() && status != 405 && !is_nothing, "{method} {path} {status}");
         }
     }
 }
@@ -138,10 +127,7 @@ async fn every_route_is_there_in_any_case() {
 #[tokio::test]
 async fn an_id_keeps_its_case() {
     let (status, body) = refused(call(signed_in("GET", "/DEVICES/Bmc-X1"), "").await).await;
-    assert_eq!(
-        (status, body["messages"][0]["text"].as_str().unwrap()),
-        (404, "There is no device Bmc-X1.")
-    );
+    assert_eq!((status, body["messages"][0]["text"].as_str().unwrap()), (404, "There is no device Bmc-X1."));
     let (_, body) = refused(call(signed_in("GET", "/devices/DEVICES/FINGERPRINT"), "").await).await;
     assert_eq!(body["messages"][0]["text"], "There is no device DEVICES.");
 }
@@ -153,15 +139,10 @@ async fn what_is_not_there() {
     assert_eq!(refused(call(signed_in("GET", "/jobs/7"), "").await).await.0, 404);
     assert_eq!(refused(call(signed_in("GET", "/devices/a%20b"), "").await).await.0, 404);
     assert_eq!(refused(call(signed_in("GET", "/devices/a%ff"), "").await).await.0, 404);
-    assert_eq!(
-        refused(call(signed_in("GET", "/signingCertificate"), "").await).await.0,
-        404
-    );
-    for (method, path, allowed) in [
-        ("DELETE", "/jobs/7", "GET,HEAD"),
-        ("PUT", "/SigningCertificate", "GET,HEAD"),
-        ("POST", "/bundle", "GET,HEAD"),
-    ] {
+    assert_eq!(refused(call(signed_in("GET", "/signingCertificate"), "").await).await.0, 404);
+    for (method, path, allowed) in
+        [("DELETE", "/jobs/7", "GET,HEAD"), ("PUT", "/SigningCertificate", "GET,HEAD"), ("POST", "/bundle", "GET,HEAD")]
+    {
         let response = call(signed_in(method, path), "").await;
         assert_eq!(response.headers()[ALLOW], allowed);
         assert_eq!(refused(response).await.0, 405, "{method} {path}");
@@ -193,26 +174,12 @@ async fn bodies_that_are_not_what_they_must_be() {
         ("POST", "/jobs/7/waive", r#"{"devices":[],"reason":"x"}"#),
         ("PUT", "/tasks", r#"{"action":"delete","list":["7"]}"#),
     ] {
-        assert_eq!(
-            refused(call(json(method, path), body).await).await.0,
-            400,
-            "{method} {path} {body}"
-        );
+        assert_eq!(refused(call(json(method, path), body).await).await.0, 400, "{method} {path} {body}");
         let form = signed_in(method, path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         assert_eq!(refused(call(form, body).await).await.0, 415, "{method} {path}");
     }
-    assert_eq!(
-        refused(call(json("PATCH", "/devices/x"), vec![b' '; (1 << 20) + 1]).await)
-            .await
-            .0,
-        413
-    );
-    assert_eq!(
-        refused(call(json("POST", "/devices"), vec![b' '; (6 << 20) + 1]).await)
-            .await
-            .0,
-        413
-    );
+    assert_eq!(refused(call(json("PATCH", "/devices/x"), vec![b' '; (1 << 20) + 1]).await).await.0, 413);
+    assert_eq!(refused(call(json("POST", "/devices"), vec![b' '; (6 << 20) + 1]).await).await.0, 413);
 }
 
 #[tokio::test]

@@ -18,9 +18,6 @@ mod tests {
 
     #[test]
     fn the_published_example() {
-        assert_eq!(
-            super::stamp(datetime!(2014-02-05 16:54:13.9 +1)),
-            "2014-02-05T15:54:13Z"
-        );
+        assert_eq!(super::stamp(datetime!(2014-02-05 16:54:13.9 +1)), "2014-02-05T15:54:13Z");
     }
 }

@@ -48,10 +48,7 @@ async fn answer(app: &App, caller: &Principal, id: JobId, command: Command) -> A
     let (text, explanation) = match command {
         Command::Pause => ("is paused", "No new device work starts; what is under way ends."),
         Command::Resume => ("is resumed", "What failed is tried again, and the job goes on."),
-        Command::Abort => (
-            "is being aborted",
-            "The new root is taken off the devices that hold it.",
-        ),
+        Command::Abort => ("is being aborted", "The new root is taken off the devices that hold it."),
     };
     let shown = Shown::load(&parts.ledger, &job).await?;
     Ok(Envelope::success(shown).saying(Message::done(format!("Job {id} {text}."), explanation)))
@@ -60,23 +57,14 @@ async fn answer(app: &App, caller: &Principal, id: JobId, command: Command) -> A
 /// The job as it is afterwards.
 pub(crate) async fn steer(parts: &Parts, caller: &Principal, id: JobId, command: Command) -> Result<Job, ApiError> {
     for _ in 0..ATTEMPTS {
-        let job = load(&parts.ledger, id)
-            .await?
-            .command(command, OffsetDateTime::now_utc());
+        let job = load(&parts.ledger, id).await?.command(command, OffsetDateTime::now_utc());
         let job = job.map_err(|why| {
             ApiError::conflict(
                 format!("Job {id} cannot do that: {why}."),
                 format!("GET /jobs/{id} shows where it is and why."),
             )
         })?;
-        match parts
-            .ledger
-            .commit(Change {
-                job: Some(&job),
-                ..Change::default()
-            })
-            .await
-        {
+        match parts.ledger.commit(Change { job: Some(&job), ..Change::default() }).await {
             Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
             written => {
                 written?;
@@ -86,18 +74,12 @@ pub(crate) async fn steer(parts: &Parts, caller: &Principal, id: JobId, command:
             }
         }
     }
-    Err(ApiError::conflict(
-        format!("Job {id} is changing all the time."),
-        "Send the request again in a moment.",
-    ))
+    Err(ApiError::conflict(format!("Job {id} is changing all the time."), "Send the request again in a moment."))
 }
 
 /// Tells the conductor to look. Nothing is lost where that fails: a schedule wakes it within a minute.
 pub(crate) async fn wake(parts: &Parts, job: JobId, why: &str) {
-    let control = Control {
-        job,
-        why: why.to_lowercase(),
-    };
+    let control = Control { job, why: why.to_lowercase() };
     if let Err(error) = parts.queue.send_control(&parts.control_queue, &control).await {
         let error: &dyn std::error::Error = &error;
         warn!(job.id = %job, error, "the conductor could not be woken; its schedule will");

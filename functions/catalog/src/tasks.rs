@@ -107,17 +107,11 @@ mod tests {
     fn tasks_in_json() {
         let mut job = running();
         let device: DeviceId = "bmc-1".parse().unwrap();
-        let bare = Row {
-            device: device.clone(),
-            task: None,
-        };
+        let bare = Row { device: device.clone(), task: None };
         assert!(Task::of(&job, bare.clone()).is_none());
         job.cursor = Cursor { step: 16, after: None };
         let sent = serde_json::to_value(Task::of(&job, bare).unwrap()).unwrap();
-        assert_eq!(
-            sent,
-            json!({ "device": "bmc-1", "leg": "distribute", "state": "waiting", "attempt": 1 })
-        );
+        assert_eq!(sent, json!({ "device": "bmc-1", "leg": "distribute", "state": "waiting", "attempt": 1 }));
         let task = TaskRecord {
             device: "bmc-1".to_owned(),
             state: TaskState::Failed,
@@ -127,17 +121,7 @@ mod tests {
             waiver: None,
             at: datetime!(2026-01-02 03:04:05 UTC),
         };
-        let failed = serde_json::to_value(
-            Task::of(
-                &job,
-                Row {
-                    device,
-                    task: Some(task),
-                },
-            )
-            .unwrap(),
-        )
-        .unwrap();
+        let failed = serde_json::to_value(Task::of(&job, Row { device, task: Some(task) }).unwrap()).unwrap();
         assert_eq!(
             failed,
             json!({

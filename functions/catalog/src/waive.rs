@@ -47,10 +47,7 @@ impl Waiver {
             ));
         }
         if self.devices.is_empty() || self.devices.len() > MOST_DEVICES {
-            return refused(format!(
-                "devices has {} ids; one request takes 1 to {MOST_DEVICES}.",
-                self.devices.len()
-            ));
+            return refused(format!("devices has {} ids; one request takes 1 to {MOST_DEVICES}.", self.devices.len()));
         }
         Ok(())
     }
@@ -89,11 +86,7 @@ pub(crate) async fn waive(
     }
     let mut shards: BTreeMap<u8, Vec<TaskKey>> = BTreeMap::new();
     for device in &waiver.devices {
-        let key = TaskKey {
-            job: id,
-            leg: job.leg(),
-            device: device.clone(),
-        };
+        let key = TaskKey { job: id, leg: job.leg(), device: device.clone() };
         shards.entry(device.shard()).or_default().push(key);
     }
     let done: Vec<HashMap<DeviceId, Outcome>> = stream::iter(shards.into_values())
@@ -102,11 +95,7 @@ pub(crate) async fn waive(
         .try_collect()
         .await?;
     let done: HashMap<DeviceId, Outcome> = done.into_iter().flatten().collect();
-    let results: Vec<Outcome> = waiver
-        .devices
-        .iter()
-        .filter_map(|device| done.get(device).cloned())
-        .collect();
+    let results: Vec<Outcome> = waiver.devices.iter().filter_map(|device| done.get(device).cloned()).collect();
     let refused = results.iter().filter(|outcome| outcome.result == "refused").count();
     info!(
         caller = caller.name, job.id = %id, devices.waived = results.len() - refused, devices.refused = refused,
@@ -127,13 +116,7 @@ pub(crate) async fn waive(
         format!("{refused} of {total} devices were not waived."),
         "See the result of each device: only what has failed can be waived.",
     );
-    Ok(answer
-        .judged(if refused == total {
-            Verdict::Failed
-        } else {
-            Verdict::Warning
-        })
-        .saying(message))
+    Ok(answer.judged(if refused == total { Verdict::Failed } else { Verdict::Warning }).saying(message))
 }
 
 async fn waive_shard(ledger: &Ledger, keys: Vec<TaskKey>, why: &str) -> Result<HashMap<DeviceId, Outcome>, ApiError> {
@@ -149,11 +132,7 @@ async fn waive_shard(ledger: &Ledger, keys: Vec<TaskKey>, why: &str) -> Result<H
 }
 
 async fn waive_one(ledger: &Ledger, key: &TaskKey, task: Option<&TaskRecord>, why: &str) -> Result<Outcome, ApiError> {
-    let outcome = |(result, message)| Outcome {
-        device: key.device.clone(),
-        result,
-        message,
-    };
+    let outcome = |(result, message)| Outcome { device: key.device.clone(), result, message };
     let task = match (refusal(task), task) {
         (None, Some(task)) => task,
         (told, _) => return Ok(outcome(told.unwrap_or(MOVED))),
@@ -171,10 +150,7 @@ async fn waive_one(ledger: &Ledger, key: &TaskKey, task: Option<&TaskRecord>, wh
     Ok(outcome(("waived", None)))
 }
 
-const MOVED: (&str, Option<&str>) = (
-    "refused",
-    Some("its task changed at this moment: look at it, and send it again"),
-);
+const MOVED: (&str, Option<&str>) = ("refused", Some("its task changed at this moment: look at it, and send it again"));
 
 /// Why a task is not waived; `None` where it is.
 fn refusal(task: Option<&TaskRecord>) -> Option<(&'static str, Option<&'static str>)> {
@@ -184,10 +160,7 @@ fn refusal(task: Option<&TaskRecord>) -> Option<(&'static str, Option<&'static s
         Some(TaskState::Acked) => Some(("refused", Some("it did not fail: the device proved what it holds"))),
         Some(TaskState::Skipped) => Some(("refused", Some("it did not fail: the device was deleted"))),
         Some(TaskState::Waiting) => Some(("refused", Some("it is being tried again: wait for its result"))),
-        None => Some((
-            "refused",
-            Some("it has no result in this job: wait for one, or correct the id"),
-        )),
+        None => Some(("refused", Some("it has no result in this job: wait for one, or correct the id"))),
     }
 }
 

@@ -18,7 +18,12 @@ const SETTLED_AT_ONCE: usize = 50;
 
 impl App {
     /// Sends tasks to the next devices in the order of the fleet, until `at_most` are sent or the fleet is at its end.
-    pub(crate) async fn dispatch(&self, mut job: Job, mut at_most: u64, deadline: Instant) -> Result<Then, ConductError> {
+    pub(crate) async fn dispatch(
+        &self,
+        mut job: Job,
+        mut at_most: u64,
+        deadline: Instant,
+    ) -> Result<Then, ConductError> {
         while at_most > 0 && !job.is_paged() {
             if Instant::now() >= deadline {
                 self.commit(&mut job, None).await?;
@@ -107,7 +112,8 @@ impl App {
         let mut at = Cursor::default();
         while let Some(to) = taken_of(&job, &at) {
             let tasks = self.open_tasks(&job, at.shard(job.id), to.as_ref()).await?;
-            let lost: Vec<Settlement> = tasks.open.into_iter().map(|(device, attempt)| self.lost(&job, device, attempt)).collect();
+            let lost: Vec<Settlement> =
+                tasks.open.into_iter().map(|(device, attempt)| self.lost(&job, device, attempt)).collect();
             for some in lost.chunks(SETTLED_AT_ONCE) {
                 if Instant::now() >= deadline {
                     return Ok(Then::HandOn);

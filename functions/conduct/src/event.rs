@@ -61,12 +61,18 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
                 match serde_json::from_str::<Control>(&record.body.unwrap_or_default()) {
                     Ok(control) => jobs.entry(control.job).or_default().push(id),
                     // Nobody can make sense of it, so trying again is no use; it carries nothing that would be lost.
-                    Err(error) => warn!(message.id = id, error = &error as &dyn Error, "a control message cannot be read"),
+                    Err(error) => {
+                        warn!(message.id = id, error = &error as &dyn Error, "a control message cannot be read")
+                    }
                 }
             }
             for (job, messages) in jobs {
                 if let Err(error) = app.conduct(job, deadline).await {
-                    error!(job.id = job.0, error = &error as &dyn Error, "the job could not be conducted and is tried again");
+                    error!(
+                        job.id = job.0,
+                        error = &error as &dyn Error,
+                        "the job could not be conducted and is tried again"
+                    );
                     for message in messages {
                         answer.add_failure(message);
                     }

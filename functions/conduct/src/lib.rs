@@ -182,14 +182,18 @@ impl App {
     }
 
     /// Keys that nobody uses are given up before the job is over, so that a crash in between repeats it.
-    async fn end(&self, mut job: Job, outcome: JobOutcome, why: &str, now: OffsetDateTime) -> Result<Then, ConductError> {
+    async fn end(
+        &self,
+        mut job: Job,
+        outcome: JobOutcome,
+        why: &str,
+        now: OffsetDateTime,
+    ) -> Result<Then, ConductError> {
         self.authority.sweep_keys(job.generation).await?;
         let authority = Authority { running: None, ..self.ledger.authority().await? };
         job.end(outcome, why);
         job.updated = now;
-        self.ledger
-            .commit(Change { authority: Some(&authority), job: Some(&job), ..Change::default() })
-            .await?;
+        self.ledger.commit(Change { authority: Some(&authority), job: Some(&job), ..Change::default() }).await?;
         if outcome != JobOutcome::Activated {
             self.count(Metric::JobsFailed);
         }

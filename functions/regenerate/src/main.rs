@@ -10,7 +10,8 @@ async fn main() -> Result<(), Error> {
     lambda_http::tracing::init_default_subscriber();
     let router = OnceCell::new();
     run(service_fn(async |request| {
-        let router = router.get_or_try_init(async || regenerate::App::from_env().await.map(Arc::new).map(regenerate::router));
+        let router =
+            router.get_or_try_init(async || regenerate::App::from_env().await.map(Arc::new).map(regenerate::router));
         router.await?.clone().oneshot(request).await.map_err(Error::from)
     }))
     .await

@@ -16,11 +16,8 @@ const KNOWN: &str = "Known are activation, reason, canary, growth, largestWave, 
 /// # Errors
 /// 400, naming the parameter and what it may be.
 pub fn root_request(query: &str) -> Result<RootRequest, ApiError> {
-    let mut request = RootRequest {
-        activation: Activation::default(),
-        rollout: Rollout::default(),
-        requested_for: None,
-    };
+    let mut request =
+        RootRequest { activation: Activation::default(), rollout: Rollout::default(), requested_for: None };
     let rollout = &mut request.rollout;
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -37,10 +34,9 @@ pub fn root_request(query: &str) -> Result<RootRequest, ApiError> {
             _ => return Err(ApiError::invalid(format!("There is no query parameter {name:.64}."), KNOWN)),
         }
     }
-    request.rollout = request
-        .rollout
-        .checked()
-        .map_err(|error| ApiError::invalid(format!("The rollout cannot be carried out: {error}."), "Correct this parameter."))?;
+    request.rollout = request.rollout.checked().map_err(|error| {
+        ApiError::invalid(format!("The rollout cannot be carried out: {error}."), "Correct this parameter.")
+    })?;
     Ok(request)
 }
 
@@ -66,9 +62,9 @@ fn reason(value: &str) -> Result<Option<String>, ApiError> {
 }
 
 fn number<T: FromStr>(name: &str, value: &str) -> Result<T, ApiError> {
-    value
-        .parse()
-        .map_err(|_| ApiError::invalid(format!("{name} is not a whole number in its range."), "Give it in decimal digits."))
+    value.parse().map_err(|_| {
+        ApiError::invalid(format!("{name} is not a whole number in its range."), "Give it in decimal digits.")
+    })
 }
 
 #[cfg(test)]
@@ -88,7 +84,14 @@ mod tests {
         let request = root_request(query).unwrap();
         assert_eq!(request.activation, Activation::Immediate);
         assert_eq!(request.requested_for.as_deref(), Some("key age"));
-        let expected = Rollout { canary: 2, growth: 3, largest_wave: 50, wave_pause: 60, error_budget: 7, error_budget_minimum: 9 };
+        let expected = Rollout {
+            canary: 2,
+            growth: 3,
+            largest_wave: 50,
+            wave_pause: 60,
+            error_budget: 7,
+            error_budget_minimum: 9,
+        };
         assert_eq!(request.rollout, expected);
     }
 

@@ -89,10 +89,8 @@ impl App {
 
     async fn lease(&self, delivery: Delivery, bundle: Arc<Bundle>, owner: &str) -> Attempt {
         let now = (self.clock)();
-        let lease = Lease {
-            owner: owner.to_owned(),
-            until: now + self.device_timeout + time::Duration::seconds(LEASE_MARGIN),
-        };
+        let lease =
+            Lease { owner: owner.to_owned(), until: now + self.device_timeout + time::Duration::seconds(LEASE_MARGIN) };
         let leased = self.ledger.lease(&delivery.task.device, &lease, bundle.version, now).await;
         let mut attempt =
             Attempt { delivery, bundle, device: None, owner: owner.to_owned(), credential: None, next: None };
@@ -119,7 +117,8 @@ impl App {
     /// Reads the batch's credentials, and ends the attempts that have none.
     pub(crate) async fn with_credentials(&self, mut attempts: Vec<Attempt>) -> Vec<Attempt> {
         let open = attempts.iter().filter(|attempt| attempt.is_open());
-        let names: BTreeSet<String> = open.filter_map(|attempt| Some(attempt.device.as_ref()?.credential.clone())).collect();
+        let names: BTreeSet<String> =
+            open.filter_map(|attempt| Some(attempt.device.as_ref()?.credential.clone())).collect();
         let credentials = self.credentials(names).await;
         for attempt in attempts.iter_mut().filter(|attempt| attempt.is_open()) {
             let Some(device) = &attempt.device else { continue };

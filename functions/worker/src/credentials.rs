@@ -34,10 +34,13 @@ impl App {
                 }
                 Err(error) if is_refusal(&error) => {
                     let message = format!("The parameter cannot be read: {}.", error.code().unwrap_or("refused"));
-                    let refused = some.iter().map(|name| (name.clone(), Err(Failure::new(ErrorClass::Credential, &message))));
+                    let refused =
+                        some.iter().map(|name| (name.clone(), Err(Failure::new(ErrorClass::Credential, &message))));
                     found.extend(refused);
                 }
-                Err(error) => warn!(error = &error as &dyn Error, "credentials could not be read and are asked for again"),
+                Err(error) => {
+                    warn!(error = &error as &dyn Error, "credentials could not be read and are asked for again")
+                }
             }
         }
         found

@@ -85,7 +85,12 @@ pub async fn handle(app: &Arc<App>, event: LambdaEvent<SqsEvent>) -> SqsBatchRes
 }
 
 impl App {
-    async fn work(self: &Arc<Self>, deliveries: Vec<Delivery>, owner: &str, deadline: Instant) -> Vec<(Delivery, Next)> {
+    async fn work(
+        self: &Arc<Self>,
+        deliveries: Vec<Delivery>,
+        owner: &str,
+        deadline: Instant,
+    ) -> Vec<(Delivery, Next)> {
         let (verdicts, bundles) = match self.judge(&deliveries).await {
             Ok(judged) => judged,
             Err(error) => {
@@ -193,7 +198,8 @@ impl App {
             self.count(Metric::PinMismatches, mismatches as u64, now);
         }
         let failed = settlements.iter().any(|settlement| matches!(settlement.outcome, Outcome::Failed(_)));
-        let settled = if settlements.is_empty() { Ok(Default::default()) } else { self.ledger.settle(settlements).await };
+        let settled =
+            if settlements.is_empty() { Ok(Default::default()) } else { self.ledger.settle(settlements).await };
         futures::future::join_all(attempts.iter().map(|attempt| self.give_back(attempt, now))).await;
         let unrecorded = match settled {
             Ok(settled) => {
@@ -231,7 +237,9 @@ impl App {
         for ((job, leg), shards) in shards {
             let complete = async {
                 let tallies = self.ledger.counters(job, leg).await?;
-                Ok::<_, LedgerError>(shards.iter().any(|shard| tallies.get(usize::from(*shard)).is_some_and(|tally| tally.is_settled())))
+                Ok::<_, LedgerError>(
+                    shards.iter().any(|shard| tallies.get(usize::from(*shard)).is_some_and(|tally| tally.is_settled())),
+                )
             };
             let why = if failed {
                 "a device failed"

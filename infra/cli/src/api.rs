@@ -53,11 +53,9 @@ impl Api {
     pub(crate) fn connect(access: &Access) -> Result<Self> {
         let loopback = is_loopback(&access.url);
         if !(access.url.scheme() == "https" || access.url.scheme() == "http" && loopback) {
-            return Err(Usage(format!(
-                "{} would send the token in the clear: an https address is needed",
-                access.url
-            ))
-            .into());
+            return Err(
+                Usage(format!("{} would send the token in the clear: an https address is needed", access.url)).into()
+            );
         }
         let mut http = Client::builder()
             .connect_timeout(CONNECT_LIMIT)
@@ -77,11 +75,7 @@ impl Api {
             }
             http = http.tls_certs_only(trusted);
         }
-        Ok(Self {
-            http: http.build()?,
-            base: access.url.clone(),
-            token: access.token.clone(),
-        })
+        Ok(Self { http: http.build()?, base: access.url.clone(), token: access.token.clone() })
     }
 
     /// `response` of a GET, which is repeated where that may help.
@@ -141,11 +135,7 @@ impl Api {
             .with_jitter();
         let attempt = async || {
             let (status, body) = self.answered(self.request(Method::GET, path).query(query)).await?;
-            if status.is_success() {
-                Ok((status, body))
-            } else {
-                Err(refusal(path, status, &body))
-            }
+            if status.is_success() { Ok((status, body)) } else { Err(refusal(path, status, &body)) }
         };
         attempt.retry(pauses).when(ApiError::is_passing).await
     }
@@ -165,10 +155,7 @@ impl Api {
     }
 
     async fn answered(&self, request: RequestBuilder) -> Result<(StatusCode, String), ApiError> {
-        let lost = |source| ApiError::Unreachable {
-            base: self.base.to_string(),
-            source,
-        };
+        let lost = |source| ApiError::Unreachable { base: self.base.to_string(), source };
         let answer = request.send().await.map_err(lost)?;
         let status = answer.status();
         Ok((status, answer.text().await.map_err(lost)?))
@@ -194,15 +181,10 @@ fn read<T: DeserializeOwned>(path: &str, status: StatusCode, body: &str) -> Resu
 
 fn refusal(path: &str, status: StatusCode, body: &str) -> ApiError {
     match serde_json::from_str::<Envelope<Value>>(body) {
-        Ok(Envelope { response, messages }) if !messages.is_empty() => ApiError::Refused(Box::new(Refusal {
-            status,
-            messages,
-            response,
-        })),
+        Ok(Envelope { response, messages }) if !messages.is_empty() => {
+            ApiError::Refused(Box::new(Refusal { status, messages, response }))
+        }
         // API Gateway itself, or something on the way.
-        _ => ApiError::Foreign {
-            status,
-            path: path.to_owned(),
-        },
+        _ => ApiError::Foreign { status, path: path.to_owned() },
     }
 }

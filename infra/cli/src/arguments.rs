@@ -104,12 +104,7 @@ mod tests {
 
     #[test]
     fn the_exit_codes_are_in_the_help() {
-        assert!(
-            Arguments::command()
-                .render_help()
-                .to_string()
-                .contains("3  the job is paused")
-        );
+        assert!(Arguments::command().render_help().to_string().contains("3  the job is paused"));
     }
 
     #[test]
@@ -125,37 +120,14 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_a_usage_error() {
         assert_eq!(refused("rootcast job watch seven"), ErrorKind::ValueValidation);
-        assert_eq!(
-            refused("rootcast rotate --error-budget 101"),
-            ErrorKind::ValueValidation
-        );
+        assert_eq!(refused("rootcast rotate --error-budget 101"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast rotate --canary 0"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast device approve"), ErrorKind::MissingRequiredArgument);
-        assert_eq!(
-            refused("rootcast device approve a --all-pending"),
-            ErrorKind::ArgumentConflict
-        );
-        assert_eq!(
-            refused("rootcast device approve a --fingerprint sha256:00"),
-            ErrorKind::ValueValidation
-        );
-        assert_eq!(
-            refused("rootcast device add --id a"),
-            ErrorKind::MissingRequiredArgument
-        );
-        assert_eq!(
-            refused("rootcast job waive 7 --device a"),
-            ErrorKind::MissingRequiredArgument
-        );
-        assert_eq!(
-            refused("rootcast login --principal me"),
-            ErrorKind::MissingRequiredArgument
-        );
-        assert_eq!(
-            Arguments::try_parse_from(["rootcast", "job", "watch", "x"])
-                .unwrap_err()
-                .exit_code(),
-            2
-        );
+        assert_eq!(refused("rootcast device approve a --all-pending"), ErrorKind::ArgumentConflict);
+        assert_eq!(refused("rootcast device approve a --fingerprint sha256:00"), ErrorKind::ValueValidation);
+        assert_eq!(refused("rootcast device add --id a"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused("rootcast job waive 7 --device a"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused("rootcast login --principal me"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(Arguments::try_parse_from(["rootcast", "job", "watch", "x"]).unwrap_err().exit_code(), 2);
     }
 }

@@ -71,9 +71,7 @@ fn code(error: &Error) -> u8 {
 }
 
 fn is_broken_pipe(error: &Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]
@@ -85,26 +83,16 @@ mod tests {
     use crate::api::{ApiError, Refusal};
 
     fn refused(status: StatusCode) -> ApiError {
-        ApiError::Refused(Box::new(Refusal {
-            status,
-            messages: Vec::new(),
-            response: None,
-        }))
+        ApiError::Refused(Box::new(Refusal { status, messages: Vec::new(), response: None }))
     }
 
     #[test]
     fn each_kind_of_end_has_its_code() {
-        assert_eq!(
-            [End::Done, End::Failed, End::Paused, End::Interrupted].map(End::code),
-            [0, 1, 3, 130]
-        );
+        assert_eq!([End::Done, End::Failed, End::Paused, End::Interrupted].map(End::code), [0, 1, 3, 130]);
         assert_eq!(code(&Usage("no".to_owned()).into()), 2);
         assert_eq!(code(&anyhow!("anything else")), 1);
         assert_eq!(code(&refused(StatusCode::CONFLICT).into()), 1);
         assert_eq!(code(&refused(StatusCode::UNAUTHORIZED).into()), 4);
-        assert_eq!(
-            code(&anyhow::Error::from(refused(StatusCode::FORBIDDEN)).context("around it")),
-            4
-        );
+        assert_eq!(code(&anyhow::Error::from(refused(StatusCode::FORBIDDEN)).context("around it")), 4);
     }
 }

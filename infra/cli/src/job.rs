@@ -95,16 +95,12 @@ async fn steer_and_watch(api: &Api, steered: &Steered, verb: &str, format: Forma
     if !steered.watch {
         return steer(api, id, verb, format).await;
     }
-    let _: Option<Value> = api
-        .send(Method::POST, &format!("/jobs/{id}/{verb}"), &[], None::<&()>)
-        .await?;
+    let _: Option<Value> = api.send(Method::POST, &format!("/jobs/{id}/{verb}"), &[], None::<&()>).await?;
     watch::follow(api, id, format).await
 }
 
 async fn steer(api: &Api, id: JobId, verb: &str, format: Format) -> Result<End> {
-    let job: Option<Value> = api
-        .send(Method::POST, &format!("/jobs/{id}/{verb}"), &[], None::<&()>)
-        .await?;
+    let job: Option<Value> = api.send(Method::POST, &format!("/jobs/{id}/{verb}"), &[], None::<&()>).await?;
     tell(id, job, format)
 }
 
@@ -120,9 +116,7 @@ async fn run_waive(api: &Api, waive: Waive, format: Format) -> Result<End> {
         return Err(Usage(format!("no device of job {id} failed")).into());
     }
     let body = json!({"devices": devices, "reason": waive.reason});
-    let job: Option<Value> = api
-        .send(Method::POST, &format!("/jobs/{id}/waive"), &[], Some(&body))
-        .await?;
+    let job: Option<Value> = api.send(Method::POST, &format!("/jobs/{id}/waive"), &[], Some(&body)).await?;
     tell(id, job, format)
 }
 

@@ -40,11 +40,7 @@ pub async fn run() -> ExitCode {
 }
 
 async fn execute(arguments: Arguments) -> Result<End> {
-    let Arguments {
-        access,
-        format,
-        command,
-    } = arguments;
+    let Arguments { access, format, command } = arguments;
     let format = format.into();
     let api = || Api::connect(&access.resolve()?);
     match command {

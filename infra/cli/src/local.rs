@@ -83,12 +83,7 @@ pub(crate) async fn run(local: Local, format: Format) -> Result<End> {
 async fn show(stack: &LocalStack, steps: &Steps, format: Format) -> Result<End> {
     let api = steps.run("logged in", log_in(stack)).await?;
     steps.run("devices enrolled", enrol(stack, &api)).await?;
-    steps
-        .run(
-            "devices approved, each by the certificate that it was made with",
-            approve(stack, &api),
-        )
-        .await?;
+    steps.run("devices approved, each by the certificate that it was made with", approve(stack, &api)).await?;
 
     let rollover = || rotate::run(&api, Rotate::watched(), format);
     steps.say("first rollover: no root yet");
@@ -96,28 +91,18 @@ async fn show(stack: &LocalStack, steps: &Steps, format: Format) -> Result<End> 
     if first != End::Done {
         return Ok(first);
     }
-    let old = issue::server(stack, STACK)
-        .await
-        .context("no certificate under the first root")?;
+    let old = issue::server(stack, STACK).await.context("no certificate under the first root")?;
     steps.say("second rollover: a service with a certificate under the first root goes on as it is");
     let second = steps.run("second rollover over", rollover()).await?;
     if second != End::Done {
         return Ok(second);
     }
-    let new = issue::server(stack, STACK)
-        .await
-        .context("no certificate under the second root")?;
-    ensure!(
-        new.generation > old.generation,
-        "generation {} still signs after the second rollover",
-        old.generation
-    );
+    let new = issue::server(stack, STACK).await.context("no certificate under the second root")?;
+    ensure!(new.generation > old.generation, "generation {} still signs after the second rollover", old.generation);
     let servers = [old, new];
     let stranger = ImageServer::stranger()?;
     let proving = proof::prove(stack, &servers, &stranger);
-    let proofs = steps
-        .run("every device asked three servers for an image", proving)
-        .await?;
+    let proofs = steps.run("every device asked three servers for an image", proving).await?;
     proof::tell(&proofs, &servers, steps.total(), format)
 }
 
@@ -140,11 +125,7 @@ async fn enrol(stack: &LocalStack, api: &Api) -> Result<()> {
     });
     for added in add::send(api, records.collect()).await? {
         let reason = added.message.unwrap_or_default();
-        ensure!(
-            added.result == add::Enrolment::Created,
-            "{} was not enrolled: {reason}",
-            added.id
-        );
+        ensure!(added.result == add::Enrolment::Created, "{} was not enrolled: {reason}", added.id);
     }
     Ok(())
 }

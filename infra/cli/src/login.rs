@@ -44,12 +44,10 @@ pub(crate) async fn run(arguments: &AccessArguments, login: Login, format: Forma
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let (table, url) = find(&config, &login, arguments.url.clone()).await?;
     let ca = arguments.ca.as_deref().map(std::path::absolute).transpose()?;
-    let access = grant(&config, &table, &login.principal, u32::from(login.days) * DAY, url, ca)
-        .await
-        .context(
-            "no token could be stored with your AWS credentials \
+    let access = grant(&config, &table, &login.principal, u32::from(login.days) * DAY, url, ca).await.context(
+        "no token could be stored with your AWS credentials \
          (those of an SSO session: eval \"$(aws configure export-credentials --format env)\")",
-        )?;
+    )?;
     let file = arguments.file()?;
     access.save(&file)?;
     // A wrong address shows now, not at the first use.
@@ -79,17 +77,10 @@ pub(crate) async fn grant(
     url: Url,
     ca: Option<PathBuf>,
 ) -> Result<Access> {
-    let tables = Tables {
-        access: Some(table.to_owned()),
-        ..Tables::default()
-    };
+    let tables = Tables { access: Some(table.to_owned()), ..Tables::default() };
     let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(config), tables);
     let created = OffsetDateTime::now_utc();
-    let record = TokenRecord {
-        principal: principal.to_owned(),
-        created,
-        expires: created + lifetime,
-    };
+    let record = TokenRecord { principal: principal.to_owned(), created, expires: created + lifetime };
     let token = Token::random()?;
     ledger.put_token(&token.sha256(), &record).await?;
     Ok(Access { url, token, ca })
@@ -100,28 +91,18 @@ async fn find(config: &SdkConfig, login: &Login, url: Option<Url>) -> Result<(St
     if let (Some(table), Some(url)) = (&login.access_table, &url) {
         return Ok((table.clone(), url.clone()));
     }
-    let stack = login
-        .stack
-        .as_ref()
-        .ok_or_else(|| Usage("--access-table needs --url as well".to_owned()))?;
+    let stack = login.stack.as_ref().ok_or_else(|| Usage("--access-table needs --url as well".to_owned()))?;
     let formation = aws_sdk_cloudformation::Client::new(config);
     let described = formation.describe_stacks().stack_name(stack).send().await;
     let described = described.with_context(|| format!("the stack {stack} cannot be read with your AWS credentials"))?;
-    let outputs = described
-        .stacks()
-        .first()
-        .map(|stack| stack.outputs())
-        .unwrap_or_default();
+    let outputs = described.stacks().first().map(|stack| stack.outputs()).unwrap_or_default();
     let output = |name: &str| {
         let found = outputs.iter().find(|output| output.output_key() == Some(name));
         found
             .and_then(|output| output.output_value())
             .with_context(|| format!("the stack {stack} has no output {name}: is it Rootcast's?"))
     };
-    let table = login
-        .access_table
-        .clone()
-        .map_or_else(|| output("AccessTable").map(str::to_owned), Ok)?;
+    let table = login.access_table.clone().map_or_else(|| output("AccessTable").map(str::to_owned), Ok)?;
     let url = url.map_or_else(|| Ok::<_, anyhow::Error>(output("ApiUrl")?.parse()?), Ok)?;
     Ok((table, url))
 }

@@ -49,13 +49,7 @@ pub(crate) fn plain(text: &str) -> String {
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let head = head.map(str::to_owned);
     let widths: Vec<usize> = (0..N)
-        .map(|column| {
-            std::iter::once(&head)
-                .chain(rows)
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
+        .map(|column| std::iter::once(&head).chain(rows).map(|row| row[column].chars().count()).max().unwrap_or(0))
         .collect();
     let mut text = String::new();
     for row in std::iter::once(&head).chain(rows) {

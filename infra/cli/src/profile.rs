@@ -25,10 +25,7 @@ impl AccessArguments {
     /// # Errors
     /// Nobody logged in, or the file cannot be read.
     pub(crate) fn resolve(&self) -> Result<Access> {
-        let token = std::env::var("ROOTCAST_TOKEN")
-            .ok()
-            .filter(|token| !token.is_empty())
-            .map(Token::new);
+        let token = std::env::var("ROOTCAST_TOKEN").ok().filter(|token| !token.is_empty()).map(Token::new);
         let file = self.file()?;
         let saved = load(&file)?;
         let found = merge(self.url.clone(), token, self.ca.clone(), saved);
@@ -40,11 +37,7 @@ impl AccessArguments {
         if self.profile.components().count() > 1 {
             return Ok(self.profile.clone());
         }
-        let folder = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         let config = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
         let config = config.ok_or_else(|| Usage("no folder for profiles: set XDG_CONFIG_HOME to one".to_owned()))?;
         Ok(config.join("rootcast").join(format!("{}.json", self.profile.display())))
@@ -55,35 +48,22 @@ impl AccessArguments {
 fn merge(url: Option<Url>, token: Option<Token>, ca: Option<PathBuf>, saved: Option<Access>) -> Result<Access, String> {
     let same = |saved: &Access| url.as_ref().is_none_or(|url| *url == saved.url);
     match (token, saved) {
-        (None, Some(saved)) if same(&saved) => Ok(Access {
-            ca: ca.or(saved.ca),
-            ..saved
-        }),
-        (None, Some(saved)) => Err(format!(
-            "no token for this address: the profile's is for {}; set ROOTCAST_TOKEN",
-            saved.url
-        )),
+        (None, Some(saved)) if same(&saved) => Ok(Access { ca: ca.or(saved.ca), ..saved }),
+        (None, Some(saved)) => {
+            Err(format!("no token for this address: the profile's is for {}; set ROOTCAST_TOKEN", saved.url))
+        }
         (None, None) => Err("nobody is logged in: no token".to_owned()),
-        (Some(token), Some(saved)) if same(&saved) => Ok(Access {
-            token,
-            ca: ca.or(saved.ca),
-            ..saved
-        }),
-        (Some(token), _) => Ok(Access {
-            url: url.ok_or("no address of the API: give --url or ROOTCAST_URL")?,
-            token,
-            ca,
-        }),
+        (Some(token), Some(saved)) if same(&saved) => Ok(Access { token, ca: ca.or(saved.ca), ..saved }),
+        (Some(token), _) => {
+            Ok(Access { url: url.ok_or("no address of the API: give --url or ROOTCAST_URL")?, token, ca })
+        }
     }
 }
 
 impl Access {
     /// Writes the file anew, for its owner only. It is never there half-written.
     pub(crate) fn save(&self, file: &Path) -> Result<()> {
-        let folder = file
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let cannot = || format!("the profile {} cannot be written", file.display());
         std::fs::create_dir_all(folder).with_context(cannot)?;
         // Temporary files have mode 0600 from the beginning, and keep it when they get their name.
@@ -99,11 +79,7 @@ fn load(file: &Path) -> Result<Option<Access>> {
         Ok(text) => {
             // serde's own message may quote the text, and with it the token.
             let parsed = serde_json::from_slice(&text).map_err(|error| {
-                Usage(format!(
-                    "{} is not a profile (line {}): log in anew",
-                    file.display(),
-                    error.line()
-                ))
+                Usage(format!("{} is not a profile (line {}): log in anew", file.display(), error.line()))
             })?;
             Ok(Some(parsed))
         }
@@ -122,11 +98,7 @@ mod tests {
     use crate::token::Token;
 
     fn access(url: &str) -> Access {
-        Access {
-            url: url.parse().unwrap(),
-            token: Token::new("secret==".to_owned()),
-            ca: Some("/ca.pem".into()),
-        }
+        Access { url: url.parse().unwrap(), token: Token::new("secret==".to_owned()), ca: Some("/ca.pem".into()) }
     }
 
     #[test]
@@ -137,10 +109,7 @@ mod tests {
         access("https://two.example").save(&file).unwrap();
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let back = load(&file).unwrap().unwrap();
-        assert_eq!(
-            (back.url.as_str(), back.token.expose()),
-            ("https://two.example/", "secret==")
-        );
+        assert_eq!((back.url.as_str(), back.token.expose()), ("https://two.example/", "secret=="));
         assert!(load(&folder.path().join("other.json")).unwrap().is_none());
         std::fs::write(&file, r#"{"url":"x","token":"secret=="}"#).unwrap();
         assert!(!format!("{:?}", load(&file).unwrap_err()).contains("secret"));
@@ -152,20 +121,10 @@ mod tests {
         let saved = || Some(access("https://one.example"));
         let given = || Some(Token::new("other==".to_owned()));
         assert_eq!(merge(None, None, None, saved()).unwrap().token.expose(), "secret==");
-        assert_eq!(
-            merge(one, None, None, saved()).unwrap().ca.unwrap().to_str(),
-            Some("/ca.pem")
-        );
-        assert!(
-            merge(two.clone(), None, None, saved())
-                .unwrap_err()
-                .contains("ROOTCAST_TOKEN")
-        );
+        assert_eq!(merge(one, None, None, saved()).unwrap().ca.unwrap().to_str(), Some("/ca.pem"));
+        assert!(merge(two.clone(), None, None, saved()).unwrap_err().contains("ROOTCAST_TOKEN"));
         let other = merge(two, given(), None, saved()).unwrap();
-        assert_eq!(
-            (other.url.as_str(), other.token.expose(), other.ca),
-            ("https://two.example/", "other==", None)
-        );
+        assert_eq!((other.url.as_str(), other.token.expose(), other.ca), ("https://two.example/", "other==", None));
         assert!(merge(None, given(), None, None).unwrap_err().contains("--url"));
         assert!(merge(None, None, None, None).is_err());
     }

@@ -52,10 +52,7 @@ pub(crate) async fn run(api: &Api, RootCommand::Show(show): RootCommand, format:
         None => match &signing {
             Some(root) => (vec![root.clone()], "the root that signs"),
             None if roots.is_empty() => bail!("there is no root yet: rootcast rotate"),
-            None => (
-                roots.iter().map(|root| root.certificate.clone()).collect(),
-                "a root that does not sign yet",
-            ),
+            None => (roots.iter().map(|root| root.certificate.clone()).collect(), "a root that does not sign yet"),
         },
     };
     let jws = api.raw("/bundle").await?;
@@ -100,10 +97,7 @@ impl Root {
     fn describe(&self, signs: bool) -> String {
         let root = &self.details;
         [
-            (
-                "Root",
-                format!("{}{}", root.subject_dn, if signs { " (signs)" } else { "" }),
-            ),
+            ("Root", format!("{}{}", root.subject_dn, if signs { " (signs)" } else { "" })),
             ("Issuer", root.issuer_dn.clone()),
             ("Serial", root.serial_number.clone()),
             ("Algorithm", root.signature_algorithm.clone()),
@@ -118,9 +112,7 @@ impl Root {
 /// None before the first rollover's end.
 async fn signing(api: &Api) -> Result<Option<Certificate>> {
     match api.raw("/signingCertificate").await {
-        Ok(pem) => Ok(Some(
-            Certificate::from_pem(&pem).context("the API did not answer with a certificate")?,
-        )),
+        Ok(pem) => Ok(Some(Certificate::from_pem(&pem).context("the API did not answer with a certificate")?)),
         Err(ApiError::Refused(refusal)) if refusal.status == StatusCode::NOT_FOUND => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -81,18 +81,13 @@ pub(crate) async fn request(api: &Api, rotate: &Rotate) -> Result<Option<JobId>>
         return Ok(None);
     }
     let id = job_path.rsplit('/').next().unwrap_or_default().parse();
-    Ok(Some(id.map_err(|_| {
-        ApiError::unintelligible(path, format_args!("{job_path} names no job"))
-    })?))
+    Ok(Some(id.map_err(|_| ApiError::unintelligible(path, format_args!("{job_path} names no job")))?))
 }
 
 impl Rotate {
     /// With the API's defaults, followed to its end.
     pub(crate) fn watched() -> Self {
-        Self {
-            watch: true,
-            ..Self::default()
-        }
+        Self { watch: true, ..Self::default() }
     }
 
     /// Only what was asked for: the API has its own defaults.
@@ -105,9 +100,7 @@ impl Rotate {
             ("errorBudget", self.error_budget),
             ("errorBudgetMinimum", self.error_budget_minimum),
         ];
-        let numbers = numbers
-            .into_iter()
-            .filter_map(|(name, number)| Some((name, number?.to_string())));
+        let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
         let immediate = self.immediate.then(|| ("activation", "immediate".to_owned()));
         let reason = self.reason.clone().map(|reason| ("reason", reason));
         immediate.into_iter().chain(reason).chain(numbers).collect()
@@ -131,13 +124,8 @@ mod tests {
         assert_eq!(query("rootcast rotate --watch"), []);
         assert_eq!(
             query("rootcast rotate --immediate --reason old --canary 1 --error-budget 0"),
-            [
-                ("activation", "immediate"),
-                ("reason", "old"),
-                ("canary", "1"),
-                ("errorBudget", "0")
-            ]
-            .map(|(name, value)| (name, value.to_owned()))
+            [("activation", "immediate"), ("reason", "old"), ("canary", "1"), ("errorBudget", "0")]
+                .map(|(name, value)| (name, value.to_owned()))
         );
     }
 }

@@ -125,11 +125,7 @@ fn end(job: &Job) -> End {
 fn next_commands(job: &Job) -> String {
     let id = job.id;
     let failed = job.devices.failed > 0;
-    let when = if failed {
-        "when the devices are mended"
-    } else {
-        "to go on"
-    };
+    let when = if failed { "when the devices are mended" } else { "to go on" };
     let mut next = vec![(when, format!("rootcast job resume {id} --watch"))];
     if failed {
         next.push((
@@ -140,10 +136,7 @@ fn next_commands(job: &Job) -> String {
     if job.phase != Phase::Withdraw && job.outcome.is_none() {
         next.push(("to give the new root up", format!("rootcast job abort {id} --watch")));
     }
-    next.iter()
-        .map(|(when, command)| format!("{when:28}{command}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    next.iter().map(|(when, command)| format!("{when:28}{command}")).collect::<Vec<_>>().join("\n")
 }
 
 pub(crate) const fn phase_name(phase: Phase) -> &'static str {
@@ -192,54 +185,35 @@ mod tests {
         let job = async move |headers: HeaderMap| {
             if headers["authorization"] != "Bearer secret==" {
                 let message = json!({"id": "FQXHMSE0401J", "text": "The token is not known.", "recovery": {"text": "Log in.", "URL": ""}});
-                return (
-                    StatusCode::UNAUTHORIZED,
-                    Json(json!({"result": "failed", "messages": [message]})),
-                );
+                return (StatusCode::UNAUTHORIZED, Json(json!({"result": "failed", "messages": [message]})));
             }
             let look = looks.fetch_add(1, Ordering::Relaxed).min(states.len() - 1);
             let response: Value = serde_json::from_str(states[look]).unwrap();
-            (
-                StatusCode::OK,
-                Json(json!({"response": response, "result": "success", "messages": []})),
-            )
+            (StatusCode::OK, Json(json!({"response": response, "result": "success", "messages": []})))
         };
         let tasks = async || {
             let task = json!({"device": "bmc-0003", "leg": "distribute", "state": "failed", "attempt": 1, "class": "connect",
                               "message": "connection refused", "recovery": "Switch it on."});
             Json(json!({"response": {"tasks": [task]}, "result": "success", "messages": []}))
         };
-        let app = Router::new()
-            .route("/jobs/7", get(job))
-            .route("/jobs/7/tasks", get(tasks));
+        let app = Router::new().route("/jobs/7", get(job)).route("/jobs/7/tasks", get(tasks));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         tokio::spawn(async move { axum::serve(listener, app).await });
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        Api::connect(&Access {
-            url,
-            token: Token::new(token.to_owned()),
-            ca: None,
-        })
-        .unwrap()
+        Api::connect(&Access { url, token: Token::new(token.to_owned()), ca: None }).unwrap()
     }
 
     #[tokio::test]
     async fn a_job_is_followed_to_its_end() {
         let api = api("secret==", &[recorded::RUNNING, recorded::RUNNING, recorded::ACTIVATED]).await;
-        assert_eq!(
-            follow(&api, "7".parse().unwrap(), Format::Text).await.unwrap(),
-            End::Done
-        );
+        assert_eq!(follow(&api, "7".parse().unwrap(), Format::Text).await.unwrap(), End::Done);
     }
 
     #[tokio::test]
     async fn a_pause_needs_the_operator() {
         let api = api("secret==", &[recorded::RUNNING, recorded::PAUSED]).await;
-        assert_eq!(
-            follow(&api, "7".parse().unwrap(), Format::Text).await.unwrap(),
-            End::Paused
-        );
+        assert_eq!(follow(&api, "7".parse().unwrap(), Format::Text).await.unwrap(), End::Paused);
     }
 
     #[tokio::test]
@@ -247,10 +221,7 @@ mod tests {
         let api = api("another==", &[recorded::RUNNING]).await;
         let error = follow(&api, "7".parse().unwrap(), Format::Json).await.unwrap_err();
         assert!(error.downcast_ref::<ApiError>().unwrap().is_no_access());
-        assert_eq!(
-            error.to_string(),
-            "The token is not known. (401, FQXHMSE0401J)\n  Log in."
-        );
+        assert_eq!(error.to_string(), "The token is not known. (401, FQXHMSE0401J)\n  Log in.");
     }
 
     #[test]

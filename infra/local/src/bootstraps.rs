@@ -43,13 +43,8 @@ pub(crate) async fn build(project: &Path) -> Result<Vec<Package>> {
         bail!("cargo could not build the functions: see its messages above");
     }
     let programs = programs(&String::from_utf8_lossy(&built.stdout));
-    tokio::task::spawn_blocking(move || {
-        FUNCTIONS
-            .into_iter()
-            .map(|function| pack(function, &programs))
-            .collect()
-    })
-    .await?
+    tokio::task::spawn_blocking(move || FUNCTIONS.into_iter().map(|function| pack(function, &programs)).collect())
+        .await?
 }
 
 /// The paths that cargo reports for what it built, so that nothing about its target folder has to be guessed.
@@ -58,10 +53,7 @@ fn programs(messages: &str) -> Vec<PathBuf> {
     struct Message {
         executable: Option<PathBuf>,
     }
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable)
-        .collect()
+    messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok()?.executable).collect()
 }
 
 fn pack(function: &'static str, programs: &[PathBuf]) -> Result<Package> {
@@ -70,18 +62,13 @@ fn pack(function: &'static str, programs: &[PathBuf]) -> Result<Package> {
         .find(|program| program.file_stem().is_some_and(|name| name == function))
         .with_context(|| format!("cargo built no program called {function}"))?;
     let content = std::fs::read(program).with_context(|| format!("{} cannot be read", program.display()))?;
-    Ok(Package {
-        function,
-        zip: zipped(&content)?,
-    })
+    Ok(Package { function, zip: zipped(&content)? })
 }
 
 /// One file `bootstrap` that everybody may execute. Stored, not deflated: it does not leave this machine.
 pub(crate) fn zipped(bootstrap: &[u8]) -> Result<Vec<u8>> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::with_capacity(bootstrap.len() + 512)));
-    let options = SimpleFileOptions::default()
-        .compression_method(CompressionMethod::Stored)
-        .unix_permissions(0o755);
+    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).unix_permissions(0o755);
     zip.start_file("bootstrap", options)?;
     zip.write_all(bootstrap)?;
     Ok(zip.finish()?.into_inner())
@@ -108,9 +95,6 @@ mod tests {
     fn programs_are_where_cargo_says() {
         let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
                         {\"reason\":\"compiler-artifact\",\"executable\":\"/t/release/worker\"}\nnot json\n";
-        assert_eq!(
-            super::programs(messages),
-            [std::path::PathBuf::from("/t/release/worker")]
-        );
+        assert_eq!(super::programs(messages), [std::path::PathBuf::from("/t/release/worker")]);
     }
 }

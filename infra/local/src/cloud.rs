@@ -71,11 +71,7 @@ impl Cloud {
         let http = reqwest::Client::new();
         loop {
             process.still_runs()?;
-            let health = http
-                .get(format!("{endpoint}/_ministack/health"))
-                .timeout(Duration::from_secs(2))
-                .send()
-                .await;
+            let health = http.get(format!("{endpoint}/_ministack/health")).timeout(Duration::from_secs(2)).send().await;
             if health.is_ok_and(|answer| answer.status().is_success()) {
                 return Ok(Self { endpoint, process });
             }
@@ -97,19 +93,12 @@ impl Cloud {
     /// Kills the processes of a function. They are our child's children, found by the environment that Lambda gives them.
     pub(crate) async fn crash(&self, function: &str) -> Result<usize> {
         let parent = self.process.id().context("the local cloud has ended")?;
-        let listed = Command::new("ps")
-            .args(["-o", "pid=", "--ppid", &parent.to_string()])
-            .output()
-            .await?;
+        let listed = Command::new("ps").args(["-o", "pid=", "--ppid", &parent.to_string()]).output().await?;
         let variable = format!("AWS_LAMBDA_FUNCTION_NAME={function}");
         let mut killed = 0;
         for pid in String::from_utf8_lossy(&listed.stdout).split_whitespace() {
-            let environment = tokio::fs::read(format!("/proc/{pid}/environ"))
-                .await
-                .unwrap_or_default();
-            let runs_it = environment
-                .split(|&byte| byte == 0)
-                .any(|known| known == variable.as_bytes());
+            let environment = tokio::fs::read(format!("/proc/{pid}/environ")).await.unwrap_or_default();
+            let runs_it = environment.split(|&byte| byte == 0).any(|known| known == variable.as_bytes());
             if runs_it && Command::new("kill").args(["-KILL", pid]).status().await?.success() {
                 killed += 1;
             }
@@ -138,12 +127,7 @@ impl Cloud {
             .with_context(|| format!("{function} has no log"))?
             .json()
             .await?;
-        Ok(page
-            .events
-            .iter()
-            .map(|line| line.message.trim_end())
-            .collect::<Vec<_>>()
-            .join("\n"))
+        Ok(page.events.iter().map(|line| line.message.trim_end()).collect::<Vec<_>>().join("\n"))
     }
 
     pub(crate) async fn end(self) -> Result<()> {
@@ -155,8 +139,5 @@ impl Cloud {
 pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
     let bound = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback");
     let listeners = std::iter::repeat_with(bound).take(count).collect::<Result<Vec<_>>>()?;
-    listeners
-        .iter()
-        .map(|listener| Ok(listener.local_addr()?.port()))
-        .collect()
+    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
 }

@@ -120,18 +120,14 @@ async fn failures(formation: &aws_sdk_cloudformation::Client, stack: &str) -> St
     let Ok(events) = formation.describe_stack_events().stack_name(stack).send().await else {
         return String::new();
     };
-    let failed = events.stack_events().iter().filter(|event| {
-        event
-            .resource_status()
-            .is_some_and(|status| status.as_str().ends_with("FAILED"))
-    });
+    let failed = events
+        .stack_events()
+        .iter()
+        .filter(|event| event.resource_status().is_some_and(|status| status.as_str().ends_with("FAILED")));
     failed
         .map(|event| {
             let resource = event.logical_resource_id().unwrap_or_default();
-            format!(
-                "\n{resource}: {}",
-                event.resource_status_reason().unwrap_or("no reason given")
-            )
+            format!("\n{resource}: {}", event.resource_status_reason().unwrap_or("no reason given"))
         })
         .collect()
 }

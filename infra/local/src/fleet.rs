@@ -74,19 +74,13 @@ impl Device {
     /// A client that trusts this device's certificate and nothing else.
     pub(crate) fn client(&self) -> Result<reqwest::Client> {
         let certificate = reqwest::Certificate::from_der(&self.certificate)?;
-        Ok(reqwest::Client::builder()
-            .tls_certs_only([certificate])
-            .https_only(true)
-            .build()?)
+        Ok(reqwest::Client::builder().tls_certs_only([certificate]).https_only(true).build()?)
     }
 }
 
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Device")
-            .field("id", &self.id)
-            .field("port", &self.port)
-            .finish_non_exhaustive()
+        f.debug_struct("Device").field("id", &self.id).field("port", &self.port).finish_non_exhaustive()
     }
 }
 
@@ -103,12 +97,8 @@ impl Fleet {
     pub(crate) async fn start(tools: &Toolchain, folder: &Path, count: usize, progress: &Progress) -> Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let script = tools.scripts.join("fleet.py");
-        let command = Spawn {
-            python: &tools.devices,
-            arguments: vec![script.as_os_str()],
-            environment: vec![],
-            talks: true,
-        };
+        let command =
+            Spawn { python: &tools.devices, arguments: vec![script.as_os_str()], environment: vec![], talks: true };
         let mut process = Leashed::start("the demo fleet", command, folder, folder.join("yard.log"))?;
         let (commands, answers) = process.pipes()?;
         let devices = (1..)
@@ -120,9 +110,7 @@ impl Fleet {
             yard: Mutex::new((commands, BufReader::new(answers).lines())),
             process,
         };
-        let mut ready = stream::iter(fleet.devices.keys())
-            .map(|id| fleet.run(id))
-            .buffer_unordered(STARTED_AT_ONCE);
+        let mut ready = stream::iter(fleet.devices.keys()).map(|id| fleet.run(id)).buffer_unordered(STARTED_AT_ONCE);
         let mut done = 0;
         while ready.try_next().await?.is_some() {
             done += 1;
@@ -140,9 +128,7 @@ impl Fleet {
     /// # Errors
     /// There is no such device.
     pub fn device(&self, id: &str) -> Result<&Device> {
-        self.devices
-            .get(id)
-            .with_context(|| format!("the fleet has no device {id}"))
+        self.devices.get(id).with_context(|| format!("the fleet has no device {id}"))
     }
 
     /// Starts a device that was stopped, with the state that it had, and waits until it answers.
@@ -189,10 +175,7 @@ impl Fleet {
             error: Option<String>,
         }
         let mut yard = self.yard.lock().await;
-        yard.0
-            .write_all(format!("{command}\n").as_bytes())
-            .await
-            .context("the yard of the fleet is gone")?;
+        yard.0.write_all(format!("{command}\n").as_bytes()).await.context("the yard of the fleet is gone")?;
         let answer = yard.1.next_line().await?.context("the yard of the fleet is gone")?;
         if let Some(error) = serde_json::from_str::<Answer>(&answer)?.error {
             bail!("{}: cannot {}: {error}", command["id"], command["do"]);
@@ -232,12 +215,7 @@ async fn answering(device: &Device) -> Result<()> {
     let client = device.client()?;
     let root = format!("{}/redfish/v1/", device.address());
     loop {
-        if client
-            .get(&root)
-            .send()
-            .await
-            .is_ok_and(|answer| answer.status().is_success())
-        {
+        if client.get(&root).send().await.is_ok_and(|answer| answer.status().is_success()) {
             return Ok(());
         }
         tokio::time::sleep(POLL).await;
@@ -261,14 +239,7 @@ pub async fn store_credentials<'a>(
             .r#type(aws_sdk_ssm::types::ParameterType::SecureString)
             .overwrite(true)
             .value(json!({"username": device.username, "password": device.password}).to_string());
-        async move {
-            put.send()
-                .await
-                .with_context(|| format!("the password of {} could not be stored", device.id))
-        }
+        async move { put.send().await.with_context(|| format!("the password of {} could not be stored", device.id)) }
     });
-    stream::iter(puts)
-        .buffer_unordered(STARTED_AT_ONCE)
-        .try_for_each(|_| async { Ok(()) })
-        .await
+    stream::iter(puts).buffer_unordered(STARTED_AT_ONCE).try_for_each(|_| async { Ok(()) }).await
 }

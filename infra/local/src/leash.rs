@@ -43,11 +43,7 @@ impl Leashed {
             .env("HOME", home)
             .envs(command.environment)
             .stdin(Stdio::piped())
-            .stdout(if command.talks {
-                Stdio::piped()
-            } else {
-                file.try_clone()?.into()
-            })
+            .stdout(if command.talks { Stdio::piped() } else { file.try_clone()?.into() })
             .stderr(file)
             .process_group(0)
             .kill_on_drop(true)
@@ -58,11 +54,7 @@ impl Leashed {
 
     /// Its standard input and output, of a program that talks. Dropping the input ends it.
     pub(crate) fn pipes(&mut self) -> Result<(ChildStdin, ChildStdout)> {
-        self.child
-            .stdin
-            .take()
-            .zip(self.child.stdout.take())
-            .context("its pipes are taken already")
+        self.child.stdin.take().zip(self.child.stdout.take()).context("its pipes are taken already")
     }
 
     /// # Errors
@@ -82,10 +74,7 @@ impl Leashed {
     pub(crate) async fn end(mut self) -> Result<()> {
         drop(self.child.stdin.take());
         if tokio::time::timeout(END_LIMIT, self.child.wait()).await.is_err() {
-            self.child
-                .kill()
-                .await
-                .with_context(|| format!("{} did not end", self.name))?;
+            self.child.kill().await.with_context(|| format!("{} did not end", self.name))?;
         }
         Ok(())
     }

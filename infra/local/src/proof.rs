@@ -56,34 +56,21 @@ pub enum Verdict {
 /// The device answered something else than one of the two: it is down, its password is another, the server is gone.
 pub async fn prove(device: &Device, image_url: &str) -> Result<Verdict> {
     let client = device.client()?;
-    let drive = format!(
-        "{}/redfish/v1/Systems/{}/VirtualMedia/Cd",
-        device.address(),
-        device.system
-    );
+    let drive = format!("{}/redfish/v1/Systems/{}/VirtualMedia/Cd", device.address(), device.system);
     let send = async |request: reqwest::RequestBuilder, body: Value| {
-        let answer = request
-            .basic_auth(&device.username, Some(&device.password))
-            .json(&body)
-            .send()
-            .await?;
+        let answer = request.basic_auth(&device.username, Some(&device.password)).json(&body).send().await?;
         anyhow::Ok((answer.status(), answer.text().await?))
     };
     let (status, said) = send(client.patch(&drive), json!({"VerifyCertificate": true})).await?;
     if !status.is_success() {
         bail!("{} does not verify certificates: {status} {said}", device.id);
     }
-    let (status, said) = send(
-        client.post(format!("{drive}/Actions/VirtualMedia.InsertMedia")),
-        json!({"Image": image_url}),
-    )
-    .await?;
+    let (status, said) =
+        send(client.post(format!("{drive}/Actions/VirtualMedia.InsertMedia")), json!({"Image": image_url})).await?;
     match status {
         StatusCode::NO_CONTENT => {
             let eject = client.post(format!("{drive}/Actions/VirtualMedia.EjectMedia"));
-            send(eject, json!({}))
-                .await
-                .with_context(|| format!("{} keeps the image", device.id))?;
+            send(eject, json!({})).await.with_context(|| format!("{} keeps the image", device.id))?;
             Ok(Verdict::Accepted)
         }
         // The emulator answers 500 to every failed fetch; only this one is about trust.

@@ -1,11 +1,6 @@
 //! The parts together, for real: the local cloud, a template in it, the front before it, devices. Under a minute.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test stops at the first surprise"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 use std::{path::Path, time::Duration};
 
@@ -26,13 +21,7 @@ use crate::{
 
 async fn tools() -> Toolchain {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    Toolchain::prepare(
-        &project_folder().unwrap(),
-        &cache_folder().unwrap(),
-        &Progress::silent(),
-    )
-    .await
-    .unwrap()
+    Toolchain::prepare(&project_folder().unwrap(), &cache_folder().unwrap(), &Progress::silent()).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,36 +32,20 @@ async fn what_a_client_sends_reaches_the_function_unchanged() {
     let parameters = parameters(&Default::default(), &cloud.endpoint);
     let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rehearsal/echo.yaml");
     let template = deploy::translate(&tools, &template, &parameters).await.unwrap();
-    let package = Package {
-        function: "echo",
-        zip: zipped(include_bytes!("rehearsal/echo.py")).unwrap(),
-    };
+    let package = Package { function: "echo", zip: zipped(include_bytes!("rehearsal/echo.py")).unwrap() };
     let config = cloud.sdk_config();
-    let outputs = deploy::create(&config, "rehearsal", template, vec![package], &parameters)
-        .await
-        .unwrap();
+    let outputs = deploy::create(&config, "rehearsal", template, vec![package], &parameters).await.unwrap();
     let authority = Authority::new("Rehearsal").unwrap();
     let identity = authority.issue("localhost").unwrap();
     let front = front::start(&cloud.endpoint, outputs.of("ApiId").unwrap(), &identity, None).unwrap();
 
     let trusted = reqwest::Certificate::from_pem(authority.pem().as_bytes()).unwrap();
-    let client = reqwest::Client::builder()
-        .tls_certs_only([trusted.clone()])
-        .build()
-        .unwrap();
-    let old = reqwest::Client::builder()
-        .tls_certs_only([trusted])
-        .http1_only()
-        .build()
-        .unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([trusted.clone()]).build().unwrap();
+    let old = reqwest::Client::builder().tls_certs_only([trusted]).http1_only().build().unwrap();
     let url = format!("https://localhost:{}", front.port);
 
-    let answer = client
-        .get(format!("{url}/devices/a%2Fb?x=%2F&y=a+b&y=\\VED"))
-        .bearer_auth("t==")
-        .send()
-        .await
-        .unwrap();
+    let answer =
+        client.get(format!("{url}/devices/a%2Fb?x=%2F&y=a+b&y=\\VED")).bearer_auth("t==").send().await.unwrap();
     assert_eq!(answer.version(), reqwest::Version::HTTP_2);
     let event: Value = answer.json().await.unwrap();
     assert_eq!(event["routeKey"], "$default");
@@ -85,14 +58,7 @@ async fn what_a_client_sends_reaches_the_function_unchanged() {
         .put(format!("{url}/signingCertificate"))
         .header("host", "scm.example.com")
         .header("content-type", "application/json");
-    let event: Value = signed
-        .body("{\"a\": \"\\\\VED\"}\n")
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let event: Value = signed.body("{\"a\": \"\\\\VED\"}\n").send().await.unwrap().json().await.unwrap();
     assert_eq!(event["routeKey"], "PUT /signingCertificate");
     assert_eq!(event["headers"]["host"], "scm.example.com");
     assert_eq!(event["body"], "{\"a\": \"\\\\VED\"}\n");
@@ -100,16 +66,10 @@ async fn what_a_client_sends_reaches_the_function_unchanged() {
     let too_much = client.post(&url).body(vec![b'x'; 11 << 20]).send().await.unwrap();
     assert_eq!(too_much.status(), 413);
 
-    assert!(
-        cloud.log("echo").await.unwrap().contains("an echo runs"),
-        "what a function prints can be read"
-    );
+    assert!(cloud.log("echo").await.unwrap().contains("an echo runs"), "what a function prints can be read");
     assert_eq!(cloud.crash("echo").await.unwrap(), 1);
     assert_eq!(cloud.crash("another").await.unwrap(), 0);
-    assert!(
-        client.get(&url).send().await.unwrap().status().is_success(),
-        "the next invocation gets a new process"
-    );
+    assert!(client.get(&url).send().await.unwrap().status().is_success(), "the next invocation gets a new process");
 
     front.end().await.unwrap();
     let endpoint = cloud.endpoint.clone();
@@ -128,11 +88,7 @@ async fn a_device_accepts_what_its_trust_store_vouches_for() {
     let ours = ImageServer::start(leaf.chain, leaf.key).unwrap();
     let stranger = ImageServer::stranger().unwrap();
 
-    assert_eq!(
-        prove(device, &ours.image_url()).await.unwrap(),
-        Verdict::Refused,
-        "not yet trusted"
-    );
+    assert_eq!(prove(device, &ours.image_url()).await.unwrap(), Verdict::Refused, "not yet trusted");
     trust(device, &authority.pem()).await;
     assert_eq!(prove(device, &ours.image_url()).await.unwrap(), Verdict::Accepted);
     assert_eq!(prove(device, &stranger.image_url()).await.unwrap(), Verdict::Refused);
@@ -140,16 +96,10 @@ async fn a_device_accepts_what_its_trust_store_vouches_for() {
     fleet.stop(&device.id).await.unwrap();
     prove(device, &ours.image_url()).await.unwrap_err();
     fleet.run(&device.id).await.unwrap();
-    assert_eq!(
-        prove(device, &ours.image_url()).await.unwrap(),
-        Verdict::Accepted,
-        "it remembers"
-    );
+    assert_eq!(prove(device, &ours.image_url()).await.unwrap(), Verdict::Accepted, "it remembers");
 
     fleet.hang(&device.id).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(1), prove(device, &ours.image_url()))
-        .await
-        .unwrap_err();
+    tokio::time::timeout(Duration::from_secs(1), prove(device, &ours.image_url())).await.unwrap_err();
     fleet.resume(&device.id).await.unwrap();
     assert_eq!(prove(device, &ours.image_url()).await.unwrap(), Verdict::Accepted);
     assert!(fleet.hang("bmc-0003").await.is_err());
@@ -157,12 +107,7 @@ async fn a_device_accepts_what_its_trust_store_vouches_for() {
     fleet.hang("bmc-0002").await.unwrap();
     let hanging = fleet.device("bmc-0002").unwrap().clone();
     fleet.end().await.unwrap();
-    assert!(
-        tokio::net::TcpStream::connect(("127.0.0.1", hanging.port))
-            .await
-            .is_err(),
-        "a hanging one ends, too"
-    );
+    assert!(tokio::net::TcpStream::connect(("127.0.0.1", hanging.port)).await.is_err(), "a hanging one ends, too");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,17 +116,9 @@ async fn passwords_are_where_the_worker_looks() {
     let data = tempfile::tempdir().unwrap();
     let cloud = Cloud::start(&tools, data.path(), None).await.unwrap();
     let fleet = Fleet::start(&tools, data.path(), 1, &Progress::silent()).await.unwrap();
-    store_credentials(&cloud.sdk_config(), "/rootcast/devices/", fleet.devices())
-        .await
-        .unwrap();
+    store_credentials(&cloud.sdk_config(), "/rootcast/devices/", fleet.devices()).await.unwrap();
     let store = aws_sdk_ssm::Client::new(&cloud.sdk_config());
-    let found = store
-        .get_parameters()
-        .names("/rootcast/devices/bmc-0001")
-        .with_decryption(true)
-        .send()
-        .await
-        .unwrap();
+    let found = store.get_parameters().names("/rootcast/devices/bmc-0001").with_decryption(true).send().await.unwrap();
     let value: Value = serde_json::from_str(found.parameters()[0].value().unwrap()).unwrap();
     assert_eq!(value["password"], fleet.device("bmc-0001").unwrap().password);
     fleet.end().await.unwrap();
@@ -189,11 +126,7 @@ async fn passwords_are_where_the_worker_looks() {
 }
 
 async fn trust(device: &Device, pem: &str) {
-    let slot = format!(
-        "{}/redfish/v1/Systems/{}/VirtualMedia/Cd/Certificates",
-        device.address(),
-        device.system
-    );
+    let slot = format!("{}/redfish/v1/Systems/{}/VirtualMedia/Cd/Certificates", device.address(), device.system);
     let posted = device
         .client()
         .unwrap()

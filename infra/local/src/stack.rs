@@ -100,20 +100,12 @@ impl LocalStack {
         let (data, temporary) = data_folder(options.data.as_deref())?;
         let progress = &options.progress;
         let (tools, packages) = tokio::try_join!(
-            progress.stage(
-                Stage::Tools,
-                TOOLS_LIMIT,
-                Toolchain::prepare(&options.project, &options.cache, progress)
-            ),
+            progress.stage(Stage::Tools, TOOLS_LIMIT, Toolchain::prepare(&options.project, &options.cache, progress)),
             progress.stage(Stage::Build, BUILD_LIMIT, bootstraps::build(&options.project)),
         )?;
         let yard = data.join("fleet");
         let (fleet, (cloud, sdk_config, outputs)) = tokio::try_join!(
-            progress.stage(
-                Stage::Fleet,
-                FLEET_LIMIT,
-                Fleet::start(&tools, &yard, options.devices, progress)
-            ),
+            progress.stage(Stage::Fleet, FLEET_LIMIT, Fleet::start(&tools, &yard, options.devices, progress)),
             async {
                 let cloud = Cloud::start(&tools, &data, options.cloud_port);
                 let cloud = progress.stage(Stage::Cloud, CLOUD_LIMIT, cloud).await?;
@@ -133,12 +125,7 @@ impl LocalStack {
             .stage(Stage::Front, CLOUD_LIMIT, async {
                 let authority = Authority::new("Rootcast local API")?;
                 std::fs::write(&ca_pem, authority.pem())?;
-                front::start(
-                    &cloud.endpoint,
-                    outputs.of("ApiId")?,
-                    &authority.issue("localhost")?,
-                    options.api_port,
-                )
+                front::start(&cloud.endpoint, outputs.of("ApiId")?, &authority.issue("localhost")?, options.api_port)
             })
             .await?;
         Ok(Self {
@@ -185,16 +172,8 @@ impl LocalStack {
 
 /// The parameters that being local asks for, and the caller's over them.
 pub(crate) fn parameters(wanted: &BTreeMap<String, String>, endpoint: &str) -> BTreeMap<String, String> {
-    let architecture = if cfg!(target_arch = "aarch64") {
-        "arm64"
-    } else {
-        "x86_64"
-    };
-    let local = [
-        ("EndpointUrl", endpoint),
-        ("Architecture", architecture),
-        ("DeviceCidrs", "127.0.0.0/8"),
-    ];
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+    let local = [("EndpointUrl", endpoint), ("Architecture", architecture), ("DeviceCidrs", "127.0.0.0/8")];
     let local = local.map(|(name, value)| (name.to_owned(), value.to_owned()));
     local.into_iter().chain(wanted.clone()).collect()
 }

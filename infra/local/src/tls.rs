@@ -51,10 +51,7 @@ impl Authority {
     pub(crate) fn issue(&self, name: &str) -> Result<Identity> {
         let key = KeyPair::generate()?;
         let certificate = server(name)?.signed_by(&key, &self.0)?;
-        Ok(Identity {
-            chain: certificate.pem(),
-            key: key.serialize_pem(),
-        })
+        Ok(Identity { chain: certificate.pem(), key: key.serialize_pem() })
     }
 }
 
@@ -63,13 +60,7 @@ impl Identity {
     pub(crate) fn self_signed(name: &str) -> Result<(Self, CertificateDer<'static>)> {
         let key = KeyPair::generate()?;
         let certificate = server(name)?.self_signed(&key)?;
-        Ok((
-            Self {
-                chain: certificate.pem(),
-                key: key.serialize_pem(),
-            },
-            certificate.der().clone(),
-        ))
+        Ok((Self { chain: certificate.pem(), key: key.serialize_pem() }, certificate.der().clone()))
     }
 }
 
@@ -100,12 +91,8 @@ pub(crate) struct Server {
 impl Server {
     /// Serves `app` over HTTP/2 and HTTP/1.1 on `port`, a free one where none is given.
     pub(crate) fn start(app: Router, identity: &Identity, port: Option<u16>) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(0))).with_context(|| {
-            format!(
-                "port {} on loopback is taken: choose another, or none",
-                port.unwrap_or(0)
-            )
-        })?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(0)))
+            .with_context(|| format!("port {} on loopback is taken: choose another, or none", port.unwrap_or(0)))?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
         let chain = CertificateDer::pem_slice_iter(identity.chain.as_bytes()).collect::<Result<Vec<_>, _>>()?;
@@ -118,11 +105,7 @@ impl Server {
         let handle = Handle::new();
         let server =
             axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(Arc::new(tls)))?.handle(handle.clone());
-        Ok(Self {
-            port,
-            handle,
-            task: tokio::spawn(server.serve(app.into_make_service())),
-        })
+        Ok(Self { port, handle, task: tokio::spawn(server.serve(app.into_make_service())) })
     }
 
     pub(crate) async fn end(mut self) -> Result<()> {

@@ -42,24 +42,13 @@ impl Toolchain {
         let scripts = project.join("infra/local/python");
         let done = std::sync::atomic::AtomicUsize::new(0);
         let environment = async |name: &str| {
-            let made = python
-                .environment(&scripts.join(name).with_extension("txt"), &cache.join("python"))
-                .await?;
-            progress.advanced(
-                Stage::Tools,
-                done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1,
-                3,
-            );
+            let made = python.environment(&scripts.join(name).with_extension("txt"), &cache.join("python")).await?;
+            progress.advanced(Stage::Tools, done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1, 3);
             anyhow::Ok(made)
         };
         let (cloud, devices, template) =
             tokio::try_join!(environment("cloud"), environment("devices"), environment("template"))?;
-        Ok(Self {
-            cloud,
-            devices,
-            template,
-            scripts,
-        })
+        Ok(Self { cloud, devices, template, scripts })
     }
 }
 
@@ -68,11 +57,7 @@ impl Toolchain {
 /// # Errors
 /// None of the three variables is set.
 pub fn cache_folder() -> Result<PathBuf> {
-    let variable = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("ROOTCAST_CACHE")
         .or_else(|| variable("XDG_CACHE_HOME").map(|folder| folder.join("rootcast")))
         .or_else(|| variable("HOME").map(|folder| folder.join(".cache/rootcast")))
@@ -100,28 +85,18 @@ impl Python {
     async fn find() -> Result<Self> {
         let missing = "Python 3.10 or later with venv is needed: install it \
                        (Debian, Ubuntu: apt install python3 python3-venv; Fedora: dnf install python3; macOS: brew install python)";
-        let probed = Command::new("python3")
-            .args(["-c", PROBE])
-            .stdin(Stdio::null())
-            .output()
-            .await
-            .context(missing)?;
+        let probed =
+            Command::new("python3").args(["-c", PROBE]).stdin(Stdio::null()).output().await.context(missing)?;
         let said = String::from_utf8_lossy(&probed.stdout);
         let mut lines = said.lines();
         let (Some(version), Some(program), true) = (lines.next(), lines.next(), probed.status.success()) else {
-            bail!(
-                "{missing}. What python3 said: {}",
-                String::from_utf8_lossy(&probed.stderr).trim()
-            );
+            bail!("{missing}. What python3 said: {}", String::from_utf8_lossy(&probed.stderr).trim());
         };
         let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
         if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < PYTHON_WANTED {
             bail!("{missing}. python3 is version {version}");
         }
-        Ok(Self {
-            version: version.to_owned(),
-            program: program.into(),
-        })
+        Ok(Self { version: version.to_owned(), program: program.into() })
     }
 
     /// The interpreter of an environment with exactly these requirements.
@@ -135,32 +110,17 @@ impl Python {
         if interpreter.exists() {
             return Ok(interpreter);
         }
-        tokio::fs::create_dir_all(folder)
-            .await
-            .with_context(|| format!("{} cannot be made", folder.display()))?;
+        tokio::fs::create_dir_all(folder).await.with_context(|| format!("{} cannot be made", folder.display()))?;
         let half_made = tempfile::Builder::new().prefix(".making-").tempdir_in(folder)?;
-        let venv = Command::new(&self.program)
-            .args(["-m", "venv"])
-            .arg(half_made.path())
-            .output();
+        let venv = Command::new(&self.program).args(["-m", "venv"]).arg(half_made.path()).output();
         succeeded("python3 -m venv", venv.await)?;
         let pip = Command::new(half_made.path().join("bin/python"))
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--requirement",
-            ])
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"])
             .arg(requirements)
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        succeeded(
-            &format!("pip install --requirement {}", requirements.display()),
-            pip.await,
-        )?;
+        succeeded(&format!("pip install --requirement {}", requirements.display()), pip.await)?;
         // Programs in bin/ name the old folder and are not used; `python -m` finds its home by its own place.
         match std::fs::rename(half_made.path(), &home) {
             Ok(()) => drop(half_made.keep()),
@@ -182,11 +142,7 @@ fn environment_name(name: &str, version: &str, requirements: &[u8]) -> String {
 pub(crate) fn succeeded(what: &str, ended: std::io::Result<std::process::Output>) -> Result<Vec<u8>> {
     let output = ended.with_context(|| format!("{what} could not be started"))?;
     if !output.status.success() {
-        bail!(
-            "{what} failed ({}): {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
+        bail!("{what} failed ({}): {}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(output.stdout)
 }

@@ -71,10 +71,7 @@ pub(super) fn result(row: &Row, standing: Standing, is_held: bool) -> DeviceResu
             "The device was waived.",
             format!(
                 "An operator took it out of the job: {} Before, it had failed: {}",
-                row.task
-                    .as_ref()
-                    .and_then(|task| task.waiver.as_deref())
-                    .unwrap_or_default(),
+                row.task.as_ref().and_then(|task| task.waiver.as_deref()).unwrap_or_default(),
                 failure.map_or("", |failure| failure.message.as_str())
             ),
         ),
@@ -166,10 +163,7 @@ mod tests {
             waiver: (state == TaskState::Waived).then(|| "It is scrapped.".to_owned()),
             at: OffsetDateTime::UNIX_EPOCH,
         });
-        let row = Row {
-            device: "bmc-1".parse().unwrap(),
-            task,
-        };
+        let row = Row { device: "bmc-1".parse().unwrap(), task };
         serde_json::to_value(result(&row, standing, is_held)).unwrap()
     }
 
@@ -190,10 +184,7 @@ mod tests {
     fn each_standing_has_its_word() {
         let settled = |state| shown(Some(state), Standing::Settled(state), false);
         assert_eq!(settled(TaskState::Failed)["result"], "FAILED");
-        let long = settled(TaskState::Failed)["resultLongDescription"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let long = settled(TaskState::Failed)["resultLongDescription"].as_str().unwrap().to_owned();
         assert!(
             long.contains("Ten of ten.")
                 && long.contains(ErrorClass::StoreFull.recovery())
@@ -201,12 +192,7 @@ mod tests {
         );
         assert_eq!(settled(TaskState::Skipped)["result"], "SKIPPED");
         assert_eq!(settled(TaskState::Waived)["result"], "SKIPPED");
-        assert!(
-            settled(TaskState::Waived)["resultLongDescription"]
-                .as_str()
-                .unwrap()
-                .contains("scrapped")
-        );
+        assert!(settled(TaskState::Waived)["resultLongDescription"].as_str().unwrap().contains("scrapped"));
         assert_eq!(shown(None, Standing::Waiting, false)["result"], "WAITING");
         assert_eq!(shown(None, Standing::Waiting, true)["result"], "RUNNING");
         assert_eq!(shown(None, Standing::Never, false)["result"], "CANCELLED");

@@ -43,7 +43,11 @@ impl CertificateAuthority {
     }
 
     /// RFC 9810 §4.4, steps 3 and 4 of the root CA key update. Nothing where there is no old root.
-    pub(crate) async fn sign_links(&self, root: &mut RootRecord, old: Option<&RootRecord>) -> Result<(), AuthorityError> {
+    pub(crate) async fn sign_links(
+        &self,
+        root: &mut RootRecord,
+        old: Option<&RootRecord>,
+    ) -> Result<(), AuthorityError> {
         let Some(old) = old else { return Ok(()) };
         let (new_key, new_certificate) = signer(root)?;
         let (old_key, old_certificate) = signer(old)?;

@@ -50,12 +50,7 @@ impl CertificateAuthority {
     }
 
     async fn save_root(&self, root: &mut RootRecord) -> Result<(), AuthorityError> {
-        self.ledger
-            .commit(Change {
-                roots: vec![root],
-                ..Change::default()
-            })
-            .await?;
+        self.ledger.commit(Change { roots: vec![root], ..Change::default() }).await?;
         root.revision += 1;
         Ok(())
     }

@@ -59,7 +59,12 @@ impl CertificateAuthority {
     ///
     /// # Errors
     /// [`AuthorityError::Busy`] where a rollover is running.
-    pub async fn make_root(&self, settings: &Settings, request: &RootRequest, now: OffsetDateTime) -> Result<Made, AuthorityError> {
+    pub async fn make_root(
+        &self,
+        settings: &Settings,
+        request: &RootRequest,
+        now: OffsetDateTime,
+    ) -> Result<Made, AuthorityError> {
         let claimed = self.claim(settings, request, now).await?;
         let (authority, claim) = (claimed.authority.clone(), claimed.claim.clone());
         if let Err(error) = self.make_claimed(claimed, now).await {
@@ -94,7 +99,12 @@ impl CertificateAuthority {
         }
     }
 
-    async fn claim(&self, settings: &Settings, request: &RootRequest, now: OffsetDateTime) -> Result<Claimed, AuthorityError> {
+    async fn claim(
+        &self,
+        settings: &Settings,
+        request: &RootRequest,
+        now: OffsetDateTime,
+    ) -> Result<Claimed, AuthorityError> {
         let before = self.ledger.authority().await?;
         let claimed = match &before.claim {
             Some(claim) if claim.until > now => return Err(AuthorityError::Busy(claim.job)),
@@ -118,7 +128,12 @@ impl CertificateAuthority {
         }
     }
 
-    async fn take_over(&self, before: &Authority, claim: &Claim, now: OffsetDateTime) -> Result<Claimed, AuthorityError> {
+    async fn take_over(
+        &self,
+        before: &Authority,
+        claim: &Claim,
+        now: OffsetDateTime,
+    ) -> Result<Claimed, AuthorityError> {
         let claim = Claim { until: now + CLAIM, ..claim.clone() };
         let mut authority = Authority { claim: Some(claim.clone()), ..before.clone() };
         self.ledger.commit(Change { authority: Some(&authority), ..Change::default() }).await?;
@@ -129,7 +144,13 @@ impl CertificateAuthority {
     }
 
     /// The intent is recorded before anything exists: who makes what, from which spec, with which job.
-    async fn claim_next(&self, before: &Authority, settings: &Settings, request: &RootRequest, now: OffsetDateTime) -> Result<Claimed, AuthorityError> {
+    async fn claim_next(
+        &self,
+        before: &Authority,
+        settings: &Settings,
+        request: &RootRequest,
+        now: OffsetDateTime,
+    ) -> Result<Claimed, AuthorityError> {
         let (policy, has_devices) = tokio::try_join!(self.ledger.policy(), self.ledger.has_approved_device())?;
         let generation = before.last_generation + 1;
         let not_before = now.replace_nanosecond(0).unwrap_or(now);

@@ -102,9 +102,6 @@ impl CertificateAuthority {
             self.vault.confirm(key, certificate).await?;
             self.vault.sign_bundle(key, certificate, &mut signed).await?;
         }
-        Ok(BundleRecord {
-            bundle,
-            jws: signed.to_json(),
-        })
+        Ok(BundleRecord { bundle, jws: signed.to_json() })
     }
 }

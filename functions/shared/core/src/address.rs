@@ -103,9 +103,7 @@ impl FromStr for AddressPolicy {
     /// A list of networks or single addresses, separated by commas. Blank entries are skipped.
     fn from_str(list: &str) -> Result<Self, InvalidNetwork> {
         let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        Ok(Self {
-            networks: entries.map(network).collect::<Result<_, _>>()?,
-        })
+        Ok(Self { networks: entries.map(network).collect::<Result<_, _>>()? })
     }
 }
 
@@ -116,11 +114,7 @@ fn network(entry: &str) -> Result<IpNet, InvalidNetwork> {
         Err(_) => entry.parse().map_err(|_| invalid())?,
     };
     // 10.0.0.7/8 is more likely a slip than a wish for 10.0.0.0/8.
-    if network.trunc() == network {
-        Ok(network)
-    } else {
-        Err(invalid())
-    }
+    if network.trunc() == network { Ok(network) } else { Err(invalid()) }
 }
 
 /// Why the worker may not go to an address.
@@ -163,10 +157,7 @@ type Block = (&'static str, &'static str);
 /// Addresses that no device has, or that hand out the worker's own credentials.
 const NEVER: &[Block] = &[
     ("0.0.0.0/8", "\"this network\" (RFC 791)"),
-    (
-        "169.254.0.0/16",
-        "link-local (RFC 3927), where clouds keep instance metadata",
-    ),
+    ("169.254.0.0/16", "link-local (RFC 3927), where clouds keep instance metadata"),
     ("100.100.100.200/32", "the metadata service of Alibaba Cloud"),
     ("192.0.0.192/32", "the metadata service of Oracle Cloud"),
     ("168.63.129.16/32", "the platform address of Azure"),
@@ -206,9 +197,7 @@ const SPECIAL: &[Block] = &[
 ];
 
 fn lookup(table: &'static [Block], address: IpAddr) -> Option<(IpNet, &'static str)> {
-    let parsed = table
-        .iter()
-        .filter_map(|(block, what)| Some((block.parse::<IpNet>().ok()?, *what)));
+    let parsed = table.iter().filter_map(|(block, what)| Some((block.parse::<IpNet>().ok()?, *what)));
     parsed.into_iter().find(|(block, _)| block.contains(&address))
 }
 
@@ -297,10 +286,7 @@ mod tests {
              ::10.0.0.1 2001::1"
             .split(' ')
         {
-            assert!(
-                matches!(verdict("", special), Err(AddressRefused::Special(..))),
-                "{special}"
-            );
+            assert!(matches!(verdict("", special), Err(AddressRefused::Special(..))), "{special}");
         }
     }
 
@@ -342,12 +328,7 @@ mod tests {
 
     #[test]
     fn the_tables_parse() {
-        assert!(
-            NEVER
-                .iter()
-                .chain(SPECIAL)
-                .all(|(block, _)| block.parse::<IpNet>().is_ok())
-        );
+        assert!(NEVER.iter().chain(SPECIAL).all(|(block, _)| block.parse::<IpNet>().is_ok()));
     }
 
     proptest! {

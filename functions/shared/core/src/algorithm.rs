@@ -46,13 +46,7 @@ pub(crate) enum Encoding {
 }
 
 impl KeyAlgorithm {
-    pub const ALL: [Self; 5] = [
-        Self::EcdsaP256,
-        Self::EcdsaP384,
-        Self::Rsa2048,
-        Self::Rsa3072,
-        Self::Rsa4096,
-    ];
+    pub const ALL: [Self; 5] = [Self::EcdsaP256, Self::EcdsaP384, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096];
 
     /// By the `specName` of `/certificatePolicy`: `DEFAULT` and `CNSA` are XClarity's, the rest are ours.
     pub fn from_spec_name(name: &str) -> Option<Self> {

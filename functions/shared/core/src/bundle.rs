@@ -79,20 +79,9 @@ impl TryFrom<Document> for Bundle {
     type Error = InvalidBundle;
 
     fn try_from(document: Document) -> Result<Self, InvalidBundle> {
-        let Document {
-            version,
-            sha256,
-            anchors,
-            withdrawn,
-            issued,
-        } = document;
+        let Document { version, sha256, anchors, withdrawn, issued } = document;
         let issued = OffsetDateTime::parse(&issued, &Rfc3339).map_err(|_| InvalidBundle::Issued)?;
-        let bundle = Self {
-            version,
-            anchors,
-            withdrawn,
-            issued,
-        };
+        let bundle = Self { version, anchors, withdrawn, issued };
         if bundle.sha256() != sha256 {
             return Err(InvalidBundle::Hash);
         }
@@ -103,25 +92,11 @@ impl TryFrom<Document> for Bundle {
 impl From<Bundle> for Document {
     fn from(bundle: Bundle) -> Self {
         let sha256 = bundle.sha256();
-        let Bundle {
-            version,
-            anchors,
-            withdrawn,
-            issued,
-        } = bundle;
+        let Bundle { version, anchors, withdrawn, issued } = bundle;
         let at = issued.to_utc();
         let (year, month, day) = at.to_calendar_date();
         let (hour, minute, second) = at.as_hms();
-        let issued = format!(
-            "{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z",
-            u8::from(month)
-        );
-        Self {
-            version,
-            sha256,
-            anchors,
-            withdrawn,
-            issued,
-        }
+        let issued = format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month));
+        Self { version, sha256, anchors, withdrawn, issued }
     }
 }

@@ -55,12 +55,10 @@ impl Certificate {
         let der = der.into();
         let parsed = parse(&der)?;
         let subject_key_identifier =
-            parsed
-                .iter_extensions()
-                .find_map(|extension| match extension.parsed_extension() {
-                    ParsedExtension::SubjectKeyIdentifier(identifier) => Some(identifier.0.to_vec()),
-                    _ => None,
-                });
+            parsed.iter_extensions().find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(identifier) => Some(identifier.0.to_vec()),
+                _ => None,
+            });
         Ok(Self {
             fingerprint: Fingerprint::of(&der),
             spki_der: parsed.public_key().raw.to_vec(),
@@ -159,12 +157,7 @@ impl Certificate {
         if parsed.signature_algorithm != parsed.tbs_certificate.signature {
             return Err(crate::algorithm::BadSignature.into());
         }
-        KeyAlgorithm::verify(
-            spki_der,
-            Encoding::Der,
-            parsed.tbs_certificate.as_ref(),
-            &parsed.signature_value.data,
-        )
+        KeyAlgorithm::verify(spki_der, Encoding::Der, parsed.tbs_certificate.as_ref(), &parsed.signature_value.data)
     }
 }
 

@@ -124,9 +124,7 @@ impl FromStr for Slot {
     type Err = InvalidDevice;
 
     fn from_str(text: &str) -> Result<Self, InvalidDevice> {
-        let plain = text
-            .chars()
-            .all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '%' | '\\'));
+        let plain = text.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '%' | '\\'));
         let rest = text.strip_prefix("/redfish/").ok_or(InvalidDevice::Slot)?;
         if !plain || text.len() > 256 || rest.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
             return Err(InvalidDevice::Slot);

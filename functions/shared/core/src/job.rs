@@ -331,7 +331,9 @@ impl Job {
             }
             Command::Resume if self.state != JobState::Paused => return Err(Refusal::NotPaused),
             Command::Resume => self.resume(now),
-            Command::Abort if self.activated.is_some() || self.phase == Phase::Activate => return Err(Refusal::Activated),
+            Command::Abort if self.activated.is_some() || self.phase == Phase::Activate => {
+                return Err(Refusal::Activated);
+            }
             Command::Abort if self.abort_requested => return Err(Refusal::AlreadyAborting),
             Command::Abort => {
                 self.abort_requested = true;

@@ -18,7 +18,7 @@ pub mod message;
 pub mod metric;
 pub mod name;
 pub mod plan;
-pub mod root;
 pub mod rollout;
+pub mod root;
 pub mod task;
 pub mod transition;

@@ -73,9 +73,7 @@ impl FromStr for Subject {
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let mut subject = Self::default();
         for (kind, value) in parse(text)? {
-            let known = ATTRIBUTES
-                .iter()
-                .position(|(name, ..)| name.eq_ignore_ascii_case(&kind));
+            let known = ATTRIBUTES.iter().position(|(name, ..)| name.eq_ignore_ascii_case(&kind));
             let Some(index) = known.filter(|index| subject.values[*index].is_none()) else {
                 return Err(InvalidName::Attribute(kind));
             };
@@ -125,10 +123,8 @@ pub(crate) fn display(name: &X509Name<'_>) -> String {
             .iter()
             .map(|attribute| {
                 let oid = attribute.attr_type().to_id_string();
-                let kind = SHORT_NAMES
-                    .iter()
-                    .find(|(known, _)| *known == oid)
-                    .map_or(oid.as_str(), |(_, short)| *short);
+                let kind =
+                    SHORT_NAMES.iter().find(|(known, _)| *known == oid).map_or(oid.as_str(), |(_, short)| *short);
                 match attribute.as_str() {
                     Ok(value) => format!("{kind}={}", escaped(value)),
                     Err(_) => format!("{kind}=#{}", hex::encode(attribute.as_slice())),

@@ -15,15 +15,24 @@ pub const MAX_RESENDS: u32 = 3;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Nothing, until somebody wakes the conductor; `until` where it is to wake by itself.
-    Wait { until: Option<OffsetDateTime> },
+    Wait {
+        until: Option<OffsetDateTime>,
+    },
     /// Device work of the bundle may begin.
     Distribute,
     /// The next wave, of at most so many devices.
-    OpenWave { number: u32, size: u64 },
+    OpenWave {
+        number: u32,
+        size: u64,
+    },
     /// A last wave over the whole fleet again, of every device that joined since its place was paged.
-    Survey { number: u32 },
+    Survey {
+        number: u32,
+    },
     /// Page the fleet on and send tasks, at most so many.
-    Dispatch { at_most: u64 },
+    Dispatch {
+        at_most: u64,
+    },
     /// A crash came between counting devices and sending their messages: send them again.
     FinishSending,
     /// The wave is over; how it went is recorded.
@@ -65,12 +74,15 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
     }
     match job.phase {
         Phase::Create => step(Action::Wait { until: None }, "The new root is being made."),
-        Phase::Publish if job.activation == Activation::Immediate && job.activated.is_none() => {
-            step(Action::Activate, "The new root signs at once, as was asked; devices that do not hold it yet may refuse connections.")
-        }
+        Phase::Publish if job.activation == Activation::Immediate && job.activated.is_none() => step(
+            Action::Activate,
+            "The new root signs at once, as was asked; devices that do not hold it yet may refuse connections.",
+        ),
         Phase::Publish => step(Action::Distribute, "The bundle is published; its anchors go to the devices."),
         Phase::Distribute | Phase::Withdraw => plan_leg(job, tally, now, stall),
-        Phase::Activate if job.activated.is_none() => step(Action::Activate, "Every device proved that it holds the new root."),
+        Phase::Activate if job.activated.is_none() => {
+            step(Action::Activate, "Every device proved that it holds the new root.")
+        }
         Phase::Activate if job.activation == Activation::Immediate => {
             step(Action::Distribute, "The new root signs; it goes to the devices.")
         }
@@ -122,9 +134,15 @@ fn await_devices(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration,
         );
     }
     if job.resends < MAX_RESENDS {
-        step(Action::Resend, format!("Nothing came back from {} devices for {stall}: they get their task again.", tally.waiting()))
+        step(
+            Action::Resend,
+            format!("Nothing came back from {} devices for {stall}: they get their task again.", tally.waiting()),
+        )
     } else {
-        step(Action::GiveUp, format!("Nothing came back from {} devices after {MAX_RESENDS} more tries.", tally.waiting()))
+        step(
+            Action::GiveUp,
+            format!("Nothing came back from {} devices after {MAX_RESENDS} more tries.", tally.waiting()),
+        )
     }
 }
 
@@ -142,28 +160,44 @@ fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Dura
         let pause = Duration::seconds(job.rollout.wave_pause.into());
         let opens = last.and_then(|wave| wave.closed).map(|at| at + pause).filter(|at| now < *at);
         return match opens {
-            Some(at) => step(Action::Wait { until: Some(at) }, format!("Wave {} begins when its pause is over.", number + 1)),
+            Some(at) => {
+                step(Action::Wait { until: Some(at) }, format!("Wave {} begins when its pause is over.", number + 1))
+            }
             None => {
                 let size = job.rollout.wave_size(number + 1);
-                step(Action::OpenWave { number: number + 1, size }, format!("Wave {} begins: {size} devices at most.", number + 1))
+                step(
+                    Action::OpenWave { number: number + 1, size },
+                    format!("Wave {} begins: {size} devices at most.", number + 1),
+                )
             }
         };
     }
     if tally.failed > 0 && job.activated.is_some() {
         return step(
             Action::End(JobOutcome::ActivatedWithFailures),
-            format!("The new root signs, but {} devices do not hold it: mend them and ask for the next root, or install it by hand.", tally.failed),
+            format!(
+                "The new root signs, but {} devices do not hold it: mend them and ask for the next root, or install it by hand.",
+                tally.failed
+            ),
         );
     }
     if tally.failed > 0 {
         return step(Action::Pause, unproven(job, tally));
     }
     if !job.surveyed {
-        return step(Action::Survey { number: number + 1 }, "Every wave is over; the fleet is paged once more for devices that joined.");
+        return step(
+            Action::Survey { number: number + 1 },
+            "Every wave is over; the fleet is paged once more for devices that joined.",
+        );
     }
     match (job.phase, job.activated) {
-        (Phase::Withdraw, _) => step(Action::End(JobOutcome::Aborted), "Aborted: no device holds the new root, and its key is scheduled for deletion."),
-        (_, Some(_)) => step(Action::End(JobOutcome::Activated), "The new root signs, and every device holds it or is waived."),
+        (Phase::Withdraw, _) => step(
+            Action::End(JobOutcome::Aborted),
+            "Aborted: no device holds the new root, and its key is scheduled for deletion.",
+        ),
+        (_, Some(_)) => {
+            step(Action::End(JobOutcome::Activated), "The new root signs, and every device holds it or is waived.")
+        }
         (_, None) => step(Action::Activate, "Every device proved that it holds the new root, or is waived."),
     }
 }

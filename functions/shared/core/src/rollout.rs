@@ -23,14 +23,7 @@ pub struct Rollout {
 
 impl Default for Rollout {
     fn default() -> Self {
-        Self {
-            canary: 5,
-            growth: 10,
-            largest_wave: 10_000,
-            wave_pause: 0,
-            error_budget: 5,
-            error_budget_minimum: 20,
-        }
+        Self { canary: 5, growth: 10, largest_wave: 10_000, wave_pause: 0, error_budget: 5, error_budget_minimum: 20 }
     }
 }
 

@@ -60,24 +60,14 @@ pub struct RootSpec {
 pub fn prepare_root(spec: &RootSpec, spki_der: &[u8]) -> Result<Prepared, IssueError> {
     let algorithm = KeyAlgorithm::of_spki(spki_der)?;
     if algorithm != spec.algorithm {
-        return Err(IssueError::KeyMismatch {
-            expected: spec.algorithm,
-            found: algorithm,
-        });
+        return Err(IssueError::KeyMismatch { expected: spec.algorithm, found: algorithm });
     }
     let identifier = key_identifier(spki_der)?;
     let mut params = authority(&identifier);
-    params.distinguished_name = spec
-        .subject
-        .with_common_name(&common_name(&spec.root_name, spec.generation)?);
+    params.distinguished_name = spec.subject.with_common_name(&common_name(&spec.root_name, spec.generation)?);
     params.serial_number = Some(spec.serial.0.to_vec().into());
     (params.not_before, params.not_after) = validity(spec.not_before, spec.not_after)?;
-    let issuer = Issuer {
-        name: params.distinguished_name.clone(),
-        identifier,
-        spki_der: spki_der.to_vec(),
-        algorithm,
-    };
+    let issuer = Issuer { name: params.distinguished_name.clone(), identifier, spki_der: spki_der.to_vec(), algorithm };
     prepare(params, spki_der, issuer)
 }
 
@@ -114,10 +104,7 @@ pub fn prepare_link(spec: &LinkSpec, subject: &Certificate, issuer: &Certificate
         return Err(IssueError::LinkDirection);
     }
     let parsed = parse(subject.der())?;
-    let identifier = subject
-        .subject_key_identifier()
-        .filter(|_| subject.is_ca())
-        .ok_or(IssueError::NotAnAuthority)?;
+    let identifier = subject.subject_key_identifier().filter(|_| subject.is_ca()).ok_or(IssueError::NotAnAuthority)?;
     let mut params = authority(identifier);
     params.distinguished_name = name::for_rcgen(parsed.subject()).ok_or(IssueError::ForeignName)?;
     params.serial_number = Some(spec.serial.0.to_vec().into());
@@ -162,9 +149,7 @@ pub fn prepare_server_leaf(spec: &LeafSpec, spki_der: &[u8], issuer: &Certificat
     params.use_authority_key_identifier_extension = true;
     name::check("CN", 64, &spec.common_name)?;
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, spec.common_name.as_str());
+    params.distinguished_name.push(rcgen::DnType::CommonName, spec.common_name.as_str());
     params.subject_alt_names = alternative_names(spec)?;
     params.serial_number = Some(spec.serial.0.to_vec().into());
     (params.not_before, params.not_after) = validity(spec.not_before, spec.not_after)?;
@@ -175,12 +160,7 @@ pub fn prepare_server_leaf(spec: &LeafSpec, spki_der: &[u8], issuer: &Certificat
 /// example, is refused by FIPS builds; rcgen's default hashes the whole SPKI, which is none of the methods.)
 fn key_identifier(spki_der: &[u8]) -> Result<Vec<u8>, UnsupportedKey> {
     let (_, spki) = SubjectPublicKeyInfo::from_der(spki_der).map_err(|_| UnsupportedKey)?;
-    Ok(digest(&SHA256, &spki.subject_public_key.data)
-        .as_ref()
-        .iter()
-        .take(20)
-        .copied()
-        .collect())
+    Ok(digest(&SHA256, &spki.subject_public_key.data).as_ref().iter().take(20).copied().collect())
 }
 
 fn authority(key_identifier: &[u8]) -> CertificateParams {

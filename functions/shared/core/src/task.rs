@@ -101,21 +101,45 @@ impl ErrorClass {
     /// What the operator does about it.
     pub const fn recovery(self) -> &'static str {
         match self {
-            Self::Connect => "Check that the device is switched on and that its address and port can be reached from the worker's network, then resume the job.",
+            Self::Connect => {
+                "Check that the device is switched on and that its address and port can be reached from the worker's network, then resume the job."
+            }
             Self::TlsHandshake => "Check that the device offers TLS 1.2 or later on this port, then resume the job.",
-            Self::Timeout => "Check that the device answers; a slow device wants a larger DeviceTimeoutSeconds. Then resume the job.",
-            Self::Throttled => "The device is overloaded. Wait until other clients are done with it, then resume the job.",
-            Self::ServerError => "Look at the device's own log, restart its management controller if need be, then resume the job.",
+            Self::Timeout => {
+                "Check that the device answers; a slow device wants a larger DeviceTimeoutSeconds. Then resume the job."
+            }
+            Self::Throttled => {
+                "The device is overloaded. Wait until other clients are done with it, then resume the job."
+            }
+            Self::ServerError => {
+                "Look at the device's own log, restart its management controller if need be, then resume the job."
+            }
             Self::Busy => "Another task holds the device. Wait until it ends, then resume the job.",
-            Self::NotStored => "The device accepted the certificate but does not hold it. Check its firmware and its trust slot, then resume the job.",
-            Self::Unauthorized => "Correct the user name and password in the device's credential parameter and check that the account is not locked, then resume the job.",
-            Self::PinMismatch => "The device shows another certificate than the approved one. Find out why before anything else; if it was replaced on purpose, approve the new fingerprint, then resume the job.",
-            Self::StoreFull => "Remove certificates that are no longer needed from the device's trust store, then resume the job.",
-            Self::AddressRefused => "Name the device's network in the DeviceCidrs parameter or correct the device's address, then resume the job.",
-            Self::Unsupported => "Choose the profile, or name the trust slot, that fits the device, then resume the job.",
-            Self::Credential => "Store {\"username\":…,\"password\":…} as a SecureString under the device's credential parameter, then resume the job.",
+            Self::NotStored => {
+                "The device accepted the certificate but does not hold it. Check its firmware and its trust slot, then resume the job."
+            }
+            Self::Unauthorized => {
+                "Correct the user name and password in the device's credential parameter and check that the account is not locked, then resume the job."
+            }
+            Self::PinMismatch => {
+                "The device shows another certificate than the approved one. Find out why before anything else; if it was replaced on purpose, approve the new fingerprint, then resume the job."
+            }
+            Self::StoreFull => {
+                "Remove certificates that are no longer needed from the device's trust store, then resume the job."
+            }
+            Self::AddressRefused => {
+                "Name the device's network in the DeviceCidrs parameter or correct the device's address, then resume the job."
+            }
+            Self::Unsupported => {
+                "Choose the profile, or name the trust slot, that fits the device, then resume the job."
+            }
+            Self::Credential => {
+                "Store {\"username\":…,\"password\":…} as a SecureString under the device's credential parameter, then resume the job."
+            }
             Self::Rejected => "Read what the device says, correct it there, then resume the job.",
-            Self::Lost => "The worker died at this device each time. Look at the worker's log and the task dead-letter queue, then resume the job.",
+            Self::Lost => {
+                "The worker died at this device each time. Look at the worker's log and the task dead-letter queue, then resume the job."
+            }
         }
     }
 }
@@ -157,12 +181,8 @@ impl Failure {
 
     /// Control characters become spaces, and what is too long is cut: the text comes from the device.
     pub fn new(class: ErrorClass, message: impl AsRef<str>) -> Self {
-        let message = message
-            .as_ref()
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .take(Self::MESSAGE_LIMIT)
-            .collect();
+        let message =
+            message.as_ref().chars().map(|c| if c.is_control() { ' ' } else { c }).take(Self::MESSAGE_LIMIT).collect();
         Self { class, message }
     }
 }

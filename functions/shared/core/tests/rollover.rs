@@ -9,9 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use rootcast_core::device::DeviceId;
-use rootcast_core::job::{
-    Activation, Command, Cursor, Job, JobId, JobOutcome, JobState, Leg, NewJob, Phase, Tally,
-};
+use rootcast_core::job::{Activation, Command, Cursor, Job, JobId, JobOutcome, JobState, Leg, NewJob, Phase, Tally};
 use rootcast_core::plan::{Action, plan};
 use rootcast_core::rollout::Rollout;
 use time::{Duration, OffsetDateTime};
@@ -25,7 +23,10 @@ enum Event {
     /// It dies after so many steps, the last one half done.
     WakeAndDie(u8),
     /// A waiting message is delivered, and again where it is doubled.
-    Deliver { which: u8, doubled: bool },
+    Deliver {
+        which: u8,
+        doubled: bool,
+    },
     LoseAllMessages,
     Join(u8),
     MendAll,
@@ -68,7 +69,8 @@ fn device(number: u8) -> DeviceId {
 impl World {
     fn new(devices: u8, broken: BTreeSet<u8>, activation: Activation, rollout: Rollout) -> Self {
         let now = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
-        let new = NewJob { id: JobId(7), generation: 2, old_generation: Some(1), activation, rollout, requested_for: None };
+        let new =
+            NewJob { id: JobId(7), generation: 2, old_generation: Some(1), activation, rollout, requested_for: None };
         let mut job = Job::new(new, now);
         job.publish(2);
         Self {
@@ -88,7 +90,9 @@ impl World {
 
     fn tally(&self) -> Tally {
         let leg = self.job.leg();
-        let count = |wanted: fn(&Row) -> bool| self.rows.iter().filter(|((of, _), row)| *of == leg && wanted(row)).count() as u64;
+        let count = |wanted: fn(&Row) -> bool| {
+            self.rows.iter().filter(|((of, _), row)| *of == leg && wanted(row)).count() as u64
+        };
         Tally {
             dispatched: self.dispatched.iter().filter(|((of, _), _)| *of == leg).map(|(_, n)| n).sum(),
             acked: count(|row| *row == Row::Acked),
@@ -160,9 +164,12 @@ impl World {
     fn dispatch(&mut self, at_most: u64, die: bool) {
         let Cursor { after, .. } = self.job.cursor.clone();
         let (leg, shard) = (self.job.leg(), self.job.cursor.shard(self.job.id));
-        let bound = self.job.bound.clone().filter(|bound| bound.step == self.job.cursor.step).and_then(|bound| bound.after);
+        let bound =
+            self.job.bound.clone().filter(|bound| bound.step == self.job.cursor.step).and_then(|bound| bound.after);
         let mut page = self.in_shard(shard);
-        page.retain(|device| after.as_ref().is_none_or(|after| device > after) && bound.as_ref().is_none_or(|to| device <= to));
+        page.retain(|device| {
+            after.as_ref().is_none_or(|after| device > after) && bound.as_ref().is_none_or(|to| device <= to)
+        });
         let full = page.len() as u64 > at_most;
         page.truncate(usize::try_from(at_most).unwrap_or(usize::MAX));
         let to = match page.last() {
@@ -190,12 +197,18 @@ impl World {
     fn open(&self) -> Vec<(DeviceId, u32)> {
         let leg = self.job.leg();
         let taken = |device: &&DeviceId| self.job.cursor.is_past(self.job.id, device);
-        let within = |device: &&DeviceId| self.job.bound.as_ref().is_none_or(|bound| bound.is_past(self.job.id, device));
+        let within =
+            |device: &&DeviceId| self.job.bound.as_ref().is_none_or(|bound| bound.is_past(self.job.id, device));
         let waiting = self.rows.iter().filter_map(|((of, device), row)| match row {
             Row::Waiting(attempt) if *of == leg => Some((device.clone(), *attempt)),
             _ => None,
         });
-        let unknown = self.fleet.iter().filter(taken).filter(within).filter(|device| !self.rows.contains_key(&(leg, (*device).clone())));
+        let unknown = self
+            .fleet
+            .iter()
+            .filter(taken)
+            .filter(within)
+            .filter(|device| !self.rows.contains_key(&(leg, (*device).clone())));
         waiting.chain(unknown.map(|device| (device.clone(), 1))).collect()
     }
 
@@ -233,7 +246,11 @@ impl World {
         let row = if self.broken.contains(&device) {
             Row::Failed(attempt)
         } else {
-            if leg == Leg::Distribute { self.holding.insert(device.clone()) } else { self.holding.remove(&device) };
+            if leg == Leg::Distribute {
+                self.holding.insert(device.clone())
+            } else {
+                self.holding.remove(&device)
+            };
             Row::Acked
         };
         self.rows.insert((leg, device), row);
@@ -342,14 +359,17 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 fn worlds() -> impl Strategy<Value = World> {
-    let rollout = (1u64..6, 1u64..4, 0u8..=100, 0u64..30, 0u32..120).prop_map(|(canary, growth, budget, minimum, pause)| Rollout {
-        canary,
-        growth,
-        largest_wave: 20,
-        wave_pause: pause,
-        error_budget: budget,
-        error_budget_minimum: minimum,
-    });
+    let rollout =
+        (1u64..6, 1u64..4, 0u8..=100, 0u64..30, 0u32..120).prop_map(|(canary, growth, budget, minimum, pause)| {
+            Rollout {
+                canary,
+                growth,
+                largest_wave: 20,
+                wave_pause: pause,
+                error_budget: budget,
+                error_budget_minimum: minimum,
+            }
+        });
     let activation = prop_oneof![4 => Just(Activation::Proven), 1 => Just(Activation::Immediate)];
     (0u8..40, prop::collection::btree_set(0u8..40, 0..6), activation, rollout)
         .prop_map(|(devices, broken, activation, rollout)| World::new(devices, broken, activation, rollout))

@@ -27,10 +27,7 @@ impl FromStr for Credential {
         }
         let unreadable = || {
             let form = "{\"username\":…,\"password\":…}";
-            Failure::new(
-                ErrorClass::Credential,
-                format!("The credential parameter does not hold {form}."),
-            )
+            Failure::new(ErrorClass::Credential, format!("The credential parameter does not hold {form}."))
         };
         let Parameter { username, password } = serde_json::from_str(json).map_err(|_| unreadable())?;
         let password = Zeroizing::new(password);
@@ -56,18 +53,10 @@ mod tests {
     #[test]
     fn reads_the_parameter_and_never_shows_it() {
         let credential: Credential = r#"{"username":"admin","password":"s3cret"}"#.parse().unwrap();
-        assert_eq!(
-            (credential.username.as_str(), credential.password.as_str()),
-            ("admin", "s3cret")
-        );
+        assert_eq!((credential.username.as_str(), credential.password.as_str()), ("admin", "s3cret"));
         assert_eq!(format!("{credential:?}"), "Credential(..)");
-        for bad in [
-            "",
-            "s3cret",
-            r#"{"username":"s3cret"}"#,
-            r#"{"username":"","password":"s3cret"}"#,
-            r#"["s3cret"]"#,
-        ] {
+        for bad in ["", "s3cret", r#"{"username":"s3cret"}"#, r#"{"username":"","password":"s3cret"}"#, r#"["s3cret"]"#]
+        {
             let failure = bad.parse::<Credential>().unwrap_err();
             assert_eq!(failure.class, ErrorClass::Credential);
             assert!(!failure.message.contains("s3cret"));

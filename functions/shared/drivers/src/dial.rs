@@ -20,10 +20,7 @@ pub(crate) async fn resolve(
         Host::Domain(name) => lookup(name, address.port(), deadline).await?,
     };
     if resolved.is_empty() {
-        return Err(Failure::new(
-            ErrorClass::Connect,
-            format!("{address}: the name has no address."),
-        ));
+        return Err(Failure::new(ErrorClass::Connect, format!("{address}: the name has no address.")));
     }
     for socket in &resolved {
         policy
@@ -36,13 +33,7 @@ pub(crate) async fn resolve(
 async fn lookup(name: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, Failure> {
     match timeout_at(deadline, tokio::net::lookup_host((name, port))).await {
         Ok(Ok(found)) => Ok(found.collect()),
-        Ok(Err(why)) => Err(Failure::new(
-            ErrorClass::Connect,
-            format!("{name} cannot be resolved: {why}."),
-        )),
-        Err(_) => Err(Failure::new(
-            ErrorClass::Timeout,
-            format!("{name} was not resolved in time."),
-        )),
+        Ok(Err(why)) => Err(Failure::new(ErrorClass::Connect, format!("{name} cannot be resolved: {why}."))),
+        Err(_) => Err(Failure::new(ErrorClass::Timeout, format!("{name} was not resolved in time."))),
     }
 }

@@ -31,24 +31,13 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// A TLS handshake and nothing more: no HTTP, no credential. The device proves that it holds the certificate's key.
 pub async fn observe(policy: &AddressPolicy, address: &DeviceAddress) -> Result<ObservedCertificate, Failure> {
     let deadline = Instant::now() + TIME_LIMIT;
-    let late = |_| {
-        Failure::new(
-            ErrorClass::Timeout,
-            format!("{address} did not answer within {TIME_LIMIT:?}."),
-        )
-    };
+    let late = |_| Failure::new(ErrorClass::Timeout, format!("{address} did not answer within {TIME_LIMIT:?}."));
     let sockets = resolve(policy, address, deadline).await?;
     let refused = |why: &(dyn std::error::Error + 'static)| failure(address, why);
-    let tcp = timeout_at(deadline, TcpStream::connect(&*sockets))
-        .await
-        .map_err(late)?
-        .map_err(|why| refused(&why))?;
+    let tcp = timeout_at(deadline, TcpStream::connect(&*sockets)).await.map_err(late)?.map_err(|why| refused(&why))?;
     let connector = TlsConnector::from(Arc::new(client_config(Expected::Anybody)?));
     let handshake = connector.connect(server_name(address)?, tcp);
-    let tls = timeout_at(deadline, handshake)
-        .await
-        .map_err(late)?
-        .map_err(|why| refused(&why))?;
+    let tls = timeout_at(deadline, handshake).await.map_err(late)?.map_err(|why| refused(&why))?;
     let (_, connection) = tls.get_ref();
     let unreadable = |why: &str| Failure::new(ErrorClass::TlsHandshake, format!("{address}: {why}."));
     let leaf = connection.peer_certificates().and_then(<[_]>::first);

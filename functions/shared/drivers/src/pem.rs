@@ -25,10 +25,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 
 impl Anchor {
     pub(crate) fn new(der: Vec<u8>) -> Self {
-        Self {
-            fingerprint: Fingerprint::of(&der),
-            der,
-        }
+        Self { fingerprint: Fingerprint::of(&der), der }
     }
 
     /// Lines of 64 characters, which is what strict readers want (RFC 7468 §2).
@@ -53,11 +50,7 @@ pub(crate) fn anchors(text: &str) -> Vec<Anchor> {
 
 fn decode(body: &str) -> Option<Anchor> {
     // Some firmware escapes line breaks twice, and a backslash and an n arrive instead.
-    let body: String = body
-        .replace("\\n", "")
-        .replace("\\r", "")
-        .split_ascii_whitespace()
-        .collect();
+    let body: String = body.replace("\\n", "").replace("\\r", "").split_ascii_whitespace().collect();
     let der = LENIENT.decode(body).ok()?;
     // A certificate is a SEQUENCE (X.690 §8.9.1).
     (der.first() == Some(&0x30)).then(|| Anchor::new(der))

@@ -116,10 +116,7 @@ impl Goal {
         let mut install: Vec<Anchor> = Vec::new();
         for anchor in goal.install.iter().cloned().map(Anchor::new) {
             if remove.contains(&anchor.fingerprint) {
-                let message = format!(
-                    "The certificate {} is to be both installed and removed.",
-                    anchor.fingerprint
-                );
+                let message = format!("The certificate {} is to be both installed and removed.", anchor.fingerprint);
                 return Err(Failure::new(ErrorClass::Rejected, message));
             }
             if !install.contains(&anchor) {

@@ -26,10 +26,7 @@ pub(crate) enum Expected {
 /// One configuration a device: sessions that are resumed were verified against the same pins.
 pub(crate) fn client_config(expected: Expected) -> Result<ClientConfig, Failure> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = Arc::new(PinVerifier {
-        expected,
-        provider: Arc::clone(&provider),
-    });
+    let verifier = Arc::new(PinVerifier { expected, provider: Arc::clone(&provider) });
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|why| Failure::new(ErrorClass::TlsHandshake, format!("TLS cannot be set up: {why}.")))?
@@ -43,9 +40,7 @@ pub(crate) fn client_config(expected: Expected) -> Result<ClientConfig, Failure>
 
 /// SHA-256 of a certificate's SubjectPublicKeyInfo.
 pub(crate) fn key_fingerprint(certificate: &CertificateDer<'_>) -> Result<Fingerprint, rustls::Error> {
-    Ok(Fingerprint::of(
-        &ParsedCertificate::try_from(certificate)?.subject_public_key_info(),
-    ))
+    Ok(Fingerprint::of(&ParsedCertificate::try_from(certificate)?.subject_public_key_info()))
 }
 
 /// Device certificates are self-signed, expired, or name somebody else: only the pin says whether it is the device.
@@ -110,11 +105,7 @@ struct NotThePin {
 
 impl fmt::Display for NotThePin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the device shows the certificate sha256:{}, which is not approved",
-            self.shown
-        )
+        write!(f, "the device shows the certificate sha256:{}, which is not approved", self.shown)
     }
 }
 

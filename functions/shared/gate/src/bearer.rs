@@ -80,18 +80,8 @@ mod tests {
             record.build()
         });
         let unknown = mock!(Client::get_item).then_output(|| GetItemOutput::builder().build());
-        let client = mock_client!(
-            aws_sdk_dynamodb,
-            aws_smithy_mocks::RuleMode::MatchAny,
-            [&known, &unknown]
-        );
-        Ledger::new(
-            client,
-            Tables {
-                access: Some("access".to_owned()),
-                ..Tables::default()
-            },
-        )
+        let client = mock_client!(aws_sdk_dynamodb, aws_smithy_mocks::RuleMode::MatchAny, [&known, &unknown]);
+        Ledger::new(client, Tables { access: Some("access".to_owned()), ..Tables::default() })
     }
 
     fn at(second: i64) -> OffsetDateTime {
@@ -138,16 +128,8 @@ mod tests {
         let broken = mock!(Client::get_item)
             .then_error(|| GetItemError::ResourceNotFoundException(ResourceNotFoundException::builder().build()));
         let client = mock_client!(aws_sdk_dynamodb, [&broken]);
-        let ledger = Ledger::new(
-            client,
-            Tables {
-                access: Some("access".to_owned()),
-                ..Tables::default()
-            },
-        );
-        let error = authenticate(&ledger, &headers(&format!("Bearer {TOKEN}")), at(0))
-            .await
-            .unwrap_err();
+        let ledger = Ledger::new(client, Tables { access: Some("access".to_owned()), ..Tables::default() });
+        let error = authenticate(&ledger, &headers(&format!("Bearer {TOKEN}")), at(0)).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Internal);
     }
 

@@ -27,36 +27,19 @@ pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
 /// # Errors
 /// Where it is not one of `accepted`.
 pub fn media_type(headers: &HeaderMap, accepted: &[&'static str]) -> Result<&'static str, ApiError> {
-    let said = headers
-        .get(CONTENT_TYPE)
-        .map_or(Some("application/json"), |value| value.to_str().ok());
+    let said = headers.get(CONTENT_TYPE).map_or(Some("application/json"), |value| value.to_str().ok());
     let essence = said.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    accepted
-        .iter()
-        .copied()
-        .find(|known| known.eq_ignore_ascii_case(essence))
-        .ok_or_else(|| {
-            let recovery = format!("Send the header Content-Type: {}.", accepted.join(" or "));
-            ApiError::new(
-                Kind::MediaType,
-                "The body's media type is not supported here.",
-                recovery,
-            )
-        })
+    accepted.iter().copied().find(|known| known.eq_ignore_ascii_case(essence)).ok_or_else(|| {
+        let recovery = format!("Send the header Content-Type: {}.", accepted.join(" or "));
+        ApiError::new(Kind::MediaType, "The body's media type is not supported here.", recovery)
+    })
 }
 
 /// One JSON value. Errors name the attribute and the place; they are about the caller's own text.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|why| {
-        let what = if why.is_data() {
-            "The body has an attribute that is not valid"
-        } else {
-            "The body is not JSON"
-        };
-        ApiError::invalid(
-            format!("{what}: {why}."),
-            "Correct the body and send the request again.",
-        )
+        let what = if why.is_data() { "The body has an attribute that is not valid" } else { "The body is not JSON" };
+        ApiError::invalid(format!("{what}: {why}."), "Correct the body and send the request again.")
     })
 }
 
@@ -88,22 +71,11 @@ mod tests {
     #[test]
     fn media_types() {
         let of = |value: &'static str| {
-            media_type(
-                &HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]),
-                &["application/json"],
-            )
+            media_type(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]), &["application/json"])
         };
-        assert_eq!(
-            media_type(&HeaderMap::new(), &["application/json"]).unwrap(),
-            "application/json"
-        );
+        assert_eq!(media_type(&HeaderMap::new(), &["application/json"]).unwrap(), "application/json");
         assert_eq!(of("Application/JSON; charset=utf-8").unwrap(), "application/json");
-        for other in [
-            "text/plain",
-            "application/x-www-form-urlencoded",
-            "",
-            "application/jsonp",
-        ] {
+        for other in ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonp"] {
             assert_eq!(of(other).unwrap_err().kind(), Kind::MediaType);
         }
     }

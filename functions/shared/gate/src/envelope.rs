@@ -46,10 +46,7 @@ pub struct Recovery {
 
 impl Recovery {
     pub fn text(text: impl Into<String>) -> Self {
-        Self {
-            text: text.into(),
-            url: String::new(),
-        }
+        Self { text: text.into(), url: String::new() }
     }
 
     /// The vendor's words for a message that asks nothing of its reader.
@@ -71,12 +68,7 @@ impl Message {
 
     /// Any other request that was fulfilled.
     pub fn done(text: impl Into<String>, explanation: impl Into<String>) -> Self {
-        Self {
-            id: "FQXHMSE1020I",
-            text: text.into(),
-            explanation: explanation.into(),
-            recovery: Recovery::none(),
-        }
+        Self { id: "FQXHMSE1020I", text: text.into(), explanation: explanation.into(), recovery: Recovery::none() }
     }
 
     /// A request of which a part was refused; the response says which.
@@ -92,11 +84,7 @@ impl Message {
 
 impl<T> Envelope<T> {
     pub fn success(response: T) -> Self {
-        Self {
-            response: Some(response),
-            result: Verdict::Success,
-            messages: Vec::new(),
-        }
+        Self { response: Some(response), result: Verdict::Success, messages: Vec::new() }
     }
 
     pub fn saying(mut self, message: Message) -> Self {

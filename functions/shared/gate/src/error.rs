@@ -46,46 +46,26 @@ impl Kind {
                 "FQXHMSE1000J",
                 "A query parameter or request attribute is missing or not valid, or the operation is not supported.",
             ),
-            Self::Unauthenticated => (
-                StatusCode::UNAUTHORIZED,
-                "FQXHMSE1001K",
-                "The request carries no bearer token that is valid here.",
-            ),
-            Self::NotFound => (
-                StatusCode::NOT_FOUND,
-                "FQXHMSE1004J",
-                "A specified resource cannot be found.",
-            ),
-            Self::MethodNotAllowed => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "FQXHMSE1005J",
-                "The resource exists, but not for this method.",
-            ),
-            Self::Conflict => (
-                StatusCode::CONFLICT,
-                "FQXHMSE1009J",
-                "The request conflicts with the current state of the resource.",
-            ),
-            Self::TooLarge => (
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "FQXHMSE1013J",
-                "The request is larger than this resource takes.",
-            ),
+            Self::Unauthenticated => {
+                (StatusCode::UNAUTHORIZED, "FQXHMSE1001K", "The request carries no bearer token that is valid here.")
+            }
+            Self::NotFound => (StatusCode::NOT_FOUND, "FQXHMSE1004J", "A specified resource cannot be found."),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "FQXHMSE1005J", "The resource exists, but not for this method.")
+            }
+            Self::Conflict => {
+                (StatusCode::CONFLICT, "FQXHMSE1009J", "The request conflicts with the current state of the resource.")
+            }
+            Self::TooLarge => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "FQXHMSE1013J", "The request is larger than this resource takes.")
+            }
             Self::MediaType => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "FQXHMSE1015J",
                 "The body's Content-Type is not one that this resource takes.",
             ),
-            Self::Internal => (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "FQXHMSE1050L",
-                "An internal error occurred.",
-            ),
-            Self::Device => (
-                StatusCode::BAD_GATEWAY,
-                "FQXHMSE1052K",
-                "The device did not answer as it must.",
-            ),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "FQXHMSE1050L", "An internal error occurred."),
+            Self::Device => (StatusCode::BAD_GATEWAY, "FQXHMSE1052K", "The device did not answer as it must."),
             Self::Unavailable => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "FQXHMSE1053K",
@@ -112,13 +92,7 @@ struct Refusal {
 impl ApiError {
     /// `text`: what is wrong; `recovery`: what the caller does about it. Both are sentences.
     pub fn new(kind: Kind, text: impl Into<String>, recovery: impl Into<String>) -> Self {
-        Self(Box::new(Refusal {
-            kind,
-            text: text.into(),
-            recovery: recovery.into(),
-            response: None,
-            cause: None,
-        }))
+        Self(Box::new(Refusal { kind, text: text.into(), recovery: recovery.into(), response: None, cause: None }))
     }
 
     pub fn invalid(text: impl Into<String>, recovery: impl Into<String>) -> Self {
@@ -144,21 +118,12 @@ impl ApiError {
 
     /// A fault of ours.
     pub fn internal(cause: impl StdError + Send + Sync + 'static) -> Self {
-        Self::new(
-            Kind::Internal,
-            "The request could not be carried out.",
-            "Send the request again.",
-        )
-        .caused_by(cause)
+        Self::new(Kind::Internal, "The request could not be carried out.", "Send the request again.").caused_by(cause)
     }
 
     pub fn unavailable(cause: impl StdError + Send + Sync + 'static) -> Self {
-        Self::new(
-            Kind::Unavailable,
-            "The request could not be carried out now.",
-            "Send the request again in a moment.",
-        )
-        .caused_by(cause)
+        Self::new(Kind::Unavailable, "The request could not be carried out now.", "Send the request again in a moment.")
+            .caused_by(cause)
     }
 
     /// For the log, not for the caller.
@@ -213,14 +178,10 @@ impl IntoResponse for ApiError {
         match self.0.kind {
             // RFC 6750 §3; without an error code, which would tell what is wrong with the token.
             Kind::Unauthenticated => {
-                response
-                    .headers_mut()
-                    .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             Kind::Unavailable => {
-                response
-                    .headers_mut()
-                    .insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}
         }
@@ -253,13 +214,7 @@ pub async fn report(request: Request, next: Next) -> Response {
         return response;
     };
     let why = fault.0.cause.as_deref().map(causes).unwrap_or_default();
-    error!(
-        request.id = id,
-        http.status = fault.status().as_u16(),
-        error = why,
-        "request failed: {}",
-        fault.0.text
-    );
+    error!(request.id = id, http.status = fault.status().as_u16(), error = why, "request failed: {}", fault.0.text);
     let body = Json(fault.envelope(Some(&id))).into_response().into_body();
     let (mut parts, _) = response.into_parts();
     // The body is another one now.
@@ -298,40 +253,25 @@ mod tests {
     use super::*;
 
     fn secret() -> ApiError {
-        LedgerError::Aws {
-            operation: "GetItem",
-            source: "table rootcast-Access-7 is gone".into(),
-        }
-        .into()
+        LedgerError::Aws { operation: "GetItem", source: "table rootcast-Access-7 is gone".into() }.into()
     }
 
     #[tokio::test]
     async fn a_fault_of_ours_tells_an_id_and_nothing_else() {
-        let app = Router::new()
-            .route("/", get(|| async { secret() }))
-            .layer(axum::middleware::from_fn(report));
+        let app = Router::new().route("/", get(|| async { secret() })).layer(axum::middleware::from_fn(report));
         let mut context = lambda_http::Context::default();
         context.request_id = "c6af9ac6".to_owned();
-        let request = Request::get("/")
-            .body(Body::empty())
-            .unwrap()
-            .with_lambda_context(context);
+        let request = Request::get("/").body(Body::empty()).unwrap().with_lambda_context(context);
         let response = app.oneshot(request).await.unwrap();
         assert_eq!(response.status(), 500);
         let body = String::from_utf8(to_bytes(response.into_body(), 10_000).await.unwrap().to_vec()).unwrap();
-        assert!(
-            body.contains("request id c6af9ac6") && body.contains("FQXHMSE1050L"),
-            "{body}"
-        );
+        assert!(body.contains("request id c6af9ac6") && body.contains("FQXHMSE1050L"), "{body}");
         assert!(!body.contains("Access") && !body.contains("GetItem"), "{body}");
     }
 
     #[test]
     fn the_log_has_the_causes() {
-        assert_eq!(
-            secret().0.cause.as_deref().map(causes).unwrap(),
-            "GetItem failed: table rootcast-Access-7 is gone"
-        );
+        assert_eq!(secret().0.cause.as_deref().map(causes).unwrap(), "GetItem failed: table rootcast-Access-7 is gone");
     }
 
     #[test]

@@ -159,7 +159,8 @@ impl Ledger {
             let mut keys: Vec<_> = part.iter().map(|generation| id_key(root_id(*generation))).collect();
             while !keys.is_empty() {
                 let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
-                let wanted = wanted.map_err(|source| LedgerError::Unwritable { what: "roots", source: Box::new(source) })?;
+                let wanted =
+                    wanted.map_err(|source| LedgerError::Unwritable { what: "roots", source: Box::new(source) })?;
                 let answer = self.client.batch_get_item().request_items(table, wanted).send().await;
                 let answer = answer.map_err(LedgerError::aws("BatchGetItem roots"))?;
                 for item in answer.responses.unwrap_or_default().remove(table).unwrap_or_default() {

@@ -33,9 +33,15 @@ pub struct Change<'a> {
 /// A change of one shard's count of dispatched devices.
 #[derive(Debug, Clone, Copy)]
 pub enum Dispatched {
-    More { shard: u8, devices: u64 },
+    More {
+        shard: u8,
+        devices: u64,
+    },
     /// Counted anew.
-    Exactly { shard: u8, devices: u64 },
+    Exactly {
+        shard: u8,
+        devices: u64,
+    },
 }
 
 impl Ledger {
@@ -49,17 +55,35 @@ impl Ledger {
         }
         for root in change.roots {
             let record = RootRecord { revision: root.revision + 1, ..root.clone() };
-            writes.push(versioned(self.certificates()?, "root", &record, id_key(root_id(root.generation)), root.revision)?);
+            writes.push(versioned(
+                self.certificates()?,
+                "root",
+                &record,
+                id_key(root_id(root.generation)),
+                root.revision,
+            )?);
         }
         if let Some(bundle) = change.bundle {
-            writes.push(versioned(self.certificates()?, "bundle", bundle, id_key(bundle_id(bundle.bundle.version)), 0)?);
+            writes.push(versioned(
+                self.certificates()?,
+                "bundle",
+                bundle,
+                id_key(bundle_id(bundle.bundle.version)),
+                0,
+            )?);
         }
         if let Some(job) = change.job {
             let record = Job { revision: if change.new_job { 1 } else { job.revision + 1 }, ..job.clone() };
             let read = if change.new_job { 0 } else { job.revision };
             writes.push(versioned(self.jobs()?, "job", &record, job_key(job.id.to_string(), "meta"), read)?);
             if change.new_job {
-                writes.push(versioned(self.jobs()?, "job", &NoAttributes {}, job_key("jobs", format!("{:012}", job.id.0)), 0)?);
+                writes.push(versioned(
+                    self.jobs()?,
+                    "job",
+                    &NoAttributes {},
+                    job_key("jobs", format!("{:012}", job.id.0)),
+                    0,
+                )?);
             }
         }
         if let Some((job, wave)) = change.wave {

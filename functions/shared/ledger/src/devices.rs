@@ -239,7 +239,13 @@ impl Ledger {
     }
 
     /// Takes the device for one attempt, and reads it in the same call.
-    pub async fn lease(&self, id: &DeviceId, lease: &Lease, goal: u64, now: OffsetDateTime) -> Result<DeviceRecord, LeaseRefused> {
+    pub async fn lease(
+        &self,
+        id: &DeviceId,
+        lease: &Lease,
+        goal: u64,
+        now: OffsetDateTime,
+    ) -> Result<DeviceRecord, LeaseRefused> {
         let sent = self
             .client
             .update_item()

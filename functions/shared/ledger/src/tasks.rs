@@ -74,7 +74,8 @@ impl Ledger {
     ) -> Result<(HashMap<JobId, Job>, HashMap<TaskKey, TaskRecord>), LedgerError> {
         let mut keys: Vec<Item> = jobs.into_iter().map(|job| job_key(job.to_string(), "meta")).collect();
         keys.extend(tasks.iter().map(task_key));
-        let named: HashMap<(String, String), &TaskKey> = tasks.iter().map(|task| (names(&task_key(task)), task)).collect();
+        let named: HashMap<(String, String), &TaskKey> =
+            tasks.iter().map(|task| (names(&task_key(task)), task)).collect();
         let (mut found_jobs, mut found_tasks) = (HashMap::new(), HashMap::new());
         for item in self.batch_get(keys, "BatchGetItem jobs and tasks").await? {
             if let Some(task) = named.get(&names(&item)) {
@@ -159,7 +160,13 @@ impl Ledger {
     }
 
     /// Failed tasks of a shard become waiting, each with its next attempt. At most 50.
-    pub async fn reopen(&self, job: JobId, leg: Leg, failed: &[TaskRecord], now: OffsetDateTime) -> Result<(), LedgerError> {
+    pub async fn reopen(
+        &self,
+        job: JobId,
+        leg: Leg,
+        failed: &[TaskRecord],
+        now: OffsetDateTime,
+    ) -> Result<(), LedgerError> {
         let mut writes = Vec::new();
         let mut per_shard: BTreeMap<u8, u64> = BTreeMap::new();
         for task in failed {
@@ -179,7 +186,13 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where the task is not failed (any more).
-    pub async fn waive(&self, key: &TaskKey, task: &TaskRecord, why: &str, now: OffsetDateTime) -> Result<(), LedgerError> {
+    pub async fn waive(
+        &self,
+        key: &TaskKey,
+        task: &TaskRecord,
+        why: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), LedgerError> {
         let waived = TaskRecord { state: TaskState::Waived, waiver: Some(why.to_owned()), at: now, ..task.clone() };
         let writes = vec![
             self.replace_failed(key, task.attempt, &waived)?,
@@ -188,7 +201,12 @@ impl Ledger {
         self.transact(writes).await
     }
 
-    fn replace_failed(&self, key: &TaskKey, attempt: u32, record: &TaskRecord) -> Result<TransactWriteItem, LedgerError> {
+    fn replace_failed(
+        &self,
+        key: &TaskKey,
+        attempt: u32,
+        record: &TaskRecord,
+    ) -> Result<TransactWriteItem, LedgerError> {
         put(self.jobs()?, "task", record, task_key(key), Some(attempt_is("failed", attempt)))
     }
 
@@ -207,11 +225,8 @@ impl Ledger {
             waiver: None,
             at: settlement.at,
         };
-        let condition = if settlement.attempt <= 1 {
-            Condition::absent("pk")
-        } else {
-            attempt_is("waiting", settlement.attempt)
-        };
+        let condition =
+            if settlement.attempt <= 1 { Condition::absent("pk") } else { attempt_is("waiting", settlement.attempt) };
         put(self.jobs()?, "task", &record, task_key(&settlement.key), Some(condition))
     }
 
@@ -250,7 +265,8 @@ impl Ledger {
         let mut items: Vec<HashMap<String, AttributeValue>> = Vec::new();
         while !keys.is_empty() {
             let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
-            let wanted = wanted.map_err(|source| LedgerError::Unwritable { what: operation, source: Box::new(source) })?;
+            let wanted =
+                wanted.map_err(|source| LedgerError::Unwritable { what: operation, source: Box::new(source) })?;
             let answer = self.client.batch_get_item().request_items(table, wanted).send().await;
             let answer = answer.map_err(LedgerError::aws(operation))?;
             items.extend(answer.responses.unwrap_or_default().remove(table).unwrap_or_default());

@@ -27,10 +27,7 @@ const LONGEST_DELAY: u32 = 900;
 #[derive(Debug, Error)]
 pub enum QueueError {
     #[error("{operation} failed")]
-    Aws {
-        operation: &'static str,
-        source: Box<dyn StdError + Send + Sync>,
-    },
+    Aws { operation: &'static str, source: Box<dyn StdError + Send + Sync> },
     #[error("SQS refused {0} messages of a batch")]
     Refused(usize),
     #[error("a message cannot be written")]

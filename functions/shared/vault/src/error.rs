@@ -29,16 +29,9 @@ pub enum VaultError {
         source: Box<dyn Error + Send + Sync>,
     },
     #[error("{operation} answered without {field}")]
-    Incomplete {
-        operation: &'static str,
-        field: &'static str,
-    },
+    Incomplete { operation: &'static str, field: &'static str },
     #[error("key {key} is {found}, where {expected:?} for signing is expected")]
-    WrongKind {
-        key: String,
-        expected: KeyAlgorithm,
-        found: String,
-    },
+    WrongKind { key: String, expected: KeyAlgorithm, found: String },
     #[error("key {key} is not the key of certificate {certificate}")]
     Differs { key: String, certificate: Fingerprint },
     #[error("the certificate is refused: {0}")]
@@ -68,12 +61,8 @@ const TRANSIENT: [&str; 7] = [
 ];
 
 /// [Key states](https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html) and usages that refuse a call.
-const UNUSABLE: [&str; 4] = [
-    "NotFoundException",
-    "DisabledException",
-    "KMSInvalidStateException",
-    "InvalidKeyUsageException",
-];
+const UNUSABLE: [&str; 4] =
+    ["NotFoundException", "DisabledException", "KMSInvalidStateException", "InvalidKeyUsageException"];
 
 pub(crate) fn failed<E>(operation: &'static str, key: Option<&str>, error: SdkError<E>) -> VaultError
 where
@@ -86,12 +75,7 @@ where
         (None, _) => error.to_string(),
     };
     if let Some(key) = key.filter(|_| UNUSABLE.contains(&code.as_str())) {
-        return VaultError::Unusable {
-            operation,
-            key: key.to_owned(),
-            reason,
-            source: error.into(),
-        };
+        return VaultError::Unusable { operation, key: key.to_owned(), reason, source: error.into() };
     }
     let retryable = match &error {
         SdkError::ConstructionFailure(_) => false,
@@ -99,10 +83,5 @@ where
         SdkError::ServiceError(answer) => TRANSIENT.contains(&code.as_str()) || answer.raw().status().is_server_error(),
         _ => false,
     };
-    VaultError::Call {
-        operation,
-        reason,
-        retryable,
-        source: error.into(),
-    }
+    VaultError::Call { operation, reason, retryable, source: error.into() }
 }

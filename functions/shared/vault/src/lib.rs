@@ -54,10 +54,8 @@ impl Vault {
         tagging: &aws_sdk_resourcegroupstagging::Client,
         stack: impl Into<String>,
     ) -> Self {
-        let limits = TimeoutConfig::builder()
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .operation_timeout(CALL_TIMEOUT)
-            .build();
+        let limits =
+            TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
         let kms = kms.config().to_builder().timeout_config(limits.clone()).build();
         let tagging = tagging.config().to_builder().timeout_config(limits).build();
         Self {
@@ -75,9 +73,7 @@ impl Vault {
             .operation_attempt_timeout(CREATE_TIMEOUT)
             .operation_timeout(CREATE_TIMEOUT)
             .build();
-        let once = aws_sdk_kms::Config::builder()
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(limits);
+        let once = aws_sdk_kms::Config::builder().retry_config(RetryConfig::disabled()).timeout_config(limits);
         let created = self
             .kms
             .create_key()
@@ -92,10 +88,7 @@ impl Vault {
             .await
             .map_err(|error| failed("kms:CreateKey", None, error))?;
         let arn = created.key_metadata.and_then(|metadata| metadata.arn);
-        arn.ok_or(VaultError::Incomplete {
-            operation: "kms:CreateKey",
-            field: "Arn",
-        })
+        arn.ok_or(VaultError::Incomplete { operation: "kms:CreateKey", field: "Arn" })
     }
 
     /// The ARNs of a generation's keys that could still sign, sorted: what a crash after [`Vault::create_key`] left.
@@ -109,23 +102,13 @@ impl Vault {
             .get_resources()
             .resource_type_filters("kms:key")
             .tag_filters(TagFilter::builder().key(STACK_TAG).values(&self.stack).build())
-            .tag_filters(
-                TagFilter::builder()
-                    .key(GENERATION_TAG)
-                    .values(generation.to_string())
-                    .build(),
-            )
+            .tag_filters(TagFilter::builder().key(GENERATION_TAG).values(generation.to_string()).build())
             .into_paginator()
             .send();
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| failed("tag:GetResources", None, error))?;
-            found.extend(
-                page.resource_tag_mapping_list
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|key| key.resource_arn),
-            );
+            found.extend(page.resource_tag_mapping_list.into_iter().flatten().filter_map(|key| key.resource_arn));
         }
         found.sort_unstable();
         let mut usable = Vec::new();
@@ -142,11 +125,7 @@ impl Vault {
     /// SubjectPublicKeyInfo in DER, of a key that is `algorithm`'s by its spec, its usage and its public half alike.
     pub async fn public_key(&self, key: &str, algorithm: KeyAlgorithm) -> Result<Vec<u8>, VaultError> {
         let answer = self.get_public_key(key).await?;
-        let mismatch = |found: String| VaultError::WrongKind {
-            key: key.to_owned(),
-            expected: algorithm,
-            found,
-        };
+        let mismatch = |found: String| VaultError::WrongKind { key: key.to_owned(), expected: algorithm, found };
         let spec = answer.key_spec.as_ref().map(KeySpec::as_str).unwrap_or_default();
         if spec != algorithm.kms_key_spec() {
             return Err(mismatch(spec.to_owned()));
@@ -156,10 +135,7 @@ impl Vault {
             return Err(mismatch(usage.to_owned()));
         }
         let spki = answer.public_key.map(Blob::into_inner);
-        let spki = spki.ok_or(VaultError::Incomplete {
-            operation: "kms:GetPublicKey",
-            field: "PublicKey",
-        })?;
+        let spki = spki.ok_or(VaultError::Incomplete { operation: "kms:GetPublicKey", field: "PublicKey" })?;
         match KeyAlgorithm::of_spki(&spki) {
             Ok(found) if found == algorithm => Ok(spki),
             Ok(found) => Err(mismatch(found.kms_key_spec().to_owned())),
@@ -182,10 +158,7 @@ impl Vault {
             .await
             .map_err(|error| failed("kms:Sign", Some(key), error))?;
         let signature = signed.signature.map(Blob::into_inner);
-        signature.ok_or(VaultError::Incomplete {
-            operation: "kms:Sign",
-            field: "Signature",
-        })
+        signature.ok_or(VaultError::Incomplete { operation: "kms:Sign", field: "Signature" })
     }
 
     /// Signs what was prepared. A signature of another key than the issuer's is refused.
@@ -212,10 +185,7 @@ impl Vault {
         if known(&self.confirmed.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(());
         }
-        let differs = || VaultError::Differs {
-            key: key.to_owned(),
-            certificate: certificate.fingerprint(),
-        };
+        let differs = || VaultError::Differs { key: key.to_owned(), certificate: certificate.fingerprint() };
         let algorithm = certificate.key_algorithm().map_err(|_| differs())?;
         if self.public_key(key, algorithm).await? != certificate.spki_der() {
             return Err(differs());
@@ -228,13 +198,8 @@ impl Vault {
     /// Gives a key up: it signs no more at once, and is gone after `days` (KMS takes 7 to 30). A key that is pending
     /// deletion, or gone, is fine.
     pub async fn schedule_deletion(&self, key: &str, days: u8) -> Result<(), VaultError> {
-        let scheduled = self
-            .kms
-            .schedule_key_deletion()
-            .key_id(key)
-            .pending_window_in_days(i32::from(days))
-            .send()
-            .await;
+        let scheduled =
+            self.kms.schedule_key_deletion().key_id(key).pending_window_in_days(i32::from(days)).send().await;
         match scheduled.map_err(|error| failed("kms:ScheduleKeyDeletion", Some(key), error)) {
             Ok(_) | Err(VaultError::Unusable { .. }) => Ok(()),
             Err(error) => Err(error),
@@ -252,8 +217,5 @@ impl Vault {
 
 fn tag(key: &'static str, value: &str) -> Result<Tag, VaultError> {
     let built = Tag::builder().tag_key(key).tag_value(value).build();
-    built.map_err(|_| VaultError::Incomplete {
-        operation: "kms:CreateKey",
-        field: key,
-    })
+    built.map_err(|_| VaultError::Incomplete { operation: "kms:CreateKey", field: key })
 }

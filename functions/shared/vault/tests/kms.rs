@@ -65,11 +65,7 @@ fn signing(key: &'static Key) -> Rule {
 async fn a_key_is_made_for_signing_and_tagged() {
     let create = mock!(aws_sdk_kms::Client::create_key)
         .match_requests(|request| {
-            let tags: Vec<_> = request
-                .tags()
-                .iter()
-                .map(|tag| (tag.tag_key(), tag.tag_value()))
-                .collect();
+            let tags: Vec<_> = request.tags().iter().map(|tag| (tag.tag_key(), tag.tag_value())).collect();
             request.key_spec() == Some(&KeySpec::EccNistP384)
                 && request.key_usage() == Some(&KeyUsageType::SignVerify)
                 && tags == [("rootcast:stack", "fleet"), ("rootcast:generation", "7")]
@@ -78,13 +74,7 @@ async fn a_key_is_made_for_signing_and_tagged() {
             let metadata = KeyMetadata::builder().key_id("1234abcd").arn(ARN).build().unwrap();
             CreateKeyOutput::builder().key_metadata(metadata).build()
         });
-    assert_eq!(
-        vault(&[&create], &[])
-            .create_key(7, KeyAlgorithm::EcdsaP384)
-            .await
-            .unwrap(),
-        ARN
-    );
+    assert_eq!(vault(&[&create], &[]).create_key(7, KeyAlgorithm::EcdsaP384).await.unwrap(), ARN);
 }
 
 /// KMS takes the request, and the connection dies before its answer: the key may exist.
@@ -101,9 +91,7 @@ async fn a_key_whose_answer_was_lost_is_not_made_again() {
         }
         requests
     });
-    let config = aws_sdk_kms::Config::builder()
-        .with_test_defaults_v2()
-        .endpoint_url(endpoint);
+    let config = aws_sdk_kms::Config::builder().with_test_defaults_v2().endpoint_url(endpoint);
     let tagging = mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, []);
     let vault = Vault::new(&aws_sdk_kms::Client::from_conf(config.build()), &tagging, "fleet");
     let failure = vault.create_key(7, KeyAlgorithm::EcdsaP384).await.unwrap_err();
@@ -114,20 +102,9 @@ async fn a_key_whose_answer_was_lost_is_not_made_again() {
 /// KMS, or something in front of it, fails after it may have made the key.
 #[tokio::test]
 async fn making_a_key_is_never_repeated() {
-    for (status, body) in [
-        (503, None),
-        (500, error("KMSInternalException")),
-        (400, error("ThrottlingException")),
-    ] {
-        let create = mock!(aws_sdk_kms::Client::create_key)
-            .sequence()
-            .http_status(status, body)
-            .repeatedly()
-            .build();
-        let failure = vault(&[&create], &[])
-            .create_key(7, KeyAlgorithm::EcdsaP384)
-            .await
-            .unwrap_err();
+    for (status, body) in [(503, None), (500, error("KMSInternalException")), (400, error("ThrottlingException"))] {
+        let create = mock!(aws_sdk_kms::Client::create_key).sequence().http_status(status, body).repeatedly().build();
+        let failure = vault(&[&create], &[]).create_key(7, KeyAlgorithm::EcdsaP384).await.unwrap_err();
         assert!(failure.is_retryable(), "{failure}");
         assert_eq!(create.num_calls(), 1);
     }
@@ -136,10 +113,7 @@ async fn making_a_key_is_never_repeated() {
         .http_status(400, error("LimitExceededException"))
         .repeatedly()
         .build();
-    let failure = vault(&[&quota], &[])
-        .create_key(7, KeyAlgorithm::EcdsaP384)
-        .await
-        .unwrap_err();
+    let failure = vault(&[&quota], &[]).create_key(7, KeyAlgorithm::EcdsaP384).await.unwrap_err();
     assert!(!failure.is_retryable(), "{failure}");
 }
 
@@ -149,9 +123,7 @@ async fn a_generations_keys_are_those_that_can_still_sign() {
         .match_requests(|request| {
             let wanted = [("rootcast:stack", "fleet"), ("rootcast:generation", "7")];
             let filters = request.tag_filters().iter();
-            filters
-                .map(|each| (each.key().unwrap(), each.values()[0].as_str()))
-                .eq(wanted)
+            filters.map(|each| (each.key().unwrap(), each.values()[0].as_str())).eq(wanted)
                 && request.resource_type_filters() == ["kms:key"]
         })
         .then_compute_output(|request| {
@@ -159,14 +131,9 @@ async fn a_generations_keys_are_those_that_can_still_sign() {
                 None | Some("") => (&["usable-2", "pending"], "more"),
                 Some(_) => (&["usable-1", "disabled", "gone"], ""),
             };
-            let keys = keys
-                .iter()
-                .map(|key| ResourceTagMapping::builder().resource_arn(*key).build());
+            let keys = keys.iter().map(|key| ResourceTagMapping::builder().resource_arn(*key).build());
             let keys = Some(keys.collect());
-            GetResourcesOutput::builder()
-                .set_resource_tag_mapping_list(keys)
-                .pagination_token(next)
-                .build()
+            GetResourcesOutput::builder().set_resource_tag_mapping_list(keys).pagination_token(next).build()
         });
     let refuse = |key: &'static str, code| {
         mock!(aws_sdk_kms::Client::get_public_key)
@@ -180,10 +147,7 @@ async fn a_generations_keys_are_those_that_can_still_sign() {
         .match_requests(|request| request.key_id().unwrap().starts_with("usable"))
         .then_output(public_key(Key::shared(KeyAlgorithm::EcdsaP256)));
     let pending = refuse("pending", "KMSInvalidStateException");
-    let (disabled, gone) = (
-        refuse("disabled", "DisabledException"),
-        refuse("gone", "NotFoundException"),
-    );
+    let (disabled, gone) = (refuse("disabled", "DisabledException"), refuse("gone", "NotFoundException"));
     let vault = vault(&[&pending, &disabled, &gone, &show], &[&resources]);
     assert_eq!(vault.keys_of(7).await.unwrap(), ["usable-1", "usable-2"]);
 }
@@ -214,15 +178,8 @@ async fn faults_that_last_are_told_as_such() {
         ("AccessDeniedException", 400, false),
         ("ValidationException", 400, false),
     ] {
-        let sign = mock!(aws_sdk_kms::Client::sign)
-            .sequence()
-            .http_status(status, error(code))
-            .repeatedly()
-            .build();
-        let failure = vault(&[&sign], &[])
-            .sign(ARN, KeyAlgorithm::EcdsaP256, &[0; 32])
-            .await
-            .unwrap_err();
+        let sign = mock!(aws_sdk_kms::Client::sign).sequence().http_status(status, error(code)).repeatedly().build();
+        let failure = vault(&[&sign], &[]).sign(ARN, KeyAlgorithm::EcdsaP256, &[0; 32]).await.unwrap_err();
         assert_eq!(failure.is_retryable(), retryable, "{failure}");
         assert!(failure.to_string().contains(code), "{failure}");
         assert!(std::error::Error::source(&failure).is_some());
@@ -231,25 +188,10 @@ async fn faults_that_last_are_told_as_such() {
 
 #[tokio::test]
 async fn a_key_that_cannot_be_used_is_not_tried_again() {
-    for code in [
-        "NotFoundException",
-        "DisabledException",
-        "KMSInvalidStateException",
-        "InvalidKeyUsageException",
-    ] {
-        let sign = mock!(aws_sdk_kms::Client::sign)
-            .sequence()
-            .http_status(400, error(code))
-            .repeatedly()
-            .build();
-        let failure = vault(&[&sign], &[])
-            .sign(ARN, KeyAlgorithm::EcdsaP256, &[0; 32])
-            .await
-            .unwrap_err();
-        assert!(
-            matches!(&failure, VaultError::Unusable { key, .. } if key == ARN),
-            "{failure}"
-        );
+    for code in ["NotFoundException", "DisabledException", "KMSInvalidStateException", "InvalidKeyUsageException"] {
+        let sign = mock!(aws_sdk_kms::Client::sign).sequence().http_status(400, error(code)).repeatedly().build();
+        let failure = vault(&[&sign], &[]).sign(ARN, KeyAlgorithm::EcdsaP256, &[0; 32]).await.unwrap_err();
+        assert!(matches!(&failure, VaultError::Unusable { key, .. } if key == ARN), "{failure}");
         assert!(!failure.is_retryable());
         assert_eq!(sign.num_calls(), 1);
     }
@@ -257,31 +199,19 @@ async fn a_key_that_cannot_be_used_is_not_tried_again() {
 
 #[tokio::test]
 async fn a_signature_of_another_key_makes_no_certificate_and_no_bundle() {
-    let (key, other) = (
-        Key::shared(KeyAlgorithm::EcdsaP384),
-        Box::leak(Box::new(Key::generate(KeyAlgorithm::EcdsaP384))),
-    );
+    let (key, other) =
+        (Key::shared(KeyAlgorithm::EcdsaP384), Box::leak(Box::new(Key::generate(KeyAlgorithm::EcdsaP384))));
     let sign = signing(other);
     let vault = vault(&[&sign], &[]);
     let prepared = prepare_root(&key.root_spec(6), &key.spki_der).unwrap();
     let refused = vault.sign_prepared(ARN, prepared).await;
-    assert!(
-        matches!(refused, Err(VaultError::Issue(IssueError::Signature(_)))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(VaultError::Issue(IssueError::Signature(_)))), "{refused:?}");
 
     let root = key.root(6);
-    let mut signed = SignedBundle::new(&Bundle {
-        version: 1,
-        anchors: vec![root.clone()],
-        withdrawn: vec![],
-        issued: TODAY,
-    });
+    let mut signed =
+        SignedBundle::new(&Bundle { version: 1, anchors: vec![root.clone()], withdrawn: vec![], issued: TODAY });
     let refused = vault.sign_bundle(ARN, &root, &mut signed).await;
-    assert!(
-        matches!(refused, Err(VaultError::Bundle(JwsError::Verify(_)))),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(VaultError::Bundle(JwsError::Verify(_)))), "{refused:?}");
     assert!(verify_jws(signed.to_json(), &[root]).is_err());
 }
 
@@ -289,12 +219,7 @@ async fn a_signature_of_another_key_makes_no_certificate_and_no_bundle() {
 async fn a_bundle_is_signed_by_every_root() {
     let key = Key::shared(KeyAlgorithm::EcdsaP256);
     let root = key.root(6);
-    let bundle = Bundle {
-        version: 1,
-        anchors: vec![root.clone()],
-        withdrawn: vec![],
-        issued: TODAY,
-    };
+    let bundle = Bundle { version: 1, anchors: vec![root.clone()], withdrawn: vec![], issued: TODAY };
     let mut signed = SignedBundle::new(&bundle);
     let sign = signing(key);
     vault(&[&sign], &[]).sign_bundle(ARN, &root, &mut signed).await.unwrap();
@@ -311,15 +236,9 @@ async fn a_key_is_compared_with_its_certificate_once_a_process() {
     assert_eq!(show.num_calls(), 1);
 
     let other = Key::generate(KeyAlgorithm::EcdsaP384).root(6);
-    assert!(matches!(
-        vault.confirm(ARN, &other).await,
-        Err(VaultError::Differs { .. })
-    ));
+    assert!(matches!(vault.confirm(ARN, &other).await, Err(VaultError::Differs { .. })));
     let kind = Key::shared(KeyAlgorithm::Rsa2048).root(6);
-    assert!(matches!(
-        vault.confirm(ARN, &kind).await,
-        Err(VaultError::WrongKind { .. })
-    ));
+    assert!(matches!(vault.confirm(ARN, &kind).await, Err(VaultError::WrongKind { .. })));
 }
 
 #[tokio::test]
@@ -330,34 +249,24 @@ async fn a_public_key_must_be_of_the_kind_that_was_asked_for() {
         ("usage", || {
             let key = Key::shared(KeyAlgorithm::EcdsaP384);
             let spki = Blob::new(key.spki_der.as_slice());
-            let answer = GetPublicKeyOutput::builder()
-                .key_spec(KeySpec::EccNistP384)
-                .public_key(spki);
+            let answer = GetPublicKeyOutput::builder().key_spec(KeySpec::EccNistP384).public_key(spki);
             answer.key_usage(KeyUsageType::KeyAgreement).build()
         }),
         ("spec", || public_key(Key::shared(KeyAlgorithm::EcdsaP256))()),
         ("key", || {
             let key = Key::shared(KeyAlgorithm::EcdsaP256);
             let spki = Blob::new(key.spki_der.as_slice());
-            let answer = GetPublicKeyOutput::builder()
-                .key_spec(KeySpec::EccNistP384)
-                .public_key(spki);
+            let answer = GetPublicKeyOutput::builder().key_spec(KeySpec::EccNistP384).public_key(spki);
             answer.key_usage(KeyUsageType::SignVerify).build()
         }),
     ];
     for (what, answer) in answers {
         let show = mock!(aws_sdk_kms::Client::get_public_key).then_output(answer);
         let refused = vault(&[&show], &[]).public_key(ARN, key.algorithm).await;
-        assert!(
-            matches!(refused, Err(VaultError::WrongKind { .. })),
-            "{what}: {refused:?}"
-        );
+        assert!(matches!(refused, Err(VaultError::WrongKind { .. })), "{what}: {refused:?}");
     }
     let show = mock!(aws_sdk_kms::Client::get_public_key).then_output(public_key(key));
-    assert_eq!(
-        vault(&[&show], &[]).public_key(ARN, key.algorithm).await.unwrap(),
-        key.spki_der
-    );
+    assert_eq!(vault(&[&show], &[]).public_key(ARN, key.algorithm).await.unwrap(), key.spki_der);
 }
 
 #[tokio::test]

@@ -25,10 +25,7 @@ pub(crate) enum ApiError {
 
 impl ApiError {
     pub(crate) fn unintelligible(path: &str, reason: impl fmt::Display) -> Self {
-        Self::Unintelligible {
-            path: path.to_owned(),
-            reason: reason.to_string(),
-        }
+        Self::Unintelligible { path: path.to_owned(), reason: reason.to_string() }
     }
 
     /// The API cannot be reached, or lets us do nothing.
@@ -95,12 +92,7 @@ pub(crate) struct Recovery {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, message) in self.messages.iter().enumerate() {
-            let Message {
-                id,
-                text,
-                explanation,
-                recovery,
-            } = message;
+            let Message { id, text, explanation, recovery } = message;
             let separator = if index == 0 { "" } else { "\n" };
             write!(
                 f,
@@ -170,11 +162,7 @@ mod tests {
              "recovery": {"text": "Wait for it,\u{7} or abort it.", "URL": ""}},
             {"text": "More."}
         ]));
-        let refusal = Refusal {
-            status: StatusCode::CONFLICT,
-            messages: messages.unwrap(),
-            response: None,
-        };
+        let refusal = Refusal { status: StatusCode::CONFLICT, messages: messages.unwrap(), response: None };
         assert_eq!(
             ApiError::Refused(Box::new(refusal)).to_string(),
             "Another rollover is running: job 7. (409, FQXHMSE0409J)\n  Wait for it,  or abort it.\nMore. (409)"
@@ -183,10 +171,7 @@ mod tests {
 
     #[test]
     fn only_what_may_pass_is_asked_again() {
-        let foreign = |status| ApiError::Foreign {
-            status,
-            path: "/jobs".to_owned(),
-        };
+        let foreign = |status| ApiError::Foreign { status, path: "/jobs".to_owned() };
         assert!(foreign(StatusCode::BAD_GATEWAY).is_passing() && foreign(StatusCode::TOO_MANY_REQUESTS).is_passing());
         assert!(!foreign(StatusCode::NOT_FOUND).is_passing() && !foreign(StatusCode::UNAUTHORIZED).is_passing());
     }

@@ -90,10 +90,7 @@ pub(crate) async fn run(api: &Api, add: Add, format: Format) -> Result<End> {
                 );
             }
             let (created, unchanged) = (count(Enrolment::Created), count(Enrolment::Unchanged));
-            out!(
-                "{created} created, {unchanged} there already, {} refused",
-                count(Enrolment::Refused)
-            );
+            out!("{created} created, {unchanged} there already, {} refused", count(Enrolment::Refused));
         }
     }
     Ok(End::unless(count(Enrolment::Refused) > 0))
@@ -102,11 +99,8 @@ pub(crate) async fn run(api: &Api, add: Add, format: Format) -> Result<End> {
 /// Enrols devices, in batches. The answers are in the devices' order.
 pub(crate) async fn send(api: &Api, devices: Vec<Value>) -> Result<Vec<Added>> {
     let batches: Vec<Vec<Value>> = devices.chunks(BATCH).map(<[Value]>::to_vec).collect();
-    let answers: Vec<Vec<Added>> = stream::iter(batches)
-        .map(|batch| send_batch(api, batch))
-        .buffered(CALLS_AT_ONCE)
-        .try_collect()
-        .await?;
+    let answers: Vec<Vec<Added>> =
+        stream::iter(batches).map(|batch| send_batch(api, batch)).buffered(CALLS_AT_ONCE).try_collect().await?;
     Ok(answers.into_iter().flatten().collect())
 }
 
@@ -117,9 +111,7 @@ async fn send_batch(api: &Api, batch: Vec<Value>) -> Result<Vec<Added>> {
     }
     let body = json!({"devices": batch});
     match api.send::<Answer>(Method::POST, "/devices", &[], Some(&body)).await {
-        Ok(answer) => Ok(answer
-            .context("the API did not say what became of the devices")?
-            .devices),
+        Ok(answer) => Ok(answer.context("the API did not say what became of the devices")?.devices),
         // Where it refused every single one, that is the answer's status; it still says of each why.
         Err(ApiError::Refused(mut refusal)) => match refusal.response.take().map(serde_json::from_value::<Answer>) {
             Some(Ok(answer)) => Ok(answer.devices),
@@ -153,9 +145,7 @@ fn read(file: &PathBuf) -> Result<String> {
         note!("Devices as JSON, one a line; Ctrl-D ends them:");
     }
     let mut text = String::new();
-    std::io::stdin()
-        .read_to_string(&mut text)
-        .context("standard input cannot be read")?;
+    std::io::stdin().read_to_string(&mut text).context("standard input cannot be read")?;
     Ok(text)
 }
 
@@ -193,13 +183,7 @@ mod tests {
 
     #[test]
     fn arrays_lines_and_lists_are_the_same() {
-        let ids = |text| {
-            parse(text)
-                .unwrap()
-                .iter()
-                .map(|device| device["id"].to_string())
-                .collect::<String>()
-        };
+        let ids = |text| parse(text).unwrap().iter().map(|device| device["id"].to_string()).collect::<String>();
         assert_eq!(ids(r#"[{"id":1},{"id":2}]"#), "12");
         assert_eq!(ids("{\"id\":1}\n\n{\"id\":2}\n"), "12");
         assert_eq!(ids(r#"{"devices":[{"id":1}]} {"id":2}"#), "12");

@@ -36,12 +36,7 @@ pub(crate) struct Approve {
     #[arg(long, conflicts_with_all = ["fingerprint", "fingerprints"])]
     yes: bool,
     /// Approve the one device if it shows this certificate (sha256:...) or key (spki-sha256:...)
-    #[arg(
-        long,
-        value_name = "FINGERPRINT",
-        requires = "devices",
-        conflicts_with = "fingerprints"
-    )]
+    #[arg(long, value_name = "FINGERPRINT", requires = "devices", conflicts_with = "fingerprints")]
     fingerprint: Option<Pin>,
     /// Approve devices that show what this file says: an ID and a fingerprint a line. Without IDs, all that it names
     #[arg(long, value_name = "FILE")]
@@ -100,10 +95,8 @@ pub(super) async fn run(api: &Api, approve: Approve, format: Format) -> Result<E
         Format::Json => decisions.iter().try_for_each(output::json)?,
         Format::Text if decisions.is_empty() => out!("No device is pending."),
         Format::Text => {
-            let rows: Vec<_> = decisions
-                .iter()
-                .map(|decision| [decision.id.to_string(), decision.verdict.words()])
-                .collect();
+            let rows: Vec<_> =
+                decisions.iter().map(|decision| [decision.id.to_string(), decision.verdict.words()]).collect();
             out!("{}", table(["device", "decision"], &rows));
         }
     }
@@ -117,9 +110,9 @@ pub(crate) async fn decide(api: &Api, devices: Vec<DeviceId>, judge: &Judge, pin
             Ok(verdict) => verdict,
             // One device that is off does not hold up the others; an API that is gone does.
             Err(error) => match error.downcast::<ApiError>() {
-                Ok(error @ ApiError::Refused(_)) if !error.is_no_access() => Verdict::Failed {
-                    message: error.to_string(),
-                },
+                Ok(error @ ApiError::Refused(_)) if !error.is_no_access() => {
+                    Verdict::Failed { message: error.to_string() }
+                }
                 Ok(error) => return Err(error.into()),
                 Err(error) => return Err(error),
             },
@@ -137,10 +130,7 @@ async fn approve_one(api: &Api, id: &DeviceId, judge: &Judge, pin_key: bool) -> 
         Judge::Known(known) => match known.get(id) {
             Some(expected) if [shown.fingerprint, shown.spki].contains(expected) => *expected,
             expected => {
-                return Ok(Verdict::Differs {
-                    expected: expected.copied(),
-                    shown,
-                });
+                return Ok(Verdict::Differs { expected: expected.copied(), shown });
             }
         },
         Judge::Person(terminal) => {
@@ -153,19 +143,13 @@ async fn approve_one(api: &Api, id: &DeviceId, judge: &Judge, pin_key: bool) -> 
         }
     };
     let changed = json!({"pins": [pin]});
-    let _: Option<Value> = api
-        .send(Method::PATCH, &format!("/devices/{id}"), &[], Some(&changed))
-        .await?;
+    let _: Option<Value> = api.send(Method::PATCH, &format!("/devices/{id}"), &[], Some(&changed)).await?;
     Ok(Verdict::Approved { pin })
 }
 
 async fn pending(api: &Api) -> Result<Vec<DeviceId>> {
     let devices: Vec<Device> = api.pages("/devices", &[], "devices").await?;
-    Ok(devices
-        .into_iter()
-        .filter(|device| device.state == "pending")
-        .map(|device| device.id)
-        .collect())
+    Ok(devices.into_iter().filter(|device| device.state == "pending").map(|device| device.id).collect())
 }
 
 impl Approve {
@@ -199,10 +183,7 @@ impl Verdict {
     pub(crate) fn words(&self) -> String {
         match self {
             Self::Approved { pin } => format!("approved  {pin}"),
-            Self::Differs {
-                shown,
-                expected: Some(expected),
-            } => {
+            Self::Differs { shown, expected: Some(expected) } => {
                 format!(
                     "NOT approved: it shows {} ({}), expected was {expected}. Find out why.",
                     shown.fingerprint, shown.subject
@@ -235,13 +216,7 @@ fn read(file: &Path) -> Result<HashMap<DeviceId, Pin>> {
 }
 
 fn question(id: &DeviceId, shown: &Fingerprint) -> String {
-    let Fingerprint {
-        fingerprint,
-        spki,
-        subject,
-        issuer,
-        not_after,
-    } = shown;
+    let Fingerprint { fingerprint, spki, subject, issuer, not_after } = shown;
     format!(
         "{id} shows\n  subject      {}\n  issuer       {}\n  good until   {}\n  certificate  {fingerprint}\n  key          {spki}\nIs that the device? [y/N] ",
         plain(subject),

@@ -35,10 +35,7 @@ pub(super) async fn list(api: &Api, format: Format) -> Result<End> {
         ["id", "state", "phase", "outcome", "generation", "created", "reason"].map(|field| text(job, field))
     };
     let rows: Vec<_> = jobs.iter().map(row).collect();
-    out!(
-        "{}",
-        table(["job", "state", "phase", "outcome", "root", "created", "why"], &rows)
-    );
+    out!("{}", table(["job", "state", "phase", "outcome", "root", "created", "why"], &rows));
     Ok(End::Done)
 }
 
@@ -70,25 +67,18 @@ fn describe(job: &Job) -> String {
         (JobState::Ended, Some(JobOutcome::Aborted)) => "ended, aborted",
         (JobState::Ended, None) => "ended",
     };
-    let follows = job
-        .old_generation
-        .map_or_else(|| "the first one".to_owned(), |old| format!("after {old}"));
+    let follows = job.old_generation.map_or_else(|| "the first one".to_owned(), |old| format!("after {old}"));
     let activation = match job.activation {
         Activation::Proven => "signs when every device has proven that it holds it, or is waived",
         Activation::Immediate => "signs at once, before the devices hold it",
     };
     let counts = job.devices;
-    let total = counts
-        .total
-        .map_or_else(|| "not counted yet".to_owned(), |total| total.to_string());
+    let total = counts.total.map_or_else(|| "not counted yet".to_owned(), |total| total.to_string());
     let rollout = job.rollout;
     [
         ("Job", format!("{}: {}, {state}", job.id, phase_name(job.phase))),
         ("Why", plain(&job.reason)),
-        (
-            "Root",
-            format!("generation {}, {follows}; {activation}", job.generation),
-        ),
+        ("Root", format!("generation {}, {follows}; {activation}", job.generation)),
         ("Bundle", format!("version {}", job.bundle_version)),
         (
             "Devices",
@@ -124,20 +114,9 @@ fn waves(waves: &[WaveView]) -> String {
         let closed = wave.closed.clone().unwrap_or_else(|| "-".to_owned());
         let numbers = [u64::from(wave.number), wave.size, wave.acked, wave.failed].map(|number| number.to_string());
         let [number, size, acked, failed] = numbers;
-        [
-            wave.leg.to_string(),
-            number,
-            size,
-            acked,
-            failed,
-            wave.opened.clone(),
-            closed,
-        ]
+        [wave.leg.to_string(), number, size, acked, failed, wave.opened.clone(), closed]
     };
-    table(
-        ["leg", "wave", "size", "acked", "failed", "opened", "closed"],
-        &waves.iter().map(row).collect::<Vec<_>>(),
-    )
+    table(["leg", "wave", "size", "acked", "failed", "opened", "closed"], &waves.iter().map(row).collect::<Vec<_>>())
 }
 
 /// What failed, what the device said, and what to do; the same remedy only once.
@@ -152,11 +131,7 @@ pub(crate) fn failures(tasks: &[Task]) -> String {
             lines.push(plain(told.unwrap_or_default()));
         }
         let class = task.class.map_or_else(String::new, |class| class.to_string());
-        lines.push(format!(
-            "  {}  {class}: {}",
-            task.device,
-            plain(task.message.as_deref().unwrap_or("no message"))
-        ));
+        lines.push(format!("  {}  {class}: {}", task.device, plain(task.message.as_deref().unwrap_or("no message"))));
     }
     if tasks.len() > SHOWN_FAILURES {
         lines.push(format!("and {} more", tasks.len() - SHOWN_FAILURES));
@@ -176,18 +151,9 @@ mod tests {
     #[test]
     fn a_job_is_described() {
         let text = describe(&recorded::job(recorded::PAUSED));
-        assert!(
-            text.contains("Job      7: distribute, paused\nWhy      Paused: 2 of 5 devices failed"),
-            "{text}"
-        );
-        assert!(
-            text.contains("Root     generation 2, after 1; signs when every device"),
-            "{text}"
-        );
-        assert!(
-            text.contains("Devices  25: 3 acked, 2 failed, 0 waived, 0 skipped, 0 under way"),
-            "{text}"
-        );
+        assert!(text.contains("Job      7: distribute, paused\nWhy      Paused: 2 of 5 devices failed"), "{text}");
+        assert!(text.contains("Root     generation 2, after 1; signs when every device"), "{text}");
+        assert!(text.contains("Devices  25: 3 acked, 2 failed, 0 waived, 0 skipped, 0 under way"), "{text}");
     }
 
     #[test]
@@ -196,11 +162,7 @@ mod tests {
             from_value(json!({"device": device, "leg": "distribute", "state": "failed", "class": "connect", "message": "refused\n", "recovery": recovery})).unwrap()
         };
         assert_eq!(
-            failures(&[
-                task("c", "Switch it on."),
-                task("a", "Mend it."),
-                task("b", "Switch it on.")
-            ]),
+            failures(&[task("c", "Switch it on."), task("a", "Mend it."), task("b", "Switch it on.")]),
             "Mend it.\n  a  connect: refused \nSwitch it on.\n  c  connect: refused \n  b  connect: refused "
         );
     }

@@ -19,20 +19,12 @@ pub(super) struct Server {
 /// `name`: the stack's, with which its keys are tagged.
 pub(super) async fn server(stack: &LocalStack, name: &str) -> Result<Server> {
     let config = &stack.sdk_config;
-    let tables = Tables {
-        certificates: Some(stack.outputs.of("CertificatesTable")?.to_owned()),
-        ..Tables::default()
-    };
+    let tables = Tables { certificates: Some(stack.outputs.of("CertificatesTable")?.to_owned()), ..Tables::default() };
     let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(config), tables);
     let generation = ledger.authority().await?.signing.context("no root signs")?;
-    let root = ledger
-        .root(generation)
-        .await?
-        .with_context(|| format!("generation {generation} has no record"))?;
-    let (issuer, arn) = root
-        .certificate
-        .zip(root.key)
-        .with_context(|| format!("generation {generation} is not complete"))?;
+    let root = ledger.root(generation).await?.with_context(|| format!("generation {generation} has no record"))?;
+    let (issuer, arn) =
+        root.certificate.zip(root.key).with_context(|| format!("generation {generation} is not complete"))?;
 
     let key = KeyPair::generate()?;
     let mut random = [0; 16];
@@ -46,14 +38,8 @@ pub(super) async fn server(stack: &LocalStack, name: &str) -> Result<Server> {
         not_after: issuer.not_after().min(OffsetDateTime::now_utc() + LIFETIME),
     };
     let prepared = prepare_server_leaf(&spec, &key.subject_public_key_info(), &issuer)?;
-    let vault = Vault::new(
-        &aws_sdk_kms::Client::new(config),
-        &aws_sdk_resourcegroupstagging::Client::new(config),
-        name,
-    );
+    let vault =
+        Vault::new(&aws_sdk_kms::Client::new(config), &aws_sdk_resourcegroupstagging::Client::new(config), name);
     let certificate = vault.sign_prepared(&arn, prepared).await?;
-    Ok(Server {
-        generation,
-        images: ImageServer::start(certificate.pem(), key.serialize_pem())?,
-    })
+    Ok(Server { generation, images: ImageServer::start(certificate.pem(), key.serialize_pem())? })
 }

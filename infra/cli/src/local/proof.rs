@@ -32,17 +32,9 @@ pub(super) async fn prove(stack: &LocalStack, servers: &[Server], stranger: &Ima
             verdicts.push(rootcast_local::prove(device, &server.images.image_url()).await);
         }
         let stranger = rootcast_local::prove(device, &stranger.image_url()).await;
-        Proof {
-            device: device.id.clone(),
-            servers: verdicts,
-            stranger,
-        }
+        Proof { device: device.id.clone(), servers: verdicts, stranger }
     };
-    Ok(stream::iter(stack.fleet.devices())
-        .map(prove_one)
-        .buffered(AT_ONCE)
-        .collect()
-        .await)
+    Ok(stream::iter(stack.fleet.devices()).map(prove_one).buffered(AT_ONCE).collect().await)
 }
 
 /// Prints the proofs. Done only if every device accepted every server of ours and refused the stranger.
@@ -56,18 +48,7 @@ pub(super) fn tell(proofs: &[Proof], servers: &[Server], took: Duration, format:
         return Ok(end);
     }
     let rows: Vec<_> = proofs.iter().map(|proof| proof.row(&generations)).collect();
-    out!(
-        "\n{}",
-        table(
-            [
-                "device",
-                "holds roots",
-                "server under the new root",
-                "stranger's server"
-            ],
-            &rows
-        )
-    );
+    out!("\n{}", table(["device", "holds roots", "server under the new root", "stranger's server"], &rows));
     let named: Vec<_> = generations.iter().map(u32::to_string).collect();
     out!(
         "\n{good} of {} devices trust servers under roots {} and refuse a stranger's. All of it took {:.0} s.",
@@ -80,18 +61,14 @@ pub(super) fn tell(proofs: &[Proof], servers: &[Server], took: Duration, format:
 
 impl Proof {
     fn is_good(&self) -> bool {
-        self.servers
-            .iter()
-            .all(|verdict| matches!(verdict, Ok(Verdict::Accepted)))
+        self.servers.iter().all(|verdict| matches!(verdict, Ok(Verdict::Accepted)))
             && matches!(self.stranger, Ok(Verdict::Refused))
     }
 
     /// The roots whose servers it accepted.
     fn holds(&self, generations: &[u32]) -> Vec<u32> {
-        let accepted = generations
-            .iter()
-            .zip(&self.servers)
-            .filter(|(_, verdict)| matches!(verdict, Ok(Verdict::Accepted)));
+        let accepted =
+            generations.iter().zip(&self.servers).filter(|(_, verdict)| matches!(verdict, Ok(Verdict::Accepted)));
         accepted.map(|(generation, _)| *generation).collect()
     }
 
@@ -123,11 +100,7 @@ mod tests {
     use super::Proof;
 
     fn proof(servers: [super::Result<super::Verdict>; 2], stranger: super::Result<super::Verdict>) -> Proof {
-        Proof {
-            device: "bmc-0001".to_owned(),
-            servers: servers.into(),
-            stranger,
-        }
+        Proof { device: "bmc-0001".to_owned(), servers: servers.into(), stranger }
     }
 
     #[test]

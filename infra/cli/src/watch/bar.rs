@@ -46,19 +46,12 @@ impl Drop for Bar {
     /// The last line on a terminal stays to be read; the reason is repeated below it by whoever ends.
     fn drop(&mut self) {
         let message = self.0.message();
-        self.0
-            .set_message(message.lines().next().unwrap_or_default().to_owned());
+        self.0.set_message(message.lines().next().unwrap_or_default().to_owned());
         self.0.abandon();
     }
 }
 
 fn style(in_a_wave: bool) -> ProgressStyle {
-    let template = if in_a_wave {
-        "{spinner} {prefix} [{bar:24}] {msg}"
-    } else {
-        "{spinner} {prefix} {msg}"
-    };
-    ProgressStyle::with_template(template)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("#> ")
+    let template = if in_a_wave { "{spinner} {prefix} [{bar:24}] {msg}" } else { "{spinner} {prefix} {msg}" };
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("#> ")
 }

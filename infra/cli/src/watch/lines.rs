@@ -37,9 +37,7 @@ impl Line {
 
     /// `10:11:12Z  job 7  distribute  wave 2  acked 14/25  failed 1  3.2/s, 4 s left`, and the reason where it is new.
     pub(super) fn text(&self, last: Option<&Self>, now: OffsetDateTime, job: &Job, pace: &Pace) -> String {
-        let time = now
-            .format(format_description!("[hour]:[minute]:[second]Z"))
-            .unwrap_or_default();
+        let time = now.format(format_description!("[hour]:[minute]:[second]Z")).unwrap_or_default();
         let mut parts = vec![time, format!("job {}", self.id), phase_name(self.phase).to_owned()];
         if self.paused {
             parts.push("paused".to_owned());
@@ -58,11 +56,7 @@ impl Line {
 
 /// The wave that is under way, or was the last one.
 pub(super) fn wave(job: &Job) -> Option<u32> {
-    job.waves
-        .iter()
-        .filter(|wave| wave.leg == job.leg)
-        .map(|wave| wave.number)
-        .max()
+    job.waves.iter().filter(|wave| wave.leg == job.leg).map(|wave| wave.number).max()
 }
 
 pub(super) fn counts(devices: &Counts) -> String {
@@ -90,14 +84,8 @@ mod tests {
         let mut pace = Pace::default();
         let mut last: Option<Line> = None;
         let mut lines = Vec::new();
-        for (second, state) in [
-            recorded::PUBLISHED,
-            recorded::RUNNING,
-            recorded::ONE_MORE,
-            recorded::PAUSED,
-        ]
-        .into_iter()
-        .enumerate()
+        for (second, state) in
+            [recorded::PUBLISHED, recorded::RUNNING, recorded::ONE_MORE, recorded::PAUSED].into_iter().enumerate()
         {
             let job = recorded::job(state);
             pace.observe(Duration::from_secs(second as u64), job.devices.settled());

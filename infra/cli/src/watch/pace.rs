@@ -18,11 +18,7 @@ impl Pace {
         }
         self.0.push_back((at, settled));
         // The one that is just out of the window stays: it says what was there when the window began.
-        while self
-            .0
-            .get(1)
-            .is_some_and(|(next, _)| at.saturating_sub(*next) >= WINDOW)
-        {
+        while self.0.get(1).is_some_and(|(next, _)| at.saturating_sub(*next) >= WINDOW) {
             self.0.pop_front();
         }
     }
@@ -51,9 +47,7 @@ pub(super) fn words(pace: &Pace, total: Option<u64>) -> String {
     let Some(rate) = pace.per_second() else {
         return String::new();
     };
-    let left = total
-        .and_then(|total| pace.remaining(total))
-        .filter(|left| !left.is_zero());
+    let left = total.and_then(|total| pace.remaining(total)).filter(|left| !left.is_zero());
     let left = left.map_or_else(String::new, |left| format!(", {} left", duration(left)));
     format!("{rate:.1}/s{left}")
 }
@@ -94,15 +88,9 @@ mod tests {
         assert_eq!(pace(&[(0, 0), (10, 20)]).per_second(), Some(2.0));
         assert_eq!(pace(&[(0, 0), (10, 20)]).remaining(25), Some(Duration::from_secs(3)));
         // A slow start an hour ago does not count.
-        assert_eq!(
-            pace(&[(0, 0), (3600, 1), (3630, 1), (3660, 61)]).per_second(),
-            Some(1.0)
-        );
+        assert_eq!(pace(&[(0, 0), (3600, 1), (3630, 1), (3660, 61)]).per_second(), Some(1.0));
         assert_eq!(words(&pace(&[(0, 0), (10, 20)]), Some(200)), "2.0/s, 1 min 30 s left");
-        assert_eq!(
-            words(&pace(&[(0, 0), (10, 20)]), Some(100_000)),
-            "2.0/s, 13 h 53 min left"
-        );
+        assert_eq!(words(&pace(&[(0, 0), (10, 20)]), Some(100_000)), "2.0/s, 13 h 53 min left");
         assert_eq!(words(&pace(&[(0, 0), (10, 20)]), Some(20)), "2.0/s");
         assert_eq!(words(&pace(&[(0, 0), (10, 20)]), None), "2.0/s");
     }

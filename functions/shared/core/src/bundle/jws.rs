@@ -63,10 +63,7 @@ struct Header {
 impl SignedBundle {
     /// Not signed by anybody yet.
     pub fn new(bundle: &Bundle) -> Self {
-        Self {
-            payload: URL_SAFE_NO_PAD.encode(bundle.payload()),
-            signatures: Vec::new(),
-        }
+        Self { payload: URL_SAFE_NO_PAD.encode(bundle.payload()), signatures: Vec::new() }
     }
 
     /// What `signer`'s key signs, hashed as its algorithm wants it.
@@ -83,20 +80,14 @@ impl SignedBundle {
         let signature = jws_signature(algorithm, kms_signature)?;
         KeyAlgorithm::verify(signer.spki_der(), Encoding::Fixed, &input, &signature)?;
         self.signatures.retain(|existing| existing.protected != protected);
-        self.signatures.push(Signature {
-            protected,
-            signature: URL_SAFE_NO_PAD.encode(signature),
-        });
+        self.signatures.push(Signature { protected, signature: URL_SAFE_NO_PAD.encode(signature) });
         Ok(())
     }
 
     /// `application/jose+json`
     pub fn to_json(&self) -> String {
-        let signatures: Vec<_> = self
-            .signatures
-            .iter()
-            .map(|s| json!({"protected": s.protected, "signature": s.signature}))
-            .collect();
+        let signatures: Vec<_> =
+            self.signatures.iter().map(|s| json!({"protected": s.protected, "signature": s.signature})).collect();
         json!({"payload": self.payload, "signatures": signatures}).to_string()
     }
 }
@@ -149,25 +140,15 @@ fn verify_one(payload: &str, signature: &Signature, trusted: &[Certificate]) -> 
         return Err(JwsError::Critical);
     }
     let x5t = URL_SAFE_NO_PAD.decode(&header.x5t)?;
-    let anchor = trusted
-        .iter()
-        .find(|anchor| anchor.fingerprint().as_bytes().as_slice() == x5t);
+    let anchor = trusted.iter().find(|anchor| anchor.fingerprint().as_bytes().as_slice() == x5t);
     let anchor = anchor.ok_or(JwsError::Untrusted)?;
     let expected = anchor.key_algorithm()?.jws_alg();
     if header.alg != expected {
-        return Err(JwsError::Algorithm {
-            said: header.alg,
-            expected,
-        });
+        return Err(JwsError::Algorithm { said: header.alg, expected });
     }
     let input = format!("{}.{payload}", signature.protected);
     let raw = URL_SAFE_NO_PAD.decode(&signature.signature)?;
-    Ok(KeyAlgorithm::verify(
-        anchor.spki_der(),
-        Encoding::Fixed,
-        input.as_bytes(),
-        &raw,
-    )?)
+    Ok(KeyAlgorithm::verify(anchor.spki_der(), Encoding::Fixed, input.as_bytes(), &raw)?)
 }
 
 /// DER `SEQUENCE { r INTEGER, s INTEGER }` (RFC 3279 §2.2.3) to `r ‖ s`, each `size` bytes (RFC 7518 §3.4). All lengths

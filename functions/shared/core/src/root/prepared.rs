@@ -29,10 +29,7 @@ pub enum IssueError {
     #[error(transparent)]
     Key(#[from] UnsupportedKey),
     #[error("the key is {found:?} where the record says {expected:?}")]
-    KeyMismatch {
-        expected: KeyAlgorithm,
-        found: KeyAlgorithm,
-    },
+    KeyMismatch { expected: KeyAlgorithm, found: KeyAlgorithm },
     #[error("a validity starts in 1950 or later and ends at least a second after it starts")]
     Validity,
     #[error("a certificate must lie within its issuer's validity")]
@@ -78,18 +75,10 @@ impl Prepared {
     /// Puts the signature (ECDSA as DER, RSA PKCS #1 v1.5: as KMS answers) under the recorded bytes, reads the result
     /// back with another parser, and verifies it with the issuer's public key. Nothing unverified gets out.
     pub fn complete(self, signature: &[u8]) -> Result<Certificate, IssueError> {
-        let pass = Pass {
-            issuer: &self.issuer,
-            work: Work::Sign {
-                tbs: &self.tbs,
-                signature,
-            },
-        };
+        let pass = Pass { issuer: &self.issuer, work: Work::Sign { tbs: &self.tbs, signature } };
         let der = write(&self.params, &self.subject_key, pass)?;
         let certificate = Certificate::from_der(der)?;
-        certificate
-            .verify_signed_with(&self.issuer.spki_der)
-            .map_err(IssueError::Signature)?;
+        certificate.verify_signed_with(&self.issuer.spki_der).map_err(IssueError::Signature)?;
         Ok(certificate)
     }
 }
@@ -112,9 +101,7 @@ impl Issuer {
     pub(super) fn of(certificate: &Certificate) -> Result<Self, IssueError> {
         let parsed = parse(certificate.der())?;
         let may_sign = matches!(parsed.key_usage(), Ok(Some(usage)) if usage.value.key_cert_sign());
-        let identifier = certificate
-            .subject_key_identifier()
-            .filter(|_| certificate.is_ca() && may_sign);
+        let identifier = certificate.subject_key_identifier().filter(|_| certificate.is_ca() && may_sign);
         Ok(Self {
             name: name::for_rcgen(parsed.subject()).ok_or(IssueError::ForeignName)?,
             identifier: identifier.ok_or(IssueError::NotAnAuthority)?.to_vec(),
@@ -127,26 +114,14 @@ impl Issuer {
 pub(super) fn prepare(params: CertificateParams, spki_der: &[u8], issuer: Issuer) -> Result<Prepared, IssueError> {
     let subject_key = rcgen::SubjectPublicKeyInfo::from_der(spki_der).map_err(|_| UnsupportedKey)?;
     let tbs = RefCell::new(Vec::new());
-    write(
-        &params,
-        &subject_key,
-        Pass {
-            issuer: &issuer,
-            work: Work::Record(&tbs),
-        },
-    )?;
+    write(&params, &subject_key, Pass { issuer: &issuer, work: Work::Record(&tbs) })?;
     let tbs = tbs.into_inner();
     // The key, too, must be written as it was read: a link certificate's SPKI equals the root's byte for byte.
     match TbsCertificate::from_der(&tbs) {
         Ok(([], read)) if read.subject_pki.raw == spki_der => {}
         _ => return Err(UnsupportedKey.into()),
     }
-    Ok(Prepared {
-        params,
-        subject_key,
-        issuer,
-        tbs,
-    })
+    Ok(Prepared { params, subject_key, issuer, tbs })
 }
 
 fn write(
@@ -157,9 +132,7 @@ fn write(
     let mut issuer = CertificateParams::default();
     issuer.distinguished_name = pass.issuer.name.clone();
     issuer.key_identifier_method = KeyIdMethod::PreSpecified(pass.issuer.identifier.clone());
-    let written = params
-        .signed_by(subject_key, &rcgen::Issuer::new(issuer, pass))
-        .map_err(IssueError::Encoding)?;
+    let written = params.signed_by(subject_key, &rcgen::Issuer::new(issuer, pass)).map_err(IssueError::Encoding)?;
     Ok(written.der().to_vec())
 }
 

@@ -34,37 +34,18 @@ fn one_link_beside_one_chain_satisfies_every_device() {
         let issuing_key = Key::generate(KeyAlgorithm::EcdsaP256);
         let by_old = issuing(&issuing_key, &old, &old_key);
         let by_new = issuing(&issuing_key, &new, &new_key);
-        let spec = |kind| LinkSpec {
-            kind,
-            serial: Serial::from_random([7; 16]),
-        };
+        let spec = |kind| LinkSpec { kind, serial: Serial::from_random([7; 16]) };
         let new_with_old = old_key.complete(prepare_link(&spec(LinkKind::NewWithOld), &new, &old).unwrap());
         let old_with_new = new_key.complete(prepare_link(&spec(LinkKind::OldWithNew), &old, &new).unwrap());
         let server_key = Key::generate(KeyAlgorithm::EcdsaP256);
         let leaf = issuing_key.complete(leaf(&server_key, &by_new));
 
         let table: [(&str, &[&Certificate], [Accepts; 3]); 5] = [
-            (
-                "issuing by old, issuing by new",
-                &[&by_old, &by_new],
-                [BOTH, BOTH, ONLY_WEBPKI],
-            ),
-            (
-                "issuing by new, issuing by old",
-                &[&by_new, &by_old],
-                [ONLY_WEBPKI, BOTH, BOTH],
-            ),
+            ("issuing by old, issuing by new", &[&by_old, &by_new], [BOTH, BOTH, ONLY_WEBPKI]),
+            ("issuing by new, issuing by old", &[&by_new, &by_old], [ONLY_WEBPKI, BOTH, BOTH]),
             ("issuing by new, no link", &[&by_new], [NEITHER, BOTH, BOTH]),
-            (
-                "issuing by new, NewWithOld",
-                &[&by_new, &new_with_old],
-                [BOTH, BOTH, BOTH],
-            ),
-            (
-                "issuing by old, OldWithNew",
-                &[&by_old, &old_with_new],
-                [BOTH, BOTH, BOTH],
-            ),
+            ("issuing by new, NewWithOld", &[&by_new, &new_with_old], [BOTH, BOTH, BOTH]),
+            ("issuing by old, OldWithNew", &[&by_old, &old_with_new], [BOTH, BOTH, BOTH]),
         ];
         for (chain, sent, expected) in table {
             let devices: [&[&Certificate]; 3] = [&[&old], &[&old, &new], &[&new]];
@@ -88,43 +69,18 @@ fn a_server_certificate_is_for_its_names_and_no_longer_than_its_issuer() {
         webpki(&[&root], &leaf, &[]).unwrap();
         let text = openssl::text(&leaf);
         assert!(text.contains("DNS:localhost, IP Address:127.0.0.1"), "{text}");
-        assert!(
-            text.contains("X509v3 Basic Constraints: critical\n                CA:FALSE"),
-            "{text}"
-        );
+        assert!(text.contains("X509v3 Basic Constraints: critical\n                CA:FALSE"), "{text}");
         assert!(text.contains("TLS Web Server Authentication"), "{text}");
 
-        assert!(
-            prepare_server_leaf(&leaf_spec(), &server_key.spki_der, &leaf).is_err(),
-            "a leaf issues nothing"
-        );
+        assert!(prepare_server_leaf(&leaf_spec(), &server_key.spki_der, &leaf).is_err(), "a leaf issues nothing");
         for refused in [
-            LeafSpec {
-                not_after: root.not_after() + Duration::seconds(1),
-                ..leaf_spec()
-            },
-            LeafSpec {
-                dns_names: vec!["local host".to_owned()],
-                ..leaf_spec()
-            },
-            LeafSpec {
-                dns_names: vec!["a.*.example".to_owned()],
-                ..leaf_spec()
-            },
-            LeafSpec {
-                dns_names: vec![],
-                ip_addresses: vec![],
-                ..leaf_spec()
-            },
-            LeafSpec {
-                common_name: "x".repeat(65),
-                ..leaf_spec()
-            },
+            LeafSpec { not_after: root.not_after() + Duration::seconds(1), ..leaf_spec() },
+            LeafSpec { dns_names: vec!["local host".to_owned()], ..leaf_spec() },
+            LeafSpec { dns_names: vec!["a.*.example".to_owned()], ..leaf_spec() },
+            LeafSpec { dns_names: vec![], ip_addresses: vec![], ..leaf_spec() },
+            LeafSpec { common_name: "x".repeat(65), ..leaf_spec() },
         ] {
-            assert!(
-                prepare_server_leaf(&refused, &server_key.spki_der, &root).is_err(),
-                "{refused:?}"
-            );
+            assert!(prepare_server_leaf(&refused, &server_key.spki_der, &root).is_err(), "{refused:?}");
         }
     }
 }
@@ -146,10 +102,7 @@ fn leaf_spec() -> LeafSpec {
 
 fn webpki(anchors: &[&Certificate], leaf: &Certificate, sent: &[&Certificate]) -> Result<(), webpki::Error> {
     let anchors: Vec<CertificateDer<'_>> = anchors.iter().map(|each| each.der().into()).collect();
-    let anchors: Vec<_> = anchors
-        .iter()
-        .map(|each| webpki::anchor_from_trusted_cert(each).unwrap())
-        .collect();
+    let anchors: Vec<_> = anchors.iter().map(|each| webpki::anchor_from_trusted_cert(each).unwrap()).collect();
     let sent: Vec<CertificateDer<'_>> = sent.iter().map(|each| each.der().into()).collect();
     let leaf = CertificateDer::from(leaf.der());
     let leaf = webpki::EndEntityCert::try_from(&leaf)?;

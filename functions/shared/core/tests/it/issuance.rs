@@ -26,21 +26,13 @@ fn subject() -> impl Strategy<Value = (Subject, Vec<(String, String)>)> {
         proptest::option::of(text(limit)).prop_map(move |value| value.map(|value| (name.to_owned(), value)))
     };
     let country = proptest::option::of("[A-Z]{2}").prop_map(|value| value.map(|value| ("C".to_owned(), value)));
-    (
-        country,
-        optional("ST", 128),
-        optional("L", 128),
-        optional("O", 64),
-        optional("OU", 64),
-    )
-        .prop_map(|(c, st, l, o, ou)| {
+    (country, optional("ST", 128), optional("L", 128), optional("O", 64), optional("OU", 64)).prop_map(
+        |(c, st, l, o, ou)| {
             let values: Vec<_> = [c, st, l, o, ou].into_iter().flatten().collect();
-            let text: Vec<_> = values
-                .iter()
-                .map(|(attribute, value)| escaped(attribute, value))
-                .collect();
+            let text: Vec<_> = values.iter().map(|(attribute, value)| escaped(attribute, value)).collect();
             (text.join(",").parse().unwrap(), values)
-        })
+        },
+    )
 }
 
 prop_compose! {
@@ -126,10 +118,7 @@ proptest! {
 
 #[test]
 fn a_signature_by_another_key_is_refused() {
-    let (key, other) = (
-        Key::shared(KeyAlgorithm::EcdsaP256),
-        Key::generate(KeyAlgorithm::EcdsaP256),
-    );
+    let (key, other) = (Key::shared(KeyAlgorithm::EcdsaP256), Key::generate(KeyAlgorithm::EcdsaP256));
     let prepared = prepare_root(&key.root_spec(5), &key.spki_der).unwrap();
     let signature = other.sign(&prepared.digest());
     assert!(matches!(prepared.complete(&signature), Err(IssueError::Signature(_))));
@@ -139,97 +128,39 @@ fn a_signature_by_another_key_is_refused() {
 fn a_spec_that_does_not_fit_is_refused() {
     let key = Key::shared(KeyAlgorithm::EcdsaP256);
     let good = key.root_spec(5);
-    let other = RootSpec {
-        algorithm: KeyAlgorithm::EcdsaP384,
-        ..good.clone()
-    };
-    assert!(matches!(
-        prepare_root(&other, &key.spki_der),
-        Err(IssueError::KeyMismatch { .. })
-    ));
-    let empty = RootSpec {
-        not_after: good.not_before,
-        ..good.clone()
-    };
+    let other = RootSpec { algorithm: KeyAlgorithm::EcdsaP384, ..good.clone() };
+    assert!(matches!(prepare_root(&other, &key.spki_der), Err(IssueError::KeyMismatch { .. })));
+    let empty = RootSpec { not_after: good.not_before, ..good.clone() };
     assert!(matches!(prepare_root(&empty, &key.spki_der), Err(IssueError::Validity)));
-    let long = RootSpec {
-        root_name: "x".repeat(62),
-        ..good.clone()
-    };
-    assert!(matches!(
-        prepare_root(&long, &key.spki_der),
-        Err(IssueError::Name(InvalidName::Value { .. }))
-    ));
-    let unnamed = RootSpec {
-        root_name: " ".to_owned(),
-        ..good
-    };
-    assert!(matches!(
-        prepare_root(&unnamed, &key.spki_der),
-        Err(IssueError::Name(InvalidName::Value { .. }))
-    ));
+    let long = RootSpec { root_name: "x".repeat(62), ..good.clone() };
+    assert!(matches!(prepare_root(&long, &key.spki_der), Err(IssueError::Name(InvalidName::Value { .. }))));
+    let unnamed = RootSpec { root_name: " ".to_owned(), ..good };
+    assert!(matches!(prepare_root(&unnamed, &key.spki_der), Err(IssueError::Name(InvalidName::Value { .. }))));
 }
 
 #[test]
 fn a_link_the_wrong_way_round_is_refused() {
     let key = Key::shared(KeyAlgorithm::EcdsaP256);
     let (old, new) = (key.root(5), key.root(6));
-    let spec = |kind| LinkSpec {
-        kind,
-        serial: Serial::from_random([1; 16]),
-    };
-    assert!(matches!(
-        prepare_link(&spec(LinkKind::NewWithOld), &old, &new),
-        Err(IssueError::LinkDirection)
-    ));
-    assert!(matches!(
-        prepare_link(&spec(LinkKind::OldWithNew), &new, &old),
-        Err(IssueError::LinkDirection)
-    ));
+    let spec = |kind| LinkSpec { kind, serial: Serial::from_random([1; 16]) };
+    assert!(matches!(prepare_link(&spec(LinkKind::NewWithOld), &old, &new), Err(IssueError::LinkDirection)));
+    assert!(matches!(prepare_link(&spec(LinkKind::OldWithNew), &new, &old), Err(IssueError::LinkDirection)));
 }
 
 #[test]
 fn subjects_that_no_certificate_can_have_are_refused() {
     let parse = |text: &str| text.parse::<Subject>();
-    assert_eq!(
-        parse("C=DE,O=Example\\, Corp").unwrap().to_string(),
-        "O=Example\\, Corp,C=DE"
-    );
-    assert_eq!(
-        parse("o = Example Corp , c = DE").unwrap().to_string(),
-        "O=Example Corp,C=DE"
-    );
+    assert_eq!(parse("C=DE,O=Example\\, Corp").unwrap().to_string(), "O=Example\\, Corp,C=DE");
+    assert_eq!(parse("o = Example Corp , c = DE").unwrap().to_string(), "O=Example Corp,C=DE");
     assert_eq!(parse("").unwrap(), Subject::default());
     assert_eq!(parse("CN=x"), Err(InvalidName::Attribute("CN".to_owned())));
     assert_eq!(parse("O=a,O=b"), Err(InvalidName::Attribute("O".to_owned())));
     assert_eq!(parse("C=de"), Err(InvalidName::Country));
-    assert!(matches!(
-        parse("C=DEU"),
-        Err(InvalidName::Value {
-            attribute: "C",
-            limit: 2
-        })
-    ));
-    assert!(matches!(
-        parse(&format!("O={}", "x".repeat(65))),
-        Err(InvalidName::Value {
-            attribute: "O",
-            limit: 64
-        })
-    ));
-    for text in [
-        "O",
-        "O=",
-        "O=a+OU=b",
-        "O=a,",
-        "O=#0c0161",
-        "O=a;OU=b",
-        "O=\"a\"",
-        "O=a\\",
-        "O=a\\zz",
-        "O=a\\0a",
-        "O=\\ff",
-    ] {
+    assert!(matches!(parse("C=DEU"), Err(InvalidName::Value { attribute: "C", limit: 2 })));
+    assert!(matches!(parse(&format!("O={}", "x".repeat(65))), Err(InvalidName::Value { attribute: "O", limit: 64 })));
+    for text in
+        ["O", "O=", "O=a+OU=b", "O=a,", "O=#0c0161", "O=a;OU=b", "O=\"a\"", "O=a\\", "O=a\\zz", "O=a\\0a", "O=\\ff"]
+    {
         assert!(parse(text).is_err(), "{text}");
     }
 }
@@ -242,10 +173,7 @@ fn policies_and_records_name_an_algorithm_alike() {
         let json = serde_json::to_string(&algorithm).unwrap();
         assert_eq!(serde_json::from_str::<KeyAlgorithm>(&json).unwrap(), algorithm);
     }
-    assert_eq!(
-        serde_json::to_string(&KeyAlgorithm::EcdsaP256).unwrap(),
-        "\"ECDSA_P256\""
-    );
+    assert_eq!(serde_json::to_string(&KeyAlgorithm::EcdsaP256).unwrap(), "\"ECDSA_P256\"");
     assert_eq!(KeyAlgorithm::from_spec_name("CNSA"), Some(KeyAlgorithm::Rsa3072));
     assert_eq!(KeyAlgorithm::from_spec_name("ML_DSA_44"), None);
 }

@@ -16,12 +16,7 @@ use crate::keys::{Key, TODAY};
 const PAIR: [KeyAlgorithm; 2] = [KeyAlgorithm::Rsa2048, KeyAlgorithm::EcdsaP384];
 
 fn bundle(anchors: Vec<Certificate>) -> Bundle {
-    Bundle {
-        version: 3,
-        anchors,
-        withdrawn: vec![Fingerprint::of(b"an older root")],
-        issued: TODAY,
-    }
+    Bundle { version: 3, anchors, withdrawn: vec![Fingerprint::of(b"an older root")], issued: TODAY }
 }
 
 fn signed(bundle: &Bundle, signers: &[KeyAlgorithm]) -> SignedBundle {
@@ -37,10 +32,7 @@ fn signed(bundle: &Bundle, signers: &[KeyAlgorithm]) -> SignedBundle {
 
 #[test]
 fn whoever_holds_any_signing_root_can_verify() {
-    let roots: Vec<_> = KeyAlgorithm::ALL
-        .into_iter()
-        .map(|algorithm| Key::shared(algorithm).root(5))
-        .collect();
+    let roots: Vec<_> = KeyAlgorithm::ALL.into_iter().map(|algorithm| Key::shared(algorithm).root(5)).collect();
     let bundle = bundle(roots.clone());
     let json = signed(&bundle, &KeyAlgorithm::ALL).to_json();
     for root in &roots {
@@ -65,15 +57,9 @@ fn the_payload_is_the_documented_one() {
     let json: Value = serde_json::from_str(&signed(&bundle, &[KeyAlgorithm::EcdsaP384]).to_json()).unwrap();
     let (protected, input) = jws_signing_input(&bundle.payload(), KeyAlgorithm::EcdsaP384, root.fingerprint());
     assert_eq!(json["signatures"][0]["protected"], protected);
-    assert_eq!(
-        String::from_utf8(input).unwrap(),
-        format!("{protected}.{}", json["payload"].as_str().unwrap())
-    );
+    assert_eq!(String::from_utf8(input).unwrap(), format!("{protected}.{}", json["payload"].as_str().unwrap()));
     let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(protected).unwrap()).unwrap();
-    assert_eq!(
-        header,
-        json!({"alg": "ES384", "x5t#S256": URL_SAFE_NO_PAD.encode(root.fingerprint().as_bytes())})
-    );
+    assert_eq!(header, json!({"alg": "ES384", "x5t#S256": URL_SAFE_NO_PAD.encode(root.fingerprint().as_bytes())}));
 }
 
 #[test]
@@ -107,13 +93,7 @@ fn a_header_is_never_believed() {
     };
     verify(json!({"alg": "ES256", "x5t#S256": x5t})).unwrap();
     for alg in ["none", "HS256", "ES384", "RS256"] {
-        assert!(
-            matches!(
-                verify(json!({"alg": alg, "x5t#S256": x5t})),
-                Err(JwsError::Algorithm { .. })
-            ),
-            "{alg}"
-        );
+        assert!(matches!(verify(json!({"alg": alg, "x5t#S256": x5t})), Err(JwsError::Algorithm { .. })), "{alg}");
     }
     let critical = json!({"alg": "ES256", "x5t#S256": x5t, "crit": ["b64"], "b64": false});
     assert!(matches!(verify(critical), Err(JwsError::Critical)));
@@ -122,10 +102,7 @@ fn a_header_is_never_believed() {
 
 #[test]
 fn a_signature_by_another_key_is_not_added() {
-    let (key, other) = (
-        Key::shared(KeyAlgorithm::EcdsaP384),
-        Key::generate(KeyAlgorithm::EcdsaP384),
-    );
+    let (key, other) = (Key::shared(KeyAlgorithm::EcdsaP384), Key::generate(KeyAlgorithm::EcdsaP384));
     let root = key.root(5);
     let mut signed = SignedBundle::new(&bundle(vec![root.clone()]));
     let signature = other.sign(&signed.digest(&root).unwrap());
@@ -186,15 +163,9 @@ fn ecdsa_signatures_in_a_loose_form_are_refused() {
         ("one integer", vec![2, 1, 1]),
         ("too large", [long.as_slice(), &[2, 1, 1]].concat()),
     ] {
-        assert!(
-            jws_signature(KeyAlgorithm::EcdsaP256, &sequence(&body)).is_err(),
-            "{why}"
-        );
+        assert!(jws_signature(KeyAlgorithm::EcdsaP256, &sequence(&body)).is_err(), "{why}");
     }
-    assert!(
-        jws_signature(KeyAlgorithm::EcdsaP256, &[sequence(&good), vec![0]].concat()).is_err(),
-        "bytes follow"
-    );
+    assert!(jws_signature(KeyAlgorithm::EcdsaP256, &[sequence(&good), vec![0]].concat()).is_err(), "bytes follow");
     assert!(
         jws_signature(KeyAlgorithm::EcdsaP256, &[[0x30, 0x81, 6].as_slice(), &good].concat()).is_err(),
         "a long length"
@@ -208,12 +179,7 @@ fn scalar() -> impl Strategy<Value = Vec<u8>> {
 
 fn integer(magnitude: &[u8]) -> Vec<u8> {
     let sign: &[u8] = if magnitude[0] >= 0x80 { &[0] } else { &[] };
-    [
-        &[2, u8::try_from(magnitude.len() + sign.len()).unwrap()],
-        sign,
-        magnitude,
-    ]
-    .concat()
+    [&[2, u8::try_from(magnitude.len() + sign.len()).unwrap()], sign, magnitude].concat()
 }
 
 fn sequence(body: &[u8]) -> Vec<u8> {

@@ -43,12 +43,7 @@ impl Key {
             Pair::Ecdsa(pair) => pair.public_key().as_der().unwrap(),
             Pair::Rsa(pair) => pair.public_key().as_der().unwrap(),
         };
-        Self {
-            algorithm,
-            spki_der: spki.as_ref().to_vec(),
-            pair,
-            roots: Mutex::default(),
-        }
+        Self { algorithm, spki_der: spki.as_ref().to_vec(), pair, roots: Mutex::default() }
     }
 
     /// One key of each kind a process: RSA keys are slow to make.
@@ -84,12 +79,7 @@ impl Key {
     /// each time: another ECDSA signature would be another certificate.
     pub(crate) fn root(&self, generation: u32) -> Certificate {
         let make = || self.complete(prepare_root(&self.root_spec(generation), &self.spki_der).unwrap());
-        self.roots
-            .lock()
-            .unwrap()
-            .entry(generation)
-            .or_insert_with(make)
-            .clone()
+        self.roots.lock().unwrap().entry(generation).or_insert_with(make).clone()
     }
 
     pub(crate) fn root_spec(&self, generation: u32) -> RootSpec {

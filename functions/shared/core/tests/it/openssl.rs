@@ -12,22 +12,8 @@ pub(crate) fn text(certificate: &Certificate) -> String {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("certificate.pem");
     std::fs::write(&path, certificate.pem()).unwrap();
-    let options = [
-        "-noout",
-        "-text",
-        "-nameopt",
-        "RFC2253",
-        "-serial",
-        "-fingerprint",
-        "-sha256",
-    ];
-    let output = Command::new("openssl")
-        .arg("x509")
-        .arg("-in")
-        .arg(path)
-        .args(options)
-        .output()
-        .unwrap();
+    let options = ["-noout", "-text", "-nameopt", "RFC2253", "-serial", "-fingerprint", "-sha256"];
+    let output = Command::new("openssl").arg("x509").arg("-in").arg(path).args(options).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
@@ -41,23 +27,12 @@ pub(crate) fn verify(anchors: &[&Certificate], leaf: &Certificate, sent: &[&Cert
         path
     };
     let mut command = Command::new("openssl");
-    command.args([
-        "verify",
-        "-x509_strict",
-        "-check_ss_sig",
-        "-no-CApath",
-        "-no-CAstore",
-        "-attime",
-    ]);
+    command.args(["verify", "-x509_strict", "-check_ss_sig", "-no-CApath", "-no-CAstore", "-attime"]);
     command.arg(TODAY.unix_timestamp().to_string());
     command.arg("-CAfile").arg(write("anchors.pem", anchors));
     if !sent.is_empty() {
         command.arg("-untrusted").arg(write("sent.pem", sent));
     }
     let output = command.arg(write("leaf.pem", &[leaf])).output().unwrap();
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }

@@ -9,10 +9,7 @@ use crate::keys::{Key, TODAY};
 use crate::openssl;
 
 fn link(kind: LinkKind, subject: &Certificate, issuer: &Certificate, key: &Key) -> Certificate {
-    let spec = LinkSpec {
-        kind,
-        serial: Serial::from_random([9; 16]),
-    };
+    let spec = LinkSpec { kind, serial: Serial::from_random([9; 16]) };
     key.complete(prepare_link(&spec, subject, issuer).unwrap())
 }
 
@@ -30,11 +27,7 @@ fn a_root_of_every_algorithm_satisfies_openssl_and_webpki() {
             KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => "sha384WithRSAEncryption",
         };
         let identifier = root.subject_key_identifier().unwrap();
-        let identifier = identifier
-            .iter()
-            .map(|byte| format!("{byte:02X}"))
-            .collect::<Vec<_>>()
-            .join(":");
+        let identifier = identifier.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":");
         for expected in [
             format!("Signature Algorithm: {signature}"),
             "Subject: CN=Rootcast Root G5,OU=Fleet,O=Example Corp,ST=Berlin,C=DE".to_owned(),
@@ -48,11 +41,7 @@ fn a_root_of_every_algorithm_satisfies_openssl_and_webpki() {
         ] {
             assert!(text.contains(&expected), "{expected:?} is not in\n{text}");
         }
-        assert!(
-            text.replace(':', "")
-                .to_lowercase()
-                .contains(&root.fingerprint().to_string())
-        );
+        assert!(text.replace(':', "").to_lowercase().contains(&root.fingerprint().to_string()));
         openssl::verify(&[&root], &root, &[]).unwrap();
         webpki::anchor_from_trusted_cert(&root.der().into()).unwrap();
         assert_eq!(root.signature_algorithm_name(), algorithm.java_name());
@@ -81,30 +70,18 @@ fn links_carry_a_root_to_the_other_and_end_in_time() {
         }
         assert_eq!(forward.not_before(), new.not_before());
         assert_eq!(forward.not_after(), old.not_after());
-        assert_eq!(
-            (back.not_before(), back.not_after()),
-            (old.not_before(), old.not_after())
-        );
+        assert_eq!((back.not_before(), back.not_after()), (old.not_before(), old.not_after()));
     }
 }
 
 #[test]
 fn a_link_never_outlives_its_issuer() {
-    let (old_key, new_key) = (
-        Key::shared(KeyAlgorithm::EcdsaP384),
-        Key::shared(KeyAlgorithm::EcdsaP256),
-    );
+    let (old_key, new_key) = (Key::shared(KeyAlgorithm::EcdsaP384), Key::shared(KeyAlgorithm::EcdsaP256));
     let old = old_key.root(5);
     let mut short = new_key.root_spec(6);
     short.not_after = TODAY + Duration::days(30);
     let new = new_key.complete(rootcast_core::root::prepare_root(&short, &new_key.spki_der).unwrap());
 
-    assert_eq!(
-        link(LinkKind::OldWithNew, &old, &new, new_key).not_after(),
-        new.not_after()
-    );
-    assert_eq!(
-        link(LinkKind::NewWithOld, &new, &old, old_key).not_after(),
-        new.not_after()
-    );
+    assert_eq!(link(LinkKind::OldWithNew, &old, &new, new_key).not_after(), new.not_after());
+    assert_eq!(link(LinkKind::NewWithOld, &new, &old, old_key).not_after(), new.not_after());
 }

@@ -39,17 +39,10 @@ pub(super) async fn converge(
     let wanted = wanted(&listing, goal);
     let wanted_set: BTreeSet<_> = wanted.iter().map(|anchor| anchor.fingerprint).collect();
     if wanted_set == listing.fingerprints() {
-        return Ok(Converged {
-            held: listing.held(),
-            changed: false,
-        });
+        return Ok(Converged { held: listing.held(), changed: false });
     }
     earlier?;
-    let old = listing
-        .members
-        .into_iter()
-        .next()
-        .map(|member| (member.link, member.anchors));
+    let old = listing.members.into_iter().next().map(|member| (member.link, member.anchors));
     let outcome = match old {
         None => post(session, slot, &wanted).await,
         Some((member, _)) if wanted.is_empty() => write(session, Method::DELETE, &member, None).await,
@@ -68,10 +61,7 @@ pub(super) async fn converge(
     proven(&wanted, &listing)?;
     match goal.remove.iter().find(|fingerprint| listing.holds(fingerprint)) {
         Some(fingerprint) => Err(kept(fingerprint).into()),
-        None => Ok(Converged {
-            held: listing.held(),
-            changed: true,
-        }),
+        None => Ok(Converged { held: listing.held(), changed: true }),
     }
 }
 
@@ -94,18 +84,9 @@ async fn change(
     new: &[Anchor],
 ) -> Result<(), Stop> {
     if let Some(replace) = &slot.replace {
-        let outcome = write(
-            session,
-            Method::POST,
-            &replace.target,
-            Some(&replacement(replace, member, new)),
-        )
-        .await;
+        let outcome = write(session, Method::POST, &replace.target, Some(&replacement(replace, member, new))).await;
         let refused = |failure: &Failure| {
-            matches!(
-                failure.class,
-                ErrorClass::Unsupported | ErrorClass::Rejected | ErrorClass::ServerError
-            )
+            matches!(failure.class, ErrorClass::Unsupported | ErrorClass::Rejected | ErrorClass::ServerError)
         };
         match outcome {
             Err(Stop::Failed(failure)) if refused(&failure) => {}

@@ -49,10 +49,7 @@ pub(super) async fn converge(
     }
     // A device may drop one certificate for another.
     proven(&goal.install, &listing)?;
-    Ok(Converged {
-        held: listing.held(),
-        changed,
-    })
+    Ok(Converged { held: listing.held(), changed })
 }
 
 /// On a failure the slot has the last word: devices answer 500 for what they hold already, and time out after storing.
@@ -95,10 +92,7 @@ fn removable(listing: &Listing, fingerprint: &Fingerprint) -> Result<Option<Link
     let holding = members.find(|member| member.anchors.iter().any(|anchor| anchor.fingerprint == *fingerprint));
     let Some(member) = holding else { return Ok(None) };
     if member.anchors.iter().any(|anchor| anchor.fingerprint != *fingerprint) {
-        let message = format!(
-            "{} holds other certificates beside {fingerprint}; it is not deleted.",
-            member.link
-        );
+        let message = format!("{} holds other certificates beside {fingerprint}; it is not deleted.", member.link);
         return Err(Failure::new(ErrorClass::Rejected, message));
     }
     Ok(Some(member.link.clone()))

@@ -75,14 +75,7 @@ impl Connection {
             .map_err(|why| unusable(why.to_string()))?;
         let left = deadline.saturating_duration_since(Instant::now());
         let limit = deadline.checked_sub(RESERVE.min(left / 4)).unwrap_or(deadline);
-        Ok(Self {
-            http,
-            origin,
-            identity: None,
-            limit,
-            deadline,
-            written: false,
-        })
+        Ok(Self { http, origin, identity: None, limit, deadline, written: false })
     }
 
     pub(super) fn link(&self, text: &str) -> Result<Link, Failure> {
@@ -124,10 +117,7 @@ impl Connection {
         let until = self.limit.min(Instant::now() + REQUEST_LIMIT);
         match timeout_at(until, self.exchange(method, link, body, &asked)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(Failure::new(
-                ErrorClass::Timeout,
-                format!("{}: {asked}: no answer in time.", self.name()),
-            )),
+            Err(_) => Err(Failure::new(ErrorClass::Timeout, format!("{}: {asked}: no answer in time.", self.name()))),
         }
     }
 
@@ -160,12 +150,7 @@ impl Connection {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer {
-            asked: asked.to_owned(),
-            status,
-            headers,
-            body: serde_json::from_slice(&body).unwrap_or_default(),
-        })
+        Ok(Answer { asked: asked.to_owned(), status, headers, body: serde_json::from_slice(&body).unwrap_or_default() })
     }
 
     /// A connection that could not be made, or broke.
@@ -213,14 +198,7 @@ impl Answer {
 
     /// Its form as a date (RFC 9110 §10.2.3) is not used by management controllers.
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        self.headers
-            .get(RETRY_AFTER)?
-            .to_str()
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
-            .map(Duration::from_secs)
+        self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
     }
 
     pub(super) fn token(&self) -> Option<HeaderValue> {

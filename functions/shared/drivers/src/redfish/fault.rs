@@ -55,17 +55,8 @@ fn message_ids(body: &Value) -> impl Iterator<Item = &str> {
 
 /// In an error's body, or in a finished task's.
 fn entries(body: &Value) -> impl Iterator<Item = &Value> {
-    let lists = [
-        body.pointer("/error/@Message.ExtendedInfo"),
-        body.get("@Message.ExtendedInfo"),
-        body.get("Messages"),
-    ];
-    lists
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_array)
-        .flatten()
-        .take(3)
+    let lists = [body.pointer("/error/@Message.ExtendedInfo"), body.get("@Message.ExtendedInfo"), body.get("Messages")];
+    lists.into_iter().flatten().filter_map(Value::as_array).flatten().take(3)
 }
 
 /// Without what turns text around or hides it on an operator's terminal; [`Failure::new`] sees to control characters
@@ -87,10 +78,7 @@ mod tests {
         let body = json!({"error": {"message": "see below", "@Message.ExtendedInfo": [entry, entry]}});
         let failure = failure("POST /redfish/v1/x", StatusCode::BAD_REQUEST, &body);
         assert_eq!(failure.class, ErrorClass::Rejected);
-        assert_eq!(
-            failure.message,
-            "POST /redfish/v1/x: 400 Bad Request: No such form. Correct it."
-        );
+        assert_eq!(failure.message, "POST /redfish/v1/x: 400 Bad Request: No such form. Correct it.");
     }
 
     #[test]
@@ -107,12 +95,7 @@ mod tests {
             (302, ErrorClass::Rejected),
             (507, ErrorClass::StoreFull),
         ] {
-            assert_eq!(
-                StatusCode::from_u16(status)
-                    .map(|status| classify(status, &Value::Null))
-                    .ok(),
-                Some(expected)
-            );
+            assert_eq!(StatusCode::from_u16(status).map(|status| classify(status, &Value::Null)).ok(), Some(expected));
         }
         let full =
             json!({"error": {"@Message.ExtendedInfo": [{"MessageId": "Base.1.13.CreateLimitReachedForResource"}]}});

@@ -66,9 +66,7 @@ impl Listing {
     }
 
     pub(super) fn held(&self) -> Held {
-        Held {
-            anchors: self.fingerprints().into_iter().collect(),
-        }
+        Held { anchors: self.fingerprints().into_iter().collect() }
     }
 }
 
@@ -87,17 +85,11 @@ async fn read_page(session: &mut Session<'_>, slot: &mut TrustSlot, page: &Link)
 /// Nothing where the member has gone since it was listed.
 async fn read_member(session: &mut Session<'_>, member: &Value) -> Result<Option<Member>, Failure> {
     let Some(uri) = member.get("@odata.id").and_then(Value::as_str) else {
-        return Err(Failure::new(
-            ErrorClass::Unsupported,
-            "The device lists a certificate without a link.",
-        ));
+        return Err(Failure::new(ErrorClass::Unsupported, "The device lists a certificate without a link."));
     };
     let link = session.connection.link(uri)?;
     if member.get("CertificateString").is_some_and(Value::is_string) {
-        return Ok(Some(Member {
-            link,
-            anchors: certificates(member),
-        }));
+        return Ok(Some(Member { link, anchors: certificates(member) }));
     }
     let answer = session.get(&link).await?;
     if matches!(answer.status.as_u16(), 404 | 410) {
@@ -108,17 +100,10 @@ async fn read_member(session: &mut Session<'_>, member: &Value) -> Result<Option
 }
 
 fn certificates(member: &Value) -> Vec<Anchor> {
-    member
-        .get("CertificateString")
-        .and_then(Value::as_str)
-        .map(pem::anchors)
-        .unwrap_or_default()
+    member.get("CertificateString").and_then(Value::as_str).map(pem::anchors).unwrap_or_default()
 }
 
 fn endless(slot: &TrustSlot) -> Failure {
-    let message = format!(
-        "{} lists more than {MEMBERS} certificates or {PAGES} pages.",
-        slot.collection
-    );
+    let message = format!("{} lists more than {MEMBERS} certificates or {PAGES} pages.", slot.collection);
     Failure::new(ErrorClass::Unsupported, message)
 }

@@ -54,9 +54,7 @@ pub(super) async fn write(
     match (answer.status.as_u16(), answer.location()) {
         (202, Some(location)) => {
             let uri = location.to_owned();
-            follow(session, Monitor { uri, rounds: 1 }, answer.retry_after())
-                .await?
-                .map_err(Stop::Failed)
+            follow(session, Monitor { uri, rounds: 1 }, answer.retry_after()).await?.map_err(Stop::Failed)
         }
         (200..=299, _) => Ok(()),
         _ => Err(answer.failure().into()),
@@ -69,10 +67,7 @@ pub(super) async fn resume(session: &mut Session<'_>, monitor: &Monitor) -> Resu
         let message = format!("{}: the device's task does not end.", monitor.uri);
         return Ok(Err(Failure::new(ErrorClass::Timeout, message)));
     }
-    let monitor = Monitor {
-        uri: monitor.uri.clone(),
-        rounds: monitor.rounds + 1,
-    };
+    let monitor = Monitor { uri: monitor.uri.clone(), rounds: monitor.rounds + 1 };
     follow(session, monitor, Some(Duration::ZERO)).await
 }
 
@@ -96,10 +91,7 @@ async fn follow(
             State::Failed(failure) => return Ok(Err(failure)),
         }
     }
-    let after = pause
-        .filter(|pause| *pause > LONGEST_PAUSE)
-        .unwrap_or(USUAL_DELAY)
-        .min(LONGEST_DELAY);
+    let after = pause.filter(|pause| *pause > LONGEST_PAUSE).unwrap_or(USUAL_DELAY).min(LONGEST_DELAY);
     Err(Stop::Running { monitor, after })
 }
 
@@ -118,10 +110,7 @@ fn state(answer: &Answer) -> State {
         (200..=299, Some("Completed")) if task("TaskStatus") != Some("Critical") => State::Ended,
         (200..=299, Some("Completed" | "Exception" | "Killed" | "Cancelled")) => {
             let words = fault::words(&answer.body);
-            State::Failed(Failure::new(
-                ErrorClass::ServerError,
-                format!("The device's task failed: {words}"),
-            ))
+            State::Failed(Failure::new(ErrorClass::ServerError, format!("The device's task failed: {words}")))
         }
         (202, _) | (200..=299, Some(_)) => State::Running,
         (200..=299, None) => State::Ended,
@@ -145,18 +134,10 @@ impl FromStr for Monitor {
     type Err = Failure;
 
     fn from_str(text: &str) -> Result<Self, Failure> {
-        let parts = text
-            .split_once(' ')
-            .and_then(|(rounds, uri)| Some((rounds.parse().ok()?, uri)));
+        let parts = text.split_once(' ').and_then(|(rounds, uri)| Some((rounds.parse().ok()?, uri)));
         match parts {
-            Some((rounds, uri)) => Ok(Self {
-                uri: uri.to_owned(),
-                rounds,
-            }),
-            None => Err(Failure::new(
-                ErrorClass::Rejected,
-                "The message's task monitor cannot be read.",
-            )),
+            Some((rounds, uri)) => Ok(Self { uri: uri.to_owned(), rounds }),
+            None => Err(Failure::new(ErrorClass::Rejected, "The message's task monitor cannot be read.")),
         }
     }
 }

@@ -46,21 +46,12 @@ enum Access {
 
 impl<'a> Session<'a> {
     pub(super) const fn new(connection: Connection, credential: &'a Credential) -> Self {
-        Self {
-            connection,
-            credential,
-            access: Access::Closed,
-            opened: Vec::new(),
-        }
+        Self { connection, credential, access: Access::Closed, opened: Vec::new() }
     }
 
     /// Logs in by what the service root says, which everybody may read; returns it.
     pub(super) async fn open_by_root(&mut self) -> Result<Value, Failure> {
-        let root = self
-            .connection
-            .ask(Method::GET, &Link::known("/redfish/v1/"), None)
-            .await?
-            .json()?;
+        let root = self.connection.ask(Method::GET, &Link::known("/redfish/v1/"), None).await?.json()?;
         let sessions = root.pointer("/Links/Sessions/@odata.id").and_then(Value::as_str);
         let service = root.pointer("/SessionService/@odata.id").and_then(Value::as_str);
         match (sessions, service) {
@@ -77,10 +68,7 @@ impl<'a> Session<'a> {
     }
 
     async fn open(&mut self, sessions: Link) -> Result<(), Failure> {
-        let login = Login {
-            name: &self.credential.username,
-            password: &self.credential.password,
-        };
+        let login = Login { name: &self.credential.username, password: &self.credential.password };
         let login: Body = Zeroizing::new(serde_json::to_vec(&login).unwrap_or_default());
         let answer = self.connection.ask(Method::POST, &sessions, Some(&login)).await?;
         if matches!(answer.status.as_u16(), 404 | 405 | 501) {
@@ -102,18 +90,11 @@ impl<'a> Session<'a> {
     /// The session itself, in whichever place the device names it properly.
     fn own(&self, answer: &Answer) -> Option<Link> {
         let named = [answer.location(), answer.body.get("@odata.id").and_then(Value::as_str)];
-        named
-            .into_iter()
-            .flatten()
-            .find_map(|link| self.connection.link(link).ok())
+        named.into_iter().flatten().find_map(|link| self.connection.link(link).ok())
     }
 
     fn open_basic(&mut self) -> Result<(), Failure> {
-        let pair = Zeroizing::new(format!(
-            "{}:{}",
-            self.credential.username,
-            self.credential.password.as_str()
-        ));
+        let pair = Zeroizing::new(format!("{}:{}", self.credential.username, self.credential.password.as_str()));
         let value = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(pair.as_bytes())));
         self.connection.identify(basic(&value));
         self.access = Access::Basic;

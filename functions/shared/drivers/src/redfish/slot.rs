@@ -79,13 +79,7 @@ pub(super) async fn find(
                 None => standard(session, &root).await?,
             };
             let expand = root.pointer("/ProtocolFeaturesSupported/ExpandQuery/NoLinks") == Some(&Value::Bool(true));
-            Ok(TrustSlot {
-                collection,
-                limit: None,
-                expand,
-                shape: Shape::Members,
-                replace: None,
-            })
+            Ok(TrustSlot { collection, limit: None, expand, shape: Shape::Members, replace: None })
         }
         Profile::Vmedia => {
             let root = session.open_by_root().await?;
@@ -94,13 +88,7 @@ pub(super) async fn find(
                 None => medium(session, &root).await?,
             };
             let replace = replace(session, &root)?;
-            Ok(TrustSlot {
-                collection,
-                limit: None,
-                expand: false,
-                shape: Shape::Bundle,
-                replace,
-            })
+            Ok(TrustSlot { collection, limit: None, expand: false, shape: Shape::Bundle, replace })
         }
     }
 }
@@ -139,9 +127,7 @@ async fn medium(session: &mut Session<'_>, root: &Value) -> Result<Link, Failure
         name.contains("cd") || name.contains("dvd")
     });
     let medium = optical.or_else(|| media.first());
-    Ok(medium
-        .ok_or_else(|| unsupported("The device's system has no virtual medium."))?
-        .child("Certificates"))
+    Ok(medium.ok_or_else(|| unsupported("The device's system has no virtual medium."))?.child("Certificates"))
 }
 
 fn replace(session: &Session<'_>, root: &Value) -> Result<Option<Replace>, Failure> {
@@ -175,8 +161,5 @@ async fn members(session: &mut Session<'_>, collection: &Link) -> Result<Vec<Lin
 }
 
 fn link(session: &Session<'_>, body: &Value, pointer: &str) -> Result<Option<Link>, Failure> {
-    body.pointer(pointer)
-        .and_then(Value::as_str)
-        .map(|text| session.connection.link(text))
-        .transpose()
+    body.pointer(pointer).and_then(Value::as_str).map(|text| session.connection.link(text)).transpose()
 }

@@ -98,11 +98,7 @@ impl Fake {
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = State::new(model);
-        let shared = Arc::new(Mutex::new(Shared {
-            state,
-            requests: Vec::new(),
-            fault: None,
-        }));
+        let shared = Arc::new(Mutex::new(Shared { state, requests: Vec::new(), fault: None }));
         let answering = Arc::clone(&shared);
         let router = axum::Router::new().fallback(move |request: axum::extract::Request| {
             let shared = Arc::clone(&answering);
@@ -195,23 +191,14 @@ pub fn root(name: &str) -> Vec<u8> {
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     // As large as real ones are.
-    params.custom_extensions.push(CustomExtension::from_oid_content(
-        &[1, 3, 6, 1, 4, 1, 99999, 1],
-        vec![4; 600],
-    ));
+    params.custom_extensions.push(CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![4; 600]));
     params.self_signed(&key).unwrap().der().to_vec()
 }
 
 async fn answer(shared: Arc<Mutex<Shared>>, request: axum::extract::Request) -> Response {
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap_or_default();
-    let header = |name: &str| {
-        parts
-            .headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned)
-    };
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let request = Request {
         method: parts.method.to_string(),
         uri: parts.uri.to_string(),
@@ -229,17 +216,11 @@ async fn answer(shared: Arc<Mutex<Shared>>, request: axum::extract::Request) -> 
     };
     match reply {
         Reply::Json(status, headers, body) => {
-            let mut response = Response::builder()
-                .status(status)
-                .header("content-type", "application/json");
+            let mut response = Response::builder().status(status).header("content-type", "application/json");
             for (name, value) in headers {
                 response = response.header(name, value);
             }
-            let body = if body.is_null() {
-                Body::empty()
-            } else {
-                Body::from(body.to_string())
-            };
+            let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
             response.body(body).unwrap()
         }
         Reply::Raw(bytes) => Response::new(Body::from(bytes)),

@@ -31,12 +31,7 @@ pub struct State {
 
 impl State {
     pub(super) const fn new(model: Model) -> Self {
-        Self {
-            model,
-            members: Vec::new(),
-            sessions: Vec::new(),
-            next: 1,
-        }
+        Self { model, members: Vec::new(), sessions: Vec::new(), next: 1 }
     }
 
     pub fn add(&mut self, der: &[u8]) {
@@ -50,11 +45,7 @@ impl State {
     }
 
     pub fn held(&self) -> Vec<Fingerprint> {
-        self.members
-            .iter()
-            .flat_map(|(_, text)| ders(text))
-            .map(|der| Fingerprint::of(&der))
-            .collect()
+        self.members.iter().flat_map(|(_, text)| ders(text)).map(|der| Fingerprint::of(&der)).collect()
     }
 
     pub const fn collection(&self) -> &'static str {
@@ -80,17 +71,11 @@ impl State {
             }
         } else if request.is("POST", "/SessionService/Sessions") {
             return self.log_in(&request.body);
-        } else if !self
-            .sessions
-            .iter()
-            .any(|(_, token)| Some(token) == request.token.as_ref())
-        {
+        } else if !self.sessions.iter().any(|(_, token)| Some(token) == request.token.as_ref()) {
             return error(401, "The session is not valid.");
         }
         let collection = self.collection();
-        let member = path
-            .strip_prefix(collection)
-            .and_then(|rest| rest.strip_prefix('/')?.parse::<u32>().ok());
+        let member = path.strip_prefix(collection).and_then(|rest| rest.strip_prefix('/')?.parse::<u32>().ok());
         match (request.method.as_str(), path, member) {
             ("GET", _, Some(id)) => match self.members.iter().find(|(known, _)| *known == id) {
                 Some((_, text)) => Reply::json(certificate(collection, id, text)),
@@ -99,29 +84,14 @@ impl State {
             ("DELETE", _, Some(id)) => {
                 let before = self.members.len();
                 self.members.retain(|(known, _)| *known != id);
-                if self.members.len() < before {
-                    Reply::status(204)
-                } else {
-                    error(404, "No such certificate.")
-                }
+                if self.members.len() < before { Reply::status(204) } else { error(404, "No such certificate.") }
             }
             ("GET", path, None) if path == collection => self.list(query),
             ("POST", path, None) if path == collection => self.create(&request.body),
             ("POST", "/redfish/v1/CertificateService/Actions/CertificateService.ReplaceCertificate", None) => {
-                let uri = request
-                    .body
-                    .pointer("/CertificateUri/@odata.id")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                let text = request.body["CertificateString"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned();
-                match self
-                    .members
-                    .iter_mut()
-                    .find(|(id, _)| uri == format!("{collection}/{id}"))
-                {
+                let uri = request.body.pointer("/CertificateUri/@odata.id").and_then(Value::as_str).unwrap_or_default();
+                let text = request.body["CertificateString"].as_str().unwrap_or_default().to_owned();
+                match self.members.iter_mut().find(|(id, _)| uri == format!("{collection}/{id}")) {
                     Some(member) => {
                         member.1 = text;
                         Reply::status(204)
@@ -182,11 +152,7 @@ impl State {
         let (id, token) = (self.next, format!("token-{}", self.next));
         self.sessions.push((id, token.clone()));
         let uri = format!("/redfish/v1/SessionService/Sessions/{id}");
-        Reply::Json(
-            201,
-            vec![("X-Auth-Token", token), ("Location", uri.clone())],
-            json!({"@odata.id": uri}),
-        )
+        Reply::Json(201, vec![("X-Auth-Token", token), ("Location", uri.clone())], json!({"@odata.id": uri}))
     }
 
     fn list(&self, query: &str) -> Reply {
@@ -201,9 +167,7 @@ impl State {
 
     fn create(&mut self, body: &Value) -> Reply {
         let text = body["CertificateString"].as_str().unwrap_or_default().to_owned();
-        let known = ders(&text)
-            .iter()
-            .any(|der| self.held().contains(&Fingerprint::of(der)));
+        let known = ders(&text).iter().any(|der| self.held().contains(&Fingerprint::of(der)));
         let status = match self.model {
             Model::OpenBmc if known || self.members.len() >= 10 => {
                 return error(500, "The request failed due to an internal service error.");
@@ -218,11 +182,7 @@ impl State {
             _ => 201,
         };
         let id = self.store(text);
-        Reply::Json(
-            status,
-            vec![("Location", format!("{}/{id}", self.collection()))],
-            json!({"Id": id.to_string()}),
-        )
+        Reply::Json(status, vec![("Location", format!("{}/{id}", self.collection()))], json!({"Id": id.to_string()}))
     }
 }
 
@@ -242,16 +202,11 @@ fn certificate(collection: &str, id: u32, text: &str) -> Value {
 
 /// One long line with a return at its end: no device writes PEM as it was given.
 pub fn pem(der: &[u8]) -> String {
-    format!(
-        "-----BEGIN CERTIFICATE-----\r\n{}\r\n-----END CERTIFICATE-----\r\n",
-        BASE64_STANDARD.encode(der)
-    )
+    format!("-----BEGIN CERTIFICATE-----\r\n{}\r\n-----END CERTIFICATE-----\r\n", BASE64_STANDARD.encode(der))
 }
 
 fn ders(text: &str) -> Vec<Vec<u8>> {
     let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
     let bodies = blocks.filter_map(|block| Some(block.split_once("-----END CERTIFICATE-----")?.0));
-    bodies
-        .filter_map(|body| BASE64_STANDARD.decode(body.split_whitespace().collect::<String>()).ok())
-        .collect()
+    bodies.filter_map(|body| BASE64_STANDARD.decode(body.split_whitespace().collect::<String>()).ok()).collect()
 }

@@ -20,14 +20,7 @@ async fn a_refused_write_of_what_is_there_is_a_success() {
         let first = request.is("GET", state.collection()) && !std::mem::replace(&mut listed, true);
         first.then(|| Reply::json(serde_json::json!({"Members": []})))
     });
-    assert_eq!(
-        Attempt::new(&fake, Profile::Openbmc, install(&[&new]))
-            .done()
-            .await
-            .held
-            .anchors,
-        prints(&[&new])
-    );
+    assert_eq!(Attempt::new(&fake, Profile::Openbmc, install(&[&new])).done().await.held.anchors, prints(&[&new]));
     assert!(fake.requests().iter().any(|request| request.is("POST", "/Truststore")));
 }
 
@@ -45,28 +38,18 @@ async fn a_connection_that_breaks_after_storing_is_a_success() {
         // The web server restarts: two more requests break before it is back.
         (broken >= 0).then_some(Reply::Broken)
     });
-    assert!(
-        Attempt::new(&fake, Profile::Openbmc, install(&[&new]))
-            .done()
-            .await
-            .changed
-    );
+    assert!(Attempt::new(&fake, Profile::Openbmc, install(&[&new])).done().await.changed);
     assert_eq!(fake.open_sessions(), 0);
 }
 
 #[tokio::test]
 async fn full_stores_are_full_however_they_say_it() {
-    for (model, profile, places) in [
-        (Model::OpenBmc, Profile::Openbmc, 10),
-        (Model::Xcc, Profile::LenovoXcc, 4),
-    ] {
+    for (model, profile, places) in [(Model::OpenBmc, Profile::Openbmc, 10), (Model::Xcc, Profile::LenovoXcc, 4)] {
         let fake = Fake::start(model).await;
         for place in 0..places {
             fake.hold(&root(&place.to_string()));
         }
-        let failure = Attempt::new(&fake, profile, install(&[&root("one more")]))
-            .fails()
-            .await;
+        let failure = Attempt::new(&fake, profile, install(&[&root("one more")])).fails().await;
         assert_eq!(failure.class, ErrorClass::StoreFull);
         assert!(failure.message.contains("Look it up."), "{failure:?}");
         assert_eq!(fake.held().len(), places);
@@ -90,10 +73,7 @@ async fn accepted_is_not_stored() {
 #[tokio::test]
 async fn accepted_is_not_deleted() {
     let old = root("old");
-    for (model, profile) in [
-        (Model::OpenBmc, Profile::Openbmc),
-        (Model::Vmedia { replace: false }, Profile::Vmedia),
-    ] {
+    for (model, profile) in [(Model::OpenBmc, Profile::Openbmc), (Model::Vmedia { replace: false }, Profile::Vmedia)] {
         let fake = Fake::start(model).await;
         fake.hold(&old);
         fake.fault(|request, state| request.is("DELETE", state.collection()).then(|| Reply::status(204)));
@@ -118,9 +98,7 @@ async fn each_refusal_has_its_class_and_the_devices_words() {
         for method in ["GET", "POST"] {
             let fake = Fake::start(Model::OpenBmc).await;
             fake.fault(move |request, _| request.is(method, "/Truststore").then(|| error(status, "Not today.")));
-            let failure = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]))
-                .fails()
-                .await;
+            let failure = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")])).fails().await;
             assert_eq!(failure.class, class, "{method} {status}");
             assert!(failure.message.contains("Not today. Look it up."), "{failure:?}");
         }
@@ -129,10 +107,7 @@ async fn each_refusal_has_its_class_and_the_devices_words() {
 
 #[tokio::test]
 async fn a_wrong_password_is_tried_once() {
-    for (model, profile) in [
-        (Model::OpenBmc, Profile::Openbmc),
-        (Model::Vmedia { replace: true }, Profile::Vmedia),
-    ] {
+    for (model, profile) in [(Model::OpenBmc, Profile::Openbmc), (Model::Vmedia { replace: true }, Profile::Vmedia)] {
         let fake = Fake::start(model).await;
         let mut attempt = Attempt::new(&fake, profile, install(&[&root("one")]));
         attempt.password = "wrong horse";
@@ -154,9 +129,7 @@ async fn a_device_that_repeats_the_password_is_not_quoted() {
         let said = format!("Wrong: {}", request.body["Password"]);
         request.is("POST", "/Sessions").then(|| error(400, &said))
     });
-    let failure = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]))
-        .fails()
-        .await;
+    let failure = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")])).fails().await;
     assert!(failure.message.contains("Wrong: \"***\""), "{failure:?}");
 }
 
@@ -186,10 +159,7 @@ async fn a_device_that_does_not_even_log_out_is_left_at_the_deadline() {
 async fn a_switched_off_device_cannot_be_connected_to() {
     let fake = Fake::start(Model::OpenBmc).await;
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let endpoint = Endpoint {
-        address: format!("https://{unused}").parse().unwrap(),
-        pins: vec![fake.pin],
-    };
+    let endpoint = Endpoint { address: format!("https://{unused}").parse().unwrap(), pins: vec![fake.pin] };
     let attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
     let failure = attempt.run_at(&endpoint).await.unwrap_err();
     assert_eq!(failure.class, ErrorClass::Connect);
@@ -200,21 +170,9 @@ async fn a_switched_off_device_cannot_be_connected_to() {
 async fn addresses_outside_the_policy_are_not_connected_to() {
     let fake = Fake::start(Model::OpenBmc).await;
     let attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
-    for address in [
-        "https://127.0.0.2",
-        "https://169.254.169.254",
-        "https://[::1]",
-        "https://[::ffff:10.0.0.1]",
-    ] {
-        let endpoint = Endpoint {
-            address: address.parse().unwrap(),
-            pins: vec![fake.pin],
-        };
-        assert_eq!(
-            attempt.run_at(&endpoint).await.unwrap_err().class,
-            ErrorClass::AddressRefused,
-            "{address}"
-        );
+    for address in ["https://127.0.0.2", "https://169.254.169.254", "https://[::1]", "https://[::ffff:10.0.0.1]"] {
+        let endpoint = Endpoint { address: address.parse().unwrap(), pins: vec![fake.pin] };
+        assert_eq!(attempt.run_at(&endpoint).await.unwrap_err().class, ErrorClass::AddressRefused, "{address}");
     }
 }
 
@@ -222,13 +180,7 @@ async fn addresses_outside_the_policy_are_not_connected_to() {
 async fn a_contradictory_goal_is_refused_before_anything_is_asked() {
     let fake = Fake::start(Model::OpenBmc).await;
     let new = root("one");
-    let goal = TrustGoal {
-        install: vec![new.clone()],
-        remove: prints(&[&new]),
-    };
-    assert_eq!(
-        Attempt::new(&fake, Profile::Openbmc, goal).fails().await.class,
-        ErrorClass::Rejected
-    );
+    let goal = TrustGoal { install: vec![new.clone()], remove: prints(&[&new]) };
+    assert_eq!(Attempt::new(&fake, Profile::Openbmc, goal).fails().await.class, ErrorClass::Rejected);
     assert!(fake.requests().is_empty());
 }

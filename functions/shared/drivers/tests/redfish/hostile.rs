@@ -32,47 +32,26 @@ async fn answers_are_bounded_in_size_and_time() {
 #[tokio::test]
 async fn answers_that_are_no_redfish_are_said_to_be_none() {
     let deep = "[".repeat(100_000).into_bytes();
-    for raw in [
-        b"\xff\xfe\x00".to_vec(),
-        b"<html>".to_vec(),
-        Vec::new(),
-        b"[]".to_vec(),
-        b"{}".to_vec(),
-        deep,
-    ] {
+    for raw in [b"\xff\xfe\x00".to_vec(), b"<html>".to_vec(), Vec::new(), b"[]".to_vec(), b"{}".to_vec(), deep] {
         let raw_reply = raw.clone();
-        assert_eq!(
-            listing(move || Reply::Raw(raw_reply.clone())).await.0,
-            ErrorClass::Unsupported
-        );
+        assert_eq!(listing(move || Reply::Raw(raw_reply.clone())).await.0, ErrorClass::Unsupported);
     }
-    for members in [
-        json!({"Members": 7}),
-        json!({"Members": [7]}),
-        json!({"Members": [{"@odata.id": 7}]}),
-    ] {
-        assert_eq!(
-            listing(move || Reply::json(members.clone())).await.0,
-            ErrorClass::Unsupported
-        );
+    for members in [json!({"Members": 7}), json!({"Members": [7]}), json!({"Members": [{"@odata.id": 7}]})] {
+        assert_eq!(listing(move || Reply::json(members.clone())).await.0, ErrorClass::Unsupported);
     }
 }
 
 #[tokio::test]
 async fn listings_end() {
-    let many: Vec<_> = (0..10_000)
-        .map(|id| json!({"@odata.id": format!("/redfish/v1/x/{id}"), "CertificateString": ""}))
-        .collect();
+    let many: Vec<_> =
+        (0..10_000).map(|id| json!({"@odata.id": format!("/redfish/v1/x/{id}"), "CertificateString": ""})).collect();
     let many = json!({"Members": many});
     let (class, message) = listing(move || Reply::json(many.clone())).await;
     assert_eq!(class, ErrorClass::Unsupported);
     assert!(message.contains("more than 64"), "{message}");
     let endless =
         json!({"Members": [], "Members@odata.nextLink": "/redfish/v1/Managers/bmc/Truststore/Certificates?$skip=1"});
-    assert_eq!(
-        listing(move || Reply::json(endless.clone())).await.0,
-        ErrorClass::Unsupported
-    );
+    assert_eq!(listing(move || Reply::json(endless.clone())).await.0, ErrorClass::Unsupported);
 }
 
 #[tokio::test]
@@ -84,10 +63,8 @@ async fn links_to_others_are_not_followed() {
         "/redfish/../admin".to_owned(),
         "http://169.254.169.254/redfish/".to_owned(),
     ] {
-        for body in [
-            json!({"Members": [{"@odata.id": link}]}),
-            json!({"Members": [], "Members@odata.nextLink": link}),
-        ] {
+        for body in [json!({"Members": [{"@odata.id": link}]}), json!({"Members": [], "Members@odata.nextLink": link})]
+        {
             let (class, message) = listing(move || Reply::json(body.clone())).await;
             assert_eq!(class, ErrorClass::Unsupported);
             assert!(message.contains("not a resource of its own"), "{message}");
@@ -105,11 +82,9 @@ async fn members_that_cannot_be_read_are_neither_anchors_nor_in_the_way() {
     let (one, two, new) = (root("one"), root("two"), root("new"));
     fake.fault(move |_, state| {
         if state.members.is_empty() {
-            for text in [
-                "",
-                "-----BEGIN CERTIFICATE-----",
-                "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----",
-            ] {
+            for text in
+                ["", "-----BEGIN CERTIFICATE-----", "-----BEGIN CERTIFICATE-----\n%%%\n-----END CERTIFICATE-----"]
+            {
                 state.store(text.to_owned());
             }
             state.store(format!("{}noise{}", pem(&one), pem(&two)));
@@ -122,10 +97,7 @@ async fn members_that_cannot_be_read_are_neither_anchors_nor_in_the_way() {
         (held[0], held[1])
     };
     let converged = Attempt::new(&fake, Profile::Dmtf, install(&[&new])).done().await;
-    assert_eq!(
-        converged.held.anchors,
-        sorted([vec![one, two], prints(&[&new])].concat())
-    );
+    assert_eq!(converged.held.anchors, sorted([vec![one, two], prints(&[&new])].concat()));
     // The member that holds `one` holds `two` as well, which nobody asked to remove.
     let mut goal = remove(&[]);
     goal.remove.push(one);

@@ -1,11 +1,5 @@
 //! The Redfish driver against a fake management controller, over real TLS on loopback.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    unreachable_pub,
-    reason = "tests fail by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub, reason = "tests fail by panicking")]
 
 #[path = "../fake/mod.rs"]
 mod fake;
@@ -41,23 +35,11 @@ struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     fn new(fake: &'a Fake, profile: Profile, goal: TrustGoal) -> Self {
         let limit = Duration::from_secs(60);
-        Self {
-            fake,
-            profile,
-            slot: None,
-            password: PASSWORD,
-            goal,
-            monitor: None,
-            limit,
-        }
+        Self { fake, profile, slot: None, password: PASSWORD, goal, monitor: None, limit }
     }
 
     async fn run(&self) -> Result<Progress, Failure> {
-        self.run_at(&Endpoint {
-            address: self.fake.address.clone(),
-            pins: vec![self.fake.pin],
-        })
-        .await
+        self.run_at(&Endpoint { address: self.fake.address.clone(), pins: vec![self.fake.pin] }).await
     }
 
     async fn run_at(&self, endpoint: &Endpoint) -> Result<Progress, Failure> {
@@ -93,17 +75,11 @@ impl<'a> Attempt<'a> {
 }
 
 fn install(ders: &[&[u8]]) -> TrustGoal {
-    TrustGoal {
-        install: ders.iter().map(|der| der.to_vec()).collect(),
-        remove: Vec::new(),
-    }
+    TrustGoal { install: ders.iter().map(|der| der.to_vec()).collect(), remove: Vec::new() }
 }
 
 fn remove(ders: &[&[u8]]) -> TrustGoal {
-    TrustGoal {
-        install: Vec::new(),
-        remove: prints(ders),
-    }
+    TrustGoal { install: Vec::new(), remove: prints(ders) }
 }
 
 fn prints(ders: &[&[u8]]) -> Vec<Fingerprint> {

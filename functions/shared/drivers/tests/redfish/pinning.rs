@@ -16,13 +16,8 @@ async fn either_pin_will_do_over_either_version() {
         let fake = Fake::start_as(Model::OpenBmc, &identity, identity.key(), versions).await;
         let stranger = Pin::Certificate(Fingerprint::of(b"another"));
         for pin in [fake.pin, fake.key_pin] {
-            let endpoint = Endpoint {
-                address: fake.address.clone(),
-                pins: vec![stranger, pin],
-            };
-            let outcome = Attempt::new(&fake, Profile::Openbmc, install(&[]))
-                .run_at(&endpoint)
-                .await;
+            let endpoint = Endpoint { address: fake.address.clone(), pins: vec![stranger, pin] };
+            let outcome = Attempt::new(&fake, Profile::Openbmc, install(&[])).run_at(&endpoint).await;
             assert!(matches!(outcome, Ok(Progress::Done(_))), "{outcome:?}");
         }
     }
@@ -34,14 +29,8 @@ async fn nothing_is_sent_to_a_stranger() {
     let stranger = Fingerprint::of(b"another");
     for pins in [vec![], vec![Pin::Certificate(stranger)], vec![Pin::Key(stranger)]] {
         for profile in [Profile::Openbmc, Profile::LenovoXcc, Profile::Dmtf, Profile::Vmedia] {
-            let endpoint = Endpoint {
-                address: fake.address.clone(),
-                pins: pins.clone(),
-            };
-            let failure = Attempt::new(&fake, profile, install(&[&root("one")]))
-                .run_at(&endpoint)
-                .await
-                .unwrap_err();
+            let endpoint = Endpoint { address: fake.address.clone(), pins: pins.clone() };
+            let failure = Attempt::new(&fake, profile, install(&[&root("one")])).run_at(&endpoint).await.unwrap_err();
             assert_eq!(failure.class, ErrorClass::PinMismatch, "{failure:?}");
         }
     }
@@ -54,10 +43,7 @@ async fn the_approved_certificate_without_its_key_is_a_stranger() {
         let (identity, thief) = (Identity::new(), Identity::new());
         let fake = Fake::start_as(Model::OpenBmc, &identity, thief.key(), versions).await;
         for pin in [fake.pin, fake.key_pin] {
-            let endpoint = Endpoint {
-                address: fake.address.clone(),
-                pins: vec![pin],
-            };
+            let endpoint = Endpoint { address: fake.address.clone(), pins: vec![pin] };
             let attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
             let failure = attempt.run_at(&endpoint).await.unwrap_err();
             assert_eq!(failure.class, ErrorClass::PinMismatch, "{failure:?}");

@@ -37,10 +37,7 @@ async fn what_others_installed_stays_and_only_what_is_named_goes() {
             fake.hold(der);
         }
         let converged = Attempt::new(&fake, profile, install(&[&new, &new])).done().await;
-        assert_eq!(
-            converged.held.anchors,
-            sorted(prints(&[&foreign, &foreign2, &old, &new]))
-        );
+        assert_eq!(converged.held.anchors, sorted(prints(&[&foreign, &foreign2, &old, &new])));
         assert_eq!(fake.requests().len(), requests, "{model:?}");
         let converged = Attempt::new(&fake, profile, remove(&[&old])).done().await;
         assert!(converged.changed);
@@ -54,17 +51,11 @@ async fn what_others_installed_stays_and_only_what_is_named_goes() {
 #[tokio::test]
 async fn the_new_is_proven_before_the_old_is_removed() {
     let (old, new) = (root("old"), root("new"));
-    let goal = TrustGoal {
-        install: vec![new.clone()],
-        remove: prints(&[&old]),
-    };
+    let goal = TrustGoal { install: vec![new.clone()], remove: prints(&[&old]) };
     let fake = Fake::start(Model::OpenBmc).await;
     fake.hold(&old);
     fake.fault(|request, _| request.is("POST", "/Truststore").then(|| Reply::status(204)));
-    assert_eq!(
-        Attempt::new(&fake, Profile::Openbmc, goal.clone()).fails().await.class,
-        ErrorClass::NotStored
-    );
+    assert_eq!(Attempt::new(&fake, Profile::Openbmc, goal.clone()).fails().await.class, ErrorClass::NotStored);
     assert_eq!(fake.held(), prints(&[&old]));
     fake.recover();
     let converged = Attempt::new(&fake, Profile::Openbmc, goal).done().await;
@@ -95,14 +86,7 @@ async fn dmtf_falls_back_to_the_update_service() {
         }
     });
     let new = root("one");
-    assert_eq!(
-        Attempt::new(&fake, Profile::Dmtf, install(&[&new]))
-            .done()
-            .await
-            .held
-            .anchors,
-        prints(&[&new])
-    );
+    assert_eq!(Attempt::new(&fake, Profile::Dmtf, install(&[&new])).done().await.held.anchors, prints(&[&new]));
 }
 
 #[tokio::test]
@@ -118,9 +102,7 @@ async fn a_named_slot_needs_no_search() {
 async fn an_announced_but_refused_expand_costs_one_request() {
     let fake = Fake::start(Model::Dmtf { expand: true }).await;
     fake.fault(|request, _| request.uri.contains("$expand").then(|| Reply::status(501)));
-    Attempt::new(&fake, Profile::Dmtf, install(&[&root("one")]))
-        .done()
-        .await;
+    Attempt::new(&fake, Profile::Dmtf, install(&[&root("one")])).done().await;
     assert_eq!(fake.requests().len(), 10);
 }
 
@@ -131,9 +113,7 @@ async fn several_managers_want_a_named_slot() {
         let members = serde_json::json!({"Members": [{"@odata.id": "/redfish/v1/Managers/1"}, {"@odata.id": "/redfish/v1/Managers/2"}]});
         request.uri.ends_with("/Managers").then(|| Reply::json(members))
     });
-    let failure = Attempt::new(&fake, Profile::Dmtf, install(&[&root("one")]))
-        .fails()
-        .await;
+    let failure = Attempt::new(&fake, Profile::Dmtf, install(&[&root("one")])).fails().await;
     assert_eq!(failure.class, ErrorClass::Unsupported);
     assert!(failure.message.contains("name its trust slot"), "{failure:?}");
 }
@@ -143,9 +123,7 @@ async fn a_single_slot_is_replaced_in_one_step_where_that_exists() {
     for (replace, first, second) in [(true, 7, 8), (false, 7, 9)] {
         let fake = Fake::start(Model::Vmedia { replace }).await;
         let (foreign, old, new) = (root("foreign"), root("old"), root("new"));
-        Attempt::new(&fake, Profile::Vmedia, install(&[&foreign, &old]))
-            .done()
-            .await;
+        Attempt::new(&fake, Profile::Vmedia, install(&[&foreign, &old])).done().await;
         assert_eq!(fake.requests().len(), first);
         let converged = Attempt::new(&fake, Profile::Vmedia, install(&[&new])).done().await;
         assert_eq!(converged.held.anchors, sorted(prints(&[&foreign, &old, &new])));
@@ -154,9 +132,7 @@ async fn a_single_slot_is_replaced_in_one_step_where_that_exists() {
         assert_eq!(requests.iter().any(|request| request.method == "DELETE"), !replace);
         Attempt::new(&fake, Profile::Vmedia, remove(&[&old])).done().await;
         assert_eq!(fake.held(), prints(&[&foreign, &new]));
-        let emptied = Attempt::new(&fake, Profile::Vmedia, remove(&[&foreign, &new]))
-            .done()
-            .await;
+        let emptied = Attempt::new(&fake, Profile::Vmedia, remove(&[&foreign, &new])).done().await;
         assert!(emptied.held.anchors.is_empty());
     }
 }

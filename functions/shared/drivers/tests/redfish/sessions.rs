@@ -17,27 +17,10 @@ async fn a_session_that_ran_out_is_opened_once_more() {
         }
         None
     });
-    assert!(
-        Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]))
-            .done()
-            .await
-            .changed
-    );
+    assert!(Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")])).done().await.changed);
     let requests = fake.requests();
-    assert_eq!(
-        requests
-            .iter()
-            .filter(|request| request.is("POST", "/Sessions"))
-            .count(),
-        2
-    );
-    assert_eq!(
-        requests
-            .iter()
-            .filter(|request| request.is("DELETE", "/Sessions/"))
-            .count(),
-        2
-    );
+    assert_eq!(requests.iter().filter(|request| request.is("POST", "/Sessions")).count(), 2);
+    assert_eq!(requests.iter().filter(|request| request.is("DELETE", "/Sessions/")).count(), 2);
     assert_eq!(fake.open_sessions(), 0);
 }
 
@@ -45,17 +28,9 @@ async fn a_session_that_ran_out_is_opened_once_more() {
 async fn sessions_that_never_hold_are_given_up() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, _| request.is("GET", "/Truststore").then(|| error(401, "No.")));
-    let failure = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]))
-        .fails()
-        .await;
+    let failure = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")])).fails().await;
     assert_eq!(failure.class, ErrorClass::Unauthorized);
-    assert_eq!(
-        fake.requests()
-            .iter()
-            .filter(|request| request.is("POST", "/Sessions"))
-            .count(),
-        2
-    );
+    assert_eq!(fake.requests().iter().filter(|request| request.is("POST", "/Sessions")).count(), 2);
 }
 
 #[tokio::test]
@@ -92,15 +67,10 @@ async fn a_session_whose_location_is_foreign_is_deleted_by_its_own_id() {
             return None;
         };
         headers.retain(|(name, _)| *name != "Location");
-        headers.push((
-            "Location",
-            "https://evil.example/redfish/v1/SessionService/Sessions/1".to_owned(),
-        ));
+        headers.push(("Location", "https://evil.example/redfish/v1/SessionService/Sessions/1".to_owned()));
         Some(Reply::Json(status, headers, body))
     });
-    Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]))
-        .done()
-        .await;
+    Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")])).done().await;
     assert_eq!(fake.open_sessions(), 0);
 }
 

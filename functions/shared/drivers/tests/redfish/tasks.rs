@@ -33,10 +33,7 @@ fn slow(fake: &Fake, polls: u32, retry_after: &'static str) {
 }
 
 fn running(retry_after: &str) -> Reply {
-    let headers = vec![
-        ("Location", MONITOR.to_owned()),
-        ("Retry-After", retry_after.to_owned()),
-    ];
+    let headers = vec![("Location", MONITOR.to_owned()), ("Retry-After", retry_after.to_owned())];
     Reply::Json(202, headers, json!({"TaskState": "Running"}))
 }
 
@@ -45,14 +42,7 @@ async fn a_short_task_is_waited_for() {
     let fake = Fake::start(Model::OpenBmc).await;
     slow(&fake, 2, "0");
     let new = root("one");
-    assert_eq!(
-        Attempt::new(&fake, Profile::Openbmc, install(&[&new]))
-            .done()
-            .await
-            .held
-            .anchors,
-        prints(&[&new])
-    );
+    assert_eq!(Attempt::new(&fake, Profile::Openbmc, install(&[&new])).done().await.held.anchors, prints(&[&new]));
     assert_eq!(fake.open_sessions(), 0);
 }
 
@@ -63,23 +53,16 @@ async fn a_long_task_is_handed_back_and_taken_up_again() {
     let new = root("one");
     let mut attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&new]));
     let start = Instant::now();
-    let Ok(Progress::Running { monitor, after }) = attempt.run().await else {
-        panic!("not running")
-    };
+    let Ok(Progress::Running { monitor, after }) = attempt.run().await else { panic!("not running") };
     assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!((after, fake.open_sessions()), (Duration::from_secs(40), 0));
     let carried: Monitor = monitor.to_string().parse().unwrap();
     attempt.monitor = Some(&carried);
-    let Ok(Progress::Running { monitor, .. }) = attempt.run().await else {
-        panic!("not running")
-    };
+    let Ok(Progress::Running { monitor, .. }) = attempt.run().await else { panic!("not running") };
     attempt.monitor = Some(&monitor);
     fake.requests();
     assert_eq!(attempt.done().await.held.anchors, prints(&[&new]));
-    assert!(
-        !fake.requests().iter().any(|request| request.is("POST", "/Truststore")),
-        "written twice"
-    );
+    assert!(!fake.requests().iter().any(|request| request.is("POST", "/Truststore")), "written twice");
 }
 
 #[tokio::test]
@@ -142,9 +125,7 @@ async fn foreign_monitors_are_not_followed() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, state| {
         let headers = vec![("Location", "https://evil.example/redfish/v1/x".to_owned())];
-        request
-            .is("POST", state.collection())
-            .then_some(Reply::Json(202, headers, Value::Null))
+        request.is("POST", state.collection()).then_some(Reply::Json(202, headers, Value::Null))
     });
     let attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
     assert_eq!(attempt.fails().await.class, ErrorClass::Unsupported);
