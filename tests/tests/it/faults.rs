@@ -390,10 +390,13 @@ async fn assert_no_secret_in_any_log(stack: &Stack, fleet: &Broken) {
     let emulated = stack
         .devices()
         .map(|device| (device.username.as_str(), device.password.as_str()));
-    let accounts = emulated.chain([(USER, PASSWORD), (USER, WRONG_PASSWORD)]);
-    let basic = |(user, password): (&str, &str)| BASE64_STANDARD.encode(format!("{user}:{password}"));
-    let mut secrets: BTreeSet<String> = accounts.clone().map(basic).collect();
-    secrets.extend(accounts.map(|(_, password)| password.to_owned()));
+    let mut secrets = BTreeSet::new();
+    for (user, password) in emulated.chain([(USER, PASSWORD), (USER, WRONG_PASSWORD)]) {
+        secrets.extend([
+            password.to_owned(),
+            BASE64_STANDARD.encode(format!("{user}:{password}")),
+        ]);
+    }
     secrets.extend(fleet.tokens.iter().map(|token| format!("{token}\"")));
     secrets.insert(stack.api.token.clone());
     for function in FUNCTIONS {

@@ -27,20 +27,24 @@ async fn a_worker_that_dies_at_a_device_is_replaced_by_another() {
     .await;
 }
 
-/// At fifteen places of its work, the last of them with devices at work.
+/// Each time a little later in its work.
 #[tokio::test]
 async fn a_conductor_that_dies_again_and_again_comes_to_the_same_end() {
     Stack::run(10, async |stack| {
         stack.found().await;
         stack.enrol_fleet().await;
+        deliver(stack, "ConductFunction", false).await;
         let id = stack.put_root("?canary=2&growth=2").await;
-        let mut deaths = 0;
-        for step in 0..15 {
+        deliver(stack, "ConductFunction", true).await;
+        for step in 0..8 {
             wake(stack, id).await;
-            tokio::time::sleep(Duration::from_millis(12 * step)).await;
-            deaths += stack.crash("ConductFunction").await;
+            tokio::time::sleep(Duration::from_millis(30 * step)).await;
+            stack.crash("ConductFunction").await;
+            // The local cloud leaves a function alone for a second after it failed.
+            tokio::time::sleep(Duration::from_millis(1100)).await;
         }
-        assert!(deaths > 0);
+        let log = std::fs::read_to_string(stack.local.data.join("cloud.log")).unwrap();
+        assert!(log.contains("conduct failed processing SQS batch"), "it died, but never in the middle");
         wake(stack, id).await;
         assert_came_to_the_same_end(stack, id, 10).await;
     })
@@ -52,18 +56,67 @@ async fn a_lost_control_message_costs_a_minute_and_nothing_else() {
     Stack::run(5, async |stack| {
         stack.found().await;
         stack.enrol_fleet().await;
-        deliver_control_messages(stack, false).await;
+        deliver(stack, "ConductFunction", false).await;
         let id = stack.put_root("").await;
-        let sqs = aws_sdk_sqs::Client::new(&stack.local.sdk_config);
-        sqs.purge_queue()
-            .queue_url(stack.local.outputs.of("ControlQueueUrl").unwrap())
-            .send()
-            .await
-            .unwrap();
-        deliver_control_messages(stack, true).await;
+        purge(stack, "ControlQueueUrl").await;
+        deliver(stack, "ConductFunction", true).await;
         let job = stack.job(id).await;
         assert_eq!((job.phase, job.state), (Phase::Publish, JobState::Running));
         assert_came_to_the_same_end(stack, id, 5).await;
+    })
+    .await;
+}
+
+/// No worker ever saw them: the wave stands still for StallSeconds, then its open devices get their tasks again.
+#[tokio::test]
+async fn lost_tasks_are_sent_again_when_the_wave_stands_still() {
+    Stack::run_with(5, &[("StallSeconds", "10")], async |stack| {
+        stack.found().await;
+        stack.enrol_fleet().await;
+        deliver(stack, "WorkerFunction", false).await;
+        let id = stack.put_root("").await;
+        let sent = |job: &Job| job.sending.is_none() && job.wave.as_ref().is_some_and(|wave| wave.dispatched == 5);
+        stack.job_when(id, "all tasks are sent", sent).await;
+        stack.emptied("ControlQueueUrl").await;
+        purge(stack, "TaskQueueUrl").await;
+        deliver(stack, "WorkerFunction", true).await;
+        let ended = async || {
+            wake(stack, id).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            (stack.job(id).await.state != JobState::Running).then_some(())
+        };
+        until("the job is over", LIMIT, ended).await;
+        assert_came_to_the_same_end(stack, id, 5).await;
+        let log = stack.log("ConductFunction").await;
+        assert!(log.contains("Nothing came back from 5 devices for 10s: they get their task again."));
+    })
+    .await;
+}
+
+/// Two at a time, all the time: each finds the other's writes in its way.
+#[tokio::test]
+async fn conductors_that_run_side_by_side_do_each_step_once() {
+    Stack::run(6, async |stack| {
+        stack.enrol_fleet().await;
+        for _ in 0..3 {
+            let id = stack.put_root("?canary=1&growth=1").await;
+            let ended = async || {
+                wake(stack, id).await;
+                (stack.job(id).await.state != JobState::Running).then_some(())
+            };
+            until("the job is over", LIMIT, ended).await;
+            assert_came_to_the_same_end(stack, id, 6).await;
+            let waves = stack.ledger.waves(id).await.unwrap();
+            assert_eq!(
+                waves.iter().map(|wave| (wave.number, wave.acked)).collect::<Vec<_>>(),
+                (1..=6).map(|number| (number, 1)).collect::<Vec<_>>()
+            );
+        }
+        let first = stack.ledger.root(1).await.unwrap().unwrap();
+        assert!(first.new_with_old.is_none() && first.old_with_new.is_none());
+        let log = stack.log("ConductFunction").await;
+        let errors: Vec<&str> = log.lines().filter(|line| line.contains("ERROR")).collect();
+        assert!(errors.is_empty(), "{errors:?}");
     })
     .await;
 }
@@ -83,42 +136,27 @@ async fn assert_came_to_the_same_end(stack: &Stack, id: JobId, devices: usize) {
 }
 
 async fn wake(stack: &Stack, job: JobId) {
-    let body = serde_json::to_string(&Control {
-        job,
-        why: "a test".to_owned(),
-    })
-    .unwrap();
+    let body = serde_json::to_string(&Control { job, why: "a test".to_owned() }).unwrap();
     let sqs = aws_sdk_sqs::Client::new(&stack.local.sdk_config);
     let url = stack.local.outputs.of("ControlQueueUrl").unwrap();
-    sqs.send_message()
-        .queue_url(url)
-        .message_body(body)
-        .send()
-        .await
-        .unwrap();
+    sqs.send_message().queue_url(url).message_body(body).send().await.unwrap();
 }
 
-/// Starts or stops what hands the control queue's messages to the conductor: Lambda's `UpdateEventSourceMapping`.
-async fn deliver_control_messages(stack: &Stack, enabled: bool) {
+async fn purge(stack: &Stack, queue: &str) {
+    let sqs = aws_sdk_sqs::Client::new(&stack.local.sdk_config);
+    sqs.purge_queue().queue_url(stack.local.outputs.of(queue).unwrap()).send().await.unwrap();
+}
+
+/// Starts or stops what hands a queue's messages to its function: Lambda's `UpdateEventSourceMapping`.
+async fn deliver(stack: &Stack, function: &str, enabled: bool) {
     let http = reqwest::Client::new();
     let path = format!("{}/2015-03-31/event-source-mappings", stack.local.endpoint_url);
-    let function = stack.local.outputs.of("ConductFunction").unwrap();
-    let listed: Value = http
-        .get(format!("{path}/?FunctionName={function}"))
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let function = stack.local.outputs.of(function).unwrap();
+    let listed: Value =
+        http.get(format!("{path}/?FunctionName={function}")).send().await.unwrap().json().await.unwrap();
     let mappings = listed["EventSourceMappings"].as_array().unwrap();
     assert_eq!(mappings.len(), 1, "{listed}");
     let mapping = format!("{path}/{}", mappings[0]["UUID"].as_str().unwrap());
-    let answer = http
-        .put(mapping)
-        .json(&json!({ "Enabled": enabled }))
-        .send()
-        .await
-        .unwrap();
+    let answer = http.put(mapping).json(&json!({ "Enabled": enabled })).send().await.unwrap();
     answer.error_for_status().unwrap();
 }

@@ -15,7 +15,7 @@ mod api;
 mod authority;
 mod cost;
 #[path = "../../../functions/shared/drivers/tests/fake/mod.rs"]
-#[allow(dead_code, reason = "the driver's own tests use more of it")]
+#[allow(dead_code, unused_imports, reason = "the driver's own tests use more of it")]
 mod fake;
 mod faults;
 mod interruptions;

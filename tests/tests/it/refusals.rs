@@ -46,7 +46,7 @@ fn refused() -> Vec<(u16, Method, &'static str, Option<Value>)> {
     vec![
         (400, Method::PUT, "/signingCertificate?canary=0", None),
         (400, Method::PUT, "/signingcertificate?colour=blue", None),
-        (400, Method::GET, "/signingCertificate/jobs/x", None),
+        (404, Method::GET, "/signingCertificate/jobs/x", None),
         (400, Method::GET, "/devices?limit=0", None),
         (400, Method::GET, "/jobs?cursor=x", None),
         (400, Method::POST, "/devices", Some(json!({ "id": "a b" }))),

@@ -125,7 +125,7 @@ async fn a_device_that_joins_while_the_job_runs_is_covered_before_activation() {
         assert_eq!(tasks.len(), 4);
         assert_eq!(tasks[&late.id].state, TaskState::Acked);
         assert!(tasks[&late.id].at <= job.activated.unwrap());
-        assert!(anchors_of(&late).await.contains(&signing(stack).await.der().to_vec()));
+        assert!(anchors_of(&late).await.contains(signing(stack).await.der()));
         stack.assert_counters_equal_task_states(id).await;
     })
     .await;

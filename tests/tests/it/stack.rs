@@ -60,7 +60,9 @@ impl Stack {
     /// The same with other parameters of template.yaml.
     pub async fn run_with(devices: usize, parameters: &[(&str, &str)], test: impl AsyncFnOnce(&Self)) {
         let mut options = LocalOptions::new(devices, Progress::silent()).unwrap();
-        let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let parameters = parameters
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         options.parameters.extend(parameters);
         Self::run_on(options, test).await;
     }
@@ -72,7 +74,7 @@ impl Stack {
         if let Err(panic) = result {
             for function in FUNCTIONS {
                 let log = stack.log(function).await;
-                let lines: Vec<&str> = log.lines().collect();
+                let lines: Vec<&str> = log.lines().filter(|line| !line.contains("RequestId: ")).collect();
                 eprintln!("--- {function}\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
             }
             resume_unwind(panic);
@@ -82,7 +84,10 @@ impl Stack {
 
     async fn start(mut options: LocalOptions) -> Self {
         for (name, value) in QUICK {
-            options.parameters.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+            options
+                .parameters
+                .entry(name.to_owned())
+                .or_insert_with(|| value.to_owned());
         }
         let local = LocalStack::start(options).await.unwrap();
         let table = |output| Some(local.outputs.of(output).unwrap().to_owned());
