@@ -4,7 +4,7 @@ use rootcast_core::certificate::Certificate;
 use rootcast_core::generation::GenerationState;
 use rootcast_core::job::Job;
 use rootcast_core::root::{LinkKind, LinkSpec, prepare_link};
-use rootcast_ledger::{Change, LinkRecord, RootRecord};
+use rootcast_ledger::{Change, LedgerError, LinkRecord, RootRecord};
 use time::OffsetDateTime;
 use tracing::info;
 
@@ -16,6 +16,10 @@ impl CertificateAuthority {
     /// switch, so that whoever serves a chain finds them.
     pub async fn activate_root(&self, job: &mut Job, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let mut authority = self.ledger.authority().await?;
+        if authority.signing == Some(job.generation) {
+            // Another conductor was faster, after this job was read. Its root is not the one to link from.
+            return Err(LedgerError::Conflict.into());
+        }
         let mut root = self.ledger.root(job.generation).await?.ok_or(AuthorityError::Missing("root"))?;
         let mut old = match authority.signing {
             Some(generation) => Some(self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("old root"))?),
