@@ -87,13 +87,13 @@ impl Job {
         }
     }
 
-    /// `None` where the wave was a survey that found nobody: then the leg is complete, and there is nothing to keep.
+    /// `None` where the wave found nobody: there is nothing to keep, and after a survey the leg is complete.
     pub fn close_wave(&mut self, tally: &Tally, now: OffsetDateTime) -> Option<WaveRecord> {
         let record = self.wave_record(tally)?;
         let wave = self.wave.as_mut()?;
         wave.closed = Some(now);
-        if wave.survey && wave.dispatched == 0 {
-            self.surveyed = true;
+        if wave.dispatched == 0 {
+            self.surveyed = wave.survey;
             return None;
         }
         Some(WaveRecord { closed: Some(now), ..record })
