@@ -1,7 +1,7 @@
 //! Cold starts: from the start of a bootstrap to its first request for an invocation, against the least that a function
 //! can be, both in the same run. And what each bootstrap weighs.
 //!
-//! `cargo bench -p rootcast-tests --bench cold_start`, on an idle machine, after `cargo build --release --bins`.
+//! `cargo bench --bench cold_start`, on an idle machine, after `cargo build --release --bins`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -78,7 +78,8 @@ fn start(program: &mut Program) {
     program.starts.push(begun.elapsed());
     assert!(line.starts_with("GET /2018-06-01/runtime/invocation/next"), "{line}");
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+    let resident =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
     program.resident = program.resident.max(resident.unwrap_or(0));
     child.kill().unwrap();
     child.wait().unwrap();

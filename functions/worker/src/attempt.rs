@@ -68,7 +68,7 @@ impl Attempt {
         }
     }
 
-    /// The worker itself failed at this device: another one may do better, the last one says so.
+    /// A panic comes again with the same device: it fails at once, and alone.
     pub(crate) fn broken(mut self) -> Self {
         self.next = Some(Next::Settle(Outcome::Failed(Failure::new(
             ErrorClass::Lost,

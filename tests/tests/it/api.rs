@@ -26,11 +26,7 @@ impl Api {
     pub fn new(base: &str, ca: &[u8], token: String) -> Self {
         let ca = Certificate::from_pem(ca).unwrap();
         let http = Client::builder().tls_certs_only([ca]).https_only(true).build().unwrap();
-        Self {
-            http,
-            base: base.to_owned(),
-            token,
-        }
+        Self { http, base: base.to_owned(), token }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -71,12 +67,7 @@ impl Api {
         let answer = request.send().await.unwrap();
         let (status, headers) = (answer.status(), answer.headers().clone());
         let text = answer.text().await.unwrap();
-        Answer {
-            asked,
-            status,
-            headers,
-            text,
-        }
+        Answer { asked, status, headers, text }
     }
 }
 

@@ -89,11 +89,7 @@ impl Meter {
     }
 
     fn count(&self, prefix: &str) -> u32 {
-        self.calls()
-            .iter()
-            .filter(|(name, _)| name.starts_with(prefix))
-            .map(|(_, count)| count)
-            .sum()
+        self.calls().iter().filter(|(name, _)| name.starts_with(prefix)).map(|(_, count)| count).sum()
     }
 
     fn units(&self) -> u32 {
@@ -133,16 +129,10 @@ async fn pass_on(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let target = headers
-        .get("x-amz-target")
-        .map(|target| target.to_str().unwrap().to_owned());
+    let target = headers.get("x-amz-target").map(|target| target.to_str().unwrap().to_owned());
     meter.take_note(&target.unwrap_or_else(|| uri.path().to_owned()), &body);
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let asked = meter
-        .client
-        .request(method, format!("{}{path}", meter.cloud))
-        .headers(headers)
-        .body(body);
+    let asked = meter.client.request(method, format!("{}{path}", meter.cloud)).headers(headers).body(body);
     let answer = asked.send().await.unwrap();
     let mut response = Response::builder().status(answer.status());
     *response.headers_mut().unwrap() = answer.headers().clone();
@@ -150,9 +140,5 @@ async fn pass_on(
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }

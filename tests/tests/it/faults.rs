@@ -21,23 +21,13 @@ const LATE: u8 = 9;
 /// What is wrong with a device, and what is said about it: the class, a part of the message, a part of what to do.
 const SAID: [(&str, &str, &str, &str); 8] = [
     ("wrong-pin", "pinMismatch", "certificate", "approve the new fingerprint"),
-    (
-        "wrong-password",
-        "unauthorized",
-        "The user name or password is wrong.",
-        "Correct the user name and password",
-    ),
+    ("wrong-password", "unauthorized", "The user name or password is wrong.", "Correct the user name and password"),
     ("down", "connect", "", "switched on"),
     ("hanging", "timeout", "", "DeviceTimeoutSeconds"),
     ("failing", "serverError", "The flash is worn out.", "device's own log"),
     ("lying", "notStored", "", "does not hold it"),
     ("full", "storeFull", "", "Remove certificates"),
-    (
-        "no-credential",
-        "credential",
-        "There is no parameter /rootcast/devices/",
-        "SecureString",
-    ),
+    ("no-credential", "credential", "There is no parameter /rootcast/devices/", "SecureString"),
 ];
 
 /// Fails 8 of 25, pauses, is mended, and ends: the others never notice.
@@ -50,18 +40,10 @@ async fn broken_devices_fail_alone_and_are_the_only_ones_visited_again() {
         let id = stack.put_root("?errorBudget=100").await;
         let twice = fleet.id("redelivered");
         let sent = twice.parse().unwrap();
-        stack
-            .job_when(id, "the device is sent", |job| job.cursor.is_past(id, &sent))
-            .await;
+        stack.job_when(id, "the device is sent", |job| job.cursor.is_past(id, &sent)).await;
         redeliver(stack, id, &twice, 3).await;
         delete_in_the_middle(stack, &fleet.id("deleted")).await;
-        let settled = async || {
-            stack
-                .tasks(id, Leg::Distribute)
-                .await
-                .contains_key(&twice)
-                .then_some(())
-        };
+        let settled = async || stack.tasks(id, Leg::Distribute).await.contains_key(&twice).then_some(());
         until("the redelivered device is settled", LIMIT, settled).await;
         redeliver(stack, id, &twice, 2).await;
 
@@ -69,13 +51,7 @@ async fn broken_devices_fail_alone_and_are_the_only_ones_visited_again() {
         assert!(job.reason.contains("8 of 25 devices did not prove"), "{}", job.reason);
         stack.emptied("TaskQueueUrl").await;
         let before = stack.tasks(id, Leg::Distribute).await;
-        let expected = Tally {
-            dispatched: 25,
-            acked: 16,
-            failed: 8,
-            skipped: 1,
-            waived: 0,
-        };
+        let expected = Tally { dispatched: 25, acked: 16, failed: 8, skipped: 1, waived: 0 };
         assert_eq!(stack.tally(id, Leg::Distribute).await, expected);
         stack.assert_counters_equal_task_states(id).await;
         assert_eq!(signing(stack).await, old);
@@ -87,11 +63,7 @@ async fn broken_devices_fail_alone_and_are_the_only_ones_visited_again() {
         let visited = fleet.logs_of_healthy_devices(stack);
         fleet.mend(stack).await;
         waive(stack, id, &fleet.id("full")).await;
-        stack
-            .api
-            .post(&format!("/jobs/{id}/resume"), json!({}))
-            .await
-            .response();
+        stack.api.post(&format!("/jobs/{id}/resume"), json!({})).await.response();
         let job = stack.ended(id).await;
         assert_eq!(job.outcome, Some(JobOutcome::Activated), "{}", job.reason);
         assert_eq!(fleet.logs_of_healthy_devices(stack), visited);
@@ -125,29 +97,15 @@ impl Broken {
         let emulated: BTreeMap<_, _> = kinds.into_iter().zip(emulated.into_iter().rev().cloned()).collect();
         let without = &emulated["no-credential"].id;
         let config = &stack.local.sdk_config;
-        store_credentials(config, PREFIX, stack.devices().filter(|device| device.id != *without))
-            .await
-            .unwrap();
+        store_credentials(config, PREFIX, stack.devices().filter(|device| device.id != *without)).await.unwrap();
         let mut rows: Vec<Value> = stack.devices().map(|device| device.enrolment(PREFIX)).collect();
 
         let mut fakes = BTreeMap::new();
-        for kind in [
-            "wrong-pin",
-            "wrong-password",
-            "failing",
-            "lying",
-            "full",
-            "redelivered",
-            "deleted",
-        ] {
+        for kind in ["wrong-pin", "wrong-password", "failing", "lying", "full", "redelivered", "deleted"] {
             let mut ids = (0..).map(|number| format!("{kind}-{number}"));
             let id = ids.find(|id| place(job, id).0 >= LATE).unwrap();
             let fake = Fake::start(Model::OpenBmc).await;
-            let password = if kind == "wrong-password" {
-                WRONG_PASSWORD
-            } else {
-                PASSWORD
-            };
+            let password = if kind == "wrong-password" { WRONG_PASSWORD } else { PASSWORD };
             stack.store_credential(&id, USER, password).await;
             let mut row = fake_enrolment(&id, &fake);
             match kind {
@@ -164,11 +122,7 @@ impl Broken {
         stack.enrol(rows).await;
         stack.local.fleet.stop(&emulated["down"].id).await.unwrap();
         stack.local.fleet.hang(&emulated["hanging"].id).await.unwrap();
-        Self {
-            fakes,
-            emulated,
-            tokens: BTreeSet::new(),
-        }
+        Self { fakes, emulated, tokens: BTreeSet::new() }
     }
 
     fn id(&self, kind: &str) -> String {
@@ -179,19 +133,14 @@ impl Broken {
     /// What was asked of a fake since the last time.
     fn requests(&mut self, kind: &str) -> Vec<Request> {
         let requests = self.fakes[kind].1.requests();
-        self.tokens
-            .extend(requests.iter().filter_map(|request| request.token.clone()));
+        self.tokens.extend(requests.iter().filter_map(|request| request.token.clone()));
         requests
     }
 
     /// Every request to an emulated device is a line in its log.
     fn logs_of_healthy_devices(&self, stack: &Stack) -> BTreeMap<String, String> {
-        let healthy = stack
-            .devices()
-            .filter(|device| !self.emulated.values().any(|broken| broken.id == device.id));
-        healthy
-            .map(|device| (device.id.clone(), stack.device_log(device)))
-            .collect()
+        let healthy = stack.devices().filter(|device| !self.emulated.values().any(|broken| broken.id == device.id));
+        healthy.map(|device| (device.id.clone(), stack.device_log(device))).collect()
     }
 
     /// What an operator would do; the full one is left as it is.
@@ -199,20 +148,14 @@ impl Broken {
         let fleet = &stack.local.fleet;
         fleet.run(&self.emulated["down"].id).await.unwrap();
         fleet.resume(&self.emulated["hanging"].id).await.unwrap();
-        store_credentials(&stack.local.sdk_config, PREFIX, [&self.emulated["no-credential"]])
-            .await
-            .unwrap();
+        store_credentials(&stack.local.sdk_config, PREFIX, [&self.emulated["no-credential"]]).await.unwrap();
         stack.store_credential(&self.id("wrong-password"), USER, PASSWORD).await;
         self.fakes["failing"].1.recover();
         self.fakes["lying"].1.recover();
         let (id, fake) = &self.fakes["wrong-pin"];
         let shown = stack.api.get(&format!("/devices/{id}/fingerprint")).await.response();
         assert_eq!(shown["fingerprint"], fake.pin.to_string());
-        stack
-            .api
-            .patch(&format!("/devices/{id}"), json!({ "pins": [shown["fingerprint"]] }))
-            .await
-            .response();
+        stack.api.patch(&format!("/devices/{id}"), json!({ "pins": [shown["fingerprint"]] })).await.response();
     }
 }
 
@@ -226,22 +169,11 @@ fn count(requests: &[Request], is: impl Fn(&Request) -> bool) -> usize {
 
 /// The message that the device has had already, so many times more.
 async fn redeliver(stack: &Stack, job: JobId, device: &str, times: usize) {
-    let task = Task {
-        job,
-        leg: Leg::Distribute,
-        device: device.parse().unwrap(),
-        attempt: 1,
-        monitor: None,
-    };
+    let task = Task { job, leg: Leg::Distribute, device: device.parse().unwrap(), attempt: 1, monitor: None };
     let sqs = aws_sdk_sqs::Client::new(&stack.local.sdk_config);
     for _ in 0..times {
-        let send = sqs
-            .send_message()
-            .queue_url(stack.local.outputs.of("TaskQueueUrl").unwrap());
-        send.message_body(serde_json::to_string(&task).unwrap())
-            .send()
-            .await
-            .unwrap();
+        let send = sqs.send_message().queue_url(stack.local.outputs.of("TaskQueueUrl").unwrap());
+        send.message_body(serde_json::to_string(&task).unwrap()).send().await.unwrap();
     }
 }
 
@@ -272,39 +204,22 @@ async fn waive(stack: &Stack, job: JobId, device: &str) {
 }
 
 async fn assert_what_to_do_is_said(stack: &Stack, id: JobId, fleet: &Broken) {
-    let tasks = stack
-        .api
-        .get(&format!("/jobs/{id}/tasks?state=failed&limit=100"))
-        .await
-        .response();
+    let tasks = stack.api.get(&format!("/jobs/{id}/tasks?state=failed&limit=100")).await.response();
     let tasks = tasks["tasks"].as_array().unwrap();
     assert_eq!(tasks.len(), SAID.len());
-    let job = stack
-        .api
-        .get(&format!("/signingCertificate/jobs/{id}"))
-        .await
-        .response();
+    let job = stack.api.get(&format!("/signingCertificate/jobs/{id}")).await.response();
     let rows = job["result"].as_array().unwrap();
     for (kind, class, message, recovery) in SAID {
         let device = fleet.id(kind);
         let task = tasks.iter().find(|task| task["device"] == *device).unwrap();
         assert_eq!(task["class"], class, "{kind}: {task}");
         let said = |attribute: &str| task[attribute].as_str().unwrap().to_owned();
-        assert!(
-            said("message").contains(message) && said("message").len() > 20,
-            "{kind}: {task}"
-        );
-        assert!(
-            said("recovery").contains(recovery) && said("recovery").contains("resume the job"),
-            "{kind}: {task}"
-        );
+        assert!(said("message").contains(message) && said("message").len() > 20, "{kind}: {task}");
+        assert!(said("recovery").contains(recovery) && said("recovery").contains("resume the job"), "{kind}: {task}");
         let row = rows.iter().find(|row| row["messageAttributes"] == *device).unwrap();
         assert_eq!(row["result"], "FAILED");
         let long = row["resultLongDescription"].as_str().unwrap();
-        assert!(
-            long.contains(&said("message")) && long.contains(&said("recovery")),
-            "{row}"
-        );
+        assert!(long.contains(&said("message")) && long.contains(&said("recovery")), "{row}");
     }
 }
 
@@ -325,10 +240,7 @@ async fn assert_others_were_not_held_up(
     let job = stack.api.get(&format!("/jobs/{id}")).await.response();
     let figures = |wave: &Value| (wave["size"].clone(), wave["acked"].clone(), wave["failed"].clone());
     let waves: Vec<_> = job["waves"].as_array().unwrap().iter().map(figures).collect();
-    assert_eq!(
-        waves,
-        [(json!(5), json!(5), json!(0)), (json!(20), json!(11), json!(8))]
-    );
+    assert_eq!(waves, [(json!(5), json!(5), json!(0)), (json!(20), json!(11), json!(8))]);
 }
 
 /// A passing fault is tried three times (MaxReceives), a lasting one once; no password is tried twice, none is sent
@@ -377,25 +289,16 @@ async fn assert_only_mended_devices_were_visited(
         assert!(fleet.requests(quiet).is_empty(), "{quiet}");
     }
     for mended in ["wrong-pin", "wrong-password", "failing", "lying"] {
-        assert_eq!(
-            count(&fleet.requests(mended), |request| request.is("POST", "/Sessions")),
-            1,
-            "{mended}"
-        );
+        assert_eq!(count(&fleet.requests(mended), |request| request.is("POST", "/Sessions")), 1, "{mended}");
         assert_eq!(fleet.fakes[mended].1.held().len(), 2, "{mended}");
     }
 }
 
 async fn assert_no_secret_in_any_log(stack: &Stack, fleet: &Broken) {
-    let emulated = stack
-        .devices()
-        .map(|device| (device.username.as_str(), device.password.as_str()));
+    let emulated = stack.devices().map(|device| (device.username.as_str(), device.password.as_str()));
     let mut secrets = BTreeSet::new();
     for (user, password) in emulated.chain([(USER, PASSWORD), (USER, WRONG_PASSWORD)]) {
-        secrets.extend([
-            password.to_owned(),
-            BASE64_STANDARD.encode(format!("{user}:{password}")),
-        ]);
+        secrets.extend([password.to_owned(), BASE64_STANDARD.encode(format!("{user}:{password}"))]);
     }
     secrets.extend(fleet.tokens.iter().map(|token| format!("{token}\"")));
     secrets.insert(stack.api.token.clone());

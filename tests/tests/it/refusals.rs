@@ -33,9 +33,7 @@ async fn every_refusal_is_in_the_vendors_envelope() {
             "credential": format!("{PREFIX}x") });
         api.post("/devices", other).await.refused(409);
         stack.local.fleet.stop(&device.id).await.unwrap();
-        api.get(&format!("/devices/{}/fingerprint", device.id))
-            .await
-            .refused(502);
+        api.get(&format!("/devices/{}/fingerprint", device.id)).await.refused(502);
     })
     .await;
 }
@@ -50,42 +48,17 @@ fn refused() -> Vec<(u16, Method, &'static str, Option<Value>)> {
         (400, Method::GET, "/devices?limit=0", None),
         (400, Method::GET, "/jobs?cursor=x", None),
         (400, Method::POST, "/devices", Some(json!({ "id": "a b" }))),
-        (
-            400,
-            Method::POST,
-            "/devices",
-            Some(device("https://169.254.169.254", "/rootcast/devices/x")),
-        ),
-        (
-            400,
-            Method::POST,
-            "/devices",
-            Some(device("https://127.0.0.1", "/somebody/elses")),
-        ),
-        (
-            400,
-            Method::PUT,
-            "/certificatePolicy",
-            Some(json!({ "specName": "MD5" })),
-        ),
-        (
-            400,
-            Method::PUT,
-            "/tasks",
-            Some(json!({ "action": "delete", "list": ["1"] })),
-        ),
+        (400, Method::POST, "/devices", Some(device("https://169.254.169.254", "/rootcast/devices/x"))),
+        (400, Method::POST, "/devices", Some(device("https://127.0.0.1", "/somebody/elses"))),
+        (400, Method::PUT, "/certificatePolicy", Some(json!({ "specName": "MD5" }))),
+        (400, Method::PUT, "/tasks", Some(json!({ "action": "delete", "list": ["1"] }))),
         (404, Method::GET, "/signingCertificate", None),
         (404, Method::GET, "/signingCertificate/jobs/7", None),
         (404, Method::GET, "/tasks/7", None),
         (404, Method::GET, "/jobs/7", None),
         (404, Method::GET, "/jobs/7/tasks", None),
         (404, Method::POST, "/jobs/7/pause", none()),
-        (
-            404,
-            Method::POST,
-            "/jobs/7/waive",
-            Some(json!({ "devices": ["a"], "reason": "none" })),
-        ),
+        (404, Method::POST, "/jobs/7/waive", Some(json!({ "devices": ["a"], "reason": "none" }))),
         (404, Method::GET, "/devices/a", None),
         (404, Method::DELETE, "/devices/a", None),
         (404, Method::GET, "/devices/a/fingerprint", None),

@@ -58,9 +58,7 @@ async fn an_immediate_activation_signs_first_and_ends_with_the_failures_named() 
         stack.local.fleet.stop("bmc-0003").await.unwrap();
 
         let id = stack.put_root("?activation=immediate&errorBudget=100").await;
-        stack
-            .job_when(id, "devices are at work", |job| job.phase == Phase::Distribute)
-            .await;
+        stack.job_when(id, "devices are at work", |job| job.phase == Phase::Distribute).await;
         let new = signing(stack).await;
         assert_ne!(new, old);
         assert_eq!(stack.tally(id, Leg::Distribute).await.failed, 0);
@@ -71,23 +69,14 @@ async fn an_immediate_activation_signs_first_and_ends_with_the_failures_named() 
         assert!(job.reason.contains("1 devices do not hold it"), "{}", job.reason);
         let tasks = stack.tasks(id, Leg::Distribute).await;
         assert!(tasks.values().all(|task| job.activated.unwrap() <= task.at));
-        let failed: Vec<&str> = tasks
-            .values()
-            .filter(|task| task.state == TaskState::Failed)
-            .map(|task| task.device.as_str())
-            .collect();
+        let failed: Vec<&str> =
+            tasks.values().filter(|task| task.state == TaskState::Failed).map(|task| task.device.as_str()).collect();
         assert_eq!(failed, ["bmc-0003"]);
         stack.assert_counters_equal_task_states(id).await;
         assert!(stack.log("ConductFunction").await.contains("\"JobsFailed\":1"));
         let shown = stack.api.get(&format!("/jobs/{id}")).await.response();
-        assert_eq!(
-            (&shown["activation"], &shown["outcome"]),
-            (&json!("immediate"), &json!("activatedWithFailures"))
-        );
-        assert_eq!(
-            stack.api.get(&format!("/tasks/{id}?compact=true")).await.json()[0]["status"],
-            "CompleteWithErrors"
-        );
+        assert_eq!((&shown["activation"], &shown["outcome"]), (&json!("immediate"), &json!("activatedWithFailures")));
+        assert_eq!(stack.api.get(&format!("/tasks/{id}?compact=true")).await.json()[0]["status"], "CompleteWithErrors");
     })
     .await;
 }
@@ -99,20 +88,11 @@ async fn a_device_that_joins_while_the_job_runs_is_covered_before_activation() {
         stack.found().await;
         let slow = Fake::start(Model::OpenBmc).await;
         slow.fault(|_, _| Some(Reply::Hang));
-        stack
-            .store_credential("slow", crate::fake::USER, crate::fake::PASSWORD)
-            .await;
+        stack.store_credential("slow", crate::fake::USER, crate::fake::PASSWORD).await;
         let late = stack.local.fleet.device("bmc-0003").unwrap().clone();
-        rootcast_local::store_credentials(&stack.local.sdk_config, PREFIX, stack.devices())
-            .await
-            .unwrap();
-        let early = stack
-            .devices()
-            .filter(|device| device.id != late.id)
-            .map(|device| device.enrolment(PREFIX));
-        stack
-            .enrol(early.chain([fake_enrolment("slow", &slow)]).collect())
-            .await;
+        rootcast_local::store_credentials(&stack.local.sdk_config, PREFIX, stack.devices()).await.unwrap();
+        let early = stack.devices().filter(|device| device.id != late.id).map(|device| device.enrolment(PREFIX));
+        stack.enrol(early.chain([fake_enrolment("slow", &slow)]).collect()).await;
 
         let id = stack.put_root("").await;
         stack.job_when(id, "the fleet is paged", Job::is_paged).await;
@@ -139,15 +119,8 @@ async fn approving_takes_what_the_device_shows(stack: &Stack) {
     let shown = stack.api.get(&format!("{path}/fingerprint")).await.response();
     let pending = stack.api.patch(&path, json!({ "pins": [] })).await.response();
     assert_eq!(pins(pending), (json!([]), json!("pending")));
-    let approved = stack
-        .api
-        .patch(&path, json!({ "pins": [shown["fingerprint"]] }))
-        .await
-        .response();
-    assert_eq!(
-        pins(approved),
-        (device.enrolment(PREFIX)["pins"].clone(), json!("approved"))
-    );
+    let approved = stack.api.patch(&path, json!({ "pins": [shown["fingerprint"]] })).await.response();
+    assert_eq!(pins(approved), (device.enrolment(PREFIX)["pins"].clone(), json!("approved")));
 }
 
 /// `GET /signingCertificate`
@@ -171,10 +144,7 @@ async fn assert_every_device_holds(stack: &Stack, roots: &[&Certificate]) {
     for device in devices {
         assert_eq!(device["held"]["bundleVersion"], bundle, "{device}");
         assert_eq!(device["held"]["sha256"], sha256.to_string(), "{device}");
-        assert!(
-            device.get("lease").is_none() && device.get("failure").is_none(),
-            "{device}"
-        );
+        assert!(device.get("lease").is_none() && device.get("failure").is_none(), "{device}");
     }
 }
 
@@ -191,64 +161,32 @@ async fn assert_waves(stack: &Stack, id: JobId) {
     let waves = job["waves"].as_array().unwrap();
     let figures = |wave: &Value| (wave["number"].clone(), wave["size"].clone(), wave["acked"].clone());
     let figures: Vec<_> = waves.iter().map(figures).collect();
-    assert_eq!(
-        figures,
-        [(json!(1), json!(5), json!(5)), (json!(2), json!(20), json!(20))]
-    );
+    assert_eq!(figures, [(json!(1), json!(5), json!(5)), (json!(2), json!(20), json!(20))]);
     assert!(waves[0]["closed"].as_str().unwrap() <= waves[1]["opened"].as_str().unwrap());
-    let tasks = stack
-        .api
-        .get(&format!("/jobs/{id}/tasks?state=acked&limit=100"))
-        .await
-        .response();
+    let tasks = stack.api.get(&format!("/jobs/{id}/tasks?state=acked&limit=100")).await.response();
     let tasks = tasks["tasks"].as_array().unwrap();
     assert_eq!(tasks.len(), 25);
-    assert!(
-        tasks
-            .iter()
-            .all(|task| task["attempt"] == 1 && task["leg"] == "distribute"),
-        "{tasks:?}"
-    );
+    assert!(tasks.iter().all(|task| task["attempt"] == 1 && task["leg"] == "distribute"), "{tasks:?}");
 }
 
 /// Both generations, the signing one first, and both links between them.
 async fn assert_roots(stack: &Stack, old: &Certificate, new: &Certificate) {
     let details = stack.api.get("/signingCertificate/details").await.response();
-    let rows: Vec<_> = details
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| (row["generation"].clone(), row["state"].clone()))
-        .collect();
+    let rows: Vec<_> =
+        details.as_array().unwrap().iter().map(|row| (row["generation"].clone(), row["state"].clone())).collect();
     assert_eq!(rows, [(json!(2), json!("signing")), (json!(1), json!("superseded"))]);
     for (row, root) in details.as_array().unwrap().iter().zip([new, old]) {
-        assert_eq!(
-            &Certificate::from_pem(row["certificate"].as_str().unwrap()).unwrap(),
-            root
-        );
-        assert_eq!(
-            (&row["subjectDn"], &row["issuerDn"]),
-            (&json!(root.subject_dn()), &json!(root.subject_dn()))
-        );
+        assert_eq!(&Certificate::from_pem(row["certificate"].as_str().unwrap()).unwrap(), root);
+        assert_eq!((&row["subjectDn"], &row["issuerDn"]), (&json!(root.subject_dn()), &json!(root.subject_dn())));
         assert_eq!(row["signatureAlgorithm"], "SHA384withECDSA");
     }
-    let RootRecord {
-        state,
-        new_with_old,
-        old_with_new,
-        ..
-    } = stack.ledger.root(2).await.unwrap().unwrap();
+    let RootRecord { state, new_with_old, old_with_new, .. } = stack.ledger.root(2).await.unwrap().unwrap();
     assert_eq!(state, GenerationState::Signing);
-    let (new_with_old, old_with_new) = (
-        new_with_old.unwrap().certificate.unwrap(),
-        old_with_new.unwrap().certificate.unwrap(),
-    );
+    let (new_with_old, old_with_new) =
+        (new_with_old.unwrap().certificate.unwrap(), old_with_new.unwrap().certificate.unwrap());
     new_with_old.verify_signed_by(old).unwrap();
     old_with_new.verify_signed_by(new).unwrap();
-    assert_eq!(
-        (new_with_old.spki_der(), old_with_new.spki_der()),
-        (new.spki_der(), old.spki_der())
-    );
+    assert_eq!((new_with_old.spki_der(), old_with_new.spki_der()), (new.spki_der(), old.spki_der()));
 }
 
 /// Either root alone is enough to verify it; EST's form of it is read by OpenSSL.
@@ -260,14 +198,8 @@ async fn assert_published_bundle(stack: &Stack, job: &Job, old: &Certificate, ne
         assert_eq!((bundle.version, &bundle.withdrawn), (job.bundle_version, &Vec::new()));
         assert_eq!(bundle.anchors, [old.clone(), new.clone()]);
     }
-    let answer = stack
-        .api
-        .send_as(None, reqwest::Method::GET, "/.well-known/est/cacerts", None)
-        .await;
-    assert_eq!(
-        answer.headers["content-type"],
-        "application/pkcs7-mime; smime-type=certs-only"
-    );
+    let answer = stack.api.send_as(None, reqwest::Method::GET, "/.well-known/est/cacerts", None).await;
+    assert_eq!(answer.headers["content-type"], "application/pkcs7-mime; smime-type=certs-only");
     let pkcs7 = openssl(&["base64", "-d"], answer.raw().as_bytes()).await;
     let printed = openssl(&["pkcs7", "-inform", "DER", "-print_certs"], &pkcs7).await;
     let certificates = split_pem_bundle(&String::from_utf8(printed).unwrap()).unwrap();
@@ -277,26 +209,12 @@ async fn assert_published_bundle(stack: &Stack, job: &Job, old: &Certificate, ne
 
 /// The job as Lenovo's clients read it.
 async fn assert_vendors_view(stack: &Stack, id: JobId) {
-    let job = stack
-        .api
-        .get(&format!("/signingCertificate/jobs/{id}"))
-        .await
-        .response();
+    let job = stack.api.get(&format!("/signingCertificate/jobs/{id}")).await.response();
     assert_eq!((&job["progress"], &job["jobPath"]), (&json!(100.0), &json!(id.path())));
     let rows = job["result"].as_array().unwrap();
-    let devices: BTreeSet<&str> = rows
-        .iter()
-        .map(|row| row["messageAttributes"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        (rows.len(), devices),
-        (25, stack.devices().map(|device| device.id.as_str()).collect())
-    );
-    assert!(
-        rows.iter()
-            .all(|row| row["result"] == "SUCCESS" && row["progress"] == 100),
-        "{job}"
-    );
+    let devices: BTreeSet<&str> = rows.iter().map(|row| row["messageAttributes"].as_str().unwrap()).collect();
+    assert_eq!((rows.len(), devices), (25, stack.devices().map(|device| device.id.as_str()).collect()));
+    assert!(rows.iter().all(|row| row["result"] == "SUCCESS" && row["progress"] == 100), "{job}");
 
     let tasks = stack.api.get(&format!("/tasks/{id}")).await.json();
     let task = &tasks.as_array().unwrap()[0];
@@ -310,12 +228,8 @@ async fn assert_vendors_view(stack: &Stack, id: JobId) {
 }
 
 async fn openssl(arguments: &[&str], input: &[u8]) -> Vec<u8> {
-    let mut child = Command::new("openssl")
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        Command::new("openssl").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).await.unwrap();
     let output = child.wait_with_output().await.unwrap();
     assert!(output.status.success());

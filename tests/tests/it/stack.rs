@@ -22,12 +22,7 @@ use crate::fake::Fake;
 /// Default of template.yaml's CredentialPrefix.
 pub const PREFIX: &str = "/rootcast/devices/";
 /// The functions, by the outputs of template.yaml that have their names.
-pub const FUNCTIONS: [&str; 4] = [
-    "RegenerateFunction",
-    "ConductFunction",
-    "WorkerFunction",
-    "CatalogFunction",
-];
+pub const FUNCTIONS: [&str; 4] = ["RegenerateFunction", "ConductFunction", "WorkerFunction", "CatalogFunction"];
 /// Nothing here takes longer on two busy cores, the minute of the conductor's schedule included.
 pub const LIMIT: Duration = Duration::from_secs(150);
 const POLL: Duration = Duration::from_millis(50);
@@ -60,9 +55,7 @@ impl Stack {
     /// The same with other parameters of template.yaml.
     pub async fn run_with(devices: usize, parameters: &[(&str, &str)], test: impl AsyncFnOnce(&Self)) {
         let mut options = LocalOptions::new(devices, Progress::silent()).unwrap();
-        let parameters = parameters
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         options.parameters.extend(parameters);
         Self::run_on(options, test).await;
     }
@@ -84,10 +77,7 @@ impl Stack {
 
     async fn start(mut options: LocalOptions) -> Self {
         for (name, value) in QUICK {
-            options
-                .parameters
-                .entry(name.to_owned())
-                .or_insert_with(|| value.to_owned());
+            options.parameters.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
         let local = LocalStack::start(options).await.unwrap();
         let table = |output| Some(local.outputs.of(output).unwrap().to_owned());
@@ -100,15 +90,9 @@ impl Stack {
         let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&local.sdk_config), tables);
         let token = uuid::Uuid::new_v4().to_string();
         let now = OffsetDateTime::now_utc();
-        let record = TokenRecord {
-            principal: "tests".to_owned(),
-            created: now,
-            expires: now + Duration::from_secs(3600),
-        };
-        ledger
-            .put_token(&Fingerprint::of(token.as_bytes()), &record)
-            .await
-            .unwrap();
+        let record =
+            TokenRecord { principal: "tests".to_owned(), created: now, expires: now + Duration::from_secs(3600) };
+        ledger.put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
         let api = Api::new(&local.api_url, &std::fs::read(&local.ca_pem).unwrap(), token);
         Self { local, ledger, api }
     }
@@ -120,19 +104,12 @@ impl Stack {
 
     /// Every emulated device: its password stored, its certificate approved.
     pub async fn enrol_fleet(&self) {
-        store_credentials(&self.local.sdk_config, PREFIX, self.devices())
-            .await
-            .unwrap();
-        self.enrol(self.devices().map(|device| device.enrolment(PREFIX)).collect())
-            .await;
+        store_credentials(&self.local.sdk_config, PREFIX, self.devices()).await.unwrap();
+        self.enrol(self.devices().map(|device| device.enrolment(PREFIX)).collect()).await;
     }
 
     pub async fn enrol(&self, devices: Vec<Value>) {
-        let answer = self
-            .api
-            .post("/devices", json!({ "devices": devices }))
-            .await
-            .response();
+        let answer = self.api.post("/devices", json!({ "devices": devices })).await.response();
         let results = answer["devices"].as_array().unwrap();
         assert_eq!(results.len(), devices.len());
         assert!(results.iter().all(|row| row["result"] == "created"), "{answer}");
@@ -184,9 +161,7 @@ impl Stack {
     }
 
     pub async fn paused(&self, id: JobId) -> Job {
-        let job = self
-            .job_when(id, "the job pauses", |job| job.state != JobState::Running)
-            .await;
+        let job = self.job_when(id, "the job pauses", |job| job.state != JobState::Running).await;
         assert_eq!(job.state, JobState::Paused, "{}", job.reason);
         job
     }
@@ -255,10 +230,7 @@ impl Stack {
     }
 
     pub async fn crash(&self, function: &str) -> usize {
-        self.local
-            .crash(self.local.outputs.of(function).unwrap())
-            .await
-            .unwrap()
+        self.local.crash(self.local.outputs.of(function).unwrap()).await.unwrap()
     }
 }
 
@@ -277,14 +249,7 @@ pub async fn until<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() ->
 /// Where a device is in the order in which a job pages the fleet.
 pub fn place(job: JobId, id: &str) -> (u8, DeviceId) {
     let device: DeviceId = id.parse().unwrap();
-    let mut steps = (0..SHARDS).filter(|step| {
-        Cursor {
-            step: *step,
-            after: None,
-        }
-        .shard(job)
-            == device.shard()
-    });
+    let mut steps = (0..SHARDS).filter(|step| Cursor { step: *step, after: None }.shard(job) == device.shard());
     (steps.next().unwrap(), device)
 }
 
@@ -303,25 +268,13 @@ pub fn fake_enrolment(id: &str, fake: &Fake) -> Value {
 /// The certificates (DER) that an emulated device shows to a plain Redfish client.
 pub async fn anchors_of(device: &Device) -> BTreeSet<Vec<u8>> {
     let certificate = reqwest::Certificate::from_der(&device.certificate).unwrap();
-    let client = reqwest::Client::builder()
-        .tls_certs_only([certificate])
-        .https_only(true)
-        .build()
-        .unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([certificate]).https_only(true).build().unwrap();
     let get = async |path: &str| -> Value {
         let request = client.get(format!("{}{path}", device.address()));
-        let answer = request
-            .basic_auth(&device.username, Some(&device.password))
-            .send()
-            .await
-            .unwrap();
+        let answer = request.basic_auth(&device.username, Some(&device.password)).send().await.unwrap();
         answer.error_for_status().unwrap().json().await.unwrap()
     };
-    let slot = get(&format!(
-        "/redfish/v1/Systems/{}/VirtualMedia/Cd/Certificates",
-        device.system
-    ))
-    .await;
+    let slot = get(&format!("/redfish/v1/Systems/{}/VirtualMedia/Cd/Certificates", device.system)).await;
     let mut found = BTreeSet::new();
     for member in slot["Members"].as_array().unwrap() {
         let member = get(member["@odata.id"].as_str().unwrap()).await;

@@ -25,29 +25,15 @@ async fn a_failed_canary_pauses_the_job_before_any_other_device_is_touched() {
 
         let id = stack.put_root("?canary=4").await;
         let job = stack.paused(id).await;
-        assert!(
-            job.reason
-                .contains("1 of 4 devices failed, more than the error budget of 5 %"),
-            "{}",
-            job.reason
-        );
+        assert!(job.reason.contains("1 of 4 devices failed, more than the error budget of 5 %"), "{}", job.reason);
         assert!(job.reason.contains("then resume; or abort"), "{}", job.reason);
-        let tally = Tally {
-            dispatched: 4,
-            acked: 3,
-            failed: 1,
-            skipped: 0,
-            waived: 0,
-        };
+        let tally = Tally { dispatched: 4, acked: 3, failed: 1, skipped: 0, waived: 0 };
         assert_eq!(stack.tally(id, Leg::Distribute).await, tally);
         stack.assert_counters_equal_task_states(id).await;
         assert_untouched(stack, id, &others, &logs).await;
         assert_eq!(signing(stack).await, old);
         let shown = stack.api.get(&format!("/jobs/{id}")).await.response();
-        assert_eq!(
-            (&shown["devices"]["total"], shown["waves"].as_array().unwrap().len()),
-            (&json!(null), 1)
-        );
+        assert_eq!((&shown["devices"]["total"], shown["waves"].as_array().unwrap().len()), (&json!(null), 1));
     })
     .await;
 }
@@ -58,9 +44,7 @@ async fn a_paused_job_starts_no_device_lets_running_work_end_and_goes_on_when_re
         stack.found().await;
         stack.enrol_fleet().await;
         let (canaries, others) = split(stack, stack.next_job().await, 3);
-        let [slow, down, well] = &canaries[..] else {
-            panic!("three canaries")
-        };
+        let [slow, down, well] = &canaries[..] else { panic!("three canaries") };
         stack.local.fleet.hang(&slow.id).await.unwrap();
         stack.local.fleet.stop(&down.id).await.unwrap();
         let logs = logs(stack, &others);
@@ -78,11 +62,7 @@ async fn a_paused_job_starts_no_device_lets_running_work_end_and_goes_on_when_re
         until("a worker has begun with each canary", LIMIT, begun).await;
         let paused = stack.api.post(&format!("/jobs/{id}/pause"), json!({})).await.response();
         assert_eq!(paused["state"], "paused");
-        stack
-            .api
-            .post(&format!("/jobs/{id}/pause"), json!({}))
-            .await
-            .refused(409);
+        stack.api.post(&format!("/jobs/{id}/pause"), json!({})).await.refused(409);
         stack.local.fleet.resume(&slow.id).await.unwrap();
         stack.local.fleet.run(&down.id).await.unwrap();
 
@@ -92,32 +72,17 @@ async fn a_paused_job_starts_no_device_lets_running_work_end_and_goes_on_when_re
         let job = stack.job(id).await;
         assert_eq!((job.state, job.phase), (JobState::Paused, Phase::Distribute));
         let tasks = stack.tasks(id, Leg::Distribute).await;
-        assert_eq!(
-            tasks.keys().collect::<BTreeSet<_>>(),
-            BTreeSet::from([&slow.id, &well.id])
-        );
+        assert_eq!(tasks.keys().collect::<BTreeSet<_>>(), BTreeSet::from([&slow.id, &well.id]));
         assert!(tasks.values().all(|task| task.state == TaskState::Acked), "{tasks:?}");
         stack.assert_counters_equal_task_states(id).await;
         assert_untouched(stack, id, &others, &logs).await;
 
-        stack
-            .api
-            .post(&format!("/jobs/{id}/resume"), json!({}))
-            .await
-            .response();
-        stack
-            .api
-            .post(&format!("/jobs/{id}/resume"), json!({}))
-            .await
-            .refused(409);
+        stack.api.post(&format!("/jobs/{id}/resume"), json!({})).await.response();
+        stack.api.post(&format!("/jobs/{id}/resume"), json!({})).await.refused(409);
         assert_eq!(stack.ended(id).await.outcome, Some(JobOutcome::Activated));
         assert_eq!(stack.tally(id, Leg::Distribute).await.acked, 8);
         stack.assert_counters_equal_task_states(id).await;
-        stack
-            .api
-            .post(&format!("/jobs/{id}/abort"), json!({}))
-            .await
-            .refused(409);
+        stack.api.post(&format!("/jobs/{id}/abort"), json!({})).await.refused(409);
     })
     .await;
 }
@@ -132,32 +97,19 @@ async fn an_abort_takes_the_new_root_off_the_devices_that_had_it_and_visits_no_o
         let logs = logs(stack, &others);
         let id = stack.put_root("?canary=3&wavePause=3600").await;
         let closed = |wave: &rootcast_core::job::Wave| wave.closed.is_some();
-        stack
-            .job_when(id, "the canaries are done", |job| job.wave.as_ref().is_some_and(closed))
-            .await;
+        stack.job_when(id, "the canaries are done", |job| job.wave.as_ref().is_some_and(closed)).await;
         let abandoned = stack.ledger.root(2).await.unwrap().unwrap();
         let new = abandoned.certificate.unwrap();
         for canary in &canaries {
-            assert_eq!(
-                anchors_of(canary).await,
-                BTreeSet::from([old.der().to_vec(), new.der().to_vec()])
-            );
+            assert_eq!(anchors_of(canary).await, BTreeSet::from([old.der().to_vec(), new.der().to_vec()]));
         }
         let busy = stack.api.put("/signingCertificate").await;
         busy.refused(409);
-        assert!(
-            busy.text.contains(&format!("\"jobPath\":\"{}\"", id.path())),
-            "{}",
-            busy.text
-        );
+        assert!(busy.text.contains(&format!("\"jobPath\":\"{}\"", id.path())), "{}", busy.text);
         assert_eq!(busy.headers["location"], id.path());
 
         let cancel = json!({ "action": "cancel", "list": [id.to_string()] });
-        stack
-            .api
-            .send(reqwest::Method::PUT, "/tasks", Some(cancel))
-            .await
-            .json();
+        stack.api.send(reqwest::Method::PUT, "/tasks", Some(cancel)).await.json();
         let job = stack.ended(id).await;
         assert_eq!(job.outcome, Some(JobOutcome::Aborted), "{}", job.reason);
         for canary in &canaries {
@@ -172,40 +124,19 @@ async fn an_abort_takes_the_new_root_off_the_devices_that_had_it_and_visits_no_o
         assert_eq!(signing(stack).await, old);
         let published = stack.api.get("/bundle").await;
         let bundle = verify_jws(published.raw(), std::slice::from_ref(&old)).unwrap();
-        assert_eq!(
-            (bundle.anchors, bundle.withdrawn),
-            (vec![old.clone()], vec![new.fingerprint()])
-        );
-        assert_eq!(
-            stack.ledger.root(2).await.unwrap().unwrap().state,
-            GenerationState::Abandoned
-        );
+        assert_eq!((bundle.anchors, bundle.withdrawn), (vec![old.clone()], vec![new.fingerprint()]));
+        assert_eq!(stack.ledger.root(2).await.unwrap().unwrap().state, GenerationState::Abandoned);
         let key = abandoned.key.unwrap();
-        let described = aws_sdk_kms::Client::new(&stack.local.sdk_config)
-            .describe_key()
-            .key_id(key)
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(
-            described.key_metadata.unwrap().key_state,
-            Some(KeyState::PendingDeletion)
-        );
+        let described =
+            aws_sdk_kms::Client::new(&stack.local.sdk_config).describe_key().key_id(key).send().await.unwrap();
+        assert_eq!(described.key_metadata.unwrap().key_state, Some(KeyState::PendingDeletion));
 
         let next = stack.put_root("").await;
         let job = stack.ended(next).await;
-        assert_eq!(
-            (job.generation, job.outcome),
-            (3, Some(JobOutcome::Activated)),
-            "{}",
-            job.reason
-        );
+        assert_eq!((job.generation, job.outcome), (3, Some(JobOutcome::Activated)), "{}", job.reason);
         let third = signing(stack).await;
         for device in stack.devices() {
-            assert_eq!(
-                anchors_of(device).await,
-                BTreeSet::from([old.der().to_vec(), third.der().to_vec()])
-            );
+            assert_eq!(anchors_of(device).await, BTreeSet::from([old.der().to_vec(), third.der().to_vec()]));
         }
         stack.assert_counters_equal_task_states(next).await;
     })
@@ -222,10 +153,7 @@ fn split(stack: &Stack, job: JobId, canaries: usize) -> (Vec<Device>, Vec<Device
 
 /// Every request to a device is a line in its log.
 fn logs(stack: &Stack, devices: &[Device]) -> BTreeMap<String, String> {
-    devices
-        .iter()
-        .map(|device| (device.id.clone(), stack.device_log(device)))
-        .collect()
+    devices.iter().map(|device| (device.id.clone(), stack.device_log(device))).collect()
 }
 
 /// No request came, no worker ever took them, and the job has no record of them.
@@ -234,12 +162,7 @@ async fn assert_untouched(stack: &Stack, id: JobId, devices: &[Device], before: 
     let tasks = stack.tasks(id, Leg::Distribute).await;
     for device in devices {
         let record = stack.ledger.device(&device.id.parse().unwrap()).await.unwrap().unwrap();
-        assert_eq!(
-            (record.goal, record.held, record.lease),
-            (0, None, None),
-            "{}",
-            device.id
-        );
+        assert_eq!((record.goal, record.held, record.lease), (0, None, None), "{}", device.id);
         assert!(!tasks.contains_key(&device.id));
     }
 }

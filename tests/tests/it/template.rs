@@ -8,13 +8,6 @@ fn the_template_keeps_its_rules_and_each_rule_finds_its_defect() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("template/check.py");
     let output = Command::new("python3").arg(script).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{said}{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(
-        said.lines().filter(|line| line.starts_with("ok")).count() > 60,
-        "{said}"
-    );
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.lines().filter(|line| line.starts_with("ok")).count() > 60, "{said}");
 }

@@ -14,8 +14,8 @@ use crate::commit::{Condition, cancelled, put};
 use crate::item::{Item, from_item, job_key, number, text};
 use crate::{Ledger, LedgerError};
 
-/// A batch that collides with another one's transaction tries again so often.
-const COLLISIONS: u32 = 8;
+/// A batch that collides with another one's transaction tries again so often: 1.2 s in all, which a worker has left.
+const COLLISIONS: u32 = 5;
 /// The first pause after a collision; it doubles.
 const COLLISION_PAUSE: Duration = Duration::from_millis(20);
 

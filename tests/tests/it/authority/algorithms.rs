@@ -21,10 +21,7 @@ async fn a_root_of_every_algorithm_is_what_was_configured() {
     Stack::run_with(0, &CONFIGURED, async |stack| {
         for (generation, algorithm) in (1..).zip(KeyAlgorithm::ALL) {
             let policy = json!({ "specName": algorithm.spec_name() });
-            let chosen = stack
-                .api
-                .send(Method::PUT, "/certificatePolicy", Some(policy.clone()))
-                .await;
+            let chosen = stack.api.send(Method::PUT, "/certificatePolicy", Some(policy.clone())).await;
             assert_eq!(chosen.response(), policy);
             assert_eq!(stack.api.get("/certificatePolicy").await.response(), policy);
 
@@ -68,12 +65,7 @@ fn assert_read_by_openssl(root: &Certificate, generation: u32, algorithm: KeyAlg
         KeyAlgorithm::Rsa3072 => "Public-Key: (3072 bit)",
         KeyAlgorithm::Rsa4096 => "Public-Key: (4096 bit)",
     };
-    let identifier: Vec<_> = root
-        .subject_key_identifier()
-        .unwrap()
-        .iter()
-        .map(|byte| format!("{byte:02X}"))
-        .collect();
+    let identifier: Vec<_> = root.subject_key_identifier().unwrap().iter().map(|byte| format!("{byte:02X}")).collect();
     let identifier = identifier.join(":");
     for expected in [
         format!("Signature Algorithm: {signature}\n"),
@@ -88,15 +80,8 @@ fn assert_read_by_openssl(root: &Certificate, generation: u32, algorithm: KeyAlg
     ] {
         assert!(text.contains(&expected), "{expected:?} is not in\n{text}");
     }
-    assert_eq!(
-        text.matches("X509v3 ").count() - text.matches("X509v3 extensions").count(),
-        4,
-        "{text}"
-    );
+    assert_eq!(text.matches("X509v3 ").count() - text.matches("X509v3 extensions").count(), 4, "{text}");
     let serial = text.lines().find_map(|line| line.strip_prefix("serial=")).unwrap();
     assert_eq!(serial.len(), 32, "16 octets");
-    assert!(
-        matches!(serial.as_bytes()[0], b'4'..=b'7'),
-        "positive, and no octet shorter: {serial}"
-    );
+    assert!(matches!(serial.as_bytes()[0], b'4'..=b'7'), "positive, and no octet shorter: {serial}");
 }

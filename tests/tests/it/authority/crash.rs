@@ -21,57 +21,27 @@ struct Scene {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_root_survives_a_crash_before_every_call() {
-    die_everywhere(Scene {
-        name: "first-request",
-        before: 0,
-        has_device: false,
-        cut: Cut::Request,
-    })
-    .await;
+    die_everywhere(Scene { name: "first-request", before: 0, has_device: false, cut: Cut::Request }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_root_without_devices_survives_a_crash_before_every_call() {
-    die_everywhere(Scene {
-        name: "alone-request",
-        before: 1,
-        has_device: false,
-        cut: Cut::Request,
-    })
-    .await;
+    die_everywhere(Scene { name: "alone-request", before: 1, has_device: false, cut: Cut::Request }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_root_without_devices_survives_a_crash_after_every_call() {
-    die_everywhere(Scene {
-        name: "alone-answer",
-        before: 1,
-        has_device: false,
-        cut: Cut::Answer,
-    })
-    .await;
+    die_everywhere(Scene { name: "alone-answer", before: 1, has_device: false, cut: Cut::Answer }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_root_with_a_job_survives_a_crash_before_every_call() {
-    die_everywhere(Scene {
-        name: "job-request",
-        before: 1,
-        has_device: true,
-        cut: Cut::Request,
-    })
-    .await;
+    die_everywhere(Scene { name: "job-request", before: 1, has_device: true, cut: Cut::Request }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_root_with_a_job_survives_a_crash_after_every_call() {
-    die_everywhere(Scene {
-        name: "job-answer",
-        before: 1,
-        has_device: true,
-        cut: Cut::Answer,
-    })
-    .await;
+    die_everywhere(Scene { name: "job-answer", before: 1, has_device: true, cut: Cut::Answer }).await;
 }
 
 /// The process that finishes another's work may die as well, at any of its calls.
@@ -183,10 +153,8 @@ async fn settle(office: &Office, reply: &Reply, generation: u32, has_device: boo
         return assert_whole(office, generation, 0).await;
     }
     assert_eq!((reply.job_path(), reply.location()), (&*JOB.path(), Some(&*JOB.path())));
-    let (job, root) = (
-        office.ledger.job(JOB).await.unwrap().unwrap(),
-        office.ledger.root(generation).await.unwrap().unwrap(),
-    );
+    let (job, root) =
+        (office.ledger.job(JOB).await.unwrap().unwrap(), office.ledger.root(generation).await.unwrap().unwrap());
     assert_job_of(&job, &root);
     assert_eq!(office.end_job(JOB).await.outcome, Some(JobOutcome::Activated));
     assert_whole(office, generation, 1).await;

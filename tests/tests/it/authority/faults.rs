@@ -87,7 +87,11 @@ struct Faults {
 }
 
 /// These faults one after the other, then always the answer.
-fn answering<I, O, E>(rule: RuleBuilder<I, O, E>, faults: &[Fault], answer: impl Fn() -> O + Send + Sync + 'static) -> Rule
+fn answering<I, O, E>(
+    rule: RuleBuilder<I, O, E>,
+    faults: &[Fault],
+    answer: impl Fn() -> O + Send + Sync + 'static,
+) -> Rule
 where
     I: fmt::Debug + Send + Sync + 'static,
     O: fmt::Debug + Send + Sync + 'static,
@@ -131,11 +135,15 @@ async fn assert_nothing_published(office: &Office) {
 async fn throttles_and_faults_of_kms_are_sat_out() {
     Stack::run(0, async |stack| {
         let office = Office::open(&stack.local, "throttled").await;
-        let kms = Kms::new(p384(), p384(), Faults {
-            sign: &[(400, "ThrottlingException"), (500, "KMSInternalException")],
-            show: &[(400, "ThrottlingException")],
-            ..Faults::default()
-        });
+        let kms = Kms::new(
+            p384(),
+            p384(),
+            Faults {
+                sign: &[(400, "ThrottlingException"), (500, "KMSInternalException")],
+                show: &[(400, "ThrottlingException")],
+                ..Faults::default()
+            },
+        );
         let reply = put_with(&office, &kms).await;
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
         assert_eq!(root(&office, 1).await.state, GenerationState::Signing);
@@ -214,7 +222,8 @@ async fn a_key_that_is_not_its_certificates_signs_nothing() {
         stack.found().await;
         let mut root = stack.ledger.root(1).await.unwrap().unwrap();
         let kms = aws_sdk_kms::Client::new(&stack.local.sdk_config);
-        let other = kms.create_key().key_spec(KeySpec::EccNistP384).key_usage(KeyUsageType::SignVerify).send().await.unwrap();
+        let other =
+            kms.create_key().key_spec(KeySpec::EccNistP384).key_usage(KeyUsageType::SignVerify).send().await.unwrap();
         let right = root.key.replace(other.key_metadata.unwrap().arn.unwrap());
         stack.ledger.commit(Change { roots: vec![&root], ..Change::default() }).await.unwrap();
         root.revision += 1;

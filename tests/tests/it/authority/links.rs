@@ -29,50 +29,23 @@ async fn each_link_carries_a_client_to_the_root_that_it_does_not_hold() {
             let (new_with_old, old_with_new) = (link(new.new_with_old), link(new.old_with_new));
             let (old, new) = (old.certificate.unwrap(), new.certificate.unwrap());
 
-            assert_eq!(
-                accept(&[&old], &by_new, &[&new_with_old]),
-                [true, true],
-                "{name}: holds the old root only"
-            );
-            assert_eq!(
-                accept(&[&new], &by_old, &[&old_with_new]),
-                [true, true],
-                "{name}: holds the new root only"
-            );
-            assert_eq!(
-                accept(&[&old, &new], &by_new, &[&new_with_old]),
-                [true, true],
-                "{name}: holds both"
-            );
+            assert_eq!(accept(&[&old], &by_new, &[&new_with_old]), [true, true], "{name}: holds the old root only");
+            assert_eq!(accept(&[&new], &by_old, &[&old_with_new]), [true, true], "{name}: holds the new root only");
+            assert_eq!(accept(&[&old, &new], &by_new, &[&new_with_old]), [true, true], "{name}: holds both");
             assert_eq!(
                 accept(&[&new], &by_new, &[&new_with_old]),
                 [true, true],
                 "{name}: the same chain for whoever has moved"
             );
-            assert_eq!(
-                accept(&[&old], &by_new, &[]),
-                [false, false],
-                "{name}: the link is what makes it so"
-            );
-            assert_eq!(
-                accept(&[&new], &by_old, &[]),
-                [false, false],
-                "{name}: the link is what makes it so"
-            );
-            assert_eq!(
-                accept(&[&old], &by_new, &[&old_with_new]),
-                [false, false],
-                "{name}: the other one does not"
-            );
+            assert_eq!(accept(&[&old], &by_new, &[]), [false, false], "{name}: the link is what makes it so");
+            assert_eq!(accept(&[&new], &by_old, &[]), [false, false], "{name}: the link is what makes it so");
+            assert_eq!(accept(&[&old], &by_new, &[&old_with_new]), [false, false], "{name}: the other one does not");
 
             assert_eq!(
                 (new_with_old.not_before(), new_with_old.not_after()),
                 (new.not_before(), old.not_after().min(new.not_after()))
             );
-            assert_eq!(
-                (old_with_new.not_before(), old_with_new.not_after()),
-                (old.not_before(), old.not_after())
-            );
+            assert_eq!((old_with_new.not_before(), old_with_new.not_after()), (old.not_before(), old.not_after()));
         }
     })
     .await;
@@ -102,9 +75,5 @@ async fn leaf(office: &Office, root: &RootRecord) -> Certificate {
     };
     let server = Key::shared(KeyAlgorithm::EcdsaP256);
     let prepared = prepare_server_leaf(&spec, &server.spki_der, issuer).unwrap();
-    office
-        .vault_over(&Wire::default())
-        .sign_prepared(key, prepared)
-        .await
-        .unwrap()
+    office.vault_over(&Wire::default()).sign_prepared(key, prepared).await.unwrap()
 }

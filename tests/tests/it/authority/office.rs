@@ -85,34 +85,16 @@ impl Office {
             devices: copy("DevicesTable").await,
             access: copy("AccessTable").await,
         };
-        let created = aws_sdk_sqs::Client::new(&config)
-            .create_queue()
-            .queue_name(name)
-            .send()
-            .await
-            .unwrap();
+        let created = aws_sdk_sqs::Client::new(&config).create_queue().queue_name(name).send().await.unwrap();
         let ledger = Ledger::new(dynamodb, tables.clone());
-        let office = Self {
-            config,
-            tables,
-            queue: created.queue_url.unwrap(),
-            name: name.to_owned(),
-            ledger,
-        };
+        let office = Self { config, tables, queue: created.queue_url.unwrap(), name: name.to_owned(), ledger };
         office.admit(TOKEN, seconds_ago::<-3600>()).await;
         office
     }
 
     pub(super) async fn admit(&self, token: &str, expires: OffsetDateTime) {
-        let record = TokenRecord {
-            principal: "tests".to_owned(),
-            expires,
-            created: seconds_ago::<0>(),
-        };
-        self.ledger
-            .put_token(&Fingerprint::of(token.as_bytes()), &record)
-            .await
-            .unwrap();
+        let record = TokenRecord { principal: "tests".to_owned(), expires, created: seconds_ago::<0>() };
+        self.ledger.put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
     }
 
     pub(super) fn devices_table(&self) -> &str {
@@ -140,10 +122,7 @@ impl Office {
     /// The function with another KMS.
     pub(super) fn app_with_vault(&self, vault: Vault) -> regenerate::App {
         let authority = CertificateAuthority::new(self.ledger.clone(), vault);
-        regenerate::App {
-            authority,
-            ..self.app(&Wire::default(), seconds_ago::<0>)
-        }
+        regenerate::App { authority, ..self.app(&Wire::default(), seconds_ago::<0>) }
     }
 
     /// `PUT /signingCertificate`.
@@ -153,10 +132,7 @@ impl Office {
 
     /// The device leaves the fleet, and the conductor brings the job to its end.
     pub(super) async fn end_job(&self, id: JobId) -> Job {
-        self.ledger
-            .delete_device(&DEVICE.parse().unwrap(), seconds_ago::<0>())
-            .await
-            .unwrap();
+        self.ledger.delete_device(&DEVICE.parse().unwrap(), seconds_ago::<0>()).await.unwrap();
         let wire = Wire::default();
         let conductor = conduct::App {
             ledger: self.ledger.clone(),
@@ -168,10 +144,7 @@ impl Office {
             stack: self.name.clone(),
             clock: seconds_ago::<0>,
         };
-        conductor
-            .conduct(id, Instant::now() + Duration::from_secs(60))
-            .await
-            .unwrap();
+        conductor.conduct(id, Instant::now() + Duration::from_secs(60)).await.unwrap();
         let job = self.ledger.job(id).await.unwrap().unwrap();
         assert_eq!(job.state, JobState::Ended, "{job:?}");
         job
@@ -182,12 +155,7 @@ impl Office {
         let kms = aws_sdk_kms::Client::new(&self.config);
         let ours = TagFilter::builder().key(STACK_TAG).values(&self.name).build();
         let tagging = aws_sdk_resourcegroupstagging::Client::new(&self.config);
-        let found = tagging
-            .get_resources()
-            .tag_filters(ours)
-            .into_paginator()
-            .items()
-            .send();
+        let found = tagging.get_resources().tag_filters(ours).into_paginator().items().send();
         let found: Vec<_> = found.collect::<Result<_, _>>().await.unwrap();
         let mut keys = Vec::new();
         for mapping in found {
@@ -202,25 +170,13 @@ impl Office {
 
     pub(super) async fn public_key(&self, key: &str) -> Vec<u8> {
         let kms = aws_sdk_kms::Client::new(&self.config);
-        kms.get_public_key()
-            .key_id(key)
-            .send()
-            .await
-            .unwrap()
-            .public_key
-            .unwrap()
-            .into_inner()
+        kms.get_public_key().key_id(key).send().await.unwrap().public_key.unwrap().into_inner()
     }
 
     pub(super) fn vault_over(&self, wire: &Wire) -> Vault {
-        let kms = aws_sdk_kms::config::Builder::from(&self.config)
-            .interceptor(wire.clone())
-            .retry_config(retries(wire));
-        Vault::new(
-            &aws_sdk_kms::Client::from_conf(kms.build()),
-            &self.tagging_over(wire),
-            self.name.as_str(),
-        )
+        let kms =
+            aws_sdk_kms::config::Builder::from(&self.config).interceptor(wire.clone()).retry_config(retries(wire));
+        Vault::new(&aws_sdk_kms::Client::from_conf(kms.build()), &self.tagging_over(wire), self.name.as_str())
     }
 
     pub(super) fn vault_with(&self, tagging: &aws_sdk_resourcegroupstagging::Client) -> Vault {
@@ -259,11 +215,7 @@ pub(super) async fn send(app: regenerate::App, path: &str, authorization: Option
     let answer = regenerate::router(Arc::new(app)).oneshot(request).await.unwrap();
     let (head, body) = answer.into_parts();
     let body = to_bytes(body, 1 << 20).await.unwrap();
-    Reply {
-        status: head.status,
-        headers: head.headers,
-        body: serde_json::from_slice(&body).unwrap(),
-    }
+    Reply { status: head.status, headers: head.headers, body: serde_json::from_slice(&body).unwrap() }
 }
 
 pub(super) fn settings() -> Settings {
@@ -297,23 +249,12 @@ pub(super) fn unreachable_device(id: &str) -> DeviceRecord {
 
 /// A dead process does not try again.
 fn retries(wire: &Wire) -> RetryConfig {
-    if wire.is_cut() {
-        RetryConfig::disabled()
-    } else {
-        RetryConfig::standard()
-    }
+    if wire.is_cut() { RetryConfig::disabled() } else { RetryConfig::standard() }
 }
 
 /// The schema that template.yaml gave it, without its items.
 async fn copy_table(dynamodb: &aws_sdk_dynamodb::Client, from: &str, to: &str) {
-    let described = dynamodb
-        .describe_table()
-        .table_name(from)
-        .send()
-        .await
-        .unwrap()
-        .table
-        .unwrap();
+    let described = dynamodb.describe_table().table_name(from).send().await.unwrap().table.unwrap();
     let indexes: Vec<_> = described
         .global_secondary_indexes
         .unwrap_or_default()

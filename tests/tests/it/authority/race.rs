@@ -39,11 +39,7 @@ async fn of_several_callers_at_once_one_wins_and_the_others_are_told_its_job() {
             let (won, lost): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == StatusCode::OK);
             assert_eq!((won.len(), lost.len()), (1, callers - 1), "{replies:?}");
             for reply in &replies {
-                assert_eq!(
-                    (reply.job_path(), reply.location()),
-                    (JOB_PATH, Some(JOB_PATH)),
-                    "{reply:?}"
-                );
+                assert_eq!((reply.job_path(), reply.location()), (JOB_PATH, Some(JOB_PATH)), "{reply:?}");
             }
             for reply in lost {
                 assert_busy(reply);
@@ -81,10 +77,7 @@ async fn while_a_job_runs_another_root_is_refused_with_what_to_do() {
     Stack::run(0, async |stack| {
         let office = Office::open(&stack.local, "busy").await;
         office.enrol().await;
-        assert_eq!(
-            office.put(&Wire::default(), seconds_ago::<300>).await.status,
-            StatusCode::OK
-        );
+        assert_eq!(office.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
         let wire = Wire::default();
         let reply = office.put(&wire, seconds_ago::<0>).await;
         assert_busy(&reply);
@@ -121,10 +114,7 @@ async fn callers_of_the_api_at_once_get_one_job() {
             assert_eq!(body["response"]["jobPath"], JOB_PATH);
         }
         let authority = stack.ledger.authority().await.unwrap();
-        assert_eq!(
-            (authority.last_generation, authority.last_job, authority.claim),
-            (1, 1, None)
-        );
+        assert_eq!((authority.last_generation, authority.last_job, authority.claim), (1, 1, None));
     })
     .await;
 }
@@ -136,18 +126,12 @@ async fn a_caller_whose_transaction_collided_is_told_the_winners_job() {
         |id: &'static str| move |request: &GetItemInput| request.key().unwrap()["id"].as_s().unwrap().starts_with(id);
     let number = |number: i64| AttributeValue::N(number.to_string());
     let expires = number(seconds_ago::<-60>().unix_timestamp());
-    let token = mock!(Client::get_item)
-        .match_requests(asks_for("token#"))
-        .then_output(move || {
-            let record = GetItemOutput::builder().item("principal", AttributeValue::S("tests".to_owned()));
-            record
-                .item("expires", expires.clone())
-                .item("created", AttributeValue::N("0".to_owned()))
-                .build()
-        });
-    let policy = mock!(Client::get_item)
-        .match_requests(asks_for("policy"))
-        .then_output(|| GetItemOutput::builder().build());
+    let token = mock!(Client::get_item).match_requests(asks_for("token#")).then_output(move || {
+        let record = GetItemOutput::builder().item("principal", AttributeValue::S("tests".to_owned()));
+        record.item("expires", expires.clone()).item("created", AttributeValue::N("0".to_owned())).build()
+    });
+    let policy =
+        mock!(Client::get_item).match_requests(asks_for("policy")).then_output(|| GetItemOutput::builder().build());
     let claim = HashMap::from([
         ("generation".to_owned(), number(1)),
         ("job".to_owned(), number(1)),
@@ -214,12 +198,6 @@ fn assert_busy(reply: &Reply) {
     assert_eq!(reply.body["messages"][0]["id"], "FQXHMSE1009J");
     let [text, explanation, recovery] = reply.message();
     assert_eq!(text, "Job 1 is still moving the devices to another root.");
-    assert_eq!(
-        explanation,
-        "The request conflicts with the current state of the resource."
-    );
-    assert_eq!(
-        recovery,
-        "Wait until job 1 has ended, or resume or abort it: /signingCertificate/jobs/1."
-    );
+    assert_eq!(explanation, "The request conflicts with the current state of the resource.");
+    assert_eq!(recovery, "Wait until job 1 has ended, or resume or abort it: /signingCertificate/jobs/1.");
 }

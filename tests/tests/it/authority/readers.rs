@@ -13,9 +13,7 @@ pub(super) fn text(certificate: &Certificate) -> String {
     let path = folder.path().join("certificate.pem");
     std::fs::write(&path, certificate.pem()).unwrap();
     let mut command = Command::new("openssl");
-    command
-        .args(["x509", "-noout", "-text", "-nameopt", "RFC2253", "-serial", "-in"])
-        .arg(path);
+    command.args(["x509", "-noout", "-text", "-nameopt", "RFC2253", "-serial", "-in"]).arg(path);
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
@@ -41,19 +39,12 @@ pub(super) fn verify(anchors: &[&Certificate], leaf: &Certificate, sent: &[&Cert
         command.arg("-untrusted").arg(write("sent.pem", sent));
     }
     let output = command.arg(write("leaf.pem", &[leaf])).output().unwrap();
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
 fn webpki(anchors: &[&Certificate], leaf: &Certificate, sent: &[&Certificate]) -> Result<(), webpki::Error> {
     let anchors: Vec<CertificateDer<'_>> = anchors.iter().map(|each| each.der().into()).collect();
-    let anchors: Vec<_> = anchors
-        .iter()
-        .map(|each| webpki::anchor_from_trusted_cert(each).unwrap())
-        .collect();
+    let anchors: Vec<_> = anchors.iter().map(|each| webpki::anchor_from_trusted_cert(each).unwrap()).collect();
     let sent: Vec<CertificateDer<'_>> = sent.iter().map(|each| each.der().into()).collect();
     let leaf = CertificateDer::from(leaf.der());
     let leaf = webpki::EndEntityCert::try_from(&leaf)?;

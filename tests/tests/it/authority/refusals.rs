@@ -114,7 +114,10 @@ async fn a_query_that_cannot_be_is_refused_with_what_to_do() {
             }
         }
         assert_eq!(stack.ledger.authority().await.unwrap(), Authority::default());
-        assert_eq!(stack.api.put("/signingCertificate?returnJobInfo=true&reason=key%20age").await.response()["jobPath"], "");
+        assert_eq!(
+            stack.api.put("/signingCertificate?returnJobInfo=true&reason=key%20age").await.response()["jobPath"],
+            ""
+        );
     })
     .await;
 }

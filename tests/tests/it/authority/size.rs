@@ -57,7 +57,9 @@ async fn through_the_api_ten_thousand_devices_take_the_time_of_ten() {
                 times.push(began.elapsed());
                 forget(stack, id).await;
             }
-            eprintln!("{devices} devices: PUT /signingCertificate took {times:?}; a refusal with the cold start {cold:?}");
+            eprintln!(
+                "{devices} devices: PUT /signingCertificate took {times:?}; a refusal with the cold start {cold:?}"
+            );
             times.sort();
             medians.push(times[ROUNDS / 2]);
         })

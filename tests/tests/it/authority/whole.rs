@@ -19,10 +19,7 @@ pub(super) async fn assert_whole(office: &Office, generations: u32, jobs: usize)
     assert_eq!(authority.last_generation, generations);
     assert_eq!(authority.last_job, jobs as u64);
     let roots = office.ledger.roots(&authority).await.unwrap();
-    assert_eq!(
-        roots.iter().map(|root| root.generation).collect::<Vec<_>>(),
-        (1..=generations).collect::<Vec<_>>()
-    );
+    assert_eq!(roots.iter().map(|root| root.generation).collect::<Vec<_>>(), (1..=generations).collect::<Vec<_>>());
     assert_one_signs(&authority, &roots);
     for (index, root) in roots.iter().enumerate() {
         assert_root(office, root).await;
@@ -46,11 +43,8 @@ fn assert_one_signs(authority: &Authority, roots: &[RootRecord]) {
     let last = roots.last().unwrap();
     assert_eq!(authority.signing, Some(last.generation));
     for root in roots {
-        let expected = if root.generation == last.generation {
-            GenerationState::Signing
-        } else {
-            GenerationState::Superseded
-        };
+        let expected =
+            if root.generation == last.generation { GenerationState::Signing } else { GenerationState::Superseded };
         assert_eq!(root.state, expected, "generation {}", root.generation);
     }
 }
@@ -58,18 +52,9 @@ fn assert_one_signs(authority: &Authority, roots: &[RootRecord]) {
 /// The certificate is the one that was reserved, of the key that was recorded, and verifies.
 async fn assert_root(office: &Office, root: &RootRecord) {
     let (key, certificate) = root.key_and_certificate().unwrap();
-    assert_eq!(
-        root.tbs,
-        Some(tbs_sha256(certificate.der())),
-        "generation {}",
-        root.generation
-    );
+    assert_eq!(root.tbs, Some(tbs_sha256(certificate.der())), "generation {}", root.generation);
     assert_eq!(certificate.serial(), root.spec.serial.to_string());
-    assert!(
-        certificate.subject_dn().contains(&format!(" G{}", root.generation)),
-        "{}",
-        certificate.subject_dn()
-    );
+    assert!(certificate.subject_dn().contains(&format!(" G{}", root.generation)), "{}", certificate.subject_dn());
     assert_eq!(certificate.spki_der(), office.public_key(key).await);
     readers::verify(&[certificate], certificate, &[]).unwrap();
 }
@@ -92,10 +77,7 @@ fn assert_links(old: Option<&RootRecord>, new: &RootRecord) {
 /// Versions without a gap, the last of them with every root, verifiable by whoever holds any one.
 async fn assert_bundles(office: &Office, authority: &Authority, roots: &[RootRecord]) {
     for version in 1..=authority.bundle {
-        assert!(
-            office.ledger.bundle(version).await.unwrap().is_some(),
-            "bundle {version}"
-        );
+        assert!(office.ledger.bundle(version).await.unwrap().is_some(), "bundle {version}");
     }
     assert!(office.ledger.bundle(authority.bundle + 1).await.unwrap().is_none());
     let published = office.ledger.bundle(authority.bundle).await.unwrap().unwrap();
@@ -111,17 +93,11 @@ async fn assert_keys(office: &Office, roots: &[RootRecord]) {
     let keys = office.keys().await;
     for root in roots {
         let of_it = keys.iter().filter(|(generation, ..)| *generation == root.generation);
-        let usable: Vec<_> = of_it
-            .filter(|(.., state)| *state != KeyState::PendingDeletion)
-            .collect();
+        let usable: Vec<_> = of_it.filter(|(.., state)| *state != KeyState::PendingDeletion).collect();
         let expected = (root.generation, root.key.clone().unwrap(), KeyState::Enabled);
         assert_eq!(usable, [&expected], "{keys:?}");
     }
-    assert!(
-        keys.iter()
-            .all(|(generation, ..)| (1..=roots.len() as u32).contains(generation)),
-        "{keys:?}"
-    );
+    assert!(keys.iter().all(|(generation, ..)| (1..=roots.len() as u32).contains(generation)), "{keys:?}");
 }
 
 fn tbs_sha256(der: &[u8]) -> Fingerprint {

@@ -63,12 +63,7 @@ impl Intercept for Wire {
             Cut::Answer(at) if number > at => return Err("the process died before it sent this".into()),
             _ => {}
         }
-        sent.push(
-            config
-                .load::<Metadata>()
-                .map(|call| call.name().to_owned())
-                .unwrap_or_default(),
-        );
+        sent.push(config.load::<Metadata>().map(|call| call.name().to_owned()).unwrap_or_default());
         Ok(())
     }
 

@@ -1,0 +1,80 @@
+//! Settling a batch while transactions collide and messages come twice: the SDK's own mock layer, since no emulator
+//! cancels transactions that meet.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput};
+use aws_sdk_dynamodb::types::CancellationReason;
+use aws_sdk_dynamodb::types::error::TransactionCanceledException;
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use rootcast_core::job::{JobId, Leg};
+use rootcast_core::task::Outcome;
+use rootcast_ledger::{Ledger, LedgerError, Settlement, Tables, TaskKey};
+use time::OffsetDateTime;
+
+/// Cancelled with a reason a write, `None` for those that were fine.
+fn cancelled(reasons: &'static [&'static str]) -> Rule {
+    mock!(aws_sdk_dynamodb::Client::transact_write_items).then_error(|| {
+        let reasons = reasons.iter().map(|code| CancellationReason::builder().code(*code).build()).collect();
+        let exception = TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons)).build();
+        TransactWriteItemsError::TransactionCanceledException(exception)
+    })
+}
+
+/// Accepts a transaction of so many writes.
+fn accepted(writes: usize) -> Rule {
+    mock!(aws_sdk_dynamodb::Client::transact_write_items)
+        .match_requests(move |request| request.transact_items().len() == writes)
+        .then_output(|| TransactWriteItemsOutput::builder().build())
+}
+
+fn ledger(rules: &[&Rule]) -> Ledger {
+    let client = mock_client!(aws_sdk_dynamodb, RuleMode::Sequential, rules);
+    Ledger::new(client, Tables { jobs: Some("jobs".to_owned()), ..Tables::default() })
+}
+
+/// Two devices of one shard, so that a transaction has two tasks and one counter.
+fn batch() -> Vec<Settlement> {
+    let ids = (0u32..).map(|number| format!("bmc-{number}").parse());
+    let same_shard = ids.map(Result::unwrap).filter(|device: &rootcast_core::device::DeviceId| device.shard() == 3);
+    let settlement = |device| Settlement {
+        key: TaskKey { job: JobId(7), leg: Leg::Distribute, device },
+        attempt: 1,
+        outcome: Outcome::Skipped,
+        at: OffsetDateTime::UNIX_EPOCH,
+    };
+    same_shard.take(2).map(settlement).collect()
+}
+
+#[tokio::test]
+async fn a_collision_is_tried_again_and_recorded_once() {
+    let (collision, then) = (cancelled(&["None", "None", "TransactionConflict"]), accepted(3));
+    let settled = ledger(&[&collision, &then]).settle(batch()).await.unwrap();
+    assert_eq!((settled.recorded.len(), settled.stale.len()), (2, 0));
+    assert_eq!((collision.num_calls(), then.num_calls()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_task_that_is_settled_already_does_not_hold_up_the_rest_of_its_batch() {
+    let (refused, then) = (cancelled(&["ConditionalCheckFailed", "None", "None"]), accepted(2));
+    let batch = batch();
+    let settled = ledger(&[&refused, &then]).settle(batch.clone()).await.unwrap();
+    assert_eq!(settled.stale, [batch[0].key.clone()]);
+    assert_eq!(settled.recorded, [batch[1].key.clone()]);
+}
+
+#[tokio::test]
+async fn a_batch_of_nothing_but_old_news_writes_nothing() {
+    let refused = cancelled(&["ConditionalCheckFailed", "ConditionalCheckFailed", "None"]);
+    let settled = ledger(&[&refused]).settle(batch()).await.unwrap();
+    assert_eq!((settled.recorded.len(), settled.stale.len(), refused.num_calls()), (0, 2, 1));
+}
+
+#[tokio::test]
+async fn collisions_without_end_are_told_as_a_passing_fault() {
+    let collision = cancelled(&["TransactionConflict", "None", "None"]);
+    let rules: Vec<&Rule> = std::iter::repeat_n(&collision, 16).collect();
+    let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules);
+    let ledger = Ledger::new(client, Tables { jobs: Some("jobs".to_owned()), ..Tables::default() });
+    let error = ledger.settle(batch()).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Transient { .. }), "{error:?}");
+}
