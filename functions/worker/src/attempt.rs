@@ -7,6 +7,7 @@ use futures::future::join_all;
 use rootcast_core::bundle::{Bundle, content_hash};
 use rootcast_core::certificate::Certificate;
 use rootcast_core::device::Driver;
+use rootcast_core::message::Task;
 use rootcast_core::task::{Ack, ErrorClass, Failure, Outcome, Probe};
 use rootcast_drivers::{Assignment, Credential, Endpoint, Monitor, Progress, TrustGoal};
 use rootcast_ledger::{DeviceRecord, Held, Lease, LeaseRefused, Settlement};
@@ -99,12 +100,9 @@ impl App {
             Err(LeaseRefused::Gone) => attempt.next = Some(Next::Settle(Outcome::Skipped)),
             Err(LeaseRefused::Superseded) => attempt.next = Some(Next::Done),
             Err(LeaseRefused::Held { until }) => {
+                info!(device.id = %attempt.delivery.task.device, %until, "another task holds the device: after that");
                 let wait = u32::try_from((until - now).whole_seconds()).unwrap_or(0) + 1;
-                let busy = Failure::new(ErrorClass::Busy, format!("Another task holds the device until {until}."));
-                attempt.next = Some(match self.after(&attempt.delivery, busy) {
-                    Next::Again { .. } => Next::Again { seconds: wait },
-                    settled => settled,
-                });
+                attempt.next = Some(self.send_on(&attempt.delivery.task, wait).await);
             }
             Err(LeaseRefused::Ledger(error)) => {
                 warn!(error = &error as &dyn std::error::Error, "the device could not be leased");
@@ -134,7 +132,11 @@ impl App {
     pub(crate) async fn run(&self, mut attempt: Attempt, deadline: Instant) -> Attempt {
         let next = match self.converge(&attempt, deadline).await {
             Ok(Progress::Done(converged)) => self.prove(&attempt, &converged.held.anchors),
-            Ok(Progress::Running { monitor, after }) => self.ask_later(&attempt, &monitor, after).await,
+            Ok(Progress::Running { monitor, after }) => {
+                // The device works on by itself: the task waits in the queue, not in the function.
+                let task = Task { monitor: Some(monitor.to_string()), ..attempt.delivery.task.clone() };
+                self.send_on(&task, u32::try_from(after.as_secs()).unwrap_or(u32::MAX)).await
+            }
             Err(failure) => self.after(&attempt.delivery, failure),
         };
         attempt.next = Some(next);
@@ -187,15 +189,12 @@ impl App {
         Next::Settle(Outcome::Acked(Ack { bundle_version: bundle.version, sha256, probe: Probe::ReadBack }))
     }
 
-    /// The device works on by itself: the task waits in the queue, not in the function.
-    async fn ask_later(&self, attempt: &Attempt, monitor: &Monitor, after: std::time::Duration) -> Next {
-        let mut task = attempt.delivery.task.clone();
-        task.monitor = Some(monitor.to_string());
-        let seconds = u32::try_from(after.as_secs()).unwrap_or(u32::MAX);
-        match self.queue.send_later(&self.task_queue, &task, seconds).await {
+    /// A new message in place of this one: its receives are counted anew, since waiting is no failure.
+    async fn send_on(&self, task: &Task, seconds: u32) -> Next {
+        match self.queue.send_later(&self.task_queue, task, seconds).await {
             Ok(()) => Next::Done,
             Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "a task's continuation could not be sent");
+                warn!(error = &error as &dyn std::error::Error, "a task could not be sent on");
                 Next::Again { seconds: SOON }
             }
         }

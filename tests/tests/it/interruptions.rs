@@ -5,10 +5,13 @@ use std::time::Duration;
 use rootcast_core::job::{Job, JobId, JobOutcome, JobState, Leg, Phase};
 use rootcast_core::message::Control;
 use rootcast_core::task::TaskState;
+use rootcast_ledger::Lease;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
+use crate::fake::{Fake, MONITOR, Model, PASSWORD, USER};
 use crate::rollover::signing;
-use crate::stack::{LIMIT, Stack, anchors_of, until};
+use crate::stack::{LIMIT, Stack, anchors_of, fake_enrolment, until};
 
 #[tokio::test]
 async fn a_worker_that_dies_at_a_device_is_replaced_by_another() {
@@ -117,6 +120,48 @@ async fn conductors_that_run_side_by_side_do_each_step_once() {
         let log = stack.log("ConductFunction").await;
         let errors: Vec<&str> = log.lines().filter(|line| line.contains("ERROR")).collect();
         assert!(errors.is_empty(), "{errors:?}");
+    })
+    .await;
+}
+
+/// It answers 202 and goes on by itself, longer than a worker waits for it: the task waits in the queue meanwhile, and
+/// comes back without having used up an attempt or a receive.
+#[tokio::test]
+async fn a_device_that_works_on_by_itself_is_asked_again_out_of_the_queue() {
+    Stack::run_with(0, &[("MaxReceives", "1")], async |stack| {
+        stack.found().await;
+        let fake = Fake::start(Model::OpenBmc).await;
+        fake.work_on(3, "7");
+        stack.store_credential("slow", USER, PASSWORD).await;
+        stack.enrol(vec![fake_enrolment("slow", &fake)]).await;
+        let id = stack.put_root("").await;
+        let job = stack.ended(id).await;
+        assert_eq!(job.outcome, Some(JobOutcome::Activated), "{}", job.reason);
+        let task = &stack.tasks(id, Leg::Distribute).await["slow"];
+        assert_eq!((task.state, task.attempt), (TaskState::Acked, 1));
+        assert!(fake.held().contains(&signing(stack).await.fingerprint()));
+        let requests = fake.requests();
+        assert!(requests.iter().filter(|request| request.is("GET", MONITOR)).count() >= 3);
+        let logins = requests.iter().filter(|request| request.is("POST", "/SessionService/Sessions"));
+        assert!(logins.count() >= 2, "one visit did all of it: {requests:?}");
+    })
+    .await;
+}
+
+/// Another task's worker died with the device in its hands: waiting for it uses up nothing either.
+#[tokio::test]
+async fn a_device_that_another_task_holds_is_waited_for() {
+    Stack::run_with(1, &[("MaxReceives", "1")], async |stack| {
+        stack.found().await;
+        stack.enrol_fleet().await;
+        let device = "bmc-0001".parse().unwrap();
+        let now = OffsetDateTime::now_utc();
+        let lease = Lease { owner: "another".to_owned(), until: now + Duration::from_secs(5) };
+        stack.ledger.lease(&device, &lease, 1, now).await.unwrap();
+        let id = stack.put_root("").await;
+        assert_came_to_the_same_end(stack, id, 1).await;
+        assert!(OffsetDateTime::now_utc() >= lease.until);
+        assert!(stack.log("WorkerFunction").await.contains("another task holds the device"));
     })
     .await;
 }

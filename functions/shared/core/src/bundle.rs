@@ -9,7 +9,7 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-pub use self::jws::{JwsError, SignedBundle, jws_signature, jws_signing_input, verify_jws};
+pub use self::jws::{JwsError, SignedBundle, jws_signature, verify_jws};
 use crate::certificate::Certificate;
 use crate::fingerprint::Fingerprint;
 

@@ -55,8 +55,6 @@ pub enum ErrorClass {
     Throttled,
     /// Another 5xx.
     ServerError,
-    /// Somebody else works on the device.
-    Busy,
     /// The write was accepted, but the read-back shows something else.
     NotStored,
     /// 401 or 403: stop at once, or the device locks the account.
@@ -85,7 +83,6 @@ impl ErrorClass {
             | Self::Timeout
             | Self::Throttled
             | Self::ServerError
-            | Self::Busy
             | Self::NotStored => true,
             Self::Unauthorized
             | Self::PinMismatch
@@ -114,7 +111,6 @@ impl ErrorClass {
             Self::ServerError => {
                 "Look at the device's own log, restart its management controller if need be, then resume the job."
             }
-            Self::Busy => "Another task holds the device. Wait until it ends, then resume the job.",
             Self::NotStored => {
                 "The device accepted the certificate but does not hold it. Check its firmware and its trust slot, then resume the job."
             }
@@ -152,7 +148,6 @@ impl fmt::Display for ErrorClass {
             Self::Timeout => "timeout",
             Self::Throttled => "throttled",
             Self::ServerError => "serverError",
-            Self::Busy => "busy",
             Self::NotStored => "notStored",
             Self::Unauthorized => "unauthorized",
             Self::PinMismatch => "pinMismatch",

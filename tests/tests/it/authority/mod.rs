@@ -9,6 +9,8 @@ mod faults;
 mod keys;
 mod links;
 mod office;
+#[path = "../../../../functions/shared/core/tests/it/openssl.rs"]
+mod openssl;
 mod race;
 mod readers;
 mod refusals;

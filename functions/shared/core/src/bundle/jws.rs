@@ -92,12 +92,8 @@ impl SignedBundle {
     }
 }
 
-/// The protected header (base64url) and the JWS Signing Input (RFC 7515 §5.1) for one signature over `payload`; `x5t` is
-/// the signing root's fingerprint.
-pub fn jws_signing_input(payload: &[u8], algorithm: KeyAlgorithm, x5t: Fingerprint) -> (String, Vec<u8>) {
-    signing_input(&URL_SAFE_NO_PAD.encode(payload), algorithm, x5t)
-}
-
+/// The protected header (base64url) and the JWS Signing Input (RFC 7515 §5.1) for one signature over a payload in
+/// base64url; `x5t` is the signing root's fingerprint.
 fn signing_input(payload: &str, algorithm: KeyAlgorithm, x5t: Fingerprint) -> (String, Vec<u8>) {
     let header = json!({"alg": algorithm.jws_alg(), "x5t#S256": URL_SAFE_NO_PAD.encode(x5t.as_bytes())});
     let protected = URL_SAFE_NO_PAD.encode(header.to_string());

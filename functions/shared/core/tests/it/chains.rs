@@ -50,7 +50,7 @@ fn one_link_beside_one_chain_satisfies_every_device() {
         for (chain, sent, expected) in table {
             let devices: [&[&Certificate]; 3] = [&[&old], &[&old, &new], &[&new]];
             for ((anchors, held), expected) in devices.into_iter().zip(["old", "both", "new"]).zip(expected) {
-                let openssl = openssl::verify(anchors, &leaf, sent);
+                let openssl = openssl::verify(anchors, &leaf, sent, TODAY);
                 let webpki = webpki(anchors, &leaf, sent);
                 let seen = Accepts(openssl.is_ok(), webpki.is_ok());
                 assert_eq!(seen, expected, "{chain}; device holds {held}: {openssl:?} {webpki:?}");
@@ -65,7 +65,7 @@ fn a_server_certificate_is_for_its_names_and_no_longer_than_its_issuer() {
         let root_key = Key::shared(KeyAlgorithm::EcdsaP384);
         let (root, server_key) = (root_key.root(6), Key::shared(algorithm));
         let leaf = root_key.complete(leaf(server_key, &root));
-        openssl::verify(&[&root], &leaf, &[]).unwrap();
+        openssl::verify(&[&root], &leaf, &[], TODAY).unwrap();
         webpki(&[&root], &leaf, &[]).unwrap();
         let text = openssl::text(&leaf);
         assert!(text.contains("DNS:localhost, IP Address:127.0.0.1"), "{text}");

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use rootcast_core::algorithm::KeyAlgorithm;
 use rootcast_core::bundle::{
-    Bundle, JwsError, SignedBundle, content_hash, jws_signature, jws_signing_input, verify_jws,
+    Bundle, JwsError, SignedBundle, content_hash, jws_signature, verify_jws,
 };
 use rootcast_core::certificate::Certificate;
 use rootcast_core::fingerprint::Fingerprint;
@@ -55,9 +55,7 @@ fn the_payload_is_the_documented_one() {
     assert_eq!(payload["anchors"][0], String::from(root.clone()));
 
     let json: Value = serde_json::from_str(&signed(&bundle, &[KeyAlgorithm::EcdsaP384]).to_json()).unwrap();
-    let (protected, input) = jws_signing_input(&bundle.payload(), KeyAlgorithm::EcdsaP384, root.fingerprint());
-    assert_eq!(json["signatures"][0]["protected"], protected);
-    assert_eq!(String::from_utf8(input).unwrap(), format!("{protected}.{}", json["payload"].as_str().unwrap()));
+    let protected = json["signatures"][0]["protected"].as_str().unwrap();
     let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(protected).unwrap()).unwrap();
     assert_eq!(header, json!({"alg": "ES384", "x5t#S256": URL_SAFE_NO_PAD.encode(root.fingerprint().as_bytes())}));
 }

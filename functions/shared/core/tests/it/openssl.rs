@@ -4,8 +4,7 @@ use std::process::Command;
 
 use rootcast_core::certificate::Certificate;
 use tempfile::TempDir;
-
-use crate::keys::TODAY;
+use time::OffsetDateTime;
 
 /// What OpenSSL reads in a certificate, as text.
 pub(crate) fn text(certificate: &Certificate) -> String {
@@ -19,7 +18,12 @@ pub(crate) fn text(certificate: &Certificate) -> String {
 }
 
 /// Whether a device with these anchors accepts what a server sent: the leaf, then the rest in this order.
-pub(crate) fn verify(anchors: &[&Certificate], leaf: &Certificate, sent: &[&Certificate]) -> Result<(), String> {
+pub(crate) fn verify(
+    anchors: &[&Certificate],
+    leaf: &Certificate,
+    sent: &[&Certificate],
+    at: OffsetDateTime,
+) -> Result<(), String> {
     let folder = TempDir::new().unwrap();
     let write = |name: &str, certificates: &[&Certificate]| {
         let path = folder.path().join(name);
@@ -28,7 +32,7 @@ pub(crate) fn verify(anchors: &[&Certificate], leaf: &Certificate, sent: &[&Cert
     };
     let mut command = Command::new("openssl");
     command.args(["verify", "-x509_strict", "-check_ss_sig", "-no-CApath", "-no-CAstore", "-attime"]);
-    command.arg(TODAY.unix_timestamp().to_string());
+    command.arg(at.unix_timestamp().to_string());
     command.arg("-CAfile").arg(write("anchors.pem", anchors));
     if !sent.is_empty() {
         command.arg("-untrusted").arg(write("sent.pem", sent));

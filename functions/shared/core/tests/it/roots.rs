@@ -42,7 +42,7 @@ fn a_root_of_every_algorithm_satisfies_openssl_and_webpki() {
             assert!(text.contains(&expected), "{expected:?} is not in\n{text}");
         }
         assert!(text.replace(':', "").to_lowercase().contains(&root.fingerprint().to_string()));
-        openssl::verify(&[&root], &root, &[]).unwrap();
+        openssl::verify(&[&root], &root, &[], TODAY).unwrap();
         webpki::anchor_from_trusted_cert(&root.der().into()).unwrap();
         assert_eq!(root.signature_algorithm_name(), algorithm.java_name());
         assert_eq!(root.key_algorithm().unwrap(), algorithm);
@@ -64,7 +64,7 @@ fn links_carry_a_root_to_the_other_and_end_in_time() {
             assert_eq!(link.issuer_dn(), issuer.subject_dn());
             assert_eq!(link.spki_der(), subject.spki_der());
             assert_eq!(link.subject_key_identifier(), subject.subject_key_identifier());
-            openssl::verify(&[issuer], link, &[]).unwrap();
+            openssl::verify(&[issuer], link, &[], TODAY).unwrap();
             link.verify_signed_by(issuer).unwrap();
             assert!(link.verify_signed_by(subject).is_err());
         }

@@ -16,13 +16,22 @@ use rootcast_core::device::Pin;
 use rootcast_core::fingerprint::Fingerprint;
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 pub use model::{Model, State, error, pem};
 
 /// The only account of every fake.
 pub const USER: &str = "admin";
 pub const PASSWORD: &str = "correct horse";
+
+/// The task monitor of whatever it works on by itself.
+pub const MONITOR: &str = "/redfish/v1/TaskService/TaskMonitors/7";
+
+/// A task that is not done yet.
+pub fn running(retry_after: &str) -> Reply {
+    let headers = vec![("Location", MONITOR.to_owned()), ("Retry-After", retry_after.to_owned())];
+    Reply::Json(202, headers, json!({"TaskState": "Running"}))
+}
 
 /// A running fake; gone with the runtime that it was started on.
 pub struct Fake {
@@ -122,6 +131,26 @@ impl Fake {
     /// Ends whatever [`Self::fault`] began.
     pub fn recover(&self) {
         self.lock().fault = None;
+    }
+
+    /// A POST is answered by 202, and stored when its [monitor](MONITOR) has been asked `polls` times.
+    pub fn work_on(&self, polls: u32, retry_after: &'static str) {
+        let (mut asked, mut body) = (0, Value::Null);
+        self.fault(move |request, state| {
+            if request.is("POST", state.collection()) {
+                body = request.body.clone();
+                return Some(running(retry_after));
+            }
+            if !request.is("GET", MONITOR) {
+                return None;
+            }
+            asked += 1;
+            if asked < polls {
+                return Some(running(retry_after));
+            }
+            state.store(body["CertificateString"].as_str().unwrap().to_owned());
+            Some(Reply::status(204))
+        });
     }
 
     /// Since the last call.

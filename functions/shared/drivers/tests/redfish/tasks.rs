@@ -7,40 +7,13 @@ use rootcast_core::task::ErrorClass;
 use rootcast_drivers::{Monitor, Progress};
 use serde_json::{Value, json};
 
-use super::fake::{Fake, Model, Reply, error, root};
+use super::fake::{Fake, MONITOR, Model, Reply, error, root, running};
 use super::{Attempt, install, prints};
-
-const MONITOR: &str = "/redfish/v1/TaskService/TaskMonitors/7";
-
-/// A POST is answered by 202, and stored when the monitor has been asked `polls` times.
-fn slow(fake: &Fake, polls: u32, retry_after: &'static str) {
-    let (mut asked, mut body) = (0, Value::Null);
-    fake.fault(move |request, state| {
-        if request.is("POST", state.collection()) {
-            body = request.body.clone();
-            return Some(running(retry_after));
-        }
-        if !request.is("GET", MONITOR) {
-            return None;
-        }
-        asked += 1;
-        if asked < polls {
-            return Some(running(retry_after));
-        }
-        state.store(body["CertificateString"].as_str().unwrap().to_owned());
-        Some(Reply::status(204))
-    });
-}
-
-fn running(retry_after: &str) -> Reply {
-    let headers = vec![("Location", MONITOR.to_owned()), ("Retry-After", retry_after.to_owned())];
-    Reply::Json(202, headers, json!({"TaskState": "Running"}))
-}
 
 #[tokio::test]
 async fn a_short_task_is_waited_for() {
     let fake = Fake::start(Model::OpenBmc).await;
-    slow(&fake, 2, "0");
+    fake.work_on(2, "0");
     let new = root("one");
     assert_eq!(Attempt::new(&fake, Profile::Openbmc, install(&[&new])).done().await.held.anchors, prints(&[&new]));
     assert_eq!(fake.open_sessions(), 0);
@@ -49,7 +22,7 @@ async fn a_short_task_is_waited_for() {
 #[tokio::test]
 async fn a_long_task_is_handed_back_and_taken_up_again() {
     let fake = Fake::start(Model::OpenBmc).await;
-    slow(&fake, 2, "40");
+    fake.work_on(2, "40");
     let new = root("one");
     let mut attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&new]));
     let start = Instant::now();
@@ -92,7 +65,7 @@ async fn a_task_that_failed_says_why_unless_its_effect_is_there() {
 #[tokio::test]
 async fn a_task_that_never_ends_is_given_up() {
     let fake = Fake::start(Model::OpenBmc).await;
-    slow(&fake, u32::MAX, "900");
+    fake.work_on(u32::MAX, "900");
     let mut carried: Option<Monitor> = None;
     for round in 0..100 {
         let mut attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
