@@ -174,7 +174,7 @@ impl Ledger {
         Ok(roots)
     }
 
-    async fn certificate_record<T: serde::de::DeserializeOwned>(
+    pub(crate) async fn certificate_record<T: serde::de::DeserializeOwned>(
         &self,
         what: &'static str,
         id: &str,

@@ -6,6 +6,7 @@
 
 mod access;
 mod authority;
+mod certificates;
 mod commit;
 mod devices;
 mod error;
@@ -15,6 +16,7 @@ mod tasks;
 
 pub use access::TokenRecord;
 pub use authority::{Authority, BundleRecord, Claim, LinkRecord, Policy, RootRecord};
+pub use certificates::CertificateRecord;
 pub use commit::{Change, Dispatched};
 pub use devices::{DeviceRecord, Held, Lease, LeaseRefused, Page};
 pub use error::LedgerError;

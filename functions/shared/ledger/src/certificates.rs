@@ -1,0 +1,74 @@
+//! Certificates with their sealed keys.
+
+use rootcast_core::certificate::Certificate;
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::sealed::{SealContext, Sealed};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::{Ledger, LedgerError};
+
+/// A certificate that was made elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateRecord {
+    pub id: CertificateId,
+    /// The id's own; the lists' partition.
+    pub shelf: u8,
+    /// Grows with each write.
+    pub revision: u64,
+    /// Parts between backslashes.
+    pub folder: String,
+    /// Unique within its folder.
+    pub name: String,
+    pub leaf: Certificate,
+    /// The leaf's issuer first.
+    pub chain: Vec<Certificate>,
+    /// The private key's PKCS #8 DER.
+    pub key: Sealed,
+    /// SHA-256 of the leaf's SubjectPublicKeyInfo.
+    pub spki: Fingerprint,
+    /// As it is shown: `RSA 2048`, `EC P-256`.
+    pub key_algorithm: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_name: Option<String>,
+    /// DNS names and IP addresses of the SubjectAltName.
+    pub names: Vec<String>,
+    #[serde(with = "time::serde::timestamp")]
+    pub not_before: OffsetDateTime,
+    #[serde(with = "time::serde::timestamp")]
+    pub not_after: OffsetDateTime,
+    /// As it was sent: `all`, `0` or 36 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enterprise_project_id: Option<String>,
+    /// Devices to which it was brought, or is being brought: while there is one, it is not deleted.
+    #[serde(default)]
+    pub uses: u64,
+    /// The least of the days before expiry for which an event was sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noticed: Option<u16>,
+    /// The principal that sent it.
+    pub imported_by: String,
+    #[serde(with = "time::serde::timestamp")]
+    pub created: OffsetDateTime,
+    #[serde(with = "time::serde::timestamp")]
+    pub updated: OffsetDateTime,
+}
+
+impl CertificateRecord {
+    /// Venafi's name for it.
+    pub fn dn(&self) -> String {
+        format!("\\VED\\Policy\\{}\\{}", self.folder, self.name)
+    }
+
+    pub fn seal_context(&self) -> SealContext {
+        SealContext::PrivateKey { certificate: self.id, spki: self.spki }
+    }
+}
+
+impl Ledger {
+    pub async fn certificate(&self, id: CertificateId) -> Result<Option<CertificateRecord>, LedgerError> {
+        self.certificate_record("certificate", &id.to_string()).await
+    }
+}
