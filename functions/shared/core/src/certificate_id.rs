@@ -29,6 +29,11 @@ impl CertificateId {
     }
 }
 
+/// Venafi's distinguished name of a certificate.
+pub fn policy_dn(folder: &str, name: &str) -> String {
+    format!(r"\VED\Policy\{folder}\{name}")
+}
+
 /// Text that is not an id.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("a certificate id is scs and 13 digits")]

@@ -12,6 +12,7 @@ pub mod bundle;
 pub mod certificate;
 pub mod certificate_id;
 pub mod device;
+pub mod event;
 pub mod fingerprint;
 pub mod generation;
 pub mod job;

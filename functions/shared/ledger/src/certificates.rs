@@ -1,7 +1,7 @@
 //! Certificates with their sealed keys.
 
 use rootcast_core::certificate::Certificate;
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::certificate_id::{CertificateId, policy_dn};
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::sealed::{SealContext, Sealed};
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,7 @@ pub struct CertificateRecord {
 impl CertificateRecord {
     /// Venafi's name for it.
     pub fn dn(&self) -> String {
-        format!("\\VED\\Policy\\{}\\{}", self.folder, self.name)
+        policy_dn(&self.folder, &self.name)
     }
 
     pub fn seal_context(&self) -> SealContext {

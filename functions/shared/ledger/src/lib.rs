@@ -10,6 +10,7 @@ mod certificates;
 mod commit;
 mod devices;
 mod error;
+mod expiring;
 mod item;
 mod jobs;
 mod tasks;
@@ -20,6 +21,7 @@ pub use certificates::CertificateRecord;
 pub use commit::{Change, Dispatched};
 pub use devices::{DeviceRecord, Held, Lease, LeaseRefused, Page};
 pub use error::LedgerError;
+pub use expiring::Expiring;
 pub use jobs::JobPage;
 pub use tasks::{Settled, Settlement, TaskKey};
 

@@ -1,0 +1,108 @@
+//! What nears its end: every hour, an event for each certificate that passed 30, 15, 7 or 1 days before its expiry.
+//!
+//! The event is sent first and noted on the record then: it may come twice, and it is never left out. What does not fit
+//! into one run is done by the next.
+
+use std::error::Error;
+use std::time::{Duration, Instant, SystemTime};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use lambda_runtime::Diagnostic;
+use rootcast_core::device::SHARDS;
+use rootcast_core::event::{Event, FIRST_NOTICE, notice_due};
+use rootcast_environment::{Misconfigured, variable};
+use rootcast_events::Events;
+use rootcast_ledger::{Expiring, Ledger, LedgerError, Tables};
+use time::OffsetDateTime;
+use tracing::{info, warn};
+
+/// Shelves looked at side by side, and notes written so for each of them.
+const CONCURRENCY: usize = 4;
+/// Left for what is in flight.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// All that the function works with.
+pub struct App {
+    pub ledger: Ledger,
+    pub events: Events,
+    pub clock: fn() -> OffsetDateTime,
+}
+
+/// The ledger could not be read: the next run looks again.
+#[derive(Debug)]
+pub struct RotateError(LedgerError);
+
+impl From<RotateError> for Diagnostic {
+    fn from(error: RotateError) -> Self {
+        Self { error_type: "LedgerError".to_owned(), error_message: error.0.to_string() }
+    }
+}
+
+impl App {
+    pub async fn from_env() -> Result<Self, Misconfigured> {
+        let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
+        Ok(Self {
+            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()),
+            events: Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?),
+            clock: OffsetDateTime::now_utc,
+        })
+    }
+}
+
+/// `deadline`: the invocation's end.
+///
+/// # Errors
+/// Where certificates could not be read.
+pub async fn handle(app: &App, deadline: SystemTime) -> Result<(), RotateError> {
+    let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+    let deadline = Instant::now() + left.saturating_sub(MARGIN);
+    let shelves = stream::iter((0..SHARDS).map(Ok));
+    shelves.try_for_each_concurrent(CONCURRENCY, |shelf| app.shelf(shelf, deadline)).await.map_err(RotateError)
+}
+
+impl App {
+    async fn shelf(&self, shelf: u8, deadline: Instant) -> Result<(), LedgerError> {
+        let now = (self.clock)();
+        let mut after = None;
+        loop {
+            let (page, next) = self.ledger.expiring(shelf, now, now + FIRST_NOTICE, after).await?;
+            let due: Vec<(Expiring, u16)> = page
+                .into_iter()
+                .filter_map(|certificate| {
+                    let days = notice_due(certificate.not_after, certificate.noticed, now)?;
+                    Some((certificate, days))
+                })
+                .collect();
+            self.give_notice(due).await;
+            after = match next {
+                Some(next) if Instant::now() < deadline => Some(next),
+                Some(_) => {
+                    warn!(certificates.shelf = shelf, "not all certificates were looked at: the next run goes on");
+                    return Ok(());
+                }
+                None => return Ok(()),
+            };
+        }
+    }
+
+    async fn give_notice(&self, due: Vec<(Expiring, u16)>) {
+        let event = |(certificate, days): &(Expiring, u16)| Event::Expiring {
+            certificate_id: certificate.id,
+            dn: certificate.dn(),
+            not_after: certificate.not_after,
+            days: *days,
+            devices: certificate.uses,
+        };
+        let events: Vec<Event> = due.iter().map(event).collect();
+        let lost = self.events.publish(&events).await;
+        let sent = due.into_iter().enumerate().filter(|(index, _)| !lost.contains(index));
+        stream::iter(sent)
+            .for_each_concurrent(CONCURRENCY, |(_, (certificate, days))| async move {
+                info!(certificate.id = %certificate.id, certificate.days = days, "the certificate nears its end");
+                if let Err(error) = self.ledger.notice(certificate.id, days).await {
+                    warn!(certificate.id = %certificate.id, error = &error as &dyn Error, "its event will be sent again");
+                }
+            })
+            .await;
+    }
+}

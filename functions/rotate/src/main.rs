@@ -1,0 +1,16 @@
+//! Composition: one configuration, one client a service, made when the first event needs them.
+
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use serde::de::IgnoredAny;
+use tokio::sync::OnceCell;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    lambda_runtime::tracing::init_default_subscriber();
+    let app = OnceCell::new();
+    run(service_fn(async |event: LambdaEvent<IgnoredAny>| {
+        let app = app.get_or_try_init(rotate::App::from_env).await?;
+        rotate::handle(app, event.context.deadline()).await.map_err(Error::from)
+    }))
+    .await
+}

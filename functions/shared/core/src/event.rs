@@ -1,0 +1,146 @@
+//! What others are told about certificates, as EventBridge events.
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::certificate_id::CertificateId;
+use crate::device::DeviceId;
+use crate::job::JobId;
+use crate::lifecycle::Stage;
+use crate::task::ErrorClass;
+
+/// The `source` of every event, by which rules choose.
+pub const SOURCE: &str = "rootcast";
+
+/// Serialised as the event's `detail`. Delivered at least once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Event {
+    Imported {
+        certificate_id: CertificateId,
+        dn: String,
+        #[serde(with = "time::serde::rfc3339")]
+        not_after: OffsetDateTime,
+        imported_by: String,
+    },
+    Expiring {
+        certificate_id: CertificateId,
+        dn: String,
+        #[serde(with = "time::serde::rfc3339")]
+        not_after: OffsetDateTime,
+        /// Not more than so many are left: 30, 15, 7 or 1.
+        days: u16,
+        /// So many have it, or are to have it.
+        devices: u64,
+    },
+    Deployed {
+        certificate_id: CertificateId,
+        device: DeviceId,
+        job_id: JobId,
+    },
+    Failed {
+        certificate_id: CertificateId,
+        device: DeviceId,
+        job_id: JobId,
+        stage: Stage,
+        class: ErrorClass,
+        message: String,
+    },
+}
+
+impl Event {
+    /// EventBridge's `detail-type`.
+    pub const fn detail_type(&self) -> &'static str {
+        match self {
+            Self::Imported { .. } => "Certificate Imported",
+            Self::Expiring { .. } => "Certificate Expiring",
+            Self::Deployed { .. } => "Certificate Deployed",
+            Self::Failed { .. } => "Certificate Deployment Failed",
+        }
+    }
+}
+
+/// Days before expiry at which an event is sent, the last one last.
+const NOTICES: [u16; 4] = [30, 15, 7, 1];
+
+/// From so long before its end on, there is something to say about a certificate.
+pub const FIRST_NOTICE: time::Duration = time::Duration::days(NOTICES[0] as i64);
+
+/// The notice that is due now. Of several that were missed, only the last is given. `noticed`: the one given before.
+pub fn notice_due(not_after: OffsetDateTime, noticed: Option<u16>, now: OffsetDateTime) -> Option<u16> {
+    let left = not_after - now;
+    let due = NOTICES.into_iter().rfind(|days| left <= time::Duration::days(i64::from(*days)))?;
+    (left >= time::Duration::ZERO && noticed.is_none_or(|before| before > due)).then_some(due)
+}
+
+#[cfg(test)]
+mod tests {
+    use time::Duration;
+    use time::macros::datetime;
+
+    use super::*;
+
+    const END: OffsetDateTime = datetime!(2027-03-01 12:00 UTC);
+
+    /// What is said by somebody who looks at these distances from the end.
+    fn said(looks: impl IntoIterator<Item = Duration>) -> Vec<u16> {
+        let mut noticed = None;
+        let mut said = Vec::new();
+        for left in looks {
+            if let Some(days) = notice_due(END, noticed, END - left) {
+                noticed = Some(days);
+                said.push(days);
+            }
+        }
+        said
+    }
+
+    #[test]
+    fn each_notice_is_given_once_and_in_time() {
+        assert_eq!(said((0..24 * 60).rev().map(Duration::hours)), [30, 15, 7, 1]);
+        assert_eq!(said([Duration::days(30) + Duration::SECOND]), []);
+        assert_eq!(said([Duration::days(30)]), [30]);
+        assert_eq!(said([Duration::ZERO, Duration::ZERO]), [1]);
+    }
+
+    #[test]
+    fn missed_notices_are_not_made_up_for() {
+        assert_eq!(said([Duration::days(10), Duration::days(9)]), [15]);
+        assert_eq!(said([Duration::hours(3)]), [1]);
+    }
+
+    #[test]
+    fn nothing_is_said_after_the_end() {
+        assert_eq!(said([-Duration::SECOND]), []);
+    }
+
+    #[test]
+    #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+    fn a_detail_is_the_documented_one() {
+        let failed = Event::Failed {
+            certificate_id: "scs0000000000007".parse().unwrap(),
+            device: "bmc-1".parse().unwrap(),
+            job_id: JobId(9),
+            stage: Stage::CheckConfiguration,
+            class: ErrorClass::NotStored,
+            message: "It shows another certificate.".to_owned(),
+        };
+        assert_eq!(
+            serde_json::to_value(&failed).unwrap(),
+            serde_json::json!({"certificateId": "scs0000000000007", "device": "bmc-1", "jobId": 9, "stage": 900,
+                "class": "notStored", "message": "It shows another certificate."})
+        );
+        let expiring = Event::Expiring {
+            certificate_id: "scs0000000000007".parse().unwrap(),
+            dn: r"\VED\Policy\Certificates\web".to_owned(),
+            not_after: END,
+            days: 7,
+            devices: 2,
+        };
+        assert_eq!(
+            serde_json::to_value(&expiring).unwrap(),
+            serde_json::json!({"certificateId": "scs0000000000007", "dn": r"\VED\Policy\Certificates\web",
+                "notAfter": "2027-03-01T12:00:00Z", "days": 7, "devices": 2})
+        );
+    }
+}

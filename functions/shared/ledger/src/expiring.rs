@@ -1,0 +1,80 @@
+//! Certificates that near their end.
+
+use rootcast_core::certificate_id::{CertificateId, policy_dn};
+use serde::Deserialize;
+use time::OffsetDateTime;
+
+use crate::item::{Item, from_item, id_key, number};
+use crate::{Ledger, LedgerError};
+
+/// The index of certificates by their end, shelf by shelf.
+const BY_EXPIRY: &str = "by-expiry";
+
+/// What the index knows of a certificate.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Expiring {
+    pub id: CertificateId,
+    pub folder: String,
+    pub name: String,
+    #[serde(with = "time::serde::timestamp")]
+    pub not_after: OffsetDateTime,
+    #[serde(default)]
+    pub uses: u64,
+    #[serde(default)]
+    pub noticed: Option<u16>,
+}
+
+impl Expiring {
+    pub fn dn(&self) -> String {
+        policy_dn(&self.folder, &self.name)
+    }
+}
+
+impl Ledger {
+    /// The shelf's certificates that end in this time, both ends included: a page of them, and where the next begins.
+    pub async fn expiring(
+        &self,
+        shelf: u8,
+        from: OffsetDateTime,
+        to: OffsetDateTime,
+        after: Option<Item>,
+    ) -> Result<(Vec<Expiring>, Option<Item>), LedgerError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(self.certificates()?)
+            .index_name(BY_EXPIRY)
+            .key_condition_expression("shelf = :shelf AND notAfter BETWEEN :from AND :to")
+            .expression_attribute_values(":shelf", number(shelf))
+            .expression_attribute_values(":from", number(from.unix_timestamp()))
+            .expression_attribute_values(":to", number(to.unix_timestamp()))
+            .set_exclusive_start_key(after)
+            .send()
+            .await
+            .map_err(LedgerError::aws("Query by-expiry"))?;
+        let items = answer.items.unwrap_or_default().into_iter().map(|item| from_item("certificate", item));
+        Ok((items.collect::<Result<_, _>>()?, answer.last_evaluated_key))
+    }
+
+    /// An event was sent for so many days before the end. Nothing where the certificate is gone, or a later one was sent.
+    pub async fn notice(&self, id: CertificateId, days: u16) -> Result<(), LedgerError> {
+        let noticed = self
+            .client
+            .update_item()
+            .table_name(self.certificates()?)
+            .set_key(Some(id_key(id.to_string())))
+            .update_expression("SET noticed = :days")
+            .condition_expression("attribute_exists(id) AND (attribute_not_exists(noticed) OR noticed > :days)")
+            .expression_attribute_values(":days", number(days))
+            .send()
+            .await;
+        match noticed {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(service) if service.is_conditional_check_failed_exception() => Ok(()),
+                _ => Err(LedgerError::aws("UpdateItem notice")(error)),
+            },
+        }
+    }
+}
