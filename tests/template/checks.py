@@ -7,7 +7,9 @@ import re
 
 from template import listed, target, text
 
-FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Catalog"}
+FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Catalog", "Import", "Rotate"}
+# What a function may do with a key that the template itself makes, and for which kind of secret.
+SEALS = {"SealingKey": "rootcast:certificate", "AccessKey": "rootcast:access-key"}
 
 # An allowed resource with a wildcard needs a reason. (owner, statement) → why it cannot be named.
 WILDCARDS = {
@@ -65,7 +67,16 @@ def keys_are_bound_to_the_stack(template):
     stack = {"Ref": "AWS::StackName"}
     for owner, statement in template.statements():
         actions = [action for action in listed(statement["Action"]) if action.startswith("kms:")]
-        asked = statement.get("Condition", {}).get("StringEquals", {})
+        condition = statement.get("Condition", {})
+        named = {target(resource) for resource in listed(statement["Resource"])}
+        if actions and named <= set(SEALS):
+            for key in named:
+                if condition != {"Null": {f"kms:EncryptionContext:{SEALS[key]}": "false"}}:
+                    yield f"{owner}: {key} opens what is not sealed for {SEALS[key]}"
+                if set(actions) - {"kms:Decrypt", "kms:GenerateDataKey"}:
+                    yield f"{owner} does more with {key} than seal and open: {actions}"
+            continue
+        asked = condition.get("StringEquals", {})
         for action in actions:
             side = "RequestTag" if action in ("kms:CreateKey", "kms:TagResource") else "ResourceTag"
             if asked.get(f"aws:{side}/rootcast:stack") != stack:
@@ -90,7 +101,7 @@ def functions_write_their_own_log(template):
 def schedules_are_well_formed(template):
     # A unit in the wrong number is refused by EventBridge when the stack is made, and by no linter before.
     rate = re.compile(r"rate\((1 (minute|hour|day)|([2-9]|[1-9]\d+) (minutes|hours|days))\)|cron\(\S+( \S+){5}\)")
-    wakes = 0
+    wakes = looks = 0
     for name, rule in template.of("Events::Rule"):
         if "ScheduleExpression" not in rule:
             continue
@@ -98,8 +109,11 @@ def schedules_are_well_formed(template):
             yield f"{name}: {rule['ScheduleExpression']} is no schedule"
         for to in rule["Targets"]:
             wakes += target(to["Arn"]) == "Conduct" and to.get("Input") == '{"wake":"running"}'
+            looks += target(to["Arn"]) == "Rotate"
     if wakes != 1:
         yield f"{wakes} schedules wake the conductor"
+    if looks != 1:
+        yield f"{looks} schedules look for what nears its end"
 
 
 @check
@@ -137,7 +151,7 @@ def time_limits_nest(template):
         yield f"not device {device} s < worker {limit['Worker']} s ≤ visibility of a task {hidden['TaskQueue']} s"
     if hidden["ControlQueue"] < 6 * limit["Conduct"]:
         yield f"visibility of a control message {hidden['ControlQueue']} s is under six times conduct's {limit['Conduct']} s"
-    for name in ("Regenerate", "Catalog"):
+    for name in ("Regenerate", "Catalog", "Import"):
         if limit[name] >= 30:
             yield f"{name} may run {limit[name]} s: the HTTP API answers for it at 30 s"
     receives = queues["TaskQueue"].get("RedrivePolicy", {}).get("maxReceiveCount", 0)
@@ -153,13 +167,20 @@ def tables_have_their_keys(template):
     wanted = {"Certificates": one, "Jobs": [("pk", "HASH"), ("sk", "RANGE")], "Devices": one, "Access": one}
     if keys != wanted:
         yield f"the tables' keys are {keys}"
-    if tables["Access"].get("TimeToLiveSpecification") != {"AttributeName": "expires", "Enabled": True}:
-        yield "tokens do not expire: Access has no TTL on `expires`"
+    for name in ("Access", "Certificates"):
+        if tables[name].get("TimeToLiveSpecification") != {"AttributeName": "expires", "Enabled": True}:
+            yield f"tokens do not expire: {name} has no TTL on `expires`"
+    for name, table in tables.items():
+        for index in table.get("GlobalSecondaryIndexes", []):
+            held = index["Projection"]
+            if held["ProjectionType"] == "ALL" or "key" in held.get("NonKeyAttributes", []):
+                yield f"{name}: the index {index['IndexName']} holds whole records, and with them sealed keys"
 
 
 @check
 def routes_lead_to_their_function(template):
     wanted = {("/signingCertificate", "put"): "Regenerate", ("/signingcertificate", "put"): "Regenerate"}
+    wanted["/v3/scm/certificates/import", "post"] = wanted["/v3/scm/certificates/{certificate}/export", "post"] = "Import"
     wanted["/$default", "x-amazon-apigateway-any-method"] = "Catalog"
     for name, api in template.of("ApiGatewayV2::Api"):
         routes = {}
@@ -205,6 +226,6 @@ def parameters_explain_and_bound_themselves(template):
 def outputs_name_what_a_caller_needs(template):
     names = {"ApiUrl", "ApiId", "ControlQueueUrl", "ControlDeadLettersUrl", "TaskQueueUrl", "TaskDeadLettersUrl"}
     names |= {f"{table}Table" for table, _ in template.of("DynamoDB::Table")}
-    names |= {f"{function}Function" for function in FUNCTIONS}
+    names |= {f"{function}Function" for function in FUNCTIONS} | {f"{key}Arn" for key in SEALS}
     for name in sorted(names ^ set(template.source["Outputs"])):
         yield f"{name} is an output too many or too few"

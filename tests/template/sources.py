@@ -9,12 +9,16 @@ from template import target
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT / "functions" / "shared"
 
-# The one crate without which a function cannot call a service.
-CRATE_OF = {"dynamodb": "rootcast-ledger", "kms": "rootcast-vault", "tag": "rootcast-vault", "sqs": "rootcast-queue", "ssm": "aws-sdk-ssm"}
+# The one crate without which a function cannot call a service. KMS has two: one signs, the other seals.
+CRATE_OF = {"dynamodb": "rootcast-ledger", "kms": "rootcast-vault", "seal": "rootcast-seal", "tag": "rootcast-vault"}
+CRATE_OF |= {"sqs": "rootcast-queue", "ssm": "aws-sdk-ssm", "events": "rootcast-events"}
+SEALING = {"kms:Decrypt", "kms:GenerateDataKey"}
 # What the Lambda service does with the function's role: no code of ours does it.
 BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
 # Variables that a dependency reads, and which.
 READ_ELSEWHERE = {"RUST_LOG": "lambda_runtime's tracing subscriber", "AWS_ENDPOINT_URL": "aws-config"}
+# A crate that comes with another one: who does not use it may not.
+OPTIONAL = {"tag", "seal"}
 TABLE_OR_QUEUE = re.compile(r"(?P<table>[A-Z]+)_TABLE|(?P<queue>[A-Z]+)_QUEUE_URL")
 
 
@@ -38,12 +42,13 @@ def code(folder):
 def dependencies_are_permissions(template):
     for function, _ in template.of("Lambda::Function"):
         needed = dependencies(ROOT / "functions" / function.lower())
-        used = {action.split(":")[0] for action, _ in template.allowed(function) if action not in BY_LAMBDA}
+        actions = {action for action, _ in template.allowed(function)} - BY_LAMBDA
+        used = {"seal" if action in SEALING else action.split(":")[0] for action in actions}
         for service in sorted(used):
             if CRATE_OF.get(service) not in needed:
                 yield f"{function} may call {service}, and depends on no crate that does"
         for service, crate in CRATE_OF.items():
-            if crate in needed and service not in used and service != "tag":
+            if crate in needed and service not in used and service not in OPTIONAL:
                 yield f"{function} depends on {crate}, and may not call {service}"
 
 

@@ -23,4 +23,4 @@ pub use fleet::{Device, Fleet, store_credentials};
 pub use progress::{Progress, Stage, Step};
 pub use proof::{ImageServer, Verdict, prove};
 pub use stack::{LocalOptions, LocalStack};
-pub use tools::{cache_folder, project_folder};
+pub use tools::{cache_folder, project_folder, python_environment};

@@ -52,6 +52,14 @@ impl Toolchain {
     }
 }
 
+/// The interpreter of an environment that holds what pip reads in `requirements`: made once, kept in [`cache_folder`].
+///
+/// # Errors
+/// Python is missing, or pip could not install something: in its words.
+pub async fn python_environment(requirements: &Path) -> Result<PathBuf> {
+    Python::find().await?.environment(requirements, &cache_folder()?.join("python")).await
+}
+
 /// `$ROOTCAST_CACHE`, else `$XDG_CACHE_HOME/rootcast`, else `~/.cache/rootcast`.
 ///
 /// # Errors
