@@ -6,9 +6,10 @@ use std::time::Duration;
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
 use rootcast_core::address::{AddressPolicy, InvalidNetwork};
-use rootcast_gate::ApiError;
+use rootcast_gate::{ApiError, ScmError, ScmGate};
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;
+use rootcast_seal::Sealer;
 use thiserror::Error;
 use tokio::sync::OnceCell;
 
@@ -21,6 +22,8 @@ pub struct App(Arc<OnceCell<Parts>>);
 
 pub struct Parts {
     pub ledger: Ledger,
+    /// Checks the callers of `/v3/scm`.
+    pub gate: ScmGate,
     pub queue: Queue,
     /// URL of the conductor's queue.
     pub control_queue: String,
@@ -32,11 +35,23 @@ pub struct Parts {
 
 /// A deployment that cannot work.
 #[derive(Debug, Error)]
-enum Misconfigured {
+pub(crate) enum Misconfigured {
     #[error("the environment variable {0} is not set")]
     Unset(&'static str),
     #[error("the environment variable DEVICE_CIDRS: {0}")]
     Networks(#[from] InvalidNetwork),
+}
+
+impl From<Misconfigured> for ApiError {
+    fn from(error: Misconfigured) -> Self {
+        Self::internal(error)
+    }
+}
+
+impl From<Misconfigured> for ScmError {
+    fn from(error: Misconfigured) -> Self {
+        Self::internal(error)
+    }
 }
 
 impl App {
@@ -44,8 +59,8 @@ impl App {
         Self(Arc::new(OnceCell::new_with(Some(parts))))
     }
 
-    pub(crate) async fn parts(&self) -> Result<&Parts, ApiError> {
-        self.0.get_or_try_init(Parts::from_env).await.map_err(ApiError::internal)
+    pub(crate) async fn parts(&self) -> Result<&Parts, Misconfigured> {
+        self.0.get_or_try_init(Parts::from_env).await
     }
 }
 
@@ -53,8 +68,11 @@ impl Parts {
     async fn from_env() -> Result<Self, Misconfigured> {
         let limits = TimeoutConfig::builder().operation_timeout(CALL_LIMIT).operation_attempt_timeout(ATTEMPT_LIMIT);
         let aws = aws_config::defaults(BehaviorVersion::latest()).timeout_config(limits.build()).load().await;
+        let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&aws), Tables::from_env());
+        let access_keys = Sealer::new(&aws_sdk_kms::Client::new(&aws), set("ACCESS_KEY_ARN")?);
         Ok(Self {
-            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&aws), Tables::from_env()),
+            gate: ScmGate::new(ledger.clone(), access_keys),
+            ledger,
             queue: Queue::new(aws_sdk_sqs::Client::new(&aws)),
             control_queue: set("CONTROL_QUEUE_URL")?,
             networks: std::env::var("DEVICE_CIDRS").unwrap_or_default().parse()?,

@@ -1,9 +1,11 @@
-//! Everything that is read or edited without a key: devices, jobs, roots, the bundle, the policy of the next root.
+//! Everything that is read or edited without a key: devices, jobs, roots, the bundle, the policy of the next root, and
+//! certificates that were made elsewhere.
 //!
-//! In scope: the whole HTTP API but `PUT /signingCertificate`. It reads what other functions made, edits device
-//! records, and steers jobs; whatever follows from that is the conductor's to do.
+//! In scope: the whole HTTP API but `PUT /signingCertificate`, import and export. It reads what other functions made,
+//! edits device records, deletes certificates, and steers jobs; whatever follows from that is the conductor's to do.
 //!
-//! Out of scope: making roots (`regenerate`), running jobs (`conduct`), working on devices (`worker`).
+//! Out of scope: making roots (`regenerate`), private keys (`import`), running jobs (`conduct`), working on devices
+//! (`worker`).
 //!
 //! One file is one group of routes. Paths match in any case; ids keep theirs.
 
@@ -19,6 +21,7 @@ mod lxca;
 mod page;
 mod policy;
 mod roots;
+mod scm;
 mod stamp;
 mod steer;
 mod tasks;
@@ -66,10 +69,13 @@ pub fn router(app: App) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .with_state(app.clone())
-        .layer(from_fn_with_state(app, protect))
+        .layer(from_fn_with_state(app.clone(), protect))
         .layer(from_fn(report));
     // Outside of the router, which would have chosen the route by then.
-    Router::new().fallback_service(routes).layer(map_request(fold_case))
+    Router::new()
+        .fallback_service(routes)
+        .layer(map_request(fold_case))
+        .layer(from_fn_with_state(scm::router(app), scm::divert))
 }
 
 /// Before anything else: even whether a path exists is told to callers with a token only.

@@ -31,6 +31,8 @@ pub struct CertificateRecord {
     pub spki: Fingerprint,
     /// As it is shown: `RSA 2048`, `EC P-256`.
     pub key_algorithm: String,
+    /// The leaf's, as it is shown: `SHA256withRSA`.
+    pub signature_algorithm: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub common_name: Option<String>,
     /// DNS names and IP addresses of the SubjectAltName.
