@@ -109,6 +109,30 @@ pub enum Profile {
     Vmedia,
 }
 
+impl Profile {
+    /// Whether a device of this profile can be given a private key for its own web server. The standard and OpenBMC
+    /// take one with the certificate (DSP8010 `CertificateService.ReplaceCertificate`: "the client shall provide the
+    /// private key as part of the string"). Lenovo's XCC takes only certificates for a key that it made itself, and a
+    /// virtual medium is no web server.
+    pub const fn takes_private_key(self) -> bool {
+        match self {
+            Self::Dmtf | Self::Openbmc => true,
+            Self::LenovoXcc | Self::Vmedia => false,
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dmtf => "dmtf",
+            Self::Openbmc => "openbmc",
+            Self::LenovoXcc => "lenovo-xcc",
+            Self::Vmedia => "vmedia",
+        })
+    }
+}
+
 /// A Redfish path that overrides the profile's own trust slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

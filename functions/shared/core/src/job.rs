@@ -1,11 +1,15 @@
-//! A rollover job: its state, and what an operator may ask of it.
+//! A rollover job: its state, and what an operator may ask of it. The other kind of job is a
+//! [`Deployment`](crate::deployment::Deployment); both share ids, tasks and counters.
+
+mod command;
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 use time::OffsetDateTime;
+
+pub use self::command::{Command, Refusal};
 
 use crate::device::{DeviceId, SHARDS};
 use crate::rollout::Rollout;
@@ -53,12 +57,14 @@ pub enum Phase {
     Ended,
 }
 
-/// One pass of device work over the fleet. A job has one at a time; each has task records and counters of its own.
+/// One pass of device work. A job has one at a time; each has task records and counters of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Leg {
     Distribute,
     Withdraw,
+    /// A deployment's only one.
+    Install,
 }
 
 impl fmt::Display for Leg {
@@ -66,6 +72,7 @@ impl fmt::Display for Leg {
         f.write_str(match self {
             Self::Distribute => "distribute",
             Self::Withdraw => "withdraw",
+            Self::Install => "install",
         })
     }
 }
@@ -287,72 +294,6 @@ impl Job {
             None => self.cursor.is_at_end(),
             Some(bound) => self.cursor.step > bound.step || self.cursor == *bound || self.cursor.is_at_end(),
         }
-    }
-}
-
-/// What an operator asks of a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Command {
-    Pause,
-    Resume,
-    Abort,
-}
-
-/// Why a job does not do what it was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Refusal {
-    #[error("the job has ended")]
-    Ended,
-    #[error("its root is still being made: repeat PUT /signingCertificate, which finishes what was interrupted")]
-    BeingMade,
-    #[error("the job is paused already")]
-    AlreadyPaused,
-    #[error("the job is running")]
-    NotPaused,
-    #[error("the new root signs already: it can only be replaced by another, not aborted")]
-    Activated,
-    #[error("the job is being aborted already")]
-    AlreadyAborting,
-}
-
-impl Job {
-    /// The job after the command; what follows from it is the conductor's to do.
-    pub fn command(mut self, command: Command, now: OffsetDateTime) -> Result<Self, Refusal> {
-        match (self.state, self.phase) {
-            (JobState::Ended, _) => return Err(Refusal::Ended),
-            (_, Phase::Create) => return Err(Refusal::BeingMade),
-            _ => {}
-        }
-        match command {
-            Command::Pause if self.state == JobState::Paused => return Err(Refusal::AlreadyPaused),
-            Command::Pause => {
-                self.state = JobState::Paused;
-                self.reason = "Paused by the operator. No new device work starts; resume or abort the job.".to_owned();
-            }
-            Command::Resume if self.state != JobState::Paused => return Err(Refusal::NotPaused),
-            Command::Resume => self.resume(now),
-            Command::Abort if self.activated.is_some() || self.phase == Phase::Activate => {
-                return Err(Refusal::Activated);
-            }
-            Command::Abort if self.abort_requested => return Err(Refusal::AlreadyAborting),
-            Command::Abort => {
-                self.abort_requested = true;
-                self.state = JobState::Running;
-                self.reason = "Aborted by the operator: the new root is taken off the devices again.".to_owned();
-            }
-        }
-        self.updated = now;
-        Ok(self)
-    }
-
-    /// A paused job's workers let their messages go, and whatever failed may have been mended: both are sent again.
-    fn resume(&mut self, now: OffsetDateTime) {
-        self.state = JobState::Running;
-        self.reopen = true;
-        self.resend = Some(Cursor::default());
-        self.resends = 0;
-        self.progress_at = now;
-        self.reason = "Resumed by the operator: what failed is tried again.".to_owned();
     }
 }
 

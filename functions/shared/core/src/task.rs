@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::fingerprint::Fingerprint;
+use crate::lifecycle::Stage;
 
 /// What a device's trust store was proven to hold. Never the status code of a write: real devices answer 204 to
 /// garbage.
@@ -70,6 +71,8 @@ pub enum ErrorClass {
     Credential,
     /// Another refusal of the device (4xx).
     Rejected,
+    /// The certificate that is to be installed has expired, or its private key does not open.
+    Certificate,
     /// Its worker died, or its message was lost, each time.
     Lost,
 }
@@ -91,6 +94,7 @@ impl ErrorClass {
             | Self::Unsupported
             | Self::Credential
             | Self::Rejected
+            | Self::Certificate
             | Self::Lost => false,
         }
     }
@@ -112,7 +116,7 @@ impl ErrorClass {
                 "Look at the device's own log, restart its management controller if need be, then resume the job."
             }
             Self::NotStored => {
-                "The device accepted the certificate but does not hold it. Check its firmware and its trust slot, then resume the job."
+                "The device accepted the certificate but does not hold it. Check its firmware, and its trust slot or its web server, then resume the job."
             }
             Self::Unauthorized => {
                 "Correct the user name and password in the device's credential parameter and check that the account is not locked, then resume the job."
@@ -133,6 +137,7 @@ impl ErrorClass {
                 "Store {\"username\":…,\"password\":…} as a SecureString under the device's credential parameter, then resume the job."
             }
             Self::Rejected => "Read what the device says, correct it there, then resume the job.",
+            Self::Certificate => "Import the certificate anew, with its private key, and deploy that one.",
             Self::Lost => {
                 "The worker died at this device each time. Look at the worker's log and the task dead-letter queue, then resume the job."
             }
@@ -156,6 +161,7 @@ impl fmt::Display for ErrorClass {
             Self::Unsupported => "unsupported",
             Self::Credential => "credential",
             Self::Rejected => "rejected",
+            Self::Certificate => "certificate",
             Self::Lost => "lost",
         })
     }
@@ -168,6 +174,9 @@ pub struct Failure {
     pub class: ErrorClass,
     /// The device's own words where it had any; at most [`Failure::MESSAGE_LIMIT`] characters.
     pub message: String,
+    /// Where a deployment stood.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
 }
 
 impl Failure {
@@ -178,7 +187,13 @@ impl Failure {
     pub fn new(class: ErrorClass, message: impl AsRef<str>) -> Self {
         let message =
             message.as_ref().chars().map(|c| if c.is_control() { ' ' } else { c }).take(Self::MESSAGE_LIMIT).collect();
-        Self { class, message }
+        Self { class, message, stage: None }
+    }
+
+    /// The failure as it happened at a stage; one that names its stage already keeps it.
+    pub fn at(mut self, stage: Stage) -> Self {
+        self.stage.get_or_insert(stage);
+        self
     }
 }
 
@@ -186,6 +201,8 @@ impl Failure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Acked(Ack),
+    /// The device showed this leaf certificate on a new connection, and it was read back.
+    Deployed(Fingerprint),
     Failed(Failure),
     Skipped,
 }
@@ -193,7 +210,7 @@ pub enum Outcome {
 impl Outcome {
     pub const fn state(&self) -> TaskState {
         match self {
-            Self::Acked(_) => TaskState::Acked,
+            Self::Acked(_) | Self::Deployed(_) => TaskState::Acked,
             Self::Failed(_) => TaskState::Failed,
             Self::Skipped => TaskState::Skipped,
         }
@@ -210,6 +227,9 @@ pub struct TaskRecord {
     pub attempt: u32,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ack: Option<Ack>,
+    /// SHA-256 of the leaf certificate that the device was proven to show.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub shown: Option<Fingerprint>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
     /// Why an operator waived it.
