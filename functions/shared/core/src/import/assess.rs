@@ -1,0 +1,162 @@
+//! All of it together: which certificate is the leaf, whether the key is its key, and what leads to a root.
+
+use std::fmt;
+
+use time::OffsetDateTime;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::ParsedExtension;
+
+use super::key::Key;
+use super::node::Node;
+use super::path::{self, Found};
+use super::problem::{Place, Problem, Problems};
+use super::{Checked, Sent, leaf};
+use crate::certificate::{self, Certificate};
+use crate::fingerprint::Fingerprint;
+
+/// What is no reason to refuse, but good to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// A certificate that is not part of the chain.
+    Dropped { subject: String, fingerprint: Fingerprint },
+    /// A root whose own signature is made with SHA-1. Trust in a root does not rest on its signature.
+    Sha1Root { subject: String },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dropped { subject, fingerprint } => {
+                write!(f, "{subject} (SHA-256 {fingerprint}) is not part of the chain and was dropped")
+            }
+            Self::Sha1Root { subject } => {
+                write!(f, "{subject} is signed with SHA-1 by itself, which is no risk in a root; it may be left out")
+            }
+        }
+    }
+}
+
+pub(super) fn assess(
+    sent: Sent,
+    roots: &[Certificate],
+    now: OffsetDateTime,
+    mut problems: Vec<Problem>,
+) -> Result<Checked, Problems> {
+    let parsed = parse(&sent.certificates, &mut problems);
+    let own = own_roots(&parsed, roots);
+    let mut nodes: Vec<Node<'_>> = parsed
+        .iter()
+        .map(|certificate| Node::new(certificate, roots.iter().any(|root| root.der() == certificate.as_raw()), true))
+        .collect();
+    nodes.extend(own.iter().map(|root| Node::new(root, true, false)));
+
+    let leaf = choose_leaf(&nodes[..parsed.len()], &sent, now);
+    let checked = leaf.map(|at| {
+        let names = leaf::check(&nodes[at], &mut problems);
+        nodes[at].problems(false, now, &mut problems);
+        if let Some(key) = &sent.key {
+            match_key(key, &nodes[..parsed.len()], at, &mut problems);
+        }
+        let mut found = path::find(&nodes, at, now);
+        problems.append(&mut found.problems);
+        (found, names)
+    });
+    let ready = Problems::of(problems).map_or(Ok(()), Err);
+    match (ready, checked, sent.key) {
+        (Ok(()), Some((Found { path, .. }, names)), Some(key)) => {
+            let chain = path.iter().skip(1).filter(|at| nodes[**at].sent);
+            let whole = |at: &usize| Certificate::from_der(nodes[*at].parsed.as_raw()).ok();
+            match (path.first().and_then(whole), chain.map(whole).collect()) {
+                (Some(leaf), Some(chain)) => Ok(Checked {
+                    leaf,
+                    chain,
+                    key_algorithm: key.algorithm,
+                    key: key.into_pkcs8(),
+                    common_name: names.common_name,
+                    names: names.alternative,
+                    warnings: warnings(&nodes, &path),
+                }),
+                _ => Err(Problems::only(unreadable(sent.certificates[0].1))),
+            }
+        }
+        (Err(problems), ..) => Err(problems),
+        (Ok(()), None, _) => Err(Problems::only(Problem::CertificateMissing(Place::default()))),
+        (Ok(()), _, None) => Err(Problems::only(Problem::KeyMissing)),
+    }
+}
+
+fn parse<'s>(certificates: &'s [(Vec<u8>, Place)], problems: &mut Vec<Problem>) -> Vec<X509Certificate<'s>> {
+    let mut parsed = Vec::with_capacity(certificates.len());
+    for (der, place) in certificates {
+        match certificate::parse(der) {
+            Ok(certificate) => parsed.push(certificate),
+            Err(_) => problems.push(unreadable(*place)),
+        }
+    }
+    parsed
+}
+
+fn unreadable(place: Place) -> Problem {
+    Problem::CertificateUnreadable { place, fault: "it is not the DER of an X.509 certificate" }
+}
+
+/// Those of ours that were not sent along and may have issued something that was: by AKI and SKI, where both are there.
+fn own_roots<'r>(sent: &[X509Certificate<'_>], roots: &'r [Certificate]) -> Vec<X509Certificate<'r>> {
+    let named: Vec<Option<&[u8]>> = sent.iter().map(authority).collect();
+    roots
+        .iter()
+        .filter(|root| sent.iter().all(|certificate| certificate.as_raw() != root.der()))
+        .filter(|root| match root.subject_key_identifier() {
+            Some(own) => named.iter().any(|named| named.is_none_or(|named| named == own)),
+            None => true,
+        })
+        .filter_map(|root| certificate::parse(root.der()).ok())
+        .collect()
+}
+
+fn authority<'c>(certificate: &'c X509Certificate<'_>) -> Option<&'c [u8]> {
+    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(authority) => authority.key_identifier.as_ref().map(|own| own.0),
+        _ => None,
+    })
+}
+
+/// The one that the sender says, or that has the key; of several, one that is no CA, is valid, and the longest. Without
+/// a key that can be read, the first that is no CA.
+fn choose_leaf(nodes: &[Node<'_>], sent: &Sent, now: OffsetDateTime) -> Option<usize> {
+    let all = || 0..nodes.len();
+    if sent.leaf_first {
+        return all().next();
+    }
+    let has_key = |at: &usize| {
+        let bits = sent.key.as_ref().map(Key::public_bits);
+        bits.is_some_and(|bits| nodes[*at].key.as_ref().is_ok_and(|key| key.is(bits)))
+    };
+    let fitness = |at: &usize| {
+        let node = &nodes[*at];
+        (!node.is_ca(), node.is_valid_at(now), node.not_after, node.parsed.as_raw())
+    };
+    all().filter(has_key).max_by_key(fitness).or_else(|| all().find(|at| !nodes[*at].is_ca())).or_else(|| all().next())
+}
+
+fn match_key(key: &Key, sent: &[Node<'_>], leaf: usize, problems: &mut Vec<Problem>) {
+    let is_its = |node: &Node<'_>| node.key.as_ref().is_ok_and(|public| public.is(key.public_bits()));
+    let proven = |node: &Node<'_>| node.key.as_ref().is_ok_and(|public| key.proves(public));
+    if !is_its(&sent[leaf]) || !proven(&sent[leaf]) {
+        let belongs = sent.iter().find(|node| is_its(node)).map(Node::subject);
+        problems.push(Problem::KeyMismatch { subject: sent[leaf].subject(), belongs });
+    }
+}
+
+fn warnings(nodes: &[Node<'_>], path: &[usize]) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for (at, node) in nodes.iter().enumerate().filter(|(_, node)| node.sent) {
+        if !path.contains(&at) {
+            let fingerprint = Fingerprint::of(node.parsed.as_raw());
+            warnings.push(Warning::Dropped { subject: node.subject(), fingerprint });
+        } else if !node.ours && node.scheme.as_ref().is_ok_and(|scheme| scheme.is_sha1()) {
+            warnings.push(Warning::Sha1Root { subject: node.subject() });
+        }
+    }
+    warnings
+}

@@ -1,0 +1,45 @@
+//! Whether a path holds: each issuer by itself, each link, and what issuers limit below them (RFC 5280 §6.1). Its
+//! signatures are verified when it is found.
+
+use time::OffsetDateTime;
+
+use super::constraints;
+use super::leaf;
+use super::node::Node;
+use super::problem::Problem;
+
+/// `path`: the leaf first, which is checked by itself elsewhere. `anchored`: its last is a root.
+pub(super) fn path(path: &[&Node<'_>], anchored: bool, now: OffsetDateTime) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut intermediates = 0; // between the issuer and the leaf, but self-issued ones (RFC 5280 §4.2.1.9)
+    for (at, issuer) in path.iter().enumerate().skip(1) {
+        let root = anchored && at + 1 == path.len();
+        issuer.problems(root && issuer.is_self_issued(), now, &mut problems);
+        may_issue(issuer, &mut problems);
+        if !path[at - 1].may_be_signed_by(issuer) {
+            let subject = path[at - 1].subject();
+            problems.push(Problem::KeyIdentifier { subject, issuer: issuer.subject() });
+        }
+        let allowed = issuer.basic.and_then(|basic| basic.path_len_constraint);
+        if let Some(allowed) = allowed.filter(|allowed| intermediates > *allowed as usize) {
+            problems.push(Problem::PathLength { subject: issuer.subject(), allowed, found: intermediates });
+        }
+        intermediates += usize::from(!issuer.is_self_issued());
+    }
+    constraints::check(path, &mut problems);
+    problems
+}
+
+fn may_issue(issuer: &Node<'_>, problems: &mut Vec<Problem>) {
+    let why = if !issuer.is_ca() {
+        "its basicConstraints do not say cA"
+    } else if issuer.usage.is_some_and(|usage| !usage.key_cert_sign()) {
+        "its keyUsage does not allow keyCertSign"
+    } else if !issuer.purposes.is_none_or(leaf::is_for_tls) {
+        // Not RFC 5280, but what every TLS client does: an issuer's purposes limit those below it.
+        "its extKeyUsage has neither serverAuth nor clientAuth"
+    } else {
+        return;
+    };
+    problems.push(Problem::IssuerNotCa { subject: issuer.subject(), why });
+}

@@ -1,0 +1,129 @@
+//! What a leaf must be: no CA, for TLS, and named.
+
+use std::net::IpAddr;
+
+use x509_parser::extensions::{ExtendedKeyUsage, GeneralName};
+
+use super::node::Node;
+use super::problem::Problem;
+use super::text;
+
+/// Alternative names that one certificate may have, of every kind together.
+pub const NAMES: usize = 1000;
+
+/// `ub-common-name` (RFC 5280 Appendix A.1), in characters.
+const COMMON_NAME: usize = 64;
+
+/// What the leaf calls itself.
+#[derive(Default)]
+pub(super) struct Names {
+    pub(super) common_name: Option<String>,
+    pub(super) alternative: Vec<String>,
+}
+
+pub(super) fn check(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
+    let subject = || leaf.subject();
+    if leaf.is_ca() {
+        problems.push(Problem::LeafIsCa { subject: subject(), why: "its basicConstraints say cA" });
+    } else if leaf.usage.is_some_and(|usage| usage.key_cert_sign()) {
+        problems.push(Problem::LeafIsCa { subject: subject(), why: "its keyUsage allows keyCertSign" });
+    }
+    let signs = |usage: x509_parser::extensions::KeyUsage| {
+        usage.digital_signature() || usage.key_encipherment() || usage.key_agreement()
+    };
+    if leaf.usage.is_some_and(|usage| !signs(usage)) {
+        let why = "its keyUsage allows neither digitalSignature nor keyEncipherment nor keyAgreement";
+        problems.push(Problem::Usage { subject: subject(), why });
+    }
+    if !leaf.purposes.is_none_or(is_for_tls) {
+        let why = "its extKeyUsage has neither serverAuth nor clientAuth";
+        problems.push(Problem::Usage { subject: subject(), why });
+    }
+    names(leaf, problems)
+}
+
+/// RFC 5280 §4.2.1.12, and `anyExtendedKeyUsage`.
+pub(super) fn is_for_tls(purposes: &ExtendedKeyUsage<'_>) -> bool {
+    purposes.server_auth || purposes.client_auth || purposes.any
+}
+
+fn names(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
+    let mut names = Names { common_name: common_name(leaf).map(str::to_owned), ..Names::default() };
+    let bad = |name: &str, kind| Problem::BadName { subject: leaf.subject(), name: text::shown(name), kind };
+    if let Some(name) = names.common_name.take_if(|name| name.chars().count() > COMMON_NAME || has_control(name)) {
+        problems.push(bad(&name, "CN of at most 64 characters"));
+    }
+    if leaf.names.len() > NAMES {
+        problems.push(Problem::TooManyNames(leaf.subject()));
+        return names;
+    }
+    for name in leaf.names {
+        match name {
+            GeneralName::DNSName(name) if is_dns_name(name) => names.alternative.push((*name).to_owned()),
+            GeneralName::DNSName(name) => problems.push(bad(name, "DNS name")),
+            GeneralName::IPAddress(bytes) => match ip(bytes) {
+                Some(address) => names.alternative.push(address.to_string()),
+                None => problems.push(bad(&hex::encode(bytes), "IP address")),
+            },
+            GeneralName::Invalid(_, bytes) => problems.push(bad(&hex::encode(bytes), "readable name")),
+            _ => {}
+        }
+    }
+    if names.alternative.is_empty() && !names.common_name.as_deref().is_some_and(is_host) {
+        problems.push(Problem::NoName(leaf.subject()));
+    }
+    names
+}
+
+/// The last CN of the subject, which is the most specific.
+pub(super) fn common_name<'n>(node: &'n Node<'_>) -> Option<&'n str> {
+    node.parsed.subject().iter_common_name().last().and_then(|attribute| attribute.as_str().ok())
+}
+
+pub(super) fn is_host(name: &str) -> bool {
+    is_dns_name(name) || name.parse::<IpAddr>().is_ok()
+}
+
+fn has_control(text: &str) -> bool {
+    text.chars().any(char::is_control)
+}
+
+/// RFC 1123 §2.1, with underscores, which occur, and a first label `*` (RFC 6125 §6.4.3). Not an IPv4 address.
+fn is_dns_name(name: &str) -> bool {
+    let labels = name.strip_prefix("*.").unwrap_or(name);
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let numeric = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    name.len() <= 253 && labels.split('.').all(label) && !labels.rsplit('.').next().is_some_and(numeric)
+}
+
+/// 4 or 16 bytes.
+pub(super) fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    <[u8; 4]>::try_from(bytes).map(IpAddr::from).or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dns_name_has_letters_digits_and_hyphens_and_at_most_one_wildcard_in_front() {
+        for good in
+            ["localhost", "a.example.com", "*.example.com", "xn--bcher-kva.example", "_dmarc.a", "1.example", "A.B"]
+        {
+            assert!(is_dns_name(good), "{good}");
+        }
+        let long = format!("{}a", "a.".repeat(127));
+        for bad in [
+            "", ".", "a.", ".a", "a..b", "*", "*.*.a", "a.*.b", "w*.a", "-a.b", "a-.b", "a b", "a/b", "ü.de",
+            "10.0.0.1", &long,
+        ] {
+            assert!(!is_dns_name(bad), "{bad}");
+        }
+        assert!(is_host("10.0.0.1") && is_host("2001:db8::1") && !is_host("10.0.0.1/8"));
+    }
+}

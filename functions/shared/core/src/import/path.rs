@@ -1,0 +1,215 @@
+//! The way from the leaf to a root: which certificate issued which, whatever order they came in.
+//!
+//! Depth first, the likeliest issuer first, in an order that does not depend on how the certificates were sent. The
+//! first path without a problem is taken; where there is none, the one that came nearest says what is wrong.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+use time::OffsetDateTime;
+
+use super::judge;
+use super::node::Node;
+use super::problem::Problem;
+use super::signature::Verdict;
+
+/// Issuers in one chain.
+pub const DEPTH: usize = 8;
+
+/// Signatures verified for one chain. Sixteen certificates in order take fifteen.
+pub const SIGNATURES: usize = 32;
+
+/// Certificates looked at on all paths together: cross-signed ones make more paths than certificates.
+pub const STEPS: usize = 128;
+
+/// The best path, and what is wrong with it.
+pub(super) struct Found {
+    /// Indices of nodes, the leaf first.
+    pub(super) path: Vec<usize>,
+    pub(super) problems: Vec<Problem>,
+    /// It ends in a root that was sent or in one of ours.
+    anchored: bool,
+}
+
+pub(super) fn find(nodes: &[Node<'_>], leaf: usize, now: OffsetDateTime) -> Found {
+    let mut search = Search { nodes, now, verdicts: HashMap::new(), steps: 0, exhausted: false, best: None };
+    search.extend(&mut vec![leaf]);
+    let exhausted = search.exhausted;
+    let mut found = search.best.unwrap_or(Found { path: vec![leaf], problems: Vec::new(), anchored: false });
+    if exhausted && !(found.anchored && found.problems.is_empty()) {
+        found.problems.push(Problem::ChainTooLong);
+    }
+    found
+}
+
+struct Search<'n> {
+    nodes: &'n [Node<'n>],
+    now: OffsetDateTime,
+    /// By the index of the certificate and that of its issuer: nothing is verified twice.
+    verdicts: HashMap<(usize, usize), Verdict>,
+    steps: usize,
+    exhausted: bool,
+    best: Option<Found>,
+}
+
+impl Search<'_> {
+    /// `true` where nothing is left to look for.
+    fn extend(&mut self, path: &mut Vec<usize>) -> bool {
+        let Some(&end) = path.last() else { return true };
+        self.steps += 1;
+        if self.steps > STEPS {
+            self.exhausted = true;
+            return true;
+        }
+        if path.len() > 1 && (self.nodes[end].ours || self.is_root(end)) {
+            return self.conclude(path, None);
+        }
+        if path.len() > DEPTH {
+            return self.conclude(path, Some(Problem::ChainTooLong));
+        }
+        let (mut refused, mut extended) = (None, false);
+        for issuer in self.issuers(end, path) {
+            let verdict = self.verdict(end, issuer);
+            if self.exhausted {
+                return true;
+            }
+            match verdict {
+                Verdict::Bad => _ = refused.get_or_insert(issuer),
+                Verdict::Good | Verdict::Unsupported | Verdict::Refused => {
+                    extended = true;
+                    path.push(issuer);
+                    if self.extend(path) {
+                        return true;
+                    }
+                    path.pop();
+                }
+            }
+        }
+        !extended && {
+            let problem = self.dead_end(path, end, refused);
+            self.conclude(path, Some(problem))
+        }
+    }
+
+    /// Candidates by name, byte for byte. Those that fit best first, and of equals the longest valid; the DER decides
+    /// what nothing else does.
+    fn issuers(&self, end: usize, path: &[usize]) -> Vec<usize> {
+        let child = &self.nodes[end];
+        let name = child.parsed.issuer().as_raw();
+        let mut found: Vec<usize> = (0..self.nodes.len())
+            .filter(|at| !path.contains(at) && self.nodes[*at].parsed.subject().as_raw() == name)
+            .collect();
+        found.sort_by_cached_key(|at| {
+            let issuer = &self.nodes[*at];
+            let unfit = [
+                !child.may_be_signed_by(issuer),
+                !issuer.is_valid_at(self.now),
+                !issuer.is_ca(),
+                !issuer.sent || !issuer.ours,
+                !issuer.ours,
+                !issuer.is_self_issued(),
+            ];
+            (unfit, Reverse(issuer.not_after), issuer.parsed.as_raw())
+        });
+        found
+    }
+
+    /// Self-signed. What cannot be verified counts, too: a problem says so.
+    fn is_root(&mut self, at: usize) -> bool {
+        let node = &self.nodes[at];
+        node.is_self_issued() && node.may_be_signed_by(node) && self.verdict(at, at) != Verdict::Bad
+    }
+
+    fn verdict(&mut self, child: usize, issuer: usize) -> Verdict {
+        if let Some(known) = self.verdicts.get(&(child, issuer)) {
+            return *known;
+        }
+        let (signed, by) = (&self.nodes[child], &self.nodes[issuer]);
+        let (Ok(scheme), Ok(key)) = (&signed.scheme, &by.key) else { return Verdict::Refused };
+        if scheme.is_sha1() && child != issuer {
+            return Verdict::Refused;
+        }
+        if self.verdicts.len() >= SIGNATURES {
+            self.exhausted = true;
+            return Verdict::Bad;
+        }
+        let tbs = signed.parsed.tbs_certificate.as_ref();
+        let verdict = match signed.parsed.signature_value.unused_bits {
+            0 => scheme.verify(key, tbs, &signed.parsed.signature_value.data),
+            _ => Verdict::Bad,
+        };
+        self.verdicts.insert((child, issuer), verdict);
+        verdict
+    }
+
+    /// Why the path goes no further.
+    fn dead_end(&mut self, path: &[usize], end: usize, refused: Option<usize>) -> Problem {
+        let subject = self.nodes[end].subject();
+        if let Some(issuer) = refused {
+            return Problem::BadSignature { subject, issuer: self.nodes[issuer].subject() };
+        }
+        if self.nodes[end].is_self_issued() {
+            return match path {
+                [_] => Problem::SelfSigned(subject),
+                _ => Problem::BadSignature { issuer: subject.clone(), subject },
+            };
+        }
+        let expected = self.nodes[end].issuer();
+        match self.misnamed(end, path) {
+            Some(at) => Problem::IssuerMismatch { subject, expected, issuer: self.nodes[at].subject() },
+            None => Problem::ChainIncomplete { subject, issuer: expected },
+        }
+    }
+
+    /// A certificate that has the key of the issuer, but not its name: by AKI and SKI, or because it verifies.
+    fn misnamed(&mut self, end: usize, path: &[usize]) -> Option<usize> {
+        let others: Vec<usize> = (0..self.nodes.len()).filter(|at| !path.contains(at)).collect();
+        others.into_iter().find(|at| {
+            let (child, other) = (&self.nodes[end], &self.nodes[*at]);
+            match (child.authority, other.identifier) {
+                (Some(named), Some(own)) => named == own,
+                _ => self.verdict(end, *at) == Verdict::Good,
+            }
+        })
+    }
+
+    /// Keeps the path where it is the best so far; `true` where it is without a problem.
+    fn conclude(&mut self, path: &[usize], dead_end: Option<Problem>) -> bool {
+        let anchored = dead_end.is_none();
+        let certificates: Vec<&Node<'_>> = path.iter().map(|at| &self.nodes[*at]).collect();
+        let mut problems = judge::path(&certificates, anchored, self.now);
+        self.judge_signatures(path, anchored, &mut problems);
+        problems.extend(dead_end);
+        let merit = |found: &Found| match found.anchored {
+            true => (0, found.problems.len()),
+            false => (1, DEPTH + 1 - found.path.len().min(DEPTH + 1)),
+        };
+        let found = Found { path: path.to_vec(), problems, anchored };
+        let clean = found.anchored && found.problems.is_empty();
+        if self.best.as_ref().is_none_or(|best| merit(&found) < merit(best)) {
+            self.best = Some(found);
+        }
+        clean
+    }
+
+    /// Each link's, and that of a root by itself where it is not one of ours. No path is without a problem unless all
+    /// of them are good.
+    fn judge_signatures(&mut self, path: &[usize], anchored: bool, problems: &mut Vec<Problem>) {
+        let own = path.last().filter(|at| anchored && !self.nodes[**at].ours).map(|at| (*at, *at));
+        let links: Vec<_> = path.windows(2).map(|link| (link[0], link[1])).chain(own).collect();
+        let before = problems.len();
+        for (child, issuer) in links {
+            let (signed, by) = (&self.nodes[child], &self.nodes[issuer]);
+            match (self.verdict(child, issuer), &signed.scheme, &by.key) {
+                (Verdict::Good, ..) => {}
+                (Verdict::Unsupported, Ok(scheme), Ok(key)) => {
+                    let what = format!("{scheme} by a key for {}", key.algorithm);
+                    problems.push(Problem::UnsupportedSignature { subject: signed.subject(), what });
+                }
+                // What is refused has a problem of its own: the issuer's key or this one's algorithm.
+                (Verdict::Refused, ..) if before > 0 || child == path[0] => {}
+                _ => problems.push(Problem::BadSignature { subject: signed.subject(), issuer: by.subject() }),
+            }
+        }
+    }
+}

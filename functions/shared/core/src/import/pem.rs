@@ -1,0 +1,196 @@
+//! PEM (RFC 7468) as people send it: text between the blocks, blanks around lines, and any line ends are skipped; each
+//! header and footer must be whole and stand alone on its line, and what is between them strict base64.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::problem::{Fault, Field, Place, Problem};
+use super::{CERTIFICATES, LIMIT, Secret, Sent, text};
+
+/// What is between a header and its footer.
+pub(super) struct Block<'a> {
+    pub(super) label: &'a str,
+    /// Of the header, from 1.
+    pub(super) line: usize,
+    body: &'a str,
+}
+
+/// The whole blocks of a text, and the first fault of its headers and footers.
+pub(super) fn blocks(text: &str) -> (Vec<Block<'_>>, Option<(usize, Fault)>) {
+    let mut found = Vec::new();
+    let mut fault = None;
+    let mut open: Option<(&str, usize, usize)> = None; // label, line, where its body starts
+    let (mut start, mut number) = (0, 0);
+    for raw in text.split_inclusive(['\n', '\r']) {
+        let end = start + raw.len();
+        number += usize::from(!(raw == "\n" && text[..start].ends_with('\r')));
+        match boundary(raw.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')) {
+            Boundary::None => {}
+            Boundary::Malformed => _ = fault.get_or_insert((number, Fault::Malformed)),
+            Boundary::Begin(label) => {
+                if let Some((_, line, _)) = open.replace((label, number, end)) {
+                    fault.get_or_insert((line, Fault::NoFooter));
+                }
+            }
+            Boundary::End(label) => match open.take() {
+                Some((opened, line, from)) if opened == label => {
+                    found.push(Block { label, line, body: &text[from..start] });
+                }
+                Some(_) => _ = fault.get_or_insert((number, Fault::Mismatch)),
+                None => _ = fault.get_or_insert((number, Fault::NoHeader)),
+            },
+        }
+        start = end;
+    }
+    if let Some((_, line, _)) = open {
+        fault.get_or_insert((line, Fault::NoFooter));
+    }
+    if found.is_empty() && !text.trim().is_empty() {
+        fault.get_or_insert((1, Fault::NoHeader));
+    }
+    (found, fault)
+}
+
+impl Block<'_> {
+    /// Nothing stands between the header and the footer.
+    pub(super) fn is_empty(&self) -> bool {
+        self.body.trim().is_empty()
+    }
+
+    /// Marked by RFC 1421 §4.6.1.1, as OpenSSL's older formats do.
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.body.lines().any(|line| line.trim().starts_with("Proc-Type:") && line.contains("ENCRYPTED"))
+    }
+
+    pub(super) fn decode(&self) -> Option<Secret> {
+        let mut packed = Secret::new(Vec::with_capacity(self.body.len()));
+        packed.extend(self.body.bytes().filter(|byte| !byte.is_ascii_whitespace()));
+        let mut decoded = Secret::new(vec![0; packed.len().div_ceil(4) * 3]);
+        let length = STANDARD.decode_slice(&*packed, &mut decoded).ok()?;
+        decoded.truncate(length);
+        Some(decoded)
+    }
+}
+
+enum Boundary<'a> {
+    None,
+    Begin(&'a str),
+    End(&'a str),
+    Malformed,
+}
+
+/// A line that sets out to be a header or footer and is none is a fault, not text: its block would go unseen.
+fn boundary(line: &str) -> Boundary<'_> {
+    if !line.starts_with('-') {
+        return Boundary::None;
+    }
+    let whole = |start| line.strip_prefix(start).and_then(|rest: &str| rest.strip_suffix("-----"));
+    match (whole("-----BEGIN "), whole("-----END ")) {
+        (Some(label), _) if is_label(label) => Boundary::Begin(label),
+        (_, Some(label)) if is_label(label) => Boundary::End(label),
+        _ => {
+            let inner = line.trim_start_matches('-').trim_start();
+            let attempt = inner.starts_with("BEGIN") || inner.starts_with("END");
+            if attempt { Boundary::Malformed } else { Boundary::None }
+        }
+    }
+}
+
+fn is_label(label: &str) -> bool {
+    !label.is_empty() && !label.contains("--") && label.trim() == label
+}
+
+/// Every certificate of both fields. Without a chain, `certificate` may hold a whole bundle in any order.
+pub(super) fn certificates(certificate: &str, chain: Option<&str>, problems: &mut Vec<Problem>) -> Sent {
+    let mut sent = Sent { leaf_first: chain.is_some(), ..Sent::default() };
+    if certificate.len() + chain.map_or(0, str::len) > LIMIT {
+        problems.push(Problem::TooLarge { part: "the certificate with its chain", limit: LIMIT });
+        return sent;
+    }
+    read(certificate, Field::Certificate, &mut sent, problems);
+    if let Some(chain) = chain {
+        if sent.certificates.len() > 1 {
+            problems.push(Problem::LeafNotAlone(sent.certificates.len()));
+        }
+        sent.leaf_first = sent.certificates.len() == 1;
+        read(chain, Field::CertificateChain, &mut sent, problems);
+    }
+    sent
+}
+
+fn read(text: &str, field: Field, sent: &mut Sent, problems: &mut Vec<Problem>) {
+    let (blocks, fault) = blocks(text);
+    if let Some((line, fault)) = fault {
+        problems.push(Problem::CertificateFraming { place: Place { field, line }, fault });
+    } else if blocks.is_empty() {
+        problems.push(Problem::CertificateMissing(Place { field, line: 0 }));
+    }
+    for block in blocks {
+        let place = Place { field, line: block.line };
+        match block.label {
+            // RFC 7468 §5.3: the longer labels are older names of the same.
+            "CERTIFICATE" | "X509 CERTIFICATE" | "X.509 CERTIFICATE" if block.is_empty() => {
+                problems.push(Problem::CertificateMissing(place));
+            }
+            "CERTIFICATE" | "X509 CERTIFICATE" | "X.509 CERTIFICATE" => match block.decode() {
+                Some(mut der) => {
+                    if !sent.push(std::mem::take(&mut der), place) {
+                        sent.certificates.truncate(CERTIFICATES);
+                        problems.push(Problem::TooManyCertificates);
+                        return;
+                    }
+                }
+                None => problems.push(Problem::CertificateUnreadable { place, fault: "it is not base64" }),
+            },
+            label if label.ends_with("PRIVATE KEY") => problems.push(Problem::KeyAmongCertificates(place)),
+            label => problems.push(Problem::NotACertificate { place, label: text::shown(label) }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn labels(text: &str) -> (Vec<&str>, Option<(usize, Fault)>) {
+        let (found, fault) = blocks(text);
+        (found.iter().map(|block| block.label).collect(), fault)
+    }
+
+    #[test]
+    fn text_around_blocks_blanks_and_any_line_ends_are_skipped() {
+        let text = "\u{feff}subject=CN=a\r\n  -----BEGIN A-----\r\n\r\n aGk= \r\n-----END A-----  \r\n---\r\n-----BEGIN B-----\raGk=\r-----END B-----";
+        let (found, fault) = blocks(text);
+        assert_eq!((found.len(), fault), (2, None));
+        assert_eq!((found[0].line, found[1].line), (2, 7));
+        assert!(found.iter().all(|block| block.decode().unwrap().as_slice() == b"hi"));
+    }
+
+    #[test]
+    fn a_header_or_footer_that_is_not_whole_is_a_fault_at_its_line() {
+        for (text, fault) in [
+            ("aGk=", (1, Fault::NoHeader)),
+            ("aGk=\n-----END A-----", (2, Fault::NoHeader)),
+            ("-----BEGIN A-----\naGk=", (1, Fault::NoFooter)),
+            ("-----BEGIN A-----\naGk=\n-----END B-----", (3, Fault::Mismatch)),
+            ("-----BEGIN A----\naGk=\n-----END A-----", (1, Fault::Malformed)),
+            ("-----BEGIN A-----aGk=\n-----END A-----", (1, Fault::Malformed)),
+            ("-----BEGIN A-----\\naGk=\\n-----END A-----", (1, Fault::Malformed)),
+            ("----- BEGIN A -----\naGk=\n----- END A -----", (1, Fault::Malformed)),
+        ] {
+            assert_eq!(labels(text), (vec![], Some(fault)), "{text}");
+        }
+        let first_unended = "-----BEGIN A-----\naGk=\n-----BEGIN B-----\naGk=\n-----END B-----";
+        assert_eq!(labels(first_unended), (vec!["B"], Some((1, Fault::NoFooter))));
+    }
+
+    #[test]
+    fn what_is_not_strict_base64_is_not_decoded() {
+        for body in ["aGk", "aGl=", "aG k=\n=", "a*k="] {
+            let text = format!("-----BEGIN A-----\n{body}\n-----END A-----");
+            assert!(blocks(&text).0[0].decode().is_none(), "{body}");
+        }
+    }
+}

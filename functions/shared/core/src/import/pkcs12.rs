@@ -1,0 +1,184 @@
+//! PKCS#12 (RFC 7292) as OpenSSL 3, Java, Windows and browsers write it today: DER, one password for all, AES in CBC
+//! with PBKDF2, a MAC with the PKCS#12 derivation or with PBMAC1 (RFC 9579), or none.
+//!
+//! Read here rather than with a crate: what there is brings a second set of ciphers, derives keys with whatever
+//! iteration count the file says before anyone can look, and leaves keys in memory. RC2 and 3DES, which older programs
+//! write, are refused by name.
+
+mod encryption;
+
+use encryption::{Budget, Password};
+use x509_parser::asn1_rs::Tag;
+
+use super::der::{element, identifier, sequence, tagged};
+use super::key;
+use super::problem::{Field, Place, Problem};
+use super::{CERTIFICATES, PKCS12_LIMIT, Secret, Sent};
+
+pub use encryption::ITERATIONS;
+
+const WHOLE: Place = Place { field: Field::Pkcs12, line: 0 };
+
+/// The certificates and the one key of a file.
+pub(super) fn read(der: &[u8], password: &str, problems: &mut Vec<Problem>) -> Sent {
+    if der.len() > PKCS12_LIMIT {
+        problems.push(Problem::TooLarge { part: "the PKCS#12 file", limit: PKCS12_LIMIT });
+        return Sent::default();
+    }
+    let bags = match open(der, password) {
+        Ok(bags) => bags,
+        Err(problem) => {
+            problems.push(problem);
+            return Sent::default();
+        }
+    };
+    let mut sent = Sent::default();
+    for der in bags.certificates {
+        if !sent.push(der, WHOLE) {
+            sent.certificates.truncate(CERTIFICATES);
+            problems.push(Problem::TooManyCertificates);
+            break;
+        }
+    }
+    if sent.certificates.is_empty() {
+        problems.push(Problem::CertificateMissing(WHOLE));
+    }
+    match bags.keys.as_slice() {
+        [] => problems.push(Problem::KeyMissing),
+        [only] => match key::from_pkcs8(only) {
+            Ok(key) => sent.key = Some(key),
+            Err(problem) => problems.push(problem),
+        },
+        several => problems.push(Problem::SeveralKeys(several.len())),
+    }
+    sent
+}
+
+/// What a file holds, decrypted.
+#[derive(Default)]
+struct Bags {
+    certificates: Vec<Vec<u8>>,
+    /// PKCS#8.
+    keys: Vec<Secret>,
+}
+
+const DATA: &str = "1.2.840.113549.1.7.1";
+const ENCRYPTED_DATA: &str = "1.2.840.113549.1.7.6";
+
+fn open(der: &[u8], password: &str) -> Result<Bags, Problem> {
+    let malformed = || Problem::Pkcs12Unreadable("it is not the DER of a PFX");
+    let pfx = sequence(der).ok_or_else(malformed)?;
+    let (rest, version) = element(pfx, Tag::Integer).ok_or_else(malformed)?;
+    let (mac, safe) = element(rest, Tag::Sequence).ok_or_else(malformed)?;
+    let (kind, safe) = content_info(safe).ok_or_else(malformed)?;
+    if version != [3] || kind != DATA {
+        return Err(Problem::Pkcs12Unreadable("it is not protected by a password"));
+    }
+    let safe = octets(safe).ok_or_else(malformed)?;
+
+    let mut opener = Opener { budget: Budget::default(), password: Password::new(password), authentic: false };
+    if !mac.is_empty() {
+        let mac = sequence(mac).ok_or_else(malformed)?;
+        encryption::verify_mac(mac, safe, &mut opener.password, &mut opener.budget)?;
+        opener.authentic = true;
+    }
+    let mut bags = Bags::default();
+    let mut contents = sequence(safe).ok_or_else(malformed)?;
+    while !contents.is_empty() {
+        let (rest, info) = element(contents, Tag::Sequence).ok_or_else(malformed)?;
+        contents = rest;
+        let (kind, content) = content_info(info).ok_or_else(malformed)?;
+        match kind.as_str() {
+            DATA => opener.bags(octets(content).ok_or_else(malformed)?, &mut bags)?,
+            ENCRYPTED_DATA => {
+                let (algorithm, sealed) = encrypted_data(content).ok_or_else(malformed)?;
+                let plain = opener.decrypt(algorithm, sealed)?;
+                opener.bags(&plain, &mut bags)?;
+            }
+            _ => return Err(Problem::Pkcs12Unreadable("it is not protected by a password")),
+        }
+    }
+    Ok(bags)
+}
+
+struct Opener<'p> {
+    budget: Budget,
+    password: Password<'p>,
+    /// Its MAC holds, so the password is right.
+    authentic: bool,
+}
+
+impl Opener<'_> {
+    fn decrypt(&mut self, algorithm: &[u8], sealed: &[u8]) -> Result<Secret, Problem> {
+        let plain = encryption::decrypt(algorithm, sealed, &self.password, &mut self.budget)?;
+        plain.ok_or_else(|| self.garbled())
+    }
+
+    /// What a wrong password makes of a file, where no MAC said so before.
+    fn garbled(&self) -> Problem {
+        if self.authentic { Problem::Pkcs12Unreadable("its content is malformed") } else { Problem::Pkcs12Password }
+    }
+
+    /// SafeContents (RFC 7292 §4.2). Keys are decrypted as they come: the budget bounds what many of them cost.
+    fn bags(&mut self, contents: &[u8], bags: &mut Bags) -> Result<(), Problem> {
+        let mut rest = sequence(contents).ok_or_else(|| self.garbled())?;
+        while !rest.is_empty() {
+            let (after, bag) = element(rest, Tag::Sequence).ok_or_else(|| self.garbled())?;
+            rest = after;
+            let (attributes, oid) = element(bag, Tag::Oid).ok_or_else(|| self.garbled())?;
+            let (_, value) = tagged(attributes, 0).ok_or_else(|| self.garbled())?;
+            match oid {
+                KEY => bags.keys.push(Secret::new(value.to_vec())),
+                SHROUDED_KEY => {
+                    let (algorithm, sealed) = shrouded(value).ok_or_else(|| self.garbled())?;
+                    let key = self.decrypt(algorithm, sealed)?;
+                    bags.keys.push(key);
+                }
+                CERTIFICATE => bags.certificates.extend(certificate(value).map(<[u8]>::to_vec)),
+                CRL | SECRET => {}
+                _ => return Err(Problem::Pkcs12Unreadable("it holds bags within bags, or of an unknown kind")),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Contents of the OIDs of the bags: 1.2.840.113549.1.12.10.1 and 1 to 5 below it (RFC 7292 Appendix D).
+const KEY: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x01";
+const SHROUDED_KEY: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02";
+const CERTIFICATE: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x03";
+const CRL: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x04";
+const SECRET: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x05";
+
+/// Type and content of a ContentInfo's own content.
+fn content_info(info: &[u8]) -> Option<(String, &[u8])> {
+    let (rest, _) = element(info, Tag::Oid)?;
+    let (kind, _) = identifier(info)?;
+    Some((kind, tagged(rest, 0)?.1))
+}
+
+fn octets(der: &[u8]) -> Option<&[u8]> {
+    element(der, Tag::OctetString).filter(|(rest, _)| rest.is_empty()).map(|(_, content)| content)
+}
+
+/// EncryptedData (RFC 5652 §8): the algorithm's content, and what it encrypts.
+fn encrypted_data(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (rest, _version) = element(sequence(der)?, Tag::Integer)?;
+    let (_, info) = element(rest, Tag::Sequence)?;
+    let (rest, _kind) = element(info, Tag::Oid)?;
+    let (rest, algorithm) = element(rest, Tag::Sequence)?;
+    Some((algorithm, tagged(rest, 0)?.1))
+}
+
+/// EncryptedPrivateKeyInfo (RFC 5958 §3).
+fn shrouded(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (rest, algorithm) = element(sequence(der)?, Tag::Sequence)?;
+    Some((algorithm, octets(rest)?))
+}
+
+/// CertBag (RFC 7292 §4.2.3) with an X.509 certificate; others are left out.
+fn certificate(der: &[u8]) -> Option<&[u8]> {
+    const X509: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x16\x01";
+    let (rest, kind) = element(sequence(der)?, Tag::Oid)?;
+    octets(tagged(rest, 0)?.1).filter(|_| kind == X509)
+}

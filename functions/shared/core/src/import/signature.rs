@@ -1,0 +1,211 @@
+//! The signatures that certificates carry, and what verifies them.
+
+use std::fmt;
+
+use aws_lc_rs::signature::{self, RsaParameters, RsaPssSaltLength, VerificationAlgorithm};
+use x509_parser::asn1_rs::{Any, FromDer, Oid};
+use x509_parser::x509::AlgorithmIdentifier;
+
+use super::public_key::{LeafKey, PublicKey};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hash {
+    Sha1,
+    Sha224,
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+/// A signature algorithm that can be verified here, with some key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    RsaPkcs1(Hash),
+    /// Salt in bytes. MGF1 is with the same hash.
+    RsaPss(Hash, u16),
+    Ecdsa(Hash),
+    Ed25519,
+    MlDsa(LeafKey),
+}
+
+/// An algorithm that is not used here, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unusable {
+    Weak(&'static str),
+    Unsupported(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Good,
+    Bad,
+    /// Nothing here verifies this algorithm with this kind of key.
+    Unsupported,
+    /// Not tried: the algorithm or the key is refused already.
+    Refused,
+}
+
+impl Scheme {
+    pub(super) fn of(algorithm: &AlgorithmIdentifier<'_>) -> Result<Self, Unusable> {
+        let oid = algorithm.algorithm.to_id_string();
+        Ok(match oid.as_str() {
+            "1.2.840.113549.1.1.2" => return Err(Unusable::Weak("MD2")),
+            "1.2.840.113549.1.1.3" => return Err(Unusable::Weak("MD4")),
+            "1.2.840.113549.1.1.4" | "1.3.14.3.2.3" => return Err(Unusable::Weak("MD5")),
+            "1.2.840.10040.4.3" | "1.3.14.3.2.13" | "1.3.14.3.2.27" => return Err(Unusable::Weak("SHA-1")),
+            "1.2.840.113549.1.1.5" | "1.3.14.3.2.29" => Self::RsaPkcs1(Hash::Sha1),
+            "1.2.840.113549.1.1.11" => Self::RsaPkcs1(Hash::Sha256),
+            "1.2.840.113549.1.1.12" => Self::RsaPkcs1(Hash::Sha384),
+            "1.2.840.113549.1.1.13" => Self::RsaPkcs1(Hash::Sha512),
+            "1.2.840.113549.1.1.10" => return pss(algorithm.parameters.as_ref()),
+            "1.2.840.10045.4.1" => Self::Ecdsa(Hash::Sha1),
+            "1.2.840.10045.4.3.1" => Self::Ecdsa(Hash::Sha224),
+            "1.2.840.10045.4.3.2" => Self::Ecdsa(Hash::Sha256),
+            "1.2.840.10045.4.3.3" => Self::Ecdsa(Hash::Sha384),
+            "1.2.840.10045.4.3.4" => Self::Ecdsa(Hash::Sha512),
+            "1.3.101.112" => Self::Ed25519,
+            "2.16.840.1.101.3.4.3.17" => Self::MlDsa(LeafKey::MlDsa44),
+            "2.16.840.1.101.3.4.3.18" => Self::MlDsa(LeafKey::MlDsa65),
+            "2.16.840.1.101.3.4.3.19" => Self::MlDsa(LeafKey::MlDsa87),
+            _ => return Err(Unusable::Unsupported(name(&oid))),
+        })
+    }
+
+    /// Collisions of it can be made: <https://shattered.io>.
+    pub(super) fn is_sha1(self) -> bool {
+        matches!(self, Self::RsaPkcs1(Hash::Sha1) | Self::RsaPss(Hash::Sha1, _) | Self::Ecdsa(Hash::Sha1))
+    }
+
+    pub(super) fn verify(self, key: &PublicKey<'_>, message: &[u8], signature: &[u8]) -> Verdict {
+        use Hash::{Sha1, Sha224, Sha256, Sha384, Sha512};
+        use LeafKey::{Ed25519, MlDsa44, MlDsa65, MlDsa87, P256, P384, P521, Rsa};
+        let salted: RsaParameters;
+        let algorithm: &dyn VerificationAlgorithm = match (self, key.algorithm) {
+            (Self::RsaPkcs1(Sha1), Rsa { .. }) => &signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+            (Self::RsaPkcs1(Sha256), Rsa { .. }) => &signature::RSA_PKCS1_2048_8192_SHA256,
+            (Self::RsaPkcs1(Sha384), Rsa { .. }) => &signature::RSA_PKCS1_2048_8192_SHA384,
+            (Self::RsaPkcs1(Sha512), Rsa { .. }) => &signature::RSA_PKCS1_2048_8192_SHA512,
+            (Self::RsaPss(hash, salt), Rsa { .. }) => {
+                let plain = match hash {
+                    Sha256 => signature::RSA_PSS_2048_8192_SHA256,
+                    Sha384 => signature::RSA_PSS_2048_8192_SHA384,
+                    Sha512 => signature::RSA_PSS_2048_8192_SHA512,
+                    Sha1 | Sha224 => return Verdict::Unsupported,
+                };
+                salted = plain.with_pss_salt_length(RsaPssSaltLength::Custom(salt));
+                &salted
+            }
+            (Self::Ecdsa(Sha1), P256) => &signature::ECDSA_P256_SHA1_ASN1,
+            (Self::Ecdsa(Sha256), P256) => &signature::ECDSA_P256_SHA256_ASN1,
+            (Self::Ecdsa(Sha384), P256) => &signature::ECDSA_P256_SHA384_ASN1,
+            (Self::Ecdsa(Sha512), P256) => &signature::ECDSA_P256_SHA512_ASN1,
+            (Self::Ecdsa(Sha256), P384) => &signature::ECDSA_P384_SHA256_ASN1,
+            (Self::Ecdsa(Sha384), P384) => &signature::ECDSA_P384_SHA384_ASN1,
+            (Self::Ecdsa(Sha512), P384) => &signature::ECDSA_P384_SHA512_ASN1,
+            (Self::Ecdsa(Sha1), P521) => &signature::ECDSA_P521_SHA1_ASN1,
+            (Self::Ecdsa(Sha224), P521) => &signature::ECDSA_P521_SHA224_ASN1,
+            (Self::Ecdsa(Sha256), P521) => &signature::ECDSA_P521_SHA256_ASN1,
+            (Self::Ecdsa(Sha384), P521) => &signature::ECDSA_P521_SHA384_ASN1,
+            (Self::Ecdsa(Sha512), P521) => &signature::ECDSA_P521_SHA512_ASN1,
+            (Self::Ecdsa(Sha1 | Sha224), P256 | P384) => return Verdict::Unsupported,
+            (Self::Ed25519, Ed25519) => &signature::ED25519,
+            (Self::MlDsa(MlDsa44), MlDsa44) => &signature::ML_DSA_44,
+            (Self::MlDsa(MlDsa65), MlDsa65) => &signature::ML_DSA_65,
+            (Self::MlDsa(MlDsa87), MlDsa87) => &signature::ML_DSA_87,
+            _ => return Verdict::Bad,
+        };
+        match algorithm.verify_sig(key.bits, message, signature) {
+            Ok(()) => Verdict::Good,
+            Err(_) => Verdict::Bad,
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RsaPkcs1(hash) => write!(f, "RSA and {hash}"),
+            Self::RsaPss(hash, _) => write!(f, "RSASSA-PSS and {hash}"),
+            Self::Ecdsa(hash) => write!(f, "ECDSA and {hash}"),
+            Self::Ed25519 => f.write_str("Ed25519"),
+            Self::MlDsa(key) => key.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sha1 => "SHA-1",
+            Self::Sha224 => "SHA-224",
+            Self::Sha256 => "SHA-256",
+            Self::Sha384 => "SHA-384",
+            Self::Sha512 => "SHA-512",
+        })
+    }
+}
+
+/// RSASSA-PSS-params (RFC 4055 §3.1): hash, MGF1 with the same hash, salt of any length, trailer 1. What is left out
+/// has a default, which is SHA-1.
+fn pss(parameters: Option<&Any<'_>>) -> Result<Scheme, Unusable> {
+    let unsupported = || Unusable::Unsupported("RSASSA-PSS with parameters that are not those of RFC 4055".to_owned());
+    let mut rest = parameters.ok_or_else(unsupported)?.data;
+    let (mut hash, mut mask, mut salt) = (Hash::Sha1, Hash::Sha1, 20);
+    let mut last = None;
+    while !rest.is_empty() {
+        let (tail, field) = Any::from_der(rest).map_err(|_| unsupported())?;
+        let tag = field.tag().0;
+        if last.is_some_and(|last| tag <= last) || field.class() != x509_parser::asn1_rs::Class::ContextSpecific {
+            return Err(unsupported());
+        }
+        (last, rest) = (Some(tag), tail);
+        match tag {
+            0 => hash = hash_of(field.data).ok_or_else(unsupported)?,
+            1 => {
+                let (_, mgf) = AlgorithmIdentifier::from_der(field.data).map_err(|_| unsupported())?;
+                if mgf.algorithm.to_id_string() != "1.2.840.113549.1.1.8" {
+                    return Err(unsupported());
+                }
+                mask = mgf.parameters.and_then(|inner| hash_in(inner.data)).ok_or_else(unsupported)?;
+            }
+            2 => salt = u16::from_der(field.data).map_err(|_| unsupported())?.1,
+            3 if u8::from_der(field.data).is_ok_and(|(_, trailer)| trailer == 1) => {}
+            _ => return Err(unsupported()),
+        }
+    }
+    match hash {
+        Hash::Sha1 => Err(Unusable::Weak("SHA-1 (RSASSA-PSS)")),
+        Hash::Sha224 => Err(Unusable::Unsupported("RSASSA-PSS with SHA-224".to_owned())),
+        _ if mask != hash => Err(Unusable::Unsupported("RSASSA-PSS with two different hashes".to_owned())),
+        _ => Ok(Scheme::RsaPss(hash, salt)),
+    }
+}
+
+fn hash_of(algorithm: &[u8]) -> Option<Hash> {
+    let (_, sequence) = Any::from_der(algorithm).ok()?;
+    hash_in(sequence.data)
+}
+
+/// Of the content of an AlgorithmIdentifier.
+fn hash_in(content: &[u8]) -> Option<Hash> {
+    let (_, oid) = Oid::from_der(content).ok()?;
+    Some(match oid.to_id_string().as_str() {
+        "1.3.14.3.2.26" => Hash::Sha1,
+        "2.16.840.1.101.3.4.2.4" => Hash::Sha224,
+        "2.16.840.1.101.3.4.2.1" => Hash::Sha256,
+        "2.16.840.1.101.3.4.2.2" => Hash::Sha384,
+        "2.16.840.1.101.3.4.2.3" => Hash::Sha512,
+        _ => return None,
+    })
+}
+
+fn name(oid: &str) -> String {
+    match oid {
+        "1.2.840.113549.1.1.14" => "RSA with SHA-224",
+        "1.3.101.113" => "Ed448",
+        "1.2.156.10197.1.501" => "SM2",
+        "2.16.840.1.101.3.4.3.1" | "2.16.840.1.101.3.4.3.2" => "DSA",
+        other => return format!("the algorithm {}", super::text::shown(other)),
+    }
+    .to_owned()
+}
