@@ -52,7 +52,7 @@ impl FromStr for DeviceId {
 }
 
 /// What a device's TLS certificate must be. Captured at enrolment, approved by an operator, never learnt on first use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Pin {
     /// SHA-256 of the leaf certificate's DER.

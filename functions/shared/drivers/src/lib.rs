@@ -1,9 +1,10 @@
-//! How devices are spoken to: their trust anchors are installed, removed, and read back.
+//! How devices are spoken to: their trust anchors are installed, removed, and read back; their own certificate is
+//! replaced, and seen on a new connection.
 //!
 //! In scope: the Redfish protocol over pinned TLS, and what a device's own certificate looks like from outside.
 //!
-//! Out of scope: which anchors a device should hold and when (`rootcast-core`), who works on a device at a time and how
-//! often it is tried again (the worker and its queue), where credentials are kept.
+//! Out of scope: which anchors or which certificate a device should have and when (`rootcast-core`), who works on a
+//! device at a time and how often it is tried again (the worker and its queue), where credentials and pins are kept.
 //!
 //! Rules that every driver keeps:
 //! - A device is recognised by its pin alone. Without a pin nothing is connected; with another certificate, or without
@@ -14,6 +15,7 @@
 
 mod credential;
 mod dial;
+mod identity;
 mod observe;
 mod pem;
 mod redfish;
@@ -21,6 +23,7 @@ mod tls;
 mod trust;
 
 pub use credential::Credential;
+pub use identity::Identity;
 pub use observe::{ObservedCertificate, observe};
-pub use redfish::{Assignment, Monitor, Redfish};
-pub use trust::{Converged, Endpoint, Held, Progress, TrustGoal};
+pub use redfish::{Assignment, Installation, Monitor, Reached, Redfish};
+pub use trust::{Converged, Endpoint, Held, Installed, Progress, TrustGoal};

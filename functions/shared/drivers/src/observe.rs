@@ -1,5 +1,6 @@
 //! A look at a device's certificate, for the operator who approves it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,11 +32,22 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// A TLS handshake and nothing more: no HTTP, no credential. The device proves that it holds the certificate's key.
 pub async fn observe(policy: &AddressPolicy, address: &DeviceAddress) -> Result<ObservedCertificate, Failure> {
     let deadline = Instant::now() + TIME_LIMIT;
-    let late = |_| Failure::new(ErrorClass::Timeout, format!("{address} did not answer within {TIME_LIMIT:?}."));
     let sockets = resolve(policy, address, deadline).await?;
+    handshake(address, &sockets, Expected::Anybody, deadline).await
+}
+
+/// Always a full handshake: nothing is resumed.
+pub(crate) async fn handshake(
+    address: &DeviceAddress,
+    sockets: &[SocketAddr],
+    expected: Expected,
+    deadline: Instant,
+) -> Result<ObservedCertificate, Failure> {
+    let deadline = deadline.min(Instant::now() + TIME_LIMIT);
+    let late = |_| Failure::new(ErrorClass::Timeout, format!("{address} did not answer in time."));
     let refused = |why: &(dyn std::error::Error + 'static)| failure(address, why);
-    let tcp = timeout_at(deadline, TcpStream::connect(&*sockets)).await.map_err(late)?.map_err(|why| refused(&why))?;
-    let connector = TlsConnector::from(Arc::new(client_config(Expected::Anybody)?));
+    let tcp = timeout_at(deadline, TcpStream::connect(sockets)).await.map_err(late)?.map_err(|why| refused(&why))?;
+    let connector = TlsConnector::from(Arc::new(client_config(expected)?));
     let handshake = connector.connect(server_name(address)?, tcp);
     let tls = timeout_at(deadline, handshake).await.map_err(late)?.map_err(|why| refused(&why))?;
     let (_, connection) = tls.get_ref();

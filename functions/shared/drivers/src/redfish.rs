@@ -1,6 +1,6 @@
-//! Trust anchors on devices that speak Redfish (DMTF DSP0266).
+//! Trust anchors, and the web server's own certificate, on devices that speak Redfish (DMTF DSP0266).
 //!
-//! One attempt is: connect to a checked address with the pin, log in, list the trust slot, write what is missing, list
+//! One attempt at trust anchors is: connect to a checked address with the pin, log in, list the trust slot, write what is missing, list
 //! again, log out. Requests of an attempt on a device that gets its first anchor (`e` anchors are there already):
 //!
 //! | profile | before the slot | slot | after |
@@ -15,11 +15,13 @@ mod bundle;
 mod collection;
 mod connection;
 mod fault;
+mod install;
 mod link;
 mod listing;
 mod monitor;
 mod session;
 mod slot;
+mod web;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::task::{ErrorClass, Failure};
 use tokio::time::Instant;
 
+pub use self::install::{Installation, Reached};
 pub use self::monitor::Monitor;
 
 use self::connection::Connection;

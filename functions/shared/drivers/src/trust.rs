@@ -39,10 +39,19 @@ pub struct Converged {
     pub changed: bool,
 }
 
+/// The device has the certificate: read back, and shown on a connection that was made after the last write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Installed {
+    /// SHA-256 of the leaf that was shown.
+    pub shown: Fingerprint,
+    /// Whether anything was written.
+    pub changed: bool,
+}
+
 /// How far one attempt came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Progress {
-    Done(Converged),
+pub enum Progress<T = Converged> {
+    Done(T),
     /// The device works on it by itself. Ask again `after` that time with the same monitor; at most 900 s, which is
     /// what a queue message can be delayed by.
     Running {

@@ -177,7 +177,7 @@ impl Ledger {
             writes.push(self.replace_failed(&key, task.attempt, &next)?);
         }
         for (shard, count) in per_shard {
-            writes.push(self.count(job, leg, shard, &[("failed", -(count as i64))])?);
+            writes.push(self.counted(job, leg, shard, &[("failed", -(count as i64))])?);
         }
         if writes.is_empty() { Ok(()) } else { self.transact(writes).await }
     }
@@ -196,7 +196,7 @@ impl Ledger {
         let waived = TaskRecord { state: TaskState::Waived, waiver: Some(why.to_owned()), at: now, ..task.clone() };
         let writes = vec![
             self.replace_failed(key, task.attempt, &waived)?,
-            self.count(key.job, key.leg, key.device.shard(), &[("failed", -1), ("waived", 1)])?,
+            self.counted(key.job, key.leg, key.device.shard(), &[("failed", -1), ("waived", 1)])?,
         ];
         self.transact(writes).await
     }
@@ -214,13 +214,18 @@ impl Ledger {
         let (ack, failure) = match &settlement.outcome {
             Outcome::Acked(ack) => (Some(ack.clone()), None),
             Outcome::Failed(failure) => (None, Some(failure.clone())),
-            Outcome::Skipped => (None, None),
+            Outcome::Deployed(_) | Outcome::Skipped => (None, None),
+        };
+        let shown = match settlement.outcome {
+            Outcome::Deployed(leaf) => Some(leaf),
+            _ => None,
         };
         let record = TaskRecord {
             device: settlement.key.device.to_string(),
             state: settlement.outcome.state(),
             attempt: settlement.attempt,
             ack,
+            shown,
             failure,
             waiver: None,
             at: settlement.at,
@@ -234,19 +239,19 @@ impl Ledger {
         let mut counts: BTreeMap<(JobId, Leg, u8), BTreeMap<&str, i64>> = BTreeMap::new();
         for Settlement { key, outcome, .. } in settlements {
             let name = match outcome {
-                Outcome::Acked(_) => "acked",
+                Outcome::Acked(_) | Outcome::Deployed(_) => "acked",
                 Outcome::Failed(_) => "failed",
                 Outcome::Skipped => "skipped",
             };
             *counts.entry((key.job, key.leg, key.device.shard())).or_default().entry(name).or_default() += 1;
         }
         let count = |((job, leg, shard), deltas): (_, BTreeMap<_, _>)| {
-            self.count(job, leg, shard, &deltas.into_iter().collect::<Vec<_>>())
+            self.counted(job, leg, shard, &deltas.into_iter().collect::<Vec<_>>())
         };
         counts.into_iter().map(count).collect()
     }
 
-    fn count(&self, job: JobId, leg: Leg, shard: u8, deltas: &[(&str, i64)]) -> Result<TransactWriteItem, LedgerError> {
+    fn counted(&self, job: JobId, leg: Leg, shard: u8, deltas: &[(&str, i64)]) -> Result<TransactWriteItem, LedgerError> {
         let clauses: Vec<String> = deltas.iter().map(|(name, _)| format!("{name} :{name}")).collect();
         let values = deltas.iter().map(|(name, delta)| (format!(":{name}"), number(delta))).collect();
         let update = Update::builder()

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Method, StatusCode};
+use rootcast_core::device::Pin;
 use rootcast_core::task::{ErrorClass, Failure};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -44,6 +46,7 @@ pub(super) const TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 pub(super) struct Connection {
     http: reqwest::Client,
     origin: Url,
+    sockets: Vec<SocketAddr>,
     /// `Authorization` or `X-Auth-Token`, once there is one.
     identity: Option<(HeaderName, HeaderValue)>,
     /// No request goes beyond it.
@@ -52,30 +55,24 @@ pub(super) struct Connection {
     written: bool,
 }
 
-/// A body to send; wiped afterwards, since one of them holds the password.
+/// A body to send; wiped afterwards, since one of them holds the password, and another one a private key.
 pub(super) type Body = Zeroizing<Vec<u8>>;
 
 impl Connection {
     /// Nothing is sent yet.
     pub(super) fn new(endpoint: &Endpoint, sockets: &[SocketAddr], deadline: Instant) -> Result<Self, Failure> {
-        let unusable = |why: String| Failure::new(ErrorClass::Connect, format!("{}: {why}.", endpoint.address));
-        let origin = Url::parse(&endpoint.address.to_string()).map_err(|why| unusable(why.to_string()))?;
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(client_config(Expected::Pinned(endpoint.pins.clone()))?)
-            .resolve_to_addrs(origin.host_str().unwrap_or_default(), sockets)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .referer(false)
-            .https_only(true)
-            .http1_only()
-            .pool_max_idle_per_host(1)
-            .connect_timeout(CONNECT_LIMIT)
-            .build()
-            .map_err(|why| unusable(why.to_string()))?;
+        let origin = Url::parse(&endpoint.address.to_string())
+            .map_err(|why| Failure::new(ErrorClass::Connect, format!("{}: {why}.", endpoint.address)))?;
+        let http = client(&origin, sockets, endpoint.pins.clone())?;
         let left = deadline.saturating_duration_since(Instant::now());
         let limit = deadline.checked_sub(RESERVE.min(left / 4)).unwrap_or(deadline);
-        Ok(Self { http, origin, identity: None, limit, deadline, written: false })
+        Ok(Self { http, origin, sockets: sockets.to_vec(), identity: None, limit, deadline, written: false })
+    }
+
+    /// From here on the device is recognised by other pins, on a connection of its own.
+    pub(super) fn repin(&mut self, pins: Vec<Pin>) -> Result<(), Failure> {
+        self.http = client(&self.origin, &self.sockets, pins)?;
+        Ok(())
     }
 
     pub(super) fn link(&self, text: &str) -> Result<Link, Failure> {
@@ -89,6 +86,11 @@ impl Connection {
     /// From here on the reserve may be used.
     pub(super) fn use_reserve(&mut self) {
         self.limit = self.deadline;
+    }
+
+    /// Before the reserve.
+    pub(super) const fn limit(&self) -> Instant {
+        self.limit
     }
 
     /// Until the reserve.
@@ -138,7 +140,7 @@ impl Connection {
             request = request.header(name, value);
         }
         if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.to_vec());
+            request = request.header(CONTENT_TYPE, "application/json").body(Bytes::from_owner(body.clone()));
         }
         let mut response = request.send().await.map_err(failed)?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
@@ -164,6 +166,22 @@ impl Connection {
     fn name(&self) -> &str {
         self.origin.as_str().trim_end_matches('/')
     }
+}
+
+fn client(origin: &Url, sockets: &[SocketAddr], pins: Vec<Pin>) -> Result<reqwest::Client, Failure> {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(client_config(Expected::Pinned(pins))?)
+        .resolve_to_addrs(origin.host_str().unwrap_or_default(), sockets)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .referer(false)
+        .https_only(true)
+        .http1_only()
+        .pool_max_idle_per_host(1)
+        .connect_timeout(CONNECT_LIMIT)
+        .build()
+        .map_err(|why| Failure::new(ErrorClass::Connect, format!("{origin}: {why}.")))
 }
 
 /// What a device answered.

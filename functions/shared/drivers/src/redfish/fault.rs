@@ -44,7 +44,25 @@ pub(super) fn words(body: &Value) -> String {
     if said.is_empty() {
         said.extend(body.pointer("/error/message").and_then(Value::as_str));
     }
-    clean(&said.join(" "))
+    clean(&without_pem(&said.join(" ")))
+}
+
+/// Devices repeat what they were sent (OpenBMC does, as a value that it refuses): whoever reads on wants the sentence
+/// around it, and nobody may read the private key in it.
+fn without_pem(text: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some((before, block)) = rest.split_once("-----BEGIN") {
+        kept.push_str(before);
+        // The end's own dashes come in two runs: before END and after the label. One that is cut off ends nowhere.
+        let after = block.split_once("-----END").and_then(|(_, tail)| tail.split_once("-----"));
+        rest = after.map_or("", |(_, after)| after);
+        if !kept.ends_with("[PEM]") {
+            kept.push_str("[PEM]");
+        }
+        rest = rest.trim_start_matches(|c: char| c.is_whitespace());
+    }
+    kept + rest
 }
 
 /// `Base.1.13.CreateLimitReachedForResource` → `CreateLimitReachedForResource`: versions differ, meanings do not.
@@ -79,6 +97,20 @@ mod tests {
         let failure = failure("POST /redfish/v1/x", StatusCode::BAD_REQUEST, &body);
         assert_eq!(failure.class, ErrorClass::Rejected);
         assert_eq!(failure.message, "POST /redfish/v1/x: 400 Bad Request: No such form. Correct it.");
+    }
+
+    #[test]
+    fn what_the_device_was_sent_is_not_quoted() {
+        let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nBBBB\n";
+        for (text, kept) in [
+            (format!("'{pem}-----END PRIVATE KEY-----\n' is no value."), "'[PEM]' is no value."),
+            (format!("'{pem}"), "'[PEM]"),
+            ("-----BEGIN".to_owned(), "[PEM]"),
+            ("-----END".to_owned(), "-----END"),
+            ("plain".to_owned(), "plain"),
+        ] {
+            assert_eq!(words(&json!({"error": {"message": text}})), kept);
+        }
     }
 
     #[test]

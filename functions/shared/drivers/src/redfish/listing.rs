@@ -23,6 +23,13 @@ pub(super) struct Member {
     pub(super) anchors: Vec<Anchor>,
 }
 
+impl Member {
+    /// Of a web server's certificate: devices may show its chain behind it.
+    pub(super) fn leaf(&self) -> Option<Fingerprint> {
+        self.anchors.first().map(|certificate| certificate.fingerprint)
+    }
+}
+
 /// More certificates than any management controller takes: a device that lists more is not listing certificates.
 const MEMBERS: usize = 64;
 const PAGES: usize = 8;

@@ -51,6 +51,11 @@ pub(super) async fn write(
     body: Option<&Value>,
 ) -> Result<(), Stop> {
     let answer = session.ask(method, link, body).await?;
+    finish(session, &answer).await
+}
+
+/// What a write's answer means, and the end of what it began if that is near.
+pub(super) async fn finish(session: &mut Session<'_>, answer: &Answer) -> Result<(), Stop> {
     match (answer.status.as_u16(), answer.location()) {
         (202, Some(location)) => {
             let uri = location.to_owned();

@@ -104,13 +104,18 @@ impl<'a> Session<'a> {
     /// Any status but 401 is an answer. A session that ran out is opened again, once: its credential was accepted.
     pub(super) async fn ask(&mut self, method: Method, link: &Link, body: Option<&Value>) -> Result<Answer, Failure> {
         let body = body.map(|body| Zeroizing::new(body.to_string().into_bytes()));
-        let answer = self.connection.ask(method.clone(), link, body.as_ref()).await?;
+        self.send(method, link, body.as_ref()).await
+    }
+
+    /// As [`Self::ask`], with a body that is written already.
+    pub(super) async fn send(&mut self, method: Method, link: &Link, body: Option<&Body>) -> Result<Answer, Failure> {
+        let answer = self.connection.ask(method.clone(), link, body).await?;
         let ran_out = answer.status.as_u16() == 401 && self.opened.len() == 1;
         match self.access.clone() {
             Access::Token { sessions } if ran_out => {
                 self.connection.identify(None);
                 self.open(sessions).await?;
-                self.connection.ask(method, link, body.as_ref()).await
+                self.connection.ask(method, link, body).await
             }
             _ => Ok(answer),
         }

@@ -140,7 +140,7 @@ fn replace(session: &Session<'_>, root: &Value) -> Result<Option<Replace>, Failu
     }))
 }
 
-async fn only_member(session: &mut Session<'_>, root: &Value, name: &str) -> Result<Option<Link>, Failure> {
+pub(super) async fn only_member(session: &mut Session<'_>, root: &Value, name: &str) -> Result<Option<Link>, Failure> {
     let Some(collection) = link(session, root, &format!("/{name}/@odata.id"))? else {
         return Ok(None);
     };
@@ -160,6 +160,6 @@ async fn members(session: &mut Session<'_>, collection: &Link) -> Result<Vec<Lin
     links.map(|text| session.connection.link(text)).collect()
 }
 
-fn link(session: &Session<'_>, body: &Value, pointer: &str) -> Result<Option<Link>, Failure> {
+pub(super) fn link(session: &Session<'_>, body: &Value, pointer: &str) -> Result<Option<Link>, Failure> {
     body.pointer(pointer).and_then(Value::as_str).map(|text| session.connection.link(text)).transpose()
 }

@@ -6,10 +6,12 @@ mod model;
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
+use axum_server::accept::Accept;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use rcgen::{CertificateParams, CustomExtension, DnType, IsCa, KeyPair, PublicKeyData};
 use rootcast_core::address::DeviceAddress;
 use rootcast_core::device::Pin;
@@ -18,7 +20,8 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
-pub use model::{Model, State, error, pem};
+use model::Web;
+pub use model::{Model, REPLACE, State, error, pem};
 
 /// The only account of every fake.
 pub const USER: &str = "admin";
@@ -47,6 +50,12 @@ struct Shared {
     state: State,
     requests: Vec<Request>,
     fault: Option<Fault>,
+    tls: RustlsConfig,
+    versions: Vec<&'static rustls::SupportedProtocolVersion>,
+    /// How long the web server is gone after its certificate was replaced, and with the old one back after that.
+    restart: (Duration, Duration),
+    /// No connection is taken before.
+    down: Arc<Mutex<Instant>>,
 }
 
 /// Answers in the fake's place where it returns something.
@@ -106,15 +115,25 @@ impl Fake {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = State::new(model);
-        let shared = Arc::new(Mutex::new(Shared { state, requests: Vec::new(), fault: None }));
+        let web = Web { text: pem(&identity.certificate), replaced: None };
+        let tls = RustlsConfig::from_config(Arc::new(identity.server(key, versions)));
+        let down = Arc::new(Mutex::new(Instant::now()));
+        let shared = Arc::new(Mutex::new(Shared {
+            state: State::new(model, web),
+            requests: Vec::new(),
+            fault: None,
+            tls: tls.clone(),
+            versions: versions.to_vec(),
+            restart: Default::default(),
+            down: Arc::clone(&down),
+        }));
         let answering = Arc::clone(&shared);
         let router = axum::Router::new().fallback(move |request: axum::extract::Request| {
             let shared = Arc::clone(&answering);
             async move { answer(shared, request).await }
         });
-        let tls = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(identity.server(key, versions)));
-        let server = axum_server::from_tcp_rustls(listener, tls).unwrap();
+        let acceptor = RustlsAcceptor::new(tls).acceptor(Door { down });
+        let server = axum_server::from_tcp(listener).unwrap().acceptor(acceptor);
         tokio::spawn(server.serve(router.into_make_service()));
         Self {
             address: format!("https://127.0.0.1:{port}").parse().unwrap(),
@@ -151,6 +170,12 @@ impl Fake {
             state.store(body["CertificateString"].as_str().unwrap().to_owned());
             Some(Reply::status(204))
         });
+    }
+
+    /// After its certificate is replaced the web server is `gone` for so long, and shows the `old` one for so long after
+    /// that. Without this it changes at once.
+    pub fn restarts(&self, gone: Duration, old: Duration) {
+        self.lock().restart = (gone, old);
     }
 
     /// Since the last call.
@@ -202,14 +227,57 @@ impl Identity {
         key: PrivateKeyDer<'static>,
         versions: &[&'static rustls::SupportedProtocolVersion],
     ) -> ServerConfig {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let signing = provider.key_provider.load_private_key(key).unwrap();
-        let certified = rustls::sign::CertifiedKey::new(vec![self.certificate.clone()], signing);
-        ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .unwrap()
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
+        server(vec![self.certificate.clone()], key, versions)
+    }
+}
+
+fn server(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let signing = provider.key_provider.load_private_key(key).unwrap();
+    let certified = rustls::sign::CertifiedKey::new(chain, signing);
+    ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
+}
+
+/// Shut while the web server restarts.
+#[derive(Debug, Clone)]
+struct Door {
+    down: Arc<Mutex<Instant>>,
+}
+
+impl<I, S> Accept<I, S> for Door {
+    type Stream = I;
+    type Service = S;
+    type Future = std::future::Ready<std::io::Result<(I, S)>>;
+
+    fn accept(&self, stream: I, service: S) -> Self::Future {
+        let is_up = *self.down.lock().unwrap() <= Instant::now();
+        std::future::ready(is_up.then_some((stream, service)).ok_or_else(|| std::io::Error::other("restarting")))
+    }
+}
+
+impl Shared {
+    /// Serves the certificate that was just given to it, as soon as its restart is over.
+    fn change_certificate(&mut self, chain: Vec<Vec<u8>>, key: Vec<u8>) {
+        let chain = chain.into_iter().map(CertificateDer::from).collect();
+        let config = Arc::new(server(chain, PrivateKeyDer::Pkcs8(key.into()), &self.versions));
+        let (gone, old) = self.restart;
+        *self.down.lock().unwrap() = Instant::now() + gone;
+        if old.is_zero() {
+            return self.tls.reload_from_config(config);
+        }
+        let tls = self.tls.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(gone + old).await;
+            tls.reload_from_config(config);
+        });
     }
 }
 
@@ -241,7 +309,11 @@ async fn answer(shared: Arc<Mutex<Shared>>, request: axum::extract::Request) -> 
         let mut fault = shared.fault.take();
         let reply = fault.as_mut().and_then(|fault| fault(&request, &mut shared.state));
         shared.fault = fault;
-        reply.unwrap_or_else(|| shared.state.answer(&request))
+        let reply = reply.unwrap_or_else(|| shared.state.answer(&request));
+        if let Some((chain, key)) = shared.state.web.replaced.take() {
+            shared.change_certificate(chain, key);
+        }
+        reply
     };
     match reply {
         Reply::Json(status, headers, body) => {

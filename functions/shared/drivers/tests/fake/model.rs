@@ -2,7 +2,10 @@
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use rcgen::{KeyPair, PublicKeyData};
 use rootcast_core::fingerprint::Fingerprint;
+use rustls::pki_types::CertificateDer;
+use rustls::server::ParsedCertificate;
 use serde_json::{Value, json};
 
 use super::{PASSWORD, Reply, Request, USER};
@@ -20,18 +23,29 @@ pub enum Model {
     Vmedia { replace: bool },
 }
 
+/// The certificate of its own web server.
+pub(super) struct Web {
+    /// PEM, as it is read back: without the key.
+    pub(super) text: String,
+    /// The chain and the key that were just taken, for the TLS server: DER.
+    pub(super) replaced: Option<(Vec<Vec<u8>>, Vec<u8>)>,
+}
+
+pub const REPLACE: &str = "/redfish/v1/CertificateService/Actions/CertificateService.ReplaceCertificate";
+
 pub struct State {
     model: Model,
     /// Ids and PEM texts.
     pub members: Vec<(u32, String)>,
+    pub(super) web: Web,
     /// Ids and tokens.
     pub sessions: Vec<(u32, String)>,
     next: u32,
 }
 
 impl State {
-    pub(super) const fn new(model: Model) -> Self {
-        Self { model, members: Vec::new(), sessions: Vec::new(), next: 1 }
+    pub(super) const fn new(model: Model, web: Web) -> Self {
+        Self { model, members: Vec::new(), web, sessions: Vec::new(), next: 1 }
     }
 
     pub fn add(&mut self, der: &[u8]) {
@@ -88,16 +102,12 @@ impl State {
             }
             ("GET", path, None) if path == collection => self.list(query),
             ("POST", path, None) if path == collection => self.create(&request.body),
-            ("POST", "/redfish/v1/CertificateService/Actions/CertificateService.ReplaceCertificate", None) => {
-                let uri = request.body.pointer("/CertificateUri/@odata.id").and_then(Value::as_str).unwrap_or_default();
-                let text = request.body["CertificateString"].as_str().unwrap_or_default().to_owned();
-                match self.members.iter_mut().find(|(id, _)| uri == format!("{collection}/{id}")) {
-                    Some(member) => {
-                        member.1 = text;
-                        Reply::status(204)
-                    }
-                    None => error(404, "No such certificate."),
-                }
+            ("POST", REPLACE, None) => self.replace(&request.body),
+            ("GET", path, None) if path == self.web_certificates() => {
+                Reply::json(json!({"Members": [{"@odata.id": self.web_certificate()}]}))
+            }
+            ("GET", path, None) if path == self.web_certificate() => {
+                Reply::json(certificate(self.web_certificates(), 1, &self.web.text))
             }
             ("DELETE", path, None) if path.contains("/Sessions/") => {
                 self.sessions.retain(|(id, _)| !path.ends_with(&format!("/{id}")));
@@ -108,6 +118,62 @@ impl State {
         }
     }
 
+    fn replace(&mut self, body: &Value) -> Reply {
+        let uri = body.pointer("/CertificateUri/@odata.id").and_then(Value::as_str).unwrap_or_default();
+        let text = body["CertificateString"].as_str().unwrap_or_default().to_owned();
+        if self.takes_a_key() && uri == self.web_certificate() {
+            return self.replace_own(&text, body);
+        }
+        let collection = self.collection();
+        match self.members.iter_mut().find(|(id, _)| uri == format!("{collection}/{id}")) {
+            Some(member) => {
+                member.1 = text;
+                Reply::status(204)
+            }
+            None => error(404, "No such certificate."),
+        }
+    }
+
+    /// OpenBMC knows `PEM` alone, quotes what it refuses, and answers with the new resource.
+    fn replace_own(&mut self, text: &str, body: &Value) -> Reply {
+        let kind = body["CertificateType"].as_str().unwrap_or_default();
+        let (chain, key) = (ders(text), key(text));
+        if self.model == Model::OpenBmc && kind != "PEM"
+            || chain.len() > 1 && self.model != Model::OpenBmc && kind != "PEMchain"
+        {
+            return error(400, "The parameter CertificateType has a value that is not in the list.");
+        }
+        match key {
+            Some(key) if chain.first().is_some_and(|leaf| is_pair(leaf, &key)) => {
+                self.web.text = chain.iter().map(|der| pem(der)).collect();
+                self.web.replaced = Some((chain, key));
+                match self.model {
+                    Model::OpenBmc => Reply::json(certificate(self.web_certificates(), 1, &self.web.text)),
+                    _ => Reply::status(204),
+                }
+            }
+            _ => error(
+                400,
+                &format!("The property 'Certificate' with the requested value of '{text}' could not be written."),
+            ),
+        }
+    }
+
+    const fn takes_a_key(&self) -> bool {
+        matches!(self.model, Model::OpenBmc | Model::Dmtf { .. })
+    }
+
+    const fn web_certificates(&self) -> &'static str {
+        match self.model {
+            Model::OpenBmc => "/redfish/v1/Managers/bmc/NetworkProtocol/HTTPS/Certificates",
+            _ => "/redfish/v1/Managers/1/NetworkProtocol/HTTPS/Certificates",
+        }
+    }
+
+    pub fn web_certificate(&self) -> String {
+        format!("{}/1", self.web_certificates())
+    }
+
     fn root(&self) -> Value {
         let mut root = json!({
             "@odata.id": "/redfish/v1", "Id": "RootService",
@@ -116,11 +182,13 @@ impl State {
             "UpdateService": {"@odata.id": "/redfish/v1/UpdateService"},
         });
         match self.model {
-            Model::Vmedia { replace: true } => {
+            Model::Vmedia { replace: true } | Model::Dmtf { .. } => {
                 root["CertificateService"] = json!({"@odata.id": "/redfish/v1/CertificateService"})
             }
-            Model::Vmedia { replace: false } => {}
-            _ => root["Links"] = json!({"Sessions": {"@odata.id": "/redfish/v1/SessionService/Sessions"}}),
+            _ => {}
+        }
+        if !matches!(self.model, Model::Vmedia { .. }) {
+            root["Links"] = json!({"Sessions": {"@odata.id": "/redfish/v1/SessionService/Sessions"}});
         }
         if let Model::Dmtf { expand } = self.model {
             root["ProtocolFeaturesSupported"] = json!({"ExpandQuery": {"NoLinks": expand}});
@@ -139,6 +207,9 @@ impl State {
             ]})),
             "/redfish/v1/Managers/1/SecurityPolicy" => {
                 Reply::json(json!({"TLS": {"Client": {"TrustedCertificates": {"@odata.id": self.collection()}}}}))
+            }
+            "/redfish/v1/Managers/1/NetworkProtocol" => {
+                Reply::json(json!({"HTTPS": {"Port": 443, "Certificates": {"@odata.id": self.web_certificates()}}}))
             }
             _ => error(404, "No such resource."),
         }
@@ -209,4 +280,18 @@ fn ders(text: &str) -> Vec<Vec<u8>> {
     let blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1);
     let bodies = blocks.filter_map(|block| Some(block.split_once("-----END CERTIFICATE-----")?.0));
     bodies.filter_map(|body| BASE64_STANDARD.decode(body.split_whitespace().collect::<String>()).ok()).collect()
+}
+
+/// PKCS #8.
+fn key(text: &str) -> Option<Vec<u8>> {
+    let (_, body) = text.split_once("-----BEGIN PRIVATE KEY-----")?;
+    let (body, _) = body.split_once("-----END PRIVATE KEY-----")?;
+    BASE64_STANDARD.decode(body.split_whitespace().collect::<String>()).ok()
+}
+
+fn is_pair(leaf: &[u8], key: &[u8]) -> bool {
+    let Ok(key) = KeyPair::try_from(key) else { return false };
+    let leaf = CertificateDer::from(leaf);
+    ParsedCertificate::try_from(&leaf)
+        .is_ok_and(|leaf| *leaf.subject_public_key_info() == *key.subject_public_key_info())
 }

@@ -6,6 +6,7 @@ mod fake;
 
 mod failures;
 mod hostile;
+mod install;
 mod pinning;
 mod profiles;
 mod sessions;

@@ -1,0 +1,122 @@
+//! What a device is to show of itself: a certificate, its chain, and its private key.
+
+use std::fmt;
+
+use rootcast_core::certificate::Certificate;
+use rootcast_core::device::Pin;
+use rootcast_core::fingerprint::Fingerprint;
+use zeroize::Zeroizing;
+
+use crate::pem::{encode, encoded_length};
+
+/// Letters of the key's base64 that a text must repeat to be taken for a part of the key.
+const TELLING: usize = 20;
+
+/// The key is wiped from memory when dropped, as far as it is held here; never shown.
+pub struct Identity {
+    leaf: Certificate,
+    chain: Vec<Certificate>,
+    /// PKCS #8, DER.
+    key: Zeroizing<Vec<u8>>,
+}
+
+impl Identity {
+    /// `chain`: the leaf's issuer first. `key`: the leaf's, unencrypted PKCS #8 DER.
+    pub const fn new(leaf: Certificate, chain: Vec<Certificate>, key: Zeroizing<Vec<u8>>) -> Self {
+        Self { leaf, chain, key }
+    }
+
+    /// SHA-256 of the leaf's DER.
+    pub fn leaf(&self) -> Fingerprint {
+        self.leaf.fingerprint()
+    }
+
+    /// By its key a device is still recognised when the certificate is renewed.
+    pub fn pin(&self) -> Pin {
+        Pin::Key(Fingerprint::of(self.leaf.spki_der()))
+    }
+
+    /// Whether a pin lets a device in that shows this certificate.
+    pub fn is_let_in_by(&self, pin: &Pin) -> bool {
+        *pin == self.pin() || *pin == Pin::Certificate(self.leaf())
+    }
+
+    pub(crate) fn has_chain(&self) -> bool {
+        !self.chain.is_empty()
+    }
+
+    /// Leaf, chain, key: the order in which a web server that reads one file wants them.
+    pub(crate) fn pem(&self) -> Zeroizing<String> {
+        let certificates = || std::iter::once(&self.leaf).chain(&self.chain).map(Certificate::der);
+        let length = certificates().map(encoded_length).sum::<usize>() + encoded_length(&self.key);
+        let mut text = Zeroizing::new(String::with_capacity(length));
+        for certificate in certificates() {
+            encode("CERTIFICATE", certificate, &mut text);
+        }
+        encode("PRIVATE KEY", &self.key, &mut text);
+        text
+    }
+
+    /// Whether a device's words repeat a part of the key, however they break its lines.
+    pub(crate) fn is_told_in(&self, words: &str) -> bool {
+        let letters = |text: &str| -> Zeroizing<Vec<u8>> {
+            let is_base64 = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/');
+            Zeroizing::new(text.bytes().filter(is_base64).collect())
+        };
+        let mut pem = Zeroizing::new(String::with_capacity(encoded_length(&self.key)));
+        encode("", &self.key, &mut pem);
+        let body = pem.split("-----").nth(2).unwrap_or_default();
+        let (key, words) = (letters(body), letters(&words.replace("\\n", "").replace("\\r", "")));
+        words.windows(TELLING).any(|part| key.windows(TELLING).any(|secret| part == secret))
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({})", self.leaf())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair};
+
+    use super::*;
+
+    fn identity() -> (Identity, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::default().self_signed(&key).unwrap();
+        let leaf = Certificate::from_der(leaf.der().to_vec()).unwrap();
+        let chain = vec![leaf.clone()];
+        (Identity::new(leaf, chain, Zeroizing::new(key.serialize_der())), key)
+    }
+
+    #[test]
+    fn the_pem_is_leaf_chain_and_key_and_never_grew() {
+        let (identity, key) = identity();
+        let text = identity.pem();
+        assert_eq!(*text, format!("{0}{0}{1}", identity.leaf.pem(), key.serialize_pem().replace('\r', "")));
+        let length = 2 * encoded_length(identity.leaf.der()) + encoded_length(&identity.key);
+        assert!(text.len() <= length && text.capacity() == length);
+        assert_eq!(format!("{identity:?}"), format!("Identity({})", identity.leaf()));
+    }
+
+    #[test]
+    fn a_repeated_key_is_noticed_however_it_is_broken() {
+        let (identity, key) = identity();
+        let pem = key.serialize_pem();
+        let middle = &pem[40..80];
+        for words in [
+            pem.clone(),
+            pem.replace('\n', "\\n"),
+            pem.replace('\n', " "),
+            format!("no good: {middle}..."),
+            middle.chars().flat_map(|c| [c, ' ']).collect(),
+        ] {
+            assert!(identity.is_told_in(&words), "{words}");
+        }
+        assert!(!identity.is_told_in(""));
+        assert!(!identity.is_told_in("The value of the property is not accepted by this management controller."));
+    }
+}

@@ -1,0 +1,266 @@
+//! A certificate with its private key, given to a device's own web server.
+//!
+//! One attempt is: a handshake with an approved pin; then, once the new key's pin is recorded, log in, list the web
+//! server's certificates, replace one, wait until a new connection shows the new one, list again over such a
+//! connection, log out. Requests on a device that has one certificate, beside the handshakes:
+//!
+//! | profile | before | certificates | after |
+//! |---|---|---|---|
+//! | `openbmc` | log in | list + 1, POST, list + 1 | log out |
+//! | `dmtf` | root, log in, managers, network protocol | the same | log out |
+//!
+//! A device that shows the certificate already, or lists it and is only slow to show it, is not written again.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::Method;
+use rootcast_core::address::DeviceAddress;
+use rootcast_core::device::{Pin, Profile};
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::lifecycle::Stage;
+use rootcast_core::task::{ErrorClass, Failure};
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+use zeroize::Zeroizing;
+
+use super::Redfish;
+use super::collection::has_second_chance;
+use super::connection::{Body, Connection};
+use super::link::Link;
+use super::listing::Listing;
+use super::monitor::{self, Monitor, Stop};
+use super::session::Session;
+use super::web::{self, WebServer};
+use crate::credential::Credential;
+use crate::dial::resolve;
+use crate::identity::Identity;
+use crate::observe::handshake;
+use crate::tls::Expected;
+use crate::trust::{Endpoint, Installed, Progress};
+
+/// A web server is back after its restart in less (OpenBMC takes some seconds). One that takes longer is asked again
+/// by a later attempt, which goes on from here.
+const RESTART: Duration = Duration::from_secs(45);
+/// Between two looks at it.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+
+/// One attempt at one device.
+#[derive(Debug, Clone, Copy)]
+pub struct Installation<'a> {
+    /// With the pins by which the device is recognised before anything is changed.
+    pub endpoint: &'a Endpoint,
+    pub profile: Profile,
+    pub credential: &'a Credential,
+    pub identity: &'a Identity,
+    /// From the last attempt's [`Progress::Running`].
+    pub monitor: Option<&'a Monitor>,
+    /// As of [`super::Assignment`].
+    pub deadline: Instant,
+}
+
+/// A device that proved to be the approved one, in a handshake and nothing more.
+#[derive(Debug)]
+pub struct Reached<'a> {
+    installation: Installation<'a>,
+    sockets: Vec<SocketAddr>,
+    /// The leaf that it shows.
+    shown: Fingerprint,
+}
+
+impl Redfish {
+    /// The first half of an attempt: looks who is there.
+    ///
+    /// # Errors
+    /// A [`Failure`] with its stage, as of every step here. A profile that takes no private key is refused before
+    /// anything is connected.
+    pub async fn reach<'a>(&self, installation: Installation<'a>) -> Result<Reached<'a>, Failure> {
+        self.look(installation).await.map_err(|failure| failure.at(Stage::InstallCertificate))
+    }
+
+    async fn look<'a>(&self, installation: Installation<'a>) -> Result<Reached<'a>, Failure> {
+        let Endpoint { address, pins } = installation.endpoint;
+        if !installation.profile.takes_private_key() {
+            return Err(web::takes_no_key(installation.profile));
+        }
+        if pins.is_empty() {
+            let message = format!("{address}: no certificate of this device is approved.");
+            return Err(Failure::new(ErrorClass::PinMismatch, message));
+        }
+        let sockets = resolve(&self.policy, address, installation.deadline).await?;
+        let expected = Expected::Pinned(pins.clone());
+        let seen = handshake(address, &sockets, expected, installation.deadline).await?;
+        Ok(Reached { installation, sockets, shown: seen.certificate })
+    }
+}
+
+impl Reached<'_> {
+    /// The second half. `pins`: those that the device's record has *now*. Without one that lets the new certificate in
+    /// nothing is sent: a crash would lock us out. Until the certificate was sent the device is still recognised by the
+    /// earlier pins alone, so that nobody who merely has the new key is sent a credential.
+    ///
+    /// May be repeated at any time.
+    pub async fn install(self, pins: &[Pin]) -> Result<Progress<Installed>, Failure> {
+        let Installation { endpoint, identity, credential, deadline, .. } = self.installation;
+        let address = &endpoint.address;
+        if !pins.iter().any(|pin| identity.is_let_in_by(pin)) {
+            let message = format!("{address}: the new certificate's key is not recorded as a pin; nothing was sent.");
+            return Err(Failure::new(ErrorClass::PinMismatch, message).at(Stage::InstallCertificate));
+        }
+        let first = |failure: Failure| failure.at(Stage::InstallCertificate);
+        let connection = Connection::new(endpoint, &self.sockets, deadline).map_err(first)?;
+        let mut session = Session::new(connection, credential);
+        let outcome = self.attempt(&mut session, pins).await;
+        session.close().await;
+        match outcome {
+            Ok(installed) => Ok(Progress::Done(installed)),
+            Err(Stop::Running { monitor, after }) => Ok(Progress::Running { monitor, after }),
+            Err(Stop::Failed(failure)) => Err(self.discreet(failure)),
+        }
+    }
+
+    async fn attempt(&self, session: &mut Session<'_>, pins: &[Pin]) -> Result<Installed, Stop> {
+        let (mut server, changed) =
+            self.give(session, pins).await.map_err(|stop| at(stop, Stage::InstallCertificate))?;
+        self.check(session, &mut server, pins).await.map_err(|failure| failure.at(Stage::CheckConfiguration))?;
+        Ok(Installed { shown: self.installation.identity.leaf(), changed })
+    }
+
+    /// Stage 800. Ends when the device said that it has the certificate, or had it all along.
+    async fn give(&self, session: &mut Session<'_>, pins: &[Pin]) -> Result<(WebServer, bool), Stop> {
+        let leaf = self.installation.identity.leaf();
+        if self.shown == leaf {
+            session.connection.repin(vec![Pin::Certificate(leaf)])?;
+        }
+        let mut server = web::find(session, self.installation.profile).await?;
+        let earlier = match self.installation.monitor {
+            Some(monitor) => monitor::resume(session, monitor).await?,
+            None => Ok(()),
+        };
+        if self.shown == leaf {
+            return Ok((server, false));
+        }
+        let listing = Listing::read(session, &mut server.certificates).await?;
+        if shows(&listing, leaf) {
+            return Ok((server, false));
+        }
+        earlier?;
+        let member = server.member(&listing, self.shown)?;
+        let outcome = self.replace(session, &server, &member).await;
+        // The web server may come back as the new one at any moment from here on.
+        session.connection.repin(self.either(pins))?;
+        match outcome {
+            Err(Stop::Failed(failure)) if has_second_chance(&failure) => {
+                // Done, and called a failure, or cut off by the restart?
+                match Listing::read(session, &mut server.certificates).await {
+                    Ok(listing) if shows(&listing, leaf) => Ok((server, true)),
+                    _ => Err(failure.into()),
+                }
+            }
+            outcome => outcome.map(|()| (server, true)),
+        }
+    }
+
+    async fn replace(&self, session: &mut Session<'_>, server: &WebServer, member: &Link) -> Result<(), Stop> {
+        let identity = self.installation.identity;
+        let text = identity.pem();
+        let replacement = Replacement {
+            text: &text,
+            kind: server.certificate_type(identity),
+            uri: Reference { id: member.as_str() },
+        };
+        // A line break is two characters in JSON: with room for them the body leaves no copy of itself behind.
+        let mut body: Body = Zeroizing::new(Vec::with_capacity(text.len() + text.lines().count() + 1024));
+        if serde_json::to_writer(&mut *body, &replacement).is_err() {
+            return Err(Failure::new(ErrorClass::Rejected, "The request cannot be written.").into());
+        }
+        let answer = session.send(Method::POST, &server.replace, Some(&body)).await?;
+        monitor::finish(session, &answer).await
+    }
+
+    /// Stage 900: a new connection shows the certificate, and over such a connection it is read back.
+    async fn check(&self, session: &mut Session<'_>, server: &mut WebServer, pins: &[Pin]) -> Result<(), Failure> {
+        let leaf = self.installation.identity.leaf();
+        self.await_leaf(session.connection.limit(), pins).await?;
+        session.connection.repin(vec![Pin::Certificate(leaf)])?;
+        let listing = Listing::read(session, &mut server.certificates).await?;
+        if shows(&listing, leaf) {
+            return Ok(());
+        }
+        let collection = &server.certificates.collection;
+        let message = format!("The device shows the certificate {leaf}, but {collection} does not list it.");
+        Err(Failure::new(ErrorClass::NotStored, message))
+    }
+
+    /// Looks until the device shows the certificate. Meanwhile it may be gone, or still show the earlier one.
+    async fn await_leaf(&self, limit: Instant, pins: &[Pin]) -> Result<(), Failure> {
+        let (address, leaf) = (&self.installation.endpoint.address, self.installation.identity.leaf());
+        let until = limit.min(Instant::now() + RESTART);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let seen = handshake(address, &self.sockets, Expected::Pinned(self.either(pins)), until).await;
+            let failure = match seen {
+                Ok(seen) if seen.certificate == leaf => return Ok(()),
+                Ok(seen) => still(address, seen.certificate),
+                Err(failure) if failure.class.is_retryable() => failure,
+                Err(failure) => return Err(failure),
+            };
+            if Instant::now() + pause >= until {
+                return Err(failure);
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// By what the device is recognised while it changes from one certificate to the other.
+    fn either(&self, pins: &[Pin]) -> Vec<Pin> {
+        let new = Pin::Certificate(self.installation.identity.leaf());
+        let all: BTreeSet<Pin> = self.installation.endpoint.pins.iter().chain(pins).copied().chain([new]).collect();
+        all.into_iter().collect()
+    }
+
+    /// A device may repeat what it was sent.
+    fn discreet(&self, failure: Failure) -> Failure {
+        if !self.installation.identity.is_told_in(&failure.message) {
+            return failure;
+        }
+        let message = "The device refused the certificate, in words that repeat the private key: they are not shown.";
+        Failure { message: message.to_owned(), ..failure }
+    }
+}
+
+/// DSP8010, `CertificateService.ReplaceCertificate`.
+#[derive(Serialize)]
+struct Replacement<'a> {
+    #[serde(rename = "CertificateString")]
+    text: &'a str,
+    #[serde(rename = "CertificateType")]
+    kind: &'a str,
+    #[serde(rename = "CertificateUri")]
+    uri: Reference<'a>,
+}
+
+#[derive(Serialize)]
+struct Reference<'a> {
+    #[serde(rename = "@odata.id")]
+    id: &'a str,
+}
+
+fn shows(listing: &Listing, leaf: Fingerprint) -> bool {
+    listing.members.iter().any(|member| member.leaf() == Some(leaf))
+}
+
+fn still(address: &DeviceAddress, shown: Fingerprint) -> Failure {
+    let message = format!("{address}: the device took the certificate but still shows sha256:{shown}.");
+    Failure::new(ErrorClass::NotStored, message)
+}
+
+fn at(stop: Stop, stage: Stage) -> Stop {
+    match stop {
+        Stop::Failed(failure) => Stop::Failed(failure.at(stage)),
+        running @ Stop::Running { .. } => running,
+    }
+}
