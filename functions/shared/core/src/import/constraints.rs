@@ -77,9 +77,8 @@ enum Presented<'a> {
 fn presented<'a>(node: &'a Node<'a>) -> Vec<Presented<'a>> {
     let subject = node.parsed.subject();
     let mut names: Vec<_> = node.names.iter().map(Presented::of).collect();
-    // A CN is a host's name where the SAN has none (RFC 6125 §6.4.4).
-    let named = node.names.iter().any(|name| matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_)));
-    if let Some(name) = leaf::common_name(node).filter(|name| !named && !node.is_ca() && leaf::is_host(name)) {
+    let common = || leaf::common_name(node).filter(|name| !node.is_ca() && leaf::is_host(name));
+    if let Some(name) = if leaf::has_alternative(node) { None } else { common() } {
         names.push(name.parse().map_or(Presented::Dns(name), |address| Presented::Ip(Some(address))));
     }
     if subject.iter().next().is_some() {

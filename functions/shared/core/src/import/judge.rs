@@ -26,6 +26,7 @@ pub(super) fn path(path: &[&Node<'_>], anchored: bool, now: OffsetDateTime) -> V
         }
         intermediates += usize::from(!issuer.is_self_issued());
     }
+    purposes(path, &mut problems);
     constraints::check(path, &mut problems);
     problems
 }
@@ -35,11 +36,25 @@ fn may_issue(issuer: &Node<'_>, problems: &mut Vec<Problem>) {
         "its basicConstraints do not say cA"
     } else if issuer.usage.is_some_and(|usage| !usage.key_cert_sign()) {
         "its keyUsage does not allow keyCertSign"
-    } else if !issuer.purposes.is_none_or(leaf::is_for_tls) {
-        // Not RFC 5280, but what every TLS client does: an issuer's purposes limit those below it.
-        "its extKeyUsage has neither serverAuth nor clientAuth"
     } else {
         return;
     };
     problems.push(Problem::IssuerNotCa { subject: issuer.subject(), why });
+}
+
+/// An issuer's purposes limit those below it: not by RFC 5280, but as every TLS client has it. Something must be left.
+fn purposes(path: &[&Node<'_>], problems: &mut Vec<Problem>) {
+    let (mut server, mut client) = (true, true);
+    for (at, node) in path.iter().enumerate() {
+        let Some(purposes) = node.purposes else { continue };
+        server &= purposes.server_auth || purposes.any;
+        client &= purposes.client_auth || purposes.any;
+        if !server && !client {
+            if at > 0 && leaf::is_for_tls(path[0]) {
+                let why = "its extKeyUsage has nothing of what the leaf below it is for";
+                problems.push(Problem::Usage { subject: node.subject(), why });
+            }
+            return;
+        }
+    }
 }

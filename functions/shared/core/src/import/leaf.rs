@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use x509_parser::extensions::{ExtendedKeyUsage, GeneralName};
+use x509_parser::extensions::{GeneralName, KeyUsage};
 
 use super::node::Node;
 use super::problem::Problem;
@@ -28,31 +28,26 @@ pub(super) fn check(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
     } else if leaf.usage.is_some_and(|usage| usage.key_cert_sign()) {
         problems.push(Problem::LeafIsCa { subject: subject(), why: "its keyUsage allows keyCertSign" });
     }
-    let signs = |usage: x509_parser::extensions::KeyUsage| {
-        usage.digital_signature() || usage.key_encipherment() || usage.key_agreement()
-    };
+    let signs = |usage: KeyUsage| usage.digital_signature() || usage.key_encipherment() || usage.key_agreement();
     if leaf.usage.is_some_and(|usage| !signs(usage)) {
         let why = "its keyUsage allows neither digitalSignature nor keyEncipherment nor keyAgreement";
         problems.push(Problem::Usage { subject: subject(), why });
     }
-    if !leaf.purposes.is_none_or(is_for_tls) {
+    if !is_for_tls(leaf) {
         let why = "its extKeyUsage has neither serverAuth nor clientAuth";
         problems.push(Problem::Usage { subject: subject(), why });
     }
     names(leaf, problems)
 }
 
-/// RFC 5280 §4.2.1.12, and `anyExtendedKeyUsage`.
-pub(super) fn is_for_tls(purposes: &ExtendedKeyUsage<'_>) -> bool {
-    purposes.server_auth || purposes.client_auth || purposes.any
+/// By its extKeyUsage (RFC 5280 §4.2.1.12), where it has one.
+pub(super) fn is_for_tls(node: &Node<'_>) -> bool {
+    node.purposes.is_none_or(|purposes| purposes.server_auth || purposes.client_auth || purposes.any)
 }
 
 fn names(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
     let mut names = Names { common_name: common_name(leaf).map(str::to_owned), ..Names::default() };
     let bad = |name: &str, kind| Problem::BadName { subject: leaf.subject(), name: text::shown(name), kind };
-    if let Some(name) = names.common_name.take_if(|name| name.chars().count() > COMMON_NAME || has_control(name)) {
-        problems.push(bad(&name, "CN of at most 64 characters"));
-    }
     if leaf.names.len() > NAMES {
         problems.push(Problem::TooManyNames(leaf.subject()));
         return names;
@@ -69,23 +64,26 @@ fn names(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
             _ => {}
         }
     }
-    if names.alternative.is_empty() && !names.common_name.as_deref().is_some_and(is_host) {
+    if !has_alternative(leaf) && !names.common_name.as_deref().is_some_and(is_host) {
         problems.push(Problem::NoName(leaf.subject()));
     }
     names
 }
 
-/// The last CN of the subject, which is the most specific.
+/// The last CN of the subject, which is the most specific; none where it is longer than a CN may be, or holds control
+/// characters.
 pub(super) fn common_name<'n>(node: &'n Node<'_>) -> Option<&'n str> {
-    node.parsed.subject().iter_common_name().last().and_then(|attribute| attribute.as_str().ok())
+    let last = node.parsed.subject().iter_common_name().last().and_then(|attribute| attribute.as_str().ok());
+    last.filter(|name| name.chars().count() <= COMMON_NAME && !name.chars().any(char::is_control))
+}
+
+/// Whether the SAN names a host, well or not: then the CN does not (RFC 6125 §6.4.4).
+pub(super) fn has_alternative(node: &Node<'_>) -> bool {
+    node.names.iter().any(|name| matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_)))
 }
 
 pub(super) fn is_host(name: &str) -> bool {
     is_dns_name(name) || name.parse::<IpAddr>().is_ok()
-}
-
-fn has_control(text: &str) -> bool {
-    text.chars().any(char::is_control)
 }
 
 /// RFC 1123 §2.1, with underscores, which occur, and a first label `*` (RFC 6125 §6.4.3). Not an IPv4 address.
