@@ -4,9 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use rootcast_core::algorithm::KeyAlgorithm;
-use rootcast_core::bundle::{
-    Bundle, JwsError, SignedBundle, content_hash, jws_signature, verify_jws,
-};
+use rootcast_core::bundle::{Bundle, JwsError, SignedBundle, content_hash, jws_signature, verify_jws};
 use rootcast_core::certificate::Certificate;
 use rootcast_core::fingerprint::Fingerprint;
 use serde_json::{Value, json};
