@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use url::Url;
 
 use crate::{
-    device::DeviceCommand, job::JobCommand, local::Local, login::Login, output::Format, root::RootCommand,
-    rotate::Rotate,
+    access_key::AccessKey, device::DeviceCommand, job::JobCommand, local::Local, login::Login, output::Format,
+    root::RootCommand, rotate::Rotate,
 };
 
 const EXIT_CODES: &str = "\
@@ -69,6 +69,8 @@ impl From<FormatArguments> for Format {
 pub(crate) enum Command {
     /// Make a token with your own AWS credentials and keep it as a profile
     Login(Login),
+    /// Make a key for a client that signs its requests, with your own AWS credentials
+    AccessKey(AccessKey),
     /// Enrol, list and approve devices
     #[command(subcommand)]
     Device(DeviceCommand),
@@ -118,6 +120,15 @@ mod tests {
     }
 
     #[test]
+    fn permissions_are_given_one_by_one() {
+        let twice = "--permission export-key --permission export-key";
+        for command in ["login", "access-key"] {
+            let line = format!("rootcast {command} --stack s --principal me {twice}");
+            assert!(Arguments::try_parse_from(line.split_whitespace()).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_a_usage_error() {
         assert_eq!(refused("rootcast job watch seven"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast rotate --error-budget 101"), ErrorKind::ValueValidation);
@@ -128,6 +139,9 @@ mod tests {
         assert_eq!(refused("rootcast device add --id a"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast job waive 7 --device a"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast login --principal me"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused("rootcast login --stack s --principal me --permission all"), ErrorKind::ValueValidation);
+        assert_eq!(refused("rootcast access-key --principal me"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused("rootcast access-key --stack s --expires 0"), ErrorKind::ValueValidation);
         assert_eq!(Arguments::try_parse_from(["rootcast", "job", "watch", "x"]).unwrap_err().exit_code(), 2);
     }
 }

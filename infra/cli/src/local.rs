@@ -7,7 +7,12 @@ mod issue;
 mod proof;
 mod steps;
 
-use std::{collections::HashMap, io::IsTerminal, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io::IsTerminal,
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -109,7 +114,8 @@ async fn show(stack: &LocalStack, steps: &Steps, format: Format) -> Result<End> 
 async fn log_in(stack: &LocalStack) -> Result<Api> {
     let table = stack.outputs.of("AccessTable")?;
     let (url, ca) = (stack.api_url.parse()?, stack.ca_pem.clone());
-    let access = login::grant(&stack.sdk_config, table, "local", TOKEN_LIFETIME, url, Some(ca)).await?;
+    let access =
+        login::grant(&stack.sdk_config, table, "local", BTreeSet::new(), TOKEN_LIFETIME, url, Some(ca)).await?;
     access.save(&profile(stack))?;
     Api::connect(&access)
 }

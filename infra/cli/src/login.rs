@@ -1,10 +1,11 @@
 //! `rootcast login`: a token for oneself, by the right to write the stack's table of tokens.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use aws_config::{BehaviorVersion, SdkConfig};
 use clap::Args;
+use rootcast_core::permission::Permission;
 use rootcast_ledger::{Ledger, Tables, TokenRecord};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -16,6 +17,7 @@ use crate::{
     exit::{End, Usage},
     output::{self, Format, out},
     profile::Access,
+    stack::Stack,
     token::Token,
 };
 
@@ -32,6 +34,9 @@ pub(crate) struct Login {
     /// Who calls, for the records
     #[arg(long, value_name = "NAME", env = "USER")]
     principal: String,
+    /// What the caller may do beyond what everybody may: export-key; may be repeated
+    #[arg(long = "permission", value_name = "PERMISSION")]
+    permissions: Vec<Permission>,
     /// For how many days the token is good
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=365))]
     days: u16,
@@ -44,7 +49,9 @@ pub(crate) async fn run(arguments: &AccessArguments, login: Login, format: Forma
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let (table, url) = find(&config, &login, arguments.url.clone()).await?;
     let ca = arguments.ca.as_deref().map(std::path::absolute).transpose()?;
-    let access = grant(&config, &table, &login.principal, u32::from(login.days) * DAY, url, ca).await.context(
+    let permissions = login.permissions.iter().copied().collect();
+    let lifetime = u32::from(login.days) * DAY;
+    let access = grant(&config, &table, &login.principal, permissions, lifetime, url, ca).await.context(
         "no token could be stored with your AWS credentials \
          (those of an SSO session: eval \"$(aws configure export-credentials --format env)\")",
     )?;
@@ -73,6 +80,7 @@ pub(crate) async fn grant(
     config: &SdkConfig,
     table: &str,
     principal: &str,
+    permissions: BTreeSet<Permission>,
     lifetime: Duration,
     url: Url,
     ca: Option<PathBuf>,
@@ -80,7 +88,7 @@ pub(crate) async fn grant(
     let tables = Tables { access: Some(table.to_owned()), ..Tables::default() };
     let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(config), tables);
     let created = OffsetDateTime::now_utc();
-    let record = TokenRecord { principal: principal.to_owned(), created, expires: created + lifetime };
+    let record = TokenRecord { principal: principal.to_owned(), permissions, created, expires: created + lifetime };
     let token = Token::random()?;
     ledger.put_token(&token.sha256(), &record).await?;
     Ok(Access { url, token, ca })
@@ -92,17 +100,8 @@ async fn find(config: &SdkConfig, login: &Login, url: Option<Url>) -> Result<(St
         return Ok((table.clone(), url.clone()));
     }
     let stack = login.stack.as_ref().ok_or_else(|| Usage("--access-table needs --url as well".to_owned()))?;
-    let formation = aws_sdk_cloudformation::Client::new(config);
-    let described = formation.describe_stacks().stack_name(stack).send().await;
-    let described = described.with_context(|| format!("the stack {stack} cannot be read with your AWS credentials"))?;
-    let outputs = described.stacks().first().map(|stack| stack.outputs()).unwrap_or_default();
-    let output = |name: &str| {
-        let found = outputs.iter().find(|output| output.output_key() == Some(name));
-        found
-            .and_then(|output| output.output_value())
-            .with_context(|| format!("the stack {stack} has no output {name}: is it Rootcast's?"))
-    };
-    let table = login.access_table.clone().map_or_else(|| output("AccessTable").map(str::to_owned), Ok)?;
-    let url = url.map_or_else(|| Ok::<_, anyhow::Error>(output("ApiUrl")?.parse()?), Ok)?;
+    let stack = Stack::describe(config, stack).await?;
+    let table = login.access_table.clone().map_or_else(|| stack.output("AccessTable").map(str::to_owned), Ok)?;
+    let url = url.map_or_else(|| Ok::<_, anyhow::Error>(stack.output("ApiUrl")?.parse()?), Ok)?;
     Ok((table, url))
 }

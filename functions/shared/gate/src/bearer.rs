@@ -1,9 +1,13 @@
-//! Bearer tokens (RFC 6750): the one way of calling that there is so far.
+//! Who calls, and bearer tokens (RFC 6750), by which every API can be called.
+
+use std::collections::BTreeSet;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use rootcast_core::fingerprint::Fingerprint;
-use rootcast_ledger::Ledger;
+use rootcast_core::permission::Permission;
+use rootcast_ledger::{Ledger, LedgerError};
+use thiserror::Error;
 use time::OffsetDateTime;
 
 use crate::error::ApiError;
@@ -11,8 +15,21 @@ use crate::error::ApiError;
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// As it was given when the token was made; for the log.
+    /// As it was given when the token or the access key was made; for the log.
     pub name: String,
+    /// Likewise.
+    pub permissions: BTreeSet<Permission>,
+}
+
+/// The caller lacks a permission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("This needs the permission {0}: `rootcast login` and `rootcast access-key` give it with --permission {0}.")]
+pub struct Forbidden(pub Permission);
+
+impl Principal {
+    pub fn require(&self, permission: Permission) -> Result<(), Forbidden> {
+        if self.permissions.contains(&permission) { Ok(()) } else { Err(Forbidden(permission)) }
+    }
 }
 
 /// Longer than any token that is made here (43 characters), short enough to be hashed without a thought.
@@ -25,24 +42,35 @@ const TOKEN_LIMIT: usize = 512;
 /// One and the same for a token that is missing, malformed, unknown or expired.
 pub async fn authenticate(ledger: &Ledger, headers: &HeaderMap, now: OffsetDateTime) -> Result<Principal, ApiError> {
     let token = bearer(headers).ok_or_else(ApiError::unauthenticated)?;
-    match ledger.token(&Fingerprint::of(token.as_bytes())).await? {
-        Some(record) if now < record.expires => Ok(Principal { name: record.principal }),
-        _ => Err(ApiError::unauthenticated()),
-    }
+    principal_of(ledger, token, now).await?.ok_or_else(ApiError::unauthenticated)
 }
 
-/// RFC 9110 §11.4: one header, a scheme in any case, spaces, and (RFC 6750 §2.1) a `b64token`.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// None where the token is unknown or expired.
+pub(crate) async fn principal_of(
+    ledger: &Ledger,
+    token: &str,
+    now: OffsetDateTime,
+) -> Result<Option<Principal>, LedgerError> {
+    let record = ledger.token(&Fingerprint::of(token.as_bytes())).await?.filter(|record| now < record.expires);
+    Ok(record.map(|record| Principal { name: record.principal, permissions: record.permissions }))
+}
+
+/// RFC 9110 §11.4: one header, a scheme in any case, spaces, and a token.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).into_iter();
     let (Some(only), None) = (values.next(), values.next()) else {
         return None;
     };
     let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
     let token = token.trim_matches(' ');
+    (scheme.eq_ignore_ascii_case("bearer") && is_token(token)).then_some(token)
+}
+
+/// RFC 6750 §2.1: a `b64token`.
+pub(crate) fn is_token(token: &str) -> bool {
     let stem = token.trim_end_matches('=');
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '+' | '/');
-    let well_formed = !stem.is_empty() && token.len() <= TOKEN_LIMIT && stem.chars().all(allowed);
-    (scheme.eq_ignore_ascii_case("bearer") && well_formed).then_some(token)
+    !stem.is_empty() && token.len() <= TOKEN_LIMIT && stem.chars().all(allowed)
 }
 
 #[cfg(test)]

@@ -38,6 +38,10 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub(crate) const fn status(self) -> StatusCode {
+        self.row().0
+    }
+
     /// Status, message id and explanation.
     const fn row(self) -> (StatusCode, &'static str, &'static str) {
         match self {
@@ -147,7 +151,15 @@ impl ApiError {
     }
 
     pub fn status(&self) -> StatusCode {
-        self.0.kind.row().0
+        self.0.kind.status()
+    }
+
+    pub(crate) fn recovery(&self) -> &str {
+        &self.0.recovery
+    }
+
+    pub(crate) fn cause(&self) -> Option<Arc<dyn StdError + Send + Sync>> {
+        self.0.cause.clone()
     }
 
     fn envelope(&self, request: Option<&str>) -> Envelope<Value> {
@@ -208,7 +220,7 @@ impl From<LedgerError> for ApiError {
 
 /// Middleware: logs a fault of ours once, with its causes and the request's id, and tells the caller that id alone.
 pub async fn report(request: Request, next: Next) -> Response {
-    let id = request_id(&request);
+    let id = request_id(&request).unwrap_or_else(|| "unknown".to_owned());
     let response = next.run(request).await;
     let Some(fault) = response.extensions().get::<ApiError>() else {
         return response;
@@ -223,16 +235,16 @@ pub async fn report(request: Request, next: Next) -> Response {
 }
 
 /// API Gateway's id, which its access log and the caller's `apigw-requestid` header have too; else Lambda's own.
-fn request_id(request: &Request) -> String {
+pub(crate) fn request_id(request: &Request) -> Option<String> {
     let gateway = match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV2(context)) => context.request_id.clone(),
         _ => None,
     };
     let lambda = || request.lambda_context_ref().map(|context| context.request_id.clone());
-    gateway.or_else(lambda).unwrap_or_else(|| "unknown".to_owned())
+    gateway.or_else(lambda)
 }
 
-fn causes(error: &(dyn StdError + Send + Sync + 'static)) -> String {
+pub(crate) fn causes(error: &(dyn StdError + Send + Sync + 'static)) -> String {
     let mut told = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

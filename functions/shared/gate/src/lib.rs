@@ -1,17 +1,20 @@
-//! The gate of the native and XClarity-style APIs: who calls, what a body may be, and how an answer is wrapped.
+//! The gate of the APIs: who calls, what a body may be, and how an answer or a refusal looks.
 //!
-//! In scope: the bearer token, Lenovo's response envelope, the one table from errors to HTTP, and the limits on request
-//! bodies.
+//! In scope: the bearer token, the vendor's signature, permissions, Lenovo's response envelope, the one table from
+//! errors to HTTP, and the limits on request bodies.
 //!
-//! Out of scope: what a request does. A function checks the caller with [`authenticate`] before it looks at anything
-//! else, and answers with an [`Envelope`] or an [`ApiError`].
+//! Out of scope: what a request does. A function of the native and XClarity-style APIs checks the caller with
+//! [`authenticate`] before it looks at anything else, and answers with an [`Envelope`] or an [`ApiError`]. One of the
+//! SCM API does so with [`ScmGate::admit`], and refuses with an [`ScmError`].
 
 mod bearer;
 mod body;
 mod envelope;
 mod error;
+mod scm;
 
-pub use bearer::{Principal, authenticate};
+pub use bearer::{Forbidden, Principal, authenticate};
 pub use body::{BODY_LIMIT, BULK_BODY_LIMIT, media_type, parse_json, read};
 pub use envelope::{Envelope, Message, Recovery, Verdict};
 pub use error::{ApiError, Kind, report};
+pub use scm::{ScmError, ScmGate, scm_report};

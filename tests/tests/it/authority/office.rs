@@ -1,5 +1,6 @@
 //! The function `regenerate` in this process, over the local cloud's DynamoDB, SQS and KMS.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -93,7 +94,12 @@ impl Office {
     }
 
     pub(super) async fn admit(&self, token: &str, expires: OffsetDateTime) {
-        let record = TokenRecord { principal: "tests".to_owned(), expires, created: seconds_ago::<0>() };
+        let record = TokenRecord {
+            principal: "tests".to_owned(),
+            permissions: BTreeSet::new(),
+            expires,
+            created: seconds_ago::<0>(),
+        };
         self.ledger.put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
     }
 

@@ -1,5 +1,7 @@
 //! Who is not let in, and what is not understood.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::Method;
 use rootcast_core::fingerprint::Fingerprint;
@@ -56,7 +58,12 @@ async fn every_refused_caller_gets_the_same_answer_and_changes_nothing() {
 async fn the_deployed_function_lets_nobody_in_and_logs_no_token() {
     Stack::run(0, async |stack| {
         let now = seconds_ago::<0>();
-        let record = TokenRecord { principal: "tests".to_owned(), created: now, expires: seconds_ago::<1>() };
+        let record = TokenRecord {
+            principal: "tests".to_owned(),
+            permissions: BTreeSet::new(),
+            created: now,
+            expires: seconds_ago::<1>(),
+        };
         stack.ledger.put_token(&Fingerprint::of(EXPIRED.as_bytes()), &record).await.unwrap();
         let refused = [None, Some(""), Some("two words"), Some("bad\"character"), Some(EXPIRED), Some(UNKNOWN)];
         let mut bodies = Vec::new();

@@ -1,0 +1,163 @@
+//! The gate of the SCM API (Huawei Cloud's Certificate Manager, v3): who calls, by token or by signature.
+//!
+//! Three ways of calling, of which a request uses one: `X-Auth-Token`, `Authorization: Bearer`, and
+//! `Authorization: SDK-HMAC-SHA256`, the signature that the vendor's SDKs make with an access key. Whatever is wrong
+//! with any of them, the answer is one and the same.
+
+mod error;
+mod signature;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::body::Body;
+use axum::extract::Request;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName};
+use rootcast_core::sealed::Sealed;
+use rootcast_ledger::{AccessKeyId, Ledger};
+use rootcast_seal::Sealer;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+pub use self::error::{ScmError, scm_report};
+use self::signature::Signed;
+use crate::bearer::{Principal, bearer, is_token, principal_of};
+use crate::body::read;
+
+const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
+/// In characters: the vendor's own, of which ours have more. A shorter one was cut.
+const SHORTEST_TOKEN: usize = 32;
+
+/// How long an opened secret is kept. The record of its key is read for every request, so that a key that is removed is
+/// refused at once: this only spares KMS's answer.
+const KEPT: Duration = Duration::minutes(5);
+
+/// Lets requests in. One for the process: it keeps opened secrets for some minutes.
+pub struct ScmGate {
+    ledger: Ledger,
+    sealer: Sealer,
+    opened: Mutex<HashMap<AccessKeyId, Opened>>,
+}
+
+type Secret = Arc<Zeroizing<Vec<u8>>>;
+
+struct Opened {
+    /// What it was opened from.
+    sealed: Sealed,
+    secret: Secret,
+    at: OffsetDateTime,
+}
+
+impl Opened {
+    fn is_kept(&self, now: OffsetDateTime) -> bool {
+        (self.at..self.at + KEPT).contains(&now)
+    }
+}
+
+/// The secrets stay inside.
+impl fmt::Debug for ScmGate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ScmGate")
+    }
+}
+
+impl ScmGate {
+    /// `sealer`: of the KMS key that the secrets of access keys are sealed with.
+    pub fn new(ledger: Ledger, sealer: Sealer) -> Self {
+        Self { ledger, sealer, opened: Mutex::default() }
+    }
+
+    /// The request with its [`Principal`] among the extensions, and its body read. Path and query have to be as the
+    /// client sent them, but for the path behind API Gateway, which is remembered.
+    ///
+    /// # Errors
+    /// A body of more than `limit` bytes, before anything else; then one and the same for whatever is wrong with the
+    /// caller's credential.
+    pub async fn admit(&self, request: Request, limit: usize, now: OffsetDateTime) -> Result<Request, ScmError> {
+        let (mut parts, body) = request.into_parts();
+        let body = read(body, limit).await?;
+        let principal = match credential(&parts.headers).ok_or_else(ScmError::unauthenticated)? {
+            Credential::Token(token) => principal_of(&self.ledger, token, now).await?,
+            Credential::Signature(authorization) => self.signer(authorization, &parts, &body, now).await?,
+        };
+        parts.extensions.insert(principal.ok_or_else(ScmError::unauthenticated)?);
+        Ok(Request::from_parts(parts, Body::from(body)))
+    }
+
+    /// Whose signature it is. Only a valid one is remembered, so that nobody else can fill the table.
+    async fn signer(
+        &self,
+        authorization: &str,
+        parts: &Parts,
+        body: &[u8],
+        now: OffsetDateTime,
+    ) -> Result<Option<Principal>, ScmError> {
+        let Some(signed) = Signed::read(authorization, parts, body).filter(|signed| signed.is_fresh(now)) else {
+            return Ok(None);
+        };
+        let record = self.ledger.access_key(&signed.access_key).await?;
+        let Some(record) = record.filter(|record| record.expires.is_none_or(|expires| now < expires)) else {
+            return Ok(None);
+        };
+        let secret = self.secret(&signed.access_key, record.secret, now).await?;
+        if !signed.is_with(&secret) {
+            return Ok(None);
+        }
+        let request = Uuid::new_v4().to_string();
+        let first = self.ledger.claim_signature(&signed.fingerprint(), &request, signed.good_until()).await?;
+        Ok(first.then_some(Principal { name: record.principal, permissions: record.permissions }))
+    }
+
+    async fn secret(&self, id: &AccessKeyId, sealed: Sealed, now: OffsetDateTime) -> Result<Secret, ScmError> {
+        let kept = |map: &HashMap<AccessKeyId, Opened>| {
+            let opened = map.get(id).filter(|opened| opened.sealed == sealed && opened.is_kept(now));
+            opened.map(|opened| Arc::clone(&opened.secret))
+        };
+        if let Some(secret) = kept(&self.opened.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(secret);
+        }
+        let secret = Arc::new(self.sealer.open(&id.seal_context(), &sealed).await?);
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.retain(|_, each| each.is_kept(now));
+        opened.insert(id.clone(), Opened { sealed, secret: Arc::clone(&secret), at: now });
+        Ok(secret)
+    }
+}
+
+#[derive(Debug)]
+enum Credential<'a> {
+    Token(&'a str),
+    /// The value of `Authorization`.
+    Signature(&'a str),
+}
+
+/// The one credential that the request carries.
+fn credential(headers: &HeaderMap) -> Option<Credential<'_>> {
+    match (headers.contains_key(X_AUTH_TOKEN), headers.contains_key(AUTHORIZATION)) {
+        (true, false) => {
+            let token = only(headers, X_AUTH_TOKEN.as_str())?.to_str().ok()?;
+            (token.len() >= SHORTEST_TOKEN && is_token(token)).then_some(Credential::Token(token))
+        }
+        (false, true) => {
+            let signature = || only(headers, AUTHORIZATION.as_str())?.to_str().ok().map(Credential::Signature);
+            bearer(headers).map(Credential::Token).or_else(signature)
+        }
+        _ => None,
+    }
+}
+
+/// The header's value, where it is there once.
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a http::HeaderValue> {
+    let mut values = headers.get_all(name).into_iter();
+    values.next().filter(|_| values.next().is_none())
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod vectors;
