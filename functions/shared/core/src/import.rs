@@ -94,9 +94,8 @@ pub fn check(material: &Material<'_>, roots: &[Certificate], now: OffsetDateTime
     let mut problems = Vec::new();
     let sent = match material {
         Material::Pem { certificate, certificate_chain, private_key } => {
-            let chain = certificate_chain.filter(|text| !text.trim().is_empty());
             let key = key::from_pem(private_key, &mut problems);
-            Sent { key, ..pem::certificates(certificate, chain, &mut problems) }
+            Sent { key, ..pem::certificates(certificate, *certificate_chain, &mut problems) }
         }
         Material::Pkcs12 { der, password } => pkcs12::read(der, password, &mut problems),
     };
@@ -110,17 +109,23 @@ struct Sent {
     certificates: Vec<(Vec<u8>, Place)>,
     /// The first is the leaf, whatever else is there.
     leaf_first: bool,
+    /// Some could not be read or were too many: what seems to be missing may be among them.
+    partial: bool,
     key: Option<key::Key>,
 }
 
 impl Sent {
-    /// `false` where there are too many.
-    fn push(&mut self, der: Vec<u8>, place: Place) -> bool {
+    /// Once, whatever it is sent.
+    fn push(&mut self, der: Vec<u8>, place: Place) -> Result<(), Problem> {
         if self.certificates.iter().any(|(known, _)| *known == der) {
-            return true;
+            return Ok(());
+        }
+        if self.certificates.len() == CERTIFICATES {
+            self.partial = true;
+            return Err(Problem::TooManyCertificates);
         }
         self.certificates.push((der, place));
-        self.certificates.len() <= CERTIFICATES
+        Ok(())
     }
 }
 

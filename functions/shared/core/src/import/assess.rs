@@ -37,12 +37,13 @@ impl fmt::Display for Warning {
 }
 
 pub(super) fn assess(
-    sent: Sent,
+    mut sent: Sent,
     roots: &[Certificate],
     now: OffsetDateTime,
     mut problems: Vec<Problem>,
 ) -> Result<Checked, Problems> {
     let parsed = parse(&sent.certificates, &mut problems);
+    sent.partial |= parsed.len() < sent.certificates.len();
     let own = own_roots(&parsed, roots);
     let mut nodes: Vec<Node<'_>> = parsed
         .iter()
@@ -58,6 +59,11 @@ pub(super) fn assess(
             match_key(key, &nodes[..parsed.len()], at, &mut problems);
         }
         let mut found = path::find(&nodes, at, now);
+        if sent.partial {
+            found
+                .problems
+                .retain(|problem| !matches!(problem, Problem::ChainIncomplete { .. } | Problem::ChainTooLong));
+        }
         problems.append(&mut found.problems);
         (found, names)
     });
@@ -121,11 +127,12 @@ fn authority<'c>(certificate: &'c X509Certificate<'_>) -> Option<&'c [u8]> {
     })
 }
 
-/// The one that the sender says, or that has the key; of several, one that is no CA, is valid, and the longest. Without
-/// a key that can be read, the first that is no CA.
+/// The one that the sender says, or that has the key; of several, one that is no CA, is valid, and the longest. Else
+/// the first that is no CA, unless the leaf may be among what could not be read.
 fn choose_leaf(nodes: &[Node<'_>], sent: &Sent, now: OffsetDateTime) -> Option<usize> {
     let all = || 0..nodes.len();
-    if sent.leaf_first {
+    let first = sent.certificates.first().map(|(der, _)| der.as_slice());
+    if sent.leaf_first && nodes.first().map(|node| node.parsed.as_raw()) == first {
         return all().next();
     }
     let has_key = |at: &usize| {
@@ -136,7 +143,12 @@ fn choose_leaf(nodes: &[Node<'_>], sent: &Sent, now: OffsetDateTime) -> Option<u
         let node = &nodes[*at];
         (!node.is_ca(), node.is_valid_at(now), node.not_after, node.parsed.as_raw())
     };
-    all().filter(has_key).max_by_key(fitness).or_else(|| all().find(|at| !nodes[*at].is_ca())).or_else(|| all().next())
+    let guess = || match (&sent.key, sent.partial) {
+        (Some(_), true) => None,
+        (None, true) => all().find(|at| !nodes[*at].is_ca()),
+        (_, false) => all().find(|at| !nodes[*at].is_ca()).or_else(|| all().next()),
+    };
+    all().filter(has_key).max_by_key(fitness).or_else(guess)
 }
 
 fn match_key(key: &Key, sent: &[Node<'_>], leaf: usize, problems: &mut Vec<Problem>) {

@@ -53,7 +53,7 @@ pub(super) fn is_strict(value: &[u8]) -> bool {
     };
     let Some(mut rest) = sequence(value) else { return false };
     for tag in [0, 1] {
-        if let Some((after, subtrees)) = tagged(rest, tag) {
+        if let Some((after, subtrees)) = tagged(rest, tag, true) {
             if !whole(subtrees) {
                 return false;
             }

@@ -1,6 +1,7 @@
-//! Elements of DER, for the few structures that no parser at hand knows.
+//! Elements of DER, for the few structures that no parser at hand knows. Strict: whatever is not as X.690 wants it is
+//! not taken, so that nothing that was damaged passes for what it was.
 
-use x509_parser::asn1_rs::{Any, Class, FromDer, Tag};
+use x509_parser::asn1_rs::{Any, Class, FromDer, Oid, Tag};
 
 /// The content of one SEQUENCE with nothing after it.
 pub(super) fn sequence(der: &[u8]) -> Option<&[u8]> {
@@ -10,18 +11,36 @@ pub(super) fn sequence(der: &[u8]) -> Option<&[u8]> {
 /// What follows a universal element, and its content.
 pub(super) fn element(der: &[u8], tag: Tag) -> Option<(&[u8], &[u8])> {
     let (rest, any) = Any::from_der(der).ok()?;
-    (any.tag() == tag && any.class() == Class::Universal).then_some((rest, any.data))
+    let constructed = matches!(tag, Tag::Sequence | Tag::Set);
+    let fits = any.tag() == tag && any.class() == Class::Universal && any.header.is_constructed() == constructed;
+    fits.then_some((rest, any.data))
+}
+
+/// What follows a context-specific element, and its content. An implicit one is primitive or not as its type is.
+pub(super) fn tagged(der: &[u8], tag: u32, constructed: bool) -> Option<(&[u8], &[u8])> {
+    let (rest, any) = Any::from_der(der).ok()?;
+    let fits = any.tag().0 == tag && any.class() == Class::ContextSpecific;
+    (fits && any.header.is_constructed() == constructed).then_some((rest, any.data))
 }
 
 /// OID and parameters of an AlgorithmIdentifier's content.
 pub(super) fn identifier(content: &[u8]) -> Option<(String, Option<Any<'_>>)> {
-    let (rest, oid) = Any::from_der(content).ok()?;
-    let parameters = if rest.is_empty() { None } else { Some(Any::from_der(rest).ok()?.1) };
-    Some((oid.as_oid().ok()?.to_id_string(), parameters))
+    let (rest, oid) = element(content, Tag::Oid)?;
+    let parameters = match rest {
+        [] => None,
+        _ => Some(Any::from_der(rest).ok().filter(|(after, _)| after.is_empty())?.1),
+    };
+    Some((dotted(oid)?, parameters))
 }
 
-/// The content of a context-specific element, and what follows it.
-pub(super) fn tagged(der: &[u8], tag: u32) -> Option<(&[u8], &[u8])> {
-    let (rest, any) = Any::from_der(der).ok()?;
-    (any.class() == Class::ContextSpecific && any.tag().0 == tag).then_some((rest, any.data))
+/// An OID's content as text. `None` where its last number does not end.
+pub(super) fn dotted(content: &[u8]) -> Option<String> {
+    content.last().filter(|last| **last < 0x80)?;
+    Some(Oid::new(content.into()).to_id_string())
+}
+
+/// The OID that an element is.
+pub(super) fn oid_of(any: &Any<'_>) -> Option<String> {
+    let fits = any.tag() == Tag::Oid && any.class() == Class::Universal && !any.header.is_constructed();
+    fits.then(|| dotted(any.data))?
 }

@@ -11,10 +11,10 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use x509_parser::asn1_rs::{Any, Class, FromDer, Tag};
+use x509_parser::asn1_rs::Tag;
 use zeroize::Zeroizing;
 
-use super::der::{element, identifier, sequence};
+use super::der::{dotted, element, identifier, oid_of, sequence, tagged};
 use super::pem::{self, Block};
 use super::problem::{Field, Place, Problem};
 use super::public_key::{self, KeyFault, Kind, LeafKey, PublicKey};
@@ -174,11 +174,19 @@ pub(super) fn from_pkcs8(der: &[u8]) -> Result<Key, Problem> {
     let (oid, parameters) = identifier(algorithm).ok_or_else(malformed)?;
     let public = match (version, options(rest).ok_or_else(malformed)?) {
         ([0], None) => None,
-        ([1], public) => public,
+        ([1], Some(public)) => Some(public),
         _ => return Err(malformed()),
     };
-    let curve = || parameters.as_ref().and_then(|any| any.as_oid().ok()).map(|oid| oid.to_id_string());
-    let key = match public_key::algorithm_of(&oid, curve).map_err(refused)? {
+    let curve = || parameters.as_ref().and_then(oid_of);
+    let kind = public_key::algorithm_of(&oid, curve).map_err(refused)?;
+    // RFC 8017 A.1 wants NULL with RSA, RFC 8410 §3 and RFC 9881 §2 nothing with the others.
+    let fits = match (&kind, &parameters) {
+        (Kind::Rsa, Some(null)) => null.header.tag() == Tag::Null && null.data.is_empty(),
+        (Kind::Other(LeafKey::P256 | LeafKey::P384 | LeafKey::P521), _) | (_, None) => true,
+        _ => false,
+    };
+    let key = match kind {
+        _ if !fits => return Err(malformed()),
         Kind::Rsa => rsa(inner)?,
         Kind::Other(algorithm @ (LeafKey::P256 | LeafKey::P384 | LeafKey::P521)) => ec(algorithm, inner)?,
         Kind::Other(LeafKey::Ed25519) => {
@@ -209,17 +217,31 @@ fn rsa(der: &[u8]) -> Result<Key, Problem> {
 
 /// ECPrivateKey (RFC 5915 §3), whose curve is in it or in the block before it.
 fn sec1(der: &[u8], before: Option<&[u8]>) -> Result<Key, Problem> {
-    let malformed = || Problem::KeyUnreadable("it is not SEC1");
-    let content = sequence(der).ok_or_else(malformed)?;
-    let (rest, _version) = element(content, Tag::Integer).ok_or_else(malformed)?;
-    let (rest, _secret) = element(rest, Tag::OctetString).ok_or_else(malformed)?;
-    let inside = Any::from_der(rest).ok().filter(|(_, any)| any.class() == Class::ContextSpecific && any.tag().0 == 0);
-    let parameters = inside.map(|(_, any)| any.data).or(before);
-    let curve = || Any::from_der(parameters?).ok()?.1.as_oid().ok().map(|oid| oid.to_id_string());
+    let inside = ec_parts(der).ok_or(Problem::KeyUnreadable("it is not SEC1"))?;
+    let curve = || element(inside.parameters.or(before)?, Tag::Oid).and_then(|(_, oid)| dotted(oid));
     match public_key::algorithm_of("1.2.840.10045.2.1", curve).map_err(refused)? {
         Kind::Other(algorithm) => ec(algorithm, der),
-        Kind::Rsa => Err(malformed()),
+        Kind::Rsa => Err(inconsistent()),
     }
+}
+
+/// What an ECPrivateKey may hold beside the secret.
+struct EcParts<'a> {
+    parameters: Option<&'a [u8]>,
+    public: Option<&'a [u8]>,
+}
+
+/// AWS-LC reads past much that does not belong there.
+fn ec_parts(der: &[u8]) -> Option<EcParts<'_>> {
+    let (rest, version) = element(sequence(der)?, Tag::Integer)?;
+    let (rest, _secret) = element(rest, Tag::OctetString)?;
+    let (rest, parameters) = tagged(rest, 0, true).map_or((rest, None), |(rest, found)| (rest, Some(found)));
+    let (rest, public) = tagged(rest, 1, true).map_or((rest, None), |(rest, found)| (rest, Some(found)));
+    let public = match public {
+        Some(public) => Some(element(public, Tag::BitString)?.1),
+        None => None,
+    };
+    (version == [1] && rest.is_empty()).then_some(EcParts { parameters, public })
 }
 
 fn ec(algorithm: LeafKey, der: &[u8]) -> Result<Key, Problem> {
@@ -228,9 +250,16 @@ fn ec(algorithm: LeafKey, der: &[u8]) -> Result<Key, Problem> {
         LeafKey::P384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
         _ => &ECDSA_P521_SHA512_ASN1_SIGNING,
     };
-    // AWS-LC does not look at what follows the key.
-    sequence(der).ok_or(Problem::KeyUnreadable("it is not SEC1"))?;
+    let EcParts { public, .. } = ec_parts(der).ok_or(Problem::KeyUnreadable("it is not SEC1"))?;
     let pair = EcdsaKeyPair::from_private_key_der(signing, der).map_err(|_| inconsistent())?;
+    // The first byte of a BIT STRING counts its unused bits.
+    let same = |bits: &[u8]| {
+        bits.split_first()
+            .is_some_and(|(unused, bits)| *unused == 0 && PublicKey { algorithm, bits }.is(pair.public_key().as_ref()))
+    };
+    if !public.is_none_or(same) {
+        return Err(inconsistent());
+    }
     let document = pair.to_pkcs8v1().map_err(|_| inconsistent())?;
     let pkcs8 = PrivateKey { der: Secret::new(document.as_ref().to_vec()) };
     Ok(Key { algorithm, pair: Pair::Ec(pair), pkcs8 })
@@ -290,21 +319,12 @@ fn header(tag: u8, length: usize) -> ([u8; 4], usize) {
     }
 }
 
-/// After the key: attributes [0] and the public key [1], each at most once. Gives the latter.
-fn options(mut rest: &[u8]) -> Option<Option<&[u8]>> {
-    let mut next = 0;
-    let mut public = None;
-    while !rest.is_empty() {
-        let (tail, any) = Any::from_der(rest).ok()?;
-        if any.class() != Class::ContextSpecific || any.tag().0 < next || any.tag().0 > 1 {
-            return None;
-        }
-        if any.tag().0 == 1 {
-            public = Some(any.data);
-        }
-        (rest, next) = (tail, any.tag().0 + 1);
-    }
-    Some(public)
+/// After the key: attributes [0] and the public key [1], each at most once. Gives the latter; `None` where there is
+/// more.
+fn options(rest: &[u8]) -> Option<Option<&[u8]>> {
+    let rest = tagged(rest, 0, true).map_or(rest, |(rest, _attributes)| rest);
+    let (rest, public) = tagged(rest, 1, false).map_or((rest, None), |(rest, found)| (rest, Some(found)));
+    rest.is_empty().then_some(public)
 }
 
 #[cfg(test)]

@@ -46,18 +46,12 @@ enum ExtensionFault {
 
 impl<'p> Node<'p> {
     pub(super) fn new(parsed: &'p X509Certificate<'p>, ours: bool, sent: bool) -> Self {
-        // RFC 5280 §4.1.1.2: the algorithm is said twice, and must be the same.
-        let scheme = if parsed.signature_algorithm == parsed.tbs_certificate.signature {
-            Scheme::of(&parsed.signature_algorithm)
-        } else {
-            Err(Unusable::Unsupported("an algorithm that its two places name differently".to_owned()))
-        };
         let mut node = Self {
             parsed,
             ours,
             sent,
             key: PublicKey::of(parsed.public_key()),
-            scheme,
+            scheme: Scheme::of(&parsed.signature_algorithm),
             basic: None,
             usage: None,
             purposes: None,

@@ -133,10 +133,12 @@ impl Search<'_> {
             self.exhausted = true;
             return Verdict::Bad;
         }
-        let tbs = signed.parsed.tbs_certificate.as_ref();
-        let verdict = match signed.parsed.signature_value.unused_bits {
-            0 => scheme.verify(key, tbs, &signed.parsed.signature_value.data),
-            _ => Verdict::Bad,
+        let (tbs, value) = (&signed.parsed.tbs_certificate, &signed.parsed.signature_value);
+        // RFC 5280 §4.1.1.2: the algorithm is said twice, and only once is signed.
+        let verdict = if tbs.signature == signed.parsed.signature_algorithm && value.unused_bits == 0 {
+            scheme.verify(key, tbs.as_ref(), &value.data)
+        } else {
+            Verdict::Bad
         };
         self.verdicts.insert((child, issuer), verdict);
         verdict

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::problem::{Fault, Field, Place, Problem};
-use super::{CERTIFICATES, LIMIT, Secret, Sent, text};
+use super::{LIMIT, Secret, Sent, text};
 
 /// What is between a header and its footer.
 pub(super) struct Block<'a> {
@@ -102,17 +102,18 @@ fn is_label(label: &str) -> bool {
 
 /// Every certificate of both fields. Without a chain, `certificate` may hold a whole bundle in any order.
 pub(super) fn certificates(certificate: &str, chain: Option<&str>, problems: &mut Vec<Problem>) -> Sent {
-    let mut sent = Sent { leaf_first: chain.is_some(), ..Sent::default() };
+    let mut sent = Sent::default();
     if certificate.len() + chain.map_or(0, str::len) > LIMIT {
         problems.push(Problem::TooLarge { part: "the certificate with its chain", limit: LIMIT });
         return sent;
     }
     read(certificate, Field::Certificate, &mut sent, problems);
-    if let Some(chain) = chain {
-        if sent.certificates.len() > 1 {
-            problems.push(Problem::LeafNotAlone(sent.certificates.len()));
+    if let Some(chain) = chain.filter(|text| !text.trim().is_empty()) {
+        match sent.certificates.len() {
+            1 => sent.leaf_first = !sent.partial,
+            0 => {}
+            several => problems.push(Problem::LeafNotAlone(several)),
         }
-        sent.leaf_first = sent.certificates.len() == 1;
         read(chain, Field::CertificateChain, &mut sent, problems);
     }
     sent
@@ -120,6 +121,7 @@ pub(super) fn certificates(certificate: &str, chain: Option<&str>, problems: &mu
 
 fn read(text: &str, field: Field, sent: &mut Sent, problems: &mut Vec<Problem>) {
     let (blocks, fault) = blocks(text);
+    let before = problems.len();
     if let Some((line, fault)) = fault {
         problems.push(Problem::CertificateFraming { place: Place { field, line }, fault });
     } else if blocks.is_empty() {
@@ -127,25 +129,21 @@ fn read(text: &str, field: Field, sent: &mut Sent, problems: &mut Vec<Problem>) 
     }
     for block in blocks {
         let place = Place { field, line: block.line };
-        match block.label {
+        let read = match block.label {
             // RFC 7468 §5.3: the longer labels are older names of the same.
-            "CERTIFICATE" | "X509 CERTIFICATE" | "X.509 CERTIFICATE" if block.is_empty() => {
-                problems.push(Problem::CertificateMissing(place));
-            }
             "CERTIFICATE" | "X509 CERTIFICATE" | "X.509 CERTIFICATE" => match block.decode() {
-                Some(mut der) => {
-                    if !sent.push(std::mem::take(&mut der), place) {
-                        sent.certificates.truncate(CERTIFICATES);
-                        problems.push(Problem::TooManyCertificates);
-                        return;
-                    }
-                }
-                None => problems.push(Problem::CertificateUnreadable { place, fault: "it is not base64" }),
+                _ if block.is_empty() => Err(Problem::CertificateMissing(place)),
+                Some(mut der) => sent.push(std::mem::take(&mut der), place),
+                None => Err(Problem::CertificateUnreadable { place, fault: "it is not base64" }),
             },
-            label if label.ends_with("PRIVATE KEY") => problems.push(Problem::KeyAmongCertificates(place)),
-            label => problems.push(Problem::NotACertificate { place, label: text::shown(label) }),
+            label if label.ends_with("PRIVATE KEY") => Err(Problem::KeyAmongCertificates(place)),
+            label => Err(Problem::NotACertificate { place, label: text::shown(label) }),
+        };
+        if let Err(problem) = read {
+            problems.push(problem);
         }
     }
+    sent.partial |= problems.len() > before;
 }
 
 #[cfg(test)]

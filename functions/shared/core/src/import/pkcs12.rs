@@ -10,10 +10,10 @@ mod encryption;
 use encryption::{Budget, Password};
 use x509_parser::asn1_rs::Tag;
 
-use super::der::{element, identifier, sequence, tagged};
+use super::der::{dotted, element, sequence, tagged};
 use super::key;
 use super::problem::{Field, Place, Problem};
-use super::{CERTIFICATES, PKCS12_LIMIT, Secret, Sent};
+use super::{PKCS12_LIMIT, Secret, Sent};
 
 pub use encryption::ITERATIONS;
 
@@ -34,9 +34,8 @@ pub(super) fn read(der: &[u8], password: &str, problems: &mut Vec<Problem>) -> S
     };
     let mut sent = Sent::default();
     for der in bags.certificates {
-        if !sent.push(der, WHOLE) {
-            sent.certificates.truncate(CERTIFICATES);
-            problems.push(Problem::TooManyCertificates);
+        if let Err(problem) = sent.push(der, WHOLE) {
+            problems.push(problem);
             break;
         }
     }
@@ -126,7 +125,7 @@ impl Opener<'_> {
             let (after, bag) = element(rest, Tag::Sequence).ok_or_else(|| self.garbled())?;
             rest = after;
             let (attributes, oid) = element(bag, Tag::Oid).ok_or_else(|| self.garbled())?;
-            let (_, value) = tagged(attributes, 0).ok_or_else(|| self.garbled())?;
+            let (_, value) = tagged(attributes, 0, true).ok_or_else(|| self.garbled())?;
             match oid {
                 KEY => bags.keys.push(Secret::new(value.to_vec())),
                 SHROUDED_KEY => {
@@ -152,9 +151,8 @@ const SECRET: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x05";
 
 /// Type and content of a ContentInfo's own content.
 fn content_info(info: &[u8]) -> Option<(String, &[u8])> {
-    let (rest, _) = element(info, Tag::Oid)?;
-    let (kind, _) = identifier(info)?;
-    Some((kind, tagged(rest, 0)?.1))
+    let (rest, kind) = element(info, Tag::Oid)?;
+    Some((dotted(kind)?, tagged(rest, 0, true)?.1))
 }
 
 fn octets(der: &[u8]) -> Option<&[u8]> {
@@ -167,7 +165,7 @@ fn encrypted_data(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (_, info) = element(rest, Tag::Sequence)?;
     let (rest, _kind) = element(info, Tag::Oid)?;
     let (rest, algorithm) = element(rest, Tag::Sequence)?;
-    Some((algorithm, tagged(rest, 0)?.1))
+    Some((algorithm, tagged(rest, 0, false)?.1))
 }
 
 /// EncryptedPrivateKeyInfo (RFC 5958 §3).
@@ -180,5 +178,5 @@ fn shrouded(der: &[u8]) -> Option<(&[u8], &[u8])> {
 fn certificate(der: &[u8]) -> Option<&[u8]> {
     const X509: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x16\x01";
     let (rest, kind) = element(sequence(der)?, Tag::Oid)?;
-    octets(tagged(rest, 0)?.1).filter(|_| kind == X509)
+    octets(tagged(rest, 0, true)?.1).filter(|_| kind == X509)
 }

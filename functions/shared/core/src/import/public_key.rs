@@ -6,6 +6,7 @@ use x509_parser::asn1_rs::FromDer;
 use x509_parser::public_key::RSAPublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
+use super::der::{dotted, oid_of};
 use super::text;
 
 /// The kinds of key that a certificate may have.
@@ -57,10 +58,8 @@ pub(super) enum KeyFault {
 impl<'a> PublicKey<'a> {
     pub(super) fn of(spki: &'a SubjectPublicKeyInfo<'a>) -> Result<Self, KeyFault> {
         let bits: &[u8] = &spki.subject_public_key.data;
-        let parameters = spki.algorithm.parameters.as_ref();
-        let algorithm = match algorithm_of(&spki.algorithm.algorithm.to_id_string(), || {
-            parameters.and_then(|curve| curve.as_oid().ok()).map(|oid| oid.to_id_string())
-        })? {
+        let oid = dotted(spki.algorithm.algorithm.as_bytes()).unwrap_or_default();
+        let algorithm = match algorithm_of(&oid, || spki.algorithm.parameters.as_ref().and_then(oid_of))? {
             Kind::Rsa => rsa(bits)?,
             Kind::Other(algorithm) => algorithm,
         };

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use aws_lc_rs::signature::{self, RsaParameters, RsaPssSaltLength, VerificationAlgorithm};
-use x509_parser::asn1_rs::{Any, FromDer, Oid};
+use x509_parser::asn1_rs::{Any, FromDer, Tag};
 use x509_parser::x509::AlgorithmIdentifier;
 
+use super::der::{dotted, identifier, sequence, tagged};
 use super::public_key::{LeafKey, PublicKey};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub(super) enum Verdict {
 
 impl Scheme {
     pub(super) fn of(algorithm: &AlgorithmIdentifier<'_>) -> Result<Self, Unusable> {
-        let oid = algorithm.algorithm.to_id_string();
+        let oid = dotted(algorithm.algorithm.as_bytes()).unwrap_or_default();
         Ok(match oid.as_str() {
             "1.2.840.113549.1.1.2" => return Err(Unusable::Weak("MD2")),
             "1.2.840.113549.1.1.3" => return Err(Unusable::Weak("MD4")),
@@ -148,48 +149,44 @@ impl fmt::Display for Hash {
 /// RSASSA-PSS-params (RFC 4055 §3.1): hash, MGF1 with the same hash, salt of any length, trailer 1. What is left out
 /// has a default, which is SHA-1.
 fn pss(parameters: Option<&Any<'_>>) -> Result<Scheme, Unusable> {
-    let unsupported = || Unusable::Unsupported("RSASSA-PSS with parameters that are not those of RFC 4055".to_owned());
-    let mut rest = parameters.ok_or_else(unsupported)?.data;
-    let (mut hash, mut mask, mut salt) = (Hash::Sha1, Hash::Sha1, 20);
-    let mut last = None;
-    while !rest.is_empty() {
-        let (tail, field) = Any::from_der(rest).map_err(|_| unsupported())?;
-        let tag = field.tag().0;
-        if last.is_some_and(|last| tag <= last) || field.class() != x509_parser::asn1_rs::Class::ContextSpecific {
-            return Err(unsupported());
-        }
-        (last, rest) = (Some(tag), tail);
-        match tag {
-            0 => hash = hash_of(field.data).ok_or_else(unsupported)?,
-            1 => {
-                let (_, mgf) = AlgorithmIdentifier::from_der(field.data).map_err(|_| unsupported())?;
-                if mgf.algorithm.to_id_string() != "1.2.840.113549.1.1.8" {
-                    return Err(unsupported());
-                }
-                mask = mgf.parameters.and_then(|inner| hash_in(inner.data)).ok_or_else(unsupported)?;
-            }
-            2 => salt = u16::from_der(field.data).map_err(|_| unsupported())?.1,
-            3 if u8::from_der(field.data).is_ok_and(|(_, trailer)| trailer == 1) => {}
-            _ => return Err(unsupported()),
-        }
-    }
+    let unsupported = |what: &str| Unusable::Unsupported(format!("RSASSA-PSS with {what}"));
+    let (hash, mask, salt) = parameters
+        .filter(|any| any.tag() == Tag::Sequence)
+        .and_then(|any| pss_parameters(any.data))
+        .ok_or_else(|| unsupported("parameters that are not those of RFC 4055"))?;
     match hash {
-        Hash::Sha1 => Err(Unusable::Weak("SHA-1 (RSASSA-PSS)")),
-        Hash::Sha224 => Err(Unusable::Unsupported("RSASSA-PSS with SHA-224".to_owned())),
-        _ if mask != hash => Err(Unusable::Unsupported("RSASSA-PSS with two different hashes".to_owned())),
+        Hash::Sha1 => Err(Unusable::Weak("SHA-1")),
+        Hash::Sha224 => Err(unsupported("SHA-224")),
+        _ if mask != hash => Err(unsupported("two different hashes")),
         _ => Ok(Scheme::RsaPss(hash, salt)),
     }
 }
 
+fn pss_parameters(mut rest: &[u8]) -> Option<(Hash, Hash, u16)> {
+    let (mut hash, mut mask, mut salt) = (Hash::Sha1, Hash::Sha1, 20);
+    for tag in 0..4 {
+        let Some((after, field)) = tagged(rest, tag, true) else { continue };
+        rest = after;
+        match tag {
+            0 => hash = hash_of(field)?,
+            1 => {
+                let (oid, inner) = identifier(sequence(field)?)?;
+                mask = hash_in(inner.filter(|_| oid == "1.2.840.113549.1.1.8")?.data)?;
+            }
+            2 => salt = u16::from_der(field).ok()?.1,
+            _ => _ = u8::from_der(field).ok().filter(|(_, trailer)| *trailer == 1)?,
+        }
+    }
+    rest.is_empty().then_some((hash, mask, salt))
+}
+
 fn hash_of(algorithm: &[u8]) -> Option<Hash> {
-    let (_, sequence) = Any::from_der(algorithm).ok()?;
-    hash_in(sequence.data)
+    hash_in(sequence(algorithm)?)
 }
 
 /// Of the content of an AlgorithmIdentifier.
 fn hash_in(content: &[u8]) -> Option<Hash> {
-    let (_, oid) = Oid::from_der(content).ok()?;
-    Some(match oid.to_id_string().as_str() {
+    Some(match identifier(content)?.0.as_str() {
         "1.3.14.3.2.26" => Hash::Sha1,
         "2.16.840.1.101.3.4.2.4" => Hash::Sha224,
         "2.16.840.1.101.3.4.2.1" => Hash::Sha256,
