@@ -11,8 +11,10 @@ use axum::body::{Body, to_bytes};
 use axum::http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{Method, Response};
 use proptest::prelude::*;
+use rootcast_gate::ScmGate;
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;
+use rootcast_seal::Sealer;
 use serde_json::Value;
 use tower::ServiceExt;
 
@@ -45,8 +47,13 @@ fn app() -> Router {
     let sqs = aws_sdk_sqs::Client::from_conf(
         aws_sdk_sqs::Config::builder().behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest()).build(),
     );
+    let kms = aws_sdk_kms::Client::from_conf(
+        aws_sdk_kms::Config::builder().behavior_version(aws_sdk_kms::config::BehaviorVersion::latest()).build(),
+    );
+    let ledger = Ledger::new(dynamodb, tables);
     router(App::new(Parts {
-        ledger: Ledger::new(dynamodb, tables),
+        gate: ScmGate::new(ledger.clone(), Sealer::new(&kms, "key")),
+        ledger,
         queue: Queue::new(sqs),
         control_queue: "https://sqs.invalid/control".to_owned(),
         networks: "10.0.0.0/8".parse().unwrap(),

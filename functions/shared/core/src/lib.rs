@@ -27,5 +27,6 @@ pub mod plan;
 pub mod rollout;
 pub mod root;
 pub mod sealed;
+pub mod storing;
 pub mod task;
 pub mod transition;

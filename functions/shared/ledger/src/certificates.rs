@@ -1,5 +1,8 @@
 //! Certificates with their sealed keys.
 
+mod remove;
+mod store;
+
 use rootcast_core::certificate::Certificate;
 use rootcast_core::certificate_id::{CertificateId, policy_dn};
 use rootcast_core::fingerprint::Fingerprint;
@@ -7,6 +10,8 @@ use rootcast_core::sealed::{SealContext, Sealed};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+pub use self::remove::RemoveRefused;
+pub use self::store::{ClientRequest, StoreRefused};
 use crate::{Ledger, LedgerError};
 
 /// A certificate that was made elsewhere.

@@ -5,25 +5,36 @@
 //! A task's record and its shard's counters change in one transaction, so that they agree at every moment.
 
 mod access;
+mod audit;
 mod authority;
+mod batch;
 mod certificates;
 mod commit;
+mod deployments;
 mod devices;
 mod error;
 mod expiring;
 mod item;
 mod jobs;
+mod leases;
+mod listing;
 mod tasks;
+mod uses;
 
-pub use access::TokenRecord;
+pub use access::{AccessKeyId, AccessKeyRecord, NotAnAccessKeyId, TokenRecord};
+pub use audit::{AuditAction, AuditRecord};
 pub use authority::{Authority, BundleRecord, Claim, LinkRecord, Policy, RootRecord};
-pub use certificates::CertificateRecord;
+pub use certificates::{CertificateRecord, ClientRequest, RemoveRefused, StoreRefused};
 pub use commit::{Change, Dispatched};
-pub use devices::{DeviceRecord, Held, Lease, LeaseRefused, Page};
+pub use deployments::NewUse;
+pub use devices::{DeviceRecord, Held, Page};
 pub use error::LedgerError;
 pub use expiring::Expiring;
-pub use jobs::JobPage;
+pub use jobs::{JobPage, JobRecord};
+pub use leases::{Lease, LeaseRefused};
+pub use listing::{CertificateRow, Listing, Place, Sort};
 pub use tasks::{Settled, Settlement, TaskKey};
+pub use uses::{Proven, UseRecord};
 
 use aws_sdk_dynamodb::Client;
 

@@ -1,0 +1,57 @@
+//! `DELETE /v3/scm/certificates/{id}`
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::StatusCode;
+use lambda_http::request::RequestContext;
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_gate::{Principal, ScmError};
+use rootcast_ledger::{AuditAction, AuditRecord, RemoveRefused};
+use time::OffsetDateTime;
+use tracing::info;
+
+use super::show::load;
+use super::{Named, no_such_certificate};
+use crate::app::App;
+
+/// Three calls: the record, its leaf's count, and the transaction that the audit record is part of. With the record the
+/// sealed key is gone; the table's backups have it for 35 days more, and only who may use the KMS key opens it there.
+pub(crate) async fn delete(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    context: Option<Extension<RequestContext>>,
+    Named(id): Named,
+) -> Result<StatusCode, ScmError> {
+    let ledger = &app.parts().await?.ledger;
+    let record = load(ledger, id).await?;
+    let trace = AuditRecord {
+        principal: caller.name.clone(),
+        action: AuditAction::Delete,
+        request_id: request_id(context),
+        at: OffsetDateTime::now_utc(),
+    };
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(ScmError::internal)?;
+    ledger.remove_certificate(&record, &trace, random).await.map_err(|why| refused(why, id))?;
+    info!(caller = caller.name, certificate.id = %id, certificate.dn = record.dn(), "certificate deleted");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn refused(why: RemoveRefused, id: CertificateId) -> ScmError {
+    match why {
+        RemoveRefused::Gone => no_such_certificate(),
+        RemoveRefused::InUse(uses) => ScmError::conflict(format!(
+            "{id} is in use by {uses} devices, which POST /v3/scm/deployed-resources names: bring another certificate to \
+             them, or take them out of the fleet, and delete it then."
+        )),
+        RemoveRefused::Ledger(error) => error.into(),
+    }
+}
+
+/// API Gateway's, which its access log and the answer's `X-Request-Id` have too.
+fn request_id(context: Option<Extension<RequestContext>>) -> String {
+    match context {
+        Some(Extension(RequestContext::ApiGatewayV2(context))) => context.request_id.unwrap_or_default(),
+        _ => String::new(),
+    }
+}

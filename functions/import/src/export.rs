@@ -1,0 +1,96 @@
+//! Export: a private key is given out, to who may have it, and not without a trace.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::{Extension, Json};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use lambda_http::request::RequestContext;
+use rootcast_core::certificate::Certificate;
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::permission::Permission;
+use rootcast_gate::{Principal, ScmError};
+use rootcast_ledger::{AuditAction, AuditRecord};
+use serde::{Serialize, Serializer};
+use tracing::info;
+use zeroize::Zeroizing;
+
+use crate::{App, random};
+
+/// All of it PEM, with lines that end in LF.
+#[derive(Serialize)]
+pub(crate) struct Exported {
+    /// `certificate` and `certificate_chain`.
+    entire_certificate: String,
+    certificate: String,
+    /// The leaf's issuer first; empty where one of our own roots issued the leaf.
+    certificate_chain: String,
+    /// PKCS #8.
+    #[serde(serialize_with = "text")]
+    private_key: Zeroizing<String>,
+}
+
+/// Three calls: GetItem of the record, PutItem of the audit record and, when that is written, Decrypt. Also an expired
+/// certificate is exported: what was encrypted to it is still to be read.
+pub(crate) async fn export(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    context: Option<Extension<RequestContext>>,
+    Path(id): Path<String>,
+) -> Result<([(HeaderName, HeaderValue); 1], Json<Exported>), ScmError> {
+    caller.require(Permission::ExportKey)?;
+    let unknown = || ScmError::not_found("There is no certificate of that id: GET /v3/scm/certificates lists them.");
+    let id: CertificateId = id.parse().map_err(|_| unknown())?;
+    let record = app.ledger.certificate(id).await?.ok_or_else(unknown)?;
+    let trace = AuditRecord {
+        principal: caller.name.clone(),
+        action: AuditAction::Export,
+        request_id: request_id(context),
+        at: (app.clock)(),
+    };
+    app.ledger.audit(id, &trace, random()?).await?;
+    info!(caller = caller.name, certificate.id = %id, certificate.dn = record.dn(), "private key exported");
+    let key = app.sealer.open(&record.seal_context(), &record.key).await?;
+    let exported = Exported::of(&record.leaf, &record.chain, &key);
+    Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(exported)))
+}
+
+/// API Gateway's, which its access log and the answer's `X-Request-Id` have too.
+fn request_id(context: Option<Extension<RequestContext>>) -> String {
+    match context {
+        Some(Extension(RequestContext::ApiGatewayV2(context))) => context.request_id.unwrap_or_default(),
+        _ => String::new(),
+    }
+}
+
+impl Exported {
+    fn of(leaf: &Certificate, chain: &[Certificate], key: &[u8]) -> Self {
+        let certificate = leaf.pem();
+        let certificate_chain: String = chain.iter().map(Certificate::pem).collect();
+        Self {
+            entire_certificate: format!("{certificate}{certificate_chain}"),
+            certificate,
+            certificate_chain,
+            private_key: pem(key),
+        }
+    }
+}
+
+/// `PRIVATE KEY` (RFC 7468 §10). All of it at once: a text that grows leaves copies behind.
+fn pem(pkcs8: &[u8]) -> Zeroizing<String> {
+    let lines = pkcs8.len().div_ceil(48);
+    let mut pem = Zeroizing::new(String::with_capacity(lines * 65 + 64));
+    pem.push_str("-----BEGIN PRIVATE KEY-----\n");
+    for line in pkcs8.chunks(48) {
+        STANDARD.encode_string(line, &mut pem);
+        pem.push('\n');
+    }
+    pem.push_str("-----END PRIVATE KEY-----\n");
+    pem
+}
+
+fn text<S: Serializer>(text: &Zeroizing<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(text)
+}

@@ -1,0 +1,160 @@
+//! Import: parse, check, seal, store, tell.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::{Extension, Json};
+use rootcast_core::certificate_id::{CertificateId, policy_dn};
+use rootcast_core::event::Event;
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::import::{Checked, Material, Problem, Problems, check};
+use rootcast_core::sealed::SealContext;
+use rootcast_gate::{Principal, ScmError, media_type};
+use rootcast_ledger::{CertificateRecord, ClientRequest, LedgerError, StoreRefused};
+use serde::Serialize;
+use time::OffsetDateTime;
+use tracing::{info, warn};
+
+use crate::request::{ImportRequest, client_request, wipe};
+use crate::{App, random, refusal};
+
+/// Of 10^13 ids, so often one that is taken is drawn: never, as far as anybody can tell.
+const IDS: usize = 4;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Imported {
+    certificate_id: CertificateId,
+    /// Ours: what was left out, or may be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
+/// Two calls where nothing is wrong and the roots are known: GenerateDataKey and TransactWriteItems; with a client
+/// token a GetItem before them; and PutEvents. The gate's own are not counted.
+pub(crate) async fn import(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Imported>, ScmError> {
+    media_type(&headers, &["application/json"])?;
+    let parsed = ImportRequest::parse(&body);
+    let repeatable = client_request(&headers, &caller, &body);
+    wipe(body);
+    app.import(&caller, parsed?, repeatable?).await.map(Json)
+}
+
+impl App {
+    async fn import(
+        &self,
+        caller: &Principal,
+        request: ImportRequest,
+        repeatable: Option<ClientRequest>,
+    ) -> Result<Imported, ScmError> {
+        let now = (self.clock)();
+        let dn = policy_dn(&request.folder.to_string(), &request.name.to_string());
+        let refused = |why| refusal::not_stored(why, &dn);
+        if let Some(repeatable) = &repeatable
+            && let Some(certificate_id) = self.ledger.stored_before(repeatable, now).await.map_err(refused)?
+        {
+            info!(caller = caller.name, certificate.id = %certificate_id, "imported before by the same request");
+            return Ok(Imported { certificate_id, warnings: Vec::new() });
+        }
+        let checked = self.check(&request.material(), now).await?.map_err(|problems| {
+            info!(
+                caller = caller.name,
+                certificate.dn = dn,
+                problems = problems.len(),
+                code = problems.first().code(),
+                "import refused"
+            );
+            refusal::checks_failed(&problems)
+        })?;
+        let warnings: Vec<String> = checked.warnings.iter().map(ToString::to_string).collect();
+        for warning in &warnings {
+            warn!(caller = caller.name, certificate.dn = dn, "{warning}");
+        }
+        for _ in 0..IDS {
+            let id = CertificateId::from_random(random()?);
+            let record = self.record(id, &request, &checked, caller, now).await?;
+            match self.ledger.store_certificate(&record, request.only_once, repeatable.as_ref()).await {
+                Err(StoreRefused::IdTaken) => {}
+                Err(why) => return Err(refused(why)),
+                Ok(stored) if stored == id => {
+                    info!(caller = caller.name, certificate.id = %id, certificate.dn = dn, certificate.key = record.key_algorithm, "imported");
+                    self.tell(record, dn.clone()).await;
+                    return Ok(Imported { certificate_id: id, warnings });
+                }
+                // The same request was faster by another way.
+                Ok(certificate_id) => return Ok(Imported { certificate_id, warnings }),
+            }
+        }
+        Err(refused(StoreRefused::IdTaken))
+    }
+
+    /// Against the roots that are known, and where these do not suffice against those that there are now.
+    async fn check(
+        &self,
+        material: &Material<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Result<Checked, Problems>, LedgerError> {
+        let roots = self.roots.known(now).await?;
+        let checked = check(material, &roots, now);
+        if let Err(problems) = &checked
+            && problems.iter().any(|problem| matches!(problem, Problem::ChainIncomplete { .. }))
+            && let Some(newer) = self.roots.newer(&roots, now).await?
+        {
+            return Ok(check(material, &newer, now));
+        }
+        Ok(checked)
+    }
+
+    async fn record(
+        &self,
+        id: CertificateId,
+        request: &ImportRequest,
+        checked: &Checked,
+        caller: &Principal,
+        now: OffsetDateTime,
+    ) -> Result<CertificateRecord, ScmError> {
+        let spki = Fingerprint::of(checked.leaf.spki_der());
+        let context = SealContext::PrivateKey { certificate: id, spki };
+        let key = self.sealer.seal(&context, checked.key.pkcs8_der()).await?;
+        Ok(CertificateRecord {
+            id,
+            shelf: id.shelf(),
+            revision: 1,
+            folder: request.folder.to_string(),
+            name: request.name.to_string(),
+            leaf: checked.leaf.clone(),
+            chain: checked.chain.clone(),
+            key,
+            spki,
+            key_algorithm: checked.key_algorithm.to_string(),
+            signature_algorithm: checked.leaf.signature_algorithm_name().to_owned(),
+            common_name: checked.common_name.clone(),
+            names: checked.names.clone(),
+            not_before: checked.leaf.not_before(),
+            not_after: checked.leaf.not_after(),
+            enterprise_project_id: request.enterprise_project.as_ref().map(ToString::to_string),
+            uses: 0,
+            noticed: None,
+            imported_by: caller.name.clone(),
+            created: now,
+            updated: now,
+        })
+    }
+
+    /// An event that is lost stops nobody.
+    async fn tell(&self, record: CertificateRecord, dn: String) {
+        let imported = Event::Imported {
+            certificate_id: record.id,
+            dn,
+            not_after: record.not_after,
+            imported_by: record.imported_by,
+        };
+        self.events.publish(&[imported]).await;
+    }
+}

@@ -1,0 +1,67 @@
+//! `POST /v3/scm/certificates/import`, and `POST /v3/scm/certificates/{id}/export`: private keys on their way in and
+//! out.
+//!
+//! Contract: Huawei Cloud Certificate Manager, SCM v3, "Importing a Certificate" and "Exporting a Certificate", as PyPI
+//! `huaweicloudsdkscm` 3.1.219 calls them. What needs no key (list, show, delete, deploy) is the function `catalog`'s.
+//!
+//! A private key is in memory from the request to its sealing, and from its opening to the answer. The buffers here are
+//! overwritten when they are dropped; of those of the Lambda runtime, the HTTP client and the JSON parser, through
+//! which it also goes, that cannot be said.
+
+mod config;
+mod export;
+mod import;
+mod refusal;
+mod request;
+mod roots;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::post;
+use rootcast_events::Events;
+use rootcast_gate::{ScmError, ScmGate, scm_report};
+use rootcast_ledger::Ledger;
+use rootcast_seal::Sealer;
+use time::OffsetDateTime;
+
+pub use crate::roots::Roots;
+
+/// In bytes: certificates of 64 KiB and a key of 16 KiB, each line break and each character of base64 escaped.
+const BODY_LIMIT: usize = 256 << 10;
+
+/// All that the function works with.
+pub struct App {
+    pub ledger: Ledger,
+    pub gate: ScmGate,
+    /// Seals private keys.
+    pub sealer: Sealer,
+    pub events: Events,
+    pub roots: Roots,
+    pub clock: fn() -> OffsetDateTime,
+}
+
+/// API Gateway routes these two paths here, in this spelling.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v3/scm/certificates/import", post(import::import))
+        .route("/v3/scm/certificates/{id}/export", post(export::export))
+        .with_state(app.clone())
+        .layer(from_fn_with_state(app, protect))
+        .layer(from_fn(scm_report))
+}
+
+async fn protect(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ScmError> {
+    let request = app.gate.admit(request, BODY_LIMIT, (app.clock)()).await?;
+    Ok(next.run(request).await)
+}
+
+/// From the operating system, which has it.
+fn random<const N: usize>() -> Result<[u8; N], ScmError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(ScmError::internal)?;
+    Ok(bytes)
+}

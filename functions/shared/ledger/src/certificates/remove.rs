@@ -1,0 +1,117 @@
+//! The end of a certificate's record, and of what kept it unique.
+
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
+use rootcast_core::certificate_id::CertificateId;
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::CertificateRecord;
+use super::store::{COLLISION_PAUSE, COLLISIONS, leaf_key, name_key};
+use crate::audit::AuditRecord;
+use crate::commit::{cancelled, put};
+use crate::item::{Item, from_item, id_key, number};
+use crate::{Ledger, LedgerError};
+
+const OPERATION: &str = "TransactWriteItems deletion";
+
+/// Why a certificate was not deleted.
+#[derive(Debug, Error)]
+pub enum RemoveRefused {
+    #[error("the certificate was deleted already")]
+    Gone,
+    #[error("{0} devices use the certificate")]
+    InUse(u64),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+#[derive(Debug, Deserialize)]
+struct LeafItem {
+    copies: u64,
+    #[serde(default)]
+    certificate: Option<CertificateId>,
+}
+
+impl Ledger {
+    /// Record, name and audit record in one transaction, so there is no deletion without its trace; the leaf is counted
+    /// down in it, and forgotten with its last copy. Two calls where nobody interferes.
+    pub async fn remove_certificate(
+        &self,
+        record: &CertificateRecord,
+        audit: &AuditRecord,
+        random: [u8; 8],
+    ) -> Result<(), RemoveRefused> {
+        let audit = put(self.jobs()?, "audit", audit, audit.key(record.id, random), None)?;
+        for pause in 0..=COLLISIONS {
+            let writes = vec![
+                self.delete_unused(record)?,
+                self.delete(name_key(&record.folder, &record.name), None)?,
+                self.uncount_leaf(record).await?,
+                audit.clone(),
+            ];
+            let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+            let Err(error) = sent else { return Ok(()) };
+            if !matches!(error.as_service_error(), Some(TransactWriteItemsError::TransactionCanceledException(_))) {
+                return Err(LedgerError::aws(OPERATION)(error).into());
+            }
+            // Another copy of the leaf came or went, or somebody else was at one of the items: look again.
+            if cancelled(&error).is_some_and(|codes| codes.first().is_some_and(|code| code == "ConditionalCheckFailed"))
+            {
+                match self.certificate(record.id).await? {
+                    None => return Err(RemoveRefused::Gone),
+                    Some(found) if found.uses > 0 => return Err(RemoveRefused::InUse(found.uses)),
+                    Some(_) => {}
+                }
+            }
+            if pause == COLLISIONS {
+                return Err(LedgerError::Transient { operation: OPERATION, source: Box::new(error) }.into());
+            }
+            tokio::time::sleep(COLLISION_PAUSE * 2u32.pow(pause)).await;
+        }
+        Err(LedgerError::Conflict.into())
+    }
+
+    fn delete_unused(&self, record: &CertificateRecord) -> Result<TransactWriteItem, LedgerError> {
+        self.delete(id_key(record.id), Some(("uses = :count", 0)))
+    }
+
+    async fn uncount_leaf(&self, record: &CertificateRecord) -> Result<TransactWriteItem, LedgerError> {
+        let key = leaf_key(record.leaf.fingerprint());
+        let answer = self
+            .client
+            .get_item()
+            .table_name(self.certificates()?)
+            .set_key(Some(key.clone()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(LedgerError::aws("GetItem leaf"))?;
+        let leaf = answer.item.map(|item| from_item::<LeafItem>("leaf", item)).transpose()?;
+        let Some(leaf) = leaf.filter(|leaf| leaf.copies > 1) else {
+            return self.delete(key, Some(("attribute_not_exists(id) OR copies <= :count", 1)));
+        };
+        let is_first = leaf.certificate == Some(record.id);
+        let update = Update::builder()
+            .table_name(self.certificates()?)
+            .set_key(Some(key))
+            .update_expression(if is_first { "REMOVE certificate ADD copies :less" } else { "ADD copies :less" })
+            .condition_expression("copies > :one")
+            .expression_attribute_values(":less", number(-1))
+            .expression_attribute_values(":one", number(1))
+            .build()
+            .map_err(|source| LedgerError::Unwritable { what: "leaf", source: Box::new(source) })?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    /// With a condition on `:count`, if any.
+    fn delete(&self, key: Item, condition: Option<(&str, u64)>) -> Result<TransactWriteItem, LedgerError> {
+        let mut delete = Delete::builder().table_name(self.certificates()?).set_key(Some(key));
+        if let Some((expression, count)) = condition {
+            delete = delete.condition_expression(expression).expression_attribute_values(":count", number(count));
+        }
+        let delete =
+            delete.build().map_err(|source| LedgerError::Unwritable { what: "deletion", source: Box::new(source) })?;
+        Ok(TransactWriteItem::builder().delete(delete).build())
+    }
+}

@@ -1,0 +1,226 @@
+//! A new certificate: its record and what keeps it unique, in one transaction.
+//!
+//! Beside the record there are up to three items. `name#{folder}\{name}`, in lower case as Venafi's names are compared,
+//! holds the name. `leaf#{SHA-256}` says how often a leaf is stored and which certificate was the first of them.
+//! `request#{SHA-256}` is what a client token did, for a day.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::fingerprint::Fingerprint;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use time::OffsetDateTime;
+use tracing::debug;
+
+use super::CertificateRecord;
+use crate::item::{Item, from_item, id_key, number, text, to_item};
+use crate::{Ledger, LedgerError};
+
+/// For so long the same request may be sent again.
+const REQUEST_KEPT: time::Duration = time::Duration::hours(24);
+/// Transactions on one leaf or name that collide are tried again so often: 1.2 s in all, which a request has left.
+pub(super) const COLLISIONS: u32 = 5;
+/// The first pause after a collision; it doubles.
+pub(super) const COLLISION_PAUSE: Duration = Duration::from_millis(20);
+
+const OPERATION: &str = "TransactWriteItems certificate";
+
+/// A request whose sender may repeat it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientRequest {
+    /// SHA-256 of the caller and his token: one caller's tokens are nothing to another.
+    pub token: Fingerprint,
+    /// SHA-256 of what was asked.
+    pub body: Fingerprint,
+}
+
+/// Why a certificate is not stored. Nothing is written then.
+#[derive(Debug, Error)]
+pub enum StoreRefused {
+    #[error("another certificate has this id")]
+    IdTaken,
+    /// By this one, where it is known.
+    #[error("another certificate has this name")]
+    NameTaken(Option<CertificateId>),
+    /// First as this one; `None` where that was deleted since.
+    #[error("the same certificate is stored already")]
+    Duplicate(Option<CertificateId>),
+    /// The token came with another request before.
+    #[error("the client token belongs to another request")]
+    TokenTaken,
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Names the certificate that an item belongs to.
+#[derive(Debug, Serialize, Deserialize)]
+struct Holder {
+    certificate: CertificateId,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RequestItem {
+    certificate: CertificateId,
+    body: Fingerprint,
+    /// DynamoDB removes the item some time after; whoever reads it compares for himself.
+    #[serde(with = "time::serde::timestamp")]
+    expires: OffsetDateTime,
+}
+
+pub(super) fn name_key(folder: &str, name: &str) -> Item {
+    id_key(format!("name#{folder}\\{name}").to_lowercase())
+}
+
+pub(super) fn leaf_key(leaf: Fingerprint) -> Item {
+    id_key(format!("leaf#{leaf}"))
+}
+
+fn request_key(token: Fingerprint) -> Item {
+    id_key(format!("request#{token}"))
+}
+
+impl Ledger {
+    /// What the same request did before, if it was sent before. One read.
+    ///
+    /// # Errors
+    /// [`StoreRefused::TokenTaken`] where the token came with another request.
+    pub async fn stored_before(
+        &self,
+        request: &ClientRequest,
+        now: OffsetDateTime,
+    ) -> Result<Option<CertificateId>, StoreRefused> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(self.certificates()?)
+            .set_key(Some(request_key(request.token)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(LedgerError::aws("GetItem request"))?;
+        let Some(item) = answer.item else { return Ok(None) };
+        let before: RequestItem = from_item("request", item)?;
+        match (before.expires <= now, before.body == request.body) {
+            (true, _) => Ok(None),
+            (false, true) => Ok(Some(before.certificate)),
+            (false, false) => Err(StoreRefused::TokenTaken),
+        }
+    }
+
+    /// One call. Answers the record's id, or that of the certificate that the same request stored meanwhile.
+    ///
+    /// `only_once`: no certificate with this leaf may be stored already. After [`StoreRefused::IdTaken`] the caller
+    /// chooses another id and seals the key again, for the id is part of what it is sealed for.
+    pub async fn store_certificate(
+        &self,
+        record: &CertificateRecord,
+        only_once: bool,
+        request: Option<&ClientRequest>,
+    ) -> Result<CertificateId, StoreRefused> {
+        let mut writes = vec![self.put_record(record)?, self.claim_name(record)?, self.count_leaf(record, only_once)?];
+        if let Some(request) = request {
+            writes.push(self.keep_request(record, request)?);
+        }
+        for pause in 0..=COLLISIONS {
+            let sent = self.client.transact_write_items().set_transact_items(Some(writes.clone())).send().await;
+            let Err(error) = sent else { return Ok(record.id) };
+            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
+            else {
+                return Err(LedgerError::aws(OPERATION)(error).into());
+            };
+            if let Some(before) = self.look_into(cancelled.cancellation_reasons(), request, record.created).await? {
+                return Ok(before);
+            }
+            if pause == COLLISIONS {
+                return Err(LedgerError::Transient { operation: OPERATION, source: Box::new(error) }.into());
+            }
+            debug!(pause, "transaction collided with another one");
+            tokio::time::sleep(COLLISION_PAUSE * 2u32.pow(pause)).await;
+        }
+        Err(LedgerError::Conflict.into())
+    }
+
+    /// Why a transaction was cancelled; `None` where it only collided. The request comes first: where it was here
+    /// before, its own name and leaf are in the way of its repetition.
+    async fn look_into(
+        &self,
+        reasons: &[CancellationReason],
+        request: Option<&ClientRequest>,
+        now: OffsetDateTime,
+    ) -> Result<Option<CertificateId>, StoreRefused> {
+        let failed =
+            |index: usize| reasons.get(index).filter(|reason| reason.code.as_deref() == Some("ConditionalCheckFailed"));
+        if let (Some(_), Some(request)) = (failed(3), request) {
+            return self.stored_before(request, now).await;
+        }
+        if failed(0).is_some() {
+            return Err(StoreRefused::IdTaken);
+        }
+        if let Some(reason) = failed(1) {
+            return Err(StoreRefused::NameTaken(holder(reason)));
+        }
+        failed(2).map_or(Ok(None), |reason| Err(StoreRefused::Duplicate(holder(reason))))
+    }
+
+    fn put_record(&self, record: &CertificateRecord) -> Result<TransactWriteItem, LedgerError> {
+        // What is there already is not asked for: it holds somebody's sealed key.
+        let put = Put::builder().set_item(Some(to_item("certificate", record)?));
+        built(put.table_name(self.certificates()?).condition_expression("attribute_not_exists(id)"))
+    }
+
+    fn claim_name(&self, record: &CertificateRecord) -> Result<TransactWriteItem, LedgerError> {
+        let mut item = to_item("name", &Holder { certificate: record.id })?;
+        item.extend(name_key(&record.folder, &record.name));
+        let put = Put::builder().table_name(self.certificates()?).set_item(Some(item));
+        built(
+            put.condition_expression("attribute_not_exists(id)")
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld),
+        )
+    }
+
+    fn count_leaf(&self, record: &CertificateRecord, only_once: bool) -> Result<TransactWriteItem, LedgerError> {
+        let update = Update::builder()
+            .table_name(self.certificates()?)
+            .set_key(Some(leaf_key(record.leaf.fingerprint())))
+            .update_expression("SET certificate = if_not_exists(certificate, :id) ADD copies :one")
+            .expression_attribute_values(":id", text(record.id))
+            .expression_attribute_values(":one", number(1))
+            .set_condition_expression(only_once.then(|| "attribute_not_exists(id)".to_owned()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .build()
+            .map_err(|source| LedgerError::Unwritable { what: "leaf", source: Box::new(source) })?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    fn keep_request(
+        &self,
+        record: &CertificateRecord,
+        request: &ClientRequest,
+    ) -> Result<TransactWriteItem, LedgerError> {
+        let kept = RequestItem { certificate: record.id, body: request.body, expires: record.created + REQUEST_KEPT };
+        let mut item = to_item("request", &kept)?;
+        item.extend(request_key(request.token));
+        let put = Put::builder().table_name(self.certificates()?).set_item(Some(item));
+        built(
+            put.condition_expression("attribute_not_exists(id) OR expires <= :now")
+                .expression_attribute_values(":now", number(record.created.unix_timestamp())),
+        )
+    }
+}
+
+fn built(put: aws_sdk_dynamodb::types::builders::PutBuilder) -> Result<TransactWriteItem, LedgerError> {
+    let put =
+        put.build().map_err(|source| LedgerError::Unwritable { what: "certificate", source: Box::new(source) })?;
+    Ok(TransactWriteItem::builder().put(put).build())
+}
+
+/// The certificate that the item in the way belongs to.
+fn holder(reason: &CancellationReason) -> Option<CertificateId> {
+    let item = reason.item.clone()?;
+    from_item::<Holder>("certificate's holder", item).ok().map(|holder| holder.certificate)
+}

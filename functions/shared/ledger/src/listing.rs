@@ -1,0 +1,266 @@
+//! Lists of certificates: sixteen shelves, each in the index's order, merged.
+//!
+//! The indexes follow the table within moments (DynamoDB's global indexes are eventually consistent): what was imported
+//! right now may be missing, and what a list says of a certificate is of one moment.
+
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::types::Select;
+use futures::{StreamExt, TryStreamExt, stream};
+use rootcast_core::certificate_id::{CertificateId, policy_dn};
+use rootcast_core::device::SHARDS;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::item::{from_item, number};
+use crate::{CertificateRecord, Ledger, LedgerError};
+
+/// Shelves read at once: all of them.
+const CONCURRENCY: usize = SHARDS as usize;
+
+/// What the indexes know of a certificate: what a list shows, and nothing of its key.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateRow {
+    pub id: CertificateId,
+    pub folder: String,
+    pub name: String,
+    pub key_algorithm: String,
+    pub signature_algorithm: String,
+    #[serde(default)]
+    pub common_name: Option<String>,
+    pub names: Vec<String>,
+    #[serde(with = "time::serde::timestamp")]
+    pub not_before: OffsetDateTime,
+    #[serde(with = "time::serde::timestamp")]
+    pub not_after: OffsetDateTime,
+    #[serde(default)]
+    pub enterprise_project_id: Option<String>,
+    #[serde(default)]
+    pub uses: u64,
+    #[serde(with = "time::serde::timestamp")]
+    pub updated: OffsetDateTime,
+}
+
+/// By what a list is sorted. Certificates of one second are in the order of their ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Sort {
+    Expiry,
+    Update,
+}
+
+/// Which certificates, in which order.
+#[derive(Clone, Copy)]
+pub struct Listing<'a> {
+    pub sort: Sort,
+    pub descending: bool,
+    /// Those whose last second is this one or later.
+    pub ends_from: Option<OffsetDateTime>,
+    /// Those whose last second is before this one.
+    pub ends_before: Option<OffsetDateTime>,
+    /// Of them, those for which this holds; it is asked for each one, so they are all read.
+    pub filter: Option<&'a (dyn Fn(&CertificateRow) -> bool + Sync)>,
+}
+
+/// A place in a list, between two certificates: behind this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// The second by which the list is sorted, negative in a descending list: places grow from the first to the last.
+    rank: i64,
+    id: CertificateId,
+}
+
+impl Ledger {
+    /// How many there are, and the place behind the first `skipped` of them, if there are more than that.
+    ///
+    /// Reads the index's rows of all of them: with rows of 400 bytes, a call and an eighth of a read unit for each of
+    /// the 16 shelves, and from there on 50 read units for 1 000 certificates and a call for 2 600 of a shelf. Without
+    /// `skipped` and without a filter DynamoDB only counts them, and nothing is transferred.
+    pub async fn survey_certificates(
+        &self,
+        listing: &Listing<'_>,
+        skipped: usize,
+    ) -> Result<(u64, Option<Place>), LedgerError> {
+        let count_only = skipped == 0 && !listing.is_filtered();
+        let shelves = stream::iter(0..SHARDS).map(|shelf| async move {
+            if count_only {
+                Ok((self.count(listing, shelf).await?, Vec::new()))
+            } else {
+                self.places(listing, shelf).await
+            }
+        });
+        let add = |(total, mut all): (u64, Vec<Place>), (count, places): (u64, Vec<Place>)| async move {
+            all.extend(places);
+            Ok((total + count, all))
+        };
+        let (total, mut places) = shelves.buffer_unordered(CONCURRENCY).try_fold((0, Vec::new()), add).await?;
+        let behind = skipped.checked_sub(1).filter(|_| skipped < places.len());
+        Ok((total, behind.map(|index| *places.select_nth_unstable(index).1)))
+    }
+
+    /// The first `limit` behind a place; without one, from the beginning.
+    ///
+    /// A call for each of the 16 shelves, which reads `limit` rows there: at most 5 read units for 50 rows of 400 bytes.
+    /// More where a filter takes few, or where many end in one second.
+    pub async fn certificates_behind(
+        &self,
+        listing: &Listing<'_>,
+        place: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<CertificateRow>, LedgerError> {
+        let shelves = stream::iter(0..SHARDS).map(|shelf| self.shelf_behind(listing, shelf, place, limit));
+        let found: Vec<Vec<CertificateRow>> = shelves.buffer_unordered(CONCURRENCY).try_collect().await?;
+        let mut rows: Vec<CertificateRow> = found.into_iter().flatten().collect();
+        listing.cut(&mut rows, limit);
+        Ok(rows)
+    }
+
+    async fn count(&self, listing: &Listing<'_>, shelf: u8) -> Result<u64, LedgerError> {
+        let Some(query) = self.query(listing, shelf, None)? else { return Ok(0) };
+        let mut pages = query.select(Select::Count).into_paginator().send();
+        let mut total = 0;
+        while let Some(page) = pages.next().await {
+            total += u64::try_from(page.map_err(LedgerError::aws("Query certificates"))?.count).unwrap_or_default();
+        }
+        Ok(total)
+    }
+
+    async fn places(&self, listing: &Listing<'_>, shelf: u8) -> Result<(u64, Vec<Place>), LedgerError> {
+        let Some(query) = self.query(listing, shelf, None)? else { return Ok((0, Vec::new())) };
+        let mut items = query.into_paginator().items().send();
+        let mut places = Vec::new();
+        while let Some(item) = items.next().await {
+            let row = from_item("certificate", item.map_err(LedgerError::aws("Query certificates"))?)?;
+            places.extend(listing.takes(&row).then(|| listing.place(&row)));
+        }
+        Ok((places.len() as u64, places))
+    }
+
+    async fn shelf_behind(
+        &self,
+        listing: &Listing<'_>,
+        shelf: u8,
+        place: Option<Place>,
+        limit: usize,
+    ) -> Result<Vec<CertificateRow>, LedgerError> {
+        let mut rows: Vec<CertificateRow> = Vec::new();
+        let Some(mut query) = self.query(listing, shelf, place)? else { return Ok(rows) };
+        // A filter may pass over many, and is better served with the largest pages that there are.
+        if !listing.is_filtered() {
+            query = query.limit(i32::try_from(limit).unwrap_or(i32::MAX));
+        }
+        let mut pages = query.into_paginator().send();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(LedgerError::aws("Query certificates"))?;
+            let mut last = None;
+            for item in page.items.unwrap_or_default() {
+                let row = from_item("certificate", item)?;
+                last = Some(listing.place(&row));
+                if listing.takes(&row) && last > place {
+                    rows.push(row);
+                }
+            }
+            listing.cut(&mut rows, limit);
+            // Within a second the index has no order of its own: all of that second is read before the shelf is cut.
+            let enough = rows.last().filter(|_| rows.len() == limit).map(|row| listing.place(row));
+            if enough.zip(last).is_some_and(|(enough, last)| enough.rank < last.rank) {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// `None` where nothing can be behind the place.
+    fn query(
+        &self,
+        listing: &Listing<'_>,
+        shelf: u8,
+        place: Option<Place>,
+    ) -> Result<Option<QueryFluentBuilder>, LedgerError> {
+        let (index, second) = match listing.sort {
+            Sort::Expiry => ("by-expiry", "notAfter"),
+            Sort::Update => ("by-update", "updated"),
+        };
+        let (from, to) = listing.seconds(place);
+        let query = self
+            .client
+            .query()
+            .table_name(self.certificates()?)
+            .index_name(index)
+            .key_condition_expression(format!("shelf = :shelf AND {second} BETWEEN :from AND :to"))
+            .expression_attribute_values(":shelf", number(shelf))
+            .expression_attribute_values(":from", number(from))
+            .expression_attribute_values(":to", number(to))
+            .scan_index_forward(!listing.descending);
+        Ok((from <= to).then_some(query))
+    }
+}
+
+impl Listing<'_> {
+    /// The index's range behind a place, both ends included.
+    fn seconds(&self, place: Option<Place>) -> (i64, i64) {
+        let (mut from, mut to) = (i64::MIN, i64::MAX);
+        if self.sort == Sort::Expiry {
+            from = self.ends_from.map_or(from, OffsetDateTime::unix_timestamp);
+            to = self.ends_before.map_or(to, |end| end.unix_timestamp() - 1);
+        }
+        match place {
+            Some(place) if self.descending => to = to.min(place.rank.saturating_neg()),
+            Some(place) => from = from.max(place.rank),
+            None => {}
+        }
+        (from, to)
+    }
+
+    /// Whether the index's range does not say it all.
+    fn is_filtered(&self) -> bool {
+        let by_end = self.ends_from.is_some() || self.ends_before.is_some();
+        self.filter.is_some() || (by_end && self.sort != Sort::Expiry)
+    }
+
+    fn takes(&self, row: &CertificateRow) -> bool {
+        self.ends_from.is_none_or(|from| row.not_after.unix_timestamp() >= from.unix_timestamp())
+            && self.ends_before.is_none_or(|end| row.not_after.unix_timestamp() < end.unix_timestamp())
+            && self.filter.is_none_or(|filter| filter(row))
+    }
+
+    /// Behind this certificate.
+    pub fn place(&self, row: &CertificateRow) -> Place {
+        let second = match self.sort {
+            Sort::Expiry => row.not_after,
+            Sort::Update => row.updated,
+        };
+        let second = second.unix_timestamp();
+        Place { rank: if self.descending { -second } else { second }, id: row.id }
+    }
+
+    fn cut(&self, rows: &mut Vec<CertificateRow>, limit: usize) {
+        rows.sort_unstable_by_key(|row| self.place(row));
+        rows.truncate(limit);
+    }
+}
+
+impl From<CertificateRecord> for CertificateRow {
+    fn from(record: CertificateRecord) -> Self {
+        Self {
+            id: record.id,
+            folder: record.folder,
+            name: record.name,
+            key_algorithm: record.key_algorithm,
+            signature_algorithm: record.signature_algorithm,
+            common_name: record.common_name,
+            names: record.names,
+            not_before: record.not_before,
+            not_after: record.not_after,
+            enterprise_project_id: record.enterprise_project_id,
+            uses: record.uses,
+            updated: record.updated,
+        }
+    }
+}
+
+impl CertificateRow {
+    pub fn dn(&self) -> String {
+        policy_dn(&self.folder, &self.name)
+    }
+}
