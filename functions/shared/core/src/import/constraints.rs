@@ -13,12 +13,12 @@ use super::node::Node;
 use super::problem::{ConstraintFault, Problem};
 use super::text;
 
-/// Names compared with subtrees, for one chain: as many as a thousand names and a hundred subtrees take.
+/// Names compared with subtrees, on all paths together: as many as a thousand names and a hundred subtrees take.
 pub const COMPARISONS: usize = 100_000;
 
 /// Every certificate below one with constraints, but self-issued ones that are not the leaf. `path`: the leaf first.
-pub(super) fn check(path: &[&Node<'_>], problems: &mut Vec<Problem>) {
-    let mut budget = COMPARISONS;
+/// `budget` is spent, up to [`COMPARISONS`] on all paths together.
+pub(super) fn check(path: &[&Node<'_>], budget: &mut usize, problems: &mut Vec<Problem>) {
     for (at, issuer) in path.iter().enumerate().skip(1) {
         let Some(constraints) = issuer.constraints else { continue };
         let permitted = constraints.permitted_subtrees.as_deref().unwrap_or_default();
@@ -27,13 +27,10 @@ pub(super) fn check(path: &[&Node<'_>], problems: &mut Vec<Problem>) {
             if below > 0 && node.is_self_issued() {
                 continue;
             }
-            let fault = presented(node).iter().find_map(|name| refuse(name, permitted, excluded, &mut budget).err());
+            let fault = presented(node).iter().find_map(|name| refuse(name, permitted, excluded, budget).err());
             if let Some(what) = fault {
                 problems.push(Problem::NameConstraints { issuer: issuer.subject(), subject: node.subject(), what });
             }
-        }
-        if budget == 0 {
-            return;
         }
     }
 }

@@ -9,7 +9,8 @@ use super::node::Node;
 use super::problem::Problem;
 
 /// `path`: the leaf first, which is checked by itself elsewhere. `anchored`: its last is a root.
-pub(super) fn path(path: &[&Node<'_>], anchored: bool, now: OffsetDateTime) -> Vec<Problem> {
+/// `budget`: of comparisons with name constraints.
+pub(super) fn path(path: &[&Node<'_>], anchored: bool, now: OffsetDateTime, budget: &mut usize) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut intermediates = 0; // between the issuer and the leaf, but self-issued ones (RFC 5280 §4.2.1.9)
     for (at, issuer) in path.iter().enumerate().skip(1) {
@@ -27,7 +28,7 @@ pub(super) fn path(path: &[&Node<'_>], anchored: bool, now: OffsetDateTime) -> V
         intermediates += usize::from(!issuer.is_self_issued());
     }
     purposes(path, &mut problems);
-    constraints::check(path, &mut problems);
+    constraints::check(path, budget, &mut problems);
     problems
 }
 

@@ -1,5 +1,6 @@
 //! One certificate of a possible chain: what of it matters, and what is wrong with it by itself.
 
+use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use time::OffsetDateTime;
@@ -35,6 +36,7 @@ pub(super) struct Node<'p> {
     pub(super) not_before: OffsetDateTime,
     pub(super) not_after: OffsetDateTime,
     extensions: Vec<ExtensionFault>,
+    shown: OnceCell<String>,
 }
 
 #[derive(Clone)]
@@ -62,6 +64,7 @@ impl<'p> Node<'p> {
             not_before: parsed.validity().not_before.to_datetime(),
             not_after: parsed.validity().not_after.to_datetime(),
             extensions: Vec::new(),
+            shown: OnceCell::new(),
         };
         node.read_extensions();
         node
@@ -101,8 +104,9 @@ impl<'p> Node<'p> {
         }
     }
 
+    /// For messages. Made once: a hostile one is long, and what is wrong with it is much.
     pub(super) fn subject(&self) -> String {
-        text::shown(&name::display(self.parsed.subject()))
+        self.shown.get_or_init(|| text::shown(&name::display(self.parsed.subject()))).clone()
     }
 
     pub(super) fn issuer(&self) -> String {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use time::OffsetDateTime;
 
+use super::constraints::COMPARISONS;
 use super::judge;
 use super::node::Node;
 use super::problem::Problem;
@@ -32,7 +33,15 @@ pub(super) struct Found {
 }
 
 pub(super) fn find(nodes: &[Node<'_>], leaf: usize, now: OffsetDateTime) -> Found {
-    let mut search = Search { nodes, now, verdicts: HashMap::new(), steps: 0, exhausted: false, best: None };
+    let mut search = Search {
+        nodes,
+        now,
+        verdicts: HashMap::new(),
+        steps: 0,
+        comparisons: COMPARISONS,
+        exhausted: false,
+        best: None,
+    };
     search.extend(&mut vec![leaf]);
     let exhausted = search.exhausted;
     let mut found = search.best.unwrap_or(Found { path: vec![leaf], problems: Vec::new(), anchored: false });
@@ -48,6 +57,8 @@ struct Search<'n> {
     /// By the index of the certificate and that of its issuer: nothing is verified twice.
     verdicts: HashMap<(usize, usize), Verdict>,
     steps: usize,
+    /// Left for name constraints.
+    comparisons: usize,
     exhausted: bool,
     best: Option<Found>,
 }
@@ -179,7 +190,7 @@ impl Search<'_> {
     fn conclude(&mut self, path: &[usize], dead_end: Option<Problem>) -> bool {
         let anchored = dead_end.is_none();
         let certificates: Vec<&Node<'_>> = path.iter().map(|at| &self.nodes[*at]).collect();
-        let mut problems = judge::path(&certificates, anchored, self.now);
+        let mut problems = judge::path(&certificates, anchored, self.now, &mut self.comparisons);
         self.judge_signatures(path, anchored, &mut problems);
         problems.extend(dead_end);
         let merit = |found: &Found| match found.anchored {

@@ -1,11 +1,17 @@
 //! What can be wrong with what was sent. Each kind has a code, and says what is wrong and what to do.
 
+mod detail;
+
 use std::fmt;
 
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::{CERTIFICATES, COMPARISONS, DEPTH, ITERATIONS, NAMES, SIGNATURES};
+use detail::Seconds;
+
+use super::{CERTIFICATES, DEPTH, ITERATIONS, NAMES, SIGNATURES};
+
+pub use detail::{ConstraintFault, Fault, Field, Place};
 
 /// Every code and what it stands for, the most basic first: problems are reported in this order. `SCM.0…` are the
 /// vendor's (Huawei Cloud Certificate Manager, error codes of SCM v3), `SCM.2…` are ours.
@@ -165,55 +171,6 @@ pub enum Problem {
     NameConstraints { issuer: String, subject: String, what: ConstraintFault },
 }
 
-/// Why name constraints (RFC 5280 §4.2.1.10) refuse a certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ConstraintFault {
-    #[error("{0} is not within a permitted subtree")]
-    NotPermitted(String),
-    #[error("{0} is within an excluded subtree")]
-    Excluded(String),
-    #[error("they limit names of the kind {0}, which cannot be compared here")]
-    Unsupported(&'static str),
-    #[error("comparing would take more than {COMPARISONS} steps")]
-    TooMany,
-}
-
-/// A field of the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Field {
-    Certificate,
-    CertificateChain,
-    PrivateKey,
-    Pkcs12,
-}
-
-/// Where in what was sent: a field, and a line of it, counted from 1 (0: the whole of it).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    pub field: Field,
-    pub line: usize,
-}
-
-impl Default for Place {
-    /// The whole of the first field.
-    fn default() -> Self {
-        Self { field: Field::Certificate, line: 0 }
-    }
-}
-
-/// What is wrong with a PEM header or footer (RFC 7468 §2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Fault {
-    #[error("the PEM header is missing")]
-    NoHeader,
-    #[error("a PEM header or footer is malformed")]
-    Malformed,
-    #[error("the PEM footer is missing")]
-    NoFooter,
-    #[error("a PEM footer does not belong to the header before it")]
-    Mismatch,
-}
-
 impl Problem {
     /// As in [`CODES`].
     pub fn code(&self) -> &'static str {
@@ -325,38 +282,8 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Certificate => "certificate",
-            Self::CertificateChain => "certificate_chain",
-            Self::PrivateKey => "private_key",
-            Self::Pkcs12 => "the PKCS#12 file",
-        })
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => self.field.fmt(f),
-            line => write!(f, "{}, line {line}", self.field),
-        }
-    }
-}
-
 fn but_of(belongs: &Option<String>) -> String {
     belongs.as_ref().map_or_else(String::new, |other| format!(", but of {other}"))
-}
-
-/// A time as people read it, to the second, UTC.
-struct Seconds(OffsetDateTime);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = self.0.to_offset(time::UtcOffset::UTC);
-        write!(f, "{} {:02}:{:02}:{:02} UTC", at.date(), at.hour(), at.minute(), at.second())
-    }
 }
 
 #[cfg(test)]

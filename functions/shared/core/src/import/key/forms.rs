@@ -1,0 +1,228 @@
+//! The forms that a private key comes in, and the one that is kept. Stricter than AWS-LC: whatever could change without
+//! anybody noticing is refused.
+
+use aws_lc_rs::encoding::AsBigEndian as _;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, ECDSA_P521_SHA512_ASN1_SIGNING, EcdsaKeyPair,
+    Ed25519KeyPair, KeyPair as _, ML_DSA_44_SIGNING, ML_DSA_65_SIGNING, ML_DSA_87_SIGNING, PqdsaKeyPair, RsaKeyPair,
+};
+use x509_parser::asn1_rs::Tag;
+
+use super::{Key, Pair, PrivateKey};
+use crate::import::Secret;
+use crate::import::der::{dotted, element, identifier, oid_of, sequence, tagged};
+use crate::import::problem::Problem;
+use crate::import::public_key::{self, KeyFault, Kind, LeafKey, PublicKey};
+
+/// OneAsymmetricKey (RFC 5958 §2), of which PrivateKeyInfo of RFC 5208 is version 1. Attributes are dropped.
+pub(in crate::import) fn pkcs8(der: &[u8]) -> Result<Key, Problem> {
+    let malformed = || Problem::KeyUnreadable("it is not PKCS#8");
+    let content = sequence(der).ok_or_else(malformed)?;
+    let (rest, version) = element(content, Tag::Integer).ok_or_else(malformed)?;
+    let (rest, algorithm) = element(rest, Tag::Sequence).ok_or_else(malformed)?;
+    let (rest, inner) = element(rest, Tag::OctetString).ok_or_else(malformed)?;
+    let (oid, parameters) = identifier(algorithm).ok_or_else(malformed)?;
+    let public = match (version, options(rest).ok_or_else(malformed)?) {
+        ([0], None) => None,
+        ([1], Some(public)) => Some(public),
+        _ => return Err(malformed()),
+    };
+    let curve = || parameters.as_ref().and_then(oid_of);
+    let kind = public_key::algorithm_of(&oid, curve).map_err(refused)?;
+    // RFC 8017 A.1 wants NULL with RSA, RFC 8410 §3 and RFC 9881 §2 nothing with the others.
+    let fits = match (&kind, &parameters) {
+        (Kind::Rsa, Some(null)) => null.header.tag() == Tag::Null && null.data.is_empty(),
+        (Kind::Other(LeafKey::P256 | LeafKey::P384 | LeafKey::P521), _) | (_, None) => true,
+        _ => false,
+    };
+    let key = match kind {
+        _ if !fits => return Err(malformed()),
+        Kind::Rsa => pkcs1(inner)?,
+        Kind::Other(algorithm @ (LeafKey::P256 | LeafKey::P384 | LeafKey::P521)) => ec(algorithm, inner)?,
+        Kind::Other(LeafKey::Ed25519) => {
+            let der = private_key_info(ED25519, inner);
+            let pair = Ed25519KeyPair::from_pkcs8(&der).map_err(|_| inconsistent())?;
+            Key { algorithm: LeafKey::Ed25519, pair: Pair::Ed25519(pair), pkcs8: PrivateKey { der } }
+        }
+        Kind::Other(algorithm) => ml_dsa(algorithm, inner)?,
+    };
+    match public {
+        // The first byte of a BIT STRING counts its unused bits.
+        Some(bits) if bits.split_first() != Some((&0, key.public_bits())) => Err(inconsistent()),
+        _ => Ok(key),
+    }
+}
+
+/// RSAPrivateKey (RFC 8017 A.1.2), the content of PKCS#1. Its size is looked at before AWS-LC computes with it.
+pub(super) fn pkcs1(der: &[u8]) -> Result<Key, Problem> {
+    let malformed = || Problem::KeyUnreadable("it is not PKCS#1");
+    let content = sequence(der).ok_or_else(malformed)?;
+    let (rest, _version) = element(content, Tag::Integer).ok_or_else(malformed)?;
+    let (rest, modulus) = element(rest, Tag::Integer).ok_or_else(malformed)?;
+    let (_, exponent) = element(rest, Tag::Integer).ok_or_else(malformed)?;
+    let algorithm = public_key::rsa_numbers(modulus, exponent).map_err(refused)?;
+    let pair = RsaKeyPair::from_der(der).map_err(|_| inconsistent())?;
+    Ok(Key { algorithm, pair: Pair::Rsa(pair), pkcs8: PrivateKey { der: private_key_info(RSA, der) } })
+}
+
+/// ECPrivateKey (RFC 5915 §3), whose curve is in it or in the block before it.
+pub(super) fn sec1(der: &[u8], before: Option<&[u8]>) -> Result<Key, Problem> {
+    let inside = ec_parts(der).ok_or(Problem::KeyUnreadable("it is not SEC1"))?;
+    let curve = || element(inside.parameters.or(before)?, Tag::Oid).and_then(|(_, oid)| dotted(oid));
+    match public_key::algorithm_of("1.2.840.10045.2.1", curve).map_err(refused)? {
+        Kind::Other(algorithm) => ec(algorithm, der),
+        Kind::Rsa => Err(inconsistent()),
+    }
+}
+
+/// What an ECPrivateKey may hold beside the secret.
+struct EcParts<'a> {
+    parameters: Option<&'a [u8]>,
+    public: Option<&'a [u8]>,
+}
+
+/// AWS-LC reads past much that does not belong there.
+fn ec_parts(der: &[u8]) -> Option<EcParts<'_>> {
+    let (rest, version) = element(sequence(der)?, Tag::Integer)?;
+    let (rest, _secret) = element(rest, Tag::OctetString)?;
+    let (rest, parameters) = tagged(rest, 0, true).map_or((rest, None), |(rest, found)| (rest, Some(found)));
+    let (rest, public) = tagged(rest, 1, true).map_or((rest, None), |(rest, found)| (rest, Some(found)));
+    let public = match public {
+        Some(public) => Some(element(public, Tag::BitString)?.1),
+        None => None,
+    };
+    (version == [1] && rest.is_empty()).then_some(EcParts { parameters, public })
+}
+
+fn ec(algorithm: LeafKey, der: &[u8]) -> Result<Key, Problem> {
+    let (signing, identifier) = match algorithm {
+        LeafKey::P256 => (&ECDSA_P256_SHA256_ASN1_SIGNING, P256),
+        LeafKey::P384 => (&ECDSA_P384_SHA384_ASN1_SIGNING, P384),
+        _ => (&ECDSA_P521_SHA512_ASN1_SIGNING, P521),
+    };
+    let EcParts { public, .. } = ec_parts(der).ok_or(Problem::KeyUnreadable("it is not SEC1"))?;
+    let pair = EcdsaKeyPair::from_private_key_der(signing, der).map_err(|_| inconsistent())?;
+    // The first byte of a BIT STRING counts its unused bits.
+    let same = |bits: &[u8]| {
+        bits.split_first()
+            .is_some_and(|(unused, bits)| *unused == 0 && PublicKey { algorithm, bits }.is(pair.public_key().as_ref()))
+    };
+    if !public.is_none_or(same) {
+        return Err(inconsistent());
+    }
+    let secret = pair.private_key().as_be_bytes().map_err(|_| inconsistent())?;
+    let inner = ec_private_key(secret.as_ref(), pair.public_key().as_ref());
+    Ok(Key { algorithm, pair: Pair::Ec(pair), pkcs8: PrivateKey { der: private_key_info(identifier, &inner) } })
+}
+
+/// The three forms of RFC 9881 §6: seed, expanded key, or both. The form that was sent is kept.
+fn ml_dsa(algorithm: LeafKey, inner: &[u8]) -> Result<Key, Problem> {
+    let (signing, identifier) = match algorithm {
+        LeafKey::MlDsa44 => (&ML_DSA_44_SIGNING, ML_DSA_44),
+        LeafKey::MlDsa65 => (&ML_DSA_65_SIGNING, ML_DSA_65),
+        _ => (&ML_DSA_87_SIGNING, ML_DSA_87),
+    };
+    let der = private_key_info(identifier, inner);
+    let pair = PqdsaKeyPair::from_pkcs8(signing, &der).map_err(|_| inconsistent())?;
+    Ok(Key { algorithm, pair: Pair::MlDsa(Box::new(pair)), pkcs8: PrivateKey { der } })
+}
+
+fn inconsistent() -> Problem {
+    Problem::KeyUnreadable("its parts are damaged or do not fit each other")
+}
+
+fn refused(fault: KeyFault) -> Problem {
+    match fault {
+        KeyFault::Weak(what) => Problem::KeyWeak(what),
+        KeyFault::Unsupported(what) => Problem::KeyUnsupported(what),
+    }
+}
+
+/// DER of AlgorithmIdentifier: RFC 8017 A.1, RFC 5480 §2.1.1, RFC 8410 §3, RFC 9881 §2.
+const RSA: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
+const P256: &[u8] = b"\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+const P384: &[u8] = b"\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22";
+const P521: &[u8] = b"\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x23";
+const ED25519: &[u8] = b"\x30\x05\x06\x03\x2b\x65\x70";
+const ML_DSA_44: &[u8] = b"\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x11";
+const ML_DSA_65: &[u8] = b"\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x12";
+const ML_DSA_87: &[u8] = b"\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x13";
+
+/// PrivateKeyInfo: version 0, the algorithm, the key.
+fn private_key_info(algorithm: &[u8], key: &[u8]) -> Secret {
+    tlv(0x30, &[&[0x02, 0x01, 0x00], algorithm, &tlv(0x04, &[key])])
+}
+
+/// ECPrivateKey (RFC 5915 §3): version 1, the secret, and the public key as an uncompressed point.
+fn ec_private_key(secret: &[u8], public: &[u8]) -> Secret {
+    let public = tlv(0xa1, &[&tlv(0x03, &[&[0], public])]);
+    tlv(0x30, &[&[0x02, 0x01, 0x01], &tlv(0x04, &[secret]), &public])
+}
+
+/// Tag, length (X.690 §10.1) up to 65535, and content.
+fn tlv(tag: u8, content: &[&[u8]]) -> Secret {
+    let length = content.iter().map(|part| part.len()).sum::<usize>();
+    let [.., high, low] = length.to_be_bytes();
+    let mut der = Secret::new(Vec::with_capacity(length + 4));
+    match length {
+        0..=0x7f => der.extend([tag, low]),
+        0x80..=0xff => der.extend([tag, 0x81, low]),
+        _ => der.extend([tag, 0x82, high, low]),
+    }
+    for part in content {
+        der.extend_from_slice(part);
+    }
+    der
+}
+
+/// After the key: attributes [0] and the public key [1], each at most once. Gives the latter; `None` where there is
+/// more.
+fn options(rest: &[u8]) -> Option<Option<&[u8]>> {
+    let rest = tagged(rest, 0, true).map_or(rest, |(rest, _attributes)| rest);
+    let (rest, public) = tagged(rest, 1, false).map_or((rest, None), |(rest, found)| (rest, Some(found)));
+    rest.is_empty().then_some(public)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use aws_lc_rs::encoding::AsDer;
+
+    use super::*;
+
+    #[test]
+    fn lengths_are_written_as_der_wants_them() {
+        for (length, start) in
+            [(127, &[4, 0x7f][..]), (128, &[4, 0x81, 0x80]), (255, &[4, 0x81, 255]), (256, &[4, 0x82, 1, 0])]
+        {
+            assert!(tlv(4, &[&vec![7; length]]).starts_with(start), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_kept_as_aws_lc_itself_would_write_it() {
+        let pair = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+        let written = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
+        assert_eq!(pkcs8(written.as_ref()).unwrap().into_pkcs8().pkcs8_der(), written.as_ref());
+
+        let written = Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap();
+        assert_eq!(pkcs8(written.as_ref()).unwrap().into_pkcs8().pkcs8_der(), written.as_ref());
+
+        for signing in
+            [&ECDSA_P256_SHA256_ASN1_SIGNING, &ECDSA_P384_SHA384_ASN1_SIGNING, &ECDSA_P521_SHA512_ASN1_SIGNING]
+        {
+            let written = EcdsaKeyPair::generate(signing).unwrap().to_pkcs8v1().unwrap();
+            assert_eq!(pkcs8(written.as_ref()).unwrap().into_pkcs8().pkcs8_der(), written.as_ref());
+        }
+
+        for (signing, name) in
+            [(&ML_DSA_44_SIGNING, "ML-DSA-44"), (&ML_DSA_65_SIGNING, "ML-DSA-65"), (&ML_DSA_87_SIGNING, "ML-DSA-87")]
+        {
+            let written = PqdsaKeyPair::generate(signing).unwrap().to_pkcs8v1().unwrap();
+            let key = pkcs8(written.as_ref()).unwrap();
+            assert_eq!(key.algorithm.to_string(), name);
+            assert_eq!(key.into_pkcs8().pkcs8_der(), written.as_ref());
+        }
+    }
+}

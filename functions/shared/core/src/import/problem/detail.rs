@@ -1,0 +1,87 @@
+//! Where a problem is, and the kinds of fault that a few of them tell apart.
+
+use std::fmt;
+
+use thiserror::Error;
+use time::OffsetDateTime;
+
+use crate::import::COMPARISONS;
+
+/// Why name constraints (RFC 5280 §4.2.1.10) refuse a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ConstraintFault {
+    #[error("{0} is not within a permitted subtree")]
+    NotPermitted(String),
+    #[error("{0} is within an excluded subtree")]
+    Excluded(String),
+    #[error("they limit names of the kind {0}, which cannot be compared here")]
+    Unsupported(&'static str),
+    #[error("comparing would take more than {COMPARISONS} steps")]
+    TooMany,
+}
+
+/// A field of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    Certificate,
+    CertificateChain,
+    PrivateKey,
+    Pkcs12,
+}
+
+/// Where in what was sent: a field, and a line of it, counted from 1 (0: the whole of it).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub field: Field,
+    pub line: usize,
+}
+
+impl Default for Place {
+    /// The whole of the first field.
+    fn default() -> Self {
+        Self { field: Field::Certificate, line: 0 }
+    }
+}
+
+/// What is wrong with a PEM header or footer (RFC 7468 §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Fault {
+    #[error("the PEM header is missing")]
+    NoHeader,
+    #[error("a PEM header or footer is malformed")]
+    Malformed,
+    #[error("the PEM footer is missing")]
+    NoFooter,
+    #[error("a PEM footer does not belong to the header before it")]
+    Mismatch,
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Certificate => "certificate",
+            Self::CertificateChain => "certificate_chain",
+            Self::PrivateKey => "private_key",
+            Self::Pkcs12 => "the PKCS#12 file",
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => self.field.fmt(f),
+            line => write!(f, "{}, line {line}", self.field),
+        }
+    }
+}
+
+/// A time as people read it, to the second, UTC.
+pub(super) struct Seconds(pub(super) OffsetDateTime);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.0.to_offset(time::UtcOffset::UTC);
+        write!(f, "{} {:02}:{:02}:{:02} UTC", at.date(), at.hour(), at.minute(), at.second())
+    }
+}
