@@ -1,0 +1,16 @@
+//! The import from outside: a corpus of good and bad material with what must come of each, properties that hold for
+//! any, and the inputs that the fuzzer starts from.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    reason = "a test fails by panicking"
+)]
+
+mod corpus;
+#[path = "../../fuzz/fuzz_targets/input.rs"]
+mod input;
+mod properties;
+mod seeds;
+mod table;
