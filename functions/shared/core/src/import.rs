@@ -5,6 +5,16 @@
 //! revocation and no policies. Out of scope: whether the certificate is trusted by anybody, its revocation, and where
 //! it is kept.
 //!
+//! What RFC 5280 leaves open, or where this differs:
+//! - Roots are checked as every other issuer is: validity, cA, keyCertSign, path length and name constraints. Only
+//!   SHA-1 in the signature of a root by itself is no problem but a [`Warning`]: trust in it rests elsewhere.
+//! - An issuer's extKeyUsage limits what is below it, as OpenSSL and webpki have it.
+//! - Policies are not asked for, so certificatePolicies, policyMappings and inhibitAnyPolicy cannot refuse a chain; a
+//!   critical policyConstraints, and every other critical extension, is refused as unknown.
+//! - CN stands for a host only where the SAN names none, and name constraints then apply to it.
+//! - An issuer that has the right key under another name is the vendor's SCM.0079; where none has, the chain is
+//!   incomplete.
+//!
 //! Hostile input ends in bounded time and memory. The bounds: [`LIMIT`], [`KEY_LIMIT`], [`PKCS12_LIMIT`] on what is
 //! read; [`CERTIFICATES`], [`DEPTH`] and [`NAMES`] on what it holds; [`SIGNATURES`], [`STEPS`] and [`COMPARISONS`] on
 //! what is tried; [`ITERATIONS`] on what a password costs; RSA keys of 2048 to 8192 bits, with exponents of at most 33.

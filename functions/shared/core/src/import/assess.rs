@@ -30,7 +30,7 @@ impl fmt::Display for Warning {
                 write!(f, "{subject} (SHA-256 {fingerprint}) is not part of the chain and was dropped")
             }
             Self::Sha1Root { subject } => {
-                write!(f, "{subject} is signed with SHA-1 by itself, which is no risk in a root; it may be left out")
+                write!(f, "{subject} is signed with SHA-1 by itself, which is no risk in a root, but old")
             }
         }
     }
@@ -82,7 +82,7 @@ pub(super) fn assess(
                     names: names.alternative,
                     warnings: warnings(&nodes, &path),
                 }),
-                _ => Err(Problems::only(unreadable(sent.certificates[0].1))),
+                _ => Err(Problems::only(unreadable(Place::default()))),
             }
         }
         (Err(problems), ..) => Err(problems),

@@ -123,7 +123,12 @@ impl<'p> Node<'p> {
     }
 
     pub(super) fn is_valid_at(&self, now: OffsetDateTime) -> bool {
-        self.not_before <= now && now <= self.not_after
+        self.not_before <= now && !self.is_expired_at(now)
+    }
+
+    /// The last second still counts, to its end (RFC 5280 §4.1.2.5).
+    fn is_expired_at(&self, now: OffsetDateTime) -> bool {
+        now.unix_timestamp() > self.not_after.unix_timestamp()
     }
 
     /// `false` where both say which key it is, and it is another.
@@ -135,7 +140,7 @@ impl<'p> Node<'p> {
     /// SHA-1 in it is no problem.
     pub(super) fn problems(&self, anchor: bool, now: OffsetDateTime, problems: &mut Vec<Problem>) {
         let subject = || self.subject();
-        if now > self.not_after {
+        if self.is_expired_at(now) {
             problems.push(Problem::Expired { subject: subject(), at: self.not_after });
         }
         if now < self.not_before {

@@ -96,8 +96,10 @@ fn boundary(line: &str) -> Boundary<'_> {
     }
 }
 
+/// Capitals, as every label is (RFC 7468 §4): messages show it, and what else stands there might be a secret.
 fn is_label(label: &str) -> bool {
-    !label.is_empty() && !label.contains("--") && label.trim() == label
+    let fits = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b" .#/".contains(&byte);
+    (1..=64).contains(&label.len()) && label.bytes().all(fits) && label.trim() == label
 }
 
 /// Every certificate of both fields. Without a chain, `certificate` may hold a whole bundle in any order.

@@ -235,3 +235,51 @@ fn legacy(oid: &str) -> String {
         other => format!("the algorithm {}", text::shown(other)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn tlv(tag: u8, content: &[&[u8]]) -> Vec<u8> {
+        let content = content.concat();
+        [&[tag, u8::try_from(content.len()).unwrap()], content.as_slice()].concat()
+    }
+
+    /// MacData of RFC 9579 §4 with SHA-256, its content.
+    fn pbmac1(iterations: u16, value: &[u8]) -> Vec<u8> {
+        let hmac = tlv(0x30, &[b"\x06\x08\x2a\x86\x48\x86\xf7\x0d\x02\x09\x05\x00"]);
+        let count = tlv(2, &[&iterations.to_be_bytes()]);
+        let parameters = tlv(0x30, &[&tlv(4, &[b"saltsalt"]), &count, &[2, 1, 32], &hmac]);
+        let derivation = tlv(0x30, &[b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x05\x0c", &parameters]);
+        let schemes = tlv(0x30, &[&derivation, &hmac]);
+        let algorithm = tlv(0x30, &[b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x05\x0e", &schemes]);
+        [tlv(0x30, &[&algorithm, &tlv(4, &[value])]), tlv(4, &[b"NOT USED"]), vec![2, 1, 1]].concat()
+    }
+
+    #[test]
+    fn a_mac_by_pbmac1_holds_with_its_password_only() {
+        let mut key = [0; 32];
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, NonZeroU32::new(2048).unwrap(), b"saltsalt", b"word", &mut key);
+        let value = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), b"safe");
+        let mac = pbmac1(2048, value.as_ref());
+        let verify =
+            |password, mac: &[u8]| verify_mac(mac, b"safe", &mut Password::new(password), &mut Budget::default());
+        assert_eq!(verify("word", &mac), Ok(()));
+        assert_eq!(verify("Word", &mac), Err(Problem::Pkcs12Password));
+        assert_eq!(verify("word", &pbmac1(2047, value.as_ref())), Err(Problem::Pkcs12Password));
+    }
+
+    #[test]
+    fn iterations_are_counted_over_the_whole_file_before_they_are_spent() {
+        let mut budget = Budget { spent: ITERATIONS - 2048 };
+        let mut password = Password::new("word");
+        let mac = pbmac1(2048, &[0; 32]);
+        assert_eq!(verify_mac(&mac, b"safe", &mut password, &mut budget), Err(Problem::Pkcs12Password));
+        assert_eq!(verify_mac(&mac, b"safe", &mut password, &mut budget), Err(Problem::Pkcs12Iterations));
+        assert_eq!(count(&[2, 5, 1, 0, 0, 0, 0]), Some(NonZeroU32::MAX));
+        assert_eq!(count(&[2, 9, 1, 0, 0, 0, 0, 0, 0, 0, 0]), Some(NonZeroU32::MAX));
+        assert_eq!((count(&[2, 1, 0]), count(&[2, 1, 0xff])), (None, None));
+    }
+}
