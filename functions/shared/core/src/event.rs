@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn each_notice_is_given_once_and_in_time() {
         assert_eq!(said((0..24 * 60).rev().map(Duration::hours)), [30, 15, 7, 1]);
-        assert_eq!(said([Duration::days(30) + Duration::SECOND]), []);
+        assert_eq!(said([Duration::days(30) + Duration::SECOND]), Vec::<u16>::new());
         assert_eq!(said([Duration::days(30)]), [30]);
         assert_eq!(said([Duration::ZERO, Duration::ZERO]), [1]);
     }
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn nothing_is_said_after_the_end() {
-        assert_eq!(said([-Duration::SECOND]), []);
+        assert_eq!(said([-Duration::SECOND]), Vec::<u16>::new());
     }
 
     #[test]
