@@ -11,6 +11,8 @@
 mod corpus;
 #[path = "../../fuzz/fuzz_targets/input.rs"]
 mod input;
+mod limits;
 mod properties;
+mod random;
 mod seeds;
 mod table;

@@ -357,7 +357,7 @@ fn constrained(constraints: Vec<u8>, change: impl FnOnce(&mut Spec)) -> Bundle {
 }
 
 /// So many authorities between the root and the leaf, with two keys in turn.
-pub(super) fn chain(intermediates: usize) -> Bundle {
+pub(crate) fn chain(intermediates: usize) -> Bundle {
     let mut authorities = vec![pki().root.clone()];
     for number in 0..intermediates {
         let key = if number % 2 == 0 { intermediate_key() } else { other_key() };

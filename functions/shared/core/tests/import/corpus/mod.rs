@@ -4,7 +4,7 @@
 //! that AWS-LC does not make, encrypted keys and PKCS #12 come from the `openssl` command.
 
 pub(crate) mod certificate;
-mod chains;
+pub(crate) mod chains;
 pub(crate) mod code;
 pub(crate) mod der;
 mod framing;
@@ -13,7 +13,7 @@ pub(crate) mod key;
 mod keys;
 mod leaves;
 pub(crate) mod openssl;
-mod pkcs12;
+pub(crate) mod pkcs12;
 
 use std::sync::OnceLock;
 

@@ -1,13 +1,13 @@
 //! PKCS #12 (RFC 7292), as OpenSSL exports it and as nobody should.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::hmac;
+use aws_lc_rs::{hmac, pbkdf2};
 
-use super::der::{explicit, number, octets, oid, sequence};
+use super::der::{NULL, explicit, number, octets, oid, sequence};
 use super::key::Key;
 use super::{Case, Expected, Input, code, leaf_key, leaf_with, openssl, other_key, written};
 
-const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 const WHOLE: Expected = Expected::Imported { chain: 2, warnings: 0 };
 const AES: [&str; 6] = ["-keypbe", "AES-256-CBC", "-certpbe", "AES-256-CBC", "-macalg", "sha256"];
 
@@ -37,6 +37,7 @@ pub(super) fn cases() -> Vec<Case> {
             openssl::pkcs12(&whole, PASSWORD, &[&AES[..], &["-name", "bmc", "-caname", "root"]].concat())
         }),
         case("PKCS #12 whose key is not encrypted", WHOLE, archive(&[leaf_key()], &ders, Mac::Good(2048))),
+        case("PKCS #12 with PBMAC1", WHOLE, archive(&[leaf_key()], &ders, Mac::Pbmac1(2048))),
         refused("PKCS #12 under triple DES", &[code::PKCS12_ENCRYPTION], {
             openssl::pkcs12(&whole, PASSWORD, &["-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES"])
         }),
@@ -88,16 +89,18 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-enum Mac {
+pub(crate) enum Mac {
     None,
-    /// Iterations.
+    /// Iterations of RFC 7292's own derivation.
     Good(u64),
+    /// Iterations of PBKDF2 (RFC 9579).
+    Pbmac1(u32),
     /// Iterations of a MAC that was never made.
     Wrong(u64),
 }
 
 /// A PFX of bags that are not encrypted, with any number of keys.
-fn archive(keys: &[&Key], certificates: &[&[u8]], mac: Mac) -> Vec<u8> {
+pub(crate) fn archive(keys: &[&Key], certificates: &[&[u8]], mac: Mac) -> Vec<u8> {
     let keys = keys.iter().map(|key| bag("1.2.840.113549.1.12.10.1.1", &key.pkcs8));
     let certificates = certificates.iter().map(|der| {
         let certificate = sequence([oid("1.2.840.113549.1.9.22.1"), explicit(0, &octets(der))]);
@@ -108,6 +111,7 @@ fn archive(keys: &[&Key], certificates: &[&[u8]], mac: Mac) -> Vec<u8> {
     let mac = match mac {
         Mac::None => Vec::new(),
         Mac::Good(iterations) => mac_of(iterations, &authenticated(&contents, iterations)),
+        Mac::Pbmac1(iterations) => pbmac1(iterations, &contents),
         Mac::Wrong(iterations) => mac_of(iterations, &[7; 32]),
     };
     sequence([number(3), content(&contents), mac])
@@ -124,8 +128,22 @@ fn content(data: &[u8]) -> Vec<u8> {
 const SALT: [u8; 8] = *b"saltsalt";
 
 fn mac_of(iterations: u64, value: &[u8]) -> Vec<u8> {
-    let algorithm = sequence([oid("2.16.840.1.101.3.4.2.1"), super::der::NULL.to_vec()]);
+    let algorithm = sequence([oid("2.16.840.1.101.3.4.2.1"), NULL.to_vec()]);
     sequence([sequence([algorithm, octets(value)]), octets(&SALT), number(iterations)])
+}
+
+/// The iterations that the PFX itself names do not count then (RFC 9579 §6).
+fn pbmac1(iterations: u32, contents: &[u8]) -> Vec<u8> {
+    let mut key = [0; 32];
+    let count = std::num::NonZeroU32::new(iterations).unwrap();
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, count, &SALT, PASSWORD.as_bytes(), &mut key);
+    let hmac_sha256 = sequence([oid("1.2.840.113549.2.9"), NULL.to_vec()]);
+    let derivation =
+        sequence([octets(&SALT), number(iterations.into()), number(key.len() as u64), hmac_sha256.clone()]);
+    let parameters = sequence([sequence([oid("1.2.840.113549.1.5.12"), derivation]), hmac_sha256]);
+    let algorithm = sequence([oid("1.2.840.113549.1.5.14"), parameters]);
+    let value = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), contents);
+    sequence([sequence([algorithm, octets(value.as_ref())]), octets(&SALT), number(1)])
 }
 
 /// RFC 7292 appendix B.2 with SHA-256 and id 3, which needs one block: 32 octets.
