@@ -1,0 +1,96 @@
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use aws_smithy_mocks::{Rule, mock};
+use rootcast_ledger::{AuditAction, AuditRecord, RemoveRefused};
+
+use super::{COLLIDED, FAILED, NOW, accepted, cancelled, ledger, number, record, text};
+
+fn audit() -> AuditRecord {
+    AuditRecord { principal: "ops".to_owned(), action: AuditAction::Delete, request_id: "r-1".to_owned(), at: NOW }
+}
+
+/// The leaf's item: so many copies, of which this was the first.
+fn leaf(copies: i64, first: &'static str) -> Rule {
+    mock!(aws_sdk_dynamodb::Client::get_item).then_output(move || {
+        GetItemOutput::builder().item("copies", number(copies)).item("certificate", text(first)).build()
+    })
+}
+
+/// The certificate's own, as the table has it now.
+fn used(uses: u64) -> Rule {
+    let mut record = record();
+    record.uses = uses;
+    let item: std::collections::HashMap<_, _> = serde_dynamo::to_item(&record).unwrap();
+    mock!(aws_sdk_dynamodb::Client::get_item)
+        .then_output(move || GetItemOutput::builder().set_item(Some(item.clone())).build())
+}
+
+fn gone() -> Rule {
+    mock!(aws_sdk_dynamodb::Client::get_item).then_output(|| GetItemOutput::builder().build())
+}
+
+async fn remove(rules: &[&Rule]) -> Result<(), RemoveRefused> {
+    ledger(rules).remove_certificate(&record(), &audit(), [7; 8]).await
+}
+
+/// Record, name, leaf, audit.
+fn deletes_with_a_trace(writes: &[TransactWriteItem]) -> bool {
+    let deleted = |index: usize| writes[index].delete().unwrap().key()["id"].as_s().unwrap().clone();
+    let trace = writes[3].put().unwrap().item();
+    deleted(0) == "scs0000000000001"
+        && writes[0].delete().unwrap().condition_expression() == Some("uses = :count")
+        && deleted(1) == r"name#servers\web-1"
+        && trace["pk"] == text("scs0000000000001")
+        && trace["sk"] == text(&format!("audit#{:012}#0707070707070707", NOW.unix_timestamp()))
+        && trace["principal"] == text("ops")
+        && trace["action"] == text("delete")
+}
+
+#[tokio::test]
+async fn the_last_copy_takes_its_leaf_with_it() {
+    let then = accepted(|writes| {
+        let leaf = writes[2].delete().unwrap();
+        deletes_with_a_trace(writes)
+            && leaf.key()["id"].as_s().unwrap().starts_with("leaf#")
+            && leaf.condition_expression().unwrap().ends_with("copies <= :count")
+    });
+    remove(&[&leaf(1, "scs0000000000001"), &then]).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_of_several_copies_is_counted_down_and_the_first_is_forgotten() {
+    for (first, update) in
+        [("scs0000000000002", "ADD copies :less"), ("scs0000000000001", "REMOVE certificate ADD copies :less")]
+    {
+        let then = accepted(move |writes| {
+            let leaf = writes[2].update().unwrap();
+            deletes_with_a_trace(writes)
+                && leaf.update_expression() == update
+                && leaf.condition_expression() == Some("copies > :one")
+        });
+        remove(&[&leaf(3, first), &then]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_in_use_stays() {
+    let refused = cancelled(&[FAILED, "None", "None", "None"], None);
+    let refusal = remove(&[&leaf(1, "scs0000000000001"), &refused, &used(3)]).await.unwrap_err();
+    assert!(matches!(refusal, RemoveRefused::InUse(3)), "{refusal:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_is_deleted_once() {
+    let refused = cancelled(&[FAILED, "None", "None", "None"], None);
+    let refusal = remove(&[&leaf(1, "scs0000000000001"), &refused, &gone()]).await.unwrap_err();
+    assert!(matches!(refusal, RemoveRefused::Gone), "{refusal:?}");
+}
+
+#[tokio::test]
+async fn a_copy_that_comes_meanwhile_is_seen_at_the_second_look() {
+    let refused = cancelled(&["None", "None", FAILED, "None"], None);
+    let collided = cancelled(&["None", "None", COLLIDED, "None"], None);
+    let then = accepted(|writes| writes[2].update().is_some());
+    let (one, two, again) = (leaf(1, "scs0000000000001"), leaf(2, "scs0000000000001"), leaf(2, "scs0000000000001"));
+    remove(&[&one, &refused, &two, &collided, &again, &then]).await.unwrap();
+}

@@ -1,0 +1,116 @@
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use aws_smithy_mocks::{Rule, mock};
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_ledger::{ClientRequest, LedgerError, StoreRefused};
+use time::{Duration, OffsetDateTime};
+
+use super::{COLLIDED, FAILED, NOW, accepted, cancelled, ledger, number, record, text};
+
+fn request() -> ClientRequest {
+    ClientRequest { token: Fingerprint::of(b"token"), body: Fingerprint::of(b"body") }
+}
+
+/// The item of an earlier request with the same token.
+fn kept(body: &'static [u8], expires: OffsetDateTime) -> Rule {
+    mock!(aws_sdk_dynamodb::Client::get_item).then_output(move || {
+        GetItemOutput::builder()
+            .item("certificate", text("scs0000000000009"))
+            .item("body", text(&Fingerprint::of(body).to_string()))
+            .item("expires", number(expires.unix_timestamp()))
+            .build()
+    })
+}
+
+fn keys(writes: &[TransactWriteItem]) -> Vec<String> {
+    let key = |write: &TransactWriteItem| match (write.put(), write.update()) {
+        (Some(put), _) => put.item()["id"].as_s().unwrap().clone(),
+        (_, Some(update)) => update.key()["id"].as_s().unwrap().clone(),
+        _ => panic!("{write:?}"),
+    };
+    writes.iter().map(key).collect()
+}
+
+#[tokio::test]
+async fn record_name_leaf_and_request_are_written_together_or_not_at_all() {
+    let (record, request) = (record(), request());
+    let expected = [
+        record.id.to_string(),
+        r"name#servers\web-1".to_owned(),
+        format!("leaf#{}", record.leaf.fingerprint()),
+        format!("request#{}", request.token),
+    ];
+    let rule = accepted(move |writes| {
+        let conditions: Vec<_> = writes.iter().filter_map(|write| write.put()?.condition_expression()).collect();
+        let is_expiring = writes[3].put().unwrap().item()["expires"] == number((NOW + Duration::DAY).unix_timestamp());
+        let leaf = writes[2].update().unwrap();
+        keys(writes) == expected
+            && conditions.iter().all(|condition| condition.starts_with("attribute_not_exists(id)"))
+            && conditions.len() == 3
+            && leaf.condition_expression().is_none()
+            && is_expiring
+    });
+    assert_eq!(ledger(&[&rule]).store_certificate(&record, false, Some(&request)).await.unwrap(), record.id);
+}
+
+#[tokio::test]
+async fn a_leaf_that_may_be_stored_once_is_refused_by_the_name_of_the_first() {
+    let rule = accepted(|writes| {
+        writes.len() == 3 && writes[2].update().unwrap().condition_expression() == Some("attribute_not_exists(id)")
+    });
+    ledger(&[&rule]).store_certificate(&record(), true, None).await.unwrap();
+
+    let refused = cancelled(&["None", "None", FAILED], Some("scs0000000000009"));
+    let refusal = ledger(&[&refused]).store_certificate(&record(), true, None).await.unwrap_err();
+    assert!(
+        matches!(refusal, StoreRefused::Duplicate(Some(first)) if first.to_string() == "scs0000000000009"),
+        "{refusal:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_tells_by_whom() {
+    let refused = cancelled(&["None", FAILED, FAILED], Some("scs0000000000009"));
+    let refusal = ledger(&[&refused]).store_certificate(&record(), true, None).await.unwrap_err();
+    assert!(
+        matches!(refusal, StoreRefused::NameTaken(Some(holder)) if holder.to_string() == "scs0000000000009"),
+        "{refusal:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_id_that_is_taken_is_for_the_caller_to_choose_again() {
+    let refused = cancelled(&[FAILED, "None", "None"], None);
+    let refusal = ledger(&[&refused]).store_certificate(&record(), false, None).await.unwrap_err();
+    assert!(matches!(refusal, StoreRefused::IdTaken), "{refusal:?}");
+}
+
+#[tokio::test]
+async fn two_of_the_same_request_at_once_get_one_id() {
+    let refused = cancelled(&["None", FAILED, "None", FAILED], None);
+    let kept = kept(b"body", NOW + Duration::DAY);
+    let stored = ledger(&[&refused, &kept]).store_certificate(&record(), true, Some(&request())).await.unwrap();
+    assert_eq!(stored.to_string(), "scs0000000000009");
+}
+
+#[tokio::test]
+async fn a_token_answers_its_own_request_for_a_day() {
+    let sent_before = async |rule: Rule| ledger(&[&rule]).stored_before(&request(), NOW).await;
+    let found = sent_before(kept(b"body", NOW + Duration::SECOND)).await.unwrap();
+    assert_eq!(found.unwrap().to_string(), "scs0000000000009");
+    assert_eq!(sent_before(kept(b"body", NOW)).await.unwrap(), None);
+    let other = sent_before(kept(b"other", NOW + Duration::SECOND)).await.unwrap_err();
+    assert!(matches!(other, StoreRefused::TokenTaken), "{other:?}");
+}
+
+#[tokio::test]
+async fn a_collision_is_tried_again_and_without_end_is_a_passing_fault() {
+    let collision = || cancelled(&["None", "None", COLLIDED], None);
+    let (first, then) = (collision(), accepted(|writes| writes.len() == 3));
+    ledger(&[&first, &then]).store_certificate(&record(), false, None).await.unwrap();
+
+    let collisions: Vec<Rule> = (0..6).map(|_| collision()).collect();
+    let refusal =
+        ledger(&collisions.iter().collect::<Vec<_>>()).store_certificate(&record(), false, None).await.unwrap_err();
+    assert!(matches!(refusal, StoreRefused::Ledger(LedgerError::Transient { .. })), "{refusal:?}");
+}
