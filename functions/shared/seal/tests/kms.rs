@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use aws_sdk_kms::Client;
+use aws_sdk_kms::error::ErrorMetadata;
 use aws_sdk_kms::operation::decrypt::{DecryptError, DecryptOutput};
 use aws_sdk_kms::operation::generate_data_key::GenerateDataKeyOutput;
 use aws_sdk_kms::primitives::Blob;
@@ -54,11 +55,16 @@ fn decrypt(known: &Known) -> Rule {
             Some(key) => {
                 MockResponse::Output(DecryptOutput::builder().key_id(ARN).plaintext(Blob::new(key.as_slice())).build())
             }
-            None => MockResponse::Error(DecryptError::InvalidCiphertextException(
-                InvalidCiphertextException::builder().build(),
-            )),
+            None => {
+                let error = InvalidCiphertextException::builder().meta(code("InvalidCiphertextException")).build();
+                MockResponse::Error(DecryptError::InvalidCiphertextException(error))
+            }
         }
     })
+}
+
+fn code(code: &str) -> ErrorMetadata {
+    ErrorMetadata::builder().code(code).build()
 }
 
 fn sealer(rules: &[&Rule]) -> Sealer {
@@ -169,8 +175,10 @@ async fn faults_are_told_from_refusals() {
 #[tokio::test]
 async fn a_data_key_of_another_kms_key_is_foreign() {
     let sealed = honest().seal(&access_key("AK"), b"secret").await.unwrap();
-    let opened = mock!(Client::decrypt)
-        .then_error(|| DecryptError::IncorrectKeyException(IncorrectKeyException::builder().build()));
+    let opened = mock!(Client::decrypt).then_error(|| {
+        let error = IncorrectKeyException::builder().meta(code("IncorrectKeyException")).build();
+        DecryptError::IncorrectKeyException(error)
+    });
     let refused = sealer(&[&opened]).open(&access_key("AK"), &sealed).await.unwrap_err();
     assert!(matches!(refused, SealError::Foreign) && !refused.is_retryable());
 }
