@@ -217,6 +217,8 @@ mod tests {
             held: None,
             lease: None,
             goal: 7,
+            certificate: None,
+            ties: Vec::new(),
             revision: 3,
         }
     }

@@ -167,6 +167,8 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<
         held: None,
         lease: None,
         goal: 0,
+        certificate: None,
+        ties: Vec::new(),
         revision: 0,
     };
     record.approve(pins);

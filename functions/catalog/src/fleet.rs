@@ -158,6 +158,7 @@ mod tests {
             state,
             attempt: 1,
             ack: None,
+            shown: None,
             failure: None,
             waiver: None,
             at: OffsetDateTime::UNIX_EPOCH,

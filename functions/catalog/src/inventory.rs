@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use rootcast_core::address::{AddressPolicy, DeviceAddress};
+use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::{Driver, Pin, Profile, Slot};
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::task::{ErrorClass, Probe};
@@ -35,6 +36,9 @@ pub(crate) struct Device {
     pins: Vec<Pin>,
     /// Jobs pass over pending devices.
     state: &'static str,
+    /// The imported certificate that it was last proven to show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<CertificateId>,
     /// What the trust store was last proven to hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<Held>,
@@ -84,6 +88,7 @@ impl From<DeviceRecord> for Device {
             credential: record.credential,
             state: if record.pins.is_empty() { "pending" } else { "approved" },
             pins: record.pins,
+            certificate: record.certificate,
             held: ack.map(|ack| Held {
                 bundle_version: ack.bundle_version,
                 sha256: ack.sha256,
@@ -196,6 +201,8 @@ mod tests {
             held: None,
             lease: None,
             goal: 0,
+            certificate: None,
+            ties: Vec::new(),
             revision: 1,
         };
         let expected = json!({

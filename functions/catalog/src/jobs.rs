@@ -5,17 +5,18 @@ use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobState, Leg, Phas
 use rootcast_core::rollout::Rollout;
 use rootcast_core::transition::WaveRecord;
 use rootcast_gate::{ApiError, Envelope};
-use rootcast_ledger::Ledger;
+use rootcast_ledger::{JobRecord, Ledger};
 use serde::Serialize;
 
 use crate::app::App;
+use crate::deployments;
 use crate::extract::{Id, Params};
 use crate::page::{Paging, cursor};
 use crate::stamp::stamp;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Jobs {
-    jobs: Vec<Summary>,
+    jobs: Vec<Listed>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
 }
@@ -25,26 +26,72 @@ pub(crate) async fn list(State(app): State<App>, Params(paging): Params<Paging>)
     let before: Option<JobId> = paging.place()?;
     let page = app.parts().await?.ledger.jobs_before(before, paging.limit(100)?).await?;
     let cursor = page.next.as_ref().map(cursor).transpose()?;
-    Ok(Envelope::success(Jobs { jobs: page.jobs.iter().map(Summary::from).collect(), cursor }))
+    Ok(Envelope::success(Jobs { jobs: page.jobs.iter().map(Listed::from).collect(), cursor }))
 }
 
-pub(crate) async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<Envelope<Shown>, ApiError> {
+pub(crate) async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<Envelope<ShownJob>, ApiError> {
     let ledger = &app.parts().await?.ledger;
-    let job = load(ledger, id).await?;
-    Ok(Envelope::success(Shown::load(ledger, &job).await?))
+    let job = load_any(ledger, id).await?;
+    Ok(Envelope::success(ShownJob::load(ledger, &job).await?))
 }
 
-pub(crate) async fn load(ledger: &Ledger, id: JobId) -> Result<Job, ApiError> {
+pub(crate) async fn load_any(ledger: &Ledger, id: JobId) -> Result<JobRecord, ApiError> {
     ledger
-        .job(id)
+        .job_of_any_kind(id)
         .await?
         .ok_or_else(|| ApiError::not_found(format!("There is no job {id}."), "GET /jobs lists those that there are."))
 }
 
-/// A job without its devices: what the list has.
+/// A rollover, where nothing else will do.
+pub(crate) async fn load(ledger: &Ledger, id: JobId) -> Result<Job, ApiError> {
+    match load_any(ledger, id).await? {
+        JobRecord::Rollover(job) => Ok(*job),
+        JobRecord::Deployment(_) => Err(ApiError::not_found(
+            format!("Job {id} is no rollover: it brings a certificate to devices."),
+            format!("GET /jobs/{id} shows it."),
+        )),
+    }
+}
+
+/// A job of either kind, without its devices.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Listed {
+    Rollover(Box<Summary>),
+    Deployment(deployments::Summary),
+}
+
+impl From<&JobRecord> for Listed {
+    fn from(job: &JobRecord) -> Self {
+        match job {
+            JobRecord::Rollover(job) => Self::Rollover(Box::new((&**job).into())),
+            JobRecord::Deployment(job) => Self::Deployment(job.into()),
+        }
+    }
+}
+
+/// A job of either kind, with its devices.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum ShownJob {
+    Rollover(Box<Shown>),
+    Deployment(Box<deployments::Shown>),
+}
+
+impl ShownJob {
+    pub(crate) async fn load(ledger: &Ledger, job: &JobRecord) -> Result<Self, ApiError> {
+        match job {
+            JobRecord::Rollover(job) => Ok(Self::Rollover(Box::new(Shown::load(ledger, job).await?))),
+            JobRecord::Deployment(job) => Ok(Self::Deployment(Box::new(deployments::Shown::load(ledger, job).await?))),
+        }
+    }
+}
+
+/// A rollover without its devices: what the list has.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Summary {
+    kind: &'static str,
     id: JobId,
     job_path: String,
     phase: Phase,
@@ -70,6 +117,7 @@ pub(crate) struct Summary {
 impl From<&Job> for Summary {
     fn from(job: &Job) -> Self {
         Self {
+            kind: "rollover",
             id: job.id,
             job_path: job.id.path(),
             phase: job.phase,
@@ -89,7 +137,7 @@ impl From<&Job> for Summary {
     }
 }
 
-/// A job with the devices of its present leg and the waves of all of them.
+/// A rollover with the devices of its present leg and the waves of all of them.
 #[derive(Debug, Serialize)]
 pub(crate) struct Shown {
     #[serde(flatten)]
@@ -99,7 +147,7 @@ pub(crate) struct Shown {
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Counts {
+pub(crate) struct Counts {
     /// `null` until the fleet is paged to its end: nobody counts it before.
     total: Option<u64>,
     dispatched: u64,
@@ -123,6 +171,20 @@ struct Wave {
     closed: Option<String>,
 }
 
+impl Counts {
+    pub(crate) fn of(tally: &Tally, is_counted: bool) -> Self {
+        Self {
+            total: is_counted.then_some(tally.dispatched),
+            dispatched: tally.dispatched,
+            acked: tally.acked,
+            failed: tally.failed,
+            skipped: tally.skipped,
+            waived: tally.waived,
+            waiting: tally.waiting(),
+        }
+    }
+}
+
 impl Shown {
     pub(crate) async fn load(ledger: &Ledger, job: &Job) -> Result<Self, ApiError> {
         let (tally, waves) = futures::try_join!(tally(ledger, job), async { Ok(ledger.waves(job.id).await?) })?;
@@ -131,15 +193,7 @@ impl Shown {
 
     fn of(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>) -> Self {
         waves.extend(job.wave_record(tally));
-        let counts = Counts {
-            total: is_counted(job).then_some(tally.dispatched),
-            dispatched: tally.dispatched,
-            acked: tally.acked,
-            failed: tally.failed,
-            skipped: tally.skipped,
-            waived: tally.waived,
-            waiting: tally.waiting(),
-        };
+        let counts = Counts::of(tally, is_counted(job));
         let wave = |wave: WaveRecord| Wave {
             leg: wave.leg,
             number: wave.number,
@@ -226,7 +280,7 @@ pub(crate) mod tests {
         assert_eq!(
             shown,
             json!({
-                "id": 7, "jobPath": "/signingCertificate/jobs/7", "phase": "distribute", "state": "running",
+                "kind": "rollover", "id": 7, "jobPath": "/signingCertificate/jobs/7", "phase": "distribute", "state": "running",
                 "reason": "The new root is being made.", "generation": 2, "oldGeneration": 1, "bundleVersion": 3,
                 "activation": "proven", "leg": "distribute",
                 "rollout": { "canary": 5, "growth": 10, "largestWave": 10000, "wavePause": 0, "errorBudget": 5, "errorBudgetMinimum": 20 },

@@ -11,6 +11,7 @@
 
 mod app;
 mod bundle;
+mod deployments;
 mod devices;
 mod enrol;
 mod extract;

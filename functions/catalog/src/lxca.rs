@@ -11,7 +11,7 @@ use axum::{Extension, Json};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use rootcast_core::job::{Command, Job, JobId, JobState, Tally};
 use rootcast_gate::{ApiError, Envelope, Message, Principal};
-use rootcast_ledger::Ledger;
+use rootcast_ledger::{JobRecord, Ledger};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -68,11 +68,12 @@ impl ShownJob {
     }
 }
 
-/// `GET /signingCertificate/jobs`: newest first, without their devices.
+/// `GET /signingCertificate/jobs`: rollovers, newest first, without their devices.
 pub(crate) async fn jobs(State(app): State<App>) -> Result<Envelope<Vec<ShownJob>>, ApiError> {
     let ledger = &app.parts().await?.ledger;
     let mut shown = Vec::new();
     for job in ledger.jobs_before(None, LISTED).await?.jobs {
+        let JobRecord::Rollover(job) = job else { continue };
         // There is at most one job that has not ended.
         let tally = if job.state == JobState::Ended { Tally::default() } else { tally(ledger, &job).await? };
         shown.push(ShownJob::of(&job, &tally, Vec::new(), None));

@@ -6,6 +6,8 @@
 //! The caller is checked before the path is folded to lower case: a signature is made over the path as it was sent.
 
 mod delete;
+mod deploy;
+mod deployed;
 mod dto;
 mod list;
 mod show;
@@ -16,7 +18,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use lambda_http::tower::ServiceExt;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_gate::{ScmError, scm_report};
@@ -39,6 +41,8 @@ pub(crate) fn router(app: App) -> Router {
     let routes = Router::new()
         .route("/v3/scm/certificates", get(list::list))
         .route("/v3/scm/certificates/{id}", get(show::show).delete(delete::delete))
+        .route("/v3/scm/certificates/{id}/deploy", post(deploy::deploy))
+        .route("/v3/scm/deployed-resources", post(deployed::list))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .with_state(app.clone());

@@ -1,22 +1,23 @@
-//! What an operator asks of a job: pause, resume, abort.
+//! What an operator asks of a job: pause, resume, abort. A deployment is only resumed.
 
 use axum::Extension;
 use axum::extract::State;
 use rootcast_core::job::{Command, Job, JobId};
 use rootcast_core::message::Control;
 use rootcast_gate::{ApiError, Envelope, Message, Principal};
-use rootcast_ledger::{Change, LedgerError};
+use rootcast_ledger::{Change, JobRecord, LedgerError};
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
 use crate::app::{App, Parts};
+use crate::deployments;
 use crate::extract::Id;
-use crate::jobs::{Shown, load};
+use crate::jobs::{Shown, ShownJob, load_any};
 
 /// The conductor writes the same record all the time; whoever loses a race decides again on what is there now.
 const ATTEMPTS: u32 = 10;
 
-type Answer = Result<Envelope<Shown>, ApiError>;
+type Answer = Result<Envelope<ShownJob>, ApiError>;
 
 pub(crate) async fn pause(
     State(app): State<App>,
@@ -44,21 +45,26 @@ pub(crate) async fn abort(
 
 async fn answer(app: &App, caller: &Principal, id: JobId, command: Command) -> Answer {
     let parts = app.parts().await?;
+    if command == Command::Resume && matches!(load_any(&parts.ledger, id).await?, JobRecord::Deployment(_)) {
+        return deployments::resume(parts, caller, id).await;
+    }
     let job = steer(parts, caller, id, command).await?;
     let (text, explanation) = match command {
         Command::Pause => ("is paused", "No new device work starts; what is under way ends."),
         Command::Resume => ("is resumed", "What failed is tried again, and the job goes on."),
         Command::Abort => ("is being aborted", "The new root is taken off the devices that hold it."),
     };
-    let shown = Shown::load(&parts.ledger, &job).await?;
+    let shown = ShownJob::Rollover(Box::new(Shown::load(&parts.ledger, &job).await?));
     Ok(Envelope::success(shown).saying(Message::done(format!("Job {id} {text}."), explanation)))
 }
 
-/// The job as it is afterwards.
+/// The rollover as it is afterwards.
 pub(crate) async fn steer(parts: &Parts, caller: &Principal, id: JobId, command: Command) -> Result<Job, ApiError> {
     for _ in 0..ATTEMPTS {
-        let job = load(&parts.ledger, id).await?.command(command, OffsetDateTime::now_utc());
-        let job = job.map_err(|why| {
+        let JobRecord::Rollover(job) = load_any(&parts.ledger, id).await? else {
+            return Err(deployments::not_steered(id));
+        };
+        let job = job.command(command, OffsetDateTime::now_utc()).map_err(|why| {
             ApiError::conflict(
                 format!("Job {id} cannot do that: {why}."),
                 format!("GET /jobs/{id} shows where it is and why."),

@@ -1,16 +1,19 @@
-//! `GET /jobs/{id}/tasks`: what became of each device in a job's present leg.
+//! `GET /jobs/{id}/tasks`: what became of each device in a job's present leg, or of a deployment.
 
 use axum::extract::State;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::{Job, JobId, Leg};
+use rootcast_core::lifecycle::Stage;
 use rootcast_core::task::{ErrorClass, TaskState};
 use rootcast_gate::{ApiError, Envelope};
+use rootcast_ledger::JobRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
+use crate::deployments::rows;
 use crate::extract::{Id, Params};
 use crate::fleet::{Row, Standing, is_sent, page, standing};
-use crate::jobs::load;
+use crate::jobs::load_any;
 use crate::page::Paging;
 use crate::stamp::stamp;
 
@@ -34,6 +37,9 @@ struct Task {
     attempt: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<ErrorClass>,
+    /// Where a deployment stood, by Venafi's numbers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stage: Option<Stage>,
     /// The device's own words where it had any.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
@@ -54,11 +60,24 @@ pub(crate) async fn list(
     Params(filter): Params<Filter>,
 ) -> Result<Envelope<Tasks>, ApiError> {
     let ledger = &app.parts().await?.ledger;
-    let job = load(ledger, id).await?;
+    let job = match load_any(ledger, id).await? {
+        JobRecord::Rollover(job) => job,
+        JobRecord::Deployment(job) => {
+            let rows = rows(ledger, &job).await?.into_iter();
+            let tasks = rows.map(|row| Task::of(Leg::Install, installing(&row), row));
+            let tasks = tasks.filter(|task| filter.state.is_none_or(|wanted| wanted == task.state)).collect();
+            return Ok(Envelope::success(Tasks { tasks, cursor: None }));
+        }
+    };
     let keep = |row: &Row| state(&job, row).is_some_and(|state| filter.state.is_none_or(|wanted| wanted == state));
     let (rows, cursor) = page(ledger, &job, &paging, filter.state.is_some(), keep).await?;
-    let tasks = rows.into_iter().filter_map(|row| Task::of(&job, row)).collect();
+    let tasks = rows.into_iter().filter_map(|row| Some(Task::of(job.leg(), state(&job, &row)?, row))).collect();
     Ok(Envelope::success(Tasks { tasks, cursor }))
+}
+
+/// A deployment sends all its devices at once.
+fn installing(row: &Row) -> TaskState {
+    row.task.as_ref().map_or(TaskState::Waiting, |task| task.state)
 }
 
 /// `None` where the device has no task: it was not sent yet, or is not in the job.
@@ -71,24 +90,24 @@ fn state(job: &Job, row: &Row) -> Option<TaskState> {
 }
 
 impl Task {
-    fn of(job: &Job, row: Row) -> Option<Self> {
-        let state = state(job, &row)?;
+    fn of(leg: Leg, state: TaskState, row: Row) -> Self {
         let (attempt, failure, waiver, at) = match row.task {
             Some(task) => (task.attempt, task.failure, task.waiver, Some(stamp(task.at))),
             None => (1, None, None, None),
         };
         let class = failure.as_ref().map(|failure| failure.class);
-        Some(Self {
+        Self {
             device: row.device,
-            leg: job.leg(),
+            leg,
             state,
             attempt,
             class,
+            stage: failure.as_ref().and_then(|failure| failure.stage),
             message: failure.map(|failure| failure.message),
             recovery: class.map(ErrorClass::recovery),
             waiver,
             at,
-        })
+        }
     }
 }
 
@@ -108,20 +127,22 @@ mod tests {
         let mut job = running();
         let device: DeviceId = "bmc-1".parse().unwrap();
         let bare = Row { device: device.clone(), task: None };
-        assert!(Task::of(&job, bare.clone()).is_none());
+        assert_eq!(state(&job, &bare), None);
         job.cursor = Cursor { step: 16, after: None };
-        let sent = serde_json::to_value(Task::of(&job, bare).unwrap()).unwrap();
+        let shown = |row: Row| serde_json::to_value(Task::of(job.leg(), state(&job, &row).unwrap(), row)).unwrap();
+        let sent = shown(bare);
         assert_eq!(sent, json!({ "device": "bmc-1", "leg": "distribute", "state": "waiting", "attempt": 1 }));
         let task = TaskRecord {
             device: "bmc-1".to_owned(),
             state: TaskState::Failed,
             attempt: 2,
             ack: None,
+            shown: None,
             failure: Some(Failure::new(ErrorClass::StoreFull, "The trust store is full.")),
             waiver: None,
             at: datetime!(2026-01-02 03:04:05 UTC),
         };
-        let failed = serde_json::to_value(Task::of(&job, Row { device, task: Some(task) }).unwrap()).unwrap();
+        let failed = shown(Row { device, task: Some(task) });
         assert_eq!(
             failed,
             json!({

@@ -10,14 +10,15 @@ use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::{JobId, JobState};
 use rootcast_core::task::{TaskRecord, TaskState};
 use rootcast_gate::{ApiError, Envelope, Message, Principal, Verdict};
-use rootcast_ledger::{Ledger, LedgerError, TaskKey};
+use rootcast_ledger::{JobRecord, Ledger, LedgerError, TaskKey};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tracing::info;
 
 use crate::app::App;
+use crate::deployments::not_steered;
 use crate::extract::{Body, Id};
-use crate::jobs::{Shown, load};
+use crate::jobs::{Shown, load, load_any};
 use crate::steer::wake;
 
 /// Devices in one call: each is one transaction of about 10 ms, and those of a shard go one after the other.
@@ -77,7 +78,7 @@ pub(crate) async fn waive(
 ) -> Result<Envelope<Waived>, ApiError> {
     waiver.check()?;
     let parts = app.parts().await?;
-    let job = load(&parts.ledger, id).await?;
+    let JobRecord::Rollover(job) = load_any(&parts.ledger, id).await? else { return Err(not_steered(id)) };
     if job.state == JobState::Ended {
         return Err(ApiError::conflict(
             format!("Job {id} has ended: nobody waits for its devices."),
@@ -198,6 +199,7 @@ mod tests {
             state,
             attempt: 1,
             ack: None,
+            shown: None,
             failure: None,
             waiver: None,
             at: OffsetDateTime::UNIX_EPOCH,

@@ -1,43 +1,33 @@
 //! The function's environment.
 
 use rootcast_authority::CertificateAuthority;
+use rootcast_environment::{Misconfigured, variable};
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;
 use rootcast_vault::Vault;
-use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 
 use crate::App;
-
-/// An environment that template.yaml would not make.
-#[derive(Debug, Error)]
-#[error("the environment variable {0} is missing or cannot be read")]
-pub struct Misconfigured(&'static str);
 
 impl App {
     pub async fn from_env() -> Result<Self, Misconfigured> {
         let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
         let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env());
-        let stack = variable("STACK")?;
+        let stack: String = variable("STACK")?;
         let vault = Vault::new(
             &aws_sdk_kms::Client::new(&config),
             &aws_sdk_resourcegroupstagging::Client::new(&config),
             stack.clone(),
         );
-        let stall = variable("STALL_SECONDS")?.parse().map_err(|_| Misconfigured("STALL_SECONDS"))?;
         Ok(Self {
             authority: CertificateAuthority::new(ledger.clone(), vault),
             ledger,
             queue: Queue::new(aws_sdk_sqs::Client::new(&config)),
             control_queue: variable("CONTROL_QUEUE_URL")?,
             task_queue: variable("TASK_QUEUE_URL")?,
-            stall: Duration::seconds(stall),
+            stall: Duration::seconds(variable("STALL_SECONDS")?),
             stack,
             clock: OffsetDateTime::now_utc,
         })
     }
-}
-
-fn variable(name: &'static str) -> Result<String, Misconfigured> {
-    std::env::var(name).map_err(|_| Misconfigured(name))
 }

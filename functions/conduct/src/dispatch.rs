@@ -16,6 +16,8 @@ const PAGE: u64 = 1000;
 /// Tasks a transaction; DynamoDB takes 100 writes, of which the counters are one a shard.
 const SETTLED_AT_ONCE: usize = 50;
 
+pub(crate) const LOST: &str = "No worker came back from this device, and its message was sent several times.";
+
 impl App {
     /// Sends tasks to the next devices in the order of the fleet, until `at_most` are sent or the fleet is at its end.
     pub(crate) async fn dispatch(
@@ -126,11 +128,10 @@ impl App {
     }
 
     fn lost(&self, job: &Job, device: DeviceId, attempt: u32) -> Settlement {
-        let message = "No worker came back from this device, and its message was sent several times.";
         Settlement {
             key: TaskKey { job: job.id, leg: job.leg(), device },
             attempt,
-            outcome: Outcome::Failed(Failure::new(ErrorClass::Lost, message)),
+            outcome: Outcome::Failed(Failure::new(ErrorClass::Lost, LOST)),
             at: (self.clock)(),
         }
     }

@@ -49,9 +49,14 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
     let mut answer = SqsBatchResponse::default();
     match event.payload {
         Wake::Schedule { .. } => {
-            if let Some(job) = app.ledger.authority().await?.running {
-                app.conduct(job, deadline).await?;
+            let mut running = app.ledger.running_deployments().await?;
+            running.extend(app.ledger.authority().await?.running);
+            // One that cannot be conducted holds up no other.
+            let mut outcome = Ok(());
+            for job in running {
+                outcome = outcome.and(app.conduct(job, deadline).await);
             }
+            outcome?;
         }
         Wake::Queue(batch) => {
             // Several messages about one job are one reason to look at it.

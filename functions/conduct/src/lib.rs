@@ -1,10 +1,11 @@
-//! The conductor: loads a job and its counters, plans the next step, does it, and again, until there is nothing to do
-//! or its time is nearly over; then it hands itself on.
+//! The conductor: loads a job of either kind and its counters, plans the next step, does it, and again, until there is
+//! nothing to do or its time is nearly over; then it hands itself on.
 //!
 //! It is woken by messages that carry no state, and by a schedule in case one was lost. Two conductors at once do no
 //! harm: every write names the revision that it follows, and messages that are sent twice change nothing.
 
 mod config;
+mod deploy;
 mod dispatch;
 mod event;
 mod reopen;
@@ -16,13 +17,12 @@ use rootcast_core::job::{Job, JobId, JobOutcome, JobState, Tally};
 use rootcast_core::message::Control;
 use rootcast_core::metric::Metric;
 use rootcast_core::plan::{Action, Step, plan};
-use rootcast_ledger::{Authority, Change, Ledger, LedgerError};
+use rootcast_ledger::{Authority, Change, JobRecord, Ledger, LedgerError};
 use rootcast_queue::{Queue, QueueError};
 use thiserror::Error;
 use time::OffsetDateTime;
 use tracing::{debug, info};
 
-pub use config::Misconfigured;
 pub use event::handle;
 
 /// Left for the message that hands the job on.
@@ -81,17 +81,15 @@ impl App {
             if Instant::now() >= deadline {
                 return self.hand_on(id).await;
             }
-            let Some(job) = self.ledger.job(id).await? else {
-                info!(job.id = id.0, "there is no such job");
-                return Ok(());
+            let step = match self.ledger.job_of_any_kind(id).await? {
+                None => {
+                    info!(job.id = id.0, "there is no such job");
+                    return Ok(());
+                }
+                Some(JobRecord::Rollover(job)) => self.roll_over(*job, deadline).await,
+                Some(JobRecord::Deployment(job)) => self.deploy(job, deadline).await,
             };
-            if job.state != JobState::Running {
-                return Ok(());
-            }
-            let tally: Tally = self.ledger.counters(id, job.leg()).await?.into_iter().sum();
-            let step = plan(&job, &tally, (self.clock)(), self.stall);
-            debug!(job.id = id.0, action = ?step.action, "{}", step.why);
-            match self.apply(job, &tally, step, deadline).await {
+            match step {
                 Ok(Then::Continue) => {}
                 Ok(Then::Rest) => return Ok(()),
                 Ok(Then::HandOn) => return self.hand_on(id).await,
@@ -99,6 +97,16 @@ impl App {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    async fn roll_over(&self, job: Job, deadline: Instant) -> Result<Then, ConductError> {
+        if job.state != JobState::Running {
+            return Ok(Then::Rest);
+        }
+        let tally: Tally = self.ledger.counters(job.id, job.leg()).await?.into_iter().sum();
+        let step = plan(&job, &tally, (self.clock)(), self.stall);
+        debug!(job.id = job.id.0, action = ?step.action, "{}", step.why);
+        self.apply(job, &tally, step, deadline).await
     }
 
     async fn hand_on(&self, id: JobId) -> Result<(), ConductError> {

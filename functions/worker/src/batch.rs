@@ -1,10 +1,10 @@
 //! What came from the queue, and whether there is still something to do about it. Pure.
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
-use rootcast_core::job::Job;
+use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::message::Task;
 use rootcast_core::task::{TaskRecord, TaskState};
-use rootcast_ledger::TaskKey;
+use rootcast_ledger::{JobRecord, TaskKey};
 
 /// One message.
 #[derive(Debug, Clone)]
@@ -47,21 +47,30 @@ fn delivery(message: SqsMessage) -> Option<Delivery> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Bring the device to this bundle.
-    Work { bundle: u64 },
+    /// Bring the device's trust store to this bundle.
+    Trust { bundle: u64 },
+    /// Give the device this certificate.
+    Install { certificate: CertificateId },
     /// Nothing is lost: a paused job sends its open tasks again when it is resumed.
     Drop(&'static str),
 }
 
-pub(crate) fn judge(task: &Task, job: Option<&Job>, record: Option<&TaskRecord>) -> Verdict {
-    let Some(job) = job else { return Verdict::Drop("its job does not exist") };
-    if !job.takes_device_work(task.leg) {
-        return Verdict::Drop("its job takes no device work now");
-    }
+pub(crate) fn judge(task: &Task, job: Option<&JobRecord>, record: Option<&TaskRecord>) -> Verdict {
+    let (wanted, takes_work) = match job {
+        None => return Verdict::Drop("its job does not exist"),
+        Some(JobRecord::Rollover(job)) => {
+            (Verdict::Trust { bundle: job.bundle_version }, job.takes_device_work(task.leg))
+        }
+        Some(JobRecord::Deployment(job)) => {
+            let takes_work = job.takes_device_work(task.leg) && job.devices.contains(&task.device);
+            (Verdict::Install { certificate: job.certificate }, takes_work)
+        }
+    };
     match record {
+        _ if !takes_work => Verdict::Drop("its job takes no device work now"),
         None if task.attempt > 1 => Verdict::Drop("its attempt was never opened"),
         Some(record) if record.state != TaskState::Waiting => Verdict::Drop("it is settled already"),
         Some(record) if record.attempt != task.attempt => Verdict::Drop("it is of another attempt"),
-        _ => Verdict::Work { bundle: job.bundle_version },
+        _ => wanted,
     }
 }

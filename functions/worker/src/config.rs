@@ -1,21 +1,17 @@
 //! The function's environment.
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rootcast_drivers::Redfish;
+use rootcast_environment::{Misconfigured, variable};
+use rootcast_events::Events;
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;
-use thiserror::Error;
+use rootcast_seal::Sealer;
 use time::OffsetDateTime;
 
 use crate::App;
-
-/// An environment that template.yaml would not make.
-#[derive(Debug, Error)]
-#[error("the environment variable {0} is missing or cannot be read")]
-pub struct Misconfigured(&'static str);
 
 impl App {
     pub async fn from_env() -> Result<Self, Misconfigured> {
@@ -24,6 +20,8 @@ impl App {
             ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()),
             queue: Queue::new(aws_sdk_sqs::Client::new(&config)),
             ssm: aws_sdk_ssm::Client::new(&config),
+            sealer: Sealer::new(&aws_sdk_kms::Client::new(&config), variable::<String>("SEALING_KEY_ARN")?),
+            events: Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?),
             redfish: Redfish::new(Arc::new(variable("DEVICE_CIDRS")?)),
             control_queue: variable("CONTROL_QUEUE_URL")?,
             task_queue: variable("TASK_QUEUE_URL")?,
@@ -35,9 +33,4 @@ impl App {
             bundles: Default::default(),
         })
     }
-}
-
-fn variable<T: FromStr>(name: &'static str) -> Result<T, Misconfigured> {
-    let value = std::env::var(name).map_err(|_| Misconfigured(name))?;
-    value.parse().map_err(|_| Misconfigured(name))
 }

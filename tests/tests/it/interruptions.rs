@@ -157,7 +157,7 @@ async fn a_device_that_another_task_holds_is_waited_for() {
         let device = "bmc-0001".parse().unwrap();
         let now = OffsetDateTime::now_utc();
         let lease = Lease { owner: "another".to_owned(), until: now + Duration::from_secs(5) };
-        stack.ledger.lease(&device, &lease, 1, now).await.unwrap();
+        stack.ledger.lease(&device, &lease, Some(1), now).await.unwrap();
         let id = stack.put_root("").await;
         assert_came_to_the_same_end(stack, id, 1).await;
         assert!(OffsetDateTime::now_utc() >= lease.until);

@@ -159,6 +159,7 @@ mod tests {
             state,
             attempt: 1,
             ack: None,
+            shown: None,
             failure: (state != TaskState::Acked).then(|| Failure::new(ErrorClass::StoreFull, "Ten of ten.")),
             waiver: (state == TaskState::Waived).then(|| "It is scrapped.".to_owned()),
             at: OffsetDateTime::UNIX_EPOCH,

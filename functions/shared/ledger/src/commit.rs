@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::authority::{AUTHORITY, bundle_id, root_id};
 use crate::item::{Item, id_key, job_key, number, to_item};
+use crate::jobs::{ROLLOVER, list_key, meta_key};
 use crate::{Authority, BundleRecord, Ledger, LedgerError, RootRecord, tasks};
 
 /// What is written together. Revisions are those that were *read* (0: there is no such record yet); they are raised on
@@ -75,15 +76,9 @@ impl Ledger {
         if let Some(job) = change.job {
             let record = Job { revision: if change.new_job { 1 } else { job.revision + 1 }, ..job.clone() };
             let read = if change.new_job { 0 } else { job.revision };
-            writes.push(versioned(self.jobs()?, "job", &record, job_key(job.id.to_string(), "meta"), read)?);
+            writes.push(versioned(self.jobs()?, "job", &record, meta_key(job.id, ROLLOVER), read)?);
             if change.new_job {
-                writes.push(versioned(
-                    self.jobs()?,
-                    "job",
-                    &NoAttributes {},
-                    job_key("jobs", format!("{:012}", job.id.0)),
-                    0,
-                )?);
+                writes.push(versioned(self.jobs()?, "job", &NoAttributes {}, list_key(job.id), 0)?);
             }
         }
         if let Some((job, wave)) = change.wave {
@@ -192,6 +187,6 @@ fn count_dispatched(table: &str, job: &Job, dispatched: Dispatched) -> Result<Tr
     Ok(TransactWriteItem::builder().update(update).build())
 }
 
-/// The list of jobs has keys only.
+/// What has keys only: an entry of a list.
 #[derive(Serialize)]
-struct NoAttributes {}
+pub(crate) struct NoAttributes {}

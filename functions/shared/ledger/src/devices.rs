@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, Select};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Select, TransactWriteItem, Update};
+use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::{DeviceId, Driver, Pin, Profile, SHARDS, Slot};
 use rootcast_core::task::{Ack, Failure};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 use time::OffsetDateTime;
 
 use crate::commit::Condition;
 use crate::item::{Item, from_item, id_key, number, text, to_item};
-use crate::{Ledger, LedgerError};
+use crate::{Lease, Ledger, LedgerError};
 
+/// Others may change a device between a look at it and its deletion: then we look again, so often.
+const ATTEMPTS: u32 = 5;
 /// The sparse index of approved devices.
 const BY_SHARD: &str = "by-shard";
 
@@ -44,7 +45,13 @@ pub struct DeviceRecord {
     /// The highest bundle version that a task wanted here: a late task of an older one does nothing.
     #[serde(default)]
     pub goal: u64,
-    /// Grows with each edit by an operator; device work does not touch it.
+    /// The imported certificate that the device was last proven to show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateId>,
+    /// Certificates with a [use](crate::UseRecord) of this device: shown, on their way, or failed.
+    #[serde(default)]
+    pub ties: Vec<CertificateId>,
+    /// Grows with each change of what an operator edits, of pins and of ties; leases and findings do not touch it.
     pub revision: u64,
 }
 
@@ -60,14 +67,6 @@ pub struct Held {
     pub at: OffsetDateTime,
 }
 
-/// One worker at a time. Free from `until` on: a task that was told to come back then is let in then.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lease {
-    pub owner: String,
-    #[serde(with = "time::serde::timestamp")]
-    pub until: OffsetDateTime,
-}
-
 impl DeviceRecord {
     pub fn approve(&mut self, pins: Vec<Pin>) {
         self.shard = (!pins.is_empty()).then(|| self.id.shard());
@@ -79,19 +78,6 @@ impl DeviceRecord {
 pub struct Page<T> {
     pub items: Vec<T>,
     pub next: Option<DeviceId>,
-}
-
-/// Why a device could not be leased.
-#[derive(Debug, Error)]
-pub enum LeaseRefused {
-    #[error("another worker holds the device until {until}")]
-    Held { until: OffsetDateTime },
-    #[error("the device was deleted")]
-    Gone,
-    #[error("a newer bundle was brought to the device already")]
-    Superseded,
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
 }
 
 impl Ledger {
@@ -170,23 +156,76 @@ impl Ledger {
         self.update_device(&device.id, expression, "#revision = :read", names, values).await
     }
 
+    /// With its uses; their certificates count one device less.
+    ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where a worker holds the device.
+    /// [`LedgerError::Conflict`] where a worker holds the device, or somebody changes it all the time.
     pub async fn delete_device(&self, id: &DeviceId, now: OffsetDateTime) -> Result<(), LedgerError> {
-        self.client
-            .delete_item()
+        for _ in 0..ATTEMPTS {
+            let Some(device) = self.device(id).await? else { return Ok(()) };
+            if device.lease.as_ref().is_some_and(|lease| now < lease.until) {
+                return Err(LedgerError::Conflict);
+            }
+            let mut writes = vec![self.delete_as_read(&device, now)?];
+            for tie in &self.uses_of_devices([&device]).await? {
+                writes.push(self.drop_use(tie)?);
+                writes.push(self.count_uses(tie.certificate, -1)?);
+            }
+            match self.transact(writes).await {
+                Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
+                deleted => return deleted,
+            }
+        }
+        Err(LedgerError::Conflict)
+    }
+
+    fn delete_as_read(&self, device: &DeviceRecord, now: OffsetDateTime) -> Result<TransactWriteItem, LedgerError> {
+        let delete = Delete::builder()
             .table_name(self.devices()?)
-            .set_key(Some(id_key(id.as_str())))
-            .condition_expression("attribute_not_exists(lease) OR lease.#until <= :now")
+            .set_key(Some(id_key(device.id.as_str())))
+            .condition_expression("#revision = :read AND (attribute_not_exists(lease) OR lease.#until <= :now)")
+            .expression_attribute_names("#revision", "revision")
             .expression_attribute_names("#until", "until")
+            .expression_attribute_values(":read", number(device.revision))
             .expression_attribute_values(":now", number(now.unix_timestamp()))
-            .send()
-            .await
-            .map_err(|error| match error.as_service_error() {
-                Some(service) if service.is_conditional_check_failed_exception() => LedgerError::Conflict,
-                _ => LedgerError::aws("DeleteItem device")(error),
-            })?;
-        Ok(())
+            .build()
+            .map_err(|source| LedgerError::Unwritable { what: "device", source: Box::new(source) })?;
+        Ok(TransactWriteItem::builder().delete(delete).build())
+    }
+
+    /// Those of the devices that there are, by their ids.
+    pub async fn devices_by_id(
+        &self,
+        ids: impl IntoIterator<Item = &DeviceId>,
+    ) -> Result<HashMap<DeviceId, DeviceRecord>, LedgerError> {
+        let keys = ids.into_iter().map(|id| id_key(id.as_str())).collect();
+        let mut devices = HashMap::new();
+        for item in self.batch_get_of(self.devices()?, keys, "BatchGetItem devices").await? {
+            let device: DeviceRecord = from_item("device", item)?;
+            devices.insert(device.id.clone(), device);
+        }
+        Ok(devices)
+    }
+
+    /// The device, as it was read and still approved, has these ties.
+    pub(crate) fn replace_ties(&self, device: &DeviceRecord) -> Result<TransactWriteItem, LedgerError> {
+        let item = to_item("device", device)?;
+        let update = Update::builder()
+            .table_name(self.devices()?)
+            .set_key(Some(id_key(device.id.as_str())))
+            .update_expression("SET #ties = :ties, #revision = :next")
+            .condition_expression("#revision = :read AND attribute_exists(#shard)")
+            .expression_attribute_names("#ties", "ties")
+            .expression_attribute_names("#shard", "shard")
+            .expression_attribute_names("#revision", "revision")
+            .set_expression_attribute_values(
+                item.get("ties").map(|ties| HashMap::from([(":ties".to_owned(), ties.clone())])),
+            )
+            .expression_attribute_values(":read", number(device.revision))
+            .expression_attribute_values(":next", number(device.revision + 1))
+            .build()
+            .map_err(|source| LedgerError::Unwritable { what: "device", source: Box::new(source) })?;
+        Ok(TransactWriteItem::builder().update(update).build())
     }
 
     /// Ids of approved devices of a shard, in order, after `after` and up to `to`. At most `limit`; fewer than `limit` is
@@ -238,75 +277,7 @@ impl Ledger {
         Ok(answer.count > 0)
     }
 
-    /// Takes the device for one attempt, and reads it in the same call.
-    pub async fn lease(
-        &self,
-        id: &DeviceId,
-        lease: &Lease,
-        goal: u64,
-        now: OffsetDateTime,
-    ) -> Result<DeviceRecord, LeaseRefused> {
-        let sent = self
-            .client
-            .update_item()
-            .table_name(self.devices()?)
-            .set_key(Some(id_key(id.as_str())))
-            .update_expression("SET lease = :lease, goal = :goal")
-            .condition_expression(
-                "attribute_exists(id) AND goal <= :goal AND (attribute_not_exists(lease) OR lease.#until <= :now)",
-            )
-            .expression_attribute_names("#until", "until")
-            .expression_attribute_values(":lease", AttributeValue::M(to_item("lease", lease)?))
-            .expression_attribute_values(":goal", number(goal))
-            .expression_attribute_values(":now", number(now.unix_timestamp()))
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .send()
-            .await;
-        match sent {
-            Ok(answer) => Ok(from_item("device", answer.attributes.unwrap_or_default())?),
-            Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                    Err(self.why_refused(id, refused.item.clone(), goal).await)
-                }
-                _ => Err(LedgerError::aws("UpdateItem lease")(error).into()),
-            },
-        }
-    }
-
-    async fn why_refused(&self, id: &DeviceId, old: Option<Item>, goal: u64) -> LeaseRefused {
-        let old: Result<Option<DeviceRecord>, LedgerError> = match old {
-            Some(item) => from_item("device", item).map(Some),
-            None => self.device(id).await,
-        };
-        match old {
-            Err(error) => error.into(),
-            Ok(None) => LeaseRefused::Gone,
-            Ok(Some(device)) if device.goal > goal => LeaseRefused::Superseded,
-            Ok(Some(device)) => match device.lease {
-                Some(lease) => LeaseRefused::Held { until: lease.until },
-                None => LedgerError::Conflict.into(),
-            },
-        }
-    }
-
-    /// Gives the device back, with what was seen of it. Nothing happens where the lease has passed to another.
-    pub async fn release(&self, id: &DeviceId, owner: &str, held: Option<&Held>) -> Result<(), LedgerError> {
-        let mut values = HashMap::from([(":owner".to_owned(), text(owner))]);
-        let mut names = HashMap::from([("#owner".to_owned(), "owner".to_owned())]);
-        let mut expression = "REMOVE lease".to_owned();
-        if let Some(held) = held {
-            names.insert("#held".to_owned(), "held".to_owned());
-            values.insert(":held".to_owned(), AttributeValue::M(to_item("held", held)?));
-            expression = format!("SET #held = :held {expression}");
-        }
-        match self.update_device(id, expression, "lease.#owner = :owner", names, values).await {
-            Err(LedgerError::Conflict) => Ok(()),
-            other => other,
-        }
-    }
-
-    async fn update_device(
+    pub(crate) async fn update_device(
         &self,
         id: &DeviceId,
         expression: String,

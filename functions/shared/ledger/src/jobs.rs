@@ -1,22 +1,69 @@
-//! Jobs and their waves.
+//! Jobs of either kind, and the waves of rollovers.
 
-use aws_sdk_dynamodb::types::KeysAndAttributes;
+use rootcast_core::deployment::Deployment;
 use rootcast_core::job::{Job, JobId};
 use rootcast_core::transition::WaveRecord;
 
-use crate::item::{from_item, job_key, text};
+use crate::item::{Item, from_item, job_key, text};
 use crate::{Ledger, LedgerError};
+
+/// The attribute `kind` of a job's record.
+pub(crate) const ROLLOVER: &str = "rollover";
+pub(crate) const DEPLOYMENT: &str = "deployment";
+
+/// The key of a job's record, and its kind.
+pub(crate) fn meta_key(id: JobId, kind: &str) -> Item {
+    let mut item = job_key(id.to_string(), "meta");
+    item.insert("kind".to_owned(), text(kind));
+    item
+}
+
+/// The key of its entry in the list of all jobs, which has keys only.
+pub(crate) fn list_key(id: JobId) -> Item {
+    job_key("jobs", format!("{:012}", id.0))
+}
+
+/// A job by its kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobRecord {
+    Rollover(Box<Job>),
+    Deployment(Deployment),
+}
+
+impl JobRecord {
+    pub const fn id(&self) -> JobId {
+        match self {
+            Self::Rollover(job) => job.id,
+            Self::Deployment(deployment) => deployment.id,
+        }
+    }
+
+    pub(crate) fn from_item(item: Item) -> Result<Self, LedgerError> {
+        match item.get("kind").and_then(|kind| kind.as_s().ok()).map(String::as_str) {
+            Some(DEPLOYMENT) => from_item("deployment", item).map(Self::Deployment),
+            _ => from_item("job", item).map(Box::new).map(Self::Rollover),
+        }
+    }
+}
 
 /// Some jobs, newest first.
 #[derive(Debug)]
 pub struct JobPage {
-    pub jobs: Vec<Job>,
+    pub jobs: Vec<JobRecord>,
     /// Ask again with it for the older ones.
     pub next: Option<JobId>,
 }
 
 impl Ledger {
+    /// A rollover; `None` where the id is a deployment's.
     pub async fn job(&self, id: JobId) -> Result<Option<Job>, LedgerError> {
+        Ok(self.job_of_any_kind(id).await?.and_then(|job| match job {
+            JobRecord::Rollover(job) => Some(*job),
+            JobRecord::Deployment(_) => None,
+        }))
+    }
+
+    pub async fn job_of_any_kind(&self, id: JobId) -> Result<Option<JobRecord>, LedgerError> {
         let answer = self
             .client
             .get_item()
@@ -26,7 +73,7 @@ impl Ledger {
             .send()
             .await
             .map_err(LedgerError::aws("GetItem job"))?;
-        answer.item.map(|item| from_item("job", item)).transpose()
+        answer.item.map(JobRecord::from_item).transpose()
     }
 
     /// At most `limit` jobs (1 to 100) that are older than `before`.
@@ -53,19 +100,10 @@ impl Ledger {
             .iter()
             .filter_map(|item| item.get("sk")?.as_s().ok()?.parse().ok())
             .collect();
-        let mut jobs = Vec::new();
-        let mut keys: Vec<_> = ids.iter().map(|id| job_key(id.to_string(), "meta")).collect();
-        while !keys.is_empty() {
-            let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
-            let wanted = wanted.map_err(|source| LedgerError::Unwritable { what: "jobs", source: Box::new(source) })?;
-            let answer = self.client.batch_get_item().request_items(table, wanted).send().await;
-            let answer = answer.map_err(LedgerError::aws("BatchGetItem jobs"))?;
-            for item in answer.responses.unwrap_or_default().remove(table).unwrap_or_default() {
-                jobs.push(from_item("job", item)?);
-            }
-            keys = answer.unprocessed_keys.unwrap_or_default().remove(table).map(|left| left.keys).unwrap_or_default();
-        }
-        jobs.sort_by_key(|job: &Job| std::cmp::Reverse(job.id));
+        let keys = ids.iter().map(|id| job_key(id.to_string(), "meta")).collect();
+        let found = self.batch_get(keys, "BatchGetItem jobs").await?;
+        let mut jobs = found.into_iter().map(JobRecord::from_item).collect::<Result<Vec<_>, _>>()?;
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.id()));
         Ok(JobPage { jobs, next: if more { ids.last().copied() } else { None } })
     }
 

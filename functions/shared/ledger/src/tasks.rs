@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use rootcast_core::device::{DeviceId, SHARDS};
-use rootcast_core::job::{Job, JobId, Leg, Tally};
+use rootcast_core::job::{JobId, Leg, Tally};
 use rootcast_core::task::{Outcome, TaskRecord, TaskState};
 use time::OffsetDateTime;
 use tracing::debug;
 
 use crate::commit::{Condition, cancelled, put};
 use crate::item::{Item, from_item, job_key, number, text};
-use crate::{Ledger, LedgerError};
+use crate::{JobRecord, Ledger, LedgerError};
 
 /// A batch that collides with another one's transaction tries again so often: 1.2 s in all, which a worker has left.
 const COLLISIONS: u32 = 5;
@@ -66,12 +66,12 @@ impl Ledger {
         Ok(tallies)
     }
 
-    /// The jobs and the task records that a batch of messages names, in one call for up to 100 records.
+    /// The jobs and the task records that a batch of messages names, in one call for each 100 records.
     pub async fn jobs_and_tasks(
         &self,
         jobs: impl IntoIterator<Item = JobId>,
         tasks: &[TaskKey],
-    ) -> Result<(HashMap<JobId, Job>, HashMap<TaskKey, TaskRecord>), LedgerError> {
+    ) -> Result<(HashMap<JobId, JobRecord>, HashMap<TaskKey, TaskRecord>), LedgerError> {
         let mut keys: Vec<Item> = jobs.into_iter().map(|job| job_key(job.to_string(), "meta")).collect();
         keys.extend(tasks.iter().map(task_key));
         let named: HashMap<(String, String), &TaskKey> =
@@ -81,8 +81,8 @@ impl Ledger {
             if let Some(task) = named.get(&names(&item)) {
                 found_tasks.insert((*task).clone(), from_item("task", item)?);
             } else {
-                let job: Job = from_item("job", item)?;
-                found_jobs.insert(job.id, job);
+                let job = JobRecord::from_item(item)?;
+                found_jobs.insert(job.id(), job);
             }
         }
         Ok((found_jobs, found_tasks))
@@ -123,43 +123,52 @@ impl Ledger {
     /// or superseded are left as they are, so a task that was delivered twice changes nothing.
     pub async fn settle(&self, mut settlements: Vec<Settlement>) -> Result<Settled, LedgerError> {
         let mut settled = Settled::default();
-        let mut collisions = 0;
         while !settlements.is_empty() {
             let mut writes = Vec::new();
             for settlement in &settlements {
                 writes.push(self.settlement(settlement)?);
             }
             writes.extend(self.counts(&settlements)?);
-            let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
-            let Err(error) = sent else {
+            let Err(codes) = self.transact_patiently(writes, "TransactWriteItems tasks").await? else {
                 settled.recorded.extend(settlements.into_iter().map(|settlement| settlement.key));
                 break;
             };
-            let Some(codes) = cancelled(&error) else {
-                return Err(LedgerError::aws("TransactWriteItems tasks")(error));
-            };
-            let stale: Vec<bool> = codes.iter().map(|code| code == "ConditionalCheckFailed").collect();
-            if stale.iter().any(|stale| *stale) {
-                let mut verdicts = stale.into_iter();
-                settlements.retain(|settlement| {
-                    let stale = verdicts.next().unwrap_or(false);
-                    if stale {
-                        settled.stale.push(settlement.key.clone());
-                    }
-                    !stale
-                });
-            } else if collisions < COLLISIONS {
-                collisions += 1;
-                debug!(collisions, "transaction collided with another one");
-                tokio::time::sleep(COLLISION_PAUSE * 2u32.pow(collisions)).await;
-            } else {
-                return Err(LedgerError::Transient { operation: "TransactWriteItems tasks", source: Box::new(error) });
-            }
+            let mut verdicts = codes.into_iter().map(|code| code == "ConditionalCheckFailed");
+            settlements.retain(|settlement| {
+                let stale = verdicts.next().unwrap_or(false);
+                if stale {
+                    settled.stale.push(settlement.key.clone());
+                }
+                !stale
+            });
         }
         Ok(settled)
     }
 
-    /// Failed tasks of a shard become waiting, each with its next attempt. At most 50.
+    /// What collides with another transaction is sent again, a few times. The inner error is that some condition did
+    /// not hold, with the reason of each write in their order.
+    pub(crate) async fn transact_patiently(
+        &self,
+        writes: Vec<TransactWriteItem>,
+        operation: &'static str,
+    ) -> Result<Result<(), Vec<String>>, LedgerError> {
+        for collisions in 1.. {
+            let sent = self.client.transact_write_items().set_transact_items(Some(writes.clone())).send().await;
+            let Err(error) = sent else { return Ok(Ok(())) };
+            let Some(codes) = cancelled(&error) else { return Err(LedgerError::aws(operation)(error)) };
+            if codes.iter().any(|code| code == "ConditionalCheckFailed") {
+                return Ok(Err(codes));
+            }
+            if collisions > COLLISIONS {
+                return Err(LedgerError::Transient { operation, source: Box::new(error) });
+            }
+            debug!(collisions, "transaction collided with another one");
+            tokio::time::sleep(COLLISION_PAUSE * 2u32.pow(collisions)).await;
+        }
+        Err(LedgerError::Conflict)
+    }
+
+    /// Failed tasks become waiting, each with its next attempt. At most 50.
     pub async fn reopen(
         &self,
         job: JobId,
@@ -167,6 +176,17 @@ impl Ledger {
         failed: &[TaskRecord],
         now: OffsetDateTime,
     ) -> Result<(), LedgerError> {
+        let writes = self.reopening(job, leg, failed, now)?;
+        if writes.is_empty() { Ok(()) } else { self.transact(writes).await }
+    }
+
+    pub(crate) fn reopening(
+        &self,
+        job: JobId,
+        leg: Leg,
+        failed: &[TaskRecord],
+        now: OffsetDateTime,
+    ) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let mut writes = Vec::new();
         let mut per_shard: BTreeMap<u8, u64> = BTreeMap::new();
         for task in failed {
@@ -179,7 +199,7 @@ impl Ledger {
         for (shard, count) in per_shard {
             writes.push(self.counted(job, leg, shard, &[("failed", -(count as i64))])?);
         }
-        if writes.is_empty() { Ok(()) } else { self.transact(writes).await }
+        Ok(writes)
     }
 
     /// A failed device is taken out of the gate.
@@ -210,7 +230,7 @@ impl Ledger {
         put(self.jobs()?, "task", record, task_key(key), Some(attempt_is("failed", attempt)))
     }
 
-    fn settlement(&self, settlement: &Settlement) -> Result<TransactWriteItem, LedgerError> {
+    pub(crate) fn settlement(&self, settlement: &Settlement) -> Result<TransactWriteItem, LedgerError> {
         let (ack, failure) = match &settlement.outcome {
             Outcome::Acked(ack) => (Some(ack.clone()), None),
             Outcome::Failed(failure) => (None, Some(failure.clone())),
@@ -235,7 +255,7 @@ impl Ledger {
         put(self.jobs()?, "task", &record, task_key(&settlement.key), Some(condition))
     }
 
-    fn counts(&self, settlements: &[Settlement]) -> Result<Vec<TransactWriteItem>, LedgerError> {
+    pub(crate) fn counts(&self, settlements: &[Settlement]) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let mut counts: BTreeMap<(JobId, Leg, u8), BTreeMap<&str, i64>> = BTreeMap::new();
         for Settlement { key, outcome, .. } in settlements {
             let name = match outcome {
@@ -251,7 +271,13 @@ impl Ledger {
         counts.into_iter().map(count).collect()
     }
 
-    fn counted(&self, job: JobId, leg: Leg, shard: u8, deltas: &[(&str, i64)]) -> Result<TransactWriteItem, LedgerError> {
+    fn counted(
+        &self,
+        job: JobId,
+        leg: Leg,
+        shard: u8,
+        deltas: &[(&str, i64)],
+    ) -> Result<TransactWriteItem, LedgerError> {
         let clauses: Vec<String> = deltas.iter().map(|(name, _)| format!("{name} :{name}")).collect();
         let values = deltas.iter().map(|(name, delta)| (format!(":{name}"), number(delta))).collect();
         let update = Update::builder()
@@ -264,20 +290,9 @@ impl Ledger {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// Consistent; up to 100 keys of the jobs table.
-    async fn batch_get(&self, mut keys: Vec<Item>, operation: &'static str) -> Result<Vec<Item>, LedgerError> {
-        let table = self.jobs()?;
-        let mut items: Vec<HashMap<String, AttributeValue>> = Vec::new();
-        while !keys.is_empty() {
-            let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
-            let wanted =
-                wanted.map_err(|source| LedgerError::Unwritable { what: operation, source: Box::new(source) })?;
-            let answer = self.client.batch_get_item().request_items(table, wanted).send().await;
-            let answer = answer.map_err(LedgerError::aws(operation))?;
-            items.extend(answer.responses.unwrap_or_default().remove(table).unwrap_or_default());
-            keys = answer.unprocessed_keys.unwrap_or_default().remove(table).map(|left| left.keys).unwrap_or_default();
-        }
-        Ok(items)
+    /// Consistent; any number of keys of the jobs table.
+    pub(crate) async fn batch_get(&self, keys: Vec<Item>, operation: &'static str) -> Result<Vec<Item>, LedgerError> {
+        self.batch_get_of(self.jobs()?, keys, operation).await
     }
 }
 

@@ -246,6 +246,8 @@ pub(super) fn unreachable_device(id: &str) -> DeviceRecord {
         held: None,
         lease: None,
         goal: 0,
+        certificate: None,
+        ties: Vec::new(),
         revision: 1,
         id,
     };

@@ -273,7 +273,8 @@ async fn a_long_task_is_handed_back_and_taken_up_again() {
             body = Some(request.clone());
             return Some(running("40"));
         }
-        let asked = request.is("GET", super::fake::MONITOR).then(|| body.take()).flatten()?;
+        let mut asked = request.is("GET", super::fake::MONITOR).then(|| body.take()).flatten()?;
+        asked.token.clone_from(&request.token);
         state.answer(&asked);
         Some(Reply::status(204))
     });

@@ -1,0 +1,169 @@
+//! `POST /v3/scm/deployed-resources`: where certificates are.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use axum::Json;
+use axum::extract::State;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::JobId;
+use rootcast_core::lifecycle::Stage;
+use rootcast_gate::{ApiError, ScmError};
+use rootcast_ledger::{DeviceRecord, UseRecord};
+use serde::{Deserialize, Serialize};
+
+use super::deploy::SERVICE;
+use crate::app::App;
+use crate::extract::Body;
+
+/// Certificates in one call: each is a query.
+const MOST_CERTIFICATES: usize = 50;
+/// Queries under way at once.
+const CONCURRENCY: usize = 8;
+/// The vendor's word for all services.
+const ALL: &str = "ALL";
+/// The vendor's word for what lies in no region.
+const GLOBAL: &str = "global";
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Wanted {
+    certificate_ids: Vec<CertificateId>,
+    /// All where none is named.
+    #[serde(default)]
+    service_names: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Answer {
+    results: Vec<Certificate>,
+}
+
+#[derive(Debug, Serialize)]
+struct Certificate {
+    certificate_id: CertificateId,
+    total_num: usize,
+    deployed_resources: Vec<Service>,
+}
+
+#[derive(Debug, Serialize)]
+struct Service {
+    service: &'static str,
+    resource_num: usize,
+    resource_location: &'static str,
+    region_resources: Vec<Region>,
+}
+
+/// Devices to which the certificate could not be brought stand apart: of them nobody knows what they show.
+#[derive(Debug, Serialize)]
+struct Region {
+    region_id: &'static str,
+    is_error: bool,
+    resources: Vec<Resource>,
+}
+
+#[derive(Debug, Serialize)]
+struct Resource {
+    resource_id: DeviceId,
+    /// Its id where it has no name.
+    resource_name: String,
+    /// This and what follows is ours. `null`: the device was proven to show the certificate.
+    stage: Option<Stage>,
+    status: String,
+    job_id: JobId,
+}
+
+pub(crate) async fn list(
+    State(app): State<App>,
+    body: Result<Body<Wanted>, ApiError>,
+) -> Result<Json<Answer>, ScmError> {
+    let Body(wanted) = body?;
+    if !(1..=MOST_CERTIFICATES).contains(&wanted.certificate_ids.len()) {
+        return Err(ScmError::invalid(format!("certificate_ids names 1 to {MOST_CERTIFICATES} certificates.")));
+    }
+    let services = &wanted.service_names;
+    let is_wanted = services.is_empty() || services.iter().any(|name| name == SERVICE || name == ALL);
+    let ledger = &app.parts().await?.ledger;
+    let uses: Vec<(CertificateId, Vec<UseRecord>)> = stream::iter(wanted.certificate_ids)
+        .map(|id| async move {
+            let uses = if is_wanted { ledger.uses_of_certificate(id).await? } else { Vec::new() };
+            Ok::<_, ScmError>((id, uses))
+        })
+        .buffered(CONCURRENCY)
+        .try_collect()
+        .await?;
+    let named: BTreeSet<&DeviceId> = uses.iter().flat_map(|(_, uses)| uses).map(|it| &it.device).collect();
+    let devices = ledger.devices_by_id(named).await?;
+    let results = uses.into_iter().map(|(id, uses)| Certificate::of(id, uses, &devices)).collect();
+    Ok(Json(Answer { results }))
+}
+
+impl Certificate {
+    fn of(certificate_id: CertificateId, uses: Vec<UseRecord>, devices: &HashMap<DeviceId, DeviceRecord>) -> Self {
+        let total_num = uses.len();
+        let mut regions: BTreeMap<bool, Vec<Resource>> = BTreeMap::new();
+        for UseRecord { device, stage, in_error, status, job, .. } in uses {
+            let name = devices.get(&device).and_then(|record| record.name.clone());
+            let resource = Resource {
+                resource_name: name.unwrap_or_else(|| device.to_string()),
+                resource_id: device,
+                stage,
+                status,
+                job_id: job,
+            };
+            regions.entry(in_error).or_default().push(resource);
+        }
+        let region = |(is_error, resources)| Region { region_id: GLOBAL, is_error, resources };
+        let region_resources: Vec<Region> = regions.into_iter().map(region).collect();
+        let service =
+            Service { service: SERVICE, resource_num: total_num, resource_location: GLOBAL, region_resources };
+        let deployed_resources = if total_num == 0 { Vec::new() } else { vec![service] };
+        Self { certificate_id, total_num, deployed_resources }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use serde_json::json;
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    #[test]
+    fn devices_that_failed_stand_apart() {
+        let id: CertificateId = "scs1600313391074".parse().unwrap();
+        let tie = |device: &str, stage, in_error| UseRecord {
+            certificate: id,
+            device: device.parse().unwrap(),
+            job: JobId(12),
+            attempt: 1,
+            stage,
+            in_error,
+            status: "So it is.".to_owned(),
+            at: OffsetDateTime::UNIX_EPOCH,
+        };
+        let uses = vec![
+            tie("bmc-1", None, false),
+            tie("bmc-2", Some(Stage::CheckConfiguration), true),
+            tie("bmc-3", Some(Stage::InstallCertificate), false),
+        ];
+        let resource = |id: &str, stage: Option<u16>| json!({ "resource_id": id, "resource_name": id, "stage": stage, "status": "So it is.", "job_id": 12 });
+        assert_eq!(
+            serde_json::to_value(Certificate::of(id, uses, &HashMap::new())).unwrap(),
+            json!({
+                "certificate_id": "scs1600313391074", "total_num": 3,
+                "deployed_resources": [{
+                    "service": "DEVICE", "resource_num": 3, "resource_location": "global",
+                    "region_resources": [
+                        { "region_id": "global", "is_error": false,
+                          "resources": [resource("bmc-1", None), resource("bmc-3", Some(800))] },
+                        { "region_id": "global", "is_error": true, "resources": [resource("bmc-2", Some(900))] },
+                    ],
+                }],
+            })
+        );
+        let none = serde_json::to_value(Certificate::of(id, Vec::new(), &HashMap::new())).unwrap();
+        assert_eq!(none, json!({ "certificate_id": "scs1600313391074", "total_num": 0, "deployed_resources": [] }));
+    }
+}

@@ -1,0 +1,106 @@
+//! A deployment, conducted: its tasks sent, sent again, given up, and the job ended.
+
+use std::time::Instant;
+
+use rootcast_core::deployment::{Action, Deployment, DeploymentOutcome, Step, plan};
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::{Leg, Tally};
+use rootcast_core::lifecycle::Stage;
+use rootcast_core::message::Task;
+use rootcast_core::metric::Metric;
+use rootcast_core::task::{ErrorClass, Failure, Outcome, TaskState};
+use rootcast_ledger::{LedgerError, Settlement, TaskKey};
+use tracing::{debug, info};
+
+use crate::dispatch::LOST;
+use crate::{App, ConductError, Then};
+
+impl App {
+    /// One step; the caller looks at the job again where there may be more.
+    pub(crate) async fn deploy(&self, mut job: Deployment, deadline: Instant) -> Result<Then, ConductError> {
+        let counted: Tally = self.ledger.counters(job.id, Leg::Install).await?.into_iter().sum();
+        let (tally, now) = (job.tally(counted), (self.clock)());
+        let Step { action, why } = plan(&job, &tally, now, self.stall);
+        match action {
+            Action::Wait => debug!(job.id = job.id.0, "{why}"),
+            _ => info!(job.id = job.id.0, action = ?action, "{why}"),
+        }
+        match action {
+            Action::Wait if !job.is_running() || !job.note_progress(&tally, now) => return Ok(Then::Rest),
+            Action::Wait => {}
+            // Messages that are sent twice change nothing, so they go before it is recorded that they went.
+            Action::Send => {
+                self.send_open(&job).await?;
+                job.note_sent(now);
+            }
+            Action::Reopen => {
+                self.ledger.reopen_deployment(&job, now).await?;
+                job.note_reopened();
+            }
+            // Recorded first: whoever dies in between has the next one wait, not send without end.
+            Action::Resend => {
+                job.begin_resend(now);
+                self.save_deployment(&mut job, why).await?;
+                self.send_open(&job).await?;
+                return Ok(Then::Continue);
+            }
+            Action::GiveUp => return self.give_up_deployment(&job, deadline).await,
+            Action::End(outcome) => {
+                job.end(outcome, &why);
+                self.save_deployment(&mut job, why).await?;
+                if outcome == DeploymentOutcome::DeployedWithFailures {
+                    self.count(Metric::JobsFailed);
+                }
+                return Ok(Then::Rest);
+            }
+        }
+        self.save_deployment(&mut job, why).await?;
+        Ok(Then::Continue)
+    }
+
+    async fn save_deployment(&self, job: &mut Deployment, why: String) -> Result<(), ConductError> {
+        job.reason = why;
+        job.updated = (self.clock)();
+        self.ledger.save_deployment(job).await?;
+        job.revision += 1;
+        Ok(())
+    }
+
+    async fn send_open(&self, job: &Deployment) -> Result<(), ConductError> {
+        let task = |(device, attempt)| Task { job: job.id, leg: Leg::Install, device, attempt, monitor: None };
+        let tasks: Vec<Task> = self.open_installs(job).await?.into_iter().map(task).collect();
+        Ok(self.queue.send_tasks(&self.task_queue, &tasks).await?)
+    }
+
+    /// Devices without a result, each with the attempt that it waits for.
+    async fn open_installs(&self, job: &Deployment) -> Result<Vec<(DeviceId, u32)>, LedgerError> {
+        let key = |device: &DeviceId| TaskKey { job: job.id, leg: Leg::Install, device: device.clone() };
+        let keys: Vec<TaskKey> = job.devices.iter().map(key).collect();
+        let (_, tasks) = self.ledger.jobs_and_tasks([], &keys).await?;
+        let open = keys.into_iter().filter_map(|key| match tasks.get(&key) {
+            None => Some((key.device, 1)),
+            Some(task) if task.state == TaskState::Waiting => Some((key.device, task.attempt)),
+            Some(_) => None,
+        });
+        Ok(open.collect())
+    }
+
+    /// What is still open after all resends has failed; but of a device that was deleted nothing is left to record.
+    async fn give_up_deployment(&self, job: &Deployment, deadline: Instant) -> Result<Then, ConductError> {
+        for (device, attempt) in self.open_installs(job).await? {
+            if Instant::now() >= deadline {
+                return Ok(Then::HandOn);
+            }
+            let key = TaskKey { job: job.id, leg: Leg::Install, device };
+            let failure = Failure::new(ErrorClass::Lost, LOST).at(Stage::InstallCertificate);
+            let lost = Settlement { key, attempt, outcome: Outcome::Failed(failure), at: (self.clock)() };
+            match self.ledger.settle_use(&lost, job.certificate, None).await {
+                Err(LedgerError::Conflict) => {
+                    self.ledger.settle(vec![Settlement { outcome: Outcome::Skipped, ..lost }]).await?;
+                }
+                settled => _ = settled?,
+            }
+        }
+        Ok(Then::Continue)
+    }
+}

@@ -1,0 +1,35 @@
+//! Many items in few calls.
+
+use aws_sdk_dynamodb::types::KeysAndAttributes;
+
+use crate::item::Item;
+use crate::{Ledger, LedgerError};
+
+/// BatchGetItem takes so many keys.
+const AT_ONCE: usize = 100;
+
+impl Ledger {
+    /// Consistent, in no order; what is not there is left out. No call for no keys.
+    pub(crate) async fn batch_get_of(
+        &self,
+        table: &str,
+        keys: Vec<Item>,
+        operation: &'static str,
+    ) -> Result<Vec<Item>, LedgerError> {
+        let mut items = Vec::new();
+        for part in keys.chunks(AT_ONCE) {
+            let mut keys = part.to_vec();
+            while !keys.is_empty() {
+                let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
+                let wanted =
+                    wanted.map_err(|source| LedgerError::Unwritable { what: operation, source: Box::new(source) })?;
+                let answer = self.client.batch_get_item().request_items(table, wanted).send().await;
+                let answer = answer.map_err(LedgerError::aws(operation))?;
+                items.extend(answer.responses.unwrap_or_default().remove(table).unwrap_or_default());
+                let left = answer.unprocessed_keys.unwrap_or_default().remove(table);
+                keys = left.map(|left| left.keys).unwrap_or_default();
+            }
+        }
+        Ok(items)
+    }
+}

@@ -1,0 +1,113 @@
+//! What a batch is to bring to its devices: bundles, and certificates with their keys. Each is read once.
+
+use std::collections::{BTreeSet, HashMap};
+use std::error::Error;
+use std::sync::{Arc, PoisonError};
+
+use rootcast_core::bundle::Bundle;
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_drivers::Identity;
+use rootcast_ledger::LedgerError;
+use tracing::error;
+
+use crate::App;
+use crate::batch::Verdict;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Goal {
+    Trust(Arc<Bundle>),
+    /// Without an identity the task fails: there is nothing to install.
+    Install {
+        certificate: CertificateId,
+        identity: Result<Arc<Identity>, Failure>,
+    },
+}
+
+impl Goal {
+    /// A late task of an older bundle does nothing.
+    pub(crate) fn fence(&self) -> Option<u64> {
+        match self {
+            Self::Trust(bundle) => Some(bundle.version),
+            Self::Install { .. } => None,
+        }
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Goals {
+    bundles: HashMap<u64, Arc<Bundle>>,
+    identities: HashMap<CertificateId, Result<Arc<Identity>, Failure>>,
+}
+
+impl Goals {
+    /// `None` where it could not be read now.
+    pub(crate) fn of(&self, verdict: Verdict) -> Option<Goal> {
+        match verdict {
+            Verdict::Trust { bundle } => Some(Goal::Trust(Arc::clone(self.bundles.get(&bundle)?))),
+            Verdict::Install { certificate } => {
+                let identity = self.identities.get(&certificate)?.clone();
+                Some(Goal::Install { certificate, identity })
+            }
+            Verdict::Drop(_) => None,
+        }
+    }
+}
+
+impl App {
+    pub(crate) async fn goals(&self, verdicts: &[Verdict]) -> Result<Goals, LedgerError> {
+        let mut goals = Goals::default();
+        let (mut bundles, mut certificates) = (BTreeSet::new(), BTreeSet::new());
+        for verdict in verdicts {
+            match verdict {
+                Verdict::Trust { bundle } => _ = bundles.insert(*bundle),
+                Verdict::Install { certificate } => _ = certificates.insert(*certificate),
+                Verdict::Drop(_) => {}
+            }
+        }
+        for version in bundles {
+            if let Some(bundle) = self.bundle(version).await? {
+                goals.bundles.insert(version, bundle);
+            }
+        }
+        for certificate in certificates {
+            if let Some(identity) = self.identity(certificate).await? {
+                goals.identities.insert(certificate, identity);
+            }
+        }
+        Ok(goals)
+    }
+
+    async fn bundle(&self, version: u64) -> Result<Option<Arc<Bundle>>, LedgerError> {
+        let known = || self.bundles.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bundle) = known().get(&version) {
+            return Ok(Some(Arc::clone(bundle)));
+        }
+        let Some(record) = self.ledger.bundle(version).await? else {
+            error!(bundle.version = version, "the job's bundle is missing");
+            return Ok(None);
+        };
+        let bundle = Arc::new(record.bundle);
+        known().insert(version, Arc::clone(&bundle));
+        Ok(Some(bundle))
+    }
+
+    /// Opened for this batch and forgotten after it. `None` where it may open later.
+    async fn identity(&self, id: CertificateId) -> Result<Option<Result<Arc<Identity>, Failure>>, LedgerError> {
+        let unusable = |why: &str| Some(Err(Failure::new(ErrorClass::Certificate, format!("{id}: {why}."))));
+        let Some(record) = self.ledger.certificate(id).await? else {
+            return Ok(unusable("there is no such certificate"));
+        };
+        if record.not_after <= (self.clock)() {
+            return Ok(unusable("the certificate has expired"));
+        }
+        match self.sealer.open(&record.seal_context(), &record.key).await {
+            Ok(key) => Ok(Some(Ok(Arc::new(Identity::new(record.leaf, record.chain, key))))),
+            Err(error) => {
+                let again = error.is_retryable();
+                error!(certificate.id = %id, again, error = &error as &dyn Error, "the certificate's private key does not open");
+                Ok(if again { None } else { unusable("its private key does not open; the worker's log says why") })
+            }
+        }
+    }
+}

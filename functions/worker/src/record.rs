@@ -1,0 +1,181 @@
+//! What came of a batch: recorded, the devices given back, the conductor woken, others told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::event::Event;
+use rootcast_core::job::{JobId, Leg};
+use rootcast_core::lifecycle::Stage;
+use rootcast_core::message::Control;
+use rootcast_core::metric::Metric;
+use rootcast_core::task::{ErrorClass, Outcome};
+use rootcast_ledger::{LedgerError, Settlement, TaskKey};
+use time::OffsetDateTime;
+use tracing::{error, warn};
+
+use crate::attempt::{Attempt, Next};
+use crate::batch::Delivery;
+use crate::goals::Goal;
+use crate::{App, SOON};
+
+/// Tasks whose messages are done with, and whether they were recorded just now: some had been before.
+#[derive(Default)]
+struct Recorded(BTreeMap<TaskKey, bool>);
+
+impl App {
+    /// One transaction for all trust stores of the batch and one for each certificate, then every device is given back,
+    /// and the conductor is woken where it may go on.
+    pub(crate) async fn record(&self, attempts: Vec<Attempt>) -> Vec<(Delivery, Next)> {
+        let now = (self.clock)();
+        let outcomes = || {
+            attempts.iter().filter_map(|attempt| match &attempt.next {
+                Some(Next::Settle(outcome)) => Some(outcome),
+                _ => None,
+            })
+        };
+        let mismatches = outcomes().filter(|outcome| is_pin_mismatch(outcome)).count();
+        if mismatches > 0 {
+            self.count(Metric::PinMismatches, mismatches as u64, now);
+        }
+        let failed = outcomes().any(|outcome| matches!(outcome, Outcome::Failed(_)));
+        let mut recorded = self.settle(&attempts, now).await;
+        self.settle_uses(&attempts, now, &mut recorded).await;
+        futures::future::join_all(attempts.iter().map(|attempt| self.give_back(attempt, &recorded, now))).await;
+        let fresh: Vec<TaskKey> = recorded.0.iter().filter(|(_, new)| **new).map(|(key, _)| key.clone()).collect();
+        self.wake_conductor(&fresh, failed).await;
+        let events: Vec<Event> = attempts.iter().filter(|attempt| recorded.is_new(attempt)).filter_map(event).collect();
+        if !events.is_empty() {
+            self.events.publish(&events).await;
+        }
+        let again = Next::Again { seconds: SOON };
+        attempts
+            .into_iter()
+            .map(|attempt| match attempt.next {
+                Some(Next::Settle(_)) if !recorded.0.contains_key(&attempt.delivery.key()) => {
+                    (attempt.delivery, again.clone())
+                }
+                next => (attempt.delivery, next.unwrap_or_else(|| again.clone())),
+            })
+            .collect()
+    }
+
+    /// Everything but what changes a certificate's use: one transaction.
+    async fn settle(&self, attempts: &[Attempt], now: OffsetDateTime) -> Recorded {
+        let plain = attempts.iter().filter(|attempt| attempt.use_of().is_none());
+        let settlements: Vec<Settlement> = plain.filter_map(|attempt| attempt.settlement(now)).collect();
+        if settlements.is_empty() {
+            return Recorded::default();
+        }
+        match self.ledger.settle(settlements).await {
+            Ok(done) => {
+                let (new, old) = (done.recorded.into_iter(), done.stale.into_iter());
+                Recorded(new.map(|key| (key, true)).chain(old.map(|key| (key, false))).collect())
+            }
+            Err(error) => {
+                error!(error = &error as &dyn Error, "what came of the batch could not be recorded and is done again");
+                Recorded::default()
+            }
+        }
+    }
+
+    /// One after the other: those of a shard, and those that had the same certificate before, would collide.
+    async fn settle_uses(&self, attempts: &[Attempt], now: OffsetDateTime, recorded: &mut Recorded) {
+        for attempt in attempts {
+            let (Some(certificate), Some(settlement)) = (attempt.use_of(), attempt.settlement(now)) else { continue };
+            match self.ledger.settle_use(&settlement, certificate, attempt.proven().as_ref()).await {
+                Ok(new) => _ = recorded.0.insert(settlement.key, new),
+                Err(error) => {
+                    let device = &settlement.key.device;
+                    error!(device.id = %device, error = &error as &dyn Error, "what came of the device could not be recorded and is done again");
+                }
+            }
+        }
+    }
+
+    async fn give_back(&self, attempt: &Attempt, recorded: &Recorded, now: OffsetDateTime) {
+        let Some(device) = &attempt.device else { return };
+        if attempt.proven().is_some() && recorded.is_new(attempt) {
+            // With its proof.
+            return;
+        }
+        if let Err(error) = self.ledger.release(&device.id, &attempt.owner, attempt.held(now).as_ref()).await {
+            warn!(device.id = %device.id, error = &error as &dyn Error, "the device's lease runs out by itself");
+        }
+    }
+
+    /// Where a shard's devices are all settled, or one failed: the conductor may have to open a wave, or to stop. A
+    /// deployment is small enough to be looked at each time.
+    async fn wake_conductor(&self, recorded: &[TaskKey], failed: bool) {
+        let mut shards: BTreeMap<(JobId, Leg), BTreeSet<u8>> = BTreeMap::new();
+        for key in recorded {
+            shards.entry((key.job, key.leg)).or_default().insert(key.device.shard());
+        }
+        for ((job, leg), shards) in shards {
+            let complete = async {
+                let tallies = self.ledger.counters(job, leg).await?;
+                Ok::<_, LedgerError>(
+                    shards.iter().any(|shard| tallies.get(usize::from(*shard)).is_some_and(|tally| tally.is_settled())),
+                )
+            };
+            let why = if leg == Leg::Install {
+                "devices of a deployment are settled"
+            } else if failed {
+                "a device failed"
+            } else if complete.await.unwrap_or(true) {
+                "a shard is settled"
+            } else {
+                continue;
+            };
+            let control = Control { job, why: why.to_owned() };
+            if let Err(error) = self.queue.send_control(&self.control_queue, &control).await {
+                warn!(job.id = job.0, error = &error as &dyn Error, "the conductor is left to its schedule");
+            }
+        }
+    }
+
+    #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
+    fn count(&self, metric: Metric, count: u64, now: OffsetDateTime) {
+        println!("{}", metric.line(count, &self.stack, now));
+    }
+}
+
+fn is_pin_mismatch(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed(failure) if failure.class == ErrorClass::PinMismatch)
+}
+
+impl Recorded {
+    fn is_new(&self, attempt: &Attempt) -> bool {
+        self.0.get(&attempt.delivery.key()) == Some(&true)
+    }
+}
+
+impl Attempt {
+    /// The certificate whose use of the device changes with the outcome. A device that is gone has none.
+    fn use_of(&self) -> Option<CertificateId> {
+        match (&self.goal, &self.next) {
+            (Goal::Install { certificate, .. }, Some(Next::Settle(Outcome::Deployed(_) | Outcome::Failed(_)))) => {
+                Some(*certificate)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What others are told of a deployment's device.
+fn event(attempt: &Attempt) -> Option<Event> {
+    let (Some(certificate_id), Some(Next::Settle(outcome))) = (attempt.use_of(), &attempt.next) else { return None };
+    let TaskKey { job: job_id, device, .. } = attempt.delivery.key();
+    match outcome {
+        Outcome::Deployed(_) => Some(Event::Deployed { certificate_id, device, job_id }),
+        Outcome::Failed(failure) => Some(Event::Failed {
+            certificate_id,
+            device,
+            job_id,
+            stage: failure.stage.unwrap_or(Stage::InstallCertificate),
+            class: failure.class,
+            message: failure.message.clone(),
+        }),
+        Outcome::Acked(_) | Outcome::Skipped => None,
+    }
+}

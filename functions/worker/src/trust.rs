@@ -1,0 +1,72 @@
+//! A device's trust store, brought to what a rollover's bundle wants.
+
+use rootcast_core::bundle::{Bundle, content_hash};
+use rootcast_core::certificate::Certificate;
+use rootcast_core::device::Driver;
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::task::{Ack, ErrorClass, Failure, Outcome, Probe};
+use rootcast_drivers::{Assignment, Progress, TrustGoal};
+use tokio::time::{Instant, timeout_at};
+use tracing::info;
+
+use crate::App;
+use crate::attempt::{Attempt, Next, endpoint};
+
+impl App {
+    pub(crate) async fn trust(&self, attempt: &Attempt, bundle: &Bundle, deadline: Instant) -> Next {
+        match self.converge(attempt, bundle, deadline).await {
+            Ok(Progress::Done(converged)) => self.prove(attempt, bundle, &converged.held.anchors),
+            Ok(Progress::Running { monitor, after }) => self.ask_again(attempt, &monitor, after).await,
+            Err(failure) => self.after(&attempt.delivery, failure),
+        }
+    }
+
+    async fn converge(&self, attempt: &Attempt, bundle: &Bundle, deadline: Instant) -> Result<Progress, Failure> {
+        let missing = || Failure::new(ErrorClass::Credential, "The device's credential was not read.");
+        let (Some(device), Some(credential)) = (&attempt.device, &attempt.credential) else { return Err(missing()) };
+        let endpoint = endpoint(device)?;
+        let goal = TrustGoal {
+            install: bundle.anchors.iter().map(|anchor| anchor.der().to_vec()).collect(),
+            remove: bundle.withdrawn.clone(),
+        };
+        let monitor = attempt.monitor();
+        let assignment = Assignment {
+            endpoint: &endpoint,
+            profile: device.profile,
+            slot: device.slot.as_ref(),
+            credential,
+            goal: &goal,
+            monitor: monitor.as_ref(),
+            deadline,
+        };
+        let converged = match device.driver {
+            Driver::Redfish => self.redfish.converge(&assignment),
+        };
+        self.within(deadline, converged).await
+    }
+
+    /// The driver keeps the deadline by itself, with time for logging out; this holds it to that.
+    pub(crate) async fn within<T>(
+        &self,
+        deadline: Instant,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        timeout_at(deadline + crate::MARGIN / 2, work).await.unwrap_or_else(|_| {
+            let seconds = self.device_timeout.as_secs();
+            Err(Failure::new(ErrorClass::Timeout, format!("The device was not done within {seconds} s.")))
+        })
+    }
+
+    /// The ack is made of what was read back, and of nothing else.
+    fn prove(&self, attempt: &Attempt, bundle: &Bundle, held: &[Fingerprint]) -> Next {
+        let wanted = || bundle.anchors.iter().map(Certificate::fingerprint);
+        let sha256 = content_hash(wanted().filter(|anchor| held.contains(anchor)));
+        let withdrawn = bundle.withdrawn.iter().any(|gone| held.contains(gone));
+        if sha256 != bundle.sha256() || withdrawn {
+            let message = "What was read back is not what the bundle wants.";
+            return self.after(&attempt.delivery, Failure::new(ErrorClass::NotStored, message));
+        }
+        info!(job.id = attempt.delivery.task.job.0, device.id = %attempt.delivery.task.device, bundle.version = bundle.version, "the device proved what it holds");
+        Next::Settle(Outcome::Acked(Ack { bundle_version: bundle.version, sha256, probe: Probe::ReadBack }))
+    }
+}
