@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
+use aws_sdk_kms::error::ErrorMetadata;
 use aws_sdk_kms::operation::decrypt::{DecryptError, DecryptOutput};
 use aws_sdk_kms::operation::generate_data_key::GenerateDataKeyOutput;
 use aws_sdk_kms::primitives::Blob;
@@ -102,6 +103,10 @@ impl Fixture {
     async fn admit(&self, request: Request) -> Result<Request, ScmError> {
         self.gate.admit(request, LIMIT, DATE).await
     }
+}
+
+fn code(code: &str) -> ErrorMetadata {
+    ErrorMetadata::builder().code(code).build()
 }
 
 /// Status and body.
@@ -290,10 +295,14 @@ async fn an_opened_secret_is_kept_for_minutes_and_its_record_is_not() {
 
 #[tokio::test]
 async fn a_fault_of_ours_lets_nobody_in_and_tells_nothing() {
-    let foreign =
-        || MockResponse::Error(DecryptError::InvalidCiphertextException(InvalidCiphertextException::builder().build()));
-    let busy =
-        || MockResponse::Error(DecryptError::KeyUnavailableException(KeyUnavailableException::builder().build()));
+    let foreign = || {
+        let error = InvalidCiphertextException::builder().meta(code("InvalidCiphertextException")).build();
+        MockResponse::Error(DecryptError::InvalidCiphertextException(error))
+    };
+    let busy = || {
+        let error = KeyUnavailableException::builder().meta(code("KeyUnavailableException")).build();
+        MockResponse::Error(DecryptError::KeyUnavailableException(error))
+    };
     let broken = Fixture::with(|_| {}, foreign).await;
     let (status, body) = told(broken.admit(PLAIN.request()).await.unwrap_err()).await;
     assert!(status == StatusCode::INTERNAL_SERVER_ERROR && body.contains("SCM.0500"), "{body}");
