@@ -18,6 +18,7 @@ mod cost;
 #[allow(dead_code, unused_imports, reason = "the driver's own tests use more of it")]
 mod fake;
 mod faults;
+mod import_readers;
 mod interruptions;
 mod refusals;
 mod rollover;

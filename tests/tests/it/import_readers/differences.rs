@@ -1,0 +1,121 @@
+//! Where another reader of certificates judges otherwise, and why.
+
+use self::Reader::{OpenSsl, Python, SomeOpenSsl};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reader {
+    OpenSsl,
+    /// Not of every release since 3.0.
+    SomeOpenSsl,
+    Python,
+}
+
+const NO_NAMES: &str = "without -verify_hostname OpenSSL looks at no name, except for name constraints";
+const SAN: &str = "the web's profile wants a SAN; devices of a rack are known by their CN";
+const EXTENDED: &str = "it is good for a TLS client, which is what some devices are";
+const IDENTIFIERS: &str = "Python ignores key identifiers, and finds the issuer by name and signature";
+const STRICT: &str = "the strict profiles want what RFC 5280 asks of who issues, not of who reads: nobody is misled";
+const ML_DSA: &str = "OpenSSL knows ML-DSA from 3.5 on";
+const LEAF_KEY: &str = "Python checks the keys of issuers, not the leaf's";
+const OURS: &str = "a limit of ours, so that hostile input ends early";
+const FIRST_KEY: &str = "it takes the first key and leaves the rest, which may be the one that is meant";
+
+/// The case of the corpus, who differs from us, and the reason.
+pub(super) const DIFFERENCES: &[(&str, Reader, &str)] = &[
+    // Names.
+    ("CN is a host name, no SAN", Python, SAN),
+    ("CN is a wildcard, no SAN", Python, SAN),
+    ("CN is an IPv4 address, no SAN", Python, SAN),
+    ("CN is an IPv6 address, no SAN", Python, SAN),
+    ("CN has an underscore, no SAN", Python, SAN),
+    ("only a CN, and it is inside", Python, SAN),
+    ("CN is no host name, no SAN", OpenSsl, NO_NAMES),
+    ("CN has a wildcard in the middle, no SAN", OpenSsl, NO_NAMES),
+    ("CN is empty, no SAN", OpenSsl, NO_NAMES),
+    ("no CN, no SAN", OpenSsl, NO_NAMES),
+    ("SAN of an e-mail address only, CN is no host name", OpenSsl, NO_NAMES),
+    ("SAN with an address of five octets", OpenSsl, NO_NAMES),
+    ("a subject of forty thousand letters", OpenSsl, NO_NAMES),
+    ("a subject of control characters", OpenSsl, NO_NAMES),
+    ("a host name with a NUL in it", OpenSsl, NO_NAMES),
+    ("a host name that is no ASCII", OpenSsl, NO_NAMES),
+    (
+        "names differ in case only",
+        OpenSsl,
+        "OpenSSL folds case as RFC 5280 §7.1 says; we compare bytes, as rustls and Go do",
+    ),
+    // What the leaf is.
+    ("valid until this second", OpenSsl, "for OpenSSL notAfter is over when it comes; RFC 5280 §4.1.2.5 includes it"),
+    ("a certificate authority as the leaf", OpenSsl, "OpenSSL lets an authority be a server"),
+    ("leaf for clients only", OpenSsl, EXTENDED),
+    ("leaf for clients only", Python, EXTENDED),
+    ("leaf whose key may only sign CRLs", Python, "Python does not look at a leaf's keyUsage"),
+    ("leaf of X.509 version 1", OpenSsl, "OpenSSL has no opinion of versions"),
+    ("leaf with an unknown extension twice", OpenSsl, "OpenSSL counts only the extensions that it knows"),
+    (
+        "leaf with critical certificatePolicies",
+        Python,
+        "Python does no policies; a policy limits nobody who asks for none",
+    ),
+    ("a serial number of a thousand octets", Python, STRICT),
+    // Keys and signatures.
+    ("leaf with 1024 bits of RSA", Python, LEAF_KEY),
+    ("leaf on secp256k1", Python, LEAF_KEY),
+    ("leaf on secp256k1", OpenSsl, "OpenSSL knows the curve; AWS-LC's TLS, and rustls, do not"),
+    ("P-521 above Ed25519 above P-256", Python, "the web's profile has no Ed25519 in issuers"),
+    ("ML-DSA-44", SomeOpenSsl, ML_DSA),
+    ("ML-DSA-65", SomeOpenSsl, ML_DSA),
+    ("ML-DSA-87", SomeOpenSsl, ML_DSA),
+    (
+        "the root's own signature is broken",
+        Python,
+        "Python trusts an anchor as it is; who sends a broken one should know",
+    ),
+    // Identifiers and extensions.
+    ("leaf with another AKI", Python, IDENTIFIERS),
+    ("intermediate with another AKI", Python, IDENTIFIERS),
+    ("leaf without AKI", OpenSsl, STRICT),
+    ("leaf without AKI", Python, STRICT),
+    ("authorities without SKI", OpenSsl, STRICT),
+    ("authorities without SKI", Python, STRICT),
+    ("basicConstraints not critical", OpenSsl, STRICT),
+    ("basicConstraints not critical", Python, STRICT),
+    ("intermediate without keyUsage", OpenSsl, STRICT),
+    ("intermediate without keyUsage", Python, STRICT),
+    // Paths.
+    (
+        "cross-signed intermediate, only the second leads to a root",
+        OpenSsl,
+        "OpenSSL does not step back from an issuer that leads nowhere",
+    ),
+    (
+        "pathLen 0 above a self-issued certificate, which does not count",
+        Python,
+        "Python counts self-issued certificates as well; RFC 5280 §4.2.1.9 does not",
+    ),
+    ("a chain of twelve", OpenSsl, OURS),
+    ("a chain of forty", OpenSsl, OURS),
+    // Name constraints.
+    ("permitted: everything", Python, "Python finds an empty DNS name malformed; RFC 5280 adds labels to it"),
+    (
+        "excluded: what a wildcard covers",
+        OpenSsl,
+        "OpenSSL compares the wildcard as if it were a name, and the excluded host would be served",
+    ),
+    ("permitted: the organisation of the subject", Python, "Python does no directory names in constraints"),
+    // Writing.
+    ("a length without end", OpenSsl, "OpenSSL reads BER; signatures are over DER"),
+    ("bytes behind the key", OpenSsl, "OpenSSL ignores what follows a key; we do not store what nobody has read"),
+    ("PKCS #8 that calls itself PKCS #1", OpenSsl, "OpenSSL goes by the content; a label that lies is refused"),
+    ("Ed25519 with its public key (RFC 5958)", SomeOpenSsl, "OpenSSL does not read version 2 of PKCS #8"),
+    ("Ed25519 with its public key (RFC 5958)", Python, "Python does not read version 2 of PKCS #8"),
+    ("two keys", OpenSsl, FIRST_KEY),
+    ("two keys", Python, FIRST_KEY),
+    // Sizes.
+    ("a key of a byte more than 16 KiB", OpenSsl, OURS),
+    ("a key of a byte more than 16 KiB", Python, OURS),
+    ("three thousand names", OpenSsl, OURS),
+    ("three thousand names", Python, OURS),
+    ("a thousand names against a thousand constraints", OpenSsl, OURS),
+    ("a thousand names against a thousand constraints", Python, OURS),
+];

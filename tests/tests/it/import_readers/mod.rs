@@ -1,0 +1,128 @@
+//! The corpus of the import, judged by others as well: OpenSSL as a TLS client would ask it, and Python cryptography's
+//! verifier for the web's profile. Where they differ from us, this table says why; a difference that is not in it fails,
+//! and so does one that is in it and no longer there.
+
+#[path = "../../../../functions/shared/core/tests/import/corpus/mod.rs"]
+#[allow(dead_code, clippy::cast_possible_truncation, reason = "the import's own tests use more of it")]
+mod corpus;
+mod differences;
+mod openssl;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rootcast_core::certificate::Certificate;
+use rootcast_core::import::{Material, check};
+use serde_json::json;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use self::corpus::certificate::TODAY;
+use self::corpus::{Bundle, Input, cases};
+use self::differences::{DIFFERENCES, Reader};
+
+/// `None` where it is accepted, or why not.
+type Verdict = Option<String>;
+
+/// A bundle as a client sees it: whatever signed itself and was sent is its anchor, beside our own roots.
+struct Presented<'a> {
+    bundle: &'a Bundle,
+    anchors: Vec<&'a [u8]>,
+    others: Vec<&'a [u8]>,
+}
+
+#[tokio::test]
+async fn other_readers_of_certificates_agree_or_the_table_says_why() {
+    let judged: Vec<_> = cases().iter().filter_map(|case| case.bundle.as_ref().map(|bundle| (case, bundle))).collect();
+    let presented: Vec<_> = judged.iter().map(|(_, bundle)| Presented::of(bundle)).collect();
+    let (openssl, python) = tokio::join!(openssl::verdicts(&presented), python_verdicts(&presented));
+
+    let mut explained: BTreeMap<(&str, Reader), &str> = BTreeMap::new();
+    for (name, reader, reason) in DIFFERENCES {
+        assert!(explained.insert((name, *reader), reason).is_none(), "{name} twice for {reader:?}");
+    }
+    let mut wrong = Vec::new();
+    let mut differing = 0;
+    for (at, (case, _)) in judged.iter().enumerate() {
+        let ours = ours(&case.input, &case.own_roots);
+        for (reader, theirs) in [(Reader::OpenSsl, &openssl[at]), (Reader::Python, &python[at])] {
+            let reason = explained.remove(&(case.name, reader));
+            let of_some = (reader == Reader::OpenSsl).then(|| explained.remove(&(case.name, Reader::SomeOpenSsl)));
+            let line = || format!("{}: we {}, {reader:?} {}", case.name, shown(&ours), shown(theirs));
+            match (ours.is_none() == theirs.is_none(), reason) {
+                _ if of_some.flatten().is_some() => {}
+                (true, None) => {}
+                (false, Some(_)) => differing += 1,
+                (false, None) => wrong.push(format!("unexplained: {}", line())),
+                (true, Some(reason)) => wrong.push(format!("no longer so: {} ({reason})", line())),
+            }
+        }
+    }
+    wrong.extend(explained.keys().map(|(name, reader)| format!("no such case: {name} for {reader:?}")));
+    println!("{} bundles, two readers, {differing} differences, each with its reason", judged.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn ours(input: &Input, own_roots: &[Vec<u8>]) -> Verdict {
+    let Input::Pem { certificate, certificate_chain, private_key } = input else { unreachable!("a bundle is PEM") };
+    let sent = Material::Pem { certificate, certificate_chain: certificate_chain.as_deref(), private_key };
+    let roots: Vec<_> = own_roots.iter().map(|der| Certificate::from_der(der.clone()).unwrap()).collect();
+    check(&sent, &roots, TODAY).err().map(|problems| problems.first().code().to_owned())
+}
+
+async fn python_verdicts(presented: &[Presented<'_>]) -> Vec<Verdict> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/import_readers");
+    let python = rootcast_local::python_environment(&folder.join("readers.txt")).await.unwrap();
+    let texts = |ders: &[&[u8]]| ders.iter().map(|der| STANDARD.encode(der)).collect::<Vec<_>>();
+    let bundles: Vec<_> = presented
+        .iter()
+        .map(|each| {
+            let leaf = STANDARD.encode(&each.bundle.leaf);
+            json!({"leaf": leaf, "others": texts(&each.others), "anchors": texts(&each.anchors), "key": each.bundle.key})
+        })
+        .collect();
+    let asked = json!({"now": TODAY.unix_timestamp(), "bundles": bundles}).to_string();
+    let answered = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(python);
+        command.args(["-I", "-B"]).arg(folder.join("readers.py")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(asked.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    });
+    let output = answered.await.unwrap();
+    assert!(output.status.success(), "{}", output.status);
+    let reasons: Vec<String> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(reasons.len(), presented.len());
+    reasons.into_iter().map(|reason| (!reason.is_empty()).then_some(reason)).collect()
+}
+
+impl<'a> Presented<'a> {
+    fn of(bundle: &'a Bundle) -> Self {
+        let (mut anchors, others): (Vec<_>, Vec<_>) =
+            bundle.others.iter().map(Vec::as_slice).partition(|der| is_self_signed(der));
+        anchors.extend(bundle.own_roots.iter().map(Vec::as_slice));
+        Self { bundle, anchors, others }
+    }
+}
+
+/// By its names and its key identifiers; whether the signature holds is for the readers to say.
+fn is_self_signed(der: &[u8]) -> bool {
+    let Ok((_, parsed)) = X509Certificate::from_der(der) else { return false };
+    let (mut of_issuer, mut own) = (None, None);
+    for extension in parsed.extensions() {
+        match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(identifier) => of_issuer = identifier.key_identifier.clone(),
+            ParsedExtension::SubjectKeyIdentifier(identifier) => own = Some(identifier.clone()),
+            _ => {}
+        }
+    }
+    parsed.subject().as_raw() == parsed.issuer().as_raw() && (of_issuer.is_none() || of_issuer == own)
+}
+
+fn shown(verdict: &Verdict) -> String {
+    verdict.as_ref().map_or("accept".to_owned(), |reason| format!("refuse ({reason})"))
+}
