@@ -61,11 +61,11 @@ fn app() -> Router {
     }))
 }
 
-async fn call(request: axum::http::request::Builder, body: impl Into<Body>) -> Response<Body> {
+pub(crate) async fn call(request: axum::http::request::Builder, body: impl Into<Body>) -> Response<Body> {
     app().oneshot(request.body(body.into()).unwrap()).await.unwrap()
 }
 
-fn signed_in(method: &str, path: &str) -> axum::http::request::Builder {
+pub(crate) fn signed_in(method: &str, path: &str) -> axum::http::request::Builder {
     Request::builder().method(method).uri(path).header("authorization", "Bearer token")
 }
 

@@ -92,3 +92,7 @@ pub(crate) fn no_such_certificate() -> ScmError {
         "There is no certificate of that id. GET /v3/scm/certificates lists those that there are.",
     )
 }
+
+#[cfg(test)]
+#[path = "scm/tests.rs"]
+mod tests;

@@ -94,3 +94,34 @@ fn pem(pkcs8: &[u8]) -> Zeroizing<String> {
 fn text<S: Serializer>(text: &Zeroizing<String>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(text)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use rootcast_core::import::{Material, check};
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    #[test]
+    fn what_is_given_out_may_be_imported_again() {
+        let (root_key, key) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
+        let mut root = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let anchor = Certificate::from_der(root.self_signed(&root_key).unwrap().der().to_vec()).unwrap();
+        let leaf = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&key, &rcgen::Issuer::new(root, root_key)).unwrap();
+        let leaf = Certificate::from_der(leaf.der().to_vec()).unwrap();
+
+        let exported = Exported::of(&leaf, std::slice::from_ref(&anchor), key.serialized_der());
+        let sent = Material::Pem {
+            certificate: &exported.certificate,
+            certificate_chain: Some(&exported.certificate_chain),
+            private_key: &exported.private_key,
+        };
+        let checked = check(&sent, &[], OffsetDateTime::now_utc()).unwrap();
+        assert_eq!((&checked.leaf, checked.chain.as_slice()), (&leaf, [anchor].as_slice()));
+        assert_eq!(*checked.key.pem(), *exported.private_key);
+        assert_eq!(exported.entire_certificate, exported.certificate.clone() + &exported.certificate_chain);
+    }
+}

@@ -14,21 +14,26 @@ const TOKEN_TAKEN: &str = "SCM.2103";
 /// In characters; the vendor's.
 const LONGEST_MESSAGE: usize = 1024;
 
-/// All of them: the first as the code and the beginning of the message, and those after it in the list `problems`.
+/// All of them: each in the list `problems`, and all in the message as far as there is room, the first as its code.
 pub(crate) fn checks_failed(problems: &Problems) -> ScmError {
-    let others = || problems.iter().skip(1);
+    let others: Vec<String> = problems.iter().skip(1).map(|other| format!("{} {other}", other.code())).collect();
     let mut message = problems.to_string();
-    if others().next().is_some() {
-        let told: Vec<String> = others().map(|problem| format!("{} {problem}", problem.code())).collect();
-        message = format!("{message} (and {} more: {})", told.len(), told.join("; "));
-        if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE - 1).filter(|(end, _)| *end < message.len())
-        {
-            message.truncate(end);
-            message.push('…');
-        }
+    if !others.is_empty() {
+        message = format!("{message} (and {} more: {})", others.len(), others.join("; "));
     }
-    let first = ScmError::new(StatusCode::BAD_REQUEST, problems.first().code(), message);
-    others().fold(first, |error, problem| error.also(problem.code(), problem.to_string()))
+    let first = ScmError::new(StatusCode::BAD_REQUEST, problems.first().code(), cut(message));
+    problems.iter().fold(first, |error, problem| error.also(problem.code(), problem.to_string()))
+}
+
+/// To be seen as cut.
+fn cut(mut message: String) -> String {
+    if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE - 1)
+        && message.chars().count() > LONGEST_MESSAGE
+    {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
 }
 
 pub(crate) fn sm2_pair() -> ScmError {
@@ -62,5 +67,47 @@ pub(crate) fn not_stored(refusal: StoreRefused, dn: &str) -> ScmError {
         ),
         StoreRefused::Ledger(error) => error.into(),
         refusal @ StoreRefused::IdTaken => ScmError::unavailable(refusal),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use axum::body::to_bytes;
+    use axum::response::IntoResponse;
+    use rootcast_core::import::{CODES, Material, check};
+    use serde_json::Value;
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn every_problem_is_told_and_the_first_is_the_code() {
+        let sent = Material::Pem { certificate: "no PEM", certificate_chain: None, private_key: "-----BEGIN nothing" };
+        let problems = check(&sent, &[], OffsetDateTime::UNIX_EPOCH).unwrap_err();
+        let answer = checks_failed(&problems).into_response();
+        assert_eq!(answer.status(), 400);
+        let body: Value = serde_json::from_slice(&to_bytes(answer.into_body(), 10_000).await.unwrap()).unwrap();
+        assert!(problems.len() > 1 && body["problems"].as_array().unwrap().len() == problems.len(), "{body}");
+        let second = problems.iter().nth(1).unwrap();
+        assert_eq!(body["error_code"], problems.first().code());
+        assert_eq!(body["problems"][1]["error_msg"], second.to_string());
+        let message = body["error_msg"].as_str().unwrap();
+        let more = format!("{} (and {} more: {} {second}", problems.first(), problems.len() - 1, second.code());
+        assert!(message.starts_with(&more), "{message}");
+    }
+
+    #[test]
+    fn a_long_message_is_cut_to_what_the_vendor_takes() {
+        let whole = "ü".repeat(LONGEST_MESSAGE);
+        assert_eq!(cut(whole.clone()), whole);
+        let short = cut(format!("{whole}!"));
+        assert!(short.ends_with("ü…") && short.chars().count() == LONGEST_MESSAGE);
+    }
+
+    #[test]
+    fn no_code_means_two_things() {
+        let ours = [SM2_PAIR, NAME_TAKEN, DUPLICATE, TOKEN_TAKEN];
+        assert!(ours.iter().all(|code| !CODES.iter().any(|(other, _)| other == code)));
     }
 }

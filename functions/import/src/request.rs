@@ -1,5 +1,8 @@
 //! The body of an import, and its client token.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use axum::body::Bytes;
 use axum::http::HeaderMap;
 use base64::Engine as _;
@@ -69,39 +72,13 @@ impl ImportRequest {
         if fields.enc_certificate.is_some() || fields.enc_private_key.is_some() {
             return Err(refusal::sm2_pair());
         }
-        let field = |name: &str, why: &dyn std::fmt::Display| ScmError::invalid(format!("{name}: {why}."));
-        let name = fields.name.ok_or_else(|| ScmError::invalid("name is missing: send 3 to 63 characters."))?;
-        let project = fields.enterprise_project_id.filter(|id| !id.is_empty());
+        let project = fields.enterprise_project_id.as_deref().filter(|id| !id.is_empty());
         Ok(Self {
-            name: name.parse().map_err(|why| field("name", &why))?,
-            folder: fields
-                .folder
-                .map_or(Ok(Folder::default()), |folder| folder.parse())
-                .map_err(|why| field("folder", &why))?,
-            enterprise_project: project
-                .map(|id| id.parse())
-                .transpose()
-                .map_err(|why| field("enterprise_project_id", &why))?,
+            name: parsed("name", fields.name.as_deref().ok_or_else(|| missing("name"))?)?,
+            folder: fields.folder.as_deref().map(|folder| parsed("folder", folder)).transpose()?.unwrap_or_default(),
+            enterprise_project: project.map(|id| parsed("enterprise_project_id", id)).transpose()?,
             only_once: fields.duplicate_check.unwrap_or_default(),
-            material: match fields.pkcs12 {
-                Some(file) => {
-                    if fields.certificate.is_some()
-                        || fields.certificate_chain.is_some()
-                        || fields.private_key.is_some()
-                    {
-                        return Err(ScmError::invalid(
-                            "pkcs12 comes with certificate, certificate_chain or private_key: send the one or the others.",
-                        ));
-                    }
-                    Sent::Pkcs12 { der: file.base64()?, password: fields.pkcs12_password.unwrap_or_else(Secret::empty) }
-                }
-                // An empty text is for the checks to refuse, by the vendor's own codes.
-                None => Sent::Pem {
-                    certificate: fields.certificate.unwrap_or_else(Secret::empty),
-                    chain: fields.certificate_chain,
-                    key: fields.private_key.unwrap_or_else(Secret::empty),
-                },
-            },
+            material: Sent::of(fields)?,
         })
     }
 
@@ -117,11 +94,35 @@ impl ImportRequest {
     }
 }
 
-impl Secret {
-    fn empty() -> Self {
-        Self(Zeroizing::default())
+impl Sent {
+    fn of(fields: Fields) -> Result<Self, ScmError> {
+        let Fields { certificate, certificate_chain: chain, private_key, pkcs12, pkcs12_password, .. } = fields;
+        let Some(file) = pkcs12 else {
+            let certificate = certificate.ok_or_else(|| missing("certificate"))?;
+            let key = private_key.ok_or_else(|| missing("private_key"))?;
+            return Ok(Self::Pem { certificate, chain, key });
+        };
+        if certificate.is_some() || chain.is_some() || private_key.is_some() {
+            return Err(ScmError::invalid(
+                "pkcs12 comes with certificate, certificate_chain or private_key: send the one or the others.",
+            ));
+        }
+        let password = pkcs12_password.unwrap_or_else(|| Secret(Zeroizing::default()));
+        Ok(Self::Pkcs12 { der: file.base64()?, password })
     }
+}
 
+fn parsed<T: FromStr<Err: Display>>(field: &str, text: &str) -> Result<T, ScmError> {
+    text.parse().map_err(|why| ScmError::invalid(format!("{field}: {why}.")))
+}
+
+fn missing(field: &str) -> ScmError {
+    ScmError::invalid(format!(
+        "{field} is missing: send name, certificate and private_key, or name, pkcs12 and pkcs12_password."
+    ))
+}
+
+impl Secret {
     /// With or without line breaks.
     fn base64(&self) -> Result<Zeroizing<Vec<u8>>, ScmError> {
         let mut text = Zeroizing::new(Vec::with_capacity(self.0.len()));
@@ -170,5 +171,102 @@ pub(crate) fn client_request(
 pub(crate) fn wipe(body: Bytes) {
     if let Ok(mut bytes) = body.try_into_mut() {
         bytes.as_mut().zeroize();
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a test's inputs are its own")]
+mod tests {
+    use axum::http::HeaderValue;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// In every message where a value is repeated.
+    const KEY: &str = "-----BEGIN PRIVATE KEY----- c2VjcmV0";
+
+    fn parse(body: Value) -> Result<ImportRequest, String> {
+        ImportRequest::parse(body.to_string().as_bytes()).map_err(|refusal| refusal.message().to_owned())
+    }
+
+    #[test]
+    fn the_vendors_example_is_an_import_into_the_default_folder() {
+        let request =
+            parse(json!({"name": "test_cert", "certificate": "C", "private_key": "K", "x_colour": 7})).unwrap();
+        assert_eq!((request.name.to_string(), request.folder.to_string()), ("test_cert".into(), "Certificates".into()));
+        assert!(request.enterprise_project.is_none() && !request.only_once);
+        let Material::Pem { certificate: "C", certificate_chain: None, private_key: "K" } = request.material() else {
+            panic!("not what was sent");
+        };
+    }
+
+    #[test]
+    fn every_field_arrives_and_null_is_nothing() {
+        let request = parse(json!({
+            "name": "web", "folder": r"Servers\Berlin 2", "certificate": "C", "certificate_chain": "I", "private_key": "K",
+            "duplicate_check": true, "enterprise_project_id": "0", "enc_certificate": null, "pkcs12": null,
+        }))
+        .unwrap();
+        assert_eq!((request.folder.to_string(), request.only_once), (r"Servers\Berlin 2".to_owned(), true));
+        assert_eq!(request.enterprise_project.as_ref().unwrap().to_string(), "0");
+        assert!(matches!(request.material(), Material::Pem { certificate_chain: Some("I"), .. }));
+    }
+
+    #[test]
+    fn a_file_in_base64_comes_with_or_without_line_breaks() {
+        for text in ["AAECAwQ=", "AAEC\r\nAwQ=\n"] {
+            let request = parse(json!({"name": "web", "pkcs12": text, "pkcs12_password": "P"})).unwrap();
+            assert!(matches!(request.material(), Material::Pkcs12 { der: [0, 1, 2, 3, 4], password: "P" }));
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_named_and_not_repeated() {
+        for (body, named) in [
+            (json!({"certificate": KEY, "private_key": KEY}), "name"),
+            (json!({"name": KEY, "certificate": "C", "private_key": KEY}), "name"),
+            (json!({"name": "web", "certificate": "C"}), "private_key"),
+            (json!({"name": "web", "private_key": KEY}), "certificate"),
+            (json!({"name": "web", "folder": KEY, "certificate": "C", "private_key": KEY}), "folder"),
+            (
+                json!({"name": "web", "enterprise_project_id": KEY, "certificate": "C", "private_key": KEY}),
+                "enterprise",
+            ),
+            (json!({"name": "web", "duplicate_check": KEY, "certificate": "C", "private_key": KEY}), "duplicate_check"),
+            (json!({"name": "web", "certificate": "C", "private_key": KEY, "enc_private_key": KEY}), "enc_private_key"),
+            (json!({"name": "web", "pkcs12": KEY}), "pkcs12"),
+            (json!({"name": "web", "pkcs12": "AA==", "private_key": KEY}), "pkcs12"),
+            (json!([KEY]), "object"),
+            (json!(KEY), "object"),
+        ] {
+            let message = parse(body).map(drop).unwrap_err();
+            assert!(message.contains(named) && !message.contains("c2VjcmV0"), "{named}: {message}");
+        }
+    }
+
+    fn client_token(values: &[&[u8]]) -> Result<Option<ClientRequest>, ScmError> {
+        let values =
+            values.iter().map(|value| (CLIENT_TOKEN.parse().unwrap(), HeaderValue::from_bytes(value).unwrap()));
+        let caller = Principal { name: "ops".to_owned(), permissions: Default::default() };
+        client_request(&values.collect(), &caller, b"body")
+    }
+
+    #[test]
+    fn a_client_token_is_printable_and_there_once() {
+        assert_eq!(client_token(&[]).unwrap(), None);
+        let request = client_token(&[b"7f1c"]).unwrap().unwrap();
+        assert_eq!((request.token, request.body), (Fingerprint::of(b"ops\x007f1c"), Fingerprint::of(b"body")));
+        let refused: [&[&[u8]]; 5] = [&[b""], &[b"a b"], &[b"\xfc"], &[&[b'a'; 129]], &[b"a", b"a"]];
+        for refused in refused {
+            assert!(client_token(refused).is_err(), "{refused:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_an_import_or_refused(body: Vec<u8>) {
+            let _ = ImportRequest::parse(&body);
+        }
     }
 }

@@ -8,7 +8,7 @@ use time::{Duration, OffsetDateTime};
 use tokio::sync::Mutex;
 
 /// A root that was made meanwhile is found after so long: whoever sends incomplete chains causes no more reads.
-const LOOK_AGAIN: Duration = Duration::seconds(10);
+const LOOK_AGAIN: Duration = Duration::SECOND;
 
 /// Read when the first chain is checked, and again when one is incomplete without a root that may be new.
 #[derive(Debug)]
