@@ -1,4 +1,4 @@
-//! `rootcast job`: rollovers, looked at and steered.
+//! `rootcast job`: rollovers and deployments, looked at and steered.
 
 mod show;
 
@@ -22,15 +22,15 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum JobCommand {
-    /// List every rollover, the newest first
+    /// List every rollover and every deployment, the newest first
     List,
-    /// Show one rollover: where it is and why, its waves, what failed
+    /// Show one: where it is and why, its waves, what failed
     Show(Which),
     /// Follow it until it ends or needs you
     Watch(Which),
-    /// Start no new device work; what is under way may end
+    /// Start no new device work of a rollover; what is under way may end
     Pause(Which),
-    /// Go on, and try again what failed
+    /// Go on with a paused rollover or an ended deployment, and try again what failed
     Resume(Steered),
     /// Take the new root off the devices again; not once it signs
     Abort(Steered),
@@ -40,7 +40,7 @@ pub(crate) enum JobCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// Which job; the newest where none is given, which is the one that runs if any does
+    /// Which job; where none is given the newest that has not ended, or else the newest
     pub(crate) id: Option<JobId>,
 }
 
@@ -80,14 +80,16 @@ pub(crate) async fn run(api: &Api, command: JobCommand, format: Format) -> Resul
     }
 }
 
-/// The named job, or the newest: there is never a second one that has not ended.
+/// The named job, or the newest that has not ended, or the newest.
 async fn find(api: &Api, which: &Which) -> Result<JobId> {
     if let Some(id) = which.id {
         return Ok(id);
     }
-    let page: Value = api.get("/jobs", &[("limit", "1")]).await?;
-    let id = serde_json::from_value(page["jobs"][0]["id"].clone());
-    id.map_err(|_| Usage("there is no job yet: rootcast rotate".to_owned()).into())
+    let page: Value = api.get("/jobs", &[("limit", "100")]).await?;
+    let jobs = page["jobs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let open = jobs.iter().find(|job| job["state"] != "ended");
+    let id = open.or_else(|| jobs.first()).and_then(|job| serde_json::from_value(job["id"].clone()).ok());
+    id.ok_or_else(|| Usage("there is no job yet: rootcast rotate".to_owned()).into())
 }
 
 async fn steer_and_watch(api: &Api, steered: &Steered, verb: &str, format: Format) -> Result<End> {

@@ -12,13 +12,16 @@ use std::{
 };
 
 use anyhow::Result;
-use rootcast_core::job::{JobId, JobOutcome, JobState, Phase};
+use rootcast_core::{
+    deployment::DeploymentOutcome,
+    job::{JobId, JobOutcome, JobState, Phase},
+};
 use serde_json::Value;
 use time::OffsetDateTime;
 
 use self::{bar::Bar, lines::Line, pace::Pace};
 use crate::{
-    api::{Api, Job},
+    api::{Api, Deployment, Job, Rollover, Work},
     exit::End,
     job::{failed, failures, read},
     output::{self, Format, out, plain},
@@ -108,17 +111,18 @@ async fn conclude(api: &Api, job: &Job, format: Format) -> Result<End> {
     if end != End::Done && job.devices.failed > 0 {
         out!("\n{}", failures(&failed(api, job).await?));
     }
-    if end == End::Paused {
+    if end == End::Paused || end == End::Failed && matches!(job.work, Work::Deployment(_)) {
         out!("\n{}", next_commands(job));
     }
     Ok(end)
 }
 
 fn end(job: &Job) -> End {
-    match (job.state, job.outcome) {
-        (JobState::Paused, _) => End::Paused,
-        (JobState::Ended, Some(JobOutcome::Aborted | JobOutcome::ActivatedWithFailures)) => End::Failed,
-        (JobState::Running | JobState::Ended, _) => End::Done,
+    match &job.work {
+        _ if job.state == JobState::Paused => End::Paused,
+        Work::Rollover(Rollover { outcome: Some(JobOutcome::Aborted | JobOutcome::ActivatedWithFailures), .. })
+        | Work::Deployment(Deployment { outcome: Some(DeploymentOutcome::DeployedWithFailures), .. }) => End::Failed,
+        _ => End::Done,
     }
 }
 
@@ -127,31 +131,18 @@ fn next_commands(job: &Job) -> String {
     let failed = job.devices.failed > 0;
     let when = if failed { "when the devices are mended" } else { "to go on" };
     let mut next = vec![(when, format!("rootcast job resume {id} --watch"))];
-    if failed {
-        next.push((
-            "to go on without them",
-            format!("rootcast job waive {id} --all-failed --reason TEXT, then resume"),
-        ));
-    }
-    if job.phase != Phase::Withdraw && job.outcome.is_none() {
-        next.push(("to give the new root up", format!("rootcast job abort {id} --watch")));
+    if let Work::Rollover(rollover) = &job.work {
+        if failed {
+            next.push((
+                "to go on without them",
+                format!("rootcast job waive {id} --all-failed --reason TEXT, then resume"),
+            ));
+        }
+        if rollover.phase != Phase::Withdraw && rollover.outcome.is_none() {
+            next.push(("to give the new root up", format!("rootcast job abort {id} --watch")));
+        }
     }
     next.iter().map(|(when, command)| format!("{when:28}{command}")).collect::<Vec<_>>().join("\n")
-}
-
-pub(crate) const fn phase_name(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Create => "create",
-        Phase::Publish => "publish",
-        Phase::Distribute => "distribute",
-        Phase::HoldDown => "hold-down",
-        Phase::Activate => "activate",
-        Phase::Reissue => "reissue",
-        Phase::Distrust => "distrust",
-        Phase::Retire => "retire",
-        Phase::Withdraw => "withdraw",
-        Phase::Ended => "ended",
-    }
 }
 
 #[cfg(test)]
@@ -222,6 +213,14 @@ mod tests {
         let error = follow(&api, "7".parse().unwrap(), Format::Json).await.unwrap_err();
         assert!(error.downcast_ref::<ApiError>().unwrap().is_no_access());
         assert_eq!(error.to_string(), "The token is not known. (401, FQXHMSE0401J)\n  Log in.");
+    }
+
+    #[tokio::test]
+    async fn a_deployment_is_followed_as_a_rollover_is() {
+        let api = api("secret==", &[recorded::DEPLOYING, recorded::DEPLOYED_BUT_ONE]).await;
+        assert_eq!(follow(&api, "7".parse().unwrap(), Format::Text).await.unwrap(), End::Failed);
+        let next = next_commands(&recorded::job(recorded::DEPLOYED_BUT_ONE));
+        assert_eq!(next, "when the devices are mended rootcast job resume 7 --watch");
     }
 
     #[test]

@@ -143,7 +143,7 @@ async fn attempt(
     let certificate = load(ledger, id).await?;
     if is_expired(certificate.not_after, now) {
         let why = format!("{id} expired on {}: import the certificate that follows it.", certificate.not_after.date());
-        return Err(ScmError::conflict(why));
+        return Err(ScmError::invalid(why));
     }
     let (devices, mut failure_list) = wanted.devices();
     let mut found = ledger.devices_by_id(&devices).await?;

@@ -1,6 +1,8 @@
 //! The API's JSON, as far as it is read here.
 
 use rootcast_core::{
+    certificate_id::CertificateId,
+    deployment::DeploymentOutcome,
     device::{DeviceId, Pin},
     job::{Activation, JobId, JobOutcome, JobState, Leg, Phase},
     rollout::Rollout,
@@ -10,28 +12,76 @@ use serde::{Deserialize, Serialize};
 
 /// `GET /jobs/{id}`. Times are RFC 3339.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub(crate) struct Job {
     pub(crate) id: JobId,
-    pub(crate) phase: Phase,
     pub(crate) state: JobState,
-    #[serde(default)]
-    pub(crate) outcome: Option<JobOutcome>,
     /// Why it is where it is.
     #[serde(default)]
     pub(crate) reason: String,
-    pub(crate) generation: u32,
-    #[serde(default)]
-    pub(crate) old_generation: Option<u32>,
-    pub(crate) bundle_version: u64,
-    pub(crate) activation: Activation,
     pub(crate) leg: Leg,
-    pub(crate) rollout: Rollout,
     pub(crate) devices: Counts,
     #[serde(default)]
     pub(crate) waves: Vec<WaveView>,
     pub(crate) created: String,
     pub(crate) updated: String,
+    #[serde(flatten)]
+    pub(crate) work: Work,
+}
+
+/// What a job is about.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Work {
+    Rollover(Rollover),
+    Deployment(Deployment),
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Rollover {
+    pub(crate) phase: Phase,
+    #[serde(default)]
+    pub(crate) outcome: Option<JobOutcome>,
+    pub(crate) generation: u32,
+    #[serde(default)]
+    pub(crate) old_generation: Option<u32>,
+    pub(crate) bundle_version: u64,
+    pub(crate) activation: Activation,
+    pub(crate) rollout: Rollout,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Deployment {
+    pub(crate) certificate: CertificateId,
+    #[serde(default)]
+    pub(crate) outcome: Option<DeploymentOutcome>,
+    pub(crate) requested_by: String,
+}
+
+impl Job {
+    /// The phase that it is in, in a word.
+    pub(crate) const fn phase(&self) -> &'static str {
+        match &self.work {
+            Work::Rollover(rollover) => phase_name(rollover.phase),
+            Work::Deployment(_) => "install",
+        }
+    }
+}
+
+const fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Create => "create",
+        Phase::Publish => "publish",
+        Phase::Distribute => "distribute",
+        Phase::HoldDown => "hold-down",
+        Phase::Activate => "activate",
+        Phase::Reissue => "reissue",
+        Phase::Distrust => "distrust",
+        Phase::Retire => "retire",
+        Phase::Withdraw => "withdraw",
+        Phase::Ended => "ended",
+    }
 }
 
 /// Devices of the job's leg.

@@ -1,15 +1,17 @@
 //! A job in words.
 
 use anyhow::Result;
-use rootcast_core::job::{Activation, JobId, JobOutcome, JobState};
+use rootcast_core::{
+    deployment::DeploymentOutcome,
+    job::{Activation, JobId, JobOutcome, JobState},
+};
 use serde_json::Value;
 
 use super::{failed, read};
 use crate::{
-    api::{Api, Job, Task, WaveView},
+    api::{Api, Deployment, Job, Rollover, Task, WaveView, Work},
     exit::End,
     output::{self, Format, out, plain, table},
-    watch::phase_name,
 };
 
 /// More would scroll away what comes before them.
@@ -32,10 +34,13 @@ pub(super) async fn list(api: &Api, format: Format) -> Result<End> {
         other => other.to_string(),
     };
     let row = |job: &Value| {
-        ["id", "state", "phase", "outcome", "generation", "created", "reason"].map(|field| text(job, field))
+        // A rollover brings a root, by its generation, and a deployment a certificate.
+        let (phase, brings) =
+            if job["certificate"].is_null() { ("phase", "generation") } else { ("leg", "certificate") };
+        ["id", "state", phase, "outcome", brings, "created", "reason"].map(|field| text(job, field))
     };
     let rows: Vec<_> = jobs.iter().map(row).collect();
-    out!("{}", table(["job", "state", "phase", "outcome", "root", "created", "why"], &rows));
+    out!("{}", table(["job", "state", "phase", "outcome", "brings", "created", "why"], &rows));
     Ok(End::Done)
 }
 
@@ -57,40 +62,56 @@ pub(super) async fn run(api: &Api, id: JobId, format: Format) -> Result<End> {
 }
 
 fn describe(job: &Job) -> String {
-    let state = match (job.state, job.outcome) {
+    let counts = job.devices;
+    let total = counts.total.map_or_else(|| "not counted yet".to_owned(), |total| total.to_string());
+    let devices = format!(
+        "{total}: {} acked, {} failed, {} waived, {} skipped, {} under way",
+        counts.acked,
+        counts.failed,
+        counts.waived,
+        counts.skipped,
+        counts.dispatched.saturating_sub(counts.settled())
+    );
+    let mut lines = vec![("Job", format!("{}: {}, {}", job.id, job.phase(), state(job))), ("Why", plain(&job.reason))];
+    match &job.work {
+        Work::Rollover(rollover) => lines.extend(describe_rollover(rollover)),
+        Work::Deployment(Deployment { certificate, requested_by, .. }) => {
+            lines.push(("Brings", format!("certificate {certificate}, asked for by {}", plain(requested_by))));
+        }
+    }
+    lines.push(("Devices", devices));
+    lines.push(("Times", format!("created {}, changed {}", job.created, job.updated)));
+    lines.iter().map(|(name, value)| format!("{name:9}{value}")).collect::<Vec<_>>().join("\n")
+}
+
+fn state(job: &Job) -> &'static str {
+    match (job.state, &job.work) {
         (JobState::Running, _) => "running",
         (JobState::Paused, _) => "paused",
-        (JobState::Ended, Some(JobOutcome::Activated)) => "ended, the new root signs",
-        (JobState::Ended, Some(JobOutcome::ActivatedWithFailures)) => {
-            "ended, the new root signs, but not every device holds it"
-        }
-        (JobState::Ended, Some(JobOutcome::Aborted)) => "ended, aborted",
-        (JobState::Ended, None) => "ended",
-    };
-    let follows = job.old_generation.map_or_else(|| "the first one".to_owned(), |old| format!("after {old}"));
-    let activation = match job.activation {
+        (JobState::Ended, Work::Rollover(rollover)) => match rollover.outcome {
+            Some(JobOutcome::Activated) => "ended, the new root signs",
+            Some(JobOutcome::ActivatedWithFailures) => "ended, the new root signs, but not every device holds it",
+            Some(JobOutcome::Aborted) => "ended, aborted",
+            None => "ended",
+        },
+        (JobState::Ended, Work::Deployment(deployment)) => match deployment.outcome {
+            Some(DeploymentOutcome::Deployed) => "ended, the devices show the certificate",
+            Some(DeploymentOutcome::DeployedWithFailures) => "ended, but not every device shows the certificate",
+            None => "ended",
+        },
+    }
+}
+
+fn describe_rollover(rollover: &Rollover) -> [(&'static str, String); 3] {
+    let follows = rollover.old_generation.map_or_else(|| "the first one".to_owned(), |old| format!("after {old}"));
+    let activation = match rollover.activation {
         Activation::Proven => "signs when every device has proven that it holds it, or is waived",
         Activation::Immediate => "signs at once, before the devices hold it",
     };
-    let counts = job.devices;
-    let total = counts.total.map_or_else(|| "not counted yet".to_owned(), |total| total.to_string());
-    let rollout = job.rollout;
+    let rollout = rollover.rollout;
     [
-        ("Job", format!("{}: {}, {state}", job.id, phase_name(job.phase))),
-        ("Why", plain(&job.reason)),
-        ("Root", format!("generation {}, {follows}; {activation}", job.generation)),
-        ("Bundle", format!("version {}", job.bundle_version)),
-        (
-            "Devices",
-            format!(
-                "{total}: {} acked, {} failed, {} waived, {} skipped, {} under way",
-                counts.acked,
-                counts.failed,
-                counts.waived,
-                counts.skipped,
-                counts.dispatched.saturating_sub(counts.settled())
-            ),
-        ),
+        ("Root", format!("generation {}, {follows}; {activation}", rollover.generation)),
+        ("Bundle", format!("version {}", rollover.bundle_version)),
         (
             "Rollout",
             format!(
@@ -103,10 +124,7 @@ fn describe(job: &Job) -> String {
                 rollout.error_budget_minimum
             ),
         ),
-        ("Times", format!("created {}, changed {}", job.created, job.updated)),
     ]
-    .map(|(name, value)| format!("{name:9}{value}"))
-    .join("\n")
 }
 
 fn waves(waves: &[WaveView]) -> String {
@@ -154,6 +172,14 @@ mod tests {
         assert!(text.contains("Job      7: distribute, paused\nWhy      Paused: 2 of 5 devices failed"), "{text}");
         assert!(text.contains("Root     generation 2, after 1; signs when every device"), "{text}");
         assert!(text.contains("Devices  25: 3 acked, 2 failed, 0 waived, 0 skipped, 0 under way"), "{text}");
+        assert_eq!(
+            describe(&recorded::job(recorded::DEPLOYED_BUT_ONE)),
+            "Job      7: install, ended, but not every device shows the certificate\n\
+             Why      1 of 2 devices show the certificate, 1 failed.\n\
+             Brings   certificate scs1600313391074, asked for by ops\n\
+             Devices  2: 1 acked, 1 failed, 0 waived, 0 skipped, 0 under way\n\
+             Times    created 2026-07-22T10:11:00Z, changed 2026-07-22T10:11:12Z"
+        );
     }
 
     #[test]

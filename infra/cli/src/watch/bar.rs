@@ -4,9 +4,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rootcast_core::job::JobState;
 
 use super::{
-    lines::{counts, wave},
+    lines::{counts, has_devices, wave},
     pace::{self, Pace},
-    phase_name,
 };
 use crate::{api::Job, output::plain};
 
@@ -23,8 +22,8 @@ impl Bar {
     pub(super) fn show(&self, job: &Job, pace: &Pace) {
         let devices = &job.devices;
         let wave = wave(job);
-        self.0.set_style(style(wave.is_some()));
-        let phase = phase_name(job.phase);
+        self.0.set_style(style(has_devices(job)));
+        let phase = job.phase();
         let paused = if job.state == JobState::Paused { ", paused" } else { "" };
         self.0.set_prefix(match wave {
             Some(wave) => format!("job {}: {phase}, wave {wave}{paused}", job.id),
@@ -51,7 +50,7 @@ impl Drop for Bar {
     }
 }
 
-fn style(in_a_wave: bool) -> ProgressStyle {
-    let template = if in_a_wave { "{spinner} {prefix} [{bar:24}] {msg}" } else { "{spinner} {prefix} {msg}" };
+fn style(has_devices: bool) -> ProgressStyle {
+    let template = if has_devices { "{spinner} {prefix} [{bar:24}] {msg}" } else { "{spinner} {prefix} {msg}" };
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("#> ")
 }

@@ -1,12 +1,9 @@
 //! A job as lines of a log: one for each change.
 
-use rootcast_core::job::{JobId, JobState, Phase};
+use rootcast_core::job::{JobId, JobState, Leg};
 use time::{OffsetDateTime, macros::format_description};
 
-use super::{
-    pace::{self, Pace},
-    phase_name,
-};
+use super::pace::{self, Pace};
 use crate::{
     api::{Counts, Job},
     output::plain,
@@ -16,7 +13,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     id: JobId,
-    phase: Phase,
+    phase: &'static str,
     paused: bool,
     wave: Option<u32>,
     devices: Counts,
@@ -27,7 +24,7 @@ impl Line {
     pub(super) fn of(job: &Job) -> Self {
         Self {
             id: job.id,
-            phase: job.phase,
+            phase: job.phase(),
             paused: job.state == JobState::Paused,
             wave: wave(job),
             devices: job.devices,
@@ -38,12 +35,12 @@ impl Line {
     /// `10:11:12Z  job 7  distribute  wave 2  acked 14/25  failed 1  3.2/s, 4 s left`, and the reason where it is new.
     pub(super) fn text(&self, last: Option<&Self>, now: OffsetDateTime, job: &Job, pace: &Pace) -> String {
         let time = now.format(format_description!("[hour]:[minute]:[second]Z")).unwrap_or_default();
-        let mut parts = vec![time, format!("job {}", self.id), phase_name(self.phase).to_owned()];
+        let mut parts = vec![time, format!("job {}", self.id), self.phase.to_owned()];
         if self.paused {
             parts.push("paused".to_owned());
         }
-        if let Some(wave) = self.wave {
-            parts.push(format!("wave {wave}"));
+        parts.extend(self.wave.map(|wave| format!("wave {wave}")));
+        if has_devices(job) {
             parts.push(counts(&self.devices));
             parts.extend(Some(pace::words(pace, job.devices.total)).filter(|words| !words.is_empty()));
         }
@@ -57,6 +54,11 @@ impl Line {
 /// The wave that is under way, or was the last one.
 pub(super) fn wave(job: &Job) -> Option<u32> {
     job.waves.iter().filter(|wave| wave.leg == job.leg).map(|wave| wave.number).max()
+}
+
+/// Before its first wave a rollover has nobody to count; a deployment knows its devices from the beginning.
+pub(super) fn has_devices(job: &Job) -> bool {
+    job.leg == Leg::Install || wave(job).is_some()
 }
 
 pub(super) fn counts(devices: &Counts) -> String {

@@ -61,6 +61,17 @@ pub(crate) const ACTIVATED: &str = answer!(
     r#"[{"leg":"distribute","number":1,"size":5,"acked":5,"failed":0,"opened":"2026-07-22T10:11:01Z","closed":"2026-07-22T10:11:05Z"}]"#
 );
 
+pub(crate) const DEPLOYING: &str = r#"{"kind":"deployment","id":7,"jobPath":"/jobs/7","state":"running",
+    "reason":"1 of 2 devices are still open.","certificate":"scs1600313391074","leg":"install","requestedBy":"ops",
+    "devices":{"total":2,"dispatched":2,"acked":1,"failed":0,"skipped":0,"waived":0,"waiting":1},
+    "created":"2026-07-22T10:11:00Z","updated":"2026-07-22T10:11:12Z"}"#;
+
+pub(crate) const DEPLOYED_BUT_ONE: &str = r#"{"kind":"deployment","id":7,"jobPath":"/jobs/7","state":"ended",
+    "outcome":"deployedWithFailures","reason":"1 of 2 devices show the certificate, 1 failed.",
+    "certificate":"scs1600313391074","leg":"install","requestedBy":"ops",
+    "devices":{"total":2,"dispatched":2,"acked":1,"failed":1,"skipped":0,"waived":0,"waiting":0},
+    "created":"2026-07-22T10:11:00Z","updated":"2026-07-22T10:11:12Z"}"#;
+
 pub(crate) fn job(answer: &str) -> Job {
     serde_json::from_str(answer).unwrap()
 }

@@ -43,6 +43,8 @@ use crate::trust::{Endpoint, Installed, Progress};
 /// A web server is back after its restart in less (OpenBMC takes some seconds). One that takes longer is asked again
 /// by a later attempt, which goes on from here.
 const RESTART: Duration = Duration::from_secs(45);
+/// A device that shows its earlier certificate for so long, and does not even list the new one, did not take it.
+const LISTED: Duration = Duration::from_secs(10);
 /// Between two looks at it.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
@@ -148,12 +150,10 @@ impl Reached<'_> {
         }
         earlier?;
         let member = server.member(&listing, self.shown)?;
-        let outcome = self.replace(session, &server, &member).await;
-        // The web server may come back as the new one at any moment from here on.
-        session.connection.repin(self.either(pins))?;
-        match outcome {
+        match self.replace(session, &server, &member).await {
             Err(Stop::Failed(failure)) if has_second_chance(&failure) => {
-                // Done, and called a failure, or cut off by the restart?
+                // Done, and called a failure, or cut off by the restart? It may be the new one that answers.
+                session.connection.repin(self.either(pins))?;
                 match Listing::read(session, &mut server.certificates).await {
                     Ok(listing) if shows(&listing, leaf) => Ok((server, true)),
                     _ => Err(failure.into()),
@@ -183,7 +183,18 @@ impl Reached<'_> {
     /// Stage 900: a new connection shows the certificate, and over such a connection it is read back.
     async fn check(&self, session: &mut Session<'_>, server: &mut WebServer, pins: &[Pin]) -> Result<(), Failure> {
         let leaf = self.installation.identity.leaf();
-        self.await_leaf(session.connection.limit(), pins).await?;
+        let (begun, limit) = (Instant::now(), session.connection.limit());
+        match self.await_leaf(limit.min(begun + LISTED), pins).await {
+            Err(failure) if failure.class.is_retryable() => {
+                session.connection.repin(self.either(pins))?;
+                let listing = Listing::read(session, &mut server.certificates).await;
+                if listing.is_ok_and(|listing| !shows(&listing, leaf)) {
+                    return Err(failure);
+                }
+                self.await_leaf(limit.min(begun + RESTART), pins).await?;
+            }
+            outcome => outcome?,
+        }
         session.connection.repin(vec![Pin::Certificate(leaf)])?;
         let listing = Listing::read(session, &mut server.certificates).await?;
         if shows(&listing, leaf) {
@@ -195,9 +206,8 @@ impl Reached<'_> {
     }
 
     /// Looks until the device shows the certificate. Meanwhile it may be gone, or still show the earlier one.
-    async fn await_leaf(&self, limit: Instant, pins: &[Pin]) -> Result<(), Failure> {
+    async fn await_leaf(&self, until: Instant, pins: &[Pin]) -> Result<(), Failure> {
         let (address, leaf) = (&self.installation.endpoint.address, self.installation.identity.leaf());
-        let until = limit.min(Instant::now() + RESTART);
         let mut pause = FIRST_PAUSE;
         loop {
             let seen = handshake(address, &self.sockets, Expected::Pinned(self.either(pins)), until).await;
