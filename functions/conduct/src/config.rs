@@ -1,16 +1,16 @@
 //! The function's environment.
 
 use rootcast_authority::CertificateAuthority;
-use rootcast_environment::{Misconfigured, variable};
+use rootcast_environment::variable;
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;
 use rootcast_vault::Vault;
 use time::{Duration, OffsetDateTime};
 
-use crate::App;
+use crate::{App, ConductError};
 
 impl App {
-    pub async fn from_env() -> Result<Self, Misconfigured> {
+    pub async fn from_env() -> Result<Self, ConductError> {
         let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
         let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env());
         let stack: String = variable("STACK")?;

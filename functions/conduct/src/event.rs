@@ -34,6 +34,7 @@ pub enum Running {
 impl From<ConductError> for Diagnostic {
     fn from(error: ConductError) -> Self {
         let error_type = match error {
+            ConductError::Misconfigured(_) => "Misconfigured",
             ConductError::Ledger(_) => "LedgerError",
             ConductError::Authority(_) => "AuthorityError",
             ConductError::Queue(_) => "QueueError",

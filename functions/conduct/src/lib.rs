@@ -17,6 +17,7 @@ use rootcast_core::job::{Job, JobId, JobOutcome, JobState, Tally};
 use rootcast_core::message::Control;
 use rootcast_core::metric::Metric;
 use rootcast_core::plan::{Action, Step, plan};
+use rootcast_environment::Misconfigured;
 use rootcast_ledger::{Authority, Change, JobRecord, Ledger, LedgerError};
 use rootcast_queue::{Queue, QueueError};
 use thiserror::Error;
@@ -46,6 +47,8 @@ pub struct App {
 
 #[derive(Debug, Error)]
 pub enum ConductError {
+    #[error(transparent)]
+    Misconfigured(#[from] Misconfigured),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error(transparent)]

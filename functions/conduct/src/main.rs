@@ -9,7 +9,7 @@ async fn main() -> Result<(), Error> {
     let app = OnceCell::new();
     run(service_fn(async |event: LambdaEvent<_>| {
         let app = app.get_or_try_init(conduct::App::from_env).await?;
-        conduct::handle(app, event).await.map_err(Error::from)
+        conduct::handle(app, event).await
     }))
     .await
 }

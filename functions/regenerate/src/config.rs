@@ -1,18 +1,13 @@
 //! The function's environment.
 
 use rootcast_authority::{CertificateAuthority, Settings};
+use rootcast_environment::{Misconfigured, variable};
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;
 use rootcast_vault::Vault;
-use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 
 use crate::App;
-
-/// An environment that template.yaml would not make.
-#[derive(Debug, Error)]
-#[error("the environment variable {0} is missing or cannot be read")]
-pub struct Misconfigured(&'static str);
 
 impl App {
     pub async fn from_env() -> Result<Self, Misconfigured> {
@@ -21,9 +16,9 @@ impl App {
         let vault = Vault::new(
             &aws_sdk_kms::Client::new(&config),
             &aws_sdk_resourcegroupstagging::Client::new(&config),
-            variable("STACK")?,
+            variable::<String>("STACK")?,
         );
-        let days = variable("ROOT_VALIDITY_DAYS")?.parse().map_err(|_| Misconfigured("ROOT_VALIDITY_DAYS"))?;
+        let days = variable("ROOT_VALIDITY_DAYS")?;
         Ok(Self {
             authority: CertificateAuthority::new(ledger.clone(), vault),
             ledger,
@@ -31,14 +26,10 @@ impl App {
             control_queue: variable("CONTROL_QUEUE_URL")?,
             settings: Settings {
                 root_name: variable("ROOT_NAME")?,
-                subject: variable("ROOT_SUBJECT")?.parse().map_err(|_| Misconfigured("ROOT_SUBJECT"))?,
+                subject: variable("ROOT_SUBJECT")?,
                 validity: Duration::days(days),
             },
             clock: OffsetDateTime::now_utc,
         })
     }
-}
-
-fn variable(name: &'static str) -> Result<String, Misconfigured> {
-    std::env::var(name).map_err(|_| Misconfigured(name))
 }

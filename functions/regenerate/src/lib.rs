@@ -25,7 +25,6 @@ use serde_json::json;
 use time::OffsetDateTime;
 use tracing::warn;
 
-pub use config::Misconfigured;
 pub use request::root_request;
 
 /// All that the function works with.

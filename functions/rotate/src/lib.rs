@@ -13,6 +13,7 @@ use rootcast_core::event::{Event, FIRST_NOTICE, notice_due};
 use rootcast_environment::{Misconfigured, variable};
 use rootcast_events::Events;
 use rootcast_ledger::{Expiring, Ledger, LedgerError, Tables};
+use thiserror::Error;
 use time::OffsetDateTime;
 use tracing::{info, warn};
 
@@ -28,18 +29,27 @@ pub struct App {
     pub clock: fn() -> OffsetDateTime,
 }
 
-/// The ledger could not be read: the next run looks again.
-#[derive(Debug)]
-pub struct RotateError(LedgerError);
+#[derive(Debug, Error)]
+pub enum RotateError {
+    #[error(transparent)]
+    Misconfigured(#[from] Misconfigured),
+    /// The next run looks again.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
 
 impl From<RotateError> for Diagnostic {
     fn from(error: RotateError) -> Self {
-        Self { error_type: "LedgerError".to_owned(), error_message: error.0.to_string() }
+        let error_type = match error {
+            RotateError::Misconfigured(_) => "Misconfigured",
+            RotateError::Ledger(_) => "LedgerError",
+        };
+        Self { error_type: error_type.to_owned(), error_message: error.to_string() }
     }
 }
 
 impl App {
-    pub async fn from_env() -> Result<Self, Misconfigured> {
+    pub async fn from_env() -> Result<Self, RotateError> {
         let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
         Ok(Self {
             ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()),
@@ -57,7 +67,7 @@ pub async fn handle(app: &App, deadline: SystemTime) -> Result<(), RotateError> 
     let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
     let deadline = Instant::now() + left.saturating_sub(MARGIN);
     let shelves = stream::iter((0..SHARDS).map(Ok));
-    shelves.try_for_each_concurrent(CONCURRENCY, |shelf| app.shelf(shelf, deadline)).await.map_err(RotateError)
+    Ok(shelves.try_for_each_concurrent(CONCURRENCY, |shelf| app.shelf(shelf, deadline)).await?)
 }
 
 impl App {

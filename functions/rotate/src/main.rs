@@ -10,7 +10,7 @@ async fn main() -> Result<(), Error> {
     let app = OnceCell::new();
     run(service_fn(async |event: LambdaEvent<IgnoredAny>| {
         let app = app.get_or_try_init(rotate::App::from_env).await?;
-        rotate::handle(app, event.context.deadline()).await.map_err(Error::from)
+        rotate::handle(app, event.context.deadline()).await
     }))
     .await
 }

@@ -138,11 +138,12 @@ async fn what_the_vendors_signer_signed_is_let_in_with_its_body() {
         assert_eq!(principal(&admitted).require(Permission::ExportKey), Ok(()));
         assert_eq!(to_bytes(admitted.into_body(), LIMIT).await.unwrap(), vector.body);
     }
-    assert_eq!(fixture.written.num_calls(), GOOD.len());
+    let changing = GOOD.iter().filter(|vector| !vector.request().method().is_safe());
+    assert_eq!(fixture.written.num_calls(), changing.count());
 }
 
 #[tokio::test]
-async fn a_signature_is_good_once_in_whatever_case_it_is_written() {
+async fn a_signature_that_changes_something_is_good_once_in_whatever_case_it_is_written() {
     let fixture = Fixture::new().await;
     let upper = || {
         let mut request = POST.request();
@@ -156,6 +157,9 @@ async fn a_signature_is_good_once_in_whatever_case_it_is_written() {
     refused(fixture.admit(upper()).await, "the same again").await;
     refused(fixture.admit(POST.request()).await, "the same in lower case").await;
     fixture.admit(DELETE.request()).await.unwrap();
+    for _ in 0..2 {
+        fixture.admit(QUERY.request()).await.unwrap();
+    }
 }
 
 #[tokio::test]
