@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use rootcast_core::certificate_id::{CertificateId, policy_dn};
 use rootcast_core::event::Event;
@@ -38,12 +39,15 @@ pub(crate) async fn import(
     Extension(caller): Extension<Principal>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Imported>, ScmError> {
+) -> Result<Response, ScmError> {
     media_type(&headers, &["application/json"])?;
     let parsed = ImportRequest::parse(&body);
     let repeatable = client_request(&headers, &caller, &body);
     wipe(body);
-    app.import(&caller, parsed?, repeatable?).await.map(Json)
+    Ok(match app.import(&caller, parsed?, repeatable?).await? {
+        Ok(imported) => Json(imported).into_response(),
+        Err(problems) => refusal::checks_failed(&problems),
+    })
 }
 
 impl App {
@@ -52,7 +56,7 @@ impl App {
         caller: &Principal,
         request: ImportRequest,
         repeatable: Option<ClientRequest>,
-    ) -> Result<Imported, ScmError> {
+    ) -> Result<Result<Imported, Problems>, ScmError> {
         let now = (self.clock)();
         let dn = policy_dn(&request.folder.to_string(), &request.name.to_string());
         let refused = |why| refusal::not_stored(why, &dn);
@@ -60,18 +64,16 @@ impl App {
             && let Some(certificate_id) = self.ledger.stored_before(repeatable, now).await.map_err(refused)?
         {
             info!(caller = caller.name, certificate.id = %certificate_id, "imported before by the same request");
-            return Ok(Imported { certificate_id, warnings: Vec::new() });
+            return Ok(Ok(Imported { certificate_id, warnings: Vec::new() }));
         }
-        let checked = self.check(&request.material(), now).await?.map_err(|problems| {
-            info!(
-                caller = caller.name,
-                certificate.dn = dn,
-                problems = problems.len(),
-                code = problems.first().code(),
-                "import refused"
-            );
-            refusal::checks_failed(&problems)
-        })?;
+        let checked = match self.check(&request.material(), now).await? {
+            Ok(checked) => checked,
+            Err(problems) => {
+                let codes: Vec<&str> = problems.iter().map(Problem::code).collect();
+                info!(caller = caller.name, certificate.dn = dn, problems = codes.join(" "), "import refused");
+                return Ok(Err(problems));
+            }
+        };
         let warnings: Vec<String> = checked.warnings.iter().map(ToString::to_string).collect();
         for warning in &warnings {
             warn!(caller = caller.name, certificate.dn = dn, "{warning}");
@@ -85,10 +87,10 @@ impl App {
                 Ok(stored) if stored == id => {
                     info!(caller = caller.name, certificate.id = %id, certificate.dn = dn, certificate.key = record.key_algorithm, "imported");
                     self.tell(record, dn.clone()).await;
-                    return Ok(Imported { certificate_id: id, warnings });
+                    return Ok(Ok(Imported { certificate_id: id, warnings }));
                 }
                 // The same request was faster by another way.
-                Ok(certificate_id) => return Ok(Imported { certificate_id, warnings }),
+                Ok(certificate_id) => return Ok(Ok(Imported { certificate_id, warnings })),
             }
         }
         Err(refused(StoreRefused::IdTaken))

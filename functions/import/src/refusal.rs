@@ -1,10 +1,13 @@
 //! What an import is refused for. The codes of the checks are `rootcast_core::import::CODES`; those of storing are
 //! these.
 
+use axum::Json;
 use axum::http::StatusCode;
-use rootcast_core::import::Problems;
+use axum::response::{IntoResponse, Response};
+use rootcast_core::import::{Problem, Problems};
 use rootcast_gate::ScmError;
 use rootcast_ledger::StoreRefused;
+use serde_json::{Value, json};
 
 const SM2_PAIR: &str = "SCM.2100";
 const NAME_TAKEN: &str = "SCM.2101";
@@ -15,14 +18,16 @@ const TOKEN_TAKEN: &str = "SCM.2103";
 const LONGEST_MESSAGE: usize = 1024;
 
 /// All of them: each in the list `problems`, and all in the message as far as there is room, the first as its code.
-pub(crate) fn checks_failed(problems: &Problems) -> ScmError {
+pub(crate) fn checks_failed(problems: &Problems) -> Response {
     let others: Vec<String> = problems.iter().skip(1).map(|other| format!("{} {other}", other.code())).collect();
     let mut message = problems.to_string();
     if !others.is_empty() {
         message = format!("{message} (and {} more: {})", others.len(), others.join("; "));
     }
-    let first = ScmError::new(StatusCode::BAD_REQUEST, problems.first().code(), cut(message));
-    problems.iter().fold(first, |error, problem| error.also(problem.code(), problem.to_string()))
+    let each = |problem: &Problem| json!({ "error_code": problem.code(), "error_msg": problem.to_string() });
+    let all: Vec<Value> = problems.iter().map(each).collect();
+    let body = json!({ "error_code": problems.first().code(), "error_msg": cut(message), "problems": all });
+    (StatusCode::BAD_REQUEST, Json(body)).into_response()
 }
 
 /// To be seen as cut.
@@ -74,9 +79,7 @@ pub(crate) fn not_stored(refusal: StoreRefused, dn: &str) -> ScmError {
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use axum::body::to_bytes;
-    use axum::response::IntoResponse;
     use rootcast_core::import::{CODES, Material, check};
-    use serde_json::Value;
     use time::OffsetDateTime;
 
     use super::*;
@@ -85,7 +88,7 @@ mod tests {
     async fn every_problem_is_told_and_the_first_is_the_code() {
         let sent = Material::Pem { certificate: "no PEM", certificate_chain: None, private_key: "-----BEGIN nothing" };
         let problems = check(&sent, &[], OffsetDateTime::UNIX_EPOCH).unwrap_err();
-        let answer = checks_failed(&problems).into_response();
+        let answer = checks_failed(&problems);
         assert_eq!(answer.status(), 400);
         let body: Value = serde_json::from_slice(&to_bytes(answer.into_body(), 10_000).await.unwrap()).unwrap();
         assert!(problems.len() > 1 && body["problems"].as_array().unwrap().len() == problems.len(), "{body}");

@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     /// In every message where a value is repeated.
-    const KEY: &str = "-----BEGIN PRIVATE KEY----- c2VjcmV0";
+    const KEY: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0";
 
     fn parse(body: Value) -> Result<ImportRequest, String> {
         ImportRequest::parse(body.to_string().as_bytes()).map_err(|refusal| refusal.message().to_owned())
