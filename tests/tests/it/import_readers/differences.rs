@@ -20,6 +20,9 @@ const LEAF_KEY: &str = "Python checks the keys of issuers, not the leaf's";
 const OURS: &str = "a limit of ours, so that hostile input ends early";
 const FIRST_KEY: &str = "it takes the first key and leaves the rest, which may be the one that is meant";
 
+const BER: &str = "OpenSSL reads BER; signatures are over DER";
+const PSS: &str = "few devices take such a key, and AWS-LC signs with none; Python takes it for any RSA key";
+
 /// The case of the corpus, who differs from us, and the reason.
 pub(super) const DIFFERENCES: &[(&str, Reader, &str)] = &[
     // Names.
@@ -44,6 +47,21 @@ pub(super) const DIFFERENCES: &[(&str, Reader, &str)] = &[
         OpenSsl,
         "OpenSSL folds case as RFC 5280 §7.1 says; we compare bytes, as rustls and Go do",
     ),
+    ("CN as PrintableString, no SAN", Python, SAN),
+    ("CN as IA5String, no SAN", Python, SAN),
+    ("two CNs, the last a host name, no SAN", Python, SAN),
+    ("CN as BMPString, no SAN", OpenSsl, NO_NAMES),
+    ("two CNs, only the first a host name, no SAN", OpenSsl, NO_NAMES),
+    ("the SAN has a name with a dot at its end", OpenSsl, NO_NAMES),
+    ("the SAN has a bare wildcard", OpenSsl, NO_NAMES),
+    ("the SAN has an IPv4 address as a host name", OpenSsl, NO_NAMES),
+    (
+        "the SAN has an IPv4 address as a host name",
+        Python,
+        "Python looks only at the name that is asked for; no client finds an address there",
+    ),
+    ("an empty SAN, CN is a host name", OpenSsl, STRICT),
+    ("an empty SAN, CN is a host name", Python, SAN),
     // What the leaf is.
     ("valid until this second", OpenSsl, "for OpenSSL notAfter is over when it comes; RFC 5280 §4.1.2.5 includes it"),
     ("a certificate authority as the leaf", OpenSsl, "OpenSSL lets an authority be a server"),
@@ -82,6 +100,21 @@ pub(super) const DIFFERENCES: &[(&str, Reader, &str)] = &[
     ("basicConstraints not critical", Python, STRICT),
     ("intermediate without keyUsage", OpenSsl, STRICT),
     ("intermediate without keyUsage", Python, STRICT),
+    ("AKI without an identifier", OpenSsl, STRICT),
+    ("no extensions, but a field for them", OpenSsl, STRICT),
+    ("no extensions, but a field for them", Python, SAN),
+    ("a leaf with a pathLen", OpenSsl, STRICT),
+    ("a leaf with a pathLen", Python, STRICT),
+    (
+        "AKI with another issuer and serial number",
+        OpenSsl,
+        "OpenSSL compares them as well; an issuer that was cross-signed has several, and RFC 5280 §4.2.1.1 leaves it open",
+    ),
+    ("keyUsage of nothing", Python, "Python does not look at a leaf's keyUsage"),
+    ("a pathLen of eight octets", OpenSsl, "it is no length of any path, and ours has four octets"),
+    ("a pathLen of eight octets", Python, "it is no length of any path, and ours has four octets"),
+    ("cA is neither true nor false", OpenSsl, BER),
+    ("bytes behind basicConstraints", OpenSsl, "OpenSSL ignores what follows a value, and others may not"),
     // Paths.
     (
         "cross-signed intermediate, only the second leads to a root",
@@ -103,8 +136,34 @@ pub(super) const DIFFERENCES: &[(&str, Reader, &str)] = &[
         "OpenSSL compares the wildcard as if it were a name, and the excluded host would be served",
     ),
     ("permitted: the organisation of the subject", Python, "Python does no directory names in constraints"),
+    (
+        "CN is an address outside the permitted ones, no SAN",
+        OpenSsl,
+        "OpenSSL compares a CN with constraints of host names only; who connects to the address takes it",
+    ),
+    (
+        "permitted: a domain with a dot before it",
+        Python,
+        "Python wants RFC 5280's form; many authorities write the dot",
+    ),
+    (
+        "permitted: a mask with holes",
+        OpenSsl,
+        "OpenSSL compares bit by bit; RFC 5280 wants a mask as RFC 4632 has them",
+    ),
+    ("constraints of nothing", Python, STRICT),
     // Writing.
-    ("a length without end", OpenSsl, "OpenSSL reads BER; signatures are over DER"),
+    ("a length without end", OpenSsl, BER),
+    ("SEC 1 whose curve is only in EC PARAMETERS", OpenSsl, "OpenSSL writes that block and does not read it"),
+    ("SEC 1 whose curve is only in EC PARAMETERS", Python, "Python wants the curve in the key"),
+    ("RSA that may only sign with PSS", Python, PSS),
+    ("the leaf's RSA key may only sign with PSS", Python, PSS),
+    ("PKCS #8 of version 7", OpenSsl, "OpenSSL does not look at the version; there are two (RFC 5958 §2)"),
+    (
+        "a compressed point",
+        OpenSsl,
+        "it writes the key's point uncompressed: the same key in other bytes, which we compare",
+    ),
     ("bytes behind the key", OpenSsl, "OpenSSL ignores what follows a key; we do not store what nobody has read"),
     ("PKCS #8 that calls itself PKCS #1", OpenSsl, "OpenSSL goes by the content; a label that lies is refused"),
     ("Ed25519 with its public key (RFC 5958)", SomeOpenSsl, "OpenSSL does not read version 2 of PKCS #8"),

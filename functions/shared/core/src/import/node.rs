@@ -4,12 +4,14 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use time::OffsetDateTime;
+use x509_parser::asn1_rs::{Any, FromDer, Tag};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{
     BasicConstraints, ExtendedKeyUsage, GeneralName, KeyUsage, NameConstraints, ParsedExtension,
 };
 use x509_parser::x509::X509Version;
 
+use super::der::element;
 use super::problem::Problem;
 use super::public_key::{KeyFault, PublicKey};
 use super::signature::{Scheme, Unusable};
@@ -76,6 +78,11 @@ impl<'p> Node<'p> {
             let oid = || extension_name(&extension.oid.to_id_string());
             if !seen.insert(extension.oid.as_bytes()) {
                 self.extensions.push(ExtensionFault::Twice(oid()));
+                continue;
+            }
+            // The parser passes over what follows a value, and takes any octet for true.
+            if is_used(&extension.oid.to_id_string()) && !is_strict(extension.value) {
+                self.extensions.push(ExtensionFault::Malformed(oid()));
                 continue;
             }
             match extension.parsed_extension() {
@@ -181,6 +188,12 @@ impl<'p> Node<'p> {
             }
         }
     }
+}
+
+/// One element and nothing after it; a BOOLEAN at its start, as in basicConstraints, is one of DER (X.690 §11.1).
+fn is_strict(value: &[u8]) -> bool {
+    let Ok(([], whole)) = Any::from_der(value) else { return false };
+    element(whole.data, Tag::Boolean).is_none_or(|(_, octets)| matches!(octets, [0x00] | [0xff]))
 }
 
 /// Those whose content decides something here.

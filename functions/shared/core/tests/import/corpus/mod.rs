@@ -12,6 +12,7 @@ mod hostile;
 pub(crate) mod key;
 mod keys;
 mod leaves;
+mod oddities;
 pub(crate) mod openssl;
 pub(crate) mod pkcs12;
 
@@ -59,7 +60,16 @@ pub(crate) struct Bundle {
 pub(crate) fn cases() -> &'static [Case] {
     static CASES: OnceLock<Vec<Case>> = OnceLock::new();
     CASES.get_or_init(|| {
-        [leaves::cases(), chains::cases(), keys::cases(), framing::cases(), hostile::cases(), pkcs12::cases()].concat()
+        [
+            leaves::cases(),
+            chains::cases(),
+            keys::cases(),
+            oddities::cases(),
+            framing::cases(),
+            hostile::cases(),
+            pkcs12::cases(),
+        ]
+        .concat()
     })
 }
 
