@@ -14,7 +14,7 @@ use url::{Host, Url};
 
 pub(crate) use self::{
     problem::{ApiError, Message, Refusal},
-    wire::{Counts, Device, Fingerprint, Job, RootDetails, Task, WaveView},
+    wire::{Counts, Deployment, Device, Fingerprint, Job, Rollover, RootDetails, Task, WaveView, Work},
 };
 use crate::{exit::Usage, profile::Access, token::Token};
 
@@ -105,6 +105,35 @@ impl Api {
         read(path, status, &body)
     }
 
+    /// The body of a GET that has no envelope: `/v3/scm`.
+    pub(crate) async fn get_plain<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, ApiError> {
+        let (_, body) = self.text(path, query).await?;
+        serde_json::from_str(&body).map_err(|error| ApiError::unintelligible(path, error))
+    }
+
+    /// The same for what may change something: sent once. No body reads as `null`.
+    pub(crate) async fn send_plain<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<T, ApiError> {
+        let mut request = self.request(method, path);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let (status, body) = self.answered(request).await?;
+        if !status.is_success() {
+            return Err(refusal(path, status, &body));
+        }
+        let body = if body.is_empty() { "null" } else { &body };
+        serde_json::from_str(body).map_err(|error| ApiError::unintelligible(path, error))
+    }
+
     /// The items of every page, of which each has them under `field`.
     pub(crate) async fn pages<T: DeserializeOwned>(
         &self,
@@ -179,7 +208,29 @@ fn read<T: DeserializeOwned>(path: &str, status: StatusCode, body: &str) -> Resu
     Ok(envelope.response)
 }
 
+/// What `/v3/scm` answers in place of the envelope.
+#[derive(Deserialize)]
+struct ScmRefusal {
+    error_code: String,
+    error_msg: String,
+    /// All that is wrong, where that is more than one thing.
+    #[serde(default)]
+    problems: Vec<ScmRefusal>,
+}
+
+impl From<ScmRefusal> for Message {
+    fn from(refusal: ScmRefusal) -> Self {
+        Self { id: refusal.error_code, text: refusal.error_msg, ..Self::default() }
+    }
+}
+
 fn refusal(path: &str, status: StatusCode, body: &str) -> ApiError {
+    if let Ok(mut scm) = serde_json::from_str::<ScmRefusal>(body) {
+        let problems = std::mem::take(&mut scm.problems);
+        let messages =
+            if problems.is_empty() { vec![scm.into()] } else { problems.into_iter().map(Message::from).collect() };
+        return ApiError::Refused(Box::new(Refusal { status, messages, response: None }));
+    }
     match serde_json::from_str::<Envelope<Value>>(body) {
         Ok(Envelope { response, messages }) if !messages.is_empty() => {
             ApiError::Refused(Box::new(Refusal { status, messages, response }))

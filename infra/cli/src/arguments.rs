@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use url::Url;
 
 use crate::{
-    access_key::AccessKey, device::DeviceCommand, job::JobCommand, local::Local, login::Login, output::Format,
-    root::RootCommand, rotate::Rotate,
+    access_key::AccessKey, certificate::CertificateCommand, device::DeviceCommand, job::JobCommand, local::Local,
+    login::Login, output::Format, root::RootCommand, rotate::Rotate,
 };
 
 const EXIT_CODES: &str = "\
@@ -79,6 +79,9 @@ pub(crate) enum Command {
     /// Look at rollovers and steer them
     #[command(subcommand)]
     Job(JobCommand),
+    /// Keep certificates that were made elsewhere, and bring them to devices
+    #[command(subcommand)]
+    Certificate(CertificateCommand),
     /// Look at the root certificates
     #[command(subcommand)]
     Root(RootCommand),

@@ -8,6 +8,7 @@
 mod access_key;
 mod api;
 mod arguments;
+mod certificate;
 mod device;
 mod exit;
 mod job;
@@ -52,6 +53,7 @@ async fn execute(arguments: Arguments) -> Result<End> {
         Command::Device(command) => device::run(&api()?, command, format).await,
         Command::Rotate(rotate) => rotate::run(&api()?, rotate, format).await,
         Command::Job(command) => job::run(&api()?, command, format).await,
+        Command::Certificate(command) => certificate::run(&api()?, command, format).await,
         Command::Root(command) => root::run(&api()?, command, format).await,
         Command::Local(options) => local::run(options, format).await,
     }

@@ -41,6 +41,12 @@ impl Api {
         self.send(Method::POST, path, Some(body)).await
     }
 
+    /// With one header more.
+    pub async fn post_with(&self, header: &str, value: &str, path: &str, body: Value) -> Answer {
+        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(&self.token).header(header, value);
+        answer(format!("POST {path}"), request.json(&body)).await
+    }
+
     pub async fn patch(&self, path: &str, body: Value) -> Answer {
         self.send(Method::PATCH, path, Some(body)).await
     }
@@ -64,11 +70,15 @@ impl Api {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let answer = request.send().await.unwrap();
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let text = answer.text().await.unwrap();
-        Answer { asked, status, headers, text }
+        answer(asked, request).await
     }
+}
+
+async fn answer(asked: String, request: reqwest::RequestBuilder) -> Answer {
+    let answer = request.send().await.unwrap();
+    let (status, headers) = (answer.status(), answer.headers().clone());
+    let text = answer.text().await.unwrap();
+    Answer { asked, status, headers, text }
 }
 
 impl Answer {

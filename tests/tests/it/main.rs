@@ -13,11 +13,13 @@
 
 mod api;
 mod authority;
+mod clients;
 mod cost;
 #[path = "../../../functions/shared/drivers/tests/fake/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the driver's own tests use more of it")]
 mod fake;
 mod faults;
+mod import;
 mod import_readers;
 mod interruptions;
 mod refusals;

@@ -10,9 +10,11 @@ use futures::FutureExt;
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::job::{Cursor, Job, JobId, JobState, Leg, Tally};
+use rootcast_core::permission::Permission;
 use rootcast_core::task::{TaskRecord, TaskState};
-use rootcast_ledger::{Ledger, Tables, TokenRecord};
+use rootcast_ledger::{AccessKeyId, AccessKeyRecord, Ledger, Tables, TokenRecord};
 use rootcast_local::{Device, LocalOptions, LocalStack, Progress, store_credentials};
+use rootcast_seal::Sealer;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -22,7 +24,8 @@ use crate::fake::Fake;
 /// Default of template.yaml's CredentialPrefix.
 pub const PREFIX: &str = "/rootcast/devices/";
 /// The functions, by the outputs of template.yaml that have their names.
-pub const FUNCTIONS: [&str; 4] = ["RegenerateFunction", "ConductFunction", "WorkerFunction", "CatalogFunction"];
+pub const FUNCTIONS: [&str; 6] =
+    ["RegenerateFunction", "ConductFunction", "WorkerFunction", "CatalogFunction", "ImportFunction", "RotateFunction"];
 /// Nothing here takes longer on two busy cores, the minute of the conductor's schedule included.
 pub const LIMIT: Duration = Duration::from_secs(150);
 const POLL: Duration = Duration::from_millis(50);
@@ -88,13 +91,30 @@ impl Stack {
             access: table("AccessTable"),
         };
         let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&local.sdk_config), tables);
-        let token = uuid::Uuid::new_v4().to_string();
-        let now = OffsetDateTime::now_utc();
-        let record =
-            TokenRecord { principal: "tests".to_owned(), created: now, expires: now + Duration::from_secs(3600) };
-        ledger.put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
-        let api = Api::new(&local.api_url, &std::fs::read(&local.ca_pem).unwrap(), token);
+        let api = api_of(&local, &ledger, "tests", BTreeSet::new()).await;
         Self { local, ledger, api }
+    }
+
+    /// Another caller.
+    pub async fn api_of(&self, principal: &str, permissions: BTreeSet<Permission>) -> Api {
+        api_of(&self.local, &self.ledger, principal, permissions).await
+    }
+
+    /// Id and secret of a key for a client that signs its requests.
+    pub async fn access_key(&self, principal: &str, permissions: BTreeSet<Permission>) -> (String, String) {
+        let id: AccessKeyId = "AKIDEXAMPLE012345678".parse().unwrap();
+        let secret = uuid::Uuid::new_v4().to_string();
+        let kms = aws_sdk_kms::Client::new(&self.local.sdk_config);
+        let sealer = Sealer::new(&kms, self.local.outputs.of("AccessKeyArn").unwrap());
+        let record = AccessKeyRecord {
+            principal: principal.to_owned(),
+            permissions,
+            secret: sealer.seal(&id.seal_context(), secret.as_bytes()).await.unwrap(),
+            expires: None,
+            created: OffsetDateTime::now_utc(),
+        };
+        self.ledger.put_access_key(&id, &record).await.unwrap();
+        (id.to_string(), secret)
     }
 
     /// The emulated devices, in the order of their ids.
@@ -232,6 +252,15 @@ impl Stack {
     pub async fn crash(&self, function: &str) -> usize {
         self.local.crash(self.local.outputs.of(function).unwrap()).await.unwrap()
     }
+}
+
+async fn api_of(local: &LocalStack, ledger: &Ledger, principal: &str, permissions: BTreeSet<Permission>) -> Api {
+    let token = uuid::Uuid::new_v4().to_string();
+    let created = OffsetDateTime::now_utc();
+    let expires = created + Duration::from_secs(3600);
+    let record = TokenRecord { principal: principal.to_owned(), permissions, created, expires };
+    ledger.put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
+    Api::new(&local.api_url, &std::fs::read(&local.ca_pem).unwrap(), token)
 }
 
 /// Asks until there is an answer.

@@ -69,7 +69,7 @@ pub(crate) struct Refusal {
 }
 
 /// A message in the vendor's envelope.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(crate) struct Message {
     #[serde(default)]
     pub(crate) id: String,

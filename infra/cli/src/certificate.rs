@@ -1,0 +1,234 @@
+//! `rootcast certificate`: certificates that were made elsewhere, and the devices that they go to.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    api::Api,
+    exit::End,
+    output::{self, Format, note, out, plain, table},
+};
+
+const CERTIFICATES: &str = "/v3/scm/certificates";
+/// The most that one page of the vendor's API holds.
+const PAGE: &str = "50";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertificateCommand {
+    /// Check a certificate with its chain and key, seal the key and keep all of it
+    Import(Import),
+    /// List what is kept, the first to expire first
+    List(List),
+    /// Show one
+    Show(Which),
+    /// Print certificate, chain and private key as PEM; needs the permission export-key
+    Export(Which),
+    /// Delete one that no device has
+    Delete(Which),
+    /// Bring one to devices; `rootcast job watch` shows how far it is
+    Deploy(Deploy),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// scs and 13 digits
+    id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// 3 to 63 letters, digits, underscores, dots and hyphens; unique within its folder
+    #[arg(long)]
+    name: String,
+    /// Where it stands, parts between backslashes
+    #[arg(long)]
+    folder: Option<String>,
+    /// PEM file: the certificate, with or without its chain, in any order
+    #[arg(long, value_name = "FILE", required_unless_present = "pkcs12", requires = "key")]
+    certificate: Option<PathBuf>,
+    /// PEM file: the chain, where the first file is the certificate alone
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    chain: Option<PathBuf>,
+    /// PEM file: the private key, not encrypted; - for standard input
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// PKCS #12 file in place of the PEM files
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["certificate", "chain", "key"], requires = "password_file")]
+    pkcs12: Option<PathBuf>,
+    /// File that holds the PKCS #12 file's password; - for standard input
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Refuse a certificate that is kept already under another name
+    #[arg(long)]
+    unique: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only those with this in their name or domains
+    #[arg(long)]
+    content: Option<String>,
+    /// Only those whose time is over
+    #[arg(long)]
+    expired: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// scs and 13 digits
+    id: String,
+    /// Ids of at most 20 devices
+    #[arg(required = true, num_args = 1..=20)]
+    devices: Vec<String>,
+}
+
+pub(crate) async fn run(api: &Api, command: CertificateCommand, format: Format) -> Result<End> {
+    match command {
+        CertificateCommand::Import(import) => bring(api, &import, format).await,
+        CertificateCommand::List(list) => show_all(api, &list, format).await,
+        CertificateCommand::Show(Which { id }) => {
+            let shown: Map<String, Value> = api.get_plain(&path(&id), &[]).await?;
+            match format {
+                Format::Json => output::json(&shown)?,
+                Format::Text => {
+                    for (name, value) in shown.iter().filter(|(_, value)| !value.is_null()) {
+                        out!("{name:20}{}", plain(&text(value)));
+                    }
+                }
+            }
+            Ok(End::Done)
+        }
+        CertificateCommand::Export(Which { id }) => {
+            let nothing = None::<&Value>;
+            let kept: Value = api.send_plain(Method::POST, &format!("{}/export", path(&id)), nothing).await?;
+            match format {
+                Format::Json => output::json(&kept)?,
+                Format::Text => {
+                    for part in ["entire_certificate", "private_key"] {
+                        out!("{}", kept[part].as_str().unwrap_or_default().trim_end());
+                    }
+                }
+            }
+            Ok(End::Done)
+        }
+        CertificateCommand::Delete(Which { id }) => {
+            api.send_plain::<Value>(Method::DELETE, &path(&id), None::<&Value>).await?;
+            match format {
+                Format::Json => output::json(&json!({ "deleted": id }))?,
+                Format::Text => out!("{} is deleted.", plain(&id)),
+            }
+            Ok(End::Done)
+        }
+        CertificateCommand::Deploy(deploy) => send(api, &deploy, format).await,
+    }
+}
+
+fn path(id: &str) -> String {
+    format!("{CERTIFICATES}/{id}")
+}
+
+async fn bring(api: &Api, import: &Import, format: Format) -> Result<End> {
+    let mut body = json!({ "name": import.name, "duplicate_check": import.unique });
+    let mut set = |field: &str, value: Option<String>| {
+        if let Some(value) = value {
+            body[field] = Value::String(value);
+        }
+    };
+    set("folder", import.folder.clone());
+    let file = |path: &Option<PathBuf>| path.as_deref().map(read_text).transpose();
+    set("certificate", file(&import.certificate)?);
+    set("certificate_chain", file(&import.chain)?);
+    set("private_key", file(&import.key)?);
+    set("pkcs12_password", file(&import.password_file)?.map(|text| text.trim_end_matches(['\r', '\n']).to_owned()));
+    let pkcs12 = import.pkcs12.as_deref().map(read).transpose()?;
+    set("pkcs12", pkcs12.map(|bytes| BASE64_STANDARD.encode(bytes)));
+    let imported: Value = api.send_plain(Method::POST, &format!("{CERTIFICATES}/import"), Some(&body)).await?;
+    for warning in imported["warnings"].as_array().into_iter().flatten() {
+        note!("{}", plain(&text(warning)));
+    }
+    match format {
+        Format::Json => output::json(&imported)?,
+        Format::Text => out!("{}", plain(&text(&imported["certificate_id"]))),
+    }
+    Ok(End::Done)
+}
+
+async fn show_all(api: &Api, list: &List, format: Format) -> Result<End> {
+    let mut found = Vec::new();
+    let mut cursor = None::<String>;
+    loop {
+        let mut query = vec![("limit", PAGE), ("sort_key", "certExpiredTime"), ("sort_dir", "ASC")];
+        query.extend(list.content.as_deref().map(|content| ("content", content)));
+        query.extend(list.expired.then_some(("status", "EXPIRED")));
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let mut page: Value = api.get_plain(CERTIFICATES, &query).await?;
+        if let Value::Array(items) = page["certificates"].take() {
+            found.extend(items);
+        }
+        match page["cursor"].take() {
+            Value::String(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
+            _ => break,
+        }
+    }
+    match format {
+        Format::Json => output::json(&found)?,
+        Format::Text if found.is_empty() => note!("There is none."),
+        Format::Text => {
+            let row = |item: &Value| ["id", "name", "domain", "expire_time", "status"].map(|field| text(&item[field]));
+            out!(
+                "{}",
+                table(["id", "name", "domain", "expires", "status"], &found.iter().map(row).collect::<Vec<_>>())
+            );
+        }
+    }
+    Ok(End::Done)
+}
+
+async fn send(api: &Api, deploy: &Deploy, format: Format) -> Result<End> {
+    let resources: Vec<Value> = deploy.devices.iter().map(|id| json!({ "id": id })).collect();
+    let body = json!({ "service_name": "DEVICE", "resources": resources });
+    let answer: Value = api.send_plain(Method::POST, &format!("{}/deploy", path(&deploy.id)), Some(&body)).await?;
+    let refused = answer["failure_list"].as_array().cloned().unwrap_or_default();
+    match format {
+        Format::Json => output::json(&answer)?,
+        Format::Text => {
+            for failure in &refused {
+                note!("{}: {}", plain(&text(&failure["resource"])), plain(&text(&failure["failure_info"])));
+            }
+            if let Some(job) = answer["job_id"].as_u64() {
+                out!(
+                    "Job {job} brings it to {} devices: rootcast job watch {job}",
+                    deploy.devices.len() - refused.len()
+                );
+            }
+        }
+    }
+    Ok(End::unless(!refused.is_empty()))
+}
+
+/// A string without its quotes.
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let opened = if file == Path::new("-") {
+        std::io::stdin().lock().read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(file).and_then(|mut file| file.read_to_end(&mut bytes))
+    };
+    opened.with_context(|| format!("{} cannot be read", file.display()))?;
+    Ok(bytes)
+}
+
+fn read_text(file: &Path) -> Result<String> {
+    String::from_utf8(read(file)?).with_context(|| format!("{} is not text: is it PEM?", file.display()))
+}

@@ -1,0 +1,147 @@
+//! Imports a second, against the bare SDK calls without which there is no import, both in the same run on the local
+//! cloud: read the token, make a data key, write record, name and leaf in one transaction, tell of it.
+//!
+//! `cargo bench --bench imports`, on an idle machine.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a benchmark prints, and breaks off where something is missing"
+)]
+
+#[path = "../tests/it/import/pki.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod pki;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use aws_sdk_kms::types::DataKeySpec;
+use axum::body::Body;
+use futures::{StreamExt, stream};
+use http::Request;
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_events::Events;
+use rootcast_gate::ScmGate;
+use rootcast_ledger::{Ledger, Tables, TokenRecord};
+use rootcast_local::{LocalOptions, LocalStack, Progress};
+use rootcast_seal::Sealer;
+use serde_json::json;
+use time::OffsetDateTime;
+use tower::ServiceExt;
+
+const TOKEN: &str = "a-token-for-a-benchmark-and-for-nothing-else";
+/// One after the other in turn, so that both meet the same machine.
+const ROUNDS: usize = 6;
+const IMPORTS: usize = 100;
+const AT_ONCE: usize = 16;
+
+#[tokio::main]
+async fn main() {
+    let local = LocalStack::start(LocalOptions::new(0, Progress::silent()).unwrap()).await.unwrap();
+    let bodies: Vec<String> = (0..ROUNDS * IMPORTS)
+        .map(|number| {
+            let bundle = pki::Bundle::new(&format!("h{number}.example.com"));
+            json!({"name": format!("h{number}"), "certificate": bundle.all(), "private_key": bundle.key}).to_string()
+        })
+        .collect();
+    let router = import::router(Arc::new(app(&local).await));
+    let bare = Bare::new(&local);
+    let (mut ours, mut theirs) = (Duration::ZERO, Duration::ZERO);
+    for round in bodies.chunks(IMPORTS) {
+        ours += timed(round, async |body| {
+            let request = Request::post("/v3/scm/certificates/import")
+                .header("authorization", format!("Bearer {TOKEN}"))
+                .header("content-type", "application/json")
+                .body(Body::from(body.clone()));
+            let answer = router.clone().oneshot(request.unwrap()).await.unwrap();
+            assert_eq!(answer.status(), 200);
+        })
+        .await;
+        theirs += timed(round, async |body| bare.calls(body).await).await;
+    }
+    let rate = |took: Duration| (ROUNDS * IMPORTS) as f64 / took.as_secs_f64();
+    println!("imports          {:>7.0} /s", rate(ours));
+    println!("bare SDK calls   {:>7.0} /s", rate(theirs));
+    println!("ratio            {:>7.2}", rate(ours) / rate(theirs));
+    local.shutdown().await.unwrap();
+}
+
+async fn timed(bodies: &[String], work: impl AsyncFn(&String)) -> Duration {
+    let begun = Instant::now();
+    stream::iter(bodies).for_each_concurrent(AT_ONCE, |body| work(body)).await;
+    begun.elapsed()
+}
+
+async fn app(local: &LocalStack) -> import::App {
+    let config = &local.sdk_config;
+    let output = |name| local.outputs.of(name).unwrap().to_owned();
+    let tables = Tables {
+        certificates: Some(output("CertificatesTable")),
+        jobs: Some(output("JobsTable")),
+        access: Some(output("AccessTable")),
+        ..Tables::default()
+    };
+    let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(config), tables);
+    let created = OffsetDateTime::now_utc();
+    let expires = created + time::Duration::HOUR;
+    let record = TokenRecord { principal: "bench".to_owned(), permissions: BTreeSet::new(), created, expires };
+    ledger.put_token(&Fingerprint::of(TOKEN.as_bytes()), &record).await.unwrap();
+    let kms = aws_sdk_kms::Client::new(config);
+    import::App {
+        gate: ScmGate::new(ledger.clone(), Sealer::new(&kms, output("AccessKeyArn"))),
+        sealer: Sealer::new(&kms, output("SealingKeyArn")),
+        events: Events::new(aws_sdk_eventbridge::Client::new(config), "default"),
+        roots: import::Roots::new(ledger.clone()),
+        ledger,
+        clock: OffsetDateTime::now_utc,
+    }
+}
+
+/// The official SDK, and nothing around it.
+struct Bare {
+    database: aws_sdk_dynamodb::Client,
+    kms: aws_sdk_kms::Client,
+    events: aws_sdk_eventbridge::Client,
+    access: String,
+    certificates: String,
+    key: String,
+}
+
+impl Bare {
+    fn new(local: &LocalStack) -> Self {
+        let output = |name| local.outputs.of(name).unwrap().to_owned();
+        Self {
+            database: aws_sdk_dynamodb::Client::new(&local.sdk_config),
+            kms: aws_sdk_kms::Client::new(&local.sdk_config),
+            events: aws_sdk_eventbridge::Client::new(&local.sdk_config),
+            access: output("AccessTable"),
+            certificates: output("CertificatesTable"),
+            key: output("SealingKeyArn"),
+        }
+    }
+
+    /// As many bytes are written as an import has.
+    async fn calls(&self, body: &str) {
+        let id = || AttributeValue::S(uuid::Uuid::new_v4().to_string());
+        self.database.get_item().table_name(&self.access).key("id", id()).consistent_read(true).send().await.unwrap();
+        let context = HashMap::from([("a".to_owned(), "b".to_owned())]);
+        let made = self.kms.generate_data_key().key_id(&self.key).key_spec(DataKeySpec::Aes256);
+        made.set_encryption_context(Some(context)).send().await.unwrap();
+        let write = |text: &str| {
+            let put = Put::builder().table_name(&self.certificates).item("id", id());
+            let put =
+                put.item("body", AttributeValue::S(text.to_owned())).condition_expression("attribute_not_exists(id)");
+            TransactWriteItem::builder().put(put.build().unwrap()).build()
+        };
+        let writes = vec![write(body), write("name"), write("leaf")];
+        self.database.transact_write_items().set_transact_items(Some(writes)).send().await.unwrap();
+        let entry = PutEventsRequestEntry::builder().source("bench").detail_type("Bare").detail("{}").build();
+        self.events.put_events().entries(entry).send().await.unwrap();
+    }
+}

@@ -1,0 +1,56 @@
+//! Certificates made elsewhere, from the call that brings them to the device that shows them.
+
+mod deploying;
+mod events;
+mod importing;
+pub mod pki;
+mod reading;
+mod sealing;
+
+use std::collections::BTreeSet;
+
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::permission::Permission;
+use serde_json::{Value, json};
+
+use crate::api::{Answer, Api};
+use crate::stack::Stack;
+use pki::Bundle;
+
+const CERTIFICATES: &str = "/v3/scm/certificates";
+
+impl Stack {
+    /// A caller who may export keys.
+    pub async fn exporter(&self) -> Api {
+        self.api_of("exporter", BTreeSet::from([Permission::ExportKey])).await
+    }
+
+    /// Imports what must be taken.
+    pub async fn import(&self, name: &str, bundle: &Bundle) -> CertificateId {
+        imported(&self.api.post(&format!("{CERTIFICATES}/import"), body(name, bundle)).await)
+    }
+}
+
+/// All in one text: leaf, intermediate, root.
+pub fn body(name: &str, bundle: &Bundle) -> Value {
+    json!({ "name": name, "certificate": bundle.all(), "private_key": bundle.key })
+}
+
+fn imported(answer: &Answer) -> CertificateId {
+    answer.json()["certificate_id"].as_str().unwrap().parse().unwrap()
+}
+
+fn path(id: CertificateId) -> String {
+    format!("{CERTIFICATES}/{id}")
+}
+
+/// Checks that this is a refusal in SCM's own shape, with a request id, and returns its message.
+fn refused(answer: &Answer, status: u16, code: &str) -> String {
+    assert_eq!(answer.status, status, "{answer:?}");
+    let body: Value = serde_json::from_str(&answer.text).unwrap();
+    assert_eq!(body["error_code"], code, "{answer:?}");
+    let message = body["error_msg"].as_str().unwrap();
+    assert!(!message.is_empty() && message.chars().count() <= 1024, "{answer:?}");
+    assert!(!answer.headers["x-request-id"].is_empty());
+    message.to_owned()
+}

@@ -1,0 +1,81 @@
+//! A private key opens where it belongs, for whom it may, and leaves no other trace.
+
+use super::pki::Bundle;
+use super::{path, refused};
+use crate::stack::{FUNCTIONS, Stack};
+use aws_sdk_dynamodb::types::AttributeValue;
+use reqwest::Method;
+
+#[tokio::test]
+async fn a_sealed_key_that_is_moved_to_another_record_does_not_open() {
+    Stack::run(0, async |stack| {
+        let one = stack.import("one", &Bundle::new("one.example.com")).await;
+        let two = stack.import("two", &Bundle::new("two.example.com")).await;
+        let exporter = stack.exporter().await;
+        let export = async |id| exporter.send(Method::POST, &format!("{}/export", path(id)), None).await;
+        assert!(export(two).await.text.contains("BEGIN PRIVATE KEY"));
+
+        let database = aws_sdk_dynamodb::Client::new(&stack.local.sdk_config);
+        let table = stack.local.outputs.of("CertificatesTable").unwrap();
+        let key = |id: String| [("id".to_owned(), AttributeValue::S(id))];
+        let stored =
+            database.get_item().table_name(table).set_key(Some(key(one.to_string()).into())).send().await.unwrap();
+        let sealed = stored.item.unwrap().remove("key").unwrap();
+        database
+            .update_item()
+            .table_name(table)
+            .set_key(Some(key(two.to_string()).into()))
+            .update_expression("SET #key = :sealed")
+            .expression_attribute_names("#key", "key")
+            .expression_attribute_values(":sealed", sealed)
+            .send()
+            .await
+            .unwrap();
+        let answer = export(two).await;
+        refused(&answer, 500, "SCM.0500");
+        assert!(!answer.text.contains("PRIVATE"), "{answer:?}");
+        assert!(export(one).await.text.contains("BEGIN PRIVATE KEY"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_export_and_delete_is_on_record_and_no_key_is_in_any_log() {
+    Stack::run(0, async |stack| {
+        let bundle = Bundle::new("web.example.com");
+        let id = stack.import("web", &bundle).await;
+        let exporter = stack.exporter().await;
+        let out = exporter.send(Method::POST, &format!("{}/export", path(id)), None).await.json();
+        let secret = out["private_key"].as_str().unwrap();
+        assert_eq!(stack.api.delete(&path(id)).await.status, 204);
+        refused(&stack.api.get(&path(id)).await, 404, "SCM.0404");
+
+        let database = aws_sdk_dynamodb::Client::new(&stack.local.sdk_config);
+        let found = database
+            .query()
+            .table_name(stack.local.outputs.of("JobsTable").unwrap())
+            .key_condition_expression("pk = :id AND begins_with(sk, :audit)")
+            .expression_attribute_values(":id", AttributeValue::S(id.to_string()))
+            .expression_attribute_values(":audit", AttributeValue::S("audit#".to_owned()))
+            .send()
+            .await
+            .unwrap();
+        let said =
+            |item: &std::collections::HashMap<String, AttributeValue>, name: &str| item[name].as_s().unwrap().clone();
+        let mut audit: Vec<_> =
+            found.items().iter().map(|item| (said(item, "action"), said(item, "principal"))).collect();
+        audit.sort();
+        let expected = [("delete", "tests"), ("export", "exporter")];
+        assert_eq!(audit, expected.map(|(action, who)| (action.to_owned(), who.to_owned())));
+
+        // The middle of the base64, in whatever way it is broken into lines.
+        let middle: String = secret.lines().skip(1).collect::<String>()[8..40].to_owned();
+        for function in FUNCTIONS {
+            let log = stack.log(function).await;
+            assert!(!log.contains("PRIVATE KEY") && !log.contains(&middle), "{function} wrote the key into its log");
+        }
+        let cloud = std::fs::read_to_string(stack.local.data.join("cloud.log")).unwrap();
+        assert!(!cloud.contains(&middle));
+    })
+    .await;
+}
