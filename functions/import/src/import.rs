@@ -85,7 +85,7 @@ impl App {
                 Err(StoreRefused::IdTaken) => {}
                 Err(why) => return Err(refused(why)),
                 Ok(stored) if stored == id => {
-                    info!(caller = caller.name, certificate.id = %id, certificate.dn = dn, certificate.key = record.key_algorithm, "imported");
+                    info!(caller = caller.name, certificate.id = %id, certificate.dn = dn, "imported");
                     self.tell(record, dn.clone()).await;
                     return Ok(Ok(Imported { certificate_id: id, warnings }));
                 }
@@ -102,11 +102,11 @@ impl App {
         material: &Material<'_>,
         now: OffsetDateTime,
     ) -> Result<Result<Checked, Problems>, LedgerError> {
-        let roots = self.roots.known(now).await?;
+        let roots = self.roots.known().await?;
         let checked = check(material, &roots, now);
         if let Err(problems) = &checked
             && problems.iter().any(|problem| matches!(problem, Problem::ChainIncomplete { .. }))
-            && let Some(newer) = self.roots.newer(&roots, now).await?
+            && let Some(newer) = self.roots.newer(&roots).await?
         {
             return Ok(check(material, &newer, now));
         }
