@@ -141,8 +141,8 @@ fn not_an_import(why: &serde_json::Error) -> ScmError {
     let (line, column) = (why.line(), why.column());
     ScmError::invalid(if why.is_data() {
         format!(
-            "The body is not an import (line {line}, column {column}): it is an object, whose duplicate_check is true or \
-             false, and whose other fields are strings."
+            "The body is not an import (line {line}, column {column}): it is an object, whose duplicate_check is true \
+             or false, and whose other fields are strings."
         )
     } else {
         format!("The body is not JSON (line {line}, column {column}).")
@@ -204,8 +204,9 @@ mod tests {
     #[test]
     fn every_field_arrives_and_null_is_nothing() {
         let request = parse(json!({
-            "name": "web", "folder": r"Servers\Berlin 2", "certificate": "C", "certificate_chain": "I", "private_key": "K",
-            "duplicate_check": true, "enterprise_project_id": "0", "enc_certificate": null, "pkcs12": null,
+            "name": "web", "folder": r"Servers\Berlin 2",
+            "certificate": "C", "certificate_chain": "I", "private_key": "K", "duplicate_check": true,
+            "enterprise_project_id": "0", "enc_certificate": null, "pkcs12": null,
         }))
         .unwrap();
         assert_eq!((request.folder.to_string(), request.only_once), (r"Servers\Berlin 2".to_owned(), true));

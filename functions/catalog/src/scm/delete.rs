@@ -41,8 +41,8 @@ fn refused(why: RemoveRefused, id: CertificateId) -> ScmError {
     match why {
         RemoveRefused::Gone => no_such_certificate(),
         RemoveRefused::InUse(uses) => ScmError::conflict(format!(
-            "{id} is in use by {uses} devices, which POST /v3/scm/deployed-resources names: bring another certificate to \
-             them, or take them out of the fleet, and delete it then."
+            "{id} is in use by {uses} devices, which POST /v3/scm/deployed-resources names: bring another certificate \
+             to them, or take them out of the fleet, and delete it then."
         )),
         RemoveRefused::Ledger(error) => error.into(),
     }

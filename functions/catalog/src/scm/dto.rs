@@ -153,8 +153,8 @@ pub(crate) fn project(row: &CertificateRow) -> &str {
     row.enterprise_project_id.as_deref().filter(|id| *id != "all").unwrap_or("0")
 }
 
-/// The name that comes first, and the others. A CN counts where there is no SAN (RFC 9525 §2), and comes first where the
-/// SAN has it too.
+/// The name that comes first, and the others. A CN counts where there is no SAN (RFC 9525 §2), and comes first where
+/// the SAN has it too.
 fn domains(row: &CertificateRow) -> (Option<&str>, Vec<&str>) {
     let common = row.common_name.as_deref();
     if row.names.is_empty() {

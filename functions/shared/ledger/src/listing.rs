@@ -100,7 +100,7 @@ impl Ledger {
 
     /// The first `limit` behind a place; without one, from the beginning.
     ///
-    /// A call for each of the 16 shelves, which reads `limit` rows there: at most 5 read units for 50 rows of 400 bytes.
+    /// A call for each of the 16 shelves, which reads `limit` rows there: of 50 rows with 400 bytes, 2.5 read units.
     /// More where a filter takes few, or where many end in one second.
     pub async fn certificates_behind(
         &self,
