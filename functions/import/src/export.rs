@@ -7,11 +7,10 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lambda_http::request::RequestContext;
 use rootcast_core::certificate::Certificate;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::permission::Permission;
-use rootcast_gate::{Principal, ScmError};
+use rootcast_gate::{Principal, RequestId, ScmError};
 use rootcast_ledger::{AuditAction, AuditRecord};
 use serde::{Serialize, Serializer};
 use tracing::info;
@@ -37,32 +36,20 @@ pub(crate) struct Exported {
 pub(crate) async fn export(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
-    context: Option<Extension<RequestContext>>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
     Path(id): Path<String>,
 ) -> Result<([(HeaderName, HeaderValue); 1], Json<Exported>), ScmError> {
     caller.require(Permission::ExportKey)?;
     let unknown = || ScmError::not_found("There is no certificate of that id: GET /v3/scm/certificates lists them.");
     let id: CertificateId = id.parse().map_err(|_| unknown())?;
     let record = app.ledger.certificate(id).await?.ok_or_else(unknown)?;
-    let trace = AuditRecord {
-        principal: caller.name.clone(),
-        action: AuditAction::Export,
-        request_id: request_id(context),
-        at: (app.clock)(),
-    };
+    let trace =
+        AuditRecord { principal: caller.name.clone(), action: AuditAction::Export, request_id, at: (app.clock)() };
     app.ledger.audit(id, &trace, random()?).await?;
     info!(caller = caller.name, certificate.id = %id, certificate.dn = record.dn(), "private key exported");
     let key = app.sealer.open(&record.seal_context(), &record.key).await?;
     let exported = Exported::of(&record.leaf, &record.chain, &key);
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(exported)))
-}
-
-/// API Gateway's, which its access log and the answer's `X-Request-Id` have too.
-fn request_id(context: Option<Extension<RequestContext>>) -> String {
-    match context {
-        Some(Extension(RequestContext::ApiGatewayV2(context))) => context.request_id.unwrap_or_default(),
-        _ => String::new(),
-    }
 }
 
 impl Exported {

@@ -3,9 +3,8 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
-use lambda_http::request::RequestContext;
 use rootcast_core::certificate_id::CertificateId;
-use rootcast_gate::{Principal, ScmError};
+use rootcast_gate::{Principal, RequestId, ScmError};
 use rootcast_ledger::{AuditAction, AuditRecord, RemoveRefused};
 use time::OffsetDateTime;
 use tracing::info;
@@ -19,7 +18,7 @@ use crate::app::App;
 pub(crate) async fn delete(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
-    context: Option<Extension<RequestContext>>,
+    Extension(RequestId(request_id)): Extension<RequestId>,
     Named(id): Named,
 ) -> Result<StatusCode, ScmError> {
     let ledger = &app.parts().await?.ledger;
@@ -27,7 +26,7 @@ pub(crate) async fn delete(
     let trace = AuditRecord {
         principal: caller.name.clone(),
         action: AuditAction::Delete,
-        request_id: request_id(context),
+        request_id,
         at: OffsetDateTime::now_utc(),
     };
     let mut random = [0; 8];
@@ -45,13 +44,5 @@ fn refused(why: RemoveRefused, id: CertificateId) -> ScmError {
              to them, or take them out of the fleet, and delete it then."
         )),
         RemoveRefused::Ledger(error) => error.into(),
-    }
-}
-
-/// API Gateway's, which its access log and the answer's `X-Request-Id` have too.
-fn request_id(context: Option<Extension<RequestContext>>) -> String {
-    match context {
-        Some(Extension(RequestContext::ApiGatewayV2(context))) => context.request_id.unwrap_or_default(),
-        _ => String::new(),
     }
 }

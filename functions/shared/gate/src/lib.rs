@@ -17,4 +17,4 @@ pub use bearer::{Forbidden, Principal, authenticate};
 pub use body::{BODY_LIMIT, BULK_BODY_LIMIT, media_type, parse_json, read};
 pub use envelope::{Envelope, Message, Recovery, Verdict};
 pub use error::{ApiError, Kind, report};
-pub use scm::{ScmError, ScmGate, scm_report};
+pub use scm::{RequestId, ScmError, ScmGate, scm_report};

@@ -198,10 +198,16 @@ impl From<Forbidden> for ScmError {
     }
 }
 
+/// The id that the answer's `X-Request-Id` and API Gateway's access log have. An extension of every request behind
+/// [`scm_report`].
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
 /// Middleware: gives every answer the request's id, a random one where there is none, and logs a fault of ours once,
 /// with its causes and that id.
-pub async fn scm_report(request: Request, next: Next) -> Response {
+pub async fn scm_report(mut request: Request, next: Next) -> Response {
     let id = request_id(&request).unwrap_or_else(|| Uuid::new_v4().to_string());
+    request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).await;
     if let Some(ScmError(fault)) = response.extensions().get() {
         let why = fault.cause.as_deref().map(causes).unwrap_or_default();
