@@ -63,7 +63,7 @@ async fn other_readers_of_certificates_agree_or_the_table_says_why() {
         }
     }
     wrong.extend(explained.keys().map(|(name, reader)| format!("no such case: {name} for {reader:?}")));
-    println!("{} bundles, two readers, {differing} differences, each with its reason", judged.len());
+    eprintln!("{} bundles, two readers, {differing} differences, each with its reason", judged.len());
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
