@@ -1,0 +1,252 @@
+//! What changes together when a certificate comes to a device, fails there, or goes with it: the transactions as they
+//! are sent, on the SDK's own mock layer.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, HashMap};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput};
+use aws_sdk_dynamodb::types::error::TransactionCanceledException;
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::deployment::{Deployment, DeploymentOutcome};
+use rootcast_core::device::{DeviceId, Driver, Pin, Profile};
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::job::{JobId, Leg};
+use rootcast_core::lifecycle::Stage;
+use rootcast_core::task::{ErrorClass, Failure, Outcome};
+use rootcast_ledger::{
+    DeviceRecord, Lease, Ledger, LedgerError, NewUse, Proven, Settlement, Tables, TaskKey, UseRecord,
+};
+use time::OffsetDateTime;
+
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+fn certificate(number: u32) -> CertificateId {
+    format!("scs{number:013}").parse().unwrap()
+}
+
+fn pin(text: &str) -> Pin {
+    Pin::Key(Fingerprint::of(text.as_bytes()))
+}
+
+fn device(id: &str, ties: &[u32]) -> DeviceRecord {
+    let mut device = DeviceRecord {
+        id: id.parse().unwrap(),
+        name: None,
+        address: "https://10.0.0.7".to_owned(),
+        driver: Driver::Redfish,
+        profile: Profile::Openbmc,
+        slot: None,
+        credential: "/rootcast/devices/bmc".to_owned(),
+        pins: Vec::new(),
+        shard: None,
+        held: None,
+        lease: None,
+        goal: 0,
+        certificate: None,
+        ties: ties.iter().copied().map(certificate).collect(),
+        revision: 4,
+    };
+    device.approve(vec![pin("old")]);
+    device
+}
+
+fn tie(number: u32, stage: Option<Stage>, in_error: bool) -> UseRecord {
+    UseRecord {
+        certificate: certificate(number),
+        device: "bmc-1".parse().unwrap(),
+        job: JobId(5),
+        attempt: 1,
+        stage,
+        in_error,
+        status: "So it is.".to_owned(),
+        at: NOW,
+    }
+}
+
+fn settlement(outcome: Outcome) -> Settlement {
+    let key = TaskKey { job: JobId(7), leg: Leg::Install, device: "bmc-1".parse().unwrap() };
+    Settlement { key, attempt: 1, outcome, at: NOW }
+}
+
+/// One write in a line: what it does, to which record, and what it sets.
+fn told(write: &TransactWriteItem) -> String {
+    let text = |value: &AttributeValue| match value {
+        AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),
+        AttributeValue::L(list) => format!("{}", list.len()),
+        other => format!("{other:?}"),
+    };
+    let key = |item: &HashMap<String, AttributeValue>| {
+        // A job's record has an id of its own beside its key.
+        let names: &[&str] = if item.contains_key("pk") { &["pk", "sk"] } else { &["id"] };
+        let parts = names.iter().filter_map(|name| item.get(*name)).map(text);
+        parts.collect::<Vec<_>>().join(" ")
+    };
+    if let Some(put) = write.put() {
+        return format!("put {}", key(put.item()));
+    }
+    if let Some(delete) = write.delete() {
+        return format!("delete {}", key(delete.key()));
+    }
+    let update = write.update().unwrap();
+    let values: BTreeMap<_, _> = update.expression_attribute_values().into_iter().flatten().collect();
+    let values: Vec<String> = values.into_iter().map(|(name, value)| format!("{name}={}", text(value))).collect();
+    format!("update {} {} [{}]", key(update.key()), update.update_expression(), values.join(" "))
+}
+
+/// Accepts one transaction, and these writes alone.
+fn accepted(expected: &'static [&'static str]) -> Rule {
+    mock!(Client::transact_write_items)
+        .match_requests(move |request| {
+            let writes: Vec<String> = request.transact_items().iter().map(told).collect();
+            assert_eq!(writes, expected);
+            true
+        })
+        .then_output(|| TransactWriteItemsOutput::builder().build())
+}
+
+fn refused(codes: &'static [&'static str]) -> Rule {
+    mock!(Client::transact_write_items).then_error(|| {
+        let reasons = codes.iter().map(|code| CancellationReason::builder().code(*code).build()).collect();
+        let exception = TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons)).build();
+        TransactWriteItemsError::TransactionCanceledException(exception)
+    })
+}
+
+fn found(uses: Vec<UseRecord>) -> Rule {
+    mock!(Client::batch_get_item).then_output(move || {
+        let items: Vec<_> = uses.iter().map(|each| serde_dynamo::to_item(each).unwrap()).collect();
+        BatchGetItemOutput::builder().responses("jobs", items).build()
+    })
+}
+
+fn read(device: &DeviceRecord) -> Rule {
+    let device = device.clone();
+    mock!(Client::get_item)
+        .then_output(move || GetItemOutput::builder().set_item(Some(serde_dynamo::to_item(&device).unwrap())).build())
+}
+
+fn ledger(rules: &[&Rule]) -> Ledger {
+    let table = |name: &str| Some(name.to_owned());
+    let tables =
+        Tables { certificates: table("certificates"), jobs: table("jobs"), devices: table("devices"), access: None };
+    Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::Sequential, rules), tables)
+}
+
+#[tokio::test]
+async fn a_proven_device_drops_what_it_showed_before_and_what_failed_but_not_what_is_under_way() {
+    let earlier = found(vec![
+        tie(2, None, false),
+        tie(3, Some(Stage::CheckConfiguration), true),
+        tie(4, Some(Stage::InstallCertificate), false),
+    ]);
+    let written = accepted(&[
+        "put 7#12 task#install#bmc-1",
+        "update 7#12 counters#install ADD acked :acked [:acked=1]",
+        "put scs0000000000001 use#bmc-1",
+        "update bmc-1 SET #certificate = :certificate, #pins = :pins, #ties = :ties, #revision = :revision REMOVE lease \
+         [:certificate=scs0000000000001 :owner=worker :pins=1 :read=4 :revision=5 :ties=2]",
+        "delete scs0000000000002 use#bmc-1",
+        "update scs0000000000002 ADD uses :more, revision :one [:more=-1 :one=1]",
+        "delete scs0000000000003 use#bmc-1",
+        "update scs0000000000003 ADD uses :more, revision :one [:more=-1 :one=1]",
+    ]);
+    let proven = Proven { device: device("bmc-1", &[2, 3, 4, 1]), owner: "worker".to_owned(), pins: vec![pin("new")] };
+    let deployed = settlement(Outcome::Deployed(Fingerprint::of(b"leaf")));
+    let ledger = ledger(&[&earlier, &written]);
+    assert!(ledger.settle_use(&deployed, certificate(1), Some(&proven)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_failure_leaves_every_use_and_the_device_as_they_are() {
+    let failure = Failure::new(ErrorClass::NotStored, "Still the old one.").at(Stage::CheckConfiguration);
+    let written = accepted(&[
+        "put 7#12 task#install#bmc-1",
+        "update 7#12 counters#install ADD failed :failed [:failed=1]",
+        "put scs0000000000001 use#bmc-1",
+    ]);
+    let failed = settlement(Outcome::Failed(failure));
+    assert!(ledger(&[&written]).settle_use(&failed, certificate(1), None).await.unwrap());
+}
+
+#[tokio::test]
+async fn old_news_is_told_from_a_device_that_changed() {
+    let failed = settlement(Outcome::Failed(Failure::new(ErrorClass::Connect, "refused")));
+    let stale = refused(&["ConditionalCheckFailed", "None", "ConditionalCheckFailed"]);
+    assert!(!ledger(&[&stale]).settle_use(&failed, certificate(1), None).await.unwrap());
+    let gone = refused(&["None", "None", "ConditionalCheckFailed"]);
+    let error = ledger(&[&gone]).settle_use(&failed, certificate(1), None).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Conflict), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_deployment_begins_with_all_that_belongs_to_it() {
+    let written = accepted(&[
+        "update authority SET lastJob = :id ADD revision :one [:id=7 :last=6 :one=1]",
+        "put 7 meta",
+        "put jobs 000000000007",
+        "put running 000000000007",
+        "update scs0000000000001 ADD uses :more, revision :one [:more=1 :one=1]",
+        "put scs0000000000001 use#bmc-0",
+        "update bmc-0 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=1]",
+        "put scs0000000000001 use#bmc-1",
+        "update bmc-1 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=2]",
+    ]);
+    let devices = ["bmc-0", "bmc-1"].map(|id| id.parse::<DeviceId>().unwrap()).into();
+    let deployment = Deployment::new(JobId(7), certificate(1), devices, "ops".to_owned(), NOW);
+    let again =
+        NewUse { device: device("bmc-1", &[2, 1]), earlier: Some(tie(1, Some(Stage::InstallCertificate), true)) };
+    let uses = [NewUse { device: device("bmc-0", &[]), earlier: None }, again];
+    ledger(&[&written]).deploy(&deployment, 6, &uses).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_a_deployment_that_runs_is_among_those_that_run() {
+    let devices = ["bmc-1".parse::<DeviceId>().unwrap()].into();
+    let mut deployment = Deployment::new(JobId(7), certificate(1), devices, "ops".to_owned(), NOW);
+    let running = accepted(&["put 7 meta", "put running 000000000007"]);
+    ledger(&[&running]).save_deployment(&deployment).await.unwrap();
+    deployment.end(DeploymentOutcome::Deployed, "done");
+    let ended = accepted(&["put 7 meta", "delete running 000000000007"]);
+    ledger(&[&ended]).save_deployment(&deployment).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deleted_device_takes_its_uses_with_it_whatever_their_state() {
+    let there = read(&device("bmc-1", &[2, 4]));
+    let uses = found(vec![tie(2, None, false), tie(4, Some(Stage::InstallCertificate), false)]);
+    let written = accepted(&[
+        "delete bmc-1",
+        "delete scs0000000000002 use#bmc-1",
+        "update scs0000000000002 ADD uses :more, revision :one [:more=-1 :one=1]",
+        "delete scs0000000000004 use#bmc-1",
+        "update scs0000000000004 ADD uses :more, revision :one [:more=-1 :one=1]",
+    ]);
+    ledger(&[&there, &uses, &written]).delete_device(&"bmc-1".parse().unwrap(), NOW).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_device_with_a_worker_is_not_deleted() {
+    let until = NOW + time::Duration::MINUTE;
+    let held = DeviceRecord { lease: Some(Lease { owner: "worker".to_owned(), until }), ..device("bmc-1", &[]) };
+    let there = read(&held);
+    let error = ledger(&[&there]).delete_device(&held.id, NOW).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Conflict), "{error:?}");
+}
+
+/// `TransactWriteItems` takes a hundred writes.
+#[tokio::test]
+async fn the_largest_deployment_fits_into_one_transaction() {
+    let ids: Vec<String> = (0..rootcast_core::deployment::MOST_DEVICES).map(|number| format!("bmc-{number}")).collect();
+    let devices = ids.iter().map(|id| id.parse().unwrap()).collect();
+    let deployment = Deployment::new(JobId(7), certificate(1), devices, "ops".to_owned(), NOW);
+    let uses: Vec<NewUse> = ids.iter().map(|id| NewUse { device: device(id, &[]), earlier: None }).collect();
+    let written = mock!(Client::transact_write_items)
+        .match_requests(|request| request.transact_items().len() == 45)
+        .then_output(|| TransactWriteItemsOutput::builder().build());
+    ledger(&[&written]).deploy(&deployment, 6, &uses).await.unwrap();
+}
