@@ -52,15 +52,19 @@ pub enum InvalidCertificate {
 
 impl Certificate {
     pub fn from_der(der: impl Into<Vec<u8>>) -> Result<Self, InvalidCertificate> {
-        let der = der.into();
-        let parsed = parse(&der)?;
+        Ok(Self::of(&parse(&der.into())?))
+    }
+
+    /// A certificate that was parsed already.
+    pub(crate) fn of(parsed: &X509Certificate<'_>) -> Self {
+        let der = parsed.as_raw();
         let subject_key_identifier =
             parsed.iter_extensions().find_map(|extension| match extension.parsed_extension() {
                 ParsedExtension::SubjectKeyIdentifier(identifier) => Some(identifier.0.to_vec()),
                 _ => None,
             });
-        Ok(Self {
-            fingerprint: Fingerprint::of(&der),
+        Self {
+            fingerprint: Fingerprint::of(der),
             spki_der: parsed.public_key().raw.to_vec(),
             subject_dn: name::display(parsed.subject()),
             issuer_dn: name::display(parsed.issuer()),
@@ -70,8 +74,8 @@ impl Certificate {
             signature_algorithm: java_name(&parsed.signature_algorithm.algorithm.to_id_string()),
             subject_key_identifier,
             is_ca: parsed.is_ca(),
-            der,
-        })
+            der: der.to_vec(),
+        }
     }
 
     /// Exactly one `CERTIFICATE`, and nothing else.

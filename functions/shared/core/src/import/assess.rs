@@ -71,18 +71,18 @@ pub(super) fn assess(
     match (ready, checked, sent.key) {
         (Ok(()), Some((Found { path, .. }, names)), Some(key)) => {
             let chain = path.iter().skip(1).filter(|at| nodes[**at].sent);
-            let whole = |at: &usize| Certificate::from_der(nodes[*at].parsed.as_raw()).ok();
-            match (path.first().and_then(whole), chain.map(whole).collect()) {
-                (Some(leaf), Some(chain)) => Ok(Checked {
+            let whole = |at: &usize| Certificate::of(nodes[*at].parsed);
+            match path.first().map(whole) {
+                Some(leaf) => Ok(Checked {
                     leaf,
-                    chain,
+                    chain: chain.map(whole).collect(),
                     key_algorithm: key.algorithm,
                     key: key.into_pkcs8(),
                     common_name: names.common_name,
                     names: names.alternative,
                     warnings: warnings(&nodes, &path),
                 }),
-                _ => Err(Problems::only(unreadable(Place::default()))),
+                None => Err(Problems::only(Problem::CertificateMissing(Place::default()))),
             }
         }
         (Err(problems), ..) => Err(problems),

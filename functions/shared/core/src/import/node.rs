@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use time::OffsetDateTime;
-use x509_parser::asn1_rs::{Any, FromDer, Tag};
+use x509_parser::asn1_rs::{Any, FromDer, Oid, Tag};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{
     BasicConstraints, ExtendedKeyUsage, GeneralName, KeyUsage, NameConstraints, ParsedExtension,
@@ -81,7 +81,7 @@ impl<'p> Node<'p> {
                 continue;
             }
             // The parser passes over what follows a value, and takes any octet for true.
-            if is_used(&extension.oid.to_id_string()) && !is_strict(extension.value) {
+            if is_used(&extension.oid) && !is_strict(extension.value) {
                 self.extensions.push(ExtensionFault::Malformed(oid()));
                 continue;
             }
@@ -102,7 +102,7 @@ impl<'p> Node<'p> {
                 ParsedExtension::CertificatePolicies(_)
                 | ParsedExtension::PolicyMappings(_)
                 | ParsedExtension::InhibitAnyPolicy(_) => {}
-                ParsedExtension::ParseError { .. } if extension.critical || is_used(&extension.oid.to_id_string()) => {
+                ParsedExtension::ParseError { .. } if extension.critical || is_used(&extension.oid) => {
                     self.extensions.push(ExtensionFault::Malformed(oid()));
                 }
                 _ if extension.critical => self.extensions.push(ExtensionFault::Unknown(oid())),
@@ -196,9 +196,9 @@ fn is_strict(value: &[u8]) -> bool {
     element(whole.data, Tag::Boolean).is_none_or(|(_, octets)| matches!(octets, [0x00] | [0xff]))
 }
 
-/// Those whose content decides something here.
-fn is_used(oid: &str) -> bool {
-    matches!(oid, "2.5.29.14" | "2.5.29.15" | "2.5.29.17" | "2.5.29.19" | "2.5.29.30" | "2.5.29.35" | "2.5.29.37")
+/// Those whose content decides something here: of id-ce (2.5.29), in the order of their names below.
+fn is_used(oid: &Oid<'_>) -> bool {
+    matches!(oid.as_bytes(), [0x55, 0x1d, 14 | 15 | 17 | 19 | 30 | 35 | 37])
 }
 
 fn extension_name(oid: &str) -> String {
