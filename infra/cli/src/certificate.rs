@@ -98,8 +98,8 @@ pub(crate) async fn run(api: &Api, command: CertificateCommand, format: Format) 
             match format {
                 Format::Json => output::json(&shown)?,
                 Format::Text => {
-                    for (name, value) in shown.iter().filter(|(_, value)| !value.is_null()) {
-                        out!("{name:20}{}", plain(&text(value)));
+                    for (name, value) in shown.iter().filter(|(_, value)| !value.is_null() && **value != json!([])) {
+                        out!("{name:22}{}", plain(&text(value)));
                     }
                 }
             }
