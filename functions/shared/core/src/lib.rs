@@ -10,6 +10,7 @@ pub mod address;
 pub mod algorithm;
 pub mod bundle;
 pub mod certificate;
+pub mod certificate_dn;
 pub mod certificate_id;
 pub mod deployment;
 pub mod device;

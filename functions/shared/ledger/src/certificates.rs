@@ -4,6 +4,7 @@ mod remove;
 mod store;
 
 use rootcast_core::certificate::Certificate;
+use rootcast_core::certificate_dn::CertificateDn;
 use rootcast_core::certificate_id::{CertificateId, policy_dn};
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::sealed::{SealContext, Sealed};
@@ -12,6 +13,8 @@ use time::OffsetDateTime;
 
 pub use self::remove::RemoveRefused;
 pub use self::store::{ClientRequest, StoreRefused};
+use self::store::{Holder, name_key};
+use crate::item::from_item;
 use crate::{Ledger, LedgerError};
 
 /// A certificate that was made elsewhere.
@@ -77,5 +80,19 @@ impl CertificateRecord {
 impl Ledger {
     pub async fn certificate(&self, id: CertificateId) -> Result<Option<CertificateRecord>, LedgerError> {
         self.certificate_record("certificate", &id.to_string()).await
+    }
+
+    /// Which certificate has this name, in whatever letter case. One call.
+    pub async fn certificate_by_dn(&self, dn: &CertificateDn) -> Result<Option<CertificateId>, LedgerError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(self.certificates()?)
+            .set_key(Some(name_key(&dn.folder.to_string(), &dn.name.to_string())))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(LedgerError::aws("GetItem name"))?;
+        answer.item.map(|item| from_item("name", item).map(|holder: Holder| holder.certificate)).transpose()
     }
 }

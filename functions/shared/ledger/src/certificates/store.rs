@@ -59,8 +59,8 @@ pub enum StoreRefused {
 
 /// Names the certificate that an item belongs to.
 #[derive(Debug, Serialize, Deserialize)]
-struct Holder {
-    certificate: CertificateId,
+pub(super) struct Holder {
+    pub(super) certificate: CertificateId,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
