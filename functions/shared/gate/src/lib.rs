@@ -5,16 +5,19 @@
 //!
 //! Out of scope: what a request does. A function of the native and XClarity-style APIs checks the caller with
 //! [`authenticate`] before it looks at anything else, and answers with an [`Envelope`] or an [`ApiError`]. One of the
-//! SCM API does so with [`ScmGate::admit`], and refuses with an [`ScmError`].
+//! SCM API does so with [`ScmGate::admit`], and refuses with an [`ScmError`]. One of the API under `/vedsdk` refuses
+//! with a [`VenafiError`].
 
 mod bearer;
 mod body;
 mod envelope;
 mod error;
 mod scm;
+mod venafi;
 
 pub use bearer::{Forbidden, Principal, authenticate};
 pub use body::{BODY_LIMIT, BULK_BODY_LIMIT, media_type, parse_json, read};
 pub use envelope::{Envelope, Message, Recovery, Verdict};
 pub use error::{ApiError, Kind, report};
 pub use scm::{RequestId, ScmError, ScmGate, scm_report};
+pub use venafi::{VenafiError, venafi_report};
