@@ -91,6 +91,17 @@ impl Ledger {
         Ok(found)
     }
 
+    /// A certificate's uses by some devices, in no order; what is not there is left out.
+    pub async fn uses_by(
+        &self,
+        certificate: CertificateId,
+        devices: impl IntoIterator<Item = &DeviceId>,
+    ) -> Result<Vec<UseRecord>, LedgerError> {
+        let keys = devices.into_iter().map(|device| use_key(certificate, device)).collect();
+        let found = self.batch_get(keys, "BatchGetItem uses").await?;
+        found.into_iter().map(|item| from_item("use", item)).collect()
+    }
+
     /// All uses of some devices, in no order. No call where they have none.
     pub async fn uses_of_devices(
         &self,
