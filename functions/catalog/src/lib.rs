@@ -21,6 +21,7 @@ mod jobs;
 mod lxca;
 mod page;
 mod policy;
+mod retry;
 mod roots;
 mod scm;
 mod stamp;
@@ -65,6 +66,7 @@ pub fn router(app: App) -> Router {
         .route("/jobs/{job}/pause", post(steer::pause))
         .route("/jobs/{job}/resume", post(steer::resume))
         .route("/jobs/{job}/abort", post(steer::abort))
+        .route("/jobs/{job}/retry", post(retry::retry))
         .route("/jobs/{job}/waive", post(waive::waive))
         .route("/jobs/{job}/tasks", get(tasks::list))
         .fallback(no_such_path)

@@ -149,13 +149,17 @@ impl App {
         Ok(OpenTasks { open: waiting.chain(fresh).collect(), all })
     }
 
-    async fn send(&self, job: &Job, devices: impl IntoIterator<Item = (DeviceId, u32)>) -> Result<(), ConductError> {
+    pub(crate) async fn send(
+        &self,
+        job: &Job,
+        devices: impl IntoIterator<Item = (DeviceId, u32)>,
+    ) -> Result<(), ConductError> {
         let task = |(device, attempt)| Task { job: job.id, leg: job.leg(), device, attempt, monitor: None };
         let tasks: Vec<Task> = devices.into_iter().map(task).collect();
         Ok(self.queue.send_tasks(&self.task_queue, &tasks).await?)
     }
 
-    async fn commit(&self, job: &mut Job, dispatched: Option<Dispatched>) -> Result<(), ConductError> {
+    pub(crate) async fn commit(&self, job: &mut Job, dispatched: Option<Dispatched>) -> Result<(), ConductError> {
         job.updated = (self.clock)();
         self.ledger.commit(Change { job: Some(job), dispatched, ..Change::default() }).await?;
         job.revision += 1;

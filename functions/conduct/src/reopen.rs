@@ -1,10 +1,10 @@
-//! What failed is tried again, after the operator resumed the job.
+//! What failed is tried again, all of it or some, after an operator asked for it.
 
 use std::time::Instant;
 
-use rootcast_core::device::SHARDS;
-use rootcast_core::job::Job;
-use rootcast_core::task::TaskState;
+use rootcast_core::device::{DeviceId, SHARDS};
+use rootcast_core::job::{Cursor, Job, Tally};
+use rootcast_core::task::{TaskRecord, TaskState};
 
 use crate::{App, ConductError, Then};
 
@@ -12,20 +12,41 @@ use crate::{App, ConductError, Then};
 const REOPENED_AT_ONCE: usize = 50;
 
 impl App {
-    /// The messages follow with the resend that a resumed job makes next.
+    /// The messages of a job that was paused follow with the resend that it makes next. A job that runs has devices
+    /// whose messages are on their way: there, only those that are opened here are sent.
     pub(crate) async fn reopen(&self, mut job: Job, deadline: Instant) -> Result<Then, ConductError> {
-        for shard in 0..SHARDS {
-            let mut tasks = self.ledger.tasks(job.id, job.leg(), shard, None, None).await?;
-            tasks.retain(|task| task.state == TaskState::Failed);
-            for some in tasks.chunks(REOPENED_AT_ONCE) {
+        let sends = job.resend != Some(Cursor::default());
+        let selection = job.reopen.selection();
+        let at = selection.map_or_else(self.clock, |selection| selection.asked);
+        for shard in selection.map_or(0, |selection| selection.shards_done)..SHARDS {
+            let tasks = self.ledger.troubled_tasks(job.id, job.leg(), shard).await?;
+            let failed: Vec<TaskRecord> = tasks.iter().filter(|task| job.reopen.opens(job.id, task)).cloned().collect();
+            for some in failed.chunks(REOPENED_AT_ONCE) {
                 if Instant::now() >= deadline {
                     return Ok(Then::HandOn);
                 }
-                self.ledger.reopen(job.id, job.leg(), some, (self.clock)()).await?;
+                self.ledger.reopen(job.id, job.leg(), some, at).await?;
+            }
+            let opened: Vec<(DeviceId, u32)> = tasks.iter().filter_map(|task| opened(&job, task)).collect();
+            if sends && !opened.is_empty() {
+                self.send(&job, opened).await?;
+                job.reopen.note_shard(shard);
+                self.commit(&mut job, None).await?;
             }
         }
-        job.reopen = false;
-        self.save(job, (self.clock)()).await?;
+        let tally: Tally = self.ledger.counters(job.id, job.leg()).await?.into_iter().sum();
+        job.note_reopened(tally.failed, (self.clock)());
+        self.commit(&mut job, None).await?;
         Ok(Then::Continue)
     }
+}
+
+/// The attempt that a task waits for now: one that was opened here, or before a crash.
+fn opened(job: &Job, task: &TaskRecord) -> Option<(DeviceId, u32)> {
+    let attempt = match task.state {
+        TaskState::Failed if job.reopen.opens(job.id, task) => task.attempt + 1,
+        TaskState::Waiting if job.reopen.has_opened(job.id, task) => task.attempt,
+        _ => return None,
+    };
+    Some((task.device.parse().ok()?, attempt))
 }

@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::{
     access_key::AccessKey, certificate::CertificateCommand, device::DeviceCommand, job::JobCommand, local::Local,
-    login::Login, output::Format, root::RootCommand, rotate::Rotate,
+    login::Login, output::Format, retry::Retry, root::RootCommand, rotate::Rotate,
 };
 
 const EXIT_CODES: &str = "\
@@ -79,6 +79,8 @@ pub(crate) enum Command {
     /// Look at rollovers and steer them
     #[command(subcommand)]
     Job(JobCommand),
+    /// Try again what failed in a job: all of it, or only some classes, waves or devices
+    Retry(Retry),
     /// Keep certificates that were made elsewhere, and bring them to devices
     #[command(subcommand)]
     Certificate(CertificateCommand),

@@ -81,7 +81,7 @@ pub(crate) async fn run(api: &Api, command: JobCommand, format: Format) -> Resul
 }
 
 /// The named job, or the newest that has not ended, or the newest.
-async fn find(api: &Api, which: &Which) -> Result<JobId> {
+pub(crate) async fn find(api: &Api, which: &Which) -> Result<JobId> {
     if let Some(id) = which.id {
         return Ok(id);
     }

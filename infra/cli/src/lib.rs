@@ -16,6 +16,7 @@ mod local;
 mod login;
 mod output;
 mod profile;
+mod retry;
 mod root;
 mod rotate;
 mod stack;
@@ -53,6 +54,7 @@ async fn execute(arguments: Arguments) -> Result<End> {
         Command::Device(command) => device::run(&api()?, command, format).await,
         Command::Rotate(rotate) => rotate::run(&api()?, rotate, format).await,
         Command::Job(command) => job::run(&api()?, command, format).await,
+        Command::Retry(retry) => retry::run(&api()?, retry, format).await,
         Command::Certificate(command) => certificate::run(&api()?, command, format).await,
         Command::Root(command) => root::run(&api()?, command, format).await,
         Command::Local(options) => local::run(options, format).await,

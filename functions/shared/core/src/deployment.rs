@@ -12,7 +12,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::certificate_id::CertificateId;
 use crate::device::DeviceId;
-use crate::job::{JobId, Leg, Tally};
+use crate::job::{JobId, Leg, Reopen, Selection, Tally};
 use crate::plan::MAX_RESENDS;
 
 /// Devices of one deployment: the bound of Huawei Cloud's `resources`. All of them, with what belongs to them, fit into
@@ -49,7 +49,7 @@ pub struct Deployment {
     pub sent: bool,
     /// Failed tasks are to be opened again.
     #[serde(default)]
-    pub reopen: bool,
+    pub reopen: Reopen,
     /// How often open tasks were sent again since a device was last settled.
     #[serde(default)]
     pub resends: u32,
@@ -90,7 +90,7 @@ impl Deployment {
             devices,
             requested_by,
             sent: false,
-            reopen: false,
+            reopen: Reopen::Nothing,
             resends: 0,
             seen_settled: 0,
             progress_at: now,
@@ -137,7 +137,7 @@ impl Deployment {
 
     /// What had failed waits, and is to be sent.
     pub fn note_reopened(&mut self) {
-        self.reopen = false;
+        self.reopen.finish();
         self.sent = false;
     }
 
@@ -147,17 +147,27 @@ impl Deployment {
     }
 
     /// The ended job after an operator had what failed tried again; what follows from it is the conductor's to do.
-    pub fn resume(mut self, now: OffsetDateTime) -> Result<Self, NotResumed> {
+    pub fn resume(self, now: OffsetDateTime) -> Result<Self, NotResumed> {
+        self.go_on(Reopen::All, "Resumed by the operator: what failed is tried again.", now)
+    }
+
+    /// The same with some of what failed; the rest stays as it is.
+    pub fn retry(self, selection: Selection, now: OffsetDateTime) -> Result<Self, NotResumed> {
+        let why = "Resumed by the operator: some of what failed is tried again.";
+        self.go_on(Reopen::Chosen(vec![selection]), why, now)
+    }
+
+    fn go_on(mut self, reopen: Reopen, why: &str, now: OffsetDateTime) -> Result<Self, NotResumed> {
         match self.outcome {
             None => return Err(NotResumed::Running),
             Some(DeploymentOutcome::Deployed) => return Err(NotResumed::NothingFailed),
             Some(DeploymentOutcome::DeployedWithFailures) => self.outcome = None,
         }
-        self.reopen = true;
+        self.reopen = reopen;
         self.resends = 0;
         self.progress_at = now;
         self.updated = now;
-        self.reason = "Resumed by the operator: what failed is tried again.".to_owned();
+        why.clone_into(&mut self.reason);
         Ok(self)
     }
 }
@@ -193,7 +203,7 @@ pub fn plan(deployment: &Deployment, tally: &Tally, now: OffsetDateTime, stall: 
     if !deployment.is_running() {
         return step(Action::Wait, deployment.reason.clone());
     }
-    if deployment.reopen {
+    if !deployment.reopen.is_nothing() {
         return step(Action::Reopen, "What failed is tried again.".to_owned());
     }
     if tally.is_settled() {
@@ -234,6 +244,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::task::{TaskRecord, TaskState};
 
     const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
     const STALL: Duration = Duration::minutes(15);
@@ -307,6 +318,26 @@ mod tests {
             minutes: i64,
         },
         Resume,
+        Retry {
+            from: usize,
+        },
+    }
+
+    fn named(device: usize) -> DeviceId {
+        format!("bmc-{device}").parse().unwrap()
+    }
+
+    fn failed(device: usize, attempt: u32) -> TaskRecord {
+        TaskRecord {
+            device: named(device).to_string(),
+            state: TaskState::Failed,
+            attempt,
+            ack: None,
+            shown: None,
+            failure: None,
+            waiver: None,
+            at: START,
+        }
     }
 
     fn event() -> impl Strategy<Value = Event> {
@@ -320,6 +351,7 @@ mod tests {
             any::<usize>().prop_map(|message| Event::Lose { message }),
             (1i64..40).prop_map(|minutes| Event::Pass { minutes }),
             Just(Event::Resume),
+            (0..MOST_DEVICES).prop_map(|from| Event::Retry { from }),
         ]
     }
 
@@ -352,8 +384,10 @@ mod tests {
                     }
                 }
                 Action::Reopen => {
-                    for (attempt, settled) in self.tasks.iter_mut().filter(|(_, settled)| *settled == Some(false)) {
-                        (*attempt, *settled) = (*attempt + 1, None);
+                    for (device, (attempt, settled)) in self.tasks.iter_mut().enumerate() {
+                        if *settled == Some(false) && job.reopen.opens(job.id, &failed(device, *attempt)) {
+                            (*attempt, *settled) = (*attempt + 1, None);
+                        }
                     }
                     job.note_reopened();
                 }
@@ -391,6 +425,13 @@ mod tests {
                     }
                 }
                 Event::Pass { minutes } => self.now += Duration::minutes(minutes),
+                Event::Retry { from } => {
+                    let devices = (from..MOST_DEVICES).map(named).collect();
+                    let selection = Selection { devices, ..Selection::everything(self.now) };
+                    if let Ok(job) = self.job.clone().retry(selection, self.now) {
+                        self.job = job;
+                    }
+                }
                 Event::Resume => {
                     if let Ok(job) = self.job.clone().resume(self.now) {
                         self.job = job;

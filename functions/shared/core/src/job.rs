@@ -2,6 +2,7 @@
 //! [`Deployment`](crate::deployment::Deployment); both share ids, tasks and counters.
 
 mod command;
+mod reopen;
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use self::command::{Command, Refusal};
+pub use self::reopen::{MOST_DEVICES, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
 
 use crate::device::{DeviceId, SHARDS};
 use crate::rollout::Rollout;
@@ -148,6 +150,9 @@ pub struct Wave {
     pub size: u64,
     /// How many it has so far.
     pub dispatched: u64,
+    /// Where the fleet was paged to before it. `None` for a survey, which pages all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Cursor>,
     #[serde(with = "time::serde::timestamp")]
     pub opened: OffsetDateTime,
     /// Acked and failed devices of the leg when it was opened.
@@ -211,7 +216,11 @@ pub struct Job {
     pub surveyed: bool,
     /// Failed tasks are to be opened again.
     #[serde(default)]
-    pub reopen: bool,
+    pub reopen: Reopen,
+    /// So many failed devices the operator left as they are when he had others tried again: within the wave, the error
+    /// budget is not spent by them.
+    #[serde(default)]
+    pub tolerated: u64,
     /// Messages of unsettled devices are to be sent again, from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resend: Option<Cursor>,
@@ -262,7 +271,8 @@ impl Job {
             bound: None,
             sending: None,
             surveyed: false,
-            reopen: false,
+            reopen: Reopen::Nothing,
+            tolerated: 0,
             resend: None,
             resends: 0,
             seen_settled: 0,

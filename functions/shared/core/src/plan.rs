@@ -97,18 +97,22 @@ fn plan_leg(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
     if job.sending.is_some() {
         return step(Action::FinishSending, "Messages that were about to be sent are sent again.");
     }
-    if job.reopen {
+    if !job.reopen.is_nothing() {
         return step(Action::Reopen, "What failed is tried again.");
     }
     if job.resend.is_some() {
         return step(Action::Resend, "Devices without a result get their task again.");
     }
-    if tally.settled() > 0
-        && tally.settled() >= job.rollout.error_budget_minimum
-        && job.rollout.is_exceeded(tally.failed, tally.settled())
-        && !(job.is_paged() && tally.is_settled())
-    {
-        return step(Action::Pause, over_budget(job, tally));
+    let is_over = |failed: u64, settled: u64| {
+        settled > 0 && settled >= job.rollout.error_budget_minimum && job.rollout.is_exceeded(failed, settled)
+    };
+    if is_over(tally.failed, tally.settled()) && !(job.is_paged() && tally.is_settled()) {
+        let tolerated = job.tolerated.min(tally.failed);
+        if tally.is_settled() || is_over(tally.failed - tolerated, tally.settled() - tolerated) {
+            return step(Action::Pause, over_budget(job, tally));
+        }
+        // The operator had others tried again: they are waited for, and nobody new is sent.
+        return await_devices(job, tally, now, stall, job.wave.as_ref().map_or(0, |wave| wave.number));
     }
     match &job.wave {
         Some(wave) if wave.closed.is_none() => {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::job::{Cursor, Job, JobOutcome, JobState, Leg, Phase, Sending, Tally, Wave};
+use crate::job::{Cursor, Job, JobOutcome, JobState, Leg, Phase, Reopen, Sending, Tally, Wave};
 
 /// A wave that is over, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,11 @@ pub struct WaveRecord {
     pub size: u64,
     pub acked: u64,
     pub failed: u64,
+    /// Its devices lie between these places. `None` for a survey, whose devices lie everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Cursor>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Cursor>,
     #[serde(with = "time::serde::timestamp")]
     pub opened: OffsetDateTime,
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +52,8 @@ impl Job {
         self.cursor = Cursor::default();
         self.sending = None;
         self.surveyed = false;
-        self.reopen = false;
+        self.reopen = Reopen::Nothing;
+        self.tolerated = 0;
         self.resend = None;
         self.resends = 0;
         self.seen_settled = 0;
@@ -59,12 +65,14 @@ impl Job {
             number,
             size,
             dispatched: 0,
+            from: Some(self.cursor.clone()),
             opened: now,
             acked_before: tally.acked,
             failed_before: tally.failed,
             closed: None,
             survey: false,
         });
+        self.tolerated = 0;
         self.progress_at = now;
     }
 
@@ -73,6 +81,7 @@ impl Job {
         self.cursor = Cursor::default();
         if let Some(wave) = &mut self.wave {
             wave.survey = true;
+            wave.from = None;
         }
     }
 
@@ -81,6 +90,7 @@ impl Job {
         let from = std::mem::replace(&mut self.cursor, to.clone());
         if fresh > 0 {
             self.sending = Some(Sending { from, to });
+            self.tolerated = 0;
         }
         if let Some(wave) = &mut self.wave {
             wave.dispatched += fresh;
@@ -108,6 +118,8 @@ impl Job {
             size: wave.dispatched,
             acked: tally.acked.saturating_sub(wave.acked_before),
             failed: tally.failed.saturating_sub(wave.failed_before),
+            to: wave.from.as_ref().map(|_| self.cursor.clone()),
+            from: wave.from.clone(),
             opened: wave.opened,
             closed: None,
         })
@@ -115,13 +127,24 @@ impl Job {
 
     /// Whether anything was settled since the conductor last looked.
     pub fn note_progress(&mut self, tally: &Tally, now: OffsetDateTime) -> bool {
-        let moved = self.seen_settled != tally.settled();
+        // Who was waived, or tried again since, need not be tolerated any more.
+        let tolerated = self.tolerated.min(tally.failed);
+        let moved = self.seen_settled != tally.settled() || self.tolerated != tolerated;
         if moved {
             self.seen_settled = tally.settled();
+            self.tolerated = tolerated;
             self.progress_at = now;
             self.resends = 0;
         }
         moved
+    }
+
+    /// What was to be opened again first is open; `failed` devices of the leg are not.
+    pub fn note_reopened(&mut self, failed: u64, now: OffsetDateTime) {
+        self.reopen.finish();
+        self.tolerated = self.tolerated.min(failed);
+        self.resends = 0;
+        self.progress_at = now;
     }
 
     /// The messages of unsettled devices are to be sent again, from the start of the fleet.

@@ -1,17 +1,22 @@
 //! The plan against a world that loses, doubles and reorders everything.
 //!
 //! A model of the conductor and its workers: devices answer or fail, messages vanish or come twice, conductors die
-//! between two writes, devices join, operators pause, resume, waive and abort. Whatever the order, the gate holds.
+//! between two writes, devices join, operators pause, resume, retry some, waive and abort. Whatever the order, the gate
+//! holds.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may break off")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use rootcast_core::device::DeviceId;
-use rootcast_core::job::{Activation, Command, Cursor, Job, JobId, JobOutcome, JobState, Leg, NewJob, Phase, Tally};
+use rootcast_core::device::{DeviceId, SHARDS};
+use rootcast_core::job::{
+    Activation, Command, Cursor, Job, JobId, JobOutcome, JobState, Leg, NewJob, Phase, Selection, Tally,
+};
 use rootcast_core::plan::{Action, plan};
 use rootcast_core::rollout::Rollout;
+use rootcast_core::task::{ErrorClass, Failure, TaskRecord, TaskState};
+use rootcast_core::transition::WaveRecord;
 use time::{Duration, OffsetDateTime};
 
 const STALL: Duration = Duration::minutes(15);
@@ -32,9 +37,18 @@ enum Event {
     MendAll,
     Pause,
     Resume,
+    Retry(Choice),
     WaiveAll,
     Abort,
     Minutes(u8),
+}
+
+/// Which of the failed devices: of each filter there is, by a number that means something else in each.
+#[derive(Debug, Clone, Default)]
+struct Choice {
+    class: Option<u8>,
+    wave: Option<u8>,
+    devices: Option<u8>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +59,7 @@ enum Row {
     Waived,
 }
 
+#[derive(Clone)]
 struct World {
     job: Job,
     fleet: BTreeSet<DeviceId>,
@@ -53,6 +68,13 @@ struct World {
     holding: BTreeSet<DeviceId>,
     rows: BTreeMap<(Leg, DeviceId), Row>,
     dispatched: BTreeMap<(Leg, u8), u64>,
+    /// When tasks were opened again.
+    opened: BTreeMap<(Leg, DeviceId), OffsetDateTime>,
+    waves: Vec<WaveRecord>,
+    /// The wave that a device was sent in.
+    wave_of: BTreeMap<(Leg, DeviceId), u32>,
+    /// Devices that an operator has named or described since the leg began; with a resume, all.
+    asked_for: BTreeSet<(Leg, DeviceId)>,
     messages: Vec<(Leg, DeviceId, u32)>,
     now: OffsetDateTime,
     sent_while_paused: bool,
@@ -64,6 +86,11 @@ struct World {
 
 fn device(number: u8) -> DeviceId {
     format!("bmc-{number:03}").parse().unwrap()
+}
+
+/// Each device has its own way to fail.
+fn class_of(device: &DeviceId) -> ErrorClass {
+    [ErrorClass::Connect, ErrorClass::Unauthorized, ErrorClass::StoreFull][usize::from(device.shard() % 3)]
 }
 
 impl World {
@@ -80,6 +107,10 @@ impl World {
             holding: BTreeSet::new(),
             rows: BTreeMap::new(),
             dispatched: BTreeMap::new(),
+            opened: BTreeMap::new(),
+            waves: Vec::new(),
+            wave_of: BTreeMap::new(),
+            asked_for: BTreeSet::new(),
             messages: Vec::new(),
             now,
             sent_while_paused: false,
@@ -132,17 +163,10 @@ impl World {
             Action::FinishSending => self.finish_sending(),
             Action::CloseWave => {
                 self.job.note_progress(&tally, now);
-                self.job.close_wave(&tally, now);
+                let record = self.job.close_wave(&tally, now);
+                self.waves.extend(record);
             }
-            Action::Reopen => {
-                let leg = self.job.leg();
-                for ((of, _), row) in &mut self.rows {
-                    if let (true, Row::Failed(attempt)) = (*of == leg, *row) {
-                        *row = Row::Waiting(attempt + 1);
-                    }
-                }
-                self.job.reopen = false;
-            }
+            Action::Reopen => self.reopen(die),
             Action::Resend => self.resend(),
             Action::GiveUp => {
                 for (device, attempt) in self.open() {
@@ -177,6 +201,11 @@ impl World {
             _ => self.job.cursor.next_shard(),
         };
         page.retain(|device| !self.rows.contains_key(&(leg, device.clone())));
+        let over = self.job.rollout.is_exceeded(self.tally().failed, self.tally().settled());
+        let judged = self.tally().settled() >= self.job.rollout.error_budget_minimum;
+        assert!(!(over && judged), "nobody new is sent while too many failed");
+        let wave = self.job.wave.as_ref().unwrap().number;
+        self.wave_of.extend(page.iter().map(|device| ((leg, device.clone()), wave)));
         self.job.take_page(to, page.len() as u64);
         *self.dispatched.entry((leg, shard)).or_default() += page.len() as u64;
         if die {
@@ -186,6 +215,104 @@ impl World {
             self.send(device, 1);
         }
         self.job.sending = None;
+    }
+
+    /// As the conductor does: a shard at a time, recorded first and sent then. It dies in the middle of a record.
+    fn reopen(&mut self, die: bool) {
+        let (leg, id) = (self.job.leg(), self.job.id);
+        let sends = self.job.resend != Some(Cursor::default());
+        let selection = self.job.reopen.selection().cloned();
+        let at = selection.as_ref().map_or(self.now, |selection| selection.asked);
+        for shard in selection.map_or(0, |selection| selection.shards_done)..SHARDS {
+            let tasks: Vec<TaskRecord> = self.tasks(leg).filter(|task| in_shard(task, shard)).collect();
+            let (failed, open) = (
+                |task: &&TaskRecord| self.job.reopen.opens(id, task),
+                |task: &&TaskRecord| self.job.reopen.has_opened(id, task),
+            );
+            let failed: Vec<_> = tasks.iter().filter(failed).map(|task| (named(task), task.attempt + 1)).collect();
+            let mut sent: Vec<_> = tasks.iter().filter(open).map(|task| (named(task), task.attempt)).collect();
+            let recorded = if die { failed.len() / 2 } else { failed.len() };
+            for (device, attempt) in &failed[..recorded] {
+                let key = (leg, device.clone());
+                assert!(self.asked_for.contains(&key), "nobody asked for {device}");
+                self.opened.insert(key.clone(), at);
+                self.rows.insert(key, Row::Waiting(*attempt));
+            }
+            if die && !failed.is_empty() {
+                return;
+            }
+            sent.extend(failed);
+            if sends && !sent.is_empty() {
+                sent.into_iter().for_each(|(device, attempt)| self.send(device, attempt));
+                self.job.reopen.note_shard(shard);
+            }
+        }
+        self.job.note_reopened(self.tally().failed, self.now);
+    }
+
+    /// What failed, and what waits to be tried again, as it is recorded.
+    fn tasks(&self, leg: Leg) -> impl Iterator<Item = TaskRecord> {
+        self.rows.iter().filter(move |((of, _), _)| *of == leg).filter_map(|(key, row)| {
+            let (state, attempt) = match row {
+                Row::Waiting(attempt) => (TaskState::Waiting, *attempt),
+                Row::Failed(attempt) => (TaskState::Failed, *attempt),
+                Row::Acked | Row::Waived => return None,
+            };
+            Some(TaskRecord {
+                device: key.1.to_string(),
+                state,
+                attempt,
+                ack: None,
+                shown: None,
+                failure: Some(Failure::new(class_of(&key.1), "no")),
+                waiver: None,
+                at: self.opened.get(key).copied().unwrap_or(OffsetDateTime::UNIX_EPOCH),
+            })
+        })
+    }
+
+    /// As the API does. Whether anything was chosen.
+    fn retry(&mut self, choice: &Choice) -> bool {
+        self.now += Duration::SECOND;
+        let leg = self.job.leg();
+        let failed: BTreeSet<DeviceId> =
+            self.tasks(leg).filter(|task| task.state == TaskState::Failed).map(|task| named(&task)).collect();
+        let class = choice.class.map(|n| class_of(&device(n)));
+        let wave = choice.wave.zip(self.job.wave.as_ref()).map(|(n, wave)| 1 + u32::from(n) % wave.number);
+        let devices: BTreeSet<DeviceId> = choice
+            .devices
+            .map(|n| (0..120).filter(|m| (m ^ n).count_ones() % 2 == 0).map(device).collect())
+            .unwrap_or_default();
+        let selection = Selection {
+            classes: class.into_iter().collect(),
+            stretches: wave.map(|number| self.job.stretch_of_wave(number, &self.waves).into_iter().collect()),
+            devices: devices.clone(),
+            ..Selection::everything(self.now)
+        };
+        // What that says, by what was seen to happen. Who joined and came with a resend is in no wave.
+        let said = |device: &DeviceId| {
+            let sent_in = self.wave_of.get(&(leg, device.clone()));
+            class.is_none_or(|class| class == class_of(device))
+                && wave.zip(sent_in).is_none_or(|(wave, sent_in)| wave == *sent_in)
+                && (devices.is_empty() || devices.contains(device))
+        };
+        let chosen: BTreeSet<DeviceId> = self
+            .tasks(leg)
+            .filter(|task| task.state == TaskState::Failed && selection.chooses(self.job.id, task))
+            .map(|task| named(&task))
+            .collect();
+        for device in
+            failed.iter().filter(|device| wave.is_none() || self.wave_of.contains_key(&(leg, (*device).clone())))
+        {
+            assert_eq!(chosen.contains(device), said(device), "{device} {choice:?}");
+        }
+        let told: Vec<_> = (0..120).map(device).filter(said).map(|device| (leg, device)).collect();
+        match self.job.clone().retry(selection, self.now) {
+            Ok(job) if !chosen.is_empty() => self.job = job,
+            _ => return false,
+        }
+        self.asked_for.extend(told);
+        true
     }
 
     fn finish_sending(&mut self) {
@@ -282,6 +409,7 @@ impl World {
             Event::MendAll => self.broken.clear(),
             Event::Pause => self.command(Command::Pause),
             Event::Resume => self.command(Command::Resume),
+            Event::Retry(choice) => _ = self.retry(choice),
             Event::Abort => self.command(Command::Abort),
             Event::WaiveAll => {
                 for ((_, _), row) in &mut self.rows {
@@ -297,6 +425,10 @@ impl World {
     fn command(&mut self, command: Command) {
         if let Ok(job) = self.job.clone().command(command, self.now) {
             self.job = job;
+            if command == Command::Resume {
+                let leg = self.job.leg();
+                self.asked_for.extend((0..120).map(|number| (leg, device(number))));
+            }
         }
     }
 
@@ -309,14 +441,17 @@ impl World {
         panic!("the conductor does not rest: {:?}", self.job);
     }
 
-    /// Everything is mended, and everybody does his part: how does it end?
-    fn settle(&mut self) -> JobOutcome {
+    /// Everything is mended, and everybody does his part: how does it end? `choices`: what of the failed devices is
+    /// tried again each time; where they choose nothing, or are at their end, everything.
+    fn settle(&mut self, choices: &[Choice]) -> JobOutcome {
         self.broken.clear();
-        for _ in 0..200 {
+        for round in 0..200 {
             if let Some(outcome) = self.job.outcome {
                 return outcome;
             }
-            self.command(Command::Resume);
+            if !choices.get(round).is_some_and(|choice| self.retry(choice)) {
+                self.command(Command::Resume);
+            }
             self.wake(u32::MAX);
             while let Some(message) = self.messages.pop() {
                 self.deliver(message);
@@ -341,6 +476,19 @@ impl World {
     }
 }
 
+fn in_shard(task: &TaskRecord, shard: u8) -> bool {
+    named(task).shard() == shard
+}
+
+fn named(task: &TaskRecord) -> DeviceId {
+    task.device.parse().unwrap()
+}
+
+fn choice() -> impl Strategy<Value = Choice> {
+    let filter = || prop::option::weighted(0.4, any::<u8>());
+    (filter(), filter(), filter()).prop_map(|(class, wave, devices)| Choice { class, wave, devices })
+}
+
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         6 => Just(Event::Wake),
@@ -351,6 +499,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         1 => Just(Event::MendAll),
         1 => Just(Event::Pause),
         2 => Just(Event::Resume),
+        3 => choice().prop_map(Event::Retry),
         1 => Just(Event::WaiveAll),
         1 => Just(Event::Abort),
         2 => (0u8..40).prop_map(Event::Minutes),
@@ -390,7 +539,7 @@ proptest! {
             world.happen(event);
             world.check();
         }
-        let outcome = world.settle();
+        let outcome = world.settle(&[]);
         world.check();
         if world.job.activation == Activation::Proven {
             prop_assert_ne!(outcome, JobOutcome::ActivatedWithFailures);
@@ -409,7 +558,7 @@ proptest! {
     fn a_wave_begins_only_within_the_error_budget(mut world in worlds(), events in events()) {
         for event in &events {
             let before = (world.job.wave.as_ref().map(|wave| wave.number), world.tally());
-            let reopened = world.job.reopen;
+            let reopened = !world.job.reopen.is_nothing();
             world.happen(event);
             let opened = world.job.wave.as_ref().filter(|wave| Some(wave.number) > before.0 && !wave.survey);
             if let (Some(wave), JobState::Running, Phase::Distribute) = (opened, world.job.state, world.job.phase) {
@@ -419,6 +568,74 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn piece_by_piece_a_job_comes_to_the_same_end_as_at_once(
+        mut world in worlds(),
+        events in events(),
+        choices in prop::collection::vec(choice(), 0..30),
+    ) {
+        prop_assume!(world.job.activation == Activation::Proven);
+        events.iter().for_each(|event| world.happen(event));
+        let mut other = world.clone();
+        prop_assert_eq!(world.settle(&choices), other.settle(&[]));
+        world.check();
+        prop_assert_eq!((world.holding, world.fleet), (other.holding, other.fleet));
+    }
+
+    /// Without crashes, and without a pause, which makes workers let their messages go.
+    #[test]
+    fn a_retry_doubles_no_message_that_is_on_its_way(
+        broken in prop::collection::btree_set(0u8..30, 0..20),
+        events in prop::collection::vec(prop_oneof![
+            4 => Just(Event::Wake),
+            8 => any::<u8>().prop_map(|which| Event::Deliver { which, doubled: false }),
+            3 => choice().prop_map(Event::Retry),
+            1 => Just(Event::MendAll),
+        ], 0..150),
+    ) {
+        let rollout = Rollout { error_budget: 100, ..Rollout::default() };
+        let mut world = World::new(30, broken, Activation::Proven, rollout);
+        for event in &events {
+            world.happen(event);
+            let messages: BTreeSet<_> = world.messages.iter().collect();
+            prop_assert_eq!(messages.len(), world.messages.len());
+        }
+    }
+}
+
+/// Nine of ten canaries failed; three of them are mended and tried again.
+#[test]
+fn a_paused_job_waits_for_what_is_tried_again_though_others_stay_failed() {
+    let rollout = Rollout { canary: 10, error_budget_minimum: 10, ..Rollout::default() };
+    let mut world = World::new(30, (0..29).collect(), Activation::Proven, rollout);
+    let run = |world: &mut World| {
+        world.wake(u32::MAX);
+        let some = world.messages.pop();
+        some.into_iter().for_each(|message| world.deliver(message));
+        world.messages.len()
+    };
+    while run(&mut world) > 0 || world.job.state == JobState::Running {}
+    let failed: BTreeSet<DeviceId> =
+        world.tasks(Leg::Distribute).filter(|task| task.state == TaskState::Failed).map(|task| named(&task)).collect();
+    let mended: BTreeSet<DeviceId> = failed.iter().take(3).cloned().collect();
+    world.broken.retain(|device| !mended.contains(device));
+    let selection = Selection { devices: mended.clone(), ..Selection::everything(world.now) };
+    let leg = Leg::Distribute;
+    world.asked_for.extend(mended.iter().map(|device| (leg, device.clone())));
+    // From now on it would be judged with these three still open.
+    world.job.rollout.error_budget_minimum = 5;
+    world.job = world.job.retry(selection, world.now).unwrap();
+    world.wake(u32::MAX);
+    assert_eq!(world.job.state, JobState::Running, "{}", world.job.reason);
+    while run(&mut world) > 0 || world.job.state == JobState::Running {}
+    assert!(mended.iter().all(|device| world.rows[&(leg, device.clone())] == Row::Acked));
+    let left = failed.difference(&mended).all(|device| world.rows[&(leg, device.clone())] == Row::Failed(1));
+    assert!(left && world.job.reason.starts_with("Paused"), "{:?} {}", world.rows, world.job.reason);
 }
 
 #[test]

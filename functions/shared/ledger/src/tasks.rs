@@ -97,10 +97,28 @@ impl Ledger {
         after: Option<&DeviceId>,
         to: Option<&DeviceId>,
     ) -> Result<Vec<TaskRecord>, LedgerError> {
+        self.query_tasks(job, leg, shard, (after, to), &[]).await
+    }
+
+    /// Task records of a shard that failed, or wait after a failure, in the order of device ids. All of the shard's are
+    /// read for it, but only these are answered.
+    pub async fn troubled_tasks(&self, job: JobId, leg: Leg, shard: u8) -> Result<Vec<TaskRecord>, LedgerError> {
+        self.query_tasks(job, leg, shard, (None, None), &["failed", "waiting"]).await
+    }
+
+    /// `states`: none for all.
+    async fn query_tasks(
+        &self,
+        job: JobId,
+        leg: Leg,
+        shard: u8,
+        (after, to): (Option<&DeviceId>, Option<&DeviceId>),
+        states: &[&str],
+    ) -> Result<Vec<TaskRecord>, LedgerError> {
         // '~' follows every character that a device id may have; '\u{1}' precedes them.
         let from = after.map_or_else(|| format!("task#{leg}#"), |device| format!("task#{leg}#{device}\u{1}"));
         let until = to.map_or_else(|| format!("task#{leg}#~"), |device| format!("task#{leg}#{device}"));
-        let mut pages = self
+        let mut query = self
             .client
             .query()
             .table_name(self.jobs()?)
@@ -108,10 +126,18 @@ impl Ledger {
             .expression_attribute_values(":shard", text(format!("{job}#{shard:02}")))
             .expression_attribute_values(":from", text(from))
             .expression_attribute_values(":until", text(until))
-            .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
+            .consistent_read(true);
+        if !states.is_empty() {
+            let names: Vec<String> = states.iter().map(|state| format!(":{state}")).collect();
+            query = query
+                .filter_expression(format!("#state IN ({})", names.join(", ")))
+                // It is a reserved word there.
+                .expression_attribute_names("#state", "state");
+            for (name, state) in names.into_iter().zip(states) {
+                query = query.expression_attribute_values(name, text(*state));
+            }
+        }
+        let mut pages = query.into_paginator().items().send();
         let mut found = Vec::new();
         while let Some(item) = pages.next().await {
             found.push(from_item("task", item.map_err(LedgerError::aws("Query tasks"))?)?);
@@ -169,6 +195,9 @@ impl Ledger {
     }
 
     /// Failed tasks become waiting, each with its next attempt. At most 50.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] where one is not failed (any more).
     pub async fn reopen(
         &self,
         job: JobId,
@@ -177,7 +206,11 @@ impl Ledger {
         now: OffsetDateTime,
     ) -> Result<(), LedgerError> {
         let writes = self.reopening(job, leg, failed, now)?;
-        if writes.is_empty() { Ok(()) } else { self.transact(writes).await }
+        if writes.is_empty() {
+            return Ok(());
+        }
+        // Of a job that runs, the shard's counters are in the workers' transactions too.
+        self.transact_patiently(writes, "TransactWriteItems reopened tasks").await?.map_err(|_| LedgerError::Conflict)
     }
 
     pub(crate) fn reopening(

@@ -12,7 +12,7 @@ use rootcast_core::deployment::Deployment;
 use rootcast_core::device::{DeviceId, Pin};
 use rootcast_core::job::{JobId, Leg};
 use rootcast_core::lifecycle::Stage;
-use rootcast_core::task::{Outcome, TaskRecord, TaskState};
+use rootcast_core::task::{Outcome, TaskRecord};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -200,7 +200,7 @@ impl Ledger {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// What failed in a deployment waits again, each task with its next attempt, in one transaction. A device that
+    /// What is to be tried again in a deployment waits, each task with its next attempt, in one transaction. A device that
     /// another certificate has taken since stays as it is.
     pub async fn reopen_deployment(&self, deployment: &Deployment, now: OffsetDateTime) -> Result<(), LedgerError> {
         let (job, certificate) = (deployment.id, deployment.certificate);
@@ -216,7 +216,7 @@ impl Ledger {
         for item in self.batch_get(uses, "BatchGetItem uses").await? {
             let tie: UseRecord = from_item("use", item)?;
             let failed = tasks.values().find(|task| task.device == tie.device.as_str());
-            let failed = failed.filter(|task| task.state == TaskState::Failed && tie.job == job);
+            let failed = failed.filter(|task| deployment.reopen.opens(job, task) && tie.job == job);
             let Some(task) = failed else { continue };
             let next = UseRecord {
                 attempt: task.attempt + 1,

@@ -3,7 +3,7 @@
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::{Cursor, Job, JobState, Phase};
+use super::{Cursor, Job, JobState, Phase, Reopen, Selection};
 
 /// What an operator asks of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,16 +28,14 @@ pub enum Refusal {
     Activated,
     #[error("the job is being aborted already")]
     AlreadyAborting,
+    #[error("as many retries as it takes wait for it already: send this one again in a moment")]
+    ManyRetries,
 }
 
 impl Job {
     /// The job after the command; what follows from it is the conductor's to do.
     pub fn command(mut self, command: Command, now: OffsetDateTime) -> Result<Self, Refusal> {
-        match (self.state, self.phase) {
-            (JobState::Ended, _) => return Err(Refusal::Ended),
-            (_, Phase::Create) => return Err(Refusal::BeingMade),
-            _ => {}
-        }
+        self.listens()?;
         match command {
             Command::Pause if self.state == JobState::Paused => return Err(Refusal::AlreadyPaused),
             Command::Pause => {
@@ -60,13 +58,45 @@ impl Job {
         Ok(self)
     }
 
+    /// The job after some of what failed is to be tried again; whatever else failed stays so. A paused job goes on.
+    pub fn retry(mut self, selection: Selection, now: OffsetDateTime) -> Result<Self, Refusal> {
+        self.listens()?;
+        if self.abort_requested && self.phase != Phase::Withdraw {
+            return Err(Refusal::AlreadyAborting);
+        }
+        if self.state == JobState::Paused {
+            self.go_on(now);
+            // All that will not be tried again.
+            self.tolerated = u64::MAX;
+            self.reason = "Resumed by the operator: some of what failed is tried again.".to_owned();
+        }
+        if !self.reopen.add(selection) {
+            return Err(Refusal::ManyRetries);
+        }
+        self.updated = now;
+        Ok(self)
+    }
+
+    fn listens(&self) -> Result<(), Refusal> {
+        match (self.state, self.phase) {
+            (JobState::Ended, _) => Err(Refusal::Ended),
+            (_, Phase::Create) => Err(Refusal::BeingMade),
+            _ => Ok(()),
+        }
+    }
+
     /// A paused job's workers let their messages go, and whatever failed may have been mended: both are sent again.
     fn resume(&mut self, now: OffsetDateTime) {
+        self.go_on(now);
+        self.reopen = Reopen::All;
+        self.tolerated = 0;
+        self.reason = "Resumed by the operator: what failed is tried again.".to_owned();
+    }
+
+    fn go_on(&mut self, now: OffsetDateTime) {
         self.state = JobState::Running;
-        self.reopen = true;
         self.resend = Some(Cursor::default());
         self.resends = 0;
         self.progress_at = now;
-        self.reason = "Resumed by the operator: what failed is tried again.".to_owned();
     }
 }

@@ -1,0 +1,265 @@
+//! `POST /jobs/{id}/retry`: failed devices are tried again, all of them or those of some classes, waves, ids.
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::hash::Hash;
+
+use axum::Extension;
+use axum::extract::{Request, State};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use rootcast_core::deployment::Deployment;
+use rootcast_core::device::{DeviceId, SHARDS};
+use rootcast_core::job::{Job, JobId, Leg, MOST_DEVICES, MOST_WAVES, Selection, Stretch};
+use rootcast_core::task::{ErrorClass, TaskRecord, TaskState};
+use rootcast_gate::{ApiError, BODY_LIMIT, Envelope, Message, Principal, media_type, parse_json, read};
+use rootcast_ledger::{Change, JobRecord, Ledger, LedgerError, TaskKey};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tracing::info;
+
+use crate::app::App;
+use crate::extract::Id;
+use crate::jobs::{ShownJob, load_any, tally};
+use crate::steer::wake;
+
+/// The conductor writes the same record all the time; whoever loses a race decides again on what is there now.
+const ATTEMPTS: u32 = 10;
+
+/// A device is chosen where each filter that is there has it; without any, every failed one is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filters {
+    classes: Option<Vec<ErrorClass>>,
+    /// Of the present leg.
+    waves: Option<Vec<u32>>,
+    devices: Option<Vec<DeviceId>>,
+}
+
+/// The job, and how many of its devices were chosen. Exact when it was counted, just before: a job that runs may have
+/// one more that fails before the conductor opens them.
+#[derive(Debug, Serialize)]
+pub(crate) struct Retried {
+    #[serde(flatten)]
+    job: ShownJob,
+    retried: u64,
+}
+
+pub(crate) async fn retry(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<JobId>,
+    request: Request,
+) -> Result<Envelope<Retried>, ApiError> {
+    let filters = Filters::of(request).await?;
+    let parts = app.parts().await?;
+    let (ledger, now) = (&parts.ledger, OffsetDateTime::now_utc());
+    let mut counted = None;
+    for _ in 0..ATTEMPTS {
+        let job = load_any(ledger, id).await?;
+        let selection = filters.select(ledger, &job, now).await?;
+        let next = resumed(&job, selection.clone(), now)?;
+        // An abort that came in between begins a leg with other tasks.
+        let retried = match counted {
+            Some((leg, retried)) if leg == leg_of(&job) => retried,
+            _ => count(ledger, &job, &selection).await?,
+        };
+        if retried == 0 {
+            return Err(nothing_chosen(id));
+        }
+        counted = Some((leg_of(&job), retried));
+        match save(ledger, &next).await {
+            Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
+            written => {
+                written?;
+                info!(caller = caller.name, job.id = %id, devices.retried = retried, ?filters, "failed devices are retried");
+                wake(parts, id, "retry").await;
+                let message = Message::done(
+                    format!("{retried} failed devices of job {id} are tried again."),
+                    "What else failed stays as it is.",
+                );
+                return Ok(
+                    Envelope::success(Retried { job: ShownJob::load(ledger, &next).await?, retried }).saying(message)
+                );
+            }
+        }
+    }
+    Err(ApiError::conflict(format!("Job {id} is changing all the time."), "Send the request again in a moment."))
+}
+
+impl Filters {
+    async fn of(request: Request) -> Result<Self, ApiError> {
+        let (head, body) = request.into_parts();
+        let body = read(body, BODY_LIMIT).await?;
+        if body.is_empty() {
+            return Ok(Self::default());
+        }
+        media_type(&head.headers, &["application/json"])?;
+        let filters: Self = parse_json(&body)?;
+        // There are few classes, and none may be named twice.
+        check("classes", filters.classes.as_deref(), usize::MAX)?;
+        check("waves", filters.waves.as_deref(), MOST_WAVES)?;
+        check("devices", filters.devices.as_deref(), MOST_DEVICES)?;
+        Ok(filters)
+    }
+
+    /// Waves by where they lie: a task does not know its wave.
+    async fn select(&self, ledger: &Ledger, job: &JobRecord, now: OffsetDateTime) -> Result<Selection, ApiError> {
+        let stretches = match (&self.waves, job) {
+            (None, _) => None,
+            (Some(numbers), JobRecord::Rollover(job)) => Some(stretches(ledger, job, numbers).await?),
+            (Some(_), JobRecord::Deployment(job)) => {
+                return Err(ApiError::invalid(
+                    format!("Job {} brings a certificate to all its devices at once: it has no waves.", job.id),
+                    "Leave waves out, and send the request again.",
+                ));
+            }
+        };
+        Ok(Selection {
+            classes: self.classes.clone().unwrap_or_default(),
+            stretches,
+            devices: self.devices.iter().flatten().cloned().collect(),
+            ..Selection::everything(now)
+        })
+    }
+}
+
+fn check<T: Eq + Hash + Display>(name: &str, values: Option<&[T]>, most: usize) -> Result<(), ApiError> {
+    let Some(values) = values else { return Ok(()) };
+    let mut seen = HashSet::new();
+    let twice = values.iter().find(|value| !seen.insert(*value));
+    let why = match twice {
+        // Else a list that came out empty by mistake would choose everything.
+        _ if values.is_empty() => format!("{name} is empty; without it, this filter lets every failed device pass."),
+        _ if values.len() > most => format!("{name} has {} values; one request takes {most}.", values.len()),
+        Some(value) => format!("{name} has {value} twice."),
+        None => return Ok(()),
+    };
+    Err(ApiError::invalid(why, "Correct the body and send the request again."))
+}
+
+/// A wave that there is not, or not yet, has no devices.
+async fn stretches(ledger: &Ledger, job: &Job, numbers: &[u32]) -> Result<Vec<Stretch>, ApiError> {
+    let waves = ledger.waves(job.id).await?;
+    Ok(numbers.iter().filter_map(|number| job.stretch_of_wave(*number, &waves)).collect())
+}
+
+/// The job as it is to be saved.
+fn resumed(job: &JobRecord, selection: Selection, now: OffsetDateTime) -> Result<JobRecord, ApiError> {
+    let id = job.id();
+    let resumed = match job.clone() {
+        JobRecord::Rollover(job) => {
+            let resumed = job.retry(selection, now).map_err(|why| why.to_string());
+            resumed.map(|job| JobRecord::Rollover(Box::new(job)))
+        }
+        JobRecord::Deployment(job) => {
+            job.retry(selection, now).map(JobRecord::Deployment).map_err(|why| why.to_string())
+        }
+    };
+    resumed.map_err(|why| {
+        ApiError::conflict(
+            format!("Job {id} cannot try anything again: {why}."),
+            format!("GET /jobs/{id} shows where it is and why."),
+        )
+    })
+}
+
+async fn save(ledger: &Ledger, job: &JobRecord) -> Result<(), LedgerError> {
+    match job {
+        JobRecord::Rollover(job) => ledger.commit(Change { job: Some(job), ..Change::default() }).await,
+        JobRecord::Deployment(job) => ledger.save_deployment(job).await,
+    }
+}
+
+fn leg_of(job: &JobRecord) -> Leg {
+    match job {
+        JobRecord::Rollover(job) => job.leg(),
+        JobRecord::Deployment(_) => Leg::Install,
+    }
+}
+
+async fn count(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Result<u64, ApiError> {
+    let chosen = |task: &TaskRecord| task.state == TaskState::Failed && selection.chooses(job.id(), task);
+    let job = match job {
+        JobRecord::Rollover(job) => job,
+        JobRecord::Deployment(job) => {
+            return Ok(of_deployment(ledger, job).await?.iter().filter(|task| chosen(task)).count() as u64);
+        }
+    };
+    if selection.is_everything() {
+        return Ok(tally(ledger, job).await?.failed);
+    }
+    if !selection.devices.is_empty() {
+        let key = |device: &DeviceId| TaskKey { job: job.id, leg: job.leg(), device: device.clone() };
+        let keys: Vec<TaskKey> = selection.devices.iter().map(key).collect();
+        let (_, tasks) = ledger.jobs_and_tasks([], &keys).await?;
+        return Ok(tasks.values().filter(|task| chosen(task)).count() as u64);
+    }
+    let in_shard = |shard| ledger.troubled_tasks(job.id, job.leg(), shard);
+    let counts = stream::iter(0..SHARDS).map(in_shard).buffer_unordered(usize::from(SHARDS));
+    let count =
+        |sum, tasks: Vec<TaskRecord>| async move { Ok(sum + tasks.iter().filter(|task| chosen(task)).count() as u64) };
+    Ok(counts.try_fold(0, count).await?)
+}
+
+/// The tasks of the devices that no later job has taken.
+async fn of_deployment(ledger: &Ledger, job: &Deployment) -> Result<Vec<TaskRecord>, ApiError> {
+    let uses = ledger.uses_by(job.certificate, &job.devices).await?;
+    let uses = uses.into_iter().filter(|tie| tie.job == job.id);
+    let key = |device| TaskKey { job: job.id, leg: Leg::Install, device };
+    let keys: Vec<TaskKey> = uses.map(|tie| key(tie.device)).collect();
+    let (_, tasks) = ledger.jobs_and_tasks([], &keys).await?;
+    Ok(tasks.into_values().collect())
+}
+
+fn nothing_chosen(job: JobId) -> ApiError {
+    ApiError::conflict(
+        format!("No device of job {job} that failed is chosen by that."),
+        format!(
+            "GET /jobs/{job}/tasks?state=failed shows what failed and its class, GET /jobs/{job} its waves; correct the body."
+        ),
+    )
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use axum::body::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    async fn filters(body: impl Into<Body>) -> Result<Filters, ApiError> {
+        Filters::of(Request::builder().body(body.into()).unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn without_a_filter_everything_is_chosen() {
+        for body in ["", "{}"] {
+            let filters = filters(body).await.unwrap();
+            assert!(filters.classes.is_none() && filters.waves.is_none() && filters.devices.is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn filters_are_checked_and_a_refusal_says_what_is_wrong() {
+        let ids = |count: usize| (0..count).map(|number| format!("bmc-{number}")).collect::<Vec<_>>();
+        let all = json!({ "classes": ["unauthorized", "connect"], "waves": [3, 1], "devices": ids(1000) });
+        assert!(filters(all.to_string()).await.is_ok());
+        let refused: [(Value, &str); 9] = [
+            (json!({ "classes": ["asleep"] }), "unknown variant `asleep`, expected one of `connect`"),
+            (json!({ "classes": ["lost", "connect", "lost"] }), "classes has lost twice"),
+            (json!({ "classes": [] }), "classes is empty"),
+            (json!({ "waves": [2, 2] }), "waves has 2 twice"),
+            (json!({ "waves": (0..101).collect::<Vec<_>>() }), "waves has 101 values; one request takes 100"),
+            (json!({ "waves": [-1] }), "invalid value"),
+            (json!({ "devices": ids(1001) }), "devices has 1001 values; one request takes 1000"),
+            (json!({ "devices": ["a b"] }), "a device id has"),
+            (json!({ "device": ["a"] }), "unknown field `device`"),
+        ];
+        for (body, why) in refused {
+            let error = filters(body.to_string()).await.unwrap_err();
+            assert_eq!(error.status(), 400);
+            assert!(error.text().contains(why), "{}", error.text());
+        }
+    }
+}

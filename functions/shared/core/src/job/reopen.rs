@@ -1,0 +1,301 @@
+//! What failed and is to be tried again. It is recorded with the job before anything is done about it, so that a
+//! conductor that dies in the middle leaves nothing undone.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::{Cursor, Job, JobId};
+use crate::device::{DeviceId, SHARDS};
+use crate::task::{ErrorClass, TaskRecord, TaskState};
+use crate::transition::WaveRecord;
+
+/// Devices that one selection names. With ids of 64 characters, and [`MOST_WAVES`], it takes 83 KB of its job's item.
+pub const MOST_DEVICES: usize = 1000;
+/// Waves that one selection names, at 180 bytes each.
+pub const MOST_WAVES: usize = 100;
+/// Selections that wait for the conductor: all together stay below DynamoDB's 400 KB an item.
+pub const MOST_SELECTIONS: usize = 4;
+
+/// Which failed tasks are to be opened again.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(from = "Recorded", into = "Recorded")]
+pub enum Reopen {
+    #[default]
+    Nothing,
+    All,
+    /// What the first one chooses, then what the next one does. Never empty.
+    Chosen(Vec<Selection>),
+}
+
+/// As it is stored: a flag, or a list.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Recorded {
+    All(bool),
+    Chosen(Vec<Selection>),
+}
+
+impl From<Recorded> for Reopen {
+    fn from(recorded: Recorded) -> Self {
+        match recorded {
+            Recorded::All(true) => Self::All,
+            Recorded::Chosen(selections) if !selections.is_empty() => Self::Chosen(selections),
+            Recorded::All(false) | Recorded::Chosen(_) => Self::Nothing,
+        }
+    }
+}
+
+impl From<Reopen> for Recorded {
+    fn from(reopen: Reopen) -> Self {
+        match reopen {
+            Reopen::Nothing => Self::All(false),
+            Reopen::All => Self::All(true),
+            Reopen::Chosen(selections) => Self::Chosen(selections),
+        }
+    }
+}
+
+/// A choice among the failed tasks of a leg: what passes every filter. An empty set of classes or of devices, and no
+/// stretches, let everything pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Selection {
+    /// When an operator asked for it. Tasks that are opened again bear it, which tells them from those that waited before.
+    #[serde(with = "time::serde::timestamp")]
+    pub asked: OffsetDateTime,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub classes: Vec<ErrorClass>,
+    /// Of waves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stretches: Option<Vec<Stretch>>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub devices: BTreeSet<DeviceId>,
+    /// In so many shards all of it is done.
+    #[serde(default)]
+    pub shards_done: u8,
+}
+
+/// A part of the fleet, in the order in which a job pages it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stretch {
+    pub from: Cursor,
+    pub to: Cursor,
+}
+
+impl Reopen {
+    pub const fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+
+    /// What is to be done first, where not everything is.
+    pub fn selection(&self) -> Option<&Selection> {
+        match self {
+            Self::Chosen(selections) => selections.first(),
+            Self::Nothing | Self::All => None,
+        }
+    }
+
+    /// The task failed, and is to be opened again now.
+    pub fn opens(&self, job: JobId, task: &TaskRecord) -> bool {
+        let chosen = match self {
+            Self::Nothing => false,
+            Self::All => true,
+            Self::Chosen(_) => self.selection().is_some_and(|selection| selection.chooses(job, task)),
+        };
+        chosen && task.state == TaskState::Failed
+    }
+
+    /// The task was opened by a conductor that may have died before it sent its message.
+    pub fn has_opened(&self, job: JobId, task: &TaskRecord) -> bool {
+        task.state == TaskState::Waiting
+            && self.selection().is_some_and(|selection| {
+                selection.asked.unix_timestamp() == task.at.unix_timestamp() && selection.chooses(job, task)
+            })
+    }
+
+    pub fn note_shard(&mut self, shard: u8) {
+        if let Self::Chosen(selections) = self
+            && let Some(selection) = selections.first_mut()
+        {
+            selection.shards_done = shard + 1;
+        }
+    }
+
+    /// What was to be done first is done.
+    pub fn finish(&mut self) {
+        *self = match std::mem::take(self) {
+            Self::Chosen(mut selections) if selections.len() > 1 => {
+                selections.remove(0);
+                Self::Chosen(selections)
+            }
+            _ => Self::Nothing,
+        };
+    }
+
+    /// One more; asked for twice, it is there once. `false` where too many wait already.
+    pub(crate) fn add(&mut self, selection: Selection) -> bool {
+        match self {
+            Self::All => {}
+            Self::Nothing => *self = Self::Chosen(vec![selection]),
+            Self::Chosen(selections) if selections.iter().any(|earlier| earlier.is_same(&selection)) => {}
+            Self::Chosen(selections) if selections.len() < MOST_SELECTIONS => selections.push(selection),
+            Self::Chosen(_) => return false,
+        }
+        true
+    }
+}
+
+impl Selection {
+    pub fn everything(asked: OffsetDateTime) -> Self {
+        Self { asked, classes: Vec::new(), stretches: None, devices: BTreeSet::new(), shards_done: 0 }
+    }
+
+    pub fn is_everything(&self) -> bool {
+        self.classes.is_empty() && self.stretches.is_none() && self.devices.is_empty()
+    }
+
+    /// Whether a failed task, or one that had failed and waits again, passes.
+    pub fn chooses(&self, job: JobId, task: &TaskRecord) -> bool {
+        let Ok(device) = task.device.parse::<DeviceId>() else { return false };
+        let class = task.failure.as_ref().map(|failure| failure.class);
+        let holds = |stretches: &Vec<Stretch>| stretches.iter().any(|stretch| stretch.holds(job, &device));
+        (self.classes.is_empty() || class.is_some_and(|class| self.classes.contains(&class)))
+            && self.stretches.as_ref().is_none_or(holds)
+            && (self.devices.is_empty() || self.devices.contains(&device))
+    }
+
+    /// The same, and not begun yet.
+    fn is_same(&self, other: &Self) -> bool {
+        *self == Self { asked: self.asked, ..other.clone() }
+    }
+}
+
+impl Stretch {
+    fn holds(&self, job: JobId, device: &DeviceId) -> bool {
+        !self.from.is_past(job, device) && self.to.is_past(job, device)
+    }
+}
+
+impl Job {
+    /// Where the devices of a wave of the present leg lie; a device that joined later is of the wave that it would have
+    /// been in. `None`: there is no such wave, or its place was not recorded. `waves`: those that are over.
+    pub fn stretch_of_wave(&self, number: u32, waves: &[WaveRecord]) -> Option<Stretch> {
+        let present = self.wave.as_ref().filter(|wave| wave.number == number);
+        if self.wave.as_ref().is_some_and(|wave| wave.survey) {
+            // A survey pages the whole fleet. It is not opened before nothing is failed or open, so all that has failed
+            // since is its own.
+            return present.map(|_| Stretch { from: Cursor::default(), to: Cursor { step: SHARDS, after: None } });
+        }
+        if let Some(wave) = present {
+            return Some(Stretch { from: wave.from.clone()?, to: self.cursor.clone() });
+        }
+        let wave = waves.iter().find(|wave| wave.leg == self.leg() && wave.number == number)?;
+        Some(Stretch { from: wave.from.clone()?, to: wave.to.clone()? })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use serde_json::{from_value, json, to_value};
+
+    use super::*;
+    use crate::task::Failure;
+
+    const JOB: JobId = JobId(7);
+    const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    fn task(device: &str, state: TaskState, class: ErrorClass) -> TaskRecord {
+        let failure = Some(Failure::new(class, "no"));
+        TaskRecord {
+            device: device.to_owned(),
+            state,
+            attempt: 1,
+            ack: None,
+            shown: None,
+            failure,
+            waiver: None,
+            at: NOW,
+        }
+    }
+
+    #[test]
+    fn filters_narrow_each_other_and_values_of_one_widen_it() {
+        let connect = task("a", TaskState::Failed, ErrorClass::Connect);
+        let mut selection = Selection::everything(NOW);
+        assert!(selection.is_everything() && selection.chooses(JOB, &connect));
+        selection.classes = vec![ErrorClass::Timeout, ErrorClass::Connect];
+        assert!(selection.chooses(JOB, &connect));
+        assert!(!selection.chooses(JOB, &task("a", TaskState::Failed, ErrorClass::Lost)));
+        selection.devices = ["b", "c"].map(|id| id.parse().unwrap()).into();
+        assert!(!selection.chooses(JOB, &connect));
+        assert!(selection.chooses(JOB, &task("c", TaskState::Failed, ErrorClass::Connect)));
+        selection.stretches = Some(vec![Stretch { from: Cursor::default(), to: Cursor::default() }]);
+        assert!(!selection.chooses(JOB, &task("c", TaskState::Failed, ErrorClass::Connect)));
+    }
+
+    #[test]
+    fn only_what_failed_is_opened_and_only_what_this_selection_opened_is_sent_again() {
+        let mut selection = Selection::everything(NOW);
+        let of = |selection: &Selection| Reopen::Chosen(vec![selection.clone()]);
+        let (failed, waiting) = (TaskState::Failed, TaskState::Waiting);
+        assert!(of(&selection).opens(JOB, &task("a", failed, ErrorClass::Lost)));
+        assert!(of(&selection).has_opened(JOB, &task("a", waiting, ErrorClass::Lost)));
+        selection.asked += time::Duration::SECOND;
+        assert!(!of(&selection).has_opened(JOB, &task("a", waiting, ErrorClass::Lost)));
+        for state in [waiting, TaskState::Acked, TaskState::Skipped, TaskState::Waived] {
+            assert!(!of(&selection).opens(JOB, &task("a", state, ErrorClass::Lost)));
+        }
+        assert!(!Reopen::Nothing.opens(JOB, &task("a", failed, ErrorClass::Lost)));
+    }
+
+    #[test]
+    fn selections_queue_up_to_a_bound_and_the_same_one_only_once() {
+        let of = |class| Selection { classes: vec![class], ..Selection::everything(NOW) };
+        let mut reopen = Reopen::default();
+        assert!(reopen.add(of(ErrorClass::Connect)));
+        assert!(reopen.add(Selection { asked: NOW + time::Duration::MINUTE, ..of(ErrorClass::Connect) }));
+        assert_eq!(reopen, Reopen::Chosen(vec![of(ErrorClass::Connect)]));
+        for class in [ErrorClass::Timeout, ErrorClass::Lost, ErrorClass::StoreFull] {
+            assert!(reopen.add(of(class)));
+        }
+        assert!(!reopen.add(of(ErrorClass::Rejected)));
+        for _ in 0..MOST_SELECTIONS {
+            assert!(!reopen.is_nothing());
+            reopen.finish();
+        }
+        assert!(reopen.is_nothing());
+        reopen = Reopen::All;
+        assert!(reopen.add(of(ErrorClass::Connect)) && reopen == Reopen::All);
+    }
+
+    #[test]
+    fn it_is_recorded_as_a_flag_or_a_list() {
+        let chosen = Reopen::Chosen(vec![Selection::everything(NOW)]);
+        for (reopen, json) in [
+            (Reopen::Nothing, json!(false)),
+            (Reopen::All, json!(true)),
+            (chosen, json!([{ "asked": 0, "shardsDone": 0 }])),
+        ] {
+            assert_eq!(to_value(&reopen).unwrap(), json);
+            assert_eq!(from_value::<Reopen>(json).unwrap(), reopen);
+        }
+    }
+
+    #[test]
+    fn the_largest_fits_into_an_item() {
+        let device = |number: usize| -> DeviceId { format!("{number:064}").parse().unwrap() };
+        let cursor = |number| Cursor { step: 15, after: Some(device(number)) };
+        let stretch = |number| Stretch { from: cursor(number), to: cursor(number + 1) };
+        let selection = Selection {
+            stretches: Some((0..MOST_WAVES).map(stretch).collect()),
+            devices: (0..MOST_DEVICES).map(device).collect(),
+            ..Selection::everything(NOW)
+        };
+        let reopen = Reopen::Chosen(vec![selection; MOST_SELECTIONS]);
+        // JSON takes more than DynamoDB does: quotes, commas. 20 KB remain for the job's other attributes.
+        assert!(serde_json::to_string(&reopen).unwrap().len() < 380 << 10);
+    }
+}

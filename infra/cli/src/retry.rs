@@ -1,0 +1,113 @@
+//! `rootcast retry`: tries again what failed, all of it or some.
+
+use anyhow::Result;
+use clap::Args;
+use reqwest::Method;
+use rootcast_core::{device::DeviceId, job::JobId, task::ErrorClass};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    api::{Api, ApiError},
+    exit::End,
+    job::{Which, find, read},
+    output::{self, Format, out, plain},
+    watch,
+};
+
+/// A device is tried again where each filter has it; without any, every failed one is.
+#[derive(Debug, Args)]
+pub(crate) struct Retry {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    filters: Filters,
+    /// Follow it from there
+    #[arg(long)]
+    watch: bool,
+}
+
+/// As the API has them: a filter that is not there lets everything pass.
+#[derive(Debug, Args, Serialize)]
+struct Filters {
+    /// Only what failed so, such as connect or unauthorized; may be repeated
+    #[arg(long = "class", value_name = "CLASS", value_parser = class)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    classes: Vec<ErrorClass>,
+    /// Only devices of this wave; may be repeated
+    #[arg(long = "wave", value_name = "N")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waves: Vec<u32>,
+    /// Only this device; may be repeated
+    #[arg(long = "device", value_name = "ID")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    devices: Vec<DeviceId>,
+}
+
+/// The API's word for it, which refusals name too.
+fn class(text: &str) -> Result<ErrorClass, serde_json::Error> {
+    serde_json::from_value(Value::String(text.to_owned()))
+}
+
+pub(crate) async fn run(api: &Api, retry: Retry, format: Format) -> Result<End> {
+    let id = find(api, &retry.which).await?;
+    let path = format!("/jobs/{id}/retry");
+    let answer: Option<Value> = api.send(Method::POST, &path, &[], Some(&retry.filters)).await?;
+    let answer = answer.ok_or_else(|| ApiError::unintelligible(&path, "it has no response"))?;
+    match format {
+        Format::Json if retry.watch => {}
+        Format::Json => output::json(&answer)?,
+        Format::Text => tell(id, answer, retry.watch)?,
+    }
+    if retry.watch { watch::follow(api, id, format).await } else { Ok(End::Done) }
+}
+
+fn tell(id: JobId, answer: Value, is_watched: bool) -> Result<()> {
+    let devices = match answer["retried"].as_u64() {
+        Some(1) => "1 failed device is".to_owned(),
+        retried => format!("{} failed devices are", retried.unwrap_or_default()),
+    };
+    out!("Job {id}: {devices} tried again.");
+    if !is_watched {
+        out!("{}", plain(&read(id, answer)?.reason));
+        out!("Follow it: rootcast job watch {id}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at the first surprise")]
+
+    use clap::{Parser, error::ErrorKind};
+    use serde_json::json;
+
+    use crate::arguments::{Arguments, Command};
+
+    fn parse(line: &str) -> Result<super::Retry, clap::Error> {
+        match Arguments::try_parse_from(line.split(' '))?.command {
+            Command::Retry(retry) => Ok(retry),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_the_filters_that_were_said_are_sent() {
+        let body = |line: &str| serde_json::to_value(parse(line).unwrap().filters).unwrap();
+        assert_eq!(body("rootcast retry 7 --watch"), json!({}));
+        assert_eq!(
+            body("rootcast retry --class unauthorized --device a --class notStored 7 --wave 3"),
+            json!({ "classes": ["unauthorized", "notStored"], "waves": [3], "devices": ["a"] })
+        );
+        let retry = parse("rootcast retry --device a --device b 7").unwrap();
+        assert_eq!((retry.which.id.map(|id| id.0), retry.filters.devices.len()), (Some(7), 2));
+    }
+
+    #[test]
+    fn a_class_that_there_is_not_is_a_usage_error_that_names_them() {
+        let error = parse("rootcast retry --class asleep").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ValueValidation);
+        assert!(error.to_string().contains("`pinMismatch`"), "{error}");
+        assert_eq!(parse("rootcast retry --wave x").unwrap_err().kind(), ErrorKind::ValueValidation);
+    }
+}
