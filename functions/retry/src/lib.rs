@@ -1,0 +1,110 @@
+//! `POST /vedsdk/Certificates/Retry`: what failed at a certificate's devices is tried again; and
+//! `GET /vedsdk/SystemStatus/Version`, which Venafi's clients read first.
+//!
+//! Contract: Venafi Trust Protection Platform's Web SDK, as PyPI `pyvenafi` 1.1.0 calls it. Venafi's applications are
+//! our devices, by their ids. Paths match in any letter case: one client sends them as they are documented, another one
+//! in lower case.
+//!
+//! The work itself is a deployment's, whose conductor opens what failed again (`conduct`); nothing here speaks to a
+//! device.
+
+mod config;
+mod refusal;
+mod retry;
+mod wait;
+mod work;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::extract::{Request, State};
+use axum::http::uri::PathAndQuery;
+use axum::http::{StatusCode, Uri};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
+use axum::response::Response;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use lambda_http::RequestExt;
+use rootcast_gate::{VenafiError, authenticate, venafi_report};
+use rootcast_ledger::Ledger;
+use rootcast_queue::Queue;
+use serde::Serialize;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+/// The function's limit, which is below the 30 s after which API Gateway gives up
+/// (<https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>).
+const LIMIT: Duration = Duration::from_secs(29);
+/// Left for the answer, and for a call to AWS that is under way.
+const MARGIN: Duration = Duration::from_secs(2);
+/// The release whose Web SDK this is written after.
+const VERSION: &str = "25.1.0.0";
+
+/// All that the function works with.
+pub struct App {
+    pub ledger: Ledger,
+    pub queue: Queue,
+    /// URL of the conductor's queue.
+    pub control_queue: String,
+    pub clock: fn() -> OffsetDateTime,
+}
+
+/// When a request has to be answered.
+#[derive(Debug, Clone, Copy)]
+struct Deadline(Instant);
+
+impl Deadline {
+    /// Lambda's own, less a margin.
+    fn of(request: &Request) -> Self {
+        let ends = request.lambda_context_ref().map(lambda_http::Context::deadline);
+        let left = ends.map_or(LIMIT, |ends| ends.duration_since(SystemTime::now()).unwrap_or_default());
+        Self(Instant::now() + left.min(LIMIT).saturating_sub(MARGIN))
+    }
+}
+
+pub fn router(app: Arc<App>) -> Router {
+    let routes = Router::new()
+        .route("/vedsdk/certificates/retry", post(retry::retry))
+        .route("/vedsdk/systemstatus/version", get(version))
+        .fallback(async || VenafiError::new(StatusCode::NOT_FOUND, "There is nothing at this path."))
+        .method_not_allowed_fallback(async || {
+            VenafiError::new(StatusCode::METHOD_NOT_ALLOWED, "Use a method that the header Allow names.")
+        })
+        .with_state(app.clone());
+    // Outside of the router, which would have chosen the route by then, and named its methods.
+    Router::new()
+        .fallback_service(routes)
+        .layer(from_fn_with_state(app, protect))
+        .layer(from_fn(venafi_report))
+        .layer(map_request(fold_case))
+}
+
+/// Before anything else: even whether a path exists is told to callers with a token only.
+async fn protect(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, VenafiError> {
+    let deadline = Deadline::of(&request);
+    let principal = authenticate(&app.ledger, request.headers(), (app.clock)()).await?;
+    request.extensions_mut().insert(principal);
+    request.extensions_mut().insert(deadline);
+    Ok(next.run(request).await)
+}
+
+async fn fold_case(mut request: Request) -> Request {
+    let path = request.uri().path().to_ascii_lowercase();
+    let whole = request.uri().query().map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = whole.parse::<PathAndQuery>().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Version {
+    version: &'static str,
+}
+
+async fn version() -> Json<Version> {
+    Json(Version { version: VERSION })
+}

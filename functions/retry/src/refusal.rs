@@ -1,0 +1,154 @@
+//! Why a retry is refused: the five texts of Venafi's page "POST Certificates/Retry", word for word, all of them with
+//! status 400.
+
+use std::fmt;
+
+use rootcast_core::device::DeviceId;
+use rootcast_gate::VenafiError;
+use rootcast_ledger::LedgerError;
+use thiserror::Error;
+
+/// DNs are told as they were sent.
+#[derive(Debug, Error)]
+pub(crate) enum Refusal {
+    /// The certificate is not there, may not be seen, or may only be read: one answer, so that nobody learns from it
+    /// what there is. Of the five texts this one alone is true of each.
+    #[error("Access error. Certificates/Retry requires write permissions for certificate [{0}].")]
+    NoAccess(String),
+    /// Those whose work was not added; that of all others was.
+    #[error("{}", told(.0))]
+    Applications(Vec<Refused>),
+    /// No work was added.
+    #[error(
+        "Failed to add work for certificate [{dn}]. Retry for this cert and any associate applications will not \
+         occur. {failure}"
+    )]
+    Certificate { dn: String, failure: Failure },
+    #[error("Invalid CertificateDN format. The Certificate DN contained null or white spaces for [{0}].")]
+    InvalidDn(String),
+    #[error("Retry canceled. No retry is required for the certificate. [{0}]")]
+    NotRequired(String),
+}
+
+/// A device whose work was not added.
+#[derive(Debug, Error)]
+#[error("Failed to add work for application [{device}]. Retry for this application will not occur. {failure}")]
+pub(crate) struct Refused {
+    pub(crate) device: DeviceId,
+    pub(crate) failure: Failure,
+}
+
+#[derive(Debug, Clone, Error)]
+#[error("Failure details: [{details}] Result Code: [{code}]")]
+pub(crate) struct Failure {
+    pub(crate) details: String,
+    pub(crate) code: ResultCode,
+}
+
+/// Venafi's "Certificates WorkToDo result codes", written as their numbers: those that can happen here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ResultCode {
+    DatabaseError = 100,
+    TransactionCollision = 103,
+    IdentifierDoesNotExist = 300,
+}
+
+/// So many refused devices are told; how many more there are, after them.
+const MOST_TOLD: usize = 20;
+
+/// One line each. Where one device is refused, the text is Venafi's and nothing else.
+fn told(refused: &[Refused]) -> String {
+    let mut lines: Vec<String> = refused.iter().take(MOST_TOLD).map(ToString::to_string).collect();
+    if let Some(more) = refused.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
+        lines.push(format!("The same goes for {more} more applications."));
+    }
+    lines.join("\n")
+}
+
+impl Failure {
+    pub(crate) fn new(code: ResultCode, details: impl Into<String>) -> Self {
+        Self { details: details.into(), code }
+    }
+}
+
+impl fmt::Display for ResultCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (*self as u16).fmt(f)
+    }
+}
+
+/// What exactly lies behind it is for the log.
+impl From<&LedgerError> for Failure {
+    fn from(error: &LedgerError) -> Self {
+        match error {
+            LedgerError::Conflict | LedgerError::Transient { .. } => Self::new(
+                ResultCode::TransactionCollision,
+                "Other work changes the same records: send the request again in a moment.",
+            ),
+            _ => Self::new(
+                ResultCode::DatabaseError,
+                "The records could not be read or written: send the request again.",
+            ),
+        }
+    }
+}
+
+impl From<Refusal> for VenafiError {
+    fn from(refusal: Refusal) -> Self {
+        Self::invalid(refusal.to_string())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use super::*;
+
+    fn refused(device: &str) -> Refused {
+        let failure = Failure::new(ResultCode::IdentifierDoesNotExist, "Job 7 is gone.");
+        Refused { device: device.parse().unwrap(), failure }
+    }
+
+    #[test]
+    fn the_texts_are_venafis_word_for_word() {
+        let dn = || r"\VED\Policy\Servers\web".to_owned();
+        let failure = Failure::from(&LedgerError::Conflict);
+        let cases = [
+            (
+                Refusal::NoAccess(dn()),
+                r"Access error. Certificates/Retry requires write permissions for certificate [\VED\Policy\Servers\web].",
+            ),
+            (
+                Refusal::Applications(vec![refused("bmc-1")]),
+                "Failed to add work for application [bmc-1]. Retry for this application will not occur. Failure details: [Job 7 is gone.] Result Code: [300]",
+            ),
+            (
+                Refusal::Certificate { dn: dn(), failure },
+                r"Failed to add work for certificate [\VED\Policy\Servers\web]. Retry for this cert and any associate applications will not occur. Failure details: [Other work changes the same records: send the request again in a moment.] Result Code: [103]",
+            ),
+            (
+                Refusal::InvalidDn(dn()),
+                r"Invalid CertificateDN format. The Certificate DN contained null or white spaces for [\VED\Policy\Servers\web].",
+            ),
+            (
+                Refusal::NotRequired("Nothing failed.".to_owned()),
+                "Retry canceled. No retry is required for the certificate. [Nothing failed.]",
+            ),
+        ];
+        for (refusal, text) in cases {
+            let error = VenafiError::from(refusal);
+            assert_eq!((error.status().as_u16(), error.text()), (400, text));
+        }
+    }
+
+    #[test]
+    fn several_devices_have_a_line_each_up_to_a_bound() {
+        let text = |count: usize| told(&(0..count).map(|number| refused(&format!("bmc-{number}"))).collect::<Vec<_>>());
+        assert_eq!(
+            text(20).lines().filter(|line| line.starts_with("Failed to add work for application [")).count(),
+            20
+        );
+        assert_eq!(text(20).lines().count(), 20);
+        assert_eq!(text(23).lines().last(), Some("The same goes for 3 more applications."));
+    }
+}

@@ -1,0 +1,87 @@
+//! Waiting for an outcome that is read from a table: rarely, and never too long.
+
+use std::error::Error;
+use std::iter::successors;
+use std::time::Duration;
+
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_ledger::UseRecord;
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::warn;
+
+use crate::App;
+use crate::work::{is_as_it_was, same};
+
+const FIRST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(4);
+
+impl App {
+    /// Waits until each of the uses has the result of another attempt, or the time is over, be that in the middle of a
+    /// look.
+    pub(crate) async fn outcome_of(&self, certificate: CertificateId, retried: Vec<UseRecord>, until: Instant) {
+        let mut open = retried;
+        let looking = async {
+            for pause in pauses() {
+                sleep(pause).await;
+                match self.ledger.uses_by(certificate, open.iter().map(|each| &each.device)).await {
+                    Ok(uses) => open.retain(|before| is_open(before, &uses)),
+                    Err(error) => warn!(error = &error as &dyn Error, "uses could not be read"),
+                }
+                if open.is_empty() {
+                    return;
+                }
+            }
+        };
+        // What was queued will be done: that it is not yet is no error.
+        let _ = timeout_at(until, looking).await;
+    }
+}
+
+/// Without an end.
+fn pauses() -> impl Iterator<Item = Duration> {
+    successors(Some(FIRST), |pause| Some((*pause * 2).min(LONGEST)))
+}
+
+/// What has gone is not waited for, nor what another deployment took over.
+fn is_open(before: &UseRecord, uses: &[UseRecord]) -> bool {
+    same(before, uses).is_some_and(|now| now.job == before.job && (now.is_under_way() || is_as_it_was(before, now)))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use rootcast_core::job::JobId;
+    use rootcast_core::lifecycle::Stage;
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    #[test]
+    fn pauses_grow_from_a_quarter_of_a_second_to_four() {
+        let first: Vec<f64> = pauses().take(7).map(|pause| pause.as_secs_f64()).collect();
+        assert_eq!(first, [0.25, 0.5, 1.0, 2.0, 4.0, 4.0, 4.0]);
+    }
+
+    #[test]
+    fn only_the_result_of_another_attempt_ends_the_waiting() {
+        let tie = |job, attempt, stage: Option<Stage>, in_error| UseRecord {
+            certificate: "scs0000000000001".parse().unwrap(),
+            device: "bmc-1".parse().unwrap(),
+            job: JobId(job),
+            attempt,
+            stage,
+            in_error,
+            status: String::new(),
+            at: OffsetDateTime::UNIX_EPOCH,
+        };
+        let stage = Some(Stage::InstallCertificate);
+        let before = tie(7, 2, stage, true);
+        for open in [before.clone(), tie(7, 3, stage, false)] {
+            assert!(is_open(&before, &[open]));
+        }
+        for over in [tie(7, 3, stage, true), tie(7, 3, None, false), tie(8, 1, stage, false)] {
+            assert!(!is_open(&before, &[over]));
+        }
+        assert!(!is_open(&before, &[]));
+    }
+}

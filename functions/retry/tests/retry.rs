@@ -1,0 +1,361 @@
+//! Requests as they come from API Gateway, with the calls to AWS that they make, on the SDK's own mock layer.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
+use aws_sdk_dynamodb::operation::get_item::{GetItemInput, GetItemOutput};
+use aws_sdk_dynamodb::operation::query::{QueryError, QueryOutput};
+use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput};
+use aws_sdk_dynamodb::types::error::{ResourceNotFoundException, TransactionCanceledException};
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason};
+use aws_sdk_sqs::operation::send_message::SendMessageOutput;
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use axum::http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
+use lambda_http::RequestExt;
+use retry::{App, router};
+use rootcast_core::deployment::{Deployment, DeploymentOutcome};
+use rootcast_core::job::{JobId, Reopen};
+use rootcast_core::lifecycle::Stage;
+use rootcast_ledger::{Ledger, Tables, UseRecord};
+use rootcast_queue::Queue;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tower::ServiceExt;
+
+const CERTIFICATE: &str = "scs0000000000001";
+const DN: &str = r"\VED\Policy\Servers\web";
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+/// One key of the request.
+fn key(request: &GetItemInput) -> &str {
+    let key = request.key().unwrap();
+    key.get("id").or_else(|| key.get("pk")).unwrap().as_s().unwrap()
+}
+
+/// Knows every token.
+fn token() -> Rule {
+    mock!(Client::get_item).match_requests(|request| request.table_name() == Some("access")).then_output(|| {
+        let record = GetItemOutput::builder().item("principal", text("ops"));
+        record.item("expires", AttributeValue::N("1".to_owned())).item("created", AttributeValue::N("0".into())).build()
+    })
+}
+
+fn name() -> Rule {
+    mock!(Client::get_item)
+        .match_requests(|request| key(request) == r"name#servers\web")
+        .then_output(|| GetItemOutput::builder().item("certificate", text(CERTIFICATE)).build())
+}
+
+fn no_name() -> Rule {
+    mock!(Client::get_item)
+        .match_requests(|request| key(request).starts_with("name#"))
+        .then_output(|| GetItemOutput::builder().build())
+}
+
+/// Its state: under way (`Some(false)`), in error (`Some(true)`), proven.
+fn tie(device: &str, job: u64, attempt: u32, in_error: Option<bool>) -> UseRecord {
+    UseRecord {
+        certificate: CERTIFICATE.parse().unwrap(),
+        device: device.parse().unwrap(),
+        job: JobId(job),
+        attempt,
+        stage: in_error.map(|_| Stage::InstallCertificate),
+        in_error: in_error == Some(true),
+        status: "So it is.".to_owned(),
+        at: NOW,
+    }
+}
+
+fn items(uses: &[UseRecord]) -> Vec<std::collections::HashMap<String, AttributeValue>> {
+    uses.iter().map(|each| serde_dynamo::to_item(each).unwrap()).collect()
+}
+
+fn uses(uses: Vec<UseRecord>) -> Rule {
+    mock!(Client::query).then_output(move || QueryOutput::builder().set_items(Some(items(&uses))).build())
+}
+
+fn uses_then(uses: Vec<UseRecord>) -> Rule {
+    mock!(Client::batch_get_item)
+        .then_output(move || BatchGetItemOutput::builder().responses("jobs", items(&uses)).build())
+}
+
+fn deployment(id: u64, devices: &[&str], outcome: Option<DeploymentOutcome>) -> Deployment {
+    let devices = devices.iter().map(|device| device.parse().unwrap()).collect();
+    let mut deployment = Deployment::new(JobId(id), CERTIFICATE.parse().unwrap(), devices, "ops".to_owned(), NOW);
+    deployment.revision = 5;
+    deployment.outcome = outcome;
+    deployment
+}
+
+fn failed(id: u64, devices: &[&str]) -> Deployment {
+    deployment(id, devices, Some(DeploymentOutcome::DeployedWithFailures))
+}
+
+fn job(deployment: Deployment) -> Rule {
+    let id = deployment.id.to_string();
+    mock!(Client::get_item).match_requests(move |request| key(request) == id).then_output(move || {
+        let item = serde_dynamo::to_item(&deployment).unwrap();
+        GetItemOutput::builder().set_item(Some(item)).item("kind", text("deployment")).build()
+    })
+}
+
+/// Accepts that the deployment is written as resumed, over the revision that was read.
+fn resumed(id: u64) -> Rule {
+    mock!(Client::transact_write_items)
+        .match_requests(move |request| {
+            let [meta, running] = request.transact_items() else { return false };
+            let (meta, running) = (meta.put().unwrap(), running.put().unwrap().item());
+            let read = meta.expression_attribute_values().unwrap()[":read"] == AttributeValue::N("5".to_owned());
+            let item = meta.item();
+            read && item["pk"] == text(id.to_string())
+                && item["reopen"] == AttributeValue::Bool(true)
+                && !item.contains_key("outcome")
+                && (&running["pk"], &running["sk"]) == (&text("running"), &text(format!("{id:012}")))
+        })
+        .then_output(|| TransactWriteItemsOutput::builder().build())
+}
+
+fn lost() -> Rule {
+    mock!(Client::transact_write_items).then_error(|| {
+        let reason = CancellationReason::builder().code("ConditionalCheckFailed").build();
+        let cancelled = TransactionCanceledException::builder().cancellation_reasons(reason).build();
+        TransactWriteItemsError::TransactionCanceledException(cancelled)
+    })
+}
+
+fn woken() -> Rule {
+    mock!(aws_sdk_sqs::Client::send_message)
+        .match_requests(|request| request.message_body().unwrap().contains(r#""why":"retry""#))
+        .then_output(|| SendMessageOutput::builder().build())
+}
+
+/// The rules in this order, the token's before them.
+async fn call(request: Request<Body>, rules: &[&Rule], wake: &Rule) -> (u16, Value) {
+    let token = token();
+    let rules: Vec<&Rule> = std::iter::once(&token).chain(rules.iter().copied()).collect();
+    call_with(request, mock_client!(aws_sdk_dynamodb, RuleMode::Sequential, &rules), wake).await
+}
+
+async fn call_with(request: Request<Body>, dynamodb: Client, wake: &Rule) -> (u16, Value) {
+    let table = |name: &str| Some(name.to_owned());
+    let tables =
+        Tables { certificates: table("certificates"), jobs: table("jobs"), access: table("access"), devices: None };
+    let app = App {
+        ledger: Ledger::new(dynamodb, tables),
+        queue: Queue::new(mock_client!(aws_sdk_sqs, RuleMode::MatchAny, &[wake])),
+        control_queue: "https://sqs.invalid/control".to_owned(),
+        clock: || NOW,
+    };
+    let response = router(Arc::new(app)).oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    assert_eq!(status == 401, response.headers().contains_key(WWW_AUTHENTICATE));
+    assert_eq!(status == 405, response.headers().contains_key(ALLOW));
+    (status, serde_json::from_slice(&to_bytes(response.into_body(), 100_000).await.unwrap()).unwrap())
+}
+
+fn request(method: &str, path: &str, body: impl Into<Body>) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path).header(AUTHORIZATION, "Bearer dG9rZW4==");
+    request.body(body.into()).unwrap()
+}
+
+fn retry_of(dn: &str) -> Request<Body> {
+    waiting_retry_of(dn, 0)
+}
+
+fn waiting_retry_of(dn: &str, timeout: u64) -> Request<Body> {
+    let body = json!({"CertificateDN": dn, "WorkToDoTimeout": timeout});
+    request("POST", "/vedsdk/Certificates/Retry", body.to_string())
+}
+
+fn refused(error: &str) -> (u16, Value) {
+    (400, json!({ "Error": error }))
+}
+
+fn success() -> (u16, Value) {
+    (200, json!({"Success": true}))
+}
+
+#[tokio::test]
+async fn nobody_learns_anything_without_a_token() {
+    for path in ["/vedsdk/Certificates/Retry", "/vedsdk/SystemStatus/Version", "/vedsdk/nowhere"] {
+        let stranger = Request::post(path).body(Body::empty()).unwrap();
+        let (status, body) = call(stranger, &[], &woken()).await;
+        assert_eq!((status, body.as_object().unwrap().len()), (401, 1), "{path}");
+        assert!(body["Error"].is_string(), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn the_version_is_found_in_any_letter_case() {
+    for path in ["/vedsdk/SystemStatus/Version", "/vedsdk/systemstatus/version?x=Y", "/VEDSDK/SYSTEMSTATUS/VERSION"] {
+        let answer = call(request("GET", path, ""), &[], &woken()).await;
+        assert_eq!(answer, (200, json!({"Version": "25.1.0.0"})), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_a_request_is_refused_in_venafis_form() {
+    let retry = "/vedsdk/certificates/retry";
+    for (method, path, body, status) in [
+        ("GET", "/vedsdk/nowhere", "", 404),
+        ("GET", retry, "", 405),
+        ("POST", retry, "", 400),
+        ("POST", retry, "[]", 400),
+        ("POST", retry, r#"{"CertificateDN":7}"#, 400),
+        ("POST", retry, r#"{"CertificateDN":"\\VED\\Policy\\a\\web","WorkToDoTimeout":121}"#, 400),
+        ("POST", retry, r#"{"CertificateDN":"\\VED\\Policy\\a\\web","WorkToDoTimeout":-1}"#, 400),
+        ("POST", retry, r#"{"CertificateDN":"\\VED\\Policy\\a\\web","WorkToDoTimeout":1e99}"#, 400),
+    ] {
+        let (answered, told) = call(request(method, path, body), &[], &woken()).await;
+        assert_eq!(answered, status, "{body}: {told}");
+        assert!(told["Error"].as_str().is_some_and(|text| !text.is_empty()), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_with_null_or_white_space_is_refused() {
+    for (body, told) in [("{}", ""), (r#"{"CertificateDN":null}"#, ""), (r#"{"CertificateDN":"a b"}"#, "a b")] {
+        let answer = call(request("POST", "/vedsdk/certificates/retry", body), &[], &woken()).await;
+        let text = "Invalid CertificateDN format. The Certificate DN contained null or white spaces for";
+        assert_eq!(answer, refused(&format!("{text} [{told}].")));
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_exist_reads_like_what_may_not_be_seen() {
+    let text = "Access error. Certificates/Retry requires write permissions for certificate";
+    for dn in [DN, r"\VED\Policy\Other\web"] {
+        assert_eq!(call(retry_of(dn), &[&no_name()], &woken()).await, refused(&format!("{text} [{dn}].")));
+    }
+    for dn in [r"\VED\Discovery\a\web", r"\VED\Policy\web", r"\VED\Policy\Ser#vers\web"] {
+        assert_eq!(call(retry_of(dn), &[], &woken()).await, refused(&format!("{text} [{dn}].")));
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_failed_the_retry_is_cancelled() {
+    let fine = uses(vec![tie("bmc-1", 7, 1, None), tie("bmc-2", 8, 1, Some(false))]);
+    let text = "Retry canceled. No retry is required for the certificate. \
+                [No application is in error; 1 of 2 are under way.]";
+    assert_eq!(call(retry_of(DN), &[&name(), &fine], &woken()).await, refused(text));
+}
+
+#[tokio::test]
+async fn what_failed_is_queued_by_its_deployment_once_and_names_have_no_letter_case() {
+    let wake = woken();
+    let found = uses(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 3, Some(true)), tie("bmc-3", 7, 1, None)]);
+    let rules = [&name(), &found, &job(failed(7, &["bmc-1", "bmc-2", "bmc-3"])), &resumed(7)];
+    assert_eq!(call(retry_of(r"\ved\POLICY\SERVERS\Web"), &rules, &wake).await, success());
+    assert_eq!((rules[3].num_calls(), wake.num_calls()), (1, 1));
+}
+
+#[tokio::test]
+async fn the_loser_of_two_retries_finds_the_work_queued_and_does_not_double_it() {
+    let wake = woken();
+    let found = || uses(vec![tie("bmc-1", 7, 1, Some(true))]);
+    let queued = Deployment { reopen: Reopen::All, ..deployment(7, &["bmc-1"], None) };
+    let rules = [&name(), &found(), &job(failed(7, &["bmc-1"])), &lost(), &job(queued)];
+    assert_eq!(call(retry_of(DN), &rules, &wake).await, success());
+
+    let opened = uses_then(vec![tie("bmc-1", 7, 2, Some(false))]);
+    let running = job(deployment(7, &["bmc-1"], None));
+    let rules = [&name(), &found(), &job(failed(7, &["bmc-1"])), &lost(), &running, &opened];
+    assert_eq!(call(retry_of(DN), &rules, &wake).await, success());
+
+    let done = uses_then(vec![tie("bmc-1", 7, 2, None)]);
+    let ended = job(deployment(7, &["bmc-1"], Some(DeploymentOutcome::Deployed)));
+    let rules = [&name(), &found(), &ended, &done];
+    assert_eq!(call(retry_of(DN), &rules, &wake).await, success());
+    assert_eq!(wake.num_calls(), 0);
+}
+
+#[tokio::test]
+async fn a_deployment_that_is_about_to_end_is_waited_for() {
+    let wake = woken();
+    let before = || vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 1, None)];
+    let devices = ["bmc-1", "bmc-2"];
+    let running = job(deployment(7, &devices, None));
+    let rules = [&name(), &uses(before()), &running, &uses_then(before()), &job(failed(7, &devices)), &resumed(7)];
+    assert_eq!(call(retry_of(DN), &rules, &wake).await, success());
+    assert_eq!((rules[5].num_calls(), wake.num_calls()), (1, 2));
+}
+
+#[tokio::test]
+async fn one_device_that_cannot_be_retried_holds_up_no_other() {
+    let wake = woken();
+    let found = uses(vec![
+        tie("bmc-1", 7, 1, Some(true)),
+        tie("bmc-2", 7, 1, Some(false)),
+        tie("bmc-3", 8, 1, Some(true)),
+        tie("bmc-4", 9, 1, Some(true)),
+    ]);
+    let still = uses_then(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 1, Some(false))]);
+    let gone = mock!(Client::get_item)
+        .match_requests(|request| key(request) == "8")
+        .then_output(|| GetItemOutput::builder().build());
+    let good = resumed(9);
+    let (busy, ended) = (job(deployment(7, &["bmc-1", "bmc-2"], None)), job(failed(9, &["bmc-4"])));
+    let rules = [&token(), &name(), &found, &busy, &still, &gone, &ended, &good];
+    let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &rules);
+    let text = "Failed to add work for application [bmc-1]. Retry for this application will not occur. Failure \
+                details: [The deployment 7 cannot be resumed: it is running: what failed can be tried again when it has \
+                ended.] Result Code: [103]\n\
+                Failed to add work for application [bmc-3]. Retry for this application will not occur. Failure details: \
+                [The deployment 8 is no more: deploy the certificate to the device again.] Result Code: [300]";
+    assert_eq!(call_with(retry_of(DN), client, &wake).await, refused(text));
+    assert_eq!((good.num_calls(), wake.num_calls()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_device_that_is_being_tried_again_is_not_refused_with_one_that_is_not() {
+    let found = uses(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 1, Some(true))]);
+    let opened = uses_then(vec![tie("bmc-1", 7, 2, Some(false)), tie("bmc-2", 7, 1, Some(true))]);
+    let rules = [&name(), &found, &job(deployment(7, &["bmc-1", "bmc-2"], None)), &opened];
+    let (status, body) = call(retry_of(DN), &rules, &woken()).await;
+    let text = body["Error"].as_str().unwrap();
+    assert_eq!((status, text.lines().count()), (400, 1));
+    assert!(text.starts_with("Failed to add work for application [bmc-2]."), "{text}");
+}
+
+#[tokio::test]
+async fn where_the_uses_cannot_be_read_no_work_is_added() {
+    let broken = mock!(Client::query)
+        .then_error(|| QueryError::ResourceNotFoundException(ResourceNotFoundException::builder().build()));
+    let text = r"Failed to add work for certificate [\VED\Policy\Servers\web]. Retry for this cert and any associate applications will not occur. Failure details: [The records could not be read or written: send the request again.] Result Code: [100]";
+    assert_eq!(call(retry_of(DN), &[&name(), &broken], &woken()).await, refused(text));
+}
+
+#[tokio::test]
+async fn whoever_waits_is_answered_when_the_device_has_another_result() {
+    let open = || uses_then(vec![tie("bmc-1", 7, 2, Some(false))]);
+    let (unopened, again) =
+        (uses_then(vec![tie("bmc-1", 7, 1, Some(true))]), uses_then(vec![tie("bmc-1", 7, 2, Some(true))]));
+    let found = uses(vec![tie("bmc-1", 7, 1, Some(true))]);
+    let rules = [&name(), &found, &job(failed(7, &["bmc-1"])), &resumed(7), &unopened, &open(), &again];
+    let begun = Instant::now();
+    assert_eq!(call(waiting_retry_of(DN, 60), &rules, &woken()).await, success());
+    assert_eq!(rules[6].num_calls(), 1);
+    assert!((Duration::from_millis(1750)..Duration::from_secs(20)).contains(&begun.elapsed()));
+}
+
+#[tokio::test]
+async fn nobody_waits_longer_than_the_invocation_lasts() {
+    let found = uses(vec![tie("bmc-1", 7, 1, Some(true))]);
+    let rules = [&name(), &found, &job(failed(7, &["bmc-1"])), &resumed(7)];
+    let mut context = lambda_http::Context::default();
+    let ends = std::time::SystemTime::now() + Duration::from_millis(2200);
+    context.deadline = u64::try_from(ends.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    let begun = Instant::now();
+    let answer = call(waiting_retry_of(DN, 120).with_lambda_context(context), &rules, &woken()).await;
+    assert_eq!(answer, success());
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
