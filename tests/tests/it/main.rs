@@ -23,6 +23,7 @@ mod import;
 mod import_readers;
 mod interruptions;
 mod refusals;
+mod retrying;
 mod rollover;
 mod stack;
 mod steering;

@@ -579,7 +579,8 @@ proptest! {
         events in events(),
         choices in prop::collection::vec(choice(), 0..30),
     ) {
-        prop_assume!(world.job.activation == Activation::Proven);
+        // A root that signs already has its job end whoever failed.
+        world.job.activation = Activation::Proven;
         events.iter().for_each(|event| world.happen(event));
         let mut other = world.clone();
         prop_assert_eq!(world.settle(&choices), other.settle(&[]));
@@ -636,6 +637,26 @@ fn a_paused_job_waits_for_what_is_tried_again_though_others_stay_failed() {
     assert!(mended.iter().all(|device| world.rows[&(leg, device.clone())] == Row::Acked));
     let left = failed.difference(&mended).all(|device| world.rows[&(leg, device.clone())] == Row::Failed(1));
     assert!(left && world.job.reason.starts_with("Paused"), "{:?} {}", world.rows, world.job.reason);
+}
+
+/// Its place was paged in the first wave.
+#[test]
+fn a_device_that_joined_is_of_the_surveys_wave() {
+    let mut world = World::new(3, BTreeSet::from([100]), Activation::Proven, Rollout::default());
+    for step in 0..3 {
+        world.wake(u32::MAX);
+        if step == 0 {
+            world.happen(&Event::Join(100));
+        }
+        while let Some(message) = world.messages.pop() {
+            world.deliver(message);
+        }
+    }
+    assert_eq!((world.job.state, world.tally().failed), (JobState::Paused, 1));
+    assert!(world.job.wave.as_ref().is_some_and(|wave| wave.survey && wave.number == 2));
+    let wave = |number: u8| Choice { wave: Some(number - 1), ..Choice::default() };
+    assert!(!world.retry(&wave(1)));
+    assert!(world.retry(&wave(2)));
 }
 
 #[test]

@@ -200,8 +200,8 @@ impl Ledger {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// What is to be tried again in a deployment waits, each task with its next attempt, in one transaction. A device that
-    /// another certificate has taken since stays as it is.
+    /// What is to be tried again in a deployment waits, each task with its next attempt, in one transaction. A device
+    /// that another certificate has taken since stays as it is.
     pub async fn reopen_deployment(&self, deployment: &Deployment, now: OffsetDateTime) -> Result<(), LedgerError> {
         let (job, certificate) = (deployment.id, deployment.certificate);
         let keys: Vec<TaskKey> = deployment
