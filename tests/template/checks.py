@@ -7,7 +7,7 @@ import re
 
 from template import listed, target, text
 
-FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Catalog", "Import", "Rotate"}
+FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Catalog", "Import", "Retry", "Rotate"}
 # What a function may do with a key that the template itself makes, and for which kind of secret.
 SEALS = {"SealingKey": "rootcast:certificate", "AccessKey": "rootcast:access-key"}
 
@@ -151,7 +151,7 @@ def time_limits_nest(template):
         yield f"not device {device} s < worker {limit['Worker']} s ≤ visibility of a task {hidden['TaskQueue']} s"
     if hidden["ControlQueue"] < 6 * limit["Conduct"]:
         yield f"visibility of a control message {hidden['ControlQueue']} s is under six times conduct's {limit['Conduct']} s"
-    for name in ("Regenerate", "Catalog", "Import"):
+    for name in ("Regenerate", "Catalog", "Import", "Retry"):
         if limit[name] >= 30:
             yield f"{name} may run {limit[name]} s: the HTTP API answers for it at 30 s"
     receives = queues["TaskQueue"].get("RedrivePolicy", {}).get("maxReceiveCount", 0)
@@ -181,6 +181,7 @@ def tables_have_their_keys(template):
 def routes_lead_to_their_function(template):
     wanted = {("/signingCertificate", "put"): "Regenerate", ("/signingcertificate", "put"): "Regenerate"}
     wanted["/v3/scm/certificates/import", "post"] = wanted["/v3/scm/certificates/{certificate}/export", "post"] = "Import"
+    wanted["/vedsdk/{path+}", "x-amazon-apigateway-any-method"] = "Retry"
     wanted["/$default", "x-amazon-apigateway-any-method"] = "Catalog"
     for name, api in template.of("ApiGatewayV2::Api"):
         routes = {}

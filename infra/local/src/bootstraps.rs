@@ -12,7 +12,7 @@ use tokio::process::Command;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 /// Packages in functions/ whose program is a Lambda function.
-const FUNCTIONS: [&str; 6] = ["regenerate", "conduct", "worker", "catalog", "import", "rotate"];
+const FUNCTIONS: [&str; 7] = ["regenerate", "conduct", "worker", "catalog", "import", "retry", "rotate"];
 
 /// A function's deployment package.
 pub(crate) struct Package {

@@ -63,12 +63,14 @@ pub(crate) async fn create(
     packages: Vec<Package>,
     parameters: &BTreeMap<String, String>,
 ) -> Result<Outputs> {
-    upload(config.endpoint_url().context("the local cloud has an address")?, packages).await?;
+    let endpoint = config.endpoint_url().context("the local cloud has an address")?;
+    let template_url = upload(endpoint, packages, template).await?;
     let formation = aws_sdk_cloudformation::Client::new(config);
     formation
         .create_stack()
         .stack_name(stack)
-        .template_body(template)
+        // By its address, as `sam deploy` does: in the request itself CloudFormation takes 51 200 bytes.
+        .template_url(template_url)
         .capabilities(Capability::CapabilityNamedIam)
         .set_parameters(Some(
             parameters
@@ -100,19 +102,21 @@ pub(crate) async fn create(
     }
 }
 
-/// Two plain requests each, which the local cloud takes without a signature: not worth the S3 SDK, the largest of all.
-async fn upload(endpoint: &str, packages: Vec<Package>) -> Result<()> {
+/// Answers the template's address. Plain requests, which the local cloud takes without a signature: not worth the S3 SDK,
+/// the largest of all.
+async fn upload(endpoint: &str, packages: Vec<Package>, template: String) -> Result<String> {
     let client = reqwest::Client::builder().no_proxy().build()?;
     let store = format!("{endpoint}/{BUCKET}");
     client.put(&store).send().await?.error_for_status()?;
-    let uploads = packages.into_iter().map(|Package { function, zip }| {
-        let put = client.put(format!("{store}/{function}.zip")).body(zip);
-        async move {
-            let answer = put.send().await.and_then(reqwest::Response::error_for_status);
-            answer.map(|_| ()).with_context(|| format!("{function}.zip could not be uploaded"))
-        }
-    });
-    stream::iter(uploads).buffer_unordered(2).try_collect().await
+    let put = async |name: String, body: reqwest::Body| {
+        let answer = client.put(format!("{store}/{name}")).body(body).send().await;
+        let answer = answer.and_then(reqwest::Response::error_for_status);
+        answer.map(|_| ()).with_context(|| format!("{name} could not be uploaded"))
+    };
+    let uploads = packages.into_iter().map(|Package { function, zip }| put(format!("{function}.zip"), zip.into()));
+    stream::iter(uploads).buffer_unordered(2).try_collect::<()>().await?;
+    put("template.json".to_owned(), template.into()).await?;
+    Ok(format!("{store}/template.json"))
 }
 
 /// What the resources say that failed.

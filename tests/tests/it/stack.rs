@@ -24,8 +24,15 @@ use crate::fake::Fake;
 /// Default of template.yaml's CredentialPrefix.
 pub const PREFIX: &str = "/rootcast/devices/";
 /// The functions, by the outputs of template.yaml that have their names.
-pub const FUNCTIONS: [&str; 6] =
-    ["RegenerateFunction", "ConductFunction", "WorkerFunction", "CatalogFunction", "ImportFunction", "RotateFunction"];
+pub const FUNCTIONS: [&str; 7] = [
+    "RegenerateFunction",
+    "ConductFunction",
+    "WorkerFunction",
+    "CatalogFunction",
+    "ImportFunction",
+    "RetryFunction",
+    "RotateFunction",
+];
 /// Nothing here takes longer on two busy cores, the minute of the conductor's schedule included.
 pub const LIMIT: Duration = Duration::from_secs(150);
 const POLL: Duration = Duration::from_millis(50);

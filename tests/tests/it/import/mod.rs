@@ -6,6 +6,7 @@ mod importing;
 pub mod pki;
 mod reading;
 mod sealing;
+mod venafi;
 
 use std::collections::BTreeSet;
 
