@@ -71,12 +71,12 @@ pub fn router(app: App) -> Router {
         .route("/jobs/{job}/tasks", get(tasks::list))
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .with_state(app.clone())
-        .layer(from_fn_with_state(app.clone(), protect))
-        .layer(from_fn(report));
-    // Outside of the router, which would have chosen the route by then.
+        .with_state(app.clone());
+    // Outside of the router, which would have chosen the route by then, and named its methods.
     Router::new()
         .fallback_service(routes)
+        .layer(from_fn_with_state(app.clone(), protect))
+        .layer(from_fn(report))
         .layer(map_request(fold_case))
         .layer(from_fn_with_state(scm::router(app), scm::divert))
 }

@@ -82,7 +82,7 @@ async fn refused(response: Response<Body>) -> (u16, Value) {
     (status, body)
 }
 
-const ROUTES: [(&str, &str); 20] = [
+const ROUTES: [(&str, &str); 22] = [
     ("GET", "/signingCertificate"),
     ("GET", "/signingCertificate/details"),
     ("GET", "/signingCertificate/jobs"),
@@ -103,16 +103,19 @@ const ROUTES: [(&str, &str); 20] = [
     ("POST", "/jobs/7/resume"),
     ("POST", "/jobs/7/abort"),
     ("POST", "/jobs/7/waive"),
+    ("POST", "/jobs/7/retry"),
+    ("GET", "/jobs/7/tasks"),
 ];
 
 #[tokio::test]
 async fn nobody_gets_in_without_a_token() {
     for (method, path) in
-        ROUTES.into_iter().chain([("GET", "/jobs/7/tasks"), ("GET", "/nothing"), ("POST", "/"), ("GET", "/bundle/x")])
+        ROUTES.into_iter().chain([("DELETE", "/jobs/7"), ("GET", "/nothing"), ("POST", "/"), ("GET", "/bundle/x")])
     {
         for path in [path.to_owned(), path.to_uppercase()] {
             let response = call(Request::builder().method(method).uri(&path), "{").await;
             assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
+            assert!(!response.headers().contains_key(ALLOW), "{method} {path} tells which methods there are");
             assert_eq!(refused(response).await.0, 401, "{method} {path}");
         }
     }
