@@ -47,7 +47,8 @@ async fn main() {
     let bodies: Vec<String> = (0..ROUNDS * IMPORTS)
         .map(|number| {
             let bundle = pki::Bundle::new(&format!("h{number}.example.com"));
-            json!({"name": format!("host-{number}"), "certificate": bundle.all(), "private_key": bundle.key}).to_string()
+            json!({"name": format!("host-{number}"), "certificate": bundle.all(), "private_key": bundle.key})
+                .to_string()
         })
         .collect();
     let router = import::router(Arc::new(app(&local).await));
