@@ -204,22 +204,14 @@ mod tests {
     use super::*;
 
     fn device() -> DeviceRecord {
+        let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc-1".to_owned());
+        let id = "bmc-1".parse().unwrap();
         DeviceRecord {
-            id: "bmc-1".parse().unwrap(),
             name: Some("old".to_owned()),
-            address: "https://10.0.0.7".to_owned(),
-            driver: Driver::Redfish,
-            profile: Profile::Dmtf,
             slot: Some("/redfish/v1/x".parse().unwrap()),
-            credential: "/rootcast/devices/bmc-1".to_owned(),
-            pins: Vec::new(),
-            shard: None,
-            held: None,
-            lease: None,
             goal: 7,
-            certificate: None,
-            ties: Vec::new(),
             revision: 3,
+            ..DeviceRecord::new(id, address, Driver::Redfish, Profile::Dmtf, credential)
         }
     }
 

@@ -154,23 +154,10 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<
     if !seen.insert(id.clone()) {
         return Err(Outcome::refused(id.to_string(), "an earlier row of the same request has this id."));
     }
-    let mut record = DeviceRecord {
-        id,
-        name: sent.name,
-        address: sent.address.to_string(),
-        driver: sent.driver.unwrap_or(Driver::Redfish),
-        profile: sent.profile.unwrap_or(Profile::Dmtf),
-        slot: sent.slot,
-        credential: sent.credential,
-        pins: Vec::new(),
-        shard: None,
-        held: None,
-        lease: None,
-        goal: 0,
-        certificate: None,
-        ties: Vec::new(),
-        revision: 0,
-    };
+    let driver = sent.driver.unwrap_or(Driver::Redfish);
+    let profile = sent.profile.unwrap_or(Profile::Dmtf);
+    let record = DeviceRecord::new(id, sent.address.to_string(), driver, profile, sent.credential);
+    let mut record = DeviceRecord { name: sent.name, slot: sent.slot, ..record };
     record.approve(pins);
     Ok(Wanted { record, says_pins: sent.pins.is_some() })
 }

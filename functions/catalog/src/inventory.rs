@@ -188,23 +188,9 @@ mod tests {
             failure: None,
             at: datetime!(2026-01-02 03:04:05 UTC),
         };
-        let mut record = DeviceRecord {
-            id: "bmc-1".parse().unwrap(),
-            name: None,
-            address: "https://10.0.0.7".to_owned(),
-            driver: Driver::Redfish,
-            profile: Profile::LenovoXcc,
-            slot: None,
-            credential: "/rootcast/devices/bmc-1".to_owned(),
-            pins: Vec::new(),
-            shard: None,
-            held: None,
-            lease: None,
-            goal: 0,
-            certificate: None,
-            ties: Vec::new(),
-            revision: 1,
-        };
+        let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc-1".to_owned());
+        let id = "bmc-1".parse().unwrap();
+        let mut record = DeviceRecord::new(id, address, Driver::Redfish, Profile::LenovoXcc, credential);
         let expected = json!({
             "id": "bmc-1", "address": "https://10.0.0.7", "driver": "redfish", "profile": "lenovo-xcc",
             "credential": "/rootcast/devices/bmc-1", "pins": [], "state": "pending",

@@ -209,23 +209,8 @@ mod tests {
 
     fn device(profile: Profile) -> DeviceRecord {
         let pin: Pin = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
-        let mut device = DeviceRecord {
-            id: "bmc-1".parse().unwrap(),
-            name: None,
-            address: "https://10.0.0.7".to_owned(),
-            driver: Driver::Redfish,
-            profile,
-            slot: None,
-            credential: "/rootcast/devices/bmc-1".to_owned(),
-            pins: Vec::new(),
-            shard: None,
-            held: None,
-            lease: None,
-            goal: 0,
-            certificate: None,
-            ties: Vec::new(),
-            revision: 1,
-        };
+        let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc-1".to_owned());
+        let mut device = DeviceRecord::new("bmc-1".parse().unwrap(), address, Driver::Redfish, profile, credential);
         device.approve(vec![pin]);
         device
     }

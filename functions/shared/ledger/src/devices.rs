@@ -68,6 +68,27 @@ pub struct Held {
 }
 
 impl DeviceRecord {
+    /// A device as it begins: without a name or a slot, not approved, nothing known of it.
+    pub const fn new(id: DeviceId, address: String, driver: Driver, profile: Profile, credential: String) -> Self {
+        Self {
+            id,
+            name: None,
+            address,
+            driver,
+            profile,
+            slot: None,
+            credential,
+            pins: Vec::new(),
+            shard: None,
+            held: None,
+            lease: None,
+            goal: 0,
+            certificate: None,
+            ties: Vec::new(),
+            revision: 0,
+        }
+    }
+
     pub fn approve(&mut self, pins: Vec<Pin>) {
         self.shard = (!pins.is_empty()).then(|| self.id.shard());
         self.pins = pins;

@@ -34,22 +34,11 @@ fn pin(text: &str) -> Pin {
 }
 
 fn device(id: &str, ties: &[u32]) -> DeviceRecord {
+    let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc".to_owned());
     let mut device = DeviceRecord {
-        id: id.parse().unwrap(),
-        name: None,
-        address: "https://10.0.0.7".to_owned(),
-        driver: Driver::Redfish,
-        profile: Profile::Openbmc,
-        slot: None,
-        credential: "/rootcast/devices/bmc".to_owned(),
-        pins: Vec::new(),
-        shard: None,
-        held: None,
-        lease: None,
-        goal: 0,
-        certificate: None,
         ties: ties.iter().copied().map(certificate).collect(),
         revision: 4,
+        ..DeviceRecord::new(id.parse().unwrap(), address, Driver::Redfish, Profile::Openbmc, credential)
     };
     device.approve(vec![pin("old")]);
     device

@@ -234,23 +234,8 @@ pub(super) fn settings() -> Settings {
 
 pub(super) fn unreachable_device(id: &str) -> DeviceRecord {
     let id: DeviceId = id.parse().unwrap();
-    let mut device = DeviceRecord {
-        name: None,
-        address: "https://127.0.0.1:9".to_owned(),
-        driver: Driver::Redfish,
-        profile: Profile::Dmtf,
-        slot: None,
-        credential: format!("/rootcast/devices/{id}"),
-        pins: Vec::new(),
-        shard: None,
-        held: None,
-        lease: None,
-        goal: 0,
-        certificate: None,
-        ties: Vec::new(),
-        revision: 1,
-        id,
-    };
+    let (address, credential) = ("https://127.0.0.1:9".to_owned(), format!("/rootcast/devices/{id}"));
+    let mut device = DeviceRecord::new(id, address, Driver::Redfish, Profile::Dmtf, credential);
     device.approve(vec![Pin::Certificate(Fingerprint::of(b"nobody's certificate"))]);
     device
 }

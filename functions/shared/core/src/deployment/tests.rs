@@ -1,0 +1,225 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::task::{TaskRecord, TaskState};
+
+const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+const STALL: Duration = Duration::minutes(15);
+
+fn deployment(devices: usize) -> Deployment {
+    let devices = (0..devices).map(|number| format!("bmc-{number}").parse().unwrap()).collect();
+    Deployment::new(JobId(7), "scs1600313391074".parse().unwrap(), devices, "ops".to_owned(), START)
+}
+
+fn action(deployment: &Deployment, acked: u64, failed: u64, minutes: i64) -> Action {
+    let tally = deployment.tally(Tally { acked, failed, ..Tally::default() });
+    plan(deployment, &tally, START + Duration::minutes(minutes), STALL).action
+}
+
+#[test]
+fn what_stands_still_is_sent_again_and_given_up_at_last() {
+    let mut job = deployment(2);
+    assert_eq!(action(&job, 0, 0, 0), Action::Send);
+    job.note_sent(START);
+    assert_eq!(action(&job, 1, 0, 20), Action::Wait, "progress that was not noted yet");
+    assert!(job.note_progress(&job.tally(Tally { acked: 1, ..Tally::default() }), START));
+    for resend in 1..=i64::from(MAX_RESENDS) {
+        assert_eq!(action(&job, 1, 0, resend * 15 - 1), Action::Wait);
+        assert_eq!(action(&job, 1, 0, resend * 15), Action::Resend);
+        job.begin_resend(START + Duration::minutes(resend * 15));
+    }
+    assert_eq!(action(&job, 1, 0, 60), Action::GiveUp);
+    assert_eq!(action(&job, 1, 1, 60), Action::End(DeploymentOutcome::DeployedWithFailures));
+}
+
+#[test]
+fn only_what_failed_is_resumed() {
+    let mut job = deployment(2);
+    assert_eq!(job.clone().resume(START), Err(NotResumed::Running));
+    job.end(DeploymentOutcome::Deployed, "");
+    assert_eq!(job.clone().resume(START), Err(NotResumed::NothingFailed));
+    assert_eq!(action(&job, 2, 0, 99), Action::Wait);
+    job.end(DeploymentOutcome::DeployedWithFailures, "");
+    let mut job = job.resume(START).unwrap();
+    assert_eq!(action(&job, 1, 1, 0), Action::Reopen);
+    job.note_reopened();
+    assert_eq!(action(&job, 1, 0, 0), Action::Send);
+    assert!(job.takes_device_work(Leg::Install) && !job.takes_device_work(Leg::Distribute));
+}
+
+/// A world in which messages get lost, doubled and late, workers die, and the conductor is woken at any moment.
+#[derive(Debug)]
+struct World {
+    job: Deployment,
+    /// A device's attempt, and whether it is settled, and well.
+    tasks: Vec<(u32, Option<bool>)>,
+    messages: Vec<(usize, u32)>,
+    now: OffsetDateTime,
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    /// The conductor dies before it saves what it did.
+    Conduct {
+        dies: bool,
+    },
+    Deliver {
+        message: usize,
+        well: bool,
+        keep: bool,
+    },
+    Lose {
+        message: usize,
+    },
+    Pass {
+        minutes: i64,
+    },
+    Resume,
+    Retry {
+        from: usize,
+    },
+}
+
+fn named(device: usize) -> DeviceId {
+    format!("bmc-{device}").parse().unwrap()
+}
+
+fn failed(device: usize, attempt: u32) -> TaskRecord {
+    TaskRecord {
+        device: named(device).to_string(),
+        state: TaskState::Failed,
+        attempt,
+        ack: None,
+        shown: None,
+        failure: None,
+        waiver: None,
+        at: START,
+    }
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        any::<bool>().prop_map(|dies| Event::Conduct { dies }),
+        (any::<usize>(), any::<bool>(), any::<bool>()).prop_map(|(message, well, keep)| Event::Deliver {
+            message,
+            well,
+            keep
+        }),
+        any::<usize>().prop_map(|message| Event::Lose { message }),
+        (1i64..40).prop_map(|minutes| Event::Pass { minutes }),
+        Just(Event::Resume),
+        (0..MOST_DEVICES).prop_map(|from| Event::Retry { from }),
+    ]
+}
+
+impl World {
+    fn tally(&self) -> Tally {
+        let count = |wanted| self.tasks.iter().filter(|(_, settled)| *settled == wanted).count() as u64;
+        self.job.tally(Tally { acked: count(Some(true)), failed: count(Some(false)), ..Tally::default() })
+    }
+
+    fn send(&mut self) {
+        let open = self.tasks.iter().enumerate().filter(|(_, (_, settled))| settled.is_none());
+        self.messages.extend(open.map(|(device, (attempt, _))| (device, *attempt)));
+    }
+
+    fn conduct(&mut self, dies: bool) -> Action {
+        let (tally, now, mut job) = (self.tally(), self.now, self.job.clone());
+        let step = plan(&job, &tally, now, STALL);
+        match step.action {
+            Action::Wait => {
+                job.note_progress(&tally, now);
+            }
+            Action::Send => {
+                self.send();
+                job.note_sent(now);
+            }
+            Action::Resend => {
+                job.begin_resend(now);
+                if !dies {
+                    self.send();
+                }
+            }
+            Action::Reopen => {
+                for (device, (attempt, settled)) in self.tasks.iter_mut().enumerate() {
+                    if *settled == Some(false) && job.reopen.opens(job.id, &failed(device, *attempt)) {
+                        (*attempt, *settled) = (*attempt + 1, None);
+                    }
+                }
+                job.note_reopened();
+            }
+            Action::GiveUp => {
+                self.tasks.iter_mut().for_each(|(_, settled)| *settled = settled.or(Some(false)));
+            }
+            Action::End(outcome) => job.end(outcome, &step.why),
+        }
+        if !dies {
+            self.job = job;
+        }
+        step.action
+    }
+
+    fn apply(&mut self, event: Event) {
+        let at = |message: usize, many: usize| (many > 0).then(|| message % many);
+        match event {
+            Event::Conduct { dies } => {
+                self.conduct(dies);
+            }
+            Event::Deliver { message, well, keep } => {
+                let Some(index) = at(message, self.messages.len()) else { return };
+                let (device, attempt) = self.messages[index];
+                if !keep {
+                    self.messages.swap_remove(index);
+                }
+                let task = &mut self.tasks[device];
+                if self.job.takes_device_work(Leg::Install) && *task == (attempt, None) {
+                    task.1 = Some(well);
+                }
+            }
+            Event::Lose { message } => {
+                if let Some(index) = at(message, self.messages.len()) {
+                    self.messages.swap_remove(index);
+                }
+            }
+            Event::Pass { minutes } => self.now += Duration::minutes(minutes),
+            Event::Retry { from } => {
+                let devices = (from..MOST_DEVICES).map(named).collect();
+                let selection = Selection { devices, ..Selection::everything(self.now) };
+                if let Ok(job) = self.job.clone().retry(selection, self.now) {
+                    self.job = job;
+                }
+            }
+            Event::Resume => {
+                if let Ok(job) = self.job.clone().resume(self.now) {
+                    self.job = job;
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Whatever happens, every device is settled in the end, and the outcome says how.
+    #[test]
+    fn every_deployment_ends(
+        devices in 1usize..=MOST_DEVICES,
+        events in proptest::collection::vec(event(), 0..200),
+    ) {
+        let tasks = vec![(1, None); devices];
+        let mut world = World { job: deployment(devices), tasks, messages: Vec::new(), now: START };
+        for event in events {
+            world.apply(event);
+            prop_assert!(world.job.is_running() || world.tally().is_settled());
+        }
+        for _ in 0..3 * (MAX_RESENDS + 4) {
+            world.conduct(false);
+            world.now += STALL;
+        }
+        prop_assert_eq!(world.conduct(false), Action::Wait);
+        let outcome = match world.tally().failed {
+            0 => DeploymentOutcome::Deployed,
+            _ => DeploymentOutcome::DeployedWithFailures,
+        };
+        prop_assert_eq!(world.job.outcome, Some(outcome), "{}", world.job.reason);
+    }
+}
