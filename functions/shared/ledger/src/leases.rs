@@ -14,7 +14,8 @@ use time::OffsetDateTime;
 use crate::item::{Item, from_item, id_key, number, text, to_item};
 use crate::{DeviceRecord, Held, Ledger, LedgerError};
 
-/// One worker at a time. Free from `until` on: a task that was told to come back then is let in then.
+/// One worker at a time. Free from `until` on: a task that was told to come back then is let in then. Kept in whole
+/// seconds, rounded down: a holder that works up to the end needs a second's margin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     pub owner: String,
