@@ -102,7 +102,7 @@ impl App {
             return Ok(unusable("the certificate has expired"));
         }
         match self.sealer.open(&record.seal_context(), &record.key).await {
-            Ok(key) => Ok(Some(Ok(Arc::new(Identity::new(record.leaf, record.chain, key))))),
+            Ok(key) => Ok(Some(Ok(Arc::new(Identity::new(record.leaf, record.chain, Some(key)))))),
             Err(error) => {
                 let again = error.is_retryable();
                 error!(certificate.id = %id, again, error = &error as &dyn Error, "the certificate's private key does not open");
