@@ -147,6 +147,17 @@ pub enum StageResult {
     Reset,
 }
 
+impl fmt::Display for StageResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Done => f.write_str("done"),
+            Self::Failed(class) => class.fmt(f),
+            Self::Queued => f.write_str("queued"),
+            Self::Reset => f.write_str("reset"),
+        }
+    }
+}
+
 /// Entries that are kept; the oldest go first. With the longest words that a device can say, 30 KB.
 pub const MOST_ENTRIES: usize = 40;
 
