@@ -7,6 +7,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     CertificateRevocationListParams, CrlDistributionPoint, CrlIssuingDistributionPoint, CrlScope, KeyIdMethod,
     RevocationReason, RevokedCertParams, SerialNumber,
@@ -161,8 +163,8 @@ pub struct CrlSpec {
     /// To the second, as every date in a list.
     pub this_update: OffsetDateTime,
     pub next_update: OffsetDateTime,
-    /// Its address, as the certificates name it: whoever reads another list by mistake finds out (§5.2.5).
-    pub url: String,
+    /// Its addresses, every one that a certificate names: whoever reads another list by mistake finds out (§5.2.5).
+    pub urls: Vec<String>,
     pub revoked: Vec<Revoked>,
 }
 
@@ -170,9 +172,9 @@ pub struct CrlSpec {
 pub type PreparedCrl = Prepared<UnsignedCrl>;
 
 /// A list of the certificates below `issuer`: version 2, with CRL number, authority key identifier and a critical
-/// issuing distribution point, which says that it covers that address and no authorities' certificates.
+/// issuing distribution point, which says that it covers those addresses and no authorities' certificates.
 pub fn prepare_crl(spec: &CrlSpec, issuer: &Certificate) -> Result<PreparedCrl, IssueError> {
-    if !is_url(&spec.url) {
+    if spec.urls.is_empty() || !spec.urls.iter().all(|url| is_url(url)) {
         return Err(IssueError::CrlUrl);
     }
     let issuer = Issuer::of(issuer)?;
@@ -191,7 +193,7 @@ pub fn prepare_crl(spec: &CrlSpec, issuer: &Certificate) -> Result<PreparedCrl, 
         next_update: second(spec.next_update)?,
         crl_number: spec.number.into(),
         issuing_distribution_point: Some(CrlIssuingDistributionPoint {
-            distribution_point: CrlDistributionPoint { uris: vec![spec.url.clone()] },
+            distribution_point: CrlDistributionPoint { uris: spec.urls.clone() },
             scope: Some(CrlScope::UserCertsOnly),
         }),
         revoked_certs: spec.revoked.iter().map(revoked).collect::<Result<_, IssueError>>()?,
@@ -200,18 +202,48 @@ pub fn prepare_crl(spec: &CrlSpec, issuer: &Certificate) -> Result<PreparedCrl, 
     Prepared::new(UnsignedCrl(params), issuer)
 }
 
+/// A signed list. Serialised as the base64 of its DER.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Crl(Vec<u8>);
+
+impl Crl {
+    pub fn der(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Crl {
+    type Error = base64::DecodeError;
+
+    fn try_from(text: String) -> Result<Self, base64::DecodeError> {
+        STANDARD.decode(text).map(Self)
+    }
+}
+
+impl From<Crl> for String {
+    fn from(crl: Crl) -> Self {
+        STANDARD.encode(crl.0)
+    }
+}
+
+impl fmt::Debug for Crl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Crl({} bytes)", self.0.len())
+    }
+}
+
 /// A list's content.
 pub struct UnsignedCrl(CertificateRevocationListParams);
 
 impl Unsigned for UnsignedCrl {
-    /// The list in DER.
-    type Signed = Vec<u8>;
+    type Signed = Crl;
 
     fn write(&self, issuer: &rcgen::Issuer<'_, Pass<'_>>) -> Result<Vec<u8>, rcgen::Error> {
         Ok(self.0.signed_by(issuer)?.der().to_vec())
     }
 
-    fn read(&self, der: Vec<u8>, issuer_spki: &[u8]) -> Result<Vec<u8>, IssueError> {
+    fn read(&self, der: Vec<u8>, issuer_spki: &[u8]) -> Result<Crl, IssueError> {
         let Ok(([], list)) = CertificateRevocationList::from_der(&der) else { return Err(IssueError::ReadBackList) };
         if list.iter_revoked_certificates().count() != self.0.revoked_certs.len() {
             return Err(IssueError::ReadBackList);
@@ -222,7 +254,7 @@ impl Unsigned for UnsignedCrl {
         }
         let (signed, signature) = (list.tbs_cert_list.as_ref(), &list.signature_value.data);
         KeyAlgorithm::verify(issuer_spki, Encoding::Der, signed, signature).map_err(IssueError::Signature)?;
-        Ok(der)
+        Ok(Crl(der))
     }
 }
 

@@ -14,6 +14,7 @@ use x509_parser::prelude::{AlgorithmIdentifier, SubjectPublicKeyInfo};
 
 use crate::algorithm::{KeyAlgorithm, UnsupportedKey};
 use crate::fingerprint::Fingerprint;
+use crate::import::LeafKey;
 use crate::import::der::{element, identifier, sequence};
 use crate::import::public_key::{KeyFault, PublicKey};
 use crate::import::signature::{Scheme, Unusable, Verdict};
@@ -31,6 +32,7 @@ pub struct SigningRequest {
     der: Vec<u8>,
     spki_der: Vec<u8>,
     key: Fingerprint,
+    algorithm: LeafKey,
 }
 
 /// Why a request is not taken.
@@ -94,7 +96,7 @@ impl SigningRequest {
             Verdict::Bad | Verdict::Refused => return Err(InvalidRequest::Signature),
         }
         let spki_der = parts.spki.raw.to_vec();
-        Ok(Self { key: Fingerprint::of(&spki_der), spki_der, der })
+        Ok(Self { key: Fingerprint::of(&spki_der), algorithm: key.algorithm, spki_der, der })
     }
 
     /// SubjectPublicKeyInfo, as the device wrote it.
@@ -105,6 +107,10 @@ impl SigningRequest {
     /// SHA-256 of the SubjectPublicKeyInfo: the key's own name, and what a device that uses it is pinned to.
     pub fn key(&self) -> Fingerprint {
         self.key
+    }
+
+    pub fn key_algorithm(&self) -> LeafKey {
+        self.algorithm
     }
 }
 

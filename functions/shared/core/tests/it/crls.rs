@@ -30,7 +30,7 @@ fn leaf(key: &Key, root: &Certificate, serial: Serial) -> Certificate {
 }
 
 fn spec(shard: CrlShard, revoked: Vec<Revoked>) -> CrlSpec {
-    CrlSpec { number: 7, this_update: TODAY, next_update: TODAY + LIFETIME, url: shard.url(BASE), revoked }
+    CrlSpec { number: 7, this_update: TODAY, next_update: TODAY + LIFETIME, urls: vec![shard.url(BASE)], revoked }
 }
 
 fn webpki(root: &Certificate, leaf: &Certificate, crl: &[u8], at: OffsetDateTime) -> Result<(), webpki::Error> {
@@ -64,20 +64,31 @@ fn a_revoked_certificate_is_refused_by_whoever_reads_its_list_and_by_no_other() 
             list(vec![Revoked { serial: serial(5), at: TODAY - Duration::DAY, reason: Reason::KeyCompromise }]);
 
         for leaf in [&one, &other] {
-            openssl::verify_with(&[&root], leaf, &[], Some(&empty), TODAY).unwrap();
-            webpki(&root, leaf, &empty, TODAY).unwrap();
+            openssl::verify_with(&[&root], leaf, &[], Some(empty.der()), TODAY).unwrap();
+            webpki(&root, leaf, empty.der(), TODAY).unwrap();
         }
-        openssl::verify_with(&[&root], &other, &[], Some(&revoked), TODAY).unwrap();
-        webpki(&root, &other, &revoked, TODAY).unwrap();
-        assert!(openssl::verify_with(&[&root], &one, &[], Some(&revoked), TODAY).unwrap_err().contains("revoked"));
-        assert_eq!(webpki(&root, &one, &revoked, TODAY), Err(webpki::Error::CertRevoked));
+        openssl::verify_with(&[&root], &other, &[], Some(revoked.der()), TODAY).unwrap();
+        webpki(&root, &other, revoked.der(), TODAY).unwrap();
+        assert!(openssl::verify_with(&[&root], &one, &[], Some(revoked.der()), TODAY).unwrap_err().contains("revoked"));
+        assert_eq!(webpki(&root, &one, revoked.der(), TODAY), Err(webpki::Error::CertRevoked));
         let late = TODAY + LIFETIME + Duration::SECOND;
-        assert!(openssl::verify_with(&[&root], &one, &[], Some(&empty), late).unwrap_err().contains("expired"));
-        assert!(webpki(&root, &other, &empty, late).is_err());
+        assert!(openssl::verify_with(&[&root], &one, &[], Some(empty.der()), late).unwrap_err().contains("expired"));
+        assert!(webpki(&root, &other, empty.der(), late).is_err());
+
+        let moved = CrlSpec {
+            urls: vec!["http://new.example.com/crl/6/5.crl".to_owned(), shard.url(BASE)],
+            ..spec(shard, vec![])
+        };
+        let moved = key.complete(prepare_crl(&moved, &root).unwrap());
+        openssl::verify_with(&[&root], &one, &[], Some(moved.der()), TODAY).unwrap();
+        webpki(&root, &one, moved.der(), TODAY).unwrap();
 
         let elsewhere = key.complete(prepare_crl(&spec(CrlShard::new(6, 6).unwrap(), vec![]), &root).unwrap());
-        assert!(openssl::verify_with(&[&root], &one, &[], Some(&elsewhere), TODAY).is_err(), "another list's address");
-        assert_eq!(webpki(&root, &one, &elsewhere, TODAY), Err(webpki::Error::UnknownRevocationStatus));
+        assert!(
+            openssl::verify_with(&[&root], &one, &[], Some(elsewhere.der()), TODAY).is_err(),
+            "another list's address"
+        );
+        assert_eq!(webpki(&root, &one, elsewhere.der(), TODAY), Err(webpki::Error::UnknownRevocationStatus));
     }
 }
 
@@ -88,7 +99,8 @@ fn a_list_says_what_rfc_5280_wants() {
     let shard = CrlShard::new(6, 63).unwrap();
     let reasons = [Reason::Unspecified, Reason::Superseded, Reason::CessationOfOperation];
     let revoked = reasons.into_iter().zip(1..).map(|(reason, n)| Revoked { serial: serial(n), at: TODAY, reason });
-    let text = openssl::crl_text(&key.complete(prepare_crl(&spec(shard, revoked.collect()), &root).unwrap()), &root);
+    let text =
+        openssl::crl_text(&key.complete(prepare_crl(&spec(shard, revoked.collect()), &root).unwrap()).der(), &root);
     let identifier: Vec<_> = root.subject_key_identifier().unwrap().iter().map(|byte| format!("{byte:02X}")).collect();
     for expected in [
         "Version 2 (0x1)".to_owned(),
@@ -106,7 +118,7 @@ fn a_list_says_what_rfc_5280_wants() {
         assert!(text.contains(&expected), "{expected:?} is not in\n{text}");
     }
     assert_eq!(text.matches("X509v3 CRL Reason Code").count(), 2, "{text}");
-    let empty = openssl::crl_text(&key.complete(prepare_crl(&spec(shard, vec![]), &root).unwrap()), &root);
+    let empty = openssl::crl_text(&key.complete(prepare_crl(&spec(shard, vec![]), &root).unwrap()).der(), &root);
     assert!(empty.contains("No Revoked Certificates"), "{empty}");
 
     let text = openssl::text(&leaf(key, &root, serial(63)));
@@ -127,9 +139,12 @@ fn a_list_that_cannot_be_or_that_another_key_signed_is_refused() {
     let good = spec(CrlShard::new(6, 0).unwrap(), vec![]);
     let backwards = CrlSpec { next_update: TODAY, ..good.clone() };
     assert!(matches!(prepare_crl(&backwards, &root), Err(IssueError::Encoding(_))));
-    let nowhere = CrlSpec { url: "file:///crl".to_owned(), ..good.clone() };
+    let nowhere = CrlSpec { urls: vec!["file:///crl".to_owned()], ..good.clone() };
     assert!(matches!(prepare_crl(&nowhere, &root), Err(IssueError::CrlUrl)));
     assert!(matches!(prepare_crl(&good, &leaf(key, &root, serial(0))), Err(IssueError::NotAnAuthority)));
+
+    let unnamed = CrlSpec { urls: vec![], ..good.clone() };
+    assert!(matches!(prepare_crl(&unnamed, &root), Err(IssueError::CrlUrl)));
 
     let prepared = prepare_crl(&good, &root).unwrap();
     let signature = Key::generate(KeyAlgorithm::EcdsaP256).sign(&prepared.digest());
