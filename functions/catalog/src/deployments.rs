@@ -2,7 +2,7 @@
 
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::deployment::{Deployment, DeploymentOutcome};
-use rootcast_core::job::{JobId, JobState, Leg, Tally};
+use rootcast_core::job::{JobId, JobState, Leg, Selection, Tally};
 use rootcast_gate::{ApiError, Envelope, Message, Principal};
 use rootcast_ledger::{JobRecord, Ledger, LedgerError, TaskKey};
 use serde::Serialize;
@@ -91,11 +91,12 @@ pub(crate) fn not_steered(job: JobId) -> ApiError {
     )
 }
 
-/// An ended deployment goes on with what failed.
+/// What failed of a deployment is tried again, whether it has ended or not.
 pub(crate) async fn resume(parts: &Parts, caller: &Principal, id: JobId) -> Result<Envelope<ShownJob>, ApiError> {
     for _ in 0..ATTEMPTS {
         let JobRecord::Deployment(job) = load_any(&parts.ledger, id).await? else { return Err(not_steered(id)) };
-        let job = job.resume(OffsetDateTime::now_utc()).map_err(|why| {
+        let now = OffsetDateTime::now_utc();
+        let job = job.retry(Selection::everything(now), now).map_err(|why| {
             ApiError::conflict(
                 format!("Job {id} cannot be resumed: {why}."),
                 format!("GET /jobs/{id} shows where it is and why."),
@@ -119,6 +120,7 @@ pub(crate) async fn resume(parts: &Parts, caller: &Principal, id: JobId) -> Resu
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
+    use rootcast_core::lifecycle::Work;
     use serde_json::json;
     use time::macros::datetime;
 
@@ -128,8 +130,14 @@ mod tests {
     fn the_deployment_in_json() {
         let devices = ["bmc-1", "bmc-2"].map(|id| id.parse().unwrap()).into();
         let certificate = "scs1600313391074".parse().unwrap();
-        let mut job =
-            Deployment::new(JobId(12), certificate, devices, "ops".to_owned(), datetime!(2026-01-02 03:04:05 UTC));
+        let mut job = Deployment::new(
+            JobId(12),
+            certificate,
+            Work::Install,
+            devices,
+            "ops".to_owned(),
+            datetime!(2026-01-02 03:04:05 UTC),
+        );
         job.end(DeploymentOutcome::DeployedWithFailures, "1 of 2 devices show the certificate, 1 failed.");
         let tally = job.tally(Tally { acked: 1, failed: 1, ..Tally::default() });
         let shown = Shown { summary: (&job).into(), devices: Counts::of(&tally, true) };

@@ -161,6 +161,7 @@ mod tests {
             shown: None,
             failure: None,
             waiver: None,
+            history: Vec::new(),
             at: OffsetDateTime::UNIX_EPOCH,
         }
     }

@@ -201,10 +201,10 @@ async fn count(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Resul
     Ok(counts.try_fold(0, count).await?)
 }
 
-/// The tasks of the devices that no later job has taken.
+/// The tasks of the devices that no later job has taken, and that nobody reset.
 async fn of_deployment(ledger: &Ledger, job: &Deployment) -> Result<Vec<TaskRecord>, ApiError> {
     let uses = ledger.uses_by(job.certificate, &job.devices).await?;
-    let uses = uses.into_iter().filter(|tie| tie.job == job.id);
+    let uses = uses.into_iter().filter(|tie| tie.job == Some(job.id) && tie.lifecycle.in_error);
     let key = |device| TaskKey { job: job.id, leg: Leg::Install, device };
     let keys: Vec<TaskKey> = uses.map(|tie| key(tie.device)).collect();
     let (_, tasks) = ledger.jobs_and_tasks([], &keys).await?;

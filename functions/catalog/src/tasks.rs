@@ -3,7 +3,7 @@
 use axum::extract::State;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::{Job, JobId, Leg};
-use rootcast_core::lifecycle::Stage;
+use rootcast_core::lifecycle::{Entry, Stage};
 use rootcast_core::task::{ErrorClass, TaskState};
 use rootcast_gate::{ApiError, Envelope};
 use rootcast_ledger::JobRecord;
@@ -37,7 +37,7 @@ struct Task {
     attempt: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<ErrorClass>,
-    /// Where a deployment stood, by Venafi's numbers.
+    /// What is being done, or failed, by Venafi's numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     stage: Option<Stage>,
     /// The device's own words where it had any.
@@ -48,8 +48,30 @@ struct Task {
     /// Why an operator waived it.
     #[serde(skip_serializing_if = "Option::is_none")]
     waiver: Option<String>,
+    /// How each attempt ended, the latest last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    history: Vec<Past>,
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
+}
+
+/// What a stage did, once.
+#[derive(Debug, Serialize)]
+pub(crate) struct Past {
+    stage: Stage,
+    attempt: u32,
+    /// `done`, `queued`, `reset`, or the class of its failure.
+    result: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    words: String,
+    at: String,
+}
+
+impl From<Entry> for Past {
+    fn from(entry: Entry) -> Self {
+        let Entry { stage, attempt, result, words, at } = entry;
+        Self { stage, attempt, result: result.to_string(), words, at: stamp(at) }
+    }
 }
 
 /// A page may have fewer rows than `limit`, or none, and a cursor all the same: a filter passes over the others.
@@ -91,9 +113,13 @@ fn state(job: &Job, row: &Row) -> Option<TaskState> {
 
 impl Task {
     fn of(leg: Leg, state: TaskState, row: Row) -> Self {
-        let (attempt, failure, waiver, at) = match row.task {
-            Some(task) => (task.attempt, task.failure, task.waiver, Some(stamp(task.at))),
-            None => (1, None, None, None),
+        let stage = match &row.task {
+            Some(task) => task.stage(leg.work()),
+            None => (state == TaskState::Waiting).then(|| leg.work().first()),
+        };
+        let (attempt, failure, waiver, history, at) = match row.task {
+            Some(task) => (task.attempt, task.failure, task.waiver, task.history, Some(stamp(task.at))),
+            None => (1, None, None, Vec::new(), None),
         };
         let class = failure.as_ref().map(|failure| failure.class);
         Self {
@@ -102,10 +128,11 @@ impl Task {
             state,
             attempt,
             class,
-            stage: failure.as_ref().and_then(|failure| failure.stage),
+            stage,
             message: failure.map(|failure| failure.message),
             recovery: class.map(ErrorClass::recovery),
             waiver,
+            history: history.into_iter().map(Past::from).collect(),
             at,
         }
     }
@@ -140,6 +167,7 @@ mod tests {
             shown: None,
             failure: Some(Failure::new(ErrorClass::StoreFull, "The trust store is full.")),
             waiver: None,
+            history: Vec::new(),
             at: datetime!(2026-01-02 03:04:05 UTC),
         };
         let failed = shown(Row { device, task: Some(task) });

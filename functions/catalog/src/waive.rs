@@ -202,6 +202,7 @@ mod tests {
             shown: None,
             failure: None,
             waiver: None,
+            history: Vec::new(),
             at: OffsetDateTime::UNIX_EPOCH,
         };
         assert_eq!(refusal(Some(&task(TaskState::Failed))), None);

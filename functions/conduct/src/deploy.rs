@@ -5,7 +5,7 @@ use std::time::Instant;
 use rootcast_core::deployment::{Action, Deployment, DeploymentOutcome, Step, plan};
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::{Leg, Tally};
-use rootcast_core::lifecycle::Stage;
+use rootcast_core::lifecycle::Entry;
 use rootcast_core::message::Task;
 use rootcast_core::metric::Metric;
 use rootcast_core::task::{ErrorClass, Failure, Outcome, TaskState};
@@ -34,8 +34,10 @@ impl App {
                 job.note_sent(now);
             }
             Action::Reopen => {
-                self.ledger.reopen_deployment(&job, now).await?;
-                job.note_reopened();
+                let at = job.reopen.selection().map_or(now, |selection| selection.asked);
+                let opened = self.ledger.reopen_deployment(&job, at).await?;
+                self.send_installs(&job, opened).await?;
+                job.note_reopened(now);
             }
             // Recorded first: whoever dies in between has the next one wait, not send without end.
             Action::Resend => {
@@ -67,19 +69,28 @@ impl App {
     }
 
     async fn send_open(&self, job: &Deployment) -> Result<(), ConductError> {
+        let open = self.open_installs(job).await?.into_iter().map(|(device, attempt, _)| (device, attempt));
+        self.send_installs(job, open).await
+    }
+
+    async fn send_installs(
+        &self,
+        job: &Deployment,
+        devices: impl IntoIterator<Item = (DeviceId, u32)>,
+    ) -> Result<(), ConductError> {
         let task = |(device, attempt)| Task { job: job.id, leg: Leg::Install, device, attempt, monitor: None };
-        let tasks: Vec<Task> = self.open_installs(job).await?.into_iter().map(task).collect();
+        let tasks: Vec<Task> = devices.into_iter().map(task).collect();
         Ok(self.queue.send_tasks(&self.task_queue, &tasks).await?)
     }
 
-    /// Devices without a result, each with the attempt that it waits for.
-    async fn open_installs(&self, job: &Deployment) -> Result<Vec<(DeviceId, u32)>, LedgerError> {
+    /// Devices without a result, each with the attempt that it waits for, and what is on record of those before.
+    async fn open_installs(&self, job: &Deployment) -> Result<Vec<(DeviceId, u32, Vec<Entry>)>, LedgerError> {
         let key = |device: &DeviceId| TaskKey { job: job.id, leg: Leg::Install, device: device.clone() };
         let keys: Vec<TaskKey> = job.devices.iter().map(key).collect();
         let (_, tasks) = self.ledger.jobs_and_tasks([], &keys).await?;
         let open = keys.into_iter().filter_map(|key| match tasks.get(&key) {
-            None => Some((key.device, 1)),
-            Some(task) if task.state == TaskState::Waiting => Some((key.device, task.attempt)),
+            None => Some((key.device, 1, Vec::new())),
+            Some(task) if task.state == TaskState::Waiting => Some((key.device, task.attempt, task.history.clone())),
             Some(_) => None,
         });
         Ok(open.collect())
@@ -87,18 +98,20 @@ impl App {
 
     /// What is still open after all resends has failed; but of a device that was deleted nothing is left to record.
     async fn give_up_deployment(&self, job: &Deployment, deadline: Instant) -> Result<Then, ConductError> {
-        for (device, attempt) in self.open_installs(job).await? {
+        let open = self.open_installs(job).await?;
+        let uses = self.ledger.uses_by(job.certificate, open.iter().map(|(device, ..)| device)).await?;
+        for (device, attempt, history) in open {
             if Instant::now() >= deadline {
                 return Ok(Then::HandOn);
             }
+            let tie = uses.iter().find(|tie| tie.device == device && tie.job == Some(job.id));
             let key = TaskKey { job: job.id, leg: Leg::Install, device };
-            let failure = Failure::new(ErrorClass::Lost, LOST).at(Stage::InstallCertificate);
-            let lost = Settlement { key, attempt, outcome: Outcome::Failed(failure), at: (self.clock)() };
-            match self.ledger.settle_use(&lost, job.certificate, None).await {
-                Err(LedgerError::Conflict) => {
-                    self.ledger.settle(vec![Settlement { outcome: Outcome::Skipped, ..lost }]).await?;
-                }
-                settled => _ = settled?,
+            let stage = tie.and_then(|tie| tie.lifecycle.stage);
+            let failure = Failure { stage, ..Failure::new(ErrorClass::Lost, LOST) };
+            let lost = Settlement { key, attempt, outcome: Outcome::Failed(failure), history, at: (self.clock)() };
+            match tie {
+                Some(tie) => _ = self.ledger.settle_use(&lost, tie, None).await?,
+                None => _ = self.ledger.settle(vec![Settlement { outcome: Outcome::Skipped, ..lost }]).await?,
             }
         }
         Ok(Then::Continue)

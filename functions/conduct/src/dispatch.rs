@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::{Cursor, Job};
+use rootcast_core::lifecycle::Entry;
 use rootcast_core::message::Task;
 use rootcast_core::task::{ErrorClass, Failure, Outcome, TaskState};
 use rootcast_ledger::{Change, Dispatched, LedgerError, Settlement, TaskKey};
@@ -106,7 +107,7 @@ impl App {
         let shard = at.shard(job.id);
         let tasks = self.open_tasks(job, shard, to).await?;
         self.commit(job, Some(Dispatched::Exactly { shard, devices: tasks.all })).await?;
-        self.send(job, tasks.open).await
+        self.send(job, tasks.open.into_iter().map(|(device, attempt, _)| (device, attempt))).await
     }
 
     /// What is still open after all resends has failed.
@@ -114,8 +115,11 @@ impl App {
         let mut at = Cursor::default();
         while let Some(to) = taken_of(&job, &at) {
             let tasks = self.open_tasks(&job, at.shard(job.id), to.as_ref()).await?;
-            let lost: Vec<Settlement> =
-                tasks.open.into_iter().map(|(device, attempt)| self.lost(&job, device, attempt)).collect();
+            let lost: Vec<Settlement> = tasks
+                .open
+                .into_iter()
+                .map(|(device, attempt, history)| self.lost(&job, device, attempt, history))
+                .collect();
             for some in lost.chunks(SETTLED_AT_ONCE) {
                 if Instant::now() >= deadline {
                     return Ok(Then::HandOn);
@@ -127,25 +131,26 @@ impl App {
         Ok(Then::Continue)
     }
 
-    fn lost(&self, job: &Job, device: DeviceId, attempt: u32) -> Settlement {
+    fn lost(&self, job: &Job, device: DeviceId, attempt: u32, history: Vec<Entry>) -> Settlement {
         Settlement {
             key: TaskKey { job: job.id, leg: job.leg(), device },
             attempt,
             outcome: Outcome::Failed(Failure::new(ErrorClass::Lost, LOST)),
+            history,
             at: (self.clock)(),
         }
     }
 
-    /// A shard's unsettled devices up to `to`, each with the attempt that it waits for.
+    /// A shard's unsettled devices up to `to`, as of [`OpenTasks`].
     async fn open_tasks(&self, job: &Job, shard: u8, to: Option<&DeviceId>) -> Result<OpenTasks, ConductError> {
         let recorded = self.ledger.tasks(job.id, job.leg(), shard, None, None).await?;
         let devices = self.ledger.approved_in_shard(shard, None, to, usize::MAX).await?;
         let known: BTreeSet<&str> = recorded.iter().map(|task| task.device.as_str()).collect();
-        let fresh: Vec<(DeviceId, u32)> =
-            devices.into_iter().filter(|device| !known.contains(device.as_str())).map(|device| (device, 1)).collect();
+        let fresh = devices.into_iter().filter(|device| !known.contains(device.as_str()));
+        let fresh: Vec<_> = fresh.map(|device| (device, 1, Vec::new())).collect();
         let all = (recorded.len() + fresh.len()) as u64;
         let waiting = recorded.iter().filter(|task| task.state == TaskState::Waiting);
-        let waiting = waiting.filter_map(|task| Some((task.device.parse().ok()?, task.attempt)));
+        let waiting = waiting.filter_map(|task| Some((task.device.parse().ok()?, task.attempt, task.history.clone())));
         Ok(OpenTasks { open: waiting.chain(fresh).collect(), all })
     }
 
@@ -168,7 +173,8 @@ impl App {
 }
 
 struct OpenTasks {
-    open: Vec<(DeviceId, u32)>,
+    /// With the attempt that each waits for, and what is on record of those before.
+    open: Vec<(DeviceId, u32, Vec<Entry>)>,
     /// Devices with a record, and those that were sent without one yet.
     all: u64,
 }

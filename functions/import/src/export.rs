@@ -43,11 +43,14 @@ pub(crate) async fn export(
     let unknown = || ScmError::not_found("There is no certificate of that id: GET /v3/scm/certificates lists them.");
     let id: CertificateId = id.parse().map_err(|_| unknown())?;
     let record = app.ledger.certificate(id).await?.ok_or_else(unknown)?;
+    let sealed = record.key.as_ref().ok_or_else(|| {
+        ScmError::invalid("The private key of this certificate was made by its device and never left it.")
+    })?;
     let trace =
         AuditRecord { principal: caller.name.clone(), action: AuditAction::Export, request_id, at: (app.clock)() };
     app.ledger.audit(id, &trace, random()?).await?;
     info!(caller = caller.name, certificate.id = %id, certificate.dn = record.dn(), "private key exported");
-    let key = app.sealer.open(&record.seal_context(), &record.key).await?;
+    let key = app.sealer.open(&record.seal_context(), sealed).await?;
     let exported = Exported::of(&record.leaf, &record.chain, &key);
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(exported)))
 }

@@ -71,7 +71,7 @@ pub(crate) async fn retry(
     let found = app.ledger.certificate_by_dn(&place).await.map_err(unread)?;
     let certificate = found.ok_or_else(|| Refusal::NoAccess(dn.clone()))?;
     let uses = app.ledger.uses_of_certificate(certificate).await.map_err(unread)?;
-    let (failed, others): (Vec<_>, Vec<_>) = uses.into_iter().partition(|each| each.in_error);
+    let (failed, others): (Vec<_>, Vec<_>) = uses.into_iter().partition(|each| each.lifecycle.in_error);
     if failed.is_empty() {
         let under_way = others.iter().filter(|each| each.is_under_way()).count();
         let why = format!("No application is in error; {under_way} of {} are under way.", others.len());

@@ -51,7 +51,7 @@ fn is_open(before: &UseRecord, uses: &[UseRecord]) -> bool {
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use rootcast_core::job::JobId;
-    use rootcast_core::lifecycle::Stage;
+    use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
     use time::OffsetDateTime;
 
     use super::*;
@@ -65,14 +65,13 @@ mod tests {
     #[test]
     fn only_the_result_of_another_attempt_ends_the_waiting() {
         let tie = |job, attempt, stage: Option<Stage>, in_error| UseRecord {
-            certificate: "scs0000000000001".parse().unwrap(),
-            device: "bmc-1".parse().unwrap(),
-            job: JobId(job),
-            attempt,
-            stage,
-            in_error,
-            status: String::new(),
-            at: OffsetDateTime::UNIX_EPOCH,
+            job: Some(JobId(job)),
+            ..UseRecord::new(
+                "scs0000000000001".parse().unwrap(),
+                "bmc-1".parse().unwrap(),
+                Lifecycle { attempt, stage, in_error, ..Lifecycle::idle(Work::Install, "") },
+                OffsetDateTime::UNIX_EPOCH,
+            )
         };
         let stage = Some(Stage::InstallCertificate);
         let before = tie(7, 2, stage, true);

@@ -1,17 +1,19 @@
 //! What failed is queued again, deployment by deployment.
 //!
-//! The unit is the deployment: resumed, its conductor opens exactly the tasks that failed in it, each with its next
-//! attempt, so that a message of an older attempt changes nothing. A deployment is resumed once, however many ask at the
-//! same time: the write names the revision that was read, and whoever loses it finds the work queued. One that still
-//! runs is not resumed, because that would send again what the queue is trying by itself.
+//! Recorded with the deployment is which devices are to be tried again; its conductor opens exactly those that failed,
+//! at the stage at which each failed and with its next attempt, so that a message of an older attempt changes nothing.
+//! However many ask at the same time, it is done once: the write names the revision that was read, and whoever loses it
+//! finds the work queued. What the queue is still trying by itself has not failed, and is left alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::job::{JobId, Reopen};
+use rootcast_core::deployment::NotResumed;
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::{JobId, Selection};
 use rootcast_core::message::Control;
 use rootcast_ledger::{JobRecord, LedgerError, UseRecord};
 use tokio::time::Instant;
@@ -22,9 +24,9 @@ use crate::refusal::{Failure, Refused, ResultCode};
 
 /// Deployments under way at once. Each takes some 30 ms, so that 10 000 are resumed within the function's time.
 const CONCURRENCY: usize = 16;
-/// A deployment that changes, or is about to end, is looked at so often ...
+/// A deployment that changes is looked at so often ...
 const LOOKS: u32 = 9;
-/// ... with pauses between that double from this one: 5.1 s in all, in which a conductor ends what it has to end.
+/// ... with pauses between that double from this one: 5.1 s in all.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// What came of a certificate's failed uses.
@@ -44,7 +46,10 @@ impl App {
     ) -> Added {
         let mut jobs: BTreeMap<JobId, Vec<UseRecord>> = BTreeMap::new();
         for each in failed {
-            jobs.entry(each.job).or_default().push(each);
+            // What failed has a job.
+            if let Some(job) = each.job {
+                jobs.entry(job).or_default().push(each);
+            }
         }
         let resuming = jobs.into_iter().map(|(job, failed)| async move {
             let resumed = self.resume(certificate, job, &failed, deadline).await;
@@ -82,7 +87,7 @@ impl App {
         failed: &[UseRecord],
         deadline: Instant,
     ) -> Result<Vec<Refused>, LedgerError> {
-        let mut left: Vec<&UseRecord> = failed.iter().collect();
+        let devices: BTreeSet<DeviceId> = failed.iter().map(|each| each.device.clone()).collect();
         let mut why = Failure::from(&LedgerError::Conflict);
         for look in 0..LOOKS {
             if look > 0 {
@@ -90,23 +95,22 @@ impl App {
             }
             if Instant::now() >= deadline {
                 let over = "The time of the request was over before its turn: send the request again.";
-                return Ok(refuse(left, &Failure::new(ResultCode::TransactionCollision, over)));
+                return Ok(refuse(failed, &Failure::new(ResultCode::TransactionCollision, over)));
             }
             let Some(JobRecord::Deployment(deployment)) = self.ledger.job_of_any_kind(job).await? else {
                 let gone = format!("The deployment {job} is no more: deploy the certificate to the device again.");
-                return Ok(refuse(left, &Failure::new(ResultCode::IdentifierDoesNotExist, gone)));
+                return Ok(refuse(failed, &Failure::new(ResultCode::IdentifierDoesNotExist, gone)));
             };
-            if deployment.is_running() && deployment.reopen == Reopen::All {
+            let now = (self.clock)();
+            let before = deployment.is_running().then(|| deployment.reopen.clone());
+            match deployment.retry(Selection { devices: devices.clone(), ..Selection::everything(now) }, now) {
                 // Another retry was faster.
-                return Ok(Vec::new());
-            }
-            let devices = deployment.devices.clone();
-            match deployment.resume((self.clock)()) {
-                Ok(resumed) => match self.ledger.save_deployment(&resumed).await {
+                Ok(next) if before.is_some_and(|before| before == next.reopen) => return Ok(Vec::new()),
+                Ok(next) => match self.ledger.save_deployment(&next).await {
                     Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
                     saved => {
                         saved?;
-                        info!(job.id = %job, "deployment resumed");
+                        info!(job.id = %job, "failed devices are tried again");
                         self.wake(job).await;
                         return Ok(Vec::new());
                     }
@@ -114,20 +118,17 @@ impl App {
                 Err(not_resumed) => {
                     let details = format!("The deployment {job} cannot be resumed: {not_resumed}.");
                     why = Failure::new(ResultCode::TransactionCollision, details);
-                    let uses = self.ledger.uses_by(certificate, &devices).await?;
-                    // Those that another retry had opened are done with.
-                    left.retain(|before| same(before, &uses).is_some_and(|now| is_as_it_was(before, now)));
-                    if left.is_empty() || uses.iter().any(|each| each.job == job && each.is_under_way()) {
-                        break;
-                    }
-                    // Every device has its result: the conductor is about to record the end.
-                    if look == 0 {
-                        self.wake(job).await;
+                    if not_resumed == NotResumed::NothingFailed {
+                        // Those that another retry had opened are done with.
+                        let uses = self.ledger.uses_by(certificate, &devices).await?;
+                        let still =
+                            |before: &&UseRecord| same(before, &uses).is_some_and(|now| is_as_it_was(before, now));
+                        return Ok(refuse(failed.iter().filter(still), &why));
                     }
                 }
             }
         }
-        Ok(refuse(left, &why))
+        Ok(refuse(failed, &why))
     }
 
     /// Tells the conductor to look. Nothing is lost where that fails: a schedule wakes it within a minute.
@@ -149,5 +150,5 @@ pub(crate) fn same<'a>(before: &UseRecord, uses: &'a [UseRecord]) -> Option<&'a 
 }
 
 pub(crate) fn is_as_it_was(before: &UseRecord, now: &UseRecord) -> bool {
-    (now.job, now.attempt, now.in_error) == (before.job, before.attempt, true)
+    (now.job, now.lifecycle.attempt, now.lifecycle.in_error) == (before.job, before.lifecycle.attempt, true)
 }

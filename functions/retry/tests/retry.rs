@@ -19,8 +19,8 @@ use axum::http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
 use lambda_http::RequestExt;
 use retry::{App, router};
 use rootcast_core::deployment::{Deployment, DeploymentOutcome};
-use rootcast_core::job::{JobId, Reopen};
-use rootcast_core::lifecycle::Stage;
+use rootcast_core::job::{JobId, Reopen, Selection};
+use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
 use rootcast_ledger::{Ledger, Tables, UseRecord};
 use rootcast_queue::Queue;
 use serde_json::{Value, json};
@@ -63,16 +63,11 @@ fn no_name() -> Rule {
 
 /// Its state: under way (`Some(false)`), in error (`Some(true)`), proven.
 fn tie(device: &str, job: u64, attempt: u32, in_error: Option<bool>) -> UseRecord {
-    UseRecord {
-        certificate: CERTIFICATE.parse().unwrap(),
-        device: device.parse().unwrap(),
-        job: JobId(job),
-        attempt,
-        stage: in_error.map(|_| Stage::InstallCertificate),
-        in_error: in_error == Some(true),
-        status: "So it is.".to_owned(),
-        at: NOW,
-    }
+    let stage = in_error.map(|_| Stage::InstallCertificate);
+    let in_error = in_error == Some(true);
+    let lifecycle = Lifecycle { attempt, stage, in_error, ..Lifecycle::idle(Work::Install, "So it is.") };
+    let tied = UseRecord::new(CERTIFICATE.parse().unwrap(), device.parse().unwrap(), lifecycle, NOW);
+    UseRecord { job: Some(JobId(job)), revision: 1, ..tied }
 }
 
 fn items(uses: &[UseRecord]) -> Vec<std::collections::HashMap<String, AttributeValue>> {
@@ -90,7 +85,8 @@ fn uses_then(uses: Vec<UseRecord>) -> Rule {
 
 fn deployment(id: u64, devices: &[&str], outcome: Option<DeploymentOutcome>) -> Deployment {
     let devices = devices.iter().map(|device| device.parse().unwrap()).collect();
-    let mut deployment = Deployment::new(JobId(id), CERTIFICATE.parse().unwrap(), devices, "ops".to_owned(), NOW);
+    let mut deployment =
+        Deployment::new(JobId(id), CERTIFICATE.parse().unwrap(), Work::Install, devices, "ops".to_owned(), NOW);
     deployment.revision = 5;
     deployment.outcome = outcome;
     deployment
@@ -98,6 +94,11 @@ fn deployment(id: u64, devices: &[&str], outcome: Option<DeploymentOutcome>) -> 
 
 fn failed(id: u64, devices: &[&str]) -> Deployment {
     deployment(id, devices, Some(DeploymentOutcome::DeployedWithFailures))
+}
+
+fn chosen(devices: &[&str]) -> Reopen {
+    let devices = devices.iter().map(|device| device.parse().unwrap()).collect();
+    Reopen::Chosen(vec![Selection { devices, ..Selection::everything(NOW) }])
 }
 
 fn job(deployment: Deployment) -> Rule {
@@ -108,8 +109,8 @@ fn job(deployment: Deployment) -> Rule {
     })
 }
 
-/// Accepts that the deployment is written as resumed, over the revision that was read.
-fn resumed(id: u64) -> Rule {
+/// Accepts that the deployment is written with these devices to be tried again, over the revision that was read.
+fn resumed(id: u64, devices: &'static [&'static str]) -> Rule {
     mock!(Client::transact_write_items)
         .match_requests(move |request| {
             let [meta, running] = request.transact_items() else { return false };
@@ -117,7 +118,7 @@ fn resumed(id: u64) -> Rule {
             let read = meta.expression_attribute_values().unwrap()[":read"] == AttributeValue::N("5".to_owned());
             let item = meta.item();
             read && item["pk"] == text(id.to_string())
-                && item["reopen"] == AttributeValue::Bool(true)
+                && serde_dynamo::from_attribute_value::<_, Reopen>(item["reopen"].clone()).unwrap() == chosen(devices)
                 && !item.contains_key("outcome")
                 && (&running["pk"], &running["sk"]) == (&text("running"), &text(format!("{id:012}")))
         })
@@ -253,7 +254,7 @@ async fn where_nothing_failed_the_retry_is_cancelled() {
 async fn what_failed_is_queued_by_its_deployment_once_and_names_have_no_letter_case() {
     let wake = woken();
     let found = uses(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 3, Some(true)), tie("bmc-3", 7, 1, None)]);
-    let rules = [&name(), &found, &job(failed(7, &["bmc-1", "bmc-2", "bmc-3"])), &resumed(7)];
+    let rules = [&name(), &found, &job(failed(7, &["bmc-1", "bmc-2", "bmc-3"])), &resumed(7, &["bmc-1", "bmc-2"])];
     assert_eq!(call(retry_of(r"\ved\POLICY\SERVERS\Web"), &rules, &wake).await, success());
     assert_eq!((rules[3].num_calls(), wake.num_calls()), (1, 1));
 }
@@ -262,13 +263,8 @@ async fn what_failed_is_queued_by_its_deployment_once_and_names_have_no_letter_c
 async fn the_loser_of_two_retries_finds_the_work_queued_and_does_not_double_it() {
     let wake = woken();
     let found = || uses(vec![tie("bmc-1", 7, 1, Some(true))]);
-    let queued = Deployment { reopen: Reopen::All, ..deployment(7, &["bmc-1"], None) };
+    let queued = Deployment { reopen: chosen(&["bmc-1"]), ..deployment(7, &["bmc-1"], None) };
     let rules = [&name(), &found(), &job(failed(7, &["bmc-1"])), &lost(), &job(queued)];
-    assert_eq!(call(retry_of(DN), &rules, &wake).await, success());
-
-    let opened = uses_then(vec![tie("bmc-1", 7, 2, Some(false))]);
-    let running = job(deployment(7, &["bmc-1"], None));
-    let rules = [&name(), &found(), &job(failed(7, &["bmc-1"])), &lost(), &running, &opened];
     assert_eq!(call(retry_of(DN), &rules, &wake).await, success());
 
     let done = uses_then(vec![tie("bmc-1", 7, 2, None)]);
@@ -279,14 +275,13 @@ async fn the_loser_of_two_retries_finds_the_work_queued_and_does_not_double_it()
 }
 
 #[tokio::test]
-async fn a_deployment_that_is_about_to_end_is_waited_for() {
+async fn what_failed_is_tried_again_while_its_deployment_still_runs() {
     let wake = woken();
-    let before = || vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 1, None)];
-    let devices = ["bmc-1", "bmc-2"];
-    let running = job(deployment(7, &devices, None));
-    let rules = [&name(), &uses(before()), &running, &uses_then(before()), &job(failed(7, &devices)), &resumed(7)];
+    let found = uses(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 1, Some(false))]);
+    let running = job(deployment(7, &["bmc-1", "bmc-2"], None));
+    let rules = [&name(), &found, &running, &resumed(7, &["bmc-1"])];
     assert_eq!(call(retry_of(DN), &rules, &wake).await, success());
-    assert_eq!((rules[5].num_calls(), wake.num_calls()), (1, 2));
+    assert_eq!((rules[3].num_calls(), wake.num_calls()), (1, 1));
 }
 
 #[tokio::test]
@@ -298,32 +293,25 @@ async fn one_device_that_cannot_be_retried_holds_up_no_other() {
         tie("bmc-3", 8, 1, Some(true)),
         tie("bmc-4", 9, 1, Some(true)),
     ]);
-    let still = uses_then(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 1, Some(false))]);
     let gone = mock!(Client::get_item)
         .match_requests(|request| key(request) == "8")
         .then_output(|| GetItemOutput::builder().build());
-    let good = resumed(9);
-    let (busy, ended) = (job(deployment(7, &["bmc-1", "bmc-2"], None)), job(failed(9, &["bmc-4"])));
-    let rules = [&token(), &name(), &found, &busy, &still, &gone, &ended, &good];
+    let good = resumed(9, &["bmc-4"]);
+    let mut retried = deployment(7, &["bmc-1", "bmc-2"], None);
+    for device in ["a", "b", "c", "d"] {
+        let devices = [device.parse().unwrap()].into();
+        retried = retried.retry(Selection { devices, ..Selection::everything(NOW) }, NOW).unwrap();
+    }
+    let (busy, ended) = (job(retried), job(failed(9, &["bmc-4"])));
+    let rules = [&token(), &name(), &found, &busy, &gone, &ended, &good];
     let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &rules);
     let text = "Failed to add work for application [bmc-1]. Retry for this application will not occur. Failure \
-                details: [The deployment 7 cannot be resumed: it is running: what failed can be tried again when it has \
-                ended.] Result Code: [103]\n\
+                details: [The deployment 7 cannot be resumed: earlier retries are still being worked on: send this one again in \
+                a moment.] Result Code: [103]\n\
                 Failed to add work for application [bmc-3]. Retry for this application will not occur. Failure details: \
                 [The deployment 8 is no more: deploy the certificate to the device again.] Result Code: [300]";
     assert_eq!(call_with(retry_of(DN), client, &wake).await, refused(text));
     assert_eq!((good.num_calls(), wake.num_calls()), (1, 1));
-}
-
-#[tokio::test]
-async fn a_device_that_is_being_tried_again_is_not_refused_with_one_that_is_not() {
-    let found = uses(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 1, Some(true))]);
-    let opened = uses_then(vec![tie("bmc-1", 7, 2, Some(false)), tie("bmc-2", 7, 1, Some(true))]);
-    let rules = [&name(), &found, &job(deployment(7, &["bmc-1", "bmc-2"], None)), &opened];
-    let (status, body) = call(retry_of(DN), &rules, &woken()).await;
-    let text = body["Error"].as_str().unwrap();
-    assert_eq!((status, text.lines().count()), (400, 1));
-    assert!(text.starts_with("Failed to add work for application [bmc-2]."), "{text}");
 }
 
 #[tokio::test]
@@ -340,7 +328,7 @@ async fn whoever_waits_is_answered_when_the_device_has_another_result() {
     let (unopened, again) =
         (uses_then(vec![tie("bmc-1", 7, 1, Some(true))]), uses_then(vec![tie("bmc-1", 7, 2, Some(true))]));
     let found = uses(vec![tie("bmc-1", 7, 1, Some(true))]);
-    let rules = [&name(), &found, &job(failed(7, &["bmc-1"])), &resumed(7), &unopened, &open(), &again];
+    let rules = [&name(), &found, &job(failed(7, &["bmc-1"])), &resumed(7, &["bmc-1"]), &unopened, &open(), &again];
     let begun = Instant::now();
     assert_eq!(call(waiting_retry_of(DN, 60), &rules, &woken()).await, success());
     assert_eq!(rules[6].num_calls(), 1);
@@ -350,7 +338,7 @@ async fn whoever_waits_is_answered_when_the_device_has_another_result() {
 #[tokio::test]
 async fn nobody_waits_longer_than_the_invocation_lasts() {
     let found = uses(vec![tie("bmc-1", 7, 1, Some(true))]);
-    let rules = [&name(), &found, &job(failed(7, &["bmc-1"])), &resumed(7)];
+    let rules = [&name(), &found, &job(failed(7, &["bmc-1"])), &resumed(7, &["bmc-1"])];
     let mut context = lambda_http::Context::default();
     let ends = std::time::SystemTime::now() + Duration::from_millis(2200);
     context.deadline = u64::try_from(ends.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap();

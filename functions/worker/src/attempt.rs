@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
-use rootcast_core::lifecycle::Stage;
+use rootcast_core::lifecycle::{Entry, Stage};
 use rootcast_core::message::Task;
 use rootcast_core::task::{ErrorClass, Failure, Outcome};
 use rootcast_drivers::{Credential, Endpoint, Monitor};
@@ -24,6 +24,8 @@ const LEASE_MARGIN: i64 = 10;
 pub(crate) struct Attempt {
     pub(crate) delivery: Delivery,
     pub(crate) goal: Goal,
+    /// What is on record of earlier attempts.
+    pub(crate) history: Vec<Entry>,
     /// Set while the lease is ours.
     pub(crate) device: Option<DeviceRecord>,
     pub(crate) owner: String,
@@ -50,6 +52,7 @@ impl Attempt {
                 key: self.delivery.key(),
                 attempt: self.delivery.task.attempt,
                 outcome: outcome.clone(),
+                history: self.history.clone(),
                 at,
             }),
             _ => None,
@@ -95,21 +98,29 @@ pub(crate) fn endpoint(device: &DeviceRecord) -> Result<Endpoint, Failure> {
 }
 
 impl App {
-    pub(crate) async fn lease_all(&self, attempts: Vec<(Delivery, Goal)>, owner: &str) -> Vec<Attempt> {
-        join_all(attempts.into_iter().map(|(delivery, goal)| self.lease(delivery, goal, owner))).await
+    pub(crate) async fn lease_all(&self, attempts: Vec<(Delivery, Goal, Vec<Entry>)>, owner: &str) -> Vec<Attempt> {
+        let attempt = |(delivery, goal, history)| {
+            let owner = owner.to_owned();
+            self.lease(Attempt { delivery, goal, history, device: None, owner, credential: None, next: None })
+        };
+        join_all(attempts.into_iter().map(attempt)).await
     }
 
-    async fn lease(&self, delivery: Delivery, goal: Goal, owner: &str) -> Attempt {
-        let mut attempt =
-            Attempt { delivery, goal, device: None, owner: owner.to_owned(), credential: None, next: None };
+    async fn lease(&self, mut attempt: Attempt) -> Attempt {
+        if let Goal::Install { tie: None, .. } = &attempt.goal {
+            attempt.next = Some(Next::Settle(Outcome::Skipped));
+            return attempt;
+        }
         if let Goal::Install { identity: Err(failure), .. } = &attempt.goal {
             let failure = failure.clone().at(Stage::InstallCertificate);
             attempt.next = Some(self.after(&attempt.delivery, failure));
             return attempt;
         }
         let now = (self.clock)();
-        let lease =
-            Lease { owner: owner.to_owned(), until: now + self.device_timeout + time::Duration::seconds(LEASE_MARGIN) };
+        let lease = Lease {
+            owner: attempt.owner.clone(),
+            until: now + self.device_timeout + time::Duration::seconds(LEASE_MARGIN),
+        };
         let leased = self.ledger.lease(&attempt.delivery.task.device, &lease, attempt.goal.fence(), now).await;
         match leased {
             Ok(device) => attempt.device = Some(device),

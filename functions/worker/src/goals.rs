@@ -6,9 +6,10 @@ use std::sync::{Arc, PoisonError};
 
 use rootcast_core::bundle::Bundle;
 use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::device::DeviceId;
 use rootcast_core::task::{ErrorClass, Failure};
 use rootcast_drivers::Identity;
-use rootcast_ledger::LedgerError;
+use rootcast_ledger::{LedgerError, UseRecord};
 use tracing::error;
 
 use crate::App;
@@ -17,9 +18,9 @@ use crate::batch::Verdict;
 #[derive(Debug, Clone)]
 pub(crate) enum Goal {
     Trust(Arc<Bundle>),
-    /// Without an identity the task fails: there is nothing to install.
+    /// Without an identity the task fails: there is nothing to install. Without a use the device is no part of it any more.
     Install {
-        certificate: CertificateId,
+        tie: Option<Box<UseRecord>>,
         identity: Result<Arc<Identity>, Failure>,
     },
 }
@@ -38,16 +39,18 @@ impl Goal {
 pub(crate) struct Goals {
     bundles: HashMap<u64, Arc<Bundle>>,
     identities: HashMap<CertificateId, Result<Arc<Identity>, Failure>>,
+    uses: Vec<UseRecord>,
 }
 
 impl Goals {
     /// `None` where it could not be read now.
-    pub(crate) fn of(&self, verdict: Verdict) -> Option<Goal> {
+    pub(crate) fn of(&self, verdict: Verdict, device: &DeviceId) -> Option<Goal> {
         match verdict {
             Verdict::Trust { bundle } => Some(Goal::Trust(Arc::clone(self.bundles.get(&bundle)?))),
             Verdict::Install { certificate } => {
                 let identity = self.identities.get(&certificate)?.clone();
-                Some(Goal::Install { certificate, identity })
+                let tie = self.uses.iter().find(|tie| tie.certificate == certificate && tie.device == *device);
+                Some(Goal::Install { tie: tie.cloned().map(Box::new), identity })
             }
             Verdict::Drop(_) => None,
         }
@@ -55,16 +58,21 @@ impl Goals {
 }
 
 impl App {
-    pub(crate) async fn goals(&self, verdicts: &[Verdict]) -> Result<Goals, LedgerError> {
+    /// `verdicts`: each with its device.
+    pub(crate) async fn goals(&self, verdicts: &[(Verdict, &DeviceId)]) -> Result<Goals, LedgerError> {
         let mut goals = Goals::default();
-        let (mut bundles, mut certificates) = (BTreeSet::new(), BTreeSet::new());
-        for verdict in verdicts {
+        let (mut bundles, mut certificates, mut ties) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for (verdict, device) in verdicts {
             match verdict {
                 Verdict::Trust { bundle } => _ = bundles.insert(*bundle),
-                Verdict::Install { certificate } => _ = certificates.insert(*certificate),
+                Verdict::Install { certificate } => {
+                    certificates.insert(*certificate);
+                    ties.insert((*certificate, *device));
+                }
                 Verdict::Drop(_) => {}
             }
         }
+        goals.uses = self.ledger.uses(&ties.into_iter().collect::<Vec<_>>()).await?;
         for version in bundles {
             if let Some(bundle) = self.bundle(version).await? {
                 goals.bundles.insert(version, bundle);
@@ -101,7 +109,8 @@ impl App {
         if record.not_after <= (self.clock)() {
             return Ok(unusable("the certificate has expired"));
         }
-        match self.sealer.open(&record.seal_context(), &record.key).await {
+        let Some(sealed) = &record.key else { return Ok(unusable("its private key never left its device")) };
+        match self.sealer.open(&record.seal_context(), sealed).await {
             Ok(key) => Ok(Some(Ok(Arc::new(Identity::new(record.leaf, record.chain, key))))),
             Err(error) => {
                 let again = error.is_retryable();

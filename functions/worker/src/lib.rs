@@ -23,6 +23,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::LambdaEvent;
 use rootcast_core::bundle::Bundle;
 use rootcast_core::job::JobId;
+use rootcast_core::lifecycle::Entry;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, LedgerError, TaskKey};
@@ -107,14 +108,14 @@ impl App {
         };
         let mut done = Vec::new();
         let mut attempts = Vec::new();
-        for (delivery, verdict) in deliveries.into_iter().zip(verdicts) {
+        for (delivery, (verdict, history)) in deliveries.into_iter().zip(verdicts) {
             match verdict {
                 Verdict::Drop(why) => {
                     info!(job.id = delivery.task.job.0, device.id = %delivery.task.device, "task left alone: {why}");
                     done.push((delivery, Next::Done));
                 }
-                wanted => match goals.of(wanted) {
-                    Some(goal) => attempts.push((delivery, goal)),
+                wanted => match goals.of(wanted, &delivery.task.device) {
+                    Some(goal) => attempts.push((delivery, goal, history)),
                     None => done.push((delivery, Next::Again { seconds: SOON })),
                 },
             }
@@ -126,22 +127,25 @@ impl App {
         done
     }
 
-    /// What to do with each message, and what that takes.
-    async fn judge(&self, deliveries: &[Delivery]) -> Result<(Vec<Verdict>, Goals), LedgerError> {
+    /// What to do with each message, what is on record of its task, and what that takes.
+    async fn judge(&self, deliveries: &[Delivery]) -> Result<(Vec<(Verdict, Vec<Entry>)>, Goals), LedgerError> {
         let jobs: BTreeSet<JobId> = deliveries.iter().map(|delivery| delivery.task.job).collect();
         let keys: BTreeSet<TaskKey> = deliveries.iter().map(Delivery::key).collect();
         let keys: Vec<TaskKey> = keys.into_iter().collect();
         let (jobs, tasks) = self.ledger.jobs_and_tasks(jobs, &keys).await?;
         let mut seen = BTreeSet::new();
-        let verdicts: Vec<Verdict> = deliveries
+        let verdicts: Vec<(Verdict, Vec<Entry>)> = deliveries
             .iter()
             .map(|delivery| {
                 let key = delivery.key();
                 let verdict = batch::judge(&delivery.task, jobs.get(&key.job), tasks.get(&key));
-                if seen.insert(key) { verdict } else { Verdict::Drop("it is in this batch twice") }
+                let history = tasks.get(&key).map(|task| task.history.clone()).unwrap_or_default();
+                (if seen.insert(key) { verdict } else { Verdict::Drop("it is in this batch twice") }, history)
             })
             .collect();
-        let goals = self.goals(&verdicts).await?;
+        let devices = deliveries.iter().map(|delivery| &delivery.task.device);
+        let wanted: Vec<_> = verdicts.iter().map(|(verdict, _)| *verdict).zip(devices).collect();
+        let goals = self.goals(&wanted).await?;
         Ok((verdicts, goals))
     }
 

@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 
-use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::event::Event;
 use rootcast_core::job::{JobId, Leg};
 use rootcast_core::lifecycle::Stage;
 use rootcast_core::message::Control;
 use rootcast_core::metric::Metric;
 use rootcast_core::task::{ErrorClass, Outcome};
-use rootcast_ledger::{LedgerError, Settlement, TaskKey};
+use rootcast_ledger::{LedgerError, Settlement, TaskKey, UseRecord};
 use time::OffsetDateTime;
 use tracing::{error, warn};
 
@@ -82,8 +81,8 @@ impl App {
     /// One after the other: those of a shard, and those that had the same certificate before, would collide.
     async fn settle_uses(&self, attempts: &[Attempt], now: OffsetDateTime, recorded: &mut Recorded) {
         for attempt in attempts {
-            let (Some(certificate), Some(settlement)) = (attempt.use_of(), attempt.settlement(now)) else { continue };
-            match self.ledger.settle_use(&settlement, certificate, attempt.proven().as_ref()).await {
+            let (Some(tie), Some(settlement)) = (attempt.use_of(), attempt.settlement(now)) else { continue };
+            match self.ledger.settle_use(&settlement, tie, attempt.proven().as_ref()).await {
                 Ok(new) => _ = recorded.0.insert(settlement.key, new),
                 Err(error) => {
                     let device = &settlement.key.device;
@@ -151,11 +150,11 @@ impl Recorded {
 }
 
 impl Attempt {
-    /// The certificate whose use of the device changes with the outcome. A device that is gone has none.
-    fn use_of(&self) -> Option<CertificateId> {
+    /// The use of the device that changes with the outcome. A device that is gone has none.
+    fn use_of(&self) -> Option<&UseRecord> {
         match (&self.goal, &self.next) {
-            (Goal::Install { certificate, .. }, Some(Next::Settle(Outcome::Deployed(_) | Outcome::Failed(_)))) => {
-                Some(*certificate)
+            (Goal::Install { tie, .. }, Some(Next::Settle(Outcome::Deployed(_) | Outcome::Failed(_)))) => {
+                tie.as_deref()
             }
             _ => None,
         }
@@ -164,7 +163,8 @@ impl Attempt {
 
 /// What others are told of a deployment's device.
 fn event(attempt: &Attempt) -> Option<Event> {
-    let (Some(certificate_id), Some(Next::Settle(outcome))) = (attempt.use_of(), &attempt.next) else { return None };
+    let (Some(tie), Some(Next::Settle(outcome))) = (attempt.use_of(), &attempt.next) else { return None };
+    let certificate_id = tie.certificate;
     let TaskKey { job: job_id, device, .. } = attempt.delivery.key();
     match outcome {
         Outcome::Deployed(_) => Some(Event::Deployed { certificate_id, device, job_id }),

@@ -4,6 +4,7 @@ use rootcast_core::bundle::{Bundle, content_hash};
 use rootcast_core::certificate::Certificate;
 use rootcast_core::device::Driver;
 use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::lifecycle::Stage;
 use rootcast_core::task::{Ack, ErrorClass, Failure, Outcome, Probe};
 use rootcast_drivers::{Assignment, Progress, TrustGoal};
 use tokio::time::{Instant, timeout_at};
@@ -17,7 +18,11 @@ impl App {
         match self.converge(attempt, bundle, deadline).await {
             Ok(Progress::Done(converged)) => self.prove(attempt, bundle, &converged.held.anchors),
             Ok(Progress::Running { monitor, after }) => self.ask_again(attempt, &monitor, after).await,
-            Err(failure) => self.after(&attempt.delivery, failure),
+            Err(failure) => {
+                let read_back = failure.class == ErrorClass::NotStored;
+                let stage = if read_back { Stage::EndTrustStoreProcessing } else { Stage::UpdateTrustStore };
+                self.after(&attempt.delivery, failure.at(stage))
+            }
         }
     }
 
@@ -64,7 +69,8 @@ impl App {
         let withdrawn = bundle.withdrawn.iter().any(|gone| held.contains(gone));
         if sha256 != bundle.sha256() || withdrawn {
             let message = "What was read back is not what the bundle wants.";
-            return self.after(&attempt.delivery, Failure::new(ErrorClass::NotStored, message));
+            let failure = Failure::new(ErrorClass::NotStored, message).at(Stage::EndTrustStoreProcessing);
+            return self.after(&attempt.delivery, failure);
         }
         info!(job.id = attempt.delivery.task.job.0, device.id = %attempt.delivery.task.device, bundle.version = bundle.version, "the device proved what it holds");
         Next::Settle(Outcome::Acked(Ack { bundle_version: bundle.version, sha256, probe: Probe::ReadBack }))

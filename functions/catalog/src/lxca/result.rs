@@ -162,6 +162,7 @@ mod tests {
             shown: None,
             failure: (state != TaskState::Acked).then(|| Failure::new(ErrorClass::StoreFull, "Ten of ten.")),
             waiver: (state == TaskState::Waived).then(|| "It is scrapped.".to_owned()),
+            history: Vec::new(),
             at: OffsetDateTime::UNIX_EPOCH,
         });
         let row = Row { device: "bmc-1".parse().unwrap(), task };

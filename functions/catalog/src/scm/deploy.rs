@@ -13,6 +13,7 @@ use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::deployment::{Deployment, MOST_DEVICES};
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
+use rootcast_core::lifecycle::Work;
 use rootcast_gate::{ApiError, Principal, ScmError};
 use rootcast_ledger::{DeviceRecord, Ledger, LedgerError, NewUse, UseRecord};
 use serde::{Deserialize, Serialize};
@@ -107,7 +108,7 @@ pub(crate) async fn deploy(
     for _ in 0..ATTEMPTS {
         let (answer, made) = attempt(&parts.ledger, &caller, id, &wanted).await?;
         let Some(made) = made else { return Ok((HeaderMap::new(), Json(answer))) };
-        match parts.ledger.deploy(&made.deployment, made.last_job, &made.uses).await {
+        match parts.ledger.deploy(&made.deployment, made.last_job, &made.uses, None).await {
             Err(LedgerError::Conflict | LedgerError::Transient { .. }) => tokio::time::sleep(pause).await,
             written => {
                 written?;
@@ -161,7 +162,7 @@ async fn attempt(
     let last_job = ledger.authority().await?.last_job;
     let job = JobId(last_job + 1);
     let devices = taken.iter().map(|new| new.device.id.clone()).collect();
-    let deployment = Deployment::new(job, id, devices, caller.name.clone(), now);
+    let deployment = Deployment::new(job, id, Work::Install, devices, caller.name.clone(), now);
     Ok((Answer { failure_list, job_id: Some(job) }, Some(Made { deployment, last_job, uses: taken })))
 }
 
@@ -185,10 +186,11 @@ fn judge(
         ));
     }
     let mut of_device = uses.iter().filter(|other| other.device == *id);
-    if let Some(other) = of_device.clone().find(|other| other.is_under_way()) {
+    let under_way = of_device.clone().find(|other| other.is_under_way());
+    if let Some((other, job)) = under_way.and_then(|other| Some((other, other.job?))) {
         return Err(format!(
-            "Job {} is bringing {} to the device: deploy again when it has ended.",
-            other.job, other.certificate
+            "Job {job} is bringing {} to the device: deploy again when it has ended.",
+            other.certificate
         ));
     }
     let earlier = of_device.find(|other| other.certificate == certificate).cloned();
@@ -199,7 +201,7 @@ fn judge(
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use rootcast_core::device::{Driver, Pin, Profile};
-    use rootcast_core::lifecycle::Stage;
+    use rootcast_core::lifecycle::{Lifecycle, Stage};
     use rootcast_gate::parse_json;
     use serde_json::json;
 
@@ -216,16 +218,10 @@ mod tests {
     }
 
     fn tie(certificate: &str, stage: Option<Stage>, in_error: bool) -> UseRecord {
-        UseRecord {
-            certificate: certificate.parse().unwrap(),
-            device: "bmc-1".parse().unwrap(),
-            job: JobId(12),
-            attempt: 1,
-            stage,
-            in_error,
-            status: "It failed.".to_owned(),
-            at: OffsetDateTime::UNIX_EPOCH,
-        }
+        let lifecycle = Lifecycle { stage, in_error, ..Lifecycle::idle(Work::Install, "It failed.") };
+        let (certificate, device) = (certificate.parse().unwrap(), "bmc-1".parse().unwrap());
+        let tied = UseRecord::new(certificate, device, lifecycle, OffsetDateTime::UNIX_EPOCH);
+        UseRecord { job: Some(JobId(12)), ..tied }
     }
 
     fn judged(device: Option<DeviceRecord>, uses: &[UseRecord]) -> Result<Option<UseRecord>, String> {

@@ -8,7 +8,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
-use rootcast_core::lifecycle::Stage;
+use rootcast_core::lifecycle::{Lifecycle, Stage};
 use rootcast_gate::{ApiError, ScmError};
 use rootcast_ledger::{DeviceRecord, UseRecord};
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,7 @@ struct Resource {
     /// This and what follows is ours. `null`: the device was proven to show the certificate.
     stage: Option<Stage>,
     status: String,
-    job_id: JobId,
+    job_id: Option<JobId>,
 }
 
 pub(crate) async fn list(
@@ -102,7 +102,7 @@ impl Certificate {
     fn of(certificate_id: CertificateId, uses: Vec<UseRecord>, devices: &HashMap<DeviceId, DeviceRecord>) -> Self {
         let total_num = uses.len();
         let mut regions: BTreeMap<bool, Vec<Resource>> = BTreeMap::new();
-        for UseRecord { device, stage, in_error, status, job, .. } in uses {
+        for UseRecord { device, lifecycle: Lifecycle { stage, in_error, status, .. }, job, .. } in uses {
             let name = devices.get(&device).and_then(|record| record.name.clone());
             let resource = Resource {
                 resource_name: name.unwrap_or_else(|| device.to_string()),
@@ -125,6 +125,7 @@ impl Certificate {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
+    use rootcast_core::lifecycle::Work;
     use serde_json::json;
     use time::OffsetDateTime;
 
@@ -133,15 +134,10 @@ mod tests {
     #[test]
     fn devices_that_failed_stand_apart() {
         let id: CertificateId = "scs1600313391074".parse().unwrap();
-        let tie = |device: &str, stage, in_error| UseRecord {
-            certificate: id,
-            device: device.parse().unwrap(),
-            job: JobId(12),
-            attempt: 1,
-            stage,
-            in_error,
-            status: "So it is.".to_owned(),
-            at: OffsetDateTime::UNIX_EPOCH,
+        let tie = |device: &str, stage, in_error| {
+            let lifecycle = Lifecycle { stage, in_error, ..Lifecycle::idle(Work::Install, "So it is.") };
+            let tied = UseRecord::new(id, device.parse().unwrap(), lifecycle, OffsetDateTime::UNIX_EPOCH);
+            UseRecord { job: Some(JobId(12)), ..tied }
         };
         let uses = vec![
             tie("bmc-1", None, false),

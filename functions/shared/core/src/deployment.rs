@@ -1,4 +1,4 @@
-//! A deployment: the job that brings one imported certificate to some devices. Its state, and what the conductor does
+//! A deployment: the job that brings one certificate to some devices, or has a device's own made and brings it there. Its state, and what the conductor does
 //! next and why. Pure, as [`crate::plan`] is for rollovers.
 //!
 //! A deployment names its devices from the beginning, so there is nothing to page and nothing to pace: all are sent at
@@ -13,6 +13,7 @@ use time::{Duration, OffsetDateTime};
 use crate::certificate_id::CertificateId;
 use crate::device::DeviceId;
 use crate::job::{JobId, Leg, Reopen, Selection, Tally};
+use crate::lifecycle::Work;
 use crate::plan::MAX_RESENDS;
 
 /// Devices of one deployment: the bound of Huawei Cloud's `resources`. All of them, with what belongs to them, fit into
@@ -40,6 +41,9 @@ pub struct Deployment {
     /// Why the job is where it is, in a sentence.
     pub reason: String,
     pub certificate: CertificateId,
+    /// Of [`Work::Issue`] there is one device.
+    #[serde(default)]
+    pub work: Work,
     /// 1 to [`MOST_DEVICES`].
     pub devices: BTreeSet<DeviceId>,
     /// The principal.
@@ -67,16 +71,17 @@ pub struct Deployment {
 /// Why a deployment does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NotResumed {
-    #[error("it is running: what failed can be tried again when it has ended")]
-    Running,
     #[error("every device shows the certificate already")]
     NothingFailed,
+    #[error("earlier retries are still being worked on: send this one again in a moment")]
+    ManyRetries,
 }
 
 impl Deployment {
     pub fn new(
         id: JobId,
         certificate: CertificateId,
+        work: Work,
         devices: BTreeSet<DeviceId>,
         requested_by: String,
         now: OffsetDateTime,
@@ -87,6 +92,7 @@ impl Deployment {
             outcome: None,
             reason: "The certificate is to be brought to the devices.".to_owned(),
             certificate,
+            work,
             devices,
             requested_by,
             sent: false,
@@ -135,10 +141,11 @@ impl Deployment {
         self.progress_at = now;
     }
 
-    /// What had failed waits, and is to be sent.
-    pub fn note_reopened(&mut self) {
+    /// What had failed waits, and was sent.
+    pub fn note_reopened(&mut self, now: OffsetDateTime) {
         self.reopen.finish();
-        self.sent = false;
+        self.resends = 0;
+        self.progress_at = now;
     }
 
     pub fn end(&mut self, outcome: DeploymentOutcome, why: &str) {
@@ -146,28 +153,21 @@ impl Deployment {
         why.clone_into(&mut self.reason);
     }
 
-    /// The ended job after an operator had what failed tried again; what follows from it is the conductor's to do.
-    pub fn resume(self, now: OffsetDateTime) -> Result<Self, NotResumed> {
-        self.go_on(Reopen::All, "Resumed by the operator: what failed is tried again.", now)
-    }
-
-    /// The same with some of what failed; the rest stays as it is.
-    pub fn retry(self, selection: Selection, now: OffsetDateTime) -> Result<Self, NotResumed> {
-        let why = "Resumed by the operator: some of what failed is tried again.";
-        self.go_on(Reopen::Chosen(vec![selection]), why, now)
-    }
-
-    fn go_on(mut self, reopen: Reopen, why: &str, now: OffsetDateTime) -> Result<Self, NotResumed> {
-        match self.outcome {
-            None => return Err(NotResumed::Running),
-            Some(DeploymentOutcome::Deployed) => return Err(NotResumed::NothingFailed),
-            Some(DeploymentOutcome::DeployedWithFailures) => self.outcome = None,
+    /// The job after an operator had some of what failed tried again, whether it had ended or not; the rest stays as it
+    /// is. What follows from it is the conductor's to do.
+    pub fn retry(mut self, selection: Selection, now: OffsetDateTime) -> Result<Self, NotResumed> {
+        if self.outcome == Some(DeploymentOutcome::Deployed) {
+            return Err(NotResumed::NothingFailed);
         }
-        self.reopen = reopen;
-        self.resends = 0;
-        self.progress_at = now;
+        if !self.reopen.add(selection) {
+            return Err(NotResumed::ManyRetries);
+        }
+        if self.outcome.take().is_some() {
+            self.resends = 0;
+            self.progress_at = now;
+        }
         self.updated = now;
-        why.clone_into(&mut self.reason);
+        "An operator has what failed tried again.".clone_into(&mut self.reason);
         Ok(self)
     }
 }

@@ -14,6 +14,7 @@ pub use self::command::{Command, Refusal};
 pub use self::reopen::{MOST_DEVICES, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
 
 use crate::device::{DeviceId, SHARDS};
+use crate::lifecycle::Work;
 use crate::rollout::Rollout;
 
 /// Decimal numbers that only grow.
@@ -67,6 +68,15 @@ pub enum Leg {
     Withdraw,
     /// A deployment's only one.
     Install,
+}
+
+impl Leg {
+    pub const fn work(self) -> Work {
+        match self {
+            Self::Distribute | Self::Withdraw => Work::Trust,
+            Self::Install => Work::Install,
+        }
+    }
 }
 
 impl fmt::Display for Leg {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::fingerprint::Fingerprint;
-use crate::lifecycle::Stage;
+use crate::lifecycle::{Entry, MOST_ENTRIES, Stage, StageResult, Work};
 
 /// What a device's trust store was proven to hold. Never the status code of a write: real devices answer 204 to
 /// garbage.
@@ -73,8 +73,12 @@ pub enum ErrorClass {
     Rejected,
     /// The certificate that is to be installed has expired, or its private key does not open.
     Certificate,
+    /// No root signs certificates, or KMS does not sign with its key.
+    Authority,
     /// Its worker died, or its message was lost, each time.
     Lost,
+    /// An operator gave it up before it was done.
+    Reset,
 }
 
 impl ErrorClass {
@@ -95,7 +99,9 @@ impl ErrorClass {
             | Self::Credential
             | Self::Rejected
             | Self::Certificate
-            | Self::Lost => false,
+            | Self::Authority
+            | Self::Lost
+            | Self::Reset => false,
         }
     }
 
@@ -138,9 +144,13 @@ impl ErrorClass {
             }
             Self::Rejected => "Read what the device says, correct it there, then resume the job.",
             Self::Certificate => "Import the certificate anew, with its private key, and deploy that one.",
+            Self::Authority => {
+                "Check that a root signs (GET /signingCertificate) and that its KMS key is enabled, then resume the job."
+            }
             Self::Lost => {
                 "The worker died at this device each time. Look at the worker's log and the task dead-letter queue, then resume the job."
             }
+            Self::Reset => "Deploy the certificate to the device again where it is still wanted.",
         }
     }
 }
@@ -162,7 +172,9 @@ impl fmt::Display for ErrorClass {
             Self::Credential => "credential",
             Self::Rejected => "rejected",
             Self::Certificate => "certificate",
+            Self::Authority => "authority",
             Self::Lost => "lost",
+            Self::Reset => "reset",
         })
     }
 }
@@ -174,7 +186,7 @@ pub struct Failure {
     pub class: ErrorClass,
     /// The device's own words where it had any; at most [`Failure::MESSAGE_LIMIT`] characters.
     pub message: String,
-    /// Where a deployment stood.
+    /// Where the work stood.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<Stage>,
 }
@@ -215,6 +227,23 @@ impl Outcome {
             Self::Skipped => TaskState::Skipped,
         }
     }
+
+    /// What goes on record of an attempt, after what is there.
+    pub fn recorded(&self, work: Work, attempt: u32, mut history: Vec<Entry>, at: OffsetDateTime) -> Vec<Entry> {
+        let (stage, result, words) = match self {
+            Self::Acked(_) | Self::Deployed(_) => {
+                (work.stages().last().copied().unwrap_or(work.first()), StageResult::Done, String::new())
+            }
+            Self::Failed(failure) => {
+                let stage = failure.stage.unwrap_or(work.first());
+                (stage, StageResult::Failed(failure.class), failure.message.clone())
+            }
+            Self::Skipped => return history,
+        };
+        history.push(Entry { stage, attempt, result, words, at });
+        history.drain(..history.len().saturating_sub(MOST_ENTRIES));
+        history
+    }
 }
 
 /// A device's task as it is recorded.
@@ -235,6 +264,17 @@ pub struct TaskRecord {
     /// Why an operator waived it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waiver: Option<String>,
+    /// How each attempt ended, the latest last.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub history: Vec<Entry>,
     #[serde(with = "time::serde::timestamp")]
     pub at: OffsetDateTime,
+}
+
+impl TaskRecord {
+    /// What is being done, or failed; `None`: nothing is to be done any more.
+    pub fn stage(&self, work: Work) -> Option<Stage> {
+        let open = matches!(self.state, TaskState::Waiting | TaskState::Failed);
+        open.then(|| self.failure.as_ref().and_then(|failure| failure.stage).unwrap_or(work.first()))
+    }
 }

@@ -266,6 +266,7 @@ impl World {
                 shown: None,
                 failure: Some(Failure::new(class_of(&key.1), "no")),
                 waiver: None,
+                history: Vec::new(),
                 at: self.opened.get(key).copied().unwrap_or(OffsetDateTime::UNIX_EPOCH),
             })
         })

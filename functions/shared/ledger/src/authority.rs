@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::commit::Condition;
-use crate::item::{from_item, id_key, to_item};
+use crate::item::{Item, from_item, id_key, to_item};
 use crate::{Ledger, LedgerError};
 
 pub(crate) const AUTHORITY: &str = "authority";
@@ -179,15 +179,13 @@ impl Ledger {
         what: &'static str,
         id: &str,
     ) -> Result<Option<T>, LedgerError> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(self.certificates()?)
-            .set_key(Some(id_key(id)))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(LedgerError::aws("GetItem certificates"))?;
-        answer.item.map(|item| from_item(what, item)).transpose()
+        let item = self.certificate_item(id_key(id)).await?;
+        item.map(|item| from_item(what, item)).transpose()
+    }
+
+    /// A consistent read of the certificates table.
+    pub(crate) async fn certificate_item(&self, key: Item) -> Result<Option<Item>, LedgerError> {
+        let get = self.client.get_item().table_name(self.certificates()?).set_key(Some(key)).consistent_read(true);
+        Ok(get.send().await.map_err(LedgerError::aws("GetItem certificates"))?.item)
     }
 }

@@ -6,6 +6,7 @@ mod store;
 use rootcast_core::certificate::Certificate;
 use rootcast_core::certificate_dn::CertificateDn;
 use rootcast_core::certificate_id::{CertificateId, policy_dn};
+use rootcast_core::device::DeviceId;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::sealed::{SealContext, Sealed};
 use serde::{Deserialize, Serialize};
@@ -14,10 +15,10 @@ use time::OffsetDateTime;
 pub use self::remove::RemoveRefused;
 pub use self::store::{ClientRequest, StoreRefused};
 use self::store::{Holder, name_key};
-use crate::item::from_item;
+use crate::item::{Item, from_item, id_key};
 use crate::{Ledger, LedgerError};
 
-/// A certificate that was made elsewhere.
+/// A certificate that was made elsewhere, or that a root of ours signed for a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateRecord {
@@ -33,8 +34,12 @@ pub struct CertificateRecord {
     pub leaf: Certificate,
     /// The leaf's issuer first.
     pub chain: Vec<Certificate>,
-    /// The private key's PKCS #8 DER.
-    pub key: Sealed,
+    /// The private key's PKCS #8 DER. `None`: it never left its device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Sealed>,
+    /// Whose own it is; `None`: it was made elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceId>,
     /// SHA-256 of the leaf's SubjectPublicKeyInfo.
     pub spki: Fingerprint,
     /// As it is shown: `RSA 2048`, `EC P-256`.
@@ -58,12 +63,68 @@ pub struct CertificateRecord {
     /// The least of the days before expiry for which an event was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noticed: Option<u16>,
-    /// The principal that sent it.
+    /// The principal that sent it, or had it made.
     pub imported_by: String,
     #[serde(with = "time::serde::timestamp")]
     pub created: OffsetDateTime,
     #[serde(with = "time::serde::timestamp")]
     pub updated: OffsetDateTime,
+}
+
+/// The place of a device's own certificate until it is issued for the first time: its name is taken, and its use of the
+/// device is counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlaceRecord {
+    pub id: CertificateId,
+    /// Grows with each write.
+    pub revision: u64,
+    pub folder: String,
+    pub name: String,
+    pub device: DeviceId,
+    pub uses: u64,
+    /// The principal that had it made.
+    pub imported_by: String,
+    #[serde(with = "time::serde::timestamp")]
+    pub created: OffsetDateTime,
+}
+
+/// What has a certificate's id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CertificateOrPlace {
+    Certificate(Box<CertificateRecord>),
+    Place(PlaceRecord),
+}
+
+impl CertificateOrPlace {
+    pub(crate) fn from_item(item: Item) -> Result<Self, LedgerError> {
+        if item.contains_key("leaf") {
+            return from_item("certificate", item).map(Box::new).map(Self::Certificate);
+        }
+        from_item("certificate's place", item).map(Self::Place)
+    }
+
+    /// Folder and name.
+    pub fn place(&self) -> (&str, &str) {
+        match self {
+            Self::Certificate(record) => (&record.folder, &record.name),
+            Self::Place(place) => (&place.folder, &place.name),
+        }
+    }
+
+    /// Whose own it is.
+    pub fn device(&self) -> Option<&DeviceId> {
+        match self {
+            Self::Certificate(record) => record.device.as_ref(),
+            Self::Place(place) => Some(&place.device),
+        }
+    }
+
+    /// Venafi's name for it.
+    pub fn dn(&self) -> String {
+        let (folder, name) = self.place();
+        policy_dn(folder, name)
+    }
 }
 
 impl CertificateRecord {
@@ -78,21 +139,21 @@ impl CertificateRecord {
 }
 
 impl Ledger {
+    /// `None` as well where it was not issued yet.
     pub async fn certificate(&self, id: CertificateId) -> Result<Option<CertificateRecord>, LedgerError> {
-        self.certificate_record("certificate", &id.to_string()).await
+        Ok(match self.certificate_or_place(id).await? {
+            Some(CertificateOrPlace::Certificate(record)) => Some(*record),
+            Some(CertificateOrPlace::Place(_)) | None => None,
+        })
+    }
+
+    pub async fn certificate_or_place(&self, id: CertificateId) -> Result<Option<CertificateOrPlace>, LedgerError> {
+        self.certificate_item(id_key(id)).await?.map(CertificateOrPlace::from_item).transpose()
     }
 
     /// Which certificate has this name, in whatever letter case. One call.
     pub async fn certificate_by_dn(&self, dn: &CertificateDn) -> Result<Option<CertificateId>, LedgerError> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(self.certificates()?)
-            .set_key(Some(name_key(&dn.folder.to_string(), &dn.name.to_string())))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(LedgerError::aws("GetItem name"))?;
-        answer.item.map(|item| from_item("name", item).map(|holder: Holder| holder.certificate)).transpose()
+        let item = self.certificate_item(name_key(&dn.folder.to_string(), &dn.name.to_string())).await?;
+        item.map(|item| from_item("name", item).map(|holder: Holder| holder.certificate)).transpose()
     }
 }

@@ -5,14 +5,13 @@
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
 use rootcast_core::deployment::Deployment;
 use rootcast_core::job::JobId;
-use rootcast_core::lifecycle::Stage;
+use rootcast_core::lifecycle::{Lifecycle, Work};
 
 use crate::authority::AUTHORITY;
 use crate::commit::{Condition, NoAttributes, put};
 use crate::item::{Item, id_key, job_key, number, text};
 use crate::jobs::{DEPLOYMENT, list_key, meta_key};
-use crate::uses::{job_is, use_key};
-use crate::{DeviceRecord, Ledger, LedgerError, UseRecord};
+use crate::{DeviceRecord, Ledger, LedgerError, PlaceRecord, UseRecord};
 
 const RUNNING: &str = "running";
 
@@ -50,12 +49,18 @@ impl Ledger {
     }
 
     /// A new deployment, in one transaction with a use for each device. `last_job`: the authority's, as it was read; the
-    /// deployment's id follows it.
+    /// deployment's id follows it. `place`: of a certificate that has no record yet.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where another job was made, a device was changed, or the certificate was deleted since
     /// all that was read; nothing is written then.
-    pub async fn deploy(&self, deployment: &Deployment, last_job: u64, uses: &[NewUse]) -> Result<(), LedgerError> {
+    pub async fn deploy(
+        &self,
+        deployment: &Deployment,
+        last_job: u64,
+        uses: &[NewUse],
+        place: Option<&PlaceRecord>,
+    ) -> Result<(), LedgerError> {
         let (id, certificate) = (deployment.id, deployment.certificate);
         let fresh = uses.iter().filter(|tie| tie.earlier.is_none()).count();
         let mut writes = vec![
@@ -63,21 +68,22 @@ impl Ledger {
             put(self.jobs()?, "deployment", deployment, meta_key(id, DEPLOYMENT), Some(Condition::absent("pk")))?,
             put(self.jobs()?, "deployment", &NoAttributes {}, list_key(id), None)?,
             put(self.jobs()?, "deployment", &NoAttributes {}, running_key(id), None)?,
-            self.count_uses(certificate, i64::try_from(fresh).unwrap_or(i64::MAX))?,
         ];
+        match place {
+            Some(place) => {
+                let record = PlaceRecord { revision: 1, uses: fresh as u64, ..place.clone() };
+                let condition = Condition::absent("id");
+                writes.push(put(self.certificates()?, "certificate's place", &record, Item::new(), Some(condition))?);
+                writes.push(self.claim_name(place.id, &place.folder, &place.name)?);
+            }
+            None => writes.push(self.count_uses(certificate, i64::try_from(fresh).unwrap_or(i64::MAX))?),
+        }
         for NewUse { device, earlier } in uses {
-            let record = UseRecord {
-                certificate,
-                device: device.id.clone(),
-                job: id,
-                attempt: 1,
-                stage: Some(Stage::InstallCertificate),
-                in_error: false,
-                status: "The device is to be given the certificate.".to_owned(),
-                at: deployment.created,
+            let fresh = || {
+                UseRecord::new(certificate, device.id.clone(), Lifecycle::idle(deployment.work, ""), deployment.created)
             };
-            let condition = earlier.as_ref().map_or_else(|| Condition::absent("pk"), |earlier| job_is(earlier.job));
-            writes.push(put(self.jobs()?, "use", &record, use_key(certificate, &device.id), Some(condition))?);
+            let record = earlier.clone().unwrap_or_else(fresh).begin(deployment, begins(deployment.work));
+            writes.push(self.put_use(&record)?);
             let mut tied = device.clone();
             if earlier.is_none() {
                 tied.ties.push(certificate);
@@ -122,5 +128,12 @@ impl Ledger {
             TransactWriteItem::builder().delete(delete).build()
         };
         self.transact(vec![saved, entry]).await
+    }
+}
+
+const fn begins(work: Work) -> &'static str {
+    match work {
+        Work::Issue => "The device is to make a key, and a request for a certificate.",
+        Work::Install | Work::Trust => "The device is to be given the certificate.",
     }
 }

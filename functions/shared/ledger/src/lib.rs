@@ -24,7 +24,9 @@ mod uses;
 pub use access::{AccessKeyId, AccessKeyRecord, NotAnAccessKeyId, TokenRecord};
 pub use audit::{AuditAction, AuditRecord};
 pub use authority::{Authority, BundleRecord, Claim, LinkRecord, Policy, RootRecord};
-pub use certificates::{CertificateRecord, ClientRequest, RemoveRefused, StoreRefused};
+pub use certificates::{
+    CertificateOrPlace, CertificateRecord, ClientRequest, PlaceRecord, RemoveRefused, StoreRefused,
+};
 pub use commit::{Change, Dispatched};
 pub use deployments::NewUse;
 pub use devices::{DeviceRecord, Held, Page};
@@ -34,7 +36,7 @@ pub use jobs::{JobPage, JobRecord};
 pub use leases::{Lease, LeaseRefused};
 pub use listing::{CertificateRow, Listing, Place, Sort};
 pub use tasks::{Settled, Settlement, TaskKey};
-pub use uses::{Proven, UseRecord};
+pub use uses::{Issuance, Proven, Reserved, UseRecord};
 
 use aws_sdk_dynamodb::Client;
 

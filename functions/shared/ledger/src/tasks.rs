@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::{JobId, Leg, Tally};
+use rootcast_core::lifecycle::Entry;
 use rootcast_core::task::{Outcome, TaskRecord, TaskState};
 use time::OffsetDateTime;
 use tracing::debug;
@@ -33,6 +34,8 @@ pub struct Settlement {
     pub key: TaskKey,
     pub attempt: u32,
     pub outcome: Outcome,
+    /// The task's, as it was read.
+    pub history: Vec<Entry>,
     pub at: OffsetDateTime,
 }
 
@@ -281,6 +284,12 @@ impl Ledger {
             shown,
             failure,
             waiver: None,
+            history: settlement.outcome.recorded(
+                settlement.key.leg.work(),
+                settlement.attempt,
+                settlement.history.clone(),
+                settlement.at,
+            ),
             at: settlement.at,
         };
         let condition =

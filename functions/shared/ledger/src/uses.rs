@@ -4,15 +4,15 @@
 //! one transaction: the use itself, the device, which lists its certificates, and the certificate, which counts its
 //! devices. So a certificate that is counted is not deleted, and a device that is deleted takes its uses with it.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
+use futures::{StreamExt, TryStreamExt, stream};
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::deployment::Deployment;
-use rootcast_core::device::{DeviceId, Pin};
+use rootcast_core::device::{DeviceId, Pin, SHARDS};
 use rootcast_core::job::{JobId, Leg};
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::task::{Outcome, TaskRecord};
+use rootcast_core::lifecycle::{Lifecycle, OutOfOrder};
+use rootcast_core::root::LeafSpec;
+use rootcast_core::task::{ErrorClass, Failure, Outcome, TaskRecord};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -20,31 +20,80 @@ use crate::commit::{Condition, put};
 use crate::item::{Item, from_item, id_key, job_key, number, text};
 use crate::{DeviceRecord, Ledger, LedgerError, Settlement, TaskKey};
 
+/// The sparse index of uses at which there is something to do, or something failed.
+const UNFINISHED: &str = "unfinished";
+
 /// A certificate's tie to a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UseRecord {
     pub certificate: CertificateId,
     pub device: DeviceId,
-    /// The last job that brought it there, or brings it.
-    pub job: JobId,
-    pub attempt: u32,
-    /// Where the deployment stands, or failed; `None` when the device was proven to show the certificate.
+    /// The last job that brought it there, or brings it; `None`: it was never brought.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stage: Option<Stage>,
-    pub in_error: bool,
-    /// A sentence.
-    pub status: String,
+    pub job: Option<JobId>,
+    /// Grows with each write.
+    pub revision: u64,
+    pub lifecycle: Lifecycle,
+    /// Of a device's own certificate that is being made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuance: Option<Issuance>,
     #[serde(with = "time::serde::timestamp")]
     pub at: OffsetDateTime,
 }
 
+/// What is known of a certificate before it is signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Issuance {
+    /// As the device gave it: PKCS #10 in PEM.
+    pub request: String,
+    /// Recorded before the signature: whoever signs again signs the same bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<Reserved>,
+}
+
+/// What is to be signed, beside the request's key, and by which root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Reserved {
+    pub generation: u32,
+    pub spec: LeafSpec,
+}
+
 impl UseRecord {
+    /// Tied, and nothing else.
+    pub fn new(certificate: CertificateId, device: DeviceId, lifecycle: Lifecycle, at: OffsetDateTime) -> Self {
+        Self { certificate, device, job: None, revision: 0, lifecycle, issuance: None, at }
+    }
+
     /// A job that has not ended is at it.
     pub const fn is_under_way(&self) -> bool {
-        self.stage.is_some() && !self.in_error
+        self.lifecycle.is_under_way()
+    }
+
+    /// A job takes it up.
+    pub fn begin(&self, job: &Deployment, status: &str) -> Self {
+        let lifecycle = self.lifecycle.begin(job.work, status, job.created);
+        Self { job: Some(job.id), lifecycle, issuance: None, at: job.created, ..self.clone() }
+    }
+
+    /// After another step of its life.
+    pub fn with(&self, lifecycle: Lifecycle, at: OffsetDateTime) -> Self {
+        Self { lifecycle, at, ..self.clone() }
+    }
+
+    fn after(&self, settlement: &Settlement) -> Result<Self, OutOfOrder> {
+        let Settlement { attempt, outcome, at, .. } = settlement;
+        let lifecycle = match outcome {
+            Outcome::Failed(failure) => self.lifecycle.fail(*attempt, failure, *at)?,
+            _ => self.lifecycle.finish(*attempt, PROVEN, *at)?,
+        };
+        Ok(self.with(lifecycle, *at))
     }
 }
+
+const PROVEN: &str = "The device shows the certificate on a new connection, and it was read back.";
 
 /// A device that was proven to show its new certificate, and is still leased.
 #[derive(Debug, Clone)]
@@ -59,15 +108,6 @@ pub struct Proven {
 
 pub(crate) fn use_key(certificate: CertificateId, device: &DeviceId) -> Item {
     job_key(certificate.to_string(), format!("use#{device}"))
-}
-
-/// The use is still this job's.
-pub(crate) fn job_is(job: JobId) -> Condition {
-    Condition {
-        expression: "#job = :job".to_owned(),
-        names: Some(HashMap::from([("#job".to_owned(), "job".to_owned())])),
-        values: Some(HashMap::from([(":job".to_owned(), number(job))])),
-    }
 }
 
 impl Ledger {
@@ -97,7 +137,15 @@ impl Ledger {
         certificate: CertificateId,
         devices: impl IntoIterator<Item = &DeviceId>,
     ) -> Result<Vec<UseRecord>, LedgerError> {
-        let keys = devices.into_iter().map(|device| use_key(certificate, device)).collect();
+        self.uses_at(devices.into_iter().map(|device| use_key(certificate, device)).collect()).await
+    }
+
+    /// The same with several certificates.
+    pub async fn uses(&self, ties: &[(CertificateId, &DeviceId)]) -> Result<Vec<UseRecord>, LedgerError> {
+        self.uses_at(ties.iter().map(|(certificate, device)| use_key(*certificate, device)).collect()).await
+    }
+
+    async fn uses_at(&self, keys: Vec<Item>) -> Result<Vec<UseRecord>, LedgerError> {
         let found = self.batch_get(keys, "BatchGetItem uses").await?;
         found.into_iter().map(|item| from_item("use", item)).collect()
     }
@@ -110,45 +158,85 @@ impl Ledger {
         let of_device = |device: &DeviceRecord| -> Vec<Item> {
             device.ties.iter().map(|certificate| use_key(*certificate, &device.id)).collect()
         };
-        let keys: Vec<Item> = devices.into_iter().flat_map(of_device).collect();
-        let found = self.batch_get(keys, "BatchGetItem uses").await?;
-        found.into_iter().map(|item| from_item("use", item)).collect()
+        self.uses_at(devices.into_iter().flat_map(of_device).collect()).await
     }
 
-    /// Records how a device's part of a deployment ended: task, counters and use in one transaction, and where the
-    /// device was proven, its record too, whose earlier uses go. Answers whether it was recorded: a task that is settled
-    /// already, or superseded, is left as it is.
+    /// Uses at which there is something to do, or something failed, in no order. The index follows within moments.
+    pub async fn unfinished_uses(&self) -> Result<Vec<UseRecord>, LedgerError> {
+        let shelves = stream::iter(0..SHARDS).map(|shelf| async move {
+            let query = self.client.query().table_name(self.jobs()?).index_name(UNFINISHED);
+            let query = query.key_condition_expression("openShelf = :shelf");
+            let mut pages = query.expression_attribute_values(":shelf", number(shelf)).into_paginator().items().send();
+            let mut found = Vec::new();
+            while let Some(item) = pages.next().await {
+                found.push(from_item("use", item.map_err(LedgerError::aws("Query unfinished uses"))?)?);
+            }
+            Ok::<Vec<UseRecord>, LedgerError>(found)
+        });
+        let found: Vec<_> = shelves.buffer_unordered(usize::from(SHARDS)).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// The use as it is to be; its revision is that which was read, and is raised on the way out.
+    pub(crate) fn put_use(&self, record: &UseRecord) -> Result<TransactWriteItem, LedgerError> {
+        let mut key = use_key(record.certificate, &record.device);
+        if record.lifecycle.stage.is_some() {
+            key.insert("openShelf".to_owned(), number(record.certificate.shelf()));
+        }
+        let written = UseRecord { revision: record.revision + 1, ..record.clone() };
+        put(self.jobs()?, "use", &written, key, Some(Condition::as_read(record.revision, "pk")))
+    }
+
+    /// # Errors
+    /// [`LedgerError::Conflict`] where the use is not as it was read.
+    pub async fn save_use(&self, record: &UseRecord) -> Result<(), LedgerError> {
+        self.transact(vec![self.put_use(record)?]).await
+    }
+
+    /// Records how a device's part of a deployment ended: task, counters and use (`read`, as it was read) in one
+    /// transaction, and where the device was proven, its record too, whose earlier uses go. Answers whether it was
+    /// recorded: a task that is settled already, or superseded, is left as it is.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where the use is gone, or the device was changed since it was read.
+    /// [`LedgerError::Conflict`] where use or device were changed since they were read.
     pub async fn settle_use(
         &self,
         settlement: &Settlement,
-        certificate: CertificateId,
+        read: &UseRecord,
         proven: Option<&Proven>,
     ) -> Result<bool, LedgerError> {
-        let TaskKey { job, device, .. } = &settlement.key;
-        let (stage, in_error, status) = match &settlement.outcome {
-            Outcome::Failed(failure) => {
-                (Some(failure.stage.unwrap_or(Stage::InstallCertificate)), true, failure.message.clone())
-            }
-            _ => {
-                (None, false, "The device shows the certificate on a new connection, and it was read back.".to_owned())
-            }
-        };
-        let (attempt, at) = (settlement.attempt, settlement.at);
-        let record = UseRecord { certificate, device: device.clone(), job: *job, attempt, stage, in_error, status, at };
+        let Ok(record) = read.after(settlement) else { return Ok(false) };
         let mut writes = vec![self.settlement(settlement)?];
         writes.extend(self.counts(std::slice::from_ref(settlement))?);
-        writes.push(put(self.jobs()?, "use", &record, use_key(certificate, device), Some(job_is(*job)))?);
+        writes.push(self.put_use(&record)?);
         if let Some(proven) = proven {
-            writes.extend(self.prove(certificate, proven).await?);
+            writes.extend(self.prove(read.certificate, proven).await?);
         }
         match self.transact_patiently(writes, "TransactWriteItems use").await? {
             Ok(()) => Ok(true),
             Err(codes) if codes.first().is_some_and(|code| code == "ConditionalCheckFailed") => Ok(false),
             Err(_) => Err(LedgerError::Conflict),
         }
+    }
+
+    /// What is being done, or failed, is given up: `why` says by whom. A task that waits for it is settled with it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] where the use is not as it was read, or there is nothing to give up.
+    pub async fn reset_use(&self, read: &UseRecord, why: &str, at: OffsetDateTime) -> Result<(), LedgerError> {
+        let lifecycle = read.lifecycle.reset(why, at).map_err(|_| LedgerError::Conflict)?;
+        let mut writes = vec![self.put_use(&read.with(lifecycle, at))?];
+        if let (true, Some(job)) = (read.is_under_way(), read.job) {
+            let key = TaskKey { job, leg: Leg::Install, device: read.device.clone() };
+            let (_, mut tasks) = self.jobs_and_tasks([], std::slice::from_ref(&key)).await?;
+            let history = tasks.remove(&key).map(|task| task.history).unwrap_or_default();
+            let outcome =
+                Outcome::Failed(Failure { stage: read.lifecycle.stage, ..Failure::new(ErrorClass::Reset, why) });
+            let given_up = Settlement { key, attempt: read.lifecycle.attempt, outcome, history, at };
+            writes.push(self.settlement(&given_up)?);
+            writes.extend(self.counts(&[given_up])?);
+        }
+        self.transact_patiently(writes, "TransactWriteItems reset").await?.map_err(|_| LedgerError::Conflict)
     }
 
     /// The device has this certificate now, and no other one but what is under way; it is given back.
@@ -174,7 +262,7 @@ impl Ledger {
 
     /// The use as it was read is gone.
     pub(crate) fn drop_use(&self, read: &UseRecord) -> Result<TransactWriteItem, LedgerError> {
-        let condition = job_is(read.job);
+        let condition = Condition::as_read(read.revision, "pk");
         let delete = Delete::builder()
             .table_name(self.jobs()?)
             .set_key(Some(use_key(read.certificate, &read.device)))
@@ -200,36 +288,41 @@ impl Ledger {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// What is to be tried again in a deployment waits, each task with its next attempt, in one transaction. A device
-    /// that another certificate has taken since stays as it is.
-    pub async fn reopen_deployment(&self, deployment: &Deployment, now: OffsetDateTime) -> Result<(), LedgerError> {
-        let (job, certificate) = (deployment.id, deployment.certificate);
+    /// What is to be tried again in a deployment waits, each task with its next attempt, in one transaction; a device that
+    /// another certificate has taken since stays as it is. Answers which tasks were opened, now or before a crash, and
+    /// are to be sent.
+    pub async fn reopen_deployment(
+        &self,
+        deployment: &Deployment,
+        at: OffsetDateTime,
+    ) -> Result<Vec<(DeviceId, u32)>, LedgerError> {
+        let job = deployment.id;
         let keys: Vec<TaskKey> = deployment
             .devices
             .iter()
             .map(|device| TaskKey { job, leg: Leg::Install, device: device.clone() })
             .collect();
         let (_, tasks) = self.jobs_and_tasks([], &keys).await?;
-        let uses = keys.iter().map(|key| use_key(certificate, &key.device)).collect();
+        let mut opened = Vec::new();
         let mut reopened: Vec<TaskRecord> = Vec::new();
         let mut writes = Vec::new();
-        for item in self.batch_get(uses, "BatchGetItem uses").await? {
-            let tie: UseRecord = from_item("use", item)?;
-            let failed = tasks.values().find(|task| task.device == tie.device.as_str());
-            let failed = failed.filter(|task| deployment.reopen.opens(job, task) && tie.job == job);
-            let Some(task) = failed else { continue };
-            let next = UseRecord {
-                attempt: task.attempt + 1,
-                stage: Some(Stage::InstallCertificate),
-                in_error: false,
-                status: format!("It is tried again. Last time: {}", tie.status),
-                at: now,
-                ..tie
-            };
-            writes.push(put(self.jobs()?, "use", &next, use_key(certificate, &next.device), Some(job_is(job)))?);
-            reopened.push(task.clone());
+        for tie in self.uses_by(deployment.certificate, &deployment.devices).await? {
+            let task = tasks.values().find(|task| task.device == tie.device.as_str());
+            let Some(task) = task.filter(|_| tie.job == Some(job)) else { continue };
+            if deployment.reopen.has_opened(job, task) {
+                opened.push((tie.device, task.attempt));
+            } else if deployment.reopen.opens(job, task)
+                && let Ok(next) = tie.lifecycle.retry(at)
+            {
+                opened.push((tie.device.clone(), next.attempt));
+                writes.push(self.put_use(&tie.with(next, at))?);
+                reopened.push(task.clone());
+            }
         }
-        writes.extend(self.reopening(job, Leg::Install, &reopened, now)?);
-        if writes.is_empty() { Ok(()) } else { self.transact(writes).await }
+        writes.extend(self.reopening(job, Leg::Install, &reopened, at)?);
+        if !writes.is_empty() {
+            self.transact(writes).await?;
+        }
+        Ok(opened)
     }
 }

@@ -40,6 +40,7 @@ fn batch() -> Vec<Settlement> {
         key: TaskKey { job: JobId(7), leg: Leg::Distribute, device },
         attempt: 1,
         outcome: Outcome::Skipped,
+        history: Vec::new(),
         at: OffsetDateTime::UNIX_EPOCH,
     };
     same_shard.take(2).map(settlement).collect()

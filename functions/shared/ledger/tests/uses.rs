@@ -16,7 +16,7 @@ use rootcast_core::deployment::{Deployment, DeploymentOutcome};
 use rootcast_core::device::{DeviceId, Driver, Pin, Profile};
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::job::{JobId, Leg};
-use rootcast_core::lifecycle::Stage;
+use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
 use rootcast_core::task::{ErrorClass, Failure, Outcome};
 use rootcast_ledger::{
     DeviceRecord, Lease, Ledger, LedgerError, NewUse, Proven, Settlement, Tables, TaskKey, UseRecord,
@@ -45,21 +45,18 @@ fn device(id: &str, ties: &[u32]) -> DeviceRecord {
 }
 
 fn tie(number: u32, stage: Option<Stage>, in_error: bool) -> UseRecord {
-    UseRecord {
-        certificate: certificate(number),
-        device: "bmc-1".parse().unwrap(),
-        job: JobId(5),
-        attempt: 1,
-        stage,
-        in_error,
-        status: "So it is.".to_owned(),
-        at: NOW,
-    }
+    let lifecycle = Lifecycle { stage, in_error, attempt: 1, ..Lifecycle::idle(Work::Install, "So it is.") };
+    let tied = UseRecord::new(certificate(number), "bmc-1".parse().unwrap(), lifecycle, NOW);
+    UseRecord { job: Some(JobId(5)), revision: 3, ..tied }
+}
+
+fn under_way() -> UseRecord {
+    UseRecord { job: Some(JobId(7)), ..tie(1, Some(Stage::InstallCertificate), false) }
 }
 
 fn settlement(outcome: Outcome) -> Settlement {
     let key = TaskKey { job: JobId(7), leg: Leg::Install, device: "bmc-1".parse().unwrap() };
-    Settlement { key, attempt: 1, outcome, at: NOW }
+    Settlement { key, attempt: 1, outcome, history: Vec::new(), at: NOW }
 }
 
 /// One write in a line: what it does, to which record, and what it sets.
@@ -147,7 +144,7 @@ async fn a_proven_device_drops_what_it_showed_before_and_what_failed_but_not_wha
     let proven = Proven { device: device("bmc-1", &[2, 3, 4, 1]), owner: "worker".to_owned(), pins: vec![pin("new")] };
     let deployed = settlement(Outcome::Deployed(Fingerprint::of(b"leaf")));
     let ledger = ledger(&[&earlier, &written]);
-    assert!(ledger.settle_use(&deployed, certificate(1), Some(&proven)).await.unwrap());
+    assert!(ledger.settle_use(&deployed, &under_way(), Some(&proven)).await.unwrap());
 }
 
 #[tokio::test]
@@ -159,16 +156,16 @@ async fn a_failure_leaves_every_use_and_the_device_as_they_are() {
         "put scs0000000000001 use#bmc-1",
     ]);
     let failed = settlement(Outcome::Failed(failure));
-    assert!(ledger(&[&written]).settle_use(&failed, certificate(1), None).await.unwrap());
+    assert!(ledger(&[&written]).settle_use(&failed, &under_way(), None).await.unwrap());
 }
 
 #[tokio::test]
 async fn old_news_is_told_from_a_device_that_changed() {
     let failed = settlement(Outcome::Failed(Failure::new(ErrorClass::Connect, "refused")));
     let stale = refused(&["ConditionalCheckFailed", "None", "ConditionalCheckFailed"]);
-    assert!(!ledger(&[&stale]).settle_use(&failed, certificate(1), None).await.unwrap());
+    assert!(!ledger(&[&stale]).settle_use(&failed, &under_way(), None).await.unwrap());
     let gone = refused(&["None", "None", "ConditionalCheckFailed"]);
-    let error = ledger(&[&gone]).settle_use(&failed, certificate(1), None).await.unwrap_err();
+    let error = ledger(&[&gone]).settle_use(&failed, &under_way(), None).await.unwrap_err();
     assert!(matches!(error, LedgerError::Conflict), "{error:?}");
 }
 
@@ -186,17 +183,17 @@ async fn a_deployment_begins_with_all_that_belongs_to_it() {
         "update bmc-1 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=2]",
     ]);
     let devices = ["bmc-0", "bmc-1"].map(|id| id.parse::<DeviceId>().unwrap()).into();
-    let deployment = Deployment::new(JobId(7), certificate(1), devices, "ops".to_owned(), NOW);
+    let deployment = Deployment::new(JobId(7), certificate(1), Work::Install, devices, "ops".to_owned(), NOW);
     let again =
         NewUse { device: device("bmc-1", &[2, 1]), earlier: Some(tie(1, Some(Stage::InstallCertificate), true)) };
     let uses = [NewUse { device: device("bmc-0", &[]), earlier: None }, again];
-    ledger(&[&written]).deploy(&deployment, 6, &uses).await.unwrap();
+    ledger(&[&written]).deploy(&deployment, 6, &uses, None).await.unwrap();
 }
 
 #[tokio::test]
 async fn only_a_deployment_that_runs_is_among_those_that_run() {
     let devices = ["bmc-1".parse::<DeviceId>().unwrap()].into();
-    let mut deployment = Deployment::new(JobId(7), certificate(1), devices, "ops".to_owned(), NOW);
+    let mut deployment = Deployment::new(JobId(7), certificate(1), Work::Install, devices, "ops".to_owned(), NOW);
     let running = accepted(&["put 7 meta", "put running 000000000007"]);
     ledger(&[&running]).save_deployment(&deployment).await.unwrap();
     deployment.end(DeploymentOutcome::Deployed, "done");
@@ -232,10 +229,10 @@ async fn a_device_with_a_worker_is_not_deleted() {
 async fn the_largest_deployment_fits_into_one_transaction() {
     let ids: Vec<String> = (0..rootcast_core::deployment::MOST_DEVICES).map(|number| format!("bmc-{number}")).collect();
     let devices = ids.iter().map(|id| id.parse().unwrap()).collect();
-    let deployment = Deployment::new(JobId(7), certificate(1), devices, "ops".to_owned(), NOW);
+    let deployment = Deployment::new(JobId(7), certificate(1), Work::Install, devices, "ops".to_owned(), NOW);
     let uses: Vec<NewUse> = ids.iter().map(|id| NewUse { device: device(id, &[]), earlier: None }).collect();
     let written = mock!(Client::transact_write_items)
         .match_requests(|request| request.transact_items().len() == 45)
         .then_output(|| TransactWriteItemsOutput::builder().build());
-    ledger(&[&written]).deploy(&deployment, 6, &uses).await.unwrap();
+    ledger(&[&written]).deploy(&deployment, 6, &uses, None).await.unwrap();
 }

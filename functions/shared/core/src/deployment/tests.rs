@@ -8,7 +8,7 @@ const STALL: Duration = Duration::minutes(15);
 
 fn deployment(devices: usize) -> Deployment {
     let devices = (0..devices).map(|number| format!("bmc-{number}").parse().unwrap()).collect();
-    Deployment::new(JobId(7), "scs1600313391074".parse().unwrap(), devices, "ops".to_owned(), START)
+    Deployment::new(JobId(7), "scs1600313391074".parse().unwrap(), Work::Install, devices, "ops".to_owned(), START)
 }
 
 fn action(deployment: &Deployment, acked: u64, failed: u64, minutes: i64) -> Action {
@@ -33,26 +33,41 @@ fn what_stands_still_is_sent_again_and_given_up_at_last() {
 }
 
 #[test]
-fn only_what_failed_is_resumed() {
+fn only_what_failed_is_tried_again_while_the_job_runs_and_after_its_end() {
+    let everything = || Selection::everything(START);
+    let mut running = deployment(2);
+    running.note_sent(START);
+    let mut running = running.retry(everything(), START).unwrap();
+    assert_eq!(action(&running, 0, 1, 0), Action::Reopen);
+    running.note_reopened(START);
+    assert_eq!(action(&running, 0, 0, 0), Action::Wait, "the other device's message is on its way");
     let mut job = deployment(2);
-    assert_eq!(job.clone().resume(START), Err(NotResumed::Running));
+    job.note_sent(START);
     job.end(DeploymentOutcome::Deployed, "");
-    assert_eq!(job.clone().resume(START), Err(NotResumed::NothingFailed));
+    assert_eq!(job.clone().retry(everything(), START), Err(NotResumed::NothingFailed));
     assert_eq!(action(&job, 2, 0, 99), Action::Wait);
     job.end(DeploymentOutcome::DeployedWithFailures, "");
-    let mut job = job.resume(START).unwrap();
+    let job = job.retry(everything(), START).unwrap();
     assert_eq!(action(&job, 1, 1, 0), Action::Reopen);
-    job.note_reopened();
-    assert_eq!(action(&job, 1, 0, 0), Action::Send);
     assert!(job.takes_device_work(Leg::Install) && !job.takes_device_work(Leg::Distribute));
+}
+
+#[test]
+fn so_many_retries_wait_at_once_and_one_that_is_asked_for_twice_is_there_once() {
+    let only = |device| Selection { devices: [named(device)].into(), ..Selection::everything(START) };
+    let mut job = deployment(9);
+    for device in [0, 1, 1, 2, 3, 0] {
+        job = job.retry(only(device), START).unwrap();
+    }
+    assert_eq!(job.retry(only(4), START), Err(NotResumed::ManyRetries));
 }
 
 /// A world in which messages get lost, doubled and late, workers die, and the conductor is woken at any moment.
 #[derive(Debug)]
 struct World {
     job: Deployment,
-    /// A device's attempt, and whether it is settled, and well.
-    tasks: Vec<(u32, Option<bool>)>,
+    /// A device's attempt, whether it is settled, and well, and since when.
+    tasks: Vec<(u32, Option<bool>, OffsetDateTime)>,
     messages: Vec<(usize, u32)>,
     now: OffsetDateTime,
 }
@@ -74,7 +89,6 @@ enum Event {
     Pass {
         minutes: i64,
     },
-    Resume,
     Retry {
         from: usize,
     },
@@ -84,16 +98,22 @@ fn named(device: usize) -> DeviceId {
     format!("bmc-{device}").parse().unwrap()
 }
 
-fn failed(device: usize, attempt: u32) -> TaskRecord {
+fn task(device: usize, (attempt, settled, at): (u32, Option<bool>, OffsetDateTime)) -> TaskRecord {
+    let state = match settled {
+        None => TaskState::Waiting,
+        Some(true) => TaskState::Acked,
+        Some(false) => TaskState::Failed,
+    };
     TaskRecord {
         device: named(device).to_string(),
-        state: TaskState::Failed,
+        state,
         attempt,
         ack: None,
         shown: None,
         failure: None,
         waiver: None,
-        at: START,
+        history: Vec::new(),
+        at,
     }
 }
 
@@ -107,20 +127,19 @@ fn event() -> impl Strategy<Value = Event> {
         }),
         any::<usize>().prop_map(|message| Event::Lose { message }),
         (1i64..40).prop_map(|minutes| Event::Pass { minutes }),
-        Just(Event::Resume),
         (0..MOST_DEVICES).prop_map(|from| Event::Retry { from }),
     ]
 }
 
 impl World {
     fn tally(&self) -> Tally {
-        let count = |wanted| self.tasks.iter().filter(|(_, settled)| *settled == wanted).count() as u64;
+        let count = |wanted| self.tasks.iter().filter(|(_, settled, _)| *settled == wanted).count() as u64;
         self.job.tally(Tally { acked: count(Some(true)), failed: count(Some(false)), ..Tally::default() })
     }
 
     fn send(&mut self) {
-        let open = self.tasks.iter().enumerate().filter(|(_, (_, settled))| settled.is_none());
-        self.messages.extend(open.map(|(device, (attempt, _))| (device, *attempt)));
+        let open = self.tasks.iter().enumerate().filter(|(_, (_, settled, _))| settled.is_none());
+        self.messages.extend(open.map(|(device, (attempt, ..))| (device, *attempt)));
     }
 
     fn conduct(&mut self, dies: bool) -> Action {
@@ -141,15 +160,19 @@ impl World {
                 }
             }
             Action::Reopen => {
-                for (device, (attempt, settled)) in self.tasks.iter_mut().enumerate() {
-                    if *settled == Some(false) && job.reopen.opens(job.id, &failed(device, *attempt)) {
-                        (*attempt, *settled) = (*attempt + 1, None);
+                let asked = job.reopen.selection().unwrap().asked;
+                for (device, state) in self.tasks.iter_mut().enumerate() {
+                    if job.reopen.opens(job.id, &task(device, *state)) {
+                        *state = (state.0 + 1, None, asked);
+                    }
+                    if !dies && job.reopen.has_opened(job.id, &task(device, *state)) {
+                        self.messages.push((device, state.0));
                     }
                 }
-                job.note_reopened();
+                job.note_reopened(now);
             }
             Action::GiveUp => {
-                self.tasks.iter_mut().for_each(|(_, settled)| *settled = settled.or(Some(false)));
+                self.tasks.iter_mut().for_each(|(_, settled, _)| *settled = settled.or(Some(false)));
             }
             Action::End(outcome) => job.end(outcome, &step.why),
         }
@@ -172,8 +195,8 @@ impl World {
                     self.messages.swap_remove(index);
                 }
                 let task = &mut self.tasks[device];
-                if self.job.takes_device_work(Leg::Install) && *task == (attempt, None) {
-                    task.1 = Some(well);
+                if self.job.takes_device_work(Leg::Install) && (task.0, task.1) == (attempt, None) {
+                    (task.1, task.2) = (Some(well), self.now);
                 }
             }
             Event::Lose { message } => {
@@ -189,11 +212,6 @@ impl World {
                     self.job = job;
                 }
             }
-            Event::Resume => {
-                if let Ok(job) = self.job.clone().resume(self.now) {
-                    self.job = job;
-                }
-            }
         }
     }
 }
@@ -205,13 +223,13 @@ proptest! {
         devices in 1usize..=MOST_DEVICES,
         events in proptest::collection::vec(event(), 0..200),
     ) {
-        let tasks = vec![(1, None); devices];
+        let tasks = vec![(1, None, START); devices];
         let mut world = World { job: deployment(devices), tasks, messages: Vec::new(), now: START };
         for event in events {
             world.apply(event);
             prop_assert!(world.job.is_running() || world.tally().is_settled());
         }
-        for _ in 0..3 * (MAX_RESENDS + 4) {
+        for _ in 0..3 * (MAX_RESENDS + 4) + 4 {
             world.conduct(false);
             world.now += STALL;
         }

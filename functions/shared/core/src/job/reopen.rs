@@ -217,6 +217,7 @@ mod tests {
             shown: None,
             failure,
             waiver: None,
+            history: Vec::new(),
             at: NOW,
         }
     }

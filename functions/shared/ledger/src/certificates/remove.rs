@@ -78,16 +78,8 @@ impl Ledger {
 
     async fn uncount_leaf(&self, record: &CertificateRecord) -> Result<TransactWriteItem, LedgerError> {
         let key = leaf_key(record.leaf.fingerprint());
-        let answer = self
-            .client
-            .get_item()
-            .table_name(self.certificates()?)
-            .set_key(Some(key.clone()))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(LedgerError::aws("GetItem leaf"))?;
-        let leaf = answer.item.map(|item| from_item::<LeafItem>("leaf", item)).transpose()?;
+        let item = self.certificate_item(key.clone()).await?;
+        let leaf = item.map(|item| from_item::<LeafItem>("leaf", item)).transpose()?;
         let Some(leaf) = leaf.filter(|leaf| leaf.copies > 1) else {
             return self.delete(key, Some(("attribute_not_exists(id) OR copies <= :count", 1)));
         };

@@ -94,16 +94,8 @@ impl Ledger {
         request: &ClientRequest,
         now: OffsetDateTime,
     ) -> Result<Option<CertificateId>, StoreRefused> {
-        let answer = self
-            .client
-            .get_item()
-            .table_name(self.certificates()?)
-            .set_key(Some(request_key(request.token)))
-            .consistent_read(true)
-            .send()
-            .await
-            .map_err(LedgerError::aws("GetItem request"))?;
-        let Some(item) = answer.item else { return Ok(None) };
+        let item = self.certificate_item(request_key(request.token)).await?;
+        let Some(item) = item else { return Ok(None) };
         let before: RequestItem = from_item("request", item)?;
         match (before.expires <= now, before.body == request.body) {
             (true, _) => Ok(None),
@@ -122,7 +114,11 @@ impl Ledger {
         only_once: bool,
         request: Option<&ClientRequest>,
     ) -> Result<CertificateId, StoreRefused> {
-        let mut writes = vec![self.put_record(record)?, self.claim_name(record)?, self.count_leaf(record, only_once)?];
+        let mut writes = vec![
+            self.put_record(record)?,
+            self.claim_name(record.id, &record.folder, &record.name)?,
+            self.count_leaf(record, only_once)?,
+        ];
         if let Some(request) = request {
             writes.push(self.keep_request(record, request)?);
         }
@@ -173,9 +169,14 @@ impl Ledger {
         built(put.table_name(self.certificates()?).condition_expression("attribute_not_exists(id)"))
     }
 
-    fn claim_name(&self, record: &CertificateRecord) -> Result<TransactWriteItem, LedgerError> {
-        let mut item = to_item("name", &Holder { certificate: record.id })?;
-        item.extend(name_key(&record.folder, &record.name));
+    pub(crate) fn claim_name(
+        &self,
+        certificate: CertificateId,
+        folder: &str,
+        name: &str,
+    ) -> Result<TransactWriteItem, LedgerError> {
+        let mut item = to_item("name", &Holder { certificate })?;
+        item.extend(name_key(folder, name));
         let put = Put::builder().table_name(self.certificates()?).set_item(Some(item));
         built(
             put.condition_expression("attribute_not_exists(id)")

@@ -1,0 +1,248 @@
+use proptest::prelude::*;
+use time::macros::datetime;
+
+use super::*;
+
+const NOW: OffsetDateTime = datetime!(2026-01-02 03:04:05 UTC);
+
+fn failure(stage: Option<Stage>) -> Failure {
+    Failure { stage, ..Failure::new(ErrorClass::Connect, "No route.") }
+}
+
+fn results(lifecycle: &Lifecycle) -> Vec<(u16, u32, StageResult)> {
+    lifecycle.history.iter().map(|entry| (entry.stage.number(), entry.attempt, entry.result)).collect()
+}
+
+#[test]
+fn a_stage_is_written_as_its_number_and_no_other_number_is_read() {
+    for stage in Stage::ALL {
+        let json = serde_json::to_value(stage).unwrap();
+        assert_eq!(json, stage.number());
+        assert_eq!(serde_json::from_value::<Stage>(json).unwrap(), stage);
+    }
+    assert_eq!(Stage::try_from(1300), Err(NotAStage(1300)));
+}
+
+#[test]
+fn work_goes_on_at_the_stage_that_failed_and_what_was_done_is_on_record() {
+    use StageResult::{Done, Failed, Queued};
+    let begun = Lifecycle::idle(Work::Issue, "").begin(Work::Issue, "Begun.", NOW);
+    assert_eq!((begun.stage, begun.attempt), (Some(Stage::CreateCsr), 1));
+    let posted = begun.advance(1, Stage::PostCsr, "Posted.", NOW).unwrap();
+    let failed = posted.fail(1, &failure(Some(Stage::RetrieveCertificate)), NOW).unwrap();
+    assert_eq!((failed.stage, failed.in_error), (Some(Stage::RetrieveCertificate), true));
+    assert_eq!(failed.status, "No route.");
+    let again = failed.retry(NOW).unwrap();
+    assert_eq!((again.stage, again.in_error, again.attempt), (Some(Stage::RetrieveCertificate), false, 2));
+    let done = again.finish(2, "Done.", NOW).unwrap();
+    assert_eq!((done.stage, done.in_error, done.status.as_str()), (None, false, "Done."));
+    let expected = [
+        (400, 1, Queued),
+        (400, 1, Done),
+        (500, 1, Done),
+        (600, 1, Done),
+        (700, 1, Failed(ErrorClass::Connect)),
+        (700, 2, Queued),
+        (700, 2, Done),
+        (800, 2, Done),
+        (1100, 2, Done),
+        (900, 2, Done),
+        (1200, 2, Done),
+    ];
+    assert_eq!(results(&done), expected);
+    assert_eq!(failed.history.last().unwrap().words, "No route.");
+}
+
+#[test]
+fn a_request_that_is_of_no_use_has_to_be_made_again() {
+    let begun = Lifecycle::idle(Work::Issue, "").begin(Work::Issue, "", NOW);
+    let posted = begun.advance(1, Stage::PostCsr, "", NOW).unwrap();
+    let failed = posted.fail(1, &failure(Some(Stage::CreateCsr)), NOW).unwrap();
+    assert_eq!(failed.stage, Some(Stage::CreateCsr));
+    assert_eq!(results(&failed).last(), Some(&(400, 1, StageResult::Failed(ErrorClass::Connect))));
+}
+
+#[test]
+fn a_failure_that_names_no_stage_of_the_work_is_that_of_the_stage_being_done() {
+    let begun = Lifecycle::idle(Work::Install, "").begin(Work::Install, "", NOW);
+    for stage in [None, Some(Stage::UpdateTrustStore)] {
+        assert_eq!(begun.fail(1, &failure(stage), NOW).unwrap().stage, Some(Stage::InstallCertificate));
+    }
+}
+
+#[test]
+fn what_does_not_follow_is_refused() {
+    let idle = Lifecycle::idle(Work::Install, "");
+    let begun = idle.begin(Work::Install, "", NOW);
+    let failed = begun.fail(1, &failure(None), NOW).unwrap();
+    let done = begun.finish(1, "", NOW).unwrap();
+    for still in [&idle, &failed, &done] {
+        assert_eq!(still.finish(still.attempt, "", NOW), Err(OutOfOrder::NotUnderWay));
+        assert_eq!(still.fail(still.attempt, &failure(None), NOW), Err(OutOfOrder::NotUnderWay));
+        assert_eq!(still.advance(still.attempt, Stage::EndProcessing, "", NOW), Err(OutOfOrder::NotUnderWay));
+    }
+    for right in [&idle, &begun, &done] {
+        assert_eq!(right.retry(NOW), Err(OutOfOrder::NotInError));
+    }
+    assert_eq!(begun.finish(2, "", NOW), Err(OutOfOrder::OtherAttempt));
+    assert_eq!(begun.advance(1, Stage::InstallCertificate, "", NOW), Err(OutOfOrder::Stage));
+    assert_eq!(begun.advance(1, Stage::CreateCsr, "", NOW), Err(OutOfOrder::Stage));
+    assert_eq!(idle.reset("", NOW), Err(OutOfOrder::Idle));
+    assert_eq!(done.reset("", NOW), Err(OutOfOrder::Idle));
+}
+
+#[test]
+fn a_reset_fences_what_is_still_under_way() {
+    let begun = Lifecycle::idle(Work::Install, "").begin(Work::Install, "", NOW);
+    let reset = begun.reset("Reset by ops.", NOW).unwrap();
+    assert_eq!((reset.stage, reset.in_error, reset.status.as_str()), (None, false, "Reset by ops."));
+    assert_eq!(reset.finish(1, "", NOW), Err(OutOfOrder::OtherAttempt));
+}
+
+#[test]
+fn the_oldest_entries_go_first() {
+    let mut lifecycle = Lifecycle::idle(Work::Install, "").begin(Work::Install, "", NOW);
+    for attempt in 1..=100 {
+        lifecycle = lifecycle.fail(attempt, &failure(None), NOW).unwrap().retry(NOW).unwrap();
+    }
+    assert_eq!(lifecycle.history.len(), MOST_ENTRIES);
+    assert_eq!(lifecycle.history.last().unwrap().attempt, 101);
+}
+
+/// What may happen to the work: by workers whose messages may be late or doubled, and by operators.
+#[derive(Debug, Clone, Copy)]
+enum Happening {
+    /// So many messages ago, in the order in which they were sent, one was delivered, with this outcome.
+    Delivered {
+        ago: usize,
+        outcome: Delivery,
+    },
+    Retry,
+    Reset,
+    Begin,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Delivery {
+    Advanced,
+    Finished,
+    Failed,
+}
+
+/// The model: only numbers, and no notion of fences. It knows which message is the live one.
+#[derive(Debug, Default)]
+struct Model {
+    /// Index of the stage, while there is something to do.
+    stage: Option<usize>,
+    failed: bool,
+    live: usize,
+    sent: usize,
+    finished: u32,
+    failures: u32,
+}
+
+impl Model {
+    fn send(&mut self) {
+        self.sent += 1;
+        self.live = self.sent;
+    }
+}
+
+fn happenings() -> impl Strategy<Value = Vec<Happening>> {
+    let outcome = prop_oneof![
+        3 => Just(Delivery::Failed),
+        3 => Just(Delivery::Advanced),
+        1 => Just(Delivery::Finished),
+    ];
+    let happening = prop_oneof![
+        6 => (0usize..4, outcome).prop_map(|(ago, outcome)| Happening::Delivered { ago, outcome }),
+        3 => Just(Happening::Retry),
+        1 => Just(Happening::Reset),
+        1 => Just(Happening::Begin),
+    ];
+    prop::collection::vec(happening, 1..40)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
+
+    #[test]
+    fn any_sequence_of_failures_retries_duplicates_and_resets_ends_where_the_model_ends(happenings in happenings()) {
+        let stages = Work::Issue.stages();
+        let mut lifecycle = Lifecycle::idle(Work::Issue, "");
+        let mut model = Model::default();
+        // A message says its attempt, and to which beginning it belongs: another job's has another name.
+        let mut messages: Vec<(u32, u32)> = vec![(0, 0)];
+        let (mut job, mut finished, mut failures) = (0, 0, 0);
+        for happening in happenings {
+            match happening {
+                Happening::Begin => {
+                    // A job begins only where none is under way.
+                    if lifecycle.is_under_way() { continue }
+                    lifecycle = lifecycle.begin(Work::Issue, "", NOW);
+                    job += 1;
+                    messages.push((job, lifecycle.attempt));
+                    model.stage = Some(0);
+                    model.failed = false;
+                    model.send();
+                }
+                Happening::Retry => {
+                    let retried = lifecycle.retry(NOW);
+                    prop_assert_eq!(retried.is_ok(), model.failed);
+                    if let Ok(next) = retried {
+                        lifecycle = next;
+                        messages.push((job, lifecycle.attempt));
+                        model.failed = false;
+                        model.send();
+                    }
+                }
+                Happening::Reset => {
+                    let reset = lifecycle.reset("", NOW);
+                    prop_assert_eq!(reset.is_ok(), model.stage.is_some());
+                    if let Ok(next) = reset {
+                        lifecycle = next;
+                        model.stage = None;
+                        model.failed = false;
+                        model.live = 0;
+                    }
+                }
+                Happening::Delivered { ago, outcome } => {
+                    let Some(index) = messages.len().checked_sub(ago + 1) else { continue };
+                    let (of_job, attempt) = messages[index];
+                    if of_job != job { continue }
+                    let alive = index == model.live && model.live > 0 && !model.failed;
+                    let at = lifecycle.stage.and_then(|stage| stages.iter().position(|each| *each == stage));
+                    let next = match outcome {
+                        Delivery::Finished => lifecycle.finish(attempt, "", NOW),
+                        Delivery::Failed => lifecycle.fail(attempt, &failure(None), NOW),
+                        Delivery::Advanced => match at.and_then(|at| stages.get(at + 1)) {
+                            Some(stage) => lifecycle.advance(attempt, *stage, "", NOW),
+                            None => lifecycle.finish(attempt, "", NOW),
+                        },
+                    };
+                    prop_assert_eq!(next.is_ok(), alive && model.stage.is_some(), "{:?}", next);
+                    let Ok(next) = next else { continue };
+                    finished += u32::from(next.stage.is_none());
+                    failures += u32::from(next.in_error);
+                    lifecycle = next;
+                    match (outcome, model.stage) {
+                        (Delivery::Failed, _) => {
+                            model.failed = true;
+                            model.failures += 1;
+                        }
+                        (Delivery::Advanced, Some(stage)) if stage + 1 < stages.len() => model.stage = Some(stage + 1),
+                        _ => {
+                            model.stage = None;
+                            model.finished += 1;
+                        }
+                    }
+                }
+            }
+            let place = lifecycle.stage.and_then(|stage| stages.iter().position(|each| *each == stage));
+            prop_assert_eq!((place, lifecycle.in_error), (model.stage, model.failed));
+            prop_assert!(!lifecycle.in_error || lifecycle.stage.is_some());
+            prop_assert!(lifecycle.history.len() <= MOST_ENTRIES);
+        }
+        prop_assert_eq!((finished, failures), (model.finished, model.failures));
+    }
+}
