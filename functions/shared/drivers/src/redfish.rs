@@ -36,7 +36,7 @@ use tokio::time::Instant;
 
 pub use self::install::{Installation, Reached};
 pub use self::monitor::Monitor;
-pub use self::request::{GenerateCsr, RequestedKey, RequestedSubject};
+pub use self::request::{GenerateCsr, RequestedKey};
 
 use self::connection::Connection;
 use self::monitor::Stop;

@@ -56,6 +56,8 @@ pub struct Installation<'a> {
     pub profile: Profile,
     pub credential: &'a Credential,
     pub identity: &'a Identity,
+    /// To which earlier attempts came: a device that cannot be reached now fails there.
+    pub stage: Stage,
     /// From the last attempt's [`Progress::Running`].
     pub monitor: Option<&'a Monitor>,
     /// As of [`super::Assignment`].
@@ -78,7 +80,7 @@ impl Redfish {
     /// A [`Failure`] with its stage, as of every step here. A profile that takes no private key, where there is one,
     /// or has no web server, is refused before anything is connected.
     pub async fn reach<'a>(&self, installation: Installation<'a>) -> Result<Reached<'a>, Failure> {
-        self.look(installation).await.map_err(|failure| failure.at(Stage::InstallCertificate))
+        self.look(installation).await.map_err(|failure| failure.at(installation.stage))
     }
 
     async fn look<'a>(&self, installation: Installation<'a>) -> Result<Reached<'a>, Failure> {

@@ -12,6 +12,7 @@
 
 use http::Method;
 use rootcast_core::device::Profile;
+use rootcast_core::device_subject::DeviceSubject;
 use rootcast_core::lifecycle::Stage;
 use rootcast_core::task::{ErrorClass, Failure};
 use serde::Serialize;
@@ -41,27 +42,14 @@ pub struct GenerateCsr<'a> {
     pub endpoint: &'a Endpoint,
     pub profile: Profile,
     pub credential: &'a Credential,
-    pub subject: &'a RequestedSubject<'a>,
+    /// What the request is to say. It proves nothing: devices put it where they like (OpenBMC puts the alternative
+    /// names into the subject), so whoever issues the certificate takes the public key alone from the request.
+    pub subject: Option<&'a DeviceSubject>,
     pub key: RequestedKey,
     /// From the last attempt's [`Progress::Running`].
     pub monitor: Option<&'a Monitor>,
     /// As of [`super::Assignment`].
     pub deadline: Instant,
-}
-
-/// What the request is to say. It proves nothing: devices put it where they like (OpenBMC puts the alternative names
-/// into the subject), so whoever issues the certificate takes the public key alone from the request.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RequestedSubject<'a> {
-    pub common_name: Option<&'a str>,
-    /// DNS names and IP addresses.
-    pub alternative_names: &'a [String],
-    /// Two letters.
-    pub country: Option<&'a str>,
-    pub state: Option<&'a str>,
-    pub city: Option<&'a str>,
-    pub organization: Option<&'a str>,
-    pub organizational_unit: Option<&'a str>,
 }
 
 /// The key that the device is to make. OpenBMC makes RSA keys of 2048 bits alone.
@@ -125,8 +113,8 @@ fn csr(body: &Value) -> Result<String, Failure> {
 struct Body<'a> {
     certificate_collection: Reference<'a>,
     common_name: &'a str,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    alternative_names: &'a [String],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alternative_names: Vec<String>,
     country: &'a str,
     state: &'a str,
     city: &'a str,
@@ -141,23 +129,26 @@ struct Body<'a> {
 
 impl<'a> Body<'a> {
     fn new(wanted: &GenerateCsr<'a>, server: &'a WebServer, service: &Value) -> Self {
-        let subject = wanted.subject;
-        let said = |part: Option<&'a str>| part.unwrap_or(UNSAID);
+        let part = |kind| wanted.subject.and_then(|subject| subject.attributes().value(kind));
         let key = wanted.key;
         Self {
             certificate_collection: Reference { id: server.certificates.collection.as_str() },
-            common_name: said(subject.common_name),
-            alternative_names: subject.alternative_names,
-            country: subject.country.unwrap_or(NO_COUNTRY),
-            state: said(subject.state),
-            city: said(subject.city),
-            organization: said(subject.organization),
-            organizational_unit: said(subject.organizational_unit),
+            common_name: wanted.subject.map_or(UNSAID, DeviceSubject::common_name),
+            alternative_names: wanted.subject.map(names).unwrap_or_default(),
+            country: part("C").unwrap_or(NO_COUNTRY),
+            state: part("ST").unwrap_or(UNSAID),
+            city: part("L").unwrap_or(UNSAID),
+            organization: part("O").unwrap_or(UNSAID),
+            organizational_unit: part("OU").unwrap_or(UNSAID),
             key_pair_algorithm: key.algorithm(wanted.profile, service),
             key_curve_id: key.curve(wanted.profile),
             key_bit_length: key.bits(),
         }
     }
+}
+
+fn names(subject: &DeviceSubject) -> Vec<String> {
+    subject.dns_names().iter().cloned().chain(subject.ip_addresses().iter().map(ToString::to_string)).collect()
 }
 
 impl RequestedKey {

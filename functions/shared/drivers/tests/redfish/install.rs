@@ -39,12 +39,20 @@ pub(crate) struct Device<'a> {
     profile: Profile,
     pub(crate) pins: Vec<Pin>,
     monitor: Option<Monitor>,
+    stage: Stage,
     limit: Duration,
 }
 
 impl<'a> Device<'a> {
     pub(crate) fn new(fake: &'a Fake, profile: Profile) -> Self {
-        Self { fake, profile, pins: vec![fake.pin], monitor: None, limit: Duration::from_secs(20) }
+        Self {
+            fake,
+            profile,
+            pins: vec![fake.pin],
+            monitor: None,
+            stage: Stage::InstallCertificate,
+            limit: Duration::from_secs(20),
+        }
     }
 
     /// As a worker does it: reached, pinned, installed, and the old pin dropped after the proof. `dies_before`: the
@@ -58,6 +66,7 @@ impl<'a> Device<'a> {
             profile: self.profile,
             credential: &credential,
             identity,
+            stage: self.stage,
             monitor: self.monitor.as_ref(),
             deadline: Instant::now() + self.limit,
         };
@@ -244,9 +253,15 @@ async fn nothing_is_sent_before_the_new_key_is_recorded_or_to_a_stranger() {
     let endpoint = Endpoint { address: fake.address.clone(), pins: vec![fake.pin] };
     let credential: Credential = r#"{"username":"a","password":"b"}"#.parse().unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
-    let profile = Profile::Openbmc;
-    let installation =
-        Installation { endpoint: &endpoint, profile, credential: &credential, identity: &new, monitor: None, deadline };
+    let installation = Installation {
+        endpoint: &endpoint,
+        profile: Profile::Openbmc,
+        credential: &credential,
+        identity: &new,
+        stage: Stage::InstallCertificate,
+        monitor: None,
+        deadline,
+    };
     let reached = Redfish::new(std::sync::Arc::new("127.0.0.1".parse().unwrap())).reach(installation).await.unwrap();
     let failure = reached.install(&[fake.pin, stranger]).await.unwrap_err();
     assert_eq!(failure.class, ErrorClass::PinMismatch);
@@ -264,6 +279,8 @@ async fn a_web_server_that_stays_away_fails_at_its_restart_and_needs_no_second_w
         let failure = device.install(&new, "").await.unwrap_err();
         assert_eq!(failure.stage, Some(Stage::RestartApplication));
         assert!(failure.class.is_retryable() && device.writes() == 1, "{failure:?}");
+        device.stage = Stage::RestartApplication;
+        assert_eq!(device.install(&new, "").await.unwrap_err().stage, Some(Stage::RestartApplication));
         fake.comes_back();
         device.limit = Duration::from_secs(20);
         assert!(!device.done(&new).await.changed);

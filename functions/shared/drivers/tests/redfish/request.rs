@@ -9,12 +9,12 @@ use base64::prelude::BASE64_STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PublicKeyData, SignatureAlgorithm};
 use rootcast_core::certificate::Certificate;
 use rootcast_core::device::{Pin, Profile};
+use rootcast_core::device_subject::DeviceSubject;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::lifecycle::Stage;
+use rootcast_core::request::SigningRequest;
 use rootcast_core::task::{ErrorClass, Failure};
-use rootcast_drivers::{
-    Credential, Endpoint, GenerateCsr, Identity, Monitor, Progress, Redfish, RequestedKey, RequestedSubject,
-};
+use rootcast_drivers::{Credential, Endpoint, GenerateCsr, Identity, Monitor, Progress, Redfish, RequestedKey};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -46,14 +46,13 @@ impl<'a> Attempt<'a> {
     async fn run(&self) -> Result<Progress<String>, Failure> {
         let parameter = json!({"username": USER, "password": PASSWORD}).to_string();
         let credential: Credential = parameter.parse().unwrap();
-        let names = ["bmc.example".to_owned(), "10.0.0.7".to_owned()];
-        let subject =
-            RequestedSubject { common_name: Some("bmc.example"), alternative_names: &names, ..Default::default() };
+        let subject = DeviceSubject::new("bmc", ["bmc.example".to_owned()], vec![[10, 0, 0, 7].into()]).unwrap();
+        let subject = subject.with_attributes("O=A/B \\+ C,L=Jena".parse().unwrap());
         let wanted = GenerateCsr {
             endpoint: &Endpoint { address: self.fake.address.clone(), pins: self.pins.clone() },
             profile: self.profile,
             credential: &credential,
-            subject: &subject,
+            subject: Some(&subject),
             key: self.key,
             monitor: self.monitor,
             deadline: Instant::now() + self.limit,
@@ -133,9 +132,11 @@ async fn each_profile_is_asked_in_its_own_words_and_answers_with_a_fresh_key() {
     ]) {
         let fake = Fake::start(model).await;
         let attempt = Attempt::new(&fake, profile);
-        let (subject, first, verifies) = read(&attempt.done().await);
+        let text = attempt.done().await;
+        let (subject, first, verifies) = read(&text);
         assert!(verifies);
-        for junk in ["subjectAltName = bmc.example", "extendedKeyUsage = ServerAuthentication"] {
+        assert_eq!(SigningRequest::parse(&text).unwrap().spki_der(), first, "ours reads what OpenSSL reads");
+        for junk in ["subjectAltName = bmc.example", "O = A/B + C", "extendedKeyUsage = ServerAuthentication"] {
             assert!(subject.contains(junk), "the fake is as bad as the device: {subject}");
         }
         let requests = fake.requests();
@@ -143,10 +144,8 @@ async fn each_profile_is_asked_in_its_own_words_and_answers_with_a_fresh_key() {
         let body = generated(&requests)[0];
         assert_eq!((&body["KeyPairAlgorithm"], &body["KeyCurveId"]), (&json!(algorithm), &json!(curve)));
         assert_eq!(body["AlternativeNames"], json!(["bmc.example", "10.0.0.7"]));
-        assert_eq!(
-            (&body["Country"], &body["State"], &body["KeyBitLength"]),
-            (&json!("ZZ"), &json!("Unspecified"), &Value::Null)
-        );
+        let said = ["CommonName", "Country", "State", "City", "KeyBitLength"].map(|name| body[name].clone());
+        assert_eq!(said, [json!("bmc"), json!("ZZ"), json!("Unspecified"), json!("Jena"), Value::Null]);
         assert_ne!(read(&attempt.done().await).1, first);
     }
 }
@@ -221,7 +220,9 @@ async fn bad_requests_are_handed_on_as_they_are() {
     for (flaw, length) in [(Flaw::BrokenSignature, 120), (Flaw::WeakKey, 162)] {
         let fake = Fake::start(Model::OpenBmc).await;
         fake.makes_requests(Csr { flaw: Some(flaw), ..Csr::default() });
-        let (_, spki, verifies) = read(&Attempt::new(&fake, Profile::Openbmc).done().await);
+        let text = Attempt::new(&fake, Profile::Openbmc).done().await;
+        assert!(SigningRequest::parse(&text).is_err());
+        let (_, spki, verifies) = read(&text);
         assert_eq!((spki.len(), verifies), (length, flaw == Flaw::WeakKey));
     }
 }
