@@ -100,7 +100,7 @@ fn a_list_says_what_rfc_5280_wants() {
     let reasons = [Reason::Unspecified, Reason::Superseded, Reason::CessationOfOperation];
     let revoked = reasons.into_iter().zip(1..).map(|(reason, n)| Revoked { serial: serial(n), at: TODAY, reason });
     let text =
-        openssl::crl_text(&key.complete(prepare_crl(&spec(shard, revoked.collect()), &root).unwrap()).der(), &root);
+        openssl::crl_text(key.complete(prepare_crl(&spec(shard, revoked.collect()), &root).unwrap()).der(), &root);
     let identifier: Vec<_> = root.subject_key_identifier().unwrap().iter().map(|byte| format!("{byte:02X}")).collect();
     for expected in [
         "Version 2 (0x1)".to_owned(),
@@ -118,7 +118,7 @@ fn a_list_says_what_rfc_5280_wants() {
         assert!(text.contains(&expected), "{expected:?} is not in\n{text}");
     }
     assert_eq!(text.matches("X509v3 CRL Reason Code").count(), 2, "{text}");
-    let empty = openssl::crl_text(&key.complete(prepare_crl(&spec(shard, vec![]), &root).unwrap()).der(), &root);
+    let empty = openssl::crl_text(key.complete(prepare_crl(&spec(shard, vec![]), &root).unwrap()).der(), &root);
     assert!(empty.contains("No Revoked Certificates"), "{empty}");
 
     let text = openssl::text(&leaf(key, &root, serial(63)));
