@@ -57,7 +57,8 @@ impl App {
         };
         let endpoint = endpoint(device)?;
         let Endpoint { address, .. } = &endpoint;
-        let (subject, monitor) = (DeviceSubject::of_address(address).ok(), attempt.monitor());
+        let subject = device.subject.clone().or_else(|| DeviceSubject::of_address(address).ok());
+        let monitor = attempt.monitor();
         let wanted = GenerateCsr {
             endpoint: &endpoint,
             profile: device.profile,

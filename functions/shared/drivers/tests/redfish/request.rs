@@ -136,7 +136,7 @@ async fn each_profile_is_asked_in_its_own_words_and_answers_with_a_fresh_key() {
         let (subject, first, verifies) = read(&text);
         assert!(verifies);
         assert_eq!(SigningRequest::parse(&text).unwrap().spki_der(), first, "ours reads what OpenSSL reads");
-        for junk in ["subjectAltName = bmc.example", "O = A/B + C", "extendedKeyUsage = ServerAuthentication"] {
+        for junk in ["subjectAltName = bmc.example", "O = \"A/B + C\"", "extendedKeyUsage = ServerAuthentication"] {
             assert!(subject.contains(junk), "the fake is as bad as the device: {subject}");
         }
         let requests = fake.requests();
