@@ -14,7 +14,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 
 /// Where the process dies. Calls are counted from 1, over all its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Cut {
+pub(crate) enum Cut {
     #[default]
     Never,
     /// Before it sends this call.
@@ -25,22 +25,22 @@ pub(super) enum Cut {
 
 /// Shared by all clients of one process.
 #[derive(Clone, Default)]
-pub(super) struct Wire {
+pub(crate) struct Wire {
     cut: Cut,
     sent: Arc<Mutex<Vec<String>>>,
 }
 
 impl Wire {
-    pub(super) fn cut_at(cut: Cut) -> Self {
+    pub(crate) fn cut_at(cut: Cut) -> Self {
         Self { cut, ..Self::default() }
     }
 
-    pub(super) fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.cut != Cut::Never
     }
 
     /// The operations that were sent, in their order.
-    pub(super) fn sent(&self) -> Vec<String> {
+    pub(crate) fn sent(&self) -> Vec<String> {
         self.sent.lock().unwrap().clone()
     }
 }

@@ -93,7 +93,7 @@ async fn a_task_that_comes_again_makes_no_second_request() {
         let fake = device(stack, "bmc", Model::OpenBmc).await;
         let job = begin(stack, "bmc").await;
         let sqs = aws_sdk_sqs::Client::new(&stack.local.sdk_config);
-        let task = json!({ "job": job.id, "leg": "install", "device": "bmc", "attempt": 1 }).to_string();
+        let task = json!({ "job": job.job, "leg": "install", "device": "bmc", "attempt": 1 }).to_string();
         for queue in ["TaskQueueUrl", "IssueQueueUrl", "TaskQueueUrl"] {
             let url = stack.local.outputs.of(queue).unwrap();
             sqs.send_message().queue_url(url).message_body(&task).send().await.unwrap();

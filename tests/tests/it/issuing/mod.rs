@@ -5,15 +5,13 @@ mod devices;
 mod issuer;
 mod made;
 
-use rootcast_core::deployment::Deployment;
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
-use rootcast_core::lifecycle::{Entry, Stage, StageResult};
-use rootcast_core::message::Control;
+use rootcast_core::lifecycle::{Entry, Stage, StageResult, Work};
 use rootcast_core::task::ErrorClass;
-use rootcast_deploy::Request as Asked;
 use rootcast_ledger::{CertificateRecord, UseRecord};
 use serde_json::{Value, json};
-use time::OffsetDateTime;
 
 use crate::fake::{Fake, GENERATE, Model, PASSWORD, REPLACE, Request, USER};
 use crate::stack::{LIMIT, Stack, fake_enrolment, until};
@@ -33,15 +31,20 @@ async fn device(stack: &Stack, id: &str, model: Model) -> Fake {
     fake
 }
 
-/// Has the device's own certificate made, be it the first one or the next.
-async fn begin(stack: &Stack, device: &str) -> Deployment {
-    let asked = Asked { by: "tests", now: OffsetDateTime::now_utc() };
-    let job = rootcast_deploy::issue(&stack.ledger, &device.parse().unwrap(), asked).await.unwrap();
-    let wake = Control { job: job.id, why: "a test".to_owned() };
-    let sqs = aws_sdk_sqs::Client::new(&stack.local.sdk_config);
-    let url = stack.local.outputs.of("ControlQueueUrl").unwrap();
-    sqs.send_message().queue_url(url).message_body(serde_json::to_string(&wake).unwrap()).send().await.unwrap();
-    job
+/// A job that has a device's own certificate made.
+struct Issuing {
+    job: JobId,
+    certificate: CertificateId,
+    device: DeviceId,
+}
+
+/// Asks for the device's own certificate, be it the first one or the next.
+async fn begin(stack: &Stack, device: &str) -> Issuing {
+    let begun = stack.api.post(&format!("/devices/{device}/certificate"), json!({})).await.response();
+    let said = |name: &str| begun[name].as_str().unwrap();
+    assert_eq!(said("dn"), format!("\\VED\\Policy\\Devices\\{device}"));
+    let job = said("jobPath").rsplit('/').next().unwrap().parse().unwrap();
+    Issuing { job, certificate: said("certificate").parse().unwrap(), device: device.parse().unwrap() }
 }
 
 async fn outcome(stack: &Stack, job: JobId, wanted: &str) -> Value {
@@ -54,8 +57,8 @@ async fn outcome(stack: &Stack, job: JobId, wanted: &str) -> Value {
 }
 
 /// The device shows what is on record.
-async fn deployed(stack: &Stack, job: &Deployment) -> CertificateRecord {
-    outcome(stack, job.id, "deployed").await;
+async fn deployed(stack: &Stack, job: &Issuing) -> CertificateRecord {
+    outcome(stack, job.job, "deployed").await;
     let tie = tie(stack, job).await;
     assert_eq!((tie.lifecycle.stage, tie.lifecycle.in_error), (None, false), "{tie:?}");
     let record = stack.ledger.certificate(job.certificate).await.unwrap().unwrap();
@@ -69,8 +72,8 @@ async fn deployed(stack: &Stack, job: &Deployment) -> CertificateRecord {
 }
 
 /// The job has failed there, and has not come further.
-async fn failed(stack: &Stack, job: &Deployment, stage: Stage, class: ErrorClass) -> UseRecord {
-    outcome(stack, job.id, "deployedWithFailures").await;
+async fn failed(stack: &Stack, job: &Issuing, stage: Stage, class: ErrorClass) -> UseRecord {
+    outcome(stack, job.job, "deployedWithFailures").await;
     let tie = tie(stack, job).await;
     assert_eq!((tie.lifecycle.stage, tie.lifecycle.in_error), (Some(stage), true), "{tie:?}");
     assert_eq!(tie.lifecycle.history.last().unwrap().result, StageResult::Failed(class), "{tie:?}");
@@ -78,17 +81,17 @@ async fn failed(stack: &Stack, job: &Deployment, stage: Stage, class: ErrorClass
 }
 
 /// What failed is tried again, and ends well: from that stage on, and nothing before it.
-async fn retried(stack: &Stack, job: &Deployment, from: Stage) -> CertificateRecord {
-    stack.api.post(&format!("/jobs/{}/retry", job.id), json!({})).await.response();
+async fn retried(stack: &Stack, job: &Issuing, from: Stage) -> CertificateRecord {
+    stack.api.post(&format!("/jobs/{}/retry", job.job), json!({})).await.response();
     went_on(stack, job, from).await
 }
 
-async fn went_on(stack: &Stack, job: &Deployment, from: Stage) -> CertificateRecord {
+async fn went_on(stack: &Stack, job: &Issuing, from: Stage) -> CertificateRecord {
     let record = deployed(stack, job).await;
     let history = tie(stack, job).await.lifecycle.history;
     let again: Vec<&Entry> = history.iter().filter(|entry| entry.attempt == 2).collect();
     assert_eq!((again[0].stage, again[0].result), (from, StageResult::Queued), "{history:?}");
-    let order = job.work.stages();
+    let order = Work::Issue.stages();
     let place = |stage: Stage| order.iter().position(|each| *each == stage);
     let done: Vec<_> = again[1..].iter().map(|entry| (entry.stage, entry.result)).collect();
     let expected: Vec<_> =
@@ -97,8 +100,8 @@ async fn went_on(stack: &Stack, job: &Deployment, from: Stage) -> CertificateRec
     record
 }
 
-async fn tie(stack: &Stack, job: &Deployment) -> UseRecord {
-    stack.ledger.uses_by(job.certificate, &job.devices).await.unwrap().remove(0)
+async fn tie(stack: &Stack, job: &Issuing) -> UseRecord {
+    stack.ledger.uses_by(job.certificate, [&job.device]).await.unwrap().remove(0)
 }
 
 /// Requests and replacements that the device was asked for since the last time.
