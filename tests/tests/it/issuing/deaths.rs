@@ -15,8 +15,7 @@ use rootcast_deploy::Request;
 use rootcast_drivers::{Redfish, observe};
 use rootcast_ledger::{DeviceRecord, TaskKey, UseRecord};
 use rootcast_queue::Queue;
-use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{asked, begin, deployed, device, tie};
@@ -175,8 +174,14 @@ impl Scene {
     /// The device's task comes to a process with this wire and this clock.
     async fn take(&self, turn: Turn, wire: &Wire, clock: fn() -> OffsetDateTime) {
         match turn {
-            Turn::Issue => _ = issue::handle(&self.issuer(wire, clock), self.event()).await.unwrap(),
-            Turn::Request | Turn::Install => _ = worker::handle(&Arc::new(self.worker(wire, clock)), self.event()).await,
+            Turn::Issue => {
+                let event = LambdaEvent::new(serde_json::from_value(self.message()).unwrap(), Context::default());
+                issue::handle(&self.issuer(wire, clock), event).await.unwrap();
+            }
+            Turn::Request | Turn::Install => {
+                let event = LambdaEvent::new(serde_json::from_value(self.message()).unwrap(), Context::default());
+                worker::handle(&Arc::new(self.worker(wire, clock)), event).await;
+            }
         }
     }
 
@@ -232,15 +237,17 @@ impl Scene {
         assert_eq!(count(REPLACE), 1);
     }
 
-    fn event<T: DeserializeOwned>(&self) -> LambdaEvent<T> {
+    /// As Lambda hands it to a function.
+    fn message(&self) -> Value {
         let (job, device) = (self.job.id, DEVICE.parse().unwrap());
         let task = Task { job, leg: Leg::Install, device, attempt: 1, monitor: None };
-        let body = serde_json::to_string(&task).unwrap();
-        let message = json!({
-            "messageId": "1", "receiptHandle": "none", "body": body, "attributes": { "ApproximateReceiveCount": "1" },
+        json!({ "Records": [{
+            "messageId": "1",
+            "receiptHandle": "none",
+            "body": serde_json::to_string(&task).unwrap(),
+            "attributes": { "ApproximateReceiveCount": "1" },
             "messageAttributes": {},
-        });
-        LambdaEvent::new(serde_json::from_value(json!({ "Records": [message] })).unwrap(), Context::default())
+        }] })
     }
 
     fn worker(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> worker::App {

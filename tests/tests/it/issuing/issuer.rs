@@ -44,7 +44,7 @@ async fn the_issuer_goes_on_with_the_request_that_it_has() {
         // The root's key does not sign.
         let kms = aws_sdk_kms::Client::new(&stack.local.sdk_config);
         let generation = stack.ledger.authority().await.unwrap().signing.unwrap();
-        let key = stack.ledger.root(generation).await.unwrap().unwrap().key;
+        let key = stack.ledger.root(generation).await.unwrap().unwrap().key.unwrap();
         kms.disable_key().key_id(&key).send().await.unwrap();
         let job = begin(stack, "bmc").await;
         let before = failed(stack, &job, Stage::RetrieveCertificate, ErrorClass::Authority).await;
@@ -54,7 +54,7 @@ async fn the_issuer_goes_on_with_the_request_that_it_has() {
         assert_eq!(asked(&fake), (0, 1));
         let reserved = before.issuance.unwrap().reserved.unwrap();
         assert_eq!(reserved.generation, generation);
-        assert_eq!(record.leaf.serial(), &reserved.spec.serial, "the number that was reserved");
+        assert_eq!(record.leaf.serial(), reserved.spec.serial.to_string(), "the number that was reserved");
         crate::authority::openssl::verify(&[&signing(stack).await], &record.leaf, &[], time::OffsetDateTime::now_utc())
             .unwrap();
     })

@@ -94,8 +94,7 @@ async fn went_on(stack: &Stack, job: &Issuing, from: Stage) -> CertificateRecord
     let order = Work::Issue.stages();
     let place = |stage: Stage| order.iter().position(|each| *each == stage);
     let done: Vec<_> = again[1..].iter().map(|entry| (entry.stage, entry.result)).collect();
-    let expected: Vec<_> =
-        order[place(from).unwrap()..].iter().map(|stage| (*stage, StageResult::Done)).collect();
+    let expected: Vec<_> = order[place(from).unwrap()..].iter().map(|stage| (*stage, StageResult::Done)).collect();
     assert_eq!(done, expected, "{history:?}");
     record
 }
