@@ -19,6 +19,7 @@ mod fleet;
 mod inventory;
 mod jobs;
 mod lxca;
+mod own;
 mod page;
 mod policy;
 mod retry;
@@ -60,6 +61,7 @@ pub fn router(app: App) -> Router {
         .route("/tasks/{jobs}", get(lxca::tasks))
         .route("/devices", get(devices::list).post(enrol::enrol))
         .route("/devices/{device}", get(devices::show).patch(devices::edit).delete(devices::delete))
+        .route("/devices/{device}/certificate", get(own::show).post(own::renew))
         .route("/devices/{device}/fingerprint", get(devices::fingerprint))
         .route("/jobs", get(jobs::list))
         .route("/jobs/{job}", get(jobs::show))

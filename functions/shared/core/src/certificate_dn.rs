@@ -1,9 +1,12 @@
 //! A certificate's distinguished name, as Venafi writes it: `\VED\Policy\{folder}\{name}`.
 
+use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::certificate_id::policy_dn;
+use crate::device::DeviceId;
 use crate::storing::{CertificateName, Folder};
 
 /// Where a certificate is kept. [`policy_dn`](crate::certificate_id::policy_dn) writes what this reads. Two that differ
@@ -24,6 +27,34 @@ pub enum NotACertificateDn {
 
 /// The tree that certificates are in.
 const ROOT: [&str; 2] = ["VED", "Policy"];
+
+/// The folder of devices: each is an application by that name.
+const DEVICES: &str = "Devices";
+
+impl CertificateDn {
+    /// Of the device's own certificate.
+    pub fn of_device(device: &DeviceId) -> Self {
+        Self { folder: Folder::of_device(DEVICES, device), name: CertificateName::OWN }
+    }
+}
+
+impl fmt::Display for CertificateDn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&policy_dn(&self.folder.to_string(), &self.name.to_string()))
+    }
+}
+
+/// Venafi's name for a device, which is an application there: `\VED\Policy\Devices\{id}`.
+pub fn application_dn(device: &DeviceId) -> String {
+    policy_dn(DEVICES, device.as_str())
+}
+
+/// The device that such a name names.
+pub fn device_of_application(dn: &str) -> Option<DeviceId> {
+    let (folder, device) = dn.rsplit_once('\\')?;
+    let devices = folder.rsplit_once('\\').filter(|(root, _)| root.eq_ignore_ascii_case(r"\VED\Policy"))?;
+    devices.1.eq_ignore_ascii_case(DEVICES).then(|| device.parse().ok())?
+}
 
 impl FromStr for CertificateDn {
     type Err = NotACertificateDn;
@@ -52,11 +83,11 @@ impl FromStr for CertificateDn {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::certificate_id::policy_dn;
 
     fn read(text: &str) -> Result<String, NotACertificateDn> {
         text.parse().map(|CertificateDn { folder, name }| policy_dn(&folder.to_string(), &name.to_string()))
@@ -105,6 +136,31 @@ mod tests {
             "CN=web,O=Example",
         ] {
             assert_eq!(read(text), Err(NotACertificateDn::Unused), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_device_is_an_application_and_its_own_certificate_lies_below_it() {
+        let longest = "x".repeat(64);
+        for id in ["bmc-1", "a", "BMC_1.example", &longest] {
+            let device: DeviceId = id.parse().unwrap();
+            assert_eq!(device_of_application(&application_dn(&device)), Some(device.clone()));
+            let dn = CertificateDn::of_device(&device);
+            let text = dn.to_string();
+            assert_eq!(text, format!(r"\VED\Policy\Devices\{id}\certificate"));
+            assert_eq!(text.parse(), Ok(dn));
+        }
+        let bmc = Some("bmc-1".parse().unwrap());
+        assert_eq!(device_of_application(r"\ved\policy\devices\bmc-1"), bmc);
+        for text in [
+            "",
+            "bmc-1",
+            r"Devices\bmc-1",
+            r"\VED\Policy\Other\bmc-1",
+            r"\VED\Policy\Devices\a b",
+            r"\VED\Devices\bmc-1",
+        ] {
+            assert_eq!(device_of_application(text), None, "{text}");
         }
     }
 

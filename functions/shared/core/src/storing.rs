@@ -1,16 +1,19 @@
 //! Where a certificate is kept: its name, its folder, and the enterprise project that the vendor's API knows.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::device::DeviceId;
+
 /// A certificate's name within its folder: Huawei Cloud's, 3 to 63 of `A-Z a-z 0-9 _ . -`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateName(String);
+pub struct CertificateName(Cow<'static, str>);
 
-/// Venafi's path to a certificate, below `\VED\Policy`: parts between backslashes, each of 1 to 63 of the characters of
-/// a name, and of spaces within.
+/// Venafi's path to a certificate, below `\VED\Policy`: parts between backslashes, each of 1 to 64 of the characters of
+/// a name, and of spaces within. A device's id is such a part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder(String);
 
@@ -24,7 +27,7 @@ pub struct InvalidName;
 
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error(
-    "a folder is 1 to {DEEPEST} parts between backslashes, each of 1 to 63 letters A to Z, digits, underscores, full \
+    "a folder is 1 to {DEEPEST} parts between backslashes, each of 1 to 64 letters A to Z, digits, underscores, full \
      stops, hyphens, and spaces within"
 )]
 pub struct InvalidFolder;
@@ -36,7 +39,8 @@ pub struct InvalidProject;
 /// Where nothing is said.
 const DEFAULT_FOLDER: &str = "Certificates";
 const LONGEST: usize = 63;
-/// Parts of a folder: with the longest parts a path of 511 characters.
+const LONGEST_PART: usize = 64;
+/// Parts of a folder: with the longest parts a path of 519 characters.
 const DEEPEST: usize = 8;
 /// Of a UUID, which has so many characters between its hyphens.
 const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
@@ -50,7 +54,7 @@ impl FromStr for CertificateName {
 
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let fits = (3..=LONGEST).contains(&text.len()) && text.chars().all(is_plain);
-        if fits { Ok(Self(text.to_owned())) } else { Err(InvalidName) }
+        if fits { Ok(Self(text.to_owned().into())) } else { Err(InvalidName) }
     }
 }
 
@@ -59,12 +63,24 @@ impl FromStr for Folder {
 
     fn from_str(text: &str) -> Result<Self, InvalidFolder> {
         let fits = |part: &str| {
-            (1..=LONGEST).contains(&part.len())
+            (1..=LONGEST_PART).contains(&part.len())
                 && part.chars().all(|c| is_plain(c) || c == ' ')
                 && part.trim_matches(' ') == part
         };
         let is_folder = text.split('\\').all(fits) && text.split('\\').count() <= DEEPEST;
         if is_folder { Ok(Self(text.to_owned())) } else { Err(InvalidFolder) }
+    }
+}
+
+impl CertificateName {
+    /// Of a device's own, in the device's folder.
+    pub(crate) const OWN: Self = Self(Cow::Borrowed("certificate"));
+}
+
+impl Folder {
+    /// A device's, below that of all devices: its id has the characters of a part, and no more than fit.
+    pub(crate) fn of_device(devices: &'static str, device: &DeviceId) -> Self {
+        Self(format!("{devices}\\{device}"))
     }
 }
 

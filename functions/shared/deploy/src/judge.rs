@@ -1,0 +1,109 @@
+//! Whether a device can be given a certificate.
+
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::device::Profile;
+use rootcast_core::job::JobId;
+use rootcast_core::lifecycle::Work;
+use rootcast_ledger::{DeviceRecord, NewUse, UseRecord};
+use thiserror::Error;
+
+/// Why a device is not given a certificate, and what to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Refusal {
+    #[error("There is no such device: GET /devices lists those that there are.")]
+    NoDevice,
+    #[error("The device is not approved: PATCH /devices/{{id}} with the pin of the certificate that it shows.")]
+    NotApproved,
+    #[error(
+        "A device of profile {0} takes no private key, only certificates for keys of its own; devices of the profiles dmtf and openbmc take one."
+    )]
+    NoPrivateKey(Profile),
+    #[error("A device of profile {0} has no web server whose certificate could be replaced.")]
+    NoWebServer(Profile),
+    #[error("Job {job} is bringing {certificate} to the device: deploy again when it has ended.")]
+    UnderWay { job: JobId, certificate: CertificateId },
+}
+
+/// `uses`: those of the device, and maybe of others.
+pub(crate) fn judge(
+    device: Option<DeviceRecord>,
+    certificate: CertificateId,
+    work: Work,
+    uses: &[UseRecord],
+) -> Result<NewUse, Refusal> {
+    let device = device.ok_or(Refusal::NoDevice)?;
+    if device.pins.is_empty() {
+        return Err(Refusal::NotApproved);
+    }
+    if device.profile == Profile::Vmedia && work == Work::Issue {
+        return Err(Refusal::NoWebServer(device.profile));
+    }
+    if !device.profile.takes_private_key() && work == Work::Install {
+        return Err(Refusal::NoPrivateKey(device.profile));
+    }
+    let of_device = || uses.iter().filter(|other| other.device == device.id);
+    let under_way = of_device().find(|other| other.is_under_way());
+    if let Some((other, job)) = under_way.and_then(|other| Some((other, other.job?))) {
+        return Err(Refusal::UnderWay { job, certificate: other.certificate });
+    }
+    let earlier = of_device().find(|other| other.certificate == certificate).cloned();
+    Ok(NewUse { device, earlier })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use rootcast_core::device::{Driver, Pin};
+    use rootcast_core::lifecycle::{Lifecycle, Stage};
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    const CERTIFICATE: &str = "scs1600313391074";
+
+    fn device(profile: Profile) -> DeviceRecord {
+        let pin: Pin = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+        let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc-1".to_owned());
+        let mut device = DeviceRecord::new("bmc-1".parse().unwrap(), address, Driver::Redfish, profile, credential);
+        device.approve(vec![pin]);
+        device
+    }
+
+    fn tie(certificate: &str, stage: Option<Stage>, in_error: bool) -> UseRecord {
+        let lifecycle = Lifecycle { stage, in_error, ..Lifecycle::idle(Work::Install, "It failed.") };
+        let (certificate, device) = (certificate.parse().unwrap(), "bmc-1".parse().unwrap());
+        let tied = UseRecord::new(certificate, device, lifecycle, OffsetDateTime::UNIX_EPOCH);
+        UseRecord { job: Some(JobId(12)), ..tied }
+    }
+
+    fn judged(device: Option<DeviceRecord>, work: Work, uses: &[UseRecord]) -> Result<Option<UseRecord>, Refusal> {
+        Ok(judge(device, CERTIFICATE.parse().unwrap(), work, uses)?.earlier)
+    }
+
+    #[test]
+    fn a_device_that_cannot_have_it_is_told_why() {
+        for work in [Work::Install, Work::Issue] {
+            assert_eq!(judged(None, work, &[]), Err(Refusal::NoDevice));
+            let stranger = DeviceRecord { pins: Vec::new(), ..device(Profile::Dmtf) };
+            assert_eq!(judged(Some(stranger), work, &[]), Err(Refusal::NotApproved));
+            let under_way = tie("scs0000000000001", Some(Stage::InstallCertificate), false);
+            let refused = judged(Some(device(Profile::Dmtf)), work, &[under_way]).unwrap_err();
+            assert!(refused.to_string().contains("Job 12 is bringing scs0000000000001"), "{refused}");
+        }
+        for profile in [Profile::LenovoXcc, Profile::Vmedia] {
+            assert_eq!(judged(Some(device(profile)), Work::Install, &[]), Err(Refusal::NoPrivateKey(profile)));
+        }
+        let refused = judged(Some(device(Profile::Vmedia)), Work::Issue, &[]);
+        assert_eq!(refused, Err(Refusal::NoWebServer(Profile::Vmedia)));
+        assert_eq!(judged(Some(device(Profile::LenovoXcc)), Work::Issue, &[]), Ok(None));
+    }
+
+    #[test]
+    fn an_earlier_use_of_the_same_certificate_is_replaced_and_of_another_left() {
+        let other = tie("scs0000000000001", None, false);
+        let judged = |uses: &[UseRecord]| judged(Some(device(Profile::Openbmc)), Work::Install, uses);
+        assert_eq!(judged(std::slice::from_ref(&other)), Ok(None));
+        let failed = tie(CERTIFICATE, Some(Stage::CheckConfiguration), true);
+        assert_eq!(judged(&[other, failed.clone()]), Ok(Some(failed)));
+    }
+}

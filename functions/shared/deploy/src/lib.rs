@@ -1,0 +1,189 @@
+//! Deployments, begun: which devices can be given a certificate, and the records of the job that brings it there.
+//!
+//! Nothing here speaks to a device, and nothing is sent: who begins a deployment wakes the conductor.
+
+mod judge;
+
+use std::time::Duration;
+
+use rootcast_core::certificate_dn::CertificateDn;
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::deployment::Deployment;
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::JobId;
+use rootcast_core::lifecycle::Work;
+use rootcast_ledger::{CertificateOrPlace, Ledger, LedgerError, NewUse, PlaceRecord};
+use thiserror::Error;
+use time::{Date, OffsetDateTime};
+
+pub use self::judge::Refusal;
+use self::judge::judge;
+
+/// Job ids come from one counter, and devices change: whoever loses a race looks again, so often.
+const ATTEMPTS: u32 = 8;
+/// The first pause after that; it doubles. 1.3 s in all.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What came of a request.
+#[derive(Debug)]
+pub struct Begun {
+    /// `None` where no device can be given the certificate.
+    pub job: Option<Deployment>,
+    pub refused: Vec<(DeviceId, Refusal)>,
+}
+
+/// Why nothing was begun.
+#[derive(Debug, Error)]
+pub enum NotBegun {
+    #[error("There is no such certificate.")]
+    NoCertificate,
+    #[error("The certificate expired on {0}.")]
+    Expired(Date),
+    #[error("It is the own certificate of the device {0}, whose private key never left it: renew it there.")]
+    Own(DeviceId),
+    #[error("{0} has the name that the device's own certificate would have: delete it, or give it another name.")]
+    NameTaken(CertificateId),
+    #[error(transparent)]
+    Refused(Refusal),
+    #[error("The devices are changing all the time: send the request again in a moment.")]
+    Busy,
+    #[error("there are no random numbers: {0}")]
+    NoRandom(getrandom::Error),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// All that is to be written at once.
+struct Prepared {
+    job: Deployment,
+    last_job: u64,
+    uses: Vec<NewUse>,
+    place: Option<PlaceRecord>,
+}
+
+/// Who asks, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The principal.
+    pub by: &'a str,
+    pub now: OffsetDateTime,
+}
+
+/// Begins to bring a certificate to those of some devices that can be given it: 1 to
+/// [`MOST_DEVICES`](rootcast_core::deployment::MOST_DEVICES), each named once.
+///
+/// Five calls where nobody interferes: certificate, devices, uses, last job, one transaction.
+pub async fn deploy(
+    ledger: &Ledger,
+    certificate: CertificateId,
+    devices: &[DeviceId],
+    request: Request<'_>,
+) -> Result<Begun, NotBegun> {
+    let mut pause = PAUSE;
+    for _ in 0..ATTEMPTS {
+        let (prepared, refused) = prepare(ledger, certificate, devices, request).await?;
+        let Some(prepared) = prepared else { return Ok(Begun { job: None, refused }) };
+        if write(ledger, &prepared).await? {
+            return Ok(Begun { job: Some(prepared.job), refused });
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    Err(NotBegun::Busy)
+}
+
+/// Begins to have a device's own certificate made and brought there, be it the first or one that follows another.
+pub async fn issue(ledger: &Ledger, device: &DeviceId, request: Request<'_>) -> Result<Deployment, NotBegun> {
+    let mut pause = PAUSE;
+    for _ in 0..ATTEMPTS {
+        let prepared = prepare_issue(ledger, device, request).await?;
+        if write(ledger, &prepared).await? {
+            return Ok(prepared.job);
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    Err(NotBegun::Busy)
+}
+
+/// Whether it is as it was read.
+async fn write(ledger: &Ledger, Prepared { job, last_job, uses, place }: &Prepared) -> Result<bool, LedgerError> {
+    match ledger.deploy(job, *last_job, uses, place.as_ref()).await {
+        Err(LedgerError::Conflict | LedgerError::Transient { .. }) => Ok(false),
+        written => written.map(|()| true),
+    }
+}
+
+async fn prepare(
+    ledger: &Ledger,
+    id: CertificateId,
+    devices: &[DeviceId],
+    Request { by, now }: Request<'_>,
+) -> Result<(Option<Prepared>, Vec<(DeviceId, Refusal)>), NotBegun> {
+    let certificate = ledger.certificate(id).await?.ok_or(NotBegun::NoCertificate)?;
+    if certificate.not_after <= now {
+        return Err(NotBegun::Expired(certificate.not_after.date()));
+    }
+    if let Some(device) = certificate.device {
+        return Err(NotBegun::Own(device));
+    }
+    let mut found = ledger.devices_by_id(devices).await?;
+    let uses = ledger.uses_of_devices(found.values()).await?;
+    let (mut taken, mut refused) = (Vec::new(), Vec::new());
+    for device in devices {
+        match judge(found.remove(device), id, Work::Install, &uses) {
+            Ok(new) => taken.push(new),
+            Err(why) => refused.push((device.clone(), why)),
+        }
+    }
+    if taken.is_empty() {
+        return Ok((None, refused));
+    }
+    let last_job = ledger.authority().await?.last_job;
+    let names = taken.iter().map(|new| new.device.id.clone()).collect();
+    let job = Deployment::new(JobId(last_job + 1), id, Work::Install, names, by.to_owned(), now);
+    Ok((Some(Prepared { job, last_job, uses: taken, place: None }), refused))
+}
+
+async fn prepare_issue(ledger: &Ledger, id: &DeviceId, Request { by, now }: Request<'_>) -> Result<Prepared, NotBegun> {
+    let dn = CertificateDn::of_device(id);
+    let (certificate, place) = match ledger.certificate_by_dn(&dn).await? {
+        None => {
+            let certificate = random_id()?;
+            (certificate, Some(new_place(certificate, &dn, id, by, now)))
+        }
+        Some(certificate) => {
+            let held = ledger.certificate_or_place(certificate).await?;
+            if held.as_ref().and_then(CertificateOrPlace::device) != Some(id) {
+                return Err(NotBegun::NameTaken(certificate));
+            }
+            (certificate, None)
+        }
+    };
+    let device = ledger.device(id).await?;
+    let uses = ledger.uses_of_devices(device.as_ref()).await?;
+    let new = judge(device, certificate, Work::Issue, &uses).map_err(NotBegun::Refused)?;
+    let last_job = ledger.authority().await?.last_job;
+    let devices = [id.clone()].into();
+    let job = Deployment::new(JobId(last_job + 1), certificate, Work::Issue, devices, by.to_owned(), now);
+    Ok(Prepared { job, last_job, uses: vec![new], place })
+}
+
+fn new_place(id: CertificateId, dn: &CertificateDn, device: &DeviceId, by: &str, now: OffsetDateTime) -> PlaceRecord {
+    PlaceRecord {
+        id,
+        revision: 0,
+        folder: dn.folder.to_string(),
+        name: dn.name.to_string(),
+        device: device.clone(),
+        uses: 0,
+        imported_by: by.to_owned(),
+        created: now,
+    }
+}
+
+fn random_id() -> Result<CertificateId, NotBegun> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(NotBegun::NoRandom)?;
+    Ok(CertificateId::from_random(random))
+}
