@@ -263,6 +263,11 @@ pub fn is_due(this_update: OffsetDateTime, next_update: OffsetDateTime, now: Off
     now - this_update >= (next_update - this_update) / 2
 }
 
+/// Whether a list names a revoked certificate that ends then. Beyond that end it is named once more at least (§3.3).
+pub fn names(not_after: OffsetDateTime, this_update: OffsetDateTime) -> bool {
+    this_update <= not_after + LIFETIME
+}
+
 /// What may stand in a certificate as a list's address: an IA5String that is an http or https URL.
 pub(crate) fn is_url(text: &str) -> bool {
     let plain = text.len() <= 1024 && text.bytes().all(|byte| byte.is_ascii_graphic());
