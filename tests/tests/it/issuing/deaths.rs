@@ -133,10 +133,9 @@ async fn die_everywhere(turn: Turn, at_least: usize) {
                         false => scene.take(each, &Wire::default(), seconds_ago::<300>).await,
                     }
                 }
-                let died = wire.sent().len() >= n;
                 scene.end().await;
                 scene.assert_whole(turn).await;
-                if !died {
+                if !wire.has_died() {
                     break;
                 }
                 deaths += 1;

@@ -4,7 +4,7 @@ use rootcast_core::lifecycle::Stage;
 use rootcast_core::task::ErrorClass;
 use serde_json::json;
 
-use super::{asked, begin, deployed, device, failed, retried, went_on};
+use super::{asked, begin, deployed, device, dn, failed, retried, went_on};
 use crate::fake::{Csr, Flaw, GENERATE, Model, REPLACE, error};
 use crate::stack::Stack;
 
@@ -76,8 +76,8 @@ async fn a_device_that_does_not_take_its_certificate_is_given_the_same_one_again
         let issued = stack.ledger.certificate(third.certificate).await.unwrap().unwrap();
         assert_eq!(asked(&away), (1, 1), "what it has taken is not written again");
         away.comes_back();
-        let dn = json!({ "CertificateDN": "\\VED\\Policy\\Devices\\away", "WorkToDoTimeout": 20 });
-        let said = stack.api.post("/vedsdk/Certificates/Retry", dn).await.json();
+        let wanted = json!({ "CertificateDN": dn("away"), "WorkToDoTimeout": 20 });
+        let said = stack.api.post("/vedsdk/Certificates/Retry", wanted).await.json();
         assert_eq!(said, json!({ "Success": true }));
         assert_eq!(went_on(stack, &third, Stage::RestartApplication).await.leaf, issued.leaf);
         assert_eq!(asked(&away), (0, 0), "it had taken it");

@@ -5,7 +5,7 @@ use rootcast_core::fingerprint::Fingerprint;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::{asked, begin, deployed, device};
+use super::{asked, begin, deployed, device, dn};
 use crate::authority::openssl;
 use crate::fake::Model;
 use crate::rollover::signing;
@@ -24,7 +24,7 @@ async fn devices_show_certificates_of_our_root_for_keys_that_they_made() {
             let job = begin(stack, id).await;
             let record = deployed(stack, &job).await;
             assert_eq!(asked(&fake), (1, 1), "{id}");
-            assert_eq!((record.key.as_ref(), record.dn()), (None, format!("\\VED\\Policy\\Devices\\{id}")));
+            assert_eq!((record.key.as_ref(), record.dn()), (None, dn(id)));
             openssl::verify(&[&root], &record.leaf, &[], OffsetDateTime::now_utc()).unwrap();
             assert_eq!(record.names, [name.as_str(), "127.0.0.1"]);
             let text = openssl::text(&record.leaf);

@@ -5,6 +5,7 @@ mod devices;
 mod issuer;
 mod made;
 
+use rootcast_core::certificate_dn::CertificateDn;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
@@ -42,9 +43,14 @@ struct Issuing {
 async fn begin(stack: &Stack, device: &str) -> Issuing {
     let begun = stack.api.post(&format!("/devices/{device}/certificate"), json!({})).await.response();
     let said = |name: &str| begun[name].as_str().unwrap();
-    assert_eq!(said("dn"), format!("\\VED\\Policy\\Devices\\{device}"));
+    assert_eq!(said("dn"), dn(device));
     let job = said("jobPath").rsplit('/').next().unwrap().parse().unwrap();
     Issuing { job, certificate: said("certificate").parse().unwrap(), device: device.parse().unwrap() }
+}
+
+/// Venafi's name of a device's own certificate.
+fn dn(device: &str) -> String {
+    CertificateDn::of_device(&device.parse().unwrap()).to_string()
 }
 
 async fn outcome(stack: &Stack, job: JobId, wanted: &str) -> Value {
