@@ -20,7 +20,6 @@ mod retry;
 mod root;
 mod rotate;
 mod stack;
-mod token;
 mod watch;
 
 use std::process::ExitCode;

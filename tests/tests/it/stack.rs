@@ -265,7 +265,7 @@ async fn api_of(local: &LocalStack, ledger: &Ledger, principal: &str, permission
     let token = uuid::Uuid::new_v4().to_string();
     let created = OffsetDateTime::now_utc();
     let expires = created + Duration::from_secs(3600);
-    let record = TokenRecord { principal: principal.to_owned(), permissions, created, expires };
+    let record = TokenRecord { principal: principal.to_owned(), permissions, granted: None, created, expires };
     ledger.put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
     Api::new(&local.api_url, &std::fs::read(&local.ca_pem).unwrap(), token)
 }
