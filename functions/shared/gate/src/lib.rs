@@ -1,6 +1,6 @@
 //! The gate of the APIs: who calls, what a body may be, and how an answer or a refusal looks.
 //!
-//! In scope: the bearer token, the vendor's signature, permissions, Lenovo's response envelope, the one table from
+//! In scope: the bearer token, the vendor's signature, permissions, Venafi's scopes, Lenovo's response envelope, the one table from
 //! errors to HTTP, and the limits on request bodies.
 //!
 //! Out of scope: what a request does. A function of the native and XClarity-style APIs checks the caller with
