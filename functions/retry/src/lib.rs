@@ -2,8 +2,7 @@
 //! `GET /vedsdk/SystemStatus/Version`, which Venafi's clients read first.
 //!
 //! Contract: Venafi Trust Protection Platform's Web SDK, as PyPI `pyvenafi` 1.1.0 calls it. Venafi's applications are
-//! our devices, by their ids. Paths match in any letter case: one client sends them as they are documented, another one
-//! in lower case.
+//! our devices, by their ids. Paths match in any letter case.
 //!
 //! The work itself is a deployment's, whose conductor opens what failed again (`conduct`); nothing here speaks to a
 //! device.
@@ -18,14 +17,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::{Request, State};
-use axum::http::uri::PathAndQuery;
-use axum::http::{StatusCode, Uri};
+use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use lambda_http::RequestExt;
-use rootcast_gate::{VenafiError, authenticate, venafi_report};
+use rootcast_gate::{VenafiError, authenticate_venafi, fold_case, venafi_report};
 use rootcast_ledger::Ledger;
 use rootcast_queue::Queue;
 use serde::Serialize;
@@ -82,21 +80,10 @@ pub fn router(app: Arc<App>) -> Router {
 /// Before anything else: even whether a path exists is told to callers with a token only.
 async fn protect(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, VenafiError> {
     let deadline = Deadline::of(&request);
-    let principal = authenticate(&app.ledger, request.headers(), (app.clock)()).await?;
+    let principal = authenticate_venafi(&app.ledger, request.headers(), (app.clock)()).await?;
     request.extensions_mut().insert(principal);
     request.extensions_mut().insert(deadline);
     Ok(next.run(request).await)
-}
-
-async fn fold_case(mut request: Request) -> Request {
-    let path = request.uri().path().to_ascii_lowercase();
-    let whole = request.uri().query().map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
-    let mut parts = request.uri().clone().into_parts();
-    parts.path_and_query = whole.parse::<PathAndQuery>().ok();
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-    request
 }
 
 #[derive(Serialize)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::{Extension, Json};
 use rootcast_core::certificate_dn::{CertificateDn, NotACertificateDn};
+use rootcast_core::scope::{Privilege, Resource};
 use rootcast_gate::{Principal, VenafiError, media_type, parse_json, read};
 use rootcast_ledger::LedgerError;
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,7 @@ pub(crate) async fn retry(
     Extension(Deadline(deadline)): Extension<Deadline>,
     request: Request,
 ) -> Result<Json<Done>, VenafiError> {
+    caller.require_scope(Resource::Certificate, Privilege::Manage)?;
     let (head, body) = request.into_parts();
     media_type(&head.headers, &["application/json"])?;
     let wanted: Wanted = parse_json(&read(body, BODY_LIMIT).await?)?;

@@ -11,6 +11,7 @@
     reason = "tests fail by panicking, and say why on standard error"
 )]
 
+mod access;
 mod api;
 mod authority;
 mod clients;

@@ -21,7 +21,10 @@ mod listing;
 mod tasks;
 mod uses;
 
-pub use access::{AccessKeyId, AccessKeyRecord, NotAnAccessKeyId, TokenRecord};
+pub use access::{
+    AccessKeyId, AccessKeyRecord, GrantId, GrantRecord, Granted, Locked, NotAnAccessKeyId, NotCounted, Pair,
+    PrincipalRecord, Refresh, TokenRecord,
+};
 pub use audit::{AuditAction, AuditRecord};
 pub use authority::{Authority, BundleRecord, Claim, LinkRecord, Policy, RootRecord};
 pub use certificates::{

@@ -97,6 +97,7 @@ impl Office {
         let record = TokenRecord {
             principal: "tests".to_owned(),
             permissions: BTreeSet::new(),
+            granted: None,
             expires,
             created: seconds_ago::<0>(),
         };
