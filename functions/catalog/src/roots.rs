@@ -105,7 +105,7 @@ mod tests {
         let root: RootRecord = serde_json::from_value(json!({
             "revision": 1, "generation": 2, "state": "signing", "created": 0,
             "spec": {
-                "generation": 2, "rootName": "Test Root", "subject": {}, "algorithm": "ECDSA_P384",
+                "generation": 2, "rootName": "Test Root", "subject": "O=Example", "algorithm": "ECDSA_P384",
                 "serial": "40000000000000000000000000000000", "notBefore": 0, "notAfter": 1,
             },
             "lifecycle": { "work": "root", "inError": false, "status": "The root signs.", "attempt": 1 },

@@ -158,7 +158,10 @@ mod tests {
         job.cursor = Cursor { step: 16, after: None };
         let shown = |row: Row| serde_json::to_value(Task::of(job.leg(), state(&job, &row).unwrap(), row)).unwrap();
         let sent = shown(bare);
-        assert_eq!(sent, json!({ "device": "bmc-1", "leg": "distribute", "state": "waiting", "attempt": 1 }));
+        assert_eq!(
+            sent,
+            json!({ "device": "bmc-1", "leg": "distribute", "state": "waiting", "attempt": 1, "stage": 1500 })
+        );
         let task = TaskRecord {
             device: "bmc-1".to_owned(),
             state: TaskState::Failed,
@@ -174,7 +177,7 @@ mod tests {
         assert_eq!(
             failed,
             json!({
-                "device": "bmc-1", "leg": "distribute", "state": "failed", "attempt": 2, "class": "storeFull",
+                "device": "bmc-1", "leg": "distribute", "state": "failed", "attempt": 2, "class": "storeFull", "stage": 1500,
                 "message": "The trust store is full.", "recovery": ErrorClass::StoreFull.recovery(),
                 "at": "2026-01-02T03:04:05Z",
             })
