@@ -14,10 +14,12 @@ mod deployments;
 mod devices;
 mod error;
 mod expiring;
+mod issuing;
 mod item;
 mod jobs;
 mod leases;
 mod listing;
+mod revocation;
 mod tasks;
 mod uses;
 
@@ -35,9 +37,11 @@ pub use deployments::NewUse;
 pub use devices::{DeviceRecord, Held, Page};
 pub use error::LedgerError;
 pub use expiring::Expiring;
+pub use issuing::SerialRecord;
 pub use jobs::{JobPage, JobRecord};
 pub use leases::{Lease, LeaseRefused};
 pub use listing::{CertificateRow, Listing, Place, Sort};
+pub use revocation::{CrlRecord, RevokedRecord};
 pub use tasks::{Settled, Settlement, TaskKey};
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
 
