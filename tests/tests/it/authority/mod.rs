@@ -8,13 +8,13 @@ mod faults;
 #[allow(dead_code, reason = "core's own tests use more of it")]
 mod keys;
 mod links;
-mod office;
+pub(crate) mod office;
 #[path = "../../../../functions/shared/core/tests/it/openssl.rs"]
 #[allow(dead_code, reason = "core's own tests use more of it")]
-mod openssl;
+pub(crate) mod openssl;
 mod race;
 mod readers;
 mod refusals;
 mod size;
 mod whole;
-mod wire;
+pub(crate) mod wire;
