@@ -16,7 +16,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(8);
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(3);
 
 impl App {
-    /// From `CERTIFICATES_TABLE`, `JOBS_TABLE`, `ACCESS_TABLE` and `CONTROL_QUEUE_URL`.
+    /// From `CERTIFICATES_TABLE`, `JOBS_TABLE`, `DEVICES_TABLE`, `ACCESS_TABLE` and `CONTROL_QUEUE_URL`.
     pub async fn from_env() -> Result<Self, Misconfigured> {
         let limits = TimeoutConfig::builder().operation_timeout(CALL_LIMIT).operation_attempt_timeout(ATTEMPT_LIMIT);
         let aws = aws_config::defaults(BehaviorVersion::latest()).timeout_config(limits.build()).load().await;

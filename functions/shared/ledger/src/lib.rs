@@ -19,6 +19,7 @@ mod jobs;
 mod leases;
 mod listing;
 mod tasks;
+mod ties;
 mod uses;
 
 pub use access::{AccessKeyId, AccessKeyRecord, NotAnAccessKeyId, TokenRecord};
@@ -36,6 +37,7 @@ pub use jobs::{JobPage, JobRecord};
 pub use leases::{Lease, LeaseRefused};
 pub use listing::{CertificateRow, Listing, Place, Sort};
 pub use tasks::{Settled, Settlement, TaskKey};
+pub use ties::MOST_TIES;
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
 
 use aws_sdk_dynamodb::Client;
