@@ -7,7 +7,7 @@ import re
 
 from template import listed, target, text
 
-FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Catalog", "Import", "Retry", "Rotate"}
+FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Issue", "Catalog", "Import", "Retry", "Rotate"}
 # What a function may do with a key that the template itself makes, and for which kind of secret.
 SEALS = {"SealingKey": "rootcast:certificate", "AccessKey": "rootcast:access-key"}
 
@@ -19,6 +19,7 @@ WILDCARDS = {
     ("RegenerateRole", "FindUnusedKeys"): "tag:GetResources takes neither resource nor condition; it reads names and tags",
     ("ConductRole", "FindUnusedKeys"): "tag:GetResources takes neither resource nor condition; it reads names and tags",
     ("ConductRole", "RootKeys"): "keys are made at run time; the key must carry the stack's tag",
+    ("IssueRole", "RootKeys"): "keys are made at run time; the key must carry the stack's tag",
     ("WorkerRole", "Credentials"): "a credential a device, all under the prefix of the deployment",
     ("NetworkInterfaces", "Attach"): "interfaces are made by the service at run time; the functions' own code is denied it",
 }
@@ -101,7 +102,7 @@ def functions_write_their_own_log(template):
 def schedules_are_well_formed(template):
     # A unit in the wrong number is refused by EventBridge when the stack is made, and by no linter before.
     rate = re.compile(r"rate\((1 (minute|hour|day)|([2-9]|[1-9]\d+) (minutes|hours|days))\)|cron\(\S+( \S+){5}\)")
-    wakes = looks = 0
+    wakes = looks = lists = 0
     for name, rule in template.of("Events::Rule"):
         if "ScheduleExpression" not in rule:
             continue
@@ -110,10 +111,13 @@ def schedules_are_well_formed(template):
         for to in rule["Targets"]:
             wakes += target(to["Arn"]) == "Conduct" and to.get("Input") == '{"wake":"running"}'
             looks += target(to["Arn"]) == "Rotate"
+            lists += target(to["Arn"]) == "Issue" and to.get("Input") == '{"wake":"lists"}'
     if wakes != 1:
         yield f"{wakes} schedules wake the conductor"
     if looks != 1:
         yield f"{looks} schedules look for what nears its end"
+    if lists != 1:
+        yield f"{lists} schedules renew the revocation lists"
 
 
 @check
@@ -149,14 +153,17 @@ def time_limits_nest(template):
     device = parameters["DeviceTimeoutSeconds"]["Default"]
     if not device < limit["Worker"] <= hidden["TaskQueue"]:
         yield f"not device {device} s < worker {limit['Worker']} s ≤ visibility of a task {hidden['TaskQueue']} s"
+    if not limit["Issue"] <= hidden["IssueQueue"]:
+        yield f"not issue {limit['Issue']} s ≤ visibility of its messages {hidden['IssueQueue']} s"
     if hidden["ControlQueue"] < 6 * limit["Conduct"]:
         yield f"visibility of a control message {hidden['ControlQueue']} s is under six times conduct's {limit['Conduct']} s"
     for name in ("Regenerate", "Catalog", "Import", "Retry"):
         if limit[name] >= 30:
             yield f"{name} may run {limit[name]} s: the HTTP API answers for it at 30 s"
-    receives = queues["TaskQueue"].get("RedrivePolicy", {}).get("maxReceiveCount", 0)
-    if parameters["MaxReceives"]["MaxValue"] >= receives:
-        yield f"the queue puts a task aside at {receives} receives, before the worker records its failure"
+    for name in ("TaskQueue", "IssueQueue"):
+        receives = queues[name].get("RedrivePolicy", {}).get("maxReceiveCount", 0)
+        if parameters["MaxReceives"]["MaxValue"] >= receives:
+            yield f"{name} puts a task aside at {receives} receives, before its failure is recorded"
 
 
 @check
@@ -226,6 +233,7 @@ def parameters_explain_and_bound_themselves(template):
 @check
 def outputs_name_what_a_caller_needs(template):
     names = {"ApiUrl", "ApiId", "ControlQueueUrl", "ControlDeadLettersUrl", "TaskQueueUrl", "TaskDeadLettersUrl"}
+    names |= {"IssueQueueUrl", "IssueDeadLettersUrl"}
     names |= {f"{table}Table" for table, _ in template.of("DynamoDB::Table")}
     names |= {f"{function}Function" for function in FUNCTIONS} | {f"{key}Arn" for key in SEALS}
     for name in sorted(names ^ set(template.source["Outputs"])):

@@ -67,5 +67,8 @@ DEFECTS = [
     ("sealed keys in an index", lambda s: properties(s, "Certificates")["GlobalSecondaryIndexes"][0].update(Projection={"ProjectionType": "ALL"}), "tables_have_their_keys"),
     ("expiry that nobody looks for", lambda s: properties(s, "Rotate")["Events"].pop("Look"), "schedules_are_well_formed"),
     ("a catalog that tells", lambda s: allow(s, "CatalogRole", "events:PutEvents", "arn:aws:events:eu-central-1:111122223333:event-bus/default"), "dependencies_are_permissions"),
+    ("lists that nobody renews", lambda s: properties(s, "Issue")["Events"].pop("Lists"), "schedules_are_well_formed"),
+    ("a certificate put aside before its failure is recorded", lambda s: properties(s, "IssueQueue")["RedrivePolicy"].update(maxReceiveCount=8), "time_limits_nest"),
+    ("certificates signed with any key", lambda s: statement(s, "IssueRole", "RootKeys").pop("Condition"), "keys_are_bound_to_the_stack"),
     ("an output that is not there", lambda s: s["Outputs"].pop("JobsTable"), "outputs_name_what_a_caller_needs"),
 ]

@@ -15,7 +15,7 @@ use rootcast_ledger::BundleRecord;
 use crate::app::App;
 
 /// A device that asks again within a minute may have seen the version before; it never goes back to an older one.
-const CACHE: &str = "public, max-age=60";
+pub(crate) const CACHE: &str = "public, max-age=60";
 /// HTTP has no such header, but RFC 7030 §4.1.3 shows it and older clients look for it (erratum 5107).
 const TRANSFER_ENCODING: HeaderName = HeaderName::from_static("content-transfer-encoding");
 /// RFC 2045 §6.8. RFC 8951 §3.1: receivers take base64 with line breaks and without.
@@ -90,12 +90,12 @@ async fn published(app: &App, form: &str, headers: &HeaderMap) -> Result<Publish
     }
 }
 
-fn not_modified(tag: String) -> Response {
+pub(crate) fn not_modified(tag: String) -> Response {
     (StatusCode::NOT_MODIFIED, [(ETAG, tag), (CACHE_CONTROL, CACHE.to_owned())]).into_response()
 }
 
 /// RFC 9110 §13.1.2, with the weak comparison of §8.8.3.2.
-fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+pub(crate) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let listed = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = listed.flat_map(|list| list.split(',')).map(str::trim);
     tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)

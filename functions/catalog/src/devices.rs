@@ -5,6 +5,7 @@ use axum::extract::State;
 use rootcast_core::address::DeviceAddress;
 use rootcast_core::certificate::Certificate;
 use rootcast_core::device::{DeviceId, Pin, Profile, Slot};
+use rootcast_core::device_subject::DeviceSubject;
 use rootcast_core::task::{ErrorClass, Failure};
 use rootcast_drivers::observe;
 use rootcast_gate::{ApiError, Envelope, Kind, Message, Principal};
@@ -50,7 +51,7 @@ async fn load(ledger: &Ledger, id: &DeviceId) -> Result<DeviceRecord, ApiError> 
     })
 }
 
-/// What is said is changed; `null` takes a name or a slot away. Pins are the approval, an empty list takes it back.
+/// What is said is changed; `null` takes a name, a slot or a subject away. Pins are the approval, an empty list takes it back.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Edit {
@@ -62,6 +63,8 @@ pub(crate) struct Edit {
     pins: Option<Vec<Pin>>,
     #[serde(deserialize_with = "said")]
     slot: Option<Option<Slot>>,
+    #[serde(deserialize_with = "said")]
+    subject: Option<Option<DeviceSubject>>,
 }
 
 fn said<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<Option<T>>, D::Error> {
@@ -75,19 +78,30 @@ impl Edit {
         }
         self.address.as_ref().map_or(Ok(()), |address| rules.address(address))?;
         self.credential.as_deref().map_or(Ok(()), |name| rules.credential(name))?;
-        let Self { name: None, address: None, profile: None, credential: None, pins: None, slot: None } = self else {
-            return Ok(());
-        };
-        Err("The body changes nothing.".to_owned())
+        match self {
+            Self {
+                name: None,
+                address: None,
+                profile: None,
+                credential: None,
+                pins: None,
+                slot: None,
+                subject: None,
+            } => Err("The body changes nothing.".to_owned()),
+            _ => Ok(()),
+        }
     }
 
     fn apply(&self, device: &mut DeviceRecord) -> Result<(), String> {
-        let Self { name, address, profile, credential, pins, slot } = self;
+        let Self { name, address, profile, credential, pins, slot, subject } = self;
         if let Some(name) = name {
             device.name.clone_from(name);
         }
         if let Some(slot) = slot {
             device.slot.clone_from(slot);
+        }
+        if let Some(subject) = subject {
+            device.subject.clone_from(subject);
         }
         if let Some(address) = address {
             device.address = address.to_string();
@@ -236,6 +250,9 @@ mod tests {
             edited(r#"{"slot":null,"name":"new"}"#).unwrap(),
             DeviceRecord { slot: None, name: Some("new".to_owned()), ..before }
         );
+        let subject = edited(r#"{"subject":{"commonName":"bmc-1","dnsNames":["bmc-1.example"]}}"#).unwrap().subject;
+        assert_eq!(subject.unwrap().dns_names(), ["bmc-1.example"]);
+        assert!(edited(r#"{"subject":{"commonName":"bmc-1"}}"#).is_err(), "no name");
         assert_eq!(edited(r#"{"address":"https://10.9.9.9:8443"}"#).unwrap().address, "https://10.9.9.9:8443");
     }
 

@@ -10,6 +10,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use http::StatusCode;
 use rootcast_core::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, Driver, Pin, Profile, Slot};
+use rootcast_core::device_subject::DeviceSubject;
 use rootcast_gate::{ApiError, BULK_BODY_LIMIT, Envelope, Message, Principal, Verdict, media_type, parse_json, read};
 use rootcast_ledger::{DeviceRecord, Ledger, LedgerError};
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,7 @@ struct Sent {
     driver: Option<Driver>,
     profile: Option<Profile>,
     slot: Option<Slot>,
+    subject: Option<DeviceSubject>,
     credential: String,
     pins: Option<Vec<Pin>>,
 }
@@ -157,7 +159,7 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<
     let driver = sent.driver.unwrap_or(Driver::Redfish);
     let profile = sent.profile.unwrap_or(Profile::Dmtf);
     let record = DeviceRecord::new(id, sent.address.to_string(), driver, profile, sent.credential);
-    let mut record = DeviceRecord { name: sent.name, slot: sent.slot, ..record };
+    let mut record = DeviceRecord { name: sent.name, slot: sent.slot, subject: sent.subject, ..record };
     record.approve(pins);
     Ok(Wanted { record, says_pins: sent.pins.is_some() })
 }
@@ -199,9 +201,17 @@ async fn store(ledger: &Ledger, wanted: Wanted) -> Result<Outcome, ApiError> {
 
 impl Wanted {
     fn is_met_by(&self, there: &DeviceRecord) -> bool {
-        let DeviceRecord { name, address, driver, profile, slot, credential, pins, .. } = &self.record;
-        (name, address, driver, profile, slot, credential)
-            == (&there.name, &there.address, &there.driver, &there.profile, &there.slot, &there.credential)
+        let DeviceRecord { name, address, driver, profile, slot, subject, credential, pins, .. } = &self.record;
+        (name, address, driver, profile, slot, subject, credential)
+            == (
+                &there.name,
+                &there.address,
+                &there.driver,
+                &there.profile,
+                &there.slot,
+                &there.subject,
+                &there.credential,
+            )
             && (!self.says_pins || *pins == there.pins)
     }
 }

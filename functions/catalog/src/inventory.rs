@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use rootcast_core::address::{AddressPolicy, DeviceAddress};
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::{Driver, Pin, Profile, Slot};
+use rootcast_core::device_subject::DeviceSubject;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::task::{ErrorClass, Probe};
 use rootcast_ledger::DeviceRecord;
@@ -32,6 +33,9 @@ pub(crate) struct Device {
     profile: Profile,
     #[serde(skip_serializing_if = "Option::is_none")]
     slot: Option<Slot>,
+    /// What its own certificate says of it, where that is not the host of its address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<DeviceSubject>,
     credential: String,
     pins: Vec<Pin>,
     /// Jobs pass over pending devices.
@@ -85,6 +89,7 @@ impl From<DeviceRecord> for Device {
             driver: record.driver,
             profile: record.profile,
             slot: record.slot,
+            subject: record.subject,
             credential: record.credential,
             state: if record.pins.is_empty() { "pending" } else { "approved" },
             pins: record.pins,

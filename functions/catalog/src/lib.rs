@@ -11,6 +11,7 @@
 
 mod app;
 mod bundle;
+mod crl;
 mod deployments;
 mod devices;
 mod enrol;
@@ -19,6 +20,7 @@ mod fleet;
 mod inventory;
 mod jobs;
 mod lxca;
+mod own;
 mod page;
 mod policy;
 mod retry;
@@ -41,8 +43,8 @@ use time::OffsetDateTime;
 
 pub use crate::app::{App, Parts};
 
-/// What may be read without a token: a device that trusts any live root can verify the one, and by its own means the
-/// other.
+/// What may be read without a token, beside revocation lists: a device that trusts any live root can verify the one, and
+/// by its own means the other.
 const PUBLIC: [&str; 2] = [BUNDLE, CACERTS];
 const BUNDLE: &str = "/bundle";
 const CACERTS: &str = "/.well-known/est/cacerts";
@@ -51,6 +53,7 @@ pub fn router(app: App) -> Router {
     let routes = Router::new()
         .route(BUNDLE, get(bundle::signed))
         .route(CACERTS, get(bundle::cacerts))
+        .route("/crl/{generation}/{list}", get(crl::show))
         .route("/signingcertificate", get(roots::active))
         .route("/signingcertificate/details", get(roots::details))
         .route("/signingcertificate/jobs", get(lxca::jobs))
@@ -60,6 +63,7 @@ pub fn router(app: App) -> Router {
         .route("/tasks/{jobs}", get(lxca::tasks))
         .route("/devices", get(devices::list).post(enrol::enrol))
         .route("/devices/{device}", get(devices::show).patch(devices::edit).delete(devices::delete))
+        .route("/devices/{device}/certificate", get(own::show).post(own::renew))
         .route("/devices/{device}/fingerprint", get(devices::fingerprint))
         .route("/jobs", get(jobs::list))
         .route("/jobs/{job}", get(jobs::show))
@@ -83,7 +87,8 @@ pub fn router(app: App) -> Router {
 
 /// Before anything else: even whether a path exists is told to callers with a token only.
 async fn protect(State(app): State<App>, mut request: Request, next: Next) -> Result<Response, ApiError> {
-    if !PUBLIC.contains(&request.uri().path()) {
+    let path = request.uri().path();
+    if !PUBLIC.contains(&path) && !crl::is_path(path) {
         let ledger = &app.parts().await?.ledger;
         let principal = authenticate(ledger, request.headers(), OffsetDateTime::now_utc()).await?;
         request.extensions_mut().insert(principal);

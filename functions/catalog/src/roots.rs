@@ -5,12 +5,14 @@ use axum::response::IntoResponse;
 use http::header::CONTENT_TYPE;
 use rootcast_core::certificate::Certificate;
 use rootcast_core::generation::GenerationState;
+use rootcast_core::lifecycle::{Lifecycle, Stage};
 use rootcast_gate::{ApiError, Envelope};
 use rootcast_ledger::RootRecord;
 use serde::Serialize;
 
 use crate::app::App;
 use crate::stamp::stamp;
+use crate::tasks::Past;
 
 /// `GET /signingCertificate`: the root that signs, as PEM.
 pub(crate) async fn active(State(app): State<App>) -> Result<impl IntoResponse, ApiError> {
@@ -40,12 +42,12 @@ fn no_root() -> ApiError {
 /// The active generation first, then from the newest to the oldest.
 fn rows(mut roots: Vec<RootRecord>, signing: Option<u32>) -> Vec<Details> {
     roots.sort_by_key(|root| (Some(root.generation) != signing, std::cmp::Reverse(root.generation)));
-    let row = |root: &RootRecord| Some(Details::of(root.certificate.as_ref()?, root.generation, root.state));
+    let row = |root: &RootRecord| Some(Details::of(root.certificate.as_ref()?, root));
     roots.iter().filter_map(row).collect()
 }
 
-/// Source: <https://pubs.lenovo.com/lxca_scripting/rest_api_signingcertificate_details_get>; `generation` and `state`
-/// are ours.
+/// Source: <https://pubs.lenovo.com/lxca_scripting/rest_api_signingcertificate_details_get>; what stands behind
+/// `notAfter` is ours.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Details {
@@ -59,10 +61,17 @@ pub(crate) struct Details {
     not_after: String,
     generation: u32,
     state: GenerationState,
+    /// What is being done, or failed, by Venafi's numbers; `null` since it signs.
+    stage: Option<Stage>,
+    in_error: bool,
+    /// A sentence.
+    status: String,
+    history: Vec<Past>,
 }
 
 impl Details {
-    fn of(certificate: &Certificate, generation: u32, state: GenerationState) -> Self {
+    fn of(certificate: &Certificate, root: &RootRecord) -> Self {
+        let Lifecycle { stage, in_error, status, history, .. } = root.lifecycle.clone();
         Self {
             certificate: certificate.pem(),
             issuer_dn: certificate.issuer_dn().to_owned(),
@@ -71,8 +80,12 @@ impl Details {
             signature_algorithm: certificate.signature_algorithm_name().to_owned(),
             not_before: stamp(certificate.not_before()),
             not_after: stamp(certificate.not_after()),
-            generation,
-            state,
+            generation: root.generation,
+            state: root.state,
+            stage,
+            in_error,
+            status,
+            history: history.into_iter().map(Past::from).collect(),
         }
     }
 }
@@ -80,6 +93,8 @@ impl Details {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -87,7 +102,17 @@ mod tests {
         let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
         let made = Certificate::from_der(params.self_signed(&key).unwrap().der().to_vec()).unwrap();
-        let row = serde_json::to_value(Details::of(&made, 2, GenerationState::Signing)).unwrap();
+        let root: RootRecord = serde_json::from_value(json!({
+            "revision": 1, "generation": 2, "state": "signing", "created": 0,
+            "spec": {
+                "generation": 2, "rootName": "Test Root", "subject": {}, "algorithm": "ECDSA_P384",
+                "serial": "40000000000000000000000000000000", "notBefore": 0, "notAfter": 1,
+            },
+            "lifecycle": { "work": "root", "inError": false, "status": "The root signs.", "attempt": 1 },
+        }))
+        .unwrap();
+        let row = serde_json::to_value(Details::of(&made, &root)).unwrap();
+        assert_eq!((&row["stage"], &row["status"]), (&Value::Null, &json!("The root signs.")));
         let attributes: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
         for published in
             ["certificate", "issuerDn", "subjectDn", "serialNumber", "signatureAlgorithm", "notBefore", "notAfter"]

@@ -109,9 +109,14 @@ const ROUTES: [(&str, &str); 22] = [
 
 #[tokio::test]
 async fn nobody_gets_in_without_a_token() {
-    for (method, path) in
-        ROUTES.into_iter().chain([("DELETE", "/jobs/7"), ("GET", "/nothing"), ("POST", "/"), ("GET", "/bundle/x")])
-    {
+    for (method, path) in ROUTES.into_iter().chain([
+        ("DELETE", "/jobs/7"),
+        ("GET", "/nothing"),
+        ("POST", "/"),
+        ("GET", "/bundle/x"),
+        ("GET", "/crl/1/64.crl"),
+        ("GET", "/crl/01/1.crl"),
+    ]) {
         for path in [path.to_owned(), path.to_uppercase()] {
             let response = call(Request::builder().method(method).uri(&path), "{").await;
             assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
@@ -157,6 +162,17 @@ async fn what_is_not_there() {
         assert_eq!(response.headers()[ALLOW], allowed);
         assert_eq!(refused(response).await.0, 405, "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn a_revocation_list_is_anybodys() {
+    for path in ["/crl/1/63.crl", "/CRL/1/63.CRL"] {
+        let (status, body) = refused(call(Request::get(path), "").await).await;
+        assert_eq!((status, &body["messages"][0]["text"]), (404, &"There is no such revocation list.".into()));
+    }
+    let response = call(Request::post("/crl/1/63.crl"), "").await;
+    assert_eq!(response.headers()[ALLOW], "GET,HEAD");
+    assert_eq!(refused(response).await.0, 405);
 }
 
 #[tokio::test]

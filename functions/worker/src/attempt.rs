@@ -9,13 +9,14 @@ use rootcast_core::message::Task;
 use rootcast_core::task::{ErrorClass, Failure, Outcome};
 use rootcast_drivers::{Credential, Endpoint, Monitor};
 use rootcast_ledger::{DeviceRecord, Held, Lease, LeaseRefused, Settlement};
+use rootcast_queue::backoff;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::batch::Delivery;
 use crate::goals::Goal;
-use crate::{App, SOON, backoff};
+use crate::{App, SOON};
 
 /// A lease outlives its worker's work on the device by so much, in seconds.
 const LEASE_MARGIN: i64 = 10;

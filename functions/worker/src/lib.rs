@@ -5,7 +5,6 @@
 //! shards. A message that comes twice, late, or for a paused job changes nothing.
 
 mod attempt;
-mod backoff;
 mod batch;
 mod config;
 mod credentials;

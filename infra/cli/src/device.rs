@@ -3,6 +3,7 @@
 pub(crate) mod add;
 pub(crate) mod approve;
 mod list;
+mod renew;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -17,6 +18,10 @@ pub(crate) enum DeviceCommand {
     List,
     /// Approve what devices show as their TLS certificate; they take part in rollovers from then on
     Approve(approve::Approve),
+    /// Have devices make keys and requests for certificates of their own, sign them, and give them to the devices
+    Renew(renew::Renew),
+    /// Show a device's own certificate, where its making stands, and what each stage did
+    Certificate(renew::Show),
 }
 
 pub(crate) async fn run(api: &Api, command: DeviceCommand, format: Format) -> Result<End> {
@@ -24,5 +29,7 @@ pub(crate) async fn run(api: &Api, command: DeviceCommand, format: Format) -> Re
         DeviceCommand::Add(add) => add::run(api, add, format).await,
         DeviceCommand::List => list::run(api, format).await,
         DeviceCommand::Approve(approve) => approve::run(api, approve, format).await,
+        DeviceCommand::Renew(renew) => renew::run(api, renew, format).await,
+        DeviceCommand::Certificate(show) => renew::show(api, show, format).await,
     }
 }

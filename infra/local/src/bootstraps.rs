@@ -12,7 +12,7 @@ use tokio::process::Command;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 /// Packages in functions/ whose program is a Lambda function.
-const FUNCTIONS: [&str; 7] = ["regenerate", "conduct", "worker", "catalog", "import", "retry", "rotate"];
+const FUNCTIONS: [&str; 8] = ["regenerate", "conduct", "worker", "issue", "catalog", "import", "retry", "rotate"];
 
 /// A function's deployment package.
 pub(crate) struct Package {

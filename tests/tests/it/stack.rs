@@ -24,10 +24,11 @@ use crate::fake::Fake;
 /// Default of template.yaml's CredentialPrefix.
 pub const PREFIX: &str = "/rootcast/devices/";
 /// The functions, by the outputs of template.yaml that have their names.
-pub const FUNCTIONS: [&str; 7] = [
+pub const FUNCTIONS: [&str; 8] = [
     "RegenerateFunction",
     "ConductFunction",
     "WorkerFunction",
+    "IssueFunction",
     "CatalogFunction",
     "ImportFunction",
     "RetryFunction",

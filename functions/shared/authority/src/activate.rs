@@ -28,6 +28,7 @@ impl CertificateAuthority {
         self.sign_links(&mut root, old.as_ref()).await?;
         authority.signing = Some(root.generation);
         root.state = GenerationState::Signing;
+        root.finish(now);
         if let Some(old) = &mut old {
             old.state = GenerationState::Superseded;
         }

@@ -2,9 +2,11 @@
 
 use rootcast_core::generation::GenerationState;
 use rootcast_core::job::{Activation, Job, JobId, NewJob};
+use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
 use rootcast_core::name::Subject;
 use rootcast_core::rollout::Rollout;
 use rootcast_core::root::{RootSpec, Serial, prepare_root};
+use rootcast_core::task::{ErrorClass, Failure};
 use rootcast_ledger::{Authority, Change, Claim, LedgerError, RootRecord};
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
@@ -14,6 +16,8 @@ use crate::{AuthorityError, CertificateAuthority};
 /// Longer than any function that makes a root may run (29 s): who finds a claim older than this knows that its holder
 /// is dead.
 const CLAIM: Duration = Duration::seconds(60);
+const NOT_MADE: &str =
+    "It could not be made. The next PUT /signingCertificate goes on here; the function's log says why.";
 
 /// DynamoDB cancels a transaction that meets another one; within this time, that one is through.
 const COLLISION: std::time::Duration = std::time::Duration::from_millis(100);
@@ -76,8 +80,8 @@ impl CertificateAuthority {
     }
 
     async fn make_claimed(&self, mut claimed: Claimed, now: OffsetDateTime) -> Result<(), AuthorityError> {
-        self.ensure_key(&mut claimed).await?;
-        self.sign_root(&mut claimed.root).await?;
+        self.ensure_key(&mut claimed, now).await?;
+        self.sign_root(&mut claimed.root, now).await?;
         if claimed.taken_over && claimed.claim.job.is_none() {
             // A job does this at its end. Before the root is published, so that a crash in between repeats it.
             self.give_up_keys(claimed.root.generation, claimed.root.key.as_deref()).await?;
@@ -92,8 +96,14 @@ impl CertificateAuthority {
     /// What failed can be finished by the next caller, without waiting for the claim to run out. If this fails too, it
     /// runs out.
     async fn give_back(&self, authority: Authority, claim: Claim, now: OffsetDateTime) {
+        let root = self.ledger.root(claim.generation).await.ok().flatten();
+        let failed = root.and_then(|root| {
+            let failure = Failure::new(ErrorClass::Authority, NOT_MADE);
+            let lifecycle = root.lifecycle.fail(root.lifecycle.attempt, &failure, now).ok()?;
+            Some(RootRecord { lifecycle, ..root })
+        });
         let given_back = Authority { claim: Some(Claim { until: now, ..claim }), ..authority };
-        let change = Change { authority: Some(&given_back), ..Change::default() };
+        let change = Change { authority: Some(&given_back), roots: failed.iter().collect(), ..Change::default() };
         if let Err(error) = self.ledger.commit(change).await {
             warn!(error = &error as &dyn std::error::Error, "a claim could not be given back and runs out by itself");
         }
@@ -136,9 +146,13 @@ impl CertificateAuthority {
     ) -> Result<Claimed, AuthorityError> {
         let claim = Claim { until: now + CLAIM, ..claim.clone() };
         let mut authority = Authority { claim: Some(claim.clone()), ..before.clone() };
-        self.ledger.commit(Change { authority: Some(&authority), ..Change::default() }).await?;
+        let mut root = self.ledger.root(claim.generation).await?.ok_or(AuthorityError::Missing("root"))?;
+        // A crash left no failure on record.
+        let retried = root.lifecycle.retry(now).map(|lifecycle| root.lifecycle = lifecycle).is_ok();
+        let roots = if retried { vec![&root] } else { Vec::new() };
+        self.ledger.commit(Change { authority: Some(&authority), roots, ..Change::default() }).await?;
         authority.revision += 1;
-        let root = self.ledger.root(claim.generation).await?.ok_or(AuthorityError::Missing("root"))?;
+        root.revision += u64::from(retried);
         info!(root.generation = claim.generation, "a root that was left half made is finished");
         Ok(Claimed { authority, claim, root, taken_over: true })
     }
@@ -172,6 +186,7 @@ impl CertificateAuthority {
             certificate: None,
             new_with_old: None,
             old_with_new: None,
+            lifecycle: Lifecycle::idle(Work::Root, "").begin(Work::Root, "Its key is to be made.", now),
             created: now,
         };
         let id = JobId(before.last_job + 1);
@@ -207,7 +222,7 @@ impl CertificateAuthority {
     }
 
     /// A crash between making a key and recording it leaves a key that only its tags know: it is used.
-    async fn ensure_key(&self, claimed: &mut Claimed) -> Result<(), AuthorityError> {
+    async fn ensure_key(&self, claimed: &mut Claimed, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let root = &mut claimed.root;
         if root.key.is_some() {
             return Ok(());
@@ -218,10 +233,11 @@ impl CertificateAuthority {
             None => self.vault.create_key(root.generation, root.spec.algorithm).await?,
         };
         root.key = Some(key);
+        root.reach(Stage::ApproveRequest, "Its key is made.", now);
         self.save_root(root).await
     }
 
-    async fn sign_root(&self, root: &mut RootRecord) -> Result<(), AuthorityError> {
+    async fn sign_root(&self, root: &mut RootRecord, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let key = root.key.clone().ok_or(AuthorityError::Missing("key"))?;
         let public_key = self.vault.public_key(&key, root.spec.algorithm).await?;
         let prepared = prepare_root(&root.spec, &public_key)?;
@@ -230,6 +246,7 @@ impl CertificateAuthority {
             Some(_) => {}
             None => {
                 root.tbs = Some(prepared.tbs_sha256());
+                root.reach(Stage::RetrieveCertificate, "What is to be signed is on record.", now);
                 self.save_root(root).await?;
             }
         }

@@ -4,6 +4,7 @@ use rootcast_core::bundle::{Bundle, SignedBundle};
 use rootcast_core::certificate::Certificate;
 use rootcast_core::generation::GenerationState;
 use rootcast_core::job::Job;
+use rootcast_core::lifecycle::Stage;
 use rootcast_ledger::{Authority, BundleRecord, Change, RootRecord};
 use time::OffsetDateTime;
 use tracing::info;
@@ -28,6 +29,11 @@ impl CertificateAuthority {
             authority.signing = Some(root.generation);
         }
         root.state = if job.is_none() { GenerationState::Signing } else { GenerationState::Published };
+        if job.is_none() {
+            root.finish(now);
+        } else {
+            root.reach(Stage::UpdateTrustStore, "It is published, and on its way to the devices.", now);
+        }
         roots.push(root.clone());
         let bundle = self.sign_bundle(&authority, &roots, now).await?;
         authority.bundle = bundle.bundle.version;
@@ -58,6 +64,9 @@ impl CertificateAuthority {
         let root = roots.iter_mut().find(|root| root.generation == job.generation);
         let root = root.ok_or(AuthorityError::Missing("root"))?;
         root.state = GenerationState::Abandoned;
+        if let Ok(given_up) = root.lifecycle.reset("Its rollover was aborted before it signed anything.", now) {
+            root.lifecycle = given_up;
+        }
         let root = root.clone();
         let bundle = self.sign_bundle(&authority, &roots, now).await?;
         authority.bundle = bundle.bundle.version;

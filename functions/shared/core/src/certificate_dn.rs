@@ -1,5 +1,6 @@
 //! A certificate's distinguished name, as Venafi writes it: `\VED\Policy\{folder}\{name}`.
 
+use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
@@ -34,6 +35,12 @@ impl CertificateDn {
     /// Of the device's own certificate.
     pub fn of_device(device: &DeviceId) -> Self {
         Self { folder: Folder::of_device(DEVICES, device), name: CertificateName::OWN }
+    }
+}
+
+impl fmt::Display for CertificateDn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&policy_dn(&self.folder.to_string(), &self.name.to_string()))
     }
 }
 
@@ -139,7 +146,7 @@ mod tests {
             let device: DeviceId = id.parse().unwrap();
             assert_eq!(device_of_application(&application_dn(&device)), Some(device.clone()));
             let dn = CertificateDn::of_device(&device);
-            let text = policy_dn(&dn.folder.to_string(), &dn.name.to_string());
+            let text = dn.to_string();
             assert_eq!(text, format!(r"\VED\Policy\Devices\{id}\certificate"));
             assert_eq!(text.parse(), Ok(dn));
         }

@@ -22,7 +22,7 @@
 
 mod assess;
 mod constraints;
-mod der;
+pub(crate) mod der;
 mod judge;
 mod key;
 mod leaf;
@@ -31,9 +31,9 @@ mod path;
 mod pem;
 mod pkcs12;
 mod problem;
-mod public_key;
-mod signature;
-mod text;
+pub(crate) mod public_key;
+pub(crate) mod signature;
+pub(crate) mod text;
 
 use std::fmt;
 

@@ -5,6 +5,7 @@
 //! | [`Work::Install`]: a certificate with its private key | 800, 1100, 900, 1200 |
 //! | [`Work::Issue`]: the device makes the key, we sign | 400, 500, 600, 700, then the same |
 //! | [`Work::Trust`]: a device's trust anchors | 1500, 1600 |
+//! | [`Work::Root`]: a root generation, until it signs | 300, 600, 700, 1500, 1600 |
 //!
 //! A web server restarts (1100) before what it shows can be checked (900). Where a stage failed, its work is taken up at
 //! that stage again; what was done before is looked at, not done anew. Each time is an *attempt* of its own: what
@@ -47,9 +48,9 @@ pub enum Stage {
     EndProcessing = 1200,
     /// It is in the published list of revoked certificates.
     Revocation = 1400,
-    /// Trust anchors are brought to the device's trust store, and removed from it.
+    /// Trust anchors are brought to the device's trust store, or the devices', and removed from it.
     UpdateTrustStore = 1500,
-    /// The trust store was read back, and compared.
+    /// The trust store was read back, and compared; of a root, it begins to sign.
     EndTrustStoreProcessing = 1600,
 }
 
@@ -78,7 +79,7 @@ impl Stage {
     }
 }
 
-/// What is done for one certificate, or bundle, at one device.
+/// What is done for one certificate, or bundle, at one device; or for a root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Work {
@@ -86,6 +87,7 @@ pub enum Work {
     Install,
     Issue,
     Trust,
+    Root,
 }
 
 impl Work {
@@ -105,6 +107,7 @@ impl Work {
                 EndProcessing,
             ],
             Self::Trust => &[UpdateTrustStore, EndTrustStoreProcessing],
+            Self::Root => &[CreateKey, ApproveRequest, RetrieveCertificate, UpdateTrustStore, EndTrustStoreProcessing],
         }
     }
 
@@ -113,6 +116,7 @@ impl Work {
             Self::Install => Stage::InstallCertificate,
             Self::Issue => Stage::CreateCsr,
             Self::Trust => Stage::UpdateTrustStore,
+            Self::Root => Stage::CreateKey,
         }
     }
 

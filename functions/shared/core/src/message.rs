@@ -1,7 +1,8 @@
-//! What the two queues carry.
+//! What the queues carry.
 
 use serde::{Deserialize, Serialize};
 
+use crate::crl::CrlShard;
 use crate::device::DeviceId;
 use crate::job::{JobId, Leg};
 
@@ -13,7 +14,13 @@ pub struct Control {
     pub why: String,
 }
 
-/// To a worker: bring this device to what its job's leg wants.
+/// To the issuer: make this revocation list anew where that is due. Carries no state either.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publish {
+    pub crl: CrlShard,
+}
+
+/// To a worker: bring this device to what its job's leg wants; to the issuer: sign what the device asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     pub job: JobId,

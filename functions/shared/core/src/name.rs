@@ -29,7 +29,7 @@ const ATTRIBUTES: [(&str, DnType, usize); 5] = [
 ];
 
 /// `ub-common-name`, in characters.
-const COMMON_NAME_LIMIT: usize = 64;
+pub(crate) const COMMON_NAME_LIMIT: usize = 64;
 
 /// A name that no root can have.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -1,24 +1,24 @@
-//! What a root generation signs: itself, the links to its neighbours, and TLS server certificates.
+//! What a root generation signs: itself, the links to its neighbours, TLS server certificates, and the lists of those
+//! that are revoked ([`crate::crl`]).
 //!
 //! A certificate comes into being in two phases. A spec, which is recorded first, is *prepared* into the exact bytes to
 //! be signed; the key, which is elsewhere, signs their digest; and only [`Prepared::complete`] makes a [`Certificate`]
 //! of both, after verifying the signature. A crash in between repeats the same bytes from the same spec.
 
-mod prepared;
+mod leaf;
+pub(crate) mod prepared;
 
 use std::fmt;
-use std::net::IpAddr;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose, SanType,
-};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyIdMethod, KeyUsagePurpose};
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, UtcOffset};
 use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo};
 
-pub use self::prepared::{IssueError, Prepared};
-use self::prepared::{Issuer, prepare};
+pub use self::leaf::{LeafSpec, prepare_server_leaf};
+use self::prepared::Issuer;
+pub use self::prepared::{IssueError, Prepared, Unsigned};
 use crate::algorithm::{KeyAlgorithm, UnsupportedKey};
 use crate::certificate::{Certificate, parse};
 use crate::name::{self, Subject, common_name};
@@ -34,6 +34,11 @@ impl Serial {
     pub const fn from_random(mut random: [u8; 16]) -> Self {
         random[0] = random[0] & 0b0011_1111 | 0b0100_0000;
         Self(random)
+    }
+
+    /// The INTEGER's content.
+    pub const fn octets(&self) -> &[u8; 16] {
+        &self.0
     }
 }
 
@@ -68,7 +73,7 @@ pub fn prepare_root(spec: &RootSpec, spki_der: &[u8]) -> Result<Prepared, IssueE
     params.serial_number = Some(spec.serial.0.to_vec().into());
     (params.not_before, params.not_after) = validity(spec.not_before, spec.not_after)?;
     let issuer = Issuer { name: params.distinguished_name.clone(), identifier, spki_der: spki_der.to_vec(), algorithm };
-    prepare(params, spki_der, issuer)
+    Prepared::certificate(params, spki_der, issuer)
 }
 
 /// Which way a link certificate leads (RFC 9810 §4.4).
@@ -110,50 +115,7 @@ pub fn prepare_link(spec: &LinkSpec, subject: &Certificate, issuer: &Certificate
     params.serial_number = Some(spec.serial.0.to_vec().into());
     (params.not_before, params.not_after) =
         validity(subject.not_before(), subject.not_after().min(issuer.not_after()))?;
-    prepare(params, subject.spki_der(), Issuer::of(issuer)?)
-}
-
-/// All that decides the bytes of a TLS server's certificate, beside its key and its issuer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct LeafSpec {
-    pub common_name: String,
-    /// Host names; the first label may be `*`.
-    pub dns_names: Vec<String>,
-    pub ip_addresses: Vec<IpAddr>,
-    pub serial: Serial,
-    #[serde(with = "time::serde::timestamp")]
-    pub not_before: OffsetDateTime,
-    #[serde(with = "time::serde::timestamp")]
-    pub not_after: OffsetDateTime,
-}
-
-/// A TLS server's certificate, signed by `issuer`. How long it may last within its issuer's time is the caller's policy.
-pub fn prepare_server_leaf(spec: &LeafSpec, spki_der: &[u8], issuer: &Certificate) -> Result<Prepared, IssueError> {
-    if spec.not_before < issuer.not_before() || spec.not_after > issuer.not_after() {
-        return Err(IssueError::OutlivesIssuer);
-    }
-    let mut usages = vec![KeyUsagePurpose::DigitalSignature];
-    match KeyAlgorithm::of_spki(spki_der)? {
-        KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384 => {}
-        // TLS 1.2's RSA key exchange, which old controllers still choose.
-        KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
-            usages.push(KeyUsagePurpose::KeyEncipherment);
-        }
-    }
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = usages;
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    params.key_identifier_method = KeyIdMethod::PreSpecified(key_identifier(spki_der)?);
-    params.use_authority_key_identifier_extension = true;
-    name::check("CN", 64, &spec.common_name)?;
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(rcgen::DnType::CommonName, spec.common_name.as_str());
-    params.subject_alt_names = alternative_names(spec)?;
-    params.serial_number = Some(spec.serial.0.to_vec().into());
-    (params.not_before, params.not_after) = validity(spec.not_before, spec.not_after)?;
-    prepare(params, spki_der, Issuer::of(issuer)?)
+    Prepared::certificate(params, subject.spki_der(), Issuer::of(issuer)?)
 }
 
 /// RFC 7093 §2 method 1: the first 160 bits of SHA-256 over the subjectPublicKey's bits. (SHA-1, RFC 5280's own
@@ -172,45 +134,16 @@ fn authority(key_identifier: &[u8]) -> CertificateParams {
     params
 }
 
-/// In UTC, to the second, and within what RFC 5280 §4.1.2.5 can write.
 fn validity(from: OffsetDateTime, to: OffsetDateTime) -> Result<(OffsetDateTime, OffsetDateTime), IssueError> {
-    let second = |at: OffsetDateTime| {
-        let at = at.checked_to_offset(UtcOffset::UTC).ok_or(IssueError::Validity)?;
-        at.replace_nanosecond(0).map_err(|_| IssueError::Validity)
-    };
     let (from, to) = (second(from)?, second(to)?);
-    if from >= to || from.year() < 1950 {
-        return Err(IssueError::Validity);
-    }
-    Ok((from, to))
+    if from >= to { Err(IssueError::Validity) } else { Ok((from, to)) }
 }
 
-fn alternative_names(spec: &LeafSpec) -> Result<Vec<SanType>, IssueError> {
-    let mut names = Vec::new();
-    for name in &spec.dns_names {
-        let invalid = || IssueError::DnsName(name.clone());
-        if !is_dns_name(name) {
-            return Err(invalid());
-        }
-        names.push(SanType::DnsName(name.as_str().try_into().map_err(|_| invalid())?));
-    }
-    names.extend(spec.ip_addresses.iter().copied().map(SanType::IpAddress));
-    if names.is_empty() {
-        return Err(IssueError::NoNames);
-    }
-    Ok(names)
-}
-
-/// RFC 1034 §3.5 and RFC 1123 §2.1, with `*` as the whole first label (RFC 6125 §6.4.3).
-fn is_dns_name(name: &str) -> bool {
-    let host = name.strip_prefix("*.").unwrap_or(name);
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    name.len() <= 253 && host.split('.').all(is_label)
+/// In UTC, to the second, and within what RFC 5280 §4.1.2.5 can write.
+pub(crate) fn second(at: OffsetDateTime) -> Result<OffsetDateTime, IssueError> {
+    let at = at.checked_to_offset(UtcOffset::UTC).ok_or(IssueError::Validity)?;
+    let at = at.replace_nanosecond(0).map_err(|_| IssueError::Validity)?;
+    if at.year() < 1950 { Err(IssueError::Validity) } else { Ok(at) }
 }
 
 /// Text that is not a serial number of ours.

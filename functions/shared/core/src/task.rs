@@ -73,6 +73,8 @@ pub enum ErrorClass {
     Rejected,
     /// The certificate that is to be installed has expired, or its private key does not open.
     Certificate,
+    /// The device's names, or what else its record says of it, cannot be in a certificate.
+    Subject,
     /// No root signs certificates, or KMS does not sign with its key.
     Authority,
     /// Its worker died, or its message was lost, each time.
@@ -99,6 +101,7 @@ impl ErrorClass {
             | Self::Credential
             | Self::Rejected
             | Self::Certificate
+            | Self::Subject
             | Self::Authority
             | Self::Lost
             | Self::Reset => false,
@@ -144,6 +147,9 @@ impl ErrorClass {
             }
             Self::Rejected => "Read what the device says, correct it there, then resume the job.",
             Self::Certificate => "Import the certificate anew, with its private key, and deploy that one.",
+            Self::Subject => {
+                "Give the device a subject with names that a certificate can have (PATCH /devices/{id}), then resume the job."
+            }
             Self::Authority => {
                 "Check that a root signs (GET /signingCertificate) and that its KMS key is enabled, then resume the job."
             }
@@ -172,6 +178,7 @@ impl fmt::Display for ErrorClass {
             Self::Credential => "credential",
             Self::Rejected => "rejected",
             Self::Certificate => "certificate",
+            Self::Subject => "subject",
             Self::Authority => "authority",
             Self::Lost => "lost",
             Self::Reset => "reset",

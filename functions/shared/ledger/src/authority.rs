@@ -7,6 +7,7 @@ use rootcast_core::certificate::Certificate;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::generation::GenerationState;
 use rootcast_core::job::JobId;
+use rootcast_core::lifecycle::{Lifecycle, Stage};
 use rootcast_core::root::{LinkSpec, RootSpec};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -77,11 +78,27 @@ pub struct RootRecord {
     /// The key of the generation before under this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_with_new: Option<LinkRecord>,
+    /// How it came to sign.
+    pub lifecycle: Lifecycle,
     #[serde(with = "time::serde::timestamp")]
     pub created: OffsetDateTime,
 }
 
 impl RootRecord {
+    /// All before `stage` is done. What was done before a crash is not done again, nor recorded.
+    pub fn reach(&mut self, stage: Stage, status: &str, at: OffsetDateTime) {
+        if let Ok(next) = self.lifecycle.advance(self.lifecycle.attempt, stage, status, at) {
+            self.lifecycle = next;
+        }
+    }
+
+    /// It signs.
+    pub fn finish(&mut self, at: OffsetDateTime) {
+        if let Ok(next) = self.lifecycle.finish(self.lifecycle.attempt, "The root signs.", at) {
+            self.lifecycle = next;
+        }
+    }
+
     /// What is needed to sign with it; `None` before it is published.
     pub fn key_and_certificate(&self) -> Option<(&str, &Certificate)> {
         Some((self.key.as_deref()?, self.certificate.as_ref()?))

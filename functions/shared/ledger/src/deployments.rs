@@ -134,6 +134,6 @@ impl Ledger {
 const fn begins(work: Work) -> &'static str {
     match work {
         Work::Issue => "The device is to make a key, and a request for a certificate.",
-        Work::Install | Work::Trust => "The device is to be given the certificate.",
+        Work::Install | Work::Trust | Work::Root => "The device is to be given the certificate.",
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Select, TransactWriteItem, Update};
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::{DeviceId, Driver, Pin, Profile, SHARDS, Slot};
+use rootcast_core::device_subject::DeviceSubject;
 use rootcast_core::task::{Ack, Failure};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -30,6 +31,9 @@ pub struct DeviceRecord {
     pub profile: Profile,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<Slot>,
+    /// What its own certificate says of it; `None`: the host of its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<DeviceSubject>,
     /// Name of the SSM parameter that holds user name and password. Never the credential itself.
     pub credential: String,
     /// Empty until an operator approved what the device showed.
@@ -77,6 +81,7 @@ impl DeviceRecord {
             driver,
             profile,
             slot: None,
+            subject: None,
             credential,
             pins: Vec::new(),
             shard: None,
@@ -160,7 +165,7 @@ impl Ledger {
         let (mut sets, mut removes) = (Vec::new(), Vec::new());
         let mut names = HashMap::new();
         let mut values = HashMap::from([(":read".to_owned(), number(device.revision))]);
-        for attribute in ["name", "address", "profile", "slot", "credential", "pins", "shard", "revision"] {
+        for attribute in ["name", "address", "profile", "slot", "subject", "credential", "pins", "shard", "revision"] {
             names.insert(format!("#{attribute}"), attribute.to_owned());
             match item.get(attribute) {
                 Some(value) => {

@@ -2,6 +2,8 @@
 //!
 //! Messages may be lost, doubled and reordered; whoever reads them looks at the ledger, not at the message.
 
+pub mod backoff;
+
 use std::error::Error as StdError;
 
 use aws_sdk_sqs::Client;

@@ -22,7 +22,7 @@ use rootcast_core::algorithm::KeyAlgorithm;
 use rootcast_core::bundle::SignedBundle;
 use rootcast_core::certificate::Certificate;
 use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::root::Prepared;
+use rootcast_core::root::{Prepared, Unsigned};
 
 pub use self::error::VaultError;
 use self::error::failed;
@@ -162,7 +162,7 @@ impl Vault {
     }
 
     /// Signs what was prepared. A signature of another key than the issuer's is refused.
-    pub async fn sign_prepared(&self, key: &str, prepared: Prepared) -> Result<Certificate, VaultError> {
+    pub async fn sign_prepared<T: Unsigned>(&self, key: &str, prepared: Prepared<T>) -> Result<T::Signed, VaultError> {
         let signature = self.sign(key, prepared.issuer_algorithm(), &prepared.digest()).await?;
         Ok(prepared.complete(&signature)?)
     }

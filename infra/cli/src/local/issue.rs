@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use rcgen::{KeyPair, PublicKeyData};
+use rootcast_core::device_subject::DeviceSubject;
 use rootcast_core::root::{LeafSpec, Serial, prepare_server_leaf};
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_local::{ImageServer, LocalStack};
@@ -30,12 +31,11 @@ pub(super) async fn server(stack: &LocalStack, name: &str) -> Result<Server> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)?;
     let spec = LeafSpec {
-        common_name: format!("Images under root {generation}"),
-        dns_names: vec!["localhost".to_owned()],
-        ip_addresses: Vec::new(),
+        subject: DeviceSubject::new(format!("Images under root {generation}"), ["localhost".to_owned()], Vec::new())?,
         serial: Serial::from_random(random),
         not_before: issuer.not_before(),
         not_after: issuer.not_after().min(OffsetDateTime::now_utc() + LIFETIME),
+        crl: None,
     };
     let prepared = prepare_server_leaf(&spec, &key.subject_public_key_info(), &issuer)?;
     let vault =

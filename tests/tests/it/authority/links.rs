@@ -2,6 +2,7 @@
 
 use rootcast_core::algorithm::KeyAlgorithm;
 use rootcast_core::certificate::Certificate;
+use rootcast_core::device_subject::DeviceSubject;
 use rootcast_core::root::{LeafSpec, Serial, prepare_server_leaf};
 use rootcast_ledger::{Policy, RootRecord};
 use time::Duration;
@@ -66,12 +67,11 @@ async fn next_root(office: &Office, algorithm: KeyAlgorithm) -> RootRecord {
 async fn leaf(office: &Office, root: &RootRecord) -> Certificate {
     let (key, issuer) = root.key_and_certificate().unwrap();
     let spec = LeafSpec {
-        common_name: "localhost".to_owned(),
-        dns_names: vec!["localhost".to_owned()],
-        ip_addresses: vec![],
+        subject: DeviceSubject::new("localhost", ["localhost".to_owned()], vec![]).unwrap(),
         serial: Serial::from_random([3; 16]),
         not_before: issuer.not_before(),
         not_after: issuer.not_before() + Duration::days(1),
+        crl: None,
     };
     let server = Key::shared(KeyAlgorithm::EcdsaP256);
     let prepared = prepare_server_leaf(&spec, &server.spki_der, issuer).unwrap();

@@ -10,6 +10,7 @@ mod keys;
 mod links;
 mod office;
 #[path = "../../../../functions/shared/core/tests/it/openssl.rs"]
+#[allow(dead_code, reason = "core's own tests use more of it")]
 mod openssl;
 mod race;
 mod readers;

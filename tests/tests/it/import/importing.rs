@@ -2,6 +2,7 @@
 
 use rcgen::PublicKeyData;
 use reqwest::Method;
+use rootcast_core::device_subject::DeviceSubject;
 use rootcast_core::root::{LeafSpec, Serial, prepare_server_leaf};
 use rootcast_vault::Vault;
 use serde_json::{Value, json};
@@ -62,12 +63,11 @@ async fn leaf_of_ours(stack: &Stack, host: &str) -> (String, String) {
         Vault::new(&aws_sdk_kms::Client::new(config), &aws_sdk_resourcegroupstagging::Client::new(config), "rootcast");
     let key = new_key();
     let spec = LeafSpec {
-        common_name: host.to_owned(),
-        dns_names: vec![host.to_owned()],
-        ip_addresses: Vec::new(),
+        subject: DeviceSubject::new(host, [host.to_owned()], Vec::new()).unwrap(),
         serial: Serial::from_random([7; 16]),
         not_before: issuer.not_before(),
         not_after: issuer.not_after(),
+        crl: None,
     };
     let prepared = prepare_server_leaf(&spec, &key.subject_public_key_info(), issuer).unwrap();
     let leaf = vault.sign_prepared(key_arn, prepared).await.unwrap();

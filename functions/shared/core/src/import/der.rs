@@ -4,12 +4,12 @@
 use x509_parser::asn1_rs::{Any, Class, FromDer, Oid, Tag};
 
 /// The content of one SEQUENCE with nothing after it.
-pub(super) fn sequence(der: &[u8]) -> Option<&[u8]> {
+pub(crate) fn sequence(der: &[u8]) -> Option<&[u8]> {
     element(der, Tag::Sequence).filter(|(rest, _)| rest.is_empty()).map(|(_, content)| content)
 }
 
 /// What follows a universal element, and its content.
-pub(super) fn element(der: &[u8], tag: Tag) -> Option<(&[u8], &[u8])> {
+pub(crate) fn element(der: &[u8], tag: Tag) -> Option<(&[u8], &[u8])> {
     let (rest, any) = Any::from_der(der).ok()?;
     let constructed = matches!(tag, Tag::Sequence | Tag::Set);
     let fits = any.tag() == tag && any.class() == Class::Universal && any.header.is_constructed() == constructed;
@@ -24,7 +24,7 @@ pub(super) fn tagged(der: &[u8], tag: u32, constructed: bool) -> Option<(&[u8], 
 }
 
 /// OID and parameters of an AlgorithmIdentifier's content.
-pub(super) fn identifier(content: &[u8]) -> Option<(String, Option<Any<'_>>)> {
+pub(crate) fn identifier(content: &[u8]) -> Option<(String, Option<Any<'_>>)> {
     let (rest, oid) = element(content, Tag::Oid)?;
     let parameters = match rest {
         [] => None,

@@ -42,21 +42,21 @@ impl fmt::Display for LeafKey {
 
 /// A key of a kind and size that is used here. Whether its point or modulus is sound shows when it verifies.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PublicKey<'a> {
-    pub(super) algorithm: LeafKey,
+pub(crate) struct PublicKey<'a> {
+    pub(crate) algorithm: LeafKey,
     /// The content of `subjectPublicKey`: for RSA the DER of RSAPublicKey, for EC the point.
     pub(super) bits: &'a [u8],
 }
 
 /// A key that is not used here, with what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum KeyFault {
+pub(crate) enum KeyFault {
     Weak(String),
     Unsupported(String),
 }
 
 impl<'a> PublicKey<'a> {
-    pub(super) fn of(spki: &'a SubjectPublicKeyInfo<'a>) -> Result<Self, KeyFault> {
+    pub(crate) fn of(spki: &'a SubjectPublicKeyInfo<'a>) -> Result<Self, KeyFault> {
         let bits: &[u8] = &spki.subject_public_key.data;
         let oid = dotted(spki.algorithm.algorithm.as_bytes()).unwrap_or_default();
         let algorithm = match algorithm_of(&oid, || spki.algorithm.parameters.as_ref().and_then(oid_of))? {

@@ -10,7 +10,7 @@ use super::der::{dotted, identifier, sequence, tagged};
 use super::public_key::{LeafKey, PublicKey};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hash {
+pub(crate) enum Hash {
     Sha1,
     Sha224,
     Sha256,
@@ -20,7 +20,7 @@ pub(super) enum Hash {
 
 /// A signature algorithm that can be verified here, with some key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(crate) enum Scheme {
     RsaPkcs1(Hash),
     /// Salt in bytes. MGF1 is with the same hash.
     RsaPss(Hash, u16),
@@ -31,13 +31,13 @@ pub(super) enum Scheme {
 
 /// An algorithm that is not used here, by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Unusable {
+pub(crate) enum Unusable {
     Weak(&'static str),
     Unsupported(String),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Good,
     Bad,
     /// Nothing here verifies this algorithm with this kind of key.
@@ -47,7 +47,7 @@ pub(super) enum Verdict {
 }
 
 impl Scheme {
-    pub(super) fn of(algorithm: &AlgorithmIdentifier<'_>) -> Result<Self, Unusable> {
+    pub(crate) fn of(algorithm: &AlgorithmIdentifier<'_>) -> Result<Self, Unusable> {
         let oid = dotted(algorithm.algorithm.as_bytes()).unwrap_or_default();
         Ok(match oid.as_str() {
             "1.2.840.113549.1.1.2" => return Err(Unusable::Weak("MD2")),
@@ -73,11 +73,11 @@ impl Scheme {
     }
 
     /// Collisions of it can be made: <https://shattered.io>.
-    pub(super) fn is_sha1(self) -> bool {
+    pub(crate) fn is_sha1(self) -> bool {
         matches!(self, Self::RsaPkcs1(Hash::Sha1) | Self::RsaPss(Hash::Sha1, _) | Self::Ecdsa(Hash::Sha1))
     }
 
-    pub(super) fn verify(self, key: &PublicKey<'_>, message: &[u8], signature: &[u8]) -> Verdict {
+    pub(crate) fn verify(self, key: &PublicKey<'_>, message: &[u8], signature: &[u8]) -> Verdict {
         use Hash::{Sha1, Sha224, Sha256, Sha384, Sha512};
         use LeafKey::{Ed25519, MlDsa44, MlDsa65, MlDsa87, P256, P384, P521, Rsa};
         let salted: RsaParameters;

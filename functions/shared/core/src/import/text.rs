@@ -4,7 +4,7 @@
 const SHOWN: usize = 120;
 
 /// Cut to [`SHOWN`] characters, control and direction characters as `\u{..}`; `(empty)` where there is nothing.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     if text.is_empty() {
         return "(empty)".to_owned();
     }

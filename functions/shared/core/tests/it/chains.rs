@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyUsagePurpose, PublicKeyData, SignatureAlgorithm};
 use rootcast_core::algorithm::KeyAlgorithm;
 use rootcast_core::certificate::Certificate;
+use rootcast_core::device_subject::DeviceSubject;
 use rootcast_core::root::{LeafSpec, LinkKind, LinkSpec, Prepared, Serial, prepare_link, prepare_server_leaf};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use time::Duration;
@@ -75,10 +76,10 @@ fn a_server_certificate_is_for_its_names_and_no_longer_than_its_issuer() {
         assert!(prepare_server_leaf(&leaf_spec(), &server_key.spki_der, &leaf).is_err(), "a leaf issues nothing");
         for refused in [
             LeafSpec { not_after: root.not_after() + Duration::seconds(1), ..leaf_spec() },
-            LeafSpec { dns_names: vec!["local host".to_owned()], ..leaf_spec() },
-            LeafSpec { dns_names: vec!["a.*.example".to_owned()], ..leaf_spec() },
-            LeafSpec { dns_names: vec![], ip_addresses: vec![], ..leaf_spec() },
-            LeafSpec { common_name: "x".repeat(65), ..leaf_spec() },
+            LeafSpec { not_before: root.not_before() - Duration::seconds(1), ..leaf_spec() },
+            LeafSpec { not_after: TODAY, ..leaf_spec() },
+            LeafSpec { crl: Some("ldap://example.com/crl".to_owned()), ..leaf_spec() },
+            LeafSpec { crl: Some("https://ex ample.com/crl".to_owned()), ..leaf_spec() },
         ] {
             assert!(prepare_server_leaf(&refused, &server_key.spki_der, &root).is_err(), "{refused:?}");
         }
@@ -91,12 +92,12 @@ fn leaf(server_key: &Key, issuer: &Certificate) -> Prepared {
 
 fn leaf_spec() -> LeafSpec {
     LeafSpec {
-        common_name: "localhost".to_owned(),
-        dns_names: vec!["localhost".to_owned()],
-        ip_addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        subject: DeviceSubject::new("localhost", ["localhost".to_owned()], vec![IpAddr::V4(Ipv4Addr::LOCALHOST)])
+            .unwrap(),
         serial: Serial::from_random([3; 16]),
         not_before: TODAY,
         not_after: TODAY + Duration::hours(24),
+        crl: None,
     }
 }
 

@@ -9,7 +9,7 @@ use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, KeyPair, RsaEncoding, RsaKeyPair};
 use rootcast_core::algorithm::KeyAlgorithm;
 use rootcast_core::certificate::Certificate;
-use rootcast_core::root::{Prepared, RootSpec, Serial, prepare_root};
+use rootcast_core::root::{Prepared, RootSpec, Serial, Unsigned, prepare_root};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
@@ -70,7 +70,7 @@ impl Key {
         }
     }
 
-    pub(crate) fn complete(&self, prepared: Prepared) -> Certificate {
+    pub(crate) fn complete<T: Unsigned>(&self, prepared: Prepared<T>) -> T::Signed {
         let signature = self.sign(&prepared.digest());
         prepared.complete(&signature).unwrap()
     }

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 
 mod chains;
+mod crls;
 mod issuance;
 mod jws;
 mod keys;
 mod openssl;
+mod requests;
 mod roots;

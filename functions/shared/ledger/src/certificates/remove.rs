@@ -76,7 +76,7 @@ impl Ledger {
         self.delete(id_key(record.id), Some(("uses = :count", 0)))
     }
 
-    async fn uncount_leaf(&self, record: &CertificateRecord) -> Result<TransactWriteItem, LedgerError> {
+    pub(crate) async fn uncount_leaf(&self, record: &CertificateRecord) -> Result<TransactWriteItem, LedgerError> {
         let key = leaf_key(record.leaf.fingerprint());
         let item = self.certificate_item(key.clone()).await?;
         let leaf = item.map(|item| from_item::<LeafItem>("leaf", item)).transpose()?;

@@ -186,7 +186,11 @@ impl Ledger {
         )
     }
 
-    fn count_leaf(&self, record: &CertificateRecord, only_once: bool) -> Result<TransactWriteItem, LedgerError> {
+    pub(crate) fn count_leaf(
+        &self,
+        record: &CertificateRecord,
+        only_once: bool,
+    ) -> Result<TransactWriteItem, LedgerError> {
         let update = Update::builder()
             .table_name(self.certificates()?)
             .set_key(Some(leaf_key(record.leaf.fingerprint())))

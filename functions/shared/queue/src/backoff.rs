@@ -1,18 +1,18 @@
-//! How long a failed task waits.
+//! How long a failed message waits.
 
 /// A quarter of an hour: a device that was down is not left alone for hours.
 const LONGEST: u32 = 900;
 
 /// Doubles with each receive (from 1), of which the upper half is random: devices that failed together do not come back
 /// together. All in seconds.
-pub(crate) fn seconds(base: u32, receives: u32, random: u32) -> u32 {
+pub fn seconds(base: u32, receives: u32, random: u32) -> u32 {
     let full = base.saturating_mul(2u32.saturating_pow(receives.saturating_sub(1))).clamp(1, LONGEST);
     let half = full / 2;
     full - half + random % (half + 1)
 }
 
 /// Not a secret; zero where the operating system gives none.
-pub(crate) fn random() -> u32 {
+pub fn random() -> u32 {
     getrandom::u32().unwrap_or(0)
 }
 

@@ -1,0 +1,146 @@
+//! `POST` and `GET /devices/{id}/certificate`: a device's own certificate, whose key the device makes and a root of ours
+//! signs.
+
+use axum::Extension;
+use axum::extract::State;
+use http::HeaderMap;
+use http::header::LOCATION;
+use rootcast_core::certificate::Certificate;
+use rootcast_core::certificate_dn::CertificateDn;
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::JobId;
+use rootcast_core::lifecycle::{Lifecycle, Stage};
+use rootcast_deploy::{NotBegun, Refusal, Request, issue};
+use rootcast_gate::{ApiError, Envelope, Message, Principal};
+use rootcast_ledger::{CertificateOrPlace, CertificateRecord};
+use serde::Serialize;
+use time::OffsetDateTime;
+use tracing::info;
+
+use crate::app::App;
+use crate::deployments::path;
+use crate::extract::Id;
+use crate::stamp::stamp;
+use crate::steer::wake;
+use crate::tasks::Past;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Begun {
+    job_path: String,
+    certificate: CertificateId,
+    dn: String,
+}
+
+/// The job that has the device make a key and a request, signs it and gives the device the certificate. The one that
+/// the device shows stays until then.
+pub(crate) async fn renew(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<DeviceId>,
+) -> Result<(HeaderMap, Envelope<Begun>), ApiError> {
+    let parts = app.parts().await?;
+    let request = Request { by: &caller.name, now: OffsetDateTime::now_utc() };
+    let job = issue(&parts.ledger, &id, request).await.map_err(|why| refused(&id, why))?;
+    info!(caller = caller.name, job.id = job.id.0, device.id = %id, certificate.id = %job.certificate, "a device's own certificate is to be issued");
+    wake(parts, job.id, "created").await;
+    let job_path = path(job.id);
+    let location = job_path.parse().map_err(ApiError::internal)?;
+    let begun = Begun { job_path, certificate: job.certificate, dn: CertificateDn::of_device(&id).to_string() };
+    let message = Message::done(
+        format!("Device {id} is to have a certificate of its own, by job {}.", job.id),
+        "The one that it shows stays until the new one is there.",
+    );
+    Ok((HeaderMap::from_iter([(LOCATION, location)]), Envelope::success(begun).saying(message)))
+}
+
+fn refused(id: &DeviceId, why: NotBegun) -> ApiError {
+    let text = why.to_string();
+    match why {
+        NotBegun::Refused(Refusal::NoDevice) => {
+            ApiError::not_found(format!("There is no device {id}."), "GET /devices lists those that there are.")
+        }
+        NotBegun::Refused(Refusal::NotApproved | Refusal::NoPrivateKey(_) | Refusal::NoWebServer(_)) => {
+            ApiError::invalid(text, "Correct the device's record, and send the request again.")
+        }
+        NotBegun::Refused(Refusal::UnderWay { .. }) | NotBegun::NameTaken(_) | NotBegun::Busy => {
+            ApiError::conflict(text, "Send the request again then.")
+        }
+        NotBegun::NoCertificate | NotBegun::Expired(_) | NotBegun::Own(_) | NotBegun::NoRandom(_) => {
+            ApiError::internal(why)
+        }
+        NotBegun::Ledger(error) => error.into(),
+    }
+}
+
+/// A device's own certificate and where its life stands.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Own {
+    id: CertificateId,
+    dn: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued: Option<Issued>,
+    /// What is being done, or failed, by Venafi's numbers; `null` where nothing is to be done.
+    stage: Option<Stage>,
+    in_error: bool,
+    /// A sentence.
+    status: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<JobId>,
+    history: Vec<Past>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Issued {
+    /// PEM.
+    certificate: String,
+    /// The leaf's issuer first; PEM.
+    chain: Vec<String>,
+    subject_dn: String,
+    names: Vec<String>,
+    serial_number: String,
+    not_before: String,
+    not_after: String,
+}
+
+/// Three calls: name, certificate, use.
+pub(crate) async fn show(State(app): State<App>, Id(id): Id<DeviceId>) -> Result<Envelope<Own>, ApiError> {
+    let ledger = &app.parts().await?.ledger;
+    let none = || {
+        ApiError::not_found(
+            format!("Device {id} has no certificate of ours."),
+            format!("POST /devices/{id}/certificate has one made."),
+        )
+    };
+    let dn = CertificateDn::of_device(&id);
+    let certificate = ledger.certificate_by_dn(&dn).await?.ok_or_else(none)?;
+    let held = ledger.certificate_or_place(certificate).await?.filter(|held| held.device() == Some(&id));
+    let held = held.ok_or_else(none)?;
+    let tie = ledger.uses_by(certificate, [&id]).await?.pop();
+    let job = tie.as_ref().and_then(|tie| tie.job);
+    let untied = || Lifecycle::idle(Default::default(), "The device does not have it any more.");
+    let Lifecycle { stage, in_error, status, history, .. } = tie.map_or_else(untied, |tie| tie.lifecycle);
+    let issued = match &held {
+        CertificateOrPlace::Certificate(record) => Some(Issued::of(record)),
+        CertificateOrPlace::Place(_) => None,
+    };
+    let history = history.into_iter().map(Past::from).collect();
+    Ok(Envelope::success(Own { id: certificate, dn: held.dn(), issued, stage, in_error, status, job, history }))
+}
+
+impl Issued {
+    fn of(record: &CertificateRecord) -> Self {
+        Self {
+            certificate: record.leaf.pem(),
+            chain: record.chain.iter().map(Certificate::pem).collect(),
+            subject_dn: record.leaf.subject_dn().to_owned(),
+            names: record.names.clone(),
+            serial_number: record.leaf.serial().to_owned(),
+            not_before: stamp(record.not_before),
+            not_after: stamp(record.not_after),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What came from the queue, and whether there is still something to do about it. Pure.
+
+use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::crl::CrlShard;
+use rootcast_core::lifecycle::{Stage, Work};
+use rootcast_core::message::{Publish, Task};
+use rootcast_core::task::{TaskRecord, TaskState};
+use rootcast_ledger::{JobRecord, UseRecord};
+use serde::Deserialize;
+
+/// One message.
+#[derive(Debug, Clone)]
+pub(crate) struct Delivery<T> {
+    pub(crate) message_id: String,
+    pub(crate) receipt_handle: String,
+    /// How often the queue has handed it out, this time included.
+    pub(crate) receives: u32,
+    pub(crate) body: T,
+}
+
+/// A batch, sorted.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) tasks: Vec<Delivery<Task>>,
+    pub(crate) lists: Vec<Delivery<CrlShard>>,
+    /// Ids of messages that cannot be read.
+    pub(crate) unreadable: Vec<String>,
+}
+
+pub(crate) fn read(event: SqsEvent) -> Batch {
+    let mut batch = Batch::default();
+    for message in event.records {
+        let id = message.message_id.clone().unwrap_or_default();
+        match delivery(message) {
+            Some(Delivery { body: Body::Task(body), message_id, receipt_handle, receives }) => {
+                batch.tasks.push(Delivery { body, message_id, receipt_handle, receives });
+            }
+            Some(Delivery { body: Body::Publish(Publish { crl: body }), message_id, receipt_handle, receives }) => {
+                batch.lists.push(Delivery { body, message_id, receipt_handle, receives });
+            }
+            None => batch.unreadable.push(id),
+        }
+    }
+    batch
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Body {
+    Publish(Publish),
+    Task(Task),
+}
+
+fn delivery(message: SqsMessage) -> Option<Delivery<Body>> {
+    let receives = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
+    Some(Delivery {
+        message_id: message.message_id?,
+        receipt_handle: message.receipt_handle?,
+        receives: receives.unwrap_or(1),
+        body: serde_json::from_str(&message.body?).ok()?,
+    })
+}
+
+/// The certificate that a task is about, or why it is left alone. Nothing is lost then: whoever opens an attempt sends it.
+pub(crate) fn judge(
+    task: &Task,
+    job: Option<&JobRecord>,
+    record: Option<&TaskRecord>,
+) -> Result<CertificateId, &'static str> {
+    let job = match job {
+        Some(JobRecord::Deployment(job)) if job.work == Work::Issue => job,
+        Some(_) => return Err("its job issues nothing"),
+        None => return Err("its job does not exist"),
+    };
+    match record {
+        _ if !job.takes_device_work(task.leg) || !job.devices.contains(&task.device) => {
+            Err("its job takes no device work now")
+        }
+        None if task.attempt > 1 => Err("its attempt was never opened"),
+        Some(record) if record.state != TaskState::Waiting => Err("it is settled already"),
+        Some(record) if record.attempt != task.attempt => Err("it is of another attempt"),
+        _ => Ok(job.certificate),
+    }
+}
+
+/// Where a device stands that a task is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stand {
+    /// The device was deleted, or another job has taken it over.
+    Gone,
+    /// There is nothing for the issuer to do.
+    Passed(&'static str),
+    /// It waits for its certificate.
+    Asked,
+    /// The certificate is stored; the worker may not know.
+    Issued,
+}
+
+pub(crate) fn stand(task: &Task, tie: Option<&UseRecord>) -> Stand {
+    let Some(tie) = tie.filter(|tie| tie.job == Some(task.job)) else { return Stand::Gone };
+    if tie.lifecycle.attempt != task.attempt || tie.lifecycle.in_error {
+        return Stand::Passed("the device is at another attempt");
+    }
+    match tie.lifecycle.stage {
+        Some(Stage::PostCsr | Stage::ApproveRequest | Stage::RetrieveCertificate) => Stand::Asked,
+        Some(stage) if stage > Stage::RetrieveCertificate => Stand::Issued,
+        Some(_) => Stand::Passed("the device has made no request yet"),
+        None => Stand::Passed("the device has its certificate"),
+    }
+}
+
+#[cfg(test)]
+#[path = "batch_tests.rs"]
+mod tests;

@@ -1,0 +1,35 @@
+//! The function's environment.
+
+use rootcast_environment::variable;
+use rootcast_events::Events;
+use rootcast_ledger::{Ledger, Tables};
+use rootcast_queue::Queue;
+use rootcast_vault::Vault;
+use time::{Duration, OffsetDateTime};
+
+use crate::{App, IssuerError};
+
+impl App {
+    pub async fn from_env() -> Result<Self, IssuerError> {
+        let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
+        let vault = Vault::new(
+            &aws_sdk_kms::Client::new(&config),
+            &aws_sdk_resourcegroupstagging::Client::new(&config),
+            variable::<String>("STACK")?,
+        );
+        Ok(Self {
+            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()),
+            vault,
+            queue: Queue::new(aws_sdk_sqs::Client::new(&config)),
+            events: Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?),
+            issue_queue: variable("ISSUE_QUEUE_URL")?,
+            task_queue: variable("TASK_QUEUE_URL")?,
+            control_queue: variable("CONTROL_QUEUE_URL")?,
+            validity: Duration::days(variable("DEVICE_CERTIFICATE_DAYS")?),
+            crl_base: variable("CRL_BASE_URL")?,
+            retry_base: variable("RETRY_BASE_SECONDS")?,
+            max_receives: variable("MAX_RECEIVES")?,
+            clock: OffsetDateTime::now_utc,
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! What wakes the issuer: its queue, or the schedule.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::time::{Duration, Instant, SystemTime};
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use rootcast_core::crl::CrlShard;
+use rootcast_queue::{Postponed, backoff};
+use serde::Deserialize;
+use tracing::error;
+
+use crate::batch::{self, Batch, Delivery};
+use crate::task::Next;
+use crate::{App, IssuerError};
+
+/// Left for the last list's record.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// The queue's batch, or the schedule's input.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Wake {
+    Queue(SqsEvent),
+    Schedule {
+        #[serde(rename = "wake")]
+        what: Lists,
+    },
+}
+
+/// The schedule looks after the revocation lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Lists {
+    Lists,
+}
+
+impl From<IssuerError> for Diagnostic {
+    fn from(error: IssuerError) -> Self {
+        let error_type = match error {
+            IssuerError::Misconfigured(_) => "Misconfigured",
+            IssuerError::Ledger(_) => "LedgerError",
+            IssuerError::Vault(_) => "VaultError",
+            IssuerError::List(..) => "IssueError",
+            IssuerError::NoRoot(_) => "NoRoot",
+        };
+        Self { error_type: error_type.to_owned(), error_message: error.to_string() }
+    }
+}
+
+/// # Errors
+/// Where the schedule's call failed. A queue's messages fail one by one.
+pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, IssuerError> {
+    let mut answer = SqsBatchResponse::default();
+    match event.payload {
+        Wake::Schedule { what: Lists::Lists } => app.renew_lists(deadline(event.context.deadline())).await?,
+        Wake::Queue(event) => {
+            let Batch { tasks, lists, unreadable } = batch::read(event);
+            for id in unreadable {
+                // It ends in the dead-letter queue, where somebody can look at it.
+                answer.add_failure(id);
+            }
+            let mut postponed = app.publish_all(lists, &mut answer).await;
+            for (delivery, next) in Box::pin(app.work(tasks)).await {
+                if let Next::Again(seconds) = next {
+                    answer.add_failure(delivery.message_id);
+                    postponed.push(Postponed { receipt_handle: delivery.receipt_handle, seconds });
+                }
+            }
+            if !postponed.is_empty() {
+                app.queue.postpone(&app.issue_queue, &postponed).await;
+            }
+        }
+    }
+    Ok(answer)
+}
+
+impl App {
+    /// Several messages about one list are one reason to look at it.
+    async fn publish_all(&self, deliveries: Vec<Delivery<CrlShard>>, answer: &mut SqsBatchResponse) -> Vec<Postponed> {
+        let mut lists: BTreeMap<CrlShard, Vec<Delivery<CrlShard>>> = BTreeMap::new();
+        for delivery in deliveries {
+            lists.entry(delivery.body).or_default().push(delivery);
+        }
+        let mut postponed = Vec::new();
+        for (list, messages) in lists {
+            let Err(error) = self.publish(list).await else { continue };
+            error!(crl = %list, error = &error as &dyn Error, "the revocation list could not be made and is tried again");
+            for message in messages {
+                let seconds = backoff::seconds(self.retry_base, message.receives, backoff::random());
+                answer.add_failure(message.message_id);
+                postponed.push(Postponed { receipt_handle: message.receipt_handle, seconds });
+            }
+        }
+        postponed
+    }
+}
+
+/// Lambda names the end of the invocation in wall-clock time.
+fn deadline(at: SystemTime) -> Instant {
+    let left = at.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
+    Instant::now() + left.saturating_sub(MARGIN)
+}

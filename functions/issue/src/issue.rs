@@ -1,0 +1,216 @@
+//! Stages 500 to 700 of one device: from its request to its certificate.
+
+use std::error::Error;
+
+use rootcast_core::certificate::Certificate;
+use rootcast_core::crl::CrlShard;
+use rootcast_core::lifecycle::Stage;
+use rootcast_core::request::SigningRequest;
+use rootcast_core::root::{LeafSpec, Serial, prepare_server_leaf};
+use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_ledger::{
+    CertificateOrPlace, CertificateRecord, Issuance, LedgerError, Reserved, RootRecord, SerialRecord, UseRecord,
+};
+use rootcast_vault::VaultError;
+use time::OffsetDateTime;
+use tracing::info;
+
+use crate::{App, IssuerError, approve};
+
+/// Why a device has no certificate yet.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// No repetition helps.
+    Final(Failure),
+    /// May pass; recorded when the message's receives are used up.
+    Passing(Failure),
+    /// What was read has changed, or could not be read or written: look again.
+    Again(LedgerError),
+}
+
+impl From<LedgerError> for Fault {
+    fn from(error: LedgerError) -> Self {
+        Self::Again(error)
+    }
+}
+
+/// What signs: a root's generation, its KMS key and its certificate.
+struct Signer<'a> {
+    root: &'a RootRecord,
+    key: &'a str,
+    certificate: &'a Certificate,
+}
+
+impl App {
+    /// `tie` is kept as it is recorded, whatever happens.
+    pub(crate) async fn issue(&self, tie: &mut UseRecord) -> Result<(), Fault> {
+        let request = request(tie.issuance.as_ref()).map_err(Fault::Final)?;
+        let root = self.signing_root().await?;
+        let (key, certificate) = root
+            .key_and_certificate()
+            .ok_or_else(|| Fault::Final(no_root("The root that signs has no certificate.")))?;
+        self.vault.confirm(key, certificate).await.map_err(|error| vault(error, Stage::PostCsr))?;
+        let signer = Signer { root: &root, key, certificate };
+        let now = (self.clock)();
+        let reserved = tie.issuance.as_ref().and_then(|issuance| issuance.reserved.clone());
+        let spec = match reserved.filter(|reserved| approve::is_usable(reserved, root.generation, now)) {
+            Some(reserved) => reserved.spec,
+            None => self.reserve(tie, &request, &signer, now).await?,
+        };
+        self.sign(tie, &request, &spec, &signer).await
+    }
+
+    async fn signing_root(&self) -> Result<RootRecord, Fault> {
+        let signing = match self.ledger.authority().await?.signing {
+            Some(generation) => self.ledger.root(generation).await?,
+            None => None,
+        };
+        signing.ok_or_else(|| Fault::Final(no_root("No root signs yet.")))
+    }
+
+    /// What is to be signed is on record before it is signed.
+    async fn reserve(
+        &self,
+        tie: &mut UseRecord,
+        request: &SigningRequest,
+        signer: &Signer<'_>,
+        now: OffsetDateTime,
+    ) -> Result<LeafSpec, Fault> {
+        let device = self.ledger.device(&tie.device).await?.ok_or(LedgerError::Conflict)?;
+        let subject = approve::subject(&device).map_err(Fault::Final)?;
+        let generation = signer.root.generation;
+        let issuer = (generation, signer.certificate);
+        let serial = random_serial()?;
+        let spec = approve::spec(subject, serial, issuer, &self.crl_base, self.validity, now).map_err(Fault::Final)?;
+        approve::check(&spec, request.spki_der(), signer.certificate).map_err(Fault::Final)?;
+
+        let mut next = tie.clone();
+        if tie.lifecycle.stage != Some(Stage::RetrieveCertificate) {
+            let status = format!("Root generation {generation} is to sign serial number {serial}.");
+            let advanced = tie.lifecycle.advance(tie.lifecycle.attempt, Stage::RetrieveCertificate, status, now);
+            next = tie.with(advanced.map_err(|_| LedgerError::Conflict)?, now);
+        }
+        if let Some(issuance) = &mut next.issuance {
+            issuance.reserved = Some(Reserved { generation, spec: spec.clone() });
+        }
+        let record = SerialRecord {
+            certificate: tie.certificate,
+            device: tie.device.clone(),
+            generation,
+            leaf: None,
+            not_after: spec.not_after,
+            at: now,
+        };
+        self.ledger.reserve(&next, serial, &record).await?;
+        *tie = UseRecord { revision: next.revision + 1, ..next };
+        Ok(spec)
+    }
+
+    async fn sign(
+        &self,
+        tie: &mut UseRecord,
+        request: &SigningRequest,
+        spec: &LeafSpec,
+        signer: &Signer<'_>,
+    ) -> Result<(), Fault> {
+        let stage = Stage::RetrieveCertificate;
+        let list = CrlShard::of(signer.root.generation, &spec.serial);
+        if let Some(url) = &spec.crl {
+            self.ensure_list(signer.root, list, url).await.map_err(|error| issuer(error, stage))?;
+        }
+        let refused = |error| Fault::Final(Failure::new(ErrorClass::Authority, format!("{error}.")).at(stage));
+        let prepared = prepare_server_leaf(spec, request.spki_der(), signer.certificate).map_err(refused)?;
+        let leaf = self.vault.sign_prepared(signer.key, prepared).await.map_err(|error| vault(error, stage))?;
+
+        let now = (self.clock)();
+        let there = self.ledger.certificate_or_place(tie.certificate).await?.ok_or(LedgerError::Conflict)?;
+        let record = record(&there, leaf, request, spec, signer.root, now);
+        let status = "The certificate is signed; the device is to be given it.";
+        let advanced = tie.lifecycle.advance(tie.lifecycle.attempt, Stage::InstallCertificate, status, now);
+        let next = tie.with(advanced.map_err(|_| LedgerError::Conflict)?, now);
+        self.ledger.issue(&record, &there, spec.serial, &next).await?;
+        *tie = UseRecord { revision: next.revision + 1, ..next };
+        info!(device.id = %tie.device, certificate.id = %tie.certificate, serial = %spec.serial, root.generation = signer.root.generation, "a certificate is issued");
+        Ok(())
+    }
+}
+
+/// The worker took it, and it is looked at again: the record is what counts.
+fn request(issuance: Option<&Issuance>) -> Result<SigningRequest, Failure> {
+    let unfit = |why: String| Failure::new(ErrorClass::Rejected, why).at(Stage::CreateCsr);
+    let issuance = issuance.ok_or_else(|| unfit("The device has made no request.".to_owned()))?;
+    SigningRequest::parse(&issuance.request)
+        .map_err(|error| unfit(format!("The device's request is refused: {error}.")))
+}
+
+/// The certificate's record, with what does not change at a renewal.
+fn record(
+    there: &CertificateOrPlace,
+    leaf: Certificate,
+    request: &SigningRequest,
+    spec: &LeafSpec,
+    root: &RootRecord,
+    now: OffsetDateTime,
+) -> CertificateRecord {
+    let (id, uses, created, imported_by, enterprise_project_id) = match there {
+        CertificateOrPlace::Certificate(before) => {
+            (before.id, before.uses, before.created, &before.imported_by, before.enterprise_project_id.clone())
+        }
+        CertificateOrPlace::Place(place) => (place.id, place.uses, place.created, &place.imported_by, None),
+    };
+    let (folder, name) = there.place();
+    let addresses = spec.subject.ip_addresses().iter().map(ToString::to_string);
+    CertificateRecord {
+        id,
+        shelf: id.shelf(),
+        revision: 0,
+        folder: folder.to_owned(),
+        name: name.to_owned(),
+        // The link, for whoever still holds only the root before.
+        chain: root.new_with_old.as_ref().and_then(|link| link.certificate.clone()).into_iter().collect(),
+        key: None,
+        device: there.device().cloned(),
+        spki: request.key(),
+        key_algorithm: request.key_algorithm().to_string(),
+        signature_algorithm: leaf.signature_algorithm_name().to_owned(),
+        common_name: Some(spec.subject.common_name().to_owned()),
+        names: spec.subject.dns_names().iter().cloned().chain(addresses).collect(),
+        not_before: leaf.not_before(),
+        not_after: leaf.not_after(),
+        leaf,
+        enterprise_project_id,
+        uses,
+        noticed: None,
+        imported_by: imported_by.clone(),
+        created,
+        updated: now,
+    }
+}
+
+fn no_root(message: &str) -> Failure {
+    Failure::new(ErrorClass::Authority, message).at(Stage::PostCsr)
+}
+
+fn vault(error: VaultError, stage: Stage) -> Fault {
+    let failure = Failure::new(ErrorClass::Authority, format!("{error}.")).at(stage);
+    if error.is_retryable() { Fault::Passing(failure) } else { Fault::Final(failure) }
+}
+
+fn issuer(error: IssuerError, stage: Stage) -> Fault {
+    match error {
+        IssuerError::Ledger(error) => Fault::Again(error),
+        IssuerError::Vault(error) => vault(error, stage),
+        other => Fault::Final(Failure::new(ErrorClass::Authority, format!("{other}.")).at(stage)),
+    }
+}
+
+fn random_serial() -> Result<Serial, Fault> {
+    let mut random = [0; 16];
+    match getrandom::fill(&mut random) {
+        Ok(()) => Ok(Serial::from_random(random)),
+        Err(error) => {
+            let source: Box<dyn Error + Send + Sync> = Box::new(error);
+            Err(Fault::Again(LedgerError::Transient { operation: "getrandom", source }))
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The issuer: signs what devices asked for, and the lists of what is revoked.
+//!
+//! It may sign with the roots' keys and never speaks to a device; the worker speaks to devices and cannot sign. A device's
+//! task comes from the worker when there is a request, and goes back to it when there is a certificate.
+//!
+//! | stage | what happens here | a failure means |
+//! |---|---|---|
+//! | 500 PostCSR | the request is verified again, a root signs | 400: the device makes another request; or no root signs |
+//! | 600 ApproveRequest | what the certificate says is fixed, and recorded with its serial number before anything is signed | the device's record cannot be certified |
+//! | 700 RetrieveCertificate | its revocation list exists; KMS signs; the signature is verified; one transaction stores it | KMS does not sign |
+//!
+//! Anything may run twice or die anywhere: every write names what it follows, and what is recorded is used as it is.
+
+mod approve;
+mod batch;
+mod config;
+mod event;
+mod issue;
+mod lists;
+mod task;
+
+use rootcast_core::crl::CrlShard;
+use rootcast_core::root::IssueError;
+use rootcast_environment::Misconfigured;
+use rootcast_events::Events;
+use rootcast_ledger::{Ledger, LedgerError};
+use rootcast_queue::Queue;
+use rootcast_vault::{Vault, VaultError};
+use thiserror::Error;
+use time::{Duration, OffsetDateTime};
+
+pub use event::{Lists, Wake, handle};
+
+/// All that the function works with.
+pub struct App {
+    pub ledger: Ledger,
+    pub vault: Vault,
+    pub queue: Queue,
+    pub events: Events,
+    pub issue_queue: String,
+    pub task_queue: String,
+    pub control_queue: String,
+    /// How long a device's certificate lasts, where its root does.
+    pub validity: Duration,
+    /// Where the revocation lists are served, as certificates name it.
+    pub crl_base: String,
+    /// The first wait before a task is tried again, in seconds.
+    pub retry_base: u32,
+    /// At its last receive a task that failed is recorded as failed.
+    pub max_receives: u32,
+    pub clock: fn() -> OffsetDateTime,
+}
+
+/// Why a list, or the function itself, does not come about. Of a device's task see `issue::Fault`.
+#[derive(Debug, Error)]
+pub enum IssuerError {
+    #[error(transparent)]
+    Misconfigured(#[from] Misconfigured),
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error("{0} cannot be made: {1}")]
+    List(CrlShard, #[source] IssueError),
+    #[error("{0} has no root that could sign it")]
+    NoRoot(CrlShard),
+}

@@ -1,0 +1,117 @@
+//! Revocation lists: made before the first certificate that names them, and anew when something is revoked and before
+//! half of their time is over.
+
+use std::time::Instant;
+
+use rootcast_core::crl::{CrlShard, CrlSpec, LIFETIME, Revoked, is_due, names, prepare_crl};
+use rootcast_core::generation::GenerationState;
+use rootcast_ledger::{CrlRecord, LedgerError, RevokedRecord, RootRecord};
+use time::OffsetDateTime;
+use tracing::{debug, info, warn};
+
+use crate::{App, IssuerError};
+
+/// Others may write a list while it is signed: then we look again, so often.
+const ATTEMPTS: u32 = 5;
+
+impl App {
+    /// There is a list that a certificate can name by this address.
+    pub(crate) async fn ensure_list(&self, root: &RootRecord, list: CrlShard, url: &str) -> Result<(), IssuerError> {
+        match self.ledger.crl(list).await? {
+            Some(published) if published.urls.iter().any(|known| known == url) => Ok(()),
+            _ => self.make(root, list, Some(url)).await,
+        }
+    }
+
+    /// A list that somebody asked for.
+    pub(crate) async fn publish(&self, list: CrlShard) -> Result<(), IssuerError> {
+        let root = self.ledger.root(list.generation()).await?.ok_or(IssuerError::NoRoot(list))?;
+        self.make(&root, list, None).await
+    }
+
+    /// Every list that is due. One that cannot be made holds up no other.
+    pub(crate) async fn renew_lists(&self, deadline: Instant) -> Result<(), IssuerError> {
+        let now = (self.clock)();
+        let roots = self.ledger.roots(&self.ledger.authority().await?).await?;
+        let roots: Vec<RootRecord> = roots.into_iter().filter(|root| can_sign(root, now)).collect();
+        let lists = self.ledger.crls(roots.iter().map(|root| root.generation)).await?;
+        let mut outcome = Ok(());
+        for published in lists.iter().filter(|published| wants_renewal(published, now)) {
+            if Instant::now() >= deadline {
+                warn!("not every revocation list could be made in time; the next wake-up goes on");
+                break;
+            }
+            let Some(root) = roots.iter().find(|root| root.generation == published.list.generation()) else { continue };
+            outcome = outcome.and(self.make(root, published.list, None).await);
+        }
+        outcome
+    }
+
+    async fn make(&self, root: &RootRecord, list: CrlShard, url: Option<&str>) -> Result<(), IssuerError> {
+        let (key, issuer) = root.key_and_certificate().ok_or(IssuerError::NoRoot(list))?;
+        for _ in 0..ATTEMPTS {
+            let (published, revoked) = self.ledger.crl_and_revoked(list).await?;
+            let now = (self.clock)();
+            let Some(spec) = next(list, published.as_ref(), &revoked, url, now) else { return Ok(()) };
+            let prepared = prepare_crl(&spec, issuer).map_err(|error| IssuerError::List(list, error))?;
+            self.vault.confirm(key, issuer).await?;
+            let crl = self.vault.sign_prepared(key, prepared).await?;
+            let CrlSpec { number, this_update, next_update, urls, revoked } = spec;
+            let revision = published.map_or(0, |published| published.revision);
+            let record = CrlRecord { list, revision, crl, number, this_update, next_update, urls, behind: false };
+            match self.ledger.publish_crl(&record).await {
+                Ok(()) => {
+                    info!(crl = %list, crl.number = number, crl.revoked = revoked.len(), "a revocation list is published");
+                    return Ok(());
+                }
+                Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {
+                    debug!(crl = %list, "the list was changed meanwhile")
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(LedgerError::Conflict.into())
+    }
+}
+
+fn can_sign(root: &RootRecord, now: OffsetDateTime) -> bool {
+    let given_up = matches!(root.state, GenerationState::Retired | GenerationState::Abandoned);
+    !given_up && root.certificate.as_ref().is_some_and(|certificate| certificate.not_after() > now)
+}
+
+fn wants_renewal(published: &CrlRecord, now: OffsetDateTime) -> bool {
+    published.behind || is_due(published.this_update, published.next_update, now)
+}
+
+/// The list that is to be made, if one is. Without an address, only where one was published before: a list that no
+/// certificate names is nobody's. Pure.
+fn next(
+    list: CrlShard,
+    published: Option<&CrlRecord>,
+    revoked: &[RevokedRecord],
+    url: Option<&str>,
+    now: OffsetDateTime,
+) -> Option<CrlSpec> {
+    let mut urls = published.map(|published| published.urls.clone()).unwrap_or_default();
+    let new = url.filter(|url| !urls.iter().any(|known| known == url)).map(str::to_owned);
+    if new.is_none() && !published.is_some_and(|published| wants_renewal(published, now)) {
+        return None;
+    }
+    urls.extend(new);
+    // Never before the list that it takes the place of.
+    let this_update = published.map_or(now, |published| now.max(published.this_update));
+    let this_update = this_update.replace_nanosecond(0).unwrap_or(this_update);
+    let named = revoked.iter().filter(|each| names(each.not_after, this_update));
+    debug!(crl = %list, crl.urls = urls.len(), "a revocation list is to be made");
+    Some(CrlSpec {
+        number: published.map_or(0, |published| published.number) + 1,
+        this_update,
+        next_update: this_update + LIFETIME,
+        urls,
+        revoked: named.map(|each| Revoked { serial: each.serial, at: each.at, reason: each.reason }).collect(),
+    })
+}
+
+#[cfg(test)]
+#[path = "lists_tests.rs"]
+mod tests;

@@ -1,0 +1,190 @@
+//! A device's task: judged, done, and what came of it recorded.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+
+use futures::future::join_all;
+use rootcast_core::event::Event;
+use rootcast_core::job::JobId;
+use rootcast_core::lifecycle::{Entry, Stage};
+use rootcast_core::message::{Control, Task};
+use rootcast_core::task::{Failure, Outcome};
+use rootcast_ledger::{LedgerError, Settlement, TaskKey, UseRecord};
+use rootcast_queue::backoff;
+use tracing::{error, info, warn};
+
+use crate::App;
+use crate::batch::{Delivery, Stand, judge, stand};
+use crate::issue::Fault;
+
+/// A message whose records could not be read or written comes back after so many seconds.
+const SOON: u32 = 5;
+
+/// What becomes of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    Done,
+    /// It comes back after so many seconds.
+    Again(u32),
+}
+
+/// A task that there is something to do about, with what was read of it.
+struct Open {
+    delivery: Delivery<Task>,
+    tie: Option<UseRecord>,
+    /// The task's.
+    history: Vec<Entry>,
+}
+
+impl App {
+    /// Side by side. Each in the order in which it came, with what becomes of its message.
+    pub(crate) async fn work(&self, deliveries: Vec<Delivery<Task>>) -> Vec<(Delivery<Task>, Next)> {
+        let kept = deliveries.clone();
+        match self.open(deliveries).await {
+            Ok((open, mut done)) => {
+                done.extend(join_all(open.into_iter().map(|open| self.attempt(open))).await);
+                done
+            }
+            Err(error) => {
+                error!(error = &error as &dyn Error, "the batch's records could not be read");
+                kept.into_iter().map(|delivery| (delivery, Next::Again(SOON))).collect()
+            }
+        }
+    }
+
+    /// What there is to do, and what is done with. Two reads for the whole batch.
+    async fn open(
+        &self,
+        deliveries: Vec<Delivery<Task>>,
+    ) -> Result<(Vec<Open>, Vec<(Delivery<Task>, Next)>), LedgerError> {
+        let jobs: BTreeSet<JobId> = deliveries.iter().map(|delivery| delivery.body.job).collect();
+        let keys: BTreeSet<TaskKey> = deliveries.iter().map(|delivery| key(&delivery.body)).collect();
+        let keys: Vec<TaskKey> = keys.into_iter().collect();
+        let (jobs, tasks) = self.ledger.jobs_and_tasks(jobs, &keys).await?;
+        let (mut wanted, mut done, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for delivery in deliveries {
+            let key = key(&delivery.body);
+            let task = tasks.get(&key);
+            let verdict = judge(&delivery.body, jobs.get(&key.job), task);
+            match if seen.insert(key) { verdict } else { Err("it is in this batch twice") } {
+                Ok(certificate) => {
+                    let history = task.map(|task| task.history.clone()).unwrap_or_default();
+                    wanted.push((certificate, delivery, history));
+                }
+                Err(why) => {
+                    info!(job.id = delivery.body.job.0, device.id = %delivery.body.device, "task left alone: {why}");
+                    done.push((delivery, Next::Done));
+                }
+            }
+        }
+        let ties: Vec<_> =
+            wanted.iter().map(|(certificate, delivery, _)| (*certificate, &delivery.body.device)).collect();
+        let uses = self.ledger.uses(&ties).await?;
+        let open = wanted.into_iter().map(|(certificate, delivery, history)| {
+            let tie = uses.iter().find(|tie| tie.certificate == certificate && tie.device == delivery.body.device);
+            Open { tie: tie.cloned(), delivery, history }
+        });
+        Ok((open.collect(), done))
+    }
+
+    async fn attempt(&self, open: Open) -> (Delivery<Task>, Next) {
+        let Open { delivery, mut tie, history } = open;
+        let task = &delivery.body;
+        let next = match (stand(task, tie.as_ref()), &mut tie) {
+            (Stand::Passed(why), _) => {
+                info!(job.id = task.job.0, device.id = %task.device, "task left alone: {why}");
+                Next::Done
+            }
+            (Stand::Issued, _) => self.hand_on(task).await,
+            (Stand::Asked, Some(tie)) => match self.issue(tie).await {
+                Ok(()) => self.hand_on(task).await,
+                Err(fault) => self.after(&delivery, tie, history, fault).await,
+            },
+            (Stand::Gone | Stand::Asked, _) => self.skip(task, history).await,
+        };
+        (delivery, next)
+    }
+
+    /// To the worker, which installs it.
+    async fn hand_on(&self, task: &Task) -> Next {
+        match self.queue.send_later(&self.task_queue, task, 0).await {
+            Ok(()) => Next::Done,
+            Err(error) => {
+                warn!(error = &error as &dyn Error, "a task could not be handed on");
+                Next::Again(SOON)
+            }
+        }
+    }
+
+    async fn after(&self, delivery: &Delivery<Task>, tie: &UseRecord, history: Vec<Entry>, fault: Fault) -> Next {
+        let task = &delivery.body;
+        let failure = match fault {
+            Fault::Again(error) => {
+                warn!(job.id = task.job.0, device.id = %task.device, error = &error as &dyn Error, "a task is looked at again");
+                return Next::Again(SOON);
+            }
+            Fault::Passing(failure) if delivery.receives < self.max_receives => {
+                let seconds = backoff::seconds(self.retry_base, delivery.receives, backoff::random());
+                warn!(job.id = task.job.0, device.id = %task.device, task.receives = delivery.receives, "{}; again in {seconds} s", failure.message);
+                return Next::Again(seconds);
+            }
+            Fault::Passing(failure) | Fault::Final(failure) => failure,
+        };
+        warn!(job.id = task.job.0, device.id = %task.device, error.class = %failure.class, "{}; recorded as failed", failure.message);
+        let settlement = self.settlement(task, Outcome::Failed(failure.clone()), history);
+        match self.ledger.settle_use(&settlement, tie, None).await {
+            Ok(recorded) => {
+                self.wake_conductor(task.job).await;
+                if recorded {
+                    self.events.publish(&[event(task, tie, failure)]).await;
+                }
+                Next::Done
+            }
+            Err(error) => {
+                error!(device.id = %task.device, error = &error as &dyn Error, "what came of the device could not be recorded and is done again");
+                Next::Again(SOON)
+            }
+        }
+    }
+
+    /// There is no device any more that the certificate would be for.
+    async fn skip(&self, task: &Task, history: Vec<Entry>) -> Next {
+        match self.ledger.settle(vec![self.settlement(task, Outcome::Skipped, history)]).await {
+            Ok(_) => {
+                self.wake_conductor(task.job).await;
+                Next::Done
+            }
+            Err(error) => {
+                error!(device.id = %task.device, error = &error as &dyn Error, "a device's end could not be recorded and is done again");
+                Next::Again(SOON)
+            }
+        }
+    }
+
+    fn settlement(&self, task: &Task, outcome: Outcome, history: Vec<Entry>) -> Settlement {
+        Settlement { key: key(task), attempt: task.attempt, outcome, history, at: (self.clock)() }
+    }
+
+    async fn wake_conductor(&self, job: JobId) {
+        let control = Control { job, why: "a device of a deployment is settled".to_owned() };
+        if let Err(error) = self.queue.send_control(&self.control_queue, &control).await {
+            warn!(job.id = job.0, error = &error as &dyn Error, "the conductor is left to its schedule");
+        }
+    }
+}
+
+fn key(task: &Task) -> TaskKey {
+    TaskKey { job: task.job, leg: task.leg, device: task.device.clone() }
+}
+
+/// What others are told of it.
+fn event(task: &Task, tie: &UseRecord, failure: Failure) -> Event {
+    Event::Failed {
+        certificate_id: tie.certificate,
+        device: task.device.clone(),
+        job_id: task.job,
+        stage: failure.stage.unwrap_or(Stage::PostCsr),
+        class: failure.class,
+        message: failure.message,
+    }
+}

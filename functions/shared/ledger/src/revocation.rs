@@ -1,0 +1,142 @@
+//! Revocation lists and what is on them, in the jobs table under `crl#{generation}#{shard}`.
+//!
+//! `list` is the signed list, with a revision that everything that should change it raises; each revoked certificate is
+//! a record under its serial number. A list that is behind says so itself, so a lost message is found by the schedule.
+
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::crl::{Crl, CrlShard, Reason, SHARDS};
+use rootcast_core::root::Serial;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::commit::{Condition, put};
+use crate::item::{Item, from_item, job_key, number, text};
+use crate::{Ledger, LedgerError};
+
+/// A signed list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CrlRecord {
+    pub list: CrlShard,
+    /// Grows with each write, and with each certificate that is revoked since.
+    pub revision: u64,
+    pub crl: Crl,
+    /// The CRL number.
+    pub number: u64,
+    #[serde(with = "time::serde::timestamp")]
+    pub this_update: OffsetDateTime,
+    #[serde(with = "time::serde::timestamp")]
+    pub next_update: OffsetDateTime,
+    /// Every address under which certificates name it, the latest last.
+    pub urls: Vec<String>,
+    /// Something was revoked that it does not say yet.
+    #[serde(default)]
+    pub behind: bool,
+}
+
+/// A certificate that is revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RevokedRecord {
+    pub serial: Serial,
+    pub certificate: CertificateId,
+    #[serde(with = "time::serde::timestamp")]
+    pub at: OffsetDateTime,
+    pub reason: Reason,
+    /// The certificate's end: some time after it no list names it any more.
+    #[serde(with = "time::serde::timestamp")]
+    pub not_after: OffsetDateTime,
+}
+
+fn partition(list: CrlShard) -> String {
+    format!("crl#{}#{}", list.generation(), list.shard())
+}
+
+fn list_key(list: CrlShard) -> Item {
+    job_key(partition(list), LIST)
+}
+
+/// Not a serial number: those are hexadecimal.
+const LIST: &str = "list";
+
+impl Ledger {
+    /// The list as it is published; `None`: no certificate names it. One call.
+    pub async fn crl(&self, list: CrlShard) -> Result<Option<CrlRecord>, LedgerError> {
+        let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(list_key(list)));
+        let answer = get.send().await.map_err(LedgerError::aws("GetItem revocation list"))?;
+        answer.item.map(|item| from_item("revocation list", item)).transpose()
+    }
+
+    /// All lists of some generations, in no order.
+    pub async fn crls(&self, generations: impl IntoIterator<Item = u32>) -> Result<Vec<CrlRecord>, LedgerError> {
+        let of = |generation| (0..SHARDS).filter_map(move |shard| CrlShard::new(generation, shard).ok());
+        let keys = generations.into_iter().flat_map(of).map(list_key).collect();
+        let found = self.batch_get(keys, "BatchGetItem revocation lists").await?;
+        found.into_iter().map(|item| from_item("revocation list", item)).collect()
+    }
+
+    /// The list as it is published, and everything that was ever revoked and belongs on it. One call for each megabyte.
+    pub async fn crl_and_revoked(
+        &self,
+        list: CrlShard,
+    ) -> Result<(Option<CrlRecord>, Vec<RevokedRecord>), LedgerError> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(self.jobs()?)
+            .key_condition_expression("pk = :list")
+            .expression_attribute_values(":list", text(partition(list)))
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        let (mut published, mut revoked) = (None, Vec::new());
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(LedgerError::aws("Query revocations"))?;
+            if item.get("sk").and_then(|sk| sk.as_s().ok()).is_some_and(|sk| sk == LIST) {
+                published = Some(from_item("revocation list", item)?);
+            } else {
+                revoked.push(from_item("revoked certificate", item)?);
+            }
+        }
+        Ok((published, revoked))
+    }
+
+    /// `record.revision` is that of the list that it takes the place of (0: there was none), and is raised on the way out.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] where another list was published since, or something was revoked that this one may not
+    /// name.
+    pub async fn publish_crl(&self, record: &CrlRecord) -> Result<(), LedgerError> {
+        let written = CrlRecord { revision: record.revision + 1, ..record.clone() };
+        let condition = Some(Condition::as_read(record.revision, "pk"));
+        self.transact(vec![put(self.jobs()?, "revocation list", &written, list_key(record.list), condition)?]).await
+    }
+
+    /// The certificate is revoked from now on, and its list is behind. Answers whether it was not revoked before.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] where there is no such list, and hence no certificate that names it.
+    pub async fn revoke(&self, list: CrlShard, record: &RevokedRecord) -> Result<bool, LedgerError> {
+        let key = job_key(partition(list), record.serial.to_string());
+        let update = Update::builder()
+            .table_name(self.jobs()?)
+            .set_key(Some(list_key(list)))
+            .update_expression("SET behind = :true ADD revision :one")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":true", AttributeValue::Bool(true))
+            .expression_attribute_values(":one", number(1))
+            .build()
+            .map_err(|source| LedgerError::Unwritable { what: "revocation list", source: Box::new(source) })?;
+        let writes = vec![
+            put(self.jobs()?, "revoked certificate", record, key, Some(Condition::absent("pk")))?,
+            TransactWriteItem::builder().update(update).build(),
+        ];
+        match self.transact_patiently(writes, "TransactWriteItems revocation").await? {
+            Ok(()) => Ok(true),
+            Err(codes) if codes.first().is_some_and(|code| code == "ConditionalCheckFailed") => Ok(false),
+            Err(_) => Err(LedgerError::Conflict),
+        }
+    }
+}

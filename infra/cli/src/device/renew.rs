@@ -1,0 +1,163 @@
+//! `rootcast device renew` and `rootcast device certificate`: certificates of the devices' own.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Args;
+use futures::{StreamExt, TryStreamExt, stream};
+use reqwest::Method;
+use rootcast_core::device::DeviceId;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    api::{Api, ApiError},
+    exit::End,
+    output::{self, Format, out, plain, table},
+};
+
+/// Requests under way at once. Job numbers come from one counter, so that more would only wait for each other.
+const AT_ONCE: usize = 4;
+/// Between two looks at a device that is waited for.
+const PAUSE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Args)]
+pub(crate) struct Renew {
+    /// Which devices
+    #[arg(required = true, value_name = "ID")]
+    devices: Vec<DeviceId>,
+    /// Wait until each has its certificate, or failed
+    #[arg(long)]
+    wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// Which device
+    #[arg(value_name = "ID")]
+    device: DeviceId,
+    /// Only the certificate and its chain
+    #[arg(long)]
+    pem: bool,
+}
+
+/// As the API tells it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Own {
+    dn: String,
+    issued: Option<Issued>,
+    stage: Option<u16>,
+    in_error: bool,
+    status: String,
+    history: Vec<Past>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Issued {
+    certificate: String,
+    chain: Vec<String>,
+    subject_dn: String,
+    serial_number: String,
+    not_after: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Past {
+    stage: u16,
+    attempt: u32,
+    result: String,
+    #[serde(default)]
+    words: String,
+    at: String,
+}
+
+/// What became of one device.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Renewed {
+    device: DeviceId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_path: Option<String>,
+    failed: bool,
+    status: String,
+}
+
+pub(super) async fn run(api: &Api, renew: Renew, format: Format) -> Result<End> {
+    let renewals = renew.devices.into_iter().map(|device| one(api, device, renew.wait));
+    let renewed: Vec<Renewed> = stream::iter(renewals).buffered(AT_ONCE).try_collect().await?;
+    match format {
+        Format::Json => renewed.iter().try_for_each(output::json)?,
+        Format::Text => {
+            let row = |one: &Renewed| {
+                let path = one.job_path.clone().unwrap_or_else(|| "-".to_owned());
+                [one.device.to_string(), path, plain(&one.status)]
+            };
+            out!("{}", table(["device", "job", "status"], &renewed.iter().map(row).collect::<Vec<_>>()));
+        }
+    }
+    Ok(End::unless(renewed.iter().any(|one| one.failed)))
+}
+
+async fn one(api: &Api, device: DeviceId, wait: bool) -> Result<Renewed> {
+    let path = format!("/devices/{device}/certificate");
+    let begun: Result<Option<Value>, ApiError> = api.send(Method::POST, &path, &[], None::<&()>).await;
+    let job_path = match begun {
+        Ok(begun) => begun.and_then(|begun| Some(begun["jobPath"].as_str()?.to_owned())),
+        // One device that cannot have one does not hold up the others; an API that is gone does.
+        Err(error @ ApiError::Refused(_)) if !error.is_no_access() => {
+            return Ok(Renewed { device, job_path: None, failed: true, status: error.to_string() });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    loop {
+        let own: Own = api.get(&path, &[]).await?;
+        if !wait || own.stage.is_none() || own.in_error {
+            return Ok(Renewed { device, job_path, failed: own.in_error, status: own.standing() });
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+impl Own {
+    fn standing(&self) -> String {
+        match (self.stage, self.in_error) {
+            (Some(stage), true) => format!("failed at stage {stage}: {}", self.status),
+            (Some(stage), false) => format!("at stage {stage}: {}", self.status),
+            (None, _) => self.status.clone(),
+        }
+    }
+}
+
+pub(super) async fn show(api: &Api, show: Show, format: Format) -> Result<End> {
+    let path = format!("/devices/{}/certificate", show.device);
+    if format == Format::Json {
+        output::json(&api.get::<Value>(&path, &[]).await?)?;
+        return Ok(End::Done);
+    }
+    let own: Own = api.get(&path, &[]).await?;
+    if show.pem {
+        if let Some(Issued { certificate, chain, .. }) = &own.issued {
+            out!("{}", format!("{certificate}{}", chain.concat()).trim_end());
+        }
+        return Ok(End::unless(own.issued.is_none()));
+    }
+    out!("{}", own.dn);
+    if let Some(issued) = &own.issued {
+        out!("{}, serial {}, until {}", plain(&issued.subject_dn), issued.serial_number, issued.not_after);
+    }
+    out!("{}", plain(&own.standing()));
+    let rows: Vec<_> = own
+        .history
+        .iter()
+        .map(|past| {
+            let (stage, attempt) = (past.stage.to_string(), past.attempt.to_string());
+            [past.at.clone(), stage, attempt, past.result.clone(), plain(&past.words)]
+        })
+        .collect();
+    if !rows.is_empty() {
+        out!("{}", table(["at", "stage", "attempt", "result", "words"], &rows));
+    }
+    Ok(End::unless(own.in_error))
+}
