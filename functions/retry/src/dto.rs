@@ -106,6 +106,10 @@ struct Details {
     issuer: String,
     #[serde(flatten)]
     key: Key,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revocation_date: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revocation_status: Option<&'static str>,
     serial: String,
     signature_algorithm: String,
     #[serde(rename = "SKIKeyIdentifier", skip_serializing_if = "Option::is_none")]
@@ -188,6 +192,8 @@ impl Details {
             cn: record.common_name.clone(),
             issuer: record.leaf.issuer_dn().to_owned(),
             key: Key::of(&record.key_algorithm),
+            revocation_date: record.revoked.as_ref().map(|revocation| time(revocation.at)),
+            revocation_status: record.revoked.as_ref().map(|_| "Revoked"),
             serial: record.leaf.serial().to_ascii_uppercase(),
             signature_algorithm: record.signature_algorithm.clone(),
             ski_key_identifier: record.leaf.subject_key_identifier().map(hex::encode_upper),

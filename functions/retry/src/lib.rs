@@ -24,6 +24,7 @@ mod renew;
 mod reset;
 mod retrieve;
 mod retry;
+mod revoke;
 mod show;
 mod wait;
 mod work;
@@ -60,6 +61,8 @@ pub struct App {
     pub queue: Queue,
     /// URL of the conductor's queue.
     pub control_queue: String,
+    /// URL of the issuer's queue, which makes revocation lists.
+    pub issue_queue: String,
     pub clock: fn() -> OffsetDateTime,
 }
 
@@ -88,6 +91,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/vedsdk/certificates/reset", post(reset::reset))
         .route("/vedsdk/certificates/retrieve", get(retrieve::download).post(retrieve::retrieve))
         .route("/vedsdk/certificates/retry", post(retry::retry))
+        .route("/vedsdk/certificates/revoke", post(revoke::revoke))
         .route("/vedsdk/systemstatus/version", get(version))
         .fallback(async || VenafiError::new(StatusCode::NOT_FOUND, "There is nothing at this path."))
         .method_not_allowed_fallback(async || {

@@ -66,7 +66,7 @@ impl App {
 }
 
 /// Without an end.
-fn pauses() -> impl Iterator<Item = Duration> {
+pub(crate) fn pauses() -> impl Iterator<Item = Duration> {
     successors(Some(FIRST), |pause| Some((*pause * 2).min(LONGEST)))
 }
 

@@ -6,6 +6,7 @@ mod listing;
 mod resetting;
 mod retrieving;
 mod retry;
+mod revoking;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -118,6 +119,7 @@ fn record() -> CertificateRecord {
         enterprise_project_id: None,
         uses: 1,
         noticed: None,
+        revoked: None,
         imported_by: "ops".to_owned(),
         created: NOW,
         updated: NOW,
@@ -250,6 +252,7 @@ async fn answer(request: Request<Body>, dynamodb: Client, wake: &Rule) -> Respon
         ledger: Ledger::new(dynamodb, tables),
         queue: Queue::new(mock_client!(aws_sdk_sqs, RuleMode::MatchAny, &[wake])),
         control_queue: "https://sqs.invalid/control".to_owned(),
+        issue_queue: "https://sqs.invalid/issue".to_owned(),
         clock: || NOW,
     };
     let response = router(Arc::new(app)).oneshot(request).await.unwrap();

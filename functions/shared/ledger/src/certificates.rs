@@ -16,7 +16,7 @@ pub use self::remove::RemoveRefused;
 pub use self::store::{ClientRequest, StoreRefused};
 use self::store::{Holder, name_key};
 use crate::item::{Item, from_item, id_key, text};
-use crate::{Ledger, LedgerError};
+use crate::{Ledger, LedgerError, Revocation};
 
 /// A certificate that was made elsewhere, or that a root of ours signed for a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,9 @@ pub struct CertificateRecord {
     /// The least of the days before expiry for which an event was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noticed: Option<u16>,
+    /// The leaf ended before its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Revocation>,
     /// The principal that sent it, or had it made.
     pub imported_by: String,
     #[serde(with = "time::serde::timestamp")]
@@ -133,6 +136,13 @@ impl CertificateOrPlace {
         match self {
             Self::Certificate(record) => record.device.as_ref(),
             Self::Place(place) => Some(&place.device),
+        }
+    }
+
+    pub fn revoked(&self) -> Option<&Revocation> {
+        match self {
+            Self::Certificate(record) => record.revoked.as_ref(),
+            Self::Place(_) => None,
         }
     }
 

@@ -39,7 +39,7 @@ pub use issuing::SerialRecord;
 pub use jobs::{JobPage, JobRecord};
 pub use leases::{Lease, LeaseRefused};
 pub use listing::{CertificateRow, Listing, Place, Sort};
-pub use revocation::{CrlRecord, RevokedRecord};
+pub use revocation::{CrlRecord, Revocation, RevokedRecord};
 pub use tasks::{Settled, Settlement, TaskKey};
 pub use ties::MOST_TIES;
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
