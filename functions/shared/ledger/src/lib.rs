@@ -21,6 +21,7 @@ mod leases;
 mod listing;
 mod revocation;
 mod tasks;
+mod ties;
 mod uses;
 
 pub use access::{
@@ -41,8 +42,9 @@ pub use issuing::SerialRecord;
 pub use jobs::{JobPage, JobRecord};
 pub use leases::{Lease, LeaseRefused};
 pub use listing::{CertificateRow, Listing, Place, Sort};
-pub use revocation::{CrlRecord, RevokedRecord};
+pub use revocation::{CrlRecord, Revocation, RevokedRecord};
 pub use tasks::{Settled, Settlement, TaskKey};
+pub use ties::MOST_TIES;
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
 
 use aws_sdk_dynamodb::Client;
