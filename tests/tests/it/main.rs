@@ -22,6 +22,7 @@ mod faults;
 mod import;
 mod import_readers;
 mod interruptions;
+mod issuing;
 mod refusals;
 mod retrying;
 mod rollover;

@@ -3,7 +3,9 @@
 
 mod algorithms;
 mod crash;
+mod desk;
 mod faults;
+mod issuing;
 #[path = "../../../../functions/shared/core/tests/it/keys.rs"]
 #[allow(dead_code, reason = "core's own tests use more of it")]
 mod keys;
@@ -11,7 +13,7 @@ mod links;
 mod office;
 #[path = "../../../../functions/shared/core/tests/it/openssl.rs"]
 #[allow(dead_code, reason = "core's own tests use more of it")]
-mod openssl;
+pub mod openssl;
 mod race;
 mod readers;
 mod refusals;

@@ -107,6 +107,19 @@ impl Office {
         self.tables.devices.as_deref().unwrap()
     }
 
+    pub(super) fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
+    /// The one queue, for every purpose.
+    pub(super) fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    pub(super) fn certificates_table(&self) -> &str {
+        self.tables.certificates.as_deref().unwrap()
+    }
+
     /// An approved device that nobody can reach.
     pub(super) async fn enrol(&self) {
         self.ledger.enrol(&unreachable_device(DEVICE)).await.unwrap();
@@ -195,13 +208,13 @@ impl Office {
         aws_sdk_resourcegroupstagging::Client::from_conf(config.build())
     }
 
-    fn ledger_over(&self, wire: &Wire) -> Ledger {
+    pub(super) fn ledger_over(&self, wire: &Wire) -> Ledger {
         let config = aws_sdk_dynamodb::config::Builder::from(&self.config);
         let config = config.interceptor(wire.clone()).retry_config(retries(wire));
         Ledger::new(aws_sdk_dynamodb::Client::from_conf(config.build()), self.tables.clone())
     }
 
-    fn sqs_over(&self, wire: &Wire) -> aws_sdk_sqs::Client {
+    pub(super) fn sqs_over(&self, wire: &Wire) -> aws_sdk_sqs::Client {
         let config = aws_sdk_sqs::config::Builder::from(&self.config);
         aws_sdk_sqs::Client::from_conf(config.interceptor(wire.clone()).retry_config(retries(wire)).build())
     }
