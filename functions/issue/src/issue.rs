@@ -181,6 +181,7 @@ fn record(
         enterprise_project_id,
         uses,
         noticed: None,
+        revoked: None,
         imported_by: imported_by.clone(),
         created,
         updated: now,

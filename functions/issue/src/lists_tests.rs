@@ -34,6 +34,8 @@ fn revoked(not_after: OffsetDateTime) -> RevokedRecord {
         certificate: CertificateId::from_random([1; 16]),
         at: NOW,
         reason: Reason::Superseded,
+        by: "ops".to_owned(),
+        comments: None,
         not_after,
     }
 }

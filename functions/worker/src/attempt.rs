@@ -42,6 +42,8 @@ pub(crate) enum Next {
     Settle(Outcome),
     /// The message is gone.
     Done,
+    /// When the device is given back the issuer gets a message of its own, and this one is gone.
+    PassOn,
     /// The message comes back.
     Again { seconds: u32 },
 }
@@ -108,13 +110,15 @@ impl App {
     }
 
     async fn lease(&self, mut attempt: Attempt) -> Attempt {
-        if let Goal::Install { tie: None, .. } = &attempt.goal {
-            attempt.next = Some(Next::Settle(Outcome::Skipped));
-            return attempt;
-        }
-        if let Goal::Install { identity: Err(failure), .. } = &attempt.goal {
-            let failure = failure.clone().at(Stage::InstallCertificate);
-            attempt.next = Some(self.after(&attempt.delivery, failure));
+        attempt.next = match &attempt.goal {
+            Goal::Install { tie: None, .. } => Some(Next::Settle(Outcome::Skipped)),
+            Goal::Install { identity: Err(failure), .. } => {
+                Some(self.after(&attempt.delivery, failure.clone().at(Stage::InstallCertificate)))
+            }
+            Goal::PassOn => Some(Next::PassOn),
+            Goal::Trust(_) | Goal::Install { .. } | Goal::Request { .. } => None,
+        };
+        if attempt.next.is_some() {
             return attempt;
         }
         let now = (self.clock)();
@@ -160,8 +164,12 @@ impl App {
     pub(crate) async fn run(&self, mut attempt: Attempt, deadline: Instant) -> Attempt {
         let next = match attempt.goal.clone() {
             Goal::Trust(bundle) => self.trust(&attempt, &bundle, deadline).await,
-            Goal::Install { identity: Ok(identity), .. } => self.install(&mut attempt, &identity, deadline).await,
-            Goal::Install { identity: Err(failure), .. } => self.after(&attempt.delivery, failure),
+            Goal::Install { tie: Some(tie), identity: Ok(identity) } => {
+                self.install(&mut attempt, &tie, &identity, deadline).await
+            }
+            Goal::Request { tie } => self.request(&attempt, &tie, deadline).await,
+            // Over before anything was leased.
+            Goal::Install { .. } | Goal::PassOn => return attempt,
         };
         attempt.next = Some(next);
         attempt

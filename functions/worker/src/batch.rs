@@ -2,6 +2,7 @@
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::lifecycle::Work;
 use rootcast_core::message::Task;
 use rootcast_core::task::{TaskRecord, TaskState};
 use rootcast_ledger::{JobRecord, TaskKey};
@@ -49,8 +50,8 @@ fn delivery(message: SqsMessage) -> Option<Delivery> {
 pub(crate) enum Verdict {
     /// Bring the device's trust store to this bundle.
     Trust { bundle: u64 },
-    /// Give the device this certificate.
-    Install { certificate: CertificateId },
+    /// Give the device this certificate. `own`: the device makes its key, and we sign.
+    Install { certificate: CertificateId, own: bool },
     /// Nothing is lost: a paused job sends its open tasks again when it is resumed.
     Drop(&'static str),
 }
@@ -63,7 +64,7 @@ pub(crate) fn judge(task: &Task, job: Option<&JobRecord>, record: Option<&TaskRe
         }
         Some(JobRecord::Deployment(job)) => {
             let takes_work = job.takes_device_work(task.leg) && job.devices.contains(&task.device);
-            (Verdict::Install { certificate: job.certificate }, takes_work)
+            (Verdict::Install { certificate: job.certificate, own: job.work == Work::Issue }, takes_work)
         }
     };
     match record {

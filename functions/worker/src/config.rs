@@ -25,6 +25,7 @@ impl App {
             redfish: Redfish::new(Arc::new(variable("DEVICE_CIDRS")?)),
             control_queue: variable("CONTROL_QUEUE_URL")?,
             task_queue: variable("TASK_QUEUE_URL")?,
+            issue_queue: variable("ISSUE_QUEUE_URL")?,
             device_timeout: Duration::from_secs(variable("DEVICE_TIMEOUT_SECONDS")?),
             retry_base: variable("RETRY_BASE_SECONDS")?,
             max_receives: variable("MAX_RECEIVES")?,

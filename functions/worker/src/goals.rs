@@ -1,4 +1,5 @@
-//! What a batch is to bring to its devices: bundles, and certificates with their keys. Each is read once.
+//! What a batch is to bring to its devices: bundles, and certificates with their keys or for the devices' own. Each is
+//! read once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
@@ -7,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use rootcast_core::bundle::Bundle;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::DeviceId;
+use rootcast_core::lifecycle::Stage;
 use rootcast_core::task::{ErrorClass, Failure};
 use rootcast_drivers::Identity;
 use rootcast_ledger::{LedgerError, UseRecord};
@@ -23,6 +25,12 @@ pub(crate) enum Goal {
         tie: Option<Box<UseRecord>>,
         identity: Result<Arc<Identity>, Failure>,
     },
+    /// Have the device make a key, and a request for a certificate.
+    Request {
+        tie: Box<UseRecord>,
+    },
+    /// It is the issuer's turn.
+    PassOn,
 }
 
 impl Goal {
@@ -30,7 +38,16 @@ impl Goal {
     pub(crate) fn fence(&self) -> Option<u64> {
         match self {
             Self::Trust(bundle) => Some(bundle.version),
-            Self::Install { .. } => None,
+            Self::Install { .. } | Self::Request { .. } | Self::PassOn => None,
+        }
+    }
+
+    /// The use that it is about, as it was read.
+    pub(crate) fn tie(&self) -> Option<&UseRecord> {
+        match self {
+            Self::Install { tie, .. } => tie.as_deref(),
+            Self::Request { tie } => Some(tie),
+            Self::Trust(_) | Self::PassOn => None,
         }
     }
 }
@@ -38,7 +55,8 @@ impl Goal {
 #[derive(Default)]
 pub(crate) struct Goals {
     bundles: HashMap<u64, Arc<Bundle>>,
-    identities: HashMap<CertificateId, Result<Arc<Identity>, Failure>>,
+    /// With and without a private key of ours.
+    identities: HashMap<(CertificateId, bool), Result<Arc<Identity>, Failure>>,
     uses: Vec<UseRecord>,
 }
 
@@ -47,40 +65,56 @@ impl Goals {
     pub(crate) fn of(&self, verdict: Verdict, device: &DeviceId) -> Option<Goal> {
         match verdict {
             Verdict::Trust { bundle } => Some(Goal::Trust(Arc::clone(self.bundles.get(&bundle)?))),
-            Verdict::Install { certificate } => {
-                let identity = self.identities.get(&certificate)?.clone();
-                let tie = self.uses.iter().find(|tie| tie.certificate == certificate && tie.device == *device);
-                Some(Goal::Install { tie: tie.cloned().map(Box::new), identity })
+            Verdict::Install { certificate, own } => {
+                let tie = self.tie(certificate, device).cloned().map(Box::new);
+                match tie {
+                    Some(tie) if own && stage(&tie) == Stage::CreateCsr => Some(Goal::Request { tie }),
+                    Some(tie) if own && stage(&tie) < Stage::InstallCertificate => Some(Goal::PassOn),
+                    tie => Some(Goal::Install { tie, identity: self.identities.get(&(certificate, own))?.clone() }),
+                }
             }
             Verdict::Drop(_) => None,
         }
     }
+
+    fn tie(&self, certificate: CertificateId, device: &DeviceId) -> Option<&UseRecord> {
+        self.uses.iter().find(|tie| tie.certificate == certificate && tie.device == *device)
+    }
+}
+
+/// The stage at which it stands, or from which it goes on.
+pub(crate) fn stage(tie: &UseRecord) -> Stage {
+    tie.lifecycle.stage.unwrap_or(tie.lifecycle.work.first())
 }
 
 impl App {
     /// `verdicts`: each with its device.
     pub(crate) async fn goals(&self, verdicts: &[(Verdict, &DeviceId)]) -> Result<Goals, LedgerError> {
         let mut goals = Goals::default();
-        let (mut bundles, mut certificates, mut ties) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut bundles = BTreeSet::new();
+        let mut ties = BTreeSet::new();
         for (verdict, device) in verdicts {
             match verdict {
                 Verdict::Trust { bundle } => _ = bundles.insert(*bundle),
-                Verdict::Install { certificate } => {
-                    certificates.insert(*certificate);
-                    ties.insert((*certificate, *device));
-                }
+                Verdict::Install { certificate, own } => _ = ties.insert((*certificate, *device, *own)),
                 Verdict::Drop(_) => {}
             }
         }
-        goals.uses = self.ledger.uses(&ties.into_iter().collect::<Vec<_>>()).await?;
+        let read: Vec<_> = ties.iter().map(|(certificate, device, _)| (*certificate, *device)).collect();
+        goals.uses = self.ledger.uses(&read).await?;
+        let is_issued = |(certificate, device, own): &(CertificateId, &DeviceId, bool)| {
+            !own || goals.tie(*certificate, device).is_some_and(|tie| stage(tie) >= Stage::InstallCertificate)
+        };
+        let certificates: BTreeSet<_> =
+            ties.iter().filter(|tie| is_issued(tie)).map(|(certificate, _, own)| (*certificate, *own)).collect();
         for version in bundles {
             if let Some(bundle) = self.bundle(version).await? {
                 goals.bundles.insert(version, bundle);
             }
         }
-        for certificate in certificates {
-            if let Some(identity) = self.identity(certificate).await? {
-                goals.identities.insert(certificate, identity);
+        for (certificate, own) in certificates {
+            if let Some(identity) = self.identity(certificate, own).await? {
+                goals.identities.insert((certificate, own), identity);
             }
         }
         Ok(goals)
@@ -101,7 +135,11 @@ impl App {
     }
 
     /// Opened for this batch and forgotten after it. `None` where it may open later.
-    async fn identity(&self, id: CertificateId) -> Result<Option<Result<Arc<Identity>, Failure>>, LedgerError> {
+    async fn identity(
+        &self,
+        id: CertificateId,
+        own: bool,
+    ) -> Result<Option<Result<Arc<Identity>, Failure>>, LedgerError> {
         let unusable = |why: &str| Some(Err(Failure::new(ErrorClass::Certificate, format!("{id}: {why}."))));
         let Some(record) = self.ledger.certificate(id).await? else {
             return Ok(unusable("there is no such certificate"));
@@ -109,9 +147,12 @@ impl App {
         if record.not_after <= (self.clock)() {
             return Ok(unusable("the certificate has expired"));
         }
+        if own {
+            return Ok(Some(Ok(Arc::new(Identity::new(record.leaf, record.chain, None)))));
+        }
         let Some(sealed) = &record.key else { return Ok(unusable("its private key never left its device")) };
         match self.sealer.open(&record.seal_context(), sealed).await {
-            Ok(key) => Ok(Some(Ok(Arc::new(Identity::new(record.leaf, record.chain, key))))),
+            Ok(key) => Ok(Some(Ok(Arc::new(Identity::new(record.leaf, record.chain, Some(key)))))),
             Err(error) => {
                 let again = error.is_retryable();
                 error!(certificate.id = %id, again, error = &error as &dyn Error, "the certificate's private key does not open");

@@ -4,12 +4,12 @@ use rootcast_core::device::Driver;
 use rootcast_core::lifecycle::Stage;
 use rootcast_core::task::{ErrorClass, Failure, Outcome};
 use rootcast_drivers::{Identity, Installation, Installed, Progress};
-use rootcast_ledger::{LedgerError, Proven};
+use rootcast_ledger::{LedgerError, Proven, UseRecord};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::attempt::{Attempt, Next, endpoint};
-use crate::goals::Goal;
+use crate::goals::{Goal, stage};
 use crate::{App, SOON};
 
 /// Why an installation came to no end.
@@ -26,18 +26,44 @@ impl From<Failure> for Unfinished {
 }
 
 impl App {
-    pub(crate) async fn install(&self, attempt: &mut Attempt, identity: &Identity, deadline: Instant) -> Next {
-        match self.give(attempt, identity, deadline).await {
+    pub(crate) async fn install(
+        &self,
+        attempt: &mut Attempt,
+        tie: &UseRecord,
+        identity: &Identity,
+        deadline: Instant,
+    ) -> Next {
+        match self.give(attempt, identity, stage(tie), deadline).await {
             Ok(Progress::Done(Installed { shown, changed })) => {
                 info!(job.id = attempt.delivery.task.job.0, device.id = %attempt.delivery.task.device, certificate.sha256 = %shown, changed, "the device shows the certificate");
                 Next::Settle(Outcome::Deployed(shown))
             }
             Ok(Progress::Running { monitor, after }) => self.ask_again(attempt, &monitor, after).await,
-            Err(Unfinished::Failed(failure)) => self.after(&attempt.delivery, failure.at(Stage::InstallCertificate)),
+            Err(Unfinished::Failed(failure)) => {
+                let failure = failure.at(stage(tie));
+                let next = self.after(&attempt.delivery, failure.clone());
+                if let Next::Again { .. } = next {
+                    self.remember(tie, &failure).await;
+                }
+                next
+            }
             Err(Unfinished::Unrecorded(error)) => {
                 warn!(device.id = %attempt.delivery.task.device, error = &error as &dyn std::error::Error, "the new certificate's key could not be recorded as a pin, so nothing was sent");
                 Next::Again { seconds: SOON }
             }
+        }
+    }
+
+    /// The next attempt goes on where this one came to, and where the device cannot be reached any more, fails there.
+    async fn remember(&self, tie: &UseRecord, failure: &Failure) {
+        let (attempt, now) = (tie.lifecycle.attempt, (self.clock)());
+        let Some(Ok(lifecycle)) =
+            failure.stage.map(|stage| tie.lifecycle.advance(attempt, stage, &failure.message, now))
+        else {
+            return;
+        };
+        if let Err(error) = self.ledger.save_use(&tie.with(lifecycle, now)).await {
+            warn!(device.id = %tie.device, error = &error as &dyn std::error::Error, "how far the device came is not recorded");
         }
     }
 
@@ -46,6 +72,7 @@ impl App {
         &self,
         attempt: &mut Attempt,
         identity: &Identity,
+        stage: Stage,
         deadline: Instant,
     ) -> Result<Progress<Installed>, Unfinished> {
         let monitor = attempt.monitor();
@@ -58,6 +85,7 @@ impl App {
             profile: device.profile,
             credential,
             identity,
+            stage,
             monitor: monitor.as_ref(),
             deadline,
         };

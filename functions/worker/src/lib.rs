@@ -1,5 +1,6 @@
 //! One message, one device: lease it, bring its trust store or its own certificate to what the job wants, prove it by
-//! reading it back, record it.
+//! reading it back, record it. Of a certificate that is issued the worker does what is done at the device: it has the
+//! device make the key and the request, and gives it the certificate; what lies in between it passes on to the issuer.
 //!
 //! The tasks of a batch run side by side; what came of them is recorded in transactions with the counters of their
 //! shards. A message that comes twice, late, or for a paused job changes nothing.
@@ -11,6 +12,7 @@ mod credentials;
 mod goals;
 mod install;
 mod record;
+mod request;
 mod trust;
 
 use std::collections::{BTreeSet, HashMap};
@@ -53,6 +55,7 @@ pub struct App {
     pub redfish: Redfish,
     pub control_queue: String,
     pub task_queue: String,
+    pub issue_queue: String,
     /// Longest work on one device.
     pub device_timeout: Duration,
     /// The first wait before a task is tried again, in seconds.

@@ -5,8 +5,7 @@ use std::error::Error;
 
 use rootcast_core::event::Event;
 use rootcast_core::job::{JobId, Leg};
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::message::Control;
+use rootcast_core::message::{Control, Task};
 use rootcast_core::metric::Metric;
 use rootcast_core::task::{ErrorClass, Outcome};
 use rootcast_ledger::{LedgerError, Settlement, TaskKey, UseRecord};
@@ -15,7 +14,7 @@ use tracing::{error, warn};
 
 use crate::attempt::{Attempt, Next};
 use crate::batch::Delivery;
-use crate::goals::Goal;
+use crate::goals::stage;
 use crate::{App, SOON};
 
 /// Tasks whose messages are done with, and whether they were recorded just now: some had been before.
@@ -47,10 +46,12 @@ impl App {
         if !events.is_empty() {
             self.events.publish(&events).await;
         }
+        let passed_on = self.pass_on(&attempts).await;
         let again = Next::Again { seconds: SOON };
         attempts
             .into_iter()
             .map(|attempt| match attempt.next {
+                Some(Next::PassOn) => (attempt.delivery, if passed_on { Next::Done } else { again.clone() }),
                 Some(Next::Settle(_)) if !recorded.0.contains_key(&attempt.delivery.key()) => {
                     (attempt.delivery, again.clone())
                 }
@@ -103,6 +104,19 @@ impl App {
         }
     }
 
+    /// The issuer gets those whose turn it is. Sent twice they change nothing.
+    async fn pass_on(&self, attempts: &[Attempt]) -> bool {
+        let passed = attempts.iter().filter(|attempt| matches!(attempt.next, Some(Next::PassOn)));
+        let tasks: Vec<Task> = passed.map(|attempt| Task { monitor: None, ..attempt.delivery.task.clone() }).collect();
+        match self.queue.send_tasks(&self.issue_queue, &tasks).await {
+            Ok(()) => true,
+            Err(error) => {
+                warn!(error = &error as &dyn Error, "tasks could not be passed on to the issuer");
+                false
+            }
+        }
+    }
+
     /// Where a shard's devices are all settled, or one failed: the conductor may have to open a wave, or to stop. A
     /// deployment is small enough to be looked at each time.
     async fn wake_conductor(&self, recorded: &[TaskKey], failed: bool) {
@@ -152,10 +166,8 @@ impl Recorded {
 impl Attempt {
     /// The use of the device that changes with the outcome. A device that is gone has none.
     fn use_of(&self) -> Option<&UseRecord> {
-        match (&self.goal, &self.next) {
-            (Goal::Install { tie, .. }, Some(Next::Settle(Outcome::Deployed(_) | Outcome::Failed(_)))) => {
-                tie.as_deref()
-            }
+        match &self.next {
+            Some(Next::Settle(Outcome::Deployed(_) | Outcome::Failed(_))) => self.goal.tie(),
             _ => None,
         }
     }
@@ -172,7 +184,7 @@ fn event(attempt: &Attempt) -> Option<Event> {
             certificate_id,
             device,
             job_id,
-            stage: failure.stage.unwrap_or(Stage::InstallCertificate),
+            stage: failure.stage.unwrap_or(stage(tie)),
             class: failure.class,
             message: failure.message.clone(),
         }),

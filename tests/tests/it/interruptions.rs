@@ -195,7 +195,7 @@ async fn purge(stack: &Stack, queue: &str) {
 }
 
 /// Starts or stops what hands a queue's messages to its function: Lambda's `UpdateEventSourceMapping`.
-async fn deliver(stack: &Stack, function: &str, enabled: bool) {
+pub async fn deliver(stack: &Stack, function: &str, enabled: bool) {
     let http = reqwest::Client::new();
     let path = format!("{}/2015-03-31/event-source-mappings", stack.local.endpoint_url);
     let function = stack.local.outputs.of(function).unwrap();

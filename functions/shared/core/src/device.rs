@@ -120,6 +120,15 @@ impl Profile {
             Self::LenovoXcc | Self::Vmedia => false,
         }
     }
+
+    /// Whether a device of this profile has a web server of its own, and makes the key and the request for its
+    /// certificate itself. A virtual medium is none.
+    pub const fn has_web_server(self) -> bool {
+        match self {
+            Self::Dmtf | Self::Openbmc | Self::LenovoXcc => true,
+            Self::Vmedia => false,
+        }
+    }
 }
 
 impl fmt::Display for Profile {

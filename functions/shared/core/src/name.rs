@@ -55,6 +55,12 @@ pub fn common_name(root_name: &str, generation: u32) -> Result<String, InvalidNa
 }
 
 impl Subject {
+    /// `kind`: C, ST, L, O or OU.
+    pub fn value(&self, kind: &str) -> Option<&str> {
+        let index = ATTRIBUTES.iter().position(|(name, ..)| *name == kind)?;
+        self.values[index].as_deref()
+    }
+
     pub(crate) fn with_common_name(&self, common_name: &str) -> DistinguishedName {
         let mut name = DistinguishedName::new();
         for ((_, kind, _), value) in ATTRIBUTES.into_iter().zip(&self.values) {

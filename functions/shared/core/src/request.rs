@@ -136,7 +136,8 @@ impl<'a> Parts<'a> {
         let (info, version) = element(info, Tag::Integer)?;
         let (info, _subject) = element(info, Tag::Sequence)?;
         let (_attributes, spki) = SubjectPublicKeyInfo::from_der(info).ok()?;
-        let whole = rest.is_empty() && signature.unused_bits == 0 && version == [0];
+        // RFC 2986 has version 0 alone; OpenBMC's phosphor-certificate-manager writes 1, and means the same.
+        let whole = rest.is_empty() && signature.unused_bits == 0 && matches!(version, [0 | 1]);
         whole.then_some(Self { signed, spki, algorithm, signature })
     }
 }

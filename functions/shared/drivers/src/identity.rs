@@ -1,4 +1,4 @@
-//! What a device is to show of itself: a certificate, its chain, and its private key.
+//! What a device is to show of itself: a certificate, its chain, and its private key where the device did not make it.
 
 use std::fmt;
 
@@ -16,13 +16,13 @@ const TELLING: usize = 20;
 pub struct Identity {
     leaf: Certificate,
     chain: Vec<Certificate>,
-    /// PKCS #8, DER.
-    key: Zeroizing<Vec<u8>>,
+    /// PKCS #8, DER. None where the device has it, from its own request.
+    key: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl Identity {
-    /// `chain`: the leaf's issuer first. `key`: the leaf's, unencrypted PKCS #8 DER.
-    pub const fn new(leaf: Certificate, chain: Vec<Certificate>, key: Zeroizing<Vec<u8>>) -> Self {
+    /// `chain`: the leaf's issuer first. `key`: the leaf's, unencrypted PKCS #8 DER; none where the device made it.
+    pub const fn new(leaf: Certificate, chain: Vec<Certificate>, key: Option<Zeroizing<Vec<u8>>>) -> Self {
         Self { leaf, chain, key }
     }
 
@@ -41,30 +41,39 @@ impl Identity {
         *pin == self.pin() || *pin == Pin::Certificate(self.leaf())
     }
 
+    pub(crate) const fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
     pub(crate) fn has_chain(&self) -> bool {
         !self.chain.is_empty()
     }
 
-    /// Leaf, chain, key: the order in which a web server that reads one file wants them.
-    pub(crate) fn pem(&self) -> Zeroizing<String> {
-        let certificates = || std::iter::once(&self.leaf).chain(&self.chain).map(Certificate::der);
-        let length = certificates().map(encoded_length).sum::<usize>() + encoded_length(&self.key);
+    /// Leaf, chain where it is wanted, key: the order in which a web server that reads one file wants them.
+    pub(crate) fn pem(&self, with_chain: bool) -> Zeroizing<String> {
+        let chain = if with_chain { self.chain.as_slice() } else { &[] };
+        let certificates = || std::iter::once(&self.leaf).chain(chain).map(Certificate::der);
+        let key = self.key.as_deref();
+        let length = certificates().chain(key.map(Vec::as_slice)).map(encoded_length).sum();
         let mut text = Zeroizing::new(String::with_capacity(length));
         for certificate in certificates() {
             encode("CERTIFICATE", certificate, &mut text);
         }
-        encode("PRIVATE KEY", &self.key, &mut text);
+        if let Some(key) = key {
+            encode("PRIVATE KEY", key, &mut text);
+        }
         text
     }
 
     /// Whether a device's words repeat a part of the key, however they break its lines.
     pub(crate) fn is_told_in(&self, words: &str) -> bool {
+        let Some(key) = &self.key else { return false };
         let letters = |text: &str| -> Zeroizing<Vec<u8>> {
             let is_base64 = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'+' | b'/');
             Zeroizing::new(text.bytes().filter(is_base64).collect())
         };
-        let mut pem = Zeroizing::new(String::with_capacity(encoded_length(&self.key)));
-        encode("", &self.key, &mut pem);
+        let mut pem = Zeroizing::new(String::with_capacity(encoded_length(key)));
+        encode("", key, &mut pem);
         let body = pem.split("-----").nth(2).unwrap_or_default();
         let (key, words) = (letters(body), letters(&words.replace("\\n", "").replace("\\r", "")));
         words.windows(TELLING).any(|part| key.windows(TELLING).any(|secret| part == secret))
@@ -89,17 +98,25 @@ mod tests {
         let leaf = CertificateParams::default().self_signed(&key).unwrap();
         let leaf = Certificate::from_der(leaf.der().to_vec()).unwrap();
         let chain = vec![leaf.clone()];
-        (Identity::new(leaf, chain, Zeroizing::new(key.serialize_der())), key)
+        (Identity::new(leaf, chain, Some(Zeroizing::new(key.serialize_der()))), key)
     }
 
     #[test]
     fn the_pem_is_leaf_chain_and_key_and_never_grew() {
         let (identity, key) = identity();
-        let text = identity.pem();
+        let text = identity.pem(true);
         assert_eq!(*text, format!("{0}{0}{1}", identity.leaf.pem(), key.serialize_pem().replace('\r', "")));
-        let length = 2 * encoded_length(identity.leaf.der()) + encoded_length(&identity.key);
+        let length = 2 * encoded_length(identity.leaf.der()) + encoded_length(identity.key.as_ref().unwrap());
         assert!(text.len() <= length && text.capacity() == length);
         assert_eq!(format!("{identity:?}"), format!("Identity({})", identity.leaf()));
+    }
+
+    #[test]
+    fn without_a_key_the_pem_is_certificates_alone_and_nothing_is_told() {
+        let (identity, key) = identity();
+        let (leaf, alone) = (identity.leaf.pem(), Identity { key: None, ..identity });
+        assert_eq!((&*alone.pem(true), &*alone.pem(false)), (&format!("{leaf}{leaf}"), &leaf));
+        assert!(!alone.is_told_in(&key.serialize_pem()));
     }
 
     #[test]

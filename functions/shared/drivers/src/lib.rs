@@ -1,5 +1,5 @@
-//! How devices are spoken to: their trust anchors are installed, removed, and read back; their own certificate is
-//! replaced, and seen on a new connection.
+//! How devices are spoken to: their trust anchors are installed, removed, and read back; they make
+//! the key and the request for their own certificate; that is replaced, and seen on a new connection.
 //!
 //! In scope: the Redfish protocol over pinned TLS, and what a device's own certificate looks like from outside.
 //!
@@ -25,5 +25,5 @@ mod trust;
 pub use credential::Credential;
 pub use identity::Identity;
 pub use observe::{ObservedCertificate, observe};
-pub use redfish::{Assignment, Installation, Monitor, Reached, Redfish};
+pub use redfish::{Assignment, GenerateCsr, Installation, Monitor, Reached, Redfish, RequestedKey};
 pub use trust::{Converged, Endpoint, Held, Installed, Progress, TrustGoal};

@@ -1,4 +1,4 @@
-//! Trust anchors, and the web server's own certificate, on devices that speak Redfish (DMTF DSP0266).
+//! Trust anchors, and the web server's own certificate and the request for it, on devices that speak Redfish (DMTF DSP0266).
 //!
 //! One attempt at trust anchors is: connect to a checked address with the pin, log in, list the trust slot, write what is missing, list
 //! again, log out. Requests of an attempt on a device that gets its first anchor (`e` anchors are there already):
@@ -19,11 +19,13 @@ mod install;
 mod link;
 mod listing;
 mod monitor;
+mod request;
 mod session;
 mod slot;
 mod web;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rootcast_core::address::AddressPolicy;
@@ -34,6 +36,7 @@ use tokio::time::Instant;
 
 pub use self::install::{Installation, Reached};
 pub use self::monitor::Monitor;
+pub use self::request::{GenerateCsr, RequestedKey};
 
 use self::connection::Connection;
 use self::monitor::Stop;
@@ -77,28 +80,38 @@ impl Redfish {
     /// where the first was accepted and its session ran out.
     pub async fn converge(&self, assignment: &Assignment<'_>) -> Result<Progress, Failure> {
         let goal = Goal::new(assignment.goal)?;
-        let endpoint = assignment.endpoint;
-        if endpoint.pins.is_empty() {
-            let message = format!("{}: no certificate of this device is approved.", endpoint.address);
-            return Err(Failure::new(ErrorClass::PinMismatch, message));
-        }
-        let sockets = resolve(&self.policy, &endpoint.address, assignment.deadline).await?;
-        let connection = Connection::new(endpoint, &sockets, assignment.deadline)?;
-        let mut session = Session::new(connection, assignment.credential);
+        let mut session = self.session(assignment.endpoint, assignment.credential, assignment.deadline).await?;
         let outcome = attempt(&mut session, assignment, &goal).await;
         session.close().await;
-        match outcome {
-            Ok(converged) => Ok(Progress::Done(converged)),
-            Err(Stop::Running { monitor, after }) => Ok(Progress::Running { monitor, after }),
-            Err(Stop::Failed(failure)) => Err(failure),
+        monitor::progress(outcome)
+    }
+
+    /// Nothing is connected yet.
+    async fn session<'a>(
+        &self,
+        endpoint: &Endpoint,
+        credential: &'a Credential,
+        deadline: Instant,
+    ) -> Result<Session<'a>, Failure> {
+        let sockets = self.sockets(endpoint, deadline).await?;
+        Ok(Session::new(Connection::new(endpoint, &sockets, deadline)?, credential))
+    }
+
+    /// Checked addresses of a device that is approved.
+    async fn sockets(&self, endpoint: &Endpoint, deadline: Instant) -> Result<Vec<SocketAddr>, Failure> {
+        let Endpoint { address, pins } = endpoint;
+        if pins.is_empty() {
+            let message = format!("{address}: no certificate of this device is approved.");
+            return Err(Failure::new(ErrorClass::PinMismatch, message));
         }
+        resolve(&self.policy, address, deadline).await
     }
 }
 
 async fn attempt(session: &mut Session<'_>, assignment: &Assignment<'_>, goal: &Goal) -> Result<Converged, Stop> {
     let mut slot = slot::find(session, assignment.profile, assignment.slot).await?;
     let earlier = match assignment.monitor {
-        Some(monitor) => monitor::resume(session, monitor).await?,
+        Some(monitor) => monitor::resume(session, monitor).await?.map(|_| ()),
         None => Ok(()),
     };
     match slot.shape {

@@ -2,7 +2,6 @@
 //! worker leaves it.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_eventbridge::Client as EventBridge;
 use issue::{Lists, Wake};
 use lambda_runtime::{Context, LambdaEvent};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
@@ -13,7 +12,6 @@ use rootcast_core::lifecycle::Stage;
 use rootcast_core::message::{Publish, Task};
 use rootcast_core::task::TaskRecord;
 use rootcast_deploy::Request;
-use rootcast_events::Events;
 use rootcast_ledger::{CertificateRecord, Issuance, TaskKey, UseRecord};
 use rootcast_queue::Queue;
 use rootcast_vault::Vault;
@@ -49,8 +47,7 @@ pub(super) fn issuer_with(office: &Office, wire: &Wire, vault: Vault, clock: fn(
         ledger: office.ledger_over(wire),
         vault,
         queue: Queue::new(office.sqs_over(wire)),
-        // Nobody listens; whoever asks for an event must not wait for it.
-        events: Events::new(EventBridge::new(office.config()), "default"),
+        events: office.events_over(wire),
         issue_queue: office.queue().to_owned(),
         task_queue: office.queue().to_owned(),
         control_queue: office.queue().to_owned(),

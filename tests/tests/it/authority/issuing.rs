@@ -41,6 +41,20 @@ async fn root(office: &Office) -> Certificate {
     office.ledger.root(1).await.unwrap().unwrap().certificate.unwrap()
 }
 
+/// What revokes it, and where that is to be read.
+fn revoked(record: &CertificateRecord, reason: Reason) -> (CrlShard, RevokedRecord) {
+    let revoked = RevokedRecord {
+        serial: serial_of(record),
+        certificate: record.id,
+        at: seconds_ago::<0>(),
+        reason,
+        by: "tests".to_owned(),
+        comments: None,
+        not_after: record.not_after,
+    };
+    (CrlShard::of(1, &revoked.serial), revoked)
+}
+
 /// OpenSSL, with the root and the list that the certificate names.
 async fn judged(office: &Office, record: &CertificateRecord, at: OffsetDateTime) -> Result<(), String> {
     let list = list_of(office, record).await;
@@ -143,23 +157,21 @@ async fn a_renewal_keeps_the_certificates_id_and_revocation_reaches_whoever_read
         assert_eq!(again.items("leaf#").await, [second.leaf.fingerprint().to_string()]);
         assert_eq!(again.items("serial#").await.len(), 2, "both numbers stay taken");
 
-        let list = CrlShard::of(1, &serial_of(&first));
-        let revoked = RevokedRecord {
-            serial: serial_of(&first),
-            certificate: first.id,
-            at: seconds_ago::<0>(),
-            reason: Reason::Superseded,
-            not_after: first.not_after,
-        };
-        assert!(office.ledger.revoke(list, &revoked).await.unwrap());
-        assert!(!office.ledger.revoke(list, &revoked).await.unwrap(), "once");
-        judged(&office, &first, seconds_ago::<0>()).await.unwrap();
-        assert!(publish(&app, list).await && publish(&app, list).await);
-        assert!(judged(&office, &first, seconds_ago::<0>()).await.unwrap_err().contains("revoked"));
+        let (list, revoked) = revoked(&second, Reason::Superseded);
+        assert!(office.ledger.revoke(&second, list, &revoked).await.unwrap());
+        assert!(!office.ledger.revoke(&second, list, &revoked).await.unwrap(), "once");
         judged(&office, &second, seconds_ago::<0>()).await.unwrap();
-        assert_eq!(list_of(&office, &first).await.number, 2, "the second message found nothing to do");
-        let text = openssl::crl_text(list_of(&office, &first).await.crl.der(), &root(&office).await);
+        assert!(publish(&app, list).await && publish(&app, list).await);
+        assert!(judged(&office, &second, seconds_ago::<0>()).await.unwrap_err().contains("revoked"));
+        judged(&office, &first, seconds_ago::<0>()).await.unwrap();
+        assert_eq!(list_of(&office, &second).await.number, 2, "the second message found nothing to do");
+        let text = openssl::crl_text(list_of(&office, &second).await.crl.der(), &root(&office).await);
         assert!(text.contains("Superseded") && text.contains(&format!("URI:{CRL_BASE}{list}")), "{text}");
+        assert!(again.record().await.revoked.is_some());
+        again.end().await;
+        let anew = Desk::open(&office, &request()).await;
+        assert!(deliver(&app, &anew.message(), 1).await);
+        assert!(anew.record().await.revoked.is_none(), "the new one is not revoked");
     })
     .await;
 }
@@ -175,15 +187,8 @@ async fn the_schedule_makes_lists_anew_that_are_behind_or_half_old() {
         wake(&app).await;
         assert_eq!(list_of(&office, &record).await.number, 1, "it is young");
 
-        let revoked = RevokedRecord {
-            serial: serial_of(&record),
-            certificate: record.id,
-            at: seconds_ago::<0>(),
-            reason: Reason::KeyCompromise,
-            not_after: record.not_after,
-        };
-        let list = CrlShard::of(1, &revoked.serial);
-        office.ledger.revoke(list, &revoked).await.unwrap();
+        let (list, revoked) = revoked(&record, Reason::KeyCompromise);
+        office.ledger.revoke(&record, list, &revoked).await.unwrap();
         // The message was lost.
         wake(&app).await;
         assert_eq!(list_of(&office, &record).await.number, 2);

@@ -10,13 +10,13 @@ mod issuing;
 #[allow(dead_code, reason = "core's own tests use more of it")]
 mod keys;
 mod links;
-mod office;
+pub(crate) mod office;
 #[path = "../../../../functions/shared/core/tests/it/openssl.rs"]
 #[allow(dead_code, reason = "core's own tests use more of it")]
-pub mod openssl;
+pub(crate) mod openssl;
 mod race;
 mod readers;
 mod refusals;
 mod size;
 mod whole;
-mod wire;
+pub(crate) mod wire;

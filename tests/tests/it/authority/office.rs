@@ -16,9 +16,11 @@ use rootcast_authority::{CertificateAuthority, Settings};
 use rootcast_core::device::{DeviceId, Driver, Pin, Profile};
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::job::{Job, JobId, JobState};
+use rootcast_events::Events;
 use rootcast_ledger::{DeviceRecord, Ledger, Tables, TokenRecord};
 use rootcast_local::LocalStack;
 use rootcast_queue::Queue;
+use rootcast_seal::Sealer;
 use rootcast_vault::{GENERATION_TAG, STACK_TAG, Vault};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -26,38 +28,38 @@ use tower::ServiceExt;
 
 use super::wire::Wire;
 
-pub(super) const TOKEN: &str = "b2ZmaWNlLW9mZmljZS1vZmZpY2Utb2ZmaWNlLW9mZmljZQ==";
-pub(super) const DEVICE: &str = "bmc-0001";
+pub(crate) const TOKEN: &str = "b2ZmaWNlLW9mZmljZS1vZmZpY2Utb2ZmaWNlLW9mZmljZQ==";
+pub(crate) const DEVICE: &str = "bmc-0001";
 
 /// A deployment without functions: tables like those of template.yaml, queues that nobody reads, keys under a tag of
 /// its own. A fresh one takes some milliseconds, and nobody else writes to it.
-pub(super) struct Office {
+pub(crate) struct Office {
     config: SdkConfig,
     tables: Tables,
-    queue: String,
+    pub(crate) queue: String,
     name: String,
-    pub(super) ledger: Ledger,
+    pub(crate) ledger: Ledger,
 }
 
 /// What a caller gets.
 #[derive(Debug)]
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Value,
+pub(crate) struct Reply {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
 }
 
 impl Reply {
-    pub(super) fn job_path(&self) -> &str {
+    pub(crate) fn job_path(&self) -> &str {
         self.body["response"]["jobPath"].as_str().unwrap()
     }
 
-    pub(super) fn location(&self) -> Option<&str> {
+    pub(crate) fn location(&self) -> Option<&str> {
         self.headers.get(LOCATION).map(|location| location.to_str().unwrap())
     }
 
     /// Text, explanation and recovery of the first message: each says something.
-    pub(super) fn message(&self) -> [&str; 3] {
+    pub(crate) fn message(&self) -> [&str; 3] {
         let message = &self.body["messages"][0];
         let told = [&message["text"], &message["explanation"], &message["recovery"]["text"]]
             .map(|each| each.as_str().unwrap());
@@ -67,12 +69,12 @@ impl Reply {
 }
 
 /// The clock of a process that began so long ago.
-pub(super) fn seconds_ago<const SECONDS: i64>() -> OffsetDateTime {
+pub(crate) fn seconds_ago<const SECONDS: i64>() -> OffsetDateTime {
     OffsetDateTime::now_utc() - time::Duration::seconds(SECONDS)
 }
 
 impl Office {
-    pub(super) async fn open(stack: &LocalStack, name: &str) -> Self {
+    pub(crate) async fn open(stack: &LocalStack, name: &str) -> Self {
         let config = stack.sdk_config.clone();
         let dynamodb = aws_sdk_dynamodb::Client::new(&config);
         let copy = async |output: &str| {
@@ -93,17 +95,18 @@ impl Office {
         office
     }
 
-    pub(super) async fn admit(&self, token: &str, expires: OffsetDateTime) {
+    pub(crate) async fn admit(&self, token: &str, expires: OffsetDateTime) {
         let record = TokenRecord {
             principal: "tests".to_owned(),
             permissions: BTreeSet::new(),
+            granted: None,
             expires,
             created: seconds_ago::<0>(),
         };
         self.ledger.put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
     }
 
-    pub(super) fn devices_table(&self) -> &str {
+    pub(crate) fn devices_table(&self) -> &str {
         self.tables.devices.as_deref().unwrap()
     }
 
@@ -121,12 +124,12 @@ impl Office {
     }
 
     /// An approved device that nobody can reach.
-    pub(super) async fn enrol(&self) {
+    pub(crate) async fn enrol(&self) {
         self.ledger.enrol(&unreachable_device(DEVICE)).await.unwrap();
     }
 
     /// The function, started at this clock, with this wire.
-    pub(super) fn app(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> regenerate::App {
+    pub(crate) fn app(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> regenerate::App {
         let ledger = self.ledger_over(wire);
         regenerate::App {
             authority: CertificateAuthority::new(ledger.clone(), self.vault_over(wire)),
@@ -139,18 +142,18 @@ impl Office {
     }
 
     /// The function with another KMS.
-    pub(super) fn app_with_vault(&self, vault: Vault) -> regenerate::App {
+    pub(crate) fn app_with_vault(&self, vault: Vault) -> regenerate::App {
         let authority = CertificateAuthority::new(self.ledger.clone(), vault);
         regenerate::App { authority, ..self.app(&Wire::default(), seconds_ago::<0>) }
     }
 
     /// `PUT /signingCertificate`.
-    pub(super) async fn put(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> Reply {
+    pub(crate) async fn put(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> Reply {
         put(self.app(wire, clock)).await
     }
 
     /// The device leaves the fleet, and the conductor brings the job to its end.
-    pub(super) async fn end_job(&self, id: JobId) -> Job {
+    pub(crate) async fn end_job(&self, id: JobId) -> Job {
         self.ledger.delete_device(&DEVICE.parse().unwrap(), seconds_ago::<0>()).await.unwrap();
         let wire = Wire::default();
         let conductor = conduct::App {
@@ -170,7 +173,7 @@ impl Office {
     }
 
     /// Every KMS key that was made here: generation, ARN, state.
-    pub(super) async fn keys(&self) -> Vec<(u32, String, KeyState)> {
+    pub(crate) async fn keys(&self) -> Vec<(u32, String, KeyState)> {
         let kms = aws_sdk_kms::Client::new(&self.config);
         let ours = TagFilter::builder().key(STACK_TAG).values(&self.name).build();
         let tagging = aws_sdk_resourcegroupstagging::Client::new(&self.config);
@@ -187,18 +190,18 @@ impl Office {
         keys
     }
 
-    pub(super) async fn public_key(&self, key: &str) -> Vec<u8> {
+    pub(crate) async fn public_key(&self, key: &str) -> Vec<u8> {
         let kms = aws_sdk_kms::Client::new(&self.config);
         kms.get_public_key().key_id(key).send().await.unwrap().public_key.unwrap().into_inner()
     }
 
-    pub(super) fn vault_over(&self, wire: &Wire) -> Vault {
+    pub(crate) fn vault_over(&self, wire: &Wire) -> Vault {
         let kms =
             aws_sdk_kms::config::Builder::from(&self.config).interceptor(wire.clone()).retry_config(retries(wire));
         Vault::new(&aws_sdk_kms::Client::from_conf(kms.build()), &self.tagging_over(wire), self.name.as_str())
     }
 
-    pub(super) fn vault_with(&self, tagging: &aws_sdk_resourcegroupstagging::Client) -> Vault {
+    pub(crate) fn vault_with(&self, tagging: &aws_sdk_resourcegroupstagging::Client) -> Vault {
         Vault::new(&aws_sdk_kms::Client::new(&self.config), tagging, self.name.as_str())
     }
 
@@ -208,24 +211,41 @@ impl Office {
         aws_sdk_resourcegroupstagging::Client::from_conf(config.build())
     }
 
-    pub(super) fn ledger_over(&self, wire: &Wire) -> Ledger {
+    pub(crate) fn ssm_over(&self, wire: &Wire) -> aws_sdk_ssm::Client {
+        let config = aws_sdk_ssm::config::Builder::from(&self.config);
+        aws_sdk_ssm::Client::from_conf(config.interceptor(wire.clone()).retry_config(retries(wire)).build())
+    }
+
+    /// On the default bus, of which no test of an office hears.
+    pub(crate) fn events_over(&self, wire: &Wire) -> Events {
+        let config = aws_sdk_eventbridge::config::Builder::from(&self.config);
+        let config = config.interceptor(wire.clone()).retry_config(retries(wire)).build();
+        Events::new(aws_sdk_eventbridge::Client::from_conf(config), "default")
+    }
+
+    /// With a key that is not there: nothing is sealed in an office.
+    pub(crate) fn sealer(&self) -> Sealer {
+        Sealer::new(&aws_sdk_kms::Client::new(&self.config), "none")
+    }
+
+    pub(crate) fn ledger_over(&self, wire: &Wire) -> Ledger {
         let config = aws_sdk_dynamodb::config::Builder::from(&self.config);
         let config = config.interceptor(wire.clone()).retry_config(retries(wire));
         Ledger::new(aws_sdk_dynamodb::Client::from_conf(config.build()), self.tables.clone())
     }
 
-    pub(super) fn sqs_over(&self, wire: &Wire) -> aws_sdk_sqs::Client {
+    pub(crate) fn sqs_over(&self, wire: &Wire) -> aws_sdk_sqs::Client {
         let config = aws_sdk_sqs::config::Builder::from(&self.config);
         aws_sdk_sqs::Client::from_conf(config.interceptor(wire.clone()).retry_config(retries(wire)).build())
     }
 }
 
 /// `PUT /signingCertificate` with the token that is known.
-pub(super) async fn put(app: regenerate::App) -> Reply {
+pub(crate) async fn put(app: regenerate::App) -> Reply {
     send(app, "/signingCertificate", Some(&format!("Bearer {TOKEN}"))).await
 }
 
-pub(super) async fn send(app: regenerate::App, path: &str, authorization: Option<&str>) -> Reply {
+pub(crate) async fn send(app: regenerate::App, path: &str, authorization: Option<&str>) -> Reply {
     let mut request = Request::put(path);
     if let Some(authorization) = authorization {
         request = request.header(AUTHORIZATION, authorization);
@@ -237,7 +257,7 @@ pub(super) async fn send(app: regenerate::App, path: &str, authorization: Option
     Reply { status: head.status, headers: head.headers, body: serde_json::from_slice(&body).unwrap() }
 }
 
-pub(super) fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         root_name: "Office Root".to_owned(),
         subject: "O=Example Corp,C=DE".parse().unwrap(),
@@ -245,7 +265,7 @@ pub(super) fn settings() -> Settings {
     }
 }
 
-pub(super) fn unreachable_device(id: &str) -> DeviceRecord {
+pub(crate) fn unreachable_device(id: &str) -> DeviceRecord {
     let id: DeviceId = id.parse().unwrap();
     let (address, credential) = ("https://127.0.0.1:9".to_owned(), format!("/rootcast/devices/{id}"));
     let mut device = DeviceRecord::new(id, address, Driver::Redfish, Profile::Dmtf, credential);

@@ -1,6 +1,7 @@
 //! The wire between one request and AWS: it counts the calls, and can be cut at any of them, as a crash would.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -14,7 +15,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 
 /// Where the process dies. Calls are counted from 1, over all its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Cut {
+pub(crate) enum Cut {
     #[default]
     Never,
     /// Before it sends this call.
@@ -25,22 +26,33 @@ pub(super) enum Cut {
 
 /// Shared by all clients of one process.
 #[derive(Clone, Default)]
-pub(super) struct Wire {
+pub(crate) struct Wire {
     cut: Cut,
     sent: Arc<Mutex<Vec<String>>>,
+    died: Arc<AtomicBool>,
 }
 
 impl Wire {
-    pub(super) fn cut_at(cut: Cut) -> Self {
+    pub(crate) fn cut_at(cut: Cut) -> Self {
         Self { cut, ..Self::default() }
     }
 
-    pub(super) fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.cut != Cut::Never
     }
 
+    /// Whether it came so far.
+    pub(crate) fn has_died(&self) -> bool {
+        self.died.load(Ordering::Relaxed)
+    }
+
+    fn die(&self, when: &'static str) -> Result<(), BoxError> {
+        self.died.store(true, Ordering::Relaxed);
+        Err(when.into())
+    }
+
     /// The operations that were sent, in their order.
-    pub(super) fn sent(&self) -> Vec<String> {
+    pub(crate) fn sent(&self) -> Vec<String> {
         self.sent.lock().unwrap().clone()
     }
 }
@@ -59,8 +71,8 @@ impl Intercept for Wire {
         let mut sent = self.sent.lock().unwrap();
         let number = sent.len() + 1;
         match self.cut {
-            Cut::Request(at) if number >= at => return Err("the process died before it sent this".into()),
-            Cut::Answer(at) if number > at => return Err("the process died before it sent this".into()),
+            Cut::Request(at) if number >= at => return self.die("the process died before it sent this"),
+            Cut::Answer(at) if number > at => return self.die("the process died before it sent this"),
             _ => {}
         }
         sent.push(config.load::<Metadata>().map(|call| call.name().to_owned()).unwrap_or_default());
@@ -75,7 +87,7 @@ impl Intercept for Wire {
     ) -> Result<(), BoxError> {
         match self.cut {
             Cut::Answer(at) if self.sent.lock().unwrap().len() >= at => {
-                Err("the process died before it heard the answer".into())
+                self.die("the process died before it heard the answer")
             }
             _ => Ok(()),
         }

@@ -1,4 +1,4 @@
-//! A certificate with its private key, given to a device's own web server.
+//! A certificate given to a device's own web server: with its private key, or for the key that the device made itself.
 //!
 //! One attempt is: a handshake with an approved pin; then, once the new key's pin is recorded, log in, list the web
 //! server's certificates, replace one, wait until a new connection shows the new one, list again over such a
@@ -7,7 +7,7 @@
 //! | profile | before | certificates | after |
 //! |---|---|---|---|
 //! | `openbmc` | log in | list + 1, POST, list + 1 | log out |
-//! | `dmtf` | root, log in, managers, network protocol | the same | log out |
+//! | `dmtf`, `lenovo-xcc` | root, log in, managers, network protocol | the same | log out |
 //!
 //! A device that shows the certificate already, or lists it and is only slow to show it, is not written again.
 
@@ -34,7 +34,6 @@ use super::monitor::{self, Monitor, Stop};
 use super::session::Session;
 use super::web::{self, WebServer};
 use crate::credential::Credential;
-use crate::dial::resolve;
 use crate::identity::Identity;
 use crate::observe::handshake;
 use crate::tls::Expected;
@@ -57,6 +56,8 @@ pub struct Installation<'a> {
     pub profile: Profile,
     pub credential: &'a Credential,
     pub identity: &'a Identity,
+    /// To which earlier attempts came: a device that cannot be reached now fails there.
+    pub stage: Stage,
     /// From the last attempt's [`Progress::Running`].
     pub monitor: Option<&'a Monitor>,
     /// As of [`super::Assignment`].
@@ -76,24 +77,19 @@ impl Redfish {
     /// The first half of an attempt: looks who is there.
     ///
     /// # Errors
-    /// A [`Failure`] with its stage, as of every step here. A profile that takes no private key is refused before
-    /// anything is connected.
+    /// A [`Failure`] with its stage, as of every step here. A profile that takes no private key, where there is one,
+    /// or has no web server, is refused before anything is connected.
     pub async fn reach<'a>(&self, installation: Installation<'a>) -> Result<Reached<'a>, Failure> {
-        self.look(installation).await.map_err(|failure| failure.at(Stage::InstallCertificate))
+        self.look(installation).await.map_err(|failure| failure.at(installation.stage))
     }
 
     async fn look<'a>(&self, installation: Installation<'a>) -> Result<Reached<'a>, Failure> {
-        let Endpoint { address, pins } = installation.endpoint;
-        if !installation.profile.takes_private_key() {
-            return Err(web::takes_no_key(installation.profile));
-        }
-        if pins.is_empty() {
-            let message = format!("{address}: no certificate of this device is approved.");
-            return Err(Failure::new(ErrorClass::PinMismatch, message));
-        }
-        let sockets = resolve(&self.policy, address, installation.deadline).await?;
+        let Installation { endpoint, profile, identity, deadline, .. } = installation;
+        web::fits(profile, identity.has_key())?;
+        let sockets = self.sockets(endpoint, deadline).await?;
+        let Endpoint { address, pins } = endpoint;
         let expected = Expected::Pinned(pins.clone());
-        let seen = handshake(address, &sockets, expected, installation.deadline).await?;
+        let seen = handshake(address, &sockets, expected, deadline).await?;
         Ok(Reached { installation, sockets, shown: seen.certificate })
     }
 }
@@ -116,17 +112,16 @@ impl Reached<'_> {
         let mut session = Session::new(connection, credential);
         let outcome = self.attempt(&mut session, pins).await;
         session.close().await;
-        match outcome {
-            Ok(installed) => Ok(Progress::Done(installed)),
-            Err(Stop::Running { monitor, after }) => Ok(Progress::Running { monitor, after }),
-            Err(Stop::Failed(failure)) => Err(self.discreet(failure)),
-        }
+        monitor::progress(outcome).map_err(|failure| self.discreet(failure))
     }
 
     async fn attempt(&self, session: &mut Session<'_>, pins: &[Pin]) -> Result<Installed, Stop> {
         let (mut server, changed) =
             self.give(session, pins).await.map_err(|stop| at(stop, Stage::InstallCertificate))?;
-        self.check(session, &mut server, pins).await.map_err(|failure| failure.at(Stage::CheckConfiguration))?;
+        self.check(session, &mut server, pins).await.map_err(|failure| {
+            let stage = stage_of(&failure);
+            failure.at(stage)
+        })?;
         Ok(Installed { shown: self.installation.identity.leaf(), changed })
     }
 
@@ -138,7 +133,7 @@ impl Reached<'_> {
         }
         let mut server = web::find(session, self.installation.profile).await?;
         let earlier = match self.installation.monitor {
-            Some(monitor) => monitor::resume(session, monitor).await?,
+            Some(monitor) => monitor::resume(session, monitor).await?.map(|_| ()),
             None => Ok(()),
         };
         if self.shown == leaf {
@@ -164,23 +159,18 @@ impl Reached<'_> {
     }
 
     async fn replace(&self, session: &mut Session<'_>, server: &WebServer, member: &Link) -> Result<(), Stop> {
-        let identity = self.installation.identity;
-        let text = identity.pem();
-        let replacement = Replacement {
-            text: &text,
-            kind: server.certificate_type(identity),
-            uri: Reference { id: member.as_str() },
-        };
+        let (text, kind) = server.form(self.installation.identity);
+        let replacement = Replacement { text: &text, kind, uri: Reference { id: member.as_str() } };
         // A line break is two characters in JSON: with room for them the body leaves no copy of itself behind.
         let mut body: Body = Zeroizing::new(Vec::with_capacity(text.len() + text.lines().count() + 1024));
         if serde_json::to_writer(&mut *body, &replacement).is_err() {
             return Err(Failure::new(ErrorClass::Rejected, "The request cannot be written.").into());
         }
-        let answer = session.send(Method::POST, &server.replace, Some(&body)).await?;
-        monitor::finish(session, &answer).await
+        let answer = session.send(Method::POST, &server.replace(), Some(&body)).await?;
+        monitor::finish(session, answer).await.map(|_| ())
     }
 
-    /// Stage 900: a new connection shows the certificate, and over such a connection it is read back.
+    /// Stages 900 and 1100: a new connection shows the certificate, and over such a connection it is read back.
     async fn check(&self, session: &mut Session<'_>, server: &mut WebServer, pins: &[Pin]) -> Result<(), Failure> {
         let leaf = self.installation.identity.leaf();
         let (begun, limit) = (Instant::now(), session.connection.limit());
@@ -253,10 +243,11 @@ struct Replacement<'a> {
     uri: Reference<'a>,
 }
 
+/// A link as the standard writes it.
 #[derive(Serialize)]
-struct Reference<'a> {
+pub(super) struct Reference<'a> {
     #[serde(rename = "@odata.id")]
-    id: &'a str,
+    pub(super) id: &'a str,
 }
 
 fn shows(listing: &Listing, leaf: Fingerprint) -> bool {
@@ -266,6 +257,14 @@ fn shows(listing: &Listing, leaf: Fingerprint) -> bool {
 fn still(address: &DeviceAddress, shown: Fingerprint) -> Failure {
     let message = format!("{address}: the device took the certificate but still shows sha256:{shown}.");
     Failure::new(ErrorClass::NotStored, message)
+}
+
+/// A web server that cannot be reached after the write is not back yet; one that can be is as it was configured.
+const fn stage_of(failure: &Failure) -> Stage {
+    match failure.class {
+        ErrorClass::Connect | ErrorClass::TlsHandshake | ErrorClass::Timeout => Stage::RestartApplication,
+        _ => Stage::CheckConfiguration,
+    }
 }
 
 fn at(stop: Stop, stage: Stage) -> Stop {

@@ -13,6 +13,7 @@ use super::connection::Answer;
 use super::fault;
 use super::link::Link;
 use super::session::Session;
+use crate::trust::Progress;
 
 /// A task monitor to ask again in a later attempt. Its text form is what a queue message carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,15 @@ const LONGEST_DELAY: Duration = Duration::from_secs(900);
 /// After so many attempts a task is taken for dead. By the usual delay that is about eight minutes.
 const ROUNDS: u32 = 32;
 
+/// How an attempt ended, for its caller.
+pub(super) fn progress<T>(outcome: Result<T, Stop>) -> Result<Progress<T>, Failure> {
+    match outcome {
+        Ok(done) => Ok(Progress::Done(done)),
+        Err(Stop::Running { monitor, after }) => Ok(Progress::Running { monitor, after }),
+        Err(Stop::Failed(failure)) => Err(failure),
+    }
+}
+
 /// Writes, and waits for the end if it is near. Says nothing about what is stored now.
 pub(super) async fn write(
     session: &mut Session<'_>,
@@ -51,23 +61,23 @@ pub(super) async fn write(
     body: Option<&Value>,
 ) -> Result<(), Stop> {
     let answer = session.ask(method, link, body).await?;
-    finish(session, &answer).await
+    finish(session, answer).await.map(|_| ())
 }
 
-/// What a write's answer means, and the end of what it began if that is near.
-pub(super) async fn finish(session: &mut Session<'_>, answer: &Answer) -> Result<(), Stop> {
+/// What a write's answer means, and the end of what it began if that is near: its body, where it has one.
+pub(super) async fn finish(session: &mut Session<'_>, answer: Answer) -> Result<Value, Stop> {
     match (answer.status.as_u16(), answer.location()) {
         (202, Some(location)) => {
             let uri = location.to_owned();
             follow(session, Monitor { uri, rounds: 1 }, answer.retry_after()).await?.map_err(Stop::Failed)
         }
-        (200..=299, _) => Ok(()),
+        (200..=299, _) => Ok(answer.body),
         _ => Err(answer.failure().into()),
     }
 }
 
 /// The end of a write of an earlier attempt: it came to its end, well or not, or goes on.
-pub(super) async fn resume(session: &mut Session<'_>, monitor: &Monitor) -> Result<Result<(), Failure>, Stop> {
+pub(super) async fn resume(session: &mut Session<'_>, monitor: &Monitor) -> Result<Result<Value, Failure>, Stop> {
     if monitor.rounds >= ROUNDS {
         let message = format!("{}: the device's task does not end.", monitor.uri);
         return Ok(Err(Failure::new(ErrorClass::Timeout, message)));
@@ -80,7 +90,7 @@ async fn follow(
     session: &mut Session<'_>,
     monitor: Monitor,
     first_pause: Option<Duration>,
-) -> Result<Result<(), Failure>, Stop> {
+) -> Result<Result<Value, Failure>, Stop> {
     let link = session.connection.link(&monitor.uri)?;
     let mut pause = first_pause;
     for _ in 0..POLLS {
@@ -92,7 +102,7 @@ async fn follow(
         let answer = session.get(&link).await?;
         match state(&answer) {
             State::Running => pause = Some(answer.retry_after().unwrap_or(POLL_PAUSE).max(POLL_PAUSE)),
-            State::Ended => return Ok(Ok(())),
+            State::Ended => return Ok(Ok(answer.body)),
             State::Failed(failure) => return Ok(Err(failure)),
         }
     }

@@ -3,13 +3,15 @@
 //! | profile | certificates | action |
 //! |---|---|---|
 //! | `openbmc` | `Managers/bmc/NetworkProtocol/HTTPS/Certificates` | `CertificateService.ReplaceCertificate`; both are fixed paths of bmcweb's |
-//! | `dmtf` | what `HTTPS.Certificates` of the manager's `NetworkProtocol` links to | where the service root's `CertificateService` says |
+//! | `dmtf`, `lenovo-xcc` | what `HTTPS.Certificates` of the manager's `NetworkProtocol` links to | where the service root's `CertificateService` says |
 //!
-//! `lenovo-xcc` and `vmedia` take no private key: [`Profile::takes_private_key`].
+//! `lenovo-xcc` takes no private key, and `vmedia` has no web server: [`Profile::takes_private_key`],
+//! [`Profile::has_web_server`].
 
 use rootcast_core::device::Profile;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::task::{ErrorClass, Failure};
+use zeroize::Zeroizing;
 
 use super::link::Link;
 use super::listing::{Listing, Member};
@@ -20,11 +22,20 @@ use crate::identity::Identity;
 pub(super) struct WebServer {
     /// Its certificates: one member as a rule.
     pub(super) certificates: TrustSlot,
-    /// `CertificateService.ReplaceCertificate`.
-    pub(super) replace: Link,
-    /// The standard has a word of its own for a chain (DSP8010, `CertificateType`); bmcweb knows `PEM` alone, and takes
-    /// a chain under that name.
-    knows_chains: bool,
+    /// `CertificateService`.
+    pub(super) service: Link,
+    chains: Chains,
+}
+
+/// How a web server is given a certificate with its chain (DSP8010, `CertificateType`).
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Chains {
+    /// The standard has a word of its own for it.
+    Named,
+    /// bmcweb knows `PEM` alone, and takes a chain under that name.
+    AsPem,
+    /// Lenovo's REST API guide allows `PEM` alone, which is a single certificate.
+    No,
 }
 
 /// Logs in on the way.
@@ -34,11 +45,11 @@ pub(super) async fn find(session: &mut Session<'_>, profile: Profile) -> Result<
             session.open_by_standard().await?;
             Ok(WebServer {
                 certificates: members_of(Link::known("/redfish/v1/Managers/bmc/NetworkProtocol/HTTPS/Certificates")),
-                replace: action(&Link::known("/redfish/v1/CertificateService")),
-                knows_chains: false,
+                service: Link::known("/redfish/v1/CertificateService"),
+                chains: Chains::AsPem,
             })
         }
-        Profile::Dmtf => {
+        Profile::Dmtf | Profile::LenovoXcc => {
             let root = session.open_by_root().await?;
             let unsupported = |message| Failure::new(ErrorClass::Unsupported, message);
             let service = link(session, &root, "/CertificateService/@odata.id")?;
@@ -53,16 +64,26 @@ pub(super) async fn find(session: &mut Session<'_>, profile: Profile) -> Result<
             let certificates = certificates.ok_or_else(|| {
                 unsupported("The manager's NetworkProtocol does not say where HTTPS.Certificates are.")
             })?;
-            Ok(WebServer { certificates: members_of(certificates), replace: action(&service), knows_chains: true })
+            let chains = if profile == Profile::Dmtf { Chains::Named } else { Chains::No };
+            Ok(WebServer { certificates: members_of(certificates), service, chains })
         }
-        Profile::LenovoXcc | Profile::Vmedia => Err(takes_no_key(profile)),
+        Profile::Vmedia => Err(no_web_server(profile)),
     }
 }
 
-pub(super) fn takes_no_key(profile: Profile) -> Failure {
-    let message = format!(
-        "A device of profile {profile} takes no private key: it has certificates for keys of its own alone. Profiles dmtf and openbmc take one."
-    );
+/// Why a device of this profile cannot be given a certificate, with or without a private key.
+pub(super) fn fits(profile: Profile, with_key: bool) -> Result<(), Failure> {
+    if with_key && !profile.takes_private_key() {
+        let message = format!(
+            "A device of profile {profile} takes no private key: it has certificates for keys of its own alone. Profiles dmtf and openbmc take one."
+        );
+        return Err(Failure::new(ErrorClass::Unsupported, message));
+    }
+    if profile.has_web_server() { Ok(()) } else { Err(no_web_server(profile)) }
+}
+
+fn no_web_server(profile: Profile) -> Failure {
+    let message = format!("A device of profile {profile} has no web server of its own that a certificate is for.");
     Failure::new(ErrorClass::Unsupported, message)
 }
 
@@ -81,14 +102,17 @@ impl WebServer {
         }
     }
 
-    pub(super) fn certificate_type(&self, identity: &Identity) -> &'static str {
-        if self.knows_chains && identity.has_chain() { "PEMchain" } else { "PEM" }
+    /// `CertificateService.ReplaceCertificate`. Redfish fixes the paths of its actions' targets only by example, and
+    /// every implementation follows it.
+    pub(super) fn replace(&self) -> Link {
+        self.service.child("Actions/CertificateService.ReplaceCertificate")
     }
-}
 
-/// Redfish fixes the paths of its actions' targets only by example, and every implementation follows it.
-fn action(service: &Link) -> Link {
-    service.child("Actions/CertificateService.ReplaceCertificate")
+    /// What the certificate is given as: its text, and the standard's name for that.
+    pub(super) fn form(&self, identity: &Identity) -> (Zeroizing<String>, &'static str) {
+        let kind = if self.chains == Chains::Named && identity.has_chain() { "PEMchain" } else { "PEM" };
+        (identity.pem(self.chains != Chains::No), kind)
+    }
 }
 
 const fn members_of(collection: Link) -> TrustSlot {

@@ -2,6 +2,7 @@
 //! misbehave, as devices do. What it imitates was seen on running OpenBMC, or read in Lenovo's and the DMTF's
 //! documents; it proves nothing about real devices beyond that.
 
+mod csr;
 mod model;
 
 use std::net::{Ipv4Addr, TcpListener};
@@ -20,8 +21,9 @@ use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 
+pub use csr::{Csr, Flaw};
 use model::Web;
-pub use model::{Model, REPLACE, State, error, pem};
+pub use model::{GENERATE, Model, REPLACE, State, error, pem};
 
 /// The only account of every fake.
 pub const USER: &str = "admin";
@@ -29,6 +31,9 @@ pub const PASSWORD: &str = "correct horse";
 
 /// The task monitor of whatever it works on by itself.
 pub const MONITOR: &str = "/redfish/v1/TaskService/TaskMonitors/7";
+
+/// Longer than any test.
+const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
 
 /// A task that is not done yet.
 pub fn running(retry_after: &str) -> Reply {
@@ -115,7 +120,7 @@ impl Fake {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let web = Web { text: pem(&identity.certificate), replaced: None };
+        let web = Web { text: pem(&identity.certificate), replaced: None, pending: None };
         let tls = RustlsConfig::from_config(Arc::new(identity.server(key, versions)));
         let down = Arc::new(Mutex::new(Instant::now()));
         let shared = Arc::new(Mutex::new(Shared {
@@ -176,6 +181,27 @@ impl Fake {
     /// that. Without this it changes at once.
     pub fn restarts(&self, gone: Duration, old: Duration) {
         self.lock().restart = (gone, old);
+    }
+
+    /// After its certificate is replaced the web server is gone until it [comes back](Self::comes_back).
+    pub fn stays_away(&self) {
+        self.restarts(FOR_EVER, Duration::ZERO);
+    }
+
+    pub fn comes_back(&self) {
+        let mut shared = self.lock();
+        shared.restart = Default::default();
+        *shared.down.lock().unwrap() = Instant::now();
+    }
+
+    /// Whatever it is given from here on, it says yes, and keeps what it has.
+    pub fn lies(&self) {
+        self.fault(|request, _| request.is("POST", REPLACE).then(|| Reply::status(204)));
+    }
+
+    /// How its requests are made from here on.
+    pub fn makes_requests(&self, csr: Csr) {
+        self.lock().state.csr = csr;
     }
 
     /// Since the last call.

@@ -1,5 +1,7 @@
 //! How the imitated devices keep certificates and sessions.
 
+use std::time::Instant;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rcgen::{KeyPair, PublicKeyData};
@@ -8,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
 use serde_json::{Value, json};
 
+use super::csr::Csr;
 use super::{PASSWORD, Reply, Request, USER};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,23 +32,28 @@ pub(super) struct Web {
     pub(super) text: String,
     /// The chain and the key that were just taken, for the TLS server: DER.
     pub(super) replaced: Option<(Vec<Vec<u8>>, Vec<u8>)>,
+    /// The key of the last request that it made, PKCS #8 DER, and when.
+    pub(super) pending: Option<(Vec<u8>, Instant)>,
 }
 
+pub const GENERATE: &str = "/redfish/v1/CertificateService/Actions/CertificateService.GenerateCSR";
 pub const REPLACE: &str = "/redfish/v1/CertificateService/Actions/CertificateService.ReplaceCertificate";
 
 pub struct State {
-    model: Model,
+    pub(super) model: Model,
     /// Ids and PEM texts.
     pub members: Vec<(u32, String)>,
     pub(super) web: Web,
     /// Ids and tokens.
     pub sessions: Vec<(u32, String)>,
+    /// How its requests are made.
+    pub csr: Csr,
     next: u32,
 }
 
 impl State {
-    pub(super) const fn new(model: Model, web: Web) -> Self {
-        Self { model, members: Vec::new(), web, sessions: Vec::new(), next: 1 }
+    pub(super) fn new(model: Model, web: Web) -> Self {
+        Self { model, members: Vec::new(), web, sessions: Vec::new(), csr: Csr::default(), next: 1 }
     }
 
     pub fn add(&mut self, der: &[u8]) {
@@ -103,6 +111,7 @@ impl State {
             ("GET", path, None) if path == collection => self.list(query),
             ("POST", path, None) if path == collection => self.create(&request.body),
             ("POST", REPLACE, None) => self.replace(&request.body),
+            ("POST", GENERATE, None) if self.has_web_server() => self.generate(&request.body),
             ("GET", path, None) if path == self.web_certificates() => {
                 Reply::json(json!({"Members": [{"@odata.id": self.web_certificate()}]}))
             }
@@ -121,7 +130,7 @@ impl State {
     fn replace(&mut self, body: &Value) -> Reply {
         let uri = body.pointer("/CertificateUri/@odata.id").and_then(Value::as_str).unwrap_or_default();
         let text = body["CertificateString"].as_str().unwrap_or_default().to_owned();
-        if self.takes_a_key() && uri == self.web_certificate() {
+        if self.has_web_server() && uri == self.web_certificate() {
             return self.replace_own(&text, body);
         }
         let collection = self.collection();
@@ -134,16 +143,20 @@ impl State {
         }
     }
 
-    /// OpenBMC knows `PEM` alone, quotes what it refuses, and answers with the new resource.
+    /// OpenBMC knows `PEM` alone, quotes what it refuses, and answers with the new resource. Without a private key the
+    /// certificate is for the key of the last request; XCC takes no other, and no chain.
     fn replace_own(&mut self, text: &str, body: &Value) -> Reply {
         let kind = body["CertificateType"].as_str().unwrap_or_default();
-        let (chain, key) = (ders(text), key(text));
-        if self.model == Model::OpenBmc && kind != "PEM"
-            || chain.len() > 1 && self.model != Model::OpenBmc && kind != "PEMchain"
-        {
+        let (chain, sent) = (ders(text), key(text));
+        let fits = match self.model {
+            Model::OpenBmc => kind == "PEM",
+            Model::Xcc => kind == "PEM" && chain.len() == 1,
+            _ => kind == if chain.len() > 1 { "PEMchain" } else { "PEM" },
+        };
+        if !fits || sent.is_some() && self.model == Model::Xcc {
             return error(400, "The parameter CertificateType has a value that is not in the list.");
         }
-        match key {
+        match sent.or_else(|| self.web.pending.as_ref().map(|(key, _)| key.clone())) {
             Some(key) if chain.first().is_some_and(|leaf| is_pair(leaf, &key)) => {
                 self.web.text = chain.iter().map(|der| pem(der)).collect();
                 self.web.replaced = Some((chain, key));
@@ -159,11 +172,11 @@ impl State {
         }
     }
 
-    const fn takes_a_key(&self) -> bool {
-        matches!(self.model, Model::OpenBmc | Model::Dmtf { .. })
+    const fn has_web_server(&self) -> bool {
+        !matches!(self.model, Model::Vmedia { .. })
     }
 
-    const fn web_certificates(&self) -> &'static str {
+    pub(super) const fn web_certificates(&self) -> &'static str {
         match self.model {
             Model::OpenBmc => "/redfish/v1/Managers/bmc/NetworkProtocol/HTTPS/Certificates",
             _ => "/redfish/v1/Managers/1/NetworkProtocol/HTTPS/Certificates",
@@ -182,7 +195,7 @@ impl State {
             "UpdateService": {"@odata.id": "/redfish/v1/UpdateService"},
         });
         match self.model {
-            Model::Vmedia { replace: true } | Model::Dmtf { .. } => {
+            Model::Vmedia { replace: true } | Model::Dmtf { .. } | Model::Xcc => {
                 root["CertificateService"] = json!({"@odata.id": "/redfish/v1/CertificateService"})
             }
             _ => {}
@@ -211,6 +224,7 @@ impl State {
             "/redfish/v1/Managers/1/NetworkProtocol" => {
                 Reply::json(json!({"HTTPS": {"Port": 443, "Certificates": {"@odata.id": self.web_certificates()}}}))
             }
+            "/redfish/v1/CertificateService" if self.has_web_server() => Reply::json(self.certificate_service()),
             _ => error(404, "No such resource."),
         }
     }
@@ -283,7 +297,7 @@ fn ders(text: &str) -> Vec<Vec<u8>> {
 }
 
 /// PKCS #8.
-fn key(text: &str) -> Option<Vec<u8>> {
+pub(super) fn key(text: &str) -> Option<Vec<u8>> {
     let (_, body) = text.split_once("-----BEGIN PRIVATE KEY-----")?;
     let (body, _) = body.split_once("-----END PRIVATE KEY-----")?;
     BASE64_STANDARD.decode(body.split_whitespace().collect::<String>()).ok()

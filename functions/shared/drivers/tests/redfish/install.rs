@@ -1,4 +1,4 @@
-//! A certificate with its key, given to a device's own web server.
+//! A certificate with its key, or for the device's own key, given to a device's own web server.
 
 use std::time::{Duration, Instant as Clock};
 
@@ -30,21 +30,29 @@ fn with_key(ca: &CertifiedIssuer<'_, KeyPair>, key: &KeyPair, other: Option<&Key
     let leaf = CertificateParams::new(vec!["bmc.example".to_owned()]).unwrap().signed_by(key, ca).unwrap();
     let parsed = |der: &[u8]| Certificate::from_der(der).unwrap();
     let der = Zeroizing::new(other.unwrap_or(key).serialize_der());
-    Identity::new(parsed(leaf.der()), vec![parsed(ca.der())], der)
+    Identity::new(parsed(leaf.der()), vec![parsed(ca.der())], Some(der))
 }
 
 /// A device and what its record has.
-struct Device<'a> {
+pub(crate) struct Device<'a> {
     fake: &'a Fake,
     profile: Profile,
-    pins: Vec<Pin>,
+    pub(crate) pins: Vec<Pin>,
     monitor: Option<Monitor>,
+    stage: Stage,
     limit: Duration,
 }
 
 impl<'a> Device<'a> {
-    fn new(fake: &'a Fake, profile: Profile) -> Self {
-        Self { fake, profile, pins: vec![fake.pin], monitor: None, limit: Duration::from_secs(20) }
+    pub(crate) fn new(fake: &'a Fake, profile: Profile) -> Self {
+        Self {
+            fake,
+            profile,
+            pins: vec![fake.pin],
+            monitor: None,
+            stage: Stage::InstallCertificate,
+            limit: Duration::from_secs(20),
+        }
     }
 
     /// As a worker does it: reached, pinned, installed, and the old pin dropped after the proof. `dies_before`: the
@@ -58,6 +66,7 @@ impl<'a> Device<'a> {
             profile: self.profile,
             credential: &credential,
             identity,
+            stage: self.stage,
             monitor: self.monitor.as_ref(),
             deadline: Instant::now() + self.limit,
         };
@@ -75,20 +84,20 @@ impl<'a> Device<'a> {
         Ok(progress)
     }
 
-    async fn done(&mut self, identity: &Identity) -> Installed {
+    pub(crate) async fn done(&mut self, identity: &Identity) -> Installed {
         match self.install(identity, "").await {
             Ok(Progress::Done(installed)) => installed,
             other => panic!("not done: {other:?}"),
         }
     }
 
-    async fn fails(&mut self, identity: &Identity) -> Failure {
+    pub(crate) async fn fails(&mut self, identity: &Identity) -> Failure {
         let failure = self.install(identity, "").await.expect_err("a failure");
         assert_eq!(self.fake.open_sessions(), 0, "a session stayed after {failure:?}");
         failure
     }
 
-    async fn shown(&self) -> Fingerprint {
+    pub(crate) async fn shown(&self) -> Fingerprint {
         observe(&"127.0.0.1".parse().unwrap(), &self.fake.address).await.unwrap().certificate
     }
 
@@ -149,7 +158,7 @@ async fn a_device_that_tells_the_key_without_its_frame_is_not_quoted_either() {
 async fn accepted_is_not_installed() {
     for (model, profile) in MODELS {
         let fake = Fake::start(model).await;
-        fake.fault(|request, _| request.is("POST", REPLACE).then(|| Reply::status(204)));
+        fake.lies();
         let mut device = Device::new(&fake, profile);
         device.limit = Duration::from_secs(3);
         let failure = device.fails(&identity()).await;
@@ -244,13 +253,39 @@ async fn nothing_is_sent_before_the_new_key_is_recorded_or_to_a_stranger() {
     let endpoint = Endpoint { address: fake.address.clone(), pins: vec![fake.pin] };
     let credential: Credential = r#"{"username":"a","password":"b"}"#.parse().unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
-    let profile = Profile::Openbmc;
-    let installation =
-        Installation { endpoint: &endpoint, profile, credential: &credential, identity: &new, monitor: None, deadline };
+    let installation = Installation {
+        endpoint: &endpoint,
+        profile: Profile::Openbmc,
+        credential: &credential,
+        identity: &new,
+        stage: Stage::InstallCertificate,
+        monitor: None,
+        deadline,
+    };
     let reached = Redfish::new(std::sync::Arc::new("127.0.0.1".parse().unwrap())).reach(installation).await.unwrap();
     let failure = reached.install(&[fake.pin, stranger]).await.unwrap_err();
     assert_eq!(failure.class, ErrorClass::PinMismatch);
     assert!(fake.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_web_server_that_stays_away_fails_at_its_restart_and_needs_no_second_write() {
+    for (model, profile) in MODELS {
+        let fake = Fake::start(model).await;
+        fake.stays_away();
+        let mut device = Device::new(&fake, profile);
+        device.limit = Duration::from_secs(3);
+        let new = identity();
+        let failure = device.install(&new, "").await.unwrap_err();
+        assert_eq!(failure.stage, Some(Stage::RestartApplication));
+        assert!(failure.class.is_retryable() && device.writes() == 1, "{failure:?}");
+        device.stage = Stage::RestartApplication;
+        assert_eq!(device.install(&new, "").await.unwrap_err().stage, Some(Stage::RestartApplication));
+        fake.comes_back();
+        device.limit = Duration::from_secs(20);
+        assert!(!device.done(&new).await.changed);
+        assert_eq!((device.writes(), device.shown().await), (0, new.leaf()));
+    }
 }
 
 #[tokio::test]

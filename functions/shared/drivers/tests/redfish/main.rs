@@ -9,6 +9,7 @@ mod hostile;
 mod install;
 mod pinning;
 mod profiles;
+mod request;
 mod sessions;
 mod tasks;
 

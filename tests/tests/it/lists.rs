@@ -57,9 +57,11 @@ async fn a_request_on_record_is_signed_and_its_list_is_served_to_anybody() {
             certificate: record.id,
             at: OffsetDateTime::now_utc(),
             reason: Reason::CessationOfOperation,
+            by: "tests".to_owned(),
+            comments: None,
             not_after: record.not_after,
         };
-        stack.ledger.revoke(list, &revoked).await.unwrap();
+        stack.ledger.revoke(&record, list, &revoked).await.unwrap();
         queue.send_later(url, &Publish { crl: list }, 0).await.unwrap();
         let bad = until("the list is made anew", LIMIT, async || {
             let now = served(stack, list).await;

@@ -1,0 +1,191 @@
+//! A device makes the key of its own certificate, and a request for it (DSP8010, `CertificateService.GenerateCSR`).
+//!
+//! One attempt is: log in, find the web server's certificates, ask `CertificateService` where its action is, POST, log
+//! out. Requests, where the device answers at once:
+//!
+//! | profile | before | action | after |
+//! |---|---|---|---|
+//! | `openbmc` | log in | service, POST | log out |
+//! | `dmtf`, `lenovo-xcc` | root, log in, managers, network protocol | the same | log out |
+//!
+//! A device keeps the key of its last request alone. Whoever has a request and goes on with it must not make another.
+
+use http::Method;
+use rootcast_core::device::Profile;
+use rootcast_core::device_subject::DeviceSubject;
+use rootcast_core::lifecycle::Stage;
+use rootcast_core::task::{ErrorClass, Failure};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::Redfish;
+use super::install::Reference;
+use super::monitor::{self, Monitor, Stop};
+use super::session::Session;
+use super::slot::link;
+use super::web::{self, WebServer};
+use crate::credential::Credential;
+use crate::trust::{Endpoint, Progress};
+
+/// In bytes. With an RSA key of 8192 bits and a hundred names a request has half as many.
+const CSR_LIMIT: usize = 16 * 1024;
+
+/// Implementations want every part of the subject (DSP8010 does too). Only the request's public key is used, so what
+/// nobody has said is said to be so; `ZZ` is no country (ISO 3166-1 leaves it to users, CLDR calls it unknown).
+const UNSAID: &str = "Unspecified";
+const NO_COUNTRY: &str = "ZZ";
+
+/// One attempt at one device.
+#[derive(Debug, Clone, Copy)]
+pub struct GenerateCsr<'a> {
+    pub endpoint: &'a Endpoint,
+    pub profile: Profile,
+    pub credential: &'a Credential,
+    /// What the request is to say. It proves nothing: devices put it where they like (OpenBMC puts the alternative
+    /// names into the subject), so whoever issues the certificate takes the public key alone from the request.
+    pub subject: Option<&'a DeviceSubject>,
+    pub key: RequestedKey,
+    /// From the last attempt's [`Progress::Running`].
+    pub monitor: Option<&'a Monitor>,
+    /// As of [`super::Assignment`].
+    pub deadline: Instant,
+}
+
+/// The key that the device is to make. OpenBMC makes RSA keys of 2048 bits alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RequestedKey {
+    EcP256,
+    #[default]
+    EcP384,
+    Rsa2048,
+    Rsa3072,
+    Rsa4096,
+}
+
+impl Redfish {
+    /// The request as the device wrote it: PEM, of at most 16 KiB, and not looked into.
+    ///
+    /// # Errors
+    /// A [`Failure`] at [`Stage::CreateCsr`]. A device that makes a request already answers 503, which is
+    /// [`ErrorClass::Throttled`]. A profile without a web server is refused before anything is connected.
+    pub async fn request(&self, wanted: &GenerateCsr<'_>) -> Result<Progress<String>, Failure> {
+        self.generate(wanted).await.map_err(|failure| failure.at(Stage::CreateCsr))
+    }
+
+    async fn generate(&self, wanted: &GenerateCsr<'_>) -> Result<Progress<String>, Failure> {
+        web::fits(wanted.profile, false)?;
+        let mut session = self.session(wanted.endpoint, wanted.credential, wanted.deadline).await?;
+        let outcome = attempt(&mut session, wanted).await;
+        session.close().await;
+        monitor::progress(outcome)
+    }
+}
+
+async fn attempt(session: &mut Session<'_>, wanted: &GenerateCsr<'_>) -> Result<String, Stop> {
+    let server = web::find(session, wanted.profile).await?;
+    if let Some(monitor) = wanted.monitor {
+        // One that the device has forgotten ends here too: asked anew within the attempt, it might forget without end.
+        return Ok(csr(&monitor::resume(session, monitor).await??)?);
+    }
+    let service = session.get(&server.service).await?.json()?;
+    let target = link(session, &service, "/Actions/#CertificateService.GenerateCSR/target")?;
+    let target = target.unwrap_or_else(|| server.service.child("Actions/CertificateService.GenerateCSR"));
+    let body = serde_json::to_value(Body::new(wanted, &server, &service))
+        .map_err(|_| Failure::new(ErrorClass::Rejected, "The request cannot be written."))?;
+    let answer = session.ask(Method::POST, &target, Some(&body)).await?;
+    let body = monitor::finish(session, answer).await?;
+    Ok(csr(&body)?)
+}
+
+fn csr(body: &Value) -> Result<String, Failure> {
+    let unusable = |why: &str| Failure::new(ErrorClass::Unsupported, format!("The device's answer {why}."));
+    match body.get("CSRString").and_then(Value::as_str) {
+        None | Some("") => Err(unusable("has no CSRString with a request in it")),
+        Some(text) if text.len() > CSR_LIMIT => Err(unusable(&format!("has a CSRString of over {CSR_LIMIT} bytes"))),
+        Some(text) => Ok(text.to_owned()),
+    }
+}
+
+/// Without `KeyUsage`: what it means differs from device to device, and nothing of it is used.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Body<'a> {
+    certificate_collection: Reference<'a>,
+    common_name: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alternative_names: Vec<String>,
+    country: &'a str,
+    state: &'a str,
+    city: &'a str,
+    organization: &'a str,
+    organizational_unit: &'a str,
+    key_pair_algorithm: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_curve_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_bit_length: Option<u32>,
+}
+
+impl<'a> Body<'a> {
+    fn new(wanted: &GenerateCsr<'a>, server: &'a WebServer, service: &Value) -> Self {
+        let part = |kind| wanted.subject.and_then(|subject| subject.attributes().value(kind));
+        let key = wanted.key;
+        Self {
+            certificate_collection: Reference { id: server.certificates.collection.as_str() },
+            common_name: wanted.subject.map_or(UNSAID, DeviceSubject::common_name),
+            alternative_names: wanted.subject.map(names).unwrap_or_default(),
+            country: part("C").unwrap_or(NO_COUNTRY),
+            state: part("ST").unwrap_or(UNSAID),
+            city: part("L").unwrap_or(UNSAID),
+            organization: part("O").unwrap_or(UNSAID),
+            organizational_unit: part("OU").unwrap_or(UNSAID),
+            key_pair_algorithm: key.algorithm(wanted.profile, service),
+            key_curve_id: key.curve(wanted.profile),
+            key_bit_length: key.bits(),
+        }
+    }
+}
+
+fn names(subject: &DeviceSubject) -> Vec<String> {
+    subject.dns_names().iter().cloned().chain(subject.ip_addresses().iter().map(ToString::to_string)).collect()
+}
+
+impl RequestedKey {
+    /// The standard takes the names of TCG's algorithm registry; DMTF's use case checkers know `TPM_ALG_ECDSA`, and
+    /// Lenovo's REST API guide `TPM_ALG_ECDH`. Where the device says which of them it takes, that decides. bmcweb has
+    /// names of its own and refuses the standard's.
+    fn algorithm(self, profile: Profile, service: &Value) -> &'static str {
+        let elliptic = matches!(self, Self::EcP256 | Self::EcP384);
+        let allowed =
+            service.pointer("/Actions/#CertificateService.GenerateCSR/KeyPairAlgorithm@Redfish.AllowableValues");
+        let allowed = allowed.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let names = match profile {
+            Profile::Openbmc => return if elliptic { "EC" } else { "RSA" },
+            _ if !elliptic => return "TPM_ALG_RSA",
+            Profile::LenovoXcc => ["TPM_ALG_ECDH", "TPM_ALG_ECDSA"],
+            Profile::Dmtf | Profile::Vmedia => ["TPM_ALG_ECDSA", "TPM_ALG_ECDH"],
+        };
+        names.into_iter().find(|name| allowed.iter().any(|value| value == name)).unwrap_or(names[0])
+    }
+
+    /// bmcweb hands the name on to OpenSSL, which knows P-256 by its older one.
+    const fn curve(self, profile: Profile) -> Option<&'static str> {
+        match (self, profile) {
+            (Self::EcP256, Profile::Openbmc) => Some("prime256v1"),
+            (Self::EcP384, Profile::Openbmc) => Some("secp384r1"),
+            (Self::EcP256, _) => Some("TPM_ECC_NIST_P256"),
+            (Self::EcP384, _) => Some("TPM_ECC_NIST_P384"),
+            _ => None,
+        }
+    }
+
+    const fn bits(self) -> Option<u32> {
+        match self {
+            Self::EcP256 | Self::EcP384 => None,
+            Self::Rsa2048 => Some(2048),
+            Self::Rsa3072 => Some(3072),
+            Self::Rsa4096 => Some(4096),
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The request for a device's own certificate, as a deployment wants it.
+
+use rootcast_core::device::Driver;
+use rootcast_core::device_subject::DeviceSubject;
+use rootcast_core::lifecycle::Stage;
+use rootcast_core::request::SigningRequest;
+use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_drivers::{Endpoint, GenerateCsr, Progress, RequestedKey};
+use rootcast_ledger::{Issuance, LedgerError, UseRecord};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::attempt::{Attempt, Next, endpoint};
+use crate::{App, SOON};
+
+const REQUESTED: &str = "The device made a key and a request; the issuer is to take it.";
+
+impl App {
+    /// `read`: the use before the device was leased. Another worker may have come before: a second request would make
+    /// the device forget the key of the first.
+    pub(crate) async fn request(&self, attempt: &Attempt, read: &UseRecord, deadline: Instant) -> Next {
+        let task = &attempt.delivery.task;
+        if !read.is_under_way() || read.job != Some(task.job) || read.lifecycle.attempt != task.attempt {
+            return Next::Done;
+        }
+        let unchanged = match self.ledger.uses_by(read.certificate, [&read.device]).await {
+            Ok(now) => now.first() == Some(read),
+            Err(error) => return again(attempt, &error, "the device's use of its certificate could not be read"),
+        };
+        if !unchanged {
+            return Next::Again { seconds: SOON };
+        }
+        let request = match self.generate(attempt, deadline).await {
+            Ok(Progress::Done(request)) => request,
+            Ok(Progress::Running { monitor, after }) => return self.ask_again(attempt, &monitor, after).await,
+            Err(failure) => return self.after(&attempt.delivery, failure.at(Stage::CreateCsr)),
+        };
+        let now = (self.clock)();
+        let Ok(lifecycle) = read.lifecycle.advance(task.attempt, Stage::PostCsr, REQUESTED, now) else {
+            return Next::Done;
+        };
+        let issuance = Some(Issuance { request, reserved: None });
+        match self.ledger.save_use(&UseRecord { issuance, ..read.with(lifecycle, now) }).await {
+            Ok(()) => {
+                info!(job.id = task.job.0, device.id = %read.device, "the device made a request");
+                Next::PassOn
+            }
+            Err(error) => again(attempt, &error, "the device's request could not be recorded, and is made again"),
+        }
+    }
+
+    /// A request that the issuer would take. The subject goes with it for those who look at the device: what cannot be
+    /// certified fails when it is approved.
+    async fn generate(&self, attempt: &Attempt, deadline: Instant) -> Result<Progress<String>, Failure> {
+        let (Some(device), Some(credential)) = (&attempt.device, &attempt.credential) else {
+            return Err(Failure::new(ErrorClass::Credential, "The device's credential was not read."));
+        };
+        let endpoint = endpoint(device)?;
+        let Endpoint { address, .. } = &endpoint;
+        let subject = device.subject.clone().or_else(|| DeviceSubject::of_address(address).ok());
+        let monitor = attempt.monitor();
+        let wanted = GenerateCsr {
+            endpoint: &endpoint,
+            profile: device.profile,
+            credential,
+            subject: subject.as_ref(),
+            key: RequestedKey::default(),
+            monitor: monitor.as_ref(),
+            deadline,
+        };
+        let progress = match device.driver {
+            Driver::Redfish => self.within(deadline, self.redfish.request(&wanted)).await?,
+        };
+        if let Progress::Done(text) = &progress {
+            SigningRequest::parse(text).map_err(|why| {
+                let message = format!("{address}: the device's request for a certificate is not taken: {why}.");
+                Failure::new(ErrorClass::Rejected, message)
+            })?;
+        }
+        Ok(progress)
+    }
+}
+
+fn again(attempt: &Attempt, error: &LedgerError, what: &'static str) -> Next {
+    let device = &attempt.delivery.task.device;
+    warn!(device.id = %device, error = error as &dyn std::error::Error, "{what}");
+    Next::Again { seconds: SOON }
+}

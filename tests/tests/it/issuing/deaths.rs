@@ -1,0 +1,290 @@
+//! Whoever dies, and wherever: the same end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lambda_runtime::{Context, LambdaEvent};
+use rootcast_core::deployment::Deployment;
+use rootcast_core::device::{Driver, Pin, Profile};
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::job::Leg;
+use rootcast_core::lifecycle::{Stage, StageResult, Work};
+use rootcast_core::message::Task;
+use rootcast_core::task::TaskState;
+use rootcast_deploy::Request;
+use rootcast_drivers::{Redfish, observe};
+use rootcast_ledger::{DeviceRecord, TaskKey, UseRecord};
+use rootcast_queue::Queue;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use super::{asked, begin, deployed, device, tie};
+use crate::authority::office::{Office, seconds_ago};
+use crate::authority::wire::{Cut, Wire};
+use crate::fake::{Fake, GENERATE, Model, PASSWORD, REPLACE, Reply, USER};
+use crate::interruptions::deliver;
+use crate::stack::{LIMIT, PREFIX, Stack, until};
+
+const DEVICE: &str = "bmc";
+
+#[tokio::test]
+async fn a_worker_that_dies_while_the_device_makes_its_request_is_replaced_by_another() {
+    Stack::run(0, async |stack| {
+        stack.found().await;
+        let fake = device(stack, DEVICE, Model::OpenBmc).await;
+        fake.fault(|request, _| request.is("POST", GENERATE).then_some(Reply::Hang));
+        let job = begin(stack, DEVICE).await;
+        until("the device is asked for a request", LIMIT, async || (asked(&fake).0 > 0).then_some(())).await;
+        fake.recover();
+        assert!(stack.crash("WorkerFunction").await > 0);
+        deployed(stack, &job).await;
+        assert_eq!(asked(&fake), (1, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_while_the_device_restarts_is_replaced_by_one_that_writes_nothing() {
+    Stack::run(0, async |stack| {
+        stack.found().await;
+        let fake = device(stack, DEVICE, Model::OpenBmc).await;
+        fake.restarts(Duration::from_secs(2), Duration::from_secs(1));
+        let job = begin(stack, DEVICE).await;
+        until("the device is given its certificate", LIMIT, async || (asked(&fake).1 > 0).then_some(())).await;
+        assert!(stack.crash("WorkerFunction").await > 0);
+        deployed(stack, &job).await;
+        assert_eq!(asked(&fake), (0, 0));
+    })
+    .await;
+}
+
+/// Each time a little later in its work.
+#[tokio::test]
+async fn an_issuer_that_dies_again_and_again_signs_what_it_had_reserved() {
+    Stack::run(0, async |stack| {
+        stack.found().await;
+        let fake = device(stack, DEVICE, Model::OpenBmc).await;
+        deliver(stack, "IssueFunction", false).await;
+        let job = begin(stack, DEVICE).await;
+        until("the device has made its request", LIMIT, async || {
+            (tie(stack, &job).await.lifecycle.stage == Some(Stage::PostCsr)).then_some(())
+        })
+        .await;
+        deliver(stack, "IssueFunction", true).await;
+        let sqs = aws_sdk_sqs::Client::new(&stack.local.sdk_config);
+        let url = stack.local.outputs.of("IssueQueueUrl").unwrap();
+        let task = json!({ "job": job.job, "leg": "install", "device": DEVICE, "attempt": 1 }).to_string();
+        for step in 0..8 {
+            sqs.send_message().queue_url(url).message_body(&task).send().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(25 * step)).await;
+            stack.crash("IssueFunction").await;
+            // The local cloud leaves a function alone for a second after it failed.
+            tokio::time::sleep(Duration::from_millis(1100)).await;
+        }
+        sqs.send_message().queue_url(url).message_body(&task).send().await.unwrap();
+        let record = deployed(stack, &job).await;
+        assert_eq!(asked(&fake), (1, 1));
+        let reserved = tie(stack, &job).await.issuance.unwrap().reserved.unwrap();
+        assert_eq!(record.leaf.serial(), reserved.spec.serial.to_string());
+    })
+    .await;
+}
+
+/// Who dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// The worker, which has the device make a request.
+    Request,
+    Issue,
+    /// The worker, which gives the device its certificate.
+    Install,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_survives_a_crash_at_every_call() {
+    die_everywhere(Turn::Request, 8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_survives_a_crash_at_every_call() {
+    die_everywhere(Turn::Issue, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_installation_survives_a_crash_at_every_call() {
+    die_everywhere(Turn::Install, 8).await;
+}
+
+/// Before the call is sent, and before its answer is heard.
+async fn die_everywhere(turn: Turn, at_least: usize) {
+    Stack::run(0, async |stack| {
+        stack.store_credential(DEVICE, USER, PASSWORD).await;
+        for (kind, cut) in [("request", Cut::Request as fn(usize) -> Cut), ("answer", Cut::Answer)] {
+            let mut deaths = 0;
+            for n in 1.. {
+                let scene = Scene::open(stack, &format!("{turn:?}-{kind}-{n}")).await;
+                let wire = Wire::cut_at(cut(n));
+                for each in [Turn::Request, Turn::Issue, Turn::Install] {
+                    match each == turn {
+                        true => {
+                            scene.take(each, &wire, seconds_ago::<130>).await;
+                            break;
+                        }
+                        false => scene.take(each, &Wire::default(), seconds_ago::<300>).await,
+                    }
+                }
+                scene.end().await;
+                scene.assert_whole(turn).await;
+                if !wire.has_died() {
+                    break;
+                }
+                deaths += 1;
+            }
+            eprintln!("{turn:?}: died {deaths} times at the {kind}");
+            assert!(deaths >= at_least, "{deaths} calls are too few");
+        }
+    })
+    .await;
+}
+
+/// An office with a root, and a device that is to have a certificate of its own.
+struct Scene {
+    office: Office,
+    fake: Fake,
+    job: Deployment,
+}
+
+impl Scene {
+    async fn open(stack: &Stack, name: &str) -> Self {
+        let office = Office::open(&stack.local, &name.to_lowercase()).await;
+        let founded = office.put(&Wire::default(), seconds_ago::<400>).await;
+        assert!(founded.status.is_success(), "{founded:?}");
+        let fake = Fake::start(Model::OpenBmc).await;
+        let (address, credential) = (fake.address.to_string(), format!("{PREFIX}{DEVICE}"));
+        let mut device =
+            DeviceRecord::new(DEVICE.parse().unwrap(), address, Driver::Redfish, Profile::Openbmc, credential);
+        device.approve(vec![fake.pin]);
+        office.ledger.enrol(&device).await.unwrap();
+        let request = Request { by: "tests", now: seconds_ago::<350>() };
+        let job = rootcast_deploy::issue(&office.ledger, &device.id, request).await.unwrap();
+        Self { office, fake, job }
+    }
+
+    /// The device's task comes to a process with this wire and this clock.
+    async fn take(&self, turn: Turn, wire: &Wire, clock: fn() -> OffsetDateTime) {
+        match turn {
+            Turn::Issue => {
+                let event = LambdaEvent::new(serde_json::from_value(self.message()).unwrap(), Context::default());
+                issue::handle(&self.issuer(wire, clock), event).await.unwrap();
+            }
+            Turn::Request | Turn::Install => {
+                let event = LambdaEvent::new(serde_json::from_value(self.message()).unwrap(), Context::default());
+                worker::handle(&Arc::new(self.worker(wire, clock)), event).await;
+            }
+        }
+    }
+
+    /// Processes in good health, in turn. What the dead one held is free by now.
+    async fn end(&self) {
+        for _ in 0..3 {
+            if self.is_settled().await {
+                return;
+            }
+            self.take(Turn::Request, &Wire::default(), seconds_ago::<0>).await;
+            self.take(Turn::Issue, &Wire::default(), seconds_ago::<0>).await;
+        }
+        assert!(self.is_settled().await, "{:?}", self.tie().await);
+    }
+
+    async fn is_settled(&self) -> bool {
+        let key = TaskKey { job: self.job.id, leg: Leg::Install, device: DEVICE.parse().unwrap() };
+        let (_, tasks) = self.office.ledger.jobs_and_tasks([], std::slice::from_ref(&key)).await.unwrap();
+        let task = tasks.get(&key);
+        assert!(task.is_none_or(|task| task.state == TaskState::Acked), "{task:?}");
+        task.is_some()
+    }
+
+    async fn tie(&self) -> UseRecord {
+        self.office.ledger.uses_by(self.job.certificate, &self.job.devices).await.unwrap().remove(0)
+    }
+
+    /// As if nothing had happened.
+    async fn assert_whole(&self, turn: Turn) {
+        let ledger = &self.office.ledger;
+        let tie = self.tie().await;
+        assert_eq!((tie.lifecycle.stage, tie.lifecycle.in_error), (None, false), "{tie:?}");
+        let done: Vec<Stage> = tie.lifecycle.history[1..].iter().map(|entry| entry.stage).collect();
+        assert_eq!(done, Work::Issue.stages(), "{tie:?}");
+        assert!(tie.lifecycle.history[1..].iter().all(|entry| entry.result == StageResult::Done), "{tie:?}");
+
+        let record = ledger.certificate(self.job.certificate).await.unwrap().unwrap();
+        let reserved = tie.issuance.unwrap().reserved.unwrap();
+        let serial = ledger.serial(reserved.spec.serial).await.unwrap().unwrap();
+        assert_eq!(serial.leaf, Some(record.leaf.fingerprint()), "a certificate that nobody knows");
+        let shown = observe(&"127.0.0.1".parse().unwrap(), &self.fake.address).await.unwrap();
+        assert_eq!(shown.certificate, record.leaf.fingerprint());
+
+        let device = ledger.device(&DEVICE.parse().unwrap()).await.unwrap().unwrap();
+        assert_eq!(device.pins, [Pin::Key(Fingerprint::of(record.leaf.spki_der()))]);
+        assert_eq!((device.certificate, &device.ties), (Some(record.id), &vec![record.id]));
+        assert_eq!(device.lease, None);
+        assert_eq!(self.fake.open_sessions(), 0);
+        // A request that was never recorded is made again; a certificate that the device has is not written again.
+        let requests = self.fake.requests();
+        let count = |path| requests.iter().filter(|request| request.is("POST", path)).count();
+        assert!(count(GENERATE) == 1 || turn == Turn::Request && count(GENERATE) == 2, "{}", count(GENERATE));
+        assert_eq!(count(REPLACE), 1);
+    }
+
+    /// As Lambda hands it to a function.
+    fn message(&self) -> Value {
+        let (job, device) = (self.job.id, DEVICE.parse().unwrap());
+        let task = Task { job, leg: Leg::Install, device, attempt: 1, monitor: None };
+        json!({ "Records": [{
+            "messageId": "1",
+            "receiptHandle": "none",
+            "body": serde_json::to_string(&task).unwrap(),
+            "attributes": { "ApproximateReceiveCount": "1" },
+            "messageAttributes": {},
+        }] })
+    }
+
+    fn worker(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> worker::App {
+        let office = &self.office;
+        worker::App {
+            ledger: office.ledger_over(wire),
+            queue: Queue::new(office.sqs_over(wire)),
+            ssm: office.ssm_over(wire),
+            sealer: office.sealer(),
+            events: office.events_over(wire),
+            redfish: Redfish::new(Arc::new("127.0.0.1".parse().unwrap())),
+            control_queue: office.queue.clone(),
+            task_queue: office.queue.clone(),
+            issue_queue: office.queue.clone(),
+            device_timeout: Duration::from_secs(20),
+            retry_base: 1,
+            max_receives: 3,
+            stack: "office".to_owned(),
+            clock,
+            bundles: Default::default(),
+        }
+    }
+
+    fn issuer(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> issue::App {
+        let office = &self.office;
+        issue::App {
+            ledger: office.ledger_over(wire),
+            vault: office.vault_over(wire),
+            queue: Queue::new(office.sqs_over(wire)),
+            events: office.events_over(wire),
+            issue_queue: office.queue.clone(),
+            task_queue: office.queue.clone(),
+            control_queue: office.queue.clone(),
+            validity: time::Duration::days(90),
+            crl_base: "https://pki.example.com".to_owned(),
+            retry_base: 1,
+            max_receives: 3,
+            clock,
+        }
+    }
+}

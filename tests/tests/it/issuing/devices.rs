@@ -1,0 +1,108 @@
+//! What the device fails at: each stage that is its own is taken up again where it failed, and only there.
+
+use rootcast_core::lifecycle::Stage;
+use rootcast_core::task::ErrorClass;
+use serde_json::json;
+
+use super::{asked, begin, deployed, device, dn, failed, retried, went_on};
+use crate::fake::{Csr, Flaw, GENERATE, Model, REPLACE, error};
+use crate::stack::Stack;
+
+/// As template.yaml's MaxReceives is set for tests.
+const TRIES: usize = 3;
+
+#[tokio::test]
+async fn a_device_that_makes_no_good_request_is_asked_for_one_again() {
+    Stack::run(0, async |stack| {
+        stack.found().await;
+        let fakes = [
+            device(stack, "refusing", Model::OpenBmc).await,
+            device(stack, "unproven", Model::OpenBmc).await,
+            device(stack, "weak", Model::OpenBmc).await,
+        ];
+        fakes[0].fault(|request, _| request.is("POST", GENERATE).then(|| error(500, "The entropy is used up.")));
+        fakes[1].makes_requests(Csr { flaw: Some(Flaw::BrokenSignature), ..Csr::default() });
+        fakes[2].makes_requests(Csr { flaw: Some(Flaw::WeakKey), ..Csr::default() });
+        for ((fake, id), (class, tries, words)) in fakes.iter().zip(["refusing", "unproven", "weak"]).zip([
+            (ErrorClass::ServerError, TRIES, "The entropy is used up."),
+            (ErrorClass::Rejected, 1, "signature does not verify"),
+            (ErrorClass::Rejected, 1, "too weak"),
+        ]) {
+            let job = begin(stack, id).await;
+            let tie = failed(stack, &job, Stage::CreateCsr, class).await;
+            assert!(tie.lifecycle.status.contains(words), "{tie:?}");
+            assert_eq!(asked(fake), (tries, 0), "{id}");
+            fake.recover();
+            fake.makes_requests(Csr::default());
+            retried(stack, &job, Stage::CreateCsr).await;
+            assert_eq!(asked(fake), (1, 1), "{id}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_device_that_does_not_take_its_certificate_is_given_the_same_one_again() {
+    Stack::run(0, async |stack| {
+        stack.found().await;
+        // It refuses the certificate, says yes and keeps the old one, stays away after its restart.
+        let [refusing, lying, away] = [
+            device(stack, "refusing", Model::OpenBmc).await,
+            device(stack, "lying", Model::OpenBmc).await,
+            device(stack, "away", Model::OpenBmc).await,
+        ];
+        refusing.fault(|request, _| request.is("POST", REPLACE).then(|| error(409, "The web server is in use.")));
+        lying.lies();
+        away.stays_away();
+        let [first, second, third] =
+            [begin(stack, "refusing").await, begin(stack, "lying").await, begin(stack, "away").await];
+
+        let before = failed(stack, &first, Stage::InstallCertificate, ErrorClass::Rejected).await;
+        assert!(before.lifecycle.status.contains("The web server is in use."), "{before:?}");
+        let issued = stack.ledger.certificate(first.certificate).await.unwrap().unwrap();
+        assert_eq!(asked(&refusing), (1, 1));
+        refusing.recover();
+        assert_eq!(retried(stack, &first, Stage::InstallCertificate).await.leaf, issued.leaf);
+        assert_eq!(asked(&refusing), (0, 1));
+
+        failed(stack, &second, Stage::CheckConfiguration, ErrorClass::NotStored).await;
+        let issued = stack.ledger.certificate(second.certificate).await.unwrap().unwrap();
+        assert_eq!(asked(&lying), (1, TRIES));
+        lying.recover();
+        assert_eq!(retried(stack, &second, Stage::CheckConfiguration).await.leaf, issued.leaf);
+        assert_eq!(asked(&lying), (0, 1), "it had not taken it");
+
+        failed(stack, &third, Stage::RestartApplication, ErrorClass::Connect).await;
+        let issued = stack.ledger.certificate(third.certificate).await.unwrap().unwrap();
+        assert_eq!(asked(&away), (1, 1), "what it has taken is not written again");
+        away.comes_back();
+        let wanted = json!({ "CertificateDN": dn("away"), "WorkToDoTimeout": 20 });
+        let said = stack.api.post("/vedsdk/Certificates/Retry", wanted).await.json();
+        assert_eq!(said, json!({ "Success": true }));
+        assert_eq!(went_on(stack, &third, Stage::RestartApplication).await.leaf, issued.leaf);
+        assert_eq!(asked(&away), (0, 0), "it had taken it");
+    })
+    .await;
+}
+
+/// A second request would have the device forget the key of the first.
+#[tokio::test]
+async fn a_task_that_comes_again_makes_no_second_request() {
+    Stack::run(0, async |stack| {
+        stack.found().await;
+        let fake = device(stack, "bmc", Model::OpenBmc).await;
+        let job = begin(stack, "bmc").await;
+        let sqs = aws_sdk_sqs::Client::new(&stack.local.sdk_config);
+        let task = json!({ "job": job.job, "leg": "install", "device": "bmc", "attempt": 1 }).to_string();
+        for queue in ["TaskQueueUrl", "IssueQueueUrl", "TaskQueueUrl"] {
+            let url = stack.local.outputs.of(queue).unwrap();
+            sqs.send_message().queue_url(url).message_body(&task).send().await.unwrap();
+        }
+        deployed(stack, &job).await;
+        for queue in ["TaskQueueUrl", "IssueQueueUrl"] {
+            stack.emptied(queue).await;
+        }
+        assert_eq!(asked(&fake), (1, 1));
+    })
+    .await;
+}

@@ -1,0 +1,66 @@
+//! What the issuer fails at: it goes on from there with the request that it has, and the device is not asked again.
+
+use rootcast_core::lifecycle::Stage;
+use rootcast_core::task::ErrorClass;
+use serde_json::json;
+
+use super::{asked, begin, device, failed, retried, tie};
+use crate::fake::Model;
+use crate::interruptions::deliver;
+use crate::rollover::signing;
+use crate::stack::{LIMIT, Stack, until};
+
+#[tokio::test]
+async fn the_issuer_goes_on_with_the_request_that_it_has() {
+    Stack::run(0, async |stack| {
+        // There is no root yet.
+        let fake = device(stack, "bmc", Model::OpenBmc).await;
+        let job = begin(stack, "bmc").await;
+        let before = failed(stack, &job, Stage::PostCsr, ErrorClass::Authority).await;
+        assert_eq!(asked(&fake), (1, 0));
+        let root = stack.put_root("").await;
+        stack.ended(root).await;
+        asked(&fake);
+        retried(stack, &job, Stage::PostCsr).await;
+        assert_eq!(asked(&fake), (0, 1));
+        assert_eq!(request(&tie(stack, &job).await), request(&before));
+
+        // The device has moved to an address that is no name for a certificate.
+        let address = stack.api.get("/devices/bmc").await.response()["address"].clone();
+        deliver(stack, "IssueFunction", false).await;
+        let job = begin(stack, "bmc").await;
+        until("the device has made its request", LIMIT, async || {
+            (tie(stack, &job).await.lifecycle.stage == Some(Stage::PostCsr)).then_some(())
+        })
+        .await;
+        stack.api.patch("/devices/bmc", json!({ "address": "https://bmc_1.example" })).await.response();
+        deliver(stack, "IssueFunction", true).await;
+        failed(stack, &job, Stage::ApproveRequest, ErrorClass::Subject).await;
+        assert_eq!(asked(&fake), (1, 0));
+        stack.api.patch("/devices/bmc", json!({ "address": address })).await.response();
+        retried(stack, &job, Stage::ApproveRequest).await;
+        assert_eq!(asked(&fake), (0, 1));
+
+        // The root's key does not sign.
+        let kms = aws_sdk_kms::Client::new(&stack.local.sdk_config);
+        let generation = stack.ledger.authority().await.unwrap().signing.unwrap();
+        let key = stack.ledger.root(generation).await.unwrap().unwrap().key.unwrap();
+        kms.disable_key().key_id(&key).send().await.unwrap();
+        let job = begin(stack, "bmc").await;
+        let before = failed(stack, &job, Stage::RetrieveCertificate, ErrorClass::Authority).await;
+        assert_eq!(asked(&fake), (1, 0));
+        kms.enable_key().key_id(&key).send().await.unwrap();
+        let record = retried(stack, &job, Stage::RetrieveCertificate).await;
+        assert_eq!(asked(&fake), (0, 1));
+        let reserved = before.issuance.unwrap().reserved.unwrap();
+        assert_eq!(reserved.generation, generation);
+        assert_eq!(record.leaf.serial(), reserved.spec.serial.to_string(), "the number that was reserved");
+        crate::authority::openssl::verify(&[&signing(stack).await], &record.leaf, &[], time::OffsetDateTime::now_utc())
+            .unwrap();
+    })
+    .await;
+}
+
+fn request(tie: &rootcast_ledger::UseRecord) -> String {
+    tie.issuance.as_ref().unwrap().request.clone()
+}
