@@ -24,6 +24,7 @@ mod import;
 mod import_readers;
 mod interruptions;
 mod issuing;
+mod lists;
 mod refusals;
 mod retrying;
 mod rollover;
