@@ -28,3 +28,4 @@ mod rollover;
 mod stack;
 mod steering;
 mod template;
+mod venafi;
