@@ -31,3 +31,4 @@ mod rollover;
 mod stack;
 mod steering;
 mod template;
+mod venafi;
