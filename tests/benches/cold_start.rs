@@ -18,7 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Starts of each program, one after another in turn, so that all meet the same machine.
 const ROUNDS: usize = 40;
-const FUNCTIONS: [&str; 8] = ["regenerate", "conduct", "worker", "issue", "catalog", "import", "retry", "rotate"];
+const FUNCTIONS: [&str; 9] =
+    ["regenerate", "conduct", "worker", "issue", "catalog", "import", "retry", "access", "rotate"];
 
 struct Program {
     name: &'static str,

@@ -7,7 +7,7 @@ import re
 
 from template import listed, target, text
 
-FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Issue", "Catalog", "Import", "Retry", "Rotate"}
+FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Issue", "Catalog", "Import", "Retry", "Login", "Rotate"}
 # What a function may do with a key that the template itself makes, and for which kind of secret.
 SEALS = {"SealingKey": "rootcast:certificate", "AccessKey": "rootcast:access-key"}
 
@@ -85,6 +85,16 @@ def keys_are_bound_to_the_stack(template):
 
 
 @check
+def no_function_makes_a_caller(template):
+    for owner, statement in template.statements():
+        writes = set(listed(statement["Action"])) & {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
+        if writes and "Access" in {target(resource) for resource in listed(statement["Resource"])}:
+            keys = statement.get("Condition", {}).get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", ["*"])
+            if any(key.split("#")[0] in ("*", "principal", "access-key") for key in keys):
+                yield f"{owner}: {sorted(writes)} on {keys}: who may call is said with AWS credentials"
+
+
+@check
 def functions_write_their_own_log(template):
     groups = {}
     for function, properties in template.of("Lambda::Function"):
@@ -157,7 +167,7 @@ def time_limits_nest(template):
         yield f"not issue {limit['Issue']} s ≤ visibility of its messages {hidden['IssueQueue']} s"
     if hidden["ControlQueue"] < 6 * limit["Conduct"]:
         yield f"visibility of a control message {hidden['ControlQueue']} s is under six times conduct's {limit['Conduct']} s"
-    for name in ("Regenerate", "Catalog", "Import", "Retry"):
+    for name in ("Regenerate", "Catalog", "Import", "Retry", "Login"):
         if limit[name] >= 30:
             yield f"{name} may run {limit[name]} s: the HTTP API answers for it at 30 s"
     for name in ("TaskQueue", "IssueQueue"):
@@ -189,6 +199,7 @@ def routes_lead_to_their_function(template):
     wanted = {("/signingCertificate", "put"): "Regenerate", ("/signingcertificate", "put"): "Regenerate"}
     wanted["/v3/scm/certificates/import", "post"] = wanted["/v3/scm/certificates/{certificate}/export", "post"] = "Import"
     wanted["/vedsdk/{path+}", "x-amazon-apigateway-any-method"] = "Retry"
+    wanted["/vedauth/{path+}", "x-amazon-apigateway-any-method"] = "Login"
     wanted["/$default", "x-amazon-apigateway-any-method"] = "Catalog"
     for name, api in template.of("ApiGatewayV2::Api"):
         routes = {}

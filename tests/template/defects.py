@@ -66,6 +66,7 @@ DEFECTS = [
     ("a sealing key that is rotated by hand", lambda s: properties(s, "SealingKey").pop("EnableKeyRotation"), "keys_are_rotated_and_kept"),
     ("sealed keys in an index", lambda s: properties(s, "Certificates")["GlobalSecondaryIndexes"][0].update(Projection={"ProjectionType": "ALL"}), "tables_have_their_keys"),
     ("expiry that nobody looks for", lambda s: properties(s, "Rotate")["Events"].pop("Look"), "schedules_are_well_formed"),
+    ("a login that lets anybody in", lambda s: statement(s, "LoginRole", "Give").pop("Condition"), "no_function_makes_a_caller"),
     ("a catalog that tells", lambda s: allow(s, "CatalogRole", "events:PutEvents", "arn:aws:events:eu-central-1:111122223333:event-bus/default"), "dependencies_are_permissions"),
     ("lists that nobody renews", lambda s: properties(s, "Issue")["Events"].pop("Lists"), "schedules_are_well_formed"),
     ("a certificate put aside before its failure is recorded", lambda s: properties(s, "IssueQueue")["RedrivePolicy"].update(maxReceiveCount=8), "time_limits_nest"),

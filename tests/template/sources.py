@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from checks import check
-from template import target
+from template import target, text
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT / "functions" / "shared"
@@ -20,6 +20,11 @@ READ_ELSEWHERE = {"RUST_LOG": "lambda_runtime's tracing subscriber", "AWS_ENDPOI
 # A crate that comes with another one: who does not use it may not.
 OPTIONAL = {"tag", "seal"}
 TABLE_OR_QUEUE = re.compile(r"(?P<table>[A-Z]+)_TABLE|(?P<queue>[A-Z]+)_QUEUE_URL")
+
+
+def package(function):
+    """The folder of a function, which has the name that the function itself has behind the stack's."""
+    return ROOT / "functions" / text(function["FunctionName"]).removeprefix("${AWS::StackName}-")
 
 
 def dependencies(folder):
@@ -40,8 +45,8 @@ def code(folder):
 
 @check
 def dependencies_are_permissions(template):
-    for function, _ in template.of("Lambda::Function"):
-        needed = dependencies(ROOT / "functions" / function.lower())
+    for function, properties in template.of("Lambda::Function"):
+        needed = dependencies(package(properties))
         actions = {action for action, _ in template.allowed(function)} - BY_LAMBDA
         used = {"seal" if action in SEALING else action.split(":")[0] for action in actions}
         for service in sorted(used):
@@ -69,7 +74,7 @@ def variables_name_what_the_role_allows(template):
 def variables_are_read(template):
     known = {name for _, p in template.of("Lambda::Function") for name in p["Environment"]["Variables"]} - set(READ_ELSEWHERE)
     for function, properties in template.of("Lambda::Function"):
-        folder = ROOT / "functions" / function.lower()
+        folder = package(properties)
         own = code(folder)
         shared = "\n".join(code(SHARED / name.removeprefix("rootcast-")) for name in dependencies(folder) if name.startswith("rootcast-"))
         given = set(properties["Environment"]["Variables"]) - set(READ_ELSEWHERE)

@@ -6,15 +6,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use cms::cert::CertificateChoices;
-use cms::content_info::{CmsVersion, ContentInfo};
-use cms::signed_data::{CertificateSet, EncapsulatedContentInfo, SignedData, SignerInfos};
-use const_oid::db::rfc5911::{ID_DATA, ID_SIGNED_DATA};
-use der::asn1::{Any, SetOfVec};
-use der::{Decode, Encode};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, StatusCode};
-use rootcast_core::bundle::Bundle;
+use rootcast_core::pkcs7::certs_only;
 use rootcast_gate::{ApiError, Kind};
 use rootcast_ledger::BundleRecord;
 
@@ -52,7 +46,7 @@ pub(crate) async fn cacerts(State(app): State<App>, headers: HeaderMap) -> Respo
         }
         Ok(Published::Seen(tag)) => return not_modified(tag),
         Ok(Published::Bundle(tag, record)) => {
-            certs_only(&record.bundle).map(|pkcs7| (tag, pkcs7)).map_err(ApiError::internal)
+            certs_only(&record.bundle.anchors).map(|pkcs7| (tag, pkcs7)).map_err(ApiError::internal)
         }
         Err(error) => Err(error),
     };
@@ -107,23 +101,6 @@ pub(crate) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
 
-/// A degenerate SignedData without content and signers (RFC 5652 §5.1, RFC 7030 §4.1.3).
-fn certs_only(bundle: &Bundle) -> Result<Vec<u8>, der::Error> {
-    let mut certificates = SetOfVec::new();
-    for anchor in &bundle.anchors {
-        certificates.insert(CertificateChoices::Certificate(x509_cert::Certificate::from_der(anchor.der())?))?;
-    }
-    let signed = SignedData {
-        version: CmsVersion::V1,
-        digest_algorithms: SetOfVec::new(),
-        encap_content_info: EncapsulatedContentInfo { econtent_type: ID_DATA, econtent: None },
-        certificates: Some(CertificateSet(certificates)),
-        crls: None,
-        signer_infos: SignerInfos(SetOfVec::new()),
-    };
-    ContentInfo { content_type: ID_SIGNED_DATA, content: Any::encode_from(&signed)? }.to_der()
-}
-
 fn lines(der: &[u8]) -> String {
     let mut wrapped = String::new();
     for (at, c) in STANDARD.encode(der).chars().enumerate() {
@@ -140,34 +117,15 @@ fn lines(der: &[u8]) -> String {
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use http::HeaderValue;
-    use rootcast_core::certificate::Certificate;
-    use time::OffsetDateTime;
 
     use super::*;
 
-    fn anchor(algorithm: &'static rcgen::SignatureAlgorithm) -> Certificate {
-        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
-        Certificate::from_der(params.self_signed(&key).unwrap().der().to_vec()).unwrap()
-    }
-
     #[test]
-    fn certs_only_holds_the_anchors_byte_for_byte() {
-        let anchors = vec![anchor(&rcgen::PKCS_ECDSA_P256_SHA256), anchor(&rcgen::PKCS_ECDSA_P384_SHA384)];
-        let bundle = Bundle { version: 3, anchors, withdrawn: Vec::new(), issued: OffsetDateTime::UNIX_EPOCH };
-        let text = lines(&certs_only(&bundle).unwrap());
+    fn base64_has_lines_of_76_characters() {
+        let der = [7; 100];
+        let text = lines(&der);
         assert!(text.ends_with("\r\n") && text.lines().all(|line| line.len() <= BASE64_LINE));
-        let der = STANDARD.decode(text.replace("\r\n", "")).unwrap();
-        let info = ContentInfo::from_der(&der).unwrap();
-        assert_eq!(info.content_type, ID_SIGNED_DATA);
-        let signed: SignedData = info.content.decode_as().unwrap();
-        assert!(signed.signer_infos.0.is_empty() && signed.encap_content_info.econtent.is_none());
-        let mut found: Vec<Vec<u8>> = signed.certificates.unwrap().0.iter().map(|one| one.to_der().unwrap()).collect();
-        let mut expected: Vec<Vec<u8>> = bundle.anchors.iter().map(|one| one.der().to_vec()).collect();
-        found.sort();
-        expected.sort();
-        assert_eq!(found, expected);
+        assert_eq!(STANDARD.decode(text.replace("\r\n", "")).unwrap(), der);
     }
 
     #[test]

@@ -16,7 +16,8 @@ const CALL_LIMIT: Duration = Duration::from_secs(8);
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(3);
 
 impl App {
-    /// From `CERTIFICATES_TABLE`, `JOBS_TABLE`, `ACCESS_TABLE` and `CONTROL_QUEUE_URL`.
+    /// From `CERTIFICATES_TABLE`, `JOBS_TABLE`, `DEVICES_TABLE`, `ACCESS_TABLE`, `CONTROL_QUEUE_URL` and
+    /// `ISSUE_QUEUE_URL`.
     pub async fn from_env() -> Result<Self, Misconfigured> {
         let limits = TimeoutConfig::builder().operation_timeout(CALL_LIMIT).operation_attempt_timeout(ATTEMPT_LIMIT);
         let aws = aws_config::defaults(BehaviorVersion::latest()).timeout_config(limits.build()).load().await;
@@ -24,6 +25,7 @@ impl App {
             ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&aws), Tables::from_env()),
             queue: Queue::new(aws_sdk_sqs::Client::new(&aws)),
             control_queue: variable("CONTROL_QUEUE_URL")?,
+            issue_queue: variable("ISSUE_QUEUE_URL")?,
             clock: OffsetDateTime::now_utc,
         })
     }

@@ -1,16 +1,30 @@
-//! `POST /vedsdk/Certificates/Retry`: what failed at a certificate's devices is tried again; and
-//! `GET /vedsdk/SystemStatus/Version`, which Venafi's clients read first.
+//! `POST /vedsdk/Certificates/Retry`: what failed at a certificate's devices is tried again. With it the calls around it,
+//! by which it is seen what failed, given up, begun and taken back; and `GET /vedsdk/SystemStatus/Version`, which
+//! Venafi's clients read first.
 //!
 //! Contract: Venafi Trust Protection Platform's Web SDK, as PyPI `pyvenafi` 1.1.0 calls it. Venafi's applications are
-//! our devices, by their ids. Paths match in any letter case: one client sends them as they are documented, another one
-//! in lower case.
+//! our devices, by their ids. Paths match in any letter case.
 //!
-//! The work itself is a deployment's, whose conductor opens what failed again (`conduct`); nothing here speaks to a
-//! device.
+//! The work itself is a deployment's, whose conductor sends it to workers and opens what failed again (`conduct`);
+//! nothing here speaks to a device, opens a private key, or signs.
 
+mod applications;
+mod associate;
+mod begin;
+mod body;
 mod config;
+mod dto;
+mod filter;
+mod list;
+mod named;
+mod push;
 mod refusal;
+mod renew;
+mod reset;
+mod retrieve;
 mod retry;
+mod revoke;
+mod show;
 mod wait;
 mod work;
 
@@ -18,14 +32,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::{Request, State};
-use axum::http::uri::PathAndQuery;
-use axum::http::{StatusCode, Uri};
+use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use lambda_http::RequestExt;
-use rootcast_gate::{VenafiError, authenticate, venafi_report};
+use rootcast_gate::{VenafiError, authenticate_venafi, fold_case, venafi_report};
 use rootcast_ledger::Ledger;
 use rootcast_queue::Queue;
 use serde::Serialize;
@@ -46,6 +59,8 @@ pub struct App {
     pub queue: Queue,
     /// URL of the conductor's queue.
     pub control_queue: String,
+    /// URL of the issuer's queue, which makes revocation lists.
+    pub issue_queue: String,
     pub clock: fn() -> OffsetDateTime,
 }
 
@@ -64,7 +79,17 @@ impl Deadline {
 
 pub fn router(app: Arc<App>) -> Router {
     let routes = Router::new()
+        .route("/vedsdk/certificates", get(list::list))
+        .route("/vedsdk/certificates/", get(list::list))
+        .route("/vedsdk/certificates/{guid}", get(show::show))
+        .route("/vedsdk/certificates/associate", post(associate::associate))
+        .route("/vedsdk/certificates/dissociate", post(associate::dissociate))
+        .route("/vedsdk/certificates/push", post(push::push))
+        .route("/vedsdk/certificates/renew", post(renew::renew))
+        .route("/vedsdk/certificates/reset", post(reset::reset))
+        .route("/vedsdk/certificates/retrieve", get(retrieve::download).post(retrieve::retrieve))
         .route("/vedsdk/certificates/retry", post(retry::retry))
+        .route("/vedsdk/certificates/revoke", post(revoke::revoke))
         .route("/vedsdk/systemstatus/version", get(version))
         .fallback(async || VenafiError::new(StatusCode::NOT_FOUND, "There is nothing at this path."))
         .method_not_allowed_fallback(async || {
@@ -82,21 +107,21 @@ pub fn router(app: Arc<App>) -> Router {
 /// Before anything else: even whether a path exists is told to callers with a token only.
 async fn protect(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, VenafiError> {
     let deadline = Deadline::of(&request);
-    let principal = authenticate(&app.ledger, request.headers(), (app.clock)()).await?;
+    let principal = authenticate_venafi(&app.ledger, request.headers(), (app.clock)()).await?;
     request.extensions_mut().insert(principal);
     request.extensions_mut().insert(deadline);
     Ok(next.run(request).await)
 }
 
-async fn fold_case(mut request: Request) -> Request {
-    let path = request.uri().path().to_ascii_lowercase();
-    let whole = request.uri().query().map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
-    let mut parts = request.uri().clone().into_parts();
-    parts.path_and_query = whole.parse::<PathAndQuery>().ok();
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-    request
+/// What a call answers that has nothing else to say.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Done {
+    success: bool,
+}
+
+impl Done {
+    const JSON: Json<Self> = Json(Self { success: true });
 }
 
 #[derive(Serialize)]

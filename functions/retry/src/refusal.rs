@@ -1,5 +1,5 @@
-//! Why a retry is refused: the five texts of Venafi's page "POST Certificates/Retry", word for word, all of them with
-//! status 400.
+//! Why a call is refused, in the words of Venafi's pages: the five texts of "POST Certificates/Retry", of which the first
+//! and the fourth go for every call, and that of "POST Certificates/Reset". All of them with status 400.
 
 use std::fmt;
 
@@ -8,15 +8,16 @@ use rootcast_gate::VenafiError;
 use rootcast_ledger::LedgerError;
 use thiserror::Error;
 
+use crate::named::Call;
+
 /// DNs are told as they were sent.
 #[derive(Debug, Error)]
 pub(crate) enum Refusal {
-    /// The certificate is not there, may not be seen, or may only be read: one answer, so that nobody learns from it
-    /// what there is. Of the five texts this one alone is true of each.
-    #[error("Access error. Certificates/Retry requires write permissions for certificate [{0}].")]
-    NoAccess(String),
+    /// See [`Call::no_access`]. Of the five texts this one alone is true of each of its reasons.
+    #[error("Access error. Certificates/{} requires {} permissions for certificate [{named}].", .call.name, .call.needs)]
+    NoAccess { call: Call, named: String },
     /// Those whose work was not added; that of all others was.
-    #[error("{}", told(.0))]
+    #[error("{}", lines(.0.iter().map(ToString::to_string)))]
     Applications(Vec<Refused>),
     /// No work was added.
     #[error(
@@ -28,6 +29,8 @@ pub(crate) enum Refusal {
     InvalidDn(String),
     #[error("Retry canceled. No retry is required for the certificate. [{0}]")]
     NotRequired(String),
+    #[error("Reset is not completed. No reset is required for the certificate.")]
+    NothingToReset,
 }
 
 /// A device whose work was not added.
@@ -53,13 +56,14 @@ pub(crate) enum ResultCode {
     IdentifierDoesNotExist = 300,
 }
 
-/// So many refused devices are told; how many more there are, after them.
+/// So many are told; how many more there are, after them.
 const MOST_TOLD: usize = 20;
 
-/// One line each. Where one device is refused, the text is Venafi's and nothing else.
-fn told(refused: &[Refused]) -> String {
-    let mut lines: Vec<String> = refused.iter().take(MOST_TOLD).map(ToString::to_string).collect();
-    if let Some(more) = refused.len().checked_sub(MOST_TOLD).filter(|more| *more > 0) {
+/// One line each. Where one application is refused, the text is Venafi's and nothing else.
+pub(crate) fn lines(refused: impl ExactSizeIterator<Item = String>) -> String {
+    let more = refused.len().saturating_sub(MOST_TOLD);
+    let mut lines: Vec<String> = refused.take(MOST_TOLD).collect();
+    if more > 0 {
         lines.push(format!("The same goes for {more} more applications."));
     }
     lines.join("\n")
@@ -115,7 +119,7 @@ mod tests {
         let failure = Failure::from(&LedgerError::Conflict);
         let cases = [
             (
-                Refusal::NoAccess(dn()),
+                Call::writing("Retry").no_access(dn()),
                 r"Access error. Certificates/Retry requires write permissions for certificate [\VED\Policy\Servers\web].",
             ),
             (
@@ -134,6 +138,7 @@ mod tests {
                 Refusal::NotRequired("Nothing failed.".to_owned()),
                 "Retry canceled. No retry is required for the certificate. [Nothing failed.]",
             ),
+            (Refusal::NothingToReset, "Reset is not completed. No reset is required for the certificate."),
         ];
         for (refusal, text) in cases {
             let error = VenafiError::from(refusal);
@@ -143,7 +148,7 @@ mod tests {
 
     #[test]
     fn several_devices_have_a_line_each_up_to_a_bound() {
-        let text = |count: usize| told(&(0..count).map(|number| refused(&format!("bmc-{number}"))).collect::<Vec<_>>());
+        let text = |count: usize| lines((0..count).map(|number| refused(&format!("bmc-{number}")).to_string()));
         assert_eq!(
             text(20).lines().filter(|line| line.starts_with("Failed to add work for application [")).count(),
             20

@@ -5,17 +5,45 @@ use std::iter::successors;
 use std::time::Duration;
 
 use rootcast_core::certificate_id::CertificateId;
+use rootcast_gate::VenafiError;
 use rootcast_ledger::UseRecord;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 
 use crate::App;
+use crate::begin::Begun;
 use crate::work::{is_as_it_was, same};
+
+/// In seconds; Venafi's.
+const LONGEST_WAIT: i64 = 120;
+
+/// A `WorkToDoTimeout`, in seconds.
+pub(crate) fn patience(seconds: Option<i64>) -> Result<Duration, VenafiError> {
+    let seconds = seconds.unwrap_or(0);
+    let in_bounds = u64::try_from(seconds).ok().filter(|_| seconds <= LONGEST_WAIT);
+    in_bounds.map(Duration::from_secs).ok_or_else(|| {
+        VenafiError::invalid(format!("WorkToDoTimeout is a number of seconds from 0 to {LONGEST_WAIT}."))
+    })
+}
 
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(4);
 
 impl App {
+    /// Waits until the jobs that were begun at these devices are over, or the time is.
+    pub(crate) async fn outcome_of_jobs(&self, certificate: CertificateId, begun: &Begun, until: Instant) {
+        if Instant::now() >= until {
+            return;
+        }
+        match self.ledger.uses_by(certificate, &begun.devices).await {
+            Ok(mut uses) => {
+                uses.retain(|each| each.is_under_way() && each.job.is_some_and(|job| begun.jobs.contains(&job)));
+                self.outcome_of(certificate, uses, until).await;
+            }
+            Err(error) => warn!(error = &error as &dyn Error, "uses could not be read"),
+        }
+    }
+
     /// Waits until each of the uses has the result of another attempt, or the time is over, be that in the middle of a
     /// look.
     pub(crate) async fn outcome_of(&self, certificate: CertificateId, retried: Vec<UseRecord>, until: Instant) {
@@ -38,7 +66,7 @@ impl App {
 }
 
 /// Without an end.
-fn pauses() -> impl Iterator<Item = Duration> {
+pub(crate) fn pauses() -> impl Iterator<Item = Duration> {
     successors(Some(FIRST), |pause| Some((*pause * 2).min(LONGEST)))
 }
 
@@ -55,6 +83,21 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
+
+    #[test]
+    fn a_timeout_is_0_to_120_seconds() {
+        let seconds = |sent| patience(sent).map(|time| time.as_secs());
+        for (sent, taken) in [(None, 0), (Some(0), 0), (Some(120), 120)] {
+            assert_eq!(seconds(sent).unwrap(), taken);
+        }
+        for sent in [-1, 121, 9_000_000_000_000] {
+            let error = seconds(Some(sent)).unwrap_err();
+            assert_eq!(
+                (error.status().as_u16(), error.text()),
+                (400, "WorkToDoTimeout is a number of seconds from 0 to 120.")
+            );
+        }
+    }
 
     #[test]
     fn pauses_grow_from_a_quarter_of_a_second_to_four() {

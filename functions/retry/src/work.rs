@@ -14,10 +14,9 @@ use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::deployment::NotResumed;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::{JobId, Selection};
-use rootcast_core::message::Control;
 use rootcast_ledger::{JobRecord, LedgerError, UseRecord};
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::App;
 use crate::refusal::{Failure, Refused, ResultCode};
@@ -111,7 +110,7 @@ impl App {
                     saved => {
                         saved?;
                         info!(job.id = %job, "failed devices are tried again");
-                        self.wake(job).await;
+                        self.wake(job, "retry").await;
                         return Ok(Vec::new());
                     }
                 },
@@ -129,14 +128,6 @@ impl App {
             }
         }
         Ok(refuse(failed, &why))
-    }
-
-    /// Tells the conductor to look. Nothing is lost where that fails: a schedule wakes it within a minute.
-    async fn wake(&self, job: JobId) {
-        let control = Control { job, why: "retry".to_owned() };
-        if let Err(error) = self.queue.send_control(&self.control_queue, &control).await {
-            warn!(job.id = %job, error = &error as &dyn Error, "the conductor could not be woken; its schedule will");
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::{Certificate, Client, Method, RequestBuilder, StatusCode, header::HeaderValue, redirect::Policy};
+use rootcast_core::token::Token;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use url::{Host, Url};
@@ -16,7 +17,7 @@ pub(crate) use self::{
     problem::{ApiError, Message, Refusal},
     wire::{Counts, Deployment, Device, Fingerprint, Job, Rollover, RootDetails, Task, WaveView, Work},
 };
-use crate::{exit::Usage, profile::Access, token::Token};
+use crate::{exit::Usage, profile::Access};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// API Gateway gives up after 30 seconds and says so; its word is better than our silence.

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use url::Url;
 
 use crate::{
-    access_key::AccessKey, certificate::CertificateCommand, device::DeviceCommand, job::JobCommand, local::Local,
-    login::Login, output::Format, retry::Retry, root::RootCommand, rotate::Rotate,
+    access::AccessCommand, access_key::AccessKey, certificate::CertificateCommand, device::DeviceCommand,
+    job::JobCommand, local::Local, login::Login, output::Format, retry::Retry, root::RootCommand, rotate::Rotate,
 };
 
 const EXIT_CODES: &str = "\
@@ -69,6 +69,9 @@ impl From<FormatArguments> for Format {
 pub(crate) enum Command {
     /// Make a token with your own AWS credentials and keep it as a profile
     Login(Login),
+    /// Say who may log in with a password, with your own AWS credentials
+    #[command(subcommand)]
+    Access(AccessCommand),
     /// Make a key for a client that signs its requests, with your own AWS credentials
     AccessKey(AccessKey),
     /// Enrol, list and approve devices
@@ -145,6 +148,9 @@ mod tests {
         assert_eq!(refused("rootcast job waive 7 --device a"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast login --principal me"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast login --stack s --principal me --permission all"), ErrorKind::ValueValidation);
+        assert_eq!(refused("rootcast access add ops"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused("rootcast access add local:ops --stack s"), ErrorKind::ValueValidation);
+        assert_eq!(refused("rootcast access add ops --stack s --password secret"), ErrorKind::UnknownArgument);
         assert_eq!(refused("rootcast access-key --principal me"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast access-key --stack s --expires 0"), ErrorKind::ValueValidation);
         assert_eq!(Arguments::try_parse_from(["rootcast", "job", "watch", "x"]).unwrap_err().exit_code(), 2);

@@ -1,10 +1,11 @@
 //! The operator's command: log in, enrol devices, ask for a new root, watch it arrive, and all of it on one machine.
 //!
 //! In scope: what an operator types and reads. Everything goes through the HTTP API, as everybody's calls do; only
-//! `login` and `access-key` write a record themselves, with the caller's own AWS credentials, for there is no token before
-//! the first one.
+//! `login`, `access` and `access-key` write a record themselves, with the caller's own AWS credentials, for there is no token
+//! before the first one, and no default password.
 //! Out of scope: what the API decides (functions/), how the stack comes up on one machine (infra/local).
 
+mod access;
 mod access_key;
 mod api;
 mod arguments;
@@ -20,7 +21,6 @@ mod retry;
 mod root;
 mod rotate;
 mod stack;
-mod token;
 mod watch;
 
 use std::process::ExitCode;
@@ -50,6 +50,7 @@ async fn execute(arguments: Arguments) -> Result<End> {
     let api = || Api::connect(&access.resolve()?);
     match command {
         Command::Login(login) => login::run(&access, login, format).await,
+        Command::Access(command) => access::run(command, format).await,
         Command::AccessKey(access_key) => access_key::run(access_key, format).await,
         Command::Device(command) => device::run(&api()?, command, format).await,
         Command::Rotate(rotate) => rotate::run(&api()?, rotate, format).await,

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use anyhow::{Context, Result};
 use aws_config::{BehaviorVersion, SdkConfig};
 use clap::Args;
-use rootcast_core::permission::Permission;
+use rootcast_core::{permission::Permission, token::Token};
 use rootcast_ledger::{Ledger, Tables, TokenRecord};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -18,7 +18,6 @@ use crate::{
     output::{self, Format, out},
     profile::Access,
     stack::Stack,
-    token::Token,
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -88,8 +87,11 @@ pub(crate) async fn grant(
     let tables = Tables { access: Some(table.to_owned()), ..Tables::default() };
     let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(config), tables);
     let created = OffsetDateTime::now_utc();
-    let record = TokenRecord { principal: principal.to_owned(), permissions, created, expires: created + lifetime };
-    let token = Token::random()?;
+    let expires = created + lifetime;
+    let record = TokenRecord { principal: principal.to_owned(), permissions, granted: None, created, expires };
+    let mut random = [0; Token::RANDOM_BYTES];
+    getrandom::fill(&mut random).context("the system gives no random numbers")?;
+    let token = Token::from_random(&random);
     ledger.put_token(&token.sha256(), &record).await?;
     Ok(Access { url, token, ca })
 }

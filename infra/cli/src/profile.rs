@@ -6,10 +6,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use rootcast_core::token::Token;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::{arguments::AccessArguments, exit::Usage, token::Token};
+use crate::{arguments::AccessArguments, exit::Usage};
 
 /// All that is needed to call an API, and what a profile's file holds, as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,7 +26,7 @@ impl AccessArguments {
     /// # Errors
     /// Nobody logged in, or the file cannot be read.
     pub(crate) fn resolve(&self) -> Result<Access> {
-        let token = std::env::var("ROOTCAST_TOKEN").ok().filter(|token| !token.is_empty()).map(Token::new);
+        let token = std::env::var("ROOTCAST_TOKEN").ok().filter(|token| !token.is_empty()).map(Token::from_text);
         let file = self.file()?;
         let saved = load(&file)?;
         let found = merge(self.url.clone(), token, self.ca.clone(), saved);
@@ -94,11 +95,10 @@ mod tests {
 
     use std::os::unix::fs::PermissionsExt;
 
-    use super::{Access, load, merge};
-    use crate::token::Token;
+    use super::{Access, Token, load, merge};
 
     fn access(url: &str) -> Access {
-        Access { url: url.parse().unwrap(), token: Token::new("secret==".to_owned()), ca: Some("/ca.pem".into()) }
+        Access { url: url.parse().unwrap(), token: Token::from_text("secret==".to_owned()), ca: Some("/ca.pem".into()) }
     }
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
     fn a_token_goes_only_where_it_was_made_for() {
         let (one, two) = ("https://one.example".parse().ok(), "https://two.example".parse().ok());
         let saved = || Some(access("https://one.example"));
-        let given = || Some(Token::new("other==".to_owned()));
+        let given = || Some(Token::from_text("other==".to_owned()));
         assert_eq!(merge(None, None, None, saved()).unwrap().token.expose(), "secret==");
         assert_eq!(merge(one, None, None, saved()).unwrap().ca.unwrap().to_str(), Some("/ca.pem"));
         assert!(merge(two.clone(), None, None, saved()).unwrap_err().contains("ROOTCAST_TOKEN"));

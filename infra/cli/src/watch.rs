@@ -159,6 +159,7 @@ mod tests {
         http::{HeaderMap, StatusCode},
         routing::get,
     };
+    use rootcast_core::token::Token;
     use serde_json::{Value, json};
 
     use super::{follow, next_commands, recorded};
@@ -167,7 +168,6 @@ mod tests {
         exit::End,
         output::Format,
         profile::Access,
-        token::Token,
     };
 
     /// An API with one job, which is in the next of `states` each time that somebody looks.
@@ -192,7 +192,7 @@ mod tests {
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         tokio::spawn(async move { axum::serve(listener, app).await });
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        Api::connect(&Access { url, token: Token::new(token.to_owned()), ca: None }).unwrap()
+        Api::connect(&Access { url, token: Token::from_text(token.to_owned()), ca: None }).unwrap()
     }
 
     #[tokio::test]

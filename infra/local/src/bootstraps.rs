@@ -12,7 +12,8 @@ use tokio::process::Command;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 /// Packages in functions/ whose program is a Lambda function.
-const FUNCTIONS: [&str; 8] = ["regenerate", "conduct", "worker", "issue", "catalog", "import", "retry", "rotate"];
+const FUNCTIONS: [&str; 9] =
+    ["regenerate", "conduct", "worker", "issue", "catalog", "import", "retry", "access", "rotate"];
 
 /// A function's deployment package.
 pub(crate) struct Package {

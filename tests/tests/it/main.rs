@@ -11,6 +11,7 @@
     reason = "tests fail by panicking, and say why on standard error"
 )]
 
+mod access;
 mod api;
 mod authority;
 mod clients;
@@ -23,9 +24,11 @@ mod import;
 mod import_readers;
 mod interruptions;
 mod issuing;
+mod lists;
 mod refusals;
 mod retrying;
 mod rollover;
 mod stack;
 mod steering;
 mod template;
+mod venafi;

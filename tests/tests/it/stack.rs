@@ -24,7 +24,7 @@ use crate::fake::Fake;
 /// Default of template.yaml's CredentialPrefix.
 pub const PREFIX: &str = "/rootcast/devices/";
 /// The functions, by the outputs of template.yaml that have their names.
-pub const FUNCTIONS: [&str; 8] = [
+pub const FUNCTIONS: [&str; 9] = [
     "RegenerateFunction",
     "ConductFunction",
     "WorkerFunction",
@@ -32,6 +32,7 @@ pub const FUNCTIONS: [&str; 8] = [
     "CatalogFunction",
     "ImportFunction",
     "RetryFunction",
+    "LoginFunction",
     "RotateFunction",
 ];
 /// Nothing here takes longer on two busy cores, the minute of the conductor's schedule included.
@@ -266,7 +267,7 @@ async fn api_of(local: &LocalStack, ledger: &Ledger, principal: &str, permission
     let token = uuid::Uuid::new_v4().to_string();
     let created = OffsetDateTime::now_utc();
     let expires = created + Duration::from_secs(3600);
-    let record = TokenRecord { principal: principal.to_owned(), permissions, created, expires };
+    let record = TokenRecord { principal: principal.to_owned(), permissions, granted: None, created, expires };
     ledger.put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
     Api::new(&local.api_url, &std::fs::read(&local.ca_pem).unwrap(), token)
 }

@@ -4,7 +4,6 @@
 //! fingerprints from the examples at <https://support.huaweicloud.com/intl/en-us/api-ccm/ListCertificates.html> and
 //! `ShowCertificate.html` there.
 
-use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use rootcast_ledger::{CertificateRecord, CertificateRow};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -88,7 +87,7 @@ impl Listed {
 
 impl Shown {
     pub(crate) fn of(record: CertificateRecord, now: OffsetDateTime) -> Self {
-        let fingerprint = digest(&SHA1_FOR_LEGACY_USE_ONLY, record.leaf.der());
+        let fingerprint = record.leaf.thumbprint().to_ascii_lowercase();
         let row = CertificateRow::from(record);
         let (domain, others) = domains(&row);
         let primary = if domain.is_some_and(is_wildcard) { "primary_wildcard" } else { "primary_single" };
@@ -96,7 +95,7 @@ impl Shown {
             issue_time: None,
             not_before: time(row.not_before),
             not_after: time(row.not_after),
-            fingerprint: fingerprint.as_ref().iter().map(|byte| format!("{byte:02x}")).collect(),
+            fingerprint,
             push_support: "OFF",
             shared: false,
             multi_domain_type: (!others.is_empty()).then_some(primary),

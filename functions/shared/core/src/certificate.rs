@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,11 @@ impl Certificate {
     /// SHA-256 of the DER.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// SHA-1 of the DER in upper-case hexadecimal: a name by which others know certificates, and no proof of anything.
+    pub fn thumbprint(&self) -> String {
+        hex::encode_upper(digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.der))
     }
 
     /// SubjectPublicKeyInfo, as `kms:GetPublicKey` answers it.

@@ -23,6 +23,15 @@ impl CertificateId {
         Self((u128::from_be_bytes(random) % IDS) as u64)
     }
 
+    pub(crate) const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// `None` where it has more digits than an id.
+    pub(crate) fn from_number(number: u64) -> Option<Self> {
+        (u128::from(number) < IDS).then_some(Self(number))
+    }
+
     /// The shelf on which it stands in the lists: certificates are spread evenly over as many partitions as devices are.
     pub const fn shelf(self) -> u8 {
         (self.0 % SHARDS as u64) as u8

@@ -293,6 +293,12 @@ impl Lifecycle {
     }
 }
 
+/// Of a certificate at several devices, the one that speaks for it: one in error before one under way before an idle
+/// one, and of those the lowest stage. `None`: no device has it.
+pub fn worst<'a>(lives: impl IntoIterator<Item = &'a Lifecycle>) -> Option<&'a Lifecycle> {
+    lives.into_iter().min_by_key(|life| (!life.in_error, life.stage.is_none(), life.stage))
+}
+
 /// A number that no stage has.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("no stage is {0}")]

@@ -20,7 +20,7 @@ pub enum Refusal {
     NoPrivateKey(Profile),
     #[error("A device of profile {0} has no web server whose certificate could be replaced.")]
     NoWebServer(Profile),
-    #[error("Job {job} is bringing {certificate} to the device: deploy again when it has ended.")]
+    #[error("Job {job} is bringing {certificate} to the device: send this again when it has ended.")]
     UnderWay { job: JobId, certificate: CertificateId },
 }
 
@@ -41,13 +41,18 @@ pub(crate) fn judge(
     if !device.profile.takes_private_key() && work == Work::Install {
         return Err(Refusal::NoPrivateKey(device.profile));
     }
-    let of_device = || uses.iter().filter(|other| other.device == device.id);
-    let under_way = of_device().find(|other| other.is_under_way());
-    if let Some((other, job)) = under_way.and_then(|other| Some((other, other.job?))) {
-        return Err(Refusal::UnderWay { job, certificate: other.certificate });
-    }
-    let earlier = of_device().find(|other| other.certificate == certificate).cloned();
+    at_rest(&device, uses)?;
+    let earlier = uses.iter().find(|other| other.device == device.id && other.certificate == certificate).cloned();
     Ok(NewUse { device, earlier })
+}
+
+/// Whether no job is at the device. `uses`: those of the device, and maybe of others.
+pub(crate) fn at_rest(device: &DeviceRecord, uses: &[UseRecord]) -> Result<(), Refusal> {
+    let under_way = uses.iter().find(|other| other.device == device.id && other.is_under_way());
+    match under_way.and_then(|other| Some((other, other.job?))) {
+        Some((other, job)) => Err(Refusal::UnderWay { job, certificate: other.certificate }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
-//! Deployments, begun: which devices can be given a certificate, and the records of the job that brings it there.
+//! Deployments, begun: which devices can be given a certificate, and the records of the job that brings it there. And
+//! associations: which devices are to have a certificate without a job that brings it.
 //!
 //! Nothing here speaks to a device, and nothing is sent: who begins a deployment wakes the conductor.
 
+mod associate;
 mod judge;
 
 use std::time::Duration;
@@ -16,6 +18,7 @@ use rootcast_ledger::{CertificateOrPlace, Ledger, LedgerError, NewUse, PlaceReco
 use thiserror::Error;
 use time::{Date, OffsetDateTime};
 
+pub use self::associate::{associate, dissociate};
 pub use self::judge::Refusal;
 use self::judge::judge;
 
@@ -106,9 +109,13 @@ pub async fn issue(ledger: &Ledger, device: &DeviceId, request: Request<'_>) -> 
     Err(NotBegun::Busy)
 }
 
-/// Whether it is as it was read.
 async fn write(ledger: &Ledger, Prepared { job, last_job, uses, place }: &Prepared) -> Result<bool, LedgerError> {
-    match ledger.deploy(job, *last_job, uses, place.as_ref()).await {
+    is_written(ledger.deploy(job, *last_job, uses, place.as_ref()).await)
+}
+
+/// Whether all was as it was read.
+fn is_written(written: Result<(), LedgerError>) -> Result<bool, LedgerError> {
+    match written {
         Err(LedgerError::Conflict | LedgerError::Transient { .. }) => Ok(false),
         written => written.map(|()| true),
     }
@@ -120,13 +127,7 @@ async fn prepare(
     devices: &[DeviceId],
     Request { by, now }: Request<'_>,
 ) -> Result<(Option<Prepared>, Vec<(DeviceId, Refusal)>), NotBegun> {
-    let certificate = ledger.certificate(id).await?.ok_or(NotBegun::NoCertificate)?;
-    if certificate.not_after <= now {
-        return Err(NotBegun::Expired(certificate.not_after.date()));
-    }
-    if let Some(device) = certificate.device {
-        return Err(NotBegun::Own(device));
-    }
+    may_go_to_devices(ledger, id, now).await?;
     let mut found = ledger.devices_by_id(devices).await?;
     let uses = ledger.uses_of_devices(found.values()).await?;
     let (mut taken, mut refused) = (Vec::new(), Vec::new());
@@ -143,6 +144,16 @@ async fn prepare(
     let names = taken.iter().map(|new| new.device.id.clone()).collect();
     let job = Deployment::new(JobId(last_job + 1), id, Work::Install, names, by.to_owned(), now);
     Ok((Some(Prepared { job, last_job, uses: taken, place: None }), refused))
+}
+
+/// The certificate has a private key here, and lasts.
+async fn may_go_to_devices(ledger: &Ledger, id: CertificateId, now: OffsetDateTime) -> Result<(), NotBegun> {
+    let certificate = ledger.certificate(id).await?.ok_or(NotBegun::NoCertificate)?;
+    match certificate.device {
+        Some(device) => Err(NotBegun::Own(device)),
+        None if certificate.not_after <= now => Err(NotBegun::Expired(certificate.not_after.date())),
+        None => Ok(()),
+    }
 }
 
 async fn prepare_issue(ledger: &Ledger, id: &DeviceId, Request { by, now }: Request<'_>) -> Result<Prepared, NotBegun> {

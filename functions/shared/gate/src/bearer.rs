@@ -6,19 +6,30 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::permission::Permission;
-use rootcast_ledger::{Ledger, LedgerError};
+use rootcast_core::scope::{Privilege, Resource, Scopes};
+use rootcast_ledger::{Ledger, LedgerError, TokenRecord};
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, Kind};
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     /// As it was given when the token or the access key was made; for the log.
     pub name: String,
-    /// Likewise.
+    /// Likewise; of one that logged in with a password, as they are now.
     pub permissions: BTreeSet<Permission>,
+    /// To what the token was narrowed when it was asked for.
+    pub scopes: Option<Scopes>,
+}
+
+/// A token that is valid here, and what is known of it.
+#[derive(Debug, Clone)]
+pub struct Presented {
+    pub token: Fingerprint,
+    pub record: TokenRecord,
+    pub principal: Principal,
 }
 
 /// The caller lacks a permission.
@@ -26,33 +37,85 @@ pub struct Principal {
 #[error("This needs the permission {0}: `rootcast login` and `rootcast access-key` give it with --permission {0}.")]
 pub struct Forbidden(pub Permission);
 
+/// The caller's token was narrowed to less than is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum OutOfScope {
+    #[error("The token's scope does not include {}:{}, which this needs: log in with it.", .0.as_str(), .1.as_str())]
+    Lacks(Resource, Privilege),
+    /// The scopes are Venafi's, and say nothing of the other APIs.
+    #[error("The token was narrowed to a scope, with which it is good for the API under /vedsdk alone.")]
+    OtherApi,
+}
+
 impl Principal {
     pub fn require(&self, permission: Permission) -> Result<(), Forbidden> {
         if self.permissions.contains(&permission) { Ok(()) } else { Err(Forbidden(permission)) }
     }
+
+    /// A token that was never narrowed is good for everything.
+    pub fn require_scope(&self, resource: Resource, privilege: Privilege) -> Result<(), OutOfScope> {
+        let lacks = self.scopes.as_ref().is_some_and(|scopes| !scopes.allow(resource, privilege));
+        if lacks { Err(OutOfScope::Lacks(resource, privilege)) } else { Ok(()) }
+    }
+
+    /// As every API demands it but the one whose scopes they are.
+    pub(crate) fn require_no_scope(&self) -> Result<(), OutOfScope> {
+        if self.scopes.is_some() { Err(OutOfScope::OtherApi) } else { Ok(()) }
+    }
 }
 
-/// Longer than any token that is made here (43 characters), short enough to be hashed without a thought.
+/// Longer than any token that is made here (56 characters), short enough to be hashed without a thought.
 const TOKEN_LIMIT: usize = 512;
 
-/// Looks the token up by its SHA-256. That needs no comparison in constant time: who does not know the token cannot
-/// choose its hash, so how far a lookup gets tells nothing of it.
+/// Of a caller of any API but Venafi's.
 ///
 /// # Errors
-/// One and the same for a token that is missing, malformed, unknown or expired.
+/// One and the same for a token that is missing, malformed, unknown, expired or revoked; another one for a token that was
+/// narrowed to a scope of Venafi's.
 pub async fn authenticate(ledger: &Ledger, headers: &HeaderMap, now: OffsetDateTime) -> Result<Principal, ApiError> {
-    let token = bearer(headers).ok_or_else(ApiError::unauthenticated)?;
-    principal_of(ledger, token, now).await?.ok_or_else(ApiError::unauthenticated)
+    let presented = presented(ledger, headers, now).await?.ok_or_else(ApiError::unauthenticated)?;
+    presented.principal.require_no_scope().map_err(|refusal| {
+        ApiError::new(Kind::Forbidden, refusal.to_string(), "Use a token that `rootcast login` made.")
+    })?;
+    Ok(presented.principal)
 }
 
-/// None where the token is unknown or expired.
-pub(crate) async fn principal_of(
+/// None where there is no token that is valid here.
+pub async fn presented(
+    ledger: &Ledger,
+    headers: &HeaderMap,
+    now: OffsetDateTime,
+) -> Result<Option<Presented>, LedgerError> {
+    match bearer(headers) {
+        Some(token) => look_up(ledger, token, now).await,
+        None => Ok(None),
+    }
+}
+
+/// By the token's SHA-256. That needs no comparison in constant time: who does not know the token cannot choose its hash,
+/// so how far a lookup gets tells nothing of it. A granted token is as good as its principal is: none of that name, or
+/// another one, and it is none.
+pub(crate) async fn look_up(
     ledger: &Ledger,
     token: &str,
     now: OffsetDateTime,
-) -> Result<Option<Principal>, LedgerError> {
-    let record = ledger.token(&Fingerprint::of(token.as_bytes())).await?.filter(|record| now < record.expires);
-    Ok(record.map(|record| Principal { name: record.principal, permissions: record.permissions }))
+) -> Result<Option<Presented>, LedgerError> {
+    let token = Fingerprint::of(token.as_bytes());
+    let Some(record) = ledger.token(&token).await?.filter(|record| now < record.expires) else {
+        return Ok(None);
+    };
+    let name = record.principal.clone();
+    let (permissions, scopes) = match &record.granted {
+        None => (record.permissions.clone(), None),
+        Some(granted) => {
+            let Ok(holder) = name.parse() else { return Ok(None) };
+            match ledger.principal(&holder).await?.filter(|holder| holder.epoch == granted.epoch) {
+                Some(holder) => (holder.permissions, Some(granted.scopes.clone())),
+                None => return Ok(None),
+            }
+        }
+    };
+    Ok(Some(Presented { token, record, principal: Principal { name, permissions, scopes } }))
 }
 
 /// RFC 9110 §11.4: one header, a scheme in any case, spaces, and a token.
@@ -149,6 +212,51 @@ mod tests {
             let error = authenticate(&ledger(), &headers, at(second)).await.unwrap_err();
             assert_eq!(format!("{error:?}"), expected, "{headers:?}");
         }
+    }
+
+    /// Knows [`TOKEN`] as granted in epoch 7, and its principal in another one or none.
+    fn granting(epoch: Option<u64>) -> Ledger {
+        let text = |value: &str| AttributeValue::S(value.to_owned());
+        let number = |value: u64| AttributeValue::N(value.to_string());
+        let granted = [("grant", text("g")), ("epoch", number(7)), ("scopes", text("certificate:manage"))];
+        let granted = AttributeValue::M(granted.map(|(name, value)| (name.to_owned(), value)).into());
+        let read = mock!(Client::get_item).then_compute_output(move |request| {
+            let id = request.key().unwrap()["id"].as_s().unwrap();
+            let item = GetItemOutput::builder().item("created", number(0));
+            match epoch {
+                _ if id.starts_with("token#") => item
+                    .item("principal", text("ops"))
+                    .item("expires", number(100))
+                    .item("granted", granted.clone())
+                    .build(),
+                Some(epoch) if id == "principal#ops" => {
+                    let permissions = AttributeValue::L(vec![text("export-key")]);
+                    let hash = format!("$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAA${}", "A".repeat(43));
+                    item.item("password", text(&hash))
+                        .item("epoch", number(epoch))
+                        .item("permissions", permissions)
+                        .build()
+                }
+                _ => GetItemOutput::builder().build(),
+            }
+        });
+        let client = mock_client!(aws_sdk_dynamodb, aws_smithy_mocks::RuleMode::MatchAny, [&read]);
+        Ledger::new(client, Tables { access: Some("access".to_owned()), ..Tables::default() })
+    }
+
+    #[tokio::test]
+    async fn a_granted_token_is_its_principals_as_that_is_now_and_nobody_elses() {
+        let headers = headers(&format!("Bearer {TOKEN}"));
+        for gone in [None, Some(8)] {
+            assert!(presented(&granting(gone), &headers, at(0)).await.unwrap().is_none());
+        }
+        let found = presented(&granting(Some(7)), &headers, at(0)).await.unwrap().unwrap().principal;
+        assert_eq!((found.name.as_str(), found.require(Permission::ExportKey)), ("ops", Ok(())));
+        assert_eq!(found.require_scope(Resource::Certificate, Privilege::Manage), Ok(()));
+        let lacks = found.require_scope(Resource::Certificate, Privilege::Revoke).unwrap_err().to_string();
+        assert!(lacks.contains("certificate:revoke"), "{lacks}");
+        let error = authenticate(&granting(Some(7)), &headers, at(0)).await.unwrap_err();
+        assert_eq!(error.kind(), Kind::Forbidden);
     }
 
     #[tokio::test]

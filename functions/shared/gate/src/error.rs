@@ -23,6 +23,8 @@ pub enum Kind {
     /// A parameter, an attribute or the body as a whole is not what it must be.
     Invalid,
     Unauthenticated,
+    /// The caller is known, and may not do this.
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     /// The record's present state forbids it.
@@ -53,6 +55,7 @@ impl Kind {
             Self::Unauthenticated => {
                 (StatusCode::UNAUTHORIZED, "FQXHMSE1001K", "The request carries no bearer token that is valid here.")
             }
+            Self::Forbidden => (StatusCode::FORBIDDEN, "FQXHMSE1003K", "The caller may not do this."),
             Self::NotFound => (StatusCode::NOT_FOUND, "FQXHMSE1004J", "A specified resource cannot be found."),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "FQXHMSE1005J", "The resource exists, but not for this method.")
@@ -291,6 +294,7 @@ mod tests {
         let kinds = [
             Kind::Invalid,
             Kind::Unauthenticated,
+            Kind::Forbidden,
             Kind::NotFound,
             Kind::MethodNotAllowed,
             Kind::Conflict,

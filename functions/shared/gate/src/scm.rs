@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 pub use self::error::{RequestId, ScmError, scm_report};
 use self::signature::Signed;
-use crate::bearer::{Principal, bearer, is_token, principal_of};
+use crate::bearer::{Principal, bearer, is_token, look_up};
 use crate::body::read;
 
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
@@ -76,15 +76,17 @@ impl ScmGate {
     ///
     /// # Errors
     /// A body of more than `limit` bytes, before anything else; then one and the same for whatever is wrong with the
-    /// caller's credential.
+    /// caller's credential, and another one for a token that was narrowed to a scope of Venafi's.
     pub async fn admit(&self, request: Request, limit: usize, now: OffsetDateTime) -> Result<Request, ScmError> {
         let (mut parts, body) = request.into_parts();
         let body = read(body, limit).await?;
         let principal = match credential(&parts.headers).ok_or_else(ScmError::unauthenticated)? {
-            Credential::Token(token) => principal_of(&self.ledger, token, now).await?,
+            Credential::Token(token) => look_up(&self.ledger, token, now).await?.map(|found| found.principal),
             Credential::Signature(authorization) => self.signer(authorization, &parts, &body, now).await?,
         };
-        parts.extensions.insert(principal.ok_or_else(ScmError::unauthenticated)?);
+        let principal = principal.ok_or_else(ScmError::unauthenticated)?;
+        principal.require_no_scope().map_err(|refusal| ScmError::forbidden(refusal.to_string()))?;
+        parts.extensions.insert(principal);
         Ok(Request::from_parts(parts, Body::from(body)))
     }
 
@@ -108,7 +110,7 @@ impl ScmGate {
         if !signed.is_with(&secret) {
             return Ok(None);
         }
-        let principal = Principal { name: record.principal, permissions: record.permissions };
+        let principal = Principal { name: record.principal, permissions: record.permissions, scopes: None };
         if parts.method.is_safe() {
             // Whoever has overheard it has overheard the answer too; and the signer's clock has whole seconds, so that a
             // client which asks the same twice in one of them signs the same.

@@ -1,4 +1,4 @@
-//! What a refused request of the API under `/vedsdk` is told: `{"Error": "…"}`.
+//! Who calls the API under `/vedsdk`, by which paths, and what a refused request is told: `{"Error": "…"}`.
 //!
 //! Contract: Venafi Trust Protection Platform's Web SDK, whose errors are a status and one text.
 
@@ -10,13 +10,40 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, StatusCode};
-use rootcast_ledger::LedgerError;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use rootcast_ledger::{Ledger, LedgerError};
 use serde::Serialize;
+use time::OffsetDateTime;
 use tracing::error;
 
-use crate::bearer::Forbidden;
+use crate::bearer::{Forbidden, OutOfScope, Principal, presented};
 use crate::error::{ApiError, causes, request_id};
+
+/// Of a caller whose token may have been narrowed: each route asks for the scope that it needs.
+///
+/// # Errors
+/// One and the same for a token that is missing, malformed, unknown, expired or revoked.
+pub async fn authenticate_venafi(
+    ledger: &Ledger,
+    headers: &HeaderMap,
+    now: OffsetDateTime,
+) -> Result<Principal, VenafiError> {
+    let presented = presented(ledger, headers, now).await?.ok_or_else(ApiError::unauthenticated)?;
+    Ok(presented.principal)
+}
+
+/// Lower-cases the path: one client sends paths as they are documented, another one in lower case.
+pub async fn fold_case(mut request: Request) -> Request {
+    let path = request.uri().path().to_ascii_lowercase();
+    let whole = request.uri().query().map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = whole.parse::<PathAndQuery>().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
 
 /// A refusal, as the caller is told. What lies behind it ([`VenafiError::caused_by`]) is logged by [`venafi_report`] and
 /// never told.
@@ -98,6 +125,12 @@ impl From<Forbidden> for VenafiError {
     }
 }
 
+impl From<OutOfScope> for VenafiError {
+    fn from(refusal: OutOfScope) -> Self {
+        Self::new(StatusCode::FORBIDDEN, refusal.to_string())
+    }
+}
+
 /// Middleware: logs a fault of ours once, with its causes and the request's id.
 pub async fn venafi_report(request: Request, next: Next) -> Response {
     let id = request_id(&request).unwrap_or_else(|| "unknown".to_owned());
@@ -115,6 +148,7 @@ mod tests {
 
     use axum::body::to_bytes;
     use rootcast_core::permission::Permission;
+    use rootcast_core::scope::{Privilege, Resource};
     use serde_json::{Value, json};
 
     use super::*;
@@ -131,6 +165,9 @@ mod tests {
         let (status, body) = told(Forbidden(Permission::ExportKey)).await;
         assert_eq!((status, body.as_object().unwrap().len()), (403, 1));
         assert!(body["Error"].as_str().unwrap().contains("export-key"), "{body}");
+        let lacks = OutOfScope::Lacks(Resource::Certificate, Privilege::Manage);
+        let text = "The token's scope does not include certificate:manage, which this needs: log in with it.";
+        assert_eq!(told(lacks).await, (403, json!({ "Error": text })));
         let (status, body) = told(ApiError::unauthenticated()).await;
         assert_eq!(status, 401);
         assert!(body["Error"].as_str().unwrap().starts_with("The request is not authenticated. Send"), "{body}");

@@ -1,79 +1,41 @@
-//! Who may call: bearer tokens by their SHA-256, access keys with their sealed secrets, and the signatures that were
-//! seen. DynamoDB removes a record some time after it `expires`; whoever reads it compares for himself.
+//! Who may call: principals with their passwords, tokens and the grants that they belong to, access keys, the signatures
+//! that were seen, and failed attempts to log in. DynamoDB removes a record some time after it `expires`; whoever reads it
+//! compares for himself.
+
+mod attempts;
+mod grants;
+mod keys;
+mod principals;
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
 
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::permission::Permission;
-use rootcast_core::sealed::{SealContext, Sealed};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 use time::OffsetDateTime;
 
-use crate::item::{from_item, id_key, number, text, to_item};
+pub use self::attempts::{Locked, NotCounted};
+pub use self::grants::{GrantId, GrantRecord, Granted, Pair, Refresh};
+pub use self::keys::{AccessKeyId, AccessKeyRecord, NotAnAccessKeyId};
+pub use self::principals::PrincipalRecord;
+use crate::item::{from_item, id_key, to_item};
 use crate::{Ledger, LedgerError};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TokenRecord {
     /// Who calls, for the records.
     pub principal: String,
+    /// None where it was granted: the principal's own hold then.
     #[serde(default)]
     pub permissions: BTreeSet<Permission>,
+    /// To whom, of a token that a login with a password gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granted: Option<Granted>,
     #[serde(with = "time::serde::timestamp")]
     pub expires: OffsetDateTime,
     #[serde(with = "time::serde::timestamp")]
     pub created: OffsetDateTime,
-}
-
-/// The key of a client that signs its requests.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct AccessKeyRecord {
-    /// Who calls, for the records.
-    pub principal: String,
-    #[serde(default)]
-    pub permissions: BTreeSet<Permission>,
-    /// The secret that both sides compute signatures with, under [`AccessKeyId::seal_context`].
-    pub secret: Sealed,
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::timestamp::option")]
-    pub expires: Option<OffsetDateTime>,
-    #[serde(with = "time::serde::timestamp")]
-    pub created: OffsetDateTime,
-}
-
-/// The public half of an access key: 20 of `A` to `Z` and `0` to `9`, as Huawei Cloud's are.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct AccessKeyId(String);
-
-impl AccessKeyId {
-    pub const LENGTH: usize = 20;
-    pub const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-
-    pub fn seal_context(&self) -> SealContext {
-        SealContext::AccessKey { id: self.0.clone() }
-    }
-}
-
-/// Text that is not the id of an access key.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("an access key's id is 20 capital letters and digits")]
-pub struct NotAnAccessKeyId;
-
-impl FromStr for AccessKeyId {
-    type Err = NotAnAccessKeyId;
-
-    fn from_str(text: &str) -> Result<Self, NotAnAccessKeyId> {
-        let valid = text.len() == Self::LENGTH && text.bytes().all(|byte| Self::ALPHABET.contains(&byte));
-        valid.then(|| Self(text.to_owned())).ok_or(NotAnAccessKeyId)
-    }
-}
-
-impl fmt::Display for AccessKeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 impl Ledger {
@@ -82,45 +44,17 @@ impl Ledger {
         self.access_record("token", "GetItem token", token_id(token)).await
     }
 
+    /// One without a grant.
     pub async fn put_token(&self, token: &Fingerprint, record: &TokenRecord) -> Result<(), LedgerError> {
         self.put_access_record("token", "PutItem token", token_id(token), record).await
     }
 
-    pub async fn access_key(&self, id: &AccessKeyId) -> Result<Option<AccessKeyRecord>, LedgerError> {
-        self.access_record("access key", "GetItem access key", access_key_id(id)).await
-    }
-
-    pub async fn put_access_key(&self, id: &AccessKeyId, record: &AccessKeyRecord) -> Result<(), LedgerError> {
-        self.put_access_record("access key", "PutItem access key", access_key_id(id), record).await
-    }
-
-    /// Whether `request` is the first to come with this signature. It is remembered until `until` at least.
-    ///
-    /// `request` names the request that is being answered, so that the SDK's second attempt after a lost answer is not
-    /// taken for a second request.
-    pub async fn claim_signature(
-        &self,
-        signature: &Fingerprint,
-        request: &str,
-        until: OffsetDateTime,
-    ) -> Result<bool, LedgerError> {
-        let put = self
-            .client
-            .put_item()
-            .table_name(self.access()?)
-            .set_item(Some(id_key(format!("signature#{signature}"))))
-            .item("request", text(request))
-            .item("expires", number(until.unix_timestamp()))
-            .condition_expression("attribute_not_exists(id) OR #request = :request")
-            .expression_attribute_names("#request", "request")
-            .expression_attribute_values(":request", text(request));
-        match put.send().await {
-            Ok(_) => Ok(true),
-            Err(error) if error.as_service_error().is_some_and(|why| why.is_conditional_check_failed_exception()) => {
-                Ok(false)
-            }
-            Err(error) => Err(LedgerError::aws("PutItem signature")(error)),
-        }
+    /// One without a grant. Nothing where it has gone already.
+    pub async fn remove_token(&self, token: &Fingerprint) -> Result<(), LedgerError> {
+        let delete = self.client.delete_item().table_name(self.access()?).set_key(Some(id_key(token_id(token))));
+        let delete = delete.condition_expression("attribute_not_exists(granted)");
+        delete.send().await.map_err(LedgerError::aws("DeleteItem token"))?;
+        Ok(())
     }
 
     async fn access_record<T: DeserializeOwned>(
@@ -134,7 +68,7 @@ impl Ledger {
         answer.item.map(|item| from_item(what, item)).transpose()
     }
 
-    /// Never over a record that is there.
+    /// Never over a record that is there: that is a [`LedgerError::Conflict`].
     async fn put_access_record<T: Serialize>(
         &self,
         what: &'static str,
@@ -146,8 +80,10 @@ impl Ledger {
         item.extend(id_key(id));
         let put = self.client.put_item().table_name(self.access()?).set_item(Some(item));
         let put = put.condition_expression("attribute_not_exists(id)");
-        put.send().await.map_err(LedgerError::aws(operation))?;
-        Ok(())
+        put.send().await.map(|_| ()).map_err(|error| match error.as_service_error() {
+            Some(service) if service.is_conditional_check_failed_exception() => LedgerError::Conflict,
+            _ => LedgerError::aws(operation)(error),
+        })
     }
 }
 
@@ -155,45 +91,18 @@ fn token_id(token: &Fingerprint) -> String {
     format!("token#{token}")
 }
 
-fn access_key_id(id: &AccessKeyId) -> String {
-    format!("access-key#{id}")
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
     use super::*;
+    use crate::item::{number, text};
 
     #[test]
-    fn a_token_from_before_there_were_permissions_has_none() {
+    fn a_token_from_before_there_were_permissions_and_grants_has_none() {
         let item = [("principal", text("ops")), ("expires", number(100)), ("created", number(0))];
         let item = item.map(|(name, value)| (name.to_owned(), value)).into();
-        assert!(from_item::<TokenRecord>("token", item).unwrap().permissions.is_empty());
-    }
-
-    #[test]
-    fn an_access_key_comes_back_as_it_was_written_and_shows_no_secret() {
-        let record = AccessKeyRecord {
-            principal: "ops".to_owned(),
-            permissions: BTreeSet::from([Permission::ExportKey]),
-            secret: Sealed { data_key: vec![1], nonce: vec![2], ciphertext: vec![3] },
-            expires: None,
-            created: OffsetDateTime::UNIX_EPOCH,
-        };
-        let item = to_item("access key", &record).unwrap();
-        assert!(!item.contains_key("expires"), "DynamoDB would remove it");
-        let back: AccessKeyRecord = from_item("access key", item).unwrap();
-        assert_eq!((back.secret, back.permissions, back.expires), (record.secret, record.permissions, None));
-    }
-
-    #[test]
-    fn the_id_of_an_access_key_is_twenty_capitals_and_digits() {
-        assert_eq!("AKIDEXAMPLE012345678".parse::<AccessKeyId>().unwrap().to_string(), "AKIDEXAMPLE012345678");
-        for text in
-            ["", "AKIDEXAMPLE01234567", "AKIDEXAMPLE0123456789", "akIDEXAMPLE012345678", "AKIDEXAMPLE\n12345678"]
-        {
-            assert_eq!(text.parse::<AccessKeyId>(), Err(NotAnAccessKeyId), "{text}");
-        }
+        let record = from_item::<TokenRecord>("token", item).unwrap();
+        assert!(record.permissions.is_empty() && record.granted.is_none());
     }
 }

@@ -15,8 +15,8 @@ use time::OffsetDateTime;
 pub use self::remove::RemoveRefused;
 pub use self::store::{ClientRequest, StoreRefused};
 use self::store::{Holder, name_key};
-use crate::item::{Item, from_item, id_key};
-use crate::{Ledger, LedgerError};
+use crate::item::{Item, from_item, id_key, text};
+use crate::{Ledger, LedgerError, Revocation};
 
 /// A certificate that was made elsewhere, or that a root of ours signed for a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,9 @@ pub struct CertificateRecord {
     /// The least of the days before expiry for which an event was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noticed: Option<u16>,
+    /// The leaf ended before its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Revocation>,
     /// The principal that sent it, or had it made.
     pub imported_by: String,
     #[serde(with = "time::serde::timestamp")]
@@ -96,12 +99,28 @@ pub enum CertificateOrPlace {
     Place(PlaceRecord),
 }
 
+/// The index of certificates by the thumbprint of their leaf.
+const BY_THUMBPRINT: &str = "by-thumbprint";
+
+/// What that index has.
+#[derive(Deserialize)]
+struct Indexed {
+    id: CertificateId,
+}
+
 impl CertificateOrPlace {
     pub(crate) fn from_item(item: Item) -> Result<Self, LedgerError> {
         if item.contains_key("leaf") {
             return from_item("certificate", item).map(Box::new).map(Self::Certificate);
         }
         from_item("certificate's place", item).map(Self::Place)
+    }
+
+    pub const fn id(&self) -> CertificateId {
+        match self {
+            Self::Certificate(record) => record.id,
+            Self::Place(place) => place.id,
+        }
     }
 
     /// Folder and name.
@@ -120,6 +139,13 @@ impl CertificateOrPlace {
         }
     }
 
+    pub fn revoked(&self) -> Option<&Revocation> {
+        match self {
+            Self::Certificate(record) => record.revoked.as_ref(),
+            Self::Place(_) => None,
+        }
+    }
+
     /// Venafi's name for it.
     pub fn dn(&self) -> String {
         let (folder, name) = self.place();
@@ -131,6 +157,11 @@ impl CertificateRecord {
     /// Venafi's name for it.
     pub fn dn(&self) -> String {
         policy_dn(&self.folder, &self.name)
+    }
+
+    /// Written with the record, and read by an index alone.
+    pub(crate) fn index_attributes(&self) -> Item {
+        Item::from([("thumbprint".to_owned(), text(self.leaf.thumbprint()))])
     }
 
     pub fn seal_context(&self) -> SealContext {
@@ -149,6 +180,31 @@ impl Ledger {
 
     pub async fn certificate_or_place(&self, id: CertificateId) -> Result<Option<CertificateOrPlace>, LedgerError> {
         self.certificate_item(id_key(id)).await?.map(CertificateOrPlace::from_item).transpose()
+    }
+
+    /// Those of some ids that there are, in no order.
+    pub async fn certificates_or_places(
+        &self,
+        ids: impl IntoIterator<Item = CertificateId>,
+    ) -> Result<Vec<CertificateOrPlace>, LedgerError> {
+        let keys = ids.into_iter().map(id_key).collect();
+        let found = self.batch_get_of(self.certificates()?, keys, "BatchGetItem certificates").await?;
+        found.into_iter().map(CertificateOrPlace::from_item).collect()
+    }
+
+    /// Certificates whose leaf has this [thumbprint](Certificate::thumbprint): one, but for copies. The index follows
+    /// within moments.
+    pub async fn certificates_by_thumbprint(&self, thumbprint: &str) -> Result<Vec<CertificateId>, LedgerError> {
+        let query = self.client.query().table_name(self.certificates()?).index_name(BY_THUMBPRINT);
+        let query = query.key_condition_expression("thumbprint = :thumbprint");
+        let query = query.expression_attribute_values(":thumbprint", text(thumbprint));
+        let mut pages = query.into_paginator().items().send();
+        let mut found = Vec::new();
+        while let Some(item) = pages.next().await {
+            let Indexed { id } = from_item("certificate", item.map_err(LedgerError::aws("Query by-thumbprint"))?)?;
+            found.push(id);
+        }
+        Ok(found)
     }
 
     /// Which certificate has this name, in whatever letter case. One call.

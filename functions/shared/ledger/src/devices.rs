@@ -233,16 +233,15 @@ impl Ledger {
         Ok(devices)
     }
 
-    /// The device, as it was read and still approved, has these ties.
+    /// The device, as it was read, has these ties.
     pub(crate) fn replace_ties(&self, device: &DeviceRecord) -> Result<TransactWriteItem, LedgerError> {
         let item = to_item("device", device)?;
         let update = Update::builder()
             .table_name(self.devices()?)
             .set_key(Some(id_key(device.id.as_str())))
             .update_expression("SET #ties = :ties, #revision = :next")
-            .condition_expression("#revision = :read AND attribute_exists(#shard)")
+            .condition_expression("#revision = :read")
             .expression_attribute_names("#ties", "ties")
-            .expression_attribute_names("#shard", "shard")
             .expression_attribute_names("#revision", "revision")
             .set_expression_attribute_values(
                 item.get("ties").map(|ties| HashMap::from([(":ties".to_owned(), ties.clone())])),

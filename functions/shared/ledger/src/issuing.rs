@@ -72,7 +72,7 @@ impl Ledger {
         let record = CertificateRecord { revision: read + 1, ..record.clone() };
         let condition = Some(Condition::as_read(read, "id"));
         let mut writes = vec![
-            put(self.certificates()?, "certificate", &record, Item::new(), condition)?,
+            put(self.certificates()?, "certificate", &record, record.index_attributes(), condition)?,
             self.count_leaf(&record, false)?,
             self.sign_serial(serial, record.leaf.fingerprint())?,
             self.put_use(tie)?,

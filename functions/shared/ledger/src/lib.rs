@@ -21,9 +21,13 @@ mod leases;
 mod listing;
 mod revocation;
 mod tasks;
+mod ties;
 mod uses;
 
-pub use access::{AccessKeyId, AccessKeyRecord, NotAnAccessKeyId, TokenRecord};
+pub use access::{
+    AccessKeyId, AccessKeyRecord, GrantId, GrantRecord, Granted, Locked, NotAnAccessKeyId, NotCounted, Pair,
+    PrincipalRecord, Refresh, TokenRecord,
+};
 pub use audit::{AuditAction, AuditRecord};
 pub use authority::{Authority, BundleRecord, Claim, LinkRecord, Policy, RootRecord};
 pub use certificates::{
@@ -38,8 +42,9 @@ pub use issuing::SerialRecord;
 pub use jobs::{JobPage, JobRecord};
 pub use leases::{Lease, LeaseRefused};
 pub use listing::{CertificateRow, Listing, Place, Sort};
-pub use revocation::{CrlRecord, RevokedRecord};
+pub use revocation::{CrlRecord, Revocation, RevokedRecord};
 pub use tasks::{Settled, Settlement, TaskKey};
+pub use ties::MOST_TIES;
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
 
 use aws_sdk_dynamodb::Client;

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::commit::{Condition, put};
-use crate::item::{Item, from_item, job_key, number, text};
-use crate::{Ledger, LedgerError};
+use crate::item::{Item, from_item, id_key, job_key, number, text, to_item};
+use crate::{CertificateRecord, Ledger, LedgerError};
 
 /// A signed list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +35,19 @@ pub struct CrlRecord {
     pub behind: bool,
 }
 
+/// What a certificate's record says of its end before its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revocation {
+    /// Where it is published.
+    pub list: CrlShard,
+    #[serde(with = "time::serde::timestamp")]
+    pub at: OffsetDateTime,
+    pub reason: Reason,
+    /// The principal.
+    pub by: String,
+}
+
 /// A certificate that is revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -44,6 +57,10 @@ pub struct RevokedRecord {
     #[serde(with = "time::serde::timestamp")]
     pub at: OffsetDateTime,
     pub reason: Reason,
+    /// The principal that wanted it, and what it said about it.
+    pub by: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comments: Option<String>,
     /// The certificate's end: some time after it no list names it any more.
     #[serde(with = "time::serde::timestamp")]
     pub not_after: OffsetDateTime,
@@ -114,13 +131,21 @@ impl Ledger {
         self.transact(vec![put(self.jobs()?, "revocation list", &written, list_key(record.list), condition)?]).await
     }
 
-    /// The certificate is revoked from now on, and its list is behind. Answers whether it was not revoked before.
+    /// The certificate, as it was read, is revoked from now on, and its list is behind. Answers whether it was not
+    /// revoked before.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where there is no such list, and hence no certificate that names it.
-    pub async fn revoke(&self, list: CrlShard, record: &RevokedRecord) -> Result<bool, LedgerError> {
+    /// [`LedgerError::Conflict`] where the certificate is not as it was read, or there is no such list, and hence no
+    /// certificate that names it.
+    pub async fn revoke(
+        &self,
+        read: &CertificateRecord,
+        list: CrlShard,
+        record: &RevokedRecord,
+    ) -> Result<bool, LedgerError> {
         let key = job_key(partition(list), record.serial.to_string());
-        let update = Update::builder()
+        let unwritable = |what| move |source| LedgerError::Unwritable { what, source: Box::new(source) };
+        let behind = Update::builder()
             .table_name(self.jobs()?)
             .set_key(Some(list_key(list)))
             .update_expression("SET behind = :true ADD revision :one")
@@ -128,10 +153,22 @@ impl Ledger {
             .expression_attribute_values(":true", AttributeValue::Bool(true))
             .expression_attribute_values(":one", number(1))
             .build()
-            .map_err(|source| LedgerError::Unwritable { what: "revocation list", source: Box::new(source) })?;
+            .map_err(unwritable("revocation list"))?;
+        let revocation = Revocation { list, at: record.at, reason: record.reason, by: record.by.clone() };
+        let revoked = Update::builder()
+            .table_name(self.certificates()?)
+            .set_key(Some(id_key(read.id)))
+            .update_expression("SET revoked = :revoked ADD revision :one")
+            .condition_expression("revision = :read")
+            .expression_attribute_values(":revoked", AttributeValue::M(to_item("revocation", &revocation)?))
+            .expression_attribute_values(":read", number(read.revision))
+            .expression_attribute_values(":one", number(1))
+            .build()
+            .map_err(unwritable("certificate"))?;
         let writes = vec![
             put(self.jobs()?, "revoked certificate", record, key, Some(Condition::absent("pk")))?,
-            TransactWriteItem::builder().update(update).build(),
+            TransactWriteItem::builder().update(behind).build(),
+            TransactWriteItem::builder().update(revoked).build(),
         ];
         match self.transact_patiently(writes, "TransactWriteItems revocation").await? {
             Ok(()) => Ok(true),

@@ -19,7 +19,7 @@ use rootcast_core::job::{JobId, Leg};
 use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
 use rootcast_core::task::{ErrorClass, Failure, Outcome};
 use rootcast_ledger::{
-    DeviceRecord, Lease, Ledger, LedgerError, NewUse, Proven, Settlement, Tables, TaskKey, UseRecord,
+    DeviceRecord, Lease, Ledger, LedgerError, MOST_TIES, NewUse, Proven, Settlement, Tables, TaskKey, UseRecord,
 };
 use time::OffsetDateTime;
 
@@ -188,6 +188,35 @@ async fn a_deployment_begins_with_all_that_belongs_to_it() {
         NewUse { device: device("bmc-1", &[2, 1]), earlier: Some(tie(1, Some(Stage::InstallCertificate), true)) };
     let uses = [NewUse { device: device("bmc-0", &[]), earlier: None }, again];
     ledger(&[&written]).deploy(&deployment, 6, &uses, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_tie_without_a_job_comes_and_goes_with_all_that_knows_of_it() {
+    let tied = accepted(&[
+        "update scs0000000000001 ADD uses :more, revision :one [:more=2 :one=1]",
+        "put scs0000000000001 use#bmc-0",
+        "update bmc-0 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=1]",
+        "put scs0000000000001 use#bmc-1",
+        "update bmc-1 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=2]",
+    ]);
+    ledger(&[&tied]).tie(certificate(1), &[device("bmc-0", &[]), device("bmc-1", &[2])], NOW).await.unwrap();
+    let untied = accepted(&[
+        "update scs0000000000001 ADD uses :more, revision :one [:more=-1 :one=1]",
+        "delete scs0000000000001 use#bmc-1",
+        "update bmc-1 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=1]",
+    ]);
+    let both = [(device("bmc-1", &[2, 1]), tie(1, None, false))];
+    ledger(&[&untied]).untie(certificate(1), &both).await.unwrap();
+}
+
+/// `TransactWriteItems` takes a hundred writes.
+#[tokio::test]
+async fn as_many_ties_as_may_be_fit_into_one_transaction() {
+    let devices: Vec<_> = (0..MOST_TIES).map(|number| device(&format!("bmc-{number}"), &[])).collect();
+    let written = mock!(Client::transact_write_items)
+        .match_requests(|request| request.transact_items().len() == 99)
+        .then_output(|| TransactWriteItemsOutput::builder().build());
+    ledger(&[&written]).tie(certificate(1), &devices, NOW).await.unwrap();
 }
 
 #[tokio::test]

@@ -99,6 +99,7 @@ impl Office {
         let record = TokenRecord {
             principal: "tests".to_owned(),
             permissions: BTreeSet::new(),
+            granted: None,
             expires,
             created: seconds_ago::<0>(),
         };
@@ -107,6 +108,19 @@ impl Office {
 
     pub(crate) fn devices_table(&self) -> &str {
         self.tables.devices.as_deref().unwrap()
+    }
+
+    pub(super) fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
+    /// The one queue, for every purpose.
+    pub(super) fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    pub(super) fn certificates_table(&self) -> &str {
+        self.tables.certificates.as_deref().unwrap()
     }
 
     /// An approved device that nobody can reach.

@@ -61,6 +61,7 @@ async fn the_deployed_function_lets_nobody_in_and_logs_no_token() {
         let record = TokenRecord {
             principal: "tests".to_owned(),
             permissions: BTreeSet::new(),
+            granted: None,
             created: now,
             expires: seconds_ago::<1>(),
         };

@@ -1,6 +1,7 @@
 //! The vendors' own clients, unchanged, against the stack.
 
 mod huaweicloud;
+mod pyvenafi;
 
 use std::path::Path;
 use std::process::Stdio;

@@ -1,6 +1,6 @@
 //! Certificates made elsewhere, from the call that brings them to the device that shows them.
 
-mod deploying;
+pub mod deploying;
 mod events;
 mod importing;
 pub mod pki;

@@ -24,6 +24,26 @@ fn a_stage_is_written_as_its_number_and_no_other_number_is_read() {
 }
 
 #[test]
+fn the_worst_of_several_lives_speaks_for_them() {
+    let life = |number: Option<u16>, in_error| Lifecycle {
+        stage: number.map(|number| number.try_into().unwrap()),
+        in_error,
+        ..Lifecycle::idle(Work::Install, "")
+    };
+    let lives = [
+        life(Some(900), true),
+        life(Some(1200), true),
+        life(Some(800), false),
+        life(Some(1100), false),
+        life(None, false),
+    ];
+    for first in 0..lives.len() {
+        assert_eq!(worst(lives[first..].iter().rev()), Some(&lives[first]));
+    }
+    assert_eq!(worst([]), None);
+}
+
+#[test]
 fn work_goes_on_at_the_stage_that_failed_and_what_was_done_is_on_record() {
     use StageResult::{Done, Failed, Queued};
     let begun = Lifecycle::idle(Work::Issue, "").begin(Work::Issue, "Begun.", NOW);

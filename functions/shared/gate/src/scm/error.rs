@@ -73,7 +73,7 @@ impl ScmError {
     }
 
     pub fn forbidden(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "SCM.0403", message)
+        Self::of(Kind::Forbidden, message)
     }
 
     pub fn not_found(message: impl Into<String>) -> Self {
@@ -131,6 +131,7 @@ const fn code(kind: Kind) -> &'static str {
     match kind {
         Kind::Invalid => "SCM.0400",
         Kind::Unauthenticated => "SCM.0401",
+        Kind::Forbidden => "SCM.0403",
         Kind::NotFound => "SCM.0404",
         Kind::MethodNotAllowed => "SCM.0405",
         Kind::Conflict => "SCM.0409",

@@ -70,6 +70,7 @@ impl Fixture {
         let token = TokenRecord {
             principal: "bearer".to_owned(),
             permissions: BTreeSet::new(),
+            granted: None,
             expires: DATE + Duration::HOUR,
             created: DATE,
         };

@@ -165,7 +165,9 @@ impl Ledger {
 
     fn put_record(&self, record: &CertificateRecord) -> Result<TransactWriteItem, LedgerError> {
         // What is there already is not asked for: it holds somebody's sealed key.
-        let put = Put::builder().set_item(Some(to_item("certificate", record)?));
+        let mut item = to_item("certificate", record)?;
+        item.extend(record.index_attributes());
+        let put = Put::builder().set_item(Some(item));
         built(put.table_name(self.certificates()?).condition_expression("attribute_not_exists(id)"))
     }
 

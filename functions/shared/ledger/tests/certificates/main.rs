@@ -49,6 +49,7 @@ fn record() -> CertificateRecord {
         enterprise_project_id: None,
         uses: 0,
         noticed: None,
+        revoked: None,
         imported_by: "ops".to_owned(),
         created: NOW,
         updated: NOW,

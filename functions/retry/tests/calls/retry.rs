@@ -1,96 +1,22 @@
-//! Requests as they come from API Gateway, with the calls to AWS that they make, on the SDK's own mock layer.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+//! `POST Certificates/Retry`, and what goes for every path.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
-use aws_sdk_dynamodb::operation::get_item::{GetItemInput, GetItemOutput};
-use aws_sdk_dynamodb::operation::query::{QueryError, QueryOutput};
-use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput};
-use aws_sdk_dynamodb::types::error::{ResourceNotFoundException, TransactionCanceledException};
-use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason};
-use aws_sdk_sqs::operation::send_message::SendMessageOutput;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::query::QueryError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::error::ResourceNotFoundException;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::http::Request;
-use axum::http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
 use lambda_http::RequestExt;
-use retry::{App, router};
 use rootcast_core::deployment::{Deployment, DeploymentOutcome};
-use rootcast_core::job::{JobId, Reopen, Selection};
-use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
-use rootcast_ledger::{Ledger, Tables, UseRecord};
-use rootcast_queue::Queue;
-use serde_json::{Value, json};
-use time::OffsetDateTime;
-use tower::ServiceExt;
+use rootcast_core::job::{Reopen, Selection};
+use serde_json::json;
 
-const CERTIFICATE: &str = "scs0000000000001";
-const DN: &str = r"\VED\Policy\Servers\web";
-const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
-
-fn text(value: impl Into<String>) -> AttributeValue {
-    AttributeValue::S(value.into())
-}
-
-/// One key of the request.
-fn key(request: &GetItemInput) -> &str {
-    let key = request.key().unwrap();
-    key.get("id").or_else(|| key.get("pk")).unwrap().as_s().unwrap()
-}
-
-/// Knows every token.
-fn token() -> Rule {
-    mock!(Client::get_item).match_requests(|request| request.table_name() == Some("access")).then_output(|| {
-        let record = GetItemOutput::builder().item("principal", text("ops"));
-        record.item("expires", AttributeValue::N("1".to_owned())).item("created", AttributeValue::N("0".into())).build()
-    })
-}
-
-fn name() -> Rule {
-    mock!(Client::get_item)
-        .match_requests(|request| key(request) == r"name#servers\web")
-        .then_output(|| GetItemOutput::builder().item("certificate", text(CERTIFICATE)).build())
-}
-
-fn no_name() -> Rule {
-    mock!(Client::get_item)
-        .match_requests(|request| key(request).starts_with("name#"))
-        .then_output(|| GetItemOutput::builder().build())
-}
-
-/// Its state: under way (`Some(false)`), in error (`Some(true)`), proven.
-fn tie(device: &str, job: u64, attempt: u32, in_error: Option<bool>) -> UseRecord {
-    let stage = in_error.map(|_| Stage::InstallCertificate);
-    let in_error = in_error == Some(true);
-    let lifecycle = Lifecycle { attempt, stage, in_error, ..Lifecycle::idle(Work::Install, "So it is.") };
-    let tied = UseRecord::new(CERTIFICATE.parse().unwrap(), device.parse().unwrap(), lifecycle, NOW);
-    UseRecord { job: Some(JobId(job)), revision: 1, ..tied }
-}
-
-fn items(uses: &[UseRecord]) -> Vec<std::collections::HashMap<String, AttributeValue>> {
-    uses.iter().map(|each| serde_dynamo::to_item(each).unwrap()).collect()
-}
-
-fn uses(uses: Vec<UseRecord>) -> Rule {
-    mock!(Client::query).then_output(move || QueryOutput::builder().set_items(Some(items(&uses))).build())
-}
-
-fn uses_then(uses: Vec<UseRecord>) -> Rule {
-    mock!(Client::batch_get_item)
-        .then_output(move || BatchGetItemOutput::builder().responses("jobs", items(&uses)).build())
-}
-
-fn deployment(id: u64, devices: &[&str], outcome: Option<DeploymentOutcome>) -> Deployment {
-    let devices = devices.iter().map(|device| device.parse().unwrap()).collect();
-    let mut deployment =
-        Deployment::new(JobId(id), CERTIFICATE.parse().unwrap(), Work::Install, devices, "ops".to_owned(), NOW);
-    deployment.revision = 5;
-    deployment.outcome = outcome;
-    deployment
-}
+use crate::*;
 
 fn failed(id: u64, devices: &[&str]) -> Deployment {
     deployment(id, devices, Some(DeploymentOutcome::DeployedWithFailures))
@@ -125,49 +51,6 @@ fn resumed(id: u64, devices: &'static [&'static str]) -> Rule {
         .then_output(|| TransactWriteItemsOutput::builder().build())
 }
 
-fn lost() -> Rule {
-    mock!(Client::transact_write_items).then_error(|| {
-        let reason = CancellationReason::builder().code("ConditionalCheckFailed").build();
-        let cancelled = TransactionCanceledException::builder().cancellation_reasons(reason).build();
-        TransactWriteItemsError::TransactionCanceledException(cancelled)
-    })
-}
-
-fn woken() -> Rule {
-    mock!(aws_sdk_sqs::Client::send_message)
-        .match_requests(|request| request.message_body().unwrap().contains(r#""why":"retry""#))
-        .then_output(|| SendMessageOutput::builder().build())
-}
-
-/// The rules in this order, the token's before them.
-async fn call(request: Request<Body>, rules: &[&Rule], wake: &Rule) -> (u16, Value) {
-    let token = token();
-    let rules: Vec<&Rule> = std::iter::once(&token).chain(rules.iter().copied()).collect();
-    call_with(request, mock_client!(aws_sdk_dynamodb, RuleMode::Sequential, &rules), wake).await
-}
-
-async fn call_with(request: Request<Body>, dynamodb: Client, wake: &Rule) -> (u16, Value) {
-    let table = |name: &str| Some(name.to_owned());
-    let tables =
-        Tables { certificates: table("certificates"), jobs: table("jobs"), access: table("access"), devices: None };
-    let app = App {
-        ledger: Ledger::new(dynamodb, tables),
-        queue: Queue::new(mock_client!(aws_sdk_sqs, RuleMode::MatchAny, &[wake])),
-        control_queue: "https://sqs.invalid/control".to_owned(),
-        clock: || NOW,
-    };
-    let response = router(Arc::new(app)).oneshot(request).await.unwrap();
-    let status = response.status().as_u16();
-    assert_eq!(status == 401, response.headers().contains_key(WWW_AUTHENTICATE));
-    assert_eq!(status == 405, response.headers().contains_key(ALLOW));
-    (status, serde_json::from_slice(&to_bytes(response.into_body(), 100_000).await.unwrap()).unwrap())
-}
-
-fn request(method: &str, path: &str, body: impl Into<Body>) -> Request<Body> {
-    let request = Request::builder().method(method).uri(path).header(AUTHORIZATION, "Bearer dG9rZW4==");
-    request.body(body.into()).unwrap()
-}
-
 fn retry_of(dn: &str) -> Request<Body> {
     waiting_retry_of(dn, 0)
 }
@@ -177,19 +60,11 @@ fn waiting_retry_of(dn: &str, timeout: u64) -> Request<Body> {
     request("POST", "/vedsdk/Certificates/Retry", body.to_string())
 }
 
-fn refused(error: &str) -> (u16, Value) {
-    (400, json!({ "Error": error }))
-}
-
-fn success() -> (u16, Value) {
-    (200, json!({"Success": true}))
-}
-
 #[tokio::test]
 async fn nobody_learns_anything_without_a_token() {
     for path in ["/vedsdk/Certificates/Retry", "/vedsdk/SystemStatus/Version", "/vedsdk/nowhere"] {
         let stranger = Request::post(path).body(Body::empty()).unwrap();
-        let (status, body) = call(stranger, &[], &woken()).await;
+        let (status, body) = call(stranger, &[], &woken("retry")).await;
         assert_eq!((status, body.as_object().unwrap().len()), (401, 1), "{path}");
         assert!(body["Error"].is_string(), "{body}");
     }
@@ -198,7 +73,7 @@ async fn nobody_learns_anything_without_a_token() {
 #[tokio::test]
 async fn the_version_is_found_in_any_letter_case() {
     for path in ["/vedsdk/SystemStatus/Version", "/vedsdk/systemstatus/version?x=Y", "/VEDSDK/SYSTEMSTATUS/VERSION"] {
-        let answer = call(request("GET", path, ""), &[], &woken()).await;
+        let answer = call(request("GET", path, ""), &[], &woken("retry")).await;
         assert_eq!(answer, (200, json!({"Version": "25.1.0.0"})), "{path}");
     }
 }
@@ -216,7 +91,7 @@ async fn what_is_not_a_request_is_refused_in_venafis_form() {
         ("POST", retry, r#"{"CertificateDN":"\\VED\\Policy\\a\\web","WorkToDoTimeout":-1}"#, 400),
         ("POST", retry, r#"{"CertificateDN":"\\VED\\Policy\\a\\web","WorkToDoTimeout":1e99}"#, 400),
     ] {
-        let (answered, told) = call(request(method, path, body), &[], &woken()).await;
+        let (answered, told) = call(request(method, path, body), &[], &woken("retry")).await;
         assert_eq!(answered, status, "{body}: {told}");
         assert!(told["Error"].as_str().is_some_and(|text| !text.is_empty()), "{told}");
     }
@@ -225,7 +100,7 @@ async fn what_is_not_a_request_is_refused_in_venafis_form() {
 #[tokio::test]
 async fn a_name_with_null_or_white_space_is_refused() {
     for (body, told) in [("{}", ""), (r#"{"CertificateDN":null}"#, ""), (r#"{"CertificateDN":"a b"}"#, "a b")] {
-        let answer = call(request("POST", "/vedsdk/certificates/retry", body), &[], &woken()).await;
+        let answer = call(request("POST", "/vedsdk/certificates/retry", body), &[], &woken("retry")).await;
         let text = "Invalid CertificateDN format. The Certificate DN contained null or white spaces for";
         assert_eq!(answer, refused(&format!("{text} [{told}].")));
     }
@@ -235,10 +110,10 @@ async fn a_name_with_null_or_white_space_is_refused() {
 async fn what_does_not_exist_reads_like_what_may_not_be_seen() {
     let text = "Access error. Certificates/Retry requires write permissions for certificate";
     for dn in [DN, r"\VED\Policy\Other\web"] {
-        assert_eq!(call(retry_of(dn), &[&no_name()], &woken()).await, refused(&format!("{text} [{dn}].")));
+        assert_eq!(call(retry_of(dn), &[&no_name()], &woken("retry")).await, refused(&format!("{text} [{dn}].")));
     }
     for dn in [r"\VED\Discovery\a\web", r"\VED\Policy\web", r"\VED\Policy\Ser#vers\web"] {
-        assert_eq!(call(retry_of(dn), &[], &woken()).await, refused(&format!("{text} [{dn}].")));
+        assert_eq!(call(retry_of(dn), &[], &woken("retry")).await, refused(&format!("{text} [{dn}].")));
     }
 }
 
@@ -247,12 +122,12 @@ async fn where_nothing_failed_the_retry_is_cancelled() {
     let fine = uses(vec![tie("bmc-1", 7, 1, None), tie("bmc-2", 8, 1, Some(false))]);
     let text = "Retry canceled. No retry is required for the certificate. \
                 [No application is in error; 1 of 2 are under way.]";
-    assert_eq!(call(retry_of(DN), &[&name(), &fine], &woken()).await, refused(text));
+    assert_eq!(call(retry_of(DN), &[&name(), &fine], &woken("retry")).await, refused(text));
 }
 
 #[tokio::test]
 async fn what_failed_is_queued_by_its_deployment_once_and_names_have_no_letter_case() {
-    let wake = woken();
+    let wake = woken("retry");
     let found = uses(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 3, Some(true)), tie("bmc-3", 7, 1, None)]);
     let rules = [&name(), &found, &job(failed(7, &["bmc-1", "bmc-2", "bmc-3"])), &resumed(7, &["bmc-1", "bmc-2"])];
     assert_eq!(call(retry_of(r"\ved\POLICY\SERVERS\Web"), &rules, &wake).await, success());
@@ -261,7 +136,7 @@ async fn what_failed_is_queued_by_its_deployment_once_and_names_have_no_letter_c
 
 #[tokio::test]
 async fn the_loser_of_two_retries_finds_the_work_queued_and_does_not_double_it() {
-    let wake = woken();
+    let wake = woken("retry");
     let found = || uses(vec![tie("bmc-1", 7, 1, Some(true))]);
     let queued = Deployment { reopen: chosen(&["bmc-1"]), ..deployment(7, &["bmc-1"], None) };
     let rules = [&name(), &found(), &job(failed(7, &["bmc-1"])), &lost(), &job(queued)];
@@ -276,7 +151,7 @@ async fn the_loser_of_two_retries_finds_the_work_queued_and_does_not_double_it()
 
 #[tokio::test]
 async fn what_failed_is_tried_again_while_its_deployment_still_runs() {
-    let wake = woken();
+    let wake = woken("retry");
     let found = uses(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 1, Some(false))]);
     let running = job(deployment(7, &["bmc-1", "bmc-2"], None));
     let rules = [&name(), &found, &running, &resumed(7, &["bmc-1"])];
@@ -286,7 +161,7 @@ async fn what_failed_is_tried_again_while_its_deployment_still_runs() {
 
 #[tokio::test]
 async fn one_device_that_cannot_be_retried_holds_up_no_other() {
-    let wake = woken();
+    let wake = woken("retry");
     let found = uses(vec![
         tie("bmc-1", 7, 1, Some(true)),
         tie("bmc-2", 7, 1, Some(false)),
@@ -319,7 +194,7 @@ async fn where_the_uses_cannot_be_read_no_work_is_added() {
     let broken = mock!(Client::query)
         .then_error(|| QueryError::ResourceNotFoundException(ResourceNotFoundException::builder().build()));
     let text = r"Failed to add work for certificate [\VED\Policy\Servers\web]. Retry for this cert and any associate applications will not occur. Failure details: [The records could not be read or written: send the request again.] Result Code: [100]";
-    assert_eq!(call(retry_of(DN), &[&name(), &broken], &woken()).await, refused(text));
+    assert_eq!(call(retry_of(DN), &[&name(), &broken], &woken("retry")).await, refused(text));
 }
 
 #[tokio::test]
@@ -330,7 +205,7 @@ async fn whoever_waits_is_answered_when_the_device_has_another_result() {
     let found = uses(vec![tie("bmc-1", 7, 1, Some(true))]);
     let rules = [&name(), &found, &job(failed(7, &["bmc-1"])), &resumed(7, &["bmc-1"]), &unopened, &open(), &again];
     let begun = Instant::now();
-    assert_eq!(call(waiting_retry_of(DN, 60), &rules, &woken()).await, success());
+    assert_eq!(call(waiting_retry_of(DN, 60), &rules, &woken("retry")).await, success());
     assert_eq!(rules[6].num_calls(), 1);
     assert!((Duration::from_millis(1750)..Duration::from_secs(20)).contains(&begun.elapsed()));
 }
@@ -343,7 +218,7 @@ async fn nobody_waits_longer_than_the_invocation_lasts() {
     let ends = std::time::SystemTime::now() + Duration::from_millis(2200);
     context.deadline = u64::try_from(ends.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap();
     let begun = Instant::now();
-    let answer = call(waiting_retry_of(DN, 120).with_lambda_context(context), &rules, &woken()).await;
+    let answer = call(waiting_retry_of(DN, 120).with_lambda_context(context), &rules, &woken("retry")).await;
     assert_eq!(answer, success());
     assert!(begun.elapsed() < Duration::from_secs(2));
 }

@@ -1,0 +1,28 @@
+//! The function's environment.
+
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_config::timeout::TimeoutConfig;
+use rootcast_environment::Misconfigured;
+use rootcast_ledger::{Ledger, Tables};
+use time::OffsetDateTime;
+
+use crate::App;
+
+/// One call to AWS, its retries included. The function has 29 s, and a login makes eight calls at least.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(2);
+
+impl App {
+    /// From `ACCESS_TABLE`.
+    pub async fn from_env() -> Result<Self, Misconfigured> {
+        let limits = TimeoutConfig::builder().operation_timeout(CALL_LIMIT).operation_attempt_timeout(ATTEMPT_LIMIT);
+        let aws = aws_config::defaults(BehaviorVersion::latest()).timeout_config(limits.build()).load().await;
+        let tables = Tables::from_env();
+        if tables.access.is_none() {
+            return Err(Misconfigured("ACCESS_TABLE"));
+        }
+        Ok(Self { ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&aws), tables), clock: OffsetDateTime::now_utc })
+    }
+}

@@ -1,0 +1,128 @@
+//! Logging in and out with a password: `POST /vedauth/authorize/oauth`, `POST /vedauth/authorize/token`,
+//! `GET /vedauth/authorize/verify`, `GET /vedauth/revoke/token`.
+//!
+//! Contract: the authorization server of Venafi Trust Protection Platform, as PyPI `pyvenafi` 1.1.0 calls it: OAuth 2.0
+//! (RFC 6749) with the resource owner's password and with refresh tokens, in JSON or as a form. Paths match in any letter
+//! case.
+//!
+//! In scope: who gets a token. Out of scope: what a token is good for (`rootcast-gate`, at every request), and who may log
+//! in at all (`rootcast access`, with AWS credentials): this function can read principals, and make none.
+
+mod body;
+mod config;
+mod exchange;
+mod login;
+mod refusal;
+mod session;
+mod source;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, HeaderValue};
+use axum::middleware::{from_fn, map_request, map_response};
+use axum::response::Response;
+use axum::routing::{get, post};
+use rootcast_core::token::Token;
+use rootcast_gate::{VenafiError, fold_case, venafi_report};
+use rootcast_ledger::{GrantRecord, Ledger, Pair};
+use serde::Serialize;
+use time::{Duration, OffsetDateTime};
+
+use crate::refusal::{Code, OAuthError};
+
+/// Of an access token: long enough for any piece of work, and its holder can exchange it.
+const ACCESS: Duration = Duration::HOUR;
+/// Of a grant: then its holder logs in anew.
+const GRANT: Duration = Duration::days(30);
+
+/// All that the function works with.
+pub struct App {
+    pub ledger: Ledger,
+    pub clock: fn() -> OffsetDateTime,
+}
+
+pub fn router(app: Arc<App>) -> Router {
+    let routes = Router::new()
+        .route("/vedauth/authorize/oauth", post(login::login))
+        .route("/vedauth/authorize/token", post(exchange::exchange))
+        .route("/vedauth/authorize/verify", get(session::verify))
+        .route("/vedauth/revoke/token", get(session::revoke))
+        .fallback(async || not_here(StatusCode::NOT_FOUND, "There is nothing at this path."))
+        .method_not_allowed_fallback(async || {
+            not_here(StatusCode::METHOD_NOT_ALLOWED, "Use a method that the header Allow names.")
+        })
+        .with_state(app);
+    // Outside of the router, which would have chosen the route by then.
+    Router::new()
+        .fallback_service(routes)
+        .layer(map_response(not_stored))
+        .layer(from_fn(venafi_report))
+        .layer(map_request(fold_case))
+}
+
+fn not_here(status: StatusCode, text: &str) -> OAuthError {
+    OAuthError::new(Code::InvalidRequest, VenafiError::new(status, text))
+}
+
+/// RFC 6749 §5.1.
+async fn not_stored(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// What a login and an exchange give (RFC 6749 §5.1); times in Unix seconds, as Venafi's.
+#[derive(Serialize)]
+struct Given {
+    access_token: String,
+    expires: i64,
+    /// Seconds.
+    expires_in: i64,
+    identity: String,
+    refresh_token: String,
+    refresh_until: i64,
+    scope: String,
+    token_type: &'static str,
+}
+
+/// Two new tokens of a grant, and what is recorded of them.
+struct Made {
+    access: Token,
+    refresh: Token,
+    pair: Pair,
+}
+
+impl Made {
+    fn now(now: OffsetDateTime, grant_expires: OffsetDateTime) -> Result<Self, OAuthError> {
+        let (access, refresh) = (Token::from_random(&random()?), Token::from_random(&random()?));
+        let expires = (now + ACCESS).min(grant_expires);
+        let pair = Pair { access: access.sha256(), refresh: refresh.sha256(), created: now, expires };
+        Ok(Self { access, refresh, pair })
+    }
+
+    fn given(self, grant: &GrantRecord) -> Given {
+        Given {
+            access_token: self.access.expose().to_owned(),
+            expires: self.pair.expires.unix_timestamp(),
+            expires_in: (self.pair.expires - self.pair.created).whole_seconds(),
+            identity: identity(&grant.principal),
+            refresh_token: self.refresh.expose().to_owned(),
+            refresh_until: grant.expires.unix_timestamp(),
+            scope: grant.scopes.to_string(),
+            token_type: "Bearer",
+        }
+    }
+}
+
+/// Venafi's form: the provider of the identity, and its id there.
+fn identity(name: impl std::fmt::Display) -> String {
+    format!("local:{name}")
+}
+
+/// From the operating system, which has it.
+fn random<const N: usize>() -> Result<[u8; N], OAuthError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(OAuthError::internal)?;
+    Ok(bytes)
+}

@@ -1,0 +1,17 @@
+//! Composition: one configuration, one client a service, made when the first request needs them.
+
+use std::sync::Arc;
+
+use lambda_http::{Error, run, service_fn, tower::ServiceExt};
+use tokio::sync::OnceCell;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    lambda_http::tracing::init_default_subscriber();
+    let router = OnceCell::new();
+    run(service_fn(async |request| {
+        let router = router.get_or_try_init(async || access::App::from_env().await.map(Arc::new).map(access::router));
+        router.await?.clone().oneshot(request).await.map_err(Error::from)
+    }))
+    .await
+}

@@ -1,0 +1,203 @@
+//! Requests as they come from API Gateway, with the calls to AWS that they make, on the SDK's own mock layer.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use access::{App, router};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
+use aws_sdk_dynamodb::operation::get_item::{GetItemError, GetItemOutput};
+use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
+use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsInput, TransactWriteItemsOutput};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::error::{ConditionalCheckFailedException, ResourceNotFoundException};
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use axum::body::{Body, to_bytes};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, Request};
+use rootcast_core::password::PasswordHash;
+use rootcast_ledger::{Ledger, PrincipalRecord, Tables, TokenRecord};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tower::ServiceExt;
+
+const PASSWORD: &str = "correct horse battery staple";
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+type Item = HashMap<String, AttributeValue>;
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+fn number(value: i64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+/// Knows the principal `ops`, and what else it is given.
+fn read(more: impl Fn(&str) -> Option<Item> + Send + Sync + 'static) -> Rule {
+    let ops = PrincipalRecord {
+        password: PasswordHash::of(PASSWORD, [7; 16]).unwrap(),
+        permissions: Default::default(),
+        epoch: 7,
+        created: NOW,
+    };
+    let ops: Item = serde_dynamo::to_item(&ops).unwrap();
+    mock!(Client::get_item).then_compute_output(move |request| {
+        assert!(request.consistent_read() == Some(true) && request.table_name() == Some("access"));
+        let id = request.key().unwrap()["id"].as_s().unwrap();
+        let item = if id == "principal#ops" { Some(ops.clone()) } else { more(id) };
+        GetItemOutput::builder().set_item(item).build()
+    })
+}
+
+fn nothing(_: &str) -> Option<Item> {
+    None
+}
+
+fn put() -> Rule {
+    mock!(Client::put_item).then_output(|| PutItemOutput::builder().build())
+}
+
+fn forgiven() -> Rule {
+    mock!(Client::update_item).then_output(|| UpdateItemOutput::builder().build())
+}
+
+fn granted() -> Rule {
+    mock!(Client::transact_write_items)
+        .match_requests(|request| ids(request) == ["grant#", "refresh#", "token#"])
+        .then_output(|| TransactWriteItemsOutput::builder().build())
+}
+
+/// Of what a transaction puts where nothing is.
+fn ids(request: &TransactWriteItemsInput) -> Vec<String> {
+    let put = request.transact_items().iter().map(|write| write.put().unwrap());
+    let mut kinds: Vec<String> = put
+        .map(|put| {
+            assert_eq!(put.condition_expression(), Some("attribute_not_exists(id)"));
+            assert!(put.item().contains_key("expires"), "it would stay for ever");
+            put.item()["id"].as_s().unwrap().split_inclusive('#').next().unwrap().to_owned()
+        })
+        .collect();
+    kinds.sort_unstable();
+    kinds
+}
+
+async fn answer(rules: &[&Rule], request: Request<Body>) -> (u16, HeaderMap, Value) {
+    let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules);
+    let ledger = Ledger::new(client, Tables { access: Some("access".to_owned()), ..Tables::default() });
+    let response = router(Arc::new(App { ledger, clock: || NOW })).oneshot(request).await.unwrap();
+    assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
+    let (head, body) = response.into_parts();
+    let body = to_bytes(body, 10_000).await.unwrap();
+    (head.status.as_u16(), head.headers, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+fn asking(username: &str, password: &str) -> Request<Body> {
+    let body = json!({ "client_id": "c", "username": username, "password": password, "scope": "certificate:manage" });
+    Request::post("/VEDauth/Authorize/OAuth").body(Body::from(body.to_string())).unwrap()
+}
+
+#[tokio::test]
+async fn the_right_password_gives_a_pair_of_which_hashes_alone_are_kept() {
+    let (read, put, forgiven, granted) = (read(nothing), put(), forgiven(), granted());
+    let (status, _, given) = answer(&[&read, &put, &forgiven, &granted], asking("ops", PASSWORD)).await;
+    assert_eq!((status, &given["scope"]), (200, &json!("certificate:manage")), "{given}");
+    assert_eq!((&given["expires"], &given["expires_in"]), (&json!(3600), &json!(3600)));
+    assert_eq!((&given["refresh_until"], &given["identity"]), (&json!(30 * 86_400), &json!("local:ops")));
+    assert_eq!((put.num_calls(), forgiven.num_calls(), granted.num_calls()), (2, 2, 1));
+}
+
+#[tokio::test]
+async fn a_form_is_as_good_as_json_and_a_field_twice_is_none() {
+    let form = |body: &str| {
+        Request::post("/vedauth/authorize/oauth")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded; charset=utf-8")
+            .body(Body::from(body.to_owned()))
+            .unwrap()
+    };
+    let (read, put, forgiven, granted) = (read(nothing), put(), forgiven(), granted());
+    let whole = "grant_type=password&client_id=c&username=ops&password=correct+horse%20battery+staple&scope=ssh";
+    assert_eq!(answer(&[&read, &put, &forgiven, &granted], form(whole)).await.0, 200);
+    let (status, _, told) = answer(&[], form(&format!("{whole}&scope=certificate"))).await;
+    assert_eq!((status, &told["error"]), (400, &json!("invalid_request")));
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_name_and_password_is_told_the_same_and_stays_counted() {
+    let mut told = Vec::new();
+    for (username, password) in [("ops", "wrong"), ("nobody", PASSWORD), ("local:ops\n", PASSWORD)] {
+        let (read, put) = (read(nothing), put());
+        told.push(answer(&[&read, &put], asking(username, password)).await);
+        assert_eq!(put.num_calls(), 2, "{username}");
+    }
+    assert_eq!((told[0].0, &told[0].2["error"]), (400, &json!("invalid_grant")));
+    assert!(told.iter().all(|each| (each.0, &each.2) == (told[0].0, &told[0].2)), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_locked_name_or_source_is_not_looked_at() {
+    for (locked, calls) in [("attempts#name#", 1), ("attempts#source#unknown", 0)] {
+        let read = read(move |id| {
+            let attempts = [("failures", number(45)), ("counted", number(0)), ("expires", number(86_400))];
+            id.starts_with(locked).then(|| attempts.map(|(name, value)| (name.to_owned(), value)).into())
+        });
+        let put = put();
+        let (status, headers, told) = answer(&[&read, &put], asking("ops", PASSWORD)).await;
+        assert_eq!(
+            (status, &told["error"], &headers[RETRY_AFTER]),
+            (429, &json!("invalid_grant"), &"900".parse().unwrap())
+        );
+        assert!(told["error_description"].as_str().unwrap().contains("900 s"), "{told}");
+        assert_eq!(put.num_calls(), calls);
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_cannot_be_counted_is_not_made() {
+    let busy = mock!(Client::put_item).then_error(|| {
+        PutItemError::ConditionalCheckFailedException(ConditionalCheckFailedException::builder().build())
+    });
+    let (status, headers, _) = answer(&[&read(nothing), &busy], asking("ops", PASSWORD)).await;
+    assert_eq!((status, &headers[RETRY_AFTER], busy.num_calls()), (429, &"1".parse().unwrap(), 12));
+    let gone = mock!(Client::get_item)
+        .then_error(|| GetItemError::ResourceNotFoundException(ResourceNotFoundException::builder().build()));
+    let (status, _, told) = answer(&[&gone], asking("ops", PASSWORD)).await;
+    assert_eq!((status, &told["error"]), (500, &json!("server_error")));
+    assert!(!told.to_string().contains("GetItem"), "{told}");
+}
+
+#[tokio::test]
+async fn a_token_that_no_password_gave_is_verified_and_ended_and_no_token_is_told_from_a_wrong_one() {
+    let token: Item = serde_dynamo::to_item(TokenRecord {
+        principal: "login".to_owned(),
+        permissions: Default::default(),
+        granted: None,
+        expires: NOW + time::Duration::MINUTE,
+        created: NOW,
+    })
+    .unwrap();
+    let read = read(move |id| id.starts_with("token#").then(|| token.clone()));
+    let bearer = |path: &str| Request::get(path).header(AUTHORIZATION, "Bearer t==").body(Body::empty()).unwrap();
+    let (status, _, told) = answer(&[&read], bearer("/vedauth/authorize/verify")).await;
+    let whole = json!({
+        "access_issued_on_ISO8601": "1970-01-01T00:00:00Z", "access_issued_on_unix_time": 0,
+        "expires_ISO8601": "1970-01-01T00:01:00Z", "expires_unix_time": 60, "identity": "local:login", "valid_for": 60,
+    });
+    assert_eq!((status, told), (200, whole));
+    let deleted = mock!(Client::delete_item)
+        .match_requests(|request| request.condition_expression() == Some("attribute_not_exists(granted)"))
+        .then_output(|| DeleteItemOutput::builder().build());
+    assert_eq!(answer(&[&read, &deleted], bearer("/vedauth/revoke/token")).await.0, 200);
+    assert_eq!(deleted.num_calls(), 1);
+
+    let unknown = mock!(Client::get_item).then_output(|| GetItemOutput::builder().item("id", text("x")).build());
+    let none = mock!(Client::get_item).then_output(|| GetItemOutput::builder().build());
+    let missing = Request::get("/vedauth/revoke/token").body(Body::empty()).unwrap();
+    let refused = [answer(&[&none], bearer("/vedauth/revoke/token")).await, answer(&[&none], missing).await];
+    assert!(refused.iter().all(|each| each.0 == 401 && each.1[WWW_AUTHENTICATE] == "Bearer"), "{refused:?}");
+    assert_eq!((&refused[0].2["error"], &refused[0].2), (&json!("invalid_token"), &refused[1].2));
+    assert_eq!(answer(&[&unknown], bearer("/vedauth/revoke/token")).await.0, 500, "a record that cannot be read");
+}

@@ -1,0 +1,82 @@
+//! `POST Certificates/Associate` and `/Dissociate`: which devices are to have a certificate.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use rootcast_gate::{Principal, VenafiError};
+use rootcast_ledger::MOST_TIES;
+use serde::Deserialize;
+use tracing::info;
+
+use crate::applications::{Applications, refused};
+use crate::body::{Body, Flag};
+use crate::named::Call;
+use crate::{App, Deadline, Done};
+
+const ASSOCIATE: Call = Call::writing("Associate");
+const DISSOCIATE: Call = Call::writing("Dissociate");
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Wanted {
+    #[serde(rename = "CertificateDN")]
+    certificate_dn: Option<String>,
+    #[serde(rename = "ApplicationDN")]
+    application_dn: Option<Applications>,
+    /// Of an association.
+    push_to_new: Option<Flag>,
+    /// Of a dissociation.
+    delete_orphans: Option<Flag>,
+}
+
+/// With `PushToNew` the certificate goes to those of the devices to which it was never brought, be they associated by
+/// this request or by an earlier one that was cut short.
+pub(crate) async fn associate(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    Extension(Deadline(deadline)): Extension<Deadline>,
+    Body(wanted): Body<Wanted>,
+) -> Result<Json<Done>, VenafiError> {
+    let devices = applications(wanted.application_dn)?.devices(MOST_TIES)?;
+    let named = app.named(ASSOCIATE, wanted.certificate_dn).await?;
+    let not_tied = rootcast_deploy::associate(&app.ledger, named.id, &devices, (app.clock)()).await;
+    let not_tied = not_tied.map_err(|why| ASSOCIATE.not_begun(&named, why))?;
+    if !not_tied.is_empty() {
+        return Err(refused(&not_tied));
+    }
+    info!(caller = caller.name, certificate.id = %named.id, devices = devices.len(), "associated");
+    if wanted.push_to_new.unwrap_or_default().0 {
+        let uses = app.ledger.uses_by(named.id, &devices).await?;
+        let is_new = |device: &_| uses.iter().any(|each| each.device == *device && each.job.is_none());
+        let new: Vec<_> = devices.into_iter().filter(is_new).collect();
+        app.deploy(ASSOCIATE, &named, &new, &caller.name, deadline).await?;
+    }
+    Ok(Done::JSON)
+}
+
+/// A device to which the certificate is not tied is as it is wanted already. What a device shows stays as it is.
+pub(crate) async fn dissociate(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    Body(wanted): Body<Wanted>,
+) -> Result<Json<Done>, VenafiError> {
+    if wanted.delete_orphans.unwrap_or_default().0 {
+        return Err(VenafiError::invalid(
+            "DeleteOrphans is false: an application is a device, which DELETE /devices/ID takes out of management.",
+        ));
+    }
+    let devices = applications(wanted.application_dn)?.devices(MOST_TIES)?;
+    let named = app.named(DISSOCIATE, wanted.certificate_dn).await?;
+    let still_tied = rootcast_deploy::dissociate(&app.ledger, named.id, &devices).await;
+    let still_tied = still_tied.map_err(|why| DISSOCIATE.not_begun(&named, why))?;
+    if !still_tied.is_empty() {
+        return Err(refused(&still_tied));
+    }
+    info!(caller = caller.name, certificate.id = %named.id, devices = devices.len(), "dissociated");
+    Ok(Done::JSON)
+}
+
+fn applications(sent: Option<Applications>) -> Result<Applications, VenafiError> {
+    sent.ok_or_else(|| VenafiError::invalid("ApplicationDN is missing."))
+}

@@ -1,0 +1,94 @@
+//! What a request says, in JSON or in its query, as Venafi's clients write it.
+
+use std::fmt;
+
+use axum::extract::{FromRequest, Request};
+use rootcast_gate::{VenafiError, media_type, parse_json, read};
+use serde::de::{DeserializeOwned, Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// In bytes: as many of the longest names as a request may have.
+const LIMIT: usize = 64 << 10;
+
+/// A body in JSON. What is not named by `T` is passed over, as Venafi does.
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = VenafiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, VenafiError> {
+        let (head, body) = request.into_parts();
+        media_type(&head.headers, &["application/json"])?;
+        Ok(Self(parse_json(&read(body, LIMIT).await?)?))
+    }
+}
+
+/// `true`, `"true"` or `1`: Venafi's own examples have the second, its filters the third.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Flag(pub(crate) bool);
+
+impl Flag {
+    pub(crate) fn of_text(text: &str) -> Option<Self> {
+        match text {
+            "1" => Some(Self(true)),
+            "0" => Some(Self(false)),
+            _ => text.to_ascii_lowercase().parse().ok().map(Self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+
+        impl Visitor<'_> for Read {
+            type Value = Flag;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true or false")
+            }
+
+            fn visit_bool<E: Error>(self, value: bool) -> Result<Flag, E> {
+                Ok(Flag(value))
+            }
+
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Flag, E> {
+                match value {
+                    0 | 1 => Ok(Flag(value == 1)),
+                    _ => Err(E::invalid_value(Unexpected::Unsigned(value), &self)),
+                }
+            }
+
+            fn visit_str<E: Error>(self, value: &str) -> Result<Flag, E> {
+                Flag::of_text(value).ok_or_else(|| E::invalid_value(Unexpected::Str(value), &self))
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_flag_is_read_in_every_form_that_clients_send() {
+        for (value, flag) in [
+            (json!(true), true),
+            (json!("True"), true),
+            (json!("true"), true),
+            (json!(1), true),
+            (json!("1"), true),
+            (json!(false), false),
+            (json!("False"), false),
+            (json!(0), false),
+        ] {
+            assert_eq!(from_value::<Flag>(value.clone()).ok(), Some(Flag(flag)), "{value}");
+        }
+        for value in [json!(2), json!("yes"), json!(""), json!([]), json!(-1)] {
+            assert!(from_value::<Flag>(value.clone()).is_err(), "{value}");
+        }
+    }
+}

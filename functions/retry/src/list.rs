@@ -1,0 +1,151 @@
+//! `GET Certificates/`, and `HEAD`: certificates, and the places of devices' own ones that were never issued.
+//!
+//! What is asked for by stage or by error is found in the index of uses that are unfinished, what is asked for by
+//! thumbprint in that of thumbprints. Everything else is read in the order of its last change, so that what changes
+//! while somebody pages comes last; behind it are the places at which there is something to do, or something failed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{Method, Uri};
+use axum::response::{IntoResponse, Response};
+use futures::{StreamExt, TryStreamExt, stream};
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::lifecycle::{Lifecycle, Work, worst};
+use rootcast_gate::VenafiError;
+use rootcast_ledger::{CertificateOrPlace, CertificateRow, LedgerError, Listing, Sort, UseRecord};
+use serde::Serialize;
+
+use crate::App;
+use crate::dto::Listed;
+use crate::filter::{Asked, Filter};
+
+/// Thumbprints that are looked up at once.
+const CONCURRENCY: usize = 16;
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Page {
+    certificates: Vec<Listed>,
+    data_range: String,
+    total_count: u64,
+}
+
+/// Certificates as wholes, by their uses that are unfinished.
+#[derive(Default)]
+struct Unfinished {
+    lives: HashMap<CertificateId, Lifecycle>,
+    /// Those that are being issued; some have no record yet.
+    issuing: BTreeSet<CertificateId>,
+}
+
+/// A page's certificates, and how many there are in all.
+type Found = (u64, Vec<CertificateOrPlace>);
+
+pub(crate) async fn list(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Result<Response, VenafiError> {
+    let asked = Asked::of(uri.query().unwrap_or_default())?;
+    let (total, found) = app.page(&asked, method == Method::HEAD).await?;
+    let count = [("x-record-count", total.to_string())];
+    if method == Method::HEAD {
+        return Ok(count.into_response());
+    }
+    let (first, last) = if found.is_empty() { (0, 0) } else { (asked.offset + 1, asked.offset + found.len()) };
+    let page = Page {
+        certificates: found.iter().map(Listed::from).collect(),
+        data_range: format!("Certificates {first} - {last}"),
+        total_count: total,
+    };
+    Ok((count, Json(page)).into_response())
+}
+
+impl App {
+    async fn page(&self, asked: &Asked, only_count: bool) -> Result<Found, LedgerError> {
+        let filter = &asked.filter;
+        let unfinished = match filter.thumbprints {
+            Some(_) if !filter.is_of_lives() => Unfinished::default(),
+            _ => Unfinished::of(self.ledger.unfinished_uses().await?),
+        };
+        if let Some(thumbprints) = &filter.thumbprints {
+            let look_up = async |print: String| self.ledger.certificates_by_thumbprint(&print).await;
+            let found = stream::iter(thumbprints.iter().cloned()).map(look_up);
+            let found: Vec<_> = found.buffer_unordered(CONCURRENCY).try_collect().await?;
+            return self.some(found.into_iter().flatten().collect(), asked, &unfinished).await;
+        }
+        if filter.wants_unfinished() {
+            return self.some(unfinished.lives.keys().copied().collect(), asked, &unfinished).await;
+        }
+        self.all(asked, &unfinished, only_count).await
+    }
+
+    /// Those of some certificates that pass the filter, in the order of their ids.
+    async fn some(
+        &self,
+        ids: BTreeSet<CertificateId>,
+        Asked { limit, offset, filter }: &Asked,
+        unfinished: &Unfinished,
+    ) -> Result<Found, LedgerError> {
+        let mut found = self.ledger.certificates_or_places(ids).await?;
+        found.retain(|held| filter.takes_held(held) && filter.takes_life(unfinished.lives.get(&held.id())));
+        found.sort_by_key(CertificateOrPlace::id);
+        Ok((found.len() as u64, found.into_iter().skip(*offset).take(*limit).collect()))
+    }
+
+    async fn all(
+        &self,
+        Asked { limit, offset, filter }: &Asked,
+        unfinished: &Unfinished,
+        only_count: bool,
+    ) -> Result<Found, LedgerError> {
+        let takes = |row: &CertificateRow| filter.takes_row(row) && filter.takes_life(unfinished.lives.get(&row.id));
+        let listing = Listing {
+            sort: Sort::Update,
+            descending: false,
+            ends_from: None,
+            ends_before: None,
+            filter: (filter.is_of_rows() || filter.is_of_lives()).then_some(&takes),
+        };
+        let (issued, behind) = self.ledger.survey_certificates(&listing, if only_count { 0 } else { *offset }).await?;
+        let places = self.places(filter, unfinished).await?;
+        let total = issued + places.len() as u64;
+        if only_count {
+            return Ok((total, Vec::new()));
+        }
+        let skipped = offset.saturating_sub(usize::try_from(issued).unwrap_or(usize::MAX));
+        let rows = match issued > *offset as u64 {
+            true => self.ledger.certificates_behind(&listing, behind, *limit).await?,
+            false => Vec::new(),
+        };
+        let held = self.ledger.certificates_or_places(rows.iter().map(|row| row.id)).await?;
+        let mut held: HashMap<_, _> = held.into_iter().map(|held| (held.id(), held)).collect();
+        let mut found: Vec<_> = rows.iter().filter_map(|row| held.remove(&row.id)).collect();
+        found.extend(places.into_iter().skip(skipped).take(limit - rows.len()));
+        Ok((total, found))
+    }
+
+    /// In the order of their ids.
+    async fn places(&self, filter: &Filter, unfinished: &Unfinished) -> Result<Vec<CertificateOrPlace>, LedgerError> {
+        let mut places = self.ledger.certificates_or_places(unfinished.issuing.iter().copied()).await?;
+        places.retain(|held| {
+            matches!(held, CertificateOrPlace::Place(_))
+                && filter.takes_held(held)
+                && filter.takes_life(unfinished.lives.get(&held.id()))
+        });
+        places.sort_by_key(CertificateOrPlace::id);
+        Ok(places)
+    }
+}
+
+impl Unfinished {
+    fn of(uses: Vec<UseRecord>) -> Self {
+        let issuing = uses.iter().filter(|each| each.lifecycle.work == Work::Issue).map(|each| each.certificate);
+        let issuing = issuing.collect();
+        let mut lives: HashMap<CertificateId, Vec<Lifecycle>> = HashMap::new();
+        for UseRecord { certificate, lifecycle, .. } in uses {
+            lives.entry(certificate).or_default().push(Lifecycle { history: Vec::new(), ..lifecycle });
+        }
+        let whole = |(id, lives): (CertificateId, Vec<Lifecycle>)| Some((id, worst(&lives)?.clone()));
+        Self { lives: lives.into_iter().filter_map(whole).collect(), issuing }
+    }
+}

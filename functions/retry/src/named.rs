@@ -1,0 +1,86 @@
+//! Which certificate a call is about, and what is said where there is none.
+
+use rootcast_core::certificate_dn::{CertificateDn, NotACertificateDn};
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_deploy::NotBegun;
+use rootcast_gate::VenafiError;
+use rootcast_ledger::CertificateOrPlace;
+
+use crate::App;
+use crate::refusal::Refusal;
+
+/// One of Venafi's calls that are about a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Call {
+    /// Behind `Certificates/`.
+    pub(crate) name: &'static str,
+    /// Which of the caller's permissions for the certificate it needs.
+    pub(crate) needs: &'static str,
+}
+
+/// A certificate, or the place of one, and how the caller called it.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) dn: String,
+    pub(crate) id: CertificateId,
+}
+
+impl Call {
+    pub(crate) const fn reading(name: &'static str) -> Self {
+        Self { name, needs: "read" }
+    }
+
+    pub(crate) const fn writing(name: &'static str) -> Self {
+        Self { name, needs: "write" }
+    }
+
+    /// The certificate is not there, may not be seen, or may only be read: one answer, so that nobody learns from it
+    /// what there is.
+    pub(crate) fn no_access(self, named: impl Into<String>) -> Refusal {
+        Refusal::NoAccess { call: self, named: named.into() }
+    }
+
+    pub(crate) fn place(self, dn: &str) -> Result<CertificateDn, Refusal> {
+        dn.parse().map_err(|why| match why {
+            NotACertificateDn::NullOrWhiteSpace => Refusal::InvalidDn(dn.to_owned()),
+            NotACertificateDn::Unused => self.no_access(dn),
+        })
+    }
+
+    /// Why no work was begun.
+    pub(crate) fn not_begun(self, named: &Named, why: NotBegun) -> VenafiError {
+        match why {
+            NotBegun::NoCertificate => self.no_access(&named.dn).into(),
+            NotBegun::Ledger(error) => error.into(),
+            NotBegun::NoRandom(_) => VenafiError::new(
+                http::StatusCode::INTERNAL_SERVER_ERROR,
+                "Something is wrong here: send the request again.",
+            )
+            .caused_by(why),
+            refused => VenafiError::invalid(refused.to_string()),
+        }
+    }
+}
+
+impl App {
+    /// Two calls at most: name, record.
+    pub(crate) async fn held(
+        &self,
+        call: Call,
+        dn: Option<String>,
+    ) -> Result<(Named, CertificateOrPlace), VenafiError> {
+        let named = self.named(call, dn).await?;
+        let held = self.ledger.certificate_or_place(named.id).await?;
+        let held = held.ok_or_else(|| call.no_access(&named.dn))?;
+        Ok((named, held))
+    }
+
+    pub(crate) async fn named(&self, call: Call, dn: Option<String>) -> Result<Named, VenafiError> {
+        let dn = dn.unwrap_or_default();
+        let found = self.ledger.certificate_by_dn(&call.place(&dn)?).await?;
+        match found {
+            Some(id) => Ok(Named { dn, id }),
+            None => Err(call.no_access(dn).into()),
+        }
+    }
+}

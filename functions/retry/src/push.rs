@@ -1,0 +1,81 @@
+//! `POST Certificates/Push`: a certificate goes to the devices that it is associated with.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use rootcast_core::device::DeviceId;
+use rootcast_gate::{Principal, VenafiError};
+use rootcast_ledger::UseRecord;
+use serde::Deserialize;
+
+use crate::applications::{Applications, refused};
+use crate::body::{Body, Flag};
+use crate::named::Call;
+use crate::{App, Deadline, Done};
+
+const CALL: Call = Call::writing("Push");
+
+/// Devices that one request may name; all that there are may be more.
+const MOST_NAMED: usize = 500;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Wanted {
+    #[serde(rename = "CertificateDN")]
+    certificate_dn: Option<String>,
+    #[serde(rename = "ApplicationDN")]
+    application_dn: Option<Applications>,
+    push_to_all: Option<Flag>,
+}
+
+pub(crate) async fn push(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    Extension(Deadline(deadline)): Extension<Deadline>,
+    Body(wanted): Body<Wanted>,
+) -> Result<Json<Done>, VenafiError> {
+    let chosen = match (wanted.application_dn, wanted.push_to_all.unwrap_or_default().0) {
+        (Some(applications), false) => Some(applications.devices(MOST_NAMED)?),
+        (None, true) => None,
+        _ => return Err(VenafiError::invalid("Send either ApplicationDN, or PushToAll with true.")),
+    };
+    let (named, held) = app.held(CALL, wanted.certificate_dn).await?;
+    if let Some(device) = held.device() {
+        return Err(VenafiError::invalid(format!(
+            "There is no private key to push: it never left the device {device}, whose own certificate this is. \
+             Certificates/Renew has a new one made there."
+        )));
+    }
+    let uses = match &chosen {
+        Some(devices) => app.ledger.uses_by(named.id, devices).await?,
+        None => app.ledger.uses_of_certificate(named.id).await?,
+    };
+    let devices = chosen.unwrap_or_else(|| uses.iter().map(|each| each.device.clone()).collect());
+    if devices.is_empty() {
+        return Err(VenafiError::invalid(
+            "No application is associated with the certificate: Certificates/Associate does it.",
+        ));
+    }
+    let unready: Vec<(DeviceId, &str)> =
+        devices.iter().filter_map(|device| Some((device.clone(), unready(device, &uses)?))).collect();
+    if !unready.is_empty() {
+        return Err(refused(&unready));
+    }
+    app.deploy(CALL, &named, &devices, &caller.name, deadline).await?;
+    Ok(Done::JSON)
+}
+
+/// Why the certificate is not pushed there now. Venafi: stage 0 or 1200, and not in error.
+fn unready(device: &DeviceId, uses: &[UseRecord]) -> Option<&'static str> {
+    match uses.iter().find(|each| each.device == *device) {
+        None => Some("The certificate is not associated with it: Certificates/Associate does it."),
+        Some(tie) if tie.lifecycle.in_error => {
+            Some("It is in error: Certificates/Retry goes on where it failed, Certificates/Reset gives that up.")
+        }
+        Some(tie) if tie.is_under_way() => {
+            Some("The certificate is on its way there: send this again when it has ended.")
+        }
+        Some(_) => None,
+    }
+}

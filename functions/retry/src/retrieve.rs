@@ -1,0 +1,214 @@
+//! `Certificates/Retrieve`: a certificate and its chain; `POST` in JSON, `GET` as a file.
+//!
+//! No private key: this function opens none. What names one is told which call does.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::Uri;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::StatusCode;
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use rootcast_core::certificate::Certificate;
+use rootcast_core::lifecycle::worst;
+use rootcast_core::permission::Permission;
+use rootcast_core::pkcs7::certs_only;
+use rootcast_gate::VenafiError;
+use rootcast_ledger::{CertificateOrPlace, CertificateRecord, LedgerError};
+use serde::{Deserialize, Serialize};
+
+use crate::App;
+use crate::body::{Body, Flag};
+use crate::named::{Call, Named};
+
+const CALL: Call = Call::reading("Retrieve");
+
+/// `Password`, `KeystorePassword`, `FriendlyName` and `EncryptionAlgorithm` are about private keys, and passed over; so is
+/// `WorkToDoTimeout`: what is still being made is told at once.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Wanted {
+    #[serde(rename = "CertificateDN")]
+    certificate_dn: Option<String>,
+    format: Option<String>,
+    include_chain: Option<Flag>,
+    root_first_order: Option<Flag>,
+    include_private_key: Option<Flag>,
+}
+
+/// Venafi's formats without a private key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Pem,
+    /// Venafi's `Base64 (PKCS #8)`: it differs in the private key alone.
+    PemPkcs8,
+    Der,
+    Pkcs7,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Retrieved {
+    certificate_data: String,
+    filename: String,
+    format: &'static str,
+}
+
+/// Of a certificate that is still being made.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Pending {
+    stage: Option<u16>,
+    status: String,
+}
+
+struct File {
+    name: String,
+    format: Format,
+    bytes: Vec<u8>,
+}
+
+pub(crate) async fn retrieve(State(app): State<Arc<App>>, Body(wanted): Body<Wanted>) -> Result<Response, VenafiError> {
+    let answer = app.file(wanted).await?;
+    Ok(answer.map_or_else(IntoResponse::into_response, |file| {
+        let certificate_data = STANDARD.encode(&file.bytes);
+        Json(Retrieved { certificate_data, filename: file.name, format: file.format.name() }).into_response()
+    }))
+}
+
+pub(crate) async fn download(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, VenafiError> {
+    let Query(wanted) = Query::try_from_uri(&uri).map_err(|why| VenafiError::invalid(why.body_text()))?;
+    let answer = app.file(wanted).await?;
+    Ok(answer.map_or_else(IntoResponse::into_response, |file| {
+        // A name has letters, digits and three other characters.
+        let disposition = format!("attachment; filename=\"{}\"", file.name);
+        let headers = [(CONTENT_TYPE, file.format.media_type().to_owned()), (CONTENT_DISPOSITION, disposition)];
+        (headers, file.bytes).into_response()
+    }))
+}
+
+impl App {
+    /// The inner error: there is none yet.
+    async fn file(&self, wanted: Wanted) -> Result<Result<File, (StatusCode, Json<Pending>)>, VenafiError> {
+        let format = Format::of(wanted.format.as_deref())?;
+        if wanted.include_private_key.unwrap_or_default().0 {
+            return Err(no_private_key("IncludePrivateKey is false"));
+        }
+        let (chain, root_first) =
+            (wanted.include_chain.unwrap_or_default().0, wanted.root_first_order.unwrap_or_default().0);
+        if chain && format == Format::Der {
+            return Err(VenafiError::invalid("DER holds one certificate: IncludeChain wants Base64 or PKCS #7."));
+        }
+        let (named, held) = self.held(CALL, wanted.certificate_dn).await?;
+        let record = match held {
+            CertificateOrPlace::Certificate(record) => record,
+            CertificateOrPlace::Place(_) => return self.pending(&named).await.map(Err),
+        };
+        let mut certificates = vec![record.leaf.clone()];
+        if chain {
+            certificates.extend(self.chain(&record).await?);
+        }
+        if root_first {
+            certificates.reverse();
+        }
+        let bytes = format.encode(&certificates)?;
+        Ok(Ok(File { name: format!("{}.{}", record.name, format.extension()), format, bytes }))
+    }
+
+    /// Venafi answers 202 for what will be there, and an error for what will not.
+    async fn pending(&self, named: &Named) -> Result<(StatusCode, Json<Pending>), VenafiError> {
+        let uses = self.ledger.uses_of_certificate(named.id).await?;
+        let life = worst(uses.iter().map(|each| &each.lifecycle));
+        let stage = life.and_then(|life| life.stage).map(u16::from);
+        let status = life.map(|life| life.status.clone()).unwrap_or_default();
+        match (stage, life.is_some_and(|life| life.in_error)) {
+            (Some(stage), true) => Err(VenafiError::invalid(format!(
+                "Certificate {} has encountered an error while processing, Status: {status}, Stage: {stage}.",
+                named.dn
+            ))),
+            (Some(_), false) => Ok((StatusCode::ACCEPTED, Json(Pending { stage, status }))),
+            (None, _) => Err(VenafiError::invalid(format!(
+                "Certificate {} was never issued, and is not being issued: Certificates/Renew begins it.",
+                named.dn
+            ))),
+        }
+    }
+
+    /// The issuer first. A root of ours is not stored with what it signed.
+    async fn chain(&self, record: &CertificateRecord) -> Result<Vec<Certificate>, LedgerError> {
+        let mut chain = record.chain.clone();
+        let last = chain.last().unwrap_or(&record.leaf);
+        if last.issuer_dn() != last.subject_dn() {
+            let authority = self.ledger.authority().await?;
+            let roots = self.ledger.roots(&authority).await?.into_iter().filter_map(|root| root.certificate);
+            let issued =
+                |root: &Certificate| root.subject_dn() == last.issuer_dn() && last.verify_signed_by(root).is_ok();
+            let root = roots.into_iter().find(issued);
+            chain.extend(root);
+        }
+        Ok(chain)
+    }
+}
+
+impl Format {
+    fn of(text: Option<&str>) -> Result<Self, VenafiError> {
+        match text.unwrap_or("Base64") {
+            "Base64" => Ok(Self::Pem),
+            "Base64 (PKCS #8)" => Ok(Self::PemPkcs8),
+            "DER" => Ok(Self::Der),
+            "PKCS #7" => Ok(Self::Pkcs7),
+            "PKCS #12" | "JKS" => Err(no_private_key("Format is Base64, DER or PKCS #7")),
+            _ => Err(VenafiError::invalid("Format is Base64, Base64 (PKCS #8), DER or PKCS #7, in this spelling.")),
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Pem => "Base64",
+            Self::PemPkcs8 => "Base64 (PKCS #8)",
+            Self::Der => "DER",
+            Self::Pkcs7 => "PKCS #7",
+        }
+    }
+
+    const fn extension(self) -> &'static str {
+        match self {
+            Self::Pem | Self::PemPkcs8 => "cer",
+            Self::Der => "der",
+            Self::Pkcs7 => "p7b",
+        }
+    }
+
+    /// Venafi's page "GET Certificates/Retrieve".
+    const fn media_type(self) -> &'static str {
+        match self {
+            Self::Pem | Self::PemPkcs8 => "application/x-pem-file",
+            Self::Der => "application/x-x509-ca-cert",
+            Self::Pkcs7 => "application/x-pkcs7-certificates",
+        }
+    }
+
+    fn encode(self, certificates: &[Certificate]) -> Result<Vec<u8>, VenafiError> {
+        match self {
+            Self::Pem | Self::PemPkcs8 => {
+                Ok(certificates.iter().map(Certificate::pem).collect::<String>().into_bytes())
+            }
+            Self::Der => Ok(certificates.iter().flat_map(Certificate::der).copied().collect()),
+            Self::Pkcs7 => certs_only(certificates).map_err(|why| {
+                VenafiError::new(StatusCode::INTERNAL_SERVER_ERROR, "The certificate cannot be written in this format.")
+                    .caused_by(why)
+            }),
+        }
+    }
+}
+
+fn no_private_key(instead: &str) -> VenafiError {
+    VenafiError::invalid(format!(
+        "{instead}: private keys are given out by POST /v3/scm/certificates/ID/export alone, to who has the permission \
+         {}.",
+        Permission::ExportKey
+    ))
+}

@@ -1,0 +1,179 @@
+//! `POST Certificates/Revoke`: a certificate that one of our roots signed ends before its time.
+//!
+//! It is on record, and its list is behind, in one transaction; the issuer is asked for the list then. A message that is
+//! lost is made up for by the issuer's schedule, which looks for lists that are behind.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use rootcast_core::crl::{CrlShard, Reason};
+use rootcast_core::message::Publish;
+use rootcast_core::root::Serial;
+use rootcast_gate::{Principal, VenafiError};
+use rootcast_ledger::{CertificateOrPlace, CertificateRecord, CrlRecord, LedgerError, RevokedRecord};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{info, warn};
+
+use crate::body::{Body, Flag};
+use crate::named::{Call, Named};
+use crate::wait::{patience, pauses};
+use crate::{App, Deadline};
+
+const CALL: Call = Call::writing("Revoke");
+/// Who works at a device counts its certificate: it is looked at again, so often.
+const LOOKS: usize = 5;
+/// In characters; the least of those of Venafi's authorities.
+const LONGEST_COMMENTS: usize = 250;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Wanted {
+    #[serde(rename = "CertificateDN")]
+    certificate_dn: Option<String>,
+    thumbprint: Option<String>,
+    reason: Option<u8>,
+    comments: Option<String>,
+    disable: Option<Flag>,
+    /// Seconds, for which the published list is waited for.
+    work_to_do_timeout: Option<i64>,
+}
+
+/// `Requested` is false where it was revoked before.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct Revoked {
+    requested: bool,
+    success: bool,
+}
+
+pub(crate) async fn revoke(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    Extension(Deadline(deadline)): Extension<Deadline>,
+    Body(wanted): Body<Wanted>,
+) -> Result<Json<Revoked>, VenafiError> {
+    let timeout = patience(wanted.work_to_do_timeout)?;
+    let reason = Reason::from_number(wanted.reason.unwrap_or_default())
+        .ok_or_else(|| VenafiError::invalid("Reason is a number from 0 to 5."))?;
+    let comments = wanted.comments.filter(|comments| !comments.is_empty());
+    if comments.as_ref().is_some_and(|comments| comments.chars().count() > LONGEST_COMMENTS) {
+        return Err(VenafiError::invalid(format!("Comments has {LONGEST_COMMENTS} characters at most.")));
+    }
+    if wanted.disable.unwrap_or_default().0 {
+        return Err(VenafiError::invalid(
+            "Disable is false: no certificate is replaced here before somebody asks for it with Certificates/Renew.",
+        ));
+    }
+    let mut found = app.to_be_revoked(wanted.certificate_dn, wanted.thumbprint).await?;
+    for pause in pauses().take(LOOKS) {
+        let (named, record) = found;
+        let (list, serial) = app.signed_by_us(&named, &record).await?;
+        let revoked = RevokedRecord {
+            serial,
+            certificate: record.id,
+            at: (app.clock)(),
+            reason,
+            by: caller.name.clone(),
+            comments: comments.clone(),
+            not_after: record.not_after,
+        };
+        match app.ledger.revoke(&record, list, &revoked).await {
+            Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
+            Ok(false) => return Ok(Json(Revoked { requested: false, success: true })),
+            Ok(true) => {
+                info!(
+                    caller = caller.name, certificate.id = %named.id, certificate.serial = %serial, ?reason,
+                    "certificate revoked"
+                );
+                app.publish(list).await;
+                app.published(list, deadline.min(Instant::now() + timeout)).await;
+                return Ok(Json(Revoked { requested: true, success: true }));
+            }
+            Err(error) => return Err(error.into()),
+        }
+        sleep(pause).await;
+        let thumbprint = Some(record.leaf.thumbprint());
+        found = app.to_be_revoked(Some(named.dn), thumbprint).await?;
+    }
+    Err(LedgerError::Conflict.into())
+}
+
+impl App {
+    /// By name, by thumbprint, or by both, which have to agree.
+    async fn to_be_revoked(
+        &self,
+        dn: Option<String>,
+        thumbprint: Option<String>,
+    ) -> Result<(Named, CertificateRecord), VenafiError> {
+        let thumbprint = thumbprint.filter(|print| !print.is_empty()).map(|print| print.to_ascii_uppercase());
+        let (named, held) = match (dn, &thumbprint) {
+            (Some(dn), _) => self.held(CALL, Some(dn)).await?,
+            (None, Some(print)) => self.held_as(print).await?,
+            (None, None) => return Err(VenafiError::invalid("Send CertificateDN, or Thumbprint.")),
+        };
+        let none =
+            || VenafiError::invalid(format!("Certificate [{}] does not have a certificate to revoke.", named.dn));
+        let CertificateOrPlace::Certificate(record) = held else { return Err(none()) };
+        match thumbprint {
+            Some(print) if print != record.leaf.thumbprint() => Err(VenafiError::invalid(format!(
+                "Certificate [{}] has another thumbprint by now: what it was before it was renewed is not kept.",
+                named.dn
+            ))),
+            _ => Ok((named, *record)),
+        }
+    }
+
+    /// Of copies, which imports may be, the one that a root of ours signed.
+    async fn held_as(&self, thumbprint: &str) -> Result<(Named, CertificateOrPlace), VenafiError> {
+        let ids = self.ledger.certificates_by_thumbprint(thumbprint).await?;
+        let found = self.ledger.certificates_or_places(ids).await?;
+        let held = found.into_iter().max_by_key(|held| held.device().is_some());
+        let held = held.ok_or_else(|| CALL.no_access(thumbprint.chars().take(60).collect::<String>()))?;
+        Ok((Named { dn: held.dn(), id: held.id() }, held))
+    }
+
+    /// Where its revocation is published, and as which number.
+    async fn signed_by_us(&self, named: &Named, record: &CertificateRecord) -> Result<(CrlShard, Serial), VenafiError> {
+        let stranger = || {
+            VenafiError::invalid(format!(
+                "Certificate [{}] was not signed by one of our roots: whoever signed it revokes it.",
+                named.dn
+            ))
+        };
+        let serial = Serial::try_from(record.leaf.serial().to_owned()).map_err(|_| stranger())?;
+        let known = self.ledger.serial(serial).await?;
+        let known =
+            known.filter(|known| known.certificate == record.id && known.leaf == Some(record.leaf.fingerprint()));
+        known.map(|known| (CrlShard::of(known.generation, &serial), serial)).ok_or_else(stranger)
+    }
+
+    async fn publish(&self, list: CrlShard) {
+        if let Err(error) = self.queue.send_later(&self.issue_queue, &Publish { crl: list }, 0).await {
+            warn!(crl = %list, error = &error as &dyn Error, "the issuer could not be asked for the list; its schedule will");
+        }
+    }
+
+    /// Waits until the list that names it is there, or the time is over.
+    async fn published(&self, list: CrlShard, until: Instant) {
+        let looking = async {
+            for pause in pauses() {
+                sleep(pause).await;
+                match self.ledger.crl(list).await {
+                    Ok(published) if is_published(published.as_ref()) => return,
+                    Ok(_) => {}
+                    Err(error) => warn!(error = &error as &dyn Error, "the list could not be read"),
+                }
+            }
+        };
+        // What was asked for will be done: that it is not yet is no error.
+        let _ = timeout_at(until, looking).await;
+    }
+}
+
+/// Whether the list says everything that is to be said on it.
+pub(crate) fn is_published(list: Option<&CrlRecord>) -> bool {
+    list.is_some_and(|list| !list.behind)
+}

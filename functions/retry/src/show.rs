@@ -1,0 +1,43 @@
+//! `GET Certificates/{guid}`: a certificate, where its work stands, and how it came there. What is revoked is at the stage
+//! of revocation until the list that says so is published.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use rootcast_core::certificate_guid::CertificateGuid;
+use rootcast_core::lifecycle::{Lifecycle, Stage, Work, worst};
+use rootcast_gate::VenafiError;
+
+use crate::App;
+use crate::dto::Shown;
+use crate::named::Call;
+use crate::revoke::is_published;
+
+const CALL: Call = Call::reading("{guid}");
+
+/// Two calls: record, uses. Three of what is revoked.
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    guid: Result<Path<String>, PathRejection>,
+) -> Result<Json<Shown>, VenafiError> {
+    let guid = guid.map(|Path(guid)| guid).unwrap_or_default();
+    let unknown = || CALL.no_access(guid.chars().take(60).collect::<String>());
+    let CertificateGuid(id) = guid.parse().map_err(|_| unknown())?;
+    let held = app.ledger.certificate_or_place(id).await?.ok_or_else(unknown)?;
+    let uses = app.ledger.uses_of_certificate(id).await?;
+    let life =
+        worst(uses.iter().map(|each| &each.lifecycle)).map(|life| Lifecycle { history: Vec::new(), ..life.clone() });
+    let unpublished = match held.revoked().filter(|_| life.as_ref().is_none_or(|life| life.stage.is_none())) {
+        Some(revocation) => !is_published(app.ledger.crl(revocation.list).await?.as_ref()),
+        None => false,
+    };
+    let life = if unpublished { Some(in_revocation()) } else { life };
+    Ok(Json(Shown::of(&held, &uses, life.as_ref())))
+}
+
+fn in_revocation() -> Lifecycle {
+    let status = "The revocation list that names it is being made.";
+    Lifecycle { stage: Some(Stage::Revocation), ..Lifecycle::idle(Work::Issue, status) }
+}

@@ -1,0 +1,188 @@
+//! `POST Certificates/Associate`, `/Dissociate` and `/Push`.
+
+use crate::*;
+
+fn dn(device: &str) -> String {
+    format!(r"\VED\Policy\Devices\{device}")
+}
+
+fn associate(devices: &[&str], push: Value) -> Request<Body> {
+    let applications: Vec<String> = devices.iter().map(|device| dn(device)).collect();
+    post("Associate", json!({ "CertificateDN": DN, "ApplicationDN": applications, "PushToNew": push }))
+}
+
+fn dissociate(device: &str) -> Request<Body> {
+    post("Dissociate", json!({ "CertificateDN": DN, "ApplicationDN": dn(device), "DeleteOrphans": false }))
+}
+
+/// Tied, and never brought.
+fn fresh(device: &str) -> UseRecord {
+    UseRecord { job: None, ..tie(device, 0, 0, None) }
+}
+
+const OTHER: &str = "scs0000000000002";
+
+#[tokio::test]
+async fn new_devices_are_tied_in_one_transaction_and_those_that_are_tied_stay_as_they_are() {
+    let wake = woken("created");
+    let there = devices(vec![device("bmc-1", &[CERTIFICATE]), device("bmc-2", &[])]);
+    let tied = written(&["update scs0000000000001", "put scs0000000000001 use#bmc-2", "update bmc-2"]);
+    let rules = [&name(), &held(record()), &there, &uses_then(vec![tie("bmc-1", 7, 1, Some(false))]), &tied];
+    assert_eq!(call(associate(&["bmc-1", "bmc-2"], json!(false)), &rules, &wake).await, success());
+    assert_eq!((tied.num_calls(), wake.num_calls()), (1, 0));
+
+    let there = devices(vec![device("bmc-1", &[CERTIFICATE])]);
+    let rules = [&name(), &held(record()), &there, &uses_then(vec![tie("bmc-1", 7, 1, None)])];
+    assert_eq!(call(associate(&["bmc-1"], json!(null)), &rules, &wake).await, success());
+}
+
+#[tokio::test]
+async fn a_race_for_a_device_is_run_again() {
+    let there = || devices(vec![device("bmc-1", &[])]);
+    let tied = written(&["update scs0000000000001", "put scs0000000000001 use#bmc-1", "update bmc-1"]);
+    let rules = [&name(), &held(record()), &there(), &lost(), &held(record()), &there(), &tied];
+    assert_eq!(call(associate(&["bmc-1"], json!(false)), &rules, &woken("")).await, success());
+}
+
+#[tokio::test]
+async fn one_device_that_cannot_have_it_leaves_all_of_them_as_they_are() {
+    let stranger = DeviceRecord { pins: Vec::new(), ..device("bmc-2", &[]) };
+    let busy = UseRecord { certificate: OTHER.parse().unwrap(), ..tie("bmc-3", 9, 1, Some(false)) };
+    let there = devices(vec![device("bmc-1", &[]), stranger, device("bmc-3", &[OTHER])]);
+    let rules = [&name(), &held(record()), &there, &uses_then(vec![busy])];
+    let asked = associate(&["bmc-1", "bmc-2", "bmc-3", "bmc-4"], json!(true));
+    let (status, said) = call(asked, &rules, &woken("")).await;
+    let told: Vec<&str> = said["Error"].as_str().unwrap().lines().collect();
+    assert_eq!((status, told.len()), (400, 3), "{told:?}");
+    assert!(told[0].starts_with(r"[\VED\Policy\Devices\bmc-2] The device is not approved"), "{told:?}");
+    assert!(told[1].starts_with(r"[\VED\Policy\Devices\bmc-3] Job 9 is bringing scs0000000000002"), "{told:?}");
+    assert!(told[2].starts_with(r"[\VED\Policy\Devices\bmc-4] There is no such device"), "{told:?}");
+}
+
+#[tokio::test]
+async fn what_is_no_device_of_ours_is_named() {
+    for call_name in ["Associate", "Dissociate", "Push"] {
+        let body = json!({ "CertificateDN": DN, "ApplicationDN": [r"\VED\Policy\F5\web"] });
+        let (status, said) = call(post(call_name, body), &[], &woken("")).await;
+        assert_eq!(status, 400);
+        assert!(said["Error"].as_str().unwrap().starts_with(r"[\VED\Policy\F5\web] is no application"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn an_own_certificate_goes_to_no_other_device() {
+    let rules = [&name(), &held(own())];
+    let text = "It is the own certificate of the device bmc-1, whose private key never left it: renew it there.";
+    assert_eq!(call(associate(&["bmc-2"], json!(false)), &rules, &woken("")).await, refused(text));
+    assert_eq!(call(dissociate("bmc-1"), &[&name(), &held(place())], &woken("")).await, refused(text));
+}
+
+#[tokio::test]
+async fn push_to_new_brings_it_to_those_to_which_it_never_was_brought() {
+    let wake = woken("created");
+    let there = || devices(vec![device("bmc-1", &[CERTIFICATE]), device("bmc-2", &[CERTIFICATE])]);
+    let known = || uses_then(vec![tie("bmc-1", 5, 1, None), fresh("bmc-2")]);
+    let begun = written(&[
+        "update authority",
+        "put 7 meta",
+        "put jobs 000000000007",
+        "put running 000000000007",
+        "update scs0000000000001",
+        "put scs0000000000001 use#bmc-2",
+        "update bmc-2",
+    ]);
+    let one = devices(vec![device("bmc-2", &[CERTIFICATE])]);
+    let rules = [
+        &name(),
+        &held(record()),
+        &there(),
+        &known(),
+        &known(),
+        &held(record()),
+        &one,
+        &uses_then(vec![fresh("bmc-2")]),
+        &last_job(),
+        &begun,
+    ];
+    assert_eq!(call(associate(&["bmc-1", "bmc-2"], json!("true")), &rules, &wake).await, success());
+    assert_eq!((begun.num_calls(), wake.num_calls()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_dissociated_device_loses_its_tie_in_one_transaction_also_where_it_is_no_longer_approved() {
+    let stranger = DeviceRecord { pins: Vec::new(), shard: None, ..device("bmc-1", &[CERTIFICATE]) };
+    let gone = written(&["update scs0000000000001", "delete scs0000000000001 use#bmc-1", "update bmc-1"]);
+    let failed = uses_then(vec![tie("bmc-1", 7, 1, Some(true))]);
+    let rules = [&name(), &held(record()), &devices(vec![stranger]), &failed, &gone];
+    assert_eq!(call(dissociate("bmc-1"), &rules, &woken("")).await, success());
+    assert_eq!(gone.num_calls(), 1);
+
+    // A second time there is nothing to do.
+    let rules = [&name(), &held(record()), &devices(vec![device("bmc-1", &[])])];
+    assert_eq!(call(dissociate("bmc-1"), &rules, &woken("")).await, success());
+}
+
+#[tokio::test]
+async fn a_device_with_a_job_is_not_dissociated_and_no_device_is_deleted() {
+    let there = devices(vec![device("bmc-1", &[CERTIFICATE])]);
+    let rules = [&name(), &held(record()), &there, &uses_then(vec![tie("bmc-1", 7, 1, Some(false))])];
+    let text = r"[\VED\Policy\Devices\bmc-1] Job 7 is bringing scs0000000000001 to the device: send this again when it has ended.";
+    assert_eq!(call(dissociate("bmc-1"), &rules, &woken("")).await, refused(text));
+    let orphans = json!({ "CertificateDN": DN, "ApplicationDN": dn("bmc-1"), "DeleteOrphans": "true" });
+    let (status, said) = call(post("Dissociate", orphans), &[], &woken("")).await;
+    assert_eq!(status, 400);
+    assert!(said["Error"].as_str().unwrap().contains("DELETE /devices/ID"), "{said}");
+}
+
+#[tokio::test]
+async fn a_push_goes_to_every_device_or_is_refused() {
+    let push = |body: Value| {
+        let mut whole = json!({ "CertificateDN": DN });
+        whole.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+        post("Push", whole)
+    };
+    let wake = woken("created");
+    let begun = written(&[
+        "update authority",
+        "put 7 meta",
+        "put jobs 000000000007",
+        "put running 000000000007",
+        "update scs0000000000001",
+        "put scs0000000000001 use#bmc-1",
+        "update bmc-1",
+        "put scs0000000000001 use#bmc-2",
+        "update bmc-2",
+    ]);
+    let known = vec![tie("bmc-1", 5, 1, None), fresh("bmc-2")];
+    let there = devices(vec![device("bmc-1", &[CERTIFICATE]), device("bmc-2", &[CERTIFICATE])]);
+    let rules = [
+        &name(),
+        &held(record()),
+        &uses(known.clone()),
+        &held(record()),
+        &there,
+        &uses_then(known),
+        &last_job(),
+        &begun,
+    ];
+    assert_eq!(call(push(json!({ "PushToAll": true })), &rules, &wake).await, success());
+    assert_eq!((begun.num_calls(), wake.num_calls()), (1, 1));
+
+    let failed = uses_then(vec![tie("bmc-1", 5, 1, Some(true)), tie("bmc-2", 5, 1, Some(false))]);
+    let asked = push(json!({ "ApplicationDN": [dn("bmc-1"), dn("bmc-2"), dn("bmc-3")] }));
+    let (status, said) = call(asked, &[&name(), &held(record()), &failed], &wake).await;
+    let told: Vec<&str> = said["Error"].as_str().unwrap().lines().collect();
+    assert_eq!((status, told.len()), (400, 3), "{told:?}");
+    assert!(told[0].contains("Certificates/Retry") && told[1].contains("on its way"), "{told:?}");
+    assert!(told[2].contains("Certificates/Associate"), "{told:?}");
+
+    for body in [json!({}), json!({ "PushToAll": true, "ApplicationDN": dn("bmc-1") })] {
+        let text = "Send either ApplicationDN, or PushToAll with true.";
+        assert_eq!(call(push(body), &[], &wake).await, refused(text));
+    }
+    let (status, said) = call(push(json!({ "PushToAll": true })), &[&name(), &held(own())], &wake).await;
+    assert_eq!(status, 400);
+    assert!(said["Error"].as_str().unwrap().starts_with("There is no private key to push"), "{said}");
+    let (status, _) = call(push(json!({ "PushToAll": 1 })), &[&name(), &held(record()), &uses(vec![])], &wake).await;
+    assert_eq!(status, 400);
+}

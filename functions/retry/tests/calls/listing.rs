@@ -1,0 +1,194 @@
+//! `GET Certificates/`, and `HEAD`.
+
+use aws_sdk_dynamodb::operation::query::QueryInput;
+use aws_sdk_dynamodb::types::Select;
+use rootcast_core::certificate_id::CertificateId;
+
+use crate::*;
+
+fn list(query: &str) -> Request<Body> {
+    request("GET", &format!("/vedsdk/certificates/{query}"), "")
+}
+
+fn asks(request: &QueryInput, index: &str, shelf: Option<u8>) -> bool {
+    let asked = request.expression_attribute_values().and_then(|values| values.get(":shelf"));
+    let at = |shelf: u8| asked == Some(&AttributeValue::N(shelf.to_string()));
+    request.index_name() == Some(index) && shelf.is_none_or(at)
+}
+
+/// Shelf 1 of the index has these, all others are empty.
+fn unfinished(ties: Vec<UseRecord>) -> [Rule; 2] {
+    let some = mock!(Client::query)
+        .match_requests(|request| asks(request, "unfinished", Some(1)))
+        .then_output(move || QueryOutput::builder().set_items(Some(items(&ties))).build());
+    let none = mock!(Client::query)
+        .match_requests(|request| asks(request, "unfinished", None))
+        .then_output(|| QueryOutput::builder().build());
+    [some, none]
+}
+
+fn numbered(number: u64) -> CertificateRecord {
+    let id: CertificateId = format!("scs{number:013}").parse().unwrap();
+    CertificateRecord { id, shelf: id.shelf(), name: format!("web-{number}"), ..record() }
+}
+
+/// Three certificates, on shelf 1: the index counts them, and has them.
+fn shelves() -> [Rule; 3] {
+    let counted = mock!(Client::query)
+        .match_requests(|request| asks(request, "by-update", Some(1)) && request.select() == Some(&Select::Count))
+        .then_output(|| QueryOutput::builder().count(3).build());
+    let some = mock!(Client::query).match_requests(|request| asks(request, "by-update", Some(1))).then_output(|| {
+        let rows = [1, 17, 33].map(|number| serde_dynamo::to_item(numbered(number)).unwrap());
+        QueryOutput::builder().set_items(Some(rows.into())).build()
+    });
+    let none = mock!(Client::query)
+        .match_requests(|request| asks(request, "by-update", None))
+        .then_output(|| QueryOutput::builder().build());
+    [counted, some, none]
+}
+
+/// Answers for the ids that are asked for.
+fn records(known: Vec<CertificateRecord>) -> Rule {
+    mock!(Client::batch_get_item).then_compute_output(move |request| {
+        let keys = request.request_items().unwrap()["certificates"].keys();
+        let is_asked = |record: &&CertificateRecord| keys.iter().any(|key| key["id"] == text(record.id.to_string()));
+        let found = known.iter().filter(is_asked).map(|record| serde_dynamo::to_item(record).unwrap()).collect();
+        BatchGetItemOutput::builder().responses("certificates", found).build()
+    })
+}
+
+async fn listed(request: Request<Body>, rules: &[&Rule]) -> (u16, String, Value) {
+    let token = token();
+    let rules: Vec<&Rule> = std::iter::once(&token).chain(rules.iter().copied()).collect();
+    let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &rules);
+    let answer = answer(request, client, &woken("")).await;
+    let count = answer.headers().get("x-record-count").map(|count| count.to_str().unwrap().to_owned());
+    let status = answer.status().as_u16();
+    let body = to_bytes(answer.into_body(), 100_000).await.unwrap();
+    (status, count.unwrap_or_default(), serde_json::from_slice(&body).unwrap_or_default())
+}
+
+fn names(page: &Value) -> Vec<&str> {
+    page["Certificates"].as_array().unwrap().iter().map(|each| each["Name"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_page_has_its_certificates_their_number_and_where_it_lies() {
+    let [idle, none] = unfinished(vec![]);
+    let [counted, some, empty] = shelves();
+    let records = records([1, 17, 33].map(numbered).into());
+    let rules = [&idle, &none, &counted, &some, &empty, &records];
+    for query in ["", "?Limit=100&Offset=0"] {
+        let (status, count, page) = listed(list(query), &rules).await;
+        assert_eq!((status, count.as_str()), (200, "3"), "{page}");
+        assert_eq!(names(&page), ["web-1", "web-17", "web-33"]);
+        assert_eq!((&page["TotalCount"], &page["DataRange"]), (&json!(3), &json!("Certificates 1 - 3")));
+    }
+    let (_, _, page) = listed(list("?Limit=1&Offset=1"), &rules).await;
+    assert_eq!((names(&page), &page["DataRange"]), (vec!["web-17"], &json!("Certificates 2 - 2")));
+    let (_, count, page) = listed(list("?Offset=9"), &rules).await;
+    assert_eq!((count.as_str(), names(&page), &page["DataRange"]), ("3", vec![], &json!("Certificates 0 - 0")));
+
+    let (_, _, page) = listed(list("?Name=WEB-17,web-33&ParentDn=%5Cved%5Cpolicy%5Cservers"), &rules).await;
+    assert_eq!(names(&page), ["web-17", "web-33"]);
+    let one = &page["Certificates"][0];
+    assert_eq!(one["DN"], r"\VED\Policy\Servers\web-17");
+    assert_eq!(
+        one["_links"],
+        json!([{ "Details": "/vedsdk/certificates/%7b726f6f74-6361-8000-8000-000000000011%7d" }])
+    );
+    assert_eq!(
+        (&one["X509"]["KeyAlgorithm"], &one["X509"]["KeySize"], &one["X509"]["SANS"]),
+        (&json!("ECC"), &json!(256), &json!({ "DNS": ["a.test"], "IP": ["10.0.0.7"] }))
+    );
+}
+
+#[tokio::test]
+async fn a_head_has_the_number_alone_and_reads_no_record() {
+    let [idle, none] = unfinished(vec![]);
+    let [counted, some, empty] = shelves();
+    let records = records(vec![]);
+    let head = request("HEAD", "/vedsdk/certificates/?limit=1", "");
+    let (status, count, body) = listed(head, &[&idle, &none, &counted, &some, &empty, &records]).await;
+    assert_eq!((status, count.as_str(), body), (200, "3", json!(null)));
+    assert_eq!((counted.num_calls(), records.num_calls()), (1, 0));
+}
+
+#[tokio::test]
+async fn what_is_asked_for_by_stage_or_error_is_looked_for_among_what_is_unfinished_alone() {
+    let of = |number: u64, device: &str, in_error| UseRecord {
+        certificate: numbered(number).id,
+        ..tie(device, 7, 1, Some(in_error))
+    };
+    let ties = vec![of(1, "bmc-1", false), of(1, "bmc-2", true), of(17, "bmc-3", false)];
+    let records = records([1, 17, 33].map(numbered).into());
+    for (query, expected) in [
+        ("?InError=1", vec!["web-1"]),
+        ("?Stage=800", vec!["web-1", "web-17"]),
+        ("?Stage=800&InError=0", vec!["web-17"]),
+        ("?StageGreater=700&StageLess=900&Name=web-17", vec!["web-17"]),
+        ("?Stage=400,900", vec![]),
+    ] {
+        let [some, none] = unfinished(ties.clone());
+        let (_, count, page) = listed(list(query), &[&some, &none, &records]).await;
+        assert_eq!((names(&page), count), (expected.clone(), expected.len().to_string()), "{query}");
+    }
+    // What is not in error is everything else.
+    let [some, none] = unfinished(ties);
+    let [counted, rows, empty] = shelves();
+    let (_, count, page) = listed(list("?InError=False"), &[&some, &none, &counted, &rows, &empty, &records]).await;
+    assert_eq!((names(&page), count.as_str()), (vec!["web-17", "web-33"], "2"));
+}
+
+#[tokio::test]
+async fn a_place_that_is_being_issued_for_comes_behind_the_certificates() {
+    let mut issuing = tie("bmc-1", 7, 1, Some(false));
+    issuing.lifecycle.work = Work::Issue;
+    issuing.certificate = "scs0000000000099".parse().unwrap();
+    let [counted, rows, empty] = shelves();
+    let known = mock!(Client::batch_get_item).then_compute_output(move |request| {
+        let keys = request.request_items().unwrap()["certificates"].keys();
+        let found = keys.iter().map(|key| match key["id"].as_s().unwrap().as_str() {
+            "scs0000000000099" => {
+                serde_dynamo::to_item(PlaceRecord { id: "scs0000000000099".parse().unwrap(), ..place() })
+            }
+            other => serde_dynamo::to_item(numbered(other[3..].parse().unwrap())),
+        });
+        BatchGetItemOutput::builder().responses("certificates", found.map(Result::unwrap).collect()).build()
+    });
+    for (query, expected) in [
+        ("", vec!["web-1", "web-17", "web-33", "certificate"]),
+        ("?Limit=2&Offset=2", vec!["web-33", "certificate"]),
+        ("?Limit=2&Offset=3", vec!["certificate"]),
+    ] {
+        let [some, none] = unfinished(vec![issuing.clone()]);
+        let (_, count, page) = listed(list(query), &[&some, &none, &counted, &rows, &empty, &known]).await;
+        assert_eq!((names(&page), count.as_str()), (expected, "4"), "{query}");
+        let last = page["Certificates"].as_array().unwrap().last().unwrap();
+        assert_eq!(last.get("X509"), None, "{last}");
+    }
+}
+
+#[tokio::test]
+async fn a_thumbprint_leads_to_its_certificate() {
+    let record = numbered(17);
+    let print = record.leaf.thumbprint();
+    let wanted = print.clone();
+    let indexed = mock!(Client::query)
+        .match_requests(move |request| {
+            let asked = &request.expression_attribute_values().unwrap()[":thumbprint"];
+            request.index_name() == Some("by-thumbprint") && *asked == text(wanted.clone())
+        })
+        .then_output(|| QueryOutput::builder().items([("id".to_owned(), text("scs0000000000017"))].into()).build());
+    let records = records(vec![record]);
+    let (_, count, page) = listed(list(&format!("?Thumbprint={}", print.to_lowercase())), &[&indexed, &records]).await;
+    assert_eq!((names(&page), count.as_str()), (vec!["web-17"], "1"));
+    assert_eq!(page["Certificates"][0]["X509"]["Thumbprint"], print);
+}
+
+#[tokio::test]
+async fn an_unknown_filter_is_refused() {
+    let (status, _, said) = listed(list("?KeySize=2048"), &[]).await;
+    assert_eq!(status, 400);
+    assert!(said["Error"].as_str().unwrap().starts_with("There is no parameter KeySize"), "{said}");
+}

@@ -1,0 +1,280 @@
+//! Requests as they come from API Gateway, with the calls to AWS that they make, on the SDK's own mock layer.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod associating;
+mod listing;
+mod resetting;
+mod retrieving;
+mod retry;
+mod revoking;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use ::retry::{App, router};
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
+use aws_sdk_dynamodb::operation::get_item::{GetItemInput, GetItemOutput};
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput};
+use aws_sdk_dynamodb::types::error::TransactionCanceledException;
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
+use aws_sdk_sqs::operation::send_message::SendMessageOutput;
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use axum::body::{Body, to_bytes};
+use axum::http::Request;
+use axum::http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::response::Response;
+use rootcast_core::certificate::Certificate;
+use rootcast_core::deployment::{Deployment, DeploymentOutcome};
+use rootcast_core::device::{Driver, Pin, Profile};
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::job::JobId;
+use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
+use rootcast_core::sealed::Sealed;
+use rootcast_ledger::{CertificateRecord, DeviceRecord, Ledger, PlaceRecord, Tables, UseRecord};
+use rootcast_queue::Queue;
+use serde::Serialize;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tower::ServiceExt;
+
+const CERTIFICATE: &str = "scs0000000000001";
+const DN: &str = r"\VED\Policy\Servers\web";
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+/// One key of the request.
+fn key(request: &GetItemInput) -> &str {
+    let key = request.key().unwrap();
+    key.get("id").or_else(|| key.get("pk")).unwrap().as_s().unwrap()
+}
+
+/// Knows every token.
+fn token() -> Rule {
+    mock!(Client::get_item).match_requests(|request| request.table_name() == Some("access")).then_output(|| {
+        let record = GetItemOutput::builder().item("principal", text("ops"));
+        record.item("expires", AttributeValue::N("1".to_owned())).item("created", AttributeValue::N("0".into())).build()
+    })
+}
+
+fn name() -> Rule {
+    mock!(Client::get_item)
+        .match_requests(|request| key(request) == r"name#servers\web")
+        .then_output(|| GetItemOutput::builder().item("certificate", text(CERTIFICATE)).build())
+}
+
+fn no_name() -> Rule {
+    mock!(Client::get_item)
+        .match_requests(|request| key(request).starts_with("name#"))
+        .then_output(|| GetItemOutput::builder().build())
+}
+
+/// Its state: under way (`Some(false)`), in error (`Some(true)`), proven.
+fn tie(device: &str, job: u64, attempt: u32, in_error: Option<bool>) -> UseRecord {
+    let stage = in_error.map(|_| Stage::InstallCertificate);
+    let in_error = in_error == Some(true);
+    let lifecycle = Lifecycle { attempt, stage, in_error, ..Lifecycle::idle(Work::Install, "So it is.") };
+    let tied = UseRecord::new(CERTIFICATE.parse().unwrap(), device.parse().unwrap(), lifecycle, NOW);
+    UseRecord { job: Some(JobId(job)), revision: 1, ..tied }
+}
+
+fn items(uses: &[UseRecord]) -> Vec<HashMap<String, AttributeValue>> {
+    uses.iter().map(|each| serde_dynamo::to_item(each).unwrap()).collect()
+}
+
+fn uses(uses: Vec<UseRecord>) -> Rule {
+    mock!(Client::query).then_output(move || QueryOutput::builder().set_items(Some(items(&uses))).build())
+}
+
+fn uses_then(uses: Vec<UseRecord>) -> Rule {
+    mock!(Client::batch_get_item)
+        .then_output(move || BatchGetItemOutput::builder().responses("jobs", items(&uses)).build())
+}
+
+/// One that was imported.
+fn record() -> CertificateRecord {
+    let made = rcgen::generate_simple_self_signed(["a.test".to_owned(), "10.0.0.7".to_owned()]).unwrap();
+    let leaf = Certificate::from_der(made.cert.der().to_vec()).unwrap();
+    CertificateRecord {
+        id: CERTIFICATE.parse().unwrap(),
+        shelf: 1,
+        revision: 1,
+        folder: "Servers".to_owned(),
+        name: "web".to_owned(),
+        spki: Fingerprint::of(leaf.spki_der()),
+        leaf,
+        chain: Vec::new(),
+        key: Some(Sealed { data_key: vec![1], nonce: vec![2], ciphertext: vec![3] }),
+        device: None,
+        key_algorithm: "EC P-256".to_owned(),
+        signature_algorithm: "SHA256withECDSA".to_owned(),
+        common_name: Some("a.test".to_owned()),
+        names: vec!["a.test".to_owned(), "10.0.0.7".to_owned()],
+        not_before: NOW,
+        not_after: NOW + time::Duration::DAY,
+        enterprise_project_id: None,
+        uses: 1,
+        noticed: None,
+        revoked: None,
+        imported_by: "ops".to_owned(),
+        created: NOW,
+        updated: NOW,
+    }
+}
+
+/// A device's own.
+fn own() -> CertificateRecord {
+    CertificateRecord { key: None, device: Some("bmc-1".parse().unwrap()), ..record() }
+}
+
+/// Of a device's own that was never issued.
+fn place() -> PlaceRecord {
+    PlaceRecord {
+        id: CERTIFICATE.parse().unwrap(),
+        revision: 1,
+        folder: r"Devices\bmc-1".to_owned(),
+        name: "certificate".to_owned(),
+        device: "bmc-1".parse().unwrap(),
+        uses: 1,
+        imported_by: "ops".to_owned(),
+        created: NOW,
+    }
+}
+
+fn held(record: impl Serialize) -> Rule {
+    let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(record).unwrap();
+    mock!(Client::get_item)
+        .match_requests(|request| key(request) == CERTIFICATE)
+        .then_output(move || GetItemOutput::builder().set_item(Some(item.clone())).build())
+}
+
+fn device(id: &str, ties: &[&str]) -> DeviceRecord {
+    let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc".to_owned());
+    let mut device = DeviceRecord {
+        ties: ties.iter().map(|tie| tie.parse().unwrap()).collect(),
+        revision: 4,
+        ..DeviceRecord::new(id.parse().unwrap(), address, Driver::Redfish, Profile::Openbmc, credential)
+    };
+    device.approve(vec![Pin::Key(Fingerprint::of(b"key"))]);
+    device
+}
+
+fn devices(devices: Vec<DeviceRecord>) -> Rule {
+    mock!(Client::batch_get_item)
+        .match_requests(|request| request.request_items().unwrap().contains_key("devices"))
+        .then_output(move || {
+            let items = devices.iter().map(|each| serde_dynamo::to_item(each).unwrap()).collect();
+            BatchGetItemOutput::builder().responses("devices", items).build()
+        })
+}
+
+/// Of the authority: the last job is the sixth.
+fn last_job() -> Rule {
+    mock!(Client::get_item)
+        .match_requests(|request| key(request) == "authority")
+        .then_output(|| GetItemOutput::builder().item("lastJob", AttributeValue::N("6".to_owned())).build())
+}
+
+/// Accepts a transaction that writes these records and no other ones, in this order.
+fn written(expected: &'static [&'static str]) -> Rule {
+    mock!(Client::transact_write_items)
+        .match_requests(move |request| {
+            let writes: Vec<String> = request.transact_items().iter().map(told).collect();
+            assert_eq!(writes, expected);
+            true
+        })
+        .then_output(|| TransactWriteItemsOutput::builder().build())
+}
+
+fn told(write: &TransactWriteItem) -> String {
+    let key = |item: &HashMap<String, AttributeValue>| {
+        // A job's record has an id of its own beside its key.
+        let names: &[&str] = if item.contains_key("pk") { &["pk", "sk"] } else { &["id"] };
+        names.iter().map(|name| item[*name].as_s().unwrap().as_str()).collect::<Vec<_>>().join(" ")
+    };
+    match (write.put(), write.delete(), write.update()) {
+        (Some(put), ..) => format!("put {}", key(put.item())),
+        (_, Some(delete), _) => format!("delete {}", key(delete.key())),
+        (.., update) => format!("update {}", key(update.unwrap().key())),
+    }
+}
+
+fn deployment(id: u64, devices: &[&str], outcome: Option<DeploymentOutcome>) -> Deployment {
+    let devices = devices.iter().map(|device| device.parse().unwrap()).collect();
+    let mut deployment =
+        Deployment::new(JobId(id), CERTIFICATE.parse().unwrap(), Work::Install, devices, "ops".to_owned(), NOW);
+    deployment.revision = 5;
+    deployment.outcome = outcome;
+    deployment
+}
+
+fn lost() -> Rule {
+    mock!(Client::transact_write_items).then_error(|| {
+        let reason = CancellationReason::builder().code("ConditionalCheckFailed").build();
+        let cancelled = TransactionCanceledException::builder().cancellation_reasons(reason).build();
+        TransactWriteItemsError::TransactionCanceledException(cancelled)
+    })
+}
+
+fn woken(why: &str) -> Rule {
+    let why = format!(r#""why":"{why}""#);
+    mock!(aws_sdk_sqs::Client::send_message)
+        .match_requests(move |request| request.message_body().unwrap().contains(&why))
+        .then_output(|| SendMessageOutput::builder().build())
+}
+
+/// The rules in this order, the token's before them.
+async fn call(request: Request<Body>, rules: &[&Rule], wake: &Rule) -> (u16, Value) {
+    let token = token();
+    let rules: Vec<&Rule> = std::iter::once(&token).chain(rules.iter().copied()).collect();
+    call_with(request, mock_client!(aws_sdk_dynamodb, RuleMode::Sequential, &rules), wake).await
+}
+
+async fn call_with(request: Request<Body>, dynamodb: Client, wake: &Rule) -> (u16, Value) {
+    let response = answer(request, dynamodb, wake).await;
+    let status = response.status().as_u16();
+    (status, serde_json::from_slice(&to_bytes(response.into_body(), 100_000).await.unwrap()).unwrap())
+}
+
+async fn answer(request: Request<Body>, dynamodb: Client, wake: &Rule) -> Response {
+    let table = |name: &str| Some(name.to_owned());
+    let tables = Tables {
+        certificates: table("certificates"),
+        jobs: table("jobs"),
+        access: table("access"),
+        devices: table("devices"),
+    };
+    let app = App {
+        ledger: Ledger::new(dynamodb, tables),
+        queue: Queue::new(mock_client!(aws_sdk_sqs, RuleMode::MatchAny, &[wake])),
+        control_queue: "https://sqs.invalid/control".to_owned(),
+        issue_queue: "https://sqs.invalid/issue".to_owned(),
+        clock: || NOW,
+    };
+    let response = router(Arc::new(app)).oneshot(request).await.unwrap();
+    let status = response.status().as_u16();
+    assert_eq!(status == 401, response.headers().contains_key(WWW_AUTHENTICATE));
+    assert_eq!(status == 405, response.headers().contains_key(ALLOW));
+    response
+}
+
+fn post(call: &str, body: Value) -> Request<Body> {
+    request("POST", &format!("/vedsdk/Certificates/{call}"), body.to_string())
+}
+
+fn request(method: &str, path: &str, body: impl Into<Body>) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path).header(AUTHORIZATION, "Bearer dG9rZW4==");
+    request.body(body.into()).unwrap()
+}
+
+fn refused(error: &str) -> (u16, Value) {
+    (400, json!({ "Error": error }))
+}
+
+fn success() -> (u16, Value) {
+    (200, json!({"Success": true}))
+}

@@ -1,0 +1,141 @@
+//! `POST Certificates/Reset` and `Certificates/Renew`.
+
+use aws_smithy_mocks::RuleMode;
+
+use crate::*;
+
+/// The task of a use that is under way: nothing is on record of it.
+fn no_task() -> Rule {
+    mock!(Client::batch_get_item).then_output(|| BatchGetItemOutput::builder().build())
+}
+
+fn reset(restart: bool) -> Request<Body> {
+    post("Reset", json!({ "CertificateDN": DN, "Restart": restart, "WorkToDoTimeout": 0 }))
+}
+
+fn done(restarted: bool) -> (u16, Value) {
+    (200, json!({ "ProcessingResetCompleted": true, "RestartCompleted": restarted }))
+}
+
+#[tokio::test]
+async fn what_is_under_way_or_failed_is_given_up_and_what_is_proven_stays() {
+    let wake = woken("reset");
+    let found = uses(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 8, 3, Some(false)), tie("bmc-3", 7, 1, None)]);
+    let failed = mock!(Client::transact_write_items)
+        .match_requests(|request| {
+            let writes: Vec<String> = request.transact_items().iter().map(told).collect();
+            writes == [format!("put {CERTIFICATE} use#bmc-1")]
+        })
+        .then_output(|| TransactWriteItemsOutput::builder().build());
+    let under_way = mock!(Client::transact_write_items)
+        .match_requests(|request| {
+            let writes: Vec<String> = request.transact_items().iter().map(told).collect();
+            writes
+                == [
+                    format!("put {CERTIFICATE} use#bmc-2"),
+                    "put 8#15 task#install#bmc-2".to_owned(),
+                    "update 8#15 counters#install".to_owned(),
+                ]
+        })
+        .then_output(|| TransactWriteItemsOutput::builder().build());
+    let rules = [&token(), &name(), &held(record()), &found, &no_task(), &failed, &under_way];
+    let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &rules);
+    assert_eq!(call_with(reset(false), client, &wake).await, done(false));
+    assert_eq!((failed.num_calls(), under_way.num_calls()), (1, 1));
+    // The other job had settled its device already.
+    assert_eq!(wake.num_calls(), 1);
+}
+
+#[tokio::test]
+async fn where_nothing_is_done_and_nothing_failed_no_reset_is_required() {
+    let text = "Reset is not completed. No reset is required for the certificate.";
+    for ties in [vec![], vec![tie("bmc-1", 7, 1, None)]] {
+        assert_eq!(call(reset(true), &[&name(), &held(record()), &uses(ties)], &woken("reset")).await, refused(text));
+    }
+}
+
+#[tokio::test]
+async fn a_use_that_changes_meanwhile_is_looked_at_again() {
+    let failed = || vec![tie("bmc-1", 7, 1, Some(true))];
+    let again = uses_then(vec![UseRecord { revision: 2, ..tie("bmc-1", 7, 2, Some(true)) }]);
+    let taken = written(&["put scs0000000000001 use#bmc-1"]);
+    let rules = [&name(), &held(record()), &uses(failed()), &lost(), &again, &taken];
+    assert_eq!(call(reset(false), &rules, &woken("reset")).await, done(false));
+
+    let text = "Reset is not completed. No reset is required for the certificate.";
+    for meanwhile in [tie("bmc-1", 7, 1, None), tie("bmc-1", 8, 1, Some(false))] {
+        let rules = [&name(), &held(record()), &uses(failed()), &lost(), &uses_then(vec![meanwhile])];
+        assert_eq!(call(reset(false), &rules, &woken("reset")).await, refused(text));
+    }
+}
+
+#[tokio::test]
+async fn a_restart_begins_at_the_first_stage_with_those_devices_alone() {
+    let wake = woken("created");
+    let found = uses(vec![tie("bmc-1", 5, 1, Some(true)), tie("bmc-2", 5, 1, None)]);
+    let given_up = written(&["put scs0000000000001 use#bmc-1"]);
+    let begun = written(&[
+        "update authority",
+        "put 7 meta",
+        "put jobs 000000000007",
+        "put running 000000000007",
+        "update scs0000000000001",
+        "put scs0000000000001 use#bmc-1",
+        "update bmc-1",
+    ]);
+    let idle = uses_then(vec![tie("bmc-1", 5, 2, None)]);
+    let there = devices(vec![device("bmc-1", &[CERTIFICATE])]);
+    let rules = [&name(), &held(record()), &found, &given_up, &held(record()), &there, &idle, &last_job(), &begun];
+    assert_eq!(call(reset(true), &rules, &wake).await, done(true));
+    assert_eq!((begun.num_calls(), wake.num_calls()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_restart_that_is_not_possible_says_that_the_reset_is_done_and_why_the_rest_is_not() {
+    let expired = CertificateRecord { not_after: NOW, ..record() };
+    let given_up = written(&["put scs0000000000001 use#bmc-1"]);
+    let found = uses(vec![tie("bmc-1", 5, 1, Some(true))]);
+    let rules = [&name(), &held(&expired), &found, &given_up, &held(&expired)];
+    let text = "Reset is completed, but the work does not begin again.\nThe certificate expired on 1970-01-01.";
+    assert_eq!(call(reset(true), &rules, &woken("reset")).await, refused(text));
+}
+
+#[tokio::test]
+async fn a_devices_own_certificate_is_renewed_at_its_device() {
+    let wake = woken("created");
+    let (own, own_name) = (own(), || {
+        mock!(Client::get_item)
+            .match_requests(|request| key(request) == r"name#devices\bmc-1\certificate")
+            .then_output(|| GetItemOutput::builder().item("certificate", text(CERTIFICATE)).build())
+    });
+    let there = mock!(Client::get_item).match_requests(|request| key(request) == "bmc-1").then_output(|| {
+        GetItemOutput::builder().set_item(Some(serde_dynamo::to_item(device("bmc-1", &[])).unwrap())).build()
+    });
+    let begun = written(&[
+        "update authority",
+        "put 7 meta",
+        "put jobs 000000000007",
+        "put running 000000000007",
+        "update scs0000000000001",
+        "put scs0000000000001 use#bmc-1",
+        "update bmc-1",
+    ]);
+    let rules = [&name(), &held(&own), &own_name(), &held(&own), &there, &last_job(), &begun];
+    let renew = post("Renew", json!({ "CertificateDN": DN, "Reenable": false }));
+    let said = json!({ "CertificateDN": DN, "Requested": true, "Success": true });
+    assert_eq!(call(renew, &rules, &wake).await, (200, said));
+    assert_eq!((begun.num_calls(), wake.num_calls()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_was_imported_is_not_renewed_and_no_request_is_taken() {
+    let imported = call(post("Renew", json!({ "CertificateDN": DN })), &[&name(), &held(record())], &woken("")).await;
+    assert_eq!(imported.0, 400);
+    assert!(imported.1["Error"].as_str().unwrap().contains("/v3/scm/certificates/import"), "{imported:?}");
+    for (field, value) in [("PKCS10", json!("-----BEGIN CERTIFICATE REQUEST-----")), ("IncludePrivateKey", json!(true))]
+    {
+        let (status, said) = call(post("Renew", json!({ "CertificateDN": DN, field: value })), &[], &woken("")).await;
+        assert_eq!(status, 400);
+        assert!(said["Error"].as_str().unwrap().contains(field), "{said}");
+    }
+}

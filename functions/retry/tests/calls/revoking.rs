@@ -1,0 +1,186 @@
+//! `POST Certificates/Revoke`, and what is shown of a revoked certificate.
+
+use rcgen::{CertificateParams, KeyPair, SerialNumber};
+use rootcast_core::crl::{CrlShard, Reason};
+use rootcast_core::root::Serial;
+use rootcast_ledger::{Revocation, SerialRecord};
+
+use crate::*;
+
+const OCTETS: [u8; 16] = [0x41; 16];
+/// Of generation 3: its serial numbers begin with 0x41, which is 1 in six bits.
+const LIST: &str = "crl#3#1";
+
+/// A device's own, with a serial number as we give them.
+fn signed() -> CertificateRecord {
+    let mut params = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+    params.serial_number = Some(SerialNumber::from_slice(&OCTETS));
+    let made = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+    CertificateRecord { leaf: Certificate::from_der(made.der().to_vec()).unwrap(), ..own() }
+}
+
+/// The number is on record for that certificate.
+fn serial_of(record: &CertificateRecord) -> Rule {
+    let given = SerialRecord {
+        certificate: record.id,
+        device: "bmc-1".parse().unwrap(),
+        generation: 3,
+        leaf: Some(record.leaf.fingerprint()),
+        not_after: NOW,
+        at: NOW,
+    };
+    let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(given).unwrap();
+    mock!(Client::get_item)
+        .match_requests(|request| key(request) == format!("serial#{}", Serial::from_random(OCTETS)))
+        .then_output(move || GetItemOutput::builder().set_item(Some(item.clone())).build())
+}
+
+fn taken() -> Rule {
+    mock!(Client::transact_write_items)
+        .match_requests(|request| {
+            let writes: Vec<String> = request.transact_items().iter().map(told).collect();
+            let revoked = request.transact_items()[0].put().unwrap().item();
+            assert_eq!((&revoked["reason"], &revoked["by"]), (&text("keyCompromise"), &text("ops")));
+            writes
+                == [
+                    format!("put {LIST} {}", hex(OCTETS)),
+                    format!("update {LIST} list"),
+                    format!("update {CERTIFICATE}"),
+                ]
+        })
+        .then_output(|| TransactWriteItemsOutput::builder().build())
+}
+
+fn hex(octets: [u8; 16]) -> String {
+    Serial::from_random(octets).to_string()
+}
+
+/// The list is asked for.
+fn published() -> Rule {
+    mock!(aws_sdk_sqs::Client::send_message)
+        .match_requests(|request| {
+            request.queue_url() == Some("https://sqs.invalid/issue")
+                && request.message_body().unwrap().contains(r#""crl""#)
+        })
+        .then_output(|| SendMessageOutput::builder().build())
+}
+
+fn revoke(body: Value) -> Request<Body> {
+    let mut whole = json!({ "Reason": 1, "Comments": "stolen" });
+    whole.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+    post("Revoke", whole)
+}
+
+#[tokio::test]
+async fn what_a_root_of_ours_signed_is_revoked_and_its_list_is_asked_for() {
+    let record = signed();
+    let asked = published();
+    let rules = [&name(), &held(&record), &serial_of(&record), &taken()];
+    let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &asked).await;
+    assert_eq!(answer, (200, json!({ "Requested": true, "Success": true })));
+    assert_eq!(asked.num_calls(), 1);
+}
+
+#[tokio::test]
+async fn by_its_thumbprint_it_is_found_without_a_name() {
+    let record = signed();
+    let print = record.leaf.thumbprint();
+    let index = mock!(Client::query)
+        .match_requests(|request| request.index_name() == Some("by-thumbprint"))
+        .then_output(|| QueryOutput::builder().items([("id".to_owned(), text(CERTIFICATE))].into()).build());
+    let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(&record).unwrap();
+    let some = mock!(Client::batch_get_item)
+        .then_output(move || BatchGetItemOutput::builder().responses("certificates", vec![item.clone()]).build());
+    let rules = [&index, &some, &serial_of(&record), &taken()];
+    let answer = call(revoke(json!({ "Thumbprint": print.to_lowercase() })), &rules, &published()).await;
+    assert_eq!(answer, (200, json!({ "Requested": true, "Success": true })));
+}
+
+#[tokio::test]
+async fn a_second_time_nothing_is_requested() {
+    let (record, asked) = (signed(), published());
+    let rules = [&name(), &held(&record), &serial_of(&record), &lost()];
+    let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &asked).await;
+    assert_eq!((answer, asked.num_calls()), ((200, json!({ "Requested": false, "Success": true })), 0));
+}
+
+#[tokio::test]
+async fn a_certificate_that_changed_meanwhile_is_looked_at_again() {
+    let record = signed();
+    let changed = || {
+        mock!(Client::transact_write_items).then_error(|| {
+            let reasons = ["None", "None", "ConditionalCheckFailed"];
+            let reasons = reasons.map(|code| CancellationReason::builder().code(code).build()).into();
+            let cancelled = TransactionCanceledException::builder().set_cancellation_reasons(Some(reasons)).build();
+            TransactWriteItemsError::TransactionCanceledException(cancelled)
+        })
+    };
+    let look = || [name(), held(&record), serial_of(&record)];
+    let ([a, b, c], [d, e, f]) = (look(), look());
+    let answer =
+        call(revoke(json!({ "CertificateDN": DN })), &[&a, &b, &c, &changed(), &d, &e, &f, &taken()], &published())
+            .await;
+    assert_eq!(answer, (200, json!({ "Requested": true, "Success": true })));
+    // It was renewed: what was to be revoked is not there any more.
+    let ([a, b, c], renewed) = (look(), signed());
+    let rules = [&a, &b, &c, &changed(), &name(), &held(&renewed)];
+    let (status, said) = call(revoke(json!({ "CertificateDN": DN })), &rules, &published()).await;
+    assert_eq!(status, 400);
+    assert!(said["Error"].as_str().unwrap().contains("another thumbprint"), "{said}");
+}
+
+#[tokio::test]
+async fn what_others_signed_or_nobody_did_is_not_revoked_here() {
+    let imported = [&name(), &held(record())];
+    let (status, said) = call(revoke(json!({ "CertificateDN": DN })), &imported, &published()).await;
+    assert_eq!(status, 400);
+    assert!(said["Error"].as_str().unwrap().contains("was not signed by one of our roots"), "{said}");
+    // A number of ours on a certificate of somebody else's.
+    let (record, other) = (signed(), signed());
+    let rules = [&name(), &held(&record), &serial_of(&other)];
+    assert_eq!(call(revoke(json!({ "CertificateDN": DN })), &rules, &published()).await.0, 400);
+    let text = format!("Certificate [{DN}] does not have a certificate to revoke.");
+    let rules = [&name(), &held(place())];
+    assert_eq!(call(revoke(json!({ "CertificateDN": DN })), &rules, &published()).await, refused(&text));
+}
+
+#[tokio::test]
+async fn what_is_no_revocation_is_refused_before_anything_is_read() {
+    for (body, named) in [
+        (json!({}), "CertificateDN"),
+        (json!({ "CertificateDN": DN, "Reason": 6 }), "Reason"),
+        (json!({ "CertificateDN": DN, "Comments": "x".repeat(251) }), "Comments"),
+        (json!({ "CertificateDN": DN, "Disable": true }), "Disable"),
+        (json!({ "CertificateDN": DN, "WorkToDoTimeout": 121 }), "WorkToDoTimeout"),
+    ] {
+        let (status, said) = call(revoke(body), &[], &published()).await;
+        assert_eq!(status, 400);
+        assert!(said["Error"].as_str().unwrap().contains(named), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_is_at_the_stage_of_revocation_until_its_list_says_so() {
+    let list = CrlShard::of(3, &Serial::from_random(OCTETS));
+    let revoked = Revocation { list, at: NOW, reason: Reason::KeyCompromise, by: "ops".to_owned() };
+    let record = CertificateRecord { revoked: Some(revoked), ..signed() };
+    let missing = mock!(Client::get_item)
+        .match_requests(|request| key(request) == LIST)
+        .then_output(|| GetItemOutput::builder().build());
+    let path = "/vedsdk/certificates/726f6f74-6361-8000-8000-000000000001";
+    let idle = uses(vec![tie("bmc-1", 7, 1, None)]);
+    let (_, shown) = call(request("GET", path, ""), &[&held(&record), &idle, &missing], &woken("")).await;
+    assert_eq!(
+        (&shown["ProcessingDetails"]["Stage"], &shown["ProcessingDetails"]["InError"]),
+        (&json!(1400), &json!(false))
+    );
+    let details = &shown["CertificateDetails"];
+    assert_eq!(
+        (&details["RevocationStatus"], &details["RevocationDate"]),
+        (&json!("Revoked"), &json!("1970-01-01T00:00:00Z"))
+    );
+    // What is done at a device comes first.
+    let busy = uses(vec![tie("bmc-1", 7, 1, Some(true))]);
+    let (_, shown) = call(request("GET", path, ""), &[&held(&record), &busy], &woken("")).await;
+    assert_eq!(shown["ProcessingDetails"]["Stage"], 800);
+}

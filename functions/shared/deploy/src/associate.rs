@@ -1,0 +1,87 @@
+//! A certificate's devices, without a job: those that are to have it some day, and those that are not to have it any
+//! more.
+
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::device::DeviceId;
+use rootcast_core::lifecycle::Work;
+use rootcast_ledger::{CertificateOrPlace, DeviceRecord, Ledger, UseRecord};
+use time::OffsetDateTime;
+
+use crate::judge::{at_rest, judge};
+use crate::{ATTEMPTS, NotBegun, PAUSE, Refusal, is_written, may_go_to_devices};
+
+/// Ties the certificate to those of the devices (1 to [`MOST_TIES`](rootcast_ledger::MOST_TIES)) that it is not tied to:
+/// to all of them, or to none where one is refused. Answers which are.
+///
+/// Four calls where nobody interferes: certificate, devices, uses, one transaction.
+pub async fn associate(
+    ledger: &Ledger,
+    certificate: CertificateId,
+    devices: &[DeviceId],
+    now: OffsetDateTime,
+) -> Result<Vec<(DeviceId, Refusal)>, NotBegun> {
+    let mut pause = PAUSE;
+    for _ in 0..ATTEMPTS {
+        may_go_to_devices(ledger, certificate, now).await?;
+        let mut found = ledger.devices_by_id(devices).await?;
+        let uses = ledger.uses_of_devices(found.values()).await?;
+        let (mut fresh, mut refused) = (Vec::new(), Vec::new());
+        for id in devices.iter().filter(|id| tie_of(&uses, certificate, id).is_none()) {
+            match judge(found.remove(id), certificate, Work::Install, &uses) {
+                Ok(new) => fresh.push(new.device),
+                Err(why) => refused.push((id.clone(), why)),
+            }
+        }
+        if fresh.is_empty() || !refused.is_empty() {
+            return Ok(refused);
+        }
+        if is_written(ledger.tie(certificate, &fresh, now).await)? {
+            return Ok(Vec::new());
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    Err(NotBegun::Busy)
+}
+
+/// Unties the certificate from those of the devices (1 to [`MOST_TIES`](rootcast_ledger::MOST_TIES)) that it is tied to:
+/// from all of them, or from none where one is refused. Answers which are. What a device shows does not change.
+///
+/// # Errors
+/// [`NotBegun::Own`]: a device's own certificate goes with its device.
+pub async fn dissociate(
+    ledger: &Ledger,
+    certificate: CertificateId,
+    devices: &[DeviceId],
+) -> Result<Vec<(DeviceId, Refusal)>, NotBegun> {
+    let mut pause = PAUSE;
+    for _ in 0..ATTEMPTS {
+        let held = ledger.certificate_or_place(certificate).await?.ok_or(NotBegun::NoCertificate)?;
+        if let Some(device) = CertificateOrPlace::device(&held) {
+            return Err(NotBegun::Own(device.clone()));
+        }
+        let mut found = ledger.devices_by_id(devices).await?;
+        let uses = ledger.uses_of_devices(found.values()).await?;
+        let (mut ties, mut refused): (Vec<(DeviceRecord, UseRecord)>, _) = (Vec::new(), Vec::new());
+        for id in devices {
+            let device = found.remove(id).ok_or(Refusal::NoDevice);
+            match device.and_then(|device| at_rest(&device, &uses).map(|()| device)) {
+                Ok(device) => ties.extend(tie_of(&uses, certificate, id).map(|tie| (device, tie.clone()))),
+                Err(why) => refused.push((id.clone(), why)),
+            }
+        }
+        if ties.is_empty() || !refused.is_empty() {
+            return Ok(refused);
+        }
+        if is_written(ledger.untie(certificate, &ties).await)? {
+            return Ok(Vec::new());
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    Err(NotBegun::Busy)
+}
+
+fn tie_of<'a>(uses: &'a [UseRecord], certificate: CertificateId, device: &DeviceId) -> Option<&'a UseRecord> {
+    uses.iter().find(|tie| tie.certificate == certificate && tie.device == *device)
+}

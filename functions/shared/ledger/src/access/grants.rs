@@ -1,0 +1,181 @@
+//! Grants: what a login with a password gave, for as long as its tokens are exchanged for new ones.
+//!
+//! A grant names its pair: the access token and the refresh token that are good now, each by its SHA-256. An exchange
+//! replaces the pair in one transaction, on the condition that the grant still names the refresh token that was sent: of
+//! two that send the same one, one wins. The refresh token that was used is kept, so that whoever sends it again is known
+//! (RFC 9700 §4.14.2). Without its grant no refresh token is good; the access token goes with the grant.
+
+use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::principal::PrincipalName;
+use rootcast_core::scope::Scopes;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::{TokenRecord, token_id};
+use crate::commit::{Condition, put};
+use crate::item::{id_key, text};
+use crate::{Ledger, LedgerError};
+
+/// Looks at a grant that is exchanged at the same time as it is revoked.
+const LOOKS: u32 = 5;
+
+/// 128 random bits. No secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GrantId(String);
+
+impl GrantId {
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(format!("{:032x}", u128::from_be_bytes(bytes)))
+    }
+}
+
+impl std::fmt::Display for GrantId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantRecord {
+    pub principal: PrincipalName,
+    /// The principal's, when it was granted.
+    pub epoch: u64,
+    /// Which application asked; it alone may exchange the tokens.
+    pub client: String,
+    pub scopes: Scopes,
+    /// SHA-256 of the access token that is good.
+    pub access: Fingerprint,
+    /// SHA-256 of the refresh token that is good, once.
+    pub refresh: Fingerprint,
+    #[serde(with = "time::serde::timestamp")]
+    pub created: OffsetDateTime,
+    /// No exchange goes beyond this.
+    #[serde(with = "time::serde::timestamp")]
+    pub expires: OffsetDateTime,
+}
+
+/// What a granted token repeats of its grant, so that a request reads the token and its principal and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    pub grant: GrantId,
+    pub epoch: u64,
+    pub scopes: Scopes,
+}
+
+/// A refresh token's record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refresh {
+    pub grant: GrantId,
+    #[serde(with = "time::serde::timestamp")]
+    pub expires: OffsetDateTime,
+}
+
+/// Tokens that were made for a grant, by their SHA-256.
+#[derive(Debug, Clone, Copy)]
+pub struct Pair {
+    pub access: Fingerprint,
+    pub refresh: Fingerprint,
+    pub created: OffsetDateTime,
+    /// Of the access token; not after the grant's end.
+    pub expires: OffsetDateTime,
+}
+
+impl GrantRecord {
+    fn token(&self, id: &GrantId, pair: &Pair) -> TokenRecord {
+        TokenRecord {
+            principal: self.principal.to_string(),
+            permissions: Default::default(),
+            granted: Some(Granted { grant: id.clone(), epoch: self.epoch, scopes: self.scopes.clone() }),
+            expires: pair.expires,
+            created: pair.created,
+        }
+    }
+}
+
+impl Ledger {
+    pub async fn grant(&self, id: &GrantId) -> Result<Option<GrantRecord>, LedgerError> {
+        self.access_record("grant", "GetItem grant", grant_id(id)).await
+    }
+
+    pub async fn refresh(&self, refresh: &Fingerprint) -> Result<Option<Refresh>, LedgerError> {
+        self.access_record("refresh token", "GetItem refresh token", refresh_id(refresh)).await
+    }
+
+    /// A new grant with its first pair, in one transaction.
+    pub async fn put_grant(&self, id: &GrantId, grant: &GrantRecord, pair: &Pair) -> Result<(), LedgerError> {
+        let grant = GrantRecord { access: pair.access, refresh: pair.refresh, ..grant.clone() };
+        let mut writes = self.pair(id, &grant, pair)?;
+        writes.push(put(self.access()?, "grant", &grant, id_key(grant_id(id)), Some(Condition::absent("id")))?);
+        self.transact(writes).await
+    }
+
+    /// Gives the grant another pair; the one that `grant` names, as it was read, is good no more. One transaction.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] where somebody was faster, or the grant is gone.
+    pub async fn exchange(&self, id: &GrantId, grant: &GrantRecord, pair: &Pair) -> Result<(), LedgerError> {
+        let update = Update::builder()
+            .table_name(self.access()?)
+            .set_key(Some(id_key(grant_id(id))))
+            .update_expression("SET access = :access, refresh = :refresh")
+            .condition_expression("refresh = :used")
+            .expression_attribute_values(":access", text(pair.access.to_string()))
+            .expression_attribute_values(":refresh", text(pair.refresh.to_string()))
+            .expression_attribute_values(":used", text(grant.refresh.to_string()))
+            .build()
+            .map_err(|source| LedgerError::Unwritable { what: "grant", source: Box::new(source) })?;
+        let mut writes = self.pair(id, grant, pair)?;
+        writes.push(TransactWriteItem::builder().update(update).build());
+        writes.push(self.without(token_id(&grant.access), None)?);
+        self.transact(writes).await
+    }
+
+    /// Ends a grant and its pair, whichever it is by now, in one transaction. Nothing where it has gone already.
+    pub async fn revoke_grant(&self, id: &GrantId) -> Result<(), LedgerError> {
+        for _ in 0..LOOKS {
+            let Some(grant) = self.grant(id).await? else { return Ok(()) };
+            let writes = vec![
+                self.without(grant_id(id), Some(&grant.refresh))?,
+                self.without(token_id(&grant.access), None)?,
+                self.without(refresh_id(&grant.refresh), None)?,
+            ];
+            match self.transact(writes).await {
+                Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
+                ended => return ended,
+            }
+        }
+        Err(LedgerError::Conflict)
+    }
+
+    fn pair(&self, id: &GrantId, grant: &GrantRecord, pair: &Pair) -> Result<Vec<TransactWriteItem>, LedgerError> {
+        let (table, absent) = (self.access()?, || Some(Condition::absent("id")));
+        let refresh = Refresh { grant: id.clone(), expires: grant.expires };
+        Ok(vec![
+            put(table, "token", &grant.token(id, pair), id_key(token_id(&pair.access)), absent())?,
+            put(table, "refresh token", &refresh, id_key(refresh_id(&pair.refresh)), absent())?,
+        ])
+    }
+
+    /// A deletion; of a grant, where it still names this refresh token.
+    fn without(&self, id: String, refresh: Option<&Fingerprint>) -> Result<TransactWriteItem, LedgerError> {
+        let mut delete = Delete::builder().table_name(self.access()?).set_key(Some(id_key(id)));
+        if let Some(refresh) = refresh {
+            delete = delete
+                .condition_expression("refresh = :read")
+                .expression_attribute_values(":read", text(refresh.to_string()));
+        }
+        let delete =
+            delete.build().map_err(|source| LedgerError::Unwritable { what: "deletion", source: Box::new(source) })?;
+        Ok(TransactWriteItem::builder().delete(delete).build())
+    }
+}
+
+fn grant_id(id: &GrantId) -> String {
+    format!("grant#{id}")
+}
+
+fn refresh_id(refresh: &Fingerprint) -> String {
+    format!("refresh#{refresh}")
+}

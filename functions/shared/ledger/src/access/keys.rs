@@ -1,0 +1,139 @@
+//! Access keys with their sealed secrets, and the signatures that were seen.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::permission::Permission;
+use rootcast_core::sealed::{SealContext, Sealed};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use time::OffsetDateTime;
+
+use crate::item::{id_key, number, text};
+use crate::{Ledger, LedgerError};
+
+/// The key of a client that signs its requests.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AccessKeyRecord {
+    /// Who calls, for the records.
+    pub principal: String,
+    #[serde(default)]
+    pub permissions: BTreeSet<Permission>,
+    /// The secret that both sides compute signatures with, under [`AccessKeyId::seal_context`].
+    pub secret: Sealed,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::timestamp::option")]
+    pub expires: Option<OffsetDateTime>,
+    #[serde(with = "time::serde::timestamp")]
+    pub created: OffsetDateTime,
+}
+
+/// The public half of an access key: 20 of `A` to `Z` and `0` to `9`, as Huawei Cloud's are.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AccessKeyId(String);
+
+impl AccessKeyId {
+    pub const LENGTH: usize = 20;
+    pub const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+
+    pub fn seal_context(&self) -> SealContext {
+        SealContext::AccessKey { id: self.0.clone() }
+    }
+}
+
+/// Text that is not the id of an access key.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("an access key's id is 20 capital letters and digits")]
+pub struct NotAnAccessKeyId;
+
+impl FromStr for AccessKeyId {
+    type Err = NotAnAccessKeyId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnAccessKeyId> {
+        let valid = text.len() == Self::LENGTH && text.bytes().all(|byte| Self::ALPHABET.contains(&byte));
+        valid.then(|| Self(text.to_owned())).ok_or(NotAnAccessKeyId)
+    }
+}
+
+impl fmt::Display for AccessKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Ledger {
+    pub async fn access_key(&self, id: &AccessKeyId) -> Result<Option<AccessKeyRecord>, LedgerError> {
+        self.access_record("access key", "GetItem access key", access_key_id(id)).await
+    }
+
+    pub async fn put_access_key(&self, id: &AccessKeyId, record: &AccessKeyRecord) -> Result<(), LedgerError> {
+        self.put_access_record("access key", "PutItem access key", access_key_id(id), record).await
+    }
+
+    /// Whether `request` is the first to come with this signature. It is remembered until `until` at least.
+    ///
+    /// `request` names the request that is being answered, so that the SDK's second attempt after a lost answer is not
+    /// taken for a second request.
+    pub async fn claim_signature(
+        &self,
+        signature: &Fingerprint,
+        request: &str,
+        until: OffsetDateTime,
+    ) -> Result<bool, LedgerError> {
+        let put = self
+            .client
+            .put_item()
+            .table_name(self.access()?)
+            .set_item(Some(id_key(format!("signature#{signature}"))))
+            .item("request", text(request))
+            .item("expires", number(until.unix_timestamp()))
+            .condition_expression("attribute_not_exists(id) OR #request = :request")
+            .expression_attribute_names("#request", "request")
+            .expression_attribute_values(":request", text(request));
+        match put.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_service_error().is_some_and(|why| why.is_conditional_check_failed_exception()) => {
+                Ok(false)
+            }
+            Err(error) => Err(LedgerError::aws("PutItem signature")(error)),
+        }
+    }
+}
+
+fn access_key_id(id: &AccessKeyId) -> String {
+    format!("access-key#{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+
+    use super::*;
+    use crate::item::{from_item, to_item};
+
+    #[test]
+    fn an_access_key_comes_back_as_it_was_written_and_shows_no_secret() {
+        let record = AccessKeyRecord {
+            principal: "ops".to_owned(),
+            permissions: BTreeSet::from([Permission::ExportKey]),
+            secret: Sealed { data_key: vec![1], nonce: vec![2], ciphertext: vec![3] },
+            expires: None,
+            created: OffsetDateTime::UNIX_EPOCH,
+        };
+        let item = to_item("access key", &record).unwrap();
+        assert!(!item.contains_key("expires"), "DynamoDB would remove it");
+        let back: AccessKeyRecord = from_item("access key", item).unwrap();
+        assert_eq!((back.secret, back.permissions, back.expires), (record.secret, record.permissions, None));
+    }
+
+    #[test]
+    fn the_id_of_an_access_key_is_twenty_capitals_and_digits() {
+        assert_eq!("AKIDEXAMPLE012345678".parse::<AccessKeyId>().unwrap().to_string(), "AKIDEXAMPLE012345678");
+        for text in
+            ["", "AKIDEXAMPLE01234567", "AKIDEXAMPLE0123456789", "akIDEXAMPLE012345678", "AKIDEXAMPLE\n12345678"]
+        {
+            assert_eq!(text.parse::<AccessKeyId>(), Err(NotAnAccessKeyId), "{text}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Ties without a job: a device is to have a certificate some day, or is no longer to have it.
+//!
+//! Certificate, device and use change in one transaction, as they do for a deployment.
+
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::lifecycle::{Lifecycle, Work};
+use time::OffsetDateTime;
+
+use crate::{DeviceRecord, Ledger, LedgerError, UseRecord};
+
+/// Devices that are tied at once. `TransactWriteItems` takes 100 writes: two a device, and one of the certificate.
+pub const MOST_TIES: usize = 49;
+
+const TIED: &str = "The certificate is associated with the device, and was not brought there yet.";
+
+impl Ledger {
+    /// Each device, as it was read, gets an idle use of the certificate that it has none of. 1 to [`MOST_TIES`].
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] where a device was changed, or the certificate was deleted; nothing is written then.
+    pub async fn tie(
+        &self,
+        certificate: CertificateId,
+        devices: &[DeviceRecord],
+        at: OffsetDateTime,
+    ) -> Result<(), LedgerError> {
+        let mut writes = vec![self.count_uses(certificate, i64::try_from(devices.len()).unwrap_or(i64::MAX))?];
+        for device in devices {
+            let idle = Lifecycle::idle(Work::Install, TIED);
+            writes.push(self.put_use(&UseRecord::new(certificate, device.id.clone(), idle, at))?);
+            let mut tied = device.clone();
+            tied.ties.push(certificate);
+            writes.push(self.replace_ties(&tied)?);
+        }
+        self.transact(writes).await
+    }
+
+    /// Each device, as it was read, loses its use of the certificate, as it was read. 1 to [`MOST_TIES`].
+    ///
+    /// # Errors
+    /// As [`Ledger::tie`].
+    pub async fn untie(
+        &self,
+        certificate: CertificateId,
+        ties: &[(DeviceRecord, UseRecord)],
+    ) -> Result<(), LedgerError> {
+        let mut writes = vec![self.count_uses(certificate, i64::try_from(ties.len()).map_or(i64::MIN, |less| -less))?];
+        for (device, tie) in ties {
+            writes.push(self.drop_use(tie)?);
+            let mut freed = device.clone();
+            freed.ties.retain(|other| *other != certificate);
+            writes.push(self.replace_ties(&freed)?);
+        }
+        self.transact(writes).await
+    }
+}

@@ -1,0 +1,217 @@
+//! Logging in and out with a password, from outside: what a token is good for, and for how long.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use reqwest::Method;
+use rootcast_core::lockout::Counted;
+use rootcast_core::password::PasswordHash;
+use rootcast_core::principal::PrincipalName;
+use rootcast_ledger::{Locked, NotCounted, PrincipalRecord};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::api::Answer;
+use crate::stack::Stack;
+
+const OAUTH: &str = "/vedauth/authorize/oauth";
+const TOKEN: &str = "/vedauth/authorize/token";
+const VERSION: &str = "/vedsdk/SystemStatus/Version";
+
+impl Stack {
+    /// Lets somebody log in; answers his password.
+    pub async fn principal(&self, name: &str) -> String {
+        let password = uuid::Uuid::new_v4().to_string();
+        let record = PrincipalRecord {
+            password: PasswordHash::of(&password, *uuid::Uuid::new_v4().as_bytes()).unwrap(),
+            permissions: Default::default(),
+            epoch: uuid::Uuid::new_v4().as_u64_pair().0,
+            created: OffsetDateTime::now_utc(),
+        };
+        self.ledger.put_principal(&name.parse().unwrap(), &record).await.unwrap();
+        password
+    }
+
+    /// Counts failures of the next seconds, until the next one costs several; answers for how many seconds that is.
+    async fn fail(&self, whose: Counted, of: &str) -> i64 {
+        let begun = OffsetDateTime::now_utc();
+        let mut now = begun;
+        loop {
+            match self.ledger.count_attempt(whose, of, now).await {
+                Ok(()) => {}
+                Err(NotCounted::Locked(Locked(pause))) if now + pause - begun > Duration::from_secs(6) => {
+                    return (now + pause - begun).whole_seconds() + 1;
+                }
+                Err(NotCounted::Locked(Locked(pause))) => now += pause,
+                Err(NotCounted::Ledger(error)) => panic!("{error}"),
+            }
+        }
+    }
+
+    async fn ask(&self, path: &str, body: Value) -> Answer {
+        self.api.send_as(None, Method::POST, path, Some(body)).await
+    }
+
+    async fn log_in(&self, name: &str, password: &str, scope: &str) -> Answer {
+        let body = json!({ "client_id": "tests", "username": name, "password": password, "scope": scope });
+        self.ask(OAUTH, body).await
+    }
+
+    async fn exchange(&self, client: &str, refresh: &Value) -> Answer {
+        self.ask(TOKEN, json!({ "client_id": client, "refresh_token": refresh })).await
+    }
+
+    /// The status of a request with that token that every token may make.
+    async fn status_with(&self, given: &Value) -> u16 {
+        let token = given["access_token"].as_str();
+        self.api.send_as(token, Method::GET, VERSION, None).await.status.as_u16()
+    }
+}
+
+/// Checks that this is a refusal as RFC 6749 has it, and that nobody keeps it.
+fn refused(answer: &Answer, status: u16, error: &str) -> String {
+    assert_eq!(answer.status, status, "{answer:?}");
+    assert_eq!(answer.headers["cache-control"], "no-store");
+    let body: Value = serde_json::from_str(&answer.text).unwrap();
+    assert_eq!((&body["error"], body.as_object().unwrap().len()), (&json!(error), 2), "{answer:?}");
+    body["error_description"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_good_once_and_its_second_use_ends_all_that_it_gave() {
+    Stack::run(0, async |stack| {
+        let password = stack.principal("ops").await;
+        let first = stack.log_in("ops", &password, "certificate:manage").await.json();
+        assert_eq!((&first["token_type"], &first["expires_in"]), (&json!("Bearer"), &json!(3600)));
+        assert_eq!(stack.status_with(&first).await, 200);
+        refused(&stack.exchange("another", &first["refresh_token"]).await, 400, "invalid_grant");
+        refused(&stack.exchange("tests", &first["access_token"]).await, 400, "invalid_grant");
+
+        let second = stack.exchange("tests", &first["refresh_token"]).await.json();
+        assert_eq!(second["refresh_until"], first["refresh_until"], "a grant has one end");
+        assert_eq!((stack.status_with(&first).await, stack.status_with(&second).await), (401, 200));
+        refused(&stack.exchange("tests", &first["refresh_token"]).await, 400, "invalid_grant");
+        assert_eq!(stack.status_with(&second).await, 401);
+        refused(&stack.exchange("tests", &second["refresh_token"]).await, 400, "invalid_grant");
+
+        // At once: one of them may win, and then loses it.
+        let again = stack.log_in("ops", &password, "certificate").await.json();
+        let calls = (0..3).map(|_| stack.exchange("tests", &again["refresh_token"]));
+        let answers = futures::future::join_all(calls).await;
+        let won: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 200).collect();
+        assert!(won.len() <= 1, "{answers:?}");
+        for given in won {
+            assert_eq!(stack.status_with(&given.json()).await, 401);
+        }
+        assert_eq!(stack.status_with(&again).await, 401);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_revoked_has_no_token_left_and_leaves_none_to_whoever_is_called_so_then() {
+    Stack::run(0, async |stack| {
+        let name: PrincipalName = "ops".parse().unwrap();
+        let password = stack.principal("ops").await;
+        let given = stack.log_in("ops", &password, "certificate:manage").await.json();
+        assert_eq!(stack.status_with(&given).await, 200);
+        assert!(stack.ledger.remove_principal(&name).await.unwrap());
+        assert!(!stack.ledger.remove_principal(&name).await.unwrap());
+        let of_nobody = async || {
+            assert_eq!(stack.status_with(&given).await, 401);
+            refused(&stack.exchange("tests", &given["refresh_token"]).await, 400, "invalid_grant");
+            refused(&stack.log_in("ops", &password, "certificate").await, 400, "invalid_grant");
+        };
+        of_nobody().await;
+        let other = stack.principal("ops").await;
+        of_nobody().await;
+        assert_eq!(stack.ledger.principals().await.unwrap().into_keys().collect::<Vec<_>>(), [name]);
+
+        let given = stack.log_in("ops", &other, "certificate").await.json();
+        let token = given["access_token"].as_str();
+        let revoke = async || stack.api.send_as(token, Method::GET, "/vedauth/revoke/token", None).await;
+        assert_eq!(revoke().await.status, 200);
+        refused(&revoke().await, 401, "invalid_token");
+        refused(&stack.exchange("tests", &given["refresh_token"]).await, 400, "invalid_grant");
+        // One that no password gave can be ended too.
+        assert_eq!(stack.api.get("/vedauth/authorize/verify").await.json()["identity"], "local:tests");
+        assert_eq!(stack.api.get("/vedauth/revoke/token").await.status, 200);
+        stack.api.get("/jobs").await.refused(401);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn guesses_are_slowed_down_by_name_and_by_source_and_nothing_tells_a_name_that_there_is() {
+    Stack::run(0, async |stack| {
+        let password = stack.principal("ops").await;
+        let guess = async |name: &str| stack.log_in(name, "not the password", "certificate").await;
+        let mut told = Vec::new();
+        for name in ["nobody at all", "ops"] {
+            let answers = futures::future::join_all((0..4).map(|_| guess(name))).await;
+            let wrong: BTreeSet<String> = answers.iter().map(|answer| refused(answer, 400, "invalid_grant")).collect();
+            let seconds = stack.fail(Counted::Name, name).await;
+            let locked = guess(name).await;
+            let text = refused(&locked, 429, "invalid_grant");
+            let after: i64 = locked.headers["retry-after"].to_str().unwrap().parse().unwrap();
+            assert!((1..=seconds).contains(&after) && text.contains(&format!("{after} s")), "{locked:?}");
+            told.push((wrong, text.replace(char::is_numeric, "")));
+        }
+        assert_eq!(told[0], told[1], "it tells who is there");
+
+        // The right password is not looked at before its time, and then it makes up for the wrong ones.
+        let locked = stack.log_in("ops", &password, "certificate").await;
+        refused(&locked, 429, "invalid_grant");
+        let after: u64 = locked.headers["retry-after"].to_str().unwrap().parse().unwrap();
+        tokio::time::sleep(Duration::from_secs(after)).await;
+        assert_eq!(stack.log_in("ops", &password, "certificate").await.status, 200);
+        refused(&guess("ops").await, 400, "invalid_grant");
+        assert_eq!(stack.log_in("ops", &password, "certificate").await.status, 200);
+
+        // Whoever tries another name each time is slowed down by where he is.
+        stack.fail(Counted::Source, "127.0.0.1").await;
+        refused(&guess("another").await, 429, "invalid_grant");
+        refused(&stack.log_in("ops", &password, "certificate").await, 429, "invalid_grant");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_narrowed_token_is_good_for_its_scope_and_malformed_requests_are_told_what_is_wrong() {
+    Stack::run(0, async |stack| {
+        let password = stack.principal("ops").await;
+        let given = stack.log_in("ops", &password, "Certificate:Manage; configuration").await.json();
+        assert_eq!(given["scope"], "certificate:manage;configuration");
+        let token = given["access_token"].as_str();
+        stack.api.send_as(token, Method::GET, "/jobs", None).await.refused(403);
+        stack.api.send_as(token, Method::PUT, "/signingCertificate", None).await.refused(403);
+        let answer = stack.api.send_as(token, Method::GET, "/v3/scm/certificates", None).await;
+        assert!(answer.status == 403 && answer.text.contains("SCM.0403"), "{answer:?}");
+        let wanted = Some(json!({ "CertificateDN": r"\VED\Policy\Certificates\nothing" }));
+        let answer = stack.api.send_as(token, Method::POST, "/vedsdk/Certificates/Retry", wanted).await;
+        assert_eq!(answer.status, 400, "the scope is enough for it");
+
+        let whole = json!({ "client_id": "c", "username": "ops", "password": password, "scope": "certificate" });
+        assert_eq!(stack.ask("/vedauth/Authorize/OAuth", whole.clone()).await.status, 200);
+        let with = |field: &str, value: Value| {
+            let mut body = whole.clone();
+            body[field] = value;
+            body
+        };
+        for (body, error) in [
+            (with("scope", json!("devices:manage")), "invalid_scope"),
+            (with("grant_type", json!("client_credentials")), "unsupported_grant_type"),
+            (with("client_id", json!("")), "invalid_request"),
+            (with("username", Value::Null), "invalid_request"),
+            (with("password", json!(123456789)), "invalid_request"),
+            (json!([]), "invalid_request"),
+        ] {
+            let said = refused(&stack.ask(OAUTH, body).await, 400, error);
+            assert!(said.ends_with('.') && !said.contains("123456789"), "{said}");
+        }
+        refused(&stack.ask(TOKEN, json!({ "client_id": "c" })).await, 400, "invalid_request");
+        refused(&stack.api.get(OAUTH).await, 405, "invalid_request");
+        refused(&stack.api.get("/vedauth/authorize/device").await, 404, "invalid_request");
+    })
+    .await;
+}
