@@ -38,6 +38,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use lambda_http::RequestExt;
+use rootcast_core::scope::{Privilege, Resource};
 use rootcast_gate::{VenafiError, authenticate_venafi, fold_case, venafi_report};
 use rootcast_ledger::Ledger;
 use rootcast_queue::Queue;
@@ -108,9 +109,21 @@ pub fn router(app: Arc<App>) -> Router {
 async fn protect(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, VenafiError> {
     let deadline = Deadline::of(&request);
     let principal = authenticate_venafi(&app.ledger, request.headers(), (app.clock)()).await?;
+    if let Some(privilege) = privilege(request.uri().path()) {
+        principal.require_scope(Resource::Certificate, privilege)?;
+    }
     request.extensions_mut().insert(principal);
     request.extensions_mut().insert(deadline);
     Ok(next.run(request).await)
+}
+
+/// What a narrowed token must be good for, by Venafi's pages of the calls; `None`: whoever may log in.
+fn privilege(path: &str) -> Option<Privilege> {
+    match path.strip_prefix("/vedsdk/certificates/")? {
+        "associate" | "dissociate" | "push" | "renew" | "reset" | "retrieve" | "retry" => Some(Privilege::Manage),
+        "revoke" => Some(Privilege::Revoke),
+        _ => None,
+    }
 }
 
 /// What a call answers that has nothing else to say.
