@@ -278,3 +278,54 @@ fn refused(error: &str) -> (u16, Value) {
 fn success() -> (u16, Value) {
     (200, json!({"Success": true}))
 }
+
+/// A token with these scopes, of a principal that is there.
+fn narrowed(scopes: &'static str) -> Client {
+    let number = |value: &str| AttributeValue::N(value.to_owned());
+    let granted = [("grant", text("g")), ("epoch", number("7")), ("scopes", text(scopes))];
+    let granted = AttributeValue::M(granted.map(|(name, value)| (name.to_owned(), value)).into());
+    let read = mock!(Client::get_item).then_compute_output(move |request| {
+        let item = GetItemOutput::builder().item("created", AttributeValue::N("0".to_owned()));
+        let hash = format!("$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAA${}", "A".repeat(43));
+        match key(request) {
+            id if id.starts_with("token#") => item
+                .item("principal", text("ops"))
+                .item("expires", AttributeValue::N("1".to_owned()))
+                .item("granted", granted.clone())
+                .build(),
+            "principal#ops" => item
+                .item("password", text(hash))
+                .item("epoch", AttributeValue::N("7".to_owned()))
+                .item("permissions", AttributeValue::L(Vec::new()))
+                .build(),
+            _ => GetItemOutput::builder().build(),
+        }
+    });
+    mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&read])
+}
+
+#[tokio::test]
+async fn a_narrowed_token_is_good_for_no_call_beyond_its_scope() {
+    for (scopes, forbidden, allowed) in [
+        (
+            "certificate",
+            &["associate", "dissociate", "push", "renew", "reset", "retrieve", "retry", "revoke"][..],
+            &[][..],
+        ),
+        ("certificate:revoke", &["renew", "Retry"], &["revoke"]),
+        (
+            "certificate:manage",
+            &["Revoke"],
+            &["associate", "dissociate", "push", "renew", "reset", "retrieve", "retry"],
+        ),
+    ] {
+        for (calls, is_forbidden) in [(forbidden, true), (allowed, false)] {
+            for name in calls {
+                let body = json!({ "CertificateDN": DN }).to_string();
+                let request = request("POST", &format!("/vedsdk/Certificates/{name}"), body);
+                let (status, told) = call_with(request, narrowed(scopes), &woken("retry")).await;
+                assert_eq!(status == 403, is_forbidden, "{scopes} {name}: {told}");
+            }
+        }
+    }
+}
