@@ -80,7 +80,7 @@ fn queue(stack: &Stack) -> Queue {
     Queue::new(aws_sdk_sqs::Client::new(&stack.local.sdk_config))
 }
 
-fn serial(record: &CertificateRecord) -> Serial {
+pub fn serial(record: &CertificateRecord) -> Serial {
     record.leaf.serial().to_owned().try_into().unwrap()
 }
 
@@ -117,7 +117,7 @@ async fn issued(stack: &Stack) -> CertificateRecord {
 }
 
 /// As a verifier fetches it, without a token.
-async fn served(stack: &Stack, list: CrlShard) -> Vec<u8> {
+pub async fn served(stack: &Stack, list: CrlShard) -> Vec<u8> {
     let answer = stack.api.send_as(None, Method::GET, &list.to_string(), None).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     assert_eq!(answer.headers["content-type"], "application/pkix-crl");

@@ -18,7 +18,7 @@ use crate::fake::{Fake, GENERATE, Model, PASSWORD, REPLACE, Request, USER};
 use crate::stack::{LIMIT, Stack, fake_enrolment, until};
 
 /// A fake, enrolled and approved by what it showed then.
-async fn device(stack: &Stack, id: &str, model: Model) -> Fake {
+pub async fn device(stack: &Stack, id: &str, model: Model) -> Fake {
     let fake = Fake::start(model).await;
     stack.store_credential(id, USER, PASSWORD).await;
     let mut row = fake_enrolment(id, &fake);
@@ -33,14 +33,14 @@ async fn device(stack: &Stack, id: &str, model: Model) -> Fake {
 }
 
 /// A job that has a device's own certificate made.
-struct Issuing {
+pub struct Issuing {
     job: JobId,
     certificate: CertificateId,
     device: DeviceId,
 }
 
 /// Asks for the device's own certificate, be it the first one or the next.
-async fn begin(stack: &Stack, device: &str) -> Issuing {
+pub async fn begin(stack: &Stack, device: &str) -> Issuing {
     let begun = stack.api.post(&format!("/devices/{device}/certificate"), json!({})).await.response();
     let said = |name: &str| begun[name].as_str().unwrap();
     assert_eq!(said("dn"), dn(device));
@@ -49,7 +49,7 @@ async fn begin(stack: &Stack, device: &str) -> Issuing {
 }
 
 /// Venafi's name of a device's own certificate.
-fn dn(device: &str) -> String {
+pub fn dn(device: &str) -> String {
     CertificateDn::of_device(&device.parse().unwrap()).to_string()
 }
 
@@ -63,7 +63,7 @@ async fn outcome(stack: &Stack, job: JobId, wanted: &str) -> Value {
 }
 
 /// The device shows what is on record.
-async fn deployed(stack: &Stack, job: &Issuing) -> CertificateRecord {
+pub async fn deployed(stack: &Stack, job: &Issuing) -> CertificateRecord {
     outcome(stack, job.job, "deployed").await;
     let tie = tie(stack, job).await;
     assert_eq!((tie.lifecycle.stage, tie.lifecycle.in_error), (None, false), "{tie:?}");

@@ -1,6 +1,7 @@
 //! The calls of Venafi's Web SDK around Retry, as its clients send them, against the whole system.
 
 mod associating;
+mod owning;
 mod reading;
 mod resetting;
 
