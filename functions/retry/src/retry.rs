@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use rootcast_core::scope::{Privilege, Resource};
 use rootcast_gate::{Principal, VenafiError};
 use rootcast_ledger::LedgerError;
 use serde::Deserialize;
@@ -37,10 +36,9 @@ pub(crate) async fn retry(
     Extension(Deadline(deadline)): Extension<Deadline>,
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Done>, VenafiError> {
-    caller.require_scope(Resource::Certificate, Privilege::Manage)?;
     let timeout = patience(wanted.work_to_do_timeout)?;
     let dn = wanted.certificate_dn.unwrap_or_default();
-    let place = CALL.place(&dn)?;
+    let place = CALL.place(&caller, &dn)?;
     let unread = |error: LedgerError| {
         let refusal = Refusal::Certificate { dn: dn.clone(), failure: Failure::from(&error) };
         VenafiError::from(refusal).caused_by(error)
