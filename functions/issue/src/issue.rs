@@ -25,12 +25,12 @@ pub(crate) enum Fault {
     /// May pass; recorded when the message's receives are used up.
     Passing(Failure),
     /// What was read has changed, or could not be read or written: look again.
-    Again(LedgerError),
+    Again(Box<dyn Error + Send + Sync>),
 }
 
 impl From<LedgerError> for Fault {
     fn from(error: LedgerError) -> Self {
-        Self::Again(error)
+        Self::Again(error.into())
     }
 }
 
@@ -199,7 +199,7 @@ fn vault(error: VaultError, stage: Stage) -> Fault {
 
 fn issuer(error: IssuerError, stage: Stage) -> Fault {
     match error {
-        IssuerError::Ledger(error) => Fault::Again(error),
+        IssuerError::Ledger(error) => error.into(),
         IssuerError::Vault(error) => vault(error, stage),
         other => Fault::Final(Failure::new(ErrorClass::Authority, format!("{other}.")).at(stage)),
     }
@@ -207,11 +207,6 @@ fn issuer(error: IssuerError, stage: Stage) -> Fault {
 
 fn random_serial() -> Result<Serial, Fault> {
     let mut random = [0; 16];
-    match getrandom::fill(&mut random) {
-        Ok(()) => Ok(Serial::from_random(random)),
-        Err(error) => {
-            let source: Box<dyn Error + Send + Sync> = Box::new(error);
-            Err(Fault::Again(LedgerError::Transient { operation: "getrandom", source }))
-        }
-    }
+    getrandom::fill(&mut random).map_err(|error| Fault::Again(error.into()))?;
+    Ok(Serial::from_random(random))
 }

@@ -52,7 +52,7 @@ impl App {
         for _ in 0..ATTEMPTS {
             let (published, revoked) = self.ledger.crl_and_revoked(list).await?;
             let now = (self.clock)();
-            let Some(spec) = next(list, published.as_ref(), &revoked, url, now) else { return Ok(()) };
+            let Some(spec) = next(published.as_ref(), &revoked, url, now) else { return Ok(()) };
             let prepared = prepare_crl(&spec, issuer).map_err(|error| IssuerError::List(list, error))?;
             self.vault.confirm(key, issuer).await?;
             let crl = self.vault.sign_prepared(key, prepared).await?;
@@ -86,7 +86,6 @@ fn wants_renewal(published: &CrlRecord, now: OffsetDateTime) -> bool {
 /// The list that is to be made, if one is. Without an address, only where one was published before: a list that no
 /// certificate names is nobody's. Pure.
 fn next(
-    list: CrlShard,
     published: Option<&CrlRecord>,
     revoked: &[RevokedRecord],
     url: Option<&str>,
@@ -102,7 +101,6 @@ fn next(
     let this_update = published.map_or(now, |published| now.max(published.this_update));
     let this_update = this_update.replace_nanosecond(0).unwrap_or(this_update);
     let named = revoked.iter().filter(|each| names(each.not_after, this_update));
-    debug!(crl = %list, crl.urls = urls.len(), "a revocation list is to be made");
     Some(CrlSpec {
         number: published.map_or(0, |published| published.number) + 1,
         this_update,

@@ -120,7 +120,7 @@ impl App {
         let task = &delivery.body;
         let failure = match fault {
             Fault::Again(error) => {
-                warn!(job.id = task.job.0, device.id = %task.device, error = &error as &dyn Error, "a task is looked at again");
+                warn!(job.id = task.job.0, device.id = %task.device, error = error.as_ref() as &dyn Error, "a task is looked at again");
                 return Next::Again(SOON);
             }
             Fault::Passing(failure) if delivery.receives < self.max_receives => {

@@ -26,7 +26,8 @@ use crate::named::{Call, Named};
 
 const CALL: Call = Call::reading("Retrieve");
 
-/// `Password`, `KeystorePassword`, `FriendlyName` and `EncryptionAlgorithm` are about private keys, and passed over.
+/// `Password`, `KeystorePassword`, `FriendlyName` and `EncryptionAlgorithm` are about private keys, and passed over; so is
+/// `WorkToDoTimeout`: what is still being made is told at once.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Wanted {

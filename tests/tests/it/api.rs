@@ -18,6 +18,8 @@ pub struct Answer {
     asked: String,
     pub status: StatusCode,
     pub headers: HeaderMap,
+    pub bytes: Vec<u8>,
+    /// The same, as far as it is text.
     pub text: String,
 }
 
@@ -77,8 +79,9 @@ impl Api {
 async fn answer(asked: String, request: reqwest::RequestBuilder) -> Answer {
     let answer = request.send().await.unwrap();
     let (status, headers) = (answer.status(), answer.headers().clone());
-    let text = answer.text().await.unwrap();
-    Answer { asked, status, headers, text }
+    let bytes = answer.bytes().await.unwrap().to_vec();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    Answer { asked, status, headers, bytes, text }
 }
 
 impl Answer {

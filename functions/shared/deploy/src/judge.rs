@@ -35,7 +35,7 @@ pub(crate) fn judge(
     if device.pins.is_empty() {
         return Err(Refusal::NotApproved);
     }
-    if device.profile == Profile::Vmedia && work == Work::Issue {
+    if !device.profile.has_web_server() && work == Work::Issue {
         return Err(Refusal::NoWebServer(device.profile));
     }
     if !device.profile.takes_private_key() && work == Work::Install {

@@ -3,7 +3,9 @@
 
 mod algorithms;
 mod crash;
+mod desk;
 mod faults;
+mod issuing;
 #[path = "../../../../functions/shared/core/tests/it/keys.rs"]
 #[allow(dead_code, reason = "core's own tests use more of it")]
 mod keys;

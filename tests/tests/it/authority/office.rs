@@ -110,6 +110,19 @@ impl Office {
         self.tables.devices.as_deref().unwrap()
     }
 
+    pub(super) fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
+    /// The one queue, for every purpose.
+    pub(super) fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    pub(super) fn certificates_table(&self) -> &str {
+        self.tables.certificates.as_deref().unwrap()
+    }
+
     /// An approved device that nobody can reach.
     pub(crate) async fn enrol(&self) {
         self.ledger.enrol(&unreachable_device(DEVICE)).await.unwrap();

@@ -1,0 +1,148 @@
+//! The function `issue` in this process, and a device that waits for its certificate: its request is on record, as the
+//! worker leaves it.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use issue::{Lists, Wake};
+use lambda_runtime::{Context, LambdaEvent};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::{JobId, Leg};
+use rootcast_core::lifecycle::Stage;
+use rootcast_core::message::{Publish, Task};
+use rootcast_core::task::TaskRecord;
+use rootcast_deploy::Request;
+use rootcast_ledger::{CertificateRecord, Issuance, TaskKey, UseRecord};
+use rootcast_queue::Queue;
+use rootcast_vault::Vault;
+use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime};
+
+use super::office::{DEVICE, Office, seconds_ago};
+use super::wire::Wire;
+
+pub(super) const CRL_BASE: &str = "http://pki.example.com";
+/// Of a message: at the last one a failure is recorded.
+pub(super) const MAX_RECEIVES: u32 = 3;
+
+/// A device that waits, and the job that it waits in.
+pub(super) struct Desk<'a> {
+    pub(super) office: &'a Office,
+    pub(super) job: JobId,
+    pub(super) certificate: CertificateId,
+}
+
+/// A request as a device makes it.
+pub(super) fn request() -> String {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    rcgen::CertificateParams::new(Vec::new()).unwrap().serialize_request(&key).unwrap().pem().unwrap()
+}
+
+pub(super) fn issuer(office: &Office, wire: &Wire, clock: fn() -> OffsetDateTime) -> issue::App {
+    issuer_with(office, wire, office.vault_over(wire), clock)
+}
+
+pub(super) fn issuer_with(office: &Office, wire: &Wire, vault: Vault, clock: fn() -> OffsetDateTime) -> issue::App {
+    issue::App {
+        ledger: office.ledger_over(wire),
+        vault,
+        queue: Queue::new(office.sqs_over(wire)),
+        events: office.events_over(wire),
+        issue_queue: office.queue().to_owned(),
+        task_queue: office.queue().to_owned(),
+        control_queue: office.queue().to_owned(),
+        validity: Duration::days(90),
+        crl_base: CRL_BASE.to_owned(),
+        retry_base: 1,
+        max_receives: MAX_RECEIVES,
+        clock,
+    }
+}
+
+/// Whether the message is done with.
+pub(super) async fn deliver(app: &issue::App, body: &Value, receives: u32) -> bool {
+    let event = json!({ "Records": [{
+        "messageId": "message", "receiptHandle": "handle", "body": body.to_string(),
+        "attributes": { "ApproximateReceiveCount": receives.to_string() },
+    }] });
+    let wake = Wake::Queue(serde_json::from_value(event).unwrap());
+    issue::handle(app, LambdaEvent::new(wake, Context::default())).await.unwrap().batch_item_failures.is_empty()
+}
+
+pub(super) async fn publish(app: &issue::App, crl: rootcast_core::crl::CrlShard) -> bool {
+    deliver(app, &serde_json::to_value(Publish { crl }).unwrap(), 1).await
+}
+
+pub(super) async fn wake(app: &issue::App) {
+    let mut context = Context::default();
+    context.deadline = u64::try_from((seconds_ago::<-60>().unix_timestamp()) * 1000).unwrap();
+    issue::handle(app, LambdaEvent::new(Wake::Schedule { what: Lists::Lists }, context)).await.unwrap();
+}
+
+impl<'a> Desk<'a> {
+    /// The device is to have a certificate, for the first time or anew, and has made its request.
+    pub(super) async fn open(office: &'a Office, request: &str) -> Self {
+        let by = Request { by: "tests", now: seconds_ago::<30>() };
+        let job = rootcast_deploy::issue(&office.ledger, &device(), by).await.unwrap();
+        let desk = Self { office, job: job.id, certificate: job.certificate };
+        let tie = desk.tie().await;
+        let lifecycle = tie.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", by.now).unwrap();
+        let issuance = Some(Issuance { request: request.to_owned(), reserved: None });
+        office.ledger.save_use(&UseRecord { issuance, ..tie.with(lifecycle, by.now) }).await.unwrap();
+        desk
+    }
+
+    pub(super) fn message(&self) -> Value {
+        let task = Task { job: self.job, leg: Leg::Install, device: device(), attempt: 1, monitor: None };
+        serde_json::to_value(task).unwrap()
+    }
+
+    pub(super) async fn tie(&self) -> UseRecord {
+        let device = device();
+        self.office.ledger.uses_by(self.certificate, [&device]).await.unwrap().remove(0)
+    }
+
+    pub(super) async fn record(&self) -> CertificateRecord {
+        self.office.ledger.certificate(self.certificate).await.unwrap().unwrap()
+    }
+
+    pub(super) async fn task(&self) -> Option<TaskRecord> {
+        let key = TaskKey { job: self.job, leg: Leg::Install, device: device() };
+        self.office.ledger.jobs_and_tasks([], std::slice::from_ref(&key)).await.unwrap().1.remove(&key)
+    }
+
+    /// The job is over, as the conductor ends it, so that another one may begin.
+    pub(super) async fn end(&self) {
+        self.office.ledger.reset_use(&self.tie().await, "The test is done with it.", seconds_ago::<0>()).await.unwrap();
+    }
+
+    /// Items of the certificates table whose key begins so.
+    pub(super) async fn items(&self, prefix: &str) -> Vec<String> {
+        let scanned = aws_sdk_dynamodb::Client::new(self.office.config()).scan();
+        let items = scanned.table_name(self.office.certificates_table()).send().await.unwrap().items.unwrap();
+        let ids = items.into_iter().filter_map(|mut item| match item.remove("id") {
+            Some(AttributeValue::S(id)) => id.strip_prefix(prefix).map(str::to_owned),
+            _ => None,
+        });
+        ids.collect()
+    }
+
+    /// Messages of this body that wait, whoever they are for.
+    pub(super) async fn sent(&self, body: &Value) -> usize {
+        let sqs = aws_sdk_sqs::Client::new(self.office.config());
+        let mut found = 0;
+        loop {
+            let asked = sqs.receive_message().queue_url(self.office.queue()).max_number_of_messages(10);
+            let messages = asked.send().await.unwrap().messages.unwrap_or_default();
+            if messages.is_empty() {
+                return found;
+            }
+            let same = |text: &str| serde_json::from_str::<Value>(text).is_ok_and(|other| other == *body);
+            found += messages.iter().filter(|message| message.body().is_some_and(same)).count();
+        }
+    }
+}
+
+pub(super) fn device() -> DeviceId {
+    DEVICE.parse().unwrap()
+}

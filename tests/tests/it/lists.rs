@@ -1,0 +1,125 @@
+//! A request that is on record becomes a certificate, and a list that anybody may read says whether it is revoked: the
+//! issuer, its queue and its permissions as they are deployed.
+
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
+use reqwest::{Method, StatusCode};
+use rootcast_core::certificate_dn::CertificateDn;
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::crl::{CrlShard, Reason};
+use rootcast_core::deployment::Deployment;
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::{JobId, Leg};
+use rootcast_core::lifecycle::{Stage, Work};
+use rootcast_core::message::{Publish, Task};
+use rootcast_core::root::Serial;
+use rootcast_ledger::{CertificateRecord, Issuance, NewUse, PlaceRecord, RevokedRecord, UseRecord};
+use rootcast_queue::Queue;
+use serde_json::json;
+use time::OffsetDateTime;
+
+use crate::authority::openssl;
+use crate::rollover::signing;
+use crate::stack::{LIMIT, Stack, until};
+
+/// Nobody is there: whatever the worker does about it afterwards is not looked at.
+const DEVICE: &str = "nobody";
+
+#[tokio::test]
+async fn a_request_on_record_is_signed_and_its_list_is_served_to_anybody() {
+    Stack::run_with(0, &[("CrlBaseUrl", "http://pki.example.com/rootcast")], async |stack| {
+        stack.found().await;
+        let device = json!({
+            "id": DEVICE, "address": "https://127.0.0.1:9", "driver": "redfish", "profile": "openbmc",
+            "credential": "/rootcast/devices/nobody", "pins": [format!("sha256:{}", "0".repeat(64))],
+            "subject": { "commonName": "Rack 7", "attributes": "O=Example Corp,C=DE", "dnsNames": ["bmc-7.example"], "clientAuth": true },
+        });
+        stack.enrol(vec![device]).await;
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let request = rcgen::CertificateParams::new(Vec::new()).unwrap().serialize_request(&key).unwrap();
+        let (queue, url) = (queue(stack), stack.local.outputs.of("IssueQueueUrl").unwrap());
+        let task = asked(stack, request.pem().unwrap()).await;
+        queue.send_later(url, &task, 0).await.unwrap();
+
+        let record = issued(stack).await;
+        let root = signing(stack).await;
+        assert_eq!(record.leaf.spki_der(), key.subject_public_key_info());
+        assert_eq!(record.leaf.subject_dn(), "CN=Rack 7,O=Example Corp,C=DE");
+        let text = openssl::text(&record.leaf);
+        let list = CrlShard::of(1, &serial(&record));
+        for expected in ["DNS:bmc-7.example", "TLS Web Client Authentication", &format!("URI:http://pki.example.com/rootcast{list}")] {
+            assert!(text.contains(expected), "{expected} is not in {text}");
+        }
+        let good = served(stack, list).await;
+        openssl::verify_with(&[&root], &record.leaf, &[], Some(&good), OffsetDateTime::now_utc()).unwrap();
+
+        let revoked = RevokedRecord {
+            serial: serial(&record),
+            certificate: record.id,
+            at: OffsetDateTime::now_utc(),
+            reason: Reason::CessationOfOperation,
+            by: "tests".to_owned(),
+            comments: None,
+            not_after: record.not_after,
+        };
+        stack.ledger.revoke(&record, list, &revoked).await.unwrap();
+        queue.send_later(url, &Publish { crl: list }, 0).await.unwrap();
+        let bad = until("the list is made anew", LIMIT, async || {
+            let now = served(stack, list).await;
+            (now != good).then_some(now)
+        })
+        .await;
+        let verdict = openssl::verify_with(&[&root], &record.leaf, &[], Some(&bad), OffsetDateTime::now_utc());
+        assert!(verdict.unwrap_err().contains("revoked"));
+        stack.emptied("IssueQueueUrl").await;
+        stack.emptied("IssueDeadLettersUrl").await;
+    })
+    .await;
+}
+
+fn queue(stack: &Stack) -> Queue {
+    Queue::new(aws_sdk_sqs::Client::new(&stack.local.sdk_config))
+}
+
+fn serial(record: &CertificateRecord) -> Serial {
+    record.leaf.serial().to_owned().try_into().unwrap()
+}
+
+/// A job whose device has made its request; it was sent, so that nobody begins it from its beginning.
+async fn asked(stack: &Stack, request: String) -> Task {
+    let (device, now): (DeviceId, _) = (DEVICE.parse().unwrap(), OffsetDateTime::now_utc());
+    let (certificate, dn) = (CertificateId::from_random([7; 16]), CertificateDn::of_device(&device));
+    let last_job = stack.ledger.authority().await.unwrap().last_job;
+    let job = JobId(last_job + 1);
+    let deployment = Deployment::new(job, certificate, Work::Issue, [device.clone()].into(), "tests".to_owned(), now);
+    let place = PlaceRecord {
+        id: certificate,
+        revision: 0,
+        folder: dn.folder.to_string(),
+        name: dn.name.to_string(),
+        device: device.clone(),
+        uses: 0,
+        imported_by: "tests".to_owned(),
+        created: now,
+    };
+    let record = stack.ledger.device(&device).await.unwrap().unwrap();
+    let uses = [NewUse { device: record, earlier: None }];
+    stack.ledger.deploy(&Deployment { sent: true, ..deployment }, last_job, &uses, Some(&place)).await.unwrap();
+    let tie = stack.ledger.uses_by(certificate, [&device]).await.unwrap().remove(0);
+    let lifecycle = tie.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", now).unwrap();
+    let issuance = Some(Issuance { request, reserved: None });
+    stack.ledger.save_use(&UseRecord { issuance, ..tie.with(lifecycle, now) }).await.unwrap();
+    Task { job, leg: Leg::Install, device, attempt: 1, monitor: None }
+}
+
+async fn issued(stack: &Stack) -> CertificateRecord {
+    let id = CertificateId::from_random([7; 16]);
+    until("the certificate is there", LIMIT, async || stack.ledger.certificate(id).await.unwrap()).await
+}
+
+/// As a verifier fetches it, without a token.
+async fn served(stack: &Stack, list: CrlShard) -> Vec<u8> {
+    let answer = stack.api.send_as(None, Method::GET, &list.to_string(), None).await;
+    assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
+    assert_eq!(answer.headers["content-type"], "application/pkix-crl");
+    answer.bytes
+}
