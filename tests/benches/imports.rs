@@ -15,7 +15,7 @@
 #[allow(dead_code, reason = "the tests use more of it")]
 mod pki;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,7 @@ use axum::body::Body;
 use futures::{StreamExt, stream};
 use http::Request;
 use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::permission::Role;
 use rootcast_events::Events;
 use rootcast_gate::ScmGate;
 use rootcast_ledger::{Ledger, Tables, TokenRecord};
@@ -92,7 +93,7 @@ async fn app(local: &LocalStack) -> import::App {
     let created = OffsetDateTime::now_utc();
     let expires = created + time::Duration::HOUR;
     let record =
-        TokenRecord { principal: "bench".to_owned(), permissions: BTreeSet::new(), granted: None, created, expires };
+        TokenRecord { principal: "bench".to_owned(), grants: Role::Operator.into(), granted: None, created, expires };
     ledger.put_token(&Fingerprint::of(TOKEN.as_bytes()), &record).await.unwrap();
     let kms = aws_sdk_kms::Client::new(config);
     import::App {

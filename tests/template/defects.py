@@ -55,6 +55,7 @@ DEFECTS = [
     ("logs for ever", lambda s: properties(s, "WorkerLogs").pop("RetentionInDays"), "logs_are_kept_for_a_time"),
     ("an API without a log", lambda s: properties(s, "Api").pop("AccessLogSettings"), "the_api_is_logged_and_throttled"),
     ("a path that leads nowhere", lambda s: properties(s, "Regenerate")["Events"].pop("PutLowerCase"), "routes_lead_to_their_function"),
+    ("a route that the table does not have", lambda s: properties(s, "Import")["Events"]["Export"]["Properties"].update(Path="/v3/scm/certificates/{id}/exports"), "routes_are_those_of_the_table"),
     ("a variable that nobody reads", lambda s: variable(s, "Catalog", "NEVER_READ", "1"), "variables_are_read"),
     ("a table's name without the permission", lambda s: variable(s, "Worker", "ACCESS_TABLE", {"Ref": "Access"}), "variables_name_what_the_role_allows"),
     ("an endpoint that is empty on AWS", lambda s: variable(s, "Worker", "AWS_ENDPOINT_URL", {"Ref": "EndpointUrl"}), "an_empty_endpoint_is_left_out"),

@@ -92,3 +92,50 @@ def an_empty_endpoint_is_left_out(template):
     for function, properties in template.of("Lambda::Function"):
         if properties["Environment"]["Variables"].get("AWS_ENDPOINT_URL") != wanted:
             yield f"{function}: on AWS the SDK would take an empty AWS_ENDPOINT_URL for an address"
+
+
+def rows():
+    """The functions' own table of routes: method, path and the function's folder."""
+    table = re.search(r"^table! \{\n(.*?)^\}", (SHARED / "gate/src/routes.rs").read_text(), re.M | re.S).group(1)
+    found = re.findall(r'^    [A-Z_]+: (\w+) (\w+) "([^"]+)" needs ', table, re.M)
+    return [(method.lower(), path, function.lower()) for function, method, path in found]
+
+
+def leads(method, path, routes):
+    """Where API Gateway sends a request: the route with the most parts that are said, a greedy one after the others."""
+
+    def fits(route):
+        wanted, parts = route.split("/")[1:], path.split("/")[1:]
+        if wanted[-1].endswith("+}"):
+            wanted, parts = wanted[:-1], parts[: len(wanted) - 1] if len(parts) >= len(wanted) else []
+        return len(wanted) == len(parts) and all(w.startswith("{") or w == p for w, p in zip(wanted, parts))
+
+    def rank(route):
+        return ("+}" not in route, sum(not part.startswith("{") for part in route.split("/")))
+
+    found = [route for route in routes if fits(route) and {method, "x-amazon-apigateway-any-method"} & routes[route].keys()]
+    methods = routes[max(found, key=rank, default="/$default")]
+    return methods.get(method) or methods["x-amazon-apigateway-any-method"]
+
+
+@check
+def routes_are_those_of_the_table(template):
+    folders = {name: package(properties).name for name, properties in template.of("Lambda::Function")}
+    table = rows()
+    for folder in sorted({function for _, _, function in table}):
+        if re.search(r"\.(route|route_service|nest)\(", code(ROOT / "functions" / folder)):
+            yield f"{folder} has a route that is not of the table"
+    for name, api in template.of("ApiGatewayV2::Api"):
+        routes = {
+            path: {method: folders[target(route["x-amazon-apigateway-integration"]["uri"])] for method, route in methods.items()}
+            for path, methods in api["Body"]["paths"].items()
+        }
+        for method, path, function in table:
+            if leads(method, path, routes) != function:
+                yield f"{name} sends {method} {path} to {leads(method, path, routes)}, and the table says {function}"
+        said = {(method, re.sub(r"\{\w+\}", "{}", path)) for method, path, _ in table}
+        for path, methods in routes.items():
+            exact = [method for method in methods if "+}" not in path and path != "/$default"]
+            for method in exact:
+                if (method, re.sub(r"\{\w+\}", "{}", path)) not in said:
+                    yield f"{name} has {method} {path}, of which the table says nothing"

@@ -19,13 +19,13 @@ mod source;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, HeaderValue};
-use axum::middleware::{from_fn, map_request, map_response};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_request, map_response};
 use axum::response::Response;
-use axum::routing::{get, post};
 use rootcast_core::token::Token;
-use rootcast_gate::{VenafiError, fold_case, venafi_report};
+use rootcast_gate::{Guarded, VenafiError, fold_case, presented, routes, venafi_report};
 use rootcast_ledger::{GrantRecord, Ledger, Pair};
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
@@ -44,22 +44,35 @@ pub struct App {
 }
 
 pub fn router(app: Arc<App>) -> Router {
-    let routes = Router::new()
-        .route("/vedauth/authorize/oauth", post(login::login))
-        .route("/vedauth/authorize/token", post(exchange::exchange))
-        .route("/vedauth/authorize/verify", get(session::verify))
-        .route("/vedauth/revoke/token", get(session::revoke))
+    let routes = Guarded::<_, OAuthError>::default()
+        .on(routes::LOG_IN, login::login)
+        .on(routes::EXCHANGE, exchange::exchange)
+        .on(routes::VERIFY, session::verify)
+        .on(routes::LOG_OUT, session::revoke)
+        .into_router()
         .fallback(async || not_here(StatusCode::NOT_FOUND, "There is nothing at this path."))
         .method_not_allowed_fallback(async || {
             not_here(StatusCode::METHOD_NOT_ALLOWED, "Use a method that the header Allow names.")
         })
-        .with_state(app);
+        .with_state(app.clone());
     // Outside of the router, which would have chosen the route by then.
     Router::new()
         .fallback_service(routes)
+        .layer(from_fn_with_state(app, identify))
         .layer(map_response(not_stored))
         .layer(from_fn(venafi_report))
         .layer(map_request(fold_case))
+}
+
+/// Of the calls that are about the token that comes with them.
+async fn identify(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, OAuthError> {
+    if [routes::VERIFY.path, routes::LOG_OUT.path].contains(&request.uri().path()) {
+        let presented = presented(&app.ledger, request.headers(), (app.clock)()).await?;
+        let presented = presented.ok_or_else(OAuthError::unauthenticated)?;
+        request.extensions_mut().insert(presented.principal.clone());
+        request.extensions_mut().insert(presented);
+    }
+    Ok(next.run(request).await)
 }
 
 fn not_here(status: StatusCode, text: &str) -> OAuthError {

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use rootcast_gate::routes::Denied;
 use rootcast_gate::{ApiError, VenafiError};
 use rootcast_ledger::{LedgerError, Locked, NotCounted};
 use serde::Serialize;
@@ -77,6 +78,15 @@ impl From<ApiError> for OAuthError {
             _ => Code::InvalidRequest,
         };
         Self::new(code, refusal)
+    }
+}
+
+impl From<Denied> for OAuthError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unauthenticated => Self::unauthenticated(),
+            denied => Self::new(Code::InvalidRequest, denied.into()),
+        }
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use rootcast_gate::{Presented, presented};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use rootcast_gate::Presented;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -36,8 +36,10 @@ pub(crate) struct Verified {
     valid_for: i64,
 }
 
-pub(crate) async fn verify(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<Json<Verified>, OAuthError> {
-    let Presented { record, principal, .. } = app.presented(&headers).await?;
+pub(crate) async fn verify(
+    State(app): State<Arc<App>>,
+    Extension(Presented { record, principal, .. }): Extension<Presented>,
+) -> Result<Json<Verified>, OAuthError> {
     let grant = match &record.granted {
         // Revoked between two reads.
         Some(granted) => Some(app.ledger.grant(&granted.grant).await?.ok_or_else(OAuthError::unauthenticated)?),
@@ -59,18 +61,14 @@ pub(crate) async fn verify(State(app): State<Arc<App>>, headers: HeaderMap) -> R
 }
 
 /// With the refresh token that belongs to it.
-pub(crate) async fn revoke(State(app): State<Arc<App>>, headers: HeaderMap) -> Result<StatusCode, OAuthError> {
-    let Presented { token, record, principal } = app.presented(&headers).await?;
+pub(crate) async fn revoke(
+    State(app): State<Arc<App>>,
+    Extension(Presented { token, record, principal }): Extension<Presented>,
+) -> Result<StatusCode, OAuthError> {
     match &record.granted {
         Some(granted) => app.ledger.revoke_grant(&granted.grant).await?,
         None => app.ledger.remove_token(&token).await?,
     }
     info!(caller = principal.name, "logged out");
     Ok(StatusCode::OK)
-}
-
-impl App {
-    async fn presented(&self, headers: &HeaderMap) -> Result<Presented, OAuthError> {
-        presented(&self.ledger, headers, (self.clock)()).await?.ok_or_else(OAuthError::unauthenticated)
-    }
 }

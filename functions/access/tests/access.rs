@@ -40,7 +40,7 @@ fn number(value: i64) -> AttributeValue {
 fn read(more: impl Fn(&str) -> Option<Item> + Send + Sync + 'static) -> Rule {
     let ops = PrincipalRecord {
         password: PasswordHash::of(PASSWORD, [7; 16]).unwrap(),
-        permissions: Default::default(),
+        grants: Default::default(),
         epoch: 7,
         created: NOW,
     };
@@ -173,7 +173,7 @@ async fn an_attempt_that_cannot_be_counted_is_not_made() {
 async fn a_token_that_no_password_gave_is_verified_and_ended_and_no_token_is_told_from_a_wrong_one() {
     let token: Item = serde_dynamo::to_item(TokenRecord {
         principal: "login".to_owned(),
-        permissions: Default::default(),
+        grants: Default::default(),
         granted: None,
         expires: NOW + time::Duration::MINUTE,
         created: NOW,

@@ -4,8 +4,10 @@ use axum::Extension;
 use axum::extract::State;
 use rootcast_core::address::DeviceAddress;
 use rootcast_core::certificate::Certificate;
+use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::device::{DeviceId, Pin, Profile, Slot};
 use rootcast_core::device_subject::DeviceSubject;
+use rootcast_core::permission::Right;
 use rootcast_core::task::{ErrorClass, Failure};
 use rootcast_drivers::observe;
 use rootcast_gate::{ApiError, Envelope, Kind, Message, Principal};
@@ -30,25 +32,38 @@ pub(crate) struct Devices {
     cursor: Option<String>,
 }
 
-/// In no order that means anything.
+/// In no order that means anything. A page has fewer than `limit` where the caller does not see the others.
 pub(crate) async fn list(
     State(app): State<App>,
+    Extension(caller): Extension<Principal>,
     Params(paging): Params<Paging>,
 ) -> Result<Envelope<Devices>, ApiError> {
     let after: Option<DeviceId> = paging.place()?;
     let page = app.parts().await?.ledger.devices_after(after.as_ref(), paging.limit(1000)?).await?;
     let cursor = page.next.as_ref().map(cursor).transpose()?;
-    Ok(Envelope::success(Devices { devices: page.items.into_iter().map(Device::from).collect(), cursor }))
+    let seen = page.items.into_iter().filter(|device| caller.sees(&application_dn(&device.id)));
+    Ok(Envelope::success(Devices { devices: seen.map(Device::from).collect(), cursor }))
 }
 
-pub(crate) async fn show(State(app): State<App>, Id(id): Id<DeviceId>) -> Result<Envelope<Device>, ApiError> {
-    Ok(Envelope::success(load(&app.parts().await?.ledger, &id).await?.into()))
+pub(crate) async fn show(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<DeviceId>,
+) -> Result<Envelope<Device>, ApiError> {
+    Ok(Envelope::success(load(&app.parts().await?.ledger, &caller, Right::Read, &id).await?.into()))
 }
 
-async fn load(ledger: &Ledger, id: &DeviceId) -> Result<DeviceRecord, ApiError> {
-    ledger.device(id).await?.ok_or_else(|| {
-        ApiError::not_found(format!("There is no device {id}."), "GET /devices lists those that there are.")
-    })
+async fn load(ledger: &Ledger, caller: &Principal, right: Right, id: &DeviceId) -> Result<DeviceRecord, ApiError> {
+    may(caller, right, id)?;
+    ledger.device(id).await?.ok_or_else(|| no_such_device(id))
+}
+
+pub(crate) fn may(caller: &Principal, right: Right, id: &DeviceId) -> Result<(), ApiError> {
+    caller.require(right, &application_dn(id)).map_err(|denied| denied.or(|| no_such_device(id)))
+}
+
+pub(crate) fn no_such_device(id: &DeviceId) -> ApiError {
+    ApiError::not_found(format!("There is no device {id}."), "GET /devices lists those that there are.")
 }
 
 /// What is said is changed; `null` takes a name, a slot or a subject away. Pins are the approval, an empty list takes it back.
@@ -127,7 +142,7 @@ pub(crate) async fn edit(
     let refused = |why: String| ApiError::invalid(why, "Correct the body and send the request again.");
     edit.check(&parts.into()).map_err(refused)?;
     for _ in 0..ATTEMPTS {
-        let mut device = load(&parts.ledger, &id).await?;
+        let mut device = load(&parts.ledger, &caller, Right::Write, &id).await?;
         edit.apply(&mut device).map_err(refused)?;
         match parts.ledger.edit_device(&device).await {
             Err(LedgerError::Conflict) => {}
@@ -147,7 +162,7 @@ pub(crate) async fn delete(
     Id(id): Id<DeviceId>,
 ) -> Result<Envelope<()>, ApiError> {
     let ledger = &app.parts().await?.ledger;
-    load(ledger, &id).await?;
+    load(ledger, &caller, Right::Delete, &id).await?;
     ledger.delete_device(&id, OffsetDateTime::now_utc()).await.map_err(|error| match error {
         LedgerError::Conflict => ApiError::conflict(
             format!("A worker is at device {id}."),
@@ -176,9 +191,14 @@ pub(crate) struct Shown {
 }
 
 /// A TLS handshake and nothing more: no credential is sent. It takes 10 s at most.
-pub(crate) async fn fingerprint(State(app): State<App>, Id(id): Id<DeviceId>) -> Result<Envelope<Shown>, ApiError> {
+pub(crate) async fn fingerprint(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<DeviceId>,
+) -> Result<Envelope<Shown>, ApiError> {
     let parts = app.parts().await?;
-    let address: DeviceAddress = load(&parts.ledger, &id).await?.address.parse().map_err(ApiError::internal)?;
+    let device = load(&parts.ledger, &caller, Right::Read, &id).await?;
+    let address: DeviceAddress = device.address.parse().map_err(ApiError::internal)?;
     let seen = observe(&parts.networks, &address).await.map_err(unseen)?;
     let unreadable =
         |why| unseen(Failure::new(ErrorClass::TlsHandshake, format!("{address}: its certificate is {why}.")));

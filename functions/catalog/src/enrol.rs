@@ -9,9 +9,13 @@ use axum::response::{IntoResponse, Response};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use http::StatusCode;
 use rootcast_core::address::DeviceAddress;
+use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::device::{DeviceId, Driver, Pin, Profile, Slot};
 use rootcast_core::device_subject::DeviceSubject;
-use rootcast_gate::{ApiError, BULK_BODY_LIMIT, Envelope, Message, Principal, Verdict, media_type, parse_json, read};
+use rootcast_core::permission::Right;
+use rootcast_gate::{
+    ApiError, BULK_BODY_LIMIT, Envelope, Kind, Message, Principal, Verdict, media_type, parse_json, read,
+};
 use rootcast_ledger::{DeviceRecord, Ledger, LedgerError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -40,7 +44,10 @@ pub(crate) async fn enrol(
     let rules = Rules::from(parts);
     let mut seen = HashSet::new();
     // Parsed one after the other, so that of two rows with one id always the second is refused.
-    let parsed: Vec<Result<Wanted, Outcome>> = rows.into_iter().map(|row| parse(row?, &rules, &mut seen)).collect();
+    let parsed: Vec<Result<Wanted, Outcome>> = rows
+        .into_iter()
+        .map(|row| parse(row?, &rules, &mut seen).and_then(|wanted| wanted.may_be_created_by(&caller)))
+        .collect();
     let results: Vec<Outcome> = stream::iter(parsed)
         .map(|row| async {
             match row {
@@ -95,14 +102,18 @@ struct Outcome {
     result: Enrolment,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
-    /// There is another device of that id.
+    /// As what it is refused where it is the only one.
     #[serde(skip)]
-    is_taken: bool,
+    kind: Kind,
 }
 
 impl Outcome {
+    fn done(id: String, result: Enrolment) -> Self {
+        Self { id, result, message: None, kind: Kind::Invalid }
+    }
+
     fn refused(id: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { id: id.into(), result: Enrolment::Refused, message: Some(message.into()), is_taken: false }
+        Self { id: id.into(), result: Enrolment::Refused, message: Some(message.into()), kind: Kind::Invalid }
     }
 }
 
@@ -179,17 +190,15 @@ async fn store(ledger: &Ledger, wanted: Wanted) -> Result<Outcome, ApiError> {
     let id = wanted.record.id.to_string();
     match ledger.enrol(&wanted.record).await {
         Ok(()) => {
-            return Ok(Outcome { id, result: Enrolment::Created, message: None, is_taken: false });
+            return Ok(Outcome::done(id, Enrolment::Created));
         }
         Err(LedgerError::Conflict) => {}
         Err(error) => return Err(error.into()),
     }
     Ok(match ledger.device(&wanted.record.id).await? {
-        Some(there) if wanted.is_met_by(&there) => {
-            Outcome { id, result: Enrolment::Unchanged, message: None, is_taken: false }
-        }
+        Some(there) if wanted.is_met_by(&there) => Outcome::done(id, Enrolment::Unchanged),
         Some(_) => Outcome {
-            is_taken: true,
+            kind: Kind::Conflict,
             ..Outcome::refused(
                 id.clone(),
                 format!("a different device has this id: change it with PATCH /devices/{id}, or choose another id."),
@@ -200,6 +209,15 @@ async fn store(ledger: &Ledger, wanted: Wanted) -> Result<Outcome, ApiError> {
 }
 
 impl Wanted {
+    fn may_be_created_by(self, caller: &Principal) -> Result<Self, Outcome> {
+        let id = &self.record.id;
+        caller.require(Right::Create, &application_dn(id)).map_err(|denied| {
+            let why = ApiError::from(denied);
+            Outcome { kind: why.kind(), ..Outcome::refused(id.as_str(), why.text()) }
+        })?;
+        Ok(self)
+    }
+
     fn is_met_by(&self, there: &DeviceRecord) -> bool {
         let DeviceRecord { name, address, driver, profile, slot, subject, credential, pins, .. } = &self.record;
         (name, address, driver, profile, slot, subject, credential)
@@ -222,8 +240,7 @@ fn answer(results: Vec<Outcome>, single: bool) -> Response {
     if let ([only], 1, true) = (results.as_slice(), refused, single) {
         let text = format!("The device was refused: {}", only.message.as_deref().unwrap_or_default());
         let recovery = "Correct it and send it again.";
-        let error = if only.is_taken { ApiError::conflict(text, recovery) } else { ApiError::invalid(text, recovery) };
-        return error.with_response(json!({ "devices": results })).into_response();
+        return ApiError::new(only.kind, text, recovery).with_response(json!({ "devices": results })).into_response();
     }
     let total = results.len();
     let answer = Envelope::success(json!({ "devices": results }));

@@ -108,9 +108,9 @@ async fn told(results: Vec<Outcome>, single: bool) -> (u16, Value) {
 
 #[tokio::test]
 async fn statuses() {
-    let created = || Outcome { id: "a".to_owned(), result: Enrolment::Created, message: None, is_taken: false };
+    let created = || Outcome::done("a".to_owned(), Enrolment::Created);
     let refused = || Outcome::refused("b", "no.");
-    let taken = || Outcome { is_taken: true, ..refused() };
+    let taken = || Outcome { kind: Kind::Conflict, ..refused() };
     let (status, body) = told(vec![created()], true).await;
     assert_eq!((status, &body["result"]), (200, &json!("success")));
     assert_eq!(body["response"], json!({ "devices": [{ "id": "a", "result": "created" }] }));

@@ -37,43 +37,46 @@ use axum::http::Uri;
 use axum::http::uri::PathAndQuery;
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::Response;
-use axum::routing::{get, post, put};
-use rootcast_gate::{ApiError, Kind, authenticate, report};
+use rootcast_gate::{ApiError, Guarded, Kind, authenticate, report, routes};
 use time::OffsetDateTime;
 
 pub use crate::app::{App, Parts};
 
 /// What may be read without a token, beside revocation lists: a device that trusts any live root can verify the one, and
 /// by its own means the other.
-const PUBLIC: [&str; 2] = [BUNDLE, CACERTS];
-const BUNDLE: &str = "/bundle";
-const CACERTS: &str = "/.well-known/est/cacerts";
+const PUBLIC: [&str; 2] = [routes::BUNDLE.path, routes::CACERTS.path];
 
 pub fn router(app: App) -> Router {
-    let routes = Router::new()
-        .route(BUNDLE, get(bundle::signed))
-        .route(CACERTS, get(bundle::cacerts))
-        .route("/crl/{generation}/{list}", get(crl::show))
-        .route("/signingcertificate", get(roots::active))
-        .route("/signingcertificate/details", get(roots::details))
-        .route("/signingcertificate/jobs", get(lxca::jobs))
-        .route("/signingcertificate/jobs/{job}", get(lxca::job))
-        .route("/certificatepolicy", get(policy::show).put(policy::choose))
-        .route("/tasks", put(lxca::cancel))
-        .route("/tasks/{jobs}", get(lxca::tasks))
-        .route("/devices", get(devices::list).post(enrol::enrol))
-        .route("/devices/{device}", get(devices::show).patch(devices::edit).delete(devices::delete))
-        .route("/devices/{device}/certificate", get(own::show).post(own::renew))
-        .route("/devices/{device}/fingerprint", get(devices::fingerprint))
-        .route("/jobs", get(jobs::list))
-        .route("/jobs/{job}", get(jobs::show))
-        .route("/jobs/{job}/pause", post(steer::pause))
-        .route("/jobs/{job}/resume", post(steer::resume))
-        .route("/jobs/{job}/abort", post(steer::abort))
-        .route("/jobs/{job}/retry", post(retry::retry))
-        .route("/jobs/{job}/waive", post(waive::waive))
-        .route("/jobs/{job}/tasks", get(tasks::list))
-        .fallback(no_such_path)
+    let routes = Guarded::<_, ApiError>::default()
+        .on(routes::BUNDLE, bundle::signed)
+        .on(routes::CACERTS, bundle::cacerts)
+        .on(routes::CRL, crl::show)
+        .on(routes::ROOT, roots::active)
+        .on(routes::ROOT_DETAILS, roots::details)
+        .on(routes::ROOT_JOBS, lxca::jobs)
+        .on(routes::ROOT_JOB, lxca::job)
+        .on(routes::POLICY, policy::show)
+        .on(routes::CHOOSE_POLICY, policy::choose)
+        .on(routes::CANCEL_TASKS, lxca::cancel)
+        .on(routes::TASKS, lxca::tasks)
+        .on(routes::DEVICES, devices::list)
+        .on(routes::ENROL, enrol::enrol)
+        .on(routes::DEVICE, devices::show)
+        .on(routes::EDIT_DEVICE, devices::edit)
+        .on(routes::DELETE_DEVICE, devices::delete)
+        .on(routes::OWN_CERTIFICATE, own::show)
+        .on(routes::RENEW_OWN, own::renew)
+        .on(routes::FINGERPRINT, devices::fingerprint)
+        .on(routes::JOB_LIST, jobs::list)
+        .on(routes::JOB, jobs::show)
+        .on(routes::PAUSE, steer::pause)
+        .on(routes::RESUME, steer::resume)
+        .on(routes::ABORT_JOB, steer::abort)
+        .on(routes::RETRY_JOB, retry::retry)
+        .on(routes::WAIVE, waive::waive)
+        .on(routes::JOB_TASKS, tasks::list)
+        .into_router()
+        .fallback(async || ApiError::nothing_here())
         .method_not_allowed_fallback(no_such_method)
         .with_state(app.clone());
     // Outside of the router, which would have chosen the route by then, and named its methods.
@@ -118,10 +121,6 @@ async fn fold_case(mut request: Request) -> Request {
         }
     }
     request
-}
-
-async fn no_such_path() -> ApiError {
-    ApiError::not_found("There is nothing at this path.", "Correct the path.")
 }
 
 async fn no_such_method() -> ApiError {

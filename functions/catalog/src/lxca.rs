@@ -22,6 +22,7 @@ use crate::fleet::{Row, Standing, page, standing};
 use crate::jobs::{load, progress, tally};
 use crate::page::Paging;
 use crate::steer::steer;
+use crate::tasks::sees;
 
 /// In the list of all; `GET /jobs` has the others.
 const LISTED: u32 = 100;
@@ -84,19 +85,25 @@ pub(crate) async fn jobs(State(app): State<App>) -> Result<Envelope<Vec<ShownJob
 /// `GET /signingCertificate/jobs/{id}`: with the results of its devices, a page of them.
 pub(crate) async fn job(
     State(app): State<App>,
+    Extension(caller): Extension<Principal>,
     Id(id): Id<JobId>,
     Params(paging): Params<Paging>,
 ) -> Result<Envelope<ShownJob>, ApiError> {
     let ledger = &app.parts().await?.ledger;
     let job = load(ledger, id).await?;
     let tally = tally(ledger, &job).await?;
-    let (results, cursor) = results(ledger, &job, &paging).await?;
+    let (results, cursor) = results(ledger, &caller, &job, &paging).await?;
     Ok(Envelope::success(ShownJob::of(&job, &tally, results, cursor)))
 }
 
-async fn results(ledger: &Ledger, job: &Job, paging: &Paging) -> Result<(Vec<DeviceResult>, Option<String>), ApiError> {
-    let is_in_job = |row: &Row| standing(job, row) != Standing::NotInJob;
-    let (rows, cursor) = page(ledger, job, paging, false, is_in_job).await?;
+async fn results(
+    ledger: &Ledger,
+    caller: &Principal,
+    job: &Job,
+    paging: &Paging,
+) -> Result<(Vec<DeviceResult>, Option<String>), ApiError> {
+    let keep = |row: &Row| sees(caller, row) && standing(job, row) != Standing::NotInJob;
+    let (rows, cursor) = page(ledger, job, paging, !caller.sees_everything(), keep).await?;
     let now = OffsetDateTime::now_utc();
     let results = stream::iter(rows)
         .map(|row| async move {
@@ -140,6 +147,7 @@ pub(crate) struct Task {
 /// `GET /tasks/{id}[,{id}…]`: an array without the envelope. Children are the first 100 devices (or `limit`).
 pub(crate) async fn tasks(
     State(app): State<App>,
+    Extension(caller): Extension<Principal>,
     Id(ids): Id<String>,
     Params(Compact { compact }): Params<Compact>,
     Params(paging): Params<Paging>,
@@ -152,7 +160,7 @@ pub(crate) async fn tasks(
         let children = if compact {
             None
         } else {
-            let (results, _) = results(ledger, &job, &paging).await?;
+            let (results, _) = results(ledger, &caller, &job, &paging).await?;
             Some(results.into_iter().map(|child| child.into_task(id)).collect())
         };
         tasks.push(Task::of(&job, &tally, children));

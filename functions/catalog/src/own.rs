@@ -6,11 +6,12 @@ use axum::extract::State;
 use http::HeaderMap;
 use http::header::LOCATION;
 use rootcast_core::certificate::Certificate;
-use rootcast_core::certificate_dn::CertificateDn;
+use rootcast_core::certificate_dn::{CertificateDn, application_dn};
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::{Lifecycle, Stage};
+use rootcast_core::permission::Right;
 use rootcast_deploy::{NotBegun, Refusal, Request, issue};
 use rootcast_gate::{ApiError, Envelope, Message, Principal};
 use rootcast_ledger::{CertificateOrPlace, CertificateRecord};
@@ -20,6 +21,7 @@ use tracing::info;
 
 use crate::app::App;
 use crate::deployments::path;
+use crate::devices::{may, no_such_device};
 use crate::extract::Id;
 use crate::stamp::stamp;
 use crate::steer::wake;
@@ -40,6 +42,7 @@ pub(crate) async fn renew(
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
 ) -> Result<(HeaderMap, Envelope<Begun>), ApiError> {
+    may(&caller, Right::Write, &id)?;
     let parts = app.parts().await?;
     let request = Request { by: &caller.name, now: OffsetDateTime::now_utc() };
     let job = issue(&parts.ledger, &id, request).await.map_err(|why| refused(&id, why))?;
@@ -58,9 +61,7 @@ pub(crate) async fn renew(
 fn refused(id: &DeviceId, why: NotBegun) -> ApiError {
     let text = why.to_string();
     match why {
-        NotBegun::Refused(Refusal::NoDevice) => {
-            ApiError::not_found(format!("There is no device {id}."), "GET /devices lists those that there are.")
-        }
+        NotBegun::Refused(Refusal::NoDevice) => no_such_device(id),
         NotBegun::Refused(Refusal::NotApproved | Refusal::NoPrivateKey(_) | Refusal::NoWebServer(_)) => {
             ApiError::invalid(text, "Correct the device's record, and send the request again.")
         }
@@ -107,7 +108,11 @@ struct Issued {
 }
 
 /// Three calls: name, certificate, use.
-pub(crate) async fn show(State(app): State<App>, Id(id): Id<DeviceId>) -> Result<Envelope<Own>, ApiError> {
+pub(crate) async fn show(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<DeviceId>,
+) -> Result<Envelope<Own>, ApiError> {
     let ledger = &app.parts().await?.ledger;
     let none = || {
         ApiError::not_found(
@@ -116,6 +121,7 @@ pub(crate) async fn show(State(app): State<App>, Id(id): Id<DeviceId>) -> Result
         )
     };
     let dn = CertificateDn::of_device(&id);
+    caller.require(Right::Read, &application_dn(&id)).map_err(|denied| denied.or(none))?;
     let certificate = ledger.certificate_by_dn(&dn).await?.ok_or_else(none)?;
     let held = ledger.certificate_or_place(certificate).await?.filter(|held| held.device() == Some(&id));
     let held = held.ok_or_else(none)?;

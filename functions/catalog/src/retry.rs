@@ -7,6 +7,7 @@ use std::hash::Hash;
 use axum::Extension;
 use axum::extract::{Request, State};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::deployment::Deployment;
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::{Job, JobId, Leg, MOST_DEVICES, MOST_WAVES, Selection, Stretch};
@@ -50,7 +51,14 @@ pub(crate) async fn retry(
     Id(id): Id<JobId>,
     request: Request,
 ) -> Result<Envelope<Retried>, ApiError> {
-    let filters = Filters::of(request).await?;
+    let mut filters = Filters::of(request).await?;
+    if let Some(devices) = &mut filters.devices {
+        devices.retain(|device| caller.sees(&application_dn(device)));
+        // An empty list would choose everything.
+        if devices.is_empty() {
+            return Err(nothing_chosen(id));
+        }
+    }
     let parts = app.parts().await?;
     let (ledger, now) = (&parts.ledger, OffsetDateTime::now_utc());
     let mut counted = None;

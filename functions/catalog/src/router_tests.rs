@@ -11,6 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{Method, Response};
 use proptest::prelude::*;
+use rootcast_core::permission::{Grants, Role};
 use rootcast_gate::ScmGate;
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;
@@ -20,7 +21,7 @@ use tower::ServiceExt;
 
 use super::*;
 
-/// Knows every token; its tables are empty else.
+/// Knows every token, as an administrator's; its tables are empty else.
 fn app() -> Router {
     let is_token =
         |request: &aws_sdk_dynamodb::operation::get_item::GetItemInput| request.table_name() == Some("access");
@@ -28,6 +29,7 @@ fn app() -> Router {
         let far = AttributeValue::N("99999999999".to_owned());
         let record = GetItemOutput::builder()
             .item("principal", AttributeValue::S("ops".to_owned()))
+            .item("grants", serde_dynamo::to_attribute_value(Grants::from(Role::Administrator)).unwrap())
             .item("expires", far)
             .item("created", AttributeValue::N("0".to_owned()));
         record.build()

@@ -18,10 +18,9 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use lambda_http::tower::ServiceExt;
 use rootcast_core::certificate_id::CertificateId;
-use rootcast_gate::{ScmError, scm_report};
+use rootcast_gate::{Guarded, ScmError, routes, scm_report};
 use time::OffsetDateTime;
 
 use crate::app::App;
@@ -38,12 +37,14 @@ pub(crate) async fn divert(State(routes): State<Router>, request: Request, next:
 }
 
 pub(crate) fn router(app: App) -> Router {
-    let routes = Router::new()
-        .route("/v3/scm/certificates", get(list::list))
-        .route("/v3/scm/certificates/{id}", get(show::show).delete(delete::delete))
-        .route("/v3/scm/certificates/{id}/deploy", post(deploy::deploy))
-        .route("/v3/scm/deployed-resources", post(deployed::list))
-        .fallback(no_such_path)
+    let routes = Guarded::<_, ScmError>::default()
+        .on(routes::SCM_LIST, list::list)
+        .on(routes::SCM_SHOW, show::show)
+        .on(routes::SCM_DELETE, delete::delete)
+        .on(routes::SCM_DEPLOY, deploy::deploy)
+        .on(routes::SCM_DEPLOYED, deployed::list)
+        .into_router()
+        .fallback(async || ScmError::nothing_here())
         .method_not_allowed_fallback(no_such_method)
         .with_state(app.clone());
     Router::new()
@@ -57,10 +58,6 @@ pub(crate) fn router(app: App) -> Router {
 async fn protect(State(app): State<App>, request: Request, next: Next) -> Result<Response, ScmError> {
     let request = app.parts().await?.gate.admit(request, BODY_LIMIT, OffsetDateTime::now_utc()).await?;
     Ok(next.run(request).await)
-}
-
-async fn no_such_path() -> ScmError {
-    ScmError::new(StatusCode::NOT_FOUND, "SCM.0404", "There is nothing at this path.")
 }
 
 async fn no_such_method() -> ScmError {

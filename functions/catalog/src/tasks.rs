@@ -1,11 +1,13 @@
 //! `GET /jobs/{id}/tasks`: what became of each device in a job's present leg, or of a deployment.
 
+use axum::Extension;
 use axum::extract::State;
+use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::{Job, JobId, Leg};
 use rootcast_core::lifecycle::{Entry, Stage};
 use rootcast_core::task::{ErrorClass, TaskState};
-use rootcast_gate::{ApiError, Envelope};
+use rootcast_gate::{ApiError, Envelope, Principal};
 use rootcast_ledger::JobRecord;
 use serde::{Deserialize, Serialize};
 
@@ -77,6 +79,7 @@ impl From<Entry> for Past {
 /// A page may have fewer rows than `limit`, or none, and a cursor all the same: a filter passes over the others.
 pub(crate) async fn list(
     State(app): State<App>,
+    Extension(caller): Extension<Principal>,
     Id(id): Id<JobId>,
     Params(paging): Params<Paging>,
     Params(filter): Params<Filter>,
@@ -85,16 +88,23 @@ pub(crate) async fn list(
     let job = match load_any(ledger, id).await? {
         JobRecord::Rollover(job) => job,
         JobRecord::Deployment(job) => {
-            let rows = rows(ledger, &job).await?.into_iter();
+            let rows = rows(ledger, &job).await?.into_iter().filter(|row| sees(&caller, row));
             let tasks = rows.map(|row| Task::of(Leg::Install, installing(&row), row));
             let tasks = tasks.filter(|task| filter.state.is_none_or(|wanted| wanted == task.state)).collect();
             return Ok(Envelope::success(Tasks { tasks, cursor: None }));
         }
     };
-    let keep = |row: &Row| state(&job, row).is_some_and(|state| filter.state.is_none_or(|wanted| wanted == state));
-    let (rows, cursor) = page(ledger, &job, &paging, filter.state.is_some(), keep).await?;
+    let is_wanted = |row: &Row| state(&job, row).is_some_and(|state| filter.state.is_none_or(|wanted| wanted == state));
+    let keep = |row: &Row| sees(&caller, row) && is_wanted(row);
+    let is_filtered = filter.state.is_some() || !caller.sees_everything();
+    let (rows, cursor) = page(ledger, &job, &paging, is_filtered, keep).await?;
     let tasks = rows.into_iter().filter_map(|row| Some(Task::of(job.leg(), state(&job, &row)?, row))).collect();
     Ok(Envelope::success(Tasks { tasks, cursor }))
+}
+
+/// Of who may read jobs, and not every device.
+pub(crate) fn sees(caller: &Principal, row: &Row) -> bool {
+    caller.sees(&application_dn(&row.device))
 }
 
 /// A deployment sends all its devices at once.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::State;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::{JobId, JobState};
 use rootcast_core::task::{TaskRecord, TaskState};
@@ -86,7 +87,8 @@ pub(crate) async fn waive(
         ));
     }
     let mut shards: BTreeMap<u8, Vec<TaskKey>> = BTreeMap::new();
-    for device in &waiver.devices {
+    // Of the others nothing is found below, as of those that are not there.
+    for device in waiver.devices.iter().filter(|device| caller.sees(&application_dn(device))) {
         let key = TaskKey { job: id, leg: job.leg(), device: device.clone() };
         shards.entry(device.shard()).or_default().push(key);
     }
@@ -96,7 +98,7 @@ pub(crate) async fn waive(
         .try_collect()
         .await?;
     let done: HashMap<DeviceId, Outcome> = done.into_iter().flatten().collect();
-    let results: Vec<Outcome> = waiver.devices.iter().filter_map(|device| done.get(device).cloned()).collect();
+    let results: Vec<Outcome> = waiver.devices.iter().map(|device| outcome_of(&done, device)).collect();
     let refused = results.iter().filter(|outcome| outcome.result == "refused").count();
     info!(
         caller = caller.name, job.id = %id, devices.waived = results.len() - refused, devices.refused = refused,
@@ -118,6 +120,13 @@ pub(crate) async fn waive(
         "See the result of each device: only what has failed can be waived.",
     );
     Ok(answer.judged(if refused == total { Verdict::Failed } else { Verdict::Warning }).saying(message))
+}
+
+fn outcome_of(done: &HashMap<DeviceId, Outcome>, device: &DeviceId) -> Outcome {
+    done.get(device).cloned().unwrap_or_else(|| {
+        let (result, message) = NO_RESULT;
+        Outcome { device: device.clone(), result, message }
+    })
 }
 
 async fn waive_shard(ledger: &Ledger, keys: Vec<TaskKey>, why: &str) -> Result<HashMap<DeviceId, Outcome>, ApiError> {
@@ -151,6 +160,8 @@ async fn waive_one(ledger: &Ledger, key: &TaskKey, task: Option<&TaskRecord>, wh
     Ok(outcome(("waived", None)))
 }
 
+const NO_RESULT: (&str, Option<&str>) =
+    ("refused", Some("it has no result in this job: wait for one, or correct the id"));
 const MOVED: (&str, Option<&str>) = ("refused", Some("its task changed at this moment: look at it, and send it again"));
 
 /// Why a task is not waived; `None` where it is.
@@ -161,7 +172,7 @@ fn refusal(task: Option<&TaskRecord>) -> Option<(&'static str, Option<&'static s
         Some(TaskState::Acked) => Some(("refused", Some("it did not fail: the device proved what it holds"))),
         Some(TaskState::Skipped) => Some(("refused", Some("it did not fail: the device was deleted"))),
         Some(TaskState::Waiting) => Some(("refused", Some("it is being tried again: wait for its result"))),
-        None => Some(("refused", Some("it has no result in this job: wait for one, or correct the id"))),
+        None => Some(NO_RESULT),
     }
 }
 

@@ -9,7 +9,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rootcast_core::certificate::Certificate;
 use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::permission::Permission;
 use rootcast_gate::{Principal, RequestId, ScmError};
 use rootcast_ledger::{AuditAction, AuditRecord};
 use serde::{Serialize, Serializer};
@@ -39,10 +38,9 @@ pub(crate) async fn export(
     Extension(RequestId(request_id)): Extension<RequestId>,
     Path(id): Path<String>,
 ) -> Result<([(HeaderName, HeaderValue); 1], Json<Exported>), ScmError> {
-    caller.require(Permission::ExportKey)?;
     let unknown = || ScmError::not_found("There is no certificate of that id: GET /v3/scm/certificates lists them.");
     let id: CertificateId = id.parse().map_err(|_| unknown())?;
-    let record = app.ledger.certificate(id).await?.ok_or_else(unknown)?;
+    let record = app.ledger.certificate(id).await?.filter(|record| caller.sees(&record.dn())).ok_or_else(unknown)?;
     let sealed = record.key.as_ref().ok_or_else(|| {
         ScmError::invalid("The private key of this certificate was made by its device and never left it.")
     })?;

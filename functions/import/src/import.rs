@@ -11,6 +11,7 @@ use rootcast_core::certificate_id::{CertificateId, policy_dn};
 use rootcast_core::event::Event;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::import::{Checked, Material, Problem, Problems, check};
+use rootcast_core::permission::Right;
 use rootcast_core::sealed::SealContext;
 use rootcast_gate::{Principal, ScmError, media_type};
 use rootcast_ledger::{CertificateRecord, ClientRequest, LedgerError, StoreRefused};
@@ -59,6 +60,7 @@ impl App {
     ) -> Result<Result<Imported, Problems>, ScmError> {
         let now = (self.clock)();
         let dn = policy_dn(&request.folder.to_string(), &request.name.to_string());
+        caller.require(Right::Create, &dn)?;
         let refused = |why| refusal::not_stored(why, &dn);
         if let Some(repeatable) = &repeatable
             && let Some(certificate_id) = self.ledger.stored_before(repeatable, now).await.map_err(refused)?

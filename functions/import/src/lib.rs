@@ -21,9 +21,8 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::post;
 use rootcast_events::Events;
-use rootcast_gate::{ScmError, ScmGate, scm_report};
+use rootcast_gate::{Guarded, ScmError, ScmGate, routes, scm_report};
 use rootcast_ledger::Ledger;
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;
@@ -46,9 +45,10 @@ pub struct App {
 
 /// API Gateway routes these two paths here, in this spelling.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/v3/scm/certificates/import", post(import::import))
-        .route("/v3/scm/certificates/{id}/export", post(export::export))
+    Guarded::<_, ScmError>::default()
+        .on(routes::SCM_IMPORT, import::import)
+        .on(routes::SCM_EXPORT, export::export)
+        .into_router()
         .with_state(app.clone())
         .layer(from_fn_with_state(app, protect))
         .layer(from_fn(scm_report))

@@ -9,16 +9,17 @@ mod request;
 use std::error::Error;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::Uri;
 use axum::http::header::LOCATION;
-use axum::http::{HeaderMap, Uri};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::put;
+use axum::{Extension, Router};
 use rootcast_authority::{AuthorityError, CertificateAuthority, Settings};
-use rootcast_core::job::JobId;
+use rootcast_core::job::{Activation, JobId};
 use rootcast_core::message::Control;
-use rootcast_gate::{ApiError, Envelope, Kind, Message, authenticate, report};
+use rootcast_core::permission::Operation;
+use rootcast_gate::{ApiError, Envelope, Guarded, Kind, Message, Principal, authenticate, report, routes};
 use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
 use serde_json::json;
@@ -39,17 +40,32 @@ pub struct App {
 
 /// API Gateway routes both spellings here; clients differ.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new()
-        .route("/signingCertificate", put(regenerate))
-        .route("/signingcertificate", put(regenerate))
-        .layer(axum::middleware::from_fn(report))
+    Guarded::<_, ApiError>::default()
+        .on(routes::REGENERATE, regenerate)
+        .on(routes::REGENERATE_LOWER, regenerate)
+        .into_router()
+        .layer(from_fn_with_state(app.clone(), protect))
+        .layer(from_fn(report))
         .with_state(app)
 }
 
-async fn regenerate(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, ApiError> {
+/// Before anything else: even whether a path exists is told to callers with a token only.
+async fn protect(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, ApiError> {
+    let caller = authenticate(&app.ledger, request.headers(), (app.clock)()).await?;
+    request.extensions_mut().insert(caller);
+    Ok(next.run(request).await)
+}
+
+async fn regenerate(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    uri: Uri,
+) -> Result<Response, ApiError> {
     let now = (app.clock)();
-    authenticate(&app.ledger, &headers, now).await?;
     let request = root_request(uri.query().unwrap_or_default())?;
+    if request.activation == Activation::Immediate {
+        caller.may(Operation::Activate)?;
+    }
     match app.authority.make_root(&app.settings, &request, now).await {
         Ok(made) => {
             if let Some(job) = made.job {

@@ -5,7 +5,10 @@ use std::fmt::Display;
 
 use rootcast_core::certificate_dn::{application_dn, device_of_application};
 use rootcast_core::device::DeviceId;
-use rootcast_gate::VenafiError;
+use rootcast_core::permission::Right;
+use rootcast_deploy::Refusal;
+use rootcast_gate::routes::Denied;
+use rootcast_gate::{Principal, VenafiError};
 use serde::Deserialize;
 
 use crate::refusal::lines;
@@ -50,6 +53,16 @@ impl Applications {
         }
         Ok(devices)
     }
+}
+
+/// Whoever brings something to a device, or takes it from there, writes that too.
+pub(crate) fn may_write(caller: &Principal, devices: &[DeviceId]) -> Result<(), VenafiError> {
+    let lacking = |device: &DeviceId| match caller.require(Right::Write, &application_dn(device)).err()? {
+        Denied::Forbidden(why) => Some((device.clone(), why.to_string())),
+        _ => Some((device.clone(), Refusal::NoDevice.to_string())),
+    };
+    let lacking: Vec<(DeviceId, String)> = devices.iter().filter_map(lacking).collect();
+    if lacking.is_empty() { Ok(()) } else { Err(refused(&lacking)) }
 }
 
 /// Why some of the devices were refused.

@@ -9,7 +9,7 @@ use rootcast_ledger::MOST_TIES;
 use serde::Deserialize;
 use tracing::info;
 
-use crate::applications::{Applications, refused};
+use crate::applications::{Applications, may_write, refused};
 use crate::body::{Body, Flag};
 use crate::named::Call;
 use crate::{App, Deadline, Done};
@@ -39,7 +39,8 @@ pub(crate) async fn associate(
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Done>, VenafiError> {
     let devices = applications(wanted.application_dn)?.devices(MOST_TIES)?;
-    let named = app.named(ASSOCIATE, wanted.certificate_dn).await?;
+    let named = app.named(ASSOCIATE, &caller, wanted.certificate_dn).await?;
+    may_write(&caller, &devices)?;
     let not_tied = rootcast_deploy::associate(&app.ledger, named.id, &devices, (app.clock)()).await;
     let not_tied = not_tied.map_err(|why| ASSOCIATE.not_begun(&named, why))?;
     if !not_tied.is_empty() {
@@ -67,7 +68,8 @@ pub(crate) async fn dissociate(
         ));
     }
     let devices = applications(wanted.application_dn)?.devices(MOST_TIES)?;
-    let named = app.named(DISSOCIATE, wanted.certificate_dn).await?;
+    let named = app.named(DISSOCIATE, &caller, wanted.certificate_dn).await?;
+    may_write(&caller, &devices)?;
     let still_tied = rootcast_deploy::dissociate(&app.ledger, named.id, &devices).await;
     let still_tied = still_tied.map_err(|why| DISSOCIATE.not_begun(&named, why))?;
     if !still_tied.is_empty() {

@@ -35,11 +35,9 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::Response;
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use lambda_http::RequestExt;
-use rootcast_core::scope::{Privilege, Resource};
-use rootcast_gate::{VenafiError, authenticate_venafi, fold_case, venafi_report};
+use rootcast_gate::{Guarded, VenafiError, authenticate_venafi, fold_case, routes, venafi_report};
 use rootcast_ledger::Ledger;
 use rootcast_queue::Queue;
 use serde::Serialize;
@@ -79,20 +77,22 @@ impl Deadline {
 }
 
 pub fn router(app: Arc<App>) -> Router {
-    let routes = Router::new()
-        .route("/vedsdk/certificates", get(list::list))
-        .route("/vedsdk/certificates/", get(list::list))
-        .route("/vedsdk/certificates/{guid}", get(show::show))
-        .route("/vedsdk/certificates/associate", post(associate::associate))
-        .route("/vedsdk/certificates/dissociate", post(associate::dissociate))
-        .route("/vedsdk/certificates/push", post(push::push))
-        .route("/vedsdk/certificates/renew", post(renew::renew))
-        .route("/vedsdk/certificates/reset", post(reset::reset))
-        .route("/vedsdk/certificates/retrieve", get(retrieve::download).post(retrieve::retrieve))
-        .route("/vedsdk/certificates/retry", post(retry::retry))
-        .route("/vedsdk/certificates/revoke", post(revoke::revoke))
-        .route("/vedsdk/systemstatus/version", get(version))
-        .fallback(async || VenafiError::new(StatusCode::NOT_FOUND, "There is nothing at this path."))
+    let routes = Guarded::<_, VenafiError>::default()
+        .on(routes::LIST, list::list)
+        .on(routes::LIST_SLASH, list::list)
+        .on(routes::SHOW, show::show)
+        .on(routes::ASSOCIATE, associate::associate)
+        .on(routes::DISSOCIATE, associate::dissociate)
+        .on(routes::PUSH, push::push)
+        .on(routes::RENEW, renew::renew)
+        .on(routes::RESET, reset::reset)
+        .on(routes::DOWNLOAD, retrieve::download)
+        .on(routes::RETRIEVE, retrieve::retrieve)
+        .on(routes::RETRY, retry::retry)
+        .on(routes::REVOKE, revoke::revoke)
+        .on(routes::VERSION, version)
+        .into_router()
+        .fallback(async || VenafiError::nothing_here())
         .method_not_allowed_fallback(async || {
             VenafiError::new(StatusCode::METHOD_NOT_ALLOWED, "Use a method that the header Allow names.")
         })
@@ -109,21 +109,9 @@ pub fn router(app: Arc<App>) -> Router {
 async fn protect(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, VenafiError> {
     let deadline = Deadline::of(&request);
     let principal = authenticate_venafi(&app.ledger, request.headers(), (app.clock)()).await?;
-    if let Some(privilege) = privilege(request.uri().path()) {
-        principal.require_scope(Resource::Certificate, privilege)?;
-    }
     request.extensions_mut().insert(principal);
     request.extensions_mut().insert(deadline);
     Ok(next.run(request).await)
-}
-
-/// What a narrowed token must be good for, by Venafi's pages of the calls; `None`: whoever may log in.
-fn privilege(path: &str) -> Option<Privilege> {
-    match path.strip_prefix("/vedsdk/certificates/")? {
-        "associate" | "dissociate" | "push" | "renew" | "reset" | "retrieve" | "retry" => Some(Privilege::Manage),
-        "revoke" => Some(Privilege::Revoke),
-        _ => None,
-    }
 }
 
 /// What a call answers that has nothing else to say.

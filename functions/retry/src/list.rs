@@ -7,14 +7,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures::{StreamExt, TryStreamExt, stream};
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::lifecycle::{Lifecycle, Work, worst};
-use rootcast_gate::VenafiError;
+use rootcast_gate::{Principal, VenafiError};
 use rootcast_ledger::{CertificateOrPlace, CertificateRow, LedgerError, Listing, Sort, UseRecord};
 use serde::Serialize;
 
@@ -44,9 +44,15 @@ struct Unfinished {
 /// A page's certificates, and how many there are in all.
 type Found = (u64, Vec<CertificateOrPlace>);
 
-pub(crate) async fn list(State(app): State<Arc<App>>, method: Method, uri: Uri) -> Result<Response, VenafiError> {
+/// Of those that the caller may read, as if there were no others.
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    method: Method,
+    uri: Uri,
+) -> Result<Response, VenafiError> {
     let asked = Asked::of(uri.query().unwrap_or_default())?;
-    let (total, found) = app.page(&asked, method == Method::HEAD).await?;
+    let (total, found) = app.page(&asked, &caller, method == Method::HEAD).await?;
     let count = [("x-record-count", total.to_string())];
     if method == Method::HEAD {
         return Ok(count.into_response());
@@ -61,7 +67,7 @@ pub(crate) async fn list(State(app): State<Arc<App>>, method: Method, uri: Uri) 
 }
 
 impl App {
-    async fn page(&self, asked: &Asked, only_count: bool) -> Result<Found, LedgerError> {
+    async fn page(&self, asked: &Asked, caller: &Principal, only_count: bool) -> Result<Found, LedgerError> {
         let filter = &asked.filter;
         let unfinished = match filter.thumbprints {
             Some(_) if !filter.is_of_lives() => Unfinished::default(),
@@ -71,12 +77,12 @@ impl App {
             let look_up = async |print: String| self.ledger.certificates_by_thumbprint(&print).await;
             let found = stream::iter(thumbprints.iter().cloned()).map(look_up);
             let found: Vec<_> = found.buffer_unordered(CONCURRENCY).try_collect().await?;
-            return self.some(found.into_iter().flatten().collect(), asked, &unfinished).await;
+            return self.some(found.into_iter().flatten().collect(), asked, caller, &unfinished).await;
         }
         if filter.wants_unfinished() {
-            return self.some(unfinished.lives.keys().copied().collect(), asked, &unfinished).await;
+            return self.some(unfinished.lives.keys().copied().collect(), asked, caller, &unfinished).await;
         }
-        self.all(asked, &unfinished, only_count).await
+        self.all(asked, caller, &unfinished, only_count).await
     }
 
     /// Those of some certificates that pass the filter, in the order of their ids.
@@ -84,10 +90,13 @@ impl App {
         &self,
         ids: BTreeSet<CertificateId>,
         Asked { limit, offset, filter }: &Asked,
+        caller: &Principal,
         unfinished: &Unfinished,
     ) -> Result<Found, LedgerError> {
         let mut found = self.ledger.certificates_or_places(ids).await?;
-        found.retain(|held| filter.takes_held(held) && filter.takes_life(unfinished.lives.get(&held.id())));
+        found.retain(|held| {
+            caller.sees(&held.dn()) && filter.takes_held(held) && filter.takes_life(unfinished.lives.get(&held.id()))
+        });
         found.sort_by_key(CertificateOrPlace::id);
         Ok((found.len() as u64, found.into_iter().skip(*offset).take(*limit).collect()))
     }
@@ -95,19 +104,23 @@ impl App {
     async fn all(
         &self,
         Asked { limit, offset, filter }: &Asked,
+        caller: &Principal,
         unfinished: &Unfinished,
         only_count: bool,
     ) -> Result<Found, LedgerError> {
-        let takes = |row: &CertificateRow| filter.takes_row(row) && filter.takes_life(unfinished.lives.get(&row.id));
+        let takes = |row: &CertificateRow| {
+            caller.sees(&row.dn()) && filter.takes_row(row) && filter.takes_life(unfinished.lives.get(&row.id))
+        };
+        let is_filtered = filter.is_of_rows() || filter.is_of_lives() || !caller.sees_everything();
         let listing = Listing {
             sort: Sort::Update,
             descending: false,
             ends_from: None,
             ends_before: None,
-            filter: (filter.is_of_rows() || filter.is_of_lives()).then_some(&takes),
+            filter: is_filtered.then_some(&takes),
         };
         let (issued, behind) = self.ledger.survey_certificates(&listing, if only_count { 0 } else { *offset }).await?;
-        let places = self.places(filter, unfinished).await?;
+        let places = self.places(filter, caller, unfinished).await?;
         let total = issued + places.len() as u64;
         if only_count {
             return Ok((total, Vec::new()));
@@ -125,10 +138,16 @@ impl App {
     }
 
     /// In the order of their ids.
-    async fn places(&self, filter: &Filter, unfinished: &Unfinished) -> Result<Vec<CertificateOrPlace>, LedgerError> {
+    async fn places(
+        &self,
+        filter: &Filter,
+        caller: &Principal,
+        unfinished: &Unfinished,
+    ) -> Result<Vec<CertificateOrPlace>, LedgerError> {
         let mut places = self.ledger.certificates_or_places(unfinished.issuing.iter().copied()).await?;
         places.retain(|held| {
             matches!(held, CertificateOrPlace::Place(_))
+                && caller.sees(&held.dn())
                 && filter.takes_held(held)
                 && filter.takes_life(unfinished.lives.get(&held.id()))
         });

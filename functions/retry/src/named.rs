@@ -2,8 +2,9 @@
 
 use rootcast_core::certificate_dn::{CertificateDn, NotACertificateDn};
 use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::permission::Right;
 use rootcast_deploy::NotBegun;
-use rootcast_gate::VenafiError;
+use rootcast_gate::{Principal, VenafiError};
 use rootcast_ledger::CertificateOrPlace;
 
 use crate::App;
@@ -14,8 +15,8 @@ use crate::refusal::Refusal;
 pub(crate) struct Call {
     /// Behind `Certificates/`.
     pub(crate) name: &'static str,
-    /// Which of the caller's permissions for the certificate it needs.
-    pub(crate) needs: &'static str,
+    /// On the certificate, besides reading it.
+    pub(crate) needs: Right,
 }
 
 /// A certificate, or the place of one, and how the caller called it.
@@ -27,11 +28,11 @@ pub(crate) struct Named {
 
 impl Call {
     pub(crate) const fn reading(name: &'static str) -> Self {
-        Self { name, needs: "read" }
+        Self { name, needs: Right::Read }
     }
 
     pub(crate) const fn writing(name: &'static str) -> Self {
-        Self { name, needs: "write" }
+        Self { name, needs: Right::Write }
     }
 
     /// The certificate is not there, may not be seen, or may only be read: one answer, so that nobody learns from it
@@ -40,11 +41,18 @@ impl Call {
         Refusal::NoAccess { call: self, named: named.into() }
     }
 
-    pub(crate) fn place(self, dn: &str) -> Result<CertificateDn, Refusal> {
-        dn.parse().map_err(|why| match why {
+    /// Whether the caller may do this to the certificate of that name.
+    pub(crate) fn is_of(self, caller: &Principal, dn: &str) -> bool {
+        caller.require(self.needs, dn).is_ok()
+    }
+
+    /// Where the caller may do this.
+    pub(crate) fn place(self, caller: &Principal, dn: &str) -> Result<CertificateDn, Refusal> {
+        let place: CertificateDn = dn.parse().map_err(|why| match why {
             NotACertificateDn::NullOrWhiteSpace => Refusal::InvalidDn(dn.to_owned()),
             NotACertificateDn::Unused => self.no_access(dn),
-        })
+        })?;
+        if self.is_of(caller, &place.to_string()) { Ok(place) } else { Err(self.no_access(dn)) }
     }
 
     /// Why no work was begun.
@@ -67,17 +75,18 @@ impl App {
     pub(crate) async fn held(
         &self,
         call: Call,
+        caller: &Principal,
         dn: Option<String>,
     ) -> Result<(Named, CertificateOrPlace), VenafiError> {
-        let named = self.named(call, dn).await?;
+        let named = self.named(call, caller, dn).await?;
         let held = self.ledger.certificate_or_place(named.id).await?;
         let held = held.ok_or_else(|| call.no_access(&named.dn))?;
         Ok((named, held))
     }
 
-    pub(crate) async fn named(&self, call: Call, dn: Option<String>) -> Result<Named, VenafiError> {
+    pub(crate) async fn named(&self, call: Call, caller: &Principal, dn: Option<String>) -> Result<Named, VenafiError> {
         let dn = dn.unwrap_or_default();
-        let found = self.ledger.certificate_by_dn(&call.place(&dn)?).await?;
+        let found = self.ledger.certificate_by_dn(&call.place(caller, &dn)?).await?;
         match found {
             Some(id) => Ok(Named { dn, id }),
             None => Err(call.no_access(dn).into()),

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
+use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::device::DeviceId;
 use rootcast_gate::{Principal, VenafiError};
 use rootcast_ledger::UseRecord;
 use serde::Deserialize;
 
-use crate::applications::{Applications, refused};
+use crate::applications::{Applications, may_write, refused};
 use crate::body::{Body, Flag};
 use crate::named::Call;
 use crate::{App, Deadline, Done};
@@ -40,18 +41,20 @@ pub(crate) async fn push(
         (None, true) => None,
         _ => return Err(VenafiError::invalid("Send either ApplicationDN, or PushToAll with true.")),
     };
-    let (named, held) = app.held(CALL, wanted.certificate_dn).await?;
+    let (named, held) = app.held(CALL, &caller, wanted.certificate_dn).await?;
     if let Some(device) = held.device() {
         return Err(VenafiError::invalid(format!(
             "There is no private key to push: it never left the device {device}, whose own certificate this is. \
              Certificates/Renew has a new one made there."
         )));
     }
-    let uses = match &chosen {
+    let mut uses = match &chosen {
         Some(devices) => app.ledger.uses_by(named.id, devices).await?,
         None => app.ledger.uses_of_certificate(named.id).await?,
     };
+    uses.retain(|each| caller.sees(&application_dn(&each.device)));
     let devices = chosen.unwrap_or_else(|| uses.iter().map(|each| each.device.clone()).collect());
+    may_write(&caller, &devices)?;
     if devices.is_empty() {
         return Err(VenafiError::invalid(
             "No application is associated with the certificate: Certificates/Associate does it.",

@@ -50,7 +50,7 @@ pub(crate) async fn renew(
     if wanted.include_private_key.unwrap_or_default().0 {
         return Err(VenafiError::invalid("IncludePrivateKey is false: the private key never leaves its device."));
     }
-    let (named, held) = app.held(CALL, wanted.certificate_dn).await?;
+    let (named, held) = app.held(CALL, &caller, wanted.certificate_dn).await?;
     if held.device().is_none() {
         return Err(VenafiError::invalid(
             "The certificate was imported with its key, and is renewed where it came from: import its successor with \

@@ -54,7 +54,7 @@ pub(crate) async fn reset(
 ) -> Result<Json<Reset>, VenafiError> {
     let timeout = patience(wanted.work_to_do_timeout)?;
     let restart = wanted.restart.unwrap_or_default().0;
-    let (named, held) = app.held(CALL, wanted.certificate_dn).await?;
+    let (named, held) = app.held(CALL, &caller, wanted.certificate_dn).await?;
     let open = app.ledger.uses_of_certificate(named.id).await?;
     let open = open.into_iter().filter(|each| each.lifecycle.stage.is_some());
     let why = format!("{} gave it up.", caller.name);

@@ -4,19 +4,19 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::Uri;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use rootcast_core::certificate::Certificate;
 use rootcast_core::lifecycle::worst;
-use rootcast_core::permission::Permission;
+use rootcast_core::permission::Operation;
 use rootcast_core::pkcs7::certs_only;
-use rootcast_gate::VenafiError;
+use rootcast_gate::{Principal, VenafiError};
 use rootcast_ledger::{CertificateOrPlace, CertificateRecord, LedgerError};
 use serde::{Deserialize, Serialize};
 
@@ -71,17 +71,25 @@ struct File {
     bytes: Vec<u8>,
 }
 
-pub(crate) async fn retrieve(State(app): State<Arc<App>>, Body(wanted): Body<Wanted>) -> Result<Response, VenafiError> {
-    let answer = app.file(wanted).await?;
+pub(crate) async fn retrieve(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    Body(wanted): Body<Wanted>,
+) -> Result<Response, VenafiError> {
+    let answer = app.file(&caller, wanted).await?;
     Ok(answer.map_or_else(IntoResponse::into_response, |file| {
         let certificate_data = STANDARD.encode(&file.bytes);
         Json(Retrieved { certificate_data, filename: file.name, format: file.format.name() }).into_response()
     }))
 }
 
-pub(crate) async fn download(State(app): State<Arc<App>>, uri: Uri) -> Result<Response, VenafiError> {
+pub(crate) async fn download(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    uri: Uri,
+) -> Result<Response, VenafiError> {
     let Query(wanted) = Query::try_from_uri(&uri).map_err(|why| VenafiError::invalid(why.body_text()))?;
-    let answer = app.file(wanted).await?;
+    let answer = app.file(&caller, wanted).await?;
     Ok(answer.map_or_else(IntoResponse::into_response, |file| {
         // A name has letters, digits and three other characters.
         let disposition = format!("attachment; filename=\"{}\"", file.name);
@@ -92,7 +100,11 @@ pub(crate) async fn download(State(app): State<Arc<App>>, uri: Uri) -> Result<Re
 
 impl App {
     /// The inner error: there is none yet.
-    async fn file(&self, wanted: Wanted) -> Result<Result<File, (StatusCode, Json<Pending>)>, VenafiError> {
+    async fn file(
+        &self,
+        caller: &Principal,
+        wanted: Wanted,
+    ) -> Result<Result<File, (StatusCode, Json<Pending>)>, VenafiError> {
         let format = Format::of(wanted.format.as_deref())?;
         if wanted.include_private_key.unwrap_or_default().0 {
             return Err(no_private_key("IncludePrivateKey is false"));
@@ -102,7 +114,7 @@ impl App {
         if chain && format == Format::Der {
             return Err(VenafiError::invalid("DER holds one certificate: IncludeChain wants Base64 or PKCS #7."));
         }
-        let (named, held) = self.held(CALL, wanted.certificate_dn).await?;
+        let (named, held) = self.held(CALL, caller, wanted.certificate_dn).await?;
         let record = match held {
             CertificateOrPlace::Certificate(record) => record,
             CertificateOrPlace::Place(_) => return self.pending(&named).await.map(Err),
@@ -209,6 +221,6 @@ fn no_private_key(instead: &str) -> VenafiError {
     VenafiError::invalid(format!(
         "{instead}: private keys are given out by POST /v3/scm/certificates/ID/export alone, to who has the permission \
          {}.",
-        Permission::ExportKey
+        Operation::ExportKey
     ))
 }

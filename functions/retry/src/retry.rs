@@ -38,7 +38,7 @@ pub(crate) async fn retry(
 ) -> Result<Json<Done>, VenafiError> {
     let timeout = patience(wanted.work_to_do_timeout)?;
     let dn = wanted.certificate_dn.unwrap_or_default();
-    let place = CALL.place(&dn)?;
+    let place = CALL.place(&caller, &dn)?;
     let unread = |error: LedgerError| {
         let refusal = Refusal::Certificate { dn: dn.clone(), failure: Failure::from(&error) };
         VenafiError::from(refusal).caused_by(error)

@@ -67,7 +67,7 @@ pub(crate) async fn revoke(
             "Disable is false: no certificate is replaced here before somebody asks for it with Certificates/Renew.",
         ));
     }
-    let mut found = app.to_be_revoked(wanted.certificate_dn, wanted.thumbprint).await?;
+    let mut found = app.to_be_revoked(&caller, wanted.certificate_dn, wanted.thumbprint).await?;
     for pause in pauses().take(LOOKS) {
         let (named, record) = found;
         let (list, serial) = app.signed_by_us(&named, &record).await?;
@@ -96,7 +96,7 @@ pub(crate) async fn revoke(
         }
         sleep(pause).await;
         let thumbprint = Some(record.leaf.thumbprint());
-        found = app.to_be_revoked(Some(named.dn), thumbprint).await?;
+        found = app.to_be_revoked(&caller, Some(named.dn), thumbprint).await?;
     }
     Err(LedgerError::Conflict.into())
 }
@@ -105,13 +105,14 @@ impl App {
     /// By name, by thumbprint, or by both, which have to agree.
     async fn to_be_revoked(
         &self,
+        caller: &Principal,
         dn: Option<String>,
         thumbprint: Option<String>,
     ) -> Result<(Named, CertificateRecord), VenafiError> {
         let thumbprint = thumbprint.filter(|print| !print.is_empty()).map(|print| print.to_ascii_uppercase());
         let (named, held) = match (dn, &thumbprint) {
-            (Some(dn), _) => self.held(CALL, Some(dn)).await?,
-            (None, Some(print)) => self.held_as(print).await?,
+            (Some(dn), _) => self.held(CALL, caller, Some(dn)).await?,
+            (None, Some(print)) => self.held_as(caller, print).await?,
             (None, None) => return Err(VenafiError::invalid("Send CertificateDN, or Thumbprint.")),
         };
         let none =
@@ -127,10 +128,11 @@ impl App {
     }
 
     /// Of copies, which imports may be, the one that a root of ours signed.
-    async fn held_as(&self, thumbprint: &str) -> Result<(Named, CertificateOrPlace), VenafiError> {
+    async fn held_as(&self, caller: &Principal, thumbprint: &str) -> Result<(Named, CertificateOrPlace), VenafiError> {
         let ids = self.ledger.certificates_by_thumbprint(thumbprint).await?;
         let found = self.ledger.certificates_or_places(ids).await?;
-        let held = found.into_iter().max_by_key(|held| held.device().is_some());
+        let found = found.into_iter().filter(|held| CALL.is_of(caller, &held.dn()));
+        let held = found.max_by_key(|held| held.device().is_some());
         let held = held.ok_or_else(|| CALL.no_access(thumbprint.chars().take(60).collect::<String>()))?;
         Ok((Named { dn: held.dn(), id: held.id() }, held))
     }

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
+use axum::{Extension, Json};
+use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::certificate_guid::CertificateGuid;
 use rootcast_core::lifecycle::{Lifecycle, Stage, Work, worst};
-use rootcast_gate::VenafiError;
+use rootcast_gate::{Principal, VenafiError};
 
 use crate::App;
 use crate::dto::Shown;
@@ -20,13 +21,15 @@ const CALL: Call = Call::reading("{guid}");
 /// Two calls: record, uses. Three of what is revoked.
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
     guid: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Shown>, VenafiError> {
     let guid = guid.map(|Path(guid)| guid).unwrap_or_default();
     let unknown = || CALL.no_access(guid.chars().take(60).collect::<String>());
     let CertificateGuid(id) = guid.parse().map_err(|_| unknown())?;
-    let held = app.ledger.certificate_or_place(id).await?.ok_or_else(unknown)?;
-    let uses = app.ledger.uses_of_certificate(id).await?;
+    let held = app.ledger.certificate_or_place(id).await?.filter(|held| CALL.is_of(&caller, &held.dn()));
+    let held = held.ok_or_else(unknown)?;
+    let mut uses = app.ledger.uses_of_certificate(id).await?;
     let life =
         worst(uses.iter().map(|each| &each.lifecycle)).map(|life| Lifecycle { history: Vec::new(), ..life.clone() });
     let unpublished = match held.revoked().filter(|_| life.as_ref().is_none_or(|life| life.stage.is_none())) {
@@ -34,6 +37,7 @@ pub(crate) async fn show(
         None => false,
     };
     let life = if unpublished { Some(in_revocation()) } else { life };
+    uses.retain(|each| caller.sees(&application_dn(&each.device)));
     Ok(Json(Shown::of(&held, &uses, life.as_ref())))
 }
 

@@ -8,7 +8,6 @@ use clap::{Args, Subcommand};
 use console::Term;
 use rootcast_core::{
     password::{NoPassword, PasswordHash},
-    permission::Permission,
     principal::PrincipalName,
 };
 use rootcast_ledger::{Ledger, LedgerError, PrincipalRecord, Tables};
@@ -17,6 +16,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use zeroize::Zeroizing;
 
 use crate::{
+    allowed::{Allowed, told},
     exit::{End, Usage},
     output::{self, Format, out},
     stack::Stack,
@@ -40,9 +40,8 @@ pub(crate) struct Add {
     /// The name to log in with
     #[arg(value_name = "NAME")]
     name: PrincipalName,
-    /// What the caller may do beyond what everybody may: export-key; may be repeated
-    #[arg(long = "permission", value_name = "PERMISSION")]
-    permissions: Vec<Permission>,
+    #[command(flatten)]
+    allowed: Allowed,
     /// Read the password from standard input, a line break at its end left out
     #[arg(long)]
     password_stdin: bool,
@@ -78,7 +77,7 @@ pub(crate) async fn run(command: AccessCommand, format: Format) -> Result<End> {
 }
 
 async fn add(config: &SdkConfig, arguments: Add, format: Format) -> Result<End> {
-    let Add { name, permissions, password_stdin, table } = arguments;
+    let Add { name, allowed, password_stdin, table } = arguments;
     let ledger = table.ledger(config).await?;
     // Both wait: for somebody who types, and for the CPU.
     let password = tokio::task::spawn_blocking(move || {
@@ -90,7 +89,7 @@ async fn add(config: &SdkConfig, arguments: Add, format: Format) -> Result<End> 
     });
     let record = PrincipalRecord {
         password: password.await??,
-        permissions: permissions.into_iter().collect(),
+        grants: allowed.grants(),
         epoch: u64::from_be_bytes(random()?),
         created: OffsetDateTime::now_utc(),
     };
@@ -99,7 +98,7 @@ async fn add(config: &SdkConfig, arguments: Add, format: Format) -> Result<End> 
         put => put.context(NOT_WRITTEN)?,
     }
     match format {
-        Format::Text => out!("{name} may log in."),
+        Format::Text => out!("{name} may log in, and may: {}", told(&record.grants)),
         Format::Json => output::json(&shown(&name, &record)?)?,
     }
     Ok(End::Done)
@@ -116,11 +115,10 @@ async fn list(ledger: &Ledger, format: Format) -> Result<End> {
         }
         Format::Text => {
             let row = |(name, record): (&PrincipalName, &PrincipalRecord)| {
-                let permissions: Vec<_> = record.permissions.iter().map(|each| each.as_str()).collect();
-                Ok([name.to_string(), created(record)?, permissions.join(" ")])
+                Ok([name.to_string(), created(record)?, told(&record.grants)])
             };
             let rows = principals.iter().map(row).collect::<Result<Vec<_>>>()?;
-            out!("{}", output::table(["name", "created", "permissions"], &rows));
+            out!("{}", output::table(["name", "created", "may"], &rows));
         }
     }
     Ok(End::Done)
@@ -141,7 +139,7 @@ async fn revoke(ledger: &Ledger, name: &PrincipalName, format: Format) -> Result
 
 /// Never the password's hash.
 fn shown(name: &PrincipalName, record: &PrincipalRecord) -> Result<serde_json::Value> {
-    Ok(json!({ "name": name, "permissions": record.permissions, "created": created(record)? }))
+    Ok(json!({ "name": name, "grants": record.grants, "created": created(record)? }))
 }
 
 /// In whole seconds.

@@ -1,12 +1,9 @@
 //! `rootcast access-key`: a key for a client that signs its requests, by the rights to write the stack's table of tokens
 //! and to seal with its KMS key.
 
-use std::collections::BTreeSet;
-
 use anyhow::{Context, Result};
 use aws_config::{BehaviorVersion, SdkConfig};
 use clap::Args;
-use rootcast_core::permission::Permission;
 use rootcast_ledger::{AccessKeyId, AccessKeyRecord, Ledger, Tables};
 use rootcast_seal::Sealer;
 use serde_json::json;
@@ -14,6 +11,7 @@ use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use crate::{
+    allowed::{Allowed, told},
     exit::{End, Usage},
     output::{self, Format, out},
     stack::Stack,
@@ -37,9 +35,8 @@ pub(crate) struct AccessKey {
     /// Who calls, for the records
     #[arg(long, value_name = "NAME", env = "USER")]
     principal: String,
-    /// What the caller may do beyond what everybody may: export-key; may be repeated
-    #[arg(long = "permission", value_name = "PERMISSION")]
-    permissions: Vec<Permission>,
+    #[command(flatten)]
+    allowed: Allowed,
     /// For how many days the key is good, instead of until it is removed
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=3650))]
     expires: Option<u16>,
@@ -48,7 +45,7 @@ pub(crate) struct AccessKey {
 pub(crate) async fn run(arguments: AccessKey, format: Format) -> Result<End> {
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let (table, sealing_key) = find(&config, &arguments).await?;
-    let AccessKey { principal, permissions, expires, .. } = arguments;
+    let AccessKey { principal, allowed, expires, .. } = arguments;
     let created = OffsetDateTime::now_utc();
     let id: AccessKeyId = random_text(AccessKeyId::ALPHABET, AccessKeyId::LENGTH)?.parse()?;
     let secret = random_text(SECRET_ALPHABET, SECRET_LENGTH)?;
@@ -57,7 +54,7 @@ pub(crate) async fn run(arguments: AccessKey, format: Format) -> Result<End> {
     let sealed = sealer.seal(&id.seal_context(), secret.as_bytes()).await;
     let record = AccessKeyRecord {
         principal: principal.clone(),
-        permissions: BTreeSet::from_iter(permissions),
+        grants: allowed.grants(),
         secret: sealed.context("the secret could not be sealed with your AWS credentials")?,
         expires: expires.map(|days| created + Duration::days(i64::from(days))),
         created,
@@ -70,6 +67,7 @@ pub(crate) async fn run(arguments: AccessKey, format: Format) -> Result<End> {
         Format::Text => {
             let until = expires.map_or_else(|| "until it is removed".to_owned(), |days| format!("for {days} days"));
             out!("{principal} may sign requests with this key {until}. Its secret is shown this once.");
+            out!("may         {}", told(&record.grants));
             out!("access key  {id}");
             out!("secret key  {}", *secret);
         }
@@ -77,7 +75,7 @@ pub(crate) async fn run(arguments: AccessKey, format: Format) -> Result<End> {
             "access_key": id.to_string(),
             "secret_key": *secret,
             "principal": principal,
-            "permissions": record.permissions,
+            "grants": record.grants,
             "expires": record.expires.map(OffsetDateTime::unix_timestamp),
         }))?,
     }
@@ -115,6 +113,8 @@ fn random_text(alphabet: &[u8], length: usize) -> Result<Zeroizing<String>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use std::collections::BTreeSet;
 
     use super::*;
 

@@ -128,10 +128,10 @@ mod tests {
     }
 
     #[test]
-    fn permissions_are_given_one_by_one() {
-        let twice = "--permission export-key --permission export-key";
-        for command in ["login", "access-key"] {
-            let line = format!("rootcast {command} --stack s --principal me {twice}");
+    fn roles_grants_and_permissions_are_given_to_whoever_is_let_in() {
+        let given = r"--permission export-key --permission export-key --role reader --grant \VED\Policy\Web=read,write";
+        for command in ["login --principal me", "access-key --principal me", "access add ops"] {
+            let line = format!("rootcast {command} --stack s {given}");
             assert!(Arguments::try_parse_from(line.split_whitespace()).is_ok(), "{line}");
         }
     }
@@ -148,6 +148,8 @@ mod tests {
         assert_eq!(refused("rootcast job waive 7 --device a"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast login --principal me"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast login --stack s --principal me --permission all"), ErrorKind::ValueValidation);
+        assert_eq!(refused("rootcast login --stack s --principal me --role root"), ErrorKind::ValueValidation);
+        assert_eq!(refused("rootcast access add ops --stack s --grant Web=read"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast access add ops"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast access add local:ops --stack s"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast access add ops --stack s --password secret"), ErrorKind::UnknownArgument);

@@ -7,6 +7,7 @@
 
 mod access;
 mod access_key;
+mod allowed;
 mod api;
 mod arguments;
 mod certificate;

@@ -7,16 +7,11 @@ mod issue;
 mod proof;
 mod steps;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    io::IsTerminal,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{collections::HashMap, io::IsTerminal, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use rootcast_core::{device::Pin, fingerprint::Fingerprint};
+use rootcast_core::{device::Pin, fingerprint::Fingerprint, permission::Role};
 use rootcast_local::{ImageServer, LocalOptions, LocalStack, store_credentials};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -115,7 +110,8 @@ async fn log_in(stack: &LocalStack) -> Result<Api> {
     let table = stack.outputs.of("AccessTable")?;
     let (url, ca) = (stack.api_url.parse()?, stack.ca_pem.clone());
     let access =
-        login::grant(&stack.sdk_config, table, "local", BTreeSet::new(), TOKEN_LIFETIME, url, Some(ca)).await?;
+        login::grant(&stack.sdk_config, table, "local", Role::Administrator.into(), TOKEN_LIFETIME, url, Some(ca))
+            .await?;
     access.save(&profile(stack))?;
     Api::connect(&access)
 }

@@ -1,17 +1,18 @@
 //! `rootcast login`: a token for oneself, by the right to write the stack's table of tokens.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use aws_config::{BehaviorVersion, SdkConfig};
 use clap::Args;
-use rootcast_core::{permission::Permission, token::Token};
+use rootcast_core::{permission::Grants, token::Token};
 use rootcast_ledger::{Ledger, Tables, TokenRecord};
-use serde_json::{Value, json};
+use serde_json::json;
 use time::OffsetDateTime;
 use url::Url;
 
 use crate::{
+    allowed::Allowed,
     api::Api,
     arguments::AccessArguments,
     exit::{End, Usage},
@@ -19,6 +20,9 @@ use crate::{
     profile::Access,
     stack::Stack,
 };
+
+/// What every caller may ask.
+const VERSION: &str = "/vedsdk/systemstatus/version";
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -33,9 +37,8 @@ pub(crate) struct Login {
     /// Who calls, for the records
     #[arg(long, value_name = "NAME", env = "USER")]
     principal: String,
-    /// What the caller may do beyond what everybody may: export-key; may be repeated
-    #[arg(long = "permission", value_name = "PERMISSION")]
-    permissions: Vec<Permission>,
+    #[command(flatten)]
+    allowed: Allowed,
     /// For how many days the token is good
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=365))]
     days: u16,
@@ -48,16 +51,16 @@ pub(crate) async fn run(arguments: &AccessArguments, login: Login, format: Forma
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let (table, url) = find(&config, &login, arguments.url.clone()).await?;
     let ca = arguments.ca.as_deref().map(std::path::absolute).transpose()?;
-    let permissions = login.permissions.iter().copied().collect();
+    let grants = login.allowed.clone().grants();
     let lifetime = u32::from(login.days) * DAY;
-    let access = grant(&config, &table, &login.principal, permissions, lifetime, url, ca).await.context(
+    let access = grant(&config, &table, &login.principal, grants, lifetime, url, ca).await.context(
         "no token could be stored with your AWS credentials \
          (those of an SSO session: eval \"$(aws configure export-credentials --format env)\")",
     )?;
     let file = arguments.file()?;
     access.save(&file)?;
     // A wrong address shows now, not at the first use.
-    let _: Value = Api::connect(&access)?.get("/jobs", &[("limit", "1")]).await?;
+    Api::connect(&access)?.raw(VERSION).await?;
     match format {
         Format::Text => {
             out!("{} may call {} for {} days.", login.principal, access.url, login.days);
@@ -79,7 +82,7 @@ pub(crate) async fn grant(
     config: &SdkConfig,
     table: &str,
     principal: &str,
-    permissions: BTreeSet<Permission>,
+    grants: Grants,
     lifetime: Duration,
     url: Url,
     ca: Option<PathBuf>,
@@ -88,7 +91,7 @@ pub(crate) async fn grant(
     let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(config), tables);
     let created = OffsetDateTime::now_utc();
     let expires = created + lifetime;
-    let record = TokenRecord { principal: principal.to_owned(), permissions, granted: None, created, expires };
+    let record = TokenRecord { principal: principal.to_owned(), grants, granted: None, created, expires };
     let mut random = [0; Token::RANDOM_BYTES];
     getrandom::fill(&mut random).context("the system gives no random numbers")?;
     let token = Token::from_random(&random);

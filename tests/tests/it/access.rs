@@ -6,6 +6,7 @@ use std::time::Duration;
 use reqwest::Method;
 use rootcast_core::lockout::Counted;
 use rootcast_core::password::PasswordHash;
+use rootcast_core::permission::Role;
 use rootcast_core::principal::PrincipalName;
 use rootcast_ledger::{Locked, NotCounted, PrincipalRecord};
 use serde_json::{Value, json};
@@ -24,7 +25,7 @@ impl Stack {
         let password = uuid::Uuid::new_v4().to_string();
         let record = PrincipalRecord {
             password: PasswordHash::of(&password, *uuid::Uuid::new_v4().as_bytes()).unwrap(),
-            permissions: Default::default(),
+            grants: Role::Operator.into(),
             epoch: uuid::Uuid::new_v4().as_u64_pair().0,
             created: OffsetDateTime::now_utc(),
         };

@@ -10,7 +10,7 @@ use futures::FutureExt;
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::job::{Cursor, Job, JobId, JobState, Leg, Tally};
-use rootcast_core::permission::Permission;
+use rootcast_core::permission::{Grants, Role};
 use rootcast_core::task::{TaskRecord, TaskState};
 use rootcast_ledger::{AccessKeyId, AccessKeyRecord, Ledger, Tables, TokenRecord};
 use rootcast_local::{Device, LocalOptions, LocalStack, Progress, store_credentials};
@@ -100,24 +100,24 @@ impl Stack {
             access: table("AccessTable"),
         };
         let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&local.sdk_config), tables);
-        let api = api_of(&local, &ledger, "tests", BTreeSet::new()).await;
+        let api = api_of(&local, &ledger, "tests", Role::Administrator).await;
         Self { local, ledger, api }
     }
 
     /// Another caller.
-    pub async fn api_of(&self, principal: &str, permissions: BTreeSet<Permission>) -> Api {
-        api_of(&self.local, &self.ledger, principal, permissions).await
+    pub async fn api_of(&self, principal: &str, grants: impl Into<Grants>) -> Api {
+        api_of(&self.local, &self.ledger, principal, grants).await
     }
 
     /// Id and secret of a key for a client that signs its requests.
-    pub async fn access_key(&self, principal: &str, permissions: BTreeSet<Permission>) -> (String, String) {
+    pub async fn access_key(&self, principal: &str, grants: impl Into<Grants>) -> (String, String) {
         let id: AccessKeyId = "AKIDEXAMPLE012345678".parse().unwrap();
         let secret = uuid::Uuid::new_v4().to_string();
         let kms = aws_sdk_kms::Client::new(&self.local.sdk_config);
         let sealer = Sealer::new(&kms, self.local.outputs.of("AccessKeyArn").unwrap());
         let record = AccessKeyRecord {
             principal: principal.to_owned(),
-            permissions,
+            grants: grants.into(),
             secret: sealer.seal(&id.seal_context(), secret.as_bytes()).await.unwrap(),
             expires: None,
             created: OffsetDateTime::now_utc(),
@@ -263,11 +263,12 @@ impl Stack {
     }
 }
 
-async fn api_of(local: &LocalStack, ledger: &Ledger, principal: &str, permissions: BTreeSet<Permission>) -> Api {
+async fn api_of(local: &LocalStack, ledger: &Ledger, principal: &str, grants: impl Into<Grants>) -> Api {
     let token = uuid::Uuid::new_v4().to_string();
     let created = OffsetDateTime::now_utc();
     let expires = created + Duration::from_secs(3600);
-    let record = TokenRecord { principal: principal.to_owned(), permissions, granted: None, created, expires };
+    let record =
+        TokenRecord { principal: principal.to_owned(), grants: grants.into(), granted: None, created, expires };
     ledger.put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
     Api::new(&local.api_url, &std::fs::read(&local.ca_pem).unwrap(), token)
 }

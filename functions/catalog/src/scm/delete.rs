@@ -4,6 +4,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::permission::Right;
 use rootcast_gate::{Principal, RequestId, ScmError};
 use rootcast_ledger::{AuditAction, AuditRecord, RemoveRefused};
 use time::OffsetDateTime;
@@ -22,7 +23,7 @@ pub(crate) async fn delete(
     Named(id): Named,
 ) -> Result<StatusCode, ScmError> {
     let ledger = &app.parts().await?.ledger;
-    let record = load(ledger, id).await?;
+    let record = load(ledger, &caller, Right::Delete, id).await?;
     let trace = AuditRecord {
         principal: caller.name.clone(),
         action: AuditAction::Delete,

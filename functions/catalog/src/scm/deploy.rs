@@ -1,6 +1,6 @@
 //! `POST /v3/scm/certificates/{id}/deploy`: a certificate goes to devices. The work itself is a job's.
 //!
-//! Six calls to AWS: certificate, devices, their uses (where they have any), the job's id, one transaction, one message.
+//! Seven calls to AWS: certificate, twice, devices, their uses (where they have any), the job's id, one transaction, one message.
 
 use std::collections::HashSet;
 
@@ -8,16 +8,19 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::LOCATION;
 use axum::{Extension, Json};
+use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::deployment::MOST_DEVICES;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
-use rootcast_deploy::{Begun, NotBegun, Request};
+use rootcast_core::permission::Right;
+use rootcast_deploy::{Begun, NotBegun, Refusal, Request};
+use rootcast_gate::routes::Denied;
 use rootcast_gate::{ApiError, Principal, ScmError};
-
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tracing::info;
 
+use super::show::load;
 use super::{Named, no_such_certificate};
 use crate::app::App;
 use crate::deployments::path;
@@ -96,7 +99,13 @@ pub(crate) async fn deploy(
     let Body(wanted) = body?;
     wanted.check()?;
     let parts = app.parts().await?;
-    let (devices, mut failure_list) = wanted.devices();
+    load(&parts.ledger, &caller, Right::Write, id).await?;
+    let (mut devices, mut failure_list) = wanted.devices();
+    devices.retain(|device| {
+        let lacks = lacks(&caller, device);
+        failure_list.extend(lacks.iter().map(|why| failure(device.as_str(), why)));
+        lacks.is_none()
+    });
     let request = Request { by: &caller.name, now: OffsetDateTime::now_utc() };
     let Begun { job, refused } =
         rootcast_deploy::deploy(&parts.ledger, id, &devices, request).await.map_err(refusal)?;
@@ -109,6 +118,14 @@ pub(crate) async fn deploy(
     wake(parts, job.id, "created").await;
     let location = path(job.id).parse().map_err(ScmError::internal)?;
     Ok((HeaderMap::from_iter([(LOCATION, location)]), Json(Answer { failure_list, job_id: Some(job.id) })))
+}
+
+/// Why the caller may bring nothing to the device.
+fn lacks(caller: &Principal, device: &DeviceId) -> Option<String> {
+    match caller.require(Right::Write, &application_dn(device)).err()? {
+        Denied::Forbidden(why) => Some(why.to_string()),
+        _ => Some(Refusal::NoDevice.to_string()),
+    }
 }
 
 fn refusal(why: NotBegun) -> ScmError {

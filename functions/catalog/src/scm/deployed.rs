@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::{Lifecycle, Stage};
-use rootcast_gate::{ApiError, ScmError};
-use rootcast_ledger::{DeviceRecord, UseRecord};
+use rootcast_gate::{ApiError, Principal, ScmError};
+use rootcast_ledger::{CertificateOrPlace, DeviceRecord, UseRecord};
 use serde::{Deserialize, Serialize};
 
 use super::deploy::SERVICE;
@@ -75,6 +76,7 @@ struct Resource {
 
 pub(crate) async fn list(
     State(app): State<App>,
+    Extension(caller): Extension<Principal>,
     body: Result<Body<Wanted>, ApiError>,
 ) -> Result<Json<Answer>, ScmError> {
     let Body(wanted) = body?;
@@ -84,9 +86,18 @@ pub(crate) async fn list(
     let services = &wanted.service_names;
     let is_wanted = services.is_empty() || services.iter().any(|name| name == SERVICE || name == ALL);
     let ledger = &app.parts().await?.ledger;
+    let hidden: BTreeSet<CertificateId> = if caller.sees_everything() {
+        BTreeSet::new()
+    } else {
+        let named = ledger.certificates_or_places(wanted.certificate_ids.iter().copied()).await?;
+        named.iter().filter(|held| !caller.sees(&held.dn())).map(CertificateOrPlace::id).collect()
+    };
+    let (caller, hidden) = (&caller, &hidden);
     let uses: Vec<(CertificateId, Vec<UseRecord>)> = stream::iter(wanted.certificate_ids)
         .map(|id| async move {
-            let uses = if is_wanted { ledger.uses_of_certificate(id).await? } else { Vec::new() };
+            let is_asked = is_wanted && !hidden.contains(&id);
+            let mut uses = if is_asked { ledger.uses_of_certificate(id).await? } else { Vec::new() };
+            uses.retain(|each| caller.sees(&application_dn(&each.device)));
             Ok::<_, ScmError>((id, uses))
         })
         .buffered(CONCURRENCY)

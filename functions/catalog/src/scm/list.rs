@@ -8,13 +8,13 @@
 //!
 //! Lists follow imports and deletions within moments, and are sorted to the second, then by id.
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rootcast_core::storing::EnterpriseProject;
-use rootcast_gate::ScmError;
+use rootcast_gate::{Principal, ScmError};
 use rootcast_ledger::{CertificateRow, Listing, Place, Sort};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
@@ -51,6 +51,7 @@ pub(crate) struct Wanted {
 
 pub(crate) async fn list(
     State(app): State<App>,
+    Extension(caller): Extension<Principal>,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Certificates>, ScmError> {
     let Query(wanted) = wanted.map_err(|why| ScmError::invalid(format!("{}.", why.body_text())))?;
@@ -58,8 +59,9 @@ pub(crate) async fn list(
     let nothing = |total_count| Ok(Json(Certificates { certificates: Vec::new(), total_count, cursor: None }));
     let Some(chosen) = wanted.choose(now)? else { return nothing(0) };
     let Chosen { sort, descending, limit, skipped, place, ends_from, ends_before, filter } = chosen;
-    let takes = |row: &CertificateRow| filter.takes(row);
-    let filter: Option<&(dyn Fn(&CertificateRow) -> bool + Sync)> = if filter.is_empty() { None } else { Some(&takes) };
+    let takes = |row: &CertificateRow| caller.sees(&row.dn()) && filter.takes(row);
+    let takes_all = filter.is_empty() && caller.sees_everything();
+    let filter: Option<&(dyn Fn(&CertificateRow) -> bool + Sync)> = if takes_all { None } else { Some(&takes) };
     let listing = Listing { sort, descending, ends_from, ends_before, filter };
     let ledger = &app.parts().await?.ledger;
     let (total_count, behind) = ledger.survey_certificates(&listing, skipped).await?;

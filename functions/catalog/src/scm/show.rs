@@ -1,9 +1,10 @@
 //! `GET /v3/scm/certificates/{id}`
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use rootcast_core::certificate_id::CertificateId;
-use rootcast_gate::ScmError;
+use rootcast_core::permission::Right;
+use rootcast_gate::{Principal, ScmError};
 use rootcast_ledger::{CertificateRecord, Ledger};
 use time::OffsetDateTime;
 
@@ -12,11 +13,22 @@ use super::{Named, no_such_certificate};
 use crate::app::App;
 
 /// One call.
-pub(crate) async fn show(State(app): State<App>, Named(id): Named) -> Result<Json<Shown>, ScmError> {
-    let record = load(&app.parts().await?.ledger, id).await?;
+pub(crate) async fn show(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Named(id): Named,
+) -> Result<Json<Shown>, ScmError> {
+    let record = load(&app.parts().await?.ledger, &caller, Right::Read, id).await?;
     Ok(Json(Shown::of(record, OffsetDateTime::now_utc())))
 }
 
-pub(crate) async fn load(ledger: &Ledger, id: CertificateId) -> Result<CertificateRecord, ScmError> {
-    ledger.certificate(id).await?.ok_or_else(no_such_certificate)
+pub(crate) async fn load(
+    ledger: &Ledger,
+    caller: &Principal,
+    right: Right,
+    id: CertificateId,
+) -> Result<CertificateRecord, ScmError> {
+    let record = ledger.certificate(id).await?.ok_or_else(no_such_certificate)?;
+    caller.require(right, &record.dn()).map_err(|denied| denied.or(no_such_certificate))?;
+    Ok(record)
 }

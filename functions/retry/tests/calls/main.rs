@@ -31,6 +31,7 @@ use rootcast_core::device::{Driver, Pin, Profile};
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
+use rootcast_core::permission::{Grants, Role};
 use rootcast_core::sealed::Sealed;
 use rootcast_ledger::{CertificateRecord, DeviceRecord, Ledger, PlaceRecord, Tables, UseRecord};
 use rootcast_queue::Queue;
@@ -53,10 +54,16 @@ fn key(request: &GetItemInput) -> &str {
     key.get("id").or_else(|| key.get("pk")).unwrap().as_s().unwrap()
 }
 
-/// Knows every token.
+/// Knows every token, as an operator's.
 fn token() -> Rule {
-    mock!(Client::get_item).match_requests(|request| request.table_name() == Some("access")).then_output(|| {
-        let record = GetItemOutput::builder().item("principal", text("ops"));
+    token_of(Role::Operator)
+}
+
+/// Knows every token, as that of who may do this.
+fn token_of(grants: impl Into<Grants>) -> Rule {
+    let grants: AttributeValue = serde_dynamo::to_attribute_value(grants.into()).unwrap();
+    mock!(Client::get_item).match_requests(|request| request.table_name() == Some("access")).then_output(move || {
+        let record = GetItemOutput::builder().item("principal", text("ops")).item("grants", grants.clone());
         record.item("expires", AttributeValue::N("1".to_owned())).item("created", AttributeValue::N("0".into())).build()
     })
 }

@@ -10,6 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::permission::{Grants, Operation, Right};
+
 /// The resources of Venafi's API, as PyPI `pyvenafi` 1.1.0 names them (`enums/oauth.py`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Resource {
@@ -96,8 +98,40 @@ impl Privilege {
 pub struct Scopes(BTreeMap<Resource, BTreeSet<Privilege>>);
 
 impl Scopes {
-    pub fn allow(&self, resource: Resource, privilege: Privilege) -> bool {
-        self.0.get(&resource).is_some_and(|privileges| privileges.contains(&privilege))
+    /// `None`: to read it, which whoever names a resource may.
+    pub fn allow(&self, resource: Resource, privilege: impl Into<Option<Privilege>>) -> bool {
+        let privilege = privilege.into();
+        let held = |held: &BTreeSet<Privilege>| privilege.is_none_or(|privilege| held.contains(&privilege));
+        self.0.get(&resource).is_some_and(held)
+    }
+
+    /// What is left of a principal's grants in a token that was narrowed to these.
+    pub fn narrow(&self, grants: &Grants) -> Grants {
+        grants.narrowed(|right| self.pass(rights(right)), |operation| self.pass(operations(operation)))
+    }
+
+    fn pass(&self, any: &[(Resource, Option<Privilege>)]) -> bool {
+        any.iter().any(|(resource, privilege)| self.allow(*resource, *privilege))
+    }
+}
+
+/// Any of which lets the right through. A call may ask for one of them in particular.
+const fn rights(right: Right) -> &'static [(Resource, Option<Privilege>)] {
+    use {Privilege as P, Resource as R};
+    match right {
+        Right::Read => &[(R::Certificate, None)],
+        Right::Write => &[(R::Certificate, Some(P::Manage)), (R::Certificate, Some(P::Revoke))],
+        Right::Create => &[(R::Certificate, Some(P::Manage)), (R::Certificate, Some(P::Discover))],
+        Right::Delete => &[(R::Certificate, Some(P::Delete))],
+        Right::Manage => &[],
+    }
+}
+
+/// Likewise. Roots and private keys are of the other APIs, for which no scope is good.
+const fn operations(operation: Operation) -> &'static [(Resource, Option<Privilege>)] {
+    match operation {
+        Operation::AdministerAccess => &[(Resource::Security, Some(Privilege::Manage))],
+        Operation::Regenerate | Operation::Activate | Operation::Abort | Operation::ExportKey => &[],
     }
 }
 
@@ -175,8 +209,10 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
     use proptest::prelude::*;
+    use proptest::sample::select;
 
     use super::*;
+    use crate::permission::{EVERYTHING, Role};
 
     fn read(text: &str) -> Result<String, NotAScope> {
         text.parse().map(|scopes: Scopes| scopes.to_string())
@@ -229,7 +265,43 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_scope_lets_through_what_its_words_say() {
+        let everything = Grants::from(Role::Administrator);
+        for (scope, left) in [
+            ("certificate", &[Right::Read][..]),
+            ("certificate:manage", &[Right::Read, Right::Write, Right::Create]),
+            ("certificate:discover", &[Right::Read, Right::Create]),
+            ("certificate:revoke", &[Right::Read, Right::Write]),
+            ("certificate:delete", &[Right::Read, Right::Delete]),
+            ("configuration:manage;ssh:manage", &[]),
+        ] {
+            let narrowed = scope.parse::<Scopes>().unwrap().narrow(&everything);
+            for right in Right::ALL {
+                assert_eq!(narrowed.allow(*right, EVERYTHING), left.contains(right), "{scope} {right}");
+            }
+            assert!(!Operation::ALL.iter().any(|operation| narrowed.may(*operation)), "{scope}");
+        }
+        let narrowed = "security:manage".parse::<Scopes>().unwrap().narrow(&everything);
+        assert!(narrowed.may(Operation::AdministerAccess) && !narrowed.allow(Right::Read, EVERYTHING));
+    }
+
     proptest! {
+        #[test]
+        fn a_scope_never_gives_what_was_not_granted(
+            resource in select(&Resource::ALL[..]), privilege in select(&Privilege::ALL[..]), given in select(Right::ALL),
+            asked in select(Right::ALL), operation in select(Operation::ALL),
+        ) {
+            let scopes: Scopes = format!("certificate;{}:{}", resource.as_str(), privilege.as_str()).parse().unwrap();
+            let mut grants = Grants::default();
+            grants.add(format!(r"\VED\Policy\a={given}").parse().unwrap());
+            let narrowed = scopes.narrow(&grants);
+            for dn in [EVERYTHING, r"\VED\Policy\a", r"\VED\Policy\a\b", r"\VED\Policy\ab"] {
+                prop_assert!(!narrowed.allow(asked, dn) || grants.allow(asked, dn));
+            }
+            prop_assert!(!narrowed.may(operation));
+        }
+
         #[test]
         fn whatever_is_read_is_written_so_that_it_is_read_again(text in "[a-z:,; ]{0,40}|(certificate|ssh)(:(manage|read)(,delete)?)?(;agent)?") {
             if let Ok(scopes) = text.parse::<Scopes>() {

@@ -1,25 +1,24 @@
 //! Who calls, and bearer tokens (RFC 6750), by which every API can be called.
 
-use std::collections::BTreeSet;
-
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::permission::Permission;
+use rootcast_core::permission::{EVERYTHING, Grants, Operation, Right};
 use rootcast_core::scope::{Privilege, Resource, Scopes};
 use rootcast_ledger::{Ledger, LedgerError, TokenRecord};
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use crate::error::{ApiError, Kind};
+use crate::error::ApiError;
+use crate::routes::Denied;
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     /// As it was given when the token or the access key was made; for the log.
     pub name: String,
-    /// Likewise; of one that logged in with a password, as they are now.
-    pub permissions: BTreeSet<Permission>,
+    /// Likewise; of one that logged in with a password, as they are now, narrowed to its scopes.
+    pub grants: Grants,
     /// To what the token was narrowed when it was asked for.
     pub scopes: Option<Scopes>,
 }
@@ -32,28 +31,64 @@ pub struct Presented {
     pub principal: Principal,
 }
 
-/// The caller lacks a permission.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("This needs the permission {0}: `rootcast login` and `rootcast access-key` give it with --permission {0}.")]
-pub struct Forbidden(pub Permission);
+/// What the caller lacks.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Forbidden {
+    #[error(
+        "This needs the permission {0}: `rootcast login`, `rootcast access` and `rootcast access-key` give it with --permission {0}."
+    )]
+    Operation(Operation),
+    /// Of what the caller may read.
+    #[error(
+        "This needs the right {right} on {dn}: `rootcast login`, `rootcast access` and `rootcast access-key` give it with --grant."
+    )]
+    Right { right: Right, dn: String },
+}
 
 /// The caller's token was narrowed to less than is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum OutOfScope {
-    #[error("The token's scope does not include {}:{}, which this needs: log in with it.", .0.as_str(), .1.as_str())]
-    Lacks(Resource, Privilege),
+    #[error(
+        "The token's scope does not include {}{}, which this needs: log in with it.",
+        .0.as_str(),
+        .1.map_or_else(String::new, |privilege| format!(":{}", privilege.as_str()))
+    )]
+    Lacks(Resource, Option<Privilege>),
     /// The scopes are Venafi's, and say nothing of the other APIs.
     #[error("The token was narrowed to a scope, with which it is good for the API under /vedsdk alone.")]
     OtherApi,
 }
 
 impl Principal {
-    pub fn require(&self, permission: Permission) -> Result<(), Forbidden> {
-        if self.permissions.contains(&permission) { Ok(()) } else { Err(Forbidden(permission)) }
+    pub fn may(&self, operation: Operation) -> Result<(), Forbidden> {
+        if self.grants.may(operation) { Ok(()) } else { Err(Forbidden::Operation(operation)) }
+    }
+
+    /// On what has this distinguished name.
+    ///
+    /// # Errors
+    /// [`Denied::Unseen`] where the caller does not [`see`](Self::sees) it, but for what he wants to create.
+    pub fn require(&self, right: Right, dn: &str) -> Result<(), Denied> {
+        match self.grants.allow(right, dn) {
+            _ if right != Right::Create && !self.sees(dn) => Err(Denied::Unseen),
+            true => Ok(()),
+            false => Err(Denied::Forbidden(Forbidden::Right { right, dn: dn.to_owned() })),
+        }
+    }
+
+    /// What the caller does not see looks as if it were not there.
+    pub fn sees(&self, dn: &str) -> bool {
+        self.grants.allow(Right::Read, dn)
+    }
+
+    /// Whether nothing is hidden, so that a list need not be filtered.
+    pub fn sees_everything(&self) -> bool {
+        self.sees(EVERYTHING)
     }
 
     /// A token that was never narrowed is good for everything.
-    pub fn require_scope(&self, resource: Resource, privilege: Privilege) -> Result<(), OutOfScope> {
+    pub fn require_scope(&self, resource: Resource, privilege: impl Into<Option<Privilege>>) -> Result<(), OutOfScope> {
+        let privilege = privilege.into();
         let lacks = self.scopes.as_ref().is_some_and(|scopes| !scopes.allow(resource, privilege));
         if lacks { Err(OutOfScope::Lacks(resource, privilege)) } else { Ok(()) }
     }
@@ -74,9 +109,7 @@ const TOKEN_LIMIT: usize = 512;
 /// narrowed to a scope of Venafi's.
 pub async fn authenticate(ledger: &Ledger, headers: &HeaderMap, now: OffsetDateTime) -> Result<Principal, ApiError> {
     let presented = presented(ledger, headers, now).await?.ok_or_else(ApiError::unauthenticated)?;
-    presented.principal.require_no_scope().map_err(|refusal| {
-        ApiError::new(Kind::Forbidden, refusal.to_string(), "Use a token that `rootcast login` made.")
-    })?;
+    presented.principal.require_no_scope()?;
     Ok(presented.principal)
 }
 
@@ -105,17 +138,17 @@ pub(crate) async fn look_up(
         return Ok(None);
     };
     let name = record.principal.clone();
-    let (permissions, scopes) = match &record.granted {
-        None => (record.permissions.clone(), None),
+    let (grants, scopes) = match &record.granted {
+        None => (record.grants.clone(), None),
         Some(granted) => {
             let Ok(holder) = name.parse() else { return Ok(None) };
             match ledger.principal(&holder).await?.filter(|holder| holder.epoch == granted.epoch) {
-                Some(holder) => (holder.permissions, Some(granted.scopes.clone())),
+                Some(holder) => (granted.scopes.narrow(&holder.grants), Some(granted.scopes.clone())),
                 None => return Ok(None),
             }
         }
     };
-    Ok(Some(Presented { token, record, principal: Principal { name, permissions, scopes } }))
+    Ok(Some(Presented { token, record, principal: Principal { name, grants, scopes } }))
 }
 
 /// RFC 9110 §11.4: one header, a scheme in any case, spaces, and a token.
@@ -146,6 +179,7 @@ mod tests {
     use aws_smithy_mocks::{mock, mock_client};
     use http::HeaderValue;
     use proptest::prelude::*;
+    use rootcast_core::permission::Role;
     use rootcast_ledger::Tables;
 
     use super::*;
@@ -230,12 +264,9 @@ mod tests {
                     .item("granted", granted.clone())
                     .build(),
                 Some(epoch) if id == "principal#ops" => {
-                    let permissions = AttributeValue::L(vec![text("export-key")]);
+                    let grants = serde_dynamo::to_attribute_value(Grants::from(Role::Administrator)).unwrap();
                     let hash = format!("$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAA${}", "A".repeat(43));
-                    item.item("password", text(&hash))
-                        .item("epoch", number(epoch))
-                        .item("permissions", permissions)
-                        .build()
+                    item.item("password", text(&hash)).item("epoch", number(epoch)).item("grants", grants).build()
                 }
                 _ => GetItemOutput::builder().build(),
             }
@@ -251,7 +282,9 @@ mod tests {
             assert!(presented(&granting(gone), &headers, at(0)).await.unwrap().is_none());
         }
         let found = presented(&granting(Some(7)), &headers, at(0)).await.unwrap().unwrap().principal;
-        assert_eq!((found.name.as_str(), found.require(Permission::ExportKey)), ("ops", Ok(())));
+        assert_eq!((found.name.as_str(), found.require(Right::Write, EVERYTHING)), ("ops", Ok(())));
+        let narrowed = found.require(Right::Delete, EVERYTHING).is_err() && found.may(Operation::ExportKey).is_err();
+        assert!(narrowed, "the scope lets neither through");
         assert_eq!(found.require_scope(Resource::Certificate, Privilege::Manage), Ok(()));
         let lacks = found.require_scope(Resource::Certificate, Privilege::Revoke).unwrap_err().to_string();
         assert!(lacks.contains("certificate:revoke"), "{lacks}");

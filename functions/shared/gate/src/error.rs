@@ -15,7 +15,9 @@ use rootcast_ledger::LedgerError;
 use serde_json::Value;
 use tracing::error;
 
+use crate::bearer::{Forbidden, OutOfScope};
 use crate::envelope::{Envelope, Message, Recovery, Verdict};
+use crate::routes::Denied;
 
 /// The kinds of refusal: each has one HTTP status and one message id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +110,11 @@ impl ApiError {
 
     pub fn not_found(text: impl Into<String>, recovery: impl Into<String>) -> Self {
         Self::new(Kind::NotFound, text, recovery)
+    }
+
+    /// No route has the path; or one has, for others than the caller.
+    pub fn nothing_here() -> Self {
+        Self::not_found("There is nothing at this path.", "Correct the path.")
     }
 
     pub fn conflict(text: impl Into<String>, recovery: impl Into<String>) -> Self {
@@ -217,6 +224,29 @@ impl From<LedgerError> for ApiError {
             ),
             LedgerError::Transient { .. } => Self::unavailable(error),
             _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<Forbidden> for ApiError {
+    fn from(refusal: Forbidden) -> Self {
+        Self::new(Kind::Forbidden, refusal.to_string(), "Ask whoever gives access here.")
+    }
+}
+
+impl From<OutOfScope> for ApiError {
+    fn from(refusal: OutOfScope) -> Self {
+        Self::new(Kind::Forbidden, refusal.to_string(), "Use a token that `rootcast login` made.")
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unauthenticated => Self::unauthenticated(),
+            Denied::Unseen => Self::nothing_here(),
+            Denied::Forbidden(refusal) => refusal.into(),
+            Denied::OutOfScope(refusal) => refusal.into(),
         }
     }
 }

@@ -1,17 +1,20 @@
 //! The gate of the APIs: who calls, what a body may be, and how an answer or a refusal looks.
 //!
-//! In scope: the bearer token, the vendor's signature, permissions, Venafi's scopes, Lenovo's response envelope, the one table from
-//! errors to HTTP, and the limits on request bodies.
+//! In scope: the bearer token, the vendor's signature, the one table of [`routes`] and what each needs, Venafi's scopes, Lenovo's
+//! response envelope, the one table from errors to HTTP, and the limits on request bodies.
 //!
 //! Out of scope: what a request does. A function of the native and XClarity-style APIs checks the caller with
 //! [`authenticate`] before it looks at anything else, and answers with an [`Envelope`] or an [`ApiError`]. One of the
 //! SCM API does so with [`ScmGate::admit`], and refuses with an [`ScmError`]. One of the API under `/vedsdk` does so with
-//! [`authenticate_venafi`], asks the [`Principal`] for the scope that a route needs, and refuses with a [`VenafiError`].
+//! [`authenticate_venafi`], and refuses with a [`VenafiError`]. Each leaves the [`Principal`] among the request's extensions, and
+//! builds its router with [`Guarded`]; what a handler finds by the request it asks the [`Principal`] about.
 
 mod bearer;
 mod body;
 mod envelope;
 mod error;
+mod guarded;
+pub mod routes;
 mod scm;
 mod venafi;
 
@@ -19,5 +22,6 @@ pub use bearer::{Forbidden, OutOfScope, Presented, Principal, authenticate, pres
 pub use body::{BODY_LIMIT, BULK_BODY_LIMIT, media_type, parse_json, read};
 pub use envelope::{Envelope, Message, Recovery, Verdict};
 pub use error::{ApiError, Kind, report};
+pub use guarded::Guarded;
 pub use scm::{RequestId, ScmError, ScmGate, scm_report};
 pub use venafi::{VenafiError, authenticate_venafi, fold_case, venafi_report};

@@ -85,7 +85,7 @@ impl ScmGate {
             Credential::Signature(authorization) => self.signer(authorization, &parts, &body, now).await?,
         };
         let principal = principal.ok_or_else(ScmError::unauthenticated)?;
-        principal.require_no_scope().map_err(|refusal| ScmError::forbidden(refusal.to_string()))?;
+        principal.require_no_scope()?;
         parts.extensions.insert(principal);
         Ok(Request::from_parts(parts, Body::from(body)))
     }
@@ -110,7 +110,7 @@ impl ScmGate {
         if !signed.is_with(&secret) {
             return Ok(None);
         }
-        let principal = Principal { name: record.principal, permissions: record.permissions, scopes: None };
+        let principal = Principal { name: record.principal, grants: record.grants, scopes: None };
         if parts.method.is_safe() {
             // Whoever has overheard it has overheard the answer too; and the signer's clock has whole seconds, so that a
             // client which asks the same twice in one of them signs the same.

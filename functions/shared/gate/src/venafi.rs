@@ -19,6 +19,7 @@ use tracing::error;
 
 use crate::bearer::{Forbidden, OutOfScope, Principal, presented};
 use crate::error::{ApiError, causes, request_id};
+use crate::routes::Denied;
 
 /// Of a caller whose token may have been narrowed: each route asks for the scope that it needs.
 ///
@@ -62,6 +63,11 @@ impl VenafiError {
     /// Where Venafi's page of a call lists texts, they come with this status, whatever lies behind them.
     pub fn invalid(text: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, text)
+    }
+
+    /// No route has the path; or one has, for others than the caller.
+    pub fn nothing_here() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "There is nothing at this path.")
     }
 
     /// For the log, not for the caller.
@@ -131,6 +137,17 @@ impl From<OutOfScope> for VenafiError {
     }
 }
 
+impl From<Denied> for VenafiError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unauthenticated => ApiError::unauthenticated().into(),
+            Denied::Unseen => Self::nothing_here(),
+            Denied::Forbidden(refusal) => refusal.into(),
+            Denied::OutOfScope(refusal) => refusal.into(),
+        }
+    }
+}
+
 /// Middleware: logs a fault of ours once, with its causes and the request's id.
 pub async fn venafi_report(request: Request, next: Next) -> Response {
     let id = request_id(&request).unwrap_or_else(|| "unknown".to_owned());
@@ -147,7 +164,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
     use axum::body::to_bytes;
-    use rootcast_core::permission::Permission;
+    use rootcast_core::permission::Operation;
     use rootcast_core::scope::{Privilege, Resource};
     use serde_json::{Value, json};
 
@@ -162,10 +179,10 @@ mod tests {
     #[tokio::test]
     async fn every_refusal_is_a_status_and_one_text() {
         assert_eq!(told(VenafiError::invalid("No.")).await, (400, json!({"Error": "No."})));
-        let (status, body) = told(Forbidden(Permission::ExportKey)).await;
+        let (status, body) = told(Forbidden::Operation(Operation::ExportKey)).await;
         assert_eq!((status, body.as_object().unwrap().len()), (403, 1));
         assert!(body["Error"].as_str().unwrap().contains("export-key"), "{body}");
-        let lacks = OutOfScope::Lacks(Resource::Certificate, Privilege::Manage);
+        let lacks = OutOfScope::Lacks(Resource::Certificate, Some(Privilege::Manage));
         let text = "The token's scope does not include certificate:manage, which this needs: log in with it.";
         assert_eq!(told(lacks).await, (403, json!({ "Error": text })));
         let (status, body) = told(ApiError::unauthenticated()).await;

@@ -7,10 +7,8 @@ mod grants;
 mod keys;
 mod principals;
 
-use std::collections::BTreeSet;
-
 use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::permission::Permission;
+use rootcast_core::permission::Grants;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -26,9 +24,9 @@ use crate::{Ledger, LedgerError};
 pub struct TokenRecord {
     /// Who calls, for the records.
     pub principal: String,
-    /// None where it was granted: the principal's own hold then.
+    /// Nothing where a login gave it: what the principal may holds then.
     #[serde(default)]
-    pub permissions: BTreeSet<Permission>,
+    pub grants: Grants,
     /// To whom, of a token that a login with a password gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<Granted>,
@@ -99,10 +97,10 @@ mod tests {
     use crate::item::{number, text};
 
     #[test]
-    fn a_token_from_before_there_were_permissions_and_grants_has_none() {
+    fn a_token_from_before_there_were_grants_may_nothing() {
         let item = [("principal", text("ops")), ("expires", number(100)), ("created", number(0))];
         let item = item.map(|(name, value)| (name.to_owned(), value)).into();
         let record = from_item::<TokenRecord>("token", item).unwrap();
-        assert!(record.permissions.is_empty() && record.granted.is_none());
+        assert!(record.grants == Grants::default() && record.granted.is_none());
     }
 }

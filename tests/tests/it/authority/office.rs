@@ -1,6 +1,5 @@
 //! The function `regenerate` in this process, over the local cloud's DynamoDB, SQS and KMS.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use rootcast_authority::{CertificateAuthority, Settings};
 use rootcast_core::device::{DeviceId, Driver, Pin, Profile};
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::job::{Job, JobId, JobState};
+use rootcast_core::permission::Role;
 use rootcast_events::Events;
 use rootcast_ledger::{DeviceRecord, Ledger, Tables, TokenRecord};
 use rootcast_local::LocalStack;
@@ -98,7 +98,7 @@ impl Office {
     pub(crate) async fn admit(&self, token: &str, expires: OffsetDateTime) {
         let record = TokenRecord {
             principal: "tests".to_owned(),
-            permissions: BTreeSet::new(),
+            grants: Role::Administrator.into(),
             granted: None,
             expires,
             created: seconds_ago::<0>(),

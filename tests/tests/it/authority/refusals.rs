@@ -1,10 +1,9 @@
 //! Who is not let in, and what is not understood.
 
-use std::collections::BTreeSet;
-
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::Method;
 use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::permission::Role;
 use rootcast_ledger::{Authority, TokenRecord};
 
 use super::office::{Office, TOKEN, seconds_ago, send};
@@ -60,7 +59,7 @@ async fn the_deployed_function_lets_nobody_in_and_logs_no_token() {
         let now = seconds_ago::<0>();
         let record = TokenRecord {
             principal: "tests".to_owned(),
-            permissions: BTreeSet::new(),
+            grants: Role::Administrator.into(),
             granted: None,
             created: now,
             expires: seconds_ago::<1>(),

@@ -1,19 +1,16 @@
 //! PyPI `huaweicloudsdkscm` 3.1.219, which signs each request with its access key.
 
-use std::collections::BTreeSet;
-
-use rootcast_core::permission::Permission;
 use serde_json::json;
 
 use super::run;
-use crate::import::pki::Bundle;
+use crate::import::{exporting, pki::Bundle};
 use crate::stack::Stack;
 
 #[tokio::test]
 async fn huawei_clouds_own_sdk_works_unchanged() {
     Stack::run(0, async |stack| {
         let bundle = Bundle::new("web.example.com");
-        let (ak, sk) = stack.access_key("deployer", BTreeSet::from([Permission::ExportKey])).await;
+        let (ak, sk) = stack.access_key("deployer", exporting()).await;
         let given = json!({
             "ak": ak, "sk": sk, "name": "web-2026", "certificate": bundle.leaf, "chain": bundle.chain(), "key": bundle.key,
         });

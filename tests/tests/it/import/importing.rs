@@ -3,6 +3,7 @@
 use rcgen::PublicKeyData;
 use reqwest::Method;
 use rootcast_core::device_subject::DeviceSubject;
+use rootcast_core::permission::Role;
 use rootcast_core::root::{LeafSpec, Serial, prepare_server_leaf};
 use rootcast_vault::Vault;
 use serde_json::{Value, json};
@@ -136,7 +137,8 @@ async fn only_who_is_known_learns_anything() {
             }
         }
         // Known, but not for this.
-        let answer = stack.api.send(Method::POST, &format!("{}/export", path(id)), None).await;
+        let operator = stack.api_of("operator", Role::Operator).await;
+        let answer = operator.send(Method::POST, &format!("{}/export", path(id)), None).await;
         refused(&answer, 403, "SCM.0403");
         assert!(!answer.text.contains("PRIVATE"));
     })

@@ -8,10 +8,8 @@ mod reading;
 mod sealing;
 mod venafi;
 
-use std::collections::BTreeSet;
-
 use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::permission::Permission;
+use rootcast_core::permission::{Grants, Operation, Role};
 use serde_json::{Value, json};
 
 use crate::api::{Answer, Api};
@@ -23,13 +21,20 @@ const CERTIFICATES: &str = "/v3/scm/certificates";
 impl Stack {
     /// A caller who may export keys.
     pub async fn exporter(&self) -> Api {
-        self.api_of("exporter", BTreeSet::from([Permission::ExportKey])).await
+        self.api_of("exporter", exporting()).await
     }
 
     /// Imports what must be taken.
     pub async fn import(&self, name: &str, bundle: &Bundle) -> CertificateId {
         imported(&self.api.post(&format!("{CERTIFICATES}/import"), body(name, bundle)).await)
     }
+}
+
+/// An operator who may export keys.
+pub fn exporting() -> Grants {
+    let mut grants = Grants::from(Role::Operator);
+    grants.permit(Operation::ExportKey);
+    grants
 }
 
 /// All in one text: leaf, intermediate, root.

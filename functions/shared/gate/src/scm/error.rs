@@ -15,8 +15,9 @@ use serde::Serialize;
 use tracing::error;
 use uuid::Uuid;
 
-use crate::bearer::Forbidden;
+use crate::bearer::{Forbidden, OutOfScope};
 use crate::error::{ApiError, Kind, causes, request_id};
+use crate::routes::Denied;
 
 /// In characters; the vendor's.
 const LONGEST_MESSAGE: usize = 1024;
@@ -78,6 +79,11 @@ impl ScmError {
 
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::of(Kind::NotFound, message)
+    }
+
+    /// No route has the path; or one has, for others than the caller.
+    pub fn nothing_here() -> Self {
+        Self::not_found("There is nothing at this path.")
     }
 
     pub fn conflict(message: impl Into<String>) -> Self {
@@ -196,6 +202,23 @@ impl From<SealError> for ScmError {
 impl From<Forbidden> for ScmError {
     fn from(refusal: Forbidden) -> Self {
         Self::forbidden(refusal.to_string())
+    }
+}
+
+impl From<OutOfScope> for ScmError {
+    fn from(refusal: OutOfScope) -> Self {
+        Self::forbidden(refusal.to_string())
+    }
+}
+
+impl From<Denied> for ScmError {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unauthenticated => Self::unauthenticated(),
+            Denied::Unseen => Self::nothing_here(),
+            Denied::Forbidden(refusal) => refusal.into(),
+            Denied::OutOfScope(refusal) => refusal.into(),
+        }
     }
 }
 

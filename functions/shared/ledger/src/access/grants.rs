@@ -86,7 +86,7 @@ impl GrantRecord {
     fn token(&self, id: &GrantId, pair: &Pair) -> TokenRecord {
         TokenRecord {
             principal: self.principal.to_string(),
-            permissions: Default::default(),
+            grants: Default::default(),
             granted: Some(Granted { grant: id.clone(), epoch: self.epoch, scopes: self.scopes.clone() }),
             expires: pair.expires,
             created: pair.created,

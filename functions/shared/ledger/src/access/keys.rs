@@ -1,11 +1,10 @@
 //! Access keys with their sealed secrets, and the signatures that were seen.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::permission::Permission;
+use rootcast_core::permission::Grants;
 use rootcast_core::sealed::{SealContext, Sealed};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -20,7 +19,7 @@ pub struct AccessKeyRecord {
     /// Who calls, for the records.
     pub principal: String,
     #[serde(default)]
-    pub permissions: BTreeSet<Permission>,
+    pub grants: Grants,
     /// The secret that both sides compute signatures with, under [`AccessKeyId::seal_context`].
     pub secret: Sealed,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::timestamp::option")]
@@ -109,6 +108,8 @@ fn access_key_id(id: &AccessKeyId) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
+    use rootcast_core::permission::Role;
+
     use super::*;
     use crate::item::{from_item, to_item};
 
@@ -116,7 +117,7 @@ mod tests {
     fn an_access_key_comes_back_as_it_was_written_and_shows_no_secret() {
         let record = AccessKeyRecord {
             principal: "ops".to_owned(),
-            permissions: BTreeSet::from([Permission::ExportKey]),
+            grants: Role::Administrator.into(),
             secret: Sealed { data_key: vec![1], nonce: vec![2], ciphertext: vec![3] },
             expires: None,
             created: OffsetDateTime::UNIX_EPOCH,
@@ -124,7 +125,7 @@ mod tests {
         let item = to_item("access key", &record).unwrap();
         assert!(!item.contains_key("expires"), "DynamoDB would remove it");
         let back: AccessKeyRecord = from_item("access key", item).unwrap();
-        assert_eq!((back.secret, back.permissions, back.expires), (record.secret, record.permissions, None));
+        assert_eq!((back.secret, back.grants, back.expires), (record.secret, record.grants, None));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Who may log in with a password.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use rootcast_core::password::PasswordHash;
-use rootcast_core::permission::Permission;
+use rootcast_core::permission::Grants;
 use rootcast_core::principal::PrincipalName;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -18,7 +18,7 @@ const PREFIX: &str = "principal#";
 pub struct PrincipalRecord {
     pub password: PasswordHash,
     #[serde(default)]
-    pub permissions: BTreeSet<Permission>,
+    pub grants: Grants,
     /// A random number that every grant repeats: those of one who had the same name before hold nothing.
     pub epoch: u64,
     #[serde(with = "time::serde::timestamp")]
@@ -80,6 +80,8 @@ pub(super) fn principal_id(name: &PrincipalName) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
+    use rootcast_core::permission::Role;
+
     use super::*;
     use crate::item::to_item;
 
@@ -87,7 +89,7 @@ mod tests {
     fn a_principal_comes_back_as_it_was_written_and_never_expires() {
         let record = PrincipalRecord {
             password: PasswordHash::of("correct horse battery staple", [7; 16]).unwrap(),
-            permissions: BTreeSet::from([Permission::ExportKey]),
+            grants: Role::Administrator.into(),
             epoch: u64::MAX,
             created: OffsetDateTime::UNIX_EPOCH,
         };
@@ -96,6 +98,6 @@ mod tests {
         item.extend(id_key(principal_id(&"ops".parse().unwrap())));
         let back: Listed = from_item("principal", item).unwrap();
         assert_eq!((back.id.as_str(), back.record.epoch), ("principal#ops", u64::MAX));
-        assert_eq!((back.record.password, back.record.permissions), (record.password, record.permissions));
+        assert_eq!((back.record.password, back.record.grants), (record.password, record.grants));
     }
 }

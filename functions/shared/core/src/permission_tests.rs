@@ -1,0 +1,131 @@
+#![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+
+use proptest::collection::{btree_set, vec};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::*;
+
+fn grants(given: &[&str]) -> Grants {
+    let mut grants = Grants::default();
+    given.iter().for_each(|grant| grants.add(grant.parse().unwrap()));
+    grants
+}
+
+#[test]
+fn a_word_is_its_text_and_other_text_is_refused_with_the_words() {
+    for operation in Operation::ALL {
+        assert_eq!(operation.to_string().parse(), Ok(*operation));
+        assert_eq!(serde_json::to_value(operation).unwrap(), operation.as_str());
+    }
+    assert!("Export-Key".parse::<Operation>().unwrap_err().to_string().contains("export-key"));
+    assert!("all".parse::<Right>().unwrap_err().to_string().contains("manage"));
+    assert!("root".parse::<Role>().unwrap_err().to_string().contains("administrator"));
+}
+
+#[test]
+fn a_prefix_reaches_whole_parts_in_any_letter_case() {
+    let grants = grants(&[r"\VED\policy\Web=read"]);
+    for dn in [r"\VED\Policy\Web", r"\ved\POLICY\WEB\shop", r"\VED\Policy\web\a\b"] {
+        assert!(grants.allow(Right::Read, dn) && !grants.allow(Right::Write, dn), "{dn}");
+    }
+    for dn in [r"\VED\Policy\Website", r"\VED\Policy", r"\VED\Policy\a\Web", r"VED\Policy\Web", "", r"\VED\Policy\\Web"]
+    {
+        assert!(!grants.allow(Right::Read, dn), "{dn}");
+    }
+}
+
+#[test]
+fn what_is_no_grant_is_refused_with_what_one_is() {
+    for (text, why) in [
+        (r"\VED\Policy", NotAGrant::Form),
+        (r"\VED\Policy=", NotAGrant::Right(NotARight)),
+        (r"\VED\Policy=read,", NotAGrant::Right(NotARight)),
+        (r"\VED\Policy=Read", NotAGrant::Right(NotARight)),
+        (r"\VED=read", NotAGrant::Prefix(NotADnPrefix)),
+        (r"VED\Policy=read", NotAGrant::Prefix(NotADnPrefix)),
+        (r"\VED\Policy\=read", NotAGrant::Prefix(NotADnPrefix)),
+        (r"\VED\Policy\\Web=read", NotAGrant::Prefix(NotADnPrefix)),
+        (r"\VED\Policy\ Web=read", NotAGrant::Prefix(NotADnPrefix)),
+        (r"\VED\Policy\Wëb=read", NotAGrant::Prefix(NotADnPrefix)),
+        (r"\VED\Discovery=read", NotAGrant::Prefix(NotADnPrefix)),
+    ] {
+        assert_eq!(text.parse::<Grant>(), Err(why), "{text}");
+    }
+    let text = r"\VED\Policy\Berlin 2=read,write";
+    assert_eq!(text.parse::<Grant>().unwrap().to_string(), text);
+}
+
+#[test]
+fn a_role_is_what_it_stands_for() {
+    let [reader, operator, administrator] = [Role::Reader, Role::Operator, Role::Administrator].map(Grants::from);
+    for dn in [EVERYTHING, ROOTS, JOBS, r"\VED\Policy\Servers\web"] {
+        assert!(reader.allow(Right::Read, dn));
+        for right in [Right::Write, Right::Create, Right::Delete] {
+            assert!(!reader.allow(right, dn) && operator.allow(right, dn) && administrator.allow(right, dn));
+        }
+        assert!(!operator.allow(Right::Manage, dn) && administrator.allow(Right::Manage, dn));
+    }
+    for operation in Operation::ALL {
+        assert!(!reader.may(*operation) && !operator.may(*operation) && administrator.may(*operation));
+    }
+}
+
+#[test]
+fn grants_in_json() {
+    let mut grants = grants(&[r"\VED\Policy\Servers=write,read"]);
+    grants.permit(Operation::ExportKey);
+    let json =
+        serde_json::json!({ "rights": { r"\VED\Policy\Servers": ["read", "write"] }, "operations": ["export-key"] });
+    assert_eq!(serde_json::to_value(&grants).unwrap(), json);
+    assert_eq!(serde_json::from_value::<Grants>(json).unwrap(), grants);
+    assert_eq!(serde_json::from_str::<Grants>("{}").unwrap(), Grants::default());
+}
+
+fn name() -> impl Strategy<Value = Vec<String>> {
+    vec("[ab]{1,2}", 0..4)
+}
+
+fn dn(parts: &[String]) -> String {
+    parts.iter().fold(EVERYTHING.to_owned(), |dn, part| format!(r"{dn}\{part}"))
+}
+
+fn grant() -> impl Strategy<Value = Grant> {
+    let rights = btree_set(select(Right::ALL), 1..4);
+    (name(), rights).prop_map(|(parts, rights)| Grant { prefix: dn(&parts).parse().unwrap(), rights })
+}
+
+proptest! {
+    #[test]
+    fn a_grant_never_reaches_beside_its_prefix(prefix in name(), other in name(), right in select(Right::ALL), upper: bool) {
+        let mut grants = Grants::default();
+        grants.add(Grant { prefix: dn(&prefix).parse().unwrap(), rights: [Right::Manage].into() });
+        let asked = if upper { dn(&other).to_uppercase() } else { dn(&other) };
+        prop_assert_eq!(grants.allow(right, &asked), other.starts_with(&prefix));
+    }
+
+    #[test]
+    fn more_grants_never_take_away(
+        some in vec(grant(), 0..4), more in vec(grant(), 0..4), asked in name(), right in select(Right::ALL),
+    ) {
+        let mut grants = Grants::default();
+        some.into_iter().for_each(|grant| grants.add(grant));
+        let before = grants.allow(right, &dn(&asked));
+        more.into_iter().for_each(|grant| grants.add(grant));
+        prop_assert!(!before || grants.allow(right, &dn(&asked)));
+    }
+
+    #[test]
+    fn no_grant_gives_an_operation(some in vec(grant(), 0..6), operation in select(Operation::ALL)) {
+        let mut grants = Grants::default();
+        some.into_iter().for_each(|grant| grants.add(grant));
+        prop_assert!(!grants.may(operation));
+    }
+
+    #[test]
+    fn any_text_is_a_grant_that_is_written_the_same_or_refused(text in r"(\\VED\\Policy)?[\\ a-z=,]{0,20}") {
+        if let Ok(grant) = text.parse::<Grant>() {
+            prop_assert_eq!(grant.to_string().parse::<Grant>(), Ok(grant));
+        }
+    }
+}

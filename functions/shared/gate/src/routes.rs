@@ -1,0 +1,224 @@
+//! Every route there is, and what it needs: the one place where that is said. Routers are built of it with
+//! [`Guarded`](crate::Guarded).
+
+use rootcast_core::permission::{JOBS, Operation, ROOTS, Right};
+use rootcast_core::scope::{Privilege, Resource};
+
+use crate::bearer::{Forbidden, OutOfScope, Principal};
+
+/// The functions that answer requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Function {
+    Regenerate,
+    Catalog,
+    Import,
+    Retry,
+    Access,
+}
+
+/// A GET route answers HEAD too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+/// What a route is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Object {
+    /// Certificates, which the request or its answer names: the handler asks for the right on each.
+    Certificate,
+    /// Devices, likewise.
+    Device,
+    Roots,
+    Jobs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Anybody may.
+    Public,
+    /// Anybody whom we know may.
+    Authenticated,
+    /// The right on the object; and to read it, without which it is not there.
+    Right(Right, Object),
+    /// The operation; and to read the object.
+    Operation(Operation, Object),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    pub function: Function,
+    pub method: Method,
+    /// As axum writes patterns, in lower case where letter case means nothing.
+    pub path: &'static str,
+    pub needs: Needs,
+    /// In Venafi's API, what a token that was narrowed has to be good for, as the vendor's page of the call says.
+    pub scope: Option<(Resource, Option<Privilege>)>,
+}
+
+/// Why a request does not get through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Denied {
+    Unauthenticated,
+    /// There is nothing, as far as the caller may know.
+    Unseen,
+    Forbidden(Forbidden),
+    OutOfScope(OutOfScope),
+}
+
+/// A constant for each row, without which no handler gets into a router, and the table of them.
+macro_rules! table {
+    ($($name:ident: $function:ident $method:ident $path:literal needs $needs:expr $(, scope $resource:ident $($privilege:ident)?)?;)+) => {
+        $(
+            pub const $name: Route = Route {
+                function: Function::$function,
+                method: Method::$method,
+                path: $path,
+                needs: $needs,
+                scope: table!(@scope $($resource $($privilege)?)?),
+            };
+        )+
+
+        /// All of them.
+        pub const TABLE: &[Route] = &[$($name),+];
+    };
+    (@scope) => { None };
+    (@scope $resource:ident) => { Some((Resource::$resource, None)) };
+    (@scope $resource:ident $privilege:ident) => { Some((Resource::$resource, Some(Privilege::$privilege))) };
+}
+
+use Needs::{Authenticated, Public};
+use Object::{Certificate, Device, Jobs, Roots};
+
+const READ_CERTIFICATE: Needs = Needs::Right(Right::Read, Certificate);
+const WRITE_CERTIFICATE: Needs = Needs::Right(Right::Write, Certificate);
+const READ_DEVICE: Needs = Needs::Right(Right::Read, Device);
+const WRITE_DEVICE: Needs = Needs::Right(Right::Write, Device);
+const READ_JOBS: Needs = Needs::Right(Right::Read, Jobs);
+const WRITE_JOBS: Needs = Needs::Right(Right::Write, Jobs);
+const READ_ROOTS: Needs = Needs::Right(Right::Read, Roots);
+const ABORT: Needs = Needs::Operation(Operation::Abort, Jobs);
+const REGENERATE_ROOT: Needs = Needs::Operation(Operation::Regenerate, Roots);
+
+table! {
+    // `activation=immediate` needs the operation `activate` as well.
+    REGENERATE: Regenerate Put "/signingCertificate" needs REGENERATE_ROOT;
+    REGENERATE_LOWER: Regenerate Put "/signingcertificate" needs REGENERATE_ROOT;
+
+    BUNDLE: Catalog Get "/bundle" needs Public;
+    CACERTS: Catalog Get "/.well-known/est/cacerts" needs Public;
+    CRL: Catalog Get "/crl/{generation}/{list}" needs Public;
+    ROOT: Catalog Get "/signingcertificate" needs READ_ROOTS;
+    ROOT_DETAILS: Catalog Get "/signingcertificate/details" needs READ_ROOTS;
+    ROOT_JOBS: Catalog Get "/signingcertificate/jobs" needs READ_JOBS;
+    ROOT_JOB: Catalog Get "/signingcertificate/jobs/{job}" needs READ_JOBS;
+    POLICY: Catalog Get "/certificatepolicy" needs READ_ROOTS;
+    CHOOSE_POLICY: Catalog Put "/certificatepolicy" needs REGENERATE_ROOT;
+    CANCEL_TASKS: Catalog Put "/tasks" needs ABORT;
+    TASKS: Catalog Get "/tasks/{jobs}" needs READ_JOBS;
+    DEVICES: Catalog Get "/devices" needs READ_DEVICE;
+    ENROL: Catalog Post "/devices" needs Needs::Right(Right::Create, Device);
+    DEVICE: Catalog Get "/devices/{device}" needs READ_DEVICE;
+    EDIT_DEVICE: Catalog Patch "/devices/{device}" needs WRITE_DEVICE;
+    DELETE_DEVICE: Catalog Delete "/devices/{device}" needs Needs::Right(Right::Delete, Device);
+    OWN_CERTIFICATE: Catalog Get "/devices/{device}/certificate" needs READ_DEVICE;
+    RENEW_OWN: Catalog Post "/devices/{device}/certificate" needs WRITE_DEVICE;
+    FINGERPRINT: Catalog Get "/devices/{device}/fingerprint" needs READ_DEVICE;
+    JOB_LIST: Catalog Get "/jobs" needs READ_JOBS;
+    JOB: Catalog Get "/jobs/{job}" needs READ_JOBS;
+    PAUSE: Catalog Post "/jobs/{job}/pause" needs WRITE_JOBS;
+    RESUME: Catalog Post "/jobs/{job}/resume" needs WRITE_JOBS;
+    ABORT_JOB: Catalog Post "/jobs/{job}/abort" needs ABORT;
+    RETRY_JOB: Catalog Post "/jobs/{job}/retry" needs WRITE_JOBS;
+    WAIVE: Catalog Post "/jobs/{job}/waive" needs Needs::Operation(Operation::Activate, Jobs);
+    JOB_TASKS: Catalog Get "/jobs/{job}/tasks" needs READ_JOBS;
+
+    SCM_LIST: Catalog Get "/v3/scm/certificates" needs READ_CERTIFICATE;
+    SCM_SHOW: Catalog Get "/v3/scm/certificates/{id}" needs READ_CERTIFICATE;
+    SCM_DELETE: Catalog Delete "/v3/scm/certificates/{id}" needs Needs::Right(Right::Delete, Certificate);
+    // And to write each of the devices.
+    SCM_DEPLOY: Catalog Post "/v3/scm/certificates/{id}/deploy" needs WRITE_CERTIFICATE;
+    SCM_DEPLOYED: Catalog Post "/v3/scm/deployed-resources" needs READ_CERTIFICATE;
+    SCM_IMPORT: Import Post "/v3/scm/certificates/import" needs Needs::Right(Right::Create, Certificate);
+    SCM_EXPORT: Import Post "/v3/scm/certificates/{id}/export" needs Needs::Operation(Operation::ExportKey, Certificate);
+
+    LIST: Retry Get "/vedsdk/certificates" needs READ_CERTIFICATE, scope Certificate;
+    LIST_SLASH: Retry Get "/vedsdk/certificates/" needs READ_CERTIFICATE, scope Certificate;
+    SHOW: Retry Get "/vedsdk/certificates/{guid}" needs READ_CERTIFICATE, scope Certificate;
+    // These two and the next: and to write each of the devices.
+    ASSOCIATE: Retry Post "/vedsdk/certificates/associate" needs WRITE_CERTIFICATE, scope Certificate Manage;
+    DISSOCIATE: Retry Post "/vedsdk/certificates/dissociate" needs WRITE_CERTIFICATE, scope Certificate Manage;
+    PUSH: Retry Post "/vedsdk/certificates/push" needs WRITE_CERTIFICATE, scope Certificate Manage;
+    RENEW: Retry Post "/vedsdk/certificates/renew" needs WRITE_CERTIFICATE, scope Certificate Manage;
+    RESET: Retry Post "/vedsdk/certificates/reset" needs WRITE_CERTIFICATE, scope Certificate Manage;
+    DOWNLOAD: Retry Get "/vedsdk/certificates/retrieve" needs READ_CERTIFICATE, scope Certificate;
+    RETRIEVE: Retry Post "/vedsdk/certificates/retrieve" needs READ_CERTIFICATE, scope Certificate;
+    RETRY: Retry Post "/vedsdk/certificates/retry" needs WRITE_CERTIFICATE, scope Certificate Manage;
+    REVOKE: Retry Post "/vedsdk/certificates/revoke" needs WRITE_CERTIFICATE, scope Certificate Revoke;
+    VERSION: Retry Get "/vedsdk/systemstatus/version" needs Authenticated;
+
+    LOG_IN: Access Post "/vedauth/authorize/oauth" needs Public;
+    EXCHANGE: Access Post "/vedauth/authorize/token" needs Public;
+    VERIFY: Access Get "/vedauth/authorize/verify" needs Authenticated;
+    LOG_OUT: Access Get "/vedauth/revoke/token" needs Authenticated;
+}
+
+impl Denied {
+    /// The refusal; `unseen` where there is nothing of that name.
+    pub fn or<E: From<Self>>(self, unseen: impl FnOnce() -> E) -> E {
+        if self == Self::Unseen { unseen() } else { self.into() }
+    }
+}
+
+impl Object {
+    /// Its distinguished name, where all of them have one.
+    pub const fn dn(self) -> Option<&'static str> {
+        match self {
+            Self::Roots => Some(ROOTS),
+            Self::Jobs => Some(JOBS),
+            Self::Certificate | Self::Device => None,
+        }
+    }
+}
+
+impl Method {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+impl Route {
+    /// All that can be said before the handler looks at what the request names.
+    pub fn admits(&self, caller: Option<&Principal>) -> Result<(), Denied> {
+        if self.needs == Public {
+            return Ok(());
+        }
+        let caller = caller.ok_or(Denied::Unauthenticated)?;
+        if let Some((resource, privilege)) = self.scope {
+            caller.require_scope(resource, privilege).map_err(Denied::OutOfScope)?;
+        }
+        let require = |right, object: Object| object.dn().map_or(Ok(()), |dn| caller.require(right, dn));
+        match self.needs {
+            Public | Authenticated => Ok(()),
+            Needs::Right(right, object) => require(right, object),
+            Needs::Operation(operation, object) => {
+                require(Right::Read, object)?;
+                caller.may(operation).map_err(Denied::Forbidden)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "routes_tests.rs"]
+mod tests;

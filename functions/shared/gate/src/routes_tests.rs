@@ -1,0 +1,68 @@
+#![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+
+use std::collections::HashSet;
+
+use rootcast_core::permission::{Grants, Role};
+
+use super::*;
+
+fn caller(grants: impl Into<Grants>, scopes: Option<&str>) -> Principal {
+    Principal { name: "ops".to_owned(), grants: grants.into(), scopes: scopes.map(|text| text.parse().unwrap()) }
+}
+
+fn of(route: Route, grants: impl Into<Grants>) -> Result<(), Denied> {
+    route.admits(Some(&caller(grants, None)))
+}
+
+#[test]
+fn no_row_is_there_twice_and_only_venafis_have_a_scope() {
+    let rows: HashSet<_> = TABLE.iter().map(|row| (row.function, row.method, row.path)).collect();
+    assert_eq!(rows.len(), TABLE.len());
+    for row in TABLE {
+        let has_scope = row.path.starts_with("/vedsdk") && row.needs != Authenticated;
+        assert_eq!(row.scope.is_some(), has_scope, "{}", row.path);
+    }
+}
+
+#[test]
+fn nobody_gets_further_than_to_what_is_public() {
+    for row in TABLE {
+        let admitted = row.admits(None);
+        assert_eq!(admitted, if row.needs == Public { Ok(()) } else { Err(Denied::Unauthenticated) }, "{}", row.path);
+    }
+}
+
+#[test]
+fn an_administrator_gets_everywhere_and_an_operator_where_no_operation_is_needed() {
+    for row in TABLE {
+        assert_eq!(of(*row, Role::Administrator), Ok(()), "{}", row.path);
+        let expected = match row.needs {
+            Needs::Operation(operation, _) => Err(Denied::Forbidden(Forbidden::Operation(operation))),
+            _ => Ok(()),
+        };
+        assert_eq!(of(*row, Role::Operator), expected, "{}", row.path);
+    }
+}
+
+#[test]
+fn what_may_not_be_read_is_not_there_and_what_may_only_be_read_is_forbidden() {
+    for row in [ROOT, POLICY, REGENERATE, JOB, PAUSE, ABORT_JOB, WAIVE] {
+        let mut blind = Grants::default();
+        Operation::ALL.iter().for_each(|operation| blind.permit(*operation));
+        assert_eq!(of(row, blind), Err(Denied::Unseen), "{}", row.path);
+    }
+    let lacks = Forbidden::Right { right: Right::Write, dn: JOBS.to_owned() };
+    assert_eq!(of(PAUSE, Role::Reader), Err(Denied::Forbidden(lacks)));
+    assert_eq!(of(ABORT_JOB, Role::Reader), Err(Denied::Forbidden(Forbidden::Operation(Operation::Abort))));
+}
+
+#[test]
+fn a_narrowed_token_needs_the_scope_of_the_row() {
+    let needed = [(RETRY, "certificate:manage"), (REVOKE, "certificate:revoke"), (SHOW, "certificate")];
+    for (row, scope) in needed {
+        assert_eq!(row.admits(Some(&caller(Role::Administrator, Some(scope)))), Ok(()));
+        let other = row.admits(Some(&caller(Role::Administrator, Some("ssh:manage"))));
+        assert!(matches!(other, Err(Denied::OutOfScope(_))), "{}", row.path);
+    }
+    assert_eq!(VERSION.admits(Some(&caller(Role::Reader, Some("ssh")))), Ok(()));
+}

@@ -1,0 +1,65 @@
+//! What a caller may do, as every command that lets somebody in is told it.
+
+use clap::Args;
+use rootcast_core::permission::{Grant, Grants, Operation, Role};
+
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Allowed {
+    /// What the caller may do: reader (read everything), operator (read, write, create and delete everything) or
+    /// administrator (that, and every permission); operator where neither this nor --grant is said
+    #[arg(long, value_name = "ROLE")]
+    role: Option<Role>,
+    /// Rights below a distinguished name: read, write, create, delete, or manage for all of them; may be repeated
+    #[arg(long = "grant", value_name = r"\VED\Policy\…=RIGHT,…")]
+    grants: Vec<Grant>,
+    /// What no right implies: regenerate, activate, abort, export-key, administer-access; may be repeated
+    #[arg(long = "permission", value_name = "PERMISSION")]
+    permissions: Vec<Operation>,
+}
+
+impl Allowed {
+    pub(crate) fn grants(self) -> Grants {
+        let Self { role, grants: given, permissions } = self;
+        let role = role.or_else(|| given.is_empty().then_some(Role::Operator));
+        let mut grants = role.map(Grants::from).unwrap_or_default();
+        given.into_iter().for_each(|grant| grants.add(grant));
+        permissions.into_iter().for_each(|operation| grants.permit(operation));
+        grants
+    }
+}
+
+/// In a line.
+pub(crate) fn told(grants: &Grants) -> String {
+    let rights = grants.grants().map(|grant| grant.to_string());
+    rights.chain(grants.operations().map(|operation| operation.to_string())).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        allowed: Allowed,
+    }
+
+    fn given(line: &[&str]) -> String {
+        told(&Line::try_parse_from([&["x"], line].concat()).unwrap().allowed.grants())
+    }
+
+    #[test]
+    fn what_is_said_is_given_and_an_operators_rights_where_nothing_is() {
+        let operator = r"\VED\Policy=read,write,create,delete";
+        assert_eq!(given(&[]), operator);
+        assert_eq!(given(&["--permission", "abort"]), format!("{operator} abort"));
+        assert_eq!(given(&["--role", "reader"]), r"\VED\Policy=read");
+        assert_eq!(given(&["--grant", r"\VED\Policy\Web=read"]), r"\VED\Policy\Web=read");
+        let both = ["--role", "reader", "--grant", r"\VED\Policy\Web=write", "--permission", "export-key"];
+        assert_eq!(given(&both), r"\VED\Policy=read \VED\Policy\Web=write export-key");
+    }
+}

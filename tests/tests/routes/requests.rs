@@ -1,0 +1,102 @@
+//! A well-formed request of each row, about what the tables hold.
+
+use aws_lc_rs::hmac;
+use axum::body::Body;
+use axum::http::Request;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use rootcast_core::certificate_dn::application_dn;
+use rootcast_core::certificate_guid::CertificateGuid;
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_gate::routes::{self, Route};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::FormatItem;
+use time::macros::format_description;
+
+use crate::tables::{ACCESS_KEY, CERTIFICATE, DEVICE, DN, TOKEN};
+use crate::world::SECRET;
+
+/// How the request says who calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    None,
+    Bearer,
+    AuthToken,
+    Signature,
+}
+
+const DATE: &[FormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
+const API: &str = "api.test";
+
+pub(crate) fn request(route: &Route, scheme: Scheme) -> Request<Body> {
+    let (path, body) = (path(route), body(route).map(|body| body.to_string()).unwrap_or_default());
+    let mut request = Request::builder().method(route.method.as_str()).uri(&path).header(HOST, API);
+    if !body.is_empty() {
+        request = request.header(CONTENT_TYPE, "application/json");
+    }
+    request = match scheme {
+        Scheme::None => request,
+        Scheme::Bearer => request.header(AUTHORIZATION, format!("Bearer {TOKEN}")),
+        Scheme::AuthToken => request.header("x-auth-token", TOKEN),
+        Scheme::Signature => {
+            let date = OffsetDateTime::now_utc().format(DATE).unwrap();
+            let signed = signature(route.method.as_str(), &path, &date, &body);
+            request.header("x-sdk-date", date).header(AUTHORIZATION, signed)
+        }
+    };
+    request.body(Body::from(body)).unwrap()
+}
+
+fn path(route: &Route) -> String {
+    let guid = CertificateGuid(CERTIFICATE.parse().unwrap()).to_string().replace('{', "%7B").replace('}', "%7D");
+    let values = [
+        ("{generation}", "1"),
+        ("{list}", "1.crl"),
+        ("{job}", "7"),
+        ("{jobs}", "7"),
+        ("{device}", DEVICE),
+        ("{id}", CERTIFICATE),
+        ("{guid}", guid.as_str()),
+    ];
+    let path = values.iter().fold(route.path.to_owned(), |path, (name, value)| path.replace(name, value));
+    assert!(!path.contains('{'), "{path} names something that this test does not know");
+    if *route == routes::DOWNLOAD { format!("{path}?CertificateDN={}", DN.replace('\\', "%5C")) } else { path }
+}
+
+fn body(route: &Route) -> Option<Value> {
+    let named = json!({ "CertificateDN": DN });
+    let tied = json!({ "CertificateDN": DN, "ApplicationDN": [application_dn(&DEVICE.parse().unwrap())] });
+    Some(match *route {
+        routes::CHOOSE_POLICY => json!({ "specName": "CNSA" }),
+        routes::CANCEL_TASKS => json!({ "action": "cancel", "list": ["7"] }),
+        routes::ENROL => {
+            json!({ "id": DEVICE, "address": "https://10.0.0.7", "credential": "/rootcast/devices/bmc" })
+        }
+        routes::EDIT_DEVICE => json!({ "name": "another" }),
+        routes::WAIVE => json!({ "devices": [DEVICE], "reason": "scrapped" }),
+        routes::SCM_DEPLOY => json!({ "service_name": "DEVICE", "resources": [{ "id": DEVICE }] }),
+        routes::SCM_DEPLOYED => json!({ "certificate_ids": [CERTIFICATE] }),
+        routes::SCM_IMPORT => {
+            json!({ "name": "new", "folder": "Servers", "certificate": "no PEM", "private_key": "no PEM" })
+        }
+        routes::ASSOCIATE | routes::DISSOCIATE | routes::PUSH => tied,
+        routes::RENEW | routes::RESET | routes::RETRIEVE | routes::RETRY | routes::REVOKE => named,
+        routes::LOG_IN => json!({ "client_id": "c", "username": "ops", "password": "wrong", "scope": "ssh" }),
+        routes::EXCHANGE => json!({ "client_id": "c", "refresh_token": "unknown" }),
+        _ => return None,
+    })
+}
+
+/// As Huawei Cloud's SDK makes it.
+fn signature(method: &str, path: &str, date: &str, body: &str) -> String {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let body = Fingerprint::of(body.as_bytes());
+    let path = path.trim_end_matches('/');
+    let names = "host;x-sdk-date";
+    let canonical = format!("{method}\n{path}/\n{query}\nhost:{API}\nx-sdk-date:{date}\n\n{names}\n{body}");
+    let text = format!("SDK-HMAC-SHA256\n{date}\n{}", Fingerprint::of(canonical.as_bytes()));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    let signature: String =
+        hmac::sign(&key, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("SDK-HMAC-SHA256 Access={ACCESS_KEY}, SignedHeaders={names}, Signature={signature}")
+}

@@ -1,0 +1,204 @@
+//! The tables: one device, one imported certificate, the place of the device's own, and whoever calls.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::scan::ScanOutput;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_smithy_mocks::{RuleMode, mock, mock_client};
+use rootcast_core::certificate::Certificate;
+use rootcast_core::device::{Driver, Pin, Profile};
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::permission::Grants;
+use rootcast_core::sealed::Sealed;
+use rootcast_ledger::{
+    AccessKeyRecord, CertificateRecord, DeviceRecord, GrantId, GrantRecord, Granted, Ledger, PlaceRecord,
+    PrincipalRecord, Tables, TokenRecord,
+};
+use serde::Serialize;
+use time::{Duration, OffsetDateTime};
+
+pub(crate) const CERTIFICATE: &str = "scs0000000000001";
+pub(crate) const DN: &str = r"\VED\Policy\Servers\web";
+pub(crate) const DEVICE: &str = "bmc-1";
+pub(crate) const TOKEN: &str = "n0t-a-real-token-but-as-long-as-one-has-to-be-to-be-one==";
+pub(crate) const ACCESS_KEY: &str = "AKIDEXAMPLE012345678";
+const OWN: &str = "scs0000000000002";
+const EPOCH: u64 = 7;
+
+type Item = HashMap<String, AttributeValue>;
+
+/// Who calls, by [`TOKEN`] or [`ACCESS_KEY`].
+#[derive(Clone)]
+pub(crate) struct Caller {
+    pub(crate) grants: Grants,
+    /// Then the token is one that a login gave.
+    pub(crate) scope: Option<&'static str>,
+}
+
+/// Whatever is written is taken, and changes nothing.
+pub(crate) fn ledger(caller: Option<&Caller>, secret: &Sealed) -> Ledger {
+    let (certificate, device) = (certificate(), device());
+    let shelf = certificate.shelf;
+    let held: HashMap<String, Item> = [
+        (CERTIFICATE.to_owned(), item(&certificate)),
+        (DEVICE.to_owned(), item(&device)),
+        (OWN.to_owned(), item(place())),
+        (r"name#servers\web".to_owned(), holder(CERTIFICATE)),
+        (format!(r"name#devices\{DEVICE}\certificate"), holder(OWN)),
+    ]
+    .into_iter()
+    .chain(caller.into_iter().flat_map(|caller| access(caller, secret)))
+    .collect();
+    let (row, listed) = (item(&certificate), item(&device));
+    let batched = held.clone();
+
+    let get = mock!(Client::get_item).then_compute_output(move |request| {
+        GetItemOutput::builder().set_item(id(request.key().unwrap()).and_then(|id| held.get(id)).cloned()).build()
+    });
+    let batch = mock!(Client::batch_get_item).then_compute_output(move |request| {
+        let tables = request.request_items().unwrap().iter();
+        let found = tables.map(|(table, wanted)| {
+            let items = wanted.keys().iter().filter_map(|key| batched.get(id(key)?).cloned()).collect();
+            (table.clone(), items)
+        });
+        BatchGetItemOutput::builder().set_responses(Some(found.collect())).build()
+    });
+    let query = mock!(Client::query).then_compute_output(move |request| {
+        let asked = request.expression_attribute_values().and_then(|values| values.get(":shelf"));
+        let is_its =
+            asked == Some(&AttributeValue::N(shelf.to_string())) && request.table_name() == Some("certificates");
+        let items: Vec<Item> = is_its.then(|| row.clone()).into_iter().collect();
+        QueryOutput::builder().count(i32::from(is_its)).set_items(Some(items)).build()
+    });
+    let scan = mock!(Client::scan).then_output(move || ScanOutput::builder().items(listed.clone()).build());
+    let put = mock!(Client::put_item).then_output(|| PutItemOutput::builder().build());
+    let update = mock!(Client::update_item).then_output(|| UpdateItemOutput::builder().build());
+    let delete = mock!(Client::delete_item).then_output(|| DeleteItemOutput::builder().build());
+    let write = mock!(Client::transact_write_items).then_output(|| TransactWriteItemsOutput::builder().build());
+    let rules = [&get, &batch, &query, &scan, &put, &update, &delete, &write];
+    let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules);
+    let table = |name: &str| Some(name.to_owned());
+    let tables = Tables {
+        certificates: table("certificates"),
+        jobs: table("jobs"),
+        devices: table("devices"),
+        access: table("access"),
+    };
+    Ledger::new(client, tables)
+}
+
+fn access(Caller { grants, scope }: &Caller, secret: &Sealed) -> Vec<(String, Item)> {
+    let now = OffsetDateTime::now_utc();
+    let granted = scope.map(|scope| Granted {
+        grant: GrantId::from_random([1; 16]),
+        epoch: EPOCH,
+        scopes: scope.parse().unwrap(),
+    });
+    let principal = PrincipalRecord {
+        password: serde_json::from_value(format!("$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAA${}", "A".repeat(43)).into())
+            .unwrap(),
+        grants: grants.clone(),
+        epoch: EPOCH,
+        created: now,
+    };
+    // Of a token that was granted, its principal's count.
+    let own = if granted.is_some() { Grants::default() } else { grants.clone() };
+    let token =
+        TokenRecord { principal: "ops".to_owned(), grants: own, granted, expires: now + Duration::HOUR, created: now };
+    let key = AccessKeyRecord {
+        principal: "ops".to_owned(),
+        grants: grants.clone(),
+        secret: secret.clone(),
+        expires: None,
+        created: now,
+    };
+    let given = scope.map(|scope| GrantRecord {
+        principal: "ops".parse().unwrap(),
+        epoch: EPOCH,
+        client: "c".to_owned(),
+        scopes: scope.parse().unwrap(),
+        access: Fingerprint::of(TOKEN.as_bytes()),
+        refresh: Fingerprint::of(b"refresh"),
+        created: now,
+        expires: now + Duration::DAY,
+    });
+    let given = given.map(|given| (format!("grant#{}", GrantId::from_random([1; 16])), item(given)));
+    let others = [
+        ("principal#ops".to_owned(), item(principal)),
+        (format!("token#{}", Fingerprint::of(TOKEN.as_bytes())), item(token)),
+        (format!("access-key#{ACCESS_KEY}"), item(key)),
+    ];
+    others.into_iter().chain(given).collect()
+}
+
+fn item(record: impl Serialize) -> Item {
+    serde_dynamo::to_item(record).unwrap()
+}
+
+fn holder(certificate: &str) -> Item {
+    HashMap::from([("certificate".to_owned(), AttributeValue::S(certificate.to_owned()))])
+}
+
+fn id(key: &Item) -> Option<&String> {
+    key.get("id")?.as_s().ok()
+}
+
+fn certificate() -> CertificateRecord {
+    let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    let leaf = Certificate::from_der(made.cert.der().to_vec()).unwrap();
+    let now = OffsetDateTime::now_utc();
+    CertificateRecord {
+        id: CERTIFICATE.parse().unwrap(),
+        shelf: 1,
+        revision: 1,
+        folder: "Servers".to_owned(),
+        name: "web".to_owned(),
+        spki: Fingerprint::of(leaf.spki_der()),
+        leaf,
+        chain: Vec::new(),
+        key: Some(Sealed { data_key: vec![1], nonce: vec![2], ciphertext: vec![3] }),
+        device: None,
+        key_algorithm: "EC P-256".to_owned(),
+        signature_algorithm: "SHA256withECDSA".to_owned(),
+        common_name: Some("a.test".to_owned()),
+        names: vec!["a.test".to_owned()],
+        not_before: now,
+        not_after: now + Duration::DAY,
+        enterprise_project_id: None,
+        uses: 0,
+        noticed: None,
+        revoked: None,
+        imported_by: "ops".to_owned(),
+        created: now,
+        updated: now,
+    }
+}
+
+fn place() -> PlaceRecord {
+    PlaceRecord {
+        id: OWN.parse().unwrap(),
+        revision: 1,
+        folder: format!(r"Devices\{DEVICE}"),
+        name: "certificate".to_owned(),
+        device: DEVICE.parse().unwrap(),
+        uses: 1,
+        imported_by: "ops".to_owned(),
+        created: OffsetDateTime::now_utc(),
+    }
+}
+
+/// Where no device may be, so that nobody waits for one.
+fn device() -> DeviceRecord {
+    let (address, credential) = ("https://192.0.2.1".to_owned(), "/rootcast/devices/bmc".to_owned());
+    let mut device = DeviceRecord::new(DEVICE.parse().unwrap(), address, Driver::Redfish, Profile::Openbmc, credential);
+    device.approve(vec![Pin::Key(Fingerprint::of(b"key"))]);
+    device
+}

@@ -1,0 +1,193 @@
+//! The walk, and what the table says of each step.
+
+use axum::body::to_bytes;
+use rootcast_core::permission::{Grants, Operation, Right, Role};
+use rootcast_core::scope::Scopes;
+use rootcast_gate::routes::{self, Function, Needs, Object, Route, TABLE};
+use tower::ServiceExt;
+
+use crate::requests::{Scheme, request};
+use crate::tables::{Caller, DEVICE, DN};
+use crate::world::World;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Unauthenticated,
+    Forbidden,
+    /// As if there were nothing.
+    Unseen,
+    /// The handler has it, whatever comes of it.
+    Admitted,
+}
+
+use Outcome::{Admitted, Forbidden, Unauthenticated, Unseen};
+
+/// Lists, of which everybody sees what he may read.
+const LISTS: [Route; 5] = [routes::DEVICES, routes::SCM_LIST, routes::SCM_DEPLOYED, routes::LIST, routes::LIST_SLASH];
+
+fn device_dn() -> String {
+    rootcast_core::certificate_dn::application_dn(&DEVICE.parse().unwrap())
+}
+
+/// By the table alone.
+fn expected(route: &Route, scheme: Scheme, caller: Option<&Caller>) -> Outcome {
+    if route.needs == Needs::Public {
+        return Admitted;
+    }
+    let is_scm = route.path.starts_with("/v3/scm");
+    let carries = match scheme {
+        Scheme::None => false,
+        Scheme::Bearer => true,
+        Scheme::AuthToken => is_scm,
+        Scheme::Signature => is_scm,
+    };
+    let Some(caller) = caller.filter(|_| carries) else { return Unauthenticated };
+    let mut grants = caller.grants.clone();
+    // An access key has no scope.
+    if let Some(scope) = caller.scope.filter(|_| scheme != Scheme::Signature) {
+        let scopes: Scopes = scope.parse().unwrap();
+        let lacks = route.scope.is_some_and(|(resource, privilege)| !scopes.allow(resource, privilege));
+        if lacks || !matches!(route.function, Function::Retry | Function::Access) {
+            return Forbidden;
+        }
+        grants = scopes.narrow(&grants);
+    }
+    let (right, operation, object) = match route.needs {
+        Needs::Public | Needs::Authenticated => return Admitted,
+        Needs::Right(right, object) => (right, None, object),
+        Needs::Operation(operation, object) => (Right::Read, Some(operation), object),
+    };
+    let dn = match object {
+        Object::Certificate => DN.to_owned(),
+        Object::Device => device_dn(),
+        Object::Roots | Object::Jobs => object.dn().unwrap().to_owned(),
+    };
+    let may = operation.is_none_or(|operation| grants.may(operation));
+    if LISTS.contains(route) {
+        return Admitted;
+    }
+    // Who lacks an operation is told so before anybody looks whether there is such a certificate.
+    if (object.dn().is_none() && !may) || (right == Right::Create && !grants.allow(right, &dn)) {
+        return Forbidden;
+    }
+    if right != Right::Create && !grants.allow(Right::Read, &dn) {
+        return Unseen;
+    }
+    match grants.allow(right, &dn) && may {
+        true => Admitted,
+        // Venafi's one text, whatever is lacking.
+        false if route.function == Function::Retry => Unseen,
+        false => Forbidden,
+    }
+}
+
+async fn answer(world: &World, route: &Route, scheme: Scheme) -> (u16, String) {
+    let response = world.router(route.function).oneshot(request(route, scheme)).await.unwrap();
+    let status = response.status().as_u16();
+    let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+fn outcome(route: &Route, status: u16, body: &str) -> Outcome {
+    let is_named = matches!(
+        route.needs,
+        Needs::Right(_, Object::Certificate | Object::Device)
+            | Needs::Operation(_, Object::Certificate | Object::Device)
+    );
+    match status {
+        401 => Unauthenticated,
+        403 => Forbidden,
+        404 if is_named || body.contains("There is nothing at this path.") => Unseen,
+        400 if body.contains("Access error. ") => Unseen,
+        _ => Admitted,
+    }
+}
+
+/// In the API's own form.
+fn is_refused_as_its_api_does(route: &Route, body: &str) -> bool {
+    let has = |attribute: &str| body.contains(&format!("\"{attribute}\":"));
+    match (route.function, route.path) {
+        (Function::Access, _) => has("error") && has("error_description"),
+        (Function::Retry, _) => has("Error"),
+        (_, path) if path.starts_with("/v3/scm") => has("error_code") && has("error_msg"),
+        _ => has("result") && has("messages"),
+    }
+}
+
+fn only(grant: &str) -> Grants {
+    let mut grants = Grants::default();
+    grants.add(grant.parse().unwrap());
+    grants
+}
+
+fn callers() -> Vec<(&'static str, Caller)> {
+    let mut blind = Grants::default();
+    Operation::ALL.iter().for_each(|operation| blind.permit(*operation));
+    let everybody: [(&str, Grants); 7] = [
+        ("reader", Role::Reader.into()),
+        ("operator", Role::Operator.into()),
+        ("administrator", Role::Administrator.into()),
+        ("one of another folder", only(r"\VED\Policy\Elsewhere=manage")),
+        ("one of a folder whose name begins alike", only(r"\VED\Policy\Serv=manage")),
+        ("one of this folder", only(r"\VED\POLICY\servers=manage")),
+        ("one with every operation and no right", blind),
+    ];
+    let scopes =
+        [None, Some("certificate"), Some("certificate:manage"), Some("certificate:revoke"), Some("ssh:manage")];
+    let each = everybody.into_iter();
+    each.flat_map(|(name, grants)| scopes.map(|scope| (name, Caller { grants: grants.clone(), scope }))).collect()
+}
+
+async fn walk(who: &str, caller: Option<&Caller>) {
+    let world = World::of(caller).await;
+    let mut wrong = Vec::new();
+    for route in TABLE {
+        for scheme in [Scheme::None, Scheme::Bearer, Scheme::AuthToken, Scheme::Signature] {
+            let (status, body) = answer(&world, route, scheme).await;
+            let step = format!(
+                "{} {} as {who} by {scheme:?} with {:?}: {status} {body}",
+                route.method.as_str(),
+                route.path,
+                caller.map(|caller| caller.scope)
+            );
+            let found = outcome(route, status, &body);
+            let expected = expected(route, scheme, caller);
+            let has_its_form = found == Admitted || is_refused_as_its_api_does(route, &body);
+            if found != expected || !has_its_form || status == 405 {
+                wrong.push(format!("{step}\n  is {found:?}, and by the table {expected:?}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn nobody_gets_further_than_the_table_says() {
+    walk("nobody", None).await;
+}
+
+#[tokio::test]
+async fn each_caller_gets_as_far_as_the_table_says() {
+    for (who, caller) in callers() {
+        walk(who, Some(&caller)).await;
+    }
+}
+
+#[tokio::test]
+async fn lists_hold_what_the_caller_may_read() {
+    for (who, caller) in callers().into_iter().filter(|(_, caller)| caller.scope.is_none()) {
+        let world = World::of(Some(&caller)).await;
+        for route in &LISTS {
+            let (status, body) = answer(&world, route, Scheme::Bearer).await;
+            assert_eq!(status, 200, "{who} {} {body}", route.path);
+            let (dn, shown) = match route.needs {
+                Needs::Right(_, Object::Device) => (device_dn(), DEVICE),
+                _ => (DN.to_owned(), "web"),
+            };
+            // It says of each certificate where it is, and of this one that it is nowhere.
+            if *route != routes::SCM_DEPLOYED {
+                assert_eq!(body.contains(shown), caller.grants.allow(Right::Read, &dn), "{who} {} {body}", route.path);
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The functions' own routers, for one caller.
+
+use std::sync::Arc;
+
+use aws_sdk_eventbridge::operation::put_events::PutEventsOutput;
+use aws_sdk_kms::error::ErrorMetadata;
+use aws_sdk_kms::operation::create_key::CreateKeyError;
+use aws_sdk_kms::operation::decrypt::DecryptOutput;
+use aws_sdk_kms::operation::generate_data_key::GenerateDataKeyOutput;
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
+use aws_sdk_sqs::operation::send_message::SendMessageOutput;
+use aws_smithy_mocks::{RuleMode, mock, mock_client};
+use axum::Router;
+use rootcast_authority::{CertificateAuthority, Settings};
+use rootcast_core::sealed::Sealed;
+use rootcast_events::Events;
+use rootcast_gate::ScmGate;
+use rootcast_gate::routes::Function;
+use rootcast_ledger::AccessKeyId;
+use rootcast_queue::Queue;
+use rootcast_seal::Sealer;
+use rootcast_vault::Vault;
+use time::{Duration, OffsetDateTime};
+
+use crate::tables::{ACCESS_KEY, Caller, ledger};
+
+/// Of the access key.
+pub(crate) const SECRET: &str = "not-a-real-secret-but-as-long-as-one-is-";
+
+pub(crate) struct World {
+    regenerate: Router,
+    catalog: Router,
+    import: Router,
+    retry: Router,
+    access: Router,
+}
+
+impl World {
+    pub(crate) async fn of(caller: Option<&Caller>) -> Self {
+        let kms = kms();
+        let sealer = || Sealer::new(&kms, "key");
+        let ledger = ledger(caller, &sealed(&sealer()).await);
+        let gate = || ScmGate::new(ledger.clone(), sealer());
+        let control_queue = "https://sqs.invalid/control".to_owned();
+        let clock = OffsetDateTime::now_utc;
+        let regenerate = regenerate::App {
+            authority: CertificateAuthority::new(ledger.clone(), Vault::new(&kms, &tagging(), "stack")),
+            ledger: ledger.clone(),
+            queue: queue(),
+            control_queue: control_queue.clone(),
+            settings: Settings {
+                root_name: "Root".to_owned(),
+                subject: "O=Example".parse().unwrap(),
+                validity: Duration::days(3650),
+            },
+            clock,
+        };
+        let catalog = catalog::Parts {
+            ledger: ledger.clone(),
+            gate: gate(),
+            queue: queue(),
+            control_queue: control_queue.clone(),
+            networks: "10.0.0.0/8".parse().unwrap(),
+            credential_prefix: "/rootcast/devices/".to_owned(),
+        };
+        let import = import::App {
+            ledger: ledger.clone(),
+            gate: gate(),
+            sealer: sealer(),
+            events: events(),
+            roots: import::Roots::new(ledger.clone()),
+            clock,
+        };
+        let retry = retry::App {
+            ledger: ledger.clone(),
+            queue: queue(),
+            control_queue,
+            issue_queue: "https://sqs.invalid/issue".to_owned(),
+            clock,
+        };
+        Self {
+            regenerate: regenerate::router(Arc::new(regenerate)),
+            catalog: catalog::router(catalog::App::new(catalog)),
+            import: import::router(Arc::new(import)),
+            retry: retry::router(Arc::new(retry)),
+            access: access::router(Arc::new(access::App { ledger, clock })),
+        }
+    }
+
+    pub(crate) fn router(&self, function: Function) -> Router {
+        match function {
+            Function::Regenerate => &self.regenerate,
+            Function::Catalog => &self.catalog,
+            Function::Import => &self.import,
+            Function::Retry => &self.retry,
+            Function::Access => &self.access,
+        }
+        .clone()
+    }
+}
+
+async fn sealed(sealer: &Sealer) -> Sealed {
+    let id: AccessKeyId = ACCESS_KEY.parse().unwrap();
+    sealer.seal(&id.seal_context(), SECRET.as_bytes()).await.unwrap()
+}
+
+/// Every data key is the same; no key is made.
+fn kms() -> aws_sdk_kms::Client {
+    let made = mock!(aws_sdk_kms::Client::generate_data_key).then_output(|| {
+        let made = GenerateDataKeyOutput::builder().plaintext(Blob::new([3; 32]));
+        made.ciphertext_blob(Blob::new("wrapped")).build()
+    });
+    let opened = mock!(aws_sdk_kms::Client::decrypt)
+        .then_output(|| DecryptOutput::builder().plaintext(Blob::new([3; 32])).build());
+    let refused = mock!(aws_sdk_kms::Client::create_key)
+        .then_error(|| CreateKeyError::generic(ErrorMetadata::builder().code("AccessDeniedException").build()));
+    mock_client!(aws_sdk_kms, RuleMode::MatchAny, [&made, &opened, &refused])
+}
+
+fn tagging() -> aws_sdk_resourcegroupstagging::Client {
+    let none = mock!(aws_sdk_resourcegroupstagging::Client::get_resources)
+        .then_output(|| GetResourcesOutput::builder().build());
+    mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, [&none])
+}
+
+fn queue() -> Queue {
+    let sent = mock!(aws_sdk_sqs::Client::send_message).then_output(|| SendMessageOutput::builder().build());
+    Queue::new(mock_client!(aws_sdk_sqs, RuleMode::MatchAny, [&sent]))
+}
+
+fn events() -> Events {
+    let put = mock!(aws_sdk_eventbridge::Client::put_events).then_output(|| PutEventsOutput::builder().build());
+    Events::new(mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, [&put]), "default")
+}
