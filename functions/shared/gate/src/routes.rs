@@ -155,8 +155,8 @@ table! {
     PUSH: Retry Post "/vedsdk/certificates/push" needs WRITE_CERTIFICATE, scope Certificate Manage;
     RENEW: Retry Post "/vedsdk/certificates/renew" needs WRITE_CERTIFICATE, scope Certificate Manage;
     RESET: Retry Post "/vedsdk/certificates/reset" needs WRITE_CERTIFICATE, scope Certificate Manage;
-    DOWNLOAD: Retry Get "/vedsdk/certificates/retrieve" needs READ_CERTIFICATE, scope Certificate;
-    RETRIEVE: Retry Post "/vedsdk/certificates/retrieve" needs READ_CERTIFICATE, scope Certificate;
+    DOWNLOAD: Retry Get "/vedsdk/certificates/retrieve" needs READ_CERTIFICATE, scope Certificate Manage;
+    RETRIEVE: Retry Post "/vedsdk/certificates/retrieve" needs READ_CERTIFICATE, scope Certificate Manage;
     RETRY: Retry Post "/vedsdk/certificates/retry" needs WRITE_CERTIFICATE, scope Certificate Manage;
     REVOKE: Retry Post "/vedsdk/certificates/revoke" needs WRITE_CERTIFICATE, scope Certificate Revoke;
     VERSION: Retry Get "/vedsdk/systemstatus/version" needs Authenticated;

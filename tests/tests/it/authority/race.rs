@@ -16,6 +16,7 @@ use futures::future::join_all;
 use http::StatusCode;
 use rootcast_authority::CertificateAuthority;
 use rootcast_core::job::JobId;
+use rootcast_core::permission::{Grants, Role};
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;
 use rootcast_vault::Vault;
@@ -126,8 +127,10 @@ async fn a_caller_whose_transaction_collided_is_told_the_winners_job() {
         |id: &'static str| move |request: &GetItemInput| request.key().unwrap()["id"].as_s().unwrap().starts_with(id);
     let number = |number: i64| AttributeValue::N(number.to_string());
     let expires = number(seconds_ago::<-60>().unix_timestamp());
+    let grants: AttributeValue = serde_dynamo::to_attribute_value(Grants::from(Role::Administrator)).unwrap();
     let token = mock!(Client::get_item).match_requests(asks_for("token#")).then_output(move || {
         let record = GetItemOutput::builder().item("principal", AttributeValue::S("tests".to_owned()));
+        let record = record.item("grants", grants.clone());
         record.item("expires", expires.clone()).item("created", AttributeValue::N("0".to_owned())).build()
     });
     let policy =
