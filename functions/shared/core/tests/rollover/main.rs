@@ -1,0 +1,180 @@
+//! The plan against a world that loses, doubles and reorders everything.
+//!
+//! A model of the conductor and its workers: devices answer or fail, messages vanish or come twice, conductors die
+//! between two writes, devices join, operators pause, resume, retry some, waive and abort. Whatever the order, the gate
+//! holds.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may break off")]
+
+mod world;
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::{Activation, JobOutcome, JobState, Leg, Phase, Selection};
+use rootcast_core::rollout::Rollout;
+use rootcast_core::task::TaskState;
+
+use world::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_root_signs_before_every_device_holds_it_or_is_waived(mut world in worlds(), events in events()) {
+        for event in &events {
+            world.happen(event);
+            world.check();
+        }
+        let outcome = world.settle(&[]);
+        world.check();
+        if world.job.activation == Activation::Proven {
+            prop_assert_ne!(outcome, JobOutcome::ActivatedWithFailures);
+        }
+        if outcome == JobOutcome::Aborted {
+            // A device that was waived while the root was withdrawn is the operator's own.
+            for device in &world.holding {
+                let waived = world.rows.get(&(Leg::Withdraw, device.clone())) == Some(&Row::Waived);
+                prop_assert!(waived, "{} still holds the withdrawn root", device);
+            }
+            prop_assert!(world.activated_with.is_none());
+        }
+    }
+
+    #[test]
+    fn a_wave_begins_only_within_the_error_budget(mut world in worlds(), events in events()) {
+        for event in &events {
+            let before = (world.job.wave.as_ref().map(|wave| wave.number), world.tally());
+            let reopened = !world.job.reopen.is_nothing();
+            world.happen(event);
+            let opened = world.job.wave.as_ref().filter(|wave| Some(wave.number) > before.0 && !wave.survey);
+            if let (Some(wave), JobState::Running, Phase::Distribute) = (opened, world.job.state, world.job.phase) {
+                let tally = world.tally();
+                let judged = !reopened && wave.dispatched == 0 && tally.settled() == before.1.settled();
+                prop_assert!(!judged || !world.job.rollout.is_exceeded(tally.failed, tally.settled()), "{:?}", tally);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn piece_by_piece_a_job_comes_to_the_same_end_as_at_once(
+        mut world in worlds(),
+        events in events(),
+        choices in prop::collection::vec(choice(), 0..30),
+    ) {
+        // A root that signs already has its job end whoever failed.
+        world.job.activation = Activation::Proven;
+        events.iter().for_each(|event| world.happen(event));
+        let mut other = world.clone();
+        prop_assert_eq!(world.settle(&choices), other.settle(&[]));
+        world.check();
+        prop_assert_eq!((world.holding, world.fleet), (other.holding, other.fleet));
+    }
+
+    /// Without crashes, and without a pause, which makes workers let their messages go.
+    #[test]
+    fn a_retry_doubles_no_message_that_is_on_its_way(
+        broken in prop::collection::btree_set(0u8..30, 0..20),
+        events in prop::collection::vec(prop_oneof![
+            4 => Just(Event::Wake),
+            8 => any::<u8>().prop_map(|which| Event::Deliver { which, doubled: false }),
+            3 => choice().prop_map(Event::Retry),
+            1 => Just(Event::MendAll),
+        ], 0..150),
+    ) {
+        let rollout = Rollout { error_budget: 100, ..Rollout::default() };
+        let mut world = World::new(30, broken, Activation::Proven, rollout);
+        for event in &events {
+            world.happen(event);
+            let messages: BTreeSet<_> = world.messages.iter().collect();
+            prop_assert_eq!(messages.len(), world.messages.len());
+        }
+    }
+}
+
+/// Nine of ten canaries failed; three of them are mended and tried again.
+#[test]
+fn a_paused_job_waits_for_what_is_tried_again_though_others_stay_failed() {
+    let rollout = Rollout { canary: 10, error_budget_minimum: 10, ..Rollout::default() };
+    let mut world = World::new(30, (0..29).collect(), Activation::Proven, rollout);
+    let run = |world: &mut World| {
+        world.wake(u32::MAX);
+        let some = world.messages.pop();
+        some.into_iter().for_each(|message| world.deliver(message));
+        world.messages.len()
+    };
+    while run(&mut world) > 0 || world.job.state == JobState::Running {}
+    let failed: BTreeSet<DeviceId> =
+        world.tasks(Leg::Distribute).filter(|task| task.state == TaskState::Failed).map(|task| named(&task)).collect();
+    let mended: BTreeSet<DeviceId> = failed.iter().take(3).cloned().collect();
+    world.broken.retain(|device| !mended.contains(device));
+    let selection = Selection { devices: mended.clone(), ..Selection::everything(world.now) };
+    let leg = Leg::Distribute;
+    world.asked_for.extend(mended.iter().map(|device| (leg, device.clone())));
+    // From now on it would be judged with these three still open.
+    world.job.rollout.error_budget_minimum = 5;
+    world.job = world.job.retry(selection, world.now).unwrap();
+    world.wake(u32::MAX);
+    assert_eq!(world.job.state, JobState::Running, "{}", world.job.reason);
+    while run(&mut world) > 0 || world.job.state == JobState::Running {}
+    assert!(mended.iter().all(|device| world.rows[&(leg, device.clone())] == Row::Acked));
+    let left = failed.difference(&mended).all(|device| world.rows[&(leg, device.clone())] == Row::Failed(1));
+    assert!(left && world.job.reason.starts_with("Paused"), "{:?} {}", world.rows, world.job.reason);
+}
+
+/// Its place was paged in the first wave.
+#[test]
+fn a_device_that_joined_is_of_the_surveys_wave() {
+    let mut world = World::new(3, BTreeSet::from([100]), Activation::Proven, Rollout::default());
+    for step in 0..3 {
+        world.wake(u32::MAX);
+        if step == 0 {
+            world.happen(&Event::Join(100));
+        }
+        while let Some(message) = world.messages.pop() {
+            world.deliver(message);
+        }
+    }
+    assert_eq!((world.job.state, world.tally().failed), (JobState::Paused, 1));
+    assert!(world.job.wave.as_ref().is_some_and(|wave| wave.survey && wave.number == 2));
+    let wave = |number: u8| Choice { wave: Some(number - 1), ..Choice::default() };
+    assert!(!world.retry(&wave(1)));
+    assert!(world.retry(&wave(2)));
+}
+
+#[test]
+fn waves_grow_from_the_canary_to_the_largest() {
+    let sizes: Vec<u64> = (1..=6).map(|number| Rollout::default().wave_size(number)).collect();
+    assert_eq!(sizes, [5, 50, 500, 5000, 10_000, 10_000]);
+}
+
+#[test]
+fn a_canary_that_fails_stops_the_job_before_the_second_wave() {
+    let rollout = Rollout { canary: 3, error_budget: 10, error_budget_minimum: 20, ..Rollout::default() };
+    let mut world = World::new(30, (0..30).collect(), Activation::Proven, rollout);
+    world.wake(u32::MAX);
+    while let Some(message) = world.messages.pop() {
+        world.deliver(message);
+    }
+    world.wake(u32::MAX);
+    assert_eq!((world.job.state, world.tally().dispatched), (JobState::Paused, 3));
+    assert!(world.job.reason.contains("3 of 3 devices failed"), "{}", world.job.reason);
+}
+
+#[test]
+fn what_never_comes_back_is_sent_three_more_times_and_then_counts_as_failed() {
+    let mut world = World::new(2, BTreeSet::new(), Activation::Proven, Rollout::default());
+    let mut sent = 0;
+    for _ in 0..6 {
+        world.wake(u32::MAX);
+        sent += world.messages.len();
+        world.messages.clear();
+        world.now += STALL;
+    }
+    assert_eq!((sent, world.job.state, world.tally().failed), (2 * 4, JobState::Paused, 2));
+}
