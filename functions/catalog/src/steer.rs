@@ -3,11 +3,10 @@
 use axum::Extension;
 use axum::extract::State;
 use rootcast_core::job::{Command, Job, JobId};
-use rootcast_core::message::Control;
 use rootcast_gate::{ApiError, Envelope, Message, Principal};
 use rootcast_ledger::{Change, JobRecord, LedgerError};
 use time::OffsetDateTime;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::app::{App, Parts};
 use crate::deployments;
@@ -83,11 +82,6 @@ pub(crate) async fn steer(parts: &Parts, caller: &Principal, id: JobId, command:
     Err(ApiError::conflict(format!("Job {id} is changing all the time."), "Send the request again in a moment."))
 }
 
-/// Tells the conductor to look. Nothing is lost where that fails: a schedule wakes it within a minute.
 pub(crate) async fn wake(parts: &Parts, job: JobId, why: &str) {
-    let control = Control { job, why: why.to_lowercase() };
-    if let Err(error) = parts.queue.send_control(&parts.control_queue, &control).await {
-        let error: &dyn std::error::Error = &error;
-        warn!(job.id = %job, error, "the conductor could not be woken; its schedule will");
-    }
+    parts.queue.wake_conductor(&parts.control_queue, job, why.to_lowercase()).await;
 }

@@ -1,23 +1,14 @@
 //! What came from the queue, and whether there is still something to do about it. Pure.
 
-use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
+use aws_lambda_events::event::sqs::SqsEvent;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::crl::CrlShard;
 use rootcast_core::lifecycle::{Stage, Work};
 use rootcast_core::message::{Publish, Task};
-use rootcast_core::task::{TaskRecord, TaskState};
+use rootcast_core::task::TaskRecord;
 use rootcast_ledger::{JobRecord, UseRecord};
+use rootcast_queue::Delivery;
 use serde::Deserialize;
-
-/// One message.
-#[derive(Debug, Clone)]
-pub(crate) struct Delivery<T> {
-    pub(crate) message_id: String,
-    pub(crate) receipt_handle: String,
-    /// How often the queue has handed it out, this time included.
-    pub(crate) receives: u32,
-    pub(crate) body: T,
-}
 
 /// A batch, sorted.
 #[derive(Debug, Default)]
@@ -31,15 +22,14 @@ pub(crate) struct Batch {
 pub(crate) fn read(event: SqsEvent) -> Batch {
     let mut batch = Batch::default();
     for message in event.records {
-        let id = message.message_id.clone().unwrap_or_default();
-        match delivery(message) {
-            Some(Delivery { body: Body::Task(body), message_id, receipt_handle, receives }) => {
+        match Delivery::read(message) {
+            Ok(Delivery { body: Body::Task(body), message_id, receipt_handle, receives }) => {
                 batch.tasks.push(Delivery { body, message_id, receipt_handle, receives });
             }
-            Some(Delivery { body: Body::Publish(Publish { crl: body }), message_id, receipt_handle, receives }) => {
+            Ok(Delivery { body: Body::Publish(Publish { crl: body }), message_id, receipt_handle, receives }) => {
                 batch.lists.push(Delivery { body, message_id, receipt_handle, receives });
             }
-            None => batch.unreadable.push(id),
+            Err(id) => batch.unreadable.push(id),
         }
     }
     batch
@@ -50,16 +40,6 @@ pub(crate) fn read(event: SqsEvent) -> Batch {
 enum Body {
     Publish(Publish),
     Task(Task),
-}
-
-fn delivery(message: SqsMessage) -> Option<Delivery<Body>> {
-    let receives = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
-    Some(Delivery {
-        message_id: message.message_id?,
-        receipt_handle: message.receipt_handle?,
-        receives: receives.unwrap_or(1),
-        body: serde_json::from_str(&message.body?).ok()?,
-    })
 }
 
 /// The certificate that a task is about, or why it is left alone. Nothing is lost then: whoever opens an attempt sends it.
@@ -73,15 +53,7 @@ pub(crate) fn judge(
         Some(_) => return Err("its job issues nothing"),
         None => return Err("its job does not exist"),
     };
-    match record {
-        _ if !job.takes_device_work(task.leg) || !job.devices.contains(&task.device) => {
-            Err("its job takes no device work now")
-        }
-        None if task.attempt > 1 => Err("its attempt was never opened"),
-        Some(record) if record.state != TaskState::Waiting => Err("it is settled already"),
-        Some(record) if record.attempt != task.attempt => Err("it is of another attempt"),
-        _ => Ok(job.certificate),
-    }
+    task.check(job.takes(task), record).map(|()| job.certificate)
 }
 
 /// Where a device stands that a task is about.

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant, SystemTime};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use rootcast_core::crl::CrlShard;
-use rootcast_queue::{Postponed, backoff};
+use rootcast_queue::{Delivery, Postponed, backoff};
 use serde::Deserialize;
 use tracing::error;
 
-use crate::batch::{self, Batch, Delivery};
+use crate::batch::{self, Batch};
 use crate::task::Next;
 use crate::{App, IssuerError};
 

@@ -7,14 +7,14 @@ use futures::future::join_all;
 use rootcast_core::event::Event;
 use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::{Entry, Stage};
-use rootcast_core::message::{Control, Task};
+use rootcast_core::message::Task;
 use rootcast_core::task::{Failure, Outcome};
 use rootcast_ledger::{LedgerError, Settlement, TaskKey, UseRecord};
-use rootcast_queue::backoff;
+use rootcast_queue::{Delivery, backoff};
 use tracing::{error, info, warn};
 
 use crate::App;
-use crate::batch::{Delivery, Stand, judge, stand};
+use crate::batch::{Stand, judge, stand};
 use crate::issue::Fault;
 
 /// A message whose records could not be read or written comes back after so many seconds.
@@ -58,12 +58,12 @@ impl App {
         deliveries: Vec<Delivery<Task>>,
     ) -> Result<(Vec<Open>, Vec<(Delivery<Task>, Next)>), LedgerError> {
         let jobs: BTreeSet<JobId> = deliveries.iter().map(|delivery| delivery.body.job).collect();
-        let keys: BTreeSet<TaskKey> = deliveries.iter().map(|delivery| key(&delivery.body)).collect();
+        let keys: BTreeSet<TaskKey> = deliveries.iter().map(|delivery| TaskKey::from(&delivery.body)).collect();
         let keys: Vec<TaskKey> = keys.into_iter().collect();
         let (jobs, tasks) = self.ledger.jobs_and_tasks(jobs, &keys).await?;
         let (mut wanted, mut done, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
         for delivery in deliveries {
-            let key = key(&delivery.body);
+            let key = TaskKey::from(&delivery.body);
             let task = tasks.get(&key);
             let verdict = judge(&delivery.body, jobs.get(&key.job), task);
             match if seen.insert(key) { verdict } else { Err("it is in this batch twice") } {
@@ -134,7 +134,7 @@ impl App {
         let settlement = self.settlement(task, Outcome::Failed(failure.clone()), history);
         match self.ledger.settle_use(&settlement, tie, None).await {
             Ok(recorded) => {
-                self.wake_conductor(task.job).await;
+                self.queue.wake_conductor(&self.control_queue, task.job, "a device of a deployment is settled").await;
                 if recorded {
                     self.events.publish(&[event(task, tie, failure)]).await;
                 }
@@ -151,7 +151,7 @@ impl App {
     async fn skip(&self, task: &Task, history: Vec<Entry>) -> Next {
         match self.ledger.settle(vec![self.settlement(task, Outcome::Skipped, history)]).await {
             Ok(_) => {
-                self.wake_conductor(task.job).await;
+                self.queue.wake_conductor(&self.control_queue, task.job, "a device of a deployment is settled").await;
                 Next::Done
             }
             Err(error) => {
@@ -162,19 +162,8 @@ impl App {
     }
 
     fn settlement(&self, task: &Task, outcome: Outcome, history: Vec<Entry>) -> Settlement {
-        Settlement { key: key(task), attempt: task.attempt, outcome, history, at: (self.clock)() }
+        Settlement { key: task.into(), attempt: task.attempt, outcome, history, at: (self.clock)() }
     }
-
-    async fn wake_conductor(&self, job: JobId) {
-        let control = Control { job, why: "a device of a deployment is settled".to_owned() };
-        if let Err(error) = self.queue.send_control(&self.control_queue, &control).await {
-            warn!(job.id = job.0, error = &error as &dyn Error, "the conductor is left to its schedule");
-        }
-    }
-}
-
-fn key(task: &Task) -> TaskKey {
-    TaskKey { job: task.job, leg: task.leg, device: task.device.clone() }
 }
 
 /// What others are told of it.

@@ -6,7 +6,6 @@
 mod config;
 mod request;
 
-use std::error::Error;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -17,14 +16,12 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use rootcast_authority::{AuthorityError, CertificateAuthority, Settings};
 use rootcast_core::job::{Activation, JobId};
-use rootcast_core::message::Control;
 use rootcast_core::permission::Operation;
 use rootcast_gate::{ApiError, Envelope, Guarded, Kind, Message, Principal, authenticate, report, routes};
 use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
 use serde_json::json;
 use time::OffsetDateTime;
-use tracing::warn;
 
 pub use request::root_request;
 
@@ -69,22 +66,12 @@ async fn regenerate(
     match app.authority.make_root(&app.settings, &request, now).await {
         Ok(made) => {
             if let Some(job) = made.job {
-                app.wake_conductor(job).await;
+                app.queue.wake_conductor(&app.control_queue, job, "created").await;
             }
             Ok(accepted(made.job))
         }
         Err(AuthorityError::Busy(job)) => Ok(busy(job)),
         Err(error) => Err(refused(error)),
-    }
-}
-
-impl App {
-    /// The schedule wakes it too, so a message that cannot be sent costs a minute and no more.
-    async fn wake_conductor(&self, job: JobId) {
-        let control = Control { job, why: "created".to_owned() };
-        if let Err(error) = self.queue.send_control(&self.control_queue, &control).await {
-            warn!(job.id = job.0, error = &error as &dyn Error, "the conductor is left to its schedule");
-        }
     }
 }
 

@@ -1,16 +1,13 @@
 //! Jobs, begun: a certificate goes to devices, or a device's own is made.
 
-use std::error::Error;
-
 use rootcast_core::deployment::MOST_DEVICES;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
-use rootcast_core::message::Control;
 use rootcast_deploy::{Refusal, Request};
 use rootcast_gate::VenafiError;
 use rootcast_ledger::CertificateOrPlace;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::App;
 use crate::applications::refused;
@@ -76,12 +73,8 @@ impl App {
         Ok(Begun { jobs: vec![job.id], devices: vec![device.clone()] })
     }
 
-    /// Tells the conductor to look. Nothing is lost where that fails: a schedule wakes it within a minute.
     pub(crate) async fn wake(&self, job: JobId, why: &str) {
-        let control = Control { job, why: why.to_owned() };
-        if let Err(error) = self.queue.send_control(&self.control_queue, &control).await {
-            warn!(job.id = %job, error = &error as &dyn Error, "the conductor could not be woken; its schedule will");
-        }
+        self.queue.wake_conductor(&self.control_queue, job, why).await;
     }
 }
 

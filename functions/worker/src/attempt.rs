@@ -9,12 +9,11 @@ use rootcast_core::message::Task;
 use rootcast_core::task::{ErrorClass, Failure, Outcome};
 use rootcast_drivers::{Credential, Endpoint, Monitor};
 use rootcast_ledger::{DeviceRecord, Held, Lease, LeaseRefused, Settlement};
-use rootcast_queue::backoff;
+use rootcast_queue::{Delivery, backoff};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::batch::Delivery;
 use crate::goals::Goal;
 use crate::{App, SOON};
 
@@ -23,7 +22,7 @@ const LEASE_MARGIN: i64 = 10;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Attempt {
-    pub(crate) delivery: Delivery,
+    pub(crate) delivery: Delivery<Task>,
     pub(crate) goal: Goal,
     /// What is on record of earlier attempts.
     pub(crate) history: Vec<Entry>,
@@ -52,8 +51,8 @@ impl Attempt {
     pub(crate) fn settlement(&self, at: OffsetDateTime) -> Option<Settlement> {
         match &self.next {
             Some(Next::Settle(outcome)) => Some(Settlement {
-                key: self.delivery.key(),
-                attempt: self.delivery.task.attempt,
+                key: (&self.delivery.body).into(),
+                attempt: self.delivery.body.attempt,
                 outcome: outcome.clone(),
                 history: self.history.clone(),
                 at,
@@ -88,7 +87,7 @@ impl Attempt {
     }
 
     pub(crate) fn monitor(&self) -> Option<Monitor> {
-        self.delivery.task.monitor.as_deref().and_then(|text| text.parse().ok())
+        self.delivery.body.monitor.as_deref().and_then(|text| text.parse().ok())
     }
 }
 
@@ -101,7 +100,11 @@ pub(crate) fn endpoint(device: &DeviceRecord) -> Result<Endpoint, Failure> {
 }
 
 impl App {
-    pub(crate) async fn lease_all(&self, attempts: Vec<(Delivery, Goal, Vec<Entry>)>, owner: &str) -> Vec<Attempt> {
+    pub(crate) async fn lease_all(
+        &self,
+        attempts: Vec<(Delivery<Task>, Goal, Vec<Entry>)>,
+        owner: &str,
+    ) -> Vec<Attempt> {
         let attempt = |(delivery, goal, history)| {
             let owner = owner.to_owned();
             self.lease(Attempt { delivery, goal, history, device: None, owner, credential: None, next: None })
@@ -126,15 +129,15 @@ impl App {
             owner: attempt.owner.clone(),
             until: now + self.device_timeout + time::Duration::seconds(LEASE_MARGIN),
         };
-        let leased = self.ledger.lease(&attempt.delivery.task.device, &lease, attempt.goal.fence(), now).await;
+        let leased = self.ledger.lease(&attempt.delivery.body.device, &lease, attempt.goal.fence(), now).await;
         match leased {
             Ok(device) => attempt.device = Some(device),
             Err(LeaseRefused::Gone) => attempt.next = Some(Next::Settle(Outcome::Skipped)),
             Err(LeaseRefused::Superseded) => attempt.next = Some(Next::Done),
             Err(LeaseRefused::Held { until }) => {
-                info!(device.id = %attempt.delivery.task.device, %until, "another task holds the device: after that");
+                info!(device.id = %attempt.delivery.body.device, %until, "another task holds the device: after that");
                 let wait = u32::try_from((until - now).whole_seconds()).unwrap_or(0) + 1;
-                attempt.next = Some(self.send_on(&attempt.delivery.task, wait).await);
+                attempt.next = Some(self.send_on(&attempt.delivery.body, wait).await);
             }
             Err(LeaseRefused::Ledger(error)) => {
                 warn!(error = &error as &dyn std::error::Error, "the device could not be leased");
@@ -177,7 +180,7 @@ impl App {
 
     /// The device works on by itself: the task waits in the queue, not in the function.
     pub(crate) async fn ask_again(&self, attempt: &Attempt, monitor: &Monitor, after: Duration) -> Next {
-        let task = Task { monitor: Some(monitor.to_string()), ..attempt.delivery.task.clone() };
+        let task = Task { monitor: Some(monitor.to_string()), ..attempt.delivery.body.clone() };
         self.send_on(&task, u32::try_from(after.as_secs()).unwrap_or(u32::MAX)).await
     }
 
@@ -193,12 +196,12 @@ impl App {
     }
 
     /// The error's class decides: again later, or failed.
-    pub(crate) fn after(&self, delivery: &Delivery, failure: Failure) -> Next {
+    pub(crate) fn after(&self, delivery: &Delivery<Task>, failure: Failure) -> Next {
         let again = failure.class.is_retryable() && delivery.receives < self.max_receives;
         let seconds = backoff::seconds(self.retry_base, delivery.receives, backoff::random());
         warn!(
-            job.id = delivery.task.job.0,
-            device.id = %delivery.task.device,
+            job.id = delivery.body.job.0,
+            device.id = %delivery.body.device,
             error.class = %failure.class,
             task.receives = delivery.receives,
             "{}; {}",

@@ -1,49 +1,23 @@
 //! What came from the queue, and whether there is still something to do about it. Pure.
 
-use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
+use aws_lambda_events::event::sqs::SqsEvent;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::lifecycle::Work;
 use rootcast_core::message::Task;
-use rootcast_core::task::{TaskRecord, TaskState};
-use rootcast_ledger::{JobRecord, TaskKey};
-
-/// One message.
-#[derive(Debug, Clone)]
-pub(crate) struct Delivery {
-    pub(crate) message_id: String,
-    pub(crate) receipt_handle: String,
-    /// How often the queue has handed it out, this time included.
-    pub(crate) receives: u32,
-    pub(crate) task: Task,
-}
-
-impl Delivery {
-    pub(crate) fn key(&self) -> TaskKey {
-        TaskKey { job: self.task.job, leg: self.task.leg, device: self.task.device.clone() }
-    }
-}
+use rootcast_core::task::TaskRecord;
+use rootcast_ledger::JobRecord;
+use rootcast_queue::Delivery;
 
 /// The messages that can be read, and the ids of the others.
-pub(crate) fn read(event: SqsEvent) -> (Vec<Delivery>, Vec<String>) {
+pub(crate) fn read(event: SqsEvent) -> (Vec<Delivery<Task>>, Vec<String>) {
     let (mut deliveries, mut unreadable) = (Vec::new(), Vec::new());
     for message in event.records {
-        let id = message.message_id.clone().unwrap_or_default();
-        match delivery(message) {
-            Some(delivery) => deliveries.push(delivery),
-            None => unreadable.push(id),
+        match Delivery::read(message) {
+            Ok(delivery) => deliveries.push(delivery),
+            Err(id) => unreadable.push(id),
         }
     }
     (deliveries, unreadable)
-}
-
-fn delivery(message: SqsMessage) -> Option<Delivery> {
-    let receives = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok());
-    Some(Delivery {
-        message_id: message.message_id?,
-        receipt_handle: message.receipt_handle?,
-        receives: receives.unwrap_or(1),
-        task: serde_json::from_str(&message.body?).ok()?,
-    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,15 +37,8 @@ pub(crate) fn judge(task: &Task, job: Option<&JobRecord>, record: Option<&TaskRe
             (Verdict::Trust { bundle: job.bundle_version }, job.takes_device_work(task.leg))
         }
         Some(JobRecord::Deployment(job)) => {
-            let takes_work = job.takes_device_work(task.leg) && job.devices.contains(&task.device);
-            (Verdict::Install { certificate: job.certificate, own: job.work == Work::Issue }, takes_work)
+            (Verdict::Install { certificate: job.certificate, own: job.work == Work::Issue }, job.takes(task))
         }
     };
-    match record {
-        _ if !takes_work => Verdict::Drop("its job takes no device work now"),
-        None if task.attempt > 1 => Verdict::Drop("its attempt was never opened"),
-        Some(record) if record.state != TaskState::Waiting => Verdict::Drop("it is settled already"),
-        Some(record) if record.attempt != task.attempt => Verdict::Drop("it is of another attempt"),
-        _ => wanted,
-    }
+    task.check(takes_work, record).map_or_else(Verdict::Drop, |()| wanted)
 }

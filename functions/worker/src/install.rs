@@ -35,7 +35,7 @@ impl App {
     ) -> Next {
         match self.give(attempt, identity, stage(tie), deadline).await {
             Ok(Progress::Done(Installed { shown, changed })) => {
-                info!(job.id = attempt.delivery.task.job.0, device.id = %attempt.delivery.task.device, certificate.sha256 = %shown, changed, "the device shows the certificate");
+                info!(job.id = attempt.delivery.body.job.0, device.id = %attempt.delivery.body.device, certificate.sha256 = %shown, changed, "the device shows the certificate");
                 Next::Settle(Outcome::Deployed(shown))
             }
             Ok(Progress::Running { monitor, after }) => self.ask_again(attempt, &monitor, after).await,
@@ -48,7 +48,7 @@ impl App {
                 next
             }
             Err(Unfinished::Unrecorded(error)) => {
-                warn!(device.id = %attempt.delivery.task.device, error = &error as &dyn std::error::Error, "the new certificate's key could not be recorded as a pin, so nothing was sent");
+                warn!(device.id = %attempt.delivery.body.device, error = &error as &dyn std::error::Error, "the new certificate's key could not be recorded as a pin, so nothing was sent");
                 Next::Again { seconds: SOON }
             }
         }

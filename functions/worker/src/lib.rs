@@ -25,10 +25,11 @@ use lambda_runtime::LambdaEvent;
 use rootcast_core::bundle::Bundle;
 use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::Entry;
+use rootcast_core::message::Task;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, LedgerError, TaskKey};
-use rootcast_queue::{Postponed, Queue};
+use rootcast_queue::{Delivery, Postponed, Queue};
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
@@ -36,7 +37,7 @@ use tokio::time::Instant;
 use tracing::{error, info};
 
 use attempt::{Attempt, Next};
-use batch::{Delivery, Verdict};
+use batch::Verdict;
 use goals::Goals;
 
 /// Left for recording what came of a batch.
@@ -97,10 +98,10 @@ pub async fn handle(app: &Arc<App>, event: LambdaEvent<SqsEvent>) -> SqsBatchRes
 impl App {
     async fn work(
         self: &Arc<Self>,
-        deliveries: Vec<Delivery>,
+        deliveries: Vec<Delivery<Task>>,
         owner: &str,
         deadline: Instant,
-    ) -> Vec<(Delivery, Next)> {
+    ) -> Vec<(Delivery<Task>, Next)> {
         let (verdicts, goals) = match self.judge(&deliveries).await {
             Ok(judged) => judged,
             Err(error) => {
@@ -113,10 +114,10 @@ impl App {
         for (delivery, (verdict, history)) in deliveries.into_iter().zip(verdicts) {
             match verdict {
                 Verdict::Drop(why) => {
-                    info!(job.id = delivery.task.job.0, device.id = %delivery.task.device, "task left alone: {why}");
+                    info!(job.id = delivery.body.job.0, device.id = %delivery.body.device, "task left alone: {why}");
                     done.push((delivery, Next::Done));
                 }
-                wanted => match goals.of(wanted, &delivery.task.device) {
+                wanted => match goals.of(wanted, &delivery.body.device) {
                     Some(goal) => attempts.push((delivery, goal, history)),
                     None => done.push((delivery, Next::Again { seconds: SOON })),
                 },
@@ -130,22 +131,22 @@ impl App {
     }
 
     /// What to do with each message, what is on record of its task, and what that takes.
-    async fn judge(&self, deliveries: &[Delivery]) -> Result<(Vec<(Verdict, Vec<Entry>)>, Goals), LedgerError> {
-        let jobs: BTreeSet<JobId> = deliveries.iter().map(|delivery| delivery.task.job).collect();
-        let keys: BTreeSet<TaskKey> = deliveries.iter().map(Delivery::key).collect();
+    async fn judge(&self, deliveries: &[Delivery<Task>]) -> Result<(Vec<(Verdict, Vec<Entry>)>, Goals), LedgerError> {
+        let jobs: BTreeSet<JobId> = deliveries.iter().map(|delivery| delivery.body.job).collect();
+        let keys: BTreeSet<TaskKey> = deliveries.iter().map(|delivery| TaskKey::from(&delivery.body)).collect();
         let keys: Vec<TaskKey> = keys.into_iter().collect();
         let (jobs, tasks) = self.ledger.jobs_and_tasks(jobs, &keys).await?;
         let mut seen = BTreeSet::new();
         let verdicts: Vec<(Verdict, Vec<Entry>)> = deliveries
             .iter()
             .map(|delivery| {
-                let key = delivery.key();
-                let verdict = batch::judge(&delivery.task, jobs.get(&key.job), tasks.get(&key));
+                let key = TaskKey::from(&delivery.body);
+                let verdict = batch::judge(&delivery.body, jobs.get(&key.job), tasks.get(&key));
                 let history = tasks.get(&key).map(|task| task.history.clone()).unwrap_or_default();
                 (if seen.insert(key) { verdict } else { Verdict::Drop("it is in this batch twice") }, history)
             })
             .collect();
-        let devices = deliveries.iter().map(|delivery| &delivery.task.device);
+        let devices = deliveries.iter().map(|delivery| &delivery.body.device);
         let wanted: Vec<_> = verdicts.iter().map(|(verdict, _)| *verdict).zip(devices).collect();
         let goals = self.goals(&wanted).await?;
         Ok((verdicts, goals))

@@ -5,15 +5,15 @@ use std::error::Error;
 
 use rootcast_core::event::Event;
 use rootcast_core::job::{JobId, Leg};
-use rootcast_core::message::{Control, Task};
+use rootcast_core::message::Task;
 use rootcast_core::metric::Metric;
 use rootcast_core::task::{ErrorClass, Outcome};
 use rootcast_ledger::{LedgerError, Settlement, TaskKey, UseRecord};
+use rootcast_queue::Delivery;
 use time::OffsetDateTime;
 use tracing::{error, warn};
 
 use crate::attempt::{Attempt, Next};
-use crate::batch::Delivery;
 use crate::goals::stage;
 use crate::{App, SOON};
 
@@ -24,7 +24,7 @@ struct Recorded(BTreeMap<TaskKey, bool>);
 impl App {
     /// One transaction for all trust stores of the batch and one for each certificate, then every device is given back,
     /// and the conductor is woken where it may go on.
-    pub(crate) async fn record(&self, attempts: Vec<Attempt>) -> Vec<(Delivery, Next)> {
+    pub(crate) async fn record(&self, attempts: Vec<Attempt>) -> Vec<(Delivery<Task>, Next)> {
         let now = (self.clock)();
         let outcomes = || {
             attempts.iter().filter_map(|attempt| match &attempt.next {
@@ -52,7 +52,7 @@ impl App {
             .into_iter()
             .map(|attempt| match attempt.next {
                 Some(Next::PassOn) => (attempt.delivery, if passed_on { Next::Done } else { again.clone() }),
-                Some(Next::Settle(_)) if !recorded.0.contains_key(&attempt.delivery.key()) => {
+                Some(Next::Settle(_)) if !recorded.0.contains_key(&TaskKey::from(&attempt.delivery.body)) => {
                     (attempt.delivery, again.clone())
                 }
                 next => (attempt.delivery, next.unwrap_or_else(|| again.clone())),
@@ -107,7 +107,7 @@ impl App {
     /// The issuer gets those whose turn it is. Sent twice they change nothing.
     async fn pass_on(&self, attempts: &[Attempt]) -> bool {
         let passed = attempts.iter().filter(|attempt| matches!(attempt.next, Some(Next::PassOn)));
-        let tasks: Vec<Task> = passed.map(|attempt| Task { monitor: None, ..attempt.delivery.task.clone() }).collect();
+        let tasks: Vec<Task> = passed.map(|attempt| Task { monitor: None, ..attempt.delivery.body.clone() }).collect();
         match self.queue.send_tasks(&self.issue_queue, &tasks).await {
             Ok(()) => true,
             Err(error) => {
@@ -140,10 +140,7 @@ impl App {
             } else {
                 continue;
             };
-            let control = Control { job, why: why.to_owned() };
-            if let Err(error) = self.queue.send_control(&self.control_queue, &control).await {
-                warn!(job.id = job.0, error = &error as &dyn Error, "the conductor is left to its schedule");
-            }
+            self.queue.wake_conductor(&self.control_queue, job, why).await;
         }
     }
 
@@ -159,7 +156,7 @@ fn is_pin_mismatch(outcome: &Outcome) -> bool {
 
 impl Recorded {
     fn is_new(&self, attempt: &Attempt) -> bool {
-        self.0.get(&attempt.delivery.key()) == Some(&true)
+        self.0.get(&TaskKey::from(&attempt.delivery.body)) == Some(&true)
     }
 }
 
@@ -177,7 +174,7 @@ impl Attempt {
 fn event(attempt: &Attempt) -> Option<Event> {
     let (Some(tie), Some(Next::Settle(outcome))) = (attempt.use_of(), &attempt.next) else { return None };
     let certificate_id = tie.certificate;
-    let TaskKey { job: job_id, device, .. } = attempt.delivery.key();
+    let TaskKey { job: job_id, device, .. } = TaskKey::from(&attempt.delivery.body);
     match outcome {
         Outcome::Deployed(_) => Some(Event::Deployed { certificate_id, device, job_id }),
         Outcome::Failed(failure) => Some(Event::Failed {

@@ -19,7 +19,7 @@ impl App {
     /// `read`: the use before the device was leased. Another worker may have come before: a second request would make
     /// the device forget the key of the first.
     pub(crate) async fn request(&self, attempt: &Attempt, read: &UseRecord, deadline: Instant) -> Next {
-        let task = &attempt.delivery.task;
+        let task = &attempt.delivery.body;
         if !read.is_under_way() || read.job != Some(task.job) || read.lifecycle.attempt != task.attempt {
             return Next::Done;
         }
@@ -82,7 +82,7 @@ impl App {
 }
 
 fn again(attempt: &Attempt, error: &LedgerError, what: &'static str) -> Next {
-    let device = &attempt.delivery.task.device;
+    let device = &attempt.delivery.body.device;
     warn!(device.id = %device, error = error as &dyn std::error::Error, "{what}");
     Next::Again { seconds: SOON }
 }

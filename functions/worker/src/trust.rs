@@ -72,7 +72,7 @@ impl App {
             let failure = Failure::new(ErrorClass::NotStored, message).at(Stage::EndTrustStoreProcessing);
             return self.after(&attempt.delivery, failure);
         }
-        info!(job.id = attempt.delivery.task.job.0, device.id = %attempt.delivery.task.device, bundle.version = bundle.version, "the device proved what it holds");
+        info!(job.id = attempt.delivery.body.job.0, device.id = %attempt.delivery.body.device, bundle.version = bundle.version, "the device proved what it holds");
         Next::Settle(Outcome::Acked(Ack { bundle_version: bundle.version, sha256, probe: Probe::ReadBack }))
     }
 }

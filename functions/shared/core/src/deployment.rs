@@ -14,6 +14,7 @@ use crate::certificate_id::CertificateId;
 use crate::device::DeviceId;
 use crate::job::{JobId, Leg, Reopen, Selection, Tally};
 use crate::lifecycle::Work;
+use crate::message::Task;
 use crate::plan::MAX_RESENDS;
 
 /// Devices of one deployment: the bound of Huawei Cloud's `resources`. All of them, with what belongs to them, fit into
@@ -117,6 +118,11 @@ impl Deployment {
     /// Whether a worker may begin with a device of this leg now.
     pub fn takes_device_work(&self, leg: Leg) -> bool {
         self.is_running() && leg == Leg::Install
+    }
+
+    /// Whether this is one of its devices, and a worker may begin with it now.
+    pub fn takes(&self, task: &Task) -> bool {
+        self.takes_device_work(task.leg) && self.devices.contains(&task.device)
     }
 
     /// Whether anything was settled since the conductor last looked.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::crl::CrlShard;
 use crate::device::DeviceId;
 use crate::job::{JobId, Leg};
+use crate::task::{TaskRecord, TaskState};
 
 /// To the conductor: look at this job again. Carries no state, so losing or doubling one changes nothing but the time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +34,20 @@ pub struct Task {
 }
 
 impl Task {
+    /// Whether there is still something to do about it. `takes_work`: whether its job takes it now.
+    ///
+    /// # Errors
+    /// Why it is left alone. Nothing is lost then: whoever opens an attempt, or resumes a job, sends what is open.
+    pub fn check(&self, takes_work: bool, record: Option<&TaskRecord>) -> Result<(), &'static str> {
+        match record {
+            _ if !takes_work => Err("its job takes no device work now"),
+            None if self.attempt > 1 => Err("its attempt was never opened"),
+            Some(record) if record.state != TaskState::Waiting => Err("it is settled already"),
+            Some(record) if record.attempt != self.attempt => Err("it is of another attempt"),
+            _ => Ok(()),
+        }
+    }
+
     pub fn shard(&self) -> u8 {
         self.device.shard()
     }

@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::{JobId, Leg, Tally};
 use rootcast_core::lifecycle::Entry;
+use rootcast_core::message::Task;
 use rootcast_core::task::{Outcome, TaskRecord, TaskState};
 use time::OffsetDateTime;
 use tracing::debug;
@@ -26,6 +27,12 @@ pub struct TaskKey {
     pub job: JobId,
     pub leg: Leg,
     pub device: DeviceId,
+}
+
+impl From<&Task> for TaskKey {
+    fn from(task: &Task) -> Self {
+        Self { job: task.job, leg: task.leg, device: task.device.clone() }
+    }
 }
 
 /// How one attempt at a task ended.

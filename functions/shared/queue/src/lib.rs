@@ -3,6 +3,7 @@
 //! Messages may be lost, doubled and reordered; whoever reads them looks at the ledger, not at the message.
 
 pub mod backoff;
+mod delivery;
 
 use std::error::Error as StdError;
 
@@ -10,10 +11,13 @@ use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::SdkError;
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, SendMessageBatchRequestEntry};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use rootcast_core::job::JobId;
 use rootcast_core::message::{Control, Task};
 use serde::Serialize;
 use thiserror::Error;
 use tracing::warn;
+
+pub use delivery::Delivery;
 
 /// SQS takes ten messages a call.
 const BATCH: usize = 10;
@@ -58,6 +62,14 @@ impl Queue {
     /// Wakes the conductor, at once.
     pub async fn send_control(&self, url: &str, control: &Control) -> Result<(), QueueError> {
         self.send_later(url, control, 0).await
+    }
+
+    /// The same, where nothing is lost if it fails: a schedule wakes the conductor within a minute.
+    pub async fn wake_conductor(&self, url: &str, job: JobId, why: impl Into<String>) {
+        if let Err(error) = self.send_control(url, &Control { job, why: why.into() }).await {
+            let error: &dyn StdError = &error;
+            warn!(job.id = job.0, error, "the conductor could not be woken; its schedule will");
+        }
     }
 
     /// One message, a [`Control`] or a [`Task`], to be seen after `seconds`; SQS takes 900 at most.
