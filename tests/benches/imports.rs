@@ -92,8 +92,14 @@ async fn app(local: &LocalStack) -> import::App {
     let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(config), tables);
     let created = OffsetDateTime::now_utc();
     let expires = created + time::Duration::HOUR;
-    let record =
-        TokenRecord { principal: "bench".to_owned(), grants: Role::Operator.into(), granted: None, created, expires };
+    let record = TokenRecord {
+        principal: "bench".to_owned(),
+        grants: Role::Operator.into(),
+        granted: None,
+        exchanged: None,
+        created,
+        expires,
+    };
     ledger.put_token(&Fingerprint::of(TOKEN.as_bytes()), &record).await.unwrap();
     let kms = aws_sdk_kms::Client::new(config);
     import::App {

@@ -89,9 +89,14 @@ def no_function_makes_a_caller(template):
     for owner, statement in template.statements():
         writes = set(listed(statement["Action"])) & {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
         if writes and "Access" in {target(resource) for resource in listed(statement["Resource"])}:
-            keys = statement.get("Condition", {}).get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", ["*"])
-            if any(key.split("#")[0] in ("*", "principal", "access-key") for key in keys):
+            condition = statement.get("Condition", {})
+            keys = condition.get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", ["*"])
+            kinds = {key.split("#")[0] for key in keys}
+            if kinds & {"*", "principal", "access-key", "identity"}:
                 yield f"{owner}: {sorted(writes)} on {keys}: who may call is said with AWS credentials"
+            written = condition.get("ForAllValues:StringEquals", {}).get("dynamodb:Attributes", ["*"])
+            if owner != "LoginRole" and kinds & {"grant", "refresh", "session", "token"} and set(written) != {"id", "expires"}:
+                yield f"{owner}: {sorted(writes)} on {keys}: who has logged in is said by the function that checks it"
 
 
 @check
@@ -196,21 +201,45 @@ def tables_have_their_keys(template):
 
 @check
 def routes_lead_to_their_function(template):
-    wanted = {("/signingCertificate", "put"): "Regenerate", ("/signingcertificate", "put"): "Regenerate"}
-    wanted["/v3/scm/certificates/import", "post"] = wanted["/v3/scm/certificates/{certificate}/export", "post"] = "Import"
-    wanted["/vedsdk/{path+}", "x-amazon-apigateway-any-method"] = "Retry"
-    wanted["/vedauth/{path+}", "x-amazon-apigateway-any-method"] = "Login"
-    wanted["/$default", "x-amazon-apigateway-any-method"] = "Catalog"
+    every = "x-amazon-apigateway-any-method"
+    # Function, who verifies the caller before it, and under which condition there is such a route.
+    wanted = {("/signingCertificate", "put"): ("Regenerate", None, None), ("/signingcertificate", "put"): ("Regenerate", None, None)}
+    for path in ("/v3/scm/certificates/import", "/v3/scm/certificates/{certificate}/export"):
+        wanted[path, "post"] = ("Import", None, None)
+    wanted["/vedsdk/{path+}", every] = ("Retry", None, None)
+    wanted["/vedauth/{path+}", every] = ("Login", None, None)
+    wanted["/sessions", "post"] = wanted["/sessions", "delete"] = ("Login", None, None)
+    wanted["/sessions/iam", "post"] = ("Login", "AWS_IAM", None)
+    wanted["/sessions/oidc", "post"] = ("Login", "Oidc", "HasOidc")
+    wanted["/$default", every] = ("Catalog", None, None)
     for name, api in template.of("ApiGatewayV2::Api"):
         routes = {}
-        for path, methods in api["Body"]["paths"].items():
+        for path, item in api["Body"]["paths"].items():
+            condition, methods = under_condition(item)
             for method, route in methods.items():
-                routes[path, method] = target(route["x-amazon-apigateway-integration"]["uri"])
+                security = [scheme for each in route.get("security", []) for scheme in each]
+                to = target(route["x-amazon-apigateway-integration"]["uri"])
+                routes[path, method] = (to, *(security or [None]), condition)
         if routes != wanted:
             yield f"{name} routes {routes}"
+        schemes = api["Body"].get("components", {}).get("securitySchemes", {})
+        if schemes.get("AWS_IAM", {}).get("x-amazon-apigateway-authtype") != "awsSigv4":
+            yield f"{name}: AWS_IAM verifies no signature"
+        condition, oidc = under_condition(schemes.get("Oidc", {}))
+        authorizer = oidc.get("x-amazon-apigateway-authorizer", {})
+        wanted_jwt = {"issuer": {"Ref": "OidcIssuer"}, "audience": {"Ref": "OidcAudience"}}
+        if condition != "HasOidc" or authorizer.get("type") != "jwt" or authorizer.get("jwtConfiguration") != wanted_jwt:
+            yield f"{name}: Oidc is {oidc} under {condition}"
     for name, permission in template.of("Lambda::Permission"):
         if "SourceArn" not in permission:
             yield f"{name} lets every API or rule of every account call the function"
+
+
+def under_condition(value):
+    """The condition, and what is there under it; None and the value itself where it is there always."""
+    if isinstance(value, dict) and "Fn::If" in value:
+        return value["Fn::If"][0], value["Fn::If"][1]
+    return None, value
 
 
 @check

@@ -68,6 +68,8 @@ DEFECTS = [
     ("sealed keys in an index", lambda s: properties(s, "Certificates")["GlobalSecondaryIndexes"][0].update(Projection={"ProjectionType": "ALL"}), "tables_have_their_keys"),
     ("expiry that nobody looks for", lambda s: properties(s, "Rotate")["Events"].pop("Look"), "schedules_are_well_formed"),
     ("a login that lets anybody in", lambda s: statement(s, "LoginRole", "Give").pop("Condition"), "no_function_makes_a_caller"),
+    ("sessions that anybody makes", lambda s: statement(s, "CatalogRole", "Sessions")["Condition"].pop("ForAllValues:StringEquals"), "no_function_makes_a_caller"),
+    ("an identity that nobody verified", lambda s: event(s, "Login", "Iam").pop("Auth"), "routes_lead_to_their_function"),
     ("a catalog that tells", lambda s: allow(s, "CatalogRole", "events:PutEvents", "arn:aws:events:eu-central-1:111122223333:event-bus/default"), "dependencies_are_permissions"),
     ("lists that nobody renews", lambda s: properties(s, "Issue")["Events"].pop("Lists"), "schedules_are_well_formed"),
     ("a certificate put aside before its failure is recorded", lambda s: properties(s, "IssueQueue")["RedrivePolicy"].update(maxReceiveCount=8), "time_limits_nest"),

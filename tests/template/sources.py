@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from checks import check
+from checks import check, under_condition
 from template import target, text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,8 +127,8 @@ def routes_are_those_of_the_table(template):
             yield f"{folder} has a route that is not of the table"
     for name, api in template.of("ApiGatewayV2::Api"):
         routes = {
-            path: {method: folders[target(route["x-amazon-apigateway-integration"]["uri"])] for method, route in methods.items()}
-            for path, methods in api["Body"]["paths"].items()
+            path: {method: folders[target(route["x-amazon-apigateway-integration"]["uri"])] for method, route in under_condition(item)[1].items()}
+            for path, item in api["Body"]["paths"].items()
         }
         for method, path, function in table:
             if leads(method, path, routes) != function:

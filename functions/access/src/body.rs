@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::refusal::{Code, OAuthError};
 
 /// In bytes. A password of 1 KiB, each byte of it escaped, and what goes with it.
-const LIMIT: usize = 16 << 10;
+pub(crate) const LIMIT: usize = 16 << 10;
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// # Errors

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
-use rootcast_environment::Misconfigured;
+use rootcast_environment::{Misconfigured, variable};
 use rootcast_ledger::{Ledger, Tables};
 use time::OffsetDateTime;
 
@@ -15,7 +15,7 @@ const CALL_LIMIT: Duration = Duration::from_secs(5);
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(2);
 
 impl App {
-    /// From `ACCESS_TABLE`.
+    /// From `ACCESS_TABLE` and `SESSION_IDLE_MINUTES`.
     pub async fn from_env() -> Result<Self, Misconfigured> {
         let limits = TimeoutConfig::builder().operation_timeout(CALL_LIMIT).operation_attempt_timeout(ATTEMPT_LIMIT);
         let aws = aws_config::defaults(BehaviorVersion::latest()).timeout_config(limits.build()).load().await;
@@ -23,6 +23,11 @@ impl App {
         if tables.access.is_none() {
             return Err(Misconfigured("ACCESS_TABLE"));
         }
-        Ok(Self { ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&aws), tables), clock: OffsetDateTime::now_utc })
+        let idle = time::Duration::minutes(variable("SESSION_IDLE_MINUTES")?);
+        Ok(Self {
+            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&aws), tables),
+            idle,
+            clock: OffsetDateTime::now_utc,
+        })
     }
 }

@@ -57,9 +57,9 @@ pub(crate) async fn exchange(State(app): State<Arc<App>>, request: Request) -> R
 }
 
 impl App {
-    /// Whether who was granted it is still there.
+    /// Whether who was granted it is still there, with the same password.
     async fn is_held(&self, grant: &GrantRecord) -> Result<bool, LedgerError> {
         let holder = self.ledger.principal(&grant.principal).await?;
-        Ok(holder.is_some_and(|holder| holder.epoch == grant.epoch))
+        Ok(holder.is_some_and(|holder| holder.login_epoch() == Some(grant.epoch)))
     }
 }

@@ -1,20 +1,26 @@
-//! Logging in and out with a password: `POST /vedauth/authorize/oauth`, `POST /vedauth/authorize/token`,
-//! `GET /vedauth/authorize/verify`, `GET /vedauth/revoke/token`.
+//! Logging in and out.
 //!
-//! Contract: the authorization server of Venafi Trust Protection Platform, as PyPI `pyvenafi` 1.1.0 calls it: OAuth 2.0
-//! (RFC 6749) with the resource owner's password and with refresh tokens, in JSON or as a form. Paths match in any letter
-//! case.
+//! - With a password, for tokens: `POST /vedauth/authorize/oauth`, `POST /vedauth/authorize/token`,
+//!   `GET /vedauth/authorize/verify`, `GET /vedauth/revoke/token`. Contract: the authorization server of Venafi Trust
+//!   Protection Platform, as PyPI `pyvenafi` 1.1.0 calls it: OAuth 2.0 (RFC 6749) with the resource owner's password and
+//!   with refresh tokens, in JSON or as a form.
+//! - With a password, for a session: `POST /sessions`, `DELETE /sessions`. Contract: Lenovo XClarity Administrator, as PyPI
+//!   `pylxca` 4.2.0 calls it.
+//! - With an identity that API Gateway has verified, for a token: `POST /sessions/iam`, `POST /sessions/oidc`.
 //!
-//! In scope: who gets a token. Out of scope: what a token is good for (`rootcast-gate`, at every request), and who may log
-//! in at all (`rootcast access`, with AWS credentials): this function can read principals, and make none.
+//! Paths match in any letter case.
+//!
+//! In scope: who gets a token or a session. Out of scope: what they are good for (`rootcast-gate`, at every request), and
+//! who may log in at all (`rootcast access`, with AWS credentials): this function can read principals, and make none.
 
 mod body;
 mod config;
 mod exchange;
+mod identity;
 mod login;
 mod refusal;
 mod session;
-mod source;
+mod token;
 
 use std::sync::Arc;
 
@@ -25,7 +31,7 @@ use axum::http::header::{CACHE_CONTROL, HeaderValue};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request, map_response};
 use axum::response::Response;
 use rootcast_core::token::Token;
-use rootcast_gate::{Guarded, VenafiError, fold_case, presented, routes, venafi_report};
+use rootcast_gate::{ApiError, Guarded, VenafiError, fold_case, presented, report, routes, venafi_report};
 use rootcast_ledger::{GrantRecord, Ledger, Pair};
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
@@ -40,27 +46,39 @@ const GRANT: Duration = Duration::days(30);
 /// All that the function works with.
 pub struct App {
     pub ledger: Ledger,
+    /// After so long without a request a session is over.
+    pub idle: Duration,
     pub clock: fn() -> OffsetDateTime,
 }
 
 pub fn router(app: Arc<App>) -> Router {
-    let routes = Guarded::<_, OAuthError>::default()
+    let tokens = Guarded::<_, OAuthError>::default()
         .on(routes::LOG_IN, login::login)
         .on(routes::EXCHANGE, exchange::exchange)
-        .on(routes::VERIFY, session::verify)
-        .on(routes::LOG_OUT, session::revoke)
+        .on(routes::VERIFY, token::verify)
+        .on(routes::LOG_OUT, token::revoke)
         .into_router()
         .fallback(async || not_here(StatusCode::NOT_FOUND, "There is nothing at this path."))
         .method_not_allowed_fallback(async || {
             not_here(StatusCode::METHOD_NOT_ALLOWED, "Use a method that the header Allow names.")
         })
+        .layer(from_fn_with_state(app.clone(), identify))
         .with_state(app.clone());
+    let sessions = Guarded::<_, ApiError>::default()
+        .on(routes::BEGIN_SESSION, session::begin)
+        .on(routes::END_SESSION, session::end)
+        .on(routes::OF_IAM, identity::of_iam)
+        .on(routes::OF_OIDC, identity::of_oidc)
+        .into_router()
+        .method_not_allowed_fallback(session::no_such_method)
+        .layer(from_fn_with_state(app.clone(), session::identify))
+        .with_state(app);
     // Outside of the router, which would have chosen the route by then.
     Router::new()
-        .fallback_service(routes)
-        .layer(from_fn_with_state(app, identify))
+        .fallback_service(tokens.merge(sessions))
         .layer(map_response(not_stored))
         .layer(from_fn(venafi_report))
+        .layer(from_fn(report))
         .layer(map_request(fold_case))
 }
 
@@ -134,8 +152,8 @@ fn identity(name: impl std::fmt::Display) -> String {
 }
 
 /// From the operating system, which has it.
-fn random<const N: usize>() -> Result<[u8; N], OAuthError> {
+fn random<const N: usize>() -> Result<[u8; N], ApiError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(OAuthError::internal)?;
+    getrandom::fill(&mut bytes).map_err(ApiError::internal)?;
     Ok(bytes)
 }

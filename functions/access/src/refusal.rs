@@ -7,8 +7,8 @@ use axum::http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use rootcast_gate::routes::Denied;
-use rootcast_gate::{ApiError, VenafiError};
-use rootcast_ledger::{LedgerError, Locked, NotCounted};
+use rootcast_gate::{ApiError, NotProven, VenafiError};
+use rootcast_ledger::LedgerError;
 use serde::Serialize;
 
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -100,13 +100,14 @@ impl From<LedgerError> for OAuthError {
     }
 }
 
-/// The right password is told the same: nobody looked at it.
-impl From<NotCounted> for OAuthError {
-    fn from(refusal: NotCounted) -> Self {
+impl From<NotProven> for OAuthError {
+    fn from(refusal: NotProven) -> Self {
         match refusal {
-            NotCounted::Ledger(error) => error.into(),
-            NotCounted::Locked(Locked(pause)) => {
-                let seconds = pause.whole_seconds().max(1);
+            NotProven::Wrong => Self::not_logged_in(),
+            NotProven::Ledger(error) => error.into(),
+            NotProven::Hashing(_) => Self::internal(refusal),
+            NotProven::Locked(pause) => {
+                let seconds = pause.whole_seconds();
                 let text = format!("Too many attempts to log in failed: the next one may be in {seconds} s.");
                 let refusal = VenafiError::new(StatusCode::TOO_MANY_REQUESTS, text);
                 Self { code: Code::InvalidGrant, refusal, retry_after: Some(seconds) }

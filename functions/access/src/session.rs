@@ -1,74 +1,138 @@
-//! `GET /vedauth/authorize/verify` and `GET /vedauth/revoke/token`: what a token is, and its end.
+//! `POST /sessions` and `DELETE /sessions`: a session with cookies, and its end.
 
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::{Extension, Json};
-use rootcast_gate::Presented;
-use serde::Serialize;
-use time::OffsetDateTime;
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::header::SET_COOKIE;
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use rootcast_gate::{
+    ApiError, CSRF_COOKIE, Claim, Envelope, InSession, Kind, Message, Proven, SESSION_COOKIE, in_session, media_type,
+    parse_json, prove, read, routes, secret, source,
+};
+use rootcast_ledger::SessionRecord;
+use serde::{Deserialize, Serialize};
 use time::format_description::well_known::Rfc3339;
 use tracing::info;
+use zeroize::Zeroizing;
 
-use crate::refusal::OAuthError;
-use crate::{App, identity};
+use crate::body::LIMIT;
+use crate::{App, random};
 
-/// Without a grant's, of a token that no login with a password gave.
+/// Other attributes of the vendor's are passed over.
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(rename = "UserId")]
+    user_id: String,
+    password: String,
+}
+
+/// The vendor's attributes, of which its clients read `id` and `csrf`.
 #[derive(Serialize)]
-pub(crate) struct Verified {
-    #[serde(rename = "access_issued_on_ISO8601")]
-    access_issued_on: String,
-    access_issued_on_unix_time: i64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    application: Option<String>,
-    #[serde(rename = "expires_ISO8601")]
-    expires: String,
-    expires_unix_time: i64,
-    #[serde(rename = "grant_issued_on_ISO8601", skip_serializing_if = "Option::is_none")]
-    grant_issued_on: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    grant_issued_on_unix_time: Option<i64>,
-    identity: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<String>,
-    /// Seconds.
-    valid_for: i64,
+struct Begun<'a> {
+    #[serde(rename = "pwChangeRequired")]
+    password_change_required: bool,
+    session: Session<'a>,
 }
 
-pub(crate) async fn verify(
-    State(app): State<Arc<App>>,
-    Extension(Presented { record, principal, .. }): Extension<Presented>,
-) -> Result<Json<Verified>, OAuthError> {
-    let grant = match &record.granted {
-        // Revoked between two reads.
-        Some(granted) => Some(app.ledger.grant(&granted.grant).await?.ok_or_else(OAuthError::unauthenticated)?),
-        None => None,
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Session<'a> {
+    #[serde(rename = "Address")]
+    address: &'a str,
+    created: String,
+    csrf: &'a str,
+    id: &'a str,
+    /// Minutes.
+    inactivity_timeout: i64,
+    is_own_session: bool,
+    last_accessed: String,
+    #[serde(rename = "UserId")]
+    user_id: String,
+}
+
+pub(crate) async fn begin(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    media_type(&parts.headers, &["application/json"])?;
+    let Asked { user_id, password } = asked(&read(body, LIMIT).await?)?;
+    let now = (app.clock)();
+    let source = source(&parts);
+    let claim = Claim { source: source.clone(), name: user_id, password: Zeroizing::new(password) };
+    let Proven { name, login_epoch, .. } = prove(&app.ledger, claim, now).await?;
+
+    let (id, csrf) = (secret(random()?), secret(random()?));
+    let record = SessionRecord {
+        principal: name,
+        epoch: login_epoch,
+        csrf: csrf.sha256(),
+        idle: app.idle.whole_seconds(),
+        expires: now + app.idle,
+        created: now,
     };
-    let told = |time: OffsetDateTime| time.format(&Rfc3339).map_err(OAuthError::internal);
-    Ok(Json(Verified {
-        access_issued_on: told(record.created)?,
-        access_issued_on_unix_time: record.created.unix_timestamp(),
-        expires: told(record.expires)?,
-        expires_unix_time: record.expires.unix_timestamp(),
-        grant_issued_on: grant.as_ref().map(|grant| told(grant.created)).transpose()?,
-        grant_issued_on_unix_time: grant.as_ref().map(|grant| grant.created.unix_timestamp()),
-        application: grant.map(|grant| grant.client),
-        identity: identity(principal.name),
-        scope: principal.scopes.map(|scopes| scopes.to_string()),
-        valid_for: (record.expires - (app.clock)()).whole_seconds(),
-    }))
+    app.ledger.put_session(&id.sha256(), &record).await?;
+    info!(caller = %record.principal, "session begun");
+    let began = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).map_err(ApiError::internal)?;
+    let session = Session {
+        address: &source,
+        created: began.clone(),
+        csrf: csrf.expose(),
+        id: id.expose(),
+        inactivity_timeout: app.idle.whole_minutes(),
+        is_own_session: true,
+        last_accessed: began,
+        user_id: record.principal.to_string(),
+    };
+    let text = Message::done("The session was created.", "The user ID and the password are valid.");
+    let told = Envelope::success(Begun { password_change_required: false, session }).saying(text).into_response();
+    with_cookies(told, [(SESSION_COOKIE, id.expose(), "; HttpOnly"), (CSRF_COOKIE, csrf.expose(), "")])
 }
 
-/// With the refresh token that belongs to it.
-pub(crate) async fn revoke(
-    State(app): State<Arc<App>>,
-    Extension(Presented { token, record, principal }): Extension<Presented>,
-) -> Result<StatusCode, OAuthError> {
-    match &record.granted {
-        Some(granted) => app.ledger.revoke_grant(&granted.grant).await?,
-        None => app.ledger.remove_token(&token).await?,
+/// Of the call that ends the session in which it comes.
+pub(crate) async fn identify(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ApiError> {
+    if request.method() != Method::DELETE || request.uri().path() != routes::END_SESSION.path {
+        return Ok(next.run(request).await);
     }
-    info!(caller = principal.name, "logged out");
-    Ok(StatusCode::OK)
+    let (mut parts, body) = request.into_parts();
+    let found = in_session(&app.ledger, &parts, (app.clock)()).await?.ok_or_else(ApiError::unauthenticated)?;
+    parts.extensions.insert(found.principal.clone());
+    parts.extensions.insert(found);
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+pub(crate) async fn end(
+    State(app): State<Arc<App>>,
+    Extension(InSession { id, principal }): Extension<InSession>,
+) -> Result<Response, ApiError> {
+    app.ledger.remove_session(&id).await?;
+    info!(caller = principal.name, "session ended");
+    let text = Message::done("The session was deleted.", "The client logged out.");
+    let told = Envelope::success(serde_json::json!({})).saying(text).into_response();
+    with_cookies(told, [(SESSION_COOKIE, "", "; HttpOnly; Max-Age=0"), (CSRF_COOKIE, "", "; Max-Age=0")])
+}
+
+pub(crate) async fn no_such_method() -> ApiError {
+    let text = "The resource does not have this method.";
+    ApiError::new(Kind::MethodNotAllowed, text, "Use a method that the header Allow names.")
+}
+
+/// # Errors
+/// They quote nothing that was sent: it may be a password.
+fn asked(body: &[u8]) -> Result<Asked, ApiError> {
+    let asked = parse_json::<Asked>(body).ok().filter(|asked| !asked.user_id.is_empty() && !asked.password.is_empty());
+    asked.ok_or_else(|| {
+        let text = "The body is not JSON with the attributes UserId and password.";
+        ApiError::invalid(text, "Correct the body and send the request again.")
+    })
+}
+
+/// Good for this host, over TLS, and for requests that its own pages make. The one for the token can be read by them.
+fn with_cookies(mut response: Response, cookies: [(&str, &str, &str); 2]) -> Result<Response, ApiError> {
+    let headers: &mut HeaderMap = response.headers_mut();
+    for (name, value, more) in cookies {
+        let cookie = format!("{name}={value}; Path=/; Secure; SameSite=Strict{more}");
+        headers.append(SET_COOKIE, HeaderValue::try_from(cookie).map_err(ApiError::internal)?);
+    }
+    Ok(response)
 }

@@ -20,7 +20,7 @@ use axum::http::{HeaderMap, Request};
 use rootcast_core::password::PasswordHash;
 use rootcast_ledger::{Ledger, PrincipalRecord, Tables, TokenRecord};
 use serde_json::{Value, json};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use tower::ServiceExt;
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -39,7 +39,7 @@ fn number(value: i64) -> AttributeValue {
 /// Knows the principal `ops`, and what else it is given.
 fn read(more: impl Fn(&str) -> Option<Item> + Send + Sync + 'static) -> Rule {
     let ops = PrincipalRecord {
-        password: PasswordHash::of(PASSWORD, [7; 16]).unwrap(),
+        password: Some(PasswordHash::of(PASSWORD, [7; 16]).unwrap()),
         grants: Default::default(),
         epoch: 7,
         created: NOW,
@@ -88,7 +88,8 @@ fn ids(request: &TransactWriteItemsInput) -> Vec<String> {
 async fn answer(rules: &[&Rule], request: Request<Body>) -> (u16, HeaderMap, Value) {
     let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules);
     let ledger = Ledger::new(client, Tables { access: Some("access".to_owned()), ..Tables::default() });
-    let response = router(Arc::new(App { ledger, clock: || NOW })).oneshot(request).await.unwrap();
+    let response =
+        router(Arc::new(App { ledger, idle: Duration::days(1), clock: || NOW })).oneshot(request).await.unwrap();
     assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
     let (head, body) = response.into_parts();
     let body = to_bytes(body, 10_000).await.unwrap();
@@ -175,7 +176,8 @@ async fn a_token_that_no_password_gave_is_verified_and_ended_and_no_token_is_tol
         principal: "login".to_owned(),
         grants: Default::default(),
         granted: None,
-        expires: NOW + time::Duration::MINUTE,
+        exchanged: None,
+        expires: NOW + Duration::MINUTE,
         created: NOW,
     })
     .unwrap();

@@ -57,6 +57,7 @@ pub fn router(app: App) -> Router {
         .on(routes::ROOT_JOB, lxca::job)
         .on(routes::POLICY, policy::show)
         .on(routes::CHOOSE_POLICY, policy::choose)
+        .on(routes::ABOUT, lxca::about)
         .on(routes::CANCEL_TASKS, lxca::cancel)
         .on(routes::TASKS, lxca::tasks)
         .on(routes::DEVICES, devices::list)
@@ -89,14 +90,15 @@ pub fn router(app: App) -> Router {
 }
 
 /// Before anything else: even whether a path exists is told to callers with a token only.
-async fn protect(State(app): State<App>, mut request: Request, next: Next) -> Result<Response, ApiError> {
-    let path = request.uri().path();
+async fn protect(State(app): State<App>, request: Request, next: Next) -> Result<Response, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let path = parts.uri.path();
     if !PUBLIC.contains(&path) && !crl::is_path(path) {
         let ledger = &app.parts().await?.ledger;
-        let principal = authenticate(ledger, request.headers(), OffsetDateTime::now_utc()).await?;
-        request.extensions_mut().insert(principal);
+        let principal = authenticate(ledger, &parts, OffsetDateTime::now_utc()).await?;
+        parts.extensions.insert(principal);
     }
-    Ok(next.run(request).await)
+    Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
 /// Lower-cases a path but for the id of a device, the one thing in it whose case means something.

@@ -24,6 +24,17 @@ use crate::page::Paging;
 use crate::steer::steer;
 use crate::tasks::sees;
 
+#[derive(Debug, Serialize)]
+pub(crate) struct About {
+    name: &'static str,
+    version: &'static str,
+}
+
+/// `GET /aicc`: what there is. `pylxca` asks for it right after its login, and takes any object.
+pub(crate) async fn about() -> Envelope<About> {
+    Envelope::success(About { name: "Rootcast", version: env!("CARGO_PKG_VERSION") })
+}
+
 /// In the list of all; `GET /jobs` has the others.
 const LISTED: u32 = 100;
 /// Jobs in one `/tasks` call.

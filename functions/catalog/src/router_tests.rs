@@ -84,7 +84,8 @@ async fn refused(response: Response<Body>) -> (u16, Value) {
     (status, body)
 }
 
-const ROUTES: [(&str, &str); 22] = [
+const ROUTES: [(&str, &str); 23] = [
+    ("GET", "/aicc"),
     ("GET", "/signingCertificate"),
     ("GET", "/signingCertificate/details"),
     ("GET", "/signingCertificate/jobs"),

@@ -47,10 +47,11 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 /// Before anything else: even whether a path exists is told to callers with a token only.
-async fn protect(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, ApiError> {
-    let caller = authenticate(&app.ledger, request.headers(), (app.clock)()).await?;
-    request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
+async fn protect(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let caller = authenticate(&app.ledger, &parts, (app.clock)()).await?;
+    parts.extensions.insert(caller);
+    Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
 async fn regenerate(

@@ -1,17 +1,18 @@
-//! `rootcast access-key`: a key for a client that signs its requests, by the rights to write the stack's table of tokens
-//! and to seal with its KMS key.
+//! Access keys: `rootcast access-key` and `rootcast access rotate-key`, by the rights to write the stack's table of tokens and
+//! to seal with its KMS key.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aws_config::{BehaviorVersion, SdkConfig};
 use clap::Args;
-use rootcast_ledger::{AccessKeyId, AccessKeyRecord, Ledger, Tables};
+use rootcast_core::principal::PrincipalName;
+use rootcast_ledger::{AccessKeyId, AccessKeyRecord, Ledger, LedgerError, Tables};
 use rootcast_seal::Sealer;
 use serde_json::json;
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use crate::{
-    allowed::{Allowed, told},
+    access::NOT_WRITTEN,
     exit::{End, Usage},
     output::{self, Format, out},
     stack::Stack,
@@ -23,6 +24,30 @@ const SECRET_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstu
 
 #[derive(Debug, Args)]
 pub(crate) struct AccessKey {
+    #[command(flatten)]
+    place: Place,
+    /// Whose key it is: `rootcast access add` comes first
+    #[arg(long, value_name = "NAME")]
+    principal: PrincipalName,
+    /// For how many days the key is good, instead of until it is removed
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=3650))]
+    expires: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RotateKey {
+    /// The key to replace
+    #[arg(value_name = "ACCESS_KEY")]
+    old: AccessKeyId,
+    /// For how many hours the old key is good beside the new one
+    #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(0..=720))]
+    overlap: u16,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Args)]
+struct Place {
     /// CloudFormation stack whose outputs name table and KMS key
     #[arg(long, value_name = "NAME", required_unless_present = "access_table")]
     stack: Option<String>,
@@ -32,67 +57,107 @@ pub(crate) struct AccessKey {
     /// ARN of the KMS key that seals secrets, instead of the stack's
     #[arg(long, value_name = "ARN")]
     sealing_key: Option<String>,
-    /// Who calls, for the records
-    #[arg(long, value_name = "NAME", env = "USER")]
-    principal: String,
-    #[command(flatten)]
-    allowed: Allowed,
-    /// For how many days the key is good, instead of until it is removed
-    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=3650))]
-    expires: Option<u16>,
+}
+
+/// Where keys are made.
+struct Forge {
+    ledger: Ledger,
+    sealer: Sealer,
 }
 
 pub(crate) async fn run(arguments: AccessKey, format: Format) -> Result<End> {
-    let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    let (table, sealing_key) = find(&config, &arguments).await?;
-    let AccessKey { principal, allowed, expires, .. } = arguments;
-    let created = OffsetDateTime::now_utc();
-    let id: AccessKeyId = random_text(AccessKeyId::ALPHABET, AccessKeyId::LENGTH)?.parse()?;
-    let secret = random_text(SECRET_ALPHABET, SECRET_LENGTH)?;
+    let AccessKey { place, principal, expires } = arguments;
+    let forge = place.forge().await?;
+    let expires = expires.map(|days| OffsetDateTime::now_utc() + Duration::days(i64::from(days)));
+    forge.make(principal, expires, format).await
+}
 
-    let sealer = Sealer::new(&aws_sdk_kms::Client::new(&config), sealing_key);
-    let sealed = sealer.seal(&id.seal_context(), secret.as_bytes()).await;
-    let record = AccessKeyRecord {
-        principal: principal.clone(),
-        grants: allowed.grants(),
-        secret: sealed.context("the secret could not be sealed with your AWS credentials")?,
-        expires: expires.map(|days| created + Duration::days(i64::from(days))),
-        created,
-    };
-    let ledger =
-        Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables { access: Some(table), ..Tables::default() });
-    ledger.put_access_key(&id, &record).await.context("the key could not be stored with your AWS credentials")?;
-
-    match format {
-        Format::Text => {
-            let until = expires.map_or_else(|| "until it is removed".to_owned(), |days| format!("for {days} days"));
-            out!("{principal} may sign requests with this key {until}. Its secret is shown this once.");
-            out!("may         {}", told(&record.grants));
-            out!("access key  {id}");
-            out!("secret key  {}", *secret);
+pub(crate) async fn rotate(arguments: RotateKey, format: Format) -> Result<End> {
+    let RotateKey { old, overlap, place } = arguments;
+    let forge = place.forge().await?;
+    let record = forge.ledger.access_key(&old).await.context(NOT_WRITTEN)?;
+    let record = record.with_context(|| format!("there is no key {old}: `rootcast access list` shows them"))?;
+    // The same time again: a key that ends does so because somebody meant it.
+    let now = OffsetDateTime::now_utc();
+    let expires = record.expires.map(|expires| now + (expires - record.created));
+    forge.make(record.principal, expires, format).await?;
+    let until = now + Duration::hours(i64::from(overlap));
+    if record.expires.is_none_or(|expires| until < expires) {
+        match forge.ledger.end_access_key(&old, until).await {
+            // Somebody has removed it.
+            Ok(()) | Err(LedgerError::Conflict) => {}
+            ended => ended.context(NOT_WRITTEN)?,
         }
-        Format::Json => output::json(&json!({
-            "access_key": id.to_string(),
-            "secret_key": *secret,
-            "principal": principal,
-            "grants": record.grants,
-            "expires": record.expires.map(OffsetDateTime::unix_timestamp),
-        }))?,
+    }
+    if let Format::Text = format {
+        match overlap {
+            0 => out!("The key {old} is good no more."),
+            hours => out!("The key {old} is good for {hours} hours more."),
+        }
     }
     Ok(End::Done)
 }
 
-/// The table and the KMS key: those that were given, and the stack's outputs for the others.
-async fn find(config: &SdkConfig, arguments: &AccessKey) -> Result<(String, String)> {
-    if let (Some(table), Some(key)) = (&arguments.access_table, &arguments.sealing_key) {
-        return Ok((table.clone(), key.clone()));
+impl Forge {
+    async fn make(&self, principal: PrincipalName, expires: Option<OffsetDateTime>, format: Format) -> Result<End> {
+        let Some(holder) = self.ledger.principal(&principal).await.context(NOT_WRITTEN)? else {
+            bail!("there is no principal {principal}: `rootcast access add {principal}` comes first");
+        };
+        let id: AccessKeyId = random_text(AccessKeyId::ALPHABET, AccessKeyId::LENGTH)?.parse()?;
+        let secret = random_text(SECRET_ALPHABET, SECRET_LENGTH)?;
+        let sealed = self.sealer.seal(&id.seal_context(), secret.as_bytes()).await;
+        let record = AccessKeyRecord {
+            principal,
+            epoch: holder.epoch,
+            secret: sealed.context("the secret could not be sealed with your AWS credentials")?,
+            expires,
+            created: OffsetDateTime::now_utc(),
+        };
+        self.ledger.put_access_key(&id, &record).await.context(NOT_WRITTEN)?;
+        match format {
+            Format::Text => {
+                let until = expires.map_or_else(|| "it is removed".to_owned(), |expires| expires.date().to_string());
+                out!(
+                    "{} may sign requests with this key until {until}. Its secret is shown this once.",
+                    record.principal
+                );
+                out!("access key  {id}");
+                out!("secret key  {}", *secret);
+            }
+            Format::Json => output::json(&json!({
+                "access_key": id.to_string(),
+                "secret_key": *secret,
+                "principal": record.principal,
+                "expires": expires.map(OffsetDateTime::unix_timestamp),
+            }))?,
+        }
+        Ok(End::Done)
     }
-    let stack = arguments.stack.as_ref();
-    let stack = stack.ok_or_else(|| Usage("--access-table needs --sealing-key as well".to_owned()))?;
-    let stack = Stack::describe(config, stack).await?;
-    let given_or =
-        |given: &Option<String>, name| given.clone().map_or_else(|| stack.output(name).map(str::to_owned), Ok);
-    Ok((given_or(&arguments.access_table, "AccessTable")?, given_or(&arguments.sealing_key, "AccessKeyArn")?))
+}
+
+impl Place {
+    async fn forge(&self) -> Result<Forge> {
+        let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let (table, sealing_key) = self.find(&config).await?;
+        let tables = Tables { access: Some(table), ..Tables::default() };
+        Ok(Forge {
+            ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), tables),
+            sealer: Sealer::new(&aws_sdk_kms::Client::new(&config), sealing_key),
+        })
+    }
+
+    /// The table and the KMS key: those that were given, and the stack's outputs for the others.
+    async fn find(&self, config: &SdkConfig) -> Result<(String, String)> {
+        if let (Some(table), Some(key)) = (&self.access_table, &self.sealing_key) {
+            return Ok((table.clone(), key.clone()));
+        }
+        let stack = self.stack.as_ref();
+        let stack = stack.ok_or_else(|| Usage("--access-table needs --sealing-key as well".to_owned()))?;
+        let stack = Stack::describe(config, stack).await?;
+        let given_or =
+            |given: &Option<String>, name| given.clone().map_or_else(|| stack.output(name).map(str::to_owned), Ok);
+        Ok((given_or(&self.access_table, "AccessTable")?, given_or(&self.sealing_key, "AccessKeyArn")?))
+    }
 }
 
 /// Every letter of the alphabet is as likely as any other.

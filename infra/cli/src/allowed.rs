@@ -18,6 +18,10 @@ pub(crate) struct Allowed {
 }
 
 impl Allowed {
+    pub(crate) fn is_said(&self) -> bool {
+        self.role.is_some() || !self.grants.is_empty() || !self.permissions.is_empty()
+    }
+
     pub(crate) fn grants(self) -> Grants {
         let Self { role, grants: given, permissions } = self;
         let role = role.or_else(|| given.is_empty().then_some(Role::Operator));

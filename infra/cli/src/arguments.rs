@@ -69,7 +69,7 @@ impl From<FormatArguments> for Format {
 pub(crate) enum Command {
     /// Make a token with your own AWS credentials and keep it as a profile
     Login(Login),
-    /// Say who may log in with a password, with your own AWS credentials
+    /// Say who may call, and how he proves that it is him, with your own AWS credentials
     #[command(subcommand)]
     Access(AccessCommand),
     /// Make a key for a client that signs its requests, with your own AWS credentials
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn roles_grants_and_permissions_are_given_to_whoever_is_let_in() {
         let given = r"--permission export-key --permission export-key --role reader --grant \VED\Policy\Web=read,write";
-        for command in ["login --principal me", "access-key --principal me", "access add ops"] {
+        for command in ["login --principal me", "access add ops"] {
             let line = format!("rootcast {command} --stack s {given}");
             assert!(Arguments::try_parse_from(line.split_whitespace()).is_ok(), "{line}");
         }
@@ -153,8 +153,15 @@ mod tests {
         assert_eq!(refused("rootcast access add ops"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast access add local:ops --stack s"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast access add ops --stack s --password secret"), ErrorKind::UnknownArgument);
+        assert_eq!(refused("rootcast access add ops --stack s --iam ops"), ErrorKind::ValueValidation);
+        assert_eq!(refused("rootcast access add ops --stack s --oidc https://x"), ErrorKind::WrongNumberOfValues);
+        assert_eq!(refused("rootcast access revoke --stack s"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused("rootcast access revoke ops --stack s --oidc https://x y"), ErrorKind::ArgumentConflict);
+        assert_eq!(refused("rootcast access rotate-key AKID --stack s"), ErrorKind::ValueValidation);
+        assert_eq!(refused("rootcast access passwd --stack s"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast access-key --principal me"), ErrorKind::MissingRequiredArgument);
-        assert_eq!(refused("rootcast access-key --stack s --expires 0"), ErrorKind::ValueValidation);
+        assert_eq!(refused("rootcast access-key --stack s"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused("rootcast access-key --stack s --principal me --expires 0"), ErrorKind::ValueValidation);
         assert_eq!(Arguments::try_parse_from(["rootcast", "job", "watch", "x"]).unwrap_err().exit_code(), 2);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! In scope: what an operator types and reads. Everything goes through the HTTP API, as everybody's calls do; only
 //! `login`, `access` and `access-key` write a record themselves, with the caller's own AWS credentials, for there is no token
-//! before the first one, and no default password.
+//! before the first one, and no default password: so is the first administrator made.
 //! Out of scope: what the API decides (functions/), how the stack comes up on one machine (infra/local).
 
 mod access;

@@ -91,7 +91,8 @@ pub(crate) async fn grant(
     let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(config), tables);
     let created = OffsetDateTime::now_utc();
     let expires = created + lifetime;
-    let record = TokenRecord { principal: principal.to_owned(), grants, granted: None, created, expires };
+    let record =
+        TokenRecord { principal: principal.to_owned(), grants, granted: None, exchanged: None, created, expires };
     let mut random = [0; Token::RANDOM_BYTES];
     getrandom::fill(&mut random).context("the system gives no random numbers")?;
     let token = Token::from_random(&random);

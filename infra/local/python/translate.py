@@ -6,7 +6,8 @@ Four things differ from what AWS itself does with the file:
 1. SAM is translated here, by AWS's own translator, because the local cloud would take the raw file but give the API no routes.
 2. A function's `CodeUri: target/lambda/<name>/` becomes `s3://BUCKET/<name>.zip`: that is where the caller uploads it.
 3. The translator writes an HTTP API's routes into an OpenAPI `Body`, which the local cloud drops without a word.
-   Each path of the Body becomes the Route and Integration that API Gateway would have made of it.
+   Each path of the Body becomes the Route and Integration that API Gateway would have made of it, each security scheme
+   of OpenID Connect the Authorizer, and what is in the Body under a condition is a resource under it.
 4. CloudFormation turns a parameter's text into the number that a property wants; the local cloud compares the text of
    `MaximumConcurrency` with a number, and polls no queue.
 """
@@ -48,20 +49,64 @@ def routes_from_body(template):
             continue
         properties = resource["Properties"]
         body = properties.pop("Body")
-        if body.get("components", {}).get("securitySchemes"):
-            sys.exit(f"{api}: an authorizer in template.yaml is not carried over to the local cloud: it would be open there")
+        schemes = authorizers(resources, api, body.get("components", {}).get("securitySchemes", {}))
         title = body.get("info", {}).get("title")
         properties.setdefault("Name", title if title else api)
         properties.setdefault("ProtocolType", "HTTP")
-        operations = [(path, *operation) for path, methods in body["paths"].items() for operation in methods.items()]
-        for number, (path, method, operation) in enumerate(operations):
-            route(resources, api, number, path, method, operation["x-amazon-apigateway-integration"])
+        number = 0
+        for path, item in body["paths"].items():
+            only_if, item = under_condition(item)
+            for method, operation in item.items():
+                needed = [scheme for each in operation.get("security", []) for scheme in each]
+                if len(needed) > 1:
+                    sys.exit(f"{api}: {path} asks for {needed}: the local cloud takes one authorizer a route")
+                authorization = schemes[needed[0]] if needed else {}
+                route(resources, api, number, path, method, operation["x-amazon-apigateway-integration"], authorization, only_if)
+                number += 1
 
 
-def route(resources, api, number, path, method, integration):
+def under_condition(value):
+    """What is there under a condition, and under which; SAM and CloudFormation write it as `Fn::If`."""
+    if not isinstance(value, dict) or "Fn::If" not in value:
+        return {}, value
+    name, there, otherwise = value["Fn::If"]
+    if otherwise != {"Ref": "AWS::NoValue"}:
+        sys.exit(f"a part of the API is one thing or another under {name}: the local cloud takes it or leaves it")
+    return {"Condition": name}, there
+
+
+def authorizers(resources, api, schemes):
+    """What a Route says of its authorization, by the name of the security scheme."""
+    said = {}
+    for name, scheme in schemes.items():
+        only_if, scheme = under_condition(scheme)
+        if scheme.get("x-amazon-apigateway-authtype") == "awsSigv4":
+            said[name] = {"AuthorizationType": "AWS_IAM"}
+            continue
+        authorizer = scheme["x-amazon-apigateway-authorizer"]
+        if authorizer["type"] != "jwt":
+            sys.exit(f"{api}: the authorizer {name} is not carried over to the local cloud: its routes would be open there")
+        jwt = authorizer["jwtConfiguration"]
+        resources[f"{api}Authorizer{name}"] = {
+            **only_if,
+            "Type": "AWS::ApiGatewayV2::Authorizer",
+            "Properties": {
+                "ApiId": {"Ref": api},
+                "AuthorizerType": "JWT",
+                "IdentitySource": [authorizer["identitySource"]],
+                "JwtConfiguration": {"Audience": jwt["audience"], "Issuer": jwt["issuer"]},
+                "Name": name,
+            },
+        }
+        said[name] = {"AuthorizationType": "JWT", "AuthorizerId": {"Ref": f"{api}Authorizer{name}"}}
+    return said
+
+
+def route(resources, api, number, path, method, integration, authorization, only_if):
     verb = "ANY" if method == "x-amazon-apigateway-any-method" else method.upper()
     key = "$default" if path.strip("/") == "$default" else f"{verb} {path}"
     resources[f"{api}Integration{number}"] = {
+        **only_if,
         "Type": "AWS::ApiGatewayV2::Integration",
         "Properties": {
             "ApiId": {"Ref": api},
@@ -72,11 +117,13 @@ def route(resources, api, number, path, method, integration):
         },
     }
     resources[f"{api}Route{number}"] = {
+        **only_if,
         "Type": "AWS::ApiGatewayV2::Route",
         "Properties": {
             "ApiId": {"Ref": api},
             "RouteKey": key,
             "Target": {"Fn::Join": ["/", ["integrations", {"Ref": f"{api}Integration{number}"}]]},
+            **authorization,
         },
     }
 

@@ -1,4 +1,8 @@
-//! Logging in and out with a password, from outside: what a token is good for, and for how long.
+//! Logging in and out, from outside: what a token or a session is good for, and for how long.
+
+mod cli;
+mod identities;
+mod sessions;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,7 +10,7 @@ use std::time::Duration;
 use reqwest::Method;
 use rootcast_core::lockout::Counted;
 use rootcast_core::password::PasswordHash;
-use rootcast_core::permission::Role;
+use rootcast_core::permission::{Grants, Role};
 use rootcast_core::principal::PrincipalName;
 use rootcast_ledger::{Locked, NotCounted, PrincipalRecord};
 use serde_json::{Value, json};
@@ -22,10 +26,14 @@ const VERSION: &str = "/vedsdk/SystemStatus/Version";
 impl Stack {
     /// Lets somebody log in; answers his password.
     pub async fn principal(&self, name: &str) -> String {
+        self.principal_who_may(name, Role::Operator).await
+    }
+
+    pub async fn principal_who_may(&self, name: &str, grants: impl Into<Grants>) -> String {
         let password = uuid::Uuid::new_v4().to_string();
         let record = PrincipalRecord {
-            password: PasswordHash::of(&password, *uuid::Uuid::new_v4().as_bytes()).unwrap(),
-            grants: Role::Operator.into(),
+            password: Some(PasswordHash::of(&password, *uuid::Uuid::new_v4().as_bytes()).unwrap()),
+            grants: grants.into(),
             epoch: uuid::Uuid::new_v4().as_u64_pair().0,
             created: OffsetDateTime::now_utc(),
         };
@@ -53,7 +61,7 @@ impl Stack {
         self.api.send_as(None, Method::POST, path, Some(body)).await
     }
 
-    async fn log_in(&self, name: &str, password: &str, scope: &str) -> Answer {
+    pub async fn log_in(&self, name: &str, password: &str, scope: &str) -> Answer {
         let body = json!({ "client_id": "tests", "username": name, "password": password, "scope": scope });
         self.ask(OAUTH, body).await
     }

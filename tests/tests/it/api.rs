@@ -45,8 +45,21 @@ impl Api {
 
     /// With one header more.
     pub async fn post_with(&self, header: &str, value: &str, path: &str, body: Value) -> Answer {
-        let request = self.http.post(format!("{}{path}", self.base)).bearer_auth(&self.token).header(header, value);
-        answer(format!("POST {path}"), request.json(&body)).await
+        let bearer = format!("Bearer {}", self.token);
+        self.send_with(&[("authorization", &bearer), (header, value)], Method::POST, path, Some(body)).await
+    }
+
+    /// With these headers, and no token of its own.
+    pub async fn send_with(&self, headers: &[(&str, &str)], method: Method, path: &str, body: Option<Value>) -> Answer {
+        let asked = format!("{method} {path}");
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        answer(asked, request).await
     }
 
     pub async fn patch(&self, path: &str, body: Value) -> Answer {
@@ -64,15 +77,9 @@ impl Api {
 
     /// With another token, or none.
     pub async fn send_as(&self, token: Option<&str>, method: Method, path: &str, body: Option<Value>) -> Answer {
-        let asked = format!("{method} {path}");
-        let mut request = self.http.request(method, format!("{}{path}", self.base));
-        if let Some(token) = token {
-            request = request.bearer_auth(token);
-        }
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        answer(asked, request).await
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        let headers: Vec<_> = bearer.iter().map(|bearer| ("authorization", bearer.as_str())).collect();
+        self.send_with(&headers, method, path, body).await
     }
 }
 

@@ -11,8 +11,9 @@ use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::job::{Cursor, Job, JobId, JobState, Leg, Tally};
 use rootcast_core::permission::{Grants, Role};
+use rootcast_core::principal::PrincipalName;
 use rootcast_core::task::{TaskRecord, TaskState};
-use rootcast_ledger::{AccessKeyId, AccessKeyRecord, Ledger, Tables, TokenRecord};
+use rootcast_ledger::{AccessKeyId, AccessKeyRecord, Ledger, PrincipalRecord, Tables, TokenRecord};
 use rootcast_local::{Device, LocalOptions, LocalStack, Progress, store_credentials};
 use rootcast_seal::Sealer;
 use serde_json::{Value, json};
@@ -109,18 +110,22 @@ impl Stack {
         api_of(&self.local, &self.ledger, principal, grants).await
     }
 
-    /// Id and secret of a key for a client that signs its requests.
-    pub async fn access_key(&self, principal: &str, grants: impl Into<Grants>) -> (String, String) {
+    /// Id and secret of a key for a client that signs its requests; of a principal who has nothing else.
+    pub async fn access_key(&self, name: &str, grants: impl Into<Grants>) -> (String, String) {
+        let principal: PrincipalName = name.parse().unwrap();
+        let created = OffsetDateTime::now_utc();
+        let holder = PrincipalRecord { password: None, grants: grants.into(), epoch: 7, created };
+        self.ledger.put_principal(&principal, &holder).await.unwrap();
         let id: AccessKeyId = "AKIDEXAMPLE012345678".parse().unwrap();
         let secret = uuid::Uuid::new_v4().to_string();
         let kms = aws_sdk_kms::Client::new(&self.local.sdk_config);
         let sealer = Sealer::new(&kms, self.local.outputs.of("AccessKeyArn").unwrap());
         let record = AccessKeyRecord {
-            principal: principal.to_owned(),
-            grants: grants.into(),
+            principal,
+            epoch: holder.epoch,
             secret: sealer.seal(&id.seal_context(), secret.as_bytes()).await.unwrap(),
             expires: None,
-            created: OffsetDateTime::now_utc(),
+            created,
         };
         self.ledger.put_access_key(&id, &record).await.unwrap();
         (id.to_string(), secret)
@@ -267,8 +272,14 @@ async fn api_of(local: &LocalStack, ledger: &Ledger, principal: &str, grants: im
     let token = uuid::Uuid::new_v4().to_string();
     let created = OffsetDateTime::now_utc();
     let expires = created + Duration::from_secs(3600);
-    let record =
-        TokenRecord { principal: principal.to_owned(), grants: grants.into(), granted: None, created, expires };
+    let record = TokenRecord {
+        principal: principal.to_owned(),
+        grants: grants.into(),
+        granted: None,
+        exchanged: None,
+        created,
+        expires,
+    };
     ledger.put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
     Api::new(&local.api_url, &std::fs::read(&local.ca_pem).unwrap(), token)
 }

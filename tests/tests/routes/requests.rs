@@ -3,17 +3,20 @@
 use aws_lc_rs::hmac;
 use axum::body::Body;
 use axum::http::Request;
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::certificate_guid::CertificateGuid;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_gate::routes::{self, Route};
+use rootcast_gate::{CSRF_COOKIE, SESSION_COOKIE};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::FormatItem;
 use time::macros::format_description;
 
-use crate::tables::{ACCESS_KEY, CERTIFICATE, DEVICE, DN, TOKEN};
+use crate::tables::{ACCESS_KEY, CERTIFICATE, DEVICE, DN, PASSWORD, TOKEN, csrf, session};
 use crate::world::SECRET;
 
 /// How the request says who calls.
@@ -23,6 +26,17 @@ pub(crate) enum Scheme {
     Bearer,
     AuthToken,
     Signature,
+    /// Name and password.
+    Basic,
+    /// The cookie of a session, and its token.
+    Session,
+    /// The cookie alone, which a browser sends for anybody's page.
+    Cookie,
+}
+
+impl Scheme {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::None, Self::Bearer, Self::AuthToken, Self::Signature, Self::Basic, Self::Session, Self::Cookie];
 }
 
 const DATE: &[FormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
@@ -43,8 +57,15 @@ pub(crate) fn request(route: &Route, scheme: Scheme) -> Request<Body> {
             let signed = signature(route.method.as_str(), &path, &date, &body);
             request.header("x-sdk-date", date).header(AUTHORIZATION, signed)
         }
+        Scheme::Basic => request.header(AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("ops:{PASSWORD}")))),
+        Scheme::Session => request.header(COOKIE, cookie()).header("x-csrf-token", csrf().expose()),
+        Scheme::Cookie => request.header(COOKIE, cookie()),
     };
     request.body(Body::from(body)).unwrap()
+}
+
+fn cookie() -> String {
+    format!("{SESSION_COOKIE}={}; {CSRF_COOKIE}={}", session().expose(), csrf().expose())
 }
 
 fn path(route: &Route) -> String {
@@ -82,6 +103,7 @@ fn body(route: &Route) -> Option<Value> {
         routes::ASSOCIATE | routes::DISSOCIATE | routes::PUSH => tied,
         routes::RENEW | routes::RESET | routes::RETRIEVE | routes::RETRY | routes::REVOKE => named,
         routes::LOG_IN => json!({ "client_id": "c", "username": "ops", "password": "wrong", "scope": "ssh" }),
+        routes::BEGIN_SESSION => json!({ "UserId": "ops" }),
         routes::EXCHANGE => json!({ "client_id": "c", "refresh_token": "unknown" }),
         _ => return None,
     })

@@ -16,11 +16,14 @@ use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use rootcast_core::certificate::Certificate;
 use rootcast_core::device::{Driver, Pin, Profile};
 use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::password::PasswordHash;
 use rootcast_core::permission::Grants;
 use rootcast_core::sealed::Sealed;
+use rootcast_core::token::Token;
+use rootcast_gate::secret;
 use rootcast_ledger::{
     AccessKeyRecord, CertificateRecord, DeviceRecord, GrantId, GrantRecord, Granted, Ledger, PlaceRecord,
-    PrincipalRecord, Tables, TokenRecord,
+    PrincipalRecord, SessionRecord, Tables, TokenRecord,
 };
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
@@ -32,10 +35,13 @@ pub(crate) const TOKEN: &str = "n0t-a-real-token-but-as-long-as-one-has-to-be-to
 pub(crate) const ACCESS_KEY: &str = "AKIDEXAMPLE012345678";
 const OWN: &str = "scs0000000000002";
 const EPOCH: u64 = 7;
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+/// Of that password, at next to no cost: there are many requests.
+const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAA$xNoj5LidTOfLadmmMkiIjJ41Wsj+146uvkntSGJQmM8";
 
 type Item = HashMap<String, AttributeValue>;
 
-/// Who calls, by [`TOKEN`] or [`ACCESS_KEY`].
+/// Who calls, by [`TOKEN`], [`ACCESS_KEY`], [`PASSWORD`] or [`session`].
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) grants: Grants,
@@ -43,8 +49,17 @@ pub(crate) struct Caller {
     pub(crate) scope: Option<&'static str>,
 }
 
+/// Its id, and its token.
+pub(crate) fn session() -> Token {
+    secret([1; 32])
+}
+
+pub(crate) fn csrf() -> Token {
+    secret([2; 32])
+}
+
 /// Whatever is written is taken, and changes nothing.
-pub(crate) fn ledger(caller: Option<&Caller>, secret: &Sealed) -> Ledger {
+pub(crate) fn ledger(caller: Option<&Caller>, sealed: &Sealed) -> Ledger {
     let (certificate, device) = (certificate(), device());
     let shelf = certificate.shelf;
     let held: HashMap<String, Item> = [
@@ -55,7 +70,7 @@ pub(crate) fn ledger(caller: Option<&Caller>, secret: &Sealed) -> Ledger {
         (format!(r"name#devices\{DEVICE}\certificate"), holder(OWN)),
     ]
     .into_iter()
-    .chain(caller.into_iter().flat_map(|caller| access(caller, secret)))
+    .chain(caller.into_iter().flat_map(|caller| access(caller, sealed)))
     .collect();
     let (row, listed) = (item(&certificate), item(&device));
     let batched = held.clone();
@@ -95,34 +110,45 @@ pub(crate) fn ledger(caller: Option<&Caller>, secret: &Sealed) -> Ledger {
     Ledger::new(client, tables)
 }
 
-fn access(Caller { grants, scope }: &Caller, secret: &Sealed) -> Vec<(String, Item)> {
+fn access(Caller { grants, scope }: &Caller, sealed: &Sealed) -> Vec<(String, Item)> {
     let now = OffsetDateTime::now_utc();
-    let granted = scope.map(|scope| Granted {
-        grant: GrantId::from_random([1; 16]),
-        epoch: EPOCH,
-        scopes: scope.parse().unwrap(),
-    });
     let principal = PrincipalRecord {
-        password: serde_json::from_value(format!("$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAA${}", "A".repeat(43)).into())
-            .unwrap(),
+        password: Some(PasswordHash::try_from(HASH.to_owned()).unwrap()),
         grants: grants.clone(),
         epoch: EPOCH,
         created: now,
     };
+    let epoch = principal.login_epoch().unwrap();
+    let granted =
+        scope.map(|scope| Granted { grant: GrantId::from_random([1; 16]), epoch, scopes: scope.parse().unwrap() });
     // Of a token that was granted, its principal's count.
     let own = if granted.is_some() { Grants::default() } else { grants.clone() };
-    let token =
-        TokenRecord { principal: "ops".to_owned(), grants: own, granted, expires: now + Duration::HOUR, created: now };
-    let key = AccessKeyRecord {
+    let token = TokenRecord {
         principal: "ops".to_owned(),
-        grants: grants.clone(),
-        secret: secret.clone(),
+        grants: own,
+        granted,
+        exchanged: None,
+        expires: now + Duration::HOUR,
+        created: now,
+    };
+    let kept = SessionRecord {
+        principal: "ops".parse().unwrap(),
+        epoch,
+        csrf: csrf().sha256(),
+        idle: 600,
+        expires: now + Duration::minutes(10),
+        created: now,
+    };
+    let key = AccessKeyRecord {
+        principal: "ops".parse().unwrap(),
+        epoch: EPOCH,
+        secret: sealed.clone(),
         expires: None,
         created: now,
     };
     let given = scope.map(|scope| GrantRecord {
         principal: "ops".parse().unwrap(),
-        epoch: EPOCH,
+        epoch,
         client: "c".to_owned(),
         scopes: scope.parse().unwrap(),
         access: Fingerprint::of(TOKEN.as_bytes()),
@@ -135,6 +161,7 @@ fn access(Caller { grants, scope }: &Caller, secret: &Sealed) -> Vec<(String, It
         ("principal#ops".to_owned(), item(principal)),
         (format!("token#{}", Fingerprint::of(TOKEN.as_bytes())), item(token)),
         (format!("access-key#{ACCESS_KEY}"), item(key)),
+        (format!("session#{}", session().sha256()), item(kept)),
     ];
     others.into_iter().chain(given).collect()
 }

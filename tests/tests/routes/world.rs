@@ -84,7 +84,7 @@ impl World {
             catalog: catalog::router(catalog::App::new(catalog)),
             import: import::router(Arc::new(import)),
             retry: retry::router(Arc::new(retry)),
-            access: access::router(Arc::new(access::App { ledger, clock })),
+            access: access::router(Arc::new(access::App { ledger, idle: Duration::DAY, clock })),
         }
     }
 

@@ -20,6 +20,7 @@ pub mod device_subject;
 pub mod event;
 pub mod fingerprint;
 pub mod generation;
+pub mod identity;
 pub mod import;
 pub mod job;
 pub mod lifecycle;

@@ -4,20 +4,20 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::permission::{EVERYTHING, Grants, Operation, Right};
+use rootcast_core::principal::PrincipalName;
 use rootcast_core::scope::{Privilege, Resource, Scopes};
-use rootcast_ledger::{Ledger, LedgerError, TokenRecord};
+use rootcast_ledger::{Exchanged, Ledger, LedgerError, PrincipalRecord, TokenRecord};
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use crate::error::ApiError;
 use crate::routes::Denied;
 
 /// Who calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// As it was given when the token or the access key was made; for the log.
+    /// Of a token that `rootcast login` made, as it was given then; for the log.
     pub name: String,
-    /// Likewise; of one that logged in with a password, as they are now, narrowed to its scopes.
+    /// Of such a token, likewise; of everybody else those of his record, as they are now, narrowed to the token's scopes.
     pub grants: Grants,
     /// To what the token was narrowed when it was asked for.
     pub scopes: Option<Scopes>,
@@ -34,14 +34,10 @@ pub struct Presented {
 /// What the caller lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Forbidden {
-    #[error(
-        "This needs the permission {0}: `rootcast login`, `rootcast access` and `rootcast access-key` give it with --permission {0}."
-    )]
+    #[error("This needs the permission {0}: `rootcast login` and `rootcast access` give it with --permission {0}.")]
     Operation(Operation),
     /// Of what the caller may read.
-    #[error(
-        "This needs the right {right} on {dn}: `rootcast login`, `rootcast access` and `rootcast access-key` give it with --grant."
-    )]
+    #[error("This needs the right {right} on {dn}: `rootcast login` and `rootcast access` give it with --grant.")]
     Right { right: Right, dn: String },
 }
 
@@ -60,6 +56,10 @@ pub enum OutOfScope {
 }
 
 impl Principal {
+    pub(crate) fn of(name: &PrincipalName, record: PrincipalRecord) -> Self {
+        Self { name: name.to_string(), grants: record.grants, scopes: None }
+    }
+
     pub fn may(&self, operation: Operation) -> Result<(), Forbidden> {
         if self.grants.may(operation) { Ok(()) } else { Err(Forbidden::Operation(operation)) }
     }
@@ -102,17 +102,6 @@ impl Principal {
 /// Longer than any token that is made here (56 characters), short enough to be hashed without a thought.
 const TOKEN_LIMIT: usize = 512;
 
-/// Of a caller of any API but Venafi's.
-///
-/// # Errors
-/// One and the same for a token that is missing, malformed, unknown, expired or revoked; another one for a token that was
-/// narrowed to a scope of Venafi's.
-pub async fn authenticate(ledger: &Ledger, headers: &HeaderMap, now: OffsetDateTime) -> Result<Principal, ApiError> {
-    let presented = presented(ledger, headers, now).await?.ok_or_else(ApiError::unauthenticated)?;
-    presented.principal.require_no_scope()?;
-    Ok(presented.principal)
-}
-
 /// None where there is no token that is valid here.
 pub async fn presented(
     ledger: &Ledger,
@@ -126,8 +115,8 @@ pub async fn presented(
 }
 
 /// By the token's SHA-256. That needs no comparison in constant time: who does not know the token cannot choose its hash,
-/// so how far a lookup gets tells nothing of it. A granted token is as good as its principal is: none of that name, or
-/// another one, and it is none.
+/// so how far a lookup gets tells nothing of it. A token that was granted or exchanged is as good as its principal is: none
+/// of that name, or another one, and it is none.
 pub(crate) async fn look_up(
     ledger: &Ledger,
     token: &str,
@@ -137,18 +126,46 @@ pub(crate) async fn look_up(
     let Some(record) = ledger.token(&token).await?.filter(|record| now < record.expires) else {
         return Ok(None);
     };
-    let name = record.principal.clone();
-    let (grants, scopes) = match &record.granted {
-        None => (record.grants.clone(), None),
-        Some(granted) => {
-            let Ok(holder) = name.parse() else { return Ok(None) };
-            match ledger.principal(&holder).await?.filter(|holder| holder.epoch == granted.epoch) {
-                Some(holder) => (granted.scopes.narrow(&holder.grants), Some(granted.scopes.clone())),
-                None => return Ok(None),
+    let principal = match (&record.granted, &record.exchanged) {
+        (None, None) => Principal { name: record.principal.clone(), grants: record.grants.clone(), scopes: None },
+        (granted, exchanged) => {
+            let Ok(name) = record.principal.parse() else { return Ok(None) };
+            let Some(holder) = holder(ledger, &name, granted.as_ref().map(|it| it.epoch), exchanged.as_ref()).await?
+            else {
+                return Ok(None);
+            };
+            let whole = Principal::of(&name, holder);
+            match granted {
+                Some(granted) => Principal {
+                    grants: granted.scopes.narrow(&whole.grants),
+                    scopes: Some(granted.scopes.clone()),
+                    ..whole
+                },
+                None => whole,
             }
         }
     };
-    Ok(Some(Presented { token, record, principal: Principal { name, grants, scopes } }))
+    Ok(Some(Presented { token, record, principal }))
+}
+
+/// The principal, where he is still who it was that a token was given to. `login`: his login epoch then.
+async fn holder(
+    ledger: &Ledger,
+    name: &PrincipalName,
+    login: Option<u64>,
+    exchanged: Option<&Exchanged>,
+) -> Result<Option<PrincipalRecord>, LedgerError> {
+    if let Some(Exchanged { identity, epoch }) = exchanged {
+        let owner = ledger.identity(identity).await?;
+        if !owner.is_some_and(|owner| owner.principal == *name && owner.epoch == *epoch) {
+            return Ok(None);
+        }
+    }
+    let same = |record: &PrincipalRecord| {
+        login.is_none_or(|login| record.login_epoch() == Some(login))
+            && exchanged.is_none_or(|exchanged| record.epoch == exchanged.epoch)
+    };
+    Ok(ledger.principal(name).await?.filter(same))
 }
 
 /// RFC 9110 §11.4: one header, a scheme in any case, spaces, and a token.
@@ -177,18 +194,27 @@ mod tests {
     use aws_sdk_dynamodb::types::AttributeValue;
     use aws_sdk_dynamodb::types::error::ResourceNotFoundException;
     use aws_smithy_mocks::{mock, mock_client};
-    use http::HeaderValue;
+    use http::request::Parts;
+    use http::{HeaderValue, Request};
     use proptest::prelude::*;
+    use rootcast_core::password::PasswordHash;
     use rootcast_core::permission::Role;
     use rootcast_ledger::Tables;
 
     use super::*;
-    use crate::error::Kind;
+    use crate::caller::authenticate;
+    use crate::error::{ApiError, Kind};
 
     const TOKEN: &str = "n0t-a-real-token_but.shaped~like+one/==";
 
     fn headers(value: &str) -> HeaderMap {
         HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap())])
+    }
+
+    fn asking(headers: HeaderMap) -> Parts {
+        let mut request = Request::new(()).into_parts().0;
+        request.headers = headers;
+        request
     }
 
     /// Knows [`TOKEN`] alone, until second 100.
@@ -216,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn a_known_token_has_a_name() {
         for scheme in ["Bearer", "bearer", "BEARER "] {
-            let found = authenticate(&ledger(), &headers(&format!("{scheme} {TOKEN}")), at(99)).await;
+            let found = authenticate(&ledger(), &asking(headers(&format!("{scheme} {TOKEN}"))), at(99)).await;
             assert_eq!(found.unwrap().name, "ops");
         }
     }
@@ -243,8 +269,18 @@ mod tests {
         ];
         let expected = format!("{:?}", ApiError::unauthenticated());
         for (headers, second) in refused {
-            let error = authenticate(&ledger(), &headers, at(second)).await.unwrap_err();
+            let error = authenticate(&ledger(), &asking(headers.clone()), at(second)).await.unwrap_err();
             assert_eq!(format!("{error:?}"), expected, "{headers:?}");
+        }
+    }
+
+    fn principal(epoch: u64) -> PrincipalRecord {
+        let hash = format!("$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAA${}", "A".repeat(43));
+        PrincipalRecord {
+            password: Some(PasswordHash::try_from(hash).unwrap()),
+            grants: Role::Administrator.into(),
+            epoch,
+            created: at(0),
         }
     }
 
@@ -252,7 +288,11 @@ mod tests {
     fn granting(epoch: Option<u64>) -> Ledger {
         let text = |value: &str| AttributeValue::S(value.to_owned());
         let number = |value: u64| AttributeValue::N(value.to_string());
-        let granted = [("grant", text("g")), ("epoch", number(7)), ("scopes", text("certificate:manage"))];
+        let granted = [
+            ("grant", text("g")),
+            ("epoch", number(principal(7).login_epoch().unwrap())),
+            ("scopes", text("certificate:manage")),
+        ];
         let granted = AttributeValue::M(granted.map(|(name, value)| (name.to_owned(), value)).into());
         let read = mock!(Client::get_item).then_compute_output(move |request| {
             let id = request.key().unwrap()["id"].as_s().unwrap();
@@ -264,9 +304,7 @@ mod tests {
                     .item("granted", granted.clone())
                     .build(),
                 Some(epoch) if id == "principal#ops" => {
-                    let grants = serde_dynamo::to_attribute_value(Grants::from(Role::Administrator)).unwrap();
-                    let hash = format!("$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAA${}", "A".repeat(43));
-                    item.item("password", text(&hash)).item("epoch", number(epoch)).item("grants", grants).build()
+                    GetItemOutput::builder().set_item(serde_dynamo::to_item(principal(epoch)).ok()).build()
                 }
                 _ => GetItemOutput::builder().build(),
             }
@@ -288,7 +326,7 @@ mod tests {
         assert_eq!(found.require_scope(Resource::Certificate, Privilege::Manage), Ok(()));
         let lacks = found.require_scope(Resource::Certificate, Privilege::Revoke).unwrap_err().to_string();
         assert!(lacks.contains("certificate:revoke"), "{lacks}");
-        let error = authenticate(&granting(Some(7)), &headers, at(0)).await.unwrap_err();
+        let error = authenticate(&granting(Some(7)), &asking(headers), at(0)).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Forbidden);
     }
 
@@ -298,7 +336,7 @@ mod tests {
             .then_error(|| GetItemError::ResourceNotFoundException(ResourceNotFoundException::builder().build()));
         let client = mock_client!(aws_sdk_dynamodb, [&broken]);
         let ledger = Ledger::new(client, Tables { access: Some("access".to_owned()), ..Tables::default() });
-        let error = authenticate(&ledger, &headers(&format!("Bearer {TOKEN}")), at(0)).await.unwrap_err();
+        let error = authenticate(&ledger, &asking(headers(&format!("Bearer {TOKEN}"))), at(0)).await.unwrap_err();
         assert_eq!(error.kind(), Kind::Internal);
     }
 

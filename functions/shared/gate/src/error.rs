@@ -13,6 +13,7 @@ use lambda_http::RequestExt;
 use lambda_http::request::RequestContext;
 use rootcast_ledger::LedgerError;
 use serde_json::Value;
+use time::Duration;
 use tracing::error;
 
 use crate::bearer::{Forbidden, OutOfScope};
@@ -33,6 +34,8 @@ pub enum Kind {
     Conflict,
     TooLarge,
     MediaType,
+    /// Too many attempts to log in failed.
+    Locked,
     /// The device did not do its part.
     Device,
     /// A passing fault of ours: the same request may be sent again.
@@ -55,7 +58,7 @@ impl Kind {
                 "A query parameter or request attribute is missing or not valid, or the operation is not supported.",
             ),
             Self::Unauthenticated => {
-                (StatusCode::UNAUTHORIZED, "FQXHMSE1001K", "The request carries no bearer token that is valid here.")
+                (StatusCode::UNAUTHORIZED, "FQXHMSE1001K", "The request carries no credential that is valid here.")
             }
             Self::Forbidden => (StatusCode::FORBIDDEN, "FQXHMSE1003K", "The caller may not do this."),
             Self::NotFound => (StatusCode::NOT_FOUND, "FQXHMSE1004J", "A specified resource cannot be found."),
@@ -72,6 +75,11 @@ impl Kind {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "FQXHMSE1015J",
                 "The body's Content-Type is not one that this resource takes.",
+            ),
+            Self::Locked => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "FQXHMSE1029K",
+                "Too many attempts to log in under this name, or from this address, have failed.",
             ),
             Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "FQXHMSE1050L", "An internal error occurred."),
             Self::Device => (StatusCode::BAD_GATEWAY, "FQXHMSE1052K", "The device did not answer as it must."),
@@ -95,13 +103,22 @@ struct Refusal {
     text: String,
     recovery: String,
     response: Option<Value>,
+    /// Seconds.
+    retry_after: Option<i64>,
     cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 impl ApiError {
     /// `text`: what is wrong; `recovery`: what the caller does about it. Both are sentences.
     pub fn new(kind: Kind, text: impl Into<String>, recovery: impl Into<String>) -> Self {
-        Self(Box::new(Refusal { kind, text: text.into(), recovery: recovery.into(), response: None, cause: None }))
+        Self(Box::new(Refusal {
+            kind,
+            text: text.into(),
+            recovery: recovery.into(),
+            response: None,
+            retry_after: None,
+            cause: None,
+        }))
     }
 
     pub fn invalid(text: impl Into<String>, recovery: impl Into<String>) -> Self {
@@ -121,13 +138,23 @@ impl ApiError {
         Self::new(Kind::Conflict, text, recovery)
     }
 
-    /// The same answer whatever is wrong with the token, so that nobody learns anything by trying.
+    /// The same answer whatever is wrong with the credential, so that nobody learns anything by trying.
     pub fn unauthenticated() -> Self {
         Self::new(
             Kind::Unauthenticated,
             "The request is not authenticated.",
-            "Send the header Authorization: Bearer TOKEN with a token that has not expired; `rootcast login` makes one.",
+            "Send the header Authorization: Bearer TOKEN with a token that has not expired; `rootcast login` makes one. \
+             Where a session has ended, log in again.",
         )
+    }
+
+    /// The right password is told the same: nobody looked at it.
+    pub fn locked(pause: Duration) -> Self {
+        let seconds = pause.whole_seconds().max(1);
+        let text = format!("Too many attempts to log in failed: the next one may be in {seconds} s.");
+        let mut refusal = Self::new(Kind::Locked, text, "Wait that long, and then log in with the right password.");
+        refusal.0.retry_after = Some(seconds);
+        refusal
     }
 
     /// A fault of ours.
@@ -206,6 +233,9 @@ impl IntoResponse for ApiError {
                 response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             _ => {}
+        }
+        if let Some(seconds) = self.0.retry_after {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.0.cause.is_some() {
             response.extensions_mut().insert(self);
@@ -330,6 +360,7 @@ mod tests {
             Kind::Conflict,
             Kind::TooLarge,
             Kind::MediaType,
+            Kind::Locked,
             Kind::Device,
             Kind::Unavailable,
             Kind::Internal,

@@ -1,7 +1,8 @@
 //! The gate of the APIs: who calls, what a body may be, and how an answer or a refusal looks.
 //!
-//! In scope: the bearer token, the vendor's signature, the one table of [`routes`] and what each needs, Venafi's scopes, Lenovo's
-//! response envelope, the one table from errors to HTTP, and the limits on request bodies.
+//! In scope: every way to prove who calls, and the one [`Principal`] that each of them ends in; the one table of [`routes`] and
+//! what each needs, Venafi's scopes, Lenovo's response envelope, the one table from errors to HTTP, and the limits on request
+//! bodies.
 //!
 //! Out of scope: what a request does. A function of the native and XClarity-style APIs checks the caller with
 //! [`authenticate`] before it looks at anything else, and answers with an [`Envelope`] or an [`ApiError`]. One of the
@@ -11,17 +12,26 @@
 
 mod bearer;
 mod body;
+mod caller;
 mod envelope;
 mod error;
 mod guarded;
+mod header;
+mod password;
 pub mod routes;
 mod scm;
+mod session;
+mod source;
 mod venafi;
 
-pub use bearer::{Forbidden, OutOfScope, Presented, Principal, authenticate, presented};
+pub use bearer::{Forbidden, OutOfScope, Presented, Principal, presented};
 pub use body::{BODY_LIMIT, BULK_BODY_LIMIT, media_type, parse_json, read};
+pub use caller::authenticate;
 pub use envelope::{Envelope, Message, Recovery, Verdict};
 pub use error::{ApiError, Kind, report};
 pub use guarded::Guarded;
+pub use password::{Claim, NotProven, Proven, prove};
 pub use scm::{RequestId, ScmError, ScmGate, scm_report};
+pub use session::{CSRF_COOKIE, InSession, SESSION_COOKIE, in_session, secret};
+pub use source::source;
 pub use venafi::{VenafiError, authenticate_venafi, fold_case, venafi_report};

@@ -118,6 +118,7 @@ table! {
     ROOT_JOB: Catalog Get "/signingcertificate/jobs/{job}" needs READ_JOBS;
     POLICY: Catalog Get "/certificatepolicy" needs READ_ROOTS;
     CHOOSE_POLICY: Catalog Put "/certificatepolicy" needs REGENERATE_ROOT;
+    ABOUT: Catalog Get "/aicc" needs Authenticated;
     CANCEL_TASKS: Catalog Put "/tasks" needs ABORT;
     TASKS: Catalog Get "/tasks/{jobs}" needs READ_JOBS;
     DEVICES: Catalog Get "/devices" needs READ_DEVICE;
@@ -165,6 +166,11 @@ table! {
     EXCHANGE: Access Post "/vedauth/authorize/token" needs Public;
     VERIFY: Access Get "/vedauth/authorize/verify" needs Authenticated;
     LOG_OUT: Access Get "/vedauth/revoke/token" needs Authenticated;
+    BEGIN_SESSION: Access Post "/sessions" needs Public;
+    END_SESSION: Access Delete "/sessions" needs Authenticated;
+    // Of these two API Gateway knows the caller, as who he is elsewhere.
+    OF_IAM: Access Post "/sessions/iam" needs Public;
+    OF_OIDC: Access Post "/sessions/oidc" needs Public;
 }
 
 impl Denied {

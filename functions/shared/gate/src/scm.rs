@@ -27,6 +27,7 @@ pub use self::error::{RequestId, ScmError, scm_report};
 use self::signature::Signed;
 use crate::bearer::{Principal, bearer, is_token, look_up};
 use crate::body::read;
+use crate::header::only;
 
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 /// In characters: the vendor's own, of which ours have more. A shorter one was cut.
@@ -110,7 +111,10 @@ impl ScmGate {
         if !signed.is_with(&secret) {
             return Ok(None);
         }
-        let principal = Principal { name: record.principal, grants: record.grants, scopes: None };
+        let holder = self.ledger.principal(&record.principal).await?.filter(|holder| holder.epoch == record.epoch);
+        let Some(principal) = holder.map(|holder| Principal::of(&record.principal, holder)) else {
+            return Ok(None);
+        };
         if parts.method.is_safe() {
             // Whoever has overheard it has overheard the answer too; and the signer's clock has whole seconds, so that a
             // client which asks the same twice in one of them signs the same.
@@ -148,21 +152,15 @@ enum Credential<'a> {
 fn credential(headers: &HeaderMap) -> Option<Credential<'_>> {
     match (headers.contains_key(X_AUTH_TOKEN), headers.contains_key(AUTHORIZATION)) {
         (true, false) => {
-            let token = only(headers, X_AUTH_TOKEN.as_str())?.to_str().ok()?;
+            let token = only(headers, &X_AUTH_TOKEN)?.to_str().ok()?;
             (token.len() >= SHORTEST_TOKEN && is_token(token)).then_some(Credential::Token(token))
         }
         (false, true) => {
-            let signature = || only(headers, AUTHORIZATION.as_str())?.to_str().ok().map(Credential::Signature);
+            let signature = || only(headers, &AUTHORIZATION)?.to_str().ok().map(Credential::Signature);
             bearer(headers).map(Credential::Token).or_else(signature)
         }
         _ => None,
     }
-}
-
-/// The header's value, where it is there once.
-fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a http::HeaderValue> {
-    let mut values = headers.get_all(name).into_iter();
-    values.next().filter(|_| values.next().is_none())
 }
 
 #[cfg(test)]

@@ -1,11 +1,17 @@
-//! Who may call: principals with their passwords, tokens and the grants that they belong to, access keys, the signatures
-//! that were seen, and failed attempts to log in. DynamoDB removes a record some time after it `expires`; whoever reads it
-//! compares for himself.
+//! Who may call: principals with their passwords, their access keys and who they are elsewhere; tokens and the grants that
+//! they belong to, sessions, the signatures that were seen, and failed attempts to log in. DynamoDB removes a record some
+//! time after it `expires`; whoever reads it compares for himself.
 
 mod attempts;
 mod grants;
+mod identities;
 mod keys;
 mod principals;
+mod sessions;
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::str::FromStr;
 
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::permission::Grants;
@@ -15,21 +21,26 @@ use time::OffsetDateTime;
 
 pub use self::attempts::{Locked, NotCounted};
 pub use self::grants::{GrantId, GrantRecord, Granted, Pair, Refresh};
+pub use self::identities::{Exchanged, IdentityRecord};
 pub use self::keys::{AccessKeyId, AccessKeyRecord, NotAnAccessKeyId};
 pub use self::principals::PrincipalRecord;
-use crate::item::{from_item, id_key, to_item};
+pub use self::sessions::SessionRecord;
+use crate::item::{from_item, id_key, text, to_item};
 use crate::{Ledger, LedgerError};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TokenRecord {
     /// Who calls, for the records.
     pub principal: String,
-    /// Nothing where a login gave it: what the principal may holds then.
+    /// Nothing where a login or an exchange gave it: what the principal may holds then.
     #[serde(default)]
     pub grants: Grants,
     /// To whom, of a token that a login with a password gave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<Granted>,
+    /// For what, of a token that somebody got for who he is elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchanged: Option<Exchanged>,
     #[serde(with = "time::serde::timestamp")]
     pub expires: OffsetDateTime,
     #[serde(with = "time::serde::timestamp")]
@@ -66,6 +77,39 @@ impl Ledger {
         answer.item.map(|item| from_item(what, item)).transpose()
     }
 
+    /// Every record whose id begins with `prefix`, by what follows it. Reads the whole table, in which few records are for
+    /// long: for an operator, and not for a request.
+    async fn access_records<K, T>(&self, what: &'static str, prefix: &str) -> Result<BTreeMap<K, T>, LedgerError>
+    where
+        K: FromStr<Err: Error + Send + Sync + 'static> + Ord,
+        T: DeserializeOwned,
+    {
+        let corrupt = |source: Box<dyn Error + Send + Sync>| LedgerError::Corrupt { what, source };
+        let scan = self.client.scan().table_name(self.access()?).consistent_read(true);
+        let scan = scan.filter_expression("begins_with(id, :prefix)");
+        let mut items = scan.expression_attribute_values(":prefix", text(prefix)).into_paginator().items().send();
+        let mut found = BTreeMap::new();
+        while let Some(item) = items.next().await {
+            let item = item.map_err(LedgerError::aws("Scan access"))?;
+            let id = item.get("id").and_then(|id| id.as_s().ok()).and_then(|id| id.strip_prefix(prefix));
+            let key = id.ok_or_else(|| corrupt("it has no id".into()))?.parse();
+            found.insert(key.map_err(|error| corrupt(Box::new(error)))?, from_item(what, item)?);
+        }
+        Ok(found)
+    }
+
+    /// Answers whether there was one.
+    async fn remove_access_record(&self, operation: &'static str, id: String) -> Result<bool, LedgerError> {
+        let delete = self.client.delete_item().table_name(self.access()?).set_key(Some(id_key(id)));
+        match delete.condition_expression("attribute_exists(id)").send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.as_service_error().is_some_and(|why| why.is_conditional_check_failed_exception()) => {
+                Ok(false)
+            }
+            Err(error) => Err(LedgerError::aws(operation)(error)),
+        }
+    }
+
     /// Never over a record that is there: that is a [`LedgerError::Conflict`].
     async fn put_access_record<T: Serialize>(
         &self,
@@ -94,13 +138,13 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
     use super::*;
-    use crate::item::{number, text};
+    use crate::item::number;
 
     #[test]
     fn a_token_from_before_there_were_grants_may_nothing() {
         let item = [("principal", text("ops")), ("expires", number(100)), ("created", number(0))];
         let item = item.map(|(name, value)| (name.to_owned(), value)).into();
         let record = from_item::<TokenRecord>("token", item).unwrap();
-        assert!(record.grants == Grants::default() && record.granted.is_none());
+        assert!(record.grants == Grants::default() && record.granted.is_none() && record.exchanged.is_none());
     }
 }

@@ -25,8 +25,8 @@ mod ties;
 mod uses;
 
 pub use access::{
-    AccessKeyId, AccessKeyRecord, GrantId, GrantRecord, Granted, Locked, NotAnAccessKeyId, NotCounted, Pair,
-    PrincipalRecord, Refresh, TokenRecord,
+    AccessKeyId, AccessKeyRecord, Exchanged, GrantId, GrantRecord, Granted, IdentityRecord, Locked, NotAnAccessKeyId,
+    NotCounted, Pair, PrincipalRecord, Refresh, SessionRecord, TokenRecord,
 };
 pub use audit::{AuditAction, AuditRecord};
 pub use authority::{Authority, BundleRecord, Claim, LinkRecord, Policy, RootRecord};

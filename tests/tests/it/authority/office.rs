@@ -100,6 +100,7 @@ impl Office {
             principal: "tests".to_owned(),
             grants: Role::Administrator.into(),
             granted: None,
+            exchanged: None,
             expires,
             created: seconds_ago::<0>(),
         };

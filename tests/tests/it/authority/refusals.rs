@@ -61,6 +61,7 @@ async fn the_deployed_function_lets_nobody_in_and_logs_no_token() {
             principal: "tests".to_owned(),
             grants: Role::Administrator.into(),
             granted: None,
+            exchanged: None,
             created: now,
             expires: seconds_ago::<1>(),
         };

@@ -1,6 +1,7 @@
 //! The vendors' own clients, unchanged, against the stack.
 
 mod huaweicloud;
+mod pylxca;
 mod pyvenafi;
 
 use std::path::Path;

@@ -145,6 +145,7 @@ const fn code(kind: Kind) -> &'static str {
         Kind::MediaType => "SCM.0415",
         Kind::Internal => "SCM.0500",
         Kind::Device => "SCM.0502",
+        Kind::Locked => "SCM.0429",
         Kind::Unavailable => "SCM.0503",
     }
 }

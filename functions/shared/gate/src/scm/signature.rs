@@ -13,6 +13,7 @@
 
 use aws_lc_rs::hmac;
 use form_urlencoded::parse;
+use http::HeaderName;
 use http::request::Parts;
 use lambda_http::RequestExt;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -22,10 +23,10 @@ use time::format_description::FormatItem;
 use time::macros::format_description;
 use time::{Duration, OffsetDateTime, PrimitiveDateTime};
 
-use super::only;
+use crate::header::only;
 
 const ALGORITHM: &str = "SDK-HMAC-SHA256";
-const X_SDK_DATE: &str = "x-sdk-date";
+const X_SDK_DATE: HeaderName = HeaderName::from_static("x-sdk-date");
 const DATE: &[FormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
 /// How far the client's clock may be from ours, either way. The vendor's figure.
 const WINDOW: Duration = Duration::minutes(15);
@@ -57,7 +58,7 @@ impl Signed {
         let mut signature = [0; 32];
         hex::decode_to_slice(hex_signature, &mut signature).ok()?;
 
-        let date = only(&parts.headers, X_SDK_DATE)?.to_str().ok()?.trim();
+        let date = only(&parts.headers, &X_SDK_DATE)?.to_str().ok()?.trim();
         let canonical = canonical(parts, names, body)?;
         Some(Self {
             access_key,
@@ -91,7 +92,7 @@ impl Signed {
 fn canonical(parts: &Parts, names: &str, body: &[u8]) -> Option<Vec<u8>> {
     let signed: Vec<&str> = names.split(';').collect();
     let well_formed = signed.is_sorted_by(|one, next| one < next) && !names.bytes().any(|c| c.is_ascii_uppercase());
-    if !well_formed || !["host", X_SDK_DATE].iter().all(|needed| signed.contains(needed)) {
+    if !well_formed || !["host", X_SDK_DATE.as_str()].iter().all(|needed| signed.contains(needed)) {
         return None;
     }
     let mut text = Vec::new();
@@ -102,7 +103,7 @@ fn canonical(parts: &Parts, names: &str, body: &[u8]) -> Option<Vec<u8>> {
     for name in signed {
         text.extend_from_slice(name.as_bytes());
         text.push(b':');
-        text.extend_from_slice(only(&parts.headers, name)?.as_bytes().trim_ascii());
+        text.extend_from_slice(only(&parts.headers, &name.parse().ok()?)?.as_bytes().trim_ascii());
         text.push(b'\n');
     }
     text.extend_from_slice(format!("\n{names}\n{}", Fingerprint::of(body)).as_bytes());

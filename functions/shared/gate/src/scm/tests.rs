@@ -18,7 +18,7 @@ use http::{HeaderValue, StatusCode};
 use proptest::prelude::*;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::permission::{Grants, Operation, Role};
-use rootcast_ledger::{AccessKeyRecord, Tables, TokenRecord};
+use rootcast_ledger::{AccessKeyRecord, PrincipalRecord, Tables, TokenRecord};
 use time::Duration;
 
 use super::vectors::{ACCESS_KEY, AGENT, BAD, DATE, DELETE, GOOD, PLAIN, POST, QUERY, SECRET, Vector};
@@ -59,9 +59,10 @@ impl Fixture {
         let sealer = Sealer::new(&kms, "key");
 
         let id: AccessKeyId = ACCESS_KEY.parse().unwrap();
+        let signer = PrincipalRecord { password: None, grants: Role::Administrator.into(), epoch: 7, created: DATE };
         let mut key = AccessKeyRecord {
-            principal: "signer".to_owned(),
-            grants: Role::Administrator.into(),
+            principal: "signer".parse().unwrap(),
+            epoch: 7,
             secret: sealer.seal(&id.seal_context(), SECRET).await.unwrap(),
             expires: None,
             created: DATE,
@@ -71,11 +72,13 @@ impl Fixture {
             principal: "bearer".to_owned(),
             grants: Grants::default(),
             granted: None,
+            exchanged: None,
             expires: DATE + Duration::HOUR,
             created: DATE,
         };
         let items = HashMap::from([
             (format!("access-key#{id}"), serde_dynamo::to_item(&key).unwrap()),
+            ("principal#signer".to_owned(), serde_dynamo::to_item(&signer).unwrap()),
             (format!("token#{}", Fingerprint::of(TOKEN.as_bytes())), serde_dynamo::to_item(&token).unwrap()),
         ]);
         let read = mock!(aws_sdk_dynamodb::Client::get_item).then_compute_output(move |call| {
@@ -244,6 +247,20 @@ async fn an_expired_key_is_refused_as_an_unknown_one_is() {
 }
 
 #[tokio::test]
+async fn a_key_is_as_good_as_its_principal_is() {
+    type Other = fn(&mut AccessKeyRecord);
+    let others: [Other; 2] = [|key| key.epoch = 8, |key| key.principal = "gone".parse().unwrap()];
+    for other in others {
+        let decrypt = || MockResponse::Output(DecryptOutput::builder().plaintext(Blob::new([3; 32])).build());
+        let fixture = Fixture::with(other, decrypt).await;
+        for request in [PLAIN.request(), POST.request()] {
+            refused(fixture.admit(request).await, "the key of somebody who has gone").await;
+        }
+        assert_eq!(fixture.written.num_calls(), 0);
+    }
+}
+
+#[tokio::test]
 async fn too_large_a_body_is_refused_before_anything_is_looked_up() {
     let fixture = Fixture::new().await;
     for mut request in [POST.request(), with_token("x-auth-token", TOKEN), with_token("accept", "*/*")] {
@@ -292,7 +309,8 @@ async fn an_opened_secret_is_kept_for_minutes_and_its_record_is_not() {
     let fixture = Fixture::new().await;
     fixture.admit(PLAIN.request()).await.unwrap();
     fixture.admit(QUERY.request()).await.unwrap();
-    assert_eq!((fixture.read.num_calls(), fixture.opened.num_calls()), (2, 1));
+    // Of the key and of its principal.
+    assert_eq!((fixture.read.num_calls(), fixture.opened.num_calls()), (4, 1));
     fixture.gate.admit(AGENT.request(), LIMIT, DATE + KEPT).await.unwrap();
     assert_eq!(fixture.opened.num_calls(), 2);
     assert_eq!(format!("{:?}", fixture.gate), "ScmGate");

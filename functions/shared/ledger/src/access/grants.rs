@@ -40,7 +40,7 @@ impl std::fmt::Display for GrantId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantRecord {
     pub principal: PrincipalName,
-    /// The principal's, when it was granted.
+    /// The principal's [login epoch](crate::PrincipalRecord::login_epoch), when it was granted.
     pub epoch: u64,
     /// Which application asked; it alone may exchange the tokens.
     pub client: String,
@@ -88,6 +88,7 @@ impl GrantRecord {
             principal: self.principal.to_string(),
             grants: Default::default(),
             granted: Some(Granted { grant: id.clone(), epoch: self.epoch, scopes: self.scopes.clone() }),
+            exchanged: None,
             expires: pair.expires,
             created: pair.created,
         }

@@ -1,10 +1,11 @@
 //! Access keys with their sealed secrets, and the signatures that were seen.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::permission::Grants;
+use rootcast_core::principal::PrincipalName;
 use rootcast_core::sealed::{SealContext, Sealed};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -13,13 +14,14 @@ use time::OffsetDateTime;
 use crate::item::{id_key, number, text};
 use crate::{Ledger, LedgerError};
 
-/// The key of a client that signs its requests.
+const PREFIX: &str = "access-key#";
+
+/// The key of a client that signs its requests. It is as good as its principal is, and may what he may.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AccessKeyRecord {
-    /// Who calls, for the records.
-    pub principal: String,
-    #[serde(default)]
-    pub grants: Grants,
+    pub principal: PrincipalName,
+    /// The principal's, when the key was made.
+    pub epoch: u64,
     /// The secret that both sides compute signatures with, under [`AccessKeyId::seal_context`].
     pub secret: Sealed,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::timestamp::option")]
@@ -29,7 +31,7 @@ pub struct AccessKeyRecord {
 }
 
 /// The public half of an access key: 20 of `A` to `Z` and `0` to `9`, as Huawei Cloud's are.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccessKeyId(String);
 
 impl AccessKeyId {
@@ -70,6 +72,32 @@ impl Ledger {
         self.put_access_record("access key", "PutItem access key", access_key_id(id), record).await
     }
 
+    /// All of them: for an operator, and not for a request.
+    pub async fn access_keys(&self) -> Result<BTreeMap<AccessKeyId, AccessKeyRecord>, LedgerError> {
+        self.access_records("access key", PREFIX).await
+    }
+
+    /// Lets a key be good until `until`, and no longer.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] where there is no such key.
+    pub async fn end_access_key(&self, id: &AccessKeyId, until: OffsetDateTime) -> Result<(), LedgerError> {
+        let update = self.client.update_item().table_name(self.access()?).set_key(Some(id_key(access_key_id(id))));
+        let update = update
+            .update_expression("SET expires = :until")
+            .condition_expression("attribute_exists(id)")
+            .expression_attribute_values(":until", number(until.unix_timestamp()));
+        update.send().await.map(|_| ()).map_err(|error| match error.as_service_error() {
+            Some(service) if service.is_conditional_check_failed_exception() => LedgerError::Conflict,
+            _ => LedgerError::aws("UpdateItem access key")(error),
+        })
+    }
+
+    /// Answers whether there was one.
+    pub async fn remove_access_key(&self, id: &AccessKeyId) -> Result<bool, LedgerError> {
+        self.remove_access_record("DeleteItem access key", access_key_id(id)).await
+    }
+
     /// Whether `request` is the first to come with this signature. It is remembered until `until` at least.
     ///
     /// `request` names the request that is being answered, so that the SDK's second attempt after a lost answer is not
@@ -101,14 +129,12 @@ impl Ledger {
 }
 
 fn access_key_id(id: &AccessKeyId) -> String {
-    format!("access-key#{id}")
+    format!("{PREFIX}{id}")
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
-
-    use rootcast_core::permission::Role;
 
     use super::*;
     use crate::item::{from_item, to_item};
@@ -116,8 +142,8 @@ mod tests {
     #[test]
     fn an_access_key_comes_back_as_it_was_written_and_shows_no_secret() {
         let record = AccessKeyRecord {
-            principal: "ops".to_owned(),
-            grants: Role::Administrator.into(),
+            principal: "ops".parse().unwrap(),
+            epoch: 7,
             secret: Sealed { data_key: vec![1], nonce: vec![2], ciphertext: vec![3] },
             expires: None,
             created: OffsetDateTime::UNIX_EPOCH,
@@ -125,7 +151,7 @@ mod tests {
         let item = to_item("access key", &record).unwrap();
         assert!(!item.contains_key("expires"), "DynamoDB would remove it");
         let back: AccessKeyRecord = from_item("access key", item).unwrap();
-        assert_eq!((back.secret, back.grants, back.expires), (record.secret, record.grants, None));
+        assert_eq!((back.secret, back.epoch, back.expires), (record.secret, 7, None));
     }
 
     #[test]

@@ -1,14 +1,15 @@
-//! Who may log in with a password.
+//! Principals: who may call, however he proves that it is him.
 
 use std::collections::BTreeMap;
 
+use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::password::PasswordHash;
 use rootcast_core::permission::Grants;
 use rootcast_core::principal::PrincipalName;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::item::{from_item, id_key, text};
+use crate::item::{id_key, text};
 use crate::{Ledger, LedgerError};
 
 const PREFIX: &str = "principal#";
@@ -16,21 +17,24 @@ const PREFIX: &str = "principal#";
 /// It never expires; it is removed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PrincipalRecord {
-    pub password: PasswordHash,
+    /// None of one who proves himself in other ways alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<PasswordHash>,
     #[serde(default)]
     pub grants: Grants,
-    /// A random number that every grant repeats: those of one who had the same name before hold nothing.
+    /// A random number that access keys and identities repeat: those of one who had the same name before hold nothing.
     pub epoch: u64,
     #[serde(with = "time::serde::timestamp")]
     pub created: OffsetDateTime,
 }
 
-/// What a list shows; not the password's hash.
-#[derive(Deserialize)]
-struct Listed {
-    id: String,
-    #[serde(flatten)]
-    record: PrincipalRecord,
+impl PrincipalRecord {
+    /// What grants and sessions repeat, which were given for the password: with another one they hold nothing.
+    pub fn login_epoch(&self) -> Option<u64> {
+        let password = String::from(self.password.clone()?);
+        let hash = Fingerprint::of(format!("{}:{password}", self.epoch).as_bytes());
+        hash.as_bytes().first_chunk().map(|first| u64::from_be_bytes(*first))
+    }
 }
 
 impl Ledger {
@@ -46,29 +50,28 @@ impl Ledger {
 
     /// Answers whether there was one. What was granted to it holds nothing from now on.
     pub async fn remove_principal(&self, name: &PrincipalName) -> Result<bool, LedgerError> {
-        let delete = self.client.delete_item().table_name(self.access()?).set_key(Some(id_key(principal_id(name))));
-        match delete.condition_expression("attribute_exists(id)").send().await {
-            Ok(_) => Ok(true),
-            Err(error) if error.as_service_error().is_some_and(|why| why.is_conditional_check_failed_exception()) => {
-                Ok(false)
-            }
-            Err(error) => Err(LedgerError::aws("DeleteItem principal")(error)),
-        }
+        self.remove_access_record("DeleteItem principal", principal_id(name)).await
     }
 
-    /// All of them. Reads the whole table, in which principals are few: for an operator, and not for a request.
+    /// Gives a principal another password, or his first.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] where there is none of that name.
+    pub async fn change_password(&self, name: &PrincipalName, password: &PasswordHash) -> Result<(), LedgerError> {
+        let update = self.client.update_item().table_name(self.access()?).set_key(Some(id_key(principal_id(name))));
+        let update = update
+            .update_expression("SET password = :password")
+            .condition_expression("attribute_exists(id)")
+            .expression_attribute_values(":password", text(String::from(password.clone())));
+        update.send().await.map(|_| ()).map_err(|error| match error.as_service_error() {
+            Some(service) if service.is_conditional_check_failed_exception() => LedgerError::Conflict,
+            _ => LedgerError::aws("UpdateItem principal")(error),
+        })
+    }
+
+    /// All of them: for an operator, and not for a request.
     pub async fn principals(&self) -> Result<BTreeMap<PrincipalName, PrincipalRecord>, LedgerError> {
-        let scan = self.client.scan().table_name(self.access()?).consistent_read(true);
-        let scan = scan.filter_expression("begins_with(id, :prefix)");
-        let mut items = scan.expression_attribute_values(":prefix", text(PREFIX)).into_paginator().items().send();
-        let mut found = BTreeMap::new();
-        while let Some(item) = items.next().await {
-            let listed: Listed = from_item("principal", item.map_err(LedgerError::aws("Scan principals"))?)?;
-            let name = listed.id.trim_start_matches(PREFIX).parse();
-            let name = name.map_err(|error| LedgerError::Corrupt { what: "principal", source: Box::new(error) })?;
-            found.insert(name, listed.record);
-        }
-        Ok(found)
+        self.access_records("principal", PREFIX).await
     }
 }
 
@@ -80,24 +83,45 @@ pub(super) fn principal_id(name: &PrincipalName) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
+    use std::collections::BTreeSet;
+
     use rootcast_core::permission::Role;
 
     use super::*;
-    use crate::item::to_item;
+    use crate::item::{from_item, to_item};
 
-    #[test]
-    fn a_principal_comes_back_as_it_was_written_and_never_expires() {
-        let record = PrincipalRecord {
-            password: PasswordHash::of("correct horse battery staple", [7; 16]).unwrap(),
+    const PASSWORD: &str = "correct horse battery staple";
+
+    fn record() -> PrincipalRecord {
+        PrincipalRecord {
+            password: Some(PasswordHash::of(PASSWORD, [7; 16]).unwrap()),
             grants: Role::Administrator.into(),
             epoch: u64::MAX,
             created: OffsetDateTime::UNIX_EPOCH,
-        };
+        }
+    }
+
+    #[test]
+    fn a_principal_comes_back_as_it_was_written_and_never_expires() {
+        let record = record();
         let mut item = to_item("principal", &record).unwrap();
         assert!(!item.contains_key("expires"), "DynamoDB would remove it");
         item.extend(id_key(principal_id(&"ops".parse().unwrap())));
-        let back: Listed = from_item("principal", item).unwrap();
-        assert_eq!((back.id.as_str(), back.record.epoch), ("principal#ops", u64::MAX));
-        assert_eq!((back.record.password, back.record.grants), (record.password, record.grants));
+        let back: PrincipalRecord = from_item("principal", item).unwrap();
+        assert_eq!((back.login_epoch(), back.epoch), (record.login_epoch(), u64::MAX));
+        assert_eq!((back.password, back.grants), (record.password, record.grants));
+    }
+
+    #[test]
+    fn what_is_given_for_a_password_is_bound_to_it_and_to_its_principal() {
+        let same_password_anew = PasswordHash::of(PASSWORD, [8; 16]).unwrap();
+        let epochs = [
+            record().login_epoch(),
+            PrincipalRecord { password: Some(same_password_anew), ..record() }.login_epoch(),
+            PrincipalRecord { epoch: 7, ..record() }.login_epoch(),
+        ];
+        assert!(epochs.iter().all(Option::is_some));
+        assert_eq!(epochs.into_iter().collect::<BTreeSet<_>>().len(), 3);
+        assert_eq!(PrincipalRecord { password: None, ..record() }.login_epoch(), None);
     }
 }

@@ -1,0 +1,94 @@
+//! `POST /sessions/iam` and `POST /sessions/oidc`: a token for who API Gateway says the caller is.
+//!
+//! API Gateway has verified him by the route's authorizer, and says so in the event's request context, which no client
+//! writes. Nothing else of the request is looked at.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::request::Parts;
+use axum::response::{IntoResponse, Response};
+use lambda_http::RequestExt;
+use lambda_http::aws_lambda_events::apigw::ApiGatewayRequestAuthorizer;
+use lambda_http::request::RequestContext;
+use rootcast_core::identity::Identity;
+use rootcast_core::token::Token;
+use rootcast_gate::{ApiError, Envelope, Kind};
+use rootcast_ledger::{Exchanged, TokenRecord};
+use serde::Serialize;
+use tracing::{info, warn};
+
+use crate::{ACCESS, App, random};
+
+#[derive(Serialize)]
+struct Given<'a> {
+    access_token: &'a str,
+    /// Seconds.
+    expires_in: i64,
+    identity: String,
+    principal: String,
+    token_type: &'static str,
+}
+
+pub(crate) async fn of_iam(State(app): State<Arc<App>>, parts: Parts) -> Result<Response, ApiError> {
+    let arn = authorizer(&parts).and_then(|it| it.iam).and_then(|iam| iam.user_arn);
+    app.exchange(arn.and_then(|arn| Identity::iam(&arn).ok())).await
+}
+
+pub(crate) async fn of_oidc(State(app): State<Arc<App>>, parts: Parts) -> Result<Response, ApiError> {
+    let claims = authorizer(&parts).and_then(|it| it.jwt).map(|jwt| jwt.claims);
+    let identity = claims.and_then(|claims| Identity::oidc(claims.get("iss")?, claims.get("sub")?).ok());
+    app.exchange(identity).await
+}
+
+fn authorizer(parts: &Parts) -> Option<ApiGatewayRequestAuthorizer> {
+    match parts.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => context.authorizer.clone(),
+        _ => None,
+    }
+}
+
+impl App {
+    async fn exchange(&self, identity: Option<Identity>) -> Result<Response, ApiError> {
+        let identity = identity.ok_or_else(ApiError::unauthenticated)?;
+        let now = (self.clock)();
+        let owner = self.ledger.identity(&identity).await?;
+        let holder = match &owner {
+            Some(owner) => self.ledger.principal(&owner.principal).await?,
+            None => None,
+        };
+        let held = holder.zip(owner).filter(|(holder, owner)| holder.epoch == owner.epoch);
+        let Some((_, owner)) = held else {
+            warn!(identity = %identity, "nobody's identity");
+            return Err(nobodys(&identity));
+        };
+        let token = Token::from_random(&random()?);
+        let exchanged = Exchanged { identity: identity.clone(), epoch: owner.epoch };
+        let record = TokenRecord {
+            principal: owner.principal.to_string(),
+            grants: Default::default(),
+            granted: None,
+            exchanged: Some(exchanged),
+            expires: now + ACCESS,
+            created: now,
+        };
+        self.ledger.put_token(&token.sha256(), &record).await?;
+        info!(caller = record.principal, identity = %identity, "identity exchanged for a token");
+        Ok(Envelope::success(Given {
+            access_token: token.expose(),
+            expires_in: ACCESS.whole_seconds(),
+            identity: identity.to_string(),
+            principal: record.principal,
+            token_type: "Bearer",
+        })
+        .into_response())
+    }
+}
+
+fn nobodys(identity: &Identity) -> ApiError {
+    ApiError::new(
+        Kind::Forbidden,
+        format!("{identity} is no principal's identity."),
+        "Have it added with `rootcast access add NAME`, and --iam or --oidc.",
+    )
+}

@@ -1,0 +1,70 @@
+//! Who calls the native and XClarity-style API: by a bearer token, by name and password (RFC 7617), or in a session.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use rootcast_ledger::Ledger;
+use time::OffsetDateTime;
+use zeroize::Zeroizing;
+
+use crate::bearer::{Principal, bearer, look_up};
+use crate::error::ApiError;
+use crate::header::only;
+use crate::password::{Claim, NotProven, Proven, prove};
+use crate::session::in_session;
+use crate::source::source;
+
+/// In characters, of credentials as they are sent: a password of 1 KiB, and a name.
+const LONGEST: usize = 2048;
+
+/// A request that says in its header `Authorization` who sends it is not looked at for cookies, which clients send without
+/// being asked.
+///
+/// # Errors
+/// One and the same whatever is wrong with the credential; others for a token that was narrowed to a scope of Venafi's, for
+/// a session's request without its [token](in_session), and for a name or a place from which too many wrong passwords came.
+pub async fn authenticate(ledger: &Ledger, request: &Parts, now: OffsetDateTime) -> Result<Principal, ApiError> {
+    let headers = &request.headers;
+    let found = if !headers.contains_key(AUTHORIZATION) {
+        in_session(ledger, request, now).await?.map(|session| session.principal)
+    } else if let Some(token) = bearer(headers) {
+        look_up(ledger, token, now).await?.map(|presented| presented.principal)
+    } else if let Some((name, password)) = basic(headers) {
+        let claim = Claim { source: source(request), name, password };
+        let Proven { name, record, .. } = prove(ledger, claim, now).await?;
+        Some(Principal::of(&name, record))
+    } else {
+        None
+    };
+    let principal = found.ok_or_else(ApiError::unauthenticated)?;
+    principal.require_no_scope()?;
+    Ok(principal)
+}
+
+/// RFC 7617 §2: name and password, parted by the first colon, in UTF-8.
+fn basic(headers: &HeaderMap) -> Option<(String, Zeroizing<String>)> {
+    let (scheme, sent) = only(headers, &AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let sent = sent.trim_matches(' ');
+    if !scheme.eq_ignore_ascii_case("basic") || sent.len() > LONGEST {
+        return None;
+    }
+    let decoded = Zeroizing::new(STANDARD.decode(sent).ok()?);
+    let (name, password) = str::from_utf8(&decoded).ok()?.split_once(':')?;
+    (!name.is_empty() && !password.is_empty()).then(|| (name.to_owned(), Zeroizing::new(password.to_owned())))
+}
+
+impl From<NotProven> for ApiError {
+    fn from(refusal: NotProven) -> Self {
+        match refusal {
+            NotProven::Wrong => Self::unauthenticated(),
+            NotProven::Locked(pause) => Self::locked(pause),
+            NotProven::Ledger(error) => error.into(),
+            NotProven::Hashing(_) => Self::internal(refusal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+#![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::error::ResourceNotFoundException;
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use http::header::{COOKIE, RETRY_AFTER};
+use http::{HeaderValue, Method, Request};
+use proptest::prelude::*;
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::identity::Identity;
+use rootcast_core::password::PasswordHash;
+use rootcast_ledger::{Exchanged, IdentityRecord, PrincipalRecord, SessionRecord, Tables, TokenRecord};
+use time::Duration;
+
+use super::*;
+use crate::error::Kind;
+use axum::response::IntoResponse;
+
+const PASSWORD: &str = "correct horse: battery staple";
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+const TOKEN: &str = "dG9rZW4=";
+
+type Item = HashMap<String, AttributeValue>;
+
+struct Fixture {
+    ledger: Ledger,
+    read: Rule,
+    counted: Rule,
+    updated: Rule,
+}
+
+/// `ops` with a password, in a session that began at [`NOW`], and with [`TOKEN`], which was got for an identity.
+fn items(edit: impl FnOnce(&mut PrincipalRecord)) -> HashMap<String, Item> {
+    let mut ops = PrincipalRecord {
+        password: Some(PasswordHash::of(PASSWORD, [7; 16]).unwrap()),
+        grants: Default::default(),
+        epoch: 7,
+        created: NOW,
+    };
+    let session = SessionRecord {
+        principal: "ops".parse().unwrap(),
+        epoch: ops.login_epoch().unwrap(),
+        csrf: Fingerprint::of(csrf().as_bytes()),
+        idle: 600,
+        expires: NOW + Duration::minutes(10),
+        created: NOW,
+    };
+    let identity = Identity::iam("arn:aws:iam::123456789012:role/ops").unwrap();
+    let tied = IdentityRecord { principal: "ops".parse().unwrap(), epoch: 7, created: NOW };
+    let token = TokenRecord {
+        principal: "ops".to_owned(),
+        grants: Default::default(),
+        granted: None,
+        exchanged: Some(Exchanged { identity: identity.clone(), epoch: 7 }),
+        expires: NOW + Duration::HOUR,
+        created: NOW,
+    };
+    edit(&mut ops);
+    HashMap::from([
+        ("principal#ops".to_owned(), serde_dynamo::to_item(ops).unwrap()),
+        (format!("session#{}", Fingerprint::of(id().as_bytes())), serde_dynamo::to_item(session).unwrap()),
+        (format!("identity#{identity}"), serde_dynamo::to_item(tied).unwrap()),
+        (format!("token#{}", Fingerprint::of(TOKEN.as_bytes())), serde_dynamo::to_item(token).unwrap()),
+    ])
+}
+
+fn id() -> String {
+    crate::session::secret([1; 32]).expose().to_owned()
+}
+
+fn csrf() -> String {
+    crate::session::secret([2; 32]).expose().to_owned()
+}
+
+impl Fixture {
+    fn new(items: HashMap<String, Item>) -> Self {
+        let updated = mock!(Client::update_item).then_output(|| UpdateItemOutput::builder().build());
+        Self::with(items, updated)
+    }
+
+    fn with(items: HashMap<String, Item>, updated: Rule) -> Self {
+        let read = mock!(Client::get_item).then_compute_output(move |request| {
+            assert_eq!(request.consistent_read(), Some(true));
+            let item = items.get(request.key().unwrap()["id"].as_s().unwrap());
+            GetItemOutput::builder().set_item(item.cloned()).build()
+        });
+        let counted = mock!(Client::put_item)
+            .match_requests(|request| request.item().unwrap()["id"].as_s().unwrap().starts_with("attempts#"))
+            .then_output(|| PutItemOutput::builder().build());
+        let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&read, &counted, &updated]);
+        let ledger = Ledger::new(client, Tables { access: Some("access".to_owned()), ..Tables::default() });
+        Self { ledger, read, counted, updated }
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        headers: &[(&'static str, &str)],
+        now: OffsetDateTime,
+    ) -> Result<String, ApiError> {
+        let mut request = Request::new(()).into_parts().0;
+        request.method = method;
+        for (name, value) in headers {
+            request.headers.append(*name, HeaderValue::from_str(value).unwrap());
+        }
+        Ok(authenticate(&self.ledger, &request, now).await?.name)
+    }
+}
+
+fn basic_of(pair: &str) -> String {
+    format!("Basic {}", STANDARD.encode(pair))
+}
+
+fn refused(answer: Result<String, ApiError>, kind: Kind, what: &str) {
+    assert_eq!(answer.map_err(|error| error.kind()), Err(kind), "{what}");
+}
+
+#[tokio::test]
+async fn a_session_is_its_principals_and_what_changes_something_needs_its_token() {
+    let (cookie, csrf) = (format!("csrf={}; JSESSIONID={}", csrf(), id()), csrf());
+    let cookie = (COOKIE.as_str(), cookie.as_str());
+    let fixture = Fixture::new(items(|_| {}));
+    for method in [Method::GET, Method::HEAD] {
+        assert_eq!(fixture.ask(method, &[cookie], NOW).await.unwrap(), "ops");
+    }
+    for method in [Method::GET, Method::PUT, Method::POST, Method::PATCH, Method::DELETE] {
+        assert_eq!(fixture.ask(method.clone(), &[cookie, ("x-csrf-token", &csrf)], NOW).await.unwrap(), "ops");
+        for wrong in ["", "x", &csrf[1..], &csrf.to_lowercase(), &id()] {
+            let answer = fixture.ask(method.clone(), &[cookie, ("x-csrf-token", wrong)], NOW).await;
+            refused(answer, Kind::Forbidden, wrong);
+        }
+        let twice = [cookie, ("x-csrf-token", csrf.as_str()), ("x-csrf-token", csrf.as_str())];
+        refused(fixture.ask(method.clone(), &twice, NOW).await, Kind::Forbidden, "two tokens");
+        if !method.is_safe() {
+            refused(fixture.ask(method, &[cookie], NOW).await, Kind::Forbidden, "no token");
+        }
+    }
+    refused(fixture.ask(Method::GET, &[("x-csrf-token", &csrf)], NOW).await, Kind::Unauthenticated, "a token alone");
+    refused(fixture.ask(Method::GET, &[cookie, cookie], NOW).await, Kind::Unauthenticated, "two cookies");
+    let other = format!("JSESSIONID={csrf}");
+    refused(fixture.ask(Method::GET, &[("cookie", &other)], NOW).await, Kind::Unauthenticated, "another session");
+    assert_eq!((fixture.updated.num_calls(), fixture.counted.num_calls()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_session_ends_with_idleness_and_with_its_password() {
+    let cookie = format!("JSESSIONID={}", id());
+    let cookie = ("cookie", cookie.as_str());
+    let fixture = Fixture::new(items(|_| {}));
+    let at = async |seconds: i64, more: &[(&'static str, &str)]| {
+        fixture.ask(Method::GET, &[&[cookie], more].concat(), NOW + Duration::seconds(seconds)).await
+    };
+    for (seconds, noted) in [(0, 0), (59, 0), (60, 1), (599, 2)] {
+        assert_eq!(at(seconds, &[]).await.unwrap(), "ops");
+        assert_eq!(fixture.updated.num_calls(), noted, "{seconds}");
+    }
+    assert_eq!(at(599, &[("x-not-user-input", "checkSession")]).await.unwrap(), "ops");
+    assert_eq!(fixture.updated.num_calls(), 2, "a client that asks by itself keeps no session alive");
+    refused(at(600, &[]).await, Kind::Unauthenticated, "idle for too long");
+
+    type Edit = fn(&mut PrincipalRecord);
+    let edits: [Edit; 3] =
+        [|ops| ops.epoch = 8, |ops| ops.password = None, |ops| ops.password = PasswordHash::of(PASSWORD, [8; 16]).ok()];
+    for edit in edits {
+        refused(Fixture::new(items(edit)).ask(Method::GET, &[cookie], NOW).await, Kind::Unauthenticated, "another");
+    }
+    let gone = Fixture::new(items(|_| {}).into_iter().filter(|(id, _)| id != "principal#ops").collect());
+    refused(gone.ask(Method::GET, &[cookie], NOW).await, Kind::Unauthenticated, "a principal who has gone");
+
+    let broken = mock!(Client::update_item)
+        .then_error(|| UpdateItemError::ResourceNotFoundException(ResourceNotFoundException::builder().build()));
+    let broken = Fixture::with(items(|_| {}), broken);
+    assert_eq!(broken.ask(Method::GET, &[cookie], NOW + Duration::MINUTE).await.unwrap(), "ops");
+    assert_eq!(broken.updated.num_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_password_is_looked_at_with_every_request_and_every_attempt_is_counted() {
+    let fixture = Fixture::new(items(|_| {}));
+    let right = basic_of(&format!("ops:{PASSWORD}"));
+    for header in [right.clone(), right.replace("Basic", "bASIC ")] {
+        assert_eq!(fixture.ask(Method::PUT, &[("authorization", &header)], NOW).await.unwrap(), "ops");
+    }
+    assert_eq!((fixture.counted.num_calls(), fixture.updated.num_calls()), (4, 4), "counted, and taken back");
+    for wrong in ["ops:wrong", &format!("nobody:{PASSWORD}"), &format!("OPS:{PASSWORD}")] {
+        let answer = fixture.ask(Method::GET, &[("authorization", &basic_of(wrong))], NOW).await;
+        refused(answer, Kind::Unauthenticated, wrong);
+    }
+    assert_eq!((fixture.counted.num_calls(), fixture.updated.num_calls()), (10, 4));
+    let no_password = Fixture::new(items(|ops| ops.password = None));
+    refused(no_password.ask(Method::GET, &[("authorization", &right)], NOW).await, Kind::Unauthenticated, "none");
+
+    let cost = fixture.read.num_calls();
+    let long = basic_of(&format!("ops:{}", "x".repeat(LONGEST)));
+    for header in ["Basic", "Basic ", "Basic b3Bz", "Basic !", &basic_of("ops:"), &basic_of(":x"), &long, &right[6..]] {
+        refused(fixture.ask(Method::GET, &[("authorization", header)], NOW).await, Kind::Unauthenticated, header);
+    }
+    assert_eq!(fixture.read.num_calls(), cost, "what cannot be right costs nothing");
+}
+
+#[tokio::test]
+async fn who_guesses_waits_and_the_right_password_waits_too() {
+    let number = |value: i64| AttributeValue::N(value.to_string());
+    let attempts = [("failures", number(45)), ("counted", number(0)), ("expires", number(86_400))];
+    let attempts: Item = attempts.map(|(name, value)| (name.to_owned(), value)).into();
+    let mut items = items(|_| {});
+    items.insert(format!("attempts#name#{}", Fingerprint::of(b"ops")), attempts);
+    let fixture = Fixture::new(items);
+    let right = basic_of(&format!("ops:{PASSWORD}"));
+    let error = fixture.ask(Method::GET, &[("authorization", &right)], NOW).await.unwrap_err();
+    assert!(error.kind() == Kind::Locked && error.text().contains("900 s"), "{error:?}");
+    let response = error.into_response();
+    assert_eq!((response.status().as_u16(), &response.headers()[RETRY_AFTER]), (429, &HeaderValue::from_static("900")));
+}
+
+#[tokio::test]
+async fn what_the_header_says_is_not_made_good_by_a_cookie_nor_one_header_by_another() {
+    let fixture = Fixture::new(items(|_| {}));
+    let cookie = format!("JSESSIONID={}", id());
+    let (bearer, right) = (format!("Bearer {TOKEN}"), basic_of(&format!("ops:{PASSWORD}")));
+    for headers in [
+        vec![("cookie", cookie.as_str()), ("authorization", "Bearer unknown")],
+        vec![("cookie", &cookie), ("authorization", "")],
+        vec![("authorization", &bearer), ("authorization", &bearer)],
+        vec![("authorization", &bearer), ("authorization", &right)],
+        vec![("authorization", &right), ("authorization", &right)],
+        vec![("authorization", "Digest username=\"ops\"")],
+        vec![("x-auth-token", TOKEN)],
+        vec![("x-rootcast-principal", "ops"), ("x-amzn-iam-user-arn", "arn:aws:iam::123456789012:role/ops")],
+    ] {
+        refused(fixture.ask(Method::GET, &headers, NOW).await, Kind::Unauthenticated, &format!("{headers:?}"));
+    }
+    assert_eq!(fixture.counted.num_calls(), 0);
+    let both = [("cookie", cookie.as_str()), ("authorization", bearer.as_str())];
+    assert_eq!(fixture.ask(Method::PUT, &both, NOW).await.unwrap(), "ops", "a header is never sent by itself");
+}
+
+#[tokio::test]
+async fn a_token_for_an_identity_is_good_while_that_is_still_its_principals() {
+    let bearer = [("authorization", &*format!("Bearer {TOKEN}"))];
+    let with = |edit: fn(&mut HashMap<String, Item>)| {
+        let mut items = items(|_| {});
+        edit(&mut items);
+        Fixture::new(items)
+    };
+    assert_eq!(with(|_| {}).ask(Method::PUT, &bearer, NOW).await.unwrap(), "ops");
+    let other = Fixture::new(items(|ops| ops.password = None));
+    assert_eq!(other.ask(Method::PUT, &bearer, NOW).await.unwrap(), "ops", "no password is asked for");
+    const IDENTITY: &str = "identity#iam#arn:aws:iam::123456789012:role/ops";
+    let ended = [
+        with(|items| drop(items.remove(IDENTITY))),
+        with(|items| drop(items.remove("principal#ops"))),
+        with(|items| {
+            drop(items.get_mut(IDENTITY).unwrap().insert("epoch".to_owned(), AttributeValue::N("8".to_owned())))
+        }),
+        with(|items| {
+            let other = AttributeValue::S("another".to_owned());
+            items.get_mut(IDENTITY).unwrap().insert("principal".to_owned(), other);
+        }),
+        Fixture::new(items(|ops| ops.epoch = 8)),
+    ];
+    for fixture in ended {
+        refused(fixture.ask(Method::GET, &bearer, NOW).await, Kind::Unauthenticated, "it is somebody else's");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_header_is_read_without_a_panic(value: Vec<u8>, pair: Vec<u8>) {
+        for value in [value, basic_bytes(&pair)] {
+            if let Ok(value) = HeaderValue::from_bytes(&value) {
+                let _ = basic(&HeaderMap::from_iter([(AUTHORIZATION, value)]));
+            }
+        }
+    }
+}
+
+fn basic_bytes(pair: &[u8]) -> Vec<u8> {
+    format!("Basic {}", STANDARD.encode(pair)).into_bytes()
+}

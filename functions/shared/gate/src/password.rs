@@ -1,0 +1,101 @@
+//! Whether name and password belong together, with the lock that guessing runs into.
+
+use std::error::Error;
+
+use rootcast_core::lockout::Counted;
+use rootcast_core::password::{NoPassword, PasswordHash};
+use rootcast_core::principal::PrincipalName;
+use rootcast_ledger::{Ledger, LedgerError, Locked, NotCounted, PrincipalRecord};
+use thiserror::Error;
+use time::{Duration, OffsetDateTime};
+use tracing::warn;
+use zeroize::Zeroizing;
+
+/// Who calls, before anybody knows whether it is him.
+pub struct Claim {
+    /// From where: [`source`](crate::source).
+    pub source: String,
+    pub name: String,
+    pub password: Zeroizing<String>,
+}
+
+/// Whose password it was.
+#[derive(Debug, Clone)]
+pub struct Proven {
+    pub name: PrincipalName,
+    /// What everything repeats that is given for this password.
+    pub login_epoch: u64,
+    pub record: PrincipalRecord,
+}
+
+#[derive(Debug, Error)]
+pub enum NotProven {
+    /// One and the same whatever is wrong with name and password.
+    #[error("the name and the password do not belong together")]
+    Wrong,
+    /// The right password is told the same: nobody looked at it.
+    #[error("too many attempts to log in failed: the next one may be in {} s", .0.whole_seconds())]
+    Locked(Duration),
+    #[error(transparent)]
+    Ledger(LedgerError),
+    #[error("the password could not be hashed")]
+    Hashing(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl From<LedgerError> for NotProven {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}
+
+impl From<NotCounted> for NotProven {
+    fn from(refusal: NotCounted) -> Self {
+        match refusal {
+            NotCounted::Ledger(error) => error.into(),
+            NotCounted::Locked(Locked(pause)) => Self::Locked(pause.max(Duration::SECOND)),
+        }
+    }
+}
+
+impl From<NoPassword> for NotProven {
+    fn from(error: NoPassword) -> Self {
+        Self::Hashing(Box::new(error))
+    }
+}
+
+/// The principal whose password it is. The attempt is counted first, so that no more passwords are looked at than are
+/// free, and taken back where it was right.
+pub async fn prove(ledger: &Ledger, claim: Claim, now: OffsetDateTime) -> Result<Proven, NotProven> {
+    let Claim { source, name: claimed, password } = claim;
+    ledger.count_attempt(Counted::Source, &source, now).await?;
+    ledger.count_attempt(Counted::Name, &claimed, now).await?;
+    let found = match claimed.parse::<PrincipalName>() {
+        Ok(name) => ledger.principal(&name).await?.map(|record| (name, record)),
+        Err(_) => None,
+    };
+    let stored = found.as_ref().and_then(|(_, record)| record.password.clone());
+    let matches = tokio::task::spawn_blocking(move || PasswordHash::matches(stored.as_ref(), &password)).await;
+    let matches = matches.map_err(|error| NotProven::Hashing(Box::new(error)))??;
+    let login_epoch = found.as_ref().and_then(|(_, record)| record.login_epoch());
+    match (found, login_epoch) {
+        (Some((name, record)), Some(login_epoch)) if matches => {
+            let of_name = ledger.forgive_attempt(Counted::Name, &claimed);
+            let (of_name, of_source) = tokio::join!(of_name, ledger.forgive_attempt(Counted::Source, &source));
+            [of_name, of_source].into_iter().for_each(log_kept);
+            Ok(Proven { name, login_epoch, record })
+        }
+        // A name that nobody has is not logged: it may be a password in the wrong place.
+        (found, _) => {
+            let name = found.map(|(name, _)| name.to_string());
+            warn!(caller = name.as_deref().unwrap_or("nobody"), source, "login refused");
+            Err(NotProven::Wrong)
+        }
+    }
+}
+
+/// Who logged in is not turned away for a count, which a day forgets.
+fn log_kept(forgiven: Result<(), LedgerError>) {
+    if let Err(error) = forgiven {
+        warn!(error = &error as &dyn Error, "an attempt that succeeded stays counted as failed");
+    }
+}

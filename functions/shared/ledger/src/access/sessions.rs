@@ -1,0 +1,99 @@
+//! Sessions: what a login gave to a client that keeps cookies.
+
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::principal::PrincipalName;
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+
+use crate::item::{id_key, number};
+use crate::{Ledger, LedgerError};
+
+/// How old the note of a session's last use may be: so often it is written at most.
+const NOTED: Duration = Duration::MINUTE;
+
+/// By the SHA-256 of its id, which its client alone knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    pub principal: PrincipalName,
+    /// The principal's [login epoch](crate::PrincipalRecord::login_epoch), when the session began.
+    pub epoch: u64,
+    /// SHA-256 of the token that comes with whatever changes something.
+    pub csrf: Fingerprint,
+    /// In seconds: after so long without a request it is over.
+    pub idle: i64,
+    /// As far as the last use is noted.
+    #[serde(with = "time::serde::timestamp")]
+    pub expires: OffsetDateTime,
+    #[serde(with = "time::serde::timestamp")]
+    pub created: OffsetDateTime,
+}
+
+impl SessionRecord {
+    /// When it is over, used now; none where a use was noted just before.
+    pub fn used(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let until = now + Duration::seconds(self.idle);
+        (until - self.expires >= NOTED).then_some(until)
+    }
+}
+
+impl Ledger {
+    /// `session`: SHA-256 of its id.
+    pub async fn session(&self, session: &Fingerprint) -> Result<Option<SessionRecord>, LedgerError> {
+        self.access_record("session", "GetItem session", session_id(session)).await
+    }
+
+    pub async fn put_session(&self, session: &Fingerprint, record: &SessionRecord) -> Result<(), LedgerError> {
+        self.put_access_record("session", "PutItem session", session_id(session), record).await
+    }
+
+    /// Notes that it was used. Nothing where it has ended meanwhile.
+    pub async fn extend_session(&self, session: &Fingerprint, until: OffsetDateTime) -> Result<(), LedgerError> {
+        let update = self.client.update_item().table_name(self.access()?).set_key(Some(id_key(session_id(session))));
+        let update = update
+            .update_expression("SET expires = :until")
+            .condition_expression("attribute_exists(id)")
+            .expression_attribute_values(":until", number(until.unix_timestamp()));
+        match update.send().await {
+            Err(error) if !error.as_service_error().is_some_and(|why| why.is_conditional_check_failed_exception()) => {
+                Err(LedgerError::aws("UpdateItem session")(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing where it has ended already.
+    pub async fn remove_session(&self, session: &Fingerprint) -> Result<(), LedgerError> {
+        self.remove_access_record("DeleteItem session", session_id(session)).await.map(|_| ())
+    }
+}
+
+fn session_id(session: &Fingerprint) -> String {
+    format!("session#{session}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+
+    use super::*;
+    use crate::item::{from_item, to_item};
+
+    #[test]
+    fn a_use_is_noted_once_a_minute_at_most() {
+        let began = OffsetDateTime::UNIX_EPOCH;
+        let session = SessionRecord {
+            principal: "ops".parse().unwrap(),
+            epoch: 7,
+            csrf: Fingerprint::of(b"csrf"),
+            idle: 600,
+            expires: began + Duration::minutes(10),
+            created: began,
+        };
+        for (seconds, noted) in [(0, false), (59, false), (60, true), (599, true)] {
+            let now = began + Duration::seconds(seconds);
+            assert_eq!(session.used(now), noted.then(|| now + Duration::minutes(10)), "{seconds}");
+        }
+        let back: SessionRecord = from_item("session", to_item("session", &session).unwrap()).unwrap();
+        assert_eq!(back, session);
+    }
+}

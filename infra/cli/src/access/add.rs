@@ -1,0 +1,101 @@
+//! `rootcast access add`.
+
+use anyhow::{Context, Result, bail};
+use aws_config::SdkConfig;
+use clap::Args;
+use rootcast_core::{identity::Identity, principal::PrincipalName};
+use rootcast_ledger::{IdentityRecord, Ledger, LedgerError, PrincipalRecord};
+use serde_json::json;
+use time::OffsetDateTime;
+
+use super::{
+    Identities, NOT_WRITTEN, Table,
+    password::{asked, random},
+};
+use crate::{
+    allowed::{Allowed, told},
+    exit::End,
+    output::{self, Format, out},
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// The name to log in with
+    #[arg(value_name = "NAME")]
+    name: PrincipalName,
+    #[command(flatten)]
+    allowed: Allowed,
+    /// Read the password from standard input, a line break at its end left out
+    #[arg(long)]
+    password_stdin: bool,
+    #[command(flatten)]
+    identities: Identities,
+    #[command(flatten)]
+    table: Table,
+}
+
+/// Whoever has an identity needs no password. One who is there already gets the identities, and nothing else.
+pub(super) async fn run(config: &SdkConfig, arguments: Add, format: Format) -> Result<End> {
+    let Add { name, allowed, password_stdin, identities, table } = arguments;
+    let identities = identities.all()?;
+    let ledger = table.ledger(config).await?;
+    // Before anything is written.
+    for identity in &identities {
+        if let Some(owner) = owner(&ledger, identity).await?.filter(|owner| *owner != name) {
+            bail!("{identity} is {owner}'s already: `rootcast access revoke` takes it back");
+        }
+    }
+    let there = ledger.principal(&name).await.context(NOT_WRITTEN)?;
+    let record = match there {
+        Some(_) if identities.is_empty() || password_stdin || allowed.is_said() => bail!(
+            "{name} is there already: --iam and --oidc alone add to what he has, `rootcast access passwd {name}` changes \
+             his password, and for anything else `rootcast access revoke {name}` comes first"
+        ),
+        Some(record) => record,
+        None => {
+            let password =
+                if password_stdin || identities.is_empty() { Some(asked(password_stdin).await?) } else { None };
+            let record = PrincipalRecord {
+                password,
+                grants: allowed.grants(),
+                epoch: u64::from_be_bytes(random()?),
+                created: OffsetDateTime::now_utc(),
+            };
+            match ledger.put_principal(&name, &record).await {
+                Err(LedgerError::Conflict) => bail!("somebody else has just added {name}"),
+                put => put.context(NOT_WRITTEN)?,
+            }
+            record
+        }
+    };
+    for identity in &identities {
+        tie(&ledger, identity, &name, &record).await?;
+    }
+    match format {
+        Format::Text => out!("{name} may log in, and may: {}", told(&record.grants)),
+        Format::Json => {
+            let password = record.password.is_some();
+            output::json(&json!({
+                "name": name, "grants": record.grants, "password": password, "identities": identities,
+            }))?;
+        }
+    }
+    Ok(End::Done)
+}
+
+/// Whose it is, if he is still there.
+async fn owner(ledger: &Ledger, identity: &Identity) -> Result<Option<PrincipalName>> {
+    let Some(tied) = ledger.identity(identity).await.context(NOT_WRITTEN)? else { return Ok(None) };
+    let holder = ledger.principal(&tied.principal).await.context(NOT_WRITTEN)?;
+    Ok(holder.is_some_and(|holder| holder.epoch == tied.epoch).then_some(tied.principal))
+}
+
+async fn tie(ledger: &Ledger, identity: &Identity, name: &PrincipalName, record: &PrincipalRecord) -> Result<()> {
+    match owner(ledger, identity).await? {
+        Some(_) => return Ok(()),
+        // It may be tied to somebody who has gone.
+        None => ledger.remove_identity(identity).await.context(NOT_WRITTEN)?,
+    };
+    let tied = IdentityRecord { principal: name.clone(), epoch: record.epoch, created: OffsetDateTime::now_utc() };
+    ledger.put_identity(identity, &tied).await.context(NOT_WRITTEN)
+}

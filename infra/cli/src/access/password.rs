@@ -1,0 +1,89 @@
+//! `rootcast access passwd`, and how a password comes in.
+
+use std::io::Read;
+
+use anyhow::{Context, Result, bail};
+use aws_config::SdkConfig;
+use clap::Args;
+use console::Term;
+use rootcast_core::{
+    password::{NoPassword, PasswordHash},
+    principal::PrincipalName,
+};
+use rootcast_ledger::LedgerError;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{NOT_WRITTEN, Table};
+use crate::{
+    exit::{End, Usage},
+    output::{self, Format, out},
+};
+
+#[derive(Debug, Args)]
+pub(crate) struct Passwd {
+    #[arg(value_name = "NAME")]
+    name: PrincipalName,
+    /// Read the password from standard input, a line break at its end left out
+    #[arg(long)]
+    password_stdin: bool,
+    #[command(flatten)]
+    table: Table,
+}
+
+pub(super) async fn run(config: &SdkConfig, arguments: Passwd, format: Format) -> Result<End> {
+    let Passwd { name, password_stdin, table } = arguments;
+    let ledger = table.ledger(config).await?;
+    match ledger.change_password(&name, &asked(password_stdin).await?).await {
+        Err(LedgerError::Conflict) => bail!("there is no principal {name}: `rootcast access list` shows who there is"),
+        changed => changed.context(NOT_WRITTEN)?,
+    }
+    match format {
+        Format::Text => out!("{name} has another password; what was given for the last one is good no more."),
+        Format::Json => output::json(&json!({ "name": name, "changed": true }))?,
+    }
+    Ok(End::Done)
+}
+
+/// Both wait: for somebody who types, and for the CPU.
+pub(super) async fn asked(piped_in: bool) -> Result<PasswordHash> {
+    let hashed = tokio::task::spawn_blocking(move || {
+        let password = if piped_in { piped()? } else { typed()? };
+        PasswordHash::of(&password, random()?).map_err(|error| match error {
+            NoPassword::Length => anyhow::Error::new(Usage(error.to_string())),
+            NoPassword::Hashing(_) => error.into(),
+        })
+    });
+    hashed.await?
+}
+
+/// Twice, and without an echo: nobody sees a slip of the finger.
+fn typed() -> Result<Zeroizing<String>> {
+    let terminal = Term::stderr();
+    if !terminal.is_term() {
+        return Err(Usage("no terminal to type a password at: use --password-stdin".to_owned()).into());
+    }
+    let ask = |prompt| -> Result<Zeroizing<String>> {
+        terminal.write_str(prompt)?;
+        Ok(Zeroizing::new(terminal.read_secure_line()?))
+    };
+    let (password, again) = (ask("Password: ")?, ask("The same again: ")?);
+    if password != again {
+        return Err(Usage("these were two passwords".to_owned()).into());
+    }
+    Ok(password)
+}
+
+fn piped() -> Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    std::io::stdin().read_to_string(&mut text).context("no password on standard input")?;
+    let length = text.strip_suffix('\n').map_or(text.len(), |line| line.strip_suffix('\r').unwrap_or(line).len());
+    text.truncate(length);
+    Ok(text)
+}
+
+pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).context("the system gives no random numbers")?;
+    Ok(bytes)
+}

@@ -1,0 +1,74 @@
+//! `rootcast access revoke`.
+
+use anyhow::{Context, Result, bail};
+use aws_config::SdkConfig;
+use clap::Args;
+use rootcast_core::principal::PrincipalName;
+use rootcast_ledger::{AccessKeyId, Ledger};
+use serde_json::json;
+
+use super::{Identities, NOT_WRITTEN, Table};
+use crate::{
+    exit::End,
+    output::{self, Format, out},
+};
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["name", "key", "iam", "oidc"]))]
+pub(crate) struct Revoke {
+    /// A principal, with all that he has
+    #[arg(value_name = "NAME", conflicts_with_all = ["key", "iam", "oidc"])]
+    name: Option<PrincipalName>,
+    /// An access key alone; may be repeated
+    #[arg(long, value_name = "ACCESS_KEY")]
+    key: Vec<AccessKeyId>,
+    #[command(flatten)]
+    identities: Identities,
+    #[command(flatten)]
+    table: Table,
+}
+
+pub(super) async fn run(config: &SdkConfig, arguments: Revoke, format: Format) -> Result<End> {
+    let Revoke { name, key, identities, table } = arguments;
+    let identities = identities.all()?;
+    let ledger = table.ledger(config).await?;
+    let mut revoked = Vec::new();
+    if let Some(name) = name {
+        if !principal(&ledger, &name).await.context(NOT_WRITTEN)? {
+            bail!("there is no principal {name}: `rootcast access list` shows who there is");
+        }
+        revoked.push(name.to_string());
+    }
+    for id in key {
+        if !ledger.remove_access_key(&id).await.context(NOT_WRITTEN)? {
+            bail!("there is no key {id}: `rootcast access list` shows them");
+        }
+        revoked.push(id.to_string());
+    }
+    for identity in identities {
+        if !ledger.remove_identity(&identity).await.context(NOT_WRITTEN)? {
+            bail!("{identity} is nobody's: `rootcast access list` shows whose there are");
+        }
+        revoked.push(identity.to_string());
+    }
+    match format {
+        Format::Text => {
+            out!("{}: lets nobody in any more, and no token that was given for it is good.", revoked.join(", "))
+        }
+        Format::Json => output::json(&json!({ "revoked": revoked }))?,
+    }
+    Ok(End::Done)
+}
+
+/// With the principal gone nothing of his is good; what lies about is then put away, also after somebody who was
+/// interrupted. Answers whether there was anything.
+async fn principal(ledger: &Ledger, name: &PrincipalName) -> Result<bool> {
+    let mut any = ledger.remove_principal(name).await?;
+    for (id, key) in ledger.access_keys().await? {
+        any |= key.principal == *name && ledger.remove_access_key(&id).await?;
+    }
+    for (identity, tied) in ledger.identities().await? {
+        any |= tied.principal == *name && ledger.remove_identity(&identity).await?;
+    }
+    Ok(any)
+}

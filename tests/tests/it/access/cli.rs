@@ -1,0 +1,143 @@
+//! `rootcast access` and `rootcast access-key`, with AWS credentials alone: that is how the first administrator comes in.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use reqwest::Method;
+use rootcast_ledger::AccessKeyId;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use crate::stack::Stack;
+
+const ROLE: &str = "arn:aws:iam::123456789012:role/deployer";
+const ISSUER: &str = "https://login.example.com";
+
+/// The program, built as everything else here is.
+async fn rootcast() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built =
+        Command::new(cargo).args(["build", "--release", "--quiet", "--bin", "rootcast"]).status().await.unwrap();
+    assert!(built.success());
+    // This test is in deps/ beside it.
+    std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("rootcast")
+}
+
+struct Said {
+    code: Option<i32>,
+    lines: Vec<Value>,
+    errors: String,
+}
+
+impl Said {
+    fn done(mut self) -> Value {
+        assert_eq!(self.code, Some(0), "{}", self.errors);
+        if self.lines.len() == 1 { self.lines.remove(0) } else { Value::Array(self.lines) }
+    }
+
+    fn refused(self, code: i32, why: &str) {
+        assert!(self.code == Some(code) && self.errors.contains(why), "{:?}: {}", self.code, self.errors);
+    }
+}
+
+impl Stack {
+    /// Runs it on the stack; `input` is its standard input.
+    async fn cli(&self, line: &str, input: &str) -> Said {
+        let mut child = Command::new(rootcast().await)
+            .args(["--json"].into_iter().chain(line.split(' ')).chain(["--stack", "rootcast"]))
+            .env("AWS_ENDPOINT_URL", &self.local.endpoint_url)
+            .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_REGION", "us-east-1")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // It may have ended without reading.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        let output = child.wait_with_output().await.unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        Said {
+            code: output.status.code(),
+            lines: text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+            errors: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    async fn listed(&self) -> Vec<Value> {
+        match self.cli("access list", "").await.done() {
+            Value::Array(all) => all,
+            one => vec![one],
+        }
+    }
+
+    async fn session_of(&self, name: &str, password: &str) -> u16 {
+        let body = json!({ "UserId": name, "password": password });
+        self.api.send_as(None, Method::POST, "/sessions", Some(body)).await.status.as_u16()
+    }
+}
+
+#[tokio::test]
+async fn the_first_administrator_is_made_with_aws_credentials_and_so_is_everybody_else() {
+    Stack::run(0, async |stack| {
+        let (first, second) = ("correct horse battery", "another correct horse");
+        stack.cli("access add admin --password-stdin", "too short\n").await.refused(2, "15 characters");
+        stack.cli("access add admin --permission export-key --password-stdin", &format!("{first}\n")).await.done();
+        assert_eq!(stack.session_of("admin", first).await, 200);
+        stack.cli("access add admin --password-stdin", first).await.refused(1, "is there already");
+
+        stack.cli("access passwd admin --password-stdin", &format!("{second}\r\n")).await.done();
+        assert_eq!((stack.session_of("admin", first).await, stack.session_of("admin", second).await), (401, 200));
+        stack.cli("access passwd nobody --password-stdin", second).await.refused(1, "no principal nobody");
+
+        // Ways in without a password, and one more later.
+        stack.cli(&format!("access add deployer --iam {ROLE}"), "").await.done();
+        stack.cli(&format!("access add deployer --oidc {ISSUER} Jane"), "").await.done();
+        stack.cli(&format!("access add other --iam {ROLE}"), "").await.refused(1, "deployer's already");
+        stack.cli("access add deployer --iam deployer", "").await.refused(2, "no ARN");
+        stack.cli("access-key --principal nobody", "").await.refused(1, "no principal nobody");
+        let key = stack.cli("access-key --principal deployer --expires 30", "").await.done();
+        let old = key["access_key"].as_str().unwrap();
+        assert_eq!((&key["principal"], key["secret_key"].as_str().unwrap().len()), (&json!("deployer"), 40));
+        let next = stack.cli(&format!("access rotate-key {old} --overlap 1"), "").await.done();
+        let new = next["access_key"].as_str().unwrap();
+        assert!(next["principal"] == "deployer" && next["secret_key"] != key["secret_key"] && old != new);
+        let ends = async |id: &str| {
+            let id: AccessKeyId = id.parse().unwrap();
+            stack.ledger.access_key(&id).await.unwrap().and_then(|record| record.expires).map(|it| it.unix_timestamp())
+        };
+        let (old_ends, new_ends) = (ends(old).await.unwrap(), ends(new).await.unwrap());
+        assert!((29 * 86_400..=30 * 86_400).contains(&(new_ends - old_ends)), "{old_ends} {new_ends}");
+        assert_eq!(json!(new_ends), next["expires"]);
+
+        let all = stack.listed().await;
+        let names: Vec<_> = all.iter().map(|each| each["name"].as_str().unwrap()).collect();
+        assert_eq!(names, ["admin", "deployer"]);
+        assert_eq!((&all[0]["password"], &all[1]["password"]), (&json!(true), &json!(false)));
+        let identities = [format!("iam#{ROLE}"), format!("oidc#{ISSUER}#Jane")];
+        assert_eq!(all[1]["identities"], json!(identities));
+        assert_eq!(all[1]["access_keys"].as_array().unwrap().len(), 2);
+        let shown = Value::Array(all).to_string();
+        assert!(!shown.contains("argon2") && !shown.contains(key["secret_key"].as_str().unwrap()), "{shown}");
+
+        stack.cli(&format!("access rotate-key {new} --overlap 0"), "").await.done();
+        stack.cli(&format!("access revoke --key {old} --oidc {ISSUER} Jane"), "").await.done();
+        stack.cli(&format!("access revoke --key {old}"), "").await.refused(1, "there is no key");
+        let left = &stack.listed().await[1];
+        assert_eq!((left["access_keys"].as_array().unwrap().len(), &left["identities"]), (1, &json!([identities[0]])));
+
+        // With a principal goes all that he has, and whoever is called so next has nothing of it.
+        stack.cli("access revoke deployer", "").await.done();
+        stack.cli("access revoke deployer", "").await.refused(1, "no principal deployer");
+        assert!(
+            stack.ledger.access_keys().await.unwrap().is_empty() && stack.ledger.identities().await.unwrap().is_empty()
+        );
+        stack.cli(&format!("access add other --iam {ROLE}"), "").await.done();
+        stack.cli("access revoke admin", "").await.done();
+        assert_eq!(stack.session_of("admin", second).await, 401);
+    })
+    .await;
+}

@@ -1,0 +1,233 @@
+//! Sessions with cookies, name and password with every request, and what neither of them is.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
+use reqwest::header::SET_COOKIE;
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::lockout::Counted;
+use rootcast_core::password::PasswordHash;
+use rootcast_core::permission::Role;
+use serde_json::{Value, json};
+use time::{Duration, OffsetDateTime};
+
+use crate::api::Answer;
+use crate::stack::Stack;
+
+/// What a client keeps of its login.
+struct Kept {
+    id: String,
+    cookie: String,
+    csrf: String,
+}
+
+impl Stack {
+    async fn begin(&self, name: &str, password: &str) -> Answer {
+        self.api.send_as(None, Method::POST, "/sessions", Some(json!({ "UserId": name, "password": password }))).await
+    }
+
+    async fn session(&self, name: &str, password: &str) -> Kept {
+        let answer = self.begin(name, password).await;
+        let cookies: Vec<_> = answer.headers.get_all(SET_COOKIE).iter().map(|each| each.to_str().unwrap()).collect();
+        assert!(cookies.len() == 2 && cookies.iter().all(|cookie| cookie.contains("; Secure; SameSite=Strict")));
+        assert!(cookies[0].ends_with("; HttpOnly") && !cookies[1].contains("HttpOnly"), "{cookies:?}");
+        let session = answer.response()["session"].take();
+        let text = |name: &str| session[name].as_str().unwrap().to_owned();
+        let cookie = cookies.iter().map(|cookie| cookie.split(';').next().unwrap()).collect::<Vec<_>>().join("; ");
+        Kept { id: text("id"), cookie, csrf: text("csrf") }
+    }
+
+    async fn in_session(&self, kept: &Kept, csrf: Option<&str>, method: Method, path: &str) -> Answer {
+        let mut headers = vec![("cookie", kept.cookie.as_str())];
+        headers.extend(csrf.map(|csrf| ("x-csrf-token", csrf)));
+        self.api.send_with(&headers, method, path, None).await
+    }
+}
+
+fn basic(name: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
+}
+
+#[tokio::test]
+async fn a_session_is_kept_by_its_use_and_ended_by_a_logout_a_new_password_and_a_revocation() {
+    Stack::run(0, async |stack| {
+        let password = stack.principal_who_may("ops", Role::Administrator).await;
+        let kept = stack.session("ops", &password).await;
+        let (get, put) = (Method::GET, Method::PUT);
+        stack.in_session(&kept, None, get.clone(), "/jobs").await.response();
+        stack.in_session(&kept, Some(&kept.csrf), get.clone(), "/AICC").await.json();
+        stack.in_session(&kept, Some("forged"), get.clone(), "/jobs").await.refused(403);
+        for path in ["/signingCertificate", "/signingcertificate"] {
+            stack.in_session(&kept, None, put.clone(), path).await.refused(403);
+            stack.in_session(&kept, Some(&kept.id), put.clone(), path).await.refused(403);
+        }
+        let answer = stack.in_session(&kept, Some(&kept.csrf), put.clone(), "/signingCertificate").await;
+        assert_eq!(answer.response()["jobPath"], "");
+        // The other vendors' APIs know no cookies.
+        let scm = stack.in_session(&kept, Some(&kept.csrf), get.clone(), "/v3/scm/certificates").await;
+        let venafi = stack.in_session(&kept, Some(&kept.csrf), get.clone(), "/vedsdk/SystemStatus/Version").await;
+        assert_eq!((scm.status.as_u16(), venafi.status.as_u16()), (401, 401));
+
+        // Its last use was some time ago: the next one is noted, one of a client that asks by itself is not.
+        let id = Fingerprint::of(kept.id.as_bytes());
+        let ends = async || stack.ledger.session(&id).await.unwrap().unwrap().expires;
+        let now = OffsetDateTime::now_utc();
+        stack.ledger.extend_session(&id, now + Duration::minutes(7)).await.unwrap();
+        let by_itself = [("cookie", kept.cookie.as_str()), ("x-not-user-input", "checkSession")];
+        stack.api.send_with(&by_itself, get.clone(), "/jobs", None).await.response();
+        assert!(ends().await <= now + Duration::minutes(7));
+        stack.in_session(&kept, None, get.clone(), "/jobs").await.response();
+        assert!(ends().await >= now + Duration::minutes(1440) - Duration::SECOND);
+        stack.ledger.extend_session(&id, now + Duration::minutes(7)).await.unwrap();
+        stack.in_session(&kept, Some(&kept.csrf), put, "/signingCertificate").await.response();
+        assert!(ends().await >= now + Duration::minutes(1439), "the other function notes it too");
+        stack.ledger.extend_session(&id, now).await.unwrap();
+        stack.in_session(&kept, None, get.clone(), "/jobs").await.refused(401);
+
+        let (kept, other) = (stack.session("ops", &password).await, stack.session("ops", &password).await);
+        assert_ne!(kept.id, other.id);
+        stack.in_session(&kept, None, Method::DELETE, "/sessions").await.refused(403);
+        stack.in_session(&kept, Some(&other.csrf), Method::DELETE, "/sessions").await.refused(403);
+        stack.in_session(&kept, Some(&kept.csrf), Method::DELETE, "/sessions").await.response();
+        for answer in [
+            stack.in_session(&kept, Some(&kept.csrf), Method::DELETE, "/sessions").await,
+            stack.in_session(&kept, None, get.clone(), "/jobs").await,
+        ] {
+            answer.refused(401);
+        }
+        stack.in_session(&other, None, get.clone(), "/jobs").await.response();
+
+        // Another password ends what was given for the last one.
+        let given = stack.log_in("ops", &password, "certificate").await.json();
+        let next = "another correct horse";
+        let name = "ops".parse().unwrap();
+        let hash = PasswordHash::of(next, *uuid::Uuid::new_v4().as_bytes()).unwrap();
+        stack.ledger.change_password(&name, &hash).await.unwrap();
+        stack.in_session(&other, None, get.clone(), "/jobs").await.refused(401);
+        assert_eq!(stack.status_with(&given).await, 401);
+        stack.begin("ops", &password).await.refused(401);
+        let last = stack.session("ops", next).await;
+        assert!(stack.ledger.remove_principal(&name).await.unwrap());
+        stack.in_session(&last, None, get, "/jobs").await.refused(401);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn name_and_password_are_as_good_as_a_token_and_as_hard_to_guess_as_at_the_login() {
+    Stack::run(0, async |stack| {
+        let password = stack.principal_who_may("ops", Role::Administrator).await;
+        let ask = async |header: &str, method, path: &str| {
+            stack.api.send_with(&[("authorization", header)], method, path, None).await
+        };
+        let right = basic("ops", &password);
+        ask(&right, Method::GET, "/jobs").await.response();
+        ask(&right, Method::PUT, "/signingCertificate").await.response();
+        for path in ["/v3/scm/certificates", "/vedsdk/SystemStatus/Version", "/vedauth/authorize/verify"] {
+            assert_eq!(ask(&right, Method::GET, path).await.status, 401, "{path}");
+        }
+        let wrong = ask(&basic("ops", "not the password"), Method::GET, "/jobs").await.refused(401);
+        assert_eq!(ask(&basic("nobody", &password), Method::PUT, "/signingCertificate").await.refused(401), wrong);
+        assert_eq!(ask("Basic !", Method::GET, "/jobs").await.refused(401), wrong);
+
+        // One count for all ways in.
+        let name = "ops".to_owned();
+        stack.fail(Counted::Name, &name).await;
+        for answer in [ask(&right, Method::GET, "/jobs").await, stack.begin("ops", &password).await] {
+            let text = answer.refused(429)["text"].as_str().unwrap().to_owned();
+            let after = answer.headers["retry-after"].to_str().unwrap();
+            assert!(text.contains(&format!("{after} s")), "{text}");
+        }
+        assert_eq!(stack.log_in("ops", &password, "certificate").await.status, 429);
+        for function in ["CatalogFunction", "RegenerateFunction", "LoginFunction"] {
+            let log = stack.log(function).await;
+            assert!(!log.is_empty() && !log.contains(&password) && !log.contains(&right[6..]), "{function}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tricks_with_headers_and_paths_open_nothing() {
+    Stack::run(0, async |stack| {
+        let password = stack.principal("ops").await;
+        let kept = stack.session("ops", &password).await;
+        let (bearer, right) = (format!("Bearer {}", stack.api.token), basic("ops", &password));
+        let twice = format!("{}; JSESSIONID={}", kept.cookie, kept.id);
+        let long = "x".repeat(6000);
+        for headers in [
+            vec![("authorization", bearer.as_str()), ("authorization", &bearer)],
+            vec![("authorization", &bearer), ("Authorization", &right)],
+            vec![("authorization", "Bearer unknown"), ("cookie", &kept.cookie)],
+            vec![("cookie", &twice)],
+            vec![("cookie", &kept.cookie.replace("JSESSIONID", "jsessionid"))],
+            vec![("x-auth-token", &stack.api.token)],
+            vec![("x-forwarded-user", "ops"), ("x-amzn-iam-user-arn", "arn:aws:iam::000000000000:root")],
+            vec![("authorization", &format!("Bearer {long}"))],
+            vec![("authorization", &basic("ops", &long))],
+            vec![("cookie", &format!("JSESSIONID={long}"))],
+        ] {
+            stack.api.send_with(&headers, Method::GET, "/jobs", None).await.refused(401);
+        }
+        // Of the protected paths in other spellings none is open, and of the open ones none leads on.
+        for path in [
+            "/JOBS",
+            "/%6aobs",
+            "/jobs/",
+            "//jobs",
+            "/./jobs",
+            "/jobs%2f",
+            "/jobs;x=/bundle",
+            "/jobs?/bundle",
+            "/bundle/jobs",
+            "/bundle%2f..%2fjobs",
+            "/bundle/..%2fjobs",
+            "/.well-known/est/cacerts/%2e%2e%2f/jobs",
+            "/crl/1/0.crl%2f..%2f..%2f..%2fjobs",
+            "/sessions%2fiam",
+            "/Sessions/iam",
+            "/sessions/oidc",
+            "/aicc",
+        ] {
+            assert_eq!(stack.api.send_as(None, Method::GET, path, None).await.status, 401, "{path}");
+        }
+        for path in ["/signingCertificate/", "/SIGNINGCERTIFICATE", "/%73igningCertificate", "/signingCertificate%00"] {
+            let answer = stack.in_session(&kept, None, Method::PUT, path).await;
+            assert_eq!(answer.status, 403, "{path}");
+        }
+        // Bodies and headers of any size are refused, by whoever comes first.
+        let body = json!({ "UserId": "ops", "password": "x".repeat(20_000) });
+        stack.api.send_as(None, Method::POST, "/sessions", Some(body)).await.refused(413);
+        let body = Value::String("x".repeat(10 << 20));
+        assert_eq!(stack.api.send_as(None, Method::POST, "/sessions", Some(body)).await.status, 413);
+        let wide = "x".repeat(12_000);
+        let answer =
+            stack.api.send_with(&[("authorization", &bearer), ("x-wide", &wide)], Method::GET, "/jobs", None).await;
+        assert!(answer.status.is_success() || answer.status.is_client_error(), "{answer:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_x_auth_token_is_one_of_ours_and_a_narrowed_one_is_not() {
+    Stack::run(0, async |stack| {
+        let path = "/v3/scm/certificates";
+        let ask = async |headers: &[(&str, &str)]| stack.api.send_with(headers, Method::GET, path, None).await;
+        let token = stack.api_of("signer", Role::Reader).await.token;
+        let bearer = format!("Bearer {token}");
+        assert_eq!(ask(&[("X-Auth-Token", &token)]).await.json()["total_count"], 0);
+        assert_eq!(ask(&[("Authorization", &bearer)]).await.json()["total_count"], 0);
+        for headers in [
+            vec![("x-auth-token", token.as_str()), ("x-auth-token", &token)],
+            vec![("x-auth-token", &token), ("authorization", &bearer)],
+            vec![("x-auth-token", &token[..31])],
+            vec![("x-auth-token", &bearer)],
+        ] {
+            assert_eq!(ask(&headers).await.status, 401, "{headers:?}");
+        }
+        let password = stack.principal("ops").await;
+        let narrowed = stack.log_in("ops", &password, "certificate:manage").await.json();
+        assert_eq!(ask(&[("x-auth-token", narrowed["access_token"].as_str().unwrap())]).await.status, 403);
+    })
+    .await;
+}
