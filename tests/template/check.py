@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Everything that can be said about template.yaml without an AWS account. `python3 tests/template/check.py`
 
-Prints a line a check and ends with 1 where one has a finding. The first run makes a venv and builds cfn-guard (about a
+Prints a line a check and ends with 1 where one has a finding. The first run makes two venvs and builds cfn-guard (about a
 minute each) in ~/.cache/rootcast; later runs take seconds.
 """
 
@@ -42,6 +42,7 @@ def main():
         # One run of cfn-guard over all: the template itself is the first.
         ruled = guard_findings(guard, Path(folder), [template, *defective])
         linted = lint_findings(python.parent, Path(folder) / "000.json")
+        linted["checkov on the translated template"] = checkov_findings(Path(folder) / "000.json")
 
     findings = {**linted, **ruled[0], **{name: list(check(template)) for name, check in CHECKS.items()}}
     failed = [name for name, found in findings.items() if report(name, found)]
@@ -74,6 +75,26 @@ def lint_findings(tools, translated):
         ran = subprocess.run(command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, check=False)
         findings[name] = (ran.stdout + ran.stderr).split("\n") if ran.returncode else []
     return findings
+
+
+def checkov_findings(translated):
+    """What it finds beyond the exceptions, and the exceptions that it does not find."""
+    from exceptions import EXCEPTIONS
+
+    command = [made("checkov", HERE / "checkov.txt"), "-m", "checkov.main", "--framework", "cloudformation", "--compact", "--quiet"]
+    command += ["--skip-download", "--output", "json", "--file", translated]
+    # From a folder without a configuration of somebody's.
+    ran = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, cwd=translated.parent)
+    try:
+        report = json.loads(ran.stdout)
+    except ValueError:
+        return [f"checkov did not understand the template: {ran.stdout}{ran.stderr}"]
+    if report["summary"]["parsing_errors"] or report["summary"]["passed"] < 100:
+        return [f"checkov did not look: {report['summary']}"]
+    found = {(check["check_id"], check["resource"].rsplit(".", 1)[-1]): check["check_name"] for check in report["results"]["failed_checks"]}
+    excepted = {(check, resource) for check, (resources, _) in EXCEPTIONS.items() for resource in resources}
+    findings = [f"{check} {resource}: {name}" for (check, resource), name in sorted(found.items()) if (check, resource) not in excepted]
+    return findings + [f"{check} {resource}: an exception for what is not found" for check, resource in sorted(excepted - set(found))]
 
 
 def guard_findings(guard, folder, templates):
@@ -114,19 +135,23 @@ def messages(node):
 
 def venv():
     """The interpreter of the venv that has requirements.txt, made where there is none."""
-    requirements = HERE / "requirements.txt"
-    stamp = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
     if Path(sys.prefix).parent == CACHE and sys.prefix != sys.base_prefix:
         return Path(sys.prefix) / "bin" / "python"
-    home = CACHE / f"template-{stamp}"
+    return made("template", HERE / "requirements.txt")
+
+
+def made(name, requirements):
+    """The interpreter of the venv of that name with these requirements, made where there is none."""
+    stamp = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    home = CACHE / f"{name}-{stamp}"
     python = home / "bin" / "python"
-    with lock("template"):
+    with lock(name):
         if not (home / "complete").exists():
             print(f"making a venv in {home}", flush=True)
             shutil.rmtree(home, ignore_errors=True)
             run([sys.executable, "-m", "venv", home], "Python's venv module is needed (on Debian: apt-get install python3-venv)")
             pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            run([*pip, "-r", requirements], "pip could not install requirements.txt")
+            run([*pip, "-r", requirements], f"pip could not install {requirements.name}")
             (home / "complete").touch()
     return python
 

@@ -1,9 +1,10 @@
 //! Deployments as `/jobs` shows them, and what may be asked of one.
 
+use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::deployment::{Deployment, DeploymentOutcome};
 use rootcast_core::job::{JobId, JobState, Leg, Selection, Tally};
-use rootcast_gate::{ApiError, Envelope, Message, Principal};
+use rootcast_gate::{ApiError, Envelope, Message};
 use rootcast_ledger::{JobRecord, Ledger, LedgerError, TaskKey};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -92,7 +93,7 @@ pub(crate) fn not_steered(job: JobId) -> ApiError {
 }
 
 /// What failed of a deployment is tried again, whether it has ended or not.
-pub(crate) async fn resume(parts: &Parts, caller: &Principal, id: JobId) -> Result<Envelope<ShownJob>, ApiError> {
+pub(crate) async fn resume(parts: &Parts, by: &Actor, id: JobId) -> Result<Envelope<ShownJob>, ApiError> {
     for _ in 0..ATTEMPTS {
         let JobRecord::Deployment(job) = load_any(&parts.ledger, id).await? else { return Err(not_steered(id)) };
         let now = OffsetDateTime::now_utc();
@@ -102,11 +103,12 @@ pub(crate) async fn resume(parts: &Parts, caller: &Principal, id: JobId) -> Resu
                 format!("GET /jobs/{id} shows where it is and why."),
             )
         })?;
-        match parts.ledger.save_deployment(&job).await {
+        let act = Act::new(Subject::Job(id), Action::Resume, by, now);
+        match parts.ledger.save_deployment(&job, Some(&act)).await {
             Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
             written => {
                 written?;
-                info!(caller = caller.name, job.id = %id, "deployment resumed");
+                info!(caller = by.principal, job.id = %id, "deployment resumed");
                 wake(parts, id, "resume").await;
                 let shown = ShownJob::Deployment(Box::new(Shown::load(&parts.ledger, &job).await?));
                 let message = Message::done(format!("Job {id} is resumed."), "What failed is tried again.");

@@ -10,6 +10,7 @@
 //! One file is one group of routes. Paths match in any case; ids keep theirs.
 
 mod app;
+mod audit;
 mod bundle;
 mod crl;
 mod deployments;
@@ -60,6 +61,7 @@ pub fn router(app: App) -> Router {
         .on(routes::ABOUT, lxca::about)
         .on(routes::CANCEL_TASKS, lxca::cancel)
         .on(routes::TASKS, lxca::tasks)
+        .on(routes::CERTIFICATE_AUDIT, audit::of_certificate)
         .on(routes::DEVICES, devices::list)
         .on(routes::ENROL, enrol::enrol)
         .on(routes::DEVICE, devices::show)
@@ -75,6 +77,7 @@ pub fn router(app: App) -> Router {
         .on(routes::ABORT_JOB, steer::abort)
         .on(routes::RETRY_JOB, retry::retry)
         .on(routes::WAIVE, waive::waive)
+        .on(routes::JOB_AUDIT, audit::of_job)
         .on(routes::JOB_TASKS, tasks::list)
         .into_router()
         .fallback(async || ApiError::nothing_here())

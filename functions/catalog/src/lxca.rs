@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use rootcast_core::job::{Command, Job, JobId, JobState, Tally};
-use rootcast_gate::{ApiError, Envelope, Message, Principal};
+use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId};
 use rootcast_ledger::{JobRecord, Ledger};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -212,12 +212,14 @@ enum Verb {
 pub(crate) async fn cancel(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
+    Extension(request): Extension<RequestId>,
     Body(Action { action: Verb::Cancel, list }): Body<Action>,
 ) -> Result<Envelope<()>, ApiError> {
     let parts = app.parts().await?;
     let ids = parse_ids(list.iter().map(String::as_str))?;
+    let by = caller.acting(&request);
     for id in &ids {
-        steer(parts, &caller, *id, Command::Abort).await?;
+        steer(parts, &by, *id, Command::Abort).await?;
     }
     let message = Message::done(
         format!("Aborting {}.", ids.iter().map(|id| format!("job {id}")).collect::<Vec<_>>().join(", ")),

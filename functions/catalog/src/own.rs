@@ -13,7 +13,7 @@ use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::{Lifecycle, Stage};
 use rootcast_core::permission::Right;
 use rootcast_deploy::{NotBegun, Refusal, Request, issue};
-use rootcast_gate::{ApiError, Envelope, Message, Principal};
+use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId};
 use rootcast_ledger::{CertificateOrPlace, CertificateRecord};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -40,11 +40,13 @@ pub(crate) struct Begun {
 pub(crate) async fn renew(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
+    Extension(request): Extension<RequestId>,
     Id(id): Id<DeviceId>,
 ) -> Result<(HeaderMap, Envelope<Begun>), ApiError> {
     may(&caller, Right::Write, &id)?;
     let parts = app.parts().await?;
-    let request = Request { by: &caller.name, now: OffsetDateTime::now_utc() };
+    let by = caller.acting(&request);
+    let request = Request { by: &by, now: OffsetDateTime::now_utc() };
     let job = issue(&parts.ledger, &id, request).await.map_err(|why| refused(&id, why))?;
     info!(caller = caller.name, job.id = job.id.0, device.id = %id, certificate.id = %job.certificate, "a device's own certificate is to be issued");
     wake(parts, job.id, "created").await;

@@ -7,12 +7,13 @@ use std::hash::Hash;
 use axum::Extension;
 use axum::extract::{Request, State};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use rootcast_core::audit::{Act, Action, Subject};
 use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::deployment::Deployment;
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::{Job, JobId, Leg, MOST_DEVICES, MOST_WAVES, Selection, Stretch};
 use rootcast_core::task::{ErrorClass, TaskRecord, TaskState};
-use rootcast_gate::{ApiError, BODY_LIMIT, Envelope, Message, Principal, media_type, parse_json, read};
+use rootcast_gate::{ApiError, BODY_LIMIT, Envelope, Message, Principal, RequestId, media_type, parse_json, read};
 use rootcast_ledger::{Change, JobRecord, Ledger, LedgerError, TaskKey};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -48,6 +49,7 @@ pub(crate) struct Retried {
 pub(crate) async fn retry(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
+    Extension(request_id): Extension<RequestId>,
     Id(id): Id<JobId>,
     request: Request,
 ) -> Result<Envelope<Retried>, ApiError> {
@@ -75,7 +77,8 @@ pub(crate) async fn retry(
             return Err(nothing_chosen(id));
         }
         counted = Some((leg_of(&job), retried));
-        match save(ledger, &next).await {
+        let act = Act::new(Subject::Job(id), Action::Retry, &caller.acting(&request_id), now);
+        match save(ledger, &next, &act.with("devices", retried)).await {
             Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
             written => {
                 written?;
@@ -171,10 +174,10 @@ fn resumed(job: &JobRecord, selection: Selection, now: OffsetDateTime) -> Result
     })
 }
 
-async fn save(ledger: &Ledger, job: &JobRecord) -> Result<(), LedgerError> {
+async fn save(ledger: &Ledger, job: &JobRecord, act: &Act) -> Result<(), LedgerError> {
     match job {
-        JobRecord::Rollover(job) => ledger.commit(Change { job: Some(job), ..Change::default() }).await,
-        JobRecord::Deployment(job) => ledger.save_deployment(job).await,
+        JobRecord::Rollover(job) => ledger.commit(Change { job: Some(job), act: Some(act), ..Change::default() }).await,
+        JobRecord::Deployment(job) => ledger.save_deployment(job, Some(act)).await,
     }
 }
 

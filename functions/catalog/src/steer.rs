@@ -2,8 +2,9 @@
 
 use axum::Extension;
 use axum::extract::State;
+use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::{Command, Job, JobId};
-use rootcast_gate::{ApiError, Envelope, Message, Principal};
+use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId};
 use rootcast_ledger::{Change, JobRecord, LedgerError};
 use time::OffsetDateTime;
 use tracing::info;
@@ -21,33 +22,36 @@ type Answer = Result<Envelope<ShownJob>, ApiError>;
 pub(crate) async fn pause(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
+    Extension(request): Extension<RequestId>,
     Id(id): Id<JobId>,
 ) -> Answer {
-    answer(&app, &caller, id, Command::Pause).await
+    answer(&app, &caller.acting(&request), id, Command::Pause).await
 }
 
 pub(crate) async fn resume(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
+    Extension(request): Extension<RequestId>,
     Id(id): Id<JobId>,
 ) -> Answer {
-    answer(&app, &caller, id, Command::Resume).await
+    answer(&app, &caller.acting(&request), id, Command::Resume).await
 }
 
 pub(crate) async fn abort(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
+    Extension(request): Extension<RequestId>,
     Id(id): Id<JobId>,
 ) -> Answer {
-    answer(&app, &caller, id, Command::Abort).await
+    answer(&app, &caller.acting(&request), id, Command::Abort).await
 }
 
-async fn answer(app: &App, caller: &Principal, id: JobId, command: Command) -> Answer {
+async fn answer(app: &App, by: &Actor, id: JobId, command: Command) -> Answer {
     let parts = app.parts().await?;
     if command == Command::Resume && matches!(load_any(&parts.ledger, id).await?, JobRecord::Deployment(_)) {
-        return deployments::resume(parts, caller, id).await;
+        return deployments::resume(parts, by, id).await;
     }
-    let job = steer(parts, caller, id, command).await?;
+    let job = steer(parts, by, id, command).await?;
     let (text, explanation) = match command {
         Command::Pause => ("is paused", "No new device work starts; what is under way ends."),
         Command::Resume => ("is resumed", "What failed is tried again, and the job goes on."),
@@ -58,22 +62,24 @@ async fn answer(app: &App, caller: &Principal, id: JobId, command: Command) -> A
 }
 
 /// The rollover as it is afterwards.
-pub(crate) async fn steer(parts: &Parts, caller: &Principal, id: JobId, command: Command) -> Result<Job, ApiError> {
+pub(crate) async fn steer(parts: &Parts, by: &Actor, id: JobId, command: Command) -> Result<Job, ApiError> {
     for _ in 0..ATTEMPTS {
         let JobRecord::Rollover(job) = load_any(&parts.ledger, id).await? else {
             return Err(deployments::not_steered(id));
         };
-        let job = job.command(command, OffsetDateTime::now_utc()).map_err(|why| {
+        let now = OffsetDateTime::now_utc();
+        let job = job.command(command, now).map_err(|why| {
             ApiError::conflict(
                 format!("Job {id} cannot do that: {why}."),
                 format!("GET /jobs/{id} shows where it is and why."),
             )
         })?;
-        match parts.ledger.commit(Change { job: Some(&job), ..Change::default() }).await {
+        let act = Act::new(Subject::Job(id), action(command), by, now);
+        match parts.ledger.commit(Change { job: Some(&job), act: Some(&act), ..Change::default() }).await {
             Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
             written => {
                 written?;
-                info!(caller = caller.name, job.id = %id, command = ?command, "job steered");
+                info!(caller = by.principal, job.id = %id, command = ?command, "job steered");
                 wake(parts, id, &format!("{command:?}")).await;
                 return Ok(job);
             }
@@ -82,6 +88,15 @@ pub(crate) async fn steer(parts: &Parts, caller: &Principal, id: JobId, command:
     Err(ApiError::conflict(format!("Job {id} is changing all the time."), "Send the request again in a moment."))
 }
 
+const fn action(command: Command) -> Action {
+    match command {
+        Command::Pause => Action::Pause,
+        Command::Resume => Action::Resume,
+        Command::Abort => Action::Abort,
+    }
+}
+
+/// Tells the conductor to look. Nothing is lost where that fails: a schedule wakes it within a minute.
 pub(crate) async fn wake(parts: &Parts, job: JobId, why: &str) {
     parts.queue.wake_conductor(&parts.control_queue, job, why.to_lowercase()).await;
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 use axum::Extension;
 use axum::extract::State;
 use futures::stream::{self, StreamExt, TryStreamExt};
+use rootcast_core::audit::{self, Act, Action, Subject};
 use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::{JobId, JobState};
 use rootcast_core::task::{TaskRecord, TaskState};
-use rootcast_gate::{ApiError, Envelope, Message, Principal, Verdict};
+use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId, Verdict};
 use rootcast_ledger::{JobRecord, Ledger, LedgerError, TaskKey};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -74,6 +75,7 @@ struct Outcome {
 pub(crate) async fn waive(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
+    Extension(request): Extension<RequestId>,
     Id(id): Id<JobId>,
     Body(waiver): Body<Waiver>,
 ) -> Result<Envelope<Waived>, ApiError> {
@@ -86,20 +88,30 @@ pub(crate) async fn waive(
             format!("GET /jobs/{id} shows how it ended."),
         ));
     }
+    // Of many transactions: recorded before the first of them, and what came of it after the last.
+    let act = Act::new(Subject::Job(id), Action::Waive, &caller.acting(&request), OffsetDateTime::now_utc());
+    let act = act.with("devices", waiver.devices.len()).with("reason", waiver.reason.trim());
+    parts.ledger.audit(&act.clone().came_to(audit::Outcome::Begun)).await?;
     let mut shards: BTreeMap<u8, Vec<TaskKey>> = BTreeMap::new();
     // Of the others nothing is found below, as of those that are not there.
     for device in waiver.devices.iter().filter(|device| caller.sees(&application_dn(device))) {
         let key = TaskKey { job: id, leg: job.leg(), device: device.clone() };
         shards.entry(device.shard()).or_default().push(key);
     }
-    let done: Vec<HashMap<DeviceId, Outcome>> = stream::iter(shards.into_values())
+    let done = stream::iter(shards.into_values())
         .map(|keys| waive_shard(&parts.ledger, keys, waiver.reason.trim()))
-        .buffer_unordered(usize::from(SHARDS))
-        .try_collect()
-        .await?;
+        .buffer_unordered(usize::from(SHARDS));
+    let done: Vec<HashMap<DeviceId, Outcome>> = match done.try_collect().await {
+        Ok(done) => done,
+        Err(why) => {
+            parts.ledger.audit(&act.came_to(audit::Outcome::Failed)).await?;
+            return Err(why);
+        }
+    };
     let done: HashMap<DeviceId, Outcome> = done.into_iter().flatten().collect();
     let results: Vec<Outcome> = waiver.devices.iter().map(|device| outcome_of(&done, device)).collect();
     let refused = results.iter().filter(|outcome| outcome.result == "refused").count();
+    parts.ledger.audit(&act.with("waived", results.len() - refused)).await?;
     info!(
         caller = caller.name, job.id = %id, devices.waived = results.len() - refused, devices.refused = refused,
         reason = waiver.reason, "devices waived"

@@ -63,7 +63,7 @@ impl App {
     async fn save_deployment(&self, job: &mut Deployment, why: String) -> Result<(), ConductError> {
         job.reason = why;
         job.updated = (self.clock)();
-        self.ledger.save_deployment(job).await?;
+        self.ledger.save_deployment(job, None).await?;
         job.revision += 1;
         Ok(())
     }

@@ -13,6 +13,7 @@ mod reopen;
 use std::time::{Duration, Instant};
 
 use rootcast_authority::{AuthorityError, CertificateAuthority};
+use rootcast_core::audit::Actor;
 use rootcast_core::job::{Job, JobId, JobOutcome, JobState, Tally};
 use rootcast_core::message::Control;
 use rootcast_core::metric::Metric;
@@ -147,7 +148,7 @@ impl App {
             }
             Action::Activate => {
                 why.clone_into(&mut job.reason);
-                self.authority.activate_root(&mut job, now).await?;
+                self.authority.activate_root(&mut job, &Actor::function("conduct"), now).await?;
                 return Ok(Then::Continue);
             }
             Action::End(outcome) => return self.end(job, outcome, &why, now).await,

@@ -7,15 +7,15 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rootcast_core::audit::{Act, Action, Outcome, Subject};
 use rootcast_core::certificate::Certificate;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_gate::{Principal, RequestId, ScmError};
-use rootcast_ledger::{AuditAction, AuditRecord};
 use serde::{Serialize, Serializer};
 use tracing::info;
 use zeroize::Zeroizing;
 
-use crate::{App, random};
+use crate::App;
 
 /// All of it PEM, with lines that end in LF.
 #[derive(Serialize)]
@@ -30,12 +30,12 @@ pub(crate) struct Exported {
     private_key: Zeroizing<String>,
 }
 
-/// Three calls: GetItem of the record, PutItem of the audit record and, when that is written, Decrypt. Also an expired
-/// certificate is exported: what was encrypted to it is still to be read.
+/// Four calls: GetItem of the record, two for the entry in its audit chain and, when that is written, Decrypt. Also an
+/// expired certificate is exported: what was encrypted to it is still to be read.
 pub(crate) async fn export(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
-    Extension(RequestId(request_id)): Extension<RequestId>,
+    Extension(request): Extension<RequestId>,
     Path(id): Path<String>,
 ) -> Result<([(HeaderName, HeaderValue); 1], Json<Exported>), ScmError> {
     let unknown = || ScmError::not_found("There is no certificate of that id: GET /v3/scm/certificates lists them.");
@@ -44,11 +44,17 @@ pub(crate) async fn export(
     let sealed = record.key.as_ref().ok_or_else(|| {
         ScmError::invalid("The private key of this certificate was made by its device and never left it.")
     })?;
-    let trace =
-        AuditRecord { principal: caller.name.clone(), action: AuditAction::Export, request_id, at: (app.clock)() };
-    app.ledger.audit(id, &trace, random()?).await?;
+    let act = Act::new(Subject::Certificate(id), Action::Export, &caller.acting(&request), (app.clock)());
+    let act = act.with("dn", record.dn()).with("leaf", record.leaf.fingerprint()).came_to(Outcome::Begun);
+    app.ledger.audit(&act).await?;
     info!(caller = caller.name, certificate.id = %id, certificate.dn = record.dn(), "private key exported");
-    let key = app.sealer.open(&record.seal_context(), sealed).await?;
+    let key = match app.sealer.open(&record.seal_context(), sealed).await {
+        Ok(key) => key,
+        Err(error) => {
+            app.ledger.audit(&act.came_to(Outcome::Failed)).await?;
+            return Err(error.into());
+        }
+    };
     let exported = Exported::of(&record.leaf, &record.chain, &key);
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(exported)))
 }

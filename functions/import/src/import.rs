@@ -7,13 +7,14 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::certificate_id::{CertificateId, policy_dn};
 use rootcast_core::event::Event;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::import::{Checked, Material, Problem, Problems, check};
 use rootcast_core::permission::Right;
 use rootcast_core::sealed::SealContext;
-use rootcast_gate::{Principal, ScmError, media_type};
+use rootcast_gate::{Principal, RequestId, ScmError, media_type};
 use rootcast_ledger::{CertificateRecord, ClientRequest, LedgerError, StoreRefused};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -38,6 +39,7 @@ pub(crate) struct Imported {
 pub(crate) async fn import(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
+    Extension(id): Extension<RequestId>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ScmError> {
@@ -45,7 +47,7 @@ pub(crate) async fn import(
     let parsed = ImportRequest::parse(&body);
     let repeatable = client_request(&headers, &caller, &body);
     wipe(body);
-    Ok(match app.import(&caller, parsed?, repeatable?).await? {
+    Ok(match app.import(&caller, &caller.acting(&id), parsed?, repeatable?).await? {
         Ok(imported) => Json(imported).into_response(),
         Err(problems) => refusal::checks_failed(&problems),
     })
@@ -55,6 +57,7 @@ impl App {
     async fn import(
         &self,
         caller: &Principal,
+        by: &Actor,
         request: ImportRequest,
         repeatable: Option<ClientRequest>,
     ) -> Result<Result<Imported, Problems>, ScmError> {
@@ -83,7 +86,9 @@ impl App {
         for _ in 0..IDS {
             let id = CertificateId::from_random(random()?);
             let record = self.record(id, &request, &checked, caller, now).await?;
-            match self.ledger.store_certificate(&record, request.only_once, repeatable.as_ref()).await {
+            let act = Act::new(Subject::Certificate(id), Action::Import, by, now);
+            let act = act.with("dn", &dn).with("leaf", record.leaf.fingerprint());
+            match self.ledger.store_certificate(&record, request.only_once, repeatable.as_ref(), &act).await {
                 Err(StoreRefused::IdTaken) => {}
                 Err(why) => return Err(refused(why)),
                 Ok(stored) if stored == id => {

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::certificate::Certificate;
 use rootcast_core::crl::CrlShard;
 use rootcast_core::lifecycle::Stage;
@@ -128,7 +129,16 @@ impl App {
         let status = "The certificate is signed; the device is to be given it.";
         let advanced = tie.lifecycle.advance(tie.lifecycle.attempt, Stage::InstallCertificate, status, now);
         let next = tie.with(advanced.map_err(|_| LedgerError::Conflict)?, now);
-        self.ledger.issue(&record, &there, spec.serial, &next).await?;
+        let act = Act::new(Subject::Certificate(tie.certificate), Action::Sign, &Actor::function("issue"), now)
+            .with("device", &tie.device)
+            .with("generation", signer.root.generation)
+            .with("leaf", record.leaf.fingerprint())
+            .with("serial", spec.serial);
+        let act = match tie.job {
+            Some(job) => act.with("job", job),
+            None => act,
+        };
+        self.ledger.issue(&record, &there, spec.serial, &next, &act).await?;
         *tie = UseRecord { revision: next.revision + 1, ..next };
         info!(device.id = %tie.device, certificate.id = %tie.certificate, serial = %spec.serial, root.generation = signer.root.generation, "a certificate is issued");
         Ok(())

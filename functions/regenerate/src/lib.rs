@@ -17,7 +17,9 @@ use axum::{Extension, Router};
 use rootcast_authority::{AuthorityError, CertificateAuthority, Settings};
 use rootcast_core::job::{Activation, JobId};
 use rootcast_core::permission::Operation;
-use rootcast_gate::{ApiError, Envelope, Guarded, Kind, Message, Principal, authenticate, report, routes};
+use rootcast_gate::{
+    ApiError, Envelope, Guarded, Kind, Message, Principal, RequestId, authenticate, report, routes,
+};
 use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
 use serde_json::json;
@@ -57,6 +59,7 @@ async fn protect(State(app): State<Arc<App>>, request: Request, next: Next) -> R
 async fn regenerate(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
+    Extension(id): Extension<RequestId>,
     uri: Uri,
 ) -> Result<Response, ApiError> {
     let now = (app.clock)();
@@ -64,7 +67,7 @@ async fn regenerate(
     if request.activation == Activation::Immediate {
         caller.may(Operation::Activate)?;
     }
-    match app.authority.make_root(&app.settings, &request, now).await {
+    match app.authority.make_root(&app.settings, &request, &caller.acting(&id), now).await {
         Ok(made) => {
             if let Some(job) = made.job {
                 app.queue.wake_conductor(&app.control_queue, job, "created").await;

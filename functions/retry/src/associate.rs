@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use rootcast_gate::{Principal, VenafiError};
+use rootcast_deploy::Request;
+use rootcast_gate::{Principal, RequestId, VenafiError};
 use rootcast_ledger::MOST_TIES;
 use serde::Deserialize;
 use tracing::info;
@@ -35,13 +36,16 @@ pub(crate) struct Wanted {
 pub(crate) async fn associate(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
+    Extension(id): Extension<RequestId>,
     Extension(Deadline(deadline)): Extension<Deadline>,
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Done>, VenafiError> {
     let devices = applications(wanted.application_dn)?.devices(MOST_TIES)?;
     let named = app.named(ASSOCIATE, &caller, wanted.certificate_dn).await?;
     may_write(&caller, &devices)?;
-    let not_tied = rootcast_deploy::associate(&app.ledger, named.id, &devices, (app.clock)()).await;
+    let by = caller.acting(&id);
+    let request = Request { by: &by, now: (app.clock)() };
+    let not_tied = rootcast_deploy::associate(&app.ledger, named.id, &devices, request).await;
     let not_tied = not_tied.map_err(|why| ASSOCIATE.not_begun(&named, why))?;
     if !not_tied.is_empty() {
         return Err(refused(&not_tied));
@@ -51,7 +55,7 @@ pub(crate) async fn associate(
         let uses = app.ledger.uses_by(named.id, &devices).await?;
         let is_new = |device: &_| uses.iter().any(|each| each.device == *device && each.job.is_none());
         let new: Vec<_> = devices.into_iter().filter(is_new).collect();
-        app.deploy(ASSOCIATE, &named, &new, &caller.name, deadline).await?;
+        app.deploy(ASSOCIATE, &named, &new, &by, deadline).await?;
     }
     Ok(Done::JSON)
 }
@@ -60,6 +64,7 @@ pub(crate) async fn associate(
 pub(crate) async fn dissociate(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
+    Extension(id): Extension<RequestId>,
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Done>, VenafiError> {
     if wanted.delete_orphans.unwrap_or_default().0 {
@@ -70,7 +75,8 @@ pub(crate) async fn dissociate(
     let devices = applications(wanted.application_dn)?.devices(MOST_TIES)?;
     let named = app.named(DISSOCIATE, &caller, wanted.certificate_dn).await?;
     may_write(&caller, &devices)?;
-    let still_tied = rootcast_deploy::dissociate(&app.ledger, named.id, &devices).await;
+    let request = Request { by: &caller.acting(&id), now: (app.clock)() };
+    let still_tied = rootcast_deploy::dissociate(&app.ledger, named.id, &devices, request).await;
     let still_tied = still_tied.map_err(|why| DISSOCIATE.not_begun(&named, why))?;
     if !still_tied.is_empty() {
         return Err(refused(&still_tied));

@@ -1,5 +1,6 @@
 //! Jobs, begun: a certificate goes to devices, or a device's own is made.
 
+use rootcast_core::audit::Actor;
 use rootcast_core::deployment::MOST_DEVICES;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
@@ -30,7 +31,7 @@ impl App {
         call: Call,
         named: &Named,
         devices: &[DeviceId],
-        by: &str,
+        by: &Actor,
         deadline: Instant,
     ) -> Result<Begun, VenafiError> {
         let (mut begun, mut failed): (Begun, Vec<(DeviceId, String)>) = Default::default();
@@ -45,7 +46,7 @@ impl App {
             let rootcast_deploy::Begun { job, refused } = answer.map_err(|why| call.not_begun(named, why))?;
             failed.extend(refused.into_iter().map(|(device, why): (DeviceId, Refusal)| (device, why.to_string())));
             if let Some(job) = job {
-                info!(caller = by, job.id = %job.id, certificate.id = %named.id, call = call.name, "deployment begun");
+                info!(caller = by.principal, job.id = %job.id, certificate.id = %named.id, call = call.name, "deployment begun");
                 self.wake(job.id, "created").await;
                 begun.jobs.push(job.id);
                 begun.devices.extend(job.devices);
@@ -61,14 +62,14 @@ impl App {
         named: &Named,
         held: &CertificateOrPlace,
         devices: &[DeviceId],
-        by: &str,
+        by: &Actor,
         deadline: Instant,
     ) -> Result<Begun, VenafiError> {
         let Some(device) = held.device() else { return self.deploy(call, named, devices, by, deadline).await };
         let request = Request { by, now: (self.clock)() };
         let job = rootcast_deploy::issue(&self.ledger, device, request).await;
         let job = job.map_err(|why| call.not_begun(named, why))?;
-        info!(caller = by, job.id = %job.id, certificate.id = %named.id, call = call.name, "issuance begun");
+        info!(caller = by.principal, job.id = %job.id, certificate.id = %named.id, call = call.name, "issuance begun");
         self.wake(job.id, "created").await;
         Ok(Begun { jobs: vec![job.id], devices: vec![device.clone()] })
     }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::device::DeviceId;
-use rootcast_gate::{Principal, VenafiError};
+use rootcast_gate::{Principal, RequestId, VenafiError};
 use rootcast_ledger::UseRecord;
 use serde::Deserialize;
 
@@ -33,6 +33,7 @@ pub(crate) struct Wanted {
 pub(crate) async fn push(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
+    Extension(id): Extension<RequestId>,
     Extension(Deadline(deadline)): Extension<Deadline>,
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Done>, VenafiError> {
@@ -65,7 +66,7 @@ pub(crate) async fn push(
     if !unready.is_empty() {
         return Err(refused(&unready));
     }
-    app.deploy(CALL, &named, &devices, &caller.name, deadline).await?;
+    app.deploy(CALL, &named, &devices, &caller.acting(&id), deadline).await?;
     Ok(Done::JSON)
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use rootcast_gate::{Principal, VenafiError};
+use rootcast_gate::{Principal, RequestId, VenafiError};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -40,6 +40,7 @@ pub(crate) struct Renewal {
 pub(crate) async fn renew(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
+    Extension(id): Extension<RequestId>,
     Extension(Deadline(deadline)): Extension<Deadline>,
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Renewal>, VenafiError> {
@@ -57,7 +58,7 @@ pub(crate) async fn renew(
              POST /v3/scm/certificates/import, associate that, and push it.",
         ));
     }
-    let begun = app.begin(CALL, &named, &held, &[], &caller.name, deadline).await?;
+    let begun = app.begin(CALL, &named, &held, &[], &caller.acting(&id), deadline).await?;
     app.outcome_of_jobs(named.id, &begun, deadline.min(Instant::now() + timeout)).await;
     Ok(Json(Renewal { certificate_dn: named.dn, requested: true, success: true }))
 }

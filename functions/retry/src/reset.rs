@@ -7,8 +7,9 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::{Extension, Json};
 use futures::{StreamExt, TryStreamExt, stream};
+use rootcast_core::audit::{Act, Action, Outcome, Subject};
 use rootcast_core::job::JobId;
-use rootcast_gate::{Principal, VenafiError};
+use rootcast_gate::{Principal, RequestId, VenafiError};
 use rootcast_ledger::{LedgerError, UseRecord};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -49,6 +50,7 @@ pub(crate) struct Reset {
 pub(crate) async fn reset(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
+    Extension(id): Extension<RequestId>,
     Extension(Deadline(deadline)): Extension<Deadline>,
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Reset>, VenafiError> {
@@ -56,10 +58,25 @@ pub(crate) async fn reset(
     let restart = wanted.restart.unwrap_or_default().0;
     let (named, held) = app.held(CALL, &caller, wanted.certificate_dn).await?;
     let open = app.ledger.uses_of_certificate(named.id).await?;
-    let open = open.into_iter().filter(|each| each.lifecycle.stage.is_some());
+    let open: Vec<UseRecord> = open.into_iter().filter(|each| each.lifecycle.stage.is_some()).collect();
+    if open.is_empty() {
+        return Err(Refusal::NothingToReset.into());
+    }
+    let by = caller.acting(&id);
+    // Of many transactions: recorded before the first of them, and what came of it after the last.
+    let act = Act::new(Subject::Certificate(named.id), Action::Reset, &by, (app.clock)()).with("devices", open.len());
+    app.ledger.audit(&act.clone().came_to(Outcome::Begun)).await?;
     let why = format!("{} gave it up.", caller.name);
-    let given_up = stream::iter(open.map(|each| app.give_up(each, &why, deadline))).buffer_unordered(CONCURRENCY);
-    let mut given_up: Vec<UseRecord> = given_up.try_filter_map(async |each| Ok(each)).try_collect().await?;
+    let open = open.into_iter().map(|each| app.give_up(each, &why, deadline));
+    let given_up = stream::iter(open).buffer_unordered(CONCURRENCY).try_filter_map(async |each| Ok(each));
+    let mut given_up: Vec<UseRecord> = match given_up.try_collect().await {
+        Ok(given_up) => given_up,
+        Err(why) => {
+            app.ledger.audit(&act.came_to(Outcome::Failed)).await?;
+            return Err(why);
+        }
+    };
+    app.ledger.audit(&act.with("reset", given_up.len())).await?;
     if given_up.is_empty() {
         return Err(Refusal::NothingToReset.into());
     }
@@ -73,7 +90,7 @@ pub(crate) async fn reset(
     stream::iter(&settled).for_each_concurrent(CONCURRENCY, |job| app.wake(*job, "reset")).await;
     if restart {
         let devices: Vec<_> = given_up.into_iter().map(|each| each.device).collect();
-        let begun = app.begin(CALL, &named, &held, &devices, &caller.name, deadline).await;
+        let begun = app.begin(CALL, &named, &held, &devices, &by, deadline).await;
         let begun = begun.map_err(|why| match why.status().is_client_error() {
             true => {
                 VenafiError::invalid(format!("Reset is completed, but the work does not begin again.\n{}", why.text()))

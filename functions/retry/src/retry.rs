@@ -1,12 +1,13 @@
 //! The request, and its answer.
 //!
-//! Calls to AWS where one deployment failed and nobody waits: token, name, uses, job, one transaction, one message.
+//! Calls to AWS where one deployment failed and nobody waits: token, name, uses, job, its audit chain, one transaction,
+//! one message.
 
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use rootcast_gate::{Principal, VenafiError};
+use rootcast_gate::{Principal, RequestId, VenafiError};
 use rootcast_ledger::LedgerError;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -33,6 +34,7 @@ pub(crate) struct Wanted {
 pub(crate) async fn retry(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
+    Extension(id): Extension<RequestId>,
     Extension(Deadline(deadline)): Extension<Deadline>,
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Done>, VenafiError> {
@@ -52,7 +54,7 @@ pub(crate) async fn retry(
         let why = format!("No application is in error; {under_way} of {} are under way.", others.len());
         return Err(Refusal::NotRequired(why).into());
     }
-    let Added { retried, refused } = app.add_work(certificate, failed, deadline).await;
+    let Added { retried, refused } = app.add_work(certificate, failed, &caller.acting(&id), deadline).await;
     info!(
         caller = caller.name, certificate.id = %certificate, devices.retried = retried.len(),
         devices.refused = refused.len(), "retry"

@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
+use rootcast_core::audit::{Act, Action, Subject};
 use rootcast_core::crl::{CrlShard, Reason};
 use rootcast_core::message::Publish;
 use rootcast_core::root::Serial;
-use rootcast_gate::{Principal, VenafiError};
+use rootcast_gate::{Principal, RequestId, VenafiError};
 use rootcast_ledger::{CertificateOrPlace, CertificateRecord, CrlRecord, LedgerError, RevokedRecord};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -52,6 +53,7 @@ pub(crate) struct Revoked {
 pub(crate) async fn revoke(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
+    Extension(id): Extension<RequestId>,
     Extension(Deadline(deadline)): Extension<Deadline>,
     Body(wanted): Body<Wanted>,
 ) -> Result<Json<Revoked>, VenafiError> {
@@ -80,7 +82,9 @@ pub(crate) async fn revoke(
             comments: comments.clone(),
             not_after: record.not_after,
         };
-        match app.ledger.revoke(&record, list, &revoked).await {
+        let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &caller.acting(&id), revoked.at);
+        let act = act.with("serial", serial).with("reason", format_args!("{reason:?}"));
+        match app.ledger.revoke(&record, list, &revoked, &act).await {
             Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
             Ok(false) => return Ok(Json(Revoked { requested: false, success: true })),
             Ok(true) => {

@@ -10,6 +10,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
+use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::deployment::NotResumed;
 use rootcast_core::device::DeviceId;
@@ -41,6 +42,7 @@ impl App {
         &self,
         certificate: CertificateId,
         failed: Vec<UseRecord>,
+        by: &Actor,
         deadline: Instant,
     ) -> Added {
         let mut jobs: BTreeMap<JobId, Vec<UseRecord>> = BTreeMap::new();
@@ -51,7 +53,7 @@ impl App {
             }
         }
         let resuming = jobs.into_iter().map(|(job, failed)| async move {
-            let resumed = self.resume(certificate, job, &failed, deadline).await;
+            let resumed = self.resume(certificate, job, &failed, by, deadline).await;
             (resumed, failed)
         });
         let resumed: Vec<_> = stream::iter(resuming).buffered(CONCURRENCY).collect().await;
@@ -71,9 +73,10 @@ impl App {
         certificate: CertificateId,
         job: JobId,
         failed: &[UseRecord],
+        by: &Actor,
         deadline: Instant,
     ) -> Vec<Refused> {
-        self.try_to_resume(certificate, job, failed, deadline).await.unwrap_or_else(|error| {
+        self.try_to_resume(certificate, job, failed, by, deadline).await.unwrap_or_else(|error| {
             error!(job.id = %job, error = &error as &dyn Error, "deployment not resumed");
             refuse(failed, &Failure::from(&error))
         })
@@ -84,6 +87,7 @@ impl App {
         certificate: CertificateId,
         job: JobId,
         failed: &[UseRecord],
+        by: &Actor,
         deadline: Instant,
     ) -> Result<Vec<Refused>, LedgerError> {
         let devices: BTreeSet<DeviceId> = failed.iter().map(|each| each.device.clone()).collect();
@@ -101,11 +105,13 @@ impl App {
                 return Ok(refuse(failed, &Failure::new(ResultCode::IdentifierDoesNotExist, gone)));
             };
             let now = (self.clock)();
+            let act = Act::new(Subject::Job(job), Action::Retry, by, now);
+            let act = act.with("certificate", certificate).with("devices", devices.len());
             let before = deployment.is_running().then(|| deployment.reopen.clone());
             match deployment.retry(Selection { devices: devices.clone(), ..Selection::everything(now) }, now) {
                 // Another retry was faster.
                 Ok(next) if before.is_some_and(|before| before == next.reopen) => return Ok(Vec::new()),
-                Ok(next) => match self.ledger.save_deployment(&next).await {
+                Ok(next) => match self.ledger.save_deployment(&next, Some(&act)).await {
                     Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
                     saved => {
                         saved?;

@@ -6,8 +6,9 @@ use clap::{Args, Parser, Subcommand};
 use url::Url;
 
 use crate::{
-    access::AccessCommand, access_key::AccessKey, certificate::CertificateCommand, device::DeviceCommand,
-    job::JobCommand, local::Local, login::Login, output::Format, retry::Retry, root::RootCommand, rotate::Rotate,
+    access::AccessCommand, access_key::AccessKey, audit::AuditCommand, certificate::CertificateCommand,
+    device::DeviceCommand, job::JobCommand, local::Local, login::Login, output::Format, retry::Retry,
+    root::RootCommand, rotate::Rotate,
 };
 
 const EXIT_CODES: &str = "\
@@ -87,6 +88,9 @@ pub(crate) enum Command {
     /// Keep certificates that were made elsewhere, and bring them to devices
     #[command(subcommand)]
     Certificate(CertificateCommand),
+    /// See who did what with a job or a certificate, and verify that nothing of it was changed
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Look at the root certificates
     #[command(subcommand)]
     Root(RootCommand),
@@ -159,6 +163,8 @@ mod tests {
         assert_eq!(refused("rootcast access revoke ops --stack s --oidc https://x y"), ErrorKind::ArgumentConflict);
         assert_eq!(refused("rootcast access rotate-key AKID --stack s"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast access passwd --stack s"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused("rootcast audit certificate 7"), ErrorKind::ValueValidation);
+        assert_eq!(refused("rootcast audit verify a --head 00"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast access-key --principal me"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast access-key --stack s"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast access-key --stack s --principal me --expires 0"), ErrorKind::ValueValidation);

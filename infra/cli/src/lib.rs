@@ -10,6 +10,7 @@ mod access_key;
 mod allowed;
 mod api;
 mod arguments;
+mod audit;
 mod certificate;
 mod device;
 mod exit;
@@ -58,6 +59,7 @@ async fn execute(arguments: Arguments) -> Result<End> {
         Command::Job(command) => job::run(&api()?, command, format).await,
         Command::Retry(retry) => retry::run(&api()?, retry, format).await,
         Command::Certificate(command) => certificate::run(&api()?, command, format).await,
+        Command::Audit(command) => audit::run(api, command, format).await,
         Command::Root(command) => root::run(&api()?, command, format).await,
         Command::Local(options) => local::run(options, format).await,
     }

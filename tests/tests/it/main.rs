@@ -13,9 +13,11 @@
 
 mod access;
 mod api;
+mod audit;
 mod authority;
 mod clients;
 mod cost;
+mod door;
 #[path = "../../../functions/shared/drivers/tests/fake/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the driver's own tests use more of it")]
 mod fake;
@@ -25,6 +27,7 @@ mod import_readers;
 mod interruptions;
 mod issuing;
 mod lists;
+mod privilege;
 mod refusals;
 mod retrying;
 mod rollover;

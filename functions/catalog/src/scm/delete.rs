@@ -3,10 +3,11 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
+use rootcast_core::audit::{Act, Action, Subject};
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::permission::Right;
 use rootcast_gate::{Principal, RequestId, ScmError};
-use rootcast_ledger::{AuditAction, AuditRecord, RemoveRefused};
+use rootcast_ledger::RemoveRefused;
 use time::OffsetDateTime;
 use tracing::info;
 
@@ -14,25 +15,20 @@ use super::show::load;
 use super::{Named, no_such_certificate};
 use crate::app::App;
 
-/// Three calls: the record, its leaf's count, and the transaction that the audit record is part of. With the record the
+/// Four calls: the record, its leaf's count, the end of its audit chain, and the transaction that adds to it. With the record the
 /// sealed key is gone; the table's backups have it for 35 days more, and only who may use the KMS key opens it there.
 pub(crate) async fn delete(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
-    Extension(RequestId(request_id)): Extension<RequestId>,
+    Extension(request): Extension<RequestId>,
     Named(id): Named,
 ) -> Result<StatusCode, ScmError> {
     let ledger = &app.parts().await?.ledger;
     let record = load(ledger, &caller, Right::Delete, id).await?;
-    let trace = AuditRecord {
-        principal: caller.name.clone(),
-        action: AuditAction::Delete,
-        request_id,
-        at: OffsetDateTime::now_utc(),
-    };
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(ScmError::internal)?;
-    ledger.remove_certificate(&record, &trace, random).await.map_err(|why| refused(why, id))?;
+    let by = caller.acting(&request);
+    let act = Act::new(Subject::Certificate(id), Action::Delete, &by, OffsetDateTime::now_utc());
+    let act = act.with("dn", record.dn()).with("leaf", record.leaf.fingerprint());
+    ledger.remove_certificate(&record, &act).await.map_err(|why| refused(why, id))?;
     info!(caller = caller.name, certificate.id = %id, certificate.dn = record.dn(), "certificate deleted");
     Ok(StatusCode::NO_CONTENT)
 }

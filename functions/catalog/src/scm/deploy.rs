@@ -1,6 +1,7 @@
 //! `POST /v3/scm/certificates/{id}/deploy`: a certificate goes to devices. The work itself is a job's.
 //!
-//! Seven calls to AWS: certificate, twice, devices, their uses (where they have any), the job's id, one transaction, one message.
+//! Eight calls to AWS: certificate, twice, devices, their uses (where they have any), the job's id, the certificate's audit
+//! chain, one transaction, one message.
 
 use std::collections::HashSet;
 
@@ -15,7 +16,7 @@ use rootcast_core::job::JobId;
 use rootcast_core::permission::Right;
 use rootcast_deploy::{Begun, NotBegun, Refusal, Request};
 use rootcast_gate::routes::Denied;
-use rootcast_gate::{ApiError, Principal, ScmError};
+use rootcast_gate::{ApiError, Principal, RequestId, ScmError};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tracing::info;
@@ -93,6 +94,7 @@ fn failure(resource: &str, why: impl Into<String>) -> Failure {
 pub(crate) async fn deploy(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
+    Extension(request): Extension<RequestId>,
     Named(id): Named,
     body: Result<Body<Wanted>, ApiError>,
 ) -> Result<(HeaderMap, Json<Answer>), ScmError> {
@@ -106,7 +108,8 @@ pub(crate) async fn deploy(
         failure_list.extend(lacks.iter().map(|why| failure(device.as_str(), why)));
         lacks.is_none()
     });
-    let request = Request { by: &caller.name, now: OffsetDateTime::now_utc() };
+    let by = caller.acting(&request);
+    let request = Request { by: &by, now: OffsetDateTime::now_utc() };
     let Begun { job, refused } =
         rootcast_deploy::deploy(&parts.ledger, id, &devices, request).await.map_err(refusal)?;
     failure_list.extend(refused.into_iter().map(|(device, why)| failure(device.as_str(), why.to_string())));

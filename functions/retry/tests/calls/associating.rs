@@ -27,7 +27,7 @@ async fn new_devices_are_tied_in_one_transaction_and_those_that_are_tied_stay_as
     let wake = woken("created");
     let there = devices(vec![device("bmc-1", &[CERTIFICATE]), device("bmc-2", &[])]);
     let tied = written(&["update scs0000000000001", "put scs0000000000001 use#bmc-2", "update bmc-2"]);
-    let rules = [&name(), &held(record()), &there, &uses_then(vec![tie("bmc-1", 7, 1, Some(false))]), &tied];
+    let rules = [&name(), &held(record()), &there, &uses_then(vec![tie("bmc-1", 7, 1, Some(false))]), &chain(), &tied];
     assert_eq!(call(associate(&["bmc-1", "bmc-2"], json!(false)), &rules, &wake).await, success());
     assert_eq!((tied.num_calls(), wake.num_calls()), (1, 0));
 
@@ -40,7 +40,8 @@ async fn new_devices_are_tied_in_one_transaction_and_those_that_are_tied_stay_as
 async fn a_race_for_a_device_is_run_again() {
     let there = || devices(vec![device("bmc-1", &[])]);
     let tied = written(&["update scs0000000000001", "put scs0000000000001 use#bmc-1", "update bmc-1"]);
-    let rules = [&name(), &held(record()), &there(), &lost(), &held(record()), &there(), &tied];
+    let (first, then) = (held(record()), held(record()));
+    let rules = [&name(), &first, &there(), &chain(), &lost(), &then, &there(), &chain(), &tied];
     assert_eq!(call(associate(&["bmc-1"], json!(false)), &rules, &woken("")).await, success());
 }
 
@@ -102,6 +103,7 @@ async fn push_to_new_brings_it_to_those_to_which_it_never_was_brought() {
         &one,
         &uses_then(vec![fresh("bmc-2")]),
         &last_job(),
+        &chain(),
         &begun,
     ];
     assert_eq!(call(associate(&["bmc-1", "bmc-2"], json!("true")), &rules, &wake).await, success());
@@ -113,7 +115,7 @@ async fn a_dissociated_device_loses_its_tie_in_one_transaction_also_where_it_is_
     let stranger = DeviceRecord { pins: Vec::new(), shard: None, ..device("bmc-1", &[CERTIFICATE]) };
     let gone = written(&["update scs0000000000001", "delete scs0000000000001 use#bmc-1", "update bmc-1"]);
     let failed = uses_then(vec![tie("bmc-1", 7, 1, Some(true))]);
-    let rules = [&name(), &held(record()), &devices(vec![stranger]), &failed, &gone];
+    let rules = [&name(), &held(record()), &devices(vec![stranger]), &failed, &chain(), &gone];
     assert_eq!(call(dissociate("bmc-1"), &rules, &woken("")).await, success());
     assert_eq!(gone.num_calls(), 1);
 
@@ -163,6 +165,7 @@ async fn a_push_goes_to_every_device_or_is_refused() {
         &there,
         &uses_then(known),
         &last_job(),
+        &chain(),
         &begun,
     ];
     assert_eq!(call(push(json!({ "PushToAll": true })), &rules, &wake).await, success());

@@ -48,9 +48,14 @@ fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
-/// One key of the request.
+/// One key of the request; of the head of an audit chain, `audit`.
 fn key(request: &GetItemInput) -> &str {
     let key = request.key().unwrap();
+    if let Some(AttributeValue::S(sort)) = key.get("sk")
+        && sort == "audit"
+    {
+        return sort;
+    }
     key.get("id").or_else(|| key.get("pk")).unwrap().as_s().unwrap()
 }
 
@@ -186,12 +191,26 @@ fn last_job() -> Rule {
         .then_output(|| GetItemOutput::builder().item("lastJob", AttributeValue::N("6".to_owned())).build())
 }
 
-/// Accepts a transaction that writes these records and no other ones, in this order.
+/// Of an audit chain without an entry.
+fn chain() -> Rule {
+    mock!(Client::get_item)
+        .match_requests(|request| key(request) == "audit")
+        .then_output(|| GetItemOutput::builder().build())
+}
+
+/// Accepts an entry of an audit chain by itself.
+fn recorded() -> Rule {
+    written(&[])
+}
+
+/// Accepts a transaction that writes these records, and after them nothing but audit chains.
 fn written(expected: &'static [&'static str]) -> Rule {
     mock!(Client::transact_write_items)
         .match_requests(move |request| {
-            let writes: Vec<String> = request.transact_items().iter().map(told).collect();
+            let mut writes: Vec<String> = request.transact_items().iter().map(told).collect();
+            let chains = writes.split_off(writes.len().min(expected.len()));
             assert_eq!(writes, expected);
+            assert!(chains.iter().all(|write| write.contains(" audit")), "{chains:?}");
             true
         })
         .then_output(|| TransactWriteItemsOutput::builder().build())

@@ -38,10 +38,14 @@ async fn what_is_under_way_or_failed_is_given_up_and_what_is_proven_stays() {
                 ]
         })
         .then_output(|| TransactWriteItemsOutput::builder().build());
-    let rules = [&token(), &name(), &held(record()), &found, &no_task(), &failed, &under_way];
+    let chained = mock!(Client::transact_write_items)
+        .match_requests(|request| request.transact_items().iter().map(told).all(|write| write.contains(" audit")))
+        .then_output(|| TransactWriteItemsOutput::builder().build());
+    let rules = [&token(), &name(), &held(record()), &found, &chain(), &chained, &no_task(), &failed, &under_way];
     let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &rules);
     assert_eq!(call_with(reset(false), client, &wake).await, done(false));
-    assert_eq!((failed.num_calls(), under_way.num_calls()), (1, 1));
+    // Before the first of them and after the last.
+    assert_eq!((failed.num_calls(), under_way.num_calls(), chained.num_calls()), (1, 1, 2));
     // The other job had settled its device already.
     assert_eq!(wake.num_calls(), 1);
 }
@@ -59,12 +63,33 @@ async fn a_use_that_changes_meanwhile_is_looked_at_again() {
     let failed = || vec![tie("bmc-1", 7, 1, Some(true))];
     let again = uses_then(vec![UseRecord { revision: 2, ..tie("bmc-1", 7, 2, Some(true)) }]);
     let taken = written(&["put scs0000000000001 use#bmc-1"]);
-    let rules = [&name(), &held(record()), &uses(failed()), &lost(), &again, &taken];
+    let rules = [
+        &name(),
+        &held(record()),
+        &uses(failed()),
+        &chain(),
+        &recorded(),
+        &lost(),
+        &again,
+        &taken,
+        &chain(),
+        &recorded(),
+    ];
     assert_eq!(call(reset(false), &rules, &woken("reset")).await, done(false));
 
     let text = "Reset is not completed. No reset is required for the certificate.";
     for meanwhile in [tie("bmc-1", 7, 1, None), tie("bmc-1", 8, 1, Some(false))] {
-        let rules = [&name(), &held(record()), &uses(failed()), &lost(), &uses_then(vec![meanwhile])];
+        let rules = [
+            &name(),
+            &held(record()),
+            &uses(failed()),
+            &chain(),
+            &recorded(),
+            &lost(),
+            &uses_then(vec![meanwhile]),
+            &chain(),
+            &recorded(),
+        ];
         assert_eq!(call(reset(false), &rules, &woken("reset")).await, refused(text));
     }
 }
@@ -85,7 +110,22 @@ async fn a_restart_begins_at_the_first_stage_with_those_devices_alone() {
     ]);
     let idle = uses_then(vec![tie("bmc-1", 5, 2, None)]);
     let there = devices(vec![device("bmc-1", &[CERTIFICATE])]);
-    let rules = [&name(), &held(record()), &found, &given_up, &held(record()), &there, &idle, &last_job(), &begun];
+    let rules = [
+        &name(),
+        &held(record()),
+        &found,
+        &chain(),
+        &recorded(),
+        &given_up,
+        &chain(),
+        &recorded(),
+        &held(record()),
+        &there,
+        &idle,
+        &last_job(),
+        &chain(),
+        &begun,
+    ];
     assert_eq!(call(reset(true), &rules, &wake).await, done(true));
     assert_eq!((begun.num_calls(), wake.num_calls()), (1, 1));
 }
@@ -95,7 +135,8 @@ async fn a_restart_that_is_not_possible_says_that_the_reset_is_done_and_why_the_
     let expired = CertificateRecord { not_after: NOW, ..record() };
     let given_up = written(&["put scs0000000000001 use#bmc-1"]);
     let found = uses(vec![tie("bmc-1", 5, 1, Some(true))]);
-    let rules = [&name(), &held(&expired), &found, &given_up, &held(&expired)];
+    let rules =
+        [&name(), &held(&expired), &found, &chain(), &recorded(), &given_up, &chain(), &recorded(), &held(&expired)];
     let text = "Reset is completed, but the work does not begin again.\nThe certificate expired on 1970-01-01.";
     assert_eq!(call(reset(true), &rules, &woken("reset")).await, refused(text));
 }
@@ -120,7 +161,7 @@ async fn a_devices_own_certificate_is_renewed_at_its_device() {
         "put scs0000000000001 use#bmc-1",
         "update bmc-1",
     ]);
-    let rules = [&name(), &held(&own), &own_name(), &held(&own), &there, &last_job(), &begun];
+    let rules = [&name(), &held(&own), &own_name(), &held(&own), &there, &last_job(), &chain(), &begun];
     let renew = post("Renew", json!({ "CertificateDN": DN, "Reenable": false }));
     let said = json!({ "CertificateDN": DN, "Requested": true, "Success": true });
     assert_eq!(call(renew, &rules, &wake).await, (200, said));

@@ -39,7 +39,8 @@ fn job(deployment: Deployment) -> Rule {
 fn resumed(id: u64, devices: &'static [&'static str]) -> Rule {
     mock!(Client::transact_write_items)
         .match_requests(move |request| {
-            let [meta, running] = request.transact_items() else { return false };
+            let [meta, running, entry, head] = request.transact_items() else { return false };
+            assert_eq!((told(entry), told(head)), (format!("put {id} audit#000000000001"), format!("put {id} audit")));
             let (meta, running) = (meta.put().unwrap(), running.put().unwrap().item());
             let read = meta.expression_attribute_values().unwrap()[":read"] == AttributeValue::N("5".to_owned());
             let item = meta.item();
@@ -129,9 +130,10 @@ async fn where_nothing_failed_the_retry_is_cancelled() {
 async fn what_failed_is_queued_by_its_deployment_once_and_names_have_no_letter_case() {
     let wake = woken("retry");
     let found = uses(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 3, Some(true)), tie("bmc-3", 7, 1, None)]);
-    let rules = [&name(), &found, &job(failed(7, &["bmc-1", "bmc-2", "bmc-3"])), &resumed(7, &["bmc-1", "bmc-2"])];
+    let rules =
+        [&name(), &found, &job(failed(7, &["bmc-1", "bmc-2", "bmc-3"])), &chain(), &resumed(7, &["bmc-1", "bmc-2"])];
     assert_eq!(call(retry_of(r"\ved\POLICY\SERVERS\Web"), &rules, &wake).await, success());
-    assert_eq!((rules[3].num_calls(), wake.num_calls()), (1, 1));
+    assert_eq!((rules[4].num_calls(), wake.num_calls()), (1, 1));
 }
 
 #[tokio::test]
@@ -139,7 +141,7 @@ async fn the_loser_of_two_retries_finds_the_work_queued_and_does_not_double_it()
     let wake = woken("retry");
     let found = || uses(vec![tie("bmc-1", 7, 1, Some(true))]);
     let queued = Deployment { reopen: chosen(&["bmc-1"]), ..deployment(7, &["bmc-1"], None) };
-    let rules = [&name(), &found(), &job(failed(7, &["bmc-1"])), &lost(), &job(queued)];
+    let rules = [&name(), &found(), &job(failed(7, &["bmc-1"])), &chain(), &lost(), &job(queued)];
     assert_eq!(call(retry_of(DN), &rules, &wake).await, success());
 
     let done = uses_then(vec![tie("bmc-1", 7, 2, None)]);
@@ -154,9 +156,9 @@ async fn what_failed_is_tried_again_while_its_deployment_still_runs() {
     let wake = woken("retry");
     let found = uses(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 1, Some(false))]);
     let running = job(deployment(7, &["bmc-1", "bmc-2"], None));
-    let rules = [&name(), &found, &running, &resumed(7, &["bmc-1"])];
+    let rules = [&name(), &found, &running, &chain(), &resumed(7, &["bmc-1"])];
     assert_eq!(call(retry_of(DN), &rules, &wake).await, success());
-    assert_eq!((rules[3].num_calls(), wake.num_calls()), (1, 1));
+    assert_eq!((rules[4].num_calls(), wake.num_calls()), (1, 1));
 }
 
 #[tokio::test]
@@ -178,7 +180,7 @@ async fn one_device_that_cannot_be_retried_holds_up_no_other() {
         retried = retried.retry(Selection { devices, ..Selection::everything(NOW) }, NOW).unwrap();
     }
     let (busy, ended) = (job(retried), job(failed(9, &["bmc-4"])));
-    let rules = [&token(), &name(), &found, &busy, &gone, &ended, &good];
+    let rules = [&token(), &name(), &found, &busy, &gone, &ended, &chain(), &good];
     let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &rules);
     let text = "Failed to add work for application [bmc-1]. Retry for this application will not occur. Failure \
                 details: [The deployment 7 cannot be resumed: earlier retries are still being worked on: send this one again in \
@@ -203,17 +205,18 @@ async fn whoever_waits_is_answered_when_the_device_has_another_result() {
     let (unopened, again) =
         (uses_then(vec![tie("bmc-1", 7, 1, Some(true))]), uses_then(vec![tie("bmc-1", 7, 2, Some(true))]));
     let found = uses(vec![tie("bmc-1", 7, 1, Some(true))]);
-    let rules = [&name(), &found, &job(failed(7, &["bmc-1"])), &resumed(7, &["bmc-1"]), &unopened, &open(), &again];
+    let rules =
+        [&name(), &found, &job(failed(7, &["bmc-1"])), &chain(), &resumed(7, &["bmc-1"]), &unopened, &open(), &again];
     let begun = Instant::now();
     assert_eq!(call(waiting_retry_of(DN, 60), &rules, &woken("retry")).await, success());
-    assert_eq!(rules[6].num_calls(), 1);
+    assert_eq!(rules[7].num_calls(), 1);
     assert!((Duration::from_millis(1750)..Duration::from_secs(20)).contains(&begun.elapsed()));
 }
 
 #[tokio::test]
 async fn nobody_waits_longer_than_the_invocation_lasts() {
     let found = uses(vec![tie("bmc-1", 7, 1, Some(true))]);
-    let rules = [&name(), &found, &job(failed(7, &["bmc-1"])), &resumed(7, &["bmc-1"])];
+    let rules = [&name(), &found, &job(failed(7, &["bmc-1"])), &chain(), &resumed(7, &["bmc-1"])];
     let mut context = lambda_http::Context::default();
     let ends = std::time::SystemTime::now() + Duration::from_millis(2200);
     context.deadline = u64::try_from(ends.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap();

@@ -46,6 +46,8 @@ fn taken() -> Rule {
                     format!("put {LIST} {}", hex(OCTETS)),
                     format!("update {LIST} list"),
                     format!("update {CERTIFICATE}"),
+                    format!("put {CERTIFICATE} audit#000000000001"),
+                    format!("put {CERTIFICATE} audit"),
                 ]
         })
         .then_output(|| TransactWriteItemsOutput::builder().build())
@@ -75,7 +77,7 @@ fn revoke(body: Value) -> Request<Body> {
 async fn what_a_root_of_ours_signed_is_revoked_and_its_list_is_asked_for() {
     let record = signed();
     let asked = published();
-    let rules = [&name(), &held(&record), &serial_of(&record), &taken()];
+    let rules = [&name(), &held(&record), &serial_of(&record), &chain(), &taken()];
     let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &asked).await;
     assert_eq!(answer, (200, json!({ "Requested": true, "Success": true })));
     assert_eq!(asked.num_calls(), 1);
@@ -91,7 +93,7 @@ async fn by_its_thumbprint_it_is_found_without_a_name() {
     let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(&record).unwrap();
     let some = mock!(Client::batch_get_item)
         .then_output(move || BatchGetItemOutput::builder().responses("certificates", vec![item.clone()]).build());
-    let rules = [&index, &some, &serial_of(&record), &taken()];
+    let rules = [&index, &some, &serial_of(&record), &chain(), &taken()];
     let answer = call(revoke(json!({ "Thumbprint": print.to_lowercase() })), &rules, &published()).await;
     assert_eq!(answer, (200, json!({ "Requested": true, "Success": true })));
 }
@@ -99,7 +101,7 @@ async fn by_its_thumbprint_it_is_found_without_a_name() {
 #[tokio::test]
 async fn a_second_time_nothing_is_requested() {
     let (record, asked) = (signed(), published());
-    let rules = [&name(), &held(&record), &serial_of(&record), &lost()];
+    let rules = [&name(), &held(&record), &serial_of(&record), &chain(), &lost()];
     let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &asked).await;
     assert_eq!((answer, asked.num_calls()), ((200, json!({ "Requested": false, "Success": true })), 0));
 }

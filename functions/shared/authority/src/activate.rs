@@ -1,5 +1,6 @@
 //! The cutover: links first, then one conditional write.
 
+use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::certificate::Certificate;
 use rootcast_core::generation::GenerationState;
 use rootcast_core::job::Job;
@@ -14,7 +15,7 @@ use crate::{AuthorityError, CertificateAuthority};
 impl CertificateAuthority {
     /// The job's root signs from now on; the one before signs no certificate any more. Both links are made before the
     /// switch, so that whoever serves a chain finds them.
-    pub async fn activate_root(&self, job: &mut Job, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    pub async fn activate_root(&self, job: &mut Job, by: &Actor, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let mut authority = self.ledger.authority().await?;
         if authority.signing == Some(job.generation) {
             // Another conductor was faster, after this job was read. Its root is not the one to link from.
@@ -34,11 +35,15 @@ impl CertificateAuthority {
         }
         job.activate(now);
         job.updated = now;
+        let act = Act::new(Subject::Job(job.id), Action::Activate, by, now)
+            .with("generation", job.generation)
+            .with("reason", &job.reason);
         self.ledger
             .commit(Change {
                 authority: Some(&authority),
                 roots: std::iter::once(&root).chain(&old).collect(),
                 job: Some(job),
+                act: Some(&act),
                 ..Change::default()
             })
             .await?;

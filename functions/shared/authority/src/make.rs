@@ -1,5 +1,6 @@
 //! A new root: claimed, made, and published.
 
+use rootcast_core::audit::{self, Act, Action, Actor};
 use rootcast_core::generation::GenerationState;
 use rootcast_core::job::{Activation, Job, JobId, NewJob};
 use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
@@ -67,9 +68,10 @@ impl CertificateAuthority {
         &self,
         settings: &Settings,
         request: &RootRequest,
+        by: &Actor,
         now: OffsetDateTime,
     ) -> Result<Made, AuthorityError> {
-        let claimed = self.claim(settings, request, now).await?;
+        let claimed = self.claim(settings, request, by, now).await?;
         let (authority, claim) = (claimed.authority.clone(), claimed.claim.clone());
         if let Err(error) = self.make_claimed(claimed, now).await {
             self.give_back(authority, claim, now).await;
@@ -113,6 +115,7 @@ impl CertificateAuthority {
         &self,
         settings: &Settings,
         request: &RootRequest,
+        by: &Actor,
         now: OffsetDateTime,
     ) -> Result<Claimed, AuthorityError> {
         let before = self.ledger.authority().await?;
@@ -120,7 +123,7 @@ impl CertificateAuthority {
             Some(claim) if claim.until > now => return Err(AuthorityError::Busy(claim.job)),
             Some(claim) => self.take_over(&before, claim, now).await,
             None if before.running.is_some() => return Err(AuthorityError::Busy(before.running)),
-            None => self.claim_next(&before, settings, request, now).await,
+            None => self.claim_next(&before, settings, request, by, now).await,
         };
         match claimed {
             // Called twice at once: the other one won, or its transaction and ours met.
@@ -163,6 +166,7 @@ impl CertificateAuthority {
         before: &Authority,
         settings: &Settings,
         request: &RootRequest,
+        by: &Actor,
         now: OffsetDateTime,
     ) -> Result<Claimed, AuthorityError> {
         let (policy, has_devices) = tokio::try_join!(self.ledger.policy(), self.ledger.has_approved_device())?;
@@ -213,6 +217,7 @@ impl CertificateAuthority {
                 roots: vec![&root],
                 job: job.as_ref(),
                 new_job: has_devices,
+                act: job.as_ref().map(|job| created(job, by)).as_ref(),
                 ..Change::default()
             })
             .await?;
@@ -252,6 +257,18 @@ impl CertificateAuthority {
         }
         root.certificate = Some(self.vault.sign_prepared(&key, prepared).await?);
         Ok(())
+    }
+}
+
+fn created(job: &Job, by: &Actor) -> Act {
+    let act = Act::new(audit::Subject::Job(job.id), Action::Create, by, job.created).with("generation", job.generation);
+    let act = match job.activation {
+        Activation::Proven => act,
+        Activation::Immediate => act.with("activation", "immediate"),
+    };
+    match &job.requested_for {
+        Some(reason) => act.with("reason", reason),
+        None => act,
     }
 }
 

@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod algorithm;
+pub mod audit;
 pub mod bundle;
 pub mod certificate;
 pub mod certificate_dn;

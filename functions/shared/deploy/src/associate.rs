@@ -1,28 +1,28 @@
 //! A certificate's devices, without a job: those that are to have it some day, and those that are not to have it any
 //! more.
 
+use rootcast_core::audit::{Act, Action, Subject};
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::DeviceId;
 use rootcast_core::lifecycle::Work;
 use rootcast_ledger::{CertificateOrPlace, DeviceRecord, Ledger, UseRecord};
-use time::OffsetDateTime;
 
 use crate::judge::{at_rest, judge};
-use crate::{ATTEMPTS, NotBegun, PAUSE, Refusal, is_written, may_go_to_devices};
+use crate::{ATTEMPTS, NotBegun, PAUSE, Refusal, Request, is_written, may_go_to_devices};
 
 /// Ties the certificate to those of the devices (1 to [`MOST_TIES`](rootcast_ledger::MOST_TIES)) that it is not tied to:
 /// to all of them, or to none where one is refused. Answers which are.
 ///
-/// Four calls where nobody interferes: certificate, devices, uses, one transaction.
+/// Five calls where nobody interferes: certificate, devices, uses, audit chain, one transaction.
 pub async fn associate(
     ledger: &Ledger,
     certificate: CertificateId,
     devices: &[DeviceId],
-    now: OffsetDateTime,
+    request: Request<'_>,
 ) -> Result<Vec<(DeviceId, Refusal)>, NotBegun> {
     let mut pause = PAUSE;
     for _ in 0..ATTEMPTS {
-        may_go_to_devices(ledger, certificate, now).await?;
+        may_go_to_devices(ledger, certificate, request.now).await?;
         let mut found = ledger.devices_by_id(devices).await?;
         let uses = ledger.uses_of_devices(found.values()).await?;
         let (mut fresh, mut refused) = (Vec::new(), Vec::new());
@@ -35,7 +35,8 @@ pub async fn associate(
         if fresh.is_empty() || !refused.is_empty() {
             return Ok(refused);
         }
-        if is_written(ledger.tie(certificate, &fresh, now).await)? {
+        let act = act(certificate, Action::Associate, fresh.iter().map(|device| &device.id), request);
+        if is_written(ledger.tie(certificate, &fresh, &act).await)? {
             return Ok(Vec::new());
         }
         tokio::time::sleep(pause).await;
@@ -53,6 +54,7 @@ pub async fn dissociate(
     ledger: &Ledger,
     certificate: CertificateId,
     devices: &[DeviceId],
+    request: Request<'_>,
 ) -> Result<Vec<(DeviceId, Refusal)>, NotBegun> {
     let mut pause = PAUSE;
     for _ in 0..ATTEMPTS {
@@ -73,13 +75,27 @@ pub async fn dissociate(
         if ties.is_empty() || !refused.is_empty() {
             return Ok(refused);
         }
-        if is_written(ledger.untie(certificate, &ties).await)? {
+        let act = act(certificate, Action::Dissociate, ties.iter().map(|(device, _)| &device.id), request);
+        if is_written(ledger.untie(certificate, &ties, &act).await)? {
             return Ok(Vec::new());
         }
         tokio::time::sleep(pause).await;
         pause *= 2;
     }
     Err(NotBegun::Busy)
+}
+
+/// Which devices, as far as there is room for it.
+fn act<'a>(
+    certificate: CertificateId,
+    action: Action,
+    devices: impl Iterator<Item = &'a DeviceId>,
+    Request { by, now }: Request<'_>,
+) -> Act {
+    let names: Vec<&str> = devices.map(DeviceId::as_str).collect();
+    Act::new(Subject::Certificate(certificate), action, by, now)
+        .with("devices", names.len())
+        .with("names", names.join(" "))
 }
 
 fn tie_of<'a>(uses: &'a [UseRecord], certificate: CertificateId, device: &DeviceId) -> Option<&'a UseRecord> {

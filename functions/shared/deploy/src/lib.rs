@@ -8,6 +8,7 @@ mod judge;
 
 use std::time::Duration;
 
+use rootcast_core::audit::Actor;
 use rootcast_core::certificate_dn::CertificateDn;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::deployment::Deployment;
@@ -67,15 +68,15 @@ struct Prepared {
 /// Who asks, and when.
 #[derive(Debug, Clone, Copy)]
 pub struct Request<'a> {
-    /// The principal.
-    pub by: &'a str,
+    pub by: &'a Actor,
     pub now: OffsetDateTime,
 }
 
 /// Begins to bring a certificate to those of some devices that can be given it: 1 to
 /// [`MOST_DEVICES`](rootcast_core::deployment::MOST_DEVICES), each named once.
 ///
-/// Five calls where nobody interferes: certificate, devices, uses, last job, one transaction.
+/// Six calls where nobody interferes: certificate, devices, uses, last job, the certificate's audit chain, one
+/// transaction.
 pub async fn deploy(
     ledger: &Ledger,
     certificate: CertificateId,
@@ -86,7 +87,7 @@ pub async fn deploy(
     for _ in 0..ATTEMPTS {
         let (prepared, refused) = prepare(ledger, certificate, devices, request).await?;
         let Some(prepared) = prepared else { return Ok(Begun { job: None, refused }) };
-        if write(ledger, &prepared).await? {
+        if write(ledger, &prepared, request.by).await? {
             return Ok(Begun { job: Some(prepared.job), refused });
         }
         tokio::time::sleep(pause).await;
@@ -100,7 +101,7 @@ pub async fn issue(ledger: &Ledger, device: &DeviceId, request: Request<'_>) -> 
     let mut pause = PAUSE;
     for _ in 0..ATTEMPTS {
         let prepared = prepare_issue(ledger, device, request).await?;
-        if write(ledger, &prepared).await? {
+        if write(ledger, &prepared, request.by).await? {
             return Ok(prepared.job);
         }
         tokio::time::sleep(pause).await;
@@ -109,8 +110,9 @@ pub async fn issue(ledger: &Ledger, device: &DeviceId, request: Request<'_>) -> 
     Err(NotBegun::Busy)
 }
 
-async fn write(ledger: &Ledger, Prepared { job, last_job, uses, place }: &Prepared) -> Result<bool, LedgerError> {
-    is_written(ledger.deploy(job, *last_job, uses, place.as_ref()).await)
+async fn write(ledger: &Ledger, prepared: &Prepared, by: &Actor) -> Result<bool, LedgerError> {
+    let Prepared { job, last_job, uses, place } = prepared;
+    is_written(ledger.deploy(job, *last_job, uses, place.as_ref(), by).await)
 }
 
 /// Whether all was as it was read.
@@ -142,7 +144,7 @@ async fn prepare(
     }
     let last_job = ledger.authority().await?.last_job;
     let names = taken.iter().map(|new| new.device.id.clone()).collect();
-    let job = Deployment::new(JobId(last_job + 1), id, Work::Install, names, by.to_owned(), now);
+    let job = Deployment::new(JobId(last_job + 1), id, Work::Install, names, by.principal.clone(), now);
     Ok((Some(Prepared { job, last_job, uses: taken, place: None }), refused))
 }
 
@@ -161,7 +163,7 @@ async fn prepare_issue(ledger: &Ledger, id: &DeviceId, Request { by, now }: Requ
     let (certificate, place) = match ledger.certificate_by_dn(&dn).await? {
         None => {
             let certificate = random_id()?;
-            (certificate, Some(new_place(certificate, &dn, id, by, now)))
+            (certificate, Some(new_place(certificate, &dn, id, &by.principal, now)))
         }
         Some(certificate) => {
             let held = ledger.certificate_or_place(certificate).await?;
@@ -176,7 +178,7 @@ async fn prepare_issue(ledger: &Ledger, id: &DeviceId, Request { by, now }: Requ
     let new = judge(device, certificate, Work::Issue, &uses).map_err(NotBegun::Refused)?;
     let last_job = ledger.authority().await?.last_job;
     let devices = [id.clone()].into();
-    let job = Deployment::new(JobId(last_job + 1), certificate, Work::Issue, devices, by.to_owned(), now);
+    let job = Deployment::new(JobId(last_job + 1), certificate, Work::Issue, devices, by.principal.clone(), now);
     Ok(Prepared { job, last_job, uses: vec![new], place })
 }
 

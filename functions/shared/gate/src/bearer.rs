@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use rootcast_core::audit::Actor;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::permission::{EVERYTHING, Grants, Operation, Right};
 use rootcast_core::principal::PrincipalName;
@@ -10,6 +11,7 @@ use rootcast_ledger::{Exchanged, Ledger, LedgerError, PrincipalRecord, TokenReco
 use thiserror::Error;
 use time::OffsetDateTime;
 
+use crate::error::RequestId;
 use crate::routes::Denied;
 
 /// Who calls.
@@ -21,6 +23,13 @@ pub struct Principal {
     pub grants: Grants,
     /// To what the token was narrowed when it was asked for.
     pub scopes: Option<Scopes>,
+}
+
+impl Principal {
+    /// The caller as the audit chains name him.
+    pub fn acting(&self, RequestId(id): &RequestId) -> Actor {
+        Actor { principal: self.name.clone(), request_id: Some(id.clone()) }
+    }
 }
 
 /// A token that is valid here, and what is known of it.

@@ -281,9 +281,14 @@ impl From<Denied> for ApiError {
     }
 }
 
+/// The id that API Gateway's access log has, too. An extension of every request behind [`report`] and its like.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
 /// Middleware: logs a fault of ours once, with its causes and the request's id, and tells the caller that id alone.
-pub async fn report(request: Request, next: Next) -> Response {
+pub async fn report(mut request: Request, next: Next) -> Response {
     let id = request_id(&request).unwrap_or_else(|| "unknown".to_owned());
+    request.extensions_mut().insert(RequestId(id.clone()));
     let response = next.run(request).await;
     let Some(fault) = response.extensions().get::<ApiError>() else {
         return response;

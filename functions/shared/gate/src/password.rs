@@ -67,8 +67,14 @@ impl From<NoPassword> for NotProven {
 /// free, and taken back where it was right.
 pub async fn prove(ledger: &Ledger, claim: Claim, now: OffsetDateTime) -> Result<Proven, NotProven> {
     let Claim { source, name: claimed, password } = claim;
-    ledger.count_attempt(Counted::Source, &source, now).await?;
-    ledger.count_attempt(Counted::Name, &claimed, now).await?;
+    for (whose, of) in [(Counted::Source, &source), (Counted::Name, &claimed)] {
+        let counted = ledger.count_attempt(whose, of, now).await;
+        if let Err(NotCounted::Locked(Locked(pause))) = &counted {
+            // Not the name, which may be a password in the wrong place.
+            warn!(source, locked.by = ?whose, locked.seconds = pause.whole_seconds(), "login locked");
+        }
+        counted?;
+    }
     let found = match claimed.parse::<PrincipalName>() {
         Ok(name) => ledger.principal(&name).await?.map(|record| (name, record)),
         Err(_) => None,

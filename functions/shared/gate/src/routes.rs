@@ -136,7 +136,11 @@ table! {
     ABORT_JOB: Catalog Post "/jobs/{job}/abort" needs ABORT;
     RETRY_JOB: Catalog Post "/jobs/{job}/retry" needs WRITE_JOBS;
     WAIVE: Catalog Post "/jobs/{job}/waive" needs Needs::Operation(Operation::Activate, Jobs);
+    JOB_AUDIT: Catalog Get "/jobs/{job}/audit" needs READ_JOBS;
     JOB_TASKS: Catalog Get "/jobs/{job}/tasks" needs READ_JOBS;
+
+    // Of one that was deleted: to read everything.
+    CERTIFICATE_AUDIT: Catalog Get "/certificates/{certificate}/audit" needs READ_CERTIFICATE;
 
     SCM_LIST: Catalog Get "/v3/scm/certificates" needs READ_CERTIFICATE;
     SCM_SHOW: Catalog Get "/v3/scm/certificates/{id}" needs READ_CERTIFICATE;

@@ -23,7 +23,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-pub use self::error::{RequestId, ScmError, scm_report};
+pub use self::error::{ScmError, scm_report};
 use self::signature::Signed;
 use crate::bearer::{Principal, bearer, is_token, look_up};
 use crate::body::read;

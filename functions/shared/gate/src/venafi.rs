@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 use tracing::error;
 
 use crate::bearer::{Forbidden, OutOfScope, Principal, presented};
-use crate::error::{ApiError, causes, request_id};
+use crate::error::{ApiError, RequestId, causes, request_id};
 use crate::routes::Denied;
 
 /// Of a caller whose token may have been narrowed: each route asks for the scope that it needs.
@@ -149,8 +149,9 @@ impl From<Denied> for VenafiError {
 }
 
 /// Middleware: logs a fault of ours once, with its causes and the request's id.
-pub async fn venafi_report(request: Request, next: Next) -> Response {
+pub async fn venafi_report(mut request: Request, next: Next) -> Response {
     let id = request_id(&request).unwrap_or_else(|| "unknown".to_owned());
+    request.extensions_mut().insert(RequestId(id.clone()));
     let response = next.run(request).await;
     if let Some(fault) = response.extensions().get::<VenafiError>() {
         let why = fault.cause.as_deref().map(causes).unwrap_or_default();

@@ -1,58 +1,156 @@
-//! Who had a private key, and who destroyed one.
+//! Audit chains, in the jobs table under the job or the certificate: `audit#{sequence}` is an entry's line as it was
+//! hashed, and `audit` is the head.
+//!
+//! An entry is written in one transaction with its act, on the condition that the head is as it was read: whoever loses
+//! that race has lost the act with it, and does both again.
 
-use rootcast_core::certificate_id::CertificateId;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use rootcast_core::audit::{Act, Entry, Head, Subject};
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use tracing::info;
 
-use crate::item::{Item, job_key, to_item};
+use crate::commit::{Condition, put};
+use crate::item::{Item, from_item, job_key, number, text};
 use crate::{Ledger, LedgerError};
 
-/// What was done with a certificate. Kept in the jobs table, under the certificate's id, and never changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AuditRecord {
-    pub principal: String,
-    pub action: AuditAction,
-    /// The API's, which its access log has too.
-    pub request_id: String,
-    #[serde(with = "time::serde::timestamp")]
-    pub at: OffsetDateTime,
+/// An entry by itself that loses the race for the head tries again so often: 1.3 s in all.
+const RACES: u32 = 7;
+/// The first pause after that; it doubles.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Some entries of a chain, in their order.
+#[derive(Debug, Clone, Default)]
+pub struct AuditPage {
+    /// As they were hashed.
+    pub lines: Vec<String>,
+    /// Ask again after it for the rest.
+    pub next: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum AuditAction {
-    /// The private key was about to be given out.
-    Export,
-    Delete,
+#[derive(Debug, Serialize, Deserialize)]
+struct LineItem {
+    line: String,
 }
 
-impl AuditRecord {
-    /// In the order of time; `random` keeps those of one second apart.
-    pub(crate) fn key(&self, certificate: CertificateId, random: [u8; 8]) -> Item {
-        let sort = format!("audit#{:012}#{:016x}", self.at.unix_timestamp(), u64::from_be_bytes(random));
-        job_key(certificate, sort)
+/// The next links of some chains, each of another one.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    writes: Vec<TransactWriteItem>,
+    made: Vec<(Entry, Head)>,
+}
+
+impl Links {
+    /// To be written with the acts.
+    pub(crate) fn writes(&self) -> impl Iterator<Item = TransactWriteItem> {
+        self.writes.iter().cloned()
+    }
+
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.writes.extend(other.writes);
+        self.made.extend(other.made);
+        self
+    }
+
+    /// They are written. With this, the log knows each head, too: who changes the table has not changed the log.
+    pub(crate) fn tell(&self) {
+        for (entry, head) in &self.made {
+            info!(
+                caller = entry.principal, request.id = entry.request_id, audit.subject = %entry.subject,
+                audit.sequence = entry.sequence, audit.sha256 = %head.hash, audit.action = ?entry.action,
+                audit.outcome = ?entry.outcome, "recorded"
+            );
+        }
     }
 }
 
+fn head_key(subject: Subject) -> Item {
+    job_key(subject.to_string(), "audit")
+}
+
+fn line_sort(sequence: u64) -> String {
+    format!("audit#{sequence:012}")
+}
+
 impl Ledger {
-    /// One call.
-    pub async fn audit(
+    /// Where the chain ends. One call.
+    pub async fn audit_head(&self, subject: Subject) -> Result<Head, LedgerError> {
+        let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(head_key(subject)));
+        let answer = get.consistent_read(true).send().await.map_err(LedgerError::aws("GetItem audit"))?;
+        Ok(answer.item.map(|item| from_item("audit head", item)).transpose()?.unwrap_or(Head::NONE))
+    }
+
+    /// At most `limit` entries that follow `after`; 0 is before the first. One call.
+    pub async fn audit_page(&self, subject: Subject, after: u64, limit: u32) -> Result<AuditPage, LedgerError> {
+        let query = self.client.query().table_name(self.jobs()?);
+        let query = query.key_condition_expression("pk = :subject AND sk BETWEEN :first AND :last");
+        let query = query
+            .expression_attribute_values(":subject", text(subject))
+            .expression_attribute_values(":first", text(line_sort(after.saturating_add(1))))
+            .expression_attribute_values(":last", text(line_sort(999_999_999_999)));
+        let query = query.consistent_read(true).limit(i32::try_from(limit).unwrap_or(100));
+        let answer = query.send().await.map_err(LedgerError::aws("Query audit"))?;
+        let more = answer.last_evaluated_key.is_some();
+        let lines = answer.items.unwrap_or_default().into_iter().map(|item| from_item::<LineItem>("audit", item));
+        let lines: Vec<String> = lines.map(|item| Ok(item?.line)).collect::<Result<_, LedgerError>>()?;
+        Ok(AuditPage { next: more.then_some(after + lines.len() as u64), lines })
+    }
+
+    /// Records an act by itself.
+    pub async fn audit(&self, act: &Act) -> Result<(), LedgerError> {
+        for race in 0.. {
+            match self.transact_audited(Vec::new(), act).await {
+                Err(LedgerError::Conflict | LedgerError::Transient { .. }) if race < RACES => {
+                    tokio::time::sleep(PAUSE * 2u32.pow(race)).await;
+                }
+                written => return written,
+            }
+        }
+        Err(LedgerError::Conflict)
+    }
+
+    /// What an act writes, and its entry. Two calls.
+    pub(crate) async fn transact_audited(
         &self,
-        certificate: CertificateId,
-        record: &AuditRecord,
-        random: [u8; 8],
+        mut writes: Vec<TransactWriteItem>,
+        act: &Act,
     ) -> Result<(), LedgerError> {
-        let mut item = to_item("audit", record)?;
-        item.extend(record.key(certificate, random));
-        self.client
-            .put_item()
-            .table_name(self.jobs()?)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(pk)")
-            .send()
-            .await
-            .map_err(LedgerError::aws("PutItem audit"))?;
+        let links = self.link(act).await?;
+        writes.extend(links.writes());
+        self.transact(writes).await?;
+        links.tell();
         Ok(())
+    }
+
+    /// The act as the next entry of its chain. One call.
+    pub(crate) async fn link(&self, act: &Act) -> Result<Links, LedgerError> {
+        self.link_to(act, &self.audit_head(act.subject).await?)
+    }
+
+    /// The act as the first entry of its chain.
+    pub(crate) fn first_link(&self, act: &Act) -> Result<Links, LedgerError> {
+        self.link_to(act, &Head::NONE)
+    }
+
+    fn link_to(&self, act: &Act, read: &Head) -> Result<Links, LedgerError> {
+        let entry = act.after(read);
+        let line =
+            entry.line().map_err(|source| LedgerError::Unwritable { what: "audit", source: Box::new(source) })?;
+        let head = entry.head(&line);
+        let key = job_key(act.subject.to_string(), line_sort(entry.sequence));
+        let as_read = match read.sequence {
+            0 => Condition::absent("pk"),
+            sequence => Condition {
+                expression: "#sequence = :read".to_owned(),
+                names: Some([("#sequence".to_owned(), "sequence".to_owned())].into()),
+                values: Some([(":read".to_owned(), number(sequence))].into()),
+            },
+        };
+        let writes = vec![
+            put(self.jobs()?, "audit", &LineItem { line }, key, Some(Condition::absent("pk")))?,
+            put(self.jobs()?, "audit head", &head, head_key(act.subject), Some(as_read))?,
+        ];
+        Ok(Links { writes, made: vec![(entry, head)] })
     }
 }

@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
+use rootcast_core::audit::Act;
 use rootcast_core::job::{Job, JobId};
 use rootcast_core::transition::WaveRecord;
 use serde::Serialize;
 
+use crate::audit::Links;
 use crate::authority::{AUTHORITY, bundle_id, root_id};
 use crate::item::{Item, id_key, job_key, number, to_item};
 use crate::jobs::{ROLLOVER, list_key, meta_key};
@@ -29,6 +31,8 @@ pub struct Change<'a> {
     pub wave: Option<(JobId, &'a WaveRecord)>,
     /// So many devices of a shard are about to be sent.
     pub dispatched: Option<Dispatched>,
+    /// Who did that to the job, for its audit chain.
+    pub act: Option<&'a Act>,
 }
 
 /// A change of one shard's count of dispatched devices.
@@ -88,7 +92,15 @@ impl Ledger {
         if let (Some(dispatched), Some(job)) = (change.dispatched, change.job) {
             writes.push(count_dispatched(self.jobs()?, job, dispatched)?);
         }
-        self.transact(writes).await
+        let links = match change.act {
+            Some(act) if change.new_job => self.first_link(act)?,
+            Some(act) => self.link(act).await?,
+            None => Links::default(),
+        };
+        writes.extend(links.writes());
+        self.transact(writes).await?;
+        links.tell();
+        Ok(())
     }
 
     pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>) -> Result<(), LedgerError> {

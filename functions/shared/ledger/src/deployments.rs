@@ -3,10 +3,12 @@
 //! One that runs is under `running` too, where the conductor's schedule finds it.
 
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
+use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::deployment::Deployment;
 use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::{Lifecycle, Work};
 
+use crate::audit::Links;
 use crate::authority::AUTHORITY;
 use crate::commit::{Condition, NoAttributes, put};
 use crate::item::{Item, id_key, job_key, number, text};
@@ -49,7 +51,7 @@ impl Ledger {
     }
 
     /// A new deployment, in one transaction with a use for each device. `last_job`: the authority's, as it was read; the
-    /// deployment's id follows it. `place`: of a certificate that has no record yet.
+    /// deployment's id follows it. `place`: of a certificate that has no record yet. `by`: for the audit chains of both.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where another job was made, a device was changed, or the certificate was deleted since
@@ -60,6 +62,7 @@ impl Ledger {
         last_job: u64,
         uses: &[NewUse],
         place: Option<&PlaceRecord>,
+        by: &Actor,
     ) -> Result<(), LedgerError> {
         let (id, certificate) = (deployment.id, deployment.certificate);
         let fresh = uses.iter().filter(|tie| tie.earlier.is_none()).count();
@@ -90,7 +93,13 @@ impl Ledger {
             }
             writes.push(self.replace_ties(&tied)?);
         }
-        self.transact(writes).await
+        let (job, act) = acts(deployment, place.is_some(), by);
+        let of_certificate = if place.is_some() { self.first_link(&act)? } else { self.link(&act).await? };
+        let links = self.first_link(&job)?.and(of_certificate);
+        writes.extend(links.writes());
+        self.transact(writes).await?;
+        links.tell();
+        Ok(())
     }
 
     /// Only the counter is touched, so that the authority may do everything else meanwhile.
@@ -108,11 +117,11 @@ impl Ledger {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// `revision` is that which was read; it is raised on the way out.
+    /// `revision` is that which was read; it is raised on the way out. `act`: who did that, for the audit chain.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where the deployment is not as it was read.
-    pub async fn save_deployment(&self, deployment: &Deployment) -> Result<(), LedgerError> {
+    pub async fn save_deployment(&self, deployment: &Deployment, act: Option<&Act>) -> Result<(), LedgerError> {
         let record = Deployment { revision: deployment.revision + 1, ..deployment.clone() };
         let condition = Condition::as_read(deployment.revision, "pk");
         let saved = put(self.jobs()?, "deployment", &record, meta_key(deployment.id, DEPLOYMENT), Some(condition))?;
@@ -127,8 +136,28 @@ impl Ledger {
                 .map_err(|source| LedgerError::Unwritable { what: "deployment", source: Box::new(source) })?;
             TransactWriteItem::builder().delete(delete).build()
         };
-        self.transact(vec![saved, entry]).await
+        let links = match act {
+            Some(act) => self.link(act).await?,
+            None => Links::default(),
+        };
+        self.transact([saved, entry].into_iter().chain(links.writes()).collect()).await?;
+        links.tell();
+        Ok(())
     }
+}
+
+/// What a new deployment is to its job and to its certificate.
+fn acts(deployment: &Deployment, is_new: bool, by: &Actor) -> (Act, Act) {
+    let Deployment { id, certificate, created, .. } = deployment;
+    let devices = deployment.devices.len();
+    let action = match (deployment.work, is_new) {
+        (Work::Issue, true) => Action::Issue,
+        (Work::Issue, false) => Action::Renew,
+        _ => Action::Deploy,
+    };
+    let job = Act::new(Subject::Job(*id), Action::Create, by, *created).with("certificate", certificate);
+    let act = Act::new(Subject::Certificate(*certificate), action, by, *created).with("job", id);
+    (job.with("devices", devices), act.with("devices", devices))
 }
 
 const fn begins(work: Work) -> &'static str {

@@ -4,6 +4,7 @@
 //! for, so there is no certificate of ours that is not on record, and a number is never used twice.
 
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
+use rootcast_core::audit::Act;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::DeviceId;
 use rootcast_core::fingerprint::Fingerprint;
@@ -53,7 +54,7 @@ impl Ledger {
     }
 
     /// The certificate is signed, in one transaction: its record takes the place of what was `there`, as it was read;
-    /// the serial number says which certificate it became; and `tie` goes on.
+    /// the serial number says which certificate it became; and `tie` goes on. `act`: for the certificate's audit chain.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where any of it is not as it was read. Somebody else issued it meanwhile, or it was
@@ -64,6 +65,7 @@ impl Ledger {
         there: &CertificateOrPlace,
         serial: Serial,
         tie: &UseRecord,
+        act: &Act,
     ) -> Result<(), LedgerError> {
         let read = match there {
             CertificateOrPlace::Certificate(before) => before.revision,
@@ -80,7 +82,7 @@ impl Ledger {
         if let CertificateOrPlace::Certificate(before) = there {
             writes.push(self.uncount_leaf(before).await?);
         }
-        self.transact(writes).await
+        self.transact_audited(writes, act).await
     }
 
     fn sign_serial(&self, serial: Serial, leaf: Fingerprint) -> Result<TransactWriteItem, LedgerError> {

@@ -28,7 +28,7 @@ pub use access::{
     AccessKeyId, AccessKeyRecord, Exchanged, GrantId, GrantRecord, Granted, IdentityRecord, Locked, NotAnAccessKeyId,
     NotCounted, Pair, PrincipalRecord, Refresh, SessionRecord, TokenRecord,
 };
-pub use audit::{AuditAction, AuditRecord};
+pub use audit::AuditPage;
 pub use authority::{Authority, BundleRecord, Claim, LinkRecord, Policy, RootRecord};
 pub use certificates::{
     CertificateOrPlace, CertificateRecord, ClientRequest, PlaceRecord, RemoveRefused, StoreRefused,

@@ -4,6 +4,7 @@
 //! a record under its serial number. A list that is behind says so itself, so a lost message is found by the schedule.
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use rootcast_core::audit::Act;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::crl::{Crl, CrlShard, Reason, SHARDS};
 use rootcast_core::root::Serial;
@@ -132,7 +133,7 @@ impl Ledger {
     }
 
     /// The certificate, as it was read, is revoked from now on, and its list is behind. Answers whether it was not
-    /// revoked before.
+    /// revoked before. `act`: for the certificate's audit chain.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where the certificate is not as it was read, or there is no such list, and hence no
@@ -142,6 +143,7 @@ impl Ledger {
         read: &CertificateRecord,
         list: CrlShard,
         record: &RevokedRecord,
+        act: &Act,
     ) -> Result<bool, LedgerError> {
         let key = job_key(partition(list), record.serial.to_string());
         let unwritable = |what| move |source| LedgerError::Unwritable { what, source: Box::new(source) };
@@ -165,13 +167,18 @@ impl Ledger {
             .expression_attribute_values(":one", number(1))
             .build()
             .map_err(unwritable("certificate"))?;
-        let writes = vec![
+        let links = self.link(act).await?;
+        let mut writes = vec![
             put(self.jobs()?, "revoked certificate", record, key, Some(Condition::absent("pk")))?,
             TransactWriteItem::builder().update(behind).build(),
             TransactWriteItem::builder().update(revoked).build(),
         ];
+        writes.extend(links.writes());
         match self.transact_patiently(writes, "TransactWriteItems revocation").await? {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                links.tell();
+                Ok(true)
+            }
             Err(codes) if codes.first().is_some_and(|code| code == "ConditionalCheckFailed") => Ok(false),
             Err(_) => Err(LedgerError::Conflict),
         }

@@ -2,19 +2,21 @@
 //!
 //! Certificate, device and use change in one transaction, as they do for a deployment.
 
+use rootcast_core::audit::Act;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::lifecycle::{Lifecycle, Work};
-use time::OffsetDateTime;
 
 use crate::{DeviceRecord, Ledger, LedgerError, UseRecord};
 
-/// Devices that are tied at once. `TransactWriteItems` takes 100 writes: two a device, and one of the certificate.
-pub const MOST_TIES: usize = 49;
+/// Devices that are tied at once. `TransactWriteItems` takes 100 writes: two a device, one of the certificate, two of its
+/// audit chain.
+pub const MOST_TIES: usize = 48;
 
 const TIED: &str = "The certificate is associated with the device, and was not brought there yet.";
 
 impl Ledger {
-    /// Each device, as it was read, gets an idle use of the certificate that it has none of. 1 to [`MOST_TIES`].
+    /// Each device, as it was read, gets an idle use of the certificate that it has none of. 1 to [`MOST_TIES`]. `act`: who
+    /// did that, for the certificate's audit chain.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where a device was changed, or the certificate was deleted; nothing is written then.
@@ -22,17 +24,17 @@ impl Ledger {
         &self,
         certificate: CertificateId,
         devices: &[DeviceRecord],
-        at: OffsetDateTime,
+        act: &Act,
     ) -> Result<(), LedgerError> {
         let mut writes = vec![self.count_uses(certificate, i64::try_from(devices.len()).unwrap_or(i64::MAX))?];
         for device in devices {
             let idle = Lifecycle::idle(Work::Install, TIED);
-            writes.push(self.put_use(&UseRecord::new(certificate, device.id.clone(), idle, at))?);
+            writes.push(self.put_use(&UseRecord::new(certificate, device.id.clone(), idle, act.at))?);
             let mut tied = device.clone();
             tied.ties.push(certificate);
             writes.push(self.replace_ties(&tied)?);
         }
-        self.transact(writes).await
+        self.transact_audited(writes, act).await
     }
 
     /// Each device, as it was read, loses its use of the certificate, as it was read. 1 to [`MOST_TIES`].
@@ -43,6 +45,7 @@ impl Ledger {
         &self,
         certificate: CertificateId,
         ties: &[(DeviceRecord, UseRecord)],
+        act: &Act,
     ) -> Result<(), LedgerError> {
         let mut writes = vec![self.count_uses(certificate, i64::try_from(ties.len()).map_or(i64::MIN, |less| -less))?];
         for (device, tie) in ties {
@@ -51,6 +54,6 @@ impl Ledger {
             freed.ties.retain(|other| *other != certificate);
             writes.push(self.replace_ties(&freed)?);
         }
-        self.transact(writes).await
+        self.transact_audited(writes, act).await
     }
 }

@@ -11,6 +11,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError,
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::deployment::{Deployment, DeploymentOutcome};
 use rootcast_core::device::{DeviceId, Driver, Pin, Profile};
@@ -52,6 +53,24 @@ fn tie(number: u32, stage: Option<Stage>, in_error: bool) -> UseRecord {
 
 fn under_way() -> UseRecord {
     UseRecord { job: Some(JobId(7)), ..tie(1, Some(Stage::InstallCertificate), false) }
+}
+
+fn by() -> Actor {
+    Actor::function("conduct")
+}
+
+fn act(action: Action) -> Act {
+    Act::new(Subject::Certificate(certificate(1)), action, &by(), NOW)
+}
+
+/// The end of the certificate's audit chain, which has three entries.
+fn chain() -> Rule {
+    mock!(Client::get_item)
+        .match_requests(|request| request.key().unwrap()["sk"].as_s().unwrap() == "audit")
+        .then_output(|| {
+            let hash = AttributeValue::S("ab".repeat(32));
+            GetItemOutput::builder().item("sequence", AttributeValue::N("3".to_owned())).item("hash", hash).build()
+        })
 }
 
 fn settlement(outcome: Outcome) -> Settlement {
@@ -181,13 +200,17 @@ async fn a_deployment_begins_with_all_that_belongs_to_it() {
         "update bmc-0 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=1]",
         "put scs0000000000001 use#bmc-1",
         "update bmc-1 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=2]",
+        "put 7 audit#000000000001",
+        "put 7 audit",
+        "put scs0000000000001 audit#000000000004",
+        "put scs0000000000001 audit",
     ]);
     let devices = ["bmc-0", "bmc-1"].map(|id| id.parse::<DeviceId>().unwrap()).into();
     let deployment = Deployment::new(JobId(7), certificate(1), Work::Install, devices, "ops".to_owned(), NOW);
     let again =
         NewUse { device: device("bmc-1", &[2, 1]), earlier: Some(tie(1, Some(Stage::InstallCertificate), true)) };
     let uses = [NewUse { device: device("bmc-0", &[]), earlier: None }, again];
-    ledger(&[&written]).deploy(&deployment, 6, &uses, None).await.unwrap();
+    ledger(&[&chain(), &written]).deploy(&deployment, 6, &uses, None, &by()).await.unwrap();
 }
 
 #[tokio::test]
@@ -198,15 +221,20 @@ async fn a_tie_without_a_job_comes_and_goes_with_all_that_knows_of_it() {
         "update bmc-0 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=1]",
         "put scs0000000000001 use#bmc-1",
         "update bmc-1 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=2]",
+        "put scs0000000000001 audit#000000000004",
+        "put scs0000000000001 audit",
     ]);
-    ledger(&[&tied]).tie(certificate(1), &[device("bmc-0", &[]), device("bmc-1", &[2])], NOW).await.unwrap();
+    let devices = [device("bmc-0", &[]), device("bmc-1", &[2])];
+    ledger(&[&chain(), &tied]).tie(certificate(1), &devices, &act(Action::Associate)).await.unwrap();
     let untied = accepted(&[
         "update scs0000000000001 ADD uses :more, revision :one [:more=-1 :one=1]",
         "delete scs0000000000001 use#bmc-1",
         "update bmc-1 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=1]",
+        "put scs0000000000001 audit#000000000004",
+        "put scs0000000000001 audit",
     ]);
     let both = [(device("bmc-1", &[2, 1]), tie(1, None, false))];
-    ledger(&[&untied]).untie(certificate(1), &both).await.unwrap();
+    ledger(&[&chain(), &untied]).untie(certificate(1), &both, &act(Action::Dissociate)).await.unwrap();
 }
 
 /// `TransactWriteItems` takes a hundred writes.
@@ -216,7 +244,7 @@ async fn as_many_ties_as_may_be_fit_into_one_transaction() {
     let written = mock!(Client::transact_write_items)
         .match_requests(|request| request.transact_items().len() == 99)
         .then_output(|| TransactWriteItemsOutput::builder().build());
-    ledger(&[&written]).tie(certificate(1), &devices, NOW).await.unwrap();
+    ledger(&[&chain(), &written]).tie(certificate(1), &devices, &act(Action::Associate)).await.unwrap();
 }
 
 #[tokio::test]
@@ -224,10 +252,10 @@ async fn only_a_deployment_that_runs_is_among_those_that_run() {
     let devices = ["bmc-1".parse::<DeviceId>().unwrap()].into();
     let mut deployment = Deployment::new(JobId(7), certificate(1), Work::Install, devices, "ops".to_owned(), NOW);
     let running = accepted(&["put 7 meta", "put running 000000000007"]);
-    ledger(&[&running]).save_deployment(&deployment).await.unwrap();
+    ledger(&[&running]).save_deployment(&deployment, None).await.unwrap();
     deployment.end(DeploymentOutcome::Deployed, "done");
     let ended = accepted(&["put 7 meta", "delete running 000000000007"]);
-    ledger(&[&ended]).save_deployment(&deployment).await.unwrap();
+    ledger(&[&ended]).save_deployment(&deployment, None).await.unwrap();
 }
 
 #[tokio::test]
@@ -261,7 +289,7 @@ async fn the_largest_deployment_fits_into_one_transaction() {
     let deployment = Deployment::new(JobId(7), certificate(1), Work::Install, devices, "ops".to_owned(), NOW);
     let uses: Vec<NewUse> = ids.iter().map(|id| NewUse { device: device(id, &[]), earlier: None }).collect();
     let written = mock!(Client::transact_write_items)
-        .match_requests(|request| request.transact_items().len() == 45)
+        .match_requests(|request| request.transact_items().len() == 49)
         .then_output(|| TransactWriteItemsOutput::builder().build());
-    ledger(&[&written]).deploy(&deployment, 6, &uses, None).await.unwrap();
+    ledger(&[&chain(), &written]).deploy(&deployment, 6, &uses, None, &by()).await.unwrap();
 }

@@ -14,7 +14,7 @@ use crate::stack::Stack;
 
 /// Runs `NAME.py` in an environment with what `NAME.txt` names. It gets the API's address, the file of the certificate to
 /// trust, and `input` as JSON on its standard input; its last line is JSON.
-async fn run(stack: &Stack, name: &str, input: &Value) -> Value {
+pub async fn run(stack: &Stack, name: &str, input: &Value) -> Value {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients");
     let python = rootcast_local::python_environment(&folder.join(format!("{name}.txt"))).await.unwrap();
     let mut child = Command::new(python)

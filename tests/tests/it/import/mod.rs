@@ -1,7 +1,7 @@
 //! Certificates made elsewhere, from the call that brings them to the device that shows them.
 
 pub mod deploying;
-mod events;
+pub mod events;
 mod importing;
 pub mod pki;
 mod reading;

@@ -5,6 +5,7 @@ use super::{path, refused};
 use crate::stack::{FUNCTIONS, Stack};
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::Method;
+use rootcast_core::audit::{Action, verify};
 
 #[tokio::test]
 async fn a_sealed_key_that_is_moved_to_another_record_does_not_open() {
@@ -50,23 +51,12 @@ async fn every_export_and_delete_is_on_record_and_no_key_is_in_any_log() {
         assert_eq!(stack.api.delete(&path(id)).await.status, 204);
         refused(&stack.api.get(&path(id)).await, 404, "SCM.0404");
 
-        let database = aws_sdk_dynamodb::Client::new(&stack.local.sdk_config);
-        let found = database
-            .query()
-            .table_name(stack.local.outputs.of("JobsTable").unwrap())
-            .key_condition_expression("pk = :id AND begins_with(sk, :audit)")
-            .expression_attribute_values(":id", AttributeValue::S(id.to_string()))
-            .expression_attribute_values(":audit", AttributeValue::S("audit#".to_owned()))
-            .send()
-            .await
-            .unwrap();
-        let said =
-            |item: &std::collections::HashMap<String, AttributeValue>, name: &str| item[name].as_s().unwrap().clone();
-        let mut audit: Vec<_> =
-            found.items().iter().map(|item| (said(item, "action"), said(item, "principal"))).collect();
-        audit.sort();
-        let expected = [("delete", "tests"), ("export", "exporter")];
-        assert_eq!(audit, expected.map(|(action, who)| (action.to_owned(), who.to_owned())));
+        let chain = stack.api.get(&format!("/certificates/{id}/audit")).await.response();
+        let lines = chain["entries"].as_array().unwrap().iter().map(|line| line.as_str().unwrap());
+        let (entries, head) = verify(lines).unwrap();
+        assert_eq!(serde_json::to_value(head).unwrap(), chain["head"]);
+        let who: Vec<_> = entries.iter().map(|entry| (entry.action, entry.principal.as_str())).collect();
+        assert_eq!(who, [(Action::Import, "tests"), (Action::Export, "exporter"), (Action::Delete, "tests")]);
 
         // The middle of the base64, in whatever way it is broken into lines.
         let middle: String = secret.lines().skip(1).collect::<String>()[8..40].to_owned();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lambda_runtime::{Context, LambdaEvent};
+use rootcast_core::audit::Actor;
 use rootcast_core::deployment::Deployment;
 use rootcast_core::device::{Driver, Pin, Profile};
 use rootcast_core::fingerprint::Fingerprint;
@@ -165,7 +166,8 @@ impl Scene {
             DeviceRecord::new(DEVICE.parse().unwrap(), address, Driver::Redfish, Profile::Openbmc, credential);
         device.approve(vec![fake.pin]);
         office.ledger.enrol(&device).await.unwrap();
-        let request = Request { by: "tests", now: seconds_ago::<350>() };
+        let by = Actor { principal: "tests".to_owned(), request_id: None };
+        let request = Request { by: &by, now: seconds_ago::<350>() };
         let job = rootcast_deploy::issue(&office.ledger, &device.id, request).await.unwrap();
         Self { office, fake, job }
     }

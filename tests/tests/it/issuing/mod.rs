@@ -34,8 +34,8 @@ pub async fn device(stack: &Stack, id: &str, model: Model) -> Fake {
 
 /// A job that has a device's own certificate made.
 pub struct Issuing {
-    job: JobId,
-    certificate: CertificateId,
+    pub job: JobId,
+    pub certificate: CertificateId,
     device: DeviceId,
 }
 

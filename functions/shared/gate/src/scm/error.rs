@@ -16,7 +16,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use crate::bearer::{Forbidden, OutOfScope};
-use crate::error::{ApiError, Kind, causes, request_id};
+use crate::error::{ApiError, Kind, RequestId, causes, request_id};
 use crate::routes::Denied;
 
 /// In characters; the vendor's.
@@ -223,13 +223,8 @@ impl From<Denied> for ScmError {
     }
 }
 
-/// The id that the answer's `X-Request-Id` and API Gateway's access log have. An extension of every request behind
-/// [`scm_report`].
-#[derive(Debug, Clone)]
-pub struct RequestId(pub String);
-
-/// Middleware: gives every answer the request's id, a random one where there is none, and logs a fault of ours once,
-/// with its causes and that id.
+/// Middleware: gives every answer the request's id (`X-Request-Id`), a random one where there is none, and logs a fault
+/// of ours once, with its causes and that id.
 pub async fn scm_report(mut request: Request, next: Next) -> Response {
     let id = request_id(&request).unwrap_or_else(|| Uuid::new_v4().to_string());
     request.extensions_mut().insert(RequestId(id.clone()));

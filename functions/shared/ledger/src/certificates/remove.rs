@@ -2,14 +2,14 @@
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
+use rootcast_core::audit::Act;
 use rootcast_core::certificate_id::CertificateId;
 use serde::Deserialize;
 use thiserror::Error;
 
 use super::CertificateRecord;
 use super::store::{COLLISION_PAUSE, COLLISIONS, leaf_key, name_key};
-use crate::audit::AuditRecord;
-use crate::commit::{cancelled, put};
+use crate::commit::cancelled;
 use crate::item::{Item, from_item, id_key, number};
 use crate::{Ledger, LedgerError};
 
@@ -34,24 +34,22 @@ struct LeafItem {
 }
 
 impl Ledger {
-    /// Record, name and audit record in one transaction, so there is no deletion without its trace; the leaf is counted
-    /// down in it, and forgotten with its last copy. Two calls where nobody interferes.
-    pub async fn remove_certificate(
-        &self,
-        record: &CertificateRecord,
-        audit: &AuditRecord,
-        random: [u8; 8],
-    ) -> Result<(), RemoveRefused> {
-        let audit = put(self.jobs()?, "audit", audit, audit.key(record.id, random), None)?;
+    /// Record, name and audit entry in one transaction, so there is no deletion without its trace; the leaf is counted
+    /// down in it, and forgotten with its last copy. Three calls where nobody interferes. The audit chain stays.
+    pub async fn remove_certificate(&self, record: &CertificateRecord, act: &Act) -> Result<(), RemoveRefused> {
         for pause in 0..=COLLISIONS {
-            let writes = vec![
+            let links = self.link(act).await?;
+            let mut writes = vec![
                 self.delete_unused(record)?,
                 self.delete(name_key(&record.folder, &record.name), None)?,
                 self.uncount_leaf(record).await?,
-                audit.clone(),
             ];
+            writes.extend(links.writes());
             let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
-            let Err(error) = sent else { return Ok(()) };
+            let Err(error) = sent else {
+                links.tell();
+                return Ok(());
+            };
             if !matches!(error.as_service_error(), Some(TransactWriteItemsError::TransactionCanceledException(_))) {
                 return Err(LedgerError::aws(OPERATION)(error).into());
             }

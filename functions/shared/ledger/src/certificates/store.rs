@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
+use rootcast_core::audit::Act;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
@@ -107,13 +108,16 @@ impl Ledger {
     /// One call. Answers the record's id, or that of the certificate that the same request stored meanwhile.
     ///
     /// `only_once`: no certificate with this leaf may be stored already. After [`StoreRefused::IdTaken`] the caller
-    /// chooses another id and seals the key again, for the id is part of what it is sealed for.
+    /// chooses another id and seals the key again, for the id is part of what it is sealed for. `act`: the first entry of
+    /// the certificate's audit chain.
     pub async fn store_certificate(
         &self,
         record: &CertificateRecord,
         only_once: bool,
         request: Option<&ClientRequest>,
+        act: &Act,
     ) -> Result<CertificateId, StoreRefused> {
+        let links = self.first_link(act)?;
         let mut writes = vec![
             self.put_record(record)?,
             self.claim_name(record.id, &record.folder, &record.name)?,
@@ -122,9 +126,13 @@ impl Ledger {
         if let Some(request) = request {
             writes.push(self.keep_request(record, request)?);
         }
+        writes.extend(links.writes());
         for pause in 0..=COLLISIONS {
             let sent = self.client.transact_write_items().set_transact_items(Some(writes.clone())).send().await;
-            let Err(error) = sent else { return Ok(record.id) };
+            let Err(error) = sent else {
+                links.tell();
+                return Ok(record.id);
+            };
             let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
             else {
                 return Err(LedgerError::aws(OPERATION)(error).into());
@@ -160,7 +168,11 @@ impl Ledger {
         if let Some(reason) = failed(1) {
             return Err(StoreRefused::NameTaken(holder(reason)));
         }
-        failed(2).map_or(Ok(None), |reason| Err(StoreRefused::Duplicate(holder(reason))))
+        if let Some(reason) = failed(2) {
+            return Err(StoreRefused::Duplicate(holder(reason)));
+        }
+        // What is left is the audit chain of a certificate that had this id, and was deleted.
+        if (3..reasons.len()).any(|index| failed(index).is_some()) { Err(StoreRefused::IdTaken) } else { Ok(None) }
     }
 
     fn put_record(&self, record: &CertificateRecord) -> Result<TransactWriteItem, LedgerError> {

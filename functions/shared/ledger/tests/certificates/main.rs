@@ -10,6 +10,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError,
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::certificate::Certificate;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::sealed::Sealed;
@@ -54,6 +55,11 @@ fn record() -> CertificateRecord {
         created: NOW,
         updated: NOW,
     }
+}
+
+fn act(action: Action) -> Act {
+    let by = Actor { principal: "ops".to_owned(), request_id: Some("r-1".to_owned()) };
+    Act::new(Subject::Certificate(record().id), action, &by, NOW)
 }
 
 /// Accepts a transaction of which this holds.

@@ -1,12 +1,16 @@
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use aws_smithy_mocks::{Rule, mock};
-use rootcast_ledger::{AuditAction, AuditRecord, RemoveRefused};
+use rootcast_core::audit::Action;
+use rootcast_ledger::RemoveRefused;
 
-use super::{COLLIDED, FAILED, NOW, accepted, cancelled, ledger, number, record, text};
+use super::{COLLIDED, FAILED, accepted, act, cancelled, ledger, number, record, text};
 
-fn audit() -> AuditRecord {
-    AuditRecord { principal: "ops".to_owned(), action: AuditAction::Delete, request_id: "r-1".to_owned(), at: NOW }
+/// The end of its audit chain, which has one entry.
+fn chain() -> Rule {
+    mock!(aws_sdk_dynamodb::Client::get_item).then_output(|| {
+        GetItemOutput::builder().item("sequence", number(1)).item("hash", text(&"ab".repeat(32))).build()
+    })
 }
 
 /// The leaf's item: so many copies, of which this was the first.
@@ -30,7 +34,7 @@ fn gone() -> Rule {
 }
 
 async fn remove(rules: &[&Rule]) -> Result<(), RemoveRefused> {
-    ledger(rules).remove_certificate(&record(), &audit(), [7; 8]).await
+    ledger(rules).remove_certificate(&record(), &act(Action::Delete)).await
 }
 
 /// Record, name, leaf, audit.
@@ -41,9 +45,10 @@ fn deletes_with_a_trace(writes: &[TransactWriteItem]) -> bool {
         && writes[0].delete().unwrap().condition_expression() == Some("uses = :count")
         && deleted(1) == r"name#servers\web-1"
         && trace["pk"] == text("scs0000000000001")
-        && trace["sk"] == text(&format!("audit#{:012}#0707070707070707", NOW.unix_timestamp()))
-        && trace["principal"] == text("ops")
-        && trace["action"] == text("delete")
+        && trace["sk"] == text("audit#000000000002")
+        && trace["line"].as_s().unwrap().starts_with(r#"{"action":"delete","at":"2026-06-01T00:00:00Z""#)
+        && trace["line"].as_s().unwrap().contains(&"ab".repeat(32))
+        && writes[4].put().unwrap().expression_attribute_values().unwrap()[":read"] == number(1)
 }
 
 #[tokio::test]
@@ -54,7 +59,7 @@ async fn the_last_copy_takes_its_leaf_with_it() {
             && leaf.key()["id"].as_s().unwrap().starts_with("leaf#")
             && leaf.condition_expression().unwrap().ends_with("copies <= :count")
     });
-    remove(&[&leaf(1, "scs0000000000001"), &then]).await.unwrap();
+    remove(&[&chain(), &leaf(1, "scs0000000000001"), &then]).await.unwrap();
 }
 
 #[tokio::test]
@@ -68,29 +73,30 @@ async fn one_of_several_copies_is_counted_down_and_the_first_is_forgotten() {
                 && leaf.update_expression() == update
                 && leaf.condition_expression() == Some("copies > :one")
         });
-        remove(&[&leaf(3, first), &then]).await.unwrap();
+        remove(&[&chain(), &leaf(3, first), &then]).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_certificate_in_use_stays() {
-    let refused = cancelled(&[FAILED, "None", "None", "None"], None);
-    let refusal = remove(&[&leaf(1, "scs0000000000001"), &refused, &used(3)]).await.unwrap_err();
+    let refused = cancelled(&[FAILED, "None", "None", "None", "None"], None);
+    let refusal = remove(&[&chain(), &leaf(1, "scs0000000000001"), &refused, &used(3)]).await.unwrap_err();
     assert!(matches!(refusal, RemoveRefused::InUse(3)), "{refusal:?}");
 }
 
 #[tokio::test]
 async fn a_certificate_is_deleted_once() {
-    let refused = cancelled(&[FAILED, "None", "None", "None"], None);
-    let refusal = remove(&[&leaf(1, "scs0000000000001"), &refused, &gone()]).await.unwrap_err();
+    let refused = cancelled(&[FAILED, "None", "None", "None", "None"], None);
+    let refusal = remove(&[&chain(), &leaf(1, "scs0000000000001"), &refused, &gone()]).await.unwrap_err();
     assert!(matches!(refusal, RemoveRefused::Gone), "{refusal:?}");
 }
 
 #[tokio::test]
 async fn a_copy_that_comes_meanwhile_is_seen_at_the_second_look() {
-    let refused = cancelled(&["None", "None", FAILED, "None"], None);
-    let collided = cancelled(&["None", "None", COLLIDED, "None"], None);
+    let refused = cancelled(&["None", "None", FAILED, "None", "None"], None);
+    let collided = cancelled(&["None", "None", COLLIDED, "None", "None"], None);
     let then = accepted(|writes| writes[2].update().is_some());
     let (one, two, again) = (leaf(1, "scs0000000000001"), leaf(2, "scs0000000000001"), leaf(2, "scs0000000000001"));
-    remove(&[&one, &refused, &two, &collided, &again, &then]).await.unwrap();
+    let (first, second, third) = (chain(), chain(), chain());
+    remove(&[&first, &one, &refused, &second, &two, &collided, &third, &again, &then]).await.unwrap();
 }

@@ -1,11 +1,12 @@
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use aws_smithy_mocks::{Rule, mock};
+use rootcast_core::audit::Action;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_ledger::{ClientRequest, LedgerError, StoreRefused};
 use time::{Duration, OffsetDateTime};
 
-use super::{COLLIDED, FAILED, NOW, accepted, cancelled, ledger, number, record, text};
+use super::{COLLIDED, FAILED, NOW, accepted, act, cancelled, ledger, number, record, text};
 
 fn request() -> ClientRequest {
     ClientRequest { token: Fingerprint::of(b"token"), body: Fingerprint::of(b"body") }
@@ -24,7 +25,10 @@ fn kept(body: &'static [u8], expires: OffsetDateTime) -> Rule {
 
 fn keys(writes: &[TransactWriteItem]) -> Vec<String> {
     let key = |write: &TransactWriteItem| match (write.put(), write.update()) {
-        (Some(put), _) => put.item()["id"].as_s().unwrap().clone(),
+        (Some(put), _) => {
+            let key = put.item().get("id").or_else(|| put.item().get("sk"));
+            key.unwrap().as_s().unwrap().clone()
+        }
         (_, Some(update)) => update.key()["id"].as_s().unwrap().clone(),
         _ => panic!("{write:?}"),
     };
@@ -39,29 +43,34 @@ async fn record_name_leaf_and_request_are_written_together_or_not_at_all() {
         r"name#servers\web-1".to_owned(),
         format!("leaf#{}", record.leaf.fingerprint()),
         format!("request#{}", request.token),
+        "audit#000000000001".to_owned(),
+        "audit".to_owned(),
     ];
     let rule = accepted(move |writes| {
         let conditions: Vec<_> = writes.iter().filter_map(|write| write.put()?.condition_expression()).collect();
         let is_expiring = writes[3].put().unwrap().item()["expires"] == number((NOW + Duration::DAY).unix_timestamp());
         let leaf = writes[2].update().unwrap();
         keys(writes) == expected
-            && conditions.iter().all(|condition| condition.starts_with("attribute_not_exists(id)"))
-            && conditions.len() == 3
+            && conditions.iter().all(|condition| condition.starts_with("attribute_not_exists("))
+            && conditions.len() == 5
             && leaf.condition_expression().is_none()
             && is_expiring
     });
-    assert_eq!(ledger(&[&rule]).store_certificate(&record, false, Some(&request)).await.unwrap(), record.id);
+    assert_eq!(
+        ledger(&[&rule]).store_certificate(&record, false, Some(&request), &act(Action::Import)).await.unwrap(),
+        record.id
+    );
 }
 
 #[tokio::test]
 async fn a_leaf_that_may_be_stored_once_is_refused_by_the_name_of_the_first() {
     let rule = accepted(|writes| {
-        writes.len() == 3 && writes[2].update().unwrap().condition_expression() == Some("attribute_not_exists(id)")
+        writes.len() == 5 && writes[2].update().unwrap().condition_expression() == Some("attribute_not_exists(id)")
     });
-    ledger(&[&rule]).store_certificate(&record(), true, None).await.unwrap();
+    ledger(&[&rule]).store_certificate(&record(), true, None, &act(Action::Import)).await.unwrap();
 
     let refused = cancelled(&["None", "None", FAILED], Some("scs0000000000009"));
-    let refusal = ledger(&[&refused]).store_certificate(&record(), true, None).await.unwrap_err();
+    let refusal = ledger(&[&refused]).store_certificate(&record(), true, None, &act(Action::Import)).await.unwrap_err();
     assert!(
         matches!(refusal, StoreRefused::Duplicate(Some(first)) if first.to_string() == "scs0000000000009"),
         "{refusal:?}"
@@ -71,7 +80,7 @@ async fn a_leaf_that_may_be_stored_once_is_refused_by_the_name_of_the_first() {
 #[tokio::test]
 async fn a_name_that_is_taken_tells_by_whom() {
     let refused = cancelled(&["None", FAILED, FAILED], Some("scs0000000000009"));
-    let refusal = ledger(&[&refused]).store_certificate(&record(), true, None).await.unwrap_err();
+    let refusal = ledger(&[&refused]).store_certificate(&record(), true, None, &act(Action::Import)).await.unwrap_err();
     assert!(
         matches!(refusal, StoreRefused::NameTaken(Some(holder)) if holder.to_string() == "scs0000000000009"),
         "{refusal:?}"
@@ -80,16 +89,22 @@ async fn a_name_that_is_taken_tells_by_whom() {
 
 #[tokio::test]
 async fn an_id_that_is_taken_is_for_the_caller_to_choose_again() {
-    let refused = cancelled(&[FAILED, "None", "None"], None);
-    let refusal = ledger(&[&refused]).store_certificate(&record(), false, None).await.unwrap_err();
-    assert!(matches!(refusal, StoreRefused::IdTaken), "{refusal:?}");
+    // By a certificate, or by the audit chain of one that was deleted.
+    for codes in [&[FAILED, "None", "None", "None", "None"], &["None", "None", "None", FAILED, FAILED]] {
+        let refused = cancelled(codes, None);
+        let refusal = ledger(&[&refused]).store_certificate(&record(), false, None, &act(Action::Import)).await;
+        assert!(matches!(refusal, Err(StoreRefused::IdTaken)), "{refusal:?}");
+    }
 }
 
 #[tokio::test]
 async fn two_of_the_same_request_at_once_get_one_id() {
     let refused = cancelled(&["None", FAILED, "None", FAILED], None);
     let kept = kept(b"body", NOW + Duration::DAY);
-    let stored = ledger(&[&refused, &kept]).store_certificate(&record(), true, Some(&request())).await.unwrap();
+    let stored = ledger(&[&refused, &kept])
+        .store_certificate(&record(), true, Some(&request()), &act(Action::Import))
+        .await
+        .unwrap();
     assert_eq!(stored.to_string(), "scs0000000000009");
 }
 
@@ -106,11 +121,13 @@ async fn a_token_answers_its_own_request_for_a_day() {
 #[tokio::test]
 async fn a_collision_is_tried_again_and_without_end_is_a_passing_fault() {
     let collision = || cancelled(&["None", "None", COLLIDED], None);
-    let (first, then) = (collision(), accepted(|writes| writes.len() == 3));
-    ledger(&[&first, &then]).store_certificate(&record(), false, None).await.unwrap();
+    let (first, then) = (collision(), accepted(|writes| writes.len() == 5));
+    ledger(&[&first, &then]).store_certificate(&record(), false, None, &act(Action::Import)).await.unwrap();
 
     let collisions: Vec<Rule> = (0..6).map(|_| collision()).collect();
-    let refusal =
-        ledger(&collisions.iter().collect::<Vec<_>>()).store_certificate(&record(), false, None).await.unwrap_err();
+    let refusal = ledger(&collisions.iter().collect::<Vec<_>>())
+        .store_certificate(&record(), false, None, &act(Action::Import))
+        .await
+        .unwrap_err();
     assert!(matches!(refusal, StoreRefused::Ledger(LedgerError::Transient { .. })), "{refusal:?}");
 }

@@ -1,0 +1,71 @@
+//! `GET /jobs/{id}/audit` and `GET /certificates/{id}/audit`: who did what, as it was recorded and hashed.
+//!
+//! A certificate's chain outlives it, so what was deleted is still asked for by its id: by those who may read everything.
+
+use axum::Extension;
+use axum::extract::State;
+use rootcast_core::audit::{Head, Subject};
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::job::JobId;
+use rootcast_gate::{ApiError, Envelope, Principal};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::extract::{Id, Params};
+use crate::page::{Paging, cursor};
+
+/// In the order of their numbers.
+#[derive(Debug, Serialize)]
+pub(crate) struct Chain {
+    subject: Subject,
+    /// Each as the text whose SHA-256 the next one names.
+    entries: Vec<String>,
+    /// Where the chain ended when the page was read.
+    head: Head,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+}
+
+pub(crate) async fn of_job(
+    State(app): State<App>,
+    Id(id): Id<JobId>,
+    Params(paging): Params<Paging>,
+) -> Result<Envelope<Chain>, ApiError> {
+    show(&app, Subject::Job(id), &paging).await
+}
+
+pub(crate) async fn of_certificate(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<CertificateId>,
+    Params(paging): Params<Paging>,
+) -> Result<Envelope<Chain>, ApiError> {
+    let subject = Subject::Certificate(id);
+    if !caller.sees_everything() {
+        let there = app.parts().await?.ledger.certificate_or_place(id).await?;
+        if !there.is_some_and(|there| caller.sees(&there.dn())) {
+            return Err(nothing_on_record(subject));
+        }
+    }
+    show(&app, subject, &paging).await
+}
+
+async fn show(app: &App, subject: Subject, paging: &Paging) -> Result<Envelope<Chain>, ApiError> {
+    let (after, limit) = (paging.place()?.unwrap_or(0), paging.limit(100)?);
+    let ledger = &app.parts().await?.ledger;
+    // The head first: an entry that comes in between is on a later page, or beyond the head.
+    let head = ledger.audit_head(subject).await?;
+    if head == Head::NONE {
+        return Err(nothing_on_record(subject));
+    }
+    let page = ledger.audit_page(subject, after, limit).await?;
+    let cursor = page.next.as_ref().map(cursor).transpose()?;
+    Ok(Envelope::success(Chain { subject, entries: page.lines, head, cursor }))
+}
+
+fn nothing_on_record(subject: Subject) -> ApiError {
+    ApiError::not_found(
+        format!("Nothing is on record of {subject}."),
+        "GET /jobs and GET /v3/scm/certificates list what there is.",
+    )
+}

@@ -1,0 +1,84 @@
+//! A chain as a file: a line an entry, and the head as the last line, so that a file that was cut off is seen.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{Broken, Entry, Head, Subject, verify};
+use crate::fingerprint::Fingerprint;
+
+/// The last line of a file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct End {
+    head: Head,
+    subject: Subject,
+}
+
+/// A file's contents that hold together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    pub subject: Subject,
+    pub entries: Vec<Entry>,
+    pub head: Head,
+}
+
+/// Why a file is not to be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Unverified {
+    #[error(transparent)]
+    Broken(#[from] Broken),
+    #[error("the last line does not name the head: the end of the file is missing")]
+    NoHead,
+    #[error(
+        "the entries end with number {found}, and the last line names {expected}: entries are missing at the end, or were added"
+    )]
+    OtherEnd { expected: u64, found: u64 },
+    #[error("entry {0}, the last one, is not that which the last line names: it was changed")]
+    OtherHead(u64),
+    #[error("the last line is about {found}, and the entries are about {expected}")]
+    OtherSubject { expected: Subject, found: Subject },
+    #[error("the head is {found}, and {expected} was expected: the file is of another state, or was made anew")]
+    NotExpected { expected: Fingerprint, found: Fingerprint },
+}
+
+/// The file of a chain. `lines`: as they were recorded, the first one first.
+///
+/// # Errors
+/// None that happens: JSON of numbers and hexadecimal text.
+pub fn export(subject: Subject, lines: &[String], head: Head) -> Result<String, serde_json::Error> {
+    let mut file = String::new();
+    for line in lines.iter().map(String::as_str).chain([serde_json::to_string(&End { head, subject })?.as_str()]) {
+        file.push_str(line);
+        file.push('\n');
+    }
+    Ok(file)
+}
+
+/// `expected`: the head's hash as it is known from elsewhere, such as the functions' log. Without it, a file that was
+/// made anew from its beginning cannot be told from the true one.
+///
+/// # Errors
+/// Says which line is wrong, and how.
+pub fn verify_export(file: &str, expected: Option<Fingerprint>) -> Result<Verified, Unverified> {
+    let mut lines: Vec<&str> = file.lines().collect();
+    let end: Option<End> = lines.last().and_then(|line| serde_json::from_str(line).ok());
+    if end.is_some() {
+        lines.pop();
+    }
+    // What is broken in the middle is told even where the end is missing too.
+    let (entries, head) = verify(lines)?;
+    let End { head: named, subject } = end.ok_or(Unverified::NoHead)?;
+    if let Some(first) = entries.first().filter(|first| first.subject != subject) {
+        return Err(Unverified::OtherSubject { expected: first.subject, found: subject });
+    }
+    if named.sequence != head.sequence {
+        return Err(Unverified::OtherEnd { expected: named.sequence, found: head.sequence });
+    }
+    if named.hash != head.hash {
+        return Err(Unverified::OtherHead(head.sequence));
+    }
+    match expected {
+        Some(expected) if expected != head.hash => Err(Unverified::NotExpected { expected, found: head.hash }),
+        _ => Ok(Verified { subject, entries, head }),
+    }
+}

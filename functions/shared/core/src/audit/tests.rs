@@ -1,0 +1,159 @@
+#![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use time::macros::datetime;
+
+use super::*;
+
+fn act(subject: Subject, number: u64) -> Act {
+    let actor = Actor { principal: "ops".to_owned(), request_id: Some(format!("request-{number}")) };
+    let at = datetime!(2026-01-02 03:04:05.6 +1);
+    Act::new(subject, Action::Retry, &actor, at).with("devices", number).with("reason", "a \"b\"\n\u{1b}ü")
+}
+
+const JOB: Subject = Subject::Job(JobId(7));
+
+/// Of so many entries, from the first one on.
+fn chain(subject: Subject, length: u64) -> (Vec<String>, Head) {
+    let (mut lines, mut head) = (Vec::new(), Head::NONE);
+    for number in 0..length {
+        let entry = act(subject, number).after(&head);
+        let line = entry.line().unwrap();
+        head = entry.head(&line);
+        lines.push(line);
+    }
+    (lines, head)
+}
+
+fn head_of(lines: &[String]) -> Result<Head, Broken> {
+    verify(lines.iter().map(String::as_str)).map(|(_, head)| head)
+}
+
+#[test]
+fn an_entry_is_canonical_json_in_one_line() {
+    let (lines, head) = chain(JOB, 1);
+    let zeros = "0".repeat(64);
+    assert_eq!(
+        lines,
+        [format!(
+            r#"{{"action":"retry","at":"2026-01-02T02:04:05Z","details":{{"devices":"0","reason":"a \"b\"\n\u001bü"}},"outcome":"done","previous":"{zeros}","principal":"ops","requestId":"request-0","sequence":1,"subject":"7"}}"#
+        )]
+    );
+    assert_eq!(head, Head { hash: Fingerprint::of(lines[0].as_bytes()), sequence: 1 });
+    let members: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&lines[0]).unwrap();
+    assert!(members.keys().is_sorted());
+}
+
+#[test]
+fn a_subject_is_a_job_or_a_certificate_and_nothing_else() {
+    for text in ["7", "scs1600313391074"] {
+        assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
+    }
+    for text in ["", "07", "+7", "scs1", "-1", "jobs"] {
+        assert_eq!(text.parse::<Subject>(), Err(NotASubject), "{text}");
+    }
+}
+
+#[test]
+fn what_an_act_carries_is_bounded() {
+    let mut long = act(JOB, 1);
+    long.actor.principal = "ü".repeat(10_000);
+    let long = (0..100).fold(long, |act, number| act.with(&number.to_string(), "\u{1}".repeat(10_000)));
+    let line = long.after(&Head::NONE).line().unwrap();
+    // Each character of a control code is six bytes.
+    assert!(line.len() < 12 * (256 * 6 + 16) + 2 * 256 * 2 + 512, "{}", line.len());
+    assert!(verify([line.as_str()]).is_ok());
+}
+
+#[test]
+fn a_file_without_its_end_or_with_another_head_is_not_believed() {
+    let (lines, head) = chain(JOB, 3);
+    let file = export(JOB, &lines, head).unwrap();
+    let verified = verify_export(&file, Some(head.hash)).unwrap();
+    assert_eq!((verified.subject, verified.entries.len(), verified.head), (JOB, 3, head));
+    assert_eq!(verify_export(&lines.join("\n"), None), Err(Unverified::NoHead));
+    assert_eq!(verify_export("", None), Err(Unverified::NoHead));
+    let shorter = export(JOB, &lines[..2], head).unwrap();
+    assert_eq!(verify_export(&shorter, None), Err(Unverified::OtherEnd { expected: 3, found: 2 }));
+    let (_, other) = chain(Subject::Job(JobId(8)), 3);
+    assert_eq!(verify_export(&export(JOB, &lines, other).unwrap(), None), Err(Unverified::OtherHead(3)));
+    let foreign = export(Subject::Job(JobId(8)), &lines, head).unwrap();
+    assert!(matches!(verify_export(&foreign, None), Err(Unverified::OtherSubject { .. })));
+    let expected = Some(Head::NONE.hash);
+    assert!(matches!(verify_export(&file, expected), Err(Unverified::NotExpected { .. })));
+    let empty = export(JOB, &[], Head::NONE).unwrap();
+    assert_eq!(verify_export(&empty, None).unwrap().entries, []);
+}
+
+#[test]
+fn the_entry_that_is_wrong_is_named() {
+    let (lines, _) = chain(JOB, 4);
+    let broken = |change: &dyn Fn(&mut Vec<String>)| {
+        let mut lines = lines.clone();
+        change(&mut lines);
+        head_of(&lines).unwrap_err()
+    };
+    let changed = broken(&|lines| lines[1] = lines[1].replace("\"ops\"", "\"oops\""));
+    assert_eq!(changed, Broken { line: 3, fault: Fault::NotLinked });
+    let removed = broken(&|lines| drop(lines.remove(1)));
+    assert_eq!(removed, Broken { line: 2, fault: Fault::OutOfSequence { expected: 2, found: 3 } });
+    let reformatted = broken(&|lines| lines[2].insert(1, ' '));
+    assert_eq!(reformatted, Broken { line: 3, fault: Fault::NotCanonical });
+    let foreign = broken(&|lines| lines[3] = lines[3].replace("\"7\"", "\"8\""));
+    assert!(matches!(foreign, Broken { line: 4, fault: Fault::OtherSubject { .. } }));
+    assert_eq!(broken(&|lines| lines[0].clear()), Broken { line: 1, fault: Fault::NotAnEntry });
+}
+
+proptest! {
+    #[test]
+    fn any_byte_that_is_changed_is_found(length in 1_u64..6, line: Index, at: Index, other: char) {
+        let (mut lines, head) = chain(JOB, length);
+        let line = line.index(lines.len());
+        let mut chars: Vec<char> = lines[line].chars().collect();
+        let at = at.index(chars.len());
+        prop_assume!(chars[at] != other);
+        chars[at] = other;
+        lines[line] = chars.into_iter().collect();
+        prop_assert_ne!(head_of(&lines), Ok(head));
+    }
+
+    #[test]
+    fn any_entry_that_is_removed_doubled_or_swapped_is_found(length in 2_u64..8, one: Index, other: Index) {
+        let (lines, head) = chain(JOB, length);
+        let (one, other) = (one.index(lines.len()), other.index(lines.len()));
+        let mut removed = lines.clone();
+        removed.remove(one);
+        prop_assert_ne!(head_of(&removed), Ok(head));
+        let mut doubled = lines.clone();
+        doubled.insert(other, lines[one].clone());
+        prop_assert_ne!(head_of(&doubled), Ok(head));
+        prop_assume!(one != other);
+        let mut swapped = lines;
+        swapped.swap(one, other);
+        prop_assert_ne!(head_of(&swapped), Ok(head));
+    }
+
+    #[test]
+    fn an_entry_that_was_made_for_its_place_is_found_by_the_head(length in 1_u64..6, at: Index, text in ".{0,40}") {
+        // Somebody who can compute hashes himself makes the rest of the chain anew.
+        let (mut lines, head) = chain(JOB, length);
+        let at = at.index(lines.len() + 1);
+        let rest = lines.split_off(at);
+        let mut made = head_of(&lines).unwrap();
+        let forged = std::iter::once(act(JOB, 99).with("forged", text)).chain((0..rest.len() as u64).map(|n| act(JOB, n)));
+        for act in forged {
+            let entry = act.after(&made);
+            let line = entry.line().unwrap();
+            made = entry.head(&line);
+            lines.push(line);
+        }
+        prop_assert_eq!(head_of(&lines), Ok(made));
+        prop_assert_ne!(made, head);
+    }
+
+    #[test]
+    fn any_text_is_verified_or_refused(text: String) {
+        let _ = verify_export(&text, None);
+    }
+}

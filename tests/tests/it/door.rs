@@ -1,0 +1,71 @@
+//! A door to the local cloud: it passes everything on, and knows what was asked by whom.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Response, Uri};
+
+pub struct Door {
+    cloud: String,
+    client: reqwest::Client,
+    asked: Mutex<Vec<Asked>>,
+}
+
+/// One call to AWS.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    /// Who was given the address at which it was asked.
+    pub who: Arc<str>,
+    /// `DynamoDB_20120810.GetItem`, or the path of what is no JSON call.
+    pub target: String,
+    pub body: Bytes,
+}
+
+impl Door {
+    /// `cloud`: the local cloud's port.
+    pub fn to(cloud: u16) -> Arc<Self> {
+        // For its own client, which is made before the stack's.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let cloud = format!("http://127.0.0.1:{cloud}");
+        Arc::new(Self { cloud, client: reqwest::Client::new(), asked: Mutex::default() })
+    }
+
+    /// An address for one that asks.
+    pub async fn open(self: &Arc<Self>, who: &str) -> String {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let endpoint = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+        let router = Router::new().fallback(pass_on).with_state((Arc::clone(self), Arc::from(who)));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        endpoint
+    }
+
+    /// What was asked since the last time.
+    pub fn take(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+async fn pass_on(
+    State((door, who)): State<(Arc<Door>, Arc<str>)>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    let target = headers.get("x-amz-target").map(|target| target.to_str().unwrap().to_owned());
+    let target = target.unwrap_or_else(|| uri.path().to_owned());
+    door.asked.lock().unwrap().push(Asked { who, target, body: body.clone() });
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let asked = door.client.request(method, format!("{}{path}", door.cloud)).headers(headers).body(body);
+    let answer = asked.send().await.unwrap();
+    let mut response = Response::builder().status(answer.status());
+    *response.headers_mut().unwrap() = answer.headers().clone();
+    response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}

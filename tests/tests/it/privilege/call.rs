@@ -1,0 +1,135 @@
+//! Calls to AWS as IAM sees them: which action on which resource, in which context.
+//!
+//! Source: <https://docs.aws.amazon.com/service-authorization/latest/reference/>.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::door::Asked;
+
+/// Where the local cloud is.
+pub const PLACE: &str = "us-east-1:000000000000";
+
+/// Something that a policy has to allow.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Call {
+    pub function: String,
+    pub action: String,
+    /// Its ARN; `*` where the action takes none.
+    pub resource: String,
+    /// Condition keys, and the values that the request has of them.
+    pub context: BTreeMap<String, Vec<String>>,
+}
+
+pub const LEADING_KEYS: &str = "dynamodb:LeadingKeys";
+
+/// One request may need several permissions.
+pub fn calls(asked: &Asked) -> Vec<Call> {
+    let (service, operation) = asked.target.split_once('.').unwrap_or((asked.target.as_str(), ""));
+    let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
+    let found = match service {
+        "DynamoDB_20120810" => dynamodb(operation, &body),
+        "AmazonSQS" => {
+            // A batch is allowed by the permission of its parts.
+            let action = format!("sqs:{}", operation.trim_end_matches("Batch"));
+            let name = text(&body["QueueUrl"]).rsplit('/').next().unwrap_or_default().to_owned();
+            vec![(action, format!("arn:aws:sqs:{PLACE}:{name}"), BTreeMap::new())]
+        }
+        "TrentService" => kms(operation, &body),
+        "AmazonSSM" => list(&body["Names"])
+            .map(|name| {
+                (format!("ssm:{operation}"), format!("arn:aws:ssm:{PLACE}:parameter{}", text(name)), BTreeMap::new())
+            })
+            .collect(),
+        "AWSEvents" => list(&body["Entries"])
+            .map(|entry| {
+                let bus = entry["EventBusName"].as_str().unwrap_or("default");
+                let context = [("events:source".to_owned(), vec![text(&entry["Source"]).to_owned()])];
+                (format!("events:{operation}"), format!("arn:aws:events:{PLACE}:event-bus/{bus}"), context.into())
+            })
+            .collect(),
+        "ResourceGroupsTaggingAPI_20170126" => vec![(format!("tag:{operation}"), "*".to_owned(), BTreeMap::new())],
+        // Nothing allows that: whoever reads the finding teaches it to this table.
+        _ => vec![(asked.target.clone(), "?".to_owned(), BTreeMap::new())],
+    };
+    let function = asked.who.to_string();
+    let whole = |(action, resource, context)| Call { function: function.clone(), action, resource, context };
+    found.into_iter().map(whole).collect()
+}
+
+type Part = (String, String, BTreeMap<String, Vec<String>>);
+
+fn dynamodb(operation: &str, body: &Value) -> Vec<Part> {
+    let on = |operation: &str, request: &Value, keys: Vec<String>| -> Part {
+        let table = format!("arn:aws:dynamodb:{PLACE}:table/{}", text(&request["TableName"]));
+        let resource = request["IndexName"].as_str().map_or(table.clone(), |index| format!("{table}/index/{index}"));
+        let context = if keys.is_empty() { BTreeMap::new() } else { [(LEADING_KEYS.to_owned(), keys)].into() };
+        (format!("dynamodb:{operation}"), resource, context)
+    };
+    let of_item = |item: &Value| vec![leading(item)];
+    match operation {
+        "TransactWriteItems" => list(&body["TransactItems"])
+            .map(|write| {
+                let (kind, request) = write.as_object().unwrap().iter().next().unwrap();
+                let item = request.get("Item").unwrap_or(&request["Key"]);
+                let operation =
+                    if kind == "ConditionCheck" { "ConditionCheckItem".to_owned() } else { format!("{kind}Item") };
+                on(&operation, request, of_item(item))
+            })
+            .collect(),
+        "BatchGetItem" => body["RequestItems"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(table, request)| {
+                let keys = list(&request["Keys"]).map(leading).collect();
+                on(operation, &serde_json::json!({ "TableName": table }), keys)
+            })
+            .collect(),
+        "Query" => vec![on(operation, body, queried(body).into_iter().collect())],
+        "Scan" => vec![on(operation, body, Vec::new())],
+        _ => vec![on(operation, body, of_item(body.get("Item").unwrap_or(&body["Key"])))],
+    }
+}
+
+/// The partition key of an item or of a key.
+fn leading(item: &Value) -> String {
+    let key = if item["pk"].is_null() { &item["id"] } else { &item["pk"] };
+    text(&key["S"]).to_owned()
+}
+
+/// The partition that a query names first: `pk = :value AND ...`.
+fn queried(body: &Value) -> Option<String> {
+    let placeholder = text(&body["KeyConditionExpression"]).split_whitespace().nth(2)?;
+    let value = &body["ExpressionAttributeValues"][placeholder];
+    value["S"].as_str().or_else(|| value["N"].as_str()).map(str::to_owned)
+}
+
+fn kms(operation: &str, body: &Value) -> Vec<Part> {
+    let key = text(&body["KeyId"]);
+    let resource = if key.starts_with("arn:") { key.to_owned() } else { format!("arn:aws:kms:{PLACE}:key/{key}") };
+    let action = format!("kms:{operation}");
+    if operation != "CreateKey" {
+        let named = body["EncryptionContext"].as_object().into_iter().flatten();
+        let context =
+            named.map(|(name, value)| (format!("kms:EncryptionContext:{name}"), vec![text(value).to_owned()]));
+        return vec![(action, resource, context.collect())];
+    }
+    let tags = || list(&body["Tags"]).map(|tag| (text(&tag["TagKey"]).to_owned(), text(&tag["TagValue"]).to_owned()));
+    let mut context: BTreeMap<String, Vec<String>> =
+        tags().map(|(name, value)| (format!("aws:RequestTag/{name}"), vec![value])).collect();
+    context.insert("aws:TagKeys".to_owned(), tags().map(|(name, _)| name).collect());
+    context.insert("kms:KeyUsage".to_owned(), vec![text(&body["KeyUsage"]).to_owned()]);
+    // The tags of a new key need a permission of their own, on a key whose id nobody knows before.
+    let tagging = ("kms:TagResource".to_owned(), format!("arn:aws:kms:{PLACE}:key/new"), context.clone());
+    vec![(action, "*".to_owned(), context), tagging]
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}

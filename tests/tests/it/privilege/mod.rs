@@ -1,0 +1,240 @@
+//! Least privilege, proven: what each function really asks of AWS, and what its role allows, are the same.
+//!
+//! Each function is given an address of its own for AWS, by the variable of the SDK: nothing in it knows that it is
+//! watched. What Lambda itself does with a role (logs, receiving messages) does not come by here.
+
+mod call;
+mod policy;
+mod unused;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rootcast_core::certificate_id::policy_dn;
+use rootcast_core::job::{JobOutcome, JobState};
+use rootcast_core::permission::Permission;
+use rootcast_local::{LocalOptions, Progress};
+use serde_json::{Value, json};
+use time::Duration;
+
+use self::call::{Call, calls};
+use self::policy::{Statement, is_like, statements};
+use self::unused::{BY_LAMBDA, UNUSED};
+use crate::clients;
+use crate::door::{Door, free_port};
+use crate::fake::{Model, PASSWORD, USER};
+use crate::import::deploying::{deploy, ended, fakes};
+use crate::import::events::look;
+use crate::import::pki::Bundle;
+use crate::issuing;
+use crate::stack::{FUNCTIONS, Stack};
+
+#[tokio::test]
+async fn every_function_may_do_what_it_does_and_nothing_else() {
+    let cloud_port = free_port();
+    let door = Door::to(cloud_port);
+    let mut options = LocalOptions::new(0, Progress::silent()).unwrap();
+    options.cloud_port = Some(cloud_port);
+    Stack::run_on(options, async |stack| {
+        for function in FUNCTIONS {
+            watch(stack, function, &door.open(function).await).await;
+        }
+        roll_over(stack).await;
+        import(stack).await;
+        issue(stack).await;
+        look(stack).await;
+        for queue in ["ControlQueueUrl", "TaskQueueUrl", "IssueQueueUrl"] {
+            stack.emptied(queue).await;
+        }
+
+        let asked: BTreeSet<Call> = door.take().iter().flat_map(calls).collect();
+        let asked = tagged(stack, asked).await;
+        let mut findings = Vec::new();
+        for function in FUNCTIONS {
+            let allowed = statements(stack, function).await;
+            let asked: Vec<&Call> = asked.iter().filter(|call| call.function == function).collect();
+            assert!(!asked.is_empty(), "{function} asked for nothing");
+            let refused = asked.iter().filter(|call| !allowed.iter().any(|statement| statement.allows(call)));
+            let refused: BTreeSet<_> = refused.map(|call| (&call.action, &call.resource, &call.context)).collect();
+            findings.extend(refused.into_iter().map(|what| format!("{function} does what it may not: {what:?}")));
+            findings.extend(allowed.iter().flat_map(|statement| superfluous(statement, &asked)));
+        }
+        let told: BTreeSet<&str> = findings.iter().map(String::as_str).collect();
+        let excused: BTreeSet<&str> = UNUSED.iter().map(|(what, _)| *what).collect();
+        let open: Vec<_> = told.difference(&excused).collect();
+        assert!(open.is_empty(), "{open:#?}");
+        let idle: Vec<_> = excused.difference(&told).collect();
+        assert!(idle.is_empty(), "reasons for what is not found: {idle:#?}");
+    })
+    .await;
+}
+
+/// From now on the function's calls go through this address.
+async fn watch(stack: &Stack, function: &str, endpoint: &str) {
+    let name = stack.local.outputs.of(function).unwrap();
+    let url = format!("{}/2015-03-31/functions/{name}/configuration", stack.local.endpoint_url);
+    let client = reqwest::Client::new();
+    let config: Value = client.get(&url).send().await.unwrap().json().await.unwrap();
+    let mut environment = config["Environment"].clone();
+    environment["Variables"]["AWS_ENDPOINT_URL"] = json!(endpoint);
+    let changed = client.put(&url).json(&json!({ "Environment": environment })).send().await.unwrap();
+    changed.error_for_status().unwrap();
+    // Whoever runs already has the old one.
+    stack.crash(function).await;
+}
+
+/// Calls to a root's key, with the tags that it has.
+async fn tagged(stack: &Stack, asked: BTreeSet<Call>) -> Vec<Call> {
+    let kms = aws_sdk_kms::Client::new(&stack.local.sdk_config);
+    let mut known: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
+    let mut calls = Vec::new();
+    for mut call in asked {
+        if call.resource.starts_with("arn:aws:kms:") && call.action != "kms:TagResource" {
+            if !known.contains_key(&call.resource) {
+                let listed = kms.list_resource_tags().key_id(&call.resource).send().await.unwrap();
+                let tags = listed.tags.unwrap_or_default().into_iter();
+                let tags = tags.map(|tag| (format!("aws:ResourceTag/{}", tag.tag_key), vec![tag.tag_value]));
+                known.insert(call.resource.clone(), tags.collect());
+            }
+            call.context.extend(known[&call.resource].clone());
+        }
+        calls.push(call);
+    }
+    calls
+}
+
+/// What of the statement nothing made use of.
+fn superfluous(statement: &Statement, asked: &[&Call]) -> Vec<String> {
+    let Statement { function, sid, actions, resources, .. } = statement;
+    if actions.iter().all(|action| BY_LAMBDA.contains(&action.as_str())) {
+        return Vec::new();
+    }
+    let used: Vec<&&Call> = asked.iter().filter(|call| statement.allows(call)).collect();
+    let is_used = |is: &dyn Fn(&Call) -> bool| used.iter().any(|call| is(call));
+    let has_key = |call: &Call, pattern: &str| {
+        call.context.get(call::LEADING_KEYS).into_iter().flatten().any(|key| is_like(key, pattern))
+    };
+    let actions = actions
+        .iter()
+        .filter(|action| !BY_LAMBDA.contains(&action.as_str()) && !is_used(&|call| call.action == **action));
+    let resources = resources.iter().filter(|pattern| !is_used(&|call| is_like(&call.resource, pattern)));
+    let keys = statement.leading_keys().filter(|pattern| !is_used(&|call| has_key(call, pattern)));
+    let idle = actions.chain(resources).chain(keys);
+    idle.map(|what| format!("{function} {sid}: {what} is not used")).collect()
+}
+
+/// A root that signs at once; devices; a rollover that ends, and one that is paused, waived, resumed and taken back.
+async fn roll_over(stack: &Stack) {
+    stack.found().await;
+    let api = &stack.api;
+    api.send(reqwest::Method::PUT, "/certificatePolicy", Some(json!({ "specName": "ECDSA_P256" }))).await.response();
+    let fakes = fakes(stack, &["a", "b", "c", "going"]).await;
+    api.patch("/devices/a", json!({ "name": "first" })).await.response();
+    api.get("/devices").await.response();
+    api.get("/devices/a/fingerprint").await.response();
+    let id = stack.put_root("").await;
+    assert_eq!(stack.ended(id).await.outcome, Some(JobOutcome::Activated));
+    api.delete("/devices/going").await;
+    for path in ["", "/tasks", "/audit"] {
+        api.get(&format!("/jobs/{id}{path}")).await.response();
+    }
+    for path in ["/jobs", "/signingCertificate/details", "/signingCertificate/jobs", "/certificatePolicy"] {
+        api.get(path).await.response();
+    }
+    api.get(&format!("/signingCertificate/jobs/{id}")).await.response();
+    assert_eq!(api.get("/bundle").await.status, 200);
+
+    for device in ["a", "b"] {
+        stack.store_credential(device, USER, "tr0ub4dor-and-3").await;
+    }
+    let id = stack.put_root("?errorBudget=1&errorBudgetMinimum=1").await;
+    stack.paused(id).await;
+    stack.store_credential("a", USER, PASSWORD).await;
+    api.post(&format!("/jobs/{id}/retry"), json!({ "devices": ["a"] })).await.response();
+    stack.job_when(id, "the job stops", |job| job.state != JobState::Running).await;
+    api.post(&format!("/jobs/{id}/waive"), json!({ "devices": ["b"], "reason": "scrapped" })).await.response();
+    api.post(&format!("/jobs/{id}/abort"), json!({})).await.response();
+    stack.store_credential("b", USER, PASSWORD).await;
+    let job = stack.job_when(id, "the job ends", |job| job.state != JobState::Running).await;
+    if job.state == JobState::Paused {
+        api.post(&format!("/jobs/{id}/resume"), json!({})).await.response();
+        stack.ended(id).await;
+    }
+    drop(fakes);
+}
+
+/// Certificates of somebody else's, by each vendor's own client, and what the clients do not call.
+async fn import(stack: &Stack) {
+    let bundle = Bundle::new("signed.example.com");
+    let (ak, sk) = stack.access_key("deployer", BTreeSet::from([Permission::ExportKey])).await;
+    let given = json!({
+        "ak": ak, "sk": sk, "name": "signed", "certificate": bundle.leaf, "chain": bundle.chain(), "key": bundle.key,
+    });
+    clients::run(stack, "huaweicloudsdkscm", &given).await;
+
+    let fakes = fakes(stack, &["locked", "open"]).await;
+    stack.store_credential("locked", USER, "tr0ub4dor-and-3").await;
+    let near = Bundle::lasting("web.example.com", Duration::days(6));
+    let id = stack.import("web", &near).await;
+    let token = json!({ "name": "twice", "certificate": near.all(), "private_key": near.key });
+    let imports = "/v3/scm/certificates/import";
+    for _ in 0..2 {
+        stack.api.post_with("X-Client-Token", "one-and-the-same", imports, token.clone()).await.json();
+    }
+    let (job, _) = deploy(stack, id, &["locked", "open"]).await;
+    assert_eq!(ended(stack, job.unwrap()).await["outcome"], "deployedWithFailures");
+    stack.api.post("/v3/scm/deployed-resources", json!({ "certificate_ids": [id], "service_names": ["DEVICE"] })).await;
+    stack.store_credential("locked", USER, PASSWORD).await;
+    let password = stack.principal("cert-manager").await;
+    let dn = policy_dn("Certificates", "web");
+    let scope = "certificate:manage,revoke;configuration";
+    let given = json!({ "username": "cert-manager", "password": password, "scope": scope, "dn": dn });
+    clients::run(stack, "pyvenafi", &given).await;
+
+    let other = stack.import("other", &Bundle::new("other.example.com")).await;
+    let device = r"\VED\Policy\Devices\open";
+    let dn = policy_dn("Certificates", "other");
+    let mut body = json!({ "CertificateDN": dn, "ApplicationDN": [device], "PushToNew": true, "WorkToDoTimeout": 20 });
+    venafi(stack, "Associate", &body).await;
+    until_idle(stack).await;
+    stack.api.get("/vedsdk/Certificates").await.json();
+    stack.api.post("/vedsdk/Certificates/Retrieve", json!({ "CertificateDN": dn, "Format": "Base64" })).await.json();
+    body.as_object_mut().unwrap().remove("PushToNew");
+    venafi(stack, "Push", &body).await;
+    until_idle(stack).await;
+    stack.store_credential("open", USER, "tr0ub4dor-and-3").await;
+    venafi(stack, "Push", &body).await;
+    until_idle(stack).await;
+    venafi(stack, "Reset", &json!({ "CertificateDN": dn })).await;
+    venafi(stack, "Dissociate", &body).await;
+    assert_eq!(stack.api.delete(&format!("/v3/scm/certificates/{other}")).await.status, 204);
+    drop(fakes);
+}
+
+/// A device's own certificate: made, renewed, revoked.
+async fn issue(stack: &Stack) {
+    let fake = issuing::device(stack, "own", Model::OpenBmc).await;
+    let first = issuing::begin(stack, "own").await;
+    issuing::deployed(stack, &first).await;
+    let dn = issuing::dn("own");
+    venafi(stack, "Renew", &json!({ "CertificateDN": dn, "WorkToDoTimeout": 60 })).await;
+    until_idle(stack).await;
+    let body = json!({ "CertificateDN": dn, "IncludeChain": true, "Format": "Base64" });
+    stack.api.post("/vedsdk/Certificates/Retrieve", body).await.json();
+    let record = stack.ledger.certificate(first.certificate).await.unwrap().unwrap();
+    let thumbprint = json!({ "Thumbprint": record.leaf.thumbprint(), "Reason": 1, "WorkToDoTimeout": 60 });
+    venafi(stack, "Revoke", &thumbprint).await;
+    stack.api.get(&format!("/certificates/{}/audit", first.certificate)).await.response();
+    drop(fake);
+}
+
+async fn venafi(stack: &Stack, call: &str, body: &Value) {
+    stack.api.post(&format!("/vedsdk/Certificates/{call}"), body.clone()).await.json();
+}
+
+/// Nothing is left to be done.
+async fn until_idle(stack: &Stack) {
+    crate::stack::until("no deployment runs", crate::stack::LIMIT, async || {
+        stack.ledger.running_deployments().await.unwrap().is_empty().then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,142 @@
+//! What the functions' roles allow, as the deployed stack has it.
+//!
+//! Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html>.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::call::{Call, LEADING_KEYS};
+use crate::stack::Stack;
+
+/// One that allows something.
+#[derive(Debug)]
+pub struct Statement {
+    pub function: String,
+    pub sid: String,
+    pub actions: Vec<String>,
+    pub resources: Vec<String>,
+    /// Operator, condition key, values.
+    conditions: Vec<(String, String, Vec<String>)>,
+}
+
+impl Statement {
+    pub fn allows(&self, call: &Call) -> bool {
+        self.function == call.function
+            && self.actions.contains(&call.action)
+            && self.resources.iter().any(|pattern| is_like(&call.resource, pattern))
+            && self.conditions.iter().all(|(operator, key, values)| {
+                let found = call.context.get(key);
+                let is = |value: &String| match operator.rsplit(':').next().unwrap() {
+                    "StringEquals" => values.contains(value),
+                    "StringLike" => values.iter().any(|pattern| is_like(value, pattern)),
+                    _ => panic!("{operator} is not known here"),
+                };
+                match operator.as_str() {
+                    "Null" => values.iter().all(|absent| (absent == "true") == found.is_none()),
+                    _ if operator.starts_with("ForAllValues:") => found.is_none_or(|found| found.iter().all(is)),
+                    _ => found.is_some_and(|found| found.iter().all(is)),
+                }
+            })
+    }
+
+    /// Patterns for the first part of a key.
+    pub fn leading_keys(&self) -> impl Iterator<Item = &String> {
+        let named = |(operator, key, values)| (key == LEADING_KEYS && operator != "Null").then_some(values);
+        self.conditions
+            .iter()
+            .map(|(operator, key, values)| (operator.as_str(), key.as_str(), values))
+            .filter_map(named)
+            .flatten()
+    }
+}
+
+/// `*` is anything, also nothing.
+pub fn is_like(text: &str, pattern: &str) -> bool {
+    match pattern.split_once('*') {
+        None => text == pattern,
+        Some((head, tail)) => text
+            .strip_prefix(head)
+            .is_some_and(|rest| (0..=rest.len()).any(|at| rest.is_char_boundary(at) && is_like(&rest[at..], tail))),
+    }
+}
+
+/// Of the function that the output of template.yaml names.
+pub async fn statements(stack: &Stack, output: &str) -> Vec<Statement> {
+    let name = stack.local.outputs.of(output).unwrap();
+    let url = format!("{}/2015-03-31/functions/{name}/configuration", stack.local.endpoint_url);
+    let config: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
+    let role = config["Role"].as_str().unwrap().rsplit('/').next().unwrap();
+    let mut found = Vec::new();
+    for policy in elements(&iam(stack, &[("Action", "ListRolePolicies"), ("RoleName", role)]).await, "member") {
+        let asked = [("Action", "GetRolePolicy"), ("RoleName", role), ("PolicyName", policy.as_str())];
+        let answer = iam(stack, &asked).await;
+        let document = elements(&answer, "PolicyDocument").remove(0).replace("&quot;", "\"");
+        let decoded = form_urlencoded::parse(format!("document={document}").as_bytes()).next().unwrap().1.into_owned();
+        let document: Value = serde_json::from_str(&decoded).unwrap();
+        found.extend(listed(&document["Statement"]).iter().map(|statement| read(output, statement)));
+    }
+    assert!(!found.is_empty(), "{output} has no policy");
+    found
+}
+
+/// A role's own functions as the SDK would ask them: not worth a crate more.
+async fn iam(stack: &Stack, asked: &[(&str, &str)]) -> String {
+    let form = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(asked)
+        .append_pair("Version", "2010-05-08")
+        .finish();
+    let signed =
+        "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=0";
+    let request = reqwest::Client::new()
+        .post(&stack.local.endpoint_url)
+        .header("authorization", signed)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(form);
+    request.send().await.unwrap().error_for_status().unwrap().text().await.unwrap()
+}
+
+fn elements(xml: &str, name: &str) -> Vec<String> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    xml.split(&open).skip(1).map(|rest| rest.split(&close).next().unwrap().to_owned()).collect()
+}
+
+fn listed(value: &Value) -> Vec<Value> {
+    value.as_array().cloned().unwrap_or_else(|| vec![value.clone()])
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    listed(value).iter().map(|each| each.as_str().map_or_else(|| each.to_string(), str::to_owned)).collect()
+}
+
+fn read(function: &str, statement: &Value) -> Statement {
+    assert_eq!(statement["Effect"], json!("Allow"), "{statement}");
+    let empty = serde_json::Map::new();
+    let conditions: BTreeMap<&String, &Value> = statement["Condition"].as_object().unwrap_or(&empty).iter().collect();
+    let conditions = conditions.into_iter().flat_map(|(operator, keys)| {
+        keys.as_object().unwrap().iter().map(|(key, values)| (operator.clone(), key.clone(), texts(values)))
+    });
+    Statement {
+        function: function.to_owned(),
+        sid: statement["Sid"].as_str().unwrap_or_default().to_owned(),
+        actions: texts(&statement["Action"]),
+        resources: texts(&statement["Resource"]),
+        conditions: conditions.collect(),
+    }
+}
+
+#[test]
+fn patterns_match_as_iam_has_it() {
+    for (text, pattern, expected) in [
+        ("scs0000000000001", "scs*", true),
+        ("name#a", "scs*", false),
+        ("policy", "policy", true),
+        ("policy2", "policy", false),
+        ("anything", "*", true),
+        ("arn:aws:kms:r:1:key/k", "arn:aws:kms:r:1:key/*", true),
+        ("a/b/c", "a/*/c", true),
+        ("a/b/d", "a/*/c", false),
+    ] {
+        assert_eq!(is_like(text, pattern), expected, "{text} {pattern}");
+    }
+}
