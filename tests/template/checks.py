@@ -85,15 +85,16 @@ def keys_are_bound_to_the_stack(template):
 
 
 @check
-def no_function_makes_a_caller(template):
+def callers_are_made_where_they_are_administered(template):
     for owner, statement in template.statements():
         writes = set(listed(statement["Action"])) & {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
         if writes and "Access" in {target(resource) for resource in listed(statement["Resource"])}:
             condition = statement.get("Condition", {})
             keys = condition.get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", ["*"])
             kinds = {key.split("#")[0] for key in keys}
-            if kinds & {"*", "principal", "access-key", "identity"}:
-                yield f"{owner}: {sorted(writes)} on {keys}: who may call is said with AWS credentials"
+            elsewhere = {"*", "access-key"} if owner == "LoginRole" else {"*", "access-key", "principal", "identity"}
+            if kinds & elsewhere:
+                yield f"{owner}: {sorted(writes)} on {keys}: who may call is said by access, and of access keys with AWS credentials"
             written = condition.get("ForAllValues:StringEquals", {}).get("dynamodb:Attributes", ["*"])
             if owner != "LoginRole" and kinds & {"grant", "refresh", "session", "token"} and set(written) != {"id", "expires"}:
                 yield f"{owner}: {sorted(writes)} on {keys}: who has logged in is said by the function that checks it"
@@ -207,7 +208,8 @@ def routes_lead_to_their_function(template):
     for path in ("/v3/scm/certificates/import", "/v3/scm/certificates/{certificate}/export"):
         wanted[path, "post"] = ("Import", None, None)
     wanted["/vedsdk/{path+}", every] = ("Retry", None, None)
-    wanted["/vedauth/{path+}", every] = ("Login", None, None)
+    for path in ("/vedauth/{path+}", "/principals", "/principals/{path+}"):
+        wanted[path, every] = ("Login", None, None)
     wanted["/sessions", "post"] = wanted["/sessions", "delete"] = ("Login", None, None)
     wanted["/sessions/iam", "post"] = ("Login", "AWS_IAM", None)
     wanted["/sessions/oidc", "post"] = ("Login", "Oidc", "HasOidc")

@@ -8,16 +8,17 @@
 //!   `pylxca` 4.2.0 calls it.
 //! - With an identity that API Gateway has verified, for a token: `POST /sessions/iam`, `POST /sessions/oidc`.
 //!
-//! Paths match in any letter case.
+//! And who may: `/principals`. Paths match in any letter case, but for a principal's name.
 //!
-//! In scope: who gets a token or a session. Out of scope: what they are good for (`rootcast-gate`, at every request), and
-//! who may log in at all (`rootcast access`, with AWS credentials): this function can read principals, and make none.
+//! In scope: who gets a token or a session, and who may log in. Out of scope: what they are good for (`rootcast-gate`, at
+//! every request), access keys, and the first administrator (`rootcast access`, with AWS credentials).
 
 mod body;
 mod config;
 mod exchange;
 mod identity;
 mod login;
+mod principals;
 mod refusal;
 mod session;
 mod token;
@@ -72,10 +73,20 @@ pub fn router(app: Arc<App>) -> Router {
         .into_router()
         .method_not_allowed_fallback(session::no_such_method)
         .layer(from_fn_with_state(app.clone(), session::identify))
+        .with_state(app.clone());
+    let principals = Guarded::<_, ApiError>::default()
+        .on(routes::PRINCIPALS, principals::list)
+        .on(routes::ADD_PRINCIPAL, principals::add)
+        .on(routes::PRINCIPAL, principals::show)
+        .on(routes::REMOVE_PRINCIPAL, principals::remove)
+        .on(routes::CHANGE_PASSWORD, principals::change_password)
+        .into_router()
+        .method_not_allowed_fallback(session::no_such_method)
+        .layer(from_fn_with_state(app.clone(), principals::identify))
         .with_state(app);
     // Outside of the router, which would have chosen the route by then.
     Router::new()
-        .fallback_service(tokens.merge(sessions))
+        .fallback_service(tokens.merge(sessions).merge(principals))
         .layer(map_response(not_stored))
         .layer(from_fn(venafi_report))
         .layer(from_fn(report))

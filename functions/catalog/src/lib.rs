@@ -34,11 +34,9 @@ mod waive;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::Uri;
-use axum::http::uri::PathAndQuery;
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::Response;
-use rootcast_gate::{ApiError, Guarded, Kind, authenticate, report, routes};
+use rootcast_gate::{ApiError, Guarded, Kind, authenticate, fold_case, report, routes};
 use time::OffsetDateTime;
 
 pub use crate::app::{App, Parts};
@@ -102,30 +100,6 @@ async fn protect(State(app): State<App>, request: Request, next: Next) -> Result
         parts.extensions.insert(principal);
     }
     Ok(next.run(Request::from_parts(parts, body)).await)
-}
-
-/// Lower-cases a path but for the id of a device, the one thing in it whose case means something.
-async fn fold_case(mut request: Request) -> Request {
-    let path = request.uri().path();
-    let mut kept = false;
-    let folded: Vec<String> = path
-        .split('/')
-        .map(|part| {
-            let fold = if kept { part.to_owned() } else { part.to_ascii_lowercase() };
-            kept = !kept && fold == "devices";
-            fold
-        })
-        .collect();
-    let folded = folded.join("/");
-    if folded != path {
-        let whole = request.uri().query().map_or_else(|| folded.clone(), |query| format!("{folded}?{query}"));
-        let mut parts = request.uri().clone().into_parts();
-        parts.path_and_query = whole.parse::<PathAndQuery>().ok();
-        if let Ok(uri) = Uri::from_parts(parts) {
-            *request.uri_mut() = uri;
-        }
-    }
-    request
 }
 
 async fn no_such_method() -> ApiError {

@@ -20,11 +20,10 @@ use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::{IntoResponse, Response};
 use lambda_http::tower::ServiceExt;
 use rootcast_core::certificate_id::CertificateId;
-use rootcast_gate::{Guarded, ScmError, routes, scm_report};
+use rootcast_gate::{Guarded, ScmError, fold_case, routes, scm_report};
 use time::OffsetDateTime;
 
 use crate::app::App;
-use crate::fold_case;
 
 /// In bytes. The largest body here names 20 devices.
 const BODY_LIMIT: usize = 16 << 10;

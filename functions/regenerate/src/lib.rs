@@ -17,9 +17,7 @@ use axum::{Extension, Router};
 use rootcast_authority::{AuthorityError, CertificateAuthority, Settings};
 use rootcast_core::job::{Activation, JobId};
 use rootcast_core::permission::Operation;
-use rootcast_gate::{
-    ApiError, Envelope, Guarded, Kind, Message, Principal, RequestId, authenticate, report, routes,
-};
+use rootcast_gate::{ApiError, Envelope, Guarded, Kind, Message, Principal, RequestId, authenticate, report, routes};
 use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
 use serde_json::json;

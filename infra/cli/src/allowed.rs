@@ -23,12 +23,7 @@ impl Allowed {
     }
 
     pub(crate) fn grants(self) -> Grants {
-        let Self { role, grants: given, permissions } = self;
-        let role = role.or_else(|| given.is_empty().then_some(Role::Operator));
-        let mut grants = role.map(Grants::from).unwrap_or_default();
-        given.into_iter().for_each(|grant| grants.add(grant));
-        permissions.into_iter().for_each(|operation| grants.permit(operation));
-        grants
+        Grants::given(self.role, self.grants, self.permissions)
     }
 }
 

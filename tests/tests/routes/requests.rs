@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use time::format_description::FormatItem;
 use time::macros::format_description;
 
-use crate::tables::{ACCESS_KEY, CERTIFICATE, DEVICE, DN, PASSWORD, TOKEN, csrf, session};
+use crate::tables::{ACCESS_KEY, CERTIFICATE, DEVICE, DN, JOB, PASSWORD, TOKEN, csrf, session};
 use crate::world::SECRET;
 
 /// How the request says who calls.
@@ -73,10 +73,12 @@ fn path(route: &Route) -> String {
     let values = [
         ("{generation}", "1"),
         ("{list}", "1.crl"),
-        ("{job}", "7"),
-        ("{jobs}", "7"),
+        ("{job}", JOB),
+        ("{jobs}", JOB),
         ("{device}", DEVICE),
         ("{id}", CERTIFICATE),
+        ("{certificate}", CERTIFICATE),
+        ("{name}", "ops"),
         ("{guid}", guid.as_str()),
     ];
     let path = values.iter().fold(route.path.to_owned(), |path, (name, value)| path.replace(name, value));
@@ -103,6 +105,8 @@ fn body(route: &Route) -> Option<Value> {
         routes::ASSOCIATE | routes::DISSOCIATE | routes::PUSH => tied,
         routes::RENEW | routes::RESET | routes::RETRIEVE | routes::RETRY | routes::REVOKE => named,
         routes::LOG_IN => json!({ "client_id": "c", "username": "ops", "password": "wrong", "scope": "ssh" }),
+        routes::ADD_PRINCIPAL => json!({ "name": "ops", "password": "too short" }),
+        routes::CHANGE_PASSWORD => json!({ "password": "too short" }),
         routes::BEGIN_SESSION => json!({ "UserId": "ops" }),
         routes::EXCHANGE => json!({ "client_id": "c", "refresh_token": "unknown" }),
         _ => return None,

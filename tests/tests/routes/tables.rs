@@ -13,6 +13,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
+use rootcast_core::audit::Head;
 use rootcast_core::certificate::Certificate;
 use rootcast_core::device::{Driver, Pin, Profile};
 use rootcast_core::fingerprint::Fingerprint;
@@ -33,6 +34,7 @@ pub(crate) const DN: &str = r"\VED\Policy\Servers\web";
 pub(crate) const DEVICE: &str = "bmc-1";
 pub(crate) const TOKEN: &str = "n0t-a-real-token-but-as-long-as-one-has-to-be-to-be-one==";
 pub(crate) const ACCESS_KEY: &str = "AKIDEXAMPLE012345678";
+pub(crate) const JOB: &str = "7";
 const OWN: &str = "scs0000000000002";
 const EPOCH: u64 = 7;
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
@@ -76,7 +78,8 @@ pub(crate) fn ledger(caller: Option<&Caller>, sealed: &Sealed) -> Ledger {
     let batched = held.clone();
 
     let get = mock!(Client::get_item).then_compute_output(move |request| {
-        GetItemOutput::builder().set_item(id(request.key().unwrap()).and_then(|id| held.get(id)).cloned()).build()
+        let key = request.key().unwrap();
+        GetItemOutput::builder().set_item(id(key).and_then(|id| held.get(id)).cloned().or_else(|| audited(key))).build()
     });
     let batch = mock!(Client::batch_get_item).then_compute_output(move |request| {
         let tables = request.request_items().unwrap().iter();
@@ -93,7 +96,10 @@ pub(crate) fn ledger(caller: Option<&Caller>, sealed: &Sealed) -> Ledger {
         let items: Vec<Item> = is_its.then(|| row.clone()).into_iter().collect();
         QueryOutput::builder().count(i32::from(is_its)).set_items(Some(items)).build()
     });
-    let scan = mock!(Client::scan).then_output(move || ScanOutput::builder().items(listed.clone()).build());
+    let scan = mock!(Client::scan).then_compute_output(move |request| {
+        let is_its = request.table_name() == Some("devices");
+        ScanOutput::builder().set_items(is_its.then(|| vec![listed.clone()])).build()
+    });
     let put = mock!(Client::put_item).then_output(|| PutItemOutput::builder().build());
     let update = mock!(Client::update_item).then_output(|| UpdateItemOutput::builder().build());
     let delete = mock!(Client::delete_item).then_output(|| DeleteItemOutput::builder().build());
@@ -172,6 +178,14 @@ fn item(record: impl Serialize) -> Item {
 
 fn holder(certificate: &str) -> Item {
     HashMap::from([("certificate".to_owned(), AttributeValue::S(certificate.to_owned()))])
+}
+
+/// The end of the certificate's and of the job's audit chain.
+fn audited(key: &Item) -> Option<Item> {
+    let named = |name: &str| key.get(name)?.as_s().ok();
+    let there = named("sk").is_some_and(|sort| sort == "audit")
+        && named("pk").is_some_and(|subject| [CERTIFICATE, JOB].contains(&subject.as_str()));
+    there.then(|| item(Head { sequence: 1, ..Head::NONE }))
 }
 
 fn id(key: &Item) -> Option<&String> {

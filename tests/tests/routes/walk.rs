@@ -41,7 +41,8 @@ fn expected(route: &Route, scheme: Scheme, caller: Option<&Caller>) -> Outcome {
         return Admitted;
     }
     let is_scm = route.path.starts_with("/v3/scm");
-    let is_ours = matches!(route.function, Function::Regenerate | Function::Catalog) && !is_scm;
+    let is_ours = matches!(route.function, Function::Regenerate | Function::Catalog) && !is_scm
+        || route.path.starts_with("/principals");
     let ends_session = *route == routes::END_SESSION;
     let carries = match scheme {
         Scheme::None => false,
@@ -59,7 +60,7 @@ fn expected(route: &Route, scheme: Scheme, caller: Option<&Caller>) -> Outcome {
     if let Some(scope) = caller.scope.filter(|_| matches!(scheme, Scheme::Bearer | Scheme::AuthToken)) {
         let scopes: Scopes = scope.parse().unwrap();
         let lacks = route.scope.is_some_and(|(resource, privilege)| !scopes.allow(resource, privilege));
-        if lacks || !matches!(route.function, Function::Retry | Function::Access) {
+        if lacks || is_ours || !matches!(route.function, Function::Retry | Function::Access) {
             return Forbidden;
         }
         grants = scopes.narrow(&grants);
@@ -72,7 +73,7 @@ fn expected(route: &Route, scheme: Scheme, caller: Option<&Caller>) -> Outcome {
     let dn = match object {
         Object::Certificate => DN.to_owned(),
         Object::Device => device_dn(),
-        Object::Roots | Object::Jobs => object.dn().unwrap().to_owned(),
+        Object::Roots | Object::Jobs | Object::Principals => object.dn().unwrap().to_owned(),
     };
     let may = operation.is_none_or(|operation| grants.may(operation));
     if LISTS.contains(route) {

@@ -1,7 +1,8 @@
 //! What a caller may do: rights on everything below a distinguished name, and operations that stand alone.
 //!
 //! Everything that is kept here has such a name: a certificate its own, a device
-//! [`application_dn`](crate::certificate_dn::application_dn), roots with bundles [`ROOTS`], jobs [`JOBS`].
+//! [`application_dn`](crate::certificate_dn::application_dn), roots with bundles [`ROOTS`], jobs [`JOBS`], callers
+//! [`PRINCIPALS`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,6 +17,8 @@ pub const EVERYTHING: &str = r"\VED\Policy";
 pub const ROOTS: &str = r"\VED\Policy\Roots";
 /// Jobs of either kind.
 pub const JOBS: &str = r"\VED\Policy\Jobs";
+/// Who may call.
+pub const PRINCIPALS: &str = r"\VED\Policy\Principals";
 
 /// An enum of words, each with its text.
 macro_rules! words {
@@ -172,7 +175,8 @@ impl fmt::Display for DnPrefix {
 }
 
 /// Rights below a prefix, written `\VED\Policy\Servers=read,write`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Grant {
     pub prefix: DnPrefix,
     pub rights: BTreeSet<Right>,
@@ -198,6 +202,20 @@ impl FromStr for Grant {
     }
 }
 
+impl TryFrom<String> for Grant {
+    type Error = NotAGrant;
+
+    fn try_from(text: String) -> Result<Self, NotAGrant> {
+        text.parse()
+    }
+}
+
+impl From<Grant> for String {
+    fn from(grant: Grant) -> Self {
+        grant.to_string()
+    }
+}
+
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rights: Vec<&str> = self.rights.iter().map(|right| right.as_str()).collect();
@@ -215,6 +233,15 @@ pub struct Grants {
 }
 
 impl Grants {
+    /// What somebody is given who is let in: an operator's rights where neither a role nor a grant is said.
+    pub fn given(role: Option<Role>, grants: Vec<Grant>, operations: Vec<Operation>) -> Self {
+        let role = role.or_else(|| grants.is_empty().then_some(Role::Operator));
+        let mut given = role.map(Self::from).unwrap_or_default();
+        grants.into_iter().for_each(|grant| given.add(grant));
+        operations.into_iter().for_each(|operation| given.permit(operation));
+        given
+    }
+
     /// Whether `right` is given on what has this name.
     pub fn allow(&self, right: Right, dn: &str) -> bool {
         let has = |rights: &BTreeSet<Right>| rights.contains(&right) || rights.contains(&Right::Manage);

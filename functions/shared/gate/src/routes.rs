@@ -1,7 +1,7 @@
 //! Every route there is, and what it needs: the one place where that is said. Routers are built of it with
 //! [`Guarded`](crate::Guarded).
 
-use rootcast_core::permission::{JOBS, Operation, ROOTS, Right};
+use rootcast_core::permission::{JOBS, Operation, PRINCIPALS as CALLERS, ROOTS, Right};
 use rootcast_core::scope::{Privilege, Resource};
 
 use crate::bearer::{Forbidden, OutOfScope, Principal};
@@ -35,6 +35,7 @@ pub enum Object {
     Device,
     Roots,
     Jobs,
+    Principals,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,7 +93,7 @@ macro_rules! table {
 }
 
 use Needs::{Authenticated, Public};
-use Object::{Certificate, Device, Jobs, Roots};
+use Object::{Certificate, Device, Jobs, Principals, Roots};
 
 const READ_CERTIFICATE: Needs = Needs::Right(Right::Read, Certificate);
 const WRITE_CERTIFICATE: Needs = Needs::Right(Right::Write, Certificate);
@@ -102,6 +103,7 @@ const READ_JOBS: Needs = Needs::Right(Right::Read, Jobs);
 const WRITE_JOBS: Needs = Needs::Right(Right::Write, Jobs);
 const READ_ROOTS: Needs = Needs::Right(Right::Read, Roots);
 const ABORT: Needs = Needs::Operation(Operation::Abort, Jobs);
+const ADMINISTER: Needs = Needs::Operation(Operation::AdministerAccess, Principals);
 const REGENERATE_ROOT: Needs = Needs::Operation(Operation::Regenerate, Roots);
 
 table! {
@@ -175,6 +177,11 @@ table! {
     // Of these two API Gateway knows the caller, as who he is elsewhere.
     OF_IAM: Access Post "/sessions/iam" needs Public;
     OF_OIDC: Access Post "/sessions/oidc" needs Public;
+    PRINCIPALS: Access Get "/principals" needs ADMINISTER;
+    ADD_PRINCIPAL: Access Post "/principals" needs ADMINISTER;
+    PRINCIPAL: Access Get "/principals/{name}" needs ADMINISTER;
+    REMOVE_PRINCIPAL: Access Delete "/principals/{name}" needs ADMINISTER;
+    CHANGE_PASSWORD: Access Put "/principals/{name}/password" needs ADMINISTER;
 }
 
 impl Denied {
@@ -190,6 +197,7 @@ impl Object {
         match self {
             Self::Roots => Some(ROOTS),
             Self::Jobs => Some(JOBS),
+            Self::Principals => Some(CALLERS),
             Self::Certificate | Self::Device => None,
         }
     }

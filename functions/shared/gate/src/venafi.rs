@@ -1,4 +1,4 @@
-//! Who calls the API under `/vedsdk`, by which paths, and what a refused request is told: `{"Error": "…"}`.
+//! Who calls the API under `/vedsdk`, and what a refused request is told: `{"Error": "…"}`.
 //!
 //! Contract: Venafi Trust Protection Platform's Web SDK, whose errors are a status and one text.
 
@@ -10,8 +10,7 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use rootcast_ledger::{Ledger, LedgerError};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -32,18 +31,6 @@ pub async fn authenticate_venafi(
 ) -> Result<Principal, VenafiError> {
     let presented = presented(ledger, headers, now).await?.ok_or_else(ApiError::unauthenticated)?;
     Ok(presented.principal)
-}
-
-/// Lower-cases the path: one client sends paths as they are documented, another one in lower case.
-pub async fn fold_case(mut request: Request) -> Request {
-    let path = request.uri().path().to_ascii_lowercase();
-    let whole = request.uri().query().map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
-    let mut parts = request.uri().clone().into_parts();
-    parts.path_and_query = whole.parse::<PathAndQuery>().ok();
-    if let Ok(uri) = Uri::from_parts(parts) {
-        *request.uri_mut() = uri;
-    }
-    request
 }
 
 /// A refusal, as the caller is told. What lies behind it ([`VenafiError::caused_by`]) is logged by [`venafi_report`] and

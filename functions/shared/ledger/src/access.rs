@@ -23,9 +23,9 @@ pub use self::attempts::{Locked, NotCounted};
 pub use self::grants::{GrantId, GrantRecord, Granted, Pair, Refresh};
 pub use self::identities::{Exchanged, IdentityRecord};
 pub use self::keys::{AccessKeyId, AccessKeyRecord, NotAnAccessKeyId};
-pub use self::principals::PrincipalRecord;
+pub use self::principals::{PrincipalRecord, PrincipalsPage};
 pub use self::sessions::SessionRecord;
-use crate::item::{from_item, id_key, text, to_item};
+use crate::item::{Item, from_item, id_key, text, to_item};
 use crate::{Ledger, LedgerError};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -84,16 +84,13 @@ impl Ledger {
         K: FromStr<Err: Error + Send + Sync + 'static> + Ord,
         T: DeserializeOwned,
     {
-        let corrupt = |source: Box<dyn Error + Send + Sync>| LedgerError::Corrupt { what, source };
         let scan = self.client.scan().table_name(self.access()?).consistent_read(true);
         let scan = scan.filter_expression("begins_with(id, :prefix)");
         let mut items = scan.expression_attribute_values(":prefix", text(prefix)).into_paginator().items().send();
         let mut found = BTreeMap::new();
         while let Some(item) = items.next().await {
-            let item = item.map_err(LedgerError::aws("Scan access"))?;
-            let id = item.get("id").and_then(|id| id.as_s().ok()).and_then(|id| id.strip_prefix(prefix));
-            let key = id.ok_or_else(|| corrupt("it has no id".into()))?.parse();
-            found.insert(key.map_err(|error| corrupt(Box::new(error)))?, from_item(what, item)?);
+            let (key, record) = from_prefixed(what, prefix, item.map_err(LedgerError::aws("Scan access"))?)?;
+            found.insert(key, record);
         }
         Ok(found)
     }
@@ -127,6 +124,18 @@ impl Ledger {
             _ => LedgerError::aws(operation)(error),
         })
     }
+}
+
+/// A record, and what follows `prefix` in its id.
+fn from_prefixed<K, T>(what: &'static str, prefix: &str, item: Item) -> Result<(K, T), LedgerError>
+where
+    K: FromStr<Err: Error + Send + Sync + 'static>,
+    T: DeserializeOwned,
+{
+    let corrupt = |source: Box<dyn Error + Send + Sync>| LedgerError::Corrupt { what, source };
+    let id = item.get("id").and_then(|id| id.as_s().ok()).and_then(|id| id.strip_prefix(prefix));
+    let key = id.ok_or_else(|| corrupt("it has no id".into()))?.parse().map_err(|error| corrupt(Box::new(error)))?;
+    Ok((key, from_item(what, item)?))
 }
 
 fn token_id(token: &Fingerprint) -> String {

@@ -26,7 +26,7 @@ mod uses;
 
 pub use access::{
     AccessKeyId, AccessKeyRecord, Exchanged, GrantId, GrantRecord, Granted, IdentityRecord, Locked, NotAnAccessKeyId,
-    NotCounted, Pair, PrincipalRecord, Refresh, SessionRecord, TokenRecord,
+    NotCounted, Pair, PrincipalRecord, PrincipalsPage, Refresh, SessionRecord, TokenRecord,
 };
 pub use audit::AuditPage;
 pub use authority::{Authority, BundleRecord, Claim, LinkRecord, Policy, RootRecord};

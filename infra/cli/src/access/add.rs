@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, bail};
 use aws_config::SdkConfig;
 use clap::Args;
-use rootcast_core::{identity::Identity, principal::PrincipalName};
-use rootcast_ledger::{IdentityRecord, Ledger, LedgerError, PrincipalRecord};
+use rootcast_core::principal::PrincipalName;
+use rootcast_ledger::{IdentityRecord, LedgerError, PrincipalRecord};
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -41,7 +41,7 @@ pub(super) async fn run(config: &SdkConfig, arguments: Add, format: Format) -> R
     let ledger = table.ledger(config).await?;
     // Before anything is written.
     for identity in &identities {
-        if let Some(owner) = owner(&ledger, identity).await?.filter(|owner| *owner != name) {
+        if let Some(owner) = ledger.owner(identity).await.context(NOT_WRITTEN)?.filter(|owner| *owner != name) {
             bail!("{identity} is {owner}'s already: `rootcast access revoke` takes it back");
         }
     }
@@ -69,7 +69,8 @@ pub(super) async fn run(config: &SdkConfig, arguments: Add, format: Format) -> R
         }
     };
     for identity in &identities {
-        tie(&ledger, identity, &name, &record).await?;
+        let tied = IdentityRecord { principal: name.clone(), epoch: record.epoch, created: OffsetDateTime::now_utc() };
+        ledger.tie_identity(identity, &tied).await.context(NOT_WRITTEN)?;
     }
     match format {
         Format::Text => out!("{name} may log in, and may: {}", told(&record.grants)),
@@ -81,21 +82,4 @@ pub(super) async fn run(config: &SdkConfig, arguments: Add, format: Format) -> R
         }
     }
     Ok(End::Done)
-}
-
-/// Whose it is, if he is still there.
-async fn owner(ledger: &Ledger, identity: &Identity) -> Result<Option<PrincipalName>> {
-    let Some(tied) = ledger.identity(identity).await.context(NOT_WRITTEN)? else { return Ok(None) };
-    let holder = ledger.principal(&tied.principal).await.context(NOT_WRITTEN)?;
-    Ok(holder.is_some_and(|holder| holder.epoch == tied.epoch).then_some(tied.principal))
-}
-
-async fn tie(ledger: &Ledger, identity: &Identity, name: &PrincipalName, record: &PrincipalRecord) -> Result<()> {
-    match owner(ledger, identity).await? {
-        Some(_) => return Ok(()),
-        // It may be tied to somebody who has gone.
-        None => ledger.remove_identity(identity).await.context(NOT_WRITTEN)?,
-    };
-    let tied = IdentityRecord { principal: name.clone(), epoch: record.epoch, created: OffsetDateTime::now_utc() };
-    ledger.put_identity(identity, &tied).await.context(NOT_WRITTEN)
 }

@@ -39,6 +39,26 @@ impl Ledger {
         self.put_access_record("identity", "PutItem identity", identity_id(identity), record).await
     }
 
+    /// Whose it is, if he is still there.
+    pub async fn owner(&self, identity: &Identity) -> Result<Option<PrincipalName>, LedgerError> {
+        let Some(tied) = self.identity(identity).await? else { return Ok(None) };
+        let holder = self.principal(&tied.principal).await?;
+        Ok(holder.is_some_and(|holder| holder.epoch == tied.epoch).then_some(tied.principal))
+    }
+
+    /// Ties an identity to a principal, unless it is tied to him already; whose it was before may have gone.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] where it is somebody else's.
+    pub async fn tie_identity(&self, identity: &Identity, record: &IdentityRecord) -> Result<(), LedgerError> {
+        match self.owner(identity).await? {
+            Some(owner) if owner == record.principal => return Ok(()),
+            Some(_) => return Err(LedgerError::Conflict),
+            None => self.remove_identity(identity).await?,
+        };
+        self.put_identity(identity, record).await
+    }
+
     /// Answers whether it was anybody's. Tokens that were given for it hold nothing from now on.
     pub async fn remove_identity(&self, identity: &Identity) -> Result<bool, LedgerError> {
         self.remove_access_record("DeleteItem identity", identity_id(identity)).await

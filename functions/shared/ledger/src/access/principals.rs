@@ -9,6 +9,7 @@ use rootcast_core::principal::PrincipalName;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::from_prefixed;
 use crate::item::{id_key, text};
 use crate::{Ledger, LedgerError};
 
@@ -26,6 +27,14 @@ pub struct PrincipalRecord {
     pub epoch: u64,
     #[serde(with = "time::serde::timestamp")]
     pub created: OffsetDateTime,
+}
+
+/// Some principals.
+#[derive(Debug, Clone, Default)]
+pub struct PrincipalsPage {
+    pub principals: BTreeMap<PrincipalName, PrincipalRecord>,
+    /// Ask again after it for the rest.
+    pub next: Option<String>,
 }
 
 impl PrincipalRecord {
@@ -67,6 +76,19 @@ impl Ledger {
             Some(service) if service.is_conditional_check_failed_exception() => LedgerError::Conflict,
             _ => LedgerError::aws("UpdateItem principal")(error),
         })
+    }
+
+    /// Some of them, in no order, and where to go on: one call, which may find nobody and still not have seen all.
+    pub async fn principals_page(&self, after: Option<&str>) -> Result<PrincipalsPage, LedgerError> {
+        let scan = self.client.scan().table_name(self.access()?).consistent_read(true);
+        let scan =
+            scan.filter_expression("begins_with(id, :prefix)").expression_attribute_values(":prefix", text(PREFIX));
+        let scan = scan.set_exclusive_start_key(after.map(id_key));
+        let answer = scan.send().await.map_err(LedgerError::aws("Scan principals"))?;
+        let next = answer.last_evaluated_key.as_ref().and_then(|key| key.get("id")?.as_s().ok()).cloned();
+        let items = answer.items.unwrap_or_default().into_iter();
+        let principals = items.map(|item| from_prefixed("principal", PREFIX, item)).collect::<Result<_, _>>()?;
+        Ok(PrincipalsPage { principals, next })
     }
 
     /// All of them: for an operator, and not for a request.

@@ -1,0 +1,243 @@
+//! `/principals`: who may call, said by those who may say that.
+//!
+//! Whoever may, may give himself everything. Access keys, and who has which identity, are `rootcast access`'s to show.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::Response;
+use rootcast_core::identity::Identity;
+use rootcast_core::password::{NoPassword, PasswordHash};
+use rootcast_core::permission::{Grant, Grants, Operation, Role};
+use rootcast_core::principal::PrincipalName;
+use rootcast_gate::{ApiError, Envelope, Message, Principal, authenticate, media_type, parse_json, read};
+use rootcast_ledger::{IdentityRecord, LedgerError, PrincipalRecord, PrincipalsPage};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+use tracing::info;
+use zeroize::Zeroizing;
+
+use crate::body::LIMIT;
+use crate::{App, random};
+
+/// As many calls to AWS as there are of them, and four more.
+const MOST_IDENTITIES: usize = 10;
+/// In bytes: DynamoDB's limit for a key.
+const LONGEST_CURSOR: usize = 2048;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct New {
+    name: PrincipalName,
+    #[serde(default)]
+    identities: Vec<Identity>,
+    role: Option<Role>,
+    #[serde(default)]
+    grants: Vec<Grant>,
+    #[serde(default)]
+    permissions: Vec<Operation>,
+}
+
+/// Beside a password.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// The name in the path. What cannot be a name is nobody's.
+pub(crate) struct Named(PrincipalName);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let name = Path::<String>::from_request_parts(parts, state).await.ok();
+        name.and_then(|Path(name)| name.parse().ok()).map(Self).ok_or_else(nobody)
+    }
+}
+
+/// Never the password's hash.
+#[derive(Serialize)]
+pub(crate) struct Shown {
+    name: PrincipalName,
+    grants: Vec<Grant>,
+    permissions: Vec<Operation>,
+    /// Whether there is one.
+    password: bool,
+    #[serde(with = "time::serde::rfc3339")]
+    created: OffsetDateTime,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Page {
+    principals: Vec<Shown>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+}
+
+impl Shown {
+    fn of(name: PrincipalName, record: &PrincipalRecord) -> Self {
+        Self {
+            name,
+            grants: record.grants.grants().collect(),
+            permissions: record.grants.operations().collect(),
+            password: record.password.is_some(),
+            created: record.created.replace_nanosecond(0).unwrap_or(record.created),
+        }
+    }
+}
+
+/// By every way in that the native API has.
+pub(crate) async fn identify(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ApiError> {
+    let (mut parts, body) = request.into_parts();
+    let caller = authenticate(&app.ledger, &parts, (app.clock)()).await?;
+    parts.extensions.insert(caller);
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// A page may be empty and still not be the last one. One call.
+pub(crate) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Envelope<Page>, ApiError> {
+    let mut query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let cursor = query.find_map(|(name, value)| (name == "cursor").then_some(value));
+    if cursor.as_ref().is_some_and(|cursor| !(1..=LONGEST_CURSOR).contains(&cursor.len())) {
+        return Err(ApiError::invalid("The cursor is not one of this list.", "Start again without a cursor."));
+    }
+    let PrincipalsPage { principals, next } = app.ledger.principals_page(cursor.as_deref()).await?;
+    let principals = principals.into_iter().map(|(name, record)| Shown::of(name, &record)).collect();
+    Ok(Envelope::success(Page { principals, cursor: next }))
+}
+
+pub(crate) async fn show(State(app): State<Arc<App>>, Named(name): Named) -> Result<Envelope<Shown>, ApiError> {
+    let record = app.ledger.principal(&name).await?.ok_or_else(nobody)?;
+    Ok(Envelope::success(Shown::of(name, &record)))
+}
+
+/// Not in one transaction: who is there with fewer identities than were asked for is told so, and can be taken out.
+pub(crate) async fn add(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    request: Request,
+) -> Result<(StatusCode, Envelope<Shown>), ApiError> {
+    let (New { name, identities, role, grants, permissions }, password) = body(request).await?;
+    if identities.len() > MOST_IDENTITIES {
+        let text =
+            format!("There are {} identities; a principal is added with {MOST_IDENTITIES} at most.", identities.len());
+        return Err(ApiError::invalid(text, "Add the others with `rootcast access add`."));
+    }
+    if password.is_none() && identities.is_empty() {
+        return Err(ApiError::invalid(
+            "There is neither a password nor an identity.",
+            "Send one: nobody could log in as this principal.",
+        ));
+    }
+    for identity in &identities {
+        if app.ledger.owner(identity).await?.is_some_and(|owner| owner != name) {
+            return Err(taken(identity));
+        }
+    }
+    let password = match password {
+        Some(password) => Some(hashed(password).await?),
+        None => None,
+    };
+    let now = (app.clock)();
+    let epoch = u64::from_be_bytes(random()?);
+    let record = PrincipalRecord { password, grants: Grants::given(role, grants, permissions), epoch, created: now };
+    match app.ledger.put_principal(&name, &record).await {
+        Err(LedgerError::Conflict) => {
+            return Err(ApiError::conflict(
+                format!("There is a principal {name} already."),
+                "Choose another name, or delete the one who is there first.",
+            ));
+        }
+        put => put?,
+    }
+    for identity in &identities {
+        let tied = IdentityRecord { principal: name.clone(), epoch, created: now };
+        match app.ledger.tie_identity(identity, &tied).await {
+            Err(LedgerError::Conflict) => return Err(taken(identity)),
+            put => put?,
+        }
+    }
+    info!(caller = caller.name, principal = %name, identities = identities.len(), "a principal is added");
+    let text = Message::done(format!("{name} may log in."), "The principal is stored.");
+    Ok((StatusCode::CREATED, Envelope::success(Shown::of(name, &record)).saying(text)))
+}
+
+/// Every token, session, access key and identity of his is good for nothing from now on.
+pub(crate) async fn remove(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    Named(name): Named,
+) -> Result<Envelope<()>, ApiError> {
+    if !app.ledger.remove_principal(&name).await? {
+        return Err(nobody());
+    }
+    info!(caller = caller.name, principal = %name, "a principal is removed");
+    Ok(done(format!("{name} may not log in any more."), "What was given to him is good no more."))
+}
+
+pub(crate) async fn change_password(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    Named(name): Named,
+    request: Request,
+) -> Result<Envelope<()>, ApiError> {
+    let (Nothing {}, password) = body(request).await?;
+    let password =
+        password.ok_or_else(|| ApiError::invalid("There is no password.", "Send the attribute password."))?;
+    match app.ledger.change_password(&name, &hashed(password).await?).await {
+        Err(LedgerError::Conflict) => return Err(nobody()),
+        changed => changed?,
+    }
+    info!(caller = caller.name, principal = %name, "a password is changed");
+    Ok(done(format!("{name} has another password."), "What was given for the last one is good no more."))
+}
+
+fn done(text: String, explanation: &str) -> Envelope<()> {
+    Envelope::success(()).saying(Message::done(text, explanation))
+}
+
+fn nobody() -> ApiError {
+    ApiError::not_found("There is no principal of that name.", "GET /principals lists who there is.")
+}
+
+fn taken(identity: &Identity) -> ApiError {
+    ApiError::conflict(
+        format!("{identity} is somebody else's identity."),
+        "Take it from him first: `rootcast access revoke` with --iam or --oidc.",
+    )
+}
+
+/// A JSON object, and the password that was in it.
+///
+/// # Errors
+/// They do not quote the password.
+async fn body<T: DeserializeOwned>(request: Request) -> Result<(T, Option<Zeroizing<String>>), ApiError> {
+    let (parts, body) = request.into_parts();
+    media_type(&parts.headers, &["application/json"])?;
+    let invalid = |text: String| ApiError::invalid(text, "Correct the body and send the request again.");
+    let mut object: Map<String, Value> =
+        parse_json(&read(body, LIMIT).await?).map_err(|_| invalid("The body is not a JSON object.".to_owned()))?;
+    let password = match object.remove("password") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(password)) => Some(Zeroizing::new(password)),
+        Some(_) => return Err(invalid("The attribute password is no text.".to_owned())),
+    };
+    let rest = T::deserialize(Value::Object(object));
+    Ok((rest.map_err(|why| invalid(format!("The body has an attribute that is not valid: {why}.")))?, password))
+}
+
+/// It takes tens of milliseconds of one CPU.
+async fn hashed(password: Zeroizing<String>) -> Result<PasswordHash, ApiError> {
+    let salt = random()?;
+    let hashed = tokio::task::spawn_blocking(move || PasswordHash::of(&password, salt)).await;
+    hashed.map_err(ApiError::internal)?.map_err(|why| match why {
+        NoPassword::Length => ApiError::invalid(format!("The password will not do: {why}."), "Choose another one."),
+        NoPassword::Hashing(_) => ApiError::internal(why),
+    })
+}

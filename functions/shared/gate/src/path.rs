@@ -1,0 +1,50 @@
+//! Paths, which match in any letter case.
+
+use axum::extract::Request;
+use http::Uri;
+use http::uri::PathAndQuery;
+
+/// What stands behind one of these keeps its case: it is part of a device's id, and of a principal's name.
+const NAMED: [&str; 2] = ["devices", "principals"];
+
+/// Middleware: lower-cases the path. One client sends it as it is documented, another one in lower case.
+pub async fn fold_case(mut request: Request) -> Request {
+    let folded = folded(request.uri().path());
+    let whole = request.uri().query().map_or_else(|| folded.clone(), |query| format!("{folded}?{query}"));
+    let mut parts = request.uri().clone().into_parts();
+    parts.path_and_query = whole.parse::<PathAndQuery>().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request
+}
+
+fn folded(path: &str) -> String {
+    let mut kept = false;
+    let fold = |part: &str| {
+        let fold = if kept { part.to_owned() } else { part.to_ascii_lowercase() };
+        kept = !kept && NAMED.contains(&fold.as_str());
+        fold
+    };
+    path.split('/').map(fold).collect::<Vec<_>>().join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_is_folded_but_the_name_of_a_device_and_of_a_principal() {
+        for (path, expected) in [
+            ("/VedSDK/Certificates/Retry", "/vedsdk/certificates/retry"),
+            ("/Devices/BMC-1/Certificate", "/devices/BMC-1/certificate"),
+            ("/Devices/DEVICES/DEVICES", "/devices/DEVICES/devices"),
+            ("/PRINCIPALS/Jane/Password", "/principals/Jane/password"),
+            ("/X/%4A", "/x/%4a"),
+            ("/", "/"),
+            ("", ""),
+        ] {
+            assert_eq!(folded(path), expected);
+        }
+    }
+}
