@@ -220,6 +220,8 @@ async fn nothing_but_the_authorizers_word_says_who_somebody_is() {
     for (path, authorizer) in [
         ("/sessions/iam", Value::Null),
         ("/sessions/oidc", Value::Null),
+        // Another route's path, to which no authorizer belongs.
+        ("/vedauth/../sessions/iam", Value::Null),
         ("/sessions/iam", json!({})),
         ("/sessions/iam", json!({ "lambda": { "userArn": arn, "iam": { "userArn": arn } } })),
         // Each of the two asks its own authorizer.
@@ -234,7 +236,7 @@ async fn nothing_but_the_authorizers_word_says_who_somebody_is() {
         let (status, told) = fixture.event(path, authorizer.clone(), said.clone(), Some(&body)).await;
         assert_eq!((status, &told["result"]), (401, &json!("failed")), "{path} {authorizer}");
     }
-    for path in ["/sessions/iam/", "/sessions//iam", "/sessions/x/../iam", "/sessions/%69am", "/sessions/iam%2f"] {
+    for path in ["/sessions/iam/", "/sessions//iam", "/sessions/%69am", "/sessions/iam%2f"] {
         let (status, _) = fixture.event(path, iam(arn), json!({}), None).await;
         assert_eq!(status, 404, "{path}");
     }

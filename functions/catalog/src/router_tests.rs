@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use axum::body::{Body, to_bytes};
 use axum::http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
-use axum::http::{Method, Response};
+use axum::http::{Method, Response, Uri};
 use proptest::prelude::*;
 use rootcast_core::permission::{Grants, Role};
 use rootcast_gate::ScmGate;

@@ -1,8 +1,9 @@
 //! Logging in and out, from outside: what a token or a session is good for, and for how long.
 
 mod cli;
-mod identities;
-mod sessions;
+pub mod identities;
+mod principals;
+pub mod sessions;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -31,6 +32,7 @@ impl Stack {
 
     pub async fn principal_who_may(&self, name: &str, grants: impl Into<Grants>) -> String {
         let password = uuid::Uuid::new_v4().to_string();
+        self.secrets.keep(&password);
         let record = PrincipalRecord {
             password: Some(PasswordHash::of(&password, *uuid::Uuid::new_v4().as_bytes()).unwrap()),
             grants: grants.into(),
@@ -66,7 +68,7 @@ impl Stack {
         self.ask(OAUTH, body).await
     }
 
-    async fn exchange(&self, client: &str, refresh: &Value) -> Answer {
+    pub async fn exchange(&self, client: &str, refresh: &Value) -> Answer {
         self.ask(TOKEN, json!({ "client_id": client, "refresh_token": refresh })).await
     }
 

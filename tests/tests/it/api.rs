@@ -4,11 +4,14 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Certificate, Client, Method, StatusCode};
 use serde_json::Value;
 
+use crate::secrets::Secrets;
+
 /// A client with a token, and one without.
 pub struct Api {
     http: Client,
     base: String,
     pub token: String,
+    secrets: Secrets,
 }
 
 /// An answer, read to its end.
@@ -25,10 +28,10 @@ pub struct Answer {
 
 impl Api {
     /// `ca`: PEM.
-    pub fn new(base: &str, ca: &[u8], token: String) -> Self {
+    pub fn new(base: &str, ca: &[u8], token: String, secrets: Secrets) -> Self {
         let ca = Certificate::from_pem(ca).unwrap();
         let http = Client::builder().tls_certs_only([ca]).https_only(true).build().unwrap();
-        Self { http, base: base.to_owned(), token }
+        Self { http, base: base.to_owned(), token, secrets }
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -52,6 +55,7 @@ impl Api {
     /// With these headers, and no token of its own.
     pub async fn send_with(&self, headers: &[(&str, &str)], method: Method, path: &str, body: Option<Value>) -> Answer {
         let asked = format!("{method} {path}");
+        self.secrets.keep_sent(headers, body.as_ref());
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -59,7 +63,9 @@ impl Api {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        answer(asked, request).await
+        let answer = answer(asked, request).await;
+        self.secrets.keep_told(&answer.headers, &answer.text);
+        answer
     }
 
     pub async fn patch(&self, path: &str, body: Value) -> Answer {

@@ -3,6 +3,7 @@
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use reqwest::{Method, StatusCode};
+use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::certificate_dn::CertificateDn;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::crl::{CrlShard, Reason};
@@ -61,7 +62,8 @@ async fn a_request_on_record_is_signed_and_its_list_is_served_to_anybody() {
             comments: None,
             not_after: record.not_after,
         };
-        stack.ledger.revoke(&record, list, &revoked).await.unwrap();
+        let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &by(), revoked.at);
+        stack.ledger.revoke(&record, list, &revoked, &act).await.unwrap();
         queue.send_later(url, &Publish { crl: list }, 0).await.unwrap();
         let bad = until("the list is made anew", LIMIT, async || {
             let now = served(stack, list).await;
@@ -74,6 +76,10 @@ async fn a_request_on_record_is_signed_and_its_list_is_served_to_anybody() {
         stack.emptied("IssueDeadLettersUrl").await;
     })
     .await;
+}
+
+fn by() -> Actor {
+    Actor::function("tests")
 }
 
 fn queue(stack: &Stack) -> Queue {
@@ -103,7 +109,7 @@ async fn asked(stack: &Stack, request: String) -> Task {
     };
     let record = stack.ledger.device(&device).await.unwrap().unwrap();
     let uses = [NewUse { device: record, earlier: None }];
-    stack.ledger.deploy(&Deployment { sent: true, ..deployment }, last_job, &uses, Some(&place)).await.unwrap();
+    stack.ledger.deploy(&Deployment { sent: true, ..deployment }, last_job, &uses, Some(&place), &by()).await.unwrap();
     let tie = stack.ledger.uses_by(certificate, [&device]).await.unwrap().remove(0);
     let lifecycle = tie.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", now).unwrap();
     let issuance = Some(Issuance { request, reserved: None });

@@ -31,6 +31,7 @@ mod privilege;
 mod refusals;
 mod retrying;
 mod rollover;
+mod secrets;
 mod stack;
 mod steering;
 mod template;

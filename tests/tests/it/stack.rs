@@ -21,6 +21,7 @@ use time::OffsetDateTime;
 
 use crate::api::Api;
 use crate::fake::Fake;
+use crate::secrets::Secrets;
 
 /// Default of template.yaml's CredentialPrefix.
 pub const PREFIX: &str = "/rootcast/devices/";
@@ -56,6 +57,8 @@ pub struct Stack {
     pub local: LocalStack,
     pub ledger: Ledger,
     pub api: Api,
+    /// None of these may be in a log.
+    pub secrets: Secrets,
 }
 
 impl Stack {
@@ -85,6 +88,10 @@ impl Stack {
             }
             resume_unwind(panic);
         }
+        for function in FUNCTIONS {
+            let found = stack.secrets.found_in(&stack.log(function).await);
+            assert!(found.is_empty(), "{function} wrote into its log: {found:?}");
+        }
         stack.local.shutdown().await.unwrap();
     }
 
@@ -101,13 +108,15 @@ impl Stack {
             access: table("AccessTable"),
         };
         let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&local.sdk_config), tables);
-        let api = api_of(&local, &ledger, "tests", Role::Administrator).await;
-        Self { local, ledger, api }
+        let secrets = Secrets::default();
+        local.fleet.devices().for_each(|device| secrets.keep(&device.password));
+        let api = api_of(&local, &ledger, &secrets, "tests", Role::Administrator).await;
+        Self { local, ledger, api, secrets }
     }
 
     /// Another caller.
     pub async fn api_of(&self, principal: &str, grants: impl Into<Grants>) -> Api {
-        api_of(&self.local, &self.ledger, principal, grants).await
+        api_of(&self.local, &self.ledger, &self.secrets, principal, grants).await
     }
 
     /// Id and secret of a key for a client that signs its requests; of a principal who has nothing else.
@@ -118,6 +127,7 @@ impl Stack {
         self.ledger.put_principal(&principal, &holder).await.unwrap();
         let id: AccessKeyId = "AKIDEXAMPLE012345678".parse().unwrap();
         let secret = uuid::Uuid::new_v4().to_string();
+        self.secrets.keep(&secret);
         let kms = aws_sdk_kms::Client::new(&self.local.sdk_config);
         let sealer = Sealer::new(&kms, self.local.outputs.of("AccessKeyArn").unwrap());
         let record = AccessKeyRecord {
@@ -151,6 +161,7 @@ impl Stack {
 
     /// Where the worker looks for a device's user name and password.
     pub async fn store_credential(&self, id: &str, username: &str, password: &str) {
+        self.secrets.keep(password);
         let put = aws_sdk_ssm::Client::new(&self.local.sdk_config)
             .put_parameter()
             .name(format!("{PREFIX}{id}"))
@@ -268,8 +279,15 @@ impl Stack {
     }
 }
 
-async fn api_of(local: &LocalStack, ledger: &Ledger, principal: &str, grants: impl Into<Grants>) -> Api {
+async fn api_of(
+    local: &LocalStack,
+    ledger: &Ledger,
+    secrets: &Secrets,
+    principal: &str,
+    grants: impl Into<Grants>,
+) -> Api {
     let token = uuid::Uuid::new_v4().to_string();
+    secrets.keep(&token);
     let created = OffsetDateTime::now_utc();
     let expires = created + Duration::from_secs(3600);
     let record = TokenRecord {
@@ -281,7 +299,7 @@ async fn api_of(local: &LocalStack, ledger: &Ledger, principal: &str, grants: im
         expires,
     };
     ledger.put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
-    Api::new(&local.api_url, &std::fs::read(&local.ca_pem).unwrap(), token)
+    Api::new(&local.api_url, &std::fs::read(&local.ca_pem).unwrap(), token, secrets.clone())
 }
 
 /// Asks until there is an answer.

@@ -33,11 +33,14 @@ use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
 use rootcast_core::permission::{Grants, Role};
 use rootcast_core::sealed::Sealed;
-use rootcast_ledger::{CertificateRecord, DeviceRecord, Ledger, PlaceRecord, Tables, UseRecord};
+use rootcast_ledger::{
+    CertificateRecord, DeviceRecord, GrantId, Granted, Ledger, PlaceRecord, PrincipalRecord, Tables, TokenRecord,
+    UseRecord,
+};
 use rootcast_queue::Queue;
 use serde::Serialize;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use tower::ServiceExt;
 
 const CERTIFICATE: &str = "scs0000000000001";
@@ -307,25 +310,33 @@ fn success() -> (u16, Value) {
 
 /// A token with these scopes, of a principal that is there.
 fn narrowed(scopes: &'static str) -> Client {
-    let number = |value: &str| AttributeValue::N(value.to_owned());
-    let granted = [("grant", text("g")), ("epoch", number("7")), ("scopes", text(scopes))];
-    let granted = AttributeValue::M(granted.map(|(name, value)| (name.to_owned(), value)).into());
+    let hash = format!("$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAA${}", "A".repeat(43));
+    let holder = PrincipalRecord {
+        password: Some(hash.try_into().unwrap()),
+        grants: Role::Administrator.into(),
+        epoch: 7,
+        created: OffsetDateTime::UNIX_EPOCH,
+    };
+    let granted = Granted {
+        grant: GrantId::from_random([1; 16]),
+        epoch: holder.login_epoch().unwrap(),
+        scopes: scopes.parse().unwrap(),
+    };
+    let token = TokenRecord {
+        principal: "ops".to_owned(),
+        grants: Grants::default(),
+        granted: Some(granted),
+        exchanged: None,
+        expires: OffsetDateTime::UNIX_EPOCH + Duration::SECOND,
+        created: OffsetDateTime::UNIX_EPOCH,
+    };
     let read = mock!(Client::get_item).then_compute_output(move |request| {
-        let item = GetItemOutput::builder().item("created", AttributeValue::N("0".to_owned()));
-        let hash = format!("$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAA${}", "A".repeat(43));
-        match key(request) {
-            id if id.starts_with("token#") => item
-                .item("principal", text("ops"))
-                .item("expires", AttributeValue::N("1".to_owned()))
-                .item("granted", granted.clone())
-                .build(),
-            "principal#ops" => item
-                .item("password", text(hash))
-                .item("epoch", AttributeValue::N("7".to_owned()))
-                .item("permissions", AttributeValue::L(Vec::new()))
-                .build(),
-            _ => GetItemOutput::builder().build(),
-        }
+        let item = match key(request) {
+            id if id.starts_with("token#") => serde_dynamo::to_item(&token).ok(),
+            "principal#ops" => serde_dynamo::to_item(&holder).ok(),
+            _ => None,
+        };
+        GetItemOutput::builder().set_item(item).build()
     });
     mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&read])
 }

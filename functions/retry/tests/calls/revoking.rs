@@ -117,15 +117,14 @@ async fn a_certificate_that_changed_meanwhile_is_looked_at_again() {
             TransactWriteItemsError::TransactionCanceledException(cancelled)
         })
     };
-    let look = || [name(), held(&record), serial_of(&record)];
-    let ([a, b, c], [d, e, f]) = (look(), look());
-    let answer =
-        call(revoke(json!({ "CertificateDN": DN })), &[&a, &b, &c, &changed(), &d, &e, &f, &taken()], &published())
-            .await;
+    let look = || [name(), held(&record), serial_of(&record), chain()];
+    let ([a, b, c, d], [e, f, g, h]) = (look(), look());
+    let rules = [&a, &b, &c, &d, &changed(), &e, &f, &g, &h, &taken()];
+    let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &published()).await;
     assert_eq!(answer, (200, json!({ "Requested": true, "Success": true })));
     // It was renewed: what was to be revoked is not there any more.
-    let ([a, b, c], renewed) = (look(), signed());
-    let rules = [&a, &b, &c, &changed(), &name(), &held(&renewed)];
+    let ([a, b, c, d], renewed) = (look(), signed());
+    let rules = [&a, &b, &c, &d, &changed(), &name(), &held(&renewed)];
     let (status, said) = call(revoke(json!({ "CertificateDN": DN })), &rules, &published()).await;
     assert_eq!(status, 400);
     assert!(said["Error"].as_str().unwrap().contains("another thumbprint"), "{said}");

@@ -18,19 +18,24 @@ use x509_parser::public_key::PublicKey;
 use crate::api::Answer;
 use crate::stack::Stack;
 
+/// What says to the local cloud that its root user calls: it verifies no signature.
+pub const SIGNED: &str = "AWS4-HMAC-SHA256 Credential=test/20261123/us-east-1/execute-api/aws4_request, \
+                          SignedHeaders=host;x-amz-date, Signature=00";
+
 /// A provider with one key, on loopback.
-struct Provider {
-    issuer: String,
+pub struct Provider {
+    pub issuer: String,
     key: KeyPair,
 }
 
 impl Provider {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
         let key = KeyPair::generate_for(&PKCS_RSA_SHA256).unwrap();
         let der = key.subject_public_key_info();
-        let PublicKey::RSA(public) = SubjectPublicKeyInfo::from_der(&der).unwrap().1.parsed().unwrap() else {
+        let info = SubjectPublicKeyInfo::from_der(&der).unwrap().1;
+        let PublicKey::RSA(public) = info.parsed().unwrap() else {
             panic!("no RSA key");
         };
         let (n, e) = (URL_SAFE_NO_PAD.encode(public.modulus), URL_SAFE_NO_PAD.encode(public.exponent));
@@ -53,6 +58,10 @@ impl Provider {
         json!({ "iss": self.issuer, "sub": "Jane", "aud": ["rootcast"], "iat": now - 5, "exp": now + 300 })
     }
 
+    pub fn token(&self) -> String {
+        self.signed(&self.claims())
+    }
+
     fn with(&self, claim: &str, value: Value) -> String {
         let mut claims = self.claims();
         claims[claim] = value;
@@ -73,7 +82,7 @@ fn text(header: Value, claims: &Value) -> String {
 
 impl Stack {
     /// A principal without a password, who is this elsewhere.
-    async fn known_as(&self, name: &str, identity: &Identity) {
+    pub async fn known_as(&self, name: &str, identity: &Identity) {
         let created = OffsetDateTime::now_utc();
         let record = PrincipalRecord { password: None, grants: Role::Operator.into(), epoch: 7, created };
         self.ledger.put_principal(&name.parse().unwrap(), &record).await.unwrap();
@@ -105,7 +114,7 @@ async fn a_token_of_the_provider_is_exchanged_and_every_forged_one_is_refused() 
         stack.known_as("jane", &jane).await;
         let ask = async |token: &str| stack.api.send_as(Some(token), Method::POST, "/sessions/oidc", None).await;
 
-        let good = provider.signed(&provider.claims());
+        let good = provider.token();
         let [header, claims, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!("{good}") };
         let now = OffsetDateTime::now_utc().unix_timestamp();
         let none = text(json!({ "alg": "none", "typ": "JWT", "kid": "1" }), &provider.claims());
@@ -163,10 +172,7 @@ async fn who_signs_for_iam_gets_a_token_and_without_a_provider_there_is_no_path_
     Stack::run(0, async |stack| {
         // The local cloud verifies no signature; it says who has the access key, and refuses who says nothing.
         let root = Identity::iam("arn:aws:iam::000000000000:root").unwrap();
-        let scope = "20261123/us-east-1/execute-api/aws4_request";
-        let signed = format!("AWS4-HMAC-SHA256 Credential=test/{scope}, SignedHeaders=host;x-amz-date, Signature=00");
-        let ask =
-            async || stack.api.send_with(&[("authorization", &signed)], Method::POST, "/sessions/iam", None).await;
+        let ask = async || stack.api.send_with(&[("authorization", SIGNED)], Method::POST, "/sessions/iam", None).await;
         assert_eq!(stack.api.send_as(None, Method::POST, "/sessions/iam", None).await.status, 403);
         let refused = ask().await.refused(403);
         assert!(refused["text"].as_str().unwrap().contains("iam#arn:aws:iam::000000000000:root"), "{refused}");

@@ -15,10 +15,10 @@ use crate::api::Answer;
 use crate::stack::Stack;
 
 /// What a client keeps of its login.
-struct Kept {
-    id: String,
+pub struct Kept {
+    pub id: String,
     cookie: String,
-    csrf: String,
+    pub csrf: String,
 }
 
 impl Stack {
@@ -26,7 +26,7 @@ impl Stack {
         self.api.send_as(None, Method::POST, "/sessions", Some(json!({ "UserId": name, "password": password }))).await
     }
 
-    async fn session(&self, name: &str, password: &str) -> Kept {
+    pub async fn session(&self, name: &str, password: &str) -> Kept {
         let answer = self.begin(name, password).await;
         let cookies: Vec<_> = answer.headers.get_all(SET_COOKIE).iter().map(|each| each.to_str().unwrap()).collect();
         assert!(cookies.len() == 2 && cookies.iter().all(|cookie| cookie.contains("; Secure; SameSite=Strict")));
@@ -37,14 +37,14 @@ impl Stack {
         Kept { id: text("id"), cookie, csrf: text("csrf") }
     }
 
-    async fn in_session(&self, kept: &Kept, csrf: Option<&str>, method: Method, path: &str) -> Answer {
+    pub async fn in_session(&self, kept: &Kept, csrf: Option<&str>, method: Method, path: &str) -> Answer {
         let mut headers = vec![("cookie", kept.cookie.as_str())];
         headers.extend(csrf.map(|csrf| ("x-csrf-token", csrf)));
         self.api.send_with(&headers, method, path, None).await
     }
 }
 
-fn basic(name: &str, password: &str) -> String {
+pub fn basic(name: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
 }
 

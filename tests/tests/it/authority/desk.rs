@@ -5,6 +5,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use issue::{Lists, Wake};
 use lambda_runtime::{Context, LambdaEvent};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rootcast_core::audit::Actor;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::{JobId, Leg};
@@ -82,7 +83,7 @@ pub(super) async fn wake(app: &issue::App) {
 impl<'a> Desk<'a> {
     /// The device is to have a certificate, for the first time or anew, and has made its request.
     pub(super) async fn open(office: &'a Office, request: &str) -> Self {
-        let by = Request { by: "tests", now: seconds_ago::<30>() };
+        let by = Request { by: &Actor::function("tests"), now: seconds_ago::<30>() };
         let job = rootcast_deploy::issue(&office.ledger, &device(), by).await.unwrap();
         let desk = Self { office, job: job.id, certificate: job.certificate };
         let tie = desk.tie().await;

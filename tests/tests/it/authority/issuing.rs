@@ -4,6 +4,7 @@ use aws_sdk_kms::error::ErrorMetadata;
 use aws_sdk_kms::operation::sign::SignError;
 use aws_sdk_kms::types::error::{DisabledException, KmsInternalException};
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
+use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::certificate::Certificate;
 use rootcast_core::crl::{CrlShard, LIFETIME, Reason};
 use rootcast_core::device_subject::DeviceSubject;
@@ -42,7 +43,7 @@ async fn root(office: &Office) -> Certificate {
 }
 
 /// What revokes it, and where that is to be read.
-fn revoked(record: &CertificateRecord, reason: Reason) -> (CrlShard, RevokedRecord) {
+fn revoked(record: &CertificateRecord, reason: Reason) -> (CrlShard, RevokedRecord, Act) {
     let revoked = RevokedRecord {
         serial: serial_of(record),
         certificate: record.id,
@@ -52,7 +53,8 @@ fn revoked(record: &CertificateRecord, reason: Reason) -> (CrlShard, RevokedReco
         comments: None,
         not_after: record.not_after,
     };
-    (CrlShard::of(1, &revoked.serial), revoked)
+    let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &Actor::function("tests"), revoked.at);
+    (CrlShard::of(1, &revoked.serial), revoked, act)
 }
 
 /// OpenSSL, with the root and the list that the certificate names.
@@ -157,9 +159,9 @@ async fn a_renewal_keeps_the_certificates_id_and_revocation_reaches_whoever_read
         assert_eq!(again.items("leaf#").await, [second.leaf.fingerprint().to_string()]);
         assert_eq!(again.items("serial#").await.len(), 2, "both numbers stay taken");
 
-        let (list, revoked) = revoked(&second, Reason::Superseded);
-        assert!(office.ledger.revoke(&second, list, &revoked).await.unwrap());
-        assert!(!office.ledger.revoke(&second, list, &revoked).await.unwrap(), "once");
+        let (list, revoked, act) = revoked(&second, Reason::Superseded);
+        assert!(office.ledger.revoke(&second, list, &revoked, &act).await.unwrap());
+        assert!(!office.ledger.revoke(&second, list, &revoked, &act).await.unwrap(), "once");
         judged(&office, &second, seconds_ago::<0>()).await.unwrap();
         assert!(publish(&app, list).await && publish(&app, list).await);
         assert!(judged(&office, &second, seconds_ago::<0>()).await.unwrap_err().contains("revoked"));
@@ -187,8 +189,8 @@ async fn the_schedule_makes_lists_anew_that_are_behind_or_half_old() {
         wake(&app).await;
         assert_eq!(list_of(&office, &record).await.number, 1, "it is young");
 
-        let (list, revoked) = revoked(&record, Reason::KeyCompromise);
-        office.ledger.revoke(&record, list, &revoked).await.unwrap();
+        let (list, revoked, act) = revoked(&record, Reason::KeyCompromise);
+        office.ledger.revoke(&record, list, &revoked, &act).await.unwrap();
         // The message was lost.
         wake(&app).await;
         assert_eq!(list_of(&office, &record).await.number, 2);

@@ -9,16 +9,21 @@ mod unused;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use reqwest::Method;
 use rootcast_core::certificate_id::policy_dn;
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::identity::Identity;
 use rootcast_core::job::{JobOutcome, JobState};
-use rootcast_core::permission::Permission;
+use rootcast_core::permission::Role;
 use rootcast_local::{LocalOptions, Progress};
 use serde_json::{Value, json};
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 
 use self::call::{Call, calls};
 use self::policy::{Statement, is_like, statements};
 use self::unused::{BY_LAMBDA, UNUSED};
+use crate::access::identities::{Provider, SIGNED};
+use crate::access::sessions::basic;
 use crate::clients;
 use crate::door::{Door, free_port};
 use crate::fake::{Model, PASSWORD, USER};
@@ -34,6 +39,10 @@ async fn every_function_may_do_what_it_does_and_nothing_else() {
     let door = Door::to(cloud_port);
     let mut options = LocalOptions::new(0, Progress::silent()).unwrap();
     options.cloud_port = Some(cloud_port);
+    let provider = Provider::start().await;
+    for (name, value) in [("OidcIssuer", provider.issuer.as_str()), ("OidcAudience", "rootcast")] {
+        options.parameters.insert(name.to_owned(), value.to_owned());
+    }
     Stack::run_on(options, async |stack| {
         for function in FUNCTIONS {
             watch(stack, function, &door.open(function).await).await;
@@ -42,6 +51,7 @@ async fn every_function_may_do_what_it_does_and_nothing_else() {
         import(stack).await;
         issue(stack).await;
         look(stack).await;
+        call(stack, &provider).await;
         for queue in ["ControlQueueUrl", "TaskQueueUrl", "IssueQueueUrl"] {
             stack.emptied(queue).await;
         }
@@ -126,7 +136,7 @@ fn superfluous(statement: &Statement, asked: &[&Call]) -> Vec<String> {
 async fn roll_over(stack: &Stack) {
     stack.found().await;
     let api = &stack.api;
-    api.send(reqwest::Method::PUT, "/certificatePolicy", Some(json!({ "specName": "ECDSA_P256" }))).await.response();
+    api.send(Method::PUT, "/certificatePolicy", Some(json!({ "specName": "ECDSA_P256" }))).await.response();
     let fakes = fakes(stack, &["a", "b", "c", "going"]).await;
     api.patch("/devices/a", json!({ "name": "first" })).await.response();
     api.get("/devices").await.response();
@@ -165,7 +175,7 @@ async fn roll_over(stack: &Stack) {
 /// Certificates of somebody else's, by each vendor's own client, and what the clients do not call.
 async fn import(stack: &Stack) {
     let bundle = Bundle::new("signed.example.com");
-    let (ak, sk) = stack.access_key("deployer", BTreeSet::from([Permission::ExportKey])).await;
+    let (ak, sk) = stack.access_key("deployer", Role::Administrator).await;
     let given = json!({
         "ak": ak, "sk": sk, "name": "signed", "certificate": bundle.leaf, "chain": bundle.chain(), "key": bundle.key,
     });
@@ -225,6 +235,45 @@ async fn issue(stack: &Stack) {
     venafi(stack, "Revoke", &thumbprint).await;
     stack.api.get(&format!("/certificates/{}/audit", first.certificate)).await.response();
     drop(fake);
+}
+
+/// Every way in, and who says who may come.
+async fn call(stack: &Stack, provider: &Provider) {
+    let root = "iam#arn:aws:iam::000000000000:root";
+    let jane = Identity::oidc(&provider.issuer, "Jane").unwrap();
+    let password = "a very long password indeed";
+    let principal =
+        json!({ "name": "jane", "password": password, "role": "administrator", "identities": [root, jane] });
+    let api = &stack.api;
+    assert_eq!(api.post("/principals", principal.clone()).await.status, 201);
+    for path in ["/principals", "/principals/jane"] {
+        api.get(path).await.response();
+    }
+    let given = api.send_as(Some(&provider.token()), Method::POST, "/sessions/oidc", None).await.response();
+    let token = given["access_token"].as_str();
+    api.send_as(token, Method::GET, "/vedauth/authorize/verify", None).await.json();
+    api.send_as(token, Method::GET, "/vedauth/revoke/token", None).await;
+    api.send_with(&[("authorization", SIGNED)], Method::POST, "/sessions/iam", None).await.response();
+
+    let basic = basic("jane", password);
+    let with_password = [("authorization", basic.as_str())];
+    let kept = stack.session("jane", password).await;
+    for (method, path) in [(Method::GET, "/jobs"), (Method::GET, "/principals"), (Method::PUT, "/signingCertificate")] {
+        api.send_with(&with_password, method.clone(), path, None).await;
+        // It is noted once in a while that a session is used.
+        let soon = OffsetDateTime::now_utc() + Duration::minutes(7);
+        stack.ledger.extend_session(&Fingerprint::of(kept.id.as_bytes()), soon).await.unwrap();
+        stack.in_session(&kept, Some(&kept.csrf), method, path).await;
+    }
+    stack.in_session(&kept, Some(&kept.csrf), Method::DELETE, "/sessions").await.response();
+    let given = stack.log_in("jane", password, "certificate").await.json();
+    let given = stack.exchange("tests", &given["refresh_token"]).await.json();
+    api.send_as(given["access_token"].as_str(), Method::GET, "/vedauth/revoke/token", None).await;
+    let next = json!({ "password": "another very long password" });
+    api.send(Method::PUT, "/principals/jane/password", Some(next)).await.response();
+    api.delete("/principals/jane").await.response();
+    // Takes the identities from him who has gone.
+    assert_eq!(api.post("/principals", principal).await.status, 201);
 }
 
 async fn venafi(stack: &Stack, call: &str, body: &Value) {
