@@ -1,4 +1,4 @@
-//! `GET /jobs/{id}/audit` and `GET /certificates/{id}/audit`: who did what, as it was recorded and hashed.
+//! `GET /jobs/{id}/audit`, `GET /certificates/{id}/audit` and `GET /roots/{generation}/audit`: who did what, as it was recorded and hashed.
 //!
 //! A certificate's chain outlives it, so what was deleted is still asked for by its id: by those who may read everything.
 
@@ -50,6 +50,14 @@ pub(crate) async fn of_certificate(
     show(&app, subject, &paging).await
 }
 
+pub(crate) async fn of_root(
+    State(app): State<App>,
+    Id(generation): Id<u32>,
+    Params(paging): Params<Paging>,
+) -> Result<Envelope<Chain>, ApiError> {
+    show(&app, Subject::Root(generation), &paging).await
+}
+
 async fn show(app: &App, subject: Subject, paging: &Paging) -> Result<Envelope<Chain>, ApiError> {
     let (after, limit) = (paging.place()?.unwrap_or(0), paging.limit(100)?);
     let ledger = &app.parts().await?.ledger;
@@ -66,6 +74,6 @@ async fn show(app: &App, subject: Subject, paging: &Paging) -> Result<Envelope<C
 fn nothing_on_record(subject: Subject) -> ApiError {
     ApiError::not_found(
         format!("Nothing is on record of {subject}."),
-        "GET /jobs and GET /v3/scm/certificates list what there is.",
+        "GET /jobs, GET /v3/scm/certificates and GET /signingCertificate/details list what there is.",
     )
 }

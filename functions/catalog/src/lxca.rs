@@ -41,6 +41,8 @@ const LISTED: u32 = 100;
 const MOST_JOBS: usize = 20;
 /// Reads of device records under way at once.
 const CONCURRENCY: usize = 32;
+/// Jobs of either kind among which `GET /tasks` looks.
+const NEWEST: u32 = 20;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -166,20 +168,46 @@ pub(crate) async fn tasks(
     let ledger = &app.parts().await?.ledger;
     let mut tasks = Vec::new();
     for id in parse_ids(ids.split(','))? {
-        let job = load(ledger, id).await?;
-        let tally = tally(ledger, &job).await?;
-        let children = if compact {
-            None
-        } else {
-            let (results, _) = results(ledger, &caller, &job, &paging).await?;
-            Some(results.into_iter().map(|child| child.into_task(id)).collect())
-        };
-        tasks.push(Task::of(&job, &tally, children));
+        tasks.push(Task::load(ledger, &caller, &load(ledger, id).await?, compact, &paging).await?);
+    }
+    Ok(Json(tasks))
+}
+
+/// `GET /tasks`: the rollovers among the newest jobs.
+pub(crate) async fn newest(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Params(Compact { compact }): Params<Compact>,
+    Params(paging): Params<Paging>,
+) -> Result<Json<Vec<Task>>, ApiError> {
+    let ledger = &app.parts().await?.ledger;
+    let mut tasks = Vec::new();
+    for job in ledger.jobs_before(None, NEWEST).await?.jobs {
+        if let JobRecord::Rollover(job) = job {
+            tasks.push(Task::load(ledger, &caller, &job, compact, &paging).await?);
+        }
     }
     Ok(Json(tasks))
 }
 
 impl Task {
+    async fn load(
+        ledger: &Ledger,
+        caller: &Principal,
+        job: &Job,
+        compact: bool,
+        paging: &Paging,
+    ) -> Result<Self, ApiError> {
+        let tally = tally(ledger, job).await?;
+        let children = if compact {
+            None
+        } else {
+            let (results, _) = results(ledger, caller, job, paging).await?;
+            Some(results.into_iter().map(|child| child.into_task(job.id)).collect())
+        };
+        Ok(Self::of(job, &tally, children))
+    }
+
     fn of(job: &Job, tally: &Tally, children: Option<Vec<Self>>) -> Self {
         Self {
             job_uid: job.id.to_string(),

@@ -176,7 +176,9 @@ fn resumed(job: &JobRecord, selection: Selection, now: OffsetDateTime) -> Result
 
 async fn save(ledger: &Ledger, job: &JobRecord, act: &Act) -> Result<(), LedgerError> {
     match job {
-        JobRecord::Rollover(job) => ledger.commit(Change { job: Some(job), act: Some(act), ..Change::default() }).await,
+        JobRecord::Rollover(job) => {
+            ledger.commit(Change { job: Some(job), acts: vec![act.clone()], ..Change::default() }).await
+        }
         JobRecord::Deployment(job) => ledger.save_deployment(job, Some(act)).await,
     }
 }

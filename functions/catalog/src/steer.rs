@@ -75,7 +75,7 @@ pub(crate) async fn steer(parts: &Parts, by: &Actor, id: JobId, command: Command
             )
         })?;
         let act = Act::new(Subject::Job(id), action(command), by, now);
-        match parts.ledger.commit(Change { job: Some(&job), act: Some(&act), ..Change::default() }).await {
+        match parts.ledger.commit(Change { job: Some(&job), acts: vec![act], ..Change::default() }).await {
             Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
             written => {
                 written?;

@@ -143,7 +143,7 @@ impl App {
             }
             Action::Withdraw => {
                 why.clone_into(&mut job.reason);
-                self.authority.withdraw_root(&mut job, now).await?;
+                self.authority.withdraw_root(&mut job, &Actor::function("conduct"), now).await?;
                 return Ok(Then::Continue);
             }
             Action::Activate => {

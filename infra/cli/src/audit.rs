@@ -1,4 +1,4 @@
-//! `rootcast audit`: who did what with a job or a certificate, and whether that is still what was recorded.
+//! `rootcast audit`: who did what with a job, a certificate or a root, and whether that is still what was recorded.
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,8 @@ pub(crate) enum AuditCommand {
     Job(Chain<JobId>),
     /// Show what was done with a certificate, be it deleted or not
     Certificate(Chain<CertificateId>),
+    /// Show what was done with a generation of the root
+    Root(Chain<u32>),
     /// Say whether an exported file is whole and unchanged; needs no API. Exits with 1 where it is not
     Verify(Verify),
 }
@@ -66,6 +68,10 @@ pub(crate) async fn run(api: impl FnOnce() -> Result<Api>, command: AuditCommand
         AuditCommand::Certificate(Chain { id, export }) => {
             let path = format!("/certificates/{id}/audit");
             show(&api()?, &path, Subject::Certificate(id), export.as_deref(), format).await
+        }
+        AuditCommand::Root(Chain { id, export }) => {
+            let path = format!("/roots/{id}/audit");
+            show(&api()?, &path, Subject::Root(id), export.as_deref(), format).await
         }
         AuditCommand::Verify(Verify { file, head }) => {
             let text = std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;

@@ -19,6 +19,17 @@ async fn what_was_done_with_a_job_is_exported_and_verified_and_a_change_is_found
         assert_eq!(job.outcome, Some(JobOutcome::Activated), "{}", job.reason);
         let subject = Subject::Job(id);
 
+        let page = stack.ledger.audit_page(Subject::Root(job.generation), 0, 100).await.unwrap();
+        let (entries, _) = verify(page.lines.iter().map(String::as_str)).unwrap();
+        let done: Vec<_> = entries.iter().map(|entry| (entry.action, entry.principal.as_str())).collect();
+        assert_eq!(done, [(Action::Create, "tests"), (Action::Activate, "function:conduct")]);
+        // The first one, which no job brought to anybody.
+        let first = stack.api.get("/roots/1/audit").await.response();
+        let lines: Vec<&str> = first["entries"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+        let (entries, _) = verify(lines).unwrap();
+        let done: Vec<_> = entries.iter().map(|entry| (entry.action, entry.principal.as_str())).collect();
+        assert_eq!(done, [(Action::Create, "tests"), (Action::Activate, "tests")]);
+
         // Whoever writes at the same time loses races, and no entry.
         let by = Actor { principal: "tests".to_owned(), request_id: None };
         let act = |number: u32| Act::new(subject, Action::Waive, &by, OffsetDateTime::now_utc()).with("number", number);

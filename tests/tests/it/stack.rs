@@ -274,6 +274,14 @@ impl Stack {
         self.local.log(name).await.unwrap_or_default()
     }
 
+    /// As a schedule does it, but for the answer, which is waited for.
+    pub async fn invoke(&self, function: &str, event: &Value) {
+        let name = self.local.outputs.of(function).unwrap();
+        let url = format!("{}/2015-03-31/functions/{name}/invocations", self.local.endpoint_url);
+        let answer = reqwest::Client::new().post(url).json(event).send().await.unwrap().error_for_status().unwrap();
+        assert!(!answer.headers().contains_key("x-amz-function-error"), "{}", answer.text().await.unwrap());
+    }
+
     pub async fn crash(&self, function: &str) -> usize {
         self.local.crash(self.local.outputs.of(function).unwrap()).await.unwrap()
     }

@@ -35,15 +35,17 @@ impl CertificateAuthority {
         }
         job.activate(now);
         job.updated = now;
-        let act = Act::new(Subject::Job(job.id), Action::Activate, by, now)
-            .with("generation", job.generation)
-            .with("reason", &job.reason);
+        let act = Act::new(Subject::Job(job.id), Action::Activate, by, now);
+        let acts = vec![
+            act.clone().with("generation", job.generation).with("reason", &job.reason),
+            act.with("job", job.id).about(Subject::Root(root.generation)),
+        ];
         self.ledger
             .commit(Change {
                 authority: Some(&authority),
                 roots: std::iter::once(&root).chain(&old).collect(),
                 job: Some(job),
-                act: Some(&act),
+                acts,
                 ..Change::default()
             })
             .await?;

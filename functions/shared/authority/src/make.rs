@@ -73,7 +73,7 @@ impl CertificateAuthority {
     ) -> Result<Made, AuthorityError> {
         let claimed = self.claim(settings, request, by, now).await?;
         let (authority, claim) = (claimed.authority.clone(), claimed.claim.clone());
-        if let Err(error) = self.make_claimed(claimed, now).await {
+        if let Err(error) = self.make_claimed(claimed, by, now).await {
             self.give_back(authority, claim, now).await;
             return Err(error);
         }
@@ -81,7 +81,7 @@ impl CertificateAuthority {
         Ok(Made { generation: claim.generation, job: claim.job })
     }
 
-    async fn make_claimed(&self, mut claimed: Claimed, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    async fn make_claimed(&self, mut claimed: Claimed, by: &Actor, now: OffsetDateTime) -> Result<(), AuthorityError> {
         self.ensure_key(&mut claimed, now).await?;
         self.sign_root(&mut claimed.root, now).await?;
         if claimed.taken_over && claimed.claim.job.is_none() {
@@ -92,7 +92,7 @@ impl CertificateAuthority {
             Some(id) => Some(self.ledger.job(id).await?.ok_or(AuthorityError::Missing("job"))?),
             None => None,
         };
-        self.publish_root(claimed.authority, claimed.root, job, now).await
+        self.publish_root(claimed.authority, claimed.root, job, by, now).await
     }
 
     /// What failed can be finished by the next caller, without waiting for the claim to run out. If this fails too, it
@@ -217,7 +217,7 @@ impl CertificateAuthority {
                 roots: vec![&root],
                 job: job.as_ref(),
                 new_job: has_devices,
-                act: job.as_ref().map(|job| created(job, by)).as_ref(),
+                acts: created(&root, job.as_ref(), request, by),
                 ..Change::default()
             })
             .await?;
@@ -260,16 +260,18 @@ impl CertificateAuthority {
     }
 }
 
-fn created(job: &Job, by: &Actor) -> Act {
-    let act = Act::new(audit::Subject::Job(job.id), Action::Create, by, job.created).with("generation", job.generation);
-    let act = match job.activation {
-        Activation::Proven => act,
-        Activation::Immediate => act.with("activation", "immediate"),
-    };
-    match &job.requested_for {
-        Some(reason) => act.with("reason", reason),
-        None => act,
+/// What the request is to the root, and to the job that brings it to the devices.
+fn created(root: &RootRecord, job: Option<&Job>, request: &RootRequest, by: &Actor) -> Vec<Act> {
+    let mut created = Act::new(audit::Subject::Root(root.generation), Action::Create, by, root.created);
+    if request.activation == Activation::Immediate {
+        created = created.with("activation", "immediate");
     }
+    if let Some(reason) = &request.requested_for {
+        created = created.with("reason", reason);
+    }
+    let Some(job) = job else { return vec![created] };
+    let of_job = created.clone().about(audit::Subject::Job(job.id)).with("generation", root.generation);
+    vec![of_job, created.with("job", job.id)]
 }
 
 pub(crate) fn random_serial() -> Result<Serial, AuthorityError> {

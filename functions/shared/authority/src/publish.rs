@@ -1,5 +1,6 @@
 //! Bundles: signed by every live generation, stored with what made them necessary.
 
+use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::bundle::{Bundle, SignedBundle};
 use rootcast_core::certificate::Certificate;
 use rootcast_core::generation::GenerationState;
@@ -18,15 +19,17 @@ impl CertificateAuthority {
         mut authority: Authority,
         mut root: RootRecord,
         mut job: Option<Job>,
+        by: &Actor,
         now: OffsetDateTime,
     ) -> Result<(), AuthorityError> {
         let mut roots = self.ledger.roots(&authority).await?;
         roots.retain(|other| other.generation != root.generation);
-        let mut old = None;
+        let (mut old, mut acts) = (None, Vec::new());
         if job.is_none() {
             old = roots.iter().find(|other| Some(other.generation) == authority.signing).cloned();
             self.sign_links(&mut root, old.as_ref()).await?;
             authority.signing = Some(root.generation);
+            acts.push(Act::new(Subject::Root(root.generation), Action::Activate, by, now));
         }
         root.state = if job.is_none() { GenerationState::Signing } else { GenerationState::Published };
         if job.is_none() {
@@ -51,6 +54,7 @@ impl CertificateAuthority {
                 roots: std::iter::once(&root).chain(&old).collect(),
                 bundle: Some(&bundle),
                 job: job.as_ref(),
+                acts,
                 ..Change::default()
             })
             .await?;
@@ -58,7 +62,7 @@ impl CertificateAuthority {
     }
 
     /// The job is aborted: a bundle without its root goes out, and the root is never used.
-    pub async fn withdraw_root(&self, job: &mut Job, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    pub async fn withdraw_root(&self, job: &mut Job, by: &Actor, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let mut authority = self.ledger.authority().await?;
         let mut roots = self.ledger.roots(&authority).await?;
         let root = roots.iter_mut().find(|root| root.generation == job.generation);
@@ -72,12 +76,14 @@ impl CertificateAuthority {
         authority.bundle = bundle.bundle.version;
         job.withdraw(authority.bundle, now);
         job.updated = now;
+        let act = Act::new(Subject::Root(root.generation), Action::Withdraw, by, now).with("job", job.id);
         self.ledger
             .commit(Change {
                 authority: Some(&authority),
                 roots: vec![&root],
                 bundle: Some(&bundle),
                 job: Some(job),
+                acts: vec![act],
                 ..Change::default()
             })
             .await?;

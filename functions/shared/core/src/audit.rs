@@ -1,4 +1,4 @@
-//! Who did what to what, hash-chained: one chain a job, one a certificate.
+//! Who did what to what, hash-chained: one chain a job, one a certificate, one a generation of the root.
 //!
 //! An entry is a line of canonical JSON (RFC 8785: members sorted by name, no white space, the shortest escapes), and its
 //! hash is the SHA-256 of that line. Each names its predecessor's hash, so whoever changes, takes out, swaps or adds an
@@ -25,17 +25,20 @@ const LONGEST_TEXT: usize = 256;
 /// Details of an act: what is over this is left out.
 const MOST_DETAILS: usize = 12;
 
-/// What has a chain. Written as a job's number or a certificate's id, which cannot be mistaken for one another.
+/// What has a chain. Written as a job's number, a certificate's id or `root-` and a generation, which cannot be mistaken
+/// for one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Subject {
     Job(JobId),
     Certificate(CertificateId),
+    /// A generation.
+    Root(u32),
 }
 
-/// Text that names neither a job nor a certificate.
+/// Text that names nothing that has a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("an audited thing is a job's number or a certificate's id")]
+#[error("an audited thing is a job's number, a certificate's id, or root- and a generation")]
 pub struct NotASubject;
 
 impl fmt::Display for Subject {
@@ -43,6 +46,7 @@ impl fmt::Display for Subject {
         match self {
             Self::Job(id) => id.fmt(f),
             Self::Certificate(id) => id.fmt(f),
+            Self::Root(generation) => write!(f, "root-{generation}"),
         }
     }
 }
@@ -51,8 +55,10 @@ impl FromStr for Subject {
     type Err = NotASubject;
 
     fn from_str(text: &str) -> Result<Self, NotASubject> {
-        let job = || text.parse().ok().filter(|id: &JobId| id.to_string() == text).map(Self::Job);
-        text.parse().ok().map(Self::Certificate).or_else(job).ok_or(NotASubject)
+        let root = || text.strip_prefix("root-")?.parse().ok().map(Self::Root);
+        let found = text.parse().ok().map(Self::Certificate).or_else(|| text.parse().ok().map(Self::Job)).or_else(root);
+        // Nothing has two spellings.
+        found.filter(|subject| subject.to_string() == text).ok_or(NotASubject)
     }
 }
 
@@ -70,7 +76,7 @@ impl From<Subject> for String {
     }
 }
 
-/// What was done, with a job or with a certificate.
+/// What was done, with a job, a certificate or a root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
@@ -82,8 +88,10 @@ pub enum Action {
     Retry,
     /// Failed devices are taken out of the gate.
     Waive,
-    /// The job's root signs from now on.
+    /// The root, or the job's, signs from now on.
     Activate,
+    /// The root will never sign: its job was aborted.
+    Withdraw,
     Import,
     /// The private key is given out.
     Export,
@@ -151,6 +159,12 @@ impl Act {
             self.details.insert(cut(name), cut(&value.to_string()));
         }
         self
+    }
+
+    /// The same act, as something else was done by it.
+    #[must_use]
+    pub fn about(self, subject: Subject) -> Self {
+        Self { subject, ..self }
     }
 
     #[must_use]

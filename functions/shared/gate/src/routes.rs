@@ -122,6 +122,7 @@ table! {
     CHOOSE_POLICY: Catalog Put "/certificatepolicy" needs REGENERATE_ROOT;
     ABOUT: Catalog Get "/aicc" needs Authenticated;
     CANCEL_TASKS: Catalog Put "/tasks" needs ABORT;
+    TASK_LIST: Catalog Get "/tasks" needs READ_JOBS;
     TASKS: Catalog Get "/tasks/{jobs}" needs READ_JOBS;
     DEVICES: Catalog Get "/devices" needs READ_DEVICE;
     ENROL: Catalog Post "/devices" needs Needs::Right(Right::Create, Device);
@@ -138,6 +139,7 @@ table! {
     ABORT_JOB: Catalog Post "/jobs/{job}/abort" needs ABORT;
     RETRY_JOB: Catalog Post "/jobs/{job}/retry" needs WRITE_JOBS;
     WAIVE: Catalog Post "/jobs/{job}/waive" needs Needs::Operation(Operation::Activate, Jobs);
+    ROOT_AUDIT: Catalog Get "/roots/{generation}/audit" needs READ_ROOTS;
     JOB_AUDIT: Catalog Get "/jobs/{job}/audit" needs READ_JOBS;
     JOB_TASKS: Catalog Get "/jobs/{job}/tasks" needs READ_JOBS;
 

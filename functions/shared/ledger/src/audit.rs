@@ -1,4 +1,4 @@
-//! Audit chains, in the jobs table under the job or the certificate: `audit#{sequence}` is an entry's line as it was
+//! Audit chains, in the jobs table under what they are about: `audit#{sequence}` is an entry's line as it was
 //! hashed, and `audit` is the head.
 //!
 //! An entry is written in one transaction with its act, on the condition that the head is as it was read: whoever loses

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
-use rootcast_core::audit::Act;
+use rootcast_core::audit::{Act, Subject};
 use rootcast_core::job::{Job, JobId};
 use rootcast_core::transition::WaveRecord;
 use serde::Serialize;
@@ -31,8 +31,8 @@ pub struct Change<'a> {
     pub wave: Option<(JobId, &'a WaveRecord)>,
     /// So many devices of a shard are about to be sent.
     pub dispatched: Option<Dispatched>,
-    /// Who did that to the job, for its audit chain.
-    pub act: Option<&'a Act>,
+    /// Who did that to the job and to the roots, each at most once, for the audit chains.
+    pub acts: Vec<Act>,
 }
 
 /// A change of one shard's count of dispatched devices.
@@ -58,6 +58,8 @@ impl Ledger {
             let record = Authority { revision: authority.revision + 1, ..authority.clone() };
             writes.push(versioned(self.certificates()?, "authority", &record, id_key(AUTHORITY), authority.revision)?);
         }
+        let new_roots: Vec<u32> =
+            change.roots.iter().filter(|root| root.revision == 0).map(|root| root.generation).collect();
         for root in change.roots {
             let record = RootRecord { revision: root.revision + 1, ..root.clone() };
             writes.push(versioned(
@@ -92,11 +94,15 @@ impl Ledger {
         if let (Some(dispatched), Some(job)) = (change.dispatched, change.job) {
             writes.push(count_dispatched(self.jobs()?, job, dispatched)?);
         }
-        let links = match change.act {
-            Some(act) if change.new_job => self.first_link(act)?,
-            Some(act) => self.link(act).await?,
-            None => Links::default(),
-        };
+        let mut links = Links::default();
+        for act in &change.acts {
+            let is_new = match act.subject {
+                Subject::Job(_) => change.new_job,
+                Subject::Root(generation) => new_roots.contains(&generation),
+                Subject::Certificate(_) => false,
+            };
+            links = links.and(if is_new { self.first_link(act)? } else { self.link(act).await? });
+        }
         writes.extend(links.writes());
         self.transact(writes).await?;
         links.tell();

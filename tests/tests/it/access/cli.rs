@@ -17,8 +17,11 @@ const ISSUER: &str = "https://login.example.com";
 /// The program, built as everything else here is.
 async fn rootcast() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built =
-        Command::new(cargo).args(["build", "--release", "--quiet", "--bin", "rootcast"]).status().await.unwrap();
+    let built = Command::new(cargo)
+        .args(["build", "--release", "--quiet", "--workspace", "--bin", "rootcast"])
+        .status()
+        .await
+        .unwrap();
     assert!(built.success());
     // This test is in deps/ beside it.
     std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("rootcast")

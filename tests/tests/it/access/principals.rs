@@ -29,7 +29,7 @@ async fn an_administrator_of_access_lets_somebody_in_and_takes_him_out_again() {
         let owner = stack.ledger.owner(&ROLE.parse::<Identity>().unwrap()).await.unwrap();
         assert_eq!(owner.unwrap().to_string(), "Jane");
 
-        assert_eq!(warden.get("/PRINCIPALS/Jane").await.response(), added);
+        assert_eq!(warden.get("/principals/Jane").await.response(), added);
         warden.get("/principals/jane").await.refused(404);
         let listed = warden.get("/principals").await.response();
         assert_eq!(listed["principals"], json!([added]));

@@ -23,6 +23,7 @@ def main():
     job = put.json()["response"]["jobPath"].rsplit("/", 1)[-1]
     seen = tasks(con, job)
     compact = tasks(con, job, "false")
+    every = tasks(con)
 
     forged = session.put(url + "/signingCertificate", headers={"X-Csrf-Token": "forged"})
     unmeant = session.put(url + "/signingCertificate", headers={"X-Csrf-Token": None})
@@ -44,6 +45,7 @@ def main():
                 "job": job,
                 "tasks": seen,
                 "compact": compact,
+                "all": every,
                 "refused": [{"status": each.status_code, "body": each.json()} for each in (forged, unmeant, after)],
                 "ended": ended,
                 "basic": basic.status_code,

@@ -23,9 +23,10 @@ async fn lenovos_own_client_works_unchanged() {
         let job = said["job"].as_str().unwrap();
         assert_eq!(said["put"]["result"], "success");
         assert_eq!(said["location"], JobId(job.parse().unwrap()).path());
-        let task = &said["tasks"][0];
-        assert_eq!((&task["jobUID"], task["children"].as_array().unwrap().len()), (&json!(job), 1), "{said}");
-        assert!(said["compact"][0].get("children").is_none(), "{said}");
+        let task = &said["tasks"]["TaskList"][0];
+        assert_eq!((&task["jobUID"], task["children"].as_array().map(Vec::len)), (&json!(job), Some(1)), "{said}");
+        assert!(said["compact"]["TaskList"][0].get("children").is_none(), "{said}");
+        assert_eq!(said["all"]["TaskList"].as_array().map(Vec::len), Some(1), "{said}");
 
         let refused = said["refused"].as_array().unwrap();
         let statuses: Vec<_> = refused.iter().map(|each| each["status"].as_u64().unwrap()).collect();

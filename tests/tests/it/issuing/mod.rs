@@ -78,7 +78,7 @@ pub async fn deployed(stack: &Stack, job: &Issuing) -> CertificateRecord {
 }
 
 /// The job has failed there, and has not come further.
-async fn failed(stack: &Stack, job: &Issuing, stage: Stage, class: ErrorClass) -> UseRecord {
+pub async fn failed(stack: &Stack, job: &Issuing, stage: Stage, class: ErrorClass) -> UseRecord {
     outcome(stack, job.job, "deployedWithFailures").await;
     let tie = tie(stack, job).await;
     assert_eq!((tie.lifecycle.stage, tie.lifecycle.in_error), (Some(stage), true), "{tie:?}");

@@ -2,7 +2,7 @@
 //!
 //! Source: <https://docs.aws.amazon.com/service-authorization/latest/reference/>.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -23,6 +23,7 @@ pub struct Call {
 }
 
 pub const LEADING_KEYS: &str = "dynamodb:LeadingKeys";
+const ATTRIBUTES: &str = "dynamodb:Attributes";
 
 /// One request may need several permissions.
 pub fn calls(asked: &Asked) -> Vec<Call> {
@@ -68,6 +69,10 @@ fn dynamodb(operation: &str, body: &Value) -> Vec<Part> {
         (format!("dynamodb:{operation}"), resource, context)
     };
     let of_item = |item: &Value| vec![leading(item)];
+    let with_attributes = |(action, resource, mut context): Part| {
+        context.insert(ATTRIBUTES.to_owned(), attributes(body));
+        (action, resource, context)
+    };
     match operation {
         "TransactWriteItems" => list(&body["TransactItems"])
             .map(|write| {
@@ -89,8 +94,41 @@ fn dynamodb(operation: &str, body: &Value) -> Vec<Part> {
             .collect(),
         "Query" => vec![on(operation, body, queried(body).into_iter().collect())],
         "Scan" => vec![on(operation, body, Vec::new())],
+        "UpdateItem" => vec![with_attributes(on(operation, body, of_item(&body["Key"])))],
         _ => vec![on(operation, body, of_item(body.get("Item").unwrap_or(&body["Key"])))],
     }
+}
+
+/// Top-level attributes that an update names, its key's too.
+fn attributes(update: &Value) -> Vec<String> {
+    /// What else a word of an expression may be.
+    const WORDS: [&str; 12] = [
+        "set",
+        "remove",
+        "add",
+        "delete",
+        "and",
+        "or",
+        "not",
+        "attribute_exists",
+        "attribute_not_exists",
+        "begins_with",
+        "if_not_exists",
+        "size",
+    ];
+    let mut found: BTreeSet<String> =
+        update["Key"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+    for expression in ["UpdateExpression", "ConditionExpression"] {
+        let breaks = |c: char| !(c.is_ascii_alphanumeric() || "_#:.".contains(c));
+        for word in text(&update[expression]).split(breaks).filter(|word| !word.is_empty() && !word.starts_with(':')) {
+            let top = word.split('.').next().unwrap();
+            let name = if top.starts_with('#') { text(&update["ExpressionAttributeNames"][top]) } else { top };
+            if !WORDS.contains(&name.to_ascii_lowercase().as_str()) {
+                found.insert(name.to_owned());
+            }
+        }
+    }
+    found.into_iter().collect()
 }
 
 /// The partition key of an item or of a key.

@@ -14,7 +14,9 @@ use rootcast_core::certificate_id::policy_dn;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::identity::Identity;
 use rootcast_core::job::{JobOutcome, JobState};
+use rootcast_core::lifecycle::Stage;
 use rootcast_core::permission::Role;
+use rootcast_core::task::ErrorClass;
 use rootcast_local::{LocalOptions, Progress};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -47,10 +49,12 @@ async fn every_function_may_do_what_it_does_and_nothing_else() {
         for function in FUNCTIONS {
             watch(stack, function, &door.open(function).await).await;
         }
+        begin_too_early(stack).await;
         roll_over(stack).await;
         import(stack).await;
         issue(stack).await;
         look(stack).await;
+        stack.invoke("IssueFunction", &json!({ "wake": "lists" })).await;
         call(stack, &provider).await;
         for queue in ["ControlQueueUrl", "TaskQueueUrl", "IssueQueueUrl"] {
             stack.emptied(queue).await;
@@ -130,6 +134,20 @@ fn superfluous(statement: &Statement, asked: &[&Call]) -> Vec<String> {
     let keys = statement.leading_keys().filter(|pattern| !is_used(&|call| has_key(call, pattern)));
     let idle = actions.chain(resources).chain(keys);
     idle.map(|what| format!("{function} {sid}: {what} is not used")).collect()
+}
+
+/// Own certificates without a root and without a device: both are tried again, and fail.
+async fn begin_too_early(stack: &Stack) {
+    let fake = issuing::device(stack, "early", Model::OpenBmc).await;
+    let job = issuing::begin(stack, "early").await;
+    issuing::failed(stack, &job, Stage::PostCsr, ErrorClass::Authority).await;
+    drop(fake);
+    drop(issuing::device(stack, "gone", Model::OpenBmc).await);
+    let job = issuing::begin(stack, "gone").await;
+    issuing::failed(stack, &job, Stage::CreateCsr, ErrorClass::Connect).await;
+    for device in ["early", "gone"] {
+        stack.api.delete(&format!("/devices/{device}")).await;
+    }
 }
 
 /// A root that signs at once; devices; a rollover that ends, and one that is paused, waived, resumed and taken back.

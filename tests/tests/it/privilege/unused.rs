@@ -5,4 +5,21 @@ pub const BY_LAMBDA: [&str; 5] =
     ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
 
 /// Finding, reason.
-pub const UNUSED: [(&str, &str); 0] = [];
+pub const UNUSED: [(&str, &str); 7] = [
+    ("ConductFunction Control: arn:aws:sqs:us-east-1:000000000000:rootcast-control is not used", HAND_ON),
+    ("ConductFunction Control: sqs:SendMessage is not used", HAND_ON),
+    ("RegenerateFunction FindUnusedKeys: * is not used", CRASHED),
+    ("RegenerateFunction FindUnusedKeys: tag:GetResources is not used", CRASHED),
+    ("RegenerateFunction RootKeys: kms:ScheduleKeyDeletion is not used", CRASHED),
+    (
+        "WorkerFunction Consume: sqs:SendMessage is not used",
+        "a device that answers 202 is asked again by a later message",
+    ),
+    (
+        "WorkerFunction Devices: dynamodb:GetItem is not used",
+        "says whether a device that refused its lease is still there",
+    ),
+];
+
+const HAND_ON: &str = "the conductor hands a fleet on that it does not page within its time limit";
+const CRASHED: &str = "keys that a crash left behind are found by their tags, and given up";

@@ -46,11 +46,11 @@ fn an_entry_is_canonical_json_in_one_line() {
 }
 
 #[test]
-fn a_subject_is_a_job_or_a_certificate_and_nothing_else() {
-    for text in ["7", "scs1600313391074"] {
+fn a_subject_is_a_job_a_certificate_or_a_root_and_nothing_else() {
+    for text in ["7", "scs1600313391074", "root-7"] {
         assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
     }
-    for text in ["", "07", "+7", "scs1", "-1", "jobs"] {
+    for text in ["", "07", "+7", "scs1", "-1", "jobs", "root-", "root-07", "root-+7", "root-99999999999"] {
         assert_eq!(text.parse::<Subject>(), Err(NotASubject), "{text}");
     }
 }
