@@ -9,13 +9,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use url::{Host, Url};
 
 /// A device's base URL: `https://host` or `https://host:port`, and nothing else in it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DeviceAddress {
     host: Host<String>,
     port: u16,
@@ -59,19 +57,7 @@ impl FromStr for DeviceAddress {
     }
 }
 
-impl TryFrom<String> for DeviceAddress {
-    type Error = InvalidAddress;
-
-    fn try_from(text: String) -> Result<Self, InvalidAddress> {
-        text.parse()
-    }
-}
-
-impl From<DeviceAddress> for String {
-    fn from(address: DeviceAddress) -> Self {
-        address.to_string()
-    }
-}
+as_text!(DeviceAddress);
 
 impl fmt::Display for DeviceAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

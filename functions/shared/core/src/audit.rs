@@ -27,8 +27,7 @@ const MOST_DETAILS: usize = 12;
 
 /// What has a chain. Written as a job's number, a certificate's id or `root-` and a generation, which cannot be mistaken
 /// for one another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     Job(JobId),
     Certificate(CertificateId),
@@ -62,19 +61,7 @@ impl FromStr for Subject {
     }
 }
 
-impl TryFrom<String> for Subject {
-    type Error = NotASubject;
-
-    fn try_from(text: String) -> Result<Self, NotASubject> {
-        text.parse()
-    }
-}
-
-impl From<Subject> for String {
-    fn from(subject: Subject) -> Self {
-        subject.to_string()
-    }
-}
+as_text!(Subject);
 
 /// What was done, with a job, a certificate or a root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

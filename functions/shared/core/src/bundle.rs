@@ -39,7 +39,7 @@ impl Bundle {
             "version": document.version,
             "sha256": document.sha256.to_string(),
             "anchors": document.anchors.into_iter().map(String::from).collect::<Vec<_>>(),
-            "withdrawn": document.withdrawn.into_iter().map(String::from).collect::<Vec<_>>(),
+            "withdrawn": document.withdrawn,
             "issued": document.issued,
         })
         .to_string()

@@ -3,15 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::device::SHARDS;
 
 /// `scs` and 13 decimal digits, as Huawei Cloud's SCM calls its certificates. Random, so that ids can be made anywhere
 /// and tell nothing; a conditional write makes them unique.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CertificateId(u64);
 
 const PREFIX: &str = "scs";
@@ -60,19 +58,7 @@ impl FromStr for CertificateId {
     }
 }
 
-impl TryFrom<String> for CertificateId {
-    type Error = NotACertificateId;
-
-    fn try_from(text: String) -> Result<Self, NotACertificateId> {
-        text.parse()
-    }
-}
-
-impl From<CertificateId> for String {
-    fn from(id: CertificateId) -> Self {
-        id.to_string()
-    }
-}
+as_text!(CertificateId);
 
 impl fmt::Display for CertificateId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,8 +13,7 @@ use crate::fingerprint::Fingerprint;
 pub const SHARDS: u8 = 16;
 
 /// Names a device for good: 1–64 of `A–Z a–z 0–9 . _ -`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceId(String);
 
 impl DeviceId {
@@ -52,8 +51,7 @@ impl FromStr for DeviceId {
 }
 
 /// What a device's TLS certificate must be. Captured at enrolment, approved by an operator, never learnt on first use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Pin {
     /// SHA-256 of the leaf certificate's DER.
     Certificate(Fingerprint),
@@ -143,8 +141,7 @@ impl fmt::Display for Profile {
 }
 
 /// A Redfish path that overrides the profile's own trust slot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot(String);
 
 impl Slot {
@@ -166,25 +163,9 @@ impl FromStr for Slot {
     }
 }
 
-macro_rules! text_form {
-    ($($type:ty),*) => {$(
-        impl TryFrom<String> for $type {
-            type Error = InvalidDevice;
-
-            fn try_from(text: String) -> Result<Self, InvalidDevice> {
-                text.parse()
-            }
-        }
-
-        impl From<$type> for String {
-            fn from(value: $type) -> Self {
-                value.to_string()
-            }
-        }
-    )*};
-}
-
-text_form!(DeviceId, Pin, Slot);
+as_text!(DeviceId);
+as_text!(Pin);
+as_text!(Slot);
 
 impl fmt::Display for DeviceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,12 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// One identity, however it is presented. Written as `iam#ARN`, or `oidc#ISSUER#SUBJECT`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(Kind);
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,19 +94,7 @@ impl FromStr for Identity {
     }
 }
 
-impl TryFrom<String> for Identity {
-    type Error = NotAnIdentity;
-
-    fn try_from(text: String) -> Result<Self, NotAnIdentity> {
-        text.parse()
-    }
-}
-
-impl From<Identity> for String {
-    fn from(identity: Identity) -> Self {
-        identity.to_string()
-    }
-}
+as_text!(Identity);
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

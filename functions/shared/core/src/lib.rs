@@ -6,6 +6,9 @@
 //! Out of scope: where any of it is stored (`rootcast-ledger`), who signs (`rootcast-vault`), how a device is spoken
 //! to (`rootcast-drivers`).
 
+#[macro_use]
+mod text;
+
 pub mod address;
 pub mod algorithm;
 pub mod audit;

@@ -4,7 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use rcgen::{DistinguishedName, DnType, DnValue};
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use x509_parser::x509::X509Name;
 
@@ -12,8 +11,7 @@ use x509_parser::x509::X509Name;
 ///
 /// Parsed from RFC 4514 text such as `O=Example Corp,C=DE`; at most one value of each type, in any order. In a
 /// certificate the order is C, ST, L, O, OU, CN; as text it is the reverse, which is also how XClarity writes it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Subject {
     /// Values in the order of [`ATTRIBUTES`].
     values: [Option<String>; ATTRIBUTES.len()],
@@ -106,19 +104,7 @@ impl fmt::Display for Subject {
     }
 }
 
-impl TryFrom<String> for Subject {
-    type Error = InvalidName;
-
-    fn try_from(text: String) -> Result<Self, InvalidName> {
-        text.parse()
-    }
-}
-
-impl From<Subject> for String {
-    fn from(subject: Subject) -> Self {
-        subject.to_string()
-    }
-}
+as_text!(Subject);
 
 /// A certificate's name as XClarity writes it, `CN=..,OU=..,O=..,ST=..,C=..`: RFC 4514, the most specific part first.
 /// A type without a short name is its OID; a value that is not text is `#` and its DER in hexadecimal.

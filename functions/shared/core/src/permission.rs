@@ -27,8 +27,7 @@ macro_rules! words {
         $($(#[$of:meta])* $word:ident = $text:literal),+ $(,)?
     ) => {
         $(#[$about])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum $name { $($(#[$of])* $word),+ }
 
         impl $name {
@@ -52,19 +51,7 @@ macro_rules! words {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = $error;
-
-            fn try_from(text: String) -> Result<Self, $error> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(word: $name) -> Self {
-                word.as_str().to_owned()
-            }
-        }
+        as_text!($name);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -113,8 +100,7 @@ words! {
 
 /// A distinguished name, for itself and all that lies below it: `\VED\Policy`, `\VED\Policy\Servers`. Letter case means
 /// nothing.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DnPrefix(String);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -154,19 +140,7 @@ impl FromStr for DnPrefix {
     }
 }
 
-impl TryFrom<String> for DnPrefix {
-    type Error = NotADnPrefix;
-
-    fn try_from(text: String) -> Result<Self, NotADnPrefix> {
-        text.parse()
-    }
-}
-
-impl From<DnPrefix> for String {
-    fn from(prefix: DnPrefix) -> Self {
-        prefix.0
-    }
-}
+as_text!(DnPrefix);
 
 impl fmt::Display for DnPrefix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -175,8 +149,7 @@ impl fmt::Display for DnPrefix {
 }
 
 /// Rights below a prefix, written `\VED\Policy\Servers=read,write`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     pub prefix: DnPrefix,
     pub rights: BTreeSet<Right>,
@@ -202,19 +175,7 @@ impl FromStr for Grant {
     }
 }
 
-impl TryFrom<String> for Grant {
-    type Error = NotAGrant;
-
-    fn try_from(text: String) -> Result<Self, NotAGrant> {
-        text.parse()
-    }
-}
-
-impl From<Grant> for String {
-    fn from(grant: Grant) -> Self {
-        grant.to_string()
-    }
-}
+as_text!(Grant);
 
 impl fmt::Display for Grant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

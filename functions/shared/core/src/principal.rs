@@ -3,12 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// 1 to 64 letters of ASCII, digits, and `.`, `_`, `-`, `@`. Letter case is part of it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PrincipalName(String);
 
 /// Text that is no name.
@@ -30,19 +28,7 @@ impl FromStr for PrincipalName {
     }
 }
 
-impl TryFrom<String> for PrincipalName {
-    type Error = NotAPrincipalName;
-
-    fn try_from(text: String) -> Result<Self, NotAPrincipalName> {
-        text.parse()
-    }
-}
-
-impl From<PrincipalName> for String {
-    fn from(name: PrincipalName) -> Self {
-        name.0
-    }
-}
+as_text!(PrincipalName);
 
 impl fmt::Display for PrincipalName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::permission::{Grants, Operation, Right};
@@ -93,8 +92,7 @@ impl Privilege {
 }
 
 /// At least one resource, each with its privileges.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scopes(BTreeMap<Resource, BTreeSet<Privilege>>);
 
 impl Scopes {
@@ -175,19 +173,7 @@ impl FromStr for Scopes {
     }
 }
 
-impl TryFrom<String> for Scopes {
-    type Error = NotAScope;
-
-    fn try_from(text: String) -> Result<Self, NotAScope> {
-        text.parse()
-    }
-}
-
-impl From<Scopes> for String {
-    fn from(scopes: Scopes) -> Self {
-        scopes.to_string()
-    }
-}
+as_text!(Scopes);
 
 /// In one order, whatever it was read from.
 impl fmt::Display for Scopes {

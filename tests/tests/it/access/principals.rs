@@ -69,7 +69,7 @@ async fn an_administrator_of_access_lets_somebody_in_and_takes_him_out_again() {
         warden.delete("/principals/Jane").await.response();
         warden.delete("/principals/Jane").await.refused(404);
         assert_eq!(stack.status_with(&given).await, 401);
-        assert_eq!(stack.log_in("Jane", next, "certificate").await.status, 401);
+        assert_eq!(stack.log_in("Jane", next, "certificate").await.status, 400);
         // The identity is free again.
         let john = json!({ "name": "john", "identities": [ROLE] });
         assert_eq!(warden.post("/principals", john).await.response()["password"], false);

@@ -33,7 +33,7 @@ use crate::import::deploying::{deploy, ended, fakes};
 use crate::import::events::look;
 use crate::import::pki::Bundle;
 use crate::issuing;
-use crate::stack::{FUNCTIONS, Stack};
+use crate::stack::{FUNCTIONS, Stack, fake_enrolment};
 
 #[tokio::test]
 async fn every_function_may_do_what_it_does_and_nothing_else() {
@@ -136,13 +136,15 @@ fn superfluous(statement: &Statement, asked: &[&Call]) -> Vec<String> {
     idle.map(|what| format!("{function} {sid}: {what} is not used")).collect()
 }
 
-/// Own certificates without a root and without a device: both are tried again, and fail.
+/// Own certificates without a root, and of a device that is not there.
 async fn begin_too_early(stack: &Stack) {
     let fake = issuing::device(stack, "early", Model::OpenBmc).await;
     let job = issuing::begin(stack, "early").await;
     issuing::failed(stack, &job, Stage::PostCsr, ErrorClass::Authority).await;
-    drop(fake);
-    drop(issuing::device(stack, "gone", Model::OpenBmc).await);
+    stack.store_credential("gone", USER, PASSWORD).await;
+    let mut nobody = fake_enrolment("gone", &fake);
+    nobody["address"] = json!("https://127.0.0.1:9");
+    stack.enrol(vec![nobody]).await;
     let job = issuing::begin(stack, "gone").await;
     issuing::failed(stack, &job, Stage::CreateCsr, ErrorClass::Connect).await;
     for device in ["early", "gone"] {
