@@ -16,7 +16,7 @@ use rootcast_gate::ScmGate;
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;
 use rootcast_seal::Sealer;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use super::*;
@@ -109,6 +109,39 @@ const ROUTES: [(&str, &str); 23] = [
     ("POST", "/jobs/7/retry"),
     ("GET", "/jobs/7/tasks"),
 ];
+
+/// As API Gateway hands a request on, with the path as its client wrote it.
+async fn event(raw_path: &str) -> u16 {
+    let event = json!({
+        "version": "2.0", "routeKey": "$default", "rawPath": raw_path, "rawQueryString": "", "headers": { "host": "x.example" },
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "id", "domainName": "x.example", "domainPrefix": "x",
+            "http": { "method": "GET", "path": raw_path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1" },
+            "requestId": "JKJaXmPLvHcESHA=", "routeKey": "$default", "stage": "$default",
+        },
+        "isBase64Encoded": false,
+    });
+    let request = lambda_http::request::from_str(&event.to_string()).unwrap();
+    app().oneshot(request.map(|body| Body::from(body.to_vec()))).await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn no_path_leads_from_what_is_public_to_what_is_not() {
+    for raw_path in [
+        "/bundle/../jobs",
+        "/bundle/%2e%2e/jobs",
+        "/bundle/.%2E/jobs",
+        "/bundle/..%2fjobs",
+        "/bundle\\..\\jobs",
+        "/.well-known/est/cacerts/../../../jobs",
+        "/.well-known/est/cacerts;/../jobs",
+        "/crl/1/0.crl/../../../jobs",
+        "/x/../v3/scm/certificates",
+        "/bundle/../v3/./scm/certificates",
+    ] {
+        assert_eq!(event(raw_path).await, 401, "{raw_path}");
+    }
+}
 
 #[tokio::test]
 async fn nobody_gets_in_without_a_token() {
