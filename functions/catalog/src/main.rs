@@ -1,9 +1,12 @@
-//! Composition: the API's router behind the Lambda runtime. Clients are made at the first request.
+//! Composition: the API's router behind the Lambda runtime. It and its clients are made at the first request.
 
-use lambda_http::{Error, run, tracing};
+use std::sync::LazyLock;
+
+use lambda_http::{Error, run, service_fn, tower::ServiceExt, tracing};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
-    run(catalog::router(catalog::App::default())).await
+    let router = LazyLock::new(|| catalog::router(catalog::App::default()));
+    run(service_fn(async |request| router.clone().oneshot(request).await)).await
 }
