@@ -1,5 +1,6 @@
 //! Imports a second, against the bare SDK calls without which there is no import, both in the same run on the local
-//! cloud: read the token, make a data key, write record, name and leaf in one transaction, tell of it.
+//! cloud: read the token, make a data key, write record, name, leaf and the two items of the audit chain in one transaction,
+//! tell of it.
 //!
 //! `cargo bench --bench imports`, on an idle machine.
 #![allow(
@@ -19,6 +20,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_kms::types::DataKeySpec;
@@ -119,6 +121,7 @@ struct Bare {
     events: aws_sdk_eventbridge::Client,
     access: String,
     certificates: String,
+    jobs: String,
     key: String,
 }
 
@@ -131,6 +134,7 @@ impl Bare {
             events: aws_sdk_eventbridge::Client::new(&local.sdk_config),
             access: output("AccessTable"),
             certificates: output("CertificatesTable"),
+            jobs: output("JobsTable"),
             key: output("SealingKeyArn"),
         }
     }
@@ -142,13 +146,24 @@ impl Bare {
         let context = HashMap::from([("a".to_owned(), "b".to_owned())]);
         let made = self.kms.generate_data_key().key_id(&self.key).key_spec(DataKeySpec::Aes256);
         made.set_encryption_context(Some(context)).send().await.unwrap();
-        let write = |text: &str| {
-            let put = Put::builder().table_name(&self.certificates).item("id", id());
-            let put =
-                put.item("body", AttributeValue::S(text.to_owned())).condition_expression("attribute_not_exists(id)");
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let write = |put: PutBuilder, key: &str, body: &str| {
+            let put = put.item("body", text(body)).condition_expression(format!("attribute_not_exists({key})"));
             TransactWriteItem::builder().put(put.build().unwrap()).build()
         };
-        let writes = vec![write(body), write("name"), write("leaf")];
+        let certificate =
+            |body: &str| write(Put::builder().table_name(&self.certificates).item("id", id()), "id", body);
+        let job = |sort: &str, body: &str| {
+            write(Put::builder().table_name(&self.jobs).item("pk", id()).item("sk", text(sort)), "pk", body)
+        };
+        let entry = "x".repeat(420);
+        let writes = vec![
+            certificate(body),
+            certificate("name"),
+            certificate("leaf"),
+            job("audit#000000000001", &entry),
+            job("audit", &entry[..80]),
+        ];
         self.database.transact_write_items().set_transact_items(Some(writes)).send().await.unwrap();
         let entry = PutEventsRequestEntry::builder().source("bench").detail_type("Bare").detail("{}").build();
         self.events.put_events().entries(entry).send().await.unwrap();
