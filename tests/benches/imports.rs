@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_sdk_dynamodb::types::builders::PutBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_sdk_kms::types::DataKeySpec;
 use axum::body::Body;
@@ -156,11 +156,16 @@ impl Bare {
         let job = |sort: &str, body: &str| {
             write(Put::builder().table_name(&self.jobs).item("pk", id()).item("sk", text(sort)), "pk", body)
         };
+        let copies = Update::builder().table_name(&self.certificates).key("id", id());
+        let copies = copies
+            .update_expression("SET certificate = if_not_exists(certificate, :id) ADD copies :one")
+            .expression_attribute_values(":id", text("scs0000000000001"))
+            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()));
         let entry = "x".repeat(420);
         let writes = vec![
             certificate(body),
             certificate("name"),
-            certificate("leaf"),
+            TransactWriteItem::builder().update(copies.build().unwrap()).build(),
             job("audit#000000000001", &entry),
             job("audit", &entry[..80]),
         ];
