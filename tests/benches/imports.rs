@@ -64,7 +64,9 @@ async fn main() {
                 .header("content-type", "application/json")
                 .body(Body::from(body.clone()));
             let answer = router.clone().oneshot(request.unwrap()).await.unwrap();
-            assert_eq!(answer.status(), 200);
+            let status = answer.status();
+            let told = axum::body::to_bytes(answer.into_body(), 1 << 16).await.unwrap();
+            assert_eq!(status, 200, "{}", String::from_utf8_lossy(&told));
         })
         .await;
         theirs += timed(round, async |body| bare.calls(body).await).await;
