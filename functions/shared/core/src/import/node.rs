@@ -190,10 +190,12 @@ impl<'p> Node<'p> {
     }
 }
 
-/// One element and nothing after it; a BOOLEAN at its start, as in basicConstraints, is one of DER (X.690 §11.1).
+/// One element and nothing after it; a BOOLEAN at the start of a sequence, as in basicConstraints, is one of DER (X.690
+/// §11.1). The octets of an identifier may look like one.
 fn is_strict(value: &[u8]) -> bool {
     let Ok(([], whole)) = Any::from_der(value) else { return false };
-    element(whole.data, Tag::Boolean).is_none_or(|(_, octets)| matches!(octets, [0x00] | [0xff]))
+    whole.tag() != Tag::Sequence
+        || element(whole.data, Tag::Boolean).is_none_or(|(_, octets)| matches!(octets, [0x00] | [0xff]))
 }
 
 /// Those whose content decides something here: of id-ce (2.5.29), in the order of their names below.

@@ -145,6 +145,20 @@ proptest! {
     }
 
     #[test]
+    fn an_identifier_may_be_any_octets(
+        ski in prop_oneof![proptest::collection::vec(any::<u8>(), 1..40), proptest::collection::vec(0..5_u8, 1..40)],
+    ) {
+        let issuer = Spec { ski: Some(ski.clone()), ..intermediate() }.authority_by(intermediate_key(), &pki().root);
+        let key = Key::shared(Kind::P256, 2);
+        let leaf = Spec { ski: Some(ski), ..Spec::leaf(HOST, key) }.signed_by(&issuer);
+        let others = vec![issuer.der, pki().root.der.clone()];
+        let bundle = Bundle { leaf, others, own_roots: vec![], key: key.pem() };
+        let sent = Material::Pem { certificate: &bundle.text(), certificate_chain: None, private_key: &bundle.key };
+        let checked = check(&sent, &[], TODAY);
+        prop_assert!(checked.is_ok(), "{:?}", checked.err());
+    }
+
+    #[test]
     fn a_key_with_another_byte_is_refused((kind, label, der) in changed_key()) {
         let (_, text) = of_kind(kind);
         let key_text = pem(label, &der);
