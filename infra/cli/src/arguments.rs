@@ -88,7 +88,7 @@ pub(crate) enum Command {
     /// Keep certificates that were made elsewhere, and bring them to devices
     #[command(subcommand)]
     Certificate(CertificateCommand),
-    /// See who did what with a job or a certificate, and verify that nothing of it was changed
+    /// See who did what with a job, a certificate or a root, and verify that nothing of it was changed
     #[command(subcommand)]
     Audit(AuditCommand),
     /// Look at the root certificates
