@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 use crate::body::LIMIT;
 use crate::{App, random};
 
-/// As many calls to AWS as there are of them, and four more.
+/// Each takes five calls to AWS.
 const MOST_IDENTITIES: usize = 10;
 /// In bytes: DynamoDB's limit for a key.
 const LONGEST_CURSOR: usize = 2048;
@@ -117,7 +117,7 @@ pub(crate) async fn show(State(app): State<Arc<App>>, Named(name): Named) -> Res
     Ok(Envelope::success(Shown::of(name, &record)))
 }
 
-/// Not in one transaction: who is there with fewer identities than were asked for is told so, and can be taken out.
+/// Not in one transaction: where the function dies in between, he is there with fewer identities, and can be taken out.
 pub(crate) async fn add(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
@@ -159,7 +159,11 @@ pub(crate) async fn add(
     for identity in &identities {
         let tied = IdentityRecord { principal: name.clone(), epoch, created: now };
         match app.ledger.tie_identity(identity, &tied).await {
-            Err(LedgerError::Conflict) => return Err(taken(identity)),
+            Err(LedgerError::Conflict) => {
+                // Somebody was faster. There is all of him, or nothing.
+                app.ledger.remove_principal(&name).await?;
+                return Err(taken(identity));
+            }
             put => put?,
         }
     }
