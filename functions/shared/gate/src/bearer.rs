@@ -12,6 +12,7 @@ use thiserror::Error;
 use time::OffsetDateTime;
 
 use crate::error::RequestId;
+use crate::header::only;
 use crate::routes::Denied;
 
 /// Who calls.
@@ -179,11 +180,7 @@ async fn holder(
 
 /// RFC 9110 §11.4: one header, a scheme in any case, spaces, and a token.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let mut values = headers.get_all(AUTHORIZATION).into_iter();
-    let (Some(only), None) = (values.next(), values.next()) else {
-        return None;
-    };
-    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
+    let (scheme, token) = only(headers, &AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let token = token.trim_matches(' ');
     (scheme.eq_ignore_ascii_case("bearer") && is_token(token)).then_some(token)
 }

@@ -1,6 +1,8 @@
 //! Tokens for who somebody is in IAM or at an OpenID Connect provider, which API Gateway verifies.
 
 use aws_lc_rs::hmac;
+use axum::routing::get;
+use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rcgen::{KeyPair, PKCS_RSA_SHA256, PublicKeyData, SigningKey};
@@ -10,7 +12,6 @@ use rootcast_core::permission::Role;
 use rootcast_ledger::{IdentityRecord, PrincipalRecord};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo};
 use x509_parser::public_key::PublicKey;
@@ -41,15 +42,10 @@ impl Provider {
         let (n, e) = (URL_SAFE_NO_PAD.encode(public.modulus), URL_SAFE_NO_PAD.encode(public.exponent));
         let keys = json!({ "keys": [{ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": "1", "n": n, "e": e }] });
         let found = json!({ "issuer": issuer, "jwks_uri": format!("{issuer}/keys") });
-        tokio::spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut request = [0; 4096];
-                let read = stream.read(&mut request).await.unwrap_or_default();
-                let body = if request[..read].starts_with(b"GET /keys ") { &keys } else { &found }.to_string();
-                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length:";
-                let _ = stream.write_all(format!("{head} {}\r\n\r\n{body}", body.len()).as_bytes()).await;
-            }
-        });
+        let router = Router::new()
+            .route("/.well-known/openid-configuration", get(async || Json(found)))
+            .route("/keys", get(async || Json(keys)));
+        tokio::spawn(async move { axum::serve(listener, router).await });
         Self { issuer, key }
     }
 
