@@ -11,6 +11,7 @@ use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;
 use rootcast_seal::Sealer;
 use thiserror::Error;
+use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 
 /// One call to AWS, its retries included. The function has 29 s, and some requests make several calls.
@@ -31,6 +32,7 @@ pub struct Parts {
     pub networks: AddressPolicy,
     /// Under which SSM parameters the devices' credentials are.
     pub credential_prefix: String,
+    pub clock: fn() -> OffsetDateTime,
 }
 
 /// A deployment that cannot work.
@@ -77,6 +79,7 @@ impl Parts {
             control_queue: set("CONTROL_QUEUE_URL")?,
             networks: std::env::var("DEVICE_CIDRS").unwrap_or_default().parse()?,
             credential_prefix: set("CREDENTIAL_PREFIX")?,
+            clock: OffsetDateTime::now_utc,
         })
     }
 }

@@ -7,7 +7,6 @@ use rootcast_core::job::{JobId, JobState, Leg, Selection, Tally};
 use rootcast_gate::{ApiError, Envelope, Message};
 use rootcast_ledger::{JobRecord, Ledger, LedgerError, TaskKey};
 use serde::Serialize;
-use time::OffsetDateTime;
 use tracing::info;
 
 use crate::app::Parts;
@@ -96,7 +95,7 @@ pub(crate) fn not_steered(job: JobId) -> ApiError {
 pub(crate) async fn resume(parts: &Parts, by: &Actor, id: JobId) -> Result<Envelope<ShownJob>, ApiError> {
     for _ in 0..ATTEMPTS {
         let JobRecord::Deployment(job) = load_any(&parts.ledger, id).await? else { return Err(not_steered(id)) };
-        let now = OffsetDateTime::now_utc();
+        let now = (parts.clock)();
         let job = job.retry(Selection::everything(now), now).map_err(|why| {
             ApiError::conflict(
                 format!("Job {id} cannot be resumed: {why}."),

@@ -13,7 +13,6 @@ use rootcast_drivers::observe;
 use rootcast_gate::{ApiError, Envelope, Kind, Message, Principal};
 use rootcast_ledger::{DeviceRecord, Ledger, LedgerError};
 use serde::{Deserialize, Deserializer, Serialize};
-use time::OffsetDateTime;
 use tracing::info;
 
 use crate::app::App;
@@ -161,9 +160,10 @@ pub(crate) async fn delete(
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
 ) -> Result<Envelope<()>, ApiError> {
-    let ledger = &app.parts().await?.ledger;
+    let parts = app.parts().await?;
+    let ledger = &parts.ledger;
     load(ledger, &caller, Right::Delete, &id).await?;
-    ledger.delete_device(&id, OffsetDateTime::now_utc()).await.map_err(|error| match error {
+    ledger.delete_device(&id, (parts.clock)()).await.map_err(|error| match error {
         LedgerError::Conflict => ApiError::conflict(
             format!("A worker is at device {id}."),
             "Wait until it is done: the device's lease says until when at most. Then delete it.",

@@ -37,7 +37,6 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::Response;
 use rootcast_gate::{ApiError, Guarded, Kind, authenticate, fold_case, report, routes};
-use time::OffsetDateTime;
 
 pub use crate::app::{App, Parts};
 
@@ -97,8 +96,8 @@ async fn protect(State(app): State<App>, request: Request, next: Next) -> Result
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path();
     if !PUBLIC.contains(&path) && !crl::is_path(path) {
-        let ledger = &app.parts().await?.ledger;
-        let principal = authenticate(ledger, &parts, OffsetDateTime::now_utc()).await?;
+        let app = app.parts().await?;
+        let principal = authenticate(&app.ledger, &parts, (app.clock)()).await?;
         parts.extensions.insert(principal);
     }
     Ok(next.run(Request::from_parts(parts, body)).await)

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use self::result::{DeviceResult, MESSAGE_BUNDLE, result};
-use crate::app::App;
+use crate::app::{App, Parts};
 use crate::extract::{Body, Id, Params};
 use crate::fleet::{Row, Standing, page, standing};
 use crate::jobs::{load, progress, tally};
@@ -102,22 +102,23 @@ pub(crate) async fn job(
     Id(id): Id<JobId>,
     Params(paging): Params<Paging>,
 ) -> Result<Envelope<ShownJob>, ApiError> {
-    let ledger = &app.parts().await?.ledger;
+    let parts = app.parts().await?;
+    let ledger = &parts.ledger;
     let job = load(ledger, id).await?;
     let tally = tally(ledger, &job).await?;
-    let (results, cursor) = results(ledger, &caller, &job, &paging).await?;
+    let (results, cursor) = results(parts, &caller, &job, &paging).await?;
     Ok(Envelope::success(ShownJob::of(&job, &tally, results, cursor)))
 }
 
 async fn results(
-    ledger: &Ledger,
+    Parts { ledger, clock, .. }: &Parts,
     caller: &Principal,
     job: &Job,
     paging: &Paging,
 ) -> Result<(Vec<DeviceResult>, Option<String>), ApiError> {
     let keep = |row: &Row| sees(caller, row) && standing(job, row) != Standing::NotInJob;
     let (rows, cursor) = page(ledger, job, paging, !caller.sees_everything(), keep).await?;
-    let now = OffsetDateTime::now_utc();
+    let now = clock();
     let results = stream::iter(rows)
         .map(|row| async move {
             let standing = standing(job, &row);
@@ -165,10 +166,10 @@ pub(crate) async fn tasks(
     Params(Compact { compact }): Params<Compact>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<Vec<Task>>, ApiError> {
-    let ledger = &app.parts().await?.ledger;
+    let parts = app.parts().await?;
     let mut tasks = Vec::new();
     for id in parse_ids(ids.split(','))? {
-        tasks.push(Task::load(ledger, &caller, &load(ledger, id).await?, compact, &paging).await?);
+        tasks.push(Task::load(parts, &caller, &load(&parts.ledger, id).await?, compact, &paging).await?);
     }
     Ok(Json(tasks))
 }
@@ -180,11 +181,11 @@ pub(crate) async fn newest(
     Params(Compact { compact }): Params<Compact>,
     Params(paging): Params<Paging>,
 ) -> Result<Json<Vec<Task>>, ApiError> {
-    let ledger = &app.parts().await?.ledger;
+    let parts = app.parts().await?;
     let mut tasks = Vec::new();
-    for job in ledger.jobs_before(None, NEWEST).await?.jobs {
+    for job in parts.ledger.jobs_before(None, NEWEST).await?.jobs {
         if let JobRecord::Rollover(job) = job {
-            tasks.push(Task::load(ledger, &caller, &job, compact, &paging).await?);
+            tasks.push(Task::load(parts, &caller, &job, compact, &paging).await?);
         }
     }
     Ok(Json(tasks))
@@ -192,17 +193,17 @@ pub(crate) async fn newest(
 
 impl Task {
     async fn load(
-        ledger: &Ledger,
+        parts: &Parts,
         caller: &Principal,
         job: &Job,
         compact: bool,
         paging: &Paging,
     ) -> Result<Self, ApiError> {
-        let tally = tally(ledger, job).await?;
+        let tally = tally(&parts.ledger, job).await?;
         let children = if compact {
             None
         } else {
-            let (results, _) = results(ledger, caller, job, paging).await?;
+            let (results, _) = results(parts, caller, job, paging).await?;
             Some(results.into_iter().map(|child| child.into_task(job.id)).collect())
         };
         Ok(Self::of(job, &tally, children))

@@ -16,7 +16,6 @@ use rootcast_deploy::{NotBegun, Refusal, Request, issue};
 use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId};
 use rootcast_ledger::{CertificateOrPlace, CertificateRecord};
 use serde::Serialize;
-use time::OffsetDateTime;
 use tracing::info;
 
 use crate::app::App;
@@ -46,7 +45,7 @@ pub(crate) async fn renew(
     may(&caller, Right::Write, &id)?;
     let parts = app.parts().await?;
     let by = caller.acting(&request);
-    let request = Request { by: &by, now: OffsetDateTime::now_utc() };
+    let request = Request { by: &by, now: (parts.clock)() };
     let job = issue(&parts.ledger, &id, request).await.map_err(|why| refused(&id, why))?;
     info!(caller = caller.name, job.id = job.id.0, device.id = %id, certificate.id = %job.certificate, "a device's own certificate is to be issued");
     wake(parts, job.id, "created").await;

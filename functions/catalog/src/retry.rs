@@ -62,7 +62,7 @@ pub(crate) async fn retry(
         }
     }
     let parts = app.parts().await?;
-    let (ledger, now) = (&parts.ledger, OffsetDateTime::now_utc());
+    let (ledger, now) = (&parts.ledger, (parts.clock)());
     let mut counted = None;
     for _ in 0..ATTEMPTS {
         let job = load_any(ledger, id).await?;

@@ -17,6 +17,7 @@ use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;
 use rootcast_seal::Sealer;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tower::ServiceExt;
 
 use super::*;
@@ -60,6 +61,7 @@ fn app() -> Router {
         control_queue: "https://sqs.invalid/control".to_owned(),
         networks: "10.0.0.0/8".parse().unwrap(),
         credential_prefix: "/rootcast/devices/".to_owned(),
+        clock: OffsetDateTime::now_utc,
     }))
 }
 

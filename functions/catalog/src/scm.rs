@@ -21,7 +21,6 @@ use axum::response::{IntoResponse, Response};
 use lambda_http::tower::ServiceExt;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_gate::{Guarded, ScmError, fold_case, routes, scm_report};
-use time::OffsetDateTime;
 
 use crate::app::App;
 
@@ -55,7 +54,8 @@ pub(crate) fn router(app: App) -> Router {
 
 /// As for the rest of the API: whether a path exists is told to known callers only.
 async fn protect(State(app): State<App>, request: Request, next: Next) -> Result<Response, ScmError> {
-    let request = app.parts().await?.gate.admit(request, BODY_LIMIT, OffsetDateTime::now_utc()).await?;
+    let parts = app.parts().await?;
+    let request = parts.gate.admit(request, BODY_LIMIT, (parts.clock)()).await?;
     Ok(next.run(request).await)
 }
 

@@ -6,7 +6,6 @@ use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::{Command, Job, JobId};
 use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId};
 use rootcast_ledger::{Change, JobRecord, LedgerError};
-use time::OffsetDateTime;
 use tracing::info;
 
 use crate::app::{App, Parts};
@@ -67,7 +66,7 @@ pub(crate) async fn steer(parts: &Parts, by: &Actor, id: JobId, command: Command
         let JobRecord::Rollover(job) = load_any(&parts.ledger, id).await? else {
             return Err(deployments::not_steered(id));
         };
-        let now = OffsetDateTime::now_utc();
+        let now = (parts.clock)();
         let job = job.command(command, now).map_err(|why| {
             ApiError::conflict(
                 format!("Job {id} cannot do that: {why}."),

@@ -12,12 +12,11 @@ use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::{JobId, JobState};
 use rootcast_core::task::{TaskRecord, TaskState};
 use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId, Verdict};
-use rootcast_ledger::{JobRecord, Ledger, LedgerError, TaskKey};
+use rootcast_ledger::{JobRecord, LedgerError, TaskKey};
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 use tracing::info;
 
-use crate::app::App;
+use crate::app::{App, Parts};
 use crate::deployments::not_steered;
 use crate::extract::{Body, Id};
 use crate::jobs::{Shown, load, load_any};
@@ -89,7 +88,7 @@ pub(crate) async fn waive(
         ));
     }
     // Of many transactions: recorded before the first of them, and what came of it after the last.
-    let act = Act::new(Subject::Job(id), Action::Waive, &caller.acting(&request), OffsetDateTime::now_utc());
+    let act = Act::new(Subject::Job(id), Action::Waive, &caller.acting(&request), (parts.clock)());
     let act = act.with("devices", waiver.devices.len()).with("reason", waiver.reason.trim());
     parts.ledger.audit(&act.clone().came_to(audit::Outcome::Begun)).await?;
     let mut shards: BTreeMap<u8, Vec<TaskKey>> = BTreeMap::new();
@@ -99,7 +98,7 @@ pub(crate) async fn waive(
         shards.entry(device.shard()).or_default().push(key);
     }
     let done = stream::iter(shards.into_values())
-        .map(|keys| waive_shard(&parts.ledger, keys, waiver.reason.trim()))
+        .map(|keys| waive_shard(parts, keys, waiver.reason.trim()))
         .buffer_unordered(usize::from(SHARDS));
     let done: Vec<HashMap<DeviceId, Outcome>> = match done.try_collect().await {
         Ok(done) => done,
@@ -141,19 +140,19 @@ fn outcome_of(done: &HashMap<DeviceId, Outcome>, device: &DeviceId) -> Outcome {
     })
 }
 
-async fn waive_shard(ledger: &Ledger, keys: Vec<TaskKey>, why: &str) -> Result<HashMap<DeviceId, Outcome>, ApiError> {
+async fn waive_shard(parts: &Parts, keys: Vec<TaskKey>, why: &str) -> Result<HashMap<DeviceId, Outcome>, ApiError> {
     let mut done = HashMap::new();
     for part in keys.chunks(READ) {
-        let (_, tasks) = ledger.jobs_and_tasks([], part).await?;
+        let (_, tasks) = parts.ledger.jobs_and_tasks([], part).await?;
         for key in part {
-            let outcome = waive_one(ledger, key, tasks.get(key), why).await?;
+            let outcome = waive_one(parts, key, tasks.get(key), why).await?;
             done.insert(key.device.clone(), outcome);
         }
     }
     Ok(done)
 }
 
-async fn waive_one(ledger: &Ledger, key: &TaskKey, task: Option<&TaskRecord>, why: &str) -> Result<Outcome, ApiError> {
+async fn waive_one(parts: &Parts, key: &TaskKey, task: Option<&TaskRecord>, why: &str) -> Result<Outcome, ApiError> {
     let outcome = |(result, message)| Outcome { device: key.device.clone(), result, message };
     let task = match (refusal(task), task) {
         (None, Some(task)) => task,
@@ -161,7 +160,7 @@ async fn waive_one(ledger: &Ledger, key: &TaskKey, task: Option<&TaskRecord>, wh
     };
     let mut pause = PAUSE;
     for attempt in 1.. {
-        match ledger.waive(key, task, why, OffsetDateTime::now_utc()).await {
+        match parts.ledger.waive(key, task, why, (parts.clock)()).await {
             Ok(()) => break,
             Err(LedgerError::Conflict) => return Ok(outcome(MOVED)),
             Err(LedgerError::Transient { .. }) if attempt < ATTEMPTS => tokio::time::sleep(pause).await,

@@ -1,7 +1,5 @@
 //! A deployment, conducted: its tasks sent, sent again, given up, and the job ended.
 
-use std::time::Instant;
-
 use rootcast_core::deployment::{Action, Deployment, DeploymentOutcome, Step, plan};
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::{Leg, Tally};
@@ -10,6 +8,7 @@ use rootcast_core::message::Task;
 use rootcast_core::metric::Metric;
 use rootcast_core::task::{ErrorClass, Failure, Outcome, TaskState};
 use rootcast_ledger::{LedgerError, Settlement, TaskKey};
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::dispatch::LOST;

@@ -1,7 +1,6 @@
 //! Paging the fleet and sending its tasks: recorded first, sent then, sent again after a crash.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::{Cursor, Job};
@@ -9,6 +8,7 @@ use rootcast_core::lifecycle::Entry;
 use rootcast_core::message::Task;
 use rootcast_core::task::{ErrorClass, Failure, Outcome, TaskState};
 use rootcast_ledger::{Change, Dispatched, LedgerError, Settlement, TaskKey};
+use tokio::time::Instant;
 
 use crate::{App, ConductError, Then};
 

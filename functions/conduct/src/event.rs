@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use rootcast_core::job::JobId;
 use rootcast_core::message::Control;
 use serde::Deserialize;
+use time::OffsetDateTime;
+use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::{App, ConductError};
@@ -46,7 +48,7 @@ impl From<ConductError> for Diagnostic {
 /// # Errors
 /// Where the schedule's call failed. A queue's messages fail one by one.
 pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, ConductError> {
-    let deadline = deadline(event.context.deadline());
+    let deadline = deadline(event.context.deadline(), (app.clock)());
     let mut answer = SqsBatchResponse::default();
     match event.payload {
         Wake::Schedule { .. } => {
@@ -90,6 +92,6 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
 }
 
 /// Lambda names the end of the invocation in wall-clock time.
-fn deadline(at: SystemTime) -> Instant {
-    Instant::now() + at.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO)
+fn deadline(at: SystemTime, now: OffsetDateTime) -> Instant {
+    Instant::now() + at.duration_since(SystemTime::from(now)).unwrap_or(Duration::ZERO)
 }

@@ -10,7 +10,7 @@ mod dispatch;
 mod event;
 mod reopen;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rootcast_authority::{AuthorityError, CertificateAuthority};
 use rootcast_core::audit::Actor;
@@ -23,6 +23,7 @@ use rootcast_ledger::{Authority, Change, JobRecord, Ledger, LedgerError};
 use rootcast_queue::{Queue, QueueError};
 use thiserror::Error;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use tracing::{debug, info};
 
 pub use event::handle;

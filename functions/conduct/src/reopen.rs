@@ -1,10 +1,9 @@
 //! What failed is tried again, all of it or some, after an operator asked for it.
 
-use std::time::Instant;
-
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::{Cursor, Job, Tally};
 use rootcast_core::task::{TaskRecord, TaskState};
+use tokio::time::Instant;
 
 use crate::{App, ConductError, Then};
 

@@ -3,7 +3,7 @@
 use rootcast_environment::variable;
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, Tables};
-use rootcast_queue::Queue;
+use rootcast_queue::{Queue, backoff};
 use rootcast_vault::Vault;
 use time::{Duration, OffsetDateTime};
 
@@ -30,6 +30,7 @@ impl App {
             retry_base: variable("RETRY_BASE_SECONDS")?,
             max_receives: variable("MAX_RECEIVES")?,
             clock: OffsetDateTime::now_utc,
+            random: backoff::random,
         })
     }
 }

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use rootcast_core::crl::CrlShard;
 use rootcast_queue::{Delivery, Postponed, backoff};
 use serde::Deserialize;
+use time::OffsetDateTime;
+use tokio::time::Instant;
 use tracing::error;
 
 use crate::batch::{self, Batch};
@@ -54,7 +56,9 @@ impl From<IssuerError> for Diagnostic {
 pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, IssuerError> {
     let mut answer = SqsBatchResponse::default();
     match event.payload {
-        Wake::Schedule { what: Lists::Lists } => app.renew_lists(deadline(event.context.deadline())).await?,
+        Wake::Schedule { what: Lists::Lists } => {
+            app.renew_lists(deadline(event.context.deadline(), (app.clock)())).await?
+        }
         Wake::Queue(event) => {
             let Batch { tasks, lists, unreadable } = batch::read(event);
             for id in unreadable {
@@ -88,7 +92,7 @@ impl App {
             let Err(error) = self.publish(list).await else { continue };
             error!(crl = %list, error = &error as &dyn Error, "the revocation list could not be made and is tried again");
             for message in messages {
-                let seconds = backoff::seconds(self.retry_base, message.receives, backoff::random());
+                let seconds = backoff::seconds(self.retry_base, message.receives, (self.random)());
                 answer.add_failure(message.message_id);
                 postponed.push(Postponed { receipt_handle: message.receipt_handle, seconds });
             }
@@ -98,7 +102,7 @@ impl App {
 }
 
 /// Lambda names the end of the invocation in wall-clock time.
-fn deadline(at: SystemTime) -> Instant {
-    let left = at.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
+fn deadline(at: SystemTime, now: OffsetDateTime) -> Instant {
+    let left = at.duration_since(SystemTime::from(now)).unwrap_or(Duration::ZERO);
     Instant::now() + left.saturating_sub(MARGIN)
 }

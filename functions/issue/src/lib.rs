@@ -49,6 +49,8 @@ pub struct App {
     /// At its last receive a task that failed is recorded as failed.
     pub max_receives: u32,
     pub clock: fn() -> OffsetDateTime,
+    /// Spreads what is tried again.
+    pub random: fn() -> u32,
 }
 
 /// Why a list, or the function itself, does not come about. Of a device's task see `issue::Fault`.

@@ -124,7 +124,7 @@ impl App {
                 return Next::Again(SOON);
             }
             Fault::Passing(failure) if delivery.receives < self.max_receives => {
-                let seconds = backoff::seconds(self.retry_base, delivery.receives, backoff::random());
+                let seconds = backoff::seconds(self.retry_base, delivery.receives, (self.random)());
                 warn!(job.id = task.job.0, device.id = %task.device, task.receives = delivery.receives, "{}; again in {seconds} s", failure.message);
                 return Next::Again(seconds);
             }

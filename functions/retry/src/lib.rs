@@ -69,9 +69,9 @@ struct Deadline(Instant);
 
 impl Deadline {
     /// Lambda's own, less a margin.
-    fn of(request: &Request) -> Self {
+    fn of(request: &Request, now: OffsetDateTime) -> Self {
         let ends = request.lambda_context_ref().map(lambda_http::Context::deadline);
-        let left = ends.map_or(LIMIT, |ends| ends.duration_since(SystemTime::now()).unwrap_or_default());
+        let left = ends.map_or(LIMIT, |ends| ends.duration_since(SystemTime::from(now)).unwrap_or_default());
         Self(Instant::now() + left.min(LIMIT).saturating_sub(MARGIN))
     }
 }
@@ -107,8 +107,9 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// Before anything else: even whether a path exists is told to callers with a token only.
 async fn protect(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, VenafiError> {
-    let deadline = Deadline::of(&request);
-    let principal = authenticate_venafi(&app.ledger, request.headers(), (app.clock)()).await?;
+    let now = (app.clock)();
+    let deadline = Deadline::of(&request, now);
+    let principal = authenticate_venafi(&app.ledger, request.headers(), now).await?;
     request.extensions_mut().insert(principal);
     request.extensions_mut().insert(deadline);
     Ok(next.run(request).await)

@@ -4,7 +4,7 @@
 //! into one run is done by the next.
 
 use std::error::Error;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use lambda_runtime::Diagnostic;
@@ -15,6 +15,7 @@ use rootcast_events::Events;
 use rootcast_ledger::{Expiring, Ledger, LedgerError, Tables};
 use thiserror::Error;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// Shelves looked at side by side, and notes written so for each of them.
@@ -64,7 +65,7 @@ impl App {
 /// # Errors
 /// Where certificates could not be read.
 pub async fn handle(app: &App, deadline: SystemTime) -> Result<(), RotateError> {
-    let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+    let left = deadline.duration_since(SystemTime::from((app.clock)())).unwrap_or_default();
     let deadline = Instant::now() + left.saturating_sub(MARGIN);
     let shelves = stream::iter((0..SHARDS).map(Ok));
     Ok(shelves.try_for_each_concurrent(CONCURRENCY, |shelf| app.shelf(shelf, deadline)).await?)

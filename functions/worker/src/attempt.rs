@@ -198,7 +198,7 @@ impl App {
     /// The error's class decides: again later, or failed.
     pub(crate) fn after(&self, delivery: &Delivery<Task>, failure: Failure) -> Next {
         let again = failure.class.is_retryable() && delivery.receives < self.max_receives;
-        let seconds = backoff::seconds(self.retry_base, delivery.receives, backoff::random());
+        let seconds = backoff::seconds(self.retry_base, delivery.receives, (self.random)());
         warn!(
             job.id = delivery.body.job.0,
             device.id = %delivery.body.device,

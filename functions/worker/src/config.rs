@@ -7,7 +7,7 @@ use rootcast_drivers::Redfish;
 use rootcast_environment::{Misconfigured, variable};
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, Tables};
-use rootcast_queue::Queue;
+use rootcast_queue::{Queue, backoff};
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;
 
@@ -31,6 +31,7 @@ impl App {
             max_receives: variable("MAX_RECEIVES")?,
             stack: variable("STACK")?,
             clock: OffsetDateTime::now_utc,
+            random: backoff::random,
             bundles: Default::default(),
         })
     }

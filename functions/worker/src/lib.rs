@@ -66,13 +66,16 @@ pub struct App {
     /// The metrics' dimension.
     pub stack: String,
     pub clock: fn() -> OffsetDateTime,
+    /// Spreads what is tried again.
+    pub random: fn() -> u32,
     /// Bundles never change; a process sees one or two.
     pub bundles: Mutex<HashMap<u64, Arc<Bundle>>>,
 }
 
 /// Never fails as a whole: each message that is not done is named in the answer.
 pub async fn handle(app: &Arc<App>, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
-    let remaining = event.context.deadline().duration_since(SystemTime::now()).unwrap_or(app.device_timeout);
+    let remaining =
+        event.context.deadline().duration_since(SystemTime::from((app.clock)())).unwrap_or(app.device_timeout);
     let deadline = Instant::now() + app.device_timeout.min(remaining.saturating_sub(MARGIN));
     let owner = event.context.request_id;
     let (deliveries, unreadable) = batch::read(event.payload);

@@ -63,6 +63,7 @@ impl World {
             control_queue: control_queue.clone(),
             networks: "10.0.0.0/8".parse().unwrap(),
             credential_prefix: "/rootcast/devices/".to_owned(),
+            clock,
         };
         let import = import::App {
             ledger: ledger.clone(),

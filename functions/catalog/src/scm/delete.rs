@@ -8,7 +8,6 @@ use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::permission::Right;
 use rootcast_gate::{Principal, RequestId, ScmError};
 use rootcast_ledger::RemoveRefused;
-use time::OffsetDateTime;
 use tracing::info;
 
 use super::show::load;
@@ -23,10 +22,11 @@ pub(crate) async fn delete(
     Extension(request): Extension<RequestId>,
     Named(id): Named,
 ) -> Result<StatusCode, ScmError> {
-    let ledger = &app.parts().await?.ledger;
+    let parts = app.parts().await?;
+    let ledger = &parts.ledger;
     let record = load(ledger, &caller, Right::Delete, id).await?;
     let by = caller.acting(&request);
-    let act = Act::new(Subject::Certificate(id), Action::Delete, &by, OffsetDateTime::now_utc());
+    let act = Act::new(Subject::Certificate(id), Action::Delete, &by, (parts.clock)());
     let act = act.with("dn", record.dn()).with("leaf", record.leaf.fingerprint());
     ledger.remove_certificate(&record, &act).await.map_err(|why| refused(why, id))?;
     info!(caller = caller.name, certificate.id = %id, certificate.dn = record.dn(), "certificate deleted");

@@ -18,7 +18,6 @@ use rootcast_deploy::{Begun, NotBegun, Refusal, Request};
 use rootcast_gate::routes::Denied;
 use rootcast_gate::{ApiError, Principal, RequestId, ScmError};
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 use tracing::info;
 
 use super::show::load;
@@ -109,7 +108,7 @@ pub(crate) async fn deploy(
         lacks.is_none()
     });
     let by = caller.acting(&request);
-    let request = Request { by: &by, now: OffsetDateTime::now_utc() };
+    let request = Request { by: &by, now: (parts.clock)() };
     let Begun { job, refused } =
         rootcast_deploy::deploy(&parts.ledger, id, &devices, request).await.map_err(refusal)?;
     failure_list.extend(refused.into_iter().map(|(device, why)| failure(device.as_str(), why.to_string())));

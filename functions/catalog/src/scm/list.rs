@@ -55,7 +55,8 @@ pub(crate) async fn list(
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<Certificates>, ScmError> {
     let Query(wanted) = wanted.map_err(|why| ScmError::invalid(format!("{}.", why.body_text())))?;
-    let now = OffsetDateTime::now_utc();
+    let parts = app.parts().await?;
+    let now = (parts.clock)();
     let nothing = |total_count| Ok(Json(Certificates { certificates: Vec::new(), total_count, cursor: None }));
     let Some(chosen) = wanted.choose(now)? else { return nothing(0) };
     let Chosen { sort, descending, limit, skipped, place, ends_from, ends_before, filter } = chosen;
@@ -63,7 +64,7 @@ pub(crate) async fn list(
     let takes_all = filter.is_empty() && caller.sees_everything();
     let filter: Option<&(dyn Fn(&CertificateRow) -> bool + Sync)> = if takes_all { None } else { Some(&takes) };
     let listing = Listing { sort, descending, ends_from, ends_before, filter };
-    let ledger = &app.parts().await?.ledger;
+    let ledger = &parts.ledger;
     let (total_count, behind) = ledger.survey_certificates(&listing, skipped).await?;
     if skipped > 0 && behind.is_none() {
         return nothing(total_count);

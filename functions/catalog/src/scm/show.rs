@@ -6,7 +6,6 @@ use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::permission::Right;
 use rootcast_gate::{Principal, ScmError};
 use rootcast_ledger::{CertificateRecord, Ledger};
-use time::OffsetDateTime;
 
 use super::dto::Shown;
 use super::{Named, no_such_certificate};
@@ -18,8 +17,9 @@ pub(crate) async fn show(
     Extension(caller): Extension<Principal>,
     Named(id): Named,
 ) -> Result<Json<Shown>, ScmError> {
-    let record = load(&app.parts().await?.ledger, &caller, Right::Read, id).await?;
-    Ok(Json(Shown::of(record, OffsetDateTime::now_utc())))
+    let parts = app.parts().await?;
+    let record = load(&parts.ledger, &caller, Right::Read, id).await?;
+    Ok(Json(Shown::of(record, (parts.clock)())))
 }
 
 pub(crate) async fn load(

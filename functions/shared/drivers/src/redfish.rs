@@ -25,7 +25,6 @@ mod slot;
 mod web;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rootcast_core::address::AddressPolicy;
@@ -46,11 +45,13 @@ use crate::credential::Credential;
 use crate::dial::resolve;
 use crate::pem::Anchor;
 use crate::trust::{Converged, Endpoint, Progress, TrustGoal};
+use crate::wire::{Peer, Wire, tls};
 
 /// Brings Redfish devices to hold what they should.
 #[derive(Debug, Clone)]
 pub struct Redfish {
     policy: Arc<AddressPolicy>,
+    wire: Arc<dyn Wire>,
 }
 
 /// One attempt at one device.
@@ -70,8 +71,13 @@ pub struct Assignment<'a> {
 }
 
 impl Redfish {
-    pub const fn new(policy: Arc<AddressPolicy>) -> Self {
-        Self { policy }
+    /// Devices over TLS.
+    pub fn new(policy: Arc<AddressPolicy>) -> Self {
+        Self::over(tls(), policy)
+    }
+
+    pub fn over(wire: Arc<dyn Wire>, policy: Arc<AddressPolicy>) -> Self {
+        Self { policy, wire }
     }
 
     /// Installs, removes, and reads back; may be repeated at any time, since what is there already is not written.
@@ -93,18 +99,19 @@ impl Redfish {
         credential: &'a Credential,
         deadline: Instant,
     ) -> Result<Session<'a>, Failure> {
-        let sockets = self.sockets(endpoint, deadline).await?;
-        Ok(Session::new(Connection::new(endpoint, &sockets, deadline)?, credential))
+        let peer = self.peer(endpoint, deadline).await?;
+        Ok(Session::new(Connection::new(&self.wire, peer, deadline)?, credential))
     }
 
-    /// Checked addresses of a device that is approved.
-    async fn sockets(&self, endpoint: &Endpoint, deadline: Instant) -> Result<Vec<SocketAddr>, Failure> {
+    /// A device that is approved, at checked addresses.
+    async fn peer(&self, endpoint: &Endpoint, deadline: Instant) -> Result<Peer, Failure> {
         let Endpoint { address, pins } = endpoint;
         if pins.is_empty() {
             let message = format!("{address}: no certificate of this device is approved.");
             return Err(Failure::new(ErrorClass::PinMismatch, message));
         }
-        resolve(&self.policy, address, deadline).await
+        let sockets = resolve(&self.policy, address, deadline).await?;
+        Ok(Peer { address: address.clone(), sockets, pins: pins.clone() })
     }
 }
 

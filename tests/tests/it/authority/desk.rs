@@ -14,7 +14,7 @@ use rootcast_core::message::{Publish, Task};
 use rootcast_core::task::TaskRecord;
 use rootcast_deploy::Request;
 use rootcast_ledger::{CertificateRecord, Issuance, TaskKey, UseRecord};
-use rootcast_queue::Queue;
+use rootcast_queue::{Queue, backoff};
 use rootcast_vault::Vault;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -57,6 +57,7 @@ pub(super) fn issuer_with(office: &Office, wire: &Wire, vault: Vault, clock: fn(
         retry_base: 1,
         max_receives: MAX_RECEIVES,
         clock,
+        random: backoff::random,
     }
 }
 

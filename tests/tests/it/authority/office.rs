@@ -1,7 +1,7 @@
 //! The function `regenerate` in this process, over the local cloud's DynamoDB, SQS and KMS.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::{BillingMode, GlobalSecondaryIndex};
@@ -24,6 +24,7 @@ use rootcast_seal::Sealer;
 use rootcast_vault::{GENERATION_TAG, STACK_TAG, Vault};
 use serde_json::Value;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use tower::ServiceExt;
 
 use super::wire::Wire;

@@ -15,7 +15,7 @@ use rootcast_core::task::TaskState;
 use rootcast_deploy::Request;
 use rootcast_drivers::{Redfish, observe};
 use rootcast_ledger::{DeviceRecord, TaskKey, UseRecord};
-use rootcast_queue::Queue;
+use rootcast_queue::{Queue, backoff};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -268,6 +268,7 @@ impl Scene {
             max_receives: 3,
             stack: "office".to_owned(),
             clock,
+            random: backoff::random,
             bundles: Default::default(),
         }
     }
@@ -287,6 +288,7 @@ impl Scene {
             retry_base: 1,
             max_receives: 3,
             clock,
+            random: backoff::random,
         }
     }
 }

@@ -1,11 +1,11 @@
 //! HTTP to one device: pinned, bounded in size and time, one request at a time.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
-use http::{Method, StatusCode};
+use http::{Method, Request, StatusCode};
 use rootcast_core::device::Pin;
 use rootcast_core::task::{ErrorClass, Failure};
 use serde_json::Value;
@@ -15,20 +15,13 @@ use zeroize::Zeroizing;
 
 use super::fault;
 use super::link::Link;
-use crate::tls::{self, Expected, client_config};
-use crate::trust::Endpoint;
+use crate::wire::{Line, Peer, Wire};
 
 /// One request. Writing a certificate is said to take real hardware up to 30 s.
 const REQUEST_LIMIT: Duration = Duration::from_secs(45);
 
-/// TCP and TLS; a switched-off device should not use up its task's time.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-
 /// Kept back from the deadline for logging out, and for putting back what a failed replacement took away.
 const RESERVE: Duration = Duration::from_secs(5);
-
-/// In bytes. The largest honest answer is a collection of some dozens of certificates of 2 KiB.
-const BODY_LIMIT: usize = 1 << 20;
 
 /// A BMC may restart its web server after each change of its certificates (OpenBMC does): how long a request that can
 /// be repeated waits for it, in tries.
@@ -44,9 +37,10 @@ const SETTLING: [Duration; 5] = [
 pub(super) const TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 
 pub(super) struct Connection {
-    http: reqwest::Client,
+    wire: Arc<dyn Wire>,
+    line: Box<dyn Line>,
     origin: Url,
-    sockets: Vec<SocketAddr>,
+    peer: Peer,
     /// `Authorization` or `X-Auth-Token`, once there is one.
     identity: Option<(HeaderName, HeaderValue)>,
     /// No request goes beyond it.
@@ -60,18 +54,18 @@ pub(super) type Body = Zeroizing<Vec<u8>>;
 
 impl Connection {
     /// Nothing is sent yet.
-    pub(super) fn new(endpoint: &Endpoint, sockets: &[SocketAddr], deadline: Instant) -> Result<Self, Failure> {
-        let origin = Url::parse(&endpoint.address.to_string())
-            .map_err(|why| Failure::new(ErrorClass::Connect, format!("{}: {why}.", endpoint.address)))?;
-        let http = client(&origin, sockets, endpoint.pins.clone())?;
+    pub(super) fn new(wire: &Arc<dyn Wire>, peer: Peer, deadline: Instant) -> Result<Self, Failure> {
+        let origin = Url::parse(&peer.address.to_string())
+            .map_err(|why| Failure::new(ErrorClass::Connect, format!("{}: {why}.", peer.address)))?;
+        let line = wire.open(peer.clone())?;
         let left = deadline.saturating_duration_since(Instant::now());
         let limit = deadline.checked_sub(RESERVE.min(left / 4)).unwrap_or(deadline);
-        Ok(Self { http, origin, sockets: sockets.to_vec(), identity: None, limit, deadline, written: false })
+        Ok(Self { wire: Arc::clone(wire), line, origin, peer, identity: None, limit, deadline, written: false })
     }
 
     /// From here on the device is recognised by other pins, on a connection of its own.
     pub(super) fn repin(&mut self, pins: Vec<Pin>) -> Result<(), Failure> {
-        self.http = client(&self.origin, &self.sockets, pins)?;
+        self.line = self.wire.open(Peer { pins, ..self.peer.clone() })?;
         Ok(())
     }
 
@@ -130,58 +124,31 @@ impl Connection {
         body: Option<&Body>,
         asked: &str,
     ) -> Result<Answer, Failure> {
-        let failed = |why: reqwest::Error| self.lost(&why, asked);
-        let url = self
-            .origin
-            .join(link.as_str())
-            .map_err(|why| Failure::new(ErrorClass::Unsupported, format!("{link} is not a path: {why}.")))?;
-        let mut request = self.http.request(method.clone(), url).header("OData-Version", "4.0");
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{link}", self.name()))
+            .header("OData-Version", HeaderValue::from_static("4.0"));
         if let Some((name, value)) = &self.identity {
             request = request.header(name, value);
         }
-        if let Some(body) = body {
-            request = request.header(CONTENT_TYPE, "application/json").body(Bytes::from_owner(body.clone()));
-        }
-        let mut response = request.send().await.map_err(failed)?;
-        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > BODY_LIMIT {
-                let message = format!("{asked}: the answer is longer than {BODY_LIMIT} bytes.");
-                return Err(Failure::new(ErrorClass::Unsupported, message));
+        let body = match body {
+            Some(body) => {
+                request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                Bytes::from_owner(body.clone())
             }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answer { asked: asked.to_owned(), status, headers, body: serde_json::from_slice(&body).unwrap_or_default() })
-    }
-
-    /// A connection that could not be made, or broke.
-    fn lost(&self, why: &reqwest::Error, asked: &str) -> Failure {
-        match why.is_timeout() {
-            true => Failure::new(ErrorClass::Timeout, format!("{}: no connection in time.", self.name())),
-            false => tls::failure(&format!("{}: {asked}", self.name()), why),
-        }
+            None => Bytes::new(),
+        };
+        let request = request
+            .body(body)
+            .map_err(|why| Failure::new(ErrorClass::Unsupported, format!("{link} is not a path: {why}.")))?;
+        let (head, body) = self.line.exchange(request).await?.into_parts();
+        let body = serde_json::from_slice(&body).unwrap_or_default();
+        Ok(Answer { asked: asked.to_owned(), status: head.status, headers: head.headers, body })
     }
 
     fn name(&self) -> &str {
         self.origin.as_str().trim_end_matches('/')
     }
-}
-
-fn client(origin: &Url, sockets: &[SocketAddr], pins: Vec<Pin>) -> Result<reqwest::Client, Failure> {
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(client_config(Expected::Pinned(pins))?)
-        .resolve_to_addrs(origin.host_str().unwrap_or_default(), sockets)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .referer(false)
-        .https_only(true)
-        .http1_only()
-        .pool_max_idle_per_host(1)
-        .connect_timeout(CONNECT_LIMIT)
-        .build()
-        .map_err(|why| Failure::new(ErrorClass::Connect, format!("{origin}: {why}.")))
 }
 
 /// What a device answered.

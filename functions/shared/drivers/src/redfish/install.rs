@@ -12,7 +12,7 @@
 //! A device that shows the certificate already, or lists it and is only slow to show it, is not written again.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
@@ -35,9 +35,8 @@ use super::session::Session;
 use super::web::{self, WebServer};
 use crate::credential::Credential;
 use crate::identity::Identity;
-use crate::observe::handshake;
-use crate::tls::Expected;
 use crate::trust::{Endpoint, Installed, Progress};
+use crate::wire::{Peer, Wire};
 
 /// A web server is back after its restart in less (OpenBMC takes some seconds). One that takes longer is asked again
 /// by a later attempt, which goes on from here.
@@ -68,7 +67,8 @@ pub struct Installation<'a> {
 #[derive(Debug)]
 pub struct Reached<'a> {
     installation: Installation<'a>,
-    sockets: Vec<SocketAddr>,
+    wire: Arc<dyn Wire>,
+    peer: Peer,
     /// The leaf that it shows.
     shown: Fingerprint,
 }
@@ -86,11 +86,9 @@ impl Redfish {
     async fn look<'a>(&self, installation: Installation<'a>) -> Result<Reached<'a>, Failure> {
         let Installation { endpoint, profile, identity, deadline, .. } = installation;
         web::fits(profile, identity.has_key())?;
-        let sockets = self.sockets(endpoint, deadline).await?;
-        let Endpoint { address, pins } = endpoint;
-        let expected = Expected::Pinned(pins.clone());
-        let seen = handshake(address, &sockets, expected, deadline).await?;
-        Ok(Reached { installation, sockets, shown: seen.certificate })
+        let peer = self.peer(endpoint, deadline).await?;
+        let seen = self.wire.look(&peer, deadline).await?;
+        Ok(Reached { installation, wire: Arc::clone(&self.wire), peer, shown: seen.certificate })
     }
 }
 
@@ -108,7 +106,7 @@ impl Reached<'_> {
             return Err(Failure::new(ErrorClass::PinMismatch, message).at(Stage::InstallCertificate));
         }
         let first = |failure: Failure| failure.at(Stage::InstallCertificate);
-        let connection = Connection::new(endpoint, &self.sockets, deadline).map_err(first)?;
+        let connection = Connection::new(&self.wire, self.peer.clone(), deadline).map_err(first)?;
         let mut session = Session::new(connection, credential);
         let outcome = self.attempt(&mut session, pins).await;
         session.close().await;
@@ -198,9 +196,10 @@ impl Reached<'_> {
     /// Looks until the device shows the certificate. Meanwhile it may be gone, or still show the earlier one.
     async fn await_leaf(&self, until: Instant, pins: &[Pin]) -> Result<(), Failure> {
         let (address, leaf) = (&self.installation.endpoint.address, self.installation.identity.leaf());
+        let peer = Peer { pins: self.either(pins), ..self.peer.clone() };
         let mut pause = FIRST_PAUSE;
         loop {
-            let seen = handshake(address, &self.sockets, Expected::Pinned(self.either(pins)), until).await;
+            let seen = self.wire.look(&peer, until).await;
             let failure = match seen {
                 Ok(seen) if seen.certificate == leaf => return Ok(()),
                 Ok(seen) => still(address, seen.certificate),

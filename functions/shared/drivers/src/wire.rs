@@ -1,0 +1,129 @@
+//! The one place where something leaves for a device: HTTP over pinned TLS, and a look at the certificate that is shown.
+//!
+//! Everything above it is the protocol. It stands apart so that fleets can be driven in memory, with faults that no
+//! server over TLS could be made to have in time.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use rootcast_core::address::DeviceAddress;
+use rootcast_core::device::Pin;
+use rootcast_core::task::{ErrorClass, Failure};
+use tokio::time::Instant;
+
+use crate::observe::{ObservedCertificate, handshake};
+use crate::tls::{self, Expected, client_config};
+
+/// TCP and TLS; a switched-off device should not use up its task's time.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// In bytes. The largest honest answer is a collection of some dozens of certificates of 2 KiB.
+pub const BODY_LIMIT: usize = 1 << 20;
+
+/// A device, and by what it is recognised.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub address: DeviceAddress,
+    /// Checked: nothing else is connected to.
+    pub sockets: Vec<SocketAddr>,
+    /// The device proves to hold the key of one of these certificates, or it is sent nothing.
+    pub pins: Vec<Pin>,
+}
+
+/// What an exchange ends with.
+pub type Exchanged<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
+
+/// Connections to devices.
+pub trait Wire: fmt::Debug + Send + Sync {
+    /// Nothing is sent yet.
+    fn open(&self, peer: Peer) -> Result<Box<dyn Line>, Failure>;
+
+    /// A handshake on a connection of its own, and nothing more.
+    fn look<'a>(&'a self, peer: &'a Peer, deadline: Instant) -> Exchanged<'a, ObservedCertificate>;
+}
+
+/// A connection to one device, made with the first request and again where it broke.
+pub trait Line: fmt::Debug + Send + Sync {
+    /// Any status is an answer. Its body has [`BODY_LIMIT`] bytes at most.
+    fn exchange(&self, request: Request<Bytes>) -> Exchanged<'_, Response<Bytes>>;
+}
+
+/// Real devices, over TLS.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tls;
+
+impl Wire for Tls {
+    fn open(&self, peer: Peer) -> Result<Box<dyn Line>, Failure> {
+        let name = peer.address.to_string();
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(client_config(Expected::Pinned(peer.pins))?)
+            .resolve_to_addrs(&peer.address.host().to_string(), &peer.sockets)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .referer(false)
+            .https_only(true)
+            .http1_only()
+            .pool_max_idle_per_host(1)
+            .connect_timeout(CONNECT_LIMIT)
+            .build()
+            .map_err(|why| Failure::new(ErrorClass::Connect, format!("{name}: {why}.")))?;
+        Ok(Box::new(TlsLine { name, client }))
+    }
+
+    fn look<'a>(&'a self, peer: &'a Peer, deadline: Instant) -> Exchanged<'a, ObservedCertificate> {
+        let expected = Expected::Pinned(peer.pins.clone());
+        Box::pin(handshake(&peer.address, &peer.sockets, expected, deadline))
+    }
+}
+
+pub(crate) fn tls() -> Arc<dyn Wire> {
+    Arc::new(Tls)
+}
+
+#[derive(Debug)]
+struct TlsLine {
+    name: String,
+    client: reqwest::Client,
+}
+
+impl TlsLine {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Failure> {
+        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+        let asked = format!("{} {path}", request.method());
+        let failed = |why: reqwest::Error| self.lost(&why, &asked);
+        let request = reqwest::Request::try_from(request).map_err(failed)?;
+        let mut response = self.client.execute(request).await.map_err(failed)?;
+        let mut answer = Response::new(Bytes::new());
+        *answer.status_mut() = response.status();
+        *answer.headers_mut() = std::mem::take(response.headers_mut());
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > BODY_LIMIT {
+                let message = format!("{asked}: the answer is longer than {BODY_LIMIT} bytes.");
+                return Err(Failure::new(ErrorClass::Unsupported, message));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        *answer.body_mut() = body.into();
+        Ok(answer)
+    }
+
+    /// A connection that could not be made, or broke.
+    fn lost(&self, why: &reqwest::Error, asked: &str) -> Failure {
+        match why.is_timeout() {
+            true => Failure::new(ErrorClass::Timeout, format!("{}: no connection in time.", self.name)),
+            false => tls::failure(&format!("{}: {asked}", self.name), why),
+        }
+    }
+}
+
+impl Line for TlsLine {
+    fn exchange(&self, request: Request<Bytes>) -> Exchanged<'_, Response<Bytes>> {
+        Box::pin(self.send(request))
+    }
+}
