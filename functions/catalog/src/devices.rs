@@ -125,7 +125,7 @@ impl Edit {
         }
         device.profile = profile.unwrap_or(device.profile);
         if let Some(pins) = pins {
-            device.approve(Rules::pins(pins)?);
+            device.pins = Rules::pins(pins)?;
         }
         Ok(())
     }
@@ -141,12 +141,13 @@ pub(crate) async fn edit(
     let refused = |why: String| ApiError::invalid(why, "Correct the body and send the request again.");
     edit.check(&parts.into()).map_err(refused)?;
     for _ in 0..ATTEMPTS {
-        let mut device = load(&parts.ledger, &caller, Right::Write, &id).await?;
+        let before = load(&parts.ledger, &caller, Right::Write, &id).await?;
+        let mut device = before.clone();
         edit.apply(&mut device).map_err(refused)?;
-        match parts.ledger.edit_device(&device).await {
+        match parts.ledger.edit_device(&before, device, &caller.name, (parts.clock)()).await {
             Err(LedgerError::Conflict) => {}
             written => {
-                written?;
+                let device = written?;
                 info!(caller = caller.name, device.id = %id, device.approved = !device.pins.is_empty(), "device edited");
                 return Ok(Envelope::success(device.into()));
             }
@@ -163,7 +164,7 @@ pub(crate) async fn delete(
     let parts = app.parts().await?;
     let ledger = &parts.ledger;
     load(ledger, &caller, Right::Delete, &id).await?;
-    ledger.delete_device(&id, (parts.clock)()).await.map_err(|error| match error {
+    ledger.delete_device(&id, &caller.name, (parts.clock)()).await.map_err(|error| match error {
         LedgerError::Conflict => ApiError::conflict(
             format!("A worker is at device {id}."),
             "Wait until it is done: the device's lease says until when at most. Then delete it.",
@@ -173,7 +174,7 @@ pub(crate) async fn delete(
     info!(caller = caller.name, device.id = %id, "device deleted");
     let message = Message::done(
         format!("Device {id} is deleted."),
-        "A running job skips it. What its trust store holds was left as it is.",
+        "A running job names it as having left. What its trust store holds was left as it is.",
     );
     Ok(Envelope { response: None, ..Envelope::success(()) }.saying(message))
 }
@@ -232,7 +233,7 @@ fn unseen(failure: Failure) -> ApiError {
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use rootcast_core::address::AddressPolicy;
-    use rootcast_core::device::Driver;
+    use rootcast_core::device::{Driver, Incarnation};
     use rootcast_gate::parse_json;
 
     use super::*;
@@ -245,7 +246,14 @@ mod tests {
             slot: Some("/redfish/v1/x".parse().unwrap()),
             goal: 7,
             revision: 3,
-            ..DeviceRecord::new(id, address, Driver::Redfish, Profile::Dmtf, credential)
+            ..DeviceRecord::new(
+                id,
+                Incarnation::from_random([1; 16]),
+                address,
+                Driver::Redfish,
+                Profile::Dmtf,
+                credential,
+            )
         }
     }
 
@@ -280,8 +288,8 @@ mod tests {
     fn pins_are_the_approval() {
         let pin = format!("spki-sha256:{}", "ab".repeat(32));
         let approved = edited(&format!(r#"{{"pins":["{pin}"]}}"#)).unwrap();
-        assert_eq!((approved.shard, approved.pins.len()), (Some(approved.id.shard()), 1));
-        assert_eq!(edited(r#"{"pins":[]}"#).unwrap().shard, None);
+        assert!(approved.approved_version().is_some() && approved.pins.len() == 1);
+        assert_eq!(edited(r#"{"pins":[]}"#).unwrap().approved_version(), None);
     }
 
     #[test]

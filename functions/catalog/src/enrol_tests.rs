@@ -50,11 +50,12 @@ fn a_line_that_is_not_json_is_its_own_refusal() {
 fn defaults() {
     let wanted = parsed(row()).unwrap();
     let record = wanted.record;
-    assert_eq!((record.driver, record.profile, record.shard), (Driver::Redfish, Profile::Dmtf, None));
+    assert_eq!((record.driver, record.profile), (Driver::Redfish, Profile::Dmtf));
+    assert_eq!(record.approved_version(), None);
     assert_eq!(record.address, "https://10.0.0.7");
     let pin = format!("sha256:{}", "ab".repeat(32));
     let approved = parsed(with("pins", json!([pin]))).unwrap().record;
-    assert_eq!(approved.shard, Some(approved.id.shard()));
+    assert_eq!(approved.approved_version(), Some(approved.version()));
 }
 
 #[test]

@@ -45,8 +45,7 @@ pub(crate) fn standing(job: &Job, row: &Row) -> Standing {
     }
 }
 
-/// Whether the device's message was sent, or is about to be. A fleet that is surveyed is paged a second time: who
-/// has no result then was not in the first.
+/// Whether the device's message was sent, or is about to be.
 pub(crate) fn is_sent(job: &Job, row: &Row) -> bool {
     row.task.is_some() || job.cursor.is_past(job.id, &row.device)
 }
@@ -94,7 +93,8 @@ async fn read_shard(
     limit: usize,
 ) -> Result<(Vec<Row>, Cursor), ApiError> {
     let (shard, after) = (at.shard(job.id), at.after.as_ref());
-    let devices = ledger.approved_in_shard(shard, after, None, limit).await?;
+    let devices = ledger.fleet(shard, after, None, limit).await?;
+    let devices: Vec<DeviceId> = devices.into_iter().map(|entry| entry.device).collect();
     let last = devices.last().filter(|_| devices.len() == limit).cloned();
     let tasks = ledger.tasks(job.id, leg, shard, after, last.as_ref()).await?;
     let next = match last {
@@ -157,6 +157,7 @@ mod tests {
             device: device.to_owned(),
             state,
             attempt: 1,
+            of: None,
             ack: None,
             shown: None,
             failure: None,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use rootcast_core::address::{AddressPolicy, DeviceAddress};
 use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::device::{Driver, Pin, Profile, Slot};
+use rootcast_core::device::{Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::device_subject::DeviceSubject;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::task::{ErrorClass, Probe};
@@ -26,6 +26,10 @@ const MOST_PINS: usize = 8;
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Device {
     id: String,
+    /// Of this enrolment: another one when the id is enrolled again.
+    incarnation: Incarnation,
+    /// Grows with each change of address, pins, profile, slot or credential.
+    endpoint_revision: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     address: String,
@@ -61,6 +65,8 @@ struct Held {
     sha256: Fingerprint,
     at: String,
     probe: Probe,
+    /// Whether that was proven of the device as it is now.
+    current: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -78,12 +84,15 @@ struct Lease {
 
 impl From<DeviceRecord> for Device {
     fn from(record: DeviceRecord) -> Self {
+        let version = record.version();
         let (ack, failure, at) = match record.held {
             Some(held) => (held.ack, held.failure, stamp(held.at)),
             None => (None, None, String::new()),
         };
         Self {
             id: record.id.to_string(),
+            incarnation: record.incarnation,
+            endpoint_revision: record.endpoint_revision,
             name: record.name,
             address: record.address,
             driver: record.driver,
@@ -97,8 +106,9 @@ impl From<DeviceRecord> for Device {
             held: ack.map(|ack| Held {
                 bundle_version: ack.bundle_version,
                 sha256: ack.sha256,
-                at: at.clone(),
+                at: stamp(ack.at),
                 probe: ack.probe,
+                current: ack.of == version,
             }),
             failure: failure.map(|failure| LastFailure {
                 recovery: failure.class.recovery(),
@@ -179,6 +189,7 @@ impl<'a> Rules<'a> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
+    use rootcast_core::device::DeviceVersion;
     use rootcast_core::task::{Ack, Failure};
     use serde_json::json;
     use time::macros::datetime;
@@ -188,20 +199,21 @@ mod tests {
     #[test]
     fn the_device_in_json() {
         let pin: Pin = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
-        let held = rootcast_ledger::Held {
-            ack: Some(Ack { bundle_version: 3, sha256: Fingerprint::from_bytes([0xcd; 32]), probe: Probe::ReadBack }),
-            failure: None,
-            at: datetime!(2026-01-02 03:04:05 UTC),
-        };
+        let incarnation = Incarnation::from_random([1; 16]);
+        let at = datetime!(2026-01-02 03:04:05 UTC);
+        let of = DeviceVersion { incarnation, endpoint_revision: 1 };
+        let sha256 = Fingerprint::from_bytes([0xcd; 32]);
+        let ack = Ack { of, at, bundle_version: 3, sha256, probe: Probe::ReadBack };
+        let held = rootcast_ledger::Held { ack: Some(ack), failure: None, at };
         let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc-1".to_owned());
         let id = "bmc-1".parse().unwrap();
-        let mut record = DeviceRecord::new(id, address, Driver::Redfish, Profile::LenovoXcc, credential);
+        let mut record = DeviceRecord::new(id, incarnation, address, Driver::Redfish, Profile::LenovoXcc, credential);
         let expected = json!({
-            "id": "bmc-1", "address": "https://10.0.0.7", "driver": "redfish", "profile": "lenovo-xcc",
+            "id": "bmc-1", "incarnation": "01".repeat(16), "endpointRevision": 1, "address": "https://10.0.0.7", "driver": "redfish", "profile": "lenovo-xcc",
             "credential": "/rootcast/devices/bmc-1", "pins": [], "state": "pending",
         });
         assert_eq!(serde_json::to_value(Device::from(record.clone())).unwrap(), expected);
-        record.approve(vec![pin]);
+        record.pins = vec![pin];
         record.held = Some(held.clone());
         record.lease =
             Some(rootcast_ledger::Lease { owner: "w".to_owned(), until: datetime!(2026-01-02 03:06:05 UTC) });
@@ -209,7 +221,7 @@ mod tests {
         assert_eq!(shown["state"], "approved");
         assert_eq!(
             shown["held"],
-            json!({ "bundleVersion": 3, "sha256": "cd".repeat(32), "at": "2026-01-02T03:04:05Z", "probe": "readBack" })
+            json!({ "bundleVersion": 3, "sha256": "cd".repeat(32), "at": "2026-01-02T03:04:05Z", "probe": "readBack", "current": true })
         );
         assert_eq!(shown["lease"], json!({ "until": "2026-01-02T03:06:05Z" }));
         record.held = Some(rootcast_ledger::Held {

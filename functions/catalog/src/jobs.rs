@@ -1,11 +1,13 @@
 //! Jobs: `GET /jobs` and `GET /jobs/{id}`.
 
 use axum::extract::State;
+use rootcast_core::device::DeviceId;
 use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobState, Leg, Phase, Tally};
 use rootcast_core::rollout::Rollout;
+use rootcast_core::survey::Findings;
 use rootcast_core::transition::WaveRecord;
 use rootcast_gate::{ApiError, Envelope};
-use rootcast_ledger::{JobRecord, Ledger};
+use rootcast_ledger::{Departure, JobRecord, Leave, Ledger};
 use serde::Serialize;
 
 use crate::app::App;
@@ -13,6 +15,9 @@ use crate::deployments;
 use crate::extract::{Id, Params};
 use crate::page::{Paging, cursor};
 use crate::stamp::stamp;
+
+/// Devices that left, in an answer.
+const MOST_LEFT: u32 = 100;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Jobs {
@@ -143,7 +148,36 @@ pub(crate) struct Shown {
     #[serde(flatten)]
     summary: Summary,
     devices: Counts,
+    /// What the last survey found, once every shard was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proofs: Option<Proofs>,
+    /// Devices that left the fleet while the job ran: the first hundred.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left: Vec<Left>,
     waves: Vec<Wave>,
+}
+
+/// Devices by what they proved, as they are now. The gate opens when `old`, `missing` and `failed` are 0.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Proofs {
+    fresh: u64,
+    /// Made too long ago.
+    old: u64,
+    /// No result yet, or one of the device as it was before it was enrolled again or edited.
+    missing: u64,
+    failed: u64,
+    waived: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Left {
+    device: DeviceId,
+    how: Leave,
+    by: String,
+    at: String,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -187,11 +221,14 @@ impl Counts {
 
 impl Shown {
     pub(crate) async fn load(ledger: &Ledger, job: &Job) -> Result<Self, ApiError> {
-        let (tally, waves) = futures::try_join!(tally(ledger, job), async { Ok(ledger.waves(job.id).await?) })?;
-        Ok(Self::of(job, &tally, waves))
+        let (tally, waves, (left, _)) =
+            futures::try_join!(tally(ledger, job), async { Ok(ledger.waves(job.id).await?) }, async {
+                Ok(ledger.departures(job.id, MOST_LEFT).await?)
+            })?;
+        Ok(Self::of(job, &tally, waves, left))
     }
 
-    fn of(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>) -> Self {
+    fn of(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>, left: Vec<Departure>) -> Self {
         waves.extend(job.wave_record(tally));
         let counts = Counts::of(tally, is_counted(job));
         let wave = |wave: WaveRecord| Wave {
@@ -203,7 +240,27 @@ impl Shown {
             opened: stamp(wave.opened),
             closed: wave.closed.map(stamp),
         };
-        Self { summary: job.into(), devices: counts, waves: waves.into_iter().map(wave).collect() }
+        let named = |Departure { device, how, by, at, .. }| Left { device, how, by, at: stamp(at) };
+        Self {
+            summary: job.into(),
+            devices: counts,
+            proofs: job.survey.is_complete().then(|| job.survey.total().into()),
+            left: left.into_iter().map(named).collect(),
+            waves: waves.into_iter().map(wave).collect(),
+        }
+    }
+}
+
+impl From<Findings> for Proofs {
+    fn from(found: Findings) -> Self {
+        Self {
+            fresh: found.proven,
+            old: found.old,
+            missing: found.unknown + found.open + found.void,
+            failed: found.failed,
+            waived: found.waived,
+            oldest: found.oldest.map(stamp),
+        }
     }
 }
 
@@ -212,10 +269,10 @@ pub(crate) async fn tally(ledger: &Ledger, job: &Job) -> Result<Tally, ApiError>
     Ok(ledger.counters(job.id, job.leg()).await?.into_iter().sum())
 }
 
-/// Whether every device of the leg was dispatched. A survey pages the fleet once more, and adds only who joined.
+/// Whether every device of the leg was dispatched. A survey may add those that joined since.
 fn is_counted(job: &Job) -> bool {
     let begun = job.wave.is_some() || job.state == JobState::Ended;
-    begun && (job.is_paged() || job.state == JobState::Ended || job.wave.as_ref().is_some_and(|wave| wave.survey))
+    begun && (job.is_paged() || job.state == JobState::Ended)
 }
 
 /// From 0 (created) to 100 (ended). In between, the part of the leg's devices that is settled, times 99. While the
@@ -276,14 +333,14 @@ pub(crate) mod tests {
         let first = job.close_wave(&tally(5, 5, 0), NOW).unwrap();
         job.open_wave(2, 50, &tally(5, 5, 0), NOW);
         job.take_page(rootcast_core::job::Cursor { step: 8, after: None }, 5);
-        let shown = serde_json::to_value(Shown::of(&job, &tally(10, 6, 1), vec![first])).unwrap();
+        let shown = serde_json::to_value(Shown::of(&job, &tally(10, 6, 1), vec![first], Vec::new())).unwrap();
         assert_eq!(
             shown,
             json!({
                 "kind": "rollover", "id": 7, "jobPath": "/signingCertificate/jobs/7", "phase": "distribute", "state": "running",
                 "reason": "The new root is being made.", "generation": 2, "oldGeneration": 1, "bundleVersion": 3,
                 "activation": "proven", "leg": "distribute",
-                "rollout": { "canary": 5, "growth": 10, "largestWave": 10000, "wavePause": 0, "errorBudget": 5, "errorBudgetMinimum": 20 },
+                "rollout": { "canary": 5, "growth": 10, "largestWave": 10000, "wavePause": 0, "errorBudget": 5, "errorBudgetMinimum": 20, "proofAge": 86400 },
                 "devices": { "total": null, "dispatched": 10, "acked": 6, "failed": 1, "skipped": 0, "waived": 0, "waiting": 3 },
                 "waves": [
                     { "leg": "distribute", "number": 1, "size": 5, "acked": 5, "failed": 0,
@@ -294,9 +351,9 @@ pub(crate) mod tests {
             })
         );
         job.take_page(rootcast_core::job::Cursor { step: 16, after: None }, 0);
-        assert_eq!(Shown::of(&job, &tally(10, 6, 1), Vec::new()).devices.total, Some(10));
-        job.open_survey(3, &tally(10, 10, 0), NOW);
-        assert_eq!(Shown::of(&job, &tally(10, 10, 0), Vec::new()).devices.total, Some(10));
+        assert_eq!(Shown::of(&job, &tally(10, 6, 1), Vec::new(), Vec::new()).devices.total, Some(10));
+        job.begin_survey(Vec::new(), &tally(10, 10, 0), NOW);
+        assert_eq!(Shown::of(&job, &tally(10, 10, 0), Vec::new(), Vec::new()).devices.total, Some(10));
     }
 
     #[test]

@@ -176,6 +176,7 @@ mod tests {
             device: "bmc-1".to_owned(),
             state: TaskState::Failed,
             attempt: 2,
+            of: None,
             ack: None,
             shown: None,
             failure: Some(Failure::new(ErrorClass::StoreFull, "The trust store is full.")),

@@ -8,7 +8,7 @@ use axum::extract::State;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use rootcast_core::audit::{self, Act, Action, Subject};
 use rootcast_core::certificate_dn::application_dn;
-use rootcast_core::device::{DeviceId, SHARDS};
+use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
 use rootcast_core::job::{JobId, JobState};
 use rootcast_core::task::{TaskRecord, TaskState};
 use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId, Verdict};
@@ -144,15 +144,23 @@ async fn waive_shard(parts: &Parts, keys: Vec<TaskKey>, why: &str) -> Result<Has
     let mut done = HashMap::new();
     for part in keys.chunks(READ) {
         let (_, tasks) = parts.ledger.jobs_and_tasks([], part).await?;
+        let versions = parts.ledger.fleet_versions(part.iter().map(|key| &key.device)).await?;
         for key in part {
-            let outcome = waive_one(parts, key, tasks.get(key), why).await?;
+            let of = versions.get(&key.device).copied();
+            let outcome = waive_one(parts, key, tasks.get(key), of, why).await?;
             done.insert(key.device.clone(), outcome);
         }
     }
     Ok(done)
 }
 
-async fn waive_one(parts: &Parts, key: &TaskKey, task: Option<&TaskRecord>, why: &str) -> Result<Outcome, ApiError> {
+async fn waive_one(
+    parts: &Parts,
+    key: &TaskKey,
+    task: Option<&TaskRecord>,
+    of: Option<DeviceVersion>,
+    why: &str,
+) -> Result<Outcome, ApiError> {
     let outcome = |(result, message)| Outcome { device: key.device.clone(), result, message };
     let task = match (refusal(task), task) {
         (None, Some(task)) => task,
@@ -160,7 +168,7 @@ async fn waive_one(parts: &Parts, key: &TaskKey, task: Option<&TaskRecord>, why:
     };
     let mut pause = PAUSE;
     for attempt in 1.. {
-        match parts.ledger.waive(key, task, why, (parts.clock)()).await {
+        match parts.ledger.waive(key, task, of, why, (parts.clock)()).await {
             Ok(()) => break,
             Err(LedgerError::Conflict) => return Ok(outcome(MOVED)),
             Err(LedgerError::Transient { .. }) if attempt < ATTEMPTS => tokio::time::sleep(pause).await,
@@ -220,12 +228,13 @@ mod tests {
             device: "a".to_owned(),
             state,
             attempt: 1,
+            of: None,
             ack: None,
             shown: None,
             failure: None,
             waiver: None,
             history: Vec::new(),
-            at: OffsetDateTime::UNIX_EPOCH,
+            at: time::OffsetDateTime::UNIX_EPOCH,
         };
         assert_eq!(refusal(Some(&task(TaskState::Failed))), None);
         assert_eq!(refusal(Some(&task(TaskState::Waived))).unwrap().0, "unchanged");

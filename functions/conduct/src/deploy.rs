@@ -11,7 +11,7 @@ use rootcast_ledger::{LedgerError, Settlement, TaskKey};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use crate::dispatch::LOST;
+use crate::pass::LOST;
 use crate::{App, ConductError, Then};
 
 impl App {
@@ -107,7 +107,8 @@ impl App {
             let key = TaskKey { job: job.id, leg: Leg::Install, device };
             let stage = tie.and_then(|tie| tie.lifecycle.stage);
             let failure = Failure { stage, ..Failure::new(ErrorClass::Lost, LOST) };
-            let lost = Settlement { key, attempt, outcome: Outcome::Failed(failure), history, at: (self.clock)() };
+            let outcome = Outcome::Failed(failure);
+            let lost = Settlement { key, attempt, of: None, outcome, history, at: (self.clock)() };
             match tie {
                 Some(tie) => _ = self.ledger.settle_use(&lost, tie, None).await?,
                 None => _ = self.ledger.settle(vec![Settlement { outcome: Outcome::Skipped, ..lost }]).await?,

@@ -49,6 +49,7 @@ impl From<ConductError> for Diagnostic {
 /// Where the schedule's call failed. A queue's messages fail one by one.
 pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, ConductError> {
     let deadline = deadline(event.context.deadline(), (app.clock)());
+    let owner = event.context.request_id;
     let mut answer = SqsBatchResponse::default();
     match event.payload {
         Wake::Schedule { .. } => {
@@ -57,9 +58,9 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
             // One that cannot be conducted holds up no other.
             let mut outcome = Ok(());
             for job in running {
-                outcome = outcome.and(app.conduct(job, deadline).await);
+                outcome = outcome.and(app.conduct(job, &owner, deadline).await);
             }
-            outcome?;
+            outcome.and(app.bring_in_joining().await)?;
         }
         Wake::Queue(batch) => {
             // Several messages about one job are one reason to look at it.
@@ -75,7 +76,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
                 }
             }
             for (job, messages) in jobs {
-                if let Err(error) = app.conduct(job, deadline).await {
+                if let Err(error) = app.conduct(job, &owner, deadline).await {
                     error!(
                         job.id = job.0,
                         error = &error as &dyn Error,

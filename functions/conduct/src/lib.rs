@@ -1,25 +1,29 @@
 //! The conductor: loads a job of either kind and its counters, plans the next step, does it, and again, until there is
 //! nothing to do or its time is nearly over; then it hands itself on.
 //!
-//! It is woken by messages that carry no state, and by a schedule in case one was lost. Two conductors at once do no
-//! harm: every write names the revision that it follows, and messages that are sent twice change nothing.
+//! It is woken by messages that carry no state, and by a schedule in case one was lost. One conductor at a time holds a
+//! job, and every write of his demands that he still does; the writes of the job's own record name the revision that they
+//! follow, since operators change it too.
 
 mod config;
 mod deploy;
 mod dispatch;
 mod event;
+mod joining;
+mod pass;
 mod reopen;
 
 use std::time::Duration;
 
 use rootcast_authority::{AuthorityError, CertificateAuthority};
 use rootcast_core::audit::Actor;
-use rootcast_core::job::{Job, JobId, JobOutcome, JobState, Tally};
+use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobState, Tally};
 use rootcast_core::message::Control;
 use rootcast_core::metric::Metric;
 use rootcast_core::plan::{Action, Step, plan};
+use rootcast_core::survey::Purpose;
 use rootcast_environment::Misconfigured;
-use rootcast_ledger::{Authority, Change, JobRecord, Ledger, LedgerError};
+use rootcast_ledger::{Authority, Change, Conducting, FleetShard, JobRecord, Ledger, LedgerError};
 use rootcast_queue::{Queue, QueueError};
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -30,6 +34,8 @@ pub use event::handle;
 
 /// Left for the message that hands the job on.
 const MARGIN: Duration = Duration::from_secs(5);
+/// A lease outlives the invocation that holds it by so much: clocks differ a little.
+const LEASE_MARGIN: Duration = Duration::from_secs(2);
 /// A wait longer than this is left to the schedule, which wakes the conductor every minute.
 const SCHEDULE: time::Duration = time::Duration::minutes(1);
 
@@ -79,39 +85,71 @@ enum Then {
 }
 
 impl App {
-    /// Brings the job as far as it goes now.
-    pub async fn conduct(&self, id: JobId, deadline: Instant) -> Result<(), ConductError> {
+    /// Brings the job as far as it goes now. `owner` names the invocation. Where another one holds the job, that one
+    /// looks again when it is done.
+    pub async fn conduct(&self, id: JobId, owner: &str, deadline: Instant) -> Result<(), ConductError> {
+        let now = (self.clock)();
+        let until = now + deadline.saturating_duration_since(Instant::now()) + LEASE_MARGIN;
+        let Some(held) = self.ledger.conduct(id, owner, now, until).await? else {
+            debug!(job.id = id.0, "another conductor holds the job, and looks again");
+            return Ok(());
+        };
         let deadline = deadline.checked_sub(MARGIN).unwrap_or(deadline);
         loop {
+            match self.steps(&held, deadline).await {
+                Ok(Then::HandOn) => {
+                    self.give_back(&held).await;
+                    return self.hand_on(id).await;
+                }
+                Ok(_) if self.ledger.finish_conducting(&held).await? => return Ok(()),
+                Ok(_) => {}
+                Err(error) => {
+                    self.give_back(&held).await;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// If this fails too, the lease runs out by itself.
+    async fn give_back(&self, held: &Conducting) {
+        if let Err(error) = self.ledger.finish_conducting(held).await {
+            debug!(job.id = held.job.0, error = &error as &dyn std::error::Error, "a job was not given back");
+        }
+    }
+
+    /// Until there is nothing to do, or the time is over.
+    async fn steps(&self, held: &Conducting, deadline: Instant) -> Result<Then, ConductError> {
+        let id = held.job;
+        loop {
             if Instant::now() >= deadline {
-                return self.hand_on(id).await;
+                return Ok(Then::HandOn);
             }
             let step = match self.ledger.job_of_any_kind(id).await? {
                 None => {
                     info!(job.id = id.0, "there is no such job");
-                    return Ok(());
+                    return Ok(Then::Rest);
                 }
-                Some(JobRecord::Rollover(job)) => self.roll_over(*job, deadline).await,
+                Some(JobRecord::Rollover(job)) => self.roll_over(held, *job, deadline).await,
                 Some(JobRecord::Deployment(job)) => self.deploy(job, deadline).await,
             };
             match step {
                 Ok(Then::Continue) => {}
-                Ok(Then::Rest) => return Ok(()),
-                Ok(Then::HandOn) => return self.hand_on(id).await,
+                Ok(then) => return Ok(then),
                 Err(error) if error.is_conflict() => debug!(job.id = id.0, "the job was changed meanwhile"),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    async fn roll_over(&self, job: Job, deadline: Instant) -> Result<Then, ConductError> {
+    async fn roll_over(&self, held: &Conducting, job: Job, deadline: Instant) -> Result<Then, ConductError> {
         if job.state != JobState::Running {
             return Ok(Then::Rest);
         }
         let tally: Tally = self.ledger.counters(job.id, job.leg()).await?.into_iter().sum();
         let step = plan(&job, &tally, (self.clock)(), self.stall);
         debug!(job.id = job.id.0, action = ?step.action, "{}", step.why);
-        self.apply(job, &tally, step, deadline).await
+        self.apply(held, job, &tally, step, deadline).await
     }
 
     async fn hand_on(&self, id: JobId) -> Result<(), ConductError> {
@@ -119,53 +157,87 @@ impl App {
         Ok(self.queue.send_control(&self.control_queue, &control).await?)
     }
 
-    async fn apply(&self, mut job: Job, tally: &Tally, step: Step, deadline: Instant) -> Result<Then, ConductError> {
+    async fn apply(
+        &self,
+        held: &Conducting,
+        mut job: Job,
+        tally: &Tally,
+        step: Step,
+        deadline: Instant,
+    ) -> Result<Then, ConductError> {
         let now = (self.clock)();
         let Step { action, why } = step;
-        if !matches!(action, Action::Wait { .. } | Action::Dispatch { .. }) {
+        if !matches!(action, Action::Wait { .. } | Action::Dispatch { .. } | Action::Pass) {
             info!(job.id = job.id.0, action = ?action, "{why}");
         }
         match action {
-            Action::Wait { until } => return self.wait(job, tally, until, why, now).await,
+            Action::Wait { until } => return self.wait(held, job, tally, until, why, now).await,
             Action::Distribute => job.distribute(now),
             Action::OpenWave { number, size } => job.open_wave(number, size, tally, now),
-            Action::Survey { number } => job.open_survey(number, tally, now),
-            Action::Dispatch { at_most } => return self.dispatch(job, at_most, deadline).await,
-            Action::FinishSending => return self.finish_sending(job).await,
-            Action::CloseWave => return self.close_wave(job, tally, now).await,
-            Action::Reopen => return self.reopen(job, deadline).await,
-            Action::Resend => return self.resend(job, deadline).await,
-            Action::GiveUp => return self.give_up(job, deadline).await,
+            Action::Begin(Purpose::Survey) => job.begin_survey(self.fleet_revisions().await?, tally, now),
+            Action::Begin(Purpose::Resend) => job.begin_resend(now),
+            Action::Begin(Purpose::GiveUp) => job.begin_giving_up(),
+            Action::Pass => return self.pass(held, job, deadline).await,
+            Action::Dispatch { at_most } => return self.dispatch(held, job, at_most, deadline).await,
+            Action::FinishSending => return self.finish_sending(held, job).await,
+            Action::CloseWave => return self.close_wave(held, job, tally, now).await,
+            Action::Reopen => return self.reopen(held, job, deadline).await,
             Action::Pause => {
                 job.pause(&why);
-                self.save(job, now).await?;
+                self.save(held, job, now).await?;
                 self.count(Metric::JobsPaused);
                 return Ok(Then::Rest);
             }
             Action::Withdraw => {
                 why.clone_into(&mut job.reason);
-                self.authority.withdraw_root(&mut job, &Actor::function("conduct"), now).await?;
+                self.authority.withdraw_root(&mut job, Some(held), &Actor::function("conduct"), now).await?;
                 return Ok(Then::Continue);
+            }
+            Action::Activate if job.activation == Activation::Immediate => {
+                why.clone_into(&mut job.reason);
+                return self.activate(held, job, now).await;
+            }
+            // The write that goes through the gate demands that the fleet is as the survey saw it. Where it is not, the
+            // shards that have changed are read again.
+            Action::Activate | Action::NoteWithdrawn if job.survey.forget_changed(&self.fleet_revisions().await?) => {
+                info!(job.id = job.id.0, "the fleet has changed since it was read");
             }
             Action::Activate => {
                 why.clone_into(&mut job.reason);
-                self.authority.activate_root(&mut job, &Actor::function("conduct"), now).await?;
+                return self.activate(held, job, now).await;
+            }
+            Action::NoteWithdrawn => {
+                job.note_withdrawn(now);
+                (job.reason, job.updated) = (why, now);
+                let fleet = job.survey.revisions();
+                let change = Change { job: Some(&job), conducting: Some(held), fleet, ..Change::default() };
+                self.ledger.commit(change).await?;
                 return Ok(Then::Continue);
             }
-            Action::End(outcome) => return self.end(job, outcome, &why, now).await,
+            Action::End(outcome) => return self.end(held, job, outcome, &why, now).await,
         }
         job.reason = why;
-        self.save(job, now).await?;
+        self.save(held, job, now).await?;
         Ok(Then::Continue)
     }
 
-    async fn save(&self, mut job: Job, now: OffsetDateTime) -> Result<(), ConductError> {
+    async fn activate(&self, held: &Conducting, mut job: Job, now: OffsetDateTime) -> Result<Then, ConductError> {
+        self.authority.activate_root(&mut job, Some(held), &Actor::function("conduct"), now).await?;
+        Ok(Then::Continue)
+    }
+
+    async fn fleet_revisions(&self) -> Result<Vec<u64>, LedgerError> {
+        Ok(self.ledger.fleet_shards().await?.into_iter().map(|FleetShard { revision, .. }| revision).collect())
+    }
+
+    async fn save(&self, held: &Conducting, mut job: Job, now: OffsetDateTime) -> Result<(), ConductError> {
         job.updated = now;
-        Ok(self.ledger.commit(Change { job: Some(&job), ..Change::default() }).await?)
+        Ok(self.ledger.commit(Change { job: Some(&job), conducting: Some(held), ..Change::default() }).await?)
     }
 
     async fn wait(
         &self,
+        held: &Conducting,
         mut job: Job,
         tally: &Tally,
         until: Option<OffsetDateTime>,
@@ -175,7 +247,7 @@ impl App {
         let id = job.id;
         if job.note_progress(tally, now) {
             job.reason = why;
-            self.save(job, now).await?;
+            self.save(held, job, now).await?;
         }
         if let Some(pause) = until.map(|until| until - now).filter(|pause| *pause < SCHEDULE) {
             let control = Control { job: id, why: "the pause between waves is over".to_owned() };
@@ -185,18 +257,25 @@ impl App {
         Ok(Then::Rest)
     }
 
-    async fn close_wave(&self, mut job: Job, tally: &Tally, now: OffsetDateTime) -> Result<Then, ConductError> {
+    async fn close_wave(
+        &self,
+        held: &Conducting,
+        mut job: Job,
+        tally: &Tally,
+        now: OffsetDateTime,
+    ) -> Result<Then, ConductError> {
         job.note_progress(tally, now);
         let record = job.close_wave(tally, now);
         job.updated = now;
         let wave = record.as_ref().map(|record| (job.id, record));
-        self.ledger.commit(Change { job: Some(&job), wave, ..Change::default() }).await?;
+        self.ledger.commit(Change { job: Some(&job), wave, conducting: Some(held), ..Change::default() }).await?;
         Ok(Then::Continue)
     }
 
     /// Keys that nobody uses are given up before the job is over, so that a crash in between repeats it.
     async fn end(
         &self,
+        held: &Conducting,
         mut job: Job,
         outcome: JobOutcome,
         why: &str,
@@ -206,7 +285,9 @@ impl App {
         let authority = Authority { running: None, ..self.ledger.authority().await? };
         job.end(outcome, why);
         job.updated = now;
-        self.ledger.commit(Change { authority: Some(&authority), job: Some(&job), ..Change::default() }).await?;
+        let change =
+            Change { authority: Some(&authority), job: Some(&job), conducting: Some(held), ..Change::default() };
+        self.ledger.commit(change).await?;
         if outcome != JobOutcome::Activated {
             self.count(Metric::JobsFailed);
         }

@@ -1,41 +1,50 @@
 //! What failed is tried again, all of it or some, after an operator asked for it.
 
 use rootcast_core::device::{DeviceId, SHARDS};
-use rootcast_core::job::{Cursor, Job, Tally};
+use rootcast_core::job::{Job, Tally};
 use rootcast_core::task::{TaskRecord, TaskState};
+use rootcast_ledger::Conducting;
 use tokio::time::Instant;
 
+use crate::pass::SETTLED_AT_ONCE;
 use crate::{App, ConductError, Then};
-
-/// Tasks a transaction; DynamoDB takes 100 writes, of which the counters are one a shard.
-const REOPENED_AT_ONCE: usize = 50;
 
 impl App {
     /// The messages of a job that was paused follow with the resend that it makes next. A job that runs has devices
     /// whose messages are on their way: there, only those that are opened here are sent.
-    pub(crate) async fn reopen(&self, mut job: Job, deadline: Instant) -> Result<Then, ConductError> {
-        let sends = job.resend != Some(Cursor::default());
+    pub(crate) async fn reopen(
+        &self,
+        held: &Conducting,
+        mut job: Job,
+        deadline: Instant,
+    ) -> Result<Then, ConductError> {
+        let sends = !job.begins_to_resend();
         let selection = job.reopen.selection();
         let at = selection.map_or_else(self.clock, |selection| selection.asked);
         for shard in selection.map_or(0, |selection| selection.shards_done)..SHARDS {
+            if Instant::now() >= deadline {
+                return Ok(Then::HandOn);
+            }
             let tasks = self.ledger.troubled_tasks(job.id, job.leg(), shard).await?;
             let failed: Vec<TaskRecord> = tasks.iter().filter(|task| job.reopen.opens(job.id, task)).cloned().collect();
-            for some in failed.chunks(REOPENED_AT_ONCE) {
+            for some in failed.chunks(SETTLED_AT_ONCE) {
                 if Instant::now() >= deadline {
                     return Ok(Then::HandOn);
                 }
-                self.ledger.reopen(job.id, job.leg(), some, at).await?;
+                self.ledger.reopen(held, job.leg(), some, at).await?;
             }
             let opened: Vec<(DeviceId, u32)> = tasks.iter().filter_map(|task| opened(&job, task)).collect();
-            if sends && !opened.is_empty() {
-                self.send(&job, opened).await?;
+            if !opened.is_empty() {
+                if sends {
+                    self.send(&job, opened).await?;
+                }
                 job.reopen.note_shard(shard);
-                self.commit(&mut job, None).await?;
+                self.commit(held, &mut job, None).await?;
             }
         }
         let tally: Tally = self.ledger.counters(job.id, job.leg()).await?.into_iter().sum();
         job.note_reopened(tally.failed, (self.clock)());
-        self.commit(&mut job, None).await?;
+        self.commit(held, &mut job, None).await?;
         Ok(Then::Continue)
     }
 }

@@ -20,7 +20,14 @@ fn root(not_before: OffsetDateTime, not_after: OffsetDateTime) -> Certificate {
 
 fn device(address: &str) -> DeviceRecord {
     let id = "bmc-1".parse().unwrap();
-    DeviceRecord::new(id, address.to_owned(), Driver::Redfish, Profile::Openbmc, "/rootcast/devices/bmc-1".to_owned())
+    DeviceRecord::new(
+        id,
+        rootcast_core::device::Incarnation::from_random([1; 16]),
+        address.to_owned(),
+        Driver::Redfish,
+        Profile::Openbmc,
+        "/rootcast/devices/bmc-1".to_owned(),
+    )
 }
 
 fn made(root: &Certificate, validity: Duration) -> Result<LeafSpec, Failure> {

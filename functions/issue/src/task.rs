@@ -162,7 +162,7 @@ impl App {
     }
 
     fn settlement(&self, task: &Task, outcome: Outcome, history: Vec<Entry>) -> Settlement {
-        Settlement { key: task.into(), attempt: task.attempt, outcome, history, at: (self.clock)() }
+        Settlement { key: task.into(), attempt: task.attempt, of: None, outcome, history, at: (self.clock)() }
     }
 }
 

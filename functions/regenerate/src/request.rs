@@ -9,7 +9,7 @@ use std::str::FromStr;
 /// In characters.
 const LONGEST_REASON: usize = 256;
 
-const KNOWN: &str = "Known are activation, reason, canary, growth, largestWave, wavePause, errorBudget, errorBudgetMinimum and returnJobInfo.";
+const KNOWN: &str = "Known are activation, reason, canary, growth, largestWave, wavePause, errorBudget, errorBudgetMinimum, proofAge and returnJobInfo.";
 
 /// What a query asks for; everything has a default.
 ///
@@ -29,6 +29,7 @@ pub fn root_request(query: &str) -> Result<RootRequest, ApiError> {
             "wavePause" => rollout.wave_pause = number(&name, &value)?,
             "errorBudget" => rollout.error_budget = number(&name, &value)?,
             "errorBudgetMinimum" => rollout.error_budget_minimum = number(&name, &value)?,
+            "proofAge" => rollout.proof_age = number(&name, &value)?,
             // The vendor's own; the job's path is always told.
             "returnJobInfo" => {}
             _ => return Err(ApiError::invalid(format!("There is no query parameter {name:.64}."), KNOWN)),
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn each_parameter_arrives() {
-        let query = "activation=immediate&reason=key%20age&canary=2&growth=3&largestWave=50&wavePause=60&errorBudget=7&errorBudgetMinimum=9&returnJobInfo=true";
+        let query = "activation=immediate&reason=key%20age&canary=2&growth=3&largestWave=50&wavePause=60&errorBudget=7&errorBudgetMinimum=9&proofAge=600&returnJobInfo=true";
         let request = root_request(query).unwrap();
         assert_eq!(request.activation, Activation::Immediate);
         assert_eq!(request.requested_for.as_deref(), Some("key age"));
@@ -91,6 +92,7 @@ mod tests {
             wave_pause: 60,
             error_budget: 7,
             error_budget_minimum: 9,
+            proof_age: 600,
         };
         assert_eq!(request.rollout, expected);
     }
@@ -102,6 +104,7 @@ mod tests {
             ("canary=-1", "canary"),
             ("growth=0", "growth"),
             ("errorBudget=101", "errorBudget"),
+            ("proofAge=1", "proofAge"),
             ("errorBudget=300", "errorBudget"),
             ("largestWave=1", "largestWave"),
             ("activation=now", "activation"),

@@ -53,6 +53,7 @@ impl Attempt {
             Some(Next::Settle(outcome)) => Some(Settlement {
                 key: (&self.delivery.body).into(),
                 attempt: self.delivery.body.attempt,
+                of: self.device.as_ref().map(DeviceRecord::version),
                 outcome: outcome.clone(),
                 history: self.history.clone(),
                 at,

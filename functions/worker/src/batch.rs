@@ -2,10 +2,11 @@
 
 use aws_lambda_events::event::sqs::SqsEvent;
 use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::job::Leg;
 use rootcast_core::lifecycle::Work;
 use rootcast_core::message::Task;
 use rootcast_core::task::TaskRecord;
-use rootcast_ledger::JobRecord;
+use rootcast_ledger::{Authority, JobRecord};
 use rootcast_queue::Delivery;
 
 /// The messages that can be read, and the ids of the others.
@@ -30,7 +31,20 @@ pub(crate) enum Verdict {
     Drop(&'static str),
 }
 
-pub(crate) fn judge(task: &Task, job: Option<&JobRecord>, record: Option<&TaskRecord>) -> Verdict {
+/// `authority`: read where a task joins the fleet.
+pub(crate) fn judge(
+    task: &Task,
+    job: Option<&JobRecord>,
+    record: Option<&TaskRecord>,
+    authority: &Authority,
+) -> Verdict {
+    if task.leg == Leg::Join {
+        return match authority {
+            Authority { running: Some(_), .. } => Verdict::Drop("a rollover is running, and looks at every device"),
+            Authority { bundle: 0, .. } => Verdict::Drop("there is no bundle"),
+            Authority { bundle, .. } => Verdict::Trust { bundle: *bundle },
+        };
+    }
     let (wanted, takes_work) = match job {
         None => return Verdict::Drop("its job does not exist"),
         Some(JobRecord::Rollover(job)) => {

@@ -23,12 +23,12 @@ use std::time::{Duration, SystemTime};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::LambdaEvent;
 use rootcast_core::bundle::Bundle;
-use rootcast_core::job::JobId;
+use rootcast_core::job::{JobId, Leg};
 use rootcast_core::lifecycle::Entry;
 use rootcast_core::message::Task;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
-use rootcast_ledger::{Ledger, LedgerError, TaskKey};
+use rootcast_ledger::{Authority, Ledger, LedgerError, TaskKey};
 use rootcast_queue::{Delivery, Postponed, Queue};
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;
@@ -139,12 +139,14 @@ impl App {
         let keys: BTreeSet<TaskKey> = deliveries.iter().map(|delivery| TaskKey::from(&delivery.body)).collect();
         let keys: Vec<TaskKey> = keys.into_iter().collect();
         let (jobs, tasks) = self.ledger.jobs_and_tasks(jobs, &keys).await?;
+        let joins = deliveries.iter().any(|delivery| delivery.body.leg == Leg::Join);
+        let authority = if joins { self.ledger.authority().await? } else { Authority::default() };
         let mut seen = BTreeSet::new();
         let verdicts: Vec<(Verdict, Vec<Entry>)> = deliveries
             .iter()
             .map(|delivery| {
                 let key = TaskKey::from(&delivery.body);
-                let verdict = batch::judge(&delivery.body, jobs.get(&key.job), tasks.get(&key));
+                let verdict = batch::judge(&delivery.body, jobs.get(&key.job), tasks.get(&key), &authority);
                 let history = tasks.get(&key).map(|task| task.history.clone()).unwrap_or_default();
                 (if seen.insert(key) { verdict } else { Verdict::Drop("it is in this batch twice") }, history)
             })

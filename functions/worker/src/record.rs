@@ -8,7 +8,7 @@ use rootcast_core::job::{JobId, Leg};
 use rootcast_core::message::Task;
 use rootcast_core::metric::Metric;
 use rootcast_core::task::{ErrorClass, Outcome};
-use rootcast_ledger::{LedgerError, Settlement, TaskKey, UseRecord};
+use rootcast_ledger::{LedgerError, TaskKey, UseRecord};
 use rootcast_queue::Delivery;
 use time::OffsetDateTime;
 use tracing::{error, warn};
@@ -62,19 +62,24 @@ impl App {
 
     /// Everything but what changes a certificate's use: one transaction.
     async fn settle(&self, attempts: &[Attempt], now: OffsetDateTime) -> Recorded {
-        let plain = attempts.iter().filter(|attempt| attempt.use_of().is_none());
-        let settlements: Vec<Settlement> = plain.filter_map(|attempt| attempt.settlement(now)).collect();
-        if settlements.is_empty() {
-            return Recorded::default();
+        let (joins, plain): (Vec<_>, Vec<_>) = attempts
+            .iter()
+            .filter(|attempt| attempt.use_of().is_none())
+            .filter_map(|attempt| attempt.settlement(now))
+            .partition(|settlement| settlement.key.leg == Leg::Join);
+        // Of a device that joins its own record says all there is; nobody counts it.
+        let joined = || joins.iter().map(|settlement| (settlement.key.clone(), false));
+        if plain.is_empty() {
+            return Recorded(joined().collect());
         }
-        match self.ledger.settle(settlements).await {
+        match self.ledger.settle(plain).await {
             Ok(done) => {
                 let (new, old) = (done.recorded.into_iter(), done.stale.into_iter());
-                Recorded(new.map(|key| (key, true)).chain(old.map(|key| (key, false))).collect())
+                Recorded(new.map(|key| (key, true)).chain(old.map(|key| (key, false))).chain(joined()).collect())
             }
             Err(error) => {
                 error!(error = &error as &dyn Error, "what came of the batch could not be recorded and is done again");
-                Recorded::default()
+                Recorded(joined().collect())
             }
         }
     }

@@ -73,6 +73,13 @@ impl App {
             return self.after(&attempt.delivery, failure);
         }
         info!(job.id = attempt.delivery.body.job.0, device.id = %attempt.delivery.body.device, bundle.version = bundle.version, "the device proved what it holds");
-        Next::Settle(Outcome::Acked(Ack { bundle_version: bundle.version, sha256, probe: Probe::ReadBack }))
+        let Some(device) = &attempt.device else { return Next::Again { seconds: crate::SOON } };
+        Next::Settle(Outcome::Acked(Ack {
+            of: device.version(),
+            at: (self.clock)(),
+            bundle_version: bundle.version,
+            sha256,
+            probe: Probe::ReadBack,
+        }))
     }
 }

@@ -239,7 +239,14 @@ fn place() -> PlaceRecord {
 /// Where no device may be, so that nobody waits for one.
 fn device() -> DeviceRecord {
     let (address, credential) = ("https://192.0.2.1".to_owned(), "/rootcast/devices/bmc".to_owned());
-    let mut device = DeviceRecord::new(DEVICE.parse().unwrap(), address, Driver::Redfish, Profile::Openbmc, credential);
-    device.approve(vec![Pin::Key(Fingerprint::of(b"key"))]);
+    let mut device = DeviceRecord::new(
+        DEVICE.parse().unwrap(),
+        rootcast_core::device::Incarnation::from_random([1; 16]),
+        address,
+        Driver::Redfish,
+        Profile::Openbmc,
+        credential,
+    );
+    device.pins = vec![Pin::Key(Fingerprint::of(b"key"))];
     device
 }

@@ -158,6 +158,7 @@ mod tests {
             device: "bmc-1".to_owned(),
             state,
             attempt: 1,
+            of: None,
             ack: None,
             shown: None,
             failure: (state != TaskState::Acked).then(|| Failure::new(ErrorClass::StoreFull, "Ten of ten.")),

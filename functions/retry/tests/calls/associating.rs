@@ -112,7 +112,7 @@ async fn push_to_new_brings_it_to_those_to_which_it_never_was_brought() {
 
 #[tokio::test]
 async fn a_dissociated_device_loses_its_tie_in_one_transaction_also_where_it_is_no_longer_approved() {
-    let stranger = DeviceRecord { pins: Vec::new(), shard: None, ..device("bmc-1", &[CERTIFICATE]) };
+    let stranger = DeviceRecord { pins: Vec::new(), ..device("bmc-1", &[CERTIFICATE]) };
     let gone = written(&["update scs0000000000001", "delete scs0000000000001 use#bmc-1", "update bmc-1"]);
     let failed = uses_then(vec![tie("bmc-1", 7, 1, Some(true))]);
     let rules = [&name(), &held(record()), &devices(vec![stranger]), &failed, &chain(), &gone];

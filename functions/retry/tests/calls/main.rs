@@ -172,9 +172,16 @@ fn device(id: &str, ties: &[&str]) -> DeviceRecord {
     let mut device = DeviceRecord {
         ties: ties.iter().map(|tie| tie.parse().unwrap()).collect(),
         revision: 4,
-        ..DeviceRecord::new(id.parse().unwrap(), address, Driver::Redfish, Profile::Openbmc, credential)
+        ..DeviceRecord::new(
+            id.parse().unwrap(),
+            rootcast_core::device::Incarnation::from_random([1; 16]),
+            address,
+            Driver::Redfish,
+            Profile::Openbmc,
+            credential,
+        )
     };
-    device.approve(vec![Pin::Key(Fingerprint::of(b"key"))]);
+    device.pins = vec![Pin::Key(Fingerprint::of(b"key"))];
     device
 }
 

@@ -24,7 +24,7 @@ fn failed(id: u64, devices: &[&str]) -> Deployment {
 
 fn chosen(devices: &[&str]) -> Reopen {
     let devices = devices.iter().map(|device| device.parse().unwrap()).collect();
-    Reopen::Chosen(vec![Selection { devices, ..Selection::everything(NOW) }])
+    Reopen::from(vec![Selection { devices, ..Selection::everything(NOW) }])
 }
 
 fn job(deployment: Deployment) -> Rule {

@@ -5,7 +5,7 @@ use rootcast_core::certificate::Certificate;
 use rootcast_core::generation::GenerationState;
 use rootcast_core::job::Job;
 use rootcast_core::root::{LinkKind, LinkSpec, prepare_link};
-use rootcast_ledger::{Change, LedgerError, LinkRecord, RootRecord};
+use rootcast_ledger::{Change, Conducting, LedgerError, LinkRecord, RootRecord};
 use time::OffsetDateTime;
 use tracing::info;
 
@@ -14,8 +14,18 @@ use crate::{AuthorityError, CertificateAuthority};
 
 impl CertificateAuthority {
     /// The job's root signs from now on; the one before signs no certificate any more. Both links are made before the
-    /// switch, so that whoever serves a chain finds them.
-    pub async fn activate_root(&self, job: &mut Job, by: &Actor, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    /// switch, so that whoever serves a chain finds them. The switch demands that the fleet is as the job's survey read
+    /// it; a job that activates at once has none. `held`: the conductor's.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] where the fleet, the job or the authority was changed: nothing is switched then.
+    pub async fn activate_root(
+        &self,
+        job: &mut Job,
+        held: Option<&Conducting>,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
         let mut authority = self.ledger.authority().await?;
         if authority.signing == Some(job.generation) {
             // Another conductor was faster, after this job was read. Its root is not the one to link from.
@@ -46,6 +56,8 @@ impl CertificateAuthority {
                 roots: std::iter::once(&root).chain(&old).collect(),
                 job: Some(job),
                 acts,
+                fleet: job.survey.revisions(),
+                conducting: held,
                 ..Change::default()
             })
             .await?;

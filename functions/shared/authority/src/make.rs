@@ -169,7 +169,8 @@ impl CertificateAuthority {
         by: &Actor,
         now: OffsetDateTime,
     ) -> Result<Claimed, AuthorityError> {
-        let (policy, has_devices) = tokio::try_join!(self.ledger.policy(), self.ledger.has_approved_device())?;
+        let (policy, shards) = tokio::try_join!(self.ledger.policy(), self.ledger.fleet_shards())?;
+        let has_devices = shards.iter().any(|shard| shard.approved > 0);
         let generation = before.last_generation + 1;
         let not_before = now.replace_nanosecond(0).unwrap_or(now);
         let mut root = RootRecord {

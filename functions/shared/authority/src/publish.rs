@@ -6,7 +6,7 @@ use rootcast_core::certificate::Certificate;
 use rootcast_core::generation::GenerationState;
 use rootcast_core::job::Job;
 use rootcast_core::lifecycle::Stage;
-use rootcast_ledger::{Authority, BundleRecord, Change, RootRecord};
+use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, LedgerError, RootRecord};
 use time::OffsetDateTime;
 use tracing::info;
 
@@ -24,8 +24,14 @@ impl CertificateAuthority {
     ) -> Result<(), AuthorityError> {
         let mut roots = self.ledger.roots(&authority).await?;
         roots.retain(|other| other.generation != root.generation);
-        let (mut old, mut acts) = (None, Vec::new());
+        let (mut old, mut acts, mut fleet) = (None, Vec::new(), Vec::new());
         if job.is_none() {
+            // Whoever is approved meanwhile has not proved anything: the switch demands that there is still nobody.
+            let shards = self.ledger.fleet_shards().await?;
+            if shards.iter().any(|shard| shard.approved > 0) {
+                return Err(LedgerError::Conflict.into());
+            }
+            fleet = (0..).zip(&shards).map(|(shard, record)| (shard, record.revision)).collect();
             old = roots.iter().find(|other| Some(other.generation) == authority.signing).cloned();
             self.sign_links(&mut root, old.as_ref()).await?;
             authority.signing = Some(root.generation);
@@ -55,6 +61,7 @@ impl CertificateAuthority {
                 bundle: Some(&bundle),
                 job: job.as_ref(),
                 acts,
+                fleet,
                 ..Change::default()
             })
             .await?;
@@ -62,7 +69,14 @@ impl CertificateAuthority {
     }
 
     /// The job is aborted: a bundle without its root goes out, and the root is never used.
-    pub async fn withdraw_root(&self, job: &mut Job, by: &Actor, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    /// `held`: the conductor's.
+    pub async fn withdraw_root(
+        &self,
+        job: &mut Job,
+        held: Option<&Conducting>,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
         let mut authority = self.ledger.authority().await?;
         let mut roots = self.ledger.roots(&authority).await?;
         let root = roots.iter_mut().find(|root| root.generation == job.generation);
@@ -84,6 +98,7 @@ impl CertificateAuthority {
                 bundle: Some(&bundle),
                 job: Some(job),
                 acts: vec![act],
+                conducting: held,
                 ..Change::default()
             })
             .await?;

@@ -97,7 +97,7 @@ impl Deployment {
             devices,
             requested_by,
             sent: false,
-            reopen: Reopen::Nothing,
+            reopen: Reopen::NOTHING,
             resends: 0,
             seen_settled: 0,
             progress_at: now,

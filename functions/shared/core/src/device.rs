@@ -27,9 +27,47 @@ impl DeviceId {
     }
 }
 
+/// One enrolment of a device id, made of random bytes: the same id enrolled again names another device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Incarnation([u8; 16]);
+
+impl Incarnation {
+    pub const fn from_random(random: [u8; 16]) -> Self {
+        Self(random)
+    }
+}
+
+impl FromStr for Incarnation {
+    type Err = InvalidDevice;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDevice> {
+        let mut bytes = [0; 16];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| InvalidDevice::Incarnation)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// A device as it is at one moment. What was proven of one version says nothing of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceVersion {
+    pub incarnation: Incarnation,
+    /// Raised by each change of address, pins, profile, slot or credential that a person makes. A worker that replaces
+    /// a device's certificate does not raise it: the old pin vouched for the new one.
+    pub endpoint_revision: u64,
+}
+
 /// A value of a device record that cannot be.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum InvalidDevice {
+    #[error("an incarnation has 32 hexadecimal digits")]
+    Incarnation,
     #[error("a device id has 1 to 64 characters of A–Z, a–z, 0–9, dot, underscore and hyphen")]
     Id,
     #[error("a pin is sha256: or spki-sha256: and 64 hexadecimal digits")]
@@ -164,6 +202,7 @@ impl FromStr for Slot {
 }
 
 as_text!(DeviceId);
+as_text!(Incarnation);
 as_text!(Pin);
 as_text!(Slot);
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 pub use self::command::{Command, Refusal};
 pub use self::reopen::{MOST_DEVICES, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
@@ -16,6 +16,7 @@ pub use self::reopen::{MOST_DEVICES, MOST_SELECTIONS, MOST_WAVES, Reopen, Select
 use crate::device::{DeviceId, SHARDS};
 use crate::lifecycle::Work;
 use crate::rollout::Rollout;
+use crate::survey::{Demand, Pass, Survey};
 
 /// Decimal numbers that only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,12 +69,14 @@ pub enum Leg {
     Withdraw,
     /// A deployment's only one.
     Install,
+    /// Of no job: a device that was approved after the last rollover is brought to the bundle of today.
+    Join,
 }
 
 impl Leg {
     pub const fn work(self) -> Work {
         match self {
-            Self::Distribute | Self::Withdraw => Work::Trust,
+            Self::Distribute | Self::Withdraw | Self::Join => Work::Trust,
             Self::Install => Work::Install,
         }
     }
@@ -85,6 +88,7 @@ impl fmt::Display for Leg {
             Self::Distribute => "distribute",
             Self::Withdraw => "withdraw",
             Self::Install => "install",
+            Self::Join => "join",
         })
     }
 }
@@ -165,12 +169,11 @@ pub struct Wave {
     pub from: Option<Cursor>,
     #[serde(with = "time::serde::timestamp")]
     pub opened: OffsetDateTime,
-    /// Acked and failed devices of the leg when it was opened.
-    pub acked_before: u64,
-    pub failed_before: u64,
+    /// The leg's counters when it was opened.
+    pub before: Tally,
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<OffsetDateTime>,
-    /// It pages the whole fleet again, for devices that joined meanwhile.
+    /// Its devices were found by a survey, anywhere in the fleet, and not by paging on.
     #[serde(default)]
     pub survey: bool,
 }
@@ -221,9 +224,18 @@ pub struct Job {
     pub bound: Option<Cursor>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sending: Option<Sending>,
-    /// The fleet was paged again after the last wave, and every device in it has a task that ended well.
+    /// What the last survey found, shard by shard. It opens the gate; counters never do.
+    #[serde(default, skip_serializing_if = "Survey::is_empty")]
+    pub survey: Survey,
+    /// The pass over the leg's devices that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<Pass>,
+    /// The last survey found old proofs: the next one refreshes.
     #[serde(default)]
-    pub surveyed: bool,
+    pub refresh: bool,
+    /// Every device was proven to be rid of the withdrawn root: its key may go.
+    #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<OffsetDateTime>,
     /// Failed tasks are to be opened again.
     #[serde(default)]
     pub reopen: Reopen,
@@ -231,10 +243,7 @@ pub struct Job {
     /// budget is not spent by them.
     #[serde(default)]
     pub tolerated: u64,
-    /// Messages of unsettled devices are to be sent again, from here.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resend: Option<Cursor>,
-    /// How often that was done since a device was last settled.
+    /// How often the messages of unsettled devices were sent again since a device was last settled.
     #[serde(default)]
     pub resends: u32,
     /// Devices settled when the conductor last looked, and since when.
@@ -280,10 +289,12 @@ impl Job {
             cursor: Cursor::default(),
             bound: None,
             sending: None,
-            surveyed: false,
-            reopen: Reopen::Nothing,
+            survey: Survey::default(),
+            pass: None,
+            refresh: false,
+            withdrawn: None,
+            reopen: Reopen::NOTHING,
             tolerated: 0,
-            resend: None,
             resends: 0,
             seen_settled: 0,
             progress_at: now,
@@ -306,6 +317,24 @@ impl Job {
             && self.leg() == leg
             && matches!(self.phase, Phase::Distribute | Phase::Withdraw)
             && (leg == Leg::Withdraw || !self.abort_requested)
+    }
+
+    /// Whether the device lies in the part of the fleet that the leg was sent to so far.
+    pub fn is_taken(&self, device: &DeviceId) -> bool {
+        self.cursor.is_past(self.id, device) && self.bound.as_ref().is_none_or(|bound| bound.is_past(self.id, device))
+    }
+
+    /// What a device has to prove in this leg, at this time, for the gate to open.
+    pub fn demand(&self, now: OffsetDateTime) -> Demand {
+        Demand { bundle_version: self.bundle_version, since: now - Duration::seconds(self.rollout.proof_age.into()) }
+    }
+
+    /// The same, for the pass that is under way. One that refreshes asks for proofs of half the age: else some would grow
+    /// old while the others are read again, for ever.
+    pub fn demand_of_pass(&self, now: OffsetDateTime) -> Demand {
+        let age = i64::from(self.rollout.proof_age);
+        let age = if self.pass.as_ref().is_some_and(|pass| pass.refreshes) { age / 2 } else { age };
+        Demand { since: now - Duration::seconds(age), ..self.demand(now) }
     }
 
     /// Where the leg ends.

@@ -43,6 +43,7 @@ pub mod root;
 pub mod scope;
 pub mod sealed;
 pub mod storing;
+pub mod survey;
 pub mod task;
 pub mod token;
 pub mod transition;

@@ -7,6 +7,8 @@
 use time::{Duration, OffsetDateTime};
 
 use crate::job::{Activation, Job, JobOutcome, JobState, Phase, Tally, Wave};
+use crate::rollout::Rollout;
+use crate::survey::{Findings, Purpose};
 
 /// After so many times without a single device settled, what is still open counts as lost.
 pub const MAX_RESENDS: u32 = 3;
@@ -25,10 +27,10 @@ pub enum Action {
         number: u32,
         size: u64,
     },
-    /// A last wave over the whole fleet again, of every device that joined since its place was paged.
-    Survey {
-        number: u32,
-    },
+    /// A pass over the leg's devices begins.
+    Begin(Purpose),
+    /// Read on in the pass that is under way.
+    Pass,
     /// Page the fleet on and send tasks, at most so many.
     Dispatch {
         at_most: u64,
@@ -39,16 +41,14 @@ pub enum Action {
     CloseWave,
     /// Failed tasks are opened again.
     Reopen,
-    /// Messages of unsettled devices are sent again, and the dispatched devices are counted anew.
-    Resend,
-    /// Unsettled devices are recorded as failed: their workers died, or their messages were lost, each time.
-    GiveUp,
     /// Stop and ask the operator.
     Pause,
     /// Publish a bundle without the new root and bring it to the devices that may hold it.
     Withdraw,
     /// Sign the links and switch the signing generation.
     Activate,
+    /// Record that every device is rid of the withdrawn root.
+    NoteWithdrawn,
     End(JobOutcome),
 }
 
@@ -100,23 +100,30 @@ fn plan_leg(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
     if !job.reopen.is_nothing() {
         return step(Action::Reopen, "What failed is tried again.");
     }
-    if job.resend.is_some() {
-        return step(Action::Resend, "Devices without a result get their task again.");
+    if let Some(pass) = &job.pass {
+        return step(
+            Action::Pass,
+            match pass.purpose {
+                Purpose::Survey => "Every device is looked at: has it proved what the gate demands, as it is now?",
+                Purpose::Resend => "Devices without a result get their task again.",
+                Purpose::GiveUp => "Devices that never gave a result are recorded as failed.",
+            },
+        );
     }
-    let is_over = |failed: u64, settled: u64| {
-        settled > 0 && settled >= job.rollout.error_budget_minimum && job.rollout.is_exceeded(failed, settled)
-    };
-    if is_over(tally.failed, tally.settled()) && !(job.is_paged() && tally.is_settled()) {
+    if let Some(over) = exceeded(job, tally, Budget::InWave)
+        && !(job.is_paged() && tally.is_settled())
+    {
         let tolerated = job.tolerated.min(tally.failed);
-        if tally.is_settled() || is_over(tally.failed - tolerated, tally.settled() - tolerated) {
-            return step(Action::Pause, over_budget(job, tally));
+        let others = Tally { failed: tally.failed - tolerated, ..*tally };
+        if tally.is_settled() || exceeded(job, &others, Budget::InWave).is_some() {
+            return step(Action::Pause, over);
         }
         // The operator had others tried again: they are waited for, and nobody new is sent.
         return await_devices(job, tally, now, stall, job.wave.as_ref().map_or(0, |wave| wave.number));
     }
     match &job.wave {
         Some(wave) if wave.closed.is_none() => {
-            if wave.dispatched < wave.size && !job.is_paged() {
+            if !wave.survey && wave.dispatched < wave.size && !job.is_paged() {
                 let at_most = wave.size - wave.dispatched;
                 step(Action::Dispatch { at_most }, format!("Wave {} is being sent.", wave.number))
             } else if tally.is_settled() {
@@ -139,12 +146,12 @@ fn await_devices(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration,
     }
     if job.resends < MAX_RESENDS {
         step(
-            Action::Resend,
+            Action::Begin(Purpose::Resend),
             format!("Nothing came back from {} devices for {stall}: they get their task again.", tally.waiting()),
         )
     } else {
         step(
-            Action::GiveUp,
+            Action::Begin(Purpose::GiveUp),
             format!("Nothing came back from {} devices after {MAX_RESENDS} more tries.", tally.waiting()),
         )
     }
@@ -157,9 +164,8 @@ fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Dura
         return await_devices(job, tally, now, stall, number);
     }
     if !job.is_paged() {
-        // At a wave's end the budget has no minimum: a canary that failed is too few devices to be ignored.
-        if job.rollout.is_exceeded(tally.failed, tally.settled()) {
-            return step(Action::Pause, over_budget(job, tally));
+        if let Some(over) = exceeded(job, tally, Budget::AtItsEnd) {
+            return step(Action::Pause, over);
         }
         let pause = Duration::seconds(job.rollout.wave_pause.into());
         let opens = last.and_then(|wave| wave.closed).map(|at| at + pause).filter(|at| now < *at);
@@ -176,52 +182,89 @@ fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Dura
             }
         };
     }
-    if tally.failed > 0 && job.activated.is_some() {
+    plan_gate(job, tally, now)
+}
+
+/// Every wave is over. What the survey found decides.
+fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime) -> Step {
+    let found = job.survey.total();
+    if job.withdrawn.is_some() {
+        return step(Action::End(JobOutcome::Aborted), aborted(found));
+    }
+    if job.survey.opens(job.demand(now).since) {
+        return match (job.phase, job.activated) {
+            (Phase::Withdraw, _) => step(Action::NoteWithdrawn, "Every device that was read is rid of the new root."),
+            (_, Some(_)) => {
+                step(Action::End(JobOutcome::Activated), "The new root signs, and every device holds it or is waived.")
+            }
+            (_, None) => step(Action::Activate, "Every device proved that it holds the new root, or is waived."),
+        };
+    }
+    let only_failures = job.survey.is_complete() && found.awaited() == 0 && found.failed > 0 && tally.failed > 0;
+    if only_failures && job.activated.is_some() {
         return step(
             Action::End(JobOutcome::ActivatedWithFailures),
             format!(
                 "The new root signs, but {} devices do not hold it: mend them and ask for the next root, or install it by hand.",
-                tally.failed
+                found.failed
             ),
         );
     }
-    if tally.failed > 0 {
-        return step(Action::Pause, unproven(job, tally));
+    if only_failures {
+        return step(Action::Pause, unproven(job, found));
     }
-    if !job.surveyed {
-        return step(
-            Action::Survey { number: number + 1 },
-            "Every wave is over; the fleet is paged once more for devices that joined.",
-        );
-    }
-    match (job.phase, job.activated) {
-        (Phase::Withdraw, _) => step(
-            Action::End(JobOutcome::Aborted),
-            "Aborted: no device holds the new root, and its key is scheduled for deletion.",
-        ),
-        (_, Some(_)) => {
-            step(Action::End(JobOutcome::Activated), "The new root signs, and every device holds it or is waived.")
-        }
-        (_, None) => step(Action::Activate, "Every device proved that it holds the new root, or is waived."),
-    }
+    step(Action::Begin(Purpose::Survey), "Every wave is over: each device is looked at as it is now.")
 }
 
-fn over_budget(job: &Job, tally: &Tally) -> String {
+fn aborted(found: Findings) -> String {
+    let unread = match found.waived {
+        0 => String::new(),
+        waived => format!(" {waived} waived devices were not looked at, and may still hold it."),
+    };
     format!(
-        "Paused: {} of {} devices failed, more than the error budget of {} %. See the failed tasks, mend the devices or waive them, then resume; or abort.",
-        tally.failed,
-        tally.settled(),
-        job.rollout.error_budget
+        "Aborted: none of the {} devices that were read holds the new root, and its key is scheduled for deletion.{unread}",
+        found.proven
     )
 }
 
-fn unproven(job: &Job, tally: &Tally) -> String {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Budget {
+    /// Not judged before enough devices have a result.
+    InWave,
+    /// Judged however few there are: a canary that failed is too few devices to be ignored.
+    AtItsEnd,
+}
+
+/// Why the error budget is exceeded, of all devices or of those of the wave: after half a million devices that went
+/// well, a whole wave could fail unnoticed.
+fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
+    let Rollout { error_budget, error_budget_minimum, .. } = job.rollout;
+    let is_over = |failed: u64, settled: u64| {
+        let enough = budget == Budget::AtItsEnd || settled >= error_budget_minimum;
+        settled > 0 && enough && job.rollout.is_exceeded(failed, settled)
+    };
+    let (failed, settled) = (tally.failed, tally.settled());
+    let sentence = |failed: u64, settled: u64, of: &str| {
+        format!(
+            "Paused: {failed} of {settled} devices{of} failed, more than the error budget of {error_budget} %. See the failed tasks, mend the devices or waive them, then resume; or abort."
+        )
+    };
+    if is_over(failed, settled) {
+        return Some(sentence(failed, settled, ""));
+    }
+    let wave = job.wave.as_ref()?;
+    let (failed, settled) = (failed.saturating_sub(wave.before.failed), settled.saturating_sub(wave.before.settled()));
+    is_over(failed, settled).then(|| sentence(failed, settled, &format!(" of wave {}", wave.number)))
+}
+
+fn unproven(job: &Job, found: Findings) -> String {
     let (proof, way_out) = match job.phase {
         Phase::Withdraw => ("are rid of the withdrawn root", "then resume"),
         _ => ("hold the new root", "then resume; or abort"),
     };
     format!(
         "Paused: {} of {} devices did not prove that they {proof}. See the failed tasks, mend the devices or waive them, {way_out}.",
-        tally.failed, tally.dispatched
+        found.failed,
+        found.all()
     )
 }

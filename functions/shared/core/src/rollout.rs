@@ -15,15 +15,30 @@ pub struct Rollout {
     pub largest_wave: u64,
     /// Seconds between the end of a wave and the beginning of the next.
     pub wave_pause: u32,
-    /// Percent of the settled devices that may have failed. When it is *exceeded* the job pauses.
+    /// Percent of the settled devices that may have failed, of the wave as of all. When it is *exceeded* the job pauses.
     pub error_budget: u8,
     /// In the middle of a wave the budget is not judged before so many devices are settled; at its end it always is.
     pub error_budget_minimum: u64,
+    /// Seconds after which a proof is old: before a gate opens, the device is read again.
+    #[serde(default = "a_day")]
+    pub proof_age: u32,
+}
+
+const fn a_day() -> u32 {
+    86_400
 }
 
 impl Default for Rollout {
     fn default() -> Self {
-        Self { canary: 5, growth: 10, largest_wave: 10_000, wave_pause: 0, error_budget: 5, error_budget_minimum: 20 }
+        Self {
+            canary: 5,
+            growth: 10,
+            largest_wave: 10_000,
+            wave_pause: 0,
+            error_budget: 5,
+            error_budget_minimum: 20,
+            proof_age: a_day(),
+        }
     }
 }
 
@@ -40,6 +55,8 @@ pub enum InvalidRollout {
     WavePause,
     #[error("errorBudget is a percentage: 0 to 100")]
     ErrorBudget,
+    #[error("proofAge is in seconds: 60 to 2592000 (30 days), and longer than it takes to read the whole fleet")]
+    ProofAge,
 }
 
 impl Rollout {
@@ -54,6 +71,8 @@ impl Rollout {
             Err(InvalidRollout::WavePause)
         } else if self.error_budget > 100 {
             Err(InvalidRollout::ErrorBudget)
+        } else if !(60..=2_592_000).contains(&self.proof_age) {
+            Err(InvalidRollout::ProofAge)
         } else {
             Ok(self)
         }

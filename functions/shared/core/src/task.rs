@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use crate::device::DeviceVersion;
 use crate::fingerprint::Fingerprint;
 use crate::lifecycle::{Entry, MOST_ENTRIES, Stage, StageResult, Work};
 
@@ -13,6 +14,10 @@ use crate::lifecycle::{Entry, MOST_ENTRIES, Stage, StageResult, Work};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ack {
+    /// The device that was read, as it was then.
+    pub of: DeviceVersion,
+    #[serde(with = "time::serde::timestamp")]
+    pub at: OffsetDateTime,
     pub bundle_version: u64,
     /// [`crate::bundle::content_hash`] over the bundle's anchors as they were *read back*.
     pub sha256: Fingerprint,
@@ -261,6 +266,9 @@ pub struct TaskRecord {
     pub state: TaskState,
     /// From 1; a message of an older attempt changes nothing.
     pub attempt: u32,
+    /// The device as it was when this was recorded. `None` where nobody read it: it was gone.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub of: Option<DeviceVersion>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub ack: Option<Ack>,
     /// SHA-256 of the leaf certificate that the device was proven to show.

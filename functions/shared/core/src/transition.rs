@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::job::{Cursor, Job, JobOutcome, JobState, Leg, Phase, Reopen, Sending, Tally, Wave};
+use crate::survey::{Finding, Pass, Purpose, Survey, SurveyedShard};
 
 /// A wave that is over, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,8 +40,7 @@ impl Job {
 
     /// Only devices to which the new root may have been sent are visited again.
     pub fn withdraw(&mut self, bundle_version: u64, now: OffsetDateTime) {
-        let whole_fleet = self.cursor.is_at_end() || self.wave.as_ref().is_some_and(|wave| wave.survey);
-        let bound = (!whole_fleet).then(|| self.cursor.clone());
+        let bound = (!self.cursor.is_at_end()).then(|| self.cursor.clone());
         self.start_leg(Phase::Withdraw, bundle_version, bound, now);
     }
 
@@ -51,10 +51,11 @@ impl Job {
         self.wave = None;
         self.cursor = Cursor::default();
         self.sending = None;
-        self.surveyed = false;
-        self.reopen = Reopen::Nothing;
+        self.survey = Survey::default();
+        self.pass = None;
+        self.refresh = false;
+        self.reopen = Reopen::NOTHING;
         self.tolerated = 0;
-        self.resend = None;
         self.resends = 0;
         self.seen_settled = 0;
         self.progress_at = now;
@@ -67,8 +68,7 @@ impl Job {
             dispatched: 0,
             from: Some(self.cursor.clone()),
             opened: now,
-            acked_before: tally.acked,
-            failed_before: tally.failed,
+            before: *tally,
             closed: None,
             survey: false,
         });
@@ -76,13 +76,82 @@ impl Job {
         self.progress_at = now;
     }
 
-    pub fn open_survey(&mut self, number: u32, tally: &Tally, now: OffsetDateTime) {
+    /// A survey begins, of the shards of which nothing certain is known. `revisions`: the fleet's, by shard. Whoever it
+    /// sends again is a wave of its own.
+    pub fn begin_survey(&mut self, revisions: Vec<u64>, tally: &Tally, now: OffsetDateTime) {
+        let number = match &self.wave {
+            // The last survey sent nobody.
+            Some(wave) if wave.survey && wave.dispatched == 0 => wave.number,
+            last => last.as_ref().map_or(0, |wave| wave.number) + 1,
+        };
         self.open_wave(number, u64::MAX, tally, now);
-        self.cursor = Cursor::default();
         if let Some(wave) = &mut self.wave {
             wave.survey = true;
             wave.from = None;
         }
+        let refreshes = std::mem::take(&mut self.refresh);
+        self.pass = Some(Pass { refreshes, ..Pass::new(Purpose::Survey, revisions) });
+        self.survey.forget_unproven(self.demand_of_pass(now).since);
+        if let Some(pass) = &mut self.pass {
+            pass.at = Cursor::default().skip_known(self.id, &self.survey);
+        }
+    }
+
+    /// The messages of unsettled devices are to be sent again.
+    pub fn begin_resend(&mut self, now: OffsetDateTime) {
+        self.pass = Some(Pass::new(Purpose::Resend, Vec::new()));
+        self.resends += 1;
+        self.progress_at = now;
+    }
+
+    pub fn begin_giving_up(&mut self) {
+        self.pass = Some(Pass::new(Purpose::GiveUp, Vec::new()));
+    }
+
+    /// The pass has read up to `to`, found this, and done what follows from it. Answers of the shard that is done now,
+    /// if it is, for how many of its devices there is to wait in all.
+    pub fn note_page(&mut self, to: Cursor, found: impl IntoIterator<Item = Finding>) -> Option<(u8, u64)> {
+        let pass = self.pass.as_mut()?;
+        let mut sent = 0;
+        for finding in found {
+            pass.findings.add(finding);
+            sent += u64::from(matches!(finding, Finding::Unknown | Finding::Old | Finding::Void));
+            self.refresh |= pass.purpose == Purpose::Survey && !pass.refreshes && finding == Finding::Old;
+        }
+        if let Some(wave) = self.wave.as_mut().filter(|_| pass.purpose == Purpose::Survey) {
+            wave.dispatched += sent;
+        }
+        let shard = pass.at.shard(self.id);
+        let is_done = to.step > pass.at.step;
+        pass.at = to;
+        if !is_done {
+            return None;
+        }
+        let findings = std::mem::take(&mut pass.findings);
+        if pass.purpose == Purpose::Survey {
+            let revision = pass.revisions.get(usize::from(shard)).copied().unwrap_or_default();
+            self.survey.note(SurveyedShard { shard, revision, findings });
+            pass.at = std::mem::take(&mut pass.at).skip_known(self.id, &self.survey);
+        }
+        Some((shard, findings.all()))
+    }
+
+    /// Whether the pass has read all that it has to: the part of the fleet that was sent to, or, where it is a survey,
+    /// all of it.
+    pub fn is_pass_over(&self) -> bool {
+        self.pass.as_ref().is_none_or(|pass| {
+            pass.at.is_at_end() || (pass.purpose != Purpose::Survey && pass.at.step > self.cursor.step)
+        })
+    }
+
+    /// Whether all of the leg's open messages are about to be sent again.
+    pub fn begins_to_resend(&self) -> bool {
+        self.pass.as_ref().is_some_and(|pass| pass.purpose == Purpose::Resend && pass.at == Cursor::default())
+    }
+
+    /// The pass is at its end.
+    pub fn end_pass(&mut self) {
+        self.pass = None;
     }
 
     /// The fleet is paged to `to`, and `fresh` devices of that page are about to be sent.
@@ -97,16 +166,12 @@ impl Job {
         }
     }
 
-    /// `None` where the wave found nobody: there is nothing to keep, and after a survey the leg is complete.
+    /// `None` where the wave found nobody: there is nothing to keep.
     pub fn close_wave(&mut self, tally: &Tally, now: OffsetDateTime) -> Option<WaveRecord> {
         let record = self.wave_record(tally)?;
         let wave = self.wave.as_mut()?;
         wave.closed = Some(now);
-        if wave.dispatched == 0 {
-            self.surveyed = wave.survey;
-            return None;
-        }
-        Some(WaveRecord { closed: Some(now), ..record })
+        (wave.dispatched > 0).then_some(WaveRecord { closed: Some(now), ..record })
     }
 
     /// The wave that is under way, in figures.
@@ -116,8 +181,8 @@ impl Job {
             leg: self.leg(),
             number: wave.number,
             size: wave.dispatched,
-            acked: tally.acked.saturating_sub(wave.acked_before),
-            failed: tally.failed.saturating_sub(wave.failed_before),
+            acked: tally.acked.saturating_sub(wave.before.acked),
+            failed: tally.failed.saturating_sub(wave.before.failed),
             to: wave.from.as_ref().map(|_| self.cursor.clone()),
             from: wave.from.clone(),
             opened: wave.opened,
@@ -142,21 +207,20 @@ impl Job {
     /// What was to be opened again first is open; `failed` devices of the leg are not.
     pub fn note_reopened(&mut self, failed: u64, now: OffsetDateTime) {
         self.reopen.finish();
+        self.survey.forget_unproven(self.demand(now).since);
         self.tolerated = self.tolerated.min(failed);
         self.resends = 0;
-        self.progress_at = now;
-    }
-
-    /// The messages of unsettled devices are to be sent again, from the start of the fleet.
-    pub fn begin_resend(&mut self, now: OffsetDateTime) {
-        self.resend = Some(Cursor::default());
-        self.resends += 1;
         self.progress_at = now;
     }
 
     pub fn pause(&mut self, why: &str) {
         self.state = JobState::Paused;
         why.clone_into(&mut self.reason);
+    }
+
+    /// Every device was proven to be rid of the root that was withdrawn.
+    pub fn note_withdrawn(&mut self, now: OffsetDateTime) {
+        self.withdrawn = Some(now);
     }
 
     /// The new root signs from now on.

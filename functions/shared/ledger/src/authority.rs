@@ -1,6 +1,6 @@
 //! The certificate authority's records: root generations, bundles, and the one pointer to the signing generation.
 
-use aws_sdk_dynamodb::types::KeysAndAttributes;
+use aws_sdk_dynamodb::types::{ConditionCheck, KeysAndAttributes, TransactWriteItem};
 use rootcast_core::algorithm::KeyAlgorithm;
 use rootcast_core::bundle::Bundle;
 use rootcast_core::certificate::Certificate;
@@ -128,6 +128,21 @@ pub struct Policy {
     pub algorithm: KeyAlgorithm,
     #[serde(default)]
     pub revision: u64,
+}
+
+impl Authority {
+    /// Demands in a transaction that the record is as it was read.
+    pub(crate) fn demand_as_read(&self, table: &str) -> Result<TransactWriteItem, LedgerError> {
+        let condition = Condition::as_read(self.revision, "id");
+        let check = ConditionCheck::builder()
+            .table_name(table)
+            .set_key(Some(id_key(AUTHORITY)))
+            .condition_expression(condition.expression)
+            .set_expression_attribute_values(condition.values)
+            .build()
+            .map_err(|source| LedgerError::Unwritable { what: "authority", source: Box::new(source) })?;
+        Ok(TransactWriteItem::builder().condition_check(check).build())
+    }
 }
 
 impl Ledger {

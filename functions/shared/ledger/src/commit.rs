@@ -14,7 +14,7 @@ use crate::audit::Links;
 use crate::authority::{AUTHORITY, bundle_id, root_id};
 use crate::item::{Item, id_key, job_key, number, to_item};
 use crate::jobs::{ROLLOVER, list_key, meta_key};
-use crate::{Authority, BundleRecord, Ledger, LedgerError, RootRecord, tasks};
+use crate::{Authority, BundleRecord, Conducting, Ledger, LedgerError, RootRecord, tasks};
 
 /// What is written together. Revisions are those that were *read* (0: there is no such record yet); they are raised on
 /// the way out.
@@ -29,24 +29,23 @@ pub struct Change<'a> {
     pub new_job: bool,
     /// A wave that is over.
     pub wave: Option<(JobId, &'a WaveRecord)>,
-    /// So many devices of a shard are about to be sent.
+    /// A change of one shard's count of dispatched devices.
     pub dispatched: Option<Dispatched>,
     /// Who did that to the job and to the roots, each at most once, for the audit chains.
     pub acts: Vec<Act>,
+    /// The fleet is as a survey read it: revisions by shard.
+    pub fleet: Vec<(u8, u64)>,
+    /// The conductor writes, and still holds the job.
+    pub conducting: Option<&'a Conducting>,
 }
 
-/// A change of one shard's count of dispatched devices.
+/// For how many devices of a shard there is to wait.
 #[derive(Debug, Clone, Copy)]
 pub enum Dispatched {
-    More {
-        shard: u8,
-        devices: u64,
-    },
+    /// These are about to be sent.
+    More { shard: u8, devices: u64 },
     /// Counted anew.
-    Exactly {
-        shard: u8,
-        devices: u64,
-    },
+    Exactly { shard: u8, devices: u64 },
 }
 
 impl Ledger {
@@ -93,6 +92,12 @@ impl Ledger {
         }
         if let (Some(dispatched), Some(job)) = (change.dispatched, change.job) {
             writes.push(count_dispatched(self.jobs()?, job, dispatched)?);
+        }
+        for (shard, revision) in &change.fleet {
+            writes.push(self.demand_revision(*shard, *revision)?);
+        }
+        if let Some(conducting) = change.conducting {
+            writes.push(self.demand_conducting(conducting)?);
         }
         let mut links = Links::default();
         for act in &change.acts {
@@ -147,6 +152,11 @@ impl Condition {
     /// There is no record yet. `key`: the table's partition key.
     pub(crate) fn absent(key: &str) -> Self {
         Self { expression: format!("attribute_not_exists({key})"), names: None, values: None }
+    }
+
+    /// There is a record.
+    pub(crate) fn present(key: &str) -> Self {
+        Self { expression: format!("attribute_exists({key})"), names: None, values: None }
     }
 
     /// The record is as it was read; 0 where there was none.

@@ -2,27 +2,39 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Select, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
 use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::device::{DeviceId, Driver, Pin, Profile, SHARDS, Slot};
+use rootcast_core::device::{DeviceId, DeviceVersion, Driver, Incarnation, Pin, Profile, SHARDS, Slot};
 use rootcast_core::device_subject::DeviceSubject;
 use rootcast_core::task::{Ack, Failure};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::commit::Condition;
-use crate::item::{Item, from_item, id_key, number, text, to_item};
+use crate::authority::Authority;
+use crate::commit::{Condition, put};
+use crate::departures::{Departure, Leave};
+use crate::fleet::FleetChange;
+use crate::item::{Item, from_item, id_key, number, to_item};
+use crate::joining::Joining;
 use crate::{Lease, Ledger, LedgerError};
 
 /// Others may change a device between a look at it and its deletion: then we look again, so often.
 const ATTEMPTS: u32 = 5;
-/// The sparse index of approved devices.
-const BY_SHARD: &str = "by-shard";
+/// Devices that are enrolled in one transaction of 100 writes: each takes three (the device, its place in the fleet, its
+/// entry among those that join), the fleet's shards sixteen, the authority one.
+const ENROLLED_AT_ONCE: usize = 27;
+/// What an operator edits, with what follows from it.
+const EDITED: [&str; 9] =
+    ["name", "address", "profile", "slot", "subject", "credential", "pins", "endpointRevision", "revision"];
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceRecord {
     pub id: DeviceId,
+    /// Of this enrolment.
+    pub incarnation: Incarnation,
+    /// See [`DeviceVersion`].
+    pub endpoint_revision: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// `https://host[:port]`.
@@ -39,9 +51,6 @@ pub struct DeviceRecord {
     /// Empty until an operator approved what the device showed.
     #[serde(default)]
     pub pins: Vec<Pin>,
-    /// Set with the pins: only approved devices are in the index that jobs page.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shard: Option<u8>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Held>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -73,9 +82,18 @@ pub struct Held {
 
 impl DeviceRecord {
     /// A device as it begins: without a name or a slot, not approved, nothing known of it.
-    pub const fn new(id: DeviceId, address: String, driver: Driver, profile: Profile, credential: String) -> Self {
+    pub const fn new(
+        id: DeviceId,
+        incarnation: Incarnation,
+        address: String,
+        driver: Driver,
+        profile: Profile,
+        credential: String,
+    ) -> Self {
         Self {
             id,
+            incarnation,
+            endpoint_revision: 1,
             name: None,
             address,
             driver,
@@ -84,7 +102,6 @@ impl DeviceRecord {
             subject: None,
             credential,
             pins: Vec::new(),
-            shard: None,
             held: None,
             lease: None,
             goal: 0,
@@ -94,9 +111,28 @@ impl DeviceRecord {
         }
     }
 
-    pub fn approve(&mut self, pins: Vec<Pin>) {
-        self.shard = (!pins.is_empty()).then(|| self.id.shard());
-        self.pins = pins;
+    /// The device as it is now.
+    pub const fn version(&self) -> DeviceVersion {
+        DeviceVersion { incarnation: self.incarnation, endpoint_revision: self.endpoint_revision }
+    }
+
+    /// `None` while nobody has approved what the device showed: jobs pass over it.
+    pub fn approved_version(&self) -> Option<DeviceVersion> {
+        (!self.pins.is_empty()).then(|| self.version())
+    }
+
+    /// Whether it is reached and recognised in the same way.
+    fn is_same_endpoint(&self, other: &Self) -> bool {
+        let of = |device: &'_ Self| {
+            (
+                device.address.clone(),
+                device.pins.clone(),
+                device.profile,
+                device.slot.clone(),
+                device.credential.clone(),
+            )
+        };
+        of(self) == of(other)
     }
 }
 
@@ -107,23 +143,60 @@ pub struct Page<T> {
 }
 
 impl Ledger {
-    /// # Errors
-    /// [`LedgerError::Conflict`] where there is a device of that id already.
-    pub async fn enrol(&self, device: &DeviceRecord) -> Result<(), LedgerError> {
-        let condition = Condition::absent("id");
-        let record = DeviceRecord { revision: 1, ..device.clone() };
-        self.client
-            .put_item()
-            .table_name(self.devices()?)
-            .set_item(Some(to_item("device", &record)?))
-            .condition_expression(condition.expression)
-            .send()
-            .await
-            .map_err(|error| match error.as_service_error() {
-                Some(service) if service.is_conditional_check_failed_exception() => LedgerError::Conflict,
-                _ => LedgerError::aws("PutItem device")(error),
-            })?;
-        Ok(())
+    /// Enrols devices, each with its place in the fleet where it is approved. Answers for each whether it was enrolled;
+    /// otherwise there is a device of that id already. Any number, 27 in a transaction.
+    pub async fn enrol(&self, devices: &[DeviceRecord], now: OffsetDateTime) -> Result<Vec<bool>, LedgerError> {
+        let mut enrolled = Vec::with_capacity(devices.len());
+        for some in devices.chunks(ENROLLED_AT_ONCE) {
+            enrolled.extend(self.enrol_some(some, now).await?);
+        }
+        Ok(enrolled)
+    }
+
+    async fn enrol_some(&self, devices: &[DeviceRecord], now: OffsetDateTime) -> Result<Vec<bool>, LedgerError> {
+        let mut open: Vec<usize> = (0..devices.len()).collect();
+        let mut enrolled = vec![false; devices.len()];
+        for _ in 0..ATTEMPTS {
+            let records: Vec<&DeviceRecord> = open.iter().filter_map(|index| devices.get(*index)).collect();
+            if records.is_empty() {
+                return Ok(enrolled);
+            }
+            let mut writes = Vec::new();
+            for device in &records {
+                let record = DeviceRecord { revision: 1, ..(*device).clone() };
+                writes.push(put(self.devices()?, "device", &record, Item::new(), Some(Condition::absent("id")))?);
+            }
+            let changes = records.iter().map(|device| FleetChange::between(None, Some(device), &device.id));
+            writes.extend(self.change_fleet(changes)?);
+            if records.iter().any(|device| device.approved_version().is_some()) {
+                writes.extend(self.joining(&records, &self.authority().await?, now)?);
+            }
+            let Err(codes) = self.transact_patiently(writes, "TransactWriteItems devices").await? else {
+                open.iter().for_each(|index| enrolled[*index] = true);
+                return Ok(enrolled);
+            };
+            // Of the others, the authority's or the fleet's record has changed: look again.
+            let mut refused = codes.into_iter().map(|code| code == "ConditionalCheckFailed");
+            open.retain(|_| !refused.next().unwrap_or(false));
+        }
+        if open.is_empty() { Ok(enrolled) } else { Err(LedgerError::Conflict) }
+    }
+
+    /// Approved devices are brought to the bundle of today, where there is one. Demands that there is still the same.
+    fn joining(
+        &self,
+        devices: &[&DeviceRecord],
+        authority: &Authority,
+        now: OffsetDateTime,
+    ) -> Result<Vec<TransactWriteItem>, LedgerError> {
+        let mut writes = vec![authority.demand_as_read(self.certificates()?)?];
+        if authority.bundle > 0 {
+            for device in devices {
+                let Some(version) = device.approved_version() else { continue };
+                writes.push(self.put_joining(&Joining { device: device.id.clone(), version, tries: 0, due: now })?);
+            }
+        }
+        Ok(writes)
     }
 
     pub async fn device(&self, id: &DeviceId) -> Result<Option<DeviceRecord>, LedgerError> {
@@ -155,17 +228,43 @@ impl Ledger {
         Ok(Page { items: items.collect::<Result<_, _>>()?, next })
     }
 
-    /// An operator's edit; `revision` is as it was read. Only what an operator may edit is written, so a worker's lease and findings stay.
+    /// An operator's edit of the device, as it was read `before`. Only what an operator may edit is written, so a worker's
+    /// lease and findings stay. Where the device is reached or recognised in another way from now on, what was proven of
+    /// it is proven no more; where its approval is taken back, a rollover that runs names it. `by`: the principal. Answers the
+    /// device as it is then.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where the device was edited since it was read, or deleted.
-    pub async fn edit_device(&self, device: &DeviceRecord) -> Result<(), LedgerError> {
-        let edited = DeviceRecord { revision: device.revision + 1, ..device.clone() };
-        let item = to_item("device", &edited)?;
+    pub async fn edit_device(
+        &self,
+        before: &DeviceRecord,
+        after: DeviceRecord,
+        by: &str,
+        now: OffsetDateTime,
+    ) -> Result<DeviceRecord, LedgerError> {
+        let moved = !before.is_same_endpoint(&after);
+        let edited = DeviceRecord {
+            revision: before.revision + 1,
+            endpoint_revision: before.endpoint_revision + u64::from(moved),
+            ..after
+        };
+        let mut writes = vec![self.edited(before.revision, &edited)?];
+        writes.extend(self.change_fleet([FleetChange::between(Some(before), Some(&edited), &edited.id)])?);
+        if writes.len() > 1 {
+            let authority = self.authority().await?;
+            writes.extend(self.joining(&[&edited], &authority, now)?);
+            writes.extend(self.leaving(before, Some(&edited), &authority, by, now)?);
+        }
+        self.transact(writes).await?;
+        Ok(edited)
+    }
+
+    fn edited(&self, read: u64, edited: &DeviceRecord) -> Result<TransactWriteItem, LedgerError> {
+        let item = to_item("device", edited)?;
         let (mut sets, mut removes) = (Vec::new(), Vec::new());
         let mut names = HashMap::new();
-        let mut values = HashMap::from([(":read".to_owned(), number(device.revision))]);
-        for attribute in ["name", "address", "profile", "slot", "subject", "credential", "pins", "shard", "revision"] {
+        let mut values = HashMap::from([(":read".to_owned(), number(read))]);
+        for attribute in EDITED {
             names.insert(format!("#{attribute}"), attribute.to_owned());
             match item.get(attribute) {
                 Some(value) => {
@@ -179,20 +278,53 @@ impl Ledger {
         if !removes.is_empty() {
             expression = format!("{expression} REMOVE {}", removes.join(", "));
         }
-        self.update_device(&device.id, expression, "#revision = :read", names, values).await
+        let update = Update::builder()
+            .table_name(self.devices()?)
+            .set_key(Some(id_key(edited.id.as_str())))
+            .update_expression(expression)
+            .condition_expression("#revision = :read")
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+            .build()
+            .map_err(|source| LedgerError::Unwritable { what: "device", source: Box::new(source) })?;
+        Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// With its uses; their certificates count one device less.
+    /// A rollover that runs names the device that leaves its fleet.
+    fn leaving(
+        &self,
+        before: &DeviceRecord,
+        after: Option<&DeviceRecord>,
+        authority: &Authority,
+        by: &str,
+        now: OffsetDateTime,
+    ) -> Result<Option<TransactWriteItem>, LedgerError> {
+        let stays = after.is_some_and(|after| after.approved_version().is_some());
+        let (Some(job), Some(version), false) = (authority.running, before.approved_version(), stays) else {
+            return Ok(None);
+        };
+        let how = if after.is_some() { Leave::Pending } else { Leave::Deleted };
+        let departure = Departure { device: before.id.clone(), how, version, by: by.to_owned(), at: now };
+        self.put_departure(job, &departure).map(Some)
+    }
+
+    /// With its uses; their certificates count one device less. A rollover that runs names the device. `by`: the principal.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where a worker holds the device, or somebody changes it all the time.
-    pub async fn delete_device(&self, id: &DeviceId, now: OffsetDateTime) -> Result<(), LedgerError> {
+    pub async fn delete_device(&self, id: &DeviceId, by: &str, now: OffsetDateTime) -> Result<(), LedgerError> {
         for _ in 0..ATTEMPTS {
             let Some(device) = self.device(id).await? else { return Ok(()) };
             if device.lease.as_ref().is_some_and(|lease| now < lease.until) {
                 return Err(LedgerError::Conflict);
             }
             let mut writes = vec![self.delete_as_read(&device, now)?];
+            if device.approved_version().is_some() {
+                let authority = self.authority().await?;
+                writes.extend(self.change_fleet([FleetChange::between(Some(&device), None, &device.id)])?);
+                writes.push(authority.demand_as_read(self.certificates()?)?);
+                writes.extend(self.leaving(&device, None, &authority, by, now)?);
+            }
             for tie in &self.uses_of_devices([&device]).await? {
                 writes.push(self.drop_use(tie)?);
                 writes.push(self.count_uses(tie.certificate, -1)?);
@@ -253,55 +385,6 @@ impl Ledger {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// Ids of approved devices of a shard, in order, after `after` and up to `to`. At most `limit`; fewer than `limit` is
-    /// the end. The index is eventually consistent: a job surveys the fleet a second time before it relies on it.
-    pub async fn approved_in_shard(
-        &self,
-        shard: u8,
-        after: Option<&DeviceId>,
-        to: Option<&DeviceId>,
-        limit: usize,
-    ) -> Result<Vec<DeviceId>, LedgerError> {
-        // '~' follows and '\u{1}' precedes every character that a device id may have.
-        let from = after.map_or_else(|| "\u{1}".to_owned(), |id| format!("{id}\u{1}"));
-        let until = to.map_or_else(|| "~".to_owned(), ToString::to_string);
-        let mut pages = self
-            .client
-            .query()
-            .table_name(self.devices()?)
-            .index_name(BY_SHARD)
-            .key_condition_expression("#shard = :shard AND id BETWEEN :from AND :until")
-            // A reserved word there.
-            .expression_attribute_names("#shard", "shard")
-            .expression_attribute_values(":shard", number(shard))
-            .expression_attribute_values(":from", text(from))
-            .expression_attribute_values(":until", text(until))
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .into_paginator()
-            .items()
-            .send();
-        let mut found = Vec::new();
-        while found.len() < limit {
-            let Some(item) = pages.next().await else { break };
-            found.push(device_id(&item.map_err(LedgerError::aws("Query devices"))?)?);
-        }
-        Ok(found)
-    }
-
-    pub async fn has_approved_device(&self) -> Result<bool, LedgerError> {
-        let answer = self
-            .client
-            .scan()
-            .table_name(self.devices()?)
-            .index_name(BY_SHARD)
-            .select(Select::Count)
-            .limit(1)
-            .send()
-            .await
-            .map_err(LedgerError::aws("Scan devices by-shard"))?;
-        Ok(answer.count > 0)
-    }
-
     pub(crate) async fn update_device(
         &self,
         id: &DeviceId,
@@ -334,3 +417,4 @@ fn device_id(item: &Item) -> Result<DeviceId, LedgerError> {
 }
 
 const _: () = assert!(SHARDS <= 100, "one BatchGetItem reads all counters");
+const _: () = assert!(3 * ENROLLED_AT_ONCE + (SHARDS as usize) < 100, "a transaction takes 100 writes");

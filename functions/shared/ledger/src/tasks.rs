@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
-use rootcast_core::device::{DeviceId, SHARDS};
+use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
 use rootcast_core::job::{JobId, Leg, Tally};
 use rootcast_core::lifecycle::Entry;
 use rootcast_core::message::Task;
@@ -14,7 +14,7 @@ use tracing::debug;
 
 use crate::commit::{Condition, cancelled, put};
 use crate::item::{Item, from_item, job_key, number, text};
-use crate::{JobRecord, Ledger, LedgerError};
+use crate::{Conducting, JobRecord, Ledger, LedgerError};
 
 /// A batch that collides with another one's transaction tries again so often: 1.2 s in all, which a worker has left.
 const COLLISIONS: u32 = 5;
@@ -40,6 +40,8 @@ impl From<&Task> for TaskKey {
 pub struct Settlement {
     pub key: TaskKey,
     pub attempt: u32,
+    /// The device as it was read for this attempt; `None` where there was none.
+    pub of: Option<DeviceVersion>,
     pub outcome: Outcome,
     /// The task's, as it was read.
     pub history: Vec<Entry>,
@@ -155,9 +157,27 @@ impl Ledger {
         Ok(found)
     }
 
+    /// As [`Ledger::settle`], of what the conductor gives up.
+    pub async fn settle_as_conductor(
+        &self,
+        held: &Conducting,
+        settlements: Vec<Settlement>,
+    ) -> Result<Settled, LedgerError> {
+        self.settle_with(settlements, &[self.demand_conducting(held)?]).await
+    }
+
     /// Records how attempts ended, with their shards' counters, in one transaction. Attempts that are settled already
     /// or superseded are left as they are, so a task that was delivered twice changes nothing.
-    pub async fn settle(&self, mut settlements: Vec<Settlement>) -> Result<Settled, LedgerError> {
+    pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<Settled, LedgerError> {
+        self.settle_with(settlements, &[]).await
+    }
+
+    /// `demands`: writes that are no settlements.
+    async fn settle_with(
+        &self,
+        mut settlements: Vec<Settlement>,
+        demands: &[TransactWriteItem],
+    ) -> Result<Settled, LedgerError> {
         let mut settled = Settled::default();
         while !settlements.is_empty() {
             let mut writes = Vec::new();
@@ -165,11 +185,13 @@ impl Ledger {
                 writes.push(self.settlement(settlement)?);
             }
             writes.extend(self.counts(&settlements)?);
+            writes.extend(demands.iter().cloned());
             let Err(codes) = self.transact_patiently(writes, "TransactWriteItems tasks").await? else {
                 settled.recorded.extend(settlements.into_iter().map(|settlement| settlement.key));
                 break;
             };
             let mut verdicts = codes.into_iter().map(|code| code == "ConditionalCheckFailed");
+            let before = settlements.len();
             settlements.retain(|settlement| {
                 let stale = verdicts.next().unwrap_or(false);
                 if stale {
@@ -177,6 +199,10 @@ impl Ledger {
                 }
                 !stale
             });
+            if settlements.len() == before {
+                // It was none of them: a demand is not met.
+                return Err(LedgerError::Conflict);
+            }
         }
         Ok(settled)
     }
@@ -204,21 +230,22 @@ impl Ledger {
         Err(LedgerError::Conflict)
     }
 
-    /// Failed tasks become waiting, each with its next attempt. At most 50.
+    /// Settled tasks become waiting, each with its next attempt. At most 50. `held`: the conductor's.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where one is not failed (any more).
+    /// [`LedgerError::Conflict`] where one is not as it was read, or the job is another conductor's.
     pub async fn reopen(
         &self,
-        job: JobId,
+        held: &Conducting,
         leg: Leg,
-        failed: &[TaskRecord],
+        settled: &[TaskRecord],
         now: OffsetDateTime,
     ) -> Result<(), LedgerError> {
-        let writes = self.reopening(job, leg, failed, now)?;
+        let mut writes = self.reopening(held.job, leg, settled, now)?;
         if writes.is_empty() {
             return Ok(());
         }
+        writes.push(self.demand_conducting(held)?);
         // Of a job that runs, the shard's counters are in the workers' transactions too.
         self.transact_patiently(writes, "TransactWriteItems reopened tasks").await?.map_err(|_| LedgerError::Conflict)
     }
@@ -227,25 +254,30 @@ impl Ledger {
         &self,
         job: JobId,
         leg: Leg,
-        failed: &[TaskRecord],
+        settled: &[TaskRecord],
         now: OffsetDateTime,
     ) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let mut writes = Vec::new();
-        let mut per_shard: BTreeMap<u8, u64> = BTreeMap::new();
-        for task in failed {
+        let mut counts: BTreeMap<(u8, &str), i64> = BTreeMap::new();
+        for task in settled {
+            let Some(counter) = counter(task.state) else { continue };
             let device: DeviceId = parse_device(&task.device)?;
-            *per_shard.entry(device.shard()).or_default() += 1;
+            *counts.entry((device.shard(), counter)).or_default() -= 1;
             let key = TaskKey { job, leg, device };
             let next = TaskRecord { state: TaskState::Waiting, attempt: task.attempt + 1, at: now, ..task.clone() };
-            writes.push(self.replace_failed(&key, task.attempt, &next)?);
+            writes.push(self.replace_settled(&key, task, &next)?);
         }
-        for (shard, count) in per_shard {
-            writes.push(self.counted(job, leg, shard, &[("failed", -(count as i64))])?);
+        let mut shards: BTreeMap<u8, Vec<(&str, i64)>> = BTreeMap::new();
+        for ((shard, counter), count) in counts {
+            shards.entry(shard).or_default().push((counter, count));
+        }
+        for (shard, counts) in shards {
+            writes.push(self.counted(job, leg, shard, &counts)?);
         }
         Ok(writes)
     }
 
-    /// A failed device is taken out of the gate.
+    /// A failed device is taken out of the gate, `of`: as it is now. Another one of its id, or one that is edited, is not.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where the task is not failed (any more).
@@ -253,24 +285,27 @@ impl Ledger {
         &self,
         key: &TaskKey,
         task: &TaskRecord,
+        of: Option<DeviceVersion>,
         why: &str,
         now: OffsetDateTime,
     ) -> Result<(), LedgerError> {
-        let waived = TaskRecord { state: TaskState::Waived, waiver: Some(why.to_owned()), at: now, ..task.clone() };
+        let waived = TaskRecord { state: TaskState::Waived, of, waiver: Some(why.to_owned()), at: now, ..task.clone() };
         let writes = vec![
-            self.replace_failed(key, task.attempt, &waived)?,
+            self.replace_settled(key, task, &waived)?,
             self.counted(key.job, key.leg, key.device.shard(), &[("failed", -1), ("waived", 1)])?,
         ];
         self.transact(writes).await
     }
 
-    fn replace_failed(
+    /// The record takes the place of one that was read.
+    fn replace_settled(
         &self,
         key: &TaskKey,
-        attempt: u32,
+        read: &TaskRecord,
         record: &TaskRecord,
     ) -> Result<TransactWriteItem, LedgerError> {
-        put(self.jobs()?, "task", record, task_key(key), Some(attempt_is("failed", attempt)))
+        let state = counter(read.state).unwrap_or("waiting");
+        put(self.jobs()?, "task", record, task_key(key), Some(attempt_is(state, read.attempt)))
     }
 
     pub(crate) fn settlement(&self, settlement: &Settlement) -> Result<TransactWriteItem, LedgerError> {
@@ -287,6 +322,7 @@ impl Ledger {
             device: settlement.key.device.to_string(),
             state: settlement.outcome.state(),
             attempt: settlement.attempt,
+            of: settlement.of,
             ack,
             shown,
             failure,
@@ -307,11 +343,7 @@ impl Ledger {
     pub(crate) fn counts(&self, settlements: &[Settlement]) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let mut counts: BTreeMap<(JobId, Leg, u8), BTreeMap<&str, i64>> = BTreeMap::new();
         for Settlement { key, outcome, .. } in settlements {
-            let name = match outcome {
-                Outcome::Acked(_) | Outcome::Deployed(_) => "acked",
-                Outcome::Failed(_) => "failed",
-                Outcome::Skipped => "skipped",
-            };
+            let Some(name) = counter(outcome.state()) else { continue };
             *counts.entry((key.job, key.leg, key.device.shard())).or_default().entry(name).or_default() += 1;
         }
         let count = |((job, leg, shard), deltas): (_, BTreeMap<_, _>)| {
@@ -342,6 +374,17 @@ impl Ledger {
     /// Consistent; any number of keys of the jobs table.
     pub(crate) async fn batch_get(&self, keys: Vec<Item>, operation: &'static str) -> Result<Vec<Item>, LedgerError> {
         self.batch_get_of(self.jobs()?, keys, operation).await
+    }
+}
+
+/// The counter of a state, which bears its name. Nobody counts what waits.
+const fn counter(state: TaskState) -> Option<&'static str> {
+    match state {
+        TaskState::Waiting => None,
+        TaskState::Acked => Some("acked"),
+        TaskState::Failed => Some("failed"),
+        TaskState::Skipped => Some("skipped"),
+        TaskState::Waived => Some("waived"),
     }
 }
 

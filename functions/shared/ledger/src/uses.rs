@@ -232,7 +232,7 @@ impl Ledger {
             let history = tasks.remove(&key).map(|task| task.history).unwrap_or_default();
             let outcome =
                 Outcome::Failed(Failure { stage: read.lifecycle.stage, ..Failure::new(ErrorClass::Reset, why) });
-            let given_up = Settlement { key, attempt: read.lifecycle.attempt, outcome, history, at };
+            let given_up = Settlement { key, attempt: read.lifecycle.attempt, of: None, outcome, history, at };
             writes.push(self.settlement(&given_up)?);
             writes.extend(self.counts(&[given_up])?);
         }

@@ -39,6 +39,7 @@ fn batch() -> Vec<Settlement> {
     let settlement = |device| Settlement {
         key: TaskKey { job: JobId(7), leg: Leg::Distribute, device },
         attempt: 1,
+        of: None,
         outcome: Outcome::Skipped,
         history: Vec::new(),
         at: OffsetDateTime::UNIX_EPOCH,

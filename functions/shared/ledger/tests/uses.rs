@@ -39,9 +39,16 @@ fn device(id: &str, ties: &[u32]) -> DeviceRecord {
     let mut device = DeviceRecord {
         ties: ties.iter().copied().map(certificate).collect(),
         revision: 4,
-        ..DeviceRecord::new(id.parse().unwrap(), address, Driver::Redfish, Profile::Openbmc, credential)
+        ..DeviceRecord::new(
+            id.parse().unwrap(),
+            rootcast_core::device::Incarnation::from_random([1; 16]),
+            address,
+            Driver::Redfish,
+            Profile::Openbmc,
+            credential,
+        )
     };
-    device.approve(vec![pin("old")]);
+    device.pins = vec![pin("old")];
     device
 }
 
@@ -75,7 +82,7 @@ fn chain() -> Rule {
 
 fn settlement(outcome: Outcome) -> Settlement {
     let key = TaskKey { job: JobId(7), leg: Leg::Install, device: "bmc-1".parse().unwrap() };
-    Settlement { key, attempt: 1, outcome, history: Vec::new(), at: NOW }
+    Settlement { key, attempt: 1, of: None, outcome, history: Vec::new(), at: NOW }
 }
 
 /// One write in a line: what it does, to which record, and what it sets.
@@ -269,7 +276,7 @@ async fn a_deleted_device_takes_its_uses_with_it_whatever_their_state() {
         "delete scs0000000000004 use#bmc-1",
         "update scs0000000000004 ADD uses :more, revision :one [:more=-1 :one=1]",
     ]);
-    ledger(&[&there, &uses, &written]).delete_device(&"bmc-1".parse().unwrap(), NOW).await.unwrap();
+    ledger(&[&there, &uses, &written]).delete_device(&"bmc-1".parse().unwrap(), "ops", NOW).await.unwrap();
 }
 
 #[tokio::test]
@@ -277,7 +284,7 @@ async fn a_device_with_a_worker_is_not_deleted() {
     let until = NOW + time::Duration::MINUTE;
     let held = DeviceRecord { lease: Some(Lease { owner: "worker".to_owned(), until }), ..device("bmc-1", &[]) };
     let there = read(&held);
-    let error = ledger(&[&there]).delete_device(&held.id, NOW).await.unwrap_err();
+    let error = ledger(&[&there]).delete_device(&held.id, "ops", NOW).await.unwrap_err();
     assert!(matches!(error, LedgerError::Conflict), "{error:?}");
 }
 

@@ -147,7 +147,8 @@ async fn a_renewal_keeps_the_certificates_id_and_revocation_reaches_whoever_read
         let subject = DeviceSubject::new("Rack 7", ["bmc-7.example".to_owned()], vec!["10.0.0.7".parse().unwrap()]);
         let subject = subject.unwrap().with_attributes("OU=BMC,O=Example Corp,C=DE".parse().unwrap());
         let before = office.ledger.device(&device()).await.unwrap().unwrap();
-        office.ledger.edit_device(&DeviceRecord { subject: Some(subject), ..before }).await.unwrap();
+        let after = DeviceRecord { subject: Some(subject), ..before.clone() };
+        office.ledger.edit_device(&before, after, "ops", seconds_ago::<0>()).await.unwrap();
         let again = Desk::open(&office, &request()).await;
         assert_eq!(again.certificate, desk.certificate);
         assert!(deliver(&app, &again.message(), 1).await);
@@ -222,9 +223,10 @@ async fn what_cannot_be_issued_fails_at_its_stage_with_a_reason() {
             ("unfit", request(), unfit, Stage::ApproveRequest, ErrorClass::Subject),
         ] {
             let office = open(stack, name).await;
-            let mut device = office.ledger.device(&device()).await.unwrap().unwrap();
-            edit(&mut device);
-            office.ledger.edit_device(&device).await.unwrap();
+            let before = office.ledger.device(&device()).await.unwrap().unwrap();
+            let mut after = before.clone();
+            edit(&mut after);
+            office.ledger.edit_device(&before, after, "ops", seconds_ago::<0>()).await.unwrap();
             let desk = Desk::open(&office, &request).await;
             assert!(deliver(&issuer(&office, &Wire::default(), seconds_ago::<0>), &desk.message(), 1).await);
             assert_failed(&desk, stage, class).await;
@@ -307,7 +309,7 @@ async fn without_a_root_that_signs_there_is_no_certificate() {
         assert!(deliver(&issuer(&office, &Wire::default(), seconds_ago::<0>), &desk.message(), 1).await);
         assert_failed(&desk, Stage::PostCsr, ErrorClass::Authority).await;
         // The device is gone by the time its next message comes.
-        office.ledger.delete_device(&device(), seconds_ago::<0>()).await.unwrap();
+        office.ledger.delete_device(&device(), "ops", seconds_ago::<0>()).await.unwrap();
         assert!(deliver(&issuer(&office, &Wire::default(), seconds_ago::<0>), &desk.message(), 1).await);
     })
     .await;

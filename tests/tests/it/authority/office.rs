@@ -108,10 +108,6 @@ impl Office {
         self.ledger.put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
     }
 
-    pub(crate) fn devices_table(&self) -> &str {
-        self.tables.devices.as_deref().unwrap()
-    }
-
     pub(super) fn config(&self) -> &SdkConfig {
         &self.config
     }
@@ -127,7 +123,7 @@ impl Office {
 
     /// An approved device that nobody can reach.
     pub(crate) async fn enrol(&self) {
-        self.ledger.enrol(&unreachable_device(DEVICE)).await.unwrap();
+        self.ledger.enrol(&[unreachable_device(DEVICE)], seconds_ago::<0>()).await.unwrap();
     }
 
     /// The function, started at this clock, with this wire.
@@ -156,7 +152,7 @@ impl Office {
 
     /// The device leaves the fleet, and the conductor brings the job to its end.
     pub(crate) async fn end_job(&self, id: JobId) -> Job {
-        self.ledger.delete_device(&DEVICE.parse().unwrap(), seconds_ago::<0>()).await.unwrap();
+        self.ledger.delete_device(&DEVICE.parse().unwrap(), "ops", seconds_ago::<0>()).await.unwrap();
         let wire = Wire::default();
         let conductor = conduct::App {
             ledger: self.ledger.clone(),
@@ -168,7 +164,7 @@ impl Office {
             stack: self.name.clone(),
             clock: seconds_ago::<0>,
         };
-        conductor.conduct(id, Instant::now() + Duration::from_secs(60)).await.unwrap();
+        conductor.conduct(id, "test", Instant::now() + Duration::from_secs(60)).await.unwrap();
         let job = self.ledger.job(id).await.unwrap().unwrap();
         assert_eq!(job.state, JobState::Ended, "{job:?}");
         job
@@ -270,8 +266,15 @@ pub(crate) fn settings() -> Settings {
 pub(crate) fn unreachable_device(id: &str) -> DeviceRecord {
     let id: DeviceId = id.parse().unwrap();
     let (address, credential) = ("https://127.0.0.1:9".to_owned(), format!("/rootcast/devices/{id}"));
-    let mut device = DeviceRecord::new(id, address, Driver::Redfish, Profile::Dmtf, credential);
-    device.approve(vec![Pin::Certificate(Fingerprint::of(b"nobody's certificate"))]);
+    let mut device = DeviceRecord::new(
+        id,
+        rootcast_core::device::Incarnation::from_random([1; 16]),
+        address,
+        Driver::Redfish,
+        Profile::Dmtf,
+        credential,
+    );
+    device.pins = vec![Pin::Certificate(Fingerprint::of(b"nobody's certificate"))];
     device
 }
 

@@ -2,11 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
-use futures::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
 use rootcast_core::job::{JobId, JobOutcome};
-use rootcast_ledger::{Authority, Change, DeviceRecord, LedgerError};
+use rootcast_ledger::{Authority, Change, Ledger, LedgerError};
 
 use super::office::{Office, seconds_ago, unreachable_device};
 use super::wire::Wire;
@@ -22,7 +20,7 @@ async fn a_root_for_ten_thousand_devices_takes_the_calls_of_a_root_for_ten() {
         let mut seen = Vec::new();
         for devices in FLEETS {
             let office = Office::open(&stack.local, &format!("fleet-{devices}")).await;
-            enrol(&stack.local.sdk_config, office.devices_table(), devices).await;
+            enrol(&office.ledger, devices).await;
             let wire = Wire::default();
             let began = Instant::now();
             let reply = office.put(&wire, seconds_ago::<0>).await;
@@ -46,7 +44,7 @@ async fn through_the_api_ten_thousand_devices_take_the_time_of_ten() {
     let mut medians = Vec::new();
     for devices in FLEETS {
         Stack::run(0, async |stack| {
-            enrol(&stack.local.sdk_config, stack.local.outputs.of("DevicesTable").unwrap(), devices).await;
+            enrol(&stack.ledger, devices).await;
             let began = Instant::now();
             stack.api.put("/signingCertificate?canary=0").await.refused(400);
             let cold = began.elapsed();
@@ -84,41 +82,8 @@ async fn forget(stack: &Stack, id: JobId) {
     }
 }
 
-/// Approved devices that nobody can reach, as BatchWriteItem takes them.
-async fn enrol(config: &aws_config::SdkConfig, table: &str, devices: usize) {
-    let dynamodb = aws_sdk_dynamodb::Client::new(config);
-    let numbers: Vec<_> = (1..=devices).collect();
-    let batches = numbers.chunks(25).map(|batch| {
-        let puts = batch.iter().map(|number| {
-            let record = unreachable_device(&format!("bmc-{number:05}"));
-            let put = PutRequest::builder().set_item(Some(item(&record))).build().unwrap();
-            WriteRequest::builder().put_request(put).build()
-        });
-        let write = dynamodb.batch_write_item().request_items(table, puts.collect());
-        async move {
-            let written = write.send().await?;
-            assert!(written.unprocessed_items.unwrap_or_default().is_empty());
-            Ok::<_, aws_sdk_dynamodb::Error>(())
-        }
-    });
-    stream::iter(batches).buffer_unordered(4).try_collect::<Vec<_>>().await.unwrap();
-}
-
-/// The attributes of a device record that the ledger reads.
-fn item(device: &DeviceRecord) -> std::collections::HashMap<String, AttributeValue> {
-    let text = |text: &str| AttributeValue::S(text.to_owned());
-    let number = |number: u64| AttributeValue::N(number.to_string());
-    [
-        ("id", text(device.id.as_str())),
-        ("address", text(&device.address)),
-        ("driver", text("redfish")),
-        ("profile", text("dmtf")),
-        ("credential", text(&device.credential)),
-        ("pins", AttributeValue::L(device.pins.iter().map(|pin| text(&pin.to_string())).collect())),
-        ("shard", number(device.shard.unwrap().into())),
-        ("goal", number(0)),
-        ("revision", number(1)),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .into()
+/// Approved devices that nobody can reach.
+async fn enrol(ledger: &Ledger, devices: usize) {
+    let records: Vec<_> = (1..=devices).map(|number| unreachable_device(&format!("bmc-{number:05}"))).collect();
+    assert!(ledger.enrol(&records, seconds_ago::<0>()).await.unwrap().into_iter().all(|enrolled| enrolled));
 }

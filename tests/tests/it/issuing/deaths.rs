@@ -162,10 +162,16 @@ impl Scene {
         assert!(founded.status.is_success(), "{founded:?}");
         let fake = Fake::start(Model::OpenBmc).await;
         let (address, credential) = (fake.address.to_string(), format!("{PREFIX}{DEVICE}"));
-        let mut device =
-            DeviceRecord::new(DEVICE.parse().unwrap(), address, Driver::Redfish, Profile::Openbmc, credential);
-        device.approve(vec![fake.pin]);
-        office.ledger.enrol(&device).await.unwrap();
+        let mut device = DeviceRecord::new(
+            DEVICE.parse().unwrap(),
+            rootcast_core::device::Incarnation::from_random([1; 16]),
+            address,
+            Driver::Redfish,
+            Profile::Openbmc,
+            credential,
+        );
+        device.pins = vec![fake.pin];
+        office.ledger.enrol(std::slice::from_ref(&device), OffsetDateTime::now_utc()).await.unwrap();
         let by = Actor { principal: "tests".to_owned(), request_id: None };
         let request = Request { by: &by, now: seconds_ago::<350>() };
         let job = rootcast_deploy::issue(&office.ledger, &device.id, request).await.unwrap();

@@ -108,6 +108,7 @@ fn task(device: usize, (attempt, settled, at): (u32, Option<bool>, OffsetDateTim
         device: named(device).to_string(),
         state,
         attempt,
+        of: None,
         ack: None,
         shown: None,
         failure: None,

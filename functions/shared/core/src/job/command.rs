@@ -3,7 +3,8 @@
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::{Cursor, Job, JobState, Phase, Reopen, Selection};
+use super::{Job, JobState, Phase, Reopen, Selection};
+use crate::survey::{Pass, Purpose};
 
 /// What an operator asks of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,14 +89,14 @@ impl Job {
     /// A paused job's workers let their messages go, and whatever failed may have been mended: both are sent again.
     fn resume(&mut self, now: OffsetDateTime) {
         self.go_on(now);
-        self.reopen = Reopen::All;
+        self.reopen = Reopen::everything(now);
         self.tolerated = 0;
         self.reason = "Resumed by the operator: what failed is tried again.".to_owned();
     }
 
     fn go_on(&mut self, now: OffsetDateTime) {
         self.state = JobState::Running;
-        self.resend = Some(Cursor::default());
+        self.pass = Some(Pass::new(Purpose::Resend, Vec::new()));
         self.resends = 0;
         self.progress_at = now;
     }

@@ -18,44 +18,10 @@ pub const MOST_WAVES: usize = 100;
 /// Selections that wait for the conductor: all together stay below DynamoDB's 400 KB an item.
 pub const MOST_SELECTIONS: usize = 4;
 
-/// Which failed tasks are to be opened again.
+/// Which failed tasks are to be opened again: what the first selection chooses, then what the next one does.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(from = "Recorded", into = "Recorded")]
-pub enum Reopen {
-    #[default]
-    Nothing,
-    All,
-    /// What the first one chooses, then what the next one does. Never empty.
-    Chosen(Vec<Selection>),
-}
-
-/// As it is stored: a flag, or a list.
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Recorded {
-    All(bool),
-    Chosen(Vec<Selection>),
-}
-
-impl From<Recorded> for Reopen {
-    fn from(recorded: Recorded) -> Self {
-        match recorded {
-            Recorded::All(true) => Self::All,
-            Recorded::Chosen(selections) if !selections.is_empty() => Self::Chosen(selections),
-            Recorded::All(false) | Recorded::Chosen(_) => Self::Nothing,
-        }
-    }
-}
-
-impl From<Reopen> for Recorded {
-    fn from(reopen: Reopen) -> Self {
-        match reopen {
-            Reopen::Nothing => Self::All(false),
-            Reopen::All => Self::All(true),
-            Reopen::Chosen(selections) => Self::Chosen(selections),
-        }
-    }
-}
+#[serde(transparent)]
+pub struct Reopen(Vec<Selection>);
 
 /// A choice among the failed tasks of a leg: what passes every filter. An empty set of classes or of devices, and no
 /// stretches, let everything pass.
@@ -85,26 +51,25 @@ pub struct Stretch {
 }
 
 impl Reopen {
-    pub const fn is_nothing(&self) -> bool {
-        matches!(self, Self::Nothing)
+    pub const NOTHING: Self = Self(Vec::new());
+
+    /// Every failed task, whatever waited to be opened before.
+    pub fn everything(asked: OffsetDateTime) -> Self {
+        Self(vec![Selection::everything(asked)])
     }
 
-    /// What is to be done first, where not everything is.
+    pub const fn is_nothing(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What is to be done first.
     pub fn selection(&self) -> Option<&Selection> {
-        match self {
-            Self::Chosen(selections) => selections.first(),
-            Self::Nothing | Self::All => None,
-        }
+        self.0.first()
     }
 
     /// The task failed, and is to be opened again now.
     pub fn opens(&self, job: JobId, task: &TaskRecord) -> bool {
-        let chosen = match self {
-            Self::Nothing => false,
-            Self::All => true,
-            Self::Chosen(_) => self.selection().is_some_and(|selection| selection.chooses(job, task)),
-        };
-        chosen && task.state == TaskState::Failed
+        task.state == TaskState::Failed && self.selection().is_some_and(|selection| selection.chooses(job, task))
     }
 
     /// The task was opened by a conductor that may have died before it sent its message.
@@ -116,34 +81,34 @@ impl Reopen {
     }
 
     pub fn note_shard(&mut self, shard: u8) {
-        if let Self::Chosen(selections) = self
-            && let Some(selection) = selections.first_mut()
-        {
+        if let Some(selection) = self.0.first_mut() {
             selection.shards_done = shard + 1;
         }
     }
 
     /// What was to be done first is done.
     pub fn finish(&mut self) {
-        *self = match std::mem::take(self) {
-            Self::Chosen(mut selections) if selections.len() > 1 => {
-                selections.remove(0);
-                Self::Chosen(selections)
-            }
-            _ => Self::Nothing,
-        };
+        if !self.0.is_empty() {
+            self.0.remove(0);
+        }
     }
 
     /// One more; asked for twice, it is there once. `false` where too many wait already.
     pub(crate) fn add(&mut self, selection: Selection) -> bool {
-        match self {
-            Self::All => {}
-            Self::Nothing => *self = Self::Chosen(vec![selection]),
-            Self::Chosen(selections) if selections.iter().any(|earlier| earlier.is_same(&selection)) => {}
-            Self::Chosen(selections) if selections.len() < MOST_SELECTIONS => selections.push(selection),
-            Self::Chosen(_) => return false,
+        if self.0.iter().any(|earlier| earlier.is_same(&selection)) {
+            return true;
         }
-        true
+        let has_place = self.0.len() < MOST_SELECTIONS;
+        if has_place {
+            self.0.push(selection);
+        }
+        has_place
+    }
+}
+
+impl From<Vec<Selection>> for Reopen {
+    fn from(selections: Vec<Selection>) -> Self {
+        Self(selections)
     }
 }
 
@@ -180,19 +145,16 @@ impl Stretch {
 
 impl Job {
     /// Where the devices of a wave of the present leg lie; a device that joined later is of the wave that it would have
-    /// been in. `None`: there is no such wave, or its place was not recorded. `waves`: those that are over.
+    /// been in. `None`: there is no such wave. `waves`: those that are over.
     pub fn stretch_of_wave(&self, number: u32, waves: &[WaveRecord]) -> Option<Stretch> {
-        let present = self.wave.as_ref().filter(|wave| wave.number == number);
-        if self.wave.as_ref().is_some_and(|wave| wave.survey) {
-            // A survey pages the whole fleet. It is not opened before nothing is failed or open, so all that has failed
-            // since is its own.
-            return present.map(|_| Stretch { from: Cursor::default(), to: Cursor { step: SHARDS, after: None } });
-        }
-        if let Some(wave) = present {
-            return Some(Stretch { from: wave.from.clone()?, to: self.cursor.clone() });
+        // A survey's wave may lie anywhere.
+        let everywhere = || Stretch { from: Cursor::default(), to: Cursor { step: SHARDS, after: None } };
+        if let Some(wave) = self.wave.as_ref().filter(|wave| wave.number == number) {
+            let from = wave.from.clone();
+            return Some(from.map_or_else(everywhere, |from| Stretch { from, to: self.cursor.clone() }));
         }
         let wave = waves.iter().find(|wave| wave.leg == self.leg() && wave.number == number)?;
-        Some(Stretch { from: wave.from.clone()?, to: wave.to.clone()? })
+        Some(wave.from.clone().zip(wave.to.clone()).map_or_else(everywhere, |(from, to)| Stretch { from, to }))
     }
 }
 
@@ -213,6 +175,7 @@ mod tests {
             device: device.to_owned(),
             state,
             attempt: 1,
+            of: None,
             ack: None,
             shown: None,
             failure,
@@ -240,7 +203,7 @@ mod tests {
     #[test]
     fn only_what_failed_is_opened_and_only_what_this_selection_opened_is_sent_again() {
         let mut selection = Selection::everything(NOW);
-        let of = |selection: &Selection| Reopen::Chosen(vec![selection.clone()]);
+        let of = |selection: &Selection| Reopen::from(vec![selection.clone()]);
         let (failed, waiting) = (TaskState::Failed, TaskState::Waiting);
         assert!(of(&selection).opens(JOB, &task("a", failed, ErrorClass::Lost)));
         assert!(of(&selection).has_opened(JOB, &task("a", waiting, ErrorClass::Lost)));
@@ -249,7 +212,7 @@ mod tests {
         for state in [waiting, TaskState::Acked, TaskState::Skipped, TaskState::Waived] {
             assert!(!of(&selection).opens(JOB, &task("a", state, ErrorClass::Lost)));
         }
-        assert!(!Reopen::Nothing.opens(JOB, &task("a", failed, ErrorClass::Lost)));
+        assert!(!Reopen::NOTHING.opens(JOB, &task("a", failed, ErrorClass::Lost)));
     }
 
     #[test]
@@ -258,7 +221,7 @@ mod tests {
         let mut reopen = Reopen::default();
         assert!(reopen.add(of(ErrorClass::Connect)));
         assert!(reopen.add(Selection { asked: NOW + time::Duration::MINUTE, ..of(ErrorClass::Connect) }));
-        assert_eq!(reopen, Reopen::Chosen(vec![of(ErrorClass::Connect)]));
+        assert_eq!(reopen, Reopen::from(vec![of(ErrorClass::Connect)]));
         for class in [ErrorClass::Timeout, ErrorClass::Lost, ErrorClass::StoreFull] {
             assert!(reopen.add(of(class)));
         }
@@ -268,18 +231,12 @@ mod tests {
             reopen.finish();
         }
         assert!(reopen.is_nothing());
-        reopen = Reopen::All;
-        assert!(reopen.add(of(ErrorClass::Connect)) && reopen == Reopen::All);
     }
 
     #[test]
-    fn it_is_recorded_as_a_flag_or_a_list() {
-        let chosen = Reopen::Chosen(vec![Selection::everything(NOW)]);
-        for (reopen, json) in [
-            (Reopen::Nothing, json!(false)),
-            (Reopen::All, json!(true)),
-            (chosen, json!([{ "asked": 0, "shardsDone": 0 }])),
-        ] {
+    fn it_is_recorded_as_a_list() {
+        let chosen = Reopen::everything(NOW);
+        for (reopen, json) in [(Reopen::NOTHING, json!([])), (chosen, json!([{ "asked": 0, "shardsDone": 0 }]))] {
             assert_eq!(to_value(&reopen).unwrap(), json);
             assert_eq!(from_value::<Reopen>(json).unwrap(), reopen);
         }
@@ -295,7 +252,7 @@ mod tests {
             devices: (0..MOST_DEVICES).map(device).collect(),
             ..Selection::everything(NOW)
         };
-        let reopen = Reopen::Chosen(vec![selection; MOST_SELECTIONS]);
+        let reopen = Reopen::from(vec![selection; MOST_SELECTIONS]);
         // JSON takes more than DynamoDB does: quotes, commas. 20 KB remain for the job's other attributes.
         assert!(serde_json::to_string(&reopen).unwrap().len() < 380 << 10);
     }

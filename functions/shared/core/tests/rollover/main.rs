@@ -35,10 +35,10 @@ proptest! {
         if outcome == JobOutcome::Aborted {
             // A device that was waived while the root was withdrawn is the operator's own.
             for device in &world.holding {
-                let waived = world.rows.get(&(Leg::Withdraw, device.clone())) == Some(&Row::Waived);
+                let waived = world.state(Leg::Withdraw, device) == Some(TaskState::Waived);
                 prop_assert!(waived, "{} still holds the withdrawn root", device);
             }
-            prop_assert!(world.activated_with.is_none());
+            prop_assert!(world.job.activated.is_none());
         }
     }
 
@@ -122,16 +122,16 @@ fn a_paused_job_waits_for_what_is_tried_again_though_others_stay_failed() {
     world.wake(u32::MAX);
     assert_eq!(world.job.state, JobState::Running, "{}", world.job.reason);
     while run(&mut world) > 0 || world.job.state == JobState::Running {}
-    assert!(mended.iter().all(|device| world.rows[&(leg, device.clone())] == Row::Acked));
-    let left = failed.difference(&mended).all(|device| world.rows[&(leg, device.clone())] == Row::Failed(1));
+    assert!(mended.iter().all(|device| world.state(leg, device) == Some(TaskState::Acked)));
+    let left = failed.difference(&mended).all(|device| world.state(leg, device) == Some(TaskState::Failed));
     assert!(left && world.job.reason.starts_with("Paused"), "{:?} {}", world.rows, world.job.reason);
 }
 
-/// Its place was paged in the first wave.
+/// Its place was paged in the first wave, and the survey found it.
 #[test]
-fn a_device_that_joined_is_of_the_surveys_wave() {
+fn a_device_that_joined_is_sent_by_the_survey() {
     let mut world = World::new(3, BTreeSet::from([100]), Activation::Proven, Rollout::default());
-    for step in 0..3 {
+    for step in 0..4 {
         world.wake(u32::MAX);
         if step == 0 {
             world.happen(&Event::Join(100));
@@ -141,10 +141,8 @@ fn a_device_that_joined_is_of_the_surveys_wave() {
         }
     }
     assert_eq!((world.job.state, world.tally().failed), (JobState::Paused, 1));
-    assert!(world.job.wave.as_ref().is_some_and(|wave| wave.survey && wave.number == 2));
-    let wave = |number: u8| Choice { wave: Some(number - 1), ..Choice::default() };
-    assert!(!world.retry(&wave(1)));
-    assert!(world.retry(&wave(2)));
+    assert!(world.waves.iter().any(|wave| wave.number == 2 && wave.from.is_none() && wave.size == 1));
+    assert!(world.retry(&Choice { wave: Some(1), ..Choice::default() }));
 }
 
 #[test]

@@ -4,11 +4,13 @@ mod events;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rootcast_core::device::{DeviceId, SHARDS};
+use rootcast_core::device::{DeviceId, DeviceVersion, Incarnation, SHARDS};
+use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::job::{Activation, Cursor, Job, JobId, JobState, Leg, NewJob, Selection, Tally};
 use rootcast_core::plan::{Action, plan};
 use rootcast_core::rollout::Rollout;
-use rootcast_core::task::{ErrorClass, Failure, TaskRecord, TaskState};
+use rootcast_core::survey::{Deed, Finding, Purpose, find};
+use rootcast_core::task::{Ack, ErrorClass, Failure, Probe, TaskRecord, TaskState};
 use rootcast_core::transition::WaveRecord;
 use time::{Duration, OffsetDateTime};
 
@@ -16,25 +18,24 @@ pub(crate) use events::{Choice, Event, choice, events, worlds};
 
 pub(crate) const STALL: Duration = Duration::minutes(15);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Row {
-    Waiting(u32),
-    Acked,
-    Failed(u32),
-    Waived,
-}
+/// Devices that a pass reads between two records of its place.
+const PAGE: usize = 3;
 
 #[derive(Clone)]
 pub(crate) struct World {
     pub job: Job,
-    pub fleet: BTreeSet<DeviceId>,
+    pub fleet: BTreeMap<DeviceId, DeviceVersion>,
+    /// Devices that were enrolled since the job began.
+    pub enrolments: u32,
+    /// The fleet's revision in each shard.
+    pub revisions: Vec<u64>,
     pub broken: BTreeSet<DeviceId>,
     /// What the devices really hold.
     pub holding: BTreeSet<DeviceId>,
-    pub rows: BTreeMap<(Leg, DeviceId), Row>,
+    /// When each device was last read, of those that nobody has replaced or edited since.
+    pub proved: BTreeMap<(Leg, DeviceId), OffsetDateTime>,
+    pub rows: BTreeMap<(Leg, DeviceId), TaskRecord>,
     pub dispatched: BTreeMap<(Leg, u8), u64>,
-    /// When tasks were opened again.
-    pub opened: BTreeMap<(Leg, DeviceId), OffsetDateTime>,
     pub waves: Vec<WaveRecord>,
     /// The wave that a device was sent in.
     pub wave_of: BTreeMap<(Leg, DeviceId), u32>,
@@ -43,10 +44,12 @@ pub(crate) struct World {
     pub messages: Vec<(Leg, DeviceId, u32)>,
     pub now: OffsetDateTime,
     pub sent_while_paused: bool,
-    /// The fleet when it was last surveyed. Who joins later than that holds what he brought.
-    pub surveyed: BTreeSet<DeviceId>,
-    /// What the devices of the survey held when the root began to sign.
-    pub activated_with: Option<(BTreeSet<DeviceId>, BTreeSet<DeviceId>)>,
+    /// Who lacked a proof when the gate was passed.
+    pub unproven: Option<BTreeSet<DeviceId>>,
+}
+
+fn enrolment(number: u32) -> DeviceVersion {
+    DeviceVersion { incarnation: Incarnation::from_random(u128::from(number).to_be_bytes()), endpoint_revision: 0 }
 }
 
 pub(crate) fn device(number: u8) -> DeviceId {
@@ -66,39 +69,40 @@ impl World {
         job.publish(2);
         Self {
             job,
-            fleet: (0..devices).map(device).collect(),
+            fleet: (0..devices).map(|number| (device(number), enrolment(0))).collect(),
+            enrolments: 0,
+            revisions: vec![0; usize::from(SHARDS)],
             broken: broken.into_iter().map(device).collect(),
             holding: BTreeSet::new(),
+            proved: BTreeMap::new(),
             rows: BTreeMap::new(),
             dispatched: BTreeMap::new(),
-            opened: BTreeMap::new(),
             waves: Vec::new(),
             wave_of: BTreeMap::new(),
             asked_for: BTreeSet::new(),
             messages: Vec::new(),
             now,
             sent_while_paused: false,
-            surveyed: BTreeSet::new(),
-            activated_with: None,
+            unproven: None,
         }
     }
 
     pub(crate) fn tally(&self) -> Tally {
         let leg = self.job.leg();
-        let count = |wanted: fn(&Row) -> bool| {
-            self.rows.iter().filter(|((of, _), row)| *of == leg && wanted(row)).count() as u64
+        let count = |wanted: TaskState| {
+            self.rows.iter().filter(|((of, _), task)| *of == leg && task.state == wanted).count() as u64
         };
         Tally {
             dispatched: self.dispatched.iter().filter(|((of, _), _)| *of == leg).map(|(_, n)| n).sum(),
-            acked: count(|row| *row == Row::Acked),
-            failed: count(|row| matches!(row, Row::Failed(_))),
-            skipped: 0,
-            waived: count(|row| *row == Row::Waived),
+            acked: count(TaskState::Acked),
+            failed: count(TaskState::Failed),
+            skipped: count(TaskState::Skipped),
+            waived: count(TaskState::Waived),
         }
     }
 
     pub(crate) fn in_shard(&self, shard: u8) -> Vec<DeviceId> {
-        self.fleet.iter().filter(|device| device.shard() == shard).cloned().collect()
+        self.fleet.keys().filter(|device| device.shard() == shard).cloned().collect()
     }
 
     pub(crate) fn send(&mut self, device: DeviceId, attempt: u32) {
@@ -119,10 +123,10 @@ impl World {
             }
             Action::Distribute => self.job.distribute(now),
             Action::OpenWave { number, size } => self.job.open_wave(number, size, &tally, now),
-            Action::Survey { number } => {
-                self.surveyed = self.fleet.clone();
-                self.job.open_survey(number, &tally, now);
-            }
+            Action::Begin(Purpose::Survey) => self.job.begin_survey(self.revisions.clone(), &tally, now),
+            Action::Begin(Purpose::Resend) => self.job.begin_resend(now),
+            Action::Begin(Purpose::GiveUp) => self.job.begin_giving_up(),
+            Action::Pass => self.pass(die),
             Action::Dispatch { at_most } => self.dispatch(at_most, die),
             Action::FinishSending => self.finish_sending(),
             Action::CloseWave => {
@@ -131,17 +135,18 @@ impl World {
                 self.waves.extend(record);
             }
             Action::Reopen => self.reopen(die),
-            Action::Resend => self.resend(),
-            Action::GiveUp => {
-                for (device, attempt) in self.open() {
-                    self.rows.insert((self.job.leg(), device), Row::Failed(attempt));
-                }
-            }
             Action::Pause => self.job.pause(&step.why),
             Action::Withdraw => self.job.withdraw(3, now),
+            Action::Activate if self.job.activation == Activation::Immediate => self.job.activate(now),
+            // The write demands the revisions that the survey noted.
+            Action::Activate | Action::NoteWithdrawn if self.job.survey.forget_changed(&self.revisions) => {}
             Action::Activate => {
-                self.activated_with = Some((self.surveyed.clone(), self.holding.clone()));
+                self.unproven = Some(self.without_proof());
                 self.job.activate(now);
+            }
+            Action::NoteWithdrawn => {
+                self.unproven = Some(self.without_proof());
+                self.job.note_withdrawn(now);
             }
             Action::End(outcome) => self.job.end(outcome, &step.why),
         }
@@ -184,7 +189,7 @@ impl World {
     /// As the conductor does: a shard at a time, recorded first and sent then. It dies in the middle of a record.
     pub(crate) fn reopen(&mut self, die: bool) {
         let (leg, id) = (self.job.leg(), self.job.id);
-        let sends = self.job.resend != Some(Cursor::default());
+        let sends = !self.job.begins_to_resend();
         let selection = self.job.reopen.selection().cloned();
         let at = selection.as_ref().map_or(self.now, |selection| selection.asked);
         for shard in selection.map_or(0, |selection| selection.shards_done)..SHARDS {
@@ -196,44 +201,39 @@ impl World {
             let failed: Vec<_> = tasks.iter().filter(failed).map(|task| (named(task), task.attempt + 1)).collect();
             let mut sent: Vec<_> = tasks.iter().filter(open).map(|task| (named(task), task.attempt)).collect();
             let recorded = if die { failed.len() / 2 } else { failed.len() };
-            for (device, attempt) in &failed[..recorded] {
-                let key = (leg, device.clone());
-                assert!(self.asked_for.contains(&key), "nobody asked for {device}");
-                self.opened.insert(key.clone(), at);
-                self.rows.insert(key, Row::Waiting(*attempt));
+            for (device, _) in &failed[..recorded] {
+                assert!(self.asked_for.contains(&(leg, device.clone())), "nobody asked for {device}");
+                self.open(device, at);
             }
             if die && !failed.is_empty() {
                 return;
             }
             sent.extend(failed);
-            if sends && !sent.is_empty() {
-                sent.into_iter().for_each(|(device, attempt)| self.send(device, attempt));
+            if !sent.is_empty() {
+                if sends {
+                    sent.into_iter().for_each(|(device, attempt)| self.send(device, attempt));
+                }
                 self.job.reopen.note_shard(shard);
             }
         }
         self.job.note_reopened(self.tally().failed, self.now);
     }
 
+    /// The task waits again, for its next attempt.
+    fn open(&mut self, device: &DeviceId, at: OffsetDateTime) -> u32 {
+        let task = self.rows.get_mut(&(self.job.leg(), device.clone())).unwrap();
+        (task.state, task.attempt, task.at) = (TaskState::Waiting, task.attempt + 1, at);
+        task.attempt
+    }
+
     /// What failed, and what waits to be tried again, as it is recorded.
     pub(crate) fn tasks(&self, leg: Leg) -> impl Iterator<Item = TaskRecord> {
-        self.rows.iter().filter(move |((of, _), _)| *of == leg).filter_map(|(key, row)| {
-            let (state, attempt) = match row {
-                Row::Waiting(attempt) => (TaskState::Waiting, *attempt),
-                Row::Failed(attempt) => (TaskState::Failed, *attempt),
-                Row::Acked | Row::Waived => return None,
-            };
-            Some(TaskRecord {
-                device: key.1.to_string(),
-                state,
-                attempt,
-                ack: None,
-                shown: None,
-                failure: Some(Failure::new(class_of(&key.1), "no")),
-                waiver: None,
-                history: Vec::new(),
-                at: self.opened.get(key).copied().unwrap_or(OffsetDateTime::UNIX_EPOCH),
-            })
-        })
+        let troubled = |task: &&TaskRecord| matches!(task.state, TaskState::Waiting | TaskState::Failed);
+        self.rows.iter().filter(move |((of, _), _)| *of == leg).map(|(_, task)| task).filter(troubled).cloned()
+    }
+
+    pub(crate) fn state(&self, leg: Leg, device: &DeviceId) -> Option<TaskState> {
+        self.rows.get(&(leg, device.clone())).map(|task| task.state)
     }
 
     /// As the API does. Whether anything was chosen.
@@ -254,11 +254,16 @@ impl World {
             devices: devices.clone(),
             ..Selection::everything(self.now)
         };
-        // What that says, by what was seen to happen. Who joined and came with a resend is in no wave.
+        // What that says, by what was seen to happen. Who joined and came with a resend is in no wave; a survey's wave
+        // has the whole fleet.
+        let of_survey = |wave: u32| {
+            let of_old = |record: &WaveRecord| record.leg == leg && record.number == wave && record.from.is_none();
+            self.job.wave.as_ref().is_some_and(|now| now.survey && now.number == wave) || self.waves.iter().any(of_old)
+        };
         let said = |device: &DeviceId| {
             let sent_in = self.wave_of.get(&(leg, device.clone()));
             class.is_none_or(|class| class == class_of(device))
-                && wave.zip(sent_in).is_none_or(|(wave, sent_in)| wave == *sent_in)
+                && wave.zip(sent_in).is_none_or(|(wave, sent_in)| wave == *sent_in || of_survey(wave))
                 && (devices.is_empty() || devices.contains(device))
         };
         let chosen: BTreeSet<DeviceId> = self
@@ -280,48 +285,123 @@ impl World {
         true
     }
 
+    /// Whoever of the page has no record may not have been sent.
     pub(crate) fn finish_sending(&mut self) {
         let sending = self.job.sending.take().unwrap();
-        self.resend_shard(sending.from.shard(self.job.id));
-    }
-
-    /// Unsettled devices up to the cursor.
-    pub(crate) fn open(&self) -> Vec<(DeviceId, u32)> {
         let leg = self.job.leg();
-        let taken = |device: &&DeviceId| self.job.cursor.is_past(self.job.id, device);
-        let within =
-            |device: &&DeviceId| self.job.bound.as_ref().is_none_or(|bound| bound.is_past(self.job.id, device));
-        let waiting = self.rows.iter().filter_map(|((of, device), row)| match row {
-            Row::Waiting(attempt) if *of == leg => Some((device.clone(), *attempt)),
-            _ => None,
-        });
-        let unknown = self
+        let (from, to, id) = (sending.from, sending.to, self.job.id);
+        let unsent: Vec<DeviceId> = self
             .fleet
-            .iter()
-            .filter(taken)
-            .filter(within)
-            .filter(|device| !self.rows.contains_key(&(leg, (*device).clone())));
-        waiting.chain(unknown.map(|device| (device.clone(), 1))).collect()
+            .keys()
+            .filter(|device| to.is_past(id, device) && !from.is_past(id, device) && self.job.is_taken(device))
+            .filter(|device| self.state(leg, device).is_none())
+            .cloned()
+            .collect();
+        unsent.into_iter().for_each(|device| self.send(device, 1));
     }
 
-    pub(crate) fn resend(&mut self) {
-        if self.job.resend.is_none() {
-            self.job.begin_resend(self.now);
+    /// One page of the pass that is under way. `die`: half of what follows from it is recorded, and nothing is sent.
+    fn pass(&mut self, die: bool) {
+        let (leg, pass) = (self.job.leg(), self.job.pass.clone().unwrap());
+        if self.job.is_pass_over() {
+            return self.job.end_pass();
         }
-        for shard in 0..rootcast_core::device::SHARDS {
-            self.resend_shard(shard);
+        let shard = pass.at.shard(self.job.id);
+        let known = self.rows.keys().filter(|(of, _)| *of == leg).map(|(_, device)| device);
+        let mut page: BTreeSet<DeviceId> = self.fleet.keys().chain(known).cloned().collect();
+        page.retain(|device| device.shard() == shard && pass.at.after.as_ref().is_none_or(|after| device > after));
+        let is_last = page.len() <= PAGE;
+        let page: Vec<DeviceId> = page.into_iter().take(PAGE).collect();
+        let to = match page.last() {
+            Some(last) if !is_last => Cursor { step: pass.at.step, after: Some(last.clone()) },
+            _ => pass.at.next_shard(),
+        };
+        let demand = self.job.demand_of_pass(self.now);
+        let found: Vec<(DeviceId, Finding)> = page
+            .into_iter()
+            .filter(|device| self.job.is_taken(device))
+            .map(|device| {
+                let task = self.rows.get(&(leg, device.clone()));
+                (device.clone(), find(self.fleet.get(&device).copied(), task, demand))
+            })
+            .collect();
+        let deeds: Vec<_> =
+            found.iter().filter_map(|(device, finding)| Some((device, pass.purpose.deed(*finding)?))).collect();
+        let done = if die { deeds.len() / 2 } else { deeds.len() };
+        for (device, deed) in &deeds[..done] {
+            match deed {
+                Deed::Send { attempt } if !die => self.send((*device).clone(), *attempt),
+                Deed::Send { .. } => {}
+                Deed::Reopen => {
+                    let attempt = self.open(device, self.now);
+                    if !die {
+                        self.send((*device).clone(), attempt);
+                    }
+                }
+                Deed::Lose { attempt } => self.record(leg, device, *attempt, TaskState::Failed),
+                Deed::Skip { attempt } => self.record(leg, device, *attempt, TaskState::Skipped),
+            }
         }
-        self.job.resend = None;
+        if die && !deeds.is_empty() {
+            return;
+        }
+        if let Some((shard, all)) = self.job.note_page(to, found.into_iter().map(|(_, finding)| finding)) {
+            self.dispatched.insert((leg, shard), all);
+        }
     }
 
-    pub(crate) fn resend_shard(&mut self, shard: u8) {
+    /// Records a result of the device as it is now.
+    pub(crate) fn record(&mut self, leg: Leg, device: &DeviceId, attempt: u32, state: TaskState) {
+        let of = self.fleet.get(device).copied();
+        let ack = of.filter(|_| state == TaskState::Acked).map(|of| Ack {
+            of,
+            at: self.now,
+            bundle_version: self.job.bundle_version,
+            sha256: Fingerprint::from_bytes([0; 32]),
+            probe: Probe::ReadBack,
+        });
+        let task = TaskRecord {
+            device: device.to_string(),
+            state,
+            attempt,
+            of,
+            ack,
+            shown: None,
+            failure: Some(Failure::new(class_of(device), "no")),
+            waiver: None,
+            history: Vec::new(),
+            at: OffsetDateTime::UNIX_EPOCH,
+        };
+        self.rows.insert((leg, device.clone()), task);
+    }
+
+    /// Approved devices that proved nothing of late, and that nobody waived as they are now.
+    fn without_proof(&self) -> BTreeSet<DeviceId> {
         let leg = self.job.leg();
-        let open: Vec<_> = self.open().into_iter().filter(|(device, _)| device.shard() == shard).collect();
-        let rows = self.rows.keys().filter(|(of, device)| *of == leg && device.shard() == shard).count();
-        let fresh = open.iter().filter(|(device, _)| !self.rows.contains_key(&(leg, device.clone()))).count();
-        self.dispatched.insert((leg, shard), (rows + fresh) as u64);
-        for (device, attempt) in open {
-            self.send(device, attempt);
+        let since = self.job.demand(self.now).since;
+        let lacks = |(device, version): (&DeviceId, &DeviceVersion)| {
+            let key = (leg, device.clone());
+            let waived = |task: &TaskRecord| task.state == TaskState::Waived && task.of == Some(*version);
+            let proved = self.proved.get(&key).is_some_and(|at| *at >= since);
+            let concerned = leg == Leg::Distribute || self.job.is_taken(device);
+            (concerned && !proved && !self.rows.get(&key).is_some_and(waived)).then(|| device.clone())
+        };
+        self.fleet.iter().filter_map(lacks).collect()
+    }
+
+    pub(crate) fn enrol(&mut self, device: &DeviceId) {
+        self.enrolments += 1;
+        self.change(device, Some(enrolment(self.enrolments)));
+    }
+
+    /// The id names another device from now on, or the same one somewhere else.
+    pub(crate) fn change(&mut self, device: &DeviceId, version: Option<DeviceVersion>) {
+        self.holding.remove(device);
+        self.proved.retain(|(_, of), _| of != device);
+        self.revisions[usize::from(device.shard())] += 1;
+        match version {
+            Some(version) => _ = self.fleet.insert(device.clone(), version),
+            None => _ = self.fleet.remove(device),
         }
     }
 }

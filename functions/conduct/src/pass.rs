@@ -1,0 +1,136 @@
+//! A pass over a leg's devices: a survey, sending again, or giving up. A page at a time, its place on record, so that it
+//! can be cut after any call and gone on with by another invocation.
+
+use std::collections::BTreeMap;
+
+use rootcast_core::device::{DeviceId, DeviceVersion};
+use rootcast_core::job::{Cursor, Job};
+use rootcast_core::survey::{Deed, Finding, Purpose, find};
+use rootcast_core::task::{ErrorClass, Failure, Outcome, TaskRecord};
+use rootcast_ledger::{Conducting, Dispatched, LedgerError, Settlement, TaskKey};
+use tokio::time::Instant;
+
+use crate::{App, ConductError, Then};
+
+/// Devices a page: one call for them and one or two for their tasks.
+const PAGE: usize = 1000;
+/// Tasks a transaction; DynamoDB takes 100 writes, of which the counters are one a shard, and the lease is one.
+pub(crate) const SETTLED_AT_ONCE: usize = 50;
+
+pub(crate) const LOST: &str =
+    "No result after 3 resends. See the worker's log and the task dead-letter queue, then resume the job.";
+
+/// A device of the fleet, or one that left it and has a task.
+struct Row {
+    device: DeviceId,
+    version: Option<DeviceVersion>,
+    task: Option<TaskRecord>,
+}
+
+impl App {
+    /// Reads on until the pass is at its end or the time is over.
+    pub(crate) async fn pass(&self, held: &Conducting, mut job: Job, deadline: Instant) -> Result<Then, ConductError> {
+        while let Some(pass) = job.pass.clone() {
+            if job.is_pass_over() {
+                job.end_pass();
+                self.commit(held, &mut job, None).await?;
+                break;
+            }
+            if Instant::now() >= deadline {
+                return Ok(Then::HandOn);
+            }
+            let (rows, to) = self.rows(&job, &pass.at).await?;
+            let demand = job.demand_of_pass((self.clock)());
+            let rows: Vec<(Row, Finding)> = rows
+                .into_iter()
+                .filter(|row| job.is_taken(&row.device))
+                .map(|row| {
+                    let finding = find(row.version, row.task.as_ref(), demand);
+                    (row, finding)
+                })
+                .collect();
+            self.carry_out(held, &job, pass.purpose, &rows).await?;
+            let counted = job.note_page(to, rows.iter().map(|(_, finding)| *finding));
+            let counted = counted.map(|(shard, devices)| Dispatched::Exactly { shard, devices });
+            self.commit(held, &mut job, counted).await?;
+        }
+        Ok(Then::Continue)
+    }
+
+    /// Some of the shard at `at`, in the order of device ids, and the place behind them.
+    async fn rows(&self, job: &Job, at: &Cursor) -> Result<(Vec<Row>, Cursor), LedgerError> {
+        let (shard, after) = (at.shard(job.id), at.after.as_ref());
+        if job.bound.as_ref().is_some_and(|bound| at.step > bound.step) {
+            // The leg does not come here.
+            return Ok((Vec::new(), at.next_shard()));
+        }
+        let fleet = self.ledger.fleet(shard, after, None, PAGE).await?;
+        let last = fleet.last().filter(|_| fleet.len() == PAGE).map(|entry| entry.device.clone());
+        let tasks = self.ledger.tasks(job.id, job.leg(), shard, after, last.as_ref()).await?;
+        let to = match last {
+            Some(last) => Cursor { step: at.step, after: Some(last) },
+            None => at.next_shard(),
+        };
+        let mut rows: BTreeMap<DeviceId, Row> = BTreeMap::new();
+        for entry in fleet {
+            let row = Row { device: entry.device.clone(), version: Some(entry.version), task: None };
+            rows.insert(entry.device, row);
+        }
+        for task in tasks {
+            let device = named(&task)?;
+            rows.entry(device.clone()).or_insert(Row { device, version: None, task: None }).task = Some(task);
+        }
+        Ok((rows.into_values().collect(), to))
+    }
+
+    /// Recorded first, sent then. Done twice it changes nothing but the number of messages.
+    async fn carry_out(
+        &self,
+        held: &Conducting,
+        job: &Job,
+        purpose: Purpose,
+        rows: &[(Row, Finding)],
+    ) -> Result<(), ConductError> {
+        let (mut sent, mut reopened, mut given_up) = (Vec::new(), Vec::new(), Vec::new());
+        for (row, finding) in rows {
+            let device = row.device.clone();
+            match (purpose.deed(*finding), &row.task) {
+                (Some(Deed::Send { attempt }), _) => sent.push((device, attempt)),
+                (Some(Deed::Reopen), Some(task)) => {
+                    reopened.push(task.clone());
+                    sent.push((device, task.attempt + 1));
+                }
+                (Some(Deed::Lose { attempt }), _) => {
+                    let lost = Outcome::Failed(Failure::new(ErrorClass::Lost, LOST));
+                    given_up.push(self.settlement(job, row, attempt, lost));
+                }
+                (Some(Deed::Skip { attempt }), _) => {
+                    given_up.push(self.settlement(job, row, attempt, Outcome::Skipped));
+                }
+                (Some(Deed::Reopen), None) | (None, _) => {}
+            }
+        }
+        for some in given_up.chunks(SETTLED_AT_ONCE) {
+            self.ledger.settle_as_conductor(held, some.to_vec()).await?;
+        }
+        for some in reopened.chunks(SETTLED_AT_ONCE) {
+            self.ledger.reopen(held, job.leg(), some, (self.clock)()).await?;
+        }
+        self.send(job, sent).await
+    }
+
+    fn settlement(&self, job: &Job, row: &Row, attempt: u32, outcome: Outcome) -> Settlement {
+        Settlement {
+            key: TaskKey { job: job.id, leg: job.leg(), device: row.device.clone() },
+            attempt,
+            of: row.version,
+            outcome,
+            history: row.task.as_ref().map(|task| task.history.clone()).unwrap_or_default(),
+            at: (self.clock)(),
+        }
+    }
+}
+
+fn named(task: &TaskRecord) -> Result<DeviceId, LedgerError> {
+    task.device.parse().map_err(|source| LedgerError::Corrupt { what: "task", source: Box::new(source) })
+}
