@@ -84,7 +84,6 @@ async fn push_to_new_brings_it_to_those_to_which_it_never_was_brought() {
     let there = || devices(vec![device("bmc-1", &[CERTIFICATE]), device("bmc-2", &[CERTIFICATE])]);
     let known = || uses_then(vec![tie("bmc-1", 5, 1, None), fresh("bmc-2")]);
     let begun = written(&[
-        "update authority",
         "put 7 meta",
         "put jobs 000000000007",
         "put running 000000000007",
@@ -102,7 +101,7 @@ async fn push_to_new_brings_it_to_those_to_which_it_never_was_brought() {
         &held(record()),
         &one,
         &uses_then(vec![fresh("bmc-2")]),
-        &last_job(),
+        &next_job(),
         &chain(),
         &begun,
     ];
@@ -145,7 +144,6 @@ async fn a_push_goes_to_every_device_or_is_refused() {
     };
     let wake = woken("created");
     let begun = written(&[
-        "update authority",
         "put 7 meta",
         "put jobs 000000000007",
         "put running 000000000007",
@@ -164,7 +162,7 @@ async fn a_push_goes_to_every_device_or_is_refused() {
         &held(record()),
         &there,
         &uses_then(known),
-        &last_job(),
+        &next_job(),
         &chain(),
         &begun,
     ];

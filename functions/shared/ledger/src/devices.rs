@@ -198,7 +198,7 @@ impl Ledger {
                 writes.push(self.count_uses(tie.certificate, -1)?);
             }
             match self.transact(writes).await {
-                Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
+                Err(LedgerError::Conflict) => {}
                 deleted => return deleted,
             }
         }

@@ -191,7 +191,6 @@ async fn old_news_is_told_from_a_device_that_changed() {
 #[tokio::test]
 async fn a_deployment_begins_with_all_that_belongs_to_it() {
     let written = accepted(&[
-        "update authority SET lastJob = :id ADD revision :one [:id=7 :last=6 :one=1]",
         "put 7 meta",
         "put jobs 000000000007",
         "put running 000000000007",
@@ -210,7 +209,7 @@ async fn a_deployment_begins_with_all_that_belongs_to_it() {
     let again =
         NewUse { device: device("bmc-1", &[2, 1]), earlier: Some(tie(1, Some(Stage::InstallCertificate), true)) };
     let uses = [NewUse { device: device("bmc-0", &[]), earlier: None }, again];
-    ledger(&[&chain(), &written]).deploy(&deployment, 6, &uses, None, &by()).await.unwrap();
+    ledger(&[&chain(), &written]).deploy(&deployment, &uses, None, &by()).await.unwrap();
 }
 
 #[tokio::test]
@@ -291,5 +290,5 @@ async fn the_largest_deployment_fits_into_one_transaction() {
     let written = mock!(Client::transact_write_items)
         .match_requests(|request| request.transact_items().len() == 49)
         .then_output(|| TransactWriteItemsOutput::builder().build());
-    ledger(&[&chain(), &written]).deploy(&deployment, 6, &uses, None, &by()).await.unwrap();
+    ledger(&[&chain(), &written]).deploy(&deployment, &uses, None, &by()).await.unwrap();
 }
