@@ -187,3 +187,13 @@ async fn a_push_goes_to_every_device_or_is_refused() {
     let (status, _) = call(push(json!({ "PushToAll": 1 })), &[&name(), &held(record()), &uses(vec![])], &wake).await;
     assert_eq!(status, 400);
 }
+
+#[tokio::test]
+async fn a_device_with_all_the_certificates_that_it_can_have_is_named_before_anything_is_written() {
+    let ties: Vec<String> =
+        (0..rootcast_ledger::MOST_TIES_OF_DEVICE).map(|number| format!("scs{:013}", number + 10)).collect();
+    let full = device("bmc-1", &ties.iter().map(String::as_str).collect::<Vec<_>>());
+    let rules = [&name(), &held(record()), &devices(vec![full]), &uses_then(Vec::new())];
+    let text = r"[\VED\Policy\Devices\bmc-1] The device has 46 certificates already, the most that one can have: dissociate one from it first.";
+    assert_eq!(call(associate(&["bmc-1"], json!(false)), &rules, &woken("")).await, refused(text));
+}

@@ -20,7 +20,8 @@ use rootcast_core::job::{JobId, Leg};
 use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
 use rootcast_core::task::{ErrorClass, Failure, Outcome};
 use rootcast_ledger::{
-    DeviceRecord, Lease, Ledger, LedgerError, MOST_TIES, NewUse, Proven, Settlement, Tables, TaskKey, UseRecord,
+    DeviceRecord, Lease, Ledger, LedgerError, MOST_TIES, MOST_TIES_OF_DEVICE, NewUse, Proven, Settlement, Tables,
+    TaskKey, UseRecord,
 };
 use time::OffsetDateTime;
 
@@ -278,6 +279,19 @@ async fn a_device_with_a_worker_is_not_deleted() {
     let there = read(&held);
     let error = ledger(&[&there]).delete_device(&held.id, NOW).await.unwrap_err();
     assert!(matches!(error, LedgerError::Conflict), "{error:?}");
+}
+
+/// With six writes to spare.
+#[tokio::test]
+async fn a_device_with_all_the_certificates_that_it_can_have_is_deleted_in_one_transaction() {
+    let numbers: Vec<u32> = (1..=MOST_TIES_OF_DEVICE as u32).collect();
+    let uses = found(numbers.iter().map(|number| tie(*number, None, false)).collect());
+    let written = mock!(Client::transact_write_items)
+        .match_requests(|request| request.transact_items().len() == 93)
+        .then_output(|| TransactWriteItemsOutput::builder().build());
+    let there = read(&device("bmc-1", &numbers));
+    ledger(&[&there, &uses, &written]).delete_device(&"bmc-1".parse().unwrap(), NOW).await.unwrap();
+    assert_eq!(written.num_calls(), 1);
 }
 
 /// `TransactWriteItems` takes a hundred writes.
