@@ -104,7 +104,7 @@ pub(crate) async fn resume(parts: &Parts, by: &Actor, id: JobId) -> Result<Envel
         })?;
         let act = Act::new(Subject::Job(id), Action::Resume, by, now);
         match parts.ledger.save_deployment(&job, Some(&act)).await {
-            Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
+            Err(LedgerError::Conflict) => {}
             written => {
                 written?;
                 info!(caller = by.principal, job.id = %id, "deployment resumed");

@@ -14,12 +14,50 @@ const LOOKED_AT: usize = 10_000;
 /// Devices read at once where a filter is set: one call for their ids, one to two for their tasks.
 const FILTERED_READ: usize = 1000;
 
+/// A page is full with so many bytes, however few its rows are: Lambda answers with 6 MB at most, and a task with the
+/// longest history is 30 KB.
+const FULL: usize = 4 << 20;
+
 /// A device and what the job knows of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) device: DeviceId,
     /// `None` until its first attempt is settled.
     pub(crate) task: Option<TaskRecord>,
+}
+
+impl Row {
+    /// About as many bytes as it has in an answer.
+    fn weight(&self) -> usize {
+        const FIELDS: usize = 300;
+        const ENTRY: usize = 120;
+        let Some(task) = &self.task else { return FIELDS };
+        let history: usize = task.history.iter().map(|entry| ENTRY + entry.words.len()).sum();
+        let message = task.failure.as_ref().map_or(0, |failure| failure.message.len());
+        FIELDS + history + message + task.waiver.as_ref().map_or(0, String::len)
+    }
+}
+
+/// The rows of a page so far.
+struct Rows {
+    found: Vec<Row>,
+    limit: usize,
+    weight: usize,
+}
+
+impl Rows {
+    const fn new(limit: usize) -> Self {
+        Self { found: Vec::new(), limit, weight: 0 }
+    }
+
+    fn push(&mut self, row: Row) {
+        self.weight += row.weight();
+        self.found.push(row);
+    }
+
+    fn is_full(&self) -> bool {
+        self.found.len() >= self.limit || self.weight >= FULL
+    }
 }
 
 /// Where a device stands in a job.
@@ -72,15 +110,15 @@ pub(crate) async fn page(
         Some(_) => return Err(stale()),
         None => Cursor::default(),
     };
-    let (mut rows, mut looked_at) = (Vec::new(), 0);
-    while !at.is_at_end() && rows.len() < limit && looked_at < LOOKED_AT {
-        let read = if filtered { FILTERED_READ } else { limit - rows.len() };
+    let (mut rows, mut looked_at) = (Rows::new(limit), 0);
+    while !at.is_at_end() && !rows.is_full() && looked_at < LOOKED_AT {
+        let read = if filtered { FILTERED_READ } else { limit - rows.found.len() };
         let (found, next) = read_shard(ledger, job, leg, &at, read).await?;
         looked_at += found.len();
-        at = take(&mut rows, limit, found, &keep, &at).unwrap_or(next);
+        at = take(&mut rows, found, &keep, &at).unwrap_or(next);
     }
     let next = (!at.is_at_end()).then(|| cursor(&Place { leg, at })).transpose()?;
-    Ok((rows, next))
+    Ok((rows.found, next))
 }
 
 /// Some devices of the shard at `at`, with their tasks, and the place behind them. Tasks of devices that were deleted
@@ -122,21 +160,15 @@ fn merge(devices: Vec<DeviceId>, tasks: Vec<TaskRecord>) -> Vec<Row> {
     rows
 }
 
-/// Moves rows until there are `limit`; then, the place behind the last one.
-fn take(
-    rows: &mut Vec<Row>,
-    limit: usize,
-    found: Vec<Row>,
-    keep: impl Fn(&Row) -> bool,
-    at: &Cursor,
-) -> Option<Cursor> {
+/// Moves rows until there are enough; then, the place behind the last one.
+fn take(rows: &mut Rows, found: Vec<Row>, keep: impl Fn(&Row) -> bool, at: &Cursor) -> Option<Cursor> {
     let mut left = found.into_iter().peekable();
     while let Some(row) = left.next() {
         let device = row.device.clone();
         if keep(&row) {
             rows.push(row);
         }
-        if rows.len() >= limit && left.peek().is_some() {
+        if rows.is_full() && left.peek().is_some() {
             return Some(Cursor { step: at.step, after: Some(device) });
         }
     }
@@ -147,10 +179,13 @@ fn take(
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use proptest::prelude::*;
+    use rootcast_core::lifecycle::{Entry, MOST_ENTRIES, Stage, StageResult};
     use time::OffsetDateTime;
 
     use super::*;
     use crate::jobs::tests::running;
+
+    const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
     fn task(device: &str, state: TaskState) -> TaskRecord {
         TaskRecord {
@@ -186,6 +221,18 @@ mod tests {
         assert_eq!(standing(&job, &row("a", Some(TaskState::Acked))), Standing::Settled(TaskState::Acked));
     }
 
+    #[test]
+    fn a_page_of_long_histories_is_cut_before_lambda_refuses_it() {
+        let words = "x".repeat(500);
+        let entry = Entry { stage: Stage::UpdateTrustStore, attempt: 1, result: StageResult::Done, words, at: NOW };
+        let mut long = row("a", Some(TaskState::Failed));
+        long.task.as_mut().unwrap().history = vec![entry; MOST_ENTRIES];
+        let mut rows = Rows::new(1000);
+        let all = vec![long; 1000];
+        let next = take(&mut rows, all, |_| true, &Cursor::default());
+        assert!(next.is_some() && (100..250).contains(&rows.found.len()), "{}", rows.found.len());
+    }
+
     proptest! {
         /// Every device and every task is there once, in order.
         #[test]
@@ -211,10 +258,10 @@ mod tests {
             let (mut seen, mut at) = (Vec::new(), Cursor::default());
             loop {
                 let left = all.iter().filter(|row| at.after.as_ref().is_none_or(|after| row.device > *after)).cloned();
-                let mut page = Vec::new();
-                let next = take(&mut page, limit, left.collect(), |row| !row.device.as_str().ends_with('3'), &at);
-                prop_assert!(page.len() <= limit);
-                seen.extend(page);
+                let mut page = Rows::new(limit);
+                let next = take(&mut page, left.collect(), |row| !row.device.as_str().ends_with('3'), &at);
+                prop_assert!(page.found.len() <= limit);
+                seen.extend(page.found);
                 match next {
                     Some(next) => at = next,
                     None => break,

@@ -66,6 +66,9 @@ fn refused(id: &DeviceId, why: NotBegun) -> ApiError {
         NotBegun::Refused(Refusal::NotApproved | Refusal::NoPrivateKey(_) | Refusal::NoWebServer(_)) => {
             ApiError::invalid(text, "Correct the device's record, and send the request again.")
         }
+        NotBegun::Refused(Refusal::Full) => {
+            ApiError::conflict(text, "GET /devices/ID lists its certificates; then send the request again.")
+        }
         NotBegun::Refused(Refusal::UnderWay { .. }) | NotBegun::NameTaken(_) | NotBegun::Busy => {
             ApiError::conflict(text, "Send the request again then.")
         }

@@ -79,7 +79,7 @@ pub(crate) async fn retry(
         counted = Some((leg_of(&job), retried));
         let act = Act::new(Subject::Job(id), Action::Retry, &caller.acting(&request_id), now);
         match save(ledger, &next, &act.with("devices", retried)).await {
-            Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
+            Err(LedgerError::Conflict) => {}
             written => {
                 written?;
                 info!(caller = caller.name, job.id = %id, devices.retried = retried, ?filters, "failed devices are retried");

@@ -75,7 +75,7 @@ pub(crate) async fn steer(parts: &Parts, by: &Actor, id: JobId, command: Command
         })?;
         let act = Act::new(Subject::Job(id), action(command), by, now);
         match parts.ledger.commit(Change { job: Some(&job), acts: vec![act], ..Change::default() }).await {
-            Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
+            Err(LedgerError::Conflict) => {}
             written => {
                 written?;
                 info!(caller = by.principal, job.id = %id, command = ?command, "job steered");

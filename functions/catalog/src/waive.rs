@@ -1,7 +1,7 @@
 //! `POST /jobs/{id}/waive`: failed devices are taken out of the gate, each with a reason.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Extension;
 use axum::extract::State;
@@ -22,15 +22,16 @@ use crate::extract::{Body, Id};
 use crate::jobs::{Shown, load, load_any};
 use crate::steer::wake;
 
-/// Devices in one call: each is one transaction of about 10 ms, and those of a shard go one after the other.
+/// Devices in one call: each is one transaction of about 10 ms, and those of a shard go one after the other. With a
+/// sixteenth of them in each shard that is 0.6 s; where all lie in one, 10 s.
 const MOST_DEVICES: usize = 1000;
 /// In characters. It is kept in each device's task.
 const LONGEST_REASON: usize = 256;
 /// One BatchGetItem.
 const READ: usize = 100;
-/// The shard's counters are in each of its transactions: one that collides with a worker's tries again.
-const ATTEMPTS: u32 = 6;
-const PAUSE: Duration = Duration::from_millis(20);
+/// A request that is not done by then answers what it did: API Gateway gives up after 30 s, and of what is under way
+/// at that moment a call takes 8 s at most.
+const LIMIT: Duration = Duration::from_secs(18);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +80,7 @@ pub(crate) async fn waive(
     Body(waiver): Body<Waiver>,
 ) -> Result<Envelope<Waived>, ApiError> {
     waiver.check()?;
+    let deadline = Instant::now() + LIMIT;
     let parts = app.parts().await?;
     let JobRecord::Rollover(job) = load_any(&parts.ledger, id).await? else { return Err(not_steered(id)) };
     if job.state == JobState::Ended {
@@ -98,7 +100,7 @@ pub(crate) async fn waive(
         shards.entry(device.shard()).or_default().push(key);
     }
     let done = stream::iter(shards.into_values())
-        .map(|keys| waive_shard(parts, keys, waiver.reason.trim()))
+        .map(|keys| waive_shard(parts, keys, waiver.reason.trim(), deadline))
         .buffer_unordered(usize::from(SHARDS));
     let done: Vec<HashMap<DeviceId, Outcome>> = match done.try_collect().await {
         Ok(done) => done,
@@ -109,7 +111,7 @@ pub(crate) async fn waive(
     };
     let done: HashMap<DeviceId, Outcome> = done.into_iter().flatten().collect();
     let results: Vec<Outcome> = waiver.devices.iter().map(|device| outcome_of(&done, device)).collect();
-    let refused = results.iter().filter(|outcome| outcome.result == "refused").count();
+    let refused = results.iter().filter(|outcome| !outcome.is_waived()).count();
     parts.ledger.audit(&act.with("waived", results.len() - refused)).await?;
     info!(
         caller = caller.name, job.id = %id, devices.waived = results.len() - refused, devices.refused = refused,
@@ -128,24 +130,41 @@ pub(crate) async fn waive(
     }
     let message = Message::partly(
         format!("{refused} of {total} devices were not waived."),
-        "See the result of each device: only what has failed can be waived.",
+        "See the result of each device: only what has failed can be waived, and what is busy is to be sent again.",
     );
     Ok(answer.judged(if refused == total { Verdict::Failed } else { Verdict::Warning }).saying(message))
 }
 
 fn outcome_of(done: &HashMap<DeviceId, Outcome>, device: &DeviceId) -> Outcome {
-    done.get(device).cloned().unwrap_or_else(|| {
-        let (result, message) = NO_RESULT;
-        Outcome { device: device.clone(), result, message }
-    })
+    done.get(device).cloned().unwrap_or_else(|| Outcome::of(device, NO_RESULT))
 }
 
-async fn waive_shard(parts: &Parts, keys: Vec<TaskKey>, why: &str) -> Result<HashMap<DeviceId, Outcome>, ApiError> {
-    let mut done = HashMap::new();
+impl Outcome {
+    fn of(device: &DeviceId, (result, message): (&'static str, Option<&'static str>)) -> Self {
+        Self { device: device.clone(), result, message }
+    }
+
+    /// Now, or before.
+    fn is_waived(&self) -> bool {
+        matches!(self.result, "waived" | "unchanged")
+    }
+}
+
+async fn waive_shard(
+    parts: &Parts,
+    keys: Vec<TaskKey>,
+    why: &str,
+    deadline: Instant,
+) -> Result<HashMap<DeviceId, Outcome>, ApiError> {
+    let mut done: HashMap<DeviceId, Outcome> =
+        keys.iter().map(|key| (key.device.clone(), Outcome::of(&key.device, BUSY))).collect();
     for part in keys.chunks(READ) {
+        if Instant::now() >= deadline {
+            break;
+        }
         let (_, tasks) = parts.ledger.jobs_and_tasks([], part).await?;
         let versions = parts.ledger.fleet_versions(part.iter().map(|key| &key.device)).await?;
-        for key in part {
+        for key in part.iter().take_while(|_| Instant::now() < deadline) {
             let of = versions.get(&key.device).copied();
             let outcome = waive_one(parts, key, tasks.get(key), of, why).await?;
             done.insert(key.device.clone(), outcome);
@@ -161,23 +180,22 @@ async fn waive_one(
     of: Option<DeviceVersion>,
     why: &str,
 ) -> Result<Outcome, ApiError> {
-    let outcome = |(result, message)| Outcome { device: key.device.clone(), result, message };
+    let outcome = |result| Outcome::of(&key.device, result);
     let task = match (refusal(task), task) {
         (None, Some(task)) => task,
         (told, _) => return Ok(outcome(told.unwrap_or(MOVED))),
     };
-    let mut pause = PAUSE;
-    for attempt in 1.. {
-        match parts.ledger.waive(key, task, of, why, (parts.clock)()).await {
-            Ok(()) => break,
-            Err(LedgerError::Conflict) => return Ok(outcome(MOVED)),
-            Err(LedgerError::Transient { .. }) if attempt < ATTEMPTS => tokio::time::sleep(pause).await,
-            Err(error) => return Err(error.into()),
-        }
-        pause *= 2;
+    match parts.ledger.waive(key, task, of, why, (parts.clock)()).await {
+        Ok(()) => Ok(outcome(("waived", None))),
+        Err(LedgerError::Conflict) => Ok(outcome(MOVED)),
+        // Workers are at the shard's counters all the time. The others of the request are not given up for it.
+        Err(error) if error.is_passing() => Ok(outcome(BUSY)),
+        Err(error) => Err(error.into()),
     }
-    Ok(outcome(("waived", None)))
 }
+
+const BUSY: (&str, Option<&str>) =
+    ("busy", Some("it was not waived yet, for its record was busy or the time was over: send it again"));
 
 const NO_RESULT: (&str, Option<&str>) =
     ("refused", Some("it has no result in this job: wait for one, or correct the id"));

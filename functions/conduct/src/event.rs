@@ -1,5 +1,7 @@
 //! What wakes the conductor: its queue, or the schedule.
 
+mod schedule;
+
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::time::{Duration, SystemTime};
@@ -11,7 +13,7 @@ use rootcast_core::message::Control;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::{App, ConductError};
 
@@ -53,14 +55,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
     let mut answer = SqsBatchResponse::default();
     match event.payload {
         Wake::Schedule { .. } => {
-            let mut running = app.ledger.running_deployments().await?;
-            running.extend(app.ledger.authority().await?.running);
-            // One that cannot be conducted holds up no other.
-            let mut outcome = Ok(());
-            for job in running {
-                outcome = outcome.and(app.conduct(job, &owner, deadline).await);
-            }
-            outcome.and(app.bring_in_joining().await)?;
+            app.look_after(&owner, deadline).await?;
         }
         Wake::Queue(batch) => {
             // Several messages about one job are one reason to look at it.
@@ -76,12 +71,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
                 }
             }
             for (job, messages) in jobs {
-                if let Err(error) = app.conduct(job, &owner, deadline).await {
-                    error!(
-                        job.id = job.0,
-                        error = &error as &dyn Error,
-                        "the job could not be conducted and is tried again"
-                    );
+                if app.take_up(job, &owner, deadline).await.is_err() {
                     for message in messages {
                         answer.add_failure(message);
                     }

@@ -63,7 +63,7 @@ impl App {
                     info!(crl = %list, crl.number = number, crl.revoked = revoked.len(), "a revocation list is published");
                     return Ok(());
                 }
-                Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {
+                Err(LedgerError::Conflict) => {
                     debug!(crl = %list, "the list was changed meanwhile")
                 }
                 Err(error) => return Err(error.into()),

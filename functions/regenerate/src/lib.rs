@@ -73,6 +73,10 @@ async fn regenerate(
             Ok(accepted(made.job))
         }
         Err(AuthorityError::Busy(job)) => Ok(busy(job)),
+        Err(why @ AuthorityError::ManyRoots(_)) => Err(ApiError::conflict(
+            format!("No root can be added: {why}."),
+            "Retire roots that no certificate in use was signed by, then send the request again.",
+        )),
         Err(error) => Err(refused(error)),
     }
 }

@@ -89,6 +89,10 @@ impl From<&LedgerError> for Failure {
                 ResultCode::TransactionCollision,
                 "Other work changes the same records: send the request again in a moment.",
             ),
+            LedgerError::TooLarge { what, .. } => Self::new(
+                ResultCode::DatabaseError,
+                format!("The record of the {what} would be larger than it can be kept."),
+            ),
             _ => Self::new(
                 ResultCode::DatabaseError,
                 "The records could not be read or written: send the request again.",

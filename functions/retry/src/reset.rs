@@ -123,7 +123,7 @@ impl App {
                 break;
             }
             match self.ledger.reset_use(&open, why, (self.clock)()).await {
-                Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
+                Err(LedgerError::Conflict) => {}
                 reset => return Ok(reset.map(|()| Some(open))?),
             }
         }

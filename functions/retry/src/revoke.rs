@@ -85,7 +85,7 @@ pub(crate) async fn revoke(
         let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &caller.acting(&id), revoked.at);
         let act = act.with("serial", serial).with("reason", format_args!("{reason:?}"));
         match app.ledger.revoke(&record, list, &revoked, &act).await {
-            Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
+            Err(LedgerError::Conflict) => {}
             Ok(false) => return Ok(Json(Revoked { requested: false, success: true })),
             Ok(true) => {
                 info!(

@@ -112,7 +112,7 @@ impl App {
                 // Another retry was faster.
                 Ok(next) if before.is_some_and(|before| before == next.reopen) => return Ok(Vec::new()),
                 Ok(next) => match self.ledger.save_deployment(&next, Some(&act)).await {
-                    Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
+                    Err(LedgerError::Conflict) => {}
                     saved => {
                         saved?;
                         info!(job.id = %job, "failed devices are tried again");

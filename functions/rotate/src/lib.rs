@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use lambda_runtime::Diagnostic;
 use rootcast_core::device::SHARDS;
 use rootcast_core::event::{Event, FIRST_NOTICE, notice_due};
@@ -67,8 +67,9 @@ impl App {
 pub async fn handle(app: &App, deadline: SystemTime) -> Result<(), RotateError> {
     let left = deadline.duration_since(SystemTime::from((app.clock)())).unwrap_or_default();
     let deadline = Instant::now() + left.saturating_sub(MARGIN);
-    let shelves = stream::iter((0..SHARDS).map(Ok));
-    Ok(shelves.try_for_each_concurrent(CONCURRENCY, |shelf| app.shelf(shelf, deadline)).await?)
+    let shelves = stream::iter(0..SHARDS).map(|shelf| app.shelf(shelf, deadline)).buffer_unordered(CONCURRENCY);
+    // One that cannot be read holds up no other.
+    Ok(shelves.fold(Ok(()), |outcome: Result<(), LedgerError>, shelf| async { outcome.and(shelf) }).await?)
 }
 
 impl App {

@@ -106,8 +106,9 @@ impl App {
         attempts: Vec<(Delivery<Task>, Goal, Vec<Entry>)>,
         owner: &str,
     ) -> Vec<Attempt> {
-        let attempt = |(delivery, goal, history)| {
-            let owner = owner.to_owned();
+        let attempt = |(delivery, goal, history): (Delivery<Task>, Goal, Vec<Entry>)| {
+            // Two jobs may have a device in one batch, each with a lease of its own.
+            let owner = format!("{owner}/{}", delivery.message_id);
             self.lease(Attempt { delivery, goal, history, device: None, owner, credential: None, next: None })
         };
         join_all(attempts.into_iter().map(attempt)).await

@@ -143,31 +143,41 @@ impl Api {
         field: &str,
     ) -> Result<Vec<T>, ApiError> {
         let mut items = Vec::new();
-        let mut cursor = None;
-        loop {
-            let mut query = [filter, &[("limit", PAGE)]].concat();
-            query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-            let mut page: Value = self.get(path, &query).await?;
-            let found: Vec<T> =
-                serde_json::from_value(page[field].take()).map_err(|error| ApiError::unintelligible(path, error))?;
-            items.extend(found);
-            match page["cursor"].take() {
-                Value::String(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
-                _ => return Ok(items),
-            }
+        let mut pages = self.paged(path, filter, field, PAGE);
+        while let Some(found) = pages.next().await? {
+            items.extend::<Vec<T>>(found);
         }
+        Ok(items)
+    }
+
+    /// The same, page by page, for what may be more than is to be held at once. `limit`: of a page.
+    pub(crate) fn paged<'a>(
+        &'a self,
+        path: &'a str,
+        filter: &'a [(&'a str, &'a str)],
+        field: &'a str,
+        limit: &'a str,
+    ) -> Pages<'a> {
+        Pages { api: self, path, filter, field, limit, next: Next::First }
+    }
+
+    /// As [`Api::send`], for what may be done twice: repeated where that may help.
+    pub(crate) async fn send_repeatedly<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<Option<T>, ApiError> {
+        let attempt = async || self.send(method.clone(), path, &[], Some(body)).await;
+        attempt.retry(pauses()).when(ApiError::is_passing).await
     }
 
     async fn text(&self, path: &str, query: &[(&str, &str)]) -> Result<(StatusCode, String), ApiError> {
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(FIRST_PAUSE)
-            .with_max_times(ATTEMPTS_AFTER_FIRST)
-            .with_jitter();
         let attempt = async || {
             let (status, body) = self.answered(self.request(Method::GET, path).query(query)).await?;
             if status.is_success() { Ok((status, body)) } else { Err(refusal(path, status, &body)) }
         };
-        attempt.retry(pauses).when(ApiError::is_passing).await
+        attempt.retry(pauses()).when(ApiError::is_passing).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -189,6 +199,46 @@ impl Api {
         let answer = request.send().await.map_err(lost)?;
         let status = answer.status();
         Ok((status, answer.text().await.map_err(lost)?))
+    }
+}
+
+fn pauses() -> ExponentialBuilder {
+    ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_times(ATTEMPTS_AFTER_FIRST).with_jitter()
+}
+
+/// The pages of a list, one at a time.
+pub(crate) struct Pages<'a> {
+    api: &'a Api,
+    path: &'a str,
+    filter: &'a [(&'a str, &'a str)],
+    field: &'a str,
+    limit: &'a str,
+    next: Next,
+}
+
+enum Next {
+    First,
+    Behind(String),
+    None,
+}
+
+impl Pages<'_> {
+    /// A page may be empty and not the last; `None` comes after the last.
+    pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<Vec<T>>, ApiError> {
+        let cursor = match &self.next {
+            Next::First => None,
+            Next::Behind(cursor) => Some(cursor.clone()),
+            Next::None => return Ok(None),
+        };
+        let mut query = [self.filter, &[("limit", self.limit)]].concat();
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let mut page: Value = self.api.get(self.path, &query).await?;
+        let found = serde_json::from_value(page[self.field].take());
+        self.next = match page["cursor"].take() {
+            Value::String(next) if cursor.as_ref() != Some(&next) => Next::Behind(next),
+            _ => Next::None,
+        };
+        found.map(Some).map_err(|error| ApiError::unintelligible(self.path, error))
     }
 }
 

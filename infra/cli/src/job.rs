@@ -1,6 +1,7 @@
 //! `rootcast job`: rollovers and deployments, looked at and steered.
 
 mod show;
+mod waive;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -10,7 +11,7 @@ use rootcast_core::{
     job::{JobId, JobState},
     task::TaskState,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub(crate) use self::show::failures;
 use crate::{
@@ -76,7 +77,7 @@ pub(crate) async fn run(api: &Api, command: JobCommand, format: Format) -> Resul
         JobCommand::Pause(which) => steer(api, find(api, &which).await?, "pause", format).await,
         JobCommand::Resume(steered) => steer_and_watch(api, &steered, "resume", format).await,
         JobCommand::Abort(steered) => steer_and_watch(api, &steered, "abort", format).await,
-        JobCommand::Waive(waive) => run_waive(api, waive, format).await,
+        JobCommand::Waive(waive) => waive::run(api, waive, format).await,
     }
 }
 
@@ -106,22 +107,6 @@ async fn steer(api: &Api, id: JobId, verb: &str, format: Format) -> Result<End> 
     tell(id, job, format)
 }
 
-async fn run_waive(api: &Api, waive: Waive, format: Format) -> Result<End> {
-    let id = find(api, &waive.which).await?;
-    let devices = if waive.all_failed {
-        let job = read(id, api.get(&format!("/jobs/{id}"), &[]).await?)?;
-        failed(api, &job).await?.into_iter().map(|task| task.device).collect()
-    } else {
-        waive.devices
-    };
-    if devices.is_empty() {
-        return Err(Usage(format!("no device of job {id} failed")).into());
-    }
-    let body = json!({"devices": devices, "reason": waive.reason});
-    let job: Option<Value> = api.send(Method::POST, &format!("/jobs/{id}/waive"), &[], Some(&body)).await?;
-    tell(id, job, format)
-}
-
 fn tell(id: JobId, job: Option<Value>, format: Format) -> Result<End> {
     let Some(job) = job else { return Ok(End::Done) };
     if format == Format::Json {
@@ -136,12 +121,18 @@ fn tell(id: JobId, job: Option<Value>, format: Format) -> Result<End> {
     Ok(End::Done)
 }
 
-/// What failed in the job's present leg.
-pub(crate) async fn failed(api: &Api, job: &Job) -> Result<Vec<Task>> {
+/// Some of what failed in the job's present leg: as many as are shown, however many there are.
+pub(crate) async fn some_failed(api: &Api, job: &Job) -> Result<Vec<Task>> {
     let path = format!("/jobs/{}/tasks", job.id);
-    let tasks: Vec<Task> = api.pages(&path, &[("state", "failed")], "tasks").await?;
-    let of_it = |task: &Task| task.state == TaskState::Failed && task.leg == job.leg;
-    Ok(tasks.into_iter().filter(of_it).collect())
+    let limit = show::SHOWN_FAILURES.to_string();
+    let mut pages = api.paged(&path, &[("state", "failed")], "tasks", &limit);
+    let mut failed = Vec::new();
+    while failed.len() < show::SHOWN_FAILURES
+        && let Some(tasks) = pages.next::<Task>().await?
+    {
+        failed.extend(tasks.into_iter().filter(|task| task.state == TaskState::Failed && task.leg == job.leg));
+    }
+    Ok(failed)
 }
 
 pub(crate) fn read(id: JobId, job: Value) -> Result<Job, ApiError> {

@@ -23,7 +23,7 @@ use self::{bar::Bar, lines::Line, pace::Pace};
 use crate::{
     api::{Api, Deployment, Job, Rollover, Work},
     exit::End,
-    job::{failed, failures, read},
+    job::{failures, read, some_failed},
     output::{self, Format, out, plain},
 };
 
@@ -109,7 +109,7 @@ async fn conclude(api: &Api, job: &Job, format: Format) -> Result<End> {
     }
     out!("Job {}: {}", job.id, plain(&job.reason));
     if end != End::Done && job.devices.failed > 0 {
-        out!("\n{}", failures(&failed(api, job).await?));
+        out!("\n{}", failures(&some_failed(api, job).await?, job.devices.failed));
     }
     if end == End::Paused || end == End::Failed && matches!(job.work, Work::Deployment(_)) {
         out!("\n{}", next_commands(job));

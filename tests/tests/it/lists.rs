@@ -9,7 +9,7 @@ use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::crl::{CrlShard, Reason};
 use rootcast_core::deployment::Deployment;
 use rootcast_core::device::DeviceId;
-use rootcast_core::job::{JobId, Leg};
+use rootcast_core::job::Leg;
 use rootcast_core::lifecycle::{Stage, Work};
 use rootcast_core::message::{Publish, Task};
 use rootcast_core::root::Serial;
@@ -94,8 +94,7 @@ pub fn serial(record: &CertificateRecord) -> Serial {
 async fn asked(stack: &Stack, request: String) -> Task {
     let (device, now): (DeviceId, _) = (DEVICE.parse().unwrap(), OffsetDateTime::now_utc());
     let (certificate, dn) = (CertificateId::from_random([7; 16]), CertificateDn::of_device(&device));
-    let last_job = stack.ledger.authority().await.unwrap().last_job;
-    let job = JobId(last_job + 1);
+    let job = stack.ledger.next_job_id().await.unwrap();
     let deployment = Deployment::new(job, certificate, Work::Issue, [device.clone()].into(), "tests".to_owned(), now);
     let place = PlaceRecord {
         id: certificate,
@@ -109,7 +108,7 @@ async fn asked(stack: &Stack, request: String) -> Task {
     };
     let record = stack.ledger.device(&device).await.unwrap().unwrap();
     let uses = [NewUse { device: record, earlier: None }];
-    stack.ledger.deploy(&Deployment { sent: true, ..deployment }, last_job, &uses, Some(&place), &by()).await.unwrap();
+    stack.ledger.deploy(&Deployment { sent: true, ..deployment }, &uses, Some(&place), &by()).await.unwrap();
     let tie = stack.ledger.uses_by(certificate, [&device]).await.unwrap().remove(0);
     let lifecycle = tie.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", now).unwrap();
     let issuance = Some(Issuance { request, reserved: None });

@@ -184,9 +184,9 @@ impl Stack {
         path.strip_prefix("/signingCertificate/jobs/").unwrap().parse().unwrap()
     }
 
-    /// The job that the next `PUT /signingCertificate` makes.
+    /// The job that the next `PUT /signingCertificate` makes. Ids come one after the other, and this takes one.
     pub async fn next_job(&self) -> JobId {
-        JobId(self.ledger.authority().await.unwrap().last_job + 1)
+        JobId(self.ledger.next_job_id().await.unwrap().0 + 1)
     }
 
     pub async fn job(&self, id: JobId) -> Job {

@@ -84,7 +84,6 @@ async fn push_to_new_brings_it_to_those_to_which_it_never_was_brought() {
     let there = || devices(vec![device("bmc-1", &[CERTIFICATE]), device("bmc-2", &[CERTIFICATE])]);
     let known = || uses_then(vec![tie("bmc-1", 5, 1, None), fresh("bmc-2")]);
     let begun = written(&[
-        "update authority",
         "put 7 meta",
         "put jobs 000000000007",
         "put running 000000000007",
@@ -102,7 +101,7 @@ async fn push_to_new_brings_it_to_those_to_which_it_never_was_brought() {
         &held(record()),
         &one,
         &uses_then(vec![fresh("bmc-2")]),
-        &last_job(),
+        &next_job(),
         &chain(),
         &begun,
     ];
@@ -145,7 +144,6 @@ async fn a_push_goes_to_every_device_or_is_refused() {
     };
     let wake = woken("created");
     let begun = written(&[
-        "update authority",
         "put 7 meta",
         "put jobs 000000000007",
         "put running 000000000007",
@@ -164,7 +162,7 @@ async fn a_push_goes_to_every_device_or_is_refused() {
         &held(record()),
         &there,
         &uses_then(known),
-        &last_job(),
+        &next_job(),
         &chain(),
         &begun,
     ];
@@ -188,4 +186,14 @@ async fn a_push_goes_to_every_device_or_is_refused() {
     assert!(said["Error"].as_str().unwrap().starts_with("There is no private key to push"), "{said}");
     let (status, _) = call(push(json!({ "PushToAll": 1 })), &[&name(), &held(record()), &uses(vec![])], &wake).await;
     assert_eq!(status, 400);
+}
+
+#[tokio::test]
+async fn a_device_with_all_the_certificates_that_it_can_have_is_named_before_anything_is_written() {
+    let ties: Vec<String> =
+        (0..rootcast_ledger::MOST_TIES_OF_DEVICE).map(|number| format!("scs{:013}", number + 10)).collect();
+    let full = device("bmc-1", &ties.iter().map(String::as_str).collect::<Vec<_>>());
+    let rules = [&name(), &held(record()), &devices(vec![full]), &uses_then(Vec::new())];
+    let text = r"[\VED\Policy\Devices\bmc-1] The device has 46 certificates already, the most that one can have: dissociate one from it first.";
+    assert_eq!(call(associate(&["bmc-1"], json!(false)), &rules, &woken("")).await, refused(text));
 }

@@ -17,6 +17,7 @@ use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::operation::get_item::{GetItemInput, GetItemOutput};
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
 use aws_sdk_sqs::operation::send_message::SendMessageOutput;
@@ -194,11 +195,11 @@ fn devices(devices: Vec<DeviceRecord>) -> Rule {
         })
 }
 
-/// Of the authority: the last job is the sixth.
-fn last_job() -> Rule {
-    mock!(Client::get_item)
-        .match_requests(|request| key(request) == "authority")
-        .then_output(|| GetItemOutput::builder().item("lastJob", AttributeValue::N("6".to_owned())).build())
+/// The counter of job ids: the next one is 7.
+fn next_job() -> Rule {
+    mock!(Client::update_item)
+        .match_requests(|request| request.key().unwrap()["pk"].as_s().unwrap() == "counter")
+        .then_output(|| UpdateItemOutput::builder().attributes("last", AttributeValue::N("7".to_owned())).build())
 }
 
 /// Of an audit chain without an entry.

@@ -100,7 +100,6 @@ async fn a_restart_begins_at_the_first_stage_with_those_devices_alone() {
     let found = uses(vec![tie("bmc-1", 5, 1, Some(true)), tie("bmc-2", 5, 1, None)]);
     let given_up = written(&["put scs0000000000001 use#bmc-1"]);
     let begun = written(&[
-        "update authority",
         "put 7 meta",
         "put jobs 000000000007",
         "put running 000000000007",
@@ -122,7 +121,7 @@ async fn a_restart_begins_at_the_first_stage_with_those_devices_alone() {
         &held(record()),
         &there,
         &idle,
-        &last_job(),
+        &next_job(),
         &chain(),
         &begun,
     ];
@@ -153,7 +152,6 @@ async fn a_devices_own_certificate_is_renewed_at_its_device() {
         GetItemOutput::builder().set_item(Some(serde_dynamo::to_item(device("bmc-1", &[])).unwrap())).build()
     });
     let begun = written(&[
-        "update authority",
         "put 7 meta",
         "put jobs 000000000007",
         "put running 000000000007",
@@ -161,7 +159,7 @@ async fn a_devices_own_certificate_is_renewed_at_its_device() {
         "put scs0000000000001 use#bmc-1",
         "update bmc-1",
     ]);
-    let rules = [&name(), &held(&own), &own_name(), &held(&own), &there, &last_job(), &chain(), &begun];
+    let rules = [&name(), &held(&own), &own_name(), &held(&own), &there, &next_job(), &chain(), &begun];
     let renew = post("Renew", json!({ "CertificateDN": DN, "Reenable": false }));
     let said = json!({ "CertificateDN": DN, "Requested": true, "Success": true });
     assert_eq!(call(renew, &rules, &wake).await, (200, said));

@@ -13,6 +13,9 @@ pub enum AuthorityError {
     /// There is never a second rollover; it is this job's, or a root is being made for a fleet without devices.
     #[error("another rollover is running")]
     Busy(Option<JobId>),
+    /// The bundle with another one could not be kept, nor taken by a device.
+    #[error("there are {0} roots already, and the bundle has no room for another")]
+    ManyRoots(usize),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error(transparent)]

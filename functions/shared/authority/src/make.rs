@@ -1,6 +1,7 @@
 //! A new root: claimed, made, and published.
 
 use rootcast_core::audit::{self, Act, Action, Actor};
+use rootcast_core::bundle::{LARGEST_ANCHOR, ROOTS_THAT_FIT, fits};
 use rootcast_core::generation::GenerationState;
 use rootcast_core::job::{Activation, Job, JobId, NewJob};
 use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
@@ -19,9 +20,6 @@ use crate::{AuthorityError, CertificateAuthority};
 const CLAIM: Duration = Duration::seconds(60);
 const NOT_MADE: &str =
     "It could not be made. The next PUT /signingCertificate goes on here; the function's log says why.";
-
-/// DynamoDB cancels a transaction that meets another one; within this time, that one is through.
-const COLLISION: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// What the deployment says of its roots.
 #[derive(Debug, Clone)]
@@ -126,11 +124,8 @@ impl CertificateAuthority {
             None => self.claim_next(&before, settings, request, by, now).await,
         };
         match claimed {
-            // Called twice at once: the other one won, or its transaction and ours met.
-            Err(AuthorityError::Ledger(error @ (LedgerError::Conflict | LedgerError::Transient { .. }))) => {
-                if !matches!(error, LedgerError::Conflict) {
-                    tokio::time::sleep(COLLISION).await;
-                }
+            // Called twice at once, and the other one won.
+            Err(AuthorityError::Ledger(error @ LedgerError::Conflict)) => {
                 let winner = self.ledger.authority().await?;
                 if winner.revision == before.revision {
                     return Err(error.into());
@@ -172,6 +167,9 @@ impl CertificateAuthority {
         let (policy, shards) = tokio::try_join!(self.ledger.policy(), self.ledger.fleet_shards())?;
         let has_devices = shards.iter().any(|shard| shard.approved > 0);
         let generation = before.last_generation + 1;
+        if generation > ROOTS_THAT_FIT {
+            self.find_room(before).await?;
+        }
         let not_before = now.replace_nanosecond(0).unwrap_or(now);
         let mut root = RootRecord {
             revision: 0,
@@ -194,8 +192,9 @@ impl CertificateAuthority {
             lifecycle: Lifecycle::idle(Work::Root, "").begin(Work::Root, "Its key is to be made.", now),
             created: now,
         };
-        let id = JobId(before.last_job + 1);
-        let new = NewJob {
+        // Before the claim: of a claim that is lost to another caller a gap in the ids is left.
+        let id = if has_devices { Some(self.ledger.next_job_id().await?) } else { None };
+        let new = |id| NewJob {
             id,
             generation,
             old_generation: before.signing,
@@ -203,15 +202,10 @@ impl CertificateAuthority {
             rollout: request.rollout,
             requested_for: request.requested_for.clone(),
         };
-        let job = has_devices.then(|| Job::new(new, now));
-        let claim = Claim { generation, job: has_devices.then_some(id), until: now + CLAIM };
-        let mut authority = Authority {
-            last_generation: generation,
-            last_job: if has_devices { id.0 } else { before.last_job },
-            running: claim.job,
-            claim: Some(claim.clone()),
-            ..before.clone()
-        };
+        let job = id.map(|id| Job::new(new(id), now));
+        let claim = Claim { generation, job: id, until: now + CLAIM };
+        let mut authority =
+            Authority { last_generation: generation, running: claim.job, claim: Some(claim.clone()), ..before.clone() };
         self.ledger
             .commit(Change {
                 authority: Some(&authority),
@@ -225,6 +219,18 @@ impl CertificateAuthority {
         authority.revision += 1;
         root.revision = 1;
         Ok(Claimed { authority, claim, root, taken_over: false })
+    }
+
+    /// Before anything of a new root is recorded: one that cannot be published would stay in the way of every other.
+    async fn find_room(&self, before: &Authority) -> Result<(), AuthorityError> {
+        let roots = self.ledger.roots(before).await?;
+        let live = || roots.iter().filter(|root| root.state.is_live());
+        let anchors = live().filter_map(|root| Some(root.certificate.as_ref()?.der().len()));
+        let withdrawn = roots.len() - live().count();
+        if fits(anchors.chain([LARGEST_ANCHOR]), withdrawn) {
+            return Ok(());
+        }
+        Err(AuthorityError::ManyRoots(live().count()))
     }
 
     /// A crash between making a key and recording it leaves a key that only its tags know: it is used.

@@ -47,6 +47,33 @@ impl Bundle {
     }
 }
 
+/// A bundle's record takes so many bytes at most: DynamoDB's 400 KB an item, less the 2 KB that the ledger keeps for keys.
+const LARGEST_RECORD: usize = 398 << 10;
+/// DER of a root: an RSA key and a signature of 4 096 bits, and a name of the most characters of four bytes, twice.
+pub const LARGEST_ANCHOR: usize = 5 << 10;
+/// So many roots fit into a bundle whatever they are.
+pub const ROOTS_THAT_FIT: u32 = 20;
+
+const _: () = assert!(record_size_of(ROOTS_THAT_FIT as usize, LARGEST_ANCHOR) < LARGEST_RECORD);
+
+/// Whether the record of a bundle with these anchors (the bytes of each's DER), all of which sign it, can be kept.
+pub fn fits(anchors: impl Iterator<Item = usize>, withdrawn: usize) -> bool {
+    let anchors: usize = anchors.map(|der| record_size_of(1, der)).sum();
+    HEAD + anchors + withdrawn * WITHDRAWN <= LARGEST_RECORD
+}
+
+/// Version, times, hash, and the names of fields.
+const HEAD: usize = 2 << 10;
+/// 64 digits, quotes and comma; and once more in the payload, in base64.
+const WITHDRAWN: usize = 67 + 67 * 4 / 3 + 1;
+
+/// Each anchor in base64, and once more in the payload, in base64 again; and its signature: 683 characters of an RSA key
+/// of 4 096 bits, its header, and the names of fields.
+const fn record_size_of(anchors: usize, der: usize) -> usize {
+    let base64 = der.div_ceil(3) * 4 + 3;
+    anchors * (base64 + base64 * 4 / 3 + 1 + 683 + 250)
+}
+
 /// What a set of anchors is, whatever their order: SHA-256 over the anchors' own SHA-256 fingerprints (32 bytes each),
 /// sorted, each once. Of a bundle, and of what was read back from a device.
 pub fn content_hash(fingerprints: impl Iterator<Item = Fingerprint>) -> Fingerprint {

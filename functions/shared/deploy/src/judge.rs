@@ -4,7 +4,7 @@ use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::Profile;
 use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::Work;
-use rootcast_ledger::{DeviceRecord, NewUse, UseRecord};
+use rootcast_ledger::{DeviceRecord, MOST_TIES_OF_DEVICE, NewUse, UseRecord};
 use thiserror::Error;
 
 /// Why a device is not given a certificate, and what to do about it.
@@ -20,6 +20,10 @@ pub enum Refusal {
     NoPrivateKey(Profile),
     #[error("A device of profile {0} has no web server whose certificate could be replaced.")]
     NoWebServer(Profile),
+    #[error(
+        "The device has {MOST_TIES_OF_DEVICE} certificates already, the most that one can have: dissociate one from it first."
+    )]
+    Full,
     #[error("Job {job} is bringing {certificate} to the device: send this again when it has ended.")]
     UnderWay { job: JobId, certificate: CertificateId },
 }
@@ -43,6 +47,9 @@ pub(crate) fn judge(
     }
     at_rest(&device, uses)?;
     let earlier = uses.iter().find(|other| other.device == device.id && other.certificate == certificate).cloned();
+    if earlier.is_none() && device.ties.len() >= MOST_TIES_OF_DEVICE {
+        return Err(Refusal::Full);
+    }
     Ok(NewUse { device, earlier })
 }
 
@@ -108,6 +115,20 @@ mod tests {
         let refused = judged(Some(device(Profile::Vmedia)), Work::Issue, &[]);
         assert_eq!(refused, Err(Refusal::NoWebServer(Profile::Vmedia)));
         assert_eq!(judged(Some(device(Profile::LenovoXcc)), Work::Issue, &[]), Ok(None));
+    }
+
+    #[test]
+    fn a_device_with_all_its_certificates_takes_no_other_one() {
+        let ties = (0..MOST_TIES_OF_DEVICE).map(|number| format!("scs{:013}", number + 10).parse().unwrap());
+        let full = DeviceRecord { ties: ties.collect(), ..device(Profile::Openbmc) };
+        for work in [Work::Install, Work::Issue] {
+            assert_eq!(judged(Some(full.clone()), work, &[]), Err(Refusal::Full));
+        }
+        // One that it has already may be brought there again.
+        let again = tie(CERTIFICATE, None, false);
+        assert!(judged(Some(full.clone()), Work::Install, &[again]).is_ok());
+        let almost = DeviceRecord { ties: full.ties[1..].to_vec(), ..full };
+        assert!(judged(Some(almost), Work::Install, &[]).is_ok());
     }
 
     #[test]

@@ -13,7 +13,6 @@ use rootcast_core::certificate_dn::CertificateDn;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::deployment::Deployment;
 use rootcast_core::device::DeviceId;
-use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::Work;
 use rootcast_ledger::{CertificateOrPlace, Ledger, LedgerError, NewUse, PlaceRecord};
 use thiserror::Error;
@@ -23,7 +22,7 @@ pub use self::associate::{associate, dissociate};
 pub use self::judge::Refusal;
 use self::judge::judge;
 
-/// Job ids come from one counter, and devices change: whoever loses a race looks again, so often.
+/// Devices and certificates change: whoever loses a race looks again, so often.
 const ATTEMPTS: u32 = 8;
 /// The first pause after that; it doubles. 1.3 s in all.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -60,7 +59,6 @@ pub enum NotBegun {
 /// All that is to be written at once.
 struct Prepared {
     job: Deployment,
-    last_job: u64,
     uses: Vec<NewUse>,
     place: Option<PlaceRecord>,
 }
@@ -75,7 +73,7 @@ pub struct Request<'a> {
 /// Begins to bring a certificate to those of some devices that can be given it: 1 to
 /// [`MOST_DEVICES`](rootcast_core::deployment::MOST_DEVICES), each named once.
 ///
-/// Six calls where nobody interferes: certificate, devices, uses, last job, the certificate's audit chain, one
+/// Six calls where nobody interferes: certificate, devices, uses, the job's id, the certificate's audit chain, one
 /// transaction.
 pub async fn deploy(
     ledger: &Ledger,
@@ -111,14 +109,14 @@ pub async fn issue(ledger: &Ledger, device: &DeviceId, request: Request<'_>) -> 
 }
 
 async fn write(ledger: &Ledger, prepared: &Prepared, by: &Actor) -> Result<bool, LedgerError> {
-    let Prepared { job, last_job, uses, place } = prepared;
-    is_written(ledger.deploy(job, *last_job, uses, place.as_ref(), by).await)
+    let Prepared { job, uses, place } = prepared;
+    is_written(ledger.deploy(job, uses, place.as_ref(), by).await)
 }
 
 /// Whether all was as it was read.
 fn is_written(written: Result<(), LedgerError>) -> Result<bool, LedgerError> {
     match written {
-        Err(LedgerError::Conflict | LedgerError::Transient { .. }) => Ok(false),
+        Err(LedgerError::Conflict) => Ok(false),
         written => written.map(|()| true),
     }
 }
@@ -142,10 +140,10 @@ async fn prepare(
     if taken.is_empty() {
         return Ok((None, refused));
     }
-    let last_job = ledger.authority().await?.last_job;
+    let job = ledger.next_job_id().await?;
     let names = taken.iter().map(|new| new.device.id.clone()).collect();
-    let job = Deployment::new(JobId(last_job + 1), id, Work::Install, names, by.principal.clone(), now);
-    Ok((Some(Prepared { job, last_job, uses: taken, place: None }), refused))
+    let job = Deployment::new(job, id, Work::Install, names, by.principal.clone(), now);
+    Ok((Some(Prepared { job, uses: taken, place: None }), refused))
 }
 
 /// The certificate has a private key here, and lasts.
@@ -176,10 +174,10 @@ async fn prepare_issue(ledger: &Ledger, id: &DeviceId, Request { by, now }: Requ
     let device = ledger.device(id).await?;
     let uses = ledger.uses_of_devices(device.as_ref()).await?;
     let new = judge(device, certificate, Work::Issue, &uses).map_err(NotBegun::Refused)?;
-    let last_job = ledger.authority().await?.last_job;
+    let job = ledger.next_job_id().await?;
     let devices = [id.clone()].into();
-    let job = Deployment::new(JobId(last_job + 1), certificate, Work::Issue, devices, by.principal.clone(), now);
-    Ok(Prepared { job, last_job, uses: vec![new], place })
+    let job = Deployment::new(job, certificate, Work::Issue, devices, by.principal.clone(), now);
+    Ok(Prepared { job, uses: vec![new], place })
 }
 
 fn new_place(id: CertificateId, dn: &CertificateDn, device: &DeviceId, by: &str, now: OffsetDateTime) -> PlaceRecord {

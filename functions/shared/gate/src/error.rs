@@ -253,6 +253,11 @@ impl From<LedgerError> for ApiError {
                 "Look at it as it is now, and send the request again if it is still wanted.",
             ),
             LedgerError::Transient { .. } => Self::unavailable(error),
+            LedgerError::TooLarge { what, .. } => Self::new(
+                Kind::TooLarge,
+                format!("The record of the {what} would be larger than it can be kept."),
+                "Send less at once, or take away some of what the record holds already.",
+            ),
             _ => Self::internal(error),
         }
     }

@@ -4,8 +4,6 @@
 //! An entry is written in one transaction with its act, on the condition that the head is as it was read: whoever loses
 //! that race has lost the act with it, and does both again.
 
-use std::time::Duration;
-
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use rootcast_core::audit::{Act, Entry, Head, Subject};
 use serde::{Deserialize, Serialize};
@@ -13,12 +11,11 @@ use tracing::info;
 
 use crate::commit::{Condition, put};
 use crate::item::{Item, from_item, job_key, number, text};
+use crate::retries::pause;
 use crate::{Ledger, LedgerError};
 
-/// An entry by itself that loses the race for the head tries again so often: 1.3 s in all.
+/// An entry by itself that loses the race for the head tries again so often: 1.8 s in all at most.
 const RACES: u32 = 7;
-/// The first pause after that; it doubles.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// Some entries of a chain, in their order.
 #[derive(Debug, Clone, Default)]
@@ -101,9 +98,7 @@ impl Ledger {
     pub async fn audit(&self, act: &Act) -> Result<(), LedgerError> {
         for race in 0.. {
             match self.transact_audited(Vec::new(), act).await {
-                Err(LedgerError::Conflict | LedgerError::Transient { .. }) if race < RACES => {
-                    tokio::time::sleep(PAUSE * 2u32.pow(race)).await;
-                }
+                Err(LedgerError::Conflict) if race < RACES => pause(race + 1).await,
                 written => return written,
             }
         }

@@ -1,6 +1,6 @@
 //! The certificate authority's records: root generations, bundles, and the one pointer to the signing generation.
 
-use aws_sdk_dynamodb::types::{ConditionCheck, KeysAndAttributes, TransactWriteItem};
+use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
 use rootcast_core::algorithm::KeyAlgorithm;
 use rootcast_core::bundle::Bundle;
 use rootcast_core::certificate::Certificate;
@@ -38,7 +38,6 @@ pub struct Authority {
     /// The bundle that devices are to hold; 0 where there is none.
     pub bundle: u64,
     pub last_generation: u32,
-    pub last_job: u64,
     /// The rollover that has not ended; there is never a second.
     pub running: Option<JobId>,
     /// A root is being made.
@@ -183,25 +182,10 @@ impl Ledger {
 
     /// Every generation there ever was, oldest first.
     pub async fn roots(&self, authority: &Authority) -> Result<Vec<RootRecord>, LedgerError> {
-        let table = self.certificates()?;
-        let mut roots: Vec<RootRecord> = Vec::new();
-        let generations: Vec<u32> = (1..=authority.last_generation).collect();
-        // BatchGetItem takes 100 keys.
-        for part in generations.chunks(100) {
-            let mut keys: Vec<_> = part.iter().map(|generation| id_key(root_id(*generation))).collect();
-            while !keys.is_empty() {
-                let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
-                let wanted =
-                    wanted.map_err(|source| LedgerError::Unwritable { what: "roots", source: Box::new(source) })?;
-                let answer = self.client.batch_get_item().request_items(table, wanted).send().await;
-                let answer = answer.map_err(LedgerError::aws("BatchGetItem roots"))?;
-                for item in answer.responses.unwrap_or_default().remove(table).unwrap_or_default() {
-                    roots.push(from_item("root", item)?);
-                }
-                let left = answer.unprocessed_keys.unwrap_or_default().remove(table);
-                keys = left.map(|left| left.keys).unwrap_or_default();
-            }
-        }
+        let keys = (1..=authority.last_generation).map(|generation| id_key(root_id(generation))).collect();
+        let found = self.batch_get_of(self.certificates()?, keys, "BatchGetItem roots").await?;
+        let mut roots =
+            found.into_iter().map(|item| from_item("root", item)).collect::<Result<Vec<RootRecord>, _>>()?;
         roots.sort_by_key(|root| root.generation);
         Ok(roots)
     }

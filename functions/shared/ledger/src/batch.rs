@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 
 use crate::item::Item;
+use crate::retries::{ATTEMPTS, pause};
 use crate::{Ledger, LedgerError};
 
 /// BatchGetItem takes so many keys.
@@ -19,7 +20,9 @@ impl Ledger {
         let mut items = Vec::new();
         for part in keys.chunks(AT_ONCE) {
             let mut keys = part.to_vec();
+            let mut in_vain = 0;
             while !keys.is_empty() {
+                let asked = keys.len();
                 let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build();
                 let wanted =
                     wanted.map_err(|source| LedgerError::Unwritable { what: operation, source: Box::new(source) })?;
@@ -28,6 +31,18 @@ impl Ledger {
                 items.extend(answer.responses.unwrap_or_default().remove(table).unwrap_or_default());
                 let left = answer.unprocessed_keys.unwrap_or_default().remove(table);
                 keys = left.map(|left| left.keys).unwrap_or_default();
+                if keys.is_empty() {
+                    break;
+                }
+                // An answer has 16 MB at most, so keys may be left without a throttle.
+                in_vain = if keys.len() < asked { 0 } else { in_vain + 1 };
+                if in_vain >= ATTEMPTS {
+                    return Err(LedgerError::Transient {
+                        operation,
+                        source: "DynamoDB leaves keys unprocessed".into(),
+                    });
+                }
+                pause(in_vain + 1).await;
             }
         }
         Ok(items)

@@ -14,7 +14,11 @@ use crate::audit::Links;
 use crate::authority::{AUTHORITY, bundle_id, root_id};
 use crate::item::{Item, id_key, job_key, number, to_item};
 use crate::jobs::{ROLLOVER, list_key, meta_key};
+use crate::retries::{self, Cancelled};
 use crate::{Authority, BundleRecord, Conducting, Ledger, LedgerError, RootRecord, tasks};
+
+/// Writes that one transaction takes; DynamoDB's own limit.
+pub(crate) const TRANSACTION: usize = 100;
 
 /// What is written together. Revisions are those that were *read* (0: there is no such record yet); they are raised on
 /// the way out.
@@ -120,25 +124,29 @@ impl Ledger {
     }
 }
 
-/// A cancelled transaction says for each of its writes why; a failed condition outweighs a collision.
+/// A failed condition outweighs everything else that a cancelled transaction says.
 fn classify(error: SdkError<TransactWriteItemsError>) -> LedgerError {
     const OPERATION: &str = "TransactWriteItems";
     match cancelled(&error) {
         Some(codes) if codes.iter().any(|code| code == "ConditionalCheckFailed") => LedgerError::Conflict,
-        Some(_) => LedgerError::Transient { operation: OPERATION, source: Box::new(error) },
-        None => LedgerError::aws(OPERATION)(error),
+        _ => failed(OPERATION, error),
+    }
+}
+
+/// A transaction that no condition stopped, and that did not go through all the same.
+pub(crate) fn failed(operation: &'static str, error: SdkError<TransactWriteItemsError>) -> LedgerError {
+    match cancelled(&error).map(|codes| Cancelled::of(&codes)) {
+        Some(Cancelled::Collided | Cancelled::Throttled) => {
+            LedgerError::Transient { operation, source: Box::new(error) }
+        }
+        Some(Cancelled::Refused) => LedgerError::Aws { operation, source: Box::new(error) },
+        None => LedgerError::aws(operation)(error),
     }
 }
 
 /// The reason of each write, in the order in which they were sent; `None` where the transaction was not cancelled.
 pub(crate) fn cancelled(error: &SdkError<TransactWriteItemsError>) -> Option<Vec<String>> {
-    match error.as_service_error()? {
-        TransactWriteItemsError::TransactionCanceledException(cancelled) => {
-            let reasons = cancelled.cancellation_reasons.as_deref().unwrap_or_default();
-            Some(reasons.iter().map(|reason| reason.code.clone().unwrap_or_default()).collect())
-        }
-        _ => None,
-    }
+    error.as_service_error().and_then(retries::cancelled)
 }
 
 /// What a write demands of the record that it replaces.

@@ -1,21 +1,64 @@
 //! Deployments: jobs that bring a certificate to devices.
 //!
-//! One that runs is under `running` too, where the conductor's schedule finds it.
+//! One that runs is under `running` too, where the conductor's schedule finds it. Its entry there changes in one
+//! transaction with it, and says since when it is quiet: the schedule reads no deployment that needs nothing.
 
-use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use rootcast_core::audit::{Act, Action, Actor, Subject};
-use rootcast_core::deployment::Deployment;
+use rootcast_core::deployment::{Deployment, MOST_DEVICES};
 use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::{Lifecycle, Work};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use crate::audit::Links;
-use crate::authority::AUTHORITY;
-use crate::commit::{Condition, NoAttributes, put};
-use crate::item::{Item, id_key, job_key, number, text};
+use crate::commit::{Condition, NoAttributes, TRANSACTION, put};
+use crate::item::{Item, from_item, job_key, number, text};
 use crate::jobs::{DEPLOYMENT, list_key, meta_key};
 use crate::{DeviceRecord, Ledger, LedgerError, PlaceRecord, UseRecord};
 
+/// The job with its entries in two lists, the certificate with its name where it is new, two writes a device, and two for
+/// each of two audit chains.
+const _: () = assert!(3 + 2 + 2 * MOST_DEVICES + 4 < TRANSACTION);
+
 const RUNNING: &str = "running";
+const QUIET_SINCE: &str = "quietSince";
+
+/// Some running deployments.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RunningPage {
+    /// Those of the page that are to be looked at, the oldest first.
+    pub quiet: Vec<JobId>,
+    /// Behind the page; `None`: it was the list's last.
+    pub next: Option<JobId>,
+}
+
+/// A running deployment's entry in their list.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    /// Nothing is to be done since then but wait. `None`: something is to be done now.
+    #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
+    quiet_since: Option<OffsetDateTime>,
+}
+
+impl Entry {
+    fn of(deployment: &Deployment) -> Self {
+        let waits = deployment.sent && deployment.reopen.is_nothing();
+        Self { quiet_since: waits.then_some(deployment.progress_at) }
+    }
+}
+
+/// Up to which running deployment the schedule has looked; nothing: it begins anew.
+#[derive(Default, Serialize, Deserialize)]
+struct SchedulePlace {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<JobId>,
+}
+
+fn place_key() -> Item {
+    job_key("schedule", RUNNING)
+}
 
 /// A device that is to have the certificate, as it was read.
 #[derive(Debug, Clone)]
@@ -30,36 +73,66 @@ fn running_key(job: JobId) -> Item {
 }
 
 impl Ledger {
-    /// Those that run, the oldest first.
-    pub async fn running_deployments(&self) -> Result<Vec<JobId>, LedgerError> {
-        let mut pages = self
+    /// Of at most `limit` running deployments behind `after`: those that are quiet since `before` or earlier, and those
+    /// with something to do. One call.
+    pub async fn quiet_deployments(
+        &self,
+        before: OffsetDateTime,
+        after: Option<JobId>,
+        limit: u32,
+    ) -> Result<RunningPage, LedgerError> {
+        let answer = self
             .client
             .query()
             .table_name(self.jobs()?)
             .key_condition_expression("pk = :running")
+            .filter_expression(format!("attribute_not_exists({QUIET_SINCE}) OR {QUIET_SINCE} <= :before"))
             .expression_attribute_values(":running", text(RUNNING))
+            .expression_attribute_values(":before", number(before.unix_timestamp()))
+            .set_exclusive_start_key(after.map(running_key))
+            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
             .consistent_read(true)
-            .into_paginator()
-            .items()
-            .send();
-        let mut found = Vec::new();
-        while let Some(item) = pages.next().await {
-            let item = item.map_err(LedgerError::aws("Query running deployments"))?;
-            found.extend(item.get("sk").and_then(|id| id.as_s().ok()?.parse::<JobId>().ok()));
-        }
-        Ok(found)
+            .send()
+            .await
+            .map_err(LedgerError::aws("Query running deployments"))?;
+        let id = |item: &Item| item.get("sk")?.as_s().ok()?.parse().ok();
+        let quiet = answer.items.unwrap_or_default().iter().filter_map(id).collect();
+        Ok(RunningPage { quiet, next: answer.last_evaluated_key.as_ref().and_then(id) })
     }
 
-    /// A new deployment, in one transaction with a use for each device. `last_job`: the authority's, as it was read; the
-    /// deployment's id follows it. `place`: of a certificate that has no record yet. `by`: for the audit chains of both.
+    /// Where the schedule goes on.
+    pub async fn schedule_place(&self) -> Result<Option<JobId>, LedgerError> {
+        let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(place_key())).consistent_read(true);
+        let answer = get.send().await.map_err(LedgerError::aws("GetItem schedule"))?;
+        let place: Option<SchedulePlace> = answer.item.map(|item| from_item("schedule", item)).transpose()?;
+        Ok(place.unwrap_or_default().after)
+    }
+
+    /// # Errors
+    /// [`LedgerError::Conflict`] where the place is not as it was read.
+    pub async fn move_schedule(&self, read: Option<JobId>, to: Option<JobId>) -> Result<(), LedgerError> {
+        let condition = match read {
+            None => Condition { expression: "attribute_not_exists(#after)".to_owned(), names: None, values: None },
+            Some(read) => Condition {
+                expression: "#after = :read".to_owned(),
+                names: None,
+                values: Some([(":read".to_owned(), number(read))].into()),
+            },
+        };
+        let condition = Condition { names: Some([("#after".to_owned(), "after".to_owned())].into()), ..condition };
+        self.transact(vec![put(self.jobs()?, "schedule", &SchedulePlace { after: to }, place_key(), Some(condition))?])
+            .await
+    }
+
+    /// A new deployment, in one transaction with a use for each device. `place`: of a certificate that has no record yet.
+    /// `by`: for the audit chains of both.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where another job was made, a device was changed, or the certificate was deleted since
-    /// all that was read; nothing is written then.
+    /// [`LedgerError::Conflict`] where a device was changed, or the certificate was deleted since all that was read, or a
+    /// job has this id; nothing is written then.
     pub async fn deploy(
         &self,
         deployment: &Deployment,
-        last_job: u64,
         uses: &[NewUse],
         place: Option<&PlaceRecord>,
         by: &Actor,
@@ -67,10 +140,9 @@ impl Ledger {
         let (id, certificate) = (deployment.id, deployment.certificate);
         let fresh = uses.iter().filter(|tie| tie.earlier.is_none()).count();
         let mut writes = vec![
-            self.take_job_id(id, last_job)?,
             put(self.jobs()?, "deployment", deployment, meta_key(id, DEPLOYMENT), Some(Condition::absent("pk")))?,
             put(self.jobs()?, "deployment", &NoAttributes {}, list_key(id), None)?,
-            put(self.jobs()?, "deployment", &NoAttributes {}, running_key(id), None)?,
+            put(self.jobs()?, "deployment", &Entry::of(deployment), running_key(id), None)?,
         ];
         match place {
             Some(place) => {
@@ -102,21 +174,6 @@ impl Ledger {
         Ok(())
     }
 
-    /// Only the counter is touched, so that the authority may do everything else meanwhile.
-    fn take_job_id(&self, id: JobId, last_job: u64) -> Result<TransactWriteItem, LedgerError> {
-        let update = Update::builder()
-            .table_name(self.certificates()?)
-            .set_key(Some(id_key(AUTHORITY)))
-            .update_expression("SET lastJob = :id ADD revision :one")
-            .condition_expression("attribute_not_exists(lastJob) OR lastJob = :last")
-            .expression_attribute_values(":id", number(id))
-            .expression_attribute_values(":last", number(last_job))
-            .expression_attribute_values(":one", number(1))
-            .build()
-            .map_err(|source| LedgerError::Unwritable { what: "authority", source: Box::new(source) })?;
-        Ok(TransactWriteItem::builder().update(update).build())
-    }
-
     /// `revision` is that which was read; it is raised on the way out. `act`: who did that, for the audit chain.
     ///
     /// # Errors
@@ -127,7 +184,7 @@ impl Ledger {
         let saved = put(self.jobs()?, "deployment", &record, meta_key(deployment.id, DEPLOYMENT), Some(condition))?;
         let key = running_key(deployment.id);
         let entry = if deployment.is_running() {
-            put(self.jobs()?, "deployment", &NoAttributes {}, key, None)?
+            put(self.jobs()?, "deployment", &Entry::of(&record), key, None)?
         } else {
             let delete = Delete::builder()
                 .table_name(self.jobs()?)

@@ -171,7 +171,7 @@ impl Ledger {
             if records.iter().any(|device| device.approved_version().is_some()) {
                 writes.extend(self.joining(&records, &self.authority().await?, now)?);
             }
-            let Err(codes) = self.transact_patiently(writes, "TransactWriteItems devices").await? else {
+            let Err(codes) = self.transact_by_write(writes, "TransactWriteItems devices").await? else {
                 open.iter().for_each(|index| enrolled[*index] = true);
                 return Ok(enrolled);
             };
@@ -330,7 +330,7 @@ impl Ledger {
                 writes.push(self.count_uses(tie.certificate, -1)?);
             }
             match self.transact(writes).await {
-                Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
+                Err(LedgerError::Conflict) => {}
                 deleted => return deleted,
             }
         }

@@ -2,15 +2,18 @@
 
 use std::error::Error as StdError;
 
-use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use thiserror::Error;
+
+use crate::retries::is_passing;
 
 #[derive(Debug, Error)]
 pub enum LedgerError {
     /// Somebody else wrote first: load again and decide again.
     #[error("the record was changed by another writer")]
     Conflict,
-    /// The call may be repeated as it is.
+    /// A collision, a throttle, a fault or a silence of DynamoDB that outlasted the client's own attempts. The call may be
+    /// repeated as it is, later.
     #[error("{operation} failed for a passing reason")]
     Transient { operation: &'static str, source: Box<dyn StdError + Send + Sync> },
     #[error("{operation} failed")]
@@ -19,15 +22,26 @@ pub enum LedgerError {
     Corrupt { what: &'static str, source: Box<dyn StdError + Send + Sync> },
     #[error("a record cannot be written: {what}")]
     Unwritable { what: &'static str, source: Box<dyn StdError + Send + Sync> },
+    /// Nothing was written.
+    #[error("the record of {what} would have {bytes} bytes, more than DynamoDB takes")]
+    TooLarge { what: &'static str, bytes: usize },
     #[error("the environment variable {0} is not set")]
     Unconfigured(&'static str),
 }
 
 impl LedgerError {
+    /// Whether the same may succeed later, without anybody's doing.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Transient { .. })
+    }
+
     pub(crate) fn aws<E>(operation: &'static str) -> impl FnOnce(SdkError<E>) -> Self
     where
-        E: StdError + Send + Sync + 'static,
+        E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
     {
-        move |source| Self::Aws { operation, source: Box::new(source) }
+        move |source| match is_passing(&source) {
+            true => Self::Transient { operation, source: Box::new(source) },
+            false => Self::Aws { operation, source: Box::new(source) },
+        }
     }
 }

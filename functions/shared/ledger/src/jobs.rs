@@ -1,10 +1,12 @@
 //! Jobs of either kind, and the waves of rollovers.
 
+use aws_sdk_dynamodb::types::ReturnValue;
 use rootcast_core::deployment::Deployment;
 use rootcast_core::job::{Job, JobId};
 use rootcast_core::transition::WaveRecord;
+use serde::Deserialize;
 
-use crate::item::{Item, from_item, job_key, text};
+use crate::item::{Item, from_item, job_key, number, text};
 use crate::{Ledger, LedgerError};
 
 /// The attribute `kind` of a job's record.
@@ -54,7 +56,34 @@ pub struct JobPage {
     pub next: Option<JobId>,
 }
 
+/// The key of the counter of job ids. It lies apart from every job and from the authority: whoever takes an id changes
+/// nothing that another writer has read.
+fn counter_key() -> Item {
+    job_key("counter", "jobs")
+}
+
+#[derive(Deserialize)]
+struct Counter {
+    last: u64,
+}
+
 impl Ledger {
+    /// An id that no job had before. Ids only grow. One that is not used leaves a gap, and so does an answer that was
+    /// lost: both do no harm. One call.
+    pub async fn next_job_id(&self) -> Result<JobId, LedgerError> {
+        let update = self.client.update_item().table_name(self.jobs()?).set_key(Some(counter_key()));
+        let answer = update
+            .update_expression("ADD #last :one")
+            .expression_attribute_names("#last", "last")
+            .expression_attribute_values(":one", number(1))
+            .return_values(ReturnValue::UpdatedNew)
+            .send()
+            .await
+            .map_err(LedgerError::aws("UpdateItem counter"))?;
+        let counter: Counter = from_item("counter", answer.attributes.unwrap_or_default())?;
+        Ok(JobId(counter.last))
+    }
+
     /// A rollover; `None` where the id is a deployment's.
     pub async fn job(&self, id: JobId) -> Result<Option<Job>, LedgerError> {
         Ok(self.job_of_any_kind(id).await?.and_then(|job| match job {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use crate::item::{Item, from_item, id_key, number, text, to_item};
+use crate::item::{from_item, id_key, number, text, to_item};
 use crate::{DeviceRecord, Held, Ledger, LedgerError};
 
 /// One worker at a time. Free from `until` on: a task that was told to come back then is let in then. Kept in whole
@@ -21,6 +21,13 @@ pub struct Lease {
     pub owner: String,
     #[serde(with = "time::serde::timestamp")]
     pub until: OffsetDateTime,
+}
+
+impl Lease {
+    /// The same, as it is kept: in whole seconds. An owner names one attempt of one process.
+    fn is(&self, other: &Self) -> bool {
+        self.owner == other.owner && self.until.unix_timestamp() == other.until.unix_timestamp()
+    }
 }
 
 /// Why a device could not be leased.
@@ -74,16 +81,22 @@ impl Ledger {
             Ok(answer) => Ok(from_item("device", answer.attributes.unwrap_or_default())?),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                    Err(self.why_refused(id, refused.item.clone(), goal).await)
+                    let there =
+                        refused.item.clone().map(|item| from_item::<DeviceRecord>("device", item)).transpose()?;
+                    match there {
+                        // The client sent it twice, since the answer to the first attempt was lost.
+                        Some(device) if device.lease.as_ref().is_some_and(|held| held.is(lease)) => Ok(device),
+                        there => Err(self.why_refused(id, there, goal).await),
+                    }
                 }
                 _ => Err(LedgerError::aws("UpdateItem lease")(error).into()),
             },
         }
     }
 
-    async fn why_refused(&self, id: &DeviceId, old: Option<Item>, goal: Option<u64>) -> LeaseRefused {
-        let old: Result<Option<DeviceRecord>, LedgerError> = match old {
-            Some(item) => from_item("device", item).map(Some),
+    async fn why_refused(&self, id: &DeviceId, old: Option<DeviceRecord>, goal: Option<u64>) -> LeaseRefused {
+        let old = match old {
+            Some(device) => Ok(Some(device)),
             None => self.device(id).await,
         };
         match old {

@@ -23,6 +23,7 @@ mod jobs;
 mod joining;
 mod leases;
 mod listing;
+mod retries;
 mod revocation;
 mod tasks;
 mod ties;
@@ -40,7 +41,7 @@ pub use certificates::{
 pub use commit::{Change, Dispatched};
 pub use conducting::Conducting;
 pub use departures::{Departure, Leave};
-pub use deployments::NewUse;
+pub use deployments::{NewUse, RunningPage};
 pub use devices::{DeviceRecord, Held, Page};
 pub use error::LedgerError;
 pub use expiring::Expiring;
@@ -52,7 +53,7 @@ pub use leases::{Lease, LeaseRefused};
 pub use listing::{CertificateRow, Listing, Place, Sort};
 pub use revocation::{CrlRecord, Revocation, RevokedRecord};
 pub use tasks::{Settled, Settlement, TaskKey};
-pub use ties::MOST_TIES;
+pub use ties::{MOST_TIES, MOST_TIES_OF_DEVICE};
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
 
 use aws_sdk_dynamodb::Client;
@@ -87,8 +88,9 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// The client gets retries of its own: see the module `retries`.
     pub fn new(client: Client, tables: Tables) -> Self {
-        Self { client, tables }
+        Self { client: retries::patient(&client), tables }
     }
 
     fn certificates(&self) -> Result<&str, LedgerError> {

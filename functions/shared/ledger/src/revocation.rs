@@ -174,7 +174,7 @@ impl Ledger {
             TransactWriteItem::builder().update(revoked).build(),
         ];
         writes.extend(links.writes());
-        match self.transact_patiently(writes, "TransactWriteItems revocation").await? {
+        match self.transact_by_write(writes, "TransactWriteItems revocation").await? {
             Ok(()) => {
                 links.tell();
                 Ok(true)

@@ -1,7 +1,6 @@
 //! Device tasks and their counters: always changed together.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
@@ -10,16 +9,10 @@ use rootcast_core::lifecycle::Entry;
 use rootcast_core::message::Task;
 use rootcast_core::task::{Outcome, TaskRecord, TaskState};
 use time::OffsetDateTime;
-use tracing::debug;
 
-use crate::commit::{Condition, cancelled, put};
+use crate::commit::{Condition, cancelled, failed, put};
 use crate::item::{Item, from_item, job_key, number, text};
 use crate::{Conducting, JobRecord, Ledger, LedgerError};
-
-/// A batch that collides with another one's transaction tries again so often: 1.2 s in all, which a worker has left.
-const COLLISIONS: u32 = 5;
-/// The first pause after a collision; it doubles.
-const COLLISION_PAUSE: Duration = Duration::from_millis(20);
 
 /// Names a device's task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -186,7 +179,7 @@ impl Ledger {
             }
             writes.extend(self.counts(&settlements)?);
             writes.extend(demands.iter().cloned());
-            let Err(codes) = self.transact_patiently(writes, "TransactWriteItems tasks").await? else {
+            let Err(codes) = self.transact_by_write(writes, "TransactWriteItems tasks").await? else {
                 settled.recorded.extend(settlements.into_iter().map(|settlement| settlement.key));
                 break;
             };
@@ -207,27 +200,19 @@ impl Ledger {
         Ok(settled)
     }
 
-    /// What collides with another transaction is sent again, a few times. The inner error is that some condition did
-    /// not hold, with the reason of each write in their order.
-    pub(crate) async fn transact_patiently(
+    /// For callers that look at what came of each write: the inner error is that some condition did not hold, with the
+    /// reason of each write in their order.
+    pub(crate) async fn transact_by_write(
         &self,
         writes: Vec<TransactWriteItem>,
         operation: &'static str,
     ) -> Result<Result<(), Vec<String>>, LedgerError> {
-        for collisions in 1.. {
-            let sent = self.client.transact_write_items().set_transact_items(Some(writes.clone())).send().await;
-            let Err(error) = sent else { return Ok(Ok(())) };
-            let Some(codes) = cancelled(&error) else { return Err(LedgerError::aws(operation)(error)) };
-            if codes.iter().any(|code| code == "ConditionalCheckFailed") {
-                return Ok(Err(codes));
-            }
-            if collisions > COLLISIONS {
-                return Err(LedgerError::Transient { operation, source: Box::new(error) });
-            }
-            debug!(collisions, "transaction collided with another one");
-            tokio::time::sleep(COLLISION_PAUSE * 2u32.pow(collisions)).await;
+        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+        let Err(error) = sent else { return Ok(Ok(())) };
+        match cancelled(&error) {
+            Some(codes) if codes.iter().any(|code| code == "ConditionalCheckFailed") => Ok(Err(codes)),
+            _ => Err(failed(operation, error)),
         }
-        Err(LedgerError::Conflict)
     }
 
     /// Settled tasks become waiting, each with its next attempt. At most 50. `held`: the conductor's.
@@ -247,7 +232,7 @@ impl Ledger {
         }
         writes.push(self.demand_conducting(held)?);
         // Of a job that runs, the shard's counters are in the workers' transactions too.
-        self.transact_patiently(writes, "TransactWriteItems reopened tasks").await?.map_err(|_| LedgerError::Conflict)
+        self.transact_by_write(writes, "TransactWriteItems reopened tasks").await?.map_err(|_| LedgerError::Conflict)
     }
 
     pub(crate) fn reopening(

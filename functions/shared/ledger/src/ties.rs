@@ -6,11 +6,20 @@ use rootcast_core::audit::Act;
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::lifecycle::{Lifecycle, Work};
 
+use crate::commit::TRANSACTION;
 use crate::{DeviceRecord, Ledger, LedgerError, UseRecord};
 
 /// Devices that are tied at once. `TransactWriteItems` takes 100 writes: two a device, one of the certificate, two of its
 /// audit chain.
 pub const MOST_TIES: usize = 48;
+
+/// Certificates that one device is tied to at once. A device is deleted in one transaction with all of them: one write of
+/// the device, two a tie (the use, and the certificate's count), and six are left for the lists and the audit chain that
+/// a device may be in.
+pub const MOST_TIES_OF_DEVICE: usize = 46;
+
+const _: () = assert!(1 + 2 * MOST_TIES_OF_DEVICE + 6 < TRANSACTION);
+const _: () = assert!(2 * MOST_TIES + 1 + 2 < TRANSACTION);
 
 const TIED: &str = "The certificate is associated with the device, and was not brought there yet.";
 

@@ -212,7 +212,7 @@ impl Ledger {
         if let Some(proven) = proven {
             writes.extend(self.prove(read.certificate, proven).await?);
         }
-        match self.transact_patiently(writes, "TransactWriteItems use").await? {
+        match self.transact_by_write(writes, "TransactWriteItems use").await? {
             Ok(()) => Ok(true),
             Err(codes) if codes.first().is_some_and(|code| code == "ConditionalCheckFailed") => Ok(false),
             Err(_) => Err(LedgerError::Conflict),
@@ -236,7 +236,7 @@ impl Ledger {
             writes.push(self.settlement(&given_up)?);
             writes.extend(self.counts(&[given_up])?);
         }
-        self.transact_patiently(writes, "TransactWriteItems reset").await?.map_err(|_| LedgerError::Conflict)
+        self.transact_by_write(writes, "TransactWriteItems reset").await?.map_err(|_| LedgerError::Conflict)
     }
 
     /// The device has this certificate now, and no other one but what is under way; it is given back.

@@ -20,7 +20,8 @@ use rootcast_core::job::{JobId, Leg};
 use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
 use rootcast_core::task::{ErrorClass, Failure, Outcome};
 use rootcast_ledger::{
-    DeviceRecord, Lease, Ledger, LedgerError, MOST_TIES, NewUse, Proven, Settlement, Tables, TaskKey, UseRecord,
+    DeviceRecord, Lease, Ledger, LedgerError, MOST_TIES, MOST_TIES_OF_DEVICE, NewUse, Proven, Settlement, Tables,
+    TaskKey, UseRecord,
 };
 use time::OffsetDateTime;
 
@@ -198,7 +199,6 @@ async fn old_news_is_told_from_a_device_that_changed() {
 #[tokio::test]
 async fn a_deployment_begins_with_all_that_belongs_to_it() {
     let written = accepted(&[
-        "update authority SET lastJob = :id ADD revision :one [:id=7 :last=6 :one=1]",
         "put 7 meta",
         "put jobs 000000000007",
         "put running 000000000007",
@@ -217,7 +217,7 @@ async fn a_deployment_begins_with_all_that_belongs_to_it() {
     let again =
         NewUse { device: device("bmc-1", &[2, 1]), earlier: Some(tie(1, Some(Stage::InstallCertificate), true)) };
     let uses = [NewUse { device: device("bmc-0", &[]), earlier: None }, again];
-    ledger(&[&chain(), &written]).deploy(&deployment, 6, &uses, None, &by()).await.unwrap();
+    ledger(&[&chain(), &written]).deploy(&deployment, &uses, None, &by()).await.unwrap();
 }
 
 #[tokio::test]
@@ -288,6 +288,19 @@ async fn a_device_with_a_worker_is_not_deleted() {
     assert!(matches!(error, LedgerError::Conflict), "{error:?}");
 }
 
+/// With six writes to spare.
+#[tokio::test]
+async fn a_device_with_all_the_certificates_that_it_can_have_is_deleted_in_one_transaction() {
+    let numbers: Vec<u32> = (1..=MOST_TIES_OF_DEVICE as u32).collect();
+    let uses = found(numbers.iter().map(|number| tie(*number, None, false)).collect());
+    let written = mock!(Client::transact_write_items)
+        .match_requests(|request| request.transact_items().len() == 93)
+        .then_output(|| TransactWriteItemsOutput::builder().build());
+    let there = read(&device("bmc-1", &numbers));
+    ledger(&[&there, &uses, &written]).delete_device(&"bmc-1".parse().unwrap(), "ops", NOW).await.unwrap();
+    assert_eq!(written.num_calls(), 1);
+}
+
 /// `TransactWriteItems` takes a hundred writes.
 #[tokio::test]
 async fn the_largest_deployment_fits_into_one_transaction() {
@@ -298,5 +311,5 @@ async fn the_largest_deployment_fits_into_one_transaction() {
     let written = mock!(Client::transact_write_items)
         .match_requests(|request| request.transact_items().len() == 49)
         .then_output(|| TransactWriteItemsOutput::builder().build());
-    ledger(&[&chain(), &written]).deploy(&deployment, 6, &uses, None, &by()).await.unwrap();
+    ledger(&[&chain(), &written]).deploy(&deployment, &uses, None, &by()).await.unwrap();
 }

@@ -8,7 +8,7 @@ mod delivery;
 use std::error::Error as StdError;
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::error::SdkError;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, SendMessageBatchRequestEntry};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use rootcast_core::job::JobId;
@@ -33,13 +33,20 @@ const LONGEST_DELAY: u32 = 900;
 #[derive(Debug, Error)]
 pub enum QueueError {
     #[error("{operation} failed")]
-    Aws { operation: &'static str, source: Box<dyn StdError + Send + Sync> },
+    Aws { operation: &'static str, passing: bool, source: Box<dyn StdError + Send + Sync> },
     #[error("SQS refused {0} messages of a batch")]
     Refused(usize),
     #[error("a message cannot be written")]
     Unwritable(#[from] serde_json::Error),
     #[error("a message cannot be built")]
     Unbuildable(#[from] aws_sdk_sqs::error::BuildError),
+}
+
+impl QueueError {
+    /// Whether the same may succeed later, without anybody's doing; the SDK's own attempts are used up then.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Aws { passing: true, .. } | Self::Refused(_))
+    }
 }
 
 /// A received message that shall not be seen again before `seconds` have passed.
@@ -150,7 +157,19 @@ impl Queue {
 
 fn aws<E>(operation: &'static str) -> impl FnOnce(SdkError<E>) -> QueueError
 where
-    E: StdError + Send + Sync + 'static,
+    E: StdError + ProvideErrorMetadata + Send + Sync + 'static,
 {
-    move |source| QueueError::Aws { operation, source: Box::new(source) }
+    move |source| QueueError::Aws { operation, passing: is_passing(&source), source: Box::new(source) }
+}
+
+/// SQS's throttles, and the silence of anybody on the way.
+fn is_passing<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    match error {
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
+        SdkError::ServiceError(answer) => {
+            answer.raw().status().is_server_error()
+                || matches!(answer.err().code(), Some("RequestThrottled" | "ThrottlingException" | "OverLimit"))
+        }
+        _ => false,
+    }
 }

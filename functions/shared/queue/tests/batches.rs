@@ -62,3 +62,29 @@ async fn messages_that_are_refused_each_time_are_an_error() {
     assert!(matches!(error, QueueError::Refused(1)), "{error:?}");
     assert_eq!(never.num_calls(), 3);
 }
+
+/// SQS takes 256 KiB a call in its older regions and 1 MiB in the others.
+#[tokio::test]
+async fn ten_of_the_largest_tasks_fit_into_one_call() {
+    // A device's link has 1 024 bytes, each of which a URL writes with three characters at most.
+    let monitor = Some(format!("0 {}", "%C3".repeat(1024)));
+    let largest = |number: u32| Task {
+        job: JobId(u64::MAX),
+        device: format!("{number:064}").parse().unwrap(),
+        attempt: u32::MAX,
+        monitor: monitor.clone(),
+        ..tasks(1).remove(0)
+    };
+    let fits = mock!(aws_sdk_sqs::Client::send_message_batch)
+        .match_requests(|request| {
+            let bytes: usize = request.entries().iter().map(|entry| entry.message_body().len()).sum();
+            assert!(request.entries().len() == 10 && bytes < 256 << 10, "{bytes}");
+            true
+        })
+        .then_output(|| {
+            let none = SendMessageBatchOutput::builder().set_successful(Some(Vec::new()));
+            none.set_failed(Some(Vec::new())).build().unwrap()
+        });
+    queue(&[&fits]).send_tasks(URL, &(0..10).map(largest).collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(fits.num_calls(), 1);
+}

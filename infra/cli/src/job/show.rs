@@ -7,7 +7,7 @@ use rootcast_core::{
 };
 use serde_json::Value;
 
-use super::{failed, read};
+use super::{read, some_failed};
 use crate::{
     api::{Api, Deployment, Job, Rollover, Task, WaveView, Work},
     exit::End,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// More would scroll away what comes before them.
-const SHOWN_FAILURES: usize = 20;
+pub(super) const SHOWN_FAILURES: usize = 20;
 
 pub(super) async fn list(api: &Api, format: Format) -> Result<End> {
     let jobs: Vec<Value> = api.pages("/jobs", &[], "jobs").await?;
@@ -56,7 +56,7 @@ pub(super) async fn run(api: &Api, id: JobId, format: Format) -> Result<End> {
         out!("\n{}", waves(&job.waves));
     }
     if job.devices.failed > 0 {
-        out!("\n{}", failures(&failed(api, &job).await?));
+        out!("\n{}", failures(&some_failed(api, &job).await?, job.devices.failed));
     }
     Ok(End::Done)
 }
@@ -137,8 +137,8 @@ fn waves(waves: &[WaveView]) -> String {
     table(["leg", "wave", "size", "acked", "failed", "opened", "closed"], &waves.iter().map(row).collect::<Vec<_>>())
 }
 
-/// What failed, what the device said, and what to do; the same remedy only once.
-pub(crate) fn failures(tasks: &[Task]) -> String {
+/// What failed, what the device said, and what to do; the same remedy only once. `all`: how many failed.
+pub(crate) fn failures(tasks: &[Task], all: u64) -> String {
     let mut lines = Vec::new();
     let mut told: Option<&str> = None;
     let mut shown: Vec<&Task> = tasks.iter().take(SHOWN_FAILURES).collect();
@@ -151,8 +151,9 @@ pub(crate) fn failures(tasks: &[Task]) -> String {
         let class = task.class.map_or_else(String::new, |class| class.to_string());
         lines.push(format!("  {}  {class}: {}", task.device, plain(task.message.as_deref().unwrap_or("no message"))));
     }
-    if tasks.len() > SHOWN_FAILURES {
-        lines.push(format!("and {} more", tasks.len() - SHOWN_FAILURES));
+    let more = all.saturating_sub(tasks.len().min(SHOWN_FAILURES) as u64);
+    if more > 0 {
+        lines.push(format!("and {more} more"));
     }
     lines.join("\n")
 }
@@ -188,8 +189,8 @@ mod tests {
             from_value(json!({"device": device, "leg": "distribute", "state": "failed", "class": "connect", "message": "refused\n", "recovery": recovery})).unwrap()
         };
         assert_eq!(
-            failures(&[task("c", "Switch it on."), task("a", "Mend it."), task("b", "Switch it on.")]),
-            "Mend it.\n  a  connect: refused \nSwitch it on.\n  c  connect: refused \n  b  connect: refused "
+            failures(&[task("c", "Switch it on."), task("a", "Mend it."), task("b", "Switch it on.")], 100_000),
+            "Mend it.\n  a  connect: refused \nSwitch it on.\n  c  connect: refused \n  b  connect: refused \nand 99997 more"
         );
     }
 }

@@ -303,7 +303,8 @@ async fn venafi(stack: &Stack, call: &str, body: &Value) {
 /// Nothing is left to be done.
 async fn until_idle(stack: &Stack) {
     crate::stack::until("no deployment runs", crate::stack::LIMIT, async || {
-        stack.ledger.running_deployments().await.unwrap().is_empty().then_some(())
+        let all = stack.ledger.quiet_deployments(OffsetDateTime::now_utc(), None, 1000).await.unwrap();
+        all.quiet.is_empty().then_some(())
     })
     .await;
 }

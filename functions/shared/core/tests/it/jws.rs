@@ -4,7 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use rootcast_core::algorithm::KeyAlgorithm;
-use rootcast_core::bundle::{Bundle, JwsError, SignedBundle, content_hash, jws_signature, verify_jws};
+use rootcast_core::bundle::{
+    Bundle, JwsError, LARGEST_ANCHOR, ROOTS_THAT_FIT, SignedBundle, content_hash, fits, jws_signature, verify_jws,
+};
 use rootcast_core::certificate::Certificate;
 use rootcast_core::fingerprint::Fingerprint;
 use serde_json::{Value, json};
@@ -180,4 +182,27 @@ fn integer(magnitude: &[u8]) -> Vec<u8> {
 
 fn sequence(body: &[u8]) -> Vec<u8> {
     [&[0x30, u8::try_from(body.len()).unwrap()], body].concat()
+}
+
+/// The record has the bundle and its signed form; DynamoDB takes 400 KB.
+#[test]
+fn a_bundle_that_fits_by_its_count_fits_by_its_bytes() {
+    let key = Key::shared(KeyAlgorithm::Rsa4096);
+    let roots: Vec<_> = (0..3).map(|generation| key.root(generation + 5)).collect();
+    let of = |withdrawn: usize| {
+        let withdrawn = (0..withdrawn).map(|number| Fingerprint::of(&number.to_be_bytes())).collect();
+        let bundle = Bundle { withdrawn, ..bundle(roots.clone()) };
+        let mut signed = SignedBundle::new(&bundle);
+        for root in &roots {
+            signed.add(root, &key.sign(&signed.digest(root).unwrap())).unwrap();
+        }
+        serde_json::to_string(&bundle).unwrap().len() + signed.to_json().len()
+    };
+    let sizes = || roots.iter().map(|root| root.der().len());
+    // So many more as are said to fit just so, and one more.
+    let most = (0..).find(|withdrawn| !fits(sizes(), withdrawn + 1)).unwrap();
+    assert!((350 << 10..398 << 10).contains(&of(most)), "{most}: {}", of(most));
+    assert!(roots.iter().all(|root| root.der().len() < LARGEST_ANCHOR));
+    assert!(fits((0..ROOTS_THAT_FIT).map(|_| LARGEST_ANCHOR), 0));
+    assert!(!fits((0..2 * ROOTS_THAT_FIT).map(|_| LARGEST_ANCHOR), 0));
 }

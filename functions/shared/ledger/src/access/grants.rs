@@ -143,7 +143,7 @@ impl Ledger {
                 self.without(refresh_id(&grant.refresh), None)?,
             ];
             match self.transact(writes).await {
-                Err(LedgerError::Conflict | LedgerError::Transient { .. }) => {}
+                Err(LedgerError::Conflict) => {}
                 ended => return ended,
             }
         }

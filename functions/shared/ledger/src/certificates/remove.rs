@@ -1,6 +1,5 @@
 //! The end of a certificate's record, and of what kept it unique.
 
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
 use rootcast_core::audit::Act;
 use rootcast_core::certificate_id::CertificateId;
@@ -8,12 +7,16 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::CertificateRecord;
-use super::store::{COLLISION_PAUSE, COLLISIONS, leaf_key, name_key};
-use crate::commit::cancelled;
+use super::store::{leaf_key, name_key};
+use crate::commit::{cancelled, failed};
 use crate::item::{Item, from_item, id_key, number};
+use crate::retries::pause;
 use crate::{Ledger, LedgerError};
 
 const OPERATION: &str = "TransactWriteItems deletion";
+/// Other copies of the leaf come and go: we look again, so often.
+const LOOKS: u32 = 6;
+const REFUSED: &str = "ConditionalCheckFailed";
 
 /// Why a certificate was not deleted.
 #[derive(Debug, Error)]
@@ -37,7 +40,7 @@ impl Ledger {
     /// Record, name and audit entry in one transaction, so there is no deletion without its trace; the leaf is counted
     /// down in it, and forgotten with its last copy. Three calls where nobody interferes. The audit chain stays.
     pub async fn remove_certificate(&self, record: &CertificateRecord, act: &Act) -> Result<(), RemoveRefused> {
-        for pause in 0..=COLLISIONS {
+        for look in 1..=LOOKS {
             let links = self.link(act).await?;
             let mut writes = vec![
                 self.delete_unused(record)?,
@@ -50,22 +53,19 @@ impl Ledger {
                 links.tell();
                 return Ok(());
             };
-            if !matches!(error.as_service_error(), Some(TransactWriteItemsError::TransactionCanceledException(_))) {
-                return Err(LedgerError::aws(OPERATION)(error).into());
+            let codes = cancelled(&error).unwrap_or_default();
+            if !codes.iter().any(|code| code == REFUSED) {
+                return Err(failed(OPERATION, error).into());
             }
-            // Another copy of the leaf came or went, or somebody else was at one of the items: look again.
-            if cancelled(&error).is_some_and(|codes| codes.first().is_some_and(|code| code == "ConditionalCheckFailed"))
-            {
+            // Else another copy of the leaf came or went, or the audit chain grew.
+            if codes.first().is_some_and(|code| code == REFUSED) {
                 match self.certificate(record.id).await? {
                     None => return Err(RemoveRefused::Gone),
                     Some(found) if found.uses > 0 => return Err(RemoveRefused::InUse(found.uses)),
                     Some(_) => {}
                 }
             }
-            if pause == COLLISIONS {
-                return Err(LedgerError::Transient { operation: OPERATION, source: Box::new(error) }.into());
-            }
-            tokio::time::sleep(COLLISION_PAUSE * 2u32.pow(pause)).await;
+            pause(look).await;
         }
         Err(LedgerError::Conflict.into())
     }

@@ -4,8 +4,6 @@
 //! holds the name. `leaf#{SHA-256}` says how often a leaf is stored and which certificate was the first of them.
 //! `request#{SHA-256}` is what a client token did, for a day.
 
-use std::time::Duration;
-
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
@@ -16,19 +14,14 @@ use rootcast_core::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::OffsetDateTime;
-use tracing::debug;
 
 use super::CertificateRecord;
+use crate::commit::failed;
 use crate::item::{Item, from_item, id_key, number, text, to_item};
 use crate::{Ledger, LedgerError};
 
 /// For so long the same request may be sent again.
 const REQUEST_KEPT: time::Duration = time::Duration::hours(24);
-/// Transactions on one leaf or name that collide are tried again so often: 1.2 s in all, which a request has left.
-pub(super) const COLLISIONS: u32 = 5;
-/// The first pause after a collision; it doubles.
-pub(super) const COLLISION_PAUSE: Duration = Duration::from_millis(20);
-
 const OPERATION: &str = "TransactWriteItems certificate";
 
 /// A request whose sender may repeat it.
@@ -127,29 +120,20 @@ impl Ledger {
             writes.push(self.keep_request(record, request)?);
         }
         writes.extend(links.writes());
-        for pause in 0..=COLLISIONS {
-            let sent = self.client.transact_write_items().set_transact_items(Some(writes.clone())).send().await;
-            let Err(error) = sent else {
-                links.tell();
-                return Ok(record.id);
-            };
-            let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
-            else {
-                return Err(LedgerError::aws(OPERATION)(error).into());
-            };
-            if let Some(before) = self.look_into(cancelled.cancellation_reasons(), request, record.created).await? {
-                return Ok(before);
-            }
-            if pause == COLLISIONS {
-                return Err(LedgerError::Transient { operation: OPERATION, source: Box::new(error) }.into());
-            }
-            debug!(pause, "transaction collided with another one");
-            tokio::time::sleep(COLLISION_PAUSE * 2u32.pow(pause)).await;
+        let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
+        let Err(error) = sent else {
+            links.tell();
+            return Ok(record.id);
+        };
+        if let Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) = error.as_service_error()
+            && let Some(before) = self.look_into(cancelled.cancellation_reasons(), request, record.created).await?
+        {
+            return Ok(before);
         }
-        Err(LedgerError::Conflict.into())
+        Err(failed(OPERATION, error).into())
     }
 
-    /// Why a transaction was cancelled; `None` where it only collided. The request comes first: where it was here
+    /// Which condition cancelled a transaction; `None` where none did. The request comes first: where it was here
     /// before, its own name and leaf are in the way of its repetition.
     async fn look_into(
         &self,
@@ -157,22 +141,22 @@ impl Ledger {
         request: Option<&ClientRequest>,
         now: OffsetDateTime,
     ) -> Result<Option<CertificateId>, StoreRefused> {
-        let failed =
+        let refused =
             |index: usize| reasons.get(index).filter(|reason| reason.code.as_deref() == Some("ConditionalCheckFailed"));
-        if let (Some(_), Some(request)) = (failed(3), request) {
+        if let (Some(_), Some(request)) = (refused(3), request) {
             return self.stored_before(request, now).await;
         }
-        if failed(0).is_some() {
+        if refused(0).is_some() {
             return Err(StoreRefused::IdTaken);
         }
-        if let Some(reason) = failed(1) {
+        if let Some(reason) = refused(1) {
             return Err(StoreRefused::NameTaken(holder(reason)));
         }
-        if let Some(reason) = failed(2) {
+        if let Some(reason) = refused(2) {
             return Err(StoreRefused::Duplicate(holder(reason)));
         }
         // What is left is the audit chain of a certificate that had this id, and was deleted.
-        if (3..reasons.len()).any(|index| failed(index).is_some()) { Err(StoreRefused::IdTaken) } else { Ok(None) }
+        if (3..reasons.len()).any(|index| refused(index).is_some()) { Err(StoreRefused::IdTaken) } else { Ok(None) }
     }
 
     fn put_record(&self, record: &CertificateRecord) -> Result<TransactWriteItem, LedgerError> {

@@ -4,7 +4,7 @@ use aws_smithy_mocks::{Rule, mock};
 use rootcast_core::audit::Action;
 use rootcast_ledger::RemoveRefused;
 
-use super::{COLLIDED, FAILED, accepted, act, cancelled, ledger, number, record, text};
+use super::{FAILED, accepted, act, cancelled, ledger, number, record, text};
 
 /// The end of its audit chain, which has one entry.
 fn chain() -> Rule {
@@ -94,9 +94,8 @@ async fn a_certificate_is_deleted_once() {
 #[tokio::test]
 async fn a_copy_that_comes_meanwhile_is_seen_at_the_second_look() {
     let refused = cancelled(&["None", "None", FAILED, "None", "None"], None);
-    let collided = cancelled(&["None", "None", COLLIDED, "None", "None"], None);
     let then = accepted(|writes| writes[2].update().is_some());
-    let (one, two, again) = (leaf(1, "scs0000000000001"), leaf(2, "scs0000000000001"), leaf(2, "scs0000000000001"));
-    let (first, second, third) = (chain(), chain(), chain());
-    remove(&[&first, &one, &refused, &second, &two, &collided, &third, &again, &then]).await.unwrap();
+    let (one, two) = (leaf(1, "scs0000000000001"), leaf(2, "scs0000000000001"));
+    let (first, second) = (chain(), chain());
+    remove(&[&first, &one, &refused, &second, &two, &then]).await.unwrap();
 }

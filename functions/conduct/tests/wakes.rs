@@ -1,0 +1,209 @@
+//! What a wake-up costs, whom it looks at, and what becomes of its message: on the SDK's own mock layer, which counts.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lambda_events::event::sqs::SqsBatchResponse;
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sqs::operation::send_message::SendMessageOutput;
+use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use conduct::{App, handle};
+use lambda_runtime::{Context, LambdaEvent};
+use rootcast_authority::CertificateAuthority;
+use rootcast_ledger::{Ledger, Tables};
+use rootcast_queue::Queue;
+use rootcast_vault::Vault;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use time::OffsetDateTime;
+
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+const ROLLOVER: u64 = 99_999;
+
+/// The jobs table, as far as a wake-up reads it.
+#[derive(Default)]
+struct World {
+    running: u64,
+    /// Of those that run, the ones that are quiet for long.
+    quiet: Vec<u64>,
+    /// Its record cannot be read.
+    broken: Option<u64>,
+    place: Option<u64>,
+    calls: Vec<String>,
+}
+
+type Shared = Arc<Mutex<World>>;
+
+impl World {
+    /// The jobs that were looked at, in their order.
+    fn conducted(&mut self) -> Vec<u64> {
+        let calls = std::mem::take(&mut self.calls);
+        calls.iter().filter_map(|call| call.strip_prefix("get ")?.strip_suffix(" meta")?.parse().ok()).collect()
+    }
+}
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+fn number(value: u64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn entry(job: u64) -> HashMap<String, AttributeValue> {
+    HashMap::from([("pk".to_owned(), text("running")), ("sk".to_owned(), text(format!("{job:012}")))])
+}
+
+fn tables(world: &Shared) -> [Rule; 3] {
+    let (read, listed, written) = (world.clone(), world.clone(), world.clone());
+    let get = mock!(Client::get_item).then_compute_output(move |request| {
+        let mut world = read.lock().unwrap();
+        let key = request.key().unwrap();
+        let part = |name| key.get(name).map(|part| part.as_s().unwrap().clone()).unwrap_or_default();
+        let (id, pk, sk) = (part("id"), part("pk"), part("sk"));
+        world.calls.push(format!("get {id}{pk} {sk}"));
+        let answer = GetItemOutput::builder();
+        match (id.as_str(), pk.as_str()) {
+            ("authority", _) => answer.item("running", number(ROLLOVER)).build(),
+            (_, "schedule") => match world.place {
+                Some(after) => answer.item("after", number(after)).build(),
+                None => answer.build(),
+            },
+            (_, job) if world.broken.is_some_and(|broken| broken.to_string() == job) => {
+                answer.item("kind", text("deployment")).build()
+            }
+            // A job that is gone needs nothing.
+            _ => answer.build(),
+        }
+    });
+    let query = mock!(Client::query).then_compute_output(move |request| {
+        let mut world = listed.lock().unwrap();
+        world.calls.push("query".to_owned());
+        let after = request.exclusive_start_key().map_or(0, |key| key["sk"].as_s().unwrap().parse().unwrap());
+        let last = (after + u64::try_from(request.limit().unwrap()).unwrap()).min(world.running);
+        assert!(request.filter_expression().unwrap().contains("quietSince <= :before"));
+        assert_eq!(request.expression_attribute_values().unwrap()[":before"], AttributeValue::N("-900".to_owned()));
+        let due = world.quiet.iter().filter(|job| (after + 1..=last).contains(job)).map(|job| entry(*job)).collect();
+        let next = (last < world.running).then(|| entry(last));
+        QueryOutput::builder().set_items(Some(due)).set_last_evaluated_key(next).build()
+    });
+    let write = mock!(Client::transact_write_items).then_compute_output(move |request| {
+        let mut world = written.lock().unwrap();
+        let put = request.transact_items()[0].put().unwrap();
+        assert_eq!(put.item()["pk"], text("schedule"));
+        world.place = put.item().get("after").map(|after| after.as_n().unwrap().parse().unwrap());
+        let place = world.place;
+        world.calls.push(format!("place {place:?}"));
+        TransactWriteItemsOutput::builder().build()
+    });
+    [get, query, write]
+}
+
+fn app(rules: &[&Rule], sent: &Rule) -> App {
+    let table = |name: &str| Some(name.to_owned());
+    let tables = Tables { certificates: table("certificates"), jobs: table("jobs"), ..Tables::default() };
+    let ledger = Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules), tables);
+    let (kms, tagging) = (mock_client!(aws_sdk_kms, []), mock_client!(aws_sdk_resourcegroupstagging, []));
+    App {
+        authority: CertificateAuthority::new(ledger.clone(), Vault::new(&kms, &tagging, "test")),
+        ledger,
+        queue: Queue::new(mock_client!(aws_sdk_sqs, RuleMode::MatchAny, &[sent])),
+        control_queue: "https://sqs.invalid/control".to_owned(),
+        task_queue: "https://sqs.invalid/task".to_owned(),
+        stall: time::Duration::minutes(15),
+        stack: "test".to_owned(),
+        clock: || NOW,
+    }
+}
+
+/// Takes a control message that hands on the job after some seconds.
+fn handed_on() -> Rule {
+    mock!(aws_sdk_sqs::Client::send_message)
+        .match_requests(|request| {
+            request.message_body().unwrap().contains(r#""job":7"#)
+                && (5..=10).contains(&request.delay_seconds().unwrap())
+        })
+        .then_output(|| SendMessageOutput::builder().build())
+}
+
+fn event<T>(payload: T) -> LambdaEvent<T> {
+    let mut context = Context::default();
+    let end = SystemTime::now() + Duration::from_secs(60);
+    context.deadline = end.duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
+    LambdaEvent::new(payload, context)
+}
+
+async fn schedule(world: &Shared) -> Result<SqsBatchResponse, conduct::ConductError> {
+    let [get, query, write] = tables(world);
+    let wake = serde_json::from_value(json!({ "wake": "running" })).unwrap();
+    handle(&app(&[&get, &query, &write], &handed_on()), event(wake)).await
+}
+
+#[tokio::test]
+async fn the_schedule_costs_the_same_with_ten_and_ten_thousand_deployments() {
+    for (running, expected) in [
+        (10, vec!["get authority ", "get 99999 meta", "get schedule running", "query"]),
+        (10_000, vec!["get authority ", "get 99999 meta", "get schedule running", "query", "place Some(1000)"]),
+    ] {
+        let world = Shared::new(World { running, ..World::default() }.into());
+        schedule(&world).await.unwrap();
+        assert_eq!(world.lock().unwrap().calls, expected, "{running}");
+    }
+}
+
+#[tokio::test]
+async fn every_quiet_deployment_has_its_turn_after_the_rollover() {
+    let quiet = vec![3, 999, 1500, 2400];
+    let world = Shared::new(World { running: 2500, quiet, ..World::default() }.into());
+    for expected in [vec![ROLLOVER, 3, 999], vec![ROLLOVER, 1500], vec![ROLLOVER, 2400], vec![ROLLOVER, 3, 999]] {
+        schedule(&world).await.unwrap();
+        assert_eq!(world.lock().unwrap().conducted(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_that_cannot_be_conducted_holds_up_no_other() {
+    let world = Shared::new(World { running: 20, quiet: vec![3, 7], broken: Some(3), ..World::default() }.into());
+    assert!(schedule(&world).await.is_err());
+    assert_eq!(world.lock().unwrap().conducted(), [ROLLOVER, 3, 7]);
+}
+
+#[tokio::test]
+async fn the_place_is_recorded_before_a_deployment_is_conducted() {
+    let world = Shared::new(World { running: 20, quiet: vec![3, 7], ..World::default() }.into());
+    schedule(&world).await.unwrap();
+    let calls = world.lock().unwrap().calls.split_off(3);
+    assert_eq!(calls, ["query", "place Some(3)", "get 3 meta", "place Some(7)", "get 7 meta", "place None"]);
+}
+
+fn woken<T: DeserializeOwned>() -> T {
+    let body = json!({ "job": 7, "why": "a test" }).to_string();
+    serde_json::from_value(json!({ "Records": [{ "messageId": "m-1", "body": body }] })).unwrap()
+}
+
+#[tokio::test]
+async fn a_throttle_hands_the_job_on_and_its_message_is_done() {
+    let throttled = r#"{"__type":"ThrottlingException","message":"too fast"}"#;
+    let read = mock!(Client::get_item).sequence();
+    let read = (0..8).fold(read, |read, _| read.http_status(400, Some(throttled.to_owned()))).build();
+    let sent = handed_on();
+    let answer = handle(&app(&[&read], &sent), event(woken())).await.unwrap();
+    assert!(answer.batch_item_failures.is_empty(), "{answer:?}");
+    assert_eq!((read.num_calls(), sent.num_calls()), (8, 1));
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_fails_its_message() {
+    let world = Shared::new(World { broken: Some(7), ..World::default() }.into());
+    let [get, query, write] = tables(&world);
+    let sent = handed_on();
+    let answer = handle(&app(&[&get, &query, &write], &sent), event(woken())).await.unwrap();
+    assert_eq!(answer.batch_item_failures[0].item_identifier, "m-1");
+    assert_eq!(sent.num_calls(), 0);
+}

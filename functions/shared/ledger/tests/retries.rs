@@ -1,0 +1,345 @@
+//! Every kind of call, answered with a collision or a throttle first and with success then: on the SDK's own mock layer,
+//! since no emulator cancels transactions that meet.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::error::Error;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Credentials, Region};
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_smithy_mocks::{
+    MockResponseInterceptor, Rule, RuleBuilder, RuleMode, create_mock_http_client, mock, mock_client,
+};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextRef;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use rootcast_core::device::{DeviceId, Driver, Profile};
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::job::{JobId, Leg};
+use rootcast_ledger::{Change, DeviceRecord, Lease, LeaseRefused, Ledger, LedgerError, Policy, RootRecord, Tables};
+use time::OffsetDateTime;
+
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+/// Attempts at one call.
+const ATTEMPTS: usize = 8;
+
+fn ledger_with(rules: &[&Rule], configured: impl Fn(Builder) -> Builder) -> Ledger {
+    let table = |name: &str| Some(name.to_owned());
+    let tables = Tables {
+        certificates: table("certificates"),
+        jobs: table("jobs"),
+        devices: table("devices"),
+        access: table("access"),
+    };
+    Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules, configured), tables)
+}
+
+fn ledger(rules: &[&Rule]) -> Ledger {
+    ledger_with(rules, |config| config)
+}
+
+/// An error as it comes over the wire.
+fn error(code: &str) -> Option<String> {
+    Some(format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"as AWS says"}}"#))
+}
+
+/// A cancelled transaction, with these reasons.
+fn cancelled(codes: &[&str]) -> Option<String> {
+    let reasons: Vec<String> = codes.iter().map(|code| format!(r#"{{"Code":"{code}"}}"#)).collect();
+    Some(format!(
+        r#"{{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","CancellationReasons":[{}]}}"#,
+        reasons.join(",")
+    ))
+}
+
+/// These refusals one after the other, then always the answer.
+fn after<I, O, E>(
+    rule: RuleBuilder<I, O, E>,
+    refusals: impl IntoIterator<Item = Option<String>>,
+    answer: impl Fn() -> O + Send + Sync + 'static,
+) -> Rule
+where
+    I: fmt::Debug + Send + Sync + 'static,
+    O: fmt::Debug + Send + Sync + 'static,
+    E: Error + Send + Sync + 'static,
+{
+    let mut sequence = rule.sequence();
+    for refusal in refusals {
+        sequence = sequence.http_status(400, refusal);
+    }
+    sequence.output(answer).repeatedly().build()
+}
+
+fn transactions(refusals: impl IntoIterator<Item = Option<String>>) -> Rule {
+    after(mock!(Client::transact_write_items), refusals, || TransactWriteItemsOutput::builder().build())
+}
+
+/// A transaction of one write.
+async fn move_schedule(ledger: &Ledger) -> Result<(), LedgerError> {
+    ledger.move_schedule(None, Some(JobId(7))).await
+}
+
+fn device() -> DeviceRecord {
+    let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc".to_owned());
+    DeviceRecord::new(
+        "bmc-1".parse().unwrap(),
+        rootcast_core::device::Incarnation::from_random([1; 16]),
+        address,
+        Driver::Redfish,
+        Profile::Openbmc,
+        credential,
+    )
+}
+
+fn item(record: impl serde::Serialize) -> std::collections::HashMap<String, AttributeValue> {
+    serde_dynamo::to_item(record).unwrap()
+}
+
+#[tokio::test]
+async fn a_transaction_that_only_collided_or_was_throttled_is_sent_again() {
+    for reasons in [
+        &["TransactionConflict"][..],
+        &["None", "TransactionConflict"],
+        &["ThrottlingError", "None"],
+        &["ProvisionedThroughputExceeded", "TransactionConflict"],
+    ] {
+        let rule = transactions([cancelled(reasons)]);
+        move_schedule(&ledger(&[&rule])).await.unwrap();
+        assert_eq!(rule.num_calls(), 2, "{reasons:?}");
+    }
+    for code in ["TransactionInProgressException", "ThrottlingException", "ProvisionedThroughputExceededException"] {
+        let rule = transactions([error(code)]);
+        move_schedule(&ledger(&[&rule])).await.unwrap();
+        assert_eq!(rule.num_calls(), 2, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_condition_that_failed_is_never_sent_again() {
+    let rule = transactions([cancelled(&["TransactionConflict", "ConditionalCheckFailed"])]);
+    let refused = move_schedule(&ledger(&[&rule])).await.unwrap_err();
+    assert!(matches!(refused, LedgerError::Conflict), "{refused:?}");
+    assert_eq!(rule.num_calls(), 1);
+    // Nor what is refused for good.
+    let rule = transactions([cancelled(&["TransactionConflict", "ValidationError"])]);
+    let refused = move_schedule(&ledger(&[&rule])).await.unwrap_err();
+    assert!(matches!(refused, LedgerError::Aws { .. }) && !refused.is_passing(), "{refused:?}");
+    assert_eq!(rule.num_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_collision_without_end_is_passing_and_bounded() {
+    let rule = transactions((0..20).map(|_| cancelled(&["TransactionConflict"])));
+    let begun = std::time::Instant::now();
+    let refused = move_schedule(&ledger(&[&rule])).await.unwrap_err();
+    assert!(refused.is_passing(), "{refused:?}");
+    assert_eq!(rule.num_calls(), ATTEMPTS);
+    let paused = begun.elapsed();
+    assert!(paused.as_millis() > 0 && paused.as_millis() < 4_000, "{paused:?}");
+}
+
+/// The SDK's own brake lets no more than a hundred retries through.
+#[tokio::test]
+async fn many_collisions_at_once_use_up_no_other_calls_retries() {
+    let rule = transactions((0..150).map(|_| cancelled(&["TransactionConflict"])));
+    let ledger = ledger(&[&rule]);
+    let done = futures::future::join_all((0..25).map(|_| move_schedule(&ledger))).await;
+    assert!(rule.num_calls() > 150, "{} attempts", rule.num_calls());
+    assert!(done.iter().any(Result::is_ok));
+}
+
+#[tokio::test]
+async fn an_update_that_meets_a_transaction_is_sent_again() {
+    let collided = || [error("TransactionConflictException"), error("ThrottlingException")];
+    let counted = || UpdateItemOutput::builder().attributes("last", AttributeValue::N("8".to_owned())).build();
+    let rule = after(mock!(Client::update_item), collided(), counted);
+    assert_eq!(ledger(&[&rule]).next_job_id().await.unwrap(), JobId(8));
+    assert_eq!(rule.num_calls(), 3);
+
+    let leased = || UpdateItemOutput::builder().set_attributes(Some(item(device()))).build();
+    let rule = after(mock!(Client::update_item), collided(), leased);
+    let lease = Lease { owner: "worker".to_owned(), until: NOW };
+    let taken = ledger(&[&rule]).lease(&device().id, &lease, Some(1), NOW).await.unwrap();
+    assert_eq!((taken.id, rule.num_calls()), (device().id, 3));
+
+    let rule = after(mock!(Client::update_item), collided(), || UpdateItemOutput::builder().build());
+    ledger(&[&rule]).release(&device().id, "worker", None).await.unwrap();
+    assert_eq!(rule.num_calls(), 3);
+}
+
+#[tokio::test]
+async fn a_put_that_meets_a_transaction_is_sent_again() {
+    let rule =
+        after(mock!(Client::put_item), [error("TransactionConflictException")], || PutItemOutput::builder().build());
+    ledger(&[&rule]).set_policy(Policy::default()).await.unwrap();
+    assert_eq!(rule.num_calls(), 2);
+}
+
+#[tokio::test]
+async fn a_deletion_that_meets_a_transaction_is_sent_again() {
+    let rule = after(mock!(Client::delete_item), [error("TransactionConflictException")], || {
+        DeleteItemOutput::builder().build()
+    });
+    ledger(&[&rule]).remove_token(&Fingerprint::of(b"token")).await.unwrap();
+    assert_eq!(rule.num_calls(), 2);
+}
+
+#[tokio::test]
+async fn a_throttled_read_is_sent_again() {
+    let throttled = || [error("ProvisionedThroughputExceededException"), error("RequestLimitExceeded")];
+    let rule = after(mock!(Client::get_item), throttled(), || GetItemOutput::builder().build());
+    assert!(ledger(&[&rule]).device(&device().id).await.unwrap().is_none());
+    assert_eq!(rule.num_calls(), 3);
+    let rule = after(mock!(Client::query), throttled(), || QueryOutput::builder().build());
+    assert!(ledger(&[&rule]).tasks(JobId(7), Leg::Distribute, 3, None, None).await.unwrap().is_empty());
+    assert_eq!(rule.num_calls(), 3);
+}
+
+/// Of so many keys, as many are left as this says.
+fn answered(left: usize) -> BatchGetItemOutput {
+    let key = |number: usize| item(std::collections::HashMap::from([("id", format!("bmc-{number}"))]));
+    let mut answer = BatchGetItemOutput::builder().responses("devices", vec![item(device())]);
+    if left > 0 {
+        let keys = KeysAndAttributes::builder().set_keys(Some((0..left).map(key).collect())).build().unwrap();
+        answer = answer.unprocessed_keys("devices", keys);
+    }
+    answer.build()
+}
+
+#[tokio::test]
+async fn keys_that_were_left_are_asked_for_again_with_pauses_and_not_for_ever() {
+    let ids: Vec<DeviceId> = (0..3).map(|number| format!("bmc-{number}").parse().unwrap()).collect();
+    let rule = mock!(Client::batch_get_item)
+        .sequence()
+        .output(|| answered(2))
+        .output(|| answered(2))
+        .output(|| answered(0))
+        .build();
+    let begun = std::time::Instant::now();
+    assert_eq!(ledger(&[&rule]).devices_by_id(&ids).await.unwrap().len(), 1);
+    assert_eq!(rule.num_calls(), 3);
+    assert!(begun.elapsed().as_micros() > 0);
+
+    let rule = mock!(Client::batch_get_item).sequence().output(|| answered(3)).repeatedly().build();
+    let refused = ledger(&[&rule]).devices_by_id(&ids).await.unwrap_err();
+    assert!(refused.is_passing(), "{refused:?}");
+    assert_eq!(rule.num_calls(), ATTEMPTS);
+}
+
+/// The answer to the first attempt was lost: the second finds the device leased.
+#[tokio::test]
+async fn a_lease_whose_answer_was_lost_is_ours_and_anothers_is_not() {
+    let lease = Lease { owner: "request/message".to_owned(), until: NOW + time::Duration::MINUTE };
+    let refused_by = |lease: Lease| {
+        let held = item(DeviceRecord { lease: Some(lease), ..device() });
+        mock!(Client::update_item).then_error(move || {
+            let refused = aws_sdk_dynamodb::types::error::ConditionalCheckFailedException::builder();
+            aws_sdk_dynamodb::operation::update_item::UpdateItemError::ConditionalCheckFailedException(
+                refused.set_item(Some(held.clone())).build(),
+            )
+        })
+    };
+    let ours = refused_by(lease.clone());
+    assert_eq!(ledger(&[&ours]).lease(&device().id, &lease, None, NOW).await.unwrap().id, device().id);
+    for other in [
+        Lease { owner: "request/other".to_owned(), ..lease.clone() },
+        Lease { until: lease.until - time::Duration::SECOND, ..lease.clone() },
+    ] {
+        let theirs = refused_by(other);
+        let refused = ledger(&[&theirs]).lease(&device().id, &lease, None, NOW).await.unwrap_err();
+        assert!(matches!(refused, LeaseRefused::Held { .. }), "{refused:?}");
+    }
+}
+
+/// Sees what goes over the wire.
+#[derive(Clone, Debug, Default)]
+struct Bodies(Arc<Mutex<Vec<serde_json::Value>>>);
+
+impl Intercept for Bodies {
+    fn name(&self) -> &'static str {
+        "Bodies"
+    }
+
+    fn read_before_transmit(
+        &self,
+        context: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.0.lock().unwrap().push(serde_json::from_slice(context.request().body().bytes().unwrap())?);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_attempts_at_a_transaction_have_one_token_and_another_transaction_has_another() {
+    let bodies = Bodies::default();
+    let rule = transactions([cancelled(&["TransactionConflict"])]);
+    // The mocks' own configuration has one token for all.
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::for_tests())
+        .http_client(create_mock_http_client())
+        .interceptor(MockResponseInterceptor::new().with_rule(&rule))
+        .interceptor(bodies.clone());
+    let tables = Tables { jobs: Some("jobs".to_owned()), ..Tables::default() };
+    let ledger = Ledger::new(Client::from_conf(config.build()), tables);
+    move_schedule(&ledger).await.unwrap();
+    move_schedule(&ledger).await.unwrap();
+    let sent = bodies.0.lock().unwrap();
+    let token = |index: usize| sent[index]["ClientRequestToken"].as_str().unwrap();
+    assert_eq!(sent.len(), 3);
+    assert_eq!(token(0), token(1));
+    assert_ne!(token(1), token(2));
+}
+
+#[tokio::test]
+async fn where_the_caller_switched_retries_off_they_stay_off() {
+    let rule = transactions([cancelled(&["TransactionConflict"])]);
+    let ledger = ledger_with(&[&rule], |config| config.retry_config(RetryConfig::disabled()));
+    assert!(move_schedule(&ledger).await.unwrap_err().is_passing());
+    assert_eq!(rule.num_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_fault_of_dynamodb_is_passing_and_a_refusal_is_not() {
+    let answers = |status: u16, code: &'static str| {
+        let rule = mock!(Client::get_item).sequence();
+        (0..ATTEMPTS).fold(rule, |rule, _| rule.http_status(status, error(code))).build()
+    };
+    let fault = answers(500, "InternalServerError");
+    assert!(ledger(&[&fault]).device(&device().id).await.unwrap_err().is_passing());
+    let refusal = answers(400, "AccessDeniedException");
+    assert!(!ledger(&[&refusal]).device(&device().id).await.unwrap_err().is_passing());
+    assert_eq!(refusal.num_calls(), 1);
+}
+
+/// No call is made for what DynamoDB would refuse.
+#[tokio::test]
+async fn a_record_that_is_too_large_is_not_sent() {
+    let spec = serde_json::json!({
+        "generation": 1, "root_name": "x".repeat(410 << 10), "rootName": "x".repeat(410 << 10), "subject": "",
+        "algorithm": "ECDSA_P384", "serial": "1".repeat(32), "not_before": 0, "not_after": 0, "notBefore": 0, "notAfter": 0,
+    });
+    let root: Result<RootRecord, _> = serde_json::from_value(serde_json::json!({
+        "revision": 0, "generation": 1, "state": "reserved", "spec": spec, "created": 0,
+        "lifecycle": { "work": "root", "stage": null, "inError": false, "status": "", "attempt": 0, "history": [] },
+    }));
+    let root = root.unwrap();
+    let change = Change { roots: vec![&root], ..Change::default() };
+    let refused = ledger(&[]).commit(change).await.unwrap_err();
+    assert!(matches!(refused, LedgerError::TooLarge { what: "root", bytes } if bytes > 400 << 10), "{refused:?}");
+}

@@ -1,0 +1,164 @@
+//! `rootcast job waive`: goes on without devices that cannot hold the new root, a thousand in a request.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use reqwest::Method;
+use rootcast_core::{device::DeviceId, job::JobId, task::TaskState};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Waive, find, read, tell};
+use crate::{
+    api::{Api, ApiError, Job, Task},
+    exit::{End, Usage},
+    output::{self, Format, note, out, plain},
+};
+
+/// The most that one request takes.
+const AT_ONCE: usize = 1000;
+/// A page of the job's tasks, which is waived before the next one is asked for.
+const PAGE: &str = "1000";
+/// What is busy is sent again so often, after a pause.
+const ROUNDS: usize = 5;
+const PAUSE: Duration = Duration::from_secs(1);
+/// More refusals would scroll away what comes before them.
+const SHOWN_REFUSALS: usize = 20;
+
+/// What became of one device.
+#[derive(Debug, Deserialize)]
+struct Outcome {
+    device: DeviceId,
+    result: String,
+    #[serde(default)]
+    message: Option<String>,
+}
+
+/// What was done so far. However many devices there are, no more than a page of them is held.
+struct Waiving<'a> {
+    api: &'a Api,
+    id: JobId,
+    reason: &'a str,
+    format: Format,
+    /// How many failed, where all of them are to be waived.
+    expected: Option<u64>,
+    waived: u64,
+    refused: u64,
+    /// The first of them.
+    refusals: Vec<Outcome>,
+    /// The last answer.
+    job: Option<Value>,
+}
+
+pub(super) async fn run(api: &Api, waive: Waive, format: Format) -> Result<End> {
+    let id = find(api, &waive.which).await?;
+    let mut waiving = Waiving {
+        api,
+        id,
+        reason: &waive.reason,
+        format,
+        expected: None,
+        waived: 0,
+        refused: 0,
+        refusals: Vec::new(),
+        job: None,
+    };
+    let done = if waive.all_failed { waiving.all_failed().await } else { waiving.each(waive.devices).await };
+    done.with_context(|| waiving.so_far())?;
+    waiving.conclude()
+}
+
+impl Waiving<'_> {
+    async fn all_failed(&mut self) -> Result<()> {
+        let job: Job = read(self.id, self.api.get(&format!("/jobs/{}", self.id), &[]).await?)?;
+        self.expected = Some(job.devices.failed);
+        let path = format!("/jobs/{}/tasks", self.id);
+        let mut pages = self.api.paged(&path, &[("state", "failed")], "tasks", PAGE);
+        while let Some(tasks) = pages.next::<Task>().await? {
+            let failed = tasks.into_iter().filter(|task| task.state == TaskState::Failed && task.leg == job.leg);
+            self.each(failed.map(|task| task.device).collect()).await?;
+        }
+        if self.job.is_none() {
+            return Err(Usage(format!("no device of job {} failed", self.id)).into());
+        }
+        Ok(())
+    }
+
+    async fn each(&mut self, devices: Vec<DeviceId>) -> Result<()> {
+        for some in devices.chunks(AT_ONCE) {
+            let mut open = some.to_vec();
+            for round in 1..=ROUNDS {
+                let busy = self.send(&open, round == ROUNDS).await?;
+                if busy.is_empty() {
+                    break;
+                }
+                open = busy;
+                tokio::time::sleep(PAUSE).await;
+            }
+            self.show_progress();
+        }
+        Ok(())
+    }
+
+    /// Answers what is to be sent again. A device that is waived already stays so, and the request may be repeated.
+    async fn send(&mut self, devices: &[DeviceId], is_last: bool) -> Result<Vec<DeviceId>> {
+        let path = format!("/jobs/{}/waive", self.id);
+        let body = json!({"devices": devices, "reason": self.reason});
+        let answer: Option<Value> = self.api.send_repeatedly(Method::POST, &path, &body).await?;
+        let answer = answer.ok_or_else(|| ApiError::unintelligible(&path, "it has no response"))?;
+        let outcomes: Vec<Outcome> = serde_json::from_value(answer["results"].clone())
+            .map_err(|error| ApiError::unintelligible(&path, error))?;
+        if self.format == Format::Json {
+            output::json(&answer)?;
+        }
+        self.job = Some(answer);
+        let mut busy = Vec::new();
+        for outcome in outcomes {
+            match outcome.result.as_str() {
+                "waived" | "unchanged" => self.waived += 1,
+                "busy" if !is_last => busy.push(outcome.device),
+                _ => {
+                    self.refused += 1;
+                    if self.refusals.len() < SHOWN_REFUSALS {
+                        self.refusals.push(outcome);
+                    }
+                }
+            }
+        }
+        Ok(busy)
+    }
+
+    fn show_progress(&self) {
+        if let (Format::Text, Some(expected)) = (self.format, self.expected)
+            && expected > AT_ONCE as u64
+        {
+            note!("{} of {expected} devices waived", self.waived);
+        }
+    }
+
+    fn so_far(&self) -> String {
+        let id = self.id;
+        format!("{} devices of job {id} are waived; the same command again goes on with the rest", self.waived)
+    }
+
+    fn conclude(self) -> Result<End> {
+        let end = End::unless(self.refused > 0);
+        if self.format == Format::Json {
+            return Ok(end);
+        }
+        for Outcome { device, message, .. } in &self.refusals {
+            out!("{device} was not waived: {}", plain(message.as_deref().unwrap_or("no reason was given")));
+        }
+        let more = self.refused.saturating_sub(self.refusals.len() as u64);
+        if more > 0 {
+            out!("and {more} more were not");
+        }
+        out!("{} devices are waived.", self.waived);
+        tell(self.id, self.job, self.format)?;
+        Ok(end)
+    }
+}
+
+#[cfg(test)]
+#[path = "waive_tests.rs"]
+mod tests;
