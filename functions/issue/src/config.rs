@@ -28,7 +28,6 @@ impl App {
             validity: Duration::days(variable("DEVICE_CERTIFICATE_DAYS")?),
             crl_base: variable("CRL_BASE_URL")?,
             retry_base: variable("RETRY_BASE_SECONDS")?,
-            max_receives: variable("MAX_RECEIVES")?,
             clock: OffsetDateTime::now_utc,
         })
     }

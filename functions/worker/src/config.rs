@@ -28,7 +28,7 @@ impl App {
             issue_queue: variable("ISSUE_QUEUE_URL")?,
             device_timeout: Duration::from_secs(variable("DEVICE_TIMEOUT_SECONDS")?),
             retry_base: variable("RETRY_BASE_SECONDS")?,
-            max_receives: variable("MAX_RECEIVES")?,
+            max_tries: variable("MAX_TRIES")?,
             stack: variable("STACK")?,
             clock: OffsetDateTime::now_utc,
             bundles: Default::default(),

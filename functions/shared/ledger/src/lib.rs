@@ -40,7 +40,7 @@ pub use error::LedgerError;
 pub use expiring::Expiring;
 pub use issuing::SerialRecord;
 pub use jobs::{JobPage, JobRecord};
-pub use leases::{Lease, LeaseRefused};
+pub use leases::{Lease, LeaseRefused, Left};
 pub use listing::{CertificateRow, Listing, Place, Sort};
 pub use revocation::{CrlRecord, Revocation, RevokedRecord};
 pub use tasks::{Settled, Settlement, TaskKey};

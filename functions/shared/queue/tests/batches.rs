@@ -31,13 +31,7 @@ fn queue(rules: &[&Rule]) -> Queue {
 }
 
 fn tasks(count: u32) -> Vec<Task> {
-    let task = |number| Task {
-        job: JobId(7),
-        leg: Leg::Distribute,
-        device: format!("bmc-{number}").parse().unwrap(),
-        attempt: 1,
-        monitor: None,
-    };
+    let task = |number| Task::new(JobId(7), Leg::Distribute, format!("bmc-{number}").parse().unwrap(), 1);
     (0..count).map(task).collect()
 }
 

@@ -241,7 +241,7 @@ impl Scene {
     /// As Lambda hands it to a function.
     fn message(&self) -> Value {
         let (job, device) = (self.job.id, DEVICE.parse().unwrap());
-        let task = Task { job, leg: Leg::Install, device, attempt: 1, monitor: None };
+        let task = Task::new(job, Leg::Install, device, 1);
         json!({ "Records": [{
             "messageId": "1",
             "receiptHandle": "none",
@@ -265,7 +265,7 @@ impl Scene {
             issue_queue: office.queue.clone(),
             device_timeout: Duration::from_secs(20),
             retry_base: 1,
-            max_receives: 3,
+            max_tries: 3,
             stack: "office".to_owned(),
             clock,
             bundles: Default::default(),
@@ -285,7 +285,6 @@ impl Scene {
             validity: time::Duration::days(90),
             crl_base: "https://pki.example.com".to_owned(),
             retry_base: 1,
-            max_receives: 3,
             clock,
         }
     }
