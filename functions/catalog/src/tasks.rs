@@ -199,6 +199,21 @@ mod tests {
     use crate::jobs::tests::running;
 
     #[test]
+    fn the_visits_of_a_waiting_task_in_json() {
+        let task = TaskAttempt { job: JobId(7), leg: Leg::Distribute, attempt: 1 };
+        let failure = Failure::new(ErrorClass::Connect, "Nobody answers.");
+        let at = datetime!(2026-01-02 03:04:05 UTC);
+        let tries = Tries { task, count: 2, failure, at, next: Some(at + time::Duration::MINUTE) };
+        assert_eq!(
+            serde_json::to_value(Visits::from(&tries)).unwrap(),
+            json!({
+                "count": 2, "class": "connect", "message": "Nobody answers.",
+                "at": "2026-01-02T03:04:05Z", "next": "2026-01-02T03:05:05Z",
+            })
+        );
+    }
+
+    #[test]
     fn tasks_in_json() {
         let mut job = running();
         let device: DeviceId = "bmc-1".parse().unwrap();
