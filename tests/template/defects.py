@@ -43,7 +43,7 @@ DEFECTS = [
     ("a policy of AWS's, which changes without us", lambda s: properties(s, "WorkerRole").update(ManagedPolicyArns=["arn:aws:iam::aws:policy/AmazonSSMReadOnlyAccess"]), "roles_hold_only_what_is_written_here"),
     ("a task given away while it is worked on", lambda s: s["Parameters"]["TaskVisibilitySeconds"].update(Default=60), "time_limits_nest"),
     ("a device as slow as its worker", lambda s: s["Parameters"]["DeviceTimeoutSeconds"].update(Default=120), "time_limits_nest"),
-    ("a task put aside before it is recorded", lambda s: s["Parameters"]["MaxReceives"].update(MaxValue=10), "time_limits_nest"),
+    ("a healthy task put aside by throttles", lambda s: properties(s, "TaskQueue")["RedrivePolicy"].update(maxReceiveCount=10), "time_limits_nest"),
     ("an answer after the API's own", lambda s: properties(s, "Regenerate").update(Timeout=60), "time_limits_nest"),
     ("a queue without an end", lambda s: properties(s, "TaskQueue").pop("RedrivePolicy"), "working_queues_give_up"),
     ("dead letters of another queue", lambda s: properties(s, "TaskQueue")["RedrivePolicy"].update(deadLetterTargetArn={"Fn::GetAtt": ["ControlDeadLetters", "Arn"]}), "every_working_queue_is_consumed_and_redriven"),
@@ -72,7 +72,7 @@ DEFECTS = [
     ("an identity that nobody verified", lambda s: event(s, "Login", "Iam").pop("Auth"), "routes_lead_to_their_function"),
     ("a catalog that tells", lambda s: allow(s, "CatalogRole", "events:PutEvents", "arn:aws:events:eu-central-1:111122223333:event-bus/default"), "dependencies_are_permissions"),
     ("lists that nobody renews", lambda s: properties(s, "Issue")["Events"].pop("Lists"), "schedules_are_well_formed"),
-    ("a certificate put aside before its failure is recorded", lambda s: properties(s, "IssueQueue")["RedrivePolicy"].update(maxReceiveCount=8), "time_limits_nest"),
+    ("a certificate put aside by throttles", lambda s: properties(s, "IssueQueue")["RedrivePolicy"].update(maxReceiveCount=8), "time_limits_nest"),
     ("certificates signed with any key", lambda s: statement(s, "IssueRole", "RootKeys").pop("Condition"), "keys_are_bound_to_the_stack"),
     ("an output that is not there", lambda s: s["Outputs"].pop("JobsTable"), "outputs_name_what_a_caller_needs"),
 ]

@@ -6,9 +6,10 @@ use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::{Job, JobId, Leg};
 use rootcast_core::lifecycle::{Entry, Stage};
-use rootcast_core::task::{ErrorClass, TaskState};
+use rootcast_core::task::{ErrorClass, Failure, TaskState};
+use rootcast_core::visit::{TaskAttempt, Tries};
 use rootcast_gate::{ApiError, Envelope, Principal};
-use rootcast_ledger::JobRecord;
+use rootcast_ledger::{JobRecord, Ledger};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
@@ -50,11 +51,27 @@ struct Task {
     /// Why an operator waived it.
     #[serde(skip_serializing_if = "Option::is_none")]
     waiver: Option<String>,
+    /// Of a task that waits: the visits that failed so far.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tries: Option<Visits>,
     /// How each attempt ended, the latest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     history: Vec<Past>,
     #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<String>,
+}
+
+/// Failed visits to the device for the present attempt.
+#[derive(Debug, Serialize)]
+struct Visits {
+    count: u32,
+    /// The last one's.
+    class: ErrorClass,
+    message: String,
+    at: String,
+    /// When the device is visited again; without it that was the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// What a stage did, once.
@@ -91,6 +108,7 @@ pub(crate) async fn list(
             let rows = rows(ledger, &job).await?.into_iter().filter(|row| sees(&caller, row));
             let tasks = rows.map(|row| Task::of(Leg::Install, installing(&row), row));
             let tasks = tasks.filter(|task| filter.state.is_none_or(|wanted| wanted == task.state)).collect();
+            let tasks = with_tries(ledger, id, tasks).await?;
             return Ok(Envelope::success(Tasks { tasks, cursor: None }));
         }
     };
@@ -99,7 +117,20 @@ pub(crate) async fn list(
     let is_filtered = filter.state.is_some() || !caller.sees_everything();
     let (rows, cursor) = page(ledger, &job, &paging, is_filtered, keep).await?;
     let tasks = rows.into_iter().filter_map(|row| Some(Task::of(job.leg(), state(&job, &row)?, row))).collect();
+    let tasks = with_tries(ledger, id, tasks).await?;
     Ok(Envelope::success(Tasks { tasks, cursor }))
+}
+
+/// The devices' records know of them. No call where nothing waits.
+async fn with_tries(ledger: &Ledger, job: JobId, mut tasks: Vec<Task>) -> Result<Vec<Task>, ApiError> {
+    let waiting = tasks.iter().filter(|task| task.state == TaskState::Waiting).map(|task| &task.device);
+    let devices = ledger.devices_by_id(waiting).await?;
+    for task in &mut tasks {
+        let present = TaskAttempt { job, leg: task.leg, attempt: task.attempt };
+        let tries = devices.get(&task.device).and_then(|device| device.tries.as_ref());
+        task.tries = tries.filter(|tries| tries.task == present).map(Visits::from);
+    }
+    Ok(tasks)
 }
 
 /// Of who may read jobs, and not every device.
@@ -118,6 +149,13 @@ fn state(job: &Job, row: &Row) -> Option<TaskState> {
         Standing::Settled(state) => Some(state),
         Standing::Waiting => is_sent(job, row).then_some(TaskState::Waiting),
         Standing::Never | Standing::NotInJob => None,
+    }
+}
+
+impl From<&Tries> for Visits {
+    fn from(tries: &Tries) -> Self {
+        let Failure { class, message, .. } = tries.failure.clone();
+        Self { count: tries.count, class, message, at: stamp(tries.at), next: tries.next.map(stamp) }
     }
 }
 
@@ -142,6 +180,7 @@ impl Task {
             message: failure.map(|failure| failure.message),
             recovery: class.map(ErrorClass::recovery),
             waiver,
+            tries: None,
             history: history.into_iter().map(Past::from).collect(),
             at,
         }
@@ -152,12 +191,27 @@ impl Task {
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use rootcast_core::job::Cursor;
-    use rootcast_core::task::{Failure, TaskRecord};
+    use rootcast_core::task::TaskRecord;
     use serde_json::json;
     use time::macros::datetime;
 
     use super::*;
     use crate::jobs::tests::running;
+
+    #[test]
+    fn the_visits_of_a_waiting_task_in_json() {
+        let task = TaskAttempt { job: JobId(7), leg: Leg::Distribute, attempt: 1 };
+        let failure = Failure::new(ErrorClass::Connect, "Nobody answers.");
+        let at = datetime!(2026-01-02 03:04:05 UTC);
+        let tries = Tries { task, count: 2, failure, at, next: Some(at + time::Duration::MINUTE) };
+        assert_eq!(
+            serde_json::to_value(Visits::from(&tries)).unwrap(),
+            json!({
+                "count": 2, "class": "connect", "message": "Nobody answers.",
+                "at": "2026-01-02T03:04:05Z", "next": "2026-01-02T03:05:05Z",
+            })
+        );
+    }
 
     #[test]
     fn tasks_in_json() {

@@ -91,7 +91,7 @@ impl App {
         job: &Job,
         devices: impl IntoIterator<Item = (DeviceId, u32)>,
     ) -> Result<(), ConductError> {
-        let task = |(device, attempt)| Task { job: job.id, leg: job.leg(), device, attempt, monitor: None };
+        let task = |(device, attempt)| Task::new(job.id, job.leg(), device, attempt);
         let tasks: Vec<Task> = devices.into_iter().map(task).collect();
         Ok(self.queue.send_tasks(&self.task_queue, &tasks).await?)
     }

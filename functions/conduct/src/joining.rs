@@ -40,13 +40,7 @@ impl App {
                 Join::Send { again } => match self.ledger.postpone_joining(joining, now + again).await {
                     Ok(()) => {
                         let device = joining.device.clone();
-                        tasks.push(Task {
-                            job: NO_JOB,
-                            leg: Leg::Join,
-                            device,
-                            attempt: joining.tries + 1,
-                            monitor: None,
-                        });
+                        tasks.push(Task::new(NO_JOB, Leg::Join, device, joining.tries + 1));
                     }
                     Err(LedgerError::Conflict) => {
                         debug!(device.id = %joining.device, "another conductor saw to the device")

@@ -14,7 +14,7 @@ use super::*;
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
 fn task(attempt: u32) -> Task {
-    Task { job: JobId(7), leg: Leg::Install, device: "bmc-1".parse().unwrap(), attempt, monitor: None }
+    Task::new(JobId(7), Leg::Install, "bmc-1".parse().unwrap(), attempt)
 }
 
 fn certificate() -> CertificateId {

@@ -3,7 +3,7 @@
 use rootcast_environment::variable;
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, Tables};
-use rootcast_queue::{Queue, backoff};
+use rootcast_queue::Queue;
 use rootcast_vault::Vault;
 use time::{Duration, OffsetDateTime};
 
@@ -28,9 +28,8 @@ impl App {
             validity: Duration::days(variable("DEVICE_CERTIFICATE_DAYS")?),
             crl_base: variable("CRL_BASE_URL")?,
             retry_base: variable("RETRY_BASE_SECONDS")?,
-            max_receives: variable("MAX_RECEIVES")?,
             clock: OffsetDateTime::now_utc,
-            random: backoff::random,
+            random: rootcast_queue::jitter,
         })
     }
 }

@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, LambdaEvent};
+use rootcast_core::backoff;
 use rootcast_core::crl::CrlShard;
-use rootcast_queue::{Delivery, Postponed, backoff};
+use rootcast_queue::{Delivery, Postponed, Returning};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -65,15 +66,17 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
                 // It ends in the dead-letter queue, where somebody can look at it.
                 answer.add_failure(id);
             }
-            let mut postponed = app.publish_all(lists, &mut answer).await;
-            for (delivery, next) in Box::pin(app.work(tasks)).await {
-                if let Next::Again(seconds) = next {
-                    answer.add_failure(delivery.message_id);
-                    postponed.push(Postponed { receipt_handle: delivery.receipt_handle, seconds });
-                }
-            }
+            let postponed = app.publish_all(lists, &mut answer).await;
             if !postponed.is_empty() {
                 app.queue.postpone(&app.issue_queue, &postponed).await;
+            }
+            let worked = Box::pin(app.work(tasks)).await;
+            let returning = worked.into_iter().filter_map(|(delivery, next)| match next {
+                Next::Again(seconds) => Some(Returning { delivery, seconds, changed: false }),
+                Next::Done => None,
+            });
+            for id in app.queue.come_back(&app.issue_queue, returning.collect()).await {
+                answer.add_failure(id);
             }
         }
     }

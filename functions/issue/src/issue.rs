@@ -23,7 +23,7 @@ use crate::{App, IssuerError, approve};
 pub(crate) enum Fault {
     /// No repetition helps.
     Final(Failure),
-    /// May pass; recorded when the message's receives are used up.
+    /// KMS is throttled or at fault. It is asked again until the conductor gives the task up.
     Passing(Failure),
     /// What was read has changed, or could not be read or written: look again.
     Again(Box<dyn Error + Send + Sync>),

@@ -46,8 +46,6 @@ pub struct App {
     pub crl_base: String,
     /// The first wait before a task is tried again, in seconds.
     pub retry_base: u32,
-    /// At its last receive a task that failed is recorded as failed.
-    pub max_receives: u32,
     pub clock: fn() -> OffsetDateTime,
     /// Spreads what is tried again.
     pub random: fn() -> u32,

@@ -4,20 +4,21 @@ use std::collections::BTreeSet;
 use std::error::Error;
 
 use futures::future::join_all;
+use rootcast_core::backoff;
 use rootcast_core::event::Event;
 use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::{Entry, Stage};
 use rootcast_core::message::Task;
 use rootcast_core::task::{Failure, Outcome};
 use rootcast_ledger::{LedgerError, Settlement, TaskKey, UseRecord};
-use rootcast_queue::{Delivery, backoff};
+use rootcast_queue::Delivery;
 use tracing::{error, info, warn};
 
 use crate::App;
 use crate::batch::{Stand, judge, stand};
 use crate::issue::Fault;
 
-/// A message whose records could not be read or written comes back after so many seconds.
+/// A message whose records could not be read or written comes back after so many seconds; each time after twice as many.
 const SOON: u32 = 5;
 
 /// What becomes of a message.
@@ -37,6 +38,10 @@ struct Open {
 }
 
 impl App {
+    fn soon(&self, receives: u32) -> u32 {
+        backoff::seconds(SOON, receives, (self.random)())
+    }
+
     /// Side by side. Each in the order in which it came, with what becomes of its message.
     pub(crate) async fn work(&self, deliveries: Vec<Delivery<Task>>) -> Vec<(Delivery<Task>, Next)> {
         let kept = deliveries.clone();
@@ -47,7 +52,11 @@ impl App {
             }
             Err(error) => {
                 error!(error = &error as &dyn Error, "the batch's records could not be read");
-                kept.into_iter().map(|delivery| (delivery, Next::Again(SOON))).collect()
+                let again = |delivery: Delivery<Task>| {
+                    let seconds = self.soon(delivery.receives);
+                    (delivery, Next::Again(seconds))
+                };
+                kept.into_iter().map(again).collect()
             }
         }
     }
@@ -95,23 +104,23 @@ impl App {
                 info!(job.id = task.job.0, device.id = %task.device, "task left alone: {why}");
                 Next::Done
             }
-            (Stand::Issued, _) => self.hand_on(task).await,
+            (Stand::Issued, _) => self.hand_on(&delivery).await,
             (Stand::Asked, Some(tie)) => match self.issue(tie).await {
-                Ok(()) => self.hand_on(task).await,
+                Ok(()) => self.hand_on(&delivery).await,
                 Err(fault) => self.after(&delivery, tie, history, fault).await,
             },
-            (Stand::Gone | Stand::Asked, _) => self.skip(task, history).await,
+            (Stand::Gone | Stand::Asked, _) => self.skip(&delivery, history).await,
         };
         (delivery, next)
     }
 
     /// To the worker, which installs it.
-    async fn hand_on(&self, task: &Task) -> Next {
-        match self.queue.send_later(&self.task_queue, task, 0).await {
+    async fn hand_on(&self, delivery: &Delivery<Task>) -> Next {
+        match self.queue.send_later(&self.task_queue, &delivery.body, 0).await {
             Ok(()) => Next::Done,
             Err(error) => {
                 warn!(error = &error as &dyn Error, "a task could not be handed on");
-                Next::Again(SOON)
+                Next::Again(self.soon(delivery.receives))
             }
         }
     }
@@ -121,14 +130,14 @@ impl App {
         let failure = match fault {
             Fault::Again(error) => {
                 warn!(job.id = task.job.0, device.id = %task.device, error = error.as_ref() as &dyn Error, "a task is looked at again");
-                return Next::Again(SOON);
+                return Next::Again(self.soon(delivery.receives));
             }
-            Fault::Passing(failure) if delivery.receives < self.max_receives => {
+            Fault::Passing(failure) => {
                 let seconds = backoff::seconds(self.retry_base, delivery.receives, (self.random)());
-                warn!(job.id = task.job.0, device.id = %task.device, task.receives = delivery.receives, "{}; again in {seconds} s", failure.message);
+                warn!(job.id = task.job.0, device.id = %task.device, "{}; again in {seconds} s", failure.message);
                 return Next::Again(seconds);
             }
-            Fault::Passing(failure) | Fault::Final(failure) => failure,
+            Fault::Final(failure) => failure,
         };
         warn!(job.id = task.job.0, device.id = %task.device, error.class = %failure.class, "{}; recorded as failed", failure.message);
         let settlement = self.settlement(task, Outcome::Failed(failure.clone()), history);
@@ -142,13 +151,14 @@ impl App {
             }
             Err(error) => {
                 error!(device.id = %task.device, error = &error as &dyn Error, "what came of the device could not be recorded and is done again");
-                Next::Again(SOON)
+                Next::Again(self.soon(delivery.receives))
             }
         }
     }
 
     /// There is no device any more that the certificate would be for.
-    async fn skip(&self, task: &Task, history: Vec<Entry>) -> Next {
+    async fn skip(&self, delivery: &Delivery<Task>, history: Vec<Entry>) -> Next {
+        let task = &delivery.body;
         match self.ledger.settle(vec![self.settlement(task, Outcome::Skipped, history)]).await {
             Ok(_) => {
                 self.queue.wake_conductor(&self.control_queue, task.job, "a device of a deployment is settled").await;
@@ -156,7 +166,7 @@ impl App {
             }
             Err(error) => {
                 error!(device.id = %task.device, error = &error as &dyn Error, "a device's end could not be recorded and is done again");
-                Next::Again(SOON)
+                Next::Again(self.soon(delivery.receives))
             }
         }
     }

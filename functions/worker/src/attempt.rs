@@ -7,15 +7,15 @@ use futures::future::join_all;
 use rootcast_core::lifecycle::{Entry, Stage};
 use rootcast_core::message::Task;
 use rootcast_core::task::{ErrorClass, Failure, Outcome};
+use rootcast_core::visit::{self, Opening, Patience, TaskAttempt, Tries, Working};
 use rootcast_drivers::{Credential, Endpoint, Monitor};
-use rootcast_ledger::{DeviceRecord, Held, Lease, LeaseRefused, Settlement};
-use rootcast_queue::{Delivery, backoff};
+use rootcast_ledger::{DeviceRecord, Held, Lease, LeaseRefused, Left, Settlement};
+use rootcast_queue::Delivery;
 use time::OffsetDateTime;
-use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::App;
 use crate::goals::Goal;
-use crate::{App, SOON};
 
 /// A lease outlives its worker's work on the device by so much, in seconds.
 const LEASE_MARGIN: i64 = 10;
@@ -30,6 +30,11 @@ pub(crate) struct Attempt {
     pub(crate) device: Option<DeviceRecord>,
     pub(crate) owner: String,
     pub(crate) credential: Option<Credential>,
+    /// Whether it came as far as the device.
+    pub(crate) visited: bool,
+    /// The device's, as they are to be recorded.
+    pub(crate) tries: Option<Tries>,
+    pub(crate) working: Option<Working>,
     /// Set as soon as the attempt is over.
     pub(crate) next: Option<Next>,
 }
@@ -45,9 +50,43 @@ pub(crate) enum Next {
     PassOn,
     /// The message comes back.
     Again { seconds: u32 },
+    /// The same, after a little while: a service failed, and not the device.
+    Soon,
+}
+
+/// How a visit went.
+pub(crate) enum Visit {
+    Ended(Next),
+    Failed(Failure),
+    /// The device works on by itself.
+    Running {
+        monitor: Monitor,
+        after: Duration,
+    },
 }
 
 impl Attempt {
+    /// `worker`: the invocation. A lease names the message as well, since a batch may hold a device twice.
+    pub(crate) fn new(delivery: Delivery<Task>, goal: Goal, history: Vec<Entry>, worker: &str) -> Self {
+        let owner = format!("{worker} {}", delivery.message_id);
+        Self {
+            delivery,
+            goal,
+            history,
+            device: None,
+            owner,
+            credential: None,
+            visited: false,
+            tries: None,
+            working: None,
+            next: None,
+        }
+    }
+
+    pub(crate) fn task(&self) -> TaskAttempt {
+        (&self.delivery.body).into()
+    }
+
     pub(crate) fn settlement(&self, at: OffsetDateTime) -> Option<Settlement> {
         match &self.next {
             Some(Next::Settle(outcome)) => Some(Settlement {
@@ -62,9 +101,18 @@ impl Attempt {
         }
     }
 
+    /// What stays on the device's record. `recorded`: what came of its task is on record, so that nobody needs to know
+    /// of its tries any more. A device that was not visited is as if it had not been leased.
+    pub(crate) fn left(&self, device: &DeviceRecord, recorded: bool, at: OffsetDateTime) -> Left {
+        let begun = if self.visited || recorded { 0 } else { device.begun.saturating_sub(1) };
+        let tries = if recorded { None } else { self.tries.clone() };
+        Left { held: self.held(at), tries, working: self.working.clone(), begun }
+    }
+
     /// What was seen of the device's trust store, for its record.
-    pub(crate) fn held(&self, at: OffsetDateTime) -> Option<Held> {
+    fn held(&self, at: OffsetDateTime) -> Option<Held> {
         match (&self.goal, &self.next) {
+            _ if !self.visited => None,
             (Goal::Trust(_), Some(Next::Settle(Outcome::Acked(ack)))) => {
                 Some(Held { ack: Some(ack.clone()), failure: None, at })
             }
@@ -77,18 +125,16 @@ impl Attempt {
     }
 
     /// A panic comes again with the same device: it fails at once, and alone.
-    pub(crate) fn broken(mut self) -> Self {
+    pub(crate) fn broken(mut self, now: OffsetDateTime) -> Self {
         let failure = Failure::new(ErrorClass::Lost, "The worker broke off at this device; its log says why.");
+        self.tries = Some(visit::gave_up(self.task(), self.tries.as_ref(), failure.clone(), now));
+        self.visited = true;
         self.next = Some(Next::Settle(Outcome::Failed(failure)));
         self
     }
 
     pub(crate) const fn is_open(&self) -> bool {
         self.next.is_none()
-    }
-
-    pub(crate) fn monitor(&self) -> Option<Monitor> {
-        self.delivery.body.monitor.as_deref().and_then(|text| text.parse().ok())
     }
 }
 
@@ -101,28 +147,22 @@ pub(crate) fn endpoint(device: &DeviceRecord) -> Result<Endpoint, Failure> {
 }
 
 impl App {
-    pub(crate) async fn lease_all(
-        &self,
-        attempts: Vec<(Delivery<Task>, Goal, Vec<Entry>)>,
-        owner: &str,
-    ) -> Vec<Attempt> {
-        let attempt = |(delivery, goal, history): (Delivery<Task>, Goal, Vec<Entry>)| {
-            // Two jobs may have a device in one batch, each with a lease of its own.
-            let owner = format!("{owner}/{}", delivery.message_id);
-            self.lease(Attempt { delivery, goal, history, device: None, owner, credential: None, next: None })
-        };
-        join_all(attempts.into_iter().map(attempt)).await
+    pub(crate) async fn lease_all(&self, attempts: Vec<Attempt>) -> Vec<Attempt> {
+        join_all(attempts.into_iter().map(|attempt| self.lease(attempt))).await
     }
 
     async fn lease(&self, mut attempt: Attempt) -> Attempt {
-        attempt.next = match &attempt.goal {
-            Goal::Install { tie: None, .. } => Some(Next::Settle(Outcome::Skipped)),
-            Goal::Install { identity: Err(failure), .. } => {
-                Some(self.after(&attempt.delivery, failure.clone().at(Stage::InstallCertificate)))
+        let known = attempt.delivery.body.unrecorded.clone();
+        match (&attempt.goal, known) {
+            (Goal::Install { tie: None, .. }, _) => attempt.next = Some(Next::Settle(Outcome::Skipped)),
+            (Goal::PassOn, _) => attempt.next = Some(Next::PassOn),
+            (_, Some(failure)) => attempt.next = Some(Next::Settle(Outcome::Failed(failure))),
+            (Goal::Install { identity: Err(failure), .. }, None) => {
+                let failure = failure.clone().at(Stage::InstallCertificate);
+                attempt.next = Some(self.after(&mut attempt, failure));
             }
-            Goal::PassOn => Some(Next::PassOn),
-            Goal::Trust(_) | Goal::Install { .. } | Goal::Request { .. } => None,
-        };
+            (Goal::Trust(_) | Goal::Install { .. } | Goal::Request { .. }, None) => {}
+        }
         if attempt.next.is_some() {
             return attempt;
         }
@@ -133,20 +173,37 @@ impl App {
         };
         let leased = self.ledger.lease(&attempt.delivery.body.device, &lease, attempt.goal.fence(), now).await;
         match leased {
-            Ok(device) => attempt.device = Some(device),
+            Ok(device) => self.open(&mut attempt, device, now),
             Err(LeaseRefused::Gone) => attempt.next = Some(Next::Settle(Outcome::Skipped)),
             Err(LeaseRefused::Superseded) => attempt.next = Some(Next::Done),
             Err(LeaseRefused::Held { until }) => {
                 info!(device.id = %attempt.delivery.body.device, %until, "another task holds the device: after that");
-                let wait = u32::try_from((until - now).whole_seconds()).unwrap_or(0) + 1;
-                attempt.next = Some(self.send_on(&attempt.delivery.body, wait).await);
+                attempt.next = Some(Next::Again { seconds: seconds(until - now) + 1 });
             }
             Err(LeaseRefused::Ledger(error)) => {
                 warn!(error = &error as &dyn std::error::Error, "the device could not be leased");
-                attempt.next = Some(Next::Again { seconds: SOON });
+                attempt.next = Some(Next::Soon);
             }
         }
         attempt
+    }
+
+    /// What the device's record says of earlier visits decides whether there is another.
+    fn open(&self, attempt: &mut Attempt, device: DeviceRecord, now: OffsetDateTime) {
+        let opening = visit::open(attempt.task(), device.tries.as_ref(), device.begun, now);
+        attempt.tries.clone_from(&device.tries);
+        attempt.working.clone_from(&device.working);
+        attempt.device = Some(device);
+        match opening {
+            Opening::Visit => {}
+            Opening::Wait { until } => attempt.next = Some(Next::Again { seconds: seconds(until - now) }),
+            Opening::Record(tries) => {
+                let device = &attempt.delivery.body.device;
+                warn!(device.id = %device, error.class = %tries.failure.class, "{}; recorded without a visit", tries.failure.message);
+                attempt.next = Some(Next::Settle(Outcome::Failed(tries.failure.clone())));
+                attempt.tries = Some(tries);
+            }
+        }
     }
 
     /// Reads the batch's credentials, and ends the attempts that have none.
@@ -157,59 +214,51 @@ impl App {
         let credentials = self.credentials(names).await;
         for attempt in attempts.iter_mut().filter(|attempt| attempt.is_open()) {
             let Some(device) = &attempt.device else { continue };
-            match credentials.get(&device.credential) {
-                Some(Ok(credential)) => attempt.credential = Some(credential.clone()),
-                Some(Err(failure)) => attempt.next = Some(self.after(&attempt.delivery, failure.clone())),
-                None => attempt.next = Some(Next::Again { seconds: SOON }),
+            match credentials.get(&device.credential).cloned() {
+                Some(Ok(credential)) => attempt.credential = Some(credential),
+                Some(Err(failure)) => attempt.next = Some(self.after(attempt, failure)),
+                None => attempt.next = Some(Next::Soon),
             }
         }
         attempts
     }
 
-    pub(crate) async fn run(&self, mut attempt: Attempt, deadline: Instant) -> Attempt {
-        let next = match attempt.goal.clone() {
-            Goal::Trust(bundle) => self.trust(&attempt, &bundle, deadline).await,
-            Goal::Install { tie: Some(tie), identity: Ok(identity) } => {
-                self.install(&mut attempt, &tie, &identity, deadline).await
-            }
-            Goal::Request { tie } => self.request(&attempt, &tie, deadline).await,
-            // Over before anything was leased.
-            Goal::Install { .. } | Goal::PassOn => return attempt,
-        };
-        attempt.next = Some(next);
-        attempt
+    /// The error's class and the tries so far decide: again later, or failed.
+    pub(crate) fn after(&self, attempt: &mut Attempt, failure: Failure) -> Next {
+        let patience = Patience { max_tries: self.max_tries, base: self.retry_base };
+        let now = (self.clock)();
+        let tries = visit::failed(attempt.task(), attempt.tries.as_ref(), failure, patience, (self.random)(), now);
+        self.noted(attempt, tries, now)
     }
 
-    /// The device works on by itself: the task waits in the queue, not in the function.
-    pub(crate) async fn ask_again(&self, attempt: &Attempt, monitor: &Monitor, after: Duration) -> Next {
-        let task = Task { monitor: Some(monitor.to_string()), ..attempt.delivery.body.clone() };
-        self.send_on(&task, u32::try_from(after.as_secs()).unwrap_or(u32::MAX)).await
+    /// No other try is of use.
+    pub(crate) fn gave_up(&self, attempt: &mut Attempt, failure: Failure) -> Next {
+        let now = (self.clock)();
+        let tries = visit::gave_up(attempt.task(), attempt.tries.as_ref(), failure, now);
+        self.noted(attempt, tries, now)
     }
 
-    /// A new message in place of this one: its receives are counted anew, since waiting is no failure.
-    async fn send_on(&self, task: &Task, seconds: u32) -> Next {
-        match self.queue.send_later(&self.task_queue, task, seconds).await {
-            Ok(()) => Next::Done,
-            Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "a task could not be sent on");
-                Next::Again { seconds: SOON }
-            }
-        }
-    }
-
-    /// The error's class decides: again later, or failed.
-    pub(crate) fn after(&self, delivery: &Delivery<Task>, failure: Failure) -> Next {
-        let again = failure.class.is_retryable() && delivery.receives < self.max_receives;
-        let seconds = backoff::seconds(self.retry_base, delivery.receives, (self.random)());
+    fn noted(&self, attempt: &mut Attempt, tries: Tries, now: OffsetDateTime) -> Next {
+        let wait = tries.next.map(|next| seconds(next - now));
         warn!(
-            job.id = delivery.body.job.0,
-            device.id = %delivery.body.device,
-            error.class = %failure.class,
-            task.receives = delivery.receives,
+            job.id = attempt.delivery.body.job.0,
+            device.id = %attempt.delivery.body.device,
+            error.class = %tries.failure.class,
+            task.tries = tries.count,
             "{}; {}",
-            failure.message,
-            if again { format!("again in {seconds} s") } else { "recorded as failed".to_owned() }
+            tries.failure.message,
+            wait.map_or_else(|| "recorded as failed".to_owned(), |seconds| format!("again in {seconds} s"))
         );
-        if again { Next::Again { seconds } } else { Next::Settle(Outcome::Failed(failure)) }
+        let next = match wait {
+            Some(seconds) => Next::Again { seconds },
+            None => Next::Settle(Outcome::Failed(tries.failure.clone())),
+        };
+        attempt.tries = Some(tries);
+        next
     }
+}
+
+/// Of a wait; nothing where it is over.
+pub(crate) fn seconds(wait: time::Duration) -> u32 {
+    u32::try_from(wait.whole_seconds()).unwrap_or(0)
 }

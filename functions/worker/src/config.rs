@@ -7,7 +7,7 @@ use rootcast_drivers::Redfish;
 use rootcast_environment::{Misconfigured, variable};
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, Tables};
-use rootcast_queue::{Queue, backoff};
+use rootcast_queue::Queue;
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;
 
@@ -28,10 +28,10 @@ impl App {
             issue_queue: variable("ISSUE_QUEUE_URL")?,
             device_timeout: Duration::from_secs(variable("DEVICE_TIMEOUT_SECONDS")?),
             retry_base: variable("RETRY_BASE_SECONDS")?,
-            max_receives: variable("MAX_RECEIVES")?,
+            max_tries: variable("MAX_TRIES")?,
             stack: variable("STACK")?,
             clock: OffsetDateTime::now_utc,
-            random: backoff::random,
+            random: rootcast_queue::jitter,
             bundles: Default::default(),
         })
     }

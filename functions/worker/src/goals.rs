@@ -50,6 +50,15 @@ impl Goal {
             Self::Trust(_) | Self::PassOn => None,
         }
     }
+
+    /// At which what fails has failed, where it does not say so itself.
+    pub(crate) fn stage(&self) -> Option<Stage> {
+        match self {
+            Self::Trust(_) => Some(Stage::UpdateTrustStore),
+            Self::Install { .. } | Self::Request { .. } => self.tie().map(stage),
+            Self::PassOn => None,
+        }
+    }
 }
 
 #[derive(Default)]

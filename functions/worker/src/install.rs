@@ -3,14 +3,14 @@
 use rootcast_core::device::Driver;
 use rootcast_core::lifecycle::Stage;
 use rootcast_core::task::{ErrorClass, Failure, Outcome};
-use rootcast_drivers::{Identity, Installation, Installed, Progress};
+use rootcast_drivers::{Ended, Identity, Installation, Installed, Progress};
 use rootcast_ledger::{LedgerError, Proven, UseRecord};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::attempt::{Attempt, Next, endpoint};
+use crate::App;
+use crate::attempt::{Attempt, Next, Visit, endpoint};
 use crate::goals::{Goal, stage};
-use crate::{App, SOON};
 
 /// Why an installation came to no end.
 enum Unfinished {
@@ -31,39 +31,20 @@ impl App {
         attempt: &mut Attempt,
         tie: &UseRecord,
         identity: &Identity,
+        earlier: Option<&Ended>,
         deadline: Instant,
-    ) -> Next {
-        match self.give(attempt, identity, stage(tie), deadline).await {
+    ) -> Visit {
+        match self.give(attempt, identity, stage(tie), earlier, deadline).await {
             Ok(Progress::Done(Installed { shown, changed })) => {
                 info!(job.id = attempt.delivery.body.job.0, device.id = %attempt.delivery.body.device, certificate.sha256 = %shown, changed, "the device shows the certificate");
-                Next::Settle(Outcome::Deployed(shown))
+                Visit::Ended(Next::Settle(Outcome::Deployed(shown)))
             }
-            Ok(Progress::Running { monitor, after }) => self.ask_again(attempt, &monitor, after).await,
-            Err(Unfinished::Failed(failure)) => {
-                let failure = failure.at(stage(tie));
-                let next = self.after(&attempt.delivery, failure.clone());
-                if let Next::Again { .. } = next {
-                    self.remember(tie, &failure).await;
-                }
-                next
-            }
+            Ok(Progress::Running { monitor, after }) => Visit::Running { monitor, after },
+            Err(Unfinished::Failed(failure)) => Visit::Failed(failure),
             Err(Unfinished::Unrecorded(error)) => {
                 warn!(device.id = %attempt.delivery.body.device, error = &error as &dyn std::error::Error, "the new certificate's key could not be recorded as a pin, so nothing was sent");
-                Next::Again { seconds: SOON }
+                Visit::Ended(Next::Soon)
             }
-        }
-    }
-
-    /// The next attempt goes on where this one came to, and where the device cannot be reached any more, fails there.
-    async fn remember(&self, tie: &UseRecord, failure: &Failure) {
-        let (attempt, now) = (tie.lifecycle.attempt, (self.clock)());
-        let Some(Ok(lifecycle)) =
-            failure.stage.map(|stage| tie.lifecycle.advance(attempt, stage, &failure.message, now))
-        else {
-            return;
-        };
-        if let Err(error) = self.ledger.save_use(&tie.with(lifecycle, now)).await {
-            warn!(device.id = %tie.device, error = &error as &dyn std::error::Error, "how far the device came is not recorded");
         }
     }
 
@@ -73,9 +54,9 @@ impl App {
         attempt: &mut Attempt,
         identity: &Identity,
         stage: Stage,
+        earlier: Option<&Ended>,
         deadline: Instant,
     ) -> Result<Progress<Installed>, Unfinished> {
-        let monitor = attempt.monitor();
         let Attempt { device, credential, owner, .. } = attempt;
         let missing = || Failure::new(ErrorClass::Credential, "The device's credential was not read.");
         let (Some(device), Some(credential)) = (device, credential) else { return Err(missing().into()) };
@@ -86,7 +67,7 @@ impl App {
             credential,
             identity,
             stage,
-            monitor: monitor.as_ref(),
+            earlier,
             deadline,
         };
         let reached = match device.driver {

@@ -14,6 +14,7 @@ mod install;
 mod record;
 mod request;
 mod trust;
+mod visit;
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
@@ -22,6 +23,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::LambdaEvent;
+use rootcast_core::backoff;
 use rootcast_core::bundle::Bundle;
 use rootcast_core::job::{JobId, Leg};
 use rootcast_core::lifecycle::Entry;
@@ -29,7 +31,7 @@ use rootcast_core::message::Task;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
 use rootcast_ledger::{Authority, Ledger, LedgerError, TaskKey};
-use rootcast_queue::{Delivery, Postponed, Queue};
+use rootcast_queue::{Delivery, Queue, Returning};
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
@@ -42,7 +44,7 @@ use goals::Goals;
 
 /// Left for recording what came of a batch.
 const MARGIN: Duration = Duration::from_secs(3);
-/// A message whose job could not be read comes back after so many seconds.
+/// A message comes back after so many seconds where a service failed; each time after twice as many.
 const SOON: u32 = 5;
 
 /// All that the function works with.
@@ -61,8 +63,8 @@ pub struct App {
     pub device_timeout: Duration,
     /// The first wait before a task is tried again, in seconds.
     pub retry_base: u32,
-    /// At its last receive a task that failed is recorded as failed.
-    pub max_receives: u32,
+    /// At the last one a task that failed is recorded as failed.
+    pub max_tries: u32,
     /// The metrics' dimension.
     pub stack: String,
     pub clock: fn() -> OffsetDateTime,
@@ -84,18 +86,23 @@ pub async fn handle(app: &Arc<App>, event: LambdaEvent<SqsEvent>) -> SqsBatchRes
         // It ends in the dead-letter queue, where somebody can look at it.
         answer.add_failure(id);
     }
-    let mut postponed = Vec::new();
     // On the heap: futures that lie too deep in each other overflow the compiler's own recursion.
-    for (delivery, next) in Box::pin(app.work(deliveries, &owner, deadline)).await {
-        if let Next::Again { seconds } = next {
-            answer.add_failure(delivery.message_id);
-            postponed.push(Postponed { receipt_handle: delivery.receipt_handle, seconds });
-        }
-    }
-    if !postponed.is_empty() {
-        app.queue.postpone(&app.task_queue, &postponed).await;
+    let worked = Box::pin(app.work(deliveries, &owner, deadline)).await;
+    let returning = worked.into_iter().filter_map(|(delivery, next)| returning(delivery, next, app.random)).collect();
+    for id in app.queue.come_back(&app.task_queue, returning).await {
+        answer.add_failure(id);
     }
     answer
+}
+
+/// Nothing where the message is done with.
+fn returning(delivery: Delivery<Task>, next: Next, random: fn() -> u32) -> Option<Returning<Task>> {
+    let seconds = match next {
+        Next::Again { seconds } => seconds,
+        Next::Soon => backoff::seconds(SOON, delivery.receives, random()),
+        Next::Settle(_) | Next::Done | Next::PassOn => return None,
+    };
+    Some(Returning { changed: delivery.body.unrecorded.is_some(), delivery, seconds })
 }
 
 impl App {
@@ -109,7 +116,7 @@ impl App {
             Ok(judged) => judged,
             Err(error) => {
                 error!(error = &error as &dyn Error, "the batch's jobs could not be read");
-                return deliveries.into_iter().map(|delivery| (delivery, Next::Again { seconds: SOON })).collect();
+                return deliveries.into_iter().map(|delivery| (delivery, Next::Soon)).collect();
             }
         };
         let mut done = Vec::new();
@@ -121,12 +128,12 @@ impl App {
                     done.push((delivery, Next::Done));
                 }
                 wanted => match goals.of(wanted, &delivery.body.device) {
-                    Some(goal) => attempts.push((delivery, goal, history)),
-                    None => done.push((delivery, Next::Again { seconds: SOON })),
+                    Some(goal) => attempts.push(Attempt::new(delivery, goal, history, owner)),
+                    None => done.push((delivery, Next::Soon)),
                 },
             }
         }
-        let attempts = self.lease_all(attempts, owner).await;
+        let attempts = self.lease_all(attempts).await;
         let attempts = self.with_credentials(attempts).await;
         let finished = self.run_all(attempts, deadline).await;
         done.extend(self.record(finished).await);
@@ -178,7 +185,7 @@ impl App {
                 Err(broken) => {
                     error!(error = &broken as &dyn Error, "a task broke off");
                     if let Some(attempt) = deliveries.remove(&broken.id()) {
-                        finished.push(attempt.broken());
+                        finished.push(attempt.broken((self.clock)()));
                     }
                 }
             }

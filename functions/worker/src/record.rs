@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
+use std::time::Duration;
 
 use rootcast_core::event::Event;
 use rootcast_core::job::{JobId, Leg};
@@ -11,11 +12,15 @@ use rootcast_core::task::{ErrorClass, Outcome};
 use rootcast_ledger::{LedgerError, TaskKey, UseRecord};
 use rootcast_queue::Delivery;
 use time::OffsetDateTime;
+use tokio::time::sleep;
 use tracing::{error, warn};
 
+use crate::App;
 use crate::attempt::{Attempt, Next};
 use crate::goals::stage;
-use crate::{App, SOON};
+
+/// Between the tries to give a device back, each with the SDK's own: what is not written there may have to be done again.
+const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::ZERO];
 
 /// Tasks whose messages are done with, and whether they were recorded just now: some had been before.
 #[derive(Default)]
@@ -26,8 +31,9 @@ impl App {
     /// and the conductor is woken where it may go on.
     pub(crate) async fn record(&self, attempts: Vec<Attempt>) -> Vec<(Delivery<Task>, Next)> {
         let now = (self.clock)();
+        // What is known from an earlier visit was counted then.
         let outcomes = || {
-            attempts.iter().filter_map(|attempt| match &attempt.next {
+            attempts.iter().filter(|attempt| attempt.visited).filter_map(|attempt| match &attempt.next {
                 Some(Next::Settle(outcome)) => Some(outcome),
                 _ => None,
             })
@@ -36,10 +42,11 @@ impl App {
         if mismatches > 0 {
             self.count(Metric::PinMismatches, mismatches as u64, now);
         }
-        let failed = outcomes().any(|outcome| matches!(outcome, Outcome::Failed(_)));
+        let failed = attempts.iter().any(|attempt| matches!(attempt.next, Some(Next::Settle(Outcome::Failed(_)))));
         let mut recorded = self.settle(&attempts, now).await;
         self.settle_uses(&attempts, now, &mut recorded).await;
-        futures::future::join_all(attempts.iter().map(|attempt| self.give_back(attempt, &recorded, now))).await;
+        let given_back = attempts.iter().map(|attempt| self.give_back(attempt, &recorded, now));
+        let given_back = futures::future::join_all(given_back).await;
         let fresh: Vec<TaskKey> = recorded.0.iter().filter(|(_, new)| **new).map(|(key, _)| key.clone()).collect();
         self.wake_conductor(&fresh, failed).await;
         let events: Vec<Event> = attempts.iter().filter(|attempt| recorded.is_new(attempt)).filter_map(event).collect();
@@ -47,17 +54,8 @@ impl App {
             self.events.publish(&events).await;
         }
         let passed_on = self.pass_on(&attempts).await;
-        let again = Next::Again { seconds: SOON };
-        attempts
-            .into_iter()
-            .map(|attempt| match attempt.next {
-                Some(Next::PassOn) => (attempt.delivery, if passed_on { Next::Done } else { again.clone() }),
-                Some(Next::Settle(_)) if !recorded.0.contains_key(&TaskKey::from(&attempt.delivery.body)) => {
-                    (attempt.delivery, again.clone())
-                }
-                next => (attempt.delivery, next.unwrap_or_else(|| again.clone())),
-            })
-            .collect()
+        let done = attempts.into_iter().zip(given_back);
+        done.map(|(attempt, on_record)| attempt.done(&recorded, on_record, passed_on)).collect()
     }
 
     /// Everything but what changes a certificate's use: one transaction.
@@ -98,21 +96,32 @@ impl App {
         }
     }
 
-    async fn give_back(&self, attempt: &Attempt, recorded: &Recorded, now: OffsetDateTime) {
-        let Some(device) = &attempt.device else { return };
+    /// Answers whether what is to be known of the visit is on the device's record: that lies in another table than the
+    /// task's, and each is written where the other cannot be.
+    async fn give_back(&self, attempt: &Attempt, recorded: &Recorded, now: OffsetDateTime) -> bool {
+        let Some(device) = &attempt.device else { return false };
         if attempt.proven().is_some() && recorded.is_new(attempt) {
             // With its proof.
-            return;
+            return true;
         }
-        if let Err(error) = self.ledger.release(&device.id, &attempt.owner, attempt.held(now).as_ref()).await {
-            warn!(device.id = %device.id, error = &error as &dyn Error, "the device's lease runs out by itself");
+        let left = attempt.left(device, recorded.has(attempt), now);
+        for pause in PAUSES {
+            match self.ledger.release(&device.id, &attempt.owner, &left).await {
+                Ok(()) => return true,
+                Err(error) => {
+                    warn!(device.id = %device.id, error = &error as &dyn Error, "the device could not be given back");
+                    sleep(pause).await;
+                }
+            }
         }
+        warn!(device.id = %device.id, "the device's lease runs out by itself");
+        false
     }
 
     /// The issuer gets those whose turn it is. Sent twice they change nothing.
     async fn pass_on(&self, attempts: &[Attempt]) -> bool {
         let passed = attempts.iter().filter(|attempt| matches!(attempt.next, Some(Next::PassOn)));
-        let tasks: Vec<Task> = passed.map(|attempt| Task { monitor: None, ..attempt.delivery.body.clone() }).collect();
+        let tasks: Vec<Task> = passed.map(|attempt| attempt.delivery.body.clone()).collect();
         match self.queue.send_tasks(&self.issue_queue, &tasks).await {
             Ok(()) => true,
             Err(error) => {
@@ -160,12 +169,32 @@ fn is_pin_mismatch(outcome: &Outcome) -> bool {
 }
 
 impl Recorded {
+    fn has(&self, attempt: &Attempt) -> bool {
+        self.0.contains_key(&TaskKey::from(&attempt.delivery.body))
+    }
+
     fn is_new(&self, attempt: &Attempt) -> bool {
         self.0.get(&TaskKey::from(&attempt.delivery.body)) == Some(&true)
     }
 }
 
 impl Attempt {
+    /// What becomes of its message. `on_record`: what is to be known of the visit is on the device's record.
+    fn done(mut self, recorded: &Recorded, on_record: bool, passed_on: bool) -> (Delivery<Task>, Next) {
+        let next = match self.next.take() {
+            Some(Next::PassOn) if passed_on => Next::Done,
+            Some(Next::Settle(outcome)) if !recorded.has(&self) => {
+                if let (Outcome::Failed(failure), false) = (outcome, on_record) {
+                    self.delivery.body.unrecorded = Some(failure);
+                }
+                Next::Soon
+            }
+            None | Some(Next::PassOn) => Next::Soon,
+            Some(next) => next,
+        };
+        (self.delivery, next)
+    }
+
     /// The use of the device that changes with the outcome. A device that is gone has none.
     fn use_of(&self) -> Option<&UseRecord> {
         match &self.next {

@@ -5,45 +5,53 @@ use rootcast_core::device_subject::DeviceSubject;
 use rootcast_core::lifecycle::Stage;
 use rootcast_core::request::SigningRequest;
 use rootcast_core::task::{ErrorClass, Failure};
-use rootcast_drivers::{Endpoint, GenerateCsr, Progress, RequestedKey};
+use rootcast_drivers::{Ended, Endpoint, GenerateCsr, Progress, RequestedKey};
 use rootcast_ledger::{Issuance, LedgerError, UseRecord};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::attempt::{Attempt, Next, endpoint};
-use crate::{App, SOON};
+use crate::App;
+use crate::attempt::{Attempt, Next, Visit, endpoint};
 
 const REQUESTED: &str = "The device made a key and a request; the issuer is to take it.";
 
 impl App {
     /// `read`: the use before the device was leased. Another worker may have come before: a second request would make
     /// the device forget the key of the first.
-    pub(crate) async fn request(&self, attempt: &Attempt, read: &UseRecord, deadline: Instant) -> Next {
+    pub(crate) async fn request(
+        &self,
+        attempt: &mut Attempt,
+        read: &UseRecord,
+        earlier: Option<&Ended>,
+        deadline: Instant,
+    ) -> Visit {
         let task = &attempt.delivery.body;
         if !read.is_under_way() || read.job != Some(task.job) || read.lifecycle.attempt != task.attempt {
-            return Next::Done;
+            return Visit::Ended(Next::Done);
         }
         let unchanged = match self.ledger.uses_by(read.certificate, [&read.device]).await {
             Ok(now) => now.first() == Some(read),
             Err(error) => return again(attempt, &error, "the device's use of its certificate could not be read"),
         };
         if !unchanged {
-            return Next::Again { seconds: SOON };
+            return Visit::Ended(Next::Soon);
         }
-        let request = match self.generate(attempt, deadline).await {
+        let request = match self.generate(attempt, earlier, deadline).await {
             Ok(Progress::Done(request)) => request,
-            Ok(Progress::Running { monitor, after }) => return self.ask_again(attempt, &monitor, after).await,
-            Err(failure) => return self.after(&attempt.delivery, failure.at(Stage::CreateCsr)),
+            Ok(Progress::Running { monitor, after }) => return Visit::Running { monitor, after },
+            Err(failure) => return Visit::Failed(failure),
         };
         let now = (self.clock)();
         let Ok(lifecycle) = read.lifecycle.advance(task.attempt, Stage::PostCsr, REQUESTED, now) else {
-            return Next::Done;
+            return Visit::Ended(Next::Done);
         };
         let issuance = Some(Issuance { request, reserved: None });
         match self.ledger.save_use(&UseRecord { issuance, ..read.with(lifecycle, now) }).await {
             Ok(()) => {
                 info!(job.id = task.job.0, device.id = %read.device, "the device made a request");
-                Next::PassOn
+                // What follows has tries of its own.
+                attempt.tries = None;
+                Visit::Ended(Next::PassOn)
             }
             Err(error) => again(attempt, &error, "the device's request could not be recorded, and is made again"),
         }
@@ -51,21 +59,25 @@ impl App {
 
     /// A request that the issuer would take. The subject goes with it for those who look at the device: what cannot be
     /// certified fails when it is approved.
-    async fn generate(&self, attempt: &Attempt, deadline: Instant) -> Result<Progress<String>, Failure> {
+    async fn generate(
+        &self,
+        attempt: &Attempt,
+        earlier: Option<&Ended>,
+        deadline: Instant,
+    ) -> Result<Progress<String>, Failure> {
         let (Some(device), Some(credential)) = (&attempt.device, &attempt.credential) else {
             return Err(Failure::new(ErrorClass::Credential, "The device's credential was not read."));
         };
         let endpoint = endpoint(device)?;
         let Endpoint { address, .. } = &endpoint;
         let subject = device.subject.clone().or_else(|| DeviceSubject::of_address(address).ok());
-        let monitor = attempt.monitor();
         let wanted = GenerateCsr {
             endpoint: &endpoint,
             profile: device.profile,
             credential,
             subject: subject.as_ref(),
             key: RequestedKey::default(),
-            monitor: monitor.as_ref(),
+            earlier,
             deadline,
         };
         let progress = match device.driver {
@@ -81,8 +93,8 @@ impl App {
     }
 }
 
-fn again(attempt: &Attempt, error: &LedgerError, what: &'static str) -> Next {
+fn again(attempt: &Attempt, error: &LedgerError, what: &'static str) -> Visit {
     let device = &attempt.delivery.body.device;
     warn!(device.id = %device, error = error as &dyn std::error::Error, "{what}");
-    Next::Again { seconds: SOON }
+    Visit::Ended(Next::Soon)
 }

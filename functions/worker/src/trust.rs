@@ -6,27 +6,39 @@ use rootcast_core::device::Driver;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::lifecycle::Stage;
 use rootcast_core::task::{Ack, ErrorClass, Failure, Outcome, Probe};
-use rootcast_drivers::{Assignment, Progress, TrustGoal};
-use tokio::time::{Instant, timeout_at};
+use rootcast_drivers::{Assignment, Ended, Progress, TrustGoal};
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::App;
-use crate::attempt::{Attempt, Next, endpoint};
+use crate::attempt::{Attempt, Next, Visit, endpoint};
 
 impl App {
-    pub(crate) async fn trust(&self, attempt: &Attempt, bundle: &Bundle, deadline: Instant) -> Next {
-        match self.converge(attempt, bundle, deadline).await {
+    pub(crate) async fn trust(
+        &self,
+        attempt: &Attempt,
+        bundle: &Bundle,
+        earlier: Option<&Ended>,
+        deadline: Instant,
+    ) -> Visit {
+        match self.converge(attempt, bundle, earlier, deadline).await {
             Ok(Progress::Done(converged)) => self.prove(attempt, bundle, &converged.held.anchors),
-            Ok(Progress::Running { monitor, after }) => self.ask_again(attempt, &monitor, after).await,
+            Ok(Progress::Running { monitor, after }) => Visit::Running { monitor, after },
             Err(failure) => {
                 let read_back = failure.class == ErrorClass::NotStored;
                 let stage = if read_back { Stage::EndTrustStoreProcessing } else { Stage::UpdateTrustStore };
-                self.after(&attempt.delivery, failure.at(stage))
+                Visit::Failed(failure.at(stage))
             }
         }
     }
 
-    async fn converge(&self, attempt: &Attempt, bundle: &Bundle, deadline: Instant) -> Result<Progress, Failure> {
+    async fn converge(
+        &self,
+        attempt: &Attempt,
+        bundle: &Bundle,
+        earlier: Option<&Ended>,
+        deadline: Instant,
+    ) -> Result<Progress, Failure> {
         let missing = || Failure::new(ErrorClass::Credential, "The device's credential was not read.");
         let (Some(device), Some(credential)) = (&attempt.device, &attempt.credential) else { return Err(missing()) };
         let endpoint = endpoint(device)?;
@@ -34,14 +46,13 @@ impl App {
             install: bundle.anchors.iter().map(|anchor| anchor.der().to_vec()).collect(),
             remove: bundle.withdrawn.clone(),
         };
-        let monitor = attempt.monitor();
         let assignment = Assignment {
             endpoint: &endpoint,
             profile: device.profile,
             slot: device.slot.as_ref(),
             credential,
             goal: &goal,
-            monitor: monitor.as_ref(),
+            earlier,
             deadline,
         };
         let converged = match device.driver {
@@ -50,36 +61,24 @@ impl App {
         self.within(deadline, converged).await
     }
 
-    /// The driver keeps the deadline by itself, with time for logging out; this holds it to that.
-    pub(crate) async fn within<T>(
-        &self,
-        deadline: Instant,
-        work: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        timeout_at(deadline + crate::MARGIN / 2, work).await.unwrap_or_else(|_| {
-            let seconds = self.device_timeout.as_secs();
-            Err(Failure::new(ErrorClass::Timeout, format!("The device was not done within {seconds} s.")))
-        })
-    }
-
     /// The ack is made of what was read back, and of nothing else.
-    fn prove(&self, attempt: &Attempt, bundle: &Bundle, held: &[Fingerprint]) -> Next {
+    fn prove(&self, attempt: &Attempt, bundle: &Bundle, held: &[Fingerprint]) -> Visit {
         let wanted = || bundle.anchors.iter().map(Certificate::fingerprint);
         let sha256 = content_hash(wanted().filter(|anchor| held.contains(anchor)));
         let withdrawn = bundle.withdrawn.iter().any(|gone| held.contains(gone));
         if sha256 != bundle.sha256() || withdrawn {
             let message = "What was read back is not what the bundle wants.";
             let failure = Failure::new(ErrorClass::NotStored, message).at(Stage::EndTrustStoreProcessing);
-            return self.after(&attempt.delivery, failure);
+            return Visit::Failed(failure);
         }
         info!(job.id = attempt.delivery.body.job.0, device.id = %attempt.delivery.body.device, bundle.version = bundle.version, "the device proved what it holds");
-        let Some(device) = &attempt.device else { return Next::Again { seconds: crate::SOON } };
-        Next::Settle(Outcome::Acked(Ack {
+        let Some(device) = &attempt.device else { return Visit::Ended(Next::Again { seconds: crate::SOON }) };
+        Visit::Ended(Next::Settle(Outcome::Acked(Ack {
             of: device.version(),
             at: (self.clock)(),
             bundle_version: bundle.version,
             sha256,
             probe: Probe::ReadBack,
-        }))
+        })))
     }
 }

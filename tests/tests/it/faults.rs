@@ -169,7 +169,7 @@ fn count(requests: &[Request], is: impl Fn(&Request) -> bool) -> usize {
 
 /// The message that the device has had already, so many times more.
 async fn redeliver(stack: &Stack, job: JobId, device: &str, times: usize) {
-    let task = Task { job, leg: Leg::Distribute, device: device.parse().unwrap(), attempt: 1, monitor: None };
+    let task = Task::new(job, Leg::Distribute, device.parse().unwrap(), 1);
     let sqs = aws_sdk_sqs::Client::new(&stack.local.sdk_config);
     for _ in 0..times {
         let send = sqs.send_message().queue_url(stack.local.outputs.of("TaskQueueUrl").unwrap());
@@ -243,7 +243,7 @@ async fn assert_others_were_not_held_up(
     assert_eq!(waves, [(json!(5), json!(5), json!(0)), (json!(20), json!(11), json!(8))]);
 }
 
-/// A passing fault is tried three times (MaxReceives), a lasting one once; no password is tried twice, none is sent
+/// A passing fault is tried three times (MaxTries), a lasting one once; no password is tried twice, none is sent
 /// to a device that is not the one that was approved, and none as Basic.
 fn assert_requests_before_mending(fleet: &mut Broken) {
     let log_ins = |requests: &[Request]| count(requests, |request| request.is("POST", "/Sessions"));

@@ -130,7 +130,7 @@ async fn conductors_that_run_side_by_side_do_each_step_once() {
 /// comes back without having used up an attempt or a receive.
 #[tokio::test]
 async fn a_device_that_works_on_by_itself_is_asked_again_out_of_the_queue() {
-    Stack::run_with(0, &[("MaxReceives", "1")], async |stack| {
+    Stack::run_with(0, &[("MaxTries", "1")], async |stack| {
         stack.found().await;
         let fake = Fake::start(Model::OpenBmc).await;
         fake.work_on(3, "7");
@@ -153,7 +153,7 @@ async fn a_device_that_works_on_by_itself_is_asked_again_out_of_the_queue() {
 /// Another task's worker died with the device in its hands: waiting for it uses up nothing either.
 #[tokio::test]
 async fn a_device_that_another_task_holds_is_waited_for() {
-    Stack::run_with(1, &[("MaxReceives", "1")], async |stack| {
+    Stack::run_with(1, &[("MaxTries", "1")], async |stack| {
         stack.found().await;
         stack.enrol_fleet().await;
         let device = "bmc-0001".parse().unwrap();

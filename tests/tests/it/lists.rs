@@ -113,7 +113,7 @@ async fn asked(stack: &Stack, request: String) -> Task {
     let lifecycle = tie.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", now).unwrap();
     let issuance = Some(Issuance { request, reserved: None });
     stack.ledger.save_use(&UseRecord { issuance, ..tie.with(lifecycle, now) }).await.unwrap();
-    Task { job, leg: Leg::Install, device, attempt: 1, monitor: None }
+    Task::new(job, Leg::Install, device, 1)
 }
 
 async fn issued(stack: &Stack) -> CertificateRecord {

@@ -47,7 +47,7 @@ const QUICK: [(&str, &str); 7] = [
     ("WorkerTimeoutSeconds", "12"),
     ("TaskVisibilitySeconds", "13"),
     ("RetryBaseSeconds", "1"),
-    ("MaxReceives", "3"),
+    ("MaxTries", "3"),
     // Longer than any wave here takes: nothing is sent twice where a test does not want it.
     ("StallSeconds", "120"),
     ("MaximumConcurrency", "4"),

@@ -11,7 +11,7 @@ use rootcast_authority::AuthorityError;
 use rootcast_core::job::JobId;
 use rootcast_core::message::Control;
 use rootcast_ledger::LedgerError;
-use rootcast_queue::backoff;
+use rootcast_queue::jitter;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -72,7 +72,7 @@ impl App {
             error!(job.id = job.0, error = &why as &dyn Error, "the job could not be conducted");
             return Err(why);
         }
-        let seconds = SOON + backoff::random() % (SOON + 1);
+        let seconds = SOON + jitter() % (SOON + 1);
         warn!(
             job.id = job.0,
             error = &why as &dyn Error,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::crl::CrlShard;
 use crate::device::DeviceId;
 use crate::job::{JobId, Leg};
-use crate::task::{TaskRecord, TaskState};
+use crate::task::{Failure, TaskRecord, TaskState};
 
 /// To the conductor: look at this job again. Carries no state, so losing or doubling one changes nothing but the time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,12 +28,17 @@ pub struct Task {
     pub leg: Leg,
     pub device: DeviceId,
     pub attempt: u32,
-    /// The Redfish task monitor of a write that the device is still working on.
+    /// What came of it, where neither the task's record nor the device's could be written: whoever takes the message up
+    /// records it and does not go to the device again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub monitor: Option<String>,
+    pub unrecorded: Option<Failure>,
 }
 
 impl Task {
+    pub const fn new(job: JobId, leg: Leg, device: DeviceId, attempt: u32) -> Self {
+        Self { job, leg, device, attempt, unrecorded: None }
+    }
+
     /// Whether there is still something to do about it. `takes_work`: whether its job takes it now.
     ///
     /// # Errors

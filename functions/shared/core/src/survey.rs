@@ -58,6 +58,8 @@ pub fn find(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: D
     }
     let speaks_of_it = task.of == Some(version);
     match (task.state, &task.ack) {
+        // Nobody knows of which it was: a person decides.
+        (TaskState::Failed, _) if task.of.is_none() => Finding::Failed,
         _ if !speaks_of_it => Finding::Void,
         (TaskState::Acked, Some(ack)) if ack.of == version && ack.bundle_version == demand.bundle_version => {
             if ack.at >= demand.since { Finding::Proven { at: ack.at } } else { Finding::Old }

@@ -34,7 +34,7 @@ use rootcast_core::task::{ErrorClass, Failure};
 use tokio::time::Instant;
 
 pub use self::install::{Installation, Reached};
-pub use self::monitor::Monitor;
+pub use self::monitor::{Ended, Enquiry, Monitor};
 pub use self::request::{GenerateCsr, RequestedKey};
 
 use self::connection::Connection;
@@ -63,8 +63,8 @@ pub struct Assignment<'a> {
     pub slot: Option<&'a Slot>,
     pub credential: &'a Credential,
     pub goal: &'a TrustGoal,
-    /// From the last attempt's [`Progress::Running`].
-    pub monitor: Option<&'a Monitor>,
+    /// Of what an earlier attempt at the same task began.
+    pub earlier: Option<&'a Ended>,
     /// When the attempt is over, logged out. Nothing is left running, so let the future end: dropped, it cannot log
     /// out. A device that never answers is given up a little earlier.
     pub deadline: Instant,
@@ -117,10 +117,7 @@ impl Redfish {
 
 async fn attempt(session: &mut Session<'_>, assignment: &Assignment<'_>, goal: &Goal) -> Result<Converged, Stop> {
     let mut slot = slot::find(session, assignment.profile, assignment.slot).await?;
-    let earlier = match assignment.monitor {
-        Some(monitor) => monitor::resume(session, monitor).await?.map(|_| ()),
-        None => Ok(()),
-    };
+    let earlier = Ended::outcome(assignment.earlier);
     match slot.shape {
         Shape::Members => collection::converge(session, &mut slot, goal, earlier).await,
         Shape::Bundle => bundle::converge(session, &mut slot, goal, earlier).await,

@@ -52,8 +52,8 @@ pub struct Installed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress<T = Converged> {
     Done(T),
-    /// The device works on it by itself. Ask again `after` that time with the same monitor; at most 900 s, which is
-    /// what a queue message can be delayed by.
+    /// The device works on it by itself. Ask the monitor `after` that time; at most 900 s, which is what a queue
+    /// message can be delayed by.
     Running {
         monitor: Monitor,
         after: Duration,

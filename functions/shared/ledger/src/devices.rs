@@ -7,6 +7,7 @@ use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::{DeviceId, DeviceVersion, Driver, Incarnation, Pin, Profile, SHARDS, Slot};
 use rootcast_core::device_subject::DeviceSubject;
 use rootcast_core::task::{Ack, Failure};
+use rootcast_core::visit::{Tries, Working};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -55,6 +56,15 @@ pub struct DeviceRecord {
     pub held: Option<Held>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
+    /// Visits that began since one is known to have ended. Each lease counts.
+    #[serde(default)]
+    pub begun: u32,
+    /// The failed visits for the last task that was not settled at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tries: Option<Tries>,
+    /// What it works on by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working: Option<Working>,
     /// The highest bundle version that a task wanted here: a late task of an older one does nothing.
     #[serde(default)]
     pub goal: u64,
@@ -104,6 +114,9 @@ impl DeviceRecord {
             pins: Vec::new(),
             held: None,
             lease: None,
+            begun: 0,
+            tries: None,
+            working: None,
             goal: 0,
             certificate: None,
             ties: Vec::new(),

@@ -7,14 +7,15 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 use rootcast_core::device::{DeviceId, Pin};
+use rootcast_core::visit::{Tries, Working};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use crate::item::{from_item, id_key, number, text, to_item};
+use crate::item::{Item, from_item, id_key, number, text, to_item};
 use crate::{DeviceRecord, Held, Ledger, LedgerError};
 
-/// One worker at a time. Free from `until` on: a task that was told to come back then is let in then. Kept in whole
+/// One worker at a time; `owner` names one visit. Free from `until` on: a task that was told to come back then is let in then. Kept in whole
 /// seconds, rounded down: a holder that works up to the end needs a second's margin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
@@ -23,11 +24,15 @@ pub struct Lease {
     pub until: OffsetDateTime,
 }
 
-impl Lease {
-    /// The same, as it is kept: in whole seconds. An owner names one attempt of one process.
-    fn is(&self, other: &Self) -> bool {
-        self.owner == other.owner && self.until.unix_timestamp() == other.until.unix_timestamp()
-    }
+/// What a worker leaves on a device's record when it gives the device back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Left {
+    /// What was seen of its trust store; without it that stays as it is.
+    pub held: Option<Held>,
+    pub tries: Option<Tries>,
+    pub working: Option<Working>,
+    /// Visits that began and are not known to have ended.
+    pub begun: u32,
 }
 
 /// Why a device could not be leased.
@@ -65,7 +70,7 @@ impl Ledger {
             .update_item()
             .table_name(self.devices()?)
             .set_key(Some(id_key(id.as_str())))
-            .update_expression(format!("SET lease = :lease{set}"))
+            .update_expression(format!("SET lease = :lease{set} ADD begun :one"))
             .condition_expression(format!(
                 "attribute_exists(id) AND {fence}(attribute_not_exists(lease) OR lease.#until <= :now)"
             ))
@@ -73,6 +78,7 @@ impl Ledger {
             .set_expression_attribute_values(goal.map(|goal| HashMap::from([(":goal".to_owned(), number(goal))])))
             .expression_attribute_values(":lease", AttributeValue::M(to_item("lease", lease)?))
             .expression_attribute_values(":now", number(now.unix_timestamp()))
+            .expression_attribute_values(":one", number(1))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
@@ -81,45 +87,58 @@ impl Ledger {
             Ok(answer) => Ok(from_item("device", answer.attributes.unwrap_or_default())?),
             Err(error) => match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
-                    let there =
-                        refused.item.clone().map(|item| from_item::<DeviceRecord>("device", item)).transpose()?;
-                    match there {
-                        // The client sent it twice, since the answer to the first attempt was lost.
-                        Some(device) if device.lease.as_ref().is_some_and(|held| held.is(lease)) => Ok(device),
-                        there => Err(self.why_refused(id, there, goal).await),
-                    }
+                    self.refused(id, refused.item.clone(), lease, goal).await
                 }
                 _ => Err(LedgerError::aws("UpdateItem lease")(error).into()),
             },
         }
     }
 
-    async fn why_refused(&self, id: &DeviceId, old: Option<DeviceRecord>, goal: Option<u64>) -> LeaseRefused {
-        let old = match old {
-            Some(device) => Ok(Some(device)),
-            None => self.device(id).await,
+    /// Why a lease was refused; or the device, where the lease is `ours`: the call was answered, the answer was lost, and
+    /// the SDK asked once more.
+    async fn refused(
+        &self,
+        id: &DeviceId,
+        old: Option<Item>,
+        ours: &Lease,
+        goal: Option<u64>,
+    ) -> Result<DeviceRecord, LeaseRefused> {
+        let old: Option<DeviceRecord> = match old {
+            Some(item) => Some(from_item("device", item)?),
+            None => self.device(id).await?,
         };
-        match old {
-            Err(error) => error.into(),
-            Ok(None) => LeaseRefused::Gone,
-            Ok(Some(device)) if goal.is_some_and(|goal| device.goal > goal) => LeaseRefused::Superseded,
-            Ok(Some(device)) => match device.lease {
-                Some(lease) => LeaseRefused::Held { until: lease.until },
-                None => LedgerError::Conflict.into(),
-            },
+        let Some(device) = old else { return Err(LeaseRefused::Gone) };
+        if goal.is_some_and(|goal| device.goal > goal) {
+            return Err(LeaseRefused::Superseded);
+        }
+        match &device.lease {
+            Some(lease) if lease.owner == ours.owner => Ok(device),
+            Some(lease) => Err(LeaseRefused::Held { until: lease.until }),
+            None => Err(LedgerError::Conflict.into()),
         }
     }
 
-    /// Gives the device back, with what was seen of it. Nothing happens where the lease has passed to another.
-    pub async fn release(&self, id: &DeviceId, owner: &str, held: Option<&Held>) -> Result<(), LedgerError> {
-        let mut values = HashMap::from([(":owner".to_owned(), text(owner))]);
+    /// Gives the device back. Nothing happens where the lease has passed to another.
+    pub async fn release(&self, id: &DeviceId, owner: &str, left: &Left) -> Result<(), LedgerError> {
+        let mut values = HashMap::from([(":owner".to_owned(), text(owner)), (":begun".to_owned(), number(left.begun))]);
         let mut names = HashMap::from([("#owner".to_owned(), "owner".to_owned())]);
-        let mut expression = "REMOVE lease".to_owned();
-        if let Some(held) = held {
-            names.insert("#held".to_owned(), "held".to_owned());
-            values.insert(":held".to_owned(), AttributeValue::M(to_item("held", held)?));
-            expression = format!("SET #held = :held {expression}");
+        let (mut set, mut remove) = ("begun = :begun".to_owned(), "lease".to_owned());
+        let mut leave = |name: &str, value: Option<Item>| {
+            names.insert(format!("#{name}"), name.to_owned());
+            match value {
+                Some(value) => {
+                    values.insert(format!(":{name}"), AttributeValue::M(value));
+                    set.push_str(&format!(", #{name} = :{name}"));
+                }
+                None => remove.push_str(&format!(", #{name}")),
+            }
+        };
+        leave("tries", left.tries.as_ref().map(|tries| to_item("tries", tries)).transpose()?);
+        leave("working", left.working.as_ref().map(|working| to_item("working", working)).transpose()?);
+        if let Some(held) = &left.held {
+            leave("held", Some(to_item("held", held)?));
         }
+        let expression = format!("SET {set} REMOVE {remove}");
         match self.update_device(id, expression, "lease.#owner = :owner", names, values).await {
             Err(LedgerError::Conflict) => Ok(()),
             other => other,
@@ -135,8 +154,11 @@ impl Ledger {
         let values = self.values(&pinned, owner, device.revision, &["pins", "revision"])?;
         let names = ["owner", "pins", "revision"].map(|name| (format!("#{name}"), name.to_owned()));
         let expression = "SET #pins = :pins, #revision = :revision".to_owned();
-        self.update_device(&device.id, expression, OURS_AS_READ, HashMap::from(names), values).await?;
-        Ok(pinned)
+        match self.update_device(&device.id, expression, OURS_AS_READ, HashMap::from(names), values).await {
+            // Written, and the answer lost: the SDK's second call finds the first one's work.
+            Err(LedgerError::Conflict) if self.device(&device.id).await?.as_ref() == Some(&pinned) => Ok(pinned),
+            other => other.map(|()| pinned),
+        }
     }
 
     /// The leased device has this certificate, these pins and these ties now, and is given back. `device.revision` is as
@@ -153,10 +175,11 @@ impl Ledger {
         let update = Update::builder()
             .table_name(self.devices()?)
             .set_key(Some(id_key(device.id.as_str())))
-            .update_expression(format!("SET {} REMOVE lease", clauses.join(", ")))
+            .update_expression(format!("SET {}, begun = :zero REMOVE lease, tries, working", clauses.join(", ")))
             .condition_expression(OURS_AS_READ)
             .set_expression_attribute_names(Some(names.collect()))
             .set_expression_attribute_values(Some(self.values(&after, owner, device.revision, &set)?))
+            .expression_attribute_values(":zero", number(0))
             .build()
             .map_err(|source| LedgerError::Unwritable { what: "device", source: Box::new(source) })?;
         Ok(TransactWriteItem::builder().update(update).build())

@@ -49,7 +49,7 @@ pub use fleet::{FleetEntry, FleetShard};
 pub use issuing::SerialRecord;
 pub use jobs::{JobPage, JobRecord};
 pub use joining::Joining;
-pub use leases::{Lease, LeaseRefused};
+pub use leases::{Lease, LeaseRefused, Left};
 pub use listing::{CertificateRow, Listing, Place, Sort};
 pub use revocation::{CrlRecord, Revocation, RevokedRecord};
 pub use tasks::{Settled, Settlement, TaskKey};

@@ -175,7 +175,7 @@ async fn an_update_that_meets_a_transaction_is_sent_again() {
     assert_eq!((taken.id, rule.num_calls()), (device().id, 3));
 
     let rule = after(mock!(Client::update_item), collided(), || UpdateItemOutput::builder().build());
-    ledger(&[&rule]).release(&device().id, "worker", None).await.unwrap();
+    ledger(&[&rule]).release(&device().id, "worker", &rootcast_ledger::Left::default()).await.unwrap();
     assert_eq!(rule.num_calls(), 3);
 }
 

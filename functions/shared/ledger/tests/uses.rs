@@ -161,8 +161,9 @@ async fn a_proven_device_drops_what_it_showed_before_and_what_failed_but_not_wha
         "put 7#12 task#install#bmc-1",
         "update 7#12 counters#install ADD acked :acked [:acked=1]",
         "put scs0000000000001 use#bmc-1",
-        "update bmc-1 SET #certificate = :certificate, #pins = :pins, #ties = :ties, #revision = :revision REMOVE lease \
-         [:certificate=scs0000000000001 :owner=worker :pins=1 :read=4 :revision=5 :ties=2]",
+        "update bmc-1 SET #certificate = :certificate, #pins = :pins, #ties = :ties, #revision = :revision, begun = :zero \
+         REMOVE lease, tries, working \
+         [:certificate=scs0000000000001 :owner=worker :pins=1 :read=4 :revision=5 :ties=2 :zero=0]",
         "delete scs0000000000002 use#bmc-1",
         "update scs0000000000002 ADD uses :more, revision :one [:more=-1 :one=1]",
         "delete scs0000000000003 use#bmc-1",

@@ -2,7 +2,6 @@
 //!
 //! Messages may be lost, doubled and reordered; whoever reads them looks at the ledger, not at the message.
 
-pub mod backoff;
 mod delivery;
 
 use std::error::Error as StdError;
@@ -47,6 +46,19 @@ impl QueueError {
     pub const fn is_passing(&self) -> bool {
         matches!(self, Self::Aws { passing: true, .. } | Self::Refused(_))
     }
+}
+
+/// A message that was received so often is replaced when it comes back. So what waits for hours, since a service throttles
+/// or a device is busy, never comes near the receives at which its queue puts a message aside.
+const WORN: u32 = 5;
+
+/// A received message that is to be seen again after so many seconds.
+#[derive(Debug, Clone)]
+pub struct Returning<T> {
+    pub delivery: Delivery<T>,
+    pub seconds: u32,
+    /// Its body is not what was received.
+    pub changed: bool,
 }
 
 /// A received message that shall not be seen again before `seconds` have passed.
@@ -97,6 +109,29 @@ impl Queue {
         stream::iter(tasks.chunks(BATCH).map(Ok))
             .try_for_each_concurrent(CONCURRENCY, |batch| self.send_batch(url, batch))
             .await
+    }
+
+    /// Messages come back, in their place where they can: postponed, or as new ones whose receives are counted anew. What
+    /// is answered are the ids of those that stay; a batch's answer names them as failed.
+    pub async fn come_back<T: Serialize>(&self, url: &str, messages: Vec<Returning<T>>) -> Vec<String> {
+        let (mut ids, mut postponed) = (Vec::new(), Vec::new());
+        for Returning { delivery, seconds, changed } in messages {
+            let Delivery { message_id, receipt_handle, receives, body } = delivery;
+            if changed || receives >= WORN {
+                match self.send_later(url, &body, seconds).await {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        warn!(error = &error as &dyn StdError, "a message could not be replaced and comes back itself");
+                    }
+                }
+            }
+            ids.push(message_id);
+            postponed.push(Postponed { receipt_handle, seconds });
+        }
+        if !postponed.is_empty() {
+            self.postpone(url, &postponed).await;
+        }
+        ids
     }
 
     /// What is to be tried again later stays in its queue, out of sight until then. A message that could not be
@@ -153,6 +188,11 @@ impl Queue {
         }
         Err(QueueError::Refused(entries.len()))
     }
+}
+
+/// Spreads what would come back together. Not a secret; zero where the operating system gives none.
+pub fn jitter() -> u32 {
+    getrandom::u32().unwrap_or(0)
 }
 
 fn aws<E>(operation: &'static str) -> impl FnOnce(SdkError<E>) -> QueueError

@@ -6,6 +6,7 @@ use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchResultEntry};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use rootcast_core::job::{JobId, Leg};
 use rootcast_core::message::Task;
+use rootcast_core::task::{ErrorClass, Failure};
 use rootcast_queue::{Queue, QueueError};
 
 const URL: &str = "https://sqs.eu-central-1.amazonaws.com/111122223333/task";
@@ -31,13 +32,7 @@ fn queue(rules: &[&Rule]) -> Queue {
 }
 
 fn tasks(count: u32) -> Vec<Task> {
-    let task = |number| Task {
-        job: JobId(7),
-        leg: Leg::Distribute,
-        device: format!("bmc-{number}").parse().unwrap(),
-        attempt: 1,
-        monitor: None,
-    };
+    let task = |number| Task::new(JobId(7), Leg::Distribute, format!("bmc-{number}").parse().unwrap(), 1);
     (0..count).map(task).collect()
 }
 
@@ -66,13 +61,12 @@ async fn messages_that_are_refused_each_time_are_an_error() {
 /// SQS takes 256 KiB a call in its older regions and 1 MiB in the others.
 #[tokio::test]
 async fn ten_of_the_largest_tasks_fit_into_one_call() {
-    // A device's link has 1 024 bytes, each of which a URL writes with three characters at most.
-    let monitor = Some(format!("0 {}", "%C3".repeat(1024)));
+    let unrecorded = Some(Failure::new(ErrorClass::Rejected, "\u{20ac}".repeat(Failure::MESSAGE_LIMIT)));
     let largest = |number: u32| Task {
         job: JobId(u64::MAX),
         device: format!("{number:064}").parse().unwrap(),
         attempt: u32::MAX,
-        monitor: monitor.clone(),
+        unrecorded: unrecorded.clone(),
         ..tasks(1).remove(0)
     };
     let fits = mock!(aws_sdk_sqs::Client::send_message_batch)

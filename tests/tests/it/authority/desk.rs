@@ -14,7 +14,7 @@ use rootcast_core::message::{Publish, Task};
 use rootcast_core::task::TaskRecord;
 use rootcast_deploy::Request;
 use rootcast_ledger::{CertificateRecord, Issuance, TaskKey, UseRecord};
-use rootcast_queue::{Queue, backoff};
+use rootcast_queue::Queue;
 use rootcast_vault::Vault;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -23,8 +23,6 @@ use super::office::{DEVICE, Office, seconds_ago};
 use super::wire::Wire;
 
 pub(super) const CRL_BASE: &str = "http://pki.example.com";
-/// Of a message: at the last one a failure is recorded.
-pub(super) const MAX_RECEIVES: u32 = 3;
 
 /// A device that waits, and the job that it waits in.
 pub(super) struct Desk<'a> {
@@ -55,9 +53,8 @@ pub(super) fn issuer_with(office: &Office, wire: &Wire, vault: Vault, clock: fn(
         validity: Duration::days(90),
         crl_base: CRL_BASE.to_owned(),
         retry_base: 1,
-        max_receives: MAX_RECEIVES,
         clock,
-        random: backoff::random,
+        random: rootcast_queue::jitter,
     }
 }
 
@@ -95,7 +92,7 @@ impl<'a> Desk<'a> {
     }
 
     pub(super) fn message(&self) -> Value {
-        let task = Task { job: self.job, leg: Leg::Install, device: device(), attempt: 1, monitor: None };
+        let task = Task::new(self.job, Leg::Install, device(), 1);
         serde_json::to_value(task).unwrap()
     }
 

@@ -15,7 +15,7 @@ use rootcast_core::task::TaskState;
 use rootcast_deploy::Request;
 use rootcast_drivers::{Redfish, observe};
 use rootcast_ledger::{DeviceRecord, TaskKey, UseRecord};
-use rootcast_queue::{Queue, backoff};
+use rootcast_queue::Queue;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -247,7 +247,7 @@ impl Scene {
     /// As Lambda hands it to a function.
     fn message(&self) -> Value {
         let (job, device) = (self.job.id, DEVICE.parse().unwrap());
-        let task = Task { job, leg: Leg::Install, device, attempt: 1, monitor: None };
+        let task = Task::new(job, Leg::Install, device, 1);
         json!({ "Records": [{
             "messageId": "1",
             "receiptHandle": "none",
@@ -271,10 +271,10 @@ impl Scene {
             issue_queue: office.queue.clone(),
             device_timeout: Duration::from_secs(20),
             retry_base: 1,
-            max_receives: 3,
+            max_tries: 3,
             stack: "office".to_owned(),
             clock,
-            random: backoff::random,
+            random: rootcast_queue::jitter,
             bundles: Default::default(),
         }
     }
@@ -292,9 +292,8 @@ impl Scene {
             validity: time::Duration::days(90),
             crl_base: "https://pki.example.com".to_owned(),
             retry_base: 1,
-            max_receives: 3,
             clock,
-            random: backoff::random,
+            random: rootcast_queue::jitter,
         }
     }
 }

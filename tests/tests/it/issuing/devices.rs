@@ -8,7 +8,7 @@ use super::{asked, begin, deployed, device, dn, failed, retried, went_on};
 use crate::fake::{Csr, Flaw, GENERATE, Model, REPLACE, error};
 use crate::stack::Stack;
 
-/// As template.yaml's MaxReceives is set for tests.
+/// As template.yaml's MaxTries is set for tests.
 const TRIES: usize = 3;
 
 #[tokio::test]

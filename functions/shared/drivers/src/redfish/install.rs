@@ -30,7 +30,7 @@ use super::collection::has_second_chance;
 use super::connection::{Body, Connection};
 use super::link::Link;
 use super::listing::Listing;
-use super::monitor::{self, Monitor, Stop};
+use super::monitor::{self, Ended, Stop};
 use super::session::Session;
 use super::web::{self, WebServer};
 use crate::credential::Credential;
@@ -57,8 +57,8 @@ pub struct Installation<'a> {
     pub identity: &'a Identity,
     /// To which earlier attempts came: a device that cannot be reached now fails there.
     pub stage: Stage,
-    /// From the last attempt's [`Progress::Running`].
-    pub monitor: Option<&'a Monitor>,
+    /// Of what an earlier attempt at the same task began.
+    pub earlier: Option<&'a Ended>,
     /// As of [`super::Assignment`].
     pub deadline: Instant,
 }
@@ -130,10 +130,7 @@ impl Reached<'_> {
             session.connection.repin(vec![Pin::Certificate(leaf)])?;
         }
         let mut server = web::find(session, self.installation.profile).await?;
-        let earlier = match self.installation.monitor {
-            Some(monitor) => monitor::resume(session, monitor).await?.map(|_| ()),
-            None => Ok(()),
-        };
+        let earlier = Ended::outcome(self.installation.earlier);
         if self.shown == leaf {
             return Ok((server, false));
         }

@@ -1,27 +1,42 @@
 //! Writes, and those of them that the device finishes by itself (DSP0266, "Asynchronous operations").
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use http::Method;
+use rootcast_core::device::Profile;
 use rootcast_core::task::{ErrorClass, Failure};
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use super::Redfish;
 use super::connection::Answer;
 use super::fault;
 use super::link::Link;
 use super::session::Session;
-use crate::trust::Progress;
+use crate::credential::Credential;
+use crate::trust::{Endpoint, Progress};
 
-/// A task monitor to ask again in a later attempt. Its text form is what a queue message carries.
+/// Where a device says whether it is done with what it works on by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Monitor {
     /// Checked anew before each use.
     uri: String,
-    /// Attempts that have asked so far.
-    rounds: u32,
+}
+
+/// What became of the work that a device did by itself.
+#[derive(Debug, Clone)]
+pub struct Ended(Result<Value, Failure>);
+
+/// A question after it.
+#[derive(Debug, Clone, Copy)]
+pub struct Enquiry<'a> {
+    pub endpoint: &'a Endpoint,
+    pub profile: Profile,
+    pub credential: &'a Credential,
+    pub monitor: &'a Monitor,
+    /// As of [`super::Assignment`].
+    pub deadline: Instant,
 }
 
 /// Why an attempt ends before its goal is proven.
@@ -41,8 +56,49 @@ const USUAL_DELAY: Duration = Duration::from_secs(15);
 /// The longest delay of an SQS message.
 const LONGEST_DELAY: Duration = Duration::from_secs(900);
 
-/// After so many attempts a task is taken for dead. By the usual delay that is about eight minutes.
-const ROUNDS: u32 = 32;
+impl Ended {
+    /// It had its time, and goes on: it is waited for no longer.
+    pub fn given_up(monitor: &Monitor) -> Self {
+        Self(Err(monitor.endless()))
+    }
+
+    /// Whether it came to its end well; that matters only where its effect is missing.
+    pub(super) fn outcome(earlier: Option<&Self>) -> Result<(), Failure> {
+        earlier.map_or(Ok(()), |ended| ended.0.as_ref().map(|_| ()).map_err(Clone::clone))
+    }
+
+    /// What a write of an earlier attempt was answered in the end.
+    pub(super) fn body(&self) -> Result<&Value, Failure> {
+        self.0.as_ref().map_err(Clone::clone)
+    }
+}
+
+impl Monitor {
+    pub fn endless(&self) -> Failure {
+        Failure::new(ErrorClass::Timeout, format!("{}: the device's task does not end.", self.uri))
+    }
+}
+
+impl Redfish {
+    /// Logs in, asks whether the device is done, logs out. A monitor that is gone has ended.
+    ///
+    /// # Errors
+    /// The device could not be asked, so nobody knows.
+    pub async fn ask(&self, enquiry: &Enquiry<'_>) -> Result<Progress<Ended>, Failure> {
+        let mut session = self.session(enquiry.endpoint, enquiry.credential, enquiry.deadline).await?;
+        let outcome = look(&mut session, enquiry).await;
+        session.close().await;
+        progress(outcome)
+    }
+}
+
+async fn look(session: &mut Session<'_>, enquiry: &Enquiry<'_>) -> Result<Ended, Stop> {
+    match enquiry.profile {
+        Profile::Openbmc | Profile::LenovoXcc => session.open_by_standard().await?,
+        Profile::Dmtf | Profile::Vmedia => _ = session.open_by_root().await?,
+    }
+    follow(session, enquiry.monitor.clone(), Some(Duration::ZERO)).await.map(Ended)
+}
 
 /// How an attempt ended, for its caller.
 pub(super) fn progress<T>(outcome: Result<T, Stop>) -> Result<Progress<T>, Failure> {
@@ -69,21 +125,11 @@ pub(super) async fn finish(session: &mut Session<'_>, answer: Answer) -> Result<
     match (answer.status.as_u16(), answer.location()) {
         (202, Some(location)) => {
             let uri = location.to_owned();
-            follow(session, Monitor { uri, rounds: 1 }, answer.retry_after()).await?.map_err(Stop::Failed)
+            follow(session, Monitor { uri }, answer.retry_after()).await?.map_err(Stop::Failed)
         }
         (200..=299, _) => Ok(answer.body),
         _ => Err(answer.failure().into()),
     }
-}
-
-/// The end of a write of an earlier attempt: it came to its end, well or not, or goes on.
-pub(super) async fn resume(session: &mut Session<'_>, monitor: &Monitor) -> Result<Result<Value, Failure>, Stop> {
-    if monitor.rounds >= ROUNDS {
-        let message = format!("{}: the device's task does not end.", monitor.uri);
-        return Ok(Err(Failure::new(ErrorClass::Timeout, message)));
-    }
-    let monitor = Monitor { uri: monitor.uri.clone(), rounds: monitor.rounds + 1 };
-    follow(session, monitor, Some(Duration::ZERO)).await
 }
 
 async fn follow(
@@ -101,6 +147,7 @@ async fn follow(
         sleep(wait).await;
         let answer = session.get(&link).await?;
         match state(&answer) {
+            State::Unknown(failure) => return Err(failure.into()),
             State::Running => pause = Some(answer.retry_after().unwrap_or(POLL_PAUSE).max(POLL_PAUSE)),
             State::Ended => return Ok(Ok(answer.body)),
             State::Failed(failure) => return Ok(Err(failure)),
@@ -114,6 +161,8 @@ enum State {
     Running,
     Ended,
     Failed(Failure),
+    /// The device did not say: it has no time now, or does not let us in.
+    Unknown(Failure),
 }
 
 /// A monitor answers 202 until it answers as the write would have; some devices link to the task instead, whose state
@@ -122,6 +171,7 @@ fn state(answer: &Answer) -> State {
     let task = |key| answer.body.get(key).and_then(Value::as_str);
     match (answer.status.as_u16(), task("TaskState")) {
         (404 | 410, _) => State::Ended,
+        (401 | 403 | 408 | 429 | 503, _) => State::Unknown(answer.failure()),
         (200..=299, Some("Completed")) if task("TaskStatus") != Some("Critical") => State::Ended,
         (200..=299, Some("Completed" | "Exception" | "Killed" | "Cancelled")) => {
             let words = fault::words(&answer.body);
@@ -141,18 +191,12 @@ impl From<Failure> for Stop {
 
 impl fmt::Display for Monitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.rounds, self.uri)
+        f.write_str(&self.uri)
     }
 }
 
-impl FromStr for Monitor {
-    type Err = Failure;
-
-    fn from_str(text: &str) -> Result<Self, Failure> {
-        let parts = text.split_once(' ').and_then(|(rounds, uri)| Some((rounds.parse().ok()?, uri)));
-        match parts {
-            Some((rounds, uri)) => Ok(Self { uri: uri.to_owned(), rounds }),
-            None => Err(Failure::new(ErrorClass::Rejected, "The message's task monitor cannot be read.")),
-        }
+impl From<&str> for Monitor {
+    fn from(uri: &str) -> Self {
+        Self { uri: uri.to_owned() }
     }
 }

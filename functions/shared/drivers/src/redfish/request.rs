@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::Redfish;
 use super::install::Reference;
-use super::monitor::{self, Monitor, Stop};
+use super::monitor::{self, Ended, Stop};
 use super::session::Session;
 use super::slot::link;
 use super::web::{self, WebServer};
@@ -46,8 +46,8 @@ pub struct GenerateCsr<'a> {
     /// names into the subject), so whoever issues the certificate takes the public key alone from the request.
     pub subject: Option<&'a DeviceSubject>,
     pub key: RequestedKey,
-    /// From the last attempt's [`Progress::Running`].
-    pub monitor: Option<&'a Monitor>,
+    /// Of the request that an earlier attempt at the same task began.
+    pub earlier: Option<&'a Ended>,
     /// As of [`super::Assignment`].
     pub deadline: Instant,
 }
@@ -75,6 +75,10 @@ impl Redfish {
 
     async fn generate(&self, wanted: &GenerateCsr<'_>) -> Result<Progress<String>, Failure> {
         web::fits(wanted.profile, false)?;
+        if let Some(earlier) = wanted.earlier {
+            // One that the device has forgotten ends here too: asked anew within the attempt, it might forget without end.
+            return csr(earlier.body()?).map(Progress::Done);
+        }
         let mut session = self.session(wanted.endpoint, wanted.credential, wanted.deadline).await?;
         let outcome = attempt(&mut session, wanted).await;
         session.close().await;
@@ -84,10 +88,6 @@ impl Redfish {
 
 async fn attempt(session: &mut Session<'_>, wanted: &GenerateCsr<'_>) -> Result<String, Stop> {
     let server = web::find(session, wanted.profile).await?;
-    if let Some(monitor) = wanted.monitor {
-        // One that the device has forgotten ends here too: asked anew within the attempt, it might forget without end.
-        return Ok(csr(&monitor::resume(session, monitor).await??)?);
-    }
     let service = session.get(&server.service).await?.json()?;
     let target = link(session, &service, "/Actions/#CertificateService.GenerateCSR/target")?;
     let target = target.unwrap_or_else(|| server.service.child("Actions/CertificateService.GenerateCSR"));

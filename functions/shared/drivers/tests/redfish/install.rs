@@ -8,7 +8,7 @@ use rootcast_core::device::{Pin, Profile};
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::lifecycle::Stage;
 use rootcast_core::task::{ErrorClass, Failure};
-use rootcast_drivers::{Credential, Endpoint, Identity, Installation, Installed, Monitor, Progress, Redfish, observe};
+use rootcast_drivers::{Credential, Ended, Endpoint, Identity, Installation, Installed, Progress, Redfish, observe};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
@@ -38,7 +38,7 @@ pub(crate) struct Device<'a> {
     fake: &'a Fake,
     profile: Profile,
     pub(crate) pins: Vec<Pin>,
-    monitor: Option<Monitor>,
+    earlier: Option<Ended>,
     stage: Stage,
     limit: Duration,
 }
@@ -49,7 +49,7 @@ impl<'a> Device<'a> {
             fake,
             profile,
             pins: vec![fake.pin],
-            monitor: None,
+            earlier: None,
             stage: Stage::InstallCertificate,
             limit: Duration::from_secs(20),
         }
@@ -67,7 +67,7 @@ impl<'a> Device<'a> {
             credential: &credential,
             identity,
             stage: self.stage,
-            monitor: self.monitor.as_ref(),
+            earlier: self.earlier.as_ref(),
             deadline: Instant::now() + self.limit,
         };
         let reached = Redfish::new(std::sync::Arc::new("127.0.0.1".parse().unwrap())).reach(installation).await?;
@@ -259,7 +259,7 @@ async fn nothing_is_sent_before_the_new_key_is_recorded_or_to_a_stranger() {
         credential: &credential,
         identity: &new,
         stage: Stage::InstallCertificate,
-        monitor: None,
+        earlier: None,
         deadline,
     };
     let reached = Redfish::new(std::sync::Arc::new("127.0.0.1".parse().unwrap())).reach(installation).await.unwrap();
@@ -317,7 +317,8 @@ async fn a_long_task_is_handed_back_and_taken_up_again() {
     let new = identity();
     let Ok(Progress::Running { monitor, after }) = device.install(&new, "").await else { panic!("not running") };
     assert_eq!((after, fake.open_sessions(), device.writes()), (Duration::from_secs(40), 0, 1));
-    device.monitor = Some(monitor);
+    device.earlier = Some(super::ended(&fake, &monitor).await);
+    fake.requests();
     assert_eq!(device.done(&new).await.shown, new.leaf());
     assert_eq!(device.writes(), 0);
 }

@@ -20,7 +20,9 @@ use fake::{Fake, PASSWORD, USER};
 use rootcast_core::device::{Profile, Slot};
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::task::Failure;
-use rootcast_drivers::{Assignment, Converged, Credential, Endpoint, Monitor, Progress, Redfish, TrustGoal};
+use rootcast_drivers::{
+    Assignment, Converged, Credential, Ended, Endpoint, Enquiry, Monitor, Progress, Redfish, TrustGoal,
+};
 use tokio::time::Instant;
 
 /// What a test says about its attempt; the rest is usual.
@@ -30,14 +32,14 @@ struct Attempt<'a> {
     slot: Option<&'a str>,
     password: &'a str,
     goal: TrustGoal,
-    monitor: Option<&'a Monitor>,
+    earlier: Option<&'a Ended>,
     limit: Duration,
 }
 
 impl<'a> Attempt<'a> {
     fn new(fake: &'a Fake, profile: Profile, goal: TrustGoal) -> Self {
         let limit = Duration::from_secs(60);
-        Self { fake, profile, slot: None, password: PASSWORD, goal, monitor: None, limit }
+        Self { fake, profile, slot: None, password: PASSWORD, goal, earlier: None, limit }
     }
 
     async fn run(&self) -> Result<Progress, Failure> {
@@ -55,7 +57,7 @@ impl<'a> Attempt<'a> {
             slot: slot.as_ref(),
             credential: &credential,
             goal: &self.goal,
-            monitor: self.monitor,
+            earlier: self.earlier,
             deadline: Instant::now() + self.limit,
         };
         Redfish::new(policy).converge(&assignment).await
@@ -73,6 +75,29 @@ impl<'a> Attempt<'a> {
         let failure = self.run().await.expect_err("a failure");
         assert_eq!(self.fake.open_sessions(), 0, "a session stayed after {failure:?}");
         failure
+    }
+}
+
+/// What a device says of the work that it does by itself.
+async fn ask(fake: &Fake, profile: Profile, monitor: &Monitor) -> Result<Progress<Ended>, Failure> {
+    let credential: Credential =
+        serde_json::json!({"username": USER, "password": PASSWORD}).to_string().parse().unwrap();
+    let enquiry = Enquiry {
+        endpoint: &Endpoint { address: fake.address.clone(), pins: vec![fake.pin] },
+        profile,
+        credential: &credential,
+        monitor,
+        deadline: Instant::now() + Duration::from_secs(20),
+    };
+    let outcome = Redfish::new(Arc::new("127.0.0.1".parse().unwrap())).ask(&enquiry).await;
+    assert_eq!(fake.open_sessions(), 0, "a session stayed after {outcome:?}");
+    outcome
+}
+
+async fn ended(fake: &Fake, monitor: &Monitor) -> Ended {
+    match ask(fake, Profile::Openbmc, monitor).await {
+        Ok(Progress::Done(ended)) => ended,
+        other => panic!("not ended: {other:?}"),
     }
 }
 

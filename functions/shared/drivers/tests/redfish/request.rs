@@ -14,7 +14,7 @@ use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::lifecycle::Stage;
 use rootcast_core::request::SigningRequest;
 use rootcast_core::task::{ErrorClass, Failure};
-use rootcast_drivers::{Credential, Endpoint, GenerateCsr, Identity, Monitor, Progress, Redfish, RequestedKey};
+use rootcast_drivers::{Credential, Ended, Endpoint, GenerateCsr, Identity, Progress, Redfish, RequestedKey};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -33,14 +33,14 @@ struct Attempt<'a> {
     profile: Profile,
     pins: Vec<Pin>,
     key: RequestedKey,
-    monitor: Option<&'a Monitor>,
+    earlier: Option<&'a Ended>,
     limit: Duration,
 }
 
 impl<'a> Attempt<'a> {
     fn new(fake: &'a Fake, profile: Profile) -> Self {
         let limit = Duration::from_secs(20);
-        Self { fake, profile, pins: vec![fake.pin], key: RequestedKey::default(), monitor: None, limit }
+        Self { fake, profile, pins: vec![fake.pin], key: RequestedKey::default(), earlier: None, limit }
     }
 
     async fn run(&self) -> Result<Progress<String>, Failure> {
@@ -54,7 +54,7 @@ impl<'a> Attempt<'a> {
             credential: &credential,
             subject: Some(&subject),
             key: self.key,
-            monitor: self.monitor,
+            earlier: self.earlier,
             deadline: Instant::now() + self.limit,
         };
         let outcome = Redfish::new(std::sync::Arc::new("127.0.0.1".parse().unwrap())).request(&wanted).await;
@@ -327,11 +327,13 @@ async fn a_long_task_is_handed_back_and_its_end_is_the_request() {
     let mut attempt = Attempt::new(&fake, Profile::Openbmc);
     let Ok(Progress::Running { monitor, after }) = attempt.run().await else { panic!("not running") };
     assert_eq!(after, Duration::from_secs(40));
-    attempt.monitor = Some(&monitor);
+    let first = super::ended(&fake, &monitor).await;
+    attempt.earlier = Some(&first);
     fake.requests();
     assert!(read(&attempt.done().await).2);
     assert!(generated(&fake.requests()).is_empty(), "asked twice");
-    // Forgotten by now.
+    let forgotten = super::ended(&fake, &monitor).await;
+    attempt.earlier = Some(&forgotten);
     assert_eq!(attempt.fails().await.class, ErrorClass::Unsupported);
 }
 

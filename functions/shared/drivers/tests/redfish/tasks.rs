@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use rootcast_core::device::Profile;
 use rootcast_core::task::ErrorClass;
-use rootcast_drivers::{Monitor, Progress};
+use rootcast_drivers::{Ended, Monitor, Progress};
 use serde_json::{Value, json};
 
 use super::fake::{Fake, MONITOR, Model, Reply, error, root, running};
-use super::{Attempt, install, prints};
+use super::{Attempt, ask, ended, install, prints};
 
 #[tokio::test]
 async fn a_short_task_is_waited_for() {
@@ -29,10 +29,13 @@ async fn a_long_task_is_handed_back_and_taken_up_again() {
     let Ok(Progress::Running { monitor, after }) = attempt.run().await else { panic!("not running") };
     assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!((after, fake.open_sessions()), (Duration::from_secs(40), 0));
-    let carried: Monitor = monitor.to_string().parse().unwrap();
-    attempt.monitor = Some(&carried);
-    let Ok(Progress::Running { monitor, .. }) = attempt.run().await else { panic!("not running") };
-    attempt.monitor = Some(&monitor);
+    let carried = Monitor::from(monitor.to_string().as_str());
+    let Ok(Progress::Running { after, .. }) = ask(&fake, Profile::Openbmc, &carried).await else {
+        panic!("not running")
+    };
+    assert_eq!(after, Duration::from_secs(40));
+    let ended = ended(&fake, &monitor).await;
+    attempt.earlier = Some(&ended);
     fake.requests();
     assert_eq!(attempt.done().await.held.anchors, prints(&[&new]));
     assert!(!fake.requests().iter().any(|request| request.is("POST", "/Truststore")), "written twice");
@@ -54,43 +57,57 @@ async fn a_task_that_failed_says_why_unless_its_effect_is_there() {
     let failure = attempt.fails().await;
     assert_eq!(failure.class, ErrorClass::ServerError);
     assert!(failure.message.contains("The flash is worn out."), "{failure:?}");
-    let monitor: Monitor = format!("1 {MONITOR}").parse().unwrap();
+    let ended = ended(&fake, &MONITOR.into()).await;
     let mut resumed = Attempt::new(&fake, Profile::Openbmc, install(&[&new]));
-    resumed.monitor = Some(&monitor);
+    resumed.earlier = Some(&ended);
     assert_eq!(resumed.fails().await.class, ErrorClass::ServerError);
     fake.hold(&new);
     resumed.done().await;
 }
 
 #[tokio::test]
-async fn a_task_that_never_ends_is_given_up() {
+async fn after_a_task_that_never_ends_the_slot_has_the_last_word() {
     let fake = Fake::start(Model::OpenBmc).await;
-    fake.work_on(u32::MAX, "900");
-    let mut carried: Option<Monitor> = None;
-    for round in 0..100 {
-        let mut attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
-        let last = carried.take();
-        attempt.monitor = last.as_ref();
-        match attempt.run().await {
-            Ok(Progress::Running { monitor, .. }) => carried = Some(monitor),
-            Ok(Progress::Done(_)) => panic!("done"),
-            Err(failure) => {
-                assert_eq!(failure.class, ErrorClass::Timeout);
-                assert!(round > 10);
-                return;
-            }
-        }
-    }
-    panic!("for ever");
+    let new = root("one");
+    let endless = Ended::given_up(&MONITOR.into());
+    let mut attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&new]));
+    attempt.earlier = Some(&endless);
+    let failure = attempt.fails().await;
+    assert_eq!(failure.class, ErrorClass::Timeout);
+    assert!(failure.message.contains("does not end"), "{failure:?}");
+    fake.hold(&new);
+    assert!(!attempt.done().await.changed);
 }
 
 #[tokio::test]
 async fn a_monitor_that_is_gone_leaves_the_word_to_the_slot() {
     let fake = Fake::start(Model::OpenBmc).await;
-    let monitor: Monitor = format!("3 {MONITOR}").parse().unwrap();
+    let ended = ended(&fake, &MONITOR.into()).await;
     let mut attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
-    attempt.monitor = Some(&monitor);
+    attempt.earlier = Some(&ended);
     assert!(attempt.done().await.changed);
+}
+
+#[tokio::test]
+async fn whoever_is_not_told_does_not_take_a_task_for_ended() {
+    for (status, class) in [(401, ErrorClass::Unauthorized), (503, ErrorClass::Throttled)] {
+        let fake = Fake::start(Model::OpenBmc).await;
+        fake.fault(move |request, _| request.is("GET", MONITOR).then(|| error(status, "Not now.")));
+        let failure = ask(&fake, Profile::Openbmc, &MONITOR.into()).await.unwrap_err();
+        assert_eq!(failure.class, class);
+    }
+}
+
+#[tokio::test]
+async fn every_profile_can_be_asked() {
+    for (model, profile) in [
+        (Model::Xcc, Profile::LenovoXcc),
+        (Model::Dmtf { expand: true }, Profile::Dmtf),
+        (Model::Vmedia { replace: true }, Profile::Vmedia),
+    ] {
+        let fake = Fake::start(model).await;
+        assert!(matches!(ask(&fake, profile, &MONITOR.into()).await, Ok(Progress::Done(_))), "{profile}");
+    }
 }
 
 #[tokio::test]
@@ -102,10 +119,8 @@ async fn foreign_monitors_are_not_followed() {
     });
     let attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
     assert_eq!(attempt.fails().await.class, ErrorClass::Unsupported);
-    let monitor: Monitor = "1 https://evil.example/redfish/v1/x".parse().unwrap();
-    let mut resumed = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
-    resumed.monitor = Some(&monitor);
-    assert_eq!(resumed.fails().await.class, ErrorClass::Unsupported);
+    let failure = ask(&fake, Profile::Openbmc, &"https://evil.example/redfish/v1/x".into()).await.unwrap_err();
+    assert_eq!(failure.class, ErrorClass::Unsupported);
     fake.fault(|request, state| request.is("POST", state.collection()).then(|| error(202, "Later.")));
     assert_eq!(attempt.fails().await.class, ErrorClass::NotStored);
 }

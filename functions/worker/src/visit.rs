@@ -1,0 +1,138 @@
+//! A leased device, visited. What it still works on is waited for first, whoever began it: until then nothing that is
+//! read of the device is the last word.
+
+use rootcast_core::device::Driver;
+use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::visit::Working;
+use rootcast_drivers::{Ended, Enquiry, Monitor, Progress};
+use rootcast_ledger::UseRecord;
+use tokio::time::{Instant, timeout_at};
+use tracing::{info, warn};
+
+use crate::App;
+use crate::attempt::{Attempt, Next, Visit, endpoint};
+use crate::goals::Goal;
+
+/// What an earlier visit began.
+struct Earlier {
+    /// Of the same attempt at the same task: what came of it is the task's concern.
+    own: Option<Ended>,
+    /// It had its time. What fails after that fails for good: another try would wait as long again.
+    overdue: bool,
+}
+
+impl App {
+    pub(crate) async fn run(&self, mut attempt: Attempt, deadline: Instant) -> Attempt {
+        attempt.visited = true;
+        let (visit, overdue) = match self.earlier(&mut attempt, deadline).await {
+            Ok(Earlier { own, overdue }) => (self.visit(&mut attempt, own.as_ref(), deadline).await, overdue),
+            Err((visit, overdue)) => (visit, overdue),
+        };
+        attempt.next = Some(match visit {
+            Visit::Ended(next) => next,
+            Visit::Running { monitor, after } => {
+                let (task, since) = (attempt.task(), (self.clock)());
+                attempt.working = Some(Working { monitor: monitor.to_string(), task, since });
+                self.wait(&attempt, after)
+            }
+            Visit::Failed(failure) => self.failed(&mut attempt, failure, overdue).await,
+        });
+        attempt
+    }
+
+    async fn visit(&self, attempt: &mut Attempt, earlier: Option<&Ended>, deadline: Instant) -> Visit {
+        match attempt.goal.clone() {
+            Goal::Trust(bundle) => self.trust(attempt, &bundle, earlier, deadline).await,
+            Goal::Install { tie: Some(tie), identity: Ok(identity) } => {
+                self.install(attempt, &tie, &identity, earlier, deadline).await
+            }
+            Goal::Request { tie } => self.request(attempt, &tie, earlier, deadline).await,
+            // Over before anything was leased.
+            Goal::Install { .. } | Goal::PassOn => Visit::Ended(Next::Soon),
+        }
+    }
+
+    /// Waits for what the device works on, until the next visit if need be.
+    async fn earlier(&self, attempt: &mut Attempt, deadline: Instant) -> Result<Earlier, (Visit, bool)> {
+        let Some(working) = attempt.working.clone() else { return Ok(Earlier { own: None, overdue: false }) };
+        let monitor = Monitor::from(working.monitor.as_str());
+        let is_own = working.task == attempt.task();
+        let overdue = working.is_overdue((self.clock)());
+        let asked = self.ask(attempt, &monitor, deadline).await.map_err(|failure| (Visit::Failed(failure), false))?;
+        match asked {
+            Progress::Done(ended) => {
+                attempt.working = None;
+                Ok(Earlier { own: is_own.then_some(ended), overdue: false })
+            }
+            Progress::Running { after, .. } if !overdue => {
+                info!(device.id = %attempt.delivery.body.device, job.id = working.task.job.0, "the device is still at work");
+                Err((Visit::Ended(self.wait(attempt, after)), false))
+            }
+            Progress::Running { .. } => {
+                attempt.working = None;
+                if is_own {
+                    return Ok(Earlier { own: Some(Ended::given_up(&monitor)), overdue });
+                }
+                let job = working.task.job;
+                let message = format!(
+                    "Since {} the device has worked on {monitor} for job {job} without an end: what it holds after that is not known.",
+                    working.since
+                );
+                Err((Visit::Failed(Failure::new(ErrorClass::Timeout, message)), overdue))
+            }
+        }
+    }
+
+    async fn ask(&self, attempt: &Attempt, monitor: &Monitor, deadline: Instant) -> Result<Progress<Ended>, Failure> {
+        let missing = || Failure::new(ErrorClass::Credential, "The device's credential was not read.");
+        let (Some(device), Some(credential)) = (&attempt.device, &attempt.credential) else { return Err(missing()) };
+        let endpoint = endpoint(device)?;
+        let enquiry = Enquiry { endpoint: &endpoint, profile: device.profile, credential, monitor, deadline };
+        match device.driver {
+            Driver::Redfish => self.within(deadline, self.redfish.ask(&enquiry)).await,
+        }
+    }
+
+    fn wait(&self, attempt: &Attempt, after: std::time::Duration) -> Next {
+        let seconds = u32::try_from(after.as_secs()).unwrap_or(u32::MAX);
+        info!(device.id = %attempt.delivery.body.device, seconds, "the device goes on by itself and is asked again");
+        Next::Again { seconds }
+    }
+
+    async fn failed(&self, attempt: &mut Attempt, failure: Failure, overdue: bool) -> Next {
+        let failure = match attempt.goal.stage() {
+            Some(stage) => failure.at(stage),
+            None => failure,
+        };
+        let next = if overdue { self.gave_up(attempt, failure.clone()) } else { self.after(attempt, failure.clone()) };
+        if let (Next::Again { .. }, Goal::Install { tie: Some(tie), .. }) = (&next, &attempt.goal) {
+            self.remember(tie, &failure).await;
+        }
+        next
+    }
+
+    /// The next attempt goes on where this one came to, and where the device cannot be reached any more, fails there.
+    async fn remember(&self, tie: &UseRecord, failure: &Failure) {
+        let (attempt, now) = (tie.lifecycle.attempt, (self.clock)());
+        let Some(Ok(lifecycle)) =
+            failure.stage.map(|stage| tie.lifecycle.advance(attempt, stage, &failure.message, now))
+        else {
+            return;
+        };
+        if let Err(error) = self.ledger.save_use(&tie.with(lifecycle, now)).await {
+            warn!(device.id = %tie.device, error = &error as &dyn std::error::Error, "how far the device came is not recorded");
+        }
+    }
+
+    /// The driver keeps the deadline by itself, with time for logging out; this holds it to that.
+    pub(crate) async fn within<T>(
+        &self,
+        deadline: Instant,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        timeout_at(deadline + crate::MARGIN / 2, work).await.unwrap_or_else(|_| {
+            let seconds = self.device_timeout.as_secs();
+            Err(Failure::new(ErrorClass::Timeout, format!("The device was not done within {seconds} s.")))
+        })
+    }
+}

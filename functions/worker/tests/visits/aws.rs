@@ -1,0 +1,203 @@
+//! AWS as far as a worker calls it for a rollover, behind the SDK's HTTP port: one device, one job, and faults. What is
+//! real is everything from the handler to the bytes that are sent, the SDK's own retries among them.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use crate::expression;
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is not done.
+    Throttled,
+    /// It is done, and nobody hears of it.
+    AnswerLost,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// As DynamoDB has it.
+    pub(crate) device: Option<Map<String, Value>>,
+    pub(crate) job: Value,
+    pub(crate) bundle: Value,
+    /// Its task, once it is settled.
+    pub(crate) task: Option<Value>,
+    pub(crate) parameter: String,
+    /// Each message that was sent, with its queue and its delay.
+    pub(crate) sent: Vec<(String, Value, u64)>,
+    /// For how many seconds messages were put out of sight.
+    pub(crate) postponed: Vec<u64>,
+    /// By the beginning of a call's name, and for how many calls.
+    pub(crate) faults: Vec<(&'static str, Fault, usize)>,
+    /// The names of all calls.
+    pub(crate) calls: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Aws(Arc<Mutex<State>>);
+
+type Answer = Result<Value, (u16, Value)>;
+
+impl Aws {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn device<T: DeserializeOwned>(&self) -> T {
+        serde_json::from_value(plain(&json!({ "M": self.state().device }))).unwrap()
+    }
+
+    pub(crate) fn set_device(&self, device: &impl Serialize) {
+        let item = wire(&serde_json::to_value(device).unwrap());
+        self.state().device = item["M"].as_object().cloned();
+    }
+
+    /// The next calls of this name go wrong.
+    pub(crate) fn fault(&self, call: &'static str, fault: Fault, times: usize) {
+        self.state().faults.push((call, fault, times));
+    }
+
+    pub(crate) fn count(&self, call: &str) -> usize {
+        self.state().calls.iter().filter(|made| made.starts_with(call)).count()
+    }
+
+    fn answer(&self, call: &str, body: &Value) -> Answer {
+        let mut state = self.state();
+        state.calls.push(call.to_owned());
+        let fault = state.faults.iter_mut().find(|(name, _, left)| call.starts_with(name) && *left > 0).map(|fault| {
+            fault.2 -= 1;
+            fault.1
+        });
+        if fault == Some(Fault::Throttled) {
+            return Err((400, json!({ "__type": "com.amazonaws.dynamodb.v20120810#ThrottlingException" })));
+        }
+        let answer = state.answer(call, body);
+        if fault == Some(Fault::AnswerLost) {
+            return Err((500, json!({ "__type": "com.amazonaws.dynamodb.v20120810#InternalServerError" })));
+        }
+        answer
+    }
+}
+
+impl State {
+    fn answer(&mut self, call: &str, body: &Value) -> Answer {
+        match call {
+            "UpdateItem lease" | "UpdateItem release" => self.update(body),
+            "GetItem" if body["TableName"] == "devices" => Ok(json!({ "Item": self.device })),
+            "GetItem" => Ok(json!({ "Item": self.bundle["M"] })),
+            "BatchGetItem" => {
+                let keys = body["RequestItems"]["jobs"]["Keys"].as_array().unwrap();
+                let has = |sort: &str| keys.iter().any(|key| key["sk"]["S"].as_str().unwrap().starts_with(sort));
+                let mut items = Vec::new();
+                items.extend(has("meta").then(|| self.job["M"].clone()));
+                items.extend(self.task.clone().filter(|_| has("task#")));
+                Ok(json!({ "Responses": { "jobs": items } }))
+            }
+            "TransactWriteItems" => {
+                if self.task.is_some() {
+                    let reasons = json!([{ "Code": "ConditionalCheckFailed" }, { "Code": "None" }]);
+                    let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
+                    return Err((400, json!({ "__type": kind, "CancellationReasons": reasons })));
+                }
+                self.task = Some(body["TransactItems"][0]["Put"]["Item"].clone());
+                Ok(json!({}))
+            }
+            "GetParameters" => {
+                let name = &body["Names"][0];
+                Ok(json!({ "Parameters": [{ "Name": name, "Value": self.parameter }] }))
+            }
+            "SendMessage" => {
+                let text = body["MessageBody"].as_str().unwrap();
+                let delay = body["DelaySeconds"].as_u64().unwrap_or(0);
+                assert!(delay <= 900, "SQS delays by no more");
+                let queue = body["QueueUrl"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+                self.sent.push((queue, serde_json::from_str(text).unwrap(), delay));
+                Ok(json!({ "MessageId": "1", "MD5OfMessageBody": "" }))
+            }
+            "ChangeMessageVisibilityBatch" => {
+                let entries = body["Entries"].as_array().unwrap();
+                self.postponed.extend(entries.iter().map(|entry| entry["VisibilityTimeout"].as_u64().unwrap()));
+                Ok(json!({ "Successful": [], "Failed": [] }))
+            }
+            other => panic!("{other} is not expected: {body}"),
+        }
+    }
+
+    /// Of the device.
+    fn update(&mut self, body: &Value) -> Answer {
+        let values = &body["ExpressionAttributeValues"];
+        let old = self.device.clone();
+        let holds = old.as_ref().is_some_and(|item| match values.get(":lease") {
+            Some(_) => expression::is_free(item, values),
+            None => item.get("lease").is_some_and(|lease| lease["M"]["owner"] == values[":owner"]),
+        });
+        if !holds {
+            let kind = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
+            let old = Some(old).filter(|_| body["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD");
+            return Err((400, json!({ "__type": kind, "Item": old })));
+        }
+        let mut item = old.unwrap();
+        let text = body["UpdateExpression"].as_str().unwrap();
+        expression::apply(&mut item, text, &body["ExpressionAttributeNames"], values);
+        self.device = Some(item.clone());
+        Ok(if body["ReturnValues"] == "ALL_NEW" { json!({ "Attributes": item }) } else { json!({}) })
+    }
+}
+
+impl HttpConnector for Aws {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap().rsplit('.').next().unwrap();
+        let body: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
+        let values = &body["ExpressionAttributeValues"];
+        let call = match target {
+            "UpdateItem" if values.get(":lease").is_some() => "UpdateItem lease",
+            "UpdateItem" => "UpdateItem release",
+            other => other,
+        };
+        let (status, answer) = self.answer(call, &body).map_or_else(|error| error, |answer| (200, answer));
+        let answer = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(answer.to_string()));
+        HttpConnectorFuture::ready(Ok(answer))
+    }
+}
+
+impl HttpClient for Aws {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+/// As DynamoDB writes it.
+pub(crate) fn wire(value: &Value) -> Value {
+    match value {
+        Value::Null => json!({ "NULL": true }),
+        Value::Bool(is) => json!({ "BOOL": is }),
+        Value::Number(number) => json!({ "N": number.to_string() }),
+        Value::String(text) => json!({ "S": text }),
+        Value::Array(list) => json!({ "L": list.iter().map(wire).collect::<Vec<_>>() }),
+        Value::Object(map) => {
+            let map: Map<String, Value> = map.iter().map(|(name, value)| (name.clone(), wire(value))).collect();
+            json!({ "M": map })
+        }
+    }
+}
+
+pub(crate) fn plain(value: &Value) -> Value {
+    let (kind, inner) = value.as_object().unwrap().iter().next().unwrap();
+    match kind.as_str() {
+        "N" => serde_json::from_str(inner.as_str().unwrap()).unwrap(),
+        "L" => inner.as_array().unwrap().iter().map(plain).collect(),
+        "M" => inner.as_object().unwrap().iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
+        "NULL" => Value::Null,
+        _ => inner.clone(),
+    }
+}

@@ -1,0 +1,209 @@
+//! A worker and one device, while AWS fails, workers die, and the device works on by itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod aws;
+mod expression;
+#[path = "../../../shared/drivers/tests/fake/mod.rs"]
+#[allow(dead_code, unused_imports, unreachable_pub, reason = "it serves other tests too")]
+mod fake;
+mod recording;
+mod tries;
+mod work;
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lambda_runtime::{Context, LambdaEvent};
+use rootcast_core::bundle::Bundle;
+use rootcast_core::certificate::Certificate;
+use rootcast_core::device::{Driver, Profile};
+use rootcast_core::job::{Activation, Job, JobId, NewJob};
+use rootcast_core::message::Task;
+use rootcast_core::rollout::Rollout;
+use rootcast_core::task::{ErrorClass, TaskRecord, TaskState};
+use rootcast_core::visit::TaskAttempt;
+use rootcast_drivers::Redfish;
+use rootcast_events::Events;
+use rootcast_ledger::{DeviceRecord, Ledger, Tables};
+use rootcast_queue::Queue;
+use rootcast_seal::Sealer;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use worker::App;
+
+use aws::{Aws, plain, wire};
+use fake::{Fake, Model, PASSWORD, Request, USER};
+
+const MAX_TRIES: u32 = 3;
+
+thread_local! {
+    /// Seconds since the test began. A test has a thread of its own.
+    static NOW: Cell<i64> = const { Cell::new(1_000_000) };
+}
+
+fn now() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(NOW.get()).unwrap()
+}
+
+fn later(seconds: i64) {
+    NOW.set(NOW.get() + seconds);
+}
+
+/// The stack as a worker sees it, and a device that is to hold a new root.
+struct World {
+    aws: Aws,
+    fake: Fake,
+    app: Arc<App>,
+    job: Job,
+    root: Vec<u8>,
+}
+
+macro_rules! client {
+    ($service:ident, $aws:expr) => {{
+        let retries = $service::config::retry::RetryConfig::standard().with_initial_backoff(Duration::from_millis(1));
+        let config = $service::Config::builder().behavior_version($service::config::BehaviorVersion::latest());
+        let config = config.region($service::config::Region::new("eu-central-1")).retry_config(retries);
+        $service::Client::from_conf(config.allow_no_auth().http_client($aws.clone()).build())
+    }};
+}
+
+impl World {
+    async fn new() -> Self {
+        let (aws, fake) = (Aws::default(), Fake::start(Model::OpenBmc).await);
+        let table = |name: &str| Some(name.to_owned());
+        let tables = Tables {
+            certificates: table("certificates"),
+            jobs: table("jobs"),
+            devices: table("devices"),
+            access: None,
+        };
+        let app = App {
+            ledger: Ledger::new(client!(aws_sdk_dynamodb, aws), tables),
+            queue: Queue::new(client!(aws_sdk_sqs, aws)),
+            ssm: client!(aws_sdk_ssm, aws),
+            sealer: Sealer::new(&client!(aws_sdk_kms, aws), "none"),
+            events: Events::new(client!(aws_sdk_eventbridge, aws), "default"),
+            redfish: Redfish::new(Arc::new("127.0.0.1".parse().unwrap())),
+            control_queue: "https://sqs.invalid/control".to_owned(),
+            task_queue: "https://sqs.invalid/task".to_owned(),
+            issue_queue: "https://sqs.invalid/issue".to_owned(),
+            device_timeout: Duration::from_secs(20),
+            retry_base: 30,
+            max_tries: MAX_TRIES,
+            stack: "test".to_owned(),
+            clock: now,
+            random: || 7,
+            bundles: Default::default(),
+        };
+        let new = NewJob {
+            id: JobId(7),
+            generation: 2,
+            old_generation: Some(1),
+            activation: Activation::Proven,
+            rollout: Rollout::default(),
+            requested_for: None,
+        };
+        let world = Self { aws, job: Job::new(new, now()), app: Arc::new(app), root: fake::root("Root G2"), fake };
+        world.enrol();
+        world.password(PASSWORD);
+        world.distributes()
+    }
+
+    fn enrol(&self) {
+        let (id, address) = ("bmc-1".parse().unwrap(), self.fake.address.to_string());
+        let mut device = DeviceRecord::new(
+            id,
+            rootcast_core::device::Incarnation::from_random([1; 16]),
+            address,
+            Driver::Redfish,
+            Profile::Openbmc,
+            "/rootcast/bmc-1".to_owned(),
+        );
+        device.pins = vec![self.fake.pin];
+        self.aws.set_device(&device);
+    }
+
+    fn password(&self, password: &str) {
+        self.aws.state().parameter = json!({ "username": USER, "password": password }).to_string();
+    }
+
+    fn distributes(mut self) -> Self {
+        self.job.publish(3);
+        self.job.distribute(now());
+        let anchors = vec![Certificate::from_der(self.root.clone()).unwrap()];
+        self.publishes(Bundle { version: 3, anchors, withdrawn: Vec::new(), issued: now() });
+        self
+    }
+
+    /// It was aborted.
+    fn withdraws(&mut self) {
+        self.job.withdraw(4, now());
+        let withdrawn = vec![Certificate::from_der(self.root.clone()).unwrap().fingerprint()];
+        let anchors = vec![Certificate::from_der(fake::root("Root G1")).unwrap()];
+        self.fake.hold(anchors[0].der());
+        self.publishes(Bundle { version: 4, anchors, withdrawn, issued: now() });
+    }
+
+    fn publishes(&self, bundle: Bundle) {
+        let mut state = self.aws.state();
+        state.bundle = wire(&json!({ "bundle": bundle, "jws": "{}" }));
+        state.job = wire(&serde_json::to_value(&self.job).unwrap());
+        state.job["M"]["pk"] = json!({ "S": "7" });
+        state.job["M"]["sk"] = json!({ "S": "meta" });
+        state.task = None;
+    }
+
+    fn message(&self) -> Task {
+        Task::new(self.job.id, self.job.leg(), "bmc-1".parse().unwrap(), 1)
+    }
+
+    fn attempt(&self) -> TaskAttempt {
+        (&self.message()).into()
+    }
+
+    /// A fresh message. Answers whether it is done with.
+    async fn deliver(&self) -> bool {
+        self.receive(&serde_json::to_value(self.message()).unwrap(), 1).await
+    }
+
+    async fn receive(&self, body: &Value, receives: u32) -> bool {
+        let event = json!({ "Records": [{
+            "messageId": "message", "receiptHandle": "handle", "body": body.to_string(),
+            "attributes": { "ApproximateReceiveCount": receives.to_string() }, "messageAttributes": {},
+        }] });
+        let mut context = Context::default();
+        context.request_id = format!("worker at {}", NOW.get());
+        let event = LambdaEvent::new(serde_json::from_value(event).unwrap(), context);
+        worker::handle(&self.app, event).await.batch_item_failures.is_empty()
+    }
+
+    fn task(&self) -> Option<TaskRecord> {
+        let task = self.aws.state().task.clone()?;
+        Some(serde_json::from_value(plain(&json!({ "M": task }))).unwrap())
+    }
+
+    fn assert_failed(&self, class: ErrorClass) -> TaskRecord {
+        let task = self.task().expect("it is recorded");
+        assert_eq!(task.failure.as_ref().map(|failure| failure.class), Some(class), "{task:?}");
+        task
+    }
+
+    fn assert_acked(&self) {
+        assert_eq!(self.task().map(|task| task.state), Some(TaskState::Acked), "{:?}", self.device());
+    }
+
+    fn device(&self) -> DeviceRecord {
+        self.aws.device()
+    }
+
+    /// Tasks that were sent anew.
+    fn sent(&self) -> Vec<Value> {
+        let sent = std::mem::take(&mut self.aws.state().sent);
+        sent.into_iter().filter(|(queue, ..)| queue == "task").map(|(_, body, _)| body).collect()
+    }
+}
+
+fn log_ins(requests: &[Request]) -> usize {
+    requests.iter().filter(|request| request.is("POST", "/SessionService/Sessions")).count()
+}

@@ -1,0 +1,80 @@
+//! What came of a visit is recorded once, whatever is lost on the way; and no device is asked twice for a lost answer.
+
+use rootcast_core::task::ErrorClass;
+
+use crate::aws::Fault;
+use crate::{World, later, log_ins};
+
+#[tokio::test]
+async fn a_wrong_password_is_not_sent_again_because_it_could_not_be_recorded() {
+    let world = World::new().await;
+    world.password("tr0ub4dor-and-3");
+    world.aws.fault("TransactWriteItems", Fault::Throttled, 3);
+    assert!(!world.deliver().await, "it comes back");
+    assert!(world.task().is_none());
+    later(10);
+    assert!(world.deliver().await);
+    world.assert_failed(ErrorClass::Unauthorized);
+    assert_eq!(log_ins(&world.fake.requests()), 1);
+    assert_eq!((world.device().tries, world.device().begun, world.device().lease), (None, 0, None));
+}
+
+#[tokio::test]
+async fn where_no_table_can_be_written_the_message_says_what_came_of_it() {
+    let world = World::new().await;
+    world.password("tr0ub4dor-and-3");
+    world.aws.fault("TransactWriteItems", Fault::Throttled, 3);
+    world.aws.fault("UpdateItem release", Fault::Throttled, 9);
+    assert!(world.deliver().await, "a new message takes its place");
+    let sent = world.sent();
+    assert_eq!(sent[0]["unrecorded"]["class"], "unauthorized", "{sent:?}");
+    world.aws.fault("TransactWriteItems", Fault::Throttled, 3);
+    assert!(world.receive(&sent[0], 1).await, "and another one");
+    assert_eq!(world.sent(), sent);
+    assert!(world.receive(&sent[0], 1).await);
+    world.assert_failed(ErrorClass::Unauthorized);
+    assert_eq!(log_ins(&world.fake.requests()), 1);
+}
+
+#[tokio::test]
+async fn a_lease_whose_answer_was_lost_is_ours() {
+    let world = World::new().await;
+    world.aws.fault("UpdateItem lease", Fault::AnswerLost, 1);
+    assert!(world.deliver().await);
+    world.assert_acked();
+    assert_eq!((world.aws.count("UpdateItem lease"), log_ins(&world.fake.requests())), (2, 1));
+    assert_eq!((world.device().lease, world.device().begun), (None, 0));
+}
+
+#[tokio::test]
+async fn a_device_is_given_back_although_the_answer_was_lost() {
+    let world = World::new().await;
+    world.aws.fault("UpdateItem release", Fault::AnswerLost, 1);
+    assert!(world.deliver().await);
+    world.assert_acked();
+    assert_eq!((world.device().lease, world.aws.count("UpdateItem release")), (None, 2));
+}
+
+#[tokio::test]
+async fn a_try_is_counted_although_the_first_answers_are_throttles() {
+    let world = World::new().await;
+    world.fake.fault(|_, _| Some(crate::fake::error(500, "Not now.")));
+    world.aws.fault("UpdateItem release", Fault::Throttled, 5);
+    world.deliver().await;
+    assert_eq!(world.device().tries.map(|tries| tries.count), Some(1));
+    assert_eq!(world.device().lease, None);
+}
+
+/// One batch may hold two tasks of one device.
+#[tokio::test]
+async fn a_lease_of_the_same_worker_for_another_message_is_not_ours() {
+    let world = World::new().await;
+    let lease = rootcast_ledger::Lease {
+        owner: "worker another-message".to_owned(),
+        until: crate::now() + std::time::Duration::from_secs(30),
+    };
+    world.app.ledger.lease(&"bmc-1".parse().unwrap(), &lease, Some(3), crate::now()).await.unwrap();
+    assert!(!world.deliver().await);
+    assert_eq!(world.fake.requests().len(), 0);
+    assert_eq!(world.aws.state().postponed, [31], "when the lease is over");
+}

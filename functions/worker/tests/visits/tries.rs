@@ -1,0 +1,102 @@
+//! What uses up a task's tries, and what does not.
+
+use rootcast_core::task::ErrorClass;
+
+use crate::aws::Fault;
+use crate::fake::error;
+use crate::{MAX_TRIES, World, later, log_ins};
+
+/// It takes no anchor.
+fn fails(world: &World) {
+    world.fake.fault(|request, state| request.is("POST", state.collection()).then(|| error(500, "Not now.")));
+}
+
+#[tokio::test]
+async fn a_device_that_fails_is_visited_as_often_as_it_may_be() {
+    let world = World::new().await;
+    fails(&world);
+    for number in 1..MAX_TRIES {
+        assert!(!world.deliver().await, "it comes back");
+        let tries = world.device().tries.unwrap();
+        assert_eq!((tries.count, tries.failure.class), (number, ErrorClass::ServerError));
+        assert!(tries.next.is_some() && world.task().is_none());
+        later(900);
+    }
+    assert!(world.deliver().await);
+    world.assert_failed(ErrorClass::ServerError);
+    assert_eq!(log_ins(&world.fake.requests()), MAX_TRIES as usize);
+    assert_eq!((world.device().tries, world.device().lease), (None, None));
+}
+
+#[tokio::test]
+async fn receives_use_up_no_tries() {
+    let world = World::new().await;
+    fails(&world);
+    let body = serde_json::to_value(world.message()).unwrap();
+    assert!(world.receive(&body, 19).await, "a new message takes its place");
+    assert_eq!(world.sent(), [body]);
+    assert_eq!((world.device().tries.map(|tries| tries.count), world.task()), (Some(1), None));
+}
+
+#[tokio::test]
+async fn throttles_use_up_no_tries() {
+    for call in ["BatchGetItem", "UpdateItem lease", "GetParameters"] {
+        let world = World::new().await;
+        for receives in 1..40 {
+            // Three times each, as the SDK asks.
+            world.aws.fault(call, Fault::Throttled, 3);
+            world.receive(&serde_json::to_value(world.message()).unwrap(), receives).await;
+            // The SDK asks less often when it was throttled for long.
+            world.aws.state().faults.clear();
+            later(900);
+        }
+        assert_eq!(world.fake.requests().len(), 0, "{call}");
+        assert_eq!((world.device().tries, world.device().begun, world.task()), (None, 0, None), "{call}");
+        assert!(world.aws.state().postponed.len() == 4 && world.sent().len() == 35, "{call}");
+        assert!(world.deliver().await);
+        world.assert_acked();
+    }
+}
+
+#[tokio::test]
+async fn whoever_comes_before_the_time_does_not_visit() {
+    let world = World::new().await;
+    fails(&world);
+    world.deliver().await;
+    world.fake.requests();
+    assert!(!world.deliver().await, "a second message of the same task waits");
+    assert_eq!((world.fake.requests().len(), world.device().begun), (0, 0));
+    assert_eq!(world.device().tries.map(|tries| tries.count), Some(1));
+    later(900);
+    world.fake.recover();
+    assert!(world.deliver().await);
+    world.assert_acked();
+}
+
+#[tokio::test]
+async fn a_device_that_ends_its_workers_is_left_alone() {
+    let world = World::new().await;
+    let device = "bmc-1".parse().unwrap();
+    for number in 0..3 {
+        let lease = rootcast_ledger::Lease { owner: format!("dead {number}"), until: crate::now() };
+        world.app.ledger.lease(&device, &lease, Some(3), crate::now()).await.unwrap();
+        later(100);
+    }
+    assert!(world.deliver().await);
+    let task = world.assert_failed(ErrorClass::Lost);
+    assert!(task.failure.unwrap().message.contains("3 visits"), "the number is said");
+    assert!(world.fake.requests().is_empty());
+    assert_eq!((world.device().begun, world.device().lease), (0, None), "whoever comes next may try again");
+}
+
+#[tokio::test]
+async fn two_dead_workers_are_forgotten_after_a_visit_that_ends() {
+    let world = World::new().await;
+    for number in 0..2 {
+        let lease = rootcast_ledger::Lease { owner: format!("dead {number}"), until: crate::now() };
+        world.app.ledger.lease(&"bmc-1".parse().unwrap(), &lease, Some(3), crate::now()).await.unwrap();
+    }
+    assert!(world.deliver().await);
+    world.assert_acked();
+    assert_eq!(world.device().begun, 0);
+}

@@ -1,0 +1,111 @@
+//! Devices that answer 202 and go on by themselves.
+
+use rootcast_core::task::ErrorClass;
+use rootcast_core::visit::Working;
+
+use crate::fake::{MONITOR, running};
+use crate::{World, later, log_ins};
+
+#[tokio::test]
+async fn what_a_device_works_on_is_on_its_record() {
+    let world = World::new().await;
+    world.fake.work_on(2, "40");
+    assert!(!world.deliver().await, "it comes back");
+    let working = world.device().working.unwrap();
+    assert_eq!((working.monitor.as_str(), working.task), (MONITOR, world.attempt()));
+    assert_eq!(world.device().tries, None);
+    assert_eq!(world.aws.state().postponed, [40]);
+    world.fake.requests();
+    assert!(!world.deliver().await, "it is still at it");
+    assert_eq!(world.device().working, Some(working), "since when is kept");
+    assert!(world.deliver().await);
+    world.assert_acked();
+    assert_eq!(world.device().working, None);
+    assert!(!world.fake.requests().iter().any(|request| request.is("POST", "/Truststore")), "written twice");
+}
+
+/// The installation is on its way when the rollover is aborted: absence that is read before its end proves nothing.
+#[tokio::test]
+async fn a_withdraw_waits_for_what_the_device_still_works_on() {
+    let mut world = World::new().await;
+    world.fake.work_on(3, "40");
+    world.deliver().await;
+    world.withdraws();
+    for _ in 0..2 {
+        assert!(!world.deliver().await, "it comes back");
+        assert_eq!(world.task(), None, "nothing is proven");
+        assert!(world.device().working.is_some());
+        later(40);
+    }
+    assert!(world.deliver().await);
+    world.assert_acked();
+    assert_eq!(world.device().working, None);
+    let root = rootcast_core::fingerprint::Fingerprint::of(&world.root);
+    assert!(!world.fake.held().contains(&root), "it came after all, and was taken off");
+}
+
+#[tokio::test]
+async fn a_device_that_does_not_say_is_not_taken_for_done() {
+    let mut world = World::new().await;
+    world.fake.work_on(9, "40");
+    world.deliver().await;
+    world.withdraws();
+    world.fake.fault(|request, _| request.is("GET", MONITOR).then(|| crate::fake::error(503, "Not now.")));
+    assert!(!world.deliver().await);
+    assert_eq!(world.task(), None);
+    assert_eq!(world.device().tries.map(|tries| tries.failure.class), Some(ErrorClass::Throttled));
+    assert!(world.device().working.is_some());
+}
+
+#[tokio::test]
+async fn work_without_an_end_is_given_up_and_named() {
+    let mut world = World::new().await;
+    world.fake.fault(|request, state| {
+        (request.is("POST", state.collection()) || request.is("GET", MONITOR)).then(|| running("900"))
+    });
+    world.deliver().await;
+    world.withdraws();
+    later(3599);
+    assert!(!world.deliver().await, "there is still time");
+    later(1);
+    assert!(world.deliver().await);
+    let failure = world.assert_failed(ErrorClass::Timeout).failure.unwrap();
+    assert!(failure.message.contains(MONITOR) && failure.message.contains("job 7"), "{failure:?}");
+    assert_eq!(world.device().working, None, "a retry reads what is there");
+}
+
+#[tokio::test]
+async fn after_own_work_without_an_end_the_slot_has_the_last_word() {
+    for arrived in [true, false] {
+        let world = World::new().await;
+        world.fake.fault(|request, state| {
+            (request.is("POST", state.collection()) || request.is("GET", MONITOR)).then(|| running("900"))
+        });
+        world.deliver().await;
+        later(3600);
+        if arrived {
+            world.fake.hold(&world.root);
+        }
+        assert!(world.deliver().await);
+        if arrived {
+            world.assert_acked();
+        } else {
+            let failure = world.assert_failed(ErrorClass::Timeout).failure.unwrap();
+            assert!(failure.message.contains("does not end"), "{failure:?}");
+        }
+        assert_eq!(world.device().working, None);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_sent_once_where_the_device_is_at_work_too() {
+    let world = World::new().await;
+    let mut device = world.device();
+    device.working = Some(Working { monitor: MONITOR.to_owned(), task: world.attempt(), since: crate::now() });
+    world.aws.set_device(&device);
+    world.password("tr0ub4dor-and-3");
+    assert!(world.deliver().await);
+    world.assert_failed(ErrorClass::Unauthorized);
+    assert_eq!(log_ins(&world.fake.requests()), 1);
+    assert!(world.device().working.is_some(), "nobody knows yet");
+}
