@@ -4,7 +4,7 @@ use aws_smithy_mocks::{Rule, mock};
 use rootcast_core::audit::Action;
 use rootcast_ledger::RemoveRefused;
 
-use super::{COLLIDED, FAILED, accepted, act, cancelled, ledger, number, record, text};
+use super::{FAILED, accepted, act, cancelled, ledger, number, record, text};
 
 /// The end of its audit chain, which has one entry.
 fn chain() -> Rule {
