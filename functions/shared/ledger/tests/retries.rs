@@ -332,7 +332,7 @@ async fn a_fault_of_dynamodb_is_passing_and_a_refusal_is_not() {
 async fn a_record_that_is_too_large_is_not_sent() {
     let spec = serde_json::json!({
         "generation": 1, "root_name": "x".repeat(410 << 10), "rootName": "x".repeat(410 << 10), "subject": "",
-        "algorithm": "ECDSA_P384", "serial": "1".repeat(32), "not_before": 0, "not_after": 0, "notBefore": 0, "notAfter": 0,
+        "algorithm": "ECDSA_P384", "serial": "4".repeat(32), "not_before": 0, "not_after": 0, "notBefore": 0, "notAfter": 0,
     });
     let root: Result<RootRecord, _> = serde_json::from_value(serde_json::json!({
         "revision": 0, "generation": 1, "state": "reserved", "spec": spec, "created": 0,

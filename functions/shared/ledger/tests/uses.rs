@@ -310,7 +310,7 @@ async fn the_largest_deployment_fits_into_one_transaction() {
     let deployment = Deployment::new(JobId(7), certificate(1), Work::Install, devices, "ops".to_owned(), NOW);
     let uses: Vec<NewUse> = ids.iter().map(|id| NewUse { device: device(id, &[]), earlier: None }).collect();
     let written = mock!(Client::transact_write_items)
-        .match_requests(|request| request.transact_items().len() == 49)
+        .match_requests(|request| request.transact_items().len() == 48)
         .then_output(|| TransactWriteItemsOutput::builder().build());
     ledger(&[&chain(), &written]).deploy(&deployment, &uses, None, &by()).await.unwrap();
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::Client;
@@ -16,8 +17,14 @@ use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use futures::future::join_all;
 use http::StatusCode;
 use rootcast_authority::CertificateAuthority;
+use rootcast_core::audit::Actor;
+use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::deployment::Deployment;
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::{JobId, JobOutcome};
+use rootcast_core::lifecycle::Work;
 use rootcast_core::permission::{Grants, Role};
-use rootcast_ledger::{Ledger, Tables};
+use rootcast_ledger::{Ledger, PlaceRecord, Tables};
 use rootcast_queue::Queue;
 use rootcast_vault::Vault;
 use serde_json::{Value, json};
@@ -122,6 +129,55 @@ async fn callers_of_the_api_at_once_get_one_job() {
         assert_eq!((authority.last_generation, authority.claim), (1, None));
     })
     .await;
+}
+
+/// Deployments take their ids from a counter of their own, and write nothing that a root's steps have read.
+#[tokio::test(flavor = "multi_thread")]
+async fn deployments_do_not_get_in_the_way_of_a_root() {
+    Stack::run(0, async |stack| {
+        let office = Arc::new(Office::open(&stack.local, "deploying").await);
+        office.enrol().await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let deploying = (0..4).map(|_| {
+            let (office, stop) = (office.clone(), stop.clone());
+            tokio::spawn(async move {
+                let mut begun = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    begin_deployment(&office.ledger).await;
+                    begun += 1;
+                }
+                begun
+            })
+        });
+        let deploying: Vec<_> = deploying.collect();
+        let reply = office.put(&Wire::default(), seconds_ago::<0>).await;
+        assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
+        let job: JobId = reply.job_path().rsplit('/').next().unwrap().parse().unwrap();
+        assert_eq!(office.end_job(job).await.outcome, Some(JobOutcome::Activated));
+        stop.store(true, Ordering::Relaxed);
+        let begun: Vec<u32> = join_all(deploying).await.into_iter().map(Result::unwrap).collect();
+        assert!(begun.iter().all(|count| *count > 1), "{begun:?}");
+    })
+    .await;
+}
+
+async fn begin_deployment(ledger: &Ledger) {
+    let (job, now) = (ledger.next_job_id().await.unwrap(), seconds_ago::<0>());
+    let mut random = [0; 16];
+    random[8..].copy_from_slice(&job.0.to_be_bytes());
+    let (id, device) = (CertificateId::from_random(random), format!("bmc-{job}").parse::<DeviceId>().unwrap());
+    let place = PlaceRecord {
+        id,
+        revision: 0,
+        folder: "Deploying".to_owned(),
+        name: job.to_string(),
+        device: device.clone(),
+        uses: 0,
+        imported_by: "tests".to_owned(),
+        created: now,
+    };
+    let deployment = Deployment::new(job, id, Work::Issue, [device].into(), "tests".to_owned(), now);
+    ledger.deploy(&deployment, &[], Some(&place), &Actor::function("tests")).await.unwrap();
 }
 
 /// DynamoDB cancels a transaction that meets another one in flight, instead of comparing anything; no emulator does.
