@@ -107,7 +107,7 @@ impl App {
         let left = attempt.left(device, recorded.has(attempt), now);
         for pause in PAUSES {
             match self.ledger.release(&device.id, &attempt.owner, &left).await {
-                Ok(()) => return true,
+                Ok(written) => return written,
                 Err(error) => {
                     warn!(device.id = %device.id, error = &error as &dyn Error, "the device could not be given back");
                     sleep(pause).await;
@@ -121,7 +121,8 @@ impl App {
     /// The issuer gets those whose turn it is. Sent twice they change nothing.
     async fn pass_on(&self, attempts: &[Attempt]) -> bool {
         let passed = attempts.iter().filter(|attempt| matches!(attempt.next, Some(Next::PassOn)));
-        let tasks: Vec<Task> = passed.map(|attempt| attempt.delivery.body.clone()).collect();
+        let tasks: Vec<Task> =
+            passed.map(|attempt| Task { unrecorded: None, ..attempt.delivery.body.clone() }).collect();
         match self.queue.send_tasks(&self.issue_queue, &tasks).await {
             Ok(()) => true,
             Err(error) => {

@@ -64,10 +64,7 @@ impl App {
                 attempt.working = None;
                 Ok(Earlier { own: is_own.then_some(ended), overdue: false })
             }
-            Progress::Running { after, .. } if !overdue => {
-                info!(device.id = %attempt.delivery.body.device, job.id = working.task.job.0, "the device is still at work");
-                Err((Visit::Ended(self.wait(attempt, after)), false))
-            }
+            Progress::Running { after, .. } if !overdue => Err((Visit::Ended(self.wait(attempt, after)), false)),
             Progress::Running { .. } => {
                 attempt.working = None;
                 if is_own {

@@ -118,8 +118,9 @@ impl Ledger {
         }
     }
 
-    /// Gives the device back. Nothing happens where the lease has passed to another.
-    pub async fn release(&self, id: &DeviceId, owner: &str, left: &Left) -> Result<(), LedgerError> {
+    /// Gives the device back. Answers whether what is left is on record for all that is known: nothing is written where
+    /// the lease has passed to another, or was given back by a call whose answer was lost.
+    pub async fn release(&self, id: &DeviceId, owner: &str, left: &Left) -> Result<bool, LedgerError> {
         let mut values = HashMap::from([(":owner".to_owned(), text(owner)), (":begun".to_owned(), number(left.begun))]);
         let mut names = HashMap::from([("#owner".to_owned(), "owner".to_owned())]);
         let (mut set, mut remove) = ("begun = :begun".to_owned(), "lease".to_owned());
@@ -140,8 +141,8 @@ impl Ledger {
         }
         let expression = format!("SET {set} REMOVE {remove}");
         match self.update_device(id, expression, "lease.#owner = :owner", names, values).await {
-            Err(LedgerError::Conflict) => Ok(()),
-            other => other,
+            Err(LedgerError::Conflict) => Ok(false),
+            other => other.map(|()| true),
         }
     }
 

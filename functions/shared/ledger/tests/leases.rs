@@ -11,7 +11,7 @@ use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use rootcast_core::device::{Driver, Pin, Profile};
 use rootcast_core::fingerprint::Fingerprint;
-use rootcast_ledger::{DeviceRecord, Lease, LeaseRefused, Ledger, LedgerError, Tables};
+use rootcast_ledger::{DeviceRecord, Lease, LeaseRefused, Ledger, LedgerError, Left, Tables};
 use time::{Duration, OffsetDateTime};
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
@@ -70,6 +70,13 @@ async fn a_lease_of_another_message_is_not_ours() {
     let refused = refused(&found);
     let leased = ledger(&[&refused]).lease(&found.id, &lease("worker message"), Some(3), NOW).await;
     assert!(matches!(leased, Err(LeaseRefused::Held { until }) if until == NOW + Duration::MINUTE));
+}
+
+#[tokio::test]
+async fn what_is_left_with_a_device_of_another_is_not_on_record() {
+    let refused = refused(&device("worker another"));
+    let released = ledger(&[&refused]).release(&"bmc-1".parse().unwrap(), "worker message", &Left::default()).await;
+    assert!(!released.unwrap());
 }
 
 #[tokio::test]
