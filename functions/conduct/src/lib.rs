@@ -23,7 +23,7 @@ use rootcast_ledger::{Authority, Change, JobRecord, Ledger, LedgerError};
 use rootcast_queue::{Queue, QueueError};
 use thiserror::Error;
 use time::OffsetDateTime;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 pub use event::handle;
 
@@ -136,10 +136,7 @@ impl App {
             Action::Resend => return self.resend(job, deadline).await,
             Action::GiveUp => return self.give_up(job, deadline).await,
             Action::Pause => {
-                job.pause(&why);
-                self.save(job, now).await?;
-                self.count(Metric::JobsPaused);
-                return Ok(Then::Rest);
+                return self.pause(job, &why, now).await;
             }
             Action::Withdraw => {
                 why.clone_into(&mut job.reason);
@@ -148,14 +145,26 @@ impl App {
             }
             Action::Activate => {
                 why.clone_into(&mut job.reason);
-                self.authority.activate_root(&mut job, &Actor::function("conduct"), now).await?;
-                return Ok(Then::Continue);
+                return match self.authority.activate_root(&mut job, &Actor::function("conduct"), now).await {
+                    Err(AuthorityError::KeyUnusable { generation, source }) => {
+                        warn!(job.id = job.id.0, root.generation = generation, error = &source as &dyn std::error::Error, "the new root cannot sign, so its job is paused");
+                        self.pause(job, &without_key(generation), now).await
+                    }
+                    activated => activated.map(|()| Then::Continue).map_err(Into::into),
+                };
             }
             Action::End(outcome) => return self.end(job, outcome, &why, now).await,
         }
         job.reason = why;
         self.save(job, now).await?;
         Ok(Then::Continue)
+    }
+
+    async fn pause(&self, mut job: Job, why: &str, now: OffsetDateTime) -> Result<Then, ConductError> {
+        job.pause(why);
+        self.save(job, now).await?;
+        self.count(Metric::JobsPaused);
+        Ok(Then::Rest)
     }
 
     async fn save(&self, mut job: Job, now: OffsetDateTime) -> Result<(), ConductError> {
@@ -216,4 +225,11 @@ impl App {
     fn count(&self, metric: Metric) {
         println!("{}", metric.line(1, &self.stack, (self.clock)()));
     }
+}
+
+fn without_key(generation: u32) -> String {
+    format!(
+        "Root generation {generation} cannot sign: its KMS key is disabled, pending deletion or gone. Enable the key, or \
+         cancel its deletion, then resume the job; or abort the job."
+    )
 }

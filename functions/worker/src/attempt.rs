@@ -133,7 +133,7 @@ impl App {
         match leased {
             Ok(device) => attempt.device = Some(device),
             Err(LeaseRefused::Gone) => attempt.next = Some(Next::Settle(Outcome::Skipped)),
-            Err(LeaseRefused::Superseded) => attempt.next = Some(Next::Done),
+            Err(LeaseRefused::Superseded { newer }) => attempt.next = Some(self.superseded(&attempt, newer).await),
             Err(LeaseRefused::Held { until }) => {
                 info!(device.id = %attempt.delivery.body.device, %until, "another task holds the device: after that");
                 let wait = u32::try_from((until - now).whole_seconds()).unwrap_or(0) + 1;
@@ -145,6 +145,24 @@ impl App {
             }
         }
         attempt
+    }
+
+    /// A late task of an earlier pass is left alone. But where its job brings this very bundle now, no record that there
+    /// is can have brought a newer one: the tables were restored, and the device would wait for ever.
+    async fn superseded(&self, attempt: &Attempt, newer: u64) -> Next {
+        let task = &attempt.delivery.body;
+        match self.ledger.job(task.job).await {
+            Ok(Some(job)) if job.takes_device_work(task.leg) && attempt.goal.fence() == Some(job.bundle_version) => {
+                let message = format!("Job {} brings bundle {}, and the device was given {newer}.", job.id, job.bundle_version);
+                let failure = Failure::new(ErrorClass::NewerBundle, message).at(Stage::UpdateTrustStore);
+                self.after(&attempt.delivery, failure)
+            }
+            Ok(_) => Next::Done,
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "the task's job could not be read");
+                Next::Again { seconds: SOON }
+            }
+        }
     }
 
     /// Reads the batch's credentials, and ends the attempts that have none.

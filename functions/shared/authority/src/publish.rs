@@ -8,8 +8,9 @@ use rootcast_core::job::Job;
 use rootcast_core::lifecycle::Stage;
 use rootcast_ledger::{Authority, BundleRecord, Change, RootRecord};
 use time::OffsetDateTime;
-use tracing::info;
+use tracing::{info, warn};
 
+use crate::keys::key_and_certificate;
 use crate::{AuthorityError, CertificateAuthority};
 
 impl CertificateAuthority {
@@ -27,9 +28,14 @@ impl CertificateAuthority {
         let (mut old, mut acts) = (None, Vec::new());
         if job.is_none() {
             old = roots.iter().find(|other| Some(other.generation) == authority.signing).cloned();
-            self.sign_links(&mut root, old.as_ref()).await?;
+            let left_out = self.sign_links(&mut root, old.as_ref(), now).await?;
+            self.mark_as_signing(&root, now).await?;
             authority.signing = Some(root.generation);
-            acts.push(Act::new(Subject::Root(root.generation), Action::Activate, by, now));
+            let act = Act::new(Subject::Root(root.generation), Action::Activate, by, now);
+            acts.push(match left_out {
+                Some(old) => act.with("noLinkFrom", old),
+                None => act,
+            });
         }
         root.state = if job.is_none() { GenerationState::Signing } else { GenerationState::Published };
         if job.is_none() {
@@ -38,7 +44,7 @@ impl CertificateAuthority {
             root.reach(Stage::UpdateTrustStore, "It is published, and on its way to the devices.", now);
         }
         roots.push(root.clone());
-        let bundle = self.sign_bundle(&authority, &roots, now).await?;
+        let bundle = self.sign_bundle(&authority, &roots, Some(root.generation), now).await?;
         authority.bundle = bundle.bundle.version;
         authority.claim = None;
         if let Some(old) = &mut old {
@@ -47,6 +53,15 @@ impl CertificateAuthority {
         if let Some(job) = &mut job {
             job.publish(authority.bundle);
             job.updated = now;
+            job.unusable_keys.extend(&bundle.unsigned_by);
+        }
+        if !bundle.unsigned_by.is_empty() {
+            match &job {
+                Some(job) => {
+                    acts.push(unsigned(Act::new(Subject::Job(job.id), Action::Publish, by, now), &bundle));
+                }
+                None => acts = acts.into_iter().map(|act| unsigned(act, &bundle)).collect(),
+            }
         }
         self.ledger
             .commit(Change {
@@ -72,11 +87,16 @@ impl CertificateAuthority {
             root.lifecycle = given_up;
         }
         let root = root.clone();
-        let bundle = self.sign_bundle(&authority, &roots, now).await?;
+        let bundle = self.sign_bundle(&authority, &roots, None, now).await?;
         authority.bundle = bundle.bundle.version;
         job.withdraw(authority.bundle, now);
         job.updated = now;
-        let act = Act::new(Subject::Root(root.generation), Action::Withdraw, by, now).with("job", job.id);
+        let mut act = Act::new(Subject::Root(root.generation), Action::Withdraw, by, now).with("job", job.id);
+        if !bundle.unsigned_by.is_empty() {
+            job.unusable_keys.extend(&bundle.unsigned_by);
+            job.reason = format!("{} {}", job.reason, without_signatures(&bundle));
+            act = unsigned(act, &bundle);
+        }
         self.ledger
             .commit(Change {
                 authority: Some(&authority),
@@ -92,12 +112,16 @@ impl CertificateAuthority {
         Ok(())
     }
 
-    /// The next version. A device that holds any of its anchors can verify it; what was withdrawn once stays named, for
-    /// devices that missed it.
+    /// The next version. A device that holds any of its anchors can verify it, where that root's key can still sign; what
+    /// was withdrawn once stays named, for devices that missed it.
+    ///
+    /// `new` must sign. Of the others, a key that is disabled, pending deletion or gone is left out: the bundle is for
+    /// the workers as well, who take it from its record.
     async fn sign_bundle(
         &self,
         authority: &Authority,
         roots: &[RootRecord],
+        new: Option<u32>,
         now: OffsetDateTime,
     ) -> Result<BundleRecord, AuthorityError> {
         let live = || roots.iter().filter(|root| root.state.is_live());
@@ -112,11 +136,50 @@ impl CertificateAuthority {
             issued: now.replace_nanosecond(0).unwrap_or(now),
         };
         let mut signed = SignedBundle::new(&bundle);
+        let mut unsigned_by = Vec::new();
         for root in live() {
-            let (key, certificate) = root.key_and_certificate().ok_or(AuthorityError::Missing("certificate"))?;
-            self.vault.confirm(key, certificate).await?;
-            self.vault.sign_bundle(key, certificate, &mut signed).await?;
+            match self.add_signature(root, &mut signed, now).await {
+                Err(AuthorityError::KeyUnusable { generation, source }) if Some(generation) != new => {
+                    warn!(root.generation = generation, bundle.version = bundle.version, error = &source as &dyn std::error::Error, "the bundle lacks this root's signature");
+                    unsigned_by.push(generation);
+                }
+                added => added?,
+            }
         }
-        Ok(BundleRecord { bundle, jws: signed.to_json() })
+        let record = BundleRecord { bundle, jws: signed.to_json(), unsigned_by };
+        if !record.unsigned_by.is_empty() {
+            warn!(bundle.version = record.bundle.version, "{}", without_signatures(&record));
+        }
+        Ok(record)
     }
+
+    async fn add_signature(
+        &self,
+        root: &RootRecord,
+        signed: &mut SignedBundle,
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
+        let (key, certificate) = key_and_certificate(root)?;
+        self.patiently(root, now, || self.vault.confirm(key, certificate)).await?;
+        let unsigned = &*signed;
+        let signature = self.patiently(root, now, || self.vault.signature_of(key, certificate, unsigned)).await?;
+        Ok(signed.add(certificate, &signature)?)
+    }
+}
+
+/// Who does not vouch for the bundle, in a sentence.
+fn without_signatures(record: &BundleRecord) -> String {
+    let missing = listed(&record.unsigned_by);
+    if record.is_unsigned() {
+        return format!("Nobody can sign bundle {} any more, for the keys of root generations {missing} are disabled, pending deletion or gone: the workers bring it to the devices, and devices that fetch it themselves cannot verify it.", record.bundle.version);
+    }
+    format!("Bundle {} lacks the signatures of root generations {missing}, whose keys are disabled, pending deletion or gone: a device that holds only those roots cannot verify it.", record.bundle.version)
+}
+
+fn unsigned(act: Act, record: &BundleRecord) -> Act {
+    act.with("unsignedBy", listed(&record.unsigned_by))
+}
+
+fn listed(generations: &[u32]) -> String {
+    generations.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }

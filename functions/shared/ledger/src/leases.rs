@@ -30,8 +30,8 @@ pub enum LeaseRefused {
     Held { until: OffsetDateTime },
     #[error("the device was deleted")]
     Gone,
-    #[error("a newer bundle was brought to the device already")]
-    Superseded,
+    #[error("bundle {newer} was brought to the device already")]
+    Superseded { newer: u64 },
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -89,7 +89,9 @@ impl Ledger {
         match old {
             Err(error) => error.into(),
             Ok(None) => LeaseRefused::Gone,
-            Ok(Some(device)) if goal.is_some_and(|goal| device.goal > goal) => LeaseRefused::Superseded,
+            Ok(Some(device)) if goal.is_some_and(|goal| device.goal > goal) => {
+                LeaseRefused::Superseded { newer: device.goal }
+            }
             Ok(Some(device)) => match device.lease {
                 Some(lease) => LeaseRefused::Held { until: lease.until },
                 None => LedgerError::Conflict.into(),

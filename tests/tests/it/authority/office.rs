@@ -263,6 +263,7 @@ pub(crate) fn settings() -> Settings {
         root_name: "Office Root".to_owned(),
         subject: "O=Example Corp,C=DE".parse().unwrap(),
         validity: time::Duration::days(400),
+        backdate: time::Duration::hours(1),
     }
 }
 
