@@ -147,7 +147,12 @@ impl App {
                 why.clone_into(&mut job.reason);
                 return match self.authority.activate_root(&mut job, &Actor::function("conduct"), now).await {
                     Err(AuthorityError::KeyUnusable { generation, source }) => {
-                        warn!(job.id = job.id.0, root.generation = generation, error = &source as &dyn std::error::Error, "the new root cannot sign, so its job is paused");
+                        warn!(
+                            job.id = job.id.0,
+                            root.generation = generation,
+                            error = &source as &dyn std::error::Error,
+                            "the new root cannot sign, so its job is paused"
+                        );
                         self.pause(job, &without_key(generation), now).await
                     }
                     activated => activated.map(|()| Then::Continue).map_err(Into::into),

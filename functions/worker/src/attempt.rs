@@ -153,7 +153,8 @@ impl App {
         let task = &attempt.delivery.body;
         match self.ledger.job(task.job).await {
             Ok(Some(job)) if job.takes_device_work(task.leg) && attempt.goal.fence() == Some(job.bundle_version) => {
-                let message = format!("Job {} brings bundle {}, and the device was given {newer}.", job.id, job.bundle_version);
+                let message =
+                    format!("Job {} brings bundle {}, and the device was given {newer}.", job.id, job.bundle_version);
                 let failure = Failure::new(ErrorClass::NewerBundle, message).at(Stage::UpdateTrustStore);
                 self.after(&attempt.delivery, failure)
             }

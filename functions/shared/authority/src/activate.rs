@@ -89,7 +89,12 @@ impl CertificateAuthority {
         let signed = self.sign_link(root.old_with_new.as_ref(), root, old, now).await?;
         complete(&mut root.old_with_new, signed);
         let Some(error) = left_out else { return Ok(None) };
-        warn!(root.generation = root.generation, error = &error as &dyn std::error::Error, "{}", without_link(old.generation));
+        warn!(
+            root.generation = root.generation,
+            error = &error as &dyn std::error::Error,
+            "{}",
+            without_link(old.generation)
+        );
         Ok(Some(old.generation))
     }
 
@@ -159,5 +164,7 @@ fn ends<'a>(kind: LinkKind, new: &'a Certificate, old: &'a Certificate) -> (&'a 
 }
 
 fn without_link(old: u32) -> String {
-    format!("The key of root generation {old} is disabled, pending deletion or gone, so no link leads from that root to the new one.")
+    format!(
+        "The key of root generation {old} is disabled, pending deletion or gone, so no link leads from that root to the new one."
+    )
 }

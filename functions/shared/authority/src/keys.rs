@@ -17,11 +17,8 @@ const ABANDONED_KEY_DAYS: u8 = 7;
 const YOUNG: Duration = Duration::minutes(10);
 
 /// Between attempts at a key that KMS does not let us use yet. With them, a root is made within an API call's time.
-const PAUSES: [std::time::Duration; 3] = [
-    std::time::Duration::from_secs(1),
-    std::time::Duration::from_secs(2),
-    std::time::Duration::from_secs(4),
-];
+const PAUSES: [std::time::Duration; 3] =
+    [std::time::Duration::from_secs(1), std::time::Duration::from_secs(2), std::time::Duration::from_secs(4)];
 
 impl CertificateAuthority {
     /// Every key that was made for the generation and is not (or no longer) its own is scheduled for deletion: what a
@@ -35,7 +32,11 @@ impl CertificateAuthority {
         let root = self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("root"))?;
         match self.give_up_keys(&authority, &root).await {
             Err(AuthorityError::Vault(error)) if !error.is_retryable() => {
-                warn!(root.generation = generation, error = &error as &dyn std::error::Error, "the unused keys of this generation could not be scheduled for deletion; schedule them by hand");
+                warn!(
+                    root.generation = generation,
+                    error = &error as &dyn std::error::Error,
+                    "the unused keys of this generation could not be scheduled for deletion; schedule them by hand"
+                );
                 Ok(())
             }
             swept => swept,
@@ -53,7 +54,11 @@ impl CertificateAuthority {
                 continue;
             }
             if key.signs {
-                warn!(key = key.arn, root.generation = root.generation, "a key that has signed is not given up, although its root is recorded as abandoned: were the tables restored?");
+                warn!(
+                    key = key.arn,
+                    root.generation = root.generation,
+                    "a key that has signed is not given up, although its root is recorded as abandoned: were the tables restored?"
+                );
                 continue;
             }
             self.vault.schedule_deletion(&key.arn, ABANDONED_KEY_DAYS).await?;

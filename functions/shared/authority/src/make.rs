@@ -94,7 +94,11 @@ impl CertificateAuthority {
         self.ensure_key(&mut claimed, now).await?;
         match self.sign_root(&mut claimed.root, now).await {
             Err(AuthorityError::KeyUnusable { source, .. }) => {
-                warn!(root.generation = claimed.root.generation, error = &source as &dyn std::error::Error, "the root gets another key");
+                warn!(
+                    root.generation = claimed.root.generation,
+                    error = &source as &dyn std::error::Error,
+                    "the root gets another key"
+                );
                 self.replace_key(&mut claimed, now).await?;
             }
             signed => signed?,
@@ -267,10 +271,18 @@ impl CertificateAuthority {
             return Ok(before.clone());
         }
         if admitted.generation > 0 {
-            info!(root.generation = admitted.generation + 1, "an earlier stack of this name left keys: generations are counted on after them");
+            info!(
+                root.generation = admitted.generation + 1,
+                "an earlier stack of this name left keys: generations are counted on after them"
+            );
         }
         let Counters { generation, bundle, .. } = admitted;
-        Ok(Authority { first_generation: generation + 1, last_generation: generation, bundle, ..before.clone() })
+        Ok(Authority {
+            first_generation: generation + 1,
+            last_generation: generation,
+            last_bundle: bundle,
+            ..before.clone()
+        })
     }
 
     /// Never before the root that signs: the link between the two could not be made.

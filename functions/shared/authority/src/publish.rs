@@ -126,7 +126,7 @@ impl CertificateAuthority {
     ) -> Result<BundleRecord, AuthorityError> {
         let live = || roots.iter().filter(|root| root.state.is_live());
         let bundle = Bundle {
-            version: authority.bundle + 1,
+            version: authority.highest_bundle() + 1,
             anchors: live().filter_map(|root| root.certificate.clone()).collect(),
             withdrawn: roots
                 .iter()
@@ -140,7 +140,12 @@ impl CertificateAuthority {
         for root in live() {
             match self.add_signature(root, &mut signed, now).await {
                 Err(AuthorityError::KeyUnusable { generation, source }) if Some(generation) != new => {
-                    warn!(root.generation = generation, bundle.version = bundle.version, error = &source as &dyn std::error::Error, "the bundle lacks this root's signature");
+                    warn!(
+                        root.generation = generation,
+                        bundle.version = bundle.version,
+                        error = &source as &dyn std::error::Error,
+                        "the bundle lacks this root's signature"
+                    );
                     unsigned_by.push(generation);
                 }
                 added => added?,
@@ -171,9 +176,15 @@ impl CertificateAuthority {
 fn without_signatures(record: &BundleRecord) -> String {
     let missing = listed(&record.unsigned_by);
     if record.is_unsigned() {
-        return format!("Nobody can sign bundle {} any more, for the keys of root generations {missing} are disabled, pending deletion or gone: the workers bring it to the devices, and devices that fetch it themselves cannot verify it.", record.bundle.version);
+        return format!(
+            "Nobody can sign bundle {} any more, for the keys of root generations {missing} are disabled, pending deletion or gone: the workers bring it to the devices, and devices that fetch it themselves cannot verify it.",
+            record.bundle.version
+        );
     }
-    format!("Bundle {} lacks the signatures of root generations {missing}, whose keys are disabled, pending deletion or gone: a device that holds only those roots cannot verify it.", record.bundle.version)
+    format!(
+        "Bundle {} lacks the signatures of root generations {missing}, whose keys are disabled, pending deletion or gone: a device that holds only those roots cannot verify it.",
+        record.bundle.version
+    )
 }
 
 fn unsigned(act: Act, record: &BundleRecord) -> Act {

@@ -44,6 +44,8 @@ pub struct Authority {
     pub signing: Option<u32>,
     /// The bundle that devices are to hold; 0 where there is none.
     pub bundle: u64,
+    /// The last version that was given, where that is higher than `bundle`'s: its record was lost.
+    pub last_bundle: u64,
     pub last_generation: u32,
     pub last_job: u64,
     /// The rollover that has not ended; there is never a second.
@@ -53,10 +55,15 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// How far they were counted; `None` where nothing was ever written.
+    /// How far its own counters are; `None` where nothing was ever written. Jobs are counted apart.
     pub fn counters(&self) -> Option<Counters> {
-        let counted = Counters { generation: self.last_generation, job: self.last_job, bundle: self.bundle };
+        let counted = Counters { generation: self.last_generation, job: 0, bundle: self.highest_bundle() };
         (self.revision > 0).then_some(counted)
+    }
+
+    /// The highest version that was ever given to a bundle.
+    pub fn highest_bundle(&self) -> u64 {
+        self.bundle.max(self.last_bundle)
     }
 }
 

@@ -1,10 +1,13 @@
-//! What the devices show of bundles that were brought to them, read without their credentials' names or addresses.
+//! What shows how far the counters were: the bundles that were brought to the devices, read without the devices' addresses
+//! or credentials, and the jobs. And the counter of jobs itself, raised.
+
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use rootcast_core::device::DeviceId;
 
 use crate::devices::device_id;
-use crate::item::id_key;
+use crate::item::{Item, id_key, job_key, number};
 use crate::{Ledger, LedgerError};
 
 /// Some devices, in no order that means anything.
@@ -40,4 +43,39 @@ impl Ledger {
             next: answer.last_evaluated_key.map(|key| device_id(&key)).transpose()?,
         })
     }
+
+    /// The last id that was given to a job, by its counter and by the list of jobs; 0 where there was none.
+    pub async fn last_job(&self) -> Result<u64, LedgerError> {
+        let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(jobs_counter()));
+        let answer = get.consistent_read(true).send().await.map_err(LedgerError::aws("GetItem counter"))?;
+        let counted = answer.item.and_then(|item| item.get("last")?.as_n().ok()?.parse().ok()).unwrap_or(0);
+        let newest = self.jobs_before(None, 1).await?.jobs.first().map_or(0, |job| job.id().0);
+        Ok(newest.max(counted))
+    }
+
+    /// The next job gets a larger id than `to`. A counter that is there already is left as it is.
+    pub async fn raise_jobs(&self, to: u64) -> Result<(), LedgerError> {
+        let raised = self
+            .client
+            .update_item()
+            .table_name(self.jobs()?)
+            .set_key(Some(jobs_counter()))
+            .update_expression("SET #last = :to")
+            .condition_expression("attribute_not_exists(#last) OR #last < :to")
+            .set_expression_attribute_names(Some(HashMap::from([("#last".to_owned(), "last".to_owned())])))
+            .set_expression_attribute_values(Some(HashMap::from([(":to".to_owned(), number(to))])))
+            .send()
+            .await;
+        match raised {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(service) if service.is_conditional_check_failed_exception() => Ok(()),
+                _ => Err(LedgerError::aws("UpdateItem counter")(error)),
+            },
+        }
+    }
+}
+
+fn jobs_counter() -> Item {
+    job_key("counter", "jobs")
 }

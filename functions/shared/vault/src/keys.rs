@@ -52,8 +52,7 @@ impl Vault {
     /// pending deletion stay in the index, but [refuse](https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html)
     /// to show their public key.
     pub async fn keys_of(&self, purpose: &Purpose) -> Result<Vec<MadeKey>, VaultError> {
-        let filters =
-            [(INSTALLATION_TAG, purpose.installation.to_string()), (SERIAL_TAG, purpose.serial.to_string())];
+        let filters = [(INSTALLATION_TAG, purpose.installation.to_string()), (SERIAL_TAG, purpose.serial.to_string())];
         let mut made = Vec::new();
         for mapping in self.tagged(&filters).await? {
             let signs = tag_of(&mapping, SIGNS_TAG).is_some();

@@ -70,7 +70,8 @@ mod tests {
         ] {
             assert!(says_so(words), "{words}");
         }
-        for words in ["", "The certificate has expired.", "Not today.", "The key is not valid.", "Invalid certificate"] {
+        for words in ["", "The certificate has expired.", "Not today.", "The key is not valid.", "Invalid certificate"]
+        {
             assert!(!says_so(words), "{words}");
         }
     }

@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{clock, fault};
 use super::link::Link;
+use super::{clock, fault};
 use crate::tls::{self, Expected, client_config};
 use crate::trust::Endpoint;
 
@@ -69,7 +69,16 @@ impl Connection {
         let http = client(&origin, sockets, endpoint.pins.clone())?;
         let left = deadline.saturating_duration_since(Instant::now());
         let limit = deadline.checked_sub(RESERVE.min(left / 4)).unwrap_or(deadline);
-        Ok(Self { http, origin, sockets: sockets.to_vec(), identity: None, limit, deadline, written: false, clock: None })
+        Ok(Self {
+            http,
+            origin,
+            sockets: sockets.to_vec(),
+            identity: None,
+            limit,
+            deadline,
+            written: false,
+            clock: None,
+        })
     }
 
     /// From here on the device is recognised by other pins, on a connection of its own.
