@@ -215,7 +215,7 @@ impl App {
         why: &str,
         now: OffsetDateTime,
     ) -> Result<Then, ConductError> {
-        self.authority.sweep_keys(job.generation).await?;
+        self.authority.sweep_keys(job.generation, now).await?;
         let authority = Authority { running: None, ..self.ledger.authority().await? };
         job.end(outcome, why);
         job.updated = now;

@@ -8,7 +8,7 @@ use rootcast_core::lifecycle::{Entry, Stage};
 use rootcast_core::message::Task;
 use rootcast_core::task::{ErrorClass, Failure, Outcome};
 use rootcast_drivers::{Credential, Endpoint, Monitor};
-use rootcast_ledger::{DeviceRecord, Held, Lease, LeaseRefused, Settlement};
+use rootcast_ledger::{DeviceRecord, Held, JobRecord, Lease, LeaseRefused, Settlement};
 use rootcast_queue::{Delivery, backoff};
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -151,18 +151,23 @@ impl App {
     /// is can have brought a newer one: the tables were restored, and the device would wait for ever.
     async fn superseded(&self, attempt: &Attempt, newer: u64) -> Next {
         let task = &attempt.delivery.body;
-        match self.ledger.job(task.job).await {
-            Ok(Some(job)) if job.takes_device_work(task.leg) && attempt.goal.fence() == Some(job.bundle_version) => {
+        let (jobs, _) = match self.ledger.jobs_and_tasks([task.job], &[]).await {
+            Ok(read) => read,
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "the task's job could not be read");
+                return Next::Again { seconds: SOON };
+            }
+        };
+        match jobs.get(&task.job) {
+            Some(JobRecord::Rollover(job))
+                if job.takes_device_work(task.leg) && attempt.goal.fence() == Some(job.bundle_version) =>
+            {
                 let message =
                     format!("Job {} brings bundle {}, and the device was given {newer}.", job.id, job.bundle_version);
                 let failure = Failure::new(ErrorClass::NewerBundle, message).at(Stage::UpdateTrustStore);
                 self.after(&attempt.delivery, failure)
             }
-            Ok(_) => Next::Done,
-            Err(error) => {
-                warn!(error = &error as &dyn std::error::Error, "the task's job could not be read");
-                Next::Again { seconds: SOON }
-            }
+            _ => Next::Done,
         }
     }
 

@@ -27,10 +27,13 @@ impl CertificateAuthority {
     ///
     /// # Errors
     /// Only those that pass.
-    pub async fn sweep_keys(&self, generation: u32) -> Result<(), AuthorityError> {
+    pub async fn sweep_keys(&self, generation: u32, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let authority = self.ledger.authority().await?;
         let root = self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("root"))?;
         match self.give_up_keys(&authority, &root).await {
+            Err(AuthorityError::Vault(source)) if source.may_be_too_early() && is_young(&root, now) => {
+                Err(AuthorityError::TooEarly { generation, source })
+            }
             Err(AuthorityError::Vault(error)) if !error.is_retryable() => {
                 warn!(
                     root.generation = generation,
@@ -114,6 +117,9 @@ pub(crate) fn key_and_certificate(root: &RootRecord) -> Result<(&str, &Certifica
 
 /// A refusal by policy may pass whenever tags were changed; an unknown key is a young one, or gone.
 fn is_too_early(error: &VaultError, root: &RootRecord, now: OffsetDateTime) -> bool {
-    let is_young = now < root.key_made.unwrap_or(root.created) + YOUNG;
-    error.may_be_too_early() && (is_young || matches!(error, VaultError::Denied { .. }))
+    error.may_be_too_early() && (is_young(root, now) || matches!(error, VaultError::Denied { .. }))
+}
+
+fn is_young(root: &RootRecord, now: OffsetDateTime) -> bool {
+    now < root.key_made.unwrap_or(root.created) + YOUNG
 }

@@ -167,6 +167,8 @@ impl CertificateAuthority {
         now: OffsetDateTime,
     ) -> Result<Claimed, AuthorityError> {
         let claim = Claim { until: now + CLAIM, ..claim.clone() };
+        // A restored table may hold a claim that was fulfilled long ago.
+        self.admitted(before).await?;
         let mut authority = Authority { claim: Some(claim.clone()), ..installed(before)? };
         let mut root = self.ledger.root(claim.generation).await?.ok_or(AuthorityError::Missing("root"))?;
         // A crash left no failure on record.

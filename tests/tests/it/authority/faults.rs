@@ -316,6 +316,8 @@ async fn index_that_lags(office: &Office, failures: usize) -> aws_sdk_resourcegr
     let (_, left_behind, _) = office.keys().await.remove(0);
     let mut index = mock!(aws_sdk_resourcegroupstagging::Client::get_resources)
         .sequence()
+        // Once for all keys of the stack, once for those of this root.
+        .output(|| GetResourcesOutput::builder().build())
         .output(|| GetResourcesOutput::builder().build());
     for _ in 0..failures {
         index = index.http_status(500, error("InternalServiceException"));

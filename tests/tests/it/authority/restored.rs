@@ -126,7 +126,7 @@ async fn a_key_that_has_signed_is_never_given_up() {
         let mut root = office.ledger.root(1).await.unwrap().unwrap();
         root.state = GenerationState::Abandoned;
         office.ledger.commit(Change { roots: vec![&root], ..Change::default() }).await.unwrap();
-        office.authority().sweep_keys(1).await.unwrap();
+        office.authority().sweep_keys(1, seconds_ago::<0>()).await.unwrap();
         assert_eq!(states(&office).await, [(1, KeyState::Enabled)]);
     })
     .await;
