@@ -14,10 +14,11 @@ SEALS = {"SealingKey": "rootcast:certificate", "AccessKey": "rootcast:access-key
 # An allowed resource with a wildcard needs a reason. (owner, statement) → why it cannot be named.
 WILDCARDS = {
     ("RegenerateRole", "CreateKey"): "CreateKey has no resource type; the request must carry the stack's tag",
-    ("RegenerateRole", "TagNewKey"): "the id of a new key is not known before; the request must carry the stack's tag",
+    ("RegenerateRole", "TagKey"): "keys are made at run time; the request must carry the stack's tag",
     ("RegenerateRole", "RootKeys"): "keys are made at run time; the key must carry the stack's tag",
-    ("RegenerateRole", "FindUnusedKeys"): "tag:GetResources takes neither resource nor condition; it reads names and tags",
-    ("ConductRole", "FindUnusedKeys"): "tag:GetResources takes neither resource nor condition; it reads names and tags",
+    ("RegenerateRole", "FindKeys"): "tag:GetResources takes neither resource nor condition; it reads names and tags",
+    ("ConductRole", "FindKeys"): "tag:GetResources takes neither resource nor condition; it reads names and tags",
+    ("ConductRole", "TagKey"): "keys are made at run time; key and request must carry the stack's tag",
     ("ConductRole", "RootKeys"): "keys are made at run time; the key must carry the stack's tag",
     ("IssueRole", "RootKeys"): "keys are made at run time; the key must carry the stack's tag",
     ("WorkerRole", "Credentials"): "a credential a device, all under the prefix of the deployment",

@@ -29,6 +29,13 @@ pub(crate) async fn signed(State(app): State<App>, headers: HeaderMap) -> Result
             "Ask for the first root with PUT /signingCertificate.",
         )),
         Published::Seen(tag) => Ok(not_modified(tag)),
+        Published::Bundle(_, record) if record.is_unsigned() => Err(ApiError::not_found(
+            format!(
+                "Bundle {} has no signature: the KMS keys of all its roots are disabled or gone.",
+                record.bundle.version
+            ),
+            "The workers bring it to the devices. Enable a root's key and ask for a new root, whose bundle is signed again.",
+        )),
         Published::Bundle(tag, record) => {
             let headers =
                 [(CONTENT_TYPE, "application/jose+json".to_owned()), (ETAG, tag), (CACHE_CONTROL, CACHE.to_owned())];

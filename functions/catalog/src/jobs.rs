@@ -1,5 +1,7 @@
 //! Jobs: `GET /jobs` and `GET /jobs/{id}`.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobState, Leg, Phase, Tally};
@@ -112,6 +114,9 @@ pub(crate) struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     old_generation: Option<u32>,
     bundle_version: u64,
+    /// Older generations whose KMS key could not sign: the bundle lacks their signature, or no link leads from them.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    unusable_keys: BTreeSet<u32>,
     activation: Activation,
     leg: Leg,
     rollout: Rollout,
@@ -133,6 +138,7 @@ impl From<&Job> for Summary {
             generation: job.generation,
             old_generation: job.old_generation,
             bundle_version: job.bundle_version,
+            unusable_keys: job.unusable_keys.clone(),
             activation: job.activation,
             leg: job.leg(),
             rollout: job.rollout,

@@ -28,7 +28,7 @@ use rootcast_queue::{Queue, QueueError};
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 pub use event::handle;
 
@@ -183,10 +183,7 @@ impl App {
             Action::CloseWave => return self.close_wave(held, job, tally, now).await,
             Action::Reopen => return self.reopen(held, job, deadline).await,
             Action::Pause => {
-                job.pause(&why);
-                self.save(held, job, now).await?;
-                self.count(Metric::JobsPaused);
-                return Ok(Then::Rest);
+                return self.pause(held, job, &why, now).await;
             }
             Action::Withdraw => {
                 why.clone_into(&mut job.reason);
@@ -222,12 +219,35 @@ impl App {
     }
 
     async fn activate(&self, held: &Conducting, mut job: Job, now: OffsetDateTime) -> Result<Then, ConductError> {
-        self.authority.activate_root(&mut job, Some(held), &Actor::function("conduct"), now).await?;
-        Ok(Then::Continue)
+        match self.authority.activate_root(&mut job, Some(held), &Actor::function("conduct"), now).await {
+            Err(AuthorityError::KeyUnusable { generation, source }) => {
+                warn!(
+                    job.id = job.id.0,
+                    root.generation = generation,
+                    error = &source as &dyn std::error::Error,
+                    "the new root cannot sign, so its job is paused"
+                );
+                self.pause(held, job, &without_key(generation), now).await
+            }
+            activated => activated.map(|()| Then::Continue).map_err(Into::into),
+        }
     }
 
     async fn fleet_revisions(&self) -> Result<Vec<u64>, LedgerError> {
         Ok(self.ledger.fleet_shards().await?.into_iter().map(|FleetShard { revision, .. }| revision).collect())
+    }
+
+    async fn pause(
+        &self,
+        held: &Conducting,
+        mut job: Job,
+        why: &str,
+        now: OffsetDateTime,
+    ) -> Result<Then, ConductError> {
+        job.pause(why);
+        self.save(held, job, now).await?;
+        self.count(Metric::JobsPaused);
+        Ok(Then::Rest)
     }
 
     async fn save(&self, held: &Conducting, mut job: Job, now: OffsetDateTime) -> Result<(), ConductError> {
@@ -281,7 +301,7 @@ impl App {
         why: &str,
         now: OffsetDateTime,
     ) -> Result<Then, ConductError> {
-        self.authority.sweep_keys(job.generation).await?;
+        self.authority.sweep_keys(job.generation, now).await?;
         let authority = Authority { running: None, ..self.ledger.authority().await? };
         job.end(outcome, why);
         job.updated = now;
@@ -298,4 +318,11 @@ impl App {
     fn count(&self, metric: Metric) {
         println!("{}", metric.line(1, &self.stack, (self.clock)()));
     }
+}
+
+fn without_key(generation: u32) -> String {
+    format!(
+        "Root generation {generation} cannot sign: its KMS key is disabled, pending deletion or gone. Enable the key, or \
+         cancel its deletion, then resume the job; or abort the job."
+    )
 }

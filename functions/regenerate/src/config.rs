@@ -28,6 +28,7 @@ impl App {
                 root_name: variable("ROOT_NAME")?,
                 subject: variable("ROOT_SUBJECT")?,
                 validity: Duration::days(days),
+                backdate: Duration::minutes(variable("ROOT_BACKDATE_MINUTES")?),
             },
             clock: OffsetDateTime::now_utc,
         })

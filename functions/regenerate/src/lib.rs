@@ -17,6 +17,7 @@ use axum::{Extension, Router};
 use rootcast_authority::{AuthorityError, CertificateAuthority, Settings};
 use rootcast_core::job::{Activation, JobId};
 use rootcast_core::permission::Operation;
+use rootcast_core::restore::Behind;
 use rootcast_gate::{ApiError, Envelope, Guarded, Kind, Message, Principal, RequestId, authenticate, report, routes};
 use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
@@ -77,6 +78,7 @@ async fn regenerate(
             format!("No root can be added: {why}."),
             "Retire roots that no certificate in use was signed by, then send the request again.",
         )),
+        Err(AuthorityError::Behind(why)) => Err(behind(why)),
         Err(error) => Err(refused(error)),
     }
 }
@@ -102,6 +104,15 @@ fn busy(job: Option<JobId>) -> Response {
     with_location(ApiError::new(Kind::Conflict, text, recovery).with_response(response).into_response(), job)
 }
 
+/// To go on would give a generation, a job's number or a bundle's version a second time.
+fn behind(why: Behind) -> ApiError {
+    ApiError::new(
+        Kind::Conflict,
+        format!("The tables are older than the keys or the devices: {why}."),
+        "Run `rootcast restore --stack NAME` with AWS credentials, which raises the counters, then send the request again.",
+    )
+}
+
 fn with_location(mut response: Response, job: Option<JobId>) -> Response {
     if let Some(location) = job.and_then(|job| job.path().parse().ok()) {
         response.headers_mut().insert(LOCATION, location);
@@ -113,6 +124,7 @@ fn with_location(mut response: Response, job: Option<JobId>) -> Response {
 fn refused(error: AuthorityError) -> ApiError {
     let passing = match &error {
         AuthorityError::Vault(error) => error.is_retryable(),
+        AuthorityError::TooEarly { .. } => true,
         AuthorityError::Ledger(error) => {
             matches!(error, LedgerError::Conflict | LedgerError::Transient { .. } | LedgerError::Aws { .. })
         }

@@ -9,7 +9,7 @@ use rootcast_core::message::Task;
 use rootcast_core::task::{ErrorClass, Failure, Outcome};
 use rootcast_core::visit::{self, Opening, Patience, TaskAttempt, Tries, Working};
 use rootcast_drivers::{Credential, Endpoint, Monitor};
-use rootcast_ledger::{DeviceRecord, Held, Lease, LeaseRefused, Left, Settlement};
+use rootcast_ledger::{DeviceRecord, Held, JobRecord, Lease, LeaseRefused, Left, Settlement};
 use rootcast_queue::Delivery;
 use time::OffsetDateTime;
 use tracing::{info, warn};
@@ -175,7 +175,7 @@ impl App {
         match leased {
             Ok(device) => self.open(&mut attempt, device, now),
             Err(LeaseRefused::Gone) => attempt.next = Some(Next::Settle(Outcome::Skipped)),
-            Err(LeaseRefused::Superseded) => attempt.next = Some(Next::Done),
+            Err(LeaseRefused::Superseded { newer }) => attempt.next = Some(self.superseded(&mut attempt, newer).await),
             Err(LeaseRefused::Held { until }) => {
                 info!(device.id = %attempt.delivery.body.device, %until, "another task holds the device: after that");
                 attempt.next = Some(Next::Again { seconds: seconds(until - now) + 1 });
@@ -203,6 +203,30 @@ impl App {
                 attempt.next = Some(Next::Settle(Outcome::Failed(tries.failure.clone())));
                 attempt.tries = Some(tries);
             }
+        }
+    }
+
+    /// A late task of an earlier pass is left alone. But where its job brings this very bundle now, no record that there
+    /// is can have brought a newer one: the tables were restored, and the device would wait for ever.
+    async fn superseded(&self, attempt: &mut Attempt, newer: u64) -> Next {
+        let task = attempt.delivery.body.clone();
+        let (jobs, _) = match self.ledger.jobs_and_tasks([task.job], &[]).await {
+            Ok(read) => read,
+            Err(error) => {
+                warn!(error = &error as &dyn std::error::Error, "the task's job could not be read");
+                return Next::Soon;
+            }
+        };
+        match jobs.get(&task.job) {
+            Some(JobRecord::Rollover(job))
+                if job.takes_device_work(task.leg) && attempt.goal.fence() == Some(job.bundle_version) =>
+            {
+                let message =
+                    format!("Job {} brings bundle {}, and the device was given {newer}.", job.id, job.bundle_version);
+                let failure = Failure::new(ErrorClass::NewerBundle, message).at(Stage::UpdateTrustStore);
+                self.gave_up(attempt, failure)
+            }
+            _ => Next::Done,
         }
     }
 

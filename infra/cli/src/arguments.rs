@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::{
     access::AccessCommand, access_key::AccessKey, audit::AuditCommand, certificate::CertificateCommand,
-    device::DeviceCommand, job::JobCommand, local::Local, login::Login, output::Format, retry::Retry,
+    device::DeviceCommand, job::JobCommand, local::Local, login::Login, output::Format, restore::Restore, retry::Retry,
     root::RootCommand, rotate::Rotate,
 };
 
@@ -94,6 +94,9 @@ pub(crate) enum Command {
     /// Look at the root certificates
     #[command(subcommand)]
     Root(RootCommand),
+    /// Raise the counters above all that keys, devices and queues show, after tables were lost or restored, with your own AWS
+    /// credentials
+    Restore(Restore),
     /// Run everything on this machine: a local cloud, a fleet of devices, two rollovers, and the proof
     Local(Local),
 }
@@ -166,6 +169,7 @@ mod tests {
         assert_eq!(refused("rootcast audit certificate 7"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast audit verify a --head 00"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast access-key --principal me"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused("rootcast restore"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast access-key --stack s"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast access-key --stack s --principal me --expires 0"), ErrorKind::ValueValidation);
         assert_eq!(Arguments::try_parse_from(["rootcast", "job", "watch", "x"]).unwrap_err().exit_code(), 2);

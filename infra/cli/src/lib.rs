@@ -1,7 +1,7 @@
 //! The operator's command: log in, enrol devices, ask for a new root, watch it arrive, and all of it on one machine.
 //!
 //! In scope: what an operator types and reads. Everything goes through the HTTP API, as everybody's calls do; only
-//! `login`, `access` and `access-key` write a record themselves, with the caller's own AWS credentials, for there is no token
+//! `login`, `access`, `access-key` and `restore` write a record themselves, with the caller's own AWS credentials, for there is no token
 //! before the first one, and no default password: so is the first administrator made.
 //! Out of scope: what the API decides (functions/), how the stack comes up on one machine (infra/local).
 
@@ -19,6 +19,7 @@ mod local;
 mod login;
 mod output;
 mod profile;
+mod restore;
 mod retry;
 mod root;
 mod rotate;
@@ -57,6 +58,7 @@ async fn execute(arguments: Arguments) -> Result<End> {
         Command::Device(command) => device::run(&api()?, command, format).await,
         Command::Rotate(rotate) => rotate::run(&api()?, rotate, format).await,
         Command::Job(command) => job::run(&api()?, command, format).await,
+        Command::Restore(restore) => restore::run(restore, format).await,
         Command::Retry(retry) => retry::run(&api()?, retry, format).await,
         Command::Certificate(command) => certificate::run(&api()?, command, format).await,
         Command::Audit(command) => audit::run(api, command, format).await,

@@ -1,6 +1,6 @@
 //! Logging in and out, from outside: what a token or a session is good for, and for how long.
 
-mod cli;
+pub(crate) mod cli;
 pub mod identities;
 mod principals;
 pub mod sessions;

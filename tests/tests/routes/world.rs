@@ -53,6 +53,7 @@ impl World {
                 root_name: "Root".to_owned(),
                 subject: "O=Example".parse().unwrap(),
                 validity: Duration::days(3650),
+                backdate: Duration::hours(1),
             },
             clock,
         };

@@ -7,8 +7,9 @@ use rootcast_core::job::Job;
 use rootcast_core::root::{LinkKind, LinkSpec, prepare_link};
 use rootcast_ledger::{Change, Conducting, LedgerError, LinkRecord, RootRecord};
 use time::OffsetDateTime;
-use tracing::info;
+use tracing::{info, warn};
 
+use crate::keys::key_and_certificate;
 use crate::make::random_serial;
 use crate::{AuthorityError, CertificateAuthority};
 
@@ -36,7 +37,8 @@ impl CertificateAuthority {
             Some(generation) => Some(self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("old root"))?),
             None => None,
         };
-        self.sign_links(&mut root, old.as_ref()).await?;
+        let left_out = self.sign_links(&mut root, old.as_ref(), now).await?;
+        self.mark_as_signing(&root, now).await?;
         authority.signing = Some(root.generation);
         root.state = GenerationState::Signing;
         root.finish(now);
@@ -45,7 +47,12 @@ impl CertificateAuthority {
         }
         job.activate(now);
         job.updated = now;
-        let act = Act::new(Subject::Job(job.id), Action::Activate, by, now);
+        let mut act = Act::new(Subject::Job(job.id), Action::Activate, by, now);
+        if let Some(old) = left_out {
+            job.unusable_keys.insert(old);
+            job.reason = format!("{} {}", job.reason, without_link(old));
+            act = act.with("noLinkFrom", old);
+        }
         let acts = vec![
             act.clone().with("generation", job.generation).with("reason", &job.reason),
             act.with("job", job.id).about(Subject::Root(root.generation)),
@@ -66,38 +73,97 @@ impl CertificateAuthority {
         Ok(())
     }
 
-    /// RFC 9810 §4.4, steps 3 and 4 of the root CA key update. Nothing where there is no old root.
+    /// RFC 9810 §4.4, steps 3 and 4 of the root CA key update. Where there is no old root, only that the new key can
+    /// sign. Answers the old generation where its key cannot: NewWithOld is left out then.
+    ///
+    /// # Errors
+    /// [`AuthorityError::KeyUnusable`] where the new key cannot sign.
     pub(crate) async fn sign_links(
         &self,
         root: &mut RootRecord,
         old: Option<&RootRecord>,
-    ) -> Result<(), AuthorityError> {
-        let Some(old) = old else { return Ok(()) };
-        let (new_key, new_certificate) = signer(root)?;
-        let (old_key, old_certificate) = signer(old)?;
-        self.vault.confirm(&old_key, &old_certificate).await?;
-        self.vault.confirm(&new_key, &new_certificate).await?;
-        if root.new_with_old.is_none() || root.old_with_new.is_none() {
-            let reserve = |kind| -> Result<LinkRecord, AuthorityError> {
-                let spec = LinkSpec { kind, serial: random_serial()? };
-                let (subject, issuer) = ends(kind, &new_certificate, &old_certificate);
-                let tbs = prepare_link(&spec, subject, issuer)?.tbs_sha256();
-                Ok(LinkRecord { spec, tbs, certificate: None })
-            };
-            root.new_with_old = Some(reserve(LinkKind::NewWithOld)?);
-            root.old_with_new = Some(reserve(LinkKind::OldWithNew)?);
-            self.save_root(root).await?;
-        }
-        for (link, key) in [(&mut root.new_with_old, &old_key), (&mut root.old_with_new, &new_key)] {
-            let Some(link) = link.as_mut().filter(|link| link.certificate.is_none()) else { continue };
-            let (subject, issuer) = ends(link.spec.kind, &new_certificate, &old_certificate);
-            let prepared = prepare_link(&link.spec, subject, issuer)?;
-            if prepared.tbs_sha256() != link.tbs {
-                return Err(AuthorityError::NotAsReserved);
+        now: OffsetDateTime,
+    ) -> Result<Option<u32>, AuthorityError> {
+        self.check(root, now).await?;
+        let Some(old) = old else { return Ok(None) };
+        let mut left_out = match self.check(old, now).await {
+            Err(AuthorityError::KeyUnusable { source, .. }) => Some(source),
+            checked => checked.map(|()| None)?,
+        };
+        self.reserve_links(root, old, left_out.is_none()).await?;
+        if left_out.is_none() {
+            match self.sign_link(root.new_with_old.as_ref(), root, old, now).await {
+                // Disabled between the two.
+                Err(AuthorityError::KeyUnusable { source, .. }) => left_out = Some(source),
+                signed => complete(&mut root.new_with_old, signed?),
             }
-            link.certificate = Some(self.vault.sign_prepared(key, prepared).await?);
         }
-        Ok(())
+        let signed = self.sign_link(root.old_with_new.as_ref(), root, old, now).await?;
+        complete(&mut root.old_with_new, signed);
+        let Some(error) = left_out else { return Ok(None) };
+        warn!(
+            root.generation = root.generation,
+            error = &error as &dyn std::error::Error,
+            "{}",
+            without_link(old.generation)
+        );
+        Ok(Some(old.generation))
+    }
+
+    /// Before the switch: from here on no sweep gives the key up, whatever the tables say.
+    pub(crate) async fn mark_as_signing(&self, root: &RootRecord, now: OffsetDateTime) -> Result<(), AuthorityError> {
+        let (key, _) = key_and_certificate(root)?;
+        self.patiently(root, now, || self.vault.mark_as_signing(key)).await
+    }
+
+    async fn check(&self, root: &RootRecord, now: OffsetDateTime) -> Result<(), AuthorityError> {
+        let (key, certificate) = key_and_certificate(root)?;
+        self.patiently(root, now, || self.vault.check(key, certificate)).await
+    }
+
+    /// What is there already stays as it was reserved.
+    async fn reserve_links(&self, root: &mut RootRecord, old: &RootRecord, both: bool) -> Result<(), AuthorityError> {
+        let (_, new_certificate) = key_and_certificate(root)?;
+        let (_, old_certificate) = key_and_certificate(old)?;
+        let reserve = |kind| -> Result<LinkRecord, AuthorityError> {
+            let spec = LinkSpec { kind, serial: random_serial()? };
+            let (subject, issuer) = ends(kind, new_certificate, old_certificate);
+            let tbs = prepare_link(&spec, subject, issuer)?.tbs_sha256();
+            Ok(LinkRecord { spec, tbs, certificate: None })
+        };
+        let new_with_old = (both && root.new_with_old.is_none()).then(|| reserve(LinkKind::NewWithOld)).transpose()?;
+        let old_with_new = root.old_with_new.is_none().then(|| reserve(LinkKind::OldWithNew)).transpose()?;
+        if new_with_old.is_none() && old_with_new.is_none() {
+            return Ok(());
+        }
+        root.new_with_old = new_with_old.or_else(|| root.new_with_old.take());
+        root.old_with_new = old_with_new.or_else(|| root.old_with_new.take());
+        self.save_root(root).await
+    }
+
+    /// `None` where there is nothing to be signed any more.
+    async fn sign_link(
+        &self,
+        link: Option<&LinkRecord>,
+        new: &RootRecord,
+        old: &RootRecord,
+        now: OffsetDateTime,
+    ) -> Result<Option<Certificate>, AuthorityError> {
+        let Some(link) = link.filter(|link| link.certificate.is_none()) else { return Ok(None) };
+        let signer = if link.spec.kind == LinkKind::NewWithOld { old } else { new };
+        let (key, issuer) = key_and_certificate(signer)?;
+        let (subject, _) = ends(link.spec.kind, key_and_certificate(new)?.1, key_and_certificate(old)?.1);
+        if prepare_link(&link.spec, subject, issuer)?.tbs_sha256() != link.tbs {
+            return Err(AuthorityError::NotAsReserved);
+        }
+        let sign = || async move { self.vault.sign_prepared(key, prepare_link(&link.spec, subject, issuer)?).await };
+        self.patiently(signer, now, sign).await.map(Some)
+    }
+}
+
+fn complete(link: &mut Option<LinkRecord>, signed: Option<Certificate>) {
+    if let (Some(link), Some(certificate)) = (link, signed) {
+        link.certificate = Some(certificate);
     }
 }
 
@@ -109,7 +175,8 @@ fn ends<'a>(kind: LinkKind, new: &'a Certificate, old: &'a Certificate) -> (&'a 
     }
 }
 
-fn signer(root: &RootRecord) -> Result<(String, Certificate), AuthorityError> {
-    let (key, certificate) = root.key_and_certificate().ok_or(AuthorityError::Missing("certificate"))?;
-    Ok((key.to_owned(), certificate.clone()))
+fn without_link(old: u32) -> String {
+    format!(
+        "The key of root generation {old} is disabled, pending deletion or gone, so no link leads from that root to the new one."
+    )
 }

@@ -3,6 +3,7 @@
 use rootcast_core::bundle::JwsError;
 use rootcast_core::job::JobId;
 use rootcast_core::name::InvalidName;
+use rootcast_core::restore::Behind;
 use rootcast_core::root::IssueError;
 use rootcast_ledger::LedgerError;
 use rootcast_vault::VaultError;
@@ -31,6 +32,23 @@ pub enum AuthorityError {
     /// The same spec gave other bytes than those that were recorded: nothing is signed.
     #[error("the bytes to be signed are not those that were recorded")]
     NotAsReserved,
+    /// A counter is behind what was given: nothing is made before `rootcast restore` has raised it.
+    #[error("the records are older than what they are about: {0}")]
+    Behind(#[from] Behind),
+    /// KMS makes a key and its tags known to its hosts one after the other: the next call finishes.
+    #[error("the key of root generation {generation} cannot be used yet")]
+    TooEarly {
+        generation: u32,
+        #[source]
+        source: VaultError,
+    },
+    /// The root that is to sign could not.
+    #[error("the key of root generation {generation} is disabled, pending deletion or gone: {source}")]
+    KeyUnusable {
+        generation: u32,
+        #[source]
+        source: VaultError,
+    },
     #[error("the operating system gives no random numbers")]
     Random(#[source] getrandom::Error),
 }

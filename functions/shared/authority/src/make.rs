@@ -3,21 +3,28 @@
 use rootcast_core::audit::{self, Act, Action, Actor};
 use rootcast_core::bundle::{LARGEST_ANCHOR, ROOTS_THAT_FIT, fits};
 use rootcast_core::generation::GenerationState;
+use rootcast_core::installation::InstallationId;
 use rootcast_core::job::{Activation, Job, JobId, NewJob};
 use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
 use rootcast_core::name::Subject;
+use rootcast_core::restore::{Counters, Evidence, admitted};
 use rootcast_core::rollout::Rollout;
 use rootcast_core::root::{RootSpec, Serial, prepare_root};
 use rootcast_core::task::{ErrorClass, Failure};
 use rootcast_ledger::{Authority, Change, Claim, LedgerError, RootRecord};
+use rootcast_vault::Standing;
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
+use crate::keys::purpose;
 use crate::{AuthorityError, CertificateAuthority};
 
 /// Longer than any function that makes a root may run (29 s): who finds a claim older than this knows that its holder
 /// is dead.
 const CLAIM: Duration = Duration::seconds(60);
+/// A restored table is behind nearly every device: a look at so many says so, at the same price for every fleet.
+const DEVICES_LOOKED_AT: u32 = 100;
+
 const NOT_MADE: &str =
     "It could not be made. The next PUT /signingCertificate goes on here; the function's log says why.";
 
@@ -28,6 +35,8 @@ pub struct Settings {
     pub root_name: String,
     pub subject: Subject,
     pub validity: Duration,
+    /// A root begins so long before it is made: devices' clocks run behind.
+    pub backdate: Duration,
 }
 
 /// What an operator asks for.
@@ -71,20 +80,38 @@ impl CertificateAuthority {
     ) -> Result<Made, AuthorityError> {
         let claimed = self.claim(settings, request, by, now).await?;
         let (authority, claim) = (claimed.authority.clone(), claimed.claim.clone());
-        if let Err(error) = self.make_claimed(claimed, by, now).await {
-            self.give_back(authority, claim, now).await;
-            return Err(error);
-        }
-        info!(root.generation = claim.generation, job.id = claim.job.map(|id| id.0), "a new root is published");
-        Ok(Made { generation: claim.generation, job: claim.job })
+        let job = match self.make_claimed(claimed, by, now).await {
+            Ok(job) => job,
+            Err(error) => {
+                self.give_back(authority, claim, now).await;
+                return Err(error);
+            }
+        };
+        info!(root.generation = claim.generation, job.id = job.map(|id| id.0), "a new root is published");
+        Ok(Made { generation: claim.generation, job })
     }
 
-    async fn make_claimed(&self, mut claimed: Claimed, by: &Actor, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    async fn make_claimed(
+        &self,
+        mut claimed: Claimed,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<Option<JobId>, AuthorityError> {
         self.ensure_key(&mut claimed, now).await?;
-        self.sign_root(&mut claimed.root, now).await?;
+        match self.sign_root(&mut claimed.root, now).await {
+            Err(AuthorityError::KeyUnusable { source, .. }) => {
+                warn!(
+                    root.generation = claimed.root.generation,
+                    error = &source as &dyn std::error::Error,
+                    "the root gets another key"
+                );
+                self.replace_key(&mut claimed, now).await?;
+            }
+            signed => signed?,
+        }
         if claimed.taken_over && claimed.claim.job.is_none() {
             // A job does this at its end. Before the root is published, so that a crash in between repeats it.
-            self.give_up_keys(claimed.root.generation, claimed.root.key.as_deref()).await?;
+            self.give_up_keys(&claimed.authority, &claimed.root).await?;
         }
         let job = match claimed.claim.job {
             Some(id) => Some(self.ledger.job(id).await?.ok_or(AuthorityError::Missing("job"))?),
@@ -143,7 +170,10 @@ impl CertificateAuthority {
         now: OffsetDateTime,
     ) -> Result<Claimed, AuthorityError> {
         let claim = Claim { until: now + CLAIM, ..claim.clone() };
-        let mut authority = Authority { claim: Some(claim.clone()), ..before.clone() };
+        // A restored table may hold a claim that was fulfilled long ago.
+        let listed = self.ledger.fleet_shards().await?.iter().any(|shard| shard.approved > 0);
+        self.admitted(before, listed).await?;
+        let mut authority = Authority { claim: Some(claim.clone()), ..installed(before)? };
         let mut root = self.ledger.root(claim.generation).await?.ok_or(AuthorityError::Missing("root"))?;
         // A crash left no failure on record.
         let retried = root.lifecycle.retry(now).map(|lifecycle| root.lifecycle = lifecycle).is_ok();
@@ -166,11 +196,12 @@ impl CertificateAuthority {
     ) -> Result<Claimed, AuthorityError> {
         let (policy, shards) = tokio::try_join!(self.ledger.policy(), self.ledger.fleet_shards())?;
         let has_devices = shards.iter().any(|shard| shard.approved > 0);
+        let before = &self.admitted(before, has_devices).await?;
         let generation = before.last_generation + 1;
         if generation > ROOTS_THAT_FIT {
             self.find_room(before).await?;
         }
-        let not_before = now.replace_nanosecond(0).unwrap_or(now);
+        let (not_before, not_after) = self.validity(before, settings, now).await?;
         let mut root = RootRecord {
             revision: 0,
             generation,
@@ -182,9 +213,10 @@ impl CertificateAuthority {
                 algorithm: policy.algorithm,
                 serial: random_serial()?,
                 not_before,
-                not_after: not_before + settings.validity,
+                not_after,
             },
             key: None,
+            key_made: None,
             tbs: None,
             certificate: None,
             new_with_old: None,
@@ -204,8 +236,12 @@ impl CertificateAuthority {
         };
         let job = id.map(|id| Job::new(new(id), now));
         let claim = Claim { generation, job: id, until: now + CLAIM };
-        let mut authority =
-            Authority { last_generation: generation, running: claim.job, claim: Some(claim.clone()), ..before.clone() };
+        let mut authority = Authority {
+            last_generation: generation,
+            running: claim.job,
+            claim: Some(claim.clone()),
+            ..installed(before)?
+        };
         self.ledger
             .commit(Change {
                 authority: Some(&authority),
@@ -233,25 +269,95 @@ impl CertificateAuthority {
         Err(AuthorityError::ManyRoots(live().count()))
     }
 
+    /// From where the next root is counted. An installation's first write looks at what an earlier stack of this name
+    /// left: its keys are alive, and its generations are not given again.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Behind`] where a key or a device shows what no record has: the tables were restored.
+    /// `has_devices`: the fleet's lists have some.
+    async fn admitted(&self, before: &Authority, has_devices: bool) -> Result<Authority, AuthorityError> {
+        let keys = self.vault.keys_of_stack().await?;
+        let goals = self.ledger.goals(None, DEVICES_LOOKED_AT).await?;
+        let seen = Evidence {
+            key_generation: keys.iter().map(|key| key.generation).max(),
+            device_bundle: goals.highest,
+            unlisted: goals.approved && !has_devices,
+            ..Evidence::default()
+        };
+        let admitted = match admitted(before.counters(), &seen) {
+            // Somebody may have made a root, or brought one to the devices, since the record was read.
+            Err(_) if self.ledger.authority().await?.revision != before.revision => {
+                return Err(LedgerError::Conflict.into());
+            }
+            admitted => admitted?,
+        };
+        if before.revision > 0 {
+            return Ok(before.clone());
+        }
+        if admitted.generation > 0 {
+            info!(
+                root.generation = admitted.generation + 1,
+                "an earlier stack of this name left keys: generations are counted on after them"
+            );
+        }
+        let Counters { generation, bundle, .. } = admitted;
+        Ok(Authority {
+            first_generation: generation + 1,
+            last_generation: generation,
+            last_bundle: bundle,
+            ..before.clone()
+        })
+    }
+
+    /// Never before the root that signs: the link between the two could not be made.
+    async fn validity(
+        &self,
+        before: &Authority,
+        settings: &Settings,
+        now: OffsetDateTime,
+    ) -> Result<(OffsetDateTime, OffsetDateTime), AuthorityError> {
+        let signing = match before.signing {
+            Some(generation) => self.ledger.root(generation).await?,
+            None => None,
+        };
+        let signing = signing.and_then(|root| root.certificate).map(|certificate| certificate.not_before());
+        let now = now.replace_nanosecond(0).unwrap_or(now);
+        let not_before = now - settings.backdate;
+        Ok((signing.map_or(not_before, |earliest| not_before.max(earliest)), now + settings.validity))
+    }
+
     /// A crash between making a key and recording it leaves a key that only its tags know: it is used.
     async fn ensure_key(&self, claimed: &mut Claimed, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let root = &mut claimed.root;
         if root.key.is_some() {
             return Ok(());
         }
-        let left_behind = if claimed.taken_over { self.vault.keys_of(root.generation).await? } else { Vec::new() };
-        let key = match left_behind.into_iter().next() {
-            Some(key) => key,
-            None => self.vault.create_key(root.generation, root.spec.algorithm).await?,
+        let purpose = purpose(&claimed.authority, root).ok_or(AuthorityError::Missing("installation"))?;
+        let left_behind = if claimed.taken_over { self.vault.keys_of(&purpose).await? } else { Vec::new() };
+        let key = match left_behind.into_iter().find(|key| key.standing != Standing::Dead) {
+            Some(key) => key.arn,
+            None => self.vault.create_key(&purpose, root.spec.algorithm).await?,
         };
         root.key = Some(key);
+        root.key_made = Some(now);
         root.reach(Stage::ApproveRequest, "Its key is made.", now);
         self.save_root(root).await
     }
 
+    /// The key was disabled or deleted before it signed anything that is on record: with another key, and another serial
+    /// number, the root is made all the same.
+    async fn replace_key(&self, claimed: &mut Claimed, now: OffsetDateTime) -> Result<(), AuthorityError> {
+        let root = &mut claimed.root;
+        (root.key, root.tbs, root.spec.serial) = (None, None, random_serial()?);
+        self.save_root(root).await?;
+        self.ensure_key(claimed, now).await?;
+        self.sign_root(&mut claimed.root, now).await
+    }
+
     async fn sign_root(&self, root: &mut RootRecord, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let key = root.key.clone().ok_or(AuthorityError::Missing("key"))?;
-        let public_key = self.vault.public_key(&key, root.spec.algorithm).await?;
+        let algorithm = root.spec.algorithm;
+        let public_key = self.patiently(root, now, || self.vault.public_key(&key, algorithm)).await?;
         let prepared = prepare_root(&root.spec, &public_key)?;
         match root.tbs {
             Some(tbs) if tbs != prepared.tbs_sha256() => return Err(AuthorityError::NotAsReserved),
@@ -262,7 +368,9 @@ impl CertificateAuthority {
                 self.save_root(root).await?;
             }
         }
-        root.certificate = Some(self.vault.sign_prepared(&key, prepared).await?);
+        let (vault, key, spec, public_key) = (&self.vault, &key, &root.spec, &public_key);
+        let sign = || async move { vault.sign_prepared(key, prepare_root(spec, public_key)?).await };
+        root.certificate = Some(self.patiently(root, now, sign).await?);
         Ok(())
     }
 }
@@ -279,6 +387,14 @@ fn created(root: &RootRecord, job: Option<&Job>, request: &RootRequest, by: &Act
     let Some(job) = job else { return vec![created] };
     let of_job = created.clone().about(audit::Subject::Job(job.id)).with("generation", root.generation);
     vec![of_job, created.with("job", job.id)]
+}
+
+/// With an installation's id, where it has none yet.
+fn installed(authority: &Authority) -> Result<Authority, AuthorityError> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(AuthorityError::Random)?;
+    let installation = authority.installation.unwrap_or(InstallationId::from_random(random));
+    Ok(Authority { installation: Some(installation), ..authority.clone() })
 }
 
 pub(crate) fn random_serial() -> Result<Serial, AuthorityError> {

@@ -4,16 +4,19 @@ use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::bundle::{Bundle, SignedBundle};
 use rootcast_core::certificate::Certificate;
 use rootcast_core::generation::GenerationState;
-use rootcast_core::job::Job;
+use rootcast_core::job::{Activation, Job, JobId, NewJob};
 use rootcast_core::lifecycle::Stage;
-use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, LedgerError, RootRecord};
+use rootcast_core::rollout::Rollout;
+use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, RootRecord};
 use time::OffsetDateTime;
-use tracing::info;
+use tracing::{info, warn};
 
+use crate::keys::key_and_certificate;
 use crate::{AuthorityError, CertificateAuthority};
 
 impl CertificateAuthority {
-    /// The new root joins the bundle. Without a job there is nobody to wait for, and it signs at once.
+    /// The new root joins the bundle. Without a job there is nobody to wait for, and it signs at once. Answers the job,
+    /// which is new where devices were approved since the root was claimed.
     pub(crate) async fn publish_root(
         &self,
         mut authority: Authority,
@@ -21,21 +24,34 @@ impl CertificateAuthority {
         mut job: Option<Job>,
         by: &Actor,
         now: OffsetDateTime,
-    ) -> Result<(), AuthorityError> {
+    ) -> Result<Option<JobId>, AuthorityError> {
         let mut roots = self.ledger.roots(&authority).await?;
         roots.retain(|other| other.generation != root.generation);
         let (mut old, mut acts, mut fleet) = (None, Vec::new(), Vec::new());
+        let mut new_job = false;
         if job.is_none() {
             // Whoever is approved meanwhile has not proved anything: the switch demands that there is still nobody.
             let shards = self.ledger.fleet_shards().await?;
-            if shards.iter().any(|shard| shard.approved > 0) {
-                return Err(LedgerError::Conflict.into());
-            }
             fleet = (0..).zip(&shards).map(|(shard, record)| (shard, record.revision)).collect();
+            if shards.iter().any(|shard| shard.approved > 0) {
+                // Since the root was claimed. It needs a job after all.
+                let new = self.job_of(&root, &authority).await?;
+                acts.push(Act::new(Subject::Job(new.id), Action::Create, by, now).with("generation", root.generation));
+                authority.running = Some(new.id);
+                job = Some(Job::new(new, now));
+                (new_job, fleet) = (true, Vec::new());
+            }
+        }
+        if job.is_none() {
             old = roots.iter().find(|other| Some(other.generation) == authority.signing).cloned();
-            self.sign_links(&mut root, old.as_ref()).await?;
+            let left_out = self.sign_links(&mut root, old.as_ref(), now).await?;
+            self.mark_as_signing(&root, now).await?;
             authority.signing = Some(root.generation);
-            acts.push(Act::new(Subject::Root(root.generation), Action::Activate, by, now));
+            let act = Act::new(Subject::Root(root.generation), Action::Activate, by, now);
+            acts.push(match left_out {
+                Some(old) => act.with("noLinkFrom", old),
+                None => act,
+            });
         }
         root.state = if job.is_none() { GenerationState::Signing } else { GenerationState::Published };
         if job.is_none() {
@@ -44,7 +60,7 @@ impl CertificateAuthority {
             root.reach(Stage::UpdateTrustStore, "It is published, and on its way to the devices.", now);
         }
         roots.push(root.clone());
-        let bundle = self.sign_bundle(&authority, &roots, now).await?;
+        let bundle = self.sign_bundle(&authority, &roots, Some(root.generation), now).await?;
         authority.bundle = bundle.bundle.version;
         authority.claim = None;
         if let Some(old) = &mut old {
@@ -53,6 +69,15 @@ impl CertificateAuthority {
         if let Some(job) = &mut job {
             job.publish(authority.bundle);
             job.updated = now;
+            job.unusable_keys.extend(&bundle.unsigned_by);
+        }
+        if !bundle.unsigned_by.is_empty() {
+            match &job {
+                Some(job) if !new_job => {
+                    acts.push(unsigned(Act::new(Subject::Job(job.id), Action::Publish, by, now), &bundle));
+                }
+                _ => acts = acts.into_iter().map(|act| unsigned(act, &bundle)).collect(),
+            }
         }
         self.ledger
             .commit(Change {
@@ -60,12 +85,24 @@ impl CertificateAuthority {
                 roots: std::iter::once(&root).chain(&old).collect(),
                 bundle: Some(&bundle),
                 job: job.as_ref(),
+                new_job,
                 acts,
                 fleet,
                 ..Change::default()
             })
             .await?;
-        Ok(())
+        Ok(job.map(|job| job.id))
+    }
+
+    async fn job_of(&self, root: &RootRecord, authority: &Authority) -> Result<NewJob, AuthorityError> {
+        Ok(NewJob {
+            id: self.ledger.next_job_id().await?,
+            generation: root.generation,
+            old_generation: authority.signing,
+            activation: Activation::Proven,
+            rollout: Rollout::default(),
+            requested_for: None,
+        })
     }
 
     /// The job is aborted: a bundle without its root goes out, and the root is never used.
@@ -86,11 +123,16 @@ impl CertificateAuthority {
             root.lifecycle = given_up;
         }
         let root = root.clone();
-        let bundle = self.sign_bundle(&authority, &roots, now).await?;
+        let bundle = self.sign_bundle(&authority, &roots, None, now).await?;
         authority.bundle = bundle.bundle.version;
         job.withdraw(authority.bundle, now);
         job.updated = now;
-        let act = Act::new(Subject::Root(root.generation), Action::Withdraw, by, now).with("job", job.id);
+        let mut act = Act::new(Subject::Root(root.generation), Action::Withdraw, by, now).with("job", job.id);
+        if !bundle.unsigned_by.is_empty() {
+            job.unusable_keys.extend(&bundle.unsigned_by);
+            job.reason = format!("{} {}", job.reason, without_signatures(&bundle));
+            act = unsigned(act, &bundle);
+        }
         self.ledger
             .commit(Change {
                 authority: Some(&authority),
@@ -107,17 +149,21 @@ impl CertificateAuthority {
         Ok(())
     }
 
-    /// The next version. A device that holds any of its anchors can verify it; what was withdrawn once stays named, for
-    /// devices that missed it.
+    /// The next version. A device that holds any of its anchors can verify it, where that root's key can still sign; what
+    /// was withdrawn once stays named, for devices that missed it.
+    ///
+    /// `new` must sign. Of the others, a key that is disabled, pending deletion or gone is left out: the bundle is for
+    /// the workers as well, who take it from its record.
     async fn sign_bundle(
         &self,
         authority: &Authority,
         roots: &[RootRecord],
+        new: Option<u32>,
         now: OffsetDateTime,
     ) -> Result<BundleRecord, AuthorityError> {
         let live = || roots.iter().filter(|root| root.state.is_live());
         let bundle = Bundle {
-            version: authority.bundle + 1,
+            version: authority.highest_bundle() + 1,
             anchors: live().filter_map(|root| root.certificate.clone()).collect(),
             withdrawn: roots
                 .iter()
@@ -127,11 +173,61 @@ impl CertificateAuthority {
             issued: now.replace_nanosecond(0).unwrap_or(now),
         };
         let mut signed = SignedBundle::new(&bundle);
+        let mut unsigned_by = Vec::new();
         for root in live() {
-            let (key, certificate) = root.key_and_certificate().ok_or(AuthorityError::Missing("certificate"))?;
-            self.vault.confirm(key, certificate).await?;
-            self.vault.sign_bundle(key, certificate, &mut signed).await?;
+            match self.add_signature(root, &mut signed, now).await {
+                Err(AuthorityError::KeyUnusable { generation, source }) if Some(generation) != new => {
+                    warn!(
+                        root.generation = generation,
+                        bundle.version = bundle.version,
+                        error = &source as &dyn std::error::Error,
+                        "the bundle lacks this root's signature"
+                    );
+                    unsigned_by.push(generation);
+                }
+                added => added?,
+            }
         }
-        Ok(BundleRecord { bundle, jws: signed.to_json() })
+        let record = BundleRecord { bundle, jws: signed.to_json(), unsigned_by };
+        if !record.unsigned_by.is_empty() {
+            warn!(bundle.version = record.bundle.version, "{}", without_signatures(&record));
+        }
+        Ok(record)
     }
+
+    async fn add_signature(
+        &self,
+        root: &RootRecord,
+        signed: &mut SignedBundle,
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
+        let (key, certificate) = key_and_certificate(root)?;
+        self.patiently(root, now, || self.vault.confirm(key, certificate)).await?;
+        let unsigned = &*signed;
+        let signature = self.patiently(root, now, || self.vault.signature_of(key, certificate, unsigned)).await?;
+        Ok(signed.add(certificate, &signature)?)
+    }
+}
+
+/// Who does not vouch for the bundle, in a sentence.
+fn without_signatures(record: &BundleRecord) -> String {
+    let missing = listed(&record.unsigned_by);
+    if record.is_unsigned() {
+        return format!(
+            "Nobody can sign bundle {} any more, for the keys of root generations {missing} are disabled, pending deletion or gone: the workers bring it to the devices, and devices that fetch it themselves cannot verify it.",
+            record.bundle.version
+        );
+    }
+    format!(
+        "Bundle {} lacks the signatures of root generations {missing}, whose keys are disabled, pending deletion or gone: a device that holds only those roots cannot verify it.",
+        record.bundle.version
+    )
+}
+
+fn unsigned(act: Act, record: &BundleRecord) -> Act {
+    act.with("unsignedBy", listed(&record.unsigned_by))
+}
+
+fn listed(generations: &[u32]) -> String {
+    generations.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -75,6 +75,8 @@ pub enum Action {
     Retry,
     /// Failed devices are taken out of the gate.
     Waive,
+    /// A bundle went out that not every live root could sign.
+    Publish,
     /// The root, or the job's, signs from now on.
     Activate,
     /// The root will never sign: its job was aborted.

@@ -4,6 +4,7 @@
 mod command;
 mod reopen;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -212,6 +213,10 @@ pub struct Job {
     pub abort_requested: bool,
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
     pub activated: Option<OffsetDateTime>,
+    /// Older generations whose KMS key was disabled, pending deletion or gone: this job's bundles lack their signature,
+    /// and no link leads from them to the new root.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unusable_keys: BTreeSet<u32>,
 
     // The current leg.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -285,6 +290,7 @@ impl Job {
             rollout: new.rollout,
             abort_requested: false,
             activated: None,
+            unusable_keys: BTreeSet::new(),
             wave: None,
             cursor: Cursor::default(),
             bound: None,

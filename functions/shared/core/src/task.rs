@@ -74,6 +74,10 @@ pub enum ErrorClass {
     Unsupported,
     /// The credential's reference cannot be read.
     Credential,
+    /// The certificate's validity has not begun by the device's clock.
+    NotYetValid,
+    /// A later bundle was brought to the device than any that its job knows of: the tables were restored.
+    NewerBundle,
     /// Another refusal of the device (4xx).
     Rejected,
     /// The certificate that is to be installed has expired, or its private key does not open.
@@ -104,6 +108,8 @@ impl ErrorClass {
             | Self::AddressRefused
             | Self::Unsupported
             | Self::Credential
+            | Self::NotYetValid
+            | Self::NewerBundle
             | Self::Rejected
             | Self::Certificate
             | Self::Subject
@@ -150,6 +156,12 @@ impl ErrorClass {
             Self::Credential => {
                 "Store {\"username\":…,\"password\":…} as a SecureString under the device's credential parameter, then resume the job."
             }
+            Self::NotYetValid => {
+                "Set the device's clock, or the NTP server that it takes its time from, then resume the job."
+            }
+            Self::NewerBundle => {
+                "The tables are older than the device: they were restored. Run `rootcast restore`, then abort the job and ask for a new root."
+            }
             Self::Rejected => "Read what the device says, correct it there, then resume the job.",
             Self::Certificate => "Import the certificate anew, with its private key, and deploy that one.",
             Self::Subject => {
@@ -181,6 +193,8 @@ impl fmt::Display for ErrorClass {
             Self::AddressRefused => "addressRefused",
             Self::Unsupported => "unsupported",
             Self::Credential => "credential",
+            Self::NotYetValid => "notYetValid",
+            Self::NewerBundle => "newerBundle",
             Self::Rejected => "rejected",
             Self::Certificate => "certificate",
             Self::Subject => "subject",

@@ -5,6 +5,7 @@ use std::fmt;
 use rootcast_core::certificate::Certificate;
 use rootcast_core::device::Pin;
 use rootcast_core::fingerprint::Fingerprint;
+use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use crate::pem::{encode, encoded_length};
@@ -29,6 +30,11 @@ impl Identity {
     /// SHA-256 of the leaf's DER.
     pub fn leaf(&self) -> Fingerprint {
         self.leaf.fingerprint()
+    }
+
+    /// When the leaf's validity begins.
+    pub(crate) fn valid_from(&self) -> OffsetDateTime {
+        self.leaf.not_before()
     }
 
     /// By its key a device is still recognised when the certificate is renewed.

@@ -3,7 +3,9 @@
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use rootcast_core::certificate::Certificate;
 use rootcast_core::fingerprint::Fingerprint;
+use time::OffsetDateTime;
 
 /// A trust anchor's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,11 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 impl Anchor {
     pub(crate) fn new(der: Vec<u8>) -> Self {
         Self { fingerprint: Fingerprint::of(&der), der }
+    }
+
+    /// When its validity begins; `None` where it is no certificate that can be read.
+    pub(crate) fn valid_from(&self) -> Option<OffsetDateTime> {
+        Certificate::from_der(self.der.clone()).ok().map(|certificate| certificate.not_before())
     }
 
     pub(crate) fn to_pem(&self) -> String {

@@ -12,6 +12,7 @@
 //! Where nothing is missing nothing is written, and the first listing is the proof.
 
 mod bundle;
+mod clock;
 mod collection;
 mod connection;
 mod fault;

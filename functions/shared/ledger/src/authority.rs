@@ -6,8 +6,10 @@ use rootcast_core::bundle::Bundle;
 use rootcast_core::certificate::Certificate;
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::generation::GenerationState;
+use rootcast_core::installation::InstallationId;
 use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::{Lifecycle, Stage};
+use rootcast_core::restore::Counters;
 use rootcast_core::root::{LinkSpec, RootSpec};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -33,15 +35,35 @@ pub(crate) fn bundle_id(version: u64) -> String {
 pub struct Authority {
     /// 0 where nothing was ever written.
     pub revision: u64,
+    /// Made with the first write. `None`: written before installations had ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub installation: Option<InstallationId>,
+    /// Generations before this one have no record here: an earlier stack of the same name made them.
+    pub first_generation: u32,
     /// *The* pointer: this generation signs.
     pub signing: Option<u32>,
     /// The bundle that devices are to hold; 0 where there is none.
     pub bundle: u64,
+    /// The last version that was given, where that is higher than `bundle`'s: its record was lost.
+    pub last_bundle: u64,
     pub last_generation: u32,
     /// The rollover that has not ended; there is never a second.
     pub running: Option<JobId>,
     /// A root is being made.
     pub claim: Option<Claim>,
+}
+
+impl Authority {
+    /// How far its own counters are; `None` where nothing was ever written. Jobs are counted apart.
+    pub fn counters(&self) -> Option<Counters> {
+        let counted = Counters { generation: self.last_generation, job: 0, bundle: self.highest_bundle() };
+        (self.revision > 0).then_some(counted)
+    }
+
+    /// The highest version that was ever given to a bundle.
+    pub fn highest_bundle(&self) -> u64 {
+        self.bundle.max(self.last_bundle)
+    }
 }
 
 /// Who makes a root holds the claim, until it is published or the time is over: then the next caller finishes it.
@@ -66,6 +88,9 @@ pub struct RootRecord {
     /// ARN of the KMS key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// When that key was made, or found.
+    #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
+    pub key_made: Option<OffsetDateTime>,
     /// SHA-256 of the TBSCertificate that is about to be signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tbs: Option<Fingerprint>,
@@ -115,10 +140,21 @@ pub struct LinkRecord {
 
 /// A published bundle never changes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct BundleRecord {
     pub bundle: Bundle,
-    /// JWS in general JSON serialisation (RFC 7515 §7.2.1), signed by every live generation.
+    /// JWS in general JSON serialisation (RFC 7515 §7.2.1), signed by every live generation whose key can sign.
     pub jws: String,
+    /// Live generations whose key could not: it was disabled, pending deletion or gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unsigned_by: Vec<u32>,
+}
+
+impl BundleRecord {
+    /// There are roots in it, and none of them could sign it.
+    pub fn is_unsigned(&self) -> bool {
+        !self.unsigned_by.is_empty() && self.unsigned_by.len() == self.bundle.anchors.len()
+    }
 }
 
 /// With what the *next* root is made.
@@ -182,7 +218,7 @@ impl Ledger {
 
     /// Every generation there ever was, oldest first.
     pub async fn roots(&self, authority: &Authority) -> Result<Vec<RootRecord>, LedgerError> {
-        let keys = (1..=authority.last_generation).map(|generation| id_key(root_id(generation))).collect();
+        let keys = (authority.first_generation.max(1)..=authority.last_generation).map(|generation| id_key(root_id(generation))).collect();
         let found = self.batch_get_of(self.certificates()?, keys, "BatchGetItem roots").await?;
         let mut roots =
             found.into_iter().map(|item| from_item("root", item)).collect::<Result<Vec<RootRecord>, _>>()?;

@@ -424,7 +424,7 @@ impl Ledger {
     }
 }
 
-fn device_id(item: &Item) -> Result<DeviceId, LedgerError> {
+pub(crate) fn device_id(item: &Item) -> Result<DeviceId, LedgerError> {
     let id = item.get("id").and_then(|id| id.as_s().ok()).map(String::as_str).unwrap_or_default();
     id.parse().map_err(|source| LedgerError::Corrupt { what: "device", source: Box::new(source) })
 }

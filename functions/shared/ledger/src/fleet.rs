@@ -15,6 +15,10 @@ use crate::item::{Item, from_item, job_key, number, text};
 use crate::{DeviceRecord, Ledger, LedgerError};
 
 const REVISION: &str = "revision";
+/// Devices that are compared at a time.
+const PAGE: u32 = 100;
+/// Entries a transaction of 100 writes, of which the shards take sixteen.
+const CHANGED_AT_ONCE: usize = 80;
 
 /// An approved device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +26,15 @@ pub struct FleetEntry {
     pub device: DeviceId,
     #[serde(flatten)]
     pub version: DeviceVersion,
+}
+
+/// What [`Ledger::restore_fleet`] mended, or would have, in devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RestoredFleet {
+    /// Approved devices that were not in the lists as they are.
+    pub listed: u64,
+    /// Entries of devices that are not there, or not approved.
+    pub unlisted: u64,
 }
 
 /// A shard's own record.
@@ -120,6 +133,59 @@ impl Ledger {
         let entries = self.batch_get(keys, "BatchGetItem fleet").await?;
         let entries = entries.into_iter().map(|item| from_item::<FleetEntry>("fleet", item));
         entries.map(|entry| entry.map(|entry| (entry.device, entry.version))).collect()
+    }
+
+    /// After a table was restored: the lists become what the devices' own records say. Of many transactions, and may be
+    /// repeated. `dry_run`: nothing is written.
+    pub async fn restore_fleet(&self, dry_run: bool) -> Result<RestoredFleet, LedgerError> {
+        let mut restored = RestoredFleet::default();
+        let mut after = None;
+        loop {
+            let page = self.devices_after(after.as_ref(), PAGE).await?;
+            let listed = self.fleet_versions(page.items.iter().map(|device| &device.id)).await?;
+            let changes: Vec<FleetChange<'_>> = page
+                .items
+                .iter()
+                .filter_map(|device| {
+                    let (before, after) = (listed.get(&device.id).copied(), device.approved_version());
+                    let changed = before != after && after.is_some();
+                    changed.then_some(FleetChange { device: &device.id, before, after })
+                })
+                .collect();
+            restored.listed += changes.len() as u64;
+            self.write_changes(changes, dry_run).await?;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        for shard in 0..SHARDS {
+            let mut after: Option<DeviceId> = None;
+            loop {
+                let entries = self.fleet(shard, after.as_ref(), None, PAGE as usize).await?;
+                let Some(last) = entries.last().map(|entry| entry.device.clone()) else { break };
+                let devices = self.devices_by_id(entries.iter().map(|entry| &entry.device)).await?;
+                let is_approved =
+                    |id: &DeviceId| devices.get(id).is_some_and(|device| device.approved_version().is_some());
+                let gone = entries.iter().filter(|entry| !is_approved(&entry.device));
+                let changes: Vec<FleetChange<'_>> = gone
+                    .map(|entry| FleetChange { device: &entry.device, before: Some(entry.version), after: None })
+                    .collect();
+                restored.unlisted += changes.len() as u64;
+                self.write_changes(changes, dry_run).await?;
+                after = Some(last);
+            }
+        }
+        Ok(restored)
+    }
+
+    async fn write_changes(&self, mut changes: Vec<FleetChange<'_>>, dry_run: bool) -> Result<(), LedgerError> {
+        while !changes.is_empty() && !dry_run {
+            let rest = changes.split_off(changes.len().min(CHANGED_AT_ONCE));
+            self.transact(self.change_fleet(changes)?).await?;
+            changes = rest;
+        }
+        Ok(())
     }
 
     /// What the changes do to the fleet, with one write for each shard's revision. Nothing where no version changes.

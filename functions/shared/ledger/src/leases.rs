@@ -42,8 +42,8 @@ pub enum LeaseRefused {
     Held { until: OffsetDateTime },
     #[error("the device was deleted")]
     Gone,
-    #[error("a newer bundle was brought to the device already")]
-    Superseded,
+    #[error("bundle {newer} was brought to the device already")]
+    Superseded { newer: u64 },
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -109,7 +109,7 @@ impl Ledger {
         };
         let Some(device) = old else { return Err(LeaseRefused::Gone) };
         if goal.is_some_and(|goal| device.goal > goal) {
-            return Err(LeaseRefused::Superseded);
+            return Err(LeaseRefused::Superseded { newer: device.goal });
         }
         match &device.lease {
             Some(lease) if lease.owner == ours.owner => Ok(device),

@@ -16,6 +16,17 @@ pub enum VaultError {
     Unusable {
         operation: &'static str,
         key: String,
+        /// KMS does not know the key. Of one that was made just now that passes.
+        unknown: bool,
+        reason: String,
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Neither a policy nor, on a new key, its tags allow it.
+    #[error("{operation}: key {key} may not be used: {reason}")]
+    Denied {
+        operation: &'static str,
+        key: String,
         reason: String,
         #[source]
         source: Box<dyn Error + Send + Sync>,
@@ -46,6 +57,13 @@ impl VaultError {
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Call { retryable: true, .. })
     }
+
+    /// Whether a key that was made just now may be used later: KMS's hosts hear of it, and of its tags, one after the
+    /// other. AWS says
+    /// [up to five minutes](https://docs.aws.amazon.com/kms/latest/developerguide/tag-authorization.html) for the tags.
+    pub fn may_be_too_early(&self) -> bool {
+        matches!(self, Self::Unusable { unknown: true, .. } | Self::Denied { .. })
+    }
 }
 
 /// [KMS's](https://docs.aws.amazon.com/kms/latest/developerguide/throttling.html) and the tagging API's transient
@@ -75,7 +93,11 @@ where
         (None, _) => error.to_string(),
     };
     if let Some(key) = key.filter(|_| UNUSABLE.contains(&code.as_str())) {
-        return VaultError::Unusable { operation, key: key.to_owned(), reason, source: error.into() };
+        let unknown = code == "NotFoundException";
+        return VaultError::Unusable { operation, key: key.to_owned(), unknown, reason, source: error.into() };
+    }
+    if let Some(key) = key.filter(|_| code == "AccessDeniedException") {
+        return VaultError::Denied { operation, key: key.to_owned(), reason, source: error.into() };
     }
     let retryable = match &error {
         SdkError::ConstructionFailure(_) => false,

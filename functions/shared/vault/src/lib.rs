@@ -8,6 +8,7 @@
 //! for. The caller tries again instead, after [`Vault::keys_of`] has found what the first attempt left.
 
 mod error;
+mod keys;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,7 +18,6 @@ use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeySpec, KeyUsageType, MessageType, SigningAlgorithmSpec, Tag};
-use aws_sdk_resourcegroupstagging::types::TagFilter;
 use rootcast_core::algorithm::KeyAlgorithm;
 use rootcast_core::bundle::SignedBundle;
 use rootcast_core::certificate::Certificate;
@@ -26,11 +26,18 @@ use rootcast_core::root::{Prepared, Unsigned};
 
 pub use self::error::VaultError;
 use self::error::failed;
+pub use self::keys::{MadeKey, Purpose, Standing, TaggedKey};
 
 /// The permissions to use a key hang on this tag: its value is the stack's name.
 pub const STACK_TAG: &str = "rootcast:stack";
 /// Its value is the generation's number, in decimal.
 pub const GENERATION_TAG: &str = "rootcast:generation";
+/// Its value is the [`InstallationId`] that the tables hold: a stack that is made again under its name has another one.
+pub const INSTALLATION_TAG: &str = "rootcast:installation";
+/// Its value is the serial number that was reserved for the root: it leads from a key to its record.
+pub const SERIAL_TAG: &str = "rootcast:serial";
+/// On a key that devices rely on, from before its root signs: it is never given up by a sweep, whatever the tables say.
+pub const SIGNS_TAG: &str = "rootcast:signs";
 
 /// One attempt. KMS answers in tens of milliseconds; an RSA-4096 signature is the slowest of what is asked of it.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -68,7 +75,8 @@ impl Vault {
 
     /// Makes a signing key and answers its ARN. Not repeated by itself, see the crate's documentation: after a
     /// [retryable](VaultError::is_retryable) error the key may or may not exist.
-    pub async fn create_key(&self, generation: u32, algorithm: KeyAlgorithm) -> Result<String, VaultError> {
+    pub async fn create_key(&self, purpose: &Purpose, algorithm: KeyAlgorithm) -> Result<String, VaultError> {
+        const OPERATION: &str = "kms:CreateKey";
         let limits = TimeoutConfig::builder()
             .operation_attempt_timeout(CREATE_TIMEOUT)
             .operation_timeout(CREATE_TIMEOUT)
@@ -79,47 +87,33 @@ impl Vault {
             .create_key()
             .key_spec(KeySpec::from(algorithm.kms_key_spec()))
             .key_usage(KeyUsageType::SignVerify)
-            .description(format!("Root generation {generation} of Rootcast stack {}", self.stack))
-            .tags(tag(STACK_TAG, &self.stack)?)
-            .tags(tag(GENERATION_TAG, &generation.to_string())?)
+            .description(format!("Root generation {} of Rootcast stack {}", purpose.generation, self.stack))
+            .tags(tag(OPERATION, STACK_TAG, &self.stack)?)
+            .tags(tag(OPERATION, GENERATION_TAG, &purpose.generation.to_string())?)
+            .tags(tag(OPERATION, INSTALLATION_TAG, &purpose.installation.to_string())?)
+            .tags(tag(OPERATION, SERIAL_TAG, &purpose.serial.to_string())?)
             .customize()
             .config_override(once)
             .send()
             .await
-            .map_err(|error| failed("kms:CreateKey", None, error))?;
+            .map_err(|error| failed(OPERATION, None, error))?;
         let arn = created.key_metadata.and_then(|metadata| metadata.arn);
-        arn.ok_or(VaultError::Incomplete { operation: "kms:CreateKey", field: "Arn" })
+        arn.ok_or(VaultError::Incomplete { operation: OPERATION, field: "Arn" })
     }
 
-    /// The ARNs of a generation's keys that could still sign, sorted: what a crash after [`Vault::create_key`] left.
-    ///
-    /// The tag index follows KMS with a delay of seconds: a key made just now may be missing. Keys that are disabled or
-    /// pending deletion stay in the index, but [refuse](https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html)
-    /// to show their public key, and are left out by that.
-    pub async fn keys_of(&self, generation: u32) -> Result<Vec<String>, VaultError> {
-        let mut pages = self
-            .tagging
-            .get_resources()
-            .resource_type_filters("kms:key")
-            .tag_filters(TagFilter::builder().key(STACK_TAG).values(&self.stack).build())
-            .tag_filters(TagFilter::builder().key(GENERATION_TAG).values(generation.to_string()).build())
-            .into_paginator()
-            .send();
-        let mut found = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failed("tag:GetResources", None, error))?;
-            found.extend(page.resource_tag_mapping_list.into_iter().flatten().filter_map(|key| key.resource_arn));
-        }
-        found.sort_unstable();
-        let mut usable = Vec::new();
-        for key in found {
-            match self.get_public_key(&key).await {
-                Ok(_) => usable.push(key),
-                Err(VaultError::Unusable { .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(usable)
+    /// From here on no sweep gives the key up. Before its root signs for the first time.
+    pub async fn mark_as_signing(&self, key: &str) -> Result<(), VaultError> {
+        const OPERATION: &str = "kms:TagResource";
+        self.kms
+            .tag_resource()
+            .key_id(key)
+            // Only a request that names the stack is allowed.
+            .tags(tag(OPERATION, STACK_TAG, &self.stack)?)
+            .tags(tag(OPERATION, SIGNS_TAG, "true")?)
+            .send()
+            .await
+            .map_err(|error| failed(OPERATION, Some(key), error))?;
+        Ok(())
     }
 
     /// SubjectPublicKeyInfo in DER, of a key that is `algorithm`'s by its spec, its usage and its public half alike.
@@ -167,16 +161,15 @@ impl Vault {
         Ok(prepared.complete(&signature)?)
     }
 
-    /// Adds `signer`'s signature to a bundle. A signature of another key is refused.
-    pub async fn sign_bundle(
+    /// `signer`'s signature of a bundle. [`SignedBundle::add`] takes it, and refuses one of another key.
+    pub async fn signature_of(
         &self,
         key: &str,
         signer: &Certificate,
-        bundle: &mut SignedBundle,
-    ) -> Result<(), VaultError> {
+        bundle: &SignedBundle,
+    ) -> Result<Vec<u8>, VaultError> {
         let algorithm = signer.key_algorithm().map_err(rootcast_core::bundle::JwsError::from)?;
-        let signature = self.sign(key, algorithm, &bundle.digest(signer)?).await?;
-        Ok(bundle.add(signer, &signature)?)
+        self.sign(key, algorithm, &bundle.digest(signer)?).await
     }
 
     /// Whether `key` is the one that `certificate` speaks of. Asked of KMS once a process: neither ever changes.
@@ -193,6 +186,15 @@ impl Vault {
         let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         confirmed.insert(key.to_owned(), certificate.fingerprint());
         Ok(())
+    }
+
+    /// Whether `key` can sign now, asked of KMS each time: a key may be disabled at any moment.
+    ///
+    /// # Errors
+    /// [`VaultError::Unusable`] where it is disabled, pending deletion or gone.
+    pub async fn check(&self, key: &str, certificate: &Certificate) -> Result<(), VaultError> {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.confirm(key, certificate).await
     }
 
     /// Gives a key up: it signs no more at once, and is gone after `days` (KMS takes 7 to 30). A key that is pending
@@ -215,7 +217,7 @@ impl Vault {
     }
 }
 
-fn tag(key: &'static str, value: &str) -> Result<Tag, VaultError> {
+fn tag(operation: &'static str, key: &'static str, value: &str) -> Result<Tag, VaultError> {
     let built = Tag::builder().tag_key(key).tag_value(value).build();
-    built.map_err(|_| VaultError::Incomplete { operation: "kms:CreateKey", field: key })
+    built.map_err(|_| VaultError::Incomplete { operation, field: key })
 }

@@ -10,21 +10,29 @@ use aws_sdk_kms::operation::create_key::CreateKeyOutput;
 use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
 use aws_sdk_kms::operation::schedule_key_deletion::ScheduleKeyDeletionOutput;
 use aws_sdk_kms::operation::sign::SignOutput;
+use aws_sdk_kms::operation::tag_resource::TagResourceOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyUsageType, MessageType};
 use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
-use aws_sdk_resourcegroupstagging::types::ResourceTagMapping;
+use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, Tag};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use rootcast_core::algorithm::KeyAlgorithm;
 use rootcast_core::bundle::{Bundle, JwsError, SignedBundle, verify_jws};
-use rootcast_core::root::{IssueError, prepare_root};
-use rootcast_vault::{Vault, VaultError};
+use rootcast_core::installation::InstallationId;
+use rootcast_core::root::{IssueError, Serial, prepare_root};
+use rootcast_vault::{MadeKey, Purpose, Standing, TaggedKey, Vault, VaultError};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use crate::keys::{Key, TODAY};
 
 const ARN: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+const PURPOSE: Purpose = Purpose {
+    installation: InstallationId::from_random([0x0a; 16]),
+    generation: 7,
+    serial: Serial::from_random([0x43; 16]),
+};
 
 /// Every operation answers by its own rule, as often as it is asked.
 fn vault(kms: &[&Rule], tagging: &[&Rule]) -> Vault {
@@ -68,13 +76,19 @@ async fn a_key_is_made_for_signing_and_tagged() {
             let tags: Vec<_> = request.tags().iter().map(|tag| (tag.tag_key(), tag.tag_value())).collect();
             request.key_spec() == Some(&KeySpec::EccNistP384)
                 && request.key_usage() == Some(&KeyUsageType::SignVerify)
-                && tags == [("rootcast:stack", "fleet"), ("rootcast:generation", "7")]
+                && tags
+                    == [
+                        ("rootcast:stack", "fleet"),
+                        ("rootcast:generation", "7"),
+                        ("rootcast:installation", "0a".repeat(16).as_str()),
+                        ("rootcast:serial", "43".repeat(16).as_str()),
+                    ]
         })
         .then_output(|| {
             let metadata = KeyMetadata::builder().key_id("1234abcd").arn(ARN).build().unwrap();
             CreateKeyOutput::builder().key_metadata(metadata).build()
         });
-    assert_eq!(vault(&[&create], &[]).create_key(7, KeyAlgorithm::EcdsaP384).await.unwrap(), ARN);
+    assert_eq!(vault(&[&create], &[]).create_key(&PURPOSE, KeyAlgorithm::EcdsaP384).await.unwrap(), ARN);
 }
 
 /// KMS takes the request, and the connection dies before its answer: the key may exist.
@@ -94,7 +108,7 @@ async fn a_key_whose_answer_was_lost_is_not_made_again() {
     let config = aws_sdk_kms::Config::builder().with_test_defaults_v2().endpoint_url(endpoint);
     let tagging = mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, []);
     let vault = Vault::new(&aws_sdk_kms::Client::from_conf(config.build()), &tagging, "fleet");
-    let failure = vault.create_key(7, KeyAlgorithm::EcdsaP384).await.unwrap_err();
+    let failure = vault.create_key(&PURPOSE, KeyAlgorithm::EcdsaP384).await.unwrap_err();
     assert!(failure.is_retryable(), "{failure}");
     assert_eq!(served.await.unwrap(), 1);
 }
@@ -104,7 +118,7 @@ async fn a_key_whose_answer_was_lost_is_not_made_again() {
 async fn making_a_key_is_never_repeated() {
     for (status, body) in [(503, None), (500, error("KMSInternalException")), (400, error("ThrottlingException"))] {
         let create = mock!(aws_sdk_kms::Client::create_key).sequence().http_status(status, body).repeatedly().build();
-        let failure = vault(&[&create], &[]).create_key(7, KeyAlgorithm::EcdsaP384).await.unwrap_err();
+        let failure = vault(&[&create], &[]).create_key(&PURPOSE, KeyAlgorithm::EcdsaP384).await.unwrap_err();
         assert!(failure.is_retryable(), "{failure}");
         assert_eq!(create.num_calls(), 1);
     }
@@ -113,27 +127,28 @@ async fn making_a_key_is_never_repeated() {
         .http_status(400, error("LimitExceededException"))
         .repeatedly()
         .build();
-    let failure = vault(&[&quota], &[]).create_key(7, KeyAlgorithm::EcdsaP384).await.unwrap_err();
+    let failure = vault(&[&quota], &[]).create_key(&PURPOSE, KeyAlgorithm::EcdsaP384).await.unwrap_err();
     assert!(!failure.is_retryable(), "{failure}");
 }
 
 #[tokio::test]
-async fn a_generations_keys_are_those_that_can_still_sign() {
+async fn a_roots_keys_are_those_with_its_serial_and_installation() {
     let resources = mock!(aws_sdk_resourcegroupstagging::Client::get_resources)
         .match_requests(|request| {
-            let wanted = [("rootcast:stack", "fleet"), ("rootcast:generation", "7")];
+            let installation = "0a".repeat(16);
+            let serial = "43".repeat(16);
+            let wanted = [
+                ("rootcast:stack", "fleet"),
+                ("rootcast:installation", installation.as_str()),
+                ("rootcast:serial", serial.as_str()),
+            ];
             let filters = request.tag_filters().iter();
             filters.map(|each| (each.key().unwrap(), each.values()[0].as_str())).eq(wanted)
                 && request.resource_type_filters() == ["kms:key"]
         })
-        .then_compute_output(|request| {
-            let (keys, next): (&[&str], _) = match request.pagination_token() {
-                None | Some("") => (&["usable-2", "pending"], "more"),
-                Some(_) => (&["usable-1", "disabled", "gone"], ""),
-            };
-            let keys = keys.iter().map(|key| ResourceTagMapping::builder().resource_arn(*key).build());
-            let keys = Some(keys.collect());
-            GetResourcesOutput::builder().set_resource_tag_mapping_list(keys).pagination_token(next).build()
+        .then_compute_output(|request| match request.pagination_token() {
+            None | Some("") => page(&[("usable-2", &[("rootcast:signs", "true")]), ("pending", &[])], "more"),
+            Some(_) => page(&[("usable-1", &[]), ("disabled", &[]), ("unknown", &[]), ("denied", &[])], ""),
         });
     let refuse = |key: &'static str, code| {
         mock!(aws_sdk_kms::Client::get_public_key)
@@ -146,10 +161,64 @@ async fn a_generations_keys_are_those_that_can_still_sign() {
     let show = mock!(aws_sdk_kms::Client::get_public_key)
         .match_requests(|request| request.key_id().unwrap().starts_with("usable"))
         .then_output(public_key(Key::shared(KeyAlgorithm::EcdsaP256)));
-    let pending = refuse("pending", "KMSInvalidStateException");
-    let (disabled, gone) = (refuse("disabled", "DisabledException"), refuse("gone", "NotFoundException"));
-    let vault = vault(&[&pending, &disabled, &gone, &show], &[&resources]);
-    assert_eq!(vault.keys_of(7).await.unwrap(), ["usable-1", "usable-2"]);
+    let (pending, disabled) = (refuse("pending", "KMSInvalidStateException"), refuse("disabled", "DisabledException"));
+    let (unknown, denied) = (refuse("unknown", "NotFoundException"), refuse("denied", "AccessDeniedException"));
+    let vault = vault(&[&pending, &disabled, &unknown, &denied, &show], &[&resources]);
+    let made = |arn: &str, standing, signs| MadeKey { arn: arn.to_owned(), standing, signs };
+    assert_eq!(
+        vault.keys_of(&PURPOSE).await.unwrap(),
+        [
+            made("usable-1", Standing::Usable, false),
+            made("usable-2", Standing::Usable, true),
+            made("denied", Standing::Unseen, false),
+            made("unknown", Standing::Unseen, false),
+            made("disabled", Standing::Dead, false),
+            made("pending", Standing::Dead, false),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_stacks_keys_are_told_with_their_installation() {
+    let resources = mock!(aws_sdk_resourcegroupstagging::Client::get_resources)
+        .match_requests(|request| request.tag_filters().len() == 1)
+        .then_output(|| {
+            let installation = "0a".repeat(16);
+            let ours = [("rootcast:generation", "10"), ("rootcast:installation", installation.as_str())];
+            page(
+                &[
+                    ("ours", &ours),
+                    ("older", &[("rootcast:generation", "9")]),
+                    ("the template's", &[]),
+                    ("a person's", &[("rootcast:generation", "x")]),
+                ],
+                "",
+            )
+        });
+    let tagged = |arn: &str, generation, installation| TaggedKey { arn: arn.to_owned(), generation, installation };
+    let found = vault(&[], &[&resources]).keys_of_stack().await.unwrap();
+    assert_eq!(found, [tagged("older", 9, None), tagged("ours", 10, Some(PURPOSE.installation))]);
+}
+
+#[tokio::test]
+async fn a_key_that_is_to_sign_is_marked_with_its_stack() {
+    let mark = mock!(aws_sdk_kms::Client::tag_resource)
+        .match_requests(|request| {
+            let tags: Vec<_> = request.tags().iter().map(|tag| (tag.tag_key(), tag.tag_value())).collect();
+            request.key_id() == Some(ARN) && tags == [("rootcast:stack", "fleet"), ("rootcast:signs", "true")]
+        })
+        .then_output(|| TagResourceOutput::builder().build());
+    vault(&[&mark], &[]).mark_as_signing(ARN).await.unwrap();
+    assert_eq!(mark.num_calls(), 1);
+}
+
+fn page(keys: &[(&str, &[(&str, &str)])], next: &str) -> GetResourcesOutput {
+    let mapping = |(arn, tags): &(&str, &[(&str, &str)])| {
+        let tags = tags.iter().map(|(key, value)| Tag::builder().key(*key).value(*value).build().unwrap()).collect();
+        ResourceTagMapping::builder().resource_arn(*arn).set_tags(Some(tags)).build()
+    };
+    let keys = keys.iter().map(mapping).collect();
+    GetResourcesOutput::builder().set_resource_tag_mapping_list(Some(keys)).pagination_token(next).build()
 }
 
 #[tokio::test]
@@ -192,6 +261,7 @@ async fn a_key_that_cannot_be_used_is_not_tried_again() {
         let sign = mock!(aws_sdk_kms::Client::sign).sequence().http_status(400, error(code)).repeatedly().build();
         let failure = vault(&[&sign], &[]).sign(ARN, KeyAlgorithm::EcdsaP256, &[0; 32]).await.unwrap_err();
         assert!(matches!(&failure, VaultError::Unusable { key, .. } if key == ARN), "{failure}");
+        assert_eq!(failure.may_be_too_early(), code == "NotFoundException");
         assert!(!failure.is_retryable());
         assert_eq!(sign.num_calls(), 1);
     }
@@ -210,8 +280,9 @@ async fn a_signature_of_another_key_makes_no_certificate_and_no_bundle() {
     let root = key.root(6);
     let mut signed =
         SignedBundle::new(&Bundle { version: 1, anchors: vec![root.clone()], withdrawn: vec![], issued: TODAY });
-    let refused = vault.sign_bundle(ARN, &root, &mut signed).await;
-    assert!(matches!(refused, Err(VaultError::Bundle(JwsError::Verify(_)))), "{refused:?}");
+    let signature = vault.signature_of(ARN, &root, &signed).await.unwrap();
+    let refused = signed.add(&root, &signature);
+    assert!(matches!(refused, Err(JwsError::Verify(_))), "{refused:?}");
     assert!(verify_jws(signed.to_json(), &[root]).is_err());
 }
 
@@ -222,7 +293,8 @@ async fn a_bundle_is_signed_by_every_root() {
     let bundle = Bundle { version: 1, anchors: vec![root.clone()], withdrawn: vec![], issued: TODAY };
     let mut signed = SignedBundle::new(&bundle);
     let sign = signing(key);
-    vault(&[&sign], &[]).sign_bundle(ARN, &root, &mut signed).await.unwrap();
+    let signature = vault(&[&sign], &[]).signature_of(ARN, &root, &signed).await.unwrap();
+    signed.add(&root, &signature).unwrap();
     assert_eq!(verify_jws(signed.to_json(), &[root]).unwrap(), bundle);
 }
 
@@ -237,6 +309,8 @@ async fn a_key_is_compared_with_its_certificate_once_a_process() {
 
     let other = Key::generate(KeyAlgorithm::EcdsaP384).root(6);
     assert!(matches!(vault.confirm(ARN, &other).await, Err(VaultError::Differs { .. })));
+    vault.check(ARN, &key.root(6)).await.unwrap();
+    assert_eq!(show.num_calls(), 3, "a check asks each time");
     let kind = Key::shared(KeyAlgorithm::Rsa2048).root(6);
     assert!(matches!(vault.confirm(ARN, &kind).await, Err(VaultError::WrongKind { .. })));
 }

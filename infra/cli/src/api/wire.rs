@@ -46,6 +46,8 @@ pub(crate) struct Rollover {
     #[serde(default)]
     pub(crate) old_generation: Option<u32>,
     pub(crate) bundle_version: u64,
+    #[serde(default)]
+    pub(crate) unusable_keys: Vec<u32>,
     pub(crate) activation: Activation,
     pub(crate) rollout: Rollout,
 }

@@ -102,14 +102,14 @@ fn state(job: &Job) -> &'static str {
     }
 }
 
-fn describe_rollover(rollover: &Rollover) -> [(&'static str, String); 3] {
+fn describe_rollover(rollover: &Rollover) -> Vec<(&'static str, String)> {
     let follows = rollover.old_generation.map_or_else(|| "the first one".to_owned(), |old| format!("after {old}"));
     let activation = match rollover.activation {
         Activation::Proven => "signs when every device has proven that it holds it, or is waived",
         Activation::Immediate => "signs at once, before the devices hold it",
     };
     let rollout = rollover.rollout;
-    [
+    let mut lines = vec![
         ("Root", format!("generation {}, {follows}; {activation}", rollover.generation)),
         ("Bundle", format!("version {}", rollover.bundle_version)),
         (
@@ -124,7 +124,13 @@ fn describe_rollover(rollover: &Rollover) -> [(&'static str, String); 3] {
                 rollout.error_budget_minimum
             ),
         ),
-    ]
+    ];
+    if !rollover.unusable_keys.is_empty() {
+        let generations: Vec<_> = rollover.unusable_keys.iter().map(u32::to_string).collect();
+        let what = "disabled, pending deletion or gone; they sign neither the bundle nor a link";
+        lines.push(("Keys", format!("of root generations {}: {what}", generations.join(", "))));
+    }
+    lines
 }
 
 fn waves(waves: &[WaveView]) -> String {

@@ -27,14 +27,14 @@ async fn rootcast() -> PathBuf {
     std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("rootcast")
 }
 
-struct Said {
+pub(crate) struct Said {
     code: Option<i32>,
     lines: Vec<Value>,
     errors: String,
 }
 
 impl Said {
-    fn done(mut self) -> Value {
+    pub(crate) fn done(mut self) -> Value {
         assert_eq!(self.code, Some(0), "{}", self.errors);
         if self.lines.len() == 1 { self.lines.remove(0) } else { Value::Array(self.lines) }
     }
@@ -46,7 +46,7 @@ impl Said {
 
 impl Stack {
     /// Runs it on the stack; `input` is its standard input.
-    async fn cli(&self, line: &str, input: &str) -> Said {
+    pub(crate) async fn cli(&self, line: &str, input: &str) -> Said {
         let mut child = Command::new(rootcast().await)
             .args(["--json"].into_iter().chain(line.split(' ')).chain(["--stack", "rootcast"]))
             .env("AWS_ENDPOINT_URL", &self.local.endpoint_url)

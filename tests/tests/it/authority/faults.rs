@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use aws_sdk_kms::operation::create_key::CreateKeyOutput;
 use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
 use aws_sdk_kms::operation::sign::SignOutput;
+use aws_sdk_kms::operation::tag_resource::TagResourceOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyUsageType};
 use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
@@ -66,7 +67,8 @@ impl Kms {
                 .resource_tag_mapping_list(ResourceTagMapping::builder().resource_arn(ARN).build())
                 .build()
         });
-        let kms = mock_client!(aws_sdk_kms, RuleMode::MatchAny, [&self.create, &self.show, &self.sign]);
+        let mark = mock!(aws_sdk_kms::Client::tag_resource).then_output(|| TagResourceOutput::builder().build());
+        let kms = mock_client!(aws_sdk_kms, RuleMode::MatchAny, [&self.create, &self.show, &self.sign, &mark]);
         let tagging = mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, [&found]);
         Vault::new(&kms, &tagging, "mocked")
     }
@@ -173,24 +175,47 @@ async fn a_kms_that_stays_throttled_is_told_as_passing_and_finished_by_the_next_
 
 /// KMS's grants and policies reach its hosts one after the other.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_that_is_refused_at_first_is_used_by_the_next_caller() {
+async fn a_new_key_that_is_refused_at_first_is_waited_for() {
     Stack::run(0, async |stack| {
         for (name, faults) in [
-            ("create", Faults { create: &[(400, "AccessDeniedException")], ..Faults::default() }),
             ("show", Faults { show: &[(400, "AccessDeniedException")], ..Faults::default() }),
             ("unknown", Faults { show: &[(400, "NotFoundException")], ..Faults::default() }),
             ("sign", Faults { sign: &[(400, "AccessDeniedException")], ..Faults::default() }),
         ] {
             let office = Office::open(&stack.local, &format!("denied-{name}")).await;
             let kms = Kms::new(p384(), p384(), faults);
+            assert_eq!(put_with(&office, &kms).await.status, StatusCode::OK, "{name}: it was waited for");
+            let root = root(&office, 1).await;
+            assert_eq!((root.state, root.key.as_deref()), (GenerationState::Signing, Some(ARN)), "{name}");
+            assert_eq!(kms.calls()[0], 1, "{name}: one key");
+        }
+    })
+    .await;
+}
+
+/// AWS names five minutes for tags: longer than a caller waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_that_is_refused_for_longer_is_used_by_the_next_caller() {
+    Stack::run(0, async |stack| {
+        const DENIED: &[Fault] = &[(400, "AccessDeniedException"); 4];
+        const UNKNOWN: &[Fault] = &[(400, "NotFoundException"); 4];
+        for (name, faults) in [
+            ("create", Faults { create: &DENIED[..1], ..Faults::default() }),
+            ("show", Faults { show: DENIED, ..Faults::default() }),
+            ("unknown", Faults { show: UNKNOWN, ..Faults::default() }),
+            ("sign", Faults { sign: DENIED, ..Faults::default() }),
+        ] {
+            let office = Office::open(&stack.local, &format!("long-denied-{name}")).await;
+            let kms = Kms::new(p384(), p384(), faults);
             let reply = put_with(&office, &kms).await;
-            assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR, "{name}: {reply:?}");
+            let expected =
+                if name == "create" { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::SERVICE_UNAVAILABLE };
+            assert_eq!(reply.status, expected, "{name}: {reply:?}");
             assert!(!reply.body.to_string().contains(ARN), "{name}: inside detail stays inside: {reply:?}");
             assert_nothing_published(&office).await;
             assert_eq!(put_with(&office, &kms).await.status, StatusCode::OK, "{name}");
             let root = root(&office, 1).await;
             assert_eq!((root.state, root.key.as_deref()), (GenerationState::Signing, Some(ARN)), "{name}");
-            assert_eq!(kms.calls()[0], 1, "{name}: one key");
         }
     })
     .await;
@@ -284,13 +309,15 @@ async fn a_clean_up_that_fails_is_done_by_the_next_caller() {
 /// A process died right after CreateKey. The index shows nothing when it is asked first, then fails so often, and then
 /// shows the key.
 async fn index_that_lags(office: &Office, failures: usize) -> aws_sdk_resourcegroupstagging::Client {
-    let wire = Wire::cut_at(Cut::Answer(6));
+    let wire = Wire::cut_at(Cut::Answer(8));
     let died = office.put(&wire, seconds_ago::<65>).await;
     assert!(died.status.is_server_error(), "{died:?}");
     assert_eq!(wire.sent().last().map(String::as_str), Some("CreateKey"));
     let (_, left_behind, _) = office.keys().await.remove(0);
     let mut index = mock!(aws_sdk_resourcegroupstagging::Client::get_resources)
         .sequence()
+        // Once for all keys of the stack, once for those of this root.
+        .output(|| GetResourcesOutput::builder().build())
         .output(|| GetResourcesOutput::builder().build());
     for _ in 0..failures {
         index = index.http_status(500, error("InternalServiceException"));

@@ -10,6 +10,7 @@ mod issuing;
 #[allow(dead_code, reason = "core's own tests use more of it")]
 mod keys;
 mod links;
+mod lost_keys;
 pub(crate) mod office;
 #[path = "../../../../functions/shared/core/tests/it/openssl.rs"]
 #[allow(dead_code, reason = "core's own tests use more of it")]
@@ -17,6 +18,7 @@ pub(crate) mod openssl;
 mod race;
 mod readers;
 mod refusals;
+mod restored;
 mod size;
 mod whole;
 pub(crate) mod wire;

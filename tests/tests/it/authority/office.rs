@@ -21,7 +21,7 @@ use rootcast_ledger::{DeviceRecord, Ledger, Tables, TokenRecord};
 use rootcast_local::LocalStack;
 use rootcast_queue::Queue;
 use rootcast_seal::Sealer;
-use rootcast_vault::{GENERATION_TAG, STACK_TAG, Vault};
+use rootcast_vault::{GENERATION_TAG, INSTALLATION_TAG, SERIAL_TAG, STACK_TAG, Vault};
 use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -76,10 +76,19 @@ pub(crate) fn seconds_ago<const SECONDS: i64>() -> OffsetDateTime {
 
 impl Office {
     pub(crate) async fn open(stack: &LocalStack, name: &str) -> Self {
+        Self::made(stack, name, name).await
+    }
+
+    /// The stack was deleted and is made again under its name: its tables are new, and the keys are still there.
+    pub(crate) async fn again(&self, stack: &LocalStack) -> Self {
+        Self::made(stack, &self.name, &format!("{}-again", self.name)).await
+    }
+
+    async fn made(stack: &LocalStack, name: &str, prefix: &str) -> Self {
         let config = stack.sdk_config.clone();
         let dynamodb = aws_sdk_dynamodb::Client::new(&config);
         let copy = async |output: &str| {
-            let copied = format!("{name}-{output}");
+            let copied = format!("{prefix}-{output}");
             copy_table(&dynamodb, stack.outputs.of(output).unwrap(), &copied).await;
             Some(copied)
         };
@@ -89,7 +98,7 @@ impl Office {
             devices: copy("DevicesTable").await,
             access: copy("AccessTable").await,
         };
-        let created = aws_sdk_sqs::Client::new(&config).create_queue().queue_name(name).send().await.unwrap();
+        let created = aws_sdk_sqs::Client::new(&config).create_queue().queue_name(prefix).send().await.unwrap();
         let ledger = Ledger::new(dynamodb, tables.clone());
         let office = Self { config, tables, queue: created.queue_url.unwrap(), name: name.to_owned(), ledger };
         office.admit(TOKEN, seconds_ago::<-3600>()).await;
@@ -106,6 +115,10 @@ impl Office {
             created: seconds_ago::<0>(),
         };
         self.ledger.put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
+    }
+
+    pub(super) fn kms(&self) -> aws_sdk_kms::Client {
+        aws_sdk_kms::Client::new(&self.config)
     }
 
     pub(super) fn config(&self) -> &SdkConfig {
@@ -145,6 +158,10 @@ impl Office {
         regenerate::App { authority, ..self.app(&Wire::default(), seconds_ago::<0>) }
     }
 
+    pub(super) fn authority(&self) -> CertificateAuthority {
+        CertificateAuthority::new(self.ledger.clone(), self.vault_over(&Wire::default()))
+    }
+
     /// `PUT /signingCertificate`.
     pub(crate) async fn put(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> Reply {
         put(self.app(wire, clock)).await
@@ -153,6 +170,13 @@ impl Office {
     /// The device leaves the fleet, and the conductor brings the job to its end.
     pub(crate) async fn end_job(&self, id: JobId) -> Job {
         self.ledger.delete_device(&DEVICE.parse().unwrap(), "ops", seconds_ago::<0>()).await.unwrap();
+        let job = self.conduct(id).await;
+        assert_eq!(job.state, JobState::Ended, "{job:?}");
+        job
+    }
+
+    /// The conductor does what there is to do.
+    pub(crate) async fn conduct(&self, id: JobId) -> Job {
         let wire = Wire::default();
         let conductor = conduct::App {
             ledger: self.ledger.clone(),
@@ -165,9 +189,7 @@ impl Office {
             clock: seconds_ago::<0>,
         };
         conductor.conduct(id, "test", Instant::now() + Duration::from_secs(60)).await.unwrap();
-        let job = self.ledger.job(id).await.unwrap().unwrap();
-        assert_eq!(job.state, JobState::Ended, "{job:?}");
-        job
+        self.ledger.job(id).await.unwrap().unwrap()
     }
 
     /// Every KMS key that was made here: generation, ARN, state.
@@ -179,7 +201,10 @@ impl Office {
         let found: Vec<_> = found.collect::<Result<_, _>>().await.unwrap();
         let mut keys = Vec::new();
         for mapping in found {
-            let generation = mapping.tags().iter().find(|tag| tag.key() == GENERATION_TAG).unwrap();
+            let tag = |name| mapping.tags().iter().find(|tag| tag.key() == name).unwrap();
+            let generation = tag(GENERATION_TAG);
+            // Each of them is found by these.
+            assert!(tag(INSTALLATION_TAG).value().len() == 32 && tag(SERIAL_TAG).value().len() == 32);
             let arn = mapping.resource_arn().unwrap();
             let described = kms.describe_key().key_id(arn).send().await.unwrap();
             let state = described.key_metadata.unwrap().key_state.unwrap();
@@ -260,6 +285,7 @@ pub(crate) fn settings() -> Settings {
         root_name: "Office Root".to_owned(),
         subject: "O=Example Corp,C=DE".parse().unwrap(),
         validity: time::Duration::days(400),
+        backdate: time::Duration::hours(1),
     }
 }
 

@@ -13,6 +13,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason};
 use aws_sdk_kms::types::KeyState;
+use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use futures::future::join_all;
 use http::StatusCode;
@@ -227,7 +228,9 @@ async fn a_caller_whose_transaction_collided_is_told_the_winners_job() {
     let rules = [&token, &policy, &authority, &scan, &id, &collision];
     let ledger = Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules), tables());
     let kms = mock_client!(aws_sdk_kms, []);
-    let tagging = mock_client!(aws_sdk_resourcegroupstagging, []);
+    let no_key = mock!(aws_sdk_resourcegroupstagging::Client::get_resources)
+        .then_output(|| GetResourcesOutput::builder().build());
+    let tagging = mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, [&no_key]);
     let nowhere = aws_sdk_sqs::Config::builder().behavior_version(BehaviorVersion::latest()).build();
     let app = regenerate::App {
         authority: CertificateAuthority::new(ledger.clone(), Vault::new(&kms, &tagging, "collision")),

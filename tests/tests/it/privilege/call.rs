@@ -93,7 +93,17 @@ fn dynamodb(operation: &str, body: &Value) -> Vec<Part> {
             })
             .collect(),
         "Query" => vec![on(operation, body, queried(body).into_iter().collect())],
-        "Scan" => vec![on(operation, body, Vec::new())],
+        "Scan" => {
+            let (action, resource, mut context) = on(operation, body, Vec::new());
+            if let Some(projection) = body["ProjectionExpression"].as_str() {
+                let names = projection.split(',').map(|name| name.trim().to_owned()).collect();
+                context.insert(ATTRIBUTES.to_owned(), names);
+            }
+            if let Some(select) = body["Select"].as_str() {
+                context.insert("dynamodb:Select".to_owned(), vec![select.to_owned()]);
+            }
+            vec![(action, resource, context)]
+        }
         "UpdateItem" => vec![with_attributes(on(operation, body, of_item(&body["Key"])))],
         _ => vec![on(operation, body, of_item(body.get("Item").unwrap_or(&body["Key"])))],
     }
@@ -148,7 +158,7 @@ fn kms(operation: &str, body: &Value) -> Vec<Part> {
     let key = text(&body["KeyId"]);
     let resource = if key.starts_with("arn:") { key.to_owned() } else { format!("arn:aws:kms:{PLACE}:key/{key}") };
     let action = format!("kms:{operation}");
-    if operation != "CreateKey" {
+    if !matches!(operation, "CreateKey" | "TagResource") {
         let named = body["EncryptionContext"].as_object().into_iter().flatten();
         let context =
             named.map(|(name, value)| (format!("kms:EncryptionContext:{name}"), vec![text(value).to_owned()]));
@@ -158,6 +168,9 @@ fn kms(operation: &str, body: &Value) -> Vec<Part> {
     let mut context: BTreeMap<String, Vec<String>> =
         tags().map(|(name, value)| (format!("aws:RequestTag/{name}"), vec![value])).collect();
     context.insert("aws:TagKeys".to_owned(), tags().map(|(name, _)| name).collect());
+    if operation == "TagResource" {
+        return vec![(action, resource, context)];
+    }
     context.insert("kms:KeyUsage".to_owned(), vec![text(&body["KeyUsage"]).to_owned()]);
     // The tags of a new key need a permission of their own, on a key whose id nobody knows before.
     let tagging = ("kms:TagResource".to_owned(), format!("arn:aws:kms:{PLACE}:key/new"), context.clone());

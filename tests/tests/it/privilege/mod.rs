@@ -102,7 +102,7 @@ async fn tagged(stack: &Stack, asked: BTreeSet<Call>) -> Vec<Call> {
     let mut known: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
     let mut calls = Vec::new();
     for mut call in asked {
-        if call.resource.starts_with("arn:aws:kms:") && call.action != "kms:TagResource" {
+        if call.resource.starts_with("arn:aws:kms:") && !call.resource.ends_with("key/new") {
             if !known.contains_key(&call.resource) {
                 let listed = kms.list_resource_tags().key_id(&call.resource).send().await.unwrap();
                 let tags = listed.tags.unwrap_or_default().into_iter();

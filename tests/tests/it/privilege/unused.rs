@@ -5,13 +5,11 @@ pub const BY_LAMBDA: [&str; 5] =
     ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
 
 /// Finding, reason.
-pub const UNUSED: [(&str, &str); 9] = [
+pub const UNUSED: [(&str, &str); 7] = [
     ("ConductFunction Control: arn:aws:sqs:us-east-1:000000000000:rootcast-control is not used", HAND_ON),
     ("ConductFunction Control: sqs:SendMessage is not used", HAND_ON),
     ("IssueFunction Consume: arn:aws:sqs:us-east-1:000000000000:rootcast-issue is not used", LATER),
     ("IssueFunction Consume: sqs:ChangeMessageVisibility is not used", LATER),
-    ("RegenerateFunction FindUnusedKeys: * is not used", CRASHED),
-    ("RegenerateFunction FindUnusedKeys: tag:GetResources is not used", CRASHED),
     ("RegenerateFunction RootKeys: kms:ScheduleKeyDeletion is not used", CRASHED),
     (
         "WorkerFunction Consume: sqs:SendMessage is not used",

@@ -13,7 +13,7 @@ use rootcast_core::task::{ErrorClass, Failure};
 use serde_json::{Value, json};
 
 use super::Goal;
-use super::collection::{has_second_chance, kept, proven};
+use super::collection::{by_clock, has_second_chance, kept, proven};
 use super::link::Link;
 use super::listing::Listing;
 use super::monitor::{Stop, write};
@@ -57,8 +57,9 @@ pub(super) async fn converge(
         (Ok(listing), Some(failure)) if listing.fingerprints() != wanted_set => Err(failure),
         (Err(_), Some(failure)) => Err(failure),
         (outcome, _) => outcome,
-    }?;
-    proven(&wanted, &listing)?;
+    }
+    .map_err(|failure| by_clock(session, &goal.install, failure))?;
+    proven(&wanted, &listing).map_err(|failure| by_clock(session, &goal.install, failure))?;
     match goal.remove.iter().find(|fingerprint| listing.holds(fingerprint)) {
         Some(fingerprint) => Err(kept(fingerprint).into()),
         None => Ok(Converged { held: listing.held(), changed: true }),

@@ -6,6 +6,7 @@ use rootcast_core::task::{ErrorClass, Failure};
 use serde_json::json;
 
 use super::Goal;
+use super::clock;
 use super::link::Link;
 use super::listing::Listing;
 use super::monitor::{Stop, write};
@@ -32,7 +33,7 @@ pub(super) async fn converge(
     }
     if changed {
         listing = Listing::read(session, slot).await?;
-        proven(&goal.install, &listing)?;
+        proven(&goal.install, &listing).map_err(|failure| by_clock(session, &goal.install, failure))?;
     }
     // Only after the new ones are proven: a device that stores nothing keeps what it has.
     for fingerprint in &goal.remove {
@@ -59,10 +60,19 @@ async fn install(session: &mut Session<'_>, slot: &mut TrustSlot, anchor: &Ancho
         Err(Stop::Failed(failure)) if has_second_chance(&failure) => failure,
         outcome => return outcome,
     };
-    match Listing::read(session, slot).await {
-        Ok(listing) if listing.holds(&anchor.fingerprint) => Ok(()),
-        Ok(listing) => Err(full(slot, &listing, failure).into()),
-        Err(_) => Err(failure.into()),
+    let failure = match Listing::read(session, slot).await {
+        Ok(listing) if listing.holds(&anchor.fingerprint) => return Ok(()),
+        Ok(listing) => full(slot, &listing, failure),
+        Err(_) => failure,
+    };
+    Err(by_clock(session, std::slice::from_ref(anchor), failure).into())
+}
+
+/// Whether it is the device's clock that keeps the certificates from it.
+pub(super) fn by_clock(session: &Session<'_>, written: &[Anchor], failure: Failure) -> Failure {
+    match written.iter().filter_map(Anchor::valid_from).max() {
+        Some(latest) => clock::judged(failure, session.connection.clock(), latest),
+        None => failure,
     }
 }
 

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use http::{Method, Request, StatusCode};
 use rootcast_core::device::Pin;
 use rootcast_core::task::{ErrorClass, Failure};
 use serde_json::Value;
+use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout_at};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::fault;
 use super::link::Link;
+use super::{clock, fault};
 use crate::wire::{Line, Peer, Wire};
 
 /// One request. Writing a certificate is said to take real hardware up to 30 s.
@@ -47,6 +48,8 @@ pub(super) struct Connection {
     limit: Instant,
     deadline: Instant,
     written: bool,
+    /// The device's, by its last answer.
+    clock: Option<OffsetDateTime>,
 }
 
 /// A body to send; wiped afterwards, since one of them holds the password, and another one a private key.
@@ -60,7 +63,17 @@ impl Connection {
         let line = wire.open(peer.clone())?;
         let left = deadline.saturating_duration_since(Instant::now());
         let limit = deadline.checked_sub(RESERVE.min(left / 4)).unwrap_or(deadline);
-        Ok(Self { wire: Arc::clone(wire), line, origin, peer, identity: None, limit, deadline, written: false })
+        Ok(Self {
+            wire: Arc::clone(wire),
+            line,
+            origin,
+            peer,
+            identity: None,
+            limit,
+            deadline,
+            written: false,
+            clock: None,
+        })
     }
 
     /// From here on the device is recognised by other pins, on a connection of its own.
@@ -92,8 +105,19 @@ impl Connection {
         self.limit.saturating_duration_since(Instant::now())
     }
 
+    /// What time it is for the device, where it says so.
+    pub(super) const fn clock(&self) -> Option<OffsetDateTime> {
+        self.clock
+    }
+
     /// Any status is an answer. After a write, requests that can be repeated outlast a restart of the web server.
     pub(super) async fn ask(&mut self, method: Method, link: &Link, body: Option<&Body>) -> Result<Answer, Failure> {
+        let answer = self.repeatedly(method, link, body).await?;
+        self.clock = answer.headers.get(DATE).and_then(clock::read);
+        Ok(answer)
+    }
+
+    async fn repeatedly(&mut self, method: Method, link: &Link, body: Option<&Body>) -> Result<Answer, Failure> {
         let reads = method == Method::GET;
         let repeatable = self.written && (reads || method == Method::DELETE);
         // Logging in is not a change of the device.

@@ -4,6 +4,8 @@ use http::StatusCode;
 use rootcast_core::task::{ErrorClass, Failure};
 use serde_json::Value;
 
+use super::clock;
+
 /// The class of an answer that is not a success, wherever it comes from.
 pub(super) fn classify(status: StatusCode, body: &Value) -> ErrorClass {
     match status.as_u16() {
@@ -26,7 +28,17 @@ pub(super) fn failure(asked: &str, status: StatusCode, body: &Value) -> Failure 
         "" => format!("{asked}: {status}."),
         words => format!("{asked}: {status}: {words}"),
     };
-    Failure::new(classify(status, body), message)
+    let class = by_words(classify(status, body), &words);
+    let class = message_ids(body).fold(class, by_words);
+    Failure::new(class, message)
+}
+
+/// A refusal that names the device's clock is about that, whatever its status is.
+pub(super) fn by_words(class: ErrorClass, words: &str) -> ErrorClass {
+    match class {
+        ErrorClass::Rejected | ErrorClass::ServerError if clock::says_so(words) => ErrorClass::NotYetValid,
+        _ => class,
+    }
 }
 
 /// Messages and resolutions (DSP0266, "Error responses"): at most three, since many devices repeat themselves.

@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;
 
 use super::Redfish;
+use super::clock;
 use super::collection::has_second_chance;
 use super::connection::{Body, Connection};
 use super::link::Link;
@@ -109,8 +110,10 @@ impl Reached<'_> {
         let connection = Connection::new(&self.wire, self.peer.clone(), deadline).map_err(first)?;
         let mut session = Session::new(connection, credential);
         let outcome = self.attempt(&mut session, pins).await;
+        let clock = session.connection.clock();
         session.close().await;
-        monitor::progress(outcome).map_err(|failure| self.discreet(failure))
+        let judged = |failure| clock::judged(self.discreet(failure), clock, identity.valid_from());
+        monitor::progress(outcome).map_err(judged)
     }
 
     async fn attempt(&self, session: &mut Session<'_>, pins: &[Pin]) -> Result<Installed, Stop> {

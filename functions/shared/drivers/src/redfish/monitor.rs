@@ -175,7 +175,8 @@ fn state(answer: &Answer) -> State {
         (200..=299, Some("Completed")) if task("TaskStatus") != Some("Critical") => State::Ended,
         (200..=299, Some("Completed" | "Exception" | "Killed" | "Cancelled")) => {
             let words = fault::words(&answer.body);
-            State::Failed(Failure::new(ErrorClass::ServerError, format!("The device's task failed: {words}")))
+            let class = fault::by_words(ErrorClass::ServerError, &words);
+            State::Failed(Failure::new(class, format!("The device's task failed: {words}")))
         }
         (202, _) | (200..=299, Some(_)) => State::Running,
         (200..=299, None) => State::Ended,

@@ -61,6 +61,8 @@ struct Shared {
     restart: (Duration, Duration),
     /// No connection is taken before.
     down: Arc<Mutex<Instant>>,
+    /// What its answers say of the time.
+    date: Option<&'static str>,
 }
 
 /// Answers in the fake's place where it returns something.
@@ -131,6 +133,7 @@ impl Fake {
             versions: versions.to_vec(),
             restart: Default::default(),
             down: Arc::clone(&down),
+            date: None,
         }));
         let answering = Arc::clone(&shared);
         let router = axum::Router::new().fallback(move |request: axum::extract::Request| {
@@ -150,6 +153,11 @@ impl Fake {
 
     pub fn fault(&self, fault: impl FnMut(&Request, &mut State) -> Option<Reply> + Send + 'static) {
         self.lock().fault = Some(Box::new(fault));
+    }
+
+    /// Its clock stands still, at a date of HTTP's form.
+    pub fn lives_in(&self, date: &'static str) {
+        self.lock().date = Some(date);
     }
 
     /// Ends whatever [`Self::fault`] began.
@@ -329,7 +337,7 @@ async fn answer(shared: Arc<Mutex<Shared>>, request: axum::extract::Request) -> 
         authorization: header("authorization"),
         body: serde_json::from_slice(&body).unwrap_or_default(),
     };
-    let reply = {
+    let (reply, date) = {
         let mut shared = shared.lock().unwrap();
         shared.requests.push(request.clone());
         let mut fault = shared.fault.take();
@@ -339,11 +347,14 @@ async fn answer(shared: Arc<Mutex<Shared>>, request: axum::extract::Request) -> 
         if let Some((chain, key)) = shared.state.web.replaced.take() {
             shared.change_certificate(chain, key);
         }
-        reply
+        (reply, shared.date)
     };
     match reply {
         Reply::Json(status, headers, body) => {
             let mut response = Response::builder().status(status).header("content-type", "application/json");
+            if let Some(date) = date {
+                response = response.header("date", date);
+            }
             for (name, value) in headers {
                 response = response.header(name, value);
             }

@@ -18,7 +18,7 @@ const MODELS: [(Model, Profile); 2] =
     [(Model::OpenBmc, Profile::Openbmc), (Model::Dmtf { expand: false }, Profile::Dmtf)];
 
 /// A leaf under a CA of its own, with its key.
-fn identity() -> Identity {
+pub(crate) fn identity() -> Identity {
     let mut ca = CertificateParams::default();
     ca.distinguished_name.push(DnType::CommonName, "Example CA");
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,0 +1,100 @@
+//! Devices whose clock is behind: a certificate that is not valid yet for them is refused, or taken and not kept, in
+//! whatever words they have for it.
+
+use http::HeaderValue;
+use rootcast_core::task::{ErrorClass, Failure};
+use time::OffsetDateTime;
+use time::format_description::well_known::{Rfc2822, Rfc3339};
+
+/// What devices say. OpenSSL's sentence is the first one, which most of them pass on; the others stand in vendors'
+/// message registries and manuals. Letters only, in lower case, as [`says_so`] compares them.
+const WORDS: [&str; 8] = [
+    "notyetvalid",
+    "notvalidyet",
+    "notvalidbefore",
+    "notbeforedate",
+    "startdateisinthefuture",
+    "startdateinthefuture",
+    "validfromdateisinthefuture",
+    "validityperiodhasnotstarted",
+];
+
+/// Whether the device says that the certificate begins in its future.
+pub(super) fn says_so(words: &str) -> bool {
+    let letters: String =
+        words.chars().filter(char::is_ascii_alphabetic).map(|letter| letter.to_ascii_lowercase()).collect();
+    WORDS.iter().any(|known| letters.contains(known))
+}
+
+/// `Date` (RFC 9110 §6.6.1), as the device sent it.
+pub(super) fn read(date: &HeaderValue) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(date.to_str().ok()?, &Rfc2822).ok()
+}
+
+/// What a device made of a certificate that is valid `from` then, by its own clock. One that refused it, or did not keep
+/// it, and whose clock is before that time, will do so again whatever its words are.
+pub(super) fn judged(failure: Failure, clock: Option<OffsetDateTime>, from: OffsetDateTime) -> Failure {
+    let refused = matches!(failure.class, ErrorClass::Rejected | ErrorClass::ServerError | ErrorClass::NotStored);
+    match clock.filter(|clock| refused && *clock < from) {
+        None => failure,
+        Some(clock) => {
+            let written = |at: OffsetDateTime| at.format(&Rfc3339).unwrap_or_default();
+            let message = format!(
+                "The device's clock says {}, and the certificate is valid from {}. {}",
+                written(clock),
+                written(from),
+                failure.message
+            );
+            Failure { stage: failure.stage, ..Failure::new(ErrorClass::NotYetValid, message) }
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn vendors_words_are_understood() {
+        for words in [
+            "X509 error: certificate is not yet valid",
+            "error 9 at 0 depth lookup: certificate is not yet valid",
+            "iDRAC.2.8.CertificateNotYetValid",
+            "The certificate has expired or is not yet valid.",
+            "The uploaded certificate is not valid yet.",
+            "Certificate start date is in the future.",
+            "The certificate's validity period has not started.",
+        ] {
+            assert!(says_so(words), "{words}");
+        }
+        for words in ["", "The certificate has expired.", "Not today.", "The key is not valid.", "Invalid certificate"]
+        {
+            assert!(!says_so(words), "{words}");
+        }
+    }
+
+    #[test]
+    fn a_date_is_read_as_devices_write_it() {
+        let read = |text: &'static str| read(&HeaderValue::from_static(text));
+        assert_eq!(read("Thu, 01 Jan 1970 00:02:03 GMT"), Some(datetime!(1970-01-01 00:02:03 UTC)));
+        assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(datetime!(1994-11-06 08:49:37 UTC)));
+        assert_eq!(read("yesterday"), None);
+    }
+
+    #[test]
+    fn only_a_refusal_before_the_beginning_is_the_clocks() {
+        let from = datetime!(2026-01-01 00:00 UTC);
+        let (early, late) = (Some(datetime!(2025-12-31 23:59:59 UTC)), Some(from));
+        let class = |class, clock| judged(Failure::new(class, "No."), clock, from).class;
+        for refused in [ErrorClass::Rejected, ErrorClass::ServerError, ErrorClass::NotStored] {
+            assert_eq!(class(refused, early), ErrorClass::NotYetValid);
+            assert_eq!((class(refused, late), class(refused, None)), (refused, refused));
+        }
+        for other in [ErrorClass::Unauthorized, ErrorClass::Timeout, ErrorClass::StoreFull, ErrorClass::Throttled] {
+            assert_eq!(class(other, early), other);
+        }
+    }
+}

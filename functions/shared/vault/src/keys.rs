@@ -1,0 +1,107 @@
+//! Which keys there are, by their tags.
+
+use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, TagFilter};
+use rootcast_core::installation::InstallationId;
+use rootcast_core::root::Serial;
+
+use crate::error::failed;
+use crate::{GENERATION_TAG, INSTALLATION_TAG, SERIAL_TAG, SIGNS_TAG, STACK_TAG, Vault, VaultError};
+
+/// What a key is made for. Generation numbers and stack names are given again after a loss of the tables; an
+/// installation and a serial number never are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purpose {
+    pub installation: InstallationId,
+    pub generation: u32,
+    /// Reserved for the root, and on record.
+    pub serial: Serial,
+}
+
+/// A key with this stack's name, as the index of tags has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaggedKey {
+    pub arn: String,
+    pub generation: u32,
+    /// `None`: made before installations had ids, or tagged by somebody else.
+    pub installation: Option<InstallationId>,
+}
+
+/// A key that was made for one root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeKey {
+    pub arn: String,
+    pub standing: Standing,
+    /// Devices rely on it, or soon will.
+    pub signs: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    Usable,
+    /// KMS does not know it, or does not let us use it: not yet, where it was made just now.
+    Unseen,
+    /// Disabled, or pending deletion.
+    Dead,
+}
+
+impl Vault {
+    /// The keys that were made for this root, usable ones first: what a crash after [`Vault::create_key`] left. Keys of
+    /// another installation, or of a root that has no record, are not among them.
+    ///
+    /// The tag index follows KMS with a delay of seconds: a key made just now may be missing. Keys that are disabled or
+    /// pending deletion stay in the index, but [refuse](https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html)
+    /// to show their public key.
+    pub async fn keys_of(&self, purpose: &Purpose) -> Result<Vec<MadeKey>, VaultError> {
+        let filters = [(INSTALLATION_TAG, purpose.installation.to_string()), (SERIAL_TAG, purpose.serial.to_string())];
+        let mut made = Vec::new();
+        for mapping in self.tagged(&filters).await? {
+            let signs = tag_of(&mapping, SIGNS_TAG).is_some();
+            let Some(arn) = mapping.resource_arn else { continue };
+            let standing = match self.get_public_key(&arn).await {
+                Ok(_) => Standing::Usable,
+                Err(error) if error.may_be_too_early() => Standing::Unseen,
+                Err(VaultError::Unusable { .. }) => Standing::Dead,
+                Err(error) => return Err(error),
+            };
+            made.push(MadeKey { arn, standing, signs });
+        }
+        made.sort_unstable_by(|a, b| (a.standing, &a.arn).cmp(&(b.standing, &b.arn)));
+        Ok(made)
+    }
+
+    /// Every root's key that carries this stack's name, whichever installation made it, by generation.
+    pub async fn keys_of_stack(&self) -> Result<Vec<TaggedKey>, VaultError> {
+        let of = |mapping: ResourceTagMapping| {
+            // Keys of the template's own have no generation.
+            let generation = tag_of(&mapping, GENERATION_TAG)?.parse().ok()?;
+            let installation = tag_of(&mapping, INSTALLATION_TAG).and_then(|text| text.parse().ok());
+            Some(TaggedKey { generation, installation, arn: mapping.resource_arn? })
+        };
+        let mut found: Vec<_> = self.tagged(&[]).await?.into_iter().filter_map(of).collect();
+        found.sort_unstable_by(|a, b| (a.generation, &a.arn).cmp(&(b.generation, &b.arn)));
+        Ok(found)
+    }
+
+    async fn tagged(&self, filters: &[(&str, String)]) -> Result<Vec<ResourceTagMapping>, VaultError> {
+        let filter = |key: &str, value: &str| TagFilter::builder().key(key).values(value).build();
+        let filters = filters.iter().map(|(key, value)| filter(key, value));
+        let filters = std::iter::once(filter(STACK_TAG, &self.stack)).chain(filters).collect();
+        let mut pages = self
+            .tagging
+            .get_resources()
+            .resource_type_filters("kms:key")
+            .set_tag_filters(Some(filters))
+            .into_paginator()
+            .send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failed("tag:GetResources", None, error))?;
+            found.extend(page.resource_tag_mapping_list.into_iter().flatten());
+        }
+        Ok(found)
+    }
+}
+
+fn tag_of<'a>(mapping: &'a ResourceTagMapping, key: &str) -> Option<&'a str> {
+    mapping.tags().iter().find(|tag| tag.key() == key).map(|tag| tag.value())
+}

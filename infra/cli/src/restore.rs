@@ -1,0 +1,222 @@
+//! `rootcast restore`: after tables were lost, or restored to an earlier time, nothing that was given is given again.
+//!
+//! What outlives the tables shows how far they were: KMS keys by their tags, devices by the bundles that were brought to
+//! them, queues by the jobs of their messages. The counters are raised above all of it, and never lowered.
+
+mod queues;
+
+use anyhow::{Context, Result, bail};
+use aws_config::BehaviorVersion;
+use clap::Args;
+use rootcast_core::{
+    installation::InstallationId,
+    restore::{Counters, Evidence, raised},
+};
+use rootcast_ledger::{Authority, Change, Ledger, LedgerError, RestoredFleet, Tables};
+use rootcast_vault::{TaggedKey, Vault};
+use serde_json::json;
+use time::OffsetDateTime;
+
+use self::queues::Queued;
+use crate::{
+    exit::End,
+    output::{self, Format, out},
+    stack::Stack,
+};
+
+/// Devices of one Scan.
+const PAGE: u32 = 1000;
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// CloudFormation stack whose tables were lost or restored
+    #[arg(long, value_name = "NAME")]
+    stack: String,
+    /// Say what was found and would be raised, and write nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What was found.
+struct Found {
+    authority: Authority,
+    /// Of the records; jobs by their own counter.
+    recorded: Option<Counters>,
+    keys: Vec<TaggedKey>,
+    /// The highest generation that has a record.
+    roots: u32,
+    devices: u64,
+    highest_bundle: u64,
+    queued: Queued,
+}
+
+pub(crate) async fn run(arguments: Restore, format: Format) -> Result<End> {
+    let Restore { stack: name, dry_run } = arguments;
+    let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let stack = Stack::describe(&config, &name).await?;
+    let table = |output| stack.output(output).map(|name| Some(name.to_owned()));
+    let tables = Tables {
+        certificates: table("CertificatesTable")?,
+        jobs: table("JobsTable")?,
+        devices: table("DevicesTable")?,
+        access: None,
+    };
+    let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&config), tables);
+    let (kms, tagging) = (aws_sdk_kms::Client::new(&config), aws_sdk_resourcegroupstagging::Client::new(&config));
+    let queued = queues::look(&aws_sdk_sqs::Client::new(&config), &stack).await?;
+    let found = look(&ledger, &Vault::new(&kms, &tagging, name.as_str()), queued).await?;
+    let after = raised(found.recorded, &found.evidence());
+    let behind = found.recorded.unwrap_or_default().is_behind(&after) || found.recorded.is_none();
+    if behind && !dry_run {
+        found.write(&ledger, after).await?;
+    }
+    let fleet = ledger.restore_fleet(dry_run).await.context("the list of approved devices cannot be restored")?;
+    tell(&found, after, fleet, behind && !dry_run, format)?;
+    Ok(End::Done)
+}
+
+async fn look(ledger: &Ledger, vault: &Vault, queued: Queued) -> Result<Found> {
+    let authority = ledger.authority().await.context("the table of roots cannot be read")?;
+    if authority.claim.as_ref().is_some_and(|claim| claim.until > OffsetDateTime::now_utc()) {
+        bail!("a root is being made right now: wait a minute, then run `rootcast restore` again");
+    }
+    let job = ledger.last_job().await.context("the table of jobs cannot be read")?;
+    let recorded = authority.counters().map(|counters| Counters { job, ..counters });
+    let keys = vault.keys_of_stack().await.context("the KMS keys' tags cannot be read")?;
+    let mut roots = authority.last_generation;
+    while ledger.root(roots + 1).await.context("the table of roots cannot be read")?.is_some() {
+        roots += 1;
+    }
+    let (mut devices, mut highest_bundle, mut after) = (0, 0, None);
+    loop {
+        let page = ledger.goals(after.as_ref(), PAGE).await.context("the table of devices cannot be read")?;
+        devices += page.devices;
+        highest_bundle = page.highest.max(highest_bundle);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let queued = Queued { job: queued.job.max(Some(job)), ..queued };
+    Ok(Found { authority, recorded, keys, roots, devices, highest_bundle, queued })
+}
+
+impl Found {
+    fn evidence(&self) -> Evidence {
+        Evidence {
+            key_generation: self.keys.last().map(|key| key.generation),
+            root_generation: Some(self.roots),
+            device_bundle: self.highest_bundle,
+            job: self.queued.job,
+            unread_messages: self.queued.is_unread(),
+        }
+    }
+
+    /// Of keys, those that no record of this installation has: nothing signs with them, and nothing deletes them.
+    fn strangers(&self) -> impl Iterator<Item = &TaggedKey> {
+        let ours = self.authority.installation;
+        self.keys
+            .iter()
+            .filter(move |key| key.installation.is_none() || key.installation != ours || key.generation > self.roots)
+    }
+
+    async fn write(&self, ledger: &Ledger, after: Counters) -> Result<()> {
+        // The jobs' counter first: whoever is cut off in between runs this again, and finds the rest to be raised.
+        ledger.raise_jobs(after.job).await.context("the counter of jobs cannot be raised")?;
+        let before = &self.authority;
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).context("the operating system gives no random numbers")?;
+        let first = if self.recorded.is_some() { before.first_generation } else { after.generation + 1 };
+        let authority = Authority {
+            installation: Some(before.installation.unwrap_or(InstallationId::from_random(random))),
+            first_generation: first,
+            last_generation: after.generation,
+            last_bundle: after.bundle,
+            ..before.clone()
+        };
+        match ledger.commit(Change { authority: Some(&authority), ..Change::default() }).await {
+            Err(LedgerError::Conflict) => {
+                bail!("a root was made or activated meanwhile: run `rootcast restore` again")
+            }
+            written => written.context("the record of the authority cannot be written"),
+        }
+    }
+}
+
+fn tell(found: &Found, after: Counters, fleet: RestoredFleet, written: bool, format: Format) -> Result<()> {
+    let Found { recorded, keys, devices, highest_bundle, queued, .. } = found;
+    let before = recorded.unwrap_or_default();
+    let strangers: Vec<_> = found.strangers().collect();
+    if format == Format::Json {
+        let of = |counters: Counters| json!({ "generation": counters.generation, "job": counters.job, "bundle": counters.bundle });
+        let key = |key: &&TaggedKey| json!({ "arn": key.arn, "generation": key.generation });
+        return output::json(&json!({
+            "recorded": recorded.map(of),
+            "keys": keys.len(),
+            "highestKeyGeneration": keys.last().map(|key| key.generation),
+            "keysWithoutRecord": strangers.iter().map(key).collect::<Vec<_>>(),
+            "devices": devices,
+            "highestBundle": highest_bundle,
+            "messagesUnread": queued.working,
+            "deadLettersRead": queued.read,
+            "listed": fleet.listed,
+            "unlisted": fleet.unlisted,
+            "raisedTo": of(after),
+            "written": written,
+        }));
+    }
+    match recorded {
+        Some(_) => {
+            out!("Records   root generation {}, job {}, bundle {}", before.generation, before.job, before.bundle)
+        }
+        None => out!("Records   none of an authority"),
+    }
+    let highest = keys.last().map_or_else(String::new, |key| format!(", up to root generation {}", key.generation));
+    out!("Keys      {} of this stack{highest}", keys.len());
+    for key in &strangers {
+        out!(
+            "          {} (root generation {}) has no record here: it is neither used nor deleted",
+            key.arn,
+            key.generation
+        );
+    }
+    out!("Devices   {devices}; the highest bundle that was brought to one is {highest_bundle}");
+    out!(
+        "Fleet     {} approved devices were missing in its list or had changed; {} in it are not approved devices",
+        fleet.listed,
+        fleet.unlisted
+    );
+    out!("Queues    {} dead letters read; {}", queued.read, unread(queued));
+    if !before.is_behind(&after) && recorded.is_some() {
+        out!("Nothing has to be raised.");
+        return Ok(());
+    }
+    let verb = if written { "Raised" } else { "Would raise" };
+    out!(
+        "{verb}: root generation {} to {}, job {} to {}, bundle {} to {}.",
+        before.generation,
+        after.generation,
+        before.job,
+        after.job,
+        before.bundle,
+        after.bundle
+    );
+    match found.authority.running {
+        Some(job) if written => {
+            out!("Now abort job {job} (`rootcast job abort {job}`), then ask for a new root (`rootcast rotate`).")
+        }
+        None if written => out!("Now ask for a new root: `rootcast rotate`."),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn unread(queued: &Queued) -> String {
+    match queued.working {
+        0 if queued.more => "more are unread".to_owned(),
+        0 => "no message in a working queue".to_owned(),
+        working => format!(
+            "about {working} messages in working queues, whose jobs cannot be read without counting as a delivery: job ids leave a gap"
+        ),
+    }
+}
