@@ -107,6 +107,7 @@ impl Found {
             key_generation: self.keys.last().map(|key| key.generation),
             root_generation: Some(self.roots),
             device_bundle: self.highest_bundle,
+            unlisted: false,
             job: self.queued.job,
             unread_messages: self.queued.is_unread(),
         }

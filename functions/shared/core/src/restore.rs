@@ -164,7 +164,7 @@ mod tests {
             unread_messages: bool,
         ) {
             let recorded = recorded.map(|(generation, job, bundle)| Counters { generation, job, bundle });
-            let seen = Evidence { key_generation, root_generation, device_bundle, job, unread_messages };
+            let seen = Evidence { key_generation, root_generation, device_bundle, job, unread_messages, ..Evidence::default() };
             let after = raised(recorded, &seen);
             prop_assert!(!after.is_behind(&recorded.unwrap_or_default()));
             prop_assert!(after.generation >= key_generation.unwrap_or(0).max(root_generation.unwrap_or(0)));

@@ -218,7 +218,9 @@ impl Ledger {
 
     /// Every generation there ever was, oldest first.
     pub async fn roots(&self, authority: &Authority) -> Result<Vec<RootRecord>, LedgerError> {
-        let keys = (authority.first_generation.max(1)..=authority.last_generation).map(|generation| id_key(root_id(generation))).collect();
+        let keys = (authority.first_generation.max(1)..=authority.last_generation)
+            .map(|generation| id_key(root_id(generation)))
+            .collect();
         let found = self.batch_get_of(self.certificates()?, keys, "BatchGetItem roots").await?;
         let mut roots =
             found.into_iter().map(|item| from_item("root", item)).collect::<Result<Vec<RootRecord>, _>>()?;

@@ -42,9 +42,9 @@ impl Ledger {
         Ok(Goals {
             devices: items.len() as u64,
             highest: items.iter().filter_map(|item| goal(item.get("goal")?)).max().unwrap_or(0),
-            approved: items.iter().any(|item| {
-                item.get("pins").and_then(|pins| pins.as_l().ok()).is_some_and(|pins| !pins.is_empty())
-            }),
+            approved: items
+                .iter()
+                .any(|item| item.get("pins").and_then(|pins| pins.as_l().ok()).is_some_and(|pins| !pins.is_empty())),
             next: answer.last_evaluated_key.map(|key| device_id(&key)).transpose()?,
         })
     }

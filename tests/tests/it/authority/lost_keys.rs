@@ -126,7 +126,7 @@ async fn a_new_root_whose_key_is_disabled_pauses_its_job() {
         office.enrol().await;
         assert_eq!(office.put(&Wire::default(), seconds_ago::<0>).await.status, StatusCode::OK);
         disable(&office, 2).await;
-        office.ledger.delete_device(&super::office::DEVICE.parse().unwrap(), seconds_ago::<0>()).await.unwrap();
+        office.ledger.delete_device(&super::office::DEVICE.parse().unwrap(), "ops", seconds_ago::<0>()).await.unwrap();
         let mut job = office.conduct(JOB).await;
         assert_eq!((job.state, job.phase), (JobState::Paused, Phase::Activate), "{job:?}");
         assert!(job.reason.contains("Enable the key") && job.reason.contains("then resume"), "{}", job.reason);
