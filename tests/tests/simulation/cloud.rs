@@ -145,15 +145,18 @@ impl Cloud {
             self.note(format_args!("{process} {operation} !{}", refusal.code));
             return Ok(refused(&refusal));
         }
+        let written = |answer: Answer| answer.map(|answer| serde_json::to_vec(&answer).unwrap());
         let answer = match service {
             "DynamoDB" => self.tables.call(self, process.function, operation, body),
-            "AmazonSQS" => self.queues.call(self, operation, body),
-            "TrentService" => self.keys.call(self, operation, body),
-            "ResourceGroupsTaggingAPI" => self.keys.tagged(body),
-            _ => self.services.call(operation, body),
+            "AmazonSQS" => written(self.queues.call(self, operation, body)),
+            "TrentService" => written(self.keys.call(self, operation, body)),
+            "ResourceGroupsTaggingAPI" => written(self.keys.tagged(body)),
+            _ => written(self.services.call(operation, body)),
         };
         self.note(format_args!("{process} {operation} {}", summary(operation, body, &answer)));
-        self.truth.after(self, process.function, service, operation, body, &answer);
+        if answer.is_ok() {
+            self.truth.after(self, process.function, service, operation, body);
+        }
         process.dies_here(self, operation).await;
         if answer.is_ok() && self.random.chance(self.faults().lost_answer) {
             self.inject("answer lost");
@@ -161,7 +164,7 @@ impl Cloud {
             return Err(ConnectorError::io("the answer was lost".into()));
         }
         sleep(Duration::from_millis(self.random.between(0, 5))).await;
-        Ok(answer.map_or_else(|refusal| refused(&refusal), |answer| response(200, &answer)))
+        Ok(answer.map_or_else(|refusal| refused(&refusal), |answer| response(200, answer)))
     }
 
     /// A fault in place of the call.
@@ -200,7 +203,7 @@ impl Cloud {
 }
 
 /// Enough of a call to follow what happened.
-fn summary(operation: &str, body: &[u8], answer: &Answer) -> String {
+fn summary(operation: &str, body: &[u8], answer: &Result<Vec<u8>, Refusal>) -> String {
     let mut told = match operation {
         "TransactWriteItems" | "PutItem" | "UpdateItem" | "DeleteItem" => crate::dynamo::written(operation, body)
             .iter()
@@ -222,11 +225,11 @@ fn refused(refusal: &Refusal) -> HttpResponse {
     let mut body = refusal.more.clone();
     body["__type"] = format!("com.amazonaws#{}", refusal.code).into();
     body["message"] = refusal.message.as_str().into();
-    response(refusal.status, &body)
+    response(refusal.status, serde_json::to_vec(&body).unwrap())
 }
 
-fn response(status: u16, body: &Value) -> HttpResponse {
-    HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::from(serde_json::to_vec(body).unwrap()))
+fn response(status: u16, body: Vec<u8>) -> HttpResponse {
+    HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::from(body))
 }
 
 /// One sandbox of a function. It can die at any of its calls.

@@ -36,11 +36,22 @@ pub async fn rest(world: &World) {
             }
             resumed += 1;
             if resumed > 10 {
-                return accuse(format!("I5 job {} pauses again and again: {reason}", job["id"]));
+                return accuse(format!(
+                    "I5 job {} pauses again and again: {reason} {:?}",
+                    job["id"],
+                    world.failures(&job)
+                ));
             }
             _ = world.ask("POST", &format!("/jobs/{}/resume", job["id"]), Value::Null).await;
         }
         sleep(Duration::from_secs(30)).await;
+    }
+    while let Some(job) = world.jobs().iter().find(|job| job["kind"] == "deployment" && job["outcome"].is_null()) {
+        if clock::age() > end {
+            accuse(format!("I5 deployment {} does not end: {}", job["id"], job["reason"]));
+            break;
+        }
+        sleep(Duration::from_secs(60)).await;
     }
     let quiet = clock::age() + QUIET;
     while clock::age() < quiet && !is_quiet(world) {
@@ -50,9 +61,6 @@ pub async fn rest(world: &World) {
         for message in world.cloud.queues.left(queue).0 {
             accuse(format!("I5 a message is left in {queue}: {message:?}"));
         }
-    }
-    for job in world.jobs().iter().filter(|job| job["kind"] == "deployment" && job["outcome"].is_null()) {
-        accuse(format!("I5 deployment {} does not end: {}", job["id"], job["reason"]));
     }
     for device in world.cloud.tables.all(DEVICES) {
         if device["lease"]["until"].as_i64().is_some_and(|until| until > clock::now().unix_timestamp()) {

@@ -13,7 +13,9 @@ use crate::world::World;
 pub async fn people(world: World, pause: u64, until: Duration) {
     while clock::age() < until {
         sleep(Duration::from_secs(world.cloud.random.between(1, 2 * pause))).await;
-        act(&world).await;
+        if clock::age() < until {
+            act(&world).await;
+        }
     }
 }
 
@@ -90,7 +92,7 @@ pub async fn weather(world: World, pause: u64, until: Duration) {
         let random = &world.cloud.random;
         sleep(Duration::from_secs(random.between(1, 2 * pause))).await;
         let places = world.cloud.fleet.places();
-        let Some(at) = random.pick(&places) else { return };
+        let Some(at) = random.pick(&places).filter(|_| clock::age() < until) else { return };
         let kind = random.below(100);
         let slow = Mood::Slow(random.between(5, 400));
         world.cloud.fleet.at(*at, |bmc| match kind {

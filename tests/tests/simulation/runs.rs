@@ -116,6 +116,8 @@ pub fn live(seed: u64) -> Life {
         spawn_local(people(world.clone(), busy, until));
         world.regenerate("?canary=3&growth=4&errorBudget=30").await;
         people(world.clone(), busy, until).await;
+        // Who is in the middle of something comes to an end.
+        sleep(Duration::from_secs(60)).await;
         mend(&world).await;
         end::rest(&world).await;
         Life {

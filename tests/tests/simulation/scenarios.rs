@@ -91,6 +91,7 @@ impl Scene {
         self.world.assert_whole();
         self.mood(open, Mood::Well);
         end::rest(&self.world).await;
+        self.world.assert_whole();
     }
 }
 
@@ -132,6 +133,7 @@ fn a_device_enrolled_again_elsewhere_is_asked_again() {
         scene.world.must("POST", "/devices", scene.world.enrolment(&id(1), at)).await;
         scene.mood(2, Mood::Well);
         end::rest(&scene.world).await;
+        scene.world.assert_whole();
         assert!(scene.holds(9, 2));
     });
 }
@@ -148,6 +150,7 @@ fn a_device_at_another_address_is_asked_again() {
         scene.world.must("PATCH", &format!("/devices/{}", id(1)), edit).await;
         scene.mood(2, Mood::Well);
         end::rest(&scene.world).await;
+        scene.world.assert_whole();
         assert!(scene.holds(9, 2));
     });
 }

@@ -12,7 +12,7 @@ use rootcast_core::fingerprint::Fingerprint;
 use serde_json::{Map, Value, json};
 
 use crate::clock;
-use crate::cloud::{Answer, Cloud};
+use crate::cloud::Cloud;
 use crate::dynamo::{CERTIFICATES, DEVICES, JOBS, Key, written};
 use crate::functions::Function;
 
@@ -56,10 +56,8 @@ impl Truth {
         self.devices.lock().unwrap().clone()
     }
 
-    pub fn after(&self, cloud: &Cloud, by: Function, service: &str, operation: &str, body: &[u8], answer: &Answer) {
-        if answer.is_err() {
-            return;
-        }
+    /// A call took effect.
+    pub fn after(&self, cloud: &Cloud, by: Function, service: &str, operation: &str, body: &[u8]) {
         match (service, operation) {
             ("TrentService", "ScheduleKeyDeletion") => self.key_given_up(cloud, body),
             ("DynamoDB", "TransactWriteItems" | "PutItem" | "UpdateItem" | "DeleteItem") => {

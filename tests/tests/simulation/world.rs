@@ -20,6 +20,7 @@ use tokio::time::{interval, sleep};
 
 use crate::clock;
 use crate::cloud::{Cloud, Faults};
+use crate::dynamo::JOBS;
 use crate::functions::{Function, Functions};
 use crate::openbmc::{Bmc, USER};
 use crate::random::Random;
@@ -206,6 +207,15 @@ impl World {
         ids.filter_map(|id| truth::job(&self.cloud, id)).collect()
     }
 
+    /// The job's failed devices, and why.
+    pub fn failures(&self, job: &Value) -> Vec<String> {
+        let rows = self.cloud.tables.all(JOBS);
+        let of_job = format!("{}#", job["id"]);
+        let failed = rows.iter().filter(|row| row["pk"].as_str().is_some_and(|pk| pk.starts_with(&of_job)));
+        let failed = failed.filter(|row| row["state"] == "failed");
+        failed.map(|row| format!("{}: {}", row["device"], row["failure"]["message"])).collect()
+    }
+
     /// The newest rollover.
     pub fn newest_job(&self) -> Option<Value> {
         self.jobs().into_iter().find(|job| job["kind"] == "rollover")
@@ -235,6 +245,9 @@ impl World {
     /// Nothing was found to be wrong.
     pub fn assert_whole(&self) {
         let broken = self.cloud.truth.broken();
+        if std::env::var("ROOTCAST_TRACE").is_ok() {
+            eprintln!("{}", self.cloud.trace());
+        }
         assert!(broken.is_empty(), "{}\n{}", broken.join("\n"), self.cloud.trace());
     }
 }
