@@ -1,0 +1,309 @@
+//! AWS in this process: every call of every function comes through here, behind the SDK's port for HTTP, and here every
+//! fault of the cloud happens.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use crate::clock;
+use crate::devices::Fleet;
+use crate::dynamo::Tables;
+use crate::functions::Function;
+use crate::keys::Keys;
+use crate::queues::Queues;
+use crate::random::Random;
+use crate::services::Services;
+use crate::truth::Truth;
+
+/// How often each fault happens: a probability a call, a message, an invocation.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// A transaction, or a write beside one, is cancelled for a collision.
+    pub conflict: f64,
+    pub throttled: f64,
+    pub server_error: f64,
+    /// The call takes effect, and nobody hears the answer.
+    pub lost_answer: f64,
+    /// Milliseconds by which an index may be behind its table.
+    pub index_lag: u64,
+    /// A message is delivered again although it was deleted.
+    pub duplicate: f64,
+    /// A message comes minutes late.
+    pub late: f64,
+    /// An invocation dies between two of its calls.
+    pub kill: f64,
+    /// A device's request breaks, before or after it took effect.
+    pub network: f64,
+}
+
+/// What a service answers.
+pub type Answer = Result<Value, Refusal>;
+
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    pub status: u16,
+    pub code: String,
+    pub message: String,
+    /// What else an error carries.
+    pub more: Value,
+}
+
+impl Refusal {
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { status: 400, code: code.to_owned(), message: message.into(), more: json!({}) }
+    }
+
+    fn status(self, status: u16) -> Self {
+        Self { status, ..self }
+    }
+}
+
+pub struct Cloud {
+    pub random: Arc<Random>,
+    pub faults: Mutex<Faults>,
+    pub tables: Tables,
+    pub queues: Queues,
+    pub keys: Keys,
+    pub services: Services,
+    pub truth: Truth,
+    pub fleet: Fleet,
+    trace: Mutex<VecDeque<String>>,
+    calls: Mutex<BTreeMap<String, u64>>,
+    injected: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// Lines of trace that are kept.
+const TRACE: usize = 250;
+
+impl Cloud {
+    pub fn new(random: Arc<Random>) -> Arc<Self> {
+        Arc::new(Self {
+            random,
+            faults: Mutex::default(),
+            tables: Tables::new(),
+            queues: Queues::default(),
+            keys: Keys::default(),
+            services: Services::default(),
+            truth: Truth::default(),
+            fleet: Fleet::default(),
+            trace: Mutex::default(),
+            calls: Mutex::default(),
+            injected: Mutex::default(),
+        })
+    }
+
+    pub fn faults(&self) -> Faults {
+        *self.faults.lock().unwrap()
+    }
+
+    pub fn note(&self, line: impl fmt::Display) {
+        let mut trace = self.trace.lock().unwrap();
+        if trace.len() == TRACE {
+            trace.pop_front();
+        }
+        trace.push_back(format!("{:>10.3} {line}", clock::age().as_secs_f64()));
+    }
+
+    pub fn trace(&self) -> String {
+        self.trace.lock().unwrap().iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    pub fn inject(&self, fault: &'static str) {
+        *self.injected.lock().unwrap().entry(fault).or_default() += 1;
+    }
+
+    /// Calls by service and operation.
+    pub fn calls(&self) -> BTreeMap<String, u64> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    pub fn injected(&self) -> BTreeMap<&'static str, u64> {
+        self.injected.lock().unwrap().clone()
+    }
+
+    async fn call(&self, process: &Process, target: &str, body: &[u8]) -> Result<HttpResponse, ConnectorError> {
+        let operation = target.rsplit_once('.').map_or(target, |(_, operation)| operation);
+        let service = target.split(['.', '_']).next().unwrap_or_default();
+        *self.calls.lock().unwrap().entry(format!("{service}.{operation}")).or_default() += 1;
+        sleep(Duration::from_millis(self.random.between(1, 12))).await;
+        process.dies_here(self, operation).await;
+        if let Some(refusal) = self.refuse(service, operation, body) {
+            self.note(format_args!("{process} {operation} !{}", refusal.code));
+            return Ok(refused(&refusal));
+        }
+        let written = |answer: Answer| answer.map(|answer| serde_json::to_vec(&answer).unwrap());
+        let answer = match service {
+            "DynamoDB" => self.tables.call(self, process.function, operation, body),
+            "AmazonSQS" => written(self.queues.call(self, operation, body)),
+            "TrentService" => written(self.keys.call(self, operation, body)),
+            "ResourceGroupsTaggingAPI" => written(self.keys.tagged(body)),
+            _ => written(self.services.call(operation, body)),
+        };
+        self.note(format_args!("{process} {operation} {}", summary(operation, body, &answer)));
+        if answer.is_ok() {
+            self.truth.after(self, process.function, service, operation, body);
+        }
+        process.dies_here(self, operation).await;
+        if answer.is_ok() && self.random.chance(self.faults().lost_answer) {
+            self.inject("answer lost");
+            self.note(format_args!("{process} {operation} answer lost"));
+            return Err(ConnectorError::io("the answer was lost".into()));
+        }
+        sleep(Duration::from_millis(self.random.between(0, 5))).await;
+        Ok(answer.map_or_else(|refusal| refused(&refusal), |answer| response(200, answer)))
+    }
+
+    /// A fault in place of the call.
+    fn refuse(&self, service: &str, operation: &str, body: &[u8]) -> Option<Refusal> {
+        let faults = self.faults();
+        if self.random.chance(faults.throttled) {
+            self.inject("throttled");
+            return Some(Refusal::new("ThrottlingException", "Rate exceeded"));
+        }
+        if self.random.chance(faults.server_error) {
+            self.inject("server error");
+            let code = if service == "DynamoDB" { "InternalServerError" } else { "InternalFailure" };
+            return Some(Refusal::new(code, "The request failed for an internal reason").status(500));
+        }
+        let writes = matches!(operation, "TransactWriteItems" | "PutItem" | "UpdateItem" | "DeleteItem");
+        if writes && service == "DynamoDB" && self.random.chance(faults.conflict) {
+            self.inject("transaction conflict");
+            return Some(self.collision(operation, body));
+        }
+        None
+    }
+
+    fn collision(&self, operation: &str, body: &[u8]) -> Refusal {
+        if operation != "TransactWriteItems" {
+            return Refusal::new("TransactionConflictException", "Transaction is ongoing for the item");
+        }
+        let request: Value = serde_json::from_slice(body).unwrap();
+        let writes = request["TransactItems"].as_array().map_or(1, Vec::len);
+        let hit = usize::try_from(self.random.below(writes as u64)).unwrap();
+        let reason = |index| json!({ "Code": if index == hit { "TransactionConflict" } else { "None" } });
+        let reasons: Vec<Value> = (0..writes).map(reason).collect();
+        let message = "Transaction cancelled, please refer cancellation reasons for specific reasons";
+        let more = json!({ "CancellationReasons": reasons });
+        Refusal { more, ..Refusal::new("TransactionCanceledException", message) }
+    }
+}
+
+/// Enough of a call to follow what happened.
+fn summary(operation: &str, body: &[u8], answer: &Result<Vec<u8>, Refusal>) -> String {
+    let mut told = match operation {
+        "TransactWriteItems" | "PutItem" | "UpdateItem" | "DeleteItem" => crate::dynamo::written(operation, body)
+            .iter()
+            .map(|(_, key)| key.values().filter_map(Value::as_str).collect::<Vec<_>>().join("/"))
+            .collect::<Vec<_>>()
+            .join(", "),
+        "SendMessage" | "SendMessageBatch" | "ChangeMessageVisibilityBatch" => {
+            String::from_utf8_lossy(body).replace("\\\"", "'").chars().take(160).collect()
+        }
+        _ => String::new(),
+    };
+    if let Err(refusal) = answer {
+        told = format!("{told} = {} {}", refusal.code, refusal.more);
+    }
+    told
+}
+
+fn refused(refusal: &Refusal) -> HttpResponse {
+    let mut body = refusal.more.clone();
+    body["__type"] = format!("com.amazonaws#{}", refusal.code).into();
+    body["message"] = refusal.message.as_str().into();
+    response(refusal.status, serde_json::to_vec(&body).unwrap())
+}
+
+fn response(status: u16, body: Vec<u8>) -> HttpResponse {
+    HttpResponse::new(StatusCode::try_from(status).unwrap(), SdkBody::from(body))
+}
+
+/// One sandbox of a function. It can die at any of its calls.
+pub struct Process {
+    pub function: Function,
+    pub number: u64,
+    /// Calls and answers that it still lives for.
+    left: Mutex<Option<u64>>,
+    pub died: Notify,
+    pub is_dead: AtomicBool,
+}
+
+impl Process {
+    pub fn new(function: Function, number: u64) -> Self {
+        Self { function, number, left: Mutex::default(), died: Notify::new(), is_dead: AtomicBool::new(false) }
+    }
+
+    pub fn live_for(&self, calls: Option<u64>) {
+        *self.left.lock().unwrap() = calls;
+    }
+
+    /// Nothing that it had under way goes on.
+    async fn dies_here(&self, cloud: &Cloud, operation: &str) {
+        let dies = match &mut *self.left.lock().unwrap() {
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+            None => false,
+        };
+        if dies && !self.is_dead.swap(true, Ordering::Relaxed) {
+            cloud.inject("kill");
+            cloud.note(format_args!("{self} is killed at {operation}"));
+            self.died.notify_one();
+        }
+        if self.is_dead.load(Ordering::Relaxed) {
+            std::future::pending().await
+        }
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}-{}", self.function, self.number)
+    }
+}
+
+/// The SDK's HTTP client of one process.
+#[derive(Clone)]
+pub struct Wire {
+    pub cloud: Arc<Cloud>,
+    pub process: Arc<Process>,
+}
+
+impl fmt::Debug for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Wire({})", self.process)
+    }
+}
+
+impl HttpConnector for Wire {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let Self { cloud, process } = self.clone();
+        HttpConnectorFuture::new(async move {
+            let target = request.headers().get("x-amz-target").unwrap_or_default();
+            let body = request.body().bytes().unwrap_or_default();
+            cloud.call(&process, target, body).await
+        })
+    }
+}
+
+impl HttpClient for Wire {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}

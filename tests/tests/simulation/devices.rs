@@ -1,0 +1,131 @@
+//! The fleet as it physically is, behind the driver's port: TLS is left out, pins are not.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_drivers::{Exchanged, Line, ObservedCertificate, Peer, Wire};
+use tokio::time::{Instant, sleep};
+
+use crate::clock;
+use crate::cloud::Cloud;
+use crate::openbmc::{Bmc, Mood};
+
+#[derive(Default)]
+pub struct Fleet {
+    bmcs: Mutex<BTreeMap<SocketAddr, Bmc>>,
+}
+
+impl Fleet {
+    pub fn add(&self, at: SocketAddr, bmc: Bmc) {
+        self.bmcs.lock().unwrap().insert(at, bmc);
+    }
+
+    /// What is done to, or seen of, the device that is there.
+    pub fn at<T>(&self, at: SocketAddr, what: impl FnOnce(&mut Bmc) -> T) -> Option<T> {
+        self.bmcs.lock().unwrap().get_mut(&at).map(what)
+    }
+
+    pub fn each(&self, mut what: impl FnMut(&SocketAddr, &mut Bmc)) {
+        self.bmcs.lock().unwrap().iter_mut().for_each(|(at, bmc)| what(at, bmc));
+    }
+
+    pub fn places(&self) -> Vec<SocketAddr> {
+        self.bmcs.lock().unwrap().keys().copied().collect()
+    }
+}
+
+/// The network between the worker and the devices.
+#[derive(Clone)]
+pub struct Network(pub Arc<Cloud>);
+
+impl fmt::Debug for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Network")
+    }
+}
+
+impl Wire for Network {
+    fn open(&self, peer: Peer) -> Result<Box<dyn Line>, Failure> {
+        Ok(Box::new(Connection { network: self.clone(), peer }))
+    }
+
+    fn look<'a>(&'a self, peer: &'a Peer, deadline: Instant) -> Exchanged<'a, ObservedCertificate> {
+        Box::pin(async move {
+            let late = |_| Failure::new(ErrorClass::Timeout, format!("{} did not answer in time.", peer.address));
+            tokio::time::timeout_at(deadline, self.reach(peer)).await.map_err(late)??;
+            let seen = |bmc: &mut Bmc| ObservedCertificate {
+                der: bmc.leaf().der().to_vec(),
+                certificate: bmc.leaf().fingerprint(),
+                key: Fingerprint::of(bmc.leaf().spki_der()),
+            };
+            self.0.fleet.at(peer.sockets[0], seen).ok_or_else(|| refused(peer))
+        })
+    }
+}
+
+impl Network {
+    /// A handshake: with the device that is there, if it is one of the expected.
+    async fn reach(&self, peer: &Peer) -> Result<(), Failure> {
+        let cloud = &self.0;
+        sleep(Duration::from_millis(cloud.random.between(5, 60))).await;
+        if cloud.random.chance(cloud.faults().network) {
+            cloud.inject("connection refused");
+            return Err(refused(peer));
+        }
+        let state = |bmc: &mut Bmc| (bmc.mood, bmc.back > clock::age(), bmc.is_let_in_by(&peer.pins));
+        match cloud.fleet.at(peer.sockets[0], state) {
+            None | Some((Mood::Refuses, ..) | (_, true, _)) => Err(refused(peer)),
+            Some((Mood::Hangs, ..)) => std::future::pending().await,
+            Some((_, _, false)) => {
+                let message = format!("{}: the device shows another certificate.", peer.address);
+                Err(Failure::new(ErrorClass::PinMismatch, message))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+fn refused(peer: &Peer) -> Failure {
+    Failure::new(ErrorClass::Connect, format!("{}: connection refused.", peer.address))
+}
+
+#[derive(Debug)]
+struct Connection {
+    network: Network,
+    peer: Peer,
+}
+
+impl Line for Connection {
+    fn exchange(&self, request: Request<Bytes>) -> Exchanged<'_, Response<Bytes>> {
+        Box::pin(async move {
+            self.network.reach(&self.peer).await?;
+            let (cloud, at) = (&self.network.0, self.peer.sockets[0]);
+            let (head, body) = request.into_parts();
+            let token = head.headers.get("x-auth-token").and_then(|token| token.to_str().ok());
+            let reply = cloud.fleet.at(at, |bmc| bmc.answer(head.method.as_str(), head.uri.path(), token, &body));
+            let reply = reply.ok_or_else(|| refused(&self.peer))?;
+            if head.method != "GET" {
+                cloud.note(format_args!("{at} {} {} = {}", head.method, head.uri.path(), reply.status));
+            }
+            if cloud.random.chance(cloud.faults().network) {
+                cloud.inject("connection broken");
+                return Err(Failure::new(ErrorClass::Connect, format!("{}: connection reset.", self.peer.address)));
+            }
+            if let Some(anchor) = reply.shown {
+                cloud.truth.read_back(at, anchor);
+            }
+            let mut response = Response::builder().status(reply.status);
+            for (name, value) in reply.headers {
+                response = response.header(name, value);
+            }
+            Ok(response.body(Bytes::from(reply.body.to_string())).unwrap())
+        })
+    }
+}

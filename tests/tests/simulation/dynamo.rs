@@ -1,0 +1,259 @@
+//! DynamoDB: a strict engine in memory, with an index that lags.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dynoxide::storage_backend::Clock;
+use dynoxide::{Database, DynoxideError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use crate::clock;
+use crate::cloud::{Cloud, Refusal};
+use crate::functions::Function;
+
+pub const CERTIFICATES: &str = "certificates";
+pub const JOBS: &str = "jobs";
+pub const DEVICES: &str = "devices";
+pub const ACCESS: &str = "access";
+
+pub struct Tables {
+    database: Database,
+    /// Keys that appeared in an index just now, and when they may be seen there.
+    unseen: Mutex<HashMap<String, Duration>>,
+    /// Write units that were used.
+    units: Mutex<f64>,
+}
+
+/// A row's key, as DynamoDB writes it, without the types.
+pub type Key = Map<String, Value>;
+
+struct VirtualClock;
+
+impl Clock for VirtualClock {
+    fn now_unix_secs(&self) -> u64 {
+        clock::milliseconds(clock::now()) / 1000
+    }
+
+    fn now_unix_secs_f64(&self) -> f64 {
+        clock::milliseconds(clock::now()) as f64 / 1000.0
+    }
+}
+
+impl Tables {
+    pub fn new() -> Self {
+        let database = Database::memory_with_clock(Arc::new(VirtualClock)).unwrap();
+        for table in tables() {
+            database.create_table(serde_json::from_value(table).unwrap()).unwrap();
+        }
+        Self { database, unseen: Mutex::default(), units: Mutex::default() }
+    }
+
+    pub fn write_units(&self) -> f64 {
+        *self.units.lock().unwrap()
+    }
+
+    pub fn call(&self, cloud: &Cloud, function: Function, operation: &str, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+        let writes = matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems");
+        let counted = writes.then(|| [&body[..body.len() - 1], br#","ReturnConsumedCapacity":"TOTAL"}"#].concat());
+        let body = counted.as_deref().unwrap_or(body);
+        let database = &self.database;
+        let answer = match operation {
+            "GetItem" => run(body, |request| database.get_item(request)),
+            "PutItem" => run(body, |request| database.put_item(request)),
+            "UpdateItem" => run(body, |request| database.update_item(request)),
+            "DeleteItem" => run(body, |request| database.delete_item(request)),
+            "Query" if cloud.faults().index_lag > 0 => {
+                let of_index = String::from_utf8_lossy(body).contains("\"by-shard\"");
+                let found = run(body, |request| database.query(request));
+                found.map(|found| if of_index { self.as_the_index_has_it(&found) } else { found })
+            }
+            "Query" => run(body, |request| database.query(request)),
+            "Scan" => run(body, |request| database.scan(request)),
+            "BatchGetItem" => run(body, |request| database.batch_get_item(request)),
+            "TransactWriteItems" => run(body, |request| database.transact_write_items(request)),
+            "TransactGetItems" => run(body, |request| database.transact_get_items(request)),
+            other => Err(Refusal::new("UnknownOperationException", format!("{function:?} called {other}"))),
+        }?;
+        if writes {
+            let answer: Value = serde_json::from_slice(&answer).unwrap();
+            let used = &answer["ConsumedCapacity"];
+            let all: &[Value] = used.as_array().map_or(std::slice::from_ref(used), Vec::as_slice);
+            let used: f64 = all.iter().filter_map(|used| used["CapacityUnits"].as_f64()).sum();
+            *self.units.lock().unwrap() += used;
+        }
+        Ok(answer)
+    }
+
+    /// A read of the tests' own.
+    fn read<Q: DeserializeOwned, A: Serialize>(
+        &self,
+        request: &Value,
+        call: impl FnOnce(&Database, Q) -> Result<A, DynoxideError>,
+    ) -> Value {
+        let request = serde_json::to_vec(request).unwrap();
+        serde_json::from_slice(&run(&request, |request| call(&self.database, request)).unwrap()).unwrap()
+    }
+
+    /// One row, without the types of its values.
+    pub fn row(&self, table: &str, key: &Key) -> Option<Value> {
+        let key: Map<String, Value> = key.iter().map(|(name, value)| (name.clone(), json!({ "S": value }))).collect();
+        let request = json!({ "TableName": table, "Key": key, "ConsistentRead": true });
+        let answer = self.read(&request, |database, request| database.get_item(request));
+        answer.get("Item").map(plain)
+    }
+
+    pub fn named(&self, table: &str, id: &str) -> Option<Value> {
+        self.row(table, &Map::from_iter([("id".to_owned(), id.into())]))
+    }
+
+    /// All rows of a partition of the jobs table.
+    pub fn partition(&self, pk: &str) -> Vec<Value> {
+        let mut request = json!({
+            "TableName": JOBS, "KeyConditionExpression": "pk = :pk", "ConsistentRead": true,
+            "ExpressionAttributeValues": { ":pk": { "S": pk } },
+        });
+        let mut rows = Vec::new();
+        loop {
+            let answer = self.read(&request, |database, request| database.query(request));
+            rows.extend(answer["Items"].as_array().unwrap().iter().map(plain));
+            match answer.get("LastEvaluatedKey") {
+                Some(last) => request["ExclusiveStartKey"] = last.clone(),
+                None => return rows,
+            }
+        }
+    }
+
+    pub fn all(&self, table: &str) -> Vec<Value> {
+        let mut request = json!({ "TableName": table });
+        let mut rows = Vec::new();
+        loop {
+            let answer = self.read(&request, |database, request| database.scan(request));
+            rows.extend(answer["Items"].as_array().unwrap().iter().map(plain));
+            match answer.get("LastEvaluatedKey") {
+                Some(last) => request["ExclusiveStartKey"] = last.clone(),
+                None => return rows,
+            }
+        }
+    }
+
+    /// A device that is approved just now is not in the index yet.
+    pub fn lag(&self, id: &str, until: Duration) {
+        self.unseen.lock().unwrap().insert(id.to_owned(), until);
+    }
+
+    fn as_the_index_has_it(&self, found: &[u8]) -> Vec<u8> {
+        let unseen = self.unseen.lock().unwrap();
+        let mut found: Value = serde_json::from_slice(found).unwrap();
+        if let Some(items) = found["Items"].as_array_mut() {
+            items.retain(|item| {
+                let id = item["id"]["S"].as_str().unwrap_or_default();
+                unseen.get(id).is_none_or(|until| *until <= clock::age())
+            });
+            found["Count"] = items.len().into();
+        }
+        serde_json::to_vec(&found).unwrap()
+    }
+}
+
+fn run<Q: DeserializeOwned, A: Serialize>(
+    body: &[u8],
+    call: impl FnOnce(Q) -> Result<A, DynoxideError>,
+) -> Result<Vec<u8>, Refusal> {
+    let request =
+        serde_json::from_slice(body).map_err(|why| Refusal::new("SerializationException", why.to_string()))?;
+    call(request).map(|answer| serde_json::to_vec(&answer).unwrap()).map_err(|error| {
+        let code = error.error_type().rsplit('#').next().unwrap_or_default();
+        let mut refusal = Refusal::new(code, error.to_string());
+        refusal.status = error.status_code();
+        if let DynoxideError::TransactionCanceledException(_, reasons) = &error {
+            refusal.more = json!({ "CancellationReasons": reasons });
+        }
+        refusal
+    })
+}
+
+/// Which rows a write names.
+pub fn written(operation: &str, body: &[u8]) -> Vec<(String, Key)> {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let one = |write: &Value| {
+        let table = write["TableName"].as_str()?.to_owned();
+        let named = write.get("Key").or_else(|| write.get("Item"))?.as_object()?;
+        let key =
+            ["id", "pk", "sk"].into_iter().filter_map(|name| Some((name.to_owned(), named.get(name)?["S"].clone())));
+        let wanted: &[&str] = if table == JOBS { &["pk", "sk"] } else { &["id"] };
+        Some((table, key.filter(|(name, _)| wanted.contains(&name.as_str())).collect()))
+    };
+    if operation == "TransactWriteItems" {
+        let writes = body["TransactItems"].as_array().cloned().unwrap_or_default();
+        let inner = |write: &Value| ["Put", "Update", "Delete"].iter().find_map(|kind| one(write.get(*kind)?));
+        return writes.iter().filter_map(inner).collect();
+    }
+    one(&body).into_iter().collect()
+}
+
+/// `{"S": "x"}` is `"x"`, and so on.
+fn plain(value: &Value) -> Value {
+    let Some(fields) = value.as_object() else { return value.clone() };
+    Value::Object(fields.iter().map(|(name, value)| (name.clone(), untyped(value))).collect())
+}
+
+fn untyped(value: &Value) -> Value {
+    let Some((kind, inner)) = value.as_object().and_then(|fields| fields.iter().next()) else { return Value::Null };
+    match kind.as_str() {
+        "N" => {
+            inner.as_str().and_then(|text| text.parse::<serde_json::Number>().ok()).map_or(Value::Null, Value::Number)
+        }
+        "NULL" => Value::Null,
+        "M" => plain(inner),
+        "L" => inner.as_array().map(|all| all.iter().map(untyped).collect()).unwrap_or_default(),
+        _ => inner.clone(),
+    }
+}
+
+/// As template.yaml has them.
+fn tables() -> [Value; 4] {
+    let text = |name: &str| json!({ "AttributeName": name, "AttributeType": "S" });
+    let number = |name: &str| json!({ "AttributeName": name, "AttributeType": "N" });
+    let hash = |name: &str| json!({ "AttributeName": name, "KeyType": "HASH" });
+    let range = |name: &str| json!({ "AttributeName": name, "KeyType": "RANGE" });
+    let index = |name: &str, keys: Vec<Value>, projection: Value| json!({ "IndexName": name, "KeySchema": keys, "Projection": projection });
+    let keys_only = || json!({ "ProjectionType": "KEYS_ONLY" });
+    let all = || json!({ "ProjectionType": "ALL" });
+    let table = |name: &str, attributes: Vec<Value>, keys: Vec<Value>, indexes: Vec<Value>| {
+        let mut table = json!({
+            "TableName": name, "BillingMode": "PAY_PER_REQUEST", "AttributeDefinitions": attributes, "KeySchema": keys,
+        });
+        if !indexes.is_empty() {
+            table["GlobalSecondaryIndexes"] = indexes.into();
+        }
+        table
+    };
+    [
+        table(
+            CERTIFICATES,
+            vec![text("id"), number("shelf"), number("notAfter"), number("updated"), text("thumbprint")],
+            vec![hash("id")],
+            vec![
+                index("by-expiry", vec![hash("shelf"), range("notAfter")], all()),
+                index("by-update", vec![hash("shelf"), range("updated")], all()),
+                index("by-thumbprint", vec![hash("thumbprint")], keys_only()),
+            ],
+        ),
+        table(
+            JOBS,
+            vec![text("pk"), text("sk"), number("openShelf")],
+            vec![hash("pk"), range("sk")],
+            vec![index("unfinished", vec![hash("openShelf")], all())],
+        ),
+        table(
+            DEVICES,
+            vec![text("id"), number("shard")],
+            vec![hash("id")],
+            vec![index("by-shard", vec![hash("shard"), range("id")], keys_only())],
+        ),
+        table(ACCESS, vec![text("id")], vec![hash("id")], vec![]),
+    ]
+}

@@ -1,0 +1,107 @@
+//! How every world has to end, after the last fault: each job ended, or paused with a sentence that says what to do, which
+//! helps when it is done; nothing hangs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::clock;
+use crate::dynamo::{CERTIFICATES, DEVICES};
+use crate::keys::State;
+use crate::world::World;
+
+/// A job without faults takes minutes; with what was postponed before, and what was given up, some hours.
+const LIMIT: Duration = Duration::from_secs(12 * 3600);
+/// Messages that are late, postponed, or of a worker that died are gone by then.
+const QUIET: Duration = Duration::from_secs(45 * 60);
+
+/// Lives on until everything has come to rest, and looks at what is left.
+pub async fn rest(world: &World) {
+    let accuse = |what: String| world.cloud.truth.accuse(&world.cloud, what);
+    let end = clock::age() + LIMIT;
+    let mut resumed = 0;
+    while let Some(job) = world.newest_job().filter(|job| job["state"] != "ended") {
+        if clock::age() > end {
+            return accuse(format!(
+                "I5 job {} does not end: {} {} {}",
+                job["id"], job["phase"], job["state"], job["reason"]
+            ));
+        }
+        if job["state"] == "paused" {
+            let reason = job["reason"].as_str().unwrap_or_default();
+            if reason.len() < 20 {
+                return accuse(format!("I5 job {} is paused and does not say why: {reason}", job["id"]));
+            }
+            resumed += 1;
+            if resumed > 10 {
+                return accuse(format!(
+                    "I5 job {} pauses again and again: {reason} {:?}",
+                    job["id"],
+                    world.failures(&job)
+                ));
+            }
+            _ = world.ask("POST", &format!("/jobs/{}/resume", job["id"]), Value::Null).await;
+        }
+        sleep(Duration::from_secs(30)).await;
+    }
+    while let Some(job) = world.jobs().iter().find(|job| job["kind"] == "deployment" && job["outcome"].is_null()) {
+        if clock::age() > end {
+            accuse(format!("I5 deployment {} does not end: {}", job["id"], job["reason"]));
+            break;
+        }
+        sleep(Duration::from_secs(60)).await;
+    }
+    let quiet = clock::age() + QUIET;
+    while clock::age() < quiet && !is_quiet(world) {
+        sleep(Duration::from_secs(30)).await;
+    }
+    for queue in ["control", "task", "issue"] {
+        for message in world.cloud.queues.left(queue).0 {
+            accuse(format!("I5 a message is left in {queue}: {message:?}"));
+        }
+    }
+    for device in world.cloud.tables.all(DEVICES) {
+        if device["lease"]["until"].as_i64().is_some_and(|until| until > clock::now().unix_timestamp()) {
+            accuse(format!("I5 a lease is left on {}", device["id"]));
+        }
+    }
+    keys_have_records(world);
+    serials_are_unique(world);
+}
+
+fn is_quiet(world: &World) -> bool {
+    ["control", "task", "issue"].iter().all(|queue| world.cloud.queues.left(queue).0.is_empty())
+}
+
+/// A key that can sign belongs to a root that is known.
+fn keys_have_records(world: &World) {
+    let rows = world.cloud.tables.all(CERTIFICATES);
+    let known: BTreeSet<&str> = rows.iter().filter_map(|row| row["key"].as_str()).collect();
+    for (arn, state) in world.cloud.keys.states() {
+        if state == State::Enabled && !known.contains(arn.as_str()) {
+            world.cloud.truth.accuse(&world.cloud, format!("I4 nobody knows of {arn}"));
+        }
+    }
+}
+
+/// By issuer: what a root signed, devices' certificates and links alike.
+fn serials_are_unique(world: &World) {
+    let mut found: BTreeMap<String, String> = BTreeMap::new();
+    for row in world.cloud.tables.all(CERTIFICATES) {
+        let certificates =
+            [&row["certificate"], &row["newWithOld"]["certificate"], &row["oldWithNew"]["certificate"], &row["leaf"]];
+        for certificate in certificates.into_iter().filter_map(Value::as_str) {
+            let Ok(parsed) = rootcast_core::certificate::Certificate::try_from(certificate.to_owned()) else {
+                continue;
+            };
+            let (_, x509) = x509_parser::parse_x509_certificate(parsed.der()).unwrap();
+            let name = format!("{} {}", x509.issuer(), x509.raw_serial_as_string());
+            let before = found.insert(name.clone(), certificate.to_owned());
+            if before.is_some_and(|before| before != certificate) {
+                world.cloud.truth.accuse(&world.cloud, format!("I4 two certificates have the serial number {name}"));
+            }
+        }
+    }
+}

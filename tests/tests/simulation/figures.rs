@@ -1,0 +1,53 @@
+//! What a rollover costs: calls to AWS and write units, where nothing goes wrong. A change that costs more says so here.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::runs;
+use crate::world::World;
+
+const DEVICES: u8 = 60;
+
+#[test]
+fn a_rollover_of_sixty_devices_costs_what_it_did() {
+    let (calls, units) = World::live(1, async |world| {
+        world.must("PUT", "/signingCertificate", Value::Null).await;
+        let rows: Vec<Value> =
+            (1..=DEVICES).map(|number| world.enrolment(&format!("d{number}"), world.install(number))).collect();
+        world.must("POST", "/devices", json!(rows)).await;
+        let (before, used) = (world.cloud.calls(), world.cloud.tables.write_units());
+        let job = world.regenerate("").await.unwrap();
+        assert_eq!(world.ended(job).await["outcome"], "activated");
+        let calls: BTreeMap<String, u64> = world
+            .cloud
+            .calls()
+            .into_iter()
+            .map(|(name, count)| (name.clone(), count - before.get(&name).copied().unwrap_or(0)))
+            .collect();
+        (calls, world.cloud.tables.write_units() - used)
+    });
+    let all: u64 = calls.values().sum();
+    eprintln!("{calls:#?}\n{all} calls, {units} write units");
+    let (calls, units) = (all as f64 / f64::from(DEVICES), units / f64::from(DEVICES));
+    assert!(calls <= CALLS * MARGIN && units <= UNITS * MARGIN, "{calls:.2} calls and {units:.2} write units a device");
+}
+
+/// Measured at the beginning, a device.
+const CALLS: f64 = 0.0;
+const UNITS: f64 = 0.0;
+/// Proofs that are worth more may cost a tenth more.
+const MARGIN: f64 = 1.1;
+
+/// A seed is worth nothing otherwise.
+#[test]
+fn a_seed_lives_the_same_life_again() {
+    for seed in [3, 4] {
+        let (once, again) = (runs::live(seed), runs::live(seed));
+        assert_eq!(
+            (once.calls, once.injected, once.lasted),
+            (again.calls, again.injected, again.lasted),
+            "seed {seed}"
+        );
+    }
+}

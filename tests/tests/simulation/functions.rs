@@ -1,0 +1,326 @@
+//! The real functions, each in sandboxes of its own: invoked by the schedule, by queues and by people, killed between any
+//! two of their calls.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::SqsBatchResponse;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Region};
+use axum::Router;
+use axum::body::Body;
+use http::{Request, Response};
+use lambda_http::RequestExt;
+use lambda_runtime::{Context, LambdaEvent};
+use rootcast_authority::{CertificateAuthority, Settings};
+use rootcast_drivers::Redfish;
+use rootcast_events::Events;
+use rootcast_gate::ScmGate;
+use rootcast_ledger::{Ledger, Tables};
+use rootcast_queue::Queue;
+use rootcast_seal::Sealer;
+use rootcast_vault::Vault;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use tokio::time::timeout;
+use tower::ServiceExt;
+
+use crate::clock;
+use crate::cloud::{Cloud, Process, Wire};
+use crate::devices::Network;
+use crate::dynamo::{ACCESS, CERTIFICATES, DEVICES, JOBS};
+use crate::keys::SEALING;
+use crate::queues::{Message, url};
+use crate::random::random;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Function {
+    Regenerate,
+    Catalog,
+    Retry,
+    Conduct,
+    Worker,
+    Issue,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Died;
+
+enum App {
+    Http(Router),
+    Conduct(Box<conduct::App>),
+    Worker(Arc<worker::App>),
+    Issue(Box<issue::App>),
+}
+
+struct Sandbox {
+    process: Arc<Process>,
+    app: App,
+}
+
+pub struct Functions {
+    cloud: Arc<Cloud>,
+    /// Warm ones, which nobody uses.
+    idle: Mutex<BTreeMap<Function, Vec<Rc<Sandbox>>>>,
+    started: Mutex<u64>,
+}
+
+impl Function {
+    /// As template.yaml has them.
+    const fn limit(self) -> Duration {
+        match self {
+            Self::Regenerate | Self::Catalog | Self::Retry => Duration::from_secs(29),
+            Self::Conduct => Duration::from_secs(60),
+            Self::Worker | Self::Issue => Duration::from_secs(120),
+        }
+    }
+
+    fn clock(self) -> fn() -> OffsetDateTime {
+        match self {
+            Self::Regenerate => clock::of::<0>,
+            Self::Catalog => clock::of::<1>,
+            Self::Retry => clock::of::<2>,
+            Self::Conduct => clock::of::<3>,
+            Self::Worker => clock::of::<4>,
+            Self::Issue => clock::of::<5>,
+        }
+    }
+}
+
+impl Functions {
+    pub fn new(cloud: Arc<Cloud>) -> Self {
+        Self { cloud, idle: Mutex::default(), started: Mutex::default() }
+    }
+
+    /// Of the tests' own, which nothing goes wrong with.
+    pub fn ledger(&self) -> Ledger {
+        Clients::new(&self.cloud, Arc::new(Process::new(Function::Catalog, 0))).ledger
+    }
+
+    pub async fn http(&self, function: Function, request: Request<Body>) -> Result<Response<Body>, Died> {
+        self.invoke(function, async |app, context| {
+            let App::Http(router) = app else { unreachable!() };
+            let request = request.with_lambda_context(context);
+            let response = router.clone().oneshot(request).await.unwrap();
+            // Of the body too: it is part of what can be cut.
+            let (parts, body) = response.into_parts();
+            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            Response::from_parts(parts, Body::from(body))
+        })
+        .await
+    }
+
+    /// Its queue's batch: the ids of the messages that failed.
+    pub async fn batch(&self, function: Function, messages: &[Message]) -> Result<Vec<String>, Died> {
+        let record = |message: &Message| {
+            json!({
+                "messageId": message.id, "receiptHandle": message.receipt, "body": message.body,
+                "attributes": { "ApproximateReceiveCount": message.receives.to_string() }, "messageAttributes": {},
+            })
+        };
+        let batch = json!({ "Records": messages.iter().map(record).collect::<Vec<_>>() });
+        let answer = self.event(function, batch).await?;
+        Ok(answer.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect())
+    }
+
+    /// What the queue or the schedule hands it. An error of the function is no better than its death.
+    pub async fn event(&self, function: Function, event: Value) -> Result<SqsBatchResponse, Died> {
+        let cloud = Arc::clone(&self.cloud);
+        self.invoke(function, async |app, context| match app {
+            App::Conduct(app) => {
+                let done = conduct::handle(app, LambdaEvent::new(read(event), context)).await;
+                done.map_err(|error| cloud.note(format_args!("Conduct failed: {error}"))).ok()
+            }
+            App::Issue(app) => {
+                let done = issue::handle(app, LambdaEvent::new(read(event), context)).await;
+                done.map_err(|error| cloud.note(format_args!("Issue failed: {error}"))).ok()
+            }
+            App::Worker(app) => Some(worker::handle(app, LambdaEvent::new(read(event), context)).await),
+            App::Http(_) => None,
+        })
+        .await?
+        .ok_or(Died)
+    }
+
+    async fn invoke<T>(&self, function: Function, work: impl AsyncFnOnce(&App, Context) -> T) -> Result<T, Died> {
+        let sandbox = self.sandbox(function);
+        let process = &sandbox.process;
+        let killed = self.cloud.random.chance(self.cloud.faults().kill);
+        process.live_for(killed.then(|| self.cloud.random.below(40)));
+        let mut context = Context::default();
+        context.request_id = format!("{process}@{}", self.cloud.random.next());
+        context.deadline = clock::milliseconds(function.clock()() + function.limit());
+        let done = {
+            let work = timeout(function.limit(), work(&sandbox.app, context));
+            tokio::select! {
+                biased;
+                () = process.died.notified() => None,
+                done = work => done.ok(),
+            }
+        };
+        match done {
+            Some(done) => {
+                process.live_for(None);
+                self.idle.lock().unwrap().entry(function).or_default().push(sandbox);
+                Ok(done)
+            }
+            None => {
+                self.cloud.note(format_args!("{process} is gone"));
+                Err(Died)
+            }
+        }
+    }
+
+    fn sandbox(&self, function: Function) -> Rc<Sandbox> {
+        if let Some(warm) = self.idle.lock().unwrap().entry(function).or_default().pop() {
+            return warm;
+        }
+        let number = {
+            let mut started = self.started.lock().unwrap();
+            *started += 1;
+            *started
+        };
+        let process = Arc::new(Process::new(function, number));
+        let app = app(function, Clients::new(&self.cloud, Arc::clone(&process)), &self.cloud);
+        Rc::new(Sandbox { process, app })
+    }
+}
+
+fn read<T: DeserializeOwned>(event: Value) -> T {
+    serde_json::from_value(event).unwrap()
+}
+
+struct Clients {
+    ledger: Ledger,
+    queue: Queue,
+    kms: aws_sdk_kms::Client,
+    tagging: aws_sdk_resourcegroupstagging::Client,
+    ssm: aws_sdk_ssm::Client,
+    events: Events,
+}
+
+/// A service's client, without signatures: nobody looks at them here, and they cost.
+macro_rules! client {
+    ($sdk:ident, $wire:expr) => {
+        $sdk::Client::from_conf(
+            $sdk::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new("eu-central-1"))
+                .allow_no_auth()
+                .retry_config(RetryConfig::standard())
+                .retry_partition($sdk::config::retry::RetryPartition::custom("world").build())
+                .http_client($wire.clone())
+                .build(),
+        )
+    };
+}
+
+impl Clients {
+    fn new(cloud: &Arc<Cloud>, process: Arc<Process>) -> Self {
+        let wire = Wire { cloud: Arc::clone(cloud), process };
+        let table = |name: &str| Some(name.to_owned());
+        let tables = Tables {
+            certificates: table(CERTIFICATES),
+            jobs: table(JOBS),
+            devices: table(DEVICES),
+            access: table(ACCESS),
+        };
+        Self {
+            ledger: Ledger::new(client!(aws_sdk_dynamodb, wire), tables),
+            queue: Queue::new(client!(aws_sdk_sqs, wire)),
+            kms: client!(aws_sdk_kms, wire),
+            tagging: client!(aws_sdk_resourcegroupstagging, wire),
+            ssm: client!(aws_sdk_ssm, wire),
+            events: Events::new(client!(aws_sdk_eventbridge, wire), "bus"),
+        }
+    }
+
+    fn vault(&self) -> Vault {
+        Vault::new(&self.kms, &self.tagging, "world")
+    }
+
+    fn authority(&self) -> CertificateAuthority {
+        CertificateAuthority::new(self.ledger.clone(), self.vault())
+    }
+}
+
+fn app(function: Function, clients: Clients, cloud: &Arc<Cloud>) -> App {
+    let (authority, vault) = (clients.authority(), clients.vault());
+    let Clients { ledger, queue, kms, ssm, events, .. } = clients;
+    let sealer = Sealer::new(&kms, SEALING);
+    let (control_queue, task_queue, issue_queue) = (url("control"), url("task"), url("issue"));
+    let (stack, clock) = ("world".to_owned(), function.clock());
+    match function {
+        Function::Regenerate => App::Http(regenerate::router(Arc::new(regenerate::App {
+            ledger,
+            authority,
+            queue,
+            control_queue,
+            settings: Settings {
+                root_name: "Root".to_owned(),
+                subject: "O=World".parse().unwrap(),
+                validity: time::Duration::days(3650),
+            },
+            clock,
+        }))),
+        Function::Catalog => App::Http(catalog::router(catalog::App::new(catalog::Parts {
+            gate: ScmGate::new(ledger.clone(), sealer),
+            ledger,
+            queue,
+            control_queue,
+            networks: "10.0.0.0/8".parse().unwrap(),
+            credential_prefix: "/devices/".to_owned(),
+            clock,
+        }))),
+        Function::Retry => {
+            App::Http(retry::router(Arc::new(retry::App { ledger, queue, control_queue, issue_queue, clock })))
+        }
+        Function::Conduct => App::Conduct(Box::new(conduct::App {
+            ledger,
+            authority,
+            queue,
+            control_queue,
+            task_queue,
+            stall: time::Duration::seconds(900),
+            stack,
+            clock,
+        })),
+        Function::Worker => App::Worker(Arc::new(worker::App {
+            ledger,
+            queue,
+            ssm,
+            sealer,
+            events,
+            redfish: Redfish::over(Arc::new(Network(Arc::clone(cloud))), Arc::new("10.0.0.0/8".parse().unwrap())),
+            control_queue,
+            task_queue,
+            issue_queue,
+            device_timeout: Duration::from_secs(90),
+            retry_base: 30,
+            max_receives: 5,
+            stack,
+            clock,
+            random,
+            bundles: Default::default(),
+        })),
+        Function::Issue => App::Issue(Box::new(issue::App {
+            ledger,
+            vault,
+            queue,
+            events,
+            issue_queue,
+            task_queue,
+            control_queue,
+            validity: time::Duration::days(365),
+            crl_base: "https://pki.example.com".to_owned(),
+            retry_base: 30,
+            max_receives: 5,
+            clock,
+            random,
+        })),
+    }
+}

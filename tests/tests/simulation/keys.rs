@@ -1,0 +1,190 @@
+//! KMS and the index of its tags: real keys, real signatures, real states.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
+use aws_lc_rs::digest::{self, Digest};
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+
+use crate::clock;
+use crate::cloud::{Answer, Cloud, Refusal};
+
+/// The symmetric key that seals: there from the beginning, and no root's.
+pub const SEALING: &str = "arn:aws:kms:eu-central-1:000000000000:key/sealing";
+const DAY: u64 = 24 * 3600;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Enabled,
+    Disabled,
+    /// Gone at this age of the world.
+    PendingDeletion(Duration),
+}
+
+struct Key {
+    pair: EcdsaKeyPair,
+    spec: String,
+    tags: Value,
+    state: State,
+    made: Duration,
+}
+
+#[derive(Default)]
+pub struct Keys {
+    keys: Mutex<BTreeMap<String, Key>>,
+}
+
+impl Keys {
+    pub fn states(&self) -> Vec<(String, State)> {
+        self.keys.lock().unwrap().iter().map(|(arn, key)| (arn.clone(), key.state)).collect()
+    }
+
+    pub fn call(&self, cloud: &Cloud, operation: &str, body: &[u8]) -> Answer {
+        let body: Value = serde_json::from_slice(body).unwrap();
+        let arn = body["KeyId"].as_str().unwrap_or_default().to_owned();
+        match operation {
+            "CreateKey" => return self.create(cloud, &body),
+            "GenerateDataKey" | "Decrypt" => return sealing(operation, &body),
+            _ => {}
+        }
+        let mut keys = self.keys.lock().unwrap();
+        let key = keys.get_mut(&arn).filter(|key| !is_gone(key.state));
+        let key = key.ok_or_else(|| Refusal::new("NotFoundException", format!("Key '{arn}' does not exist")))?;
+        let pending = matches!(key.state, State::PendingDeletion(_));
+        let usable = match key.state {
+            State::Enabled => Ok(()),
+            State::Disabled => Err(Refusal::new("DisabledException", format!("{arn} is disabled."))),
+            State::PendingDeletion(_) => {
+                Err(Refusal::new("KMSInvalidStateException", format!("{arn} is pending deletion.")))
+            }
+        };
+        match operation {
+            "GetPublicKey" => {
+                usable?;
+                let public: PublicKeyX509Der<'_> = key.pair.public_key().as_der().unwrap();
+                Ok(json!({
+                    "KeyId": arn, "PublicKey": BASE64_STANDARD.encode(public.as_ref()),
+                    "KeySpec": key.spec, "KeyUsage": "SIGN_VERIFY",
+                }))
+            }
+            "Sign" => {
+                usable?;
+                let (algorithm, of) = match key.spec.as_str() {
+                    "ECC_NIST_P256" => ("ECDSA_SHA_256", &digest::SHA256),
+                    _ => ("ECDSA_SHA_384", &digest::SHA384),
+                };
+                if body["SigningAlgorithm"] != algorithm || body["MessageType"] != "DIGEST" {
+                    return Err(Refusal::new("InvalidKeyUsageException", format!("{} signs {algorithm}.", key.spec)));
+                }
+                let message = BASE64_STANDARD.decode(body["Message"].as_str().unwrap_or_default()).unwrap();
+                let digest = Digest::import_less_safe(&message, of)
+                    .map_err(|_| Refusal::new("ValidationException", "Digest is invalid length for algorithm."))?;
+                let signature = key.pair.sign_digest(&digest).unwrap();
+                Ok(json!({
+                    "KeyId": arn, "Signature": BASE64_STANDARD.encode(signature), "SigningAlgorithm": algorithm,
+                }))
+            }
+            "DescribeKey" => Ok(json!({ "KeyMetadata": metadata(&arn, key) })),
+            "DisableKey" | "EnableKey" if pending => usable.map(|()| Value::Null),
+            "DisableKey" => {
+                key.state = State::Disabled;
+                Ok(json!({}))
+            }
+            "EnableKey" => {
+                key.state = State::Enabled;
+                Ok(json!({}))
+            }
+            "CancelKeyDeletion" if pending => {
+                key.state = State::Disabled;
+                Ok(json!({ "KeyId": arn }))
+            }
+            "ScheduleKeyDeletion" if pending => usable.map(|()| Value::Null),
+            "ScheduleKeyDeletion" => {
+                let days = body["PendingWindowInDays"].as_u64().unwrap_or(30);
+                if !(7..=30).contains(&days) {
+                    return Err(Refusal::new("ValidationException", "PendingWindowInDays is 7 to 30."));
+                }
+                key.state = State::PendingDeletion(clock::age() + Duration::from_secs(days * DAY));
+                Ok(json!({ "KeyId": arn, "KeyState": "PendingDeletion", "PendingWindowInDays": days }))
+            }
+            other => Err(Refusal::new("UnsupportedOperationException", other)),
+        }
+    }
+
+    fn create(&self, cloud: &Cloud, body: &Value) -> Answer {
+        let spec = body["KeySpec"].as_str().unwrap_or_default();
+        let algorithm = match spec {
+            "ECC_NIST_P256" => &ECDSA_P256_SHA256_ASN1_SIGNING,
+            "ECC_NIST_P384" => &ECDSA_P384_SHA384_ASN1_SIGNING,
+            other => return Err(Refusal::new("UnsupportedOperationException", other)),
+        };
+        let key = Key {
+            pair: EcdsaKeyPair::generate(algorithm).unwrap(),
+            spec: spec.to_owned(),
+            tags: body["Tags"].clone(),
+            state: State::Enabled,
+            made: clock::age(),
+        };
+        let arn = format!("arn:aws:kms:eu-central-1:000000000000:key/{:016x}", cloud.random.next());
+        let metadata = metadata(&arn, &key);
+        self.keys.lock().unwrap().insert(arn, key);
+        Ok(json!({ "KeyMetadata": metadata }))
+    }
+
+    /// `tag:GetResources`; it learns of a key some seconds after KMS.
+    pub fn tagged(&self, body: &[u8]) -> Answer {
+        let body: Value = serde_json::from_slice(body).unwrap();
+        let filters = body["TagFilters"].as_array().cloned().unwrap_or_default();
+        let fits = |key: &Key, filter: &Value| {
+            let values = filter["Values"].as_array().cloned().unwrap_or_default();
+            let tags = key.tags.as_array().map(Vec::as_slice).unwrap_or_default();
+            tags.iter().any(|tag| tag["TagKey"] == filter["Key"] && values.contains(&tag["TagValue"]))
+        };
+        let keys = self.keys.lock().unwrap();
+        let found =
+            keys.iter().filter(|(_, key)| !is_gone(key.state) && clock::age() >= key.made + Duration::from_secs(3));
+        let found = found.filter(|(_, key)| filters.iter().all(|filter| fits(key, filter)));
+        let found: Vec<Value> = found.map(|(arn, _)| json!({ "ResourceARN": arn })).collect();
+        Ok(json!({ "ResourceTagMappingList": found, "PaginationToken": "" }))
+    }
+}
+
+fn is_gone(state: State) -> bool {
+    matches!(state, State::PendingDeletion(at) if at <= clock::age())
+}
+
+fn metadata(arn: &str, key: &Key) -> Value {
+    let state = match key.state {
+        State::Enabled => "Enabled",
+        State::Disabled => "Disabled",
+        State::PendingDeletion(_) => "PendingDeletion",
+    };
+    json!({ "Arn": arn, "KeyId": arn, "KeyState": state, "KeySpec": key.spec, "KeyUsage": "SIGN_VERIFY" })
+}
+
+/// A data key, sealed under a key that never leaves here, with its context.
+fn sealing(operation: &str, body: &Value) -> Answer {
+    let wrong = || Refusal::new("InvalidCiphertextException", "");
+    let cipher = RandomizedNonceKey::new(&AES_256_GCM, &[7; 32]).unwrap();
+    let context = Aad::from(body["EncryptionContext"].to_string().into_bytes());
+    if operation == "GenerateDataKey" {
+        let mut key = vec![0; 32];
+        aws_lc_rs::rand::fill(&mut key).unwrap();
+        let plaintext = BASE64_STANDARD.encode(&key);
+        let nonce = cipher.seal_in_place_append_tag(context, &mut key).unwrap();
+        key.extend_from_slice(nonce.as_ref());
+        return Ok(json!({ "KeyId": SEALING, "Plaintext": plaintext, "CiphertextBlob": BASE64_STANDARD.encode(key) }));
+    }
+    let blob = BASE64_STANDARD.decode(body["CiphertextBlob"].as_str().unwrap_or_default()).map_err(|_| wrong())?;
+    let (sealed, nonce) = blob.split_at_checked(blob.len().saturating_sub(12)).ok_or_else(wrong)?;
+    let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| wrong())?;
+    let mut sealed = sealed.to_vec();
+    let opened = cipher.open_in_place(nonce, context, &mut sealed).map_err(|_| wrong())?;
+    Ok(json!({ "KeyId": SEALING, "Plaintext": BASE64_STANDARD.encode(opened) }))
+}

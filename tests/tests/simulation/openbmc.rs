@@ -1,0 +1,274 @@
+//! A management controller in memory. It behaves as OpenBMC was seen to: 200 on create, 500 on a duplicate and on the
+//! eleventh certificate, members that are numbered by nobody's wish, one request for a certificate at a time.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData};
+use rootcast_core::certificate::Certificate;
+use rootcast_core::device::Pin;
+use rootcast_core::fingerprint::Fingerprint;
+use serde_json::{Value, json};
+
+use crate::clock;
+
+pub const USER: &str = "admin";
+const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
+const TRUSTED: &str = "/redfish/v1/Managers/bmc/Truststore/Certificates";
+const OWN: &str = "/redfish/v1/Managers/bmc/NetworkProtocol/HTTPS/Certificates";
+const SERVICE: &str = "/redfish/v1/CertificateService";
+const MONITORS: &str = "/redfish/v1/TaskService/TaskMonitors";
+const PLACES: usize = 10;
+/// Wrong passwords before the account is locked.
+const LOCKED_AFTER: u32 = 3;
+
+/// What is wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mood {
+    #[default]
+    Well,
+    Hangs,
+    Refuses,
+    /// Says yes, and stores nothing.
+    Lies,
+    /// Answers 202, and is done so many seconds later.
+    Slow(u64),
+    Busy,
+    Broken,
+    Full,
+}
+
+pub struct Bmc {
+    pub mood: Mood,
+    pub password: String,
+    /// Log-ins with a wrong password, ever.
+    pub wrong: u32,
+    /// Its web server is gone until then.
+    pub back: Duration,
+    leaf: Certificate,
+    anchors: Vec<(u32, Certificate)>,
+    sessions: Vec<(u32, String)>,
+    /// Certificates that it works on, and when they are stored.
+    tasks: Vec<(u32, Duration, Certificate)>,
+    /// The key of its last request.
+    requested: Option<KeyPair>,
+    next: u32,
+}
+
+pub struct Reply {
+    pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Value,
+    /// An anchor that this answer shows.
+    pub shown: Option<Fingerprint>,
+}
+
+impl Reply {
+    fn of(status: u16, body: Value) -> Self {
+        Self { status, headers: Vec::new(), body, shown: None }
+    }
+}
+
+impl Bmc {
+    pub fn new(password: &str) -> Self {
+        Self {
+            mood: Mood::Well,
+            password: password.to_owned(),
+            wrong: 0,
+            back: Duration::ZERO,
+            leaf: self_signed(),
+            anchors: Vec::new(),
+            sessions: Vec::new(),
+            tasks: Vec::new(),
+            requested: None,
+            next: 1,
+        }
+    }
+
+    pub fn leaf(&self) -> &Certificate {
+        &self.leaf
+    }
+
+    pub fn pin(&self) -> Pin {
+        Pin::Certificate(self.leaf.fingerprint())
+    }
+
+    pub fn is_let_in_by(&self, pins: &[Pin]) -> bool {
+        let key = Pin::Key(Fingerprint::of(self.leaf.spki_der()));
+        pins.contains(&self.pin()) || pins.contains(&key)
+    }
+
+    /// It was replaced, or reset: another certificate.
+    pub fn change_identity(&mut self) {
+        self.leaf = self_signed();
+    }
+
+    /// A reset to the factory's settings, or a configuration that was restored.
+    pub fn forget(&mut self) {
+        self.anchors.clear();
+        self.tasks.clear();
+    }
+
+    /// A task that is done by now is done, asked or not.
+    pub fn holds(&mut self, anchor: &Fingerprint) -> bool {
+        self.finish_tasks();
+        self.anchors.iter().any(|(_, held)| held.fingerprint() == *anchor)
+    }
+
+    fn finish_tasks(&mut self) {
+        let now = clock::age();
+        let (done, open): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.tasks).into_iter().partition(|task| task.1 <= now);
+        self.tasks = open;
+        for (_, _, anchor) in done {
+            if self.anchors.len() < PLACES && !self.anchors.iter().any(|(_, held)| *held == anchor) {
+                self.add(anchor);
+            }
+        }
+    }
+
+    fn add(&mut self, anchor: Certificate) -> u32 {
+        self.next += 1;
+        self.anchors.push((self.next, anchor));
+        self.next
+    }
+
+    pub fn answer(&mut self, method: &str, path: &str, token: Option<&str>, body: &[u8]) -> Reply {
+        self.finish_tasks();
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        match self.mood {
+            Mood::Busy => return error(503, "Retry in a moment."),
+            Mood::Broken => return error(500, "Internal error."),
+            _ => {}
+        }
+        if (method, path) == ("POST", SESSIONS) {
+            return self.log_in(&body);
+        }
+        if !self.sessions.iter().any(|(_, known)| Some(known.as_str()) == token) {
+            return error(401, "The session is not valid.");
+        }
+        let number = |under: &str| path.strip_prefix(under)?.strip_prefix('/')?.parse::<u32>().ok();
+        match method {
+            "DELETE" if let Some(id) = number(SESSIONS) => {
+                self.sessions.retain(|(known, _)| *known != id);
+                Reply::of(204, Value::Null)
+            }
+            "GET" if path == TRUSTED => {
+                let member = |(id, _): &(u32, Certificate)| json!({ "@odata.id": format!("{TRUSTED}/{id}") });
+                Reply::of(200, json!({ "Members": self.anchors.iter().map(member).collect::<Vec<_>>() }))
+            }
+            "GET" if let Some(id) = number(TRUSTED) => match self.anchors.iter().find(|(known, _)| *known == id) {
+                Some((_, anchor)) => Reply { shown: Some(anchor.fingerprint()), ..Reply::of(200, shown(anchor)) },
+                None => error(404, "No such certificate."),
+            },
+            "DELETE" if let Some(id) = number(TRUSTED) => {
+                let before = self.anchors.len();
+                self.anchors.retain(|(known, _)| *known != id);
+                if self.anchors.len() < before {
+                    Reply::of(204, Value::Null)
+                } else {
+                    error(404, "No such certificate.")
+                }
+            }
+            "POST" if path == TRUSTED => self.install(&body),
+            "GET" if let Some(id) = number(MONITORS) => match self.tasks.iter().any(|task| task.0 == id) {
+                true => self.running(id),
+                false => Reply::of(204, Value::Null),
+            },
+            "GET" if path == OWN => Reply::of(200, json!({ "Members": [{ "@odata.id": format!("{OWN}/1") }] })),
+            "GET" if number(OWN).is_some() => Reply::of(200, shown(&self.leaf)),
+            "GET" if path == SERVICE => Reply::of(200, json!({ "@odata.id": SERVICE, "Actions": {} })),
+            "POST" if path.ends_with("CertificateService.GenerateCSR") => self.request(&body),
+            "POST" if path.ends_with("CertificateService.ReplaceCertificate") => self.replace(&body),
+            _ => error(404, "No such resource."),
+        }
+    }
+
+    fn log_in(&mut self, body: &Value) -> Reply {
+        if body["UserName"] != USER || body["Password"] != self.password.as_str() {
+            self.wrong += 1;
+            let told = if self.wrong >= LOCKED_AFTER { "The account is locked." } else { "Wrong password." };
+            return error(401, told);
+        }
+        self.next += 1;
+        let (id, token) = (self.next, format!("token-{}", self.next));
+        self.sessions.push((id, token.clone()));
+        let uri = format!("{SESSIONS}/{id}");
+        let headers = vec![("X-Auth-Token", token), ("Location", uri.clone())];
+        Reply { headers, ..Reply::of(201, json!({ "@odata.id": uri })) }
+    }
+
+    fn install(&mut self, body: &Value) -> Reply {
+        let Ok(anchor) = Certificate::from_pem(body["CertificateString"].as_str().unwrap_or_default()) else {
+            return error(500, "Not a certificate.");
+        };
+        let known = self.anchors.iter().any(|(_, held)| *held == anchor);
+        match self.mood {
+            Mood::Lies => Reply::of(204, Value::Null),
+            Mood::Full => error(507, "No space left."),
+            _ if known || self.anchors.len() >= PLACES => error(500, "Internal error."),
+            Mood::Slow(seconds) => {
+                self.next += 1;
+                self.tasks.push((self.next, clock::age() + Duration::from_secs(seconds), anchor));
+                self.running(self.next)
+            }
+            _ => {
+                let id = self.add(anchor);
+                Reply { headers: vec![("Location", format!("{TRUSTED}/{id}"))], ..Reply::of(200, json!({ "Id": id })) }
+            }
+        }
+    }
+
+    fn running(&self, id: u32) -> Reply {
+        let headers = vec![("Location", format!("{MONITORS}/{id}")), ("Retry-After", "20".to_owned())];
+        Reply { headers, ..Reply::of(202, json!({ "TaskState": "Running" })) }
+    }
+
+    /// A new key, of which the last request's is forgotten.
+    fn request(&mut self, body: &Value) -> Reply {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, body["CommonName"].as_str().unwrap_or_default());
+        let request = params.serialize_request(&key).unwrap().pem().unwrap();
+        self.requested = Some(key);
+        Reply::of(200, json!({ "CSRString": request }))
+    }
+
+    /// For the key that it requested a certificate for, or one that comes along.
+    fn replace(&mut self, body: &Value) -> Reply {
+        let text = body["CertificateString"].as_str().unwrap_or_default();
+        let Ok(blocks) = pem::parse_many(text) else { return error(500, "Not a certificate.") };
+        let first = blocks.iter().find(|block| block.tag() == "CERTIFICATE");
+        let Some(Ok(leaf)) = first.map(|block| Certificate::from_der(block.contents())) else {
+            return error(500, "Not a certificate.");
+        };
+        let brings_key = blocks.iter().any(|block| block.tag() == "PRIVATE KEY");
+        let own = self.requested.as_ref().is_some_and(|key| key.subject_public_key_info() == leaf.spki_der());
+        if !brings_key && !own {
+            return error(400, "The certificate is for another key.");
+        }
+        if self.mood != Mood::Lies {
+            self.leaf = leaf;
+            self.back = clock::age() + Duration::from_secs(2);
+        }
+        Reply::of(200, shown(&self.leaf))
+    }
+}
+
+fn shown(certificate: &Certificate) -> Value {
+    let text = BASE64_STANDARD.encode(certificate.der());
+    json!({ "CertificateString": format!("-----BEGIN CERTIFICATE-----\r\n{text}\r\n-----END CERTIFICATE-----\r\n"), "CertificateType": "PEM" })
+}
+
+fn error(status: u16, message: &str) -> Reply {
+    let said = json!({ "MessageId": "Base.1.13.GeneralError", "Message": message, "Resolution": "None." });
+    Reply::of(status, json!({ "error": { "code": "Base.1.13.GeneralError", "@Message.ExtendedInfo": [said] } }))
+}
+
+fn self_signed() -> Certificate {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "testhost");
+    Certificate::from_der(params.self_signed(&key).unwrap().der().to_vec()).unwrap()
+}

@@ -1,0 +1,113 @@
+//! People, who do ordinary things at any time, through the real API; and the weather, which does things to devices.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::clock;
+use crate::openbmc::Mood;
+use crate::world::World;
+
+/// How busy they are: the mean pause between two acts, in seconds.
+pub async fn people(world: World, pause: u64, until: Duration) {
+    while clock::age() < until {
+        sleep(Duration::from_secs(world.cloud.random.between(1, 2 * pause))).await;
+        if clock::age() < until {
+            act(&world).await;
+        }
+    }
+}
+
+async fn act(world: &World) {
+    let random = &world.cloud.random;
+    let job = world.newest_job().map(|job| job["id"].to_string());
+    let devices = world.cloud.truth.devices();
+    let ids: Vec<&String> = devices.keys().collect();
+    let (Some(job), Some(id)) = (job, random.pick(&ids)) else { return };
+    let device = format!("/devices/{id}");
+    let post = async |what: &str, body: Value| _ = world.ask("POST", &format!("/jobs/{job}/{what}"), body).await;
+    match random.below(100) {
+        0..14 => post("pause", Value::Null).await,
+        14..36 => post("resume", Value::Null).await,
+        36..39 => post("abort", Value::Null).await,
+        39..45 => post("retry", json!({})).await,
+        45..51 => post("waive", json!({ "devices": [id], "reason": "it is being replaced" })).await,
+        51..58 => _ = world.ask("DELETE", &device, Value::Null).await,
+        58..66 => {
+            let known = format!("d{}", random.below(80));
+            if let Some(at) = random.pick(&world.cloud.fleet.places()) {
+                _ = world.ask("POST", "/devices", world.enrolment(&known, *at)).await;
+            }
+        }
+        66..72 => {
+            // The device was moved, or replaced by another one.
+            if let Some(at) = random.pick(&world.cloud.fleet.places()) {
+                world.give_credential(id, *at);
+                let pin = world.cloud.fleet.at(*at, |bmc| bmc.pin());
+                let edit = json!({ "address": format!("https://{}", at.ip()), "pins": [pin] });
+                _ = world.ask("PATCH", &device, edit).await;
+            }
+        }
+        72..77 => approve(world, id).await,
+        77..79 => _ = world.ask("PATCH", &device, json!({ "pins": [] })).await,
+        79..82 => {
+            let other = format!("/devices/{id}-other");
+            let address = devices[*id].address;
+            world.give_credential(&format!("{id}-other"), address);
+            _ = world.ask("PATCH", &device, json!({ "credential": other })).await;
+        }
+        82..84 => {
+            let profile = if random.chance(0.3) { "dmtf" } else { "openbmc" };
+            _ = world.ask("PATCH", &device, json!({ "profile": profile })).await;
+        }
+        84..88 => _ = world.ask("POST", &format!("{device}/certificate"), Value::Null).await,
+        88..90 => {
+            if let Some((200, own)) = world.ask("GET", &format!("{device}/certificate"), Value::Null).await {
+                let body = json!({ "CertificateDN": own["response"]["dn"], "Reason": 4 });
+                _ = world.ask("POST", "/vedsdk/certificates/revoke", body).await;
+            }
+        }
+        90..92 => {
+            if let Some((200, own)) = world.ask("GET", &format!("{device}/certificate"), Value::Null).await {
+                let body = json!({ "CertificateDN": own["response"]["dn"] });
+                let path = if random.chance(0.5) { "/vedsdk/certificates/retry" } else { "/vedsdk/certificates/reset" };
+                _ = world.ask("POST", path, body).await;
+            }
+        }
+        _ => _ = world.regenerate("?canary=2&growth=3&errorBudget=40").await,
+    }
+}
+
+/// What the device shows now is taken as it is.
+pub async fn approve(world: &World, id: &str) {
+    let Some(known) = world.cloud.truth.devices().get(id).cloned() else { return };
+    let Some(pin) = world.cloud.fleet.at(known.address, |bmc| bmc.pin()) else { return };
+    _ = world.ask("PATCH", &format!("/devices/{id}"), json!({ "pins": [pin] })).await;
+}
+
+/// Devices fall ill and recover, forget, and are replaced.
+pub async fn weather(world: World, pause: u64, until: Duration) {
+    while clock::age() < until {
+        let random = &world.cloud.random;
+        sleep(Duration::from_secs(random.between(1, 2 * pause))).await;
+        let places = world.cloud.fleet.places();
+        let Some(at) = random.pick(&places).filter(|_| clock::age() < until) else { return };
+        let kind = random.below(100);
+        let slow = Mood::Slow(random.between(5, 400));
+        world.cloud.fleet.at(*at, |bmc| match kind {
+            0..40 => bmc.mood = Mood::Well,
+            40..50 => bmc.mood = Mood::Refuses,
+            50..57 => bmc.mood = Mood::Hangs,
+            57..63 => bmc.mood = Mood::Lies,
+            63..73 => bmc.mood = slow,
+            73..78 => bmc.mood = Mood::Busy,
+            78..83 => bmc.mood = Mood::Broken,
+            83..86 => bmc.mood = Mood::Full,
+            86..91 => bmc.forget(),
+            91..96 => bmc.change_identity(),
+            _ => bmc.password.push('!'),
+        });
+        world.cloud.note(format_args!("~~~ {at} {kind}"));
+    }
+}

@@ -1,0 +1,181 @@
+//! Worlds at random. `ROOTCAST_SEED=n` lives one of them again, `ROOTCAST_RUNS=n` so many.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use crate::clock;
+use crate::cloud::Faults;
+use crate::end;
+use crate::openbmc::Mood;
+use crate::people::{approve, people, weather};
+use crate::world::World;
+
+/// In the README's test command.
+const RUNS: u64 = 500;
+
+/// What a life came to.
+pub struct Life {
+    pub seed: u64,
+    pub broken: Vec<String>,
+    pub trace: String,
+    pub calls: BTreeMap<String, u64>,
+    pub injected: BTreeMap<&'static str, u64>,
+    pub devices: u64,
+    pub units: f64,
+    pub lasted: Duration,
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn no_seed_breaks_what_must_hold() {
+    let first = number("ROOTCAST_SEED");
+    let runs = if first.is_some() { 1 } else { number("ROOTCAST_RUNS").unwrap_or(RUNS) };
+    let (first, next) = (first.unwrap_or(1), AtomicU64::new(0));
+    let lives = Mutex::new(Vec::new());
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let run = next.fetch_add(1, Ordering::Relaxed);
+                    if run >= runs {
+                        break;
+                    }
+                    let life = survive(first + run);
+                    for what in &life.broken {
+                        eprintln!("seed {}: {what}", life.seed);
+                    }
+                    lives.lock().unwrap().push(life);
+                }
+            });
+        }
+    });
+    report(&lives.into_inner().unwrap());
+}
+
+fn report(lives: &[Life]) {
+    let (mut calls, mut injected) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
+    for life in lives {
+        life.calls.iter().for_each(|(name, count)| *calls.entry(name).or_default() += count);
+        life.injected.iter().for_each(|(name, count)| *injected.entry(name).or_default() += count);
+    }
+    let lasted: Duration = lives.iter().map(|life| life.lasted).sum();
+    let devices: u64 = lives.iter().map(|life| life.devices).sum();
+    let units: f64 = lives.iter().map(|life| life.units).sum();
+    eprintln!("{} worlds, {devices} devices, {:.1} virtual days", lives.len(), lasted.as_secs_f64() / 86_400.0);
+    eprintln!("faults: {injected:?}");
+    eprintln!("calls: {calls:?}");
+    eprintln!("write units a device: {:.1}", units / devices as f64);
+    let broken: Vec<&Life> = lives.iter().filter(|life| !life.broken.is_empty()).collect();
+    if let Some(worst) = broken.iter().min_by_key(|life| life.seed) {
+        let seeds: Vec<u64> = broken.iter().map(|life| life.seed).collect();
+        panic!(
+            "{}\nbroken: {} of {} seeds: {seeds:?}; the first is ROOTCAST_SEED={}\n{}",
+            worst.trace,
+            broken.len(),
+            lives.len(),
+            worst.seed,
+            worst.broken.join("\n")
+        );
+    }
+}
+
+/// A world that panics is broken, and names its seed too.
+fn survive(seed: u64) -> Life {
+    std::panic::catch_unwind(|| live(seed)).unwrap_or_else(|_| Life {
+        seed,
+        broken: vec!["it panicked".to_owned()],
+        trace: String::new(),
+        calls: BTreeMap::new(),
+        injected: BTreeMap::new(),
+        devices: 0,
+        units: 0.0,
+        lasted: Duration::ZERO,
+    })
+}
+
+/// One world, from its seed.
+pub fn live(seed: u64) -> Life {
+    World::live(seed, async move |world| {
+        let random = &world.cloud.random;
+        let devices = random.between(5, if random.chance(0.1) { 60 } else { 20 });
+        found(&world, devices).await;
+        world.faults(faults(&world));
+        let until = clock::age() + Duration::from_secs(random.between(600, 2400));
+        let busy = random.between(20, 120);
+        spawn_local(weather(world.clone(), busy, until));
+        spawn_local(people(world.clone(), busy, until));
+        world.regenerate("?canary=3&growth=4&errorBudget=30").await;
+        people(world.clone(), busy, until).await;
+        // Who is in the middle of something comes to an end.
+        sleep(Duration::from_secs(60)).await;
+        mend(&world).await;
+        end::rest(&world).await;
+        Life {
+            seed,
+            broken: world.cloud.truth.broken(),
+            trace: world.cloud.trace(),
+            calls: world.cloud.calls(),
+            injected: world.cloud.injected(),
+            devices,
+            units: world.cloud.tables.write_units(),
+            lasted: clock::age(),
+        }
+    })
+}
+
+/// A first root, which signs, and a fleet that holds it.
+async fn found(world: &World, devices: u64) {
+    world.must("PUT", "/signingCertificate", Value::Null).await;
+    let spare = 3;
+    let mut rows = Vec::new();
+    for number in 0..devices + spare {
+        let at = world.install(u8::try_from(number + 1).unwrap());
+        if number < devices {
+            rows.push(world.enrolment(&format!("d{number}"), at));
+        }
+    }
+    world.must("POST", "/devices", json!(rows)).await;
+}
+
+/// Each world has faults of its own: some of all kinds, some of few.
+fn faults(world: &World) -> Faults {
+    let random = &world.cloud.random;
+    let some = |most: f64| if random.chance(0.5) { most * random.below(100) as f64 / 100.0 } else { 0.0 };
+    Faults {
+        conflict: some(0.15),
+        throttled: some(0.04),
+        server_error: some(0.04),
+        lost_answer: some(0.04),
+        index_lag: random.below(2) * 3000,
+        duplicate: some(0.2),
+        late: some(0.1),
+        kill: some(0.15),
+        network: some(0.03),
+    }
+}
+
+/// Nothing goes wrong any more: every device is well, and what people know of it is right.
+async fn mend(world: &World) {
+    world.faults(Faults::default());
+    world.cloud.note("=== mended");
+    world.cloud.fleet.each(|_, bmc| bmc.mood = Mood::Well);
+    for (id, known) in world.cloud.truth.devices() {
+        world.give_credential(&id, known.address);
+        world.give_credential(&format!("{id}-other"), known.address);
+        if known.approved {
+            approve(world, &id).await;
+            _ = world.ask("PATCH", &format!("/devices/{id}"), json!({ "profile": "openbmc" })).await;
+        }
+    }
+    sleep(Duration::from_secs(1)).await;
+}

@@ -1,0 +1,196 @@
+//! What ordinary people do while a job runs, told step by step: each was once seen to break the gate.
+
+use std::time::Duration;
+
+use rootcast_core::device::DeviceId;
+use serde_json::{Map, Value, json};
+use tokio::time::sleep;
+
+use crate::clock;
+use crate::cloud::Faults;
+use crate::dynamo::JOBS;
+use crate::end;
+use crate::openbmc::Mood;
+use crate::truth;
+use crate::world::World;
+
+const ROLLOUT: &str = "?canary=20&errorBudget=100";
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A world with a root that signs, and these devices, which hold it already.
+fn scene(devices: u8, life: impl AsyncFnOnce(&Scene)) {
+    World::live(u64::from(devices), async move |world| {
+        world.must("PUT", "/signingCertificate", Value::Null).await;
+        let rows: Vec<Value> =
+            (1..=devices).map(|number| world.enrolment(&id(number), world.install(number))).collect();
+        world.must("POST", "/devices", json!(rows)).await;
+        let scene = Scene { world };
+        life(&scene).await;
+        scene.world.assert_whole();
+    });
+}
+
+fn id(number: u8) -> String {
+    format!("bmc-{number}")
+}
+
+struct Scene {
+    world: World,
+}
+
+impl Scene {
+    fn mood(&self, number: u8, mood: Mood) {
+        self.place(number, |bmc| bmc.mood = mood);
+    }
+
+    fn place<T>(&self, number: u8, what: impl FnOnce(&mut crate::openbmc::Bmc) -> T) -> T {
+        self.world.cloud.fleet.at(([10, 0, 0, number], 443).into(), what).unwrap()
+    }
+
+    /// Whether the device at that place holds a generation's root.
+    fn holds(&self, number: u8, generation: u64) -> bool {
+        let root = truth::root(&self.world.cloud, generation).fingerprint();
+        self.place(number, |bmc| bmc.holds(&root))
+    }
+
+    async fn begin(&self) -> u64 {
+        self.world.regenerate(ROLLOUT).await.unwrap()
+    }
+
+    async fn post(&self, job: u64, what: &str, body: Value) {
+        self.world.must("POST", &format!("/jobs/{job}/{what}"), body).await;
+    }
+
+    fn task(&self, job: u64, leg: &str, number: u8) -> Option<String> {
+        let id = id(number);
+        let pk = format!("{job}#{:02}", id.parse::<DeviceId>().unwrap().shard());
+        let key = Map::from_iter([("pk".to_owned(), pk.into()), ("sk".to_owned(), format!("task#{leg}#{id}").into())]);
+        Some(self.world.cloud.tables.row(JOBS, &key)?["state"].as_str()?.to_owned())
+    }
+
+    async fn task_is(&self, job: u64, leg: &str, number: u8, state: &str) {
+        let end = clock::age() + HOUR;
+        while self.task(job, leg, number).as_deref() != Some(state) {
+            assert!(clock::age() < end, "task of {number} is not {state}\n{}", self.world.cloud.trace());
+            sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// One device is out of reach with its message on its way, another failed and is tried again; then the first one is
+    /// deleted while the job is paused.
+    async fn delete_one_while_another_is_retried(&self, job: u64, leg: &str, gone: u8, open: u8) {
+        self.task_is(job, leg, open, "failed").await;
+        self.world.credential(&id(open), "correct horse");
+        self.mood(open, Mood::Refuses);
+        self.post(job, "retry", json!({ "devices": [id(open)] })).await;
+        self.task_is(job, leg, open, "waiting").await;
+        self.post(job, "pause", Value::Null).await;
+        self.world.must("DELETE", &format!("/devices/{}", id(gone)), Value::Null).await;
+        self.post(job, "resume", Value::Null).await;
+        sleep(HOUR / 2).await;
+        self.world.assert_whole();
+        self.mood(open, Mood::Well);
+        end::rest(&self.world).await;
+        self.world.assert_whole();
+    }
+}
+
+#[test]
+fn a_deleted_device_lets_no_other_one_through() {
+    scene(2, async |scene| {
+        scene.mood(1, Mood::Refuses);
+        scene.world.credential(&id(2), "wrong");
+        let job = scene.begin().await;
+        scene.delete_one_while_another_is_retried(job, "distribute", 1, 2).await;
+        assert!(scene.holds(2, 2));
+    });
+}
+
+#[test]
+fn an_abort_ends_when_no_device_holds_the_root() {
+    scene(3, async |scene| {
+        scene.mood(3, Mood::Refuses);
+        let job = scene.begin().await;
+        scene.task_is(job, "distribute", 1, "acked").await;
+        scene.task_is(job, "distribute", 2, "acked").await;
+        scene.mood(1, Mood::Refuses);
+        scene.mood(3, Mood::Well);
+        scene.world.credential(&id(2), "wrong");
+        scene.post(job, "abort", Value::Null).await;
+        scene.delete_one_while_another_is_retried(job, "withdraw", 1, 2).await;
+        assert!(!scene.holds(2, 2));
+    });
+}
+
+#[test]
+fn a_device_enrolled_again_elsewhere_is_asked_again() {
+    scene(2, async |scene| {
+        scene.mood(2, Mood::Refuses);
+        let job = scene.begin().await;
+        scene.task_is(job, "distribute", 1, "acked").await;
+        scene.world.must("DELETE", &format!("/devices/{}", id(1)), Value::Null).await;
+        let at = scene.world.install(9);
+        scene.world.must("POST", "/devices", scene.world.enrolment(&id(1), at)).await;
+        scene.mood(2, Mood::Well);
+        end::rest(&scene.world).await;
+        scene.world.assert_whole();
+        assert!(scene.holds(9, 2));
+    });
+}
+
+#[test]
+fn a_device_at_another_address_is_asked_again() {
+    scene(2, async |scene| {
+        scene.mood(2, Mood::Refuses);
+        let job = scene.begin().await;
+        scene.task_is(job, "distribute", 1, "acked").await;
+        scene.world.install(9);
+        let pin = scene.place(9, |bmc| bmc.pin());
+        let edit = json!({ "address": "https://10.0.0.9", "pins": [pin] });
+        scene.world.must("PATCH", &format!("/devices/{}", id(1)), edit).await;
+        scene.mood(2, Mood::Well);
+        end::rest(&scene.world).await;
+        scene.world.assert_whole();
+        assert!(scene.holds(9, 2));
+    });
+}
+
+#[test]
+fn a_device_approved_between_rollovers_gets_todays_bundle() {
+    scene(1, async |scene| {
+        let job = scene.begin().await;
+        scene.world.ended(job).await;
+        let at = scene.world.install(9);
+        scene.world.must("POST", "/devices", scene.world.enrolment("late", at)).await;
+        sleep(HOUR).await;
+        assert!(scene.holds(9, 2));
+    });
+}
+
+#[test]
+fn a_refused_password_is_tried_once_though_nothing_was_recorded() {
+    scene(1, async |scene| {
+        scene.world.credential(&id(1), "wrong");
+        let job = scene.begin().await;
+        while scene.place(1, |bmc| bmc.wrong) == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        scene.world.faults(Faults { conflict: 1.0, ..Faults::default() });
+        sleep(Duration::from_secs(60)).await;
+        scene.world.faults(Faults::default());
+        scene.task_is(job, "distribute", 1, "failed").await;
+        assert_eq!(scene.place(1, |bmc| bmc.wrong), 1);
+    });
+}
+
+/// What nothing goes wrong with: the other scenarios fail by their faults alone.
+#[test]
+fn a_fleet_in_good_order_moves_to_the_new_root() {
+    scene(12, async |scene| {
+        let job = scene.begin().await;
+        let job = scene.world.ended(job).await;
+        assert_eq!(job["outcome"], "activated");
+        assert!((1..=12).all(|number| scene.holds(number, 2)));
+        end::rest(&scene.world).await;
+    });
+}

@@ -1,0 +1,225 @@
+//! What is true, whatever is on record: kept from what physically happened, looked at after every write. None of it is
+//! taken from how the product itself decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rootcast_core::certificate::Certificate;
+use rootcast_core::device::DeviceId;
+use rootcast_core::fingerprint::Fingerprint;
+use serde_json::{Map, Value, json};
+
+use crate::clock;
+use crate::cloud::Cloud;
+use crate::dynamo::{CERTIFICATES, DEVICES, JOBS, Key, written};
+use crate::functions::Function;
+
+/// A device as people have it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Known {
+    /// Address, pins, profile, slot and credential.
+    endpoint: Value,
+    pub address: SocketAddr,
+    pub approved: bool,
+    /// It is what it is since then: enrolled, or edited last.
+    since: Duration,
+}
+
+#[derive(Default)]
+pub struct Truth {
+    devices: Mutex<BTreeMap<String, Known>>,
+    /// When an anchor was last read back from the device at an address.
+    read: Mutex<BTreeMap<(SocketAddr, Fingerprint), Duration>>,
+    signing: Mutex<Option<u64>>,
+    ended: Mutex<BTreeSet<String>>,
+    broken: Mutex<Vec<String>>,
+}
+
+impl Truth {
+    /// What was found to be wrong.
+    pub fn broken(&self) -> Vec<String> {
+        self.broken.lock().unwrap().clone()
+    }
+
+    pub fn accuse(&self, cloud: &Cloud, what: String) {
+        cloud.note(format_args!("### {what}"));
+        self.broken.lock().unwrap().push(what);
+    }
+
+    pub fn read_back(&self, at: SocketAddr, anchor: Fingerprint) {
+        self.read.lock().unwrap().insert((at, anchor), clock::age());
+    }
+
+    pub fn devices(&self) -> BTreeMap<String, Known> {
+        self.devices.lock().unwrap().clone()
+    }
+
+    /// A call took effect.
+    pub fn after(&self, cloud: &Cloud, by: Function, service: &str, operation: &str, body: &[u8]) {
+        match (service, operation) {
+            ("TrentService", "ScheduleKeyDeletion") => self.key_given_up(cloud, body),
+            ("DynamoDB", "TransactWriteItems" | "PutItem" | "UpdateItem" | "DeleteItem") => {
+                let mut partitions = BTreeSet::new();
+                let rows = written(operation, body);
+                for (table, key) in &rows {
+                    let id = key.get("id").or_else(|| key.get("pk")).and_then(Value::as_str).unwrap_or_default();
+                    match (table.as_str(), key.get("sk").and_then(Value::as_str)) {
+                        (DEVICES, _) => self.device_changed(cloud, by, id),
+                        (JOBS, Some(sk)) if sk.starts_with("task#") || sk.starts_with("counters#") => {
+                            _ = partitions.insert(id.to_owned());
+                        }
+                        _ => {}
+                    }
+                }
+                for (table, key) in &rows {
+                    self.job_or_root_changed(cloud, table, key);
+                }
+                partitions.iter().for_each(|pk| self.counters(cloud, pk));
+            }
+            _ => {}
+        }
+    }
+
+    fn device_changed(&self, cloud: &Cloud, by: Function, id: &str) {
+        let mut devices = self.devices.lock().unwrap();
+        let Some(row) = cloud.tables.named(DEVICES, id) else {
+            devices.remove(id);
+            return;
+        };
+        let endpoint = json!([row["address"], row["pins"], row["profile"], row["slot"], row["credential"]]);
+        let address = row["address"].as_str().unwrap_or_default().trim_start_matches("https://");
+        let address = address.parse().unwrap_or_else(|_| format!("{address}:443").parse().unwrap());
+        let approved = row["pins"].as_array().is_some_and(|pins| !pins.is_empty());
+        let before = devices.get(id);
+        let since = match before {
+            Some(known) if known.endpoint == endpoint || by == Function::Worker => known.since,
+            _ => clock::age(),
+        };
+        if approved && before.is_none_or(|known| !known.approved) {
+            let lag = cloud.random.below(cloud.faults().index_lag + 1);
+            cloud.tables.lag(id, clock::age() + Duration::from_millis(lag));
+        }
+        devices.insert(id.to_owned(), Known { endpoint, address, approved, since });
+    }
+
+    fn job_or_root_changed(&self, cloud: &Cloud, table: &str, key: &Key) {
+        if table == CERTIFICATES && key.get("id").is_some_and(|id| id == "authority") {
+            let authority = cloud.tables.named(CERTIFICATES, "authority").unwrap_or_default();
+            let now = authority["signing"].as_u64();
+            let before = std::mem::replace(&mut *self.signing.lock().unwrap(), now);
+            if let Some(generation) = now.filter(|_| now != before) {
+                self.activated(cloud, &authority, generation);
+            }
+        }
+        if table == JOBS && key.get("sk").is_some_and(|sk| sk == "meta") {
+            let Some(job) = cloud.tables.row(JOBS, key) else { return };
+            let id = job["id"].to_string();
+            if job["kind"] == "rollover" && job["state"] == "ended" && self.ended.lock().unwrap().insert(id) {
+                self.ended(cloud, &job);
+            }
+        }
+    }
+
+    /// A root signs: each device has proven that it holds it, as it is now, or somebody waived it by name.
+    fn activated(&self, cloud: &Cloud, authority: &Value, generation: u64) {
+        cloud.note(format_args!("### root {generation} signs"));
+        let Some(job) = authority["running"].as_u64().and_then(|id| job(cloud, id)) else { return };
+        if job["activation"] == "immediate" {
+            return;
+        }
+        let root = root(cloud, generation).fingerprint();
+        let oldest = job["rollout"]["proofAge"].as_u64().map_or(Duration::MAX, Duration::from_secs);
+        for (id, known) in self.devices().iter().filter(|(_, known)| known.approved) {
+            let proof = self.read.lock().unwrap().get(&(known.address, root)).copied();
+            let fresh = proof.filter(|at| *at >= known.since);
+            if fresh.is_some_and(|at| clock::age().saturating_sub(at) <= oldest)
+                || is_waived(cloud, &job, "distribute", id)
+            {
+                continue;
+            }
+            let why = match (proof, fresh) {
+                (None, _) => "it was never read back".to_owned(),
+                (Some(at), None) => {
+                    format!("it was read back at {at:?}, but the device is another since {:?}", known.since)
+                }
+                (_, Some(at)) => format!("its proof of {at:?} is too old"),
+            };
+            self.accuse(
+                cloud,
+                format!("I1 root {generation} signs, and {id} at {} lacks a proof: {why}", known.address),
+            );
+        }
+    }
+
+    /// An aborted rollover leaves its root nowhere.
+    fn ended(&self, cloud: &Cloud, job: &Value) {
+        if job["outcome"] != "aborted" {
+            return;
+        }
+        let Some(root) = job["generation"].as_u64().and_then(|generation| find_root(cloud, generation)) else { return };
+        for (id, known) in self.devices().iter().filter(|(_, known)| known.approved) {
+            let holds = cloud.fleet.at(known.address, |bmc| bmc.holds(&root.fingerprint())).unwrap_or(false);
+            let waived = || ["withdraw", "distribute"].iter().any(|leg| is_waived(cloud, job, leg, id));
+            if holds && !waived() {
+                self.accuse(cloud, format!("I5 job {} is aborted, and {id} holds its root", job["id"]));
+            }
+        }
+    }
+
+    fn key_given_up(&self, cloud: &Cloud, body: &[u8]) {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        let authority = cloud.tables.named(CERTIFICATES, "authority").unwrap_or_default();
+        for generation in 1..=authority["lastGeneration"].as_u64().unwrap_or(0) {
+            let root = cloud.tables.named(CERTIFICATES, &format!("root#{generation:010}")).unwrap_or_default();
+            let live = ["published", "signing", "superseded"].iter().any(|state| root["state"] == *state);
+            if live && root["key"] == body["KeyId"] {
+                self.accuse(cloud, format!("I4 the key of root {generation} ({}) is to be deleted", root["state"]));
+            }
+        }
+    }
+
+    /// The shard's counters are what its task records say.
+    fn counters(&self, cloud: &Cloud, pk: &str) {
+        let mut counted: BTreeMap<(String, &'static str), i64> = BTreeMap::new();
+        for row in cloud.tables.partition(pk) {
+            let mut parts = row["sk"].as_str().unwrap_or_default().splitn(3, '#');
+            let (kind, leg) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            for name in ["acked", "failed", "skipped", "waived"] {
+                let of_this = match kind {
+                    "counters" => row[name].as_i64().unwrap_or(0),
+                    "task" if row["state"] == name => -1,
+                    _ => 0,
+                };
+                *counted.entry((leg.to_owned(), name)).or_default() += of_this;
+            }
+        }
+        for ((leg, name), off) in counted {
+            if off != 0 {
+                self.accuse(cloud, format!("I3 {pk}: the counter {name} of {leg} is off by {off}"));
+            }
+        }
+    }
+}
+
+pub fn job(cloud: &Cloud, id: u64) -> Option<Value> {
+    let key = Map::from_iter([("pk".to_owned(), id.to_string().into()), ("sk".to_owned(), "meta".into())]);
+    cloud.tables.row(JOBS, &key)
+}
+
+fn find_root(cloud: &Cloud, generation: u64) -> Option<Certificate> {
+    let root = cloud.tables.named(CERTIFICATES, &format!("root#{generation:010}"))?;
+    serde_json::from_value(root["certificate"].clone()).ok()
+}
+
+pub fn root(cloud: &Cloud, generation: u64) -> Certificate {
+    find_root(cloud, generation).unwrap()
+}
+
+fn is_waived(cloud: &Cloud, job: &Value, leg: &str, device: &str) -> bool {
+    let shard = device.parse::<DeviceId>().unwrap().shard();
+    let key = [("pk", format!("{}#{shard:02}", job["id"])), ("sk", format!("task#{leg}#{device}"))];
+    let key = key.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+    cloud.tables.row(JOBS, &key).is_some_and(|task| task["state"] == "waived")
+}

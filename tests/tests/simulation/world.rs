@@ -1,0 +1,253 @@
+//! One world: a cloud, the functions in it, a fleet, and virtual time. A seed makes it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::Request;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::permission::Role;
+use rootcast_ledger::TokenRecord;
+use serde_json::{Value, json};
+use tokio::runtime::Builder;
+use tokio::sync::Semaphore;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{interval, sleep};
+
+use crate::clock;
+use crate::cloud::{Cloud, Faults};
+use crate::dynamo::JOBS;
+use crate::functions::{Function, Functions};
+use crate::openbmc::{Bmc, USER};
+use crate::random::Random;
+use crate::truth;
+
+const TOKEN: &str = "token";
+const PASSWORD: &str = "correct horse";
+
+/// A handle; clones are the same world.
+#[derive(Clone)]
+pub struct World(Rc<Inner>);
+
+pub struct Inner {
+    pub cloud: Arc<Cloud>,
+    pub functions: Functions,
+}
+
+impl Deref for World {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl World {
+    /// Lives a world from its beginning. Nothing of it is left afterwards.
+    pub fn live<T: 'static>(seed: u64, life: impl AsyncFnOnce(World) -> T) -> T {
+        let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let random = Random::new(seed);
+            let mut skew = [0; clock::FUNCTIONS];
+            skew.iter_mut().for_each(|skew| *skew = i64::try_from(random.below(4000)).unwrap() - 2000);
+            clock::begin(skew);
+            let cloud = Cloud::new(random);
+            let world = Self(Rc::new(Inner { functions: Functions::new(Arc::clone(&cloud)), cloud }));
+            world.begin().await;
+            life(world).await
+        })
+    }
+
+    async fn begin(&self) {
+        let queues = &self.cloud.queues;
+        queues.create("control", Duration::from_secs(360), 5);
+        queues.create("task", Duration::from_secs(180), 10);
+        queues.create("issue", Duration::from_secs(180), 10);
+        let record = TokenRecord {
+            principal: "people".to_owned(),
+            grants: Role::Administrator.into(),
+            granted: None,
+            exchanged: None,
+            expires: clock::now() + time::Duration::days(300),
+            created: clock::now(),
+        };
+        self.functions.ledger().put_token(&Fingerprint::of(TOKEN.as_bytes()), &record).await.unwrap();
+        self.serve("control", Function::Conduct, 2);
+        self.serve("task", Function::Worker, 5);
+        self.serve("issue", Function::Issue, 4);
+        self.schedule(Function::Conduct, Duration::from_secs(60), json!({ "wake": "running" }));
+        self.schedule(Function::Issue, Duration::from_secs(900), json!({ "wake": "lists" }));
+    }
+
+    /// A queue's event source mapping: so many invocations at once, of ten messages at most.
+    fn serve(&self, queue: &'static str, function: Function, at_once: usize) {
+        let world = self.clone();
+        spawn_local(async move {
+            let free = Arc::new(Semaphore::new(at_once));
+            loop {
+                let mine = Arc::clone(&free).acquire_owned().await.unwrap();
+                let batch = loop {
+                    let batch = world.cloud.queues.receive(&world.cloud, queue);
+                    if !batch.is_empty() {
+                        break batch;
+                    }
+                    world.cloud.queues.wait(queue).await;
+                };
+                let world = world.clone();
+                spawn_local(async move {
+                    // Of one that died, no message is done with.
+                    if let Ok(failed) = world.functions.batch(function, &batch).await {
+                        for message in batch.iter().filter(|message| !failed.contains(&message.id)) {
+                            world.cloud.queues.delete(&world.cloud, queue, &message.receipt);
+                        }
+                    }
+                    drop(mine);
+                });
+            }
+        });
+    }
+
+    fn schedule(&self, function: Function, every: Duration, event: Value) {
+        let world = self.clone();
+        spawn_local(async move {
+            let mut ticks = interval(every);
+            ticks.tick().await;
+            loop {
+                ticks.tick().await;
+                let (world, event) = (world.clone(), event.clone());
+                spawn_local(async move { _ = world.functions.event(function, event).await });
+            }
+        });
+    }
+
+    pub fn faults(&self, faults: Faults) {
+        *self.cloud.faults.lock().unwrap() = faults;
+    }
+
+    /// A person's request: status and body. None where the function died, and nobody answers.
+    pub async fn ask(&self, method: &str, path: &str, body: Value) -> Option<(u16, Value)> {
+        let function = match path {
+            _ if path.starts_with("/vedsdk") => Function::Retry,
+            _ if method == "PUT" && path.starts_with("/signingCertificate") => Function::Regenerate,
+            _ => Function::Catalog,
+        };
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(AUTHORIZATION, format!("Bearer {TOKEN}"))
+            .header(CONTENT_TYPE, "application/json")
+            .body(Body::from(text.clone()))
+            .unwrap();
+        self.cloud.note(format_args!("--- {method} {path} {text}"));
+        let response = self.functions.http(function, request).await.ok()?;
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let said = if status < 400 { String::new() } else { body["messages"][0]["text"].to_string() };
+        self.cloud.note(format_args!("--- {method} {path} = {status} {said}"));
+        Some((status, body))
+    }
+
+    /// As [`Self::ask`], until it is done: for what has to be.
+    pub async fn must(&self, method: &str, path: &str, body: Value) -> Value {
+        for _ in 0..20 {
+            match self.ask(method, path, body.clone()).await {
+                Some((200..300, body)) => return body,
+                Some((status, answer)) if status < 500 && status != 409 => {
+                    panic!("{method} {path}: {status} {answer}\n{}", self.cloud.trace())
+                }
+                _ => sleep(Duration::from_secs(10)).await,
+            }
+        }
+        panic!("{method} {path} is never done\n{}", self.cloud.trace())
+    }
+
+    /// A new device stands somewhere.
+    pub fn install(&self, number: u8) -> SocketAddr {
+        let at = SocketAddr::from((Ipv4Addr::new(10, 0, 0, number), 443));
+        self.cloud.fleet.add(at, Bmc::new(PASSWORD));
+        at
+    }
+
+    /// How that device is enrolled under this id, approved as it stands there.
+    pub fn enrolment(&self, id: &str, at: SocketAddr) -> Value {
+        let credential = format!("/devices/{id}");
+        self.give_credential(id, at);
+        let pin = self.cloud.fleet.at(at, |bmc| bmc.pin()).unwrap();
+        json!({ "id": id, "address": format!("https://{}", at.ip()), "profile": "openbmc", "credential": credential, "pins": [pin] })
+    }
+
+    /// The id's credential is what the device there takes.
+    pub fn give_credential(&self, id: &str, at: SocketAddr) {
+        let password = self.cloud.fleet.at(at, |bmc| bmc.password.clone()).unwrap();
+        self.credential(id, &password);
+    }
+
+    pub fn credential(&self, id: &str, password: &str) {
+        let value = json!({ "username": USER, "password": password }).to_string();
+        self.cloud.services.set_parameter(format!("/devices/{id}"), value);
+    }
+
+    /// `PUT /signingCertificate`: the job's id, where there is one.
+    pub async fn regenerate(&self, query: &str) -> Option<u64> {
+        let (status, body) = self.ask("PUT", &format!("/signingCertificate{query}"), Value::Null).await?;
+        let path = body["response"]["jobPath"].as_str().filter(|_| status < 400)?;
+        path.rsplit('/').next()?.parse().ok()
+    }
+
+    /// All jobs, newest first.
+    pub fn jobs(&self) -> Vec<Value> {
+        let jobs = self.cloud.tables.partition("jobs");
+        let ids = jobs.iter().rev().filter_map(|entry| entry["sk"].as_str()?.parse::<u64>().ok());
+        ids.filter_map(|id| truth::job(&self.cloud, id)).collect()
+    }
+
+    /// The job's failed devices, and why.
+    pub fn failures(&self, job: &Value) -> Vec<String> {
+        let rows = self.cloud.tables.all(JOBS);
+        let of_job = format!("{}#", job["id"]);
+        let failed = rows.iter().filter(|row| row["pk"].as_str().is_some_and(|pk| pk.starts_with(&of_job)));
+        let failed = failed.filter(|row| row["state"] == "failed");
+        failed.map(|row| format!("{}: {}", row["device"], row["failure"]["message"])).collect()
+    }
+
+    /// The newest rollover.
+    pub fn newest_job(&self) -> Option<Value> {
+        self.jobs().into_iter().find(|job| job["kind"] == "rollover")
+    }
+
+    pub fn job(&self, id: u64) -> Value {
+        truth::job(&self.cloud, id).unwrap()
+    }
+
+    /// Waits until the job is like that, for so long at most.
+    pub async fn job_when(&self, id: u64, limit: Duration, is: impl Fn(&Value) -> bool) -> Value {
+        let end = clock::age() + limit;
+        loop {
+            let job = self.job(id);
+            if is(&job) {
+                return job;
+            }
+            assert!(clock::age() < end, "job {id} does not come so far: {job}\n{}", self.cloud.trace());
+            sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    pub async fn ended(&self, id: u64) -> Value {
+        self.job_when(id, Duration::from_secs(24 * 3600), |job| job["state"] == "ended").await
+    }
+
+    /// Nothing was found to be wrong.
+    pub fn assert_whole(&self) {
+        let broken = self.cloud.truth.broken();
+        if std::env::var("ROOTCAST_TRACE").is_ok() {
+            eprintln!("{}", self.cloud.trace());
+        }
+        assert!(broken.is_empty(), "{}\n{}", broken.join("\n"), self.cloud.trace());
+    }
+}
