@@ -58,13 +58,13 @@ pub struct Refusal {
     pub status: u16,
     pub code: String,
     pub message: String,
-    /// What else an error carries.
-    pub more: Value,
+    /// Of a cancelled transaction, for each of its writes.
+    pub reasons: Vec<Value>,
 }
 
 impl Refusal {
     pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { status: 400, code: code.to_owned(), message: message.into(), more: json!({}) }
+        Self { status: 400, code: code.to_owned(), message: message.into(), reasons: Vec::new() }
     }
 
     fn status(self, status: u16) -> Self {
@@ -199,8 +199,7 @@ impl Cloud {
         let reason = |index| json!({ "Code": if index == hit { "TransactionConflict" } else { "None" } });
         let reasons: Vec<Value> = (0..writes).map(reason).collect();
         let message = "Transaction cancelled, please refer cancellation reasons for specific reasons";
-        let more = json!({ "CancellationReasons": reasons });
-        Refusal { more, ..Refusal::new("TransactionCanceledException", message) }
+        Refusal { reasons, ..Refusal::new("TransactionCanceledException", message) }
     }
 }
 
@@ -214,15 +213,16 @@ fn summary(operation: &str, body: &[u8], rows: &[(String, Key)], answer: &Result
         _ => rows.iter().map(|(_, key)| name(key)).collect::<Vec<_>>().join(", "),
     };
     if let Err(refusal) = answer {
-        told = format!("{told} = {} {}", refusal.code, refusal.more);
+        told = format!("{told} = {} {}", refusal.code, json!(refusal.reasons));
     }
     told
 }
 
 fn refused(refusal: &Refusal) -> HttpResponse {
-    let mut body = refusal.more.clone();
-    body["__type"] = format!("com.amazonaws#{}", refusal.code).into();
-    body["message"] = refusal.message.as_str().into();
+    let mut body = json!({ "__type": format!("com.amazonaws#{}", refusal.code), "message": refusal.message });
+    if !refusal.reasons.is_empty() {
+        body["CancellationReasons"] = refusal.reasons.clone().into();
+    }
     response(refusal.status, serde_json::to_vec(&body).unwrap())
 }
 

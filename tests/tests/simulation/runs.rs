@@ -110,7 +110,7 @@ pub fn live(seed: u64) -> Life {
         let devices = random.between(5, if random.chance(0.05) { 60 } else { 12 });
         found(&world, devices).await;
         world.faults(faults(&world));
-        let until = clock::age() + Duration::from_secs(random.between(100, 400));
+        let until = clock::age() + Duration::from_secs(random.between(80, 320));
         let busy = random.between(10, 40);
         spawn_local(weather(world.clone(), busy, until));
         spawn_local(people(world.clone(), busy, until));
