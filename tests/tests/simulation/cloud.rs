@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use crate::clock;
 use crate::devices::Fleet;
-use crate::dynamo::Tables;
+use crate::dynamo::{Key, Tables};
 use crate::functions::Function;
 use crate::keys::Keys;
 use crate::queues::Queues;
@@ -58,13 +58,13 @@ pub struct Refusal {
     pub status: u16,
     pub code: String,
     pub message: String,
-    /// What else an error carries.
-    pub more: Value,
+    /// Of a cancelled transaction, for each of its writes.
+    pub reasons: Vec<Value>,
 }
 
 impl Refusal {
     pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self { status: 400, code: code.to_owned(), message: message.into(), more: json!({}) }
+        Self { status: 400, code: code.to_owned(), message: message.into(), reasons: Vec::new() }
     }
 
     fn status(self, status: u16) -> Self {
@@ -153,9 +153,11 @@ impl Cloud {
             "ResourceGroupsTaggingAPI" => written(self.keys.tagged(body)),
             _ => written(self.services.call(operation, body)),
         };
-        self.note(format_args!("{process} {operation} {}", summary(operation, body, &answer)));
+        let writes = matches!(operation, "TransactWriteItems" | "PutItem" | "UpdateItem" | "DeleteItem");
+        let rows = if writes { crate::dynamo::written(operation, body) } else { Vec::new() };
+        self.note(format_args!("{process} {operation} {}", summary(operation, body, &rows, &answer)));
         if answer.is_ok() {
-            self.truth.after(self, process.function, service, operation, body);
+            self.truth.after(self, process.function, operation, body, &rows);
         }
         process.dies_here(self, operation).await;
         if answer.is_ok() && self.random.chance(self.faults().lost_answer) {
@@ -197,34 +199,30 @@ impl Cloud {
         let reason = |index| json!({ "Code": if index == hit { "TransactionConflict" } else { "None" } });
         let reasons: Vec<Value> = (0..writes).map(reason).collect();
         let message = "Transaction cancelled, please refer cancellation reasons for specific reasons";
-        let more = json!({ "CancellationReasons": reasons });
-        Refusal { more, ..Refusal::new("TransactionCanceledException", message) }
+        Refusal { reasons, ..Refusal::new("TransactionCanceledException", message) }
     }
 }
 
 /// Enough of a call to follow what happened.
-fn summary(operation: &str, body: &[u8], answer: &Result<Vec<u8>, Refusal>) -> String {
+fn summary(operation: &str, body: &[u8], rows: &[(String, Key)], answer: &Result<Vec<u8>, Refusal>) -> String {
+    let name = |key: &Key| key.values().filter_map(Value::as_str).collect::<Vec<_>>().join("/");
     let mut told = match operation {
-        "TransactWriteItems" | "PutItem" | "UpdateItem" | "DeleteItem" => crate::dynamo::written(operation, body)
-            .iter()
-            .map(|(_, key)| key.values().filter_map(Value::as_str).collect::<Vec<_>>().join("/"))
-            .collect::<Vec<_>>()
-            .join(", "),
         "SendMessage" | "SendMessageBatch" | "ChangeMessageVisibilityBatch" => {
             String::from_utf8_lossy(body).replace("\\\"", "'").chars().take(160).collect()
         }
-        _ => String::new(),
+        _ => rows.iter().map(|(_, key)| name(key)).collect::<Vec<_>>().join(", "),
     };
     if let Err(refusal) = answer {
-        told = format!("{told} = {} {}", refusal.code, refusal.more);
+        told = format!("{told} = {} {}", refusal.code, json!(refusal.reasons));
     }
     told
 }
 
 fn refused(refusal: &Refusal) -> HttpResponse {
-    let mut body = refusal.more.clone();
-    body["__type"] = format!("com.amazonaws#{}", refusal.code).into();
-    body["message"] = refusal.message.as_str().into();
+    let mut body = json!({ "__type": format!("com.amazonaws#{}", refusal.code), "message": refusal.message });
+    if !refusal.reasons.is_empty() {
+        body["CancellationReasons"] = refusal.reasons.clone().into();
+    }
     response(refusal.status, serde_json::to_vec(&body).unwrap())
 }
 

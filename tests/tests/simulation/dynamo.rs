@@ -169,7 +169,7 @@ fn run<Q: DeserializeOwned, A: Serialize>(
         let mut refusal = Refusal::new(code, error.to_string());
         refusal.status = error.status_code();
         if let DynoxideError::TransactionCanceledException(_, reasons) = &error {
-            refusal.more = json!({ "CancellationReasons": reasons });
+            refusal.reasons = reasons.iter().map(|reason| json!(reason)).collect();
         }
         refusal
     })

@@ -33,9 +33,9 @@ fn a_rollover_of_sixty_devices_costs_what_it_did() {
     assert!(calls <= CALLS * MARGIN && units <= UNITS * MARGIN, "{calls:.2} calls and {units:.2} write units a device");
 }
 
-/// Measured at the beginning, a device.
-const CALLS: f64 = 0.0;
-const UNITS: f64 = 0.0;
+/// Measured when this was first written, a device.
+const CALLS: f64 = 7.65;
+const UNITS: f64 = 7.77;
 /// Proofs that are worth more may cost a tenth more.
 const MARGIN: f64 = 1.1;
 

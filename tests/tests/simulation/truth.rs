@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::clock;
 use crate::cloud::Cloud;
-use crate::dynamo::{CERTIFICATES, DEVICES, JOBS, Key, written};
+use crate::dynamo::{CERTIFICATES, DEVICES, JOBS, Key};
 use crate::functions::Function;
 
 /// A device as people have it.
@@ -57,29 +57,25 @@ impl Truth {
     }
 
     /// A call took effect.
-    pub fn after(&self, cloud: &Cloud, by: Function, service: &str, operation: &str, body: &[u8]) {
-        match (service, operation) {
-            ("TrentService", "ScheduleKeyDeletion") => self.key_given_up(cloud, body),
-            ("DynamoDB", "TransactWriteItems" | "PutItem" | "UpdateItem" | "DeleteItem") => {
-                let mut partitions = BTreeSet::new();
-                let rows = written(operation, body);
-                for (table, key) in &rows {
-                    let id = key.get("id").or_else(|| key.get("pk")).and_then(Value::as_str).unwrap_or_default();
-                    match (table.as_str(), key.get("sk").and_then(Value::as_str)) {
-                        (DEVICES, _) => self.device_changed(cloud, by, id),
-                        (JOBS, Some(sk)) if sk.starts_with("task#") || sk.starts_with("counters#") => {
-                            _ = partitions.insert(id.to_owned());
-                        }
-                        _ => {}
-                    }
-                }
-                for (table, key) in &rows {
-                    self.job_or_root_changed(cloud, table, key);
-                }
-                partitions.iter().for_each(|pk| self.counters(cloud, pk));
-            }
-            _ => {}
+    pub fn after(&self, cloud: &Cloud, by: Function, operation: &str, body: &[u8], rows: &[(String, Key)]) {
+        if operation == "ScheduleKeyDeletion" {
+            self.key_given_up(cloud, body);
         }
+        let mut partitions = BTreeSet::new();
+        for (table, key) in rows {
+            let id = key.get("id").or_else(|| key.get("pk")).and_then(Value::as_str).unwrap_or_default();
+            match (table.as_str(), key.get("sk").and_then(Value::as_str)) {
+                (DEVICES, _) => self.device_changed(cloud, by, id),
+                (JOBS, Some(sk)) if sk.starts_with("task#") || sk.starts_with("counters#") => {
+                    _ = partitions.insert(id.to_owned());
+                }
+                _ => {}
+            }
+        }
+        for (table, key) in rows {
+            self.job_or_root_changed(cloud, table, key);
+        }
+        partitions.iter().for_each(|pk| self.counters(cloud, pk));
     }
 
     fn device_changed(&self, cloud: &Cloud, by: Function, id: &str) {
