@@ -90,6 +90,15 @@ impl Keys {
                     "KeyId": arn, "Signature": BASE64_STANDARD.encode(signature), "SigningAlgorithm": algorithm,
                 }))
             }
+            "TagResource" if pending => usable.map(|()| Value::Null),
+            "TagResource" => {
+                let tags = key.tags.as_array_mut().unwrap();
+                for tag in body["Tags"].as_array().cloned().unwrap_or_default() {
+                    tags.retain(|there| there["TagKey"] != tag["TagKey"]);
+                    tags.push(tag);
+                }
+                Ok(json!({}))
+            }
             "DescribeKey" => Ok(json!({ "KeyMetadata": metadata(&arn, key) })),
             "DisableKey" | "EnableKey" if pending => usable.map(|()| Value::Null),
             "DisableKey" => {
@@ -150,7 +159,11 @@ impl Keys {
         let found =
             keys.iter().filter(|(_, key)| !is_gone(key.state) && clock::age() >= key.made + Duration::from_secs(3));
         let found = found.filter(|(_, key)| filters.iter().all(|filter| fits(key, filter)));
-        let found: Vec<Value> = found.map(|(arn, _)| json!({ "ResourceARN": arn })).collect();
+        let tags = |key: &Key| -> Vec<Value> {
+            let tags = key.tags.as_array().map(Vec::as_slice).unwrap_or_default();
+            tags.iter().map(|tag| json!({ "Key": tag["TagKey"], "Value": tag["TagValue"] })).collect()
+        };
+        let found: Vec<Value> = found.map(|(arn, key)| json!({ "ResourceARN": arn, "Tags": tags(key) })).collect();
         Ok(json!({ "ResourceTagMappingList": found, "PaginationToken": "" }))
     }
 }
