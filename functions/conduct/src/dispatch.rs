@@ -24,7 +24,7 @@ impl App {
     ) -> Result<Then, ConductError> {
         while at_most > 0 && !job.is_paged() {
             if Instant::now() >= deadline {
-                self.commit(held, &mut job, None).await?;
+                self.commit(held, &mut job, Vec::new()).await?;
                 return Ok(Then::HandOn);
             }
             let (to, fresh) = self.next_page(&job, at_most.min(PAGE)).await?;
@@ -32,13 +32,13 @@ impl App {
             let devices = fresh.len() as u64;
             job.take_page(to, devices);
             if devices > 0 {
-                self.commit(held, &mut job, Some(Dispatched::More { shard, devices })).await?;
+                self.commit(held, &mut job, vec![Dispatched::More { shard, devices }]).await?;
                 self.send(&job, fresh.into_iter().map(|device| (device, 1))).await?;
                 job.sending = None;
                 at_most -= devices;
             }
         }
-        self.commit(held, &mut job, None).await?;
+        self.commit(held, &mut job, Vec::new()).await?;
         Ok(Then::Continue)
     }
 
@@ -82,7 +82,7 @@ impl App {
             let unsent = self.without_task(&job, shard, after, page).await?;
             self.send(&job, unsent.into_iter().map(|device| (device, 1))).await?;
         }
-        self.commit(held, &mut job, None).await?;
+        self.commit(held, &mut job, Vec::new()).await?;
         Ok(Then::Continue)
     }
 
@@ -100,7 +100,7 @@ impl App {
         &self,
         held: &Conducting,
         job: &mut Job,
-        dispatched: Option<Dispatched>,
+        dispatched: Vec<Dispatched>,
     ) -> Result<(), ConductError> {
         job.updated = (self.clock)();
         let change = Change { job: Some(job), dispatched, conducting: Some(held), ..Change::default() };

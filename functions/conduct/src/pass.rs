@@ -8,6 +8,7 @@ use rootcast_core::job::{Cursor, Job};
 use rootcast_core::survey::{Deed, Finding, Purpose, find};
 use rootcast_core::task::{ErrorClass, Failure, Outcome, TaskRecord};
 use rootcast_ledger::{Conducting, Dispatched, LedgerError, Settlement, TaskKey};
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::{App, ConductError, Then};
@@ -24,35 +25,53 @@ pub(crate) const LOST: &str =
 struct Row {
     device: DeviceId,
     version: Option<DeviceVersion>,
+    since: Option<OffsetDateTime>,
     task: Option<TaskRecord>,
 }
 
 impl App {
-    /// Reads on until the pass is at its end or the time is over.
+    /// Reads on until the pass is at its end or the time is over. Its place is recorded whenever something was done, and
+    /// after each thousand devices.
     pub(crate) async fn pass(&self, held: &Conducting, mut job: Job, deadline: Instant) -> Result<Then, ConductError> {
+        let counters = self.ledger.counters(job.id, job.leg()).await?;
+        let is_new = |(shard, devices): &(u8, u64)| {
+            counters.get(usize::from(*shard)).is_none_or(|tally| tally.dispatched != *devices)
+        };
+        let (mut counted, mut read) = (Vec::new(), 0);
         while let Some(pass) = job.pass.clone() {
-            if job.is_pass_over() {
+            let is_over = job.is_pass_over();
+            let is_late = Instant::now() >= deadline;
+            if is_over {
                 job.end_pass();
-                self.commit(held, &mut job, None).await?;
+            }
+            if is_over || is_late || read >= PAGE {
+                self.commit(held, &mut job, std::mem::take(&mut counted)).await?;
+                read = 0;
+            }
+            if is_over {
                 break;
             }
-            if Instant::now() >= deadline {
+            if is_late {
                 return Ok(Then::HandOn);
             }
             let (rows, to) = self.rows(&job, &pass.at).await?;
+            read += rows.len();
             let demand = job.demand_of_pass((self.clock)());
             let rows: Vec<(Row, Finding)> = rows
                 .into_iter()
-                .filter(|row| job.is_taken(&row.device))
+                .filter(|row| row.task.is_some() || job.concerns(&row.device, row.since))
                 .map(|row| {
                     let finding = find(row.version, row.task.as_ref(), demand);
                     (row, finding)
                 })
                 .collect();
-            self.carry_out(held, &job, pass.purpose, &rows).await?;
-            let counted = job.note_page(to, rows.iter().map(|(_, finding)| *finding));
-            let counted = counted.map(|(shard, devices)| Dispatched::Exactly { shard, devices });
-            self.commit(held, &mut job, counted).await?;
+            let acted = self.carry_out(held, &job, pass.purpose, &rows).await?;
+            let shard = job.note_page(to, rows.iter().map(|(_, finding)| *finding)).filter(is_new);
+            counted.extend(shard.map(|(shard, devices)| Dispatched::Exactly { shard, devices }));
+            if acted {
+                self.commit(held, &mut job, std::mem::take(&mut counted)).await?;
+                read = 0;
+            }
         }
         Ok(Then::Continue)
     }
@@ -60,10 +79,6 @@ impl App {
     /// Some of the shard at `at`, in the order of device ids, and the place behind them.
     async fn rows(&self, job: &Job, at: &Cursor) -> Result<(Vec<Row>, Cursor), LedgerError> {
         let (shard, after) = (at.shard(job.id), at.after.as_ref());
-        if job.bound.as_ref().is_some_and(|bound| at.step > bound.step) {
-            // The leg does not come here.
-            return Ok((Vec::new(), at.next_shard()));
-        }
         let fleet = self.ledger.fleet(shard, after, None, PAGE).await?;
         let last = fleet.last().filter(|_| fleet.len() == PAGE).map(|entry| entry.device.clone());
         let tasks = self.ledger.tasks(job.id, job.leg(), shard, after, last.as_ref()).await?;
@@ -73,24 +88,26 @@ impl App {
         };
         let mut rows: BTreeMap<DeviceId, Row> = BTreeMap::new();
         for entry in fleet {
-            let row = Row { device: entry.device.clone(), version: Some(entry.version), task: None };
+            let device = entry.device.clone();
+            let row = Row { device, version: Some(entry.version), since: Some(entry.since), task: None };
             rows.insert(entry.device, row);
         }
         for task in tasks {
             let device = named(&task)?;
-            rows.entry(device.clone()).or_insert(Row { device, version: None, task: None }).task = Some(task);
+            rows.entry(device.clone()).or_insert(Row { device, version: None, since: None, task: None }).task =
+                Some(task);
         }
         Ok((rows.into_values().collect(), to))
     }
 
-    /// Recorded first, sent then. Done twice it changes nothing but the number of messages.
+    /// Recorded first, sent then. Done twice it changes nothing but the number of messages. Whether there was anything.
     async fn carry_out(
         &self,
         held: &Conducting,
         job: &Job,
         purpose: Purpose,
         rows: &[(Row, Finding)],
-    ) -> Result<(), ConductError> {
+    ) -> Result<bool, ConductError> {
         let (mut sent, mut reopened, mut given_up) = (Vec::new(), Vec::new(), Vec::new());
         for (row, finding) in rows {
             let device = row.device.clone();
@@ -116,7 +133,11 @@ impl App {
         for some in reopened.chunks(SETTLED_AT_ONCE) {
             self.ledger.reopen(held, job.leg(), some, (self.clock)()).await?;
         }
-        self.send(job, sent).await
+        let acted = !(given_up.is_empty() && sent.is_empty());
+        if !sent.is_empty() {
+            self.send(job, sent).await?;
+        }
+        Ok(acted)
     }
 
     fn settlement(&self, job: &Job, row: &Row, attempt: u32, outcome: Outcome) -> Settlement {

@@ -136,12 +136,13 @@ impl Job {
         Some((shard, findings.all()))
     }
 
-    /// Whether the pass has read all that it has to: the part of the fleet that was sent to, or, where it is a survey,
-    /// all of it.
+    /// Whether the pass has read all that it has to: the part of the fleet that was sent to, or all of it, where devices
+    /// elsewhere are looked for or may have been sent to.
     pub fn is_pass_over(&self) -> bool {
-        self.pass.as_ref().is_none_or(|pass| {
-            pass.at.is_at_end() || (pass.purpose != Purpose::Survey && pass.at.step > self.cursor.step)
-        })
+        let everywhere = |pass: &Pass| pass.purpose == Purpose::Survey || self.leg() == Leg::Withdraw;
+        self.pass
+            .as_ref()
+            .is_none_or(|pass| pass.at.is_at_end() || (!everywhere(pass) && pass.at.step > self.cursor.step))
     }
 
     /// Whether all of the leg's open messages are about to be sent again.

@@ -33,8 +33,8 @@ pub struct Change<'a> {
     pub new_job: bool,
     /// A wave that is over.
     pub wave: Option<(JobId, &'a WaveRecord)>,
-    /// A change of one shard's count of dispatched devices.
-    pub dispatched: Option<Dispatched>,
+    /// Changes of shards' counts of dispatched devices.
+    pub dispatched: Vec<Dispatched>,
     /// Who did that to the job and to the roots, each at most once, for the audit chains.
     pub acts: Vec<Act>,
     /// The fleet is as a survey read it: revisions by shard.
@@ -94,7 +94,7 @@ impl Ledger {
             let key = job_key(job.to_string(), format!("wave#{}#{:06}", wave.leg, wave.number));
             writes.push(put(self.jobs()?, "wave", wave, key, None)?);
         }
-        if let (Some(dispatched), Some(job)) = (change.dispatched, change.job) {
+        for (dispatched, job) in change.dispatched.iter().flat_map(|dispatched| Some((*dispatched, change.job?))) {
             writes.push(count_dispatched(self.jobs()?, job, dispatched)?);
         }
         for (shard, revision) in &change.fleet {

@@ -1,6 +1,6 @@
 //! Device records: what is managed, and what each was last seen to hold.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
 use rootcast_core::certificate_id::CertificateId;
@@ -180,7 +180,7 @@ impl Ledger {
                 writes.push(put(self.devices()?, "device", &record, Item::new(), Some(Condition::absent("id")))?);
             }
             let changes = records.iter().map(|device| FleetChange::between(None, Some(device), &device.id));
-            writes.extend(self.change_fleet(changes)?);
+            writes.extend(self.change_fleet(changes, now)?);
             if records.iter().any(|device| device.approved_version().is_some()) {
                 writes.extend(self.joining(&records, &self.authority().await?, now)?);
             }
@@ -262,7 +262,7 @@ impl Ledger {
             ..after
         };
         let mut writes = vec![self.edited(before.revision, &edited)?];
-        writes.extend(self.change_fleet([FleetChange::between(Some(before), Some(&edited), &edited.id)])?);
+        writes.extend(self.change_fleet([FleetChange::between(Some(before), Some(&edited), &edited.id)], now)?);
         if writes.len() > 1 {
             let authority = self.authority().await?;
             writes.extend(self.joining(&[&edited], &authority, now)?);
@@ -334,7 +334,7 @@ impl Ledger {
             let mut writes = vec![self.delete_as_read(&device, now)?];
             if device.approved_version().is_some() {
                 let authority = self.authority().await?;
-                writes.extend(self.change_fleet([FleetChange::between(Some(&device), None, &device.id)])?);
+                writes.extend(self.change_fleet([FleetChange::between(Some(&device), None, &device.id)], now)?);
                 writes.push(authority.demand_as_read(self.certificates()?)?);
                 writes.extend(self.leaving(&device, None, &authority, by, now)?);
             }
@@ -369,6 +369,8 @@ impl Ledger {
         &self,
         ids: impl IntoIterator<Item = &DeviceId>,
     ) -> Result<HashMap<DeviceId, DeviceRecord>, LedgerError> {
+        // BatchGetItem refuses a key that is there twice.
+        let ids: BTreeSet<&DeviceId> = ids.into_iter().collect();
         let keys = ids.into_iter().map(|id| id_key(id.as_str())).collect();
         let mut devices = HashMap::new();
         for item in self.batch_get_of(self.devices()?, keys, "BatchGetItem devices").await? {

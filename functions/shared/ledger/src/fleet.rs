@@ -4,11 +4,12 @@
 //! device's own record; and `revision`, which each such change raises. A gate reads the entries, and the write that goes
 //! through the gate demands that the revisions are as they were before: nobody joins, leaves or changes unseen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::{ConditionCheck, Delete, TransactWriteItem, Update};
 use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use crate::commit::put;
 use crate::item::{Item, from_item, job_key, number, text};
@@ -26,6 +27,9 @@ pub struct FleetEntry {
     pub device: DeviceId,
     #[serde(flatten)]
     pub version: DeviceVersion,
+    /// When it became that.
+    #[serde(with = "time::serde::timestamp")]
+    pub since: OffsetDateTime,
 }
 
 /// What [`Ledger::restore_fleet`] mended, or would have, in devices.
@@ -129,6 +133,7 @@ impl Ledger {
         &self,
         devices: impl IntoIterator<Item = &DeviceId>,
     ) -> Result<BTreeMap<DeviceId, DeviceVersion>, LedgerError> {
+        let devices: BTreeSet<&DeviceId> = devices.into_iter().collect();
         let keys = devices.into_iter().map(entry_key).collect();
         let entries = self.batch_get(keys, "BatchGetItem fleet").await?;
         let entries = entries.into_iter().map(|item| from_item::<FleetEntry>("fleet", item));
@@ -137,7 +142,7 @@ impl Ledger {
 
     /// After a table was restored: the lists become what the devices' own records say. Of many transactions, and may be
     /// repeated. `dry_run`: nothing is written.
-    pub async fn restore_fleet(&self, dry_run: bool) -> Result<RestoredFleet, LedgerError> {
+    pub async fn restore_fleet(&self, dry_run: bool, now: OffsetDateTime) -> Result<RestoredFleet, LedgerError> {
         let mut restored = RestoredFleet::default();
         let mut after = None;
         loop {
@@ -153,7 +158,7 @@ impl Ledger {
                 })
                 .collect();
             restored.listed += changes.len() as u64;
-            self.write_changes(changes, dry_run).await?;
+            self.write_changes(changes, dry_run, now).await?;
             after = page.next;
             if after.is_none() {
                 break;
@@ -172,17 +177,22 @@ impl Ledger {
                     .map(|entry| FleetChange { device: &entry.device, before: Some(entry.version), after: None })
                     .collect();
                 restored.unlisted += changes.len() as u64;
-                self.write_changes(changes, dry_run).await?;
+                self.write_changes(changes, dry_run, now).await?;
                 after = Some(last);
             }
         }
         Ok(restored)
     }
 
-    async fn write_changes(&self, mut changes: Vec<FleetChange<'_>>, dry_run: bool) -> Result<(), LedgerError> {
+    async fn write_changes(
+        &self,
+        mut changes: Vec<FleetChange<'_>>,
+        dry_run: bool,
+        now: OffsetDateTime,
+    ) -> Result<(), LedgerError> {
         while !changes.is_empty() && !dry_run {
             let rest = changes.split_off(changes.len().min(CHANGED_AT_ONCE));
-            self.transact(self.change_fleet(changes)?).await?;
+            self.transact(self.change_fleet(changes, now)?).await?;
             changes = rest;
         }
         Ok(())
@@ -192,6 +202,7 @@ impl Ledger {
     pub(crate) fn change_fleet<'a>(
         &self,
         changes: impl IntoIterator<Item = FleetChange<'a>>,
+        now: OffsetDateTime,
     ) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let mut writes = Vec::new();
         let mut shards: BTreeMap<u8, i64> = BTreeMap::new();
@@ -202,7 +213,7 @@ impl Ledger {
             *shards.entry(device.shard()).or_default() += i64::from(after.is_some()) - i64::from(before.is_some());
             writes.push(match after {
                 Some(version) => {
-                    let entry = FleetEntry { device: device.clone(), version };
+                    let entry = FleetEntry { device: device.clone(), version, since: now };
                     put(self.jobs()?, "fleet", &entry, entry_key(device), None)?
                 }
                 None => {

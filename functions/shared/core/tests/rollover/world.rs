@@ -319,7 +319,10 @@ impl World {
         let demand = self.job.demand_of_pass(self.now);
         let found: Vec<(DeviceId, Finding)> = page
             .into_iter()
-            .filter(|device| self.job.is_taken(device))
+            .filter(|device| {
+                let known = self.rows.contains_key(&(leg, device.clone()));
+                known || self.job.concerns(device, self.since(device))
+            })
             .map(|device| {
                 let task = self.rows.get(&(leg, device.clone()));
                 (device.clone(), find(self.fleet.get(&device).copied(), task, demand))
@@ -383,10 +386,17 @@ impl World {
             let key = (leg, device.clone());
             let waived = |task: &TaskRecord| task.state == TaskState::Waived && task.of == Some(*version);
             let proved = self.proved.get(&key).is_some_and(|at| *at >= since);
-            let concerned = leg == Leg::Distribute || self.job.is_taken(device);
+            let concerned = leg == Leg::Distribute || self.job.concerns(device, self.since(device));
             (concerned && !proved && !self.rows.get(&key).is_some_and(waived)).then(|| device.clone())
         };
         self.fleet.iter().filter_map(lacks).collect()
+    }
+
+    /// Those that were there before the job began have neither been enrolled again nor edited.
+    fn since(&self, device: &DeviceId) -> Option<OffsetDateTime> {
+        let version = self.fleet.get(device)?;
+        let is_old = *version == enrolment(0);
+        Some(if is_old { OffsetDateTime::UNIX_EPOCH } else { self.job.created })
     }
 
     pub(crate) fn enrol(&mut self, device: &DeviceId) {
