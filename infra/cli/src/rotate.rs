@@ -40,9 +40,12 @@ pub(crate) struct Rotate {
     /// Percentage of devices that may fail; when it is exceeded the rollover pauses
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(..=100))]
     error_budget: Option<u64>,
-    /// In the middle of a wave that is not judged before so many devices have a result
+    /// Minimum results before the error budget applies within a wave
     #[arg(long, value_name = "N")]
     error_budget_minimum: Option<u64>,
+    /// Seconds after which a proof is old: before the new root signs, the device is read again (default: a day)
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(60..=2_592_000))]
+    proof_age: Option<u64>,
 }
 
 pub(crate) async fn run(api: &Api, rotate: Rotate, format: Format) -> Result<End> {
@@ -99,6 +102,7 @@ impl Rotate {
             ("wavePause", self.wave_pause),
             ("errorBudget", self.error_budget),
             ("errorBudgetMinimum", self.error_budget_minimum),
+            ("proofAge", self.proof_age),
         ];
         let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
         let immediate = self.immediate.then(|| ("activation", "immediate".to_owned()));

@@ -50,6 +50,29 @@ pub(crate) struct Rollover {
     pub(crate) unusable_keys: Vec<u32>,
     pub(crate) activation: Activation,
     pub(crate) rollout: Rollout,
+    #[serde(default)]
+    pub(crate) proofs: Option<Proofs>,
+    #[serde(default)]
+    pub(crate) left: Vec<Left>,
+}
+
+/// What the last survey of the fleet found, in devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Proofs {
+    pub(crate) fresh: u64,
+    pub(crate) old: u64,
+    pub(crate) missing: u64,
+    pub(crate) failed: u64,
+    pub(crate) waived: u64,
+}
+
+/// A device that left the fleet while the job ran.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub(crate) struct Left {
+    pub(crate) device: DeviceId,
+    pub(crate) how: String,
+    pub(crate) by: String,
+    pub(crate) at: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize)]

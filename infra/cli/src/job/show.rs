@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{read, some_failed};
 use crate::{
-    api::{Api, Deployment, Job, Rollover, Task, WaveView, Work},
+    api::{Api, Deployment, Job, Proofs, Rollover, Task, WaveView, Work},
     exit::End,
     output::{self, Format, out, plain, table},
 };
@@ -115,16 +115,24 @@ fn describe_rollover(rollover: &Rollover) -> Vec<(&'static str, String)> {
         (
             "Rollout",
             format!(
-                "canary {}, growth {}, largest wave {}, pause {} s, error budget {} % (from {} devices)",
+                "canary {}, growth {}, largest wave {}, pause {} s, error budget {} % (from {} devices), proofs no older than {} s",
                 rollout.canary,
                 rollout.growth,
                 rollout.largest_wave,
                 rollout.wave_pause,
                 rollout.error_budget,
-                rollout.error_budget_minimum
+                rollout.error_budget_minimum,
+                rollout.proof_age
             ),
         ),
     ];
+    if let Some(Proofs { fresh, old, missing, failed, waived }) = rollover.proofs {
+        let found = format!("{fresh} fresh, {old} old, {missing} missing; {failed} devices failed, {waived} are waived");
+        lines.push(("Proofs", found));
+    }
+    lines.extend(rollover.left.iter().map(|left| {
+        ("Left", format!("{} ({}) at {} by {}", left.device, plain(&left.how), left.at, plain(&left.by)))
+    }));
     if !rollover.unusable_keys.is_empty() {
         let generations: Vec<_> = rollover.unusable_keys.iter().map(u32::to_string).collect();
         let what = "disabled, pending deletion or gone; they sign neither the bundle nor a link";
