@@ -90,6 +90,15 @@ impl Keys {
                     "KeyId": arn, "Signature": BASE64_STANDARD.encode(signature), "SigningAlgorithm": algorithm,
                 }))
             }
+            "TagResource" => {
+                for tag in body["Tags"].as_array().into_iter().flatten() {
+                    let tags = key.tags.as_array_mut().unwrap();
+                    tags.retain(|known| known["TagKey"] != tag["TagKey"]);
+                    tags.push(tag.clone());
+                }
+                Ok(json!({}))
+            }
+            "ListResourceTags" => Ok(json!({ "Tags": key.tags, "Truncated": false })),
             "DescribeKey" => Ok(json!({ "KeyMetadata": metadata(&arn, key) })),
             "DisableKey" | "EnableKey" if pending => usable.map(|()| Value::Null),
             "DisableKey" => {
@@ -150,7 +159,9 @@ impl Keys {
         let found =
             keys.iter().filter(|(_, key)| !is_gone(key.state) && clock::age() >= key.made + Duration::from_secs(3));
         let found = found.filter(|(_, key)| filters.iter().all(|filter| fits(key, filter)));
-        let found: Vec<Value> = found.map(|(arn, _)| json!({ "ResourceARN": arn })).collect();
+        let tag = |tag: &Value| json!({ "Key": tag["TagKey"], "Value": tag["TagValue"] });
+        let tags = |key: &Key| key.tags.as_array().into_iter().flatten().map(tag).collect::<Vec<_>>();
+        let found: Vec<Value> = found.map(|(arn, key)| json!({ "ResourceARN": arn, "Tags": tags(key) })).collect();
         Ok(json!({ "ResourceTagMappingList": found, "PaginationToken": "" }))
     }
 }
@@ -165,7 +176,10 @@ fn metadata(arn: &str, key: &Key) -> Value {
         State::Disabled => "Disabled",
         State::PendingDeletion(_) => "PendingDeletion",
     };
-    json!({ "Arn": arn, "KeyId": arn, "KeyState": state, "KeySpec": key.spec, "KeyUsage": "SIGN_VERIFY" })
+    json!({
+        "Arn": arn, "KeyId": arn, "KeyState": state, "KeySpec": key.spec, "KeyUsage": "SIGN_VERIFY",
+        "CreationDate": clock::milliseconds(clock::at(key.made)) / 1000,
+    })
 }
 
 /// A data key, sealed under a key that never leaves here, with its context.
