@@ -107,11 +107,11 @@ fn survive(seed: u64) -> Life {
 pub fn live(seed: u64) -> Life {
     World::live(seed, async move |world| {
         let random = &world.cloud.random;
-        let devices = random.between(5, if random.chance(0.05) { 60 } else { 12 });
+        let devices = random.between(5, if random.chance(0.05) { 60 } else { 9 });
         found(&world, devices).await;
         world.faults(faults(&world));
-        let until = clock::age() + Duration::from_secs(random.between(80, 320));
-        let busy = random.between(10, 40);
+        let until = clock::age() + Duration::from_secs(random.between(60, 200));
+        let busy = random.between(6, 24);
         spawn_local(weather(world.clone(), busy, until));
         spawn_local(people(world.clone(), busy, until));
         world.regenerate("?canary=3&growth=4&errorBudget=30").await;
