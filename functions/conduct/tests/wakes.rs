@@ -7,9 +7,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::SqsBatchResponse;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::operation::send_message::SendMessageOutput;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
@@ -60,6 +62,22 @@ fn entry(job: u64) -> HashMap<String, AttributeValue> {
     HashMap::from([("pk".to_owned(), text("running")), ("sk".to_owned(), text(format!("{job:012}")))])
 }
 
+/// A job's lease is taken, and given back.
+fn leases(world: &Shared) -> [Rule; 2] {
+    let (taken, left) = (world.clone(), world.clone());
+    let take = mock!(Client::update_item).then_compute_output(move |request| {
+        let job = request.key().unwrap()["pk"].as_s().unwrap();
+        taken.lock().unwrap().calls.push(format!("take {job}"));
+        UpdateItemOutput::builder().build()
+    });
+    let leave = mock!(Client::delete_item).then_compute_output(move |request| {
+        let job = request.key().unwrap()["pk"].as_s().unwrap();
+        left.lock().unwrap().calls.push(format!("leave {job}"));
+        DeleteItemOutput::builder().build()
+    });
+    [take, leave]
+}
+
 fn tables(world: &Shared) -> [Rule; 3] {
     let (read, listed, written) = (world.clone(), world.clone(), world.clone());
     let get = mock!(Client::get_item).then_compute_output(move |request| {
@@ -84,6 +102,10 @@ fn tables(world: &Shared) -> [Rule; 3] {
     });
     let query = mock!(Client::query).then_compute_output(move |request| {
         let mut world = listed.lock().unwrap();
+        if request.expression_attribute_values().unwrap().contains_key(":joining") {
+            world.calls.push("joining".to_owned());
+            return QueryOutput::builder().build();
+        }
         world.calls.push("query".to_owned());
         let after = request.exclusive_start_key().map_or(0, |key| key["sk"].as_s().unwrap().parse().unwrap());
         let last = (after + u64::try_from(request.limit().unwrap()).unwrap()).min(world.running);
@@ -140,20 +162,20 @@ fn event<T>(payload: T) -> LambdaEvent<T> {
 }
 
 async fn schedule(world: &Shared) -> Result<SqsBatchResponse, conduct::ConductError> {
-    let [get, query, write] = tables(world);
+    let ([get, query, write], [take, leave]) = (tables(world), leases(world));
     let wake = serde_json::from_value(json!({ "wake": "running" })).unwrap();
-    handle(&app(&[&get, &query, &write], &handed_on()), event(wake)).await
+    handle(&app(&[&get, &query, &write, &take, &leave], &handed_on()), event(wake)).await
 }
 
 #[tokio::test]
 async fn the_schedule_costs_the_same_with_ten_and_ten_thousand_deployments() {
-    for (running, expected) in [
-        (10, vec!["get authority ", "get 99999 meta", "get schedule running", "query"]),
-        (10_000, vec!["get authority ", "get 99999 meta", "get schedule running", "query", "place Some(1000)"]),
-    ] {
+    let rollover = ["get authority ", "take 99999", "get 99999 meta", "leave 99999"];
+    for (running, place) in [(10, None), (10_000, Some("place Some(1000)"))] {
         let world = Shared::new(World { running, ..World::default() }.into());
         schedule(&world).await.unwrap();
-        assert_eq!(world.lock().unwrap().calls, expected, "{running}");
+        let looked: Vec<&str> =
+            rollover.into_iter().chain(["joining", "get schedule running", "query"]).chain(place).collect();
+        assert_eq!(world.lock().unwrap().calls, looked, "{running}");
     }
 }
 
@@ -178,8 +200,14 @@ async fn a_deployment_that_cannot_be_conducted_holds_up_no_other() {
 async fn the_place_is_recorded_before_a_deployment_is_conducted() {
     let world = Shared::new(World { running: 20, quiet: vec![3, 7], ..World::default() }.into());
     schedule(&world).await.unwrap();
-    let calls = world.lock().unwrap().calls.split_off(3);
-    assert_eq!(calls, ["query", "place Some(3)", "get 3 meta", "place Some(7)", "get 7 meta", "place None"]);
+    let calls = std::mem::take(&mut world.lock().unwrap().calls);
+    let calls: Vec<_> = calls.into_iter().skip_while(|call| call != "query").collect();
+    let of = |job: u64| {
+        [format!("place Some({job})"), format!("take {job}"), format!("get {job} meta"), format!("leave {job}")]
+    };
+    let expected: Vec<String> =
+        ["query".to_owned()].into_iter().chain(of(3)).chain(of(7)).chain(["place None".to_owned()]).collect();
+    assert_eq!(calls, expected);
 }
 
 fn woken<T: DeserializeOwned>() -> T {
@@ -193,7 +221,9 @@ async fn a_throttle_hands_the_job_on_and_its_message_is_done() {
     let read = mock!(Client::get_item).sequence();
     let read = (0..8).fold(read, |read, _| read.http_status(400, Some(throttled.to_owned()))).build();
     let sent = handed_on();
-    let answer = handle(&app(&[&read], &sent), event(woken())).await.unwrap();
+    let [take, leave] = leases(&Shared::default());
+    let answer = handle(&app(&[&read, &take, &leave], &sent), event(woken())).await.unwrap();
+    assert_eq!((take.num_calls(), leave.num_calls()), (1, 1), "nobody has to wait for the lease");
     assert!(answer.batch_item_failures.is_empty(), "{answer:?}");
     assert_eq!((read.num_calls(), sent.num_calls()), (8, 1));
 }
@@ -201,9 +231,9 @@ async fn a_throttle_hands_the_job_on_and_its_message_is_done() {
 #[tokio::test]
 async fn a_record_that_cannot_be_read_fails_its_message() {
     let world = Shared::new(World { broken: Some(7), ..World::default() }.into());
-    let [get, query, write] = tables(&world);
+    let ([get, query, write], [take, leave]) = (tables(&world), leases(&world));
     let sent = handed_on();
-    let answer = handle(&app(&[&get, &query, &write], &sent), event(woken())).await.unwrap();
+    let answer = handle(&app(&[&get, &query, &write, &take, &leave], &sent), event(woken())).await.unwrap();
     assert_eq!(answer.batch_item_failures[0].item_identifier, "m-1");
     assert_eq!(sent.num_calls(), 0);
 }

@@ -32,7 +32,12 @@ pub fn age() -> Duration {
 
 /// The world's own.
 pub fn now() -> OffsetDateTime {
-    BEGIN + age()
+    at(age())
+}
+
+/// When the world was so old.
+pub fn at(age: Duration) -> OffsetDateTime {
+    BEGIN + age
 }
 
 /// A function's.

@@ -38,8 +38,6 @@ pub struct Faults {
     pub server_error: f64,
     /// The call takes effect, and nobody hears the answer.
     pub lost_answer: f64,
-    /// Milliseconds by which an index may be behind its table.
-    pub index_lag: u64,
     /// A message is delivered again although it was deleted.
     pub duplicate: f64,
     /// A message comes minutes late.
@@ -82,11 +80,12 @@ pub struct Cloud {
     pub truth: Truth,
     pub fleet: Fleet,
     trace: Mutex<VecDeque<String>>,
+    lines: usize,
     calls: Mutex<BTreeMap<String, u64>>,
     injected: Mutex<BTreeMap<&'static str, u64>>,
 }
 
-/// Lines of trace that are kept.
+/// Lines of trace that are kept; `ROOTCAST_TRACE=n` keeps so many.
 const TRACE: usize = 250;
 
 impl Cloud {
@@ -101,6 +100,7 @@ impl Cloud {
             truth: Truth::default(),
             fleet: Fleet::default(),
             trace: Mutex::default(),
+            lines: std::env::var("ROOTCAST_TRACE").ok().and_then(|lines| lines.parse().ok()).unwrap_or(TRACE),
             calls: Mutex::default(),
             injected: Mutex::default(),
         })
@@ -112,7 +112,7 @@ impl Cloud {
 
     pub fn note(&self, line: impl fmt::Display) {
         let mut trace = self.trace.lock().unwrap();
-        if trace.len() == TRACE {
+        if trace.len() >= self.lines {
             trace.pop_front();
         }
         trace.push_back(format!("{:>10.3} {line}", clock::age().as_secs_f64()));

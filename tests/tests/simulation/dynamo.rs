@@ -1,8 +1,6 @@
-//! DynamoDB: a strict engine in memory, with an index that lags.
+//! DynamoDB: a strict engine in memory.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use dynoxide::storage_backend::Clock;
 use dynoxide::{Database, DynoxideError};
@@ -21,8 +19,6 @@ pub const ACCESS: &str = "access";
 
 pub struct Tables {
     database: Database,
-    /// Keys that appeared in an index just now, and when they may be seen there.
-    unseen: Mutex<HashMap<String, Duration>>,
     /// Write units that were used.
     units: Mutex<f64>,
 }
@@ -48,7 +44,7 @@ impl Tables {
         for table in tables() {
             database.create_table(serde_json::from_value(table).unwrap()).unwrap();
         }
-        Self { database, unseen: Mutex::default(), units: Mutex::default() }
+        Self { database, units: Mutex::default() }
     }
 
     pub fn write_units(&self) -> f64 {
@@ -65,11 +61,6 @@ impl Tables {
             "PutItem" => run(body, |request| database.put_item(request)),
             "UpdateItem" => run(body, |request| database.update_item(request)),
             "DeleteItem" => run(body, |request| database.delete_item(request)),
-            "Query" if cloud.faults().index_lag > 0 => {
-                let of_index = String::from_utf8_lossy(body).contains("\"by-shard\"");
-                let found = run(body, |request| database.query(request));
-                found.map(|found| if of_index { self.as_the_index_has_it(&found) } else { found })
-            }
             "Query" => run(body, |request| database.query(request)),
             "Scan" => run(body, |request| database.scan(request)),
             "BatchGetItem" => run(body, |request| database.batch_get_item(request)),
@@ -137,24 +128,6 @@ impl Tables {
                 None => return rows,
             }
         }
-    }
-
-    /// A device that is approved just now is not in the index yet.
-    pub fn lag(&self, id: &str, until: Duration) {
-        self.unseen.lock().unwrap().insert(id.to_owned(), until);
-    }
-
-    fn as_the_index_has_it(&self, found: &[u8]) -> Vec<u8> {
-        let unseen = self.unseen.lock().unwrap();
-        let mut found: Value = serde_json::from_slice(found).unwrap();
-        if let Some(items) = found["Items"].as_array_mut() {
-            items.retain(|item| {
-                let id = item["id"]["S"].as_str().unwrap_or_default();
-                unseen.get(id).is_none_or(|until| *until <= clock::age())
-            });
-            found["Count"] = items.len().into();
-        }
-        serde_json::to_vec(&found).unwrap()
     }
 }
 
@@ -248,12 +221,7 @@ fn tables() -> [Value; 4] {
             vec![hash("pk"), range("sk")],
             vec![index("unfinished", vec![hash("openShelf")], all())],
         ),
-        table(
-            DEVICES,
-            vec![text("id"), number("shard")],
-            vec![hash("id")],
-            vec![index("by-shard", vec![hash("shard"), range("id")], keys_only())],
-        ),
+        table(DEVICES, vec![text("id")], vec![hash("id")], vec![]),
         table(ACCESS, vec![text("id")], vec![hash("id")], vec![]),
     ]
 }

@@ -178,7 +178,10 @@ fn metadata(arn: &str, key: &Key) -> Value {
         State::Disabled => "Disabled",
         State::PendingDeletion(_) => "PendingDeletion",
     };
-    json!({ "Arn": arn, "KeyId": arn, "KeyState": state, "KeySpec": key.spec, "KeyUsage": "SIGN_VERIFY" })
+    json!({
+        "Arn": arn, "KeyId": arn, "KeyState": state, "KeySpec": key.spec, "KeyUsage": "SIGN_VERIFY",
+        "CreationDate": clock::milliseconds(clock::at(key.made)) / 1000,
+    })
 }
 
 /// A data key, sealed under a key that never leaves here, with its context.

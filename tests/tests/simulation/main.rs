@@ -6,7 +6,8 @@
 //! and not by what is on record.
 //!
 //! - `cargo test --release --workspace --test simulation` lives 500 worlds and the named scenarios.
-//! - `ROOTCAST_SEED=17` lives that world again and prints what happened in it, where something broke.
+//! - `ROOTCAST_SEED=17` lives that world again and prints what happened in it, where something broke;
+//!   `ROOTCAST_TRACE=5000` prints so many lines of it, and those of a scenario that went well too.
 //! - `ROOTCAST_RUNS=20000 cargo test --release --workspace --test simulation no_seed` is for a night.
 #![allow(
     clippy::unwrap_used,

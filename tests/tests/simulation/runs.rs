@@ -107,11 +107,11 @@ fn survive(seed: u64) -> Life {
 pub fn live(seed: u64) -> Life {
     World::live(seed, async move |world| {
         let random = &world.cloud.random;
-        let devices = random.between(5, if random.chance(0.05) { 60 } else { 12 });
+        let devices = random.between(5, if random.chance(0.05) { 60 } else { 9 });
         found(&world, devices).await;
         world.faults(faults(&world));
-        let until = clock::age() + Duration::from_secs(random.between(80, 320));
-        let busy = random.between(10, 40);
+        let until = clock::age() + Duration::from_secs(random.between(60, 200));
+        let busy = random.between(6, 24);
         spawn_local(weather(world.clone(), busy, until));
         spawn_local(people(world.clone(), busy, until));
         world.regenerate("?canary=3&growth=4&errorBudget=30").await;
@@ -156,7 +156,6 @@ fn faults(world: &World) -> Faults {
         throttled: some(0.04),
         server_error: some(0.04),
         lost_answer: some(0.04),
-        index_lag: random.below(2) * 3000,
         duplicate: some(0.2),
         late: some(0.1),
         kill: some(0.15),

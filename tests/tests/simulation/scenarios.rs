@@ -122,6 +122,32 @@ fn an_abort_ends_when_no_device_holds_the_root() {
     });
 }
 
+/// One that never had a task is given the address of one that holds the root.
+#[test]
+fn an_abort_looks_at_a_device_that_came_under_another_id() {
+    scene(3, async |scene| {
+        scene.mood(2, Mood::Refuses);
+        let job = scene.begin().await;
+        scene.task_is(job, "distribute", 1, "acked").await;
+        scene.task_is(job, "distribute", 3, "acked").await;
+        scene.post(job, "pause", Value::Null).await;
+        let at = scene.world.install(9);
+        scene.world.must("POST", "/devices", scene.world.enrolment("another", at)).await;
+        scene.mood(3, Mood::Refuses);
+        scene.mood(1, Mood::Refuses);
+        scene.post(job, "abort", Value::Null).await;
+        sleep(Duration::from_secs(5)).await;
+        scene.world.must("DELETE", &format!("/devices/{}", id(1)), Value::Null).await;
+        let pin = scene.place(1, |bmc| bmc.pin());
+        let edit = json!({ "address": "https://10.0.0.1", "pins": [pin] });
+        scene.world.must("PATCH", "/devices/another", edit).await;
+        (1..=3).for_each(|number| scene.mood(number, Mood::Well));
+        end::rest(&scene.world).await;
+        scene.world.assert_whole();
+        assert!(!scene.holds(1, 2));
+    });
+}
+
 #[test]
 fn a_device_enrolled_again_elsewhere_is_asked_again() {
     scene(2, async |scene| {

@@ -93,10 +93,6 @@ impl Truth {
             Some(known) if known.endpoint == endpoint || by == Function::Worker => known.since,
             _ => clock::age(),
         };
-        if approved && before.is_none_or(|known| !known.approved) {
-            let lag = cloud.random.below(cloud.faults().index_lag + 1);
-            cloud.tables.lag(id, clock::age() + Duration::from_millis(lag));
-        }
         devices.insert(id.to_owned(), Known { endpoint, address, approved, since });
     }
 

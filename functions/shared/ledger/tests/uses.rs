@@ -81,6 +81,16 @@ fn chain() -> Rule {
         })
 }
 
+/// A rollover runs.
+fn rolling() -> Rule {
+    mock!(Client::get_item)
+        .match_requests(|request| request.key().unwrap()["id"].as_s().unwrap() == "authority")
+        .then_output(|| {
+            let number = |number: &str| AttributeValue::N(number.to_owned());
+            GetItemOutput::builder().item("revision", number("5")).item("running", number("9")).build()
+        })
+}
+
 fn settlement(outcome: Outcome) -> Settlement {
     let key = TaskKey { job: JobId(7), leg: Leg::Install, device: "bmc-1".parse().unwrap() };
     Settlement { key, attempt: 1, of: None, outcome, history: Vec::new(), at: NOW }
@@ -104,6 +114,9 @@ fn told(write: &TransactWriteItem) -> String {
     }
     if let Some(delete) = write.delete() {
         return format!("delete {}", key(delete.key()));
+    }
+    if let Some(check) = write.condition_check() {
+        return format!("check {}", key(check.key()));
     }
     let update = write.update().unwrap();
     let values: BTreeMap<_, _> = update.expression_attribute_values().into_iter().flatten().collect();
@@ -272,12 +285,16 @@ async fn a_deleted_device_takes_its_uses_with_it_whatever_their_state() {
     let uses = found(vec![tie(2, None, false), tie(4, Some(Stage::InstallCertificate), false)]);
     let written = accepted(&[
         "delete bmc-1",
+        "delete fleet#12 device#bmc-1",
+        "update fleet#12 revision ADD revision :one, approved :more [:more=-1 :one=1]",
+        "check authority",
+        "put 9 left#bmc-1",
         "delete scs0000000000002 use#bmc-1",
         "update scs0000000000002 ADD uses :more, revision :one [:more=-1 :one=1]",
         "delete scs0000000000004 use#bmc-1",
         "update scs0000000000004 ADD uses :more, revision :one [:more=-1 :one=1]",
     ]);
-    ledger(&[&there, &uses, &written]).delete_device(&"bmc-1".parse().unwrap(), "ops", NOW).await.unwrap();
+    ledger(&[&there, &rolling(), &uses, &written]).delete_device(&"bmc-1".parse().unwrap(), "ops", NOW).await.unwrap();
 }
 
 #[tokio::test]
@@ -289,16 +306,16 @@ async fn a_device_with_a_worker_is_not_deleted() {
     assert!(matches!(error, LedgerError::Conflict), "{error:?}");
 }
 
-/// With six writes to spare.
+/// With its place in the fleet and its departure from a rollover, and three writes to spare.
 #[tokio::test]
 async fn a_device_with_all_the_certificates_that_it_can_have_is_deleted_in_one_transaction() {
     let numbers: Vec<u32> = (1..=MOST_TIES_OF_DEVICE as u32).collect();
     let uses = found(numbers.iter().map(|number| tie(*number, None, false)).collect());
     let written = mock!(Client::transact_write_items)
-        .match_requests(|request| request.transact_items().len() == 93)
+        .match_requests(|request| request.transact_items().len() == 97)
         .then_output(|| TransactWriteItemsOutput::builder().build());
     let there = read(&device("bmc-1", &numbers));
-    ledger(&[&there, &uses, &written]).delete_device(&"bmc-1".parse().unwrap(), "ops", NOW).await.unwrap();
+    ledger(&[&there, &rolling(), &uses, &written]).delete_device(&"bmc-1".parse().unwrap(), "ops", NOW).await.unwrap();
     assert_eq!(written.num_calls(), 1);
 }
 
