@@ -147,7 +147,7 @@ impl Cloud {
         }
         let written = |answer: Answer| answer.map(|answer| serde_json::to_vec(&answer).unwrap());
         let answer = match service {
-            "DynamoDB" => self.tables.call(self, process.function, operation, body),
+            "DynamoDB" => self.tables.call(process.function, operation, body),
             "AmazonSQS" => written(self.queues.call(self, operation, body)),
             "TrentService" => written(self.keys.call(self, operation, body)),
             "ResourceGroupsTaggingAPI" => written(self.keys.tagged(body)),

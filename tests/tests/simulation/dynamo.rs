@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::clock;
-use crate::cloud::{Cloud, Refusal};
+use crate::cloud::Refusal;
 use crate::functions::Function;
 
 pub const CERTIFICATES: &str = "certificates";
@@ -51,7 +51,7 @@ impl Tables {
         *self.units.lock().unwrap()
     }
 
-    pub fn call(&self, cloud: &Cloud, function: Function, operation: &str, body: &[u8]) -> Result<Vec<u8>, Refusal> {
+    pub fn call(&self, function: Function, operation: &str, body: &[u8]) -> Result<Vec<u8>, Refusal> {
         let writes = matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem" | "TransactWriteItems");
         let counted = writes.then(|| [&body[..body.len() - 1], br#","ReturnConsumedCapacity":"TOTAL"}"#].concat());
         let body = counted.as_deref().unwrap_or(body);

@@ -127,12 +127,15 @@ fn describe_rollover(rollover: &Rollover) -> Vec<(&'static str, String)> {
         ),
     ];
     if let Some(Proofs { fresh, old, missing, failed, waived }) = rollover.proofs {
-        let found = format!("{fresh} fresh, {old} old, {missing} missing; {failed} devices failed, {waived} are waived");
+        let found =
+            format!("{fresh} fresh, {old} old, {missing} missing; {failed} devices failed, {waived} are waived");
         lines.push(("Proofs", found));
     }
-    lines.extend(rollover.left.iter().map(|left| {
-        ("Left", format!("{} ({}) at {} by {}", left.device, plain(&left.how), left.at, plain(&left.by)))
-    }));
+    lines.extend(
+        rollover.left.iter().map(|left| {
+            ("Left", format!("{} ({}) at {} by {}", left.device, plain(&left.how), left.at, plain(&left.by)))
+        }),
+    );
     if !rollover.unusable_keys.is_empty() {
         let generations: Vec<_> = rollover.unusable_keys.iter().map(u32::to_string).collect();
         let what = "disabled, pending deletion or gone; they sign neither the bundle nor a link";
