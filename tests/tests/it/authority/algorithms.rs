@@ -36,7 +36,11 @@ async fn a_root_of_every_algorithm_is_what_was_configured() {
             readers::verify(&[&root], &root, &[]).unwrap();
             webpki::anchor_from_trusted_cert(&root.der().into()).unwrap();
             root.verify_signed_by(&root).unwrap();
-            assert_eq!(root.not_after() - root.not_before(), Duration::days(400));
+            assert_eq!(
+                root.not_after() - root.not_before(),
+                Duration::days(400) + Duration::HOUR,
+                "it begins an hour back"
+            );
 
             let record = stack.ledger.root(generation).await.unwrap().unwrap();
             assert_eq!(record.state, GenerationState::Signing);

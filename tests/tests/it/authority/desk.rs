@@ -74,7 +74,7 @@ pub(super) async fn publish(app: &issue::App, crl: rootcast_core::crl::CrlShard)
 
 pub(super) async fn wake(app: &issue::App) {
     let mut context = Context::default();
-    context.deadline = u64::try_from((seconds_ago::<-60>().unix_timestamp()) * 1000).unwrap();
+    context.deadline = u64::try_from(((app.clock)().unix_timestamp() + 60) * 1000).unwrap();
     issue::handle(app, LambdaEvent::new(Wake::Schedule { what: Lists::Lists }, context)).await.unwrap();
 }
 

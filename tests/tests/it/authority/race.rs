@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_config::BehaviorVersion;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::operation::get_item::{GetItemInput, GetItemOutput};
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
@@ -53,7 +54,7 @@ async fn of_several_callers_at_once_one_wins_and_the_others_are_told_its_job() {
                 assert_eq!((reply.job_path(), reply.location()), (&*job.path(), Some(&*job.path())), "{reply:?}");
             }
             for reply in lost {
-                assert_busy(reply);
+                assert_busy(reply, job);
             }
             let keys = office.keys().await;
             assert!(matches!(&*keys, [(1, _, KeyState::Enabled)]), "{keys:?}");
@@ -91,7 +92,7 @@ async fn while_a_job_runs_another_root_is_refused_with_what_to_do() {
         assert_eq!(office.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
         let wire = Wire::default();
         let reply = office.put(&wire, seconds_ago::<0>).await;
-        assert_busy(&reply);
+        assert_busy(&reply, JobId(1));
         assert_eq!((reply.job_path(), reply.location()), (JOB_PATH, Some(JOB_PATH)));
         assert_eq!(wire.sent(), ["GetItem", "GetItem"], "a refusal only reads");
     })
@@ -210,6 +211,13 @@ async fn a_caller_whose_transaction_collided_is_told_the_winners_job() {
             record.item("claim", AttributeValue::M(claim.clone())).build()
         })
         .build();
+    let number_1 = number(1);
+    let fleet = mock!(Client::batch_get_item).then_output(move || {
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let shard = [("pk", text("fleet#00")), ("sk", text("revision")), ("approved", number_1.clone())];
+        let shard = shard.map(|(name, value)| (name.to_owned(), value)).into();
+        BatchGetItemOutput::builder().responses("jobs", vec![shard]).build()
+    });
     let scan = mock!(Client::scan).then_output(|| ScanOutput::builder().count(1).build());
     let cancelled = |code| {
         let reason = |code| CancellationReason::builder().code(code).build();
@@ -225,7 +233,7 @@ async fn a_caller_whose_transaction_collided_is_told_the_winners_job() {
     let number_2 = AttributeValue::N("2".to_owned());
     let id = mock!(Client::update_item)
         .then_output(move || UpdateItemOutput::builder().attributes("last", number_2.clone()).build());
-    let rules = [&token, &policy, &authority, &scan, &id, &collision];
+    let rules = [&token, &policy, &authority, &fleet, &scan, &id, &collision];
     let ledger = Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules), tables());
     let kms = mock_client!(aws_sdk_kms, []);
     let no_key = mock!(aws_sdk_resourcegroupstagging::Client::get_resources)
@@ -241,7 +249,7 @@ async fn a_caller_whose_transaction_collided_is_told_the_winners_job() {
         clock: seconds_ago::<0>,
     };
     let reply = put(app).await;
-    assert_busy(&reply);
+    assert_busy(&reply, JobId(1));
     assert_eq!((reply.job_path(), reply.location()), (JOB_PATH, Some(JOB_PATH)));
 }
 
@@ -267,12 +275,12 @@ async fn call_at_once(office: &Arc<Office>, callers: usize) -> Vec<Reply> {
     join_all(calls).await.into_iter().map(|reply| reply.unwrap()).collect()
 }
 
-fn assert_busy(reply: &Reply) {
+fn assert_busy(reply: &Reply, job: JobId) {
     assert_eq!(reply.status, StatusCode::CONFLICT, "{reply:?}");
     assert_eq!(reply.body["result"], "failed");
     assert_eq!(reply.body["messages"][0]["id"], "FQXHMSE1009J");
     let [text, explanation, recovery] = reply.message();
-    assert_eq!(text, "Job 1 is still moving the devices to another root.");
+    assert_eq!(text, format!("Job {job} is still moving the devices to another root."));
     assert_eq!(explanation, "The request conflicts with the current state of the resource.");
-    assert_eq!(recovery, "Wait until job 1 has ended, or resume or abort it: /signingCertificate/jobs/1.");
+    assert_eq!(recovery, format!("Wait until job {job} has ended, or resume or abort it: {}.", job.path()));
 }
