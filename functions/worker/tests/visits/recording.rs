@@ -9,7 +9,7 @@ use crate::{World, later, log_ins};
 async fn a_wrong_password_is_not_sent_again_because_it_could_not_be_recorded() {
     let world = World::new().await;
     world.password("tr0ub4dor-and-3");
-    world.aws.fault("TransactWriteItems", Fault::Throttled, 3);
+    world.aws.fault("TransactWriteItems", Fault::Throttled, 8);
     assert!(!world.deliver().await, "it comes back");
     assert!(world.task().is_none());
     later(10);
@@ -23,12 +23,13 @@ async fn a_wrong_password_is_not_sent_again_because_it_could_not_be_recorded() {
 async fn where_no_table_can_be_written_the_message_says_what_came_of_it() {
     let world = World::new().await;
     world.password("tr0ub4dor-and-3");
-    world.aws.fault("TransactWriteItems", Fault::Throttled, 3);
-    world.aws.fault("UpdateItem release", Fault::Throttled, 9);
+    world.aws.fault("TransactWriteItems", Fault::Throttled, 8);
+    world.aws.fault("UpdateItem release", Fault::Throttled, 99);
     assert!(world.deliver().await, "a new message takes its place");
+    world.aws.state().faults.clear();
     let sent = world.sent();
     assert_eq!(sent[0]["unrecorded"]["class"], "unauthorized", "{sent:?}");
-    world.aws.fault("TransactWriteItems", Fault::Throttled, 3);
+    world.aws.fault("TransactWriteItems", Fault::Throttled, 8);
     assert!(world.receive(&sent[0], 1).await, "and another one");
     assert_eq!(world.sent(), sent);
     assert!(world.receive(&sent[0], 1).await);

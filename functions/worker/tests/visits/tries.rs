@@ -43,8 +43,8 @@ async fn throttles_use_up_no_tries() {
     for call in ["BatchGetItem", "UpdateItem lease", "GetParameters"] {
         let world = World::new().await;
         for receives in 1..40 {
-            // Three times each, as the SDK asks.
-            world.aws.fault(call, Fault::Throttled, 3);
+            // However often the SDK asks.
+            world.aws.fault(call, Fault::Throttled, 99);
             world.receive(&serde_json::to_value(world.message()).unwrap(), receives).await;
             // The SDK asks less often when it was throttled for long.
             world.aws.state().faults.clear();
