@@ -1,17 +1,4 @@
-//! Logging in and out.
-//!
-//! - With a password, for tokens: `POST /vedauth/authorize/oauth`, `POST /vedauth/authorize/token`,
-//!   `GET /vedauth/authorize/verify`, `GET /vedauth/revoke/token`. Contract: the authorization server of Venafi Trust
-//!   Protection Platform, as PyPI `pyvenafi` 1.1.0 calls it: OAuth 2.0 (RFC 6749) with the resource owner's password and
-//!   with refresh tokens, in JSON or as a form.
-//! - With a password, for a session: `POST /sessions`, `DELETE /sessions`. Contract: Lenovo XClarity Administrator, as PyPI
-//!   `pylxca` 4.2.0 calls it.
-//! - With an identity that API Gateway has verified, for a token: `POST /sessions/iam`, `POST /sessions/oidc`.
-//!
-//! And who may: `/principals`. Paths match in any letter case, but for a principal's name.
-//!
-//! In scope: who gets a token or a session, and who may log in. Out of scope: what they are good for (`rootcast-gate`, at
-//! every request), access keys, and the first administrator (`rootcast access`, with AWS credentials).
+#![doc = include_str!("../README.md")]
 
 mod body;
 mod config;

@@ -1,9 +1,4 @@
-//! The conductor: loads a job of either kind and its counters, plans the next step, does it, and again, until there is
-//! nothing to do or its time is nearly over; then it hands itself on.
-//!
-//! It is woken by messages that carry no state, and by a schedule in case one was lost. One conductor at a time holds a
-//! job, and every write of his demands that he still does; the writes of the job's own record name the revision that they
-//! follow, since operators change it too.
+#![doc = include_str!("../README.md")]
 
 mod config;
 mod deploy;

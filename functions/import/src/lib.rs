@@ -1,12 +1,4 @@
-//! `POST /v3/scm/certificates/import`, and `POST /v3/scm/certificates/{id}/export`: private keys on their way in and
-//! out.
-//!
-//! Contract: Huawei Cloud Certificate Manager, SCM v3, "Importing a Certificate" and "Exporting a Certificate", as PyPI
-//! `huaweicloudsdkscm` 3.1.219 calls them. What needs no key (list, show, delete, deploy) is the function `catalog`'s.
-//!
-//! A private key is in memory from the request to its sealing, and from its opening to the answer. The buffers here are
-//! overwritten when they are dropped; of those of the Lambda runtime, the HTTP client and the JSON parser, through
-//! which it also goes, that cannot be said.
+#![doc = include_str!("../README.md")]
 
 mod config;
 mod export;

@@ -1,15 +1,4 @@
-//! The issuer: signs what devices asked for, and the lists of what is revoked.
-//!
-//! It may sign with the roots' keys and never speaks to a device; the worker speaks to devices and cannot sign. A device's
-//! task comes from the worker when there is a request, and goes back to it when there is a certificate.
-//!
-//! | stage | what happens here | a failure means |
-//! |---|---|---|
-//! | 500 PostCSR | the request is verified again, a root signs | 400: the device makes another request; or no root signs |
-//! | 600 ApproveRequest | what the certificate says is fixed, and recorded with its serial number before anything is signed | the device's record cannot be certified |
-//! | 700 RetrieveCertificate | its revocation list exists; KMS signs; the signature is verified; one transaction stores it | KMS does not sign |
-//!
-//! Anything may run twice or die anywhere: every write names what it follows, and what is recorded is used as it is.
+#![doc = include_str!("../README.md")]
 
 mod approve;
 mod batch;

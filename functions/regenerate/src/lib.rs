@@ -1,7 +1,4 @@
-//! `PUT /signingCertificate`: a new root, its bundle, its job, one control message.
-//!
-//! Contract: Lenovo XClarity Administrator, "PUT /signingCertificate". The call does the same work for ten devices and
-//! for a million; what follows from it is the conductor's.
+#![doc = include_str!("../README.md")]
 
 mod config;
 mod request;

@@ -1,12 +1,4 @@
-//! `POST /vedsdk/Certificates/Retry`: what failed at a certificate's devices is tried again. With it the calls around it,
-//! by which it is seen what failed, given up, begun and taken back; and `GET /vedsdk/SystemStatus/Version`, which
-//! Venafi's clients read first.
-//!
-//! Contract: Venafi Trust Protection Platform's Web SDK, as PyPI `pyvenafi` 1.1.0 calls it. Venafi's applications are
-//! our devices, by their ids. Paths match in any letter case.
-//!
-//! The work itself is a deployment's, whose conductor sends it to workers and opens what failed again (`conduct`);
-//! nothing here speaks to a device, opens a private key, or signs.
+#![doc = include_str!("../README.md")]
 
 mod applications;
 mod associate;

@@ -125,6 +125,27 @@ mod tests {
     }
 
     #[test]
+    fn every_command_in_the_readmes_exists() {
+        let pages = [
+            include_str!("../README.md"),
+            include_str!("../../../README.md"),
+            include_str!("../../../functions/shared/core/src/audit/README.md"),
+        ];
+        let lines: Vec<_> = pages.iter().flat_map(|page| page.lines()).filter(|l| l.starts_with("rootcast ")).collect();
+        assert!(lines.len() > 15, "{lines:?}");
+        for line in lines {
+            let words: Vec<_> = line.split(" #").next().unwrap().split_whitespace().collect();
+            // `job show|watch` stands for two commands.
+            for choice in words.get(2).into_iter().flat_map(|word| word.split('|')) {
+                let command = words.iter().enumerate().map(|(at, word)| if at == 2 { choice } else { word });
+                let refused = Arguments::try_parse_from(command).err().map(|error| error.kind());
+                let unknown = [ErrorKind::InvalidSubcommand, ErrorKind::UnknownArgument].map(Some);
+                assert!(!unknown.contains(&refused), "{choice} in {line}: {refused:?}");
+            }
+        }
+    }
+
+    #[test]
     fn a_job_id_may_be_left_out() {
         let parse = |line: &str| match Arguments::try_parse_from(line.split_whitespace()).unwrap().command {
             Command::Job(JobCommand::Watch(which)) => which.id.map(|id| id.0),

@@ -1,9 +1,4 @@
-//! The operator's command: log in, enrol devices, ask for a new root, watch it arrive, and all of it on one machine.
-//!
-//! In scope: what an operator types and reads. Everything goes through the HTTP API, as everybody's calls do; only
-//! `login`, `access`, `access-key` and `restore` write a record themselves, with the caller's own AWS credentials, for there is no token
-//! before the first one, and no default password: so is the first administrator made.
-//! Out of scope: what the API decides (functions/), how the stack comes up on one machine (infra/local).
+#![doc = include_str!("../README.md")]
 
 mod access;
 mod access_key;

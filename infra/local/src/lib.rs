@@ -1,8 +1,4 @@
-//! The stack on one machine: the local cloud, this checkout's template.yaml in it with the functions built here, a TLS
-//! front before its API, and a demo fleet of Redfish devices. Everything listens on loopback only.
-//!
-//! In scope: bringing it up and down, breaking devices, the proof from the devices' side.
-//! Out of scope: enrolling and rotating, which go through the API like everybody's.
+#![doc = include_str!("../README.md")]
 
 mod bootstraps;
 mod cloud;

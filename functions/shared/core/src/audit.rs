@@ -1,9 +1,4 @@
-//! Who did what to what, hash-chained: one chain a job, one a certificate, one a generation of the root.
-//!
-//! An entry is a line of canonical JSON (RFC 8785: members sorted by name, no white space, the shortest escapes), and its
-//! hash is the SHA-256 of that line. Each names its predecessor's hash, so whoever changes, takes out, swaps or adds an
-//! entry changes the hash of the last one, the [`Head`]: a chain is as trustworthy as the place that its head is
-//! compared with. The head of each act is in the functions' logs as well.
+#![doc = include_str!("audit/README.md")]
 
 mod export;
 

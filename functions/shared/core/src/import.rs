@@ -100,6 +100,33 @@ pub struct Checked {
 /// lead to one of them without holding it.
 ///
 /// Costs one signature verification a link, and one signature by the key with its verification.
+///
+/// ```
+/// use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+/// use rootcast_core::import::{Material, check};
+/// use time::macros::datetime;
+///
+/// let mut params = CertificateParams::default();
+/// params.distinguished_name.push(DnType::CommonName, "Example Root");
+/// params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+/// params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+/// let root = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
+/// let key = KeyPair::generate()?;
+/// let leaf = CertificateParams::new(["web.example".to_owned()])?.signed_by(&key, &root)?;
+///
+/// let (leaf, root, now) = (leaf.pem(), root.pem(), datetime!(2026-06-01 12:00 UTC));
+/// let sent_with = |private_key: &str| {
+///     check(&Material::Pem { certificate: &leaf, certificate_chain: Some(&root), private_key }, &[], now)
+/// };
+/// let checked = sent_with(&key.serialize_pem())?;
+/// assert_eq!(checked.names, ["web.example"]);
+/// assert_eq!(checked.chain.len(), 1);
+///
+/// // Another key than the certificate's: everything that is wrong is named, with its code.
+/// let problems = sent_with(&KeyPair::generate()?.serialize_pem()).unwrap_err();
+/// assert_eq!(problems.first().code(), "SCM.2018");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn check(material: &Material<'_>, roots: &[Certificate], now: OffsetDateTime) -> Result<Checked, Problems> {
     let mut problems = Vec::new();
     let sent = match material {

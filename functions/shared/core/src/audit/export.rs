@@ -59,6 +59,28 @@ pub fn export(subject: Subject, lines: &[String], head: Head) -> Result<String, 
 ///
 /// # Errors
 /// Says which line is wrong, and how.
+///
+/// ```
+/// use rootcast_core::audit::{Act, Action, Actor, Head, Subject, export, verify_export};
+/// use rootcast_core::job::JobId;
+/// use time::macros::datetime;
+///
+/// let job = Subject::Job(JobId(7));
+/// let (mut lines, mut head) = (Vec::new(), Head::NONE);
+/// for action in [Action::Pause, Action::Resume, Action::Abort] {
+///     let entry = Act::new(job, action, &Actor::function("doc"), datetime!(2026-06-01 12:00 UTC)).after(&head);
+///     let line = entry.line()?;
+///     head = entry.head(&line);
+///     lines.push(line);
+/// }
+/// let file = export(job, &lines, head)?;
+/// assert_eq!(verify_export(&file, Some(head.hash))?.entries.len(), 3);
+///
+/// // Somebody makes another act of the second line: the third no longer follows from it.
+/// let changed = file.replace("resume", "delete");
+/// assert!(verify_export(&changed, None).unwrap_err().to_string().starts_with("line 3:"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn verify_export(file: &str, expected: Option<Fingerprint>) -> Result<Verified, Unverified> {
     let mut lines: Vec<&str> = file.lines().collect();
     let end: Option<End> = lines.last().and_then(|line| serde_json::from_str(line).ok());

@@ -113,6 +113,29 @@ pub fn jws_signature(algorithm: KeyAlgorithm, kms_signature: &[u8]) -> Result<Ve
 /// Accepts a bundle that any trusted anchor signed. The algorithm is that of the anchor's key; a header that says
 /// another is refused, and so is one that demands extensions. Says nothing of the version: that it grows is checked
 /// by whoever knows the last one.
+///
+/// ```
+/// use rootcast_core::bundle::{Bundle, SignedBundle, verify_jws};
+/// use rootcast_core::certificate::Certificate;
+/// use time::macros::datetime;
+/// # use aws_lc_rs::digest::{Digest, SHA256};
+/// # use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
+/// # use rcgen::{CertificateParams, KeyPair};
+///
+/// # let key = KeyPair::generate()?;
+/// # let kms = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &key.serialize_der())?;
+/// # let sign = |digest: &[u8]| kms.sign_digest(&Digest::import_less_safe(digest, &SHA256)?);
+/// let root = Certificate::from_der(CertificateParams::default().self_signed(&key)?.der().to_vec())?;
+/// let bundle = Bundle { version: 3, anchors: vec![root.clone()], withdrawn: vec![], issued: datetime!(2026-06-01 12:00 UTC) };
+/// let mut signed = SignedBundle::new(&bundle);
+/// let signature = sign(&signed.digest(&root)?)?; // KMS, with the root's key
+/// signed.add(&root, signature.as_ref())?;
+///
+/// // Whoever trusts the root reads `GET /bundle`, from whatever server it came.
+/// assert_eq!(verify_jws(signed.to_json(), &[root])?, bundle);
+/// assert!(verify_jws(signed.to_json(), &[]).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn verify_jws(json: impl AsRef<[u8]>, trusted: &[Certificate]) -> Result<Bundle, JwsError> {
     let signed: SignedBundle = serde_json::from_slice(json.as_ref()).map_err(JwsError::Form)?;
     let mut refusal = JwsError::Untrusted;
