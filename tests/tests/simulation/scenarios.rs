@@ -122,6 +122,24 @@ fn an_abort_ends_when_no_device_holds_the_root() {
     });
 }
 
+/// They joined in the minute before it.
+#[test]
+fn an_abort_visits_nobody_who_was_not_sent_to() {
+    scene(4, async |scene| {
+        let job = scene.world.regenerate("?canary=1&wavePause=3600").await.unwrap();
+        let acked = || (1..=4).filter(|number| scene.task(job, "distribute", *number).as_deref() == Some("acked"));
+        let end = clock::age() + HOUR / 2;
+        while acked().count() == 0 {
+            assert!(clock::age() < end, "{}", scene.world.cloud.trace());
+            sleep(Duration::from_millis(200)).await;
+        }
+        scene.post(job, "abort", Value::Null).await;
+        assert_eq!(scene.world.ended(job).await["outcome"], "aborted");
+        let visited: Vec<u8> = (1..=4).filter(|number| scene.task(job, "withdraw", *number).is_some()).collect();
+        assert_eq!(visited, acked().collect::<Vec<u8>>());
+    });
+}
+
 /// One that never had a task is given the address of one that holds the root.
 #[test]
 fn an_abort_looks_at_a_device_that_came_under_another_id() {

@@ -19,9 +19,6 @@ use crate::lifecycle::Work;
 use crate::rollout::Rollout;
 use crate::survey::{Demand, Pass, Survey};
 
-/// Functions' clocks differ by no more than that.
-const CLOCKS: Duration = Duration::minutes(1);
-
 /// Decimal numbers that only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -333,12 +330,11 @@ impl Job {
         self.cursor.is_past(self.id, device) && self.bound.as_ref().is_none_or(|bound| bound.is_past(self.id, device))
     }
 
-    /// Whether the leg has to do with a device that is what it is `since` then; `None`: it left the fleet. Beside the part
-    /// of the fleet that was sent to, a withdrawal looks at whoever joined or was edited while the job ran: it may be a
-    /// device that was sent to under another name.
-    pub fn concerns(&self, device: &DeviceId, since: Option<OffsetDateTime>) -> bool {
-        let during_job = since.is_some_and(|since| since >= self.created - CLOCKS);
-        self.is_taken(device) || (self.leg() == Leg::Withdraw && during_job)
+    /// Whether the leg has to do with a device that became what it is `during` that rollover. Beside the part of the fleet
+    /// that was sent to, a withdrawal looks at whoever joined or was edited while the job ran: it may be a device that was
+    /// sent to under another name.
+    pub fn concerns(&self, device: &DeviceId, during: Option<JobId>) -> bool {
+        self.is_taken(device) || (self.leg() == Leg::Withdraw && during == Some(self.id))
     }
 
     /// What a device has to prove in this leg, at this time, for the gate to open.

@@ -179,10 +179,11 @@ impl Ledger {
                 let record = DeviceRecord { revision: 1, ..(*device).clone() };
                 writes.push(put(self.devices()?, "device", &record, Item::new(), Some(Condition::absent("id")))?);
             }
-            let changes = records.iter().map(|device| FleetChange::between(None, Some(device), &device.id));
-            writes.extend(self.change_fleet(changes, now)?);
             if records.iter().any(|device| device.approved_version().is_some()) {
-                writes.extend(self.joining(&records, &self.authority().await?, now)?);
+                let authority = self.authority().await?;
+                let changes = records.iter().map(|device| FleetChange::between(None, Some(device), &device.id));
+                writes.extend(self.change_fleet(changes, authority.running)?);
+                writes.extend(self.joining(&records, &authority, now)?);
             }
             let Err(codes) = self.transact_by_write(writes, "TransactWriteItems devices").await? else {
                 open.iter().for_each(|index| enrolled[*index] = true);
@@ -262,9 +263,10 @@ impl Ledger {
             ..after
         };
         let mut writes = vec![self.edited(before.revision, &edited)?];
-        writes.extend(self.change_fleet([FleetChange::between(Some(before), Some(&edited), &edited.id)], now)?);
-        if writes.len() > 1 {
+        let change = FleetChange::between(Some(before), Some(&edited), &edited.id);
+        if change.before != change.after {
             let authority = self.authority().await?;
+            writes.extend(self.change_fleet([change], authority.running)?);
             writes.extend(self.joining(&[&edited], &authority, now)?);
             writes.extend(self.leaving(before, Some(&edited), &authority, by, now)?);
         }
@@ -334,7 +336,7 @@ impl Ledger {
             let mut writes = vec![self.delete_as_read(&device, now)?];
             if device.approved_version().is_some() {
                 let authority = self.authority().await?;
-                writes.extend(self.change_fleet([FleetChange::between(Some(&device), None, &device.id)], now)?);
+                writes.extend(self.change_fleet([FleetChange::between(Some(&device), None, &device.id)], None)?);
                 writes.push(authority.demand_as_read(self.certificates()?)?);
                 writes.extend(self.leaving(&device, None, &authority, by, now)?);
             }

@@ -321,7 +321,7 @@ impl World {
             .into_iter()
             .filter(|device| {
                 let known = self.rows.contains_key(&(leg, device.clone()));
-                known || self.job.concerns(device, self.since(device))
+                known || self.job.concerns(device, self.during(device))
             })
             .map(|device| {
                 let task = self.rows.get(&(leg, device.clone()));
@@ -386,17 +386,15 @@ impl World {
             let key = (leg, device.clone());
             let waived = |task: &TaskRecord| task.state == TaskState::Waived && task.of == Some(*version);
             let proved = self.proved.get(&key).is_some_and(|at| *at >= since);
-            let concerned = leg == Leg::Distribute || self.job.concerns(device, self.since(device));
+            let concerned = leg == Leg::Distribute || self.job.concerns(device, self.during(device));
             (concerned && !proved && !self.rows.get(&key).is_some_and(waived)).then(|| device.clone())
         };
         self.fleet.iter().filter_map(lacks).collect()
     }
 
     /// Those that were there before the job began have neither been enrolled again nor edited.
-    fn since(&self, device: &DeviceId) -> Option<OffsetDateTime> {
-        let version = self.fleet.get(device)?;
-        let is_old = *version == enrolment(0);
-        Some(if is_old { OffsetDateTime::UNIX_EPOCH } else { self.job.created })
+    fn during(&self, device: &DeviceId) -> Option<JobId> {
+        self.fleet.get(device).filter(|version| **version != enrolment(0)).map(|_| self.job.id)
     }
 
     pub(crate) fn enrol(&mut self, device: &DeviceId) {
