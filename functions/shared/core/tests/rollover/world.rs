@@ -41,6 +41,8 @@ pub(crate) struct World {
     pub wave_of: BTreeMap<(Leg, DeviceId), u32>,
     /// Devices that an operator has named or described since the leg began; with a resume, all.
     pub asked_for: BTreeSet<(Leg, DeviceId)>,
+    /// What was opened again, for which request.
+    pub opened: BTreeSet<(Leg, DeviceId, OffsetDateTime)>,
     pub messages: Vec<(Leg, DeviceId, u32)>,
     pub now: OffsetDateTime,
     pub sent_while_paused: bool,
@@ -80,6 +82,7 @@ impl World {
             waves: Vec::new(),
             wave_of: BTreeMap::new(),
             asked_for: BTreeSet::new(),
+            opened: BTreeSet::new(),
             messages: Vec::new(),
             now,
             sent_while_paused: false,
@@ -203,6 +206,7 @@ impl World {
             let recorded = if die { failed.len() / 2 } else { failed.len() };
             for (device, _) in &failed[..recorded] {
                 assert!(self.asked_for.contains(&(leg, device.clone())), "nobody asked for {device}");
+                assert!(self.opened.insert((leg, device.clone(), at)), "{device} is tried again twice for one request");
                 self.open(device, at);
             }
             if die && !failed.is_empty() {
@@ -386,7 +390,8 @@ impl World {
             let key = (leg, device.clone());
             let waived = |task: &TaskRecord| task.state == TaskState::Waived && task.of == Some(*version);
             let proved = self.proved.get(&key).is_some_and(|at| *at >= since);
-            let concerned = leg == Leg::Distribute || self.job.concerns(device, self.during(device));
+            // Of a root that is withdrawn, who does not hold it needs no proof.
+            let concerned = leg == Leg::Distribute || self.holding.contains(device);
             (concerned && !proved && !self.rows.get(&key).is_some_and(waived)).then(|| device.clone())
         };
         self.fleet.iter().filter_map(lacks).collect()
@@ -397,14 +402,15 @@ impl World {
         self.fleet.get(device).filter(|version| **version != enrolment(0)).map(|_| self.job.id)
     }
 
+    /// The id names a device that holds nothing from now on.
     pub(crate) fn enrol(&mut self, device: &DeviceId) {
+        self.holding.remove(device);
         self.enrolments += 1;
         self.change(device, Some(enrolment(self.enrolments)));
     }
 
-    /// The id names another device from now on, or the same one somewhere else.
+    /// What was proven of the id is of something else.
     pub(crate) fn change(&mut self, device: &DeviceId, version: Option<DeviceVersion>) {
-        self.holding.remove(device);
         self.proved.retain(|(_, of), _| of != device);
         self.revisions[usize::from(device.shard())] += 1;
         match version {
