@@ -127,6 +127,24 @@ fn a_paused_job_waits_for_what_is_tried_again_though_others_stay_failed() {
     assert!(left && world.job.reason.starts_with("Paused"), "{:?} {}", world.rows, world.job.reason);
 }
 
+/// It dies in the last shard; what it did before fails again meanwhile.
+#[test]
+fn a_retry_that_is_cut_goes_on_where_it_was() {
+    let rollout = Rollout { canary: 30, error_budget_minimum: 30, ..Rollout::default() };
+    let mut world = World::new(30, (0..30).collect(), Activation::Proven, rollout);
+    world.wake(u32::MAX);
+    let deliver_all =
+        |world: &mut World| std::mem::take(&mut world.messages).into_iter().for_each(|m| world.deliver(m));
+    deliver_all(&mut world);
+    world.wake(u32::MAX);
+    world.happen(&Event::Resume);
+    world.happen(&Event::WakeAndDie(0));
+    deliver_all(&mut world);
+    world.wake(u32::MAX);
+    deliver_all(&mut world);
+    assert!(world.rows.values().all(|task| (task.attempt, task.state) == (2, TaskState::Failed)), "{:?}", world.rows);
+}
+
 /// Its place was paged in the first wave, and the survey found it.
 #[test]
 fn a_device_that_joined_is_sent_by_the_survey() {
