@@ -14,7 +14,7 @@ use crate::rollover::signing;
 use crate::stack::{LIMIT, Stack, anchors_of, place, until};
 
 #[tokio::test]
-async fn a_failed_canary_pauses_the_job_before_any_other_device_is_touched() {
+async fn a_failed_canary_pauses_before_others_are_touched() {
     Stack::run(10, async |stack| {
         stack.found().await;
         let old = signing(stack).await;
@@ -39,7 +39,7 @@ async fn a_failed_canary_pauses_the_job_before_any_other_device_is_touched() {
 }
 
 #[tokio::test]
-async fn a_paused_job_starts_no_device_lets_running_work_end_and_goes_on_when_resumed() {
+async fn a_paused_job_starts_no_device_until_resumed() {
     Stack::run(8, async |stack| {
         stack.found().await;
         stack.enrol_fleet().await;
@@ -88,7 +88,7 @@ async fn a_paused_job_starts_no_device_lets_running_work_end_and_goes_on_when_re
 }
 
 #[tokio::test]
-async fn an_abort_takes_the_new_root_off_the_devices_that_had_it_and_visits_no_other() {
+async fn an_abort_visits_only_devices_with_the_new_root() {
     Stack::run(8, async |stack| {
         stack.found().await;
         let old = signing(stack).await;
