@@ -102,7 +102,7 @@ fn asking(username: &str, password: &str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn the_right_password_gives_a_pair_of_which_hashes_alone_are_kept() {
+async fn a_password_gives_a_pair_kept_as_hashes_alone() {
     let (read, put, forgiven, granted) = (read(nothing), put(), forgiven(), granted());
     let (status, _, given) = answer(&[&read, &put, &forgiven, &granted], asking("ops", PASSWORD)).await;
     assert_eq!((status, &given["scope"]), (200, &json!("certificate:manage")), "{given}");
@@ -112,7 +112,7 @@ async fn the_right_password_gives_a_pair_of_which_hashes_alone_are_kept() {
 }
 
 #[tokio::test]
-async fn a_form_is_as_good_as_json_and_a_field_twice_is_none() {
+async fn a_form_is_like_json_and_has_no_field_twice() {
     let form = |body: &str| {
         Request::post("/vedauth/authorize/oauth")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded; charset=utf-8")
@@ -127,7 +127,7 @@ async fn a_form_is_as_good_as_json_and_a_field_twice_is_none() {
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_with_name_and_password_is_told_the_same_and_stays_counted() {
+async fn whatever_is_wrong_is_told_the_same_and_counted() {
     let mut told = Vec::new();
     for (username, password) in [("ops", "wrong"), ("nobody", PASSWORD), ("local:ops\n", PASSWORD)] {
         let (read, put) = (read(nothing), put());
@@ -171,7 +171,7 @@ async fn an_attempt_that_cannot_be_counted_is_not_made() {
 }
 
 #[tokio::test]
-async fn a_token_that_no_password_gave_is_verified_and_ended_and_no_token_is_told_from_a_wrong_one() {
+async fn a_token_without_a_password_is_verified_and_ended() {
     let token: Item = serde_dynamo::to_item(TokenRecord {
         principal: "login".to_owned(),
         grants: Default::default(),

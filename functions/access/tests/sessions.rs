@@ -121,7 +121,7 @@ fn jwt(claims: Value) -> Value {
 }
 
 #[tokio::test]
-async fn a_login_sets_two_cookies_of_which_hashes_alone_are_kept_and_a_logout_ends_them() {
+async fn a_login_sets_two_cookies_and_a_logout_ends_them() {
     let fixture = Fixture::new(7);
     let body = json!({ "UserId": "ops", "password": PASSWORD, "heartBeatEnabled": true });
     let (status, headers, told) = fixture.answer(asking(body.to_string())).await;
@@ -155,7 +155,7 @@ async fn a_login_sets_two_cookies_of_which_hashes_alone_are_kept_and_a_logout_en
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_with_a_login_is_told_alike_and_quotes_nothing() {
+async fn a_refused_login_is_told_alike_and_quotes_nothing() {
     let fixture = Fixture::new(7);
     let mut told = Vec::new();
     for (name, password) in [("ops", "wrong"), ("nobody", PASSWORD), ("o#s", PASSWORD)] {
@@ -188,7 +188,7 @@ async fn whatever_is_wrong_with_a_login_is_told_alike_and_quotes_nothing() {
 }
 
 #[tokio::test]
-async fn who_api_gateway_says_the_caller_is_gets_a_token_of_his_principal() {
+async fn whom_api_gateway_names_gets_a_token_of_his_principal() {
     let fixture = Fixture::new(7);
     let claims =
         json!({ "iss": "https://login.example.com/tenant", "sub": "Jane", "aud": "rootcast", "exp": "1700000000" });
@@ -244,7 +244,7 @@ async fn nothing_but_the_authorizers_word_says_who_somebody_is() {
 }
 
 #[tokio::test]
-async fn an_identity_that_is_nobodys_or_of_somebody_who_has_gone_gets_nothing() {
+async fn an_identity_without_a_living_principal_gets_nothing() {
     let fixture = Fixture::new(8);
     for (path, authorizer) in [
         ("/sessions/iam", iam("arn:aws:iam::123456789012:role/deployer")),

@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_of_long_histories_is_cut_before_lambda_refuses_it() {
+    fn a_page_is_cut_before_lambda_refuses_it() {
         let words = "x".repeat(500);
         let entry = Entry { stage: Stage::UpdateTrustStore, attempt: 1, result: StageResult::Done, words, at: NOW };
         let mut long = row("a", Some(TaskState::Failed));

@@ -128,7 +128,7 @@ async fn event(raw_path: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn no_path_leads_from_what_is_public_to_what_is_not() {
+async fn no_path_leads_from_public_to_private() {
     for raw_path in [
         "/bundle/../jobs",
         "/bundle/%2e%2e/jobs",

@@ -4,11 +4,10 @@
 use std::collections::BTreeMap;
 
 use rootcast_core::device::{DeviceId, DeviceVersion};
-use rootcast_core::job::{Cursor, Job};
+use rootcast_core::job::{Cursor, Job, JobId};
 use rootcast_core::survey::{Deed, Finding, Purpose, find};
 use rootcast_core::task::{ErrorClass, Failure, Outcome, TaskRecord};
 use rootcast_ledger::{Conducting, Dispatched, LedgerError, Settlement, TaskKey};
-use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::{App, ConductError, Then};
@@ -25,7 +24,8 @@ pub(crate) const LOST: &str =
 struct Row {
     device: DeviceId,
     version: Option<DeviceVersion>,
-    since: Option<OffsetDateTime>,
+    /// The rollover that ran when it became that version.
+    during: Option<JobId>,
     task: Option<TaskRecord>,
 }
 
@@ -59,7 +59,7 @@ impl App {
             let demand = job.demand_of_pass((self.clock)());
             let rows: Vec<(Row, Finding)> = rows
                 .into_iter()
-                .filter(|row| row.task.is_some() || job.concerns(&row.device, row.since))
+                .filter(|row| row.task.is_some() || job.concerns(&row.device, row.during))
                 .map(|row| {
                     let finding = find(row.version, row.task.as_ref(), demand);
                     (row, finding)
@@ -89,12 +89,12 @@ impl App {
         let mut rows: BTreeMap<DeviceId, Row> = BTreeMap::new();
         for entry in fleet {
             let device = entry.device.clone();
-            let row = Row { device, version: Some(entry.version), since: Some(entry.since), task: None };
+            let row = Row { device, version: Some(entry.version), during: entry.during, task: None };
             rows.insert(entry.device, row);
         }
         for task in tasks {
             let device = named(&task)?;
-            rows.entry(device.clone()).or_insert(Row { device, version: None, since: None, task: None }).task =
+            rows.entry(device.clone()).or_insert(Row { device, version: None, during: None, task: None }).task =
                 Some(task);
         }
         Ok((rows.into_values().collect(), to))

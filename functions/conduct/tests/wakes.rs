@@ -168,7 +168,7 @@ async fn schedule(world: &Shared) -> Result<SqsBatchResponse, conduct::ConductEr
 }
 
 #[tokio::test]
-async fn the_schedule_costs_the_same_with_ten_and_ten_thousand_deployments() {
+async fn the_schedule_costs_the_same_for_ten_thousand_deployments() {
     let rollover = ["get authority ", "take 99999", "get 99999 meta", "leave 99999"];
     for (running, place) in [(10, None), (10_000, Some("place Some(1000)"))] {
         let world = Shared::new(World { running, ..World::default() }.into());
@@ -216,7 +216,7 @@ fn woken<T: DeserializeOwned>() -> T {
 }
 
 #[tokio::test]
-async fn a_throttle_hands_the_job_on_and_its_message_is_done() {
+async fn a_throttle_hands_the_job_on_with_its_message_done() {
     let throttled = r#"{"__type":"ThrottlingException","message":"too fast"}"#;
     let read = mock!(Client::get_item).sequence();
     let read = (0..8).fold(read, |read, _| read.http_status(400, Some(throttled.to_owned()))).build();

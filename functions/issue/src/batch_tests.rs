@@ -37,7 +37,7 @@ fn tie(stage: Option<Stage>, attempt: u32, in_error: bool) -> UseRecord {
 }
 
 #[test]
-fn a_batch_is_sorted_and_what_nobody_can_read_is_named() {
+fn a_batch_is_sorted_and_the_unreadable_named() {
     let message = |id: &str, body: serde_json::Value| json!({ "messageId": id, "receiptHandle": id, "body": body.to_string(), "attributes": { "ApproximateReceiveCount": "3" } });
     let event = json!({ "Records": [
         message("list", json!({ "crl": { "generation": 2, "shard": 63 } })),
@@ -52,7 +52,7 @@ fn a_batch_is_sorted_and_what_nobody_can_read_is_named() {
 }
 
 #[test]
-fn a_task_is_done_only_for_its_own_attempt_of_a_job_that_issues_and_runs() {
+fn a_task_is_done_only_for_its_own_running_attempt() {
     let running = JobRecord::Deployment(job(Work::Issue));
     let waiting = record(TaskState::Waiting, 2);
     assert_eq!(judge(&task(1), Some(&running), None), Ok(certificate()));

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_and_the_only_one_are_read_and_each_device_once() {
+    fn a_list_and_the_only_one_name_each_device_once() {
         assert_eq!(devices(json!(r"\VED\Policy\Devices\bmc-1")).unwrap(), ["bmc-1"]);
         let several = json!([r"\VED\Policy\Devices\b", r"\ved\policy\devices\a", r"\VED\Policy\Devices\b"]);
         assert_eq!(devices(several).unwrap(), ["b", "a"]);

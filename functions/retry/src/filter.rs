@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_folders_have_no_letter_case_and_several_are_alternatives() {
+    fn names_have_no_letter_case_and_several_are_alternatives() {
         for query in [
             "name=web-1",
             "Name=other,WEB-1",

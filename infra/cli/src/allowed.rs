@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_is_given_and_an_operators_rights_where_nothing_is() {
+    fn what_is_said_is_given_else_an_operators_rights() {
         let operator = r"\VED\Policy=read,write,create,delete";
         assert_eq!(given(&[]), operator);
         assert_eq!(given(&["--permission", "abort"]), format!("{operator} abort"));

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn roles_grants_and_permissions_are_given_to_whoever_is_let_in() {
+    fn whoever_is_let_in_gets_roles_grants_and_permissions() {
         let given = r"--permission export-key --permission export-key --role reader --grant \VED\Policy\Web=read,write";
         for command in ["login --principal me", "access add ops"] {
             let line = format!("rootcast {command} --stack s {given}");

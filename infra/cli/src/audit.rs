@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_chain_is_exported_page_by_page_and_verified_without_the_api() {
+    async fn a_chain_exported_by_pages_is_verified_offline() {
         let (lines, head) = chain(5);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("chain.jsonl");
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_entry_that_comes_while_the_pages_are_read_is_left_for_the_next_time() {
+    async fn an_entry_that_comes_meanwhile_is_left_for_later() {
         let (lines, _) = chain(5);
         let (_, before) = chain(4);
         assert_eq!(job(api(lines, before).await, None).await, End::Done);

@@ -70,10 +70,7 @@ pub(crate) async fn run(arguments: Restore, format: Format) -> Result<End> {
     if behind && !dry_run {
         found.write(&ledger, after).await?;
     }
-    let fleet = ledger
-        .restore_fleet(dry_run, OffsetDateTime::now_utc())
-        .await
-        .context("the list of approved devices cannot be restored")?;
+    let fleet = ledger.restore_fleet(dry_run).await.context("the list of approved devices cannot be restored")?;
     tell(&found, after, fleet, behind && !dry_run, format)?;
     Ok(End::Done)
 }

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_that_there_is_not_is_a_usage_error_that_names_them() {
+    fn an_unknown_class_is_a_usage_error_naming_all() {
         let error = parse("rootcast retry --class asleep").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ValueValidation);
         assert!(error.to_string().contains("`pinMismatch`"), "{error}");

@@ -89,7 +89,7 @@ fn refused(answer: &Answer, status: u16, error: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_refresh_token_is_good_once_and_its_second_use_ends_all_that_it_gave() {
+async fn a_second_use_of_a_refresh_token_ends_all() {
     Stack::run(0, async |stack| {
         let password = stack.principal("ops").await;
         let first = stack.log_in("ops", &password, "certificate:manage").await.json();
@@ -120,7 +120,7 @@ async fn a_refresh_token_is_good_once_and_its_second_use_ends_all_that_it_gave()
 }
 
 #[tokio::test]
-async fn who_is_revoked_has_no_token_left_and_leaves_none_to_whoever_is_called_so_then() {
+async fn who_is_revoked_leaves_no_token_to_his_namesake() {
     Stack::run(0, async |stack| {
         let name: PrincipalName = "ops".parse().unwrap();
         let password = stack.principal("ops").await;
@@ -153,7 +153,7 @@ async fn who_is_revoked_has_no_token_left_and_leaves_none_to_whoever_is_called_s
 }
 
 #[tokio::test]
-async fn guesses_are_slowed_down_by_name_and_by_source_and_nothing_tells_a_name_that_there_is() {
+async fn guesses_are_slowed_down_and_tell_no_name() {
     Stack::run(0, async |stack| {
         let password = stack.principal("ops").await;
         let guess = async |name: &str| stack.log_in(name, "not the password", "certificate").await;
@@ -188,7 +188,7 @@ async fn guesses_are_slowed_down_by_name_and_by_source_and_nothing_tells_a_name_
 }
 
 #[tokio::test]
-async fn a_narrowed_token_is_good_for_its_scope_and_malformed_requests_are_told_what_is_wrong() {
+async fn a_narrowed_token_is_good_for_its_scope() {
     Stack::run(0, async |stack| {
         let password = stack.principal("ops").await;
         let given = stack.log_in("ops", &password, "Certificate:Manage; configuration").await.json();

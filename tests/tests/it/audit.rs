@@ -10,7 +10,7 @@ use crate::import::deploying::fakes;
 use crate::stack::Stack;
 
 #[tokio::test]
-async fn what_was_done_with_a_job_is_exported_and_verified_and_a_change_is_found() {
+async fn an_export_of_a_job_is_verified_or_found_changed() {
     Stack::run(0, async |stack| {
         stack.found().await;
         let _fakes = fakes(stack, &["a", "b"]).await;

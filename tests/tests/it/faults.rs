@@ -32,7 +32,7 @@ const SAID: [(&str, &str, &str, &str); 8] = [
 
 /// Fails 8 of 25, pauses, is mended, and ends: the others never notice.
 #[tokio::test]
-async fn broken_devices_fail_alone_and_are_the_only_ones_visited_again() {
+async fn broken_devices_alone_fail_and_are_visited_again() {
     Stack::run(18, async |stack| {
         stack.found().await;
         let old = signing(stack).await;

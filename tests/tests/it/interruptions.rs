@@ -14,7 +14,7 @@ use crate::rollover::signing;
 use crate::stack::{LIMIT, Stack, anchors_of, fake_enrolment, until};
 
 #[tokio::test]
-async fn a_worker_that_dies_at_a_device_is_replaced_by_another() {
+async fn a_worker_that_dies_at_a_device_is_replaced() {
     Stack::run(12, async |stack| {
         stack.found().await;
         stack.enrol_fleet().await;
@@ -32,7 +32,7 @@ async fn a_worker_that_dies_at_a_device_is_replaced_by_another() {
 
 /// Each time a little later in its work.
 #[tokio::test]
-async fn a_conductor_that_dies_again_and_again_comes_to_the_same_end() {
+async fn an_ever_dying_conductor_comes_to_the_same_end() {
     Stack::run(10, async |stack| {
         stack.found().await;
         stack.enrol_fleet().await;
@@ -129,7 +129,7 @@ async fn conductors_that_run_side_by_side_do_each_step_once() {
 /// It answers 202 and goes on by itself, longer than a worker waits for it: the task waits in the queue meanwhile, and
 /// comes back without having used up an attempt or a receive.
 #[tokio::test]
-async fn a_device_that_works_on_by_itself_is_asked_again_out_of_the_queue() {
+async fn a_device_at_work_is_asked_again_by_message() {
     Stack::run_with(0, &[("MaxTries", "1")], async |stack| {
         stack.found().await;
         let fake = Fake::start(Model::OpenBmc).await;

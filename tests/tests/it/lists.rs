@@ -26,7 +26,7 @@ use crate::stack::{LIMIT, Stack, until};
 const DEVICE: &str = "nobody";
 
 #[tokio::test]
-async fn a_request_on_record_is_signed_and_its_list_is_served_to_anybody() {
+async fn a_recorded_request_is_signed_and_its_list_public() {
     Stack::run_with(0, &[("CrlBaseUrl", "http://pki.example.com/rootcast")], async |stack| {
         stack.found().await;
         let device = json!({

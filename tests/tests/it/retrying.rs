@@ -15,7 +15,7 @@ use crate::stack::{LIMIT, Stack, anchors_of, fake_enrolment, place, until};
 const FAKES: [&str; 4] = ["a-locked", "a-full", "z-locked", "z-full"];
 
 #[tokio::test]
-async fn only_the_chosen_devices_are_visited_again_and_the_others_stay_failed() {
+async fn only_the_chosen_devices_are_visited_again() {
     Stack::run(3, async |stack| {
         stack.found().await;
         let old = signing(stack).await;
@@ -84,7 +84,7 @@ async fn only_the_chosen_devices_are_visited_again_and_the_others_stay_failed() 
 }
 
 #[tokio::test]
-async fn of_a_deployment_the_chosen_devices_are_given_the_certificate_again() {
+async fn a_deployments_chosen_devices_get_the_certificate_again() {
     Stack::run(0, async |stack| {
         let mut fakes = BTreeMap::new();
         for id in ["one", "two", "well"] {

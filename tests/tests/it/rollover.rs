@@ -50,7 +50,7 @@ async fn twenty_five_devices_hold_both_roots_after_the_second_rollover() {
 
 /// What XClarity does: the new root signs before any device holds it. It is recorded that this was so.
 #[tokio::test]
-async fn an_immediate_activation_signs_first_and_ends_with_the_failures_named() {
+async fn an_immediate_activation_signs_first_and_names_failures() {
     Stack::run(6, async |stack| {
         stack.found().await;
         let old = signing(stack).await;
@@ -83,7 +83,7 @@ async fn an_immediate_activation_signs_first_and_ends_with_the_failures_named() 
 
 /// The fleet was paged to its end when it joined; the new root does not sign before it is covered.
 #[tokio::test]
-async fn a_device_that_joins_while_the_job_runs_is_covered_before_activation() {
+async fn a_device_that_joins_meanwhile_is_covered_before_activation() {
     Stack::run(3, async |stack| {
         stack.found().await;
         let slow = Fake::start(Model::OpenBmc).await;

@@ -79,7 +79,7 @@ impl Secrets {
 }
 
 #[test]
-fn what_is_confidential_in_headers_and_bodies_is_found_in_a_log() {
+fn confidential_headers_and_bodies_are_found_in_a_log() {
     let secrets = Secrets::default();
     let pair = STANDARD.encode("ops:correct horse battery");
     secrets.keep_sent(

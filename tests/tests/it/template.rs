@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn the_template_keeps_its_rules_and_each_rule_finds_its_defect() {
+fn the_template_keeps_rules_that_find_their_defects() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("template/check.py");
     let output = Command::new("python3").arg(script).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);

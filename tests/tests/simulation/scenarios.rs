@@ -122,9 +122,27 @@ fn an_abort_ends_when_no_device_holds_the_root() {
     });
 }
 
+/// They joined in the minute before it.
+#[test]
+fn an_abort_visits_nobody_who_was_not_sent_to() {
+    scene(4, async |scene| {
+        let job = scene.world.regenerate("?canary=1&wavePause=3600").await.unwrap();
+        let acked = || (1..=4).filter(|number| scene.task(job, "distribute", *number).as_deref() == Some("acked"));
+        let end = clock::age() + HOUR / 2;
+        while acked().count() == 0 {
+            assert!(clock::age() < end, "{}", scene.world.cloud.trace());
+            sleep(Duration::from_millis(200)).await;
+        }
+        scene.post(job, "abort", Value::Null).await;
+        assert_eq!(scene.world.ended(job).await["outcome"], "aborted");
+        let visited: Vec<u8> = (1..=4).filter(|number| scene.task(job, "withdraw", *number).is_some()).collect();
+        assert_eq!(visited, acked().collect::<Vec<u8>>());
+    });
+}
+
 /// One that never had a task is given the address of one that holds the root.
 #[test]
-fn an_abort_looks_at_a_device_that_came_under_another_id() {
+fn an_abort_looks_at_devices_under_another_id() {
     scene(3, async |scene| {
         scene.mood(2, Mood::Refuses);
         let job = scene.begin().await;
@@ -206,6 +224,27 @@ fn a_refused_password_is_tried_once_though_nothing_was_recorded() {
         scene.world.faults(Faults::default());
         scene.task_is(job, "distribute", 1, "failed").await;
         assert_eq!(scene.place(1, |bmc| bmc.wrong), 1);
+    });
+}
+
+#[test]
+fn a_disabled_old_key_stops_no_rollover() {
+    scene(2, async |scene| {
+        let cloud = &scene.world.cloud;
+        for (key, _) in cloud.keys.states() {
+            cloud.keys.call(cloud, "DisableKey", json!({ "KeyId": key }).to_string().as_bytes()).unwrap();
+        }
+        let job = scene.begin().await;
+        assert_eq!(scene.world.ended(job).await["outcome"], "activated");
+        assert!(scene.holds(1, 2) && scene.holds(2, 2));
+    });
+}
+
+/// Devices' clocks run behind.
+#[test]
+fn a_root_begins_long_before_it_is_made() {
+    scene(1, async |scene| {
+        assert!(truth::root(&scene.world.cloud, 1).not_before() < clock::now() - HOUR / 2);
     });
 }
 

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_device_or_one_twice_is_told_at_once() {
+    fn no_device_or_one_twice_is_told_at_once() {
         let ids = ["bmc-1", "a b", "bmc-1", "bmc-2", "a b"];
         let wanted =
             Wanted { service_name: SERVICE.to_owned(), resources: ids.map(|id| Resource { id: id.to_owned() }).into() };

@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn content_is_part_of_a_name_or_a_domain_in_any_case() {
+    fn content_is_part_of_a_name_or_domain_any_case() {
         let takes = |content: &str| {
             let filter = chosen(&format!("content={content}")).unwrap().unwrap().filter;
             filter.takes(&row(Some("Intranet"), &["www.Example.com", "10.0.0.7"]))

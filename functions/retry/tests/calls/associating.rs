@@ -23,7 +23,7 @@ fn fresh(device: &str) -> UseRecord {
 const OTHER: &str = "scs0000000000002";
 
 #[tokio::test]
-async fn new_devices_are_tied_in_one_transaction_and_those_that_are_tied_stay_as_they_are() {
+async fn new_devices_are_tied_in_one_transaction_others_stay() {
     let wake = woken("created");
     let there = devices(vec![device("bmc-1", &[CERTIFICATE]), device("bmc-2", &[])]);
     let tied = written(&["update scs0000000000001", "put scs0000000000001 use#bmc-2", "update bmc-2"]);
@@ -46,7 +46,7 @@ async fn a_race_for_a_device_is_run_again() {
 }
 
 #[tokio::test]
-async fn one_device_that_cannot_have_it_leaves_all_of_them_as_they_are() {
+async fn one_device_that_cannot_have_it_stops_all() {
     let stranger = DeviceRecord { pins: Vec::new(), ..device("bmc-2", &[]) };
     let busy = UseRecord { certificate: OTHER.parse().unwrap(), ..tie("bmc-3", 9, 1, Some(false)) };
     let there = devices(vec![device("bmc-1", &[]), stranger, device("bmc-3", &[OTHER])]);
@@ -79,7 +79,7 @@ async fn an_own_certificate_goes_to_no_other_device() {
 }
 
 #[tokio::test]
-async fn push_to_new_brings_it_to_those_to_which_it_never_was_brought() {
+async fn push_to_new_brings_it_to_whoever_never_had_it() {
     let wake = woken("created");
     let there = || devices(vec![device("bmc-1", &[CERTIFICATE]), device("bmc-2", &[CERTIFICATE])]);
     let known = || uses_then(vec![tie("bmc-1", 5, 1, None), fresh("bmc-2")]);
@@ -110,7 +110,7 @@ async fn push_to_new_brings_it_to_those_to_which_it_never_was_brought() {
 }
 
 #[tokio::test]
-async fn a_dissociated_device_loses_its_tie_in_one_transaction_also_where_it_is_no_longer_approved() {
+async fn a_dissociated_device_loses_its_tie_approved_or_not() {
     let stranger = DeviceRecord { pins: Vec::new(), ..device("bmc-1", &[CERTIFICATE]) };
     let gone = written(&["update scs0000000000001", "delete scs0000000000001 use#bmc-1", "update bmc-1"]);
     let failed = uses_then(vec![tie("bmc-1", 7, 1, Some(true))]);
@@ -124,7 +124,7 @@ async fn a_dissociated_device_loses_its_tie_in_one_transaction_also_where_it_is_
 }
 
 #[tokio::test]
-async fn a_device_with_a_job_is_not_dissociated_and_no_device_is_deleted() {
+async fn a_device_with_a_job_is_neither_dissociated_nor_deleted() {
     let there = devices(vec![device("bmc-1", &[CERTIFICATE])]);
     let rules = [&name(), &held(record()), &there, &uses_then(vec![tie("bmc-1", 7, 1, Some(false))])];
     let text = r"[\VED\Policy\Devices\bmc-1] Job 7 is bringing scs0000000000001 to the device: send this again when it has ended.";
@@ -189,7 +189,7 @@ async fn a_push_goes_to_every_device_or_is_refused() {
 }
 
 #[tokio::test]
-async fn a_device_with_all_the_certificates_that_it_can_have_is_named_before_anything_is_written() {
+async fn a_full_device_is_named_before_anything_is_written() {
     let ties: Vec<String> =
         (0..rootcast_ledger::MOST_TIES_OF_DEVICE).map(|number| format!("scs{:013}", number + 10)).collect();
     let full = device("bmc-1", &ties.iter().map(String::as_str).collect::<Vec<_>>());

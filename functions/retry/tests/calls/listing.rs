@@ -73,7 +73,7 @@ fn names(page: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_page_has_its_certificates_their_number_and_where_it_lies() {
+async fn a_page_has_certificates_their_number_and_its_place() {
     let [idle, none] = unfinished(vec![]);
     let [counted, some, empty] = shelves();
     let records = records([1, 17, 33].map(numbered).into());
@@ -115,7 +115,7 @@ async fn a_head_has_the_number_alone_and_reads_no_record() {
 }
 
 #[tokio::test]
-async fn what_is_asked_for_by_stage_or_error_is_looked_for_among_what_is_unfinished_alone() {
+async fn a_stage_or_error_is_sought_among_the_unfinished_alone() {
     let of = |number: u64, device: &str, in_error| UseRecord {
         certificate: numbered(number).id,
         ..tie(device, 7, 1, Some(in_error))
@@ -141,7 +141,7 @@ async fn what_is_asked_for_by_stage_or_error_is_looked_for_among_what_is_unfinis
 }
 
 #[tokio::test]
-async fn a_place_that_is_being_issued_for_comes_behind_the_certificates() {
+async fn a_place_being_issued_for_comes_behind_the_certificates() {
     let mut issuing = tie("bmc-1", 7, 1, Some(false));
     issuing.lifecycle.work = Work::Issue;
     issuing.certificate = "scs0000000000099".parse().unwrap();

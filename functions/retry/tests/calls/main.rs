@@ -350,7 +350,7 @@ fn narrowed(scopes: &'static str) -> Client {
 }
 
 #[tokio::test]
-async fn a_narrowed_token_is_good_for_no_call_beyond_its_scope() {
+async fn a_narrowed_token_is_good_for_its_scope_alone() {
     for (scopes, forbidden, allowed) in [
         (
             "certificate",

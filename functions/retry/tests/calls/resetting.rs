@@ -18,7 +18,7 @@ fn done(restarted: bool) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn what_is_under_way_or_failed_is_given_up_and_what_is_proven_stays() {
+async fn a_reset_gives_up_all_but_what_is_proven() {
     let wake = woken("reset");
     let found = uses(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 8, 3, Some(false)), tie("bmc-3", 7, 1, None)]);
     let failed = mock!(Client::transact_write_items)
@@ -51,7 +51,7 @@ async fn what_is_under_way_or_failed_is_given_up_and_what_is_proven_stays() {
 }
 
 #[tokio::test]
-async fn where_nothing_is_done_and_nothing_failed_no_reset_is_required() {
+async fn no_reset_is_required_where_nothing_runs_or_failed() {
     let text = "Reset is not completed. No reset is required for the certificate.";
     for ties in [vec![], vec![tie("bmc-1", 7, 1, None)]] {
         assert_eq!(call(reset(true), &[&name(), &held(record()), &uses(ties)], &woken("reset")).await, refused(text));
@@ -95,7 +95,7 @@ async fn a_use_that_changes_meanwhile_is_looked_at_again() {
 }
 
 #[tokio::test]
-async fn a_restart_begins_at_the_first_stage_with_those_devices_alone() {
+async fn a_restart_begins_anew_with_those_devices_alone() {
     let wake = woken("created");
     let found = uses(vec![tie("bmc-1", 5, 1, Some(true)), tie("bmc-2", 5, 1, None)]);
     let given_up = written(&["put scs0000000000001 use#bmc-1"]);
@@ -130,7 +130,7 @@ async fn a_restart_begins_at_the_first_stage_with_those_devices_alone() {
 }
 
 #[tokio::test]
-async fn a_restart_that_is_not_possible_says_that_the_reset_is_done_and_why_the_rest_is_not() {
+async fn an_impossible_restart_says_that_the_reset_is_done() {
     let expired = CertificateRecord { not_after: NOW, ..record() };
     let given_up = written(&["put scs0000000000001 use#bmc-1"]);
     let found = uses(vec![tie("bmc-1", 5, 1, Some(true))]);
@@ -167,7 +167,7 @@ async fn a_devices_own_certificate_is_renewed_at_its_device() {
 }
 
 #[tokio::test]
-async fn what_was_imported_is_not_renewed_and_no_request_is_taken() {
+async fn what_was_imported_is_neither_renewed_nor_requested() {
     let imported = call(post("Renew", json!({ "CertificateDN": DN })), &[&name(), &held(record())], &woken("")).await;
     assert_eq!(imported.0, 400);
     assert!(imported.1["Error"].as_str().unwrap().contains("/v3/scm/certificates/import"), "{imported:?}");

@@ -25,7 +25,7 @@ fn data(answer: &(u16, Value)) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_certificate_comes_with_its_chain_in_the_order_that_is_asked_for() {
+async fn a_chain_comes_in_the_order_asked_for() {
     let record = chained();
     let rules = || [name(), held(&record)];
     for (more, expected) in [
@@ -72,7 +72,7 @@ async fn as_a_file_it_has_venafis_media_types() {
 }
 
 #[tokio::test]
-async fn what_would_hold_a_private_key_names_the_call_that_gives_it_out() {
+async fn a_format_with_a_private_key_names_its_call() {
     for more in [json!({ "Format": "PKCS #12" }), json!({ "Format": "JKS" }), json!({ "IncludePrivateKey": "True" })] {
         let (status, said) = call(retrieve(more), &[], &woken("")).await;
         let text = said["Error"].as_str().unwrap();
@@ -85,7 +85,7 @@ async fn what_would_hold_a_private_key_names_the_call_that_gives_it_out() {
 }
 
 #[tokio::test]
-async fn what_is_still_being_issued_is_accepted_and_what_failed_is_an_error() {
+async fn the_unissued_is_accepted_and_the_failed_an_error() {
     let issuing = |in_error| {
         let tie = tie("bmc-1", 7, 1, Some(in_error));
         UseRecord { lifecycle: Lifecycle { stage: Some(Stage::PostCsr), ..tie.lifecycle }, ..tie }
@@ -100,7 +100,7 @@ async fn what_is_still_being_issued_is_accepted_and_what_failed_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_certificate_is_shown_with_where_its_work_stands_and_how_it_came_there() {
+async fn a_certificate_is_shown_with_where_its_work_stands() {
     let entry = |stage, result, at| Entry { stage, attempt: 1, result, words: String::new(), at };
     let mut failed = tie("bmc-2", 7, 1, Some(true));
     failed.lifecycle.history = vec![
@@ -136,7 +136,7 @@ async fn a_certificate_is_shown_with_where_its_work_stands_and_how_it_came_there
 }
 
 #[tokio::test]
-async fn an_idle_certificate_has_no_stage_and_a_place_has_no_details() {
+async fn an_idle_certificate_has_no_stage_a_place_no_details() {
     let path = "/vedsdk/certificates/726f6f74-6361-8000-8000-000000000001";
     let (status, shown) = call(request("GET", path, ""), &[&held(place()), &uses(vec![])], &woken("")).await;
     assert_eq!(status, 200, "{shown}");
@@ -148,7 +148,7 @@ async fn an_idle_certificate_has_no_stage_and_a_place_has_no_details() {
 }
 
 #[tokio::test]
-async fn a_guid_of_nothing_reads_like_what_may_not_be_seen() {
+async fn a_guid_of_nothing_reads_like_the_hidden() {
     let none = mock!(Client::get_item)
         .match_requests(|request| key(request) == CERTIFICATE)
         .then_output(|| GetItemOutput::builder().build());

@@ -108,7 +108,7 @@ async fn a_name_with_null_or_white_space_is_refused() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_reads_like_what_may_not_be_seen() {
+async fn what_does_not_exist_reads_like_the_hidden() {
     let text = "Access error. Certificates/Retry requires write permissions for certificate";
     for dn in [DN, r"\VED\Policy\Other\web"] {
         assert_eq!(call(retry_of(dn), &[&no_name()], &woken("retry")).await, refused(&format!("{text} [{dn}].")));
@@ -127,7 +127,7 @@ async fn where_nothing_failed_the_retry_is_cancelled() {
 }
 
 #[tokio::test]
-async fn what_failed_is_queued_by_its_deployment_once_and_names_have_no_letter_case() {
+async fn what_failed_is_queued_once_in_whatever_letter_case() {
     let wake = woken("retry");
     let found = uses(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 3, Some(true)), tie("bmc-3", 7, 1, None)]);
     let rules =
@@ -137,7 +137,7 @@ async fn what_failed_is_queued_by_its_deployment_once_and_names_have_no_letter_c
 }
 
 #[tokio::test]
-async fn the_loser_of_two_retries_finds_the_work_queued_and_does_not_double_it() {
+async fn the_loser_of_two_retries_does_not_double_it() {
     let wake = woken("retry");
     let found = || uses(vec![tie("bmc-1", 7, 1, Some(true))]);
     let queued = Deployment { reopen: chosen(&["bmc-1"]), ..deployment(7, &["bmc-1"], None) };

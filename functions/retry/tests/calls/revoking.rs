@@ -74,7 +74,7 @@ fn revoke(body: Value) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn what_a_root_of_ours_signed_is_revoked_and_its_list_is_asked_for() {
+async fn what_we_signed_is_revoked_and_its_list_requested() {
     let record = signed();
     let asked = published();
     let rules = [&name(), &held(&record), &serial_of(&record), &chain(), &taken()];
@@ -161,7 +161,7 @@ async fn what_is_no_revocation_is_refused_before_anything_is_read() {
 }
 
 #[tokio::test]
-async fn a_revoked_certificate_is_at_the_stage_of_revocation_until_its_list_says_so() {
+async fn a_certificate_is_being_revoked_until_its_list_says_so() {
     let list = CrlShard::of(3, &Serial::from_random(OCTETS));
     let revoked = Revocation { list, at: NOW, reason: Reason::KeyCompromise, by: "ops".to_owned() };
     let record = CertificateRecord { revoked: Some(revoked), ..signed() };

@@ -1,29 +1,21 @@
 //! A new root: claimed, made, and published.
 
-use rootcast_core::audit::{self, Act, Action, Actor};
-use rootcast_core::bundle::{LARGEST_ANCHOR, ROOTS_THAT_FIT, fits};
-use rootcast_core::generation::GenerationState;
-use rootcast_core::installation::InstallationId;
-use rootcast_core::job::{Activation, Job, JobId, NewJob};
-use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
+mod claim;
+
+use rootcast_core::audit::Actor;
+use rootcast_core::job::{Activation, JobId};
+use rootcast_core::lifecycle::Stage;
 use rootcast_core::name::Subject;
-use rootcast_core::restore::{Counters, Evidence, admitted};
 use rootcast_core::rollout::Rollout;
-use rootcast_core::root::{RootSpec, Serial, prepare_root};
+use rootcast_core::root::{Serial, prepare_root};
 use rootcast_core::task::{ErrorClass, Failure};
-use rootcast_ledger::{Authority, Change, Claim, LedgerError, RootRecord};
+use rootcast_ledger::{Authority, Change, Claim, RootRecord};
 use rootcast_vault::Standing;
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
 use crate::keys::purpose;
 use crate::{AuthorityError, CertificateAuthority};
-
-/// Longer than any function that makes a root may run (29 s): who finds a claim older than this knows that its holder
-/// is dead.
-const CLAIM: Duration = Duration::seconds(60);
-/// A restored table is behind nearly every device: a look at so many says so, at the same price for every fleet.
-const DEVICES_LOOKED_AT: u32 = 100;
 
 const NOT_MADE: &str =
     "It could not be made. The next PUT /signingCertificate goes on here; the function's log says why.";
@@ -136,196 +128,6 @@ impl CertificateAuthority {
         }
     }
 
-    async fn claim(
-        &self,
-        settings: &Settings,
-        request: &RootRequest,
-        by: &Actor,
-        now: OffsetDateTime,
-    ) -> Result<Claimed, AuthorityError> {
-        let before = self.ledger.authority().await?;
-        let claimed = match &before.claim {
-            Some(claim) if claim.until > now => return Err(AuthorityError::Busy(claim.job)),
-            Some(claim) => self.take_over(&before, claim, now).await,
-            None if before.running.is_some() => return Err(AuthorityError::Busy(before.running)),
-            None => self.claim_next(&before, settings, request, by, now).await,
-        };
-        match claimed {
-            // Called twice at once, and the other one won.
-            Err(AuthorityError::Ledger(error @ LedgerError::Conflict)) => {
-                let winner = self.ledger.authority().await?;
-                if winner.revision == before.revision {
-                    return Err(error.into());
-                }
-                Err(AuthorityError::Busy(winner.claim.and_then(|claim| claim.job).or(winner.running)))
-            }
-            other => other,
-        }
-    }
-
-    async fn take_over(
-        &self,
-        before: &Authority,
-        claim: &Claim,
-        now: OffsetDateTime,
-    ) -> Result<Claimed, AuthorityError> {
-        let claim = Claim { until: now + CLAIM, ..claim.clone() };
-        // A restored table may hold a claim that was fulfilled long ago.
-        let listed = self.ledger.fleet_shards().await?.iter().any(|shard| shard.approved > 0);
-        self.admitted(before, listed).await?;
-        let mut authority = Authority { claim: Some(claim.clone()), ..installed(before)? };
-        let mut root = self.ledger.root(claim.generation).await?.ok_or(AuthorityError::Missing("root"))?;
-        // A crash left no failure on record.
-        let retried = root.lifecycle.retry(now).map(|lifecycle| root.lifecycle = lifecycle).is_ok();
-        let roots = if retried { vec![&root] } else { Vec::new() };
-        self.ledger.commit(Change { authority: Some(&authority), roots, ..Change::default() }).await?;
-        authority.revision += 1;
-        root.revision += u64::from(retried);
-        info!(root.generation = claim.generation, "a root that was left half made is finished");
-        Ok(Claimed { authority, claim, root, taken_over: true })
-    }
-
-    /// The intent is recorded before anything exists: who makes what, from which spec, with which job.
-    async fn claim_next(
-        &self,
-        before: &Authority,
-        settings: &Settings,
-        request: &RootRequest,
-        by: &Actor,
-        now: OffsetDateTime,
-    ) -> Result<Claimed, AuthorityError> {
-        let (policy, shards) = tokio::try_join!(self.ledger.policy(), self.ledger.fleet_shards())?;
-        let has_devices = shards.iter().any(|shard| shard.approved > 0);
-        let before = &self.admitted(before, has_devices).await?;
-        let generation = before.last_generation + 1;
-        if generation > ROOTS_THAT_FIT {
-            self.find_room(before).await?;
-        }
-        let (not_before, not_after) = self.validity(before, settings, now).await?;
-        let mut root = RootRecord {
-            revision: 0,
-            generation,
-            state: GenerationState::Reserved,
-            spec: RootSpec {
-                generation,
-                root_name: settings.root_name.clone(),
-                subject: settings.subject.clone(),
-                algorithm: policy.algorithm,
-                serial: random_serial()?,
-                not_before,
-                not_after,
-            },
-            key: None,
-            key_made: None,
-            tbs: None,
-            certificate: None,
-            new_with_old: None,
-            old_with_new: None,
-            lifecycle: Lifecycle::idle(Work::Root, "").begin(Work::Root, "Its key is to be made.", now),
-            created: now,
-        };
-        // Before the claim: of a claim that is lost to another caller a gap in the ids is left.
-        let id = if has_devices { Some(self.ledger.next_job_id().await?) } else { None };
-        let new = |id| NewJob {
-            id,
-            generation,
-            old_generation: before.signing,
-            activation: request.activation,
-            rollout: request.rollout,
-            requested_for: request.requested_for.clone(),
-        };
-        let job = id.map(|id| Job::new(new(id), now));
-        let claim = Claim { generation, job: id, until: now + CLAIM };
-        let mut authority = Authority {
-            last_generation: generation,
-            running: claim.job,
-            claim: Some(claim.clone()),
-            ..installed(before)?
-        };
-        self.ledger
-            .commit(Change {
-                authority: Some(&authority),
-                roots: vec![&root],
-                job: job.as_ref(),
-                new_job: has_devices,
-                acts: created(&root, job.as_ref(), request, by),
-                ..Change::default()
-            })
-            .await?;
-        authority.revision += 1;
-        root.revision = 1;
-        Ok(Claimed { authority, claim, root, taken_over: false })
-    }
-
-    /// Before anything of a new root is recorded: one that cannot be published would stay in the way of every other.
-    async fn find_room(&self, before: &Authority) -> Result<(), AuthorityError> {
-        let roots = self.ledger.roots(before).await?;
-        let live = || roots.iter().filter(|root| root.state.is_live());
-        let anchors = live().filter_map(|root| Some(root.certificate.as_ref()?.der().len()));
-        let withdrawn = roots.len() - live().count();
-        if fits(anchors.chain([LARGEST_ANCHOR]), withdrawn) {
-            return Ok(());
-        }
-        Err(AuthorityError::ManyRoots(live().count()))
-    }
-
-    /// From where the next root is counted. An installation's first write looks at what an earlier stack of this name
-    /// left: its keys are alive, and its generations are not given again.
-    ///
-    /// # Errors
-    /// [`AuthorityError::Behind`] where a key or a device shows what no record has: the tables were restored.
-    /// `has_devices`: the fleet's lists have some.
-    async fn admitted(&self, before: &Authority, has_devices: bool) -> Result<Authority, AuthorityError> {
-        let keys = self.vault.keys_of_stack().await?;
-        let goals = self.ledger.goals(None, DEVICES_LOOKED_AT).await?;
-        let seen = Evidence {
-            key_generation: keys.iter().map(|key| key.generation).max(),
-            device_bundle: goals.highest,
-            unlisted: goals.approved && !has_devices,
-            ..Evidence::default()
-        };
-        let admitted = match admitted(before.counters(), &seen) {
-            // Somebody may have made a root, or brought one to the devices, since the record was read.
-            Err(_) if self.ledger.authority().await?.revision != before.revision => {
-                return Err(LedgerError::Conflict.into());
-            }
-            admitted => admitted?,
-        };
-        if before.revision > 0 {
-            return Ok(before.clone());
-        }
-        if admitted.generation > 0 {
-            info!(
-                root.generation = admitted.generation + 1,
-                "an earlier stack of this name left keys: generations are counted on after them"
-            );
-        }
-        let Counters { generation, bundle, .. } = admitted;
-        Ok(Authority {
-            first_generation: generation + 1,
-            last_generation: generation,
-            last_bundle: bundle,
-            ..before.clone()
-        })
-    }
-
-    /// Never before the root that signs: the link between the two could not be made.
-    async fn validity(
-        &self,
-        before: &Authority,
-        settings: &Settings,
-        now: OffsetDateTime,
-    ) -> Result<(OffsetDateTime, OffsetDateTime), AuthorityError> {
-        let signing = match before.signing {
-            Some(generation) => self.ledger.root(generation).await?,
-            None => None,
-        };
-        let signing = signing.and_then(|root| root.certificate).map(|certificate| certificate.not_before());
-        let now = now.replace_nanosecond(0).unwrap_or(now);
-        let not_before = now - settings.backdate;
-        Ok((signing.map_or(not_before, |earliest| not_before.max(earliest)), now + settings.validity))
-    }
-
     /// A crash between making a key and recording it leaves a key that only its tags know: it is used.
     async fn ensure_key(&self, claimed: &mut Claimed, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let root = &mut claimed.root;
@@ -373,28 +175,6 @@ impl CertificateAuthority {
         root.certificate = Some(self.patiently(root, now, sign).await?);
         Ok(())
     }
-}
-
-/// What the request is to the root, and to the job that brings it to the devices.
-fn created(root: &RootRecord, job: Option<&Job>, request: &RootRequest, by: &Actor) -> Vec<Act> {
-    let mut created = Act::new(audit::Subject::Root(root.generation), Action::Create, by, root.created);
-    if request.activation == Activation::Immediate {
-        created = created.with("activation", "immediate");
-    }
-    if let Some(reason) = &request.requested_for {
-        created = created.with("reason", reason);
-    }
-    let Some(job) = job else { return vec![created] };
-    let of_job = created.clone().about(audit::Subject::Job(job.id)).with("generation", root.generation);
-    vec![of_job, created.with("job", job.id)]
-}
-
-/// With an installation's id, where it has none yet.
-fn installed(authority: &Authority) -> Result<Authority, AuthorityError> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(AuthorityError::Random)?;
-    let installation = authority.installation.unwrap_or(InstallationId::from_random(random));
-    Ok(Authority { installation: Some(installation), ..authority.clone() })
 }
 
 pub(crate) fn random_serial() -> Result<Serial, AuthorityError> {

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn null_and_white_space_are_told_from_names_that_nobody_has() {
+    fn null_and_white_space_are_told_from_unknown_names() {
         for text in [
             "",
             " ",
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_is_an_application_and_its_own_certificate_lies_below_it() {
+    fn a_device_is_an_application_above_its_own_certificate() {
         let longest = "x".repeat(64);
         for id in ["bmc-1", "a", "BMC_1.example", &longest] {
             let device: DeviceId = id.parse().unwrap();

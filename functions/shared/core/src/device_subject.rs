@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_without_a_subject_is_called_by_the_host_of_its_address() {
+    fn a_device_without_a_subject_is_called_by_its_host() {
         for (address, written) in [
             ("https://10.0.0.7", json!({"commonName": "10.0.0.7", "ipAddresses": ["10.0.0.7"]})),
             ("https://[2001:DB8::7]:8443", json!({"commonName": "2001:db8::7", "ipAddresses": ["2001:db8::7"]})),

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_is_one_identity_whoever_has_assumed_it_and_whatever_its_path() {
+    fn a_role_is_one_identity_whoever_has_assumed_it() {
         let role = "iam#arn:aws:iam::123456789012:role/deployer";
         for arn in [
             "arn:aws:iam::123456789012:role/deployer",
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_a_user_or_a_role_is_nobody() {
+    fn who_is_neither_user_nor_role_is_nobody() {
         for arn in [
             "",
             "deployer",

@@ -2,6 +2,7 @@
 //! [`Deployment`](crate::deployment::Deployment); both share ids, tasks and counters.
 
 mod command;
+mod cursor;
 mod reopen;
 
 use std::collections::BTreeSet;
@@ -12,15 +13,13 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
 pub use self::command::{Command, Refusal};
+pub use self::cursor::Cursor;
 pub use self::reopen::{MOST_DEVICES, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
 
-use crate::device::{DeviceId, SHARDS};
+use crate::device::DeviceId;
 use crate::lifecycle::Work;
 use crate::rollout::Rollout;
 use crate::survey::{Demand, Pass, Survey};
-
-/// Functions' clocks differ by no more than that.
-const CLOCKS: Duration = Duration::minutes(1);
 
 /// Decimal numbers that only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -123,39 +122,6 @@ pub enum JobOutcome {
     /// Activated at once, and some devices do not hold the root.
     ActivatedWithFailures,
     Aborted,
-}
-
-/// A place in the order in which the fleet is paged: shard by shard, by id within a shard.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Cursor {
-    /// How many shards are done.
-    pub step: u8,
-    /// The last device that was taken of the next one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<DeviceId>,
-}
-
-impl Cursor {
-    pub const fn is_at_end(&self) -> bool {
-        self.step >= SHARDS
-    }
-
-    pub const fn next_shard(&self) -> Self {
-        Self { step: self.step + 1, after: None }
-    }
-
-    /// Each job begins with another shard, so that not always the same devices are the canaries.
-    pub fn shard(&self, job: JobId) -> u8 {
-        let first = (job.0 % u64::from(SHARDS)) as u8;
-        (first + self.step) % SHARDS
-    }
-
-    /// Whether a device lies before this place: it was taken.
-    pub fn is_past(&self, job: JobId, device: &DeviceId) -> bool {
-        let first = (job.0 % u64::from(SHARDS)) as u8;
-        let step = (device.shard() + SHARDS - first) % SHARDS;
-        step < self.step || (step == self.step && self.after.as_ref().is_some_and(|after| device <= after))
-    }
 }
 
 /// The wave that is under way.
@@ -333,12 +299,11 @@ impl Job {
         self.cursor.is_past(self.id, device) && self.bound.as_ref().is_none_or(|bound| bound.is_past(self.id, device))
     }
 
-    /// Whether the leg has to do with a device that is what it is `since` then; `None`: it left the fleet. Beside the part
-    /// of the fleet that was sent to, a withdrawal looks at whoever joined or was edited while the job ran: it may be a
-    /// device that was sent to under another name.
-    pub fn concerns(&self, device: &DeviceId, since: Option<OffsetDateTime>) -> bool {
-        let during_job = since.is_some_and(|since| since >= self.created - CLOCKS);
-        self.is_taken(device) || (self.leg() == Leg::Withdraw && during_job)
+    /// Whether the leg has to do with a device that became what it is `during` that rollover. Beside the part of the fleet
+    /// that was sent to, a withdrawal looks at whoever joined or was edited while the job ran: it may be a device that was
+    /// sent to under another name.
+    pub fn concerns(&self, device: &DeviceId, during: Option<JobId>) -> bool {
+        self.is_taken(device) || (self.leg() == Leg::Withdraw && during == Some(self.id))
     }
 
     /// What a device has to prove in this leg, at this time, for the gate to open.

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn some_failures_are_free_and_then_each_pause_is_twice_the_last_up_to_a_lock() {
+    fn after_some_free_failures_each_pause_is_twice_the_last() {
         for whose in [Counted::Name, Counted::Source] {
             let mut attempts = failed(whose, whose.free());
             let mut now = 1000;

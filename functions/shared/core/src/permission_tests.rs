@@ -13,7 +13,7 @@ fn grants(given: &[&str]) -> Grants {
 }
 
 #[test]
-fn a_word_is_its_text_and_other_text_is_refused_with_the_words() {
+fn a_word_is_its_text_and_all_else_is_refused() {
     for operation in Operation::ALL {
         assert_eq!(operation.to_string().parse(), Ok(*operation));
         assert_eq!(serde_json::to_value(operation).unwrap(), operation.as_str());
@@ -123,7 +123,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_a_grant_that_is_written_the_same_or_refused(text in r"(\\VED\\Policy)?[\\ a-z=,]{0,20}") {
+    fn any_text_is_refused_or_a_grant_written_the_same(text in r"(\\VED\\Policy)?[\\ a-z=,]{0,20}") {
         if let Ok(grant) = text.parse::<Grant>() {
             prop_assert_eq!(grant.to_string().parse::<Grant>(), Ok(grant));
         }

@@ -289,7 +289,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_read_is_written_so_that_it_is_read_again(text in "[a-z:,; ]{0,40}|(certificate|ssh)(:(manage|read)(,delete)?)?(;agent)?") {
+        fn whatever_is_read_is_written_to_be_read_again(text in "[a-z:,; ]{0,40}|(certificate|ssh)(:(manage|read)(,delete)?)?(;agent)?") {
             if let Ok(scopes) = text.parse::<Scopes>() {
                 prop_assert_eq!(scopes.to_string().parse::<Scopes>(), Ok(scopes));
             }

@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waiver_and_a_failure_are_of_the_device_that_they_name() {
+    fn waivers_and_failures_are_of_the_device_they_name() {
         for (state, found) in [(TaskState::Waived, Finding::Waived), (TaskState::Failed, Finding::Failed)] {
             let task = task(state, version(1, 1));
             assert_eq!(find(Some(version(1, 1)), Some(&task), DEMAND), found);

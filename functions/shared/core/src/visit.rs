@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passing_failure_is_tried_again_until_the_tries_are_used_up() {
+    fn a_passing_failure_is_tried_until_tries_run_out() {
         let (mut tries, mut waits) = (None, Vec::new());
         for _ in 0..3 {
             let next = failed(task(1), tries.as_ref(), refused(ErrorClass::Connect), PATIENCE, 0, NOW);

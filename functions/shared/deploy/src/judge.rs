@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_use_of_the_same_certificate_is_replaced_and_of_another_left() {
+    fn an_earlier_use_of_the_same_certificate_is_replaced() {
         let other = tie("scs0000000000001", None, false);
         let judged = |uses: &[UseRecord]| judged(Some(device(Profile::Openbmc)), Work::Install, uses);
         assert_eq!(judged(std::slice::from_ref(&other)), Ok(None));

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_the_pem_is_certificates_alone_and_nothing_is_told() {
+    fn a_pem_without_a_key_is_certificates_alone() {
         let (identity, key) = identity();
         let (leaf, alone) = (identity.leaf.pem(), Identity { key: None, ..identity });
         assert_eq!((&*alone.pem(true), &*alone.pem(false)), (&format!("{leaf}{leaf}"), &leaf));

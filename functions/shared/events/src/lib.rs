@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ten_go_in_a_call_and_each_says_where_it_comes_from() {
+    async fn ten_events_a_call_each_with_its_source() {
         static CALLS: AtomicUsize = AtomicUsize::new(0);
         let rule = mock!(Client::put_events)
             .match_requests(|request| {

@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_granted_token_is_its_principals_as_that_is_now_and_nobody_elses() {
+    async fn a_granted_token_is_its_principals_as_that_is_now() {
         let headers = headers(&format!("Bearer {TOKEN}"));
         for gone in [None, Some(8)] {
             assert!(presented(&granting(gone), &headers, at(0)).await.unwrap().is_none());

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_is_folded_but_the_name_of_a_device_and_of_a_principal() {
+    fn all_is_folded_but_names_of_devices_and_principals() {
         for (path, expected) in [
             ("/VedSDK/Certificates/Retry", "/vedsdk/certificates/retry"),
             ("/Devices/BMC-1/Certificate", "/devices/BMC-1/certificate"),

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::{ConditionCheck, Delete, TransactWriteItem, Update};
 use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
+use rootcast_core::job::JobId;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 
 use crate::commit::put;
 use crate::item::{Item, from_item, job_key, number, text};
@@ -27,9 +27,9 @@ pub struct FleetEntry {
     pub device: DeviceId,
     #[serde(flatten)]
     pub version: DeviceVersion,
-    /// When it became that.
-    #[serde(with = "time::serde::timestamp")]
-    pub since: OffsetDateTime,
+    /// The rollover that ran when it became that: the same write demanded that it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub during: Option<JobId>,
 }
 
 /// What [`Ledger::restore_fleet`] mended, or would have, in devices.
@@ -142,7 +142,8 @@ impl Ledger {
 
     /// After a table was restored: the lists become what the devices' own records say. Of many transactions, and may be
     /// repeated. `dry_run`: nothing is written.
-    pub async fn restore_fleet(&self, dry_run: bool, now: OffsetDateTime) -> Result<RestoredFleet, LedgerError> {
+    pub async fn restore_fleet(&self, dry_run: bool) -> Result<RestoredFleet, LedgerError> {
+        let running = self.authority().await?.running;
         let mut restored = RestoredFleet::default();
         let mut after = None;
         loop {
@@ -158,7 +159,7 @@ impl Ledger {
                 })
                 .collect();
             restored.listed += changes.len() as u64;
-            self.write_changes(changes, dry_run, now).await?;
+            self.write_changes(changes, running, dry_run).await?;
             after = page.next;
             if after.is_none() {
                 break;
@@ -177,7 +178,7 @@ impl Ledger {
                     .map(|entry| FleetChange { device: &entry.device, before: Some(entry.version), after: None })
                     .collect();
                 restored.unlisted += changes.len() as u64;
-                self.write_changes(changes, dry_run, now).await?;
+                self.write_changes(changes, running, dry_run).await?;
                 after = Some(last);
             }
         }
@@ -187,22 +188,23 @@ impl Ledger {
     async fn write_changes(
         &self,
         mut changes: Vec<FleetChange<'_>>,
+        running: Option<JobId>,
         dry_run: bool,
-        now: OffsetDateTime,
     ) -> Result<(), LedgerError> {
         while !changes.is_empty() && !dry_run {
             let rest = changes.split_off(changes.len().min(CHANGED_AT_ONCE));
-            self.transact(self.change_fleet(changes, now)?).await?;
+            self.transact(self.change_fleet(changes, running)?).await?;
             changes = rest;
         }
         Ok(())
     }
 
-    /// What the changes do to the fleet, with one write for each shard's revision. Nothing where no version changes.
+    /// What the changes do to the fleet while that rollover runs, with one write for each shard's revision. Nothing where no
+    /// version changes.
     pub(crate) fn change_fleet<'a>(
         &self,
         changes: impl IntoIterator<Item = FleetChange<'a>>,
-        now: OffsetDateTime,
+        running: Option<JobId>,
     ) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let mut writes = Vec::new();
         let mut shards: BTreeMap<u8, i64> = BTreeMap::new();
@@ -213,7 +215,7 @@ impl Ledger {
             *shards.entry(device.shard()).or_default() += i64::from(after.is_some()) - i64::from(before.is_some());
             writes.push(match after {
                 Some(version) => {
-                    let entry = FleetEntry { device: device.clone(), version, since: now };
+                    let entry = FleetEntry { device: device.clone(), version, during: running };
                     put(self.jobs()?, "fleet", &entry, entry_key(device), None)?
                 }
                 None => {

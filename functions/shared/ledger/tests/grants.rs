@@ -80,7 +80,7 @@ fn stored(number: u8) -> Rule {
 }
 
 #[tokio::test]
-async fn a_grant_comes_with_its_pair_and_an_exchange_replaces_that_once() {
+async fn a_grant_comes_with_a_pair_exchanged_once() {
     let (new, exchanged, late) = (
         written(&[
             "put token#01 attribute_not_exists(id)",

@@ -73,7 +73,7 @@ async fn a_lease_of_another_message_is_not_ours() {
 }
 
 #[tokio::test]
-async fn what_is_left_with_a_device_of_another_is_not_on_record() {
+async fn what_another_left_with_a_device_is_no_record() {
     let refused = refused(&device("worker another"));
     let released = ledger(&[&refused]).release(&"bmc-1".parse().unwrap(), "worker message", &Left::default()).await;
     assert!(!released.unwrap());

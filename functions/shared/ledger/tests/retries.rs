@@ -108,7 +108,7 @@ fn item(record: impl serde::Serialize) -> std::collections::HashMap<String, Attr
 }
 
 #[tokio::test]
-async fn a_transaction_that_only_collided_or_was_throttled_is_sent_again() {
+async fn a_transaction_that_collided_or_was_throttled_is_sent_again() {
     for reasons in [
         &["TransactionConflict"][..],
         &["None", "TransactionConflict"],
@@ -219,7 +219,7 @@ fn answered(left: usize) -> BatchGetItemOutput {
 }
 
 #[tokio::test]
-async fn keys_that_were_left_are_asked_for_again_with_pauses_and_not_for_ever() {
+async fn unprocessed_keys_are_asked_for_again_with_pauses() {
     let ids: Vec<DeviceId> = (0..3).map(|number| format!("bmc-{number}").parse().unwrap()).collect();
     let rule = mock!(Client::batch_get_item)
         .sequence()
@@ -240,7 +240,7 @@ async fn keys_that_were_left_are_asked_for_again_with_pauses_and_not_for_ever() 
 
 /// The answer to the first attempt was lost: the second finds the device leased.
 #[tokio::test]
-async fn a_lease_whose_answer_was_lost_is_ours_and_anothers_is_not() {
+async fn a_lease_of_ours_whose_answer_was_lost_holds() {
     let lease = Lease { owner: "request/message".to_owned(), until: NOW + time::Duration::MINUTE };
     let refused_by = |lease: Lease| {
         let held = item(DeviceRecord { lease: Some(lease), ..device() });
@@ -279,7 +279,7 @@ impl Intercept for Bodies {
 }
 
 #[tokio::test]
-async fn the_attempts_at_a_transaction_have_one_token_and_another_transaction_has_another() {
+async fn all_attempts_at_a_transaction_have_its_one_token() {
     let bodies = Bodies::default();
     let rule = transactions([cancelled(&["TransactionConflict"])]);
     // The mocks' own configuration has one token for all.
@@ -310,7 +310,7 @@ async fn where_the_caller_switched_retries_off_they_stay_off() {
 }
 
 #[tokio::test]
-async fn a_fault_of_dynamodb_is_passing_and_a_refusal_is_not() {
+async fn a_fault_of_dynamodb_passes_a_refusal_does_not() {
     let answers = |status: u16, code: &'static str| {
         let rule = mock!(Client::get_item).sequence();
         (0..ATTEMPTS).fold(rule, |rule, _| rule.http_status(status, error(code))).build()

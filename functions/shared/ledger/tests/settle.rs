@@ -64,7 +64,7 @@ async fn a_collision_is_tried_again_and_recorded_once() {
 }
 
 #[tokio::test]
-async fn a_task_that_is_settled_already_does_not_hold_up_the_rest_of_its_batch() {
+async fn a_settled_task_does_not_hold_up_its_batch() {
     let (stale, then) = (cancelled(&["ConditionalCheckFailed", "None", "None"]), accepted(2));
     let batch = batch();
     let settled = ledger(&[&stale, &then]).settle(batch.clone()).await.unwrap();

@@ -164,7 +164,7 @@ fn ledger(rules: &[&Rule]) -> Ledger {
 }
 
 #[tokio::test]
-async fn a_proven_device_drops_what_it_showed_before_and_what_failed_but_not_what_is_under_way() {
+async fn a_proven_device_drops_all_but_what_is_under_way() {
     let earlier = found(vec![
         tie(2, None, false),
         tie(3, Some(Stage::CheckConfiguration), true),
@@ -189,7 +189,7 @@ async fn a_proven_device_drops_what_it_showed_before_and_what_failed_but_not_wha
 }
 
 #[tokio::test]
-async fn a_failure_leaves_every_use_and_the_device_as_they_are() {
+async fn a_failure_leaves_all_uses_and_the_device_alone() {
     let failure = Failure::new(ErrorClass::NotStored, "Still the old one.").at(Stage::CheckConfiguration);
     let written = accepted(&[
         "put 7#12 task#install#bmc-1",
@@ -235,7 +235,7 @@ async fn a_deployment_begins_with_all_that_belongs_to_it() {
 }
 
 #[tokio::test]
-async fn a_tie_without_a_job_comes_and_goes_with_all_that_knows_of_it() {
+async fn a_tie_without_a_job_comes_and_goes_whole() {
     let tied = accepted(&[
         "update scs0000000000001 ADD uses :more, revision :one [:more=2 :one=1]",
         "put scs0000000000001 use#bmc-0",
@@ -280,7 +280,7 @@ async fn only_a_deployment_that_runs_is_among_those_that_run() {
 }
 
 #[tokio::test]
-async fn a_deleted_device_takes_its_uses_with_it_whatever_their_state() {
+async fn a_deleted_device_takes_its_uses_whatever_their_state() {
     let there = read(&device("bmc-1", &[2, 4]));
     let uses = found(vec![tie(2, None, false), tie(4, Some(Stage::InstallCertificate), false)]);
     let written = accepted(&[
@@ -308,7 +308,7 @@ async fn a_device_with_a_worker_is_not_deleted() {
 
 /// With its place in the fleet and its departure from a rollover, and three writes to spare.
 #[tokio::test]
-async fn a_device_with_all_the_certificates_that_it_can_have_is_deleted_in_one_transaction() {
+async fn a_full_device_is_deleted_in_one_transaction() {
     let numbers: Vec<u32> = (1..=MOST_TIES_OF_DEVICE as u32).collect();
     let uses = found(numbers.iter().map(|number| tie(*number, None, false)).collect());
     let written = mock!(Client::transact_write_items)

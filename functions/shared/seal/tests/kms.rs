@@ -137,7 +137,7 @@ async fn every_secret_has_its_own_data_key_and_nonce() {
 
 /// As after a mistake in a key policy: then the additional data alone stands in the way.
 #[tokio::test]
-async fn a_moved_secret_does_not_open_even_if_kms_does_not_look() {
+async fn a_moved_secret_stays_shut_though_kms_is_careless() {
     let made = mock!(Client::generate_data_key).then_output(|| {
         let made = GenerateDataKeyOutput::builder().plaintext(Blob::new([3; 32]));
         made.ciphertext_blob(Blob::new("wrapped")).build()
@@ -221,7 +221,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_secret_opens_in_its_own_context_and_in_no_other(own in contexts(), other in contexts(), secret: Vec<u8>) {
+    fn a_secret_opens_in_its_own_context_alone(own in contexts(), other in contexts(), secret: Vec<u8>) {
         let sealer = honest();
         let sealed = RUNTIME.block_on(sealer.seal(&own, &secret)).unwrap();
         match RUNTIME.block_on(sealer.open(&other, &sealed)) {

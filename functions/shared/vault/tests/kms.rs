@@ -201,7 +201,7 @@ async fn a_stacks_keys_are_told_with_their_installation() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_to_sign_is_marked_with_its_stack() {
+async fn a_key_to_sign_is_marked_with_its_stack() {
     let mark = mock!(aws_sdk_kms::Client::tag_resource)
         .match_requests(|request| {
             let tags: Vec<_> = request.tags().iter().map(|tag| (tag.tag_key(), tag.tag_value())).collect();
@@ -268,7 +268,7 @@ async fn a_key_that_cannot_be_used_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn a_signature_of_another_key_makes_no_certificate_and_no_bundle() {
+async fn another_keys_signature_makes_no_certificate_and_no_bundle() {
     let (key, other) =
         (Key::shared(KeyAlgorithm::EcdsaP384), Box::leak(Box::new(Key::generate(KeyAlgorithm::EcdsaP384))));
     let sign = signing(other);
@@ -316,7 +316,7 @@ async fn a_key_is_compared_with_its_certificate_once_a_process() {
 }
 
 #[tokio::test]
-async fn a_public_key_must_be_of_the_kind_that_was_asked_for() {
+async fn a_public_key_is_of_the_kind_asked_for() {
     let key = Key::shared(KeyAlgorithm::EcdsaP384);
     type Answer = fn() -> GetPublicKeyOutput;
     let answers: [(&str, Answer); 3] = [

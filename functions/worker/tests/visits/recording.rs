@@ -6,7 +6,7 @@ use crate::aws::Fault;
 use crate::{World, later, log_ins};
 
 #[tokio::test]
-async fn a_wrong_password_is_not_sent_again_because_it_could_not_be_recorded() {
+async fn a_wrong_password_is_sent_once_though_not_recorded() {
     let world = World::new().await;
     world.password("tr0ub4dor-and-3");
     world.aws.fault("TransactWriteItems", Fault::Throttled, 8);
@@ -20,7 +20,7 @@ async fn a_wrong_password_is_not_sent_again_because_it_could_not_be_recorded() {
 }
 
 #[tokio::test]
-async fn where_no_table_can_be_written_the_message_says_what_came_of_it() {
+async fn the_message_tells_the_outcome_where_tables_cannot() {
     let world = World::new().await;
     world.password("tr0ub4dor-and-3");
     world.aws.fault("TransactWriteItems", Fault::Throttled, 8);
@@ -68,7 +68,7 @@ async fn a_try_is_counted_although_the_first_answers_are_throttles() {
 
 /// One batch may hold two tasks of one device.
 #[tokio::test]
-async fn a_lease_of_the_same_worker_for_another_message_is_not_ours() {
+async fn a_workers_lease_for_another_message_is_not_ours() {
     let world = World::new().await;
     let lease = rootcast_ledger::Lease {
         owner: "worker another-message".to_owned(),

@@ -12,7 +12,7 @@ fn fails(world: &World) {
 }
 
 #[tokio::test]
-async fn a_device_that_fails_is_visited_as_often_as_it_may_be() {
+async fn a_failing_device_is_visited_as_often_as_allowed() {
     let world = World::new().await;
     fails(&world);
     for number in 1..MAX_TRIES {

@@ -45,7 +45,7 @@ async fn a_withdraw_waits_for_what_the_device_still_works_on() {
 }
 
 #[tokio::test]
-async fn a_device_that_does_not_say_is_not_taken_for_done() {
+async fn a_silent_device_is_not_taken_for_done() {
     let mut world = World::new().await;
     world.fake.work_on(9, "40");
     world.deliver().await;
@@ -75,7 +75,7 @@ async fn work_without_an_end_is_given_up_and_named() {
 }
 
 #[tokio::test]
-async fn after_own_work_without_an_end_the_slot_has_the_last_word() {
+async fn the_slot_has_the_last_word_after_endless_work() {
     for arrived in [true, false] {
         let world = World::new().await;
         world.fake.fault(|request, state| {
@@ -98,7 +98,7 @@ async fn after_own_work_without_an_end_the_slot_has_the_last_word() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_sent_once_where_the_device_is_at_work_too() {
+async fn a_wrong_password_is_sent_once_to_busy_devices_too() {
     let world = World::new().await;
     let mut device = world.device();
     device.working = Some(Working { monitor: MONITOR.to_owned(), task: world.attempt(), since: crate::now() });

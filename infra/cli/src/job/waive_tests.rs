@@ -136,7 +136,7 @@ async fn an_overloaded_api_is_asked_again() {
 }
 
 #[tokio::test]
-async fn what_was_cut_short_says_how_far_it_came_and_goes_on() {
+async fn what_was_cut_short_says_where_and_goes_on() {
     let (api, world) = api(World { is_gone_from: 3, ..world(5000) }).await;
     let error = run(&api, asked(Vec::new()), Format::Text).await.unwrap_err();
     assert!(format!("{error:#}").starts_with("2000 devices of job 7 are waived; the same command again"), "{error:#}");
@@ -152,7 +152,7 @@ async fn what_was_cut_short_says_how_far_it_came_and_goes_on() {
 }
 
 #[tokio::test]
-async fn what_is_busy_is_sent_again_and_what_is_refused_is_told() {
+async fn the_busy_is_sent_again_and_the_refused_told() {
     let (api, world) = api(World { busy: (1, 1), ..world(3) }).await;
     let devices = ["bmc-000000", "bmc-000001", "bmc-000009"].map(|id| id.parse().unwrap());
     assert_eq!(run(&api, asked(devices.into()), Format::Text).await.unwrap(), End::Failed);

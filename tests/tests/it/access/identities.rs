@@ -102,7 +102,7 @@ impl Stack {
 }
 
 #[tokio::test]
-async fn a_token_of_the_provider_is_exchanged_and_every_forged_one_is_refused() {
+async fn a_providers_token_is_exchanged_and_every_forgery_refused() {
     let provider = Provider::start().await;
     let parameters = [("OidcIssuer", provider.issuer.as_str()), ("OidcAudience", "another,rootcast")];
     Stack::run_with(0, &parameters, async |stack| {
@@ -164,7 +164,7 @@ async fn a_token_of_the_provider_is_exchanged_and_every_forged_one_is_refused() 
 }
 
 #[tokio::test]
-async fn who_signs_for_iam_gets_a_token_and_without_a_provider_there_is_no_path_for_its_tokens() {
+async fn who_signs_for_iam_gets_a_token_without_a_provider() {
     Stack::run(0, async |stack| {
         // The local cloud verifies no signature; it says who has the access key, and refuses who says nothing.
         let root = Identity::iam("arn:aws:iam::000000000000:root").unwrap();

@@ -10,7 +10,7 @@ use crate::stack::Stack;
 const ROLE: &str = "iam#arn:aws:iam::123456789012:role/deployer";
 
 #[tokio::test]
-async fn an_administrator_of_access_lets_somebody_in_and_takes_him_out_again() {
+async fn an_administrator_lets_somebody_in_and_out_again() {
     Stack::run(0, async |stack| {
         let mut grants: Grants = r"\VED\Policy\Principals=read".parse().map(|grant| Grants::given(None, vec![grant], vec![])).unwrap();
         grants.permit("administer-access".parse().unwrap());

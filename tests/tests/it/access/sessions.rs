@@ -49,7 +49,7 @@ pub fn basic(name: &str, password: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_session_is_kept_by_its_use_and_ended_by_a_logout_a_new_password_and_a_revocation() {
+async fn a_session_is_kept_by_use_and_ended_by_revocation() {
     Stack::run(0, async |stack| {
         let password = stack.principal_who_may("ops", Role::Administrator).await;
         let kept = stack.session("ops", &password).await;
@@ -114,7 +114,7 @@ async fn a_session_is_kept_by_its_use_and_ended_by_a_logout_a_new_password_and_a
 }
 
 #[tokio::test]
-async fn name_and_password_are_as_good_as_a_token_and_as_hard_to_guess_as_at_the_login() {
+async fn name_and_password_are_like_a_token_and_guarded() {
     Stack::run(0, async |stack| {
         let password = stack.principal_who_may("ops", Role::Administrator).await;
         let ask = async |header: &str, method, path: &str| {
@@ -209,7 +209,7 @@ async fn tricks_with_headers_and_paths_open_nothing() {
 }
 
 #[tokio::test]
-async fn an_x_auth_token_is_one_of_ours_and_a_narrowed_one_is_not() {
+async fn an_x_auth_token_is_ours_and_not_narrowed() {
     Stack::run(0, async |stack| {
         let path = "/v3/scm/certificates";
         let ask = async |headers: &[(&str, &str)]| stack.api.send_with(headers, Method::GET, path, None).await;

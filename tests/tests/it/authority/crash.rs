@@ -33,12 +33,12 @@ async fn a_root_without_devices_survives_a_crash_after_every_call() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_root_with_a_job_survives_a_crash_before_every_call() {
+async fn a_root_with_a_job_survives_crashes_before_calls() {
     die_everywhere(Scene { name: "job-request", before: 1, has_device: true, cut: Cut::Request }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_root_with_a_job_survives_a_crash_after_every_call() {
+async fn a_root_with_a_job_survives_crashes_after_calls() {
     die_everywhere(Scene { name: "job-answer", before: 1, has_device: true, cut: Cut::Answer }).await;
 }
 

@@ -155,7 +155,7 @@ async fn throttles_and_faults_of_kms_are_sat_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_kms_that_stays_throttled_is_told_as_passing_and_finished_by_the_next_caller() {
+async fn a_throttled_kms_is_finished_by_the_next_caller() {
     Stack::run(0, async |stack| {
         const THROTTLED: &[Fault] = &[(400, "ThrottlingException"); 3];
         let office = Office::open(&stack.local, "overloaded").await;
@@ -175,7 +175,7 @@ async fn a_kms_that_stays_throttled_is_told_as_passing_and_finished_by_the_next_
 
 /// KMS's grants and policies reach its hosts one after the other.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_that_is_refused_at_first_is_waited_for() {
+async fn a_new_key_refused_at_first_is_waited_for() {
     Stack::run(0, async |stack| {
         for (name, faults) in [
             ("show", Faults { show: &[(400, "AccessDeniedException")], ..Faults::default() }),
@@ -195,7 +195,7 @@ async fn a_new_key_that_is_refused_at_first_is_waited_for() {
 
 /// AWS names five minutes for tags: longer than a caller waits.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_that_is_refused_for_longer_is_used_by_the_next_caller() {
+async fn a_new_key_refused_longer_is_the_next_callers() {
     Stack::run(0, async |stack| {
         const DENIED: &[Fault] = &[(400, "AccessDeniedException"); 4];
         const UNKNOWN: &[Fault] = &[(400, "NotFoundException"); 4];
@@ -291,7 +291,7 @@ async fn a_key_that_the_index_shows_late_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_clean_up_that_fails_is_done_by_the_next_caller() {
+async fn a_failed_clean_up_is_done_by_the_next_caller() {
     Stack::run(0, async |stack| {
         let office = Office::open(&stack.local, "clean-up").await;
         let tagging = index_that_lags(&office, 3).await;

@@ -102,17 +102,17 @@ async fn die_everywhere(name: &str, cut: fn(usize) -> Cut) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_becomes_one_certificate_although_the_issuer_dies_before_any_call() {
+async fn one_request_is_one_certificate_despite_deaths_before_calls() {
     die_everywhere("issue-request", Cut::Request).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_becomes_one_certificate_although_the_issuer_dies_after_any_call() {
+async fn one_request_is_one_certificate_despite_deaths_after_calls() {
     die_everywhere("issue-answer", Cut::Answer).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_issuers_at_once_and_messages_that_come_again_make_one_certificate() {
+async fn two_issuers_and_doubled_messages_make_one_certificate() {
     Stack::run(0, async |stack| {
         for round in 0..5 {
             let office = open(stack, &format!("twice-{round}")).await;
@@ -134,7 +134,7 @@ async fn two_issuers_at_once_and_messages_that_come_again_make_one_certificate()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renewal_keeps_the_certificates_id_and_revocation_reaches_whoever_reads_the_list() {
+async fn a_renewal_keeps_the_id_and_a_revocation_is_read() {
     Stack::run(0, async |stack| {
         let office = open(stack, "renewal").await;
         let app = issuer(&office, &Wire::default(), seconds_ago::<0>);
@@ -180,7 +180,7 @@ async fn a_renewal_keeps_the_certificates_id_and_revocation_reaches_whoever_read
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_schedule_makes_lists_anew_that_are_behind_or_half_old() {
+async fn the_schedule_renews_lists_behind_or_half_old() {
     Stack::run(0, async |stack| {
         let office = open(stack, "schedule").await;
         let app = issuer(&office, &Wire::default(), seconds_ago::<0>);
@@ -211,7 +211,7 @@ async fn the_schedule_makes_lists_anew_that_are_behind_or_half_old() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_issued_fails_at_its_stage_with_a_reason() {
+async fn what_cannot_be_issued_fails_where_and_says_why() {
     Stack::run(0, async |stack| {
         let mut broken = request().replace('\n', "");
         broken.replace_range(120..121, if &broken[120..121] == "A" { "B" } else { "A" });
@@ -260,7 +260,7 @@ fn failing(office: &Office, public_key: Vec<u8>, why: fn() -> SignError) -> Vaul
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_kms_is_at_fault_it_is_asked_again_and_what_was_reserved_is_what_is_signed_in_the_end() {
+async fn what_was_reserved_is_signed_in_spite_of_kms() {
     Stack::run(0, async |stack| {
         let office = open(stack, "kms-fault").await;
         let request = request();

@@ -80,7 +80,7 @@ async fn a_disabled_old_key_stops_no_new_root() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disabled_old_key_stops_no_activation_and_the_job_says_so() {
+async fn a_disabled_old_key_stops_no_activation_but_is_told() {
     Stack::run(0, async |stack| {
         let office = with_lost_root(stack, "lost-job").await;
         office.enrol().await;
@@ -140,7 +140,7 @@ async fn a_new_root_whose_key_is_disabled_pauses_its_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_that_is_lost_before_it_signed_is_replaced() {
+async fn a_new_key_lost_before_it_signed_is_replaced() {
     Stack::run(0, async |stack| {
         let office = Office::open(&stack.local, "lost-first").await;
         // Dies with the key made and recorded: before it is asked for its public half.

@@ -40,7 +40,7 @@ use crate::stack::Stack;
 const JOB_PATH: &str = "/signingCertificate/jobs/1";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_several_callers_at_once_one_wins_and_the_others_are_told_its_job() {
+async fn of_several_callers_one_wins_and_all_learn_its_job() {
     Stack::run(0, async |stack| {
         for (round, callers) in [2, 5, 2, 5, 2, 5].into_iter().enumerate() {
             let office = Arc::new(Office::open(&stack.local, &format!("race-{round}")).await);
@@ -68,7 +68,7 @@ async fn of_several_callers_at_once_one_wins_and_the_others_are_told_its_job() {
 /// Without devices there is no job to be told of; whoever comes in the middle is sent away, whoever comes after it gets
 /// the next root.
 #[tokio::test(flavor = "multi_thread")]
-async fn of_several_callers_without_devices_none_gets_in_the_way_of_another() {
+async fn callers_without_devices_do_not_hinder_each_other() {
     Stack::run(0, async |stack| {
         let office = Arc::new(Office::open(&stack.local, "race-alone").await);
         let replies = call_at_once(&office, 5).await;
@@ -85,7 +85,7 @@ async fn of_several_callers_without_devices_none_gets_in_the_way_of_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn while_a_job_runs_another_root_is_refused_with_what_to_do() {
+async fn another_root_is_refused_while_a_job_runs() {
     Stack::run(0, async |stack| {
         let office = Office::open(&stack.local, "busy").await;
         office.enrol().await;

@@ -96,7 +96,7 @@ async fn the_deployed_function_lets_nobody_in_and_logs_no_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_query_that_cannot_be_is_refused_with_what_to_do() {
+async fn an_impossible_query_is_refused_with_what_to_do() {
     Stack::run(0, async |stack| {
         let long = format!("reason={}", "x".repeat(257));
         for (query, named, remedy) in [

@@ -78,7 +78,7 @@ async fn a_stack_made_again_deletes_no_key_and_counts_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn devices_that_remember_more_than_the_tables_stop_a_new_root() {
+async fn devices_ahead_of_the_tables_stop_a_new_root() {
     Stack::run(0, async |stack| {
         let office = Office::open(&stack.local, "forgotten").await;
         office.enrol().await;
@@ -94,7 +94,7 @@ async fn devices_that_remember_more_than_the_tables_stop_a_new_root() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_that_no_record_has_stop_a_new_root_and_stay() {
+async fn keys_without_a_record_stop_a_new_root() {
     Stack::run(0, async |stack| {
         let office = Office::open(&stack.local, "yesterday").await;
         assert_eq!(put(&office).await.status, StatusCode::OK);
@@ -167,7 +167,7 @@ async fn restore_raises_every_counter_and_a_new_root_is_made() {
 
 /// The table was restored while a rollover ran.
 #[tokio::test]
-async fn a_device_ahead_of_its_job_fails_with_what_to_do() {
+async fn a_device_ahead_of_its_job_says_what_helps() {
     Stack::run(1, async |stack| {
         stack.found().await;
         stack.enrol_fleet().await;

@@ -53,7 +53,7 @@ pub fn print(bundle: &Bundle) -> Value {
 }
 
 #[tokio::test]
-async fn devices_show_what_they_were_given_and_keep_it_in_use() {
+async fn devices_show_what_they_got_and_use_it() {
     Stack::run(1, async |stack| {
         stack.found().await;
         stack.enrol_fleet().await;
@@ -111,7 +111,7 @@ async fn devices_show_what_they_were_given_and_keep_it_in_use() {
 }
 
 #[tokio::test]
-async fn what_failed_says_at_which_stage_and_is_tried_again_from_there() {
+async fn what_failed_says_where_and_goes_on_there() {
     Stack::run(0, async |stack| {
         let fakes = fakes(stack, &["good", "wrong", "liar"]).await;
         stack.store_credential("wrong", USER, "tr0ub4dor-and-3").await;
@@ -157,7 +157,7 @@ async fn what_failed_says_at_which_stage_and_is_tried_again_from_there() {
 }
 
 #[tokio::test]
-async fn a_worker_that_dies_while_the_device_restarts_is_replaced_by_another() {
+async fn a_worker_dead_during_a_restart_is_replaced() {
     Stack::run(0, async |stack| {
         let fakes = fakes(stack, &["slow"]).await;
         let fake = &fakes["slow"];

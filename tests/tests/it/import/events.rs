@@ -54,7 +54,7 @@ impl Listener {
 }
 
 #[tokio::test]
-async fn an_import_is_told_and_so_is_the_end_that_nears_once_a_threshold() {
+async fn an_import_is_told_and_once_its_nearing_end() {
     Stack::run(0, async |stack| {
         let listener = Listener::start(stack).await;
         let near = stack.import("near", &Bundle::lasting("near.example.com", Duration::days(6))).await;

@@ -13,7 +13,7 @@ use super::{CERTIFICATES, body, imported, path, refused};
 use crate::stack::Stack;
 
 #[tokio::test]
-async fn what_comes_in_any_order_and_in_either_field_is_stored_the_same() {
+async fn any_order_in_either_field_is_stored_the_same() {
     Stack::run(0, async |stack| {
         let bundle = Bundle::new("web.example.com");
         let shuffled = [bundle.root.as_str(), "some text\n", &bundle.leaf, &bundle.intermediate].concat();
@@ -37,7 +37,7 @@ async fn what_comes_in_any_order_and_in_either_field_is_stored_the_same() {
 }
 
 #[tokio::test]
-async fn a_chain_leads_to_a_root_that_was_sent_or_to_one_of_ours() {
+async fn a_chain_leads_to_a_root_sent_or_ours() {
     Stack::run(0, async |stack| {
         let bundle = Bundle::new("web.example.com");
         let alone = json!({ "name": "alone", "certificate": bundle.leaf, "private_key": bundle.key });
@@ -76,7 +76,7 @@ async fn leaf_of_ours(stack: &Stack, host: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn everything_wrong_is_said_at_once_and_nothing_of_it_is_kept() {
+async fn everything_wrong_is_said_at_once_and_nothing_kept() {
     Stack::run(0, async |stack| {
         let (bundle, other) = (Bundle::new("web.example.com"), Bundle::new("other.example.com"));
         let import = format!("{CERTIFICATES}/import");
@@ -146,7 +146,7 @@ async fn only_who_is_known_learns_anything() {
 }
 
 #[tokio::test]
-async fn a_name_is_unique_in_its_folder_and_a_leaf_where_that_is_asked_for() {
+async fn names_are_unique_in_folders_and_leaves_on_request() {
     Stack::run(0, async |stack| {
         let bundle = Bundle::new("web.example.com");
         let import = format!("{CERTIFICATES}/import");

@@ -37,7 +37,7 @@ async fn a_certificate_is_shown_with_what_the_vendor_shows() {
 
 /// 23 of them, so that no page is full at the end and every shelf is merged.
 #[tokio::test]
-async fn every_way_of_paging_shows_each_certificate_once_and_in_order() {
+async fn every_paging_shows_each_certificate_once_in_order() {
     Stack::run(0, async |stack| {
         let key = new_key();
         for number in 0..23 {

@@ -8,7 +8,7 @@ use reqwest::Method;
 use rootcast_core::audit::{Action, verify};
 
 #[tokio::test]
-async fn a_sealed_key_that_is_moved_to_another_record_does_not_open() {
+async fn a_sealed_key_does_not_open_in_another_record() {
     Stack::run(0, async |stack| {
         let one = stack.import("one", &Bundle::new("one.example.com")).await;
         let two = stack.import("two", &Bundle::new("two.example.com")).await;
@@ -41,7 +41,7 @@ async fn a_sealed_key_that_is_moved_to_another_record_does_not_open() {
 }
 
 #[tokio::test]
-async fn every_export_and_delete_is_on_record_and_no_key_is_in_any_log() {
+async fn exports_and_deletes_are_recorded_and_no_key_logged() {
     Stack::run(0, async |stack| {
         let bundle = Bundle::new("web.example.com");
         let id = stack.import("web", &bundle).await;

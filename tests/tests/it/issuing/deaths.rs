@@ -29,7 +29,7 @@ use crate::stack::{LIMIT, PREFIX, Stack, until};
 const DEVICE: &str = "bmc";
 
 #[tokio::test]
-async fn a_worker_that_dies_while_the_device_makes_its_request_is_replaced_by_another() {
+async fn a_worker_dead_during_a_request_is_replaced() {
     Stack::run(0, async |stack| {
         stack.found().await;
         let fake = device(stack, DEVICE, Model::OpenBmc).await;
@@ -45,7 +45,7 @@ async fn a_worker_that_dies_while_the_device_makes_its_request_is_replaced_by_an
 }
 
 #[tokio::test]
-async fn a_worker_that_dies_while_the_device_restarts_is_replaced_by_one_that_writes_nothing() {
+async fn a_worker_dead_during_a_restart_is_replaced_without_writes() {
     Stack::run(0, async |stack| {
         stack.found().await;
         let fake = device(stack, DEVICE, Model::OpenBmc).await;
@@ -61,7 +61,7 @@ async fn a_worker_that_dies_while_the_device_restarts_is_replaced_by_one_that_wr
 
 /// Each time a little later in its work.
 #[tokio::test]
-async fn an_issuer_that_dies_again_and_again_signs_what_it_had_reserved() {
+async fn an_ever_dying_issuer_signs_what_it_had_reserved() {
     Stack::run(0, async |stack| {
         stack.found().await;
         let fake = device(stack, DEVICE, Model::OpenBmc).await;

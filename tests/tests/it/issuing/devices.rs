@@ -12,7 +12,7 @@ use crate::stack::Stack;
 const TRIES: usize = 3;
 
 #[tokio::test]
-async fn a_device_that_makes_no_good_request_is_asked_for_one_again() {
+async fn a_device_with_a_bad_request_is_asked_again() {
     Stack::run(0, async |stack| {
         stack.found().await;
         let fakes = [
@@ -42,7 +42,7 @@ async fn a_device_that_makes_no_good_request_is_asked_for_one_again() {
 }
 
 #[tokio::test]
-async fn a_device_that_does_not_take_its_certificate_is_given_the_same_one_again() {
+async fn a_certificate_not_taken_is_given_again_the_same() {
     Stack::run(0, async |stack| {
         stack.found().await;
         // It refuses the certificate, says yes and keeps the old one, stays away after its restart.

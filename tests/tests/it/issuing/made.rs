@@ -12,7 +12,7 @@ use crate::rollover::signing;
 use crate::stack::Stack;
 
 #[tokio::test]
-async fn devices_show_certificates_of_our_root_for_keys_that_they_made() {
+async fn devices_show_our_certificates_for_keys_they_made() {
     Stack::run(0, async |stack| {
         stack.found().await;
         let root = signing(stack).await;

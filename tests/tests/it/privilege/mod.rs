@@ -33,7 +33,7 @@ use crate::import::deploying::{deploy, ended, fakes};
 use crate::import::events::look;
 use crate::import::pki::Bundle;
 use crate::issuing;
-use crate::stack::{FUNCTIONS, Stack, fake_enrolment};
+use crate::stack::{FUNCTIONS, LIMIT, Stack, fake_enrolment, until};
 
 #[tokio::test]
 async fn every_function_may_do_what_it_does_and_nothing_else() {
@@ -51,6 +51,7 @@ async fn every_function_may_do_what_it_does_and_nothing_else() {
         }
         begin_too_early(stack).await;
         roll_over(stack).await;
+        join(stack).await;
         import(stack).await;
         issue(stack).await;
         look(stack).await;
@@ -192,6 +193,20 @@ async fn roll_over(stack: &Stack) {
     drop(fakes);
 }
 
+/// Approved after the rollovers: the schedule has it brought to the bundle of today.
+async fn join(stack: &Stack) {
+    let fakes = fakes(stack, &["late"]).await;
+    stack.invoke("ConductFunction", &json!({ "wake": "running" })).await;
+    let (id, bundle) = ("late".parse().unwrap(), stack.ledger.authority().await.unwrap().bundle);
+    until("the device holds the bundle of today", LIMIT, async || {
+        let held = stack.ledger.device(&id).await.unwrap().unwrap().held;
+        held?.ack.filter(|ack| ack.bundle_version == bundle)
+    })
+    .await;
+    stack.api.delete("/devices/late").await;
+    drop(fakes);
+}
+
 /// Certificates of somebody else's, by each vendor's own client, and what the clients do not call.
 async fn import(stack: &Stack) {
     let bundle = Bundle::new("signed.example.com");
@@ -302,7 +317,7 @@ async fn venafi(stack: &Stack, call: &str, body: &Value) {
 
 /// Nothing is left to be done.
 async fn until_idle(stack: &Stack) {
-    crate::stack::until("no deployment runs", crate::stack::LIMIT, async || {
+    until("no deployment runs", LIMIT, async || {
         let all = stack.ledger.quiet_deployments(OffsetDateTime::now_utc(), None, 1000).await.unwrap();
         all.quiet.is_empty().then_some(())
     })

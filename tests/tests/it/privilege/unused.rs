@@ -5,12 +5,7 @@ pub const BY_LAMBDA: [&str; 5] =
     ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
 
 /// Finding, reason.
-pub const UNUSED: [(&str, &str); 10] = [
-    (
-        "ConductFunction JoiningDevices: arn:aws:dynamodb:us-east-1:000000000000:table/rootcast-Devices-1E6125D7E0A8E is not used",
-        JOINS,
-    ),
-    ("ConductFunction JoiningDevices: dynamodb:BatchGetItem is not used", JOINS),
+pub const UNUSED: [(&str, &str); 8] = [
     ("ConductFunction Control: arn:aws:sqs:us-east-1:000000000000:rootcast-control is not used", HAND_ON),
     ("ConductFunction Control: sqs:SendMessage is not used", HAND_ON),
     ("IssueFunction Consume: arn:aws:sqs:us-east-1:000000000000:rootcast-issue is not used", LATER),
@@ -27,7 +22,6 @@ pub const UNUSED: [(&str, &str); 10] = [
     ),
 ];
 
-const JOINS: &str = "a device that is approved between two rollovers is brought to the bundle of today";
 const HAND_ON: &str = "the conductor hands a fleet on that it does not page within its time limit";
 const LATER: &str = "what KMS or DynamoDB is too busy for is tried again later";
 const CRASHED: &str = "keys that a crash left behind are found by their tags, and given up";

@@ -13,7 +13,7 @@ use crate::rollover::signing;
 use crate::stack::Stack;
 
 #[tokio::test]
-async fn a_devices_certificate_is_renewed_then_revoked_and_everybody_can_read_that() {
+async fn a_devices_certificate_is_renewed_then_revoked_publicly() {
     Stack::run(0, async |stack| {
         stack.found().await;
         let root = signing(stack).await;

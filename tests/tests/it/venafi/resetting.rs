@@ -13,7 +13,7 @@ fn said(restarted: bool) -> Value {
 }
 
 #[tokio::test]
-async fn what_failed_is_given_up_or_begun_again_and_the_rest_stays_as_it_is() {
+async fn what_failed_is_given_up_or_begun_again() {
     Stack::run(0, async |stack| {
         let fakes = fakes(stack, &["good", "locked"]).await;
         stack.store_credential("locked", USER, "tr0ub4dor-and-3").await;
@@ -53,7 +53,7 @@ async fn what_failed_is_given_up_or_begun_again_and_the_rest_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn what_is_under_way_is_given_up_with_its_task_and_its_job_ends() {
+async fn work_under_way_is_given_up_and_its_job_ends() {
     Stack::run(0, async |stack| {
         let fakes = fakes(stack, &["slow"]).await;
         never_done(&fakes["slow"]);

@@ -46,7 +46,7 @@ fn an_entry_is_canonical_json_in_one_line() {
 }
 
 #[test]
-fn a_subject_is_a_job_a_certificate_or_a_root_and_nothing_else() {
+fn a_subject_is_a_job_a_certificate_or_a_root() {
     for text in ["7", "scs1600313391074", "root-7"] {
         assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
     }
@@ -67,7 +67,7 @@ fn what_an_act_carries_is_bounded() {
 }
 
 #[test]
-fn a_file_without_its_end_or_with_another_head_is_not_believed() {
+fn a_file_cut_short_or_with_another_head_is_refused() {
     let (lines, head) = chain(JOB, 3);
     let file = export(JOB, &lines, head).unwrap();
     let verified = verify_export(&file, Some(head.hash)).unwrap();
@@ -135,7 +135,7 @@ proptest! {
     }
 
     #[test]
-    fn an_entry_that_was_made_for_its_place_is_found_by_the_head(length in 1_u64..6, at: Index, text in ".{0,40}") {
+    fn a_forged_entry_is_found_by_the_head(length in 1_u64..6, at: Index, text in ".{0,40}") {
         // Somebody who can compute hashes himself makes the rest of the chain anew.
         let (mut lines, head) = chain(JOB, length);
         let at = at.index(lines.len() + 1);

@@ -17,7 +17,7 @@ fn action(deployment: &Deployment, acked: u64, failed: u64, minutes: i64) -> Act
 }
 
 #[test]
-fn what_stands_still_is_sent_again_and_given_up_at_last() {
+fn what_stands_still_is_sent_again_then_given_up() {
     let mut job = deployment(2);
     assert_eq!(action(&job, 0, 0, 0), Action::Send);
     job.note_sent(START);
@@ -33,7 +33,7 @@ fn what_stands_still_is_sent_again_and_given_up_at_last() {
 }
 
 #[test]
-fn only_what_failed_is_tried_again_while_the_job_runs_and_after_its_end() {
+fn only_what_failed_is_tried_again_even_afterwards() {
     let everything = || Selection::everything(START);
     let mut running = deployment(2);
     running.note_sent(START);
@@ -53,7 +53,7 @@ fn only_what_failed_is_tried_again_while_the_job_runs_and_after_its_end() {
 }
 
 #[test]
-fn so_many_retries_wait_at_once_and_one_that_is_asked_for_twice_is_there_once() {
+fn so_many_retries_wait_and_none_is_there_twice() {
     let only = |device| Selection { devices: [named(device)].into(), ..Selection::everything(START) };
     let mut job = deployment(9);
     for device in [0, 1, 1, 2, 3, 0] {

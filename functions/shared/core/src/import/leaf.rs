@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dns_name_has_letters_digits_and_hyphens_and_at_most_one_wildcard_in_front() {
+    fn a_dns_name_has_at_most_one_wildcard_in_front() {
         for good in
             ["localhost", "a.example.com", "*.example.com", "xn--bcher-kva.example", "_dmarc.a", "1.example", "A.B"]
         {

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_or_footer_that_is_not_whole_is_a_fault_at_its_line() {
+    fn a_broken_header_or_footer_is_told_by_line() {
         for (text, fault) in [
             ("aGk=", (1, Fault::NoHeader)),
             ("aGk=\n-----END A-----", (2, Fault::NoHeader)),

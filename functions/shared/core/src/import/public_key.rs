@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn rsa_keys_are_taken_from_2048_to_8192_bits_with_an_odd_exponent_of_at_most_33() {
+    fn rsa_keys_have_2048_to_8192_bits_and_small_exponents() {
         let e = [1, 0, 1];
         for bits in [2048, 2049, 3072, 8192] {
             assert_eq!(rsa_numbers(&number(bits, 1), &e), Ok(LeafKey::Rsa { bits: bits as u32 }));

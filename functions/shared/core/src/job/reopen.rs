@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_failed_is_opened_and_only_what_this_selection_opened_is_sent_again() {
+    fn a_selection_opens_what_failed_and_sends_no_other() {
         let mut selection = Selection::everything(NOW);
         let of = |selection: &Selection| Reopen::from(vec![selection.clone()]);
         let (failed, waiting) = (TaskState::Failed, TaskState::Waiting);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn selections_queue_up_to_a_bound_and_the_same_one_only_once() {
+    fn selections_queue_up_to_a_bound_each_once() {
         let of = |class| Selection { classes: vec![class], ..Selection::everything(NOW) };
         let mut reopen = Reopen::default();
         assert!(reopen.add(of(ErrorClass::Connect)));

@@ -14,7 +14,7 @@ fn results(lifecycle: &Lifecycle) -> Vec<(u16, u32, StageResult)> {
 }
 
 #[test]
-fn a_stage_is_written_as_its_number_and_no_other_number_is_read() {
+fn a_stage_is_its_number_and_no_other_is_read() {
     for stage in Stage::ALL {
         let json = serde_json::to_value(stage).unwrap();
         assert_eq!(json, stage.number());
@@ -44,7 +44,7 @@ fn the_worst_of_several_lives_speaks_for_them() {
 }
 
 #[test]
-fn work_goes_on_at_the_stage_that_failed_and_what_was_done_is_on_record() {
+fn work_goes_on_where_it_failed_with_its_history() {
     use StageResult::{Done, Failed, Queued};
     let begun = Lifecycle::idle(Work::Issue, "").begin(Work::Issue, "Begun.", NOW);
     assert_eq!((begun.stage, begun.attempt), (Some(Stage::CreateCsr), 1));
@@ -74,7 +74,7 @@ fn work_goes_on_at_the_stage_that_failed_and_what_was_done_is_on_record() {
 }
 
 #[test]
-fn a_request_that_is_of_no_use_has_to_be_made_again() {
+fn a_request_of_no_use_is_made_again() {
     let begun = Lifecycle::idle(Work::Issue, "").begin(Work::Issue, "", NOW);
     let posted = begun.advance(1, Stage::PostCsr, "", NOW).unwrap();
     let failed = posted.fail(1, &failure(Some(Stage::CreateCsr)), NOW).unwrap();
@@ -83,7 +83,7 @@ fn a_request_that_is_of_no_use_has_to_be_made_again() {
 }
 
 #[test]
-fn a_failure_that_names_no_stage_of_the_work_is_that_of_the_stage_being_done() {
+fn a_failure_without_its_stage_is_of_the_current_one() {
     let begun = Lifecycle::idle(Work::Install, "").begin(Work::Install, "", NOW);
     for stage in [None, Some(Stage::UpdateTrustStore)] {
         assert_eq!(begun.fail(1, &failure(stage), NOW).unwrap().stage, Some(Stage::InstallCertificate));
@@ -187,7 +187,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     #[test]
-    fn any_sequence_of_failures_retries_duplicates_and_resets_ends_where_the_model_ends(happenings in happenings()) {
+    fn any_sequence_of_failures_ends_where_the_model_ends(happenings in happenings()) {
         let stages = Work::Issue.stages();
         let mut lifecycle = Lifecycle::idle(Work::Issue, "");
         let mut model = Model::default();

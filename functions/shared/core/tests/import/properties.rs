@@ -136,7 +136,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn however_a_bundle_is_written_it_imports_to_the_same_record((certificate, chain, key) in written()) {
+    fn however_a_bundle_is_written_its_record_is_the_same((certificate, chain, key) in written()) {
         let sent = Material::Pem { certificate: &certificate, certificate_chain: chain.as_deref(), private_key: &key };
         match check(&sent, &[], TODAY) {
             Ok(checked) => prop_assert_eq!(Record::from(checked), Record::from(ordinary())),

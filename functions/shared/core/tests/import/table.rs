@@ -38,7 +38,7 @@ fn no_two_cases_share_a_name() {
 
 /// Also of what is hostile: the message goes to logs and browsers.
 #[test]
-fn a_problem_is_told_in_a_line_of_at_most_1024_characters() {
+fn a_problem_is_a_line_of_at_most_1024_characters() {
     for case in cases() {
         let Err(problems) = judge(case) else { continue };
         assert_eq!(problems.to_string(), problems.first().to_string());
@@ -85,7 +85,7 @@ fn every_code_has_a_case() {
 }
 
 #[test]
-fn what_is_said_of_an_import_tells_nothing_of_its_key() {
+fn what_an_import_says_tells_nothing_of_its_key() {
     for case in cases() {
         let Input::Pem { private_key, .. } = &case.input else { continue };
         let said = match judge(case) {

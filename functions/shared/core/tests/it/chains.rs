@@ -61,7 +61,7 @@ fn one_link_beside_one_chain_satisfies_every_device() {
 }
 
 #[test]
-fn a_server_certificate_is_for_its_names_and_no_longer_than_its_issuer() {
+fn a_server_certificate_lasts_no_longer_than_its_issuer() {
     for algorithm in [KeyAlgorithm::EcdsaP256, KeyAlgorithm::Rsa2048] {
         let root_key = Key::shared(KeyAlgorithm::EcdsaP384);
         let (root, server_key) = (root_key.root(6), Key::shared(algorithm));

@@ -49,7 +49,7 @@ fn webpki(root: &Certificate, leaf: &Certificate, crl: &[u8], at: OffsetDateTime
 }
 
 #[test]
-fn a_revoked_certificate_is_refused_by_whoever_reads_its_list_and_by_no_other() {
+fn a_revoked_certificate_is_refused_by_its_lists_readers() {
     for algorithm in [KeyAlgorithm::EcdsaP384, KeyAlgorithm::Rsa2048, KeyAlgorithm::Rsa4096] {
         let key = Key::shared(algorithm);
         let root = key.root(6);
@@ -133,7 +133,7 @@ fn a_list_says_what_rfc_5280_wants() {
 }
 
 #[test]
-fn a_list_that_cannot_be_or_that_another_key_signed_is_refused() {
+fn an_impossible_or_foreign_list_is_refused() {
     let key = Key::shared(KeyAlgorithm::EcdsaP256);
     let root = key.root(6);
     let good = spec(CrlShard::new(6, 0).unwrap(), vec![]);
@@ -172,7 +172,7 @@ fn a_list_has_one_name() {
 }
 
 #[test]
-fn a_list_is_made_anew_when_half_of_its_time_is_over() {
+fn a_list_is_made_anew_at_half_its_time() {
     let due = |after| is_due(TODAY, TODAY + LIFETIME, TODAY + after);
     assert!(!due(Duration::ZERO) && !due(LIFETIME / 2 - Duration::SECOND));
     assert!(due(LIFETIME / 2) && due(LIFETIME * 2));

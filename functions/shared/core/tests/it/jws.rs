@@ -186,7 +186,7 @@ fn sequence(body: &[u8]) -> Vec<u8> {
 
 /// The record has the bundle and its signed form; DynamoDB takes 400 KB.
 #[test]
-fn a_bundle_that_fits_by_its_count_fits_by_its_bytes() {
+fn a_bundle_that_fits_by_count_fits_by_bytes() {
     let key = Key::shared(KeyAlgorithm::Rsa4096);
     let roots: Vec<_> = (0..3).map(|generation| key.root(generation + 5)).collect();
     let of = |withdrawn: usize| {

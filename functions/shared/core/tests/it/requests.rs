@@ -45,7 +45,7 @@ fn of_a_request_only_the_key_is_taken() {
 }
 
 #[test]
-fn keys_and_signatures_that_are_weak_or_unknown_are_refused_by_name() {
+fn weak_or_unknown_keys_and_signatures_are_refused_by_name() {
     for (key, options, reason) in [
         (&["rsa:1024"][..], &[][..], "too weak: RSA of 1024 bits"),
         (&["rsa:2560"], &[], "RSA 2560; ECDSA on P-256"),

@@ -22,7 +22,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_root_signs_before_every_device_holds_it_or_is_waived(mut world in worlds(), events in events()) {
+    fn no_root_signs_before_each_device_holds_it(mut world in worlds(), events in events()) {
         for event in &events {
             world.happen(event);
             world.check();
@@ -62,7 +62,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn piece_by_piece_a_job_comes_to_the_same_end_as_at_once(
+    fn piecemeal_retries_come_to_the_same_end_as_one(
         mut world in worlds(),
         events in events(),
         choices in prop::collection::vec(choice(), 0..30),
@@ -99,7 +99,7 @@ proptest! {
 
 /// Nine of ten canaries failed; three of them are mended and tried again.
 #[test]
-fn a_paused_job_waits_for_what_is_tried_again_though_others_stay_failed() {
+fn a_resumed_job_waits_for_what_is_tried_again() {
     let rollout = Rollout { canary: 10, error_budget_minimum: 10, ..Rollout::default() };
     let mut world = World::new(30, (0..29).collect(), Activation::Proven, rollout);
     let run = |world: &mut World| {
@@ -127,6 +127,24 @@ fn a_paused_job_waits_for_what_is_tried_again_though_others_stay_failed() {
     assert!(left && world.job.reason.starts_with("Paused"), "{:?} {}", world.rows, world.job.reason);
 }
 
+/// It dies in the last shard; what it did before fails again meanwhile.
+#[test]
+fn a_retry_cut_short_goes_on_where_it_was() {
+    let rollout = Rollout { canary: 30, error_budget_minimum: 30, ..Rollout::default() };
+    let mut world = World::new(30, (0..30).collect(), Activation::Proven, rollout);
+    world.wake(u32::MAX);
+    let deliver_all =
+        |world: &mut World| std::mem::take(&mut world.messages).into_iter().for_each(|m| world.deliver(m));
+    deliver_all(&mut world);
+    world.wake(u32::MAX);
+    world.happen(&Event::Resume);
+    world.happen(&Event::WakeAndDie(0));
+    deliver_all(&mut world);
+    world.wake(u32::MAX);
+    deliver_all(&mut world);
+    assert!(world.rows.values().all(|task| (task.attempt, task.state) == (2, TaskState::Failed)), "{:?}", world.rows);
+}
+
 /// Its place was paged in the first wave, and the survey found it.
 #[test]
 fn a_device_that_joined_is_sent_by_the_survey() {
@@ -152,7 +170,7 @@ fn waves_grow_from_the_canary_to_the_largest() {
 }
 
 #[test]
-fn a_canary_that_fails_stops_the_job_before_the_second_wave() {
+fn failed_canaries_stop_the_job_before_its_second_wave() {
     let rollout = Rollout { canary: 3, error_budget: 10, error_budget_minimum: 20, ..Rollout::default() };
     let mut world = World::new(30, (0..30).collect(), Activation::Proven, rollout);
     world.wake(u32::MAX);
@@ -165,7 +183,7 @@ fn a_canary_that_fails_stops_the_job_before_the_second_wave() {
 }
 
 #[test]
-fn what_never_comes_back_is_sent_three_more_times_and_then_counts_as_failed() {
+fn what_never_comes_back_is_sent_thrice_then_failed() {
     let mut world = World::new(2, BTreeSet::new(), Activation::Proven, Rollout::default());
     let mut sent = 0;
     for _ in 0..6 {

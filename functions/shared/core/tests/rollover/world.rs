@@ -1,15 +1,14 @@
 //! The conductor, its workers and its records, each step of which may be the last.
 
+mod conductor;
 mod events;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rootcast_core::device::{DeviceId, DeviceVersion, Incarnation, SHARDS};
 use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::job::{Activation, Cursor, Job, JobId, JobState, Leg, NewJob, Selection, Tally};
-use rootcast_core::plan::{Action, plan};
+use rootcast_core::job::{Activation, Job, JobId, JobState, Leg, NewJob, Selection, Tally};
 use rootcast_core::rollout::Rollout;
-use rootcast_core::survey::{Deed, Finding, Purpose, find};
 use rootcast_core::task::{Ack, ErrorClass, Failure, Probe, TaskRecord, TaskState};
 use rootcast_core::transition::WaveRecord;
 use time::{Duration, OffsetDateTime};
@@ -41,6 +40,8 @@ pub(crate) struct World {
     pub wave_of: BTreeMap<(Leg, DeviceId), u32>,
     /// Devices that an operator has named or described since the leg began; with a resume, all.
     pub asked_for: BTreeSet<(Leg, DeviceId)>,
+    /// What was opened again, for which request.
+    pub opened: BTreeSet<(Leg, DeviceId, OffsetDateTime)>,
     pub messages: Vec<(Leg, DeviceId, u32)>,
     pub now: OffsetDateTime,
     pub sent_while_paused: bool,
@@ -80,6 +81,7 @@ impl World {
             waves: Vec::new(),
             wave_of: BTreeMap::new(),
             asked_for: BTreeSet::new(),
+            opened: BTreeSet::new(),
             messages: Vec::new(),
             now,
             sent_while_paused: false,
@@ -108,122 +110,6 @@ impl World {
     pub(crate) fn send(&mut self, device: DeviceId, attempt: u32) {
         self.sent_while_paused |= self.job.state != JobState::Running;
         self.messages.push((self.job.leg(), device, attempt));
-    }
-
-    /// One step; `die`: the conductor dies between its record and its messages.
-    pub(crate) fn step(&mut self, die: bool) -> bool {
-        let tally = self.tally();
-        let step = plan(&self.job, &tally, self.now, STALL);
-        assert_eq!(step, plan(&self.job, &tally, self.now, STALL), "asked twice, it says the same");
-        let now = self.now;
-        match step.action {
-            Action::Wait { .. } => {
-                self.job.note_progress(&tally, now);
-                return false;
-            }
-            Action::Distribute => self.job.distribute(now),
-            Action::OpenWave { number, size } => self.job.open_wave(number, size, &tally, now),
-            Action::Begin(Purpose::Survey) => self.job.begin_survey(self.revisions.clone(), &tally, now),
-            Action::Begin(Purpose::Resend) => self.job.begin_resend(now),
-            Action::Begin(Purpose::GiveUp) => self.job.begin_giving_up(),
-            Action::Pass => self.pass(die),
-            Action::Dispatch { at_most } => self.dispatch(at_most, die),
-            Action::FinishSending => self.finish_sending(),
-            Action::CloseWave => {
-                self.job.note_progress(&tally, now);
-                let record = self.job.close_wave(&tally, now);
-                self.waves.extend(record);
-            }
-            Action::Reopen => self.reopen(die),
-            Action::Pause => self.job.pause(&step.why),
-            Action::Withdraw => self.job.withdraw(3, now),
-            Action::Activate if self.job.activation == Activation::Immediate => self.job.activate(now),
-            // The write demands the revisions that the survey noted.
-            Action::Activate | Action::NoteWithdrawn if self.job.survey.forget_changed(&self.revisions) => {}
-            Action::Activate => {
-                self.unproven = Some(self.without_proof());
-                self.job.activate(now);
-            }
-            Action::NoteWithdrawn => {
-                self.unproven = Some(self.without_proof());
-                self.job.note_withdrawn(now);
-            }
-            Action::End(outcome) => self.job.end(outcome, &step.why),
-        }
-        self.job.state == JobState::Running
-    }
-
-    /// As the conductor pages: a shard at a time, the devices without a row.
-    pub(crate) fn dispatch(&mut self, at_most: u64, die: bool) {
-        let Cursor { after, .. } = self.job.cursor.clone();
-        let (leg, shard) = (self.job.leg(), self.job.cursor.shard(self.job.id));
-        let bound =
-            self.job.bound.clone().filter(|bound| bound.step == self.job.cursor.step).and_then(|bound| bound.after);
-        let mut page = self.in_shard(shard);
-        page.retain(|device| {
-            after.as_ref().is_none_or(|after| device > after) && bound.as_ref().is_none_or(|to| device <= to)
-        });
-        let full = page.len() as u64 > at_most;
-        page.truncate(usize::try_from(at_most).unwrap_or(usize::MAX));
-        let to = match page.last() {
-            Some(last) if full => Cursor { step: self.job.cursor.step, after: Some(last.clone()) },
-            _ => self.job.cursor.next_shard(),
-        };
-        page.retain(|device| !self.rows.contains_key(&(leg, device.clone())));
-        let over = self.job.rollout.is_exceeded(self.tally().failed, self.tally().settled());
-        let judged = self.tally().settled() >= self.job.rollout.error_budget_minimum;
-        assert!(!(over && judged), "nobody new is sent while too many failed");
-        let wave = self.job.wave.as_ref().unwrap().number;
-        self.wave_of.extend(page.iter().map(|device| ((leg, device.clone()), wave)));
-        self.job.take_page(to, page.len() as u64);
-        *self.dispatched.entry((leg, shard)).or_default() += page.len() as u64;
-        if die {
-            return;
-        }
-        for device in page {
-            self.send(device, 1);
-        }
-        self.job.sending = None;
-    }
-
-    /// As the conductor does: a shard at a time, recorded first and sent then. It dies in the middle of a record.
-    pub(crate) fn reopen(&mut self, die: bool) {
-        let (leg, id) = (self.job.leg(), self.job.id);
-        let sends = !self.job.begins_to_resend();
-        let selection = self.job.reopen.selection().cloned();
-        let at = selection.as_ref().map_or(self.now, |selection| selection.asked);
-        for shard in selection.map_or(0, |selection| selection.shards_done)..SHARDS {
-            let tasks: Vec<TaskRecord> = self.tasks(leg).filter(|task| in_shard(task, shard)).collect();
-            let (failed, open) = (
-                |task: &&TaskRecord| self.job.reopen.opens(id, task),
-                |task: &&TaskRecord| self.job.reopen.has_opened(id, task),
-            );
-            let failed: Vec<_> = tasks.iter().filter(failed).map(|task| (named(task), task.attempt + 1)).collect();
-            let mut sent: Vec<_> = tasks.iter().filter(open).map(|task| (named(task), task.attempt)).collect();
-            let recorded = if die { failed.len() / 2 } else { failed.len() };
-            for (device, _) in &failed[..recorded] {
-                assert!(self.asked_for.contains(&(leg, device.clone())), "nobody asked for {device}");
-                self.open(device, at);
-            }
-            if die && !failed.is_empty() {
-                return;
-            }
-            sent.extend(failed);
-            if !sent.is_empty() {
-                if sends {
-                    sent.into_iter().for_each(|(device, attempt)| self.send(device, attempt));
-                }
-                self.job.reopen.note_shard(shard);
-            }
-        }
-        self.job.note_reopened(self.tally().failed, self.now);
-    }
-
-    /// The task waits again, for its next attempt.
-    fn open(&mut self, device: &DeviceId, at: OffsetDateTime) -> u32 {
-        let task = self.rows.get_mut(&(self.job.leg(), device.clone())).unwrap();
-        (task.state, task.attempt, task.at) = (TaskState::Waiting, task.attempt + 1, at);
-        task.attempt
     }
 
     /// What failed, and what waits to be tried again, as it is recorded.
@@ -285,74 +171,6 @@ impl World {
         true
     }
 
-    /// Whoever of the page has no record may not have been sent.
-    pub(crate) fn finish_sending(&mut self) {
-        let sending = self.job.sending.take().unwrap();
-        let leg = self.job.leg();
-        let (from, to, id) = (sending.from, sending.to, self.job.id);
-        let unsent: Vec<DeviceId> = self
-            .fleet
-            .keys()
-            .filter(|device| to.is_past(id, device) && !from.is_past(id, device) && self.job.is_taken(device))
-            .filter(|device| self.state(leg, device).is_none())
-            .cloned()
-            .collect();
-        unsent.into_iter().for_each(|device| self.send(device, 1));
-    }
-
-    /// One page of the pass that is under way. `die`: half of what follows from it is recorded, and nothing is sent.
-    fn pass(&mut self, die: bool) {
-        let (leg, pass) = (self.job.leg(), self.job.pass.clone().unwrap());
-        if self.job.is_pass_over() {
-            return self.job.end_pass();
-        }
-        let shard = pass.at.shard(self.job.id);
-        let known = self.rows.keys().filter(|(of, _)| *of == leg).map(|(_, device)| device);
-        let mut page: BTreeSet<DeviceId> = self.fleet.keys().chain(known).cloned().collect();
-        page.retain(|device| device.shard() == shard && pass.at.after.as_ref().is_none_or(|after| device > after));
-        let is_last = page.len() <= PAGE;
-        let page: Vec<DeviceId> = page.into_iter().take(PAGE).collect();
-        let to = match page.last() {
-            Some(last) if !is_last => Cursor { step: pass.at.step, after: Some(last.clone()) },
-            _ => pass.at.next_shard(),
-        };
-        let demand = self.job.demand_of_pass(self.now);
-        let found: Vec<(DeviceId, Finding)> = page
-            .into_iter()
-            .filter(|device| {
-                let known = self.rows.contains_key(&(leg, device.clone()));
-                known || self.job.concerns(device, self.since(device))
-            })
-            .map(|device| {
-                let task = self.rows.get(&(leg, device.clone()));
-                (device.clone(), find(self.fleet.get(&device).copied(), task, demand))
-            })
-            .collect();
-        let deeds: Vec<_> =
-            found.iter().filter_map(|(device, finding)| Some((device, pass.purpose.deed(*finding)?))).collect();
-        let done = if die { deeds.len() / 2 } else { deeds.len() };
-        for (device, deed) in &deeds[..done] {
-            match deed {
-                Deed::Send { attempt } if !die => self.send((*device).clone(), *attempt),
-                Deed::Send { .. } => {}
-                Deed::Reopen => {
-                    let attempt = self.open(device, self.now);
-                    if !die {
-                        self.send((*device).clone(), attempt);
-                    }
-                }
-                Deed::Lose { attempt } => self.record(leg, device, *attempt, TaskState::Failed),
-                Deed::Skip { attempt } => self.record(leg, device, *attempt, TaskState::Skipped),
-            }
-        }
-        if die && !deeds.is_empty() {
-            return;
-        }
-        if let Some((shard, all)) = self.job.note_page(to, found.into_iter().map(|(_, finding)| finding)) {
-            self.dispatched.insert((leg, shard), all);
-        }
-    }
-
     /// Records a result of the device as it is now.
     pub(crate) fn record(&mut self, leg: Leg, device: &DeviceId, attempt: u32, state: TaskState) {
         let of = self.fleet.get(device).copied();
@@ -386,27 +204,27 @@ impl World {
             let key = (leg, device.clone());
             let waived = |task: &TaskRecord| task.state == TaskState::Waived && task.of == Some(*version);
             let proved = self.proved.get(&key).is_some_and(|at| *at >= since);
-            let concerned = leg == Leg::Distribute || self.job.concerns(device, self.since(device));
+            // Of a root that is withdrawn, who does not hold it needs no proof.
+            let concerned = leg == Leg::Distribute || self.holding.contains(device);
             (concerned && !proved && !self.rows.get(&key).is_some_and(waived)).then(|| device.clone())
         };
         self.fleet.iter().filter_map(lacks).collect()
     }
 
     /// Those that were there before the job began have neither been enrolled again nor edited.
-    fn since(&self, device: &DeviceId) -> Option<OffsetDateTime> {
-        let version = self.fleet.get(device)?;
-        let is_old = *version == enrolment(0);
-        Some(if is_old { OffsetDateTime::UNIX_EPOCH } else { self.job.created })
+    fn during(&self, device: &DeviceId) -> Option<JobId> {
+        self.fleet.get(device).filter(|version| **version != enrolment(0)).map(|_| self.job.id)
     }
 
+    /// The id names a device that holds nothing from now on.
     pub(crate) fn enrol(&mut self, device: &DeviceId) {
+        self.holding.remove(device);
         self.enrolments += 1;
         self.change(device, Some(enrolment(self.enrolments)));
     }
 
-    /// The id names another device from now on, or the same one somewhere else.
+    /// What was proven of the id is of something else.
     pub(crate) fn change(&mut self, device: &DeviceId, version: Option<DeviceVersion>) {
-        self.holding.remove(device);
         self.proved.retain(|(_, of), _| of != device);
         self.revisions[usize::from(device.shard())] += 1;
         match version {

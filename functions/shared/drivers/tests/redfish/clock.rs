@@ -50,7 +50,7 @@ async fn a_task_that_fails_in_such_words_has_the_class() {
 }
 
 #[tokio::test]
-async fn a_refusal_by_a_device_that_lives_before_the_certificate_is_its_clocks() {
+async fn a_refusal_before_the_certificates_begin_is_the_clocks() {
     for (date, class) in [(REBOOTED, ErrorClass::NotYetValid), (TODAY, ErrorClass::Rejected)] {
         for (model, profile) in SHAPES {
             let fake = Fake::start(model).await;
@@ -69,7 +69,7 @@ async fn a_refusal_by_a_device_that_lives_before_the_certificate_is_its_clocks()
 }
 
 #[tokio::test]
-async fn a_certificate_that_such_a_device_does_not_keep_is_its_clocks() {
+async fn a_certificate_not_kept_there_is_the_clocks() {
     for (date, class) in [(REBOOTED, ErrorClass::NotYetValid), (TODAY, ErrorClass::NotStored)] {
         for (model, profile) in SHAPES {
             let fake = Fake::start(model).await;
@@ -82,7 +82,7 @@ async fn a_certificate_that_such_a_device_does_not_keep_is_its_clocks() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_behind_is_no_failure_where_the_certificate_is_kept() {
+async fn a_slow_clock_that_keeps_the_certificate_is_no_failure() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.lives_in(REBOOTED);
     assert!(Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")])).done().await.changed);

@@ -134,7 +134,7 @@ async fn a_device_that_repeats_the_password_is_not_quoted() {
 }
 
 #[tokio::test]
-async fn a_hanging_device_is_left_before_the_deadline_and_logged_out_of() {
+async fn a_hanging_device_is_logged_out_of_before_the_deadline() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, _| request.is("POST", "/Truststore").then_some(Reply::Hang));
     let mut attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
@@ -145,7 +145,7 @@ async fn a_hanging_device_is_left_before_the_deadline_and_logged_out_of() {
 }
 
 #[tokio::test]
-async fn a_device_that_does_not_even_log_out_is_left_at_the_deadline() {
+async fn a_device_without_a_logout_is_left_at_the_deadline() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, _| (!request.is("POST", "/Sessions")).then_some(Reply::Hang));
     let mut attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));

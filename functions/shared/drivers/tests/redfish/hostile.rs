@@ -77,7 +77,7 @@ async fn links_to_others_are_not_followed() {
 }
 
 #[tokio::test]
-async fn members_that_cannot_be_read_are_neither_anchors_nor_in_the_way() {
+async fn unreadable_members_are_neither_anchors_nor_in_the_way() {
     let fake = Fake::start(Model::Dmtf { expand: false }).await;
     let (one, two, new) = (root("one"), root("two"), root("new"));
     fake.fault(move |_, state| {

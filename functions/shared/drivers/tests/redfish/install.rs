@@ -107,7 +107,7 @@ impl<'a> Device<'a> {
 }
 
 #[tokio::test]
-async fn the_device_shows_what_it_was_given_and_only_that_is_its_pin() {
+async fn the_device_shows_what_it_got_its_only_pin() {
     for ((model, profile), requests) in MODELS.into_iter().zip([7, 10]) {
         let fake = Fake::start(model).await;
         let mut device = Device::new(&fake, profile);
@@ -142,7 +142,7 @@ async fn a_key_of_another_certificate_is_refused_and_not_quoted() {
 }
 
 #[tokio::test]
-async fn a_device_that_tells_the_key_without_its_frame_is_not_quoted_either() {
+async fn a_device_that_echoes_a_bare_key_is_not_quoted() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, _| {
         let text = request.body["CertificateString"].as_str()?;
@@ -208,7 +208,7 @@ async fn an_answer_that_the_restart_cuts_off_is_a_success() {
 }
 
 #[tokio::test]
-async fn a_restart_beyond_the_limit_is_left_to_a_later_attempt_which_writes_nothing() {
+async fn a_long_restart_is_left_to_an_attempt_without_writes() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.restarts(Duration::ZERO, Duration::from_secs(3));
     let mut device = Device::new(&fake, Profile::Openbmc);
@@ -239,7 +239,7 @@ async fn a_worker_that_dies_anywhere_locks_nobody_out() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_before_the_new_key_is_recorded_or_to_a_stranger() {
+async fn nothing_is_sent_before_its_record_or_to_strangers() {
     let fake = Fake::start(Model::OpenBmc).await;
     let new = identity();
     let mut device = Device::new(&fake, Profile::Openbmc);
@@ -269,7 +269,7 @@ async fn nothing_is_sent_before_the_new_key_is_recorded_or_to_a_stranger() {
 }
 
 #[tokio::test]
-async fn a_web_server_that_stays_away_fails_at_its_restart_and_needs_no_second_write() {
+async fn a_lost_web_server_fails_at_its_restart_written_once() {
     for (model, profile) in MODELS {
         let fake = Fake::start(model).await;
         fake.stays_away();
@@ -289,7 +289,7 @@ async fn a_web_server_that_stays_away_fails_at_its_restart_and_needs_no_second_w
 }
 
 #[tokio::test]
-async fn a_device_that_takes_no_key_is_refused_without_a_request() {
+async fn a_device_that_takes_no_key_is_not_asked() {
     for (model, profile) in [(Model::Xcc, Profile::LenovoXcc), (Model::Vmedia { replace: true }, Profile::Vmedia)] {
         let fake = Fake::start(model).await;
         let failure = Device::new(&fake, profile).fails(&identity()).await;

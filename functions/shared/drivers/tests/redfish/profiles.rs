@@ -8,7 +8,7 @@ use super::fake::{Fake, Model, Reply, root};
 use super::{Attempt, install, prints, remove, sorted};
 
 #[tokio::test]
-async fn openbmc_takes_six_requests_for_the_first_anchor_and_four_to_see_it_again() {
+async fn openbmc_takes_six_requests_first_and_four_again() {
     let fake = Fake::start(Model::OpenBmc).await;
     let new = root("one");
     let attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&new]));
@@ -119,7 +119,7 @@ async fn several_managers_want_a_named_slot() {
 }
 
 #[tokio::test]
-async fn a_single_slot_is_replaced_in_one_step_where_that_exists() {
+async fn a_single_slot_is_replaced_in_one_step() {
     for (replace, first, second) in [(true, 7, 8), (false, 7, 9)] {
         let fake = Fake::start(Model::Vmedia { replace }).await;
         let (foreign, old, new) = (root("foreign"), root("old"), root("new"));

@@ -124,7 +124,7 @@ fn generated(requests: &[Request]) -> Vec<&Value> {
 }
 
 #[tokio::test]
-async fn each_profile_is_asked_in_its_own_words_and_answers_with_a_fresh_key() {
+async fn each_profile_is_asked_in_its_words_for_fresh_keys() {
     for ((model, profile), (count, algorithm, curve)) in MODELS.into_iter().zip([
         (4, "EC", "secp384r1"),
         (7, "TPM_ALG_ECDSA", "TPM_ECC_NIST_P384"),
@@ -171,7 +171,7 @@ async fn other_keys_are_made_where_the_device_makes_them() {
 }
 
 #[tokio::test]
-async fn the_certificate_for_the_devices_own_key_is_installed_without_one() {
+async fn a_certificate_for_the_devices_key_comes_without_one() {
     for (model, profile) in MODELS {
         let fake = Fake::start(model).await;
         let identity = signed(&Attempt::new(&fake, profile).done().await);
@@ -203,7 +203,7 @@ async fn a_certificate_for_another_key_is_refused() {
 }
 
 #[tokio::test]
-async fn one_request_at_a_time_is_made_and_the_next_one_is_made_later() {
+async fn one_request_at_a_time_is_made() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.makes_requests(Csr { takes: Duration::from_millis(300), ..Csr::default() });
     let attempt = Attempt::new(&fake, Profile::Openbmc);
@@ -262,7 +262,7 @@ async fn hostile_answers_are_no_requests() {
 }
 
 #[tokio::test]
-async fn the_action_is_where_the_service_says_and_on_the_device_itself() {
+async fn the_action_is_where_the_device_says_on_itself() {
     let own = "/redfish/v1/CertificateService/Actions/Oem/Generate";
     for (target, class) in [
         (json!(own), None),
@@ -310,7 +310,7 @@ async fn nothing_is_sent_to_a_stranger() {
 }
 
 #[tokio::test]
-async fn a_long_task_is_handed_back_and_its_end_is_the_request() {
+async fn a_long_task_is_handed_back_and_ends_as_request() {
     let fake = Fake::start(Model::OpenBmc).await;
     let mut asked: Option<Request> = None;
     fake.fault(move |request, state| {

@@ -57,7 +57,7 @@ async fn basic_takes_the_place_of_missing_sessions_only() {
 }
 
 #[tokio::test]
-async fn a_session_whose_location_is_foreign_is_deleted_by_its_own_id() {
+async fn a_session_with_foreign_location_is_deleted_by_id() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, state| {
         if !request.is("POST", "/Sessions") {

@@ -42,7 +42,7 @@ async fn a_long_task_is_handed_back_and_taken_up_again() {
 }
 
 #[tokio::test]
-async fn a_task_that_failed_says_why_unless_its_effect_is_there() {
+async fn a_failed_task_says_why_unless_its_effect_shows() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, state| {
         let failed = json!({"TaskState": "Exception", "Messages": [{"Message": "The flash is worn out."}]});
@@ -66,7 +66,7 @@ async fn a_task_that_failed_says_why_unless_its_effect_is_there() {
 }
 
 #[tokio::test]
-async fn after_a_task_that_never_ends_the_slot_has_the_last_word() {
+async fn the_slot_has_the_last_word_after_endless_tasks() {
     let fake = Fake::start(Model::OpenBmc).await;
     let new = root("one");
     let endless = Ended::given_up(&MONITOR.into());
@@ -80,7 +80,7 @@ async fn after_a_task_that_never_ends_the_slot_has_the_last_word() {
 }
 
 #[tokio::test]
-async fn a_monitor_that_is_gone_leaves_the_word_to_the_slot() {
+async fn a_lost_monitor_leaves_the_word_to_the_slot() {
     let fake = Fake::start(Model::OpenBmc).await;
     let ended = ended(&fake, &MONITOR.into()).await;
     let mut attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
@@ -89,7 +89,7 @@ async fn a_monitor_that_is_gone_leaves_the_word_to_the_slot() {
 }
 
 #[tokio::test]
-async fn whoever_is_not_told_does_not_take_a_task_for_ended() {
+async fn a_task_is_not_ended_before_that_is_told() {
     for (status, class) in [(401, ErrorClass::Unauthorized), (503, ErrorClass::Throttled)] {
         let fake = Fake::start(Model::OpenBmc).await;
         fake.fault(move |request, _| request.is("GET", MONITOR).then(|| error(status, "Not now.")));

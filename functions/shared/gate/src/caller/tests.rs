@@ -122,7 +122,7 @@ fn refused(answer: Result<String, ApiError>, kind: Kind, what: &str) {
 }
 
 #[tokio::test]
-async fn a_session_is_its_principals_and_what_changes_something_needs_its_token() {
+async fn a_change_in_a_session_needs_its_token() {
     let (cookie, csrf) = (format!("csrf={}; JSESSIONID={}", csrf(), id()), csrf());
     let cookie = (COOKIE.as_str(), cookie.as_str());
     let fixture = Fixture::new(items(|_| {}));
@@ -181,7 +181,7 @@ async fn a_session_ends_with_idleness_and_with_its_password() {
 }
 
 #[tokio::test]
-async fn a_password_is_looked_at_with_every_request_and_every_attempt_is_counted() {
+async fn a_password_is_looked_at_and_counted_every_time() {
     let fixture = Fixture::new(items(|_| {}));
     let right = basic_of(&format!("ops:{PASSWORD}"));
     for header in [right.clone(), right.replace("Basic", "bASIC ")] {
@@ -220,7 +220,7 @@ async fn who_guesses_waits_and_the_right_password_waits_too() {
 }
 
 #[tokio::test]
-async fn what_the_header_says_is_not_made_good_by_a_cookie_nor_one_header_by_another() {
+async fn a_bad_header_is_not_made_good_by_others() {
     let fixture = Fixture::new(items(|_| {}));
     let cookie = format!("JSESSIONID={}", id());
     let (bearer, right) = (format!("Bearer {TOKEN}"), basic_of(&format!("ops:{PASSWORD}")));
@@ -242,7 +242,7 @@ async fn what_the_header_says_is_not_made_good_by_a_cookie_nor_one_header_by_ano
 }
 
 #[tokio::test]
-async fn a_token_for_an_identity_is_good_while_that_is_still_its_principals() {
+async fn an_identitys_token_is_good_while_its_principal_has_it() {
     let bearer = [("authorization", &*format!("Bearer {TOKEN}"))];
     let with = |edit: fn(&mut HashMap<String, Item>)| {
         let mut items = items(|_| {});

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_answer_has_an_id_and_a_fault_tells_no_more() {
+    async fn every_answer_has_an_id_a_fault_nothing_more() {
         let secret = || LedgerError::Aws { operation: "GetItem", source: "table rootcast-Access-7 is gone".into() };
         let routes = Router::new()
             .route("/good", get(|| async { "good" }))
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_race_is_a_conflict_and_a_passing_fault_may_be_tried_again() {
+    fn a_lost_race_conflicts_and_a_passing_fault_invites_retries() {
         assert_eq!(ScmError::from(LedgerError::Conflict).code(), "SCM.0409");
         let passing = LedgerError::Transient { operation: "PutItem", source: "busy".into() };
         assert_eq!(ScmError::from(passing).into_response().headers()[RETRY_AFTER], "1");

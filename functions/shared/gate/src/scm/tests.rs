@@ -134,7 +134,7 @@ fn with_token(name: &str, value: &str) -> Request {
 }
 
 #[tokio::test]
-async fn what_the_vendors_signer_signed_is_let_in_with_its_body() {
+async fn the_vendors_signed_request_is_let_in_with_its_body() {
     let fixture = Fixture::new().await;
     for vector in GOOD {
         let admitted = fixture.admit(vector.request()).await.unwrap_or_else(|_| panic!("{}", vector.target));
@@ -147,7 +147,7 @@ async fn what_the_vendors_signer_signed_is_let_in_with_its_body() {
 }
 
 #[tokio::test]
-async fn a_signature_that_changes_something_is_good_once_in_whatever_case_it_is_written() {
+async fn a_signature_that_changes_something_is_good_once() {
     let fixture = Fixture::new().await;
     let upper = || {
         let mut request = POST.request();
@@ -261,7 +261,7 @@ async fn a_key_is_as_good_as_its_principal_is() {
 }
 
 #[tokio::test]
-async fn too_large_a_body_is_refused_before_anything_is_looked_up() {
+async fn too_large_a_body_is_refused_before_any_lookup() {
     let fixture = Fixture::new().await;
     for mut request in [POST.request(), with_token("x-auth-token", TOKEN), with_token("accept", "*/*")] {
         *request.body_mut() = Body::from(vec![b' '; LIMIT + 1]);
@@ -305,7 +305,7 @@ async fn a_token_that_is_not_valid_is_refused_alike() {
 }
 
 #[tokio::test]
-async fn an_opened_secret_is_kept_for_minutes_and_its_record_is_not() {
+async fn an_opened_secret_is_kept_but_not_its_record() {
     let fixture = Fixture::new().await;
     fixture.admit(PLAIN.request()).await.unwrap();
     fixture.admit(QUERY.request()).await.unwrap();

@@ -140,7 +140,7 @@ mod tests {
     use crate::item::{from_item, to_item};
 
     #[test]
-    fn an_access_key_comes_back_as_it_was_written_and_shows_no_secret() {
+    fn an_access_key_comes_back_and_shows_no_secret() {
         let record = AccessKeyRecord {
             principal: "ops".parse().unwrap(),
             epoch: 7,
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_an_access_key_is_twenty_capitals_and_digits() {
+    fn an_access_keys_id_is_twenty_capitals_and_digits() {
         assert_eq!("AKIDEXAMPLE012345678".parse::<AccessKeyId>().unwrap().to_string(), "AKIDEXAMPLE012345678");
         for text in
             ["", "AKIDEXAMPLE01234567", "AKIDEXAMPLE0123456789", "akIDEXAMPLE012345678", "AKIDEXAMPLE\n12345678"]

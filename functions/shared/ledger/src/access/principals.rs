@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_principal_comes_back_as_it_was_written_and_never_expires() {
+    fn a_principal_comes_back_as_written_and_never_expires() {
         let record = record();
         let mut item = to_item("principal", &record).unwrap();
         assert!(!item.contains_key("expires"), "DynamoDB would remove it");
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_for_a_password_is_bound_to_it_and_to_its_principal() {
+    fn a_passwords_token_is_bound_to_it_and_its_principal() {
         let same_password_anew = PasswordHash::of(PASSWORD, [8; 16]).unwrap();
         let epochs = [
             record().login_epoch(),

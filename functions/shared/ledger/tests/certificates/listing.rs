@@ -131,7 +131,7 @@ async fn by_offset(ledger: &Ledger, listing: &Listing<'_>, limit: usize, total: 
 }
 
 #[test]
-fn pages_by_cursor_and_by_offset_are_the_list_cut_up() {
+fn pages_by_cursor_or_offset_are_the_list_cut() {
     let seconds = || (0..6i64, 0..6i64);
     let rows = proptest::collection::vec((0..200u64, seconds()), 0..60);
     let bounds = proptest::option::of(0..6i64);
@@ -166,7 +166,7 @@ fn pages_by_cursor_and_by_offset_are_the_list_cut_up() {
 }
 
 #[tokio::test]
-async fn a_first_page_without_a_filter_is_counted_and_not_read() {
+async fn an_unfiltered_first_page_is_counted_and_not_read() {
     let count = mock!(aws_sdk_dynamodb::Client::query)
         .match_requests(|query| query.select() == Some(&Select::Count))
         .then_output(|| QueryOutput::builder().count(5).build());

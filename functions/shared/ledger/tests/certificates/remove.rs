@@ -63,7 +63,7 @@ async fn the_last_copy_takes_its_leaf_with_it() {
 }
 
 #[tokio::test]
-async fn one_of_several_copies_is_counted_down_and_the_first_is_forgotten() {
+async fn one_of_several_copies_is_counted_down() {
     for (first, update) in
         [("scs0000000000002", "ADD copies :less"), ("scs0000000000001", "REMOVE certificate ADD copies :less")]
     {
@@ -92,7 +92,7 @@ async fn a_certificate_is_deleted_once() {
 }
 
 #[tokio::test]
-async fn a_copy_that_comes_meanwhile_is_seen_at_the_second_look() {
+async fn a_copy_that_comes_meanwhile_is_seen_next_look() {
     let refused = cancelled(&["None", "None", FAILED, "None", "None"], None);
     let then = accepted(|writes| writes[2].update().is_some());
     let (one, two) = (leaf(1, "scs0000000000001"), leaf(2, "scs0000000000001"));

@@ -36,7 +36,7 @@ fn keys(writes: &[TransactWriteItem]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn record_name_leaf_and_request_are_written_together_or_not_at_all() {
+async fn record_name_leaf_and_request_are_written_together() {
     let (record, request) = (record(), request());
     let expected = [
         record.id.to_string(),
@@ -63,7 +63,7 @@ async fn record_name_leaf_and_request_are_written_together_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_leaf_that_may_be_stored_once_is_refused_by_the_name_of_the_first() {
+async fn a_second_leaf_is_refused_by_the_firsts_name() {
     let rule = accepted(|writes| {
         writes.len() == 5 && writes[2].update().unwrap().condition_expression() == Some("attribute_not_exists(id)")
     });
@@ -88,7 +88,7 @@ async fn a_name_that_is_taken_tells_by_whom() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_taken_is_for_the_caller_to_choose_again() {
+async fn the_caller_chooses_again_for_a_taken_id() {
     // By a certificate, or by the audit chain of one that was deleted.
     for codes in [&[FAILED, "None", "None", "None", "None"], &["None", "None", "None", FAILED, FAILED]] {
         let refused = cancelled(codes, None);

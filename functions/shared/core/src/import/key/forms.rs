@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_kept_as_aws_lc_itself_would_write_it() {
+    fn a_key_is_kept_as_aws_lc_would_write_it() {
         let pair = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
         let written = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
         assert_eq!(pkcs8(written.as_ref()).unwrap().into_pkcs8().pkcs8_der(), written.as_ref());

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn iterations_are_counted_over_the_whole_file_before_they_are_spent() {
+    fn a_files_iterations_are_counted_before_they_are_spent() {
         let mut budget = Budget { spent: ITERATIONS - 2048 };
         let mut password = Password::new("word");
         let mac = pbmac1(2048, &[0; 32]);

@@ -20,6 +20,8 @@ pub(crate) enum Event {
         which: u8,
         doubled: bool,
     },
+    /// A worker brings another bundle than the job's.
+    Misdeliver(u8),
     LoseAllMessages,
     Join(u8),
     /// Deleted, or its approval is taken back.
@@ -28,6 +30,8 @@ pub(crate) enum Event {
     EnrolAgain(u8),
     /// Its address, say.
     Edit(u8),
+    /// A device is deleted, and enrolled under another id, or the same.
+    Rename(u8, u8),
     /// The device is reset, and forgets its anchors.
     Forget(u8),
     MendAll,
@@ -48,8 +52,12 @@ pub(crate) struct Choice {
 }
 
 impl World {
+    pub(crate) fn deliver(&mut self, message: (Leg, DeviceId, u32)) {
+        self.visit(message, self.job.bundle_version);
+    }
+
     /// As a worker does: judge the message by the records, never by itself.
-    pub(crate) fn deliver(&mut self, (leg, device, attempt): (Leg, DeviceId, u32)) {
+    fn visit(&mut self, (leg, device, attempt): (Leg, DeviceId, u32), bundle_version: u64) {
         if !self.job.takes_device_work(leg) {
             return;
         }
@@ -63,7 +71,7 @@ impl World {
             true if self.broken.contains(&device) => TaskState::Failed,
             true => TaskState::Acked,
         };
-        if state == TaskState::Acked {
+        if state == TaskState::Acked && bundle_version == self.job.bundle_version {
             if leg == Leg::Distribute {
                 self.holding.insert(device.clone());
             } else {
@@ -72,6 +80,9 @@ impl World {
             self.proved.insert((leg, device.clone()), self.now);
         }
         self.record(leg, &device, attempt, state);
+        if let Some(ack) = self.rows.get_mut(&(leg, device)).and_then(|task| task.ack.as_mut()) {
+            ack.bundle_version = bundle_version;
+        }
     }
 
     pub(crate) fn happen(&mut self, event: &Event) {
@@ -92,10 +103,17 @@ impl World {
                     self.deliver(message);
                 }
             }
-            Event::Deliver { .. } => {}
+            Event::Misdeliver(which) if !self.messages.is_empty() => {
+                let message = self.messages.swap_remove(usize::from(*which) % self.messages.len());
+                self.visit(message, self.job.bundle_version - 1);
+            }
+            Event::Deliver { .. } | Event::Misdeliver(_) => {}
             Event::LoseAllMessages => self.messages.clear(),
             Event::Join(number) | Event::EnrolAgain(number) => self.enrol(&device(*number)),
-            Event::Delete(number) => self.change(&device(*number), None),
+            Event::Delete(number) => {
+                self.holding.remove(&device(*number));
+                self.change(&device(*number), None);
+            }
             Event::Edit(number) => {
                 let id = device(*number);
                 if let Some(mut version) = self.fleet.get(&id).copied() {
@@ -103,6 +121,15 @@ impl World {
                     self.change(&id, Some(version));
                 }
             }
+            Event::Rename(from, to) if self.job.withdrawn.is_none() => {
+                let (from, to) = (device(*from), device(*to));
+                let holds = self.holding.remove(&from);
+                self.change(&from, None);
+                self.enrol(&to);
+                self.holding.extend(holds.then_some(to));
+            }
+            // Whom nobody has to look at any more.
+            Event::Rename(..) => {}
             Event::Forget(number) => _ = self.holding.remove(&device(*number)),
             Event::MendAll => self.broken.clear(),
             Event::Pause => self.command(Command::Pause),
@@ -122,6 +149,7 @@ impl World {
     }
 
     pub(crate) fn command(&mut self, command: Command) {
+        self.now += Duration::SECOND;
         if let Ok(job) = self.job.clone().command(command, self.now) {
             self.job = job;
             if command == Command::Resume {
@@ -178,11 +206,13 @@ pub(crate) fn events() -> impl Strategy<Value = Vec<Event>> {
         6 => Just(Event::Wake),
         2 => (0u8..12).prop_map(Event::WakeAndDie),
         12 => (any::<u8>(), any::<bool>()).prop_map(|(which, doubled)| Event::Deliver { which, doubled }),
+        1 => any::<u8>().prop_map(Event::Misdeliver),
         1 => Just(Event::LoseAllMessages),
         1 => (100u8..120).prop_map(Event::Join),
         1 => (0u8..40).prop_map(Event::Delete),
         1 => (0u8..40).prop_map(Event::EnrolAgain),
         1 => (0u8..40).prop_map(Event::Edit),
+        1 => (0u8..40, 0u8..120).prop_map(|(from, to)| Event::Rename(from, to)),
         1 => (0u8..40).prop_map(Event::Forget),
         1 => Just(Event::MendAll),
         1 => Just(Event::Pause),

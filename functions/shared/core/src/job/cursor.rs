@@ -1,0 +1,39 @@
+//! Where a job is in the fleet.
+
+use serde::{Deserialize, Serialize};
+
+use super::JobId;
+use crate::device::{DeviceId, SHARDS};
+
+/// A place in the order in which the fleet is paged: shard by shard, by id within a shard.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Cursor {
+    /// How many shards are done.
+    pub step: u8,
+    /// The last device that was taken of the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<DeviceId>,
+}
+
+impl Cursor {
+    pub const fn is_at_end(&self) -> bool {
+        self.step >= SHARDS
+    }
+
+    pub const fn next_shard(&self) -> Self {
+        Self { step: self.step + 1, after: None }
+    }
+
+    /// Each job begins with another shard, so that not always the same devices are the canaries.
+    pub fn shard(&self, job: JobId) -> u8 {
+        let first = (job.0 % u64::from(SHARDS)) as u8;
+        (first + self.step) % SHARDS
+    }
+
+    /// Whether a device lies before this place: it was taken.
+    pub fn is_past(&self, job: JobId, device: &DeviceId) -> bool {
+        let first = (job.0 % u64::from(SHARDS)) as u8;
+        let step = (device.shard() + SHARDS - first) % SHARDS;
+        step < self.step || (step == self.step && self.after.as_ref().is_some_and(|after| device <= after))
+    }
+}

@@ -1,0 +1,202 @@
+//! The conductor, each step of which may be the last.
+
+use std::collections::BTreeSet;
+
+use rootcast_core::device::{DeviceId, SHARDS};
+use rootcast_core::job::{Activation, Cursor, JobState, Leg};
+use rootcast_core::plan::{Action, plan};
+use rootcast_core::survey::{Deed, Finding, Purpose, find};
+use rootcast_core::task::{TaskRecord, TaskState};
+use time::OffsetDateTime;
+
+use super::{PAGE, STALL, World, in_shard, named};
+
+impl World {
+    /// One step; `die`: the conductor dies between its record and its messages.
+    pub(crate) fn step(&mut self, die: bool) -> bool {
+        let tally = self.tally();
+        let step = plan(&self.job, &tally, self.now, STALL);
+        assert_eq!(step, plan(&self.job, &tally, self.now, STALL), "asked twice, it says the same");
+        let now = self.now;
+        match step.action {
+            Action::Wait { .. } => {
+                self.job.note_progress(&tally, now);
+                return false;
+            }
+            Action::Distribute => self.job.distribute(now),
+            Action::OpenWave { number, size } => self.job.open_wave(number, size, &tally, now),
+            Action::Begin(Purpose::Survey) => self.job.begin_survey(self.revisions.clone(), &tally, now),
+            Action::Begin(Purpose::Resend) => self.job.begin_resend(now),
+            Action::Begin(Purpose::GiveUp) => self.job.begin_giving_up(),
+            Action::Pass => self.pass(die),
+            Action::Dispatch { at_most } => self.dispatch(at_most, die),
+            Action::FinishSending => self.finish_sending(),
+            Action::CloseWave => {
+                self.job.note_progress(&tally, now);
+                let record = self.job.close_wave(&tally, now);
+                self.waves.extend(record);
+            }
+            Action::Reopen => self.reopen(die),
+            Action::Pause => self.job.pause(&step.why),
+            Action::Withdraw => self.job.withdraw(3, now),
+            Action::Activate if self.job.activation == Activation::Immediate => self.job.activate(now),
+            // The write demands the revisions that the survey noted.
+            Action::Activate | Action::NoteWithdrawn if self.job.survey.forget_changed(&self.revisions) => {}
+            Action::Activate => {
+                self.unproven = Some(self.without_proof());
+                self.job.activate(now);
+            }
+            Action::NoteWithdrawn => {
+                self.unproven = Some(self.without_proof());
+                self.job.note_withdrawn(now);
+            }
+            Action::End(outcome) => self.job.end(outcome, &step.why),
+        }
+        self.job.state == JobState::Running
+    }
+
+    /// As the conductor pages: a shard at a time, the devices without a row.
+    pub(crate) fn dispatch(&mut self, at_most: u64, die: bool) {
+        let Cursor { after, .. } = self.job.cursor.clone();
+        let (leg, shard) = (self.job.leg(), self.job.cursor.shard(self.job.id));
+        let bound =
+            self.job.bound.clone().filter(|bound| bound.step == self.job.cursor.step).and_then(|bound| bound.after);
+        let mut page = self.in_shard(shard);
+        page.retain(|device| {
+            after.as_ref().is_none_or(|after| device > after) && bound.as_ref().is_none_or(|to| device <= to)
+        });
+        let full = page.len() as u64 > at_most;
+        page.truncate(usize::try_from(at_most).unwrap_or(usize::MAX));
+        let to = match page.last() {
+            Some(last) if full => Cursor { step: self.job.cursor.step, after: Some(last.clone()) },
+            _ => self.job.cursor.next_shard(),
+        };
+        page.retain(|device| !self.rows.contains_key(&(leg, device.clone())));
+        let over = self.job.rollout.is_exceeded(self.tally().failed, self.tally().settled());
+        let judged = self.tally().settled() >= self.job.rollout.error_budget_minimum;
+        assert!(!(over && judged), "nobody new is sent while too many failed");
+        let wave = self.job.wave.as_ref().unwrap().number;
+        self.wave_of.extend(page.iter().map(|device| ((leg, device.clone()), wave)));
+        self.job.take_page(to, page.len() as u64);
+        *self.dispatched.entry((leg, shard)).or_default() += page.len() as u64;
+        if die {
+            return;
+        }
+        for device in page {
+            self.send(device, 1);
+        }
+        self.job.sending = None;
+    }
+
+    /// As the conductor does: a shard at a time, recorded first and sent then. It dies in the middle of the last record.
+    pub(crate) fn reopen(&mut self, die: bool) {
+        let (leg, id) = (self.job.leg(), self.job.id);
+        let sends = !self.job.begins_to_resend();
+        let selection = self.job.reopen.selection().cloned();
+        let at = selection.as_ref().map_or(self.now, |selection| selection.asked);
+        let shards = selection.map_or(0, |selection| selection.shards_done)..SHARDS;
+        let fails = |shard| self.tasks(leg).any(|task| in_shard(&task, shard) && self.job.reopen.opens(id, &task));
+        let dies_at = shards.clone().rev().find(|shard| die && fails(*shard));
+        for shard in shards {
+            let tasks: Vec<TaskRecord> = self.tasks(leg).filter(|task| in_shard(task, shard)).collect();
+            let (failed, open) = (
+                |task: &&TaskRecord| self.job.reopen.opens(id, task),
+                |task: &&TaskRecord| self.job.reopen.has_opened(id, task),
+            );
+            let failed: Vec<_> = tasks.iter().filter(failed).map(|task| (named(task), task.attempt + 1)).collect();
+            let mut sent: Vec<_> = tasks.iter().filter(open).map(|task| (named(task), task.attempt)).collect();
+            let recorded = if dies_at == Some(shard) { failed.len() / 2 } else { failed.len() };
+            for (device, _) in &failed[..recorded] {
+                assert!(self.asked_for.contains(&(leg, device.clone())), "nobody asked for {device}");
+                assert!(self.opened.insert((leg, device.clone(), at)), "{device} is tried again twice for one request");
+                self.open(device, at);
+            }
+            if dies_at == Some(shard) {
+                return;
+            }
+            sent.extend(failed);
+            if !sent.is_empty() {
+                if sends {
+                    sent.into_iter().for_each(|(device, attempt)| self.send(device, attempt));
+                }
+                self.job.reopen.note_shard(shard);
+            }
+        }
+        self.job.note_reopened(self.tally().failed, self.now);
+    }
+
+    /// The task waits again, for its next attempt.
+    fn open(&mut self, device: &DeviceId, at: OffsetDateTime) -> u32 {
+        let task = self.rows.get_mut(&(self.job.leg(), device.clone())).unwrap();
+        (task.state, task.attempt, task.at) = (TaskState::Waiting, task.attempt + 1, at);
+        task.attempt
+    }
+
+    /// Whoever of the page has no record may not have been sent.
+    pub(crate) fn finish_sending(&mut self) {
+        let sending = self.job.sending.take().unwrap();
+        let leg = self.job.leg();
+        let (from, to, id) = (sending.from, sending.to, self.job.id);
+        let unsent: Vec<DeviceId> = self
+            .fleet
+            .keys()
+            .filter(|device| to.is_past(id, device) && !from.is_past(id, device) && self.job.is_taken(device))
+            .filter(|device| self.state(leg, device).is_none())
+            .cloned()
+            .collect();
+        unsent.into_iter().for_each(|device| self.send(device, 1));
+    }
+
+    /// One page of the pass that is under way. `die`: half of what follows from it is recorded, and nothing is sent.
+    fn pass(&mut self, die: bool) {
+        let (leg, pass) = (self.job.leg(), self.job.pass.clone().unwrap());
+        if self.job.is_pass_over() {
+            return self.job.end_pass();
+        }
+        let shard = pass.at.shard(self.job.id);
+        let known = self.rows.keys().filter(|(of, _)| *of == leg).map(|(_, device)| device);
+        let mut page: BTreeSet<DeviceId> = self.fleet.keys().chain(known).cloned().collect();
+        page.retain(|device| device.shard() == shard && pass.at.after.as_ref().is_none_or(|after| device > after));
+        let is_last = page.len() <= PAGE;
+        let page: Vec<DeviceId> = page.into_iter().take(PAGE).collect();
+        let to = match page.last() {
+            Some(last) if !is_last => Cursor { step: pass.at.step, after: Some(last.clone()) },
+            _ => pass.at.next_shard(),
+        };
+        let demand = self.job.demand_of_pass(self.now);
+        let found: Vec<(DeviceId, Finding)> = page
+            .into_iter()
+            .filter(|device| {
+                let known = self.rows.contains_key(&(leg, device.clone()));
+                known || self.job.concerns(device, self.during(device))
+            })
+            .map(|device| {
+                let task = self.rows.get(&(leg, device.clone()));
+                (device.clone(), find(self.fleet.get(&device).copied(), task, demand))
+            })
+            .collect();
+        let deeds: Vec<_> =
+            found.iter().filter_map(|(device, finding)| Some((device, pass.purpose.deed(*finding)?))).collect();
+        let done = if die { deeds.len() / 2 } else { deeds.len() };
+        for (device, deed) in &deeds[..done] {
+            match deed {
+                Deed::Send { attempt } if !die => self.send((*device).clone(), *attempt),
+                Deed::Send { .. } => {}
+                Deed::Reopen => {
+                    let attempt = self.open(device, self.now);
+                    if !die {
+                        self.send((*device).clone(), attempt);
+                    }
+                }
+                Deed::Lose { attempt } => self.record(leg, device, *attempt, TaskState::Failed),
+                Deed::Skip { attempt } => self.record(leg, device, *attempt, TaskState::Skipped),
+            }
+        }
+        if die && !deeds.is_empty() {
+            return;
+        }
+        if let Some((shard, all)) = self.job.note_page(to, found.into_iter().map(|(_, finding)| finding)) {
+            self.dispatched.insert((leg, shard), all);
+        }
+    }
+}
