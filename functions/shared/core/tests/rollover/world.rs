@@ -30,6 +30,8 @@ pub(crate) struct World {
     /// The fleet's revision in each shard.
     pub revisions: Vec<u64>,
     pub broken: BTreeSet<DeviceId>,
+    /// Devices that a worker comes back to by itself, so that no message of theirs is lost for good.
+    pub under_way: BTreeSet<DeviceId>,
     /// What the devices really hold.
     pub holding: BTreeSet<DeviceId>,
     /// When each device was last read, of those that nobody has replaced or edited since.
@@ -73,6 +75,7 @@ impl World {
             enrolments: 0,
             revisions: vec![0; usize::from(SHARDS)],
             broken: broken.into_iter().map(device).collect(),
+            under_way: BTreeSet::new(),
             holding: BTreeSet::new(),
             proved: BTreeMap::new(),
             rows: BTreeMap::new(),
@@ -125,7 +128,7 @@ impl World {
             Action::OpenWave { number, size } => self.job.open_wave(number, size, &tally, now),
             Action::Begin(Purpose::Survey) => self.job.begin_survey(self.revisions.clone(), &tally, now),
             Action::Begin(Purpose::Resend) => self.job.begin_resend(now),
-            Action::Begin(Purpose::GiveUp) => self.job.begin_giving_up(),
+            Action::Begin(Purpose::GiveUp) => self.job.begin_giving_up(now),
             Action::Pass => self.pass(die),
             Action::Dispatch { at_most } => self.dispatch(at_most, die),
             Action::FinishSending => self.finish_sending(),
@@ -332,8 +335,8 @@ impl World {
             found.iter().filter_map(|(device, finding)| Some((device, pass.purpose.deed(*finding)?))).collect();
         let done = if die { deeds.len() / 2 } else { deeds.len() };
         for (device, deed) in &deeds[..done] {
-            match deed {
-                Deed::Send { attempt } if !die => self.send((*device).clone(), *attempt),
+            match if self.under_way.contains(*device) { deed.under_way() } else { *deed } {
+                Deed::Send { attempt } if !die => self.send((*device).clone(), attempt),
                 Deed::Send { .. } => {}
                 Deed::Reopen => {
                     let attempt = self.open(device, self.now);
@@ -341,8 +344,8 @@ impl World {
                         self.send((*device).clone(), attempt);
                     }
                 }
-                Deed::Lose { attempt } => self.record(leg, device, *attempt, TaskState::Failed),
-                Deed::Skip { attempt } => self.record(leg, device, *attempt, TaskState::Skipped),
+                Deed::Lose { attempt } => self.record(leg, device, attempt, TaskState::Failed),
+                Deed::Skip { attempt } => self.record(leg, device, attempt, TaskState::Skipped),
             }
         }
         if die && !deeds.is_empty() {
