@@ -335,7 +335,8 @@ impl World {
             found.iter().filter_map(|(device, finding)| Some((device, pass.purpose.deed(*finding)?))).collect();
         let done = if die { deeds.len() / 2 } else { deeds.len() };
         for (device, deed) in &deeds[..done] {
-            match if self.under_way.contains(*device) { deed.under_way() } else { *deed } {
+            let deed = if self.under_way.contains(*device) { deed.under_way() } else { *deed };
+            match deed {
                 Deed::Send { attempt } if !die => self.send((*device).clone(), attempt),
                 Deed::Send { .. } => {}
                 Deed::Reopen => {
