@@ -45,7 +45,7 @@ impl App {
                 self.send_open(&job).await?;
                 return Ok(Then::Continue);
             }
-            Action::GiveUp => return self.give_up_deployment(&job, deadline).await,
+            Action::GiveUp => return self.give_up_deployment(job, why, deadline).await,
             Action::End(outcome) => {
                 job.end(outcome, &why);
                 self.save_deployment(&mut job, why).await?;
@@ -96,10 +96,20 @@ impl App {
     }
 
     /// What is still open after all resends has failed; but of a device that was deleted nothing is left to record.
-    async fn give_up_deployment(&self, job: &Deployment, deadline: Instant) -> Result<Then, ConductError> {
-        let open = self.open_installs(job).await?;
-        let uses = self.ledger.uses_by(job.certificate, open.iter().map(|(device, ..)| device)).await?;
-        for (device, attempt, history) in open {
+    /// Those that are under way get their message again, and have as long again.
+    async fn give_up_deployment(
+        &self,
+        mut job: Deployment,
+        why: String,
+        deadline: Instant,
+    ) -> Result<Then, ConductError> {
+        let open = self.open_installs(&job).await?;
+        let records = self.ledger.devices_by_id(open.iter().map(|(device, ..)| device)).await?;
+        let (spared, lost): (Vec<_>, Vec<_>) = open
+            .into_iter()
+            .partition(|(device, attempt, _)| self.is_under_way(job.id, Leg::Install, *attempt, records.get(device)));
+        let uses = self.ledger.uses_by(job.certificate, lost.iter().map(|(device, ..)| device)).await?;
+        for (device, attempt, history) in lost {
             if Instant::now() >= deadline {
                 return Ok(Then::HandOn);
             }
@@ -113,6 +123,11 @@ impl App {
                 Some(tie) => _ = self.ledger.settle_use(&lost, tie, None).await?,
                 None => _ = self.ledger.settle(vec![Settlement { outcome: Outcome::Skipped, ..lost }]).await?,
             }
+        }
+        if !spared.is_empty() {
+            job.note_sent((self.clock)());
+            self.save_deployment(&mut job, why).await?;
+            self.send_installs(&job, spared.into_iter().map(|(device, attempt, _)| (device, attempt))).await?;
         }
         Ok(Then::Continue)
     }

@@ -1,33 +1,55 @@
 //! Devices that were approved after the last rollover are brought to the bundle of today, each by itself.
 
+use std::collections::BTreeSet;
+
 use rootcast_core::job::{JobId, Leg};
 use rootcast_core::message::Task;
 use rootcast_core::survey::joining::{Join, join};
-use rootcast_ledger::LedgerError;
-use tracing::{debug, info};
+use rootcast_ledger::{Authority, Joining};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tracing::info;
 
 use crate::{App, ConductError};
 
 /// Of no job.
 const NO_JOB: JobId = JobId(0);
-/// Devices in one look: one call for their records, two for each that is sent.
-const AT_ONCE: u32 = 100;
+/// Devices a page: of each that is sent two writes, and DynamoDB takes 100 in a transaction.
+const PAGE: u32 = 50;
+/// Devices a look. Their entries are one partition of their table, which takes 1000 write units a second, and one that
+/// is sent costs four: 20 s, of the minute until the next look. That many messages are some minutes' work for the
+/// workers, done before the first of them is due again.
+const AT_MOST: usize = 5000;
 
 impl App {
-    /// One look at those that are due. A rollover that runs looks at every device itself, so they wait for its end.
-    pub(crate) async fn bring_in_joining(&self) -> Result<(), ConductError> {
-        let now = (self.clock)();
-        let due = self.ledger.due_to_join(now, AT_ONCE).await?;
-        if due.is_empty() {
-            return Ok(());
+    /// One look at those that are due, page by page: what was seen to is due no more, so each page begins where the last
+    /// one came to, whoever read that. A rollover that runs looks at every device itself, so they wait for its end.
+    pub(crate) async fn bring_in_joining(&self, deadline: Instant) -> Result<(), ConductError> {
+        let (now, mut seen) = ((self.clock)(), 0);
+        while seen < AT_MOST && Instant::now() < deadline {
+            let due = self.ledger.due_to_join(now, PAGE).await?;
+            if due.is_empty() {
+                break;
+            }
+            let authority = self.ledger.authority().await?;
+            if authority.running.is_some() {
+                break;
+            }
+            seen += due.len();
+            self.bring_in(due, &authority, now).await?;
         }
-        let authority = self.ledger.authority().await?;
-        if authority.running.is_some() {
-            return Ok(());
-        }
+        Ok(())
+    }
+
+    async fn bring_in(
+        &self,
+        due: Vec<Joining>,
+        authority: &Authority,
+        now: OffsetDateTime,
+    ) -> Result<(), ConductError> {
         let devices = self.ledger.devices_by_id(due.iter().map(|joining| &joining.device)).await?;
-        let mut tasks = Vec::new();
-        for joining in &due {
+        let (mut done, mut again, mut known) = (Vec::new(), Vec::new(), BTreeSet::new());
+        for joining in due {
             let device = devices.get(&joining.device);
             let version = device.and_then(|device| device.approved_version());
             let is_as_approved = version == Some(joining.version);
@@ -35,26 +57,22 @@ impl App {
             let ack = held.and_then(|held| held.ack.as_ref());
             let failure = held.and_then(|held| held.failure.as_ref());
             match join(is_as_approved.then_some(joining.version), ack, failure, authority.bundle, joining.tries) {
-                Join::Done => self.ledger.finish_joining(joining).await?,
-                // Recorded first: whoever dies in between has it sent when it is due again.
-                Join::Send { again } => match self.ledger.postpone_joining(joining, now + again).await {
-                    Ok(()) => {
-                        let device = joining.device.clone();
-                        tasks.push(Task::new(NO_JOB, Leg::Join, device, joining.tries + 1));
-                    }
-                    Err(LedgerError::Conflict) => {
-                        debug!(device.id = %joining.device, "another conductor saw to the device")
-                    }
-                    Err(error) => return Err(error.into()),
-                },
+                // One entry a device will do, and a transaction takes no more.
+                Join::Send { again: wait } if known.insert(joining.device.clone()) => again.push((joining, now + wait)),
+                Join::Send { .. } | Join::Done => done.push(joining),
             }
         }
-        if !tasks.is_empty() {
+        self.ledger.finish_joining(&done).await?;
+        // Recorded first: whoever dies in between has them sent when they are due again.
+        let postponed = self.ledger.postpone_joining(again).await?;
+        if !postponed.is_empty() {
             info!(
-                devices.joining = tasks.len(),
+                devices.joining = postponed.len(),
                 bundle.version = authority.bundle,
                 "devices are brought to the bundle of today"
             );
+            let task = |next: Joining| Task::new(NO_JOB, Leg::Join, next.device, next.tries);
+            let tasks: Vec<Task> = postponed.into_iter().map(task).collect();
             self.queue.send_tasks(&self.task_queue, &tasks).await?;
         }
         Ok(())

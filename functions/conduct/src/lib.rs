@@ -171,7 +171,7 @@ impl App {
             Action::OpenWave { number, size } => job.open_wave(number, size, tally, now),
             Action::Begin(Purpose::Survey) => job.begin_survey(self.fleet_revisions().await?, tally, now),
             Action::Begin(Purpose::Resend) => job.begin_resend(now),
-            Action::Begin(Purpose::GiveUp) => job.begin_giving_up(),
+            Action::Begin(Purpose::GiveUp) => job.begin_giving_up(now),
             Action::Pass => return self.pass(held, job, deadline).await,
             Action::Dispatch { at_most } => return self.dispatch(held, job, at_most, deadline).await,
             Action::FinishSending => return self.finish_sending(held, job).await,

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use rootcast_core::device::{DeviceId, DeviceVersion};
-use rootcast_core::job::{Cursor, Job, JobId};
+use rootcast_core::job::{Cursor, Job, JobId, Leg};
 use rootcast_core::survey::{Deed, Finding, Purpose, find};
 use rootcast_core::task::{ErrorClass, Failure, Outcome, TaskRecord};
-use rootcast_ledger::{Conducting, Dispatched, LedgerError, Settlement, TaskKey};
+use rootcast_core::visit::TaskAttempt;
+use rootcast_ledger::{Conducting, DeviceRecord, Dispatched, LedgerError, Settlement, TaskKey};
 use tokio::time::Instant;
 
 use crate::{App, ConductError, Then};
@@ -109,22 +110,32 @@ impl App {
         rows: &[(Row, Finding)],
     ) -> Result<bool, ConductError> {
         let (mut sent, mut reopened, mut given_up) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, finding) in rows {
+        let deeds: Vec<(&Row, Deed)> =
+            rows.iter().filter_map(|(row, finding)| Some((row, purpose.deed(*finding)?))).collect();
+        let lost = deeds.iter().filter(|(_, deed)| matches!(deed, Deed::Lose { .. })).map(|(row, _)| &row.device);
+        let records = self.ledger.devices_by_id(lost).await?;
+        for (row, deed) in deeds {
             let device = row.device.clone();
-            match (purpose.deed(*finding), &row.task) {
-                (Some(Deed::Send { attempt }), _) => sent.push((device, attempt)),
-                (Some(Deed::Reopen), Some(task)) => {
+            let deed = match deed {
+                Deed::Lose { attempt } if self.is_under_way(job.id, job.leg(), attempt, records.get(&device)) => {
+                    deed.under_way()
+                }
+                other => other,
+            };
+            match (deed, &row.task) {
+                (Deed::Send { attempt }, _) => sent.push((device, attempt)),
+                (Deed::Reopen, Some(task)) => {
                     reopened.push(task.clone());
                     sent.push((device, task.attempt + 1));
                 }
-                (Some(Deed::Lose { attempt }), _) => {
+                (Deed::Lose { attempt }, _) => {
                     let lost = Outcome::Failed(Failure::new(ErrorClass::Lost, LOST));
                     given_up.push(self.settlement(job, row, attempt, lost));
                 }
-                (Some(Deed::Skip { attempt }), _) => {
+                (Deed::Skip { attempt }, _) => {
                     given_up.push(self.settlement(job, row, attempt, Outcome::Skipped));
                 }
-                (Some(Deed::Reopen), None) | (None, _) => {}
+                (Deed::Reopen, None) => {}
             }
         }
         for some in given_up.chunks(SETTLED_AT_ONCE) {
@@ -138,6 +149,12 @@ impl App {
             self.send(job, sent).await?;
         }
         Ok(acted)
+    }
+
+    /// A try that is later than a stall was to be sent with one of the resends.
+    pub(crate) fn is_under_way(&self, job: JobId, leg: Leg, attempt: u32, device: Option<&DeviceRecord>) -> bool {
+        let task = TaskAttempt { job, leg, attempt };
+        device.is_some_and(|device| device.is_under_way(task, self.stall, (self.clock)()))
     }
 
     fn settlement(&self, job: &Job, row: &Row, attempt: u32, outcome: Outcome) -> Settlement {

@@ -1,6 +1,8 @@
 //! A leased device, visited. What it still works on is waited for first, whoever began it: until then nothing that is
 //! read of the device is the last word.
 
+use std::error::Error;
+
 use rootcast_core::device::Driver;
 use rootcast_core::task::{ErrorClass, Failure};
 use rootcast_core::visit::Working;
@@ -32,7 +34,9 @@ impl App {
             Visit::Ended(next) => next,
             Visit::Running { monitor, after } => {
                 let (task, since) = (attempt.task(), (self.clock)());
-                attempt.working = Some(Working { monitor: monitor.to_string(), task, since });
+                let working = Working { monitor: monitor.to_string(), task, since };
+                self.note(&attempt, &working, deadline).await;
+                attempt.working = Some(working);
                 self.wait(&attempt, after)
             }
             Visit::Failed(failure) => self.failed(&mut attempt, failure, overdue).await,
@@ -50,6 +54,19 @@ impl App {
             // Over before anything was leased.
             Goal::Install { .. } | Goal::PassOn => Visit::Ended(Next::Soon),
         }
+    }
+
+    /// On record at once: until the device is given back, others of the batch may take a minute, and a worker that dies
+    /// in it would leave nobody who knows.
+    async fn note(&self, attempt: &Attempt, working: &Working, deadline: Instant) {
+        let device = &attempt.delivery.body.device;
+        let noted = timeout_at(deadline, self.ledger.note_working(device, &attempt.owner, working)).await;
+        let failed: Box<dyn Error> = match noted {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.into(),
+            Err(late) => late.into(),
+        };
+        warn!(device.id = %device, error = failed.as_ref(), "what the device works on is recorded when it is given back");
     }
 
     /// Waits for what the device works on, until the next visit if need be.

@@ -123,16 +123,20 @@ fn tell(id: JobId, job: Option<Value>, format: Format) -> Result<End> {
 
 /// Some of what failed in the job's present leg: as many as are shown, however many there are.
 pub(crate) async fn some_failed(api: &Api, job: &Job) -> Result<Vec<Task>> {
-    let path = format!("/jobs/{}/tasks", job.id);
-    let limit = show::SHOWN_FAILURES.to_string();
-    let mut pages = api.paged(&path, &[("state", "failed")], "tasks", &limit);
-    let mut failed = Vec::new();
-    while failed.len() < show::SHOWN_FAILURES
+    some(api, job, (TaskState::Failed, "failed"), show::SHOWN_FAILURES).await
+}
+
+/// At least so many in this state, where there are so many.
+async fn some(api: &Api, job: &Job, (state, name): (TaskState, &str), count: usize) -> Result<Vec<Task>> {
+    let (path, filter, limit) = (format!("/jobs/{}/tasks", job.id), [("state", name)], count.to_string());
+    let mut pages = api.paged(&path, &filter, "tasks", &limit);
+    let mut found = Vec::new();
+    while found.len() < count
         && let Some(tasks) = pages.next::<Task>().await?
     {
-        failed.extend(tasks.into_iter().filter(|task| task.state == TaskState::Failed && task.leg == job.leg));
+        found.extend(tasks.into_iter().filter(|task| task.state == state && task.leg == job.leg));
     }
-    Ok(failed)
+    Ok(found)
 }
 
 pub(crate) fn read(id: JobId, job: Value) -> Result<Job, ApiError> {

@@ -6,9 +6,11 @@
 mod queues;
 
 use anyhow::{Context, Result, bail};
-use aws_config::BehaviorVersion;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_dynamodb::config::ProvideCredentials;
 use clap::Args;
 use rootcast_core::{
+    audit::{Act, Action, Actor, Outcome, Subject},
     installation::InstallationId,
     restore::{Counters, Evidence, raised},
 };
@@ -67,12 +69,27 @@ pub(crate) async fn run(arguments: Restore, format: Format) -> Result<End> {
     let found = look(&ledger, &Vault::new(&kms, &tagging, name.as_str()), queued).await?;
     let after = raised(found.recorded, &found.evidence());
     let behind = found.recorded.unwrap_or_default().is_behind(&after) || found.recorded.is_none();
-    if behind && !dry_run {
-        found.write(&ledger, after).await?;
+    let now = OffsetDateTime::now_utc();
+    let unlisted = "the list of approved devices cannot be restored";
+    let mut fleet = ledger.restore_fleet(true).await.context(unlisted)?;
+    if !dry_run && (behind || fleet != RestoredFleet::default()) {
+        let act = found.act(after, fleet, &actor(&config).await?, now);
+        if behind {
+            found.write(&ledger, after, act).await?;
+        } else {
+            ledger.audit(&act.came_to(Outcome::Begun)).await.context("the audit entry cannot be written")?;
+        }
+        fleet = ledger.restore_fleet(false).await.context(unlisted)?;
     }
-    let fleet = ledger.restore_fleet(dry_run).await.context("the list of approved devices cannot be restored")?;
     tell(&found, after, fleet, behind && !dry_run, format)?;
     Ok(End::Done)
+}
+
+/// By the AWS access key, which is no secret: AWS knows whose it is.
+async fn actor(config: &SdkConfig) -> Result<Actor> {
+    let provider = config.credentials_provider().context("there are no AWS credentials")?;
+    let credentials = provider.provide_credentials().await.context("the AWS credentials cannot be read")?;
+    Ok(Actor { principal: format!("aws:{}", credentials.access_key_id()), request_id: None })
 }
 
 async fn look(ledger: &Ledger, vault: &Vault, queued: Queued) -> Result<Found> {
@@ -121,9 +138,26 @@ impl Found {
             .filter(move |key| key.installation.is_none() || key.installation != ours || key.generation > self.roots)
     }
 
-    async fn write(&self, ledger: &Ledger, after: Counters) -> Result<()> {
-        // The jobs' counter first: whoever is cut off in between runs this again, and finds the rest to be raised.
-        ledger.raise_jobs(after.job).await.context("the counter of jobs cannot be raised")?;
+    /// What is raised from what to what, and what shows that it must be.
+    fn act(&self, after: Counters, fleet: RestoredFleet, by: &Actor, at: OffsetDateTime) -> Act {
+        let before = self.recorded.unwrap_or_default();
+        Act::new(Subject::Root(after.generation), Action::Restore, by, at)
+            .with("recorded", self.recorded.is_some())
+            .with("generation", format!("{} to {}", before.generation, after.generation))
+            .with("job", format!("{} to {}", before.job, after.job))
+            .with("bundle", format!("{} to {}", before.bundle, after.bundle))
+            .with("keys", self.keys.len())
+            .with("highestKeyGeneration", self.keys.last().map_or(0, |key| key.generation))
+            .with("keysWithoutRecord", self.strangers().count())
+            .with("highestBundle", self.highest_bundle)
+            .with("deadLettersRead", self.queued.read)
+            .with("messagesUnread", self.queued.working)
+            .with("listed", fleet.listed)
+            .with("unlisted", fleet.unlisted)
+    }
+
+    /// All of it or nothing, with its entry.
+    async fn write(&self, ledger: &Ledger, after: Counters, act: Act) -> Result<()> {
         let before = &self.authority;
         let mut random = [0; 16];
         getrandom::fill(&mut random).context("the operating system gives no random numbers")?;
@@ -135,11 +169,12 @@ impl Found {
             last_bundle: after.bundle,
             ..before.clone()
         };
-        match ledger.commit(Change { authority: Some(&authority), ..Change::default() }).await {
+        let (last_job, acts) = (Some(after.job), vec![act]);
+        match ledger.commit(Change { authority: Some(&authority), last_job, acts, ..Change::default() }).await {
             Err(LedgerError::Conflict) => {
-                bail!("a root was made or activated meanwhile: run `rootcast restore` again")
+                bail!("a root or a job was made, or a root activated, meanwhile: run `rootcast restore` again")
             }
-            written => written.context("the record of the authority cannot be written"),
+            written => written.context("the counters cannot be raised"),
         }
     }
 }
@@ -191,6 +226,9 @@ fn tell(found: &Found, after: Counters, fleet: RestoredFleet, written: bool, for
     if !before.is_behind(&after) && recorded.is_some() {
         out!("Nothing has to be raised.");
         return Ok(());
+    }
+    if written {
+        out!("Audit     rootcast audit root {}", after.generation);
     }
     let verb = if written { "Raised" } else { "Would raise" };
     out!(

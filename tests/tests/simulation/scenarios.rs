@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use crate::clock;
 use crate::cloud::Faults;
-use crate::dynamo::JOBS;
+use crate::dynamo::{DEVICES, JOBS};
 use crate::end;
 use crate::openbmc::Mood;
 use crate::truth;
@@ -196,6 +196,21 @@ fn a_device_at_another_address_is_asked_again() {
         end::rest(&scene.world).await;
         scene.world.assert_whole();
         assert!(scene.holds(9, 2));
+    });
+}
+
+/// Its tries were nearly used up when it began, so its hour ends after the job's patience.
+#[test]
+fn a_device_that_still_works_is_not_given_up() {
+    scene(1, async |scene| {
+        scene.mood(1, Mood::Refuses);
+        let job = scene.begin().await;
+        while scene.world.cloud.tables.named(DEVICES, &id(1)).unwrap()["tries"]["count"] != 4 {
+            sleep(Duration::from_secs(1)).await;
+        }
+        scene.mood(1, Mood::Slow(3590));
+        let job = scene.world.job_when(job, 3 * HOUR, |job| job["state"] != "running").await;
+        assert_eq!(job["outcome"], "activated", "{job}");
     });
 }
 

@@ -26,12 +26,12 @@ const SOON: u32 = 5;
 impl App {
     pub(super) async fn look_after(&self, owner: &str, deadline: Instant) -> Result<(), ConductError> {
         let mut outcome = Ok(());
+        // Each may have work for hours, so half of the time is left for those that follow; a rollover hands itself on.
+        let half = || Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         if let Some(rollover) = self.ledger.authority().await?.running {
-            // It may have work for hours. Half of the time is left for the others; it hands itself on.
-            let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-            outcome = self.take_up(rollover, owner, half).await;
+            outcome = self.take_up(rollover, owner, half()).await;
         }
-        let joined = self.bring_in_joining().await;
+        let joined = self.bring_in_joining(half()).await;
         outcome.and(joined).and(self.look_after_deployments(owner, deadline).await)
     }
 

@@ -90,6 +90,9 @@ pub enum Action {
     Revoke,
     /// What was under way, or failed, is given up.
     Reset,
+    /// After tables were lost or restored, counters were raised and the fleet's list mended; of the last root that
+    /// anything shows.
+    Restore,
     Associate,
     Dissociate,
 }

@@ -78,7 +78,8 @@ pub enum Purpose {
     Survey,
     /// Devices without a result get their message again.
     Resend,
-    /// Devices without a result are recorded as failed.
+    /// Devices without a result are recorded as failed; those that are [under way](crate::visit::is_under_way) get their
+    /// message again.
     GiveUp,
 }
 
@@ -93,6 +94,16 @@ pub enum Deed {
     Lose { attempt: u32 },
     /// Record that nobody waits for this attempt any more.
     Skip { attempt: u32 },
+}
+
+impl Deed {
+    /// The same where the device is under way: nothing is lost yet but perhaps its message.
+    pub const fn under_way(self) -> Self {
+        match self {
+            Self::Lose { attempt } => Self::Send { attempt },
+            other => other,
+        }
+    }
 }
 
 impl Purpose {

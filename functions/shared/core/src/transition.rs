@@ -104,8 +104,10 @@ impl Job {
         self.progress_at = now;
     }
 
-    pub fn begin_giving_up(&mut self) {
+    /// Those that are under way are spared, and have as long again.
+    pub fn begin_giving_up(&mut self, now: OffsetDateTime) {
         self.pass = Some(Pass::new(Purpose::GiveUp, Vec::new()));
+        self.progress_at = now;
     }
 
     /// The pass has read up to `to`, found this, and done what follows from it. Answers of the shard that is done now,

@@ -72,6 +72,20 @@ impl Working {
     }
 }
 
+/// Whether something of an attempt at a device's task is still to come by itself: its next try, or the end of what the
+/// device works on, for whomever it was begun. What is overdue for longer than `late` does not come any more.
+pub fn is_under_way(
+    task: TaskAttempt,
+    tries: Option<&Tries>,
+    working: Option<&Working>,
+    late: Duration,
+    now: OffsetDateTime,
+) -> bool {
+    let next = tries.filter(|tries| tries.task == task).and_then(|tries| tries.next);
+    let end = working.map(|working| working.since + LONGEST_WORK);
+    next.into_iter().chain(end).any(|comes| now < comes + late)
+}
+
 /// What a worker does that has just leased a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opening {
@@ -192,6 +206,23 @@ mod tests {
         assert_eq!(open(task(1), None, 3, NOW), Opening::Visit);
         let Opening::Record(tries) = open(task(1), None, 4, NOW) else { panic!("visited") };
         assert_eq!((tries.failure.class, tries.next), (ErrorClass::Lost, None));
+    }
+
+    #[test]
+    fn a_try_to_come_and_work_under_way_are_not_lost() {
+        let late = Duration::minutes(15);
+        let under_way = |tries: Option<&Tries>, working, seconds| {
+            is_under_way(task(1), tries, working, late, NOW + Duration::seconds(seconds))
+        };
+        assert!(!under_way(None, None, 0));
+        let tries = failed(task(1), None, refused(ErrorClass::Connect), PATIENCE, 0, NOW);
+        assert!(under_way(Some(&tries), None, 15 + 899) && !under_way(Some(&tries), None, 15 + 900));
+        let of_another = Tries { task: task(2), ..tries };
+        assert!(!under_way(Some(&of_another), None, 0));
+        let used_up = gave_up(task(1), None, refused(ErrorClass::Connect), NOW);
+        assert!(!under_way(Some(&used_up), None, 0));
+        let working = Working { monitor: "/redfish/v1/x".to_owned(), task: task(2), since: NOW };
+        assert!(under_way(None, Some(&working), 3600 + 899) && !under_way(None, Some(&working), 3600 + 900));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Change<'a> {
     pub job: Option<&'a Job>,
     /// The job is new and joins the list of jobs.
     pub new_job: bool,
+    /// The next job gets a larger id than this, which is not lower than the last one's.
+    pub last_job: Option<u64>,
     /// A wave that is over.
     pub wave: Option<(JobId, &'a WaveRecord)>,
     /// Changes of shards' counts of dispatched devices.
@@ -89,6 +91,9 @@ impl Ledger {
             if change.new_job {
                 writes.push(versioned(self.jobs()?, "job", &NoAttributes {}, list_key(job.id), 0)?);
             }
+        }
+        if let Some(last) = change.last_job {
+            writes.push(self.raise_jobs(last)?);
         }
         if let Some((job, wave)) = change.wave {
             let key = job_key(job.to_string(), format!("wave#{}#{:06}", wave.leg, wave.number));

@@ -4,6 +4,7 @@
 //! costs what is due.
 
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
+use futures::stream::{self, TryStreamExt};
 use rootcast_core::device::{DeviceId, DeviceVersion};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -13,6 +14,8 @@ use crate::item::{Item, from_item, job_key, text};
 use crate::{Ledger, LedgerError};
 
 const PARTITION: &str = "joining";
+/// Deletes under way at once. Each costs one unit; in a transaction it would be two.
+const CONCURRENCY: usize = 8;
 
 /// A device that is to be looked at when it is due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,25 +57,62 @@ impl Ledger {
         due.items.unwrap_or_default().into_iter().map(|item| from_item("joining", item)).collect()
     }
 
-    /// The entry comes up again at `due`.
+    /// The entries, at most 50, come up again, each at its time. Answers those that do, as they are then: the others were
+    /// moved or removed by somebody else.
     ///
-    /// # Errors
-    /// [`LedgerError::Conflict`] where somebody else has moved or removed it.
-    pub async fn postpone_joining(&self, joining: &Joining, due: OffsetDateTime) -> Result<(), LedgerError> {
-        let next = Joining { due, tries: joining.tries + 1, ..joining.clone() };
-        let delete = Delete::builder()
-            .table_name(self.jobs()?)
-            .set_key(Some(key(joining)))
-            .condition_expression(Condition::present("pk").expression)
-            .build()
-            .map_err(|source| LedgerError::Unwritable { what: "joining", source: Box::new(source) })?;
-        self.transact(vec![TransactWriteItem::builder().delete(delete).build(), self.put_joining(&next)?]).await
+    /// In one transaction, though that doubles the price: between two plain writes the entry would be there twice, or not
+    /// at all.
+    pub async fn postpone_joining(
+        &self,
+        entries: impl IntoIterator<Item = (Joining, OffsetDateTime)>,
+    ) -> Result<Vec<Joining>, LedgerError> {
+        let entries = entries.into_iter().map(|(joining, due)| {
+            let next = Joining { due, tries: joining.tries + 1, ..joining.clone() };
+            (joining, next)
+        });
+        let entries: Vec<(Joining, Joining)> = entries.collect();
+        let mut moved = Vec::new();
+        match self.replace_joining(&entries).await {
+            Ok(()) => moved.extend(entries.into_iter().map(|(_, next)| next)),
+            Err(LedgerError::Conflict) => {
+                for entry in entries {
+                    match self.replace_joining(std::slice::from_ref(&entry)).await {
+                        Ok(()) => moved.push(entry.1),
+                        Err(LedgerError::Conflict) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(moved)
     }
 
-    /// The device holds what it is to hold, or is not what it was.
-    pub async fn finish_joining(&self, joining: &Joining) -> Result<(), LedgerError> {
-        let delete = self.client.delete_item().table_name(self.jobs()?).set_key(Some(key(joining)));
-        delete.send().await.map_err(LedgerError::aws("DeleteItem joining"))?;
-        Ok(())
+    async fn replace_joining(&self, entries: &[(Joining, Joining)]) -> Result<(), LedgerError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut writes = Vec::new();
+        for (joining, next) in entries {
+            let delete = Delete::builder()
+                .table_name(self.jobs()?)
+                .set_key(Some(key(joining)))
+                .condition_expression(Condition::present("pk").expression)
+                .build()
+                .map_err(|source| LedgerError::Unwritable { what: "joining", source: Box::new(source) })?;
+            writes.extend([TransactWriteItem::builder().delete(delete).build(), self.put_joining(next)?]);
+        }
+        self.transact(writes).await
+    }
+
+    /// The devices hold what they are to hold, or are not what they were.
+    pub async fn finish_joining(&self, entries: &[Joining]) -> Result<(), LedgerError> {
+        let table = self.jobs()?;
+        stream::iter(entries.iter().map(Ok))
+            .try_for_each_concurrent(CONCURRENCY, async |joining| {
+                let delete = self.client.delete_item().table_name(table).set_key(Some(key(joining)));
+                delete.send().await.map(|_| ()).map_err(LedgerError::aws("DeleteItem joining"))
+            })
+            .await
     }
 }

@@ -146,6 +146,18 @@ impl Ledger {
         }
     }
 
+    /// What a leased device works on, on record as soon as it is known: whoever comes after a worker that died waits for it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] where the lease has passed to another.
+    pub async fn note_working(&self, id: &DeviceId, owner: &str, working: &Working) -> Result<(), LedgerError> {
+        let work = AttributeValue::M(to_item("working", working)?);
+        let values = HashMap::from([(":owner".to_owned(), text(owner)), (":working".to_owned(), work)]);
+        let names = ["owner", "working"].map(|name| (format!("#{name}"), name.to_owned()));
+        let expression = "SET #working = :working".to_owned();
+        self.update_device(id, expression, "lease.#owner = :owner", HashMap::from(names), values).await
+    }
+
     /// Changes the pins of a leased device, before it is sent what it will be recognised by; answers its record then.
     ///
     /// # Errors

@@ -1,9 +1,7 @@
 //! What shows how far the counters were: the bundles that were brought to the devices, read without the devices' addresses
 //! or credentials, and the jobs. And the counter of jobs itself, raised.
 
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::types::{AttributeValue, Select};
+use aws_sdk_dynamodb::types::{AttributeValue, Select, TransactWriteItem, Update};
 use rootcast_core::device::DeviceId;
 
 use crate::devices::device_id;
@@ -58,26 +56,18 @@ impl Ledger {
         Ok(newest.max(counted))
     }
 
-    /// The next job gets a larger id than `to`. A counter that is there already is left as it is.
-    pub async fn raise_jobs(&self, to: u64) -> Result<(), LedgerError> {
-        let raised = self
-            .client
-            .update_item()
+    /// The next job gets a larger id than `to`, on the condition that none got one yet.
+    pub(crate) fn raise_jobs(&self, to: u64) -> Result<TransactWriteItem, LedgerError> {
+        let update = Update::builder()
             .table_name(self.jobs()?)
             .set_key(Some(jobs_counter()))
             .update_expression("SET #last = :to")
-            .condition_expression("attribute_not_exists(#last) OR #last < :to")
-            .set_expression_attribute_names(Some(HashMap::from([("#last".to_owned(), "last".to_owned())])))
-            .set_expression_attribute_values(Some(HashMap::from([(":to".to_owned(), number(to))])))
-            .send()
-            .await;
-        match raised {
-            Ok(_) => Ok(()),
-            Err(error) => match error.as_service_error() {
-                Some(service) if service.is_conditional_check_failed_exception() => Ok(()),
-                _ => Err(LedgerError::aws("UpdateItem counter")(error)),
-            },
-        }
+            .condition_expression("attribute_not_exists(#last) OR #last <= :to")
+            .expression_attribute_names("#last", "last")
+            .expression_attribute_values(":to", number(to))
+            .build()
+            .map_err(|source| LedgerError::Unwritable { what: "counter", source: Box::new(source) })?;
+        Ok(TransactWriteItem::builder().update(update).build())
     }
 }
 

@@ -92,7 +92,7 @@ impl Aws {
 impl State {
     fn answer(&mut self, call: &str, body: &Value) -> Answer {
         match call {
-            "UpdateItem lease" | "UpdateItem release" => self.update(body),
+            "UpdateItem lease" | "UpdateItem working" | "UpdateItem release" => self.update(body),
             "GetItem" if body["TableName"] == "devices" => Ok(json!({ "Item": self.device })),
             "GetItem" => Ok(json!({ "Item": self.bundle["M"] })),
             "BatchGetItem" => {
@@ -161,6 +161,7 @@ impl HttpConnector for Aws {
         let values = &body["ExpressionAttributeValues"];
         let call = match target {
             "UpdateItem" if values.get(":lease").is_some() => "UpdateItem lease",
+            "UpdateItem" if values.get(":begun").is_none() => "UpdateItem working",
             "UpdateItem" => "UpdateItem release",
             other => other,
         };

@@ -3,6 +3,7 @@
 use rootcast_core::task::ErrorClass;
 use rootcast_core::visit::Working;
 
+use crate::aws::Fault;
 use crate::fake::{MONITOR, running};
 use crate::{World, later, log_ins};
 
@@ -22,6 +23,53 @@ async fn what_a_device_works_on_is_on_its_record() {
     world.assert_acked();
     assert_eq!(world.device().working, None);
     assert!(!world.fake.requests().iter().any(|request| request.is("POST", "/Truststore")), "written twice");
+    assert_eq!(world.aws.count("UpdateItem working"), 1, "once, when it was new");
+}
+
+/// It dies before it gives the device back: nothing that it would write then is written.
+async fn worker_dies(world: &World) {
+    world.aws.fault("UpdateItem release", Fault::Throttled, 99);
+    assert!(!world.deliver().await);
+    world.aws.state().faults.clear();
+    assert!(world.device().lease.is_some());
+    later(60);
+}
+
+#[tokio::test]
+async fn what_a_device_works_on_survives_its_worker() {
+    let world = World::new().await;
+    world.fake.work_on(2, "40");
+    worker_dies(&world).await;
+    world.fake.requests();
+    assert!(!world.deliver().await, "it is still at it");
+    assert!(world.deliver().await);
+    world.assert_acked();
+    assert!(!world.fake.requests().iter().any(|request| request.is("POST", "/Truststore")), "written twice");
+}
+
+#[tokio::test]
+async fn a_withdraw_waits_for_what_a_dead_worker_began() {
+    let mut world = World::new().await;
+    world.fake.work_on(2, "40");
+    worker_dies(&world).await;
+    world.withdraws();
+    assert!(!world.deliver().await, "it comes back");
+    assert_eq!(world.task(), None, "nothing is proven");
+    assert!(world.deliver().await);
+    world.assert_acked();
+    let root = rootcast_core::fingerprint::Fingerprint::of(&world.root);
+    assert!(!world.fake.held().contains(&root), "it came after all, and was taken off");
+}
+
+#[tokio::test]
+async fn a_monitor_that_cannot_be_noted_is_given_back_with_the_device() {
+    let world = World::new().await;
+    world.fake.work_on(1, "40");
+    world.aws.fault("UpdateItem working", Fault::Throttled, 8);
+    assert!(!world.deliver().await);
+    assert_eq!(world.device().working.map(|working| working.monitor).as_deref(), Some(MONITOR));
+    assert!(world.deliver().await);
+    world.assert_acked();
 }
 
 /// The installation is on its way when the rollover is aborted: absence that is read before its end proves nothing.

@@ -154,6 +154,18 @@ pub(crate) struct Task {
     pub(crate) message: Option<String>,
     #[serde(default)]
     pub(crate) recovery: Option<String>,
+    #[serde(default)]
+    pub(crate) tries: Option<Tries>,
+}
+
+/// Visits to a device that failed, of a task that waits.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Tries {
+    pub(crate) count: u32,
+    pub(crate) class: ErrorClass,
+    pub(crate) message: String,
+    #[serde(default)]
+    pub(crate) next: Option<String>,
 }
 
 /// `GET /devices`

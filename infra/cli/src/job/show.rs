@@ -3,19 +3,23 @@
 use anyhow::Result;
 use rootcast_core::{
     deployment::DeploymentOutcome,
+    device::DeviceId,
     job::{Activation, JobId, JobOutcome, JobState},
+    task::TaskState,
 };
 use serde_json::Value;
 
-use super::{read, some_failed};
+use super::{read, some, some_failed};
 use crate::{
-    api::{Api, Deployment, Job, Proofs, Rollover, Task, WaveView, Work},
+    api::{Api, Deployment, Job, Proofs, Rollover, Task, Tries, WaveView, Work},
     exit::End,
     output::{self, Format, out, plain, table},
 };
 
 /// More would scroll away what comes before them.
 pub(super) const SHOWN_FAILURES: usize = 20;
+/// Devices under way, of which those are shown that were tried in vain: one page, and one read of their records.
+const LOOKED_AT: usize = 100;
 
 pub(super) async fn list(api: &Api, format: Format) -> Result<End> {
     let jobs: Vec<Value> = api.pages("/jobs", &[], "jobs").await?;
@@ -57,6 +61,10 @@ pub(super) async fn run(api: &Api, id: JobId, format: Format) -> Result<End> {
     }
     if job.devices.failed > 0 {
         out!("\n{}", failures(&some_failed(api, &job).await?, job.devices.failed));
+    }
+    let open = job.devices.dispatched.saturating_sub(job.devices.settled());
+    if open > 0 && job.state != JobState::Ended {
+        out!("\n{}", under_way(&some(api, &job, (TaskState::Waiting, "waiting"), LOOKED_AT).await?, open));
     }
     Ok(End::Done)
 }
@@ -154,6 +162,26 @@ fn waves(waves: &[WaveView]) -> String {
     table(["leg", "wave", "size", "acked", "failed", "opened", "closed"], &waves.iter().map(row).collect::<Vec<_>>())
 }
 
+/// Of devices that are under way, what their failed visits were and when the next one is. `all`: how many there are.
+fn under_way(tasks: &[Task], all: u64) -> String {
+    let tried = tasks.iter().filter_map(|task| Some((&task.device, task.tries.as_ref()?)));
+    let row = |(device, tries): (&DeviceId, &Tries)| {
+        let visits = if tries.count == 1 { "visit" } else { "visits" };
+        let next = tries.next.as_ref().map_or_else(|| "that was the last".to_owned(), |next| format!("next at {next}"));
+        format!("  {device}  {} {visits} failed, {next}; {}: {}", tries.count, tries.class, plain(&tries.message))
+    };
+    let mut lines: Vec<String> = tried.take(SHOWN_FAILURES).map(row).collect();
+    let more = all.saturating_sub(lines.len() as u64);
+    match lines.is_empty() {
+        true => return format!("{all} under way"),
+        false => lines.insert(0, "Under way, and tried in vain so far:".to_owned()),
+    }
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines.join("\n")
+}
+
 /// What failed, what the device said, and what to do; the same remedy only once. `all`: how many failed.
 pub(crate) fn failures(tasks: &[Task], all: u64) -> String {
     let mut lines = Vec::new();
@@ -181,7 +209,7 @@ mod tests {
 
     use serde_json::{from_value, json};
 
-    use super::{describe, failures};
+    use super::{describe, failures, under_way};
     use crate::watch::recorded;
 
     #[test]
@@ -198,6 +226,23 @@ mod tests {
              Devices  2: 1 acked, 1 failed, 0 waived, 0 skipped, 0 under way\n\
              Times    created 2026-07-22T10:11:00Z, changed 2026-07-22T10:11:12Z"
         );
+    }
+
+    #[test]
+    fn devices_under_way_are_shown_with_their_failed_visits() {
+        let task = |device: &str, tries: serde_json::Value| {
+            from_value(json!({"device": device, "leg": "distribute", "state": "waiting", "attempt": 1, "tries": tries}))
+                .unwrap()
+        };
+        let next = json!({"count": 2, "class": "connect", "message": "Nobody\nanswers.", "at": "2026-01-02T03:04:05Z", "next": "2026-01-02T03:05:05Z"});
+        let last = json!({"count": 1, "class": "unauthorized", "message": "No.", "at": "2026-01-02T03:04:05Z"});
+        assert_eq!(
+            under_way(&[task("a", next), task("b", json!(null)), task("c", last)], 1000),
+            "Under way, and tried in vain so far:\n  \
+             a  2 visits failed, next at 2026-01-02T03:05:05Z; connect: Nobody answers.\n  \
+             c  1 visit failed, that was the last; unauthorized: No.\nand 998 more"
+        );
+        assert_eq!(under_way(&[task("b", json!(null))], 1), "1 under way");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_kms::types::KeyState;
 use http::StatusCode;
+use rootcast_core::audit::Subject;
 use rootcast_core::generation::GenerationState;
 use rootcast_core::job::{JobId, JobOutcome, Leg};
 use rootcast_core::task::ErrorClass;
@@ -156,6 +157,10 @@ async fn restore_raises_every_counter_and_a_new_root_is_made() {
         assert_eq!(done["keysWithoutRecord"].as_array().unwrap().len(), 1, "{done}");
         assert!(done["raisedTo"]["bundle"].as_u64() >= Some(2) && done["raisedTo"]["job"].as_u64() >= Some(id.0));
         assert_eq!(stack.cli("restore", "").await.done()["written"], false, "once is enough");
+        let acts = stack.ledger.audit_page(Subject::Root(2), 0, 10).await.unwrap().lines;
+        let restored: Vec<_> = acts.iter().filter(|line| line.contains(r#""action":"restore""#)).collect();
+        assert!(matches!(restored[..], [line] if line.contains(r#""generation":"1 to 2""#)), "{acts:?}");
+        assert!(restored[0].contains(r#""principal":"aws:"#), "{acts:?}");
 
         let next = stack.put_root("").await;
         assert!(next > id, "no job's number is given twice: {next}");

@@ -194,3 +194,25 @@ fn what_never_comes_back_is_sent_thrice_then_failed() {
     }
     assert_eq!((sent, world.job.state, world.tally().failed), (2 * 4, JobState::Paused, 2));
 }
+
+#[test]
+fn who_is_under_way_is_sent_again_and_not_given_up() {
+    let mut world = World::new(2, BTreeSet::new(), Activation::Proven, Rollout::default());
+    world.under_way = BTreeSet::from([device(0)]);
+    let stalls = |world: &mut World, count: usize| -> usize {
+        let mut sent = 0;
+        for _ in 0..count {
+            world.wake(u32::MAX);
+            sent += world.messages.len();
+            world.messages.clear();
+            world.now += STALL;
+        }
+        sent
+    };
+    assert_eq!(stalls(&mut world, 5), 2 * 4 + 1, "with the last one the other is given up");
+    assert_eq!((world.job.state, world.tally().failed), (JobState::Running, 1));
+    assert_eq!(stalls(&mut world, 5), 3 + 1 + 1, "three more times, and then a stall from each to the next");
+    world.under_way.clear();
+    stalls(&mut world, 1);
+    assert_eq!((world.job.state, world.tally().failed), (JobState::Paused, 2));
+}

@@ -29,6 +29,8 @@ pub(crate) struct World {
     /// The fleet's revision in each shard.
     pub revisions: Vec<u64>,
     pub broken: BTreeSet<DeviceId>,
+    /// Devices that a worker comes back to by itself, so that no message of theirs is lost for good.
+    pub under_way: BTreeSet<DeviceId>,
     /// What the devices really hold.
     pub holding: BTreeSet<DeviceId>,
     /// When each device was last read, of those that nobody has replaced or edited since.
@@ -74,6 +76,7 @@ impl World {
             enrolments: 0,
             revisions: vec![0; usize::from(SHARDS)],
             broken: broken.into_iter().map(device).collect(),
+            under_way: BTreeSet::new(),
             holding: BTreeSet::new(),
             proved: BTreeMap::new(),
             rows: BTreeMap::new(),

@@ -4,9 +4,9 @@ use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::{DeviceId, DeviceVersion, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::device_subject::DeviceSubject;
 use rootcast_core::task::{Ack, Failure};
-use rootcast_core::visit::{Tries, Working};
+use rootcast_core::visit::{self, TaskAttempt, Tries, Working};
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use crate::Lease;
 
@@ -114,6 +114,12 @@ impl DeviceRecord {
     /// `None` while nobody has approved what the device showed: jobs pass over it.
     pub fn approved_version(&self) -> Option<DeviceVersion> {
         (!self.pins.is_empty()).then(|| self.version())
+    }
+
+    /// Whether a worker is at it, or something of this attempt is still to come by itself.
+    pub fn is_under_way(&self, task: TaskAttempt, late: Duration, now: OffsetDateTime) -> bool {
+        let is_leased = self.lease.as_ref().is_some_and(|lease| now < lease.until);
+        is_leased || visit::is_under_way(task, self.tries.as_ref(), self.working.as_ref(), late, now)
     }
 
     /// Whether it is reached and recognised in the same way.

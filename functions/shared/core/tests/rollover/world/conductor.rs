@@ -27,7 +27,7 @@ impl World {
             Action::OpenWave { number, size } => self.job.open_wave(number, size, &tally, now),
             Action::Begin(Purpose::Survey) => self.job.begin_survey(self.revisions.clone(), &tally, now),
             Action::Begin(Purpose::Resend) => self.job.begin_resend(now),
-            Action::Begin(Purpose::GiveUp) => self.job.begin_giving_up(),
+            Action::Begin(Purpose::GiveUp) => self.job.begin_giving_up(now),
             Action::Pass => self.pass(die),
             Action::Dispatch { at_most } => self.dispatch(at_most, die),
             Action::FinishSending => self.finish_sending(),
@@ -179,8 +179,9 @@ impl World {
             found.iter().filter_map(|(device, finding)| Some((device, pass.purpose.deed(*finding)?))).collect();
         let done = if die { deeds.len() / 2 } else { deeds.len() };
         for (device, deed) in &deeds[..done] {
+            let deed = if self.under_way.contains(*device) { deed.under_way() } else { *deed };
             match deed {
-                Deed::Send { attempt } if !die => self.send((*device).clone(), *attempt),
+                Deed::Send { attempt } if !die => self.send((*device).clone(), attempt),
                 Deed::Send { .. } => {}
                 Deed::Reopen => {
                     let attempt = self.open(device, self.now);
@@ -188,8 +189,8 @@ impl World {
                         self.send((*device).clone(), attempt);
                     }
                 }
-                Deed::Lose { attempt } => self.record(leg, device, *attempt, TaskState::Failed),
-                Deed::Skip { attempt } => self.record(leg, device, *attempt, TaskState::Skipped),
+                Deed::Lose { attempt } => self.record(leg, device, attempt, TaskState::Failed),
+                Deed::Skip { attempt } => self.record(leg, device, attempt, TaskState::Skipped),
             }
         }
         if die && !deeds.is_empty() {
