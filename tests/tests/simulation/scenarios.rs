@@ -220,3 +220,22 @@ fn a_fleet_in_good_order_moves_to_the_new_root() {
         end::rest(&scene.world).await;
     });
 }
+
+/// DynamoDB refuses to read a key that is asked for twice, and to write an item twice in one transaction.
+#[test]
+fn a_device_named_twice_is_tried_again_and_waived_once() {
+    scene(2, async |scene| {
+        scene.world.credential(&id(1), "wrong");
+        let job = scene.begin().await;
+        scene.task_is(job, "distribute", 1, "failed").await;
+        let retried =
+            scene.world.must("POST", &format!("/jobs/{job}/retry"), json!({ "devices": [id(1), id(1)] })).await;
+        assert_eq!(retried["response"]["retried"], 1, "{retried}");
+        scene.task_is(job, "distribute", 1, "waiting").await;
+        scene.task_is(job, "distribute", 1, "failed").await;
+        let waiver = json!({ "devices": [id(1), id(1)], "reason": "it is being replaced" });
+        let waived = scene.world.must("POST", &format!("/jobs/{job}/waive"), waiver).await;
+        assert_eq!(waived["response"]["results"], json!([{ "device": id(1), "result": "waived" }]), "{waived}");
+        assert_eq!(scene.world.ended(job).await["outcome"], "activated");
+    });
+}
