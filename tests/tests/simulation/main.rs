@@ -26,6 +26,7 @@ mod end;
 mod figures;
 mod functions;
 mod keys;
+mod logins;
 mod openbmc;
 mod people;
 mod queues;
