@@ -13,7 +13,7 @@ fn an_attempt_counts_once_though_its_answer_was_lost() {
     for whose in [Counted::Name, Counted::Source] {
         World::live(1, async |world| {
             let ledger = world.functions.ledger();
-            world.faults(Faults { lost_answer: 0.5, ..Faults::default() });
+            world.faults(Faults { lost_answer: 0.3, ..Faults::default() });
             for _ in 0..9 {
                 ledger.count_attempt(whose, "10.0.0.7", clock::now()).await.unwrap();
             }

@@ -22,8 +22,6 @@ use crate::{AuthorityError, CertificateAuthority};
 /// Longer than any function that makes a root may run (29 s): who finds a claim older than this knows that its holder
 /// is dead.
 const CLAIM: Duration = Duration::seconds(60);
-/// A restored table is behind nearly every device: a look at so many says so, at the same price for every fleet.
-const DEVICES_LOOKED_AT: u32 = 100;
 
 const NOT_MADE: &str =
     "It could not be made. The next PUT /signingCertificate goes on here; the function's log says why.";
@@ -277,7 +275,9 @@ impl CertificateAuthority {
     /// `has_devices`: the fleet's lists have some.
     async fn admitted(&self, before: &Authority, has_devices: bool) -> Result<Authority, AuthorityError> {
         let keys = self.vault.keys_of_stack().await?;
-        let goals = self.ledger.goals(None, DEVICES_LOOKED_AT).await?;
+        // Of a bundle that was lost in its first wave a handful of devices know, so each is asked: half a million take
+        // some seconds.
+        let goals = self.ledger.goals().await?;
         let seen = Evidence {
             key_generation: keys.iter().map(|key| key.generation).max(),
             device_bundle: goals.highest,
