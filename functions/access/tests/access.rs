@@ -8,11 +8,11 @@ use access::{App, router};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
 use aws_sdk_dynamodb::operation::get_item::{GetItemError, GetItemOutput};
-use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
-use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsInput, TransactWriteItemsOutput};
-use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
-use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_dynamodb::types::error::{ConditionalCheckFailedException, ResourceNotFoundException};
+use aws_sdk_dynamodb::operation::transact_write_items::{
+    TransactWriteItemsError, TransactWriteItemsInput, TransactWriteItemsOutput,
+};
+use aws_sdk_dynamodb::types::error::{ResourceNotFoundException, TransactionCanceledException};
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use axum::body::{Body, to_bytes};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -58,11 +58,21 @@ fn nothing(_: &str) -> Option<Item> {
 }
 
 fn put() -> Rule {
-    mock!(Client::put_item).then_output(|| PutItemOutput::builder().build())
+    mock!(Client::transact_write_items)
+        .match_requests(counts)
+        .then_output(|| TransactWriteItemsOutput::builder().build())
+}
+
+/// An attempt, and nothing else.
+fn counts(request: &TransactWriteItemsInput) -> bool {
+    let [write] = request.transact_items() else { return false };
+    write.put().is_some_and(|put| put.item()["id"].as_s().unwrap().starts_with("attempts#"))
 }
 
 fn forgiven() -> Rule {
-    mock!(Client::update_item).then_output(|| UpdateItemOutput::builder().build())
+    mock!(Client::transact_write_items)
+        .match_requests(|request| request.transact_items().iter().all(|write| write.update().is_some()))
+        .then_output(|| TransactWriteItemsOutput::builder().build())
 }
 
 fn granted() -> Rule {
@@ -158,8 +168,11 @@ async fn a_locked_name_or_source_is_not_looked_at() {
 
 #[tokio::test]
 async fn an_attempt_that_cannot_be_counted_is_not_made() {
-    let busy = mock!(Client::put_item).then_error(|| {
-        PutItemError::ConditionalCheckFailedException(ConditionalCheckFailedException::builder().build())
+    let busy = mock!(Client::transact_write_items).match_requests(counts).then_error(|| {
+        let reasons = CancellationReason::builder().code("ConditionalCheckFailed").build();
+        TransactWriteItemsError::TransactionCanceledException(
+            TransactionCanceledException::builder().cancellation_reasons(reasons).build(),
+        )
     });
     let (status, headers, _) = answer(&[&read(nothing), &busy], asking("ops", PASSWORD)).await;
     assert_eq!((status, &headers[RETRY_AFTER], busy.num_calls()), (429, &"1".parse().unwrap(), 12));

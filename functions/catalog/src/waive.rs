@@ -1,6 +1,6 @@
 //! `POST /jobs/{id}/waive`: failed devices are taken out of the gate, each with a reason.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use axum::Extension;
@@ -41,7 +41,8 @@ pub(crate) struct Waiver {
 }
 
 impl Waiver {
-    fn check(&self) -> Result<(), ApiError> {
+    /// Each device once, where it was named first: naming it twice says no more.
+    fn checked(mut self) -> Result<Self, ApiError> {
         let refused = |why: String| Err(ApiError::invalid(why, "Correct the body and send the request again."));
         let reason = self.reason.trim();
         if reason.is_empty() || reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control) {
@@ -52,11 +53,13 @@ impl Waiver {
         if self.devices.is_empty() || self.devices.len() > MOST_DEVICES {
             return refused(format!("devices has {} ids; one request takes 1 to {MOST_DEVICES}.", self.devices.len()));
         }
-        Ok(())
+        let mut seen = BTreeSet::new();
+        self.devices.retain(|device| seen.insert(device.clone()));
+        Ok(self)
     }
 }
 
-/// The job, and what became of each device, in their order.
+/// The job, and what became of each device, in their order, each once.
 #[derive(Debug, Serialize)]
 pub(crate) struct Waived {
     #[serde(flatten)]
@@ -79,7 +82,7 @@ pub(crate) async fn waive(
     Id(id): Id<JobId>,
     Body(waiver): Body<Waiver>,
 ) -> Result<Envelope<Waived>, ApiError> {
-    waiver.check()?;
+    let waiver = waiver.checked()?;
     let deadline = Instant::now() + LIMIT;
     let parts = app.parts().await?;
     let JobRecord::Rollover(job) = load_any(&parts.ledger, id).await? else { return Err(not_steered(id)) };
@@ -224,8 +227,9 @@ mod tests {
     #[test]
     fn a_waiver_has_a_reason_and_devices() {
         let check =
-            |body: serde_json::Value| parse_json::<Waiver>(body.to_string().as_bytes()).and_then(|it| it.check());
-        assert!(check(json!({ "devices": ["a"], "reason": "scrapped" })).is_ok());
+            |body: serde_json::Value| parse_json::<Waiver>(body.to_string().as_bytes()).and_then(Waiver::checked);
+        let waiver = check(json!({ "devices": ["b", "a", "b"], "reason": "scrapped" })).unwrap();
+        assert_eq!(waiver.devices, ["b", "a"].map(|id| id.parse::<DeviceId>().unwrap()), "each once");
         for refused in [
             json!({ "devices": ["a"], "reason": "  " }),
             json!({ "devices": ["a"], "reason": "a\nb" }),
@@ -236,7 +240,7 @@ mod tests {
             json!({ "devices": ["a b"], "reason": "x" }),
             json!({ "devices": ["a"], "reason": "x", "force": true }),
         ] {
-            assert_eq!(check(refused).unwrap_err().status(), 400);
+            assert_eq!(check(refused).err().unwrap().status(), 400);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::{Cursor, Job};
 use rootcast_core::message::Task;
-use rootcast_ledger::{Change, Conducting, Dispatched, LedgerError};
+use rootcast_ledger::{Change, Dispatched, LedgerError};
 use tokio::time::Instant;
 
 use crate::{App, ConductError, Then};
@@ -17,14 +17,13 @@ impl App {
     /// Sends tasks to the next devices in the order of the fleet, until `at_most` are sent or the fleet is at its end.
     pub(crate) async fn dispatch(
         &self,
-        held: &Conducting,
         mut job: Job,
         mut at_most: u64,
         deadline: Instant,
     ) -> Result<Then, ConductError> {
         while at_most > 0 && !job.is_paged() {
             if Instant::now() >= deadline {
-                self.commit(held, &mut job, Vec::new()).await?;
+                self.commit(&mut job, Vec::new()).await?;
                 return Ok(Then::HandOn);
             }
             let (to, fresh) = self.next_page(&job, at_most.min(PAGE)).await?;
@@ -32,13 +31,13 @@ impl App {
             let devices = fresh.len() as u64;
             job.take_page(to, devices);
             if devices > 0 {
-                self.commit(held, &mut job, vec![Dispatched::More { shard, devices }]).await?;
+                self.commit(&mut job, vec![Dispatched::More { shard, devices }]).await?;
                 self.send(&job, fresh.into_iter().map(|device| (device, 1))).await?;
                 job.sending = None;
                 at_most -= devices;
             }
         }
-        self.commit(held, &mut job, Vec::new()).await?;
+        self.commit(&mut job, Vec::new()).await?;
         Ok(Then::Continue)
     }
 
@@ -72,7 +71,7 @@ impl App {
     }
 
     /// A crash came between the record of a page and its messages: whoever of the page has no result gets it again.
-    pub(crate) async fn finish_sending(&self, held: &Conducting, mut job: Job) -> Result<Then, ConductError> {
+    pub(crate) async fn finish_sending(&self, mut job: Job) -> Result<Then, ConductError> {
         if let Some(sending) = job.sending.take() {
             let (shard, after) = (sending.from.shard(job.id), sending.from.after.as_ref());
             let to = Some(&sending.to).filter(|to| to.step == sending.from.step).and_then(|to| to.after.as_ref());
@@ -82,7 +81,7 @@ impl App {
             let unsent = self.without_task(&job, shard, after, page).await?;
             self.send(&job, unsent.into_iter().map(|device| (device, 1))).await?;
         }
-        self.commit(held, &mut job, Vec::new()).await?;
+        self.commit(&mut job, Vec::new()).await?;
         Ok(Then::Continue)
     }
 
@@ -96,15 +95,10 @@ impl App {
         Ok(self.queue.send_tasks(&self.task_queue, &tasks).await?)
     }
 
-    pub(crate) async fn commit(
-        &self,
-        held: &Conducting,
-        job: &mut Job,
-        dispatched: Vec<Dispatched>,
-    ) -> Result<(), ConductError> {
+    /// The revision is fence enough: see [`Change::conducting`].
+    pub(crate) async fn commit(&self, job: &mut Job, dispatched: Vec<Dispatched>) -> Result<(), ConductError> {
         job.updated = (self.clock)();
-        let change = Change { job: Some(job), dispatched, conducting: Some(held), ..Change::default() };
-        self.ledger.commit(change).await?;
+        self.ledger.commit(Change { job: Some(job), dispatched, ..Change::default() }).await?;
         job.revision += 1;
         Ok(())
     }

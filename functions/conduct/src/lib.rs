@@ -166,19 +166,19 @@ impl App {
             info!(job.id = job.id.0, action = ?action, "{why}");
         }
         match action {
-            Action::Wait { until } => return self.wait(held, job, tally, until, why, now).await,
+            Action::Wait { until } => return self.wait(job, tally, until, why, now).await,
             Action::Distribute => job.distribute(now),
             Action::OpenWave { number, size } => job.open_wave(number, size, tally, now),
             Action::Begin(Purpose::Survey) => job.begin_survey(self.fleet_revisions().await?, tally, now),
             Action::Begin(Purpose::Resend) => job.begin_resend(now),
             Action::Begin(Purpose::GiveUp) => job.begin_giving_up(now),
             Action::Pass => return self.pass(held, job, deadline).await,
-            Action::Dispatch { at_most } => return self.dispatch(held, job, at_most, deadline).await,
-            Action::FinishSending => return self.finish_sending(held, job).await,
-            Action::CloseWave => return self.close_wave(held, job, tally, now).await,
+            Action::Dispatch { at_most } => return self.dispatch(job, at_most, deadline).await,
+            Action::FinishSending => return self.finish_sending(job).await,
+            Action::CloseWave => return self.close_wave(job, tally, now).await,
             Action::Reopen => return self.reopen(held, job, deadline).await,
             Action::Pause => {
-                return self.pause(held, job, &why, now).await;
+                return self.pause(job, &why, now).await;
             }
             Action::Withdraw => {
                 why.clone_into(&mut job.reason);
@@ -209,7 +209,7 @@ impl App {
             Action::End(outcome) => return self.end(held, job, outcome, &why, now).await,
         }
         job.reason = why;
-        self.save(held, job, now).await?;
+        self.save(job, now).await?;
         Ok(Then::Continue)
     }
 
@@ -222,7 +222,7 @@ impl App {
                     error = &source as &dyn std::error::Error,
                     "the new root cannot sign, so its job is paused"
                 );
-                self.pause(held, job, &without_key(generation), now).await
+                self.pause(job, &without_key(generation), now).await
             }
             activated => activated.map(|()| Then::Continue).map_err(Into::into),
         }
@@ -232,27 +232,20 @@ impl App {
         Ok(self.ledger.fleet_shards().await?.into_iter().map(|FleetShard { revision, .. }| revision).collect())
     }
 
-    async fn pause(
-        &self,
-        held: &Conducting,
-        mut job: Job,
-        why: &str,
-        now: OffsetDateTime,
-    ) -> Result<Then, ConductError> {
+    async fn pause(&self, mut job: Job, why: &str, now: OffsetDateTime) -> Result<Then, ConductError> {
         job.pause(why);
-        self.save(held, job, now).await?;
+        self.save(job, now).await?;
         self.count(Metric::JobsPaused);
         Ok(Then::Rest)
     }
 
-    async fn save(&self, held: &Conducting, mut job: Job, now: OffsetDateTime) -> Result<(), ConductError> {
+    async fn save(&self, mut job: Job, now: OffsetDateTime) -> Result<(), ConductError> {
         job.updated = now;
-        Ok(self.ledger.commit(Change { job: Some(&job), conducting: Some(held), ..Change::default() }).await?)
+        Ok(self.ledger.commit(Change { job: Some(&job), ..Change::default() }).await?)
     }
 
     async fn wait(
         &self,
-        held: &Conducting,
         mut job: Job,
         tally: &Tally,
         until: Option<OffsetDateTime>,
@@ -262,7 +255,7 @@ impl App {
         let id = job.id;
         if job.note_progress(tally, now) {
             job.reason = why;
-            self.save(held, job, now).await?;
+            self.save(job, now).await?;
         }
         if let Some(pause) = until.map(|until| until - now).filter(|pause| *pause < SCHEDULE) {
             let control = Control { job: id, why: "the pause between waves is over".to_owned() };
@@ -272,18 +265,12 @@ impl App {
         Ok(Then::Rest)
     }
 
-    async fn close_wave(
-        &self,
-        held: &Conducting,
-        mut job: Job,
-        tally: &Tally,
-        now: OffsetDateTime,
-    ) -> Result<Then, ConductError> {
+    async fn close_wave(&self, mut job: Job, tally: &Tally, now: OffsetDateTime) -> Result<Then, ConductError> {
         job.note_progress(tally, now);
         let record = job.close_wave(tally, now);
         job.updated = now;
         let wave = record.as_ref().map(|record| (job.id, record));
-        self.ledger.commit(Change { job: Some(&job), wave, conducting: Some(held), ..Change::default() }).await?;
+        self.ledger.commit(Change { job: Some(&job), wave, ..Change::default() }).await?;
         Ok(Then::Continue)
     }
 

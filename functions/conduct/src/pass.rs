@@ -46,7 +46,7 @@ impl App {
                 job.end_pass();
             }
             if is_over || is_late || read >= PAGE {
-                self.commit(held, &mut job, std::mem::take(&mut counted)).await?;
+                self.commit(&mut job, std::mem::take(&mut counted)).await?;
                 read = 0;
             }
             if is_over {
@@ -70,7 +70,7 @@ impl App {
             let shard = job.note_page(to, rows.iter().map(|(_, finding)| *finding)).filter(is_new);
             counted.extend(shard.map(|(shard, devices)| Dispatched::Exactly { shard, devices }));
             if acted {
-                self.commit(held, &mut job, std::mem::take(&mut counted)).await?;
+                self.commit(&mut job, std::mem::take(&mut counted)).await?;
                 read = 0;
             }
         }

@@ -39,12 +39,12 @@ impl App {
                     self.send(&job, opened).await?;
                 }
                 job.reopen.note_shard(shard);
-                self.commit(held, &mut job, Vec::new()).await?;
+                self.commit(&mut job, Vec::new()).await?;
             }
         }
         let tally: Tally = self.ledger.counters(job.id, job.leg()).await?.into_iter().sum();
         job.note_reopened(tally.failed, (self.clock)());
-        self.commit(held, &mut job, Vec::new()).await?;
+        self.commit(&mut job, Vec::new()).await?;
         Ok(Then::Continue)
     }
 }

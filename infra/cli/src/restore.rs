@@ -26,9 +26,6 @@ use crate::{
     stack::Stack,
 };
 
-/// Devices of one Scan.
-const PAGE: u32 = 1000;
-
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
     /// CloudFormation stack whose tables were lost or restored
@@ -104,18 +101,9 @@ async fn look(ledger: &Ledger, vault: &Vault, queued: Queued) -> Result<Found> {
     while ledger.root(roots + 1).await.context("the table of roots cannot be read")?.is_some() {
         roots += 1;
     }
-    let (mut devices, mut highest_bundle, mut after) = (0, 0, None);
-    loop {
-        let page = ledger.goals(after.as_ref(), PAGE).await.context("the table of devices cannot be read")?;
-        devices += page.devices;
-        highest_bundle = page.highest.max(highest_bundle);
-        after = page.next;
-        if after.is_none() {
-            break;
-        }
-    }
+    let goals = ledger.goals(usize::MAX).await.context("the table of devices cannot be read")?;
     let queued = Queued { job: queued.job.max(Some(job)), ..queued };
-    Ok(Found { authority, recorded, keys, roots, devices, highest_bundle, queued })
+    Ok(Found { authority, recorded, keys, roots, devices: goals.devices, highest_bundle: goals.highest, queued })
 }
 
 impl Found {

@@ -197,11 +197,10 @@ async fn refused(stack: &Stack, id: JobId) {
     let before = stack.job(id).await;
     for (body, status, why) in [
         (json!({ "classes": ["asleep"] }), 400, "unknown variant `asleep`"),
-        (json!({ "devices": ["a", "a"] }), 400, "devices has a twice"),
         (json!({ "waves": [] }), 400, "waves is empty"),
         (json!({ "classes": ["timeout"] }), 409, "No device of job"),
         (json!({ "waves": [9] }), 409, "No device of job"),
-        (json!({ "devices": ["nobody"] }), 409, "No device of job"),
+        (json!({ "devices": ["nobody", "nobody"] }), 409, "No device of job"),
     ] {
         retry_refused(stack, id, body, status, why).await;
     }

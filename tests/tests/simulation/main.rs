@@ -30,6 +30,7 @@ mod end;
 mod figures;
 mod functions;
 mod keys;
+mod logins;
 mod openbmc;
 mod people;
 mod queues;

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use rootcast_core::device::DeviceId;
+use rootcast_core::job::JobId;
+use rootcast_ledger::{Conducting, Lease};
 use serde_json::{Map, Value, json};
+use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use crate::clock;
 use crate::cloud::Faults;
 use crate::dynamo::{DEVICES, JOBS};
 use crate::end;
+use crate::functions::Function;
 use crate::openbmc::Mood;
 use crate::truth;
 use crate::world::World;
@@ -272,5 +276,81 @@ fn a_fleet_in_good_order_moves_to_the_new_root() {
         assert_eq!(job["outcome"], "activated");
         assert!((1..=12).all(|number| scene.holds(number, 2)));
         end::rest(&scene.world).await;
+    });
+}
+
+/// DynamoDB refuses to read a key that is asked for twice, and to write an item twice in one transaction.
+#[test]
+fn a_device_named_twice_is_tried_again_and_waived_once() {
+    scene(3, async |scene| {
+        (1..=2).for_each(|number| scene.world.credential(&id(number), "wrong"));
+        let job = scene.begin().await;
+        scene.task_is(job, "distribute", 1, "failed").await;
+        scene.task_is(job, "distribute", 2, "failed").await;
+        scene.world.credential(&id(2), "correct horse");
+        let twice = json!({ "devices": [id(2), id(2)] });
+        let retried = scene.world.must("POST", &format!("/jobs/{job}/retry"), twice).await;
+        assert_eq!(retried["response"]["retried"], 1, "{retried}");
+        let waiver = json!({ "devices": [id(1), id(1)], "reason": "it is being replaced" });
+        let waived = scene.world.must("POST", &format!("/jobs/{job}/waive"), waiver).await;
+        assert_eq!(waived["response"]["results"], json!([{ "device": id(1), "result": "waived" }]), "{waived}");
+        assert_eq!(scene.world.ended(job).await["outcome"], "activated");
+    });
+}
+
+/// Whoever conducts loses the job at once, and another conductor is woken: each goes on beside the next one.
+#[test]
+fn conductors_that_lost_their_lease_break_nothing() {
+    for devices in 12..15 {
+        scene(devices, async |scene| {
+            scene.world.credential(&id(1), "wrong");
+            scene.mood(2, Mood::Refuses);
+            let job = scene.begin().await;
+            let robber = spawn_local(rob(scene.world.clone(), job));
+            scene.task_is(job, "distribute", 1, "failed").await;
+            scene.world.credential(&id(1), "correct horse");
+            scene.post(job, "retry", json!({})).await;
+            scene.mood(2, Mood::Well);
+            end::rest(&scene.world).await;
+            scene.world.assert_whole();
+            assert!((1..=devices).all(|number| scene.holds(number, 2)), "{}", scene.world.cloud.trace());
+            assert!(robber.is_finished(), "{}", scene.world.cloud.trace());
+        });
+    }
+}
+
+/// Takes a job from its conductor, twenty times.
+async fn rob(world: World, job: u64) {
+    let names = [("pk", job.to_string()), ("sk", "conductor".to_owned())];
+    let lease = Map::from_iter(names.map(|(name, value)| (name.to_owned(), value.into())));
+    let mut taken = 0;
+    while taken < 20 {
+        sleep(Duration::from_millis(20)).await;
+        let Some(row) = world.cloud.tables.row(JOBS, &lease) else { continue };
+        let held = Conducting { job: JobId(job), owner: row["owner"].as_str().unwrap().to_owned() };
+        if world.functions.ledger().finish_conducting(&held).await.unwrap() {
+            taken += 1;
+            let world = world.clone();
+            spawn_local(async move { world.functions.event(Function::Conduct, json!({ "wake": "running" })).await });
+        }
+    }
+}
+
+/// As after the loss of a bundle's record while its first wave was under way.
+#[test]
+fn no_root_is_made_where_one_device_of_many_is_ahead() {
+    World::live(1, async |world| {
+        world.must("PUT", "/signingCertificate", Value::Null).await;
+        let row = |number: u8| {
+            let address = format!("https://10.0.1.{number}");
+            json!({ "id": id(number), "address": address, "credential": "/devices/bmc" })
+        };
+        world.must("POST", "/devices", (0..150).map(row).collect()).await;
+        let last = world.cloud.tables.all(DEVICES).pop().unwrap()["id"].as_str().unwrap().parse().unwrap();
+        let lease = Lease { owner: "worker".to_owned(), until: clock::now() };
+        world.functions.ledger().lease(&last, &lease, Some(9), clock::now()).await.unwrap();
+        let (status, told) = world.ask("PUT", "/signingCertificate", Value::Null).await.unwrap();
+        assert_eq!(status, 409, "{told}");
+        assert!(told.to_string().contains("bundle 9 was brought to a device"), "{told}");
     });
 }

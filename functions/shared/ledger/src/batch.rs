@@ -1,5 +1,7 @@
 //! Many items in few calls.
 
+use std::collections::HashSet;
+
 use aws_sdk_dynamodb::types::KeysAndAttributes;
 
 use crate::item::Item;
@@ -8,15 +10,20 @@ use crate::{Ledger, LedgerError};
 
 /// BatchGetItem takes so many keys.
 const AT_ONCE: usize = 100;
+/// What keys consist of, all of it text.
+const PARTS: [&str; 3] = ["id", "pk", "sk"];
 
 impl Ledger {
-    /// Consistent, in no order; what is not there is left out. No call for no keys.
+    /// Consistent, in no order, each item once; what is not there is left out. No call for no keys.
     pub(crate) async fn batch_get_of(
         &self,
         table: &str,
-        keys: Vec<Item>,
+        mut keys: Vec<Item>,
         operation: &'static str,
     ) -> Result<Vec<Item>, LedgerError> {
+        // BatchGetItem refuses a key that is there twice.
+        let mut seen = HashSet::new();
+        keys.retain(|key| seen.insert(PARTS.map(|part| key.get(part).and_then(|name| name.as_s().ok()).cloned())));
         let mut items = Vec::new();
         for part in keys.chunks(AT_ONCE) {
             let mut keys = part.to_vec();

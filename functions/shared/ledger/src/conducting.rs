@@ -1,4 +1,4 @@
-//! Who conducts a job: one at a time, by a lease that his writes demand.
+//! Who conducts a job: one at a time, by a lease that his writes of tasks demand, and those that go through a gate.
 //!
 //! Whoever is refused leaves a mark. Who gives the lease back finds it, and looks at the job once more: so no wake-up is
 //! lost, and nobody has to wait for another.

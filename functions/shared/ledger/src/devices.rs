@@ -2,7 +2,7 @@
 
 mod record;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
 use rootcast_core::device::{DeviceId, SHARDS};
@@ -249,8 +249,6 @@ impl Ledger {
         &self,
         ids: impl IntoIterator<Item = &DeviceId>,
     ) -> Result<HashMap<DeviceId, DeviceRecord>, LedgerError> {
-        // BatchGetItem refuses a key that is there twice.
-        let ids: BTreeSet<&DeviceId> = ids.into_iter().collect();
         let keys = ids.into_iter().map(|id| id_key(id.as_str())).collect();
         let mut devices = HashMap::new();
         for item in self.batch_get_of(self.devices()?, keys, "BatchGetItem devices").await? {

@@ -4,7 +4,7 @@
 //! device's own record; and `revision`, which each such change raises. A gate reads the entries, and the write that goes
 //! through the gate demands that the revisions are as they were before: nobody joins, leaves or changes unseen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{ConditionCheck, Delete, TransactWriteItem, Update};
 use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
@@ -133,7 +133,6 @@ impl Ledger {
         &self,
         devices: impl IntoIterator<Item = &DeviceId>,
     ) -> Result<BTreeMap<DeviceId, DeviceVersion>, LedgerError> {
-        let devices: BTreeSet<&DeviceId> = devices.into_iter().collect();
         let keys = devices.into_iter().map(entry_key).collect();
         let entries = self.batch_get(keys, "BatchGetItem fleet").await?;
         let entries = entries.into_iter().map(|item| from_item::<FleetEntry>("fleet", item));

@@ -1,50 +1,63 @@
 //! What shows how far the counters were: the bundles that were brought to the devices, read without the devices' addresses
 //! or credentials, and the jobs. And the counter of jobs itself, raised.
 
-use aws_sdk_dynamodb::types::{AttributeValue, Select, TransactWriteItem, Update};
-use rootcast_core::device::DeviceId;
+use aws_sdk_dynamodb::types::{Select, TransactWriteItem, Update};
+use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::devices::device_id;
-use crate::item::{Item, id_key, job_key, number};
+use crate::item::{Item, job_key, number};
 use crate::{Ledger, LedgerError};
 
-/// Some devices, in no order that means anything.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// Parts of the table of devices that are read at once.
+const PARTS: u8 = 16;
+
+/// What devices say together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Goals {
     pub devices: u64,
     /// The highest bundle version that was brought to one of them; 0 where none was.
     pub highest: u64,
     /// Whether one of them is approved.
     pub approved: bool,
-    /// Ask again after it for the rest.
-    pub next: Option<DeviceId>,
+}
+
+impl Goals {
+    fn and(self, other: Self) -> Self {
+        Self {
+            devices: self.devices + other.devices,
+            highest: self.highest.max(other.highest),
+            approved: self.approved || other.approved,
+        }
+    }
+
+    fn of(device: &Item) -> Self {
+        let goal = device.get("goal").and_then(|goal| goal.as_n().ok()?.parse().ok());
+        let pins = device.get("pins").and_then(|pins| pins.as_l().ok());
+        Self { devices: 1, highest: goal.unwrap_or(0), approved: pins.is_some_and(|pins| !pins.is_empty()) }
+    }
 }
 
 impl Ledger {
-    /// At most `limit` devices after `after`.
-    pub async fn goals(&self, after: Option<&DeviceId>, limit: u32) -> Result<Goals, LedgerError> {
-        let answer = self
-            .client
-            .scan()
-            .table_name(self.devices()?)
-            .select(Select::SpecificAttributes)
-            .projection_expression("id, goal, pins")
-            .set_exclusive_start_key(after.map(|id| id_key(id.as_str())))
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX))
-            .consistent_read(true)
-            .send()
+    /// Of the devices in sixteen parts of their table, which are read at once: at most `pages` of each, a call and a megabyte
+    /// each, which is about a thousand devices.
+    pub async fn goals(&self, pages: usize) -> Result<Goals, LedgerError> {
+        let parts = stream::iter(0..PARTS).map(|part| async move {
+            let scan = self.client.scan().table_name(self.devices()?).segment(part.into()).total_segments(PARTS.into());
+            let scan = scan.select(Select::SpecificAttributes).projection_expression("id, goal, pins");
+            let (mut found, mut read) = (scan.consistent_read(true).into_paginator().send(), 0);
+            let mut goals = Goals::default();
+            while read < pages
+                && let Some(page) = found.next().await
+            {
+                let page = page.map_err(LedgerError::aws("Scan devices"))?;
+                goals = page.items().iter().map(Goals::of).fold(goals, Goals::and);
+                read += 1;
+            }
+            Ok::<Goals, LedgerError>(goals)
+        });
+        parts
+            .buffer_unordered(PARTS.into())
+            .try_fold(Goals::default(), |all, part| async move { Ok(all.and(part)) })
             .await
-            .map_err(LedgerError::aws("Scan devices"))?;
-        let items = answer.items.unwrap_or_default();
-        let goal = |value: &AttributeValue| value.as_n().ok()?.parse().ok();
-        Ok(Goals {
-            devices: items.len() as u64,
-            highest: items.iter().filter_map(|item| goal(item.get("goal")?)).max().unwrap_or(0),
-            approved: items
-                .iter()
-                .any(|item| item.get("pins").and_then(|pins| pins.as_l().ok()).is_some_and(|pins| !pins.is_empty())),
-            next: answer.last_evaluated_key.map(|key| device_id(&key)).transpose()?,
-        })
     }
 
     /// The last id that was given to a job, by its counter and by the list of jobs; 0 where there was none.

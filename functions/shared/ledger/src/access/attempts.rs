@@ -1,17 +1,21 @@
 //! Failed attempts to log in.
 //!
+//! Each count is a transaction of one write: such a one is not done twice where its answer was lost.
+//!
 //! Names are kept as their SHA-256: what somebody typed in the place of a name may be his password.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::lockout::{Attempts, Counted};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use crate::commit::Condition;
-use crate::item::{id_key, number, to_item};
+use crate::commit::{Condition, put};
+use crate::item::{id_key, number};
 use crate::{Ledger, LedgerError};
 
 /// Looks at a record that others write at the same time ...
@@ -51,21 +55,11 @@ impl Ledger {
                 self.access_record("attempts", "GetItem attempts", attempts_id(whose, of)).await?;
             let counted = read.as_ref().map(|record| record.attempts).unwrap_or_default().one_more(whose, now);
             let attempts = counted.map_err(Locked)?;
-            let mut item = to_item("attempts", &Record { attempts, expires: attempts.expires() })?;
-            item.extend(id_key(attempts_id(whose, of)));
-            let condition = as_read(read.as_ref());
-            let put = self
-                .client
-                .put_item()
-                .table_name(self.access()?)
-                .set_item(Some(item))
-                .condition_expression(condition.expression)
-                .set_expression_attribute_values(condition.values);
-            match put.send().await {
-                Ok(_) => return Ok(()),
-                Err(error)
-                    if error.as_service_error().is_some_and(|why| why.is_conditional_check_failed_exception()) => {}
-                Err(error) => return Err(LedgerError::aws("PutItem attempts")(error).into()),
+            let (record, key) = (Record { attempts, expires: attempts.expires() }, id_key(attempts_id(whose, of)));
+            let counted = put(self.access()?, "attempts", &record, key, Some(as_read(read.as_ref())))?;
+            match self.transact(vec![counted]).await {
+                Err(LedgerError::Conflict) => {}
+                done => return Ok(done?),
             }
         }
         // So many at once are guesses, or will come again.
@@ -74,26 +68,24 @@ impl Ledger {
 
     /// The attempt was none: of a name every failure is forgotten, of a source this one.
     pub async fn forgive_attempt(&self, whose: Counted, of: &str) -> Result<(), LedgerError> {
-        let expression = match whose {
-            Counted::Name => "SET failures = :none",
-            Counted::Source => "SET failures = failures - :one",
+        let none = (":none".to_owned(), number(0));
+        let (expression, values) = match whose {
+            Counted::Name => ("SET failures = :none", HashMap::from([none])),
+            Counted::Source => {
+                ("SET failures = failures - :one", HashMap::from([none, (":one".to_owned(), number(1))]))
+            }
         };
-        let mut update = self
-            .client
-            .update_item()
+        let update = Update::builder()
             .table_name(self.access()?)
             .set_key(Some(id_key(attempts_id(whose, of))))
             .update_expression(expression)
             .condition_expression("failures > :none")
-            .expression_attribute_values(":none", number(0));
-        if whose == Counted::Source {
-            update = update.expression_attribute_values(":one", number(1));
-        }
-        match update.send().await {
-            Err(error) if !error.as_service_error().is_some_and(|why| why.is_conditional_check_failed_exception()) => {
-                Err(LedgerError::aws("UpdateItem attempts")(error))
-            }
-            _ => Ok(()),
+            .set_expression_attribute_values(Some(values))
+            .build()
+            .map_err(|source| LedgerError::Unwritable { what: "attempts", source: Box::new(source) })?;
+        match self.transact(vec![TransactWriteItem::builder().update(update).build()]).await {
+            Err(LedgerError::Conflict) => Ok(()),
+            done => done,
         }
     }
 }
