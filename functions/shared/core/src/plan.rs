@@ -214,9 +214,9 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
         return step(Action::Pause, unproven(job, found));
     }
     // Who was deleted before its turn may be counted as settled after it was counted out, and hide one that is open. While
-    // nothing is settled another survey finds the same; messages sent again count anew.
-    let last = job.wave.as_ref().filter(|wave| wave.survey && wave.before.settled() == tally.settled());
-    if let (Some(wave), true) = (last, job.survey.is_complete() && found.awaited() > 0) {
+    // nothing is settled after a survey that sent nobody, another finds the same; messages sent again count anew.
+    let same = |wave: &&Wave| wave.survey && wave.dispatched == 0 && wave.before.settled() == tally.settled();
+    if let (Some(wave), true) = (job.wave.as_ref().filter(same), job.survey.is_complete() && found.awaited() > 0) {
         return await_devices(job, tally, now, stall, wave.number);
     }
     step(Action::Begin(Purpose::Survey), "Every wave is over: each device is looked at as it is now.")
