@@ -182,11 +182,11 @@ fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Dura
             }
         };
     }
-    plan_gate(job, tally, now)
+    plan_gate(job, tally, now, stall)
 }
 
 /// Every wave is over. What the survey found decides.
-fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime) -> Step {
+fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
     let found = job.survey.total();
     if job.withdrawn.is_some() {
         return step(Action::End(JobOutcome::Aborted), aborted(found));
@@ -212,6 +212,12 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime) -> Step {
     }
     if only_failures {
         return step(Action::Pause, unproven(job, found));
+    }
+    // Who was deleted before its turn may be counted as settled after it was counted out, and hide one that is open. While
+    // nothing is settled after a survey that sent nobody, another finds the same; messages sent again count anew.
+    let same = |wave: &&Wave| wave.survey && wave.dispatched == 0 && wave.before.settled() == tally.settled();
+    if let (Some(wave), true) = (job.wave.as_ref().filter(same), job.survey.is_complete() && found.awaited() > 0) {
+        return await_devices(job, tally, now, stall, wave.number);
     }
     step(Action::Begin(Purpose::Survey), "Every wave is over: each device is looked at as it is now.")
 }

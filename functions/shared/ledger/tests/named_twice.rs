@@ -71,8 +71,8 @@ async fn devices_and_uses_named_twice_are_found_once() {
     let tie = UseRecord::new(certificate, id.clone(), Lifecycle::idle(Work::Install, "So it is."), NOW);
     let rule = strict(Some(item(&tie)));
     let ledger = ledger(&rule);
-    assert_eq!(ledger.uses_by(certificate, [&id, &id]).await.unwrap(), [tie.clone()]);
-    assert_eq!(ledger.uses(&[(certificate, &id), (certificate, &id)]).await.unwrap(), [tie.clone()]);
+    assert_eq!(ledger.uses_by(certificate, [&id, &id]).await.unwrap(), std::slice::from_ref(&tie));
+    assert_eq!(ledger.uses(&[(certificate, &id), (certificate, &id)]).await.unwrap(), std::slice::from_ref(&tie));
     assert_eq!(ledger.uses_of_devices([&record, &record]).await.unwrap(), [tie]);
 }
 

@@ -183,6 +183,23 @@ fn failed_canaries_stop_the_job_before_its_second_wave() {
 }
 
 #[test]
+fn a_failed_wave_pauses_though_few_failed_of_all() {
+    let rollout = Rollout { canary: 20, growth: 1, error_budget: 60, ..Rollout::default() };
+    let mut world = World::new(50, BTreeSet::new(), Activation::Proven, rollout);
+    for wave in 1..=2 {
+        world.wake(u32::MAX);
+        std::mem::take(&mut world.messages).into_iter().for_each(|message| world.deliver(message));
+        if wave == 1 {
+            let left = world.fleet.keys().filter(|device| world.state(Leg::Distribute, device).is_none());
+            world.broken = left.cloned().collect();
+        }
+    }
+    world.wake(u32::MAX);
+    assert_eq!((world.job.state, world.tally().failed), (JobState::Paused, 20));
+    assert!(world.job.reason.contains("20 of 20 devices of wave 2 failed"), "{}", world.job.reason);
+}
+
+#[test]
 fn what_never_comes_back_is_sent_thrice_then_failed() {
     let mut world = World::new(2, BTreeSet::new(), Activation::Proven, Rollout::default());
     let mut sent = 0;
@@ -215,4 +232,22 @@ fn who_is_under_way_is_sent_again_and_not_given_up() {
     world.under_way.clear();
     stalls(&mut world, 1);
     assert_eq!((world.job.state, world.tally().failed), (JobState::Paused, 2));
+}
+
+/// A worker counts one that was deleted as skipped, after a pass counted it out: it stands for one that is open.
+#[test]
+fn an_open_device_is_waited_for_whatever_counters_say() {
+    let rollout =
+        Rollout { growth: 1, error_budget: 0, error_budget_minimum: 0, proof_age: 3600, ..Rollout::default() };
+    let mut world = World::new(13, BTreeSet::new(), Activation::Proven, rollout);
+    let deliver = |numbers: &[u8]| -> Vec<Event> {
+        numbers.iter().map(|which| Event::Deliver { which: *which, doubled: false }).collect()
+    };
+    let begin = [vec![Event::Wake], deliver(&[0]), vec![Event::Abort, Event::Wake, Event::Pause], deliver(&[71])];
+    let events = [vec![Event::Rename(0, 2), Event::Resume], deliver(&[108, 18]), vec![Event::Wake]];
+    let more = [vec![Event::Minutes(200), Event::Wake], deliver(&[168, 43]), vec![Event::Wake, Event::Delete(3)]];
+    let end = deliver(&[42, 134, 3, 3, 29]);
+    [begin.concat(), events.concat(), more.concat(), end].concat().iter().for_each(|event| world.happen(event));
+    assert!(world.tally().is_settled() && world.tasks(Leg::Withdraw).any(|task| task.state == TaskState::Waiting));
+    assert_eq!(world.settle(&[]), JobOutcome::Aborted);
 }

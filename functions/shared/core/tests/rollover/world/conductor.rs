@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use rootcast_core::device::{DeviceId, SHARDS};
-use rootcast_core::job::{Activation, Cursor, JobState, Leg};
+use rootcast_core::job::{Activation, Cursor, JobState};
 use rootcast_core::plan::{Action, plan};
 use rootcast_core::survey::{Deed, Finding, Purpose, find};
 use rootcast_core::task::{TaskRecord, TaskState};
