@@ -33,20 +33,25 @@ impl App {
             let is_as_approved = version == Some(joining.version);
             let held = device.and_then(|device| device.held.as_ref());
             let ack = held.and_then(|held| held.ack.as_ref());
-            let failure = held.and_then(|held| held.failure.as_ref());
-            match join(is_as_approved.then_some(joining.version), ack, failure, authority.bundle, joining.tries) {
+            let failure = held.and_then(|held| Some((held.failure.as_ref()?, held.at)));
+            let version = is_as_approved.then_some(joining.version);
+            let wanted = join(version, ack, failure, authority.bundle, joining.tries, now);
+            match wanted {
                 Join::Done => self.ledger.finish_joining(joining).await?,
                 // Recorded first: whoever dies in between has it sent when it is due again.
-                Join::Send { again } => match self.ledger.postpone_joining(joining, now + again).await {
-                    Ok(()) => {
-                        let device = joining.device.clone();
-                        tasks.push(Task::new(NO_JOB, Leg::Join, device, joining.tries + 1));
+                Join::Send { again } | Join::Wait { again } => {
+                    match self.ledger.postpone_joining(joining, now + again).await {
+                        Ok(()) if matches!(wanted, Join::Wait { .. }) => {}
+                        Ok(()) => {
+                            let device = joining.device.clone();
+                            tasks.push(Task::new(NO_JOB, Leg::Join, device, joining.tries + 1));
+                        }
+                        Err(LedgerError::Conflict) => {
+                            debug!(device.id = %joining.device, "another conductor saw to the device")
+                        }
+                        Err(error) => return Err(error.into()),
                     }
-                    Err(LedgerError::Conflict) => {
-                        debug!(device.id = %joining.device, "another conductor saw to the device")
-                    }
-                    Err(error) => return Err(error.into()),
-                },
+                }
             }
         }
         if !tasks.is_empty() {

@@ -82,16 +82,22 @@ pub async fn act(world: &World, device: &str) {
     _ = world.ask("POST", &format!("/vedsdk/certificates/{path}"), body).await;
 }
 
+/// The body of an import: one of those that there are, under a name.
+pub fn body(number: u64, name: &str) -> Value {
+    let mut body = MADE[usize::try_from(number).unwrap() % MADE.len()].clone();
+    body["name"] = name.into();
+    body
+}
+
 async fn import(world: &World) {
     let random = &world.cloud.random;
-    let mut body = random.pick(&MADE).unwrap().clone();
-    body["name"] = format!("web-{}", random.below(9)).into();
+    let mut body = body(random.below(6), &format!("web-{}", random.below(9)));
     body["duplicate_check"] = random.chance(0.2).into();
     _ = world.ask("POST", "/v3/scm/certificates/import", body).await;
 }
 
 /// Those that were imported, in the order of their names: their ids are another chance's.
-fn known(world: &World) -> Vec<(String, String)> {
+pub fn known(world: &World) -> Vec<(String, String)> {
     let rows = world.cloud.tables.all(CERTIFICATES);
     let imported = rows.iter().filter(|row| row["folder"] == "Certificates" && row["leaf"].is_string());
     let named = imported.filter_map(|row| Some((row["id"].as_str()?.to_owned(), row["name"].as_str()?.to_owned())));

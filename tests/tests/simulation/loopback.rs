@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use axum::body::Body;
@@ -31,6 +32,7 @@ pub struct Loopback {
     runtime: Option<Runtime>,
     ports: Mutex<BTreeMap<SocketAddr, u16>>,
     asked: mpsc::UnboundedSender<Asked>,
+    pub handshakes: AtomicU64,
 }
 
 /// What came to a device's server.
@@ -45,7 +47,12 @@ impl Loopback {
     pub fn begin(cloud: &Arc<Cloud>) {
         let (asked, mut asks) = mpsc::unbounded_channel::<Asked>();
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        _ = cloud.loopback.set(Self { runtime: Some(runtime), ports: Mutex::default(), asked });
+        _ = cloud.loopback.set(Self {
+            runtime: Some(runtime),
+            ports: Mutex::default(),
+            asked,
+            handshakes: AtomicU64::new(0),
+        });
         let cloud = Arc::downgrade(cloud);
         spawn_local(async move {
             while let Some(Asked { at, request, answer: to }) = asks.recv().await {
@@ -140,7 +147,9 @@ struct Identity {
 
 impl ResolvesServerCert for Identity {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let (leaf, key) = self.cloud.upgrade()?.fleet.at(self.at, |bmc| bmc.identity())?;
+        let cloud = self.cloud.upgrade()?;
+        cloud.loopback.get()?.handshakes.fetch_add(1, Ordering::Relaxed);
+        let (leaf, key) = cloud.fleet.at(self.at, |bmc| bmc.identity())?;
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         let key = provider.key_provider.load_private_key(PrivateKeyDer::Pkcs8(key.into())).unwrap();
         Some(Arc::new(CertifiedKey::new(vec![CertificateDer::from(leaf)], key)))

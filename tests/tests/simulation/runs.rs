@@ -32,6 +32,8 @@ pub struct Life {
     pub devices: u64,
     pub units: f64,
     pub lasted: Duration,
+    /// Over real TLS.
+    pub handshakes: u64,
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -73,6 +75,7 @@ fn no_seed_breaks_what_must_hold_over_real_tls() {
     let over_tls = |seed| live_with(seed, |world| Loopback::begin(&world.cloud));
     let lives: Vec<Life> = seeds.map(over_tls).collect();
     report(&lives);
+    assert!(lives.iter().all(|life| life.handshakes > 50));
 }
 
 fn report(lives: &[Life]) {
@@ -113,6 +116,7 @@ fn survive(seed: u64) -> Life {
         devices: 0,
         units: 0.0,
         lasted: Duration::ZERO,
+        handshakes: 0,
     })
 }
 
@@ -150,6 +154,7 @@ fn live_with(seed: u64, prepare: impl FnOnce(&World) + 'static) -> Life {
             devices,
             units: world.cloud.tables.write_units(),
             lasted: clock::age(),
+            handshakes: world.cloud.loopback.get().map_or(0, |tls| tls.handshakes.load(Ordering::Relaxed)),
         }
     })
 }
