@@ -48,23 +48,35 @@ impl App {
         now: OffsetDateTime,
     ) -> Result<(), ConductError> {
         let devices = self.ledger.devices_by_id(due.iter().map(|joining| &joining.device)).await?;
-        let (mut done, mut again, mut known) = (Vec::new(), Vec::new(), BTreeSet::new());
+        let (mut done, mut again) = (Vec::new(), Vec::new());
+        let (mut known, mut sent) = (BTreeSet::new(), BTreeSet::new());
         for joining in due {
             let device = devices.get(&joining.device);
             let version = device.and_then(|device| device.approved_version());
             let is_as_approved = version == Some(joining.version);
             let held = device.and_then(|device| device.held.as_ref());
             let ack = held.and_then(|held| held.ack.as_ref());
-            let failure = held.and_then(|held| held.failure.as_ref());
-            match join(is_as_approved.then_some(joining.version), ack, failure, authority.bundle, joining.tries) {
+            let failure = held.and_then(|held| Some((held.failure.as_ref()?, held.at)));
+            let version = is_as_approved.then_some(joining.version);
+            let (wait, is_sent) = match join(version, ack, failure, authority.bundle, joining.tries, now) {
                 // One entry a device will do, and a transaction takes no more.
-                Join::Send { again: wait } if known.insert(joining.device.clone()) => again.push((joining, now + wait)),
-                Join::Send { .. } | Join::Done => done.push(joining),
+                Join::Send { again } if known.insert(joining.device.clone()) => (again, true),
+                Join::Wait { again } if known.insert(joining.device.clone()) => (again, false),
+                Join::Send { .. } | Join::Wait { .. } | Join::Done => {
+                    done.push(joining);
+                    continue;
+                }
+            };
+            if is_sent {
+                sent.insert(joining.device.clone());
+            }
+            again.push((joining, now + wait));
             }
         }
         self.ledger.finish_joining(&done).await?;
         // Recorded first: whoever dies in between has them sent when they are due again.
-        let postponed = self.ledger.postpone_joining(again).await?;
+        let mut postponed = self.ledger.postpone_joining(again).await?;
+        postponed.retain(|next| sent.contains(&next.device));
         if !postponed.is_empty() {
             info!(
                 devices.joining = postponed.len(),

@@ -101,11 +101,17 @@ impl App {
     pub(crate) async fn goals(&self, verdicts: &[(Verdict, &DeviceId)]) -> Result<Goals, LedgerError> {
         let mut goals = Goals::default();
         let mut bundles = BTreeSet::new();
-        let mut ties = BTreeSet::new();
+        // Each once, in the batch's order: that of the ids is chance.
+        let mut ties = Vec::new();
         for (verdict, device) in verdicts {
             match verdict {
                 Verdict::Trust { bundle } => _ = bundles.insert(*bundle),
-                Verdict::Install { certificate, own } => _ = ties.insert((*certificate, *device, *own)),
+                Verdict::Install { certificate, own } => {
+                    let tie = (*certificate, *device, *own);
+                    if !ties.contains(&tie) {
+                        ties.push(tie);
+                    }
+                }
                 Verdict::Drop(_) => {}
             }
         }
@@ -114,16 +120,19 @@ impl App {
         let is_issued = |(certificate, device, own): &(CertificateId, &DeviceId, bool)| {
             !own || goals.tie(*certificate, device).is_some_and(|tie| stage(tie) >= Stage::InstallCertificate)
         };
-        let certificates: BTreeSet<_> =
+        let certificates: Vec<_> =
             ties.iter().filter(|tie| is_issued(tie)).map(|(certificate, _, own)| (*certificate, *own)).collect();
         for version in bundles {
             if let Some(bundle) = self.bundle(version).await? {
                 goals.bundles.insert(version, bundle);
             }
         }
-        for (certificate, own) in certificates {
-            if let Some(identity) = self.identity(certificate, own).await? {
-                goals.identities.insert((certificate, own), identity);
+        let mut read = BTreeSet::new();
+        for wanted @ (certificate, own) in certificates {
+            if read.insert(wanted)
+                && let Some(identity) = self.identity(certificate, own).await?
+            {
+                goals.identities.insert(wanted, identity);
             }
         }
         Ok(goals)

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 const BEGIN: OffsetDateTime = datetime!(2026-03-01 12:00 UTC);
 
 /// Functions with a clock of their own.
-pub const FUNCTIONS: usize = 6;
+pub const FUNCTIONS: usize = 7;
 
 thread_local! {
     static ORIGIN: Cell<Option<Instant>> = const { Cell::new(None) };

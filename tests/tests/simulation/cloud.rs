@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{
@@ -24,6 +24,8 @@ use crate::devices::Fleet;
 use crate::dynamo::{Key, Tables};
 use crate::functions::Function;
 use crate::keys::Keys;
+use crate::loopback::Loopback;
+use crate::passwords::Passwords;
 use crate::queues::Queues;
 use crate::random::Random;
 use crate::services::Services;
@@ -78,7 +80,10 @@ pub struct Cloud {
     pub keys: Keys,
     pub services: Services,
     pub truth: Truth,
+    pub passwords: Passwords,
     pub fleet: Fleet,
+    /// Where devices are behind real TLS.
+    pub loopback: OnceLock<Loopback>,
     trace: Mutex<VecDeque<String>>,
     lines: usize,
     calls: Mutex<BTreeMap<String, u64>>,
@@ -98,7 +103,9 @@ impl Cloud {
             keys: Keys::default(),
             services: Services::default(),
             truth: Truth::default(),
+            passwords: Passwords::default(),
             fleet: Fleet::default(),
+            loopback: OnceLock::new(),
             trace: Mutex::default(),
             lines: std::env::var("ROOTCAST_TRACE").ok().and_then(|lines| lines.parse().ok()).unwrap_or(TRACE),
             calls: Mutex::default(),
@@ -200,6 +207,12 @@ impl Cloud {
         let reasons: Vec<Value> = (0..writes).map(reason).collect();
         let message = "Transaction cancelled, please refer cancellation reasons for specific reasons";
         Refusal { reasons, ..Refusal::new("TransactionCanceledException", message) }
+    }
+}
+
+impl fmt::Debug for Cloud {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Cloud")
     }
 }
 

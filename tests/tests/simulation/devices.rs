@@ -1,4 +1,4 @@
-//! The fleet as it physically is, behind the driver's port: TLS is left out, pins are not.
+//! The fleet as it physically is, behind the driver's port: TLS is left out but for some worlds, pins are not.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::task::{ErrorClass, Failure};
 use rootcast_drivers::{Exchanged, Line, ObservedCertificate, Peer, Wire};
 use tokio::time::{Instant, sleep};
 
 use crate::clock;
-use crate::cloud::Cloud;
-use crate::openbmc::{Bmc, Mood};
+use crate::cloud::{Cloud, Process};
+use crate::openbmc::{Bmc, Mood, SESSIONS};
 
 #[derive(Default)]
 pub struct Fleet {
@@ -41,9 +41,12 @@ impl Fleet {
     }
 }
 
-/// The network between the worker and the devices.
+/// The network between one worker and the devices.
 #[derive(Clone)]
-pub struct Network(pub Arc<Cloud>);
+pub struct Network {
+    pub cloud: Arc<Cloud>,
+    pub process: Arc<Process>,
+}
 
 impl fmt::Debug for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,19 +56,23 @@ impl fmt::Debug for Network {
 
 impl Wire for Network {
     fn open(&self, peer: Peer) -> Result<Box<dyn Line>, Failure> {
-        Ok(Box::new(Connection { network: self.clone(), peer }))
+        let tls = self.cloud.loopback.get().map(|loopback| loopback.open(&peer)).transpose()?;
+        Ok(Box::new(Connection { network: self.clone(), peer, tls }))
     }
 
     fn look<'a>(&'a self, peer: &'a Peer, deadline: Instant) -> Exchanged<'a, ObservedCertificate> {
         Box::pin(async move {
             let late = |_| Failure::new(ErrorClass::Timeout, format!("{} did not answer in time.", peer.address));
             tokio::time::timeout_at(deadline, self.reach(peer)).await.map_err(late)??;
+            if let Some(loopback) = self.cloud.loopback.get() {
+                return loopback.look(peer).await;
+            }
             let seen = |bmc: &mut Bmc| ObservedCertificate {
                 der: bmc.leaf().der().to_vec(),
                 certificate: bmc.leaf().fingerprint(),
                 key: Fingerprint::of(bmc.leaf().spki_der()),
             };
-            self.0.fleet.at(peer.sockets[0], seen).ok_or_else(|| refused(peer))
+            self.cloud.fleet.at(peer.sockets[0], seen).ok_or_else(|| refused(peer))
         })
     }
 }
@@ -73,7 +80,7 @@ impl Wire for Network {
 impl Network {
     /// A handshake: with the device that is there, if it is one of the expected.
     async fn reach(&self, peer: &Peer) -> Result<(), Failure> {
-        let cloud = &self.0;
+        let cloud = &self.cloud;
         sleep(Duration::from_millis(cloud.random.between(5, 60))).await;
         if cloud.random.chance(cloud.faults().network) {
             cloud.inject("connection refused");
@@ -83,7 +90,7 @@ impl Network {
         match cloud.fleet.at(peer.sockets[0], state) {
             None | Some((Mood::Refuses, ..) | (_, true, _)) => Err(refused(peer)),
             Some((Mood::Hangs, ..)) => std::future::pending().await,
-            Some((_, _, false)) => {
+            Some((_, _, false)) if cloud.loopback.get().is_none() => {
                 let message = format!("{}: the device shows another certificate.", peer.address);
                 Err(Failure::new(ErrorClass::PinMismatch, message))
             }
@@ -96,36 +103,55 @@ fn refused(peer: &Peer) -> Failure {
     Failure::new(ErrorClass::Connect, format!("{}: connection refused.", peer.address))
 }
 
+/// What the device there says to a request.
+pub fn answer(cloud: &Cloud, at: SocketAddr, request: Request<Bytes>) -> Option<Response<Bytes>> {
+    let (head, body) = request.into_parts();
+    let token = head.headers.get("x-auth-token").and_then(|token| token.to_str().ok());
+    let reply = cloud.fleet.at(at, |bmc| bmc.answer(head.method.as_str(), head.uri.path(), token, &body))?;
+    let mut response = Response::builder().status(reply.status);
+    if let Some(anchor) = reply.shown {
+        response = response.header(SHOWN, anchor.to_string());
+    }
+    for (name, value) in reply.headers {
+        response = response.header(name, value);
+    }
+    Some(response.body(Bytes::from(reply.body.to_string())).unwrap())
+}
+
+/// For the truth: the anchor that an answer shows.
+const SHOWN: &str = "x-shown";
+
 #[derive(Debug)]
 struct Connection {
     network: Network,
     peer: Peer,
+    tls: Option<Arc<dyn Line>>,
 }
 
 impl Line for Connection {
     fn exchange(&self, request: Request<Bytes>) -> Exchanged<'_, Response<Bytes>> {
         Box::pin(async move {
             self.network.reach(&self.peer).await?;
-            let (cloud, at) = (&self.network.0, self.peer.sockets[0]);
-            let (head, body) = request.into_parts();
-            let token = head.headers.get("x-auth-token").and_then(|token| token.to_str().ok());
-            let reply = cloud.fleet.at(at, |bmc| bmc.answer(head.method.as_str(), head.uri.path(), token, &body));
-            let reply = reply.ok_or_else(|| refused(&self.peer))?;
-            if head.method != "GET" {
-                cloud.note(format_args!("{at} {} {} = {}", head.method, head.uri.path(), reply.status));
+            let (cloud, at) = (&self.network.cloud, self.peer.sockets[0]);
+            let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+            let response = match (cloud.loopback.get(), &self.tls) {
+                (Some(loopback), Some(tls)) => loopback.exchange(&self.peer, tls, request).await?,
+                _ => answer(cloud, at, request).ok_or_else(|| refused(&self.peer))?,
+            };
+            if method != "GET" {
+                cloud.note(format_args!("{at} {method} {path} = {}", response.status()));
+            }
+            if (method.as_str(), path.as_str()) == ("POST", SESSIONS) && response.status() == StatusCode::UNAUTHORIZED {
+                cloud.passwords.refused(cloud, &self.network.process, at);
             }
             if cloud.random.chance(cloud.faults().network) {
                 cloud.inject("connection broken");
                 return Err(Failure::new(ErrorClass::Connect, format!("{}: connection reset.", self.peer.address)));
             }
-            if let Some(anchor) = reply.shown {
-                cloud.truth.read_back(at, anchor);
+            if let Some(anchor) = response.headers().get(SHOWN) {
+                cloud.truth.read_back(at, anchor.to_str().unwrap().parse().unwrap());
             }
-            let mut response = Response::builder().status(reply.status);
-            for (name, value) in reply.headers {
-                response = response.header(name, value);
-            }
-            Ok(response.body(Bytes::from(reply.body.to_string())).unwrap())
+            Ok(response)
         })
     }
 }

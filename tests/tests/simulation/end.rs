@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use crate::clock;
 use crate::dynamo::{CERTIFICATES, DEVICES};
+use crate::imported;
 use crate::keys::State;
 use crate::people::approve;
 use crate::world::World;
@@ -88,6 +89,8 @@ pub async fn rest(world: &World) {
     }
     keys_have_records(world);
     serials_are_unique(world);
+    imported::ties_agree(world);
+    world.cloud.truth.signing_root_is_held(&world.cloud);
 }
 
 fn is_quiet(world: &World) -> bool {

@@ -40,6 +40,7 @@ use crate::random::random;
 pub enum Function {
     Regenerate,
     Catalog,
+    Import,
     Retry,
     Conduct,
     Worker,
@@ -73,7 +74,7 @@ impl Function {
     /// As template.yaml has them.
     const fn limit(self) -> Duration {
         match self {
-            Self::Regenerate | Self::Catalog | Self::Retry => Duration::from_secs(29),
+            Self::Regenerate | Self::Catalog | Self::Import | Self::Retry => Duration::from_secs(29),
             Self::Conduct => Duration::from_secs(60),
             Self::Worker | Self::Issue => Duration::from_secs(120),
         }
@@ -87,6 +88,7 @@ impl Function {
             Self::Conduct => clock::of::<3>,
             Self::Worker => clock::of::<4>,
             Self::Issue => clock::of::<5>,
+            Self::Import => clock::of::<6>,
         }
     }
 }
@@ -152,7 +154,8 @@ impl Functions {
         let killed = self.cloud.random.chance(self.cloud.faults().kill);
         process.live_for(killed.then(|| self.cloud.random.below(40)));
         let mut context = Context::default();
-        context.request_id = format!("{process}@{}", self.cloud.random.next());
+        let invocation = format!("{process}@{}", self.cloud.random.next());
+        context.request_id.clone_from(&invocation);
         context.deadline = clock::milliseconds(function.clock()() + function.limit());
         let done = {
             let work = timeout(function.limit(), work(&sandbox.app, context));
@@ -170,6 +173,7 @@ impl Functions {
             }
             None => {
                 self.cloud.note(format_args!("{process} is gone"));
+                self.cloud.passwords.lost(&invocation);
                 Err(Died)
             }
         }
@@ -185,7 +189,8 @@ impl Functions {
             *started
         };
         let process = Arc::new(Process::new(function, number));
-        let app = app(function, Clients::new(&self.cloud, Arc::clone(&process)), &self.cloud);
+        let network = Network { cloud: Arc::clone(&self.cloud), process: Arc::clone(&process) };
+        let app = app(function, Clients::new(&self.cloud, Arc::clone(&process)), network);
         Rc::new(Sandbox { process, app })
     }
 }
@@ -248,7 +253,7 @@ impl Clients {
     }
 }
 
-fn app(function: Function, clients: Clients, cloud: &Arc<Cloud>) -> App {
+fn app(function: Function, clients: Clients, network: Network) -> App {
     let (authority, vault) = (clients.authority(), clients.vault());
     let Clients { ledger, queue, kms, ssm, events, .. } = clients;
     let sealer = Sealer::new(&kms, SEALING);
@@ -277,6 +282,14 @@ fn app(function: Function, clients: Clients, cloud: &Arc<Cloud>) -> App {
             credential_prefix: "/devices/".to_owned(),
             clock,
         }))),
+        Function::Import => App::Http(import::router(Arc::new(import::App {
+            gate: ScmGate::new(ledger.clone(), Sealer::new(&kms, SEALING)),
+            sealer,
+            events,
+            roots: import::Roots::new(ledger.clone()),
+            ledger,
+            clock,
+        }))),
         Function::Retry => {
             App::Http(retry::router(Arc::new(retry::App { ledger, queue, control_queue, issue_queue, clock })))
         }
@@ -296,7 +309,7 @@ fn app(function: Function, clients: Clients, cloud: &Arc<Cloud>) -> App {
             ssm,
             sealer,
             events,
-            redfish: Redfish::over(Arc::new(Network(Arc::clone(cloud))), Arc::new("10.0.0.0/8".parse().unwrap())),
+            redfish: Redfish::over(Arc::new(network), Arc::new("10.0.0.0/8".parse().unwrap())),
             control_queue,
             task_queue,
             issue_queue,

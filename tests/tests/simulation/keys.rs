@@ -188,7 +188,14 @@ fn metadata(arn: &str, key: &Key) -> Value {
 fn sealing(operation: &str, body: &Value) -> Answer {
     let wrong = || Refusal::new("InvalidCiphertextException", "");
     let cipher = RandomizedNonceKey::new(&AES_256_GCM, &[7; 32]).unwrap();
-    let context = Aad::from(body["EncryptionContext"].to_string().into_bytes());
+    // In no order, as KMS takes it.
+    let context: BTreeMap<&str, &str> = body["EncryptionContext"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+        .collect();
+    let context = Aad::from(json!(context).to_string().into_bytes());
     if operation == "GenerateDataKey" {
         let mut key = vec![0; 32];
         aws_lc_rs::rand::fill(&mut key).unwrap();

@@ -1,5 +1,5 @@
 //! A world in which every fault happens: the real handlers of regenerate, conduct, worker and issue, and the real routers
-//! of catalog and retry, in one process and in virtual time. Around them are doubles of what they speak to, each with the
+//! of catalog, import and retry, in one process and in virtual time. Around them are doubles of what they speak to, each with the
 //! real one's limits: DynamoDB (a strict engine in memory), SQS, KMS, SSM, and a fleet of devices behind the driver's port.
 //!
 //! A world is made of its seed alone. What must always hold is looked at after every write, by what physically happened
@@ -29,9 +29,12 @@ mod dynamo;
 mod end;
 mod figures;
 mod functions;
+mod imported;
 mod keys;
 mod logins;
+mod loopback;
 mod openbmc;
+mod passwords;
 mod people;
 mod queues;
 mod random;

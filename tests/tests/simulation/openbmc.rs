@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::clock;
 
 pub const USER: &str = "admin";
-const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
+pub const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
 const TRUSTED: &str = "/redfish/v1/Managers/bmc/Truststore/Certificates";
 const OWN: &str = "/redfish/v1/Managers/bmc/NetworkProtocol/HTTPS/Certificates";
 const SERVICE: &str = "/redfish/v1/CertificateService";
@@ -46,7 +46,11 @@ pub struct Bmc {
     pub wrong: u32,
     /// Its web server is gone until then.
     pub back: Duration,
+    /// When it last lost what it held.
+    pub forgot: Duration,
     leaf: Certificate,
+    /// In PKCS #8.
+    leaf_key: Vec<u8>,
     anchors: Vec<(u32, Certificate)>,
     sessions: Vec<(u32, String)>,
     /// Certificates that it works on, and when they are stored.
@@ -72,12 +76,15 @@ impl Reply {
 
 impl Bmc {
     pub fn new(password: &str) -> Self {
+        let (leaf, leaf_key) = self_signed();
         Self {
             mood: Mood::Well,
             password: password.to_owned(),
             wrong: 0,
             back: Duration::ZERO,
-            leaf: self_signed(),
+            forgot: Duration::ZERO,
+            leaf,
+            leaf_key,
             anchors: Vec::new(),
             sessions: Vec::new(),
             tasks: Vec::new(),
@@ -88,6 +95,11 @@ impl Bmc {
 
     pub fn leaf(&self) -> &Certificate {
         &self.leaf
+    }
+
+    /// What it shows in a handshake, and the key to it.
+    pub fn identity(&self) -> (Vec<u8>, Vec<u8>) {
+        (self.leaf.der().to_vec(), self.leaf_key.clone())
     }
 
     pub fn pin(&self) -> Pin {
@@ -101,13 +113,14 @@ impl Bmc {
 
     /// It was replaced, or reset: another certificate.
     pub fn change_identity(&mut self) {
-        self.leaf = self_signed();
+        (self.leaf, self.leaf_key) = self_signed();
     }
 
     /// A reset to the factory's settings, or a configuration that was restored.
     pub fn forget(&mut self) {
         self.anchors.clear();
         self.tasks.clear();
+        self.forgot = clock::age();
     }
 
     /// A task that is done by now is done, asked or not.
@@ -243,13 +256,13 @@ impl Bmc {
         let Some(Ok(leaf)) = first.map(|block| Certificate::from_der(block.contents())) else {
             return error(500, "Not a certificate.");
         };
-        let brings_key = blocks.iter().any(|block| block.tag() == "PRIVATE KEY");
-        let own = self.requested.as_ref().is_some_and(|key| key.subject_public_key_info() == leaf.spki_der());
-        if !brings_key && !own {
+        let brought = blocks.iter().find(|block| block.tag() == "PRIVATE KEY").map(|block| block.contents().to_vec());
+        let own = self.requested.as_ref().filter(|key| key.subject_public_key_info() == leaf.spki_der());
+        let Some(key) = brought.or_else(|| own.map(KeyPair::serialize_der)) else {
             return error(400, "The certificate is for another key.");
-        }
+        };
         if self.mood != Mood::Lies {
-            self.leaf = leaf;
+            (self.leaf, self.leaf_key) = (leaf, key);
             self.back = clock::age() + Duration::from_secs(2);
         }
         Reply::of(200, shown(&self.leaf))
@@ -266,9 +279,10 @@ fn error(status: u16, message: &str) -> Reply {
     Reply::of(status, json!({ "error": { "code": "Base.1.13.GeneralError", "@Message.ExtendedInfo": [said] } }))
 }
 
-fn self_signed() -> Certificate {
+fn self_signed() -> (Certificate, Vec<u8>) {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "testhost");
-    Certificate::from_der(params.self_signed(&key).unwrap().der().to_vec()).unwrap()
+    let leaf = Certificate::from_der(params.self_signed(&key).unwrap().der().to_vec()).unwrap();
+    (leaf, key.serialize_der())
 }

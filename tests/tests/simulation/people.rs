@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::clock;
+use crate::imported;
 use crate::openbmc::Mood;
 use crate::world::World;
 
@@ -25,6 +26,9 @@ async fn act(world: &World) {
     let devices = world.cloud.truth.devices();
     let ids: Vec<&String> = devices.keys().collect();
     let (Some(job), Some(id)) = (job, random.pick(&ids)) else { return };
+    if random.chance(0.2) {
+        return imported::act(world, id).await;
+    }
     let device = format!("/devices/{id}");
     let post = async |what: &str, body: Value| _ = world.ask("POST", &format!("/jobs/{job}/{what}"), body).await;
     match random.below(100) {

@@ -13,6 +13,8 @@ use crate::cloud::{Answer, Cloud, Refusal};
 /// SQS's own, in bytes: of one message, and of a batch.
 const LARGEST: usize = 1 << 20;
 const BATCH: usize = 10;
+/// Messages of a standard queue that were received and are neither deleted nor visible again.
+const IN_FLIGHT: usize = 120_000;
 
 #[derive(Debug, Clone)]
 pub struct Message {
@@ -31,6 +33,7 @@ struct Queue {
     visibility: Duration,
     most_receives: u32,
     changed: Arc<Notify>,
+    most_in_flight: usize,
 }
 
 #[derive(Default)]
@@ -44,8 +47,13 @@ pub fn url(name: &str) -> String {
 
 impl Queues {
     pub fn create(&self, name: &str, visibility: Duration, most_receives: u32) {
-        let queue = Queue { visibility, most_receives, ..Queue::default() };
+        let queue = Queue { visibility, most_receives, most_in_flight: IN_FLIGHT, ..Queue::default() };
         self.queues.lock().unwrap().insert(name.to_owned(), queue);
+    }
+
+    /// As if it were so much bigger a fleet.
+    pub fn limit_in_flight(&self, name: &str, most: usize) {
+        self.with(name, |queue| queue.most_in_flight = most);
     }
 
     fn with<T>(&self, name: &str, what: impl FnOnce(&mut Queue) -> T) -> T {
@@ -118,6 +126,9 @@ impl Queues {
             visible += Duration::from_secs(cloud.random.between(10, 600));
         }
         let message = Message { id: id.clone(), receipt: id.clone(), body: body.to_owned(), receives: 0, visible };
+        if name == "task" {
+            cloud.passwords.sent(cloud, &id, body);
+        }
         self.with(name, |queue| {
             queue.messages.push(message);
             queue.changed.notify_waiters();
@@ -125,18 +136,25 @@ impl Queues {
         Ok(json!({ "MessageId": id, "MD5OfMessageBody": "" }))
     }
 
-    /// What can be received now, in no order, ten at most.
-    pub fn receive(&self, cloud: &Cloud, name: &str) -> Vec<Message> {
+    /// What can be received now, in no order, ten at most, and not more than may be in flight.
+    pub fn receive(&self, cloud: &Cloud, name: &str) -> Result<Vec<Message>, Refusal> {
         let faults = cloud.faults();
         self.with(name, |queue| {
             let now = clock::age();
             let (most, visibility) = (queue.most_receives, queue.visibility);
             let mut ready: Vec<usize> =
                 (0..queue.messages.len()).filter(|index| queue.messages[*index].visible <= now).collect();
+            let in_flight =
+                queue.messages.iter().filter(|message| message.receives > 0 && message.visible > now).count();
+            let free = queue.most_in_flight.saturating_sub(in_flight);
+            if free == 0 && !ready.is_empty() {
+                cloud.inject("over the limit in flight");
+                return Err(Refusal::new("OverLimit", "Too many messages in flight."));
+            }
             for last in (1..ready.len()).rev() {
                 ready.swap(last, usize::try_from(cloud.random.below(last as u64 + 1)).unwrap());
             }
-            ready.truncate(BATCH);
+            ready.truncate(BATCH.min(free));
             let (mut received, mut spent) = (Vec::new(), BTreeSet::new());
             for index in ready {
                 let message = &mut queue.messages[index];
@@ -156,7 +174,7 @@ impl Queues {
             let (dead, kept) =
                 std::mem::take(&mut queue.messages).into_iter().partition(|message| spent.contains(&message.id));
             (queue.messages, _) = (kept, queue.dead.extend::<Vec<Message>>(dead));
-            received
+            Ok(received)
         })
     }
 

@@ -12,12 +12,15 @@ use tokio::time::sleep;
 use crate::clock;
 use crate::cloud::Faults;
 use crate::end;
+use crate::loopback::Loopback;
 use crate::openbmc::Mood;
 use crate::people::{people, weather};
 use crate::world::World;
 
 /// In the README's test command.
 const RUNS: u64 = 500;
+/// Over TLS each costs a second more.
+const TLS_RUNS: u64 = 3;
 
 /// What a life came to.
 pub struct Life {
@@ -29,6 +32,8 @@ pub struct Life {
     pub devices: u64,
     pub units: f64,
     pub lasted: Duration,
+    /// Over real TLS.
+    pub handshakes: u64,
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -60,6 +65,17 @@ fn no_seed_breaks_what_must_hold() {
         }
     });
     report(&lives.into_inner().unwrap());
+}
+
+/// The driver's own wire, and handshakes in which a device proves who it is.
+#[test]
+fn no_seed_breaks_what_must_hold_over_real_tls() {
+    let first = number("ROOTCAST_SEED");
+    let seeds = first.map_or(1..=TLS_RUNS, |seed| seed..=seed);
+    let over_tls = |seed| live_with(seed, |world| Loopback::begin(&world.cloud));
+    let lives: Vec<Life> = seeds.map(over_tls).collect();
+    report(&lives);
+    assert!(lives.iter().all(|life| life.handshakes > 50));
 }
 
 fn report(lives: &[Life]) {
@@ -100,14 +116,23 @@ fn survive(seed: u64) -> Life {
         devices: 0,
         units: 0.0,
         lasted: Duration::ZERO,
+        handshakes: 0,
     })
 }
 
 /// One world, from its seed.
 pub fn live(seed: u64) -> Life {
+    live_with(seed, |_| {})
+}
+
+fn live_with(seed: u64, prepare: impl FnOnce(&World) + 'static) -> Life {
     World::live(seed, async move |world| {
+        prepare(&world);
         let random = &world.cloud.random;
         let devices = random.between(5, if random.chance(0.05) { 60 } else { 9 });
+        if random.chance(0.1) {
+            world.cloud.queues.limit_in_flight("task", usize::try_from(random.between(2, 6)).unwrap());
+        }
         found(&world, devices).await;
         world.faults(faults(&world));
         let until = clock::age() + Duration::from_secs(random.between(60, 200));
@@ -129,6 +154,7 @@ pub fn live(seed: u64) -> Life {
             devices,
             units: world.cloud.tables.write_units(),
             lasted: clock::age(),
+            handshakes: world.cloud.loopback.get().map_or(0, |tls| tls.handshakes.load(Ordering::Relaxed)),
         }
     })
 }

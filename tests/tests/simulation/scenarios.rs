@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rootcast_core::certificate::Certificate;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
 use rootcast_ledger::{Conducting, Lease};
@@ -11,9 +12,10 @@ use tokio::time::sleep;
 
 use crate::clock;
 use crate::cloud::Faults;
-use crate::dynamo::{DEVICES, JOBS};
+use crate::dynamo::{CERTIFICATES, DEVICES, JOBS};
 use crate::end;
 use crate::functions::Function;
+use crate::imported;
 use crate::openbmc::Mood;
 use crate::truth;
 use crate::world::World;
@@ -55,6 +57,29 @@ impl Scene {
     fn holds(&self, number: u8, generation: u64) -> bool {
         let root = truth::root(&self.world.cloud, generation).fingerprint();
         self.place(number, |bmc| bmc.holds(&root))
+    }
+
+    fn signing(&self) -> u64 {
+        self.world.cloud.tables.named(CERTIFICATES, "authority").unwrap()["signing"].as_u64().unwrap()
+    }
+
+    /// What the job says of its devices' proofs, without the time of the oldest.
+    async fn proofs(&self, job: u64) -> Value {
+        let mut proofs =
+            self.world.must("GET", &format!("/jobs/{job}"), Value::Null).await["response"]["proofs"].take();
+        proofs.as_object_mut().unwrap().remove("oldest");
+        proofs
+    }
+
+    /// The deployment is over by then.
+    async fn shows(&self, number: u8, leaf: &Certificate) {
+        let end = clock::age() + HOUR;
+        while self.place(number, |bmc| bmc.leaf() != leaf) {
+            assert!(clock::age() < end, "{number} shows another certificate\n{}", self.world.cloud.trace());
+            sleep(Duration::from_secs(1)).await;
+        }
+        // The worker looks for itself.
+        sleep(Duration::from_secs(60)).await;
     }
 
     async fn begin(&self) -> u64 {
@@ -264,6 +289,115 @@ fn a_disabled_old_key_stops_no_rollover() {
 fn a_root_begins_long_before_it_is_made() {
     scene(1, async |scene| {
         assert!(truth::root(&scene.world.cloud, 1).not_before() < clock::now() - HOUR / 2);
+    });
+}
+
+/// A device that joins and refuses the password: at once, and once a day from then on.
+#[test]
+fn a_joining_device_sees_a_wrong_password_once_a_day() {
+    scene(1, async |scene| {
+        let job = scene.begin().await;
+        scene.world.ended(job).await;
+        let at = scene.world.install(9);
+        let enrolment = scene.world.enrolment("late", at);
+        scene.world.credential("late", "wrong");
+        scene.world.must("POST", "/devices", enrolment).await;
+        sleep(23 * HOUR).await;
+        assert_eq!(scene.place(9, |bmc| bmc.wrong), 1);
+        sleep(2 * HOUR).await;
+        assert_eq!(scene.place(9, |bmc| bmc.wrong), 2);
+    });
+}
+
+#[test]
+fn devices_in_flight_up_to_the_limit_hold_nobody_up_for_long() {
+    scene(8, async |scene| {
+        scene.world.cloud.queues.limit_in_flight("task", 3);
+        (1..=3).for_each(|number| scene.mood(number, Mood::Refuses));
+        let job = scene.begin().await;
+        for number in 4..=8 {
+            scene.task_is(job, "distribute", number, "acked").await;
+        }
+        assert!(scene.world.cloud.injected().contains_key("over the limit in flight"));
+        (1..=3).for_each(|number| scene.mood(number, Mood::Well));
+        end::rest(&scene.world).await;
+        assert!((1..=8).all(|number| scene.holds(number, 2)));
+    });
+}
+
+/// A device loses its anchor after its proof, and another one keeps the job open until the proofs are old.
+async fn old_proofs(scene: &Scene) -> u64 {
+    scene.mood(3, Mood::Refuses);
+    let job = scene.world.regenerate(&format!("{ROLLOUT}&proofAge=600")).await.unwrap();
+    scene.task_is(job, "distribute", 1, "acked").await;
+    scene.task_is(job, "distribute", 2, "acked").await;
+    scene.place(1, |bmc| bmc.forget());
+    scene.world.job_when(job, HOUR, |job| job["state"] == "paused").await;
+    sleep(Duration::from_secs(700)).await;
+    scene.mood(3, Mood::Well);
+    job
+}
+
+#[test]
+fn old_proofs_are_read_anew_before_the_root_signs() {
+    scene(3, async |scene| {
+        let job = old_proofs(scene).await;
+        assert_eq!(scene.proofs(job).await, json!({ "fresh": 2, "old": 0, "missing": 0, "failed": 1, "waived": 0 }));
+        scene.mood(1, Mood::Refuses);
+        scene.post(job, "resume", Value::Null).await;
+        scene.task_is(job, "distribute", 3, "acked").await;
+        scene.task_is(job, "distribute", 1, "waiting").await;
+        scene.task_is(job, "distribute", 2, "acked").await;
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(scene.proofs(job).await, json!({ "fresh": 1, "old": 2, "missing": 0, "failed": 0, "waived": 0 }));
+        assert_eq!((scene.signing(), scene.holds(1, 2)), (1, false));
+        scene.mood(1, Mood::Well);
+        assert_eq!(scene.world.ended(job).await["outcome"], "activated");
+        assert_eq!((scene.signing(), scene.holds(1, 2)), (2, true));
+        assert_eq!(scene.proofs(job).await, json!({ "fresh": 3, "old": 0, "missing": 0, "failed": 0, "waived": 0 }));
+        end::rest(&scene.world).await;
+    });
+}
+
+#[test]
+fn a_device_that_forgot_and_stores_nothing_is_named() {
+    scene(3, async |scene| {
+        let job = old_proofs(scene).await;
+        scene.mood(1, Mood::Lies);
+        scene.post(job, "resume", Value::Null).await;
+        scene.task_is(job, "distribute", 1, "failed").await;
+        let job = scene.world.job_when(job, HOUR, |job| job["state"] == "paused").await;
+        let failures = scene.world.failures(&job);
+        assert!(failures.len() == 1 && failures[0].contains(&id(1)), "{failures:?}");
+        assert_eq!(scene.signing(), 1);
+        scene.mood(1, Mood::Well);
+        end::rest(&scene.world).await;
+        assert_eq!((scene.signing(), scene.holds(1, 2)), (2, true));
+    });
+}
+
+#[test]
+fn an_imported_certificate_is_brought_replaced_and_deleted() {
+    scene(1, async |scene| {
+        let world = &scene.world;
+        let leaf = |number| Certificate::from_pem(imported::body(number, "")["certificate"].as_str().unwrap()).unwrap();
+        for (number, name) in [(0, "first"), (1, "second")] {
+            world.must("POST", "/v3/scm/certificates/import", imported::body(number, name)).await;
+        }
+        let known = imported::known(world);
+        let about = json!({
+            "CertificateDN": r"\VED\Policy\Certificates\first", "PushToNew": true,
+            "ApplicationDN": [format!(r"\VED\Policy\Devices\{}", id(1))],
+        });
+        world.must("POST", "/vedsdk/certificates/associate", about.clone()).await;
+        scene.shows(1, &leaf(0)).await;
+        let deployment = json!({ "service_name": "DEVICE", "resources": [{ "id": id(1) }] });
+        world.must("POST", &format!("/v3/scm/certificates/{}/deploy", known[1].0), deployment).await;
+        scene.shows(1, &leaf(1)).await;
+        world.must("POST", "/vedsdk/certificates/dissociate", about).await;
+        world.must("DELETE", &format!("/v3/scm/certificates/{}", known[0].0), Value::Null).await;
+        end::rest(world).await;
+        assert_eq!(imported::known(world), known[1..]);
     });
 }
 

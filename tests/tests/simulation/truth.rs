@@ -15,6 +15,7 @@ use crate::clock;
 use crate::cloud::Cloud;
 use crate::dynamo::{CERTIFICATES, DEVICES, JOBS, Key};
 use crate::functions::Function;
+use crate::openbmc::Bmc;
 
 /// A device as people have it.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +34,8 @@ pub struct Truth {
     /// When an anchor was last read back from the device at an address.
     read: Mutex<BTreeMap<(SocketAddr, Fingerprint), Duration>>,
     signing: Mutex<Option<u64>>,
+    /// The job that made it sign.
+    gate: Mutex<Option<Value>>,
     ended: Mutex<BTreeSet<String>>,
     broken: Mutex<Vec<String>>,
 }
@@ -91,7 +94,10 @@ impl Truth {
         let before = devices.get(id);
         let since = match before {
             Some(known) if known.endpoint == endpoint || by == Function::Worker => known.since,
-            _ => clock::age(),
+            _ => {
+                cloud.passwords.changed(id);
+                clock::age()
+            }
         };
         devices.insert(id.to_owned(), Known { endpoint, address, approved, since });
     }
@@ -121,14 +127,20 @@ impl Truth {
         if job["activation"] == "immediate" {
             return;
         }
+        *self.gate.lock().unwrap() = Some(job.clone());
         let root = root(cloud, generation).fingerprint();
         let oldest = job["rollout"]["proofAge"].as_u64().map_or(Duration::MAX, Duration::from_secs);
         for (id, known) in self.devices().iter().filter(|(_, known)| known.approved) {
             let proof = self.read.lock().unwrap().get(&(known.address, root)).copied();
             let fresh = proof.filter(|at| *at >= known.since);
-            if fresh.is_some_and(|at| clock::age().saturating_sub(at) <= oldest)
-                || is_waived(cloud, &job, "distribute", id)
-            {
+            if is_waived(cloud, &job, "distribute", id) {
+                continue;
+            }
+            if let Some(at) = fresh.filter(|at| clock::age().saturating_sub(*at) <= oldest) {
+                let lacks = |bmc: &mut Bmc| !bmc.holds(&root) && bmc.forgot < at;
+                if cloud.fleet.at(known.address, lacks) == Some(true) {
+                    self.accuse(cloud, format!("I2 root {generation} signs, and {id} at {} lacks it", known.address));
+                }
                 continue;
             }
             let why = match (proof, fresh) {
@@ -142,6 +154,27 @@ impl Truth {
                 cloud,
                 format!("I1 root {generation} signs, and {id} at {} lacks a proof: {why}", known.address),
             );
+        }
+    }
+
+    /// Nobody is left without the root that signs: who joined later is brought to it, or is still on the list of those that
+    /// are to be. What a device forgot after it was read last, nobody can know.
+    pub fn signing_root_is_held(&self, cloud: &Cloud) {
+        let (Some(generation), Some(job)) = (*self.signing.lock().unwrap(), self.gate.lock().unwrap().clone()) else {
+            return;
+        };
+        let root = root(cloud, generation).fingerprint();
+        let joining = cloud.tables.partition("joining");
+        for (id, known) in self.devices().iter().filter(|(_, known)| known.approved) {
+            let read = self.read.lock().unwrap().get(&(known.address, root)).copied();
+            let lacks = |bmc: &mut Bmc| !bmc.holds(&root) && read.is_none_or(|read| bmc.forgot < read);
+            let is_to_be_asked = joining.iter().any(|entry| entry["device"] == id.as_str());
+            if cloud.fleet.at(known.address, lacks) == Some(true)
+                && !is_to_be_asked
+                && !is_waived(cloud, &job, "distribute", id)
+            {
+                self.accuse(cloud, format!("I2 {id} at {} is left without root {generation}", known.address));
+            }
         }
     }
 

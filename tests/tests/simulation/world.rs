@@ -91,11 +91,12 @@ impl World {
             loop {
                 let mine = Arc::clone(&free).acquire_owned().await.unwrap();
                 let batch = loop {
-                    let batch = world.cloud.queues.receive(&world.cloud, queue);
-                    if !batch.is_empty() {
-                        break batch;
+                    match world.cloud.queues.receive(&world.cloud, queue) {
+                        Ok(batch) if !batch.is_empty() => break batch,
+                        Ok(_) => world.cloud.queues.wait(queue).await,
+                        // It gets nothing until some are deleted, or come back.
+                        Err(_) => sleep(Duration::from_secs(1)).await,
                     }
-                    world.cloud.queues.wait(queue).await;
                 };
                 let world = world.clone();
                 spawn_local(async move {
@@ -132,6 +133,7 @@ impl World {
     pub async fn ask(&self, method: &str, path: &str, body: Value) -> Option<(u16, Value)> {
         let function = match path {
             _ if path.starts_with("/vedsdk") => Function::Retry,
+            "/v3/scm/certificates/import" => Function::Import,
             _ if method == "PUT" && path.starts_with("/signingCertificate") => Function::Regenerate,
             _ => Function::Catalog,
         };
@@ -143,12 +145,16 @@ impl World {
             .header(CONTENT_TYPE, "application/json")
             .body(Body::from(text.clone()))
             .unwrap();
-        self.cloud.note(format_args!("--- {method} {path} {text}"));
-        let response = self.functions.http(function, request).await.ok()?;
+        self.cloud.note(format_args!("--- {method} {path} {}", text.get(..200).unwrap_or(&text)));
+        let response = self.functions.http(function, request).await;
+        if method != "GET" {
+            self.cloud.passwords.acted(path);
+        }
+        let response = response.ok()?;
         let status = response.status().as_u16();
         let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let said = if status < 400 { String::new() } else { body["messages"][0]["text"].to_string() };
+        let said = if status < 400 { String::new() } else { body.to_string() };
         self.cloud.note(format_args!("--- {method} {path} = {status} {said}"));
         Some((status, body))
     }
@@ -171,6 +177,9 @@ impl World {
     pub fn install(&self, number: u8) -> SocketAddr {
         let at = SocketAddr::from((Ipv4Addr::new(10, 0, 0, number), 443));
         self.cloud.fleet.add(at, Bmc::new(PASSWORD));
+        if let Some(loopback) = self.cloud.loopback.get() {
+            loopback.serve(&self.cloud, at);
+        }
         at
     }
 

@@ -1,0 +1,135 @@
+//! Certificates that people bring with their keys: imported, associated, deployed, replaced by others, deleted.
+
+use std::sync::LazyLock;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    date_time_ymd,
+};
+use serde_json::{Value, json};
+
+use crate::dynamo::{CERTIFICATES, DEVICES, JOBS};
+use crate::world::World;
+
+/// Somebody else's, made once a process: a key costs more than the call that brings it.
+static MADE: LazyLock<Vec<Value>> = LazyLock::new(|| {
+    let key = || KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+    let of_authority = {
+        let mut params = params("Somebody's root");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params
+    };
+    let key_of_authority = key();
+    let root = of_authority.self_signed(&key_of_authority).unwrap();
+    let issuer = Issuer::from_ca_cert_der(root.der(), key_of_authority).unwrap();
+    let leaf = |number: usize| {
+        let (name, key) = (format!("web-{number}.example.com"), key());
+        let mut params = params(&name);
+        params.subject_alt_names.push(rcgen::SanType::DnsName(name.try_into().unwrap()));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let leaf = params.signed_by(&key, &issuer).unwrap();
+        json!({ "certificate": leaf.pem(), "certificate_chain": root.pem(), "private_key": key.serialize_pem() })
+    };
+    (0..6).map(leaf).collect()
+});
+
+fn params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    // Around every world, whatever today is.
+    params.not_before = date_time_ymd(2026, 1, 1);
+    params.not_after = date_time_ymd(2027, 1, 1);
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+/// Something is done about a certificate; `device` has to do with it where one is needed.
+pub async fn act(world: &World, device: &str) {
+    let random = &world.cloud.random;
+    let known = known(world);
+    let kind = random.below(100);
+    let Some((id, name)) = random.pick(&known).filter(|_| kind >= 20) else { return import(world).await };
+    let named = |more: Value| {
+        let mut body = json!({ "CertificateDN": format!(r"\VED\Policy\Certificates\{name}") });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let application = [format!(r"\VED\Policy\Devices\{device}")];
+    let (path, body) = match kind {
+        20..32 => ("associate", named(json!({ "ApplicationDN": application, "PushToNew": random.chance(0.5) }))),
+        32..38 => ("push", named(json!({ "ApplicationDN": application }))),
+        38..42 => ("push", named(json!({ "PushToAll": true }))),
+        42..49 => ("retry", named(json!({ "WorkToDoTimeout": 5 }))),
+        49..54 => ("reset", named(json!({ "Restart": random.chance(0.5), "WorkToDoTimeout": 5 }))),
+        54..60 => ("dissociate", named(json!({ "ApplicationDN": application }))),
+        60..66 => {
+            world.ask("DELETE", &format!("/v3/scm/certificates/{id}"), Value::Null).await;
+            return;
+        }
+        // Where a device shows another one, this is how that is replaced.
+        _ => {
+            let devices = world.cloud.truth.devices();
+            let others: Vec<&String> = devices.keys().collect();
+            let mut resources = vec![json!({ "id": device })];
+            resources
+                .extend(random.pick(&others).filter(|other| **other != device).map(|other| json!({ "id": other })));
+            let body = json!({ "service_name": "DEVICE", "resources": resources });
+            world.ask("POST", &format!("/v3/scm/certificates/{id}/deploy"), body).await;
+            return;
+        }
+    };
+    _ = world.ask("POST", &format!("/vedsdk/certificates/{path}"), body).await;
+}
+
+/// The body of an import: one of those that there are, under a name.
+pub fn body(number: u64, name: &str) -> Value {
+    let mut body = MADE[usize::try_from(number).unwrap() % MADE.len()].clone();
+    body["name"] = name.into();
+    body
+}
+
+async fn import(world: &World) {
+    let random = &world.cloud.random;
+    let mut body = body(random.below(6), &format!("web-{}", random.below(9)));
+    body["duplicate_check"] = random.chance(0.2).into();
+    _ = world.ask("POST", "/v3/scm/certificates/import", body).await;
+}
+
+/// Those that were imported, in the order of their names: their ids are another chance's.
+pub fn known(world: &World) -> Vec<(String, String)> {
+    let rows = world.cloud.tables.all(CERTIFICATES);
+    let imported = rows.iter().filter(|row| row["folder"] == "Certificates" && row["leaf"].is_string());
+    let named = imported.filter_map(|row| Some((row["id"].as_str()?.to_owned(), row["name"].as_str()?.to_owned())));
+    let mut known: Vec<(String, String)> = named.collect();
+    known.sort_by(|(_, one), (_, other)| one.cmp(other));
+    known
+}
+
+/// Certificate, device and use know of each other, or one of them can never be deleted, or too soon.
+pub fn ties_agree(world: &World) {
+    let mut tied: Vec<(String, String)> = Vec::new();
+    for device in world.cloud.tables.all(DEVICES) {
+        let certificates = device["ties"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let name = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        tied.extend(certificates.iter().map(|certificate| (name(certificate), name(&device["id"]))));
+    }
+    let rows = world.cloud.tables.all(JOBS);
+    let of_use = |row: &Value| {
+        let device = row["sk"].as_str()?.strip_prefix("use#")?.to_owned();
+        Some((row["pk"].as_str()?.to_owned(), device))
+    };
+    let mut used: Vec<(String, String)> = rows.iter().filter_map(of_use).collect();
+    (tied.sort(), used.sort());
+    if tied != used {
+        world.cloud.truth.accuse(&world.cloud, format!("I3 the devices' ties are {tied:?}, the uses {used:?}"));
+    }
+    for certificate in world.cloud.tables.all(CERTIFICATES) {
+        let Some(id) = certificate["id"].as_str().filter(|id| id.starts_with("scs")) else { continue };
+        let count = used.iter().filter(|(of, _)| of == id).count() as u64;
+        if certificate["uses"].as_u64().unwrap_or(0) != count {
+            let told = &certificate["uses"];
+            world.cloud.truth.accuse(&world.cloud, format!("I3 {id} counts {told} uses, and has {count}"));
+        }
+    }
+}

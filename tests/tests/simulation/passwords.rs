@@ -1,0 +1,145 @@
+//! One wrong password an attempt, seen from the devices.
+//!
+//! What the design allows: an attempt at a device's task logs in once with a password that is refused, then it has failed
+//! (`Unauthorized` is not retryable), and what failed is known of the device or of the message until it is on record. There
+//! is another attempt only where a person asked for one, for that job; or changed the device, which is another one then;
+//! or where a day has passed, for a device that joins. A worker that dies before it could record may cost one more.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::clock;
+use crate::cloud::{Cloud, Process};
+use crate::dynamo::DEVICES;
+
+/// Clocks differ a little, and what is due is so in whole seconds.
+const DAY: Duration = Duration::from_secs(24 * 3600 - 60);
+
+/// An attempt at a device's task: device, job, leg, number.
+type Attempt = (String, u64, String, u64);
+
+/// When a password was refused, and in whose hands the device was.
+type Refused = Option<(Duration, String)>;
+
+#[derive(Default)]
+pub struct Passwords {
+    /// Those that a message was sent for.
+    attempts: Mutex<BTreeMap<Attempt, Refused>>,
+    messages: Mutex<BTreeMap<String, Attempt>>,
+    /// When people last did something about a job. 0: about certificates and their deployments.
+    acts: Mutex<BTreeMap<u64, Duration>>,
+}
+
+impl Passwords {
+    /// A person's request that may bring devices another attempt.
+    pub fn acted(&self, path: &str) {
+        let job = path.strip_prefix("/jobs/").and_then(|rest| rest.split('/').next()?.parse().ok());
+        self.acts.lock().unwrap().insert(job.unwrap_or(0), clock::age());
+    }
+
+    /// A message for a worker was sent.
+    pub fn sent(&self, cloud: &Cloud, id: &str, body: &str) {
+        let Some(attempt) = attempt(body) else { return };
+        self.messages.lock().unwrap().insert(id.to_owned(), attempt.clone());
+        let mut attempts = self.attempts.lock().unwrap();
+        if attempts.contains_key(&attempt) {
+            return;
+        }
+        let (device, job, leg, _) = &attempt;
+        let first = (device.clone(), *job, leg.clone(), 0);
+        let refused = attempts.range(first..attempt.clone()).filter_map(|(_, refused)| Some(refused.as_ref()?.0)).max();
+        let asked = self.acts.lock().unwrap().get(if leg == "install" { &0 } else { job }).copied();
+        let may = |refused: Duration| match leg.as_str() {
+            "join" => clock::age() >= refused + DAY,
+            _ => asked.is_some_and(|asked| asked >= refused),
+        };
+        if let Some(refused) = refused.filter(|refused| !may(*refused)) {
+            let what = format!("I6 {device} refused the password at {refused:?}, and {leg} of job {job} asks it again");
+            cloud.truth.accuse(cloud, what);
+        }
+        attempts.insert(attempt, None);
+    }
+
+    /// It is another device now, or has another credential: what it refused before says nothing.
+    pub fn changed(&self, device: &str) {
+        let mut attempts = self.attempts.lock().unwrap();
+        attempts.iter_mut().filter(|((of, ..), _)| of == device).for_each(|(_, refused)| *refused = None);
+    }
+
+    /// The device at that address refused the worker's password.
+    pub fn refused(&self, cloud: &Cloud, worker: &Process, at: SocketAddr) {
+        let (mut attempts, messages) = (self.attempts.lock().unwrap(), self.messages.lock().unwrap());
+        let devices = cloud.truth.devices();
+        let there = devices.iter().filter(|(_, known)| known.address == at);
+        // Of a device that was moved or deleted while the worker was at it, nothing: it is another one.
+        let leased = there.filter_map(|(id, _)| {
+            let owner = cloud.tables.named(DEVICES, id)?["lease"]["owner"].as_str()?.to_owned();
+            let (invocation, message) = owner.split_once(' ')?;
+            let attempt = messages.get(message)?.clone();
+            invocation.starts_with(&format!("{worker}@")).then_some((owner, attempt))
+        });
+        let leased: Vec<(String, Attempt)> = leased.collect();
+        let fresh = leased.iter().find(|(_, attempt)| attempts.get(attempt).is_some_and(Option::is_none));
+        match (fresh, leased.first()) {
+            (Some((owner, attempt)), _) => {
+                cloud.inject("password refused");
+                attempts.insert(attempt.clone(), Some((clock::age(), owner.clone())));
+            }
+            (None, Some((_, attempt))) => {
+                let before = &attempts[attempt];
+                let what = format!("I6 {at} sees another wrong password in attempt {attempt:?} after {before:?}");
+                cloud.truth.accuse(cloud, what);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// The invocation came to no end: what it could not record may be done again.
+    pub fn lost(&self, invocation: &str) {
+        let mut attempts = self.attempts.lock().unwrap();
+        attempts
+            .values_mut()
+            .for_each(|refused| _ = refused.take_if(|(_, owner)| owner.split(' ').next() == Some(invocation)));
+    }
+}
+
+fn attempt(message: &str) -> Option<Attempt> {
+    let task: Value = serde_json::from_str(message).ok()?;
+    let name = |field: &str| Some(task[field].as_str()?.to_owned());
+    Some((name("device")?, task["job"].as_u64()?, name("leg")?, task["attempt"].as_u64()?))
+}
+
+/// It would find what it is there for.
+#[test]
+fn a_second_wrong_password_in_one_attempt_is_found() {
+    use crate::functions::Function;
+    use crate::world::World;
+
+    World::live(1, async |world| {
+        let at = world.install(1);
+        world.must("POST", "/devices", world.enrolment("bmc-1", at)).await;
+        let (cloud, worker) = (&world.cloud, Process::new(Function::Worker, 1));
+        let send = |attempt: u64| {
+            let body = serde_json::json!({ "device": "bmc-1", "job": 7, "leg": "distribute", "attempt": attempt });
+            cloud.passwords.sent(cloud, "m1", &body.to_string());
+        };
+        let lease = rootcast_ledger::Lease { owner: "Worker-1@5 m1".to_owned(), until: clock::now() };
+        let device = "bmc-1".parse().unwrap();
+        world.functions.ledger().lease(&device, &lease, None, clock::now()).await.unwrap();
+        send(1);
+        cloud.passwords.refused(cloud, &worker, at);
+        cloud.passwords.lost("Worker-1@5");
+        cloud.passwords.refused(cloud, &worker, at);
+        assert_eq!(cloud.truth.broken(), Vec::<String>::new());
+        cloud.passwords.refused(cloud, &worker, at);
+        send(2);
+        assert_eq!(cloud.truth.broken().len(), 2, "once more in the attempt, and an attempt that nobody asked for");
+        cloud.passwords.acted("/jobs/7/retry");
+        send(3);
+        assert_eq!(cloud.truth.broken().len(), 2);
+    });
+}
