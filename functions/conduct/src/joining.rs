@@ -71,7 +71,6 @@ impl App {
                 sent.insert(joining.device.clone());
             }
             again.push((joining, now + wait));
-            }
         }
         self.ledger.finish_joining(&done).await?;
         // Recorded first: whoever dies in between has them sent when they are due again.

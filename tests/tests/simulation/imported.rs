@@ -120,7 +120,8 @@ pub fn ties_agree(world: &World) {
         Some((row["pk"].as_str()?.to_owned(), device))
     };
     let mut used: Vec<(String, String)> = rows.iter().filter_map(of_use).collect();
-    (tied.sort(), used.sort());
+    tied.sort();
+    used.sort();
     if tied != used {
         world.cloud.truth.accuse(&world.cloud, format!("I3 the devices' ties are {tied:?}, the uses {used:?}"));
     }
