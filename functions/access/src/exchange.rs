@@ -11,18 +11,18 @@ use tracing::{info, warn};
 
 use crate::body::{client, fields, grant_type, required};
 use crate::refusal::OAuthError;
-use crate::{App, Given, Made};
+use crate::{App, Made, TokenResponse};
 
 #[derive(Deserialize)]
-struct Asked {
+struct ExchangeRequest {
     client_id: Option<String>,
     refresh_token: Option<String>,
     grant_type: Option<String>,
 }
 
 /// A bearer token that comes along is not looked at: it may be the one that expired.
-pub(crate) async fn exchange(State(app): State<Arc<App>>, request: Request) -> Result<Json<Given>, OAuthError> {
-    let asked: Asked = fields(request).await?;
+pub(crate) async fn exchange(State(app): State<Arc<App>>, request: Request) -> Result<Json<TokenResponse>, OAuthError> {
+    let asked: ExchangeRequest = fields(request).await?;
     grant_type(asked.grant_type.as_deref(), "refresh_token")?;
     let client = client(asked.client_id)?;
     let sent = Fingerprint::of(required(asked.refresh_token, "refresh_token")?.as_bytes());

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::{ACCESS, App, random};
 
 #[derive(Serialize)]
-struct Given<'a> {
+struct IdentityResponse<'a> {
     access_token: &'a str,
     /// Seconds.
     expires_in: i64,
@@ -74,7 +74,7 @@ impl App {
         };
         self.ledger.put_token(&token.sha256(), &record).await?;
         info!(caller = record.principal, identity = %identity, "identity exchanged for a token");
-        Ok(Envelope::success(Given {
+        Ok(Envelope::success(IdentityResponse {
             access_token: token.expose(),
             expires_in: ACCESS.whole_seconds(),
             identity: identity.to_string(),

@@ -103,7 +103,7 @@ async fn not_stored(mut response: Response) -> Response {
 
 /// What a login and an exchange give (RFC 6749 §5.1); times in Unix seconds, as Venafi's.
 #[derive(Serialize)]
-struct Given {
+struct TokenResponse {
     access_token: String,
     expires: i64,
     /// Seconds.
@@ -130,8 +130,8 @@ impl Made {
         Ok(Self { access, refresh, pair })
     }
 
-    fn given(self, grant: &GrantRecord) -> Given {
-        Given {
+    fn given(self, grant: &GrantRecord) -> TokenResponse {
+        TokenResponse {
             access_token: self.access.expose().to_owned(),
             expires: self.pair.expires.unix_timestamp(),
             expires_in: (self.pair.expires - self.pair.created).whole_seconds(),

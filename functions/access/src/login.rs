@@ -13,10 +13,10 @@ use zeroize::Zeroizing;
 
 use crate::body::{client, fields, grant_type, required};
 use crate::refusal::{Code, OAuthError};
-use crate::{App, GRANT, Given, Made, random};
+use crate::{App, GRANT, Made, TokenResponse, random};
 
 #[derive(Deserialize)]
-struct Asked {
+struct LoginRequest {
     client_id: Option<String>,
     username: Option<String>,
     password: Option<String>,
@@ -24,10 +24,10 @@ struct Asked {
     grant_type: Option<String>,
 }
 
-pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Result<Json<Given>, OAuthError> {
+pub(crate) async fn login(State(app): State<Arc<App>>, request: Request) -> Result<Json<TokenResponse>, OAuthError> {
     let (parts, body) = request.into_parts();
     let source = source(&parts);
-    let asked: Asked = fields(Request::from_parts(parts, body)).await?;
+    let asked: LoginRequest = fields(Request::from_parts(parts, body)).await?;
     grant_type(asked.grant_type.as_deref(), "password")?;
     let client = client(asked.client_id)?;
     let name = required(asked.username, "username")?;

@@ -63,7 +63,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 
 /// Never the password's hash.
 #[derive(Serialize)]
-pub(crate) struct Shown {
+pub(crate) struct PrincipalView {
     name: PrincipalName,
     grants: Vec<Grant>,
     permissions: Vec<Operation>,
@@ -75,12 +75,12 @@ pub(crate) struct Shown {
 
 #[derive(Serialize)]
 pub(crate) struct Page {
-    principals: Vec<Shown>,
+    principals: Vec<PrincipalView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
 }
 
-impl Shown {
+impl PrincipalView {
     fn of(name: PrincipalName, record: &PrincipalRecord) -> Self {
         Self {
             name,
@@ -108,13 +108,13 @@ pub(crate) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Envelo
         return Err(ApiError::invalid("The cursor is not one of this list.", "Start again without a cursor."));
     }
     let PrincipalsPage { principals, next } = app.ledger.principals_page(cursor.as_deref()).await?;
-    let principals = principals.into_iter().map(|(name, record)| Shown::of(name, &record)).collect();
+    let principals = principals.into_iter().map(|(name, record)| PrincipalView::of(name, &record)).collect();
     Ok(Envelope::success(Page { principals, cursor: next }))
 }
 
-pub(crate) async fn show(State(app): State<Arc<App>>, Named(name): Named) -> Result<Envelope<Shown>, ApiError> {
+pub(crate) async fn show(State(app): State<Arc<App>>, Named(name): Named) -> Result<Envelope<PrincipalView>, ApiError> {
     let record = app.ledger.principal(&name).await?.ok_or_else(nobody)?;
-    Ok(Envelope::success(Shown::of(name, &record)))
+    Ok(Envelope::success(PrincipalView::of(name, &record)))
 }
 
 /// Not in one transaction: where the function dies in between, he is there with fewer identities, and can be taken out.
@@ -122,7 +122,7 @@ pub(crate) async fn add(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
     request: Request,
-) -> Result<(StatusCode, Envelope<Shown>), ApiError> {
+) -> Result<(StatusCode, Envelope<PrincipalView>), ApiError> {
     let (New { name, identities, role, grants, permissions }, password) = body(request).await?;
     if identities.len() > MOST_IDENTITIES {
         let text =
@@ -157,8 +157,8 @@ pub(crate) async fn add(
         put => put?,
     }
     for identity in &identities {
-        let tied = IdentityRecord { principal: name.clone(), epoch, created: now };
-        match app.ledger.tie_identity(identity, &tied).await {
+        let bound = IdentityRecord { principal: name.clone(), epoch, created: now };
+        match app.ledger.tie_identity(identity, &bound).await {
             Err(LedgerError::Conflict) => {
                 // Somebody was faster. There is all of him, or nothing.
                 app.ledger.remove_principal(&name).await?;
@@ -169,7 +169,7 @@ pub(crate) async fn add(
     }
     info!(caller = caller.name, principal = %name, identities = identities.len(), "a principal is added");
     let text = Message::done(format!("{name} may log in."), "The principal is stored.");
-    Ok((StatusCode::CREATED, Envelope::success(Shown::of(name, &record)).saying(text)))
+    Ok((StatusCode::CREATED, Envelope::success(PrincipalView::of(name, &record)).saying(text)))
 }
 
 /// Every token, session, access key and identity of his is good for nothing from now on.

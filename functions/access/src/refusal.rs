@@ -117,14 +117,14 @@ impl From<NotProven> for OAuthError {
 }
 
 #[derive(Serialize)]
-struct Told<'a> {
+struct ErrorBody<'a> {
     error: Code,
     error_description: &'a str,
 }
 
 impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
-        let told = Json(Told { error: self.code, error_description: self.refusal.text() }).into_response();
+        let told = Json(ErrorBody { error: self.code, error_description: self.refusal.text() }).into_response();
         // Another body; the status, the headers, and what is kept for the log, are the same.
         let (mut head, _) = self.refusal.into_response().into_parts();
         head.headers.remove(CONTENT_LENGTH);

@@ -23,7 +23,7 @@ use crate::{App, random};
 
 /// Other attributes of the vendor's are passed over.
 #[derive(Deserialize)]
-struct Asked {
+struct SessionRequest {
     #[serde(rename = "UserId")]
     user_id: String,
     password: String,
@@ -56,7 +56,7 @@ struct Session<'a> {
 pub(crate) async fn begin(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     media_type(&parts.headers, &["application/json"])?;
-    let Asked { user_id, password } = asked(&read(body, LIMIT).await?)?;
+    let SessionRequest { user_id, password } = asked(&read(body, LIMIT).await?)?;
     let now = (app.clock)();
     let source = source(&parts);
     let claim = Claim { source: source.clone(), name: user_id, password: Zeroizing::new(password) };
@@ -119,8 +119,9 @@ pub(crate) async fn no_such_method() -> ApiError {
 
 /// # Errors
 /// They quote nothing that was sent: it may be a password.
-fn asked(body: &[u8]) -> Result<Asked, ApiError> {
-    let asked = parse_json::<Asked>(body).ok().filter(|asked| !asked.user_id.is_empty() && !asked.password.is_empty());
+fn asked(body: &[u8]) -> Result<SessionRequest, ApiError> {
+    let asked =
+        parse_json::<SessionRequest>(body).ok().filter(|asked| !asked.user_id.is_empty() && !asked.password.is_empty());
     asked.ok_or_else(|| {
         let text = "The body is not JSON with the attributes UserId and password.";
         ApiError::invalid(text, "Correct the body and send the request again.")

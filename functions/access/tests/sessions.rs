@@ -37,7 +37,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// Knows `ops`, whose epoch is 7, and two identities of his, tied in `epoch`; and what was put.
+    /// Knows `ops`, whose epoch is 7, and two identities of his, bound in `epoch`; and what was put.
     fn new(epoch: u64) -> Self {
         let ops = PrincipalRecord {
             password: Some(PasswordHash::of(PASSWORD, [7; 16]).unwrap()),
@@ -45,12 +45,12 @@ impl Fixture {
             epoch: 7,
             created: NOW,
         };
-        let tied: Item =
+        let bound: Item =
             serde_dynamo::to_item(IdentityRecord { principal: "ops".parse().unwrap(), epoch, created: NOW }).unwrap();
         let items = Arc::new(std::sync::Mutex::new(HashMap::from([
             ("principal#ops".to_owned(), serde_dynamo::to_item::<_, Item>(ops).unwrap()),
-            (format!("identity#{ROLE}"), tied.clone()),
-            (format!("identity#{SUBJECT}"), tied),
+            (format!("identity#{ROLE}"), bound.clone()),
+            (format!("identity#{SUBJECT}"), bound),
         ])));
         let known = Arc::clone(&items);
         let read = mock!(Client::get_item).then_compute_output(move |request| {

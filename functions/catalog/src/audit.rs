@@ -42,7 +42,7 @@ pub(crate) async fn of_certificate(
 ) -> Result<Envelope<Chain>, ApiError> {
     let subject = Subject::Certificate(id);
     if !caller.sees_everything() {
-        let there = app.parts().await?.ledger.certificate_or_place(id).await?;
+        let there = app.parts().await?.ledger.certificate_or_pending(id).await?;
         if !there.is_some_and(|there| caller.sees(&there.dn())) {
             return Err(nothing_on_record(subject));
         }

@@ -11,7 +11,7 @@ use tracing::info;
 
 use crate::app::Parts;
 use crate::fleet::Row;
-use crate::jobs::{Counts, ShownJob, load_any};
+use crate::jobs::{Counts, JobView, load_any};
 use crate::stamp::stamp;
 use crate::steer::wake;
 
@@ -60,13 +60,13 @@ pub(crate) fn path(job: JobId) -> String {
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Shown {
+pub(crate) struct DeploymentView {
     #[serde(flatten)]
     summary: Summary,
     devices: Counts,
 }
 
-impl Shown {
+impl DeploymentView {
     pub(crate) async fn load(ledger: &Ledger, job: &Deployment) -> Result<Self, ApiError> {
         let counted: Tally = ledger.counters(job.id, Leg::Install).await?.into_iter().sum();
         Ok(Self { summary: job.into(), devices: Counts::of(&job.tally(counted), true) })
@@ -92,7 +92,7 @@ pub(crate) fn not_steered(job: JobId) -> ApiError {
 }
 
 /// What failed of a deployment is tried again, whether it has ended or not.
-pub(crate) async fn resume(parts: &Parts, by: &Actor, id: JobId) -> Result<Envelope<ShownJob>, ApiError> {
+pub(crate) async fn resume(parts: &Parts, by: &Actor, id: JobId) -> Result<Envelope<JobView>, ApiError> {
     for _ in 0..ATTEMPTS {
         let JobRecord::Deployment(job) = load_any(&parts.ledger, id).await? else { return Err(not_steered(id)) };
         let now = (parts.clock)();
@@ -109,7 +109,7 @@ pub(crate) async fn resume(parts: &Parts, by: &Actor, id: JobId) -> Result<Envel
                 written?;
                 info!(caller = by.principal, job.id = %id, "deployment resumed");
                 wake(parts, id, "resume").await;
-                let shown = ShownJob::Deployment(Box::new(Shown::load(&parts.ledger, &job).await?));
+                let shown = JobView::Deployment(Box::new(DeploymentView::load(&parts.ledger, &job).await?));
                 let message = Message::done(format!("Job {id} is resumed."), "What failed is tried again.");
                 return Ok(Envelope::success(shown).saying(message));
             }
@@ -141,7 +141,7 @@ mod tests {
         );
         job.end(DeploymentOutcome::DeployedWithFailures, "1 of 2 devices show the certificate, 1 failed.");
         let tally = job.tally(Tally { acked: 1, failed: 1, ..Tally::default() });
-        let shown = Shown { summary: (&job).into(), devices: Counts::of(&tally, true) };
+        let shown = DeploymentView { summary: (&job).into(), devices: Counts::of(&tally, true) };
         assert_eq!(
             serde_json::to_value(shown).unwrap(),
             json!({

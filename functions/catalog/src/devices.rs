@@ -182,7 +182,7 @@ pub(crate) async fn delete(
 /// What a device shows to whoever connects. Whether that is the device is the operator's to decide.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Shown {
+pub(crate) struct FingerprintView {
     fingerprint: Pin,
     spki: Pin,
     subject: String,
@@ -196,7 +196,7 @@ pub(crate) async fn fingerprint(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
-) -> Result<Envelope<Shown>, ApiError> {
+) -> Result<Envelope<FingerprintView>, ApiError> {
     let parts = app.parts().await?;
     let device = load(&parts.ledger, &caller, Right::Read, &id).await?;
     let address: DeviceAddress = device.address.parse().map_err(ApiError::internal)?;
@@ -204,7 +204,7 @@ pub(crate) async fn fingerprint(
     let unreadable =
         |why| unseen(Failure::new(ErrorClass::TlsHandshake, format!("{address}: its certificate is {why}.")));
     let certificate = Certificate::from_der(seen.der).map_err(unreadable)?;
-    Ok(Envelope::success(Shown {
+    Ok(Envelope::success(FingerprintView {
         fingerprint: Pin::Certificate(seen.certificate),
         spki: Pin::Key(seen.key),
         subject: certificate.subject_dn().to_owned(),

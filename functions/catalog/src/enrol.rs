@@ -13,7 +13,7 @@ use rootcast_core::device::{DeviceId, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::device_subject::DeviceSubject;
 use rootcast_core::permission::Right;
 use rootcast_gate::{
-    ApiError, BULK_BODY_LIMIT, Envelope, Kind, Message, Principal, Verdict, media_type, parse_json, read,
+    ApiError, BULK_BODY_LIMIT, Envelope, Kind, Message, Principal, ResultKind, media_type, parse_json, read,
 };
 use rootcast_ledger::DeviceRecord;
 use serde::{Deserialize, Serialize};
@@ -41,7 +41,7 @@ pub(crate) async fn enrol(
     let rules = Rules::from(parts);
     let mut seen = HashSet::new();
     // Parsed one after the other, so that of two rows with one id always the second is refused.
-    let parsed: Vec<Result<Wanted, Outcome>> = rows
+    let parsed: Vec<Result<RequestedDevice, Outcome>> = rows
         .into_iter()
         .map(|row| parse(row?, &rules, &mut seen).and_then(|wanted| wanted.may_be_created_by(&caller)))
         .collect();
@@ -68,7 +68,7 @@ struct Sent {
 
 /// A device as it is to be stored.
 #[derive(Debug)]
-struct Wanted {
+struct RequestedDevice {
     record: DeviceRecord,
     /// The row says which pins: without a word of them it says nothing about the approval.
     says_pins: bool,
@@ -138,7 +138,7 @@ fn rows(form: &str, body: &[u8]) -> Result<(Rows, bool), ApiError> {
     }
 }
 
-fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<Wanted, Outcome> {
+fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<RequestedDevice, Outcome> {
     let shown = row.get("id").and_then(Value::as_str).unwrap_or_default().chars().take(64).collect::<String>();
     let refused = |why: String| Outcome::refused(shown.as_str(), why);
     let sent: Sent = serde_json::from_value(row).map_err(|why| refused(format!("{why}.")))?;
@@ -160,7 +160,7 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<
     let record = DeviceRecord::new(id, incarnation()?, sent.address.to_string(), driver, profile, sent.credential);
     let mut record = DeviceRecord { name: sent.name, slot: sent.slot, subject: sent.subject, ..record };
     record.pins = pins;
-    Ok(Wanted { record, says_pins: sent.pins.is_some() })
+    Ok(RequestedDevice { record, says_pins: sent.pins.is_some() })
 }
 
 /// Of a device that is enrolled now.
@@ -183,13 +183,13 @@ fn id_of(address: &DeviceAddress) -> Option<DeviceId> {
 }
 
 /// Stores what can be stored, and answers for each row in their order.
-async fn store(parts: &Parts, parsed: Vec<Result<Wanted, Outcome>>) -> Result<Vec<Outcome>, ApiError> {
+async fn store(parts: &Parts, parsed: Vec<Result<RequestedDevice, Outcome>>) -> Result<Vec<Outcome>, ApiError> {
     let records: Vec<DeviceRecord> = parsed.iter().flatten().map(|wanted| wanted.record.clone()).collect();
     let enrolled = parts.ledger.enrol(&records, (parts.clock)()).await?;
     let there = records.iter().zip(&enrolled).filter(|(_, enrolled)| !**enrolled).map(|(record, _)| &record.id);
     let there = parts.ledger.devices_by_id(there).await?;
     let mut enrolled = enrolled.into_iter();
-    let outcome = |row: Result<Wanted, Outcome>| match row {
+    let outcome = |row: Result<RequestedDevice, Outcome>| match row {
         Ok(wanted) if enrolled.next().unwrap_or(false) => {
             Outcome::done(wanted.record.id.to_string(), Enrolment::Created)
         }
@@ -199,7 +199,7 @@ async fn store(parts: &Parts, parsed: Vec<Result<Wanted, Outcome>>) -> Result<Ve
     Ok(parsed.into_iter().map(outcome).collect())
 }
 
-impl Wanted {
+impl RequestedDevice {
     fn may_be_created_by(self, caller: &Principal) -> Result<Self, Outcome> {
         let id = &self.record.id;
         caller.require(Right::Create, &application_dn(id)).map_err(|denied| {
@@ -264,7 +264,7 @@ fn answer(results: Vec<Outcome>, single: bool) -> Response {
         format!("{refused} of {total} devices were refused."),
         "Correct the refused rows and send them again; rows that are stored already stay as they are.",
     );
-    let verdict = if refused == total { Verdict::Failed } else { Verdict::Warning };
+    let verdict = if refused == total { ResultKind::Failed } else { ResultKind::Warning };
     (StatusCode::MULTI_STATUS, answer.judged(verdict).saying(message)).into_response()
 }
 

@@ -7,7 +7,7 @@ use rootcast_core::address::AddressPolicy;
 
 use super::*;
 
-fn parsed(row: Value) -> Result<Wanted, Outcome> {
+fn parsed(row: Value) -> Result<RequestedDevice, Outcome> {
     let networks: AddressPolicy = "10.0.0.0/8".parse().unwrap();
     parse(row, &Rules::new(&networks, "/rootcast/devices/"), &mut HashSet::new())
 }

@@ -90,7 +90,7 @@ pub(crate) fn is_sent(job: &Job, row: &Row) -> bool {
 
 /// A job that turns back has other tasks: its pages do not go on from those of the leg before.
 #[derive(Debug, Serialize, Deserialize)]
-struct Place {
+struct PageStart {
     leg: Leg,
     at: Cursor,
 }
@@ -105,7 +105,7 @@ pub(crate) async fn page(
 ) -> Result<(Vec<Row>, Option<String>), ApiError> {
     let limit = paging.limit(1000)? as usize;
     let leg = job.leg();
-    let mut at = match paging.place::<Place>()? {
+    let mut at = match paging.place::<PageStart>()? {
         Some(place) if place.leg == leg => place.at,
         Some(_) => return Err(stale()),
         None => Cursor::default(),
@@ -117,7 +117,7 @@ pub(crate) async fn page(
         looked_at += found.len();
         at = take(&mut rows, found, &keep, &at).unwrap_or(next);
     }
-    let next = (!at.is_at_end()).then(|| cursor(&Place { leg, at })).transpose()?;
+    let next = (!at.is_at_end()).then(|| cursor(&PageStart { leg, at })).transpose()?;
     Ok((rows.found, next))
 }
 

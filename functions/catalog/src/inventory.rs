@@ -49,7 +49,7 @@ pub(crate) struct Device {
     certificate: Option<CertificateId>,
     /// What the trust store was last proven to hold.
     #[serde(skip_serializing_if = "Option::is_none")]
-    held: Option<Held>,
+    held: Option<HeldView>,
     /// What went wrong at the last visit.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<LastFailure>,
@@ -60,7 +60,7 @@ pub(crate) struct Device {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Held {
+struct HeldView {
     bundle_version: u64,
     sha256: Fingerprint,
     at: String,
@@ -103,7 +103,7 @@ impl From<DeviceRecord> for Device {
             state: if record.pins.is_empty() { "pending" } else { "approved" },
             pins: record.pins,
             certificate: record.certificate,
-            held: ack.map(|ack| Held {
+            held: ack.map(|ack| HeldView {
                 bundle_version: ack.bundle_version,
                 sha256: ack.sha256,
                 at: stamp(ack.at),
@@ -204,7 +204,7 @@ mod tests {
         let of = DeviceVersion { incarnation, endpoint_revision: 1 };
         let sha256 = Fingerprint::from_bytes([0xcd; 32]);
         let ack = Ack { of, at, bundle_version: 3, sha256, probe: Probe::ReadBack };
-        let held = rootcast_ledger::Held { ack: Some(ack), failure: None, at };
+        let held = rootcast_ledger::ObservedTrustStore { ack: Some(ack), failure: None, at };
         let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc-1".to_owned());
         let id = "bmc-1".parse().unwrap();
         let mut record = DeviceRecord::new(id, incarnation, address, Driver::Redfish, Profile::LenovoXcc, credential);
@@ -224,7 +224,7 @@ mod tests {
             json!({ "bundleVersion": 3, "sha256": "cd".repeat(32), "at": "2026-01-02T03:04:05Z", "probe": "readBack", "current": true })
         );
         assert_eq!(shown["lease"], json!({ "until": "2026-01-02T03:06:05Z" }));
-        record.held = Some(rootcast_ledger::Held {
+        record.held = Some(rootcast_ledger::ObservedTrustStore {
             ack: None,
             failure: Some(Failure::new(ErrorClass::StoreFull, "full")),
             ..held

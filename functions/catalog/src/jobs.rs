@@ -36,10 +36,10 @@ pub(crate) async fn list(State(app): State<App>, Params(paging): Params<Paging>)
     Ok(Envelope::success(Jobs { jobs: page.jobs.iter().map(Listed::from).collect(), cursor }))
 }
 
-pub(crate) async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<Envelope<ShownJob>, ApiError> {
+pub(crate) async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<Envelope<JobView>, ApiError> {
     let ledger = &app.parts().await?.ledger;
     let job = load_any(ledger, id).await?;
-    Ok(Envelope::success(ShownJob::load(ledger, &job).await?))
+    Ok(Envelope::success(JobView::load(ledger, &job).await?))
 }
 
 pub(crate) async fn load_any(ledger: &Ledger, id: JobId) -> Result<JobRecord, ApiError> {
@@ -80,16 +80,18 @@ impl From<&JobRecord> for Listed {
 /// A job of either kind, with its devices.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(crate) enum ShownJob {
-    Rollover(Box<Shown>),
-    Deployment(Box<deployments::Shown>),
+pub(crate) enum JobView {
+    Rollover(Box<RolloverView>),
+    Deployment(Box<deployments::DeploymentView>),
 }
 
-impl ShownJob {
+impl JobView {
     pub(crate) async fn load(ledger: &Ledger, job: &JobRecord) -> Result<Self, ApiError> {
         match job {
-            JobRecord::Rollover(job) => Ok(Self::Rollover(Box::new(Shown::load(ledger, job).await?))),
-            JobRecord::Deployment(job) => Ok(Self::Deployment(Box::new(deployments::Shown::load(ledger, job).await?))),
+            JobRecord::Rollover(job) => Ok(Self::Rollover(Box::new(RolloverView::load(ledger, job).await?))),
+            JobRecord::Deployment(job) => {
+                Ok(Self::Deployment(Box::new(deployments::DeploymentView::load(ledger, job).await?)))
+            }
         }
     }
 }
@@ -150,7 +152,7 @@ impl From<&Job> for Summary {
 
 /// A rollover with the devices of its present leg and the waves of all of them.
 #[derive(Debug, Serialize)]
-pub(crate) struct Shown {
+pub(crate) struct RolloverView {
     #[serde(flatten)]
     summary: Summary,
     devices: Counts,
@@ -225,7 +227,7 @@ impl Counts {
     }
 }
 
-impl Shown {
+impl RolloverView {
     pub(crate) async fn load(ledger: &Ledger, job: &Job) -> Result<Self, ApiError> {
         let (tally, waves, (left, _)) =
             futures::try_join!(tally(ledger, job), async { Ok(ledger.waves(job.id).await?) }, async {
@@ -339,7 +341,7 @@ pub(crate) mod tests {
         let first = job.close_wave(&tally(5, 5, 0), NOW).unwrap();
         job.open_wave(2, 50, &tally(5, 5, 0), NOW);
         job.take_page(rootcast_core::job::Cursor { step: 8, after: None }, 5);
-        let shown = serde_json::to_value(Shown::of(&job, &tally(10, 6, 1), vec![first], Vec::new())).unwrap();
+        let shown = serde_json::to_value(RolloverView::of(&job, &tally(10, 6, 1), vec![first], Vec::new())).unwrap();
         assert_eq!(
             shown,
             json!({
@@ -357,9 +359,9 @@ pub(crate) mod tests {
             })
         );
         job.take_page(rootcast_core::job::Cursor { step: 16, after: None }, 0);
-        assert_eq!(Shown::of(&job, &tally(10, 6, 1), Vec::new(), Vec::new()).devices.total, Some(10));
+        assert_eq!(RolloverView::of(&job, &tally(10, 6, 1), Vec::new(), Vec::new()).devices.total, Some(10));
         job.begin_survey(Vec::new(), &tally(10, 10, 0), NOW);
-        assert_eq!(Shown::of(&job, &tally(10, 10, 0), Vec::new(), Vec::new()).devices.total, Some(10));
+        assert_eq!(RolloverView::of(&job, &tally(10, 10, 0), Vec::new(), Vec::new()).devices.total, Some(10));
     }
 
     #[test]

@@ -46,7 +46,7 @@ const NEWEST: u32 = 20;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct ShownJob {
+pub(crate) struct JobView {
     /// Ours: the vendor's list has no way from an entry to its job.
     job_path: String,
     progress: f64,
@@ -69,7 +69,7 @@ struct Description {
     message_display: String,
 }
 
-impl ShownJob {
+impl JobView {
     fn of(job: &Job, tally: &Tally, result: Vec<DeviceResult>, cursor: Option<String>) -> Self {
         let description = Description { message_bundle: MESSAGE_BUNDLE, message_display: job.reason.clone() };
         Self {
@@ -83,14 +83,14 @@ impl ShownJob {
 }
 
 /// `GET /signingCertificate/jobs`: rollovers, newest first, without their devices.
-pub(crate) async fn jobs(State(app): State<App>) -> Result<Envelope<Vec<ShownJob>>, ApiError> {
+pub(crate) async fn jobs(State(app): State<App>) -> Result<Envelope<Vec<JobView>>, ApiError> {
     let ledger = &app.parts().await?.ledger;
     let mut shown = Vec::new();
     for job in ledger.jobs_before(None, LISTED).await?.jobs {
         let JobRecord::Rollover(job) = job else { continue };
         // There is at most one job that has not ended.
         let tally = if job.state == JobState::Ended { Tally::default() } else { tally(ledger, &job).await? };
-        shown.push(ShownJob::of(&job, &tally, Vec::new(), None));
+        shown.push(JobView::of(&job, &tally, Vec::new(), None));
     }
     Ok(Envelope::success(shown))
 }
@@ -101,13 +101,13 @@ pub(crate) async fn job(
     Extension(caller): Extension<Principal>,
     Id(id): Id<JobId>,
     Params(paging): Params<Paging>,
-) -> Result<Envelope<ShownJob>, ApiError> {
+) -> Result<Envelope<JobView>, ApiError> {
     let parts = app.parts().await?;
     let ledger = &parts.ledger;
     let job = load(ledger, id).await?;
     let tally = tally(ledger, &job).await?;
     let (results, cursor) = results(parts, &caller, &job, &paging).await?;
-    Ok(Envelope::success(ShownJob::of(&job, &tally, results, cursor)))
+    Ok(Envelope::success(JobView::of(&job, &tally, results, cursor)))
 }
 
 async fn results(
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_job_has_the_vendors_attributes() {
-        let shown = ShownJob::of(&running(), &Tally::default(), Vec::new(), None);
+        let shown = JobView::of(&running(), &Tally::default(), Vec::new(), None);
         assert_eq!(
             serde_json::to_value(shown).unwrap(),
             json!({

@@ -14,7 +14,7 @@ use rootcast_core::lifecycle::{Lifecycle, Stage};
 use rootcast_core::permission::Right;
 use rootcast_deploy::{NotBegun, Refusal, Request, issue};
 use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId};
-use rootcast_ledger::{CertificateOrPlace, CertificateRecord};
+use rootcast_ledger::{CertificateOrPending, CertificateRecord};
 use serde::Serialize;
 use tracing::info;
 
@@ -127,15 +127,15 @@ pub(crate) async fn show(
     let dn = CertificateDn::of_device(&id);
     caller.require(Right::Read, &application_dn(&id)).map_err(|denied| denied.or(none))?;
     let certificate = ledger.certificate_by_dn(&dn).await?.ok_or_else(none)?;
-    let held = ledger.certificate_or_place(certificate).await?.filter(|held| held.device() == Some(&id));
+    let held = ledger.certificate_or_pending(certificate).await?.filter(|held| held.device() == Some(&id));
     let held = held.ok_or_else(none)?;
-    let tie = ledger.uses_by(certificate, [&id]).await?.pop();
-    let job = tie.as_ref().and_then(|tie| tie.job);
-    let untied = || Lifecycle::idle(Default::default(), "The device does not have it any more.");
-    let Lifecycle { stage, in_error, status, history, .. } = tie.map_or_else(untied, |tie| tie.lifecycle);
+    let binding = ledger.uses_by(certificate, [&id]).await?.pop();
+    let job = binding.as_ref().and_then(|binding| binding.job);
+    let unbound = || Lifecycle::idle(Default::default(), "The device does not have it any more.");
+    let Lifecycle { stage, in_error, status, history, .. } = binding.map_or_else(unbound, |binding| binding.lifecycle);
     let issued = match &held {
-        CertificateOrPlace::Certificate(record) => Some(Issued::of(record)),
-        CertificateOrPlace::Place(_) => None,
+        CertificateOrPending::Certificate(record) => Some(Issued::of(record)),
+        CertificateOrPending::Pending(_) => None,
     };
     let history = history.into_iter().map(Past::from).collect();
     Ok(Envelope::success(Own { id: certificate, dn: held.dn(), issued, stage, in_error, status, job, history }))

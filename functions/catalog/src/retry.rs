@@ -10,7 +10,7 @@ use rootcast_core::audit::{Act, Action, Subject};
 use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::deployment::Deployment;
 use rootcast_core::device::{DeviceId, SHARDS};
-use rootcast_core::job::{Job, JobId, Leg, MOST_DEVICES, MOST_WAVES, Selection, Stretch};
+use rootcast_core::job::{Job, JobId, Leg, MOST_RETRIED, MOST_WAVES, Selection, Stretch};
 use rootcast_core::task::{ErrorClass, TaskRecord, TaskState};
 use rootcast_gate::{ApiError, BODY_LIMIT, Envelope, Message, Principal, RequestId, media_type, parse_json, read};
 use rootcast_ledger::{Change, JobRecord, Ledger, LedgerError, TaskKey};
@@ -20,7 +20,7 @@ use tracing::info;
 
 use crate::app::App;
 use crate::extract::Id;
-use crate::jobs::{ShownJob, load_any, tally};
+use crate::jobs::{JobView, load_any, tally};
 use crate::steer::wake;
 
 /// The conductor writes the same record all the time; whoever loses a race decides again on what is there now.
@@ -41,7 +41,7 @@ struct Filters {
 #[derive(Debug, Serialize)]
 pub(crate) struct Retried {
     #[serde(flatten)]
-    job: ShownJob,
+    job: JobView,
     retried: u64,
 }
 
@@ -88,7 +88,7 @@ pub(crate) async fn retry(
                     "What else failed stays as it is.",
                 );
                 return Ok(
-                    Envelope::success(Retried { job: ShownJob::load(ledger, &next).await?, retried }).saying(message)
+                    Envelope::success(Retried { job: JobView::load(ledger, &next).await?, retried }).saying(message)
                 );
             }
         }
@@ -108,7 +108,7 @@ impl Filters {
         // There are few classes.
         check("classes", &mut filters.classes, usize::MAX)?;
         check("waves", &mut filters.waves, MOST_WAVES)?;
-        check("devices", &mut filters.devices, MOST_DEVICES)?;
+        check("devices", &mut filters.devices, MOST_RETRIED)?;
         Ok(filters)
     }
 
@@ -218,9 +218,9 @@ async fn count(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Resul
 /// The tasks of the devices that no later job has taken, and that nobody reset.
 async fn of_deployment(ledger: &Ledger, job: &Deployment) -> Result<Vec<TaskRecord>, ApiError> {
     let uses = ledger.uses_by(job.certificate, &job.devices).await?;
-    let uses = uses.into_iter().filter(|tie| tie.job == Some(job.id) && tie.lifecycle.in_error);
+    let uses = uses.into_iter().filter(|binding| binding.job == Some(job.id) && binding.lifecycle.in_error);
     let key = |device| TaskKey { job: job.id, leg: Leg::Install, device };
-    let keys: Vec<TaskKey> = uses.map(|tie| key(tie.device)).collect();
+    let keys: Vec<TaskKey> = uses.map(|binding| key(binding.device)).collect();
     let (_, tasks) = ledger.jobs_and_tasks([], &keys).await?;
     Ok(tasks.into_values().collect())
 }

@@ -11,12 +11,12 @@ use tracing::info;
 use crate::app::{App, Parts};
 use crate::deployments;
 use crate::extract::Id;
-use crate::jobs::{Shown, ShownJob, load_any};
+use crate::jobs::{JobView, RolloverView, load_any};
 
 /// The conductor writes the same record all the time; whoever loses a race decides again on what is there now.
 const ATTEMPTS: u32 = 10;
 
-type Answer = Result<Envelope<ShownJob>, ApiError>;
+type Answer = Result<Envelope<JobView>, ApiError>;
 
 pub(crate) async fn pause(
     State(app): State<App>,
@@ -56,7 +56,7 @@ async fn answer(app: &App, by: &Actor, id: JobId, command: Command) -> Answer {
         Command::Resume => ("is resumed", "What failed is tried again, and the job goes on."),
         Command::Abort => ("is being aborted", "The new root is taken off the devices that hold it."),
     };
-    let shown = ShownJob::Rollover(Box::new(Shown::load(&parts.ledger, &job).await?));
+    let shown = JobView::Rollover(Box::new(RolloverView::load(&parts.ledger, &job).await?));
     Ok(Envelope::success(shown).saying(Message::done(format!("Job {id} {text}."), explanation)))
 }
 

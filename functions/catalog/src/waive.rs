@@ -11,7 +11,7 @@ use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
 use rootcast_core::job::{JobId, JobState};
 use rootcast_core::task::{TaskRecord, TaskState};
-use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId, Verdict};
+use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId, ResultKind};
 use rootcast_ledger::{JobRecord, LedgerError, TaskKey};
 use serde::{Deserialize, Serialize};
 use tracing::info;
@@ -19,12 +19,12 @@ use tracing::info;
 use crate::app::{App, Parts};
 use crate::deployments::not_steered;
 use crate::extract::{Body, Id};
-use crate::jobs::{Shown, load, load_any};
+use crate::jobs::{RolloverView, load, load_any};
 use crate::steer::wake;
 
 /// Devices in one call: each is one transaction of about 10 ms, and those of a shard go one after the other. With a
 /// sixteenth of them in each shard that is 0.6 s; where all lie in one, 10 s.
-const MOST_DEVICES: usize = 1000;
+const MOST_WAIVED: usize = 1000;
 /// In characters. It is kept in each device's task.
 const LONGEST_REASON: usize = 256;
 /// One BatchGetItem.
@@ -50,8 +50,8 @@ impl Waiver {
                 "reason says in 1 to {LONGEST_REASON} characters why these devices may go without the new root."
             ));
         }
-        if self.devices.is_empty() || self.devices.len() > MOST_DEVICES {
-            return refused(format!("devices has {} ids; one request takes 1 to {MOST_DEVICES}.", self.devices.len()));
+        if self.devices.is_empty() || self.devices.len() > MOST_WAIVED {
+            return refused(format!("devices has {} ids; one request takes 1 to {MOST_WAIVED}.", self.devices.len()));
         }
         let mut seen = BTreeSet::new();
         self.devices.retain(|device| seen.insert(device.clone()));
@@ -63,7 +63,7 @@ impl Waiver {
 #[derive(Debug, Serialize)]
 pub(crate) struct Waived {
     #[serde(flatten)]
-    job: Shown,
+    job: RolloverView,
     results: Vec<Outcome>,
 }
 
@@ -121,7 +121,7 @@ pub(crate) async fn waive(
         reason = waiver.reason, "devices waived"
     );
     wake(parts, id, "waive").await;
-    let shown = Shown::load(&parts.ledger, &load(&parts.ledger, id).await?).await?;
+    let shown = RolloverView::load(&parts.ledger, &load(&parts.ledger, id).await?).await?;
     let total = results.len();
     let answer = Envelope::success(Waived { job: shown, results });
     if refused == 0 {
@@ -135,7 +135,7 @@ pub(crate) async fn waive(
         format!("{refused} of {total} devices were not waived."),
         "See the result of each device: only what has failed can be waived, and what is busy is to be sent again.",
     );
-    Ok(answer.judged(if refused == total { Verdict::Failed } else { Verdict::Warning }).saying(message))
+    Ok(answer.judged(if refused == total { ResultKind::Failed } else { ResultKind::Warning }).saying(message))
 }
 
 fn outcome_of(done: &HashMap<DeviceId, Outcome>, device: &DeviceId) -> Outcome {
@@ -236,7 +236,7 @@ mod tests {
             json!({ "devices": ["a"], "reason": "x".repeat(257) }),
             json!({ "devices": ["a"] }),
             json!({ "devices": [], "reason": "x" }),
-            json!({ "devices": vec!["a"; MOST_DEVICES + 1], "reason": "x" }),
+            json!({ "devices": vec!["a"; MOST_WAIVED + 1], "reason": "x" }),
             json!({ "devices": ["a b"], "reason": "x" }),
             json!({ "devices": ["a"], "reason": "x", "force": true }),
         ] {

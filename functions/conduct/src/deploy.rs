@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use tracing::{debug, info};
 
 use crate::pass::LOST;
-use crate::{App, ConductError, Then};
+use crate::{App, ConductError, StepResult};
 
 impl App {
     /// One step; the caller looks at the job again where there may be more.
-    pub(crate) async fn deploy(&self, mut job: Deployment, deadline: Instant) -> Result<Then, ConductError> {
+    pub(crate) async fn deploy(&self, mut job: Deployment, deadline: Instant) -> Result<StepResult, ConductError> {
         let counted: Tally = self.ledger.counters(job.id, Leg::Install).await?.into_iter().sum();
         let (tally, now) = (job.tally(counted), (self.clock)());
         let Step { action, why } = plan(&job, &tally, now, self.stall);
@@ -25,7 +25,7 @@ impl App {
             _ => info!(job.id = job.id.0, action = ?action, "{why}"),
         }
         match action {
-            Action::Wait if !job.is_running() || !job.note_progress(&tally, now) => return Ok(Then::Rest),
+            Action::Wait if !job.is_running() || !job.note_progress(&tally, now) => return Ok(StepResult::Rest),
             Action::Wait => {}
             // Messages that are sent twice change nothing, so they go before it is recorded that they went.
             Action::Send => {
@@ -43,7 +43,7 @@ impl App {
                 job.begin_resend(now);
                 self.save_deployment(&mut job, why).await?;
                 self.send_open(&job).await?;
-                return Ok(Then::Continue);
+                return Ok(StepResult::Continue);
             }
             Action::GiveUp => return self.give_up_deployment(job, why, deadline).await,
             Action::End(outcome) => {
@@ -52,11 +52,11 @@ impl App {
                 if outcome == DeploymentOutcome::DeployedWithFailures {
                     self.count(Metric::JobsFailed);
                 }
-                return Ok(Then::Rest);
+                return Ok(StepResult::Rest);
             }
         }
         self.save_deployment(&mut job, why).await?;
-        Ok(Then::Continue)
+        Ok(StepResult::Continue)
     }
 
     async fn save_deployment(&self, job: &mut Deployment, why: String) -> Result<(), ConductError> {
@@ -102,7 +102,7 @@ impl App {
         mut job: Deployment,
         why: String,
         deadline: Instant,
-    ) -> Result<Then, ConductError> {
+    ) -> Result<StepResult, ConductError> {
         let open = self.open_installs(&job).await?;
         let records = self.ledger.devices_by_id(open.iter().map(|(device, ..)| device)).await?;
         let (spared, lost): (Vec<_>, Vec<_>) = open
@@ -111,16 +111,16 @@ impl App {
         let uses = self.ledger.uses_by(job.certificate, lost.iter().map(|(device, ..)| device)).await?;
         for (device, attempt, history) in lost {
             if Instant::now() >= deadline {
-                return Ok(Then::HandOn);
+                return Ok(StepResult::HandOn);
             }
-            let tie = uses.iter().find(|tie| tie.device == device && tie.job == Some(job.id));
+            let binding = uses.iter().find(|binding| binding.device == device && binding.job == Some(job.id));
             let key = TaskKey { job: job.id, leg: Leg::Install, device };
-            let stage = tie.and_then(|tie| tie.lifecycle.stage);
+            let stage = binding.and_then(|binding| binding.lifecycle.stage);
             let failure = Failure { stage, ..Failure::new(ErrorClass::Lost, LOST) };
             let outcome = Outcome::Failed(failure);
             let lost = Settlement { key, attempt, of: None, outcome, history, at: (self.clock)() };
-            match tie {
-                Some(tie) => _ = self.ledger.settle_use(&lost, tie, None).await?,
+            match binding {
+                Some(binding) => _ = self.ledger.settle_use(&lost, binding, None).await?,
                 None => _ = self.ledger.settle(vec![Settlement { outcome: Outcome::Skipped, ..lost }]).await?,
             }
         }
@@ -129,6 +129,6 @@ impl App {
             self.save_deployment(&mut job, why).await?;
             self.send_installs(&job, spared.into_iter().map(|(device, attempt, _)| (device, attempt))).await?;
         }
-        Ok(Then::Continue)
+        Ok(StepResult::Continue)
     }
 }

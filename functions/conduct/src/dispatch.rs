@@ -8,7 +8,7 @@ use rootcast_core::message::Task;
 use rootcast_ledger::{Change, Dispatched, LedgerError};
 use tokio::time::Instant;
 
-use crate::{App, ConductError, Then};
+use crate::{App, ConductError, StepResult};
 
 /// Devices a page: a hundred messages batches, some 100 ms of sending between two records of the place.
 const PAGE: u64 = 1000;
@@ -20,11 +20,11 @@ impl App {
         mut job: Job,
         mut at_most: u64,
         deadline: Instant,
-    ) -> Result<Then, ConductError> {
+    ) -> Result<StepResult, ConductError> {
         while at_most > 0 && !job.is_paged() {
             if Instant::now() >= deadline {
                 self.commit(&mut job, Vec::new()).await?;
-                return Ok(Then::HandOn);
+                return Ok(StepResult::HandOn);
             }
             let (to, fresh) = self.next_page(&job, at_most.min(PAGE)).await?;
             let shard = job.cursor.shard(job.id);
@@ -38,7 +38,7 @@ impl App {
             }
         }
         self.commit(&mut job, Vec::new()).await?;
-        Ok(Then::Continue)
+        Ok(StepResult::Continue)
     }
 
     /// The devices of the next page that have no task in this leg yet, and where the page ends.
@@ -71,7 +71,7 @@ impl App {
     }
 
     /// A crash came between the record of a page and its messages: whoever of the page has no result gets it again.
-    pub(crate) async fn finish_sending(&self, mut job: Job) -> Result<Then, ConductError> {
+    pub(crate) async fn finish_sending(&self, mut job: Job) -> Result<StepResult, ConductError> {
         if let Some(sending) = job.sending.take() {
             let (shard, after) = (sending.from.shard(job.id), sending.from.after.as_ref());
             let to = Some(&sending.to).filter(|to| to.step == sending.from.step).and_then(|to| to.after.as_ref());
@@ -82,7 +82,7 @@ impl App {
             self.send(&job, unsent.into_iter().map(|device| (device, 1))).await?;
         }
         self.commit(&mut job, Vec::new()).await?;
-        Ok(Then::Continue)
+        Ok(StepResult::Continue)
     }
 
     pub(crate) async fn send(

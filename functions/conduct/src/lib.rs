@@ -72,7 +72,7 @@ impl ConductError {
 
 /// Whether there may be more to do at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
+enum StepResult {
     Continue,
     Rest,
     /// The time is over in the middle of a step; all that was done is recorded.
@@ -92,7 +92,7 @@ impl App {
         let deadline = deadline.checked_sub(MARGIN).unwrap_or(deadline);
         loop {
             match self.steps(&held, deadline).await {
-                Ok(Then::HandOn) => {
+                Ok(StepResult::HandOn) => {
                     self.give_back(&held).await;
                     return self.hand_on(id).await;
                 }
@@ -114,22 +114,22 @@ impl App {
     }
 
     /// Until there is nothing to do, or the time is over.
-    async fn steps(&self, held: &Conducting, deadline: Instant) -> Result<Then, ConductError> {
+    async fn steps(&self, held: &Conducting, deadline: Instant) -> Result<StepResult, ConductError> {
         let id = held.job;
         loop {
             if Instant::now() >= deadline {
-                return Ok(Then::HandOn);
+                return Ok(StepResult::HandOn);
             }
             let step = match self.ledger.job_of_any_kind(id).await? {
                 None => {
                     info!(job.id = id.0, "there is no such job");
-                    return Ok(Then::Rest);
+                    return Ok(StepResult::Rest);
                 }
                 Some(JobRecord::Rollover(job)) => self.roll_over(held, *job, deadline).await,
                 Some(JobRecord::Deployment(job)) => self.deploy(job, deadline).await,
             };
             match step {
-                Ok(Then::Continue) => {}
+                Ok(StepResult::Continue) => {}
                 Ok(then) => return Ok(then),
                 Err(error) if error.is_conflict() => debug!(job.id = id.0, "the job was changed meanwhile"),
                 Err(error) => return Err(error),
@@ -137,9 +137,9 @@ impl App {
         }
     }
 
-    async fn roll_over(&self, held: &Conducting, job: Job, deadline: Instant) -> Result<Then, ConductError> {
+    async fn roll_over(&self, held: &Conducting, job: Job, deadline: Instant) -> Result<StepResult, ConductError> {
         if job.state != JobState::Running {
-            return Ok(Then::Rest);
+            return Ok(StepResult::Rest);
         }
         let tally: Tally = self.ledger.counters(job.id, job.leg()).await?.into_iter().sum();
         let step = plan(&job, &tally, (self.clock)(), self.stall);
@@ -159,7 +159,7 @@ impl App {
         tally: &Tally,
         step: Step,
         deadline: Instant,
-    ) -> Result<Then, ConductError> {
+    ) -> Result<StepResult, ConductError> {
         let now = (self.clock)();
         let Step { action, why } = step;
         if !matches!(action, Action::Wait { .. } | Action::Dispatch { .. } | Action::Pass) {
@@ -183,7 +183,7 @@ impl App {
             Action::Withdraw => {
                 why.clone_into(&mut job.reason);
                 self.authority.withdraw_root(&mut job, Some(held), &Actor::function("conduct"), now).await?;
-                return Ok(Then::Continue);
+                return Ok(StepResult::Continue);
             }
             Action::Activate if job.activation == Activation::Immediate => {
                 why.clone_into(&mut job.reason);
@@ -204,16 +204,16 @@ impl App {
                 let fleet = job.survey.revisions();
                 let change = Change { job: Some(&job), conducting: Some(held), fleet, ..Change::default() };
                 self.ledger.commit(change).await?;
-                return Ok(Then::Continue);
+                return Ok(StepResult::Continue);
             }
             Action::End(outcome) => return self.end(held, job, outcome, &why, now).await,
         }
         job.reason = why;
         self.save(job, now).await?;
-        Ok(Then::Continue)
+        Ok(StepResult::Continue)
     }
 
-    async fn activate(&self, held: &Conducting, mut job: Job, now: OffsetDateTime) -> Result<Then, ConductError> {
+    async fn activate(&self, held: &Conducting, mut job: Job, now: OffsetDateTime) -> Result<StepResult, ConductError> {
         match self.authority.activate_root(&mut job, Some(held), &Actor::function("conduct"), now).await {
             Err(AuthorityError::KeyUnusable { generation, source }) => {
                 warn!(
@@ -224,7 +224,7 @@ impl App {
                 );
                 self.pause(job, &without_key(generation), now).await
             }
-            activated => activated.map(|()| Then::Continue).map_err(Into::into),
+            activated => activated.map(|()| StepResult::Continue).map_err(Into::into),
         }
     }
 
@@ -232,11 +232,11 @@ impl App {
         Ok(self.ledger.fleet_shards().await?.into_iter().map(|FleetShard { revision, .. }| revision).collect())
     }
 
-    async fn pause(&self, mut job: Job, why: &str, now: OffsetDateTime) -> Result<Then, ConductError> {
+    async fn pause(&self, mut job: Job, why: &str, now: OffsetDateTime) -> Result<StepResult, ConductError> {
         job.pause(why);
         self.save(job, now).await?;
         self.count(Metric::JobsPaused);
-        Ok(Then::Rest)
+        Ok(StepResult::Rest)
     }
 
     async fn save(&self, mut job: Job, now: OffsetDateTime) -> Result<(), ConductError> {
@@ -251,7 +251,7 @@ impl App {
         until: Option<OffsetDateTime>,
         why: String,
         now: OffsetDateTime,
-    ) -> Result<Then, ConductError> {
+    ) -> Result<StepResult, ConductError> {
         let id = job.id;
         if job.note_progress(tally, now) {
             job.reason = why;
@@ -262,16 +262,16 @@ impl App {
             let seconds = u32::try_from(pause.whole_seconds()).unwrap_or(0) + 1;
             self.queue.send_later(&self.control_queue, &control, seconds).await?;
         }
-        Ok(Then::Rest)
+        Ok(StepResult::Rest)
     }
 
-    async fn close_wave(&self, mut job: Job, tally: &Tally, now: OffsetDateTime) -> Result<Then, ConductError> {
+    async fn close_wave(&self, mut job: Job, tally: &Tally, now: OffsetDateTime) -> Result<StepResult, ConductError> {
         job.note_progress(tally, now);
         let record = job.close_wave(tally, now);
         job.updated = now;
         let wave = record.as_ref().map(|record| (job.id, record));
         self.ledger.commit(Change { job: Some(&job), wave, ..Change::default() }).await?;
-        Ok(Then::Continue)
+        Ok(StepResult::Continue)
     }
 
     /// Keys that nobody uses are given up before the job is over, so that a crash in between repeats it.
@@ -282,7 +282,7 @@ impl App {
         outcome: JobOutcome,
         why: &str,
         now: OffsetDateTime,
-    ) -> Result<Then, ConductError> {
+    ) -> Result<StepResult, ConductError> {
         self.authority.sweep_keys(job.generation, now).await?;
         let authority = Authority { running: None, ..self.ledger.authority().await? };
         job.end(outcome, why);
@@ -293,7 +293,7 @@ impl App {
         if outcome != JobOutcome::Activated {
             self.count(Metric::JobsFailed);
         }
-        Ok(Then::Rest)
+        Ok(StepResult::Rest)
     }
 
     #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]

@@ -11,7 +11,7 @@ use rootcast_core::visit::TaskAttempt;
 use rootcast_ledger::{Conducting, DeviceRecord, Dispatched, LedgerError, Settlement, TaskKey};
 use tokio::time::Instant;
 
-use crate::{App, ConductError, Then};
+use crate::{App, ConductError, StepResult};
 
 /// Devices a page: one call for them and one or two for their tasks.
 const PAGE: usize = 1000;
@@ -33,7 +33,12 @@ struct Row {
 impl App {
     /// Reads on until the pass is at its end or the time is over. Its place is recorded whenever something was done, and
     /// after each thousand devices.
-    pub(crate) async fn pass(&self, held: &Conducting, mut job: Job, deadline: Instant) -> Result<Then, ConductError> {
+    pub(crate) async fn pass(
+        &self,
+        held: &Conducting,
+        mut job: Job,
+        deadline: Instant,
+    ) -> Result<StepResult, ConductError> {
         let counters = self.ledger.counters(job.id, job.leg()).await?;
         let is_new = |(shard, devices): &(u8, u64)| {
             counters.get(usize::from(*shard)).is_none_or(|tally| tally.dispatched != *devices)
@@ -53,7 +58,7 @@ impl App {
                 break;
             }
             if is_late {
-                return Ok(Then::HandOn);
+                return Ok(StepResult::HandOn);
             }
             let (rows, to) = self.rows(&job, &pass.at).await?;
             read += rows.len();
@@ -74,7 +79,7 @@ impl App {
                 read = 0;
             }
         }
-        Ok(Then::Continue)
+        Ok(StepResult::Continue)
     }
 
     /// Some of the shard at `at`, in the order of device ids, and the place behind them.

@@ -7,7 +7,7 @@ use rootcast_ledger::Conducting;
 use tokio::time::Instant;
 
 use crate::pass::SETTLED_AT_ONCE;
-use crate::{App, ConductError, Then};
+use crate::{App, ConductError, StepResult};
 
 impl App {
     /// The messages of a job that was paused follow with the resend that it makes next. A job that runs has devices
@@ -17,19 +17,19 @@ impl App {
         held: &Conducting,
         mut job: Job,
         deadline: Instant,
-    ) -> Result<Then, ConductError> {
+    ) -> Result<StepResult, ConductError> {
         let sends = !job.begins_to_resend();
         let selection = job.reopen.selection();
         let at = selection.map_or_else(self.clock, |selection| selection.asked);
         for shard in selection.map_or(0, |selection| selection.shards_done)..SHARDS {
             if Instant::now() >= deadline {
-                return Ok(Then::HandOn);
+                return Ok(StepResult::HandOn);
             }
             let tasks = self.ledger.troubled_tasks(job.id, job.leg(), shard).await?;
             let failed: Vec<TaskRecord> = tasks.iter().filter(|task| job.reopen.opens(job.id, task)).cloned().collect();
             for some in failed.chunks(SETTLED_AT_ONCE) {
                 if Instant::now() >= deadline {
-                    return Ok(Then::HandOn);
+                    return Ok(StepResult::HandOn);
                 }
                 self.ledger.reopen(held, job.leg(), some, at).await?;
             }
@@ -45,7 +45,7 @@ impl App {
         let tally: Tally = self.ledger.counters(job.id, job.leg()).await?.into_iter().sum();
         job.note_reopened(tally.failed, (self.clock)());
         self.commit(&mut job, Vec::new()).await?;
-        Ok(Then::Continue)
+        Ok(StepResult::Continue)
     }
 }
 

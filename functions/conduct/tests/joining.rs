@@ -24,7 +24,7 @@ use rootcast_core::device::{Driver, Incarnation, Pin, Profile};
 use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::message::Task;
 use rootcast_core::task::{Ack, Probe};
-use rootcast_ledger::{DeviceRecord, Held, Joining, Ledger, Tables};
+use rootcast_ledger::{DeviceRecord, Joining, Ledger, ObservedTrustStore, Tables};
 use rootcast_queue::Queue;
 use rootcast_vault::Vault;
 use serde_json::json;
@@ -116,7 +116,7 @@ impl World {
         for device in self.devices.values_mut() {
             let sha256 = Fingerprint::from_bytes([1; 32]);
             let ack = Ack { of: device.version(), at: now(), bundle_version: BUNDLE, sha256, probe: Probe::ReadBack };
-            device.held = Some(Held { ack: Some(ack), failure: None, at: now() });
+            device.held = Some(ObservedTrustStore { ack: Some(ack), failure: None, at: now() });
         }
     }
 

@@ -133,7 +133,7 @@ impl App {
         let key = self.sealer.seal(&context, checked.key.pkcs8_der()).await?;
         Ok(CertificateRecord {
             id,
-            shelf: id.shelf(),
+            shard: id.shard(),
             revision: 1,
             folder: request.folder.to_string(),
             name: request.name.to_string(),

@@ -58,7 +58,7 @@ pub(crate) fn judge(
 
 /// Where a device stands that a task is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stand {
+pub(crate) enum IssuanceState {
     /// The device was deleted, or another job has taken it over.
     Gone,
     /// There is nothing for the issuer to do.
@@ -69,16 +69,16 @@ pub(crate) enum Stand {
     Issued,
 }
 
-pub(crate) fn stand(task: &Task, tie: Option<&UseRecord>) -> Stand {
-    let Some(tie) = tie.filter(|tie| tie.job == Some(task.job)) else { return Stand::Gone };
-    if tie.lifecycle.attempt != task.attempt || tie.lifecycle.in_error {
-        return Stand::Passed("the device is at another attempt");
+pub(crate) fn stand(task: &Task, binding: Option<&UseRecord>) -> IssuanceState {
+    let Some(binding) = binding.filter(|binding| binding.job == Some(task.job)) else { return IssuanceState::Gone };
+    if binding.lifecycle.attempt != task.attempt || binding.lifecycle.in_error {
+        return IssuanceState::Passed("the device is at another attempt");
     }
-    match tie.lifecycle.stage {
-        Some(Stage::PostCsr | Stage::ApproveRequest | Stage::RetrieveCertificate) => Stand::Asked,
-        Some(stage) if stage > Stage::RetrieveCertificate => Stand::Issued,
-        Some(_) => Stand::Passed("the device has made no request yet"),
-        None => Stand::Passed("the device has its certificate"),
+    match binding.lifecycle.stage {
+        Some(Stage::PostCsr | Stage::ApproveRequest | Stage::RetrieveCertificate) => IssuanceState::Asked,
+        Some(stage) if stage > Stage::RetrieveCertificate => IssuanceState::Issued,
+        Some(_) => IssuanceState::Passed("the device has made no request yet"),
+        None => IssuanceState::Passed("the device has its certificate"),
     }
 }
 

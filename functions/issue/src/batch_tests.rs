@@ -30,10 +30,10 @@ fn record(state: TaskState, attempt: u32) -> TaskRecord {
     serde_json::from_value(json!({ "device": "bmc-1", "state": state, "attempt": attempt, "at": 0 })).unwrap()
 }
 
-fn tie(stage: Option<Stage>, attempt: u32, in_error: bool) -> UseRecord {
+fn binding(stage: Option<Stage>, attempt: u32, in_error: bool) -> UseRecord {
     let lifecycle = Lifecycle { stage, in_error, attempt, ..Lifecycle::idle(Work::Issue, "") };
-    let tie = UseRecord::new(certificate(), "bmc-1".parse().unwrap(), lifecycle, NOW);
-    UseRecord { job: Some(JobId(7)), ..tie }
+    let binding = UseRecord::new(certificate(), "bmc-1".parse().unwrap(), lifecycle, NOW);
+    UseRecord { job: Some(JobId(7)), ..binding }
 }
 
 #[test]
@@ -74,16 +74,16 @@ fn a_task_is_done_only_for_its_own_running_attempt() {
 fn where_a_device_stands_decides_what_is_done() {
     use Stage::*;
     for stage in [PostCsr, ApproveRequest, RetrieveCertificate] {
-        assert_eq!(stand(&task(1), Some(&tie(Some(stage), 1, false))), Stand::Asked);
-        assert!(matches!(stand(&task(1), Some(&tie(Some(stage), 1, true))), Stand::Passed(_)));
-        assert!(matches!(stand(&task(1), Some(&tie(Some(stage), 2, false))), Stand::Passed(_)));
+        assert_eq!(stand(&task(1), Some(&binding(Some(stage), 1, false))), IssuanceState::Asked);
+        assert!(matches!(stand(&task(1), Some(&binding(Some(stage), 1, true))), IssuanceState::Passed(_)));
+        assert!(matches!(stand(&task(1), Some(&binding(Some(stage), 2, false))), IssuanceState::Passed(_)));
     }
     for stage in [InstallCertificate, RestartApplication, CheckConfiguration, EndProcessing] {
-        assert_eq!(stand(&task(1), Some(&tie(Some(stage), 1, false))), Stand::Issued);
+        assert_eq!(stand(&task(1), Some(&binding(Some(stage), 1, false))), IssuanceState::Issued);
     }
-    assert!(matches!(stand(&task(1), Some(&tie(Some(CreateCsr), 1, false))), Stand::Passed(_)));
-    assert!(matches!(stand(&task(1), Some(&tie(None, 1, false))), Stand::Passed(_)));
-    assert_eq!(stand(&task(1), None), Stand::Gone);
-    let taken = UseRecord { job: Some(JobId(8)), ..tie(Some(PostCsr), 1, false) };
-    assert_eq!(stand(&task(1), Some(&taken)), Stand::Gone);
+    assert!(matches!(stand(&task(1), Some(&binding(Some(CreateCsr), 1, false))), IssuanceState::Passed(_)));
+    assert!(matches!(stand(&task(1), Some(&binding(None, 1, false))), IssuanceState::Passed(_)));
+    assert_eq!(stand(&task(1), None), IssuanceState::Gone);
+    let taken = UseRecord { job: Some(JobId(8)), ..binding(Some(PostCsr), 1, false) };
+    assert_eq!(stand(&task(1), Some(&taken)), IssuanceState::Gone);
 }

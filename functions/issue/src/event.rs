@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::error;
 
 use crate::batch::{self, Batch};
-use crate::task::Next;
+use crate::task::AfterTask;
 use crate::{App, IssuerError};
 
 /// Left for the last list's record.
@@ -72,8 +72,8 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
             }
             let worked = Box::pin(app.work(tasks)).await;
             let returning = worked.into_iter().filter_map(|(delivery, next)| match next {
-                Next::Again(seconds) => Some(Returning { delivery, seconds, changed: false }),
-                Next::Done => None,
+                AfterTask::Again(seconds) => Some(Returning { delivery, seconds, changed: false }),
+                AfterTask::Done => None,
             });
             for id in app.queue.come_back(&app.issue_queue, returning.collect()).await {
                 answer.add_failure(id);

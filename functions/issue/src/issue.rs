@@ -10,7 +10,7 @@ use rootcast_core::request::SigningRequest;
 use rootcast_core::root::{LeafSpec, Serial, prepare_server_leaf};
 use rootcast_core::task::{ErrorClass, Failure};
 use rootcast_ledger::{
-    CertificateOrPlace, CertificateRecord, Issuance, LedgerError, Reserved, RootRecord, SerialRecord, UseRecord,
+    CertificateOrPending, CertificateRecord, Issuance, LedgerError, Reserved, RootRecord, SerialRecord, UseRecord,
 };
 use rootcast_vault::VaultError;
 use time::OffsetDateTime;
@@ -43,9 +43,9 @@ struct Signer<'a> {
 }
 
 impl App {
-    /// `tie` is kept as it is recorded, whatever happens.
-    pub(crate) async fn issue(&self, tie: &mut UseRecord) -> Result<(), Fault> {
-        let request = request(tie.issuance.as_ref()).map_err(Fault::Final)?;
+    /// `binding` is kept as it is recorded, whatever happens.
+    pub(crate) async fn issue(&self, binding: &mut UseRecord) -> Result<(), Fault> {
+        let request = request(binding.issuance.as_ref()).map_err(Fault::Final)?;
         let root = self.signing_root().await?;
         let (key, certificate) = root
             .key_and_certificate()
@@ -53,12 +53,12 @@ impl App {
         self.vault.confirm(key, certificate).await.map_err(|error| vault(error, Stage::PostCsr))?;
         let signer = Signer { root: &root, key, certificate };
         let now = (self.clock)();
-        let reserved = tie.issuance.as_ref().and_then(|issuance| issuance.reserved.clone());
+        let reserved = binding.issuance.as_ref().and_then(|issuance| issuance.reserved.clone());
         let spec = match reserved.filter(|reserved| approve::is_usable(reserved, root.generation, now)) {
             Some(reserved) => reserved.spec,
-            None => self.reserve(tie, &request, &signer, now).await?,
+            None => self.reserve(binding, &request, &signer, now).await?,
         };
-        self.sign(tie, &request, &spec, &signer).await
+        self.sign(binding, &request, &spec, &signer).await
     }
 
     async fn signing_root(&self) -> Result<RootRecord, Fault> {
@@ -72,12 +72,12 @@ impl App {
     /// What is to be signed is on record before it is signed.
     async fn reserve(
         &self,
-        tie: &mut UseRecord,
+        binding: &mut UseRecord,
         request: &SigningRequest,
         signer: &Signer<'_>,
         now: OffsetDateTime,
     ) -> Result<LeafSpec, Fault> {
-        let device = self.ledger.device(&tie.device).await?.ok_or(LedgerError::Conflict)?;
+        let device = self.ledger.device(&binding.device).await?.ok_or(LedgerError::Conflict)?;
         let subject = approve::subject(&device).map_err(Fault::Final)?;
         let generation = signer.root.generation;
         let issuer = (generation, signer.certificate);
@@ -85,31 +85,32 @@ impl App {
         let spec = approve::spec(subject, serial, issuer, &self.crl_base, self.validity, now).map_err(Fault::Final)?;
         approve::check(&spec, request.spki_der(), signer.certificate).map_err(Fault::Final)?;
 
-        let mut next = tie.clone();
-        if tie.lifecycle.stage != Some(Stage::RetrieveCertificate) {
+        let mut next = binding.clone();
+        if binding.lifecycle.stage != Some(Stage::RetrieveCertificate) {
             let status = format!("Root generation {generation} is to sign serial number {serial}.");
-            let advanced = tie.lifecycle.advance(tie.lifecycle.attempt, Stage::RetrieveCertificate, status, now);
-            next = tie.with(advanced.map_err(|_| LedgerError::Conflict)?, now);
+            let advanced =
+                binding.lifecycle.advance(binding.lifecycle.attempt, Stage::RetrieveCertificate, status, now);
+            next = binding.with(advanced.map_err(|_| LedgerError::Conflict)?, now);
         }
         if let Some(issuance) = &mut next.issuance {
             issuance.reserved = Some(Reserved { generation, spec: spec.clone() });
         }
         let record = SerialRecord {
-            certificate: tie.certificate,
-            device: tie.device.clone(),
+            certificate: binding.certificate,
+            device: binding.device.clone(),
             generation,
             leaf: None,
             not_after: spec.not_after,
             at: now,
         };
         self.ledger.reserve(&next, serial, &record).await?;
-        *tie = UseRecord { revision: next.revision + 1, ..next };
+        *binding = UseRecord { revision: next.revision + 1, ..next };
         Ok(spec)
     }
 
     async fn sign(
         &self,
-        tie: &mut UseRecord,
+        binding: &mut UseRecord,
         request: &SigningRequest,
         spec: &LeafSpec,
         signer: &Signer<'_>,
@@ -124,23 +125,23 @@ impl App {
         let leaf = self.vault.sign_prepared(signer.key, prepared).await.map_err(|error| vault(error, stage))?;
 
         let now = (self.clock)();
-        let there = self.ledger.certificate_or_place(tie.certificate).await?.ok_or(LedgerError::Conflict)?;
+        let there = self.ledger.certificate_or_pending(binding.certificate).await?.ok_or(LedgerError::Conflict)?;
         let record = record(&there, leaf, request, spec, signer.root, now);
         let status = "The certificate is signed; the device is to be given it.";
-        let advanced = tie.lifecycle.advance(tie.lifecycle.attempt, Stage::InstallCertificate, status, now);
-        let next = tie.with(advanced.map_err(|_| LedgerError::Conflict)?, now);
-        let act = Act::new(Subject::Certificate(tie.certificate), Action::Sign, &Actor::function("issue"), now)
-            .with("device", &tie.device)
+        let advanced = binding.lifecycle.advance(binding.lifecycle.attempt, Stage::InstallCertificate, status, now);
+        let next = binding.with(advanced.map_err(|_| LedgerError::Conflict)?, now);
+        let act = Act::new(Subject::Certificate(binding.certificate), Action::Sign, &Actor::function("issue"), now)
+            .with("device", &binding.device)
             .with("generation", signer.root.generation)
             .with("leaf", record.leaf.fingerprint())
             .with("serial", spec.serial);
-        let act = match tie.job {
+        let act = match binding.job {
             Some(job) => act.with("job", job),
             None => act,
         };
         self.ledger.issue(&record, &there, spec.serial, &next, &act).await?;
-        *tie = UseRecord { revision: next.revision + 1, ..next };
-        info!(device.id = %tie.device, certificate.id = %tie.certificate, serial = %spec.serial, root.generation = signer.root.generation, "a certificate is issued");
+        *binding = UseRecord { revision: next.revision + 1, ..next };
+        info!(device.id = %binding.device, certificate.id = %binding.certificate, serial = %spec.serial, root.generation = signer.root.generation, "a certificate is issued");
         Ok(())
     }
 }
@@ -155,7 +156,7 @@ fn request(issuance: Option<&Issuance>) -> Result<SigningRequest, Failure> {
 
 /// The certificate's record, with what does not change at a renewal.
 fn record(
-    there: &CertificateOrPlace,
+    there: &CertificateOrPending,
     leaf: Certificate,
     request: &SigningRequest,
     spec: &LeafSpec,
@@ -163,16 +164,16 @@ fn record(
     now: OffsetDateTime,
 ) -> CertificateRecord {
     let (id, uses, created, imported_by, enterprise_project_id) = match there {
-        CertificateOrPlace::Certificate(before) => {
+        CertificateOrPending::Certificate(before) => {
             (before.id, before.uses, before.created, &before.imported_by, before.enterprise_project_id.clone())
         }
-        CertificateOrPlace::Place(place) => (place.id, place.uses, place.created, &place.imported_by, None),
+        CertificateOrPending::Pending(place) => (place.id, place.uses, place.created, &place.imported_by, None),
     };
     let (folder, name) = there.place();
     let addresses = spec.subject.ip_addresses().iter().map(ToString::to_string);
     CertificateRecord {
         id,
-        shelf: id.shelf(),
+        shard: id.shard(),
         revision: 0,
         folder: folder.to_owned(),
         name: name.to_owned(),

@@ -15,7 +15,7 @@ use rootcast_queue::Delivery;
 use tracing::{error, info, warn};
 
 use crate::App;
-use crate::batch::{Stand, judge, stand};
+use crate::batch::{IssuanceState, judge, stand};
 use crate::issue::Fault;
 
 /// A message whose records could not be read or written comes back after so many seconds; each time after twice as many.
@@ -23,7 +23,7 @@ const SOON: u32 = 5;
 
 /// What becomes of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum AfterTask {
     Done,
     /// It comes back after so many seconds.
     Again(u32),
@@ -32,7 +32,7 @@ pub(crate) enum Next {
 /// A task that there is something to do about, with what was read of it.
 struct Open {
     delivery: Delivery<Task>,
-    tie: Option<UseRecord>,
+    binding: Option<UseRecord>,
     /// The task's.
     history: Vec<Entry>,
 }
@@ -43,7 +43,7 @@ impl App {
     }
 
     /// Side by side. Each in the order in which it came, with what becomes of its message.
-    pub(crate) async fn work(&self, deliveries: Vec<Delivery<Task>>) -> Vec<(Delivery<Task>, Next)> {
+    pub(crate) async fn work(&self, deliveries: Vec<Delivery<Task>>) -> Vec<(Delivery<Task>, AfterTask)> {
         let kept = deliveries.clone();
         match self.open(deliveries).await {
             Ok((open, mut done)) => {
@@ -54,7 +54,7 @@ impl App {
                 error!(error = &error as &dyn Error, "the batch's records could not be read");
                 let again = |delivery: Delivery<Task>| {
                     let seconds = self.soon(delivery.receives);
-                    (delivery, Next::Again(seconds))
+                    (delivery, AfterTask::Again(seconds))
                 };
                 kept.into_iter().map(again).collect()
             }
@@ -65,7 +65,7 @@ impl App {
     async fn open(
         &self,
         deliveries: Vec<Delivery<Task>>,
-    ) -> Result<(Vec<Open>, Vec<(Delivery<Task>, Next)>), LedgerError> {
+    ) -> Result<(Vec<Open>, Vec<(Delivery<Task>, AfterTask)>), LedgerError> {
         let jobs: BTreeSet<JobId> = deliveries.iter().map(|delivery| delivery.body.job).collect();
         let keys: BTreeSet<TaskKey> = deliveries.iter().map(|delivery| TaskKey::from(&delivery.body)).collect();
         let keys: Vec<TaskKey> = keys.into_iter().collect();
@@ -82,91 +82,99 @@ impl App {
                 }
                 Err(why) => {
                     info!(job.id = delivery.body.job.0, device.id = %delivery.body.device, "task left alone: {why}");
-                    done.push((delivery, Next::Done));
+                    done.push((delivery, AfterTask::Done));
                 }
             }
         }
-        let ties: Vec<_> =
+        let bindings: Vec<_> =
             wanted.iter().map(|(certificate, delivery, _)| (*certificate, &delivery.body.device)).collect();
-        let uses = self.ledger.uses(&ties).await?;
+        let uses = self.ledger.uses(&bindings).await?;
         let open = wanted.into_iter().map(|(certificate, delivery, history)| {
-            let tie = uses.iter().find(|tie| tie.certificate == certificate && tie.device == delivery.body.device);
-            Open { tie: tie.cloned(), delivery, history }
+            let binding = uses
+                .iter()
+                .find(|binding| binding.certificate == certificate && binding.device == delivery.body.device);
+            Open { binding: binding.cloned(), delivery, history }
         });
         Ok((open.collect(), done))
     }
 
-    async fn attempt(&self, open: Open) -> (Delivery<Task>, Next) {
-        let Open { delivery, mut tie, history } = open;
+    async fn attempt(&self, open: Open) -> (Delivery<Task>, AfterTask) {
+        let Open { delivery, mut binding, history } = open;
         let task = &delivery.body;
-        let next = match (stand(task, tie.as_ref()), &mut tie) {
-            (Stand::Passed(why), _) => {
+        let next = match (stand(task, binding.as_ref()), &mut binding) {
+            (IssuanceState::Passed(why), _) => {
                 info!(job.id = task.job.0, device.id = %task.device, "task left alone: {why}");
-                Next::Done
+                AfterTask::Done
             }
-            (Stand::Issued, _) => self.hand_on(&delivery).await,
-            (Stand::Asked, Some(tie)) => match self.issue(tie).await {
+            (IssuanceState::Issued, _) => self.hand_on(&delivery).await,
+            (IssuanceState::Asked, Some(binding)) => match self.issue(binding).await {
                 Ok(()) => self.hand_on(&delivery).await,
-                Err(fault) => self.after(&delivery, tie, history, fault).await,
+                Err(fault) => self.after(&delivery, binding, history, fault).await,
             },
-            (Stand::Gone | Stand::Asked, _) => self.skip(&delivery, history).await,
+            (IssuanceState::Gone | IssuanceState::Asked, _) => self.skip(&delivery, history).await,
         };
         (delivery, next)
     }
 
     /// To the worker, which installs it.
-    async fn hand_on(&self, delivery: &Delivery<Task>) -> Next {
+    async fn hand_on(&self, delivery: &Delivery<Task>) -> AfterTask {
         match self.queue.send_later(&self.task_queue, &delivery.body, 0).await {
-            Ok(()) => Next::Done,
+            Ok(()) => AfterTask::Done,
             Err(error) => {
                 warn!(error = &error as &dyn Error, "a task could not be handed on");
-                Next::Again(self.soon(delivery.receives))
+                AfterTask::Again(self.soon(delivery.receives))
             }
         }
     }
 
-    async fn after(&self, delivery: &Delivery<Task>, tie: &UseRecord, history: Vec<Entry>, fault: Fault) -> Next {
+    async fn after(
+        &self,
+        delivery: &Delivery<Task>,
+        binding: &UseRecord,
+        history: Vec<Entry>,
+        fault: Fault,
+    ) -> AfterTask {
         let task = &delivery.body;
         let failure = match fault {
             Fault::Again(error) => {
                 warn!(job.id = task.job.0, device.id = %task.device, error = error.as_ref() as &dyn Error, "a task is looked at again");
-                return Next::Again(self.soon(delivery.receives));
+                return AfterTask::Again(self.soon(delivery.receives));
             }
             Fault::Passing(failure) => {
                 let seconds = backoff::seconds(self.retry_base, delivery.receives, (self.random)());
                 warn!(job.id = task.job.0, device.id = %task.device, "{}; again in {seconds} s", failure.message);
-                return Next::Again(seconds);
+                return AfterTask::Again(seconds);
             }
             Fault::Final(failure) => failure,
         };
         warn!(job.id = task.job.0, device.id = %task.device, error.class = %failure.class, "{}; recorded as failed", failure.message);
         let settlement = self.settlement(task, Outcome::Failed(failure.clone()), history);
-        match self.ledger.settle_use(&settlement, tie, None).await {
+        match self.ledger.settle_use(&settlement, binding, None).await {
             Ok(recorded) => {
                 self.queue.wake_conductor(&self.control_queue, task.job, "a device of a deployment is settled").await;
                 if recorded {
-                    self.events.publish(&[event(task, tie, failure)]).await;
+                    self.events.publish(&[event(task, binding, failure)]).await;
                 }
-                Next::Done
+                AfterTask::Done
             }
             Err(error) => {
                 error!(device.id = %task.device, error = &error as &dyn Error, "what came of the device could not be recorded and is done again");
-                Next::Again(self.soon(delivery.receives))
+                AfterTask::Again(self.soon(delivery.receives))
             }
         }
     }
 
     /// There is no device any more that the certificate would be for.
-    async fn skip(&self, delivery: &Delivery<Task>, history: Vec<Entry>) -> Next {
+    async fn skip(&self, delivery: &Delivery<Task>, history: Vec<Entry>) -> AfterTask {
         let task = &delivery.body;
         match self.ledger.settle(vec![self.settlement(task, Outcome::Skipped, history)]).await {
             Ok(_) => {
                 self.queue.wake_conductor(&self.control_queue, task.job, "a device of a deployment is settled").await;
-                Next::Done
+                AfterTask::Done
             }
             Err(error) => {
                 error!(device.id = %task.device, error = &error as &dyn Error, "a device's end could not be recorded and is done again");
-                Next::Again(self.soon(delivery.receives))
+                AfterTask::Again(self.soon(delivery.receives))
             }
         }
     }
@@ -177,9 +185,9 @@ impl App {
 }
 
 /// What others are told of it.
-fn event(task: &Task, tie: &UseRecord, failure: Failure) -> Event {
+fn event(task: &Task, binding: &UseRecord, failure: Failure) -> Event {
     Event::Failed {
-        certificate_id: tie.certificate,
+        certificate_id: binding.certificate,
         device: task.device.clone(),
         job_id: task.job,
         stage: failure.stage.unwrap_or(Stage::PostCsr),

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use rootcast_deploy::Request;
 use rootcast_gate::{Principal, RequestId, VenafiError};
-use rootcast_ledger::MOST_TIES;
+use rootcast_ledger::MOST_BINDINGS;
 use serde::Deserialize;
 use tracing::info;
 
@@ -20,7 +20,7 @@ const DISSOCIATE: Call = Call::writing("Dissociate");
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Wanted {
+pub(crate) struct AssociateRequest {
     #[serde(rename = "CertificateDN")]
     certificate_dn: Option<String>,
     #[serde(rename = "ApplicationDN")]
@@ -38,17 +38,17 @@ pub(crate) async fn associate(
     Extension(caller): Extension<Principal>,
     Extension(id): Extension<RequestId>,
     Extension(Deadline(deadline)): Extension<Deadline>,
-    Body(wanted): Body<Wanted>,
+    Body(wanted): Body<AssociateRequest>,
 ) -> Result<Json<Done>, VenafiError> {
-    let devices = applications(wanted.application_dn)?.devices(MOST_TIES)?;
+    let devices = applications(wanted.application_dn)?.devices(MOST_BINDINGS)?;
     let named = app.named(ASSOCIATE, &caller, wanted.certificate_dn).await?;
     may_write(&caller, &devices)?;
     let by = caller.acting(&id);
     let request = Request { by: &by, now: (app.clock)() };
-    let not_tied = rootcast_deploy::associate(&app.ledger, named.id, &devices, request).await;
-    let not_tied = not_tied.map_err(|why| ASSOCIATE.not_begun(&named, why))?;
-    if !not_tied.is_empty() {
-        return Err(refused(&not_tied));
+    let not_bound = rootcast_deploy::associate(&app.ledger, named.id, &devices, request).await;
+    let not_bound = not_bound.map_err(|why| ASSOCIATE.not_begun(&named, why))?;
+    if !not_bound.is_empty() {
+        return Err(refused(&not_bound));
     }
     info!(caller = caller.name, certificate.id = %named.id, devices = devices.len(), "associated");
     if wanted.push_to_new.unwrap_or_default().0 {
@@ -60,26 +60,26 @@ pub(crate) async fn associate(
     Ok(Done::JSON)
 }
 
-/// A device to which the certificate is not tied is as it is wanted already. What a device shows stays as it is.
+/// A device to which the certificate is not bound is as it is wanted already. What a device shows stays as it is.
 pub(crate) async fn dissociate(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
     Extension(id): Extension<RequestId>,
-    Body(wanted): Body<Wanted>,
+    Body(wanted): Body<AssociateRequest>,
 ) -> Result<Json<Done>, VenafiError> {
     if wanted.delete_orphans.unwrap_or_default().0 {
         return Err(VenafiError::invalid(
             "DeleteOrphans is false: an application is a device, which DELETE /devices/ID takes out of management.",
         ));
     }
-    let devices = applications(wanted.application_dn)?.devices(MOST_TIES)?;
+    let devices = applications(wanted.application_dn)?.devices(MOST_BINDINGS)?;
     let named = app.named(DISSOCIATE, &caller, wanted.certificate_dn).await?;
     may_write(&caller, &devices)?;
     let request = Request { by: &caller.acting(&id), now: (app.clock)() };
-    let still_tied = rootcast_deploy::dissociate(&app.ledger, named.id, &devices, request).await;
-    let still_tied = still_tied.map_err(|why| DISSOCIATE.not_begun(&named, why))?;
-    if !still_tied.is_empty() {
-        return Err(refused(&still_tied));
+    let still_bound = rootcast_deploy::dissociate(&app.ledger, named.id, &devices, request).await;
+    let still_bound = still_bound.map_err(|why| DISSOCIATE.not_begun(&named, why))?;
+    if !still_bound.is_empty() {
+        return Err(refused(&still_bound));
     }
     info!(caller = caller.name, certificate.id = %named.id, devices = devices.len(), "dissociated");
     Ok(Done::JSON)

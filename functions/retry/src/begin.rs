@@ -1,12 +1,12 @@
 //! Jobs, begun: a certificate goes to devices, or a device's own is made.
 
 use rootcast_core::audit::Actor;
-use rootcast_core::deployment::MOST_DEVICES;
+use rootcast_core::deployment::MOST_DEPLOYED;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
 use rootcast_deploy::{Refusal, Request};
 use rootcast_gate::VenafiError;
-use rootcast_ledger::CertificateOrPlace;
+use rootcast_ledger::CertificateOrPending;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -22,7 +22,7 @@ pub(crate) struct Begun {
 }
 
 impl App {
-    /// Has the certificate brought to the devices: a job for each [`MOST_DEVICES`] of them.
+    /// Has the certificate brought to the devices: a job for each [`MOST_DEPLOYED`] of them.
     ///
     /// # Errors
     /// Where a device is refused, or the time is over. What was begun goes on, and the text names the rest.
@@ -35,7 +35,7 @@ impl App {
         deadline: Instant,
     ) -> Result<Begun, VenafiError> {
         let (mut begun, mut failed): (Begun, Vec<(DeviceId, String)>) = Default::default();
-        for chunk in devices.chunks(MOST_DEVICES) {
+        for chunk in devices.chunks(MOST_DEPLOYED) {
             if Instant::now() >= deadline {
                 let late = |device: &DeviceId| (device.clone(), LATE.to_owned());
                 failed.extend(chunk.iter().map(late));
@@ -60,7 +60,7 @@ impl App {
         &self,
         call: Call,
         named: &Named,
-        held: &CertificateOrPlace,
+        held: &CertificateOrPending,
         devices: &[DeviceId],
         by: &Actor,
         deadline: Instant,

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::certificate_guid::CertificateGuid;
 use rootcast_core::lifecycle::{Entry, Lifecycle};
-use rootcast_ledger::{CertificateOrPlace, CertificateRecord, UseRecord};
+use rootcast_ledger::{CertificateOrPending, CertificateRecord, UseRecord};
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -78,7 +78,7 @@ struct Key {
 /// All there is to know of a certificate.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Shown {
+pub(crate) struct CertificateView {
     /// Of what was issued.
     certificate_details: Option<Details>,
     consumers: Vec<String>,
@@ -146,13 +146,13 @@ struct Event {
     at: String,
 }
 
-impl From<&CertificateOrPlace> for Listed {
-    fn from(held: &CertificateOrPlace) -> Self {
+impl From<&CertificateOrPending> for Listed {
+    fn from(held: &CertificateOrPending) -> Self {
         let (folder, name) = held.place();
         let guid = CertificateGuid(held.id()).to_string();
         let (created, x509) = match held {
-            CertificateOrPlace::Certificate(record) => (record.created, Some(X509::of(record))),
-            CertificateOrPlace::Place(place) => (place.created, None),
+            CertificateOrPending::Certificate(record) => (record.created, Some(X509::of(record))),
+            CertificateOrPending::Pending(place) => (place.created, None),
         };
         let details = format!("/vedsdk/certificates/%7b{}%7d", guid.trim_matches(['{', '}']));
         Self {
@@ -223,13 +223,15 @@ impl Key {
     }
 }
 
-impl Shown {
+impl CertificateView {
     /// `life`: of the certificate as a whole.
-    pub(crate) fn of(held: &CertificateOrPlace, uses: &[UseRecord], life: Option<&Lifecycle>) -> Self {
+    pub(crate) fn of(held: &CertificateOrPending, uses: &[UseRecord], life: Option<&Lifecycle>) -> Self {
         let (folder, name) = held.place();
         let (created, by, certificate_details) = match held {
-            CertificateOrPlace::Certificate(record) => (record.created, &record.imported_by, Some(Details::of(record))),
-            CertificateOrPlace::Place(place) => (place.created, &place.imported_by, None),
+            CertificateOrPending::Certificate(record) => {
+                (record.created, &record.imported_by, Some(Details::of(record)))
+            }
+            CertificateOrPending::Pending(place) => (place.created, &place.imported_by, None),
         };
         let mut entries: Vec<(&UseRecord, &Entry)> =
             uses.iter().flat_map(|each| each.lifecycle.history.iter().map(move |entry| (each, entry))).collect();
@@ -257,9 +259,9 @@ impl Shown {
 }
 
 impl Event {
-    fn of(tie: &UseRecord, entry: &Entry) -> Self {
+    fn of(binding: &UseRecord, entry: &Entry) -> Self {
         Self {
-            consumer: application_dn(&tie.device),
+            consumer: application_dn(&binding.device),
             stage: entry.stage.number(),
             attempt: entry.attempt,
             result: entry.result.to_string(),
@@ -269,7 +271,7 @@ impl Event {
     }
 }
 
-fn class(held: &CertificateOrPlace) -> &'static str {
+fn class(held: &CertificateOrPending) -> &'static str {
     if held.device().is_some() { "X509 Device Certificate" } else { "X509 Server Certificate" }
 }
 

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use rootcast_core::lifecycle::Lifecycle;
 use rootcast_gate::VenafiError;
-use rootcast_ledger::{CertificateOrPlace, CertificateRow};
+use rootcast_ledger::{CertificateOrPending, CertificateRow};
 
 use crate::body::Flag;
 
@@ -21,7 +21,7 @@ const LONGEST: usize = 1000;
 
 /// A page, and of what.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct ListRequest {
     pub(crate) limit: usize,
     pub(crate) offset: usize,
     pub(crate) filter: Filter,
@@ -42,7 +42,7 @@ pub(crate) struct Filter {
     common_names: Option<Vec<String>>,
 }
 
-impl Asked {
+impl ListRequest {
     pub(crate) fn of(query: &str) -> Result<Self, VenafiError> {
         let mut asked = Self { limit: DEFAULT_LIMIT, offset: 0, filter: Filter::default() };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -133,11 +133,13 @@ impl Filter {
         self.takes(&Seen { folder: &row.folder, name: &row.name, common_name: row.common_name.as_deref() })
     }
 
-    pub(crate) fn takes_held(&self, held: &CertificateOrPlace) -> bool {
+    pub(crate) fn takes_held(&self, held: &CertificateOrPending) -> bool {
         let (folder, name) = held.place();
         let (common_name, thumbprint) = match held {
-            CertificateOrPlace::Certificate(record) => (record.common_name.as_deref(), Some(record.leaf.thumbprint())),
-            CertificateOrPlace::Place(_) => (None, None),
+            CertificateOrPending::Certificate(record) => {
+                (record.common_name.as_deref(), Some(record.leaf.thumbprint()))
+            }
+            CertificateOrPending::Pending(_) => (None, None),
         };
         let is_one = |prints: &Vec<String>| thumbprint.is_some_and(|print| prints.contains(&print));
         self.thumbprints.as_ref().is_none_or(is_one) && self.takes(&Seen { folder, name, common_name })
@@ -178,7 +180,7 @@ mod tests {
     use super::*;
 
     fn filter(query: &str) -> Filter {
-        Asked::of(query).unwrap().filter
+        ListRequest::of(query).unwrap().filter
     }
 
     fn takes(query: &str) -> bool {
@@ -193,9 +195,9 @@ mod tests {
 
     #[test]
     fn a_page_is_of_a_hundred_where_nothing_is_said() {
-        assert_eq!(Asked::of("").unwrap(), Asked { limit: 100, offset: 0, filter: Filter::default() });
-        let asked = Asked::of("limit=1000&Offset=7&OptionalFields=Issuer&OptionalFields=KeySize").unwrap();
-        assert_eq!(asked, Asked { limit: 1000, offset: 7, filter: Filter::default() });
+        assert_eq!(ListRequest::of("").unwrap(), ListRequest { limit: 100, offset: 0, filter: Filter::default() });
+        let asked = ListRequest::of("limit=1000&Offset=7&OptionalFields=Issuer&OptionalFields=KeySize").unwrap();
+        assert_eq!(asked, ListRequest { limit: 1000, offset: 7, filter: Filter::default() });
     }
 
     #[test]
@@ -211,9 +213,9 @@ mod tests {
                  number other than zero or one.",
             ),
         ] {
-            assert_eq!(Asked::of(query).unwrap_err().text(), text);
+            assert_eq!(ListRequest::of(query).unwrap_err().text(), text);
         }
-        let unknown = Asked::of("Name=web&KeySize=2048").unwrap_err();
+        let unknown = ListRequest::of("Name=web&KeySize=2048").unwrap_err();
         assert!(unknown.text().starts_with("There is no parameter KeySize: there are Limit,"), "{}", unknown.text());
     }
 

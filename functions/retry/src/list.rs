@@ -15,12 +15,12 @@ use futures::{StreamExt, TryStreamExt, stream};
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::lifecycle::{Lifecycle, Work, worst};
 use rootcast_gate::{Principal, VenafiError};
-use rootcast_ledger::{CertificateOrPlace, CertificateRow, LedgerError, Listing, Sort, UseRecord};
+use rootcast_ledger::{CertificateOrPending, CertificateRow, LedgerError, Listing, Sort, UseRecord};
 use serde::Serialize;
 
 use crate::App;
 use crate::dto::Listed;
-use crate::filter::{Asked, Filter};
+use crate::filter::{Filter, ListRequest};
 
 /// Thumbprints that are looked up at once.
 const CONCURRENCY: usize = 16;
@@ -42,7 +42,7 @@ struct Unfinished {
 }
 
 /// A page's certificates, and how many there are in all.
-type Found = (u64, Vec<CertificateOrPlace>);
+type Found = (u64, Vec<CertificateOrPending>);
 
 /// Of those that the caller may read, as if there were no others.
 pub(crate) async fn list(
@@ -51,7 +51,7 @@ pub(crate) async fn list(
     method: Method,
     uri: Uri,
 ) -> Result<Response, VenafiError> {
-    let asked = Asked::of(uri.query().unwrap_or_default())?;
+    let asked = ListRequest::of(uri.query().unwrap_or_default())?;
     let (total, found) = app.page(&asked, &caller, method == Method::HEAD).await?;
     let count = [("x-record-count", total.to_string())];
     if method == Method::HEAD {
@@ -67,7 +67,7 @@ pub(crate) async fn list(
 }
 
 impl App {
-    async fn page(&self, asked: &Asked, caller: &Principal, only_count: bool) -> Result<Found, LedgerError> {
+    async fn page(&self, asked: &ListRequest, caller: &Principal, only_count: bool) -> Result<Found, LedgerError> {
         let filter = &asked.filter;
         let unfinished = match filter.thumbprints {
             Some(_) if !filter.is_of_lives() => Unfinished::default(),
@@ -89,21 +89,21 @@ impl App {
     async fn some(
         &self,
         ids: BTreeSet<CertificateId>,
-        Asked { limit, offset, filter }: &Asked,
+        ListRequest { limit, offset, filter }: &ListRequest,
         caller: &Principal,
         unfinished: &Unfinished,
     ) -> Result<Found, LedgerError> {
-        let mut found = self.ledger.certificates_or_places(ids).await?;
+        let mut found = self.ledger.certificates_or_pending(ids).await?;
         found.retain(|held| {
             caller.sees(&held.dn()) && filter.takes_held(held) && filter.takes_life(unfinished.lives.get(&held.id()))
         });
-        found.sort_by_key(CertificateOrPlace::id);
+        found.sort_by_key(CertificateOrPending::id);
         Ok((found.len() as u64, found.into_iter().skip(*offset).take(*limit).collect()))
     }
 
     async fn all(
         &self,
-        Asked { limit, offset, filter }: &Asked,
+        ListRequest { limit, offset, filter }: &ListRequest,
         caller: &Principal,
         unfinished: &Unfinished,
         only_count: bool,
@@ -130,7 +130,7 @@ impl App {
             true => self.ledger.certificates_behind(&listing, behind, *limit).await?,
             false => Vec::new(),
         };
-        let held = self.ledger.certificates_or_places(rows.iter().map(|row| row.id)).await?;
+        let held = self.ledger.certificates_or_pending(rows.iter().map(|row| row.id)).await?;
         let mut held: HashMap<_, _> = held.into_iter().map(|held| (held.id(), held)).collect();
         let mut found: Vec<_> = rows.iter().filter_map(|row| held.remove(&row.id)).collect();
         found.extend(places.into_iter().skip(skipped).take(limit - rows.len()));
@@ -143,15 +143,15 @@ impl App {
         filter: &Filter,
         caller: &Principal,
         unfinished: &Unfinished,
-    ) -> Result<Vec<CertificateOrPlace>, LedgerError> {
-        let mut places = self.ledger.certificates_or_places(unfinished.issuing.iter().copied()).await?;
+    ) -> Result<Vec<CertificateOrPending>, LedgerError> {
+        let mut places = self.ledger.certificates_or_pending(unfinished.issuing.iter().copied()).await?;
         places.retain(|held| {
-            matches!(held, CertificateOrPlace::Place(_))
+            matches!(held, CertificateOrPending::Pending(_))
                 && caller.sees(&held.dn())
                 && filter.takes_held(held)
                 && filter.takes_life(unfinished.lives.get(&held.id()))
         });
-        places.sort_by_key(CertificateOrPlace::id);
+        places.sort_by_key(CertificateOrPending::id);
         Ok(places)
     }
 }

@@ -5,7 +5,7 @@ use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::permission::Right;
 use rootcast_deploy::NotBegun;
 use rootcast_gate::{Principal, VenafiError};
-use rootcast_ledger::CertificateOrPlace;
+use rootcast_ledger::CertificateOrPending;
 
 use crate::App;
 use crate::refusal::Refusal;
@@ -77,9 +77,9 @@ impl App {
         call: Call,
         caller: &Principal,
         dn: Option<String>,
-    ) -> Result<(Named, CertificateOrPlace), VenafiError> {
+    ) -> Result<(Named, CertificateOrPending), VenafiError> {
         let named = self.named(call, caller, dn).await?;
-        let held = self.ledger.certificate_or_place(named.id).await?;
+        let held = self.ledger.certificate_or_pending(named.id).await?;
         let held = held.ok_or_else(|| call.no_access(&named.dn))?;
         Ok((named, held))
     }

@@ -22,7 +22,7 @@ const MOST_NAMED: usize = 500;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Wanted {
+pub(crate) struct PushRequest {
     #[serde(rename = "CertificateDN")]
     certificate_dn: Option<String>,
     #[serde(rename = "ApplicationDN")]
@@ -35,7 +35,7 @@ pub(crate) async fn push(
     Extension(caller): Extension<Principal>,
     Extension(id): Extension<RequestId>,
     Extension(Deadline(deadline)): Extension<Deadline>,
-    Body(wanted): Body<Wanted>,
+    Body(wanted): Body<PushRequest>,
 ) -> Result<Json<Done>, VenafiError> {
     let chosen = match (wanted.application_dn, wanted.push_to_all.unwrap_or_default().0) {
         (Some(applications), false) => Some(applications.devices(MOST_NAMED)?),
@@ -74,10 +74,10 @@ pub(crate) async fn push(
 fn unready(device: &DeviceId, uses: &[UseRecord]) -> Option<&'static str> {
     match uses.iter().find(|each| each.device == *device) {
         None => Some("The certificate is not associated with it: Certificates/Associate does it."),
-        Some(tie) if tie.lifecycle.in_error => {
+        Some(binding) if binding.lifecycle.in_error => {
             Some("It is in error: Certificates/Retry goes on where it failed, Certificates/Reset gives that up.")
         }
-        Some(tie) if tie.is_under_way() => {
+        Some(binding) if binding.is_under_way() => {
             Some("The certificate is on its way there: send this again when it has ended.")
         }
         Some(_) => None,

@@ -18,7 +18,7 @@ const CALL: Call = Call::writing("Renew");
 /// What belongs to retrieving the result is passed over: Certificates/Retrieve has it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Wanted {
+pub(crate) struct RenewRequest {
     #[serde(rename = "CertificateDN")]
     certificate_dn: Option<String>,
     #[serde(rename = "PKCS10")]
@@ -42,7 +42,7 @@ pub(crate) async fn renew(
     Extension(caller): Extension<Principal>,
     Extension(id): Extension<RequestId>,
     Extension(Deadline(deadline)): Extension<Deadline>,
-    Body(wanted): Body<Wanted>,
+    Body(wanted): Body<RenewRequest>,
 ) -> Result<Json<Renewal>, VenafiError> {
     let timeout = patience(wanted.work_to_do_timeout)?;
     if wanted.pkcs10.is_some_and(|request| !request.is_empty()) {

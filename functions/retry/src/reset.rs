@@ -32,7 +32,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Wanted {
+pub(crate) struct ResetRequest {
     #[serde(rename = "CertificateDN")]
     certificate_dn: Option<String>,
     restart: Option<Flag>,
@@ -52,7 +52,7 @@ pub(crate) async fn reset(
     Extension(caller): Extension<Principal>,
     Extension(id): Extension<RequestId>,
     Extension(Deadline(deadline)): Extension<Deadline>,
-    Body(wanted): Body<Wanted>,
+    Body(wanted): Body<ResetRequest>,
 ) -> Result<Json<Reset>, VenafiError> {
     let timeout = patience(wanted.work_to_do_timeout)?;
     let restart = wanted.restart.unwrap_or_default().0;

@@ -17,7 +17,7 @@ use rootcast_core::lifecycle::worst;
 use rootcast_core::permission::Operation;
 use rootcast_core::pkcs7::certs_only;
 use rootcast_gate::{Principal, VenafiError};
-use rootcast_ledger::{CertificateOrPlace, CertificateRecord, LedgerError};
+use rootcast_ledger::{CertificateOrPending, CertificateRecord, LedgerError};
 use serde::{Deserialize, Serialize};
 
 use crate::App;
@@ -30,7 +30,7 @@ const CALL: Call = Call::reading("Retrieve");
 /// `WorkToDoTimeout`: what is still being made is told at once.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Wanted {
+pub(crate) struct RetrieveRequest {
     #[serde(rename = "CertificateDN")]
     certificate_dn: Option<String>,
     format: Option<String>,
@@ -74,7 +74,7 @@ struct File {
 pub(crate) async fn retrieve(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
-    Body(wanted): Body<Wanted>,
+    Body(wanted): Body<RetrieveRequest>,
 ) -> Result<Response, VenafiError> {
     let answer = app.file(&caller, wanted).await?;
     Ok(answer.map_or_else(IntoResponse::into_response, |file| {
@@ -103,7 +103,7 @@ impl App {
     async fn file(
         &self,
         caller: &Principal,
-        wanted: Wanted,
+        wanted: RetrieveRequest,
     ) -> Result<Result<File, (StatusCode, Json<Pending>)>, VenafiError> {
         let format = Format::of(wanted.format.as_deref())?;
         if wanted.include_private_key.unwrap_or_default().0 {
@@ -116,8 +116,8 @@ impl App {
         }
         let (named, held) = self.held(CALL, caller, wanted.certificate_dn).await?;
         let record = match held {
-            CertificateOrPlace::Certificate(record) => record,
-            CertificateOrPlace::Place(_) => return self.pending(&named).await.map(Err),
+            CertificateOrPending::Certificate(record) => record,
+            CertificateOrPending::Pending(_) => return self.pending(&named).await.map(Err),
         };
         let mut certificates = vec![record.leaf.clone()];
         if chain {

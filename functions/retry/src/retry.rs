@@ -24,7 +24,7 @@ const CALL: Call = Call::writing("Retry");
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Wanted {
+pub(crate) struct RetryRequest {
     #[serde(rename = "CertificateDN")]
     certificate_dn: Option<String>,
     /// Seconds.
@@ -36,7 +36,7 @@ pub(crate) async fn retry(
     Extension(caller): Extension<Principal>,
     Extension(id): Extension<RequestId>,
     Extension(Deadline(deadline)): Extension<Deadline>,
-    Body(wanted): Body<Wanted>,
+    Body(wanted): Body<RetryRequest>,
 ) -> Result<Json<Done>, VenafiError> {
     let timeout = patience(wanted.work_to_do_timeout)?;
     let dn = wanted.certificate_dn.unwrap_or_default();

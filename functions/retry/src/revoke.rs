@@ -13,7 +13,7 @@ use rootcast_core::crl::{CrlShard, Reason};
 use rootcast_core::message::Publish;
 use rootcast_core::root::Serial;
 use rootcast_gate::{Principal, RequestId, VenafiError};
-use rootcast_ledger::{CertificateOrPlace, CertificateRecord, CrlRecord, LedgerError, RevokedRecord};
+use rootcast_ledger::{CertificateOrPending, CertificateRecord, CrlRecord, LedgerError, RevokedRecord};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
@@ -31,7 +31,7 @@ const LONGEST_COMMENTS: usize = 250;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Wanted {
+pub(crate) struct RevokeRequest {
     #[serde(rename = "CertificateDN")]
     certificate_dn: Option<String>,
     thumbprint: Option<String>,
@@ -55,7 +55,7 @@ pub(crate) async fn revoke(
     Extension(caller): Extension<Principal>,
     Extension(id): Extension<RequestId>,
     Extension(Deadline(deadline)): Extension<Deadline>,
-    Body(wanted): Body<Wanted>,
+    Body(wanted): Body<RevokeRequest>,
 ) -> Result<Json<Revoked>, VenafiError> {
     let timeout = patience(wanted.work_to_do_timeout)?;
     let reason = Reason::from_number(wanted.reason.unwrap_or_default())
@@ -121,7 +121,7 @@ impl App {
         };
         let none =
             || VenafiError::invalid(format!("Certificate [{}] does not have a certificate to revoke.", named.dn));
-        let CertificateOrPlace::Certificate(record) = held else { return Err(none()) };
+        let CertificateOrPending::Certificate(record) = held else { return Err(none()) };
         match thumbprint {
             Some(print) if print != record.leaf.thumbprint() => Err(VenafiError::invalid(format!(
                 "Certificate [{}] has another thumbprint by now: what it was before it was renewed is not kept.",
@@ -132,9 +132,13 @@ impl App {
     }
 
     /// Of copies, which imports may be, the one that a root of ours signed.
-    async fn held_as(&self, caller: &Principal, thumbprint: &str) -> Result<(Named, CertificateOrPlace), VenafiError> {
+    async fn held_as(
+        &self,
+        caller: &Principal,
+        thumbprint: &str,
+    ) -> Result<(Named, CertificateOrPending), VenafiError> {
         let ids = self.ledger.certificates_by_thumbprint(thumbprint).await?;
-        let found = self.ledger.certificates_or_places(ids).await?;
+        let found = self.ledger.certificates_or_pending(ids).await?;
         let found = found.into_iter().filter(|held| CALL.is_of(caller, &held.dn()));
         let held = found.max_by_key(|held| held.device().is_some());
         let held = held.ok_or_else(|| CALL.no_access(thumbprint.chars().take(60).collect::<String>()))?;

@@ -12,7 +12,7 @@ use rootcast_core::lifecycle::{Lifecycle, Stage, Work, worst};
 use rootcast_gate::{Principal, VenafiError};
 
 use crate::App;
-use crate::dto::Shown;
+use crate::dto::CertificateView;
 use crate::named::Call;
 use crate::revoke::is_published;
 
@@ -23,11 +23,11 @@ pub(crate) async fn show(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
     guid: Result<Path<String>, PathRejection>,
-) -> Result<Json<Shown>, VenafiError> {
+) -> Result<Json<CertificateView>, VenafiError> {
     let guid = guid.map(|Path(guid)| guid).unwrap_or_default();
     let unknown = || CALL.no_access(guid.chars().take(60).collect::<String>());
     let CertificateGuid(id) = guid.parse().map_err(|_| unknown())?;
-    let held = app.ledger.certificate_or_place(id).await?.filter(|held| CALL.is_of(&caller, &held.dn()));
+    let held = app.ledger.certificate_or_pending(id).await?.filter(|held| CALL.is_of(&caller, &held.dn()));
     let held = held.ok_or_else(unknown)?;
     let mut uses = app.ledger.uses_of_certificate(id).await?;
     let life =
@@ -38,7 +38,7 @@ pub(crate) async fn show(
     };
     let life = if unpublished { Some(in_revocation()) } else { life };
     uses.retain(|each| caller.sees(&application_dn(&each.device)));
-    Ok(Json(Shown::of(&held, &uses, life.as_ref())))
+    Ok(Json(CertificateView::of(&held, &uses, life.as_ref())))
 }
 
 fn in_revocation() -> Lifecycle {

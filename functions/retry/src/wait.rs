@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn only_the_result_of_another_attempt_ends_the_waiting() {
-        let tie = |job, attempt, stage: Option<Stage>, in_error| UseRecord {
+        let binding = |job, attempt, stage: Option<Stage>, in_error| UseRecord {
             job: Some(JobId(job)),
             ..UseRecord::new(
                 "scs0000000000001".parse().unwrap(),
@@ -117,11 +117,11 @@ mod tests {
             )
         };
         let stage = Some(Stage::InstallCertificate);
-        let before = tie(7, 2, stage, true);
-        for open in [before.clone(), tie(7, 3, stage, false)] {
+        let before = binding(7, 2, stage, true);
+        for open in [before.clone(), binding(7, 3, stage, false)] {
             assert!(is_open(&before, &[open]));
         }
-        for over in [tie(7, 3, stage, true), tie(7, 3, None, false), tie(8, 1, stage, false)] {
+        for over in [binding(7, 3, stage, true), binding(7, 3, None, false), binding(8, 1, stage, false)] {
             assert!(!is_open(&before, &[over]));
         }
         assert!(!is_open(&before, &[]));

@@ -18,7 +18,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// Shelves looked at side by side, and notes written so for each of them.
+/// Shards looked at side by side, and notes written so for each of them.
 const CONCURRENCY: usize = 4;
 /// Left for what is in flight.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -67,17 +67,17 @@ impl App {
 pub async fn handle(app: &App, deadline: SystemTime) -> Result<(), RotateError> {
     let left = deadline.duration_since(SystemTime::from((app.clock)())).unwrap_or_default();
     let deadline = Instant::now() + left.saturating_sub(MARGIN);
-    let shelves = stream::iter(0..SHARDS).map(|shelf| app.shelf(shelf, deadline)).buffer_unordered(CONCURRENCY);
+    let shards = stream::iter(0..SHARDS).map(|shard| app.shard(shard, deadline)).buffer_unordered(CONCURRENCY);
     // One that cannot be read holds up no other.
-    Ok(shelves.fold(Ok(()), |outcome: Result<(), LedgerError>, shelf| async { outcome.and(shelf) }).await?)
+    Ok(shards.fold(Ok(()), |outcome: Result<(), LedgerError>, shard| async { outcome.and(shard) }).await?)
 }
 
 impl App {
-    async fn shelf(&self, shelf: u8, deadline: Instant) -> Result<(), LedgerError> {
+    async fn shard(&self, shard: u8, deadline: Instant) -> Result<(), LedgerError> {
         let now = (self.clock)();
         let mut after = None;
         loop {
-            let (page, next) = self.ledger.expiring(shelf, now, now + FIRST_NOTICE, after).await?;
+            let (page, next) = self.ledger.expiring(shard, now, now + FIRST_NOTICE, after).await?;
             let due: Vec<(Expiring, u16)> = page
                 .into_iter()
                 .filter_map(|certificate| {
@@ -89,7 +89,7 @@ impl App {
             after = match next {
                 Some(next) if Instant::now() < deadline => Some(next),
                 Some(_) => {
-                    warn!(certificates.shelf = shelf, "not all certificates were looked at: the next run goes on");
+                    warn!(certificates.shard = shard, "not all certificates were looked at: the next run goes on");
                     return Ok(());
                 }
                 None => return Ok(()),

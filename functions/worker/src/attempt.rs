@@ -9,7 +9,7 @@ use rootcast_core::message::Task;
 use rootcast_core::task::{ErrorClass, Failure, Outcome};
 use rootcast_core::visit::{self, Opening, Patience, TaskAttempt, Tries, Working};
 use rootcast_drivers::{Credential, Endpoint, Monitor};
-use rootcast_ledger::{DeviceRecord, Held, JobRecord, Lease, LeaseRefused, Left, Settlement};
+use rootcast_ledger::{DeviceRecord, JobRecord, Lease, LeaseRefused, Left, ObservedTrustStore, Settlement};
 use rootcast_queue::Delivery;
 use time::OffsetDateTime;
 use tracing::{info, warn};
@@ -36,12 +36,12 @@ pub(crate) struct Attempt {
     pub(crate) tries: Option<Tries>,
     pub(crate) working: Option<Working>,
     /// Set as soon as the attempt is over.
-    pub(crate) next: Option<Next>,
+    pub(crate) next: Option<AfterVisit>,
 }
 
 /// What becomes of the message.
 #[derive(Debug, Clone)]
-pub(crate) enum Next {
+pub(crate) enum AfterVisit {
     /// The outcome is recorded, then the message is gone.
     Settle(Outcome),
     /// The message is gone.
@@ -56,7 +56,7 @@ pub(crate) enum Next {
 
 /// How a visit went.
 pub(crate) enum Visit {
-    Ended(Next),
+    Ended(AfterVisit),
     Failed(Failure),
     /// The device works on by itself.
     Running {
@@ -89,7 +89,7 @@ impl Attempt {
 
     pub(crate) fn settlement(&self, at: OffsetDateTime) -> Option<Settlement> {
         match &self.next {
-            Some(Next::Settle(outcome)) => Some(Settlement {
+            Some(AfterVisit::Settle(outcome)) => Some(Settlement {
                 key: (&self.delivery.body).into(),
                 attempt: self.delivery.body.attempt,
                 of: self.device.as_ref().map(DeviceRecord::version),
@@ -110,15 +110,15 @@ impl Attempt {
     }
 
     /// What was seen of the device's trust store, for its record.
-    fn held(&self, at: OffsetDateTime) -> Option<Held> {
+    fn held(&self, at: OffsetDateTime) -> Option<ObservedTrustStore> {
         match (&self.goal, &self.next) {
             _ if !self.visited => None,
-            (Goal::Trust(_), Some(Next::Settle(Outcome::Acked(ack)))) => {
-                Some(Held { ack: Some(ack.clone()), failure: None, at })
+            (Goal::Trust(_), Some(AfterVisit::Settle(Outcome::Acked(ack)))) => {
+                Some(ObservedTrustStore { ack: Some(ack.clone()), failure: None, at })
             }
-            (Goal::Trust(_), Some(Next::Settle(Outcome::Failed(failure)))) => {
+            (Goal::Trust(_), Some(AfterVisit::Settle(Outcome::Failed(failure)))) => {
                 let seen = self.device.as_ref().and_then(|device| device.held.as_ref()?.ack.clone());
-                Some(Held { ack: seen, failure: Some(failure.clone()), at })
+                Some(ObservedTrustStore { ack: seen, failure: Some(failure.clone()), at })
             }
             _ => None,
         }
@@ -129,7 +129,7 @@ impl Attempt {
         let failure = Failure::new(ErrorClass::Lost, "The worker broke off at this device; its log says why.");
         self.tries = Some(visit::gave_up(self.task(), self.tries.as_ref(), failure.clone(), now));
         self.visited = true;
-        self.next = Some(Next::Settle(Outcome::Failed(failure)));
+        self.next = Some(AfterVisit::Settle(Outcome::Failed(failure)));
         self
     }
 
@@ -154,9 +154,9 @@ impl App {
     async fn lease(&self, mut attempt: Attempt) -> Attempt {
         let known = attempt.delivery.body.unrecorded.clone();
         match (&attempt.goal, known) {
-            (Goal::Install { tie: None, .. }, _) => attempt.next = Some(Next::Settle(Outcome::Skipped)),
-            (Goal::PassOn, _) => attempt.next = Some(Next::PassOn),
-            (_, Some(failure)) => attempt.next = Some(Next::Settle(Outcome::Failed(failure))),
+            (Goal::Install { binding: None, .. }, _) => attempt.next = Some(AfterVisit::Settle(Outcome::Skipped)),
+            (Goal::PassOn, _) => attempt.next = Some(AfterVisit::PassOn),
+            (_, Some(failure)) => attempt.next = Some(AfterVisit::Settle(Outcome::Failed(failure))),
             (Goal::Install { identity: Err(failure), .. }, None) => {
                 let failure = failure.clone().at(Stage::InstallCertificate);
                 attempt.next = Some(self.after(&mut attempt, failure));
@@ -174,15 +174,15 @@ impl App {
         let leased = self.ledger.lease(&attempt.delivery.body.device, &lease, attempt.goal.fence(), now).await;
         match leased {
             Ok(device) => self.open(&mut attempt, device, now),
-            Err(LeaseRefused::Gone) => attempt.next = Some(Next::Settle(Outcome::Skipped)),
+            Err(LeaseRefused::Gone) => attempt.next = Some(AfterVisit::Settle(Outcome::Skipped)),
             Err(LeaseRefused::Superseded { newer }) => attempt.next = Some(self.superseded(&mut attempt, newer).await),
             Err(LeaseRefused::Held { until }) => {
                 info!(device.id = %attempt.delivery.body.device, %until, "another task holds the device: after that");
-                attempt.next = Some(Next::Again { seconds: seconds(until - now) + 1 });
+                attempt.next = Some(AfterVisit::Again { seconds: seconds(until - now) + 1 });
             }
             Err(LeaseRefused::Ledger(error)) => {
                 warn!(error = &error as &dyn std::error::Error, "the device could not be leased");
-                attempt.next = Some(Next::Soon);
+                attempt.next = Some(AfterVisit::Soon);
             }
         }
         attempt
@@ -196,11 +196,11 @@ impl App {
         attempt.device = Some(device);
         match opening {
             Opening::Visit => {}
-            Opening::Wait { until } => attempt.next = Some(Next::Again { seconds: seconds(until - now) }),
+            Opening::Wait { until } => attempt.next = Some(AfterVisit::Again { seconds: seconds(until - now) }),
             Opening::Record(tries) => {
                 let device = &attempt.delivery.body.device;
                 warn!(device.id = %device, error.class = %tries.failure.class, "{}; recorded without a visit", tries.failure.message);
-                attempt.next = Some(Next::Settle(Outcome::Failed(tries.failure.clone())));
+                attempt.next = Some(AfterVisit::Settle(Outcome::Failed(tries.failure.clone())));
                 attempt.tries = Some(tries);
             }
         }
@@ -208,13 +208,13 @@ impl App {
 
     /// A late task of an earlier pass is left alone. But where its job brings this very bundle now, no record that there
     /// is can have brought a newer one: the tables were restored, and the device would wait for ever.
-    async fn superseded(&self, attempt: &mut Attempt, newer: u64) -> Next {
+    async fn superseded(&self, attempt: &mut Attempt, newer: u64) -> AfterVisit {
         let task = attempt.delivery.body.clone();
         let (jobs, _) = match self.ledger.jobs_and_tasks([task.job], &[]).await {
             Ok(read) => read,
             Err(error) => {
                 warn!(error = &error as &dyn std::error::Error, "the task's job could not be read");
-                return Next::Soon;
+                return AfterVisit::Soon;
             }
         };
         match jobs.get(&task.job) {
@@ -226,7 +226,7 @@ impl App {
                 let failure = Failure::new(ErrorClass::NewerBundle, message).at(Stage::UpdateTrustStore);
                 self.gave_up(attempt, failure)
             }
-            _ => Next::Done,
+            _ => AfterVisit::Done,
         }
     }
 
@@ -241,14 +241,14 @@ impl App {
             match credentials.get(&device.credential).cloned() {
                 Some(Ok(credential)) => attempt.credential = Some(credential),
                 Some(Err(failure)) => attempt.next = Some(self.after(attempt, failure)),
-                None => attempt.next = Some(Next::Soon),
+                None => attempt.next = Some(AfterVisit::Soon),
             }
         }
         attempts
     }
 
     /// The error's class and the tries so far decide: again later, or failed.
-    pub(crate) fn after(&self, attempt: &mut Attempt, failure: Failure) -> Next {
+    pub(crate) fn after(&self, attempt: &mut Attempt, failure: Failure) -> AfterVisit {
         let patience = Patience { max_tries: self.max_tries, base: self.retry_base };
         let now = (self.clock)();
         let tries = visit::failed(attempt.task(), attempt.tries.as_ref(), failure, patience, (self.random)(), now);
@@ -256,13 +256,13 @@ impl App {
     }
 
     /// No other try is of use.
-    pub(crate) fn gave_up(&self, attempt: &mut Attempt, failure: Failure) -> Next {
+    pub(crate) fn gave_up(&self, attempt: &mut Attempt, failure: Failure) -> AfterVisit {
         let now = (self.clock)();
         let tries = visit::gave_up(attempt.task(), attempt.tries.as_ref(), failure, now);
         self.noted(attempt, tries, now)
     }
 
-    fn noted(&self, attempt: &mut Attempt, tries: Tries, now: OffsetDateTime) -> Next {
+    fn noted(&self, attempt: &mut Attempt, tries: Tries, now: OffsetDateTime) -> AfterVisit {
         let wait = tries.next.map(|next| seconds(next - now));
         warn!(
             job.id = attempt.delivery.body.job.0,
@@ -274,8 +274,8 @@ impl App {
             wait.map_or_else(|| "recorded as failed".to_owned(), |seconds| format!("again in {seconds} s"))
         );
         let next = match wait {
-            Some(seconds) => Next::Again { seconds },
-            None => Next::Settle(Outcome::Failed(tries.failure.clone())),
+            Some(seconds) => AfterVisit::Again { seconds },
+            None => AfterVisit::Settle(Outcome::Failed(tries.failure.clone())),
         };
         attempt.tries = Some(tries);
         next

@@ -22,7 +22,7 @@ pub(crate) fn read(event: SqsEvent) -> (Vec<Delivery<Task>>, Vec<String>) {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum TaskWork {
     /// Bring the device's trust store to this bundle.
     Trust { bundle: u64 },
     /// Give the device this certificate. `own`: the device makes its key, and we sign.
@@ -37,22 +37,22 @@ pub(crate) fn judge(
     job: Option<&JobRecord>,
     record: Option<&TaskRecord>,
     authority: &Authority,
-) -> Verdict {
+) -> TaskWork {
     if task.leg == Leg::Join {
         return match authority {
-            Authority { running: Some(_), .. } => Verdict::Drop("a rollover is running, and looks at every device"),
-            Authority { bundle: 0, .. } => Verdict::Drop("there is no bundle"),
-            Authority { bundle, .. } => Verdict::Trust { bundle: *bundle },
+            Authority { running: Some(_), .. } => TaskWork::Drop("a rollover is running, and looks at every device"),
+            Authority { bundle: 0, .. } => TaskWork::Drop("there is no bundle"),
+            Authority { bundle, .. } => TaskWork::Trust { bundle: *bundle },
         };
     }
     let (wanted, takes_work) = match job {
-        None => return Verdict::Drop("its job does not exist"),
+        None => return TaskWork::Drop("its job does not exist"),
         Some(JobRecord::Rollover(job)) => {
-            (Verdict::Trust { bundle: job.bundle_version }, job.takes_device_work(task.leg))
+            (TaskWork::Trust { bundle: job.bundle_version }, job.takes_device_work(task.leg))
         }
         Some(JobRecord::Deployment(job)) => {
-            (Verdict::Install { certificate: job.certificate, own: job.work == Work::Issue }, job.takes(task))
+            (TaskWork::Install { certificate: job.certificate, own: job.work == Work::Issue }, job.takes(task))
         }
     };
-    task.check(takes_work, record).map_or_else(Verdict::Drop, |()| wanted)
+    task.check(takes_work, record).map_or_else(TaskWork::Drop, |()| wanted)
 }

@@ -15,19 +15,19 @@ use rootcast_ledger::{LedgerError, UseRecord};
 use tracing::error;
 
 use crate::App;
-use crate::batch::Verdict;
+use crate::batch::TaskWork;
 
 #[derive(Debug, Clone)]
 pub(crate) enum Goal {
     Trust(Arc<Bundle>),
     /// Without an identity the task fails: there is nothing to install. Without a use the device is no part of it any more.
     Install {
-        tie: Option<Box<UseRecord>>,
+        binding: Option<Box<UseRecord>>,
         identity: Result<Arc<Identity>, Failure>,
     },
     /// Have the device make a key, and a request for a certificate.
     Request {
-        tie: Box<UseRecord>,
+        binding: Box<UseRecord>,
     },
     /// It is the issuer's turn.
     PassOn,
@@ -43,10 +43,10 @@ impl Goal {
     }
 
     /// The use that it is about, as it was read.
-    pub(crate) fn tie(&self) -> Option<&UseRecord> {
+    pub(crate) fn binding(&self) -> Option<&UseRecord> {
         match self {
-            Self::Install { tie, .. } => tie.as_deref(),
-            Self::Request { tie } => Some(tie),
+            Self::Install { binding, .. } => binding.as_deref(),
+            Self::Request { binding } => Some(binding),
             Self::Trust(_) | Self::PassOn => None,
         }
     }
@@ -55,7 +55,7 @@ impl Goal {
     pub(crate) fn stage(&self) -> Option<Stage> {
         match self {
             Self::Trust(_) => Some(Stage::UpdateTrustStore),
-            Self::Install { .. } | Self::Request { .. } => self.tie().map(stage),
+            Self::Install { .. } | Self::Request { .. } => self.binding().map(stage),
             Self::PassOn => None,
         }
     }
@@ -71,57 +71,64 @@ pub(crate) struct Goals {
 
 impl Goals {
     /// `None` where it could not be read now.
-    pub(crate) fn of(&self, verdict: Verdict, device: &DeviceId) -> Option<Goal> {
+    pub(crate) fn of(&self, verdict: TaskWork, device: &DeviceId) -> Option<Goal> {
         match verdict {
-            Verdict::Trust { bundle } => Some(Goal::Trust(Arc::clone(self.bundles.get(&bundle)?))),
-            Verdict::Install { certificate, own } => {
-                let tie = self.tie(certificate, device).cloned().map(Box::new);
-                match tie {
-                    Some(tie) if own && stage(&tie) == Stage::CreateCsr => Some(Goal::Request { tie }),
-                    Some(tie) if own && stage(&tie) < Stage::InstallCertificate => Some(Goal::PassOn),
-                    tie => Some(Goal::Install { tie, identity: self.identities.get(&(certificate, own))?.clone() }),
+            TaskWork::Trust { bundle } => Some(Goal::Trust(Arc::clone(self.bundles.get(&bundle)?))),
+            TaskWork::Install { certificate, own } => {
+                let binding = self.binding(certificate, device).cloned().map(Box::new);
+                match binding {
+                    Some(binding) if own && stage(&binding) == Stage::CreateCsr => Some(Goal::Request { binding }),
+                    Some(binding) if own && stage(&binding) < Stage::InstallCertificate => Some(Goal::PassOn),
+                    binding => {
+                        Some(Goal::Install { binding, identity: self.identities.get(&(certificate, own))?.clone() })
+                    }
                 }
             }
-            Verdict::Drop(_) => None,
+            TaskWork::Drop(_) => None,
         }
     }
 
-    fn tie(&self, certificate: CertificateId, device: &DeviceId) -> Option<&UseRecord> {
-        self.uses.iter().find(|tie| tie.certificate == certificate && tie.device == *device)
+    fn binding(&self, certificate: CertificateId, device: &DeviceId) -> Option<&UseRecord> {
+        self.uses.iter().find(|binding| binding.certificate == certificate && binding.device == *device)
     }
 }
 
 /// The stage at which it stands, or from which it goes on.
-pub(crate) fn stage(tie: &UseRecord) -> Stage {
-    tie.lifecycle.stage.unwrap_or(tie.lifecycle.work.first())
+pub(crate) fn stage(binding: &UseRecord) -> Stage {
+    binding.lifecycle.stage.unwrap_or(binding.lifecycle.work.first())
 }
 
 impl App {
     /// `verdicts`: each with its device.
-    pub(crate) async fn goals(&self, verdicts: &[(Verdict, &DeviceId)]) -> Result<Goals, LedgerError> {
+    pub(crate) async fn goals(&self, verdicts: &[(TaskWork, &DeviceId)]) -> Result<Goals, LedgerError> {
         let mut goals = Goals::default();
         let mut bundles = BTreeSet::new();
         // Each once, in the batch's order: that of the ids is chance.
-        let mut ties = Vec::new();
+        let mut bindings = Vec::new();
         for (verdict, device) in verdicts {
             match verdict {
-                Verdict::Trust { bundle } => _ = bundles.insert(*bundle),
-                Verdict::Install { certificate, own } => {
-                    let tie = (*certificate, *device, *own);
-                    if !ties.contains(&tie) {
-                        ties.push(tie);
+                TaskWork::Trust { bundle } => _ = bundles.insert(*bundle),
+                TaskWork::Install { certificate, own } => {
+                    let binding = (*certificate, *device, *own);
+                    if !bindings.contains(&binding) {
+                        bindings.push(binding);
                     }
                 }
-                Verdict::Drop(_) => {}
+                TaskWork::Drop(_) => {}
             }
         }
-        let read: Vec<_> = ties.iter().map(|(certificate, device, _)| (*certificate, *device)).collect();
+        let read: Vec<_> = bindings.iter().map(|(certificate, device, _)| (*certificate, *device)).collect();
         goals.uses = self.ledger.uses(&read).await?;
         let is_issued = |(certificate, device, own): &(CertificateId, &DeviceId, bool)| {
-            !own || goals.tie(*certificate, device).is_some_and(|tie| stage(tie) >= Stage::InstallCertificate)
+            !own || goals
+                .binding(*certificate, device)
+                .is_some_and(|binding| stage(binding) >= Stage::InstallCertificate)
         };
-        let certificates: Vec<_> =
-            ties.iter().filter(|tie| is_issued(tie)).map(|(certificate, _, own)| (*certificate, *own)).collect();
+        let certificates: Vec<_> = bindings
+            .iter()
+            .filter(|binding| is_issued(binding))
+            .map(|(certificate, _, own)| (*certificate, *own))
+            .collect();
         for version in bundles {
             if let Some(bundle) = self.bundle(version).await? {
                 goals.bundles.insert(version, bundle);

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::App;
-use crate::attempt::{Attempt, Next, Visit, endpoint};
+use crate::attempt::{AfterVisit, Attempt, Visit, endpoint};
 use crate::goals::{Goal, stage};
 
 /// Why an installation came to no end.
@@ -29,21 +29,21 @@ impl App {
     pub(crate) async fn install(
         &self,
         attempt: &mut Attempt,
-        tie: &UseRecord,
+        binding: &UseRecord,
         identity: &Identity,
         earlier: Option<&Ended>,
         deadline: Instant,
     ) -> Visit {
-        match self.give(attempt, identity, stage(tie), earlier, deadline).await {
+        match self.give(attempt, identity, stage(binding), earlier, deadline).await {
             Ok(Progress::Done(Installed { shown, changed })) => {
                 info!(job.id = attempt.delivery.body.job.0, device.id = %attempt.delivery.body.device, certificate.sha256 = %shown, changed, "the device shows the certificate");
-                Visit::Ended(Next::Settle(Outcome::Deployed(shown)))
+                Visit::Ended(AfterVisit::Settle(Outcome::Deployed(shown)))
             }
             Ok(Progress::Running { monitor, after }) => Visit::Running { monitor, after },
             Err(Unfinished::Failed(failure)) => Visit::Failed(failure),
             Err(Unfinished::Unrecorded(error)) => {
                 warn!(device.id = %attempt.delivery.body.device, error = &error as &dyn std::error::Error, "the new certificate's key could not be recorded as a pin, so nothing was sent");
-                Visit::Ended(Next::Soon)
+                Visit::Ended(AfterVisit::Soon)
             }
         }
     }
@@ -84,7 +84,7 @@ impl App {
 impl Attempt {
     /// What goes with the outcome of a device that shows its new certificate: of its pins, only those that let that in.
     pub(crate) fn proven(&self) -> Option<Proven> {
-        let (Goal::Install { identity: Ok(identity), .. }, Some(Next::Settle(Outcome::Deployed(_)))) =
+        let (Goal::Install { identity: Ok(identity), .. }, Some(AfterVisit::Settle(Outcome::Deployed(_)))) =
             (&self.goal, &self.next)
         else {
             return None;

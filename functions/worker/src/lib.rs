@@ -38,8 +38,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{error, info};
 
-use attempt::{Attempt, Next};
-use batch::Verdict;
+use attempt::{AfterVisit, Attempt};
+use batch::TaskWork;
 use goals::Goals;
 
 /// Left for recording what came of a batch.
@@ -96,11 +96,11 @@ pub async fn handle(app: &Arc<App>, event: LambdaEvent<SqsEvent>) -> SqsBatchRes
 }
 
 /// Nothing where the message is done with.
-fn returning(delivery: Delivery<Task>, next: Next, random: fn() -> u32) -> Option<Returning<Task>> {
+fn returning(delivery: Delivery<Task>, next: AfterVisit, random: fn() -> u32) -> Option<Returning<Task>> {
     let seconds = match next {
-        Next::Again { seconds } => seconds,
-        Next::Soon => backoff::seconds(SOON, delivery.receives, random()),
-        Next::Settle(_) | Next::Done | Next::PassOn => return None,
+        AfterVisit::Again { seconds } => seconds,
+        AfterVisit::Soon => backoff::seconds(SOON, delivery.receives, random()),
+        AfterVisit::Settle(_) | AfterVisit::Done | AfterVisit::PassOn => return None,
     };
     Some(Returning { changed: delivery.body.unrecorded.is_some(), delivery, seconds })
 }
@@ -111,25 +111,25 @@ impl App {
         deliveries: Vec<Delivery<Task>>,
         owner: &str,
         deadline: Instant,
-    ) -> Vec<(Delivery<Task>, Next)> {
+    ) -> Vec<(Delivery<Task>, AfterVisit)> {
         let (verdicts, goals) = match self.judge(&deliveries).await {
             Ok(judged) => judged,
             Err(error) => {
                 error!(error = &error as &dyn Error, "the batch's jobs could not be read");
-                return deliveries.into_iter().map(|delivery| (delivery, Next::Soon)).collect();
+                return deliveries.into_iter().map(|delivery| (delivery, AfterVisit::Soon)).collect();
             }
         };
         let mut done = Vec::new();
         let mut attempts = Vec::new();
         for (delivery, (verdict, history)) in deliveries.into_iter().zip(verdicts) {
             match verdict {
-                Verdict::Drop(why) => {
+                TaskWork::Drop(why) => {
                     info!(job.id = delivery.body.job.0, device.id = %delivery.body.device, "task left alone: {why}");
-                    done.push((delivery, Next::Done));
+                    done.push((delivery, AfterVisit::Done));
                 }
                 wanted => match goals.of(wanted, &delivery.body.device) {
                     Some(goal) => attempts.push(Attempt::new(delivery, goal, history, owner)),
-                    None => done.push((delivery, Next::Soon)),
+                    None => done.push((delivery, AfterVisit::Soon)),
                 },
             }
         }
@@ -141,7 +141,7 @@ impl App {
     }
 
     /// What to do with each message, what is on record of its task, and what that takes.
-    async fn judge(&self, deliveries: &[Delivery<Task>]) -> Result<(Vec<(Verdict, Vec<Entry>)>, Goals), LedgerError> {
+    async fn judge(&self, deliveries: &[Delivery<Task>]) -> Result<(Vec<(TaskWork, Vec<Entry>)>, Goals), LedgerError> {
         let jobs: BTreeSet<JobId> = deliveries.iter().map(|delivery| delivery.body.job).collect();
         let keys: BTreeSet<TaskKey> = deliveries.iter().map(|delivery| TaskKey::from(&delivery.body)).collect();
         let keys: Vec<TaskKey> = keys.into_iter().collect();
@@ -149,13 +149,13 @@ impl App {
         let joins = deliveries.iter().any(|delivery| delivery.body.leg == Leg::Join);
         let authority = if joins { self.ledger.authority().await? } else { Authority::default() };
         let mut seen = BTreeSet::new();
-        let verdicts: Vec<(Verdict, Vec<Entry>)> = deliveries
+        let verdicts: Vec<(TaskWork, Vec<Entry>)> = deliveries
             .iter()
             .map(|delivery| {
                 let key = TaskKey::from(&delivery.body);
                 let verdict = batch::judge(&delivery.body, jobs.get(&key.job), tasks.get(&key), &authority);
                 let history = tasks.get(&key).map(|task| task.history.clone()).unwrap_or_default();
-                (if seen.insert(key) { verdict } else { Verdict::Drop("it is in this batch twice") }, history)
+                (if seen.insert(key) { verdict } else { TaskWork::Drop("it is in this batch twice") }, history)
             })
             .collect();
         let devices = deliveries.iter().map(|delivery| &delivery.body.device);

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use tracing::{error, warn};
 
 use crate::App;
-use crate::attempt::{Attempt, Next};
+use crate::attempt::{AfterVisit, Attempt};
 use crate::goals::stage;
 
 /// Between the tries to give a device back, each with the SDK's own: what is not written there may have to be done again.
@@ -29,12 +29,12 @@ struct Recorded(BTreeMap<TaskKey, bool>);
 impl App {
     /// One transaction for all trust stores of the batch and one for each certificate, then every device is given back,
     /// and the conductor is woken where it may go on.
-    pub(crate) async fn record(&self, attempts: Vec<Attempt>) -> Vec<(Delivery<Task>, Next)> {
+    pub(crate) async fn record(&self, attempts: Vec<Attempt>) -> Vec<(Delivery<Task>, AfterVisit)> {
         let now = (self.clock)();
         // What is known from an earlier visit was counted then.
         let outcomes = || {
             attempts.iter().filter(|attempt| attempt.visited).filter_map(|attempt| match &attempt.next {
-                Some(Next::Settle(outcome)) => Some(outcome),
+                Some(AfterVisit::Settle(outcome)) => Some(outcome),
                 _ => None,
             })
         };
@@ -42,7 +42,8 @@ impl App {
         if mismatches > 0 {
             self.count(Metric::PinMismatches, mismatches as u64, now);
         }
-        let failed = attempts.iter().any(|attempt| matches!(attempt.next, Some(Next::Settle(Outcome::Failed(_)))));
+        let failed =
+            attempts.iter().any(|attempt| matches!(attempt.next, Some(AfterVisit::Settle(Outcome::Failed(_)))));
         let mut recorded = self.settle(&attempts, now).await;
         self.settle_uses(&attempts, now, &mut recorded).await;
         let given_back = attempts.iter().map(|attempt| self.give_back(attempt, &recorded, now));
@@ -85,8 +86,8 @@ impl App {
     /// One after the other: those of a shard, and those that had the same certificate before, would collide.
     async fn settle_uses(&self, attempts: &[Attempt], now: OffsetDateTime, recorded: &mut Recorded) {
         for attempt in attempts {
-            let (Some(tie), Some(settlement)) = (attempt.use_of(), attempt.settlement(now)) else { continue };
-            match self.ledger.settle_use(&settlement, tie, attempt.proven().as_ref()).await {
+            let (Some(binding), Some(settlement)) = (attempt.use_of(), attempt.settlement(now)) else { continue };
+            match self.ledger.settle_use(&settlement, binding, attempt.proven().as_ref()).await {
                 Ok(new) => _ = recorded.0.insert(settlement.key, new),
                 Err(error) => {
                     let device = &settlement.key.device;
@@ -120,7 +121,7 @@ impl App {
 
     /// The issuer gets those whose turn it is. Sent twice they change nothing.
     async fn pass_on(&self, attempts: &[Attempt]) -> bool {
-        let passed = attempts.iter().filter(|attempt| matches!(attempt.next, Some(Next::PassOn)));
+        let passed = attempts.iter().filter(|attempt| matches!(attempt.next, Some(AfterVisit::PassOn)));
         let tasks: Vec<Task> =
             passed.map(|attempt| Task { unrecorded: None, ..attempt.delivery.body.clone() }).collect();
         match self.queue.send_tasks(&self.issue_queue, &tasks).await {
@@ -181,16 +182,16 @@ impl Recorded {
 
 impl Attempt {
     /// What becomes of its message. `on_record`: what is to be known of the visit is on the device's record.
-    fn done(mut self, recorded: &Recorded, on_record: bool, passed_on: bool) -> (Delivery<Task>, Next) {
+    fn done(mut self, recorded: &Recorded, on_record: bool, passed_on: bool) -> (Delivery<Task>, AfterVisit) {
         let next = match self.next.take() {
-            Some(Next::PassOn) if passed_on => Next::Done,
-            Some(Next::Settle(outcome)) if !recorded.has(&self) => {
+            Some(AfterVisit::PassOn) if passed_on => AfterVisit::Done,
+            Some(AfterVisit::Settle(outcome)) if !recorded.has(&self) => {
                 if let (Outcome::Failed(failure), false) = (outcome, on_record) {
                     self.delivery.body.unrecorded = Some(failure);
                 }
-                Next::Soon
+                AfterVisit::Soon
             }
-            None | Some(Next::PassOn) => Next::Soon,
+            None | Some(AfterVisit::PassOn) => AfterVisit::Soon,
             Some(next) => next,
         };
         (self.delivery, next)
@@ -199,7 +200,7 @@ impl Attempt {
     /// The use of the device that changes with the outcome. A device that is gone has none.
     fn use_of(&self) -> Option<&UseRecord> {
         match &self.next {
-            Some(Next::Settle(Outcome::Deployed(_) | Outcome::Failed(_))) => self.goal.tie(),
+            Some(AfterVisit::Settle(Outcome::Deployed(_) | Outcome::Failed(_))) => self.goal.binding(),
             _ => None,
         }
     }
@@ -207,8 +208,8 @@ impl Attempt {
 
 /// What others are told of a deployment's device.
 fn event(attempt: &Attempt) -> Option<Event> {
-    let (Some(tie), Some(Next::Settle(outcome))) = (attempt.use_of(), &attempt.next) else { return None };
-    let certificate_id = tie.certificate;
+    let (Some(binding), Some(AfterVisit::Settle(outcome))) = (attempt.use_of(), &attempt.next) else { return None };
+    let certificate_id = binding.certificate;
     let TaskKey { job: job_id, device, .. } = TaskKey::from(&attempt.delivery.body);
     match outcome {
         Outcome::Deployed(_) => Some(Event::Deployed { certificate_id, device, job_id }),
@@ -216,7 +217,7 @@ fn event(attempt: &Attempt) -> Option<Event> {
             certificate_id,
             device,
             job_id,
-            stage: failure.stage.unwrap_or(stage(tie)),
+            stage: failure.stage.unwrap_or(stage(binding)),
             class: failure.class,
             message: failure.message.clone(),
         }),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::App;
-use crate::attempt::{Attempt, Next, Visit, endpoint};
+use crate::attempt::{AfterVisit, Attempt, Visit, endpoint};
 
 const REQUESTED: &str = "The device made a key and a request; the issuer is to take it.";
 
@@ -27,14 +27,14 @@ impl App {
     ) -> Visit {
         let task = &attempt.delivery.body;
         if !read.is_under_way() || read.job != Some(task.job) || read.lifecycle.attempt != task.attempt {
-            return Visit::Ended(Next::Done);
+            return Visit::Ended(AfterVisit::Done);
         }
         let unchanged = match self.ledger.uses_by(read.certificate, [&read.device]).await {
             Ok(now) => now.first() == Some(read),
             Err(error) => return again(attempt, &error, "the device's use of its certificate could not be read"),
         };
         if !unchanged {
-            return Visit::Ended(Next::Soon);
+            return Visit::Ended(AfterVisit::Soon);
         }
         let request = match self.generate(attempt, earlier, deadline).await {
             Ok(Progress::Done(request)) => request,
@@ -43,7 +43,7 @@ impl App {
         };
         let now = (self.clock)();
         let Ok(lifecycle) = read.lifecycle.advance(task.attempt, Stage::PostCsr, REQUESTED, now) else {
-            return Visit::Ended(Next::Done);
+            return Visit::Ended(AfterVisit::Done);
         };
         let issuance = Some(Issuance { request, reserved: None });
         match self.ledger.save_use(&UseRecord { issuance, ..read.with(lifecycle, now) }).await {
@@ -51,7 +51,7 @@ impl App {
                 info!(job.id = task.job.0, device.id = %read.device, "the device made a request");
                 // What follows has tries of its own.
                 attempt.tries = None;
-                Visit::Ended(Next::PassOn)
+                Visit::Ended(AfterVisit::PassOn)
             }
             Err(error) => again(attempt, &error, "the device's request could not be recorded, and is made again"),
         }
@@ -96,5 +96,5 @@ impl App {
 fn again(attempt: &Attempt, error: &LedgerError, what: &'static str) -> Visit {
     let device = &attempt.delivery.body.device;
     warn!(device.id = %device, error = error as &dyn std::error::Error, "{what}");
-    Visit::Ended(Next::Soon)
+    Visit::Ended(AfterVisit::Soon)
 }

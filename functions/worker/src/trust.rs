@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tracing::info;
 
 use crate::App;
-use crate::attempt::{Attempt, Next, Visit, endpoint};
+use crate::attempt::{AfterVisit, Attempt, Visit, endpoint};
 
 impl App {
     pub(crate) async fn trust(
@@ -72,8 +72,8 @@ impl App {
             return Visit::Failed(failure);
         }
         info!(job.id = attempt.delivery.body.job.0, device.id = %attempt.delivery.body.device, bundle.version = bundle.version, "the device proved what it holds");
-        let Some(device) = &attempt.device else { return Visit::Ended(Next::Again { seconds: crate::SOON }) };
-        Visit::Ended(Next::Settle(Outcome::Acked(Ack {
+        let Some(device) = &attempt.device else { return Visit::Ended(AfterVisit::Again { seconds: crate::SOON }) };
+        Visit::Ended(AfterVisit::Settle(Outcome::Acked(Ack {
             of: device.version(),
             at: (self.clock)(),
             bundle_version: bundle.version,

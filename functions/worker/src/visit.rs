@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{info, warn};
 
 use crate::App;
-use crate::attempt::{Attempt, Next, Visit, endpoint};
+use crate::attempt::{AfterVisit, Attempt, Visit, endpoint};
 use crate::goals::Goal;
 
 /// What an earlier visit began.
@@ -47,12 +47,12 @@ impl App {
     async fn visit(&self, attempt: &mut Attempt, earlier: Option<&Ended>, deadline: Instant) -> Visit {
         match attempt.goal.clone() {
             Goal::Trust(bundle) => self.trust(attempt, &bundle, earlier, deadline).await,
-            Goal::Install { tie: Some(tie), identity: Ok(identity) } => {
-                self.install(attempt, &tie, &identity, earlier, deadline).await
+            Goal::Install { binding: Some(binding), identity: Ok(identity) } => {
+                self.install(attempt, &binding, &identity, earlier, deadline).await
             }
-            Goal::Request { tie } => self.request(attempt, &tie, earlier, deadline).await,
+            Goal::Request { binding } => self.request(attempt, &binding, earlier, deadline).await,
             // Over before anything was leased.
-            Goal::Install { .. } | Goal::PassOn => Visit::Ended(Next::Soon),
+            Goal::Install { .. } | Goal::PassOn => Visit::Ended(AfterVisit::Soon),
         }
     }
 
@@ -107,34 +107,34 @@ impl App {
         }
     }
 
-    fn wait(&self, attempt: &Attempt, after: std::time::Duration) -> Next {
+    fn wait(&self, attempt: &Attempt, after: std::time::Duration) -> AfterVisit {
         let seconds = u32::try_from(after.as_secs()).unwrap_or(u32::MAX);
         info!(device.id = %attempt.delivery.body.device, seconds, "the device goes on by itself and is asked again");
-        Next::Again { seconds }
+        AfterVisit::Again { seconds }
     }
 
-    async fn failed(&self, attempt: &mut Attempt, failure: Failure, overdue: bool) -> Next {
+    async fn failed(&self, attempt: &mut Attempt, failure: Failure, overdue: bool) -> AfterVisit {
         let failure = match attempt.goal.stage() {
             Some(stage) => failure.at(stage),
             None => failure,
         };
         let next = if overdue { self.gave_up(attempt, failure.clone()) } else { self.after(attempt, failure.clone()) };
-        if let (Next::Again { .. }, Goal::Install { tie: Some(tie), .. }) = (&next, &attempt.goal) {
-            self.remember(tie, &failure).await;
+        if let (AfterVisit::Again { .. }, Goal::Install { binding: Some(binding), .. }) = (&next, &attempt.goal) {
+            self.remember(binding, &failure).await;
         }
         next
     }
 
     /// The next attempt goes on where this one came to, and where the device cannot be reached any more, fails there.
-    async fn remember(&self, tie: &UseRecord, failure: &Failure) {
-        let (attempt, now) = (tie.lifecycle.attempt, (self.clock)());
+    async fn remember(&self, binding: &UseRecord, failure: &Failure) {
+        let (attempt, now) = (binding.lifecycle.attempt, (self.clock)());
         let Some(Ok(lifecycle)) =
-            failure.stage.map(|stage| tie.lifecycle.advance(attempt, stage, &failure.message, now))
+            failure.stage.map(|stage| binding.lifecycle.advance(attempt, stage, &failure.message, now))
         else {
             return;
         };
-        if let Err(error) = self.ledger.save_use(&tie.with(lifecycle, now)).await {
-            warn!(device.id = %tie.device, error = &error as &dyn std::error::Error, "how far the device came is not recorded");
+        if let Err(error) = self.ledger.save_use(&binding.with(lifecycle, now)).await {
+            warn!(device.id = %binding.device, error = &error as &dyn std::error::Error, "how far the device came is not recorded");
         }
     }
 

@@ -25,7 +25,7 @@ const SECRET_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstu
 #[derive(Debug, Args)]
 pub(crate) struct AccessKey {
     #[command(flatten)]
-    place: Place,
+    place: StackTable,
     /// Whose key it is: `rootcast access add` comes first
     #[arg(long, value_name = "NAME")]
     principal: PrincipalName,
@@ -43,11 +43,11 @@ pub(crate) struct RotateKey {
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(0..=720))]
     overlap: u16,
     #[command(flatten)]
-    place: Place,
+    place: StackTable,
 }
 
 #[derive(Debug, Args)]
-struct Place {
+struct StackTable {
     /// CloudFormation stack whose outputs name table and KMS key
     #[arg(long, value_name = "NAME", required_unless_present = "access_table")]
     stack: Option<String>,
@@ -135,7 +135,7 @@ impl Forge {
     }
 }
 
-impl Place {
+impl StackTable {
     async fn forge(&self) -> Result<Forge> {
         let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
         let (table, sealing_key) = self.find(&config).await?;

@@ -158,7 +158,7 @@ impl Api {
         field: &'a str,
         limit: &'a str,
     ) -> Pages<'a> {
-        Pages { api: self, path, filter, field, limit, next: Next::First }
+        Pages { api: self, path, filter, field, limit, next: NextPage::First }
     }
 
     /// As [`Api::send`], for what may be done twice: repeated where that may help.
@@ -213,10 +213,10 @@ pub(crate) struct Pages<'a> {
     filter: &'a [(&'a str, &'a str)],
     field: &'a str,
     limit: &'a str,
-    next: Next,
+    next: NextPage,
 }
 
-enum Next {
+enum NextPage {
     First,
     Behind(String),
     None,
@@ -226,17 +226,17 @@ impl Pages<'_> {
     /// A page may be empty and not the last; `None` comes after the last.
     pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<Vec<T>>, ApiError> {
         let cursor = match &self.next {
-            Next::First => None,
-            Next::Behind(cursor) => Some(cursor.clone()),
-            Next::None => return Ok(None),
+            NextPage::First => None,
+            NextPage::Behind(cursor) => Some(cursor.clone()),
+            NextPage::None => return Ok(None),
         };
         let mut query = [self.filter, &[("limit", self.limit)]].concat();
         query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
         let mut page: Value = self.api.get(self.path, &query).await?;
         let found = serde_json::from_value(page[self.field].take());
         self.next = match page["cursor"].take() {
-            Value::String(next) if cursor.as_ref() != Some(&next) => Next::Behind(next),
-            _ => Next::None,
+            Value::String(next) if cursor.as_ref() != Some(&next) => NextPage::Behind(next),
+            _ => NextPage::None,
         };
         found.map(Some).map_err(|error| ApiError::unintelligible(self.path, error))
     }

@@ -17,6 +17,6 @@ mod tools;
 pub use deploy::Outputs;
 pub use fleet::{Device, Fleet, store_credentials};
 pub use progress::{Progress, Stage, Step};
-pub use proof::{ImageServer, Verdict, prove};
+pub use proof::{Download, ImageServer, prove};
 pub use stack::{LocalOptions, LocalStack};
 pub use tools::{cache_folder, project_folder, python_environment};

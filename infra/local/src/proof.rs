@@ -45,7 +45,7 @@ impl ImageServer {
 
 /// What a device made of an image server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Download {
     Accepted,
     Refused,
 }
@@ -54,7 +54,7 @@ pub enum Verdict {
 ///
 /// # Errors
 /// The device answered something else than one of the two: it is down, its password is another, the server is gone.
-pub async fn prove(device: &Device, image_url: &str) -> Result<Verdict> {
+pub async fn prove(device: &Device, image_url: &str) -> Result<Download> {
     let client = device.client()?;
     let drive = format!("{}/redfish/v1/Systems/{}/VirtualMedia/Cd", device.address(), device.system);
     let send = async |request: reqwest::RequestBuilder, body: Value| {
@@ -71,10 +71,10 @@ pub async fn prove(device: &Device, image_url: &str) -> Result<Verdict> {
         StatusCode::NO_CONTENT => {
             let eject = client.post(format!("{drive}/Actions/VirtualMedia.EjectMedia"));
             send(eject, json!({})).await.with_context(|| format!("{} keeps the image", device.id))?;
-            Ok(Verdict::Accepted)
+            Ok(Download::Accepted)
         }
         // The emulator answers 500 to every failed fetch; only this one is about trust.
-        StatusCode::INTERNAL_SERVER_ERROR if said.contains("CERTIFICATE_VERIFY_FAILED") => Ok(Verdict::Refused),
+        StatusCode::INTERNAL_SERVER_ERROR if said.contains("CERTIFICATE_VERIFY_FAILED") => Ok(Download::Refused),
         status => bail!("{} neither accepted nor refused the image: {status} {said}", device.id),
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     fleet::{Device, Fleet, store_credentials},
     front,
     progress::Progress,
-    proof::{ImageServer, Verdict, prove},
+    proof::{Download, ImageServer, prove},
     stack::parameters,
     tls::Authority,
     tools::{Toolchain, cache_folder, project_folder},
@@ -88,20 +88,20 @@ async fn a_device_accepts_what_its_trust_store_vouches_for() {
     let ours = ImageServer::start(leaf.chain, leaf.key).unwrap();
     let stranger = ImageServer::stranger().unwrap();
 
-    assert_eq!(prove(device, &ours.image_url()).await.unwrap(), Verdict::Refused, "not yet trusted");
+    assert_eq!(prove(device, &ours.image_url()).await.unwrap(), Download::Refused, "not yet trusted");
     trust(device, &authority.pem()).await;
-    assert_eq!(prove(device, &ours.image_url()).await.unwrap(), Verdict::Accepted);
-    assert_eq!(prove(device, &stranger.image_url()).await.unwrap(), Verdict::Refused);
+    assert_eq!(prove(device, &ours.image_url()).await.unwrap(), Download::Accepted);
+    assert_eq!(prove(device, &stranger.image_url()).await.unwrap(), Download::Refused);
 
     fleet.stop(&device.id).await.unwrap();
     prove(device, &ours.image_url()).await.unwrap_err();
     fleet.run(&device.id).await.unwrap();
-    assert_eq!(prove(device, &ours.image_url()).await.unwrap(), Verdict::Accepted, "it remembers");
+    assert_eq!(prove(device, &ours.image_url()).await.unwrap(), Download::Accepted, "it remembers");
 
     fleet.hang(&device.id).await.unwrap();
     tokio::time::timeout(Duration::from_secs(1), prove(device, &ours.image_url())).await.unwrap_err();
     fleet.resume(&device.id).await.unwrap();
-    assert_eq!(prove(device, &ours.image_url()).await.unwrap(), Verdict::Accepted);
+    assert_eq!(prove(device, &ours.image_url()).await.unwrap(), Download::Accepted);
     assert!(fleet.hang("bmc-0003").await.is_err());
 
     fleet.hang("bmc-0002").await.unwrap();

@@ -1,4 +1,4 @@
-//! What a rollover costs at AWS, counted at the local cloud's door: every call of every function goes through there.
+//! What a rollover costs at AWS, counted at the local cloud's proxy: every call of every function goes through there.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,8 @@ use rootcast_core::job::JobOutcome;
 use rootcast_local::{LocalOptions, Progress};
 use serde_json::Value;
 
-use crate::door::{Asked, Door, free_port};
 use crate::fake::{Fake, Model, PASSWORD, USER};
+use crate::proxy::{Proxy, Recorded, free_port};
 use crate::stack::{Stack, fake_enrolment};
 
 /// Large enough that what a job costs by itself does not show, small enough for a test.
@@ -16,10 +16,10 @@ const DEVICES: u32 = 200;
 #[tokio::test]
 async fn what_a_device_costs_beside_its_lease() {
     let cloud_port = free_port();
-    let door = Door::to(cloud_port);
+    let proxy = Proxy::to(cloud_port);
     let mut options = LocalOptions::new(0, Progress::silent()).unwrap();
     options.cloud_port = Some(cloud_port);
-    options.parameters.insert("EndpointUrl".to_owned(), door.open("functions").await);
+    options.parameters.insert("EndpointUrl".to_owned(), proxy.open("functions").await);
     Stack::run_on(options, async |stack| {
         stack.found().await;
         let mut fakes = Vec::new();
@@ -32,14 +32,14 @@ async fn what_a_device_costs_beside_its_lease() {
             fakes.push(fake);
         }
         stack.enrol(enrolments).await;
-        door.take();
+        proxy.take();
         let id = stack.put_root("").await;
         let job = stack.ended(id).await;
         assert_eq!(job.outcome, Some(JobOutcome::Activated), "{}", job.reason);
         stack.assert_counters_equal_task_states(id).await;
-        let asked = door.take();
+        let asked = proxy.take();
         let mut calls: BTreeMap<&str, u32> = BTreeMap::new();
-        for Asked { target, .. } in &asked {
+        for Recorded { target, .. } in &asked {
             *calls.entry(target).or_default() += 1;
         }
         let count = |prefix: &str| -> u32 {
@@ -63,7 +63,7 @@ async fn what_a_device_costs_beside_its_lease() {
 
 /// One for each KiB that a write leaves behind, two in a transaction. An item's JSON is longer than the item, so this
 /// is no less than AWS would count; an update is taken for 1 KiB, which no record that is updated exceeds.
-fn write_units(asked: &Asked) -> u32 {
+fn write_units(asked: &Recorded) -> u32 {
     let Some(operation) = asked.target.strip_prefix("DynamoDB_20120810.") else { return 0 };
     let request: Value = serde_json::from_slice(&asked.body).unwrap();
     let of_item = |item: &Value| u32::try_from(item.to_string().len().div_ceil(1024)).unwrap();

@@ -17,7 +17,6 @@ mod audit;
 mod authority;
 mod clients;
 mod cost;
-mod door;
 #[path = "../../../functions/shared/drivers/tests/fake/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the driver's own tests use more of it")]
 mod fake;
@@ -26,10 +25,11 @@ mod import;
 mod import_readers;
 mod interruptions;
 mod issuing;
-mod lists;
 mod privilege;
+mod proxy;
 mod refusals;
 mod retrying;
+mod revocation_lists;
 mod rollover;
 mod secrets;
 mod stack;

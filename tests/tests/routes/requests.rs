@@ -88,7 +88,7 @@ fn path(route: &Route) -> String {
 
 fn body(route: &Route) -> Option<Value> {
     let named = json!({ "CertificateDN": DN });
-    let tied = json!({ "CertificateDN": DN, "ApplicationDN": [application_dn(&DEVICE.parse().unwrap())] });
+    let bound = json!({ "CertificateDN": DN, "ApplicationDN": [application_dn(&DEVICE.parse().unwrap())] });
     Some(match *route {
         routes::CHOOSE_POLICY => json!({ "specName": "CNSA" }),
         routes::CANCEL_TASKS => json!({ "action": "cancel", "list": ["7"] }),
@@ -102,7 +102,7 @@ fn body(route: &Route) -> Option<Value> {
         routes::SCM_IMPORT => {
             json!({ "name": "new", "folder": "Servers", "certificate": "no PEM", "private_key": "no PEM" })
         }
-        routes::ASSOCIATE | routes::DISSOCIATE | routes::PUSH => tied,
+        routes::ASSOCIATE | routes::DISSOCIATE | routes::PUSH => bound,
         routes::RENEW | routes::RESET | routes::RETRIEVE | routes::RETRY | routes::REVOKE => named,
         routes::LOG_IN => json!({ "client_id": "c", "username": "ops", "password": "wrong", "scope": "ssh" }),
         routes::ADD_PRINCIPAL => json!({ "name": "ops", "password": "too short" }),

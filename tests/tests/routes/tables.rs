@@ -23,7 +23,7 @@ use rootcast_core::sealed::Sealed;
 use rootcast_core::token::Token;
 use rootcast_gate::secret;
 use rootcast_ledger::{
-    AccessKeyRecord, CertificateRecord, DeviceRecord, GrantId, GrantRecord, Granted, Ledger, PlaceRecord,
+    AccessKeyRecord, CertificateRecord, DeviceRecord, GrantId, GrantRecord, Granted, Ledger, PendingCertificate,
     PrincipalRecord, SessionRecord, Tables, TokenRecord,
 };
 use serde::Serialize;
@@ -63,7 +63,7 @@ pub(crate) fn csrf() -> Token {
 /// Whatever is written is taken, and changes nothing.
 pub(crate) fn ledger(caller: Option<&Caller>, sealed: &Sealed) -> Ledger {
     let (certificate, device) = (certificate(), device());
-    let shelf = certificate.shelf;
+    let shard = certificate.shard;
     let held: HashMap<String, Item> = [
         (CERTIFICATE.to_owned(), item(&certificate)),
         (DEVICE.to_owned(), item(&device)),
@@ -90,9 +90,9 @@ pub(crate) fn ledger(caller: Option<&Caller>, sealed: &Sealed) -> Ledger {
         BatchGetItemOutput::builder().set_responses(Some(found.collect())).build()
     });
     let query = mock!(Client::query).then_compute_output(move |request| {
-        let asked = request.expression_attribute_values().and_then(|values| values.get(":shelf"));
+        let asked = request.expression_attribute_values().and_then(|values| values.get(":shard"));
         let is_its =
-            asked == Some(&AttributeValue::N(shelf.to_string())) && request.table_name() == Some("certificates");
+            asked == Some(&AttributeValue::N(shard.to_string())) && request.table_name() == Some("certificates");
         let items: Vec<Item> = is_its.then(|| row.clone()).into_iter().collect();
         QueryOutput::builder().count(i32::from(is_its)).set_items(Some(items)).build()
     });
@@ -198,7 +198,7 @@ fn certificate() -> CertificateRecord {
     let now = OffsetDateTime::now_utc();
     CertificateRecord {
         id: CERTIFICATE.parse().unwrap(),
-        shelf: 1,
+        shard: 1,
         revision: 1,
         folder: "Servers".to_owned(),
         name: "web".to_owned(),
@@ -223,8 +223,8 @@ fn certificate() -> CertificateRecord {
     }
 }
 
-fn place() -> PlaceRecord {
-    PlaceRecord {
+fn place() -> PendingCertificate {
+    PendingCertificate {
         id: OWN.parse().unwrap(),
         revision: 1,
         folder: format!(r"Devices\{DEVICE}"),

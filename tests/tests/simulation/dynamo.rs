@@ -207,19 +207,19 @@ fn tables() -> [Value; 4] {
     [
         table(
             CERTIFICATES,
-            vec![text("id"), number("shelf"), number("notAfter"), number("updated"), text("thumbprint")],
+            vec![text("id"), number("shard"), number("notAfter"), number("updated"), text("thumbprint")],
             vec![hash("id")],
             vec![
-                index("by-expiry", vec![hash("shelf"), range("notAfter")], all()),
-                index("by-update", vec![hash("shelf"), range("updated")], all()),
+                index("by-expiry", vec![hash("shard"), range("notAfter")], all()),
+                index("by-update", vec![hash("shard"), range("updated")], all()),
                 index("by-thumbprint", vec![hash("thumbprint")], keys_only()),
             ],
         ),
         table(
             JOBS,
-            vec![text("pk"), text("sk"), number("openShelf")],
+            vec![text("pk"), text("sk"), number("openShard")],
             vec![hash("pk"), range("sk")],
-            vec![index("unfinished", vec![hash("openShelf")], all())],
+            vec![index("unfinished", vec![hash("openShard")], all())],
         ),
         table(DEVICES, vec![text("id")], vec![hash("id")], vec![]),
         table(ACCESS, vec![text("id")], vec![hash("id")], vec![]),

@@ -108,11 +108,11 @@ pub fn known(world: &World) -> Vec<(String, String)> {
 
 /// Certificate, device and use know of each other, or one of them can never be deleted, or too soon.
 pub fn ties_agree(world: &World) {
-    let mut tied: Vec<(String, String)> = Vec::new();
+    let mut bound: Vec<(String, String)> = Vec::new();
     for device in world.cloud.tables.all(DEVICES) {
-        let certificates = device["ties"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let certificates = device["bindings"].as_array().map(Vec::as_slice).unwrap_or_default();
         let name = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        tied.extend(certificates.iter().map(|certificate| (name(certificate), name(&device["id"]))));
+        bound.extend(certificates.iter().map(|certificate| (name(certificate), name(&device["id"]))));
     }
     let rows = world.cloud.tables.all(JOBS);
     let of_use = |row: &Value| {
@@ -120,10 +120,10 @@ pub fn ties_agree(world: &World) {
         Some((row["pk"].as_str()?.to_owned(), device))
     };
     let mut used: Vec<(String, String)> = rows.iter().filter_map(of_use).collect();
-    tied.sort();
+    bound.sort();
     used.sort();
-    if tied != used {
-        world.cloud.truth.accuse(&world.cloud, format!("I3 the devices' ties are {tied:?}, the uses {used:?}"));
+    if bound != used {
+        world.cloud.truth.accuse(&world.cloud, format!("I3 the devices' bindings are {bound:?}, the uses {used:?}"));
     }
     for certificate in world.cloud.tables.all(CERTIFICATES) {
         let Some(id) = certificate["id"].as_str().filter(|id| id.starts_with("scs")) else { continue };

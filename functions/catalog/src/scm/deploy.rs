@@ -10,7 +10,7 @@ use axum::http::HeaderMap;
 use axum::http::header::LOCATION;
 use axum::{Extension, Json};
 use rootcast_core::certificate_dn::application_dn;
-use rootcast_core::deployment::MOST_DEVICES;
+use rootcast_core::deployment::MOST_DEPLOYED;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
 use rootcast_core::permission::Right;
@@ -32,7 +32,7 @@ pub(super) const SERVICE: &str = "DEVICE";
 
 /// What of the vendor's body means something here.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Wanted {
+pub(crate) struct DeployRequest {
     service_name: String,
     resources: Vec<Resource>,
 }
@@ -55,15 +55,15 @@ struct Failure {
     failure_info: String,
 }
 
-impl Wanted {
+impl DeployRequest {
     fn check(&self) -> Result<(), ScmError> {
         if self.service_name != SERVICE {
             return Err(ScmError::invalid(format!(
                 "service_name is {SERVICE}: certificates are deployed to the devices that are enrolled here."
             )));
         }
-        if !(1..=MOST_DEVICES).contains(&self.resources.len()) {
-            return Err(ScmError::invalid(format!("resources names 1 to {MOST_DEVICES} devices by their ids.")));
+        if !(1..=MOST_DEPLOYED).contains(&self.resources.len()) {
+            return Err(ScmError::invalid(format!("resources names 1 to {MOST_DEPLOYED} devices by their ids.")));
         }
         Ok(())
     }
@@ -95,7 +95,7 @@ pub(crate) async fn deploy(
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
     Named(id): Named,
-    body: Result<Body<Wanted>, ApiError>,
+    body: Result<Body<DeployRequest>, ApiError>,
 ) -> Result<(HeaderMap, Json<Answer>), ScmError> {
     let Body(wanted) = body?;
     wanted.check()?;
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn the_body_is_the_vendors() {
         let check =
-            |body: serde_json::Value| parse_json::<Wanted>(body.to_string().as_bytes()).unwrap().check().is_ok();
+            |body: serde_json::Value| parse_json::<DeployRequest>(body.to_string().as_bytes()).unwrap().check().is_ok();
         let resource = json!({ "id": "bmc-1", "type": "x", "domain_name": "y", "enterprise_project_id": "0" });
         assert!(check(json!({ "project_name": "p", "service_name": "DEVICE", "resources": [resource] })));
         assert!(check(json!({ "service_name": "DEVICE", "resources": vec![&resource; 20] })));
@@ -168,8 +168,10 @@ mod tests {
     #[test]
     fn no_device_or_one_twice_is_told_at_once() {
         let ids = ["bmc-1", "a b", "bmc-1", "bmc-2", "a b"];
-        let wanted =
-            Wanted { service_name: SERVICE.to_owned(), resources: ids.map(|id| Resource { id: id.to_owned() }).into() };
+        let wanted = DeployRequest {
+            service_name: SERVICE.to_owned(),
+            resources: ids.map(|id| Resource { id: id.to_owned() }).into(),
+        };
         let (devices, failures) = wanted.devices();
         assert_eq!(devices.iter().map(DeviceId::as_str).collect::<Vec<_>>(), ["bmc-1", "bmc-2"]);
         assert_eq!(

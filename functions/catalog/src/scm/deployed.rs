@@ -11,7 +11,7 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::{Lifecycle, Stage};
 use rootcast_gate::{ApiError, Principal, ScmError};
-use rootcast_ledger::{CertificateOrPlace, DeviceRecord, UseRecord};
+use rootcast_ledger::{CertificateOrPending, DeviceRecord, UseRecord};
 use serde::{Deserialize, Serialize};
 
 use super::deploy::SERVICE;
@@ -28,7 +28,7 @@ const ALL: &str = "ALL";
 const GLOBAL: &str = "global";
 
 #[derive(Debug, Deserialize)]
-pub(crate) struct Wanted {
+pub(crate) struct DeployedRequest {
     certificate_ids: Vec<CertificateId>,
     /// All where none is named.
     #[serde(default)]
@@ -77,7 +77,7 @@ struct Resource {
 pub(crate) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
-    body: Result<Body<Wanted>, ApiError>,
+    body: Result<Body<DeployedRequest>, ApiError>,
 ) -> Result<Json<Answer>, ScmError> {
     let Body(wanted) = body?;
     if !(1..=MOST_CERTIFICATES).contains(&wanted.certificate_ids.len()) {
@@ -89,8 +89,8 @@ pub(crate) async fn list(
     let hidden: BTreeSet<CertificateId> = if caller.sees_everything() {
         BTreeSet::new()
     } else {
-        let named = ledger.certificates_or_places(wanted.certificate_ids.iter().copied()).await?;
-        named.iter().filter(|held| !caller.sees(&held.dn())).map(CertificateOrPlace::id).collect()
+        let named = ledger.certificates_or_pending(wanted.certificate_ids.iter().copied()).await?;
+        named.iter().filter(|held| !caller.sees(&held.dn())).map(CertificateOrPending::id).collect()
     };
     let (caller, hidden) = (&caller, &hidden);
     let uses: Vec<(CertificateId, Vec<UseRecord>)> = stream::iter(wanted.certificate_ids)
@@ -145,15 +145,15 @@ mod tests {
     #[test]
     fn devices_that_failed_stand_apart() {
         let id: CertificateId = "scs1600313391074".parse().unwrap();
-        let tie = |device: &str, stage, in_error| {
+        let binding = |device: &str, stage, in_error| {
             let lifecycle = Lifecycle { stage, in_error, ..Lifecycle::idle(Work::Install, "So it is.") };
-            let tied = UseRecord::new(id, device.parse().unwrap(), lifecycle, OffsetDateTime::UNIX_EPOCH);
-            UseRecord { job: Some(JobId(12)), ..tied }
+            let bound = UseRecord::new(id, device.parse().unwrap(), lifecycle, OffsetDateTime::UNIX_EPOCH);
+            UseRecord { job: Some(JobId(12)), ..bound }
         };
         let uses = vec![
-            tie("bmc-1", None, false),
-            tie("bmc-2", Some(Stage::CheckConfiguration), true),
-            tie("bmc-3", Some(Stage::InstallCertificate), false),
+            binding("bmc-1", None, false),
+            binding("bmc-2", Some(Stage::CheckConfiguration), true),
+            binding("bmc-3", Some(Stage::InstallCertificate), false),
         ];
         let resource = |id: &str, stage: Option<u16>| json!({ "resource_id": id, "resource_name": id, "stage": stage, "status": "So it is.", "job_id": 12 });
         assert_eq!(

@@ -28,7 +28,7 @@ pub(crate) struct Listed {
 
 /// What there is to know of one certificate.
 #[derive(Debug, Serialize)]
-pub(crate) struct Shown {
+pub(crate) struct CertificateView {
     #[serde(flatten)]
     detail: Detail,
     /// A certificate does not tell.
@@ -85,7 +85,7 @@ impl Listed {
     }
 }
 
-impl Shown {
+impl CertificateView {
     pub(crate) fn of(record: CertificateRecord, now: OffsetDateTime) -> Self {
         let fingerprint = record.leaf.thumbprint().to_ascii_lowercase();
         let row = CertificateRow::from(record);

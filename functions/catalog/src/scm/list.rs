@@ -1,7 +1,7 @@
 //! `GET /v3/scm/certificates`: filtered, sorted, by pages.
 //!
-//! A list costs at least 32 calls to DynamoDB, 16 at a time: every shelf is counted, since `total_count` is exact, and
-//! every shelf is asked for the page. Read units grow with all that the filter is applied to: about 50 for 1 000
+//! A list costs at least 32 calls to DynamoDB, 16 at a time: every shard is counted, since `total_count` is exact, and
+//! every shard is asked for the page. Read units grow with all that the filter is applied to: about 50 for 1 000
 //! certificates (rows of 400 bytes, eventually consistent), so 10 000 cost 500, or $0.00006 at 0.125 $ a million. An
 //! `offset` and a filter by `content` or project cost no more units, but the rows are transferred; a `cursor` spares
 //! that of an `offset`.
@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rootcast_core::storing::EnterpriseProject;
 use rootcast_gate::{Principal, ScmError};
-use rootcast_ledger::{CertificateRow, Listing, Place, Sort};
+use rootcast_ledger::{CertificateRow, ListPosition, Listing, Sort};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
@@ -33,7 +33,7 @@ pub(crate) struct Certificates {
 
 /// As the vendor documents it, and `cursor`.
 #[derive(Debug, Default, Deserialize)]
-pub(crate) struct Wanted {
+pub(crate) struct ListRequest {
     limit: Option<usize>,
     offset: Option<usize>,
     sort_dir: Option<String>,
@@ -52,7 +52,7 @@ pub(crate) struct Wanted {
 pub(crate) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
-    wanted: Result<Query<Wanted>, QueryRejection>,
+    wanted: Result<Query<ListRequest>, QueryRejection>,
 ) -> Result<Json<Certificates>, ScmError> {
     let Query(wanted) = wanted.map_err(|why| ScmError::invalid(format!("{}.", why.body_text())))?;
     let parts = app.parts().await?;
@@ -85,7 +85,7 @@ struct Chosen {
     descending: bool,
     limit: usize,
     skipped: usize,
-    place: Option<Place>,
+    place: Option<ListPosition>,
     ends_from: Option<OffsetDateTime>,
     ends_before: Option<OffsetDateTime>,
     filter: Filter,
@@ -104,7 +104,7 @@ struct Cursor {
     sort: Sort,
     descending: bool,
     #[serde(flatten)]
-    place: Place,
+    place: ListPosition,
 }
 
 /// The vendor's, of which there are two here: nothing is in any of the others.
@@ -124,7 +124,7 @@ const STATUSES: [&str; 13] = [
     "SUPPLEMENTCHECKING",
 ];
 
-impl Wanted {
+impl ListRequest {
     /// `None` where nothing can have the status. The vendor's defaults are 10 certificates, the latest update first.
     fn choose(self, now: OffsetDateTime) -> Result<Option<Chosen>, ScmError> {
         let refused = |text: &str| Err(ScmError::invalid(text));
@@ -193,7 +193,7 @@ impl Cursor {
         Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).map_err(ScmError::internal)?))
     }
 
-    fn read(text: &str, sort: Sort, descending: bool) -> Result<Place, ScmError> {
+    fn read(text: &str, sort: Sort, descending: bool) -> Result<ListPosition, ScmError> {
         let cursor: Option<Self> =
             URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok());
         cursor
@@ -218,11 +218,11 @@ mod tests {
 
     fn chosen(query: &str) -> Result<Option<Chosen>, String> {
         let uri: Uri = format!("/?{query}").parse().unwrap();
-        let Query(wanted) = Query::<Wanted>::try_from_uri(&uri).map_err(|why| why.body_text())?;
+        let Query(wanted) = Query::<ListRequest>::try_from_uri(&uri).map_err(|why| why.body_text())?;
         wanted.choose(NOW).map_err(|refusal| refusal.message().to_owned())
     }
 
-    fn place(rank: i64) -> Place {
+    fn place(rank: i64) -> ListPosition {
         serde_json::from_value(json!({"rank": rank, "id": "scs0000000000007"})).unwrap()
     }
 

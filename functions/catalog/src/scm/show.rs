@@ -7,7 +7,7 @@ use rootcast_core::permission::Right;
 use rootcast_gate::{Principal, ScmError};
 use rootcast_ledger::{CertificateRecord, Ledger};
 
-use super::dto::Shown;
+use super::dto::CertificateView;
 use super::{Named, no_such_certificate};
 use crate::app::App;
 
@@ -16,10 +16,10 @@ pub(crate) async fn show(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Named(id): Named,
-) -> Result<Json<Shown>, ScmError> {
+) -> Result<Json<CertificateView>, ScmError> {
     let parts = app.parts().await?;
     let record = load(&parts.ledger, &caller, Right::Read, id).await?;
-    Ok(Json(Shown::of(record, (parts.clock)())))
+    Ok(Json(CertificateView::of(record, (parts.clock)())))
 }
 
 pub(crate) async fn load(

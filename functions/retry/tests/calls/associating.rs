@@ -15,9 +15,9 @@ fn dissociate(device: &str) -> Request<Body> {
     post("Dissociate", json!({ "CertificateDN": DN, "ApplicationDN": dn(device), "DeleteOrphans": false }))
 }
 
-/// Tied, and never brought.
+/// Bound, and never brought.
 fn fresh(device: &str) -> UseRecord {
-    UseRecord { job: None, ..tie(device, 0, 0, None) }
+    UseRecord { job: None, ..binding(device, 0, 0, None) }
 }
 
 const OTHER: &str = "scs0000000000002";
@@ -26,29 +26,30 @@ const OTHER: &str = "scs0000000000002";
 async fn new_devices_are_tied_in_one_transaction_others_stay() {
     let wake = woken("created");
     let there = devices(vec![device("bmc-1", &[CERTIFICATE]), device("bmc-2", &[])]);
-    let tied = written(&["update scs0000000000001", "put scs0000000000001 use#bmc-2", "update bmc-2"]);
-    let rules = [&name(), &held(record()), &there, &uses_then(vec![tie("bmc-1", 7, 1, Some(false))]), &chain(), &tied];
+    let bound = written(&["update scs0000000000001", "put scs0000000000001 use#bmc-2", "update bmc-2"]);
+    let rules =
+        [&name(), &held(record()), &there, &uses_then(vec![binding("bmc-1", 7, 1, Some(false))]), &chain(), &bound];
     assert_eq!(call(associate(&["bmc-1", "bmc-2"], json!(false)), &rules, &wake).await, success());
-    assert_eq!((tied.num_calls(), wake.num_calls()), (1, 0));
+    assert_eq!((bound.num_calls(), wake.num_calls()), (1, 0));
 
     let there = devices(vec![device("bmc-1", &[CERTIFICATE])]);
-    let rules = [&name(), &held(record()), &there, &uses_then(vec![tie("bmc-1", 7, 1, None)])];
+    let rules = [&name(), &held(record()), &there, &uses_then(vec![binding("bmc-1", 7, 1, None)])];
     assert_eq!(call(associate(&["bmc-1"], json!(null)), &rules, &wake).await, success());
 }
 
 #[tokio::test]
 async fn a_race_for_a_device_is_run_again() {
     let there = || devices(vec![device("bmc-1", &[])]);
-    let tied = written(&["update scs0000000000001", "put scs0000000000001 use#bmc-1", "update bmc-1"]);
+    let bound = written(&["update scs0000000000001", "put scs0000000000001 use#bmc-1", "update bmc-1"]);
     let (first, then) = (held(record()), held(record()));
-    let rules = [&name(), &first, &there(), &chain(), &lost(), &then, &there(), &chain(), &tied];
+    let rules = [&name(), &first, &there(), &chain(), &lost(), &then, &there(), &chain(), &bound];
     assert_eq!(call(associate(&["bmc-1"], json!(false)), &rules, &woken("")).await, success());
 }
 
 #[tokio::test]
 async fn one_device_that_cannot_have_it_stops_all() {
     let stranger = DeviceRecord { pins: Vec::new(), ..device("bmc-2", &[]) };
-    let busy = UseRecord { certificate: OTHER.parse().unwrap(), ..tie("bmc-3", 9, 1, Some(false)) };
+    let busy = UseRecord { certificate: OTHER.parse().unwrap(), ..binding("bmc-3", 9, 1, Some(false)) };
     let there = devices(vec![device("bmc-1", &[]), stranger, device("bmc-3", &[OTHER])]);
     let rules = [&name(), &held(record()), &there, &uses_then(vec![busy])];
     let asked = associate(&["bmc-1", "bmc-2", "bmc-3", "bmc-4"], json!(true));
@@ -82,7 +83,7 @@ async fn an_own_certificate_goes_to_no_other_device() {
 async fn push_to_new_brings_it_to_whoever_never_had_it() {
     let wake = woken("created");
     let there = || devices(vec![device("bmc-1", &[CERTIFICATE]), device("bmc-2", &[CERTIFICATE])]);
-    let known = || uses_then(vec![tie("bmc-1", 5, 1, None), fresh("bmc-2")]);
+    let known = || uses_then(vec![binding("bmc-1", 5, 1, None), fresh("bmc-2")]);
     let begun = written(&[
         "put 7 meta",
         "put jobs 000000000007",
@@ -113,7 +114,7 @@ async fn push_to_new_brings_it_to_whoever_never_had_it() {
 async fn a_dissociated_device_loses_its_tie_approved_or_not() {
     let stranger = DeviceRecord { pins: Vec::new(), ..device("bmc-1", &[CERTIFICATE]) };
     let gone = written(&["update scs0000000000001", "delete scs0000000000001 use#bmc-1", "update bmc-1"]);
-    let failed = uses_then(vec![tie("bmc-1", 7, 1, Some(true))]);
+    let failed = uses_then(vec![binding("bmc-1", 7, 1, Some(true))]);
     let rules = [&name(), &held(record()), &devices(vec![stranger]), &failed, &chain(), &gone];
     assert_eq!(call(dissociate("bmc-1"), &rules, &woken("")).await, success());
     assert_eq!(gone.num_calls(), 1);
@@ -126,7 +127,7 @@ async fn a_dissociated_device_loses_its_tie_approved_or_not() {
 #[tokio::test]
 async fn a_device_with_a_job_is_neither_dissociated_nor_deleted() {
     let there = devices(vec![device("bmc-1", &[CERTIFICATE])]);
-    let rules = [&name(), &held(record()), &there, &uses_then(vec![tie("bmc-1", 7, 1, Some(false))])];
+    let rules = [&name(), &held(record()), &there, &uses_then(vec![binding("bmc-1", 7, 1, Some(false))])];
     let text = r"[\VED\Policy\Devices\bmc-1] Job 7 is bringing scs0000000000001 to the device: send this again when it has ended.";
     assert_eq!(call(dissociate("bmc-1"), &rules, &woken("")).await, refused(text));
     let orphans = json!({ "CertificateDN": DN, "ApplicationDN": dn("bmc-1"), "DeleteOrphans": "true" });
@@ -153,7 +154,7 @@ async fn a_push_goes_to_every_device_or_is_refused() {
         "put scs0000000000001 use#bmc-2",
         "update bmc-2",
     ]);
-    let known = vec![tie("bmc-1", 5, 1, None), fresh("bmc-2")];
+    let known = vec![binding("bmc-1", 5, 1, None), fresh("bmc-2")];
     let there = devices(vec![device("bmc-1", &[CERTIFICATE]), device("bmc-2", &[CERTIFICATE])]);
     let rules = [
         &name(),
@@ -169,7 +170,7 @@ async fn a_push_goes_to_every_device_or_is_refused() {
     assert_eq!(call(push(json!({ "PushToAll": true })), &rules, &wake).await, success());
     assert_eq!((begun.num_calls(), wake.num_calls()), (1, 1));
 
-    let failed = uses_then(vec![tie("bmc-1", 5, 1, Some(true)), tie("bmc-2", 5, 1, Some(false))]);
+    let failed = uses_then(vec![binding("bmc-1", 5, 1, Some(true)), binding("bmc-2", 5, 1, Some(false))]);
     let asked = push(json!({ "ApplicationDN": [dn("bmc-1"), dn("bmc-2"), dn("bmc-3")] }));
     let (status, said) = call(asked, &[&name(), &held(record()), &failed], &wake).await;
     let told: Vec<&str> = said["Error"].as_str().unwrap().lines().collect();
@@ -190,9 +191,9 @@ async fn a_push_goes_to_every_device_or_is_refused() {
 
 #[tokio::test]
 async fn a_full_device_is_named_before_anything_is_written() {
-    let ties: Vec<String> =
-        (0..rootcast_ledger::MOST_TIES_OF_DEVICE).map(|number| format!("scs{:013}", number + 10)).collect();
-    let full = device("bmc-1", &ties.iter().map(String::as_str).collect::<Vec<_>>());
+    let bindings: Vec<String> =
+        (0..rootcast_ledger::MOST_BINDINGS_OF_DEVICE).map(|number| format!("scs{:013}", number + 10)).collect();
+    let full = device("bmc-1", &bindings.iter().map(String::as_str).collect::<Vec<_>>());
     let rules = [&name(), &held(record()), &devices(vec![full]), &uses_then(Vec::new())];
     let text = r"[\VED\Policy\Devices\bmc-1] The device has 46 certificates already, the most that one can have: dissociate one from it first.";
     assert_eq!(call(associate(&["bmc-1"], json!(false)), &rules, &woken("")).await, refused(text));

@@ -10,17 +10,17 @@ fn list(query: &str) -> Request<Body> {
     request("GET", &format!("/vedsdk/certificates/{query}"), "")
 }
 
-fn asks(request: &QueryInput, index: &str, shelf: Option<u8>) -> bool {
-    let asked = request.expression_attribute_values().and_then(|values| values.get(":shelf"));
-    let at = |shelf: u8| asked == Some(&AttributeValue::N(shelf.to_string()));
-    request.index_name() == Some(index) && shelf.is_none_or(at)
+fn asks(request: &QueryInput, index: &str, shard: Option<u8>) -> bool {
+    let asked = request.expression_attribute_values().and_then(|values| values.get(":shard"));
+    let at = |shard: u8| asked == Some(&AttributeValue::N(shard.to_string()));
+    request.index_name() == Some(index) && shard.is_none_or(at)
 }
 
-/// Shelf 1 of the index has these, all others are empty.
-fn unfinished(ties: Vec<UseRecord>) -> [Rule; 2] {
+/// Shard 1 of the index has these, all others are empty.
+fn unfinished(bindings: Vec<UseRecord>) -> [Rule; 2] {
     let some = mock!(Client::query)
         .match_requests(|request| asks(request, "unfinished", Some(1)))
-        .then_output(move || QueryOutput::builder().set_items(Some(items(&ties))).build());
+        .then_output(move || QueryOutput::builder().set_items(Some(items(&bindings))).build());
     let none = mock!(Client::query)
         .match_requests(|request| asks(request, "unfinished", None))
         .then_output(|| QueryOutput::builder().build());
@@ -29,11 +29,11 @@ fn unfinished(ties: Vec<UseRecord>) -> [Rule; 2] {
 
 fn numbered(number: u64) -> CertificateRecord {
     let id: CertificateId = format!("scs{number:013}").parse().unwrap();
-    CertificateRecord { id, shelf: id.shelf(), name: format!("web-{number}"), ..record() }
+    CertificateRecord { id, shard: id.shard(), name: format!("web-{number}"), ..record() }
 }
 
-/// Three certificates, on shelf 1: the index counts them, and has them.
-fn shelves() -> [Rule; 3] {
+/// Three certificates, on shard 1: the index counts them, and has them.
+fn shards() -> [Rule; 3] {
     let counted = mock!(Client::query)
         .match_requests(|request| asks(request, "by-update", Some(1)) && request.select() == Some(&Select::Count))
         .then_output(|| QueryOutput::builder().count(3).build());
@@ -75,7 +75,7 @@ fn names(page: &Value) -> Vec<&str> {
 #[tokio::test]
 async fn a_page_has_certificates_their_number_and_its_place() {
     let [idle, none] = unfinished(vec![]);
-    let [counted, some, empty] = shelves();
+    let [counted, some, empty] = shards();
     let records = records([1, 17, 33].map(numbered).into());
     let rules = [&idle, &none, &counted, &some, &empty, &records];
     for query in ["", "?Limit=100&Offset=0"] {
@@ -106,7 +106,7 @@ async fn a_page_has_certificates_their_number_and_its_place() {
 #[tokio::test]
 async fn a_head_has_the_number_alone_and_reads_no_record() {
     let [idle, none] = unfinished(vec![]);
-    let [counted, some, empty] = shelves();
+    let [counted, some, empty] = shards();
     let records = records(vec![]);
     let head = request("HEAD", "/vedsdk/certificates/?limit=1", "");
     let (status, count, body) = listed(head, &[&idle, &none, &counted, &some, &empty, &records]).await;
@@ -118,9 +118,9 @@ async fn a_head_has_the_number_alone_and_reads_no_record() {
 async fn a_stage_or_error_is_sought_among_the_unfinished_alone() {
     let of = |number: u64, device: &str, in_error| UseRecord {
         certificate: numbered(number).id,
-        ..tie(device, 7, 1, Some(in_error))
+        ..binding(device, 7, 1, Some(in_error))
     };
-    let ties = vec![of(1, "bmc-1", false), of(1, "bmc-2", true), of(17, "bmc-3", false)];
+    let bindings = vec![of(1, "bmc-1", false), of(1, "bmc-2", true), of(17, "bmc-3", false)];
     let records = records([1, 17, 33].map(numbered).into());
     for (query, expected) in [
         ("?InError=1", vec!["web-1"]),
@@ -129,28 +129,28 @@ async fn a_stage_or_error_is_sought_among_the_unfinished_alone() {
         ("?StageGreater=700&StageLess=900&Name=web-17", vec!["web-17"]),
         ("?Stage=400,900", vec![]),
     ] {
-        let [some, none] = unfinished(ties.clone());
+        let [some, none] = unfinished(bindings.clone());
         let (_, count, page) = listed(list(query), &[&some, &none, &records]).await;
         assert_eq!((names(&page), count), (expected.clone(), expected.len().to_string()), "{query}");
     }
     // What is not in error is everything else.
-    let [some, none] = unfinished(ties);
-    let [counted, rows, empty] = shelves();
+    let [some, none] = unfinished(bindings);
+    let [counted, rows, empty] = shards();
     let (_, count, page) = listed(list("?InError=False"), &[&some, &none, &counted, &rows, &empty, &records]).await;
     assert_eq!((names(&page), count.as_str()), (vec!["web-17", "web-33"], "2"));
 }
 
 #[tokio::test]
 async fn a_place_being_issued_for_comes_behind_the_certificates() {
-    let mut issuing = tie("bmc-1", 7, 1, Some(false));
+    let mut issuing = binding("bmc-1", 7, 1, Some(false));
     issuing.lifecycle.work = Work::Issue;
     issuing.certificate = "scs0000000000099".parse().unwrap();
-    let [counted, rows, empty] = shelves();
+    let [counted, rows, empty] = shards();
     let known = mock!(Client::batch_get_item).then_compute_output(move |request| {
         let keys = request.request_items().unwrap()["certificates"].keys();
         let found = keys.iter().map(|key| match key["id"].as_s().unwrap().as_str() {
             "scs0000000000099" => {
-                serde_dynamo::to_item(PlaceRecord { id: "scs0000000000099".parse().unwrap(), ..place() })
+                serde_dynamo::to_item(PendingCertificate { id: "scs0000000000099".parse().unwrap(), ..place() })
             }
             other => serde_dynamo::to_item(numbered(other[3..].parse().unwrap())),
         });

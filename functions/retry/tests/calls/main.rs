@@ -35,8 +35,8 @@ use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
 use rootcast_core::permission::{Grants, Role};
 use rootcast_core::sealed::Sealed;
 use rootcast_ledger::{
-    CertificateRecord, DeviceRecord, GrantId, Granted, Ledger, PlaceRecord, PrincipalRecord, Tables, TokenRecord,
-    UseRecord,
+    CertificateRecord, DeviceRecord, GrantId, Granted, Ledger, PendingCertificate, PrincipalRecord, Tables,
+    TokenRecord, UseRecord,
 };
 use rootcast_queue::Queue;
 use serde::Serialize;
@@ -90,12 +90,12 @@ fn no_name() -> Rule {
 }
 
 /// Its state: under way (`Some(false)`), in error (`Some(true)`), proven.
-fn tie(device: &str, job: u64, attempt: u32, in_error: Option<bool>) -> UseRecord {
+fn binding(device: &str, job: u64, attempt: u32, in_error: Option<bool>) -> UseRecord {
     let stage = in_error.map(|_| Stage::InstallCertificate);
     let in_error = in_error == Some(true);
     let lifecycle = Lifecycle { attempt, stage, in_error, ..Lifecycle::idle(Work::Install, "So it is.") };
-    let tied = UseRecord::new(CERTIFICATE.parse().unwrap(), device.parse().unwrap(), lifecycle, NOW);
-    UseRecord { job: Some(JobId(job)), revision: 1, ..tied }
+    let bound = UseRecord::new(CERTIFICATE.parse().unwrap(), device.parse().unwrap(), lifecycle, NOW);
+    UseRecord { job: Some(JobId(job)), revision: 1, ..bound }
 }
 
 fn items(uses: &[UseRecord]) -> Vec<HashMap<String, AttributeValue>> {
@@ -117,7 +117,7 @@ fn record() -> CertificateRecord {
     let leaf = Certificate::from_der(made.cert.der().to_vec()).unwrap();
     CertificateRecord {
         id: CERTIFICATE.parse().unwrap(),
-        shelf: 1,
+        shard: 1,
         revision: 1,
         folder: "Servers".to_owned(),
         name: "web".to_owned(),
@@ -148,8 +148,8 @@ fn own() -> CertificateRecord {
 }
 
 /// Of a device's own that was never issued.
-fn place() -> PlaceRecord {
-    PlaceRecord {
+fn place() -> PendingCertificate {
+    PendingCertificate {
         id: CERTIFICATE.parse().unwrap(),
         revision: 1,
         folder: r"Devices\bmc-1".to_owned(),
@@ -168,10 +168,10 @@ fn held(record: impl Serialize) -> Rule {
         .then_output(move || GetItemOutput::builder().set_item(Some(item.clone())).build())
 }
 
-fn device(id: &str, ties: &[&str]) -> DeviceRecord {
+fn device(id: &str, bindings: &[&str]) -> DeviceRecord {
     let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc".to_owned());
     let mut device = DeviceRecord {
-        ties: ties.iter().map(|tie| tie.parse().unwrap()).collect(),
+        bindings: bindings.iter().map(|binding| binding.parse().unwrap()).collect(),
         revision: 4,
         ..DeviceRecord::new(
             id.parse().unwrap(),

@@ -20,7 +20,11 @@ fn done(restarted: bool) -> (u16, Value) {
 #[tokio::test]
 async fn a_reset_gives_up_all_but_what_is_proven() {
     let wake = woken("reset");
-    let found = uses(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 8, 3, Some(false)), tie("bmc-3", 7, 1, None)]);
+    let found = uses(vec![
+        binding("bmc-1", 7, 1, Some(true)),
+        binding("bmc-2", 8, 3, Some(false)),
+        binding("bmc-3", 7, 1, None),
+    ]);
     let failed = mock!(Client::transact_write_items)
         .match_requests(|request| {
             let writes: Vec<String> = request.transact_items().iter().map(told).collect();
@@ -53,15 +57,18 @@ async fn a_reset_gives_up_all_but_what_is_proven() {
 #[tokio::test]
 async fn no_reset_is_required_where_nothing_runs_or_failed() {
     let text = "Reset is not completed. No reset is required for the certificate.";
-    for ties in [vec![], vec![tie("bmc-1", 7, 1, None)]] {
-        assert_eq!(call(reset(true), &[&name(), &held(record()), &uses(ties)], &woken("reset")).await, refused(text));
+    for bindings in [vec![], vec![binding("bmc-1", 7, 1, None)]] {
+        assert_eq!(
+            call(reset(true), &[&name(), &held(record()), &uses(bindings)], &woken("reset")).await,
+            refused(text)
+        );
     }
 }
 
 #[tokio::test]
 async fn a_use_that_changes_meanwhile_is_looked_at_again() {
-    let failed = || vec![tie("bmc-1", 7, 1, Some(true))];
-    let again = uses_then(vec![UseRecord { revision: 2, ..tie("bmc-1", 7, 2, Some(true)) }]);
+    let failed = || vec![binding("bmc-1", 7, 1, Some(true))];
+    let again = uses_then(vec![UseRecord { revision: 2, ..binding("bmc-1", 7, 2, Some(true)) }]);
     let taken = written(&["put scs0000000000001 use#bmc-1"]);
     let rules = [
         &name(),
@@ -78,7 +85,7 @@ async fn a_use_that_changes_meanwhile_is_looked_at_again() {
     assert_eq!(call(reset(false), &rules, &woken("reset")).await, done(false));
 
     let text = "Reset is not completed. No reset is required for the certificate.";
-    for meanwhile in [tie("bmc-1", 7, 1, None), tie("bmc-1", 8, 1, Some(false))] {
+    for meanwhile in [binding("bmc-1", 7, 1, None), binding("bmc-1", 8, 1, Some(false))] {
         let rules = [
             &name(),
             &held(record()),
@@ -97,7 +104,7 @@ async fn a_use_that_changes_meanwhile_is_looked_at_again() {
 #[tokio::test]
 async fn a_restart_begins_anew_with_those_devices_alone() {
     let wake = woken("created");
-    let found = uses(vec![tie("bmc-1", 5, 1, Some(true)), tie("bmc-2", 5, 1, None)]);
+    let found = uses(vec![binding("bmc-1", 5, 1, Some(true)), binding("bmc-2", 5, 1, None)]);
     let given_up = written(&["put scs0000000000001 use#bmc-1"]);
     let begun = written(&[
         "put 7 meta",
@@ -107,7 +114,7 @@ async fn a_restart_begins_anew_with_those_devices_alone() {
         "put scs0000000000001 use#bmc-1",
         "update bmc-1",
     ]);
-    let idle = uses_then(vec![tie("bmc-1", 5, 2, None)]);
+    let idle = uses_then(vec![binding("bmc-1", 5, 2, None)]);
     let there = devices(vec![device("bmc-1", &[CERTIFICATE])]);
     let rules = [
         &name(),
@@ -133,7 +140,7 @@ async fn a_restart_begins_anew_with_those_devices_alone() {
 async fn an_impossible_restart_says_that_the_reset_is_done() {
     let expired = CertificateRecord { not_after: NOW, ..record() };
     let given_up = written(&["put scs0000000000001 use#bmc-1"]);
-    let found = uses(vec![tie("bmc-1", 5, 1, Some(true))]);
+    let found = uses(vec![binding("bmc-1", 5, 1, Some(true))]);
     let rules =
         [&name(), &held(&expired), &found, &chain(), &recorded(), &given_up, &chain(), &recorded(), &held(&expired)];
     let text = "Reset is completed, but the work does not begin again.\nThe certificate expired on 1970-01-01.";

@@ -87,11 +87,11 @@ async fn a_format_with_a_private_key_names_its_call() {
 #[tokio::test]
 async fn the_unissued_is_accepted_and_the_failed_an_error() {
     let issuing = |in_error| {
-        let tie = tie("bmc-1", 7, 1, Some(in_error));
-        UseRecord { lifecycle: Lifecycle { stage: Some(Stage::PostCsr), ..tie.lifecycle }, ..tie }
+        let binding = binding("bmc-1", 7, 1, Some(in_error));
+        UseRecord { lifecycle: Lifecycle { stage: Some(Stage::PostCsr), ..binding.lifecycle }, ..binding }
     };
-    let answer = async |ties: Vec<UseRecord>| {
-        call(retrieve(json!({})), &[&name(), &held(place()), &uses(ties)], &woken("")).await
+    let answer = async |bindings: Vec<UseRecord>| {
+        call(retrieve(json!({})), &[&name(), &held(place()), &uses(bindings)], &woken("")).await
     };
     assert_eq!(answer(vec![issuing(false)]).await, (202, json!({ "Stage": 500, "Status": "So it is." })));
     let text = r"Certificate [\VED\Policy\Servers\web] has encountered an error while processing, Status: So it is., Stage: 500.";
@@ -102,15 +102,15 @@ async fn the_unissued_is_accepted_and_the_failed_an_error() {
 #[tokio::test]
 async fn a_certificate_is_shown_with_where_its_work_stands() {
     let entry = |stage, result, at| Entry { stage, attempt: 1, result, words: String::new(), at };
-    let mut failed = tie("bmc-2", 7, 1, Some(true));
+    let mut failed = binding("bmc-2", 7, 1, Some(true));
     failed.lifecycle.history = vec![
         entry(Stage::InstallCertificate, StageResult::Queued, NOW),
         entry(Stage::CheckConfiguration, StageResult::Done, NOW + time::Duration::SECOND),
     ];
-    let ties = vec![tie("bmc-1", 7, 1, None), failed];
+    let bindings = vec![binding("bmc-1", 7, 1, None), failed];
     let record = record();
     let path = "/vedsdk/certificates/%7B726f6f74-6361-8000-8000-000000000001%7D";
-    let (status, shown) = call(request("GET", path, ""), &[&held(&record), &uses(ties)], &woken("")).await;
+    let (status, shown) = call(request("GET", path, ""), &[&held(&record), &uses(bindings)], &woken("")).await;
     assert_eq!(status, 200, "{shown}");
     assert_eq!(shown["ProcessingDetails"], json!({ "InError": true, "Stage": 800, "Status": "So it is." }));
     assert_eq!(shown["Consumers"], json!([r"\VED\Policy\Devices\bmc-1", r"\VED\Policy\Devices\bmc-2"]));

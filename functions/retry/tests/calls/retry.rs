@@ -120,7 +120,7 @@ async fn what_does_not_exist_reads_like_the_hidden() {
 
 #[tokio::test]
 async fn where_nothing_failed_the_retry_is_cancelled() {
-    let fine = uses(vec![tie("bmc-1", 7, 1, None), tie("bmc-2", 8, 1, Some(false))]);
+    let fine = uses(vec![binding("bmc-1", 7, 1, None), binding("bmc-2", 8, 1, Some(false))]);
     let text = "Retry canceled. No retry is required for the certificate. \
                 [No application is in error; 1 of 2 are under way.]";
     assert_eq!(call(retry_of(DN), &[&name(), &fine], &woken("retry")).await, refused(text));
@@ -129,7 +129,11 @@ async fn where_nothing_failed_the_retry_is_cancelled() {
 #[tokio::test]
 async fn what_failed_is_queued_once_in_whatever_letter_case() {
     let wake = woken("retry");
-    let found = uses(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 3, Some(true)), tie("bmc-3", 7, 1, None)]);
+    let found = uses(vec![
+        binding("bmc-1", 7, 1, Some(true)),
+        binding("bmc-2", 7, 3, Some(true)),
+        binding("bmc-3", 7, 1, None),
+    ]);
     let rules =
         [&name(), &found, &job(failed(7, &["bmc-1", "bmc-2", "bmc-3"])), &chain(), &resumed(7, &["bmc-1", "bmc-2"])];
     assert_eq!(call(retry_of(r"\ved\POLICY\SERVERS\Web"), &rules, &wake).await, success());
@@ -139,12 +143,12 @@ async fn what_failed_is_queued_once_in_whatever_letter_case() {
 #[tokio::test]
 async fn the_loser_of_two_retries_does_not_double_it() {
     let wake = woken("retry");
-    let found = || uses(vec![tie("bmc-1", 7, 1, Some(true))]);
+    let found = || uses(vec![binding("bmc-1", 7, 1, Some(true))]);
     let queued = Deployment { reopen: chosen(&["bmc-1"]), ..deployment(7, &["bmc-1"], None) };
     let rules = [&name(), &found(), &job(failed(7, &["bmc-1"])), &chain(), &lost(), &job(queued)];
     assert_eq!(call(retry_of(DN), &rules, &wake).await, success());
 
-    let done = uses_then(vec![tie("bmc-1", 7, 2, None)]);
+    let done = uses_then(vec![binding("bmc-1", 7, 2, None)]);
     let ended = job(deployment(7, &["bmc-1"], Some(DeploymentOutcome::Deployed)));
     let rules = [&name(), &found(), &ended, &done];
     assert_eq!(call(retry_of(DN), &rules, &wake).await, success());
@@ -154,7 +158,7 @@ async fn the_loser_of_two_retries_does_not_double_it() {
 #[tokio::test]
 async fn what_failed_is_tried_again_while_its_deployment_still_runs() {
     let wake = woken("retry");
-    let found = uses(vec![tie("bmc-1", 7, 1, Some(true)), tie("bmc-2", 7, 1, Some(false))]);
+    let found = uses(vec![binding("bmc-1", 7, 1, Some(true)), binding("bmc-2", 7, 1, Some(false))]);
     let running = job(deployment(7, &["bmc-1", "bmc-2"], None));
     let rules = [&name(), &found, &running, &chain(), &resumed(7, &["bmc-1"])];
     assert_eq!(call(retry_of(DN), &rules, &wake).await, success());
@@ -165,10 +169,10 @@ async fn what_failed_is_tried_again_while_its_deployment_still_runs() {
 async fn one_device_that_cannot_be_retried_holds_up_no_other() {
     let wake = woken("retry");
     let found = uses(vec![
-        tie("bmc-1", 7, 1, Some(true)),
-        tie("bmc-2", 7, 1, Some(false)),
-        tie("bmc-3", 8, 1, Some(true)),
-        tie("bmc-4", 9, 1, Some(true)),
+        binding("bmc-1", 7, 1, Some(true)),
+        binding("bmc-2", 7, 1, Some(false)),
+        binding("bmc-3", 8, 1, Some(true)),
+        binding("bmc-4", 9, 1, Some(true)),
     ]);
     let gone = mock!(Client::get_item)
         .match_requests(|request| key(request) == "8")
@@ -201,10 +205,10 @@ async fn where_the_uses_cannot_be_read_no_work_is_added() {
 
 #[tokio::test]
 async fn whoever_waits_is_answered_when_the_device_has_another_result() {
-    let open = || uses_then(vec![tie("bmc-1", 7, 2, Some(false))]);
+    let open = || uses_then(vec![binding("bmc-1", 7, 2, Some(false))]);
     let (unopened, again) =
-        (uses_then(vec![tie("bmc-1", 7, 1, Some(true))]), uses_then(vec![tie("bmc-1", 7, 2, Some(true))]));
-    let found = uses(vec![tie("bmc-1", 7, 1, Some(true))]);
+        (uses_then(vec![binding("bmc-1", 7, 1, Some(true))]), uses_then(vec![binding("bmc-1", 7, 2, Some(true))]));
+    let found = uses(vec![binding("bmc-1", 7, 1, Some(true))]);
     let rules =
         [&name(), &found, &job(failed(7, &["bmc-1"])), &chain(), &resumed(7, &["bmc-1"]), &unopened, &open(), &again];
     let begun = Instant::now();
@@ -215,7 +219,7 @@ async fn whoever_waits_is_answered_when_the_device_has_another_result() {
 
 #[tokio::test]
 async fn nobody_waits_longer_than_the_invocation_lasts() {
-    let found = uses(vec![tie("bmc-1", 7, 1, Some(true))]);
+    let found = uses(vec![binding("bmc-1", 7, 1, Some(true))]);
     let rules = [&name(), &found, &job(failed(7, &["bmc-1"])), &chain(), &resumed(7, &["bmc-1"])];
     let mut context = lambda_http::Context::default();
     let ends = std::time::SystemTime::from(NOW) + Duration::from_millis(2200);

@@ -169,7 +169,7 @@ async fn a_certificate_is_being_revoked_until_its_list_says_so() {
         .match_requests(|request| key(request) == LIST)
         .then_output(|| GetItemOutput::builder().build());
     let path = "/vedsdk/certificates/726f6f74-6361-8000-8000-000000000001";
-    let idle = uses(vec![tie("bmc-1", 7, 1, None)]);
+    let idle = uses(vec![binding("bmc-1", 7, 1, None)]);
     let (_, shown) = call(request("GET", path, ""), &[&held(&record), &idle, &missing], &woken("")).await;
     assert_eq!(
         (&shown["ProcessingDetails"]["Stage"], &shown["ProcessingDetails"]["InError"]),
@@ -181,7 +181,7 @@ async fn a_certificate_is_being_revoked_until_its_list_says_so() {
         (&json!("Revoked"), &json!("1970-01-01T00:00:00Z"))
     );
     // What is done at a device comes first.
-    let busy = uses(vec![tie("bmc-1", 7, 1, Some(true))]);
+    let busy = uses(vec![binding("bmc-1", 7, 1, Some(true))]);
     let (_, shown) = call(request("GET", path, ""), &[&held(&record), &busy], &woken("")).await;
     assert_eq!(shown["ProcessingDetails"]["Stage"], 800);
 }

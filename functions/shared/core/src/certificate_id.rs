@@ -30,8 +30,8 @@ impl CertificateId {
         (u128::from(number) < IDS).then_some(Self(number))
     }
 
-    /// The shelf on which it stands in the lists: certificates are spread evenly over as many partitions as devices are.
-    pub const fn shelf(self) -> u8 {
+    /// The shard on which it stands in the lists: certificates are spread evenly over as many partitions as devices are.
+    pub const fn shard(self) -> u8 {
         (self.0 % SHARDS as u64) as u8
     }
 }
@@ -90,7 +90,7 @@ mod tests {
         fn whatever_is_random_makes_an_id(random: [u8; 16]) {
             let id = CertificateId::from_random(random);
             prop_assert_eq!(id.to_string().parse::<CertificateId>().unwrap(), id);
-            prop_assert!(id.shelf() < SHARDS);
+            prop_assert!(id.shard() < SHARDS);
         }
     }
 }

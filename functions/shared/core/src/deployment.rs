@@ -19,7 +19,7 @@ use crate::plan::MAX_RESENDS;
 
 /// Devices of one deployment: the bound of Huawei Cloud's `resources`. All of them, with what belongs to them, fit into
 /// one transaction.
-pub const MOST_DEVICES: usize = 20;
+pub const MOST_DEPLOYED: usize = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -45,7 +45,7 @@ pub struct Deployment {
     /// Of [`Work::Issue`] there is one device.
     #[serde(default)]
     pub work: Work,
-    /// 1 to [`MOST_DEVICES`].
+    /// 1 to [`MOST_DEPLOYED`].
     pub devices: BTreeSet<DeviceId>,
     /// The principal.
     pub requested_by: String,

@@ -48,7 +48,7 @@ pub use key::PrivateKey;
 pub use leaf::NAMES;
 pub use path::{DEPTH, SIGNATURES, STEPS};
 pub use pkcs12::ITERATIONS;
-pub use problem::{CODES, ConstraintFault, Fault, Field, Place, Problem, Problems};
+pub use problem::{CODES, ConstraintFault, Fault, Field, Location, Problem, Problems};
 pub use public_key::LeafKey;
 
 /// Bytes of certificate and chain text together.
@@ -143,7 +143,7 @@ pub fn check(material: &Material<'_>, roots: &[Certificate], now: OffsetDateTime
 #[derive(Default)]
 struct Sent {
     /// DER, none twice, with where it was.
-    certificates: Vec<(Vec<u8>, Place)>,
+    certificates: Vec<(Vec<u8>, Location)>,
     /// The first is the leaf, whatever else is there.
     leaf_first: bool,
     /// Some could not be read or were too many: what seems to be missing may be among them.
@@ -153,7 +153,7 @@ struct Sent {
 
 impl Sent {
     /// Once, whatever it is sent.
-    fn push(&mut self, der: Vec<u8>, place: Place) -> Result<(), Problem> {
+    fn push(&mut self, der: Vec<u8>, place: Location) -> Result<(), Problem> {
         if self.certificates.iter().any(|(known, _)| *known == der) {
             return Ok(());
         }

@@ -14,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 
 pub use self::command::{Command, Refusal};
 pub use self::cursor::Cursor;
-pub use self::reopen::{MOST_DEVICES, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
+pub use self::reopen::{MOST_RETRIED, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
 
 use crate::device::DeviceId;
 use crate::lifecycle::Work;

@@ -17,7 +17,7 @@ use crate::fingerprint::Fingerprint;
 use crate::import::LeafKey;
 use crate::import::der::{element, identifier, sequence};
 use crate::import::public_key::{KeyFault, PublicKey};
-use crate::import::signature::{Scheme, Unusable, Verdict};
+use crate::import::signature::{Scheme, SignatureCheck, Unusable};
 use crate::import::text::shown;
 
 /// Characters of a request. One with RSA 4096 and long names takes 3 KiB.
@@ -91,9 +91,9 @@ impl SigningRequest {
             return Err(InvalidRequest::WeakSignature("SHA-1"));
         }
         match scheme.verify(&key, parts.signed, &parts.signature.data) {
-            Verdict::Good => {}
-            Verdict::Unsupported => return Err(InvalidRequest::Algorithm(scheme.to_string())),
-            Verdict::Bad | Verdict::Refused => return Err(InvalidRequest::Signature),
+            SignatureCheck::Good => {}
+            SignatureCheck::Unsupported => return Err(InvalidRequest::Algorithm(scheme.to_string())),
+            SignatureCheck::Bad | SignatureCheck::Refused => return Err(InvalidRequest::Signature),
         }
         let spki_der = parts.spki.raw.to_vec();
         Ok(Self { key: Fingerprint::of(&spki_der), algorithm: key.algorithm, spki_der, der })

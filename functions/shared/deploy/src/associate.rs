@@ -5,12 +5,12 @@ use rootcast_core::audit::{Act, Action, Subject};
 use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::DeviceId;
 use rootcast_core::lifecycle::Work;
-use rootcast_ledger::{CertificateOrPlace, DeviceRecord, Ledger, UseRecord};
+use rootcast_ledger::{CertificateOrPending, DeviceRecord, Ledger, UseRecord};
 
 use crate::judge::{at_rest, judge};
 use crate::{ATTEMPTS, NotBegun, PAUSE, Refusal, Request, is_written, may_go_to_devices};
 
-/// Ties the certificate to those of the devices (1 to [`MOST_TIES`](rootcast_ledger::MOST_TIES)) that it is not tied to:
+/// Bindings the certificate to those of the devices (1 to [`MOST_BINDINGS`](rootcast_ledger::MOST_BINDINGS)) that it is not bound to:
 /// to all of them, or to none where one is refused. Answers which are.
 ///
 /// Five calls where nobody interferes: certificate, devices, uses, audit chain, one transaction.
@@ -26,7 +26,7 @@ pub async fn associate(
         let mut found = ledger.devices_by_id(devices).await?;
         let uses = ledger.uses_of_devices(found.values()).await?;
         let (mut fresh, mut refused) = (Vec::new(), Vec::new());
-        for id in devices.iter().filter(|id| tie_of(&uses, certificate, id).is_none()) {
+        for id in devices.iter().filter(|id| binding_of(&uses, certificate, id).is_none()) {
             match judge(found.remove(id), certificate, Work::Install, &uses) {
                 Ok(new) => fresh.push(new.device),
                 Err(why) => refused.push((id.clone(), why)),
@@ -36,7 +36,7 @@ pub async fn associate(
             return Ok(refused);
         }
         let act = act(certificate, Action::Associate, fresh.iter().map(|device| &device.id), request);
-        if is_written(ledger.tie(certificate, &fresh, &act).await)? {
+        if is_written(ledger.binding(certificate, &fresh, &act).await)? {
             return Ok(Vec::new());
         }
         tokio::time::sleep(pause).await;
@@ -45,7 +45,7 @@ pub async fn associate(
     Err(NotBegun::Busy)
 }
 
-/// Unties the certificate from those of the devices (1 to [`MOST_TIES`](rootcast_ledger::MOST_TIES)) that it is tied to:
+/// Unbinds the certificate from those of the devices (1 to [`MOST_BINDINGS`](rootcast_ledger::MOST_BINDINGS)) that it is bound to:
 /// from all of them, or from none where one is refused. Answers which are. What a device shows does not change.
 ///
 /// # Errors
@@ -58,25 +58,27 @@ pub async fn dissociate(
 ) -> Result<Vec<(DeviceId, Refusal)>, NotBegun> {
     let mut pause = PAUSE;
     for _ in 0..ATTEMPTS {
-        let held = ledger.certificate_or_place(certificate).await?.ok_or(NotBegun::NoCertificate)?;
-        if let Some(device) = CertificateOrPlace::device(&held) {
+        let held = ledger.certificate_or_pending(certificate).await?.ok_or(NotBegun::NoCertificate)?;
+        if let Some(device) = CertificateOrPending::device(&held) {
             return Err(NotBegun::Own(device.clone()));
         }
         let mut found = ledger.devices_by_id(devices).await?;
         let uses = ledger.uses_of_devices(found.values()).await?;
-        let (mut ties, mut refused): (Vec<(DeviceRecord, UseRecord)>, _) = (Vec::new(), Vec::new());
+        let (mut bindings, mut refused): (Vec<(DeviceRecord, UseRecord)>, _) = (Vec::new(), Vec::new());
         for id in devices {
             let device = found.remove(id).ok_or(Refusal::NoDevice);
             match device.and_then(|device| at_rest(&device, &uses).map(|()| device)) {
-                Ok(device) => ties.extend(tie_of(&uses, certificate, id).map(|tie| (device, tie.clone()))),
+                Ok(device) => {
+                    bindings.extend(binding_of(&uses, certificate, id).map(|binding| (device, binding.clone())))
+                }
                 Err(why) => refused.push((id.clone(), why)),
             }
         }
-        if ties.is_empty() || !refused.is_empty() {
+        if bindings.is_empty() || !refused.is_empty() {
             return Ok(refused);
         }
-        let act = act(certificate, Action::Dissociate, ties.iter().map(|(device, _)| &device.id), request);
-        if is_written(ledger.untie(certificate, &ties, &act).await)? {
+        let act = act(certificate, Action::Dissociate, bindings.iter().map(|(device, _)| &device.id), request);
+        if is_written(ledger.unbind(certificate, &bindings, &act).await)? {
             return Ok(Vec::new());
         }
         tokio::time::sleep(pause).await;
@@ -98,6 +100,6 @@ fn act<'a>(
         .with("names", names.join(" "))
 }
 
-fn tie_of<'a>(uses: &'a [UseRecord], certificate: CertificateId, device: &DeviceId) -> Option<&'a UseRecord> {
-    uses.iter().find(|tie| tie.certificate == certificate && tie.device == *device)
+fn binding_of<'a>(uses: &'a [UseRecord], certificate: CertificateId, device: &DeviceId) -> Option<&'a UseRecord> {
+    uses.iter().find(|binding| binding.certificate == certificate && binding.device == *device)
 }

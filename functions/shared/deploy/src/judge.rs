@@ -4,7 +4,7 @@ use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::Profile;
 use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::Work;
-use rootcast_ledger::{DeviceRecord, MOST_TIES_OF_DEVICE, NewUse, UseRecord};
+use rootcast_ledger::{DeviceRecord, MOST_BINDINGS_OF_DEVICE, NewUse, UseRecord};
 use thiserror::Error;
 
 /// Why a device is not given a certificate, and what to do about it.
@@ -21,7 +21,7 @@ pub enum Refusal {
     #[error("A device of profile {0} has no web server whose certificate could be replaced.")]
     NoWebServer(Profile),
     #[error(
-        "The device has {MOST_TIES_OF_DEVICE} certificates already, the most that one can have: dissociate one from it first."
+        "The device has {MOST_BINDINGS_OF_DEVICE} certificates already, the most that one can have: dissociate one from it first."
     )]
     Full,
     #[error("Job {job} is bringing {certificate} to the device: send this again when it has ended.")]
@@ -47,7 +47,7 @@ pub(crate) fn judge(
     }
     at_rest(&device, uses)?;
     let earlier = uses.iter().find(|other| other.device == device.id && other.certificate == certificate).cloned();
-    if earlier.is_none() && device.ties.len() >= MOST_TIES_OF_DEVICE {
+    if earlier.is_none() && device.bindings.len() >= MOST_BINDINGS_OF_DEVICE {
         return Err(Refusal::Full);
     }
     Ok(NewUse { device, earlier })
@@ -88,11 +88,11 @@ mod tests {
         device
     }
 
-    fn tie(certificate: &str, stage: Option<Stage>, in_error: bool) -> UseRecord {
+    fn binding(certificate: &str, stage: Option<Stage>, in_error: bool) -> UseRecord {
         let lifecycle = Lifecycle { stage, in_error, ..Lifecycle::idle(Work::Install, "It failed.") };
         let (certificate, device) = (certificate.parse().unwrap(), "bmc-1".parse().unwrap());
-        let tied = UseRecord::new(certificate, device, lifecycle, OffsetDateTime::UNIX_EPOCH);
-        UseRecord { job: Some(JobId(12)), ..tied }
+        let bound = UseRecord::new(certificate, device, lifecycle, OffsetDateTime::UNIX_EPOCH);
+        UseRecord { job: Some(JobId(12)), ..bound }
     }
 
     fn judged(device: Option<DeviceRecord>, work: Work, uses: &[UseRecord]) -> Result<Option<UseRecord>, Refusal> {
@@ -105,7 +105,7 @@ mod tests {
             assert_eq!(judged(None, work, &[]), Err(Refusal::NoDevice));
             let stranger = DeviceRecord { pins: Vec::new(), ..device(Profile::Dmtf) };
             assert_eq!(judged(Some(stranger), work, &[]), Err(Refusal::NotApproved));
-            let under_way = tie("scs0000000000001", Some(Stage::InstallCertificate), false);
+            let under_way = binding("scs0000000000001", Some(Stage::InstallCertificate), false);
             let refused = judged(Some(device(Profile::Dmtf)), work, &[under_way]).unwrap_err();
             assert!(refused.to_string().contains("Job 12 is bringing scs0000000000001"), "{refused}");
         }
@@ -119,24 +119,24 @@ mod tests {
 
     #[test]
     fn a_device_with_all_its_certificates_takes_no_other_one() {
-        let ties = (0..MOST_TIES_OF_DEVICE).map(|number| format!("scs{:013}", number + 10).parse().unwrap());
-        let full = DeviceRecord { ties: ties.collect(), ..device(Profile::Openbmc) };
+        let bindings = (0..MOST_BINDINGS_OF_DEVICE).map(|number| format!("scs{:013}", number + 10).parse().unwrap());
+        let full = DeviceRecord { bindings: bindings.collect(), ..device(Profile::Openbmc) };
         for work in [Work::Install, Work::Issue] {
             assert_eq!(judged(Some(full.clone()), work, &[]), Err(Refusal::Full));
         }
         // One that it has already may be brought there again.
-        let again = tie(CERTIFICATE, None, false);
+        let again = binding(CERTIFICATE, None, false);
         assert!(judged(Some(full.clone()), Work::Install, &[again]).is_ok());
-        let almost = DeviceRecord { ties: full.ties[1..].to_vec(), ..full };
+        let almost = DeviceRecord { bindings: full.bindings[1..].to_vec(), ..full };
         assert!(judged(Some(almost), Work::Install, &[]).is_ok());
     }
 
     #[test]
     fn an_earlier_use_of_the_same_certificate_is_replaced() {
-        let other = tie("scs0000000000001", None, false);
+        let other = binding("scs0000000000001", None, false);
         let judged = |uses: &[UseRecord]| judged(Some(device(Profile::Openbmc)), Work::Install, uses);
         assert_eq!(judged(std::slice::from_ref(&other)), Ok(None));
-        let failed = tie(CERTIFICATE, Some(Stage::CheckConfiguration), true);
+        let failed = binding(CERTIFICATE, Some(Stage::CheckConfiguration), true);
         assert_eq!(judged(&[other, failed.clone()]), Ok(Some(failed)));
     }
 }

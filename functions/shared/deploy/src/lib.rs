@@ -14,7 +14,7 @@ use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::deployment::Deployment;
 use rootcast_core::device::DeviceId;
 use rootcast_core::lifecycle::Work;
-use rootcast_ledger::{CertificateOrPlace, Ledger, LedgerError, NewUse, PlaceRecord};
+use rootcast_ledger::{CertificateOrPending, Ledger, LedgerError, NewUse, PendingCertificate};
 use thiserror::Error;
 use time::{Date, OffsetDateTime};
 
@@ -60,7 +60,7 @@ pub enum NotBegun {
 struct Prepared {
     job: Deployment,
     uses: Vec<NewUse>,
-    place: Option<PlaceRecord>,
+    place: Option<PendingCertificate>,
 }
 
 /// Who asks, and when.
@@ -164,8 +164,8 @@ async fn prepare_issue(ledger: &Ledger, id: &DeviceId, Request { by, now }: Requ
             (certificate, Some(new_place(certificate, &dn, id, &by.principal, now)))
         }
         Some(certificate) => {
-            let held = ledger.certificate_or_place(certificate).await?;
-            if held.as_ref().and_then(CertificateOrPlace::device) != Some(id) {
+            let held = ledger.certificate_or_pending(certificate).await?;
+            if held.as_ref().and_then(CertificateOrPending::device) != Some(id) {
                 return Err(NotBegun::NameTaken(certificate));
             }
             (certificate, None)
@@ -180,8 +180,14 @@ async fn prepare_issue(ledger: &Ledger, id: &DeviceId, Request { by, now }: Requ
     Ok(Prepared { job, uses: vec![new], place })
 }
 
-fn new_place(id: CertificateId, dn: &CertificateDn, device: &DeviceId, by: &str, now: OffsetDateTime) -> PlaceRecord {
-    PlaceRecord {
+fn new_place(
+    id: CertificateId,
+    dn: &CertificateDn,
+    device: &DeviceId,
+    by: &str,
+    now: OffsetDateTime,
+) -> PendingCertificate {
+    PendingCertificate {
         id,
         revision: 0,
         folder: dn.folder.to_string(),

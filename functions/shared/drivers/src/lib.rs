@@ -27,5 +27,5 @@ pub use credential::Credential;
 pub use identity::Identity;
 pub use observe::{ObservedCertificate, observe};
 pub use redfish::{Assignment, Ended, Enquiry, GenerateCsr, Installation, Monitor, Reached, Redfish, RequestedKey};
-pub use trust::{Converged, Endpoint, Held, Installed, Progress, TrustGoal};
+pub use trust::{Converged, Endpoint, Installed, Progress, TrustGoal, TrustStoreContent};
 pub use wire::{BODY_LIMIT, Exchanged, Line, Peer, Tls, Wire};

@@ -27,14 +27,14 @@ pub struct TrustGoal {
 
 /// Everything that was read back from a trust slot: each certificate once, sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct TrustStoreContent {
     pub anchors: Vec<Fingerprint>,
 }
 
 /// The goal is reached, and was proven by a listing after the last write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Converged {
-    pub held: Held,
+    pub held: TrustStoreContent,
     /// Whether anything was written.
     pub changed: bool,
 }

@@ -12,13 +12,13 @@ use serde::Serialize;
 pub struct Envelope<T> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<T>,
-    pub result: Verdict,
+    pub result: ResultKind,
     pub messages: Vec<Message>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum ResultKind {
     Success,
     /// Done, but not all of it.
     Warning,
@@ -84,7 +84,7 @@ impl Message {
 
 impl<T> Envelope<T> {
     pub fn success(response: T) -> Self {
-        Self { response: Some(response), result: Verdict::Success, messages: Vec::new() }
+        Self { response: Some(response), result: ResultKind::Success, messages: Vec::new() }
     }
 
     pub fn saying(mut self, message: Message) -> Self {
@@ -92,7 +92,7 @@ impl<T> Envelope<T> {
         self
     }
 
-    pub fn judged(mut self, result: Verdict) -> Self {
+    pub fn judged(mut self, result: ResultKind) -> Self {
         self.result = result;
         self
     }

@@ -17,7 +17,7 @@ use time::Duration;
 use tracing::error;
 
 use crate::bearer::{Forbidden, OutOfScope};
-use crate::envelope::{Envelope, Message, Recovery, Verdict};
+use crate::envelope::{Envelope, Message, Recovery, ResultKind};
 use crate::routes::Denied;
 
 /// The kinds of refusal: each has one HTTP status and one message id.
@@ -210,7 +210,7 @@ impl ApiError {
         };
         Envelope {
             response: self.0.response.clone(),
-            result: Verdict::Failed,
+            result: ResultKind::Failed,
             messages: vec![Message {
                 id,
                 text: self.0.text.clone(),

@@ -28,7 +28,7 @@ mod venafi;
 pub use bearer::{Forbidden, OutOfScope, Presented, Principal, presented};
 pub use body::{BODY_LIMIT, BULK_BODY_LIMIT, media_type, parse_json, read};
 pub use caller::authenticate;
-pub use envelope::{Envelope, Message, Recovery, Verdict};
+pub use envelope::{Envelope, Message, Recovery, ResultKind};
 pub use error::{ApiError, Kind, RequestId, report};
 pub use guarded::Guarded;
 pub use password::{Claim, NotProven, Proven, prove};

@@ -74,13 +74,13 @@ impl VenafiError {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Told<'a> {
+struct ErrorBody<'a> {
     error: &'a str,
 }
 
 impl IntoResponse for VenafiError {
     fn into_response(self) -> Response {
-        let mut response = (self.status, Json(Told { error: &self.text })).into_response();
+        let mut response = (self.status, Json(ErrorBody { error: &self.text })).into_response();
         match self.status {
             // RFC 6750 §3; without an error code, which would tell what is wrong with the token.
             StatusCode::UNAUTHORIZED => {

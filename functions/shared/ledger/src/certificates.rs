@@ -24,7 +24,7 @@ use crate::{Ledger, LedgerError, Revocation};
 pub struct CertificateRecord {
     pub id: CertificateId,
     /// The id's own; the lists' partition.
-    pub shelf: u8,
+    pub shard: u8,
     /// Grows with each write.
     pub revision: u64,
     /// Parts between backslashes.
@@ -78,7 +78,7 @@ pub struct CertificateRecord {
 /// device is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct PlaceRecord {
+pub struct PendingCertificate {
     pub id: CertificateId,
     /// Grows with each write.
     pub revision: u64,
@@ -94,9 +94,9 @@ pub struct PlaceRecord {
 
 /// What has a certificate's id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CertificateOrPlace {
+pub enum CertificateOrPending {
     Certificate(Box<CertificateRecord>),
-    Place(PlaceRecord),
+    Pending(PendingCertificate),
 }
 
 /// The index of certificates by the thumbprint of their leaf.
@@ -108,18 +108,18 @@ struct Indexed {
     id: CertificateId,
 }
 
-impl CertificateOrPlace {
+impl CertificateOrPending {
     pub(crate) fn from_item(item: Item) -> Result<Self, LedgerError> {
         if item.contains_key("leaf") {
             return from_item("certificate", item).map(Box::new).map(Self::Certificate);
         }
-        from_item("certificate's place", item).map(Self::Place)
+        from_item("certificate's place", item).map(Self::Pending)
     }
 
     pub const fn id(&self) -> CertificateId {
         match self {
             Self::Certificate(record) => record.id,
-            Self::Place(place) => place.id,
+            Self::Pending(place) => place.id,
         }
     }
 
@@ -127,7 +127,7 @@ impl CertificateOrPlace {
     pub fn place(&self) -> (&str, &str) {
         match self {
             Self::Certificate(record) => (&record.folder, &record.name),
-            Self::Place(place) => (&place.folder, &place.name),
+            Self::Pending(pending) => (&pending.folder, &pending.name),
         }
     }
 
@@ -135,14 +135,14 @@ impl CertificateOrPlace {
     pub fn device(&self) -> Option<&DeviceId> {
         match self {
             Self::Certificate(record) => record.device.as_ref(),
-            Self::Place(place) => Some(&place.device),
+            Self::Pending(place) => Some(&place.device),
         }
     }
 
     pub fn revoked(&self) -> Option<&Revocation> {
         match self {
             Self::Certificate(record) => record.revoked.as_ref(),
-            Self::Place(_) => None,
+            Self::Pending(_) => None,
         }
     }
 
@@ -172,24 +172,24 @@ impl CertificateRecord {
 impl Ledger {
     /// `None` as well where it was not issued yet.
     pub async fn certificate(&self, id: CertificateId) -> Result<Option<CertificateRecord>, LedgerError> {
-        Ok(match self.certificate_or_place(id).await? {
-            Some(CertificateOrPlace::Certificate(record)) => Some(*record),
-            Some(CertificateOrPlace::Place(_)) | None => None,
+        Ok(match self.certificate_or_pending(id).await? {
+            Some(CertificateOrPending::Certificate(record)) => Some(*record),
+            Some(CertificateOrPending::Pending(_)) | None => None,
         })
     }
 
-    pub async fn certificate_or_place(&self, id: CertificateId) -> Result<Option<CertificateOrPlace>, LedgerError> {
-        self.certificate_item(id_key(id)).await?.map(CertificateOrPlace::from_item).transpose()
+    pub async fn certificate_or_pending(&self, id: CertificateId) -> Result<Option<CertificateOrPending>, LedgerError> {
+        self.certificate_item(id_key(id)).await?.map(CertificateOrPending::from_item).transpose()
     }
 
     /// Those of some ids that there are, in no order.
-    pub async fn certificates_or_places(
+    pub async fn certificates_or_pending(
         &self,
         ids: impl IntoIterator<Item = CertificateId>,
-    ) -> Result<Vec<CertificateOrPlace>, LedgerError> {
+    ) -> Result<Vec<CertificateOrPending>, LedgerError> {
         let keys = ids.into_iter().map(id_key).collect();
         let found = self.batch_get_of(self.certificates()?, keys, "BatchGetItem certificates").await?;
-        found.into_iter().map(CertificateOrPlace::from_item).collect()
+        found.into_iter().map(CertificateOrPending::from_item).collect()
     }
 
     /// Certificates whose leaf has this [thumbprint](Certificate::thumbprint): one, but for copies. The index follows

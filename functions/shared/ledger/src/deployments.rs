@@ -5,7 +5,7 @@
 
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use rootcast_core::audit::{Act, Action, Actor, Subject};
-use rootcast_core::deployment::{Deployment, MOST_DEVICES};
+use rootcast_core::deployment::{Deployment, MOST_DEPLOYED};
 use rootcast_core::job::JobId;
 use rootcast_core::lifecycle::{Lifecycle, Work};
 use serde::{Deserialize, Serialize};
@@ -15,11 +15,11 @@ use crate::audit::Links;
 use crate::commit::{Condition, NoAttributes, TRANSACTION, put};
 use crate::item::{Item, from_item, job_key, number, text};
 use crate::jobs::{DEPLOYMENT, list_key, meta_key};
-use crate::{DeviceRecord, Ledger, LedgerError, PlaceRecord, UseRecord};
+use crate::{DeviceRecord, Ledger, LedgerError, PendingCertificate, UseRecord};
 
 /// The job with its entries in two lists, the certificate with its name where it is new, two writes a device, and two for
 /// each of two audit chains.
-const _: () = assert!(3 + 2 + 2 * MOST_DEVICES + 4 < TRANSACTION);
+const _: () = assert!(3 + 2 + 2 * MOST_DEPLOYED + 4 < TRANSACTION);
 
 const RUNNING: &str = "running";
 const QUIET_SINCE: &str = "quietSince";
@@ -134,11 +134,11 @@ impl Ledger {
         &self,
         deployment: &Deployment,
         uses: &[NewUse],
-        place: Option<&PlaceRecord>,
+        place: Option<&PendingCertificate>,
         by: &Actor,
     ) -> Result<(), LedgerError> {
         let (id, certificate) = (deployment.id, deployment.certificate);
-        let fresh = uses.iter().filter(|tie| tie.earlier.is_none()).count();
+        let fresh = uses.iter().filter(|binding| binding.earlier.is_none()).count();
         let mut writes = vec![
             put(self.jobs()?, "deployment", deployment, meta_key(id, DEPLOYMENT), Some(Condition::absent("pk")))?,
             put(self.jobs()?, "deployment", &NoAttributes {}, list_key(id), None)?,
@@ -146,7 +146,7 @@ impl Ledger {
         ];
         match place {
             Some(place) => {
-                let record = PlaceRecord { revision: 1, uses: fresh as u64, ..place.clone() };
+                let record = PendingCertificate { revision: 1, uses: fresh as u64, ..place.clone() };
                 let condition = Condition::absent("id");
                 writes.push(put(self.certificates()?, "certificate's place", &record, Item::new(), Some(condition))?);
                 writes.push(self.claim_name(place.id, &place.folder, &place.name)?);
@@ -159,11 +159,11 @@ impl Ledger {
             };
             let record = earlier.clone().unwrap_or_else(fresh).begin(deployment, begins(deployment.work));
             writes.push(self.put_use(&record)?);
-            let mut tied = device.clone();
+            let mut bound = device.clone();
             if earlier.is_none() {
-                tied.ties.push(certificate);
+                bound.bindings.push(certificate);
             }
-            writes.push(self.replace_ties(&tied)?);
+            writes.push(self.replace_bindings(&bound)?);
         }
         let (job, act) = acts(deployment, place.is_some(), by);
         let of_certificate = if place.is_some() { self.first_link(&act)? } else { self.link(&act).await? };

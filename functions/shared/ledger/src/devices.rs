@@ -16,7 +16,7 @@ use crate::item::{Item, from_item, id_key, number, to_item};
 use crate::joining::Joining;
 use crate::{Ledger, LedgerError};
 
-pub use self::record::{DeviceRecord, Held};
+pub use self::record::{DeviceRecord, ObservedTrustStore};
 
 /// Others may change a device between a look at it and its deletion: then we look again, so often.
 const ATTEMPTS: u32 = 5;
@@ -218,9 +218,9 @@ impl Ledger {
                 writes.push(authority.demand_as_read(self.certificates()?)?);
                 writes.extend(self.leaving(&device, None, &authority, by, now)?);
             }
-            for tie in &self.uses_of_devices([&device]).await? {
-                writes.push(self.drop_use(tie)?);
-                writes.push(self.count_uses(tie.certificate, -1)?);
+            for binding in &self.uses_of_devices([&device]).await? {
+                writes.push(self.drop_use(binding)?);
+                writes.push(self.count_uses(binding.certificate, -1)?);
             }
             match self.transact(writes).await {
                 Err(LedgerError::Conflict) => {}
@@ -258,18 +258,18 @@ impl Ledger {
         Ok(devices)
     }
 
-    /// The device, as it was read, has these ties.
-    pub(crate) fn replace_ties(&self, device: &DeviceRecord) -> Result<TransactWriteItem, LedgerError> {
+    /// The device, as it was read, has these bindings.
+    pub(crate) fn replace_bindings(&self, device: &DeviceRecord) -> Result<TransactWriteItem, LedgerError> {
         let item = to_item("device", device)?;
         let update = Update::builder()
             .table_name(self.devices()?)
             .set_key(Some(id_key(device.id.as_str())))
-            .update_expression("SET #ties = :ties, #revision = :next")
+            .update_expression("SET #bindings = :bindings, #revision = :next")
             .condition_expression("#revision = :read")
-            .expression_attribute_names("#ties", "ties")
+            .expression_attribute_names("#bindings", "bindings")
             .expression_attribute_names("#revision", "revision")
             .set_expression_attribute_values(
-                item.get("ties").map(|ties| HashMap::from([(":ties".to_owned(), ties.clone())])),
+                item.get("bindings").map(|bindings| HashMap::from([(":bindings".to_owned(), bindings.clone())])),
             )
             .expression_attribute_values(":read", number(device.revision))
             .expression_attribute_values(":next", number(device.revision + 1))

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use crate::item::{Item, from_item, id_key, number};
 use crate::{Ledger, LedgerError};
 
-/// The index of certificates by their end, shelf by shelf.
+/// The index of certificates by their end, shard by shard.
 const BY_EXPIRY: &str = "by-expiry";
 
 /// What the index knows of a certificate.
@@ -32,10 +32,10 @@ impl Expiring {
 }
 
 impl Ledger {
-    /// The shelf's certificates that end in this time, both ends included: a page of them, and where the next begins.
+    /// The shard's certificates that end in this time, both ends included: a page of them, and where the next begins.
     pub async fn expiring(
         &self,
-        shelf: u8,
+        shard: u8,
         from: OffsetDateTime,
         to: OffsetDateTime,
         after: Option<Item>,
@@ -45,8 +45,8 @@ impl Ledger {
             .query()
             .table_name(self.certificates()?)
             .index_name(BY_EXPIRY)
-            .key_condition_expression("shelf = :shelf AND notAfter BETWEEN :from AND :to")
-            .expression_attribute_values(":shelf", number(shelf))
+            .key_condition_expression("shard = :shard AND notAfter BETWEEN :from AND :to")
+            .expression_attribute_values(":shard", number(shard))
             .expression_attribute_values(":from", number(from.unix_timestamp()))
             .expression_attribute_values(":to", number(to.unix_timestamp()))
             .set_exclusive_start_key(after)

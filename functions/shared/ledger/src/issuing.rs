@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 use crate::commit::{Condition, put};
 use crate::item::{Item, from_item, id_key, text};
-use crate::{CertificateOrPlace, CertificateRecord, Ledger, LedgerError, UseRecord};
+use crate::{CertificateOrPending, CertificateRecord, Ledger, LedgerError, UseRecord};
 
 /// What a serial number was given to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,18 +43,19 @@ impl Ledger {
         self.certificate_item(serial_key(serial)).await?.map(|item| from_item("serial", item)).transpose()
     }
 
-    /// The intent to sign, in one transaction: `tie` with what is to be signed and its stage, and the serial number.
+    /// The intent to sign, in one transaction: `binding` with what is to be signed and its stage, and the serial number.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where the use is not as it was read, or the number was given before.
-    pub async fn reserve(&self, tie: &UseRecord, serial: Serial, record: &SerialRecord) -> Result<(), LedgerError> {
+    pub async fn reserve(&self, binding: &UseRecord, serial: Serial, record: &SerialRecord) -> Result<(), LedgerError> {
         let absent = Some(Condition::absent("id"));
-        let writes = vec![self.put_use(tie)?, put(self.certificates()?, "serial", record, serial_key(serial), absent)?];
+        let writes =
+            vec![self.put_use(binding)?, put(self.certificates()?, "serial", record, serial_key(serial), absent)?];
         self.transact(writes).await
     }
 
     /// The certificate is signed, in one transaction: its record takes the place of what was `there`, as it was read;
-    /// the serial number says which certificate it became; and `tie` goes on. `act`: for the certificate's audit chain.
+    /// the serial number says which certificate it became; and `binding` goes on. `act`: for the certificate's audit chain.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where any of it is not as it was read. Somebody else issued it meanwhile, or it was
@@ -62,14 +63,14 @@ impl Ledger {
     pub async fn issue(
         &self,
         record: &CertificateRecord,
-        there: &CertificateOrPlace,
+        there: &CertificateOrPending,
         serial: Serial,
-        tie: &UseRecord,
+        binding: &UseRecord,
         act: &Act,
     ) -> Result<(), LedgerError> {
         let read = match there {
-            CertificateOrPlace::Certificate(before) => before.revision,
-            CertificateOrPlace::Place(place) => place.revision,
+            CertificateOrPending::Certificate(before) => before.revision,
+            CertificateOrPending::Pending(place) => place.revision,
         };
         let record = CertificateRecord { revision: read + 1, ..record.clone() };
         let condition = Some(Condition::as_read(read, "id"));
@@ -77,9 +78,9 @@ impl Ledger {
             put(self.certificates()?, "certificate", &record, record.index_attributes(), condition)?,
             self.count_leaf(&record, false)?,
             self.sign_serial(serial, record.leaf.fingerprint())?,
-            self.put_use(tie)?,
+            self.put_use(binding)?,
         ];
-        if let CertificateOrPlace::Certificate(before) = there {
+        if let CertificateOrPending::Certificate(before) = there {
             writes.push(self.uncount_leaf(before).await?);
         }
         self.transact_audited(writes, act).await

@@ -13,7 +13,7 @@ use thiserror::Error;
 use time::OffsetDateTime;
 
 use crate::item::{Item, from_item, id_key, number, text, to_item};
-use crate::{DeviceRecord, Held, Ledger, LedgerError};
+use crate::{DeviceRecord, Ledger, LedgerError, ObservedTrustStore};
 
 /// One worker at a time; `owner` names one visit. Free from `until` on: a task that was told to come back then is let in then. Kept in whole
 /// seconds, rounded down: a holder that works up to the end needs a second's margin.
@@ -28,7 +28,7 @@ pub struct Lease {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Left {
     /// What was seen of its trust store; without it that stays as it is.
-    pub held: Option<Held>,
+    pub held: Option<ObservedTrustStore>,
     pub tries: Option<Tries>,
     pub working: Option<Working>,
     /// Visits that began and are not known to have ended.
@@ -174,7 +174,7 @@ impl Ledger {
         }
     }
 
-    /// The leased device has this certificate, these pins and these ties now, and is given back. `device.revision` is as
+    /// The leased device has this certificate, these pins and these bindings now, and is given back. `device.revision` is as
     /// it was read.
     pub(crate) fn replace_and_release(
         &self,
@@ -182,7 +182,7 @@ impl Ledger {
         owner: &str,
     ) -> Result<TransactWriteItem, LedgerError> {
         let after = DeviceRecord { revision: device.revision + 1, ..device.clone() };
-        let set = ["certificate", "pins", "ties", "revision"];
+        let set = ["certificate", "pins", "bindings", "revision"];
         let names = set.into_iter().chain(["owner"]).map(|name| (format!("#{name}"), name.to_owned()));
         let clauses = set.map(|name| format!("#{name} = :{name}"));
         let update = Update::builder()

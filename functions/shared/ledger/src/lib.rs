@@ -8,6 +8,7 @@ mod access;
 mod audit;
 mod authority;
 mod batch;
+mod bindings;
 mod certificates;
 mod commit;
 mod conducting;
@@ -27,7 +28,6 @@ mod restore;
 mod retries;
 mod revocation;
 mod tasks;
-mod ties;
 mod uses;
 
 pub use access::{
@@ -36,14 +36,15 @@ pub use access::{
 };
 pub use audit::AuditPage;
 pub use authority::{Authority, BundleRecord, Claim, LinkRecord, Policy, RootRecord};
+pub use bindings::{MOST_BINDINGS, MOST_BINDINGS_OF_DEVICE};
 pub use certificates::{
-    CertificateOrPlace, CertificateRecord, ClientRequest, PlaceRecord, RemoveRefused, StoreRefused,
+    CertificateOrPending, CertificateRecord, ClientRequest, PendingCertificate, RemoveRefused, StoreRefused,
 };
 pub use commit::{Change, Dispatched};
 pub use conducting::Conducting;
 pub use departures::{Departure, Leave};
 pub use deployments::{NewUse, RunningPage};
-pub use devices::{DeviceRecord, Held, Page};
+pub use devices::{DeviceRecord, ObservedTrustStore, Page};
 pub use error::LedgerError;
 pub use expiring::Expiring;
 pub use fleet::{FleetEntry, FleetShard, RestoredFleet};
@@ -51,11 +52,10 @@ pub use issuing::SerialRecord;
 pub use jobs::{JobPage, JobRecord};
 pub use joining::Joining;
 pub use leases::{Lease, LeaseRefused, Left};
-pub use listing::{CertificateRow, Listing, Place, Sort};
+pub use listing::{CertificateRow, ListPosition, Listing, Sort};
 pub use restore::Goals;
 pub use revocation::{CrlRecord, Revocation, RevokedRecord};
 pub use tasks::{Settled, Settlement, TaskKey};
-pub use ties::{MOST_TIES, MOST_TIES_OF_DEVICE};
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
 
 use aws_sdk_dynamodb::Client;

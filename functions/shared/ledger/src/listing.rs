@@ -1,4 +1,4 @@
-//! Lists of certificates: sixteen shelves, each in the index's order, merged.
+//! Lists of certificates: sixteen shards, each in the index's order, merged.
 //!
 //! The indexes follow the table within moments (DynamoDB's global indexes are eventually consistent): what was imported
 //! right now may be missing, and what a list says of a certificate is of one moment.
@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use crate::item::{from_item, number};
 use crate::{CertificateRecord, Ledger, LedgerError};
 
-/// Shelves read at once: all of them.
+/// Shards read at once: all of them.
 const CONCURRENCY: usize = SHARDS as usize;
 
 /// What the indexes know of a certificate: what a list shows, and nothing of its key.
@@ -64,7 +64,7 @@ pub struct Listing<'a> {
 
 /// A place in a list, between two certificates: behind this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Place {
+pub struct ListPosition {
     /// The second by which the list is sorted, negative in a descending list: places grow from the first to the last.
     rank: i64,
     id: CertificateId,
@@ -74,49 +74,49 @@ impl Ledger {
     /// How many there are, and the place behind the first `skipped` of them, if there are more than that.
     ///
     /// Reads the index's rows of all of them: with rows of 400 bytes, a call and an eighth of a read unit for each of
-    /// the 16 shelves, and from there on 50 read units for 1 000 certificates and a call for 2 600 of a shelf. Without
+    /// the 16 shards, and from there on 50 read units for 1 000 certificates and a call for 2 600 of a shard. Without
     /// `skipped` and without a filter DynamoDB only counts them, and nothing is transferred.
     pub async fn survey_certificates(
         &self,
         listing: &Listing<'_>,
         skipped: usize,
-    ) -> Result<(u64, Option<Place>), LedgerError> {
+    ) -> Result<(u64, Option<ListPosition>), LedgerError> {
         let count_only = skipped == 0 && !listing.is_filtered();
-        let shelves = stream::iter(0..SHARDS).map(|shelf| async move {
+        let shards = stream::iter(0..SHARDS).map(|shard| async move {
             if count_only {
-                Ok((self.count(listing, shelf).await?, Vec::new()))
+                Ok((self.count(listing, shard).await?, Vec::new()))
             } else {
-                self.places(listing, shelf).await
+                self.places(listing, shard).await
             }
         });
-        let add = |(total, mut all): (u64, Vec<Place>), (count, places): (u64, Vec<Place>)| async move {
+        let add = |(total, mut all): (u64, Vec<ListPosition>), (count, places): (u64, Vec<ListPosition>)| async move {
             all.extend(places);
             Ok((total + count, all))
         };
-        let (total, mut places) = shelves.buffer_unordered(CONCURRENCY).try_fold((0, Vec::new()), add).await?;
+        let (total, mut places) = shards.buffer_unordered(CONCURRENCY).try_fold((0, Vec::new()), add).await?;
         let behind = skipped.checked_sub(1).filter(|_| skipped < places.len());
         Ok((total, behind.map(|index| *places.select_nth_unstable(index).1)))
     }
 
     /// The first `limit` behind a place; without one, from the beginning.
     ///
-    /// A call for each of the 16 shelves, which reads `limit` rows there: of 50 rows with 400 bytes, 2.5 read units.
+    /// A call for each of the 16 shards, which reads `limit` rows there: of 50 rows with 400 bytes, 2.5 read units.
     /// More where a filter takes few, or where many end in one second.
     pub async fn certificates_behind(
         &self,
         listing: &Listing<'_>,
-        place: Option<Place>,
+        place: Option<ListPosition>,
         limit: usize,
     ) -> Result<Vec<CertificateRow>, LedgerError> {
-        let shelves = stream::iter(0..SHARDS).map(|shelf| self.shelf_behind(listing, shelf, place, limit));
-        let found: Vec<Vec<CertificateRow>> = shelves.buffer_unordered(CONCURRENCY).try_collect().await?;
+        let shards = stream::iter(0..SHARDS).map(|shard| self.shard_behind(listing, shard, place, limit));
+        let found: Vec<Vec<CertificateRow>> = shards.buffer_unordered(CONCURRENCY).try_collect().await?;
         let mut rows: Vec<CertificateRow> = found.into_iter().flatten().collect();
         listing.cut(&mut rows, limit);
         Ok(rows)
     }
 
-    async fn count(&self, listing: &Listing<'_>, shelf: u8) -> Result<u64, LedgerError> {
-        let Some(query) = self.query(listing, shelf, None)? else { return Ok(0) };
+    async fn count(&self, listing: &Listing<'_>, shard: u8) -> Result<u64, LedgerError> {
+        let Some(query) = self.query(listing, shard, None)? else { return Ok(0) };
         let mut pages = query.select(Select::Count).into_paginator().send();
         let mut total = 0;
         while let Some(page) = pages.next().await {
@@ -125,8 +125,8 @@ impl Ledger {
         Ok(total)
     }
 
-    async fn places(&self, listing: &Listing<'_>, shelf: u8) -> Result<(u64, Vec<Place>), LedgerError> {
-        let Some(query) = self.query(listing, shelf, None)? else { return Ok((0, Vec::new())) };
+    async fn places(&self, listing: &Listing<'_>, shard: u8) -> Result<(u64, Vec<ListPosition>), LedgerError> {
+        let Some(query) = self.query(listing, shard, None)? else { return Ok((0, Vec::new())) };
         let mut items = query.into_paginator().items().send();
         let mut places = Vec::new();
         while let Some(item) = items.next().await {
@@ -136,15 +136,15 @@ impl Ledger {
         Ok((places.len() as u64, places))
     }
 
-    async fn shelf_behind(
+    async fn shard_behind(
         &self,
         listing: &Listing<'_>,
-        shelf: u8,
-        place: Option<Place>,
+        shard: u8,
+        place: Option<ListPosition>,
         limit: usize,
     ) -> Result<Vec<CertificateRow>, LedgerError> {
         let mut rows: Vec<CertificateRow> = Vec::new();
-        let Some(mut query) = self.query(listing, shelf, place)? else { return Ok(rows) };
+        let Some(mut query) = self.query(listing, shard, place)? else { return Ok(rows) };
         // A filter may pass over many, and is better served with the largest pages that there are.
         if !listing.is_filtered() {
             query = query.limit(i32::try_from(limit).unwrap_or(i32::MAX));
@@ -161,7 +161,7 @@ impl Ledger {
                 }
             }
             listing.cut(&mut rows, limit);
-            // Within a second the index has no order of its own: all of that second is read before the shelf is cut.
+            // Within a second the index has no order of its own: all of that second is read before the shard is cut.
             let enough = rows.last().filter(|_| rows.len() == limit).map(|row| listing.place(row));
             if enough.zip(last).is_some_and(|(enough, last)| enough.rank < last.rank) {
                 break;
@@ -174,8 +174,8 @@ impl Ledger {
     fn query(
         &self,
         listing: &Listing<'_>,
-        shelf: u8,
-        place: Option<Place>,
+        shard: u8,
+        place: Option<ListPosition>,
     ) -> Result<Option<QueryFluentBuilder>, LedgerError> {
         let (index, second) = match listing.sort {
             Sort::Expiry => ("by-expiry", "notAfter"),
@@ -187,8 +187,8 @@ impl Ledger {
             .query()
             .table_name(self.certificates()?)
             .index_name(index)
-            .key_condition_expression(format!("shelf = :shelf AND {second} BETWEEN :from AND :to"))
-            .expression_attribute_values(":shelf", number(shelf))
+            .key_condition_expression(format!("shard = :shard AND {second} BETWEEN :from AND :to"))
+            .expression_attribute_values(":shard", number(shard))
             .expression_attribute_values(":from", number(from))
             .expression_attribute_values(":to", number(to))
             .scan_index_forward(!listing.descending);
@@ -198,7 +198,7 @@ impl Ledger {
 
 impl Listing<'_> {
     /// The index's range behind a place, both ends included.
-    fn seconds(&self, place: Option<Place>) -> (i64, i64) {
+    fn seconds(&self, place: Option<ListPosition>) -> (i64, i64) {
         let (mut from, mut to) = (i64::MIN, i64::MAX);
         if self.sort == Sort::Expiry {
             from = self.ends_from.map_or(from, OffsetDateTime::unix_timestamp);
@@ -225,13 +225,13 @@ impl Listing<'_> {
     }
 
     /// Behind this certificate.
-    pub fn place(&self, row: &CertificateRow) -> Place {
+    pub fn place(&self, row: &CertificateRow) -> ListPosition {
         let second = match self.sort {
             Sort::Expiry => row.not_after,
             Sort::Update => row.updated,
         };
         let second = second.unix_timestamp();
-        Place { rank: if self.descending { -second } else { second }, id: row.id }
+        ListPosition { rank: if self.descending { -second } else { second }, id: row.id }
     }
 
     fn cut(&self, rows: &mut Vec<CertificateRow>, limit: usize) {

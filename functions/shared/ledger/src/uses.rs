@@ -23,7 +23,7 @@ use crate::{DeviceRecord, Ledger, LedgerError, Settlement, TaskKey};
 /// The sparse index of uses at which there is something to do, or something failed.
 const UNFINISHED: &str = "unfinished";
 
-/// A certificate's tie to a device.
+/// A certificate's binding to a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UseRecord {
@@ -62,7 +62,7 @@ pub struct Reserved {
 }
 
 impl UseRecord {
-    /// Tied, and nothing else.
+    /// Bound, and nothing else.
     pub fn new(certificate: CertificateId, device: DeviceId, lifecycle: Lifecycle, at: OffsetDateTime) -> Self {
         Self { certificate, device, job: None, revision: 0, lifecycle, issuance: None, at }
     }
@@ -141,8 +141,8 @@ impl Ledger {
     }
 
     /// The same with several certificates.
-    pub async fn uses(&self, ties: &[(CertificateId, &DeviceId)]) -> Result<Vec<UseRecord>, LedgerError> {
-        self.uses_at(ties.iter().map(|(certificate, device)| use_key(*certificate, device)).collect()).await
+    pub async fn uses(&self, bindings: &[(CertificateId, &DeviceId)]) -> Result<Vec<UseRecord>, LedgerError> {
+        self.uses_at(bindings.iter().map(|(certificate, device)| use_key(*certificate, device)).collect()).await
     }
 
     async fn uses_at(&self, keys: Vec<Item>) -> Result<Vec<UseRecord>, LedgerError> {
@@ -156,24 +156,24 @@ impl Ledger {
         devices: impl IntoIterator<Item = &DeviceRecord>,
     ) -> Result<Vec<UseRecord>, LedgerError> {
         let of_device = |device: &DeviceRecord| -> Vec<Item> {
-            device.ties.iter().map(|certificate| use_key(*certificate, &device.id)).collect()
+            device.bindings.iter().map(|certificate| use_key(*certificate, &device.id)).collect()
         };
         self.uses_at(devices.into_iter().flat_map(of_device).collect()).await
     }
 
     /// Uses at which there is something to do, or something failed, in no order. The index follows within moments.
     pub async fn unfinished_uses(&self) -> Result<Vec<UseRecord>, LedgerError> {
-        let shelves = stream::iter(0..SHARDS).map(|shelf| async move {
+        let shards = stream::iter(0..SHARDS).map(|shard| async move {
             let query = self.client.query().table_name(self.jobs()?).index_name(UNFINISHED);
-            let query = query.key_condition_expression("openShelf = :shelf");
-            let mut pages = query.expression_attribute_values(":shelf", number(shelf)).into_paginator().items().send();
+            let query = query.key_condition_expression("openShard = :shard");
+            let mut pages = query.expression_attribute_values(":shard", number(shard)).into_paginator().items().send();
             let mut found = Vec::new();
             while let Some(item) = pages.next().await {
                 found.push(from_item("use", item.map_err(LedgerError::aws("Query unfinished uses"))?)?);
             }
             Ok::<Vec<UseRecord>, LedgerError>(found)
         });
-        let found: Vec<_> = shelves.buffer_unordered(usize::from(SHARDS)).try_collect().await?;
+        let found: Vec<_> = shards.buffer_unordered(usize::from(SHARDS)).try_collect().await?;
         Ok(found.into_iter().flatten().collect())
     }
 
@@ -181,7 +181,7 @@ impl Ledger {
     pub(crate) fn put_use(&self, record: &UseRecord) -> Result<TransactWriteItem, LedgerError> {
         let mut key = use_key(record.certificate, &record.device);
         if record.lifecycle.stage.is_some() {
-            key.insert("openShelf".to_owned(), number(record.certificate.shelf()));
+            key.insert("openShard".to_owned(), number(record.certificate.shard()));
         }
         let written = UseRecord { revision: record.revision + 1, ..record.clone() };
         put(self.jobs()?, "use", &written, key, Some(Condition::as_read(record.revision, "pk")))
@@ -243,13 +243,13 @@ impl Ledger {
     async fn prove(&self, certificate: CertificateId, proven: &Proven) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let Proven { device, owner, pins } = proven;
         let others = DeviceRecord {
-            ties: device.ties.iter().copied().filter(|tie| *tie != certificate).collect(),
+            bindings: device.bindings.iter().copied().filter(|binding| *binding != certificate).collect(),
             ..device.clone()
         };
         let gone: Vec<UseRecord> =
             self.uses_of_devices([&others]).await?.into_iter().filter(|other| !other.is_under_way()).collect();
         let mut after = device.clone();
-        after.ties.retain(|tie| gone.iter().all(|other| other.certificate != *tie));
+        after.bindings.retain(|binding| gone.iter().all(|other| other.certificate != *binding));
         after.certificate = Some(certificate);
         after.pins.clone_from(pins);
         let mut writes = vec![self.replace_and_release(&after, owner)?];
@@ -306,16 +306,16 @@ impl Ledger {
         let mut opened = Vec::new();
         let mut reopened: Vec<TaskRecord> = Vec::new();
         let mut writes = Vec::new();
-        for tie in self.uses_by(deployment.certificate, &deployment.devices).await? {
-            let task = tasks.values().find(|task| task.device == tie.device.as_str());
-            let Some(task) = task.filter(|_| tie.job == Some(job)) else { continue };
+        for binding in self.uses_by(deployment.certificate, &deployment.devices).await? {
+            let task = tasks.values().find(|task| task.device == binding.device.as_str());
+            let Some(task) = task.filter(|_| binding.job == Some(job)) else { continue };
             if deployment.reopen.has_opened(job, task) {
-                opened.push((tie.device, task.attempt));
+                opened.push((binding.device, task.attempt));
             } else if deployment.reopen.opens(job, task)
-                && let Ok(next) = tie.lifecycle.retry(at)
+                && let Ok(next) = binding.lifecycle.retry(at)
             {
-                opened.push((tie.device.clone(), next.attempt));
-                writes.push(self.put_use(&tie.with(next, at))?);
+                opened.push((binding.device.clone(), next.attempt));
+                writes.push(self.put_use(&binding.with(next, at))?);
                 reopened.push(task.clone());
             }
         }

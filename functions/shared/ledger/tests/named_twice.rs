@@ -57,7 +57,7 @@ fn certificate() -> CertificateId {
 async fn devices_and_uses_named_twice_are_found_once() {
     let (id, certificate) = (device(), certificate());
     let record = DeviceRecord {
-        ties: vec![certificate],
+        bindings: vec![certificate],
         ..DeviceRecord::new(
             id.clone(),
             Incarnation::from_random([1; 16]),
@@ -68,12 +68,12 @@ async fn devices_and_uses_named_twice_are_found_once() {
         )
     };
     assert_eq!(ledger(&strict(Some(item(&record)))).devices_by_id([&id, &id]).await.unwrap().len(), 1);
-    let tie = UseRecord::new(certificate, id.clone(), Lifecycle::idle(Work::Install, "So it is."), NOW);
-    let rule = strict(Some(item(&tie)));
+    let binding = UseRecord::new(certificate, id.clone(), Lifecycle::idle(Work::Install, "So it is."), NOW);
+    let rule = strict(Some(item(&binding)));
     let ledger = ledger(&rule);
-    assert_eq!(ledger.uses_by(certificate, [&id, &id]).await.unwrap(), std::slice::from_ref(&tie));
-    assert_eq!(ledger.uses(&[(certificate, &id), (certificate, &id)]).await.unwrap(), std::slice::from_ref(&tie));
-    assert_eq!(ledger.uses_of_devices([&record, &record]).await.unwrap(), [tie]);
+    assert_eq!(ledger.uses_by(certificate, [&id, &id]).await.unwrap(), std::slice::from_ref(&binding));
+    assert_eq!(ledger.uses(&[(certificate, &id), (certificate, &id)]).await.unwrap(), std::slice::from_ref(&binding));
+    assert_eq!(ledger.uses_of_devices([&record, &record]).await.unwrap(), [binding]);
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn a_task_named_twice_is_found_once() {
 async fn certificates_lists_and_places_in_the_fleet_may_be_named_twice() {
     let nothing = strict(None);
     let (ledger, id) = (ledger(&nothing), device());
-    assert!(ledger.certificates_or_places([certificate(), certificate()]).await.unwrap().is_empty());
+    assert!(ledger.certificates_or_pending([certificate(), certificate()]).await.unwrap().is_empty());
     assert!(ledger.crls([3, 3]).await.unwrap().is_empty());
     assert!(ledger.fleet_versions([&id, &id]).await.unwrap().is_empty());
     assert!(ledger.jobs_and_tasks([JobId(7), JobId(7)], &[]).await.unwrap().0.is_empty());

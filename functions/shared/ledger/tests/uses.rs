@@ -20,8 +20,8 @@ use rootcast_core::job::{JobId, Leg};
 use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
 use rootcast_core::task::{ErrorClass, Failure, Outcome};
 use rootcast_ledger::{
-    DeviceRecord, Lease, Ledger, LedgerError, MOST_TIES, MOST_TIES_OF_DEVICE, NewUse, Proven, Settlement, Tables,
-    TaskKey, UseRecord,
+    DeviceRecord, Lease, Ledger, LedgerError, MOST_BINDINGS, MOST_BINDINGS_OF_DEVICE, NewUse, Proven, Settlement,
+    Tables, TaskKey, UseRecord,
 };
 use time::OffsetDateTime;
 
@@ -35,10 +35,10 @@ fn pin(text: &str) -> Pin {
     Pin::Key(Fingerprint::of(text.as_bytes()))
 }
 
-fn device(id: &str, ties: &[u32]) -> DeviceRecord {
+fn device(id: &str, bindings: &[u32]) -> DeviceRecord {
     let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc".to_owned());
     let mut device = DeviceRecord {
-        ties: ties.iter().copied().map(certificate).collect(),
+        bindings: bindings.iter().copied().map(certificate).collect(),
         revision: 4,
         ..DeviceRecord::new(
             id.parse().unwrap(),
@@ -53,14 +53,14 @@ fn device(id: &str, ties: &[u32]) -> DeviceRecord {
     device
 }
 
-fn tie(number: u32, stage: Option<Stage>, in_error: bool) -> UseRecord {
+fn binding(number: u32, stage: Option<Stage>, in_error: bool) -> UseRecord {
     let lifecycle = Lifecycle { stage, in_error, attempt: 1, ..Lifecycle::idle(Work::Install, "So it is.") };
-    let tied = UseRecord::new(certificate(number), "bmc-1".parse().unwrap(), lifecycle, NOW);
-    UseRecord { job: Some(JobId(5)), revision: 3, ..tied }
+    let bound = UseRecord::new(certificate(number), "bmc-1".parse().unwrap(), lifecycle, NOW);
+    UseRecord { job: Some(JobId(5)), revision: 3, ..bound }
 }
 
 fn under_way() -> UseRecord {
-    UseRecord { job: Some(JobId(7)), ..tie(1, Some(Stage::InstallCertificate), false) }
+    UseRecord { job: Some(JobId(7)), ..binding(1, Some(Stage::InstallCertificate), false) }
 }
 
 fn by() -> Actor {
@@ -166,17 +166,17 @@ fn ledger(rules: &[&Rule]) -> Ledger {
 #[tokio::test]
 async fn a_proven_device_drops_all_but_what_is_under_way() {
     let earlier = found(vec![
-        tie(2, None, false),
-        tie(3, Some(Stage::CheckConfiguration), true),
-        tie(4, Some(Stage::InstallCertificate), false),
+        binding(2, None, false),
+        binding(3, Some(Stage::CheckConfiguration), true),
+        binding(4, Some(Stage::InstallCertificate), false),
     ]);
     let written = accepted(&[
         "put 7#12 task#install#bmc-1",
         "update 7#12 counters#install ADD acked :acked [:acked=1]",
         "put scs0000000000001 use#bmc-1",
-        "update bmc-1 SET #certificate = :certificate, #pins = :pins, #ties = :ties, #revision = :revision, begun = :zero \
+        "update bmc-1 SET #certificate = :certificate, #pins = :pins, #bindings = :bindings, #revision = :revision, begun = :zero \
          REMOVE lease, tries, working \
-         [:certificate=scs0000000000001 :owner=worker :pins=1 :read=4 :revision=5 :ties=2 :zero=0]",
+         [:bindings=2 :certificate=scs0000000000001 :owner=worker :pins=1 :read=4 :revision=5 :zero=0]",
         "delete scs0000000000002 use#bmc-1",
         "update scs0000000000002 ADD uses :more, revision :one [:more=-1 :one=1]",
         "delete scs0000000000003 use#bmc-1",
@@ -218,9 +218,9 @@ async fn a_deployment_begins_with_all_that_belongs_to_it() {
         "put running 000000000007",
         "update scs0000000000001 ADD uses :more, revision :one [:more=1 :one=1]",
         "put scs0000000000001 use#bmc-0",
-        "update bmc-0 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=1]",
+        "update bmc-0 SET #bindings = :bindings, #revision = :next [:bindings=1 :next=5 :read=4]",
         "put scs0000000000001 use#bmc-1",
-        "update bmc-1 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=2]",
+        "update bmc-1 SET #bindings = :bindings, #revision = :next [:bindings=2 :next=5 :read=4]",
         "put 7 audit#000000000001",
         "put 7 audit",
         "put scs0000000000001 audit#000000000004",
@@ -229,43 +229,43 @@ async fn a_deployment_begins_with_all_that_belongs_to_it() {
     let devices = ["bmc-0", "bmc-1"].map(|id| id.parse::<DeviceId>().unwrap()).into();
     let deployment = Deployment::new(JobId(7), certificate(1), Work::Install, devices, "ops".to_owned(), NOW);
     let again =
-        NewUse { device: device("bmc-1", &[2, 1]), earlier: Some(tie(1, Some(Stage::InstallCertificate), true)) };
+        NewUse { device: device("bmc-1", &[2, 1]), earlier: Some(binding(1, Some(Stage::InstallCertificate), true)) };
     let uses = [NewUse { device: device("bmc-0", &[]), earlier: None }, again];
     ledger(&[&chain(), &written]).deploy(&deployment, &uses, None, &by()).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_tie_without_a_job_comes_and_goes_whole() {
-    let tied = accepted(&[
+    let bound = accepted(&[
         "update scs0000000000001 ADD uses :more, revision :one [:more=2 :one=1]",
         "put scs0000000000001 use#bmc-0",
-        "update bmc-0 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=1]",
+        "update bmc-0 SET #bindings = :bindings, #revision = :next [:bindings=1 :next=5 :read=4]",
         "put scs0000000000001 use#bmc-1",
-        "update bmc-1 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=2]",
+        "update bmc-1 SET #bindings = :bindings, #revision = :next [:bindings=2 :next=5 :read=4]",
         "put scs0000000000001 audit#000000000004",
         "put scs0000000000001 audit",
     ]);
     let devices = [device("bmc-0", &[]), device("bmc-1", &[2])];
-    ledger(&[&chain(), &tied]).tie(certificate(1), &devices, &act(Action::Associate)).await.unwrap();
-    let untied = accepted(&[
+    ledger(&[&chain(), &bound]).binding(certificate(1), &devices, &act(Action::Associate)).await.unwrap();
+    let unbound = accepted(&[
         "update scs0000000000001 ADD uses :more, revision :one [:more=-1 :one=1]",
         "delete scs0000000000001 use#bmc-1",
-        "update bmc-1 SET #ties = :ties, #revision = :next [:next=5 :read=4 :ties=1]",
+        "update bmc-1 SET #bindings = :bindings, #revision = :next [:bindings=1 :next=5 :read=4]",
         "put scs0000000000001 audit#000000000004",
         "put scs0000000000001 audit",
     ]);
-    let both = [(device("bmc-1", &[2, 1]), tie(1, None, false))];
-    ledger(&[&chain(), &untied]).untie(certificate(1), &both, &act(Action::Dissociate)).await.unwrap();
+    let both = [(device("bmc-1", &[2, 1]), binding(1, None, false))];
+    ledger(&[&chain(), &unbound]).unbind(certificate(1), &both, &act(Action::Dissociate)).await.unwrap();
 }
 
 /// `TransactWriteItems` takes a hundred writes.
 #[tokio::test]
 async fn as_many_ties_as_may_be_fit_into_one_transaction() {
-    let devices: Vec<_> = (0..MOST_TIES).map(|number| device(&format!("bmc-{number}"), &[])).collect();
+    let devices: Vec<_> = (0..MOST_BINDINGS).map(|number| device(&format!("bmc-{number}"), &[])).collect();
     let written = mock!(Client::transact_write_items)
         .match_requests(|request| request.transact_items().len() == 99)
         .then_output(|| TransactWriteItemsOutput::builder().build());
-    ledger(&[&chain(), &written]).tie(certificate(1), &devices, &act(Action::Associate)).await.unwrap();
+    ledger(&[&chain(), &written]).binding(certificate(1), &devices, &act(Action::Associate)).await.unwrap();
 }
 
 #[tokio::test]
@@ -282,7 +282,7 @@ async fn only_a_deployment_that_runs_is_among_those_that_run() {
 #[tokio::test]
 async fn a_deleted_device_takes_its_uses_whatever_their_state() {
     let there = read(&device("bmc-1", &[2, 4]));
-    let uses = found(vec![tie(2, None, false), tie(4, Some(Stage::InstallCertificate), false)]);
+    let uses = found(vec![binding(2, None, false), binding(4, Some(Stage::InstallCertificate), false)]);
     let written = accepted(&[
         "delete bmc-1",
         "delete fleet#12 device#bmc-1",
@@ -309,8 +309,8 @@ async fn a_device_with_a_worker_is_not_deleted() {
 /// With its place in the fleet and its departure from a rollover, and three writes to spare.
 #[tokio::test]
 async fn a_full_device_is_deleted_in_one_transaction() {
-    let numbers: Vec<u32> = (1..=MOST_TIES_OF_DEVICE as u32).collect();
-    let uses = found(numbers.iter().map(|number| tie(*number, None, false)).collect());
+    let numbers: Vec<u32> = (1..=MOST_BINDINGS_OF_DEVICE as u32).collect();
+    let uses = found(numbers.iter().map(|number| binding(*number, None, false)).collect());
     let written = mock!(Client::transact_write_items)
         .match_requests(|request| request.transact_items().len() == 97)
         .then_output(|| TransactWriteItemsOutput::builder().build());
@@ -322,7 +322,8 @@ async fn a_full_device_is_deleted_in_one_transaction() {
 /// `TransactWriteItems` takes a hundred writes.
 #[tokio::test]
 async fn the_largest_deployment_fits_into_one_transaction() {
-    let ids: Vec<String> = (0..rootcast_core::deployment::MOST_DEVICES).map(|number| format!("bmc-{number}")).collect();
+    let ids: Vec<String> =
+        (0..rootcast_core::deployment::MOST_DEPLOYED).map(|number| format!("bmc-{number}")).collect();
     let devices = ids.iter().map(|id| id.parse().unwrap()).collect();
     let deployment = Deployment::new(JobId(7), certificate(1), Work::Install, devices, "ops".to_owned(), NOW);
     let uses: Vec<NewUse> = ids.iter().map(|id| NewUse { device: device(id, &[]), earlier: None }).collect();

@@ -69,8 +69,8 @@ pub(super) async fn run(config: &SdkConfig, arguments: Add, format: Format) -> R
         }
     };
     for identity in &identities {
-        let tied = IdentityRecord { principal: name.clone(), epoch: record.epoch, created: OffsetDateTime::now_utc() };
-        ledger.tie_identity(identity, &tied).await.context(NOT_WRITTEN)?;
+        let bound = IdentityRecord { principal: name.clone(), epoch: record.epoch, created: OffsetDateTime::now_utc() };
+        ledger.tie_identity(identity, &bound).await.context(NOT_WRITTEN)?;
     }
     match format {
         Format::Text => out!("{name} may log in, and may: {}", told(&record.grants)),

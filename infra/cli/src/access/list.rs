@@ -50,7 +50,7 @@ impl All {
     }
 
     fn identities_of(&self, name: &PrincipalName, record: &PrincipalRecord) -> impl Iterator<Item = &Identity> {
-        let his = |(_, tied): &(&Identity, &IdentityRecord)| tied.principal == *name && tied.epoch == record.epoch;
+        let his = |(_, bound): &(&Identity, &IdentityRecord)| bound.principal == *name && bound.epoch == record.epoch;
         self.identities.iter().filter(his).map(|(identity, _)| identity)
     }
 

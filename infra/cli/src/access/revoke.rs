@@ -67,8 +67,8 @@ async fn principal(ledger: &Ledger, name: &PrincipalName) -> Result<bool> {
     for (id, key) in ledger.access_keys().await? {
         any |= key.principal == *name && ledger.remove_access_key(&id).await?;
     }
-    for (identity, tied) in ledger.identities().await? {
-        any |= tied.principal == *name && ledger.remove_identity(&identity).await?;
+    for (identity, bound) in ledger.identities().await? {
+        any |= bound.principal == *name && ledger.remove_identity(&identity).await?;
     }
     Ok(any)
 }

@@ -177,13 +177,13 @@ pub(crate) struct Device {
     /// `pending` or `approved`.
     pub(crate) state: String,
     #[serde(default)]
-    pub(crate) held: Option<Held>,
+    pub(crate) held: Option<ObservedTrustStore>,
 }
 
 /// What the device's trust store was last seen to hold.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Held {
+pub(crate) struct ObservedTrustStore {
     pub(crate) bundle_version: u64,
     pub(crate) at: String,
 }

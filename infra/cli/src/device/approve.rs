@@ -62,12 +62,12 @@ pub(crate) enum Judge {
 pub(crate) struct Decision {
     pub(crate) id: DeviceId,
     #[serde(flatten)]
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: Approval,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase", tag = "result")]
-pub(crate) enum Verdict {
+pub(crate) enum Approval {
     Approved {
         pin: Pin,
     },
@@ -111,7 +111,7 @@ pub(crate) async fn decide(api: &Api, devices: Vec<DeviceId>, judge: &Judge, pin
             // One device that is off does not hold up the others; an API that is gone does.
             Err(error) => match error.downcast::<ApiError>() {
                 Ok(error @ ApiError::Refused(_)) if !error.is_no_access() => {
-                    Verdict::Failed { message: error.to_string() }
+                    Approval::Failed { message: error.to_string() }
                 }
                 Ok(error) => return Err(error.into()),
                 Err(error) => return Err(error),
@@ -122,7 +122,7 @@ pub(crate) async fn decide(api: &Api, devices: Vec<DeviceId>, judge: &Judge, pin
     stream::iter(decisions).buffered(AT_ONCE).try_collect().await
 }
 
-async fn approve_one(api: &Api, id: &DeviceId, judge: &Judge, pin_key: bool) -> Result<Verdict> {
+async fn approve_one(api: &Api, id: &DeviceId, judge: &Judge, pin_key: bool) -> Result<Approval> {
     let shown: Fingerprint = api.get(&format!("/devices/{id}/fingerprint"), &[]).await?;
     let pin = if pin_key { shown.spki } else { shown.fingerprint };
     let pin = match judge {
@@ -130,21 +130,21 @@ async fn approve_one(api: &Api, id: &DeviceId, judge: &Judge, pin_key: bool) -> 
         Judge::Known(known) => match known.get(id) {
             Some(expected) if [shown.fingerprint, shown.spki].contains(expected) => *expected,
             expected => {
-                return Ok(Verdict::Differs { expected: expected.copied(), shown });
+                return Ok(Approval::Differs { expected: expected.copied(), shown });
             }
         },
         Judge::Person(terminal) => {
             let _one_at_a_time = terminal.lock().await;
             let question = question(id, &shown);
             if !tokio::task::spawn_blocking(move || ask(&question)).await?? {
-                return Ok(Verdict::Declined);
+                return Ok(Approval::Declined);
             }
             pin
         }
     };
     let changed = json!({"pins": [pin]});
     let _: Option<Value> = api.send(Method::PATCH, &format!("/devices/{id}"), &[], Some(&changed)).await?;
-    Ok(Verdict::Approved { pin })
+    Ok(Approval::Approved { pin })
 }
 
 async fn pending(api: &Api) -> Result<Vec<DeviceId>> {
@@ -175,11 +175,11 @@ impl Approve {
 
 impl Decision {
     pub(crate) const fn is_approval(&self) -> bool {
-        matches!(self.verdict, Verdict::Approved { .. })
+        matches!(self.verdict, Approval::Approved { .. })
     }
 }
 
-impl Verdict {
+impl Approval {
     pub(crate) fn words(&self) -> String {
         match self {
             Self::Approved { pin } => format!("approved  {pin}"),

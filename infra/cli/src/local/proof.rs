@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures::{StreamExt, stream};
-use rootcast_local::{Device, ImageServer, LocalStack, Verdict};
+use rootcast_local::{Device, Download, ImageServer, LocalStack};
 use serde_json::json;
 
 use super::issue::Server;
@@ -20,8 +20,8 @@ const AT_ONCE: usize = 4;
 pub(super) struct Proof {
     device: String,
     /// Of each server, in their order.
-    servers: Vec<Result<Verdict>>,
-    stranger: Result<Verdict>,
+    servers: Vec<Result<Download>>,
+    stranger: Result<Download>,
 }
 
 /// In the order of the devices.
@@ -61,14 +61,14 @@ pub(super) fn tell(proofs: &[Proof], servers: &[Server], took: Duration, format:
 
 impl Proof {
     fn is_good(&self) -> bool {
-        self.servers.iter().all(|verdict| matches!(verdict, Ok(Verdict::Accepted)))
-            && matches!(self.stranger, Ok(Verdict::Refused))
+        self.servers.iter().all(|verdict| matches!(verdict, Ok(Download::Accepted)))
+            && matches!(self.stranger, Ok(Download::Refused))
     }
 
     /// The roots whose servers it accepted.
     fn holds(&self, generations: &[u32]) -> Vec<u32> {
         let accepted =
-            generations.iter().zip(&self.servers).filter(|(_, verdict)| matches!(verdict, Ok(Verdict::Accepted)));
+            generations.iter().zip(&self.servers).filter(|(_, verdict)| matches!(verdict, Ok(Download::Accepted)));
         accepted.map(|(generation, _)| *generation).collect()
     }
 
@@ -84,10 +84,10 @@ impl Proof {
     }
 }
 
-fn words(verdict: &Result<Verdict>) -> String {
+fn words(verdict: &Result<Download>) -> String {
     match verdict {
-        Ok(Verdict::Accepted) => "accepted".to_owned(),
-        Ok(Verdict::Refused) => "refused".to_owned(),
+        Ok(Download::Accepted) => "accepted".to_owned(),
+        Ok(Download::Refused) => "refused".to_owned(),
         Err(error) => plain(&format!("no answer: {error:#}")),
     }
 }
@@ -95,11 +95,11 @@ fn words(verdict: &Result<Verdict>) -> String {
 #[cfg(test)]
 mod tests {
     use anyhow::anyhow;
-    use rootcast_local::Verdict::{Accepted, Refused};
+    use rootcast_local::Download::{Accepted, Refused};
 
     use super::Proof;
 
-    fn proof(servers: [super::Result<super::Verdict>; 2], stranger: super::Result<super::Verdict>) -> Proof {
+    fn proof(servers: [super::Result<super::Download>; 2], stranger: super::Result<super::Download>) -> Proof {
         Proof { device: "bmc-0001".to_owned(), servers: servers.into(), stranger }
     }
 

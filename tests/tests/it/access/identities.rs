@@ -82,12 +82,12 @@ impl Stack {
         let created = OffsetDateTime::now_utc();
         let record = PrincipalRecord { password: None, grants: Role::Operator.into(), epoch: 7, created };
         self.ledger.put_principal(&name.parse().unwrap(), &record).await.unwrap();
-        let tied = IdentityRecord { principal: name.parse().unwrap(), epoch: 7, created };
-        self.ledger.put_identity(identity, &tied).await.unwrap();
+        let bound = IdentityRecord { principal: name.parse().unwrap(), epoch: 7, created };
+        self.ledger.put_identity(identity, &bound).await.unwrap();
     }
 
     /// Checks that it was given for this principal, and is good until the identity is taken from him.
-    async fn good_while_tied(&self, given: Answer, name: &str, identity: &Identity) {
+    async fn good_while_bound(&self, given: Answer, name: &str, identity: &Identity) {
         let given = given.response();
         assert_eq!((&given["principal"], &given["identity"]), (&json!(name), &json!(identity)));
         let token = given["access_token"].as_str();
@@ -155,7 +155,7 @@ async fn a_providers_token_is_exchanged_and_every_forgery_refused() {
             let answer = stack.api.send_as(Some(&good), Method::GET, path, None).await;
             assert!(answer.status.is_client_error(), "{path}: {answer:?}");
         }
-        stack.good_while_tied(ask(&good).await, "jane", &jane).await;
+        stack.good_while_bound(ask(&good).await, "jane", &jane).await;
         ask(&good).await.refused(403);
         let log = stack.log("LoginFunction").await;
         assert!(!log.is_empty() && !log.contains(signature) && !log.contains(&stack.api.token));
@@ -173,7 +173,7 @@ async fn who_signs_for_iam_gets_a_token_without_a_provider() {
         let refused = ask().await.refused(403);
         assert!(refused["text"].as_str().unwrap().contains("iam#arn:aws:iam::000000000000:root"), "{refused}");
         stack.known_as("root", &root).await;
-        stack.good_while_tied(ask().await, "root", &root).await;
+        stack.good_while_bound(ask().await, "root", &root).await;
 
         stack.api.send_as(None, Method::POST, "/sessions/oidc", None).await.refused(401);
         stack.api.post("/sessions/oidc", json!({})).await.refused(404);

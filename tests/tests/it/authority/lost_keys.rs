@@ -18,40 +18,40 @@ use rootcast_ledger::{Change, RootRecord};
 use rootcast_vault::Vault;
 
 use super::keys::Key;
-use super::office::{Office, put, seconds_ago};
+use super::regenerate_here::{RegenerateHere, put, seconds_ago};
 use super::wire::Wire;
 use crate::stack::Stack;
 
 const JOB: JobId = JobId(1);
 
-async fn root(office: &Office, generation: u32) -> RootRecord {
-    office.ledger.root(generation).await.unwrap().unwrap()
+async fn root(regenerate_here: &RegenerateHere, generation: u32) -> RootRecord {
+    regenerate_here.ledger.root(generation).await.unwrap().unwrap()
 }
 
-async fn disable(office: &Office, generation: u32) {
-    let key = root(office, generation).await.key.unwrap();
-    office.kms().disable_key().key_id(key).send().await.unwrap();
+async fn disable(regenerate_here: &RegenerateHere, generation: u32) {
+    let key = root(regenerate_here, generation).await.key.unwrap();
+    regenerate_here.kms().disable_key().key_id(key).send().await.unwrap();
 }
 
 /// A root that signs, and its key is disabled.
-async fn with_lost_root(stack: &Stack, name: &str) -> Office {
-    let office = Office::open(&stack.local, name).await;
-    assert_eq!(office.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
-    disable(&office, 1).await;
-    office
+async fn with_lost_root(stack: &Stack, name: &str) -> RegenerateHere {
+    let regenerate_here = RegenerateHere::open(&stack.local, name).await;
+    assert_eq!(regenerate_here.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
+    disable(&regenerate_here, 1).await;
+    regenerate_here
 }
 
-async fn change(office: &Office, job: &mut Job, command: Command) {
+async fn change(regenerate_here: &RegenerateHere, job: &mut Job, command: Command) {
     *job = job.clone().command(command, seconds_ago::<0>()).unwrap();
-    office.ledger.commit(Change { job: Some(job), ..Change::default() }).await.unwrap();
+    regenerate_here.ledger.commit(Change { job: Some(job), ..Change::default() }).await.unwrap();
     job.revision += 1;
 }
 
 /// What only the new root could sign: its bundle, and one link.
-async fn assert_signed_by_the_new_one_alone(office: &Office) {
-    let authority = office.ledger.authority().await.unwrap();
+async fn assert_signed_by_the_new_one_alone(regenerate_here: &RegenerateHere) {
+    let authority = regenerate_here.ledger.authority().await.unwrap();
     assert_eq!((authority.signing, authority.running, authority.claim.clone()), (Some(2), None, None));
-    let (old, new) = (root(office, 1).await, root(office, 2).await);
+    let (old, new) = (root(regenerate_here, 1).await, root(regenerate_here, 2).await);
     assert_eq!((old.state, new.state), (GenerationState::Superseded, GenerationState::Signing));
     assert!(new.new_with_old.is_none_or(|link| link.certificate.is_none()), "nobody could sign it");
     let (old, new_certificate) = (old.certificate.unwrap(), new.certificate.unwrap());
@@ -59,7 +59,7 @@ async fn assert_signed_by_the_new_one_alone(office: &Office) {
     link.verify_signed_by(&new_certificate).unwrap();
     assert_eq!(link.spki_der(), old.spki_der());
 
-    let published = office.ledger.bundle(authority.bundle).await.unwrap().unwrap();
+    let published = regenerate_here.ledger.bundle(authority.bundle).await.unwrap().unwrap();
     assert_eq!((published.unsigned_by.as_slice(), published.is_unsigned()), (&[1][..], false));
     assert_eq!(published.bundle.anchors.len(), 2, "devices are still to hold both");
     assert_eq!(verify_jws(&published.jws, &[new_certificate]).unwrap(), published.bundle);
@@ -69,11 +69,11 @@ async fn assert_signed_by_the_new_one_alone(office: &Office) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_old_key_stops_no_new_root() {
     Stack::run(0, async |stack| {
-        let office = with_lost_root(stack, "lost-alone").await;
-        let reply = office.put(&Wire::default(), seconds_ago::<0>).await;
+        let regenerate_here = with_lost_root(stack, "lost-alone").await;
+        let reply = regenerate_here.put(&Wire::default(), seconds_ago::<0>).await;
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
-        assert_signed_by_the_new_one_alone(&office).await;
-        let acts = office.ledger.audit_page(Subject::Root(2), 0, 10).await.unwrap().lines.concat();
+        assert_signed_by_the_new_one_alone(&regenerate_here).await;
+        let acts = regenerate_here.ledger.audit_page(Subject::Root(2), 0, 10).await.unwrap().lines.concat();
         assert!(acts.contains(r#""noLinkFrom":"1""#) && acts.contains(r#""unsignedBy":"1""#), "{acts}");
     })
     .await;
@@ -82,13 +82,13 @@ async fn a_disabled_old_key_stops_no_new_root() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_old_key_stops_no_activation_but_is_told() {
     Stack::run(0, async |stack| {
-        let office = with_lost_root(stack, "lost-job").await;
-        office.enrol().await;
-        assert_eq!(office.put(&Wire::default(), seconds_ago::<0>).await.status, StatusCode::OK);
-        let job = office.end_job(JOB).await;
+        let regenerate_here = with_lost_root(stack, "lost-job").await;
+        regenerate_here.enrol().await;
+        assert_eq!(regenerate_here.put(&Wire::default(), seconds_ago::<0>).await.status, StatusCode::OK);
+        let job = regenerate_here.end_job(JOB).await;
         assert_eq!((job.outcome, job.unusable_keys), (Some(JobOutcome::Activated), [1].into()));
-        assert_signed_by_the_new_one_alone(&office).await;
-        let acts = office.ledger.audit_page(Subject::Job(JOB), 0, 10).await.unwrap().lines.concat();
+        assert_signed_by_the_new_one_alone(&regenerate_here).await;
+        let acts = regenerate_here.ledger.audit_page(Subject::Job(JOB), 0, 10).await.unwrap().lines.concat();
         assert!(acts.contains(r#""action":"publish""#) && acts.contains(r#""noLinkFrom":"1""#), "{acts}");
     })
     .await;
@@ -97,22 +97,22 @@ async fn a_disabled_old_key_stops_no_activation_but_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_old_key_stops_no_abort() {
     Stack::run(0, async |stack| {
-        let office = Office::open(&stack.local, "lost-abort").await;
-        assert_eq!(office.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
-        office.enrol().await;
-        assert_eq!(office.put(&Wire::default(), seconds_ago::<0>).await.status, StatusCode::OK);
-        disable(&office, 1).await;
-        let mut job = office.ledger.job(JOB).await.unwrap().unwrap();
-        change(&office, &mut job, Command::Abort).await;
-        let job = office.end_job(JOB).await;
+        let regenerate_here = RegenerateHere::open(&stack.local, "lost-abort").await;
+        assert_eq!(regenerate_here.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
+        regenerate_here.enrol().await;
+        assert_eq!(regenerate_here.put(&Wire::default(), seconds_ago::<0>).await.status, StatusCode::OK);
+        disable(&regenerate_here, 1).await;
+        let mut job = regenerate_here.ledger.job(JOB).await.unwrap().unwrap();
+        change(&regenerate_here, &mut job, Command::Abort).await;
+        let job = regenerate_here.end_job(JOB).await;
         assert_eq!((job.outcome, job.unusable_keys), (Some(JobOutcome::Aborted), [1].into()));
 
-        let authority = office.ledger.authority().await.unwrap();
-        let published = office.ledger.bundle(authority.bundle).await.unwrap().unwrap();
-        let left = root(&office, 1).await.certificate.unwrap();
+        let authority = regenerate_here.ledger.authority().await.unwrap();
+        let published = regenerate_here.ledger.bundle(authority.bundle).await.unwrap().unwrap();
+        let left = root(&regenerate_here, 1).await.certificate.unwrap();
         assert_eq!(published.bundle.anchors, [left]);
         assert!(published.is_unsigned(), "published for the workers all the same");
-        let acts = office.ledger.audit_page(Subject::Root(2), 0, 10).await.unwrap().lines.concat();
+        let acts = regenerate_here.ledger.audit_page(Subject::Root(2), 0, 10).await.unwrap().lines.concat();
         assert!(acts.contains(r#""unsignedBy":"1""#), "{acts}");
     })
     .await;
@@ -121,20 +121,24 @@ async fn a_disabled_old_key_stops_no_abort() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_root_whose_key_is_disabled_pauses_its_job() {
     Stack::run(0, async |stack| {
-        let office = Office::open(&stack.local, "lost-new").await;
-        assert_eq!(office.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
-        office.enrol().await;
-        assert_eq!(office.put(&Wire::default(), seconds_ago::<0>).await.status, StatusCode::OK);
-        disable(&office, 2).await;
-        office.ledger.delete_device(&super::office::DEVICE.parse().unwrap(), "ops", seconds_ago::<0>()).await.unwrap();
-        let mut job = office.conduct(JOB).await;
+        let regenerate_here = RegenerateHere::open(&stack.local, "lost-new").await;
+        assert_eq!(regenerate_here.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
+        regenerate_here.enrol().await;
+        assert_eq!(regenerate_here.put(&Wire::default(), seconds_ago::<0>).await.status, StatusCode::OK);
+        disable(&regenerate_here, 2).await;
+        regenerate_here
+            .ledger
+            .delete_device(&super::regenerate_here::DEVICE.parse().unwrap(), "ops", seconds_ago::<0>())
+            .await
+            .unwrap();
+        let mut job = regenerate_here.conduct(JOB).await;
         assert_eq!(job.state, JobState::Paused, "{job:?}");
         assert!(job.reason.contains("Enable the key") && job.reason.contains("then resume"), "{}", job.reason);
-        assert_eq!(office.ledger.authority().await.unwrap().signing, Some(1));
+        assert_eq!(regenerate_here.ledger.authority().await.unwrap().signing, Some(1));
 
-        office.kms().enable_key().key_id(root(&office, 2).await.key.unwrap()).send().await.unwrap();
-        change(&office, &mut job, Command::Resume).await;
-        assert_eq!(office.conduct(JOB).await.outcome, Some(JobOutcome::Activated));
+        regenerate_here.kms().enable_key().key_id(root(&regenerate_here, 2).await.key.unwrap()).send().await.unwrap();
+        change(&regenerate_here, &mut job, Command::Resume).await;
+        assert_eq!(regenerate_here.conduct(JOB).await.outcome, Some(JobOutcome::Activated));
     })
     .await;
 }
@@ -142,15 +146,15 @@ async fn a_new_root_whose_key_is_disabled_pauses_its_job() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_lost_before_it_signed_is_replaced() {
     Stack::run(0, async |stack| {
-        let office = Office::open(&stack.local, "lost-first").await;
+        let regenerate_here = RegenerateHere::open(&stack.local, "lost-first").await;
         // Dies with the key made and recorded: before it is asked for its public half.
         let cut = super::wire::Cut::Answer(9);
-        assert!(office.put(&Wire::cut_at(cut), seconds_ago::<65>).await.status.is_server_error());
-        disable(&office, 1).await;
-        let lost = root(&office, 1).await;
-        let reply = office.put(&Wire::default(), seconds_ago::<0>).await;
+        assert!(regenerate_here.put(&Wire::cut_at(cut), seconds_ago::<65>).await.status.is_server_error());
+        disable(&regenerate_here, 1).await;
+        let lost = root(&regenerate_here, 1).await;
+        let reply = regenerate_here.put(&Wire::default(), seconds_ago::<0>).await;
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
-        let made = root(&office, 1).await;
+        let made = root(&regenerate_here, 1).await;
         assert_eq!(made.state, GenerationState::Signing);
         assert!(made.key != lost.key && made.spec.serial != lost.spec.serial, "no number is signed with two keys");
     })
@@ -215,17 +219,18 @@ async fn only_a_key_that_is_gone_is_done_without() {
             (400, "ThrottlingException", StatusCode::SERVICE_UNAVAILABLE),
             (500, "KMSInternalException", StatusCode::SERVICE_UNAVAILABLE),
         ] {
-            let office = Office::open(&stack.local, &format!("old-{code}")).await;
+            let regenerate_here = RegenerateHere::open(&stack.local, &format!("old-{code}")).await;
             // Both keys are one here: what tells them apart is their ARN.
             let key = Key::shared(KeyAlgorithm::EcdsaP384);
-            let first = regenerate::App { clock: seconds_ago::<3600>, ..office.app_with_vault(vault(key, OLD, None)) };
+            let first =
+                regenerate::App { clock: seconds_ago::<3600>, ..regenerate_here.app_with_vault(vault(key, OLD, None)) };
             assert_eq!(put(first).await.status, StatusCode::OK);
-            let reply = put(office.app_with_vault(vault(key, NEW, Some((status, code))))).await;
+            let reply = put(regenerate_here.app_with_vault(vault(key, NEW, Some((status, code))))).await;
             assert_eq!(reply.status, expected, "{code}: {reply:?}");
-            let authority = office.ledger.authority().await.unwrap();
+            let authority = regenerate_here.ledger.authority().await.unwrap();
             let signing = if expected == StatusCode::OK { 2 } else { 1 };
             assert_eq!(authority.signing, Some(signing), "{code}");
-            let published = office.ledger.bundle(authority.bundle).await.unwrap().unwrap();
+            let published = regenerate_here.ledger.bundle(authority.bundle).await.unwrap().unwrap();
             assert_eq!(published.unsigned_by.is_empty(), signing == 1, "{code}");
         }
     })

@@ -3,21 +3,21 @@
 
 mod algorithms;
 mod crash;
-mod desk;
 mod faults;
+mod issue_here;
 mod issuing;
 #[path = "../../../../functions/shared/core/tests/it/keys.rs"]
 #[allow(dead_code, reason = "core's own tests use more of it")]
 mod keys;
 mod links;
 mod lost_keys;
-pub(crate) mod office;
 #[path = "../../../../functions/shared/core/tests/it/openssl.rs"]
 #[allow(dead_code, reason = "core's own tests use more of it")]
 pub(crate) mod openssl;
 mod race;
 mod readers;
 mod refusals;
+pub(crate) mod regenerate_here;
 mod restored;
 mod size;
 mod whole;

@@ -35,7 +35,7 @@ async fn a_certificate_is_shown_with_what_the_vendor_shows() {
     .await;
 }
 
-/// 23 of them, so that no page is full at the end and every shelf is merged.
+/// 23 of them, so that no page is full at the end and every shard is merged.
 #[tokio::test]
 async fn every_paging_shows_each_certificate_once_in_order() {
     Stack::run(0, async |stack| {

@@ -29,8 +29,8 @@ async fn a_device_with_a_bad_request_is_asked_again() {
             (ErrorClass::Rejected, 1, "too weak"),
         ]) {
             let job = begin(stack, id).await;
-            let tie = failed(stack, &job, Stage::CreateCsr, class).await;
-            assert!(tie.lifecycle.status.contains(words), "{tie:?}");
+            let binding = failed(stack, &job, Stage::CreateCsr, class).await;
+            assert!(binding.lifecycle.status.contains(words), "{binding:?}");
             assert_eq!(asked(fake), (tries, 0), "{id}");
             fake.recover();
             fake.makes_requests(Csr::default());

@@ -4,7 +4,7 @@ use rootcast_core::lifecycle::Stage;
 use rootcast_core::task::ErrorClass;
 use serde_json::json;
 
-use super::{asked, begin, device, failed, retried, tie};
+use super::{asked, begin, binding, device, failed, retried};
 use crate::fake::Model;
 use crate::interruptions::deliver;
 use crate::rollover::signing;
@@ -23,14 +23,14 @@ async fn the_issuer_goes_on_with_the_request_that_it_has() {
         asked(&fake);
         retried(stack, &job, Stage::PostCsr).await;
         assert_eq!(asked(&fake), (0, 1));
-        assert_eq!(request(&tie(stack, &job).await), request(&before));
+        assert_eq!(request(&binding(stack, &job).await), request(&before));
 
         // The device has moved to an address that is no name for a certificate.
         let address = stack.api.get("/devices/bmc").await.response()["address"].clone();
         deliver(stack, "IssueFunction", false).await;
         let job = begin(stack, "bmc").await;
         until("the device has made its request", LIMIT, async || {
-            (tie(stack, &job).await.lifecycle.stage == Some(Stage::PostCsr)).then_some(())
+            (binding(stack, &job).await.lifecycle.stage == Some(Stage::PostCsr)).then_some(())
         })
         .await;
         stack.api.patch("/devices/bmc", json!({ "address": "https://bmc_1.example" })).await.response();
@@ -61,6 +61,6 @@ async fn the_issuer_goes_on_with_the_request_that_it_has() {
     .await;
 }
 
-fn request(tie: &rootcast_ledger::UseRecord) -> String {
-    tie.issuance.as_ref().unwrap().request.clone()
+fn request(binding: &rootcast_ledger::UseRecord) -> String {
+    binding.issuance.as_ref().unwrap().request.clone()
 }

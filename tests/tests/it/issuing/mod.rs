@@ -1,8 +1,8 @@
 //! A device's own certificate, from the key that the device makes to the connection that shows what we signed.
 
-mod deaths;
 mod devices;
 mod issuer;
+mod kills;
 mod made;
 
 use rootcast_core::certificate_dn::CertificateDn;
@@ -65,12 +65,12 @@ async fn outcome(stack: &Stack, job: JobId, wanted: &str) -> Value {
 /// The device shows what is on record.
 pub async fn deployed(stack: &Stack, job: &Issuing) -> CertificateRecord {
     outcome(stack, job.job, "deployed").await;
-    let tie = tie(stack, job).await;
-    assert_eq!((tie.lifecycle.stage, tie.lifecycle.in_error), (None, false), "{tie:?}");
+    let binding = binding(stack, job).await;
+    assert_eq!((binding.lifecycle.stage, binding.lifecycle.in_error), (None, false), "{binding:?}");
     let record = stack.ledger.certificate(job.certificate).await.unwrap().unwrap();
-    let shown = stack.api.get(&format!("/devices/{}/fingerprint", tie.device)).await.response();
+    let shown = stack.api.get(&format!("/devices/{}/fingerprint", binding.device)).await.response();
     assert_eq!(shown["fingerprint"], format!("sha256:{}", record.leaf.fingerprint()));
-    let device = stack.ledger.device(&tie.device).await.unwrap().unwrap();
+    let device = stack.ledger.device(&binding.device).await.unwrap().unwrap();
     let pins: Vec<String> = device.pins.iter().map(ToString::to_string).collect();
     assert_eq!(json!(pins), json!([shown["spki"]]), "only the new key is approved");
     assert_eq!((device.certificate, device.lease), (Some(job.certificate), None));
@@ -80,10 +80,10 @@ pub async fn deployed(stack: &Stack, job: &Issuing) -> CertificateRecord {
 /// The job has failed there, and has not come further.
 pub async fn failed(stack: &Stack, job: &Issuing, stage: Stage, class: ErrorClass) -> UseRecord {
     outcome(stack, job.job, "deployedWithFailures").await;
-    let tie = tie(stack, job).await;
-    assert_eq!((tie.lifecycle.stage, tie.lifecycle.in_error), (Some(stage), true), "{tie:?}");
-    assert_eq!(tie.lifecycle.history.last().unwrap().result, StageResult::Failed(class), "{tie:?}");
-    tie
+    let binding = binding(stack, job).await;
+    assert_eq!((binding.lifecycle.stage, binding.lifecycle.in_error), (Some(stage), true), "{binding:?}");
+    assert_eq!(binding.lifecycle.history.last().unwrap().result, StageResult::Failed(class), "{binding:?}");
+    binding
 }
 
 /// What failed is tried again, and ends well: from that stage on, and nothing before it.
@@ -94,7 +94,7 @@ async fn retried(stack: &Stack, job: &Issuing, from: Stage) -> CertificateRecord
 
 async fn went_on(stack: &Stack, job: &Issuing, from: Stage) -> CertificateRecord {
     let record = deployed(stack, job).await;
-    let history = tie(stack, job).await.lifecycle.history;
+    let history = binding(stack, job).await.lifecycle.history;
     let begun = history.iter().rposition(|entry| entry.result == StageResult::Queued).unwrap();
     let again: &[Entry] = &history[begun..];
     assert_eq!((again[0].stage, again[0].attempt), (from, 2), "{history:?}");
@@ -106,7 +106,7 @@ async fn went_on(stack: &Stack, job: &Issuing, from: Stage) -> CertificateRecord
     record
 }
 
-async fn tie(stack: &Stack, job: &Issuing) -> UseRecord {
+async fn binding(stack: &Stack, job: &Issuing) -> UseRecord {
     stack.ledger.uses_by(job.certificate, [&job.device]).await.unwrap().remove(0)
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::door::Asked;
+use crate::proxy::Recorded;
 
 /// Where the local cloud is.
 pub const PLACE: &str = "us-east-1:000000000000";
@@ -26,7 +26,7 @@ pub const LEADING_KEYS: &str = "dynamodb:LeadingKeys";
 const ATTRIBUTES: &str = "dynamodb:Attributes";
 
 /// One request may need several permissions.
-pub fn calls(asked: &Asked) -> Vec<Call> {
+pub fn calls(asked: &Recorded) -> Vec<Call> {
     let (service, operation) = asked.target.split_once('.').unwrap_or((asked.target.as_str(), ""));
     let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
     let found = match service {

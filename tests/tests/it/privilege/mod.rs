@@ -27,18 +27,18 @@ use self::unused::{BY_LAMBDA, UNUSED};
 use crate::access::identities::{Provider, SIGNED};
 use crate::access::sessions::basic;
 use crate::clients;
-use crate::door::{Door, free_port};
 use crate::fake::{Model, PASSWORD, USER};
 use crate::import::deploying::{deploy, ended, fakes};
 use crate::import::events::look;
 use crate::import::pki::Bundle;
 use crate::issuing;
+use crate::proxy::{Proxy, free_port};
 use crate::stack::{FUNCTIONS, LIMIT, Stack, fake_enrolment, until};
 
 #[tokio::test]
 async fn every_function_may_do_what_it_does_and_nothing_else() {
     let cloud_port = free_port();
-    let door = Door::to(cloud_port);
+    let proxy = Proxy::to(cloud_port);
     let mut options = LocalOptions::new(0, Progress::silent()).unwrap();
     options.cloud_port = Some(cloud_port);
     let provider = Provider::start().await;
@@ -47,7 +47,7 @@ async fn every_function_may_do_what_it_does_and_nothing_else() {
     }
     Stack::run_on(options, async |stack| {
         for function in FUNCTIONS {
-            watch(stack, function, &door.open(function).await).await;
+            watch(stack, function, &proxy.open(function).await).await;
         }
         begin_too_early(stack).await;
         roll_over(stack).await;
@@ -61,7 +61,7 @@ async fn every_function_may_do_what_it_does_and_nothing_else() {
             stack.emptied(queue).await;
         }
 
-        let asked: BTreeSet<Call> = door.take().iter().flat_map(calls).collect();
+        let asked: BTreeSet<Call> = proxy.take().iter().flat_map(calls).collect();
         let asked = tagged(stack, asked).await;
         let mut findings = Vec::new();
         for function in FUNCTIONS {

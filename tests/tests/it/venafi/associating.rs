@@ -22,9 +22,9 @@ async fn a_certificate_is_associated_then_pushed_then_dissociated() {
         let associated = done(stack, "Associate", "web", one.clone()).await;
         assert_eq!(associated, json!({ "Success": true }));
         done(stack, "Associate", "web", one.clone()).await;
-        let tied = details(stack, id).await;
-        assert_eq!((&tied["Consumers"], &tied["History"]), (&applications(&["web-1"]), &json!([])), "{tied}");
-        assert_eq!(tied["ProcessingDetails"]["Stage"], json!(null));
+        let bound = details(stack, id).await;
+        assert_eq!((&bound["Consumers"], &bound["History"]), (&applications(&["web-1"]), &json!([])), "{bound}");
+        assert_eq!(bound["ProcessingDetails"]["Stage"], json!(null));
         assert_eq!(stack.api.delete(&format!("/v3/scm/certificates/{id}")).await.status, 409, "it has a device");
         assert!(fakes["web-1"].requests().is_empty(), "nothing was to be done there");
         let other = json!({ "ApplicationDN": applications(&["web-2"]) });
@@ -44,7 +44,7 @@ async fn a_certificate_is_associated_then_pushed_then_dissociated() {
         let both = at_stage(stack, id, None, false).await;
         assert_eq!(both["Consumers"], applications(&["web-1", "web-2"]));
 
-        // While a job is at a device, its tie stays.
+        // While a job is at a device, its binding stays.
         never_done(&fakes["web-2"]);
         fakes["web-1"].requests();
         let renewed = Bundle::new("web.example.com");

@@ -8,7 +8,7 @@ use super::{at_stage, post};
 use crate::authority::openssl;
 use crate::fake::Model;
 use crate::issuing::{begin, deployed, device, dn};
-use crate::lists::{serial, served};
+use crate::revocation_lists::{serial, served};
 use crate::rollover::signing;
 use crate::stack::Stack;
 

@@ -128,7 +128,7 @@ fn event() -> impl Strategy<Value = Event> {
         }),
         any::<usize>().prop_map(|message| Event::Lose { message }),
         (1i64..40).prop_map(|minutes| Event::Pass { minutes }),
-        (0..MOST_DEVICES).prop_map(|from| Event::Retry { from }),
+        (0..MOST_DEPLOYED).prop_map(|from| Event::Retry { from }),
     ]
 }
 
@@ -207,7 +207,7 @@ impl World {
             }
             Event::Pass { minutes } => self.now += Duration::minutes(minutes),
             Event::Retry { from } => {
-                let devices = (from..MOST_DEVICES).map(named).collect();
+                let devices = (from..MOST_DEPLOYED).map(named).collect();
                 let selection = Selection { devices, ..Selection::everything(self.now) };
                 if let Ok(job) = self.job.clone().retry(selection, self.now) {
                     self.job = job;
@@ -221,7 +221,7 @@ proptest! {
     /// Whatever happens, every device is settled in the end, and the outcome says how.
     #[test]
     fn every_deployment_ends(
-        devices in 1usize..=MOST_DEVICES,
+        devices in 1usize..=MOST_DEPLOYED,
         events in proptest::collection::vec(event(), 0..200),
     ) {
         let tasks = vec![(1, None, START); devices];

@@ -9,7 +9,7 @@ use x509_parser::extensions::ParsedExtension;
 use super::key::Key;
 use super::node::Node;
 use super::path::{self, Found};
-use super::problem::{Place, Problem, Problems};
+use super::problem::{Location, Problem, Problems};
 use super::{Checked, Sent, leaf};
 use crate::certificate::{self, Certificate};
 use crate::fingerprint::Fingerprint;
@@ -82,16 +82,16 @@ pub(super) fn assess(
                     names: names.alternative,
                     warnings: warnings(&nodes, &path),
                 }),
-                None => Err(Problems::only(Problem::CertificateMissing(Place::default()))),
+                None => Err(Problems::only(Problem::CertificateMissing(Location::default()))),
             }
         }
         (Err(problems), ..) => Err(problems),
-        (Ok(()), None, _) => Err(Problems::only(Problem::CertificateMissing(Place::default()))),
+        (Ok(()), None, _) => Err(Problems::only(Problem::CertificateMissing(Location::default()))),
         (Ok(()), _, None) => Err(Problems::only(Problem::KeyMissing)),
     }
 }
 
-fn parse<'s>(certificates: &'s [(Vec<u8>, Place)], problems: &mut Vec<Problem>) -> Vec<X509Certificate<'s>> {
+fn parse<'s>(certificates: &'s [(Vec<u8>, Location)], problems: &mut Vec<Problem>) -> Vec<X509Certificate<'s>> {
     let mut parsed = Vec::with_capacity(certificates.len());
     for (der, place) in certificates {
         match certificate::parse(der) {
@@ -102,7 +102,7 @@ fn parse<'s>(certificates: &'s [(Vec<u8>, Place)], problems: &mut Vec<Problem>) 
     parsed
 }
 
-fn unreadable(place: Place) -> Problem {
+fn unreadable(place: Location) -> Problem {
     Problem::CertificateUnreadable { place, fault: "it is not the DER of an X.509 certificate" }
 }
 

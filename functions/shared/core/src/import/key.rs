@@ -12,9 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::pem::{self, Block};
-use super::problem::{Field, Place, Problem};
+use super::problem::{Field, Location, Problem};
 use super::public_key::{LeafKey, PublicKey};
-use super::signature::{Hash, Scheme, Verdict};
+use super::signature::{Hash, Scheme, SignatureCheck};
 use super::{KEY_LIMIT, Secret, text};
 
 pub(super) use forms::pkcs8 as from_pkcs8;
@@ -90,7 +90,7 @@ impl Key {
             LeafKey::Ed25519 => Scheme::Ed25519,
             LeafKey::MlDsa44 | LeafKey::MlDsa65 | LeafKey::MlDsa87 => Scheme::MlDsa(public.algorithm),
         };
-        self.sign(PROOF).is_ok_and(|signature| scheme.verify(public, PROOF, &signature) == Verdict::Good)
+        self.sign(PROOF).is_ok_and(|signature| scheme.verify(public, PROOF, &signature) == SignatureCheck::Good)
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
@@ -121,7 +121,7 @@ pub(super) fn from_pem(text: &str, problems: &mut Vec<Problem>) -> Option<Key> {
         problems.push(Problem::TooLarge { part: "the private key", limit: KEY_LIMIT });
         return None;
     }
-    let place = |line| Place { field: Field::PrivateKey, line };
+    let place = |line| Location { field: Field::PrivateKey, line };
     let (blocks, fault) = pem::blocks(text);
     if let Some((line, fault)) = fault {
         problems.push(Problem::KeyFraming { place: place(line), fault });

@@ -12,7 +12,7 @@ use super::constraints::COMPARISONS;
 use super::judge;
 use super::node::Node;
 use super::problem::Problem;
-use super::signature::Verdict;
+use super::signature::SignatureCheck;
 
 /// Issuers in one chain.
 pub const DEPTH: usize = 8;
@@ -55,7 +55,7 @@ struct Search<'n> {
     nodes: &'n [Node<'n>],
     now: OffsetDateTime,
     /// By the index of the certificate and that of its issuer: nothing is verified twice.
-    verdicts: HashMap<(usize, usize), Verdict>,
+    verdicts: HashMap<(usize, usize), SignatureCheck>,
     steps: usize,
     /// Left for name constraints.
     comparisons: usize,
@@ -88,8 +88,8 @@ impl Search<'_> {
                 return true;
             }
             match verdict {
-                Verdict::Bad => _ = refused.get_or_insert(issuer),
-                Verdict::Good | Verdict::Unsupported | Verdict::Refused => {
+                SignatureCheck::Bad => _ = refused.get_or_insert(issuer),
+                SignatureCheck::Good | SignatureCheck::Unsupported | SignatureCheck::Refused => {
                     extended = true;
                     path.push(issuer);
                     if self.extend(path) {
@@ -131,28 +131,28 @@ impl Search<'_> {
     /// Self-signed. What cannot be verified counts, too: a problem says so.
     fn is_root(&mut self, at: usize) -> bool {
         let node = &self.nodes[at];
-        node.is_self_issued() && node.may_be_signed_by(node) && self.verdict(at, at) != Verdict::Bad
+        node.is_self_issued() && node.may_be_signed_by(node) && self.verdict(at, at) != SignatureCheck::Bad
     }
 
-    fn verdict(&mut self, child: usize, issuer: usize) -> Verdict {
+    fn verdict(&mut self, child: usize, issuer: usize) -> SignatureCheck {
         if let Some(known) = self.verdicts.get(&(child, issuer)) {
             return *known;
         }
         let (signed, by) = (&self.nodes[child], &self.nodes[issuer]);
-        let (Ok(scheme), Ok(key)) = (&signed.scheme, &by.key) else { return Verdict::Refused };
+        let (Ok(scheme), Ok(key)) = (&signed.scheme, &by.key) else { return SignatureCheck::Refused };
         if scheme.is_sha1() && child != issuer {
-            return Verdict::Refused;
+            return SignatureCheck::Refused;
         }
         if self.verdicts.len() >= SIGNATURES {
             self.exhausted = true;
-            return Verdict::Bad;
+            return SignatureCheck::Bad;
         }
         let (tbs, value) = (&signed.parsed.tbs_certificate, &signed.parsed.signature_value);
         // RFC 5280 §4.1.1.2: the algorithm is said twice, and only once is signed.
         let verdict = if tbs.signature == signed.parsed.signature_algorithm && value.unused_bits == 0 {
             scheme.verify(key, tbs.as_ref(), &value.data)
         } else {
-            Verdict::Bad
+            SignatureCheck::Bad
         };
         self.verdicts.insert((child, issuer), verdict);
         verdict
@@ -184,7 +184,7 @@ impl Search<'_> {
             let (child, other) = (&self.nodes[end], &self.nodes[*at]);
             match (child.authority, other.identifier) {
                 (Some(named), Some(own)) => named == own,
-                _ => self.verdict(end, *at) == Verdict::Good,
+                _ => self.verdict(end, *at) == SignatureCheck::Good,
             }
         })
     }
@@ -217,13 +217,13 @@ impl Search<'_> {
         for (child, issuer) in links {
             let (signed, by) = (&self.nodes[child], &self.nodes[issuer]);
             match (self.verdict(child, issuer), &signed.scheme, &by.key) {
-                (Verdict::Good, ..) => {}
-                (Verdict::Unsupported, Ok(scheme), Ok(key)) => {
+                (SignatureCheck::Good, ..) => {}
+                (SignatureCheck::Unsupported, Ok(scheme), Ok(key)) => {
                     let what = format!("{scheme} by a key for {}", key.algorithm);
                     problems.push(Problem::UnsupportedSignature { subject: signed.subject(), what });
                 }
                 // What is refused has a problem of its own: the issuer's key or this one's algorithm.
-                (Verdict::Refused, ..) if before > 0 || child == path[0] => {}
+                (SignatureCheck::Refused, ..) if before > 0 || child == path[0] => {}
                 _ => problems.push(Problem::BadSignature { subject: signed.subject(), issuer: by.subject() }),
             }
         }

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::problem::{Fault, Field, Place, Problem};
+use super::problem::{Fault, Field, Location, Problem};
 use super::{LIMIT, Secret, Sent, text};
 
 /// What is between a header and its footer.
@@ -125,12 +125,12 @@ fn read(text: &str, field: Field, sent: &mut Sent, problems: &mut Vec<Problem>) 
     let (blocks, fault) = blocks(text);
     let before = problems.len();
     if let Some((line, fault)) = fault {
-        problems.push(Problem::CertificateFraming { place: Place { field, line }, fault });
+        problems.push(Problem::CertificateFraming { place: Location { field, line }, fault });
     } else if blocks.is_empty() {
-        problems.push(Problem::CertificateMissing(Place { field, line: 0 }));
+        problems.push(Problem::CertificateMissing(Location { field, line: 0 }));
     }
     for block in blocks {
-        let place = Place { field, line: block.line };
+        let place = Location { field, line: block.line };
         let read = match block.label {
             // RFC 7468 §5.3: the longer labels are older names of the same.
             "CERTIFICATE" | "X509 CERTIFICATE" | "X.509 CERTIFICATE" => match block.decode() {

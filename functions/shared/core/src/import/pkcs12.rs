@@ -12,12 +12,12 @@ use x509_parser::asn1_rs::Tag;
 
 use super::der::{dotted, element, sequence, tagged};
 use super::key;
-use super::problem::{Field, Place, Problem};
+use super::problem::{Field, Location, Problem};
 use super::{PKCS12_LIMIT, Secret, Sent};
 
 pub use encryption::ITERATIONS;
 
-const WHOLE: Place = Place { field: Field::Pkcs12, line: 0 };
+const WHOLE: Location = Location { field: Field::Pkcs12, line: 0 };
 
 /// The certificates and the one key of a file.
 pub(super) fn read(der: &[u8], password: &str, problems: &mut Vec<Problem>) -> Sent {

@@ -11,7 +11,7 @@ use detail::Seconds;
 
 use super::{CERTIFICATES, DEPTH, ITERATIONS, NAMES, SIGNATURES};
 
-pub use detail::{ConstraintFault, Fault, Field, Place};
+pub use detail::{ConstraintFault, Fault, Field, Location};
 
 /// Every code and what it stands for, the most basic first: problems are reported in this order. `SCM.0…` are the
 /// vendor's (Huawei Cloud Certificate Manager, error codes of SCM v3), `SCM.2…` are ours.
@@ -70,21 +70,21 @@ pub enum Problem {
     #[error("{part} is larger than {limit} bytes; send the leaf, its key and its chain, and nothing else")]
     TooLarge { part: &'static str, limit: usize },
     #[error("{0} holds no certificate; send it as PEM, from -----BEGIN CERTIFICATE----- to -----END CERTIFICATE-----")]
-    CertificateMissing(Place),
+    CertificateMissing(Location),
     #[error("{place}: {fault}; each header and footer stands on a line of its own, as -----BEGIN CERTIFICATE-----")]
-    CertificateFraming { place: Place, fault: Fault },
+    CertificateFraming { place: Location, fault: Fault },
     #[error("there is no private key; send it as PEM, unencrypted PKCS#8, PKCS#1 or SEC1")]
     KeyMissing,
     #[error("{place}: {fault}; each header and footer stands on a line of its own, as -----BEGIN PRIVATE KEY-----")]
-    KeyFraming { place: Place, fault: Fault },
+    KeyFraming { place: Location, fault: Fault },
     #[error("{0}: a private key stands where certificates are expected; send it in private_key only")]
-    KeyAmongCertificates(Place),
+    KeyAmongCertificates(Location),
     #[error("{place}: {label} where a CERTIFICATE is expected; convert or remove it")]
-    NotACertificate { place: Place, label: String },
+    NotACertificate { place: Location, label: String },
     #[error("{0}: a certificate stands where the private key is expected; send it in certificate")]
-    CertificateAsKey(Place),
+    CertificateAsKey(Location),
     #[error("{place}: {label} where a PRIVATE KEY is expected; convert it with `openssl pkey`, or remove it")]
-    NotAKey { place: Place, label: String },
+    NotAKey { place: Location, label: String },
     #[error("there are {0} private keys; send the leaf's only")]
     SeveralKeys(usize),
     #[error("the private key is encrypted; decrypt it first, as with `openssl pkey -in key.pem -out plain.pem`")]
@@ -98,7 +98,7 @@ pub enum Problem {
     #[error("the password does not open the PKCS#12 file, or the file is damaged; check both")]
     Pkcs12Password,
     #[error("{place}: the certificate cannot be read: {fault}; send it again as the authority issued it")]
-    CertificateUnreadable { place: Place, fault: &'static str },
+    CertificateUnreadable { place: Location, fault: &'static str },
     #[error("there are more than {CERTIFICATES} certificates; send the leaf and its chain only")]
     TooManyCertificates,
     #[error("certificate holds {0} certificates beside a certificate_chain; send the leaf only in certificate")]

@@ -37,7 +37,7 @@ pub(crate) enum Unusable {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum SignatureCheck {
     Good,
     Bad,
     /// Nothing here verifies this algorithm with this kind of key.
@@ -77,7 +77,7 @@ impl Scheme {
         matches!(self, Self::RsaPkcs1(Hash::Sha1) | Self::RsaPss(Hash::Sha1, _) | Self::Ecdsa(Hash::Sha1))
     }
 
-    pub(crate) fn verify(self, key: &PublicKey<'_>, message: &[u8], signature: &[u8]) -> Verdict {
+    pub(crate) fn verify(self, key: &PublicKey<'_>, message: &[u8], signature: &[u8]) -> SignatureCheck {
         use Hash::{Sha1, Sha224, Sha256, Sha384, Sha512};
         use LeafKey::{Ed25519, MlDsa44, MlDsa65, MlDsa87, P256, P384, P521, Rsa};
         let salted: RsaParameters;
@@ -91,7 +91,7 @@ impl Scheme {
                     Sha256 => signature::RSA_PSS_2048_8192_SHA256,
                     Sha384 => signature::RSA_PSS_2048_8192_SHA384,
                     Sha512 => signature::RSA_PSS_2048_8192_SHA512,
-                    Sha1 | Sha224 => return Verdict::Unsupported,
+                    Sha1 | Sha224 => return SignatureCheck::Unsupported,
                 };
                 salted = plain.with_pss_salt_length(RsaPssSaltLength::Custom(salt));
                 &salted
@@ -108,16 +108,16 @@ impl Scheme {
             (Self::Ecdsa(Sha256), P521) => &signature::ECDSA_P521_SHA256_ASN1,
             (Self::Ecdsa(Sha384), P521) => &signature::ECDSA_P521_SHA384_ASN1,
             (Self::Ecdsa(Sha512), P521) => &signature::ECDSA_P521_SHA512_ASN1,
-            (Self::Ecdsa(Sha1 | Sha224), P256 | P384) => return Verdict::Unsupported,
+            (Self::Ecdsa(Sha1 | Sha224), P256 | P384) => return SignatureCheck::Unsupported,
             (Self::Ed25519, Ed25519) => &signature::ED25519,
             (Self::MlDsa(MlDsa44), MlDsa44) => &signature::ML_DSA_44,
             (Self::MlDsa(MlDsa65), MlDsa65) => &signature::ML_DSA_65,
             (Self::MlDsa(MlDsa87), MlDsa87) => &signature::ML_DSA_87,
-            _ => return Verdict::Bad,
+            _ => return SignatureCheck::Bad,
         };
         match algorithm.verify_sig(key.bits, message, signature) {
-            Ok(()) => Verdict::Good,
-            Err(_) => Verdict::Bad,
+            Ok(()) => SignatureCheck::Good,
+            Err(_) => SignatureCheck::Bad,
         }
     }
 }

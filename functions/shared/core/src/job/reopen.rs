@@ -12,7 +12,7 @@ use crate::task::{ErrorClass, TaskRecord, TaskState};
 use crate::transition::WaveRecord;
 
 /// Devices that one selection names. With ids of 64 characters, and [`MOST_WAVES`], it takes 83 KB of its job's item.
-pub const MOST_DEVICES: usize = 1000;
+pub const MOST_RETRIED: usize = 1000;
 /// Waves that one selection names, at 180 bytes each.
 pub const MOST_WAVES: usize = 100;
 /// Selections that wait for the conductor: all together stay below DynamoDB's 400 KB an item.
@@ -249,7 +249,7 @@ mod tests {
         let stretch = |number| Stretch { from: cursor(number), to: cursor(number + 1) };
         let selection = Selection {
             stretches: Some((0..MOST_WAVES).map(stretch).collect()),
-            devices: (0..MOST_DEVICES).map(device).collect(),
+            devices: (0..MOST_RETRIED).map(device).collect(),
             ..Selection::everything(NOW)
         };
         let reopen = Reopen::from(vec![selection; MOST_SELECTIONS]);

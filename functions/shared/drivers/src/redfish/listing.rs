@@ -10,7 +10,7 @@ use super::link::Link;
 use super::session::Session;
 use super::slot::TrustSlot;
 use crate::pem::{self, Anchor};
-use crate::trust::Held;
+use crate::trust::TrustStoreContent;
 
 pub(super) struct Listing {
     pub(super) members: Vec<Member>,
@@ -72,8 +72,8 @@ impl Listing {
         self.anchors().any(|anchor| anchor.fingerprint == *fingerprint)
     }
 
-    pub(super) fn held(&self) -> Held {
-        Held { anchors: self.fingerprints().into_iter().collect() }
+    pub(super) fn held(&self) -> TrustStoreContent {
+        TrustStoreContent { anchors: self.fingerprints().into_iter().collect() }
     }
 }
 

@@ -53,7 +53,7 @@ fn items(edit: impl FnOnce(&mut PrincipalRecord)) -> HashMap<String, Item> {
         created: NOW,
     };
     let identity = Identity::iam("arn:aws:iam::123456789012:role/ops").unwrap();
-    let tied = IdentityRecord { principal: "ops".parse().unwrap(), epoch: 7, created: NOW };
+    let bound = IdentityRecord { principal: "ops".parse().unwrap(), epoch: 7, created: NOW };
     let token = TokenRecord {
         principal: "ops".to_owned(),
         grants: Default::default(),
@@ -66,7 +66,7 @@ fn items(edit: impl FnOnce(&mut PrincipalRecord)) -> HashMap<String, Item> {
     HashMap::from([
         ("principal#ops".to_owned(), serde_dynamo::to_item(ops).unwrap()),
         (format!("session#{}", Fingerprint::of(id().as_bytes())), serde_dynamo::to_item(session).unwrap()),
-        (format!("identity#{identity}"), serde_dynamo::to_item(tied).unwrap()),
+        (format!("identity#{identity}"), serde_dynamo::to_item(bound).unwrap()),
         (format!("token#{}", Fingerprint::of(TOKEN.as_bytes())), serde_dynamo::to_item(token).unwrap()),
     ])
 }

@@ -151,7 +151,7 @@ const fn code(kind: Kind) -> &'static str {
 }
 
 #[derive(Serialize)]
-struct Told<'a> {
+struct ErrorBody<'a> {
     #[serde(flatten)]
     first: &'a Problem,
     #[serde(skip_serializing_if = "<[Problem]>::is_empty")]
@@ -160,7 +160,7 @@ struct Told<'a> {
 
 impl IntoResponse for ScmError {
     fn into_response(self) -> Response {
-        let told = Told { first: &self.0.first, problems: &self.0.problems };
+        let told = ErrorBody { first: &self.0.first, problems: &self.0.problems };
         let mut response = (self.0.status, Json(told)).into_response();
         match self.0.status {
             // RFC 9110 §15.5.2 demands a challenge; without an error code, which would tell what is wrong.

@@ -41,12 +41,12 @@ impl Ledger {
 
     /// Whose it is, if he is still there.
     pub async fn owner(&self, identity: &Identity) -> Result<Option<PrincipalName>, LedgerError> {
-        let Some(tied) = self.identity(identity).await? else { return Ok(None) };
-        let holder = self.principal(&tied.principal).await?;
-        Ok(holder.is_some_and(|holder| holder.epoch == tied.epoch).then_some(tied.principal))
+        let Some(bound) = self.identity(identity).await? else { return Ok(None) };
+        let holder = self.principal(&bound.principal).await?;
+        Ok(holder.is_some_and(|holder| holder.epoch == bound.epoch).then_some(bound.principal))
     }
 
-    /// Ties an identity to a principal, unless it is tied to him already; whose it was before may have gone.
+    /// Bindings an identity to a principal, unless it is bound to him already; whose it was before may have gone.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where it is somebody else's.

@@ -35,7 +35,7 @@ pub struct DeviceRecord {
     #[serde(default)]
     pub pins: Vec<Pin>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub held: Option<Held>,
+    pub held: Option<ObservedTrustStore>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
     /// Visits that began since one is known to have ended. Each lease counts.
@@ -55,15 +55,15 @@ pub struct DeviceRecord {
     pub certificate: Option<CertificateId>,
     /// Certificates with a [use](crate::UseRecord) of this device: shown, on their way, or failed.
     #[serde(default)]
-    pub ties: Vec<CertificateId>,
-    /// Grows with each change of what an operator edits, of pins and of ties; leases and findings do not touch it.
+    pub bindings: Vec<CertificateId>,
+    /// Grows with each change of what an operator edits, of pins and of bindings; leases and findings do not touch it.
     pub revision: u64,
 }
 
 /// What the device's trust store was last *seen* to hold, or why it was not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Held {
+pub struct ObservedTrustStore {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ack: Option<Ack>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -101,7 +101,7 @@ impl DeviceRecord {
             working: None,
             goal: 0,
             certificate: None,
-            ties: Vec::new(),
+            bindings: Vec::new(),
             revision: 0,
         }
     }

@@ -35,7 +35,7 @@ fn row(id: u64, not_after: i64, updated: i64) -> CertificateRow {
 fn item(row: &CertificateRow) -> HashMap<String, AttributeValue> {
     let pairs = [
         ("id", text(&row.id.to_string())),
-        ("shelf", number(i64::from(row.id.shelf()))),
+        ("shard", number(i64::from(row.id.shard()))),
         ("folder", text(&row.folder)),
         ("name", text(&row.name)),
         ("keyAlgorithm", text(&row.key_algorithm)),
@@ -61,7 +61,7 @@ fn answer(rows: &[CertificateRow], query: &QueryInput) -> QueryOutput {
     assert!(value(":from") <= value(":to"), "DynamoDB refuses such a BETWEEN");
     let mut found: Vec<&CertificateRow> = rows
         .iter()
-        .filter(|row| i64::from(row.id.shelf()) == value(":shelf"))
+        .filter(|row| i64::from(row.id.shard()) == value(":shard"))
         .filter(|row| (value(":from")..=value(":to")).contains(&second(row)))
         .collect();
     found.sort_by_key(|row| (second(row), row.id.to_string().chars().rev().collect::<String>()));

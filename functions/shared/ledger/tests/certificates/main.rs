@@ -32,7 +32,7 @@ fn record() -> CertificateRecord {
     let id: rootcast_core::certificate_id::CertificateId = "scs0000000000001".parse().unwrap();
     CertificateRecord {
         id,
-        shelf: id.shelf(),
+        shard: id.shard(),
         revision: 1,
         folder: "Servers".to_owned(),
         name: "Web-1".to_owned(),

@@ -31,12 +31,12 @@ pub enum Field {
 
 /// Where in what was sent: a field, and a line of it, counted from 1 (0: the whole of it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct Location {
     pub field: Field,
     pub line: usize,
 }
 
-impl Default for Place {
+impl Default for Location {
     /// The whole of the first field.
     fn default() -> Self {
         Self { field: Field::Certificate, line: 0 }
@@ -67,7 +67,7 @@ impl fmt::Display for Field {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             0 => self.field.fmt(f),

@@ -1,4 +1,4 @@
-//! A door to the local cloud: it passes everything on, and knows what was asked by whom.
+//! A proxy to the local cloud: it passes everything on, and knows what was asked by whom.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -8,15 +8,15 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Response, Uri};
 
-pub struct Door {
+pub struct Proxy {
     cloud: String,
     client: reqwest::Client,
-    asked: Mutex<Vec<Asked>>,
+    asked: Mutex<Vec<Recorded>>,
 }
 
 /// One call to AWS.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct Recorded {
     /// Who was given the address at which it was asked.
     pub who: Arc<str>,
     /// `DynamoDB_20120810.GetItem`, or the path of what is no JSON call.
@@ -24,7 +24,7 @@ pub struct Asked {
     pub body: Bytes,
 }
 
-impl Door {
+impl Proxy {
     /// `cloud`: the local cloud's port.
     pub fn to(cloud: u16) -> Arc<Self> {
         // For its own client, which is made before the stack's.
@@ -43,13 +43,13 @@ impl Door {
     }
 
     /// What was asked since the last time.
-    pub fn take(&self) -> Vec<Asked> {
+    pub fn take(&self) -> Vec<Recorded> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }
 }
 
 async fn pass_on(
-    State((door, who)): State<(Arc<Door>, Arc<str>)>,
+    State((proxy, who)): State<(Arc<Proxy>, Arc<str>)>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -57,9 +57,9 @@ async fn pass_on(
 ) -> Response<Body> {
     let target = headers.get("x-amz-target").map(|target| target.to_str().unwrap().to_owned());
     let target = target.unwrap_or_else(|| uri.path().to_owned());
-    door.asked.lock().unwrap().push(Asked { who, target, body: body.clone() });
+    proxy.asked.lock().unwrap().push(Recorded { who, target, body: body.clone() });
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let asked = door.client.request(method, format!("{}{path}", door.cloud)).headers(headers).body(body);
+    let asked = proxy.client.request(method, format!("{}{path}", proxy.cloud)).headers(headers).body(body);
     let answer = asked.send().await.unwrap();
     let mut response = Response::builder().status(answer.status());
     *response.headers_mut().unwrap() = answer.headers().clone();

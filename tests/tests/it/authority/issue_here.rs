@@ -19,14 +19,14 @@ use rootcast_vault::Vault;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
-use super::office::{DEVICE, Office, seconds_ago};
+use super::regenerate_here::{DEVICE, RegenerateHere, seconds_ago};
 use super::wire::Wire;
 
 pub(super) const CRL_BASE: &str = "http://pki.example.com";
 
 /// A device that waits, and the job that it waits in.
-pub(super) struct Desk<'a> {
-    pub(super) office: &'a Office,
+pub(super) struct IssueHere<'a> {
+    pub(super) regenerate_here: &'a RegenerateHere,
     pub(super) job: JobId,
     pub(super) certificate: CertificateId,
 }
@@ -37,19 +37,24 @@ pub(super) fn request() -> String {
     rcgen::CertificateParams::new(Vec::new()).unwrap().serialize_request(&key).unwrap().pem().unwrap()
 }
 
-pub(super) fn issuer(office: &Office, wire: &Wire, clock: fn() -> OffsetDateTime) -> issue::App {
-    issuer_with(office, wire, office.vault_over(wire), clock)
+pub(super) fn issuer(regenerate_here: &RegenerateHere, wire: &Wire, clock: fn() -> OffsetDateTime) -> issue::App {
+    issuer_with(regenerate_here, wire, regenerate_here.vault_over(wire), clock)
 }
 
-pub(super) fn issuer_with(office: &Office, wire: &Wire, vault: Vault, clock: fn() -> OffsetDateTime) -> issue::App {
+pub(super) fn issuer_with(
+    regenerate_here: &RegenerateHere,
+    wire: &Wire,
+    vault: Vault,
+    clock: fn() -> OffsetDateTime,
+) -> issue::App {
     issue::App {
-        ledger: office.ledger_over(wire),
+        ledger: regenerate_here.ledger_over(wire),
         vault,
-        queue: Queue::new(office.sqs_over(wire)),
-        events: office.events_over(wire),
-        issue_queue: office.queue().to_owned(),
-        task_queue: office.queue().to_owned(),
-        control_queue: office.queue().to_owned(),
+        queue: Queue::new(regenerate_here.sqs_over(wire)),
+        events: regenerate_here.events_over(wire),
+        issue_queue: regenerate_here.queue().to_owned(),
+        task_queue: regenerate_here.queue().to_owned(),
+        control_queue: regenerate_here.queue().to_owned(),
         validity: Duration::days(90),
         crl_base: CRL_BASE.to_owned(),
         retry_base: 1,
@@ -78,17 +83,18 @@ pub(super) async fn wake(app: &issue::App) {
     issue::handle(app, LambdaEvent::new(Wake::Schedule { what: Lists::Lists }, context)).await.unwrap();
 }
 
-impl<'a> Desk<'a> {
+impl<'a> IssueHere<'a> {
     /// The device is to have a certificate, for the first time or anew, and has made its request.
-    pub(super) async fn open(office: &'a Office, request: &str) -> Self {
+    pub(super) async fn open(regenerate_here: &'a RegenerateHere, request: &str) -> Self {
         let by = Request { by: &Actor::function("tests"), now: seconds_ago::<30>() };
-        let job = rootcast_deploy::issue(&office.ledger, &device(), by).await.unwrap();
-        let desk = Self { office, job: job.id, certificate: job.certificate };
-        let tie = desk.tie().await;
-        let lifecycle = tie.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", by.now).unwrap();
+        let job = rootcast_deploy::issue(&regenerate_here.ledger, &device(), by).await.unwrap();
+        let issue_here = Self { regenerate_here, job: job.id, certificate: job.certificate };
+        let binding = issue_here.binding().await;
+        let lifecycle =
+            binding.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", by.now).unwrap();
         let issuance = Some(Issuance { request: request.to_owned(), reserved: None });
-        office.ledger.save_use(&UseRecord { issuance, ..tie.with(lifecycle, by.now) }).await.unwrap();
-        desk
+        regenerate_here.ledger.save_use(&UseRecord { issuance, ..binding.with(lifecycle, by.now) }).await.unwrap();
+        issue_here
     }
 
     pub(super) fn message(&self) -> Value {
@@ -96,29 +102,33 @@ impl<'a> Desk<'a> {
         serde_json::to_value(task).unwrap()
     }
 
-    pub(super) async fn tie(&self) -> UseRecord {
+    pub(super) async fn binding(&self) -> UseRecord {
         let device = device();
-        self.office.ledger.uses_by(self.certificate, [&device]).await.unwrap().remove(0)
+        self.regenerate_here.ledger.uses_by(self.certificate, [&device]).await.unwrap().remove(0)
     }
 
     pub(super) async fn record(&self) -> CertificateRecord {
-        self.office.ledger.certificate(self.certificate).await.unwrap().unwrap()
+        self.regenerate_here.ledger.certificate(self.certificate).await.unwrap().unwrap()
     }
 
     pub(super) async fn task(&self) -> Option<TaskRecord> {
         let key = TaskKey { job: self.job, leg: Leg::Install, device: device() };
-        self.office.ledger.jobs_and_tasks([], std::slice::from_ref(&key)).await.unwrap().1.remove(&key)
+        self.regenerate_here.ledger.jobs_and_tasks([], std::slice::from_ref(&key)).await.unwrap().1.remove(&key)
     }
 
     /// The job is over, as the conductor ends it, so that another one may begin.
     pub(super) async fn end(&self) {
-        self.office.ledger.reset_use(&self.tie().await, "The test is done with it.", seconds_ago::<0>()).await.unwrap();
+        self.regenerate_here
+            .ledger
+            .reset_use(&self.binding().await, "The test is done with it.", seconds_ago::<0>())
+            .await
+            .unwrap();
     }
 
     /// Items of the certificates table whose key begins so.
     pub(super) async fn items(&self, prefix: &str) -> Vec<String> {
-        let scanned = aws_sdk_dynamodb::Client::new(self.office.config()).scan();
-        let items = scanned.table_name(self.office.certificates_table()).send().await.unwrap().items.unwrap();
+        let scanned = aws_sdk_dynamodb::Client::new(self.regenerate_here.config()).scan();
+        let items = scanned.table_name(self.regenerate_here.certificates_table()).send().await.unwrap().items.unwrap();
         let ids = items.into_iter().filter_map(|mut item| match item.remove("id") {
             Some(AttributeValue::S(id)) => id.strip_prefix(prefix).map(str::to_owned),
             _ => None,
@@ -128,10 +138,10 @@ impl<'a> Desk<'a> {
 
     /// Messages of this body that wait, whoever they are for.
     pub(super) async fn sent(&self, body: &Value) -> usize {
-        let sqs = aws_sdk_sqs::Client::new(self.office.config());
+        let sqs = aws_sdk_sqs::Client::new(self.regenerate_here.config());
         let mut found = 0;
         loop {
-            let asked = sqs.receive_message().queue_url(self.office.queue()).max_number_of_messages(10);
+            let asked = sqs.receive_message().queue_url(self.regenerate_here.queue()).max_number_of_messages(10);
             let messages = asked.send().await.unwrap().messages.unwrap_or_default();
             if messages.is_empty() {
                 return found;

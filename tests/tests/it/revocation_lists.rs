@@ -13,7 +13,7 @@ use rootcast_core::job::Leg;
 use rootcast_core::lifecycle::{Stage, Work};
 use rootcast_core::message::{Publish, Task};
 use rootcast_core::root::Serial;
-use rootcast_ledger::{CertificateRecord, Issuance, NewUse, PlaceRecord, RevokedRecord, UseRecord};
+use rootcast_ledger::{CertificateRecord, Issuance, NewUse, PendingCertificate, RevokedRecord, UseRecord};
 use rootcast_queue::Queue;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -96,7 +96,7 @@ async fn asked(stack: &Stack, request: String) -> Task {
     let (certificate, dn) = (CertificateId::from_random([7; 16]), CertificateDn::of_device(&device));
     let job = stack.ledger.next_job_id().await.unwrap();
     let deployment = Deployment::new(job, certificate, Work::Issue, [device.clone()].into(), "tests".to_owned(), now);
-    let place = PlaceRecord {
+    let place = PendingCertificate {
         id: certificate,
         revision: 0,
         folder: dn.folder.to_string(),
@@ -109,10 +109,10 @@ async fn asked(stack: &Stack, request: String) -> Task {
     let record = stack.ledger.device(&device).await.unwrap().unwrap();
     let uses = [NewUse { device: record, earlier: None }];
     stack.ledger.deploy(&Deployment { sent: true, ..deployment }, &uses, Some(&place), &by()).await.unwrap();
-    let tie = stack.ledger.uses_by(certificate, [&device]).await.unwrap().remove(0);
-    let lifecycle = tie.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", now).unwrap();
+    let binding = stack.ledger.uses_by(certificate, [&device]).await.unwrap().remove(0);
+    let lifecycle = binding.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", now).unwrap();
     let issuance = Some(Issuance { request, reserved: None });
-    stack.ledger.save_use(&UseRecord { issuance, ..tie.with(lifecycle, now) }).await.unwrap();
+    stack.ledger.save_use(&UseRecord { issuance, ..binding.with(lifecycle, now) }).await.unwrap();
     Task::new(job, Leg::Install, device, 1)
 }
 

@@ -19,8 +19,8 @@ use rootcast_queue::Queue;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use super::{asked, begin, deployed, device, tie};
-use crate::authority::office::{Office, seconds_ago};
+use super::{asked, begin, binding, deployed, device};
+use crate::authority::regenerate_here::{RegenerateHere, seconds_ago};
 use crate::authority::wire::{Cut, Wire};
 use crate::fake::{Fake, GENERATE, Model, PASSWORD, REPLACE, Reply, USER};
 use crate::interruptions::deliver;
@@ -68,7 +68,7 @@ async fn an_ever_dying_issuer_signs_what_it_had_reserved() {
         deliver(stack, "IssueFunction", false).await;
         let job = begin(stack, DEVICE).await;
         until("the device has made its request", LIMIT, async || {
-            (tie(stack, &job).await.lifecycle.stage == Some(Stage::PostCsr)).then_some(())
+            (binding(stack, &job).await.lifecycle.stage == Some(Stage::PostCsr)).then_some(())
         })
         .await;
         deliver(stack, "IssueFunction", true).await;
@@ -85,7 +85,7 @@ async fn an_ever_dying_issuer_signs_what_it_had_reserved() {
         sqs.send_message().queue_url(url).message_body(&task).send().await.unwrap();
         let record = deployed(stack, &job).await;
         assert_eq!(asked(&fake), (1, 1));
-        let reserved = tie(stack, &job).await.issuance.unwrap().reserved.unwrap();
+        let reserved = binding(stack, &job).await.issuance.unwrap().reserved.unwrap();
         assert_eq!(record.leaf.serial(), reserved.spec.serial.to_string());
     })
     .await;
@@ -148,17 +148,17 @@ async fn die_everywhere(turn: Turn, at_least: usize) {
     .await;
 }
 
-/// An office with a root, and a device that is to have a certificate of its own.
+/// An regenerate_here with a root, and a device that is to have a certificate of its own.
 struct Scene {
-    office: Office,
+    regenerate_here: RegenerateHere,
     fake: Fake,
     job: Deployment,
 }
 
 impl Scene {
     async fn open(stack: &Stack, name: &str) -> Self {
-        let office = Office::open(&stack.local, &name.to_lowercase()).await;
-        let founded = office.put(&Wire::default(), seconds_ago::<400>).await;
+        let regenerate_here = RegenerateHere::open(&stack.local, &name.to_lowercase()).await;
+        let founded = regenerate_here.put(&Wire::default(), seconds_ago::<400>).await;
         assert!(founded.status.is_success(), "{founded:?}");
         let fake = Fake::start(Model::OpenBmc).await;
         let (address, credential) = (fake.address.to_string(), format!("{PREFIX}{DEVICE}"));
@@ -171,11 +171,11 @@ impl Scene {
             credential,
         );
         device.pins = vec![fake.pin];
-        office.ledger.enrol(std::slice::from_ref(&device), OffsetDateTime::now_utc()).await.unwrap();
+        regenerate_here.ledger.enrol(std::slice::from_ref(&device), OffsetDateTime::now_utc()).await.unwrap();
         let by = Actor { principal: "tests".to_owned(), request_id: None };
         let request = Request { by: &by, now: seconds_ago::<350>() };
-        let job = rootcast_deploy::issue(&office.ledger, &device.id, request).await.unwrap();
-        Self { office, fake, job }
+        let job = rootcast_deploy::issue(&regenerate_here.ledger, &device.id, request).await.unwrap();
+        Self { regenerate_here, fake, job }
     }
 
     /// The device's task comes to a process with this wire and this clock.
@@ -201,32 +201,32 @@ impl Scene {
             self.take(Turn::Request, &Wire::default(), seconds_ago::<0>).await;
             self.take(Turn::Issue, &Wire::default(), seconds_ago::<0>).await;
         }
-        assert!(self.is_settled().await, "{:?}", self.tie().await);
+        assert!(self.is_settled().await, "{:?}", self.binding().await);
     }
 
     async fn is_settled(&self) -> bool {
         let key = TaskKey { job: self.job.id, leg: Leg::Install, device: DEVICE.parse().unwrap() };
-        let (_, tasks) = self.office.ledger.jobs_and_tasks([], std::slice::from_ref(&key)).await.unwrap();
+        let (_, tasks) = self.regenerate_here.ledger.jobs_and_tasks([], std::slice::from_ref(&key)).await.unwrap();
         let task = tasks.get(&key);
         assert!(task.is_none_or(|task| task.state == TaskState::Acked), "{task:?}");
         task.is_some()
     }
 
-    async fn tie(&self) -> UseRecord {
-        self.office.ledger.uses_by(self.job.certificate, &self.job.devices).await.unwrap().remove(0)
+    async fn binding(&self) -> UseRecord {
+        self.regenerate_here.ledger.uses_by(self.job.certificate, &self.job.devices).await.unwrap().remove(0)
     }
 
     /// As if nothing had happened.
     async fn assert_whole(&self, turn: Turn) {
-        let ledger = &self.office.ledger;
-        let tie = self.tie().await;
-        assert_eq!((tie.lifecycle.stage, tie.lifecycle.in_error), (None, false), "{tie:?}");
-        let done: Vec<Stage> = tie.lifecycle.history[1..].iter().map(|entry| entry.stage).collect();
-        assert_eq!(done, Work::Issue.stages(), "{tie:?}");
-        assert!(tie.lifecycle.history[1..].iter().all(|entry| entry.result == StageResult::Done), "{tie:?}");
+        let ledger = &self.regenerate_here.ledger;
+        let binding = self.binding().await;
+        assert_eq!((binding.lifecycle.stage, binding.lifecycle.in_error), (None, false), "{binding:?}");
+        let done: Vec<Stage> = binding.lifecycle.history[1..].iter().map(|entry| entry.stage).collect();
+        assert_eq!(done, Work::Issue.stages(), "{binding:?}");
+        assert!(binding.lifecycle.history[1..].iter().all(|entry| entry.result == StageResult::Done), "{binding:?}");
 
         let record = ledger.certificate(self.job.certificate).await.unwrap().unwrap();
-        let reserved = tie.issuance.unwrap().reserved.unwrap();
+        let reserved = binding.issuance.unwrap().reserved.unwrap();
         let serial = ledger.serial(reserved.spec.serial).await.unwrap().unwrap();
         assert_eq!(serial.leaf, Some(record.leaf.fingerprint()), "a certificate that nobody knows");
         let shown = observe(&"127.0.0.1".parse().unwrap(), &self.fake.address).await.unwrap();
@@ -234,7 +234,7 @@ impl Scene {
 
         let device = ledger.device(&DEVICE.parse().unwrap()).await.unwrap().unwrap();
         assert_eq!(device.pins, [Pin::Key(Fingerprint::of(record.leaf.spki_der()))]);
-        assert_eq!((device.certificate, &device.ties), (Some(record.id), &vec![record.id]));
+        assert_eq!((device.certificate, &device.bindings), (Some(record.id), &vec![record.id]));
         assert_eq!(device.lease, None);
         assert_eq!(self.fake.open_sessions(), 0);
         // A request that was never recorded is made again; a certificate that the device has is not written again.
@@ -258,21 +258,21 @@ impl Scene {
     }
 
     fn worker(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> worker::App {
-        let office = &self.office;
+        let regenerate_here = &self.regenerate_here;
         worker::App {
-            ledger: office.ledger_over(wire),
-            queue: Queue::new(office.sqs_over(wire)),
-            ssm: office.ssm_over(wire),
-            sealer: office.sealer(),
-            events: office.events_over(wire),
+            ledger: regenerate_here.ledger_over(wire),
+            queue: Queue::new(regenerate_here.sqs_over(wire)),
+            ssm: regenerate_here.ssm_over(wire),
+            sealer: regenerate_here.sealer(),
+            events: regenerate_here.events_over(wire),
             redfish: Redfish::new(Arc::new("127.0.0.1".parse().unwrap())),
-            control_queue: office.queue.clone(),
-            task_queue: office.queue.clone(),
-            issue_queue: office.queue.clone(),
+            control_queue: regenerate_here.queue.clone(),
+            task_queue: regenerate_here.queue.clone(),
+            issue_queue: regenerate_here.queue.clone(),
             device_timeout: Duration::from_secs(20),
             retry_base: 1,
             max_tries: 3,
-            stack: "office".to_owned(),
+            stack: "regenerate_here".to_owned(),
             clock,
             random: rootcast_queue::jitter,
             bundles: Default::default(),
@@ -280,15 +280,15 @@ impl Scene {
     }
 
     fn issuer(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> issue::App {
-        let office = &self.office;
+        let regenerate_here = &self.regenerate_here;
         issue::App {
-            ledger: office.ledger_over(wire),
-            vault: office.vault_over(wire),
-            queue: Queue::new(office.sqs_over(wire)),
-            events: office.events_over(wire),
-            issue_queue: office.queue.clone(),
-            task_queue: office.queue.clone(),
-            control_queue: office.queue.clone(),
+            ledger: regenerate_here.ledger_over(wire),
+            vault: regenerate_here.vault_over(wire),
+            queue: Queue::new(regenerate_here.sqs_over(wire)),
+            events: regenerate_here.events_over(wire),
+            issue_queue: regenerate_here.queue.clone(),
+            task_queue: regenerate_here.queue.clone(),
+            control_queue: regenerate_here.queue.clone(),
             validity: time::Duration::days(90),
             crl_base: "https://pki.example.com".to_owned(),
             retry_base: 1,
