@@ -1,20 +1,19 @@
 //! What ordinary people do while a job runs, told step by step: each was once seen to break the gate.
 
+mod fences;
+mod proofs;
+
 use std::time::Duration;
 
 use rootcast_core::certificate::Certificate;
 use rootcast_core::device::DeviceId;
-use rootcast_core::job::JobId;
-use rootcast_ledger::{Conducting, Lease};
 use serde_json::{Map, Value, json};
-use tokio::task::spawn_local;
 use tokio::time::sleep;
 
 use crate::clock;
 use crate::cloud::Faults;
 use crate::dynamo::{CERTIFICATES, DEVICES, JOBS};
 use crate::end;
-use crate::functions::Function;
 use crate::imported;
 use crate::openbmc::Mood;
 use crate::truth;
@@ -244,18 +243,6 @@ fn a_device_that_still_works_is_not_given_up() {
 }
 
 #[test]
-fn a_device_approved_between_rollovers_gets_todays_bundle() {
-    scene(1, async |scene| {
-        let job = scene.begin().await;
-        scene.world.ended(job).await;
-        let at = scene.world.install(9);
-        scene.world.must("POST", "/devices", scene.world.enrolment("late", at)).await;
-        sleep(HOUR).await;
-        assert!(scene.holds(9, 2));
-    });
-}
-
-#[test]
 fn a_refused_password_is_tried_once_though_nothing_was_recorded() {
     scene(1, async |scene| {
         scene.world.credential(&id(1), "wrong");
@@ -292,23 +279,6 @@ fn a_root_begins_long_before_it_is_made() {
     });
 }
 
-/// A device that joins and refuses the password: at once, and once a day from then on.
-#[test]
-fn a_joining_device_sees_a_wrong_password_once_a_day() {
-    scene(1, async |scene| {
-        let job = scene.begin().await;
-        scene.world.ended(job).await;
-        let at = scene.world.install(9);
-        let enrolment = scene.world.enrolment("late", at);
-        scene.world.credential("late", "wrong");
-        scene.world.must("POST", "/devices", enrolment).await;
-        sleep(23 * HOUR).await;
-        assert_eq!(scene.place(9, |bmc| bmc.wrong), 1);
-        sleep(2 * HOUR).await;
-        assert_eq!(scene.place(9, |bmc| bmc.wrong), 2);
-    });
-}
-
 #[test]
 fn devices_in_flight_up_to_the_limit_hold_nobody_up_for_long() {
     scene(8, async |scene| {
@@ -322,57 +292,6 @@ fn devices_in_flight_up_to_the_limit_hold_nobody_up_for_long() {
         (1..=3).for_each(|number| scene.mood(number, Mood::Well));
         end::rest(&scene.world).await;
         assert!((1..=8).all(|number| scene.holds(number, 2)));
-    });
-}
-
-/// A device loses its anchor after its proof, and another one keeps the job open until the proofs are old.
-async fn old_proofs(scene: &Scene) -> u64 {
-    scene.mood(3, Mood::Refuses);
-    let job = scene.world.regenerate(&format!("{ROLLOUT}&proofAge=600")).await.unwrap();
-    scene.task_is(job, "distribute", 1, "acked").await;
-    scene.task_is(job, "distribute", 2, "acked").await;
-    scene.place(1, |bmc| bmc.forget());
-    scene.world.job_when(job, HOUR, |job| job["state"] == "paused").await;
-    sleep(Duration::from_secs(700)).await;
-    scene.mood(3, Mood::Well);
-    job
-}
-
-#[test]
-fn old_proofs_are_read_anew_before_the_root_signs() {
-    scene(3, async |scene| {
-        let job = old_proofs(scene).await;
-        assert_eq!(scene.proofs(job).await, json!({ "fresh": 2, "old": 0, "missing": 0, "failed": 1, "waived": 0 }));
-        scene.mood(1, Mood::Refuses);
-        scene.post(job, "resume", Value::Null).await;
-        scene.task_is(job, "distribute", 3, "acked").await;
-        scene.task_is(job, "distribute", 1, "waiting").await;
-        scene.task_is(job, "distribute", 2, "acked").await;
-        sleep(Duration::from_secs(5)).await;
-        assert_eq!(scene.proofs(job).await, json!({ "fresh": 1, "old": 2, "missing": 0, "failed": 0, "waived": 0 }));
-        assert_eq!((scene.signing(), scene.holds(1, 2)), (1, false));
-        scene.mood(1, Mood::Well);
-        assert_eq!(scene.world.ended(job).await["outcome"], "activated");
-        assert_eq!((scene.signing(), scene.holds(1, 2)), (2, true));
-        assert_eq!(scene.proofs(job).await, json!({ "fresh": 3, "old": 0, "missing": 0, "failed": 0, "waived": 0 }));
-        end::rest(&scene.world).await;
-    });
-}
-
-#[test]
-fn a_device_that_forgot_and_stores_nothing_is_named() {
-    scene(3, async |scene| {
-        let job = old_proofs(scene).await;
-        scene.mood(1, Mood::Lies);
-        scene.post(job, "resume", Value::Null).await;
-        scene.task_is(job, "distribute", 1, "failed").await;
-        let job = scene.world.job_when(job, HOUR, |job| job["state"] == "paused").await;
-        let failures = scene.world.failures(&job);
-        assert!(failures.len() == 1 && failures[0].contains(&id(1)), "{failures:?}");
-        assert_eq!(scene.signing(), 1);
-        scene.mood(1, Mood::Well);
-        end::rest(&scene.world).await;
-        assert_eq!((scene.signing(), scene.holds(1, 2)), (2, true));
     });
 }
 
@@ -429,62 +348,5 @@ fn a_device_named_twice_is_tried_again_and_waived_once() {
         let waived = scene.world.must("POST", &format!("/jobs/{job}/waive"), waiver).await;
         assert_eq!(waived["response"]["results"], json!([{ "device": id(1), "result": "waived" }]), "{waived}");
         assert_eq!(scene.world.ended(job).await["outcome"], "activated");
-    });
-}
-
-/// Whoever conducts loses the job at once, and another conductor is woken: each goes on beside the next one.
-#[test]
-fn conductors_that_lost_their_lease_break_nothing() {
-    for devices in 12..15 {
-        scene(devices, async |scene| {
-            scene.world.credential(&id(1), "wrong");
-            scene.mood(2, Mood::Refuses);
-            let job = scene.begin().await;
-            let robber = spawn_local(rob(scene.world.clone(), job));
-            scene.task_is(job, "distribute", 1, "failed").await;
-            scene.world.credential(&id(1), "correct horse");
-            scene.post(job, "retry", json!({})).await;
-            scene.mood(2, Mood::Well);
-            end::rest(&scene.world).await;
-            scene.world.assert_whole();
-            assert!((1..=devices).all(|number| scene.holds(number, 2)), "{}", scene.world.cloud.trace());
-            assert!(robber.is_finished(), "{}", scene.world.cloud.trace());
-        });
-    }
-}
-
-/// Takes a job from its conductor, twenty times.
-async fn rob(world: World, job: u64) {
-    let names = [("pk", job.to_string()), ("sk", "conductor".to_owned())];
-    let lease = Map::from_iter(names.map(|(name, value)| (name.to_owned(), value.into())));
-    let mut taken = 0;
-    while taken < 20 {
-        sleep(Duration::from_millis(20)).await;
-        let Some(row) = world.cloud.tables.row(JOBS, &lease) else { continue };
-        let held = Conducting { job: JobId(job), owner: row["owner"].as_str().unwrap().to_owned() };
-        if world.functions.ledger().finish_conducting(&held).await.unwrap() {
-            taken += 1;
-            let world = world.clone();
-            spawn_local(async move { world.functions.event(Function::Conduct, json!({ "wake": "running" })).await });
-        }
-    }
-}
-
-/// As after the loss of a bundle's record while its first wave was under way.
-#[test]
-fn no_root_is_made_where_one_device_of_many_is_ahead() {
-    World::live(1, async |world| {
-        world.must("PUT", "/signingCertificate", Value::Null).await;
-        let row = |number: u8| {
-            let address = format!("https://10.0.1.{number}");
-            json!({ "id": id(number), "address": address, "credential": "/devices/bmc" })
-        };
-        world.must("POST", "/devices", (0..150).map(row).collect()).await;
-        let last = world.cloud.tables.all(DEVICES).pop().unwrap()["id"].as_str().unwrap().parse().unwrap();
-        let lease = Lease { owner: "worker".to_owned(), until: clock::now() };
-        world.functions.ledger().lease(&last, &lease, Some(9), clock::now()).await.unwrap();
-        let (status, told) = world.ask("PUT", "/signingCertificate", Value::Null).await.unwrap();
-        assert_eq!(status, 409, "{told}");
-        assert!(told.to_string().contains("bundle 9 was brought to a device"), "{told}");
     });
 }

@@ -1,0 +1,102 @@
+//! Writes that are refused: of a conductor who lost his job, through a gate whose fleet has changed, of a root that is behind.
+
+use rootcast_core::job::JobId;
+use rootcast_ledger::{Change, Conducting, FleetShard, Lease, LedgerError};
+use tokio::task::spawn_local;
+
+use super::*;
+use crate::functions::Function;
+
+/// What goes through a gate demands the fleet that the survey read.
+#[test]
+fn a_fleet_that_changed_lets_no_write_through_the_gate() {
+    scene(3, async |scene| {
+        let ledger = scene.world.functions.ledger();
+        let read = async || -> Vec<(u8, u64)> {
+            let shards = ledger.fleet_shards().await.unwrap();
+            (0..).zip(shards.into_iter().map(|FleetShard { revision, .. }| revision)).collect()
+        };
+        let gate = async |fleet| ledger.commit(Change { fleet, ..Change::default() }).await;
+        let before = read().await;
+        gate(before.clone()).await.unwrap();
+        let late = scene.world.enrolment("late", scene.world.install(9));
+        scene.world.must("POST", "/devices", late).await;
+        assert!(matches!(gate(before).await, Err(LedgerError::Conflict)), "enrolled");
+        for (method, body) in [("PATCH", json!({ "profile": "dmtf" })), ("DELETE", Value::Null)] {
+            let before = read().await;
+            scene.world.must(method, "/devices/late", body).await;
+            assert!(matches!(gate(before).await, Err(LedgerError::Conflict)), "{method}");
+        }
+        gate(read().await).await.unwrap();
+    });
+}
+
+#[test]
+fn who_lost_a_job_goes_through_no_gate() {
+    scene(1, async |scene| {
+        let (ledger, job, now) = (scene.world.functions.ledger(), JobId(77), clock::now());
+        let held = ledger.conduct(job, "first", now, now + HOUR).await.unwrap().unwrap();
+        let gate = async || ledger.commit(Change { conducting: Some(&held), ..Change::default() }).await;
+        gate().await.unwrap();
+        assert_eq!(ledger.conduct(job, "second", now, now + HOUR).await.unwrap(), None);
+        ledger.conduct(job, "second", now + 2 * HOUR, now + 3 * HOUR).await.unwrap().unwrap();
+        assert!(matches!(gate().await, Err(LedgerError::Conflict)));
+    });
+}
+
+/// Whoever conducts loses the job at once, and another conductor is woken: each goes on beside the next one.
+#[test]
+fn conductors_that_lost_their_lease_break_nothing() {
+    for devices in 12..15 {
+        scene(devices, async |scene| {
+            scene.world.credential(&id(1), "wrong");
+            scene.mood(2, Mood::Refuses);
+            let job = scene.begin().await;
+            let robber = spawn_local(rob(scene.world.clone(), job));
+            scene.task_is(job, "distribute", 1, "failed").await;
+            scene.world.credential(&id(1), "correct horse");
+            scene.post(job, "retry", json!({})).await;
+            scene.mood(2, Mood::Well);
+            end::rest(&scene.world).await;
+            scene.world.assert_whole();
+            assert!((1..=devices).all(|number| scene.holds(number, 2)), "{}", scene.world.cloud.trace());
+            assert!(robber.is_finished(), "{}", scene.world.cloud.trace());
+        });
+    }
+}
+
+/// Takes a job from its conductor, twenty times.
+async fn rob(world: World, job: u64) {
+    let names = [("pk", job.to_string()), ("sk", "conductor".to_owned())];
+    let lease = Map::from_iter(names.map(|(name, value)| (name.to_owned(), value.into())));
+    let mut taken = 0;
+    while taken < 20 {
+        sleep(Duration::from_millis(20)).await;
+        let Some(row) = world.cloud.tables.row(JOBS, &lease) else { continue };
+        let held = Conducting { job: JobId(job), owner: row["owner"].as_str().unwrap().to_owned() };
+        if world.functions.ledger().finish_conducting(&held).await.unwrap() {
+            taken += 1;
+            let world = world.clone();
+            spawn_local(async move { world.functions.event(Function::Conduct, json!({ "wake": "running" })).await });
+        }
+    }
+}
+
+/// As after the loss of a bundle's record while its first wave was under way.
+#[test]
+fn no_root_is_made_where_one_device_of_many_is_ahead() {
+    World::live(1, async |world| {
+        world.must("PUT", "/signingCertificate", Value::Null).await;
+        let row = |number: u8| {
+            let address = format!("https://10.0.1.{number}");
+            json!({ "id": id(number), "address": address, "credential": "/devices/bmc" })
+        };
+        world.must("POST", "/devices", (0..150).map(row).collect()).await;
+        let last = world.cloud.tables.all(DEVICES).pop().unwrap()["id"].as_str().unwrap().parse().unwrap();
+        let lease = Lease { owner: "worker".to_owned(), until: clock::now() };
+        world.functions.ledger().lease(&last, &lease, Some(9), clock::now()).await.unwrap();
+        let (status, told) = world.ask("PUT", "/signingCertificate", Value::Null).await.unwrap();
+        assert_eq!(status, 409, "{told}");
+        assert!(told.to_string().contains("bundle 9 was brought to a device"), "{told}");
+    });
+}

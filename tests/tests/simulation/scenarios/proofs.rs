@@ -1,0 +1,83 @@
+//! Proofs that grow old, and devices that are to give one later.
+
+use super::*;
+
+#[test]
+fn a_device_approved_between_rollovers_gets_todays_bundle() {
+    scene(1, async |scene| {
+        let job = scene.begin().await;
+        scene.world.ended(job).await;
+        let at = scene.world.install(9);
+        scene.world.must("POST", "/devices", scene.world.enrolment("late", at)).await;
+        sleep(HOUR).await;
+        assert!(scene.holds(9, 2));
+    });
+}
+
+/// A device that joins and refuses the password: at once, and once a day from then on.
+#[test]
+fn a_joining_device_sees_a_wrong_password_once_a_day() {
+    scene(1, async |scene| {
+        let job = scene.begin().await;
+        scene.world.ended(job).await;
+        let at = scene.world.install(9);
+        let enrolment = scene.world.enrolment("late", at);
+        scene.world.credential("late", "wrong");
+        scene.world.must("POST", "/devices", enrolment).await;
+        sleep(23 * HOUR).await;
+        assert_eq!(scene.place(9, |bmc| bmc.wrong), 1);
+        sleep(2 * HOUR).await;
+        assert_eq!(scene.place(9, |bmc| bmc.wrong), 2);
+    });
+}
+
+/// A device loses its anchor after its proof, and another one keeps the job open until the proofs are old.
+async fn old_proofs(scene: &Scene) -> u64 {
+    scene.mood(3, Mood::Refuses);
+    let job = scene.world.regenerate(&format!("{ROLLOUT}&proofAge=600")).await.unwrap();
+    scene.task_is(job, "distribute", 1, "acked").await;
+    scene.task_is(job, "distribute", 2, "acked").await;
+    scene.place(1, |bmc| bmc.forget());
+    scene.world.job_when(job, HOUR, |job| job["state"] == "paused").await;
+    sleep(Duration::from_secs(700)).await;
+    scene.mood(3, Mood::Well);
+    job
+}
+
+#[test]
+fn old_proofs_are_read_anew_before_the_root_signs() {
+    scene(3, async |scene| {
+        let job = old_proofs(scene).await;
+        assert_eq!(scene.proofs(job).await, json!({ "fresh": 2, "old": 0, "missing": 0, "failed": 1, "waived": 0 }));
+        scene.mood(1, Mood::Refuses);
+        scene.post(job, "resume", Value::Null).await;
+        scene.task_is(job, "distribute", 3, "acked").await;
+        scene.task_is(job, "distribute", 1, "waiting").await;
+        scene.task_is(job, "distribute", 2, "acked").await;
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(scene.proofs(job).await, json!({ "fresh": 1, "old": 2, "missing": 0, "failed": 0, "waived": 0 }));
+        assert_eq!((scene.signing(), scene.holds(1, 2)), (1, false));
+        scene.mood(1, Mood::Well);
+        assert_eq!(scene.world.ended(job).await["outcome"], "activated");
+        assert_eq!((scene.signing(), scene.holds(1, 2)), (2, true));
+        assert_eq!(scene.proofs(job).await, json!({ "fresh": 3, "old": 0, "missing": 0, "failed": 0, "waived": 0 }));
+        end::rest(&scene.world).await;
+    });
+}
+
+#[test]
+fn a_device_that_forgot_and_stores_nothing_is_named() {
+    scene(3, async |scene| {
+        let job = old_proofs(scene).await;
+        scene.mood(1, Mood::Lies);
+        scene.post(job, "resume", Value::Null).await;
+        scene.task_is(job, "distribute", 1, "failed").await;
+        let job = scene.world.job_when(job, HOUR, |job| job["state"] == "paused").await;
+        let failures = scene.world.failures(&job);
+        assert!(failures.len() == 1 && failures[0].contains(&id(1)), "{failures:?}");
+        assert_eq!(scene.signing(), 1);
+        scene.mood(1, Mood::Well);
+        end::rest(&scene.world).await;
+        assert_eq!((scene.signing(), scene.holds(1, 2)), (2, true));
+    });
+}
