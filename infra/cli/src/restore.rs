@@ -101,7 +101,7 @@ async fn look(ledger: &Ledger, vault: &Vault, queued: Queued) -> Result<Found> {
     while ledger.root(roots + 1).await.context("the table of roots cannot be read")?.is_some() {
         roots += 1;
     }
-    let goals = ledger.goals(usize::MAX).await.context("the table of devices cannot be read")?;
+    let goals = ledger.goals(true).await.context("the table of devices cannot be read")?;
     let queued = Queued { job: queued.job.max(Some(job)), ..queued };
     Ok(Found { authority, recorded, keys, roots, devices: goals.devices, highest_bundle: goals.highest, queued })
 }

@@ -45,7 +45,8 @@ impl Ledger {
             .query()
             .table_name(self.certificates()?)
             .index_name(BY_EXPIRY)
-            .key_condition_expression("shard = :shard AND notAfter BETWEEN :from AND :to")
+            .key_condition_expression("#shard = :shard AND notAfter BETWEEN :from AND :to")
+            .expression_attribute_names("#shard", "shard") // a reserved word
             .expression_attribute_values(":shard", number(shard))
             .expression_attribute_values(":from", number(from.unix_timestamp()))
             .expression_attribute_values(":to", number(to.unix_timestamp()))

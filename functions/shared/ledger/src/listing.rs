@@ -187,7 +187,8 @@ impl Ledger {
             .query()
             .table_name(self.certificates()?)
             .index_name(index)
-            .key_condition_expression(format!("shard = :shard AND {second} BETWEEN :from AND :to"))
+            .key_condition_expression(format!("#shard = :shard AND {second} BETWEEN :from AND :to"))
+            .expression_attribute_names("#shard", "shard") // a reserved word
             .expression_attribute_values(":shard", number(shard))
             .expression_attribute_values(":from", number(from))
             .expression_attribute_values(":to", number(to))

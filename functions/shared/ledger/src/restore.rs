@@ -37,11 +37,11 @@ impl Goals {
 }
 
 impl Ledger {
-    /// Of the devices in sixteen parts of their table, which are read at once: at most `pages` of each, a call and a megabyte
-    /// each, which is about a thousand devices.
-    pub async fn goals(&self, pages: usize) -> Result<Goals, LedgerError> {
-        let parts = stream::iter(0..PARTS).map(|part| async move {
-            let scan = self.client.scan().table_name(self.devices()?).segment(part.into()).total_segments(PARTS.into());
+    /// Of the first megabyte of devices, about a thousand, by one call; `all`: of every one, by a call for each megabyte.
+    pub async fn goals(&self, all: bool) -> Result<Goals, LedgerError> {
+        let (parts, pages) = if all { (PARTS, usize::MAX) } else { (1, 1) };
+        let goals = stream::iter(0..parts).map(|part| async move {
+            let scan = self.client.scan().table_name(self.devices()?).segment(part.into()).total_segments(parts.into());
             let scan = scan.select(Select::SpecificAttributes).projection_expression("id, goal, pins");
             let (mut found, mut read) = (scan.consistent_read(true).into_paginator().send(), 0);
             let mut goals = Goals::default();
@@ -54,7 +54,7 @@ impl Ledger {
             }
             Ok::<Goals, LedgerError>(goals)
         });
-        parts
+        goals
             .buffer_unordered(PARTS.into())
             .try_fold(Goals::default(), |all, part| async move { Ok(all.and(part)) })
             .await

@@ -18,9 +18,6 @@ use crate::{AuthorityError, CertificateAuthority};
 /// Longer than any function that makes a root may run (29 s): who finds a claim older than this knows that its holder
 /// is dead.
 const CLAIM: Duration = Duration::seconds(60);
-/// Of each part of the devices' table: some 16 000 devices, at the same price for every larger fleet. A restored table is
-/// behind nearly every device, and behind a handful where the bundle was lost in its first wave.
-const PAGES_LOOKED_AT: usize = 1;
 
 impl CertificateAuthority {
     pub(super) async fn claim(
@@ -164,7 +161,9 @@ impl CertificateAuthority {
     /// `has_devices`: the fleet's lists have some.
     async fn admitted(&self, before: &Authority, has_devices: bool) -> Result<Authority, AuthorityError> {
         let keys = self.vault.keys_of_stack().await?;
-        let goals = self.ledger.goals(PAGES_LOOKED_AT).await?;
+        // Of some, at the same price for every fleet. A restored table is behind nearly every device; where a bundle was lost
+        // in its first wave, the key of its root says so.
+        let goals = self.ledger.goals(false).await?;
         let seen = Evidence {
             key_generation: keys.iter().map(|key| key.generation).max(),
             device_bundle: goals.highest,
