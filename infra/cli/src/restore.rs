@@ -69,7 +69,8 @@ pub(crate) async fn run(arguments: Restore, format: Format) -> Result<End> {
     let now = OffsetDateTime::now_utc();
     let unlisted = "the list of approved devices cannot be restored";
     let mut fleet = ledger.restore_fleet(true).await.context(unlisted)?;
-    if !dry_run && (behind || fleet != RestoredFleet::default()) {
+    let audited = !dry_run && (behind || fleet != RestoredFleet::default());
+    if audited {
         let act = found.act(after, fleet, &actor(&config).await?, now);
         if behind {
             found.write(&ledger, after, act).await?;
@@ -78,7 +79,7 @@ pub(crate) async fn run(arguments: Restore, format: Format) -> Result<End> {
         }
         fleet = ledger.restore_fleet(false).await.context(unlisted)?;
     }
-    tell(&found, after, fleet, behind && !dry_run, format)?;
+    tell(&found, after, fleet, behind && !dry_run, audited, format)?;
     Ok(End::Done)
 }
 
@@ -167,7 +168,14 @@ impl Found {
     }
 }
 
-fn tell(found: &Found, after: Counters, fleet: RestoredFleet, written: bool, format: Format) -> Result<()> {
+fn tell(
+    found: &Found,
+    after: Counters,
+    fleet: RestoredFleet,
+    written: bool,
+    audited: bool,
+    format: Format,
+) -> Result<()> {
     let Found { recorded, keys, devices, highest_bundle, queued, .. } = found;
     let before = recorded.unwrap_or_default();
     let strangers: Vec<_> = found.strangers().collect();
@@ -211,12 +219,12 @@ fn tell(found: &Found, after: Counters, fleet: RestoredFleet, written: bool, for
         fleet.unlisted
     );
     out!("Queues    {} dead letters read; {}", queued.read, unread(queued));
+    if audited {
+        out!("Audit     rootcast audit root {}", after.generation);
+    }
     if !before.is_behind(&after) && recorded.is_some() {
         out!("Nothing has to be raised.");
         return Ok(());
-    }
-    if written {
-        out!("Audit     rootcast audit root {}", after.generation);
     }
     let verb = if written { "Raised" } else { "Would raise" };
     out!(

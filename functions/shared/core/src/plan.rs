@@ -119,7 +119,7 @@ fn plan_leg(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
             return step(Action::Pause, over);
         }
         // The operator had others tried again: they are waited for, and nobody new is sent.
-        return await_devices(job, tally, now, stall, job.wave.as_ref().map_or(0, |wave| wave.number));
+        return await_devices(job, tally, now, stall, job.wave.as_ref().map_or(0, |wave| wave.number), tally.waiting());
     }
     match &job.wave {
         Some(wave) if wave.closed.is_none() => {
@@ -129,30 +129,30 @@ fn plan_leg(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
             } else if tally.is_settled() {
                 step(Action::CloseWave, format!("Wave {} is over.", wave.number))
             } else {
-                await_devices(job, tally, now, stall, wave.number)
+                await_devices(job, tally, now, stall, wave.number, tally.waiting())
             }
         }
         closed => plan_between_waves(job, tally, now, stall, closed.as_ref()),
     }
 }
 
-fn await_devices(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration, wave: u32) -> Step {
+fn await_devices(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration, wave: u32, open: u64) -> Step {
     let due = job.progress_at + stall;
     if job.seen_settled != tally.settled() || now < due {
         return step(
             Action::Wait { until: None },
-            format!("Wave {wave}: {} of {} devices are still open.", tally.waiting(), tally.dispatched),
+            format!("Wave {wave}: {open} of {} devices are still open.", tally.dispatched),
         );
     }
     if job.resends < MAX_RESENDS {
         step(
             Action::Begin(Purpose::Resend),
-            format!("Nothing came back from {} devices for {stall}: they get their task again.", tally.waiting()),
+            format!("Nothing came back from {open} devices for {stall}: they get their task again."),
         )
     } else {
         step(
             Action::Begin(Purpose::GiveUp),
-            format!("Nothing came back from {} devices after {MAX_RESENDS} more tries.", tally.waiting()),
+            format!("Nothing came back from {open} devices after {MAX_RESENDS} more tries."),
         )
     }
 }
@@ -161,7 +161,7 @@ fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Dura
     let number = last.map_or(0, |wave| wave.number);
     if !tally.is_settled() {
         // A resend counted the devices anew.
-        return await_devices(job, tally, now, stall, number);
+        return await_devices(job, tally, now, stall, number, tally.waiting());
     }
     if !job.is_paged() {
         if let Some(over) = exceeded(job, tally, Budget::AtItsEnd) {
@@ -217,7 +217,7 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
     // nothing is settled after a survey that sent nobody, another finds the same; messages sent again count anew.
     let same = |wave: &&Wave| wave.survey && wave.dispatched == 0 && wave.before.settled() == tally.settled();
     if let (Some(wave), true) = (job.wave.as_ref().filter(same), job.survey.is_complete() && found.awaited() > 0) {
-        return await_devices(job, tally, now, stall, wave.number);
+        return await_devices(job, tally, now, stall, wave.number, found.awaited());
     }
     step(Action::Begin(Purpose::Survey), "Every wave is over: each device is looked at as it is now.")
 }

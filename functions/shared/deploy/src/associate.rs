@@ -36,7 +36,7 @@ pub async fn associate(
             return Ok(refused);
         }
         let act = act(certificate, Action::Associate, fresh.iter().map(|device| &device.id), request);
-        if is_written(ledger.binding(certificate, &fresh, &act).await)? {
+        if is_written(ledger.bind(certificate, &fresh, &act).await)? {
             return Ok(Vec::new());
         }
         tokio::time::sleep(pause).await;

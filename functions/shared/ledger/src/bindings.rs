@@ -21,7 +21,7 @@ pub const MOST_BINDINGS_OF_DEVICE: usize = 46;
 const _: () = assert!(1 + 2 * MOST_BINDINGS_OF_DEVICE + 6 < TRANSACTION);
 const _: () = assert!(2 * MOST_BINDINGS + 1 + 2 < TRANSACTION);
 
-const TIED: &str = "The certificate is associated with the device, and was not brought there yet.";
+const BOUND: &str = "The certificate is associated with the device, and was not brought there yet.";
 
 impl Ledger {
     /// Each device, as it was read, gets an idle use of the certificate that it has none of. 1 to [`MOST_BINDINGS`]. `act`: who
@@ -29,7 +29,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where a device was changed, or the certificate was deleted; nothing is written then.
-    pub async fn binding(
+    pub async fn bind(
         &self,
         certificate: CertificateId,
         devices: &[DeviceRecord],
@@ -37,7 +37,7 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         let mut writes = vec![self.count_uses(certificate, i64::try_from(devices.len()).unwrap_or(i64::MAX))?];
         for device in devices {
-            let idle = Lifecycle::idle(Work::Install, TIED);
+            let idle = Lifecycle::idle(Work::Install, BOUND);
             writes.push(self.put_use(&UseRecord::new(certificate, device.id.clone(), idle, act.at))?);
             let mut bound = device.clone();
             bound.bindings.push(certificate);

@@ -176,11 +176,6 @@ impl Condition {
         Self { expression: format!("attribute_not_exists({key})"), names: None, values: None }
     }
 
-    /// There is a record.
-    pub(crate) fn present(key: &str) -> Self {
-        Self { expression: format!("attribute_exists({key})"), names: None, values: None }
-    }
-
     /// The record is as it was read; 0 where there was none.
     pub(crate) fn as_read(revision: u64, key: &str) -> Self {
         if revision == 0 {

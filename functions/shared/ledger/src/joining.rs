@@ -3,19 +3,24 @@
 //! Written with the approval, so that nobody is forgotten; in the order in which they are due, so that a look at the list
 //! costs what is due.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use futures::stream::{self, TryStreamExt};
 use rootcast_core::device::{DeviceId, DeviceVersion};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::commit::{Condition, put};
-use crate::item::{Item, from_item, job_key, text};
+use crate::commit::put;
+use crate::item::{Item, from_item, job_key, number, text};
 use crate::{Ledger, LedgerError};
 
 const PARTITION: &str = "joining";
 /// Deletes under way at once. Each costs one unit; in a transaction it would be two.
 const CONCURRENCY: usize = 8;
+
+/// Of the entry as it was read: one of the same second may be of the device as it was edited since.
+const AS_READ: &str = "#incarnation = :incarnation AND #endpoint = :endpoint";
 
 /// A device that is to be looked at when it is due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,11 +29,22 @@ pub struct Joining {
     /// As it was approved. A device that has changed since then has an entry of its own.
     #[serde(flatten)]
     pub version: DeviceVersion,
-    /// How often its message was sent.
+    /// How often it was looked at and there was something to do.
     #[serde(default)]
     pub tries: u32,
     #[serde(with = "time::serde::timestamp")]
     pub due: OffsetDateTime,
+}
+
+fn as_read_names() -> HashMap<String, String> {
+    let names = [("#incarnation", "incarnation"), ("#endpoint", "endpointRevision")];
+    names.into_iter().map(|(short, name)| (short.to_owned(), name.to_owned())).collect()
+}
+
+fn as_read_values(joining: &Joining) -> Item {
+    let DeviceVersion { incarnation, endpoint_revision } = joining.version;
+    let values = [(":incarnation", text(incarnation.to_string())), (":endpoint", number(endpoint_revision))];
+    values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 fn key(joining: &Joining) -> Item {
@@ -79,6 +95,8 @@ impl Ledger {
                     match self.replace_joining(std::slice::from_ref(&entry)).await {
                         Ok(()) => moved.push(entry.1),
                         Err(LedgerError::Conflict) => {}
+                        // Those that were moved are to be sent now; the others are still due.
+                        Err(error) if error.is_passing() => break,
                         Err(error) => return Err(error),
                     }
                 }
@@ -97,7 +115,9 @@ impl Ledger {
             let delete = Delete::builder()
                 .table_name(self.jobs()?)
                 .set_key(Some(key(joining)))
-                .condition_expression(Condition::present("pk").expression)
+                .condition_expression(AS_READ)
+                .set_expression_attribute_names(Some(as_read_names()))
+                .set_expression_attribute_values(Some(as_read_values(joining)))
                 .build()
                 .map_err(|source| LedgerError::Unwritable { what: "joining", source: Box::new(source) })?;
             writes.extend([TransactWriteItem::builder().delete(delete).build(), self.put_joining(next)?]);
@@ -110,8 +130,26 @@ impl Ledger {
         let table = self.jobs()?;
         stream::iter(entries.iter().map(Ok))
             .try_for_each_concurrent(CONCURRENCY, async |joining| {
-                let delete = self.client.delete_item().table_name(table).set_key(Some(key(joining)));
-                delete.send().await.map(|_| ()).map_err(LedgerError::aws("DeleteItem joining"))
+                let deleted = self
+                    .client
+                    .delete_item()
+                    .table_name(table)
+                    .set_key(Some(key(joining)))
+                    .condition_expression(AS_READ)
+                    .set_expression_attribute_names(Some(as_read_names()))
+                    .set_expression_attribute_values(Some(as_read_values(joining)))
+                    .send()
+                    .await;
+                match deleted {
+                    Err(error)
+                        if !error
+                            .as_service_error()
+                            .is_some_and(|error| error.is_conditional_check_failed_exception()) =>
+                    {
+                        Err(LedgerError::aws("DeleteItem joining")(error))
+                    }
+                    _ => Ok(()),
+                }
             })
             .await
     }

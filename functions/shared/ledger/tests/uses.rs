@@ -246,7 +246,7 @@ async fn a_tie_without_a_job_comes_and_goes_whole() {
         "put scs0000000000001 audit",
     ]);
     let devices = [device("bmc-0", &[]), device("bmc-1", &[2])];
-    ledger(&[&chain(), &bound]).binding(certificate(1), &devices, &act(Action::Associate)).await.unwrap();
+    ledger(&[&chain(), &bound]).bind(certificate(1), &devices, &act(Action::Associate)).await.unwrap();
     let unbound = accepted(&[
         "update scs0000000000001 ADD uses :more, revision :one [:more=-1 :one=1]",
         "delete scs0000000000001 use#bmc-1",
@@ -265,7 +265,7 @@ async fn as_many_ties_as_may_be_fit_into_one_transaction() {
     let written = mock!(Client::transact_write_items)
         .match_requests(|request| request.transact_items().len() == 99)
         .then_output(|| TransactWriteItemsOutput::builder().build());
-    ledger(&[&chain(), &written]).binding(certificate(1), &devices, &act(Action::Associate)).await.unwrap();
+    ledger(&[&chain(), &written]).bind(certificate(1), &devices, &act(Action::Associate)).await.unwrap();
 }
 
 #[tokio::test]

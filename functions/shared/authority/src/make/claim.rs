@@ -161,8 +161,8 @@ impl CertificateAuthority {
     /// `has_devices`: the fleet's lists have some.
     async fn admitted(&self, before: &Authority, has_devices: bool) -> Result<Authority, AuthorityError> {
         let keys = self.vault.keys_of_stack().await?;
-        // Of some, at the same price for every fleet. A restored table is behind nearly every device; where a bundle was lost
-        // in its first wave, the key of its root says so.
+        // Of some, at the same price for every fleet: a restored table is behind nearly every device. Where a root's first wave
+        // was lost, its key says so; what else is behind a few devices alone, `rootcast restore` finds, which reads all.
         let goals = self.ledger.goals(false).await?;
         let seen = Evidence {
             key_generation: keys.iter().map(|key| key.generation).max(),

@@ -46,7 +46,7 @@ impl Ledger {
         Ok(holder.is_some_and(|holder| holder.epoch == bound.epoch).then_some(bound.principal))
     }
 
-    /// Bindings an identity to a principal, unless it is bound to him already; whose it was before may have gone.
+    /// Binds an identity to a principal, unless it is bound to him already; whose it was before may have gone.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where it is somebody else's.
