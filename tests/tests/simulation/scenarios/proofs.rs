@@ -81,3 +81,21 @@ fn a_device_that_forgot_and_stores_nothing_is_named() {
         assert_eq!((scene.signing(), scene.holds(1, 2)), (2, true));
     });
 }
+
+/// The conductor reads the entry of a device, which is edited before the second is over.
+#[test]
+fn an_entry_of_an_edited_device_is_not_removed() {
+    scene(1, async |scene| {
+        let ledger = scene.world.functions.ledger();
+        let enrolment = scene.world.enrolment("late", scene.world.install(9));
+        sleep(Duration::from_millis(1000 - u64::from(clock::now().millisecond()))).await;
+        scene.world.must("POST", "/devices", enrolment).await;
+        let read = ledger.due_to_join(clock::now(), 10).await.unwrap();
+        scene.world.must("PATCH", "/devices/late", json!({ "credential": "/devices/other" })).await;
+        let edited = ledger.due_to_join(clock::now() + HOUR, 10).await.unwrap();
+        assert_eq!((read.len(), edited.len(), edited[0].due), (1, 1, read[0].due), "in the place of the other");
+        assert!(ledger.postpone_joining([(read[0].clone(), clock::now() + HOUR)]).await.unwrap().is_empty());
+        ledger.finish_joining(&read).await.unwrap();
+        assert_eq!(ledger.due_to_join(clock::now() + HOUR, 10).await.unwrap(), edited);
+    });
+}
