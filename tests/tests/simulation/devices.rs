@@ -141,12 +141,13 @@ impl Line for Connection {
             if method != "GET" {
                 cloud.note(format_args!("{at} {method} {path} = {}", response.status()));
             }
-            if (method.as_str(), path.as_str()) == ("POST", SESSIONS) && response.status() == StatusCode::UNAUTHORIZED {
-                cloud.passwords.refused(cloud, &self.network.process, at);
-            }
             if cloud.random.chance(cloud.faults().network) {
                 cloud.inject("connection broken");
                 return Err(Failure::new(ErrorClass::Connect, format!("{}: connection reset.", self.peer.address)));
+            }
+            // Where the connection broke before the worker heard it, nobody can know.
+            if (method.as_str(), path.as_str()) == ("POST", SESSIONS) && response.status() == StatusCode::UNAUTHORIZED {
+                cloud.passwords.refused(cloud, &self.network.process, at);
             }
             if let Some(anchor) = response.headers().get(SHOWN) {
                 cloud.truth.read_back(at, anchor.to_str().unwrap().parse().unwrap());
