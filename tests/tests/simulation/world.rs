@@ -146,6 +146,10 @@ impl World {
             .body(Body::from(text.clone()))
             .unwrap();
         self.cloud.note(format_args!("--- {method} {path} {}", text.get(..200).unwrap_or(&text)));
+        // Before, for what it brings about at once, and after.
+        if method != "GET" {
+            self.cloud.passwords.acted(path);
+        }
         let response = self.functions.http(function, request).await;
         if method != "GET" {
             self.cloud.passwords.acted(path);
