@@ -23,8 +23,8 @@ pub const MOST_SELECTIONS: usize = 4;
 #[serde(transparent)]
 pub struct Reopen(Vec<Selection>);
 
-/// A choice among the failed tasks of a leg: what passes every filter. An empty set of classes or of devices, and no
-/// stretches, let everything pass.
+/// A choice among the tasks of a leg that had failed when it was asked for: what passes every filter. An empty set of
+/// classes or of devices, and no stretches, let everything pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Selection {
@@ -121,12 +121,14 @@ impl Selection {
         self.classes.is_empty() && self.stretches.is_none() && self.devices.is_empty()
     }
 
-    /// Whether a failed task, or one that had failed and waits again, passes.
+    /// Whether a failed task, or one that had failed and waits again, passes. What failed later, nobody asked for: the
+    /// conductor may come to it a minute after, and a device that refused its password is not to be asked twice.
     pub fn chooses(&self, job: JobId, task: &TaskRecord) -> bool {
         let Ok(device) = task.device.parse::<DeviceId>() else { return false };
         let class = task.failure.as_ref().map(|failure| failure.class);
         let holds = |stretches: &Vec<Stretch>| stretches.iter().any(|stretch| stretch.holds(job, &device));
-        (self.classes.is_empty() || class.is_some_and(|class| self.classes.contains(&class)))
+        task.at.unix_timestamp() <= self.asked.unix_timestamp()
+            && (self.classes.is_empty() || class.is_some_and(|class| self.classes.contains(&class)))
             && self.stretches.as_ref().is_none_or(holds)
             && (self.devices.is_empty() || self.devices.contains(&device))
     }
@@ -213,6 +215,16 @@ mod tests {
             assert!(!of(&selection).opens(JOB, &task("a", state, ErrorClass::Lost)));
         }
         assert!(!Reopen::NOTHING.opens(JOB, &task("a", failed, ErrorClass::Lost)));
+    }
+
+    #[test]
+    fn what_failed_after_it_was_asked_stays_failed() {
+        let later = |seconds| TaskRecord {
+            at: NOW + time::Duration::seconds(seconds),
+            ..task("a", TaskState::Failed, ErrorClass::Unauthorized)
+        };
+        let everything = Reopen::everything(NOW);
+        assert!(everything.opens(JOB, &later(0)) && !everything.opens(JOB, &later(1)));
     }
 
     #[test]
