@@ -1,6 +1,6 @@
 //! Devices that were approved after the last rollover are brought to the bundle of today, each by itself.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use rootcast_core::job::{JobId, Leg};
 use rootcast_core::message::Task;
@@ -49,7 +49,8 @@ impl App {
     ) -> Result<(), ConductError> {
         let devices = self.ledger.devices_by_id(due.iter().map(|joining| &joining.device)).await?;
         let (mut done, mut again) = (Vec::new(), Vec::new());
-        let (mut known, mut sent) = (BTreeSet::new(), BTreeSet::new());
+        // Whether a message is sent: one entry a device will do, and a transaction takes no more.
+        let mut sent = BTreeMap::new();
         for joining in due {
             let device = devices.get(&joining.device);
             let version = device.and_then(|device| device.approved_version());
@@ -59,23 +60,20 @@ impl App {
             let failure = held.and_then(|held| Some((held.failure.as_ref()?, held.at)));
             let version = is_as_approved.then_some(joining.version);
             let (wait, is_sent) = match join(version, ack, failure, authority.bundle, joining.tries, now) {
-                // One entry a device will do, and a transaction takes no more.
-                Join::Send { again } if known.insert(joining.device.clone()) => (again, true),
-                Join::Wait { again } if known.insert(joining.device.clone()) => (again, false),
+                Join::Send { again } if !sent.contains_key(&joining.device) => (again, true),
+                Join::Wait { again } if !sent.contains_key(&joining.device) => (again, false),
                 Join::Send { .. } | Join::Wait { .. } | Join::Done => {
                     done.push(joining);
                     continue;
                 }
             };
-            if is_sent {
-                sent.insert(joining.device.clone());
-            }
+            sent.insert(joining.device.clone(), is_sent);
             again.push((joining, now + wait));
         }
         self.ledger.finish_joining(&done).await?;
         // Recorded first: whoever dies in between has them sent when they are due again.
         let mut postponed = self.ledger.postpone_joining(again).await?;
-        postponed.retain(|next| sent.contains(&next.device));
+        postponed.retain(|next| sent.get(&next.device) == Some(&true));
         if !postponed.is_empty() {
             info!(
                 devices.joining = postponed.len(),

@@ -103,17 +103,11 @@ impl App {
     pub(crate) async fn goals(&self, verdicts: &[(TaskWork, &DeviceId)]) -> Result<Goals, LedgerError> {
         let mut goals = Goals::default();
         let mut bundles = BTreeSet::new();
-        // Each once, in the batch's order: that of the ids is chance.
         let mut bindings = Vec::new();
         for (verdict, device) in verdicts {
             match verdict {
                 TaskWork::Trust { bundle } => _ = bundles.insert(*bundle),
-                TaskWork::Install { certificate, own } => {
-                    let binding = (*certificate, *device, *own);
-                    if !bindings.contains(&binding) {
-                        bindings.push(binding);
-                    }
-                }
+                TaskWork::Install { certificate, own } => bindings.push((*certificate, *device, *own)),
                 TaskWork::Drop(_) => {}
             }
         }
@@ -134,9 +128,8 @@ impl App {
                 goals.bundles.insert(version, bundle);
             }
         }
-        let mut read = BTreeSet::new();
         for wanted @ (certificate, own) in certificates {
-            if read.insert(wanted)
+            if !goals.identities.contains_key(&wanted)
                 && let Some(identity) = self.identity(certificate, own).await?
             {
                 goals.identities.insert(wanted, identity);
