@@ -100,7 +100,7 @@ async fn a_task_named_twice_is_found_once() {
 }
 
 #[tokio::test]
-async fn certificates_lists_and_places_in_the_fleet_may_be_named_twice() {
+async fn other_records_named_twice_are_found_once() {
     let nothing = strict(None);
     let (ledger, id) = (ledger(&nothing), device());
     assert!(ledger.certificates_or_pending([certificate(), certificate()]).await.unwrap().is_empty());

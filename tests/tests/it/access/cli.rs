@@ -84,7 +84,7 @@ impl Stack {
 }
 
 #[tokio::test]
-async fn administrators_and_everybody_else_are_made_with_aws_credentials() {
+async fn every_principal_is_made_with_aws_credentials() {
     Stack::run(0, async |stack| {
         let (first, second) = ("correct horse battery", "another correct horse");
         stack.cli("access add admin --password-stdin", "too short\n").await.refused(2, "15 characters");

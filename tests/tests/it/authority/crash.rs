@@ -3,7 +3,7 @@
 use http::StatusCode;
 use rootcast_core::job::{JobId, JobOutcome};
 
-use super::regenerate_here::{RegenerateHere, Reply, seconds_ago};
+use super::regenerator::{Regenerator, Reply, seconds_ago};
 use super::whole::{assert_job_of, assert_whole};
 use super::wire::{Cut, Wire};
 use crate::stack::Stack;
@@ -46,7 +46,7 @@ async fn a_root_with_a_job_survives_crashes_after_calls() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_takes_over_may_die_as_well() {
     Stack::run(0, async |stack| {
-        let twin = RegenerateHere::open(&stack.local, "twin").await;
+        let twin = Regenerator::open(&stack.local, "twin").await;
         found(&twin, 1).await;
         let wire = Wire::default();
         assert_eq!(twin.put(&wire, seconds_ago::<130>).await.status, StatusCode::OK);
@@ -55,17 +55,17 @@ async fn whoever_takes_over_may_die_as_well() {
         let last_signature = sent.iter().rposition(|call| call == "Sign").unwrap() + 1;
         for first in [key_made, last_signature] {
             for n in 1.. {
-                let regenerate_here = RegenerateHere::open(&stack.local, &format!("again-{first}-{n}")).await;
-                found(&regenerate_here, 1).await;
-                let died = regenerate_here.put(&Wire::cut_at(Cut::Answer(first)), seconds_ago::<130>).await;
+                let regenerator = Regenerator::open(&stack.local, &format!("again-{first}-{n}")).await;
+                found(&regenerator, 1).await;
+                let died = regenerator.put(&Wire::cut_at(Cut::Answer(first)), seconds_ago::<130>).await;
                 assert_told(&died);
-                let died = regenerate_here.put(&Wire::cut_at(Cut::Answer(n)), seconds_ago::<65>).await;
+                let died = regenerator.put(&Wire::cut_at(Cut::Answer(n)), seconds_ago::<65>).await;
                 if died.status == StatusCode::OK {
-                    settle(&regenerate_here, &died, 2, false).await;
+                    settle(&regenerator, &died, 2, false).await;
                     break;
                 }
                 assert_told(&died);
-                finish(&regenerate_here, 2, false, Cut::Answer(n)).await;
+                finish(&regenerator, 2, false, Cut::Answer(n)).await;
             }
         }
     })
@@ -76,22 +76,22 @@ async fn die_everywhere(scene: Scene) {
     Stack::run(0, async |stack| {
         let mut deaths = 0;
         for n in 1.. {
-            let regenerate_here = RegenerateHere::open(&stack.local, &format!("{}-{n}", scene.name)).await;
-            found(&regenerate_here, scene.before).await;
+            let regenerator = Regenerator::open(&stack.local, &format!("{}-{n}", scene.name)).await;
+            found(&regenerator, scene.before).await;
             if scene.has_device {
-                regenerate_here.enrol().await;
+                regenerator.enrol().await;
             }
             let wire = Wire::cut_at((scene.cut)(n));
-            let died = regenerate_here.put(&wire, seconds_ago::<65>).await;
+            let died = regenerator.put(&wire, seconds_ago::<65>).await;
             let generation = scene.before + 1;
             if died.status == StatusCode::OK {
-                settle(&regenerate_here, &died, generation, scene.has_device).await;
+                settle(&regenerator, &died, generation, scene.has_device).await;
                 break;
             }
             deaths += 1;
             assert_told(&died);
-            assert_claim_holds(&regenerate_here).await;
-            finish(&regenerate_here, generation, scene.has_device, (scene.cut)(n)).await;
+            assert_claim_holds(&regenerator).await;
+            finish(&regenerator, generation, scene.has_device, (scene.cut)(n)).await;
         }
         eprintln!("{}: died {deaths} times", scene.name);
         assert!(deaths >= 12, "{deaths} calls are too few to make a root");
@@ -100,65 +100,65 @@ async fn die_everywhere(scene: Scene) {
 }
 
 /// Generations that nothing happened to.
-async fn found(regenerate_here: &RegenerateHere, generations: u32) {
+async fn found(regenerator: &Regenerator, generations: u32) {
     for _ in 0..generations {
-        let reply = regenerate_here.put(&Wire::default(), seconds_ago::<300>).await;
+        let reply = regenerator.put(&Wire::default(), seconds_ago::<300>).await;
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
     }
 }
 
 /// Before the minute is over nobody can know that the process died: the next caller waits, and is told for whom.
-async fn assert_claim_holds(regenerate_here: &RegenerateHere) {
-    let left = regenerate_here.ledger.authority().await.unwrap();
+async fn assert_claim_holds(regenerator: &Regenerator) {
+    let left = regenerator.ledger.authority().await.unwrap();
     let Some(claim) = &left.claim else { return };
-    let reply = regenerate_here.put(&Wire::default(), seconds_ago::<65>).await;
+    let reply = regenerator.put(&Wire::default(), seconds_ago::<65>).await;
     assert_eq!(reply.status, StatusCode::CONFLICT, "{reply:?}");
     assert_eq!(reply.job_path(), claim.job.map(JobId::path).unwrap_or_default());
-    assert_eq!(regenerate_here.ledger.authority().await.unwrap(), left);
+    assert_eq!(regenerator.ledger.authority().await.unwrap(), left);
 }
 
 /// A minute later, a process in good health is called.
-async fn finish(regenerate_here: &RegenerateHere, generation: u32, has_device: bool, cut: Cut) {
-    let left = regenerate_here.ledger.authority().await.unwrap();
+async fn finish(regenerator: &Regenerator, generation: u32, has_device: bool, cut: Cut) {
+    let left = regenerator.ledger.authority().await.unwrap();
     let was_done = left.last_generation == generation && left.claim.is_none();
     let wire = Wire::default();
-    let reply = regenerate_here.put(&wire, seconds_ago::<0>).await;
+    let reply = regenerator.put(&wire, seconds_ago::<0>).await;
     match (was_done, has_device) {
         (false, _) => {
             assert_eq!(reply.status, StatusCode::OK, "{cut:?}: {reply:?}");
-            settle(regenerate_here, &reply, generation, has_device).await;
+            settle(regenerator, &reply, generation, has_device).await;
         }
         // Only the answer to the last write was lost: the root is published, and its job runs.
         (true, true) => {
             assert!(matches!(cut, Cut::Answer(_)), "{cut:?}");
             assert_eq!(reply.status, StatusCode::CONFLICT, "{reply:?}");
-            settle(regenerate_here, &reply, generation, has_device).await;
+            settle(regenerator, &reply, generation, has_device).await;
         }
         // The same without a job: nothing is under way, and the caller who heard nothing gets another root.
         (true, false) => {
             assert!(matches!(cut, Cut::Answer(_)), "{cut:?}");
             assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
-            settle(regenerate_here, &reply, generation + 1, has_device).await;
+            settle(regenerator, &reply, generation + 1, has_device).await;
         }
     }
 }
 
 /// The job is brought to its end where there is one, and nothing is left over.
-async fn settle(regenerate_here: &RegenerateHere, reply: &Reply, generation: u32, has_device: bool) {
+async fn settle(regenerator: &Regenerator, reply: &Reply, generation: u32, has_device: bool) {
     if !has_device {
         assert_eq!((reply.job_path(), reply.location()), ("", None));
-        return assert_whole(regenerate_here, generation, 0).await;
+        return assert_whole(regenerator, generation, 0).await;
     }
     // Who died after it had taken an id left a gap.
-    let id = regenerate_here.ledger.jobs_before(None, 1).await.unwrap().jobs[0].id();
+    let id = regenerator.ledger.jobs_before(None, 1).await.unwrap().jobs[0].id();
     assert_eq!((reply.job_path(), reply.location()), (&*id.path(), Some(&*id.path())));
     let (job, root) = (
-        regenerate_here.ledger.job(id).await.unwrap().unwrap(),
-        regenerate_here.ledger.root(generation).await.unwrap().unwrap(),
+        regenerator.ledger.job(id).await.unwrap().unwrap(),
+        regenerator.ledger.root(generation).await.unwrap().unwrap(),
     );
     assert_job_of(&job, &root);
-    assert_eq!(regenerate_here.end_job(id).await.outcome, Some(JobOutcome::Activated));
-    assert_whole(regenerate_here, generation, 1).await;
+    assert_eq!(regenerator.end_job(id).await.outcome, Some(JobOutcome::Activated));
+    assert_whole(regenerator, generation, 1).await;
 }
 
 /// Whoever called is told that it did not work, and to call again.

@@ -21,7 +21,7 @@ use rootcast_ledger::{Change, RootRecord};
 use rootcast_vault::Vault;
 
 use super::keys::Key;
-use super::regenerate_here::{RegenerateHere, Reply, put, seconds_ago};
+use super::regenerator::{Regenerator, Reply, put, seconds_ago};
 use super::whole::assert_whole;
 use super::wire::{Cut, Wire};
 use crate::stack::{LIMIT, Stack, until};
@@ -115,28 +115,28 @@ fn p384() -> &'static Key {
     Key::shared(KeyAlgorithm::EcdsaP384)
 }
 
-async fn put_with(regenerate_here: &RegenerateHere, kms: &Kms) -> Reply {
-    put(regenerate_here.app_with_vault(kms.vault())).await
+async fn put_with(regenerator: &Regenerator, kms: &Kms) -> Reply {
+    put(regenerator.app_with_vault(kms.vault())).await
 }
 
-async fn root(regenerate_here: &RegenerateHere, generation: u32) -> RootRecord {
-    regenerate_here.ledger.root(generation).await.unwrap().unwrap()
+async fn root(regenerator: &Regenerator, generation: u32) -> RootRecord {
+    regenerator.ledger.root(generation).await.unwrap().unwrap()
 }
 
 /// Neither a certificate, nor a bundle, nor a signing generation; the claim is free for the next caller.
-async fn assert_nothing_published(regenerate_here: &RegenerateHere) {
-    let authority = regenerate_here.ledger.authority().await.unwrap();
+async fn assert_nothing_published(regenerator: &Regenerator) {
+    let authority = regenerator.ledger.authority().await.unwrap();
     assert_eq!((authority.signing, authority.bundle), (None, 0));
-    assert!(regenerate_here.ledger.bundle(1).await.unwrap().is_none());
+    assert!(regenerator.ledger.bundle(1).await.unwrap().is_none());
     assert!(authority.claim.unwrap().until <= seconds_ago::<0>());
-    let root = root(regenerate_here, 1).await;
+    let root = root(regenerator, 1).await;
     assert_eq!((root.state, root.certificate), (GenerationState::Reserved, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn throttles_and_faults_of_kms_are_sat_out() {
     Stack::run(0, async |stack| {
-        let regenerate_here = RegenerateHere::open(&stack.local, "throttled").await;
+        let regenerator = Regenerator::open(&stack.local, "throttled").await;
         let kms = Kms::new(
             p384(),
             p384(),
@@ -146,9 +146,9 @@ async fn throttles_and_faults_of_kms_are_sat_out() {
                 ..Faults::default()
             },
         );
-        let reply = put_with(&regenerate_here, &kms).await;
+        let reply = put_with(&regenerator, &kms).await;
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
-        assert_eq!(root(&regenerate_here, 1).await.state, GenerationState::Signing);
+        assert_eq!(root(&regenerator, 1).await.state, GenerationState::Signing);
         assert_eq!(kms.calls()[2], 2 + 2, "root and bundle are signed, and two attempts failed");
     })
     .await;
@@ -158,17 +158,17 @@ async fn throttles_and_faults_of_kms_are_sat_out() {
 async fn a_throttled_kms_is_finished_by_the_next_caller() {
     Stack::run(0, async |stack| {
         const THROTTLED: &[Fault] = &[(400, "ThrottlingException"); 3];
-        let regenerate_here = RegenerateHere::open(&stack.local, "overloaded").await;
+        let regenerator = Regenerator::open(&stack.local, "overloaded").await;
         let kms = Kms::new(p384(), p384(), Faults { sign: THROTTLED, ..Faults::default() });
-        let reply = put_with(&regenerate_here, &kms).await;
+        let reply = put_with(&regenerator, &kms).await;
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{reply:?}");
         assert_eq!(reply.headers["retry-after"], "1");
         assert!(reply.message()[2].contains("again"), "{reply:?}");
         assert!(!reply.body.to_string().contains("Throttling"), "inside detail stays inside: {reply:?}");
-        assert_nothing_published(&regenerate_here).await;
-        assert_eq!(put_with(&regenerate_here, &kms).await.status, StatusCode::OK, "at once: the claim was given back");
+        assert_nothing_published(&regenerator).await;
+        assert_eq!(put_with(&regenerator, &kms).await.status, StatusCode::OK, "at once: the claim was given back");
         assert_eq!(kms.calls()[0], 1, "the recorded key is used");
-        assert_eq!(regenerate_here.ledger.authority().await.unwrap().last_generation, 1);
+        assert_eq!(regenerator.ledger.authority().await.unwrap().last_generation, 1);
     })
     .await;
 }
@@ -182,10 +182,10 @@ async fn a_new_key_refused_at_first_is_waited_for() {
             ("unknown", Faults { show: &[(400, "NotFoundException")], ..Faults::default() }),
             ("sign", Faults { sign: &[(400, "AccessDeniedException")], ..Faults::default() }),
         ] {
-            let regenerate_here = RegenerateHere::open(&stack.local, &format!("denied-{name}")).await;
+            let regenerator = Regenerator::open(&stack.local, &format!("denied-{name}")).await;
             let kms = Kms::new(p384(), p384(), faults);
-            assert_eq!(put_with(&regenerate_here, &kms).await.status, StatusCode::OK, "{name}: it was waited for");
-            let root = root(&regenerate_here, 1).await;
+            assert_eq!(put_with(&regenerator, &kms).await.status, StatusCode::OK, "{name}: it was waited for");
+            let root = root(&regenerator, 1).await;
             assert_eq!((root.state, root.key.as_deref()), (GenerationState::Signing, Some(ARN)), "{name}");
             assert_eq!(kms.calls()[0], 1, "{name}: one key");
         }
@@ -205,16 +205,16 @@ async fn a_new_key_refused_longer_is_the_next_callers() {
             ("unknown", Faults { show: UNKNOWN, ..Faults::default() }),
             ("sign", Faults { sign: DENIED, ..Faults::default() }),
         ] {
-            let regenerate_here = RegenerateHere::open(&stack.local, &format!("long-denied-{name}")).await;
+            let regenerator = Regenerator::open(&stack.local, &format!("long-denied-{name}")).await;
             let kms = Kms::new(p384(), p384(), faults);
-            let reply = put_with(&regenerate_here, &kms).await;
+            let reply = put_with(&regenerator, &kms).await;
             let expected =
                 if name == "create" { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::SERVICE_UNAVAILABLE };
             assert_eq!(reply.status, expected, "{name}: {reply:?}");
             assert!(!reply.body.to_string().contains(ARN), "{name}: inside detail stays inside: {reply:?}");
-            assert_nothing_published(&regenerate_here).await;
-            assert_eq!(put_with(&regenerate_here, &kms).await.status, StatusCode::OK, "{name}");
-            let root = root(&regenerate_here, 1).await;
+            assert_nothing_published(&regenerator).await;
+            assert_eq!(put_with(&regenerator, &kms).await.status, StatusCode::OK, "{name}");
+            let root = root(&regenerator, 1).await;
             assert_eq!((root.state, root.key.as_deref()), (GenerationState::Signing, Some(ARN)), "{name}");
         }
     })
@@ -224,18 +224,18 @@ async fn a_new_key_refused_longer_is_the_next_callers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signature_of_another_key_publishes_nothing() {
     Stack::run(0, async |stack| {
-        let regenerate_here = RegenerateHere::open(&stack.local, "forged").await;
+        let regenerator = Regenerator::open(&stack.local, "forged").await;
         let other: &'static Key = Box::leak(Box::new(Key::generate(KeyAlgorithm::EcdsaP384)));
         let kms = Kms::new(p384(), other, Faults::default());
-        let reply = put_with(&regenerate_here, &kms).await;
+        let reply = put_with(&regenerator, &kms).await;
         assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR, "{reply:?}");
-        assert_nothing_published(&regenerate_here).await;
-        assert!(root(&regenerate_here, 1).await.tbs.is_some(), "the intent was recorded before the signature");
+        assert_nothing_published(&regenerator).await;
+        assert!(root(&regenerator, 1).await.tbs.is_some(), "the intent was recorded before the signature");
         let honest = Kms::new(p384(), p384(), Faults::default());
-        assert_eq!(put_with(&regenerate_here, &honest).await.status, StatusCode::OK);
-        let root = root(&regenerate_here, 1).await;
+        assert_eq!(put_with(&regenerator, &honest).await.status, StatusCode::OK);
+        let root = root(&regenerator, 1).await;
         root.certificate.as_ref().unwrap().verify_signed_by(root.certificate.as_ref().unwrap()).unwrap();
-        assert_eq!(regenerate_here.ledger.authority().await.unwrap().last_generation, 1);
+        assert_eq!(regenerator.ledger.authority().await.unwrap().last_generation, 1);
     })
     .await;
 }
@@ -280,12 +280,12 @@ async fn a_key_that_is_not_its_certificates_signs_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_the_index_shows_late_is_given_up() {
     Stack::run(0, async |stack| {
-        let regenerate_here = RegenerateHere::open(&stack.local, "late-index").await;
-        let tagging = index_that_lags(&regenerate_here, 0).await;
-        let reply = put(regenerate_here.app_with_vault(regenerate_here.vault_with(&tagging))).await;
+        let regenerator = Regenerator::open(&stack.local, "late-index").await;
+        let tagging = index_that_lags(&regenerator, 0).await;
+        let reply = put(regenerator.app_with_vault(regenerator.vault_with(&tagging))).await;
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
-        assert_eq!(regenerate_here.keys().await.len(), 2);
-        assert_whole(&regenerate_here, 1, 0).await;
+        assert_eq!(regenerator.keys().await.len(), 2);
+        assert_whole(&regenerator, 1, 0).await;
     })
     .await;
 }
@@ -293,27 +293,27 @@ async fn a_key_that_the_index_shows_late_is_given_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_clean_up_is_done_by_the_next_caller() {
     Stack::run(0, async |stack| {
-        let regenerate_here = RegenerateHere::open(&stack.local, "clean-up").await;
-        let tagging = index_that_lags(&regenerate_here, 3).await;
-        let reply = put(regenerate_here.app_with_vault(regenerate_here.vault_with(&tagging))).await;
+        let regenerator = Regenerator::open(&stack.local, "clean-up").await;
+        let tagging = index_that_lags(&regenerator, 3).await;
+        let reply = put(regenerator.app_with_vault(regenerator.vault_with(&tagging))).await;
         assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{reply:?}");
-        assert_nothing_published(&regenerate_here).await;
-        let reply = put(regenerate_here.app_with_vault(regenerate_here.vault_with(&tagging))).await;
+        assert_nothing_published(&regenerator).await;
+        let reply = put(regenerator.app_with_vault(regenerator.vault_with(&tagging))).await;
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
-        assert_eq!(regenerate_here.keys().await.len(), 2);
-        assert_whole(&regenerate_here, 1, 0).await;
+        assert_eq!(regenerator.keys().await.len(), 2);
+        assert_whole(&regenerator, 1, 0).await;
     })
     .await;
 }
 
 /// A process died right after CreateKey. The index shows nothing when it is asked first, then fails so often, and then
 /// shows the key.
-async fn index_that_lags(regenerate_here: &RegenerateHere, failures: usize) -> aws_sdk_resourcegroupstagging::Client {
+async fn index_that_lags(regenerator: &Regenerator, failures: usize) -> aws_sdk_resourcegroupstagging::Client {
     let wire = Wire::cut_at(Cut::Answer(8));
-    let died = regenerate_here.put(&wire, seconds_ago::<65>).await;
+    let died = regenerator.put(&wire, seconds_ago::<65>).await;
     assert!(died.status.is_server_error(), "{died:?}");
     assert_eq!(wire.sent().last().map(String::as_str), Some("CreateKey"));
-    let (_, left_behind, _) = regenerate_here.keys().await.remove(0);
+    let (_, left_behind, _) = regenerator.keys().await.remove(0);
     let mut index = mock!(aws_sdk_resourcegroupstagging::Client::get_resources)
         .sequence()
         // Once for all keys of the stack, once for those of this root.

@@ -15,31 +15,31 @@ use rootcast_ledger::{CertificateRecord, CrlRecord, DeviceRecord, RevokedRecord}
 use rootcast_vault::Vault;
 use time::{Duration, OffsetDateTime};
 
-use super::issue_here::{CRL_BASE, IssueHere, deliver, device, issuer, issuer_with, publish, request, wake};
 use super::openssl;
-use super::regenerate_here::{RegenerateHere, seconds_ago};
+use super::regenerator::{Regenerator, seconds_ago};
+use super::requester::{CRL_BASE, Requester, deliver, device, issuer, issuer_with, publish, request, wake};
 use super::wire::{Cut, Wire};
 use crate::stack::Stack;
 
 /// With one root, which signs, and one device.
-async fn open(stack: &Stack, name: &str) -> RegenerateHere {
-    let regenerate_here = RegenerateHere::open(&stack.local, name).await;
-    let reply = regenerate_here.put(&Wire::default(), seconds_ago::<7200>).await;
+async fn open(stack: &Stack, name: &str) -> Regenerator {
+    let regenerator = Regenerator::open(&stack.local, name).await;
+    let reply = regenerator.put(&Wire::default(), seconds_ago::<7200>).await;
     assert!(reply.status.is_success(), "{reply:?}");
-    regenerate_here.enrol().await;
-    regenerate_here
+    regenerator.enrol().await;
+    regenerator
 }
 
 fn serial_of(record: &CertificateRecord) -> Serial {
     record.leaf.serial().to_owned().try_into().unwrap()
 }
 
-async fn list_of(regenerate_here: &RegenerateHere, record: &CertificateRecord) -> CrlRecord {
-    regenerate_here.ledger.crl(CrlShard::of(1, &serial_of(record))).await.unwrap().unwrap()
+async fn list_of(regenerator: &Regenerator, record: &CertificateRecord) -> CrlRecord {
+    regenerator.ledger.crl(CrlShard::of(1, &serial_of(record))).await.unwrap().unwrap()
 }
 
-async fn root(regenerate_here: &RegenerateHere) -> Certificate {
-    regenerate_here.ledger.root(1).await.unwrap().unwrap().certificate.unwrap()
+async fn root(regenerator: &Regenerator) -> Certificate {
+    regenerator.ledger.root(1).await.unwrap().unwrap().certificate.unwrap()
 }
 
 /// What revokes it, and where that is to be read.
@@ -58,47 +58,43 @@ fn revoked(record: &CertificateRecord, reason: Reason) -> (CrlShard, RevokedReco
 }
 
 /// OpenSSL, with the root and the list that the certificate names.
-async fn judged(
-    regenerate_here: &RegenerateHere,
-    record: &CertificateRecord,
-    at: OffsetDateTime,
-) -> Result<(), String> {
-    let list = list_of(regenerate_here, record).await;
-    openssl::verify_with(&[&root(regenerate_here).await], &record.leaf, &[], Some(list.crl.der()), at)
+async fn judged(regenerator: &Regenerator, record: &CertificateRecord, at: OffsetDateTime) -> Result<(), String> {
+    let list = list_of(regenerator, record).await;
+    openssl::verify_with(&[&root(regenerator).await], &record.leaf, &[], Some(list.crl.der()), at)
 }
 
 /// One certificate, one serial number, one leaf; the device is next.
-async fn assert_issued(issue_here: &IssueHere<'_>, request: &str) -> CertificateRecord {
-    let (record, binding) = (issue_here.record().await, issue_here.binding().await);
+async fn assert_issued(requester: &Requester<'_>, request: &str) -> CertificateRecord {
+    let (record, binding) = (requester.record().await, requester.binding().await);
     assert_eq!(binding.lifecycle.stage, Some(Stage::InstallCertificate), "{binding:?}");
     assert!(!binding.lifecycle.in_error);
-    judged(issue_here.regenerate_here, &record, seconds_ago::<0>()).await.unwrap();
+    judged(requester.regenerator, &record, seconds_ago::<0>()).await.unwrap();
     let serial = serial_of(&record);
-    assert_eq!(issue_here.items("serial#").await, [serial.to_string()]);
-    assert_eq!(issue_here.items("leaf#").await, [record.leaf.fingerprint().to_string()]);
-    let reserved = issue_here.regenerate_here.ledger.serial(serial).await.unwrap().unwrap();
-    assert_eq!((reserved.certificate, reserved.leaf), (issue_here.certificate, Some(record.leaf.fingerprint())));
+    assert_eq!(requester.items("serial#").await, [serial.to_string()]);
+    assert_eq!(requester.items("leaf#").await, [record.leaf.fingerprint().to_string()]);
+    let reserved = requester.regenerator.ledger.serial(serial).await.unwrap().unwrap();
+    assert_eq!((reserved.certificate, reserved.leaf), (requester.certificate, Some(record.leaf.fingerprint())));
     assert_eq!((record.key.is_none(), record.device.as_ref(), record.uses), (true, Some(&device()), 1));
     assert_eq!(record.names, ["127.0.0.1"]);
     let asked = rootcast_core::request::SigningRequest::parse(request).unwrap();
     assert_eq!((record.spki, record.leaf.spki_der()), (asked.key(), asked.spki_der()));
-    assert!(issue_here.sent(&issue_here.message()).await >= 1, "the worker knows");
+    assert!(requester.sent(&requester.message()).await >= 1, "the worker knows");
     record
 }
 
 async fn die_everywhere(name: &str, cut: fn(usize) -> Cut) {
     Stack::run(0, async |stack| {
         for n in 1.. {
-            let regenerate_here = open(stack, &format!("{name}-{n}")).await;
+            let regenerator = open(stack, &format!("{name}-{n}")).await;
             let request = request();
-            let issue_here = IssueHere::open(&regenerate_here, &request).await;
+            let requester = Requester::open(&regenerator, &request).await;
             let wire = Wire::cut_at(cut(n));
-            let lived = deliver(&issuer(&regenerate_here, &wire, seconds_ago::<0>), &issue_here.message(), 1).await;
+            let lived = deliver(&issuer(&regenerator, &wire, seconds_ago::<0>), &requester.message(), 1).await;
             assert!(
-                deliver(&issuer(&regenerate_here, &Wire::default(), seconds_ago::<0>), &issue_here.message(), 2).await,
+                deliver(&issuer(&regenerator, &Wire::default(), seconds_ago::<0>), &requester.message(), 2).await,
                 "{n}"
             );
-            assert_issued(&issue_here, &request).await;
+            assert_issued(&requester, &request).await;
             if lived {
                 assert!(n > 15, "{} calls are too few to issue a certificate: {wire:?}", n - 1);
                 break;
@@ -122,19 +118,19 @@ async fn one_request_is_one_certificate_despite_deaths_after_calls() {
 async fn two_issuers_and_doubled_messages_make_one_certificate() {
     Stack::run(0, async |stack| {
         for round in 0..5 {
-            let regenerate_here = open(stack, &format!("twice-{round}")).await;
+            let regenerator = open(stack, &format!("twice-{round}")).await;
             let request = request();
-            let issue_here = IssueHere::open(&regenerate_here, &request).await;
+            let requester = Requester::open(&regenerator, &request).await;
             let (one, two) = (
-                issuer(&regenerate_here, &Wire::default(), seconds_ago::<0>),
-                issuer(&regenerate_here, &Wire::default(), seconds_ago::<0>),
+                issuer(&regenerator, &Wire::default(), seconds_ago::<0>),
+                issuer(&regenerator, &Wire::default(), seconds_ago::<0>),
             );
-            let message = issue_here.message();
+            let message = requester.message();
             tokio::join!(deliver(&one, &message, 1), deliver(&two, &message, 1));
             assert!(deliver(&one, &message, 2).await);
-            let record = assert_issued(&issue_here, &request).await;
+            let record = assert_issued(&requester, &request).await;
             assert!(deliver(&two, &message, 3).await);
-            assert_eq!(issue_here.record().await, record);
+            assert_eq!(requester.record().await, record);
         }
     })
     .await;
@@ -143,21 +139,21 @@ async fn two_issuers_and_doubled_messages_make_one_certificate() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_renewal_keeps_the_id_and_a_revocation_is_read() {
     Stack::run(0, async |stack| {
-        let regenerate_here = open(stack, "renewal").await;
-        let app = issuer(&regenerate_here, &Wire::default(), seconds_ago::<0>);
-        let issue_here = IssueHere::open(&regenerate_here, &request()).await;
-        assert!(deliver(&app, &issue_here.message(), 1).await);
-        let first = issue_here.record().await;
-        issue_here.end().await;
+        let regenerator = open(stack, "renewal").await;
+        let app = issuer(&regenerator, &Wire::default(), seconds_ago::<0>);
+        let requester = Requester::open(&regenerator, &request()).await;
+        assert!(deliver(&app, &requester.message(), 1).await);
+        let first = requester.record().await;
+        requester.end().await;
 
         // By then the operator has said more about the device.
         let subject = DeviceSubject::new("Rack 7", ["bmc-7.example".to_owned()], vec!["10.0.0.7".parse().unwrap()]);
         let subject = subject.unwrap().with_attributes("OU=BMC,O=Example Corp,C=DE".parse().unwrap());
-        let before = regenerate_here.ledger.device(&device()).await.unwrap().unwrap();
+        let before = regenerator.ledger.device(&device()).await.unwrap().unwrap();
         let after = DeviceRecord { subject: Some(subject), ..before.clone() };
-        regenerate_here.ledger.edit_device(&before, after, "ops", seconds_ago::<0>()).await.unwrap();
-        let again = IssueHere::open(&regenerate_here, &request()).await;
-        assert_eq!(again.certificate, issue_here.certificate);
+        regenerator.ledger.edit_device(&before, after, "ops", seconds_ago::<0>()).await.unwrap();
+        let again = Requester::open(&regenerator, &request()).await;
+        assert_eq!(again.certificate, requester.certificate);
         assert!(deliver(&app, &again.message(), 1).await);
         let second = again.record().await;
         assert_eq!((second.id, second.uses, second.created), (first.id, 1, first.created));
@@ -168,18 +164,18 @@ async fn a_renewal_keeps_the_id_and_a_revocation_is_read() {
         assert_eq!(again.items("serial#").await.len(), 2, "both numbers stay taken");
 
         let (list, revoked, act) = revoked(&second, Reason::Superseded);
-        assert!(regenerate_here.ledger.revoke(&second, list, &revoked, &act).await.unwrap());
-        assert!(!regenerate_here.ledger.revoke(&second, list, &revoked, &act).await.unwrap(), "once");
-        judged(&regenerate_here, &second, seconds_ago::<0>()).await.unwrap();
+        assert!(regenerator.ledger.revoke(&second, list, &revoked, &act).await.unwrap());
+        assert!(!regenerator.ledger.revoke(&second, list, &revoked, &act).await.unwrap(), "once");
+        judged(&regenerator, &second, seconds_ago::<0>()).await.unwrap();
         assert!(publish(&app, list).await && publish(&app, list).await);
-        assert!(judged(&regenerate_here, &second, seconds_ago::<0>()).await.unwrap_err().contains("revoked"));
-        judged(&regenerate_here, &first, seconds_ago::<0>()).await.unwrap();
-        assert_eq!(list_of(&regenerate_here, &second).await.number, 2, "the second message found nothing to do");
-        let text = openssl::crl_text(list_of(&regenerate_here, &second).await.crl.der(), &root(&regenerate_here).await);
+        assert!(judged(&regenerator, &second, seconds_ago::<0>()).await.unwrap_err().contains("revoked"));
+        judged(&regenerator, &first, seconds_ago::<0>()).await.unwrap();
+        assert_eq!(list_of(&regenerator, &second).await.number, 2, "the second message found nothing to do");
+        let text = openssl::crl_text(list_of(&regenerator, &second).await.crl.der(), &root(&regenerator).await);
         assert!(text.contains("Superseded") && text.contains(&format!("URI:{CRL_BASE}{list}")), "{text}");
         assert!(again.record().await.revoked.is_some());
         again.end().await;
-        let anew = IssueHere::open(&regenerate_here, &request()).await;
+        let anew = Requester::open(&regenerator, &request()).await;
         assert!(deliver(&app, &anew.message(), 1).await);
         assert!(anew.record().await.revoked.is_none(), "the new one is not revoked");
     })
@@ -189,29 +185,29 @@ async fn a_renewal_keeps_the_id_and_a_revocation_is_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_schedule_renews_lists_behind_or_half_old() {
     Stack::run(0, async |stack| {
-        let regenerate_here = open(stack, "schedule").await;
-        let app = issuer(&regenerate_here, &Wire::default(), seconds_ago::<0>);
-        let issue_here = IssueHere::open(&regenerate_here, &request()).await;
-        assert!(deliver(&app, &issue_here.message(), 1).await);
-        let record = issue_here.record().await;
+        let regenerator = open(stack, "schedule").await;
+        let app = issuer(&regenerator, &Wire::default(), seconds_ago::<0>);
+        let requester = Requester::open(&regenerator, &request()).await;
+        assert!(deliver(&app, &requester.message(), 1).await);
+        let record = requester.record().await;
         wake(&app).await;
-        assert_eq!(list_of(&regenerate_here, &record).await.number, 1, "it is young");
+        assert_eq!(list_of(&regenerator, &record).await.number, 1, "it is young");
 
         let (list, revoked, act) = revoked(&record, Reason::KeyCompromise);
-        regenerate_here.ledger.revoke(&record, list, &revoked, &act).await.unwrap();
+        regenerator.ledger.revoke(&record, list, &revoked, &act).await.unwrap();
         // The message was lost.
         wake(&app).await;
-        assert_eq!(list_of(&regenerate_here, &record).await.number, 2);
-        assert!(judged(&regenerate_here, &record, seconds_ago::<0>()).await.unwrap_err().contains("revoked"));
+        assert_eq!(list_of(&regenerator, &record).await.number, 2);
+        assert!(judged(&regenerator, &record, seconds_ago::<0>()).await.unwrap_err().contains("revoked"));
 
-        wake(&issuer(&regenerate_here, &Wire::default(), seconds_ago::<-302_500>)).await;
-        let third = list_of(&regenerate_here, &record).await;
+        wake(&issuer(&regenerator, &Wire::default(), seconds_ago::<-302_500>)).await;
+        let third = list_of(&regenerator, &record).await;
         assert_eq!((third.number, third.next_update - third.this_update), (3, LIFETIME));
         assert!(third.this_update > OffsetDateTime::now_utc() + Duration::days(3));
 
         let absent = CrlShard::new(1, (list.shard() + 1) % 64).unwrap();
         assert!(publish(&app, absent).await, "nobody names it: there is nothing to do");
-        assert!(regenerate_here.ledger.crl(absent).await.unwrap().is_none());
+        assert!(regenerator.ledger.crl(absent).await.unwrap().is_none());
         assert!(!publish(&app, CrlShard::new(9, 1).unwrap()).await, "no such root");
     })
     .await;
@@ -229,33 +225,31 @@ async fn what_cannot_be_issued_fails_where_and_says_why() {
             ("bad-request", broken, nothing, Stage::CreateCsr, ErrorClass::Rejected),
             ("unfit", request(), unfit, Stage::ApproveRequest, ErrorClass::Subject),
         ] {
-            let regenerate_here = open(stack, name).await;
-            let before = regenerate_here.ledger.device(&device()).await.unwrap().unwrap();
+            let regenerator = open(stack, name).await;
+            let before = regenerator.ledger.device(&device()).await.unwrap().unwrap();
             let mut after = before.clone();
             edit(&mut after);
-            regenerate_here.ledger.edit_device(&before, after, "ops", seconds_ago::<0>()).await.unwrap();
-            let issue_here = IssueHere::open(&regenerate_here, &request).await;
-            assert!(
-                deliver(&issuer(&regenerate_here, &Wire::default(), seconds_ago::<0>), &issue_here.message(), 1).await
-            );
-            assert_failed(&issue_here, stage, class).await;
-            assert_eq!(issue_here.items("serial#").await, [""; 0]);
+            regenerator.ledger.edit_device(&before, after, "ops", seconds_ago::<0>()).await.unwrap();
+            let requester = Requester::open(&regenerator, &request).await;
+            assert!(deliver(&issuer(&regenerator, &Wire::default(), seconds_ago::<0>), &requester.message(), 1).await);
+            assert_failed(&requester, stage, class).await;
+            assert_eq!(requester.items("serial#").await, [""; 0]);
         }
     })
     .await;
 }
 
-async fn assert_failed(issue_here: &IssueHere<'_>, stage: Stage, class: ErrorClass) {
-    let binding = issue_here.binding().await;
+async fn assert_failed(requester: &Requester<'_>, stage: Stage, class: ErrorClass) {
+    let binding = requester.binding().await;
     assert_eq!((binding.lifecycle.stage, binding.lifecycle.in_error), (Some(stage), true), "{binding:?}");
-    let task = issue_here.task().await.unwrap();
+    let task = requester.task().await.unwrap();
     let failure = task.failure.unwrap();
     assert_eq!((task.state, failure.class, failure.stage), (TaskState::Failed, class, Some(stage)));
-    assert!(issue_here.regenerate_here.ledger.certificate(issue_here.certificate).await.unwrap().is_none());
+    assert!(requester.regenerator.ledger.certificate(requester.certificate).await.unwrap().is_none());
 }
 
 /// KMS as far as it shows the key, and then this.
-fn failing(regenerate_here: &RegenerateHere, public_key: Vec<u8>, why: fn() -> SignError) -> Vault {
+fn failing(regenerator: &Regenerator, public_key: Vec<u8>, why: fn() -> SignError) -> Vault {
     let shown = mock!(aws_sdk_kms::Client::get_public_key).then_output(move || {
         aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput::builder()
             .public_key(aws_sdk_kms::primitives::Blob::new(public_key.clone()))
@@ -265,58 +259,49 @@ fn failing(regenerate_here: &RegenerateHere, public_key: Vec<u8>, why: fn() -> S
     });
     let refused = mock!(aws_sdk_kms::Client::sign).then_error(why);
     let kms = mock_client!(aws_sdk_kms, RuleMode::MatchAny, [&shown, &refused]);
-    Vault::new(&kms, &aws_sdk_resourcegroupstagging::Client::new(regenerate_here.config()), "regenerate_here")
+    Vault::new(&kms, &aws_sdk_resourcegroupstagging::Client::new(regenerator.config()), "regenerator")
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_reserved_is_signed_in_spite_of_kms() {
     Stack::run(0, async |stack| {
-        let regenerate_here = open(stack, "kms-fault").await;
+        let regenerator = open(stack, "kms-fault").await;
         let request = request();
-        let issue_here = IssueHere::open(&regenerate_here, &request).await;
-        let key = root(&regenerate_here).await.spki_der().to_vec();
+        let requester = Requester::open(&regenerator, &request).await;
+        let key = root(&regenerator).await.spki_der().to_vec();
         let fault = || {
             let code = ErrorMetadata::builder().code("KMSInternalException").build();
             SignError::KmsInternalException(KmsInternalException::builder().meta(code).build())
         };
-        let ill = issuer_with(
-            &regenerate_here,
-            &Wire::default(),
-            failing(&regenerate_here, key.clone(), fault),
-            seconds_ago::<0>,
-        );
+        let ill =
+            issuer_with(&regenerator, &Wire::default(), failing(&regenerator, key.clone(), fault), seconds_ago::<0>);
         for receives in 1..4 {
-            assert!(!deliver(&ill, &issue_here.message(), receives).await, "it comes back");
+            assert!(!deliver(&ill, &requester.message(), receives).await, "it comes back");
         }
-        let reserved = issue_here.binding().await.issuance.unwrap().reserved.unwrap();
-        assert!(deliver(&issuer(&regenerate_here, &Wire::default(), seconds_ago::<0>), &issue_here.message(), 4).await);
-        let record = assert_issued(&issue_here, &request).await;
+        let reserved = requester.binding().await.issuance.unwrap().reserved.unwrap();
+        assert!(deliver(&issuer(&regenerator, &Wire::default(), seconds_ago::<0>), &requester.message(), 4).await);
+        let record = assert_issued(&requester, &request).await;
         assert_eq!(serial_of(&record), reserved.spec.serial);
 
-        let regenerate_here = open(stack, "kms-fault-for-good").await;
-        let issue_here = IssueHere::open(&regenerate_here, &request).await;
-        let key = root(&regenerate_here).await.spki_der().to_vec();
-        let ill = issuer_with(
-            &regenerate_here,
-            &Wire::default(),
-            failing(&regenerate_here, key.clone(), fault),
-            seconds_ago::<0>,
-        );
-        assert!(!deliver(&ill, &issue_here.message(), 4).await, "it comes back");
-        assert!(deliver(&ill, &issue_here.message(), 5).await, "a new message takes its place");
-        assert!(issue_here.task().await.is_none(), "KMS's fault uses up none of the task's tries");
+        let regenerator = open(stack, "kms-fault-for-good").await;
+        let requester = Requester::open(&regenerator, &request).await;
+        let key = root(&regenerator).await.spki_der().to_vec();
+        let ill =
+            issuer_with(&regenerator, &Wire::default(), failing(&regenerator, key.clone(), fault), seconds_ago::<0>);
+        assert!(!deliver(&ill, &requester.message(), 4).await, "it comes back");
+        assert!(deliver(&ill, &requester.message(), 5).await, "a new message takes its place");
+        assert!(requester.task().await.is_none(), "KMS's fault uses up none of the task's tries");
 
-        let regenerate_here = open(stack, "kms-disabled").await;
-        let issue_here = IssueHere::open(&regenerate_here, &request).await;
-        let key = root(&regenerate_here).await.spki_der().to_vec();
+        let regenerator = open(stack, "kms-disabled").await;
+        let requester = Requester::open(&regenerator, &request).await;
+        let key = root(&regenerator).await.spki_der().to_vec();
         let disabled = || {
             let code = ErrorMetadata::builder().code("DisabledException").build();
             SignError::DisabledException(DisabledException::builder().meta(code).build())
         };
-        let ill =
-            issuer_with(&regenerate_here, &Wire::default(), failing(&regenerate_here, key, disabled), seconds_ago::<0>);
-        assert!(deliver(&ill, &issue_here.message(), 1).await, "asking again is no use");
-        assert_failed(&issue_here, Stage::RetrieveCertificate, ErrorClass::Authority).await;
+        let ill = issuer_with(&regenerator, &Wire::default(), failing(&regenerator, key, disabled), seconds_ago::<0>);
+        assert!(deliver(&ill, &requester.message(), 1).await, "asking again is no use");
+        assert_failed(&requester, Stage::RetrieveCertificate, ErrorClass::Authority).await;
     })
     .await;
 }
@@ -324,14 +309,14 @@ async fn what_was_reserved_is_signed_in_spite_of_kms() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_root_that_signs_there_is_no_certificate() {
     Stack::run(0, async |stack| {
-        let regenerate_here = RegenerateHere::open(&stack.local, "no-root").await;
-        regenerate_here.enrol().await;
-        let issue_here = IssueHere::open(&regenerate_here, &request()).await;
-        assert!(deliver(&issuer(&regenerate_here, &Wire::default(), seconds_ago::<0>), &issue_here.message(), 1).await);
-        assert_failed(&issue_here, Stage::PostCsr, ErrorClass::Authority).await;
+        let regenerator = Regenerator::open(&stack.local, "no-root").await;
+        regenerator.enrol().await;
+        let requester = Requester::open(&regenerator, &request()).await;
+        assert!(deliver(&issuer(&regenerator, &Wire::default(), seconds_ago::<0>), &requester.message(), 1).await);
+        assert_failed(&requester, Stage::PostCsr, ErrorClass::Authority).await;
         // The device is gone by the time its next message comes.
-        regenerate_here.ledger.delete_device(&device(), "ops", seconds_ago::<0>()).await.unwrap();
-        assert!(deliver(&issuer(&regenerate_here, &Wire::default(), seconds_ago::<0>), &issue_here.message(), 1).await);
+        regenerator.ledger.delete_device(&device(), "ops", seconds_ago::<0>()).await.unwrap();
+        assert!(deliver(&issuer(&regenerator, &Wire::default(), seconds_ago::<0>), &requester.message(), 1).await);
     })
     .await;
 }

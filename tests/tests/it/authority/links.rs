@@ -9,7 +9,7 @@ use time::Duration;
 
 use super::keys::Key;
 use super::readers::accept;
-use super::regenerate_here::{RegenerateHere, seconds_ago};
+use super::regenerator::{Regenerator, seconds_ago};
 use super::whole::assert_whole;
 use super::wire::Wire;
 use crate::stack::Stack;
@@ -22,10 +22,10 @@ async fn each_link_carries_a_client_to_the_other_root() {
             ("to-ecdsa", KeyAlgorithm::Rsa2048, KeyAlgorithm::EcdsaP256),
             ("to-rsa", KeyAlgorithm::EcdsaP256, KeyAlgorithm::Rsa3072),
         ] {
-            let regenerate_here = RegenerateHere::open(&stack.local, &format!("links-{name}")).await;
-            let (old, new) = (next_root(&regenerate_here, old).await, next_root(&regenerate_here, new).await);
-            assert_whole(&regenerate_here, 2, 0).await;
-            let (by_old, by_new) = (leaf(&regenerate_here, &old).await, leaf(&regenerate_here, &new).await);
+            let regenerator = Regenerator::open(&stack.local, &format!("links-{name}")).await;
+            let (old, new) = (next_root(&regenerator, old).await, next_root(&regenerator, new).await);
+            assert_whole(&regenerator, 2, 0).await;
+            let (by_old, by_new) = (leaf(&regenerator, &old).await, leaf(&regenerator, &new).await);
             let link = |link: Option<rootcast_ledger::LinkRecord>| link.unwrap().certificate.unwrap();
             let (new_with_old, old_with_new) = (link(new.new_with_old), link(new.old_with_new));
             let (old, new) = (old.certificate.unwrap(), new.certificate.unwrap());
@@ -52,19 +52,19 @@ async fn each_link_carries_a_client_to_the_other_root() {
     .await;
 }
 
-async fn next_root(regenerate_here: &RegenerateHere, algorithm: KeyAlgorithm) -> RootRecord {
-    let policy = regenerate_here.ledger.policy().await.unwrap();
-    regenerate_here.ledger.set_policy(Policy { algorithm, ..policy }).await.unwrap();
-    let reply = regenerate_here.put(&Wire::default(), seconds_ago::<30>).await;
+async fn next_root(regenerator: &Regenerator, algorithm: KeyAlgorithm) -> RootRecord {
+    let policy = regenerator.ledger.policy().await.unwrap();
+    regenerator.ledger.set_policy(Policy { algorithm, ..policy }).await.unwrap();
+    let reply = regenerator.put(&Wire::default(), seconds_ago::<30>).await;
     assert!(reply.status.is_success(), "{reply:?}");
-    let signing = regenerate_here.ledger.authority().await.unwrap().signing.unwrap();
-    let root = regenerate_here.ledger.root(signing).await.unwrap().unwrap();
+    let signing = regenerator.ledger.authority().await.unwrap().signing.unwrap();
+    let root = regenerator.ledger.root(signing).await.unwrap().unwrap();
     assert_eq!(root.spec.algorithm, algorithm);
     root
 }
 
 /// A server's certificate, signed by the root's KMS key.
-async fn leaf(regenerate_here: &RegenerateHere, root: &RootRecord) -> Certificate {
+async fn leaf(regenerator: &Regenerator, root: &RootRecord) -> Certificate {
     let (key, issuer) = root.key_and_certificate().unwrap();
     let spec = LeafSpec {
         subject: DeviceSubject::new("localhost", ["localhost".to_owned()], vec![]).unwrap(),
@@ -75,5 +75,5 @@ async fn leaf(regenerate_here: &RegenerateHere, root: &RootRecord) -> Certificat
     };
     let server = Key::shared(KeyAlgorithm::EcdsaP256);
     let prepared = prepare_server_leaf(&spec, &server.spki_der, issuer).unwrap();
-    regenerate_here.vault_over(&Wire::default()).sign_prepared(key, prepared).await.unwrap()
+    regenerator.vault_over(&Wire::default()).sign_prepared(key, prepared).await.unwrap()
 }

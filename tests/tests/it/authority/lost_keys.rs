@@ -18,40 +18,40 @@ use rootcast_ledger::{Change, RootRecord};
 use rootcast_vault::Vault;
 
 use super::keys::Key;
-use super::regenerate_here::{RegenerateHere, put, seconds_ago};
+use super::regenerator::{Regenerator, put, seconds_ago};
 use super::wire::Wire;
 use crate::stack::Stack;
 
 const JOB: JobId = JobId(1);
 
-async fn root(regenerate_here: &RegenerateHere, generation: u32) -> RootRecord {
-    regenerate_here.ledger.root(generation).await.unwrap().unwrap()
+async fn root(regenerator: &Regenerator, generation: u32) -> RootRecord {
+    regenerator.ledger.root(generation).await.unwrap().unwrap()
 }
 
-async fn disable(regenerate_here: &RegenerateHere, generation: u32) {
-    let key = root(regenerate_here, generation).await.key.unwrap();
-    regenerate_here.kms().disable_key().key_id(key).send().await.unwrap();
+async fn disable(regenerator: &Regenerator, generation: u32) {
+    let key = root(regenerator, generation).await.key.unwrap();
+    regenerator.kms().disable_key().key_id(key).send().await.unwrap();
 }
 
 /// A root that signs, and its key is disabled.
-async fn with_lost_root(stack: &Stack, name: &str) -> RegenerateHere {
-    let regenerate_here = RegenerateHere::open(&stack.local, name).await;
-    assert_eq!(regenerate_here.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
-    disable(&regenerate_here, 1).await;
-    regenerate_here
+async fn with_lost_root(stack: &Stack, name: &str) -> Regenerator {
+    let regenerator = Regenerator::open(&stack.local, name).await;
+    assert_eq!(regenerator.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
+    disable(&regenerator, 1).await;
+    regenerator
 }
 
-async fn change(regenerate_here: &RegenerateHere, job: &mut Job, command: Command) {
+async fn change(regenerator: &Regenerator, job: &mut Job, command: Command) {
     *job = job.clone().command(command, seconds_ago::<0>()).unwrap();
-    regenerate_here.ledger.commit(Change { job: Some(job), ..Change::default() }).await.unwrap();
+    regenerator.ledger.commit(Change { job: Some(job), ..Change::default() }).await.unwrap();
     job.revision += 1;
 }
 
 /// What only the new root could sign: its bundle, and one link.
-async fn assert_signed_by_the_new_one_alone(regenerate_here: &RegenerateHere) {
-    let authority = regenerate_here.ledger.authority().await.unwrap();
+async fn assert_signed_by_the_new_one_alone(regenerator: &Regenerator) {
+    let authority = regenerator.ledger.authority().await.unwrap();
     assert_eq!((authority.signing, authority.running, authority.claim.clone()), (Some(2), None, None));
-    let (old, new) = (root(regenerate_here, 1).await, root(regenerate_here, 2).await);
+    let (old, new) = (root(regenerator, 1).await, root(regenerator, 2).await);
     assert_eq!((old.state, new.state), (GenerationState::Superseded, GenerationState::Signing));
     assert!(new.new_with_old.is_none_or(|link| link.certificate.is_none()), "nobody could sign it");
     let (old, new_certificate) = (old.certificate.unwrap(), new.certificate.unwrap());
@@ -59,7 +59,7 @@ async fn assert_signed_by_the_new_one_alone(regenerate_here: &RegenerateHere) {
     link.verify_signed_by(&new_certificate).unwrap();
     assert_eq!(link.spki_der(), old.spki_der());
 
-    let published = regenerate_here.ledger.bundle(authority.bundle).await.unwrap().unwrap();
+    let published = regenerator.ledger.bundle(authority.bundle).await.unwrap().unwrap();
     assert_eq!((published.unsigned_by.as_slice(), published.is_unsigned()), (&[1][..], false));
     assert_eq!(published.bundle.anchors.len(), 2, "devices are still to hold both");
     assert_eq!(verify_jws(&published.jws, &[new_certificate]).unwrap(), published.bundle);
@@ -69,11 +69,11 @@ async fn assert_signed_by_the_new_one_alone(regenerate_here: &RegenerateHere) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_old_key_stops_no_new_root() {
     Stack::run(0, async |stack| {
-        let regenerate_here = with_lost_root(stack, "lost-alone").await;
-        let reply = regenerate_here.put(&Wire::default(), seconds_ago::<0>).await;
+        let regenerator = with_lost_root(stack, "lost-alone").await;
+        let reply = regenerator.put(&Wire::default(), seconds_ago::<0>).await;
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
-        assert_signed_by_the_new_one_alone(&regenerate_here).await;
-        let acts = regenerate_here.ledger.audit_page(Subject::Root(2), 0, 10).await.unwrap().lines.concat();
+        assert_signed_by_the_new_one_alone(&regenerator).await;
+        let acts = regenerator.ledger.audit_page(Subject::Root(2), 0, 10).await.unwrap().lines.concat();
         assert!(acts.contains(r#""noLinkFrom":"1""#) && acts.contains(r#""unsignedBy":"1""#), "{acts}");
     })
     .await;
@@ -82,13 +82,13 @@ async fn a_disabled_old_key_stops_no_new_root() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_old_key_stops_no_activation_but_is_told() {
     Stack::run(0, async |stack| {
-        let regenerate_here = with_lost_root(stack, "lost-job").await;
-        regenerate_here.enrol().await;
-        assert_eq!(regenerate_here.put(&Wire::default(), seconds_ago::<0>).await.status, StatusCode::OK);
-        let job = regenerate_here.end_job(JOB).await;
+        let regenerator = with_lost_root(stack, "lost-job").await;
+        regenerator.enrol().await;
+        assert_eq!(regenerator.put(&Wire::default(), seconds_ago::<0>).await.status, StatusCode::OK);
+        let job = regenerator.end_job(JOB).await;
         assert_eq!((job.outcome, job.unusable_keys), (Some(JobOutcome::Activated), [1].into()));
-        assert_signed_by_the_new_one_alone(&regenerate_here).await;
-        let acts = regenerate_here.ledger.audit_page(Subject::Job(JOB), 0, 10).await.unwrap().lines.concat();
+        assert_signed_by_the_new_one_alone(&regenerator).await;
+        let acts = regenerator.ledger.audit_page(Subject::Job(JOB), 0, 10).await.unwrap().lines.concat();
         assert!(acts.contains(r#""action":"publish""#) && acts.contains(r#""noLinkFrom":"1""#), "{acts}");
     })
     .await;
@@ -97,22 +97,22 @@ async fn a_disabled_old_key_stops_no_activation_but_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disabled_old_key_stops_no_abort() {
     Stack::run(0, async |stack| {
-        let regenerate_here = RegenerateHere::open(&stack.local, "lost-abort").await;
-        assert_eq!(regenerate_here.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
-        regenerate_here.enrol().await;
-        assert_eq!(regenerate_here.put(&Wire::default(), seconds_ago::<0>).await.status, StatusCode::OK);
-        disable(&regenerate_here, 1).await;
-        let mut job = regenerate_here.ledger.job(JOB).await.unwrap().unwrap();
-        change(&regenerate_here, &mut job, Command::Abort).await;
-        let job = regenerate_here.end_job(JOB).await;
+        let regenerator = Regenerator::open(&stack.local, "lost-abort").await;
+        assert_eq!(regenerator.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
+        regenerator.enrol().await;
+        assert_eq!(regenerator.put(&Wire::default(), seconds_ago::<0>).await.status, StatusCode::OK);
+        disable(&regenerator, 1).await;
+        let mut job = regenerator.ledger.job(JOB).await.unwrap().unwrap();
+        change(&regenerator, &mut job, Command::Abort).await;
+        let job = regenerator.end_job(JOB).await;
         assert_eq!((job.outcome, job.unusable_keys), (Some(JobOutcome::Aborted), [1].into()));
 
-        let authority = regenerate_here.ledger.authority().await.unwrap();
-        let published = regenerate_here.ledger.bundle(authority.bundle).await.unwrap().unwrap();
-        let left = root(&regenerate_here, 1).await.certificate.unwrap();
+        let authority = regenerator.ledger.authority().await.unwrap();
+        let published = regenerator.ledger.bundle(authority.bundle).await.unwrap().unwrap();
+        let left = root(&regenerator, 1).await.certificate.unwrap();
         assert_eq!(published.bundle.anchors, [left]);
         assert!(published.is_unsigned(), "published for the workers all the same");
-        let acts = regenerate_here.ledger.audit_page(Subject::Root(2), 0, 10).await.unwrap().lines.concat();
+        let acts = regenerator.ledger.audit_page(Subject::Root(2), 0, 10).await.unwrap().lines.concat();
         assert!(acts.contains(r#""unsignedBy":"1""#), "{acts}");
     })
     .await;
@@ -121,24 +121,24 @@ async fn a_disabled_old_key_stops_no_abort() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_root_whose_key_is_disabled_pauses_its_job() {
     Stack::run(0, async |stack| {
-        let regenerate_here = RegenerateHere::open(&stack.local, "lost-new").await;
-        assert_eq!(regenerate_here.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
-        regenerate_here.enrol().await;
-        assert_eq!(regenerate_here.put(&Wire::default(), seconds_ago::<0>).await.status, StatusCode::OK);
-        disable(&regenerate_here, 2).await;
-        regenerate_here
+        let regenerator = Regenerator::open(&stack.local, "lost-new").await;
+        assert_eq!(regenerator.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
+        regenerator.enrol().await;
+        assert_eq!(regenerator.put(&Wire::default(), seconds_ago::<0>).await.status, StatusCode::OK);
+        disable(&regenerator, 2).await;
+        regenerator
             .ledger
-            .delete_device(&super::regenerate_here::DEVICE.parse().unwrap(), "ops", seconds_ago::<0>())
+            .delete_device(&super::regenerator::DEVICE.parse().unwrap(), "ops", seconds_ago::<0>())
             .await
             .unwrap();
-        let mut job = regenerate_here.conduct(JOB).await;
+        let mut job = regenerator.conduct(JOB).await;
         assert_eq!(job.state, JobState::Paused, "{job:?}");
         assert!(job.reason.contains("Enable the key") && job.reason.contains("then resume"), "{}", job.reason);
-        assert_eq!(regenerate_here.ledger.authority().await.unwrap().signing, Some(1));
+        assert_eq!(regenerator.ledger.authority().await.unwrap().signing, Some(1));
 
-        regenerate_here.kms().enable_key().key_id(root(&regenerate_here, 2).await.key.unwrap()).send().await.unwrap();
-        change(&regenerate_here, &mut job, Command::Resume).await;
-        assert_eq!(regenerate_here.conduct(JOB).await.outcome, Some(JobOutcome::Activated));
+        regenerator.kms().enable_key().key_id(root(&regenerator, 2).await.key.unwrap()).send().await.unwrap();
+        change(&regenerator, &mut job, Command::Resume).await;
+        assert_eq!(regenerator.conduct(JOB).await.outcome, Some(JobOutcome::Activated));
     })
     .await;
 }
@@ -146,15 +146,15 @@ async fn a_new_root_whose_key_is_disabled_pauses_its_job() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_key_lost_before_it_signed_is_replaced() {
     Stack::run(0, async |stack| {
-        let regenerate_here = RegenerateHere::open(&stack.local, "lost-first").await;
+        let regenerator = Regenerator::open(&stack.local, "lost-first").await;
         // Dies with the key made and recorded: before it is asked for its public half.
         let cut = super::wire::Cut::Answer(9);
-        assert!(regenerate_here.put(&Wire::cut_at(cut), seconds_ago::<65>).await.status.is_server_error());
-        disable(&regenerate_here, 1).await;
-        let lost = root(&regenerate_here, 1).await;
-        let reply = regenerate_here.put(&Wire::default(), seconds_ago::<0>).await;
+        assert!(regenerator.put(&Wire::cut_at(cut), seconds_ago::<65>).await.status.is_server_error());
+        disable(&regenerator, 1).await;
+        let lost = root(&regenerator, 1).await;
+        let reply = regenerator.put(&Wire::default(), seconds_ago::<0>).await;
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
-        let made = root(&regenerate_here, 1).await;
+        let made = root(&regenerator, 1).await;
         assert_eq!(made.state, GenerationState::Signing);
         assert!(made.key != lost.key && made.spec.serial != lost.spec.serial, "no number is signed with two keys");
     })
@@ -219,18 +219,18 @@ async fn only_a_key_that_is_gone_is_done_without() {
             (400, "ThrottlingException", StatusCode::SERVICE_UNAVAILABLE),
             (500, "KMSInternalException", StatusCode::SERVICE_UNAVAILABLE),
         ] {
-            let regenerate_here = RegenerateHere::open(&stack.local, &format!("old-{code}")).await;
+            let regenerator = Regenerator::open(&stack.local, &format!("old-{code}")).await;
             // Both keys are one here: what tells them apart is their ARN.
             let key = Key::shared(KeyAlgorithm::EcdsaP384);
             let first =
-                regenerate::App { clock: seconds_ago::<3600>, ..regenerate_here.app_with_vault(vault(key, OLD, None)) };
+                regenerate::App { clock: seconds_ago::<3600>, ..regenerator.app_with_vault(vault(key, OLD, None)) };
             assert_eq!(put(first).await.status, StatusCode::OK);
-            let reply = put(regenerate_here.app_with_vault(vault(key, NEW, Some((status, code))))).await;
+            let reply = put(regenerator.app_with_vault(vault(key, NEW, Some((status, code))))).await;
             assert_eq!(reply.status, expected, "{code}: {reply:?}");
-            let authority = regenerate_here.ledger.authority().await.unwrap();
+            let authority = regenerator.ledger.authority().await.unwrap();
             let signing = if expected == StatusCode::OK { 2 } else { 1 };
             assert_eq!(authority.signing, Some(signing), "{code}");
-            let published = regenerate_here.ledger.bundle(authority.bundle).await.unwrap().unwrap();
+            let published = regenerator.ledger.bundle(authority.bundle).await.unwrap().unwrap();
             assert_eq!(published.unsigned_by.is_empty(), signing == 1, "{code}");
         }
     })

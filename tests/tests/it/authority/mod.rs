@@ -4,7 +4,6 @@
 mod algorithms;
 mod crash;
 mod faults;
-mod issue_here;
 mod issuing;
 #[path = "../../../../functions/shared/core/tests/it/keys.rs"]
 #[allow(dead_code, reason = "core's own tests use more of it")]
@@ -17,7 +16,8 @@ pub(crate) mod openssl;
 mod race;
 mod readers;
 mod refusals;
-pub(crate) mod regenerate_here;
+pub(crate) mod regenerator;
+mod requester;
 mod restored;
 mod size;
 mod whole;

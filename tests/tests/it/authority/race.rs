@@ -32,7 +32,7 @@ use rootcast_vault::Vault;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 
-use super::regenerate_here::{RegenerateHere, Reply, put, seconds_ago, settings};
+use super::regenerator::{Regenerator, Reply, put, seconds_ago, settings};
 use super::whole::assert_whole;
 use super::wire::Wire;
 use crate::stack::Stack;
@@ -43,23 +43,23 @@ const JOB_PATH: &str = "/signingCertificate/jobs/1";
 async fn of_several_callers_one_wins_and_all_learn_its_job() {
     Stack::run(0, async |stack| {
         for (round, callers) in [2, 5, 2, 5, 2, 5].into_iter().enumerate() {
-            let regenerate_here = Arc::new(RegenerateHere::open(&stack.local, &format!("race-{round}")).await);
-            regenerate_here.enrol().await;
-            let replies = call_at_once(&regenerate_here, callers).await;
+            let regenerator = Arc::new(Regenerator::open(&stack.local, &format!("race-{round}")).await);
+            regenerator.enrol().await;
+            let replies = call_at_once(&regenerator, callers).await;
             let (won, lost): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == StatusCode::OK);
             assert_eq!((won.len(), lost.len()), (1, callers - 1), "{replies:?}");
             // Those that lost may have taken the ids before it.
-            let job = regenerate_here.ledger.jobs_before(None, 1).await.unwrap().jobs[0].id();
+            let job = regenerator.ledger.jobs_before(None, 1).await.unwrap().jobs[0].id();
             for reply in &replies {
                 assert_eq!((reply.job_path(), reply.location()), (&*job.path(), Some(&*job.path())), "{reply:?}");
             }
             for reply in lost {
                 assert_busy(reply, job);
             }
-            let keys = regenerate_here.keys().await;
+            let keys = regenerator.keys().await;
             assert!(matches!(&*keys, [(1, _, KeyState::Enabled)]), "{keys:?}");
-            regenerate_here.end_job(job).await;
-            assert_whole(&regenerate_here, 1, 1).await;
+            regenerator.end_job(job).await;
+            assert_whole(&regenerator, 1, 1).await;
         }
     })
     .await;
@@ -70,8 +70,8 @@ async fn of_several_callers_one_wins_and_all_learn_its_job() {
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_without_devices_do_not_hinder_each_other() {
     Stack::run(0, async |stack| {
-        let regenerate_here = Arc::new(RegenerateHere::open(&stack.local, "race-alone").await);
-        let replies = call_at_once(&regenerate_here, 5).await;
+        let regenerator = Arc::new(Regenerator::open(&stack.local, "race-alone").await);
+        let replies = call_at_once(&regenerator, 5).await;
         let won = replies.iter().filter(|reply| reply.status == StatusCode::OK).count();
         assert!(won >= 1, "{replies:?}");
         for reply in replies.iter().filter(|reply| reply.status != StatusCode::OK) {
@@ -79,7 +79,7 @@ async fn callers_without_devices_do_not_hinder_each_other() {
             assert_eq!((reply.job_path(), reply.location()), ("", None));
             assert!(reply.message()[2].contains("again in a minute"), "{reply:?}");
         }
-        assert_whole(&regenerate_here, u32::try_from(won).unwrap(), 0).await;
+        assert_whole(&regenerator, u32::try_from(won).unwrap(), 0).await;
     })
     .await;
 }
@@ -87,11 +87,11 @@ async fn callers_without_devices_do_not_hinder_each_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn another_root_is_refused_while_a_job_runs() {
     Stack::run(0, async |stack| {
-        let regenerate_here = RegenerateHere::open(&stack.local, "busy").await;
-        regenerate_here.enrol().await;
-        assert_eq!(regenerate_here.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
+        let regenerator = Regenerator::open(&stack.local, "busy").await;
+        regenerator.enrol().await;
+        assert_eq!(regenerator.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
         let wire = Wire::default();
-        let reply = regenerate_here.put(&wire, seconds_ago::<0>).await;
+        let reply = regenerator.put(&wire, seconds_ago::<0>).await;
         assert_busy(&reply, JobId(1));
         assert_eq!((reply.job_path(), reply.location()), (JOB_PATH, Some(JOB_PATH)));
         assert_eq!(wire.sent(), ["GetItem", "GetItem"], "a refusal only reads");
@@ -137,25 +137,25 @@ async fn callers_of_the_api_at_once_get_one_job() {
 #[tokio::test(flavor = "multi_thread")]
 async fn deployments_do_not_get_in_the_way_of_a_root() {
     Stack::run(0, async |stack| {
-        let regenerate_here = Arc::new(RegenerateHere::open(&stack.local, "deploying").await);
-        regenerate_here.enrol().await;
+        let regenerator = Arc::new(Regenerator::open(&stack.local, "deploying").await);
+        regenerator.enrol().await;
         let stop = Arc::new(AtomicBool::new(false));
         let deploying = (0..4).map(|_| {
-            let (regenerate_here, stop) = (regenerate_here.clone(), stop.clone());
+            let (regenerator, stop) = (regenerator.clone(), stop.clone());
             tokio::spawn(async move {
                 let mut begun = 0;
                 while !stop.load(Ordering::Relaxed) {
-                    begin_deployment(&regenerate_here.ledger).await;
+                    begin_deployment(&regenerator.ledger).await;
                     begun += 1;
                 }
                 begun
             })
         });
         let deploying: Vec<_> = deploying.collect();
-        let reply = regenerate_here.put(&Wire::default(), seconds_ago::<0>).await;
+        let reply = regenerator.put(&Wire::default(), seconds_ago::<0>).await;
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
         let job: JobId = reply.job_path().rsplit('/').next().unwrap().parse().unwrap();
-        assert_eq!(regenerate_here.end_job(job).await.outcome, Some(JobOutcome::Activated));
+        assert_eq!(regenerator.end_job(job).await.outcome, Some(JobOutcome::Activated));
         stop.store(true, Ordering::Relaxed);
         let begun: Vec<u32> = join_all(deploying).await.into_iter().map(Result::unwrap).collect();
         assert!(begun.iter().all(|count| *count > 1), "{begun:?}");
@@ -263,13 +263,13 @@ fn tables() -> Tables {
     }
 }
 
-async fn call_at_once(regenerate_here: &Arc<RegenerateHere>, callers: usize) -> Vec<Reply> {
+async fn call_at_once(regenerator: &Arc<Regenerator>, callers: usize) -> Vec<Reply> {
     let start = Arc::new(Barrier::new(callers));
     let calls = (0..callers).map(|_| {
-        let (regenerate_here, start) = (regenerate_here.clone(), start.clone());
+        let (regenerator, start) = (regenerator.clone(), start.clone());
         tokio::spawn(async move {
             start.wait().await;
-            regenerate_here.put(&Wire::default(), seconds_ago::<0>).await
+            regenerator.put(&Wire::default(), seconds_ago::<0>).await
         })
     });
     join_all(calls).await.into_iter().map(|reply| reply.unwrap()).collect()

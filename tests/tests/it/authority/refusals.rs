@@ -6,7 +6,7 @@ use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::permission::Role;
 use rootcast_ledger::{Authority, TokenRecord};
 
-use super::regenerate_here::{RegenerateHere, TOKEN, seconds_ago, send};
+use super::regenerator::{Regenerator, TOKEN, seconds_ago, send};
 use super::wire::Wire;
 use crate::stack::Stack;
 
@@ -16,8 +16,8 @@ const UNKNOWN: &str = "dW5rbm93bi11bmtub3duLXVua25vd24tdW5rbm93bi11bmtubw==";
 #[tokio::test(flavor = "multi_thread")]
 async fn every_refused_caller_gets_the_same_answer_and_changes_nothing() {
     Stack::run(0, async |stack| {
-        let regenerate_here = RegenerateHere::open(&stack.local, "gate").await;
-        regenerate_here.admit(EXPIRED, seconds_ago::<1>()).await;
+        let regenerator = Regenerator::open(&stack.local, "gate").await;
+        regenerator.admit(EXPIRED, seconds_ago::<1>()).await;
         let refused = [
             None,
             Some(String::new()),
@@ -37,7 +37,7 @@ async fn every_refused_caller_gets_the_same_answer_and_changes_nothing() {
             // A query that would be refused by itself: whoever is not let in does not learn it.
             for path in ["/signingCertificate", "/signingcertificate?colour=blue"] {
                 let wire = Wire::default();
-                let reply = send(regenerate_here.app(&wire, seconds_ago::<0>), path, authorization.as_deref()).await;
+                let reply = send(regenerator.app(&wire, seconds_ago::<0>), path, authorization.as_deref()).await;
                 assert_eq!(reply.status, 401, "{authorization:?}");
                 assert_eq!(reply.headers["www-authenticate"], "Bearer");
                 assert!(wire.sent().len() <= 1, "at most the token is looked up: {wire:?}");
@@ -47,8 +47,8 @@ async fn every_refused_caller_gets_the_same_answer_and_changes_nothing() {
                 assert_eq!(*first.get_or_insert(told.clone()), told, "{authorization:?}");
             }
         }
-        assert_eq!(regenerate_here.ledger.authority().await.unwrap(), Authority::default());
-        assert!(regenerate_here.keys().await.is_empty());
+        assert_eq!(regenerator.ledger.authority().await.unwrap(), Authority::default());
+        assert!(regenerator.keys().await.is_empty());
     })
     .await;
 }

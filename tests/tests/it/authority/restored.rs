@@ -12,14 +12,14 @@ use rootcast_core::task::ErrorClass;
 use rootcast_ledger::{Authority, Change, Lease};
 use serde_json::json;
 
-use super::regenerate_here::{DEVICE, RegenerateHere, seconds_ago};
+use super::regenerator::{DEVICE, Regenerator, seconds_ago};
 use super::wire::Wire;
 use crate::stack::Stack;
 
 type Item = HashMap<String, AttributeValue>;
 
-async fn put(regenerate_here: &RegenerateHere) -> super::regenerate_here::Reply {
-    regenerate_here.put(&Wire::default(), seconds_ago::<0>).await
+async fn put(regenerator: &Regenerator) -> super::regenerator::Reply {
+    regenerator.put(&Wire::default(), seconds_ago::<0>).await
 }
 
 async fn authority_item(config: &aws_config::SdkConfig, table: &str) -> Option<Item> {
@@ -39,15 +39,15 @@ async fn restore_table(config: &aws_config::SdkConfig, table: &str, authority: I
 }
 
 /// What a worker writes before it brings a bundle to the device.
-async fn bring(regenerate_here: &RegenerateHere, bundle: u64) {
+async fn bring(regenerator: &Regenerator, bundle: u64) {
     let lease = Lease { owner: "worker".to_owned(), until: seconds_ago::<0>() };
-    let leased = regenerate_here.ledger.lease(&DEVICE.parse().unwrap(), &lease, Some(bundle), seconds_ago::<0>()).await;
+    let leased = regenerator.ledger.lease(&DEVICE.parse().unwrap(), &lease, Some(bundle), seconds_ago::<0>()).await;
     assert_eq!(leased.unwrap().goal, bundle);
 }
 
-async fn states(regenerate_here: &RegenerateHere) -> Vec<(u32, KeyState)> {
+async fn states(regenerator: &Regenerator) -> Vec<(u32, KeyState)> {
     let mut states: Vec<_> =
-        regenerate_here.keys().await.into_iter().map(|(generation, _, state)| (generation, state)).collect();
+        regenerator.keys().await.into_iter().map(|(generation, _, state)| (generation, state)).collect();
     states.sort_by_key(|(generation, _)| *generation);
     states
 }
@@ -55,7 +55,7 @@ async fn states(regenerate_here: &RegenerateHere) -> Vec<(u32, KeyState)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stack_made_again_deletes_no_key_and_counts_on() {
     Stack::run(0, async |stack| {
-        let first = RegenerateHere::open(&stack.local, "made-again").await;
+        let first = Regenerator::open(&stack.local, "made-again").await;
         for _ in 0..2 {
             assert_eq!(put(&first).await.status, StatusCode::OK);
         }
@@ -81,15 +81,15 @@ async fn a_stack_made_again_deletes_no_key_and_counts_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn devices_ahead_of_the_tables_stop_a_new_root() {
     Stack::run(0, async |stack| {
-        let regenerate_here = RegenerateHere::open(&stack.local, "forgotten").await;
-        regenerate_here.enrol().await;
-        bring(&regenerate_here, 7).await;
-        let reply = put(&regenerate_here).await;
+        let regenerator = Regenerator::open(&stack.local, "forgotten").await;
+        regenerator.enrol().await;
+        bring(&regenerator, 7).await;
+        let reply = put(&regenerator).await;
         assert_eq!(reply.status, StatusCode::CONFLICT, "{reply:?}");
         let [text, _, recovery] = reply.message();
         assert!(text.contains("bundle 7") && recovery.contains("rootcast restore"), "{reply:?}");
-        assert_eq!(regenerate_here.ledger.authority().await.unwrap(), Authority::default(), "nothing was begun");
-        assert_eq!(regenerate_here.keys().await.len(), 0);
+        assert_eq!(regenerator.ledger.authority().await.unwrap(), Authority::default(), "nothing was begun");
+        assert_eq!(regenerator.keys().await.len(), 0);
     })
     .await;
 }
@@ -97,23 +97,23 @@ async fn devices_ahead_of_the_tables_stop_a_new_root() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_without_a_record_stop_a_new_root() {
     Stack::run(0, async |stack| {
-        let regenerate_here = RegenerateHere::open(&stack.local, "yesterday").await;
-        assert_eq!(put(&regenerate_here).await.status, StatusCode::OK);
-        let yesterday = authority_item(regenerate_here.config(), regenerate_here.certificates_table()).await.unwrap();
-        assert_eq!(put(&regenerate_here).await.status, StatusCode::OK);
+        let regenerator = Regenerator::open(&stack.local, "yesterday").await;
+        assert_eq!(put(&regenerator).await.status, StatusCode::OK);
+        let yesterday = authority_item(regenerator.config(), regenerator.certificates_table()).await.unwrap();
+        assert_eq!(put(&regenerator).await.status, StatusCode::OK);
         restore_table(
-            regenerate_here.config(),
-            regenerate_here.certificates_table(),
+            regenerator.config(),
+            regenerator.certificates_table(),
             yesterday,
             &["root#0000000002", "bundle#0000000002"],
         )
         .await;
 
-        let reply = put(&regenerate_here).await;
+        let reply = put(&regenerator).await;
         assert_eq!(reply.status, StatusCode::CONFLICT, "{reply:?}");
         assert!(reply.message()[2].contains("rootcast restore"), "{reply:?}");
-        assert_eq!(regenerate_here.ledger.authority().await.unwrap().last_generation, 1);
-        assert_eq!(states(&regenerate_here).await, [(1, KeyState::Enabled), (2, KeyState::Enabled)]);
+        assert_eq!(regenerator.ledger.authority().await.unwrap().last_generation, 1);
+        assert_eq!(states(&regenerator).await, [(1, KeyState::Enabled), (2, KeyState::Enabled)]);
     })
     .await;
 }
@@ -122,13 +122,13 @@ async fn keys_without_a_record_stop_a_new_root() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_has_signed_is_never_given_up() {
     Stack::run(0, async |stack| {
-        let regenerate_here = RegenerateHere::open(&stack.local, "signed-before").await;
-        assert_eq!(put(&regenerate_here).await.status, StatusCode::OK);
-        let mut root = regenerate_here.ledger.root(1).await.unwrap().unwrap();
+        let regenerator = Regenerator::open(&stack.local, "signed-before").await;
+        assert_eq!(put(&regenerator).await.status, StatusCode::OK);
+        let mut root = regenerator.ledger.root(1).await.unwrap().unwrap();
         root.state = GenerationState::Abandoned;
-        regenerate_here.ledger.commit(Change { roots: vec![&root], ..Change::default() }).await.unwrap();
-        regenerate_here.authority().sweep_keys(1, seconds_ago::<0>()).await.unwrap();
-        assert_eq!(states(&regenerate_here).await, [(1, KeyState::Enabled)]);
+        regenerator.ledger.commit(Change { roots: vec![&root], ..Change::default() }).await.unwrap();
+        regenerator.authority().sweep_keys(1, seconds_ago::<0>()).await.unwrap();
+        assert_eq!(states(&regenerator).await, [(1, KeyState::Enabled)]);
     })
     .await;
 }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use rootcast_core::job::{JobId, JobOutcome};
 use rootcast_ledger::{Authority, Change, Ledger, LedgerError};
 
-use super::regenerate_here::{RegenerateHere, seconds_ago, unreachable_device};
+use super::regenerator::{Regenerator, seconds_ago, unreachable_device};
 use super::wire::Wire;
 use crate::stack::Stack;
 
@@ -19,11 +19,11 @@ async fn ten_thousand_devices_cost_a_root_no_more_calls() {
     Stack::run(0, async |stack| {
         let mut seen = Vec::new();
         for devices in FLEETS {
-            let regenerate_here = RegenerateHere::open(&stack.local, &format!("fleet-{devices}")).await;
-            enrol(&regenerate_here.ledger, devices).await;
+            let regenerator = Regenerator::open(&stack.local, &format!("fleet-{devices}")).await;
+            enrol(&regenerator.ledger, devices).await;
             let wire = Wire::default();
             let began = Instant::now();
-            let reply = regenerate_here.put(&wire, seconds_ago::<0>).await;
+            let reply = regenerator.put(&wire, seconds_ago::<0>).await;
             let took = began.elapsed();
             assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
             assert_eq!(reply.job_path(), JobId(1).path());

@@ -9,25 +9,25 @@ use rootcast_ledger::{Authority, RootRecord};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::readers;
-use super::regenerate_here::RegenerateHere;
+use super::regenerator::Regenerator;
 
 /// Everything about a certificate authority of so many generations, of which the last one signs.
-pub(super) async fn assert_whole(regenerate_here: &RegenerateHere, generations: u32, jobs: usize) {
-    let authority = regenerate_here.ledger.authority().await.unwrap();
+pub(super) async fn assert_whole(regenerator: &Regenerator, generations: u32, jobs: usize) {
+    let authority = regenerator.ledger.authority().await.unwrap();
     assert_eq!(authority.claim, None);
     assert_eq!(authority.running, None);
     assert_eq!(authority.last_generation, generations);
-    let roots = regenerate_here.ledger.roots(&authority).await.unwrap();
+    let roots = regenerator.ledger.roots(&authority).await.unwrap();
     assert_eq!(roots.iter().map(|root| root.generation).collect::<Vec<_>>(), (1..=generations).collect::<Vec<_>>());
     assert_one_signs(&authority, &roots);
     for (index, root) in roots.iter().enumerate() {
-        assert_root(regenerate_here, root).await;
+        assert_root(regenerator, root).await;
         assert_links(index.checked_sub(1).map(|before| &roots[before]), root);
     }
-    assert_bundles(regenerate_here, &authority, &roots).await;
-    let listed = regenerate_here.ledger.jobs_before(None, 100).await.unwrap().jobs;
+    assert_bundles(regenerator, &authority, &roots).await;
+    let listed = regenerator.ledger.jobs_before(None, 100).await.unwrap().jobs;
     assert_eq!(listed.len(), jobs, "{listed:?}");
-    assert_keys(regenerate_here, &roots).await;
+    assert_keys(regenerator, &roots).await;
 }
 
 /// The job made this root, published it, and waits for the conductor.
@@ -49,12 +49,12 @@ fn assert_one_signs(authority: &Authority, roots: &[RootRecord]) {
 }
 
 /// The certificate is the one that was reserved, of the key that was recorded, and verifies.
-async fn assert_root(regenerate_here: &RegenerateHere, root: &RootRecord) {
+async fn assert_root(regenerator: &Regenerator, root: &RootRecord) {
     let (key, certificate) = root.key_and_certificate().unwrap();
     assert_eq!(root.tbs, Some(tbs_sha256(certificate.der())), "generation {}", root.generation);
     assert_eq!(certificate.serial(), root.spec.serial.to_string());
     assert!(certificate.subject_dn().contains(&format!(" G{}", root.generation)), "{}", certificate.subject_dn());
-    assert_eq!(certificate.spki_der(), regenerate_here.public_key(key).await);
+    assert_eq!(certificate.spki_der(), regenerator.public_key(key).await);
     readers::verify(&[certificate], certificate, &[]).unwrap();
 }
 
@@ -74,12 +74,12 @@ fn assert_links(old: Option<&RootRecord>, new: &RootRecord) {
 }
 
 /// Versions without a gap, the last of them with every root, verifiable by whoever holds any one.
-async fn assert_bundles(regenerate_here: &RegenerateHere, authority: &Authority, roots: &[RootRecord]) {
+async fn assert_bundles(regenerator: &Regenerator, authority: &Authority, roots: &[RootRecord]) {
     for version in 1..=authority.bundle {
-        assert!(regenerate_here.ledger.bundle(version).await.unwrap().is_some(), "bundle {version}");
+        assert!(regenerator.ledger.bundle(version).await.unwrap().is_some(), "bundle {version}");
     }
-    assert!(regenerate_here.ledger.bundle(authority.bundle + 1).await.unwrap().is_none());
-    let published = regenerate_here.ledger.bundle(authority.bundle).await.unwrap().unwrap();
+    assert!(regenerator.ledger.bundle(authority.bundle + 1).await.unwrap().is_none());
+    let published = regenerator.ledger.bundle(authority.bundle).await.unwrap().unwrap();
     let certificates: Vec<_> = roots.iter().map(|root| root.certificate.clone().unwrap()).collect();
     assert_eq!(published.bundle.anchors, certificates);
     for certificate in certificates {
@@ -88,8 +88,8 @@ async fn assert_bundles(regenerate_here: &RegenerateHere, authority: &Authority,
 }
 
 /// The key of each root can be used; every other key that was ever made is about to be deleted.
-async fn assert_keys(regenerate_here: &RegenerateHere, roots: &[RootRecord]) {
-    let keys = regenerate_here.keys().await;
+async fn assert_keys(regenerator: &Regenerator, roots: &[RootRecord]) {
+    let keys = regenerator.keys().await;
     for root in roots {
         let of_it = keys.iter().filter(|(generation, ..)| *generation == root.generation);
         let usable: Vec<_> = of_it.filter(|(.., state)| *state != KeyState::PendingDeletion).collect();

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::{asked, begin, binding, deployed, device};
-use crate::authority::regenerate_here::{RegenerateHere, seconds_ago};
+use crate::authority::regenerator::{Regenerator, seconds_ago};
 use crate::authority::wire::{Cut, Wire};
 use crate::fake::{Fake, GENERATE, Model, PASSWORD, REPLACE, Reply, USER};
 use crate::interruptions::deliver;
@@ -148,17 +148,17 @@ async fn die_everywhere(turn: Turn, at_least: usize) {
     .await;
 }
 
-/// An regenerate_here with a root, and a device that is to have a certificate of its own.
+/// An regenerator with a root, and a device that is to have a certificate of its own.
 struct Scene {
-    regenerate_here: RegenerateHere,
+    regenerator: Regenerator,
     fake: Fake,
     job: Deployment,
 }
 
 impl Scene {
     async fn open(stack: &Stack, name: &str) -> Self {
-        let regenerate_here = RegenerateHere::open(&stack.local, &name.to_lowercase()).await;
-        let founded = regenerate_here.put(&Wire::default(), seconds_ago::<400>).await;
+        let regenerator = Regenerator::open(&stack.local, &name.to_lowercase()).await;
+        let founded = regenerator.put(&Wire::default(), seconds_ago::<400>).await;
         assert!(founded.status.is_success(), "{founded:?}");
         let fake = Fake::start(Model::OpenBmc).await;
         let (address, credential) = (fake.address.to_string(), format!("{PREFIX}{DEVICE}"));
@@ -171,11 +171,11 @@ impl Scene {
             credential,
         );
         device.pins = vec![fake.pin];
-        regenerate_here.ledger.enrol(std::slice::from_ref(&device), OffsetDateTime::now_utc()).await.unwrap();
+        regenerator.ledger.enrol(std::slice::from_ref(&device), OffsetDateTime::now_utc()).await.unwrap();
         let by = Actor { principal: "tests".to_owned(), request_id: None };
         let request = Request { by: &by, now: seconds_ago::<350>() };
-        let job = rootcast_deploy::issue(&regenerate_here.ledger, &device.id, request).await.unwrap();
-        Self { regenerate_here, fake, job }
+        let job = rootcast_deploy::issue(&regenerator.ledger, &device.id, request).await.unwrap();
+        Self { regenerator, fake, job }
     }
 
     /// The device's task comes to a process with this wire and this clock.
@@ -206,19 +206,19 @@ impl Scene {
 
     async fn is_settled(&self) -> bool {
         let key = TaskKey { job: self.job.id, leg: Leg::Install, device: DEVICE.parse().unwrap() };
-        let (_, tasks) = self.regenerate_here.ledger.jobs_and_tasks([], std::slice::from_ref(&key)).await.unwrap();
+        let (_, tasks) = self.regenerator.ledger.jobs_and_tasks([], std::slice::from_ref(&key)).await.unwrap();
         let task = tasks.get(&key);
         assert!(task.is_none_or(|task| task.state == TaskState::Acked), "{task:?}");
         task.is_some()
     }
 
     async fn binding(&self) -> UseRecord {
-        self.regenerate_here.ledger.uses_by(self.job.certificate, &self.job.devices).await.unwrap().remove(0)
+        self.regenerator.ledger.uses_by(self.job.certificate, &self.job.devices).await.unwrap().remove(0)
     }
 
     /// As if nothing had happened.
     async fn assert_whole(&self, turn: Turn) {
-        let ledger = &self.regenerate_here.ledger;
+        let ledger = &self.regenerator.ledger;
         let binding = self.binding().await;
         assert_eq!((binding.lifecycle.stage, binding.lifecycle.in_error), (None, false), "{binding:?}");
         let done: Vec<Stage> = binding.lifecycle.history[1..].iter().map(|entry| entry.stage).collect();
@@ -258,21 +258,21 @@ impl Scene {
     }
 
     fn worker(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> worker::App {
-        let regenerate_here = &self.regenerate_here;
+        let regenerator = &self.regenerator;
         worker::App {
-            ledger: regenerate_here.ledger_over(wire),
-            queue: Queue::new(regenerate_here.sqs_over(wire)),
-            ssm: regenerate_here.ssm_over(wire),
-            sealer: regenerate_here.sealer(),
-            events: regenerate_here.events_over(wire),
+            ledger: regenerator.ledger_over(wire),
+            queue: Queue::new(regenerator.sqs_over(wire)),
+            ssm: regenerator.ssm_over(wire),
+            sealer: regenerator.sealer(),
+            events: regenerator.events_over(wire),
             redfish: Redfish::new(Arc::new("127.0.0.1".parse().unwrap())),
-            control_queue: regenerate_here.queue.clone(),
-            task_queue: regenerate_here.queue.clone(),
-            issue_queue: regenerate_here.queue.clone(),
+            control_queue: regenerator.queue.clone(),
+            task_queue: regenerator.queue.clone(),
+            issue_queue: regenerator.queue.clone(),
             device_timeout: Duration::from_secs(20),
             retry_base: 1,
             max_tries: 3,
-            stack: "regenerate_here".to_owned(),
+            stack: "regenerator".to_owned(),
             clock,
             random: rootcast_queue::jitter,
             bundles: Default::default(),
@@ -280,15 +280,15 @@ impl Scene {
     }
 
     fn issuer(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> issue::App {
-        let regenerate_here = &self.regenerate_here;
+        let regenerator = &self.regenerator;
         issue::App {
-            ledger: regenerate_here.ledger_over(wire),
-            vault: regenerate_here.vault_over(wire),
-            queue: Queue::new(regenerate_here.sqs_over(wire)),
-            events: regenerate_here.events_over(wire),
-            issue_queue: regenerate_here.queue.clone(),
-            task_queue: regenerate_here.queue.clone(),
-            control_queue: regenerate_here.queue.clone(),
+            ledger: regenerator.ledger_over(wire),
+            vault: regenerator.vault_over(wire),
+            queue: Queue::new(regenerator.sqs_over(wire)),
+            events: regenerator.events_over(wire),
+            issue_queue: regenerator.queue.clone(),
+            task_queue: regenerator.queue.clone(),
+            control_queue: regenerator.queue.clone(),
             validity: time::Duration::days(90),
             crl_base: "https://pki.example.com".to_owned(),
             retry_base: 1,

@@ -34,7 +34,7 @@ pub(crate) const DEVICE: &str = "bmc-0001";
 
 /// A deployment without functions: tables like those of template.yaml, queues that nobody reads, keys under a tag of
 /// its own. A fresh one takes some milliseconds, and nobody else writes to it.
-pub(crate) struct RegenerateHere {
+pub(crate) struct Regenerator {
     config: SdkConfig,
     tables: Tables,
     pub(crate) queue: String,
@@ -74,7 +74,7 @@ pub(crate) fn seconds_ago<const SECONDS: i64>() -> OffsetDateTime {
     OffsetDateTime::now_utc() - time::Duration::seconds(SECONDS)
 }
 
-impl RegenerateHere {
+impl Regenerator {
     pub(crate) async fn open(stack: &LocalStack, name: &str) -> Self {
         Self::made(stack, name, name).await
     }
@@ -100,9 +100,9 @@ impl RegenerateHere {
         };
         let created = aws_sdk_sqs::Client::new(&config).create_queue().queue_name(prefix).send().await.unwrap();
         let ledger = Ledger::new(dynamodb, tables.clone());
-        let regenerate_here = Self { config, tables, queue: created.queue_url.unwrap(), name: name.to_owned(), ledger };
-        regenerate_here.admit(TOKEN, seconds_ago::<-3600>()).await;
-        regenerate_here
+        let regenerator = Self { config, tables, queue: created.queue_url.unwrap(), name: name.to_owned(), ledger };
+        regenerator.admit(TOKEN, seconds_ago::<-3600>()).await;
+        regenerator
     }
 
     pub(crate) async fn admit(&self, token: &str, expires: OffsetDateTime) {
@@ -239,14 +239,14 @@ impl RegenerateHere {
         aws_sdk_ssm::Client::from_conf(config.interceptor(wire.clone()).retry_config(retries(wire)).build())
     }
 
-    /// On the default bus, of which no test of an regenerate_here hears.
+    /// On the default bus, of which no test of an regenerator hears.
     pub(crate) fn events_over(&self, wire: &Wire) -> Events {
         let config = aws_sdk_eventbridge::config::Builder::from(&self.config);
         let config = config.interceptor(wire.clone()).retry_config(retries(wire)).build();
         Events::new(aws_sdk_eventbridge::Client::from_conf(config), "default")
     }
 
-    /// With a key that is not there: nothing is sealed in an regenerate_here.
+    /// With a key that is not there: nothing is sealed in an regenerator.
     pub(crate) fn sealer(&self) -> Sealer {
         Sealer::new(&aws_sdk_kms::Client::new(&self.config), "none")
     }
@@ -282,7 +282,7 @@ pub(crate) async fn send(app: regenerate::App, path: &str, authorization: Option
 
 pub(crate) fn settings() -> Settings {
     Settings {
-        root_name: "RegenerateHere Root".to_owned(),
+        root_name: "Regenerator Root".to_owned(),
         subject: "O=Example Corp,C=DE".parse().unwrap(),
         validity: time::Duration::days(400),
         backdate: time::Duration::hours(1),

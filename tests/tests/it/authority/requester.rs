@@ -19,14 +19,14 @@ use rootcast_vault::Vault;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
-use super::regenerate_here::{DEVICE, RegenerateHere, seconds_ago};
+use super::regenerator::{DEVICE, Regenerator, seconds_ago};
 use super::wire::Wire;
 
 pub(super) const CRL_BASE: &str = "http://pki.example.com";
 
 /// A device that waits, and the job that it waits in.
-pub(super) struct IssueHere<'a> {
-    pub(super) regenerate_here: &'a RegenerateHere,
+pub(super) struct Requester<'a> {
+    pub(super) regenerator: &'a Regenerator,
     pub(super) job: JobId,
     pub(super) certificate: CertificateId,
 }
@@ -37,24 +37,24 @@ pub(super) fn request() -> String {
     rcgen::CertificateParams::new(Vec::new()).unwrap().serialize_request(&key).unwrap().pem().unwrap()
 }
 
-pub(super) fn issuer(regenerate_here: &RegenerateHere, wire: &Wire, clock: fn() -> OffsetDateTime) -> issue::App {
-    issuer_with(regenerate_here, wire, regenerate_here.vault_over(wire), clock)
+pub(super) fn issuer(regenerator: &Regenerator, wire: &Wire, clock: fn() -> OffsetDateTime) -> issue::App {
+    issuer_with(regenerator, wire, regenerator.vault_over(wire), clock)
 }
 
 pub(super) fn issuer_with(
-    regenerate_here: &RegenerateHere,
+    regenerator: &Regenerator,
     wire: &Wire,
     vault: Vault,
     clock: fn() -> OffsetDateTime,
 ) -> issue::App {
     issue::App {
-        ledger: regenerate_here.ledger_over(wire),
+        ledger: regenerator.ledger_over(wire),
         vault,
-        queue: Queue::new(regenerate_here.sqs_over(wire)),
-        events: regenerate_here.events_over(wire),
-        issue_queue: regenerate_here.queue().to_owned(),
-        task_queue: regenerate_here.queue().to_owned(),
-        control_queue: regenerate_here.queue().to_owned(),
+        queue: Queue::new(regenerator.sqs_over(wire)),
+        events: regenerator.events_over(wire),
+        issue_queue: regenerator.queue().to_owned(),
+        task_queue: regenerator.queue().to_owned(),
+        control_queue: regenerator.queue().to_owned(),
         validity: Duration::days(90),
         crl_base: CRL_BASE.to_owned(),
         retry_base: 1,
@@ -83,18 +83,18 @@ pub(super) async fn wake(app: &issue::App) {
     issue::handle(app, LambdaEvent::new(Wake::Schedule { what: Lists::Lists }, context)).await.unwrap();
 }
 
-impl<'a> IssueHere<'a> {
+impl<'a> Requester<'a> {
     /// The device is to have a certificate, for the first time or anew, and has made its request.
-    pub(super) async fn open(regenerate_here: &'a RegenerateHere, request: &str) -> Self {
+    pub(super) async fn open(regenerator: &'a Regenerator, request: &str) -> Self {
         let by = Request { by: &Actor::function("tests"), now: seconds_ago::<30>() };
-        let job = rootcast_deploy::issue(&regenerate_here.ledger, &device(), by).await.unwrap();
-        let issue_here = Self { regenerate_here, job: job.id, certificate: job.certificate };
-        let binding = issue_here.binding().await;
+        let job = rootcast_deploy::issue(&regenerator.ledger, &device(), by).await.unwrap();
+        let requester = Self { regenerator, job: job.id, certificate: job.certificate };
+        let binding = requester.binding().await;
         let lifecycle =
             binding.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", by.now).unwrap();
         let issuance = Some(Issuance { request: request.to_owned(), reserved: None });
-        regenerate_here.ledger.save_use(&UseRecord { issuance, ..binding.with(lifecycle, by.now) }).await.unwrap();
-        issue_here
+        regenerator.ledger.save_use(&UseRecord { issuance, ..binding.with(lifecycle, by.now) }).await.unwrap();
+        requester
     }
 
     pub(super) fn message(&self) -> Value {
@@ -104,21 +104,21 @@ impl<'a> IssueHere<'a> {
 
     pub(super) async fn binding(&self) -> UseRecord {
         let device = device();
-        self.regenerate_here.ledger.uses_by(self.certificate, [&device]).await.unwrap().remove(0)
+        self.regenerator.ledger.uses_by(self.certificate, [&device]).await.unwrap().remove(0)
     }
 
     pub(super) async fn record(&self) -> CertificateRecord {
-        self.regenerate_here.ledger.certificate(self.certificate).await.unwrap().unwrap()
+        self.regenerator.ledger.certificate(self.certificate).await.unwrap().unwrap()
     }
 
     pub(super) async fn task(&self) -> Option<TaskRecord> {
         let key = TaskKey { job: self.job, leg: Leg::Install, device: device() };
-        self.regenerate_here.ledger.jobs_and_tasks([], std::slice::from_ref(&key)).await.unwrap().1.remove(&key)
+        self.regenerator.ledger.jobs_and_tasks([], std::slice::from_ref(&key)).await.unwrap().1.remove(&key)
     }
 
     /// The job is over, as the conductor ends it, so that another one may begin.
     pub(super) async fn end(&self) {
-        self.regenerate_here
+        self.regenerator
             .ledger
             .reset_use(&self.binding().await, "The test is done with it.", seconds_ago::<0>())
             .await
@@ -127,8 +127,8 @@ impl<'a> IssueHere<'a> {
 
     /// Items of the certificates table whose key begins so.
     pub(super) async fn items(&self, prefix: &str) -> Vec<String> {
-        let scanned = aws_sdk_dynamodb::Client::new(self.regenerate_here.config()).scan();
-        let items = scanned.table_name(self.regenerate_here.certificates_table()).send().await.unwrap().items.unwrap();
+        let scanned = aws_sdk_dynamodb::Client::new(self.regenerator.config()).scan();
+        let items = scanned.table_name(self.regenerator.certificates_table()).send().await.unwrap().items.unwrap();
         let ids = items.into_iter().filter_map(|mut item| match item.remove("id") {
             Some(AttributeValue::S(id)) => id.strip_prefix(prefix).map(str::to_owned),
             _ => None,
@@ -138,10 +138,10 @@ impl<'a> IssueHere<'a> {
 
     /// Messages of this body that wait, whoever they are for.
     pub(super) async fn sent(&self, body: &Value) -> usize {
-        let sqs = aws_sdk_sqs::Client::new(self.regenerate_here.config());
+        let sqs = aws_sdk_sqs::Client::new(self.regenerator.config());
         let mut found = 0;
         loop {
-            let asked = sqs.receive_message().queue_url(self.regenerate_here.queue()).max_number_of_messages(10);
+            let asked = sqs.receive_message().queue_url(self.regenerator.queue()).max_number_of_messages(10);
             let messages = asked.send().await.unwrap().messages.unwrap_or_default();
             if messages.is_empty() {
                 return found;
