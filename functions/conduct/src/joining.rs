@@ -22,8 +22,8 @@ const PAGE: u32 = 50;
 const AT_MOST: usize = 5000;
 
 impl App {
-    /// One look at those that are due, page by page: what was seen to is due no more, so each page begins where the last
-    /// one came to, whoever read that. A rollover that runs looks at every device itself, so they wait for its end.
+    /// One look at those that are due, page by page. The entries of a page are moved or removed, so the next page begins
+    /// behind them. A rollover that runs looks at every device itself, so they wait for its end.
     pub(crate) async fn bring_in_joining(&self, deadline: Instant) -> Result<(), ConductError> {
         let (now, mut seen) = ((self.clock)(), 0);
         while seen < AT_MOST && Instant::now() < deadline {

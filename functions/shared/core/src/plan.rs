@@ -213,8 +213,9 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
     if only_failures {
         return step(Action::Pause, unproven(job, found));
     }
-    // Who was deleted before its turn may be counted as settled after it was counted out, and hide one that is open. While
-    // nothing is settled after a survey that sent nobody, another finds the same; messages sent again count anew.
+    // A device that is deleted on its way may be counted twice: counted out by a survey, and settled by its worker. The
+    // counters are complete then although another device is still open, and each survey would find the same until something
+    // is settled. So the job waits; messages that are sent again count the devices anew.
     let same = |wave: &&Wave| wave.survey && wave.dispatched == 0 && wave.before.settled() == tally.settled();
     if let (Some(wave), true) = (job.wave.as_ref().filter(same), job.survey.is_complete() && found.awaited() > 0) {
         return await_devices(job, tally, now, stall, wave.number, found.awaited());

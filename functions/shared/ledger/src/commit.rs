@@ -41,16 +41,15 @@ pub struct Change<'a> {
     pub acts: Vec<Act>,
     /// The fleet is as a survey read it: revisions by shard.
     pub fleet: Vec<(u8, u64)>,
-    /// The conductor writes, and still holds the job. It costs two write units, so it stands only where a gate is gone
-    /// through; where the job's own record is written its revision is fence enough:
+    /// The conductor writes, and still holds the job. The check costs two write units, so only a write that goes through a
+    /// gate has it (and writes of tasks, which are not made here). For a write of the job's own record its revision is enough:
     ///
-    /// - Who lost the lease and finds another revision is refused.
-    /// - Where the revision is the one that he read, the new holder has recorded nothing of the job yet, and read the same
-    ///   record. What either of them does to tasks before he records it is what this record names (its pass, its reopening,
-    ///   its sending), by writes that demand the lease and the task's attempt: the same deeds in whichever order. Of what
-    ///   the late one records, a place was passed by himself, and counts and findings are no older than those of a holder
-    ///   who is slow. The new holder is refused then, and reads on from there.
-    /// - A gate looks at the fleet's revisions besides, and what goes through it cannot be taken back.
+    /// - The record has changed since it was read: the write is refused.
+    /// - It has not: then the new holder has recorded nothing yet, and works from the same record. Both do the same to tasks,
+    ///   by writes that demand the lease and the task's attempt. Whoever records it second is refused, reads the record again
+    ///   and goes on from there.
+    ///
+    /// A gate demands the fleet's revisions as well, since what goes through it cannot be taken back.
     pub conducting: Option<&'a Conducting>,
 }
 
