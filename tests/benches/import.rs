@@ -12,7 +12,7 @@
     reason = "a benchmark prints, and breaks off where something is missing"
 )]
 
-#[path = "../../functions/shared/core/tests/import/corpus/mod.rs"]
+#[path = "../../functions/shared/pki/tests/import/corpus/mod.rs"]
 #[allow(dead_code, reason = "the import's own tests use more of it")]
 mod corpus;
 
@@ -28,7 +28,7 @@ use corpus::certificate::{Spec, TODAY, alternative_names, dns};
 use corpus::key::{Key, Kind};
 use corpus::{Bundle, HOST, leaf_key, leaf_of, leaf_with, pki};
 use peak_alloc::PeakAlloc;
-use rootcast_core::import::{LIMIT, Material, check};
+use rootcast_pki::import::{LIMIT, Material, check};
 use serde_json::json;
 use zeroize::Zeroizing;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use rootcast_core::fingerprint::Fingerprint;
 use rootcast_ledger::{GrantRecord, LedgerError};
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::Deserialize;
 use tracing::{info, warn};
 

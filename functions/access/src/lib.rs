@@ -18,7 +18,7 @@ use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, HeaderValue};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request, map_response};
 use axum::response::Response;
-use rootcast_core::token::Token;
+use rootcast_core::access::token::Token;
 use rootcast_gate::{ApiError, Guarded, VenafiError, fold_case, presented, report, routes, venafi_report};
 use rootcast_ledger::{GrantRecord, Ledger, Pair};
 use serde::Serialize;

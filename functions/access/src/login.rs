@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use rootcast_core::scope::Scopes;
+use rootcast_core::access::scope::Scopes;
 use rootcast_gate::{Claim, Proven, prove, source};
 use rootcast_ledger::{GrantId, GrantRecord};
 use serde::Deserialize;

@@ -17,7 +17,7 @@ use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use axum::body::{Body, to_bytes};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, Request};
-use rootcast_core::password::PasswordHash;
+use rootcast_core::access::password::PasswordHash;
 use rootcast_ledger::{Ledger, PrincipalRecord, Tables, TokenRecord};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};

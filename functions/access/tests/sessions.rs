@@ -16,7 +16,7 @@ use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use axum::body::{Body, to_bytes};
 use axum::http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
 use axum::http::{HeaderMap, Request};
-use rootcast_core::password::PasswordHash;
+use rootcast_core::access::password::PasswordHash;
 use rootcast_ledger::{IdentityRecord, Ledger, PrincipalRecord, Tables};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};

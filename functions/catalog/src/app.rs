@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
-use rootcast_core::address::{AddressPolicy, InvalidNetwork};
+use rootcast_core::device::address::{AddressPolicy, InvalidNetwork};
 use rootcast_gate::{ApiError, ScmError, ScmGate};
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;

@@ -5,7 +5,7 @@
 use axum::Extension;
 use axum::extract::State;
 use rootcast_core::audit::{Head, Subject};
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
 use rootcast_gate::{ApiError, Envelope, Principal};
 use serde::Serialize;

@@ -8,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, StatusCode};
-use rootcast_core::pkcs7::certs_only;
 use rootcast_gate::{ApiError, Kind};
 use rootcast_ledger::BundleRecord;
+use rootcast_pki::pkcs7::certs_only;
 
 use crate::app::App;
 

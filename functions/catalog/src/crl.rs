@@ -5,8 +5,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, Uri};
-use rootcast_core::crl::CrlShard;
 use rootcast_gate::ApiError;
+use rootcast_pki::crl::CrlShard;
 
 use crate::app::App;
 use crate::bundle::{CACHE, is_known, not_modified};

@@ -1,8 +1,8 @@
 //! Deployments as `/jobs` shows them, and what may be asked of one.
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
-use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::deployment::{Deployment, DeploymentOutcome};
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::{JobId, JobState, Leg, Selection, Tally};
 use rootcast_gate::{ApiError, Envelope, Message};
 use rootcast_ledger::{JobRecord, Ledger, LedgerError, TaskKey};
@@ -121,7 +121,7 @@ pub(crate) async fn resume(parts: &Parts, by: &Actor, id: JobId) -> Result<Envel
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
-    use rootcast_core::lifecycle::Work;
+    use rootcast_core::deployment::lifecycle::Work;
     use serde_json::json;
     use time::macros::datetime;
 

@@ -2,16 +2,16 @@
 
 use axum::Extension;
 use axum::extract::State;
-use rootcast_core::address::DeviceAddress;
-use rootcast_core::certificate::Certificate;
-use rootcast_core::certificate_dn::application_dn;
+use rootcast_core::access::permission::Right;
+use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, Pin, Profile, Slot};
-use rootcast_core::device_subject::DeviceSubject;
-use rootcast_core::permission::Right;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::inventory::dn::application_dn;
+use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_drivers::observe;
 use rootcast_gate::{ApiError, Envelope, Kind, Message, Principal};
 use rootcast_ledger::{DeviceRecord, Ledger, LedgerError};
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::subject::DeviceSubject;
 use serde::{Deserialize, Deserializer, Serialize};
 use tracing::info;
 
@@ -232,7 +232,7 @@ fn unseen(failure: Failure) -> ApiError {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
-    use rootcast_core::address::AddressPolicy;
+    use rootcast_core::device::address::AddressPolicy;
     use rootcast_core::device::{Driver, Incarnation};
     use rootcast_gate::parse_json;
 

@@ -7,15 +7,15 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use rootcast_core::address::DeviceAddress;
-use rootcast_core::certificate_dn::application_dn;
+use rootcast_core::access::permission::Right;
+use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, Driver, Incarnation, Pin, Profile, Slot};
-use rootcast_core::device_subject::DeviceSubject;
-use rootcast_core::permission::Right;
+use rootcast_core::inventory::dn::application_dn;
 use rootcast_gate::{
     ApiError, BULK_BODY_LIMIT, Envelope, Kind, Message, Principal, ResultKind, media_type, parse_json, read,
 };
 use rootcast_ledger::DeviceRecord;
+use rootcast_pki::subject::DeviceSubject;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::info;

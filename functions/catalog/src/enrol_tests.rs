@@ -3,7 +3,7 @@
 
 use axum::body::to_bytes;
 use proptest::prelude::*;
-use rootcast_core::address::AddressPolicy;
+use rootcast_core::device::address::AddressPolicy;
 
 use super::*;
 

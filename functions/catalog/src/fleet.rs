@@ -1,8 +1,8 @@
 //! A job's devices, page by page: the fleet in the order in which the job pages it, each device with its task.
 
 use rootcast_core::device::DeviceId;
+use rootcast_core::job::task::{TaskRecord, TaskState};
 use rootcast_core::job::{Cursor, Job, JobOutcome, JobState, Leg};
-use rootcast_core::task::{TaskRecord, TaskState};
 use rootcast_gate::ApiError;
 use rootcast_ledger::Ledger;
 use serde::{Deserialize, Serialize};
@@ -179,7 +179,7 @@ fn take(rows: &mut Rows, found: Vec<Row>, keep: impl Fn(&Row) -> bool, at: &Curs
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use proptest::prelude::*;
-    use rootcast_core::lifecycle::{Entry, MOST_ENTRIES, Stage, StageResult};
+    use rootcast_core::deployment::lifecycle::{Entry, MOST_ENTRIES, Stage, StageResult};
     use time::OffsetDateTime;
 
     use super::*;

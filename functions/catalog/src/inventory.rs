@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use rootcast_core::address::{AddressPolicy, DeviceAddress};
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::device::address::{AddressPolicy, DeviceAddress};
 use rootcast_core::device::{Driver, Incarnation, Pin, Profile, Slot};
-use rootcast_core::device_subject::DeviceSubject;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::task::{ErrorClass, Probe};
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::task::{ErrorClass, Probe};
 use rootcast_ledger::DeviceRecord;
+use rootcast_pki::fingerprint::Fingerprint;
+use rootcast_pki::subject::DeviceSubject;
 use serde::Serialize;
 use url::Host;
 
@@ -190,7 +190,7 @@ impl<'a> Rules<'a> {
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use rootcast_core::device::DeviceVersion;
-    use rootcast_core::task::{Ack, Failure};
+    use rootcast_core::job::task::{Ack, Failure};
     use serde_json::json;
     use time::macros::datetime;
 

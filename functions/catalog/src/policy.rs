@@ -2,9 +2,9 @@
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use rootcast_core::algorithm::KeyAlgorithm;
 use rootcast_gate::{ApiError, Envelope, Message, Principal};
 use rootcast_ledger::{LedgerError, Policy};
+use rootcast_pki::algorithm::KeyAlgorithm;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 

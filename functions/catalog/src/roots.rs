@@ -3,11 +3,11 @@
 use axum::extract::State;
 use axum::response::IntoResponse;
 use http::header::CONTENT_TYPE;
-use rootcast_core::certificate::Certificate;
-use rootcast_core::generation::GenerationState;
-use rootcast_core::lifecycle::{Lifecycle, Stage};
+use rootcast_core::deployment::lifecycle::{Lifecycle, Stage};
+use rootcast_core::rollover::generation::GenerationState;
 use rootcast_gate::{ApiError, Envelope};
 use rootcast_ledger::RootRecord;
+use rootcast_pki::certificate::Certificate;
 use serde::Serialize;
 
 use crate::app::App;

@@ -11,7 +11,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{Method, Response, Uri};
 use proptest::prelude::*;
-use rootcast_core::permission::{Grants, Role};
+use rootcast_core::access::permission::{Grants, Role};
 use rootcast_gate::ScmGate;
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;

@@ -19,7 +19,7 @@ use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::{IntoResponse, Response};
 use lambda_http::tower::ServiceExt;
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_gate::{Guarded, ScmError, fold_case, routes, scm_report};
 
 use crate::app::App;

@@ -2,12 +2,12 @@
 
 use axum::Extension;
 use axum::extract::State;
-use rootcast_core::certificate_dn::application_dn;
+use rootcast_core::deployment::lifecycle::{Entry, Stage};
 use rootcast_core::device::DeviceId;
+use rootcast_core::inventory::dn::application_dn;
+use rootcast_core::job::task::{ErrorClass, Failure, TaskState};
+use rootcast_core::job::visit::{TaskAttempt, Tries};
 use rootcast_core::job::{Job, JobId, Leg};
-use rootcast_core::lifecycle::{Entry, Stage};
-use rootcast_core::task::{ErrorClass, Failure, TaskState};
-use rootcast_core::visit::{TaskAttempt, Tries};
 use rootcast_gate::{ApiError, Envelope, Principal};
 use rootcast_ledger::{JobRecord, Ledger};
 use serde::{Deserialize, Serialize};
@@ -191,7 +191,7 @@ impl Task {
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use rootcast_core::job::Cursor;
-    use rootcast_core::task::TaskRecord;
+    use rootcast_core::job::task::TaskRecord;
     use serde_json::json;
     use time::macros::datetime;
 

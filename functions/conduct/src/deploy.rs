@@ -1,12 +1,12 @@
 //! A deployment, conducted: its tasks sent, sent again, given up, and the job ended.
 
+use rootcast_core::deployment::lifecycle::Entry;
 use rootcast_core::deployment::{Action, Deployment, DeploymentOutcome, Step, plan};
 use rootcast_core::device::DeviceId;
+use rootcast_core::job::message::Task;
+use rootcast_core::job::task::{ErrorClass, Failure, Outcome, TaskState};
 use rootcast_core::job::{Leg, Tally};
-use rootcast_core::lifecycle::Entry;
-use rootcast_core::message::Task;
 use rootcast_core::metric::Metric;
-use rootcast_core::task::{ErrorClass, Failure, Outcome, TaskState};
 use rootcast_ledger::{LedgerError, Settlement, TaskKey};
 use tokio::time::Instant;
 use tracing::{debug, info};

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use rootcast_core::device::DeviceId;
+use rootcast_core::job::message::Task;
 use rootcast_core::job::{Cursor, Job};
-use rootcast_core::message::Task;
 use rootcast_ledger::{Change, Dispatched, LedgerError};
 use tokio::time::Instant;
 

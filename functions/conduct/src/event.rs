@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use rootcast_core::job::JobId;
-use rootcast_core::message::Control;
+use rootcast_core::job::message::Control;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::time::Instant;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use rootcast_core::job::message::Task;
 use rootcast_core::job::{JobId, Leg};
-use rootcast_core::message::Task;
-use rootcast_core::survey::joining::{Join, join};
+use rootcast_core::rollover::survey::joining::{Join, join};
 use rootcast_ledger::{Authority, Joining};
 use time::OffsetDateTime;
 use tokio::time::Instant;

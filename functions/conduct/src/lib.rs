@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use rootcast_authority::{AuthorityError, CertificateAuthority};
 use rootcast_core::audit::Actor;
+use rootcast_core::job::message::Control;
 use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobState, Tally};
-use rootcast_core::message::Control;
 use rootcast_core::metric::Metric;
-use rootcast_core::plan::{Action, Step, plan};
-use rootcast_core::survey::Purpose;
+use rootcast_core::rollover::plan::{Action, Step, plan};
+use rootcast_core::rollover::survey::Purpose;
 use rootcast_environment::Misconfigured;
 use rootcast_ledger::{Authority, Change, Conducting, FleetShard, JobRecord, Ledger, LedgerError};
 use rootcast_queue::{Queue, QueueError};

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use rootcast_core::device::{DeviceId, DeviceVersion};
+use rootcast_core::job::task::{ErrorClass, Failure, Outcome, TaskRecord};
+use rootcast_core::job::visit::TaskAttempt;
 use rootcast_core::job::{Cursor, Job, JobId, Leg};
-use rootcast_core::survey::{Deed, Finding, Purpose, find};
-use rootcast_core::task::{ErrorClass, Failure, Outcome, TaskRecord};
-use rootcast_core::visit::TaskAttempt;
+use rootcast_core::rollover::survey::{Deed, Finding, Purpose, find};
 use rootcast_ledger::{Conducting, DeviceRecord, Dispatched, LedgerError, Settlement, TaskKey};
 use tokio::time::Instant;
 

@@ -1,8 +1,8 @@
 //! What failed is tried again, all of it or some, after an operator asked for it.
 
 use rootcast_core::device::{DeviceId, SHARDS};
+use rootcast_core::job::task::{TaskRecord, TaskState};
 use rootcast_core::job::{Job, Tally};
-use rootcast_core::task::{TaskRecord, TaskState};
 use rootcast_ledger::Conducting;
 use tokio::time::Instant;
 

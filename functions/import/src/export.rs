@@ -8,9 +8,9 @@ use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rootcast_core::audit::{Act, Action, Outcome, Subject};
-use rootcast_core::certificate::Certificate;
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_gate::{Principal, RequestId, ScmError};
+use rootcast_pki::certificate::Certificate;
 use serde::{Serialize, Serializer};
 use tracing::info;
 use zeroize::Zeroizing;
@@ -92,7 +92,7 @@ fn text<S: Serializer>(text: &Zeroizing<String>, serializer: S) -> Result<S::Ok,
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
-    use rootcast_core::import::{Material, check};
+    use rootcast_pki::import::{Material, check};
     use time::OffsetDateTime;
 
     use super::*;

@@ -1,12 +1,12 @@
-//! What an import is refused for. The codes of the checks are `rootcast_core::import::CODES`; those of storing are
+//! What an import is refused for. The codes of the checks are `rootcast_pki::import::CODES`; those of storing are
 //! these.
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use rootcast_core::import::{Problem, Problems};
 use rootcast_gate::ScmError;
 use rootcast_ledger::StoreRefused;
+use rootcast_pki::import::{Problem, Problems};
 use serde_json::{Value, json};
 
 const SM2_PAIR: &str = "SCM.2100";
@@ -79,7 +79,7 @@ pub(crate) fn not_stored(refusal: StoreRefused, dn: &str) -> ScmError {
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use axum::body::to_bytes;
-    use rootcast_core::import::{CODES, Material, check};
+    use rootcast_pki::import::{CODES, Material, check};
     use time::OffsetDateTime;
 
     use super::*;

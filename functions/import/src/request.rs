@@ -7,11 +7,11 @@ use axum::body::Bytes;
 use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::import::Material;
-use rootcast_core::storing::{CertificateName, EnterpriseProject, Folder};
+use rootcast_core::inventory::name::{CertificateName, EnterpriseProject, Folder};
 use rootcast_gate::{Principal, ScmError};
 use rootcast_ledger::ClientRequest;
+use rootcast_pki::fingerprint::Fingerprint;
+use rootcast_pki::import::Material;
 use serde::{Deserialize, Deserializer};
 use zeroize::{Zeroize, Zeroizing};
 

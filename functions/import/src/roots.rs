@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use rootcast_core::certificate::Certificate;
 use rootcast_ledger::{Ledger, LedgerError};
+use rootcast_pki::certificate::Certificate;
 use tokio::sync::Mutex;
 
 /// Read when the first chain is checked, and again when one is incomplete without a root that may be new.

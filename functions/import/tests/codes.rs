@@ -1,7 +1,7 @@
 //! CODES.md says what there is.
 #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
-use rootcast_core::import::CODES;
+use rootcast_pki::import::CODES;
 
 #[test]
 fn the_table_of_codes_is_that_of_the_checks() {

@@ -1,12 +1,13 @@
 //! What a device's certificate is going to say. Pure.
 
-use rootcast_core::certificate::Certificate;
-use rootcast_core::crl::CrlShard;
-use rootcast_core::device_subject::DeviceSubject;
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::root::{IssueError, LeafSpec, Serial, prepare_server_leaf};
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::deployment::lifecycle::Stage;
+use rootcast_core::device::address::DeviceAddress;
+use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_ledger::{DeviceRecord, Reserved};
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::crl::CrlShard;
+use rootcast_pki::root::{IssueError, LeafSpec, Serial, prepare_server_leaf};
+use rootcast_pki::subject::DeviceSubject;
 use time::{Duration, OffsetDateTime};
 
 /// Devices' clocks run behind: a certificate that begins at once would not be valid yet for some.
@@ -30,8 +31,8 @@ pub(crate) fn subject(device: &DeviceRecord) -> Result<DeviceSubject, Failure> {
             format!("The device's record names no subject, and its address {} is none: {why}.", device.address);
         Failure::new(ErrorClass::Subject, message).at(Stage::ApproveRequest)
     };
-    let address = device.address.parse().map_err(|error| unfit(format!("{error}")))?;
-    DeviceSubject::of_address(&address).map_err(|error| unfit(error.to_string()))
+    let address: DeviceAddress = device.address.parse().map_err(|error| unfit(format!("{error}")))?;
+    DeviceSubject::of_host(address.host()).map_err(|error| unfit(error.to_string()))
 }
 
 /// `validity`: as long as the root lasts.

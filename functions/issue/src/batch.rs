@@ -1,12 +1,12 @@
 //! What came from the queue, and whether there is still something to do about it. Pure.
 
 use aws_lambda_events::event::sqs::SqsEvent;
-use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::crl::CrlShard;
-use rootcast_core::lifecycle::{Stage, Work};
-use rootcast_core::message::{Publish, Task};
-use rootcast_core::task::TaskRecord;
+use rootcast_core::deployment::lifecycle::{Stage, Work};
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::message::{Publish, Task};
+use rootcast_core::job::task::TaskRecord;
 use rootcast_ledger::{JobRecord, UseRecord};
+use rootcast_pki::crl::CrlShard;
 use rootcast_queue::Delivery;
 use serde::Deserialize;
 

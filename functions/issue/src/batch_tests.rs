@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_core::deployment::{Deployment, DeploymentOutcome};
+use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{JobId, Leg};
-use rootcast_core::lifecycle::Lifecycle;
-use rootcast_core::task::TaskState;
 use serde_json::json;
 use time::OffsetDateTime;
 

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, LambdaEvent};
-use rootcast_core::backoff;
-use rootcast_core::crl::CrlShard;
+use rootcast_core::job::backoff;
+use rootcast_pki::crl::CrlShard;
 use rootcast_queue::{Delivery, Postponed, Returning};
 use serde::Deserialize;
 use time::OffsetDateTime;

@@ -3,15 +3,15 @@
 use std::error::Error;
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
-use rootcast_core::certificate::Certificate;
-use rootcast_core::crl::CrlShard;
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::request::SigningRequest;
-use rootcast_core::root::{LeafSpec, Serial, prepare_server_leaf};
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::deployment::lifecycle::Stage;
+use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_ledger::{
     CertificateOrPending, CertificateRecord, Issuance, LedgerError, Reserved, RootRecord, SerialRecord, UseRecord,
 };
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::crl::CrlShard;
+use rootcast_pki::request::SigningRequest;
+use rootcast_pki::root::{LeafSpec, Serial, prepare_server_leaf};
 use rootcast_vault::VaultError;
 use time::OffsetDateTime;
 use tracing::info;

@@ -8,11 +8,11 @@ mod issue;
 mod lists;
 mod task;
 
-use rootcast_core::crl::CrlShard;
-use rootcast_core::root::IssueError;
 use rootcast_environment::Misconfigured;
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, LedgerError};
+use rootcast_pki::crl::CrlShard;
+use rootcast_pki::root::IssueError;
 use rootcast_queue::Queue;
 use rootcast_vault::{Vault, VaultError};
 use thiserror::Error;

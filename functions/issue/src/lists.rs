@@ -1,9 +1,9 @@
 //! Revocation lists: made before the first certificate that names them, and anew when something is revoked and before
 //! half of their time is over.
 
-use rootcast_core::crl::{CrlShard, CrlSpec, LIFETIME, Revoked, is_due, names, prepare_crl};
-use rootcast_core::generation::GenerationState;
+use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{CrlRecord, LedgerError, RevokedRecord, RootRecord};
+use rootcast_pki::crl::{CrlShard, CrlSpec, LIFETIME, Revoked, is_due, names, prepare_crl};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};

@@ -1,8 +1,8 @@
 #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
-use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::crl::Reason;
-use rootcast_core::root::Serial;
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_pki::crl::Reason;
+use rootcast_pki::root::Serial;
 use time::Duration;
 use time::macros::datetime;
 

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::error::Error;
 
 use futures::future::join_all;
-use rootcast_core::backoff;
+use rootcast_core::deployment::lifecycle::{Entry, Stage};
 use rootcast_core::event::Event;
 use rootcast_core::job::JobId;
-use rootcast_core::lifecycle::{Entry, Stage};
-use rootcast_core::message::Task;
-use rootcast_core::task::{Failure, Outcome};
+use rootcast_core::job::backoff;
+use rootcast_core::job::message::Task;
+use rootcast_core::job::task::{Failure, Outcome};
 use rootcast_ledger::{LedgerError, Settlement, TaskKey, UseRecord};
 use rootcast_queue::Delivery;
 use tracing::{error, info, warn};

@@ -2,7 +2,7 @@
 
 use rootcast_authority::RootRequest;
 use rootcast_core::job::Activation;
-use rootcast_core::rollout::Rollout;
+use rootcast_core::rollover::rollout::Rollout;
 use rootcast_gate::ApiError;
 use std::str::FromStr;
 

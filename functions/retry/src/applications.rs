@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::fmt::Display;
 
-use rootcast_core::certificate_dn::{application_dn, device_of_application};
+use rootcast_core::access::permission::Right;
 use rootcast_core::device::DeviceId;
-use rootcast_core::permission::Right;
+use rootcast_core::inventory::dn::{application_dn, device_of_application};
 use rootcast_deploy::Refusal;
 use rootcast_gate::routes::Denied;
 use rootcast_gate::{Principal, VenafiError};

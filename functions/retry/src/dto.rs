@@ -5,9 +5,9 @@
 
 use std::net::IpAddr;
 
-use rootcast_core::certificate_dn::application_dn;
-use rootcast_core::certificate_guid::CertificateGuid;
-use rootcast_core::lifecycle::{Entry, Lifecycle};
+use rootcast_core::deployment::lifecycle::{Entry, Lifecycle};
+use rootcast_core::inventory::dn::application_dn;
+use rootcast_core::inventory::guid::CertificateGuid;
 use rootcast_ledger::{CertificateOrPending, CertificateRecord, UseRecord};
 use serde::Serialize;
 use time::OffsetDateTime;

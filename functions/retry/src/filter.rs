@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use rootcast_core::lifecycle::Lifecycle;
+use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_gate::VenafiError;
 use rootcast_ledger::{CertificateOrPending, CertificateRow};
 
@@ -175,7 +175,7 @@ pub(crate) fn parent_dn(folder: &str) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
-    use rootcast_core::lifecycle::{Stage, Work};
+    use rootcast_core::deployment::lifecycle::{Stage, Work};
 
     use super::*;
 

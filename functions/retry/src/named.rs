@@ -1,8 +1,8 @@
 //! Which certificate a call is about, and what is said where there is none.
 
-use rootcast_core::certificate_dn::{CertificateDn, NotACertificateDn};
-use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::permission::Right;
+use rootcast_core::access::permission::Right;
+use rootcast_core::inventory::dn::{CertificateDn, NotACertificateDn};
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_deploy::NotBegun;
 use rootcast_gate::{Principal, VenafiError};
 use rootcast_ledger::CertificateOrPending;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use rootcast_core::certificate_dn::application_dn;
 use rootcast_core::device::DeviceId;
+use rootcast_core::inventory::dn::application_dn;
 use rootcast_gate::{Principal, RequestId, VenafiError};
 use rootcast_ledger::UseRecord;
 use serde::Deserialize;

@@ -12,12 +12,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
-use rootcast_core::certificate::Certificate;
-use rootcast_core::lifecycle::worst;
-use rootcast_core::permission::Operation;
-use rootcast_core::pkcs7::certs_only;
+use rootcast_core::access::permission::Operation;
+use rootcast_core::deployment::lifecycle::worst;
 use rootcast_gate::{Principal, VenafiError};
 use rootcast_ledger::{CertificateOrPending, CertificateRecord, LedgerError};
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::pkcs7::certs_only;
 use serde::{Deserialize, Serialize};
 
 use crate::App;

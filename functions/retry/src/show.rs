@@ -6,9 +6,9 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
-use rootcast_core::certificate_dn::application_dn;
-use rootcast_core::certificate_guid::CertificateGuid;
-use rootcast_core::lifecycle::{Lifecycle, Stage, Work, worst};
+use rootcast_core::deployment::lifecycle::{Lifecycle, Stage, Work, worst};
+use rootcast_core::inventory::dn::application_dn;
+use rootcast_core::inventory::guid::CertificateGuid;
 use rootcast_gate::{Principal, VenafiError};
 
 use crate::App;

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::iter::successors;
 use std::time::Duration;
 
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_gate::VenafiError;
 use rootcast_ledger::UseRecord;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -78,8 +78,8 @@ fn is_open(before: &UseRecord, uses: &[UseRecord]) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
+    use rootcast_core::deployment::lifecycle::{Lifecycle, Stage, Work};
     use rootcast_core::job::JobId;
-    use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
     use time::OffsetDateTime;
 
     use super::*;

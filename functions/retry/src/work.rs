@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
 use rootcast_core::audit::{Act, Action, Actor, Subject};
-use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::deployment::NotResumed;
 use rootcast_core::device::DeviceId;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::{JobId, Selection};
 use rootcast_ledger::{JobRecord, LedgerError, UseRecord};
 use tokio::time::Instant;

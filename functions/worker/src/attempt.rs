@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
-use rootcast_core::lifecycle::{Entry, Stage};
-use rootcast_core::message::Task;
-use rootcast_core::task::{ErrorClass, Failure, Outcome};
-use rootcast_core::visit::{self, Opening, Patience, TaskAttempt, Tries, Working};
+use rootcast_core::deployment::lifecycle::{Entry, Stage};
+use rootcast_core::job::message::Task;
+use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
+use rootcast_core::job::visit::{self, Opening, Patience, TaskAttempt, Tries, Working};
 use rootcast_drivers::{Credential, Endpoint, Monitor};
 use rootcast_ledger::{DeviceRecord, JobRecord, Lease, LeaseRefused, Left, ObservedTrustStore, Settlement};
 use rootcast_queue::Delivery;

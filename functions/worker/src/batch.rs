@@ -1,11 +1,11 @@
 //! What came from the queue, and whether there is still something to do about it. Pure.
 
 use aws_lambda_events::event::sqs::SqsEvent;
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::deployment::lifecycle::Work;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::Leg;
-use rootcast_core::lifecycle::Work;
-use rootcast_core::message::Task;
-use rootcast_core::task::TaskRecord;
+use rootcast_core::job::message::Task;
+use rootcast_core::job::task::TaskRecord;
 use rootcast_ledger::{Authority, JobRecord};
 use rootcast_queue::Delivery;
 

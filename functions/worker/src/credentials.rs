@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 
 use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_drivers::Credential;
 use tracing::warn;
 

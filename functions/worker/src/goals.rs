@@ -5,13 +5,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::sync::{Arc, PoisonError};
 
-use rootcast_core::bundle::Bundle;
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::DeviceId;
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_drivers::Identity;
 use rootcast_ledger::{LedgerError, UseRecord};
+use rootcast_pki::bundle::Bundle;
 use tracing::error;
 
 use crate::App;

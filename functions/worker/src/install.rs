@@ -1,8 +1,8 @@
 //! A device's own certificate, as a deployment wants it.
 
+use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::Driver;
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::task::{ErrorClass, Failure, Outcome};
+use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
 use rootcast_drivers::{Ended, Identity, Installation, Installed, Progress};
 use rootcast_ledger::{LedgerError, Proven, UseRecord};
 use tokio::time::Instant;

@@ -23,14 +23,14 @@ use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::LambdaEvent;
-use rootcast_core::backoff;
-use rootcast_core::bundle::Bundle;
+use rootcast_core::deployment::lifecycle::Entry;
+use rootcast_core::job::backoff;
+use rootcast_core::job::message::Task;
 use rootcast_core::job::{JobId, Leg};
-use rootcast_core::lifecycle::Entry;
-use rootcast_core::message::Task;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
 use rootcast_ledger::{Authority, Ledger, LedgerError, TaskKey};
+use rootcast_pki::bundle::Bundle;
 use rootcast_queue::{Delivery, Queue, Returning};
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;

@@ -5,10 +5,10 @@ use std::error::Error;
 use std::time::Duration;
 
 use rootcast_core::event::Event;
+use rootcast_core::job::message::Task;
+use rootcast_core::job::task::{ErrorClass, Outcome};
 use rootcast_core::job::{JobId, Leg};
-use rootcast_core::message::Task;
 use rootcast_core::metric::Metric;
-use rootcast_core::task::{ErrorClass, Outcome};
 use rootcast_ledger::{LedgerError, TaskKey, UseRecord};
 use rootcast_queue::Delivery;
 use time::OffsetDateTime;

@@ -1,12 +1,12 @@
 //! The request for a device's own certificate, as a deployment wants it.
 
+use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::Driver;
-use rootcast_core::device_subject::DeviceSubject;
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::request::SigningRequest;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_drivers::{Ended, Endpoint, GenerateCsr, Progress, RequestedKey};
 use rootcast_ledger::{Issuance, LedgerError, UseRecord};
+use rootcast_pki::request::SigningRequest;
+use rootcast_pki::subject::DeviceSubject;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -70,7 +70,7 @@ impl App {
         };
         let endpoint = endpoint(device)?;
         let Endpoint { address, .. } = &endpoint;
-        let subject = device.subject.clone().or_else(|| DeviceSubject::of_address(address).ok());
+        let subject = device.subject.clone().or_else(|| DeviceSubject::of_host(address.host()).ok());
         let wanted = GenerateCsr {
             endpoint: &endpoint,
             profile: device.profile,

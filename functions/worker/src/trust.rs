@@ -1,12 +1,12 @@
 //! A device's trust store, brought to what a rollover's bundle wants.
 
-use rootcast_core::bundle::{Bundle, content_hash};
-use rootcast_core::certificate::Certificate;
+use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::Driver;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::task::{Ack, ErrorClass, Failure, Outcome, Probe};
+use rootcast_core::job::task::{Ack, ErrorClass, Failure, Outcome, Probe};
 use rootcast_drivers::{Assignment, Ended, Progress, TrustGoal};
+use rootcast_pki::bundle::{Bundle, content_hash};
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::fingerprint::Fingerprint;
 use tokio::time::Instant;
 use tracing::info;
 

@@ -4,8 +4,8 @@
 use std::error::Error;
 
 use rootcast_core::device::Driver;
-use rootcast_core::task::{ErrorClass, Failure};
-use rootcast_core::visit::Working;
+use rootcast_core::job::task::{ErrorClass, Failure};
+use rootcast_core::job::visit::Working;
 use rootcast_drivers::{Ended, Enquiry, Monitor, Progress};
 use rootcast_ledger::UseRecord;
 use tokio::time::{Instant, timeout_at};

@@ -8,7 +8,7 @@ mod revoke;
 use anyhow::Result;
 use aws_config::{BehaviorVersion, SdkConfig};
 use clap::{Args, Subcommand};
-use rootcast_core::identity::{Identity, NotAnIdentity};
+use rootcast_core::access::identity::{Identity, NotAnIdentity};
 use rootcast_ledger::{Ledger, Tables};
 
 use self::{add::Add, password::Passwd, revoke::Revoke};

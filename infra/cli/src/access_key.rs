@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail};
 use aws_config::{BehaviorVersion, SdkConfig};
 use clap::Args;
-use rootcast_core::principal::PrincipalName;
+use rootcast_core::access::principal::PrincipalName;
 use rootcast_ledger::{AccessKeyId, AccessKeyRecord, Ledger, LedgerError, Tables};
 use rootcast_seal::Sealer;
 use serde_json::json;

@@ -1,7 +1,7 @@
 //! What a caller may do, as every command that lets somebody in is told it.
 
 use clap::Args;
-use rootcast_core::permission::{Grant, Grants, Operation, Role};
+use rootcast_core::access::permission::{Grant, Grants, Operation, Role};
 
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Allowed {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use backon::{ExponentialBuilder, Retryable};
 use reqwest::{Certificate, Client, Method, RequestBuilder, StatusCode, header::HeaderValue, redirect::Policy};
-use rootcast_core::token::Token;
+use rootcast_core::access::token::Token;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use url::{Host, Url};

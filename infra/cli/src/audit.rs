@@ -4,12 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use rootcast_core::{
-    audit::{Entry, Head, Subject, Unverified, Verified, export, verify_export},
-    certificate_id::CertificateId,
-    fingerprint::Fingerprint,
-    job::JobId,
-};
+use rootcast_core::audit::{Entry, Head, Subject, Unverified, Verified, export, verify_export};
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::JobId;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::Deserialize;
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;
@@ -152,10 +150,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     use axum::{Json, Router, extract::Query, routing::get};
-    use rootcast_core::{
-        audit::{Act, Action, Actor},
-        token::Token,
-    };
+    use rootcast_core::access::token::Token;
+    use rootcast_core::audit::{Act, Action, Actor};
     use serde_json::Value;
     use time::OffsetDateTime;
 

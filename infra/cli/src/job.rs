@@ -6,11 +6,9 @@ mod waive;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use reqwest::Method;
-use rootcast_core::{
-    device::DeviceId,
-    job::{JobId, JobState},
-    task::TaskState,
-};
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::task::TaskState;
+use rootcast_core::job::{JobId, JobState};
 use serde_json::Value;
 
 pub(crate) use self::show::failures;

@@ -11,8 +11,10 @@ use std::{collections::HashMap, io::IsTerminal, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use rootcast_core::{device::Pin, fingerprint::Fingerprint, permission::Role};
+use rootcast_core::access::permission::Role;
+use rootcast_core::device::Pin;
 use rootcast_local::{ImageServer, LocalOptions, LocalStack, store_credentials};
+use rootcast_pki::fingerprint::Fingerprint;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::steps::Steps;

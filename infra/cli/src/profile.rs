@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use rootcast_core::token::Token;
+use rootcast_core::access::token::Token;
 use serde::{Deserialize, Serialize};
 use url::Url;
 

@@ -9,11 +9,9 @@ use anyhow::{Context, Result, bail};
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_sdk_dynamodb::config::ProvideCredentials;
 use clap::Args;
-use rootcast_core::{
-    audit::{Act, Action, Actor, Outcome, Subject},
-    installation::InstallationId,
-    restore::{Counters, Evidence, raised},
-};
+use rootcast_core::audit::{Act, Action, Actor, Outcome, Subject};
+use rootcast_core::installation::InstallationId;
+use rootcast_core::rollover::restore::{Counters, Evidence, raised};
 use rootcast_ledger::{Authority, Change, Ledger, LedgerError, RestoredFleet, Tables};
 use rootcast_vault::{TaggedKey, Vault};
 use serde_json::json;

@@ -3,7 +3,9 @@
 use anyhow::Result;
 use clap::Args;
 use reqwest::Method;
-use rootcast_core::{device::DeviceId, job::JobId, task::ErrorClass};
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::JobId;
+use rootcast_core::job::task::ErrorClass;
 use serde::Serialize;
 use serde_json::Value;
 

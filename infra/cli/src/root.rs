@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use reqwest::StatusCode;
-use rootcast_core::{
-    bundle::verify_jws,
-    certificate::{Certificate, split_pem_bundle},
-};
+use rootcast_pki::bundle::verify_jws;
+use rootcast_pki::certificate::{Certificate, split_pem_bundle};
 use serde_json::{Value, json};
 
 use crate::{

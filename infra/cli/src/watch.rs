@@ -12,10 +12,8 @@ use std::{
 };
 
 use anyhow::Result;
-use rootcast_core::{
-    deployment::DeploymentOutcome,
-    job::{JobId, JobOutcome, JobState, Phase},
-};
+use rootcast_core::deployment::DeploymentOutcome;
+use rootcast_core::job::{JobId, JobOutcome, JobState, Phase};
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -159,7 +157,7 @@ mod tests {
         http::{HeaderMap, StatusCode},
         routing::get,
     };
-    use rootcast_core::token::Token;
+    use rootcast_core::access::token::Token;
     use serde_json::{Value, json};
 
     use super::{follow, next_commands, recorded};

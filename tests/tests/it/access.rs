@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reqwest::Method;
-use rootcast_core::lockout::Counted;
-use rootcast_core::password::PasswordHash;
-use rootcast_core::permission::{Grants, Role};
-use rootcast_core::principal::PrincipalName;
+use rootcast_core::access::lockout::Counted;
+use rootcast_core::access::password::PasswordHash;
+use rootcast_core::access::permission::{Grants, Role};
+use rootcast_core::access::principal::PrincipalName;
 use rootcast_ledger::{Locked, NotCounted, PrincipalRecord};
 use serde_json::{Value, json};
 use time::OffsetDateTime;

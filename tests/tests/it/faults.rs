@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use rootcast_core::job::message::Task;
+use rootcast_core::job::task::{TaskRecord, TaskState};
 use rootcast_core::job::{JobId, JobOutcome, Leg, Tally};
-use rootcast_core::message::Task;
-use rootcast_core::task::{TaskRecord, TaskState};
 use rootcast_local::{Device, store_credentials};
 use serde_json::{Value, json};
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use rootcast_core::job::message::Control;
+use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Job, JobId, JobOutcome, JobState, Leg, Phase};
-use rootcast_core::message::Control;
-use rootcast_core::task::TaskState;
 use rootcast_ledger::Lease;
 use serde_json::{Value, json};
 use time::OffsetDateTime;

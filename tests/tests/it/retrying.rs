@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{JobId, JobOutcome, Leg, Tally};
-use rootcast_core::task::TaskState;
 use serde_json::{Value, json};
 
 use crate::fake::{Fake, Model, PASSWORD, USER, error};

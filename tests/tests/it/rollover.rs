@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use futures::future::join_all;
-use rootcast_core::bundle::verify_jws;
-use rootcast_core::certificate::{Certificate, split_pem_bundle};
-use rootcast_core::generation::GenerationState;
+use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Activation, Job, JobId, JobOutcome, Leg, Phase};
-use rootcast_core::task::TaskState;
+use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::RootRecord;
+use rootcast_pki::bundle::verify_jws;
+use rootcast_pki::certificate::{Certificate, split_pem_bundle};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;

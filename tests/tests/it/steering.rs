@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_kms::types::KeyState;
-use rootcast_core::bundle::verify_jws;
-use rootcast_core::generation::GenerationState;
+use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{JobId, JobOutcome, JobState, Leg, Phase, Tally};
-use rootcast_core::task::TaskState;
+use rootcast_core::rollover::generation::GenerationState;
 use rootcast_local::Device;
+use rootcast_pki::bundle::verify_jws;
 use serde_json::json;
 
 use crate::rollover::signing;

@@ -13,19 +13,19 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
+use rootcast_core::access::password::PasswordHash;
+use rootcast_core::access::permission::Grants;
+use rootcast_core::access::token::Token;
 use rootcast_core::audit::Head;
-use rootcast_core::certificate::Certificate;
 use rootcast_core::device::{Driver, Pin, Profile};
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::password::PasswordHash;
-use rootcast_core::permission::Grants;
-use rootcast_core::sealed::Sealed;
-use rootcast_core::token::Token;
+use rootcast_core::inventory::sealed::Sealed;
 use rootcast_gate::secret;
 use rootcast_ledger::{
     AccessKeyRecord, CertificateRecord, DeviceRecord, GrantId, GrantRecord, Granted, Ledger, PendingCertificate,
     PrincipalRecord, SessionRecord, Tables, TokenRecord,
 };
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 

@@ -1,8 +1,8 @@
 //! The walk, and what the table says of each step.
 
 use axum::body::to_bytes;
-use rootcast_core::permission::{Grants, Operation, Right, Role};
-use rootcast_core::scope::Scopes;
+use rootcast_core::access::permission::{Grants, Operation, Right, Role};
+use rootcast_core::access::scope::Scopes;
 use rootcast_gate::routes::{self, Function, Method, Needs, Object, Route, TABLE};
 use tower::ServiceExt;
 
@@ -26,7 +26,7 @@ use Outcome::{Admitted, Forbidden, Unauthenticated, Unseen};
 const LISTS: [Route; 5] = [routes::DEVICES, routes::SCM_LIST, routes::SCM_DEPLOYED, routes::LIST, routes::LIST_SLASH];
 
 fn device_dn() -> String {
-    rootcast_core::certificate_dn::application_dn(&DEVICE.parse().unwrap())
+    rootcast_core::inventory::dn::application_dn(&DEVICE.parse().unwrap())
 }
 
 /// Public as far as we know: API Gateway asks who it is, and here nobody has.

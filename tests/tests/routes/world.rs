@@ -13,7 +13,7 @@ use aws_sdk_sqs::operation::send_message::SendMessageOutput;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use axum::Router;
 use rootcast_authority::{CertificateAuthority, Settings};
-use rootcast_core::sealed::Sealed;
+use rootcast_core::inventory::sealed::Sealed;
 use rootcast_events::Events;
 use rootcast_gate::ScmGate;
 use rootcast_gate::routes::Function;

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_drivers::{Exchanged, Line, ObservedCertificate, Peer, Wire};
+use rootcast_pki::fingerprint::Fingerprint;
 use tokio::time::{Instant, sleep};
 
 use crate::clock;

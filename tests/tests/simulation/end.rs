@@ -115,7 +115,7 @@ fn serials_are_unique(world: &World) {
         let certificates =
             [&row["certificate"], &row["newWithOld"]["certificate"], &row["oldWithNew"]["certificate"], &row["leaf"]];
         for certificate in certificates.into_iter().filter_map(Value::as_str) {
-            let Ok(parsed) = rootcast_core::certificate::Certificate::try_from(certificate.to_owned()) else {
+            let Ok(parsed) = rootcast_pki::certificate::Certificate::try_from(certificate.to_owned()) else {
                 continue;
             };
             let (_, x509) = x509_parser::parse_x509_certificate(parsed.der()).unwrap();

@@ -1,6 +1,6 @@
 //! Attempts to log in are counted exactly, whichever answers are lost.
 
-use rootcast_core::lockout::Counted;
+use rootcast_core::access::lockout::Counted;
 use serde_json::Value;
 
 use crate::clock;

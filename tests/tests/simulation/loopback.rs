@@ -14,7 +14,7 @@ use axum_server::tls_rustls::RustlsConfig;
 use bytes::Bytes;
 use http::uri::{Authority, Parts, Scheme};
 use http::{Request, Response, Uri};
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_drivers::{Line, ObservedCertificate, Peer, Tls, Wire};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};

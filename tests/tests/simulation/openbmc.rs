@@ -6,9 +6,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PublicKeyData};
-use rootcast_core::certificate::Certificate;
 use rootcast_core::device::Pin;
-use rootcast_core::fingerprint::Fingerprint;
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::{Value, json};
 
 use crate::clock;

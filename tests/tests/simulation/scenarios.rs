@@ -5,8 +5,8 @@ mod proofs;
 
 use std::time::Duration;
 
-use rootcast_core::certificate::Certificate;
 use rootcast_core::device::DeviceId;
+use rootcast_pki::certificate::Certificate;
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 

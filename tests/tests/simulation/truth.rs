@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use rootcast_core::certificate::Certificate;
 use rootcast_core::device::DeviceId;
-use rootcast_core::fingerprint::Fingerprint;
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::{Map, Value, json};
 
 use crate::clock;

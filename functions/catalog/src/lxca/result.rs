@@ -1,8 +1,8 @@
 //! One device's result in the vendor's form.
 
 use rootcast_core::device::DeviceId;
+use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Job, JobId, JobOutcome, JobState};
-use rootcast_core::task::TaskState;
 use serde::Serialize;
 
 use super::Task;
@@ -147,7 +147,7 @@ pub(super) fn status(job: &Job) -> &'static str {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
-    use rootcast_core::task::{ErrorClass, Failure, TaskRecord};
+    use rootcast_core::job::task::{ErrorClass, Failure, TaskRecord};
     use serde_json::{Value, json};
     use time::OffsetDateTime;
 

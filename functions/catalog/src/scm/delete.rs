@@ -3,9 +3,9 @@
 use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
+use rootcast_core::access::permission::Right;
 use rootcast_core::audit::{Act, Action, Subject};
-use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::permission::Right;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_gate::{Principal, RequestId, ScmError};
 use rootcast_ledger::RemoveRefused;
 use tracing::info;

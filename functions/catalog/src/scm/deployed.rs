@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use axum::extract::State;
 use axum::{Extension, Json};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use rootcast_core::certificate_dn::application_dn;
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::deployment::lifecycle::{Lifecycle, Stage};
 use rootcast_core::device::DeviceId;
+use rootcast_core::inventory::dn::application_dn;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
-use rootcast_core::lifecycle::{Lifecycle, Stage};
 use rootcast_gate::{ApiError, Principal, ScmError};
 use rootcast_ledger::{CertificateOrPending, DeviceRecord, UseRecord};
 use serde::{Deserialize, Serialize};
@@ -136,7 +136,7 @@ impl Certificate {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
-    use rootcast_core::lifecycle::Work;
+    use rootcast_core::deployment::lifecycle::Work;
     use serde_json::json;
     use time::OffsetDateTime;
 

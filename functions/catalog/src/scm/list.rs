@@ -13,7 +13,7 @@ use axum::extract::{Query, State};
 use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rootcast_core::storing::EnterpriseProject;
+use rootcast_core::inventory::name::EnterpriseProject;
 use rootcast_gate::{Principal, ScmError};
 use rootcast_ledger::{CertificateRow, ListPosition, Listing, Sort};
 use serde::{Deserialize, Serialize};

@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::permission::Right;
+use rootcast_core::access::permission::Right;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_gate::{Principal, ScmError};
 use rootcast_ledger::{CertificateRecord, Ledger};
 

@@ -9,7 +9,7 @@ use std::error::Error;
 
 use rootcast_authority::AuthorityError;
 use rootcast_core::job::JobId;
-use rootcast_core::message::Control;
+use rootcast_core::job::message::Control;
 use rootcast_ledger::LedgerError;
 use rootcast_queue::jitter;
 use tokio::time::Instant;

@@ -26,18 +26,18 @@ use axum::body::{Body, to_bytes};
 use axum::http::Request;
 use axum::http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::response::Response;
-use rootcast_core::certificate::Certificate;
+use rootcast_core::access::permission::{Grants, Role};
+use rootcast_core::deployment::lifecycle::{Lifecycle, Stage, Work};
 use rootcast_core::deployment::{Deployment, DeploymentOutcome};
 use rootcast_core::device::{Driver, Pin, Profile};
-use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::inventory::sealed::Sealed;
 use rootcast_core::job::JobId;
-use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
-use rootcast_core::permission::{Grants, Role};
-use rootcast_core::sealed::Sealed;
 use rootcast_ledger::{
     CertificateRecord, DeviceRecord, GrantId, Granted, Ledger, PendingCertificate, PrincipalRecord, Tables,
     TokenRecord, UseRecord,
 };
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_queue::Queue;
 use serde::Serialize;
 use serde_json::{Value, json};

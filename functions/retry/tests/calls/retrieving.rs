@@ -3,8 +3,8 @@
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rootcast_core::certificate::split_pem_bundle;
-use rootcast_core::lifecycle::{Entry, StageResult};
+use rootcast_core::deployment::lifecycle::{Entry, StageResult};
+use rootcast_pki::certificate::split_pem_bundle;
 
 use crate::*;
 

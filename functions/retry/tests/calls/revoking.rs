@@ -1,9 +1,9 @@
 //! `POST Certificates/Revoke`, and what is shown of a revoked certificate.
 
 use rcgen::{CertificateParams, KeyPair, SerialNumber};
-use rootcast_core::crl::{CrlShard, Reason};
-use rootcast_core::root::Serial;
 use rootcast_ledger::{Revocation, SerialRecord};
+use rootcast_pki::crl::{CrlShard, Reason};
+use rootcast_pki::root::Serial;
 
 use crate::*;
 

@@ -1,11 +1,11 @@
 //! The cutover: links first, then one conditional write.
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
-use rootcast_core::certificate::Certificate;
-use rootcast_core::generation::GenerationState;
 use rootcast_core::job::Job;
-use rootcast_core::root::{LinkKind, LinkSpec, prepare_link};
+use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Change, Conducting, LedgerError, LinkRecord, RootRecord};
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::root::{LinkKind, LinkSpec, prepare_link};
 use time::OffsetDateTime;
 use tracing::{info, warn};
 

@@ -1,11 +1,11 @@
 //! What goes wrong with the authority's procedures.
 
-use rootcast_core::bundle::JwsError;
 use rootcast_core::job::JobId;
-use rootcast_core::name::InvalidName;
-use rootcast_core::restore::Behind;
-use rootcast_core::root::IssueError;
+use rootcast_core::rollover::restore::Behind;
 use rootcast_ledger::LedgerError;
+use rootcast_pki::bundle::JwsError;
+use rootcast_pki::name::InvalidName;
+use rootcast_pki::root::IssueError;
 use rootcast_vault::VaultError;
 use thiserror::Error;
 

@@ -1,8 +1,8 @@
 //! The roots' KMS keys: which can sign, which are not known yet, and which nobody needs.
 
-use rootcast_core::certificate::Certificate;
-use rootcast_core::generation::GenerationState;
+use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Authority, RootRecord};
+use rootcast_pki::certificate::Certificate;
 use rootcast_vault::{Purpose, Standing, VaultError};
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};

@@ -3,13 +3,13 @@
 mod claim;
 
 use rootcast_core::audit::Actor;
+use rootcast_core::deployment::lifecycle::Stage;
+use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_core::job::{Activation, JobId};
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::name::Subject;
-use rootcast_core::rollout::Rollout;
-use rootcast_core::root::{Serial, prepare_root};
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Authority, Change, Claim, RootRecord};
+use rootcast_pki::name::Subject;
+use rootcast_pki::root::{Serial, prepare_root};
 use rootcast_vault::Standing;
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};

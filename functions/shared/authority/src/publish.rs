@@ -1,13 +1,13 @@
 //! Bundles: signed by every live generation, stored with what made them necessary.
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
-use rootcast_core::bundle::{Bundle, SignedBundle};
-use rootcast_core::certificate::Certificate;
-use rootcast_core::generation::GenerationState;
+use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::job::{Activation, Job, JobId, NewJob};
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::rollout::Rollout;
+use rootcast_core::rollover::generation::GenerationState;
+use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, RootRecord};
+use rootcast_pki::bundle::{Bundle, SignedBundle};
+use rootcast_pki::certificate::Certificate;
 use time::OffsetDateTime;
 use tracing::{info, warn};
 

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::{OffsetDateTime, UtcOffset};
 
 pub use self::export::{Unverified, Verified, export, verify_export};
-use crate::certificate_id::CertificateId;
-use crate::fingerprint::Fingerprint;
+use crate::inventory::id::CertificateId;
 use crate::job::JobId;
 
 /// In characters, of each text that an act carries: what is longer is cut.
@@ -56,7 +56,7 @@ impl FromStr for Subject {
     }
 }
 
-as_text!(Subject);
+rootcast_pki::as_text!(Subject);
 
 /// What was done, with a job, a certificate or a root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,8 +1,10 @@
 //! A deployment: the job that brings one certificate to some devices, or has a device's own made and brings it there. Its state, and what the conductor does
-//! next and why. Pure, as [`crate::plan`] is for rollovers.
+//! next and why. Pure, as [`crate::rollover::plan`] is for rollovers.
 //!
 //! A deployment names its devices from the beginning, so there is nothing to page and nothing to pace: all are sent at
 //! once, and the job ends when the last one is settled. Each device stands for itself: a failure holds up nobody.
+
+pub mod lifecycle;
 
 use std::collections::BTreeSet;
 
@@ -10,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 
-use crate::certificate_id::CertificateId;
+use crate::deployment::lifecycle::Work;
 use crate::device::DeviceId;
+use crate::inventory::id::CertificateId;
+use crate::job::message::Task;
 use crate::job::{JobId, Leg, Reopen, Selection, Tally};
-use crate::lifecycle::Work;
-use crate::message::Task;
-use crate::plan::MAX_RESENDS;
+use crate::rollover::plan::MAX_RESENDS;
 
 /// Devices of one deployment: the bound of Huawei Cloud's `resources`. All of them, with what belongs to them, fit into
 /// one transaction.

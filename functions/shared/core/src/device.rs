@@ -1,12 +1,13 @@
 //! A managed device: where it is, how it is spoken to, and by what it is recognised.
 
+pub mod address;
+
 use std::fmt;
 use std::str::FromStr;
 
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-
-use crate::fingerprint::Fingerprint;
 
 /// Devices, and the rows of a job, are spread over this many partitions. A DynamoDB partition takes 1 000 write units a
 /// second, a settled task costs about two and a half of them: sixteen carry some 6 000 devices a second.
@@ -201,10 +202,10 @@ impl FromStr for Slot {
     }
 }
 
-as_text!(DeviceId);
-as_text!(Incarnation);
-as_text!(Pin);
-as_text!(Slot);
+rootcast_pki::as_text!(DeviceId);
+rootcast_pki::as_text!(Incarnation);
+rootcast_pki::as_text!(Pin);
+rootcast_pki::as_text!(Slot);
 
 impl fmt::Display for DeviceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,11 +3,11 @@
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::certificate_id::CertificateId;
+use crate::deployment::lifecycle::Stage;
 use crate::device::DeviceId;
+use crate::inventory::id::CertificateId;
 use crate::job::JobId;
-use crate::lifecycle::Stage;
-use crate::task::ErrorClass;
+use crate::job::task::ErrorClass;
 
 /// The `source` of every event, by which rules choose.
 pub const SOURCE: &str = "rootcast";

@@ -37,7 +37,7 @@ impl FromStr for InstallationId {
     }
 }
 
-as_text!(InstallationId);
+rootcast_pki::as_text!(InstallationId);
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]

@@ -1,9 +1,13 @@
 //! A rollover job: its state, and what an operator may ask of it. The other kind of job is a
 //! [`Deployment`](crate::deployment::Deployment); both share ids, tasks and counters.
 
+pub mod backoff;
 mod command;
 mod cursor;
+pub mod message;
 mod reopen;
+pub mod task;
+pub mod visit;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,10 +20,10 @@ pub use self::command::{Command, Refusal};
 pub use self::cursor::Cursor;
 pub use self::reopen::{MOST_RETRIED, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
 
+use crate::deployment::lifecycle::Work;
 use crate::device::DeviceId;
-use crate::lifecycle::Work;
-use crate::rollout::Rollout;
-use crate::survey::{Demand, Pass, Survey};
+use crate::rollover::rollout::Rollout;
+use crate::rollover::survey::{Demand, Pass, Survey};
 
 /// Decimal numbers that only grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

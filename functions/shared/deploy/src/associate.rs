@@ -2,9 +2,9 @@
 //! more.
 
 use rootcast_core::audit::{Act, Action, Subject};
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::deployment::lifecycle::Work;
 use rootcast_core::device::DeviceId;
-use rootcast_core::lifecycle::Work;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_ledger::{CertificateOrPending, DeviceRecord, Ledger, UseRecord};
 
 use crate::judge::{at_rest, judge};

@@ -1,9 +1,9 @@
 //! Whether a device can be given a certificate.
 
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::deployment::lifecycle::Work;
 use rootcast_core::device::Profile;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
-use rootcast_core::lifecycle::Work;
 use rootcast_ledger::{DeviceRecord, MOST_BINDINGS_OF_DEVICE, NewUse, UseRecord};
 use thiserror::Error;
 
@@ -65,8 +65,8 @@ pub(crate) fn at_rest(device: &DeviceRecord, uses: &[UseRecord]) -> Result<(), R
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
+    use rootcast_core::deployment::lifecycle::{Lifecycle, Stage};
     use rootcast_core::device::{Driver, Pin};
-    use rootcast_core::lifecycle::{Lifecycle, Stage};
     use time::OffsetDateTime;
 
     use super::*;

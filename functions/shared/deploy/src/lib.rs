@@ -9,11 +9,11 @@ mod judge;
 use std::time::Duration;
 
 use rootcast_core::audit::Actor;
-use rootcast_core::certificate_dn::CertificateDn;
-use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::deployment::Deployment;
+use rootcast_core::deployment::lifecycle::Work;
 use rootcast_core::device::DeviceId;
-use rootcast_core::lifecycle::Work;
+use rootcast_core::inventory::dn::CertificateDn;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_ledger::{CertificateOrPending, Ledger, LedgerError, NewUse, PendingCertificate};
 use thiserror::Error;
 use time::{Date, OffsetDateTime};

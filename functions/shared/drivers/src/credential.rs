@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use rootcast_core::address::{AddressPolicy, DeviceAddress};
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::device::address::{AddressPolicy, DeviceAddress};
+use rootcast_core::job::task::{ErrorClass, Failure};
 use tokio::time::{Instant, timeout_at};
 use url::Host;
 

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use rootcast_core::certificate::Certificate;
 use rootcast_core::device::Pin;
-use rootcast_core::fingerprint::Fingerprint;
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::fingerprint::Fingerprint;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 

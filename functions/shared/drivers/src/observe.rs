@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rootcast_core::address::{AddressPolicy, DeviceAddress};
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::device::address::{AddressPolicy, DeviceAddress};
+use rootcast_core::job::task::{ErrorClass, Failure};
+use rootcast_pki::fingerprint::Fingerprint;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};

@@ -3,8 +3,8 @@
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use rootcast_core::certificate::Certificate;
-use rootcast_core::fingerprint::Fingerprint;
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::fingerprint::Fingerprint;
 use time::OffsetDateTime;
 
 /// A trust anchor's certificate.

@@ -28,10 +28,10 @@ mod web;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use rootcast_core::address::AddressPolicy;
+use rootcast_core::device::address::AddressPolicy;
 use rootcast_core::device::{Profile, Slot};
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
+use rootcast_pki::fingerprint::Fingerprint;
 use tokio::time::Instant;
 
 pub use self::install::{Installation, Reached};

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use rootcast_core::device::Pin;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
+use rootcast_pki::fingerprint::Fingerprint;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};

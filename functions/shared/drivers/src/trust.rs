@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use rootcast_core::address::DeviceAddress;
 use rootcast_core::device::Pin;
-use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::device::address::DeviceAddress;
+use rootcast_pki::fingerprint::Fingerprint;
 
 use crate::redfish::Monitor;
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use rootcast_core::address::DeviceAddress;
 use rootcast_core::device::Pin;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::device::address::DeviceAddress;
+use rootcast_core::job::task::{ErrorClass, Failure};
 use tokio::time::Instant;
 
 use crate::observe::{ObservedCertificate, handshake};

@@ -2,12 +2,12 @@
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use rootcast_core::access::permission::{EVERYTHING, Grants, Operation, Right};
+use rootcast_core::access::principal::PrincipalName;
+use rootcast_core::access::scope::{Privilege, Resource, Scopes};
 use rootcast_core::audit::Actor;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::permission::{EVERYTHING, Grants, Operation, Right};
-use rootcast_core::principal::PrincipalName;
-use rootcast_core::scope::{Privilege, Resource, Scopes};
 use rootcast_ledger::{Exchanged, Ledger, LedgerError, PrincipalRecord, TokenRecord};
+use rootcast_pki::fingerprint::Fingerprint;
 use thiserror::Error;
 use time::OffsetDateTime;
 
@@ -203,8 +203,8 @@ mod tests {
     use http::request::Parts;
     use http::{HeaderValue, Request};
     use proptest::prelude::*;
-    use rootcast_core::password::PasswordHash;
-    use rootcast_core::permission::Role;
+    use rootcast_core::access::password::PasswordHash;
+    use rootcast_core::access::permission::Role;
     use rootcast_ledger::Tables;
 
     use super::*;

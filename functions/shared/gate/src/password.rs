@@ -2,9 +2,9 @@
 
 use std::error::Error;
 
-use rootcast_core::lockout::Counted;
-use rootcast_core::password::{NoPassword, PasswordHash};
-use rootcast_core::principal::PrincipalName;
+use rootcast_core::access::lockout::Counted;
+use rootcast_core::access::password::{NoPassword, PasswordHash};
+use rootcast_core::access::principal::PrincipalName;
 use rootcast_ledger::{Ledger, LedgerError, Locked, NotCounted, PrincipalRecord};
 use thiserror::Error;
 use time::{Duration, OffsetDateTime};

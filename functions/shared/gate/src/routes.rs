@@ -1,8 +1,8 @@
 //! Every route there is, and what it needs: the one place where that is said. Routers are built of it with
 //! [`Guarded`](crate::Guarded).
 
-use rootcast_core::permission::{JOBS, Operation, PRINCIPALS as CALLERS, ROOTS, Right};
-use rootcast_core::scope::{Privilege, Resource};
+use rootcast_core::access::permission::{JOBS, Operation, PRINCIPALS as CALLERS, ROOTS, Right};
+use rootcast_core::access::scope::{Privilege, Resource};
 
 use crate::bearer::{Forbidden, OutOfScope, Principal};
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use rootcast_core::permission::{Grants, Role};
+use rootcast_core::access::permission::{Grants, Role};
 
 use super::*;
 

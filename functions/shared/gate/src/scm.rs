@@ -16,7 +16,7 @@ use axum::extract::Request;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
-use rootcast_core::sealed::Sealed;
+use rootcast_core::inventory::sealed::Sealed;
 use rootcast_ledger::{AccessKeyId, Ledger};
 use rootcast_seal::Sealer;
 use time::{Duration, OffsetDateTime};

@@ -13,9 +13,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::COOKIE;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName};
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::token::Token;
+use rootcast_core::access::token::Token;
 use rootcast_ledger::{Ledger, SessionRecord};
+use rootcast_pki::fingerprint::Fingerprint;
 use time::OffsetDateTime;
 use tracing::warn;
 

@@ -152,8 +152,8 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
     use axum::body::to_bytes;
-    use rootcast_core::permission::Operation;
-    use rootcast_core::scope::{Privilege, Resource};
+    use rootcast_core::access::permission::Operation;
+    use rootcast_core::access::scope::{Privilege, Resource};
     use serde_json::{Value, json};
 
     use super::*;

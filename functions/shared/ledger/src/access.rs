@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::str::FromStr;
 
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::permission::Grants;
+use rootcast_core::access::permission::Grants;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;

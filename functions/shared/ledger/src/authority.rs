@@ -1,16 +1,16 @@
 //! The certificate authority's records: root generations, bundles, and the one pointer to the signing generation.
 
 use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
-use rootcast_core::algorithm::KeyAlgorithm;
-use rootcast_core::bundle::Bundle;
-use rootcast_core::certificate::Certificate;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::generation::GenerationState;
+use rootcast_core::deployment::lifecycle::{Lifecycle, Stage};
 use rootcast_core::installation::InstallationId;
 use rootcast_core::job::JobId;
-use rootcast_core::lifecycle::{Lifecycle, Stage};
-use rootcast_core::restore::Counters;
-use rootcast_core::root::{LinkSpec, RootSpec};
+use rootcast_core::rollover::generation::GenerationState;
+use rootcast_core::rollover::restore::Counters;
+use rootcast_pki::algorithm::KeyAlgorithm;
+use rootcast_pki::bundle::Bundle;
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::fingerprint::Fingerprint;
+use rootcast_pki::root::{LinkSpec, RootSpec};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 

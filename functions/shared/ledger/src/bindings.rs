@@ -3,8 +3,8 @@
 //! Certificate, device and use change in one transaction, as they do for a deployment.
 
 use rootcast_core::audit::Act;
-use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::lifecycle::{Lifecycle, Work};
+use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
+use rootcast_core::inventory::id::CertificateId;
 
 use crate::commit::TRANSACTION;
 use crate::{DeviceRecord, Ledger, LedgerError, UseRecord};

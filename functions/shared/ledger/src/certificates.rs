@@ -3,12 +3,12 @@
 mod remove;
 mod store;
 
-use rootcast_core::certificate::Certificate;
-use rootcast_core::certificate_dn::CertificateDn;
-use rootcast_core::certificate_id::{CertificateId, policy_dn};
 use rootcast_core::device::DeviceId;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::sealed::{SealContext, Sealed};
+use rootcast_core::inventory::dn::CertificateDn;
+use rootcast_core::inventory::id::{CertificateId, policy_dn};
+use rootcast_core::inventory::sealed::{SealContext, Sealed};
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 

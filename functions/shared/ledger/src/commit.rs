@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem, Update};
 use rootcast_core::audit::{Act, Subject};
 use rootcast_core::job::{Job, JobId};
-use rootcast_core::transition::WaveRecord;
+use rootcast_core::rollover::transition::WaveRecord;
 use serde::Serialize;
 
 use crate::audit::Links;

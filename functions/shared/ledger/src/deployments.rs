@@ -5,9 +5,9 @@
 
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use rootcast_core::audit::{Act, Action, Actor, Subject};
+use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
 use rootcast_core::deployment::{Deployment, MOST_DEPLOYED};
 use rootcast_core::job::JobId;
-use rootcast_core::lifecycle::{Lifecycle, Work};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 

@@ -1,6 +1,6 @@
 //! Certificates that near their end.
 
-use rootcast_core::certificate_id::{CertificateId, policy_dn};
+use rootcast_core::inventory::id::{CertificateId, policy_dn};
 use serde::Deserialize;
 use time::OffsetDateTime;
 

@@ -5,10 +5,10 @@
 
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use rootcast_core::audit::Act;
-use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::DeviceId;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::root::Serial;
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_pki::fingerprint::Fingerprint;
+use rootcast_pki::root::Serial;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 

@@ -3,7 +3,7 @@
 use aws_sdk_dynamodb::types::ReturnValue;
 use rootcast_core::deployment::Deployment;
 use rootcast_core::job::{Job, JobId};
-use rootcast_core::transition::WaveRecord;
+use rootcast_core::rollover::transition::WaveRecord;
 use serde::Deserialize;
 
 use crate::item::{Item, from_item, job_key, number, text};

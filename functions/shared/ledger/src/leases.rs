@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 use rootcast_core::device::{DeviceId, Pin};
-use rootcast_core::visit::{Tries, Working};
+use rootcast_core::job::visit::{Tries, Working};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::OffsetDateTime;

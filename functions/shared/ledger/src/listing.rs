@@ -6,8 +6,8 @@
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::Select;
 use futures::{StreamExt, TryStreamExt, stream};
-use rootcast_core::certificate_id::{CertificateId, policy_dn};
 use rootcast_core::device::SHARDS;
+use rootcast_core::inventory::id::{CertificateId, policy_dn};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 

@@ -5,9 +5,9 @@
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use rootcast_core::audit::Act;
-use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::crl::{Crl, CrlShard, Reason, SHARDS};
-use rootcast_core::root::Serial;
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_pki::crl::{Crl, CrlShard, Reason, SHARDS};
+use rootcast_pki::root::Serial;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
+use rootcast_core::deployment::lifecycle::Entry;
 use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
+use rootcast_core::job::message::Task;
+use rootcast_core::job::task::{Outcome, TaskRecord, TaskState};
 use rootcast_core::job::{JobId, Leg, Tally};
-use rootcast_core::lifecycle::Entry;
-use rootcast_core::message::Task;
-use rootcast_core::task::{Outcome, TaskRecord, TaskState};
 use time::OffsetDateTime;
 
 use crate::commit::{Condition, cancelled, failed, put};

@@ -6,13 +6,13 @@
 
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
 use futures::{StreamExt, TryStreamExt, stream};
-use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::deployment::Deployment;
+use rootcast_core::deployment::lifecycle::{Lifecycle, OutOfOrder};
 use rootcast_core::device::{DeviceId, Pin, SHARDS};
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::task::{ErrorClass, Failure, Outcome, TaskRecord};
 use rootcast_core::job::{JobId, Leg};
-use rootcast_core::lifecycle::{Lifecycle, OutOfOrder};
-use rootcast_core::root::LeafSpec;
-use rootcast_core::task::{ErrorClass, Failure, Outcome, TaskRecord};
+use rootcast_pki::root::LeafSpec;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 

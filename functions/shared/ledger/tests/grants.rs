@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError,
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_sdk_dynamodb::types::{CancellationReason, TransactWriteItem};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-use rootcast_core::fingerprint::Fingerprint;
 use rootcast_ledger::{GrantId, GrantRecord, Ledger, LedgerError, Pair, Tables};
+use rootcast_pki::fingerprint::Fingerprint;
 use time::{Duration, OffsetDateTime};
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;

@@ -10,8 +10,8 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use rootcast_core::device::{Driver, Pin, Profile};
-use rootcast_core::fingerprint::Fingerprint;
 use rootcast_ledger::{DeviceRecord, Lease, LeaseRefused, Ledger, LedgerError, Left, Tables};
+use rootcast_pki::fingerprint::Fingerprint;
 use time::{Duration, OffsetDateTime};
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;

@@ -7,11 +7,11 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
 use rootcast_core::device::{DeviceId, Driver, Incarnation, Profile};
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::task::{TaskRecord, TaskState};
 use rootcast_core::job::{JobId, Leg};
-use rootcast_core::lifecycle::{Lifecycle, Work};
-use rootcast_core::task::{TaskRecord, TaskState};
 use rootcast_ledger::{DeviceRecord, Ledger, Tables, TaskKey, UseRecord};
 use time::OffsetDateTime;
 

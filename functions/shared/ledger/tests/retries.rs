@@ -26,9 +26,9 @@ use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterce
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use rootcast_core::device::{DeviceId, Driver, Profile};
-use rootcast_core::fingerprint::Fingerprint;
 use rootcast_core::job::{JobId, Leg};
 use rootcast_ledger::{Change, DeviceRecord, Lease, LeaseRefused, Ledger, LedgerError, Policy, RootRecord, Tables};
+use rootcast_pki::fingerprint::Fingerprint;
 use time::OffsetDateTime;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;

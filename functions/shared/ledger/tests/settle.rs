@@ -6,8 +6,8 @@ use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError,
 use aws_sdk_dynamodb::types::CancellationReason;
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use rootcast_core::job::task::Outcome;
 use rootcast_core::job::{JobId, Leg};
-use rootcast_core::task::Outcome;
 use rootcast_ledger::{Ledger, LedgerError, Settlement, Tables, TaskKey};
 use time::OffsetDateTime;
 

@@ -12,17 +12,17 @@ use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use rootcast_core::audit::{Act, Action, Actor, Subject};
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::deployment::lifecycle::{Lifecycle, Stage, Work};
 use rootcast_core::deployment::{Deployment, DeploymentOutcome};
 use rootcast_core::device::{DeviceId, Driver, Pin, Profile};
-use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
 use rootcast_core::job::{JobId, Leg};
-use rootcast_core::lifecycle::{Lifecycle, Stage, Work};
-use rootcast_core::task::{ErrorClass, Failure, Outcome};
 use rootcast_ledger::{
     DeviceRecord, Lease, Ledger, LedgerError, MOST_BINDINGS, MOST_BINDINGS_OF_DEVICE, NewUse, Proven, Settlement,
     Tables, TaskKey, UseRecord,
 };
+use rootcast_pki::fingerprint::Fingerprint;
 use time::OffsetDateTime;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;

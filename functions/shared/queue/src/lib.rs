@@ -11,7 +11,7 @@ use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, SendMessageBatchRequestEntry};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use rootcast_core::job::JobId;
-use rootcast_core::message::{Control, Task};
+use rootcast_core::job::message::{Control, Task};
 use serde::Serialize;
 use thiserror::Error;
 use tracing::warn;

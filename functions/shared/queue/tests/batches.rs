@@ -4,9 +4,9 @@
 use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchOutput;
 use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchResultEntry};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+use rootcast_core::job::message::Task;
+use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_core::job::{JobId, Leg};
-use rootcast_core::message::Task;
-use rootcast_core::task::{ErrorClass, Failure};
 use rootcast_queue::{Queue, QueueError};
 
 const URL: &str = "https://sqs.eu-central-1.amazonaws.com/111122223333/task";

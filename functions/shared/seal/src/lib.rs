@@ -22,7 +22,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, MAX_TAG_LEN, Nonce, RandomizedNonceKey};
 use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
-use rootcast_core::sealed::{SealContext, Sealed};
+use rootcast_core::inventory::sealed::{SealContext, Sealed};
 use zeroize::Zeroizing;
 
 pub use self::error::SealError;

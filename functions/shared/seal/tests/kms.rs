@@ -14,9 +14,9 @@ use aws_sdk_kms::types::DataKeySpec;
 use aws_sdk_kms::types::error::{IncorrectKeyException, InvalidCiphertextException};
 use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
 use proptest::prelude::*;
-use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::sealed::{SealContext, Sealed};
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::inventory::sealed::{SealContext, Sealed};
+use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_seal::{SealError, Sealer};
 use tokio::runtime::Runtime;
 

@@ -3,10 +3,10 @@
 use std::error::Error;
 
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
-use rootcast_core::algorithm::KeyAlgorithm;
-use rootcast_core::bundle::JwsError;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::root::IssueError;
+use rootcast_pki::algorithm::KeyAlgorithm;
+use rootcast_pki::bundle::JwsError;
+use rootcast_pki::fingerprint::Fingerprint;
+use rootcast_pki::root::IssueError;
 use thiserror::Error;
 
 #[derive(Debug, Error)]

@@ -2,7 +2,7 @@
 
 use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, TagFilter};
 use rootcast_core::installation::InstallationId;
-use rootcast_core::root::Serial;
+use rootcast_pki::root::Serial;
 
 use crate::error::failed;
 use crate::{GENERATION_TAG, INSTALLATION_TAG, SERIAL_TAG, SIGNS_TAG, STACK_TAG, Vault, VaultError};

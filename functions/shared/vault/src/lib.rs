@@ -18,11 +18,11 @@ use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeySpec, KeyUsageType, MessageType, SigningAlgorithmSpec, Tag};
-use rootcast_core::algorithm::KeyAlgorithm;
-use rootcast_core::bundle::SignedBundle;
-use rootcast_core::certificate::Certificate;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::root::{Prepared, Unsigned};
+use rootcast_pki::algorithm::KeyAlgorithm;
+use rootcast_pki::bundle::SignedBundle;
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::fingerprint::Fingerprint;
+use rootcast_pki::root::{Prepared, Unsigned};
 
 pub use self::error::VaultError;
 use self::error::failed;
@@ -168,7 +168,7 @@ impl Vault {
         signer: &Certificate,
         bundle: &SignedBundle,
     ) -> Result<Vec<u8>, VaultError> {
-        let algorithm = signer.key_algorithm().map_err(rootcast_core::bundle::JwsError::from)?;
+        let algorithm = signer.key_algorithm().map_err(rootcast_pki::bundle::JwsError::from)?;
         self.sign(key, algorithm, &bundle.digest(signer)?).await
     }
 

@@ -1,7 +1,7 @@
 //! The vault against a KMS that throttles, fails, refuses and lies: the SDK's own mock layer, since no emulator does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 
-#[path = "../../core/tests/it/keys.rs"]
+#[path = "../../pki/tests/it/keys.rs"]
 mod keys;
 
 use std::time::Duration;
@@ -16,10 +16,10 @@ use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyUsageType, MessageType};
 use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
 use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, Tag};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-use rootcast_core::algorithm::KeyAlgorithm;
-use rootcast_core::bundle::{Bundle, JwsError, SignedBundle, verify_jws};
 use rootcast_core::installation::InstallationId;
-use rootcast_core::root::{IssueError, Serial, prepare_root};
+use rootcast_pki::algorithm::KeyAlgorithm;
+use rootcast_pki::bundle::{Bundle, JwsError, SignedBundle, verify_jws};
+use rootcast_pki::root::{IssueError, Serial, prepare_root};
 use rootcast_vault::{MadeKey, Purpose, Standing, TaggedKey, Vault, VaultError};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;

@@ -1,6 +1,6 @@
 //! What came of a visit is recorded once, whatever is lost on the way; and no device is asked twice for a lost answer.
 
-use rootcast_core::task::ErrorClass;
+use rootcast_core::job::task::ErrorClass;
 
 use crate::aws::Fault;
 use crate::{World, later, log_ins};

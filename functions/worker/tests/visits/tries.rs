@@ -1,6 +1,6 @@
 //! What uses up a task's tries, and what does not.
 
-use rootcast_core::task::ErrorClass;
+use rootcast_core::job::task::ErrorClass;
 
 use crate::aws::Fault;
 use crate::fake::error;

@@ -1,7 +1,7 @@
 //! Devices that answer 202 and go on by themselves.
 
-use rootcast_core::task::ErrorClass;
-use rootcast_core::visit::Working;
+use rootcast_core::job::task::ErrorClass;
+use rootcast_core::job::visit::Working;
 
 use crate::aws::Fault;
 use crate::fake::{MONITOR, running};
@@ -57,7 +57,7 @@ async fn a_withdraw_waits_for_what_a_dead_worker_began() {
     assert_eq!(world.task(), None, "nothing is proven");
     assert!(world.deliver().await);
     world.assert_acked();
-    let root = rootcast_core::fingerprint::Fingerprint::of(&world.root);
+    let root = rootcast_pki::fingerprint::Fingerprint::of(&world.root);
     assert!(!world.fake.held().contains(&root), "it came after all, and was taken off");
 }
 
@@ -88,7 +88,7 @@ async fn a_withdraw_waits_for_what_the_device_still_works_on() {
     assert!(world.deliver().await);
     world.assert_acked();
     assert_eq!(world.device().working, None);
-    let root = rootcast_core::fingerprint::Fingerprint::of(&world.root);
+    let root = rootcast_pki::fingerprint::Fingerprint::of(&world.root);
     assert!(!world.fake.held().contains(&root), "it came after all, and was taken off");
 }
 

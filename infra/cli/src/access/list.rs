@@ -1,7 +1,8 @@
 //! `rootcast access list`.
 
 use anyhow::{Context, Result};
-use rootcast_core::{identity::Identity, principal::PrincipalName};
+use rootcast_core::access::identity::Identity;
+use rootcast_core::access::principal::PrincipalName;
 use rootcast_ledger::{AccessKeyId, AccessKeyRecord, IdentityRecord, Ledger, PrincipalRecord};
 use serde_json::json;
 use std::collections::BTreeMap;

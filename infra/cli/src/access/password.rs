@@ -6,10 +6,8 @@ use anyhow::{Context, Result, bail};
 use aws_config::SdkConfig;
 use clap::Args;
 use console::Term;
-use rootcast_core::{
-    password::{NoPassword, PasswordHash},
-    principal::PrincipalName,
-};
+use rootcast_core::access::password::{NoPassword, PasswordHash};
+use rootcast_core::access::principal::PrincipalName;
 use rootcast_ledger::LedgerError;
 use serde_json::json;
 use zeroize::Zeroizing;

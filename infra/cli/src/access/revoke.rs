@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use aws_config::SdkConfig;
 use clap::Args;
-use rootcast_core::principal::PrincipalName;
+use rootcast_core::access::principal::PrincipalName;
 use rootcast_ledger::{AccessKeyId, Ledger};
 use serde_json::json;
 

@@ -1,13 +1,11 @@
 //! The API's JSON, as far as it is read here.
 
-use rootcast_core::{
-    certificate_id::CertificateId,
-    deployment::DeploymentOutcome,
-    device::{DeviceId, Pin},
-    job::{Activation, JobId, JobOutcome, JobState, Leg, Phase},
-    rollout::Rollout,
-    task::{ErrorClass, TaskState},
-};
+use rootcast_core::deployment::DeploymentOutcome;
+use rootcast_core::device::{DeviceId, Pin};
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::task::{ErrorClass, TaskState};
+use rootcast_core::job::{Activation, JobId, JobOutcome, JobState, Leg, Phase};
+use rootcast_core::rollover::rollout::Rollout;
 use serde::{Deserialize, Serialize};
 
 /// `GET /jobs/{id}`. Times are RFC 3339.

@@ -1,12 +1,10 @@
 //! A job in words.
 
 use anyhow::Result;
-use rootcast_core::{
-    deployment::DeploymentOutcome,
-    device::DeviceId,
-    job::{Activation, JobId, JobOutcome, JobState},
-    task::TaskState,
-};
+use rootcast_core::deployment::DeploymentOutcome;
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::task::TaskState;
+use rootcast_core::job::{Activation, JobId, JobOutcome, JobState};
 use serde_json::Value;
 
 use super::{read, some, some_failed};

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use reqwest::Method;
-use rootcast_core::{device::DeviceId, job::JobId, task::TaskState};
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::JobId;
+use rootcast_core::job::task::TaskState;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

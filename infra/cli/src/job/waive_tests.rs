@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use rootcast_core::token::Token;
+use rootcast_core::access::token::Token;
 use serde_json::{Value, json};
 
 use super::*;

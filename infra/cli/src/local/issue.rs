@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 use rcgen::{KeyPair, PublicKeyData};
-use rootcast_core::device_subject::DeviceSubject;
-use rootcast_core::root::{LeafSpec, Serial, prepare_server_leaf};
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_local::{ImageServer, LocalStack};
+use rootcast_pki::root::{LeafSpec, Serial, prepare_server_leaf};
+use rootcast_pki::subject::DeviceSubject;
 use rootcast_vault::Vault;
 use time::{Duration, OffsetDateTime};
 

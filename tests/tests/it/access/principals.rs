@@ -1,8 +1,8 @@
 //! Who may call, said through the API by those who may say that.
 
 use reqwest::Method;
-use rootcast_core::identity::Identity;
-use rootcast_core::permission::{Grants, Role};
+use rootcast_core::access::identity::Identity;
+use rootcast_core::access::permission::{Grants, Role};
 use serde_json::json;
 
 use crate::stack::Stack;

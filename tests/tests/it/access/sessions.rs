@@ -4,10 +4,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
 use reqwest::header::SET_COOKIE;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::lockout::Counted;
-use rootcast_core::password::PasswordHash;
-use rootcast_core::permission::Role;
+use rootcast_core::access::lockout::Counted;
+use rootcast_core::access::password::PasswordHash;
+use rootcast_core::access::permission::Role;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 

@@ -1,9 +1,9 @@
 //! Roots of every algorithm, ordered through the API of a whole stack, as others read them.
 
 use reqwest::Method;
-use rootcast_core::algorithm::KeyAlgorithm;
-use rootcast_core::certificate::Certificate;
-use rootcast_core::generation::GenerationState;
+use rootcast_core::rollover::generation::GenerationState;
+use rootcast_pki::algorithm::KeyAlgorithm;
+use rootcast_pki::certificate::Certificate;
 use serde_json::json;
 use time::Duration;
 

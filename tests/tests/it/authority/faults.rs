@@ -15,9 +15,9 @@ use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
 use aws_sdk_resourcegroupstagging::types::ResourceTagMapping;
 use aws_smithy_mocks::{Rule, RuleBuilder, RuleMode, mock, mock_client};
 use http::StatusCode;
-use rootcast_core::algorithm::KeyAlgorithm;
-use rootcast_core::generation::GenerationState;
+use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Change, RootRecord};
+use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_vault::Vault;
 
 use super::keys::Key;

@@ -5,13 +5,13 @@ use aws_sdk_kms::operation::sign::SignError;
 use aws_sdk_kms::types::error::{DisabledException, KmsInternalException};
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use rootcast_core::audit::{Act, Action, Actor, Subject};
-use rootcast_core::certificate::Certificate;
-use rootcast_core::crl::{CrlShard, LIFETIME, Reason};
-use rootcast_core::device_subject::DeviceSubject;
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::root::Serial;
-use rootcast_core::task::{ErrorClass, TaskState};
+use rootcast_core::deployment::lifecycle::Stage;
+use rootcast_core::job::task::{ErrorClass, TaskState};
 use rootcast_ledger::{CertificateRecord, CrlRecord, DeviceRecord, RevokedRecord};
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::crl::{CrlShard, LIFETIME, Reason};
+use rootcast_pki::root::Serial;
+use rootcast_pki::subject::DeviceSubject;
 use rootcast_vault::Vault;
 use time::{Duration, OffsetDateTime};
 
@@ -76,7 +76,7 @@ async fn assert_issued(requester: &Requester<'_>, request: &str) -> CertificateR
     assert_eq!((reserved.certificate, reserved.leaf), (requester.certificate, Some(record.leaf.fingerprint())));
     assert_eq!((record.key.is_none(), record.device.as_ref(), record.uses), (true, Some(&device()), 1));
     assert_eq!(record.names, ["127.0.0.1"]);
-    let asked = rootcast_core::request::SigningRequest::parse(request).unwrap();
+    let asked = rootcast_pki::request::SigningRequest::parse(request).unwrap();
     assert_eq!((record.spki, record.leaf.spki_der()), (asked.key(), asked.spki_der()));
     assert!(requester.sent(&requester.message()).await >= 1, "the worker knows");
     record

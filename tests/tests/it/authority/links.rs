@@ -1,10 +1,10 @@
 //! The second generation: both links exist, and each carries a client across to the root that it does not hold.
 
-use rootcast_core::algorithm::KeyAlgorithm;
-use rootcast_core::certificate::Certificate;
-use rootcast_core::device_subject::DeviceSubject;
-use rootcast_core::root::{LeafSpec, Serial, prepare_server_leaf};
 use rootcast_ledger::{Policy, RootRecord};
+use rootcast_pki::algorithm::KeyAlgorithm;
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::root::{LeafSpec, Serial, prepare_server_leaf};
+use rootcast_pki::subject::DeviceSubject;
 use time::Duration;
 
 use super::keys::Key;

@@ -9,12 +9,12 @@ use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyUsageType};
 use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use http::StatusCode;
-use rootcast_core::algorithm::KeyAlgorithm;
 use rootcast_core::audit::Subject;
-use rootcast_core::bundle::verify_jws;
-use rootcast_core::generation::GenerationState;
 use rootcast_core::job::{Command, Job, JobId, JobOutcome, JobState};
+use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Change, RootRecord};
+use rootcast_pki::algorithm::KeyAlgorithm;
+use rootcast_pki::bundle::verify_jws;
 use rootcast_vault::Vault;
 
 use super::keys::Key;

@@ -5,12 +5,12 @@ mod algorithms;
 mod crash;
 mod faults;
 mod issuing;
-#[path = "../../../../functions/shared/core/tests/it/keys.rs"]
+#[path = "../../../../functions/shared/pki/tests/it/keys.rs"]
 #[allow(dead_code, reason = "core's own tests use more of it")]
 mod keys;
 mod links;
 mod lost_keys;
-#[path = "../../../../functions/shared/core/tests/it/openssl.rs"]
+#[path = "../../../../functions/shared/pki/tests/it/openssl.rs"]
 #[allow(dead_code, reason = "core's own tests use more of it")]
 pub(crate) mod openssl;
 mod race;

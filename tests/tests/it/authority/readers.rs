@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use rootcast_core::certificate::Certificate;
+use rootcast_pki::certificate::Certificate;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use time::OffsetDateTime;
 

@@ -2,9 +2,9 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::Method;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::permission::Role;
+use rootcast_core::access::permission::Role;
 use rootcast_ledger::{Authority, TokenRecord};
+use rootcast_pki::fingerprint::Fingerprint;
 
 use super::regenerator::{Regenerator, TOKEN, seconds_ago, send};
 use super::wire::Wire;

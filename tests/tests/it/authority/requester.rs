@@ -6,12 +6,12 @@ use issue::{Lists, Wake};
 use lambda_runtime::{Context, LambdaEvent};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use rootcast_core::audit::Actor;
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::DeviceId;
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::message::{Publish, Task};
+use rootcast_core::job::task::TaskRecord;
 use rootcast_core::job::{JobId, Leg};
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::message::{Publish, Task};
-use rootcast_core::task::TaskRecord;
 use rootcast_deploy::Request;
 use rootcast_ledger::{CertificateRecord, Issuance, TaskKey, UseRecord};
 use rootcast_queue::Queue;
@@ -73,7 +73,7 @@ pub(super) async fn deliver(app: &issue::App, body: &Value, receives: u32) -> bo
     issue::handle(app, LambdaEvent::new(wake, Context::default())).await.unwrap().batch_item_failures.is_empty()
 }
 
-pub(super) async fn publish(app: &issue::App, crl: rootcast_core::crl::CrlShard) -> bool {
+pub(super) async fn publish(app: &issue::App, crl: rootcast_pki::crl::CrlShard) -> bool {
     deliver(app, &serde_json::to_value(Publish { crl }).unwrap(), 1).await
 }
 

@@ -6,9 +6,9 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_kms::types::KeyState;
 use http::StatusCode;
 use rootcast_core::audit::Subject;
-use rootcast_core::generation::GenerationState;
+use rootcast_core::job::task::ErrorClass;
 use rootcast_core::job::{JobId, JobOutcome, Leg};
-use rootcast_core::task::ErrorClass;
+use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Authority, Change, Lease};
 use serde_json::json;
 

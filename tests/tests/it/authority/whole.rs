@@ -1,11 +1,11 @@
 //! What must hold of the records and the keys whenever no request and no job is under way.
 
 use aws_sdk_kms::types::KeyState;
-use rootcast_core::bundle::verify_jws;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::generation::GenerationState;
 use rootcast_core::job::Job;
+use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Authority, RootRecord};
+use rootcast_pki::bundle::verify_jws;
+use rootcast_pki::fingerprint::Fingerprint;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::readers;

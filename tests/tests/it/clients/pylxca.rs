@@ -1,7 +1,7 @@
 //! PyPI `pylxca` 4.2.0, over TLS: it logs in with a password, and keeps its session by cookies.
 
+use rootcast_core::access::permission::Role;
 use rootcast_core::job::JobId;
-use rootcast_core::permission::Role;
 use serde_json::json;
 
 use super::run;

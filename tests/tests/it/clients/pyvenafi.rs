@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rootcast_core::certificate_id::policy_dn;
+use rootcast_core::inventory::id::policy_dn;
 use serde_json::json;
 
 use super::run;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::Method;
-use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::{Value, json};
 
 use super::events::Listener;

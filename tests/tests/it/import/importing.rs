@@ -2,9 +2,9 @@
 
 use rcgen::PublicKeyData;
 use reqwest::Method;
-use rootcast_core::device_subject::DeviceSubject;
-use rootcast_core::permission::Role;
-use rootcast_core::root::{LeafSpec, Serial, prepare_server_leaf};
+use rootcast_core::access::permission::Role;
+use rootcast_pki::root::{LeafSpec, Serial, prepare_server_leaf};
+use rootcast_pki::subject::DeviceSubject;
 use rootcast_vault::Vault;
 use serde_json::{Value, json};
 

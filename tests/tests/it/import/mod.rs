@@ -8,8 +8,8 @@ mod reading;
 mod sealing;
 mod venafi;
 
-use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::permission::{Grants, Operation, Role};
+use rootcast_core::access::permission::{Grants, Operation, Role};
+use rootcast_core::inventory::id::CertificateId;
 use serde_json::{Value, json};
 
 use crate::api::{Answer, Api};

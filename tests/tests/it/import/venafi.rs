@@ -1,6 +1,6 @@
 //! `POST /vedsdk/Certificates/Retry`, as Venafi's clients send it.
 
-use rootcast_core::certificate_id::policy_dn;
+use rootcast_core::inventory::id::policy_dn;
 use serde_json::{Value, json};
 
 use super::deploying::{deploy, ended, fakes, print, shown};

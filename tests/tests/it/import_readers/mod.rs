@@ -2,7 +2,7 @@
 //! verifier for the web's profile. Where they differ from us, this table says why; a difference that is not in it fails,
 //! and so does one that is in it and no longer there.
 
-#[path = "../../../../functions/shared/core/tests/import/corpus/mod.rs"]
+#[path = "../../../../functions/shared/pki/tests/import/corpus/mod.rs"]
 #[allow(dead_code, clippy::cast_possible_truncation, reason = "the import's own tests use more of it")]
 mod corpus;
 mod differences;
@@ -15,8 +15,8 @@ use std::process::{Command, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rootcast_core::certificate::Certificate;
-use rootcast_core::import::{Material, check};
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::import::{Material, check};
 use serde_json::json;
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, X509Certificate};

@@ -1,7 +1,7 @@
 //! What the device fails at: each stage that is its own is taken up again where it failed, and only there.
 
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::task::ErrorClass;
+use rootcast_core::deployment::lifecycle::Stage;
+use rootcast_core::job::task::ErrorClass;
 use serde_json::json;
 
 use super::{asked, begin, deployed, device, dn, failed, retried, went_on};

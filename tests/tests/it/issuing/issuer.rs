@@ -1,7 +1,7 @@
 //! What the issuer fails at: it goes on from there with the request that it has, and the device is not asked again.
 
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::task::ErrorClass;
+use rootcast_core::deployment::lifecycle::Stage;
+use rootcast_core::job::task::ErrorClass;
 use serde_json::json;
 
 use super::{asked, begin, binding, device, failed, retried};

@@ -1,7 +1,7 @@
 //! Nothing fails.
 
 use rootcast_core::device::Pin;
-use rootcast_core::fingerprint::Fingerprint;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::json;
 use time::OffsetDateTime;
 

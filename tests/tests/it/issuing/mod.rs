@@ -5,12 +5,12 @@ mod issuer;
 mod kills;
 mod made;
 
-use rootcast_core::certificate_dn::CertificateDn;
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::deployment::lifecycle::{Entry, Stage, StageResult, Work};
 use rootcast_core::device::DeviceId;
+use rootcast_core::inventory::dn::CertificateDn;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
-use rootcast_core::lifecycle::{Entry, Stage, StageResult, Work};
-use rootcast_core::task::ErrorClass;
+use rootcast_core::job::task::ErrorClass;
 use rootcast_ledger::{CertificateRecord, UseRecord};
 use serde_json::{Value, json};
 

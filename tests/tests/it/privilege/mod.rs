@@ -10,14 +10,14 @@ mod unused;
 use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Method;
-use rootcast_core::certificate_id::policy_dn;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::identity::Identity;
+use rootcast_core::access::identity::Identity;
+use rootcast_core::access::permission::Role;
+use rootcast_core::deployment::lifecycle::Stage;
+use rootcast_core::inventory::id::policy_dn;
+use rootcast_core::job::task::ErrorClass;
 use rootcast_core::job::{JobOutcome, JobState};
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::permission::Role;
-use rootcast_core::task::ErrorClass;
 use rootcast_local::{LocalOptions, Progress};
+use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 

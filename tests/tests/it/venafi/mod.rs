@@ -6,9 +6,9 @@ mod reading;
 mod resetting;
 
 use reqwest::Method;
-use rootcast_core::certificate_dn::application_dn;
-use rootcast_core::certificate_guid::CertificateGuid;
-use rootcast_core::certificate_id::{CertificateId, policy_dn};
+use rootcast_core::inventory::dn::application_dn;
+use rootcast_core::inventory::guid::CertificateGuid;
+use rootcast_core::inventory::id::{CertificateId, policy_dn};
 use serde_json::{Value, json};
 
 use crate::fake::{Fake, MONITOR, running};

@@ -1,6 +1,6 @@
 //! A device's own certificate.
 
-use rootcast_core::crl::CrlShard;
+use rootcast_pki::crl::CrlShard;
 use serde_json::json;
 use time::OffsetDateTime;
 

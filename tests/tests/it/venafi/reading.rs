@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rootcast_core::certificate::{Certificate, split_pem_bundle};
+use rootcast_pki::certificate::{Certificate, split_pem_bundle};
 use serde_json::json;
 
 use super::{details, done, listed, refused};

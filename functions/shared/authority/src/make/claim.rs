@@ -1,14 +1,14 @@
 //! The claim: who makes the next root. Held before anything of it is made, and taken over from whoever died.
 
 use rootcast_core::audit::{self, Act, Action, Actor};
-use rootcast_core::bundle::{LARGEST_ANCHOR, ROOTS_THAT_FIT, fits};
-use rootcast_core::generation::GenerationState;
+use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
 use rootcast_core::installation::InstallationId;
 use rootcast_core::job::{Activation, Job, NewJob};
-use rootcast_core::lifecycle::{Lifecycle, Work};
-use rootcast_core::restore::{Counters, Evidence, admitted};
-use rootcast_core::root::RootSpec;
+use rootcast_core::rollover::generation::GenerationState;
+use rootcast_core::rollover::restore::{Counters, Evidence, admitted};
 use rootcast_ledger::{Authority, Change, Claim, LedgerError, RootRecord};
+use rootcast_pki::bundle::{LARGEST_ANCHOR, ROOTS_THAT_FIT, fits};
+use rootcast_pki::root::RootSpec;
 use time::{Duration, OffsetDateTime};
 use tracing::info;
 

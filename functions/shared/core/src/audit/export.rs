@@ -1,10 +1,10 @@
 //! A chain as a file: a line an entry, and the head as the last line, so that a file that was cut off is seen.
 
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Broken, Entry, Head, Subject, verify};
-use crate::fingerprint::Fingerprint;
 
 /// The last line of a file.
 #[derive(Debug, Serialize, Deserialize)]

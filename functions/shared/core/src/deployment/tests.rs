@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::task::{TaskRecord, TaskState};
+use crate::job::task::{TaskRecord, TaskState};
 
 const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 const STALL: Duration = Duration::minutes(15);

@@ -4,7 +4,7 @@ use thiserror::Error;
 use time::OffsetDateTime;
 
 use super::{Job, JobState, Phase, Reopen, Selection};
-use crate::survey::{Pass, Purpose};
+use crate::rollover::survey::{Pass, Purpose};
 
 /// What an operator asks of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 
 use super::{Cursor, Job, JobId};
 use crate::device::{DeviceId, SHARDS};
-use crate::task::{ErrorClass, TaskRecord, TaskState};
-use crate::transition::WaveRecord;
+use crate::job::task::{ErrorClass, TaskRecord, TaskState};
+use crate::rollover::transition::WaveRecord;
 
 /// Devices that one selection names. With ids of 64 characters, and [`MOST_WAVES`], it takes 83 KB of its job's item.
 pub const MOST_RETRIED: usize = 1000;
@@ -166,7 +166,7 @@ mod tests {
     use serde_json::{from_value, json, to_value};
 
     use super::*;
-    use crate::task::Failure;
+    use crate::job::task::Failure;
 
     const JOB: JobId = JobId(7);
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;

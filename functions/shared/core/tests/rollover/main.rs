@@ -12,9 +12,9 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use rootcast_core::device::DeviceId;
+use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Activation, JobOutcome, JobState, Leg, Phase, Selection};
-use rootcast_core::rollout::Rollout;
-use rootcast_core::task::TaskState;
+use rootcast_core::rollover::rollout::Rollout;
 
 use world::*;
 

@@ -6,11 +6,11 @@ mod events;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rootcast_core::device::{DeviceId, DeviceVersion, Incarnation, SHARDS};
-use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::job::task::{Ack, ErrorClass, Failure, Probe, TaskRecord, TaskState};
 use rootcast_core::job::{Activation, Job, JobId, JobState, Leg, NewJob, Selection, Tally};
-use rootcast_core::rollout::Rollout;
-use rootcast_core::task::{Ack, ErrorClass, Failure, Probe, TaskRecord, TaskState};
-use rootcast_core::transition::WaveRecord;
+use rootcast_core::rollover::rollout::Rollout;
+use rootcast_core::rollover::transition::WaveRecord;
+use rootcast_pki::fingerprint::Fingerprint;
 use time::{Duration, OffsetDateTime};
 
 pub(crate) use events::{Choice, Event, choice, events, worlds};

@@ -2,7 +2,7 @@
 //! whatever words they have for it.
 
 use http::HeaderValue;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
 use time::OffsetDateTime;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
 

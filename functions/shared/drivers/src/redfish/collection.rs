@@ -1,8 +1,8 @@
 //! Slots with one certificate a member: what is missing is added, what must go is deleted, nothing else is touched.
 
 use http::Method;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
+use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::json;
 
 use super::Goal;

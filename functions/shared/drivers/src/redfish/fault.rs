@@ -1,7 +1,7 @@
 //! What a device's refusal means, in its own words.
 
 use http::StatusCode;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
 use serde_json::Value;
 
 use super::clock;

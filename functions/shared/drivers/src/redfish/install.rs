@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
-use rootcast_core::address::DeviceAddress;
+use rootcast_core::deployment::lifecycle::Stage;
+use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{Pin, Profile};
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 use zeroize::Zeroizing;

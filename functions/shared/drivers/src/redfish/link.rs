@@ -3,7 +3,7 @@
 use std::fmt;
 
 use rootcast_core::device::Slot;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
 use url::Url;
 
 /// A path, perhaps with a query, under `/redfish/` of the device that is connected to.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
+use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::Value;
 
 use super::link::Link;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use rootcast_core::device::Profile;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 

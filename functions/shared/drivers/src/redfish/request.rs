@@ -11,10 +11,10 @@
 //! A device keeps the key of its last request alone. Whoever has a request and goes on with it must not make another.
 
 use http::Method;
+use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::Profile;
-use rootcast_core::device_subject::DeviceSubject;
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
+use rootcast_pki::subject::DeviceSubject;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;

@@ -6,7 +6,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use http::Method;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
 use serde::Serialize;
 use serde_json::Value;
 use zeroize::Zeroizing;

@@ -10,7 +10,7 @@
 //! Where a device has several managers or systems nobody can tell which one is meant: its slot must be named.
 
 use rootcast_core::device::{Profile, Slot};
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
 use serde_json::Value;
 
 use super::link::Link;

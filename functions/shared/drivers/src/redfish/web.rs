@@ -9,8 +9,8 @@
 //! [`Profile::has_web_server`].
 
 use rootcast_core::device::Profile;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
+use rootcast_pki::fingerprint::Fingerprint;
 use zeroize::Zeroizing;
 
 use super::link::Link;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rcgen::{KeyPair, PublicKeyData};
-use rootcast_core::fingerprint::Fingerprint;
+use rootcast_pki::fingerprint::Fingerprint;
 use rustls::pki_types::CertificateDer;
 use rustls::server::ParsedCertificate;
 use serde_json::{Value, json};

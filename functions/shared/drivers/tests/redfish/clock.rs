@@ -1,7 +1,7 @@
 //! Devices whose clock is behind, in each of the ways in which they say so.
 
 use rootcast_core::device::Profile;
-use rootcast_core::task::ErrorClass;
+use rootcast_core::job::task::ErrorClass;
 use serde_json::json;
 
 use super::fake::{Fake, MONITOR, Model, REPLACE, Reply, error, root, running};

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use rootcast_core::device::Profile;
-use rootcast_core::task::ErrorClass;
+use rootcast_core::job::task::ErrorClass;
 use rootcast_drivers::{Endpoint, TrustGoal};
 
 use super::fake::{Fake, Model, Reply, error, root};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rootcast_core::device::Profile;
-use rootcast_core::task::ErrorClass;
+use rootcast_core::job::task::ErrorClass;
 use serde_json::json;
 
 use super::fake::{Fake, Model, Reply, pem, root};

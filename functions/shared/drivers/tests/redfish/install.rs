@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant as Clock};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use rootcast_core::certificate::Certificate;
+use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::{Pin, Profile};
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::lifecycle::Stage;
-use rootcast_core::task::{ErrorClass, Failure};
+use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_drivers::{Credential, Ended, Endpoint, Identity, Installation, Installed, Progress, Redfish, observe};
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::fingerprint::Fingerprint;
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 

@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use fake::{Fake, PASSWORD, USER};
 use rootcast_core::device::{Profile, Slot};
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::task::Failure;
+use rootcast_core::job::task::Failure;
 use rootcast_drivers::{
     Assignment, Converged, Credential, Ended, Endpoint, Enquiry, Monitor, Progress, Redfish, TrustGoal,
 };
+use rootcast_pki::fingerprint::Fingerprint;
 use tokio::time::Instant;
 
 /// What a test says about its attempt; the rest is usual.

@@ -1,9 +1,9 @@
 //! Who is at the other end.
 
 use rootcast_core::device::{Pin, Profile};
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::task::ErrorClass;
+use rootcast_core::job::task::ErrorClass;
 use rootcast_drivers::{Endpoint, Progress, observe};
+use rootcast_pki::fingerprint::Fingerprint;
 use rustls::version::{TLS12, TLS13};
 
 use super::fake::{Fake, Identity, Model, root};

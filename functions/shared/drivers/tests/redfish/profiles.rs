@@ -1,7 +1,7 @@
 //! What goes well, and with how many requests.
 
 use rootcast_core::device::Profile;
-use rootcast_core::task::ErrorClass;
+use rootcast_core::job::task::ErrorClass;
 use rootcast_drivers::TrustGoal;
 
 use super::fake::{Fake, Model, Reply, root};

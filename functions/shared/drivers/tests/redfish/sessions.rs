@@ -1,7 +1,7 @@
 //! One log-in, always followed by a log-out.
 
 use rootcast_core::device::Profile;
-use rootcast_core::task::ErrorClass;
+use rootcast_core::job::task::ErrorClass;
 use serde_json::json;
 
 use super::fake::{Fake, Model, Reply, error, root};

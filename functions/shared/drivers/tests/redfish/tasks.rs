@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rootcast_core::device::Profile;
-use rootcast_core::task::ErrorClass;
+use rootcast_core::job::task::ErrorClass;
 use rootcast_drivers::{Ended, Monitor, Progress};
 use serde_json::{Value, json};
 

@@ -12,10 +12,10 @@ use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use http::header::{COOKIE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request};
 use proptest::prelude::*;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::identity::Identity;
-use rootcast_core::password::PasswordHash;
+use rootcast_core::access::identity::Identity;
+use rootcast_core::access::password::PasswordHash;
 use rootcast_ledger::{Exchanged, IdentityRecord, PrincipalRecord, SessionRecord, Tables, TokenRecord};
+use rootcast_pki::fingerprint::Fingerprint;
 use time::Duration;
 
 use super::*;

@@ -16,9 +16,9 @@ use axum::body::to_bytes;
 use axum::response::IntoResponse;
 use http::{HeaderValue, StatusCode};
 use proptest::prelude::*;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::permission::{Grants, Operation, Role};
+use rootcast_core::access::permission::{Grants, Operation, Role};
 use rootcast_ledger::{AccessKeyRecord, PrincipalRecord, Tables, TokenRecord};
+use rootcast_pki::fingerprint::Fingerprint;
 use time::Duration;
 
 use super::vectors::{ACCESS_KEY, AGENT, BAD, DATE, DELETE, GOOD, PLAIN, POST, QUERY, SECRET, Vector};

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::lockout::{Attempts, Counted};
+use rootcast_core::access::lockout::{Attempts, Counted};
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::OffsetDateTime;

@@ -6,9 +6,9 @@
 //! (RFC 9700 §4.14.2). Without its grant no refresh token is good; the access token goes with the grant.
 
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::principal::PrincipalName;
-use rootcast_core::scope::Scopes;
+use rootcast_core::access::principal::PrincipalName;
+use rootcast_core::access::scope::Scopes;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use rootcast_core::identity::Identity;
-use rootcast_core::principal::PrincipalName;
+use rootcast_core::access::identity::Identity;
+use rootcast_core::access::principal::PrincipalName;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::principal::PrincipalName;
-use rootcast_core::sealed::{SealContext, Sealed};
+use rootcast_core::access::principal::PrincipalName;
+use rootcast_core::inventory::sealed::{SealContext, Sealed};
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::OffsetDateTime;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::password::PasswordHash;
-use rootcast_core::permission::Grants;
-use rootcast_core::principal::PrincipalName;
+use rootcast_core::access::password::PasswordHash;
+use rootcast_core::access::permission::Grants;
+use rootcast_core::access::principal::PrincipalName;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -107,7 +107,7 @@ mod tests {
 
     use std::collections::BTreeSet;
 
-    use rootcast_core::permission::Role;
+    use rootcast_core::access::permission::Role;
 
     use super::*;
     use crate::item::{from_item, to_item};

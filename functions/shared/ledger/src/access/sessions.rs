@@ -1,7 +1,7 @@
 //! Sessions: what a login gave to a client that keeps cookies.
 
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::principal::PrincipalName;
+use rootcast_core::access::principal::PrincipalName;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 

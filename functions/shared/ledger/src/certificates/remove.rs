@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
 use rootcast_core::audit::Act;
-use rootcast_core::certificate_id::CertificateId;
+use rootcast_core::inventory::id::CertificateId;
 use serde::Deserialize;
 use thiserror::Error;
 

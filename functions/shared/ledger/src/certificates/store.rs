@@ -9,8 +9,8 @@ use aws_sdk_dynamodb::types::{
     CancellationReason, Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 use rootcast_core::audit::Act;
-use rootcast_core::certificate_id::CertificateId;
-use rootcast_core::fingerprint::Fingerprint;
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::OffsetDateTime;

@@ -1,10 +1,10 @@
 //! A device's record.
 
-use rootcast_core::certificate_id::CertificateId;
 use rootcast_core::device::{DeviceId, DeviceVersion, Driver, Incarnation, Pin, Profile, Slot};
-use rootcast_core::device_subject::DeviceSubject;
-use rootcast_core::task::{Ack, Failure};
-use rootcast_core::visit::{self, TaskAttempt, Tries, Working};
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::task::{Ack, Failure};
+use rootcast_core::job::visit::{self, TaskAttempt, Tries, Working};
+use rootcast_pki::subject::DeviceSubject;
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 

@@ -11,10 +11,10 @@ use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use rootcast_core::audit::{Act, Action, Actor, Subject};
-use rootcast_core::certificate::Certificate;
-use rootcast_core::fingerprint::Fingerprint;
-use rootcast_core::sealed::Sealed;
+use rootcast_core::inventory::sealed::Sealed;
 use rootcast_ledger::{CertificateRecord, Ledger, Tables};
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::fingerprint::Fingerprint;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
@@ -29,7 +29,7 @@ fn ledger(rules: &[&Rule]) -> Ledger {
 fn record() -> CertificateRecord {
     let made = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
     let leaf = Certificate::from_der(made.cert.der().to_vec()).unwrap();
-    let id: rootcast_core::certificate_id::CertificateId = "scs0000000000001".parse().unwrap();
+    let id: rootcast_core::inventory::id::CertificateId = "scs0000000000001".parse().unwrap();
     CertificateRecord {
         id,
         shard: id.shard(),

@@ -2,8 +2,8 @@ use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use aws_smithy_mocks::{Rule, mock};
 use rootcast_core::audit::Action;
-use rootcast_core::fingerprint::Fingerprint;
 use rootcast_ledger::{ClientRequest, LedgerError, StoreRefused};
+use rootcast_pki::fingerprint::Fingerprint;
 use time::{Duration, OffsetDateTime};
 
 use super::{COLLIDED, FAILED, NOW, accepted, act, cancelled, ledger, number, record, text};

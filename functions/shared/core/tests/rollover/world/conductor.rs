@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use rootcast_core::device::{DeviceId, SHARDS};
+use rootcast_core::job::task::{TaskRecord, TaskState};
 use rootcast_core::job::{Activation, Cursor, JobState};
-use rootcast_core::plan::{Action, plan};
-use rootcast_core::survey::{Deed, Finding, Purpose, find};
-use rootcast_core::task::{TaskRecord, TaskState};
+use rootcast_core::rollover::plan::{Action, plan};
+use rootcast_core::rollover::survey::{Deed, Finding, Purpose, find};
 use time::OffsetDateTime;
 
 use super::{PAGE, STALL, World, in_shard, named};

@@ -2,9 +2,9 @@
 
 use proptest::prelude::*;
 use rootcast_core::device::DeviceId;
+use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Activation, Command, JobOutcome, Leg};
-use rootcast_core::rollout::Rollout;
-use rootcast_core::task::TaskState;
+use rootcast_core::rollover::rollout::Rollout;
 use time::Duration;
 
 use super::{STALL, World, device};

@@ -1,0 +1,52 @@
+//! The name of somebody who may log in with a password.
+
+use std::fmt;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// 1 to 64 letters of ASCII, digits, and `.`, `_`, `-`, `@`. Letter case is part of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PrincipalName(String);
+
+/// Text that is no name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a principal's name is 1 to 64 letters and digits, and . _ - @ among them")]
+pub struct NotAPrincipalName;
+
+impl PrincipalName {
+    const LONGEST: usize = 64;
+}
+
+impl FromStr for PrincipalName {
+    type Err = NotAPrincipalName;
+
+    fn from_str(text: &str) -> Result<Self, NotAPrincipalName> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@".contains(&byte);
+        let valid = (1..=Self::LONGEST).contains(&text.len()) && text.bytes().all(allowed);
+        valid.then(|| Self(text.to_owned())).ok_or(NotAPrincipalName)
+    }
+}
+
+rootcast_pki::as_text!(PrincipalName);
+
+impl fmt::Display for PrincipalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_short_and_plain() {
+        for text in ["a", "cert-manager@prod", "j.doe_2", &"x".repeat(64)] {
+            assert_eq!(text.parse().map(|name: PrincipalName| name.to_string()), Ok(text.to_owned()));
+        }
+        for text in ["", "a b", "local:admin", "a#b", "é", "a\n", &"x".repeat(65)] {
+            assert_eq!(text.parse::<PrincipalName>(), Err(NotAPrincipalName), "{text}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Bearer tokens (RFC 6750), as they are made here.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rootcast_pki::fingerprint::Fingerprint;
+use serde::{Deserialize, Serialize};
+
+/// Shows itself nowhere but where it is meant to go.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Token(String);
+
+impl Token {
+    /// 320 bits: more than any search could go through, and a length whose base64 ends in `==`, without which one of the
+    /// clients that have to work unchanged (PyPI `pyvenafi` 1.1.0) sends no bearer header.
+    pub const RANDOM_BYTES: usize = 40;
+
+    pub fn from_random(bytes: &[u8; Self::RANDOM_BYTES]) -> Self {
+        Self(STANDARD.encode(bytes))
+    }
+
+    /// One that was made before.
+    pub fn from_text(text: String) -> Self {
+        Self(text)
+    }
+
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// All that is stored of it.
+    pub fn sha256(&self) -> Fingerprint {
+        Fingerprint::of(self.0.as_bytes())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_differ_end_in_padding_and_hide() {
+        let (one, other) = (Token::from_random(&[1; 40]), Token::from_random(&[2; 40]));
+        assert!(one.expose().ends_with("==") && one.expose().len() == 56);
+        assert!(one.expose() != other.expose() && one.sha256() != other.sha256());
+        assert_eq!(format!("{one:?}"), "Token");
+    }
+}

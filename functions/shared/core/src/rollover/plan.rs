@@ -1,0 +1,277 @@
+//! What the conductor does next, and why: a pure function of the job, its counters and the time.
+//!
+//! [`plan`] may be asked at any moment and any number of times. It looks at states, never at events, so events that
+//! come late, twice or not at all cannot mislead it. The phases are those of RFC 9810 §4.4 with a gate in front of the
+//! cutover: `Activate` is not reached before every device has a task that ended well, unless the job says otherwise.
+
+use time::{Duration, OffsetDateTime};
+
+use crate::job::{Activation, Job, JobOutcome, JobState, Phase, Tally, Wave};
+use crate::rollover::rollout::Rollout;
+use crate::rollover::survey::{Findings, Purpose};
+
+/// After so many times without a single device settled, what is still open counts as lost.
+pub const MAX_RESENDS: u32 = 3;
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Nothing, until somebody wakes the conductor; `until` where it is to wake by itself.
+    Wait {
+        until: Option<OffsetDateTime>,
+    },
+    /// Device work of the bundle may begin.
+    Distribute,
+    /// The next wave, of at most so many devices.
+    OpenWave {
+        number: u32,
+        size: u64,
+    },
+    /// A pass over the leg's devices begins.
+    Begin(Purpose),
+    /// Read on in the pass that is under way.
+    Pass,
+    /// Page the fleet on and send tasks, at most so many.
+    Dispatch {
+        at_most: u64,
+    },
+    /// A crash came between counting devices and sending their messages: send them again.
+    FinishSending,
+    /// The wave is over; how it went is recorded.
+    CloseWave,
+    /// Failed tasks are opened again.
+    Reopen,
+    /// Stop and ask the operator.
+    Pause,
+    /// Publish a bundle without the new root and bring it to the devices that may hold it.
+    Withdraw,
+    /// Sign the links and switch the signing generation.
+    Activate,
+    /// Record that every device is rid of the withdrawn root.
+    NoteWithdrawn,
+    End(JobOutcome),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub action: Action,
+    /// A sentence for the operator.
+    pub why: String,
+}
+
+fn step(action: Action, why: impl Into<String>) -> Step {
+    Step { action, why: why.into() }
+}
+
+/// `stall`: so long may a wave go without a settled device before its messages are taken for lost.
+pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
+    match job.state {
+        JobState::Ended | JobState::Paused => return step(Action::Wait { until: None }, job.reason.clone()),
+        JobState::Running => {}
+    }
+    if job.abort_requested && !matches!(job.phase, Phase::Withdraw | Phase::Ended) {
+        return step(Action::Withdraw, "Aborted: the new root is taken off the devices again.");
+    }
+    match job.phase {
+        Phase::Create => step(Action::Wait { until: None }, "The new root is being made."),
+        Phase::Publish if job.activation == Activation::Immediate && job.activated.is_none() => step(
+            Action::Activate,
+            "The new root signs at once, as was asked; devices that do not hold it yet may refuse connections.",
+        ),
+        Phase::Publish => step(Action::Distribute, "The bundle is published; its anchors go to the devices."),
+        Phase::Distribute | Phase::Withdraw => plan_leg(job, tally, now, stall),
+        Phase::Activate if job.activated.is_none() => {
+            step(Action::Activate, "Every device proved that it holds the new root.")
+        }
+        Phase::Activate if job.activation == Activation::Immediate => {
+            step(Action::Distribute, "The new root signs; it goes to the devices.")
+        }
+        // Hold-down, reissue, distrust and retire are not entered yet: a rollover is complete when its root signs.
+        Phase::Activate | Phase::HoldDown | Phase::Reissue | Phase::Distrust | Phase::Retire | Phase::Ended => {
+            step(Action::End(JobOutcome::Activated), "The new root signs, and every device holds it or is waived.")
+        }
+    }
+}
+
+fn plan_leg(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
+    if job.sending.is_some() {
+        return step(Action::FinishSending, "Messages that were about to be sent are sent again.");
+    }
+    if !job.reopen.is_nothing() {
+        return step(Action::Reopen, "What failed is tried again.");
+    }
+    if let Some(pass) = &job.pass {
+        return step(
+            Action::Pass,
+            match pass.purpose {
+                Purpose::Survey => "Every device is looked at: has it proved what the gate demands, as it is now?",
+                Purpose::Resend => "Devices without a result get their task again.",
+                Purpose::GiveUp => "Devices that never gave a result are recorded as failed.",
+            },
+        );
+    }
+    if let Some(over) = exceeded(job, tally, Budget::InWave)
+        && !(job.is_paged() && tally.is_settled())
+    {
+        let tolerated = job.tolerated.min(tally.failed);
+        let others = Tally { failed: tally.failed - tolerated, ..*tally };
+        if tally.is_settled() || exceeded(job, &others, Budget::InWave).is_some() {
+            return step(Action::Pause, over);
+        }
+        // The operator had others tried again: they are waited for, and nobody new is sent.
+        return await_devices(job, tally, now, stall, job.wave.as_ref().map_or(0, |wave| wave.number), tally.waiting());
+    }
+    match &job.wave {
+        Some(wave) if wave.closed.is_none() => {
+            if !wave.survey && wave.dispatched < wave.size && !job.is_paged() {
+                let at_most = wave.size - wave.dispatched;
+                step(Action::Dispatch { at_most }, format!("Wave {} is being sent.", wave.number))
+            } else if tally.is_settled() {
+                step(Action::CloseWave, format!("Wave {} is over.", wave.number))
+            } else {
+                await_devices(job, tally, now, stall, wave.number, tally.waiting())
+            }
+        }
+        closed => plan_between_waves(job, tally, now, stall, closed.as_ref()),
+    }
+}
+
+fn await_devices(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration, wave: u32, open: u64) -> Step {
+    let due = job.progress_at + stall;
+    if job.seen_settled != tally.settled() || now < due {
+        return step(
+            Action::Wait { until: None },
+            format!("Wave {wave}: {open} of {} devices are still open.", tally.dispatched),
+        );
+    }
+    if job.resends < MAX_RESENDS {
+        step(
+            Action::Begin(Purpose::Resend),
+            format!("Nothing came back from {open} devices for {stall}: they get their task again."),
+        )
+    } else {
+        step(
+            Action::Begin(Purpose::GiveUp),
+            format!("Nothing came back from {open} devices after {MAX_RESENDS} more tries."),
+        )
+    }
+}
+
+fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration, last: Option<&Wave>) -> Step {
+    let number = last.map_or(0, |wave| wave.number);
+    if !tally.is_settled() {
+        // A resend counted the devices anew.
+        return await_devices(job, tally, now, stall, number, tally.waiting());
+    }
+    if !job.is_paged() {
+        if let Some(over) = exceeded(job, tally, Budget::AtItsEnd) {
+            return step(Action::Pause, over);
+        }
+        let pause = Duration::seconds(job.rollout.wave_pause.into());
+        let opens = last.and_then(|wave| wave.closed).map(|at| at + pause).filter(|at| now < *at);
+        return match opens {
+            Some(at) => {
+                step(Action::Wait { until: Some(at) }, format!("Wave {} begins when its pause is over.", number + 1))
+            }
+            None => {
+                let size = job.rollout.wave_size(number + 1);
+                step(
+                    Action::OpenWave { number: number + 1, size },
+                    format!("Wave {} begins: {size} devices at most.", number + 1),
+                )
+            }
+        };
+    }
+    plan_gate(job, tally, now, stall)
+}
+
+/// Every wave is over. What the survey found decides.
+fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
+    let found = job.survey.total();
+    if job.withdrawn.is_some() {
+        return step(Action::End(JobOutcome::Aborted), aborted(found));
+    }
+    if job.survey.opens(job.demand(now).since) {
+        return match (job.phase, job.activated) {
+            (Phase::Withdraw, _) => step(Action::NoteWithdrawn, "Every device that was read is rid of the new root."),
+            (_, Some(_)) => {
+                step(Action::End(JobOutcome::Activated), "The new root signs, and every device holds it or is waived.")
+            }
+            (_, None) => step(Action::Activate, "Every device proved that it holds the new root, or is waived."),
+        };
+    }
+    let only_failures = job.survey.is_complete() && found.awaited() == 0 && found.failed > 0 && tally.failed > 0;
+    if only_failures && job.activated.is_some() {
+        return step(
+            Action::End(JobOutcome::ActivatedWithFailures),
+            format!(
+                "The new root signs, but {} devices do not hold it: mend them and ask for the next root, or install it by hand.",
+                found.failed
+            ),
+        );
+    }
+    if only_failures {
+        return step(Action::Pause, unproven(job, found));
+    }
+    // A device that is deleted on its way may be counted twice: counted out by a survey, and settled by its worker. The
+    // counters are complete then although another device is still open, and each survey would find the same until something
+    // is settled. So the job waits; messages that are sent again count the devices anew.
+    let same = |wave: &&Wave| wave.survey && wave.dispatched == 0 && wave.before.settled() == tally.settled();
+    if let (Some(wave), true) = (job.wave.as_ref().filter(same), job.survey.is_complete() && found.awaited() > 0) {
+        return await_devices(job, tally, now, stall, wave.number, found.awaited());
+    }
+    step(Action::Begin(Purpose::Survey), "Every wave is over: each device is looked at as it is now.")
+}
+
+fn aborted(found: Findings) -> String {
+    let unread = match found.waived {
+        0 => String::new(),
+        waived => format!(" {waived} waived devices were not looked at, and may still hold it."),
+    };
+    format!(
+        "Aborted: none of the {} devices that were read holds the new root, and its key is scheduled for deletion.{unread}",
+        found.proven
+    )
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Budget {
+    /// Not judged before enough devices have a result.
+    InWave,
+    /// Judged however few there are: a canary that failed is too few devices to be ignored.
+    AtItsEnd,
+}
+
+/// Why the error budget is exceeded, of all devices or of those of the wave: after half a million devices that went
+/// well, a whole wave could fail unnoticed.
+fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
+    let Rollout { error_budget, error_budget_minimum, .. } = job.rollout;
+    let is_over = |failed: u64, settled: u64| {
+        let enough = budget == Budget::AtItsEnd || settled >= error_budget_minimum;
+        settled > 0 && enough && job.rollout.is_exceeded(failed, settled)
+    };
+    let (failed, settled) = (tally.failed, tally.settled());
+    let sentence = |failed: u64, settled: u64, of: &str| {
+        format!(
+            "Paused: {failed} of {settled} devices{of} failed, more than the error budget of {error_budget} %. See the failed tasks, mend the devices or waive them, then resume; or abort."
+        )
+    };
+    if is_over(failed, settled) {
+        return Some(sentence(failed, settled, ""));
+    }
+    let wave = job.wave.as_ref()?;
+    let (failed, settled) = (failed.saturating_sub(wave.before.failed), settled.saturating_sub(wave.before.settled()));
+    is_over(failed, settled).then(|| sentence(failed, settled, &format!(" of wave {}", wave.number)))
+}
+
+fn unproven(job: &Job, found: Findings) -> String {
+    let (proof, way_out) = match job.phase {
+        Phase::Withdraw => ("are rid of the withdrawn root", "then resume"),
+        _ => ("hold the new root", "then resume; or abort"),
+    };
+    format!(
+        "Paused: {} of {} devices did not prove that they {proof}. See the failed tasks, mend the devices or waive them, {way_out}.",
+        found.failed,
+        found.all()
+    )
+}

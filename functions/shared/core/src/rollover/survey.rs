@@ -1,0 +1,387 @@
+//! Passes over a leg's devices, and the gate that a survey opens.
+//!
+//! Counters say how far a job is; they are right only while nobody deletes, enrols again or edits a device. So a gate
+//! opens by a *survey*: a pass that compares each approved device, as it is now, with what is on record of it. The fleet
+//! has a revision in each shard, which each enrolment, approval, edit and deletion raises. It is noted before a shard is
+//! read, and the write that goes through the gate demands that it is still the same.
+
+pub mod joining;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::device::{DeviceVersion, SHARDS};
+use crate::job::task::{TaskRecord, TaskState};
+use crate::job::{Cursor, JobId};
+
+/// What a proof has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    pub bundle_version: u64,
+    /// What was proven before this moment is to be read again.
+    pub since: OffsetDateTime,
+}
+
+/// What a survey finds of one device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// The device as it is now proved what it holds.
+    Proven {
+        at: OffsetDateTime,
+    },
+    /// The device as it is now was waived by name.
+    Waived,
+    Failed,
+    /// This attempt has no result yet.
+    Open {
+        attempt: u32,
+    },
+    /// Nothing is on record.
+    Unknown,
+    /// The device as it is now proved what it holds, but too long ago.
+    Old,
+    /// What is on record proves nothing: it is of another bundle, or of the device as it was before.
+    Void,
+    /// The device left the fleet: it was deleted, or its approval was taken back.
+    Gone {
+        waits_for: Option<u32>,
+    },
+}
+
+/// Compares a device with its task. `version`: the approved device as it is now; `None` where there is none.
+pub fn find(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: Demand) -> Finding {
+    let open = task.filter(|task| task.state == TaskState::Waiting).map(|task| task.attempt);
+    let Some(version) = version else { return Finding::Gone { waits_for: open } };
+    let Some(task) = task else { return Finding::Unknown };
+    if let Some(attempt) = open {
+        return Finding::Open { attempt };
+    }
+    let speaks_of_it = task.of == Some(version);
+    match (task.state, &task.ack) {
+        // Nobody knows of which it was: a person decides.
+        (TaskState::Failed, _) if task.of.is_none() => Finding::Failed,
+        _ if !speaks_of_it => Finding::Void,
+        (TaskState::Acked, Some(ack)) if ack.of == version && ack.bundle_version == demand.bundle_version => {
+            if ack.at >= demand.since { Finding::Proven { at: ack.at } } else { Finding::Old }
+        }
+        (TaskState::Failed, _) => Finding::Failed,
+        (TaskState::Waived, _) => Finding::Waived,
+        (TaskState::Acked | TaskState::Skipped | TaskState::Waiting, _) => Finding::Void,
+    }
+}
+
+/// What a pass is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Purpose {
+    /// Whether the gate may open; whoever has no proof is sent again.
+    Survey,
+    /// Devices without a result get their message again.
+    Resend,
+    /// Devices without a result are recorded as failed; those that are [under way](crate::job::visit::is_under_way) get their
+    /// message again.
+    GiveUp,
+}
+
+/// What a pass does about a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deed {
+    /// Send the message of this attempt.
+    Send { attempt: u32 },
+    /// Record the next attempt, and send its message.
+    Reopen,
+    /// Record that this attempt came to nothing.
+    Lose { attempt: u32 },
+    /// Record that nobody waits for this attempt any more.
+    Skip { attempt: u32 },
+}
+
+impl Deed {
+    /// The same where the device is under way: nothing is lost yet but perhaps its message.
+    pub const fn under_way(self) -> Self {
+        match self {
+            Self::Lose { attempt } => Self::Send { attempt },
+            other => other,
+        }
+    }
+}
+
+impl Purpose {
+    pub const fn deed(self, finding: Finding) -> Option<Deed> {
+        match (self, finding) {
+            (_, Finding::Gone { waits_for: Some(attempt) }) => Some(Deed::Skip { attempt }),
+            (Self::Survey | Self::Resend, Finding::Unknown) => Some(Deed::Send { attempt: 1 }),
+            (Self::Survey, Finding::Old | Finding::Void) => Some(Deed::Reopen),
+            (Self::Resend, Finding::Open { attempt }) => Some(Deed::Send { attempt }),
+            (Self::GiveUp, Finding::Unknown) => Some(Deed::Lose { attempt: 1 }),
+            (Self::GiveUp, Finding::Open { attempt }) => Some(Deed::Lose { attempt }),
+            _ => None,
+        }
+    }
+}
+
+/// A pass that is under way. All of it is on record, so that it can be cut after any page and gone on with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pass {
+    pub purpose: Purpose,
+    #[serde(default)]
+    pub at: Cursor,
+    /// The fleet's revision in each shard, as read before the pass began. Empty where the pass opens no gate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revisions: Vec<u64>,
+    /// Devices have to be waited for anyway: those whose proofs are half as old are read again with them.
+    #[serde(default)]
+    pub refreshes: bool,
+    /// Of the shard that is being read.
+    #[serde(default)]
+    pub findings: Findings,
+}
+
+impl Pass {
+    pub const fn new(purpose: Purpose, revisions: Vec<u64>) -> Self {
+        Self { purpose, at: Cursor { step: 0, after: None }, revisions, refreshes: false, findings: Findings::NONE }
+    }
+}
+
+/// What was found in one shard, or in several, in devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Findings {
+    pub proven: u64,
+    pub waived: u64,
+    pub failed: u64,
+    pub open: u64,
+    pub unknown: u64,
+    pub old: u64,
+    pub void: u64,
+    pub gone: u64,
+    /// When the oldest of the proofs was made.
+    #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<OffsetDateTime>,
+}
+
+impl Findings {
+    pub const NONE: Self =
+        Self { proven: 0, waived: 0, failed: 0, open: 0, unknown: 0, old: 0, void: 0, gone: 0, oldest: None };
+
+    pub fn add(&mut self, finding: Finding) {
+        match finding {
+            Finding::Proven { at } => {
+                self.proven += 1;
+                self.oldest = Some(self.oldest.map_or(at, |oldest| oldest.min(at)));
+            }
+            Finding::Waived => self.waived += 1,
+            Finding::Failed => self.failed += 1,
+            Finding::Open { .. } => self.open += 1,
+            Finding::Unknown => self.unknown += 1,
+            Finding::Old => self.old += 1,
+            Finding::Void => self.void += 1,
+            Finding::Gone { .. } => self.gone += 1,
+        }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        let oldest = match (self.oldest, other.oldest) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Self {
+            proven: self.proven + other.proven,
+            waived: self.waived + other.waived,
+            failed: self.failed + other.failed,
+            open: self.open + other.open,
+            unknown: self.unknown + other.unknown,
+            old: self.old + other.old,
+            void: self.void + other.void,
+            gone: self.gone + other.gone,
+            oldest,
+        }
+    }
+
+    /// Devices for which the leg has to wait, or to be counted: all that were seen.
+    pub const fn all(&self) -> u64 {
+        self.proven + self.waived + self.failed + self.open + self.unknown + self.old + self.void + self.gone
+    }
+
+    /// Devices whose result is still to come: a survey sends to whoever has no proof.
+    pub const fn awaited(&self) -> u64 {
+        self.open + self.unknown + self.old + self.void
+    }
+
+    const fn is_clean(&self) -> bool {
+        self.awaited() == 0 && self.failed == 0
+    }
+}
+
+/// A shard that was read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SurveyedShard {
+    pub shard: u8,
+    /// The fleet's, before the shard was read.
+    pub revision: u64,
+    #[serde(flatten)]
+    pub findings: Findings,
+}
+
+/// What is known of the fleet, shard by shard; of a shard that has to be read again, nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Survey(Vec<SurveyedShard>);
+
+impl Survey {
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn is_complete(&self) -> bool {
+        self.0.len() == usize::from(SHARDS)
+    }
+
+    pub fn knows(&self, shard: u8) -> bool {
+        self.0.iter().any(|known| known.shard == shard)
+    }
+
+    pub fn total(&self) -> Findings {
+        self.0.iter().fold(Findings::NONE, |sum, shard| sum.plus(shard.findings))
+    }
+
+    pub(crate) fn note(&mut self, shard: SurveyedShard) {
+        self.0.retain(|known| known.shard != shard.shard);
+        self.0.push(shard);
+    }
+
+    /// Forgets the shards in which somebody is awaited or failed, or whose oldest proof is from before `since`.
+    pub(crate) fn forget_unproven(&mut self, since: OffsetDateTime) {
+        let is_young = |findings: &Findings| findings.oldest.is_none_or(|oldest| oldest >= since);
+        self.0.retain(|known| known.findings.is_clean() && is_young(&known.findings));
+    }
+
+    /// Forgets the shards in which the fleet has changed since they were read. Whether there were any.
+    pub fn forget_changed(&mut self, revisions: &[u64]) -> bool {
+        let before = self.0.len();
+        self.0.retain(|known| revisions.get(usize::from(known.shard)) == Some(&known.revision));
+        self.0.len() < before
+    }
+
+    /// The fleet's revisions that a write through the gate demands, by shard.
+    pub fn revisions(&self) -> Vec<(u8, u64)> {
+        self.0.iter().map(|known| (known.shard, known.revision)).collect()
+    }
+
+    /// Every shard was read, everybody in it is proven since then, or waived.
+    pub fn opens(&self, since: OffsetDateTime) -> bool {
+        let mut kept = self.clone();
+        kept.forget_unproven(since);
+        kept.is_complete()
+    }
+}
+
+impl Cursor {
+    /// The next place, from this one on, that lies in a shard of which the survey knows nothing.
+    pub(crate) fn skip_known(self, job: JobId, survey: &Survey) -> Self {
+        let mut at = self;
+        while !at.is_at_end() && survey.knows(at.shard(job)) {
+            at = at.next_shard();
+        }
+        at
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use time::Duration;
+
+    use super::*;
+    use crate::device::Incarnation;
+    use crate::job::task::{Ack, Probe};
+    use rootcast_pki::fingerprint::Fingerprint;
+
+    const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+    const DEMAND: Demand = Demand { bundle_version: 3, since: NOW };
+
+    fn version(incarnation: u8, endpoint_revision: u64) -> DeviceVersion {
+        DeviceVersion { incarnation: Incarnation::from_random([incarnation; 16]), endpoint_revision }
+    }
+
+    fn task(state: TaskState, of: DeviceVersion) -> TaskRecord {
+        let sha256 = Fingerprint::from_bytes([1; 32]);
+        let ack = Ack { of, at: NOW, bundle_version: 3, sha256, probe: Probe::ReadBack };
+        TaskRecord {
+            device: "bmc-1".to_owned(),
+            state,
+            attempt: 2,
+            of: Some(of),
+            ack: (state == TaskState::Acked).then_some(ack),
+            shown: None,
+            failure: None,
+            waiver: None,
+            history: Vec::new(),
+            at: NOW,
+        }
+    }
+
+    #[test]
+    fn a_proof_is_of_the_device_as_it_is_now() {
+        let proof = task(TaskState::Acked, version(1, 1));
+        let found = |now_is| find(Some(now_is), Some(&proof), DEMAND);
+        assert_eq!(found(version(1, 1)), Finding::Proven { at: NOW });
+        assert_eq!(found(version(2, 1)), Finding::Void, "enrolled again");
+        assert_eq!(found(version(1, 2)), Finding::Void, "edited");
+    }
+
+    #[test]
+    fn an_old_proof_and_one_of_another_bundle_prove_nothing() {
+        let proof = task(TaskState::Acked, version(1, 1));
+        let found = |demand| find(Some(version(1, 1)), Some(&proof), demand);
+        assert_eq!(found(Demand { since: NOW + Duration::SECOND, ..DEMAND }), Finding::Old);
+        assert_eq!(found(Demand { bundle_version: 4, ..DEMAND }), Finding::Void);
+    }
+
+    #[test]
+    fn waivers_and_failures_are_of_the_device_they_name() {
+        for (state, found) in [(TaskState::Waived, Finding::Waived), (TaskState::Failed, Finding::Failed)] {
+            let task = task(state, version(1, 1));
+            assert_eq!(find(Some(version(1, 1)), Some(&task), DEMAND), found);
+            assert_eq!(find(Some(version(1, 2)), Some(&task), DEMAND), Finding::Void);
+        }
+    }
+
+    #[test]
+    fn who_left_is_waited_for_no_longer() {
+        let waiting = task(TaskState::Waiting, version(1, 1));
+        let gone = find(None, Some(&waiting), DEMAND);
+        for purpose in [Purpose::Survey, Purpose::Resend, Purpose::GiveUp] {
+            assert_eq!(purpose.deed(gone), Some(Deed::Skip { attempt: 2 }));
+        }
+        assert_eq!(Purpose::Survey.deed(find(None, Some(&task(TaskState::Acked, version(1, 1))), DEMAND)), None);
+    }
+
+    #[test]
+    fn only_a_complete_young_and_clean_survey_opens() {
+        let clean = Findings { proven: 1, oldest: Some(NOW), ..Findings::NONE };
+        let mut survey = Survey::default();
+        for shard in 0..SHARDS {
+            assert!(!survey.opens(NOW));
+            survey.note(SurveyedShard { shard, revision: 7, findings: clean });
+        }
+        assert!(survey.opens(NOW) && !survey.opens(NOW + Duration::SECOND));
+        survey.note(SurveyedShard { shard: 3, revision: 7, findings: Findings { open: 1, ..clean } });
+        assert!(survey.is_complete() && !survey.opens(NOW));
+    }
+
+    #[test]
+    fn a_changed_shard_is_read_again_and_that_alone() {
+        let mut survey = Survey::default();
+        (0..SHARDS).for_each(|shard| survey.note(SurveyedShard { shard, revision: 7, findings: Findings::NONE }));
+        let mut revisions = vec![7; usize::from(SHARDS)];
+        assert!(!survey.forget_changed(&revisions));
+        revisions[5] = 8;
+        assert!(survey.forget_changed(&revisions) && !survey.opens(NOW));
+        assert!((0..SHARDS).all(|shard| survey.knows(shard) == (shard != 5)));
+        let job = JobId(0);
+        let skipped = Cursor::default().skip_known(job, &survey);
+        assert_eq!(skipped.shard(job), 5);
+        assert!(skipped.next_shard().skip_known(job, &survey).is_at_end());
+    }
+}

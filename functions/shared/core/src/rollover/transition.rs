@@ -1,0 +1,241 @@
+//! How a job's record changes with each step of the conductor. Pure; the ledger writes what comes out.
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::job::{Cursor, Job, JobOutcome, JobState, Leg, Phase, Reopen, Sending, Tally, Wave};
+use crate::rollover::survey::{Finding, Pass, Purpose, Survey, SurveyedShard};
+
+/// A wave that is over, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WaveRecord {
+    pub leg: Leg,
+    pub number: u32,
+    /// Devices that were sent in it.
+    pub size: u64,
+    pub acked: u64,
+    pub failed: u64,
+    /// Its devices lie between these places. `None` for a survey, whose devices lie everywhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Cursor>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Cursor>,
+    #[serde(with = "time::serde::timestamp")]
+    pub opened: OffsetDateTime,
+    #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<OffsetDateTime>,
+}
+
+impl Job {
+    /// The bundle is published: nothing has been sent yet.
+    pub fn publish(&mut self, bundle_version: u64) {
+        self.phase = Phase::Publish;
+        self.bundle_version = bundle_version;
+    }
+
+    pub fn distribute(&mut self, now: OffsetDateTime) {
+        self.start_leg(Phase::Distribute, self.bundle_version, None, now);
+    }
+
+    /// Only devices to which the new root may have been sent are visited again.
+    pub fn withdraw(&mut self, bundle_version: u64, now: OffsetDateTime) {
+        let bound = (!self.cursor.is_at_end()).then(|| self.cursor.clone());
+        self.start_leg(Phase::Withdraw, bundle_version, bound, now);
+    }
+
+    fn start_leg(&mut self, phase: Phase, bundle_version: u64, bound: Option<Cursor>, now: OffsetDateTime) {
+        self.phase = phase;
+        self.bundle_version = bundle_version;
+        self.bound = bound;
+        self.wave = None;
+        self.cursor = Cursor::default();
+        self.sending = None;
+        self.survey = Survey::default();
+        self.pass = None;
+        self.refresh = false;
+        self.reopen = Reopen::NOTHING;
+        self.tolerated = 0;
+        self.resends = 0;
+        self.seen_settled = 0;
+        self.progress_at = now;
+    }
+
+    pub fn open_wave(&mut self, number: u32, size: u64, tally: &Tally, now: OffsetDateTime) {
+        self.wave = Some(Wave {
+            number,
+            size,
+            dispatched: 0,
+            from: Some(self.cursor.clone()),
+            opened: now,
+            before: *tally,
+            closed: None,
+            survey: false,
+        });
+        self.tolerated = 0;
+        self.progress_at = now;
+    }
+
+    /// A survey begins, of the shards of which nothing certain is known. `revisions`: the fleet's, by shard. Whoever it
+    /// sends again is a wave of its own.
+    pub fn begin_survey(&mut self, revisions: Vec<u64>, tally: &Tally, now: OffsetDateTime) {
+        let number = match &self.wave {
+            // The last survey sent nobody.
+            Some(wave) if wave.survey && wave.dispatched == 0 => wave.number,
+            last => last.as_ref().map_or(0, |wave| wave.number) + 1,
+        };
+        self.open_wave(number, u64::MAX, tally, now);
+        if let Some(wave) = &mut self.wave {
+            wave.survey = true;
+            wave.from = None;
+        }
+        let refreshes = std::mem::take(&mut self.refresh);
+        self.pass = Some(Pass { refreshes, ..Pass::new(Purpose::Survey, revisions) });
+        self.survey.forget_unproven(self.demand_of_pass(now).since);
+        if let Some(pass) = &mut self.pass {
+            pass.at = Cursor::default().skip_known(self.id, &self.survey);
+        }
+    }
+
+    /// The messages of unsettled devices are to be sent again.
+    pub fn begin_resend(&mut self, now: OffsetDateTime) {
+        self.pass = Some(Pass::new(Purpose::Resend, Vec::new()));
+        self.resends += 1;
+        self.progress_at = now;
+    }
+
+    /// Those that are under way are spared, and have as long again.
+    pub fn begin_giving_up(&mut self, now: OffsetDateTime) {
+        self.pass = Some(Pass::new(Purpose::GiveUp, Vec::new()));
+        self.progress_at = now;
+    }
+
+    /// The pass has read up to `to`, found this, and done what follows from it. Answers of the shard that is done now,
+    /// if it is, for how many of its devices there is to wait in all.
+    pub fn note_page(&mut self, to: Cursor, found: impl IntoIterator<Item = Finding>) -> Option<(u8, u64)> {
+        let pass = self.pass.as_mut()?;
+        let mut sent = 0;
+        for finding in found {
+            pass.findings.add(finding);
+            sent += u64::from(matches!(finding, Finding::Unknown | Finding::Old | Finding::Void));
+            self.refresh |= pass.purpose == Purpose::Survey && !pass.refreshes && finding == Finding::Old;
+        }
+        if let Some(wave) = self.wave.as_mut().filter(|_| pass.purpose == Purpose::Survey) {
+            wave.dispatched += sent;
+        }
+        let shard = pass.at.shard(self.id);
+        let is_done = to.step > pass.at.step;
+        pass.at = to;
+        if !is_done {
+            return None;
+        }
+        let findings = std::mem::take(&mut pass.findings);
+        if pass.purpose == Purpose::Survey {
+            let revision = pass.revisions.get(usize::from(shard)).copied().unwrap_or_default();
+            self.survey.note(SurveyedShard { shard, revision, findings });
+            pass.at = std::mem::take(&mut pass.at).skip_known(self.id, &self.survey);
+        }
+        Some((shard, findings.all()))
+    }
+
+    /// Whether the pass has read all that it has to: the part of the fleet that was sent to, or all of it, where devices
+    /// elsewhere are looked for or may have been sent to.
+    pub fn is_pass_over(&self) -> bool {
+        let everywhere = |pass: &Pass| pass.purpose == Purpose::Survey || self.leg() == Leg::Withdraw;
+        self.pass
+            .as_ref()
+            .is_none_or(|pass| pass.at.is_at_end() || (!everywhere(pass) && pass.at.step > self.cursor.step))
+    }
+
+    /// Whether all of the leg's open messages are about to be sent again.
+    pub fn begins_to_resend(&self) -> bool {
+        self.pass.as_ref().is_some_and(|pass| pass.purpose == Purpose::Resend && pass.at == Cursor::default())
+    }
+
+    /// The pass is at its end.
+    pub fn end_pass(&mut self) {
+        self.pass = None;
+    }
+
+    /// The fleet is paged to `to`, and `fresh` devices of that page are about to be sent.
+    pub fn take_page(&mut self, to: Cursor, fresh: u64) {
+        let from = std::mem::replace(&mut self.cursor, to.clone());
+        if fresh > 0 {
+            self.sending = Some(Sending { from, to });
+            self.tolerated = 0;
+        }
+        if let Some(wave) = &mut self.wave {
+            wave.dispatched += fresh;
+        }
+    }
+
+    /// `None` where the wave found nobody: there is nothing to keep.
+    pub fn close_wave(&mut self, tally: &Tally, now: OffsetDateTime) -> Option<WaveRecord> {
+        let record = self.wave_record(tally)?;
+        let wave = self.wave.as_mut()?;
+        wave.closed = Some(now);
+        (wave.dispatched > 0).then_some(WaveRecord { closed: Some(now), ..record })
+    }
+
+    /// The wave that is under way, in figures.
+    pub fn wave_record(&self, tally: &Tally) -> Option<WaveRecord> {
+        let wave = self.wave.as_ref().filter(|wave| wave.closed.is_none())?;
+        Some(WaveRecord {
+            leg: self.leg(),
+            number: wave.number,
+            size: wave.dispatched,
+            acked: tally.acked.saturating_sub(wave.before.acked),
+            failed: tally.failed.saturating_sub(wave.before.failed),
+            to: wave.from.as_ref().map(|_| self.cursor.clone()),
+            from: wave.from.clone(),
+            opened: wave.opened,
+            closed: None,
+        })
+    }
+
+    /// Whether anything was settled since the conductor last looked.
+    pub fn note_progress(&mut self, tally: &Tally, now: OffsetDateTime) -> bool {
+        // Who was waived, or tried again since, need not be tolerated any more.
+        let tolerated = self.tolerated.min(tally.failed);
+        let moved = self.seen_settled != tally.settled() || self.tolerated != tolerated;
+        if moved {
+            self.seen_settled = tally.settled();
+            self.tolerated = tolerated;
+            self.progress_at = now;
+            self.resends = 0;
+        }
+        moved
+    }
+
+    /// What was to be opened again first is open; `failed` devices of the leg are not.
+    pub fn note_reopened(&mut self, failed: u64, now: OffsetDateTime) {
+        self.reopen.finish();
+        self.survey.forget_unproven(self.demand(now).since);
+        self.tolerated = self.tolerated.min(failed);
+        self.resends = 0;
+        self.progress_at = now;
+    }
+
+    pub fn pause(&mut self, why: &str) {
+        self.state = JobState::Paused;
+        why.clone_into(&mut self.reason);
+    }
+
+    /// Every device was proven to be rid of the root that was withdrawn.
+    pub fn note_withdrawn(&mut self, now: OffsetDateTime) {
+        self.withdrawn = Some(now);
+    }
+
+    /// The new root signs from now on.
+    pub fn activate(&mut self, now: OffsetDateTime) {
+        self.phase = Phase::Activate;
+        self.activated = Some(now);
+    }
+
+    pub fn end(&mut self, outcome: JobOutcome, why: &str) {
+        self.state = JobState::Ended;
+        self.phase = Phase::Ended;
+        self.outcome = Some(outcome);
+        why.clone_into(&mut self.reason);
+    }
+}

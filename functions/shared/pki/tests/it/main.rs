@@ -1,0 +1,12 @@
+//! What `rootcast-pki` makes, read by somebody else: OpenSSL and rustls-webpki; and the properties that hold for any
+//! input. The keys are local ones, which sign digests as KMS does.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
+
+mod chains;
+mod crls;
+mod issuance;
+mod jws;
+mod keys;
+mod openssl;
+mod requests;
+mod roots;

@@ -1,0 +1,81 @@
+//! The `openssl` command, 3.0 or later.
+
+use std::process::Command;
+
+use rootcast_pki::certificate::Certificate;
+use tempfile::TempDir;
+use time::OffsetDateTime;
+
+/// What OpenSSL reads in a certificate, as text.
+pub(crate) fn text(certificate: &Certificate) -> String {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("certificate.pem");
+    std::fs::write(&path, certificate.pem()).unwrap();
+    let options = ["-noout", "-text", "-nameopt", "RFC2253", "-serial", "-fingerprint", "-sha256"];
+    run(Command::new("openssl").arg("x509").arg("-in").arg(path).args(options))
+}
+
+/// What OpenSSL reads in a revocation list that it verified with its issuer's key.
+pub(crate) fn crl_text(der: &[u8], issuer: &Certificate) -> String {
+    let folder = TempDir::new().unwrap();
+    let (list, anchor) = (folder.path().join("list.crl"), folder.path().join("issuer.pem"));
+    std::fs::write(&list, der).unwrap();
+    std::fs::write(&anchor, issuer.pem()).unwrap();
+    let options = ["-inform", "DER", "-noout", "-text", "-nameopt", "RFC2253"];
+    run(Command::new("openssl").arg("crl").arg("-in").arg(list).arg("-CAfile").arg(anchor).args(options))
+}
+
+/// A PEM request for a new key: `key` as `openssl req -newkey` takes it.
+pub(crate) fn request(key: &[&str], subject: &str, options: &[&str]) -> String {
+    let folder = TempDir::new().unwrap();
+    let mut command = Command::new("openssl");
+    command.args(["req", "-new", "-nodes", "-batch", "-subj", subject, "-newkey"]).args(key).args(options);
+    run(command.arg("-keyout").arg(folder.path().join("key.pem")))
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Whether a device with these anchors accepts what a server sent: the leaf, then the rest in this order.
+pub(crate) fn verify(
+    anchors: &[&Certificate],
+    leaf: &Certificate,
+    sent: &[&Certificate],
+    at: OffsetDateTime,
+) -> Result<(), String> {
+    verify_with(anchors, leaf, sent, None, at)
+}
+
+/// The same, where the device also has the list that says whether the leaf is revoked.
+pub(crate) fn verify_with(
+    anchors: &[&Certificate],
+    leaf: &Certificate,
+    sent: &[&Certificate],
+    crl: Option<&[u8]>,
+    at: OffsetDateTime,
+) -> Result<(), String> {
+    let folder = TempDir::new().unwrap();
+    let write = |name: &str, certificates: &[&Certificate]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, certificates.iter().map(|each| each.pem()).collect::<String>()).unwrap();
+        path
+    };
+    let mut command = Command::new("openssl");
+    command.args(["verify", "-x509_strict", "-check_ss_sig", "-no-CApath", "-no-CAstore", "-attime"]);
+    command.arg(at.unix_timestamp().to_string());
+    command.arg("-CAfile").arg(write("anchors.pem", anchors));
+    if !sent.is_empty() {
+        command.arg("-untrusted").arg(write("sent.pem", sent));
+    }
+    if let Some(der) = crl {
+        let path = folder.path().join("list.pem");
+        let pem = pem::encode(&pem::Pem::new("X509 CRL", der));
+        std::fs::write(&path, pem).unwrap();
+        command.args(["-crl_check", "-extended_crl", "-CRLfile"]).arg(path);
+    }
+    let output = command.arg(write("leaf.pem", &[leaf])).output().unwrap();
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
