@@ -93,9 +93,14 @@ impl Reopen {
         }
     }
 
-    /// One more; asked for twice, it is there once. `false` where too many wait already.
+    /// One more. Asked for again before its turn came, it is there once, and chooses what had failed when it was asked
+    /// for last. The first one may have begun: it stays as it is. `false` where too many wait already.
     pub(crate) fn add(&mut self, selection: Selection) -> bool {
-        if self.0.iter().any(|earlier| earlier.is_same(&selection)) {
+        if self.0.first().is_some_and(|first| first.is_same(&selection) && first.asked >= selection.asked) {
+            return true;
+        }
+        if let Some(waiting) = self.0.iter_mut().skip(1).find(|waiting| waiting.is_same(&selection)) {
+            waiting.asked = waiting.asked.max(selection.asked);
             return true;
         }
         let has_place = self.0.len() < MOST_SELECTIONS;
@@ -230,11 +235,16 @@ mod tests {
     #[test]
     fn selections_queue_up_to_a_bound_each_once() {
         let of = |class| Selection { classes: vec![class], ..Selection::everything(NOW) };
+        let later = |minutes| Selection { asked: NOW + time::Duration::minutes(minutes), ..of(ErrorClass::Connect) };
         let mut reopen = Reopen::default();
-        assert!(reopen.add(of(ErrorClass::Connect)));
-        assert!(reopen.add(Selection { asked: NOW + time::Duration::MINUTE, ..of(ErrorClass::Connect) }));
+        assert!(reopen.add(of(ErrorClass::Connect)) && reopen.add(of(ErrorClass::Connect)));
         assert_eq!(reopen, Reopen::from(vec![of(ErrorClass::Connect)]));
-        for class in [ErrorClass::Timeout, ErrorClass::Lost, ErrorClass::StoreFull] {
+        // What failed in between is chosen, too, however often it is asked for.
+        for minutes in [1, 3, 2] {
+            assert!(reopen.add(later(minutes)));
+        }
+        assert_eq!(reopen, Reopen::from(vec![of(ErrorClass::Connect), later(3)]));
+        for class in [ErrorClass::Timeout, ErrorClass::Lost] {
             assert!(reopen.add(of(class)));
         }
         assert!(!reopen.add(of(ErrorClass::Rejected)));
