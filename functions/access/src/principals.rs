@@ -182,7 +182,7 @@ pub(crate) async fn remove(
         return Err(nobody());
     }
     info!(caller = caller.name, principal = %name, "a principal is removed");
-    Ok(done(format!("{name} may not log in any more."), "What was given to him is good no more."))
+    Ok(done(format!("{name} may no longer log in."), "All tokens and sessions of this name are invalid."))
 }
 
 pub(crate) async fn change_password(
@@ -199,7 +199,7 @@ pub(crate) async fn change_password(
         changed => changed?,
     }
     info!(caller = caller.name, principal = %name, "a password is changed");
-    Ok(done(format!("{name} has another password."), "What was given for the last one is good no more."))
+    Ok(done(format!("The password of {name} is changed."), "Tokens and sessions of the former one are invalid."))
 }
 
 fn done(text: String, explanation: &str) -> Envelope<()> {

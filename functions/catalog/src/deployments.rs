@@ -110,7 +110,7 @@ pub(crate) async fn resume(parts: &Parts, by: &Actor, id: JobId) -> Result<Envel
                 info!(caller = by.principal, job.id = %id, "deployment resumed");
                 wake(parts, id, "resume").await;
                 let shown = JobView::Deployment(Box::new(DeploymentView::load(&parts.ledger, &job).await?));
-                let message = Message::done(format!("Job {id} is resumed."), "What failed is tried again.");
+                let message = Message::done(format!("Job {id} is resumed."), "Failed devices are retried.");
                 return Ok(Envelope::success(shown).saying(message));
             }
         }

@@ -346,7 +346,7 @@ pub(crate) mod tests {
             shown,
             json!({
                 "kind": "rollover", "id": 7, "jobPath": "/signingCertificate/jobs/7", "phase": "distribute", "state": "running",
-                "reason": "The new root is being made.", "generation": 2, "oldGeneration": 1, "bundleVersion": 3,
+                "reason": "The new root is being created.", "generation": 2, "oldGeneration": 1, "bundleVersion": 3,
                 "activation": "proven", "leg": "distribute",
                 "rollout": { "canary": 5, "growth": 10, "largestWave": 10000, "wavePause": 0, "errorBudget": 5, "errorBudgetMinimum": 20, "proofAge": 86400 },
                 "devices": { "total": null, "dispatched": 10, "acked": 6, "failed": 1, "skipped": 0, "waived": 0, "waiting": 3 },

@@ -286,7 +286,7 @@ mod tests {
                 "jobPath": "/signingCertificate/jobs/7", "progress": 0.0, "result": [],
                 "status": { "description": [{
                     "messageBundle": "com.lenovo.lxca.security.base.bundle.tasks.messages",
-                    "messageDisplay": "The new root is being made.",
+                    "messageDisplay": "The new root is being created.",
                 }] },
             })
         );

@@ -78,7 +78,7 @@ impl App {
             info!(
                 devices.joining = postponed.len(),
                 bundle.version = authority.bundle,
-                "devices are brought to the bundle of today"
+                "devices are brought to the current bundle"
             );
             let task = |next: Joining| Task::new(NO_JOB, Leg::Join, next.device, next.tries);
             let tasks: Vec<Task> = postponed.into_iter().map(task).collect();

@@ -86,7 +86,7 @@ impl App {
         let now = (self.clock)();
         let until = now + deadline.saturating_duration_since(Instant::now()) + LEASE_MARGIN;
         let Some(held) = self.ledger.conduct(id, owner, now, until).await? else {
-            debug!(job.id = id.0, "another conductor holds the job, and looks again");
+            debug!(job.id = id.0, "another conductor holds the job and will look again");
             return Ok(());
         };
         let deadline = deadline.checked_sub(MARGIN).unwrap_or(deadline);
@@ -109,7 +109,7 @@ impl App {
     /// If this fails too, the lease runs out by itself.
     async fn give_back(&self, held: &Conducting) {
         if let Err(error) = self.ledger.finish_conducting(held).await {
-            debug!(job.id = held.job.0, error = &error as &dyn std::error::Error, "a job was not given back");
+            debug!(job.id = held.job.0, error = &error as &dyn std::error::Error, "the job's lease was not released");
         }
     }
 
@@ -220,7 +220,7 @@ impl App {
                     job.id = job.id.0,
                     root.generation = generation,
                     error = &source as &dyn std::error::Error,
-                    "the new root cannot sign, so its job is paused"
+                    "the new root's key cannot sign; its job is paused"
                 );
                 self.pause(job, &without_key(generation), now).await
             }

@@ -127,7 +127,7 @@ impl App {
         let now = (self.clock)();
         let there = self.ledger.certificate_or_pending(binding.certificate).await?.ok_or(LedgerError::Conflict)?;
         let record = record(&there, leaf, request, spec, signer.root, now);
-        let status = "The certificate is signed; the device is to be given it.";
+        let status = "The certificate is signed; it will be installed on the device.";
         let advanced = binding.lifecycle.advance(binding.lifecycle.attempt, Stage::InstallCertificate, status, now);
         let next = binding.with(advanced.map_err(|_| LedgerError::Conflict)?, now);
         let act = Act::new(Subject::Certificate(binding.certificate), Action::Sign, &Actor::function("issue"), now)

@@ -37,7 +37,7 @@ impl App {
         let mut outcome = Ok(());
         for published in lists.iter().filter(|published| wants_renewal(published, now)) {
             if Instant::now() >= deadline {
-                warn!("not every revocation list could be made in time; the next wake-up goes on");
+                warn!("not every revocation list was made in time; the next run continues");
                 break;
             }
             let Some(root) = roots.iter().find(|root| root.generation == published.list.generation()) else { continue };

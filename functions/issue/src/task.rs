@@ -75,7 +75,7 @@ impl App {
             let key = TaskKey::from(&delivery.body);
             let task = tasks.get(&key);
             let verdict = judge(&delivery.body, jobs.get(&key.job), task);
-            match if seen.insert(key) { verdict } else { Err("it is in this batch twice") } {
+            match if seen.insert(key) { verdict } else { Err("it is twice in this batch") } {
                 Ok(certificate) => {
                     let history = task.map(|task| task.history.clone()).unwrap_or_default();
                     wanted.push((certificate, delivery, history));
@@ -158,7 +158,7 @@ impl App {
                 AfterTask::Done
             }
             Err(error) => {
-                error!(device.id = %task.device, error = &error as &dyn Error, "what came of the device could not be recorded and is done again");
+                error!(device.id = %task.device, error = &error as &dyn Error, "the device's result could not be recorded; the task is done again");
                 AfterTask::Again(self.soon(delivery.receives))
             }
         }
@@ -173,7 +173,7 @@ impl App {
                 AfterTask::Done
             }
             Err(error) => {
-                error!(device.id = %task.device, error = &error as &dyn Error, "a device's end could not be recorded and is done again");
+                error!(device.id = %task.device, error = &error as &dyn Error, "the device's result could not be recorded; the task is done again");
                 AfterTask::Again(self.soon(delivery.receives))
             }
         }

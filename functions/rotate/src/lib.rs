@@ -89,7 +89,10 @@ impl App {
             after = match next {
                 Some(next) if Instant::now() < deadline => Some(next),
                 Some(_) => {
-                    warn!(certificates.shard = shard, "not all certificates were looked at: the next run goes on");
+                    warn!(
+                        certificates.shard = shard,
+                        "not all certificates were checked in time; the next run continues"
+                    );
                     return Ok(());
                 }
                 None => return Ok(()),
@@ -110,7 +113,7 @@ impl App {
         let sent = due.into_iter().enumerate().filter(|(index, _)| !lost.contains(index));
         stream::iter(sent)
             .for_each_concurrent(CONCURRENCY, |(_, (certificate, days))| async move {
-                info!(certificate.id = %certificate.id, certificate.days = days, "the certificate nears its end");
+                info!(certificate.id = %certificate.id, certificate.days = days, "the certificate expires soon");
                 if let Err(error) = self.ledger.notice(certificate.id, days).await {
                     warn!(certificate.id = %certificate.id, error = &error as &dyn Error, "its event will be sent again");
                 }

@@ -126,7 +126,8 @@ impl Attempt {
 
     /// A panic comes again with the same device: it fails at once, and alone.
     pub(crate) fn broken(mut self, now: OffsetDateTime) -> Self {
-        let failure = Failure::new(ErrorClass::Lost, "The worker broke off at this device; its log says why.");
+        let failure =
+            Failure::new(ErrorClass::Lost, "The worker's task panicked at this device. See the worker's log.");
         self.tries = Some(visit::gave_up(self.task(), self.tries.as_ref(), failure.clone(), now));
         self.visited = true;
         self.next = Some(AfterVisit::Settle(Outcome::Failed(failure)));
@@ -177,7 +178,7 @@ impl App {
             Err(LeaseRefused::Gone) => attempt.next = Some(AfterVisit::Settle(Outcome::Skipped)),
             Err(LeaseRefused::Superseded { newer }) => attempt.next = Some(self.superseded(&mut attempt, newer).await),
             Err(LeaseRefused::Held { until }) => {
-                info!(device.id = %attempt.delivery.body.device, %until, "another task holds the device: after that");
+                info!(device.id = %attempt.delivery.body.device, %until, "device is leased by another task; this task waits");
                 attempt.next = Some(AfterVisit::Again { seconds: seconds(until - now) + 1 });
             }
             Err(LeaseRefused::Ledger(error)) => {

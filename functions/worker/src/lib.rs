@@ -155,7 +155,7 @@ impl App {
                 let key = TaskKey::from(&delivery.body);
                 let verdict = batch::judge(&delivery.body, jobs.get(&key.job), tasks.get(&key), &authority);
                 let history = tasks.get(&key).map(|task| task.history.clone()).unwrap_or_default();
-                (if seen.insert(key) { verdict } else { TaskWork::Drop("it is in this batch twice") }, history)
+                (if seen.insert(key) { verdict } else { TaskWork::Drop("it is twice in this batch") }, history)
             })
             .collect();
         let devices = deliveries.iter().map(|delivery| &delivery.body.device);
@@ -183,7 +183,7 @@ impl App {
             match ended {
                 Ok((_, attempt)) => finished.push(attempt),
                 Err(broken) => {
-                    error!(error = &broken as &dyn Error, "a task broke off");
+                    error!(error = &broken as &dyn Error, "task panicked");
                     if let Some(attempt) = deliveries.remove(&broken.id()) {
                         finished.push(attempt.broken((self.clock)()));
                     }

@@ -77,7 +77,10 @@ impl App {
                 Recorded(new.map(|key| (key, true)).chain(old.map(|key| (key, false))).chain(joined()).collect())
             }
             Err(error) => {
-                error!(error = &error as &dyn Error, "what came of the batch could not be recorded and is done again");
+                error!(
+                    error = &error as &dyn Error,
+                    "the batch's results could not be recorded; the batch is done again"
+                );
                 Recorded(joined().collect())
             }
         }
@@ -91,7 +94,7 @@ impl App {
                 Ok(new) => _ = recorded.0.insert(settlement.key, new),
                 Err(error) => {
                     let device = &settlement.key.device;
-                    error!(device.id = %device, error = &error as &dyn Error, "what came of the device could not be recorded and is done again");
+                    error!(device.id = %device, error = &error as &dyn Error, "the device's result could not be recorded; the task is done again");
                 }
             }
         }
@@ -110,7 +113,7 @@ impl App {
             match self.ledger.release(&device.id, &attempt.owner, &left).await {
                 Ok(written) => return written,
                 Err(error) => {
-                    warn!(device.id = %device.id, error = &error as &dyn Error, "the device could not be given back");
+                    warn!(device.id = %device.id, error = &error as &dyn Error, "the device's lease could not be released");
                     sleep(pause).await;
                 }
             }

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::App;
 use crate::attempt::{AfterVisit, Attempt, Visit, endpoint};
 
-const REQUESTED: &str = "The device made a key and a request; the issuer is to take it.";
+const REQUESTED: &str = "The device made a key and a request; the issuer will sign it.";
 
 impl App {
     /// `read`: the use before the device was leased. Another worker may have come before: a second request would make

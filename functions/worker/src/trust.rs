@@ -67,7 +67,7 @@ impl App {
         let sha256 = content_hash(wanted().filter(|anchor| held.contains(anchor)));
         let withdrawn = bundle.withdrawn.iter().any(|gone| held.contains(gone));
         if sha256 != bundle.sha256() || withdrawn {
-            let message = "What was read back is not what the bundle wants.";
+            let message = "The trust store that was read back differs from the bundle.";
             let failure = Failure::new(ErrorClass::NotStored, message).at(Stage::EndTrustStoreProcessing);
             return Visit::Failed(failure);
         }

@@ -89,7 +89,7 @@ impl App {
                 }
                 let job = working.task.job;
                 let message = format!(
-                    "Since {} the device has worked on {monitor} for job {job} without an end: what it holds after that is not known.",
+                    "Since {} the device has worked on {monitor} for job {job} without finishing; what it holds afterwards is not known.",
                     working.since
                 );
                 Err((Visit::Failed(Failure::new(ErrorClass::Timeout, message)), overdue))
@@ -109,7 +109,7 @@ impl App {
 
     fn wait(&self, attempt: &Attempt, after: std::time::Duration) -> AfterVisit {
         let seconds = u32::try_from(after.as_secs()).unwrap_or(u32::MAX);
-        info!(device.id = %attempt.delivery.body.device, seconds, "the device goes on by itself and is asked again");
+        info!(device.id = %attempt.delivery.body.device, seconds, "the device is still working; it is asked again");
         AfterVisit::Again { seconds }
     }
 
@@ -134,7 +134,7 @@ impl App {
             return;
         };
         if let Err(error) = self.ledger.save_use(&binding.with(lifecycle, now)).await {
-            warn!(device.id = %binding.device, error = &error as &dyn std::error::Error, "how far the device came is not recorded");
+            warn!(device.id = %binding.device, error = &error as &dyn std::error::Error, "the device's progress was not recorded");
         }
     }
 

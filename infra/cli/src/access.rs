@@ -21,18 +21,18 @@ use crate::{
 
 pub(crate) const NOT_WRITTEN: &str = "the table of tokens could not be written with your AWS credentials";
 
-/// Who may call, and how he proves that it is him
+/// API users and their credentials
 #[derive(Debug, Subcommand)]
 pub(crate) enum AccessCommand {
-    /// Let somebody in with a password, which is asked for at the terminal, or as who he is in IAM or at an OpenID provider
+    /// Add a user, with a password (asked for at the terminal) or an identity in IAM or at an OpenID provider
     Add(Add),
-    /// Show who may call, and how
+    /// List users and their credentials
     List(Table),
-    /// Let somebody in no more, or no more in one way: every token that was given for it ends at once
+    /// Revoke a user or one credential; its tokens become invalid at once
     Revoke(Revoke),
-    /// Give somebody another password, or his first: every token and session that was given for the last one ends at once
+    /// Set a user's password; tokens and sessions of the former password become invalid at once
     Passwd(Passwd),
-    /// Replace an access key by a new one of the same principal
+    /// Replace an access key with a new one of the same user
     RotateKey(RotateKey),
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Table {
     access_table: Option<String>,
 }
 
-/// Who somebody is elsewhere.
+/// An identity at another provider.
 #[derive(Debug, Args)]
 struct Identities {
     /// ARN of an IAM user or role, whose credentials sign POST /sessions/iam; may be repeated

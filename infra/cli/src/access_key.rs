@@ -26,10 +26,10 @@ const SECRET_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstu
 pub(crate) struct AccessKey {
     #[command(flatten)]
     place: StackTable,
-    /// Whose key it is: `rootcast access add` comes first
+    /// The key's user, who was added with `rootcast access add`
     #[arg(long, value_name = "NAME")]
     principal: PrincipalName,
-    /// For how many days the key is good, instead of until it is removed
+    /// Days until the key expires (default: never)
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=3650))]
     expires: Option<u16>,
 }
@@ -39,7 +39,7 @@ pub(crate) struct RotateKey {
     /// The key to replace
     #[arg(value_name = "ACCESS_KEY")]
     old: AccessKeyId,
-    /// For how many hours the old key is good beside the new one
+    /// Hours that the old key stays valid beside the new one
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(0..=720))]
     overlap: u16,
     #[command(flatten)]
@@ -91,8 +91,8 @@ pub(crate) async fn rotate(arguments: RotateKey, format: Format) -> Result<End> 
     }
     if let Format::Text = format {
         match overlap {
-            0 => out!("The key {old} is good no more."),
-            hours => out!("The key {old} is good for {hours} hours more."),
+            0 => out!("The key {old} is revoked."),
+            hours => out!("The key {old} stays valid for {hours} hours."),
         }
     }
     Ok(End::Done)
@@ -101,7 +101,7 @@ pub(crate) async fn rotate(arguments: RotateKey, format: Format) -> Result<End> 
 impl Forge {
     async fn make(&self, principal: PrincipalName, expires: Option<OffsetDateTime>, format: Format) -> Result<End> {
         let Some(holder) = self.ledger.principal(&principal).await.context(NOT_WRITTEN)? else {
-            bail!("there is no principal {principal}: `rootcast access add {principal}` comes first");
+            bail!("there is no user {principal}: run `rootcast access add {principal}` first");
         };
         let id: AccessKeyId = random_text(AccessKeyId::ALPHABET, AccessKeyId::LENGTH)?.parse()?;
         let secret = random_text(SECRET_ALPHABET, SECRET_LENGTH)?;
@@ -116,7 +116,7 @@ impl Forge {
         self.ledger.put_access_key(&id, &record).await.context(NOT_WRITTEN)?;
         match format {
             Format::Text => {
-                let until = expires.map_or_else(|| "it is removed".to_owned(), |expires| expires.date().to_string());
+                let until = expires.map_or_else(|| "it is revoked".to_owned(), |expires| expires.date().to_string());
                 out!(
                     "{} may sign requests with this key until {until}. Its secret is shown this once.",
                     record.principal
@@ -167,7 +167,7 @@ fn random_text(alphabet: &[u8], length: usize) -> Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(length));
     while text.len() < length {
         let mut bytes = Zeroizing::new([0; 64]);
-        getrandom::fill(&mut *bytes).context("the system gives no random numbers")?;
+        getrandom::fill(&mut *bytes).context("the operating system gives no random numbers")?;
         let letters = bytes.iter().copied().map(usize::from).filter(|byte| *byte < fair);
         let missing = length - text.len();
         text.extend(letters.map(|byte| char::from(alphabet[byte % alphabet.len()])).take(missing));

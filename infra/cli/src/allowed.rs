@@ -5,14 +5,14 @@ use rootcast_core::access::permission::{Grant, Grants, Operation, Role};
 
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Allowed {
-    /// What the caller may do: reader (read everything), operator (read, write, create and delete everything) or
-    /// administrator (that, and every permission); operator where neither this nor --grant is said
+    /// Role: reader (read everything), operator (read, write, create and delete everything) or
+    /// administrator (operator, and every permission); default, without --grant: operator
     #[arg(long, value_name = "ROLE")]
     role: Option<Role>,
     /// Rights below a distinguished name: read, write, create, delete, or manage for all of them; may be repeated
     #[arg(long = "grant", value_name = r"\VED\Policy\…=RIGHT,…")]
     grants: Vec<Grant>,
-    /// What no right implies: regenerate, activate, abort, export-key, administer-access; may be repeated
+    /// Permission that no right includes: regenerate, activate, abort, export-key, administer-access; may be repeated
     #[arg(long = "permission", value_name = "PERMISSION")]
     permissions: Vec<Operation>,
 }

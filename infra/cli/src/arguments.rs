@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-/// Which API, and as whom. The token itself is never an argument: every user of a machine sees those.
+/// Which API, and as which user. The token is never an argument: every user of a machine can see arguments.
 #[derive(Debug, Args)]
 pub(crate) struct AccessArguments {
     /// Base address of the API, instead of the profile's
@@ -41,7 +41,7 @@ pub(crate) struct AccessArguments {
     /// PEM file with the only certificates to trust for the API, instead of the system's
     #[arg(long, env = "ROOTCAST_CA", global = true, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// Which login to use: a name in $XDG_CONFIG_HOME/rootcast, or the path of a file. $ROOTCAST_TOKEN goes before its token
+    /// Which login to use: a name in $XDG_CONFIG_HOME/rootcast, or the path of a file. $ROOTCAST_TOKEN takes precedence over its token
     #[arg(
         long = "login-profile",
         id = "login-profile",
@@ -55,7 +55,7 @@ pub(crate) struct AccessArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct FormatArguments {
-    /// Print JSON for programs; where there is one value after the other, one a line
+    /// Print JSON; a stream of values has one value a line
     #[arg(long, global = true)]
     json: bool,
 }
@@ -68,36 +68,35 @@ impl From<FormatArguments> for Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a token with your own AWS credentials and keep it as a profile
+    /// Create a token with your AWS credentials and save it as a profile
     Login(Login),
-    /// Say who may call, and how he proves that it is him, with your own AWS credentials
+    /// Manage API users and their credentials, with your AWS credentials
     #[command(subcommand)]
     Access(AccessCommand),
-    /// Make a key for a client that signs its requests, with your own AWS credentials
+    /// Create an access key for a client that signs its requests, with your AWS credentials
     AccessKey(AccessKey),
     /// Enrol, list and approve devices
     #[command(subcommand)]
     Device(DeviceCommand),
-    /// Ask for a new root, which then goes to every approved device
+    /// Create a new root and bring it to every approved device
     Rotate(Rotate),
-    /// Look at rollovers and steer them
+    /// Show and control rollovers and deployments
     #[command(subcommand)]
     Job(JobCommand),
-    /// Try again what failed in a job: all of it, or only some classes, waves or devices
+    /// Retry the failed devices of a job: all, or by class, wave or device
     Retry(Retry),
-    /// Keep certificates that were made elsewhere, and bring them to devices
+    /// Import certificates that were made elsewhere, and deploy them to devices
     #[command(subcommand)]
     Certificate(CertificateCommand),
-    /// See who did what with a job, a certificate or a root, and verify that nothing of it was changed
+    /// Show who did what to a job, certificate or root, and verify the record
     #[command(subcommand)]
     Audit(AuditCommand),
-    /// Look at the root certificates
+    /// Show the root certificates and verify the bundle
     #[command(subcommand)]
     Root(RootCommand),
-    /// Raise the counters above all that keys, devices and queues show, after tables were lost or restored, with your own AWS
-    /// credentials
+    /// Repair the counters after tables were lost or restored, with your AWS credentials
     Restore(Restore),
-    /// Run everything on this machine: a local cloud, a fleet of devices, two rollovers, and the proof
+    /// Run the whole stack on this machine, with emulated devices and two rollovers
     Local(Local),
 }
 

@@ -20,13 +20,13 @@ use crate::{
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// Show what was done with a job
+    /// Show the audit record of a job
     Job(Chain<JobId>),
-    /// Show what was done with a certificate, be it deleted or not
+    /// Show the audit record of a certificate, also of a deleted one
     Certificate(Chain<CertificateId>),
-    /// Show what was done with a generation of the root
+    /// Show the audit record of a root generation
     Root(Chain<u32>),
-    /// Say whether an exported file is whole and unchanged; needs no API. Exits with 1 where it is not
+    /// Verify that an exported file is complete and unchanged, without the API; exit code 1 where it is not
     Verify(Verify),
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Chain<
 > {
     /// Its id
     id: T,
-    /// Write it to a file instead, a line an entry, each the text whose SHA-256 the next one names
+    /// Write the entries to this file, one a line; each names the SHA-256 of the one before
     #[arg(long, value_name = "FILE")]
     export: Option<PathBuf>,
 }
@@ -137,10 +137,10 @@ fn verified(result: Result<Verified, Unverified>, what: &str, format: Format) ->
             output::json(&json!({ "subject": subject, "entries": entries.len(), "head": head, "verified": true }))?;
         }
         (Ok(Verified { subject, entries, head }), Format::Text) => {
-            out!("{what}: {} entries of {subject}, whole and unchanged up to the head {}", entries.len(), head.hash);
+            out!("{what}: {} entries of {subject}, complete and unchanged up to the head {}", entries.len(), head.hash);
         }
         (Err(why), Format::Json) => output::json(&json!({ "verified": false, "why": why.to_string() }))?,
-        (Err(why), Format::Text) => note!("{what} is not what was recorded: {why}"),
+        (Err(why), Format::Text) => note!("{what} does not verify: {why}"),
     }
     Ok(End::unless(result.is_err()))
 }

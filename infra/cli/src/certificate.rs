@@ -22,17 +22,17 @@ const PAGE: &str = "50";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CertificateCommand {
-    /// Check a certificate with its chain and key, seal the key and keep all of it
+    /// Import a certificate with its chain and private key
     Import(Import),
-    /// List what is kept, the first to expire first
+    /// List certificates, the first to expire first
     List(List),
-    /// Show one
+    /// Show a certificate
     Show(Which),
-    /// Print certificate, chain and private key as PEM; needs the permission export-key
+    /// Print certificate, chain and private key as PEM; requires the permission export-key
     Export(Which),
-    /// Delete one that no device has
+    /// Delete a certificate that no device has
     Delete(Which),
-    /// Bring one to devices; `rootcast job watch` shows how far it is
+    /// Deploy a certificate to devices; follow it with `rootcast job watch`
     Deploy(Deploy),
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Import {
     /// 3 to 63 letters, digits, underscores, dots and hyphens; unique within its folder
     #[arg(long)]
     name: String,
-    /// Where it stands, parts between backslashes
+    /// Folder, its parts separated by backslashes
     #[arg(long)]
     folder: Option<String>,
     /// PEM file: the certificate, with or without its chain, in any order
@@ -65,17 +65,17 @@ pub(crate) struct Import {
     /// File that holds the PKCS #12 file's password; - for standard input
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// Refuse a certificate that is kept already under another name
+    /// Refuse a certificate that is stored already under another name
     #[arg(long)]
     unique: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Only those with this in their name or domains
+    /// Only certificates with this text in their name or domains
     #[arg(long)]
     content: Option<String>,
-    /// Only those whose time is over
+    /// Only expired certificates
     #[arg(long)]
     expired: bool,
 }
@@ -179,7 +179,7 @@ async fn show_all(api: &Api, list: &List, format: Format) -> Result<End> {
     }
     match format {
         Format::Json => output::json(&found)?,
-        Format::Text if found.is_empty() => note!("There is none."),
+        Format::Text if found.is_empty() => note!("No certificates."),
         Format::Text => {
             let row = |item: &Value| ["id", "name", "domain", "expire_time", "status"].map(|field| text(&item[field]));
             out!(
@@ -204,7 +204,7 @@ async fn send(api: &Api, deploy: &Deploy, format: Format) -> Result<End> {
             }
             if let Some(job) = answer["job_id"].as_u64() {
                 out!(
-                    "Job {job} brings it to {} devices: rootcast job watch {job}",
+                    "Job {job} deploys it to {} devices: rootcast job watch {job}",
                     deploy.devices.len() - refused.len()
                 );
             }

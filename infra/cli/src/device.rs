@@ -16,11 +16,11 @@ pub(crate) enum DeviceCommand {
     Add(add::Add),
     /// List every device
     List,
-    /// Approve what devices show as their TLS certificate; they take part in rollovers from then on
+    /// Approve devices by the TLS certificate that they show; approved devices take part in rollovers
     Approve(approve::Approve),
-    /// Have devices make keys and requests for certificates of their own, sign them, and give them to the devices
+    /// Renew devices' own certificates: each device makes a key and a request, which a root signs
     Renew(renew::Renew),
-    /// Show a device's own certificate, where its making stands, and what each stage did
+    /// Show a device's own certificate, its issuance status and its stages
     Certificate(renew::Show),
 }
 

@@ -23,23 +23,23 @@ use crate::{
 pub(crate) enum JobCommand {
     /// List every rollover and every deployment, the newest first
     List,
-    /// Show one: where it is and why, its waves, what failed
+    /// Show a job: its state and why, its waves, its failed devices
     Show(Which),
-    /// Follow it until it ends or needs you
+    /// Follow a job until it ends or pauses
     Watch(Which),
-    /// Start no new device work of a rollover; what is under way may end
+    /// Pause a rollover: no new device is started
     Pause(Which),
-    /// Go on with a paused rollover or an ended deployment, and try again what failed
+    /// Resume a paused rollover or an ended deployment, and retry what failed
     Resume(Steered),
-    /// Take the new root off the devices again; not once it signs
+    /// Remove the new root from the devices; not possible after activation
     Abort(Steered),
-    /// Go on without devices that cannot hold the new root
+    /// Waive devices: the rollover does not wait for them
     Waive(Waive),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Which {
-    /// Which job; where none is given the newest that has not ended, or else the newest
+    /// The job (default: the newest that has not ended, or else the newest)
     pub(crate) id: Option<JobId>,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Which {
 pub(crate) struct Steered {
     #[command(flatten)]
     which: Which,
-    /// Follow it from there
+    /// Follow the job afterwards
     #[arg(long)]
     watch: bool,
 }
@@ -62,7 +62,7 @@ pub(crate) struct Waive {
     /// Every device that failed
     #[arg(long, conflicts_with = "devices")]
     all_failed: bool,
-    /// Why they may be left out, for the records
+    /// Why they are waived; kept in the audit record
     #[arg(long, value_name = "TEXT")]
     reason: String,
 }
@@ -114,7 +114,7 @@ fn tell(id: JobId, job: Option<Value>, format: Format) -> Result<End> {
     let job = read(id, job)?;
     out!("Job {id}: {}", plain(&job.reason));
     if job.state == JobState::Paused {
-        out!("Go on with: rootcast job resume {id} --watch");
+        out!("Resume with: rootcast job resume {id} --watch");
     }
     Ok(End::Done)
 }

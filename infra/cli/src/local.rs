@@ -35,16 +35,16 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 #[derive(Debug, Args)]
 pub(crate) struct Local {
-    /// How many devices, of some 15 MB each
+    /// Number of devices, of some 15 MB each
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=500))]
     devices: u16,
-    /// Stay up after the proof until Ctrl-C, as is done at a terminal anyway
+    /// Stay up after the proof until Ctrl-C (the default at a terminal)
     #[arg(long)]
     keep: bool,
-    /// Port of the API on localhost; a free one where none is given
+    /// Port of the API on localhost (default: a free one)
     #[arg(long)]
     port: Option<u16>,
-    /// Folder for logs and the devices' state, which then stays; a temporary one where none is given
+    /// Folder for logs and the devices' state, which is kept (default: a temporary one)
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
 }

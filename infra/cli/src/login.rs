@@ -35,15 +35,15 @@ pub(crate) struct Login {
     /// Name of the table of tokens, instead of the stack's; then --url is needed too
     #[arg(long, value_name = "NAME")]
     access_table: Option<String>,
-    /// Who calls, for the records
+    /// Name of the caller in the audit record
     #[arg(long, value_name = "NAME", env = "USER")]
     principal: String,
     #[command(flatten)]
     allowed: Allowed,
-    /// For how many days the token is good
+    /// Days until the token expires
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=365))]
     days: u16,
-    /// Print the token as well, for a program's ROOTCAST_TOKEN
+    /// Print the token too, for use as ROOTCAST_TOKEN
     #[arg(long)]
     print: bool,
 }
@@ -95,7 +95,7 @@ pub(crate) async fn grant(
     let record =
         TokenRecord { principal: principal.to_owned(), grants, granted: None, exchanged: None, created, expires };
     let mut random = [0; Token::RANDOM_BYTES];
-    getrandom::fill(&mut random).context("the system gives no random numbers")?;
+    getrandom::fill(&mut random).context("the operating system gives no random numbers")?;
     let token = Token::from_random(&random);
     ledger.put_token(&token.sha256(), &record).await?;
     Ok(Access { url, token, ca })

@@ -30,7 +30,9 @@ impl AccessArguments {
         let file = self.file()?;
         let saved = load(&file)?;
         let found = merge(self.url.clone(), token, self.ca.clone(), saved);
-        found.map_err(|missing| Usage(format!("{missing} ({} has it after `rootcast login`)", file.display())).into())
+        found.map_err(|missing| {
+            Usage(format!("{missing}. Run `rootcast login`, which writes {}", file.display())).into()
+        })
     }
 
     /// Where the profile is kept: `$XDG_CONFIG_HOME/rootcast/NAME.json`, or the path itself.
@@ -50,10 +52,11 @@ fn merge(url: Option<Url>, token: Option<Token>, ca: Option<PathBuf>, saved: Opt
     let same = |saved: &Access| url.as_ref().is_none_or(|url| *url == saved.url);
     match (token, saved) {
         (None, Some(saved)) if same(&saved) => Ok(Access { ca: ca.or(saved.ca), ..saved }),
-        (None, Some(saved)) => {
-            Err(format!("no token for this address: the profile's is for {}; set ROOTCAST_TOKEN", saved.url))
-        }
-        (None, None) => Err("nobody is logged in: no token".to_owned()),
+        (None, Some(saved)) => Err(format!(
+            "there is no token for this address: the profile's token is for {}; set ROOTCAST_TOKEN",
+            saved.url
+        )),
+        (None, None) => Err("not logged in: there is no token".to_owned()),
         (Some(token), Some(saved)) if same(&saved) => Ok(Access { token, ca: ca.or(saved.ca), ..saved }),
         (Some(token), _) => {
             Ok(Access { url: url.ok_or("no address of the API: give --url or ROOTCAST_URL")?, token, ca })

@@ -29,7 +29,7 @@ pub(crate) struct Restore {
     /// CloudFormation stack whose tables were lost or restored
     #[arg(long, value_name = "NAME")]
     stack: String,
-    /// Say what was found and would be raised, and write nothing
+    /// Show what was found and would be raised; write nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -91,7 +91,7 @@ async fn actor(config: &SdkConfig) -> Result<Actor> {
 async fn look(ledger: &Ledger, vault: &Vault, queued: Queued) -> Result<Found> {
     let authority = ledger.authority().await.context("the table of roots cannot be read")?;
     if authority.claim.as_ref().is_some_and(|claim| claim.until > OffsetDateTime::now_utc()) {
-        bail!("a root is being made right now: wait a minute, then run `rootcast restore` again");
+        bail!("a root is being created: wait a minute, then run `rootcast restore` again");
     }
     let job = ledger.last_job().await.context("the table of jobs cannot be read")?;
     let recorded = authority.counters().map(|counters| Counters { job, ..counters });
@@ -159,7 +159,7 @@ impl Found {
         let (last_job, acts) = (Some(after.job), vec![act]);
         match ledger.commit(Change { authority: Some(&authority), last_job, acts, ..Change::default() }).await {
             Err(LedgerError::Conflict) => {
-                bail!("a root or a job was made, or a root activated, meanwhile: run `rootcast restore` again")
+                bail!("a root or a job was created, or a root activated, meanwhile: run `rootcast restore` again")
             }
             written => written.context("the counters cannot be raised"),
         }

@@ -24,7 +24,7 @@ pub(crate) struct Retry {
     which: Which,
     #[command(flatten)]
     filters: Filters,
-    /// Follow it from there
+    /// Follow the job afterwards
     #[arg(long)]
     watch: bool,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Retry {
 /// As the API has them: a filter that is not there lets everything pass.
 #[derive(Debug, Args, Serialize)]
 struct Filters {
-    /// Only what failed so, such as connect or unauthorized; may be repeated
+    /// Only this error class, such as connect or unauthorized; may be repeated
     #[arg(long = "class", value_name = "CLASS", value_parser = class)]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     classes: Vec<ErrorClass>,

@@ -55,7 +55,7 @@ pub(crate) async fn run(api: &Api, RootCommand::Show(show): RootCommand, format:
     };
     let jws = api.raw("/bundle").await?;
     let bundle = verify_jws(jws, &trusted)
-        .context("the published bundle is NOT good: do not use it, and find out who wrote it")?;
+        .context("the published bundle does NOT verify: do not use it, and find out who wrote it")?;
     match format {
         Format::Json => {
             let anchors: Vec<_> = bundle.anchors.iter().map(Certificate::fingerprint).collect();
@@ -70,7 +70,7 @@ pub(crate) async fn run(api: &Api, RootCommand::Show(show): RootCommand, format:
             let row = |anchor: &Certificate| [anchor.subject_dn().to_owned(), anchor.fingerprint().to_string()];
             let rows: Vec<_> = bundle.anchors.iter().map(row).collect();
             out!(
-                "Bundle version {}; its signature by {by} is good:\n{}",
+                "Bundle version {}; its signature by {by} verifies:\n{}",
                 bundle.version,
                 table(["anchor", "sha256"], &rows)
             );

@@ -16,22 +16,22 @@ use crate::{
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Rotate {
-    /// Follow the rollover until it ends or needs you
+    /// Follow the rollover until it ends or pauses
     #[arg(long)]
     watch: bool,
-    /// Let the new root sign at once, before the devices hold it: connections may fail until they do
+    /// Activate the new root at once, before the devices hold it: connections may fail until they do
     #[arg(long)]
     immediate: bool,
-    /// Why, for the records
+    /// Why the root is replaced; kept in the audit record
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// Devices in the first wave
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     canary: Option<u64>,
-    /// Each wave is so many times the one before
+    /// Factor by which each wave is larger than the one before
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     growth: Option<u64>,
-    /// No wave has more devices
+    /// Largest wave, in devices
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     largest_wave: Option<u64>,
     /// Seconds between two waves
@@ -51,7 +51,7 @@ pub(crate) struct Rotate {
 pub(crate) async fn run(api: &Api, rotate: Rotate, format: Format) -> Result<End> {
     let Some(job) = request(api, &rotate).await? else {
         match format {
-            Format::Text => out!("The new root signs: there is no approved device that would have to hold it first."),
+            Format::Text => out!("The new root is active: there is no approved device to wait for."),
             Format::Json => output::json(&json!({"jobPath": ""}))?,
         }
         return Ok(End::Done);

@@ -104,7 +104,7 @@ async fn lost_tasks_are_sent_again_when_the_wave_stands_still() {
         until("the job is over", LIMIT, ended).await;
         assert_came_to_the_same_end(stack, id, 5).await;
         let log = stack.log("ConductFunction").await;
-        assert!(log.contains("Nothing came back from 5 devices for 10s: they get their task again."));
+        assert!(log.contains("No result from 5 devices for 10s: their tasks are sent again."));
     })
     .await;
 }
@@ -174,7 +174,7 @@ async fn a_device_that_another_task_holds_is_waited_for() {
         let id = stack.put_root("").await;
         assert_came_to_the_same_end(stack, id, 1).await;
         assert!(OffsetDateTime::now_utc() >= lease.until);
-        assert!(stack.log("WorkerFunction").await.contains("another task holds the device"));
+        assert!(stack.log("WorkerFunction").await.contains("device is leased by another task"));
     })
     .await;
 }

@@ -89,7 +89,7 @@ pub(super) fn result(row: &Row, standing: Standing, is_held: bool) -> DeviceResu
             "The device waits for its turn.",
             failure.map_or_else(
                 || "Its wave was not sent yet, or its task waits in the queue.".to_owned(),
-                |failure| format!("It is tried again. Last time: {}", failure.message),
+                |failure| format!("Retried. Last time: {}", failure.message),
             ),
         ),
         Standing::Never | Standing::NotInJob => (

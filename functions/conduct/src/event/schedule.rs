@@ -73,11 +73,7 @@ impl App {
             return Err(why);
         }
         let seconds = SOON + jitter() % (SOON + 1);
-        warn!(
-            job.id = job.0,
-            error = &why as &dyn Error,
-            "conducting the job was interrupted; it goes on in {seconds} s"
-        );
+        warn!(job.id = job.0, error = &why as &dyn Error, "conducting the job was interrupted; retried in {seconds} s");
         let control = Control { job, why: "a passing fault interrupted it".to_owned() };
         Ok(self.queue.send_later(&self.control_queue, &control, seconds).await?)
     }

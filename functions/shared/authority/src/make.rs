@@ -17,8 +17,7 @@ use tracing::{info, warn};
 use crate::keys::purpose;
 use crate::{AuthorityError, CertificateAuthority};
 
-const NOT_MADE: &str =
-    "It could not be made. The next PUT /signingCertificate goes on here; the function's log says why.";
+const NOT_MADE: &str = "Root creation failed; see the function's log. Repeat PUT /signingCertificate to resume.";
 
 /// What the deployment says of its roots.
 #[derive(Debug, Clone)]

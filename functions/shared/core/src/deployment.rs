@@ -93,7 +93,7 @@ impl Deployment {
             id,
             revision: 1,
             outcome: None,
-            reason: "The certificate is to be brought to the devices.".to_owned(),
+            reason: "The certificate will be brought to the devices.".to_owned(),
             certificate,
             work,
             devices,
@@ -175,7 +175,7 @@ impl Deployment {
             self.progress_at = now;
         }
         self.updated = now;
-        "An operator has what failed tried again.".clone_into(&mut self.reason);
+        "Failed devices are retried for an operator.".clone_into(&mut self.reason);
         Ok(self)
     }
 }
@@ -212,7 +212,7 @@ pub fn plan(deployment: &Deployment, tally: &Tally, now: OffsetDateTime, stall: 
         return step(Action::Wait, deployment.reason.clone());
     }
     if !deployment.reopen.is_nothing() {
-        return step(Action::Reopen, "What failed is tried again.".to_owned());
+        return step(Action::Reopen, "Failed devices are retried.".to_owned());
     }
     if tally.is_settled() {
         return end(tally);
@@ -221,13 +221,13 @@ pub fn plan(deployment: &Deployment, tally: &Tally, now: OffsetDateTime, stall: 
         return step(Action::Send, format!("The certificate goes to {open} of {devices} devices."));
     }
     if deployment.seen_settled != tally.settled() || now < deployment.progress_at + stall {
-        return step(Action::Wait, format!("{open} of {devices} devices are still open."));
+        return step(Action::Wait, format!("{open} of {devices} devices have no result yet."));
     }
     if deployment.resends < MAX_RESENDS {
-        let why = format!("Nothing came back from {open} devices for {stall}: they get their task again.");
+        let why = format!("No result from {open} devices for {stall}: their tasks are sent again.");
         return step(Action::Resend, why);
     }
-    step(Action::GiveUp, format!("Nothing came back from {open} devices after {MAX_RESENDS} more tries."))
+    step(Action::GiveUp, format!("No result from {open} devices after {MAX_RESENDS} resends."))
 }
 
 fn end(tally: &Tally) -> Step {
@@ -240,7 +240,7 @@ fn end(tally: &Tally) -> Step {
         return Step { action: Action::End(DeploymentOutcome::Deployed), why };
     }
     let why = format!(
-        "{} of {} devices show the certificate, {} failed.{deleted} See the failed tasks, mend the devices, then resume the job.",
+        "{} of {} devices show the certificate, {} failed.{deleted} See the failed tasks, repair the devices, then resume the job.",
         tally.acked, tally.dispatched, tally.failed
     );
     Step { action: Action::End(DeploymentOutcome::DeployedWithFailures), why }

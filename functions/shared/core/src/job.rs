@@ -254,7 +254,7 @@ impl Job {
             phase: Phase::Create,
             state: JobState::Running,
             outcome: None,
-            reason: "The new root is being made.".to_owned(),
+            reason: "The new root is being created.".to_owned(),
             requested_for: new.requested_for,
             generation: new.generation,
             old_generation: new.old_generation,

@@ -11,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 use tracing::warn;
 use zeroize::Zeroizing;
 
-/// Who calls, before anybody knows whether it is him.
+/// Who claims to call; not proven yet.
 pub struct Claim {
     /// From where: [`source`](crate::source).
     pub source: String,

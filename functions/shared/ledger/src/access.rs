@@ -30,7 +30,7 @@ use crate::{Ledger, LedgerError};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TokenRecord {
-    /// Who calls, for the records.
+    /// Name of the caller in the audit record.
     pub principal: String,
     /// Nothing where a login or an exchange gave it: what the principal may holds then.
     #[serde(default)]

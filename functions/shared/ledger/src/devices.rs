@@ -74,7 +74,7 @@ impl Ledger {
         if open.is_empty() { Ok(enrolled) } else { Err(LedgerError::Conflict) }
     }
 
-    /// Approved devices are brought to the bundle of today, where there is one. Demands that there is still the same.
+    /// Approved devices are brought to the current bundle, where there is one. Demands that there is still the same.
     fn joining(
         &self,
         devices: &[&DeviceRecord],

@@ -42,14 +42,14 @@ pub(super) async fn run(config: &SdkConfig, arguments: Add, format: Format) -> R
     // Before anything is written.
     for identity in &identities {
         if let Some(owner) = ledger.owner(identity).await.context(NOT_WRITTEN)?.filter(|owner| *owner != name) {
-            bail!("{identity} is {owner}'s already: `rootcast access revoke` takes it back");
+            bail!("{identity} belongs to {owner} already: revoke it first with `rootcast access revoke`");
         }
     }
     let there = ledger.principal(&name).await.context(NOT_WRITTEN)?;
     let record = match there {
         Some(_) if identities.is_empty() || password_stdin || allowed.is_said() => bail!(
-            "{name} is there already: --iam and --oidc alone add to what he has, `rootcast access passwd {name}` changes \
-             his password, and for anything else `rootcast access revoke {name}` comes first"
+            "user {name} exists already. Add identities with --iam or --oidc alone; change the password with \
+             `rootcast access passwd {name}`; for anything else, run `rootcast access revoke {name}` first"
         ),
         Some(record) => record,
         None => {
@@ -62,7 +62,7 @@ pub(super) async fn run(config: &SdkConfig, arguments: Add, format: Format) -> R
                 created: OffsetDateTime::now_utc(),
             };
             match ledger.put_principal(&name, &record).await {
-                Err(LedgerError::Conflict) => bail!("somebody else has just added {name}"),
+                Err(LedgerError::Conflict) => bail!("another process has just added {name}"),
                 put => put.context(NOT_WRITTEN)?,
             }
             record
@@ -73,7 +73,7 @@ pub(super) async fn run(config: &SdkConfig, arguments: Add, format: Format) -> R
         ledger.tie_identity(identity, &bound).await.context(NOT_WRITTEN)?;
     }
     match format {
-        Format::Text => out!("{name} may log in, and may: {}", told(&record.grants)),
+        Format::Text => out!("{name} is added, with these rights: {}", told(&record.grants)),
         Format::Json => {
             let password = record.password.is_some();
             output::json(&json!({

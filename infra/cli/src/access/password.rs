@@ -33,11 +33,11 @@ pub(super) async fn run(config: &SdkConfig, arguments: Passwd, format: Format) -
     let Passwd { name, password_stdin, table } = arguments;
     let ledger = table.ledger(config).await?;
     match ledger.change_password(&name, &asked(password_stdin).await?).await {
-        Err(LedgerError::Conflict) => bail!("there is no principal {name}: `rootcast access list` shows who there is"),
+        Err(LedgerError::Conflict) => bail!("there is no user {name}: `rootcast access list` shows the users"),
         changed => changed.context(NOT_WRITTEN)?,
     }
     match format {
-        Format::Text => out!("{name} has another password; what was given for the last one is good no more."),
+        Format::Text => out!("The password of {name} is changed; tokens and sessions of the former one are invalid."),
         Format::Json => output::json(&json!({ "name": name, "changed": true }))?,
     }
     Ok(End::Done)
@@ -65,9 +65,9 @@ fn typed() -> Result<Zeroizing<String>> {
         terminal.write_str(prompt)?;
         Ok(Zeroizing::new(terminal.read_secure_line()?))
     };
-    let (password, again) = (ask("Password: ")?, ask("The same again: ")?);
+    let (password, again) = (ask("Password: ")?, ask("Repeat the password: ")?);
     if password != again {
-        return Err(Usage("these were two passwords".to_owned()).into());
+        return Err(Usage("the two passwords are not the same".to_owned()).into());
     }
     Ok(password)
 }
@@ -82,6 +82,6 @@ fn piped() -> Result<Zeroizing<String>> {
 
 pub(super) fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).context("the system gives no random numbers")?;
+    getrandom::fill(&mut bytes).context("the operating system gives no random numbers")?;
     Ok(bytes)
 }

@@ -16,10 +16,10 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["name", "key", "iam", "oidc"]))]
 pub(crate) struct Revoke {
-    /// A principal, with all that he has
+    /// A user, with all of its credentials
     #[arg(value_name = "NAME", conflicts_with_all = ["key", "iam", "oidc"])]
     name: Option<PrincipalName>,
-    /// An access key alone; may be repeated
+    /// Only this access key; may be repeated
     #[arg(long, value_name = "ACCESS_KEY")]
     key: Vec<AccessKeyId>,
     #[command(flatten)]
@@ -35,7 +35,7 @@ pub(super) async fn run(config: &SdkConfig, arguments: Revoke, format: Format) -
     let mut revoked = Vec::new();
     if let Some(name) = name {
         if !principal(&ledger, &name).await.context(NOT_WRITTEN)? {
-            bail!("there is no principal {name}: `rootcast access list` shows who there is");
+            bail!("there is no user {name}: `rootcast access list` shows the users");
         }
         revoked.push(name.to_string());
     }
@@ -47,13 +47,13 @@ pub(super) async fn run(config: &SdkConfig, arguments: Revoke, format: Format) -
     }
     for identity in identities {
         if !ledger.remove_identity(&identity).await.context(NOT_WRITTEN)? {
-            bail!("{identity} is nobody's: `rootcast access list` shows whose there are");
+            bail!("{identity} belongs to no user: `rootcast access list` shows the identities that do");
         }
         revoked.push(identity.to_string());
     }
     match format {
         Format::Text => {
-            out!("{}: lets nobody in any more, and no token that was given for it is good.", revoked.join(", "))
+            out!("{} revoked; all of its tokens are invalid.", revoked.join(", "))
         }
         Format::Json => output::json(&json!({ "revoked": revoked }))?,
     }

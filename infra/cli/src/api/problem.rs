@@ -19,7 +19,7 @@ pub(crate) enum ApiError {
     /// An answer that is not the API's.
     #[error("{path} was answered with {status}, and not by Rootcast\n  {}", foreign(*.status))]
     Foreign { status: StatusCode, path: String },
-    #[error("the answer to {path} cannot be read: {reason}\n  Is this program as new as the stack?")]
+    #[error("the answer to {path} cannot be read: {reason}\n  This program may be older than the stack.")]
     Unintelligible { path: String, reason: String },
 }
 

@@ -25,28 +25,28 @@ const CALLS_AT_ONCE: usize = 4;
 
 #[derive(Debug, Args)]
 pub(crate) struct Add {
-    /// JSON file: an array of devices, or one device a line; - is standard input. Fields as the options are called, pins as an array
+    /// JSON file: an array of devices, or one device a line; - is standard input. Fields are named like the options; pins is an array
     #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "address", "profile", "credential", "pin", "name", "slot"])]
     file: Option<PathBuf>,
-    /// Name for good: 1 to 64 of A-Z a-z 0-9 . _ -; the API chooses one where none is given
+    /// Permanent id: 1 to 64 of A-Z a-z 0-9 . _ - (default: one that the API chooses)
     #[arg(long)]
     id: Option<DeviceId>,
-    /// Such as https://10.0.0.7
+    /// Address, such as https://10.0.0.7
     #[arg(long, required_unless_present = "file")]
     address: Option<String>,
-    /// How it is spoken to
+    /// Driver
     #[arg(long, default_value = "redfish")]
     driver: String,
-    /// Where it keeps its trust anchors: dmtf, openbmc, lenovo-xcc or vmedia
+    /// Profile, which says where the device keeps its trust anchors: dmtf, openbmc, lenovo-xcc or vmedia
     #[arg(long, required_unless_present = "file")]
     profile: Option<String>,
     /// SSM parameter with its user name and password
     #[arg(long, required_unless_present = "file", value_name = "PARAMETER")]
     credential: Option<String>,
-    /// Its TLS certificate (sha256:...) or key (spki-sha256:...), where you know it: it is approved with that. May be repeated
+    /// Fingerprint of its TLS certificate (sha256:...) or key (spki-sha256:...), if known: approves the device. May be repeated
     #[arg(long, value_name = "FINGERPRINT")]
     pin: Vec<Pin>,
-    /// What people call it
+    /// Display name
     #[arg(long)]
     name: Option<String>,
     /// Redfish path of its trust slot, instead of the profile's

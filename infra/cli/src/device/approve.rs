@@ -32,7 +32,7 @@ pub(crate) struct Approve {
     /// Every device that is not approved yet
     #[arg(long, conflicts_with = "devices")]
     all_pending: bool,
-    /// Approve whatever the devices show now, without asking
+    /// Approve whatever the devices show now, without a question (trust on first use)
     #[arg(long, conflicts_with_all = ["fingerprint", "fingerprints"])]
     yes: bool,
     /// Approve the one device if it shows this certificate (sha256:...) or key (spki-sha256:...)
@@ -190,9 +190,9 @@ impl Approval {
                 )
             }
             Self::Differs { shown, expected: None } => {
-                format!("NOT approved: it shows {}, nothing is known of it", shown.fingerprint)
+                format!("NOT approved: it shows {}, and no fingerprint of it was given", shown.fingerprint)
             }
-            Self::Declined => "not approved, as you said".to_owned(),
+            Self::Declined => "not approved: you declined".to_owned(),
             Self::Failed { message } => format!("not approved: {message}"),
         }
     }
@@ -218,7 +218,7 @@ fn read(file: &Path) -> Result<HashMap<DeviceId, Pin>> {
 fn question(id: &DeviceId, shown: &Fingerprint) -> String {
     let Fingerprint { fingerprint, spki, subject, issuer, not_after } = shown;
     format!(
-        "{id} shows\n  subject      {}\n  issuer       {}\n  good until   {}\n  certificate  {fingerprint}\n  key          {spki}\nIs that the device? [y/N] ",
+        "{id} shows\n  subject      {}\n  issuer       {}\n  valid until  {}\n  certificate  {fingerprint}\n  key          {spki}\nIs this the device? [y/N] ",
         plain(subject),
         plain(issuer),
         plain(not_after)

@@ -26,7 +26,7 @@ pub(crate) struct Renew {
     /// Which devices
     #[arg(required = true, value_name = "ID")]
     devices: Vec<DeviceId>,
-    /// Wait until each has its certificate, or failed
+    /// Wait until each device has its certificate or has failed
     #[arg(long)]
     wait: bool,
 }

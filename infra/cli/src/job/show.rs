@@ -95,14 +95,16 @@ fn state(job: &Job) -> &'static str {
         (JobState::Running, _) => "running",
         (JobState::Paused, _) => "paused",
         (JobState::Ended, Work::Rollover(rollover)) => match rollover.outcome {
-            Some(JobOutcome::Activated) => "ended, the new root signs",
-            Some(JobOutcome::ActivatedWithFailures) => "ended, the new root signs, but not every device holds it",
-            Some(JobOutcome::Aborted) => "ended, aborted",
+            Some(JobOutcome::Activated) => "completed: the new root is active",
+            Some(JobOutcome::ActivatedWithFailures) => {
+                "completed: the new root is active, but not every device holds it"
+            }
+            Some(JobOutcome::Aborted) => "ended: aborted",
             None => "ended",
         },
         (JobState::Ended, Work::Deployment(deployment)) => match deployment.outcome {
-            Some(DeploymentOutcome::Deployed) => "ended, the devices show the certificate",
-            Some(DeploymentOutcome::DeployedWithFailures) => "ended, but not every device shows the certificate",
+            Some(DeploymentOutcome::Deployed) => "completed: the devices show the certificate",
+            Some(DeploymentOutcome::DeployedWithFailures) => "completed, but not every device shows the certificate",
             None => "ended",
         },
     }
@@ -111,8 +113,8 @@ fn state(job: &Job) -> &'static str {
 fn describe_rollover(rollover: &Rollover) -> Vec<(&'static str, String)> {
     let follows = rollover.old_generation.map_or_else(|| "the first one".to_owned(), |old| format!("after {old}"));
     let activation = match rollover.activation {
-        Activation::Proven => "signs when every device has proven that it holds it, or is waived",
-        Activation::Immediate => "signs at once, before the devices hold it",
+        Activation::Proven => "activated when every device has proven that it holds it, or is waived",
+        Activation::Immediate => "activated at once, before the devices hold it",
     };
     let rollout = rollover.rollout;
     let mut lines = vec![
@@ -214,11 +216,11 @@ mod tests {
     fn a_job_is_described() {
         let text = describe(&recorded::job(recorded::PAUSED));
         assert!(text.contains("Job      7: distribute, paused\nWhy      Paused: 2 of 5 devices failed"), "{text}");
-        assert!(text.contains("Root     generation 2, after 1; signs when every device"), "{text}");
+        assert!(text.contains("Root     generation 2, after 1; activated when every device"), "{text}");
         assert!(text.contains("Devices  25: 3 acked, 2 failed, 0 waived, 0 skipped, 0 under way"), "{text}");
         assert_eq!(
             describe(&recorded::job(recorded::DEPLOYED_BUT_ONE)),
-            "Job      7: install, ended, but not every device shows the certificate\n\
+            "Job      7: install, completed, but not every device shows the certificate\n\
              Why      1 of 2 devices show the certificate, 1 failed.\n\
              Brings   certificate scs1600313391074, asked for by ops\n\
              Devices  2: 1 acked, 1 failed, 0 waived, 0 skipped, 0 under way\n\

@@ -140,7 +140,7 @@ impl Waiving<'_> {
 
     fn so_far(&self) -> String {
         let id = self.id;
-        format!("{} devices of job {id} are waived; the same command again goes on with the rest", self.waived)
+        format!("{} devices of job {id} are waived; repeat the command for the rest", self.waived)
     }
 
     fn conclude(self) -> Result<End> {
@@ -149,11 +149,11 @@ impl Waiving<'_> {
             return Ok(end);
         }
         for Outcome { device, message, .. } in &self.refusals {
-            out!("{device} was not waived: {}", plain(message.as_deref().unwrap_or("no reason was given")));
+            out!("{device} not waived: {}", plain(message.as_deref().unwrap_or("no reason was given")));
         }
         let more = self.refused.saturating_sub(self.refusals.len() as u64);
         if more > 0 {
-            out!("and {more} more were not");
+            out!("and {more} more not waived");
         }
         out!("{} devices are waived.", self.waived);
         tell(self.id, self.job, self.format)?;

@@ -139,7 +139,7 @@ async fn an_overloaded_api_is_asked_again() {
 async fn what_was_cut_short_says_where_and_goes_on() {
     let (api, world) = api(World { is_gone_from: 3, ..world(5000) }).await;
     let error = run(&api, asked(Vec::new()), Format::Text).await.unwrap_err();
-    assert!(format!("{error:#}").starts_with("2000 devices of job 7 are waived; the same command again"), "{error:#}");
+    assert!(format!("{error:#}").starts_with("2000 devices of job 7 are waived; repeat the command"), "{error:#}");
     {
         let mut world = world.lock().unwrap();
         assert_eq!(world.waived.len(), 2000);

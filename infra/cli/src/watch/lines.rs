@@ -98,8 +98,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "10:11:12Z  job 7  publish  The bundle is published; its anchors go to the devices.",
-                "10:11:12Z  job 7  distribute  wave 1  acked 2/?  failed 0  2.0/s  Wave 1: 3 of 5 devices are still open.",
+                "10:11:12Z  job 7  publish  The bundle is published; its trust anchors are brought to the devices.",
+                "10:11:12Z  job 7  distribute  wave 1  acked 2/?  failed 0  2.0/s  Wave 1: 3 of 5 devices have no result yet.",
                 "10:11:12Z  job 7  distribute  wave 1  acked 3/25  failed 0  1.5/s, 15 s left",
                 "10:11:12Z  job 7  distribute  paused  wave 1  acked 3/25  failed 2  1.7/s, 12 s left  \
              Paused: 2 of 5 devices failed, more than the error budget of 5 %. See the failed tasks.",

@@ -20,7 +20,7 @@ pub(crate) const PUBLISHED: &str = answer!(
     "publish",
     "running",
     "null",
-    "The bundle is published; its anchors go to the devices.",
+    "The bundle is published; its trust anchors are brought to the devices.",
     r#"{"total":null,"dispatched":0,"acked":0,"failed":0,"skipped":0,"waived":0,"waiting":0}"#,
     "[]"
 );
@@ -29,7 +29,7 @@ pub(crate) const RUNNING: &str = answer!(
     "distribute",
     "running",
     "null",
-    "Wave 1: 3 of 5 devices are still open.",
+    "Wave 1: 3 of 5 devices have no result yet.",
     r#"{"total":null,"dispatched":5,"acked":2,"failed":0,"skipped":0,"waived":0,"waiting":3}"#,
     r#"[{"leg":"distribute","number":1,"size":5,"acked":2,"failed":0,"opened":"2026-07-22T10:11:01Z"}]"#
 );
@@ -38,7 +38,7 @@ pub(crate) const ONE_MORE: &str = answer!(
     "distribute",
     "running",
     "null",
-    "Wave 1: 3 of 5 devices are still open.",
+    "Wave 1: 3 of 5 devices have no result yet.",
     r#"{"total":25,"dispatched":5,"acked":3,"failed":0,"skipped":0,"waived":0,"waiting":2}"#,
     r#"[{"leg":"distribute","number":1,"size":5,"acked":3,"failed":0,"opened":"2026-07-22T10:11:01Z"}]"#
 );
@@ -56,13 +56,13 @@ pub(crate) const ACTIVATED: &str = answer!(
     "ended",
     "ended",
     r#""activated""#,
-    "The new root signs, and every device holds it or is waived.",
+    "The new root is active; every device holds it or is waived.",
     r#"{"total":5,"dispatched":5,"acked":5,"failed":0,"skipped":0,"waived":0,"waiting":0}"#,
     r#"[{"leg":"distribute","number":1,"size":5,"acked":5,"failed":0,"opened":"2026-07-22T10:11:01Z","closed":"2026-07-22T10:11:05Z"}]"#
 );
 
 pub(crate) const DEPLOYING: &str = r#"{"kind":"deployment","id":7,"jobPath":"/jobs/7","state":"running",
-    "reason":"1 of 2 devices are still open.","certificate":"scs1600313391074","leg":"install","requestedBy":"ops",
+    "reason":"1 of 2 devices have no result yet.","certificate":"scs1600313391074","leg":"install","requestedBy":"ops",
     "devices":{"total":2,"dispatched":2,"acked":1,"failed":0,"skipped":0,"waived":0,"waiting":1},
     "created":"2026-07-22T10:11:00Z","updated":"2026-07-22T10:11:12Z"}"#;
 

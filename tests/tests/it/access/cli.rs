@@ -90,7 +90,7 @@ async fn every_principal_is_made_with_aws_credentials() {
         stack.cli("access add admin --password-stdin", "too short\n").await.refused(2, "15 characters");
         stack.cli("access add admin --permission export-key --password-stdin", &format!("{first}\n")).await.done();
         assert_eq!(stack.session_of("admin", first).await, 200);
-        stack.cli("access add admin --password-stdin", first).await.refused(1, "is there already");
+        stack.cli("access add admin --password-stdin", first).await.refused(1, "exists already");
 
         stack.cli("access passwd admin --password-stdin", &format!("{second}\r\n")).await.done();
         assert_eq!((stack.session_of("admin", first).await, stack.session_of("admin", second).await), (401, 200));

@@ -19,17 +19,17 @@ pub enum Command {
 pub enum Refusal {
     #[error("the job has ended")]
     Ended,
-    #[error("its root is still being made: repeat PUT /signingCertificate, which finishes what was interrupted")]
+    #[error("its root is still being created: repeat PUT /signingCertificate to finish it")]
     BeingMade,
     #[error("the job is paused already")]
     AlreadyPaused,
-    #[error("the job is running")]
+    #[error("the job is not paused")]
     NotPaused,
-    #[error("the new root signs already: it can only be replaced by another, not aborted")]
+    #[error("the new root is active already; replace it with another rollover")]
     Activated,
     #[error("the job is being aborted already")]
     AlreadyAborting,
-    #[error("as many retries as it takes wait for it already: send this one again in a moment")]
+    #[error("too many retries are waiting already: send this one again in a moment")]
     ManyRetries,
 }
 
@@ -41,7 +41,7 @@ impl Job {
             Command::Pause if self.state == JobState::Paused => return Err(Refusal::AlreadyPaused),
             Command::Pause => {
                 self.state = JobState::Paused;
-                self.reason = "Paused by the operator. No new device work starts; resume or abort the job.".to_owned();
+                self.reason = "Paused by the operator. No new device is started; resume or abort the job.".to_owned();
             }
             Command::Resume if self.state != JobState::Paused => return Err(Refusal::NotPaused),
             Command::Resume => self.resume(now),
@@ -52,7 +52,7 @@ impl Job {
             Command::Abort => {
                 self.abort_requested = true;
                 self.state = JobState::Running;
-                self.reason = "Aborted by the operator: the new root is taken off the devices again.".to_owned();
+                self.reason = "Aborted by the operator: the new root is being removed from the devices.".to_owned();
             }
         }
         self.updated = now;
@@ -69,7 +69,7 @@ impl Job {
             self.go_on(now);
             // All that will not be tried again.
             self.tolerated = u64::MAX;
-            self.reason = "Resumed by the operator: some of what failed is tried again.".to_owned();
+            self.reason = "Resumed by the operator: the selected failed devices are retried.".to_owned();
         }
         if !self.reopen.add(selection) {
             return Err(Refusal::ManyRetries);
@@ -91,7 +91,7 @@ impl Job {
         self.go_on(now);
         self.reopen = Reopen::everything(now);
         self.tolerated = 0;
-        self.reason = "Resumed by the operator: what failed is tried again.".to_owned();
+        self.reason = "Resumed by the operator: failed devices are retried.".to_owned();
     }
 
     fn go_on(&mut self, now: OffsetDateTime) {

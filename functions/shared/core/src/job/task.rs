@@ -127,13 +127,11 @@ impl ErrorClass {
             }
             Self::TlsHandshake => "Check that the device offers TLS 1.2 or later on this port, then resume the job.",
             Self::Timeout => {
-                "Check that the device answers; a slow device wants a larger DeviceTimeoutSeconds. Then resume the job."
+                "Check that the device answers; for a slow device, raise DeviceTimeoutSeconds. Then resume the job."
             }
-            Self::Throttled => {
-                "The device is overloaded. Wait until other clients are done with it, then resume the job."
-            }
+            Self::Throttled => "The device is overloaded. Wait until other clients have finished, then resume the job.",
             Self::ServerError => {
-                "Look at the device's own log, restart its management controller if need be, then resume the job."
+                "See the device's own log, restart its management controller if necessary, then resume the job."
             }
             Self::NotStored => {
                 "The device accepted the certificate but does not hold it. Check its firmware, and its trust slot or its web server, then resume the job."
@@ -142,13 +140,13 @@ impl ErrorClass {
                 "Correct the user name and password in the device's credential parameter and check that the account is not locked, then resume the job."
             }
             Self::PinMismatch => {
-                "The device shows another certificate than the approved one. Find out why before anything else; if it was replaced on purpose, approve the new fingerprint, then resume the job."
+                "The device shows another certificate than the approved one. Find out why first. If it was replaced on purpose, approve the new fingerprint, then resume the job."
             }
             Self::StoreFull => {
                 "Remove certificates that are no longer needed from the device's trust store, then resume the job."
             }
             Self::AddressRefused => {
-                "Name the device's network in the DeviceCidrs parameter or correct the device's address, then resume the job."
+                "Add the device's network to the DeviceCidrs parameter, or correct the device's address, then resume the job."
             }
             Self::Unsupported => {
                 "Choose the profile, or name the trust slot, that fits the device, then resume the job."
@@ -156,14 +154,12 @@ impl ErrorClass {
             Self::Credential => {
                 "Store {\"username\":…,\"password\":…} as a SecureString under the device's credential parameter, then resume the job."
             }
-            Self::NotYetValid => {
-                "Set the device's clock, or the NTP server that it takes its time from, then resume the job."
-            }
+            Self::NotYetValid => "Correct the device's clock or its NTP server, then resume the job.",
             Self::NewerBundle => {
-                "The tables are older than the device: they were restored. Run `rootcast restore`, then abort the job and ask for a new root."
+                "The tables are older than the device: they were restored. Run `rootcast restore`, then abort the job and start a new rollover."
             }
-            Self::Rejected => "Read what the device says, correct it there, then resume the job.",
-            Self::Certificate => "Import the certificate anew, with its private key, and deploy that one.",
+            Self::Rejected => "Read the device's message, correct the cause on the device, then resume the job.",
+            Self::Certificate => "Import the certificate again, with its private key, and deploy that one.",
             Self::Subject => {
                 "Give the device a subject with names that a certificate can have (PATCH /devices/{id}), then resume the job."
             }
@@ -171,9 +167,9 @@ impl ErrorClass {
                 "Check that a root signs (GET /signingCertificate) and that its KMS key is enabled, then resume the job."
             }
             Self::Lost => {
-                "The worker died at this device each time. Look at the worker's log and the task dead-letter queue, then resume the job."
+                "The worker died at this device each time. See the worker's log and the task dead-letter queue, then resume the job."
             }
-            Self::Reset => "Deploy the certificate to the device again where it is still wanted.",
+            Self::Reset => "Deploy the certificate to the device again if it is still needed.",
         }
     }
 }

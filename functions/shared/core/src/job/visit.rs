@@ -107,7 +107,7 @@ pub fn open(task: TaskAttempt, tries: Option<&Tries>, begun: u32, now: OffsetDat
         _ => {}
     }
     if begun > MOST_UNENDED {
-        let message = format!("{} visits to the device began, and no worker came back from any of them.", begun - 1);
+        let message = format!("{} visits to the device began, and none of them gave a result.", begun - 1);
         let count = tries.map_or(0, |tries| tries.count);
         return Opening::Record(Tries::last(task, count, Failure::new(ErrorClass::Lost, message), now));
     }

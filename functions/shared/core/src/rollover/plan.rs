@@ -70,43 +70,45 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         JobState::Running => {}
     }
     if job.abort_requested && !matches!(job.phase, Phase::Withdraw | Phase::Ended) {
-        return step(Action::Withdraw, "Aborted: the new root is taken off the devices again.");
+        return step(Action::Withdraw, "Aborted: the new root is being removed from the devices.");
     }
     match job.phase {
-        Phase::Create => step(Action::Wait { until: None }, "The new root is being made."),
+        Phase::Create => step(Action::Wait { until: None }, "The new root is being created."),
         Phase::Publish if job.activation == Activation::Immediate && job.activated.is_none() => step(
             Action::Activate,
-            "The new root signs at once, as was asked; devices that do not hold it yet may refuse connections.",
+            "The new root is activated at once, as requested; devices that do not hold it yet may refuse connections.",
         ),
-        Phase::Publish => step(Action::Distribute, "The bundle is published; its anchors go to the devices."),
+        Phase::Publish => {
+            step(Action::Distribute, "The bundle is published; its trust anchors are brought to the devices.")
+        }
         Phase::Distribute | Phase::Withdraw => plan_leg(job, tally, now, stall),
         Phase::Activate if job.activated.is_none() => {
             step(Action::Activate, "Every device proved that it holds the new root.")
         }
         Phase::Activate if job.activation == Activation::Immediate => {
-            step(Action::Distribute, "The new root signs; it goes to the devices.")
+            step(Action::Distribute, "The new root is active; it is brought to the devices.")
         }
         // Hold-down, reissue, distrust and retire are not entered yet: a rollover is complete when its root signs.
         Phase::Activate | Phase::HoldDown | Phase::Reissue | Phase::Distrust | Phase::Retire | Phase::Ended => {
-            step(Action::End(JobOutcome::Activated), "The new root signs, and every device holds it or is waived.")
+            step(Action::End(JobOutcome::Activated), "The new root is active; every device holds it or is waived.")
         }
     }
 }
 
 fn plan_leg(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
     if job.sending.is_some() {
-        return step(Action::FinishSending, "Messages that were about to be sent are sent again.");
+        return step(Action::FinishSending, "Tasks are sent again: the sending was interrupted.");
     }
     if !job.reopen.is_nothing() {
-        return step(Action::Reopen, "What failed is tried again.");
+        return step(Action::Reopen, "Failed devices are retried.");
     }
     if let Some(pass) = &job.pass {
         return step(
             Action::Pass,
             match pass.purpose {
-                Purpose::Survey => "Every device is looked at: has it proved what the gate demands, as it is now?",
-                Purpose::Resend => "Devices without a result get their task again.",
-                Purpose::GiveUp => "Devices that never gave a result are recorded as failed.",
+                Purpose::Survey => "Survey: each device's proof is compared with the device as it is now.",
+                Purpose::Resend => "Tasks without a result are sent again.",
+                Purpose::GiveUp => "Devices without a result are recorded as failed.",
             },
         );
     }
@@ -125,9 +127,9 @@ fn plan_leg(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         Some(wave) if wave.closed.is_none() => {
             if !wave.survey && wave.dispatched < wave.size && !job.is_paged() {
                 let at_most = wave.size - wave.dispatched;
-                step(Action::Dispatch { at_most }, format!("Wave {} is being sent.", wave.number))
+                step(Action::Dispatch { at_most }, format!("Wave {}: tasks are being sent.", wave.number))
             } else if tally.is_settled() {
-                step(Action::CloseWave, format!("Wave {} is over.", wave.number))
+                step(Action::CloseWave, format!("Wave {} completed.", wave.number))
             } else {
                 await_devices(job, tally, now, stall, wave.number, tally.waiting())
             }
@@ -141,19 +143,16 @@ fn await_devices(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration,
     if job.seen_settled != tally.settled() || now < due {
         return step(
             Action::Wait { until: None },
-            format!("Wave {wave}: {open} of {} devices are still open.", tally.dispatched),
+            format!("Wave {wave}: {open} of {} devices have no result yet.", tally.dispatched),
         );
     }
     if job.resends < MAX_RESENDS {
         step(
             Action::Begin(Purpose::Resend),
-            format!("Nothing came back from {open} devices for {stall}: they get their task again."),
+            format!("No result from {open} devices for {stall}: their tasks are sent again."),
         )
     } else {
-        step(
-            Action::Begin(Purpose::GiveUp),
-            format!("Nothing came back from {open} devices after {MAX_RESENDS} more tries."),
-        )
+        step(Action::Begin(Purpose::GiveUp), format!("No result from {open} devices after {MAX_RESENDS} resends."))
     }
 }
 
@@ -170,14 +169,15 @@ fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Dura
         let pause = Duration::seconds(job.rollout.wave_pause.into());
         let opens = last.and_then(|wave| wave.closed).map(|at| at + pause).filter(|at| now < *at);
         return match opens {
-            Some(at) => {
-                step(Action::Wait { until: Some(at) }, format!("Wave {} begins when its pause is over.", number + 1))
-            }
+            Some(at) => step(
+                Action::Wait { until: Some(at) },
+                format!("Wave {} starts after the pause between waves.", number + 1),
+            ),
             None => {
                 let size = job.rollout.wave_size(number + 1);
                 step(
                     Action::OpenWave { number: number + 1, size },
-                    format!("Wave {} begins: {size} devices at most.", number + 1),
+                    format!("Wave {} started: at most {size} devices.", number + 1),
                 )
             }
         };
@@ -193,9 +193,11 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
     }
     if job.survey.opens(job.demand(now).since) {
         return match (job.phase, job.activated) {
-            (Phase::Withdraw, _) => step(Action::NoteWithdrawn, "Every device that was read is rid of the new root."),
+            (Phase::Withdraw, _) => {
+                step(Action::NoteWithdrawn, "Every device that was read no longer holds the new root.")
+            }
             (_, Some(_)) => {
-                step(Action::End(JobOutcome::Activated), "The new root signs, and every device holds it or is waived.")
+                step(Action::End(JobOutcome::Activated), "The new root is active; every device holds it or is waived.")
             }
             (_, None) => step(Action::Activate, "Every device proved that it holds the new root, or is waived."),
         };
@@ -205,7 +207,7 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
         return step(
             Action::End(JobOutcome::ActivatedWithFailures),
             format!(
-                "The new root signs, but {} devices do not hold it: mend them and ask for the next root, or install it by hand.",
+                "The new root is active, but {} devices do not hold it: repair them and start the next rollover, or install the root by hand.",
                 found.failed
             ),
         );
@@ -220,13 +222,16 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
     if let (Some(wave), true) = (job.wave.as_ref().filter(same), job.survey.is_complete() && found.awaited() > 0) {
         return await_devices(job, tally, now, stall, wave.number, found.awaited());
     }
-    step(Action::Begin(Purpose::Survey), "Every wave is over: each device is looked at as it is now.")
+    step(
+        Action::Begin(Purpose::Survey),
+        "All waves completed: each device's proof is compared with the device as it is now.",
+    )
 }
 
 fn aborted(found: Findings) -> String {
     let unread = match found.waived {
         0 => String::new(),
-        waived => format!(" {waived} waived devices were not looked at, and may still hold it."),
+        waived => format!(" {waived} waived devices were not read, and may still hold it."),
     };
     format!(
         "Aborted: none of the {} devices that were read holds the new root, and its key is scheduled for deletion.{unread}",
@@ -253,7 +258,7 @@ fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
     let (failed, settled) = (tally.failed, tally.settled());
     let sentence = |failed: u64, settled: u64, of: &str| {
         format!(
-            "Paused: {failed} of {settled} devices{of} failed, more than the error budget of {error_budget} %. See the failed tasks, mend the devices or waive them, then resume; or abort."
+            "Paused: {failed} of {settled} devices{of} failed, more than the error budget of {error_budget} %. See the failed tasks; repair the devices or waive them, then resume; or abort."
         )
     };
     if is_over(failed, settled) {
@@ -266,11 +271,11 @@ fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
 
 fn unproven(job: &Job, found: Findings) -> String {
     let (proof, way_out) = match job.phase {
-        Phase::Withdraw => ("are rid of the withdrawn root", "then resume"),
+        Phase::Withdraw => ("no longer hold the withdrawn root", "then resume"),
         _ => ("hold the new root", "then resume; or abort"),
     };
     format!(
-        "Paused: {} of {} devices did not prove that they {proof}. See the failed tasks, mend the devices or waive them, {way_out}.",
+        "Paused: {} of {} devices did not prove that they {proof}. See the failed tasks; repair the devices or waive them, {way_out}.",
         found.failed,
         found.all()
     )

@@ -11,7 +11,7 @@ pub struct Rollout {
     pub canary: u64,
     /// Each wave is this many times the one before.
     pub growth: u64,
-    /// No wave has more devices than this.
+    /// Largest wave, in devices than this.
     pub largest_wave: u64,
     /// Seconds between the end of a wave and the beginning of the next.
     pub wave_pause: u32,

@@ -1,4 +1,4 @@
-//! Principals: who may call, however he proves that it is him.
+//! Principals: who may call, with any number of credentials.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ const PREFIX: &str = "principal#";
 /// It never expires; it is removed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PrincipalRecord {
-    /// None of one who proves himself in other ways alone.
+    /// `None` where the principal has no password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<PasswordHash>,
     #[serde(default)]
