@@ -147,14 +147,11 @@ fn merge(devices: Vec<DeviceId>, tasks: Vec<TaskRecord>) -> Vec<Row> {
     let mut rows = Vec::with_capacity(devices.len());
     let mut devices = devices.into_iter().peekable();
     for task in tasks {
-        let Ok(id) = task.device.parse::<DeviceId>() else {
-            continue;
-        };
-        while let Some(device) = devices.next_if(|device| *device < id) {
+        while let Some(device) = devices.next_if(|device| *device < task.device) {
             rows.push(Row { device, task: None });
         }
-        devices.next_if_eq(&id);
-        rows.push(Row { device: id, task: Some(task) });
+        devices.next_if_eq(&task.device);
+        rows.push(Row { device: task.device.clone(), task: Some(task) });
     }
     rows.extend(devices.map(|device| Row { device, task: None }));
     rows
@@ -189,7 +186,7 @@ mod tests {
 
     fn task(device: &str, state: TaskState) -> TaskRecord {
         TaskRecord {
-            device: device.to_owned(),
+            device: device.parse().unwrap(),
             state,
             attempt: 1,
             of: None,

@@ -227,7 +227,7 @@ mod tests {
             json!({ "device": "bmc-1", "leg": "distribute", "state": "waiting", "attempt": 1, "stage": 1500 })
         );
         let task = TaskRecord {
-            device: "bmc-1".to_owned(),
+            device: "bmc-1".parse().unwrap(),
             state: TaskState::Failed,
             attempt: 2,
             of: None,

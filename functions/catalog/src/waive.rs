@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn only_what_failed_is_waived() {
         let task = |state| TaskRecord {
-            device: "a".to_owned(),
+            device: "a".parse().unwrap(),
             state,
             attempt: 1,
             of: None,

@@ -66,8 +66,8 @@ impl App {
     ) -> Result<Vec<DeviceId>, LedgerError> {
         let Some(last) = page.last() else { return Ok(page) };
         let tasks = self.ledger.tasks(job.id, job.leg(), shard, after, Some(last)).await?;
-        let known: BTreeSet<&str> = tasks.iter().map(|task| task.device.as_str()).collect();
-        Ok(page.into_iter().filter(|device| !known.contains(device.as_str())).collect())
+        let known: BTreeSet<&DeviceId> = tasks.iter().map(|task| &task.device).collect();
+        Ok(page.into_iter().filter(|device| !known.contains(device)).collect())
     }
 
     /// A crash came between the record of a page and its messages: whoever of the page has no result gets it again.

@@ -99,7 +99,7 @@ impl App {
             rows.insert(entry.device, row);
         }
         for task in tasks {
-            let device = named(&task)?;
+            let device = task.device.clone();
             rows.entry(device.clone()).or_insert(Row { device, version: None, during: None, task: None }).task =
                 Some(task);
         }
@@ -172,8 +172,4 @@ impl App {
             at: (self.clock)(),
         }
     }
-}
-
-fn named(task: &TaskRecord) -> Result<DeviceId, LedgerError> {
-    task.device.parse().map_err(|source| LedgerError::Corrupt { what: "task", source: Box::new(source) })
 }

@@ -56,5 +56,5 @@ fn opened(job: &Job, task: &TaskRecord) -> Option<(DeviceId, u32)> {
         TaskState::Waiting if job.reopen.has_opened(job.id, task) => task.attempt,
         _ => return None,
     };
-    Some((task.device.parse().ok()?, attempt))
+    Some((task.device.clone(), attempt))
 }

@@ -216,7 +216,7 @@ impl Stack {
         let mut all = BTreeMap::new();
         for shard in 0..SHARDS {
             let tasks = self.ledger.tasks(id, leg, shard, None, None).await.unwrap();
-            all.extend(tasks.into_iter().map(|task| (task.device.clone(), task)));
+            all.extend(tasks.into_iter().map(|task| (task.device.to_string(), task)));
         }
         all
     }

@@ -155,7 +155,7 @@ mod tests {
 
     fn shown(state: Option<TaskState>, standing: Standing, is_held: bool) -> Value {
         let task = state.map(|state| TaskRecord {
-            device: "bmc-1".to_owned(),
+            device: "bmc-1".parse().unwrap(),
             state,
             attempt: 1,
             of: None,

@@ -246,9 +246,8 @@ impl Ledger {
         let mut counts: BTreeMap<(u8, &str), i64> = BTreeMap::new();
         for task in settled {
             let Some(counter) = counter(task.state) else { continue };
-            let device: DeviceId = parse_device(&task.device)?;
-            *counts.entry((device.shard(), counter)).or_default() -= 1;
-            let key = TaskKey { job, leg, device };
+            *counts.entry((task.device.shard(), counter)).or_default() -= 1;
+            let key = TaskKey { job, leg, device: task.device.clone() };
             let next = TaskRecord { state: TaskState::Waiting, attempt: task.attempt + 1, at: now, ..task.clone() };
             writes.push(self.replace_settled(&key, task, &next)?);
         }
@@ -304,7 +303,7 @@ impl Ledger {
             _ => None,
         };
         let record = TaskRecord {
-            device: settlement.key.device.to_string(),
+            device: settlement.key.device.clone(),
             state: settlement.outcome.state(),
             attempt: settlement.attempt,
             of: settlement.of,
@@ -386,8 +385,4 @@ fn attempt_is(state: &str, attempt: u32) -> Condition {
 fn names(item: &Item) -> (String, String) {
     let part = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default();
     (part("pk"), part("sk"))
-}
-
-fn parse_device(id: &str) -> Result<DeviceId, LedgerError> {
-    id.parse().map_err(|source| LedgerError::Corrupt { what: "task", source: Box::new(source) })
 }

@@ -307,7 +307,7 @@ impl Ledger {
         let mut reopened: Vec<TaskRecord> = Vec::new();
         let mut writes = Vec::new();
         for binding in self.uses_by(deployment.certificate, &deployment.devices).await? {
-            let task = tasks.values().find(|task| task.device == binding.device.as_str());
+            let task = tasks.values().find(|task| task.device == binding.device);
             let Some(task) = task.filter(|_| binding.job == Some(job)) else { continue };
             if deployment.reopen.has_opened(job, task) {
                 opened.push((binding.device, task.attempt));

@@ -80,7 +80,7 @@ async fn devices_and_uses_named_twice_are_found_once() {
 async fn a_task_named_twice_is_found_once() {
     let key = TaskKey { job: JobId(7), leg: Leg::Distribute, device: device() };
     let task = TaskRecord {
-        device: "bmc-1".to_owned(),
+        device: "bmc-1".parse().unwrap(),
         state: TaskState::Failed,
         attempt: 1,
         of: None,

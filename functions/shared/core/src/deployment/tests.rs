@@ -105,7 +105,7 @@ fn task(device: usize, (attempt, settled, at): (u32, Option<bool>, OffsetDateTim
         Some(false) => TaskState::Failed,
     };
     TaskRecord {
-        device: named(device).to_string(),
+        device: named(device),
         state,
         attempt,
         of: None,

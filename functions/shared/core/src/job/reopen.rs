@@ -129,13 +129,12 @@ impl Selection {
     /// Whether a failed task, or one that had failed and waits again, passes. What failed later, nobody asked for: the
     /// conductor may come to it a minute after, and a device that refused its password is not to be asked twice.
     pub fn chooses(&self, job: JobId, task: &TaskRecord) -> bool {
-        let Ok(device) = task.device.parse::<DeviceId>() else { return false };
         let class = task.failure.as_ref().map(|failure| failure.class);
-        let holds = |stretches: &Vec<Stretch>| stretches.iter().any(|stretch| stretch.holds(job, &device));
+        let holds = |stretches: &Vec<Stretch>| stretches.iter().any(|stretch| stretch.holds(job, &task.device));
         task.at.unix_timestamp() <= self.asked.unix_timestamp()
             && (self.classes.is_empty() || class.is_some_and(|class| self.classes.contains(&class)))
             && self.stretches.as_ref().is_none_or(holds)
-            && (self.devices.is_empty() || self.devices.contains(&device))
+            && (self.devices.is_empty() || self.devices.contains(&task.device))
     }
 
     /// The same, and not begun yet.
@@ -179,7 +178,7 @@ mod tests {
     fn task(device: &str, state: TaskState, class: ErrorClass) -> TaskRecord {
         let failure = Some(Failure::new(class, "no"));
         TaskRecord {
-            device: device.to_owned(),
+            device: device.parse().unwrap(),
             state,
             attempt: 1,
             of: None,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::deployment::lifecycle::{Entry, MOST_ENTRIES, Stage, StageResult, Work};
-use crate::device::DeviceVersion;
+use crate::device::{DeviceId, DeviceVersion};
 
 /// What a device's trust store was proven to hold. Never the status code of a write: real devices answer 204 to
 /// garbage.
@@ -272,7 +272,7 @@ impl Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskRecord {
-    pub device: String,
+    pub device: DeviceId,
     pub state: TaskState,
     /// From 1; a message of an older attempt changes nothing.
     pub attempt: u32,

@@ -308,7 +308,7 @@ mod tests {
         let sha256 = Fingerprint::from_bytes([1; 32]);
         let ack = Ack { of, at: NOW, bundle_version: 3, sha256, probe: Probe::ReadBack };
         TaskRecord {
-            device: "bmc-1".to_owned(),
+            device: "bmc-1".parse().unwrap(),
             state,
             attempt: 2,
             of: Some(of),

@@ -109,8 +109,11 @@ fn a_resumed_job_waits_for_what_is_tried_again() {
         world.messages.len()
     };
     while run(&mut world) > 0 || world.job.state == JobState::Running {}
-    let failed: BTreeSet<DeviceId> =
-        world.tasks(Leg::Distribute).filter(|task| task.state == TaskState::Failed).map(|task| named(&task)).collect();
+    let failed: BTreeSet<DeviceId> = world
+        .tasks(Leg::Distribute)
+        .filter(|task| task.state == TaskState::Failed)
+        .map(|task| task.device.clone())
+        .collect();
     let mended: BTreeSet<DeviceId> = failed.iter().take(3).cloned().collect();
     world.broken.retain(|device| !mended.contains(device));
     let selection = Selection { devices: mended.clone(), ..Selection::everything(world.now) };

@@ -130,7 +130,7 @@ impl World {
         self.now += Duration::SECOND;
         let leg = self.job.leg();
         let failed: BTreeSet<DeviceId> =
-            self.tasks(leg).filter(|task| task.state == TaskState::Failed).map(|task| named(&task)).collect();
+            self.tasks(leg).filter(|task| task.state == TaskState::Failed).map(|task| task.device.clone()).collect();
         let class = choice.class.map(|n| class_of(&device(n)));
         let wave = choice.wave.zip(self.job.wave.as_ref()).map(|(n, wave)| 1 + u32::from(n) % wave.number);
         let devices: BTreeSet<DeviceId> = choice
@@ -158,7 +158,7 @@ impl World {
         let chosen: BTreeSet<DeviceId> = self
             .tasks(leg)
             .filter(|task| task.state == TaskState::Failed && selection.chooses(self.job.id, task))
-            .map(|task| named(&task))
+            .map(|task| task.device.clone())
             .collect();
         for device in
             failed.iter().filter(|device| wave.is_none() || self.wave_of.contains_key(&(leg, (*device).clone())))
@@ -238,11 +238,7 @@ impl World {
 }
 
 pub(crate) fn in_shard(task: &TaskRecord, shard: u8) -> bool {
-    named(task).shard() == shard
-}
-
-pub(crate) fn named(task: &TaskRecord) -> DeviceId {
-    task.device.parse().unwrap()
+    task.device.shard() == shard
 }
 
 impl std::fmt::Debug for World {

@@ -9,7 +9,7 @@ use rootcast_core::rollover::plan::{Action, plan};
 use rootcast_core::rollover::survey::{Deed, Finding, Purpose, find};
 use time::OffsetDateTime;
 
-use super::{PAGE, STALL, World, in_shard, named};
+use super::{PAGE, STALL, World, in_shard};
 
 impl World {
     /// One step; `die`: the conductor dies between its record and its messages.
@@ -103,8 +103,9 @@ impl World {
                 |task: &&TaskRecord| self.job.reopen.opens(id, task),
                 |task: &&TaskRecord| self.job.reopen.has_opened(id, task),
             );
-            let failed: Vec<_> = tasks.iter().filter(failed).map(|task| (named(task), task.attempt + 1)).collect();
-            let mut sent: Vec<_> = tasks.iter().filter(open).map(|task| (named(task), task.attempt)).collect();
+            let failed: Vec<_> =
+                tasks.iter().filter(failed).map(|task| (task.device.clone(), task.attempt + 1)).collect();
+            let mut sent: Vec<_> = tasks.iter().filter(open).map(|task| (task.device.clone(), task.attempt)).collect();
             let recorded = if dies_at == Some(shard) { failed.len() / 2 } else { failed.len() };
             for (device, _) in &failed[..recorded] {
                 assert!(self.asked_for.contains(&(leg, device.clone())), "nobody asked for {device}");
