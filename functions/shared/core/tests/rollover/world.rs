@@ -185,7 +185,7 @@ impl World {
             probe: Probe::ReadBack,
         });
         let task = TaskRecord {
-            device: device.to_string(),
+            device: device.clone(),
             state,
             attempt,
             of,
