@@ -1,5 +1,8 @@
 //! The signed bundle: JWS, general JSON serialisation (RFC 7515 §7.2.1), a signature by every live generation. Whoever
 //! holds any one of them as its trust anchor can verify it.
+//!
+//! Written here rather than with a crate: jsonwebtoken writes the compact form only, josekit brings OpenSSL, and both
+//! sign with a key in memory.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
