@@ -1,4 +1,4 @@
-//! A deployment, conducted: its tasks sent, sent again, given up, and the job ended.
+//! Conducts a deployment: sends its tasks, sends them again, gives them up, and ends the job.
 
 use rootcast_core::deployment::lifecycle::Entry;
 use rootcast_core::deployment::{Action, Deployment, DeploymentOutcome, Step, plan};
@@ -15,7 +15,7 @@ use crate::pass::LOST;
 use crate::{App, ConductError, StepResult};
 
 impl App {
-    /// One step; the caller looks at the job again where there may be more.
+    /// One step. The caller loads the job again if there may be more to do.
     pub(crate) async fn deploy(&self, mut job: Deployment, deadline: Instant) -> Result<StepResult, ConductError> {
         let counted: Tally = self.ledger.counters(job.id, Leg::Install).await?.into_iter().sum();
         let (tally, now) = (job.tally(counted), (self.clock)());
@@ -27,7 +27,7 @@ impl App {
         match action {
             Action::Wait if !job.is_running() || !job.note_progress(&tally, now) => return Ok(StepResult::Rest),
             Action::Wait => {}
-            // Messages that are sent twice change nothing, so they go before it is recorded that they went.
+            // Doubled messages are harmless, so the tasks are sent before the step is recorded.
             Action::Send => {
                 self.send_open(&job).await?;
                 job.note_sent(now);
@@ -38,7 +38,7 @@ impl App {
                 self.send_installs(&job, opened).await?;
                 job.note_reopened(now);
             }
-            // Recorded first: whoever dies in between has the next one wait, not send without end.
+            // Recorded first: after a crash in between, the next conductor waits, rather than resending endlessly.
             Action::Resend => {
                 job.begin_resend(now);
                 self.save_deployment(&mut job, why).await?;
@@ -82,7 +82,7 @@ impl App {
         Ok(self.queue.send_tasks(&self.task_queue, &tasks).await?)
     }
 
-    /// Devices without a result, each with the attempt that it waits for, and what is on record of those before.
+    /// Devices without a result, each with its current attempt and its task's history.
     async fn open_installs(&self, job: &Deployment) -> Result<Vec<(DeviceId, u32, Vec<Entry>)>, LedgerError> {
         let key = |device: &DeviceId| TaskKey { job: job.id, leg: Leg::Install, device: device.clone() };
         let keys: Vec<TaskKey> = job.devices.iter().map(key).collect();
@@ -95,8 +95,8 @@ impl App {
         Ok(open.collect())
     }
 
-    /// What is still open after all resends has failed; but of a device that was deleted nothing is left to record.
-    /// Those that are under way get their message again, and have as long again.
+    /// Records all devices without a result after the last resend as failed; deleted ones as skipped. Devices under way
+    /// get their message again, and another full stall time.
     async fn give_up_deployment(
         &self,
         mut job: Deployment,

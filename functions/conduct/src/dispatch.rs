@@ -1,4 +1,4 @@
-//! Paging the fleet and sending its tasks: recorded first, sent then, sent again after a crash.
+//! Pages through the fleet and sends its tasks: recorded first, then sent, and sent again after a crash.
 
 use std::collections::BTreeSet;
 
@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use crate::{App, ConductError, StepResult};
 
-/// Devices a page: a hundred messages batches, some 100 ms of sending between two records of the place.
+/// Devices per page: a hundred message batches, some 100 ms of sending between two records of the position.
 const PAGE: u64 = 1000;
 
 impl App {
-    /// Sends tasks to the next devices in the order of the fleet, until `at_most` are sent or the fleet is at its end.
+    /// Sends tasks to the next devices in fleet order, until `at_most` are sent or the fleet ends.
     pub(crate) async fn dispatch(
         &self,
         mut job: Job,
@@ -56,7 +56,7 @@ impl App {
         Ok((to, self.without_task(job, shard, after.as_ref(), page).await?))
     }
 
-    /// Those of a page, which follows `after`, that have no task in this leg.
+    /// The devices of a page (the one after `after`) that have no task in this leg.
     async fn without_task(
         &self,
         job: &Job,
@@ -70,13 +70,13 @@ impl App {
         Ok(page.into_iter().filter(|device| !known.contains(device)).collect())
     }
 
-    /// A crash came between the record of a page and its messages: whoever of the page has no result gets it again.
+    /// After a crash between recording and sending a page: sends again to the page's devices without a task record.
     pub(crate) async fn finish_sending(&self, mut job: Job) -> Result<StepResult, ConductError> {
         if let Some(sending) = job.sending.take() {
             let (shard, after) = (sending.from.shard(job.id), sending.from.after.as_ref());
             let to = Some(&sending.to).filter(|to| to.step == sending.from.step).and_then(|to| to.after.as_ref());
             let page = self.ledger.fleet(shard, after, to, usize::MAX).await?;
-            // The last page of a leg that ends within a shard has the leg's bound, not the shard's.
+            // If the leg ends within a shard, its last page ends at the leg's bound.
             let page = page.into_iter().map(|entry| entry.device).filter(|device| job.is_taken(device)).collect();
             let unsent = self.without_task(&job, shard, after, page).await?;
             self.send(&job, unsent.into_iter().map(|device| (device, 1))).await?;
@@ -95,7 +95,7 @@ impl App {
         Ok(self.queue.send_tasks(&self.task_queue, &tasks).await?)
     }
 
-    /// The revision is fence enough: see [`Change::conducting`].
+    /// The revision alone is a sufficient fence: see [`Change::conducting`].
     pub(crate) async fn commit(&self, job: &mut Job, dispatched: Vec<Dispatched>) -> Result<(), ConductError> {
         job.updated = (self.clock)();
         self.ledger.commit(Change { job: Some(job), dispatched, ..Change::default() }).await?;

@@ -1,4 +1,4 @@
-//! What wakes the conductor: its queue, or the schedule.
+//! The conductor's triggers: its queue and the schedule.
 
 mod schedule;
 
@@ -28,7 +28,7 @@ pub enum Wake {
     },
 }
 
-/// The schedule wakes whatever runs.
+/// The schedule's input: wakes all running jobs.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Running {
@@ -48,7 +48,7 @@ impl From<ConductError> for Diagnostic {
 }
 
 /// # Errors
-/// Where the schedule's call failed. A queue's messages fail one by one.
+/// If a scheduled call failed. Messages of the queue fail individually.
 pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, ConductError> {
     let deadline = deadline(event.context.deadline(), (app.clock)());
     let owner = event.context.request_id;
@@ -58,13 +58,14 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
             app.look_after(&owner, deadline).await?;
         }
         Wake::Queue(batch) => {
-            // Several messages about one job are one reason to look at it.
+            // Several messages about one job need only one look at it.
             let mut jobs: BTreeMap<JobId, Vec<String>> = BTreeMap::new();
             for record in batch.records {
                 let id = record.message_id.unwrap_or_default();
                 match serde_json::from_str::<Control>(&record.body.unwrap_or_default()) {
                     Ok(control) => jobs.entry(control.job).or_default().push(id),
-                    // Nobody can make sense of it, so trying again is no use; it carries nothing that would be lost.
+                    // An unreadable message is dropped: a retry would not help, and it carries no state that could be
+                    // lost.
                     Err(error) => {
                         warn!(message.id = id, error = &error as &dyn Error, "a control message cannot be read")
                     }
@@ -82,7 +83,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
     Ok(answer)
 }
 
-/// Lambda names the end of the invocation in wall-clock time.
+/// Lambda gives the deadline in wall-clock time.
 fn deadline(at: SystemTime, now: OffsetDateTime) -> Instant {
     Instant::now() + at.duration_since(SystemTime::from(now)).unwrap_or(Duration::ZERO)
 }

@@ -1,4 +1,4 @@
-//! Devices that were approved after the last rollover are brought to the bundle of today, each by itself.
+//! Brings devices that were approved after the last rollover to the current bundle, each on its own.
 
 use std::collections::BTreeMap;
 
@@ -12,18 +12,18 @@ use tracing::info;
 
 use crate::{App, ConductError};
 
-/// Of no job.
+/// The job id of tasks without a job.
 const NO_JOB: JobId = JobId(0);
-/// Devices a page: of each that is sent two writes, and DynamoDB takes 100 in a transaction.
+/// Devices per page: each sent device needs two writes, and DynamoDB takes 100 per transaction.
 const PAGE: u32 = 50;
-/// Devices a look. Their entries are one partition of their table, which takes 1000 write units a second, and one that
-/// is sent costs four: 20 s, of the minute until the next look. That many messages are some minutes' work for the
-/// workers, done before the first of them is due again.
+/// Devices per wake-up. Their entries are in one partition, which takes 1000 write units a second, and a sent device
+/// costs four: 20 s of the minute until the next wake-up. Workers need some minutes for that many messages, and are
+/// done before the first device is due again.
 const AT_MOST: usize = 5000;
 
 impl App {
-    /// One look at those that are due, page by page. The entries of a page are moved or removed, so the next page begins
-    /// behind them. A rollover that runs looks at every device itself, so they wait for its end.
+    /// Processes due devices, page by page. The entries of a page are moved or removed, so the next page starts after
+    /// them. During a rollover, which visits every device anyway, they wait for its end.
     pub(crate) async fn bring_in_joining(&self, deadline: Instant) -> Result<(), ConductError> {
         let (now, mut seen) = ((self.clock)(), 0);
         while seen < AT_MOST && Instant::now() < deadline {
@@ -49,7 +49,7 @@ impl App {
     ) -> Result<(), ConductError> {
         let devices = self.ledger.devices_by_id(due.iter().map(|joining| &joining.device)).await?;
         let (mut done, mut again) = (Vec::new(), Vec::new());
-        // Whether a message is sent: one entry a device will do, and a transaction takes no more.
+        // Whether a message is sent to the device. Only one entry per device is kept: a transaction takes no more.
         let mut sent = BTreeMap::new();
         for joining in due {
             let device = devices.get(&joining.device);
@@ -71,7 +71,7 @@ impl App {
             again.push((joining, now + wait));
         }
         self.ledger.finish_joining(&done).await?;
-        // Recorded first: whoever dies in between has them sent when they are due again.
+        // Recorded first: after a crash in between, the devices are sent when they are due again.
         let mut postponed = self.ledger.postpone_joining(again).await?;
         postponed.retain(|next| sent.get(&next.device) == Some(&true));
         if !postponed.is_empty() {

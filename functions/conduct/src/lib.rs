@@ -27,23 +27,23 @@ use tracing::{debug, info, warn};
 
 pub use event::handle;
 
-/// Left for the message that hands the job on.
+/// Reserved for the message that hands the job on.
 const MARGIN: Duration = Duration::from_secs(5);
-/// A lease outlives the invocation that holds it by so much: clocks differ a little.
+/// A lease outlives the invocation by this, because clocks differ a little.
 const LEASE_MARGIN: Duration = Duration::from_secs(2);
-/// A wait longer than this is left to the schedule, which wakes the conductor every minute.
+/// A longer wait is left to the schedule, which wakes the conductor every minute.
 const SCHEDULE: time::Duration = time::Duration::minutes(1);
 
-/// All that the function works with.
+/// The function's clients and configuration.
 pub struct App {
     pub ledger: Ledger,
     pub authority: CertificateAuthority,
     pub queue: Queue,
     pub control_queue: String,
     pub task_queue: String,
-    /// So long may a wave go without a settled device.
+    /// Time that a wave may go without a settled device.
     pub stall: time::Duration,
-    /// The metrics' dimension.
+    /// The dimension of metrics.
     pub stack: String,
     pub clock: fn() -> OffsetDateTime,
 }
@@ -61,7 +61,7 @@ pub enum ConductError {
 }
 
 impl ConductError {
-    /// Another conductor, or an operator, wrote first: look again.
+    /// Whether another conductor or an operator wrote first. Then the job is loaded again.
     fn is_conflict(&self) -> bool {
         matches!(
             self,
@@ -70,18 +70,18 @@ impl ConductError {
     }
 }
 
-/// Whether there may be more to do at once.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StepResult {
     Continue,
     Rest,
-    /// The time is over in the middle of a step; all that was done is recorded.
+    /// The time ran out during a step. All finished work is recorded.
     HandOn,
 }
 
 impl App {
-    /// Brings the job as far as it goes now. `owner` names the invocation. Where another one holds the job, that one
-    /// looks again when it is done.
+    /// Conducts the job as far as possible now. `owner` identifies the invocation. If another invocation holds the
+    /// lease, it is told to look again, and this one returns.
     pub async fn conduct(&self, id: JobId, owner: &str, deadline: Instant) -> Result<(), ConductError> {
         let now = (self.clock)();
         let until = now + deadline.saturating_duration_since(Instant::now()) + LEASE_MARGIN;
@@ -106,14 +106,14 @@ impl App {
         }
     }
 
-    /// If this fails too, the lease runs out by itself.
+    /// If this fails too, the lease expires by itself.
     async fn give_back(&self, held: &Conducting) {
         if let Err(error) = self.ledger.finish_conducting(held).await {
             debug!(job.id = held.job.0, error = &error as &dyn std::error::Error, "the job's lease was not released");
         }
     }
 
-    /// Until there is nothing to do, or the time is over.
+    /// Repeats steps until there is nothing to do, or the time is over.
     async fn steps(&self, held: &Conducting, deadline: Instant) -> Result<StepResult, ConductError> {
         let id = held.job;
         loop {
@@ -189,8 +189,8 @@ impl App {
                 why.clone_into(&mut job.reason);
                 return self.activate(held, job, now).await;
             }
-            // The write that goes through the gate demands that the fleet is as the survey saw it. Where it is not, the
-            // shards that have changed are read again.
+            // The write that passes the gate requires the fleet as the survey saw it. Otherwise, the changed shards are
+            // read again.
             Action::Activate | Action::NoteWithdrawn if job.survey.forget_changed(&self.fleet_revisions().await?) => {
                 info!(job.id = job.id.0, "the fleet has changed since it was read");
             }
@@ -274,7 +274,7 @@ impl App {
         Ok(StepResult::Continue)
     }
 
-    /// Keys that nobody uses are given up before the job is over, so that a crash in between repeats it.
+    /// Unused keys are scheduled for deletion before the job ends, so that this is repeated after a crash in between.
     async fn end(
         &self,
         held: &Conducting,

@@ -1,4 +1,4 @@
-//! Composition: one configuration, one client a service, made when the first event needs them.
+//! Composition: one configuration and one client per service, created on the first event.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use tokio::sync::OnceCell;

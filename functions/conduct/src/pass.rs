@@ -1,5 +1,5 @@
-//! A pass over a leg's devices: a survey, sending again, or giving up. A page at a time, its place on record, so that it
-//! can be cut after any call and gone on with by another invocation.
+//! A pass over a leg's devices: a survey, a resend, or giving up. Its position is recorded page by page, so that
+//! another invocation can continue it after any call.
 
 use std::collections::BTreeMap;
 
@@ -13,26 +13,26 @@ use tokio::time::Instant;
 
 use crate::{App, ConductError, StepResult};
 
-/// Devices a page: one call for them and one or two for their tasks.
+/// Devices per page: one call for them, and one or two for their tasks.
 const PAGE: usize = 1000;
-/// Tasks a transaction; DynamoDB takes 100 writes, of which the counters are one a shard, and the lease is one.
+/// Tasks per transaction. DynamoDB takes 100 writes, including one per shard for the counters, and one for the lease.
 pub(crate) const SETTLED_AT_ONCE: usize = 50;
 
 pub(crate) const LOST: &str =
     "No result after 3 resends. See the worker's log and the task dead-letter queue, then resume the job.";
 
-/// A device of the fleet, or one that left it and has a task.
+/// A device of the fleet, or a task whose device left it.
 struct Row {
     device: DeviceId,
     version: Option<DeviceVersion>,
-    /// The rollover that ran when it became that version.
+    /// The rollover during which the device got that version.
     during: Option<JobId>,
     task: Option<TaskRecord>,
 }
 
 impl App {
-    /// Reads on until the pass is at its end or the time is over. Its place is recorded whenever something was done, and
-    /// after each thousand devices.
+    /// Continues until the pass ends or the time is over. Records the position whenever the pass changed something, and
+    /// every thousand devices.
     pub(crate) async fn pass(
         &self,
         held: &Conducting,
@@ -82,7 +82,7 @@ impl App {
         Ok(StepResult::Continue)
     }
 
-    /// Some of the shard at `at`, in the order of device ids, and the place behind them.
+    /// The next rows of the shard at `at`, ordered by device id, and the position after them.
     async fn rows(&self, job: &Job, at: &Cursor) -> Result<(Vec<Row>, Cursor), LedgerError> {
         let (shard, after) = (at.shard(job.id), at.after.as_ref());
         let fleet = self.ledger.fleet(shard, after, None, PAGE).await?;
@@ -106,7 +106,8 @@ impl App {
         Ok((rows.into_values().collect(), to))
     }
 
-    /// Recorded first, sent then. Done twice it changes nothing but the number of messages. Whether there was anything.
+    /// Carries out what the findings require: recorded first, then sent. A repetition only doubles messages. Returns
+    /// whether there was anything to do.
     async fn carry_out(
         &self,
         held: &Conducting,
@@ -156,7 +157,8 @@ impl App {
         Ok(acted)
     }
 
-    /// A try that is later than a stall was to be sent with one of the resends.
+    /// Whether the device will continue by itself. A try overdue by more than the stall time no longer counts: a resend
+    /// covers it.
     pub(crate) fn is_under_way(&self, job: JobId, leg: Leg, attempt: u32, device: Option<&DeviceRecord>) -> bool {
         let task = TaskAttempt { job, leg, attempt };
         device.is_some_and(|device| device.is_under_way(task, self.stall, (self.clock)()))

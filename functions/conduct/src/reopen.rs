@@ -1,4 +1,4 @@
-//! What failed is tried again, all of it or some, after an operator asked for it.
+//! Retries failed devices, all or some, at an operator's request.
 
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::task::{TaskRecord, TaskState};
@@ -10,8 +10,8 @@ use crate::pass::SETTLED_AT_ONCE;
 use crate::{App, ConductError, StepResult};
 
 impl App {
-    /// The messages of a job that was paused follow with the resend that it makes next. A job that runs has devices
-    /// whose messages are on their way: there, only those that are opened here are sent.
+    /// Reopens the selected tasks. If a full resend is about to start (after a pause), it also sends their messages.
+    /// Otherwise other devices' messages are still on their way, and only the tasks reopened here are sent.
     pub(crate) async fn reopen(
         &self,
         held: &Conducting,
@@ -49,7 +49,7 @@ impl App {
     }
 }
 
-/// The attempt that a task waits for now: one that was opened here, or before a crash.
+/// The current attempt of a task that was reopened, now or before a crash.
 fn opened(job: &Job, task: &TaskRecord) -> Option<(DeviceId, u32)> {
     let attempt = match task.state {
         TaskState::Failed if job.reopen.opens(job.id, task) => task.attempt + 1,

@@ -1,4 +1,4 @@
-//! Devices that were approved late: how many a look brings in, and what becomes of them when it is cut off.
+//! Devices that were approved late: how many one wake-up sends, and what happens when it is interrupted.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::cell::Cell;
@@ -30,13 +30,13 @@ use rootcast_vault::Vault;
 use serde_json::json;
 use time::OffsetDateTime;
 
-/// Of today.
+/// The current bundle.
 const BUNDLE: u64 = 3;
 
 type Item = HashMap<String, AttributeValue>;
 
 thread_local! {
-    /// Seconds. A test has a thread of its own.
+    /// In seconds. Each test has its own thread.
     static NOW: Cell<i64> = const { Cell::new(1_000_000) };
 }
 
@@ -48,18 +48,18 @@ fn later(seconds: i64) {
     NOW.set(NOW.get() + seconds);
 }
 
-/// What a look reads and writes.
+/// The records that a wake-up reads and writes.
 #[derive(Default)]
 struct World {
     devices: BTreeMap<String, DeviceRecord>,
-    /// By their sort keys.
+    /// By sort key.
     joining: BTreeMap<String, Item>,
     sent: Vec<Task>,
-    /// After so many pages a rollover begins.
+    /// A rollover starts after this many pages.
     pages_until_rollover: Option<usize>,
-    /// Another conductor moves this device before we do.
+    /// Another conductor moves this device first.
     raced: Option<String>,
-    /// So many messages are sent before the process dies.
+    /// The process dies after sending this many messages.
     lives_for: Option<usize>,
 }
 
@@ -74,7 +74,7 @@ fn sort_key(item: &Item) -> String {
 }
 
 impl World {
-    /// So many devices were approved just now.
+    /// `count` devices that were just approved.
     fn approved(count: usize) -> Shared {
         let mut world = Self::default();
         for index in 0..count {
@@ -100,7 +100,7 @@ impl World {
         Arc::new(Mutex::new(world))
     }
 
-    /// Devices of the messages that were sent since this was asked.
+    /// Devices of the messages sent since the last call.
     fn sent(&mut self) -> Vec<String> {
         let mut sent: Vec<String> = std::mem::take(&mut self.sent).iter().map(|task| task.device.to_string()).collect();
         sent.sort_unstable();
@@ -111,7 +111,7 @@ impl World {
         self.devices.keys().cloned().collect()
     }
 
-    /// It was brought today's bundle.
+    /// All devices get the current bundle.
     fn proves_all(&mut self) {
         for device in self.devices.values_mut() {
             let sha256 = Fingerprint::from_bytes([1; 32]);
@@ -200,7 +200,7 @@ fn queue(world: &Shared) -> Rule {
     })
 }
 
-/// One look of the schedule, which has so many seconds. Whether it came to its end.
+/// One wake-up with this many seconds. Returns whether it completed.
 async fn look_within(world: &Shared, seconds: u64) -> bool {
     let tables = tables(world);
     let table = |name: &str| Some(name.to_owned());
@@ -231,7 +231,7 @@ async fn look(world: &Shared) {
 }
 
 #[tokio::test]
-async fn several_hundred_late_devices_are_sent_in_one_look() {
+async fn hundreds_of_late_devices_are_sent_in_one_wake_up() {
     let world = World::approved(730);
     look(&world).await;
     let ids = world.lock().unwrap().ids();
@@ -247,7 +247,7 @@ async fn several_hundred_late_devices_are_sent_in_one_look() {
 }
 
 #[tokio::test]
-async fn one_look_sends_no_more_than_the_queue_is_to_hold() {
+async fn one_wake_up_sends_a_bounded_number_of_messages() {
     let world = World::approved(5120);
     for expected in [5000, 120, 0] {
         look(&world).await;
@@ -256,7 +256,7 @@ async fn one_look_sends_no_more_than_the_queue_is_to_hold() {
 }
 
 #[tokio::test]
-async fn a_conductor_that_dies_sends_none_too_early() {
+async fn a_conductor_that_dies_causes_no_early_resend() {
     let world = World::approved(320);
     world.lock().unwrap().lives_for = Some(120);
     assert!(!look_within(&world, 60).await);
@@ -274,7 +274,7 @@ async fn a_conductor_that_dies_sends_none_too_early() {
 }
 
 #[tokio::test]
-async fn a_device_that_another_conductor_moved_holds_up_no_other() {
+async fn a_device_moved_by_another_conductor_blocks_no_other() {
     let world = World::approved(70);
     world.lock().unwrap().raced = Some("bmc-00007".to_owned());
     look(&world).await;
@@ -283,7 +283,7 @@ async fn a_device_that_another_conductor_moved_holds_up_no_other() {
 }
 
 #[tokio::test]
-async fn a_rollover_that_begins_meanwhile_has_the_rest_to_itself() {
+async fn joining_stops_when_a_rollover_starts() {
     let world = World::approved(320);
     world.lock().unwrap().pages_until_rollover = Some(3);
     look(&world).await;
@@ -291,7 +291,7 @@ async fn a_rollover_that_begins_meanwhile_has_the_rest_to_itself() {
 }
 
 #[tokio::test]
-async fn a_look_without_time_leaves_them_to_the_next() {
+async fn without_time_devices_are_left_to_the_next_wake_up() {
     let world = World::approved(10);
     assert!(look_within(&world, 0).await);
     assert!(world.lock().unwrap().sent().is_empty());

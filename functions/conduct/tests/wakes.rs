@@ -1,4 +1,5 @@
-//! What a wake-up costs, whom it looks at, and what becomes of its message: on the SDK's own mock layer, which counts.
+//! What a wake-up costs, which jobs it conducts, and what happens to its message: with the SDK's own mock layer, which
+//! counts calls.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
@@ -32,9 +33,9 @@ const ROLLOVER: u64 = 99_999;
 #[derive(Default)]
 struct World {
     running: u64,
-    /// Of those that run, the ones that are quiet for long.
+    /// Running deployments that have been waiting for long.
     quiet: Vec<u64>,
-    /// Its record cannot be read.
+    /// The job whose record cannot be read.
     broken: Option<u64>,
     place: Option<u64>,
     calls: Vec<String>,
@@ -43,7 +44,7 @@ struct World {
 type Shared = Arc<Mutex<World>>;
 
 impl World {
-    /// The jobs that were looked at, in their order.
+    /// The jobs conducted, in order.
     fn conducted(&mut self) -> Vec<u64> {
         let calls = std::mem::take(&mut self.calls);
         calls.iter().filter_map(|call| call.strip_prefix("get ")?.strip_suffix(" meta")?.parse().ok()).collect()
@@ -62,7 +63,7 @@ fn entry(job: u64) -> HashMap<String, AttributeValue> {
     HashMap::from([("pk".to_owned(), text("running")), ("sk".to_owned(), text(format!("{job:012}")))])
 }
 
-/// A job's lease is taken, and given back.
+/// Takes and releases a job's lease.
 fn leases(world: &Shared) -> [Rule; 2] {
     let (taken, left) = (world.clone(), world.clone());
     let take = mock!(Client::update_item).then_compute_output(move |request| {
@@ -96,7 +97,7 @@ fn tables(world: &Shared) -> [Rule; 3] {
             (_, job) if world.broken.is_some_and(|broken| broken.to_string() == job) => {
                 answer.item("kind", text("deployment")).build()
             }
-            // A job that is gone needs nothing.
+            // A job that no longer exists needs nothing.
             _ => answer.build(),
         }
     });
@@ -144,7 +145,7 @@ fn app(rules: &[&Rule], sent: &Rule) -> App {
     }
 }
 
-/// Takes a control message that hands on the job after some seconds.
+/// Accepts a delayed control message for the job.
 fn handed_on() -> Rule {
     mock!(aws_sdk_sqs::Client::send_message)
         .match_requests(|request| {
@@ -180,7 +181,7 @@ async fn the_schedule_costs_the_same_for_ten_thousand_deployments() {
 }
 
 #[tokio::test]
-async fn every_quiet_deployment_has_its_turn_after_the_rollover() {
+async fn every_quiet_deployment_gets_its_turn_after_the_rollover() {
     let quiet = vec![3, 999, 1500, 2400];
     let world = Shared::new(World { running: 2500, quiet, ..World::default() }.into());
     for expected in [vec![ROLLOVER, 3, 999], vec![ROLLOVER, 1500], vec![ROLLOVER, 2400], vec![ROLLOVER, 3, 999]] {
@@ -190,14 +191,14 @@ async fn every_quiet_deployment_has_its_turn_after_the_rollover() {
 }
 
 #[tokio::test]
-async fn a_deployment_that_cannot_be_conducted_holds_up_no_other() {
+async fn a_deployment_that_cannot_be_conducted_blocks_no_other() {
     let world = Shared::new(World { running: 20, quiet: vec![3, 7], broken: Some(3), ..World::default() }.into());
     assert!(schedule(&world).await.is_err());
     assert_eq!(world.lock().unwrap().conducted(), [ROLLOVER, 3, 7]);
 }
 
 #[tokio::test]
-async fn the_place_is_recorded_before_a_deployment_is_conducted() {
+async fn the_position_is_recorded_before_a_deployment_is_conducted() {
     let world = Shared::new(World { running: 20, quiet: vec![3, 7], ..World::default() }.into());
     schedule(&world).await.unwrap();
     let calls = std::mem::take(&mut world.lock().unwrap().calls);
@@ -216,7 +217,7 @@ fn woken<T: DeserializeOwned>() -> T {
 }
 
 #[tokio::test]
-async fn a_throttle_hands_the_job_on_with_its_message_done() {
+async fn a_throttled_job_is_handed_on_and_its_message_done() {
     let throttled = r#"{"__type":"ThrottlingException","message":"too fast"}"#;
     let read = mock!(Client::get_item).sequence();
     let read = (0..8).fold(read, |read, _| read.http_status(400, Some(throttled.to_owned()))).build();
@@ -229,7 +230,7 @@ async fn a_throttle_hands_the_job_on_with_its_message_done() {
 }
 
 #[tokio::test]
-async fn a_record_that_cannot_be_read_fails_its_message() {
+async fn an_unreadable_record_fails_its_message() {
     let world = Shared::new(World { broken: Some(7), ..World::default() }.into());
     let ([get, query, write], [take, leave]) = (tables(&world), leases(&world));
     let sent = handed_on();

@@ -1,4 +1,4 @@
-//! What a device's certificate is going to say. Pure.
+//! Determines the contents of a device's certificate. Pure.
 
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::address::DeviceAddress;
@@ -10,18 +10,18 @@ use rootcast_pki::root::{IssueError, LeafSpec, Serial, prepare_server_leaf};
 use rootcast_pki::subject::DeviceSubject;
 use time::{Duration, OffsetDateTime};
 
-/// Devices' clocks run behind: a certificate that begins at once would not be valid yet for some.
+/// Some devices' clocks are slow: a certificate valid from now would not be valid yet for them.
 const BACKDATED: Duration = Duration::hours(1);
 
-/// A certificate that ends sooner is not worth its installation.
+/// Shortest validity that is worth an installation.
 const SHORTEST: Duration = Duration::DAY;
 
-/// Whether what was reserved before may still be signed, by the root that signs now.
+/// Whether an earlier reservation may still be signed: by the currently signing root, and with enough validity left.
 pub(crate) fn is_usable(reserved: &Reserved, signing: u32, now: OffsetDateTime) -> bool {
     reserved.generation == signing && reserved.spec.not_after >= now + SHORTEST
 }
 
-/// What a device's record says of it; its request is not asked.
+/// The subject from the device's record, never from its CSR.
 pub(crate) fn subject(device: &DeviceRecord) -> Result<DeviceSubject, Failure> {
     if let Some(subject) = &device.subject {
         return Ok(subject.clone());
@@ -35,7 +35,7 @@ pub(crate) fn subject(device: &DeviceRecord) -> Result<DeviceSubject, Failure> {
     DeviceSubject::of_host(address.host()).map_err(|error| unfit(error.to_string()))
 }
 
-/// `validity`: as long as the root lasts.
+/// `validity`: limited by the root's.
 pub(crate) fn spec(
     subject: DeviceSubject,
     serial: Serial,
@@ -59,7 +59,7 @@ pub(crate) fn spec(
     })
 }
 
-/// Whether a certificate can be made of it.
+/// Whether a certificate can be made from the spec.
 pub(crate) fn check(spec: &LeafSpec, spki_der: &[u8], issuer: &Certificate) -> Result<(), Failure> {
     prepare_server_leaf(spec, spki_der, issuer).map(|_| ()).map_err(|error| {
         let class = match error {

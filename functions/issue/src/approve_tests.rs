@@ -36,7 +36,7 @@ fn made(root: &Certificate, validity: Duration) -> Result<LeafSpec, Failure> {
 }
 
 #[test]
-fn a_certificate_never_lasts_longer_than_its_root() {
+fn a_certificate_never_outlives_its_root() {
     let old = root(NOW - YEAR, NOW + YEAR * 2);
     let spec = made(&old, YEAR).unwrap();
     assert_eq!(spec.not_before, datetime!(2026-06-01 11:00 UTC), "an hour for slow clocks");
@@ -54,7 +54,7 @@ fn a_certificate_never_lasts_longer_than_its_root() {
 }
 
 #[test]
-fn what_was_reserved_is_signed_by_that_root_only() {
+fn a_reservation_is_only_used_by_its_root() {
     let old = root(NOW - YEAR, NOW + YEAR * 2);
     let reserved = Reserved { generation: 3, spec: made(&old, YEAR).unwrap() };
     assert!(is_usable(&reserved, 3, NOW) && is_usable(&reserved, 3, NOW + Duration::days(300)));
@@ -63,7 +63,7 @@ fn what_was_reserved_is_signed_by_that_root_only() {
 }
 
 #[test]
-fn the_devices_record_says_who_it_is() {
+fn the_subject_comes_from_the_devices_record() {
     let by_address = subject(&device("https://bmc-1.example:8443")).unwrap();
     assert_eq!(
         (by_address.common_name(), by_address.dns_names()),

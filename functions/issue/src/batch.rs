@@ -1,4 +1,4 @@
-//! What came from the queue, and whether there is still something to do about it. Pure.
+//! Reads the queue's messages and decides which still need work. Pure.
 
 use aws_lambda_events::event::sqs::SqsEvent;
 use rootcast_core::deployment::lifecycle::{Stage, Work};
@@ -10,7 +10,7 @@ use rootcast_pki::crl::CrlShard;
 use rootcast_queue::Delivery;
 use serde::Deserialize;
 
-/// A batch, sorted.
+/// A batch, sorted by kind.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) tasks: Vec<Delivery<Task>>,
@@ -42,7 +42,7 @@ enum Body {
     Task(Task),
 }
 
-/// The certificate that a task is about, or why it is left alone. Nothing is lost then: whoever opens an attempt sends it.
+/// The certificate of a task, or why the task is dropped. Nothing is lost: reopening a task sends it again.
 pub(crate) fn judge(
     task: &Task,
     job: Option<&JobRecord>,
@@ -56,16 +56,16 @@ pub(crate) fn judge(
     task.check(job.takes(task), record).map(|()| job.certificate)
 }
 
-/// Where a device stands that a task is about.
+/// The state of a task's device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum IssuanceState {
-    /// The device was deleted, or another job has taken it over.
+    /// The device was deleted, or taken over by another job.
     Gone,
     /// There is nothing for the issuer to do.
     Passed(&'static str),
-    /// It waits for its certificate.
+    /// The device waits for its certificate.
     Asked,
-    /// The certificate is stored; the worker may not know.
+    /// The certificate is stored, but the worker may not know.
     Issued,
 }
 

@@ -37,7 +37,7 @@ fn binding(stage: Option<Stage>, attempt: u32, in_error: bool) -> UseRecord {
 }
 
 #[test]
-fn a_batch_is_sorted_and_the_unreadable_named() {
+fn a_batch_is_sorted_and_unreadable_messages_are_named() {
     let message = |id: &str, body: serde_json::Value| json!({ "messageId": id, "receiptHandle": id, "body": body.to_string(), "attributes": { "ApproximateReceiveCount": "3" } });
     let event = json!({ "Records": [
         message("list", json!({ "crl": { "generation": 2, "shard": 63 } })),
@@ -71,7 +71,7 @@ fn a_task_is_done_only_for_its_own_running_attempt() {
 }
 
 #[test]
-fn where_a_device_stands_decides_what_is_done() {
+fn a_devices_stage_determines_what_the_issuer_does() {
     use Stage::*;
     for stage in [PostCsr, ApproveRequest, RetrieveCertificate] {
         assert_eq!(stand(&task(1), Some(&binding(Some(stage), 1, false))), IssuanceState::Asked);

@@ -1,4 +1,4 @@
-//! What wakes the issuer: its queue, or the schedule.
+//! The issuer's triggers: its queue and the schedule.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -18,7 +18,7 @@ use crate::batch::{self, Batch};
 use crate::task::AfterTask;
 use crate::{App, IssuerError};
 
-/// Left for the last list's record.
+/// Reserved for recording the last list.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// The queue's batch, or the schedule's input.
@@ -32,7 +32,7 @@ pub enum Wake {
     },
 }
 
-/// The schedule looks after the revocation lists.
+/// The schedule's input: renews the revocation lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lists {
@@ -53,7 +53,7 @@ impl From<IssuerError> for Diagnostic {
 }
 
 /// # Errors
-/// Where the schedule's call failed. A queue's messages fail one by one.
+/// If a scheduled call failed. Messages of the queue fail individually.
 pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, IssuerError> {
     let mut answer = SqsBatchResponse::default();
     match event.payload {
@@ -63,7 +63,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
         Wake::Queue(event) => {
             let Batch { tasks, lists, unreadable } = batch::read(event);
             for id in unreadable {
-                // It ends in the dead-letter queue, where somebody can look at it.
+                // It ends in the dead-letter queue, where an operator can inspect it.
                 answer.add_failure(id);
             }
             let postponed = app.publish_all(lists, &mut answer).await;
@@ -84,7 +84,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
 }
 
 impl App {
-    /// Several messages about one list are one reason to look at it.
+    /// Several messages about one list need only one publication.
     async fn publish_all(&self, deliveries: Vec<Delivery<CrlShard>>, answer: &mut SqsBatchResponse) -> Vec<Postponed> {
         let mut lists: BTreeMap<CrlShard, Vec<Delivery<CrlShard>>> = BTreeMap::new();
         for delivery in deliveries {
@@ -104,7 +104,7 @@ impl App {
     }
 }
 
-/// Lambda names the end of the invocation in wall-clock time.
+/// Lambda gives the deadline in wall-clock time.
 fn deadline(at: SystemTime, now: OffsetDateTime) -> Instant {
     let left = at.duration_since(SystemTime::from(now)).unwrap_or(Duration::ZERO);
     Instant::now() + left.saturating_sub(MARGIN)

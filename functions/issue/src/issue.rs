@@ -1,4 +1,4 @@
-//! Stages 500 to 700 of one device: from its request to its certificate.
+//! Stages 500 to 700 of one device: from its CSR to its certificate.
 
 use std::error::Error;
 
@@ -18,14 +18,14 @@ use tracing::info;
 
 use crate::{App, IssuerError, approve};
 
-/// Why a device has no certificate yet.
+/// Why no certificate was issued.
 #[derive(Debug)]
 pub(crate) enum Fault {
-    /// No repetition helps.
+    /// A permanent failure.
     Final(Failure),
-    /// KMS is throttled or at fault. It is asked again until the conductor gives the task up.
+    /// KMS throttled or failed. Retried until the conductor gives the task up.
     Passing(Failure),
-    /// What was read has changed, or could not be read or written: look again.
+    /// A record has changed since it was read, or could not be read or written: start again.
     Again(Box<dyn Error + Send + Sync>),
 }
 
@@ -35,7 +35,7 @@ impl From<LedgerError> for Fault {
     }
 }
 
-/// What signs: a root's generation, its KMS key and its certificate.
+/// The signing root: its generation, KMS key and certificate.
 struct Signer<'a> {
     root: &'a RootRecord,
     key: &'a str,
@@ -43,7 +43,7 @@ struct Signer<'a> {
 }
 
 impl App {
-    /// `binding` is kept as it is recorded, whatever happens.
+    /// Issues the certificate. `binding` always reflects what is recorded.
     pub(crate) async fn issue(&self, binding: &mut UseRecord) -> Result<(), Fault> {
         let request = request(binding.issuance.as_ref()).map_err(Fault::Final)?;
         let root = self.signing_root().await?;
@@ -69,7 +69,7 @@ impl App {
         signing.ok_or_else(|| Fault::Final(no_root("No root signs yet.")))
     }
 
-    /// What is to be signed is on record before it is signed.
+    /// Records what is to be signed before it is signed.
     async fn reserve(
         &self,
         binding: &mut UseRecord,
@@ -146,7 +146,7 @@ impl App {
     }
 }
 
-/// The worker took it, and it is looked at again: the record is what counts.
+/// Parses the recorded CSR. The worker has checked it before, but the record is decisive.
 fn request(issuance: Option<&Issuance>) -> Result<SigningRequest, Failure> {
     let unfit = |why: String| Failure::new(ErrorClass::Rejected, why).at(Stage::CreateCsr);
     let issuance = issuance.ok_or_else(|| unfit("The device has made no request.".to_owned()))?;
@@ -154,7 +154,7 @@ fn request(issuance: Option<&Issuance>) -> Result<SigningRequest, Failure> {
         .map_err(|error| unfit(format!("The device's request is refused: {error}.")))
 }
 
-/// The certificate's record, with what does not change at a renewal.
+/// The certificate's record. Keeps what does not change with a renewal.
 fn record(
     there: &CertificateOrPending,
     leaf: Certificate,
@@ -177,7 +177,7 @@ fn record(
         revision: 0,
         folder: folder.to_owned(),
         name: name.to_owned(),
-        // The link, for whoever still holds only the root before.
+        // The link certificate, for clients that only have the previous root.
         chain: root.new_with_old.as_ref().and_then(|link| link.certificate.clone()).into_iter().collect(),
         key: None,
         device: there.device().cloned(),

@@ -20,7 +20,7 @@ use time::{Duration, OffsetDateTime};
 
 pub use event::{Lists, Wake, handle};
 
-/// All that the function works with.
+/// The function's clients and configuration.
 pub struct App {
     pub ledger: Ledger,
     pub vault: Vault,
@@ -29,18 +29,18 @@ pub struct App {
     pub issue_queue: String,
     pub task_queue: String,
     pub control_queue: String,
-    /// How long a device's certificate lasts, where its root does.
+    /// Validity of a device's certificate, limited by its root's.
     pub validity: Duration,
-    /// Where the revocation lists are served, as certificates name it.
+    /// Base URL of the revocation lists, as named in certificates.
     pub crl_base: String,
-    /// The first wait before a task is tried again, in seconds.
+    /// The first wait before a retry, in seconds.
     pub retry_base: u32,
     pub clock: fn() -> OffsetDateTime,
-    /// Spreads what is tried again.
+    /// Randomises retries.
     pub random: fn() -> u32,
 }
 
-/// Why a list, or the function itself, does not come about. Of a device's task see `issue::Fault`.
+/// Why a list cannot be made, or the function fails. For a device's task, see `issue::Fault`.
 #[derive(Debug, Error)]
 pub enum IssuerError {
     #[error(transparent)]

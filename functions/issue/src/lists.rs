@@ -1,5 +1,5 @@
-//! Revocation lists: made before the first certificate that names them, and anew when something is revoked and before
-//! half of their time is over.
+//! Revocation lists: created before the first certificate that names them, and renewed after a revocation and at half
+//! of their lifetime.
 
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{CrlRecord, LedgerError, RevokedRecord, RootRecord};
@@ -10,11 +10,11 @@ use tracing::{debug, info, warn};
 
 use crate::{App, IssuerError};
 
-/// Others may write a list while it is signed: then we look again, so often.
+/// Tries to publish a list despite concurrent changes to it.
 const ATTEMPTS: u32 = 5;
 
 impl App {
-    /// There is a list that a certificate can name by this address.
+    /// Ensures that the list exists and serves this address.
     pub(crate) async fn ensure_list(&self, root: &RootRecord, list: CrlShard, url: &str) -> Result<(), IssuerError> {
         match self.ledger.crl(list).await? {
             Some(published) if published.urls.iter().any(|known| known == url) => Ok(()),
@@ -22,13 +22,13 @@ impl App {
         }
     }
 
-    /// A list that somebody asked for.
+    /// Publishes a list on request.
     pub(crate) async fn publish(&self, list: CrlShard) -> Result<(), IssuerError> {
         let root = self.ledger.root(list.generation()).await?.ok_or(IssuerError::NoRoot(list))?;
         self.make(&root, list, None).await
     }
 
-    /// Every list that is due. One that cannot be made holds up no other.
+    /// Renews all lists that are due. A list that fails does not hold up the others.
     pub(crate) async fn renew_lists(&self, deadline: Instant) -> Result<(), IssuerError> {
         let now = (self.clock)();
         let roots = self.ledger.roots(&self.ledger.authority().await?).await?;
@@ -82,8 +82,8 @@ fn wants_renewal(published: &CrlRecord, now: OffsetDateTime) -> bool {
     published.behind || is_due(published.this_update, published.next_update, now)
 }
 
-/// The list that is to be made, if one is. Without an address, only where one was published before: a list that no
-/// certificate names is nobody's. Pure.
+/// The spec of the list to publish, if there is one. Without `url`, only a published list is renewed: a list that no
+/// certificate names is not needed. Pure.
 fn next(
     published: Option<&CrlRecord>,
     revoked: &[RevokedRecord],
@@ -96,7 +96,7 @@ fn next(
         return None;
     }
     urls.extend(new);
-    // Never before the list that it takes the place of.
+    // Never earlier than the previous list's.
     let this_update = published.map_or(now, |published| now.max(published.this_update));
     let this_update = this_update.replace_nanosecond(0).unwrap_or(this_update);
     let named = revoked.iter().filter(|each| names(each.not_after, this_update));

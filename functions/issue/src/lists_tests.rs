@@ -41,7 +41,7 @@ fn revoked(not_after: OffsetDateTime) -> RevokedRecord {
 }
 
 #[test]
-fn a_list_is_left_alone_while_it_is_young() {
+fn a_recent_list_is_not_renewed() {
     let first = next(None, &[], Some(URL), NOW).unwrap();
     assert_eq!((first.number, first.this_update, first.next_update), (1, NOW, NOW + LIFETIME));
     assert_eq!((first.urls, first.revoked), (vec![URL.to_owned()], vec![]));
@@ -51,7 +51,7 @@ fn a_list_is_left_alone_while_it_is_young() {
 }
 
 #[test]
-fn a_list_half_old_behind_or_moved_is_made_anew() {
+fn an_old_behind_or_moved_list_is_renewed() {
     let old = published(LIFETIME / 2);
     assert_eq!(next(Some(&old), &[], None, NOW).unwrap().number, 5);
     let behind = CrlRecord { behind: true, ..published(Duration::ZERO) };
@@ -62,7 +62,7 @@ fn a_list_half_old_behind_or_moved_is_made_anew() {
 }
 
 #[test]
-fn a_certificate_is_named_until_some_time_after_its_end() {
+fn revoked_certificates_stay_listed_for_some_time_after_expiry() {
     let old = published(LIFETIME);
     let still = next(Some(&old), &[revoked(NOW - LIFETIME)], None, NOW).unwrap();
     assert_eq!(still.revoked.len(), 1);
@@ -71,7 +71,7 @@ fn a_certificate_is_named_until_some_time_after_its_end() {
 }
 
 #[test]
-fn a_clock_ahead_takes_no_list_back_in_time() {
+fn this_update_never_goes_back_in_time() {
     let ahead = CrlRecord { behind: true, ..published(-Duration::HOUR) };
     assert_eq!(next(Some(&ahead), &[], None, NOW).unwrap().this_update, NOW + Duration::HOUR);
 }

@@ -1,4 +1,4 @@
-//! A device's task: judged, done, and what came of it recorded.
+//! A device's task: judged, done, and its result recorded.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -18,22 +18,22 @@ use crate::App;
 use crate::batch::{IssuanceState, judge, stand};
 use crate::issue::Fault;
 
-/// A message whose records could not be read or written comes back after so many seconds; each time after twice as many.
+/// Seconds until a message returns after its records could not be read or written; doubles each time.
 const SOON: u32 = 5;
 
-/// What becomes of a message.
+/// What happens to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AfterTask {
     Done,
-    /// It comes back after so many seconds.
+    /// The message returns after this many seconds.
     Again(u32),
 }
 
-/// A task that there is something to do about, with what was read of it.
+/// A task that needs work, with its records.
 struct Open {
     delivery: Delivery<Task>,
     binding: Option<UseRecord>,
-    /// The task's.
+    /// The task's history.
     history: Vec<Entry>,
 }
 
@@ -42,7 +42,7 @@ impl App {
         backoff::seconds(SOON, receives, (self.random)())
     }
 
-    /// Side by side. Each in the order in which it came, with what becomes of its message.
+    /// Works on the tasks concurrently. Returns each with what happens to its message, in no order.
     pub(crate) async fn work(&self, deliveries: Vec<Delivery<Task>>) -> Vec<(Delivery<Task>, AfterTask)> {
         let kept = deliveries.clone();
         match self.open(deliveries).await {
@@ -61,7 +61,7 @@ impl App {
         }
     }
 
-    /// What there is to do, and what is done with. Two reads for the whole batch.
+    /// Separates tasks that need work from those that are done. Two reads for the whole batch.
     async fn open(
         &self,
         deliveries: Vec<Delivery<Task>>,
@@ -116,7 +116,7 @@ impl App {
         (delivery, next)
     }
 
-    /// To the worker, which installs it.
+    /// Passes the task to the worker, which installs the certificate.
     async fn hand_on(&self, delivery: &Delivery<Task>) -> AfterTask {
         match self.queue.send_later(&self.task_queue, &delivery.body, 0).await {
             Ok(()) => AfterTask::Done,
@@ -164,7 +164,7 @@ impl App {
         }
     }
 
-    /// There is no device any more that the certificate would be for.
+    /// Records that the certificate's device no longer exists.
     async fn skip(&self, delivery: &Delivery<Task>, history: Vec<Entry>) -> AfterTask {
         let task = &delivery.body;
         match self.ledger.settle(vec![self.settlement(task, Outcome::Skipped, history)]).await {
@@ -184,7 +184,7 @@ impl App {
     }
 }
 
-/// What others are told of it.
+/// The event about the failure.
 fn event(task: &Task, binding: &UseRecord, failure: Failure) -> Event {
     Event::Failed {
         certificate_id: binding.certificate,

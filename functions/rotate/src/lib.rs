@@ -1,7 +1,7 @@
-//! What nears its end: every hour, an event for each certificate that passed 30, 15, 7 or 1 days before its expiry.
+//! Notices of expiry: every hour, an event for each certificate that has passed 30, 15, 7 or 1 days before its expiry.
 //!
-//! The event is sent first and noted on the record then: it may come twice, and it is never left out. What does not fit
-//! into one run is done by the next.
+//! The event is sent before it is noted on the record, so it may come twice, but is never left out. The next run does
+//! what does not fit into one.
 
 use std::error::Error;
 use std::time::{Duration, SystemTime};
@@ -18,12 +18,12 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-/// Shards looked at side by side, and notes written so for each of them.
+/// Shards processed concurrently, and concurrent writes for each of them.
 const CONCURRENCY: usize = 4;
-/// Left for what is in flight.
+/// Reserved for calls in flight.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// All that the function works with.
+/// The function's clients and configuration.
 pub struct App {
     pub ledger: Ledger,
     pub events: Events,
@@ -34,7 +34,7 @@ pub struct App {
 pub enum RotateError {
     #[error(transparent)]
     Misconfigured(#[from] Misconfigured),
-    /// The next run looks again.
+    /// The next run tries again.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -60,15 +60,15 @@ impl App {
     }
 }
 
-/// `deadline`: the invocation's end.
+/// `deadline`: end of the invocation.
 ///
 /// # Errors
-/// Where certificates could not be read.
+/// If certificates could not be read.
 pub async fn handle(app: &App, deadline: SystemTime) -> Result<(), RotateError> {
     let left = deadline.duration_since(SystemTime::from((app.clock)())).unwrap_or_default();
     let deadline = Instant::now() + left.saturating_sub(MARGIN);
     let shards = stream::iter(0..SHARDS).map(|shard| app.shard(shard, deadline)).buffer_unordered(CONCURRENCY);
-    // One that cannot be read holds up no other.
+    // A shard that cannot be read does not hold up the others.
     Ok(shards.fold(Ok(()), |outcome: Result<(), LedgerError>, shard| async { outcome.and(shard) }).await?)
 }
 

@@ -17,48 +17,48 @@ use tracing::{info, warn};
 use crate::App;
 use crate::goals::Goal;
 
-/// A lease outlives its worker's work on the device by so much, in seconds.
+/// A lease outlives its worker's work on the device by this many seconds.
 const LEASE_MARGIN: i64 = 10;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Attempt {
     pub(crate) delivery: Delivery<Task>,
     pub(crate) goal: Goal,
-    /// What is on record of earlier attempts.
+    /// The task's history.
     pub(crate) history: Vec<Entry>,
-    /// Set while the lease is ours.
+    /// Set while we hold the lease.
     pub(crate) device: Option<DeviceRecord>,
     pub(crate) owner: String,
     pub(crate) credential: Option<Credential>,
-    /// Whether it came as far as the device.
+    /// Whether the device was contacted.
     pub(crate) visited: bool,
-    /// The device's, as they are to be recorded.
+    /// The device's tries, to be recorded.
     pub(crate) tries: Option<Tries>,
     pub(crate) working: Option<Working>,
-    /// Set as soon as the attempt is over.
+    /// Set when the attempt is over.
     pub(crate) next: Option<AfterVisit>,
 }
 
-/// What becomes of the message.
+/// What happens to the message.
 #[derive(Debug, Clone)]
 pub(crate) enum AfterVisit {
-    /// The outcome is recorded, then the message is gone.
+    /// The outcome is recorded, then the message is deleted.
     Settle(Outcome),
-    /// The message is gone.
+    /// The message is deleted.
     Done,
-    /// When the device is given back the issuer gets a message of its own, and this one is gone.
+    /// After the lease is released, the issuer gets its own message, and this one is deleted.
     PassOn,
-    /// The message comes back.
+    /// The message returns after this time.
     Again { seconds: u32 },
-    /// The same, after a little while: a service failed, and not the device.
+    /// The message returns soon: a service failed, not the device.
     Soon,
 }
 
-/// How a visit went.
+/// The result of a visit.
 pub(crate) enum Visit {
     Ended(AfterVisit),
     Failed(Failure),
-    /// The device works on by itself.
+    /// The device continues by itself.
     Running {
         monitor: Monitor,
         after: Duration,
@@ -66,7 +66,7 @@ pub(crate) enum Visit {
 }
 
 impl Attempt {
-    /// `worker`: the invocation. A lease names the message as well, since a batch may hold a device twice.
+    /// `worker`: the invocation. A lease also names the message, since a batch may contain a device twice.
     pub(crate) fn new(delivery: Delivery<Task>, goal: Goal, history: Vec<Entry>, worker: &str) -> Self {
         let owner = format!("{worker} {}", delivery.message_id);
         Self {
@@ -101,15 +101,15 @@ impl Attempt {
         }
     }
 
-    /// What stays on the device's record. `recorded`: what came of its task is on record, so that nobody needs to know
-    /// of its tries any more. A device that was not visited is as if it had not been leased.
+    /// What the device's record keeps. `recorded`: the task's result was recorded, so its tries are no longer needed.
+    /// If the device was not contacted, the count of visits is restored.
     pub(crate) fn left(&self, device: &DeviceRecord, recorded: bool, at: OffsetDateTime) -> Left {
         let begun = if self.visited || recorded { 0 } else { device.begun.saturating_sub(1) };
         let tries = if recorded { None } else { self.tries.clone() };
         Left { held: self.held(at), tries, working: self.working.clone(), begun }
     }
 
-    /// What was seen of the device's trust store, for its record.
+    /// The state of the device's trust store, for its record.
     fn held(&self, at: OffsetDateTime) -> Option<ObservedTrustStore> {
         match (&self.goal, &self.next) {
             _ if !self.visited => None,
@@ -124,7 +124,7 @@ impl Attempt {
         }
     }
 
-    /// A panic comes again with the same device: it fails at once, and alone.
+    /// A panic would recur with the same device: the attempt fails at once, without affecting others.
     pub(crate) fn broken(mut self, now: OffsetDateTime) -> Self {
         let failure =
             Failure::new(ErrorClass::Lost, "The worker's task panicked at this device. See the worker's log.");
@@ -189,7 +189,7 @@ impl App {
         attempt
     }
 
-    /// What the device's record says of earlier visits decides whether there is another.
+    /// The record of earlier visits decides whether there is another one.
     fn open(&self, attempt: &mut Attempt, device: DeviceRecord, now: OffsetDateTime) {
         let opening = visit::open(attempt.task(), device.tries.as_ref(), device.begun, now);
         attempt.tries.clone_from(&device.tries);
@@ -207,8 +207,8 @@ impl App {
         }
     }
 
-    /// A late task of an earlier pass is left alone. But where its job brings this very bundle now, no record that there
-    /// is can have brought a newer one: the tables were restored, and the device would wait for ever.
+    /// Late tasks of an earlier pass are dropped. But if the job brings this very bundle now, no existing record can
+    /// have brought a newer one: the tables were restored. Then the task fails, because the device would wait forever.
     async fn superseded(&self, attempt: &mut Attempt, newer: u64) -> AfterVisit {
         let task = attempt.delivery.body.clone();
         let (jobs, _) = match self.ledger.jobs_and_tasks([task.job], &[]).await {
@@ -231,7 +231,7 @@ impl App {
         }
     }
 
-    /// Reads the batch's credentials, and ends the attempts that have none.
+    /// Reads the batch's credentials, and ends the attempts without one.
     pub(crate) async fn with_credentials(&self, mut attempts: Vec<Attempt>) -> Vec<Attempt> {
         let open = attempts.iter().filter(|attempt| attempt.is_open());
         let names: BTreeSet<String> =
@@ -248,7 +248,7 @@ impl App {
         attempts
     }
 
-    /// The error's class and the tries so far decide: again later, or failed.
+    /// The error class and the number of tries decide: again later, or failed.
     pub(crate) fn after(&self, attempt: &mut Attempt, failure: Failure) -> AfterVisit {
         let patience = Patience { max_tries: self.max_tries, base: self.retry_base };
         let now = (self.clock)();
@@ -256,7 +256,7 @@ impl App {
         self.noted(attempt, tries, now)
     }
 
-    /// No other try is of use.
+    /// No further try would help.
     pub(crate) fn gave_up(&self, attempt: &mut Attempt, failure: Failure) -> AfterVisit {
         let now = (self.clock)();
         let tries = visit::gave_up(attempt.task(), attempt.tries.as_ref(), failure, now);
@@ -283,7 +283,7 @@ impl App {
     }
 }
 
-/// Of a wait; nothing where it is over.
+/// The remaining wait; 0 if it is over.
 pub(crate) fn seconds(wait: time::Duration) -> u32 {
     u32::try_from(wait.whole_seconds()).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! What came from the queue, and whether there is still something to do about it. Pure.
+//! Reads the queue's messages and decides which still need work. Pure.
 
 use aws_lambda_events::event::sqs::SqsEvent;
 use rootcast_core::deployment::lifecycle::Work;
@@ -25,13 +25,13 @@ pub(crate) fn read(event: SqsEvent) -> (Vec<Delivery<Task>>, Vec<String>) {
 pub(crate) enum TaskWork {
     /// Bring the device's trust store to this bundle.
     Trust { bundle: u64 },
-    /// Give the device this certificate. `own`: the device makes its key, and we sign.
+    /// Install this certificate on the device. `own`: the device makes its key, and we sign.
     Install { certificate: CertificateId, own: bool },
-    /// Nothing is lost: a paused job sends its open tasks again when it is resumed.
+    /// Drop the message. Nothing is lost: a resumed job sends its open tasks again.
     Drop(&'static str),
 }
 
-/// `authority`: read where a task joins the fleet.
+/// `authority`: only needed for a joining device.
 pub(crate) fn judge(
     task: &Task,
     job: Option<&JobRecord>,

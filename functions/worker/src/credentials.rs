@@ -10,11 +10,11 @@ use tracing::warn;
 
 use crate::App;
 
-/// GetParameters takes no more.
+/// Most names in one GetParameters call.
 const AT_ONCE: usize = 10;
 
 impl App {
-    /// Each named parameter's credential, or why there is none. A name without an entry was not answered: try again.
+    /// Each named parameter's credential, or why there is none. A name without an entry got no response: try again.
     pub(crate) async fn credentials(&self, names: BTreeSet<String>) -> HashMap<String, Result<Credential, Failure>> {
         let names: Vec<String> = names.into_iter().collect();
         let mut found = HashMap::new();
@@ -47,7 +47,7 @@ impl App {
     }
 }
 
-/// Whether it is no use to ask again.
+/// Whether a retry would be useless.
 fn is_refusal<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     matches!(error, SdkError::ServiceError(service) if matches!(service.err().code(), Some("AccessDeniedException" | "InvalidKeyId" | "ValidationException")))
 }

@@ -1,5 +1,4 @@
-//! What a batch is to bring to its devices: bundles, and certificates with their keys or for the devices' own. Each is
-//! read once.
+//! What the devices of a batch need: bundles, and certificates with or without our private key. Each is read once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
@@ -20,21 +19,22 @@ use crate::batch::TaskWork;
 #[derive(Debug, Clone)]
 pub(crate) enum Goal {
     Trust(Arc<Bundle>),
-    /// Without an identity the task fails: there is nothing to install. Without a use the device is no part of it any more.
+    /// Without an identity, there is nothing to install and the task fails. Without a binding, the device no longer
+    /// takes part.
     Install {
         binding: Option<Box<UseRecord>>,
         identity: Result<Arc<Identity>, Failure>,
     },
-    /// Have the device make a key, and a request for a certificate.
+    /// Have the device make a key and a CSR.
     Request {
         binding: Box<UseRecord>,
     },
-    /// It is the issuer's turn.
+    /// The issuer is next.
     PassOn,
 }
 
 impl Goal {
-    /// A late task of an older bundle does nothing.
+    /// The bundle version that fences off late tasks for an older bundle.
     pub(crate) fn fence(&self) -> Option<u64> {
         match self {
             Self::Trust(bundle) => Some(bundle.version),
@@ -42,7 +42,7 @@ impl Goal {
         }
     }
 
-    /// The use that it is about, as it was read.
+    /// The goal's use, as it was read.
     pub(crate) fn binding(&self) -> Option<&UseRecord> {
         match self {
             Self::Install { binding, .. } => binding.as_deref(),
@@ -51,7 +51,7 @@ impl Goal {
         }
     }
 
-    /// At which what fails has failed, where it does not say so itself.
+    /// The stage of a failure that does not name one.
     pub(crate) fn stage(&self) -> Option<Stage> {
         match self {
             Self::Trust(_) => Some(Stage::UpdateTrustStore),
@@ -64,13 +64,13 @@ impl Goal {
 #[derive(Default)]
 pub(crate) struct Goals {
     bundles: HashMap<u64, Arc<Bundle>>,
-    /// With and without a private key of ours.
+    /// By certificate, and whether it is a device's own, which has no private key here.
     identities: HashMap<(CertificateId, bool), Result<Arc<Identity>, Failure>>,
     uses: Vec<UseRecord>,
 }
 
 impl Goals {
-    /// `None` where it could not be read now.
+    /// `None` if it could not be read now.
     pub(crate) fn of(&self, verdict: TaskWork, device: &DeviceId) -> Option<Goal> {
         match verdict {
             TaskWork::Trust { bundle } => Some(Goal::Trust(Arc::clone(self.bundles.get(&bundle)?))),
@@ -93,7 +93,7 @@ impl Goals {
     }
 }
 
-/// The stage at which it stands, or from which it goes on.
+/// The stage at which the work stands or resumes.
 pub(crate) fn stage(binding: &UseRecord) -> Stage {
     binding.lifecycle.stage.unwrap_or(binding.lifecycle.work.first())
 }
@@ -152,7 +152,8 @@ impl App {
         Ok(Some(bundle))
     }
 
-    /// Opened for this batch and forgotten after it. `None` where it may open later.
+    /// The certificate with its decrypted private key, kept for this batch only. `None` if decrypting may succeed
+    /// later.
     async fn identity(
         &self,
         id: CertificateId,

@@ -1,4 +1,4 @@
-//! A device's own certificate, as a deployment wants it.
+//! Installs a deployment's certificate on a device.
 
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::Driver;
@@ -12,7 +12,7 @@ use crate::App;
 use crate::attempt::{AfterVisit, Attempt, Visit, endpoint};
 use crate::goals::{Goal, stage};
 
-/// Why an installation came to no end.
+/// Why an installation was not completed.
 enum Unfinished {
     Failed(Failure),
     /// The new pin could not be recorded, so nothing was sent.
@@ -48,7 +48,7 @@ impl App {
         }
     }
 
-    /// The device is recognised, then the new key is recorded as its pin, then it is given the certificate.
+    /// Verifies the device's identity, records the new key as a pin, and then installs the certificate.
     async fn give(
         &self,
         attempt: &mut Attempt,
@@ -82,7 +82,7 @@ impl App {
 }
 
 impl Attempt {
-    /// What goes with the outcome of a device that shows its new certificate: of its pins, only those that let that in.
+    /// What a device that shows its new certificate keeps: of its pins, only those that match the certificate.
     pub(crate) fn proven(&self) -> Option<Proven> {
         let (Goal::Install { identity: Ok(identity), .. }, Some(AfterVisit::Settle(Outcome::Deployed(_)))) =
             (&self.goal, &self.next)

@@ -1,9 +1,9 @@
-//! One message, one device: lease it, bring its trust store or its own certificate to what the job wants, prove it by
-//! reading it back, record it. Of a certificate that is issued the worker does what is done at the device: it has the
-//! device make the key and the request, and gives it the certificate; what lies in between it passes on to the issuer.
+//! One message, one device: lease it, bring its trust store or its certificate to the state that the job requires,
+//! prove it by reading back, record it. For a certificate that we issue, the worker does the part at the device: it has
+//! the device make the key and the CSR, and installs the certificate. In between, it passes the task to the issuer.
 //!
-//! The tasks of a batch run side by side; what came of them is recorded in transactions with the counters of their
-//! shards. A message that comes twice, late, or for a paused job changes nothing.
+//! The tasks of a batch run concurrently. Their results are recorded in transactions with the counters of their shards.
+//! A message that comes twice, late, or for a paused job changes nothing.
 
 mod attempt;
 mod batch;
@@ -42,39 +42,39 @@ use attempt::{AfterVisit, Attempt};
 use batch::TaskWork;
 use goals::Goals;
 
-/// Left for recording what came of a batch.
+/// Reserved for recording the results of a batch.
 const MARGIN: Duration = Duration::from_secs(3);
-/// A message comes back after so many seconds where a service failed; each time after twice as many.
+/// Seconds until a message returns after a service failed; doubles each time.
 const SOON: u32 = 5;
 
-/// All that the function works with.
+/// The function's clients and configuration.
 pub struct App {
     pub ledger: Ledger,
     pub queue: Queue,
     pub ssm: aws_sdk_ssm::Client,
-    /// Opens private keys.
+    /// Decrypts private keys.
     pub sealer: Sealer,
     pub events: Events,
     pub redfish: Redfish,
     pub control_queue: String,
     pub task_queue: String,
     pub issue_queue: String,
-    /// Longest work on one device.
+    /// Time limit for the work on one device.
     pub device_timeout: Duration,
-    /// The first wait before a task is tried again, in seconds.
+    /// The first wait before a retry, in seconds.
     pub retry_base: u32,
-    /// At the last one a task that failed is recorded as failed.
+    /// After this many tries, the task is recorded as failed.
     pub max_tries: u32,
-    /// The metrics' dimension.
+    /// The dimension of metrics.
     pub stack: String,
     pub clock: fn() -> OffsetDateTime,
-    /// Spreads what is tried again.
+    /// Randomises retries.
     pub random: fn() -> u32,
-    /// Bundles never change; a process sees one or two.
+    /// Cache: bundles never change, and a process sees one or two.
     pub bundles: Mutex<HashMap<u64, Arc<Bundle>>>,
 }
 
-/// Never fails as a whole: each message that is not done is named in the answer.
+/// Never fails as a whole: the response names each message that is not done.
 pub async fn handle(app: &Arc<App>, event: LambdaEvent<SqsEvent>) -> SqsBatchResponse {
     let remaining =
         event.context.deadline().duration_since(SystemTime::from((app.clock)())).unwrap_or(app.device_timeout);
@@ -83,10 +83,10 @@ pub async fn handle(app: &Arc<App>, event: LambdaEvent<SqsEvent>) -> SqsBatchRes
     let (deliveries, unreadable) = batch::read(event.payload);
     let mut answer = SqsBatchResponse::default();
     for id in unreadable {
-        // It ends in the dead-letter queue, where somebody can look at it.
+        // It ends in the dead-letter queue, where an operator can inspect it.
         answer.add_failure(id);
     }
-    // On the heap: futures that lie too deep in each other overflow the compiler's own recursion.
+    // Boxed: deeply nested futures overflow the compiler's recursion limit.
     let worked = Box::pin(app.work(deliveries, &owner, deadline)).await;
     let returning = worked.into_iter().filter_map(|(delivery, next)| returning(delivery, next, app.random)).collect();
     for id in app.queue.come_back(&app.task_queue, returning).await {
@@ -95,7 +95,7 @@ pub async fn handle(app: &Arc<App>, event: LambdaEvent<SqsEvent>) -> SqsBatchRes
     answer
 }
 
-/// Nothing where the message is done with.
+/// `None` if the message is done.
 fn returning(delivery: Delivery<Task>, next: AfterVisit, random: fn() -> u32) -> Option<Returning<Task>> {
     let seconds = match next {
         AfterVisit::Again { seconds } => seconds,
@@ -140,7 +140,7 @@ impl App {
         done
     }
 
-    /// What to do with each message, what is on record of its task, and what that takes.
+    /// What to do with each message, its task's history, and what that needs.
     async fn judge(&self, deliveries: &[Delivery<Task>]) -> Result<(Vec<(TaskWork, Vec<Entry>)>, Goals), LedgerError> {
         let jobs: BTreeSet<JobId> = deliveries.iter().map(|delivery| delivery.body.job).collect();
         let keys: BTreeSet<TaskKey> = deliveries.iter().map(|delivery| TaskKey::from(&delivery.body)).collect();
@@ -164,7 +164,7 @@ impl App {
         Ok((verdicts, goals))
     }
 
-    /// Side by side. A task that panics fails alone.
+    /// Runs the attempts concurrently. A task that panics fails alone.
     async fn run_all(self: &Arc<Self>, attempts: Vec<Attempt>, deadline: Instant) -> Vec<Attempt> {
         let mut running = JoinSet::new();
         let mut finished = Vec::new();

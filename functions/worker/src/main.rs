@@ -1,4 +1,4 @@
-//! Composition: one configuration, one client a service, made when the first batch needs them.
+//! Composition: one configuration and one client per service, created on the first event.
 
 use std::sync::Arc;
 

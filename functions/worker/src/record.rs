@@ -1,4 +1,4 @@
-//! What came of a batch: recorded, the devices given back, the conductor woken, others told.
+//! Records a batch's results, releases the devices, wakes the conductor, and publishes events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -19,19 +19,20 @@ use crate::App;
 use crate::attempt::{AfterVisit, Attempt};
 use crate::goals::stage;
 
-/// Between the tries to give a device back, each with the SDK's own: what is not written there may have to be done again.
+/// Pauses between tries to release a device, in addition to the SDK's own retries. What is not written may have to be
+/// done again.
 const PAUSES: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(400), Duration::ZERO];
 
-/// Tasks whose messages are done with, and whether they were recorded just now: some had been before.
+/// Tasks with finished messages, and whether they were recorded now (`false`: earlier, or only on the device's record).
 #[derive(Default)]
 struct Recorded(BTreeMap<TaskKey, bool>);
 
 impl App {
-    /// One transaction for all trust stores of the batch and one for each certificate, then every device is given back,
-    /// and the conductor is woken where it may go on.
+    /// Uses one transaction for all trust stores of the batch and one per certificate. Then releases every device, and
+    /// wakes the conductor if it may have work.
     pub(crate) async fn record(&self, attempts: Vec<Attempt>) -> Vec<(Delivery<Task>, AfterVisit)> {
         let now = (self.clock)();
-        // What is known from an earlier visit was counted then.
+        // Results of earlier visits were counted then.
         let outcomes = || {
             attempts.iter().filter(|attempt| attempt.visited).filter_map(|attempt| match &attempt.next {
                 Some(AfterVisit::Settle(outcome)) => Some(outcome),
@@ -59,14 +60,14 @@ impl App {
         done.map(|(attempt, on_record)| attempt.done(&recorded, on_record, passed_on)).collect()
     }
 
-    /// Everything but what changes a certificate's use: one transaction.
+    /// Records everything that changes no certificate's use, in one transaction.
     async fn settle(&self, attempts: &[Attempt], now: OffsetDateTime) -> Recorded {
         let (joins, plain): (Vec<_>, Vec<_>) = attempts
             .iter()
             .filter(|attempt| attempt.use_of().is_none())
             .filter_map(|attempt| attempt.settlement(now))
             .partition(|settlement| settlement.key.leg == Leg::Join);
-        // Of a device that joins its own record says all there is; nobody counts it.
+        // For a joining device, its own record is enough; there are no counters.
         let joined = || joins.iter().map(|settlement| (settlement.key.clone(), false));
         if plain.is_empty() {
             return Recorded(joined().collect());
@@ -86,7 +87,7 @@ impl App {
         }
     }
 
-    /// One after the other: those of a shard, and those that had the same certificate before, would collide.
+    /// One after another: uses in one shard, or with the same earlier certificate, would conflict.
     async fn settle_uses(&self, attempts: &[Attempt], now: OffsetDateTime, recorded: &mut Recorded) {
         for attempt in attempts {
             let (Some(binding), Some(settlement)) = (attempt.use_of(), attempt.settlement(now)) else { continue };
@@ -100,12 +101,12 @@ impl App {
         }
     }
 
-    /// Answers whether what is to be known of the visit is on the device's record: that lies in another table than the
-    /// task's, and each is written where the other cannot be.
+    /// Returns whether the result of the visit is in the device's record. That record and the task's are in different
+    /// tables; each serves as a fallback for the other.
     async fn give_back(&self, attempt: &Attempt, recorded: &Recorded, now: OffsetDateTime) -> bool {
         let Some(device) = &attempt.device else { return false };
         if attempt.proven().is_some() && recorded.is_new(attempt) {
-            // With its proof.
+            // Released together with its proof.
             return true;
         }
         let left = attempt.left(device, recorded.has(attempt), now);
@@ -122,7 +123,7 @@ impl App {
         false
     }
 
-    /// The issuer gets those whose turn it is. Sent twice they change nothing.
+    /// Passes tasks on to the issuer. Doubled messages are harmless.
     async fn pass_on(&self, attempts: &[Attempt]) -> bool {
         let passed = attempts.iter().filter(|attempt| matches!(attempt.next, Some(AfterVisit::PassOn)));
         let tasks: Vec<Task> =
@@ -136,8 +137,8 @@ impl App {
         }
     }
 
-    /// Where a shard's devices are all settled, or one failed: the conductor may have to open a wave, or to stop. A
-    /// deployment is small enough to be looked at each time.
+    /// Wakes the conductor if all devices of a shard are settled or one failed: it may have to open a wave, or to
+    /// pause. A deployment is small enough to be checked each time.
     async fn wake_conductor(&self, recorded: &[TaskKey], failed: bool) {
         let mut shards: BTreeMap<(JobId, Leg), BTreeSet<u8>> = BTreeMap::new();
         for key in recorded {
@@ -184,7 +185,7 @@ impl Recorded {
 }
 
 impl Attempt {
-    /// What becomes of its message. `on_record`: what is to be known of the visit is on the device's record.
+    /// What happens to the message. `on_record`: the result of the visit is in the device's record.
     fn done(mut self, recorded: &Recorded, on_record: bool, passed_on: bool) -> (Delivery<Task>, AfterVisit) {
         let next = match self.next.take() {
             Some(AfterVisit::PassOn) if passed_on => AfterVisit::Done,
@@ -200,7 +201,7 @@ impl Attempt {
         (self.delivery, next)
     }
 
-    /// The use of the device that changes with the outcome. A device that is gone has none.
+    /// The use that changes with the outcome. A deleted device has none.
     fn use_of(&self) -> Option<&UseRecord> {
         match &self.next {
             Some(AfterVisit::Settle(Outcome::Deployed(_) | Outcome::Failed(_))) => self.goal.binding(),
@@ -209,7 +210,7 @@ impl Attempt {
     }
 }
 
-/// What others are told of a deployment's device.
+/// The event about a deployment's device.
 fn event(attempt: &Attempt) -> Option<Event> {
     let (Some(binding), Some(AfterVisit::Settle(outcome))) = (attempt.use_of(), &attempt.next) else { return None };
     let certificate_id = binding.certificate;

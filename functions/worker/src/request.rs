@@ -1,4 +1,4 @@
-//! The request for a device's own certificate, as a deployment wants it.
+//! Has a device make the key and CSR for its own certificate, for a deployment.
 
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::Driver;
@@ -16,8 +16,8 @@ use crate::attempt::{AfterVisit, Attempt, Visit, endpoint};
 const REQUESTED: &str = "The device made a key and a request; the issuer will sign it.";
 
 impl App {
-    /// `read`: the use before the device was leased. Another worker may have come before: a second request would make
-    /// the device forget the key of the first.
+    /// `read`: the use before the device was leased. It is read again, since another worker may have been faster: with
+    /// a second CSR, the device would forget the key of the first.
     pub(crate) async fn request(
         &self,
         attempt: &mut Attempt,
@@ -49,7 +49,7 @@ impl App {
         match self.ledger.save_use(&UseRecord { issuance, ..read.with(lifecycle, now) }).await {
             Ok(()) => {
                 info!(job.id = task.job.0, device.id = %read.device, "the device made a request");
-                // What follows has tries of its own.
+                // The next stage has its own tries.
                 attempt.tries = None;
                 Visit::Ended(AfterVisit::PassOn)
             }
@@ -57,8 +57,8 @@ impl App {
         }
     }
 
-    /// A request that the issuer would take. The subject goes with it for those who look at the device: what cannot be
-    /// certified fails when it is approved.
+    /// Gets a CSR that the issuer would accept. The subject is only informative, for people who look at the device: if
+    /// it cannot be certified, the task fails at approval.
     async fn generate(
         &self,
         attempt: &Attempt,

@@ -1,4 +1,4 @@
-//! A device's trust store, brought to what a rollover's bundle wants.
+//! Brings a device's trust store to a rollover's bundle.
 
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::Driver;
@@ -61,7 +61,7 @@ impl App {
         self.within(deadline, converged).await
     }
 
-    /// The ack is made of what was read back, and of nothing else.
+    /// The ack consists only of what was read back.
     fn prove(&self, attempt: &Attempt, bundle: &Bundle, held: &[Fingerprint]) -> Visit {
         let wanted = || bundle.anchors.iter().map(Certificate::fingerprint);
         let sha256 = content_hash(wanted().filter(|anchor| held.contains(anchor)));

@@ -1,5 +1,5 @@
-//! A leased device, visited. What it still works on is waited for first, whoever began it: until then nothing that is
-//! read of the device is the last word.
+//! Visits a leased device. If the device still works on something by itself, the visit first waits for that, whichever
+//! task started it: until then, nothing read from the device is final.
 
 use std::error::Error;
 
@@ -15,11 +15,11 @@ use crate::App;
 use crate::attempt::{AfterVisit, Attempt, Visit, endpoint};
 use crate::goals::Goal;
 
-/// What an earlier visit began.
+/// The result of an earlier visit's work.
 struct Earlier {
-    /// Of the same attempt at the same task: what came of it is the task's concern.
+    /// Set if the work belongs to the same attempt at the same task.
     own: Option<Ended>,
-    /// It had its time. What fails after that fails for good: another try would wait as long again.
+    /// The work exceeded its time. A failure is then permanent, because another try would wait as long again.
     overdue: bool,
 }
 
@@ -51,13 +51,13 @@ impl App {
                 self.install(attempt, &binding, &identity, earlier, deadline).await
             }
             Goal::Request { binding } => self.request(attempt, &binding, earlier, deadline).await,
-            // Over before anything was leased.
+            // These attempts ended before a lease was taken.
             Goal::Install { .. } | Goal::PassOn => Visit::Ended(AfterVisit::Soon),
         }
     }
 
-    /// On record at once: until the device is given back, others of the batch may take a minute, and a worker that dies
-    /// in it would leave nobody who knows.
+    /// Recorded at once: other devices of the batch may delay the release by a minute, and if the worker died in that
+    /// time, no one would know of the work.
     async fn note(&self, attempt: &Attempt, working: &Working, deadline: Instant) {
         let device = &attempt.delivery.body.device;
         let noted = timeout_at(deadline, self.ledger.note_working(device, &attempt.owner, working)).await;
@@ -69,7 +69,7 @@ impl App {
         warn!(device.id = %device, error = failed.as_ref(), "what the device works on is recorded when it is given back");
     }
 
-    /// Waits for what the device works on, until the next visit if need be.
+    /// Waits for the device's own work, until the next visit if necessary.
     async fn earlier(&self, attempt: &mut Attempt, deadline: Instant) -> Result<Earlier, (Visit, bool)> {
         let Some(working) = attempt.working.clone() else { return Ok(Earlier { own: None, overdue: false }) };
         let monitor = Monitor::from(working.monitor.as_str());
@@ -125,7 +125,8 @@ impl App {
         next
     }
 
-    /// The next attempt goes on where this one came to, and where the device cannot be reached any more, fails there.
+    /// Records the stage reached. The next attempt resumes there, and if the device cannot be reached any more, it
+    /// fails there.
     async fn remember(&self, binding: &UseRecord, failure: &Failure) {
         let (attempt, now) = (binding.lifecycle.attempt, (self.clock)());
         let Some(Ok(lifecycle)) =
@@ -138,7 +139,7 @@ impl App {
         }
     }
 
-    /// The driver keeps the deadline by itself, with time for logging out; this holds it to that.
+    /// The driver keeps the deadline itself, including time for logging out; this enforces it.
     pub(crate) async fn within<T>(
         &self,
         deadline: Instant,

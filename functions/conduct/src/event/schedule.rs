@@ -1,9 +1,8 @@
-//! What the schedule looks at, minute by minute: the rollover first, then devices that join, then some of the running
-//! deployments.
+//! The schedule, once a minute: the rollover first, then joining devices, then some of the running deployments.
 //!
-//! Each wake-up costs the same with ten running deployments and with ten thousand: it reads one page of their list, from
-//! a place that is kept on record, and takes up those alone that are quiet for so long that a message may be lost. A
-//! deployment that moves wakes the conductor by itself.
+//! A wake-up costs the same with ten running deployments as with ten thousand. It reads one page of their list, from a
+//! recorded position, and conducts only deployments that have been waiting so long that a message may be lost. A
+//! deployment with progress wakes the conductor by itself.
 
 use std::error::Error;
 
@@ -17,16 +16,17 @@ use tracing::{error, warn};
 
 use crate::{App, ConductError, MARGIN};
 
-/// Entries of the list that one wake-up reads: 40 KB, in one call. Ten thousand deployments are gone through in ten
-/// minutes, less than they may be quiet by default.
+/// List entries per wake-up: 40 KB in one call. Ten thousand deployments take ten minutes, which is less than the
+/// default stall time.
 const PAGE: u32 = 1000;
-/// Seconds, and as many again at random, after which a job goes on that a passing fault stopped.
+/// Seconds until a job resumes after a transient fault, plus a random delay of up to the same length.
 const SOON: u32 = 5;
 
 impl App {
     pub(super) async fn look_after(&self, owner: &str, deadline: Instant) -> Result<(), ConductError> {
         let mut outcome = Ok(());
-        // Each may have work for hours, so half of the time is left for those that follow; a rollover hands itself on.
+        // The rollover may have work for hours, so it gets half of the time and then hands itself on. Joining devices
+        // get half of the rest.
         let half = || Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         if let Some(rollover) = self.ledger.authority().await?.running {
             outcome = self.take_up(rollover, owner, half()).await;
@@ -40,7 +40,8 @@ impl App {
         let page = self.ledger.quiet_deployments((self.clock)() - self.stall, place, PAGE).await?;
         let mut outcome = Ok(());
         for job in page.quiet {
-            // Recorded first: one that cannot be conducted, or that the process dies of, holds up no other.
+            // Recorded first, so that a job that cannot be conducted, or kills the process, does not hold up the
+            // others.
             if Instant::now() + MARGIN >= deadline || !self.move_on(&mut place, Some(job)).await? {
                 return outcome;
             }
@@ -50,7 +51,7 @@ impl App {
         outcome
     }
 
-    /// Whether we did: else another wake-up goes on from there.
+    /// `false`: another wake-up moved the position, and continues from there.
     async fn move_on(&self, place: &mut Option<JobId>, to: Option<JobId>) -> Result<bool, LedgerError> {
         if *place == to {
             return Ok(true);
@@ -64,8 +65,8 @@ impl App {
         }
     }
 
-    /// Conducts a job. What a passing fault stopped goes on after some seconds, by a message of its own: the one that
-    /// woke us would be hidden for its visibility time.
+    /// Conducts a job. After a transient fault, the job resumes some seconds later with a message of its own, because
+    /// the received message would stay hidden for its visibility timeout.
     pub(super) async fn take_up(&self, job: JobId, owner: &str, deadline: Instant) -> Result<(), ConductError> {
         let Err(why) = self.conduct(job, owner, deadline).await else { return Ok(()) };
         if !why.is_passing() {
@@ -80,7 +81,7 @@ impl App {
 }
 
 impl ConductError {
-    /// Whether the same may succeed in a moment, without anybody's doing.
+    /// Whether the same may succeed soon, without any intervention.
     fn is_passing(&self) -> bool {
         let ledger = |error: &LedgerError| error.is_passing() || matches!(error, LedgerError::Conflict);
         match self {

@@ -15,22 +15,22 @@ pub use self::export::{Unverified, Verified, export, verify_export};
 use crate::inventory::id::CertificateId;
 use crate::job::JobId;
 
-/// In characters, of each text that an act carries: what is longer is cut.
+/// Longest text in an act, in characters. Longer texts are truncated.
 const LONGEST_TEXT: usize = 256;
-/// Details of an act: what is over this is left out.
+/// Most details of an act. Further ones are left out.
 const MOST_DETAILS: usize = 12;
 
-/// What has a chain. Written as a job's number, a certificate's id or `root-` and a generation, which cannot be mistaken
-/// for one another.
+/// What an audit chain is about. Written as a job's number, a certificate's id, or `root-` and a generation: the three
+/// forms cannot be confused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     Job(JobId),
     Certificate(CertificateId),
-    /// A generation.
+    /// Root generation.
     Root(u32),
 }
 
-/// Text that names nothing that has a chain.
+/// The text names no subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("an audited thing is a job's number, a certificate's id, or root- and a generation")]
 pub struct NotASubject;
@@ -51,14 +51,14 @@ impl FromStr for Subject {
     fn from_str(text: &str) -> Result<Self, NotASubject> {
         let root = || text.strip_prefix("root-")?.parse().ok().map(Self::Root);
         let found = text.parse().ok().map(Self::Certificate).or_else(|| text.parse().ok().map(Self::Job)).or_else(root);
-        // Nothing has two spellings.
+        // Each subject has one spelling only.
         found.filter(|subject| subject.to_string() == text).ok_or(NotASubject)
     }
 }
 
 rootcast_pki::as_text!(Subject);
 
-/// What was done, with a job, a certificate or a root.
+/// What was done with a job, a certificate or a root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
@@ -66,54 +66,54 @@ pub enum Action {
     Pause,
     Resume,
     Abort,
-    /// What failed is tried again.
+    /// Failed devices are retried.
     Retry,
-    /// Failed devices are taken out of the gate.
+    /// Failed devices no longer hold up the gate.
     Waive,
-    /// A bundle went out that not every live root could sign.
+    /// A bundle was published without the signature of every live root.
     Publish,
-    /// The root, or the job's, signs from now on.
+    /// The root (or the job's root) signs from now on.
     Activate,
     /// The root will never sign: its job was aborted.
     Withdraw,
     Import,
-    /// The private key is given out.
+    /// The private key was exported.
     Export,
     Delete,
     Deploy,
-    /// A device is to have its first own certificate.
+    /// The first own certificate of a device was requested.
     Issue,
-    /// ... and the next one.
+    /// The next own certificate of a device was requested.
     Renew,
-    /// A root of ours signed it.
+    /// One of our roots signed the certificate.
     Sign,
     Revoke,
-    /// What was under way, or failed, is given up.
+    /// Work under way or failed was given up.
     Reset,
-    /// After tables were lost or restored, counters were raised and the fleet's list mended; of the last root that
-    /// anything shows.
+    /// After tables were lost or restored: counters were raised and the fleet's list was repaired. Recorded with the
+    /// last root of which there is any evidence.
     Restore,
     Associate,
     Dissociate,
 }
 
-/// What came of it.
+/// The result of an act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Outcome {
     /// Written in one transaction with the act, or after it.
     Done,
-    /// Written before the act: without a `failed` after it, it is to be taken for done.
+    /// Written before the act. Unless a `failed` entry follows, assume that the act was done.
     Begun,
     Failed,
 }
 
-/// Who acts, and in which request.
+/// Who acted, and in which request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// A principal's name, or a function's own (`function:conduct`).
+    /// A principal's name, or a function (`function:conduct`).
     pub principal: String,
-    /// The API's, which its access log has too; a function's own acts have none.
+    /// Request id of the API call, as in the access log. `None` for a function's own acts.
     pub request_id: Option<String>,
 }
 
@@ -123,7 +123,7 @@ impl Actor {
     }
 }
 
-/// What is to be recorded of an act, without its place in the chain. Nothing secret belongs in it.
+/// An act to be recorded, without its place in the chain. Must not contain secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Act {
     pub subject: Subject,
@@ -135,7 +135,7 @@ pub struct Act {
 }
 
 impl Act {
-    /// Something that is done.
+    /// An act with the outcome [`Outcome::Done`].
     pub fn new(subject: Subject, action: Action, actor: &Actor, at: OffsetDateTime) -> Self {
         Self { subject, action, outcome: Outcome::Done, actor: actor.clone(), at, details: BTreeMap::new() }
     }
@@ -148,7 +148,7 @@ impl Act {
         self
     }
 
-    /// The same act, as something else was done by it.
+    /// The same act, recorded for another subject too.
     #[must_use]
     pub fn about(self, subject: Subject) -> Self {
         Self { subject, ..self }
@@ -159,11 +159,11 @@ impl Act {
         Self { outcome, ..self }
     }
 
-    /// The act as the next link of a chain.
+    /// The act as the next entry of a chain.
     pub fn after(&self, head: &Head) -> Entry {
         Entry {
             action: self.action,
-            // Whole seconds: what is written is what is read.
+            // Whole seconds, so that parsing the line gives the same entry.
             at: self.at.to_offset(UtcOffset::UTC).replace_nanosecond(0).unwrap_or(self.at),
             details: self.details.clone(),
             outcome: self.outcome,
@@ -180,21 +180,21 @@ fn cut(text: &str) -> String {
     text.chars().take(LONGEST_TEXT).collect()
 }
 
-/// Where a chain ends.
+/// The end of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// SHA-256 of the last entry; zeros where there is none.
+    /// SHA-256 of the last entry; zeros for an empty chain.
     pub hash: Fingerprint,
-    /// How many entries there are.
+    /// Number of entries.
     pub sequence: u64,
 }
 
 impl Head {
-    /// Of a chain without an entry.
+    /// The head of an empty chain.
     pub const NONE: Self = Self { hash: Fingerprint::from_bytes([0; 32]), sequence: 0 };
 }
 
-/// One link. Its members are declared in the order in which they are written, which is that of their names.
+/// One entry of a chain. Its members are declared in the order in which they are written, which is alphabetical.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Entry {
@@ -204,7 +204,7 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub details: BTreeMap<String, String>,
     pub outcome: Outcome,
-    /// SHA-256 of the entry before; zeros for the first.
+    /// SHA-256 of the previous entry; zeros for the first.
     pub previous: Fingerprint,
     pub principal: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -215,15 +215,15 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The bytes that are hashed, kept and exported.
+    /// The bytes that are hashed, stored and exported.
     ///
     /// # Errors
-    /// For a time before the year 0 or after 9999.
+    /// If the time lies before the year 0 or after 9999.
     pub fn line(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string(self)
     }
 
-    /// The chain's end when this line is its last.
+    /// The chain's head if this line is its last.
     pub fn head(&self, line: &str) -> Head {
         Head { hash: Fingerprint::of(line.as_bytes()), sequence: self.sequence }
     }
@@ -258,8 +258,8 @@ pub struct Broken {
     pub fault: Fault,
 }
 
-/// The entries of one chain from its first one on, and the head that follows from them. Whether that is the head that it
-/// should have is for the caller to compare: without it, nobody sees that entries at the end are missing.
+/// Verifies the entries of one chain from the first one on. Returns them with the head that results. The caller must
+/// compare that head with the expected one; otherwise missing entries at the end go unnoticed.
 ///
 /// # Errors
 /// Names the first line that does not follow from those before it.

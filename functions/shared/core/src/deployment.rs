@@ -1,8 +1,9 @@
-//! A deployment: the job that brings one certificate to some devices, or has a device's own made and brings it there. Its state, and what the conductor does
-//! next and why. Pure, as [`crate::rollover::plan`] is for rollovers.
+//! A deployment job: installs one certificate on some devices, or has a device's own certificate issued and installed.
+//! This module holds its state, and what the conductor does next and why. Pure, like [`crate::rollover::plan`] for
+//! rollovers.
 //!
-//! A deployment names its devices from the beginning, so there is nothing to page and nothing to pace: all are sent at
-//! once, and the job ends when the last one is settled. Each device stands for itself: a failure holds up nobody.
+//! A deployment names its devices from the start, so it needs neither paging nor waves: all tasks are sent at once, and
+//! the job ends when the last device is settled. A failed device does not hold up the others.
 
 pub mod lifecycle;
 
@@ -19,48 +20,48 @@ use crate::job::message::Task;
 use crate::job::{JobId, Leg, Reopen, Selection, Tally};
 use crate::rollover::plan::MAX_RESENDS;
 
-/// Devices of one deployment: the bound of Huawei Cloud's `resources`. All of them, with what belongs to them, fit into
+/// Most devices of one deployment: the limit of Huawei Cloud's `resources`. All of them, with their records, fit into
 /// one transaction.
 pub const MOST_DEPLOYED: usize = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum DeploymentOutcome {
-    /// Every device shows the certificate, but for those that were deleted before their turn.
+    /// Every device shows the certificate, except those deleted before their turn.
     Deployed,
     DeployedWithFailures,
 }
 
-/// The job's own record. Device work is counted apart, in [`Tally`].
+/// The job's own record. Device results are counted separately, in [`Tally`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Deployment {
     pub id: JobId,
-    /// Grows with each write; every write names the one that it follows.
+    /// Incremented by each write, which is conditional on the previous revision.
     pub revision: u64,
-    /// `None` while it runs.
+    /// `None` while the job runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<DeploymentOutcome>,
-    /// Why the job is where it is, in a sentence.
+    /// Why the job is in this state, in a sentence.
     pub reason: String,
     pub certificate: CertificateId,
-    /// Of [`Work::Issue`] there is one device.
+    /// A [`Work::Issue`] job has exactly one device.
     #[serde(default)]
     pub work: Work,
     /// 1 to [`MOST_DEPLOYED`].
     pub devices: BTreeSet<DeviceId>,
-    /// The principal.
+    /// The principal who requested the job.
     pub requested_by: String,
-    /// Every open task was sent.
+    /// Whether the messages of all open tasks were sent.
     #[serde(default)]
     pub sent: bool,
-    /// Failed tasks are to be opened again.
+    /// Failed tasks to be retried.
     #[serde(default)]
     pub reopen: Reopen,
-    /// How often open tasks were sent again since a device was last settled.
+    /// Resends of the open tasks since a device was last settled.
     #[serde(default)]
     pub resends: u32,
-    /// Devices settled when the conductor last looked, and since when.
+    /// Settled devices at the conductor's last look; `progress_at` says since when.
     #[serde(default)]
     pub seen_settled: u64,
     #[serde(with = "time::serde::timestamp")]
@@ -71,7 +72,7 @@ pub struct Deployment {
     pub updated: OffsetDateTime,
 }
 
-/// Why a deployment does not go on.
+/// Why a failed deployment cannot be retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NotResumed {
     #[error("every device shows the certificate already")]
@@ -112,22 +113,22 @@ impl Deployment {
         self.outcome.is_none()
     }
 
-    /// The counters of its leg, with its devices for those dispatched: they are known from the beginning.
+    /// The counters of its leg. All of its devices count as dispatched: they are known from the start.
     pub fn tally(&self, counted: Tally) -> Tally {
         Tally { dispatched: self.devices.len() as u64, ..counted }
     }
 
-    /// Whether a worker may begin with a device of this leg now.
+    /// Whether a worker may start on a device of this leg now.
     pub fn takes_device_work(&self, leg: Leg) -> bool {
         self.is_running() && leg == Leg::Install
     }
 
-    /// Whether this is one of its devices, and a worker may begin with it now.
+    /// Whether the task's device belongs to this job, and a worker may start on it now.
     pub fn takes(&self, task: &Task) -> bool {
         self.takes_device_work(task.leg) && self.devices.contains(&task.device)
     }
 
-    /// Whether anything was settled since the conductor last looked.
+    /// Records progress. Returns whether a device was settled since the conductor's last look.
     pub fn note_progress(&mut self, tally: &Tally, now: OffsetDateTime) -> bool {
         let moved = self.seen_settled != tally.settled();
         if moved {
@@ -143,13 +144,13 @@ impl Deployment {
         self.progress_at = now;
     }
 
-    /// Open tasks are about to be sent again.
+    /// Records that all open tasks are about to be sent again.
     pub fn begin_resend(&mut self, now: OffsetDateTime) {
         self.resends += 1;
         self.progress_at = now;
     }
 
-    /// What had failed waits, and was sent.
+    /// Records that the first selection of failed tasks was reopened and sent.
     pub fn note_reopened(&mut self, now: OffsetDateTime) {
         self.reopen.finish();
         self.resends = 0;
@@ -161,8 +162,8 @@ impl Deployment {
         why.clone_into(&mut self.reason);
     }
 
-    /// The job after an operator had some of what failed tried again, whether it had ended or not; the rest stays as it
-    /// is. What follows from it is the conductor's to do.
+    /// The job after an operator requested a retry of some failed devices; it may have ended already. Other failed
+    /// devices stay failed. The conductor does the rest.
     pub fn retry(mut self, selection: Selection, now: OffsetDateTime) -> Result<Self, NotResumed> {
         if self.outcome == Some(DeploymentOutcome::Deployed) {
             return Err(NotResumed::NothingFailed);
@@ -180,18 +181,18 @@ impl Deployment {
     }
 }
 
-/// One thing to do.
+/// What the conductor does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing, until somebody wakes the conductor.
+    /// Nothing, until the conductor is woken.
     Wait,
-    /// Open tasks are sent.
+    /// Send the open tasks.
     Send,
-    /// Failed tasks are opened again.
+    /// Reopen failed tasks.
     Reopen,
-    /// Open tasks are sent again.
+    /// Send the open tasks again.
     Resend,
-    /// Open tasks are recorded as failed: their workers died, or their messages were lost, each time.
+    /// Record open tasks as failed: each time, the worker died or the message was lost.
     GiveUp,
     End(DeploymentOutcome),
 }
@@ -203,8 +204,8 @@ pub struct Step {
     pub why: String,
 }
 
-/// May be asked at any moment and any number of times: it looks at states, never at events. `stall`: so long may a job
-/// go without a settled device before its messages are taken for lost.
+/// The next step. Safe to call at any time and any number of times: the result depends on states, not on events.
+/// `stall`: time without a settled device after which messages count as lost.
 pub fn plan(deployment: &Deployment, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
     let step = |action, why: String| Step { action, why };
     let (devices, open) = (tally.dispatched, tally.waiting());

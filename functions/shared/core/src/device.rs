@@ -1,4 +1,4 @@
-//! A managed device: where it is, how it is spoken to, and by what it is recognised.
+//! A managed device: its address, its protocol, and how it is authenticated.
 
 pub mod address;
 
@@ -9,11 +9,11 @@ use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Devices, and the rows of a job, are spread over this many partitions. A DynamoDB partition takes 1 000 write units a
-/// second, a settled task costs about two and a half of them: sixteen carry some 6 000 devices a second.
+/// Number of partitions over which devices and the rows of a job are spread. A DynamoDB partition takes 1 000 write
+/// units a second, and a settled task costs about two and a half: sixteen partitions carry some 6 000 devices a second.
 pub const SHARDS: u8 = 16;
 
-/// Names a device for good: 1–64 of `A–Z a–z 0–9 . _ -`.
+/// The permanent id of a device: 1–64 of `A–Z a–z 0–9 . _ -`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceId(String);
 
@@ -22,13 +22,13 @@ impl DeviceId {
         &self.0
     }
 
-    /// The device's partition: the same for ever, since it is made of the id alone.
+    /// The device's partition. It never changes, since it depends only on the id.
     pub fn shard(&self) -> u8 {
         Fingerprint::of(self.0.as_bytes()).as_bytes()[0] % SHARDS
     }
 }
 
-/// One enrolment of a device id, made of random bytes: the same id enrolled again names another device.
+/// One enrolment of a device id, from random bytes. Enrolling the id again means another device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Incarnation([u8; 16]);
 
@@ -54,17 +54,17 @@ impl fmt::Display for Incarnation {
     }
 }
 
-/// A device as it is at one moment. What was proven of one version says nothing of another.
+/// A version of a device's record. A proof for one version is void for any other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceVersion {
     pub incarnation: Incarnation,
-    /// Raised by each change of address, pins, profile, slot or credential that a person makes. A worker that replaces
-    /// a device's certificate does not raise it: the old pin vouched for the new one.
+    /// Incremented when a person changes the address, pins, profile, slot or credential. A worker that replaces the
+    /// device's certificate does not increment it: the connection with the old pin vouches for the new certificate.
     pub endpoint_revision: u64,
 }
 
-/// A value of a device record that cannot be.
+/// An invalid value in a device record.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum InvalidDevice {
     #[error("an incarnation has 32 hexadecimal digits")]
@@ -89,12 +89,13 @@ impl FromStr for DeviceId {
     }
 }
 
-/// What a device's TLS certificate must be. Captured at enrolment, approved by an operator, never learnt on first use.
+/// What a device's TLS certificate must match. Captured at enrolment, approved by an operator, never trusted on first
+/// use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Pin {
     /// SHA-256 of the leaf certificate's DER.
     Certificate(Fingerprint),
-    /// SHA-256 of its SubjectPublicKeyInfo's DER: survives a renewal with the same key.
+    /// SHA-256 of the DER of its SubjectPublicKeyInfo: stays valid when the certificate is renewed with the same key.
     Key(Fingerprint),
 }
 
@@ -125,32 +126,32 @@ impl fmt::Display for Pin {
     }
 }
 
-/// Which protocol a device speaks.
+/// The protocol that a device speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Driver {
     Redfish,
 }
 
-/// Where a Redfish implementation keeps its trust anchors, and how it behaves there.
+/// Where a Redfish implementation keeps its trust anchors, and its peculiarities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Profile {
-    /// The standard's own collections.
+    /// The collections of the Redfish standard.
     Dmtf,
     /// `Managers/bmc/Truststore/Certificates`, at most ten.
     Openbmc,
     /// `UpdateService/RemoteServerCertificates`, at most four.
     LenovoXcc,
-    /// One slot of a virtual medium, which takes all anchors as one PEM bundle.
+    /// One virtual media slot, which takes all anchors as one PEM bundle.
     Vmedia,
 }
 
 impl Profile {
-    /// Whether a device of this profile can be given a private key for its own web server. The standard and OpenBMC
-    /// take one with the certificate (DSP8010 `CertificateService.ReplaceCertificate`: "the client shall provide the
-    /// private key as part of the string"). Lenovo's XCC takes only certificates for a key that it made itself, and a
-    /// virtual medium is no web server.
+    /// Whether a device of this profile accepts a private key for its own web server. The Redfish standard and OpenBMC
+    /// take it together with the certificate (DSP8010 `CertificateService.ReplaceCertificate`: "the client shall
+    /// provide the private key as part of the string"). Lenovo's XCC only takes certificates for a key that it made
+    /// itself, and virtual media have no web server.
     pub const fn takes_private_key(self) -> bool {
         match self {
             Self::Dmtf | Self::Openbmc => true,
@@ -158,8 +159,7 @@ impl Profile {
         }
     }
 
-    /// Whether a device of this profile has a web server of its own, and makes the key and the request for its
-    /// certificate itself. A virtual medium is none.
+    /// Whether a device of this profile has its own web server, and makes its key and CSR itself. Virtual media do not.
     pub const fn has_web_server(self) -> bool {
         match self {
             Self::Dmtf | Self::Openbmc | Self::LenovoXcc => true,
@@ -179,7 +179,7 @@ impl fmt::Display for Profile {
     }
 }
 
-/// A Redfish path that overrides the profile's own trust slot.
+/// A Redfish path that overrides the trust slot of the profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot(String);
 

@@ -1,4 +1,4 @@
-//! What others are told about certificates, as EventBridge events.
+//! Events about certificates, for EventBridge.
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -9,7 +9,7 @@ use crate::inventory::id::CertificateId;
 use crate::job::JobId;
 use crate::job::task::ErrorClass;
 
-/// The `source` of every event, by which rules choose.
+/// The `source` of every event, for EventBridge rules.
 pub const SOURCE: &str = "rootcast";
 
 /// Serialised as the event's `detail`. Delivered at least once.
@@ -28,9 +28,9 @@ pub enum Event {
         dn: String,
         #[serde(with = "time::serde::rfc3339")]
         not_after: OffsetDateTime,
-        /// Not more than so many are left: 30, 15, 7 or 1.
+        /// At most this many days are left: 30, 15, 7 or 1.
         days: u16,
-        /// So many have it, or are to have it.
+        /// Devices that have the certificate, or are to get it.
         devices: u64,
     },
     Deployed {
@@ -60,13 +60,13 @@ impl Event {
     }
 }
 
-/// Days before expiry at which an event is sent, the last one last.
+/// Days before expiry at which an event is sent, in descending order.
 const NOTICES: [u16; 4] = [30, 15, 7, 1];
 
-/// From so long before its end on, there is something to say about a certificate.
+/// The first notice about a certificate is due this long before it expires.
 pub const FIRST_NOTICE: time::Duration = time::Duration::days(NOTICES[0] as i64);
 
-/// The notice that is due now. Of several that were missed, only the last is given. `noticed`: the one given before.
+/// The notice due now. If several were missed, only the latest one is given. `noticed`: the previous notice.
 pub fn notice_due(not_after: OffsetDateTime, noticed: Option<u16>, now: OffsetDateTime) -> Option<u16> {
     let left = not_after - now;
     let due = NOTICES.into_iter().rfind(|days| left <= time::Duration::days(i64::from(*days)))?;
@@ -82,7 +82,7 @@ mod tests {
 
     const END: OffsetDateTime = datetime!(2027-03-01 12:00 UTC);
 
-    /// What is said by somebody who looks at these distances from the end.
+    /// The notices given by checks at these distances from the expiry.
     fn said(looks: impl IntoIterator<Item = Duration>) -> Vec<u16> {
         let mut noticed = None;
         let mut said = Vec::new();
@@ -104,19 +104,19 @@ mod tests {
     }
 
     #[test]
-    fn missed_notices_are_not_made_up_for() {
+    fn missed_notices_are_skipped() {
         assert_eq!(said([Duration::days(10), Duration::days(9)]), [15]);
         assert_eq!(said([Duration::hours(3)]), [1]);
     }
 
     #[test]
-    fn nothing_is_said_after_the_end() {
+    fn no_notice_is_given_after_expiry() {
         assert_eq!(said([-Duration::SECOND]), Vec::<u16>::new());
     }
 
     #[test]
     #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
-    fn a_detail_is_the_documented_one() {
+    fn the_detail_has_the_documented_form() {
         let failed = Event::Failed {
             certificate_id: "scs0000000000007".parse().unwrap(),
             device: "bmc-1".parse().unwrap(),

@@ -1,11 +1,12 @@
-//! Which installation a record or a KMS key belongs to. A stack that is made again under its name is another one.
+//! The installation that a record or a KMS key belongs to. A stack that is recreated under the same name is a new
+//! installation.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
-/// Random, made with an installation's first write. Its keys carry it as a tag.
+/// Random, created with the installation's first write. Its KMS keys carry it as a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InstallationId([u8; 16]);
 
@@ -32,7 +33,7 @@ impl FromStr for InstallationId {
     fn from_str(text: &str) -> Result<Self, NotAnInstallationId> {
         let mut bytes = [0; 16];
         hex::decode_to_slice(text, &mut bytes).map_err(|_| NotAnInstallationId)?;
-        // Nothing has two spellings.
+        // Each id has one spelling only.
         Some(Self(bytes)).filter(|id| id.to_string() == text).ok_or(NotAnInstallationId)
     }
 }

@@ -1,4 +1,4 @@
-//! By which names a stored certificate is known, and how its private key is kept.
+//! The names of a stored certificate, and the encryption of its private key.
 
 pub mod dn;
 pub mod guid;

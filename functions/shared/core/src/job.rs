@@ -1,4 +1,4 @@
-//! A rollover job: its state, and what an operator may ask of it. The other kind of job is a
+//! A rollover job: its state, and the commands of an operator. The other kind of job is a
 //! [`Deployment`](crate::deployment::Deployment); both share ids, tasks and counters.
 
 pub mod backoff;
@@ -25,13 +25,13 @@ use crate::device::DeviceId;
 use crate::rollover::rollout::Rollout;
 use crate::rollover::survey::{Demand, Pass, Survey};
 
-/// Decimal numbers that only grow.
+/// A decimal number. Each job's is higher than the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(pub u64);
 
 impl JobId {
-    /// The job's URI in the vendor's form.
+    /// The job's URI in the vendor's API.
     pub fn path(self) -> String {
         format!("/signingCertificate/jobs/{self}")
     }
@@ -51,7 +51,7 @@ impl FromStr for JobId {
     }
 }
 
-/// The phases of a rollover, in their order; `Withdraw` leads from anywhere before `Activate` to the end.
+/// The phases of a rollover, in order. `Withdraw` can follow any phase before `Activate`, and leads to `Ended`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Phase {
@@ -63,20 +63,20 @@ pub enum Phase {
     Reissue,
     Distrust,
     Retire,
-    /// An aborted job takes the new root off the devices again.
+    /// An aborted job removes the new root from the devices.
     Withdraw,
     Ended,
 }
 
-/// One pass of device work. A job has one at a time; each has task records and counters of its own.
+/// A round of device work over the fleet. A job has one leg at a time; each has its own task records and counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Leg {
     Distribute,
     Withdraw,
-    /// A deployment's only one.
+    /// The only leg of a deployment.
     Install,
-    /// Of no job: a device that was approved after the last rollover is brought to the bundle of today.
+    /// Belongs to no job: a device approved after the last rollover gets the current bundle.
     Join,
 }
 
@@ -100,14 +100,14 @@ impl fmt::Display for Leg {
     }
 }
 
-/// When the new root begins to sign.
+/// When the new root starts to sign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Activation {
     /// When every device has proven that it holds the root, or is waived.
     #[default]
     Proven,
-    /// At once, before any device holds it: the vendor's own behaviour. Recorded as such.
+    /// At once, before any device holds the root: the vendor's own behaviour. Recorded as such.
     Immediate,
 }
 
@@ -128,49 +128,49 @@ pub enum JobOutcome {
     Aborted,
 }
 
-/// The wave that is under way.
+/// The current wave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Wave {
     /// From 1, within its leg.
     pub number: u32,
-    /// How many devices it may have.
+    /// Most devices of the wave.
     pub size: u64,
-    /// How many it has so far.
+    /// Devices sent so far.
     pub dispatched: u64,
-    /// Where the fleet was paged to before it. `None` for a survey, which pages all of it.
+    /// The fleet position at which the wave starts. `None` for a survey, which covers the whole fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Cursor>,
     #[serde(with = "time::serde::timestamp")]
     pub opened: OffsetDateTime,
-    /// The leg's counters when it was opened.
+    /// The leg's counters when the wave was opened.
     pub before: Tally,
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<OffsetDateTime>,
-    /// Its devices were found by a survey, anywhere in the fleet, and not by paging on.
+    /// Whether a survey found its devices, anywhere in the fleet, rather than paging on.
     #[serde(default)]
     pub survey: bool,
 }
 
-/// Devices that were paged, counted and are about to be sent: a crash between the two is made good from here.
+/// Devices that were paged and counted, and are about to be sent. Recovers from a crash between counting and sending.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sending {
     pub from: Cursor,
     pub to: Cursor,
 }
 
-/// The job's own record. Device work is counted apart, in [`Tally`].
+/// The job's own record. Device results are counted separately, in [`Tally`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
     pub id: JobId,
-    /// Grows with each write; every write names the one that it follows.
+    /// Incremented by each write, which is conditional on the previous revision.
     pub revision: u64,
     pub phase: Phase,
     pub state: JobState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<JobOutcome>,
-    /// Why the job is where it is, in a sentence.
+    /// Why the job is in this state, in a sentence.
     pub reason: String,
     /// Why the operator asked for a new root.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,7 +178,7 @@ pub struct Job {
     pub generation: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_generation: Option<u32>,
-    /// What the current leg brings to the devices; 0 before there is one.
+    /// The bundle that the current leg brings to the devices; 0 before the first.
     pub bundle_version: u64,
     pub activation: Activation,
     pub rollout: Rollout,
@@ -186,45 +186,45 @@ pub struct Job {
     pub abort_requested: bool,
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
     pub activated: Option<OffsetDateTime>,
-    /// Older generations whose KMS key was disabled, pending deletion or gone: this job's bundles lack their signature,
-    /// and no link leads from them to the new root.
+    /// Older generations whose KMS key was disabled, pending deletion or gone. The job's bundles lack their signatures,
+    /// and no link certificate leads from them to the new root.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unusable_keys: BTreeSet<u32>,
 
     // The current leg.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wave: Option<Wave>,
-    /// The fleet is paged to here.
+    /// The fleet has been paged up to here.
     #[serde(default)]
     pub cursor: Cursor,
-    /// The leg ends here; without it, at the end of the fleet.
+    /// Where the leg ends; `None`: at the end of the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<Cursor>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sending: Option<Sending>,
-    /// What the last survey found, shard by shard. It opens the gate; counters never do.
+    /// Result of the last survey, by shard. Only a survey opens the gate; counters never do.
     #[serde(default, skip_serializing_if = "Survey::is_empty")]
     pub survey: Survey,
-    /// The pass over the leg's devices that is under way.
+    /// The current pass over the leg's devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass: Option<Pass>,
     /// The last survey found old proofs: the next one refreshes.
     #[serde(default)]
     pub refresh: bool,
-    /// Every device was proven to be rid of the withdrawn root: its key may go.
+    /// When every device was proven to have removed the withdrawn root. The root's key may then be deleted.
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
     pub withdrawn: Option<OffsetDateTime>,
-    /// Failed tasks are to be opened again.
+    /// Failed tasks to be retried.
     #[serde(default)]
     pub reopen: Reopen,
-    /// So many failed devices the operator left as they are when he had others tried again: within the wave, the error
-    /// budget is not spent by them.
+    /// Failed devices that the operator left as they are when retrying others. They do not count against the error
+    /// budget in the current wave.
     #[serde(default)]
     pub tolerated: u64,
-    /// How often the messages of unsettled devices were sent again since a device was last settled.
+    /// Resends to unsettled devices since a device was last settled.
     #[serde(default)]
     pub resends: u32,
-    /// Devices settled when the conductor last looked, and since when.
+    /// Settled devices at the conductor's last look; `progress_at` says since when.
     #[serde(default)]
     pub seen_settled: u64,
     #[serde(with = "time::serde::timestamp")]
@@ -236,7 +236,7 @@ pub struct Job {
     pub updated: OffsetDateTime,
 }
 
-/// What is known when a job is made.
+/// The parameters of a new job.
 pub struct NewJob {
     pub id: JobId,
     pub generation: u32,
@@ -290,7 +290,7 @@ impl Job {
         }
     }
 
-    /// Whether a worker may begin with a device of this leg now.
+    /// Whether a worker may start on a device of this leg now.
     pub fn takes_device_work(&self, leg: Leg) -> bool {
         self.state == JobState::Running
             && self.leg() == leg
@@ -298,32 +298,32 @@ impl Job {
             && (leg == Leg::Withdraw || !self.abort_requested)
     }
 
-    /// Whether the device lies in the part of the fleet that the leg was sent to so far.
+    /// Whether the device lies in the part of the fleet that the leg has been sent to.
     pub fn is_taken(&self, device: &DeviceId) -> bool {
         self.cursor.is_past(self.id, device) && self.bound.as_ref().is_none_or(|bound| bound.is_past(self.id, device))
     }
 
-    /// Whether the leg has to do with a device that became what it is `during` that rollover. Beside the part of the fleet
-    /// that was sent to, a withdrawal looks at whoever joined or was edited while the job ran: it may be a device that was
-    /// sent to under another name.
+    /// Whether the leg covers a device whose current version dates from the rollover `during`. A leg covers the part of
+    /// the fleet that it was sent to. A withdrawal also covers devices that joined or were edited while the job ran:
+    /// such a device may have received the new root under another id.
     pub fn concerns(&self, device: &DeviceId, during: Option<JobId>) -> bool {
         self.is_taken(device) || (self.leg() == Leg::Withdraw && during == Some(self.id))
     }
 
-    /// What a device has to prove in this leg, at this time, for the gate to open.
+    /// What a device must prove in this leg, at this time, for the gate to open.
     pub fn demand(&self, now: OffsetDateTime) -> Demand {
         Demand { bundle_version: self.bundle_version, since: now - Duration::seconds(self.rollout.proof_age.into()) }
     }
 
-    /// The same, for the pass that is under way. One that refreshes asks for proofs of half the age: else some would grow
-    /// old while the others are read again, for ever.
+    /// The demand of the current pass. A pass that refreshes requires proofs of half the age. Otherwise some proofs
+    /// would expire while others are read again, and the gate would never open.
     pub fn demand_of_pass(&self, now: OffsetDateTime) -> Demand {
         let age = i64::from(self.rollout.proof_age);
         let age = if self.pass.as_ref().is_some_and(|pass| pass.refreshes) { age / 2 } else { age };
         Demand { since: now - Duration::seconds(age), ..self.demand(now) }
     }
 
-    /// Where the leg ends.
+    /// Whether the fleet is paged to the end of the leg.
     pub fn is_paged(&self) -> bool {
         match &self.bound {
             None => self.cursor.is_at_end(),
@@ -332,8 +332,7 @@ impl Job {
     }
 }
 
-/// The leg's counters, summed over all shards. They equal the task records at every moment: both change in one
-/// transaction.
+/// The leg's counters, summed over all shards. They always match the task records: both change in one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tally {
     /// Devices whose message was sent, or is about to be.

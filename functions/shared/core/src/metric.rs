@@ -1,15 +1,16 @@
-//! Metrics in CloudWatch's embedded metric format: a log line that CloudWatch counts, without a call or a permission.
+//! Metrics in CloudWatch's embedded metric format: a log line that CloudWatch counts. Needs neither a call nor a
+//! permission.
 //!
 //! Source: AWS, "Specification: Embedded metric format".
 
 use serde_json::json;
 use time::OffsetDateTime;
 
-/// What the alarms of template.yaml look at.
+/// The metrics behind the alarms in template.yaml.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
     JobsPaused,
-    /// Ended without a root that every device holds.
+    /// A job ended without a root that every device holds.
     JobsFailed,
     /// A device showed another certificate than the approved one.
     PinMismatches,
@@ -24,7 +25,7 @@ impl Metric {
         }
     }
 
-    /// The line to print, without its end. `stack` is the metric's dimension.
+    /// The log line, without line break. `stack` is the metric's dimension.
     pub fn line(self, count: u64, stack: &str, now: OffsetDateTime) -> String {
         json!({
             "_aws": {

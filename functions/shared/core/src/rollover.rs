@@ -1,4 +1,4 @@
-//! A fleet's way from one root to the next: what is done next, when the new root signs, and what its record says.
+//! The move of a fleet from one root to the next: the next step, when the new root signs, and the job's record.
 
 pub mod generation;
 pub mod plan;

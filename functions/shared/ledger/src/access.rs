@@ -1,6 +1,6 @@
-//! Who may call: principals with their passwords, their access keys and who they are elsewhere; tokens and the grants that
-//! they belong to, sessions, the signatures that were seen, and failed attempts to log in. DynamoDB removes a record some
-//! time after it `expires`; whoever reads it compares for himself.
+//! Callers: principals with their passwords, access keys and external identities; tokens with their grants, sessions,
+//! used signatures, and failed login attempts. DynamoDB deletes a record some time after it `expires`, so each reader
+//! must compare `expires` itself.
 
 mod attempts;
 mod grants;
@@ -30,15 +30,15 @@ use crate::{Ledger, LedgerError};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TokenRecord {
-    /// Name of the caller in the audit record.
+    /// Name of the caller in audit records.
     pub principal: String,
-    /// Nothing where a login or an exchange gave it: what the principal may holds then.
+    /// Empty for a token from a login or an exchange: the rights are read from the principal.
     #[serde(default)]
     pub grants: Grants,
-    /// To whom, of a token that a login with a password gave.
+    /// The grant, for a token from a login with a password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<Granted>,
-    /// For what, of a token that somebody got for who he is elsewhere.
+    /// The identity, for a token from an exchange.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchanged: Option<Exchanged>,
     #[serde(with = "time::serde::timestamp")]
@@ -53,12 +53,12 @@ impl Ledger {
         self.access_record("token", "GetItem token", token_id(token)).await
     }
 
-    /// One without a grant.
+    /// Stores a token without a grant.
     pub async fn put_token(&self, token: &Fingerprint, record: &TokenRecord) -> Result<(), LedgerError> {
         self.put_access_record("token", "PutItem token", token_id(token), record).await
     }
 
-    /// One without a grant. Nothing where it has gone already.
+    /// Removes a token without a grant, if it still exists.
     pub async fn remove_token(&self, token: &Fingerprint) -> Result<(), LedgerError> {
         let delete = self.client.delete_item().table_name(self.access()?).set_key(Some(id_key(token_id(token))));
         let delete = delete.condition_expression("attribute_not_exists(granted)");
@@ -77,8 +77,8 @@ impl Ledger {
         answer.item.map(|item| from_item(what, item)).transpose()
     }
 
-    /// Every record whose id begins with `prefix`, by what follows it. Reads the whole table, in which few records are for
-    /// long: for an operator, and not for a request.
+    /// All records whose id begins with `prefix`, by the rest of the id. Scans the whole table, which is small since
+    /// most records are short-lived. For operators, not for request paths.
     async fn access_records<K, T>(&self, what: &'static str, prefix: &str) -> Result<BTreeMap<K, T>, LedgerError>
     where
         K: FromStr<Err: Error + Send + Sync + 'static> + Ord,
@@ -95,7 +95,7 @@ impl Ledger {
         Ok(found)
     }
 
-    /// Answers whether there was one.
+    /// Returns whether the record existed.
     async fn remove_access_record(&self, operation: &'static str, id: String) -> Result<bool, LedgerError> {
         let delete = self.client.delete_item().table_name(self.access()?).set_key(Some(id_key(id)));
         match delete.condition_expression("attribute_exists(id)").send().await {
@@ -107,7 +107,7 @@ impl Ledger {
         }
     }
 
-    /// Never over a record that is there: that is a [`LedgerError::Conflict`].
+    /// Never replaces a record: an existing one is a [`LedgerError::Conflict`].
     async fn put_access_record<T: Serialize>(
         &self,
         what: &'static str,
@@ -126,7 +126,7 @@ impl Ledger {
     }
 }
 
-/// A record, and what follows `prefix` in its id.
+/// A record, and the rest of its id after `prefix`.
 fn from_prefixed<K, T>(what: &'static str, prefix: &str, item: Item) -> Result<(K, T), LedgerError>
 where
     K: FromStr<Err: Error + Send + Sync + 'static>,
@@ -150,7 +150,7 @@ mod tests {
     use crate::item::number;
 
     #[test]
-    fn a_token_from_before_there_were_grants_may_nothing() {
+    fn a_token_stored_before_grants_existed_has_none() {
         let item = [("principal", text("ops")), ("expires", number(100)), ("created", number(0))];
         let item = item.map(|(name, value)| (name.to_owned(), value)).into();
         let record = from_item::<TokenRecord>("token", item).unwrap();

@@ -1,8 +1,8 @@
-//! Audit chains, in the jobs table under what they are about: `audit#{sequence}` is an entry's line as it was
-//! hashed, and `audit` is the head.
+//! Audit chains, in the jobs table under their subject. `audit#{sequence}` is an entry's line as it was hashed, `audit`
+//! is the head.
 //!
-//! An entry is written in one transaction with its act, on the condition that the head is as it was read: whoever loses
-//! that race has lost the act with it, and does both again.
+//! An entry is written in one transaction with its act, on the condition that the head is unchanged since it was read.
+//! On a conflict, neither the act nor the entry is written, and the caller repeats both.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use rootcast_core::audit::{Act, Entry, Head, Subject};
@@ -14,15 +14,15 @@ use crate::item::{Item, from_item, job_key, number, text};
 use crate::retries::pause;
 use crate::{Ledger, LedgerError};
 
-/// An entry by itself that loses the race for the head tries again so often: 1.8 s in all at most.
+/// Retries of a standalone entry after a conflict over the head: at most 1.8 s in total.
 const RACES: u32 = 7;
 
-/// Some entries of a chain, in their order.
+/// One page of a chain, in order.
 #[derive(Debug, Clone, Default)]
 pub struct AuditPage {
-    /// As they were hashed.
+    /// The lines as they were hashed.
     pub lines: Vec<String>,
-    /// Ask again after it for the rest.
+    /// Where the next page starts.
     pub next: Option<u64>,
 }
 
@@ -31,7 +31,7 @@ struct LineItem {
     line: String,
 }
 
-/// The next links of some chains, each of another one.
+/// The next entries of several chains, at most one per chain.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     writes: Vec<TransactWriteItem>,
@@ -39,7 +39,7 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// To be written with the acts.
+    /// To be written in one transaction with the acts.
     pub(crate) fn writes(&self) -> impl Iterator<Item = TransactWriteItem> {
         self.writes.iter().cloned()
     }
@@ -50,7 +50,7 @@ impl Links {
         self
     }
 
-    /// They are written. With this, the log knows each head, too: who changes the table has not changed the log.
+    /// Logs the written entries. The log then holds each head too, where a change of the table cannot reach it.
     pub(crate) fn tell(&self) {
         for (entry, head) in &self.made {
             info!(
@@ -71,14 +71,14 @@ fn line_sort(sequence: u64) -> String {
 }
 
 impl Ledger {
-    /// Where the chain ends. One call.
+    /// The head of a chain. One call.
     pub async fn audit_head(&self, subject: Subject) -> Result<Head, LedgerError> {
         let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(head_key(subject)));
         let answer = get.consistent_read(true).send().await.map_err(LedgerError::aws("GetItem audit"))?;
         Ok(answer.item.map(|item| from_item("audit head", item)).transpose()?.unwrap_or(Head::NONE))
     }
 
-    /// At most `limit` entries that follow `after`; 0 is before the first. One call.
+    /// At most `limit` entries after `after`; 0 stands for the start. One call.
     pub async fn audit_page(&self, subject: Subject, after: u64, limit: u32) -> Result<AuditPage, LedgerError> {
         let query = self.client.query().table_name(self.jobs()?);
         let query = query.key_condition_expression("pk = :subject AND sk BETWEEN :first AND :last");
@@ -94,7 +94,7 @@ impl Ledger {
         Ok(AuditPage { next: more.then_some(after + lines.len() as u64), lines })
     }
 
-    /// Records an act by itself.
+    /// Records an act on its own, with retries.
     pub async fn audit(&self, act: &Act) -> Result<(), LedgerError> {
         for race in 0.. {
             match self.transact_audited(Vec::new(), act).await {
@@ -105,7 +105,7 @@ impl Ledger {
         Err(LedgerError::Conflict)
     }
 
-    /// What an act writes, and its entry. Two calls.
+    /// Writes an act together with its entry. Two calls.
     pub(crate) async fn transact_audited(
         &self,
         mut writes: Vec<TransactWriteItem>,

@@ -1,4 +1,4 @@
-//! The certificate authority's records: root generations, bundles, and the one pointer to the signing generation.
+//! The certificate authority's records: root generations, bundles, and the pointer to the signing generation.
 
 use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
 use rootcast_core::deployment::lifecycle::{Lifecycle, Stage};
@@ -29,49 +29,49 @@ pub(crate) fn bundle_id(version: u64) -> String {
     format!("bundle#{version:010}")
 }
 
-/// There is one. It says who signs, and who is at work.
+/// A single record: which root signs, and who is creating one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Authority {
-    /// 0 where nothing was ever written.
+    /// 0 before the first write.
     pub revision: u64,
-    /// Made with the first write. `None`: written before installations had ids.
+    /// Created with the first write. `None`: written before installations had ids.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub installation: Option<InstallationId>,
-    /// Generations before this one have no record here: an earlier stack of the same name made them.
+    /// Earlier generations have no record here: they belong to a previous stack of the same name.
     pub first_generation: u32,
-    /// *The* pointer: this generation signs.
+    /// The signing generation.
     pub signing: Option<u32>,
-    /// The bundle that devices are to hold; 0 where there is none.
+    /// The version of the current bundle; 0 if there is none.
     pub bundle: u64,
-    /// The last version that was given, where that is higher than `bundle`'s: its record was lost.
+    /// The last version given out, if higher than `bundle`: its record was lost.
     pub last_bundle: u64,
     pub last_generation: u32,
-    /// The rollover that has not ended; there is never a second.
+    /// The rollover that has not ended; there is at most one.
     pub running: Option<JobId>,
-    /// A root is being made.
+    /// A root is being created.
     pub claim: Option<Claim>,
 }
 
 impl Authority {
-    /// How far its own counters are; `None` where nothing was ever written. Jobs are counted apart.
+    /// The recorded counters; `None` before the first write. Jobs are counted elsewhere.
     pub fn counters(&self) -> Option<Counters> {
         let counted = Counters { generation: self.last_generation, job: 0, bundle: self.highest_bundle() };
         (self.revision > 0).then_some(counted)
     }
 
-    /// The highest version that was ever given to a bundle.
+    /// The highest bundle version ever given out.
     pub fn highest_bundle(&self) -> u64 {
         self.bundle.max(self.last_bundle)
     }
 }
 
-/// Who makes a root holds the claim, until it is published or the time is over: then the next caller finishes it.
+/// Held while a root is created, until the root is published or the time is over. Then the next caller resumes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Claim {
     pub generation: u32,
-    /// None where there are no devices.
+    /// `None` if there are no devices.
     pub job: Option<JobId>,
     #[serde(with = "time::serde::timestamp")]
     pub until: OffsetDateTime,
@@ -83,53 +83,53 @@ pub struct RootRecord {
     pub revision: u64,
     pub generation: u32,
     pub state: GenerationState,
-    /// All that decides the certificate's bytes, recorded before anything is signed.
+    /// Everything that determines the certificate's bytes, recorded before signing.
     pub spec: RootSpec,
     /// ARN of the KMS key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// When that key was made, or found.
+    /// When that key was created or found.
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
     pub key_made: Option<OffsetDateTime>,
-    /// SHA-256 of the TBSCertificate that is about to be signed.
+    /// SHA-256 of the TBSCertificate to be signed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tbs: Option<Fingerprint>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
-    /// This generation's key under the one before it.
+    /// This generation's key, signed by the previous one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_with_old: Option<LinkRecord>,
-    /// The key of the generation before under this one.
+    /// The previous generation's key, signed by this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_with_new: Option<LinkRecord>,
-    /// How it came to sign.
+    /// The stages until the root signs.
     pub lifecycle: Lifecycle,
     #[serde(with = "time::serde::timestamp")]
     pub created: OffsetDateTime,
 }
 
 impl RootRecord {
-    /// All before `stage` is done. What was done before a crash is not done again, nor recorded.
+    /// Completes all stages before `stage`. Stages completed before a crash are skipped, and not recorded again.
     pub fn reach(&mut self, stage: Stage, status: &str, at: OffsetDateTime) {
         if let Ok(next) = self.lifecycle.advance(self.lifecycle.attempt, stage, status, at) {
             self.lifecycle = next;
         }
     }
 
-    /// It signs.
+    /// Completes all stages: the root signs.
     pub fn finish(&mut self, at: OffsetDateTime) {
         if let Ok(next) = self.lifecycle.finish(self.lifecycle.attempt, "The root signs.", at) {
             self.lifecycle = next;
         }
     }
 
-    /// What is needed to sign with it; `None` before it is published.
+    /// What signing needs; `None` before the root is published.
     pub fn key_and_certificate(&self) -> Option<(&str, &Certificate)> {
         Some((self.key.as_deref()?, self.certificate.as_ref()?))
     }
 }
 
-/// A link certificate: reserved first, signed then.
+/// A link certificate: first reserved, then signed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LinkRecord {
     pub spec: LinkSpec,
@@ -138,26 +138,26 @@ pub struct LinkRecord {
     pub certificate: Option<Certificate>,
 }
 
-/// A published bundle never changes.
+/// A published bundle. Never changes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BundleRecord {
     pub bundle: Bundle,
-    /// JWS in general JSON serialisation (RFC 7515 §7.2.1), signed by every live generation whose key can sign.
+    /// JWS in general JSON serialisation (RFC 7515 §7.2.1), signed by every live generation whose key is usable.
     pub jws: String,
-    /// Live generations whose key could not: it was disabled, pending deletion or gone.
+    /// Live generations whose KMS key was disabled, pending deletion or gone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unsigned_by: Vec<u32>,
 }
 
 impl BundleRecord {
-    /// There are roots in it, and none of them could sign it.
+    /// Whether the bundle has roots, but no signature.
     pub fn is_unsigned(&self) -> bool {
         !self.unsigned_by.is_empty() && self.unsigned_by.len() == self.bundle.anchors.len()
     }
 }
 
-/// With what the *next* root is made.
+/// The parameters of the *next* root.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Policy {
     pub algorithm: KeyAlgorithm,
@@ -166,7 +166,7 @@ pub struct Policy {
 }
 
 impl Authority {
-    /// Demands in a transaction that the record is as it was read.
+    /// Requires in a transaction that the record is unchanged since it was read.
     pub(crate) fn demand_as_read(&self, table: &str) -> Result<TransactWriteItem, LedgerError> {
         let condition = Condition::as_read(self.revision, "id");
         let check = ConditionCheck::builder()
@@ -216,7 +216,7 @@ impl Ledger {
         self.certificate_record("bundle", &bundle_id(version)).await
     }
 
-    /// Every generation there ever was, oldest first.
+    /// All generations of this installation, oldest first.
     pub async fn roots(&self, authority: &Authority) -> Result<Vec<RootRecord>, LedgerError> {
         let keys = (authority.first_generation.max(1)..=authority.last_generation)
             .map(|generation| id_key(root_id(generation)))

@@ -8,20 +8,20 @@ use crate::item::Item;
 use crate::retries::{ATTEMPTS, pause};
 use crate::{Ledger, LedgerError};
 
-/// BatchGetItem takes so many keys.
+/// Most keys in one BatchGetItem.
 const AT_ONCE: usize = 100;
-/// What keys consist of, all of it text.
+/// The possible key attributes, all of them text.
 const PARTS: [&str; 3] = ["id", "pk", "sk"];
 
 impl Ledger {
-    /// Consistent, in no order, each item once; what is not there is left out. No call for no keys.
+    /// Consistent reads of existing items, without duplicates, in no order. Makes no call without keys.
     pub(crate) async fn batch_get_of(
         &self,
         table: &str,
         mut keys: Vec<Item>,
         operation: &'static str,
     ) -> Result<Vec<Item>, LedgerError> {
-        // BatchGetItem refuses a key that is there twice.
+        // BatchGetItem refuses duplicate keys.
         let mut seen = HashSet::new();
         keys.retain(|key| seen.insert(PARTS.map(|part| key.get(part).and_then(|name| name.as_s().ok()).cloned())));
         let mut items = Vec::new();
@@ -41,7 +41,7 @@ impl Ledger {
                 if keys.is_empty() {
                     break;
                 }
-                // An answer has 16 MB at most, so keys may be left without a throttle.
+                // A response has at most 16 MB, so unprocessed keys do not always mean throttling.
                 in_vain = if keys.len() < asked { 0 } else { in_vain + 1 };
                 if in_vain >= ATTEMPTS {
                     return Err(LedgerError::Transient {

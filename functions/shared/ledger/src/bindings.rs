@@ -1,6 +1,7 @@
-//! Bindings without a job: a device is to have a certificate some day, or is no longer to have it.
+//! Bindings without a job: a certificate is associated with a device without being installed, or is dissociated from
+//! it.
 //!
-//! Certificate, device and use change in one transaction, as they do for a deployment.
+//! Certificate, device and use change in one transaction, as in a deployment.
 
 use rootcast_core::audit::Act;
 use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
@@ -9,13 +10,12 @@ use rootcast_core::inventory::id::CertificateId;
 use crate::commit::TRANSACTION;
 use crate::{DeviceRecord, Ledger, LedgerError, UseRecord};
 
-/// Devices that are bound at once. `TransactWriteItems` takes 100 writes: two a device, one of the certificate, two of its
-/// audit chain.
+/// Most devices to bind at once. `TransactWriteItems` takes 100 writes: two per device, one for the certificate, two
+/// for its audit chain.
 pub const MOST_BINDINGS: usize = 48;
 
-/// Certificates that one device is bound to at once. A device is deleted in one transaction with all of them: one write of
-/// the device, two a binding (the use, and the certificate's count), and six are left for the lists and the audit chain that
-/// a device may be in.
+/// Most certificates bound to one device. Deleting a device is one transaction: one write for the device, two per
+/// binding (the use, and the certificate's count), and six reserved for the fleet's list and a running rollover.
 pub const MOST_BINDINGS_OF_DEVICE: usize = 46;
 
 const _: () = assert!(1 + 2 * MOST_BINDINGS_OF_DEVICE + 6 < TRANSACTION);
@@ -24,11 +24,11 @@ const _: () = assert!(2 * MOST_BINDINGS + 1 + 2 < TRANSACTION);
 const BOUND: &str = "The certificate is associated with the device, and was not brought there yet.";
 
 impl Ledger {
-    /// Each device, as it was read, gets an idle use of the certificate that it has none of. 1 to [`MOST_BINDINGS`]. `act`: who
-    /// did that, for the certificate's audit chain.
+    /// Gives each device, as it was read, an idle use of the certificate. No device may have one yet. 1 to
+    /// [`MOST_BINDINGS`] devices. `act`: for the certificate's audit chain.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where a device was changed, or the certificate was deleted; nothing is written then.
+    /// [`LedgerError::Conflict`] if a device was changed or the certificate was deleted; then nothing is written.
     pub async fn bind(
         &self,
         certificate: CertificateId,
@@ -46,10 +46,10 @@ impl Ledger {
         self.transact_audited(writes, act).await
     }
 
-    /// Each device, as it was read, loses its use of the certificate, as it was read. 1 to [`MOST_BINDINGS`].
+    /// Removes each device's use of the certificate; both as they were read. 1 to [`MOST_BINDINGS`] devices.
     ///
     /// # Errors
-    /// As [`Ledger::binding`].
+    /// As for [`Ledger::bind`].
     pub async fn unbind(
         &self,
         certificate: CertificateId,

@@ -18,33 +18,33 @@ use self::store::{Holder, name_key};
 use crate::item::{Item, from_item, id_key, text};
 use crate::{Ledger, LedgerError, Revocation};
 
-/// A certificate that was made elsewhere, or that a root of ours signed for a device.
+/// An imported certificate, or one that our root signed for a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateRecord {
     pub id: CertificateId,
-    /// The id's own; the lists' partition.
+    /// The shard of the id: the partition in the lists.
     pub shard: u8,
-    /// Grows with each write.
+    /// Incremented by each write.
     pub revision: u64,
-    /// Parts between backslashes.
+    /// Parts separated by backslashes.
     pub folder: String,
     /// Unique within its folder.
     pub name: String,
     pub leaf: Certificate,
     /// The leaf's issuer first.
     pub chain: Vec<Certificate>,
-    /// The private key's PKCS #8 DER. `None`: it never left its device.
+    /// The private key's PKCS #8 DER, sealed. `None`: the key never left its device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<Sealed>,
-    /// Whose own it is; `None`: it was made elsewhere.
+    /// The device that this is the own certificate of; `None`: imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceId>,
     /// SHA-256 of the leaf's SubjectPublicKeyInfo.
     pub spki: Fingerprint,
-    /// As it is shown: `RSA 2048`, `EC P-256`.
+    /// For display: `RSA 2048`, `EC P-256`.
     pub key_algorithm: String,
-    /// The leaf's, as it is shown: `SHA256withRSA`.
+    /// The leaf's, for display: `SHA256withRSA`.
     pub signature_algorithm: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub common_name: Option<String>,
@@ -54,19 +54,19 @@ pub struct CertificateRecord {
     pub not_before: OffsetDateTime,
     #[serde(with = "time::serde::timestamp")]
     pub not_after: OffsetDateTime,
-    /// As it was sent: `all`, `0` or 36 characters.
+    /// As received: `all`, `0` or 36 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enterprise_project_id: Option<String>,
-    /// Devices to which it was brought, or is being brought: while there is one, it is not deleted.
+    /// Devices that have the certificate, or are to get it. It cannot be deleted until this is 0.
     #[serde(default)]
     pub uses: u64,
-    /// The least of the days before expiry for which an event was sent.
+    /// The lowest number of days before expiry for which an event was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub noticed: Option<u16>,
-    /// The leaf ended before its time.
+    /// Set if the leaf was revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Revocation>,
-    /// The principal that sent it, or had it made.
+    /// The principal that imported or requested it.
     pub imported_by: String,
     #[serde(with = "time::serde::timestamp")]
     pub created: OffsetDateTime,
@@ -74,35 +74,35 @@ pub struct CertificateRecord {
     pub updated: OffsetDateTime,
 }
 
-/// The place of a device's own certificate until it is issued for the first time: its name is taken, and its use of the
-/// device is counted.
+/// Placeholder for a device's own certificate until the first one is issued. It reserves the name, and counts the use
+/// by the device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PendingCertificate {
     pub id: CertificateId,
-    /// Grows with each write.
+    /// Incremented by each write.
     pub revision: u64,
     pub folder: String,
     pub name: String,
     pub device: DeviceId,
     pub uses: u64,
-    /// The principal that had it made.
+    /// The principal that requested it.
     pub imported_by: String,
     #[serde(with = "time::serde::timestamp")]
     pub created: OffsetDateTime,
 }
 
-/// What has a certificate's id.
+/// The record behind a certificate id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CertificateOrPending {
     Certificate(Box<CertificateRecord>),
     Pending(PendingCertificate),
 }
 
-/// The index of certificates by the thumbprint of their leaf.
+/// Index of certificates by the thumbprint of the leaf.
 const BY_THUMBPRINT: &str = "by-thumbprint";
 
-/// What that index has.
+/// The attributes of that index.
 #[derive(Deserialize)]
 struct Indexed {
     id: CertificateId,
@@ -131,7 +131,7 @@ impl CertificateOrPending {
         }
     }
 
-    /// Whose own it is.
+    /// The device that this is the own certificate of.
     pub fn device(&self) -> Option<&DeviceId> {
         match self {
             Self::Certificate(record) => record.device.as_ref(),
@@ -146,7 +146,7 @@ impl CertificateOrPending {
         }
     }
 
-    /// Venafi's name for it.
+    /// Venafi's DN.
     pub fn dn(&self) -> String {
         let (folder, name) = self.place();
         policy_dn(folder, name)
@@ -154,12 +154,12 @@ impl CertificateOrPending {
 }
 
 impl CertificateRecord {
-    /// Venafi's name for it.
+    /// Venafi's DN.
     pub fn dn(&self) -> String {
         policy_dn(&self.folder, &self.name)
     }
 
-    /// Written with the record, and read by an index alone.
+    /// Stored with the record; only indexes read them.
     pub(crate) fn index_attributes(&self) -> Item {
         Item::from([("thumbprint".to_owned(), text(self.leaf.thumbprint()))])
     }
@@ -170,7 +170,7 @@ impl CertificateRecord {
 }
 
 impl Ledger {
-    /// `None` as well where it was not issued yet.
+    /// `None` also if the certificate was not issued yet.
     pub async fn certificate(&self, id: CertificateId) -> Result<Option<CertificateRecord>, LedgerError> {
         Ok(match self.certificate_or_pending(id).await? {
             Some(CertificateOrPending::Certificate(record)) => Some(*record),
@@ -182,7 +182,7 @@ impl Ledger {
         self.certificate_item(id_key(id)).await?.map(CertificateOrPending::from_item).transpose()
     }
 
-    /// Those of some ids that there are, in no order.
+    /// The existing ones among these ids, in no order.
     pub async fn certificates_or_pending(
         &self,
         ids: impl IntoIterator<Item = CertificateId>,
@@ -192,8 +192,8 @@ impl Ledger {
         found.into_iter().map(CertificateOrPending::from_item).collect()
     }
 
-    /// Certificates whose leaf has this [thumbprint](Certificate::thumbprint): one, but for copies. The index follows
-    /// within moments.
+    /// Certificates whose leaf has this [thumbprint](Certificate::thumbprint): several if the leaf is stored more than
+    /// once. The index is eventually consistent.
     pub async fn certificates_by_thumbprint(&self, thumbprint: &str) -> Result<Vec<CertificateId>, LedgerError> {
         let query = self.client.query().table_name(self.certificates()?).index_name(BY_THUMBPRINT);
         let query = query.key_condition_expression("thumbprint = :thumbprint");
@@ -207,7 +207,7 @@ impl Ledger {
         Ok(found)
     }
 
-    /// Which certificate has this name, in whatever letter case. One call.
+    /// The certificate with this DN, compared without case. One call.
     pub async fn certificate_by_dn(&self, dn: &CertificateDn) -> Result<Option<CertificateId>, LedgerError> {
         let item = self.certificate_item(name_key(&dn.folder.to_string(), &dn.name.to_string())).await?;
         item.map(|item| from_item("name", item).map(|holder: Holder| holder.certificate)).transpose()

@@ -1,4 +1,4 @@
-//! Several records, one transaction, each on the condition that it is as it was read.
+//! Writes several records in one transaction, each on the condition that it is unchanged since it was read.
 
 use std::collections::HashMap;
 
@@ -17,54 +17,55 @@ use crate::jobs::{ROLLOVER, list_key, meta_key};
 use crate::retries::{self, Cancelled};
 use crate::{Authority, BundleRecord, Conducting, Ledger, LedgerError, RootRecord, tasks};
 
-/// Writes that one transaction takes; DynamoDB's own limit.
+/// Most writes in one transaction: DynamoDB's limit.
 pub(crate) const TRANSACTION: usize = 100;
 
-/// What is written together. Revisions are those that were *read* (0: there is no such record yet); they are raised on
-/// the way out.
+/// The records to write together. Their revisions are those that were *read* (0: no record yet); the write increments
+/// them.
 #[derive(Debug, Default)]
 pub struct Change<'a> {
     pub authority: Option<&'a Authority>,
     pub roots: Vec<&'a RootRecord>,
-    /// Published once; there must be none of its version.
+    /// Published only once: its version must not exist.
     pub bundle: Option<&'a BundleRecord>,
     pub job: Option<&'a Job>,
-    /// The job is new and joins the list of jobs.
+    /// The job is new, and is added to the list of jobs.
     pub new_job: bool,
-    /// The next job gets a larger id than this, which is not lower than the last one's.
+    /// Raises the job counter to this. A conflict if it is higher already.
     pub last_job: Option<u64>,
-    /// A wave that is over.
+    /// A completed wave.
     pub wave: Option<(JobId, &'a WaveRecord)>,
-    /// Changes of shards' counts of dispatched devices.
+    /// Changes to the shards' counts of dispatched devices.
     pub dispatched: Vec<Dispatched>,
-    /// Who did that to the job and to the roots, each at most once, for the audit chains.
+    /// Entries for the audit chains of the job and the roots, at most one per chain.
     pub acts: Vec<Act>,
-    /// The fleet is as a survey read it: revisions by shard.
+    /// Revisions by shard: requires that the fleet is unchanged since the survey.
     pub fleet: Vec<(u8, u64)>,
-    /// The conductor writes, and still holds the job. The check costs two write units, so only a write that goes through a
-    /// gate has it (and writes of tasks, which are not made here). For a write of the job's own record its revision is enough:
+    /// Requires that the conductor still holds the job's lease. The check costs two write units, so only a write that
+    /// passes a gate has it (and writes of tasks, which are not part of a `Change`). For the job's own record, its
+    /// revision is enough:
     ///
-    /// - The record has changed since it was read: the write is refused.
-    /// - It has not: then the new holder has recorded nothing yet, and works from the same record. Both do the same to tasks,
-    ///   by writes that demand the lease and the task's attempt. Whoever records it second is refused, reads the record again
-    ///   and goes on from there.
+    /// - If the record has changed since it was read, the write is refused.
+    /// - If not, the new lease holder has recorded nothing yet, and works from the same record. Both make the same
+    ///   changes to tasks, by writes that are conditional on the lease and the task's attempt. The second one to write
+    ///   the record is refused, reads it again and continues from there.
     ///
-    /// A gate demands the fleet's revisions as well, since what goes through it cannot be taken back.
+    /// A write that passes a gate also requires the fleet's revisions, because it cannot be undone.
     pub conducting: Option<&'a Conducting>,
 }
 
-/// For how many devices of a shard there is to wait.
+/// Dispatched devices of a shard.
 #[derive(Debug, Clone, Copy)]
 pub enum Dispatched {
-    /// These are about to be sent.
+    /// Adds devices that are about to be sent.
     More { shard: u8, devices: u64 },
-    /// Counted anew.
+    /// Sets the count after a recount.
     Exactly { shard: u8, devices: u64 },
 }
 
 impl Ledger {
     /// # Errors
-    /// [`LedgerError::Conflict`] where any record is not as it was read; nothing is written then.
+    /// [`LedgerError::Conflict`] if any record has changed since it was read; then nothing is written.
     pub async fn commit(&self, change: Change<'_>) -> Result<(), LedgerError> {
         let mut writes = Vec::new();
         if let Some(authority) = change.authority {
@@ -137,7 +138,7 @@ impl Ledger {
     }
 }
 
-/// A failed condition outweighs everything else that a cancelled transaction says.
+/// Among the reasons of a cancelled transaction, a failed condition takes precedence.
 fn classify(error: SdkError<TransactWriteItemsError>) -> LedgerError {
     const OPERATION: &str = "TransactWriteItems";
     match cancelled(&error) {
@@ -146,7 +147,7 @@ fn classify(error: SdkError<TransactWriteItemsError>) -> LedgerError {
     }
 }
 
-/// A transaction that no condition stopped, and that did not go through all the same.
+/// The error of a transaction that failed without a failed condition.
 pub(crate) fn failed(operation: &'static str, error: SdkError<TransactWriteItemsError>) -> LedgerError {
     match cancelled(&error).map(|codes| Cancelled::of(&codes)) {
         Some(Cancelled::Collided | Cancelled::Throttled) => {
@@ -157,12 +158,12 @@ pub(crate) fn failed(operation: &'static str, error: SdkError<TransactWriteItems
     }
 }
 
-/// The reason of each write, in the order in which they were sent; `None` where the transaction was not cancelled.
+/// The reason for each write, in the order of the writes; `None` if the transaction was not cancelled.
 pub(crate) fn cancelled(error: &SdkError<TransactWriteItemsError>) -> Option<Vec<String>> {
     error.as_service_error().and_then(retries::cancelled)
 }
 
-/// What a write demands of the record that it replaces.
+/// The condition on the record that a write replaces.
 pub(crate) struct Condition {
     pub(crate) expression: String,
     pub(crate) names: Option<HashMap<String, String>>,
@@ -175,7 +176,7 @@ impl Condition {
         Self { expression: format!("attribute_not_exists({key})"), names: None, values: None }
     }
 
-    /// The record is as it was read; 0 where there was none.
+    /// The record is unchanged since it was read; 0 if there was none.
     pub(crate) fn as_read(revision: u64, key: &str) -> Self {
         if revision == 0 {
             return Self::absent(key);
@@ -231,6 +232,6 @@ fn count_dispatched(table: &str, job: &Job, dispatched: Dispatched) -> Result<Tr
     Ok(TransactWriteItem::builder().update(update).build())
 }
 
-/// What has keys only: an entry of a list.
+/// An item with a key only: a list entry.
 #[derive(Serialize)]
 pub(crate) struct NoAttributes {}

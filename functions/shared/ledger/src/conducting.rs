@@ -1,7 +1,7 @@
-//! Who conducts a job: one at a time, by a lease that his writes of tasks demand, and those that go through a gate.
+//! The conductor's lease on a job. Writes of tasks, and writes that pass a gate, are conditional on it.
 //!
-//! Whoever is refused leaves a mark. Who gives the lease back finds it, and looks at the job once more: so no wake-up is
-//! lost, and nobody has to wait for another.
+//! An invocation that cannot get the lease leaves a mark. The holder finds it on release and processes the job once
+//! more. So no wake-up is lost, and no invocation waits for another.
 
 use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
 use rootcast_core::job::JobId;
@@ -14,7 +14,7 @@ use crate::{Ledger, LedgerError};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conducting {
     pub job: JobId,
-    /// Another one in each invocation.
+    /// Unique to the invocation.
     pub owner: String,
 }
 
@@ -23,8 +23,8 @@ fn key(job: JobId) -> Item {
 }
 
 impl Ledger {
-    /// Takes the job, until then at most. Where somebody holds it, he is told to look again when he is done, and the
-    /// answer is `None`.
+    /// Takes the lease, at most until `until`. If another invocation holds it, leaves a mark for the holder and returns
+    /// `None`.
     pub async fn conduct(
         &self,
         job: JobId,
@@ -73,13 +73,13 @@ impl Ledger {
                 Err(error) if !is_refused(error.as_service_error()) => {
                     return Err(LedgerError::aws("UpdateItem conductor")(error));
                 }
-                // Given back in between: taken at the next try.
+                // Released between both calls: try again.
                 Err(_) => {}
             }
         }
     }
 
-    /// Gives the job back. `false`: somebody asked for another look meanwhile, and the job is still held.
+    /// Releases the lease. `false`: another invocation left a mark meanwhile; the lease is still held.
     pub async fn finish_conducting(&self, held: &Conducting) -> Result<bool, LedgerError> {
         let left = self
             .client
@@ -112,13 +112,13 @@ impl Ledger {
             .await;
         match asked {
             Ok(_) => Ok(false),
-            // It ran out, and is another's by now: he looks.
+            // The lease expired and was taken by another invocation, which processes the job.
             Err(error) if is_refused(error.as_service_error()) => Ok(true),
             Err(error) => Err(LedgerError::aws("UpdateItem conductor")(error)),
         }
     }
 
-    /// Demands that the job is still held.
+    /// Requires that the lease is still held.
     pub(crate) fn demand_conducting(&self, held: &Conducting) -> Result<TransactWriteItem, LedgerError> {
         let check = ConditionCheck::builder()
             .table_name(self.jobs()?)

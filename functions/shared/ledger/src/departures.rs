@@ -1,4 +1,4 @@
-//! Devices that left the fleet while a rollover was running: named in its job, so that nobody leaves unseen.
+//! Devices that left the fleet during a rollover. They are listed with its job, so that no departure goes unnoticed.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use rootcast_core::device::{DeviceId, DeviceVersion};
@@ -15,7 +15,7 @@ use crate::{Ledger, LedgerError};
 #[serde(rename_all = "camelCase")]
 pub enum Leave {
     Deleted,
-    /// Its approval was taken back.
+    /// Its approval was revoked.
     Pending,
 }
 
@@ -23,10 +23,10 @@ pub enum Leave {
 pub struct Departure {
     pub device: DeviceId,
     pub how: Leave,
-    /// As it was last.
+    /// The device's last version.
     #[serde(flatten)]
     pub version: DeviceVersion,
-    /// Who did that, by the name of the principal.
+    /// Name of the principal who did it.
     pub by: String,
     #[serde(with = "time::serde::timestamp")]
     pub at: OffsetDateTime,
@@ -40,7 +40,7 @@ impl Ledger {
         put(self.jobs()?, "departure", departure, key, None)
     }
 
-    /// The first of those that left while the job was running, in the order of their ids, and whether there are more.
+    /// The first devices that left during the job, by id, and whether there are more.
     pub async fn departures(&self, job: JobId, limit: u32) -> Result<(Vec<Departure>, bool), LedgerError> {
         let answer = self
             .client

@@ -1,7 +1,8 @@
-//! Deployments: jobs that bring a certificate to devices.
+//! Deployments: jobs that install a certificate on devices.
 //!
-//! One that runs is under `running` too, where the conductor's schedule finds it. Its entry there changes in one
-//! transaction with it, and says since when it is quiet: the schedule reads no deployment that needs nothing.
+//! A running deployment also has an entry in the `running` list, for the conductor's schedule. The entry changes in one
+//! transaction with the job, and says since when the job has been waiting, so the schedule reads only deployments that
+//! need work.
 
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use rootcast_core::audit::{Act, Action, Actor, Subject};
@@ -17,27 +18,27 @@ use crate::item::{Item, from_item, job_key, number, text};
 use crate::jobs::{DEPLOYMENT, list_key, meta_key};
 use crate::{DeviceRecord, Ledger, LedgerError, PendingCertificate, UseRecord};
 
-/// The job with its entries in two lists, the certificate with its name where it is new, two writes a device, and two for
+/// The job and its entries in two lists; the certificate, and its name if it is new; two writes per device; and two for
 /// each of two audit chains.
 const _: () = assert!(3 + 2 + 2 * MOST_DEPLOYED + 4 < TRANSACTION);
 
 const RUNNING: &str = "running";
 const QUIET_SINCE: &str = "quietSince";
 
-/// Some running deployments.
+/// One page of running deployments.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RunningPage {
-    /// Those of the page that are to be looked at, the oldest first.
+    /// Deployments of the page that need a look, oldest first.
     pub quiet: Vec<JobId>,
-    /// Behind the page; `None`: it was the list's last.
+    /// Where the next page starts; `None`: this was the last one.
     pub next: Option<JobId>,
 }
 
-/// A running deployment's entry in their list.
+/// A running deployment's list entry.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
-    /// Nothing is to be done since then but wait. `None`: something is to be done now.
+    /// Since when the deployment has only been waiting. `None`: there is something to do now.
     #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
     quiet_since: Option<OffsetDateTime>,
 }
@@ -49,7 +50,7 @@ impl Entry {
     }
 }
 
-/// Up to which running deployment the schedule has looked; nothing: it begins anew.
+/// The last running deployment that the schedule has looked at; `None`: start over.
 #[derive(Default, Serialize, Deserialize)]
 struct SchedulePlace {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,11 +61,11 @@ fn place_key() -> Item {
     job_key("schedule", RUNNING)
 }
 
-/// A device that is to have the certificate, as it was read.
+/// A device that is to get the certificate, as it was read.
 #[derive(Debug, Clone)]
 pub struct NewUse {
     pub device: DeviceRecord,
-    /// Its use of the same certificate, which the new one takes the place of.
+    /// Its existing use of the same certificate, which the new one replaces.
     pub earlier: Option<UseRecord>,
 }
 
@@ -73,8 +74,8 @@ fn running_key(job: JobId) -> Item {
 }
 
 impl Ledger {
-    /// Of at most `limit` running deployments behind `after`: those that are quiet since `before` or earlier, and those
-    /// with something to do. One call.
+    /// Reads at most `limit` running deployments after `after`. Returns those that have been waiting since `before` or
+    /// earlier, and those with something to do. One call.
     pub async fn quiet_deployments(
         &self,
         before: OffsetDateTime,
@@ -100,7 +101,7 @@ impl Ledger {
         Ok(RunningPage { quiet, next: answer.last_evaluated_key.as_ref().and_then(id) })
     }
 
-    /// Where the schedule goes on.
+    /// Where the schedule continues.
     pub async fn schedule_place(&self) -> Result<Option<JobId>, LedgerError> {
         let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(place_key())).consistent_read(true);
         let answer = get.send().await.map_err(LedgerError::aws("GetItem schedule"))?;
@@ -109,7 +110,7 @@ impl Ledger {
     }
 
     /// # Errors
-    /// [`LedgerError::Conflict`] where the place is not as it was read.
+    /// [`LedgerError::Conflict`] if the position has changed since it was read.
     pub async fn move_schedule(&self, read: Option<JobId>, to: Option<JobId>) -> Result<(), LedgerError> {
         let condition = match read {
             None => Condition { expression: "attribute_not_exists(#after)".to_owned(), names: None, values: None },
@@ -124,12 +125,12 @@ impl Ledger {
             .await
     }
 
-    /// A new deployment, in one transaction with a use for each device. `place`: of a certificate that has no record yet.
-    /// `by`: for the audit chains of both.
+    /// Stores a new deployment in one transaction with a use for each device. `place`: of a certificate that has no
+    /// record yet. `by`: for the audit chains of both.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where a device was changed, or the certificate was deleted since all that was read, or a
-    /// job has this id; nothing is written then.
+    /// [`LedgerError::Conflict`] if a device was changed or the certificate was deleted since they were read, or the
+    /// job id is taken; then nothing is written.
     pub async fn deploy(
         &self,
         deployment: &Deployment,
@@ -174,10 +175,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// `revision` is that which was read; it is raised on the way out. `act`: who did that, for the audit chain.
+    /// Saves the deployment and increments its revision. `act`: for the audit chain.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where the deployment is not as it was read.
+    /// [`LedgerError::Conflict`] if the deployment has changed since it was read.
     pub async fn save_deployment(&self, deployment: &Deployment, act: Option<&Act>) -> Result<(), LedgerError> {
         let record = Deployment { revision: deployment.revision + 1, ..deployment.clone() };
         let condition = Condition::as_read(deployment.revision, "pk");
@@ -203,7 +204,7 @@ impl Ledger {
     }
 }
 
-/// What a new deployment is to its job and to its certificate.
+/// The audit entries of a new deployment, for its job and its certificate.
 fn acts(deployment: &Deployment, is_new: bool, by: &Actor) -> (Act, Act) {
     let Deployment { id, certificate, created, .. } = deployment;
     let devices = deployment.devices.len();

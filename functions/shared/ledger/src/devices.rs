@@ -1,4 +1,4 @@
-//! Device records: what is managed, and what each was last seen to hold.
+//! Device records: the managed devices, and the last known contents of their trust stores.
 
 mod record;
 
@@ -18,12 +18,12 @@ use crate::{Ledger, LedgerError};
 
 pub use self::record::{DeviceRecord, ObservedTrustStore};
 
-/// Others may change a device between a look at it and its deletion: then we look again, so often.
+/// Tries of a write despite concurrent changes to the device.
 const ATTEMPTS: u32 = 5;
-/// Devices that are enrolled in one transaction of 100 writes: each takes three (the device, its place in the fleet, its
-/// entry among those that join), the fleet's shards sixteen, the authority one.
+/// Most devices enrolled in one transaction of 100 writes: three per device (the device, its fleet entry, its entry in
+/// the joining list), sixteen for the fleet's shards, one for the authority.
 const ENROLLED_AT_ONCE: usize = 27;
-/// What an operator edits, with what follows from it.
+/// Attributes that an operator's edit changes, directly or indirectly.
 const EDITED: [&str; 9] =
     ["name", "address", "profile", "slot", "subject", "credential", "pins", "endpointRevision", "revision"];
 
@@ -34,8 +34,8 @@ pub struct Page<T> {
 }
 
 impl Ledger {
-    /// Enrols devices, each with its place in the fleet where it is approved. Answers for each whether it was enrolled;
-    /// otherwise there is a device of that id already. Any number, 27 in a transaction.
+    /// Enrols any number of devices, 27 per transaction; approved ones also join the fleet. Returns for each whether it
+    /// was enrolled; `false`: its id is taken.
     pub async fn enrol(&self, devices: &[DeviceRecord], now: OffsetDateTime) -> Result<Vec<bool>, LedgerError> {
         let mut enrolled = Vec::with_capacity(devices.len());
         for some in devices.chunks(ENROLLED_AT_ONCE) {
@@ -67,14 +67,14 @@ impl Ledger {
                 open.iter().for_each(|index| enrolled[*index] = true);
                 return Ok(enrolled);
             };
-            // Of the others, the authority's or the fleet's record has changed: look again.
+            // If no device was refused, the authority's or the fleet's record has changed: try again.
             let mut refused = codes.into_iter().map(|code| code == "ConditionalCheckFailed");
             open.retain(|_| !refused.next().unwrap_or(false));
         }
         if open.is_empty() { Ok(enrolled) } else { Err(LedgerError::Conflict) }
     }
 
-    /// Approved devices are brought to the current bundle, where there is one. Demands that there is still the same.
+    /// Schedules approved devices for the current bundle, if there is one. Requires that the bundle stays the same.
     fn joining(
         &self,
         devices: &[&DeviceRecord],
@@ -104,7 +104,7 @@ impl Ledger {
         answer.item.map(|item| from_item("device", item)).transpose()
     }
 
-    /// Some devices, in no order that means anything.
+    /// A page of devices, in no meaningful order.
     pub async fn devices_after(&self, after: Option<&DeviceId>, limit: u32) -> Result<Page<DeviceRecord>, LedgerError> {
         let answer = self
             .client
@@ -120,13 +120,13 @@ impl Ledger {
         Ok(Page { items: items.collect::<Result<_, _>>()?, next })
     }
 
-    /// An operator's edit of the device, as it was read `before`. Only what an operator may edit is written, so a worker's
-    /// lease and findings stay. Where the device is reached or recognised in another way from now on, what was proven of
-    /// it is proven no more; where its approval is taken back, a rollover that runs names it. `by`: the principal. Answers the
-    /// device as it is then.
+    /// Writes an operator's edit of the device, which is `before` as it was read. Only attributes that an operator may
+    /// edit are written, so a worker's lease and findings stay. A change of address, pins or similar voids earlier
+    /// proofs. If the approval is revoked, a running rollover records the departure. `by`: the principal. Returns the
+    /// device after the edit.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where the device was edited since it was read, or deleted.
+    /// [`LedgerError::Conflict`] if the device was edited since it was read, or deleted.
     pub async fn edit_device(
         &self,
         before: &DeviceRecord,
@@ -183,7 +183,7 @@ impl Ledger {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// A rollover that runs names the device that leaves its fleet.
+    /// The record of a device that leaves the fleet during a rollover.
     fn leaving(
         &self,
         before: &DeviceRecord,
@@ -201,10 +201,11 @@ impl Ledger {
         self.put_departure(job, &departure).map(Some)
     }
 
-    /// With its uses; their certificates count one device less. A rollover that runs names the device. `by`: the principal.
+    /// Deletes a device with its uses, and decrements the counts of its certificates. A running rollover records the
+    /// departure. `by`: the principal.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where a worker holds the device, or somebody changes it all the time.
+    /// [`LedgerError::Conflict`] if a worker holds the device's lease, or the device keeps changing.
     pub async fn delete_device(&self, id: &DeviceId, by: &str, now: OffsetDateTime) -> Result<(), LedgerError> {
         for _ in 0..ATTEMPTS {
             let Some(device) = self.device(id).await? else { return Ok(()) };
@@ -244,7 +245,7 @@ impl Ledger {
         Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
-    /// Those of the devices that there are, by their ids.
+    /// The existing ones among these devices, by id.
     pub async fn devices_by_id(
         &self,
         ids: impl IntoIterator<Item = &DeviceId>,
@@ -258,7 +259,7 @@ impl Ledger {
         Ok(devices)
     }
 
-    /// The device, as it was read, has these bindings.
+    /// Replaces the device's bindings, if it is unchanged since it was read.
     pub(crate) fn replace_bindings(&self, device: &DeviceRecord) -> Result<TransactWriteItem, LedgerError> {
         let item = to_item("device", device)?;
         let update = Update::builder()

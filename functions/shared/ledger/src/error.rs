@@ -1,4 +1,4 @@
-//! What goes wrong with the ledger.
+//! Errors of the ledger.
 
 use std::error::Error as StdError;
 
@@ -9,11 +9,11 @@ use crate::retries::is_passing;
 
 #[derive(Debug, Error)]
 pub enum LedgerError {
-    /// Somebody else wrote first: load again and decide again.
+    /// Another writer was faster: read again and decide again.
     #[error("the record was changed by another writer")]
     Conflict,
-    /// A collision, a throttle, a fault or a silence of DynamoDB that outlasted the client's own attempts. The call may be
-    /// repeated as it is, later.
+    /// A write conflict, throttling, a fault or a timeout of DynamoDB that outlasted the client's own retries. The same
+    /// call may be repeated later.
     #[error("{operation} failed for a passing reason")]
     Transient { operation: &'static str, source: Box<dyn StdError + Send + Sync> },
     #[error("{operation} failed")]
@@ -30,7 +30,7 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// Whether the same may succeed later, without anybody's doing.
+    /// Whether the same call may succeed later, without any intervention.
     pub const fn is_passing(&self) -> bool {
         matches!(self, Self::Transient { .. })
     }

@@ -1,4 +1,4 @@
-//! Certificates that near their end.
+//! Certificates that expire soon.
 
 use rootcast_core::inventory::id::{CertificateId, policy_dn};
 use serde::Deserialize;
@@ -7,10 +7,10 @@ use time::OffsetDateTime;
 use crate::item::{Item, from_item, id_key, number};
 use crate::{Ledger, LedgerError};
 
-/// The index of certificates by their end, shard by shard.
+/// Index of certificates by expiry, per shard.
 const BY_EXPIRY: &str = "by-expiry";
 
-/// What the index knows of a certificate.
+/// The attributes of that index.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Expiring {
@@ -32,7 +32,8 @@ impl Expiring {
 }
 
 impl Ledger {
-    /// The shard's certificates that end in this time, both ends included: a page of them, and where the next begins.
+    /// One page of the shard's certificates that expire in this period, including both ends, and where the next page
+    /// starts.
     pub async fn expiring(
         &self,
         shard: u8,
@@ -58,7 +59,8 @@ impl Ledger {
         Ok((items.collect::<Result<_, _>>()?, answer.last_evaluated_key))
     }
 
-    /// An event was sent for so many days before the end. Nothing where the certificate is gone, or a later one was sent.
+    /// Records that an event was sent this many days before expiry. Does nothing if the certificate no longer exists,
+    /// or a later event was recorded.
     pub async fn notice(&self, id: CertificateId, days: u16) -> Result<(), LedgerError> {
         let noticed = self
             .client

@@ -1,8 +1,8 @@
-//! The fleet: every approved device, as it is now, in lists that are read consistently.
+//! The fleet: every approved device, in its current version, in lists with consistent reads.
 //!
 //! `fleet#{shard}` in the jobs table has an entry for each approved device, which changes in one transaction with the
-//! device's own record; and `revision`, which each such change raises. A gate reads the entries, and the write that goes
-//! through the gate demands that the revisions are as they were before: nobody joins, leaves or changes unseen.
+//! device's own record. Each such change also increments the shard's `revision`. A gate reads the entries, and the
+//! write that passes the gate requires unchanged revisions: no device joins, leaves or changes unnoticed.
 
 use std::collections::BTreeMap;
 
@@ -16,9 +16,9 @@ use crate::item::{Item, from_item, job_key, number, text};
 use crate::{DeviceRecord, Ledger, LedgerError};
 
 const REVISION: &str = "revision";
-/// Devices that are compared at a time.
+/// Devices compared per page.
 const PAGE: u32 = 100;
-/// Entries a transaction of 100 writes, of which the shards take sixteen.
+/// Most entries in a transaction of 100 writes, of which the shards take sixteen.
 const CHANGED_AT_ONCE: usize = 80;
 
 /// An approved device.
@@ -27,17 +27,17 @@ pub struct FleetEntry {
     pub device: DeviceId,
     #[serde(flatten)]
     pub version: DeviceVersion,
-    /// The rollover that ran when it became that: the same write demanded that it did.
+    /// The rollover during which the device got this version. The same write required that it was running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub during: Option<JobId>,
 }
 
-/// What [`Ledger::restore_fleet`] mended, or would have, in devices.
+/// Number of devices that [`Ledger::restore_fleet`] repaired, or would have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RestoredFleet {
-    /// Approved devices that were not in the lists as they are.
+    /// Approved devices that were missing from the lists, or listed with another version.
     pub listed: u64,
-    /// Entries of devices that are not there, or not approved.
+    /// Entries of devices that do not exist or are not approved.
     pub unlisted: u64,
 }
 
@@ -45,7 +45,7 @@ pub struct RestoredFleet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FleetShard {
-    /// Grows with each change; 0 where there never was a device.
+    /// Incremented by each change; 0 if there never was a device.
     pub revision: u64,
     /// Entries in the shard.
     pub approved: u64,
@@ -63,7 +63,7 @@ fn revision_key(shard: u8) -> Item {
     job_key(partition(shard), REVISION)
 }
 
-/// What happens to one device: its version before and after, each `None` where it is not approved.
+/// A change of one device: its version before and after, `None` while it is not approved.
 pub(crate) struct FleetChange<'a> {
     pub(crate) device: &'a DeviceId,
     pub(crate) before: Option<DeviceVersion>,
@@ -82,8 +82,8 @@ impl<'a> FleetChange<'a> {
 }
 
 impl Ledger {
-    /// Approved devices of a shard in the order of their ids, after `after` and up to `to`. At most `limit`; fewer is
-    /// the end.
+    /// At most `limit` approved devices of a shard, ordered by id, after `after` and up to `to`. Fewer than `limit`
+    /// means the end.
     pub async fn fleet(
         &self,
         shard: u8,
@@ -91,7 +91,7 @@ impl Ledger {
         to: Option<&DeviceId>,
         limit: usize,
     ) -> Result<Vec<FleetEntry>, LedgerError> {
-        // '~' follows and '\u{1}' precedes every character that a device id may have.
+        // '~' sorts after, and '\u{1}' before, every character allowed in a device id.
         let from = after.map_or_else(|| "device#".to_owned(), |id| format!("device#{id}\u{1}"));
         let until = to.map_or_else(|| "device#~".to_owned(), |id| format!("device#{id}"));
         let mut pages = self
@@ -115,7 +115,7 @@ impl Ledger {
         Ok(found)
     }
 
-    /// Every shard's own record, in the order of shards. One call.
+    /// All shards' own records, ordered by shard. One call.
     pub async fn fleet_shards(&self) -> Result<Vec<FleetShard>, LedgerError> {
         let keys = (0..SHARDS).map(revision_key).collect();
         let mut shards = vec![FleetShard::default(); usize::from(SHARDS)];
@@ -128,7 +128,7 @@ impl Ledger {
         Ok(shards)
     }
 
-    /// The devices as the fleet knows them now. One call for each 100.
+    /// The fleet's current versions of these devices. One call per 100 devices.
     pub async fn fleet_versions(
         &self,
         devices: impl IntoIterator<Item = &DeviceId>,
@@ -139,8 +139,8 @@ impl Ledger {
         entries.map(|entry| entry.map(|entry| (entry.device, entry.version))).collect()
     }
 
-    /// After a table was restored: the lists become what the devices' own records say. Of many transactions, and may be
-    /// repeated. `dry_run`: nothing is written.
+    /// After a table was restored: rebuilds the lists from the devices' own records. Takes many transactions, and may
+    /// be repeated. `dry_run`: writes nothing.
     pub async fn restore_fleet(&self, dry_run: bool) -> Result<RestoredFleet, LedgerError> {
         let running = self.authority().await?.running;
         let mut restored = RestoredFleet::default();
@@ -198,8 +198,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// What the changes do to the fleet while that rollover runs, with one write for each shard's revision. Nothing where no
-    /// version changes.
+    /// The writes for these changes, including one per shard for its revision. `running`: the current rollover. Empty
+    /// if no version changes.
     pub(crate) fn change_fleet<'a>(
         &self,
         changes: impl IntoIterator<Item = FleetChange<'a>>,
@@ -239,7 +239,7 @@ impl Ledger {
         Ok(writes)
     }
 
-    /// Demands that a shard's revision is as it was read.
+    /// Requires that a shard's revision is unchanged since it was read.
     pub(crate) fn demand_revision(&self, shard: u8, read: u64) -> Result<TransactWriteItem, LedgerError> {
         let check = ConditionCheck::builder().table_name(self.jobs()?).set_key(Some(revision_key(shard)));
         let check = match read {

@@ -1,7 +1,8 @@
-//! Certificates that our own roots sign for devices: what was reserved before the signature, and what follows it.
+//! Issuance of certificates by our own roots for devices: the reservation before the signature, and the result after
+//! it.
 //!
-//! `serial#{hex}` in the certificates table is a serial number's own record. It is there before the signature is asked
-//! for, so there is no certificate of ours that is not on record, and a number is never used twice.
+//! `serial#{hex}` in the certificates table is the record of a serial number. It is written before the signature is
+//! requested, so each of our certificates is on record, and no number is used twice.
 
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use rootcast_core::audit::Act;
@@ -16,15 +17,15 @@ use crate::commit::{Condition, put};
 use crate::item::{Item, from_item, id_key, text};
 use crate::{CertificateOrPending, CertificateRecord, Ledger, LedgerError, UseRecord};
 
-/// What a serial number was given to.
+/// What a serial number was used for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SerialRecord {
     pub certificate: CertificateId,
     pub device: DeviceId,
-    /// The root that signs, or signed.
+    /// The root that signs or signed.
     pub generation: u32,
-    /// SHA-256 of the signed certificate; `None`: it was reserved, and never used as far as anybody knows.
+    /// SHA-256 of the signed certificate; `None`: reserved, and as far as known never used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaf: Option<Fingerprint>,
     #[serde(with = "time::serde::timestamp")]
@@ -38,15 +39,16 @@ fn serial_key(serial: Serial) -> Item {
 }
 
 impl Ledger {
-    /// `None`: no root of ours signed a certificate of this number.
+    /// `None`: no root of ours signed a certificate with this number.
     pub async fn serial(&self, serial: Serial) -> Result<Option<SerialRecord>, LedgerError> {
         self.certificate_item(serial_key(serial)).await?.map(|item| from_item("serial", item)).transpose()
     }
 
-    /// The intent to sign, in one transaction: `binding` with what is to be signed and its stage, and the serial number.
+    /// Records the intent to sign, in one transaction: the serial number, and `binding` with its stage and what is to
+    /// be signed.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where the use is not as it was read, or the number was given before.
+    /// [`LedgerError::Conflict`] if the use has changed since it was read, or the number is taken.
     pub async fn reserve(&self, binding: &UseRecord, serial: Serial, record: &SerialRecord) -> Result<(), LedgerError> {
         let absent = Some(Condition::absent("id"));
         let writes =
@@ -54,12 +56,13 @@ impl Ledger {
         self.transact(writes).await
     }
 
-    /// The certificate is signed, in one transaction: its record takes the place of what was `there`, as it was read;
-    /// the serial number says which certificate it became; and `binding` goes on. `act`: for the certificate's audit chain.
+    /// Records the signed certificate, in one transaction: its record replaces `there`, as it was read; the serial
+    /// number gets the certificate's fingerprint; and `binding` goes to its next stage. `act`: for the certificate's
+    /// audit chain.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where any of it is not as it was read. Somebody else issued it meanwhile, or it was
-    /// deleted.
+    /// [`LedgerError::Conflict`] if any of these has changed since it was read: the certificate was issued
+    /// concurrently, or deleted.
     pub async fn issue(
         &self,
         record: &CertificateRecord,

@@ -1,4 +1,4 @@
-//! Records to items and back.
+//! Conversion between records and items.
 
 use std::collections::HashMap;
 
@@ -10,8 +10,8 @@ use crate::LedgerError;
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
-/// The record, where DynamoDB takes it: a transaction with one that is too large would fail as a whole, and say so to
-/// nobody who could do something about it.
+/// Converts a record, and refuses one that is too large. In a transaction, DynamoDB's own error would not say which
+/// record it was.
 pub(crate) fn to_item<T: Serialize>(what: &'static str, record: &T) -> Result<Item, LedgerError> {
     let item: Item =
         serde_dynamo::to_item(record).map_err(|source| LedgerError::Unwritable { what, source: Box::new(source) })?;
@@ -19,7 +19,7 @@ pub(crate) fn to_item<T: Serialize>(what: &'static str, record: &T) -> Result<It
     if bytes > LARGEST { Err(LedgerError::TooLarge { what, bytes }) } else { Ok(item) }
 }
 
-/// DynamoDB's 400 KB an item, less 2 KB for keys and attributes of indexes, which follow.
+/// DynamoDB's 400 KB per item, less 2 KB for keys and index attributes, which are added later.
 const LARGEST: usize = (400 - 2) << 10;
 
 /// As DynamoDB counts, rounded up:
@@ -29,11 +29,11 @@ fn size(item: &Item) -> usize {
 }
 
 fn size_of(value: &AttributeValue) -> usize {
-    // Of a list or a map 3 bytes, and one an element.
+    // 3 bytes for a list or map, and 1 per element.
     match value {
         AttributeValue::S(text) => text.len(),
         AttributeValue::B(bytes) => bytes.as_ref().len(),
-        // Two digits a byte, and one for the exponent; at most 21.
+        // One byte per two digits, and one for the exponent; at most 21.
         AttributeValue::N(_) => 21,
         AttributeValue::L(list) => 3 + list.iter().map(|each| 1 + size_of(each)).sum::<usize>(),
         AttributeValue::M(map) => 3 + map.len() + size(map),
@@ -44,7 +44,7 @@ fn size_of(value: &AttributeValue) -> usize {
     }
 }
 
-/// Key attributes that are not the record's own are passed over.
+/// Ignores key attributes that are not part of the record.
 pub(crate) fn from_item<T: DeserializeOwned>(what: &'static str, item: Item) -> Result<T, LedgerError> {
     serde_dynamo::from_item(item).map_err(|source| LedgerError::Corrupt { what, source: Box::new(source) })
 }
@@ -57,12 +57,12 @@ pub(crate) fn number(value: impl ToString) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// The key of the tables that have only a partition key.
+/// The key of a table with a partition key only.
 pub(crate) fn id_key(id: impl Into<String>) -> Item {
     HashMap::from([("id".to_owned(), text(id))])
 }
 
-/// The key of the jobs table.
+/// The key of an item in the jobs table.
 pub(crate) fn job_key(partition: impl Into<String>, sort: impl Into<String>) -> Item {
     HashMap::from([("pk".to_owned(), text(partition)), ("sk".to_owned(), text(sort))])
 }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_that_dynamodb_would_refuse_is_refused_before() {
+    fn a_record_too_large_for_dynamodb_is_refused() {
         let record = |bytes: usize| HashMap::from([("reason", "x".repeat(bytes))]);
         assert!(to_item("job", &record(LARGEST - 6)).is_ok());
         let error = to_item("job", &record(LARGEST - 5)).unwrap_err();
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_maps_count_with_all_that_is_in_them() {
+    fn lists_and_maps_count_with_all_their_elements() {
         let record = HashMap::from([("devices", vec!["ab"; 10])]);
         assert_eq!(size(&to_item("job", &record).unwrap()), 7 + 3 + 10 * 3);
         let record = HashMap::from([("cursor", HashMap::from([("step", 4)]))]);

@@ -20,12 +20,12 @@ pub(crate) fn meta_key(id: JobId, kind: &str) -> Item {
     item
 }
 
-/// The key of its entry in the list of all jobs, which has keys only.
+/// The key of the job's entry in the list of all jobs, which has a key only.
 pub(crate) fn list_key(id: JobId) -> Item {
     job_key("jobs", format!("{:012}", id.0))
 }
 
-/// A job by its kind.
+/// A job of either kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobRecord {
     Rollover(Box<Job>),
@@ -48,16 +48,16 @@ impl JobRecord {
     }
 }
 
-/// Some jobs, newest first.
+/// One page of jobs, newest first.
 #[derive(Debug)]
 pub struct JobPage {
     pub jobs: Vec<JobRecord>,
-    /// Ask again with it for the older ones.
+    /// Where the page of older jobs starts.
     pub next: Option<JobId>,
 }
 
-/// The key of the counter of job ids. It lies apart from every job and from the authority: whoever takes an id changes
-/// nothing that another writer has read.
+/// The key of the counter of job ids. It is separate from jobs and authority, so that taking an id conflicts with no
+/// other write.
 fn counter_key() -> Item {
     job_key("counter", "jobs")
 }
@@ -68,8 +68,7 @@ struct Counter {
 }
 
 impl Ledger {
-    /// An id that no job had before. Ids only grow. One that is not used leaves a gap, and so does an answer that was
-    /// lost: both do no harm. One call.
+    /// A new job id. Ids only grow. An unused id, or a lost response, leaves a harmless gap. One call.
     pub async fn next_job_id(&self) -> Result<JobId, LedgerError> {
         let update = self.client.update_item().table_name(self.jobs()?).set_key(Some(counter_key()));
         let answer = update
@@ -84,7 +83,7 @@ impl Ledger {
         Ok(JobId(counter.last))
     }
 
-    /// A rollover; `None` where the id is a deployment's.
+    /// A rollover; `None` if the id belongs to a deployment.
     pub async fn job(&self, id: JobId) -> Result<Option<Job>, LedgerError> {
         Ok(self.job_of_any_kind(id).await?.and_then(|job| match job {
             JobRecord::Rollover(job) => Some(*job),
@@ -105,7 +104,7 @@ impl Ledger {
         answer.item.map(JobRecord::from_item).transpose()
     }
 
-    /// At most `limit` jobs (1 to 100) that are older than `before`.
+    /// At most `limit` jobs (1 to 100) older than `before`.
     pub async fn jobs_before(&self, before: Option<JobId>, limit: u32) -> Result<JobPage, LedgerError> {
         let table = self.jobs()?;
         let bound = before.map_or_else(|| "9".repeat(20), |id| format!("{:012}", id.0));
@@ -136,7 +135,7 @@ impl Ledger {
         Ok(JobPage { jobs, next: if more { ids.last().copied() } else { None } })
     }
 
-    /// The job's waves that are over, in their order.
+    /// The job's completed waves, in order.
     pub async fn waves(&self, job: JobId) -> Result<Vec<WaveRecord>, LedgerError> {
         let mut pages = self
             .client

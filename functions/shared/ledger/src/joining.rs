@@ -1,7 +1,7 @@
-//! Devices that were approved after a bundle was published: each is brought to the bundle of today by itself.
+//! Devices that were approved after a bundle was published: each gets the current bundle on its own.
 //!
-//! Written with the approval, so that nobody is forgotten; in the order in which they are due, so that a look at the list
-//! costs what is due.
+//! An entry is written in one transaction with the approval, so that no device is forgotten. Entries are ordered by due
+//! time, so that reading costs only as much as there is due.
 
 use std::collections::HashMap;
 
@@ -16,20 +16,21 @@ use crate::item::{Item, from_item, job_key, number, text};
 use crate::{Ledger, LedgerError};
 
 const PARTITION: &str = "joining";
-/// Deletes under way at once. Each costs one unit; in a transaction it would be two.
+/// Concurrent deletes. Each costs one write unit; in a transaction it would be two.
 const CONCURRENCY: usize = 8;
 
-/// Of the entry as it was read: one of the same second may be of the device as it was edited since.
+/// The entry is unchanged since it was read. Otherwise, an entry with the same due second may be for a later version of
+/// the device.
 const AS_READ: &str = "#incarnation = :incarnation AND #endpoint = :endpoint";
 
-/// A device that is to be looked at when it is due.
+/// A device to be checked when it is due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Joining {
     pub device: DeviceId,
-    /// As it was approved. A device that has changed since then has an entry of its own.
+    /// The approved version. A later version of the device has its own entry.
     #[serde(flatten)]
     pub version: DeviceVersion,
-    /// How often it was looked at and there was something to do.
+    /// Number of checks that found something to do.
     #[serde(default)]
     pub tries: u32,
     #[serde(with = "time::serde::timestamp")]
@@ -56,7 +57,7 @@ impl Ledger {
         put(self.jobs()?, "joining", joining, key(joining), None)
     }
 
-    /// Those that are due, the earliest first, at most `limit`. One call.
+    /// At most `limit` due entries, earliest first. One call.
     pub async fn due_to_join(&self, now: OffsetDateTime, limit: u32) -> Result<Vec<Joining>, LedgerError> {
         let due = self
             .client
@@ -73,10 +74,10 @@ impl Ledger {
         due.items.unwrap_or_default().into_iter().map(|item| from_item("joining", item)).collect()
     }
 
-    /// The entries, at most 50, come up again, each at its time. Answers those that do, as they are then: the others were
-    /// moved or removed by somebody else.
+    /// Reschedules at most 50 entries, each to its own time. Returns the rescheduled entries; the others were moved or
+    /// removed concurrently.
     ///
-    /// In one transaction, though that doubles the price: between two plain writes the entry would be there twice, or not
+    /// Uses a transaction although it doubles the price: between two plain writes, the entry would exist twice or not
     /// at all.
     pub async fn postpone_joining(
         &self,
@@ -95,7 +96,7 @@ impl Ledger {
                     match self.replace_joining(std::slice::from_ref(&entry)).await {
                         Ok(()) => moved.push(entry.1),
                         Err(LedgerError::Conflict) => {}
-                        // Those that were moved are to be sent now; the others are still due.
+                        // The moved entries must be sent now; the others are still due.
                         Err(error) if error.is_passing() => break,
                         Err(error) => return Err(error),
                     }
@@ -125,7 +126,7 @@ impl Ledger {
         self.transact(writes).await
     }
 
-    /// The devices hold what they are to hold, or are not what they were.
+    /// Removes entries whose devices hold the bundle, or have changed.
     pub async fn finish_joining(&self, entries: &[Joining]) -> Result<(), LedgerError> {
         let table = self.jobs()?;
         stream::iter(entries.iter().map(Ok))

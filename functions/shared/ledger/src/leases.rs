@@ -1,4 +1,4 @@
-//! Device work: one worker at a device at a time, and what it writes there.
+//! Leases: one worker at a device at a time, and the results that the worker writes.
 
 use std::collections::HashMap;
 
@@ -15,8 +15,8 @@ use time::OffsetDateTime;
 use crate::item::{Item, from_item, id_key, number, text, to_item};
 use crate::{DeviceRecord, Ledger, LedgerError, ObservedTrustStore};
 
-/// One worker at a time; `owner` names one visit. Free from `until` on: a task that was told to come back then is let in then. Kept in whole
-/// seconds, rounded down: a holder that works up to the end needs a second's margin.
+/// Held by one worker; `owner` identifies the visit. Free from `until` on, so that a message scheduled for `until` gets
+/// the lease. Stored in whole seconds, rounded down: a holder that works up to the end needs a margin of one second.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     pub owner: String,
@@ -24,10 +24,10 @@ pub struct Lease {
     pub until: OffsetDateTime,
 }
 
-/// What a worker leaves on a device's record when it gives the device back.
+/// What a worker writes to the device's record when it releases the lease.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Left {
-    /// What was seen of its trust store; without it that stays as it is.
+    /// What was seen of the trust store; `None`: unchanged.
     pub held: Option<ObservedTrustStore>,
     pub tries: Option<Tries>,
     pub working: Option<Working>,
@@ -48,12 +48,12 @@ pub enum LeaseRefused {
     Ledger(#[from] LedgerError),
 }
 
-/// The lease is ours, and the device is as it was read but for its lease.
+/// The lease is ours, and the device is unchanged since it was read, except for its lease.
 const OURS_AS_READ: &str = "lease.#owner = :owner AND #revision = :read";
 
 impl Ledger {
-    /// Takes the device for one attempt, and reads it in the same call. `goal`: the bundle version that it is for; a
-    /// device to which a newer one was brought is not leased for an older.
+    /// Takes the lease for one attempt and reads the device in the same call. `goal`: the requested bundle version. The
+    /// lease is refused if a newer one was already requested.
     pub async fn lease(
         &self,
         id: &DeviceId,
@@ -94,8 +94,8 @@ impl Ledger {
         }
     }
 
-    /// Why a lease was refused; or the device, where the lease is `ours`: the call was answered, the answer was lost, and
-    /// the SDK asked once more.
+    /// Why a lease was refused. Returns the device if the lease is `ours`: then the response was lost, and the SDK
+    /// retried.
     async fn refused(
         &self,
         id: &DeviceId,
@@ -118,8 +118,8 @@ impl Ledger {
         }
     }
 
-    /// Gives the device back. Answers whether what is left is on record for all that is known: nothing is written where
-    /// the lease has passed to another, or was given back by a call whose answer was lost.
+    /// Releases the lease and writes `left`. `false`: nothing was written, because the lease has passed to another
+    /// worker, or was released by a call whose response was lost.
     pub async fn release(&self, id: &DeviceId, owner: &str, left: &Left) -> Result<bool, LedgerError> {
         let mut values = HashMap::from([(":owner".to_owned(), text(owner)), (":begun".to_owned(), number(left.begun))]);
         let mut names = HashMap::from([("#owner".to_owned(), "owner".to_owned())]);
@@ -146,10 +146,10 @@ impl Ledger {
         }
     }
 
-    /// What a leased device works on, on record as soon as it is known: whoever comes after a worker that died waits for it.
+    /// Records the device's own work as soon as it is known, so that a worker after a crash waits for that work.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where the lease has passed to another.
+    /// [`LedgerError::Conflict`] if the lease has passed to another worker.
     pub async fn note_working(&self, id: &DeviceId, owner: &str, working: &Working) -> Result<(), LedgerError> {
         let work = AttributeValue::M(to_item("working", working)?);
         let values = HashMap::from([(":owner".to_owned(), text(owner)), (":working".to_owned(), work)]);
@@ -158,24 +158,25 @@ impl Ledger {
         self.update_device(id, expression, "lease.#owner = :owner", HashMap::from(names), values).await
     }
 
-    /// Changes the pins of a leased device, before it is sent what it will be recognised by; answers its record then.
+    /// Changes the pins of a leased device before the device gets the certificate or key that they match. Returns the
+    /// new record.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where the lease has passed to another, or the device was edited since it was read.
+    /// [`LedgerError::Conflict`] if the lease has passed to another worker, or the device was edited since it was read.
     pub async fn pin(&self, device: &DeviceRecord, owner: &str, pins: &[Pin]) -> Result<DeviceRecord, LedgerError> {
         let pinned = DeviceRecord { pins: pins.to_vec(), revision: device.revision + 1, ..device.clone() };
         let values = self.values(&pinned, owner, device.revision, &["pins", "revision"])?;
         let names = ["owner", "pins", "revision"].map(|name| (format!("#{name}"), name.to_owned()));
         let expression = "SET #pins = :pins, #revision = :revision".to_owned();
         match self.update_device(&device.id, expression, OURS_AS_READ, HashMap::from(names), values).await {
-            // Written, and the answer lost: the SDK's second call finds the first one's work.
+            // Already written: the response was lost, and the SDK retried.
             Err(LedgerError::Conflict) if self.device(&device.id).await?.as_ref() == Some(&pinned) => Ok(pinned),
             other => other.map(|()| pinned),
         }
     }
 
-    /// The leased device has this certificate, these pins and these bindings now, and is given back. `device.revision` is as
-    /// it was read.
+    /// Sets the leased device's certificate, pins and bindings, and releases the lease. `device.revision` is as it was
+    /// read.
     pub(crate) fn replace_and_release(
         &self,
         device: &DeviceRecord,

@@ -1,8 +1,8 @@
-//! DynamoDB: the only crate that knows table, key and attribute names.
+//! DynamoDB: the only crate that knows the names of tables, keys and attributes.
 //!
-//! Every write is conditional. Records that several functions edit (authority, roots, jobs) carry a `revision`, and
-//! [`Ledger::commit`] writes any set of them in one transaction, each on the condition that it is as it was read.
-//! A task's record and its shard's counters change in one transaction, so that they agree at every moment.
+//! Every write is conditional. Records that several functions edit (authority, roots, jobs) carry a `revision`.
+//! [`Ledger::commit`] writes any set of them in one transaction, each on the condition that it is unchanged since it
+//! was read. A task's record and its shard's counters change in one transaction, so that they always match.
 
 mod access;
 mod audit;
@@ -60,7 +60,7 @@ pub use uses::{Issuance, Proven, Reserved, UseRecord};
 
 use aws_sdk_dynamodb::Client;
 
-/// The names that the deployment gave the tables. A function has only those that it needs.
+/// The names of the tables. Each function gets only those that it needs.
 #[derive(Debug, Clone, Default)]
 pub struct Tables {
     pub certificates: Option<String>,
@@ -82,7 +82,7 @@ impl Tables {
     }
 }
 
-/// All records, behind one client.
+/// Access to all records, with one client.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     client: Client,
@@ -90,7 +90,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The client gets retries of its own: see the module `retries`.
+    /// Adds retries to the client: see the module `retries`.
     pub fn new(client: Client, tables: Tables) -> Self {
         Self { client: retries::patient(&client), tables }
     }

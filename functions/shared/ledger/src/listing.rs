@@ -1,7 +1,7 @@
-//! Lists of certificates: sixteen shards, each in the index's order, merged.
+//! Lists of certificates: sixteen shards, each in index order, merged.
 //!
-//! The indexes follow the table within moments (DynamoDB's global indexes are eventually consistent): what was imported
-//! right now may be missing, and what a list says of a certificate is of one moment.
+//! DynamoDB's global indexes are eventually consistent: a certificate that was just imported may be missing, and its
+//! listed values may be slightly old.
 
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::Select;
@@ -14,10 +14,10 @@ use time::OffsetDateTime;
 use crate::item::{from_item, number};
 use crate::{CertificateRecord, Ledger, LedgerError};
 
-/// Shards read at once: all of them.
+/// Shards read concurrently: all of them.
 const CONCURRENCY: usize = SHARDS as usize;
 
-/// What the indexes know of a certificate: what a list shows, and nothing of its key.
+/// The index attributes of a certificate: what a list shows, and nothing about its key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateRow {
@@ -41,7 +41,7 @@ pub struct CertificateRow {
     pub updated: OffsetDateTime,
 }
 
-/// By what a list is sorted. Certificates of one second are in the order of their ids.
+/// Sort order of a list. Certificates with the same second are ordered by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Sort {
@@ -49,33 +49,33 @@ pub enum Sort {
     Update,
 }
 
-/// Which certificates, in which order.
+/// Which certificates, and in which order.
 #[derive(Clone, Copy)]
 pub struct Listing<'a> {
     pub sort: Sort,
     pub descending: bool,
-    /// Those whose last second is this one or later.
+    /// Certificates that expire in this second or later.
     pub ends_from: Option<OffsetDateTime>,
-    /// Those whose last second is before this one.
+    /// Certificates that expire before this second.
     pub ends_before: Option<OffsetDateTime>,
-    /// Of them, those for which this holds; it is asked for each one, so they are all read.
+    /// A further filter. It is applied after reading, so all matching rows are read.
     pub filter: Option<&'a (dyn Fn(&CertificateRow) -> bool + Sync)>,
 }
 
-/// A place in a list, between two certificates: behind this one.
+/// A position in a list: directly after one certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ListPosition {
-    /// The second by which the list is sorted, negative in a descending list: places grow from the first to the last.
+    /// The sort second; negated in a descending list, so that positions always ascend.
     rank: i64,
     id: CertificateId,
 }
 
 impl Ledger {
-    /// How many there are, and the place behind the first `skipped` of them, if there are more than that.
+    /// The number of matching certificates, and the position after the first `skipped` of them, if there are more.
     ///
-    /// Reads the index's rows of all of them: with rows of 400 bytes, a call and an eighth of a read unit for each of
-    /// the 16 shards, and from there on 50 read units for 1 000 certificates and a call for 2 600 of a shard. Without
-    /// `skipped` and without a filter DynamoDB only counts them, and nothing is transferred.
+    /// Reads all index rows. With rows of 400 bytes, this takes a call and an eighth of a read unit for each of the 16
+    /// shards, plus 50 read units per 1 000 certificates and a call per 2 600 certificates of a shard. Without
+    /// `skipped` and a filter, DynamoDB only counts, and transfers no rows.
     pub async fn survey_certificates(
         &self,
         listing: &Listing<'_>,
@@ -98,10 +98,10 @@ impl Ledger {
         Ok((total, behind.map(|index| *places.select_nth_unstable(index).1)))
     }
 
-    /// The first `limit` behind a place; without one, from the beginning.
+    /// The first `limit` certificates after a position, or from the start.
     ///
-    /// A call for each of the 16 shards, which reads `limit` rows there: of 50 rows with 400 bytes, 2.5 read units.
-    /// More where a filter takes few, or where many end in one second.
+    /// One call for each of the 16 shards, which reads `limit` rows: 2.5 read units for 50 rows of 400 bytes. More if a
+    /// filter drops many rows, or many certificates share one second.
     pub async fn certificates_behind(
         &self,
         listing: &Listing<'_>,
@@ -145,7 +145,7 @@ impl Ledger {
     ) -> Result<Vec<CertificateRow>, LedgerError> {
         let mut rows: Vec<CertificateRow> = Vec::new();
         let Some(mut query) = self.query(listing, shard, place)? else { return Ok(rows) };
-        // A filter may pass over many, and is better served with the largest pages that there are.
+        // A filter may drop many rows, so it uses the largest pages.
         if !listing.is_filtered() {
             query = query.limit(i32::try_from(limit).unwrap_or(i32::MAX));
         }
@@ -161,7 +161,8 @@ impl Ledger {
                 }
             }
             listing.cut(&mut rows, limit);
-            // Within a second the index has no order of its own: all of that second is read before the shard is cut.
+            // The index does not order rows of the same second, so that second is read completely before the shard is
+            // cut.
             let enough = rows.last().filter(|_| rows.len() == limit).map(|row| listing.place(row));
             if enough.zip(last).is_some_and(|(enough, last)| enough.rank < last.rank) {
                 break;
@@ -170,7 +171,7 @@ impl Ledger {
         Ok(rows)
     }
 
-    /// `None` where nothing can be behind the place.
+    /// `None` if there can be no rows after the position.
     fn query(
         &self,
         listing: &Listing<'_>,
@@ -198,7 +199,7 @@ impl Ledger {
 }
 
 impl Listing<'_> {
-    /// The index's range behind a place, both ends included.
+    /// The index range after a position, including both ends.
     fn seconds(&self, place: Option<ListPosition>) -> (i64, i64) {
         let (mut from, mut to) = (i64::MIN, i64::MAX);
         if self.sort == Sort::Expiry {
@@ -213,7 +214,7 @@ impl Listing<'_> {
         (from, to)
     }
 
-    /// Whether the index's range does not say it all.
+    /// Whether rows must be filtered beyond the index range.
     fn is_filtered(&self) -> bool {
         let by_end = self.ends_from.is_some() || self.ends_before.is_some();
         self.filter.is_some() || (by_end && self.sort != Sort::Expiry)
@@ -225,7 +226,7 @@ impl Listing<'_> {
             && self.filter.is_none_or(|filter| filter(row))
     }
 
-    /// Behind this certificate.
+    /// The position after this certificate.
     pub fn place(&self, row: &CertificateRow) -> ListPosition {
         let second = match self.sort {
             Sort::Expiry => row.not_after,

@@ -1,5 +1,5 @@
-//! What shows how far the counters were: the bundles that were brought to the devices, read without the devices' addresses
-//! or credentials, and the jobs. And the counter of jobs itself, raised.
+//! Evidence of the counters' former values: the jobs, and the bundles brought to devices, read without addresses and
+//! credentials. Also raises the counter of jobs.
 
 use aws_sdk_dynamodb::types::{Select, TransactWriteItem, Update};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -7,16 +7,16 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::item::{Item, job_key, number};
 use crate::{Ledger, LedgerError};
 
-/// Parts of the table of devices that are read at once.
+/// Segments of the devices table that are scanned concurrently.
 const PARTS: u8 = 16;
 
-/// What devices say together.
+/// Summary of the devices' records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Goals {
     pub devices: u64,
-    /// The highest bundle version that was brought to one of them; 0 where none was.
+    /// The highest bundle version brought to any device; 0 if there was none.
     pub highest: u64,
-    /// Whether one of them is approved.
+    /// Whether any device is approved.
     pub approved: bool,
 }
 
@@ -37,7 +37,8 @@ impl Goals {
 }
 
 impl Ledger {
-    /// Of the first megabyte of devices, about a thousand, by one call; `all`: of every one, by a call for each megabyte.
+    /// Scans only the first megabyte, about a thousand devices, in one call. `all`: scans all devices, one call per
+    /// megabyte.
     pub async fn goals(&self, all: bool) -> Result<Goals, LedgerError> {
         let (parts, pages) = if all { (PARTS, usize::MAX) } else { (1, 1) };
         let goals = stream::iter(0..parts).map(|part| async move {
@@ -60,7 +61,7 @@ impl Ledger {
             .await
     }
 
-    /// The last id that was given to a job, by its counter and by the list of jobs; 0 where there was none.
+    /// The last job id given out, from its counter and the list of jobs; 0 if there was none.
     pub async fn last_job(&self) -> Result<u64, LedgerError> {
         let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(jobs_counter()));
         let answer = get.consistent_read(true).send().await.map_err(LedgerError::aws("GetItem counter"))?;
@@ -69,7 +70,8 @@ impl Ledger {
         Ok(newest.max(counted))
     }
 
-    /// The next job gets a larger id than `to`, on the condition that none got one yet.
+    /// Raises the counter so that the next job id is higher than `to`, on the condition that no higher id was given
+    /// out.
     pub(crate) fn raise_jobs(&self, to: u64) -> Result<TransactWriteItem, LedgerError> {
         let update = Update::builder()
             .table_name(self.jobs()?)

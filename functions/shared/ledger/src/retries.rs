@@ -1,10 +1,11 @@
-//! Calls that fail for a passing reason are sent again: by the client itself, so on every path.
+//! Retries of calls that fail for a transient reason. The client itself retries, so every call path has them.
 //!
-//! DynamoDB cancels a transaction that meets another write of one of its items, and refuses a single write that meets a
-//! transaction. The SDK takes neither for passing. A cancelled transaction is sent again only where each of its reasons
-//! passes: a condition that failed will fail again. The SDK gives a transaction its `ClientRequestToken` before the
-//! first attempt and keeps it, so a transaction whose answer was lost is not done twice. A single write has no such
-//! token. So no single write adds to a number that must be exact; a counter of ids may, where a gap does no harm.
+//! DynamoDB cancels a transaction that conflicts with another write of one of its items, and refuses a single write
+//! that conflicts with a transaction. The SDK considers neither retryable. A cancelled transaction is retried only if
+//! all of its reasons are transient: a condition that failed will fail again. The SDK sets a transaction's
+//! `ClientRequestToken` before the first attempt and keeps it, so a transaction whose response was lost is not applied
+//! twice. A single write has no such token. So no single write increments a number that must be exact; it may increment
+//! an id counter, where a gap is harmless.
 
 use std::time::Duration;
 
@@ -20,19 +21,20 @@ use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
 use aws_smithy_runtime_api::client::orchestrator::OrchestratorError;
 use aws_smithy_runtime_api::client::retries::classifiers::RetryClassifierPriority;
 
-/// The first one included. Before the others, pauses of 25, 50, 100, 200, 400, 500 and 500 ms at most, each of a random
-/// part of that: 1.8 s at most and 0.9 s on average, which a worker has left when it records a batch.
+/// Including the first attempt. The pauses before the others are at most 25, 50, 100, 200, 400, 500 and 500 ms, each a
+/// random part of that: at most 1.8 s in total and 0.9 s on average. A worker has that much time left when it records a
+/// batch.
 pub(crate) const ATTEMPTS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// Where the caller set no limits of its own: an attempt on a dead connection would last as long as the function.
+/// Default limits. Without them, an attempt on a dead connection would last as long as the function.
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(3);
 const CALL_LIMIT: Duration = Duration::from_secs(8);
-/// The SDK's brake on retries of throttles and faults is 500 tokens, of which a retry takes 5 or 10 and a success gives
-/// back one. With this many a second it opens again by itself after DynamoDB's recovery.
+/// The SDK's token bucket for retries has 500 tokens: a retry takes 5 or 10, a success returns one. With this refill
+/// rate per second, retries resume by themselves after DynamoDB recovers.
 const TOKENS_A_SECOND: f32 = 10.0;
 
-/// The client with these retries. Where the caller switched retries off they stay off.
+/// The client with these retries. If the caller disabled retries, they stay disabled.
 pub(crate) fn patient(client: &Client) -> Client {
     let config = client.config();
     if config.retry_config().is_some_and(|retries| retries.max_attempts() == 1) {
@@ -42,7 +44,7 @@ pub(crate) fn patient(client: &Client) -> Client {
         .with_max_attempts(ATTEMPTS)
         .with_initial_backoff(FIRST_PAUSE)
         .with_max_backoff(LONGEST_PAUSE);
-    // Collisions are a matter of our own records and say nothing of DynamoDB's health: they take no token.
+    // Write conflicts concern our own records and say nothing about DynamoDB's health, so they take no tokens.
     let tokens = TokenBucket::builder().retry_cost(0).refill_rate(TOKENS_A_SECOND).build();
     let config = config
         .to_builder()
@@ -61,15 +63,15 @@ fn limits(own: Option<&TimeoutConfig>) -> TimeoutConfig {
     limits.build()
 }
 
-/// Before another attempt at what was left of a batch; `attempts`: those so far, from 1. As the client's own pauses.
+/// Pause before the next attempt, with the client's own back-off. `attempts`: made so far, from 1.
 pub(crate) async fn pause(attempts: u32) {
     let longest = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(attempts.saturating_sub(1))).min(LONGEST_PAUSE);
-    // Where the operating system gives no random number the whole pause is as good.
+    // Without a random number from the operating system, the whole pause is used.
     let part = getrandom::u32().unwrap_or(u32::MAX);
     tokio::time::sleep(longest.mul_f64(f64::from(part) / f64::from(u32::MAX))).await;
 }
 
-/// What the SDK does not take for passing, and is.
+/// Classifies errors that are transient, but not retryable for the SDK.
 #[derive(Debug)]
 struct Collisions;
 
@@ -94,31 +96,31 @@ impl ClassifyRetry for Collisions {
         "Collisions"
     }
 
-    /// After those that only know the HTTP status.
+    /// After the classifiers that only know the HTTP status.
     fn priority(&self) -> RetryClassifierPriority {
         RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
     }
 }
 
-/// What a cancelled transaction's reasons come to.
+/// The overall reason why a transaction was cancelled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cancelled {
-    /// It met other writes, and nothing else.
+    /// Only conflicts with other writes.
     Collided,
-    /// DynamoDB could not take all of it now.
+    /// DynamoDB had no capacity for some of the writes.
     Throttled,
     /// It would be cancelled again: a condition failed, or a write is not allowed.
     Refused,
 }
 
 impl Cancelled {
-    /// The codes of
+    /// From the codes of
     /// [`CancellationReason`](https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_CancellationReason.html).
     pub(crate) fn of(codes: &[String]) -> Self {
         let (mut collided, mut throttled) = (false, false);
         for code in codes {
             match code.as_str() {
-                // The write itself was fine.
+                // This write itself was fine.
                 "None" | "" => {}
                 "TransactionConflict" => collided = true,
                 "ThrottlingError" | "ProvisionedThroughputExceeded" => throttled = true,
@@ -133,7 +135,7 @@ impl Cancelled {
     }
 }
 
-/// The reason of each write, in the order in which they were sent; `None` where the transaction was not cancelled.
+/// The reason for each write, in the order of the writes; `None` if the transaction was not cancelled.
 pub(crate) fn cancelled(error: &TransactWriteItemsError) -> Option<Vec<String>> {
     match error {
         TransactWriteItemsError::TransactionCanceledException(cancelled) => {
@@ -144,7 +146,7 @@ pub(crate) fn cancelled(error: &TransactWriteItemsError) -> Option<Vec<String>> 
     }
 }
 
-/// Codes with which DynamoDB refuses what it may take in a moment.
+/// Error codes of transient refusals.
 const PASSING: [&str; 6] = [
     "InternalServerError",
     "ProvisionedThroughputExceededException",
@@ -154,7 +156,7 @@ const PASSING: [&str; 6] = [
     "TransactionInProgressException",
 ];
 
-/// Whether the same call may succeed later; the client's own attempts are used up then.
+/// Whether the same call may succeed later. The client's own attempts are already used up.
 pub(crate) fn is_passing<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     match error {
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
@@ -170,7 +172,7 @@ mod tests {
     use super::Cancelled::{self, Collided, Refused, Throttled};
 
     #[test]
-    fn only_reasons_that_all_pass_are_tried_again() {
+    fn only_transient_reasons_are_retried() {
         let of = |codes: &[&str]| Cancelled::of(&codes.iter().map(|code| (*code).to_owned()).collect::<Vec<_>>());
         assert_eq!(of(&["None", "TransactionConflict"]), Collided);
         assert_eq!(of(&["TransactionConflict", "ThrottlingError"]), Throttled);

@@ -1,7 +1,8 @@
-//! Revocation lists and what is on them, in the jobs table under `crl#{generation}#{shard}`.
+//! Revocation lists and their entries, in the jobs table under `crl#{generation}#{shard}`.
 //!
-//! `list` is the signed list, with a revision that everything that should change it raises; each revoked certificate is
-//! a record under its serial number. A list that is behind says so itself, so a lost message is found by the schedule.
+//! `list` is the signed list. Its revision is incremented by everything that should change the list. Each revoked
+//! certificate has a record under its serial number. A list that is behind is marked as such, so the schedule finds it
+//! even if a message is lost.
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use rootcast_core::audit::Act;
@@ -20,7 +21,7 @@ use crate::{CertificateRecord, Ledger, LedgerError};
 #[serde(rename_all = "camelCase")]
 pub struct CrlRecord {
     pub list: CrlShard,
-    /// Grows with each write, and with each certificate that is revoked since.
+    /// Incremented by each write, and by each revocation.
     pub revision: u64,
     pub crl: Crl,
     /// The CRL number.
@@ -29,18 +30,18 @@ pub struct CrlRecord {
     pub this_update: OffsetDateTime,
     #[serde(with = "time::serde::timestamp")]
     pub next_update: OffsetDateTime,
-    /// Every address under which certificates name it, the latest last.
+    /// Every address that certificates name for it, the latest last.
     pub urls: Vec<String>,
-    /// Something was revoked that it does not say yet.
+    /// A revocation is not in the published list yet.
     #[serde(default)]
     pub behind: bool,
 }
 
-/// What a certificate's record says of its end before its time.
+/// The revocation in a certificate's record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Revocation {
-    /// Where it is published.
+    /// The list in which it is published.
     pub list: CrlShard,
     #[serde(with = "time::serde::timestamp")]
     pub at: OffsetDateTime,
@@ -49,7 +50,7 @@ pub struct Revocation {
     pub by: String,
 }
 
-/// A certificate that is revoked.
+/// A revoked certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RevokedRecord {
@@ -58,11 +59,11 @@ pub struct RevokedRecord {
     #[serde(with = "time::serde::timestamp")]
     pub at: OffsetDateTime,
     pub reason: Reason,
-    /// The principal that wanted it, and what it said about it.
+    /// The principal that requested the revocation; `comments` is what it said about it.
     pub by: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comments: Option<String>,
-    /// The certificate's end: some time after it no list names it any more.
+    /// The certificate's expiry. Some time after it, the lists no longer contain the certificate.
     #[serde(with = "time::serde::timestamp")]
     pub not_after: OffsetDateTime,
 }
@@ -75,11 +76,11 @@ fn list_key(list: CrlShard) -> Item {
     job_key(partition(list), LIST)
 }
 
-/// Not a serial number: those are hexadecimal.
+/// Cannot be a serial number: those are hexadecimal.
 const LIST: &str = "list";
 
 impl Ledger {
-    /// The list as it is published; `None`: no certificate names it. One call.
+    /// The published list; `None`: no certificate names this list. One call.
     pub async fn crl(&self, list: CrlShard) -> Result<Option<CrlRecord>, LedgerError> {
         let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(list_key(list)));
         let answer = get.send().await.map_err(LedgerError::aws("GetItem revocation list"))?;
@@ -94,7 +95,7 @@ impl Ledger {
         found.into_iter().map(|item| from_item("revocation list", item)).collect()
     }
 
-    /// The list as it is published, and everything that was ever revoked and belongs on it. One call for each megabyte.
+    /// The published list, and all revocations that belong to it. One call per megabyte.
     pub async fn crl_and_revoked(
         &self,
         list: CrlShard,
@@ -121,23 +122,23 @@ impl Ledger {
         Ok((published, revoked))
     }
 
-    /// `record.revision` is that of the list that it takes the place of (0: there was none), and is raised on the way out.
+    /// Publishes a list. `record.revision` is that of the list it replaces (0: none), and is incremented.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where another list was published since, or something was revoked that this one may not
-    /// name.
+    /// [`LedgerError::Conflict`] if another list was published since, or a certificate was revoked that this list may
+    /// lack.
     pub async fn publish_crl(&self, record: &CrlRecord) -> Result<(), LedgerError> {
         let written = CrlRecord { revision: record.revision + 1, ..record.clone() };
         let condition = Some(Condition::as_read(record.revision, "pk"));
         self.transact(vec![put(self.jobs()?, "revocation list", &written, list_key(record.list), condition)?]).await
     }
 
-    /// The certificate, as it was read, is revoked from now on, and its list is behind. Answers whether it was not
-    /// revoked before. `act`: for the certificate's audit chain.
+    /// Revokes the certificate, as it was read, and marks its list as behind. Returns `false` if it was already
+    /// revoked. `act`: for the certificate's audit chain.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where the certificate is not as it was read, or there is no such list, and hence no
-    /// certificate that names it.
+    /// [`LedgerError::Conflict`] if the certificate has changed since it was read, or the list does not exist, in which
+    /// case no certificate names it.
     pub async fn revoke(
         &self,
         read: &CertificateRecord,

@@ -1,4 +1,4 @@
-//! Device tasks and their counters: always changed together.
+//! Device tasks and their counters, which always change together.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,7 +14,7 @@ use crate::commit::{Condition, cancelled, failed, put};
 use crate::item::{Item, from_item, job_key, number, text};
 use crate::{Conducting, JobRecord, Ledger, LedgerError};
 
-/// Names a device's task.
+/// Identifies a device's task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskKey {
     pub job: JobId,
@@ -28,24 +28,24 @@ impl From<&Task> for TaskKey {
     }
 }
 
-/// How one attempt at a task ended.
+/// The result of one attempt at a task.
 #[derive(Debug, Clone)]
 pub struct Settlement {
     pub key: TaskKey,
     pub attempt: u32,
-    /// The device as it was read for this attempt; `None` where there was none.
+    /// The device's version when it was read for this attempt; `None` if there was no device.
     pub of: Option<DeviceVersion>,
     pub outcome: Outcome,
-    /// The task's, as it was read.
+    /// The task's history, as it was read.
     pub history: Vec<Entry>,
     pub at: OffsetDateTime,
 }
 
-/// What became of a batch of settlements.
+/// The result of settling a batch.
 #[derive(Debug, Default)]
 pub struct Settled {
     pub recorded: Vec<TaskKey>,
-    /// Somebody settled these before, or opened another attempt: nothing was changed.
+    /// Already settled, or superseded by another attempt: nothing was changed.
     pub stale: Vec<TaskKey>,
 }
 
@@ -58,7 +58,7 @@ fn task_key(key: &TaskKey) -> Item {
 }
 
 impl Ledger {
-    /// The leg's counters, shard by shard.
+    /// The leg's counters, by shard.
     pub async fn counters(&self, job: JobId, leg: Leg) -> Result<Vec<Tally>, LedgerError> {
         let keys = (0..SHARDS).map(|shard| counters_key(job, leg, shard)).collect();
         let mut tallies = vec![Tally::default(); usize::from(SHARDS)];
@@ -71,7 +71,7 @@ impl Ledger {
         Ok(tallies)
     }
 
-    /// The jobs and the task records that a batch of messages names, in one call for each 100 records.
+    /// The jobs and task records that a batch of messages names. One call per 100 records.
     pub async fn jobs_and_tasks(
         &self,
         jobs: impl IntoIterator<Item = JobId>,
@@ -93,7 +93,7 @@ impl Ledger {
         Ok((found_jobs, found_tasks))
     }
 
-    /// Task records of a shard in the order of device ids, after `after` and up to `to`, both optional.
+    /// Task records of a shard, ordered by device id, optionally after `after` and up to `to`.
     pub async fn tasks(
         &self,
         job: JobId,
@@ -105,13 +105,12 @@ impl Ledger {
         self.query_tasks(job, leg, shard, (after, to), &[]).await
     }
 
-    /// Task records of a shard that failed, or wait after a failure, in the order of device ids. All of the shard's are
-    /// read for it, but only these are answered.
+    /// Failed tasks of a shard, and those waiting for a retry, ordered by device id. All tasks of the shard are read.
     pub async fn troubled_tasks(&self, job: JobId, leg: Leg, shard: u8) -> Result<Vec<TaskRecord>, LedgerError> {
         self.query_tasks(job, leg, shard, (None, None), &["failed", "waiting"]).await
     }
 
-    /// `states`: none for all.
+    /// `states`: empty for all.
     async fn query_tasks(
         &self,
         job: JobId,
@@ -120,7 +119,7 @@ impl Ledger {
         (after, to): (Option<&DeviceId>, Option<&DeviceId>),
         states: &[&str],
     ) -> Result<Vec<TaskRecord>, LedgerError> {
-        // '~' follows every character that a device id may have; '\u{1}' precedes them.
+        // '~' sorts after, and '\u{1}' before, every character allowed in a device id.
         let from = after.map_or_else(|| format!("task#{leg}#"), |device| format!("task#{leg}#{device}\u{1}"));
         let until = to.map_or_else(|| format!("task#{leg}#~"), |device| format!("task#{leg}#{device}"));
         let mut query = self
@@ -136,7 +135,7 @@ impl Ledger {
             let names: Vec<String> = states.iter().map(|state| format!(":{state}")).collect();
             query = query
                 .filter_expression(format!("#state IN ({})", names.join(", ")))
-                // It is a reserved word there.
+                // `state` is a reserved word in DynamoDB.
                 .expression_attribute_names("#state", "state");
             for (name, state) in names.into_iter().zip(states) {
                 query = query.expression_attribute_values(name, text(*state));
@@ -150,7 +149,7 @@ impl Ledger {
         Ok(found)
     }
 
-    /// As [`Ledger::settle`], of what the conductor gives up.
+    /// Like [`Ledger::settle`], for tasks that the conductor settles. Requires its lease.
     pub async fn settle_as_conductor(
         &self,
         held: &Conducting,
@@ -159,13 +158,13 @@ impl Ledger {
         self.settle_with(settlements, &[self.demand_conducting(held)?]).await
     }
 
-    /// Records how attempts ended, with their shards' counters, in one transaction. Attempts that are settled already
-    /// or superseded are left as they are, so a task that was delivered twice changes nothing.
+    /// Records results of attempts and their shards' counters in one transaction. Attempts that are already settled or
+    /// superseded are skipped, so a task that was delivered twice changes nothing.
     pub async fn settle(&self, settlements: Vec<Settlement>) -> Result<Settled, LedgerError> {
         self.settle_with(settlements, &[]).await
     }
 
-    /// `demands`: writes that are no settlements.
+    /// `demands`: further conditions, in addition to the settlements.
     async fn settle_with(
         &self,
         mut settlements: Vec<Settlement>,
@@ -193,15 +192,15 @@ impl Ledger {
                 !stale
             });
             if settlements.len() == before {
-                // It was none of them: a demand is not met.
+                // No settlement was refused, so a demand is not met.
                 return Err(LedgerError::Conflict);
             }
         }
         Ok(settled)
     }
 
-    /// For callers that look at what came of each write: the inner error is that some condition did not hold, with the
-    /// reason of each write in their order.
+    /// For callers that need the result per write. The inner error means that a condition failed, and holds the reason
+    /// for each write, in order.
     pub(crate) async fn transact_by_write(
         &self,
         writes: Vec<TransactWriteItem>,
@@ -215,10 +214,10 @@ impl Ledger {
         }
     }
 
-    /// Settled tasks become waiting, each with its next attempt. At most 50. `held`: the conductor's.
+    /// Reopens settled tasks, each with its next attempt. At most 50. `held`: the conductor's lease.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where one is not as it was read, or the job is another conductor's.
+    /// [`LedgerError::Conflict`] if a task has changed since it was read, or another conductor holds the job.
     pub async fn reopen(
         &self,
         held: &Conducting,
@@ -231,7 +230,7 @@ impl Ledger {
             return Ok(());
         }
         writes.push(self.demand_conducting(held)?);
-        // Of a job that runs, the shard's counters are in the workers' transactions too.
+        // While the job runs, workers' transactions also write the shard's counters.
         self.transact_by_write(writes, "TransactWriteItems reopened tasks").await?.map_err(|_| LedgerError::Conflict)
     }
 
@@ -261,10 +260,11 @@ impl Ledger {
         Ok(writes)
     }
 
-    /// A failed device is taken out of the gate, `of`: as it is now. Another one of its id, or one that is edited, is not.
+    /// Waives a failed device in its current version, `of`. The waiver does not cover another device with this id, or a
+    /// later version.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where the task is not failed (any more).
+    /// [`LedgerError::Conflict`] if the task is not failed (any more).
     pub async fn waive(
         &self,
         key: &TaskKey,
@@ -281,7 +281,7 @@ impl Ledger {
         self.transact(writes).await
     }
 
-    /// The record takes the place of one that was read.
+    /// Replaces a record that was read.
     fn replace_settled(
         &self,
         key: &TaskKey,
@@ -355,13 +355,13 @@ impl Ledger {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// Consistent; any number of keys of the jobs table.
+    /// Consistent reads, for any number of keys of the jobs table.
     pub(crate) async fn batch_get(&self, keys: Vec<Item>, operation: &'static str) -> Result<Vec<Item>, LedgerError> {
         self.batch_get_of(self.jobs()?, keys, operation).await
     }
 }
 
-/// The counter of a state, which bears its name. Nobody counts what waits.
+/// The counter of a state; it has the state's name. Waiting tasks have no counter.
 const fn counter(state: TaskState) -> Option<&'static str> {
     match state {
         TaskState::Waiting => None,
@@ -372,11 +372,11 @@ const fn counter(state: TaskState) -> Option<&'static str> {
     }
 }
 
-/// The record is of this attempt, and in this state.
+/// Requires this attempt, in this state.
 fn attempt_is(state: &str, attempt: u32) -> Condition {
     Condition {
         expression: "#state = :state AND attempt = :attempt".to_owned(),
-        // `state` is a reserved word there.
+        // `state` is a reserved word in DynamoDB.
         names: Some(HashMap::from([("#state".to_owned(), "state".to_owned())])),
         values: Some(HashMap::from([(":state".to_owned(), text(state)), (":attempt".to_owned(), number(attempt))])),
     }

@@ -1,8 +1,8 @@
 //! Uses: which certificate was brought, or is being brought, to which device.
 //!
-//! A use lies in the jobs table under its certificate (`scs…`, `use#{device}`). Three records know of it, and change in
-//! one transaction: the use itself, the device, which lists its certificates, and the certificate, which counts its
-//! devices. So a certificate that is counted is not deleted, and a device that is deleted takes its uses with it.
+//! A use is stored in the jobs table under its certificate (`scs…`, `use#{device}`). Three records refer to it, and
+//! change in one transaction: the use itself; the device, which lists its certificates; and the certificate, which
+//! counts its devices. So a certificate in use cannot be deleted, and deleting a device deletes its uses.
 
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -20,7 +20,7 @@ use crate::commit::{Condition, put};
 use crate::item::{Item, from_item, id_key, job_key, number, text};
 use crate::{DeviceRecord, Ledger, LedgerError, Settlement, TaskKey};
 
-/// The sparse index of uses at which there is something to do, or something failed.
+/// Sparse index of uses with unfinished or failed work.
 const UNFINISHED: &str = "unfinished";
 
 /// A certificate's binding to a device.
@@ -29,31 +29,31 @@ const UNFINISHED: &str = "unfinished";
 pub struct UseRecord {
     pub certificate: CertificateId,
     pub device: DeviceId,
-    /// The last job that brought it there, or brings it; `None`: it was never brought.
+    /// The last job for this use; `None`: the certificate was never brought there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobId>,
-    /// Grows with each write.
+    /// Incremented by each write.
     pub revision: u64,
     pub lifecycle: Lifecycle,
-    /// Of a device's own certificate that is being made.
+    /// For a device's own certificate that is being issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuance: Option<Issuance>,
     #[serde(with = "time::serde::timestamp")]
     pub at: OffsetDateTime,
 }
 
-/// What is known of a certificate before it is signed.
+/// What is known about a certificate before it is signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Issuance {
-    /// As the device gave it: PKCS #10 in PEM.
+    /// From the device: PKCS #10 in PEM.
     pub request: String,
-    /// Recorded before the signature: whoever signs again signs the same bytes.
+    /// Recorded before the signature, so that a retry signs the same bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved: Option<Reserved>,
 }
 
-/// What is to be signed, beside the request's key, and by which root.
+/// What is to be signed, except for the request's key, and by which root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reserved {
@@ -62,23 +62,23 @@ pub struct Reserved {
 }
 
 impl UseRecord {
-    /// Bound, and nothing else.
+    /// A binding without a job.
     pub fn new(certificate: CertificateId, device: DeviceId, lifecycle: Lifecycle, at: OffsetDateTime) -> Self {
         Self { certificate, device, job: None, revision: 0, lifecycle, issuance: None, at }
     }
 
-    /// A job that has not ended is at it.
+    /// Whether an unfinished job works on it.
     pub const fn is_under_way(&self) -> bool {
         self.lifecycle.is_under_way()
     }
 
-    /// A job takes it up.
+    /// The use after a job starts on it.
     pub fn begin(&self, job: &Deployment, status: &str) -> Self {
         let lifecycle = self.lifecycle.begin(job.work, status, job.created);
         Self { job: Some(job.id), lifecycle, issuance: None, at: job.created, ..self.clone() }
     }
 
-    /// After another step of its life.
+    /// The use with its next lifecycle.
     pub fn with(&self, lifecycle: Lifecycle, at: OffsetDateTime) -> Self {
         Self { lifecycle, at, ..self.clone() }
     }
@@ -98,11 +98,11 @@ const PROVEN: &str = "The device shows the certificate on a new connection, and 
 /// A device that was proven to show its new certificate, and is still leased.
 #[derive(Debug, Clone)]
 pub struct Proven {
-    /// As it was last read or written.
+    /// As last read or written.
     pub device: DeviceRecord,
-    /// Who has the lease.
+    /// The owner of the lease.
     pub owner: String,
-    /// What remains of its pins.
+    /// The remaining pins.
     pub pins: Vec<Pin>,
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn use_key(certificate: CertificateId, device: &DeviceId) -> Item {
 }
 
 impl Ledger {
-    /// Every device that has the certificate, or is to have it, in the order of their ids.
+    /// All devices that have the certificate, or are to get it, ordered by id.
     pub async fn uses_of_certificate(&self, certificate: CertificateId) -> Result<Vec<UseRecord>, LedgerError> {
         let mut pages = self
             .client
@@ -131,7 +131,7 @@ impl Ledger {
         Ok(found)
     }
 
-    /// A certificate's uses by some devices, in no order; what is not there is left out.
+    /// The existing uses of a certificate by these devices, in no order.
     pub async fn uses_by(
         &self,
         certificate: CertificateId,
@@ -140,7 +140,7 @@ impl Ledger {
         self.uses_at(devices.into_iter().map(|device| use_key(certificate, device)).collect()).await
     }
 
-    /// The same with several certificates.
+    /// Like [`Ledger::uses_by`], for several certificates.
     pub async fn uses(&self, bindings: &[(CertificateId, &DeviceId)]) -> Result<Vec<UseRecord>, LedgerError> {
         self.uses_at(bindings.iter().map(|(certificate, device)| use_key(*certificate, device)).collect()).await
     }
@@ -150,7 +150,7 @@ impl Ledger {
         found.into_iter().map(|item| from_item("use", item)).collect()
     }
 
-    /// All uses of some devices, in no order. No call where they have none.
+    /// All uses of these devices, in no order. Makes no call if there are none.
     pub async fn uses_of_devices(
         &self,
         devices: impl IntoIterator<Item = &DeviceRecord>,
@@ -161,7 +161,7 @@ impl Ledger {
         self.uses_at(devices.into_iter().flat_map(of_device).collect()).await
     }
 
-    /// Uses at which there is something to do, or something failed, in no order. The index follows within moments.
+    /// Uses with unfinished or failed work, in no order. The index is eventually consistent.
     pub async fn unfinished_uses(&self) -> Result<Vec<UseRecord>, LedgerError> {
         let shards = stream::iter(0..SHARDS).map(|shard| async move {
             let query = self.client.query().table_name(self.jobs()?).index_name(UNFINISHED);
@@ -177,7 +177,7 @@ impl Ledger {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// The use as it is to be; its revision is that which was read, and is raised on the way out.
+    /// Writes the use. Its revision is the one that was read, and is incremented.
     pub(crate) fn put_use(&self, record: &UseRecord) -> Result<TransactWriteItem, LedgerError> {
         let mut key = use_key(record.certificate, &record.device);
         if record.lifecycle.stage.is_some() {
@@ -188,17 +188,17 @@ impl Ledger {
     }
 
     /// # Errors
-    /// [`LedgerError::Conflict`] where the use is not as it was read.
+    /// [`LedgerError::Conflict`] if the use has changed since it was read.
     pub async fn save_use(&self, record: &UseRecord) -> Result<(), LedgerError> {
         self.transact(vec![self.put_use(record)?]).await
     }
 
-    /// Records how a device's part of a deployment ended: task, counters and use (`read`, as it was read) in one
-    /// transaction, and where the device was proven, its record too, whose earlier uses go. Answers whether it was
-    /// recorded: a task that is settled already, or superseded, is left as it is.
+    /// Settles a device's part of a deployment: task, counters and use (`read`, as it was read) in one transaction. If
+    /// the device was proven, its record changes too, and its earlier uses are deleted. Returns whether the result was
+    /// recorded: a task that is already settled or superseded stays unchanged.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where use or device were changed since they were read.
+    /// [`LedgerError::Conflict`] if the use or the device has changed since it was read.
     pub async fn settle_use(
         &self,
         settlement: &Settlement,
@@ -219,10 +219,10 @@ impl Ledger {
         }
     }
 
-    /// What is being done, or failed, is given up: `why` says by whom. A task that waits for it is settled with it.
+    /// Gives up the work under way or failed; `why` says who requested it. A waiting task is settled as well.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where the use is not as it was read, or there is nothing to give up.
+    /// [`LedgerError::Conflict`] if the use has changed since it was read, or there is nothing to give up.
     pub async fn reset_use(&self, read: &UseRecord, why: &str, at: OffsetDateTime) -> Result<(), LedgerError> {
         let lifecycle = read.lifecycle.reset(why, at).map_err(|_| LedgerError::Conflict)?;
         let mut writes = vec![self.put_use(&read.with(lifecycle, at))?];
@@ -239,7 +239,7 @@ impl Ledger {
         self.transact_by_write(writes, "TransactWriteItems reset").await?.map_err(|_| LedgerError::Conflict)
     }
 
-    /// The device has this certificate now, and no other one but what is under way; it is given back.
+    /// Sets the device's certificate, removes all other uses except those under way, and releases the lease.
     async fn prove(&self, certificate: CertificateId, proven: &Proven) -> Result<Vec<TransactWriteItem>, LedgerError> {
         let Proven { device, owner, pins } = proven;
         let others = DeviceRecord {
@@ -260,7 +260,7 @@ impl Ledger {
         Ok(writes)
     }
 
-    /// The use as it was read is gone.
+    /// Deletes the use, if it is unchanged since it was read.
     pub(crate) fn drop_use(&self, read: &UseRecord) -> Result<TransactWriteItem, LedgerError> {
         let condition = Condition::as_read(read.revision, "pk");
         let delete = Delete::builder()
@@ -274,7 +274,7 @@ impl Ledger {
         Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
-    /// The certificate is there, and so many devices more have it.
+    /// Changes the certificate's count of devices by `more`. Requires that the certificate exists.
     pub(crate) fn count_uses(&self, certificate: CertificateId, more: i64) -> Result<TransactWriteItem, LedgerError> {
         let update = Update::builder()
             .table_name(self.certificates()?)
@@ -288,9 +288,9 @@ impl Ledger {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// What is to be tried again in a deployment waits, each task with its next attempt, in one transaction; a device that
-    /// another certificate has taken since stays as it is. Answers which tasks were opened, now or before a crash, and
-    /// are to be sent.
+    /// Reopens the selected failed tasks of a deployment, each with its next attempt, in one transaction. A device that
+    /// no longer has a use of this job is skipped. Returns the tasks that were reopened, now or before a crash, and
+    /// must be sent.
     pub async fn reopen_deployment(
         &self,
         deployment: &Deployment,

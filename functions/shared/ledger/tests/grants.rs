@@ -1,5 +1,5 @@
-//! What changes together when tokens are given, exchanged and revoked, on the SDK's own mock layer: no emulator cancels
-//! transactions that meet.
+//! The transactions that issue, exchange and revoke tokens, with the SDK's own mock layer: no emulator cancels
+//! conflicting transactions.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::sync::Mutex;
@@ -43,7 +43,7 @@ fn pair(number: u8) -> Pair {
     Pair { access, refresh, created: NOW, expires: NOW + Duration::HOUR }
 }
 
-/// Each write as `verb id [condition]`, an id with its first digits only.
+/// Each write as `verb id [condition]`, with only the first digits of an id.
 fn told(writes: &[TransactWriteItem]) -> Vec<String> {
     let short = |id: &str| id.split_at(id.find('#').unwrap() + 3).0.to_owned();
     let told = |write: &TransactWriteItem| {
@@ -80,7 +80,7 @@ fn stored(number: u8) -> Rule {
 }
 
 #[tokio::test]
-async fn a_grant_comes_with_a_pair_exchanged_once() {
+async fn a_grant_has_a_pair_that_is_exchanged_once() {
     let (new, exchanged, late) = (
         written(&[
             "put token#01 attribute_not_exists(id)",
@@ -103,7 +103,7 @@ async fn a_grant_comes_with_a_pair_exchanged_once() {
 }
 
 #[tokio::test]
-async fn revoking_ends_the_pair_that_there_is_by_then() {
+async fn revoking_deletes_the_current_pair() {
     let (first, raced) = (stored(1), cancelled("ConditionalCheckFailed"));
     let (second, ended) =
         (stored(2), written(&["delete grant#ab refresh = :read", "delete token#02", "delete refresh#12"]));

@@ -1,4 +1,4 @@
-//! A leased device, and answers that are lost: the SDK asks once more, and finds what its first call did.
+//! Leased devices and lost responses: the SDK retries, and finds the result of its first call.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
@@ -37,7 +37,7 @@ fn item(device: &DeviceRecord) -> HashMap<String, AttributeValue> {
     serde_dynamo::to_item(device).unwrap()
 }
 
-/// The condition does not hold any more.
+/// The condition no longer holds.
 fn refused(found: &DeviceRecord) -> Rule {
     let found = item(found);
     mock!(Client::update_item).then_error(move || {
@@ -57,7 +57,7 @@ fn ledger(rules: &[&Rule]) -> Ledger {
 }
 
 #[tokio::test]
-async fn a_lease_that_is_found_to_be_ours_is_held() {
+async fn a_lease_that_is_already_ours_is_held() {
     let found = device("worker message");
     let refused = refused(&found);
     let leased = ledger(&[&refused]).lease(&found.id, &lease("worker message"), Some(3), NOW).await;
@@ -73,14 +73,14 @@ async fn a_lease_of_another_message_is_not_ours() {
 }
 
 #[tokio::test]
-async fn what_another_left_with_a_device_is_no_record() {
+async fn a_release_after_losing_the_lease_records_nothing() {
     let refused = refused(&device("worker another"));
     let released = ledger(&[&refused]).release(&"bmc-1".parse().unwrap(), "worker message", &Left::default()).await;
     assert!(!released.unwrap());
 }
 
 #[tokio::test]
-async fn pins_that_are_found_as_they_were_written_are_written() {
+async fn pins_already_written_count_as_written() {
     let read = device("worker message");
     let pins = [Pin::Key(Fingerprint::of(b"key"))];
     let written = DeviceRecord { pins: pins.to_vec(), revision: 5, ..read.clone() };
@@ -89,7 +89,7 @@ async fn pins_that_are_found_as_they_were_written_are_written() {
 }
 
 #[tokio::test]
-async fn a_device_that_was_edited_meanwhile_is_not_pinned() {
+async fn a_device_edited_meanwhile_is_not_pinned() {
     let read = device("worker message");
     let pins = [Pin::Key(Fingerprint::of(b"key"))];
     let moved =

@@ -1,4 +1,4 @@
-//! What is asked for twice, on the SDK's own mock layer: DynamoDB refuses a BatchGetItem that has a key twice.
+//! Duplicate keys in one request, with the SDK's own mock layer: DynamoDB refuses a BatchGetItem with a duplicate key.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ type Item = HashMap<String, AttributeValue>;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
-/// Has this item, or none, and answers no request that has a key twice.
+/// Returns this item, or none, and refuses duplicate keys.
 fn strict(item: Option<Item>) -> Rule {
     mock!(Client::batch_get_item)
         .match_requests(|request| {
@@ -109,9 +109,9 @@ async fn other_records_named_twice_are_found_once() {
     assert!(ledger.jobs_and_tasks([JobId(7), JobId(7)], &[]).await.unwrap().0.is_empty());
 }
 
-/// One that lies a hundred keys behind the other would come twice.
+/// A duplicate a hundred keys later would otherwise be found twice.
 #[tokio::test]
-async fn the_same_key_is_not_asked_for_in_two_calls() {
+async fn duplicate_keys_are_not_read_in_two_calls() {
     let ids: Vec<DeviceId> = (0..100).chain([0]).map(|number| format!("bmc-{number}").parse().unwrap()).collect();
     let nothing = strict(None);
     ledger(&nothing).uses_by(certificate(), &ids).await.unwrap();

@@ -1,5 +1,5 @@
-//! Every kind of call, answered with a collision or a throttle first and with success then: on the SDK's own mock layer,
-//! since no emulator cancels transactions that meet.
+//! Every kind of call, first answered with a conflict or throttling, then with success: with the SDK's own mock layer,
+//! since no emulator cancels conflicting transactions.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::error::Error;
@@ -32,7 +32,7 @@ use rootcast_pki::fingerprint::Fingerprint;
 use time::OffsetDateTime;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
-/// Attempts at one call.
+/// Attempts per call.
 const ATTEMPTS: usize = 8;
 
 fn ledger_with(rules: &[&Rule], configured: impl Fn(Builder) -> Builder) -> Ledger {
@@ -50,7 +50,7 @@ fn ledger(rules: &[&Rule]) -> Ledger {
     ledger_with(rules, |config| config)
 }
 
-/// An error as it comes over the wire.
+/// An error as sent over the wire.
 fn error(code: &str) -> Option<String> {
     Some(format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"as AWS says"}}"#))
 }
@@ -64,7 +64,7 @@ fn cancelled(codes: &[&str]) -> Option<String> {
     ))
 }
 
-/// These refusals one after the other, then always the answer.
+/// Answers with these refusals in turn, then always with success.
 fn after<I, O, E>(
     rule: RuleBuilder<I, O, E>,
     refusals: impl IntoIterator<Item = Option<String>>,
@@ -86,7 +86,7 @@ fn transactions(refusals: impl IntoIterator<Item = Option<String>>) -> Rule {
     after(mock!(Client::transact_write_items), refusals, || TransactWriteItemsOutput::builder().build())
 }
 
-/// A transaction of one write.
+/// A transaction with one write.
 async fn move_schedule(ledger: &Ledger) -> Result<(), LedgerError> {
     ledger.move_schedule(None, Some(JobId(7))).await
 }
@@ -108,7 +108,7 @@ fn item(record: impl serde::Serialize) -> std::collections::HashMap<String, Attr
 }
 
 #[tokio::test]
-async fn a_transaction_that_collided_or_was_throttled_is_sent_again() {
+async fn conflicting_or_throttled_transactions_are_retried() {
     for reasons in [
         &["TransactionConflict"][..],
         &["None", "TransactionConflict"],
@@ -127,12 +127,12 @@ async fn a_transaction_that_collided_or_was_throttled_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_condition_that_failed_is_never_sent_again() {
+async fn a_failed_condition_is_never_retried() {
     let rule = transactions([cancelled(&["TransactionConflict", "ConditionalCheckFailed"])]);
     let refused = move_schedule(&ledger(&[&rule])).await.unwrap_err();
     assert!(matches!(refused, LedgerError::Conflict), "{refused:?}");
     assert_eq!(rule.num_calls(), 1);
-    // Nor what is refused for good.
+    // Permanent refusals are not retried either.
     let rule = transactions([cancelled(&["TransactionConflict", "ValidationError"])]);
     let refused = move_schedule(&ledger(&[&rule])).await.unwrap_err();
     assert!(matches!(refused, LedgerError::Aws { .. }) && !refused.is_passing(), "{refused:?}");
@@ -140,7 +140,7 @@ async fn a_condition_that_failed_is_never_sent_again() {
 }
 
 #[tokio::test]
-async fn a_collision_without_end_is_passing_and_bounded() {
+async fn endless_conflicts_are_transient_and_bounded() {
     let rule = transactions((0..20).map(|_| cancelled(&["TransactionConflict"])));
     let begun = std::time::Instant::now();
     let refused = move_schedule(&ledger(&[&rule])).await.unwrap_err();
@@ -150,9 +150,9 @@ async fn a_collision_without_end_is_passing_and_bounded() {
     assert!(paused.as_millis() > 0 && paused.as_millis() < 4_000, "{paused:?}");
 }
 
-/// The SDK's own brake lets no more than a hundred retries through.
+/// The SDK's token bucket would allow at most a hundred retries.
 #[tokio::test]
-async fn many_collisions_at_once_use_up_no_other_calls_retries() {
+async fn many_conflicts_leave_other_calls_retries_untouched() {
     let rule = transactions((0..150).map(|_| cancelled(&["TransactionConflict"])));
     let ledger = ledger(&[&rule]);
     let done = futures::future::join_all((0..25).map(|_| move_schedule(&ledger))).await;
@@ -161,7 +161,7 @@ async fn many_collisions_at_once_use_up_no_other_calls_retries() {
 }
 
 #[tokio::test]
-async fn an_update_that_meets_a_transaction_is_sent_again() {
+async fn an_update_conflicting_with_a_transaction_is_retried() {
     let collided = || [error("TransactionConflictException"), error("ThrottlingException")];
     let counted = || UpdateItemOutput::builder().attributes("last", AttributeValue::N("8".to_owned())).build();
     let rule = after(mock!(Client::update_item), collided(), counted);
@@ -180,7 +180,7 @@ async fn an_update_that_meets_a_transaction_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_put_that_meets_a_transaction_is_sent_again() {
+async fn a_put_conflicting_with_a_transaction_is_retried() {
     let rule =
         after(mock!(Client::put_item), [error("TransactionConflictException")], || PutItemOutput::builder().build());
     ledger(&[&rule]).set_policy(Policy::default()).await.unwrap();
@@ -188,7 +188,7 @@ async fn a_put_that_meets_a_transaction_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_deletion_that_meets_a_transaction_is_sent_again() {
+async fn a_deletion_conflicting_with_a_transaction_is_retried() {
     let rule = after(mock!(Client::delete_item), [error("TransactionConflictException")], || {
         DeleteItemOutput::builder().build()
     });
@@ -197,7 +197,7 @@ async fn a_deletion_that_meets_a_transaction_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_throttled_read_is_sent_again() {
+async fn a_throttled_read_is_retried() {
     let throttled = || [error("ProvisionedThroughputExceededException"), error("RequestLimitExceeded")];
     let rule = after(mock!(Client::get_item), throttled(), || GetItemOutput::builder().build());
     assert!(ledger(&[&rule]).device(&device().id).await.unwrap().is_none());
@@ -207,7 +207,7 @@ async fn a_throttled_read_is_sent_again() {
     assert_eq!(rule.num_calls(), 3);
 }
 
-/// Of so many keys, as many are left as this says.
+/// Leaves this many keys unprocessed.
 fn answered(left: usize) -> BatchGetItemOutput {
     let key = |number: usize| item(std::collections::HashMap::from([("id", format!("bmc-{number}"))]));
     let mut answer = BatchGetItemOutput::builder().responses("devices", vec![item(device())]);
@@ -219,7 +219,7 @@ fn answered(left: usize) -> BatchGetItemOutput {
 }
 
 #[tokio::test]
-async fn unprocessed_keys_are_asked_for_again_with_pauses() {
+async fn unprocessed_keys_are_retried_with_pauses() {
     let ids: Vec<DeviceId> = (0..3).map(|number| format!("bmc-{number}").parse().unwrap()).collect();
     let rule = mock!(Client::batch_get_item)
         .sequence()
@@ -238,9 +238,9 @@ async fn unprocessed_keys_are_asked_for_again_with_pauses() {
     assert_eq!(rule.num_calls(), ATTEMPTS);
 }
 
-/// The answer to the first attempt was lost: the second finds the device leased.
+/// The response to the first attempt was lost; the second finds the device leased.
 #[tokio::test]
-async fn a_lease_of_ours_whose_answer_was_lost_holds() {
+async fn a_lease_with_a_lost_response_is_held() {
     let lease = Lease { owner: "request/message".to_owned(), until: NOW + time::Duration::MINUTE };
     let refused_by = |lease: Lease| {
         let held = item(DeviceRecord { lease: Some(lease), ..device() });
@@ -258,7 +258,7 @@ async fn a_lease_of_ours_whose_answer_was_lost_holds() {
     assert!(matches!(refused, LeaseRefused::Held { .. }), "{refused:?}");
 }
 
-/// Sees what goes over the wire.
+/// Records the request bodies.
 #[derive(Clone, Debug, Default)]
 struct Bodies(Arc<Mutex<Vec<serde_json::Value>>>);
 
@@ -279,10 +279,10 @@ impl Intercept for Bodies {
 }
 
 #[tokio::test]
-async fn all_attempts_at_a_transaction_have_its_one_token() {
+async fn all_attempts_at_a_transaction_share_one_token() {
     let bodies = Bodies::default();
     let rule = transactions([cancelled(&["TransactionConflict"])]);
-    // The mocks' own configuration has one token for all.
+    // The mocks' own configuration has a single token for all transactions.
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
@@ -302,7 +302,7 @@ async fn all_attempts_at_a_transaction_have_its_one_token() {
 }
 
 #[tokio::test]
-async fn where_the_caller_switched_retries_off_they_stay_off() {
+async fn retries_stay_disabled_if_the_caller_disabled_them() {
     let rule = transactions([cancelled(&["TransactionConflict"])]);
     let ledger = ledger_with(&[&rule], |config| config.retry_config(RetryConfig::disabled()));
     assert!(move_schedule(&ledger).await.unwrap_err().is_passing());
@@ -310,7 +310,7 @@ async fn where_the_caller_switched_retries_off_they_stay_off() {
 }
 
 #[tokio::test]
-async fn a_fault_of_dynamodb_passes_a_refusal_does_not() {
+async fn faults_are_transient_but_refusals_are_not() {
     let answers = |status: u16, code: &'static str| {
         let rule = mock!(Client::get_item).sequence();
         (0..ATTEMPTS).fold(rule, |rule, _| rule.http_status(status, error(code))).build()
@@ -322,7 +322,7 @@ async fn a_fault_of_dynamodb_passes_a_refusal_does_not() {
     assert_eq!(refusal.num_calls(), 1);
 }
 
-/// No call is made for what DynamoDB would refuse.
+/// No call is made for a record that DynamoDB would refuse.
 #[tokio::test]
 async fn a_record_that_is_too_large_is_not_sent() {
     let spec = serde_json::json!({

@@ -1,5 +1,5 @@
-//! Settling a batch while transactions collide and messages come twice: the SDK's own mock layer, since no emulator
-//! cancels transactions that meet.
+//! Settling a batch despite conflicting transactions and doubled messages: with the SDK's own mock layer, since no
+//! emulator cancels conflicting transactions.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput};
@@ -11,7 +11,7 @@ use rootcast_core::job::{JobId, Leg};
 use rootcast_ledger::{Ledger, LedgerError, Settlement, Tables, TaskKey};
 use time::OffsetDateTime;
 
-/// Cancelled with a reason a write, `None` for those that were fine.
+/// Cancels with a reason per write, `None` for those that were fine.
 fn cancelled(reasons: &'static [&'static str]) -> Rule {
     mock!(aws_sdk_dynamodb::Client::transact_write_items).then_error(|| refused(reasons))
 }
@@ -22,7 +22,7 @@ fn refused(reasons: &[&str]) -> TransactWriteItemsError {
     TransactWriteItemsError::TransactionCanceledException(exception)
 }
 
-/// Accepts a transaction of so many writes.
+/// Accepts a transaction with this many writes.
 fn accepted(writes: usize) -> Rule {
     mock!(aws_sdk_dynamodb::Client::transact_write_items)
         .match_requests(move |request| request.transact_items().len() == writes)
@@ -34,7 +34,7 @@ fn ledger(rules: &[&Rule]) -> Ledger {
     Ledger::new(client, Tables { jobs: Some("jobs".to_owned()), ..Tables::default() })
 }
 
-/// Two devices of one shard, so that a transaction has two tasks and one counter.
+/// Two devices in one shard, so that a transaction has two tasks and one counter.
 fn batch() -> Vec<Settlement> {
     let ids = (0u32..).map(|number| format!("bmc-{number}").parse());
     let same_shard = ids.map(Result::unwrap).filter(|device: &rootcast_core::device::DeviceId| device.shard() == 3);
@@ -50,7 +50,7 @@ fn batch() -> Vec<Settlement> {
 }
 
 #[tokio::test]
-async fn a_collision_is_tried_again_and_recorded_once() {
+async fn a_conflict_is_retried_and_recorded_once() {
     let collided = || refused(&["None", "None", "TransactionConflict"]);
     let rule = mock!(aws_sdk_dynamodb::Client::transact_write_items)
         .match_requests(|request| request.transact_items().len() == 3)
@@ -64,7 +64,7 @@ async fn a_collision_is_tried_again_and_recorded_once() {
 }
 
 #[tokio::test]
-async fn a_settled_task_does_not_hold_up_its_batch() {
+async fn an_already_settled_task_does_not_block_its_batch() {
     let (stale, then) = (cancelled(&["ConditionalCheckFailed", "None", "None"]), accepted(2));
     let batch = batch();
     let settled = ledger(&[&stale, &then]).settle(batch.clone()).await.unwrap();
@@ -73,14 +73,14 @@ async fn a_settled_task_does_not_hold_up_its_batch() {
 }
 
 #[tokio::test]
-async fn a_batch_of_nothing_but_old_news_writes_nothing() {
+async fn a_batch_of_stale_results_writes_nothing() {
     let refused = cancelled(&["ConditionalCheckFailed", "ConditionalCheckFailed", "None"]);
     let settled = ledger(&[&refused]).settle(batch()).await.unwrap();
     assert_eq!((settled.recorded.len(), settled.stale.len(), refused.num_calls()), (0, 2, 1));
 }
 
 #[tokio::test]
-async fn collisions_without_end_are_told_as_a_passing_fault() {
+async fn endless_conflicts_are_a_transient_error() {
     let collision = cancelled(&["TransactionConflict", "None", "None"]);
     let error = ledger(&[&collision]).settle(batch()).await.unwrap_err();
     assert!(matches!(error, LedgerError::Transient { .. }), "{error:?}");

@@ -1,5 +1,5 @@
-//! What changes together when a certificate comes to a device, fails there, or goes with it: the transactions as they
-//! are sent, on the SDK's own mock layer.
+//! The transactions when a certificate is bound to a device, installed, fails, or is deleted with the device, with the
+//! SDK's own mock layer.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, HashMap};
@@ -71,7 +71,7 @@ fn act(action: Action) -> Act {
     Act::new(Subject::Certificate(certificate(1)), action, &by(), NOW)
 }
 
-/// The end of the certificate's audit chain, which has three entries.
+/// The head of the certificate's audit chain, which has three entries.
 fn chain() -> Rule {
     mock!(Client::get_item)
         .match_requests(|request| request.key().unwrap()["sk"].as_s().unwrap() == "audit")
@@ -81,7 +81,7 @@ fn chain() -> Rule {
         })
 }
 
-/// A rollover runs.
+/// The authority while a rollover runs.
 fn rolling() -> Rule {
     mock!(Client::get_item)
         .match_requests(|request| request.key().unwrap()["id"].as_s().unwrap() == "authority")
@@ -96,7 +96,7 @@ fn settlement(outcome: Outcome) -> Settlement {
     Settlement { key, attempt: 1, of: None, outcome, history: Vec::new(), at: NOW }
 }
 
-/// One write in a line: what it does, to which record, and what it sets.
+/// One write as a line: its kind, the record, and the values set.
 fn told(write: &TransactWriteItem) -> String {
     let text = |value: &AttributeValue| match value {
         AttributeValue::S(text) | AttributeValue::N(text) => text.clone(),
@@ -104,7 +104,7 @@ fn told(write: &TransactWriteItem) -> String {
         other => format!("{other:?}"),
     };
     let key = |item: &HashMap<String, AttributeValue>| {
-        // A job's record has an id of its own beside its key.
+        // A job's record has an attribute `id` besides its key.
         let names: &[&str] = if item.contains_key("pk") { &["pk", "sk"] } else { &["id"] };
         let parts = names.iter().filter_map(|name| item.get(*name)).map(text);
         parts.collect::<Vec<_>>().join(" ")
@@ -124,7 +124,7 @@ fn told(write: &TransactWriteItem) -> String {
     format!("update {} {} [{}]", key(update.key()), update.update_expression(), values.join(" "))
 }
 
-/// Accepts one transaction, and these writes alone.
+/// Accepts one transaction with exactly these writes.
 fn accepted(expected: &'static [&'static str]) -> Rule {
     mock!(Client::transact_write_items)
         .match_requests(move |request| {
@@ -164,7 +164,7 @@ fn ledger(rules: &[&Rule]) -> Ledger {
 }
 
 #[tokio::test]
-async fn a_proven_device_drops_all_but_what_is_under_way() {
+async fn a_proven_device_drops_all_uses_not_under_way() {
     let earlier = found(vec![
         binding(2, None, false),
         binding(3, Some(Stage::CheckConfiguration), true),
@@ -189,7 +189,7 @@ async fn a_proven_device_drops_all_but_what_is_under_way() {
 }
 
 #[tokio::test]
-async fn a_failure_leaves_all_uses_and_the_device_alone() {
+async fn a_failure_changes_neither_other_uses_nor_the_device() {
     let failure = Failure::new(ErrorClass::NotStored, "Still the old one.").at(Stage::CheckConfiguration);
     let written = accepted(&[
         "put 7#12 task#install#bmc-1",
@@ -201,7 +201,7 @@ async fn a_failure_leaves_all_uses_and_the_device_alone() {
 }
 
 #[tokio::test]
-async fn old_news_is_told_from_a_device_that_changed() {
+async fn stale_results_and_changed_devices_are_distinguished() {
     let failed = settlement(Outcome::Failed(Failure::new(ErrorClass::Connect, "refused")));
     let stale = refused(&["ConditionalCheckFailed", "None", "ConditionalCheckFailed"]);
     assert!(!ledger(&[&stale]).settle_use(&failed, &under_way(), None).await.unwrap());
@@ -211,7 +211,7 @@ async fn old_news_is_told_from_a_device_that_changed() {
 }
 
 #[tokio::test]
-async fn a_deployment_begins_with_all_that_belongs_to_it() {
+async fn a_deployment_starts_with_all_its_records() {
     let written = accepted(&[
         "put 7 meta",
         "put jobs 000000000007",
@@ -235,7 +235,7 @@ async fn a_deployment_begins_with_all_that_belongs_to_it() {
 }
 
 #[tokio::test]
-async fn a_tie_without_a_job_comes_and_goes_whole() {
+async fn a_binding_without_a_job_is_written_in_one_transaction() {
     let bound = accepted(&[
         "update scs0000000000001 ADD uses :more, revision :one [:more=2 :one=1]",
         "put scs0000000000001 use#bmc-0",
@@ -260,7 +260,7 @@ async fn a_tie_without_a_job_comes_and_goes_whole() {
 
 /// `TransactWriteItems` takes a hundred writes.
 #[tokio::test]
-async fn as_many_ties_as_may_be_fit_into_one_transaction() {
+async fn the_most_bindings_fit_into_one_transaction() {
     let devices: Vec<_> = (0..MOST_BINDINGS).map(|number| device(&format!("bmc-{number}"), &[])).collect();
     let written = mock!(Client::transact_write_items)
         .match_requests(|request| request.transact_items().len() == 99)
@@ -269,7 +269,7 @@ async fn as_many_ties_as_may_be_fit_into_one_transaction() {
 }
 
 #[tokio::test]
-async fn only_a_deployment_that_runs_is_among_those_that_run() {
+async fn only_running_deployments_are_in_the_running_list() {
     let devices = ["bmc-1".parse::<DeviceId>().unwrap()].into();
     let mut deployment = Deployment::new(JobId(7), certificate(1), Work::Install, devices, "ops".to_owned(), NOW);
     let running = accepted(&["put 7 meta", "put running 000000000007"]);
@@ -280,7 +280,7 @@ async fn only_a_deployment_that_runs_is_among_those_that_run() {
 }
 
 #[tokio::test]
-async fn a_deleted_device_takes_its_uses_whatever_their_state() {
+async fn deleting_a_device_deletes_all_its_uses() {
     let there = read(&device("bmc-1", &[2, 4]));
     let uses = found(vec![binding(2, None, false), binding(4, Some(Stage::InstallCertificate), false)]);
     let written = accepted(&[
@@ -298,7 +298,7 @@ async fn a_deleted_device_takes_its_uses_whatever_their_state() {
 }
 
 #[tokio::test]
-async fn a_device_with_a_worker_is_not_deleted() {
+async fn a_leased_device_is_not_deleted() {
     let until = NOW + time::Duration::MINUTE;
     let held = DeviceRecord { lease: Some(Lease { owner: "worker".to_owned(), until }), ..device("bmc-1", &[]) };
     let there = read(&held);
@@ -306,7 +306,7 @@ async fn a_device_with_a_worker_is_not_deleted() {
     assert!(matches!(error, LedgerError::Conflict), "{error:?}");
 }
 
-/// With its place in the fleet and its departure from a rollover, and three writes to spare.
+/// Includes its fleet entry and its departure from a rollover, with three writes to spare.
 #[tokio::test]
 async fn a_full_device_is_deleted_in_one_transaction() {
     let numbers: Vec<u32> = (1..=MOST_BINDINGS_OF_DEVICE as u32).collect();

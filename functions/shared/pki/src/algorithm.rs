@@ -1,4 +1,4 @@
-//! What kinds of key a root may have: each with its one hash, and its name in every API that speaks of it.
+//! The key types that a root may have. Each has one hash, and its names in the APIs that refer to it.
 
 use aws_lc_rs::digest::{self, digest};
 use aws_lc_rs::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
@@ -8,9 +8,9 @@ use thiserror::Error;
 use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo};
 use x509_parser::public_key::PublicKey;
 
-/// The key of a root generation, and with it the signature that it makes.
+/// The key algorithm of a root generation, and thereby its signature algorithm.
 ///
-/// RSA signs with PKCS #1 v1.5: it is what every management controller verifies, PSS is not.
+/// RSA signs with PKCS #1 v1.5, which every management controller verifies, unlike PSS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum KeyAlgorithm {
     #[serde(rename = "ECDSA_P256")]
@@ -26,17 +26,17 @@ pub enum KeyAlgorithm {
     Rsa4096,
 }
 
-/// A public key that none of the algorithms has.
+/// The public key has none of the supported algorithms.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("the public key is neither ECDSA on P-256 or P-384 nor RSA with 2048, 3072 or 4096 bits")]
 pub struct UnsupportedKey;
 
-/// A signature that was not made over this message with this key.
+/// The signature was not made over this message with this key.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("the signature does not verify")]
 pub struct BadSignature;
 
-/// How an ECDSA signature is written down.
+/// Encoding of an ECDSA signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// DER, as in certificates (RFC 5758 §3.2) and in KMS's answers.
@@ -48,7 +48,7 @@ pub(crate) enum Encoding {
 impl KeyAlgorithm {
     pub const ALL: [Self; 5] = [Self::EcdsaP256, Self::EcdsaP384, Self::Rsa2048, Self::Rsa3072, Self::Rsa4096];
 
-    /// By the `specName` of `/certificatePolicy`: `DEFAULT` and `CNSA` are XClarity's, the rest are ours.
+    /// From the `specName` of `/certificatePolicy`. `DEFAULT` and `CNSA` are XClarity's, the others ours.
     pub fn from_spec_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|algorithm| algorithm.spec_name() == name)
     }
@@ -95,7 +95,7 @@ impl KeyAlgorithm {
         }
     }
 
-    /// Java's name of the signature, which XClarity answers with.
+    /// Java's name of the signature algorithm, as in XClarity's responses.
     pub const fn java_name(self) -> &'static str {
         match self {
             Self::EcdsaP256 => "SHA256withECDSA",
@@ -105,7 +105,7 @@ impl KeyAlgorithm {
         }
     }
 
-    /// The hash that goes to KMS as `MessageType: DIGEST`, which spares KMS's limit of 4096 bytes a message.
+    /// The hash for KMS's `MessageType: DIGEST`, which avoids the limit of 4096 bytes per message.
     pub fn digest(self, message: &[u8]) -> Vec<u8> {
         let hash = match self {
             Self::EcdsaP256 | Self::Rsa2048 => &digest::SHA256,
@@ -114,7 +114,7 @@ impl KeyAlgorithm {
         digest(hash, message).as_ref().to_vec()
     }
 
-    /// The algorithm of a SubjectPublicKeyInfo: curve and modulus length decide, nothing beside the key does.
+    /// The algorithm of a SubjectPublicKeyInfo, from the curve or the modulus length alone.
     pub fn of_spki(spki_der: &[u8]) -> Result<Self, UnsupportedKey> {
         // rcgen compares the whole AlgorithmIdentifier, named curve and parameters included.
         let known = rcgen::SubjectPublicKeyInfo::from_der(spki_der).map_err(|_| UnsupportedKey)?;
@@ -146,7 +146,7 @@ impl KeyAlgorithm {
         }
     }
 
-    /// Verifies with the key's own algorithm, whatever the message says of itself.
+    /// Verifies with the key's own algorithm, whatever algorithm the message names.
     pub(crate) fn verify(
         spki_der: &[u8],
         encoding: Encoding,
@@ -169,7 +169,7 @@ impl KeyAlgorithm {
     }
 }
 
-/// Why a signature is not accepted.
+/// Why a signature is refused.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum VerifyError {
     #[error(transparent)]

@@ -1,5 +1,5 @@
-//! The bundle: which trust anchors a device is to hold, as a version that only grows, and the signed form in which it
-//! is fetched without trusting the server's TLS certificate.
+//! The bundle: the trust anchors that a device should hold, under a version that only grows. Its signed form can be
+//! fetched without trusting the server's TLS certificate.
 
 mod jws;
 
@@ -13,16 +13,17 @@ pub use self::jws::{JwsError, SignedBundle, jws_signature, verify_jws};
 use crate::certificate::Certificate;
 use crate::fingerprint::Fingerprint;
 
-/// The trust anchors of one version. Its serialised form names its content hash, which is checked when it is read.
+/// The trust anchors of one version. The serialised form contains the content hash, which is verified when it is
+/// parsed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Document", into = "Document")]
 pub struct Bundle {
-    /// From 1, and only grows: a device that has seen 3 takes no 2 (RFC 7030's `/cacerts` has no such protection).
+    /// From 1. Only grows: a device that has seen 3 refuses 2 (RFC 7030's `/cacerts` has no such protection).
     pub version: u64,
     pub anchors: Vec<Certificate>,
-    /// Roots that were anchors once, and are to be removed.
+    /// Former anchors that must be removed.
     pub withdrawn: Vec<Fingerprint>,
-    /// To the second.
+    /// In whole seconds.
     pub issued: OffsetDateTime,
 }
 
@@ -32,7 +33,7 @@ impl Bundle {
         content_hash(self.anchors.iter().map(Certificate::fingerprint))
     }
 
-    /// What is signed: the JSON of the bundle, the same bytes each time.
+    /// The signed payload: the bundle as JSON, always the same bytes.
     pub fn payload(&self) -> Vec<u8> {
         let document = Document::from(self.clone());
         json!({
@@ -47,35 +48,36 @@ impl Bundle {
     }
 }
 
-/// A bundle's record takes so many bytes at most: DynamoDB's 400 KB an item, less the 2 KB that the ledger keeps for keys.
+/// Largest record of a bundle in bytes: DynamoDB's 400 KB per item, less the 2 KB that the ledger reserves for keys.
 const LARGEST_RECORD: usize = 398 << 10;
-/// DER of a root: an RSA key and a signature of 4 096 bits, and a name of the most characters of four bytes, twice.
+/// Largest DER of a root: an RSA key and a signature of 4 096 bits, and twice a name of maximum length with four bytes
+/// per character.
 pub const LARGEST_ANCHOR: usize = 5 << 10;
-/// So many roots fit into a bundle whatever they are.
+/// A bundle always has room for this many roots, of any kind.
 pub const ROOTS_THAT_FIT: u32 = 20;
 
 const _: () = assert!(record_size_of(ROOTS_THAT_FIT as usize, LARGEST_ANCHOR) < LARGEST_RECORD);
 
-/// Whether the record of a bundle with these anchors (the bytes of each's DER), all of which sign it, can be kept.
+/// Whether the record of a bundle fits, if it is signed by all of its anchors. `anchors`: DER size of each in bytes.
 pub fn fits(anchors: impl Iterator<Item = usize>, withdrawn: usize) -> bool {
     let anchors: usize = anchors.map(|der| record_size_of(1, der)).sum();
     HEAD + anchors + withdrawn * WITHDRAWN <= LARGEST_RECORD
 }
 
-/// Version, times, hash, and the names of fields.
+/// Version, times, hash, and field names.
 const HEAD: usize = 2 << 10;
-/// 64 digits, quotes and comma; and once more in the payload, in base64.
+/// 64 digits, quotes and comma; and again in the payload, in base64.
 const WITHDRAWN: usize = 67 + 67 * 4 / 3 + 1;
 
-/// Each anchor in base64, and once more in the payload, in base64 again; and its signature: 683 characters of an RSA key
-/// of 4 096 bits, its header, and the names of fields.
+/// Each anchor in base64, and again in the payload, in base64 twice; and its signature: 683 characters for an RSA key
+/// of 4 096 bits, its header, and field names.
 const fn record_size_of(anchors: usize, der: usize) -> usize {
     let base64 = der.div_ceil(3) * 4 + 3;
     anchors * (base64 + base64 * 4 / 3 + 1 + 683 + 250)
 }
 
-/// What a set of anchors is, whatever their order: SHA-256 over the anchors' own SHA-256 fingerprints (32 bytes each),
-/// sorted, each once. Of a bundle, and of what was read back from a device.
+/// Identifies a set of anchors in any order: SHA-256 over the anchors' own SHA-256 fingerprints (32 bytes each), sorted
+/// and deduplicated. Computed for bundles, and for the anchors that were read back from a device.
 pub fn content_hash(fingerprints: impl Iterator<Item = Fingerprint>) -> Fingerprint {
     let mut sorted: Vec<Fingerprint> = fingerprints.collect();
     sorted.sort_unstable();
@@ -93,7 +95,7 @@ struct Document {
     issued: String,
 }
 
-/// A bundle that contradicts itself.
+/// Why a serialised bundle is inconsistent.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum InvalidBundle {
     #[error("the bundle's sha256 is not that of its anchors")]

@@ -1,4 +1,4 @@
-//! X.509 certificates as they are read: parsed once, the DER kept.
+//! Parsed X.509 certificates, with their DER.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use crate::algorithm::{Encoding, KeyAlgorithm, UnsupportedKey, VerifyError};
 use crate::fingerprint::Fingerprint;
 use crate::name;
 
-/// A well-formed certificate. That it exists says nothing of who signed it or what it is trusted for.
+/// A well-formed certificate. It may be signed by anyone, and need not be trusted.
 ///
 /// Serialised as the base64 of its DER.
 #[derive(Clone, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ pub struct Certificate {
     is_ca: bool,
 }
 
-/// Bytes or text that are not a certificate.
+/// Why bytes or text are not a certificate.
 #[derive(Debug, Error)]
 pub enum InvalidCertificate {
     #[error("not a DER certificate: {0}")]
@@ -56,7 +56,7 @@ impl Certificate {
         Ok(Self::of(&parse(&der.into())?))
     }
 
-    /// A certificate that was parsed already.
+    /// From a certificate that is already parsed.
     pub(crate) fn of(parsed: &X509Certificate<'_>) -> Self {
         let der = parsed.as_raw();
         let subject_key_identifier =
@@ -104,12 +104,12 @@ impl Certificate {
         self.fingerprint
     }
 
-    /// SHA-1 of the DER in upper-case hexadecimal: a name by which others know certificates, and no proof of anything.
+    /// SHA-1 of the DER in upper-case hexadecimal. An identifier in other systems, never used as proof.
     pub fn thumbprint(&self) -> String {
         hex::encode_upper(digest(&SHA1_FOR_LEGACY_USE_ONLY, &self.der))
     }
 
-    /// SubjectPublicKeyInfo, as `kms:GetPublicKey` answers it.
+    /// SubjectPublicKeyInfo, as returned by `kms:GetPublicKey`.
     pub fn spki_der(&self) -> &[u8] {
         &self.spki_der
     }
@@ -138,7 +138,7 @@ impl Certificate {
         self.not_after
     }
 
-    /// Java's name, such as `SHA384withECDSA`; the OID where it has none here.
+    /// Java's name, such as `SHA384withECDSA`; the OID if this crate knows no name.
     pub fn signature_algorithm_name(&self) -> &str {
         &self.signature_algorithm
     }
@@ -147,7 +147,7 @@ impl Certificate {
         self.subject_key_identifier.as_deref()
     }
 
-    /// BasicConstraints say cA.
+    /// Whether BasicConstraints say cA.
     pub fn is_ca(&self) -> bool {
         self.is_ca
     }
@@ -156,14 +156,14 @@ impl Certificate {
         KeyAlgorithm::of_spki(&self.spki_der)
     }
 
-    /// Whether `issuer`'s key signed this certificate: the signature, and nothing beside it.
+    /// Whether `issuer`'s key signed this certificate. Checks the signature only.
     pub fn verify_signed_by(&self, issuer: &Self) -> Result<(), VerifyError> {
         self.verify_signed_with(&issuer.spki_der)
     }
 
     pub(crate) fn verify_signed_with(&self, spki_der: &[u8]) -> Result<(), VerifyError> {
         let parsed = parse(&self.der).map_err(|_| UnsupportedKey)?;
-        // RFC 5280 §4.1.1.2: the algorithm is said twice, and once is not signed.
+        // RFC 5280 §4.1.1.2: the algorithm stands in two places, and only one is signed, so they must be equal.
         if parsed.signature_algorithm != parsed.tbs_certificate.signature {
             return Err(crate::algorithm::BadSignature.into());
         }
@@ -194,7 +194,8 @@ pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, InvalidCertificat
     }
 }
 
-/// Names of [Java's `Signature` algorithms](https://docs.oracle.com/en/java/javase/21/docs/specs/security/standard-names.html).
+/// Name among [Java's `Signature`
+/// algorithms](https://docs.oracle.com/en/java/javase/21/docs/specs/security/standard-names.html).
 fn java_name(oid: &str) -> String {
     match oid {
         "1.2.840.113549.1.1.5" => "SHA1withRSA",

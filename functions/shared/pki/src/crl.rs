@@ -1,8 +1,8 @@
-//! Certificate revocation lists (RFC 5280 §5): which of a root's certificates are no longer to be trusted.
+//! Certificate revocation lists (RFC 5280 §5): which of a root's certificates are revoked.
 //!
-//! A generation has [`SHARDS`] lists, so that each stays small however many devices there are: a serial number falls
-//! into one of them for good, and its certificate names that list's address. A list that is made anew replaces the one
-//! before it, under a higher number.
+//! A generation has [`SHARDS`] lists, so that each stays small with any number of devices. A serial number determines
+//! its list for good, and the certificate contains that list's address. A new list replaces the previous one under a
+//! higher number.
 
 use std::fmt;
 use std::str::FromStr;
@@ -23,12 +23,12 @@ use crate::certificate::Certificate;
 use crate::root::prepared::{IssueError, Issuer, Pass, Prepared, Unsigned};
 use crate::root::{Serial, second};
 
-/// Lists a generation. With 100 000 devices a list covers some 1 600 certificates; if every one of them were revoked it
-/// would have 70 KiB.
+/// Lists per generation. With 100 000 devices, a list covers some 1 600 certificates; with all of them revoked, it has
+/// 70 KiB.
 pub const SHARDS: u8 = 64;
 
-/// From thisUpdate to nextUpdate. A list is made anew at half of it, hence half is how long nobody may notice that they
-/// are not.
+/// From thisUpdate to nextUpdate. A list is renewed after half of it, so a failure to renew may stay unnoticed for the
+/// other half.
 pub const LIFETIME: Duration = Duration::days(7);
 
 /// One of a generation's lists.
@@ -39,7 +39,7 @@ pub struct CrlShard {
     shard: u8,
 }
 
-/// What is not the name of a list.
+/// The text names no list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a revocation list is /crl/GENERATION/SHARD.crl, with generations from 1 and shards from 0 to 63")]
 pub struct NotAShard;
@@ -49,8 +49,8 @@ impl CrlShard {
         if generation == 0 || shard >= SHARDS { Err(NotAShard) } else { Ok(Self { generation, shard }) }
     }
 
-    /// The list of the certificate that `generation` (from 1) signed under this serial number: its lowest six bits of
-    /// the first octet, which are random in every [`Serial`].
+    /// The list for the certificate with this serial number, signed by `generation` (from 1). Selected by the lowest
+    /// six bits of the first octet, which are random in every [`Serial`].
     pub const fn of(generation: u32, serial: &Serial) -> Self {
         Self { generation, shard: serial.octets()[0] % SHARDS }
     }
@@ -64,7 +64,7 @@ impl CrlShard {
         self.shard
     }
 
-    /// `base`: where the lists are served, such as `https://pki.example.com`, with or without a slash at its end.
+    /// `base`: where the lists are served, such as `https://pki.example.com`, with or without a trailing slash.
     pub fn url(self, base: &str) -> String {
         format!("{}{self}", base.trim_end_matches('/'))
     }
@@ -80,7 +80,7 @@ impl fmt::Display for CrlShard {
 impl FromStr for CrlShard {
     type Err = NotAShard;
 
-    /// Only as it is written: a list has one address.
+    /// Accepts only the canonical spelling, so that a list has one address.
     fn from_str(path: &str) -> Result<Self, NotAShard> {
         let numbers = path.strip_prefix("/crl/").and_then(|rest| rest.strip_suffix(".crl")).ok_or(NotAShard)?;
         let (generation, shard) = numbers.split_once('/').ok_or(NotAShard)?;
@@ -103,7 +103,7 @@ impl TryFrom<Numbers> for CrlShard {
     }
 }
 
-/// Why a certificate is revoked (RFC 5280 §5.3.1), by Venafi's numbers, which are the RFC's.
+/// Why a certificate is revoked (RFC 5280 §5.3.1). Venafi's numbers are the RFC's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Reason {
@@ -126,7 +126,7 @@ impl Reason {
         Self::CessationOfOperation,
     ];
 
-    /// `None` beyond 5: holds are not known here, nor what takes one back.
+    /// `None` above 5: certificateHold and removeFromCRL are not supported.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| *reason as u8 == number)
     }
@@ -144,7 +144,7 @@ impl Reason {
     }
 }
 
-/// A certificate that is revoked.
+/// A revoked certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Revoked {
@@ -155,15 +155,16 @@ pub struct Revoked {
     pub reason: Reason,
 }
 
-/// All that decides the bytes of a list, beside its issuer.
+/// Everything that determines the bytes of a list, except its issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrlSpec {
-    /// Higher than every number that this list had before (§5.2.3).
+    /// Higher than every earlier number of this list (§5.2.3).
     pub number: u64,
-    /// To the second, as every date in a list.
+    /// In whole seconds, like every date in a list.
     pub this_update: OffsetDateTime,
     pub next_update: OffsetDateTime,
-    /// Its addresses, every one that a certificate names: whoever reads another list by mistake finds out (§5.2.5).
+    /// Every address that certificates name for this list, so that a client that fetched another list by mistake
+    /// notices (§5.2.5).
     pub urls: Vec<String>,
     pub revoked: Vec<Revoked>,
 }
@@ -171,8 +172,9 @@ pub struct CrlSpec {
 /// A list that lacks only its signature.
 pub type PreparedCrl = Prepared<UnsignedCrl>;
 
-/// A list of the certificates below `issuer`: version 2, with CRL number, authority key identifier and a critical
-/// issuing distribution point, which says that it covers those addresses and no authorities' certificates.
+/// Prepares a list of the certificates below `issuer`: version 2, with CRL number, authority key identifier and a
+/// critical issuing distribution point. The latter says that the list covers these addresses, and no certificates of
+/// authorities.
 pub fn prepare_crl(spec: &CrlSpec, issuer: &Certificate) -> Result<PreparedCrl, IssueError> {
     if spec.urls.is_empty() || !spec.urls.iter().all(|url| is_url(url)) {
         return Err(IssueError::CrlUrl);
@@ -233,7 +235,7 @@ impl fmt::Debug for Crl {
     }
 }
 
-/// A list's content.
+/// A list's contents.
 pub struct UnsignedCrl(CertificateRevocationListParams);
 
 impl Unsigned for UnsignedCrl {
@@ -248,7 +250,8 @@ impl Unsigned for UnsignedCrl {
         if list.iter_revoked_certificates().count() != self.0.revoked_certs.len() {
             return Err(IssueError::ReadBackList);
         }
-        // As of a certificate (§5.1.1.2): the algorithm is said twice, and once is not signed.
+        // §5.1.1.2, as for a certificate: the algorithm stands in two places, and only one is signed, so they must be
+        // equal.
         if list.signature_algorithm != list.tbs_cert_list.signature {
             return Err(IssueError::Signature(BadSignature.into()));
         }
@@ -258,17 +261,18 @@ impl Unsigned for UnsignedCrl {
     }
 }
 
-/// Whether a list is to be made anew: half of its time is over.
+/// Whether a list must be renewed: half of its lifetime is over.
 pub fn is_due(this_update: OffsetDateTime, next_update: OffsetDateTime, now: OffsetDateTime) -> bool {
     now - this_update >= (next_update - this_update) / 2
 }
 
-/// Whether a list names a revoked certificate that ends then. Beyond that end it is named once more at least (§3.3).
+/// Whether a list contains a revoked certificate that expires at `not_after`. After that, it appears in at least one
+/// more list (§3.3).
 pub fn names(not_after: OffsetDateTime, this_update: OffsetDateTime) -> bool {
     this_update <= not_after + LIFETIME
 }
 
-/// What may stand in a certificate as a list's address: an IA5String that is an http or https URL.
+/// Whether the text can be a list's address in a certificate: an IA5String that is an http or https URL.
 pub(crate) fn is_url(text: &str) -> bool {
     let plain = text.len() <= 1024 && text.bytes().all(|byte| byte.is_ascii_graphic());
     plain && url::Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))

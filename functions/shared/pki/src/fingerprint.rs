@@ -1,4 +1,4 @@
-//! SHA-256 fingerprints: the only way in which certificates are told apart here.
+//! SHA-256 fingerprints: the only identity of certificates in this code base.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,7 +26,7 @@ impl Fingerprint {
     }
 }
 
-/// Text that is not a SHA-256 in hexadecimal.
+/// The text is not a SHA-256 in hexadecimal.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("a SHA-256 fingerprint has 64 hexadecimal digits")]
 pub struct NotAFingerprint;

@@ -1,24 +1,23 @@
-//! Certificates made elsewhere: what was sent is read, checked and put in order, or refused with everything that is
-//! wrong with it.
+//! Import of certificates that were issued elsewhere: the material is parsed, checked and put in order, or refused with
+//! all of its problems.
 //!
-//! In scope: the text or file, the leaf and its key, the chain and each of its links, RFC 5280 §6 as far as it needs no
-//! revocation and no policies. Out of scope: whether the certificate is trusted by anybody, its revocation, and where
-//! it is kept.
+//! In scope: the text or file, the leaf and its key, the chain and each of its links, RFC 5280 §6 without revocation
+//! and policies. Out of scope: whether anyone trusts the certificate, its revocation, and where it is stored.
 //!
-//! What RFC 5280 leaves open, or where this differs:
-//! - Roots are checked as every other issuer is: validity, cA, keyCertSign, path length and name constraints. Only
-//!   SHA-1 in the signature of a root by itself is no problem but a [`Warning`]: trust in it rests elsewhere.
-//! - An issuer's extKeyUsage limits what is below it, as OpenSSL and webpki have it.
-//! - Policies are not asked for, so certificatePolicies, policyMappings and inhibitAnyPolicy cannot refuse a chain; a
-//!   critical policyConstraints, and every other critical extension, is refused as unknown.
-//! - CN stands for a host only where the SAN names none, and name constraints then apply to it.
-//! - An issuer that has the right key under another name is the vendor's SCM.0079; where none has, the chain is
-//!   incomplete.
+//! Choices that RFC 5280 leaves open, and deviations from it:
+//! - Roots are checked like every other issuer: validity, cA, keyCertSign, path length and name constraints. Only
+//!   SHA-1 in a root's self-signature is just a [`Warning`]: trust in a root does not rest on that signature.
+//! - An issuer's extKeyUsage limits the certificates below it, as in OpenSSL and webpki.
+//! - No policies are required, so certificatePolicies, policyMappings and inhibitAnyPolicy cannot refuse a chain. A
+//!   critical policyConstraints, like every other critical extension, is refused as unknown.
+//! - CN stands for a host only if the SAN names none; name constraints then apply to it.
+//! - An issuer that has the right key under another name is the vendor's SCM.0079. If no certificate has the key, the
+//!   chain is incomplete.
 //!
-//! Hostile input ends in bounded time and memory. The bounds: [`LIMIT`], [`KEY_LIMIT`], [`PKCS12_LIMIT`] on what is
-//! read; [`CERTIFICATES`], [`DEPTH`] and [`NAMES`] on what it holds; [`SIGNATURES`], [`STEPS`] and [`COMPARISONS`] on
-//! what is tried; [`ITERATIONS`] on what a password costs; RSA keys of 2048 to 8192 bits, with exponents of at most 33.
-//! Each has a problem with a message of its own.
+//! Hostile input takes bounded time and memory. The limits are [`LIMIT`], [`KEY_LIMIT`] and [`PKCS12_LIMIT`] for the
+//! size; [`CERTIFICATES`], [`DEPTH`] and [`NAMES`] for the contents; [`SIGNATURES`], [`STEPS`] and [`COMPARISONS`] for
+//! the search; [`ITERATIONS`] for deriving keys from a password; RSA keys of 2048 to 8192 bits, with exponents of at
+//! most 33 bits. Each limit has a problem with its own message.
 
 mod assess;
 mod constraints;
@@ -51,27 +50,27 @@ pub use pkcs12::ITERATIONS;
 pub use problem::{CODES, ConstraintFault, Fault, Field, Location, Problem, Problems};
 pub use public_key::LeafKey;
 
-/// Bytes of certificate and chain text together.
+/// Largest size of certificate and chain text together, in bytes.
 pub const LIMIT: usize = 64 * 1024;
 
-/// Bytes of private key text: an RSA key of 8192 bits takes 6.5 KiB, ML-DSA-87 with its seed 6.8 KiB.
+/// Largest private key text, in bytes: an RSA key of 8192 bits takes 6.5 KiB, ML-DSA-87 with its seed 6.8 KiB.
 pub const KEY_LIMIT: usize = 16 * 1024;
 
-/// Bytes of a PKCS#12 file.
+/// Largest PKCS#12 file, in bytes.
 pub const PKCS12_LIMIT: usize = 64 * 1024;
 
-/// Different certificates that may be sent at once, those that are then dropped included.
+/// Most different certificates in one import, including those that are then dropped.
 pub const CERTIFICATES: usize = 16;
 
-/// What was sent.
+/// The material to import.
 pub enum Material<'a> {
     /// PEM (RFC 7468). With `certificate_chain`, `certificate` holds the leaf only; a blank one counts as none.
     Pem { certificate: &'a str, certificate_chain: Option<&'a str>, private_key: &'a str },
-    /// A file (RFC 7292) with the leaf, its key and what else it holds of the chain.
+    /// A file (RFC 7292) with the leaf, its key and any of the chain.
     Pkcs12 { der: &'a [u8], password: &'a str },
 }
 
-/// Shows no key and no password.
+/// Hides keys and passwords.
 impl fmt::Debug for Material<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -81,25 +80,25 @@ impl fmt::Debug for Material<'_> {
     }
 }
 
-/// What may be kept: a leaf, its key, and a chain of which every link holds.
+/// The result of a successful import: a leaf, its key, and a valid chain.
 #[derive(Debug)]
 pub struct Checked {
     pub leaf: Certificate,
-    /// The leaf's issuer first; the root last where it was given. Empty where one of our own roots issued the leaf.
+    /// The leaf's issuer first; the root last if it was sent. Empty if one of our own roots issued the leaf.
     pub chain: Vec<Certificate>,
     pub key: PrivateKey,
     pub key_algorithm: LeafKey,
     /// The subject's most specific CN.
     pub common_name: Option<String>,
-    /// Every DNS name and IP address of the SAN, as the certificate orders them. Empty without a SAN.
+    /// All DNS names and IP addresses of the SAN, in the certificate's order. Empty without a SAN.
     pub names: Vec<String>,
     pub warnings: Vec<Warning>,
 }
 
-/// Reads and checks everything that can be, and reports all that is wrong. `roots` are our own generations: a chain may
-/// lead to one of them without holding it.
+/// Parses and checks everything, and reports all problems. `roots` are our own generations: a chain may end in one of
+/// them without containing it.
 ///
-/// Costs one signature verification a link, and one signature by the key with its verification.
+/// Costs one signature verification per link, and one signature by the key with its verification.
 ///
 /// ```
 /// use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
@@ -139,20 +138,20 @@ pub fn check(material: &Material<'_>, roots: &[Certificate], now: OffsetDateTime
     assess::assess(sent, roots, now, problems)
 }
 
-/// What could be read of it.
+/// The parsed parts of the material.
 #[derive(Default)]
 struct Sent {
-    /// DER, none twice, with where it was.
+    /// DER without duplicates, each with its location.
     certificates: Vec<(Vec<u8>, Location)>,
-    /// The first is the leaf, whatever else is there.
+    /// The first certificate is the leaf, whatever follows.
     leaf_first: bool,
-    /// Some could not be read or were too many: what seems to be missing may be among them.
+    /// Some certificates could not be parsed, or were too many: a missing one may be among them.
     partial: bool,
     key: Option<key::Key>,
 }
 
 impl Sent {
-    /// Once, whatever it is sent.
+    /// Ignores duplicates.
     fn push(&mut self, der: Vec<u8>, place: Location) -> Result<(), Problem> {
         if self.certificates.iter().any(|(known, _)| *known == der) {
             return Ok(());

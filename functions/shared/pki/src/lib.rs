@@ -1,10 +1,10 @@
-//! Certificates and what goes with them: roots, links, device certificates, requests, revocation lists, the signed
-//! bundle, and what is checked of a certificate that was made elsewhere.
+//! Certificates and related objects: roots, links, device certificates, requests, revocation lists, the signed bundle,
+//! and the checks of imported certificates.
 //!
-//! In scope: what is signed, byte by byte, and what is accepted. Time, serials and signatures are handed in: no AWS, no
+//! In scope: what is signed, byte by byte, and what is accepted. Time, serials and signatures are passed in: no AWS, no
 //! I/O, no clock.
 //!
-//! Out of scope: who signs (`rootcast-vault`), and what is decided of a device or a job (`rootcast-core`).
+//! Out of scope: signing (`rootcast-vault`), and decisions about devices and jobs (`rootcast-core`).
 
 #[macro_use]
 mod text;

@@ -1,4 +1,4 @@
-//! Distinguished names: what the operator configures, and how a certificate's names are written.
+//! Distinguished names: the configured subject of roots, and the text form of a certificate's names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,17 +7,17 @@ use rcgen::{DistinguishedName, DnType, DnValue};
 use thiserror::Error;
 use x509_parser::x509::X509Name;
 
-/// The subject of every root but for its CN, which each generation gets of its own: see [`common_name`].
+/// The subject of every root, except its CN, which differs per generation: see [`common_name`].
 ///
-/// Parsed from RFC 4514 text such as `O=Example Corp,C=DE`; at most one value of each type, in any order. In a
-/// certificate the order is C, ST, L, O, OU, CN; as text it is the reverse, which is also how XClarity writes it.
+/// Parsed from RFC 4514 text such as `O=Example Corp,C=DE`, with at most one value per type, in any order. In a
+/// certificate the order is C, ST, L, O, OU, CN; the text has the reverse order, as in XClarity.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Subject {
     /// Values in the order of [`ATTRIBUTES`].
     values: [Option<String>; ATTRIBUTES.len()],
 }
 
-/// Type, and the upper bound on its value in characters (RFC 5280 Appendix A.1, `ub-…`). As a certificate orders them.
+/// Type, and the upper bound on its value in characters (RFC 5280 Appendix A.1, `ub-…`), in a certificate's order.
 const ATTRIBUTES: [(&str, DnType, usize); 5] = [
     ("C", DnType::CountryName, 2),
     ("ST", DnType::StateOrProvinceName, 128),
@@ -29,7 +29,7 @@ const ATTRIBUTES: [(&str, DnType, usize); 5] = [
 /// `ub-common-name`, in characters.
 pub(crate) const COMMON_NAME_LIMIT: usize = 64;
 
-/// A name that no root can have.
+/// Why a root cannot have a name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidName {
     #[error(
@@ -106,8 +106,8 @@ impl fmt::Display for Subject {
 
 as_text!(Subject);
 
-/// A certificate's name as XClarity writes it, `CN=..,OU=..,O=..,ST=..,C=..`: RFC 4514, the most specific part first.
-/// A type without a short name is its OID; a value that is not text is `#` and its DER in hexadecimal.
+/// A certificate's name as XClarity writes it, `CN=..,OU=..,O=..,ST=..,C=..`: RFC 4514, the most specific part first. A
+/// type without a short name is written as its OID, a value that is not text as `#` and its DER in hexadecimal.
 pub(crate) fn display(name: &X509Name<'_>) -> String {
     let mut parts = Vec::new();
     for rdn in name.iter() {
@@ -129,7 +129,7 @@ pub(crate) fn display(name: &X509Name<'_>) -> String {
     parts.join(",")
 }
 
-/// RFC 4514 §3, and `SERIALNUMBER` and `EMAILADDRESS` as Java and OpenSSL write them.
+/// RFC 4514 §3, plus `SERIALNUMBER` and `EMAILADDRESS` as written by Java and OpenSSL.
 const SHORT_NAMES: [(&str, &str); 11] = [
     ("2.5.4.3", "CN"),
     ("2.5.4.5", "SERIALNUMBER"),
@@ -144,8 +144,8 @@ const SHORT_NAMES: [(&str, &str); 11] = [
     ("1.2.840.113549.1.9.1", "EMAILADDRESS"),
 ];
 
-/// The same name for rcgen, value types kept, so that it is written byte for byte again. `None` where rcgen cannot:
-/// several values in one part, a type twice, or a value that is neither UTF8String nor PrintableString.
+/// The same name for rcgen, with its value types, so that it is encoded to the same bytes. `None` if rcgen cannot
+/// encode it: several values in one part, a repeated type, or a value that is neither UTF8String nor PrintableString.
 pub(crate) fn for_rcgen(name: &X509Name<'_>) -> Option<DistinguishedName> {
     let mut copy = DistinguishedName::new();
     for rdn in name.iter() {
@@ -168,7 +168,7 @@ pub(crate) fn for_rcgen(name: &X509Name<'_>) -> Option<DistinguishedName> {
     Some(copy)
 }
 
-/// RFC 5280 §4.1.2.4: UTF8String, but a country is a PrintableString (Appendix A.1, `X520countryName`).
+/// RFC 5280 §4.1.2.4: UTF8String, except for the country, which is a PrintableString (Appendix A.1, `X520countryName`).
 fn encoded(kind: &DnType, value: &str) -> DnValue {
     match value.try_into() {
         Ok(printable) if *kind == DnType::CountryName => DnValue::PrintableString(printable),
@@ -201,10 +201,10 @@ fn parse(text: &str) -> Result<Vec<(String, String)>, InvalidName> {
     Ok(parts)
 }
 
-/// The value up to the next bare comma, unescaped, and what follows that comma. Bare spaces at the end do not count.
+/// The unescaped value up to the next bare comma, and the text after that comma. Bare trailing spaces are ignored.
 fn parse_value(text: &str) -> Result<(String, Option<&str>), InvalidName> {
     let mut value = Vec::new();
-    let mut kept = 0; // up to where spaces at the end are part of the value
+    let mut kept = 0; // end of the value, without trailing bare spaces
     let mut chars = text.char_indices();
     let mut tail = None;
     while let Some((at, c)) = chars.next() {
@@ -238,7 +238,7 @@ fn parse_value(text: &str) -> Result<(String, Option<&str>), InvalidName> {
     Ok((String::from_utf8(value).map_err(|_| InvalidName::Syntax)?, tail))
 }
 
-/// RFC 4514 §2.4; control characters, which a foreign certificate may hold, as hexadecimal pairs.
+/// RFC 4514 §2.4. Control characters, which a foreign certificate may hold, become hexadecimal pairs.
 fn escaped(value: &str) -> String {
     let last = value.chars().count().saturating_sub(1);
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! Certificates on their own in the form of PKCS #7.
+//! Certificates without a key, as PKCS #7.
 
 use cms::cert::CertificateChoices;
 use cms::content_info::{CmsVersion, ContentInfo};
@@ -9,8 +9,7 @@ use der::{Decode, Encode};
 
 use crate::certificate::Certificate;
 
-/// A degenerate SignedData without content and signers (RFC 5652 §5.1, RFC 7030 §4.1.3). It is a set: the certificates
-/// have no order in it.
+/// A degenerate SignedData without content and signers (RFC 5652 §5.1, RFC 7030 §4.1.3). As a set, it has no order.
 pub fn certs_only<'a>(certificates: impl IntoIterator<Item = &'a Certificate>) -> Result<Vec<u8>, der::Error> {
     let mut set = SetOfVec::new();
     for certificate in certificates {

@@ -1,7 +1,8 @@
-//! A certification request (PKCS #10, RFC 2986) as a device answers it: proof that it has a private key, and no more.
+//! A certification request (PKCS #10, RFC 2986) from a device: proves that the device has a private key, and nothing
+//! else.
 //!
-//! Only the SubjectPublicKeyInfo is taken. What the request asks for beside it is not even read: OpenBMC, for one, puts
-//! `subjectAltName=…` and `extendedKeyUsage=…` into the subject. Who the device is, its record says.
+//! Only the SubjectPublicKeyInfo is used. Other contents are not even parsed: OpenBMC, for one, puts `subjectAltName=…`
+//! and `extendedKeyUsage=…` into the subject. The device's identity comes from its record.
 
 use std::fmt;
 
@@ -20,12 +21,12 @@ use crate::import::public_key::{KeyFault, PublicKey};
 use crate::import::signature::{Scheme, SignatureCheck, Unusable};
 use crate::import::text::shown;
 
-/// Characters of a request. One with RSA 4096 and long names takes 3 KiB.
+/// Most characters of a request. With RSA 4096 and long names, a request takes 3 KiB.
 pub const LIMIT: usize = 16 * 1024;
 
-/// A request whose signature verifies, with a key that our roots certify.
+/// A request whose signature was verified, with a key that our roots certify.
 ///
-/// Serialised as the base64 of its DER, and verified again when it is read.
+/// Serialised as the base64 of its DER. Verified again when deserialised.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SigningRequest {
@@ -35,7 +36,7 @@ pub struct SigningRequest {
     algorithm: LeafKey,
 }
 
-/// Why a request is not taken.
+/// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidRequest {
     #[error("the certification request is longer than {LIMIT} characters")]
@@ -59,7 +60,7 @@ pub enum InvalidRequest {
 }
 
 impl SigningRequest {
-    /// From PEM (RFC 7468 §7, either label) or the base64 of the DER, blanks and line breaks ignored.
+    /// Parses PEM (RFC 7468 §7, either label) or the base64 of the DER, ignoring blanks and line breaks.
     pub fn parse(text: &str) -> Result<Self, InvalidRequest> {
         if text.len() > LIMIT {
             return Err(InvalidRequest::TooLong);
@@ -104,7 +105,7 @@ impl SigningRequest {
         &self.spki_der
     }
 
-    /// SHA-256 of the SubjectPublicKeyInfo: the key's own name, and what a device that uses it is pinned to.
+    /// SHA-256 of the SubjectPublicKeyInfo: identifies the key, and is the pin of a device that uses it.
     pub fn key(&self) -> Fingerprint {
         self.key
     }
@@ -114,9 +115,9 @@ impl SigningRequest {
     }
 }
 
-/// Of a CertificationRequest (RFC 2986 §4.2), what is used.
+/// The parts of a CertificationRequest (RFC 2986 §4.2) that are used.
 struct Parts<'a> {
-    /// CertificationRequestInfo, whole.
+    /// The whole CertificationRequestInfo.
     signed: &'a [u8],
     spki: SubjectPublicKeyInfo<'a>,
     algorithm: AlgorithmIdentifier<'a>,
@@ -128,7 +129,7 @@ impl<'a> Parts<'a> {
         let body = sequence(der)?;
         let (rest, info) = element(body, Tag::Sequence)?;
         let signed = body.strip_suffix(rest)?;
-        // The signature does not cover what says of which kind it is: that must be as X.690 wants it, to the bit.
+        // The signature does not cover the algorithm identifier, which therefore must be exact DER (X.690).
         identifier(element(rest, Tag::Sequence)?.1)?;
         let (rest, algorithm) = AlgorithmIdentifier::from_der(rest).ok()?;
         element(rest, Tag::BitString)?;
@@ -136,7 +137,7 @@ impl<'a> Parts<'a> {
         let (info, version) = element(info, Tag::Integer)?;
         let (info, _subject) = element(info, Tag::Sequence)?;
         let (_attributes, spki) = SubjectPublicKeyInfo::from_der(info).ok()?;
-        // RFC 2986 has version 0 alone; OpenBMC's phosphor-certificate-manager writes 1, and means the same.
+        // RFC 2986 only has version 0; OpenBMC's phosphor-certificate-manager writes 1 with the same meaning.
         let whole = rest.is_empty() && signature.unused_bits == 0 && matches!(version, [0 | 1]);
         whole.then_some(Self { signed, spki, algorithm, signature })
     }

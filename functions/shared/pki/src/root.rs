@@ -1,9 +1,9 @@
-//! What a root generation signs: itself, the links to its neighbours, TLS server certificates, and the lists of those
-//! that are revoked ([`crate::crl`]).
+//! The signatures of a root generation: the root itself, links to its neighbours, TLS server certificates, and
+//! revocation lists ([`crate::crl`]).
 //!
-//! A certificate comes into being in two phases. A spec, which is recorded first, is *prepared* into the exact bytes to
-//! be signed; the key, which is elsewhere, signs their digest; and only [`Prepared::complete`] makes a [`Certificate`]
-//! of both, after verifying the signature. A crash in between repeats the same bytes from the same spec.
+//! A certificate is made in two phases. A spec, which is recorded first, is *prepared* into the exact bytes to be
+//! signed. The key, which is elsewhere, signs their digest. Only [`Prepared::complete`] makes a [`Certificate`] of
+//! both, after verifying the signature. After a crash in between, the same spec gives the same bytes again.
 
 mod leaf;
 pub(crate) mod prepared;
@@ -29,8 +29,8 @@ use crate::name::{self, Subject, common_name};
 pub struct Serial([u8; 16]);
 
 impl Serial {
-    /// The two top bits become `01`: positive, never zero, and 16 octets long however it is encoded. 126 random bits
-    /// remain; the CA/Browser Forum's baseline requirements (§7.1) ask for 64.
+    /// Sets the two top bits to `01`: the number is positive, not zero, and 16 octets long in any encoding. 126 random
+    /// bits remain; the CA/Browser Forum's baseline requirements (§7.1) demand 64.
     pub const fn from_random(mut random: [u8; 16]) -> Self {
         random[0] = random[0] & 0b0011_1111 | 0b0100_0000;
         Self(random)
@@ -42,7 +42,7 @@ impl Serial {
     }
 }
 
-/// All that decides the bytes of a root, beside its key. Recorded before the signature.
+/// Everything that determines the bytes of a root, except its key. Recorded before the signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RootSpec {
@@ -53,15 +53,15 @@ pub struct RootSpec {
     pub subject: Subject,
     pub algorithm: KeyAlgorithm,
     pub serial: Serial,
-    /// To the second, as every date in a certificate.
+    /// In whole seconds, like every date in a certificate.
     #[serde(with = "time::serde::timestamp")]
     pub not_before: OffsetDateTime,
     #[serde(with = "time::serde::timestamp")]
     pub not_after: OffsetDateTime,
 }
 
-/// The self-signed root of a generation (RFC 9810's NewWithNew): SKI and AKI, keyCertSign and cRLSign, and no pathLen,
-/// since OpenSSL, Go and Python refuse a link certificate above a root that has one.
+/// The self-signed root of a generation (RFC 9810's NewWithNew): with SKI and AKI, keyCertSign and cRLSign. Without
+/// pathLen, since OpenSSL, Go and Python refuse a link certificate above a root that has one.
 pub fn prepare_root(spec: &RootSpec, spki_der: &[u8]) -> Result<Prepared, IssueError> {
     let algorithm = KeyAlgorithm::of_spki(spki_der)?;
     if algorithm != spec.algorithm {
@@ -76,17 +76,17 @@ pub fn prepare_root(spec: &RootSpec, spki_der: &[u8]) -> Result<Prepared, IssueE
     Prepared::certificate(params, spki_der, issuer)
 }
 
-/// Which way a link certificate leads (RFC 9810 §4.4).
+/// The direction of a link certificate (RFC 9810 §4.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum LinkKind {
-    /// The new key under the old one: whoever still holds only the old root accepts the new.
+    /// The new key, signed by the old one: clients that only have the old root accept the new one.
     NewWithOld,
-    /// The old key under the new one: whoever holds only the new root accepts what the old one signed.
+    /// The old key, signed by the new one: clients that only have the new root accept what the old one signed.
     OldWithNew,
 }
 
-/// All that decides the bytes of a link, beside the two roots. Recorded before the signature.
+/// Everything that determines the bytes of a link, except the two roots. Recorded before the signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LinkSpec {
@@ -94,12 +94,12 @@ pub struct LinkSpec {
     pub serial: Serial,
 }
 
-/// `subject`'s name and key, signed by `issuer`.
+/// Prepares a link with `subject`'s name and key, signed by `issuer`.
 ///
 /// Validity (RFC 9810 §4.4): NewWithOld starts with NewWithNew and ends with OldWithOld at the latest; OldWithNew
-/// starts and ends with OldWithOld. Hence each starts with its subject, and ends with its subject or its issuer,
-/// whichever is first, for a certificate never outlives its issuer. OldWithNew's start lies before its issuer's on
-/// purpose: the RFC wants the old key's whole time covered, and RFC 5280 §6.1 checks both only against the present.
+/// starts and ends with OldWithOld. So each starts with its subject, and ends with its subject or its issuer, whichever
+/// is first, because a certificate never outlives its issuer. OldWithNew starts before its issuer on purpose: the RFC
+/// requires it to cover the old key's whole validity, and RFC 5280 §6.1 compares both only with the current time.
 pub fn prepare_link(spec: &LinkSpec, subject: &Certificate, issuer: &Certificate) -> Result<Prepared, IssueError> {
     let (old, new) = match spec.kind {
         LinkKind::NewWithOld => (issuer, subject),
@@ -118,8 +118,8 @@ pub fn prepare_link(spec: &LinkSpec, subject: &Certificate, issuer: &Certificate
     Prepared::certificate(params, subject.spki_der(), Issuer::of(issuer)?)
 }
 
-/// RFC 7093 §2 method 1: the first 160 bits of SHA-256 over the subjectPublicKey's bits. (SHA-1, RFC 5280's own
-/// example, is refused by FIPS builds; rcgen's default hashes the whole SPKI, which is none of the methods.)
+/// RFC 7093 §2 method 1: the first 160 bits of SHA-256 over the subjectPublicKey's bits. FIPS builds refuse SHA-1, RFC
+/// 5280's own example; rcgen's default hashes the whole SPKI, which is none of the methods.
 fn key_identifier(spki_der: &[u8]) -> Result<Vec<u8>, UnsupportedKey> {
     let (_, spki) = SubjectPublicKeyInfo::from_der(spki_der).map_err(|_| UnsupportedKey)?;
     Ok(digest(&SHA256, &spki.subject_public_key.data).as_ref().iter().take(20).copied().collect())
@@ -139,14 +139,14 @@ fn validity(from: OffsetDateTime, to: OffsetDateTime) -> Result<(OffsetDateTime,
     if from >= to { Err(IssueError::Validity) } else { Ok((from, to)) }
 }
 
-/// In UTC, to the second, and within what RFC 5280 §4.1.2.5 can write.
+/// In UTC and whole seconds, and within the range that RFC 5280 §4.1.2.5 can express.
 pub(crate) fn second(at: OffsetDateTime) -> Result<OffsetDateTime, IssueError> {
     let at = at.checked_to_offset(UtcOffset::UTC).ok_or(IssueError::Validity)?;
     let at = at.replace_nanosecond(0).map_err(|_| IssueError::Validity)?;
     if at.year() < 1950 { Err(IssueError::Validity) } else { Ok(at) }
 }
 
-/// Text that is not a serial number of ours.
+/// The text is not one of our serial numbers.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a serial number has 32 hexadecimal digits, the first of which is 4, 5, 6 or 7")]
 pub struct NotASerial;

@@ -1,5 +1,5 @@
-//! Who a certificate's holder is: its subject, its names and what it may be used for. Of a device, its record says so
-//! and never its own request.
+//! The holder of a certificate: its subject, names and usages. For a device, they come from its record, never from its
+//! own request.
 
 use std::net::IpAddr;
 
@@ -9,11 +9,11 @@ use url::Host;
 
 use crate::name::{self, InvalidName, Subject};
 
-/// Host names and addresses together: what a controller with every port, alias and address family has, and far below
-/// what a certificate could hold.
+/// Most host names and addresses together: enough for a controller with every port, alias and address family, and far
+/// fewer than a certificate can hold.
 pub const NAMES: usize = 32;
 
-/// What a TLS server's own certificate says of it. Every value fits into a certificate.
+/// The subject of a TLS server. Every value fits into a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", try_from = "Text")]
 pub struct DeviceSubject {
@@ -28,7 +28,7 @@ pub struct DeviceSubject {
     client_auth: bool,
 }
 
-/// A subject that no certificate of ours can have.
+/// Why none of our certificates can have a subject.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidSubject {
     #[error(transparent)]
@@ -44,7 +44,7 @@ pub enum InvalidSubject {
 }
 
 impl DeviceSubject {
-    /// A server of these names. `dns_names`: the first label may be `*`; case does not count.
+    /// A server with these names. `dns_names`: the first label may be `*`; not case-sensitive.
     pub fn new(
         common_name: impl Into<String>,
         dns_names: impl IntoIterator<Item = String>,
@@ -70,11 +70,11 @@ impl DeviceSubject {
         Ok(Self { common_name, attributes: Subject::default(), dns_names, ip_addresses, client_auth: false })
     }
 
-    /// Of a server of which nothing else is known: its host, as CN and as its only name.
+    /// A server of which only the host is known: it becomes the CN and the only name.
     ///
     /// # Errors
-    /// Some hosts that can be reached cannot be certified, such as one with an underscore in it or of more than 64
-    /// characters: a subject must be written down for them.
+    /// Some reachable hosts cannot be certified, such as one with an underscore or with more than 64 characters. Their
+    /// subject must be set explicitly.
     pub fn of_host(host: &Host<String>) -> Result<Self, InvalidSubject> {
         match host {
             Host::Domain(name) => {
@@ -86,13 +86,13 @@ impl DeviceSubject {
         }
     }
 
-    /// With the rest of its distinguished name: C, ST, L, O and OU.
+    /// Adds the rest of the distinguished name: C, ST, L, O and OU.
     #[must_use]
     pub fn with_attributes(self, attributes: Subject) -> Self {
         Self { attributes, ..self }
     }
 
-    /// For connections that the holder opens, too (id-kp-clientAuth).
+    /// Also allows connections that the holder opens (id-kp-clientAuth).
     #[must_use]
     pub fn with_client_auth(self) -> Self {
         Self { client_auth: true, ..self }
@@ -102,7 +102,7 @@ impl DeviceSubject {
         &self.common_name
     }
 
-    /// All of the distinguished name but the CN.
+    /// The distinguished name without the CN.
     pub fn attributes(&self) -> &Subject {
         &self.attributes
     }
@@ -116,13 +116,13 @@ impl DeviceSubject {
         &self.ip_addresses
     }
 
-    /// Whether it may be used as a client's certificate beside a server's.
+    /// Whether it may also be used as a client certificate.
     pub fn client_auth(&self) -> bool {
         self.client_auth
     }
 }
 
-/// As it is written down. A key that is not known is refused: a usage that was mistyped would be missing.
+/// The serialised form. Unknown keys are refused: otherwise a mistyped usage would be ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Text {
@@ -154,7 +154,7 @@ fn twice<T: PartialEq>(values: &[T]) -> Option<&T> {
     values.iter().enumerate().find(|(at, value)| values[..*at].contains(value)).map(|(_, value)| value)
 }
 
-/// RFC 1035 §2.3.4: 255 octets with the length of each label and of the root.
+/// RFC 1035 §2.3.4: 255 octets, including the lengths of all labels and of the root.
 const DNS_NAME_LIMIT: usize = 253;
 
 /// RFC 1034 §3.5 and RFC 1123 §2.1, with `*` as the whole first label (RFC 6125 §6.4.3).
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_without_a_subject_is_called_by_its_host() {
+    fn a_device_without_a_subject_is_named_by_its_host() {
         for (host, written) in [
             ("10.0.0.7", json!({"commonName": "10.0.0.7", "ipAddresses": ["10.0.0.7"]})),
             ("[2001:DB8::7]", json!({"commonName": "2001:db8::7", "ipAddresses": ["2001:db8::7"]})),
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_says_all_that_a_certificate_can() {
+    fn a_subject_has_all_supported_attributes_and_names() {
         let written = json!({
             "commonName": "bmc 1", "attributes": "O=Example Corp,C=DE", "dnsNames": ["*.example.com"],
             "ipAddresses": ["10.0.0.7", "fd00::7"], "clientAuth": true,
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_certificate_can_say_is_refused_with_a_reason() {
+    fn invalid_subjects_are_refused_with_a_reason() {
         let names = |count: usize| (0..count).map(|n| format!("bmc-{n}.example")).collect::<Vec<_>>();
         for (written, reason) in [
             (json!({"commonName": "x"}), "needs a host name"),

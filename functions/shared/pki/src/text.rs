@@ -1,6 +1,7 @@
-//! Types that are kept and sent as the text in which they are written.
+//! Types that are stored and sent as text.
 
-/// Gives a type a `String` and serde, by [`Display`](std::fmt::Display) and [`FromStr`](std::str::FromStr).
+/// Converts a type to `String` and implements serde, through [`Display`](std::fmt::Display) and
+/// [`FromStr`](std::str::FromStr).
 #[macro_export]
 macro_rules! as_text {
     ($name:ty) => {

@@ -1,11 +1,11 @@
-//! Who a caller is elsewhere, as API Gateway has verified it: in AWS's IAM, or at an OpenID Connect provider.
+//! An identity that API Gateway has verified: an AWS IAM principal, or a subject of an OpenID Connect provider.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
-/// One identity, however it is presented. Written as `iam#ARN`, or `oidc#ISSUER#SUBJECT`.
+/// One external identity. Written as `iam#ARN`, or `oidc#ISSUER#SUBJECT`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identity(Kind);
 
@@ -15,7 +15,7 @@ enum Kind {
     Oidc { issuer: String, subject: String },
 }
 
-/// What is no identity.
+/// Why a text is not an identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NotAnIdentity {
     #[error("this is no ARN of an IAM user or role, of an account's root user, or of a session of one of them")]
@@ -28,14 +28,14 @@ pub enum NotAnIdentity {
     Text,
 }
 
-/// In characters.
+/// Longest issuer, in characters.
 const LONGEST_ISSUER: usize = 512;
-/// In characters: OpenID Connect Core 1.0 §2.
+/// Longest subject, in characters: OpenID Connect Core 1.0 §2.
 const LONGEST_SUBJECT: usize = 255;
 
 impl Identity {
-    /// Of a user, or of a role, whoever has assumed it: the sessions of a role are the role. A role's path means nothing,
-    /// as no session tells it, and no two roles of an account differ in that alone
+    /// The identity of an IAM user or role. Every session of a role has the role's identity. The path of a role is
+    /// ignored: session ARNs do not contain it, and role names are unique in an account
     /// (<https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html>).
     pub fn iam(arn: &str) -> Result<Self, NotAnIdentity> {
         let parts: Vec<&str> = arn.splitn(6, ':').collect();
@@ -63,7 +63,7 @@ impl Identity {
             .ok_or(NotAnIdentity::Arn)
     }
 
-    /// Of a token's claims `iss` and `sub`, compared as they are: letter case is part of them.
+    /// The identity of an OpenID Connect token, from its `iss` and `sub` claims. Both are case-sensitive.
     pub fn oidc(issuer: &str, subject: &str) -> Result<Self, NotAnIdentity> {
         let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
         let url = issuer.split_once("://").is_some_and(|(scheme, rest)| {
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_role_is_one_identity_whoever_has_assumed_it() {
+    fn all_sessions_of_a_role_have_its_identity() {
         let role = "iam#arn:aws:iam::123456789012:role/deployer";
         for arn in [
             "arn:aws:iam::123456789012:role/deployer",
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_neither_user_nor_role_is_nobody() {
+    fn arns_of_neither_user_nor_role_are_refused() {
         for arn in [
             "",
             "deployer",
@@ -170,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_written_is_read_as_the_same(text in "(iam#)?arn:aws:(iam|sts)::[0-9]{12}:(user|role|assumed-role)(/[a-z#]{0,2}){0,3}|(oidc#)?https://[a-z#]{0,3}#[!-~]{0,4}") {
+        fn parsed_identities_round_trip(text in "(iam#)?arn:aws:(iam|sts)::[0-9]{12}:(user|role|assumed-role)(/[a-z#]{0,2}){0,3}|(oidc#)?https://[a-z#]{0,3}#[!-~]{0,4}") {
             if let Ok(identity) = text.parse::<Identity>() {
                 prop_assert_eq!(identity.to_string().parse::<Identity>(), Ok(identity));
             }

@@ -1,30 +1,30 @@
-//! When somebody who failed to log in may try again.
+//! Delays between failed login attempts.
 //!
-//! An attempt is counted as failed before its password is looked at, and taken back when it was right: so however many
-//! come at once, no more are looked at than are free.
+//! An attempt is counted as failed before its password is verified, and uncounted if the password was right. So
+//! concurrent attempts cannot verify more passwords than the limit allows.
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-/// Failed attempts to log in, under one name or from one place.
+/// Failed login attempts for one name or from one source address.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempts {
     pub failures: u32,
-    /// When the last one was counted, in Unix seconds.
+    /// Time of the last counted failure, in Unix seconds.
     pub counted: i64,
 }
 
-/// Whose attempts they are.
+/// What the attempts are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Counted {
-    /// Of one name, be there anybody with it or not.
+    /// A principal's name, whether or not the principal exists.
     Name,
-    /// From one source address, behind which may be many.
+    /// A source address, which many clients may share.
     Source,
 }
 
 impl Counted {
-    /// So many failures cost nothing.
+    /// Failures without a delay.
     const fn free(self) -> u32 {
         match self {
             Self::Name => 10,
@@ -33,18 +33,18 @@ impl Counted {
     }
 }
 
-/// After the first failure that costs; it doubles with each one more, up to ...
+/// Delay after the first failure beyond the free ones. Each further failure doubles it, up to [`LOCK`].
 const FIRST_PAUSE: Duration = Duration::SECOND;
-/// ... the lock: about a hundred guesses a day then.
+/// Longest delay: limits an attacker to about a hundred guesses a day.
 const LOCK: Duration = Duration::minutes(15);
-/// Without another failure.
+/// Failures are forgotten after this time without another one.
 const FORGOTTEN: Duration = Duration::DAY;
 
 impl Attempts {
-    /// With one more failure, of now.
+    /// Counts one more failure, at `now`.
     ///
     /// # Errors
-    /// How long there can be none, at least a second.
+    /// The remaining delay, at least one second, if no attempt is allowed yet.
     pub fn one_more(self, whose: Counted, now: OffsetDateTime) -> Result<Self, Duration> {
         let now = now.unix_timestamp();
         let remembered = if now >= self.expires() { Self::default() } else { self };
@@ -55,7 +55,7 @@ impl Attempts {
         Ok(Self { failures: remembered.failures.saturating_add(1), counted: now })
     }
 
-    /// From when on they are forgotten, in Unix seconds.
+    /// When these failures are forgotten, in Unix seconds.
     pub fn expires(self) -> i64 {
         self.counted.saturating_add(FORGOTTEN.whole_seconds())
     }
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn after_some_free_failures_each_pause_is_twice_the_last() {
+    fn each_delay_after_the_free_failures_doubles() {
         for whose in [Counted::Name, Counted::Source] {
             let mut attempts = failed(whose, whose.free());
             let mut now = 1000;
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn who_failed_never_waits_for_nothing() {
+    fn a_refused_attempt_always_has_a_positive_delay() {
         assert_eq!(Attempts::default().one_more(Counted::Name, at(0)).unwrap().failures, 1);
         assert_eq!(Attempts { failures: 0, counted: 1000 }.one_more(Counted::Name, at(1000)).unwrap().failures, 1);
     }

@@ -1,6 +1,6 @@
 //! Passwords, kept as Argon2id (RFC 9106) in PHC string format.
 //!
-//! Everything here takes tens of milliseconds of one CPU on purpose: an executor's thread is no place for it.
+//! Hashing takes tens of milliseconds of CPU time on purpose: do not call it on an async executor's thread.
 
 use std::fmt;
 
@@ -10,18 +10,18 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// In characters: NIST SP 800-63B-4 §3.1.1.2, for a password that is the only factor.
+/// In characters: NIST SP 800-63B-4 §3.1.1.2, for a password as the only factor.
 const SHORTEST: usize = 15;
-/// In bytes: enough for every sentence that somebody could mean.
+/// In bytes: enough for any passphrase.
 const LONGEST: usize = 1024;
-/// In KiB, passes and lanes: OWASP's Password Storage Cheat Sheet, the first choice for Argon2id.
+/// Memory in KiB, passes, lanes: the first choice for Argon2id in OWASP's Password Storage Cheat Sheet.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
-/// What is computed where there is nobody with the name that was given, so that it takes the same time. Its hash is a
-/// row of nought bits, to which nobody knows a password.
+/// Verified against when the name is unknown, so that the answer takes the same time. The hash is all zero bits; no
+/// password is known for it.
 const NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// The hash of a password, with its salt and its cost.
+/// A password's hash, with salt and cost.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PasswordHash(String);
@@ -34,13 +34,13 @@ pub enum NoPassword {
     Hashing(#[source] Error),
 }
 
-/// Text that is no hash of a password.
+/// The text is not a password hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("this is no Argon2id hash in PHC string format")]
 pub struct NotAPasswordHash;
 
 impl PasswordHash {
-    /// Of a new password. `salt`: random.
+    /// Hashes a new password. `salt` must be random.
     pub fn of(password: &str, salt: [u8; 16]) -> Result<Self, NoPassword> {
         if password.chars().count() < SHORTEST || password.len() > LONGEST {
             return Err(NoPassword::Length);
@@ -52,8 +52,7 @@ impl PasswordHash {
         Ok(Self(hash.to_string()))
     }
 
-    /// Whether it is the password of that hash; the hashes are compared in constant time. It never is where there is
-    /// none, which takes as long to find.
+    /// Verifies a password in constant time. Without a stored hash the answer is `false`, after the same time.
     pub fn matches(stored: Option<&Self>, password: &str) -> Result<bool, NoPassword> {
         let hash = stored.map_or(NOBODY, |stored| stored.0.as_str());
         match Argon2::default().verify_password(password.as_bytes(), hash) {
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn nobodys_hash_costs_what_everybodys_does_and_matches_nothing() {
+    fn an_unknown_names_hash_costs_the_same_and_never_matches() {
         let costs = |text: &str| text.split('$').take(4).map(str::to_owned).collect::<Vec<_>>();
         let hash = PasswordHash::of(PASSWORD, [7; 16]).unwrap();
         assert_eq!((costs(NOBODY), NOBODY.len()), (costs(&hash.0), hash.0.len()));
@@ -117,14 +116,14 @@ mod tests {
     }
 
     #[test]
-    fn short_and_endless_passwords_are_refused() {
+    fn too_short_and_too_long_passwords_are_refused() {
         let of = |length: usize| PasswordHash::of(&"ä".repeat(length), [0; 16]).map(|_| ());
         assert_eq!((of(14), of(15)), (Err(NoPassword::Length), Ok(())));
         assert_eq!((of(512), of(513)), (Ok(()), Err(NoPassword::Length)));
     }
 
     #[test]
-    fn only_a_whole_hash_of_argon2id_is_one() {
+    fn only_a_complete_argon2id_hash_is_accepted() {
         for text in
             ["", "secret", "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA", &NOBODY.replace("2id", "2i")]
         {

@@ -1,8 +1,7 @@
-//! What a caller may do: rights on everything below a distinguished name, and operations that stand alone.
+//! What a caller may do: rights on everything below a distinguished name (DN), and operations that apply everywhere.
 //!
-//! Everything that is kept here has such a name: a certificate its own, a device
-//! [`application_dn`](crate::inventory::dn::application_dn), roots with bundles [`ROOTS`], jobs [`JOBS`], callers
-//! [`PRINCIPALS`].
+//! Every resource has a DN: a certificate its own, a device [`application_dn`](crate::inventory::dn::application_dn),
+//! roots and bundles [`ROOTS`], jobs [`JOBS`], callers [`PRINCIPALS`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -11,16 +10,16 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Above everything.
+/// The DN above all others.
 pub const EVERYTHING: &str = r"\VED\Policy";
 /// Root generations, bundles, and the policy of the next root.
 pub const ROOTS: &str = r"\VED\Policy\Roots";
 /// Jobs of either kind.
 pub const JOBS: &str = r"\VED\Policy\Jobs";
-/// Who may call.
+/// API users.
 pub const PRINCIPALS: &str = r"\VED\Policy\Principals";
 
-/// An enum of words, each with its text.
+/// Declares an enum and the word that stands for each variant.
 macro_rules! words {
     (
         $(#[$about:meta])* $name:ident or $error:ident, $refusal:literal:
@@ -38,7 +37,7 @@ macro_rules! words {
             }
         }
 
-        /// Text that is none.
+        /// The text is not one of the words.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
         #[error("{}; there is: {}", $refusal, [$($text),+].join(", "))]
         pub struct $error;
@@ -62,33 +61,34 @@ macro_rules! words {
 }
 
 words! {
-    /// What may be done with what has a name. What may not be read looks as if it were not there.
+    /// A right on a resource. A resource that a caller may not read looks as if it did not exist.
     Right or NotARight, "there is no such right":
     Read = "read",
     Write = "write",
     Create = "create",
     Delete = "delete",
-    /// All the others.
+    /// All other rights.
     Manage = "manage",
 }
 
 words! {
-    /// What no right implies, whatever it reaches.
+    /// An operation that no right implies, on any DN.
     Operation or NotAnOperation, "there is no such permission":
-    /// Make a root, and choose with what the next one is made.
+    /// Create a root, and set the policy of the next one.
     Regenerate = "regenerate",
-    /// Let a root sign before every device has proven that it holds it: waive devices, activate at once.
+    /// Let a root sign before every device has proven that it holds it: waive devices, or activate at once.
     Activate = "activate",
-    /// Take a new root back.
+    /// Abort a rollover.
     Abort = "abort",
-    /// Take the private key of a stored certificate out.
+    /// Export the private key of a stored certificate.
     ExportKey = "export-key",
-    /// Say who may call.
+    /// Manage API users and their credentials.
     AdministerAccess = "administer-access",
 }
 
 words! {
-    /// A name for a set of rights and operations; what it stood for when it was given is what is kept.
+    /// A named set of rights and operations. Roles are stored as explicit rights, so a later change of a role does not
+    /// change the principals that already have it.
     Role or NotARole, "there is no such role":
     /// Read everything.
     Reader = "reader",
@@ -98,8 +98,7 @@ words! {
     Administrator = "administrator",
 }
 
-/// A distinguished name, for itself and all that lies below it: `\VED\Policy`, `\VED\Policy\Servers`. Letter case means
-/// nothing.
+/// A DN that stands for itself and everything below it: `\VED\Policy`, `\VED\Policy\Servers`. Not case-sensitive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DnPrefix(String);
 
@@ -111,12 +110,12 @@ pub struct DnPrefix(String);
 pub struct NotADnPrefix;
 
 impl DnPrefix {
-    /// In characters; a folder's.
+    /// In characters, as for a folder.
     const LONGEST_PART: usize = 64;
-    /// Parts: the tree's two, a folder's eight and a name.
+    /// Parts: two for the tree, eight for a folder, one for a name.
     const DEEPEST: usize = 11;
 
-    /// Part by part, so that `\VED\Policy\Web` does not cover `\VED\Policy\Website`.
+    /// Compares part by part, so `\VED\Policy\Web` does not cover `\VED\Policy\Website`.
     pub fn covers(&self, dn: &str) -> bool {
         let mut parts = dn.split('\\');
         self.0.split('\\').all(|part| parts.next().is_some_and(|other| other.eq_ignore_ascii_case(part)))
@@ -184,7 +183,7 @@ impl fmt::Display for Grant {
     }
 }
 
-/// All that a caller may do; nothing where nothing is said.
+/// All rights and operations of a caller. Everything else is denied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grants {
     #[serde(default)]
@@ -194,7 +193,7 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// What somebody is given who is let in: an operator's rights where neither a role nor a grant is said.
+    /// The grants of a new principal: an operator's rights if neither a role nor a grant is given.
     pub fn given(role: Option<Role>, grants: Vec<Grant>, operations: Vec<Operation>) -> Self {
         let role = role.or_else(|| grants.is_empty().then_some(Role::Operator));
         let mut given = role.map(Self::from).unwrap_or_default();
@@ -203,7 +202,7 @@ impl Grants {
         given
     }
 
-    /// Whether `right` is given on what has this name.
+    /// Whether `right` is granted on this DN.
     pub fn allow(&self, right: Right, dn: &str) -> bool {
         let has = |rights: &BTreeSet<Right>| rights.contains(&right) || rights.contains(&Right::Manage);
         self.rights.iter().any(|(prefix, rights)| has(rights) && prefix.covers(dn))
@@ -213,17 +212,17 @@ impl Grants {
         self.operations.contains(&operation)
     }
 
-    /// What was there stays.
+    /// Adds to the existing grants.
     pub fn add(&mut self, Grant { prefix, rights }: Grant) {
         self.rights.entry(prefix).or_default().extend(rights);
     }
 
-    /// What was there stays.
+    /// Adds to the existing operations.
     pub fn permit(&mut self, operation: Operation) {
         self.operations.insert(operation);
     }
 
-    /// What is given, prefix by prefix.
+    /// The grants, one for each prefix.
     pub fn grants(&self) -> impl Iterator<Item = Grant> {
         self.rights.iter().map(|(prefix, rights)| Grant { prefix: prefix.clone(), rights: rights.clone() })
     }
@@ -232,7 +231,7 @@ impl Grants {
         self.operations.iter().copied()
     }
 
-    /// The same with those rights and operations alone that pass; [`Right::Manage`] is taken for the others.
+    /// Keeps only the rights and operations that pass. [`Right::Manage`] is expanded into the other rights first.
     pub(crate) fn narrowed(&self, right: impl Fn(Right) -> bool, operation: impl Fn(Operation) -> bool) -> Self {
         let narrow = |rights: &BTreeSet<Right>| -> BTreeSet<Right> {
             let given = |each: &Right| rights.contains(each) || rights.contains(&Right::Manage);

@@ -13,7 +13,7 @@ fn grants(given: &[&str]) -> Grants {
 }
 
 #[test]
-fn a_word_is_its_text_and_all_else_is_refused() {
+fn only_the_known_words_are_parsed() {
     for operation in Operation::ALL {
         assert_eq!(operation.to_string().parse(), Ok(*operation));
         assert_eq!(serde_json::to_value(operation).unwrap(), operation.as_str());
@@ -24,7 +24,7 @@ fn a_word_is_its_text_and_all_else_is_refused() {
 }
 
 #[test]
-fn a_prefix_reaches_whole_parts_in_any_letter_case() {
+fn a_prefix_covers_whole_parts_in_any_case() {
     let grants = grants(&[r"\VED\policy\Web=read"]);
     for dn in [r"\VED\Policy\Web", r"\ved\POLICY\WEB\shop", r"\VED\Policy\web\a\b"] {
         assert!(grants.allow(Right::Read, dn) && !grants.allow(Right::Write, dn), "{dn}");
@@ -36,7 +36,7 @@ fn a_prefix_reaches_whole_parts_in_any_letter_case() {
 }
 
 #[test]
-fn what_is_no_grant_is_refused_with_what_one_is() {
+fn an_invalid_grant_is_refused_with_an_example() {
     for (text, why) in [
         (r"\VED\Policy", NotAGrant::Form),
         (r"\VED\Policy=", NotAGrant::Right(NotARight)),
@@ -57,7 +57,7 @@ fn what_is_no_grant_is_refused_with_what_one_is() {
 }
 
 #[test]
-fn a_role_is_what_it_stands_for() {
+fn a_role_equals_its_rights_and_operations() {
     let [reader, operator, administrator] = [Role::Reader, Role::Operator, Role::Administrator].map(Grants::from);
     for dn in [EVERYTHING, ROOTS, JOBS, r"\VED\Policy\Servers\web"] {
         assert!(reader.allow(Right::Read, dn));
@@ -72,7 +72,7 @@ fn a_role_is_what_it_stands_for() {
 }
 
 #[test]
-fn grants_in_json() {
+fn grants_round_trip_as_json() {
     let mut grants = grants(&[r"\VED\Policy\Servers=write,read"]);
     grants.permit(Operation::ExportKey);
     let json =
@@ -97,7 +97,7 @@ fn grant() -> impl Strategy<Value = Grant> {
 
 proptest! {
     #[test]
-    fn a_grant_never_reaches_beside_its_prefix(prefix in name(), other in name(), right in select(Right::ALL), upper: bool) {
+    fn a_grant_never_applies_outside_its_prefix(prefix in name(), other in name(), right in select(Right::ALL), upper: bool) {
         let mut grants = Grants::default();
         grants.add(Grant { prefix: dn(&prefix).parse().unwrap(), rights: [Right::Manage].into() });
         let asked = if upper { dn(&other).to_uppercase() } else { dn(&other) };
@@ -105,7 +105,7 @@ proptest! {
     }
 
     #[test]
-    fn more_grants_never_take_away(
+    fn adding_grants_never_removes_rights(
         some in vec(grant(), 0..4), more in vec(grant(), 0..4), asked in name(), right in select(Right::ALL),
     ) {
         let mut grants = Grants::default();
@@ -123,7 +123,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_refused_or_a_grant_written_the_same(text in r"(\\VED\\Policy)?[\\ a-z=,]{0,20}") {
+    fn any_text_is_refused_or_round_trips_as_a_grant(text in r"(\\VED\\Policy)?[\\ a-z=,]{0,20}") {
         if let Ok(grant) = text.parse::<Grant>() {
             prop_assert_eq!(grant.to_string().parse::<Grant>(), Ok(grant));
         }

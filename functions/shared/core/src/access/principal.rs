@@ -1,15 +1,15 @@
-//! The name of somebody who may log in with a password.
+//! The name of an API user who logs in with a password.
 
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
-/// 1 to 64 letters of ASCII, digits, and `.`, `_`, `-`, `@`. Letter case is part of it.
+/// 1 to 64 ASCII letters, digits, and `.`, `_`, `-`, `@`. Case-sensitive.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PrincipalName(String);
 
-/// Text that is no name.
+/// The text is not a valid name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a principal's name is 1 to 64 letters and digits, and . _ - @ among them")]
 pub struct NotAPrincipalName;

@@ -1,7 +1,7 @@
-//! What a token is good for in Venafi's API: `certificate:manage,delete;configuration`.
+//! The scope of a token in Venafi's API: `certificate:manage,delete;configuration`.
 //!
-//! Resources are parted by semicolons; behind a colon are the privileges that go beyond reading, parted by commas. A
-//! resource that is named may be read. Letter case means nothing, nor does white space around a word.
+//! Resources are separated by semicolons. After a colon follow the privileges beyond reading, separated by commas. Each
+//! listed resource may be read. Letter case and white space around a word are ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,7 +26,7 @@ pub enum Resource {
     Statistics,
 }
 
-/// What may be done with a resource beyond reading it.
+/// What a caller may do with a resource beyond reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Privilege {
     Approve,
@@ -96,14 +96,14 @@ impl Privilege {
 pub struct Scopes(BTreeMap<Resource, BTreeSet<Privilege>>);
 
 impl Scopes {
-    /// `None`: to read it, which whoever names a resource may.
+    /// `None` stands for reading, which is allowed on every listed resource.
     pub fn allow(&self, resource: Resource, privilege: impl Into<Option<Privilege>>) -> bool {
         let privilege = privilege.into();
         let held = |held: &BTreeSet<Privilege>| privilege.is_none_or(|privilege| held.contains(&privilege));
         self.0.get(&resource).is_some_and(held)
     }
 
-    /// What is left of a principal's grants in a token that was narrowed to these.
+    /// A principal's grants, restricted to this scope.
     pub fn narrow(&self, grants: &Grants) -> Grants {
         grants.narrowed(|right| self.pass(rights(right)), |operation| self.pass(operations(operation)))
     }
@@ -113,7 +113,7 @@ impl Scopes {
     }
 }
 
-/// Any of which lets the right through. A call may ask for one of them in particular.
+/// The scope entries that allow the right; one of them is enough. A call may require a particular one.
 const fn rights(right: Right) -> &'static [(Resource, Option<Privilege>)] {
     use {Privilege as P, Resource as R};
     match right {
@@ -125,7 +125,7 @@ const fn rights(right: Right) -> &'static [(Resource, Option<Privilege>)] {
     }
 }
 
-/// Likewise. Roots and private keys are of the other APIs, for which no scope is good.
+/// The scope entries that allow the operation. Roots and private keys belong to the other APIs; no scope allows them.
 const fn operations(operation: Operation) -> &'static [(Resource, Option<Privilege>)] {
     match operation {
         Operation::AdministerAccess => &[(Resource::Security, Some(Privilege::Manage))],
@@ -133,7 +133,7 @@ const fn operations(operation: Operation) -> &'static [(Resource, Option<Privile
     }
 }
 
-/// Text that is no scope. It says where, and quotes nothing that was sent.
+/// Why a text is not a scope. Names the place, and quotes nothing of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum NotAScope {
     #[error("the scope is empty, or has an empty part")]
@@ -153,7 +153,7 @@ pub enum NotAScope {
 impl FromStr for Scopes {
     type Err = NotAScope;
 
-    /// A resource that is named twice has the privileges of both.
+    /// A resource that is listed twice has the privileges of both.
     fn from_str(text: &str) -> Result<Self, NotAScope> {
         let mut scopes: BTreeMap<Resource, BTreeSet<Privilege>> = BTreeMap::new();
         for (number, part) in (1..).zip(text.split(';')) {
@@ -163,7 +163,7 @@ impl FromStr for Scopes {
             }
             let held = scopes.entry(Resource::of(resource.trim()).ok_or(NotAScope::Resource(number))?).or_default();
             for privilege in privileges.into_iter().flat_map(|list| list.split(',')).map(str::trim) {
-                // Whoever names a resource may read it.
+                // Every listed resource may be read.
                 if !privilege.eq_ignore_ascii_case("read") {
                     held.insert(Privilege::of(privilege).ok_or(NotAScope::Privilege(number))?);
                 }
@@ -175,7 +175,7 @@ impl FromStr for Scopes {
 
 rootcast_pki::as_text!(Scopes);
 
-/// In one order, whatever it was read from.
+/// The order is always the same, whatever the input's order.
 impl fmt::Display for Scopes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, (resource, privileges)) in self.0.iter().enumerate() {
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_is_read_and_written_in_one_order() {
+    fn a_scope_is_written_in_a_fixed_order() {
         for (text, scope) in [
             ("certificate:manage,delete;configuration", "certificate:delete,manage;configuration"),
             ("Configuration ; Certificate: Manage , READ", "certificate:manage;configuration"),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_scope_is_refused_with_its_place() {
+    fn an_invalid_scope_is_refused_with_its_place() {
         for (text, why) in [
             ("", NotAScope::Empty),
             ("certificate;", NotAScope::Empty),
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_named_is_allowed() {
+    fn only_listed_resources_are_allowed() {
         let scopes: Scopes = "certificate:manage;configuration:delete".parse().unwrap();
         for resource in Resource::ALL {
             for privilege in Privilege::ALL {
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_lets_through_what_its_words_say() {
+    fn a_scope_keeps_only_the_rights_it_names() {
         let everything = Grants::from(Role::Administrator);
         for (scope, left) in [
             ("certificate", &[Right::Read][..]),
@@ -274,7 +274,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_scope_never_gives_what_was_not_granted(
+        fn a_scope_never_adds_rights(
             resource in select(&Resource::ALL[..]), privilege in select(&Privilege::ALL[..]), given in select(Right::ALL),
             asked in select(Right::ALL), operation in select(Operation::ALL),
         ) {
@@ -289,7 +289,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_read_is_written_to_be_read_again(text in "[a-z:,; ]{0,40}|(certificate|ssh)(:(manage|read)(,delete)?)?(;agent)?") {
+        fn parsed_scopes_round_trip(text in "[a-z:,; ]{0,40}|(certificate|ssh)(:(manage|read)(,delete)?)?(;agent)?") {
             if let Ok(scopes) = text.parse::<Scopes>() {
                 prop_assert_eq!(scopes.to_string().parse::<Scopes>(), Ok(scopes));
             }

@@ -1,4 +1,4 @@
-//! Bearer tokens (RFC 6750), as they are made here.
+//! Bearer tokens (RFC 6750) that Rootcast issues.
 
 use std::fmt;
 
@@ -7,21 +7,21 @@ use base64::engine::general_purpose::STANDARD;
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 
-/// Shows itself nowhere but where it is meant to go.
+/// `Debug` hides its text.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Token(String);
 
 impl Token {
-    /// 320 bits: more than any search could go through, and a length whose base64 ends in `==`, without which one of the
-    /// clients that have to work unchanged (PyPI `pyvenafi` 1.1.0) sends no bearer header.
+    /// 320 bits: too many to guess. The base64 of this length ends in `==`: without it, one of the clients that must
+    /// work unchanged (PyPI `pyvenafi` 1.1.0) sends no bearer header.
     pub const RANDOM_BYTES: usize = 40;
 
     pub fn from_random(bytes: &[u8; Self::RANDOM_BYTES]) -> Self {
         Self(STANDARD.encode(bytes))
     }
 
-    /// One that was made before.
+    /// An existing token.
     pub fn from_text(text: String) -> Self {
         Self(text)
     }
@@ -30,7 +30,7 @@ impl Token {
         &self.0
     }
 
-    /// All that is stored of it.
+    /// The only form in which a token is stored.
     pub fn sha256(&self) -> Fingerprint {
         Fingerprint::of(self.0.as_bytes())
     }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_differ_end_in_padding_and_hide() {
+    fn tokens_differ_end_in_padding_and_hide_their_text() {
         let (one, other) = (Token::from_random(&[1; 40]), Token::from_random(&[2; 40]));
         assert!(one.expose().ends_with("==") && one.expose().len() == 56);
         assert!(one.expose() != other.expose() && one.sha256() != other.sha256());

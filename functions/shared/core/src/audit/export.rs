@@ -1,4 +1,4 @@
-//! A chain as a file: a line an entry, and the head as the last line, so that a file that was cut off is seen.
+//! A chain as a file: one entry per line, and the head as the last line, so that a truncated file is detected.
 
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ struct End {
     subject: Subject,
 }
 
-/// A file's contents that hold together.
+/// The contents of a file whose chain is intact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     pub subject: Subject,
@@ -22,7 +22,7 @@ pub struct Verified {
     pub head: Head,
 }
 
-/// Why a file is not to be believed.
+/// Why a file cannot be trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Unverified {
     #[error(transparent)]
@@ -41,10 +41,10 @@ pub enum Unverified {
     NotExpected { expected: Fingerprint, found: Fingerprint },
 }
 
-/// The file of a chain. `lines`: as they were recorded, the first one first.
+/// Writes a chain as a file. `lines`: as recorded, oldest first.
 ///
 /// # Errors
-/// None that happens: JSON of numbers and hexadecimal text.
+/// None in practice: the JSON holds only numbers and hexadecimal text.
 pub fn export(subject: Subject, lines: &[String], head: Head) -> Result<String, serde_json::Error> {
     let mut file = String::new();
     for line in lines.iter().map(String::as_str).chain([serde_json::to_string(&End { head, subject })?.as_str()]) {
@@ -54,8 +54,8 @@ pub fn export(subject: Subject, lines: &[String], head: Head) -> Result<String, 
     Ok(file)
 }
 
-/// `expected`: the head's hash as it is known from elsewhere, such as the functions' log. Without it, a file that was
-/// made anew from its beginning cannot be told from the true one.
+/// Verifies an exported chain. `expected`: the head's hash from another source, such as the functions' log. Without it,
+/// a file whose chain was recomputed from the start cannot be told from the original.
 ///
 /// # Errors
 /// Says which line is wrong, and how.
@@ -87,7 +87,7 @@ pub fn verify_export(file: &str, expected: Option<Fingerprint>) -> Result<Verifi
     if end.is_some() {
         lines.pop();
     }
-    // What is broken in the middle is told even where the end is missing too.
+    // A broken entry is reported even if the end is missing too.
     let (entries, head) = verify(lines)?;
     let End { head: named, subject } = end.ok_or(Unverified::NoHead)?;
     if let Some(first) = entries.first().filter(|first| first.subject != subject) {

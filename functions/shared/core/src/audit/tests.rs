@@ -14,7 +14,7 @@ fn act(subject: Subject, number: u64) -> Act {
 
 const JOB: Subject = Subject::Job(JobId(7));
 
-/// Of so many entries, from the first one on.
+/// A chain of `length` entries.
 fn chain(subject: Subject, length: u64) -> (Vec<String>, Head) {
     let (mut lines, mut head) = (Vec::new(), Head::NONE);
     for number in 0..length {
@@ -56,12 +56,12 @@ fn a_subject_is_a_job_a_certificate_or_a_root() {
 }
 
 #[test]
-fn what_an_act_carries_is_bounded() {
+fn texts_and_details_of_an_act_are_bounded() {
     let mut long = act(JOB, 1);
     long.actor.principal = "ü".repeat(10_000);
     let long = (0..100).fold(long, |act, number| act.with(&number.to_string(), "\u{1}".repeat(10_000)));
     let line = long.after(&Head::NONE).line().unwrap();
-    // Each character of a control code is six bytes.
+    // Each control character takes six bytes in JSON.
     assert!(line.len() < 12 * (256 * 6 + 16) + 2 * 256 * 2 + 512, "{}", line.len());
     assert!(verify([line.as_str()]).is_ok());
 }
@@ -87,7 +87,7 @@ fn a_file_cut_short_or_with_another_head_is_refused() {
 }
 
 #[test]
-fn the_entry_that_is_wrong_is_named() {
+fn the_faulty_entry_is_named() {
     let (lines, _) = chain(JOB, 4);
     let broken = |change: &dyn Fn(&mut Vec<String>)| {
         let mut lines = lines.clone();
@@ -107,7 +107,7 @@ fn the_entry_that_is_wrong_is_named() {
 
 proptest! {
     #[test]
-    fn any_byte_that_is_changed_is_found(length in 1_u64..6, line: Index, at: Index, other: char) {
+    fn any_changed_byte_is_detected(length in 1_u64..6, line: Index, at: Index, other: char) {
         let (mut lines, head) = chain(JOB, length);
         let line = line.index(lines.len());
         let mut chars: Vec<char> = lines[line].chars().collect();
@@ -119,7 +119,7 @@ proptest! {
     }
 
     #[test]
-    fn any_entry_that_is_removed_doubled_or_swapped_is_found(length in 2_u64..8, one: Index, other: Index) {
+    fn any_removed_doubled_or_swapped_entry_is_detected(length in 2_u64..8, one: Index, other: Index) {
         let (lines, head) = chain(JOB, length);
         let (one, other) = (one.index(lines.len()), other.index(lines.len()));
         let mut removed = lines.clone();
@@ -135,8 +135,8 @@ proptest! {
     }
 
     #[test]
-    fn a_forged_entry_is_found_by_the_head(length in 1_u64..6, at: Index, text in ".{0,40}") {
-        // Somebody who can compute hashes himself makes the rest of the chain anew.
+    fn a_forged_entry_is_detected_by_the_head(length in 1_u64..6, at: Index, text in ".{0,40}") {
+        // An attacker who can compute hashes recomputes the rest of the chain.
         let (mut lines, head) = chain(JOB, length);
         let at = at.index(lines.len() + 1);
         let rest = lines.split_off(at);

@@ -1,4 +1,4 @@
-//! The stages through which a certificate goes on its way to a device, by Venafi's numbers, and what may follow what.
+//! The stages of a certificate on its way to a device, by Venafi's numbers, and the transitions between them.
 //!
 //! | work | stages, in this order |
 //! |---|---|
@@ -7,9 +7,9 @@
 //! | [`Work::Trust`]: a device's trust anchors | 1500, 1600 |
 //! | [`Work::Root`]: a root generation, until it signs | 300, 600, 700, 1500, 1600 |
 //!
-//! A web server restarts (1100) before what it shows can be checked (900). Where a stage failed, its work is taken up at
-//! that stage again; what was done before is looked at, not done anew. Each time is an *attempt* of its own: what
-//! belongs to an earlier one and comes late changes nothing.
+//! A web server restarts (1100) before the certificate that it shows can be checked (900). A retry resumes at the
+//! failed stage; the results of earlier stages are read, not redone. Each try is an *attempt* of its own: late messages
+//! of earlier attempts change nothing.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 
 use crate::job::task::{ErrorClass, Failure};
 
-/// A stage of work. Written as its number, which is Venafi Trust Protection Platform's.
+/// A stage of work. Written as its number in Venafi Trust Protection Platform.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u16", into = "u16")]
 #[repr(u16)]
@@ -27,30 +27,30 @@ pub enum Stage {
     StartProcessing = 0,
     CheckStore = 100,
     CreateConfigureStore = 200,
-    /// A root generation's key is made.
+    /// The key of a root generation is created.
     CreateKey = 300,
-    /// The device makes a key, and a request for a certificate.
+    /// The device creates a key and a certificate signing request (CSR).
     CreateCsr = 400,
-    /// The issuer takes the request.
+    /// The issuer receives the CSR.
     PostCsr = 500,
-    /// What the certificate is to say is fixed and recorded, its serial number reserved.
+    /// The certificate's contents are fixed and recorded, and its serial number is reserved.
     ApproveRequest = 600,
-    /// It is signed and stored.
+    /// The certificate is signed and stored.
     RetrieveCertificate = 700,
-    /// The device is given the certificate.
+    /// The certificate is installed on the device.
     InstallCertificate = 800,
-    /// What the device shows on a new connection is compared with what it was given.
+    /// The certificate that the device shows on a new connection is compared with the installed one.
     CheckConfiguration = 900,
     ConfigureApplication = 1000,
-    /// The device's web server comes back.
+    /// The device's web server restarts.
     RestartApplication = 1100,
-    /// Earlier pins are dropped, and it is recorded.
+    /// Earlier pins are removed, and the result is recorded.
     EndProcessing = 1200,
-    /// It is in the published list of revoked certificates.
+    /// The published revocation list (CRL) contains the certificate.
     Revocation = 1400,
-    /// Trust anchors are brought to the device's trust store, or the devices', and removed from it.
+    /// Trust anchors are added to the trust store of one or all devices, and removed from it.
     UpdateTrustStore = 1500,
-    /// The trust store was read back, and compared; of a root, it begins to sign.
+    /// The trust store was read back and compared. For a root: it starts to sign.
     EndTrustStoreProcessing = 1600,
 }
 
@@ -79,7 +79,7 @@ impl Stage {
     }
 }
 
-/// What is done for one certificate, or bundle, at one device; or for a root.
+/// What is done for one certificate or bundle at one device, or for a root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Work {
@@ -91,7 +91,7 @@ pub enum Work {
 }
 
 impl Work {
-    /// In the order in which they are done.
+    /// The stages, in the order in which they are done.
     pub const fn stages(self) -> &'static [Stage] {
         use Stage::*;
         match self {
@@ -125,7 +125,7 @@ impl Work {
     }
 }
 
-/// What became of a stage, once.
+/// One result of a stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Entry {
@@ -133,7 +133,7 @@ pub struct Entry {
     /// From 1.
     pub attempt: u32,
     pub result: StageResult,
-    /// The device's own words where it had any, or who asked for it.
+    /// The device's own words if it sent any, or who requested the work.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub words: String,
     #[serde(with = "time::serde::timestamp")]
@@ -145,9 +145,9 @@ pub struct Entry {
 pub enum StageResult {
     Done,
     Failed(ErrorClass),
-    /// Work begins, or goes on, here.
+    /// Work starts or resumes here.
     Queued,
-    /// Work ends here because an operator wanted it.
+    /// An operator ended the work here.
     Reset,
 }
 
@@ -162,28 +162,28 @@ impl fmt::Display for StageResult {
     }
 }
 
-/// Entries that are kept; the oldest go first. With the longest words that a device can say, 30 KB.
+/// Entries kept; the oldest are dropped first. With the longest texts of a device, 30 KB.
 pub const MOST_ENTRIES: usize = 40;
 
-/// Where the work of one certificate at one device stands, and how it came there.
+/// The current stage of one certificate's work at one device, with its history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Lifecycle {
     pub work: Work,
-    /// What is being done, or failed; `None`: nothing is to be done.
+    /// The stage being done, or failed; `None`: there is nothing to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<Stage>,
     pub in_error: bool,
-    /// A sentence.
+    /// A sentence for the operator.
     pub status: String,
-    /// From 1, within a job; 0 before the first.
+    /// From 1, within a job; 0 before the first attempt.
     pub attempt: u32,
-    /// The latest last.
+    /// Oldest first.
     #[serde(default)]
     pub history: Vec<Entry>,
 }
 
-/// A change that does not follow from where the work stands; nothing changes.
+/// A transition that is not allowed from the current stage. It is refused, and nothing changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum OutOfOrder {
     #[error("it belongs to another attempt")]
@@ -199,7 +199,7 @@ pub enum OutOfOrder {
 }
 
 impl Lifecycle {
-    /// Nothing was done yet.
+    /// A lifecycle in which nothing was done yet.
     pub fn idle(work: Work, status: impl Into<String>) -> Self {
         Self { work, stage: None, in_error: false, status: status.into(), attempt: 0, history: Vec::new() }
     }
@@ -208,14 +208,14 @@ impl Lifecycle {
         self.stage.is_some() && !self.in_error
     }
 
-    /// A job takes the work up from its first stage, with attempts of its own.
+    /// A job starts the work at its first stage. Attempts count from 1 again.
     pub fn begin(&self, work: Work, status: impl Into<String>, at: OffsetDateTime) -> Self {
         let (stage, history) = (Some(work.first()), self.history.clone());
         let begun = Self { work, stage, in_error: false, status: status.into(), attempt: 1, history };
         begun.with(&[(work.first(), StageResult::Queued)], "", at)
     }
 
-    /// All stages before `to` are done.
+    /// Completes all stages before `to`.
     pub fn advance(
         &self,
         attempt: u32,
@@ -230,7 +230,7 @@ impl Lifecycle {
         Ok(Self { stage: Some(to), status: status.into(), ..self.with(&done, "", at) })
     }
 
-    /// All stages are done.
+    /// Completes all stages.
     pub fn finish(&self, attempt: u32, status: impl Into<String>, at: OffsetDateTime) -> Result<Self, OutOfOrder> {
         let last = self.work.stages().last().copied().ok_or(OutOfOrder::Stage)?;
         let mut done = self.passed(attempt, last)?;
@@ -238,8 +238,8 @@ impl Lifecycle {
         Ok(Self { stage: None, status: status.into(), ..self.with(&done, "", at) })
     }
 
-    /// The stage that the failure names failed, or the one that was being done. One that lies before it may fail as well:
-    /// what it made turned out to be of no use.
+    /// Fails the stage that the failure names, or else the current one. An earlier stage may fail too, when its result
+    /// turns out to be unusable.
     pub fn fail(&self, attempt: u32, failure: &Failure, at: OffsetDateTime) -> Result<Self, OutOfOrder> {
         let now = self.current(attempt)?;
         let stage = failure.stage.filter(|stage| self.work.place(*stage).is_some()).unwrap_or(now);
@@ -249,7 +249,7 @@ impl Lifecycle {
         Ok(Self { stage: Some(stage), in_error: true, status: failure.message.clone(), ..after })
     }
 
-    /// The stage that failed is taken up again.
+    /// Retries the failed stage.
     pub fn retry(&self, at: OffsetDateTime) -> Result<Self, OutOfOrder> {
         let stage = self.stage.filter(|_| self.in_error).ok_or(OutOfOrder::NotInError)?;
         let status = format!("Retried. Last time: {}", self.status);
@@ -257,7 +257,7 @@ impl Lifecycle {
         Ok(next.with(&[(stage, StageResult::Queued)], "", at))
     }
 
-    /// What is being done, or failed, is given up. `why` says by whom.
+    /// Gives up the work under way or failed. `why` says who requested it.
     pub fn reset(&self, why: &str, at: OffsetDateTime) -> Result<Self, OutOfOrder> {
         let stage = self.stage.ok_or(OutOfOrder::Idle)?;
         let given_up = self.with(&[(stage, StageResult::Reset)], why, at);
@@ -272,7 +272,7 @@ impl Lifecycle {
         }
     }
 
-    /// From the one that is being done to the one before `to`.
+    /// The stages from the current one to the one before `to`.
     fn passed(&self, attempt: u32, to: Stage) -> Result<Vec<(Stage, StageResult)>, OutOfOrder> {
         let now = self.current(attempt)?;
         let (from, to) = self.work.place(now).zip(self.work.place(to)).ok_or(OutOfOrder::Stage)?;
@@ -293,13 +293,13 @@ impl Lifecycle {
     }
 }
 
-/// Of a certificate at several devices, the one that speaks for it: one in error before one under way before an idle
-/// one, and of those the lowest stage. `None`: no device has it.
+/// The lifecycle that represents a certificate installed on several devices: failed before under way before idle, then
+/// the lowest stage. `None`: no device has the certificate.
 pub fn worst<'a>(lives: impl IntoIterator<Item = &'a Lifecycle>) -> Option<&'a Lifecycle> {
     lives.into_iter().min_by_key(|life| (!life.in_error, life.stage.is_none(), life.stage))
 }
 
-/// A number that no stage has.
+/// A number without a stage.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("no stage is {0}")]
 pub struct NotAStage(u16);

@@ -17,7 +17,7 @@ fn action(deployment: &Deployment, acked: u64, failed: u64, minutes: i64) -> Act
 }
 
 #[test]
-fn what_stands_still_is_sent_again_then_given_up() {
+fn a_stalled_deployment_is_resent_then_given_up() {
     let mut job = deployment(2);
     assert_eq!(action(&job, 0, 0, 0), Action::Send);
     job.note_sent(START);
@@ -33,7 +33,7 @@ fn what_stands_still_is_sent_again_then_given_up() {
 }
 
 #[test]
-fn only_what_failed_is_tried_again_even_afterwards() {
+fn only_failed_devices_are_retried_even_after_the_end() {
     let everything = || Selection::everything(START);
     let mut running = deployment(2);
     running.note_sent(START);
@@ -53,7 +53,7 @@ fn only_what_failed_is_tried_again_even_afterwards() {
 }
 
 #[test]
-fn so_many_retries_wait_and_none_is_there_twice() {
+fn waiting_retries_are_bounded_and_not_duplicated() {
     let only = |device| Selection { devices: [named(device)].into(), ..Selection::everything(START) };
     let mut job = deployment(9);
     for device in [0, 1, 1, 2, 3, 0] {
@@ -62,11 +62,11 @@ fn so_many_retries_wait_and_none_is_there_twice() {
     assert_eq!(job.retry(only(4), START), Err(NotResumed::ManyRetries));
 }
 
-/// A world in which messages get lost, doubled and late, workers die, and the conductor is woken at any moment.
+/// A world in which messages are lost, doubled and late, workers die, and the conductor is woken at any time.
 #[derive(Debug)]
 struct World {
     job: Deployment,
-    /// A device's attempt, whether it is settled, and well, and since when.
+    /// Per device: its attempt; `None` while unsettled, else whether it succeeded; and since when.
     tasks: Vec<(u32, Option<bool>, OffsetDateTime)>,
     messages: Vec<(usize, u32)>,
     now: OffsetDateTime,
@@ -74,7 +74,7 @@ struct World {
 
 #[derive(Debug, Clone)]
 enum Event {
-    /// The conductor dies before it saves what it did.
+    /// The conductor dies before it saves its step.
     Conduct {
         dies: bool,
     },
@@ -218,7 +218,7 @@ impl World {
 }
 
 proptest! {
-    /// Whatever happens, every device is settled in the end, and the outcome says how.
+    /// Whatever happens, every device is settled in the end, and the outcome matches the results.
     #[test]
     fn every_deployment_ends(
         devices in 1usize..=MOST_DEPLOYED,

@@ -1,8 +1,8 @@
-//! Where a device is, and whether the worker may go there.
+//! A device's address, and whether a worker may connect to it.
 //!
-//! A device's address comes from whoever enrols it, and the worker stands inside the network: without a policy it would
-//! be a way to reach what the enroller cannot (server-side request forgery). The policy judges addresses, never names:
-//! a name is resolved first, and each of its addresses must be permitted.
+//! The caller who enrols a device chooses its address, but the worker runs inside the network. Without a policy, the
+//! caller could reach internal hosts through the worker (server-side request forgery). The policy judges addresses,
+//! never names: a name is resolved first, and each of its addresses must be permitted.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,18 +12,18 @@ use ipnet::IpNet;
 use thiserror::Error;
 use url::{Host, Url};
 
-/// A device's base URL: `https://host` or `https://host:port`, and nothing else in it.
+/// A device's base URL: `https://host` or `https://host:port`, and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DeviceAddress {
     host: Host<String>,
     port: u16,
 }
 
-/// The port of `https` (RFC 9110 §4.2.2).
+/// The default port of `https` (RFC 9110 §4.2.2).
 const HTTPS_PORT: u16 = 443;
 
 impl DeviceAddress {
-    /// A name or an address; the forms that browsers take for an IPv4 address (`0x7f.1`) have become one.
+    /// A name or an address. IPv4 addresses in the forms that browsers accept (`0x7f.1`) are already normalised.
     pub const fn host(&self) -> &Host<String> {
         &self.host
     }
@@ -43,7 +43,7 @@ impl FromStr for DeviceAddress {
 
     fn from_str(text: &str) -> Result<Self, InvalidAddress> {
         let authority = text.strip_prefix("https://").ok_or(InvalidAddress)?;
-        // The URL parser drops tabs and line breaks and reads a backslash as a slash: neither may get there.
+        // The URL parser drops tabs and line breaks and reads a backslash as a slash: neither may reach it.
         let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '\\' | '?' | '#' | '@' | '%');
         if authority.is_empty() || authority.len() > 255 || !authority.chars().all(plain) {
             return Err(InvalidAddress);
@@ -68,17 +68,17 @@ impl fmt::Display for DeviceAddress {
     }
 }
 
-/// The networks that a deployment's worker may reach.
+/// The networks that the worker may reach.
 ///
-/// An empty list permits every public unicast address and no other. A list permits what it names and nothing else, and
-/// it names a special-purpose block (loopback, private, documentation, …) only by an entry that lies inside that block:
-/// `0.0.0.0/0` names the public Internet, not `10.0.0.0/8`.
+/// An empty list permits every public unicast address and no other. A list permits what it names and nothing else. A
+/// special-purpose block (loopback, private, documentation, …) is only named by an entry that lies inside that block:
+/// `0.0.0.0/0` permits the public Internet, not `10.0.0.0/8`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AddressPolicy {
     networks: Vec<IpNet>,
 }
 
-/// An entry of the list that is not a network.
+/// A list entry that is not a network.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{0:?} is not a network in CIDR notation, such as 10.1.0.0/16")]
 pub struct InvalidNetwork(String);
@@ -99,11 +99,11 @@ fn network(entry: &str) -> Result<IpNet, InvalidNetwork> {
         Ok(address) => IpNet::from(address),
         Err(_) => entry.parse().map_err(|_| invalid())?,
     };
-    // 10.0.0.7/8 is more likely a slip than a wish for 10.0.0.0/8.
+    // 10.0.0.7/8 is more likely a typing error than meant as 10.0.0.0/8.
     if network.trunc() == network { Ok(network) } else { Err(invalid()) }
 }
 
-/// Why the worker may not go to an address.
+/// Why the worker may not connect to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum AddressRefused {
     #[error("{0} is {1}: never permitted")]
@@ -115,7 +115,7 @@ pub enum AddressRefused {
 }
 
 impl AddressPolicy {
-    /// An IPv6 address that carries an IPv4 address is judged as that IPv4 address.
+    /// An IPv6 address that embeds an IPv4 address is judged as that IPv4 address.
     pub fn permits(&self, address: IpAddr) -> Result<(), AddressRefused> {
         let judged = match address {
             IpAddr::V6(v6) => embedded(v6).map_or(address, IpAddr::V4),
@@ -140,7 +140,7 @@ impl AddressPolicy {
 
 type Block = (&'static str, &'static str);
 
-/// Addresses that no device has, or that hand out the worker's own credentials.
+/// Addresses that no device has, or that serve the worker's own credentials.
 const NEVER: &[Block] = &[
     ("0.0.0.0/8", "\"this network\" (RFC 791)"),
     ("169.254.0.0/16", "link-local (RFC 3927), where clouds keep instance metadata"),
@@ -157,7 +157,7 @@ const NEVER: &[Block] = &[
     ("ff00::/8", "multicast (RFC 4291)"),
 ];
 
-/// The IANA special-purpose registries (RFC 6890 and its updates), without what [`NEVER`] and [`embedded`] take.
+/// The IANA special-purpose registries (RFC 6890 and its updates), without the blocks in [`NEVER`] and [`embedded`].
 const SPECIAL: &[Block] = &[
     ("10.0.0.0/8", "private (RFC 1918)"),
     ("100.64.0.0/10", "shared address space (RFC 6598)"),
@@ -187,7 +187,7 @@ fn lookup(table: &'static [Block], address: IpAddr) -> Option<(IpNet, &'static s
     parsed.into_iter().find(|(block, _)| block.contains(&address))
 }
 
-/// Only 2000::/3 is handed out as global unicast (RFC 4291 §2.4 and IANA's IPv6 address space).
+/// Only 2000::/3 is allocated as global unicast (RFC 4291 §2.4 and IANA's IPv6 address space).
 fn not_global(address: IpAddr) -> Option<(IpNet, &'static str)> {
     let handed_out = match address {
         IpAddr::V4(_) => true,
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn some_addresses_are_refused_even_where_they_are_named() {
+    fn some_addresses_are_refused_even_if_listed() {
         let list = "169.254.169.254,169.254.0.0/16,fe80::/10,fd00:ec2::254,fc00::/7,100.64.0.0/10,100.100.100.200,\
                     0.0.0.0/8,255.255.255.255,224.0.0.0/4,ff00::/8,::,192.0.0.192,168.63.129.16,64:ff9b::/96";
         for address in "169.254.169.254 169.254.170.2 fe80::1 fd00:ec2::254 100.100.100.200 0.0.0.0 0.1.2.3 \
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_checked() {
+    fn invalid_lists_are_refused() {
         for list in "10.0.0.7/8 10.0.0.0/33 example.org 10.0.0.0/8;11.0.0.0/8".split(' ') {
             assert!(list.parse::<AddressPolicy>().is_err(), "{list}");
         }
@@ -318,9 +318,9 @@ mod tests {
     }
 
     proptest! {
-        /// However the list reads: what is never permitted stays so, in each of its disguises.
+        /// Whatever the list, also when embedded in IPv6.
         #[test]
-        fn link_local_is_out_of_reach(
+        fn link_local_addresses_are_always_refused(
             c: u8, d: u8, v4_base: u32, v4_length in 0u8..=32, v6_base: u128, v6_length in 0u8..=128,
         ) {
             let v4 = ipnet::Ipv4Net::new(v4_base.into(), v4_length).unwrap().trunc();
@@ -333,9 +333,9 @@ mod tests {
             }
         }
 
-        /// A mapped address is permitted exactly where the plain one is.
+        /// An IPv4-mapped address is permitted exactly if the plain one is.
         #[test]
-        fn disguises_change_nothing(address: u32, base: u32, length in 0u8..=32) {
+        fn embedded_addresses_are_judged_like_plain_ones(address: u32, base: u32, length in 0u8..=32) {
             let network = ipnet::Ipv4Net::new(base.into(), length).unwrap().trunc();
             let policy: AddressPolicy = network.to_string().parse().unwrap();
             let plain = Ipv4Addr::from(address);
@@ -347,7 +347,7 @@ mod tests {
 
         /// A list never permits what it does not contain.
         #[test]
-        fn outside_is_refused(address: u32, base: u32, length in 1u8..=32) {
+        fn addresses_outside_the_list_are_refused(address: u32, base: u32, length in 1u8..=32) {
             let network = ipnet::Ipv4Net::new(base.into(), length).unwrap().trunc();
             let policy: AddressPolicy = network.to_string().parse().unwrap();
             let address = Ipv4Addr::from(address);
@@ -355,7 +355,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_parses_shows_itself(text in "https://[ -~]{0,40}") {
+        fn parsed_addresses_round_trip(text in "https://[ -~]{0,40}") {
             if let Ok(address) = text.parse::<DeviceAddress>() {
                 prop_assert_eq!(address.to_string().parse::<DeviceAddress>(), Ok(address));
             }

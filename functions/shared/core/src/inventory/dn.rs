@@ -9,8 +9,8 @@ use crate::device::DeviceId;
 use crate::inventory::id::policy_dn;
 use crate::inventory::name::{CertificateName, Folder};
 
-/// Where a certificate is kept. [`policy_dn`](crate::inventory::id::policy_dn) writes what this reads. Two that differ
-/// in letter case alone name the same certificate; the text is kept as it was sent.
+/// Where a certificate is kept. Parses what [`policy_dn`](crate::inventory::id::policy_dn) writes. Two DNs that differ
+/// only in letter case name the same certificate; the text is kept as received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateDn {
     pub folder: Folder,
@@ -25,14 +25,14 @@ pub enum NotACertificateDn {
     Unused,
 }
 
-/// The tree that certificates are in.
+/// The tree of all certificates.
 const ROOT: [&str; 2] = ["VED", "Policy"];
 
-/// The folder of devices: each is an application by that name.
+/// The folder of devices: each device is an application in it.
 const DEVICES: &str = "Devices";
 
 impl CertificateDn {
-    /// Of the device's own certificate.
+    /// The DN of the device's own certificate.
     pub fn of_device(device: &DeviceId) -> Self {
         Self { folder: Folder::of_device(DEVICES, device), name: CertificateName::OWN }
     }
@@ -44,12 +44,12 @@ impl fmt::Display for CertificateDn {
     }
 }
 
-/// Venafi's name for a device, which is an application there: `\VED\Policy\Devices\{id}`.
+/// Venafi's name for a device, which is an application in Venafi's terms: `\VED\Policy\Devices\{id}`.
 pub fn application_dn(device: &DeviceId) -> String {
     policy_dn(DEVICES, device.as_str())
 }
 
-/// The device that such a name names.
+/// The device that an application DN names.
 pub fn device_of_application(dn: &str) -> Option<DeviceId> {
     let (folder, device) = dn.rsplit_once('\\')?;
     let devices = folder.rsplit_once('\\').filter(|(root, _)| root.eq_ignore_ascii_case(r"\VED\Policy"))?;
@@ -59,10 +59,11 @@ pub fn device_of_application(dn: &str) -> Option<DeviceId> {
 impl FromStr for CertificateDn {
     type Err = NotACertificateDn;
 
-    /// Venafi's documents say that a DN contains neither null nor white space, and not what that is; Venafi's own
-    /// folders have spaces in their names, and so may ours. So null is a part without characters, and what is refused as
-    /// white space is every control character, every space that is not U+0020, and U+0020 itself but between other
-    /// characters of a folder's part. A backslash always parts: there is no way to escape one, for no name has any.
+    /// Venafi's documentation says that a DN contains neither null nor white space, without defining them. But Venafi's
+    /// own folders have spaces in their names, and so may ours. We take null to mean an empty part. Refused as white
+    /// space are all control characters, all spaces other than U+0020, and U+0020 itself unless it stands between other
+    /// characters of a folder's part. A backslash always separates parts: it cannot be escaped, and no name contains
+    /// one.
     fn from_str(text: &str) -> Result<Self, NotACertificateDn> {
         if text.contains(|c: char| c.is_control() || (c.is_whitespace() && c != ' ')) {
             return Err(NotACertificateDn::NullOrWhiteSpace);
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn null_and_white_space_are_told_from_unknown_names() {
+    fn null_and_white_space_have_errors_of_their_own() {
         for text in [
             "",
             " ",
@@ -166,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_name_that_a_certificate_can_have_is_read(
+        fn every_valid_certificate_dn_is_parsed(
             folder in r"[A-Za-z0-9_.-]([ A-Za-z0-9_.-]{0,9}[A-Za-z0-9_.-])?(\\[A-Z][ a-z]{0,4}[0-9]){0,7}",
             name in r"[A-Za-z0-9_.-]{3,63}",
         ) {
@@ -176,7 +177,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_read_is_written_the_same(text in r"(\\VED\\Policy)?[\\ a-z#\t]{0,20}") {
+        fn parsed_dns_round_trip(text in r"(\\VED\\Policy)?[\\ a-z#\t]{0,20}") {
             if let Ok(written) = read(&text) {
                 prop_assert_eq!(written, text);
             }

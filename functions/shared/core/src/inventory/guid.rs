@@ -7,17 +7,17 @@ use thiserror::Error;
 
 use crate::inventory::id::CertificateId;
 
-/// `{726f6f74-6361-8000-8000-01749a1c77e2}`: a certificate's id as a UUID of version 8 (RFC 9562 §5.8), so that neither
-/// has to be looked up for the other. Read in any letter case, with braces and without, as Venafi's clients send it.
+/// `{726f6f74-6361-8000-8000-01749a1c77e2}`: a certificate's id as a UUID of version 8 (RFC 9562 §5.8), so that each
+/// can be computed from the other. Parsed in any letter case, with or without braces, as Venafi's clients send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CertificateGuid(pub CertificateId);
 
-/// What all of them begin with; version and variant are in it. The id's number follows.
+/// The common prefix, with version and variant. The id's number follows.
 const PREFIX: &str = "726f6f74-6361-8000-8000-";
-/// Hexadecimal digits behind that.
+/// Hexadecimal digits after the prefix.
 const DIGITS: usize = 12;
 
-/// Text that is no certificate's GUID.
+/// The text is not a certificate's GUID.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("no certificate has this GUID")]
 pub struct NotACertificateGuid;
@@ -29,7 +29,7 @@ impl FromStr for CertificateGuid {
         let bare = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
         let lower = bare.to_ascii_lowercase();
         let digits = lower.strip_prefix(PREFIX).filter(|digits| digits.len() == DIGITS).ok_or(NotACertificateGuid)?;
-        // `from_str_radix` takes a sign.
+        // `from_str_radix` would accept a sign.
         let digits = Some(digits).filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
         let number = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok()).ok_or(NotACertificateGuid)?;
         CertificateId::from_number(number).map(Self).ok_or(NotACertificateGuid)
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificates_guid_is_refused() {
+    fn guids_of_other_objects_are_refused() {
         for text in [
             "",
             "{}",
@@ -70,7 +70,7 @@ mod tests {
             "726f6f74-6361-8000-8000-01749a1c77e",
             "726f6f74-6361-8000-8000-+1749a1c77e2",
             "{726f6f74-6361-4000-8000-01749a1c77e2}",
-            // Ten million million: one more than the last id.
+            // 10^13: one more than the last id.
             "{726f6f74-6361-8000-8000-09184e72a000}",
         ] {
             assert_eq!(text.parse::<CertificateGuid>(), Err(NotACertificateGuid), "{text}");
@@ -79,7 +79,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_id_comes_back_from_its_guid(random: [u8; 16]) {
+        fn every_id_round_trips_through_its_guid(random: [u8; 16]) {
             let guid = CertificateGuid(CertificateId::from_random(random));
             let text = guid.to_string();
             prop_assert_eq!(text.parse(), Ok(guid));
@@ -87,7 +87,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_read_is_written_the_same(text in "\\{?726f6f74-6361-8000-8000-[0-9A-Fa-f]{12}\\}?|\\PC*") {
+        fn parsed_guids_round_trip(text in "\\{?726f6f74-6361-8000-8000-[0-9A-Fa-f]{12}\\}?|\\PC*") {
             if let Ok(guid) = text.parse::<CertificateGuid>() {
                 let (written, read) = (guid.to_string(), text.to_ascii_lowercase());
                 prop_assert_eq!(written.trim_matches(['{', '}']), read.trim_matches(['{', '}']));

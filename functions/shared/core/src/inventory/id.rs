@@ -1,4 +1,4 @@
-//! What a stored certificate is called.
+//! The id of a stored certificate.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,8 +7,8 @@ use thiserror::Error;
 
 use crate::device::SHARDS;
 
-/// `scs` and 13 decimal digits, as Huawei Cloud's SCM calls its certificates. Random, so that ids can be made anywhere
-/// and tell nothing; a conditional write makes them unique.
+/// `scs` and 13 decimal digits, like the certificate ids of Huawei Cloud's SCM. Random, so that ids can be made
+/// anywhere and reveal nothing; a conditional write makes them unique.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CertificateId(u64);
 
@@ -25,12 +25,12 @@ impl CertificateId {
         self.0
     }
 
-    /// `None` where it has more digits than an id.
+    /// `None` if the number has more digits than an id.
     pub(crate) fn from_number(number: u64) -> Option<Self> {
         (u128::from(number) < IDS).then_some(Self(number))
     }
 
-    /// The shard on which it stands in the lists: certificates are spread evenly over as many partitions as devices are.
+    /// The certificate's shard in the lists. Certificates are spread evenly over as many partitions as devices.
     pub const fn shard(self) -> u8 {
         (self.0 % SHARDS as u64) as u8
     }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_has_sixteen_characters_and_nothing_else_is_one() {
+    fn an_id_is_scs_and_thirteen_digits() {
         for text in ["scs1600313391074", "scs0000000000000", "scs9999999999999"] {
             assert_eq!(text.parse::<CertificateId>().unwrap().to_string(), text);
         }
@@ -87,7 +87,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_random_makes_an_id(random: [u8; 16]) {
+        fn any_random_bytes_make_an_id(random: [u8; 16]) {
             let id = CertificateId::from_random(random);
             prop_assert_eq!(id.to_string().parse::<CertificateId>().unwrap(), id);
             prop_assert!(id.shard() < SHARDS);

@@ -1,4 +1,4 @@
-//! Where a certificate is kept: its name, its folder, and the enterprise project that the vendor's API knows.
+//! Where a certificate is kept: its name, its folder, and the enterprise project of the vendor's API.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,16 +8,16 @@ use thiserror::Error;
 
 use crate::device::DeviceId;
 
-/// A certificate's name within its folder: Huawei Cloud's, 3 to 63 of `A-Z a-z 0-9 _ . -`.
+/// A certificate's name within its folder, as in Huawei Cloud: 3 to 63 of `A-Z a-z 0-9 _ . -`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateName(Cow<'static, str>);
 
-/// Venafi's path to a certificate, below `\VED\Policy`: parts between backslashes, each of 1 to 64 of the characters of
-/// a name, and of spaces within. A device's id is such a part.
+/// Venafi's path to a certificate, below `\VED\Policy`: parts separated by backslashes. A part has 1 to 64 of the
+/// characters of a name; spaces are allowed inside. A device's id is a valid part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder(String);
 
-/// Huawei Cloud's enterprise project: `all`, `0` (the default one) or an id of 36 characters.
+/// Huawei Cloud's enterprise project: `all`, `0` (the default) or an id of 36 characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnterpriseProject(String);
 
@@ -36,13 +36,13 @@ pub struct InvalidFolder;
 #[error("a project is all, 0 or an id of 36 characters such as 5ad1a2c0-9f30-4d18-8d4d-2a1f0d4e6b7c")]
 pub struct InvalidProject;
 
-/// Where nothing is said.
+/// Used if no folder is given.
 const DEFAULT_FOLDER: &str = "Certificates";
 const LONGEST: usize = 63;
 const LONGEST_PART: usize = 64;
-/// Parts of a folder: with the longest parts a path of 519 characters.
+/// Most parts of a folder: with the longest parts, a path of 519 characters.
 const DEEPEST: usize = 8;
-/// Of a UUID, which has so many characters between its hyphens.
+/// Lengths of the groups of a UUID between its hyphens.
 const GROUPS: [usize; 5] = [8, 4, 4, 4, 12];
 
 fn is_plain(c: char) -> bool {
@@ -73,12 +73,12 @@ impl FromStr for Folder {
 }
 
 impl CertificateName {
-    /// Of a device's own, in the device's folder.
+    /// The name of a device's own certificate, in the device's folder.
     pub(crate) const OWN: Self = Self(Cow::Borrowed("certificate"));
 }
 
 impl Folder {
-    /// A device's, below that of all devices: its id has the characters of a part, and no more than fit.
+    /// A device's folder, below the folder of all devices. A device id is always a valid part.
     pub(crate) fn of_device(devices: &'static str, device: &DeviceId) -> Self {
         Self(format!("{devices}\\{device}"))
     }
@@ -93,7 +93,7 @@ impl Default for Folder {
 impl FromStr for EnterpriseProject {
     type Err = InvalidProject;
 
-    /// `^[0-9a-z]{8}-[0-9a-z]{4}-[0-9a-z]{4}-[0-9a-z]{4}-[0-9a-z]{12}$` is the vendor's pattern of an id.
+    /// The vendor's pattern of an id: `^[0-9a-z]{8}-[0-9a-z]{4}-[0-9a-z]{4}-[0-9a-z]{4}-[0-9a-z]{12}$`.
     fn from_str(text: &str) -> Result<Self, InvalidProject> {
         let is_id = || {
             text.split('-').map(str::len).eq(GROUPS)
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_the_vendors() {
+    fn names_follow_the_vendors_rules() {
         let (shortest, longest) = ("a.b", "x".repeat(63));
         for text in ["test_cert", "web-1.example.com", shortest, &longest] {
             assert_eq!(text.parse::<CertificateName>().map(|name| name.to_string()), Ok(text.to_owned()));
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_project_is_all_or_the_default_or_an_id() {
+    fn a_project_is_all_the_default_or_an_id() {
         for text in ["all", "0", "5ad1a2c0-9f30-4d18-8d4d-2a1f0d4e6b7c", "zzzzzzzz-zzzz-zzzz-zzzz-zzzzzzzzzzzz"] {
             assert_eq!(text.parse::<EnterpriseProject>().map(|project| project.to_string()), Ok(text.to_owned()));
         }
@@ -162,9 +162,9 @@ mod tests {
     }
 
     proptest! {
-        /// The ledger puts a folder and a name together with a backslash: none of the two may hold what parts them.
+        /// The ledger joins folder and name with a backslash: neither may contain the separator ambiguously.
         #[test]
-        fn a_place_reads_in_one_way(folder: String, name in r"[ -~]{0,64}") {
+        fn a_joined_path_parses_in_one_way_only(folder: String, name in r"[ -~]{0,64}") {
             if let (Ok(folder), Ok(name)) = (folder.parse::<Folder>(), name.parse::<CertificateName>()) {
                 let place = format!("{folder}\\{name}");
                 prop_assert_eq!(place.rsplit_once('\\'), Some((&*folder.to_string(), &*name.to_string())));

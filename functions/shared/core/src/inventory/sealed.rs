@@ -1,4 +1,4 @@
-//! Secrets under envelope encryption: a data key of KMS, AES-256-GCM, and the context that both are bound to.
+//! Secrets under envelope encryption: a KMS data key, AES-256-GCM, and the context that both are bound to.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::inventory::id::CertificateId;
 
-/// A secret that only KMS can open, and only for the context for which it was sealed. All of it may be stored.
+/// A secret that only KMS can decrypt, and only for the context it was sealed for. Safe to store.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
     /// The data key as KMS encrypted it.
@@ -17,19 +17,19 @@ pub struct Sealed {
     pub data_key: Vec<u8>,
     #[serde(with = "text")]
     pub nonce: Vec<u8>,
-    /// With its tag.
+    /// Includes the tag.
     #[serde(with = "text")]
     pub ciphertext: Vec<u8>,
 }
 
-/// It is a ciphertext, but nothing of it helps a reader of logs.
+/// A ciphertext is no secret, but useless in a log.
 impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sealed({} bytes)", self.ciphertext.len())
     }
 }
 
-/// What a secret belongs to. A ciphertext that is moved to another record does not open there.
+/// What a secret belongs to. A ciphertext that is moved to another record cannot be decrypted there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SealContext {
     /// A certificate's private key; `spki`: SHA-256 of the SubjectPublicKeyInfo.
@@ -49,7 +49,7 @@ impl SealContext {
         }
     }
 
-    /// The same as the additional data of AES-GCM: a line a pair. No value holds a line break.
+    /// The context as additional data of AES-GCM: one line per pair. No value contains a line break.
     pub fn aad(&self) -> Vec<u8> {
         self.pairs().into_iter().flat_map(|(name, value)| format!("{name}={value}\n").into_bytes()).collect()
     }

@@ -1,10 +1,10 @@
-//! How long something that failed waits before it is tried again.
+//! Back-off between tries.
 
-/// In seconds: a device that was down is not left alone for hours, and SQS delays a message by no more.
+/// In seconds, and SQS's longest message delay. A device that was down does not wait for hours.
 const LONGEST: u32 = 900;
 
-/// Doubles with each try (from 1), of which the upper half is random: devices that failed together do not come back
-/// together. All in seconds.
+/// The wait before the next try, in seconds. Doubles with each try (counted from 1); up to half of it is random, so
+/// that devices that failed together do not return together.
 pub fn seconds(base: u32, tries: u32, random: u32) -> u32 {
     let full = base.saturating_mul(2u32.saturating_pow(tries.saturating_sub(1))).clamp(1, LONGEST);
     let half = full / 2;
@@ -19,7 +19,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn waits_between_half_and_the_whole_and_never_for_ever(base in 1u32..2000, tries in 0u32..100, random: u32) {
+        fn waits_half_to_the_full_back_off_and_is_bounded(base in 1u32..2000, tries in 0u32..100, random: u32) {
             let waited = seconds(base, tries, random);
             prop_assert!((1..=LONGEST).contains(&waited));
             let full = base.saturating_mul(2u32.saturating_pow(tries.saturating_sub(1))).min(LONGEST);
@@ -28,7 +28,7 @@ mod tests {
     }
 
     #[test]
-    fn doubles() {
+    fn doubles_with_each_try() {
         let shortest: Vec<u32> = (1..=6).map(|tries| seconds(30, tries, 0)).collect();
         assert_eq!(shortest, [15, 30, 60, 120, 240, 450]);
     }

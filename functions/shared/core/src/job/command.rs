@@ -1,4 +1,4 @@
-//! What an operator may ask of a rollover.
+//! The commands of an operator to a rollover job.
 
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use super::{Job, JobState, Phase, Reopen, Selection};
 use crate::rollover::survey::{Pass, Purpose};
 
-/// What an operator asks of a job.
+/// What an operator requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
     Pause,
@@ -14,7 +14,7 @@ pub enum Command {
     Abort,
 }
 
-/// Why a job does not do what it was asked.
+/// Why a job refuses a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refusal {
     #[error("the job has ended")]
@@ -34,7 +34,7 @@ pub enum Refusal {
 }
 
 impl Job {
-    /// The job after the command; what follows from it is the conductor's to do.
+    /// The job after the command. The conductor does the rest.
     pub fn command(mut self, command: Command, now: OffsetDateTime) -> Result<Self, Refusal> {
         self.listens()?;
         match command {
@@ -59,7 +59,8 @@ impl Job {
         Ok(self)
     }
 
-    /// The job after some of what failed is to be tried again; whatever else failed stays so. A paused job goes on.
+    /// The job after a retry of some failed devices was requested. Other failed devices stay failed. A paused job
+    /// resumes.
     pub fn retry(mut self, selection: Selection, now: OffsetDateTime) -> Result<Self, Refusal> {
         self.listens()?;
         if self.abort_requested && self.phase != Phase::Withdraw {
@@ -67,7 +68,7 @@ impl Job {
         }
         if self.state == JobState::Paused {
             self.go_on(now);
-            // All that will not be tried again.
+            // Tolerates all failures that are not retried.
             self.tolerated = u64::MAX;
             self.reason = "Resumed by the operator: the selected failed devices are retried.".to_owned();
         }
@@ -86,7 +87,8 @@ impl Job {
         }
     }
 
-    /// A paused job's workers let their messages go, and whatever failed may have been mended: both are sent again.
+    /// While the job was paused, its workers dropped their messages, and the causes of failures may have been fixed:
+    /// all open and failed tasks are sent again.
     fn resume(&mut self, now: OffsetDateTime) {
         self.go_on(now);
         self.reopen = Reopen::everything(now);

@@ -1,16 +1,16 @@
-//! Where a job is in the fleet.
+//! A job's position in the fleet.
 
 use serde::{Deserialize, Serialize};
 
 use super::JobId;
 use crate::device::{DeviceId, SHARDS};
 
-/// A place in the order in which the fleet is paged: shard by shard, by id within a shard.
+/// A position in the order in which the fleet is paged: by shard, then by id.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Cursor {
-    /// How many shards are done.
+    /// Number of shards done.
     pub step: u8,
-    /// The last device that was taken of the next one.
+    /// The last device taken from the current shard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<DeviceId>,
 }
@@ -24,13 +24,13 @@ impl Cursor {
         Self { step: self.step + 1, after: None }
     }
 
-    /// Each job begins with another shard, so that not always the same devices are the canaries.
+    /// Each job starts with another shard, so that the canaries are not always the same devices.
     pub fn shard(&self, job: JobId) -> u8 {
         let first = (job.0 % u64::from(SHARDS)) as u8;
         (first + self.step) % SHARDS
     }
 
-    /// Whether a device lies before this place: it was taken.
+    /// Whether a device lies before this position, that is, was taken.
     pub fn is_past(&self, job: JobId, device: &DeviceId) -> bool {
         let first = (job.0 % u64::from(SHARDS)) as u8;
         let step = (device.shard() + SHARDS - first) % SHARDS;

@@ -1,4 +1,4 @@
-//! What the queues carry.
+//! The messages in the queues.
 
 use rootcast_pki::crl::CrlShard;
 use serde::{Deserialize, Serialize};
@@ -7,29 +7,29 @@ use crate::device::DeviceId;
 use crate::job::task::{Failure, TaskRecord, TaskState};
 use crate::job::{JobId, Leg};
 
-/// To the conductor: look at this job again. Carries no state, so losing or doubling one changes nothing but the time.
+/// To the conductor: look at this job again. Carries no state, so a lost or doubled message only changes the timing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
     pub job: JobId,
-    /// For whoever reads the queue.
+    /// For people who read the queue.
     pub why: String,
 }
 
-/// To the issuer: make this revocation list anew where that is due. Carries no state either.
+/// To the issuer: publish this revocation list again if that is due. Carries no state either.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
     pub crl: CrlShard,
 }
 
-/// To a worker: bring this device to what its job's leg wants; to the issuer: sign what the device asked for.
+/// To a worker: bring this device to the state that the job's leg requires. To the issuer: sign the device's request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     pub job: JobId,
     pub leg: Leg,
     pub device: DeviceId,
     pub attempt: u32,
-    /// What came of it, where neither the task's record nor the device's could be written: whoever takes the message up
-    /// records it and does not go to the device again.
+    /// The result of a visit, if neither the task's record nor the device's could be written. The next worker records
+    /// it without another visit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unrecorded: Option<Failure>,
 }
@@ -39,10 +39,10 @@ impl Task {
         Self { job, leg, device, attempt, unrecorded: None }
     }
 
-    /// Whether there is still something to do about it. `takes_work`: whether its job takes it now.
+    /// Whether the message still needs work. `takes_work`: whether its job accepts work now.
     ///
     /// # Errors
-    /// Why it is left alone. Nothing is lost then: whoever opens an attempt, or resumes a job, sends what is open.
+    /// Why the message is dropped. Nothing is lost: reopening a task or resuming a job sends the open tasks again.
     pub fn check(&self, takes_work: bool, record: Option<&TaskRecord>) -> Result<(), &'static str> {
         match record {
             _ if !takes_work => Err("its job takes no device work now"),

@@ -1,5 +1,5 @@
-//! What failed and is to be tried again. It is recorded with the job before anything is done about it, so that a
-//! conductor that dies in the middle leaves nothing undone.
+//! Failed tasks to be retried. The request is recorded with the job before any task is reopened, so that it is
+//! completed even if the conductor dies half-way.
 
 use std::collections::BTreeSet;
 
@@ -11,39 +11,40 @@ use crate::device::{DeviceId, SHARDS};
 use crate::job::task::{ErrorClass, TaskRecord, TaskState};
 use crate::rollover::transition::WaveRecord;
 
-/// Devices that one selection names. With ids of 64 characters, and [`MOST_WAVES`], it takes 83 KB of its job's item.
+/// Most devices in one selection. With ids of 64 characters and [`MOST_WAVES`], it takes 83 KB of its job's item.
 pub const MOST_RETRIED: usize = 1000;
-/// Waves that one selection names, at 180 bytes each.
+/// Most waves in one selection, at 180 bytes each.
 pub const MOST_WAVES: usize = 100;
-/// Selections that wait for the conductor: all together stay below DynamoDB's 400 KB an item.
+/// Most selections that wait for the conductor: together they stay below DynamoDB's 400 KB per item.
 pub const MOST_SELECTIONS: usize = 4;
 
-/// Which failed tasks are to be opened again: what the first selection chooses, then what the next one does.
+/// Which failed tasks to reopen: selections, in order of their turn.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Reopen(Vec<Selection>);
 
-/// A choice among the tasks of a leg that had failed when it was asked for: what passes every filter. An empty set of
-/// classes or of devices, and no stretches, let everything pass.
+/// A selection among the tasks of a leg that had failed when the retry was requested. A task must pass every filter. An
+/// empty set of classes or devices, or no stretches, lets everything pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Selection {
-    /// When an operator asked for it. Tasks that are opened again bear it, which tells them from those that waited before.
+    /// When the retry was requested. Reopened tasks bear this time, which distinguishes them from tasks that were
+    /// waiting before.
     #[serde(with = "time::serde::timestamp")]
     pub asked: OffsetDateTime,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub classes: Vec<ErrorClass>,
-    /// Of waves.
+    /// The selected waves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stretches: Option<Vec<Stretch>>,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub devices: BTreeSet<DeviceId>,
-    /// In so many shards all of it is done.
+    /// Number of shards in which the selection is done.
     #[serde(default)]
     pub shards_done: u8,
 }
 
-/// A part of the fleet, in the order in which a job pages it.
+/// A part of the fleet, in a job's paging order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stretch {
     pub from: Cursor,
@@ -53,7 +54,7 @@ pub struct Stretch {
 impl Reopen {
     pub const NOTHING: Self = Self(Vec::new());
 
-    /// Every failed task, whatever waited to be opened before.
+    /// Selects every failed task, and replaces all waiting selections.
     pub fn everything(asked: OffsetDateTime) -> Self {
         Self(vec![Selection::everything(asked)])
     }
@@ -62,17 +63,17 @@ impl Reopen {
         self.0.is_empty()
     }
 
-    /// What is to be done first.
+    /// The selection whose turn it is.
     pub fn selection(&self) -> Option<&Selection> {
         self.0.first()
     }
 
-    /// The task failed, and is to be opened again now.
+    /// Whether the task failed, and is to be reopened now.
     pub fn opens(&self, job: JobId, task: &TaskRecord) -> bool {
         task.state == TaskState::Failed && self.selection().is_some_and(|selection| selection.chooses(job, task))
     }
 
-    /// The task was opened by a conductor that may have died before it sent its message.
+    /// Whether a conductor reopened the task and may have died before it sent the message.
     pub fn has_opened(&self, job: JobId, task: &TaskRecord) -> bool {
         task.state == TaskState::Waiting
             && self.selection().is_some_and(|selection| {
@@ -86,15 +87,15 @@ impl Reopen {
         }
     }
 
-    /// What was to be done first is done.
+    /// Removes the selection whose turn it was.
     pub fn finish(&mut self) {
         if !self.0.is_empty() {
             self.0.remove(0);
         }
     }
 
-    /// One more. Asked for again before its turn came, it is there once, and chooses what had failed when it was asked
-    /// for last. The first one may have begun: it stays as it is. `false` where too many wait already.
+    /// Adds a selection. If the same one already waits, only its time is updated, so that it also selects what failed
+    /// in between. The first selection may have started and stays unchanged. `false` if too many wait already.
     pub(crate) fn add(&mut self, selection: Selection) -> bool {
         if self.0.first().is_some_and(|first| first.is_same(&selection) && first.asked >= selection.asked) {
             return true;
@@ -126,8 +127,9 @@ impl Selection {
         self.classes.is_empty() && self.stretches.is_none() && self.devices.is_empty()
     }
 
-    /// Whether a failed task, or one that had failed and waits again, passes. What failed later, nobody asked for: the
-    /// conductor may come to it a minute after, and a device that refused its password is not to be asked twice.
+    /// Whether the selection includes a task that failed, or had failed and waits again. Tasks that failed after the
+    /// request are not included: the conductor may run a minute later, and a device that refused its password must not
+    /// be asked twice.
     pub fn chooses(&self, job: JobId, task: &TaskRecord) -> bool {
         let class = task.failure.as_ref().map(|failure| failure.class);
         let holds = |stretches: &Vec<Stretch>| stretches.iter().any(|stretch| stretch.holds(job, &task.device));
@@ -137,7 +139,7 @@ impl Selection {
             && (self.devices.is_empty() || self.devices.contains(&task.device))
     }
 
-    /// The same, and not begun yet.
+    /// Whether both are the same, and neither has started.
     fn is_same(&self, other: &Self) -> bool {
         *self == Self { asked: self.asked, ..other.clone() }
     }
@@ -150,10 +152,10 @@ impl Stretch {
 }
 
 impl Job {
-    /// Where the devices of a wave of the present leg lie; a device that joined later is of the wave that it would have
-    /// been in. `None`: there is no such wave. `waves`: those that are over.
+    /// The stretch of a wave of the current leg. A device that joined later counts to the wave in whose stretch it
+    /// lies. `None`: there is no such wave. `waves`: the closed ones.
     pub fn stretch_of_wave(&self, number: u32, waves: &[WaveRecord]) -> Option<Stretch> {
-        // A survey's wave may lie anywhere.
+        // The devices of a survey's wave may lie anywhere.
         let everywhere = || Stretch { from: Cursor::default(), to: Cursor { step: SHARDS, after: None } };
         if let Some(wave) = self.wave.as_ref().filter(|wave| wave.number == number) {
             let from = wave.from.clone();
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_narrow_each_other_and_values_of_one_widen_it() {
+    fn filters_narrow_and_values_of_one_filter_widen() {
         let connect = task("a", TaskState::Failed, ErrorClass::Connect);
         let mut selection = Selection::everything(NOW);
         assert!(selection.is_everything() && selection.chooses(JOB, &connect));
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_selection_opens_what_failed_and_sends_no_other() {
+    fn a_selection_reopens_failed_tasks_only() {
         let mut selection = Selection::everything(NOW);
         let of = |selection: &Selection| Reopen::from(vec![selection.clone()]);
         let (failed, waiting) = (TaskState::Failed, TaskState::Waiting);
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_after_it_was_asked_stays_failed() {
+    fn tasks_that_fail_after_the_request_stay_failed() {
         let later = |seconds| TaskRecord {
             at: NOW + time::Duration::seconds(seconds),
             ..task("a", TaskState::Failed, ErrorClass::Unauthorized)
@@ -232,13 +234,13 @@ mod tests {
     }
 
     #[test]
-    fn selections_queue_up_to_a_bound_each_once() {
+    fn selections_are_bounded_and_not_duplicated() {
         let of = |class| Selection { classes: vec![class], ..Selection::everything(NOW) };
         let later = |minutes| Selection { asked: NOW + time::Duration::minutes(minutes), ..of(ErrorClass::Connect) };
         let mut reopen = Reopen::default();
         assert!(reopen.add(of(ErrorClass::Connect)) && reopen.add(of(ErrorClass::Connect)));
         assert_eq!(reopen, Reopen::from(vec![of(ErrorClass::Connect)]));
-        // What failed in between is chosen, too, however often it is asked for.
+        // Each request also selects what failed since the previous one.
         for minutes in [1, 3, 2] {
             assert!(reopen.add(later(minutes)));
         }
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_recorded_as_a_list() {
+    fn selections_are_recorded_as_a_list() {
         let chosen = Reopen::everything(NOW);
         for (reopen, json) in [(Reopen::NOTHING, json!([])), (chosen, json!([{ "asked": 0, "shardsDone": 0 }]))] {
             assert_eq!(to_value(&reopen).unwrap(), json);
@@ -264,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_fits_into_an_item() {
+    fn the_largest_selections_fit_into_an_item() {
         let device = |number: usize| -> DeviceId { format!("{number:064}").parse().unwrap() };
         let cursor = |number| Cursor { step: 15, after: Some(device(number)) };
         let stretch = |number| Stretch { from: cursor(number), to: cursor(number + 1) };
@@ -274,7 +276,7 @@ mod tests {
             ..Selection::everything(NOW)
         };
         let reopen = Reopen::from(vec![selection; MOST_SELECTIONS]);
-        // JSON takes more than DynamoDB does: quotes, commas. 20 KB remain for the job's other attributes.
+        // JSON takes more space than DynamoDB: quotes, commas. 20 KB remain for the job's other attributes.
         assert!(serde_json::to_string(&reopen).unwrap().len() < 380 << 10);
     }
 }

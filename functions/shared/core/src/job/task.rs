@@ -1,4 +1,4 @@
-//! One device's part of a job, and what can go wrong with it.
+//! One device's part of a job, and how it can fail.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use time::OffsetDateTime;
 use crate::deployment::lifecycle::{Entry, MOST_ENTRIES, Stage, StageResult, Work};
 use crate::device::{DeviceId, DeviceVersion};
 
-/// What a device's trust store was proven to hold. Never the status code of a write: real devices answer 204 to
+/// Proof of what a device's trust store holds. Never taken from the status code of a write: real devices answer 204 to
 /// garbage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ack {
-    /// The device that was read, as it was then.
+    /// The version of the device that was read.
     pub of: DeviceVersion,
     #[serde(with = "time::serde::timestamp")]
     pub at: OffsetDateTime,
@@ -24,30 +24,30 @@ pub struct Ack {
     pub probe: Probe,
 }
 
-/// How the read-back was proven beyond the read itself.
+/// How the proof was obtained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Probe {
-    /// The trust store was listed again after the write, each member's DER compared.
+    /// The trust store was listed again after the write, and the DER of each member compared.
     ReadBack,
 }
 
-/// Where a device's task stands.
+/// State of a device's task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum TaskState {
-    /// Sent again after a failure, not settled yet.
+    /// Sent (again), and not settled yet.
     Waiting,
     /// The device proved what it holds.
     Acked,
     Failed,
     /// The device was deleted before its turn.
     Skipped,
-    /// The operator takes the device out of the gate.
+    /// The operator excluded the device from the gate.
     Waived,
 }
 
-/// Why a device's task failed. The class alone decides whether the queue tries again.
+/// Why a device's task failed. The class alone decides whether the queue retries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ErrorClass {
@@ -55,45 +55,45 @@ pub enum ErrorClass {
     Connect,
     /// TLS failed for a reason other than the pin.
     TlsHandshake,
-    /// The device's time limit passed.
+    /// The time limit for the device passed.
     Timeout,
     /// 429 or 503.
     Throttled,
     /// Another 5xx.
     ServerError,
-    /// The write was accepted, but the read-back shows something else.
+    /// The device accepted the write, but the read-back shows something else.
     NotStored,
-    /// 401 or 403: stop at once, or the device locks the account.
+    /// 401 or 403. Not retried: the device might lock the account.
     Unauthorized,
-    /// The device shows another certificate than the one that was approved. Raises an alarm; no credential was sent.
+    /// The device shows another certificate than the approved one. Raises an alarm; no credential was sent.
     PinMismatch,
     StoreFull,
-    /// The address is not in the deployment's allow-list.
+    /// The address is not in the allow-list of the installation.
     AddressRefused,
-    /// The profile's trust slot does not exist there, or the device does not speak the protocol.
+    /// The device lacks the profile's trust slot, or does not speak the protocol.
     Unsupported,
-    /// The credential's reference cannot be read.
+    /// The referenced credential cannot be read.
     Credential,
-    /// The certificate's validity has not begun by the device's clock.
+    /// By the device's clock, the certificate is not valid yet.
     NotYetValid,
-    /// A later bundle was brought to the device than any that its job knows of: the tables were restored.
+    /// The device already got a later bundle than any that its job knows: the tables were restored.
     NewerBundle,
-    /// Another refusal of the device (4xx).
+    /// Any other refusal by the device (4xx).
     Rejected,
-    /// The certificate that is to be installed has expired, or its private key does not open.
+    /// The certificate to be installed has expired, or its private key cannot be decrypted.
     Certificate,
-    /// The device's names, or what else its record says of it, cannot be in a certificate.
+    /// The device's names, or other values of its record, cannot be in a certificate.
     Subject,
-    /// No root signs certificates, or KMS does not sign with its key.
+    /// No root signs certificates, or KMS refuses to sign with its key.
     Authority,
-    /// Its worker died, or its message was lost, each time.
+    /// Each time, the worker died or the message was lost.
     Lost,
-    /// An operator gave it up before it was done.
+    /// An operator reset the task before it was done.
     Reset,
 }
 
 impl ErrorClass {
-    /// Whether the queue tries again by itself.
+    /// Whether the queue retries by itself.
     pub const fn is_retryable(self) -> bool {
         match self {
             Self::Connect
@@ -119,7 +119,7 @@ impl ErrorClass {
         }
     }
 
-    /// What the operator does about it.
+    /// What the operator should do.
     pub const fn recovery(self) -> &'static str {
         match self {
             Self::Connect => {
@@ -201,30 +201,30 @@ impl fmt::Display for ErrorClass {
     }
 }
 
-/// What went wrong at a device, in words for its operator.
+/// What went wrong at a device, for its operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Failure {
     pub class: ErrorClass,
-    /// The device's own words where it had any; at most [`Failure::MESSAGE_LIMIT`] characters.
+    /// The device's own words if it sent any; at most [`Failure::MESSAGE_LIMIT`] characters.
     pub message: String,
-    /// Where the work stood.
+    /// The stage that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<Stage>,
 }
 
 impl Failure {
-    /// In characters. Keeps a task's record under the 1 KiB that one DynamoDB write unit pays for.
+    /// In characters. Keeps a task's record under 1 KiB, the size that one DynamoDB write unit pays for.
     pub const MESSAGE_LIMIT: usize = 500;
 
-    /// Control characters become spaces, and what is too long is cut: the text comes from the device.
+    /// Replaces control characters with spaces and truncates long text: the text comes from the device.
     pub fn new(class: ErrorClass, message: impl AsRef<str>) -> Self {
         let message =
             message.as_ref().chars().map(|c| if c.is_control() { ' ' } else { c }).take(Self::MESSAGE_LIMIT).collect();
         Self { class, message, stage: None }
     }
 
-    /// The failure as it happened at a stage; one that names its stage already keeps it.
+    /// Sets the stage, unless the failure already names one.
     pub fn at(mut self, stage: Stage) -> Self {
         self.stage.get_or_insert(stage);
         self
@@ -235,7 +235,7 @@ impl Failure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Acked(Ack),
-    /// The device showed this leaf certificate on a new connection, and it was read back.
+    /// The device showed this leaf certificate on a new connection.
     Deployed(Fingerprint),
     Failed(Failure),
     Skipped,
@@ -250,7 +250,7 @@ impl Outcome {
         }
     }
 
-    /// What goes on record of an attempt, after what is there.
+    /// The task's history with the result of this attempt appended.
     pub fn recorded(&self, work: Work, attempt: u32, mut history: Vec<Entry>, at: OffsetDateTime) -> Vec<Entry> {
         let (stage, result, words) = match self {
             Self::Acked(_) | Self::Deployed(_) => {
@@ -268,15 +268,15 @@ impl Outcome {
     }
 }
 
-/// A device's task as it is recorded.
+/// The record of a device's task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskRecord {
     pub device: DeviceId,
     pub state: TaskState,
-    /// From 1; a message of an older attempt changes nothing.
+    /// From 1. Messages of older attempts are ignored.
     pub attempt: u32,
-    /// The device as it was when this was recorded. `None` where nobody read it: it was gone.
+    /// The device's version when this was recorded. `None` if it was not read, because the device was gone.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub of: Option<DeviceVersion>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -286,10 +286,10 @@ pub struct TaskRecord {
     pub shown: Option<Fingerprint>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
-    /// Why an operator waived it.
+    /// The operator's reason for the waiver.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub waiver: Option<String>,
-    /// How each attempt ended, the latest last.
+    /// The result of each attempt, oldest first.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub history: Vec<Entry>,
     #[serde(with = "time::serde::timestamp")]
@@ -297,7 +297,7 @@ pub struct TaskRecord {
 }
 
 impl TaskRecord {
-    /// What is being done, or failed; `None`: nothing is to be done any more.
+    /// The stage being done, or failed; `None`: there is nothing more to do.
     pub fn stage(&self, work: Work) -> Option<Stage> {
         let open = matches!(self.state, TaskState::Waiting | TaskState::Failed);
         open.then(|| self.failure.as_ref().and_then(|failure| failure.stage).unwrap_or(work.first()))

@@ -1,7 +1,7 @@
-//! Visits: one worker at one device, once. What a device's record keeps of them decides what becomes of the next one.
+//! Visits: one worker's contact with one device. The record of past visits decides whether there is another one.
 //!
-//! The queue's receives decide nothing: a throttled service, or a device that another worker holds, would use up a task's
-//! tries without anybody having been at the device.
+//! The queue's receive count decides nothing. A throttled service, or a device leased to another worker, would use up a
+//! task's tries without any visit.
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
@@ -11,14 +11,14 @@ use crate::job::message::Task;
 use crate::job::task::{ErrorClass, Failure};
 use crate::job::{JobId, Leg};
 
-/// After so many visits in a row that began and never ended the device is left alone. Each may have ended its worker; one
-/// that was merely cut off with others of its batch is not likely to be cut off three times.
+/// After this many visits in a row that began and never ended, the device is left alone. Each of them may have killed
+/// its worker. A visit that was only interrupted with others of its batch is unlikely to be interrupted three times.
 pub const MOST_UNENDED: u32 = 3;
 
-/// Work that a device does by itself is waited for so long. Real ones take minutes for a certificate.
+/// Longest wait for work that a device does by itself. Real devices take minutes for a certificate.
 pub const LONGEST_WORK: Duration = Duration::HOUR;
 
-/// Workers' clocks differ a little: who comes so much before the time has come in time.
+/// Tolerance for clock differences between workers: a visit this early counts as on time.
 const EARLY: Duration = Duration::seconds(2);
 
 /// One attempt at a device's task.
@@ -35,16 +35,16 @@ impl From<&Task> for TaskAttempt {
     }
 }
 
-/// The failed visits for one attempt at a task.
+/// Failed visits for one attempt at a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tries {
     pub task: TaskAttempt,
     pub count: u32,
-    /// The last one's.
+    /// The failure of the last visit.
     pub failure: Failure,
     #[serde(with = "time::serde::timestamp")]
     pub at: OffsetDateTime,
-    /// `None`: that was the last one, and the failure is to be recorded.
+    /// `None`: there is no further try, and the failure is to be recorded.
     #[serde(default, with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
     pub next: Option<OffsetDateTime>,
 }
@@ -55,12 +55,12 @@ impl Tries {
     }
 }
 
-/// What a device works on by itself since a visit.
+/// Work that a device has been doing by itself since a visit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Working {
-    /// Where the device says whether it is done.
+    /// Where the device reports progress.
     pub monitor: String,
-    /// For which it was begun.
+    /// The attempt that started the work.
     pub task: TaskAttempt,
     #[serde(with = "time::serde::timestamp")]
     pub since: OffsetDateTime,
@@ -72,8 +72,8 @@ impl Working {
     }
 }
 
-/// Whether something of an attempt at a device's task is still to come by itself: its next try, or the end of what the
-/// device works on, for whomever it was begun. What is overdue for longer than `late` does not come any more.
+/// Whether an attempt still has a next try to come, or the device still works by itself (for whichever attempt). Either
+/// is given up when overdue by more than `late`.
 pub fn is_under_way(
     task: TaskAttempt,
     tries: Option<&Tries>,
@@ -86,19 +86,19 @@ pub fn is_under_way(
     next.into_iter().chain(end).any(|comes| now < comes + late)
 }
 
-/// What a worker does that has just leased a device.
+/// What a worker does after it leased a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Opening {
     Visit,
-    /// Not before its time; the device is given back.
+    /// Too early: the worker releases the device.
     Wait {
         until: OffsetDateTime,
     },
-    /// The failure is known: it is recorded, and the device is left alone.
+    /// The failure is final: the worker records it without a visit.
     Record(Tries),
 }
 
-/// `begun`: visits that began and are not known to have ended, this one included.
+/// `begun`: visits that began and are not known to have ended, including this one.
 pub fn open(task: TaskAttempt, tries: Option<&Tries>, begun: u32, now: OffsetDateTime) -> Opening {
     let tries = tries.filter(|tries| tries.task == task);
     match tries {
@@ -122,8 +122,8 @@ pub struct Patience {
     pub base: u32,
 }
 
-/// After a visit that failed: the error's class decides whether there is another, and the count when. `earlier`: as of
-/// the device's record.
+/// The tries after a failed visit. The error class decides whether there is another try, the count decides when.
+/// `earlier`: from the device's record.
 pub fn failed(
     task: TaskAttempt,
     earlier: Option<&Tries>,
@@ -138,7 +138,7 @@ pub fn failed(
     Tries { next: again.then(|| now + wait), ..Tries::last(task, count, failure, now) }
 }
 
-/// A visit that failed where no other one is of use.
+/// The tries after a failed visit that is not worth a retry.
 pub fn gave_up(task: TaskAttempt, earlier: Option<&Tries>, failure: Failure, now: OffsetDateTime) -> Tries {
     failed(task, earlier, failure, Patience { max_tries: 0, base: 1 }, 0, now)
 }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passing_failure_is_tried_until_tries_run_out() {
+    fn a_retryable_failure_is_retried_until_tries_run_out() {
         let (mut tries, mut waits) = (None, Vec::new());
         for _ in 0..3 {
             let next = failed(task(1), tries.as_ref(), refused(ErrorClass::Connect), PATIENCE, 0, NOW);
@@ -174,14 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn a_lasting_failure_is_the_last_one_at_once() {
+    fn a_permanent_failure_is_not_retried() {
         let tries = failed(task(1), None, refused(ErrorClass::Unauthorized), PATIENCE, 0, NOW);
         assert_eq!((tries.count, tries.next), (1, None));
         assert_eq!(gave_up(task(1), None, refused(ErrorClass::Timeout), NOW).next, None);
     }
 
     #[test]
-    fn another_attempt_begins_to_count_anew() {
+    fn a_new_attempt_counts_from_zero() {
         let used_up = gave_up(task(1), None, refused(ErrorClass::Connect), NOW);
         assert_eq!(open(task(2), Some(&used_up), 1, NOW), Opening::Visit);
         let first = failed(task(2), Some(&used_up), refused(ErrorClass::Connect), PATIENCE, 0, NOW);
@@ -195,21 +195,21 @@ mod tests {
     }
 
     #[test]
-    fn whoever_comes_before_the_time_waits() {
+    fn a_visit_before_its_time_waits() {
         let tries = failed(task(1), None, refused(ErrorClass::Connect), PATIENCE, 0, NOW);
         assert_eq!(open(task(1), Some(&tries), 1, NOW), Opening::Wait { until: NOW + Duration::seconds(15) });
         assert_eq!(open(task(1), Some(&tries), 1, NOW + Duration::seconds(13)), Opening::Visit);
     }
 
     #[test]
-    fn a_device_that_ended_each_worker_is_left_alone() {
+    fn a_device_that_killed_several_workers_is_left_alone() {
         assert_eq!(open(task(1), None, 3, NOW), Opening::Visit);
         let Opening::Record(tries) = open(task(1), None, 4, NOW) else { panic!("visited") };
         assert_eq!((tries.failure.class, tries.next), (ErrorClass::Lost, None));
     }
 
     #[test]
-    fn a_try_to_come_and_work_under_way_are_not_lost() {
+    fn pending_tries_and_device_work_count_as_under_way() {
         let late = Duration::minutes(15);
         let under_way = |tries: Option<&Tries>, working, seconds| {
             is_under_way(task(1), tries, working, late, NOW + Duration::seconds(seconds))
@@ -226,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn work_of_a_device_is_waited_for_an_hour() {
+    fn device_work_is_awaited_for_an_hour() {
         let working = Working { monitor: "/redfish/v1/x".to_owned(), task: task(1), since: NOW };
         assert!(!working.is_overdue(NOW + Duration::minutes(59)));
         assert!(working.is_overdue(NOW + Duration::HOUR));
     }
 
     proptest! {
-        /// However often and whenever its messages come, a device is visited `max_tries` times for one attempt at most.
+        /// However many messages arrive, and whenever, one attempt makes at most `max_tries` visits.
         #[test]
         fn no_more_visits_than_tries(max_tries in 1u32..9, gaps in proptest::collection::vec((0i64..2000, any::<u32>()), 0..60)) {
             let patience = Patience { max_tries, base: 30 };

@@ -1,8 +1,8 @@
 //! What the conductor does next, and why: a pure function of the job, its counters and the time.
 //!
-//! [`plan`] may be asked at any moment and any number of times. It looks at states, never at events, so events that
-//! come late, twice or not at all cannot mislead it. The phases are those of RFC 9810 §4.4 with a gate in front of the
-//! cutover: `Activate` is not reached before every device has a task that ended well, unless the job says otherwise.
+//! [`plan`] is safe to call at any time and any number of times. It looks at states, not at events, so late, doubled or
+//! lost events cannot mislead it. The phases are those of RFC 9810 §4.4 with a gate before the cutover: `Activate` is
+//! not reached until every device has proven that it holds the new root or is waived, unless the job says otherwise.
 
 use time::{Duration, OffsetDateTime};
 
@@ -10,44 +10,44 @@ use crate::job::{Activation, Job, JobOutcome, JobState, Phase, Tally, Wave};
 use crate::rollover::rollout::Rollout;
 use crate::rollover::survey::{Findings, Purpose};
 
-/// After so many times without a single device settled, what is still open counts as lost.
+/// Resends without a single settled device after which open tasks count as lost.
 pub const MAX_RESENDS: u32 = 3;
 
-/// One thing to do.
+/// What the conductor does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Nothing, until somebody wakes the conductor; `until` where it is to wake by itself.
+    /// Nothing, until the conductor is woken; at `until`, it wakes by itself.
     Wait {
         until: Option<OffsetDateTime>,
     },
-    /// Device work of the bundle may begin.
+    /// Start the device work for the bundle.
     Distribute,
-    /// The next wave, of at most so many devices.
+    /// Open the next wave, of at most `size` devices.
     OpenWave {
         number: u32,
         size: u64,
     },
-    /// A pass over the leg's devices begins.
+    /// Begin a pass over the leg's devices.
     Begin(Purpose),
-    /// Read on in the pass that is under way.
+    /// Continue the current pass.
     Pass,
-    /// Page the fleet on and send tasks, at most so many.
+    /// Page on through the fleet and send at most this many tasks.
     Dispatch {
         at_most: u64,
     },
-    /// A crash came between counting devices and sending their messages: send them again.
+    /// Send the counted devices' messages again, after a crash between counting and sending.
     FinishSending,
-    /// The wave is over; how it went is recorded.
+    /// The wave is over: record its result.
     CloseWave,
-    /// Failed tasks are opened again.
+    /// Reopen failed tasks.
     Reopen,
-    /// Stop and ask the operator.
+    /// Pause the job for the operator.
     Pause,
-    /// Publish a bundle without the new root and bring it to the devices that may hold it.
+    /// Publish a bundle without the new root, and bring it to the devices that may hold that root.
     Withdraw,
-    /// Sign the links and switch the signing generation.
+    /// Sign the link certificates and switch the signing generation.
     Activate,
-    /// Record that every device is rid of the withdrawn root.
+    /// Record that every device has removed the withdrawn root.
     NoteWithdrawn,
     End(JobOutcome),
 }
@@ -63,7 +63,7 @@ fn step(action: Action, why: impl Into<String>) -> Step {
     Step { action, why: why.into() }
 }
 
-/// `stall`: so long may a wave go without a settled device before its messages are taken for lost.
+/// The next step. `stall`: time without a settled device after which a wave's messages count as lost.
 pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
     match job.state {
         JobState::Ended | JobState::Paused => return step(Action::Wait { until: None }, job.reason.clone()),
@@ -88,7 +88,7 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         Phase::Activate if job.activation == Activation::Immediate => {
             step(Action::Distribute, "The new root is active; it is brought to the devices.")
         }
-        // Hold-down, reissue, distrust and retire are not entered yet: a rollover is complete when its root signs.
+        // Hold-down, reissue, distrust and retire are not used yet: a rollover is complete when its root signs.
         Phase::Activate | Phase::HoldDown | Phase::Reissue | Phase::Distrust | Phase::Retire | Phase::Ended => {
             step(Action::End(JobOutcome::Activated), "The new root is active; every device holds it or is waived.")
         }
@@ -120,7 +120,7 @@ fn plan_leg(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         if tally.is_settled() || exceeded(job, &others, Budget::InWave).is_some() {
             return step(Action::Pause, over);
         }
-        // The operator had others tried again: they are waited for, and nobody new is sent.
+        // The operator retried other devices: wait for them, and send no new ones.
         return await_devices(job, tally, now, stall, job.wave.as_ref().map_or(0, |wave| wave.number), tally.waiting());
     }
     match &job.wave {
@@ -159,7 +159,7 @@ fn await_devices(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration,
 fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration, last: Option<&Wave>) -> Step {
     let number = last.map_or(0, |wave| wave.number);
     if !tally.is_settled() {
-        // A resend counted the devices anew.
+        // A resend has recounted the devices.
         return await_devices(job, tally, now, stall, number, tally.waiting());
     }
     if !job.is_paged() {
@@ -185,7 +185,7 @@ fn plan_between_waves(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Dura
     plan_gate(job, tally, now, stall)
 }
 
-/// Every wave is over. What the survey found decides.
+/// All waves are over: the survey decides.
 fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
     let found = job.survey.total();
     if job.withdrawn.is_some() {
@@ -215,9 +215,9 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
     if only_failures {
         return step(Action::Pause, unproven(job, found));
     }
-    // A device that is deleted on its way may be counted twice: counted out by a survey, and settled by its worker. The
-    // counters are complete then although another device is still open, and each survey would find the same until something
-    // is settled. So the job waits; messages that are sent again count the devices anew.
+    // A device that is deleted under way may be counted twice: skipped by a survey, and settled by its worker. Then the
+    // counters are complete although another device is still open, and every further survey would find the same until
+    // that device is settled. So the job waits; a resend recounts the devices.
     let same = |wave: &&Wave| wave.survey && wave.dispatched == 0 && wave.before.settled() == tally.settled();
     if let (Some(wave), true) = (job.wave.as_ref().filter(same), job.survey.is_complete() && found.awaited() > 0) {
         return await_devices(job, tally, now, stall, wave.number, found.awaited());
@@ -243,12 +243,12 @@ fn aborted(found: Findings) -> String {
 enum Budget {
     /// Not judged before enough devices have a result.
     InWave,
-    /// Judged however few there are: a canary that failed is too few devices to be ignored.
+    /// Always judged: a failed canary wave must not be ignored for being small.
     AtItsEnd,
 }
 
-/// Why the error budget is exceeded, of all devices or of those of the wave: after half a million devices that went
-/// well, a whole wave could fail unnoticed.
+/// Why the error budget is exceeded, over all devices or over those of the wave. The wave is judged separately because,
+/// after half a million successful devices, a whole wave could fail without exceeding the total budget.
 fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
     let Rollout { error_budget, error_budget_minimum, .. } = job.rollout;
     let is_over = |failed: u64, settled: u64| {

@@ -1,18 +1,18 @@
-//! Counters that only grow, and what has to be done where the records were lost or went back in time: a table restored
-//! to yesterday, or a stack made again under its name. What outlives the tables (KMS keys, devices, queues) shows how
-//! far the counters once were.
+//! Counters that only grow, and their recovery after records were lost or set back: a table restored to yesterday's
+//! state, or a stack recreated under its name. What survives the tables (KMS keys, devices, queues) shows how far the
+//! counters had got.
 
 use thiserror::Error;
 
-/// Bundles that one generation makes at most, its withdrawal and a distrust included, with room for more: where only
-/// the keys are left, bundle versions start above them by that.
+/// More bundles than one generation ever publishes, including its withdrawal and distrust. If only keys are left,
+/// bundle versions start above this many per generation.
 const BUNDLES_A_GENERATION: u64 = 16;
 
-/// Messages in a working queue cannot be read without counting as a delivery. Where there are some, job ids leave so
-/// many out.
+/// Job ids to skip if there are messages that were not read. Reading a message of a queue in use would count as a
+/// delivery.
 pub const UNREAD_JOBS: u64 = 1000;
 
-/// The last that was given of each.
+/// The last number given out by each counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
     pub generation: u32,
@@ -21,7 +21,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Whether anything of `self` lies behind `other`.
+    /// Whether any counter of `self` is lower than in `other`.
     pub const fn is_behind(&self, other: &Self) -> bool {
         self.generation < other.generation || self.job < other.job || self.bundle < other.bundle
     }
@@ -35,26 +35,26 @@ impl Counters {
     }
 }
 
-/// What outlived the records.
+/// What survived the records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Evidence {
-    /// The highest on a KMS key of this stack, whichever installation made it.
+    /// Highest generation with a KMS key of this stack, from any installation.
     pub key_generation: Option<u32>,
-    /// The highest for which there is a record.
+    /// Highest generation with a record.
     pub root_generation: Option<u32>,
-    /// The highest version that was brought to a device.
+    /// Highest bundle version brought to a device.
     pub device_bundle: u64,
-    /// There are approved devices, and the fleet's lists have none.
+    /// Approved devices exist, but the fleet's list is empty.
     pub unlisted: bool,
-    /// The highest of a list of jobs, or of a message that could be read.
+    /// Highest job in the lists of jobs, or in a message that was read.
     pub job: Option<u64>,
-    /// There are messages that could not be read.
+    /// There are messages that were not read.
     pub unread_messages: bool,
 }
 
-/// How far the counters have to be: never behind what they are, nor behind anything that was seen.
+/// The values that the counters must have: at least the recorded ones, and at least those seen.
 ///
-/// `recorded`: `None` where there is no record of the authority.
+/// `recorded`: `None` if there is no record of the authority.
 pub fn raised(recorded: Option<Counters>, seen: &Evidence) -> Counters {
     let recorded = recorded.unwrap_or_default();
     let shown = Counters {
@@ -62,7 +62,7 @@ pub fn raised(recorded: Option<Counters>, seen: &Evidence) -> Counters {
         job: seen.job.unwrap_or(0),
         bundle: seen.device_bundle,
     };
-    // A generation that is on record has its bundles on record as well.
+    // A generation with a record has its bundles on record as well.
     let key = seen.key_generation.filter(|generation| *generation > recorded.generation);
     let mut after = recorded.at_least(shown).at_least(key.map(founded_above).unwrap_or_default());
     if seen.unread_messages {
@@ -71,7 +71,7 @@ pub fn raised(recorded: Option<Counters>, seen: &Evidence) -> Counters {
     after
 }
 
-/// What was given outlived its record: to go on would give it a second time.
+/// A number outlived its record: continuing would give it out twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Behind {
     #[error("there is a key of root generation {key}, and the last on record is {recorded}")]
@@ -82,11 +82,11 @@ pub enum Behind {
     Fleet,
 }
 
-/// Where the next root counts from: after what is on record, or, where nothing is (`None`), after the keys that an
-/// earlier stack of this name left.
+/// The counters from which the next root continues: the recorded ones; without a record (`None`), those after the keys
+/// of an earlier stack of this name.
 ///
 /// # Errors
-/// Where records and evidence disagree. Nobody may give anything then, before the counters are [`raised`].
+/// If the records contradict the evidence. Until the counters are [`raised`], no number may be given out.
 pub fn admitted(recorded: Option<Counters>, seen: &Evidence) -> Result<Counters, Behind> {
     let known = recorded.unwrap_or_default();
     if seen.device_bundle > known.bundle {
@@ -104,7 +104,7 @@ pub fn admitted(recorded: Option<Counters>, seen: &Evidence) -> Result<Counters,
     }
 }
 
-/// Where an installation starts whose predecessor left only keys, up to this generation.
+/// The first counters of an installation whose predecessor left only keys, up to this generation.
 pub const fn founded_above(generation: u32) -> Counters {
     Counters { generation, job: 0, bundle: generation as u64 * BUNDLES_A_GENERATION }
 }
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_above_the_records_raises_bundles_as_well() {
+    fn a_key_above_the_records_raises_bundles_too() {
         let known = Evidence { key_generation: Some(4), ..Evidence::default() };
         assert_eq!(raised(Some(RECORDED), &known), RECORDED);
         let later = Evidence { key_generation: Some(5), ..Evidence::default() };
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_root_is_made_only_where_records_are_not_behind() {
+    fn roots_require_records_that_are_not_behind() {
         let seen = |key_generation, device_bundle| Evidence { key_generation, device_bundle, ..Evidence::default() };
         assert_eq!(admitted(None, &seen(None, 0)), Ok(Counters::default()), "the first installation");
         assert_eq!(admitted(None, &seen(Some(3), 0)), Ok(founded_above(3)), "a stack made again");
@@ -155,7 +155,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_that_was_seen_is_given_again(
+        fn no_seen_number_is_given_out_again(
             recorded in proptest::option::of((0..100_u32, 0..1000_u64, 0..1000_u64)),
             key_generation in proptest::option::of(0..100_u32),
             root_generation in proptest::option::of(0..100_u32),
@@ -170,7 +170,7 @@ mod tests {
             prop_assert!(after.generation >= key_generation.unwrap_or(0).max(root_generation.unwrap_or(0)));
             prop_assert!(after.bundle >= device_bundle && after.job >= job.unwrap_or(0));
             prop_assert!(admitted(Some(after), &seen).is_ok(), "what restore raised lets a root be made");
-            // A second run finds nothing to do, where no message is left unread.
+            // A second run finds nothing to do if no unread message is left.
             let again = Evidence { unread_messages: false, ..seen };
             prop_assert_eq!(raised(Some(after), &again), after);
         }

@@ -1,4 +1,4 @@
-//! How fast a rollover goes, and how much of it may fail.
+//! Pace and error budget of a rollover.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -11,15 +11,15 @@ pub struct Rollout {
     pub canary: u64,
     /// Each wave is this many times the one before.
     pub growth: u64,
-    /// Largest wave, in devices than this.
+    /// Largest wave, in devices.
     pub largest_wave: u64,
-    /// Seconds between the end of a wave and the beginning of the next.
+    /// Seconds between the end of a wave and the start of the next.
     pub wave_pause: u32,
-    /// Percent of the settled devices that may have failed, of the wave as of all. When it is *exceeded* the job pauses.
+    /// Percent of the settled devices that may fail, in the wave and in total. If *exceeded*, the job pauses.
     pub error_budget: u8,
-    /// In the middle of a wave the budget is not judged before so many devices are settled; at its end it always is.
+    /// Minimum results before the error budget applies within a wave. It always applies at a wave's end.
     pub error_budget_minimum: u64,
-    /// Seconds after which a proof is old: before a gate opens, the device is read again.
+    /// Seconds after which a proof is old: the device is read again before a gate opens.
     #[serde(default = "a_day")]
     pub proof_age: u32,
 }
@@ -78,13 +78,13 @@ impl Rollout {
         }
     }
 
-    /// How many devices wave `number` (from 1) has.
+    /// Number of devices in wave `number` (from 1).
     pub fn wave_size(&self, number: u32) -> u64 {
         let growth = self.growth.saturating_pow(number.saturating_sub(1));
         self.canary.saturating_mul(growth).min(self.largest_wave)
     }
 
-    /// Devices, not attempts: a device that failed three times failed once.
+    /// Counts devices, not attempts: a device that failed three times counts once.
     pub fn is_exceeded(&self, failed: u64, settled: u64) -> bool {
         failed.saturating_mul(100) > settled.saturating_mul(self.error_budget.into())
     }

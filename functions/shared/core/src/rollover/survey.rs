@@ -1,9 +1,9 @@
 //! Passes over a leg's devices, and the gate that a survey opens.
 //!
-//! Counters say how far a job is; they are right only while nobody deletes, enrols again or edits a device. So a gate
-//! opens by a *survey*: a pass that compares each approved device, as it is now, with what is on record of it. The fleet
-//! has a revision in each shard, which each enrolment, approval, edit and deletion raises. It is noted before a shard is
-//! read, and the write that goes through the gate demands that it is still the same.
+//! Counters show a job's progress, but are exact only while no device is deleted, enrolled again or edited. So only a
+//! *survey* opens a gate: a pass that compares each approved device, as it is now, with its task record. The fleet has
+//! a revision in each shard, which each enrolment, approval, edit and deletion increments. The revision is noted before
+//! a shard is read, and the write that passes the gate is conditional on it.
 
 pub mod joining;
 
@@ -14,41 +14,42 @@ use crate::device::{DeviceVersion, SHARDS};
 use crate::job::task::{TaskRecord, TaskState};
 use crate::job::{Cursor, JobId};
 
-/// What a proof has to be.
+/// What a proof must satisfy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
     pub bundle_version: u64,
-    /// What was proven before this moment is to be read again.
+    /// Proofs from before this time are old.
     pub since: OffsetDateTime,
 }
 
-/// What a survey finds of one device.
+/// The result of a survey for one device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finding {
-    /// The device as it is now proved what it holds.
+    /// The current version of the device has a proof.
     Proven {
         at: OffsetDateTime,
     },
-    /// The device as it is now was waived by name.
+    /// The current version of the device was waived by name.
     Waived,
     Failed,
     /// This attempt has no result yet.
     Open {
         attempt: u32,
     },
-    /// Nothing is on record.
+    /// There is no task record.
     Unknown,
-    /// The device as it is now proved what it holds, but too long ago.
+    /// The current version of the device has a proof, but an old one.
     Old,
-    /// What is on record proves nothing: it is of another bundle, or of the device as it was before.
+    /// The record proves nothing: it is about another bundle, or an earlier version of the device.
     Void,
-    /// The device left the fleet: it was deleted, or its approval was taken back.
+    /// The device left the fleet: it was deleted, or its approval was revoked.
     Gone {
         waits_for: Option<u32>,
     },
 }
 
-/// Compares a device with its task. `version`: the approved device as it is now; `None` where there is none.
+/// Compares a device with its task record. `version`: the approved device's current one; `None` if there is no such
+/// device.
 pub fn find(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: Demand) -> Finding {
     let open = task.filter(|task| task.state == TaskState::Waiting).map(|task| task.attempt);
     let Some(version) = version else { return Finding::Gone { waits_for: open } };
@@ -58,7 +59,7 @@ pub fn find(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: D
     }
     let speaks_of_it = task.of == Some(version);
     match (task.state, &task.ack) {
-        // Nobody knows of which it was: a person decides.
+        // The failed version is unknown: a person must decide.
         (TaskState::Failed, _) if task.of.is_none() => Finding::Failed,
         _ if !speaks_of_it => Finding::Void,
         (TaskState::Acked, Some(ack)) if ack.of == version && ack.bundle_version == demand.bundle_version => {
@@ -74,30 +75,30 @@ pub fn find(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: D
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Purpose {
-    /// Whether the gate may open; whoever has no proof is sent again.
+    /// Decides whether the gate may open. Devices without a proof are sent again.
     Survey,
-    /// Devices without a result get their message again.
+    /// Sends messages again to devices without a result.
     Resend,
-    /// Devices without a result are recorded as failed; those that are [under way](crate::job::visit::is_under_way) get their
-    /// message again.
+    /// Records devices without a result as failed. Those [under way](crate::job::visit::is_under_way) get their message
+    /// again.
     GiveUp,
 }
 
-/// What a pass does about a device.
+/// What a pass does with a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deed {
-    /// Send the message of this attempt.
+    /// Send this attempt's message.
     Send { attempt: u32 },
     /// Record the next attempt, and send its message.
     Reopen,
-    /// Record that this attempt came to nothing.
+    /// Record this attempt as lost.
     Lose { attempt: u32 },
-    /// Record that nobody waits for this attempt any more.
+    /// Record this attempt as skipped: its device left the fleet.
     Skip { attempt: u32 },
 }
 
 impl Deed {
-    /// The same where the device is under way: nothing is lost yet but perhaps its message.
+    /// The deed for a device under way: only its message may be lost, so it is sent again.
     pub const fn under_way(self) -> Self {
         match self {
             Self::Lose { attempt } => Self::Send { attempt },
@@ -120,19 +121,19 @@ impl Purpose {
     }
 }
 
-/// A pass that is under way. All of it is on record, so that it can be cut after any page and gone on with.
+/// The current pass. Its whole state is recorded, so that it can be interrupted after any page and resumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pass {
     pub purpose: Purpose,
     #[serde(default)]
     pub at: Cursor,
-    /// The fleet's revision in each shard, as read before the pass began. Empty where the pass opens no gate.
+    /// The fleet's revision in each shard, from before the pass began. Empty for a pass that opens no gate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revisions: Vec<u64>,
-    /// Devices have to be waited for anyway: those whose proofs are half as old are read again with them.
+    /// The job must wait for some devices anyway, so those whose proofs have half the age are read again with them.
     #[serde(default)]
     pub refreshes: bool,
-    /// Of the shard that is being read.
+    /// Findings in the current shard.
     #[serde(default)]
     pub findings: Findings,
 }
@@ -143,7 +144,7 @@ impl Pass {
     }
 }
 
-/// What was found in one shard, or in several, in devices.
+/// Number of devices by finding, in one or several shards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Findings {
@@ -155,7 +156,7 @@ pub struct Findings {
     pub old: u64,
     pub void: u64,
     pub gone: u64,
-    /// When the oldest of the proofs was made.
+    /// Time of the oldest proof.
     #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
     pub oldest: Option<OffsetDateTime>,
 }
@@ -198,12 +199,12 @@ impl Findings {
         }
     }
 
-    /// Devices for which the leg has to wait, or to be counted: all that were seen.
+    /// All devices seen, whether settled or not.
     pub const fn all(&self) -> u64 {
         self.proven + self.waived + self.failed + self.open + self.unknown + self.old + self.void + self.gone
     }
 
-    /// Devices whose result is still to come: a survey sends to whoever has no proof.
+    /// Devices whose result is still to come. A survey sends those without a proof again.
     pub const fn awaited(&self) -> u64 {
         self.open + self.unknown + self.old + self.void
     }
@@ -213,17 +214,17 @@ impl Findings {
     }
 }
 
-/// A shard that was read to its end.
+/// A shard that was read completely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SurveyedShard {
     pub shard: u8,
-    /// The fleet's, before the shard was read.
+    /// The fleet's revision before the shard was read.
     pub revision: u64,
     #[serde(flatten)]
     pub findings: Findings,
 }
 
-/// What is known of the fleet, shard by shard; of a shard that has to be read again, nothing.
+/// The surveyed shards. A shard that must be read again is absent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Survey(Vec<SurveyedShard>);
@@ -250,25 +251,25 @@ impl Survey {
         self.0.push(shard);
     }
 
-    /// Forgets the shards in which somebody is awaited or failed, or whose oldest proof is from before `since`.
+    /// Forgets the shards with awaited or failed devices, or with proofs from before `since`.
     pub(crate) fn forget_unproven(&mut self, since: OffsetDateTime) {
         let is_young = |findings: &Findings| findings.oldest.is_none_or(|oldest| oldest >= since);
         self.0.retain(|known| known.findings.is_clean() && is_young(&known.findings));
     }
 
-    /// Forgets the shards in which the fleet has changed since they were read. Whether there were any.
+    /// Forgets the shards in which the fleet has changed since they were read. Returns whether there were any.
     pub fn forget_changed(&mut self, revisions: &[u64]) -> bool {
         let before = self.0.len();
         self.0.retain(|known| revisions.get(usize::from(known.shard)) == Some(&known.revision));
         self.0.len() < before
     }
 
-    /// The fleet's revisions that a write through the gate demands, by shard.
+    /// The fleet's revisions, by shard: conditions of the write that passes the gate.
     pub fn revisions(&self) -> Vec<(u8, u64)> {
         self.0.iter().map(|known| (known.shard, known.revision)).collect()
     }
 
-    /// Every shard was read, everybody in it is proven since then, or waived.
+    /// Whether every shard was read, and each of its devices is waived or has a proof since then.
     pub fn opens(&self, since: OffsetDateTime) -> bool {
         let mut kept = self.clone();
         kept.forget_unproven(since);
@@ -277,7 +278,7 @@ impl Survey {
 }
 
 impl Cursor {
-    /// The next place, from this one on, that lies in a shard of which the survey knows nothing.
+    /// The next position, from this one on, in a shard that is not surveyed.
     pub(crate) fn skip_known(self, job: JobId, survey: &Survey) -> Self {
         let mut at = self;
         while !at.is_at_end() && survey.knows(at.shard(job)) {
@@ -322,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proof_is_of_the_device_as_it_is_now() {
+    fn a_proof_is_of_the_devices_current_version() {
         let proof = task(TaskState::Acked, version(1, 1));
         let found = |now_is| find(Some(now_is), Some(&proof), DEMAND);
         assert_eq!(found(version(1, 1)), Finding::Proven { at: NOW });
@@ -331,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_proof_and_one_of_another_bundle_prove_nothing() {
+    fn old_proofs_and_those_of_another_bundle_are_void() {
         let proof = task(TaskState::Acked, version(1, 1));
         let found = |demand| find(Some(version(1, 1)), Some(&proof), demand);
         assert_eq!(found(Demand { since: NOW + Duration::SECOND, ..DEMAND }), Finding::Old);
@@ -339,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn waivers_and_failures_are_of_the_device_they_name() {
+    fn waivers_and_failures_are_of_one_device_version() {
         for (state, found) in [(TaskState::Waived, Finding::Waived), (TaskState::Failed, Finding::Failed)] {
             let task = task(state, version(1, 1));
             assert_eq!(find(Some(version(1, 1)), Some(&task), DEMAND), found);
@@ -348,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn who_left_is_waited_for_no_longer() {
+    fn devices_that_left_are_no_longer_awaited() {
         let waiting = task(TaskState::Waiting, version(1, 1));
         let gone = find(None, Some(&waiting), DEMAND);
         for purpose in [Purpose::Survey, Purpose::Resend, Purpose::GiveUp] {
@@ -358,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_complete_young_and_clean_survey_opens() {
+    fn only_a_complete_recent_and_clean_survey_opens() {
         let clean = Findings { proven: 1, oldest: Some(NOW), ..Findings::NONE };
         let mut survey = Survey::default();
         for shard in 0..SHARDS {
@@ -371,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_shard_is_read_again_and_that_alone() {
+    fn only_a_changed_shard_is_read_again() {
         let mut survey = Survey::default();
         (0..SHARDS).for_each(|shard| survey.note(SurveyedShard { shard, revision: 7, findings: Findings::NONE }));
         let mut revisions = vec![7; usize::from(SHARDS)];

@@ -1,4 +1,4 @@
-//! How a job's record changes with each step of the conductor. Pure; the ledger writes what comes out.
+//! How each step of the conductor changes the job's record. Pure; the ledger writes the result.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -6,17 +6,17 @@ use time::OffsetDateTime;
 use crate::job::{Cursor, Job, JobOutcome, JobState, Leg, Phase, Reopen, Sending, Tally, Wave};
 use crate::rollover::survey::{Finding, Pass, Purpose, Survey, SurveyedShard};
 
-/// A wave that is over, as it is kept.
+/// The record of a wave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WaveRecord {
     pub leg: Leg,
     pub number: u32,
-    /// Devices that were sent in it.
+    /// Devices sent in the wave.
     pub size: u64,
     pub acked: u64,
     pub failed: u64,
-    /// Its devices lie between these places. `None` for a survey, whose devices lie everywhere.
+    /// Its devices lie between these positions. `None` for a survey, whose devices may lie anywhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Cursor>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,7 +28,7 @@ pub struct WaveRecord {
 }
 
 impl Job {
-    /// The bundle is published: nothing has been sent yet.
+    /// The bundle is published. Nothing has been sent yet.
     pub fn publish(&mut self, bundle_version: u64) {
         self.phase = Phase::Publish;
         self.bundle_version = bundle_version;
@@ -38,7 +38,7 @@ impl Job {
         self.start_leg(Phase::Distribute, self.bundle_version, None, now);
     }
 
-    /// Only devices to which the new root may have been sent are visited again.
+    /// Starts the withdrawal. Only devices to which the new root may have been sent are visited again.
     pub fn withdraw(&mut self, bundle_version: u64, now: OffsetDateTime) {
         let bound = (!self.cursor.is_at_end()).then(|| self.cursor.clone());
         self.start_leg(Phase::Withdraw, bundle_version, bound, now);
@@ -76,11 +76,11 @@ impl Job {
         self.progress_at = now;
     }
 
-    /// A survey begins, of the shards of which nothing certain is known. `revisions`: the fleet's, by shard. Whoever it
-    /// sends again is a wave of its own.
+    /// Begins a survey of the shards without a valid result. `revisions`: the fleet's, by shard. The devices that it
+    /// sends again form a wave of their own.
     pub fn begin_survey(&mut self, revisions: Vec<u64>, tally: &Tally, now: OffsetDateTime) {
         let number = match &self.wave {
-            // The last survey sent nobody.
+            // The last survey sent no devices.
             Some(wave) if wave.survey && wave.dispatched == 0 => wave.number,
             last => last.as_ref().map_or(0, |wave| wave.number) + 1,
         };
@@ -97,21 +97,21 @@ impl Job {
         }
     }
 
-    /// The messages of unsettled devices are to be sent again.
+    /// Begins to send the messages of unsettled devices again.
     pub fn begin_resend(&mut self, now: OffsetDateTime) {
         self.pass = Some(Pass::new(Purpose::Resend, Vec::new()));
         self.resends += 1;
         self.progress_at = now;
     }
 
-    /// Those that are under way are spared, and have as long again.
+    /// Begins to record unsettled devices as failed. Those under way are spared, and get the same time again.
     pub fn begin_giving_up(&mut self, now: OffsetDateTime) {
         self.pass = Some(Pass::new(Purpose::GiveUp, Vec::new()));
         self.progress_at = now;
     }
 
-    /// The pass has read up to `to`, found this, and done what follows from it. Answers of the shard that is done now,
-    /// if it is, for how many of its devices there is to wait in all.
+    /// Records that the pass has read up to `to`, with these findings, and has acted on them. If this completes a
+    /// shard, returns the shard and the number of devices found in it.
     pub fn note_page(&mut self, to: Cursor, found: impl IntoIterator<Item = Finding>) -> Option<(u8, u64)> {
         let pass = self.pass.as_mut()?;
         let mut sent = 0;
@@ -138,8 +138,8 @@ impl Job {
         Some((shard, findings.all()))
     }
 
-    /// Whether the pass has read all that it has to: the part of the fleet that was sent to, or all of it, where devices
-    /// elsewhere are looked for or may have been sent to.
+    /// Whether the pass has read all that it must. A survey and a withdrawal read the whole fleet; other passes only
+    /// the part that was sent to.
     pub fn is_pass_over(&self) -> bool {
         let everywhere = |pass: &Pass| pass.purpose == Purpose::Survey || self.leg() == Leg::Withdraw;
         self.pass
@@ -147,17 +147,17 @@ impl Job {
             .is_none_or(|pass| pass.at.is_at_end() || (!everywhere(pass) && pass.at.step > self.cursor.step))
     }
 
-    /// Whether all of the leg's open messages are about to be sent again.
+    /// Whether a resend of all open messages of the leg is about to start.
     pub fn begins_to_resend(&self) -> bool {
         self.pass.as_ref().is_some_and(|pass| pass.purpose == Purpose::Resend && pass.at == Cursor::default())
     }
 
-    /// The pass is at its end.
+    /// Ends the pass.
     pub fn end_pass(&mut self) {
         self.pass = None;
     }
 
-    /// The fleet is paged to `to`, and `fresh` devices of that page are about to be sent.
+    /// Records that the fleet is paged to `to`, and `fresh` devices of that page are about to be sent.
     pub fn take_page(&mut self, to: Cursor, fresh: u64) {
         let from = std::mem::replace(&mut self.cursor, to.clone());
         if fresh > 0 {
@@ -169,7 +169,7 @@ impl Job {
         }
     }
 
-    /// `None` where the wave found nobody: there is nothing to keep.
+    /// Closes the wave. `None` if it had no devices.
     pub fn close_wave(&mut self, tally: &Tally, now: OffsetDateTime) -> Option<WaveRecord> {
         let record = self.wave_record(tally)?;
         let wave = self.wave.as_mut()?;
@@ -177,7 +177,7 @@ impl Job {
         (wave.dispatched > 0).then_some(WaveRecord { closed: Some(now), ..record })
     }
 
-    /// The wave that is under way, in figures.
+    /// The figures of the current wave.
     pub fn wave_record(&self, tally: &Tally) -> Option<WaveRecord> {
         let wave = self.wave.as_ref().filter(|wave| wave.closed.is_none())?;
         Some(WaveRecord {
@@ -193,9 +193,9 @@ impl Job {
         })
     }
 
-    /// Whether anything was settled since the conductor last looked.
+    /// Records progress. Returns whether a device was settled since the conductor's last look.
     pub fn note_progress(&mut self, tally: &Tally, now: OffsetDateTime) -> bool {
-        // Who was waived, or tried again since, need not be tolerated any more.
+        // Devices that were waived or retried since need no tolerance any more.
         let tolerated = self.tolerated.min(tally.failed);
         let moved = self.seen_settled != tally.settled() || self.tolerated != tolerated;
         if moved {
@@ -207,7 +207,7 @@ impl Job {
         moved
     }
 
-    /// What was to be opened again first is open; `failed` devices of the leg are not.
+    /// Records that the first selection was reopened; `failed` devices of the leg remain failed.
     pub fn note_reopened(&mut self, failed: u64, now: OffsetDateTime) {
         self.reopen.finish();
         self.survey.forget_unproven(self.demand(now).since);
@@ -221,12 +221,12 @@ impl Job {
         why.clone_into(&mut self.reason);
     }
 
-    /// Every device was proven to be rid of the root that was withdrawn.
+    /// Records that every device was proven to have removed the withdrawn root.
     pub fn note_withdrawn(&mut self, now: OffsetDateTime) {
         self.withdrawn = Some(now);
     }
 
-    /// The new root signs from now on.
+    /// Records that the new root signs from now on.
     pub fn activate(&mut self, now: OffsetDateTime) {
         self.phase = Phase::Activate;
         self.activated = Some(now);

@@ -1,8 +1,7 @@
-//! The plan against a world that loses, doubles and reorders everything.
+//! Tests of the plan in a world that loses, doubles and reorders messages.
 //!
 //! A model of the conductor and its workers: devices answer or fail, messages vanish or come twice, conductors die
-//! between two writes, devices join, operators pause, resume, retry some, waive and abort. Whatever the order, the gate
-//! holds.
+//! between two writes, devices join, operators pause, resume, retry, waive and abort. In every order, the gate holds.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may break off")]
 
@@ -33,7 +32,7 @@ proptest! {
             prop_assert_ne!(outcome, JobOutcome::ActivatedWithFailures);
         }
         if outcome == JobOutcome::Aborted {
-            // A device that was waived while the root was withdrawn is the operator's own.
+            // A device that was waived during the withdrawal is the operator's responsibility.
             for device in &world.holding {
                 let waived = world.state(Leg::Withdraw, device) == Some(TaskState::Waived);
                 prop_assert!(waived, "{} still holds the withdrawn root", device);
@@ -62,12 +61,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn piecemeal_retries_come_to_the_same_end_as_one(
+    fn partial_retries_have_the_same_outcome_as_one(
         mut world in worlds(),
         events in events(),
         choices in prop::collection::vec(choice(), 0..30),
     ) {
-        // A root that signs already has its job end whoever failed.
+        // With an active root, the job would end despite failures.
         world.job.activation = Activation::Proven;
         events.iter().for_each(|event| world.happen(event));
         let mut other = world.clone();
@@ -76,9 +75,9 @@ proptest! {
         prop_assert_eq!((world.holding, world.fleet), (other.holding, other.fleet));
     }
 
-    /// Without crashes, and without a pause, which makes workers let their messages go.
+    /// Without crashes, and without a pause, after which workers drop their messages.
     #[test]
-    fn a_retry_doubles_no_message_that_is_on_its_way(
+    fn a_retry_doubles_no_message_under_way(
         broken in prop::collection::btree_set(0u8..30, 0..20),
         events in prop::collection::vec(prop_oneof![
             4 => Just(Event::Wake),
@@ -97,9 +96,9 @@ proptest! {
     }
 }
 
-/// Nine of ten canaries failed; three of them are mended and tried again.
+/// Nine of ten canaries failed; three of them are fixed and retried.
 #[test]
-fn a_resumed_job_waits_for_what_is_tried_again() {
+fn a_resumed_job_waits_for_its_retried_devices() {
     let rollout = Rollout { canary: 10, error_budget_minimum: 10, ..Rollout::default() };
     let mut world = World::new(30, (0..29).collect(), Activation::Proven, rollout);
     let run = |world: &mut World| {
@@ -119,7 +118,7 @@ fn a_resumed_job_waits_for_what_is_tried_again() {
     let selection = Selection { devices: mended.clone(), ..Selection::everything(world.now) };
     let leg = Leg::Distribute;
     world.asked_for.extend(mended.iter().map(|device| (leg, device.clone())));
-    // From now on it would be judged with these three still open.
+    // From now on, the budget would apply while these three are still open.
     world.job.rollout.error_budget_minimum = 5;
     world.job = world.job.retry(selection, world.now).unwrap();
     world.wake(u32::MAX);
@@ -130,9 +129,9 @@ fn a_resumed_job_waits_for_what_is_tried_again() {
     assert!(left && world.job.reason.starts_with("Paused"), "{:?} {}", world.rows, world.job.reason);
 }
 
-/// It dies in the last shard; what it did before fails again meanwhile.
+/// The conductor dies in the last shard. Meanwhile, devices it had retried fail again.
 #[test]
-fn a_retry_cut_short_goes_on_where_it_was() {
+fn an_interrupted_retry_resumes_where_it_was() {
     let rollout = Rollout { canary: 30, error_budget_minimum: 30, ..Rollout::default() };
     let mut world = World::new(30, (0..30).collect(), Activation::Proven, rollout);
     world.wake(u32::MAX);
@@ -148,7 +147,7 @@ fn a_retry_cut_short_goes_on_where_it_was() {
     assert!(world.rows.values().all(|task| (task.attempt, task.state) == (2, TaskState::Failed)), "{:?}", world.rows);
 }
 
-/// Its place was paged in the first wave, and the survey found it.
+/// The device's place was paged in the first wave; the survey finds it.
 #[test]
 fn a_device_that_joined_is_sent_by_the_survey() {
     let mut world = World::new(3, BTreeSet::from([100]), Activation::Proven, Rollout::default());
@@ -186,7 +185,7 @@ fn failed_canaries_stop_the_job_before_its_second_wave() {
 }
 
 #[test]
-fn a_failed_wave_pauses_though_few_failed_of_all() {
+fn a_failed_wave_pauses_despite_few_failures_in_total() {
     let rollout = Rollout { canary: 20, growth: 1, error_budget: 60, ..Rollout::default() };
     let mut world = World::new(50, BTreeSet::new(), Activation::Proven, rollout);
     for wave in 1..=2 {
@@ -203,7 +202,7 @@ fn a_failed_wave_pauses_though_few_failed_of_all() {
 }
 
 #[test]
-fn what_never_comes_back_is_sent_thrice_then_failed() {
+fn silent_devices_are_resent_three_times_then_failed() {
     let mut world = World::new(2, BTreeSet::new(), Activation::Proven, Rollout::default());
     let mut sent = 0;
     for _ in 0..6 {
@@ -216,7 +215,7 @@ fn what_never_comes_back_is_sent_thrice_then_failed() {
 }
 
 #[test]
-fn who_is_under_way_is_sent_again_and_not_given_up() {
+fn devices_under_way_are_resent_and_not_given_up() {
     let mut world = World::new(2, BTreeSet::new(), Activation::Proven, Rollout::default());
     world.under_way = BTreeSet::from([device(0)]);
     let stalls = |world: &mut World, count: usize| -> usize {
@@ -237,9 +236,9 @@ fn who_is_under_way_is_sent_again_and_not_given_up() {
     assert_eq!((world.job.state, world.tally().failed), (JobState::Paused, 2));
 }
 
-/// A worker counts one that was deleted as skipped, after a pass counted it out: it stands for one that is open.
+/// A worker counts a deleted device as skipped after a pass has counted it out, so the counters hide an open device.
 #[test]
-fn an_open_device_is_waited_for_whatever_counters_say() {
+fn an_open_device_is_awaited_whatever_the_counters_say() {
     let rollout =
         Rollout { growth: 1, error_budget: 0, error_budget_minimum: 0, proof_age: 3600, ..Rollout::default() };
     let mut world = World::new(13, BTreeSet::new(), Activation::Proven, rollout);

@@ -1,4 +1,4 @@
-//! The conductor, its workers and its records, each step of which may be the last.
+//! The model's state: jobs, devices, workers and their records.
 
 mod conductor;
 mod events;
@@ -17,37 +17,37 @@ pub(crate) use events::{Choice, Event, choice, events, worlds};
 
 pub(crate) const STALL: Duration = Duration::minutes(15);
 
-/// Devices that a pass reads between two records of its place.
+/// Devices that a pass reads between two records of its position.
 const PAGE: usize = 3;
 
 #[derive(Clone)]
 pub(crate) struct World {
     pub job: Job,
     pub fleet: BTreeMap<DeviceId, DeviceVersion>,
-    /// Devices that were enrolled since the job began.
+    /// Devices enrolled since the job began.
     pub enrolments: u32,
     /// The fleet's revision in each shard.
     pub revisions: Vec<u64>,
     pub broken: BTreeSet<DeviceId>,
-    /// Devices that a worker comes back to by itself, so that no message of theirs is lost for good.
+    /// Devices that a worker revisits by itself, so that a lost message does no harm.
     pub under_way: BTreeSet<DeviceId>,
     /// What the devices really hold.
     pub holding: BTreeSet<DeviceId>,
-    /// When each device was last read, of those that nobody has replaced or edited since.
+    /// When each device was last read, unless replaced or edited since.
     pub proved: BTreeMap<(Leg, DeviceId), OffsetDateTime>,
     pub rows: BTreeMap<(Leg, DeviceId), TaskRecord>,
     pub dispatched: BTreeMap<(Leg, u8), u64>,
     pub waves: Vec<WaveRecord>,
-    /// The wave that a device was sent in.
+    /// The wave in which a device was sent.
     pub wave_of: BTreeMap<(Leg, DeviceId), u32>,
-    /// Devices that an operator has named or described since the leg began; with a resume, all.
+    /// Devices that an operator selected since the leg began; after a resume, all of them.
     pub asked_for: BTreeSet<(Leg, DeviceId)>,
-    /// What was opened again, for which request.
+    /// Which device was reopened for which request.
     pub opened: BTreeSet<(Leg, DeviceId, OffsetDateTime)>,
     pub messages: Vec<(Leg, DeviceId, u32)>,
     pub now: OffsetDateTime,
     pub sent_while_paused: bool,
-    /// Who lacked a proof when the gate was passed.
+    /// The devices without a proof when the gate was passed.
     pub unproven: Option<BTreeSet<DeviceId>>,
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn device(number: u8) -> DeviceId {
     format!("bmc-{number:03}").parse().unwrap()
 }
 
-/// Each device has its own way to fail.
+/// Each device always fails in the same way.
 pub(crate) fn class_of(device: &DeviceId) -> ErrorClass {
     [ErrorClass::Connect, ErrorClass::Unauthorized, ErrorClass::StoreFull][usize::from(device.shard() % 3)]
 }
@@ -115,7 +115,7 @@ impl World {
         self.messages.push((self.job.leg(), device, attempt));
     }
 
-    /// What failed, and what waits to be tried again, as it is recorded.
+    /// Failed tasks, and tasks waiting for a retry, as recorded.
     pub(crate) fn tasks(&self, leg: Leg) -> impl Iterator<Item = TaskRecord> {
         let troubled = |task: &&TaskRecord| matches!(task.state, TaskState::Waiting | TaskState::Failed);
         self.rows.iter().filter(move |((of, _), _)| *of == leg).map(|(_, task)| task).filter(troubled).cloned()
@@ -125,7 +125,7 @@ impl World {
         self.rows.get(&(leg, device.clone())).map(|task| task.state)
     }
 
-    /// As the API does. Whether anything was chosen.
+    /// Retries like the API. Returns whether anything was selected.
     pub(crate) fn retry(&mut self, choice: &Choice) -> bool {
         self.now += Duration::SECOND;
         let leg = self.job.leg();
@@ -143,8 +143,8 @@ impl World {
             devices: devices.clone(),
             ..Selection::everything(self.now)
         };
-        // What that says, by what was seen to happen. Who joined and came with a resend is in no wave; a survey's wave
-        // has the whole fleet.
+        // What the choice selects, judged by observed events. Devices that joined and were sent by a resend belong to
+        // no wave; a survey's wave covers the whole fleet.
         let of_survey = |wave: u32| {
             let of_old = |record: &WaveRecord| record.leg == leg && record.number == wave && record.from.is_none();
             self.job.wave.as_ref().is_some_and(|now| now.survey && now.number == wave) || self.waves.iter().any(of_old)
@@ -174,7 +174,7 @@ impl World {
         true
     }
 
-    /// Records a result of the device as it is now.
+    /// Records a result of the device's current version.
     pub(crate) fn record(&mut self, leg: Leg, device: &DeviceId, attempt: u32, state: TaskState) {
         let of = self.fleet.get(device).copied();
         let ack = of.filter(|_| state == TaskState::Acked).map(|of| Ack {
@@ -199,7 +199,7 @@ impl World {
         self.rows.insert((leg, device.clone()), task);
     }
 
-    /// Approved devices that proved nothing of late, and that nobody waived as they are now.
+    /// Approved devices without a recent proof or a waiver of their current version.
     fn without_proof(&self) -> BTreeSet<DeviceId> {
         let leg = self.job.leg();
         let since = self.job.demand(self.now).since;
@@ -207,26 +207,26 @@ impl World {
             let key = (leg, device.clone());
             let waived = |task: &TaskRecord| task.state == TaskState::Waived && task.of == Some(*version);
             let proved = self.proved.get(&key).is_some_and(|at| *at >= since);
-            // Of a root that is withdrawn, who does not hold it needs no proof.
+            // In a withdrawal, devices that do not hold the root need no proof.
             let concerned = leg == Leg::Distribute || self.holding.contains(device);
             (concerned && !proved && !self.rows.get(&key).is_some_and(waived)).then(|| device.clone())
         };
         self.fleet.iter().filter_map(lacks).collect()
     }
 
-    /// Those that were there before the job began have neither been enrolled again nor edited.
+    /// `None` for the initial devices that were neither enrolled again nor edited.
     fn during(&self, device: &DeviceId) -> Option<JobId> {
         self.fleet.get(device).filter(|version| **version != enrolment(0)).map(|_| self.job.id)
     }
 
-    /// The id names a device that holds nothing from now on.
+    /// Enrols a device under this id. It holds nothing.
     pub(crate) fn enrol(&mut self, device: &DeviceId) {
         self.holding.remove(device);
         self.enrolments += 1;
         self.change(device, Some(enrolment(self.enrolments)));
     }
 
-    /// What was proven of the id is of something else.
+    /// Changes the device's version, which voids its proofs.
     pub(crate) fn change(&mut self, device: &DeviceId, version: Option<DeviceVersion>) {
         self.proved.retain(|(_, of), _| of != device);
         self.revisions[usize::from(device.shard())] += 1;

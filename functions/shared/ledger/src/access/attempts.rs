@@ -1,8 +1,9 @@
-//! Failed attempts to log in.
+//! Failed login attempts.
 //!
-//! Each count is a transaction of one write: such a one is not done twice where its answer was lost.
+//! Each count is a transaction with a single write. Unlike a plain write, a transaction is not applied twice when its
+//! response was lost and the SDK retries.
 //!
-//! Names are kept as their SHA-256: what somebody typed in the place of a name may be his password.
+//! Names are stored as their SHA-256, because a user may have typed the password in place of the name.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -18,12 +19,12 @@ use crate::commit::{Condition, put};
 use crate::item::{id_key, number};
 use crate::{Ledger, LedgerError};
 
-/// Looks at a record that others write at the same time ...
+/// Tries to update a record despite concurrent writers.
 const LOOKS: u32 = 12;
-/// ... with pauses between them that grow by this: 0.66 s in all.
+/// The pause between tries grows by this each time: 0.66 s in total.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Nobody may try before so much time is over.
+/// No attempt is allowed for this time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("too many failed attempts: the next one may be in {0}")]
 pub struct Locked(pub time::Duration);
@@ -44,10 +45,10 @@ struct Record {
 }
 
 impl Ledger {
-    /// Counts an attempt as failed, before anybody knows whether it is. `of`: the name or the source address.
+    /// Counts an attempt as failed, before the password is verified. `of`: the name or the source address.
     ///
     /// # Errors
-    /// [`NotCounted::Locked`] where there were too many; the attempt is not counted then, and may not be made.
+    /// [`NotCounted::Locked`] after too many failures. The attempt is not counted, and must not be made.
     pub async fn count_attempt(&self, whose: Counted, of: &str, now: OffsetDateTime) -> Result<(), NotCounted> {
         for look in 0..LOOKS {
             tokio::time::sleep(PAUSE * look).await;
@@ -62,11 +63,11 @@ impl Ledger {
                 done => return Ok(done?),
             }
         }
-        // So many at once are guesses, or will come again.
+        // So many concurrent attempts are guesses; a legitimate client retries.
         Err(Locked(time::Duration::SECOND).into())
     }
 
-    /// The attempt was none: of a name every failure is forgotten, of a source this one.
+    /// Uncounts a successful attempt: clears all failures of a name, but only this one of a source.
     pub async fn forgive_attempt(&self, whose: Counted, of: &str) -> Result<(), LedgerError> {
         let none = (":none".to_owned(), number(0));
         let (expression, values) = match whose {
@@ -90,7 +91,7 @@ impl Ledger {
     }
 }
 
-/// Two records that are equal in this are equal in all, so it does not matter which of them is replaced.
+/// Two records with equal values here are equal altogether, so it does not matter which one is replaced.
 fn as_read(read: Option<&Record>) -> Condition {
     let Some(Record { attempts, .. }) = read else { return Condition::absent("id") };
     let values = [(":failures", i64::from(attempts.failures)), (":counted", attempts.counted)];

@@ -1,9 +1,9 @@
 //! Grants: what a login with a password gave, for as long as its tokens are exchanged for new ones.
 //!
-//! A grant names its pair: the access token and the refresh token that are good now, each by its SHA-256. An exchange
-//! replaces the pair in one transaction, on the condition that the grant still names the refresh token that was sent: of
-//! two that send the same one, one wins. The refresh token that was used is kept, so that whoever sends it again is known
-//! (RFC 9700 §4.14.2). Without its grant no refresh token is good; the access token goes with the grant.
+//! A grant names its current pair, access token and refresh token, each by its SHA-256. An exchange replaces the pair
+//! in one transaction, on the condition that the grant still names the presented refresh token: of two concurrent
+//! exchanges with the same token, one wins. A used refresh token is kept, so that its reuse is detected (RFC 9700
+//! §4.14.2). A refresh token without its grant is invalid; the access token is deleted with the grant.
 
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
 use rootcast_core::access::principal::PrincipalName;
@@ -17,10 +17,10 @@ use crate::commit::{Condition, put};
 use crate::item::{id_key, text};
 use crate::{Ledger, LedgerError};
 
-/// Looks at a grant that is exchanged at the same time as it is revoked.
+/// Tries to revoke a grant despite concurrent exchanges.
 const LOOKS: u32 = 5;
 
-/// 128 random bits. No secret.
+/// 128 random bits. Not secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GrantId(String);
@@ -40,23 +40,23 @@ impl std::fmt::Display for GrantId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantRecord {
     pub principal: PrincipalName,
-    /// The principal's [login epoch](crate::PrincipalRecord::login_epoch), when it was granted.
+    /// The principal's [login epoch](crate::PrincipalRecord::login_epoch) at the time of the grant.
     pub epoch: u64,
-    /// Which application asked; it alone may exchange the tokens.
+    /// The application that logged in. No other may exchange the tokens.
     pub client: String,
     pub scopes: Scopes,
-    /// SHA-256 of the access token that is good.
+    /// SHA-256 of the valid access token.
     pub access: Fingerprint,
-    /// SHA-256 of the refresh token that is good, once.
+    /// SHA-256 of the valid refresh token, which can be used once.
     pub refresh: Fingerprint,
     #[serde(with = "time::serde::timestamp")]
     pub created: OffsetDateTime,
-    /// No exchange goes beyond this.
+    /// No exchange extends this.
     #[serde(with = "time::serde::timestamp")]
     pub expires: OffsetDateTime,
 }
 
-/// What a granted token repeats of its grant, so that a request reads the token and its principal and nothing else.
+/// A token's copy of its grant's data, so that a request only reads the token and its principal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Granted {
     pub grant: GrantId,
@@ -72,13 +72,13 @@ pub struct Refresh {
     pub expires: OffsetDateTime,
 }
 
-/// Tokens that were made for a grant, by their SHA-256.
+/// New tokens of a grant, by their SHA-256.
 #[derive(Debug, Clone, Copy)]
 pub struct Pair {
     pub access: Fingerprint,
     pub refresh: Fingerprint,
     pub created: OffsetDateTime,
-    /// Of the access token; not after the grant's end.
+    /// Expiry of the access token; not after the grant's.
     pub expires: OffsetDateTime,
 }
 
@@ -104,7 +104,7 @@ impl Ledger {
         self.access_record("refresh token", "GetItem refresh token", refresh_id(refresh)).await
     }
 
-    /// A new grant with its first pair, in one transaction.
+    /// Stores a new grant with its first pair, in one transaction.
     pub async fn put_grant(&self, id: &GrantId, grant: &GrantRecord, pair: &Pair) -> Result<(), LedgerError> {
         let grant = GrantRecord { access: pair.access, refresh: pair.refresh, ..grant.clone() };
         let mut writes = self.pair(id, &grant, pair)?;
@@ -112,10 +112,10 @@ impl Ledger {
         self.transact(writes).await
     }
 
-    /// Gives the grant another pair; the one that `grant` names, as it was read, is good no more. One transaction.
+    /// Replaces the grant's pair in one transaction. The pair that `grant` names, as it was read, becomes invalid.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where somebody was faster, or the grant is gone.
+    /// [`LedgerError::Conflict`] if another exchange was faster, or the grant no longer exists.
     pub async fn exchange(&self, id: &GrantId, grant: &GrantRecord, pair: &Pair) -> Result<(), LedgerError> {
         let update = Update::builder()
             .table_name(self.access()?)
@@ -133,7 +133,7 @@ impl Ledger {
         self.transact(writes).await
     }
 
-    /// Ends a grant and its pair, whichever it is by now, in one transaction. Nothing where it has gone already.
+    /// Deletes a grant and its current pair in one transaction, if it still exists.
     pub async fn revoke_grant(&self, id: &GrantId) -> Result<(), LedgerError> {
         for _ in 0..LOOKS {
             let Some(grant) = self.grant(id).await? else { return Ok(()) };
@@ -159,7 +159,7 @@ impl Ledger {
         ])
     }
 
-    /// A deletion; of a grant, where it still names this refresh token.
+    /// A deletion. With `refresh`, on the condition that the grant still names this refresh token.
     fn without(&self, id: String, refresh: Option<&Fingerprint>) -> Result<TransactWriteItem, LedgerError> {
         let mut delete = Delete::builder().table_name(self.access()?).set_key(Some(id_key(id)));
         if let Some(refresh) = refresh {

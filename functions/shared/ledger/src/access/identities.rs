@@ -1,4 +1,4 @@
-//! Who a principal is elsewhere.
+//! External identities of principals.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ use crate::{Ledger, LedgerError};
 
 const PREFIX: &str = "identity#";
 
-/// Whose an identity is.
+/// The principal that an identity belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IdentityRecord {
     pub principal: PrincipalName,
-    /// The principal's, when this was said.
+    /// The principal's epoch when the identity was bound.
     pub epoch: u64,
     #[serde(with = "time::serde::timestamp")]
     pub created: OffsetDateTime,
 }
 
-/// Of a token that somebody got for an identity: it is good while that is still his.
+/// The identity for which a token was issued. The token is valid only while that binding exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchanged {
     pub identity: Identity,
@@ -34,22 +34,23 @@ impl Ledger {
     }
 
     /// # Errors
-    /// [`LedgerError::Conflict`] where it is somebody's already.
+    /// [`LedgerError::Conflict`] if the identity already has a record.
     pub async fn put_identity(&self, identity: &Identity, record: &IdentityRecord) -> Result<(), LedgerError> {
         self.put_access_record("identity", "PutItem identity", identity_id(identity), record).await
     }
 
-    /// Whose it is, if he is still there.
+    /// The principal that the identity belongs to, if that principal still exists.
     pub async fn owner(&self, identity: &Identity) -> Result<Option<PrincipalName>, LedgerError> {
         let Some(bound) = self.identity(identity).await? else { return Ok(None) };
         let holder = self.principal(&bound.principal).await?;
         Ok(holder.is_some_and(|holder| holder.epoch == bound.epoch).then_some(bound.principal))
     }
 
-    /// Binds an identity to a principal, unless it is bound to him already; whose it was before may have gone.
+    /// Binds an identity to a principal, unless it is already bound to it. A binding to a deleted principal is
+    /// replaced.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where it is somebody else's.
+    /// [`LedgerError::Conflict`] if the identity belongs to another principal.
     pub async fn tie_identity(&self, identity: &Identity, record: &IdentityRecord) -> Result<(), LedgerError> {
         match self.owner(identity).await? {
             Some(owner) if owner == record.principal => return Ok(()),
@@ -59,12 +60,12 @@ impl Ledger {
         self.put_identity(identity, record).await
     }
 
-    /// Answers whether it was anybody's. Tokens that were given for it hold nothing from now on.
+    /// Returns whether the identity was bound. Its tokens become invalid.
     pub async fn remove_identity(&self, identity: &Identity) -> Result<bool, LedgerError> {
         self.remove_access_record("DeleteItem identity", identity_id(identity)).await
     }
 
-    /// All of them: for an operator, and not for a request.
+    /// All identities. For operators, not for request paths.
     pub async fn identities(&self) -> Result<BTreeMap<Identity, IdentityRecord>, LedgerError> {
         self.access_records("identity", PREFIX).await
     }

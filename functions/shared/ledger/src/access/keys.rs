@@ -1,4 +1,4 @@
-//! Access keys with their sealed secrets, and the signatures that were seen.
+//! Access keys with their sealed secrets, and used signatures.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,13 +16,13 @@ use crate::{Ledger, LedgerError};
 
 const PREFIX: &str = "access-key#";
 
-/// The key of a client that signs its requests. It is as good as its principal is, and may what he may.
+/// The key of a client that signs its requests. It has its principal's rights, and is invalid without its principal.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AccessKeyRecord {
     pub principal: PrincipalName,
-    /// The principal's, when the key was made.
+    /// The principal's epoch when the key was created.
     pub epoch: u64,
-    /// The secret that both sides compute signatures with, under [`AccessKeyId::seal_context`].
+    /// The shared secret for signatures, sealed under [`AccessKeyId::seal_context`].
     pub secret: Sealed,
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::timestamp::option")]
     pub expires: Option<OffsetDateTime>,
@@ -30,7 +30,7 @@ pub struct AccessKeyRecord {
     pub created: OffsetDateTime,
 }
 
-/// The public half of an access key: 20 of `A` to `Z` and `0` to `9`, as Huawei Cloud's are.
+/// The public id of an access key: 20 of `A` to `Z` and `0` to `9`, as in Huawei Cloud.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccessKeyId(String);
 
@@ -43,7 +43,7 @@ impl AccessKeyId {
     }
 }
 
-/// Text that is not the id of an access key.
+/// The text is not an access key id.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("an access key's id is 20 capital letters and digits")]
 pub struct NotAnAccessKeyId;
@@ -72,15 +72,15 @@ impl Ledger {
         self.put_access_record("access key", "PutItem access key", access_key_id(id), record).await
     }
 
-    /// All of them: for an operator, and not for a request.
+    /// All access keys. For operators, not for request paths.
     pub async fn access_keys(&self) -> Result<BTreeMap<AccessKeyId, AccessKeyRecord>, LedgerError> {
         self.access_records("access key", PREFIX).await
     }
 
-    /// Lets a key be good until `until`, and no longer.
+    /// Limits a key's validity to `until`.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where there is no such key.
+    /// [`LedgerError::Conflict`] if the key does not exist.
     pub async fn end_access_key(&self, id: &AccessKeyId, until: OffsetDateTime) -> Result<(), LedgerError> {
         let update = self.client.update_item().table_name(self.access()?).set_key(Some(id_key(access_key_id(id))));
         let update = update
@@ -93,15 +93,15 @@ impl Ledger {
         })
     }
 
-    /// Answers whether there was one.
+    /// Returns whether the key existed.
     pub async fn remove_access_key(&self, id: &AccessKeyId) -> Result<bool, LedgerError> {
         self.remove_access_record("DeleteItem access key", access_key_id(id)).await
     }
 
-    /// Whether `request` is the first to come with this signature. It is remembered until `until` at least.
+    /// Whether `request` is the first one with this signature. The signature is remembered at least until `until`.
     ///
-    /// `request` names the request that is being answered, so that the SDK's second attempt after a lost answer is not
-    /// taken for a second request.
+    /// `request` identifies the incoming request, so that the SDK's retry after a lost response does not count as a
+    /// second request.
     pub async fn claim_signature(
         &self,
         signature: &Fingerprint,
@@ -140,7 +140,7 @@ mod tests {
     use crate::item::{from_item, to_item};
 
     #[test]
-    fn an_access_key_comes_back_and_shows_no_secret() {
+    fn an_access_key_round_trips_and_hides_its_secret() {
         let record = AccessKeyRecord {
             principal: "ops".parse().unwrap(),
             epoch: 7,

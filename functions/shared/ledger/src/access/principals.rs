@@ -1,4 +1,4 @@
-//! Principals: who may call, with any number of credentials.
+//! Principals: API users, each with any number of credentials.
 
 use std::collections::BTreeMap;
 
@@ -15,30 +15,31 @@ use crate::{Ledger, LedgerError};
 
 const PREFIX: &str = "principal#";
 
-/// It never expires; it is removed.
+/// Has no expiry: a principal is only deleted explicitly.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PrincipalRecord {
-    /// `None` where the principal has no password.
+    /// `None` if the principal has no password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<PasswordHash>,
     #[serde(default)]
     pub grants: Grants,
-    /// A random number that access keys and identities repeat: those of one who had the same name before hold nothing.
+    /// A random number, copied into access keys and identities. Those of an earlier principal of the same name are
+    /// invalid.
     pub epoch: u64,
     #[serde(with = "time::serde::timestamp")]
     pub created: OffsetDateTime,
 }
 
-/// Some principals.
+/// One page of principals.
 #[derive(Debug, Clone, Default)]
 pub struct PrincipalsPage {
     pub principals: BTreeMap<PrincipalName, PrincipalRecord>,
-    /// Ask again after it for the rest.
+    /// Where the next page starts.
     pub next: Option<String>,
 }
 
 impl PrincipalRecord {
-    /// What grants and sessions repeat, which were given for the password: with another one they hold nothing.
+    /// Copied into grants and sessions from a password login. Changes with the password, which makes them invalid.
     pub fn login_epoch(&self) -> Option<u64> {
         let password = String::from(self.password.clone()?);
         let hash = Fingerprint::of(format!("{}:{password}", self.epoch).as_bytes());
@@ -52,20 +53,20 @@ impl Ledger {
     }
 
     /// # Errors
-    /// [`LedgerError::Conflict`] where there is one of that name.
+    /// [`LedgerError::Conflict`] if the name is taken.
     pub async fn put_principal(&self, name: &PrincipalName, record: &PrincipalRecord) -> Result<(), LedgerError> {
         self.put_access_record("principal", "PutItem principal", principal_id(name), record).await
     }
 
-    /// Answers whether there was one. What was granted to it holds nothing from now on.
+    /// Returns whether the principal existed. Its credentials, grants and tokens become invalid.
     pub async fn remove_principal(&self, name: &PrincipalName) -> Result<bool, LedgerError> {
         self.remove_access_record("DeleteItem principal", principal_id(name)).await
     }
 
-    /// Gives a principal another password, or his first.
+    /// Sets or changes a principal's password.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where there is none of that name.
+    /// [`LedgerError::Conflict`] if there is no principal of this name.
     pub async fn change_password(&self, name: &PrincipalName, password: &PasswordHash) -> Result<(), LedgerError> {
         let update = self.client.update_item().table_name(self.access()?).set_key(Some(id_key(principal_id(name))));
         let update = update
@@ -78,7 +79,7 @@ impl Ledger {
         })
     }
 
-    /// Some of them, in no order, and where to go on: one call, which may find nobody and still not have seen all.
+    /// One page of principals, in no order. A page may be empty without being the last. One call.
     pub async fn principals_page(&self, after: Option<&str>) -> Result<PrincipalsPage, LedgerError> {
         let scan = self.client.scan().table_name(self.access()?).consistent_read(true);
         let scan =
@@ -91,7 +92,7 @@ impl Ledger {
         Ok(PrincipalsPage { principals, next })
     }
 
-    /// All of them: for an operator, and not for a request.
+    /// All principals. For operators, not for request paths.
     pub async fn principals(&self) -> Result<BTreeMap<PrincipalName, PrincipalRecord>, LedgerError> {
         self.access_records("principal", PREFIX).await
     }
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_principal_comes_back_as_written_and_never_expires() {
+    fn a_principal_round_trips_and_never_expires() {
         let record = record();
         let mut item = to_item("principal", &record).unwrap();
         assert!(!item.contains_key("expires"), "DynamoDB would remove it");
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_passwords_token_is_bound_to_it_and_its_principal() {
+    fn the_login_epoch_depends_on_password_and_principal() {
         let same_password_anew = PasswordHash::of(PASSWORD, [8; 16]).unwrap();
         let epochs = [
             record().login_epoch(),

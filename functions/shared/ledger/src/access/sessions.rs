@@ -1,4 +1,4 @@
-//! Sessions: what a login gave to a client that keeps cookies.
+//! Sessions: logins of clients that keep cookies.
 
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_pki::fingerprint::Fingerprint;
@@ -8,20 +8,20 @@ use time::{Duration, OffsetDateTime};
 use crate::item::{id_key, number};
 use crate::{Ledger, LedgerError};
 
-/// How old the note of a session's last use may be: so often it is written at most.
+/// A session's last use is recorded at most once in this time.
 const NOTED: Duration = Duration::MINUTE;
 
-/// By the SHA-256 of its id, which its client alone knows.
+/// Stored under the SHA-256 of its id, which only the client knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRecord {
     pub principal: PrincipalName,
-    /// The principal's [login epoch](crate::PrincipalRecord::login_epoch), when the session began.
+    /// The principal's [login epoch](crate::PrincipalRecord::login_epoch) at the start of the session.
     pub epoch: u64,
-    /// SHA-256 of the token that comes with whatever changes something.
+    /// SHA-256 of the CSRF token that every changing request must carry.
     pub csrf: Fingerprint,
-    /// In seconds: after so long without a request it is over.
+    /// Idle timeout in seconds.
     pub idle: i64,
-    /// As far as the last use is noted.
+    /// Based on the last recorded use.
     #[serde(with = "time::serde::timestamp")]
     pub expires: OffsetDateTime,
     #[serde(with = "time::serde::timestamp")]
@@ -29,7 +29,7 @@ pub struct SessionRecord {
 }
 
 impl SessionRecord {
-    /// When it is over, used now; none where a use was noted just before.
+    /// The new expiry after a use now. `None` if a use was recorded just before.
     pub fn used(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
         let until = now + Duration::seconds(self.idle);
         (until - self.expires >= NOTED).then_some(until)
@@ -46,7 +46,7 @@ impl Ledger {
         self.put_access_record("session", "PutItem session", session_id(session), record).await
     }
 
-    /// Notes that it was used. Nothing where it has ended meanwhile.
+    /// Records a use, unless the session has ended.
     pub async fn extend_session(&self, session: &Fingerprint, until: OffsetDateTime) -> Result<(), LedgerError> {
         let update = self.client.update_item().table_name(self.access()?).set_key(Some(id_key(session_id(session))));
         let update = update
@@ -61,7 +61,7 @@ impl Ledger {
         }
     }
 
-    /// Nothing where it has ended already.
+    /// Removes the session, if it still exists.
     pub async fn remove_session(&self, session: &Fingerprint) -> Result<(), LedgerError> {
         self.remove_access_record("DeleteItem session", session_id(session)).await.map(|_| ())
     }
@@ -79,7 +79,7 @@ mod tests {
     use crate::item::{from_item, to_item};
 
     #[test]
-    fn a_use_is_noted_once_a_minute_at_most() {
+    fn a_use_is_recorded_at_most_once_a_minute() {
         let began = OffsetDateTime::UNIX_EPOCH;
         let session = SessionRecord {
             principal: "ops".parse().unwrap(),

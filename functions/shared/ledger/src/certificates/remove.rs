@@ -1,4 +1,4 @@
-//! The end of a certificate's record, and of what kept it unique.
+//! Deletion of a certificate's record, and of the items that keep it unique.
 
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
 use rootcast_core::audit::Act;
@@ -14,7 +14,7 @@ use crate::retries::pause;
 use crate::{Ledger, LedgerError};
 
 const OPERATION: &str = "TransactWriteItems deletion";
-/// Other copies of the leaf come and go: we look again, so often.
+/// Tries to delete despite concurrent changes to other copies of the leaf.
 const LOOKS: u32 = 6;
 const REFUSED: &str = "ConditionalCheckFailed";
 
@@ -37,8 +37,9 @@ struct LeafItem {
 }
 
 impl Ledger {
-    /// Record, name and audit entry in one transaction, so there is no deletion without its trace; the leaf is counted
-    /// down in it, and forgotten with its last copy. Three calls where nobody interferes. The audit chain stays.
+    /// Deletes record and name and adds the audit entry in one transaction, so no deletion is unrecorded. The
+    /// transaction also decrements the leaf's count; the last copy deletes the leaf's item. Three calls without
+    /// conflicts. The audit chain stays.
     pub async fn remove_certificate(&self, record: &CertificateRecord, act: &Act) -> Result<(), RemoveRefused> {
         for look in 1..=LOOKS {
             let links = self.link(act).await?;
@@ -57,7 +58,7 @@ impl Ledger {
             if !codes.iter().any(|code| code == REFUSED) {
                 return Err(failed(OPERATION, error).into());
             }
-            // Else another copy of the leaf came or went, or the audit chain grew.
+            // Otherwise, another copy of the leaf was added or deleted, or the audit chain grew.
             if codes.first().is_some_and(|code| code == REFUSED) {
                 match self.certificate(record.id).await? {
                     None => return Err(RemoveRefused::Gone),
@@ -94,7 +95,7 @@ impl Ledger {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// With a condition on `:count`, if any.
+    /// `condition` may refer to `:count`.
     fn delete(&self, key: Item, condition: Option<(&str, u64)>) -> Result<TransactWriteItem, LedgerError> {
         let mut delete = Delete::builder().table_name(self.certificates()?).set_key(Some(key));
         if let Some((expression, count)) = condition {

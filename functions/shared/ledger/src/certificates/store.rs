@@ -1,8 +1,8 @@
-//! A new certificate: its record and what keeps it unique, in one transaction.
+//! Stores a new certificate: its record and the items that keep it unique, in one transaction.
 //!
-//! Beside the record there are up to three items. `name#{folder}\{name}`, in lower case as Venafi's names are compared,
-//! holds the name. `leaf#{SHA-256}` says how often a leaf is stored and which certificate was the first of them.
-//! `request#{SHA-256}` is what a client token did, for a day.
+//! Up to three items accompany the record. `name#{folder}\{name}` reserves the name, in lower case since Venafi
+//! compares names without case. `leaf#{SHA-256}` counts the copies of a leaf and names the first certificate with it.
+//! `request#{SHA-256}` is the result of a client token, for a day.
 
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
@@ -20,38 +20,38 @@ use crate::commit::failed;
 use crate::item::{Item, from_item, id_key, number, text, to_item};
 use crate::{Ledger, LedgerError};
 
-/// For so long the same request may be sent again.
+/// How long a request may be repeated.
 const REQUEST_KEPT: time::Duration = time::Duration::hours(24);
 const OPERATION: &str = "TransactWriteItems certificate";
 
-/// A request whose sender may repeat it.
+/// A request that its client may repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClientRequest {
-    /// SHA-256 of the caller and his token: one caller's tokens are nothing to another.
+    /// SHA-256 of the caller and the client token, so that callers cannot see each other's tokens.
     pub token: Fingerprint,
-    /// SHA-256 of what was asked.
+    /// SHA-256 of the request body.
     pub body: Fingerprint,
 }
 
-/// Why a certificate is not stored. Nothing is written then.
+/// Why a certificate is not stored. Nothing is written.
 #[derive(Debug, Error)]
 pub enum StoreRefused {
     #[error("another certificate has this id")]
     IdTaken,
-    /// By this one, where it is known.
+    /// The certificate that has the name, if known.
     #[error("another certificate has this name")]
     NameTaken(Option<CertificateId>),
-    /// First as this one; `None` where that was deleted since.
+    /// The first certificate with this leaf; `None` if it was deleted since.
     #[error("the same certificate is stored already")]
     Duplicate(Option<CertificateId>),
-    /// The token came with another request before.
+    /// The token was used before with a different request.
     #[error("the client token belongs to another request")]
     TokenTaken,
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
 
-/// Names the certificate that an item belongs to.
+/// The certificate that an item belongs to.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Holder {
     pub(super) certificate: CertificateId,
@@ -61,7 +61,7 @@ pub(super) struct Holder {
 struct RequestItem {
     certificate: CertificateId,
     body: Fingerprint,
-    /// DynamoDB removes the item some time after; whoever reads it compares for himself.
+    /// DynamoDB deletes the item some time after this, so each reader must compare it.
     #[serde(with = "time::serde::timestamp")]
     expires: OffsetDateTime,
 }
@@ -79,10 +79,10 @@ fn request_key(token: Fingerprint) -> Item {
 }
 
 impl Ledger {
-    /// What the same request did before, if it was sent before. One read.
+    /// The result of the same request, if it was sent before. One read.
     ///
     /// # Errors
-    /// [`StoreRefused::TokenTaken`] where the token came with another request.
+    /// [`StoreRefused::TokenTaken`] if the token was used with a different request.
     pub async fn stored_before(
         &self,
         request: &ClientRequest,
@@ -98,11 +98,12 @@ impl Ledger {
         }
     }
 
-    /// One call. Answers the record's id, or that of the certificate that the same request stored meanwhile.
+    /// Stores the certificate. Returns its id, or that of the certificate that the same request stored concurrently.
+    /// One call.
     ///
-    /// `only_once`: no certificate with this leaf may be stored already. After [`StoreRefused::IdTaken`] the caller
-    /// chooses another id and seals the key again, for the id is part of what it is sealed for. `act`: the first entry of
-    /// the certificate's audit chain.
+    /// `only_once`: refuses a leaf that is already stored. After [`StoreRefused::IdTaken`], the caller chooses another
+    /// id and seals the key again, because the seal depends on the id. `act`: the first entry of the certificate's
+    /// audit chain.
     pub async fn store_certificate(
         &self,
         record: &CertificateRecord,
@@ -133,8 +134,8 @@ impl Ledger {
         Err(failed(OPERATION, error).into())
     }
 
-    /// Which condition cancelled a transaction; `None` where none did. The request comes first: where it was here
-    /// before, its own name and leaf are in the way of its repetition.
+    /// Why a transaction was cancelled; `None` if no condition failed. The request is checked first: if it was done
+    /// before, its own name and leaf conflict with its repetition.
     async fn look_into(
         &self,
         reasons: &[CancellationReason],
@@ -155,12 +156,12 @@ impl Ledger {
         if let Some(reason) = refused(2) {
             return Err(StoreRefused::Duplicate(holder(reason)));
         }
-        // What is left is the audit chain of a certificate that had this id, and was deleted.
+        // The remaining condition is the audit chain of a deleted certificate that had this id.
         if (3..reasons.len()).any(|index| refused(index).is_some()) { Err(StoreRefused::IdTaken) } else { Ok(None) }
     }
 
     fn put_record(&self, record: &CertificateRecord) -> Result<TransactWriteItem, LedgerError> {
-        // What is there already is not asked for: it holds somebody's sealed key.
+        // The existing item is not returned, as it holds another certificate's sealed key.
         let mut item = to_item("certificate", record)?;
         item.extend(record.index_attributes());
         let put = Put::builder().set_item(Some(item));
@@ -222,7 +223,7 @@ fn built(put: aws_sdk_dynamodb::types::builders::PutBuilder) -> Result<TransactW
     Ok(TransactWriteItem::builder().put(put).build())
 }
 
-/// The certificate that the item in the way belongs to.
+/// The certificate of the conflicting item.
 fn holder(reason: &CancellationReason) -> Option<CertificateId> {
     let item = reason.item.clone()?;
     from_item::<Holder>("certificate's holder", item).ok().map(|holder| holder.certificate)

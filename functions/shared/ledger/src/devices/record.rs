@@ -14,7 +14,7 @@ use crate::Lease;
 #[serde(rename_all = "camelCase")]
 pub struct DeviceRecord {
     pub id: DeviceId,
-    /// Of this enrolment.
+    /// The current enrolment.
     pub incarnation: Incarnation,
     /// See [`DeviceVersion`].
     pub endpoint_revision: u64,
@@ -26,41 +26,41 @@ pub struct DeviceRecord {
     pub profile: Profile,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<Slot>,
-    /// What its own certificate says of it; `None`: the host of its address.
+    /// The subject of its own certificate; `None`: the host of its address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<DeviceSubject>,
-    /// Name of the SSM parameter that holds user name and password. Never the credential itself.
+    /// Name of the SSM parameter with user name and password. Never the credential itself.
     pub credential: String,
-    /// Empty until an operator approved what the device showed.
+    /// Empty until an operator has approved the certificate that the device showed.
     #[serde(default)]
     pub pins: Vec<Pin>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<ObservedTrustStore>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,
-    /// Visits that began since one is known to have ended. Each lease counts.
+    /// Visits that began since the last one that is known to have ended. Each lease counts as one.
     #[serde(default)]
     pub begun: u32,
-    /// The failed visits for the last task that was not settled at once.
+    /// The failed visits for the last task that was not settled at the first visit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tries: Option<Tries>,
-    /// What it works on by itself.
+    /// Work that the device does by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub working: Option<Working>,
-    /// The highest bundle version that a task wanted here: a late task of an older one does nothing.
+    /// The highest bundle version requested for this device. Late tasks for an older version are ignored.
     #[serde(default)]
     pub goal: u64,
-    /// The imported certificate that the device was last proven to show.
+    /// The stored certificate that the device was last proven to show.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<CertificateId>,
-    /// Certificates with a [use](crate::UseRecord) of this device: shown, on their way, or failed.
+    /// Certificates with a [use](crate::UseRecord) on this device: shown, on their way, or failed.
     #[serde(default)]
     pub bindings: Vec<CertificateId>,
-    /// Grows with each change of what an operator edits, of pins and of bindings; leases and findings do not touch it.
+    /// Incremented by each change of pins, bindings, or what an operator edits; not by leases and findings.
     pub revision: u64,
 }
 
-/// What the device's trust store was last *seen* to hold, or why it was not.
+/// What the device's trust store was last *seen* to hold, or why it could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ObservedTrustStore {
@@ -73,7 +73,7 @@ pub struct ObservedTrustStore {
 }
 
 impl DeviceRecord {
-    /// A device as it begins: without a name or a slot, not approved, nothing known of it.
+    /// A new device: without name or slot, not approved, nothing known about it.
     pub const fn new(
         id: DeviceId,
         incarnation: Incarnation,
@@ -106,23 +106,23 @@ impl DeviceRecord {
         }
     }
 
-    /// The device as it is now.
+    /// The current version of the device.
     pub const fn version(&self) -> DeviceVersion {
         DeviceVersion { incarnation: self.incarnation, endpoint_revision: self.endpoint_revision }
     }
 
-    /// `None` while nobody has approved what the device showed: jobs pass over it.
+    /// `None` until the device's pins are approved: jobs skip it.
     pub fn approved_version(&self) -> Option<DeviceVersion> {
         (!self.pins.is_empty()).then(|| self.version())
     }
 
-    /// Whether a worker is at it, or something of this attempt is still to come by itself.
+    /// Whether a worker holds the device, or this attempt will continue by itself.
     pub fn is_under_way(&self, task: TaskAttempt, late: Duration, now: OffsetDateTime) -> bool {
         let is_leased = self.lease.as_ref().is_some_and(|lease| now < lease.until);
         is_leased || visit::is_under_way(task, self.tries.as_ref(), self.working.as_ref(), late, now)
     }
 
-    /// Whether it is reached and recognised in the same way.
+    /// Whether both have the same address, pins and other endpoint attributes.
     pub(super) fn is_same_endpoint(&self, other: &Self) -> bool {
         let of = |device: &'_ Self| {
             (

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use super::{number, text};
 
-/// Rows of a page, whatever the query's limit is: more calls, as with many certificates.
+/// Rows per page, whatever the query's limit: forces several calls, as with many certificates.
 const PAGE: usize = 3;
 
 fn row(id: u64, not_after: i64, updated: i64) -> CertificateRow {
@@ -49,8 +49,8 @@ fn item(row: &CertificateRow) -> HashMap<String, AttributeValue> {
     pairs.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }
 
-/// A query of an index, answered as DynamoDB answers it. Within a second the order is any: here by the id's last digits
-/// turned round.
+/// Answers an index query like DynamoDB. The order within a second is arbitrary: here by the id's last digits,
+/// reversed.
 fn answer(rows: &[CertificateRow], query: &QueryInput) -> QueryOutput {
     let value = |name: &str| query.expression_attribute_values().unwrap()[name].as_n().unwrap().parse::<i64>().unwrap();
     let second = |row: &CertificateRow| match query.index_name() {
@@ -83,7 +83,7 @@ fn ledger(rows: Vec<CertificateRow>) -> Ledger {
     Ledger::new(client, Tables { certificates: Some("certificates".to_owned()), ..Tables::default() })
 }
 
-/// What is to come out: all that is asked for, in its order.
+/// The expected rows, in order.
 fn expected(rows: &[CertificateRow], listing: &Listing<'_>) -> Vec<CertificateRow> {
     let second = |row: &CertificateRow| match listing.sort {
         Sort::Expiry => row.not_after,
@@ -131,7 +131,7 @@ async fn by_offset(ledger: &Ledger, listing: &Listing<'_>, limit: usize, total: 
 }
 
 #[test]
-fn pages_by_cursor_or_offset_are_the_list_cut() {
+fn pages_by_cursor_or_offset_add_up_to_the_list() {
     let seconds = || (0..6i64, 0..6i64);
     let rows = proptest::collection::vec((0..200u64, seconds()), 0..60);
     let bounds = proptest::option::of(0..6i64);
@@ -166,7 +166,7 @@ fn pages_by_cursor_or_offset_are_the_list_cut() {
 }
 
 #[tokio::test]
-async fn an_unfiltered_first_page_is_counted_and_not_read() {
+async fn an_unfiltered_first_page_is_only_counted() {
     let count = mock!(aws_sdk_dynamodb::Client::query)
         .match_requests(|query| query.select() == Some(&Select::Count))
         .then_output(|| QueryOutput::builder().count(5).build());

@@ -1,5 +1,5 @@
-//! Certificates in the ledger, on the SDK's own mock layer: no emulator cancels transactions that meet, or cuts pages
-//! where DynamoDB does.
+//! Certificates in the ledger, with the SDK's own mock layer: no emulator cancels conflicting transactions, or splits
+//! pages where DynamoDB does.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod listing;
@@ -62,14 +62,14 @@ fn act(action: Action) -> Act {
     Act::new(Subject::Certificate(record().id), action, &by, NOW)
 }
 
-/// Accepts a transaction of which this holds.
+/// Accepts a transaction that satisfies `holds`.
 fn accepted(holds: impl Fn(&[TransactWriteItem]) -> bool + Send + Sync + 'static) -> Rule {
     mock!(aws_sdk_dynamodb::Client::transact_write_items)
         .match_requests(move |request| holds(request.transact_items()))
         .then_output(|| TransactWriteItemsOutput::builder().build())
 }
 
-/// Cancelled with a reason a write, `None` for those that were fine; where a condition failed, `holder` is the item.
+/// Cancels with a reason per write, `None` for those that were fine. For a failed condition, `holder` is the item.
 fn cancelled(codes: &'static [&'static str], holder: Option<&'static str>) -> Rule {
     mock!(aws_sdk_dynamodb::Client::transact_write_items).then_error(move || {
         let reason = |code: &&str| {

@@ -6,21 +6,21 @@ use rootcast_ledger::RemoveRefused;
 
 use super::{FAILED, accepted, act, cancelled, ledger, number, record, text};
 
-/// The end of its audit chain, which has one entry.
+/// The head of its audit chain, which has one entry.
 fn chain() -> Rule {
     mock!(aws_sdk_dynamodb::Client::get_item).then_output(|| {
         GetItemOutput::builder().item("sequence", number(1)).item("hash", text(&"ab".repeat(32))).build()
     })
 }
 
-/// The leaf's item: so many copies, of which this was the first.
+/// The leaf's item: number of copies, and the first of them.
 fn leaf(copies: i64, first: &'static str) -> Rule {
     mock!(aws_sdk_dynamodb::Client::get_item).then_output(move || {
         GetItemOutput::builder().item("copies", number(copies)).item("certificate", text(first)).build()
     })
 }
 
-/// The certificate's own, as the table has it now.
+/// The certificate's current record.
 fn used(uses: u64) -> Rule {
     let mut record = record();
     record.uses = uses;
@@ -52,7 +52,7 @@ fn deletes_with_a_trace(writes: &[TransactWriteItem]) -> bool {
 }
 
 #[tokio::test]
-async fn the_last_copy_takes_its_leaf_with_it() {
+async fn the_last_copy_deletes_the_leafs_item() {
     let then = accepted(|writes| {
         let leaf = writes[2].delete().unwrap();
         deletes_with_a_trace(writes)
@@ -63,7 +63,7 @@ async fn the_last_copy_takes_its_leaf_with_it() {
 }
 
 #[tokio::test]
-async fn one_of_several_copies_is_counted_down() {
+async fn one_of_several_copies_decrements_the_count() {
     for (first, update) in
         [("scs0000000000002", "ADD copies :less"), ("scs0000000000001", "REMOVE certificate ADD copies :less")]
     {
@@ -78,7 +78,7 @@ async fn one_of_several_copies_is_counted_down() {
 }
 
 #[tokio::test]
-async fn a_certificate_in_use_stays() {
+async fn a_certificate_in_use_is_not_deleted() {
     let refused = cancelled(&[FAILED, "None", "None", "None", "None"], None);
     let refusal = remove(&[&chain(), &leaf(1, "scs0000000000001"), &refused, &used(3)]).await.unwrap_err();
     assert!(matches!(refusal, RemoveRefused::InUse(3)), "{refusal:?}");
@@ -92,7 +92,7 @@ async fn a_certificate_is_deleted_once() {
 }
 
 #[tokio::test]
-async fn a_copy_that_comes_meanwhile_is_seen_next_look() {
+async fn a_copy_stored_meanwhile_is_found_by_a_retry() {
     let refused = cancelled(&["None", "None", FAILED, "None", "None"], None);
     let then = accepted(|writes| writes[2].update().is_some());
     let (one, two) = (leaf(1, "scs0000000000001"), leaf(2, "scs0000000000001"));

@@ -63,7 +63,7 @@ async fn record_name_leaf_and_request_are_written_together() {
 }
 
 #[tokio::test]
-async fn a_second_leaf_is_refused_by_the_firsts_name() {
+async fn a_second_leaf_is_refused_naming_the_first() {
     let rule = accepted(|writes| {
         writes.len() == 5 && writes[2].update().unwrap().condition_expression() == Some("attribute_not_exists(id)")
     });
@@ -78,7 +78,7 @@ async fn a_second_leaf_is_refused_by_the_firsts_name() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_tells_by_whom() {
+async fn a_taken_name_is_refused_naming_its_certificate() {
     let refused = cancelled(&["None", FAILED, FAILED], Some("scs0000000000009"));
     let refusal = ledger(&[&refused]).store_certificate(&record(), true, None, &act(Action::Import)).await.unwrap_err();
     assert!(
@@ -88,8 +88,8 @@ async fn a_name_that_is_taken_tells_by_whom() {
 }
 
 #[tokio::test]
-async fn the_caller_chooses_again_for_a_taken_id() {
-    // By a certificate, or by the audit chain of one that was deleted.
+async fn a_taken_id_is_reported_to_the_caller() {
+    // Taken by a certificate, or by the audit chain of a deleted one.
     for codes in [&[FAILED, "None", "None", "None", "None"], &["None", "None", "None", FAILED, FAILED]] {
         let refused = cancelled(codes, None);
         let refusal = ledger(&[&refused]).store_certificate(&record(), false, None, &act(Action::Import)).await;
@@ -98,7 +98,7 @@ async fn the_caller_chooses_again_for_a_taken_id() {
 }
 
 #[tokio::test]
-async fn two_of_the_same_request_at_once_get_one_id() {
+async fn concurrent_identical_requests_get_the_same_id() {
     let refused = cancelled(&["None", FAILED, "None", FAILED], None);
     let kept = kept(b"body", NOW + Duration::DAY);
     let stored = ledger(&[&refused, &kept])
@@ -109,7 +109,7 @@ async fn two_of_the_same_request_at_once_get_one_id() {
 }
 
 #[tokio::test]
-async fn a_token_answers_its_own_request_for_a_day() {
+async fn a_token_is_remembered_for_a_day_with_its_request() {
     let sent_before = async |rule: Rule| ledger(&[&rule]).stored_before(&request(), NOW).await;
     let found = sent_before(kept(b"body", NOW + Duration::SECOND)).await.unwrap();
     assert_eq!(found.unwrap().to_string(), "scs0000000000009");
@@ -119,7 +119,7 @@ async fn a_token_answers_its_own_request_for_a_day() {
 }
 
 #[tokio::test]
-async fn a_collision_without_end_is_a_passing_fault() {
+async fn endless_conflicts_are_a_transient_error() {
     let refusal = ledger(&[&cancelled(&["None", "None", COLLIDED], None)])
         .store_certificate(&record(), false, None, &act(Action::Import))
         .await

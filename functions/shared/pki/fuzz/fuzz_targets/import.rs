@@ -1,4 +1,4 @@
-//! Whatever is sent to be imported: it is taken or refused, in bounded time, and what is said of it can be shown.
+//! Any input to an import is accepted or refused, in bounded time, and its error messages are safe to display.
 #![no_main]
 
 mod input;

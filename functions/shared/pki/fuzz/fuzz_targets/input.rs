@@ -1,14 +1,14 @@
-//! How bytes become something to import, so that the fuzzer's changes reach the DER as well as the text around it.
+//! Decodes bytes into import material, so that the fuzzer mutates the DER as well as the text around it.
 
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::import::Material;
 use time::OffsetDateTime;
 use time::macros::datetime;
 
-/// When the seeds are valid.
+/// A time at which the seeds are valid.
 pub(crate) const NOW: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
 
-/// The first byte says which; its upper bits are the label of the key.
+/// The first byte selects the form; its upper bits select the label of the key.
 pub(crate) const TEXT: u8 = 0;
 pub(crate) const PKCS12: u8 = 1;
 pub(crate) const DER: u8 = 2;
@@ -17,10 +17,10 @@ pub(crate) const DER_BELOW_OWN_ROOT: u8 = 3;
 pub(crate) const KEY_LABELS: [&str; 3] = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
 
 pub(crate) enum Input {
-    /// `certificate`, NUL, `private_key`, and after another NUL `certificate_chain`.
-    /// As DER: each part behind two octets of its length, the key first; the last may be one of our own roots.
+    /// As text: `certificate`, NUL, `private_key`, and optionally NUL and `certificate_chain`. As DER: each part after
+    /// two octets with its length, the key first; the last part may be one of our own roots.
     Pem { certificate: String, certificate_chain: Option<String>, private_key: String, own_root: Option<Vec<u8>> },
-    /// The password, NUL, the file.
+    /// The password, NUL, then the file.
     Pkcs12 { der: Vec<u8>, password: String },
 }
 
@@ -73,7 +73,7 @@ impl Input {
     }
 }
 
-/// What each two octets promise, or what there is of it.
+/// Splits at the length prefixes; the last part may be shorter than its prefix says.
 fn parts(mut bytes: &[u8]) -> Vec<&[u8]> {
     let mut parts = Vec::new();
     while let Some(([high, low], rest)) = bytes.split_first_chunk() {

@@ -1,4 +1,4 @@
-//! Whatever a device answers as its certification request: it is taken or refused, and what was taken is read again.
+//! Any certification request from a device is accepted or refused. An accepted request parses again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,8 +1,8 @@
-//! The signed bundle: JWS, general JSON serialisation (RFC 7515 §7.2.1), a signature by every live generation. Whoever
-//! holds any one of them as its trust anchor can verify it.
+//! The signed bundle: JWS, general JSON serialisation (RFC 7515 §7.2.1), with a signature by every live generation. A
+//! client with any one of them as its trust anchor can verify it.
 //!
-//! Written here rather than with a crate: jsonwebtoken writes the compact form only, josekit brings OpenSSL, and both
-//! sign with a key in memory.
+//! Implemented here rather than with a crate: jsonwebtoken writes the compact form only, josekit brings OpenSSL, and
+//! both sign with a key in memory.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,7 +15,7 @@ use crate::algorithm::{Encoding, KeyAlgorithm, UnsupportedKey, VerifyError};
 use crate::certificate::Certificate;
 use crate::fingerprint::Fingerprint;
 
-/// A bundle and its signatures, each verified before it was added.
+/// A bundle and its signatures. Each signature is verified before it is added.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignedBundle {
     /// base64url of [`Bundle::payload`].
@@ -29,7 +29,7 @@ struct Signature {
     signature: String,
 }
 
-/// Why a signed bundle cannot be made, or is not accepted.
+/// Why a signed bundle cannot be made, or is refused.
 #[derive(Debug, Error)]
 pub enum JwsError {
     #[error("not a JWS in the general JSON serialisation: {0}")]
@@ -54,7 +54,7 @@ pub enum JwsError {
     Bundle(#[source] serde_json::Error),
 }
 
-/// `alg` is compared with the anchor's key, never believed; `x5t#S256` (RFC 7515 §4.1.8) says which anchor's key it is.
+/// `alg` must match the anchor's key and is never trusted; `x5t#S256` (RFC 7515 §4.1.8) names the anchor.
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -64,19 +64,19 @@ struct Header {
 }
 
 impl SignedBundle {
-    /// Not signed by anybody yet.
+    /// Without signatures.
     pub fn new(bundle: &Bundle) -> Self {
         Self { payload: URL_SAFE_NO_PAD.encode(bundle.payload()), signatures: Vec::new() }
     }
 
-    /// What `signer`'s key signs, hashed as its algorithm wants it.
+    /// The digest that `signer`'s key signs, with its algorithm's hash.
     pub fn digest(&self, signer: &Certificate) -> Result<Vec<u8>, JwsError> {
         let algorithm = signer.key_algorithm()?;
         let (_, input) = signing_input(&self.payload, algorithm, signer.fingerprint());
         Ok(algorithm.digest(&input))
     }
 
-    /// Adds `signer`'s signature over [`SignedBundle::digest`], as KMS answers it, after verifying it.
+    /// Verifies and adds `signer`'s signature over [`SignedBundle::digest`], in KMS's encoding.
     pub fn add(&mut self, signer: &Certificate, kms_signature: &[u8]) -> Result<(), JwsError> {
         let algorithm = signer.key_algorithm()?;
         let (protected, input) = signing_input(&self.payload, algorithm, signer.fingerprint());
@@ -95,8 +95,8 @@ impl SignedBundle {
     }
 }
 
-/// The protected header (base64url) and the JWS Signing Input (RFC 7515 §5.1) for one signature over a payload in
-/// base64url; `x5t` is the signing root's fingerprint.
+/// The protected header (base64url) and the JWS Signing Input (RFC 7515 §5.1) of one signature. `payload` is base64url;
+/// `x5t` is the fingerprint of the signing root.
 fn signing_input(payload: &str, algorithm: KeyAlgorithm, x5t: Fingerprint) -> (String, Vec<u8>) {
     let header = json!({"alg": algorithm.jws_alg(), "x5t#S256": URL_SAFE_NO_PAD.encode(x5t.as_bytes())});
     let protected = URL_SAFE_NO_PAD.encode(header.to_string());
@@ -104,7 +104,7 @@ fn signing_input(payload: &str, algorithm: KeyAlgorithm, x5t: Fingerprint) -> (S
     (protected, input)
 }
 
-/// A signature as KMS answers it, in the form that a JWS wants: ECDSA as `r ‖ s`, RSA as it is (RFC 7518 §3).
+/// Converts a signature from KMS's encoding into that of a JWS: ECDSA as `r ‖ s`, RSA unchanged (RFC 7518 §3).
 pub fn jws_signature(algorithm: KeyAlgorithm, kms_signature: &[u8]) -> Result<Vec<u8>, JwsError> {
     match algorithm {
         KeyAlgorithm::EcdsaP256 => fixed(kms_signature, 32),
@@ -113,9 +113,9 @@ pub fn jws_signature(algorithm: KeyAlgorithm, kms_signature: &[u8]) -> Result<Ve
     }
 }
 
-/// Accepts a bundle that any trusted anchor signed. The algorithm is that of the anchor's key; a header that says
-/// another is refused, and so is one that demands extensions. Says nothing of the version: that it grows is checked
-/// by whoever knows the last one.
+/// Accepts a bundle that any trusted anchor signed. The anchor's key determines the algorithm. A header that names
+/// another algorithm, or that requires extensions, is refused. The version is not checked: the caller must compare it
+/// with the last version seen.
 ///
 /// ```
 /// use rootcast_pki::bundle::{Bundle, SignedBundle, verify_jws};
@@ -173,8 +173,8 @@ fn verify_one(payload: &str, signature: &Signature, trusted: &[Certificate]) -> 
     Ok(KeyAlgorithm::verify(anchor.spki_der(), Encoding::Fixed, input.as_bytes(), &raw)?)
 }
 
-/// DER `SEQUENCE { r INTEGER, s INTEGER }` (RFC 3279 §2.2.3) to `r ‖ s`, each `size` bytes (RFC 7518 §3.4). All lengths
-/// are below 128 here, so they take one byte.
+/// Converts DER `SEQUENCE { r INTEGER, s INTEGER }` (RFC 3279 §2.2.3) into `r ‖ s`, each `size` bytes (RFC 7518 §3.4).
+/// All lengths are below 128 here, so they take one byte.
 fn fixed(der: &[u8], size: usize) -> Result<Vec<u8>, JwsError> {
     let (sequence, []) = element(0x30, der)? else {
         return Err(JwsError::Ecdsa);
@@ -197,7 +197,7 @@ fn fixed(der: &[u8], size: usize) -> Result<Vec<u8>, JwsError> {
     Ok(fixed)
 }
 
-/// The content of the DER element at the start, and what follows it.
+/// Content of the first DER element, and the bytes after it.
 fn element(tag: u8, der: &[u8]) -> Result<(&[u8], &[u8]), JwsError> {
     match der {
         [found, length @ 0..0x80, rest @ ..] if *found == tag => {

@@ -1,4 +1,4 @@
-//! All of it together: which certificate is the leaf, whether the key is its key, and what leads to a root.
+//! The overall assessment: which certificate is the leaf, whether the key matches it, and the path to a root.
 
 use std::fmt;
 
@@ -14,12 +14,12 @@ use super::{Checked, Sent, leaf};
 use crate::certificate::{self, Certificate};
 use crate::fingerprint::Fingerprint;
 
-/// What is no reason to refuse, but good to know.
+/// Not a reason to refuse an import, but reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
     /// A certificate that is not part of the chain.
     Dropped { subject: String, fingerprint: Fingerprint },
-    /// A root whose own signature is made with SHA-1. Trust in a root does not rest on its signature.
+    /// A root whose self-signature uses SHA-1. Trust in a root does not rest on that signature.
     Sha1Root { subject: String },
 }
 
@@ -106,7 +106,7 @@ fn unreadable(place: Location) -> Problem {
     Problem::CertificateUnreadable { place, fault: "it is not the DER of an X.509 certificate" }
 }
 
-/// Those of ours that were not sent along and may have issued something that was: by AKI and SKI, where both are there.
+/// Our own roots that were not sent and may have issued a certificate that was: compared by AKI and SKI if both exist.
 fn own_roots<'r>(sent: &[X509Certificate<'_>], roots: &'r [Certificate]) -> Vec<X509Certificate<'r>> {
     let named: Vec<Option<&[u8]>> = sent.iter().map(authority).collect();
     roots
@@ -127,8 +127,8 @@ fn authority<'c>(certificate: &'c X509Certificate<'_>) -> Option<&'c [u8]> {
     })
 }
 
-/// The one that the sender says, or that has the key; of several, one that is no CA, is valid, and the longest. Else
-/// the first that is no CA, unless the leaf may be among what could not be read.
+/// The certificate that was sent as the leaf, or that matches the key. Of several matches, prefer one that is no CA, is
+/// valid, and expires last. Without a match, the first that is no CA, unless the leaf may be unreadable.
 fn choose_leaf(nodes: &[Node<'_>], sent: &Sent, now: OffsetDateTime) -> Option<usize> {
     let all = || 0..nodes.len();
     let first = sent.certificates.first().map(|(der, _)| der.as_slice());

@@ -1,5 +1,5 @@
 //! Name constraints (RFC 5280 §4.2.1.10): DNS names, IP addresses, directory names, mail addresses and URIs. A
-//! constraint of another kind refuses a name of that kind.
+//! constraint of any other kind refuses all names of that kind.
 
 use std::net::IpAddr;
 
@@ -13,11 +13,11 @@ use super::node::Node;
 use super::problem::{ConstraintFault, Problem};
 use super::text;
 
-/// Names compared with subtrees, on all paths together: as many as a thousand names and a hundred subtrees take.
+/// Most comparisons of names with subtrees, over all paths: enough for a thousand names and a hundred subtrees.
 pub const COMPARISONS: usize = 100_000;
 
-/// Every certificate below one with constraints, but self-issued ones that are not the leaf. `path`: the leaf first.
-/// `budget` is spent, up to [`COMPARISONS`] on all paths together.
+/// Checks every certificate below an issuer with constraints, except self-issued ones other than the leaf. `path`: the
+/// leaf first. `budget` counts comparisons, up to [`COMPARISONS`] over all paths.
 pub(super) fn check(path: &[&Node<'_>], budget: &mut usize, problems: &mut Vec<Problem>) {
     for (at, issuer) in path.iter().enumerate().skip(1) {
         let Some(constraints) = issuer.constraints else { continue };
@@ -35,8 +35,7 @@ pub(super) fn check(path: &[&Node<'_>], budget: &mut usize, problems: &mut Vec<P
     }
 }
 
-/// Whether each subtree is a base and nothing else: minimum and maximum, which RFC 5280 does not use, would otherwise
-/// go unseen.
+/// Whether each subtree has a base only. Otherwise minimum and maximum, which RFC 5280 does not use, would be ignored.
 pub(super) fn is_strict(value: &[u8]) -> bool {
     let whole = |mut subtrees: &[u8]| {
         while !subtrees.is_empty() {
@@ -60,13 +59,13 @@ pub(super) fn is_strict(value: &[u8]) -> bool {
     rest.is_empty()
 }
 
-/// A name as it is compared.
+/// A name in the form used for comparison.
 enum Presented<'a> {
     Directory(&'a X509Name<'a>),
     Dns(&'a str),
     Ip(Option<IpAddr>),
     Mail(&'a str),
-    /// The host, where it is a name (RFC 5280: others cannot be constrained).
+    /// The host, if it is a name (RFC 5280: others cannot be constrained).
     Uri(&'a str, Option<String>),
     Other(&'static str),
 }
@@ -166,7 +165,7 @@ fn refuse(
     Ok(())
 }
 
-/// `None` where it cannot be said.
+/// `None` if this cannot be determined.
 fn within(name: &Presented<'_>, base: &GeneralName<'_>, excluding: bool) -> Option<bool> {
     match (name, base) {
         (Presented::Dns(name), GeneralName::DNSName(base)) => Some(dns_within(name, base, excluding)),
@@ -178,8 +177,8 @@ fn within(name: &Presented<'_>, base: &GeneralName<'_>, excluding: bool) -> Opti
     }
 }
 
-/// The name itself and everything below it; with a dot in front, as OpenSSL and webpki read it, below it only. A
-/// wildcard is excluded where it may stand for an excluded name.
+/// The name itself and everything below it. With a leading dot only what is below, as in OpenSSL and webpki. A wildcard
+/// is excluded if it can match an excluded name.
 fn dns_within(name: &str, base: &str, excluding: bool) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
     let below = ends_with_label(name, base.strip_prefix('.').unwrap_or(base));
@@ -191,7 +190,7 @@ fn dns_within(name: &str, base: &str, excluding: bool) -> bool {
     base.is_empty() || name.eq_ignore_ascii_case(base) || below || (excluding && wildcard())
 }
 
-/// One host, or with a dot in front everything below it (RFC 5280: URIs, and the hosts of mail addresses).
+/// One host; with a leading dot, everything below it (RFC 5280: URIs, and the hosts of mail addresses).
 fn host_within(host: &str, base: &str) -> bool {
     match base.strip_prefix('.') {
         Some(parent) => ends_with_label(host, parent),
@@ -212,7 +211,7 @@ fn ends_with_label(name: &str, parent: &str) -> bool {
     split.is_some_and(|at| name[..at].ends_with('.') && name[at..].eq_ignore_ascii_case(parent))
 }
 
-/// Address and mask, the mask without gaps. An address of the other family is in no subtree.
+/// Address and mask, the mask without gaps. An address of the other family never matches.
 fn ip_within(address: IpAddr, base: &[u8]) -> Option<bool> {
     let bytes = match address {
         IpAddr::V4(address) => address.octets().to_vec(),
@@ -230,8 +229,8 @@ fn ip_within(address: IpAddr, base: &[u8]) -> Option<bool> {
     Some(bytes.len() == network.len() && bytes.iter().zip(network).zip(mask).all(masked))
 }
 
-/// The base is the beginning of the name. Text is compared without regard to case and blanks (RFC 5280 §7.1). `None`
-/// where parts have more values than any real name: comparing them as sets takes their number squared.
+/// Whether the base is a prefix of the name. Text is compared without case and surplus blanks (RFC 5280 §7.1). `None`
+/// if a part has more values than any real name: comparing them as sets takes quadratic time.
 fn directory_within(name: &X509Name<'_>, base: &X509Name<'_>) -> Option<bool> {
     let mut parts = name.iter();
     for wanted in base.iter() {
@@ -246,7 +245,7 @@ fn directory_within(name: &X509Name<'_>, base: &X509Name<'_>) -> Option<bool> {
     Some(true)
 }
 
-/// Values of one part of a directory name.
+/// Most values in one part of a directory name.
 const VALUES: usize = 8;
 
 fn same_part(a: &RelativeDistinguishedName<'_>, b: &RelativeDistinguishedName<'_>) -> bool {
@@ -274,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dns_subtree_holds_the_name_and_all_below_it() {
+    fn a_dns_subtree_covers_the_name_and_all_below() {
         for (name, base) in [
             ("example.com", "example.com"),
             ("A.Example.com", "example.COM"),

@@ -1,5 +1,5 @@
-//! Elements of DER, for the few structures that no parser at hand knows. Strict: whatever is not as X.690 wants it is
-//! not taken, so that nothing that was damaged passes for what it was.
+//! Parses DER elements of the few structures for which no parser is at hand. Strict: any deviation from X.690 is
+//! refused, so that damaged data is never accepted.
 
 use x509_parser::asn1_rs::{Any, Class, FromDer, Oid, Tag};
 
@@ -8,7 +8,7 @@ pub(crate) fn sequence(der: &[u8]) -> Option<&[u8]> {
     element(der, Tag::Sequence).filter(|(rest, _)| rest.is_empty()).map(|(_, content)| content)
 }
 
-/// What follows a universal element, and its content.
+/// The bytes after a universal element, and its content.
 pub(crate) fn element(der: &[u8], tag: Tag) -> Option<(&[u8], &[u8])> {
     let (rest, any) = Any::from_der(der).ok()?;
     let constructed = matches!(tag, Tag::Sequence | Tag::Set);
@@ -16,7 +16,8 @@ pub(crate) fn element(der: &[u8], tag: Tag) -> Option<(&[u8], &[u8])> {
     fits.then_some((rest, any.data))
 }
 
-/// What follows a context-specific element, and its content. An implicit one is primitive or not as its type is.
+/// The bytes after a context-specific element, and its content. An implicit one is primitive or constructed like its
+/// type.
 pub(super) fn tagged(der: &[u8], tag: u32, constructed: bool) -> Option<(&[u8], &[u8])> {
     let (rest, any) = Any::from_der(der).ok()?;
     let fits = any.tag().0 == tag && any.class() == Class::ContextSpecific;
@@ -33,13 +34,13 @@ pub(crate) fn identifier(content: &[u8]) -> Option<(String, Option<Any<'_>>)> {
     Some((dotted(oid)?, parameters))
 }
 
-/// An OID's content as text. `None` where its last number does not end.
+/// An OID's content as text. `None` if its last number is incomplete.
 pub(super) fn dotted(content: &[u8]) -> Option<String> {
     content.last().filter(|last| **last < 0x80)?;
     Some(Oid::new(content.into()).to_id_string())
 }
 
-/// The OID that an element is.
+/// The OID in an element.
 pub(super) fn oid_of(any: &Any<'_>) -> Option<String> {
     let fits = any.tag() == Tag::Oid && any.class() == Class::Universal && !any.header.is_constructed();
     fits.then(|| dotted(any.data))?

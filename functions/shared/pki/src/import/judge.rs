@@ -1,5 +1,5 @@
-//! Whether a path holds: each issuer by itself, each link, and what issuers limit below them (RFC 5280 §6.1). Its
-//! signatures are verified when it is found.
+//! Judges a path: each issuer by itself, each link, and the limits that issuers set for what is below them (RFC 5280
+//! §6.1). Signatures are verified while the path is searched.
 
 use time::OffsetDateTime;
 
@@ -8,11 +8,11 @@ use super::leaf;
 use super::node::Node;
 use super::problem::Problem;
 
-/// `path`: the leaf first, which is checked by itself elsewhere. `anchored`: its last is a root.
-/// `budget`: of comparisons with name constraints.
+/// `path`: the leaf first; the leaf itself is checked elsewhere. `anchored`: the last certificate is a root. `budget`:
+/// comparisons with name constraints.
 pub(super) fn path(path: &[&Node<'_>], anchored: bool, now: OffsetDateTime, budget: &mut usize) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut intermediates = 0; // between the issuer and the leaf, but self-issued ones (RFC 5280 §4.2.1.9)
+    let mut intermediates = 0; // between the issuer and the leaf, without self-issued ones (RFC 5280 §4.2.1.9)
     for (at, issuer) in path.iter().enumerate().skip(1) {
         let root = anchored && at + 1 == path.len();
         issuer.problems(root && issuer.is_self_issued(), now, &mut problems);
@@ -43,7 +43,8 @@ fn may_issue(issuer: &Node<'_>, problems: &mut Vec<Problem>) {
     problems.push(Problem::IssuerNotCa { subject: issuer.subject(), why });
 }
 
-/// An issuer's purposes limit those below it: not by RFC 5280, but as every TLS client has it. Something must be left.
+/// An issuer's extKeyUsage limits the certificates below it. RFC 5280 does not say so, but TLS clients enforce it. At
+/// least one purpose must remain.
 fn purposes(path: &[&Node<'_>], problems: &mut Vec<Problem>) {
     let (mut server, mut client) = (true, true);
     for (at, node) in path.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The private key: read once, in whatever form, and kept as unencrypted PKCS#8.
+//! The private key: parsed from any form, and kept as unencrypted PKCS#8.
 
 mod forms;
 
@@ -19,8 +19,8 @@ use super::{KEY_LIMIT, Secret, text};
 
 pub(super) use forms::pkcs8 as from_pkcs8;
 
-/// A private key as unencrypted PKCS#8 (RFC 5958, version 1), the same for the same key whatever form it came in.
-/// Overwritten when dropped.
+/// A private key as unencrypted PKCS#8 (RFC 5958, version 1). The same key always gives the same bytes, whatever its
+/// original form. Zeroised when dropped.
 pub struct PrivateKey {
     der: Secret,
 }
@@ -33,7 +33,7 @@ impl PrivateKey {
     /// `PRIVATE KEY` (RFC 7468 §10), lines end in LF.
     pub fn pem(&self) -> Zeroizing<String> {
         let lines = self.der.len().div_ceil(48);
-        // All of it at once: a text that grows leaves copies behind.
+        // Allocated at full size, since a growing string leaves copies of the key in memory.
         let mut pem = Zeroizing::new(String::with_capacity(lines * 65 + 64));
         pem.push_str("-----BEGIN PRIVATE KEY-----\n");
         for line in self.der.chunks(48) {
@@ -45,14 +45,14 @@ impl PrivateKey {
     }
 }
 
-/// Shows nothing of the key.
+/// Hides the key.
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PrivateKey")
     }
 }
 
-/// A key that AWS-LC found consistent, ready to sign.
+/// A key that AWS-LC found consistent and that can sign.
 pub(super) struct Key {
     pub(super) algorithm: LeafKey,
     pair: Pair,
@@ -66,11 +66,12 @@ enum Pair {
     MlDsa(Box<PqdsaKeyPair>),
 }
 
-/// What is signed to prove that a key is a certificate's: no message of any protocol, so of no other use.
+/// The message that is signed to prove that a key belongs to a certificate. It occurs in no protocol, so the signature
+/// is useless elsewhere.
 const PROOF: &[u8] = b"rootcast import: this key belongs to this certificate";
 
 impl Key {
-    /// As `subjectPublicKey` holds it, an EC point uncompressed.
+    /// As in `subjectPublicKey`; an EC point is uncompressed.
     pub(super) fn public_bits(&self) -> &[u8] {
         match &self.pair {
             Pair::Rsa(pair) => pair.public_key().as_ref(),
@@ -115,7 +116,7 @@ impl Key {
     }
 }
 
-/// The one key of `private_key`. An `EC PARAMETERS` block, which OpenSSL writes before a SEC1 key, may stand beside it.
+/// The only key in `private_key`. OpenSSL's `EC PARAMETERS` block before a SEC1 key is allowed.
 pub(super) fn from_pem(text: &str, problems: &mut Vec<Problem>) -> Option<Key> {
     if text.len() > KEY_LIMIT {
         problems.push(Problem::TooLarge { part: "the private key", limit: KEY_LIMIT });
@@ -171,7 +172,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_shows_nothing_and_the_pem_is_read_again() {
+    fn debug_hides_the_key_and_the_pem_parses_again() {
         let written = Ed25519KeyPair::generate().unwrap().to_pkcs8v1().unwrap();
         let key = forms::pkcs8(written.as_ref()).unwrap().into_pkcs8();
         assert_eq!(format!("{key:?}"), "PrivateKey");

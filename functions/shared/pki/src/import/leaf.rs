@@ -1,4 +1,4 @@
-//! What a leaf must be: no CA, for TLS, and named.
+//! Requirements for a leaf: no CA, for TLS, and with names.
 
 use std::net::IpAddr;
 
@@ -8,13 +8,13 @@ use super::node::Node;
 use super::problem::Problem;
 use super::text;
 
-/// Alternative names that one certificate may have, of every kind together.
+/// Most alternative names in one certificate, of all kinds together.
 pub const NAMES: usize = 1000;
 
 /// `ub-common-name` (RFC 5280 Appendix A.1), in characters.
 const COMMON_NAME: usize = 64;
 
-/// What the leaf calls itself.
+/// The names of the leaf.
 #[derive(Default)]
 pub(super) struct Names {
     pub(super) common_name: Option<String>,
@@ -40,7 +40,7 @@ pub(super) fn check(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
     names(leaf, problems)
 }
 
-/// By its extKeyUsage (RFC 5280 §4.2.1.12), where it has one.
+/// Judged by its extKeyUsage (RFC 5280 §4.2.1.12), if any.
 pub(super) fn is_for_tls(node: &Node<'_>) -> bool {
     node.purposes.is_none_or(|purposes| purposes.server_auth || purposes.client_auth || purposes.any)
 }
@@ -70,14 +70,14 @@ fn names(leaf: &Node<'_>, problems: &mut Vec<Problem>) -> Names {
     names
 }
 
-/// The last CN of the subject, which is the most specific; none where it is longer than a CN may be, or holds control
+/// The last CN of the subject, which is the most specific. `None` if it is too long for a CN or holds control
 /// characters.
 pub(super) fn common_name<'n>(node: &'n Node<'_>) -> Option<&'n str> {
     let last = node.parsed.subject().iter_common_name().last().and_then(|attribute| attribute.as_str().ok());
     last.filter(|name| name.chars().count() <= COMMON_NAME && !name.chars().any(char::is_control))
 }
 
-/// Whether the SAN names a host, well or not: then the CN does not (RFC 6125 §6.4.4).
+/// Whether the SAN names a host, valid or not: then the CN is not a host name (RFC 6125 §6.4.4).
 pub(super) fn has_alternative(node: &Node<'_>) -> bool {
     node.names.iter().any(|name| matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_)))
 }
@@ -86,7 +86,8 @@ pub(super) fn is_host(name: &str) -> bool {
     is_dns_name(name) || name.parse::<IpAddr>().is_ok()
 }
 
-/// RFC 1123 §2.1, with underscores, which occur, and a first label `*` (RFC 6125 §6.4.3). Not an IPv4 address.
+/// RFC 1123 §2.1, with underscores, which exist in practice, and `*` as first label (RFC 6125 §6.4.3). Not an IPv4
+/// address.
 fn is_dns_name(name: &str) -> bool {
     let labels = name.strip_prefix("*.").unwrap_or(name);
     let label = |label: &str| {

@@ -1,4 +1,4 @@
-//! One certificate of a possible chain: what of it matters, and what is wrong with it by itself.
+//! One certificate of a possible chain: its relevant contents, and its own problems.
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
@@ -20,9 +20,9 @@ use crate::name;
 
 pub(super) struct Node<'p> {
     pub(super) parsed: &'p X509Certificate<'p>,
-    /// Of our own generations, sent along or not.
+    /// Whether it is one of our own generations, sent or not.
     pub(super) ours: bool,
-    /// It was sent, so the chain may hold it.
+    /// Whether it was sent, so that the chain may contain it.
     pub(super) sent: bool,
     pub(super) key: Result<PublicKey<'p>, KeyFault>,
     pub(super) scheme: Result<Scheme, Unusable>,
@@ -80,7 +80,7 @@ impl<'p> Node<'p> {
                 self.extensions.push(ExtensionFault::Twice(oid()));
                 continue;
             }
-            // The parser passes over what follows a value, and takes any octet for true.
+            // The parser ignores bytes after a value, and takes any octet for true.
             if is_used(&extension.oid) && !is_strict(extension.value) {
                 self.extensions.push(ExtensionFault::Malformed(oid()));
                 continue;
@@ -98,7 +98,7 @@ impl<'p> Node<'p> {
                     self.authority = authority.key_identifier.as_ref().map(|identifier| identifier.0);
                 }
                 ParsedExtension::SubjectKeyIdentifier(identifier) => self.identifier = Some(identifier.0),
-                // Without a policy asked for, these three cannot refuse a path (RFC 5280 §6.1).
+                // Without a required policy, these three cannot refuse a path (RFC 5280 §6.1).
                 ParsedExtension::CertificatePolicies(_)
                 | ParsedExtension::PolicyMappings(_)
                 | ParsedExtension::InhibitAnyPolicy(_) => {}
@@ -111,7 +111,7 @@ impl<'p> Node<'p> {
         }
     }
 
-    /// For messages. Made once: a hostile one is long, and what is wrong with it is much.
+    /// For messages. Computed once, because a hostile subject is long and may appear in many problems.
     pub(super) fn subject(&self) -> String {
         self.shown.get_or_init(|| text::shown(&name::display(self.parsed.subject()))).clone()
     }
@@ -120,7 +120,7 @@ impl<'p> Node<'p> {
         text::shown(&name::display(self.parsed.issuer()))
     }
 
-    /// Subject and issuer are the same, byte for byte.
+    /// Whether subject and issuer are the same, byte for byte.
     pub(super) fn is_self_issued(&self) -> bool {
         self.parsed.subject().as_raw() == self.parsed.issuer().as_raw()
     }
@@ -133,18 +133,18 @@ impl<'p> Node<'p> {
         self.not_before <= now && !self.is_expired_at(now)
     }
 
-    /// The last second still counts, to its end (RFC 5280 §4.1.2.5).
+    /// The certificate stays valid until the end of its last second (RFC 5280 §4.1.2.5).
     fn is_expired_at(&self, now: OffsetDateTime) -> bool {
         now.unix_timestamp() > self.not_after.unix_timestamp()
     }
 
-    /// `false` where both say which key it is, and it is another.
+    /// `false` if both key identifiers exist and differ.
     pub(super) fn may_be_signed_by(&self, issuer: &Self) -> bool {
         !matches!((self.authority, issuer.identifier), (Some(named), Some(own)) if named != own)
     }
 
-    /// What is wrong whoever issued it. An `anchor`'s own signature is not what trust in it rests on (RFC 5280 §6.1):
-    /// SHA-1 in it is no problem.
+    /// Problems of this certificate, whoever issued it. Trust in an `anchor` does not rest on its own signature (RFC
+    /// 5280 §6.1), so SHA-1 is no problem there.
     pub(super) fn problems(&self, anchor: bool, now: OffsetDateTime, problems: &mut Vec<Problem>) {
         let subject = || self.subject();
         if self.is_expired_at(now) {
@@ -174,7 +174,7 @@ impl<'p> Node<'p> {
             }
         }
         match &self.scheme {
-            // Nobody looks at the signature of a root that we hold ourselves.
+            // The signature of our own root is not checked.
             _ if self.ours => {}
             Ok(scheme) if scheme.is_sha1() && !anchor => {
                 problems.push(Problem::WeakSignature { subject: subject(), what: "SHA-1".to_owned() });
@@ -190,15 +190,15 @@ impl<'p> Node<'p> {
     }
 }
 
-/// One element and nothing after it; a BOOLEAN at the start of a sequence, as in basicConstraints, is one of DER (X.690
-/// §11.1). The octets of an identifier may look like one.
+/// Exactly one element. If it is a sequence that starts with a BOOLEAN, as in basicConstraints, the BOOLEAN must be DER
+/// (X.690 §11.1). Only sequences are checked, because the octets of an identifier may look like a BOOLEAN.
 fn is_strict(value: &[u8]) -> bool {
     let Ok(([], whole)) = Any::from_der(value) else { return false };
     whole.tag() != Tag::Sequence
         || element(whole.data, Tag::Boolean).is_none_or(|(_, octets)| matches!(octets, [0x00] | [0xff]))
 }
 
-/// Those whose content decides something here: of id-ce (2.5.29), in the order of their names below.
+/// The extensions that are interpreted here: numbers below id-ce (2.5.29), named in [`extension_name`].
 fn is_used(oid: &Oid<'_>) -> bool {
     matches!(oid.as_bytes(), [0x55, 0x1d, 14 | 15 | 17 | 19 | 30 | 35 | 37])
 }

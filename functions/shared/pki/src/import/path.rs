@@ -1,7 +1,7 @@
-//! The way from the leaf to a root: which certificate issued which, whatever order they came in.
+//! Finds the path from the leaf to a root, in whatever order the certificates were sent.
 //!
-//! Depth first, the likeliest issuer first, in an order that does not depend on how the certificates were sent. The
-//! first path without a problem is taken; where there is none, the one that came nearest says what is wrong.
+//! Depth first, the likeliest issuer first; the search order does not depend on the order of the certificates. The
+//! first path without a problem is taken. If there is none, the problems of the best path are reported.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -14,21 +14,21 @@ use super::node::Node;
 use super::problem::Problem;
 use super::signature::SignatureCheck;
 
-/// Issuers in one chain.
+/// Most issuers in one chain.
 pub const DEPTH: usize = 8;
 
-/// Signatures verified for one chain. The longest takes nine where nothing is cross-signed.
+/// Most signatures verified for one chain. The longest chain needs nine if nothing is cross-signed.
 pub const SIGNATURES: usize = 32;
 
-/// Certificates looked at on all paths together: cross-signed ones make more paths than certificates.
+/// Most certificates visited on all paths together: with cross-signing, there are more paths than certificates.
 pub const STEPS: usize = 128;
 
-/// The best path, and what is wrong with it.
+/// The best path, and its problems.
 pub(super) struct Found {
     /// Indices of nodes, the leaf first.
     pub(super) path: Vec<usize>,
     pub(super) problems: Vec<Problem>,
-    /// It ends in a root that was sent or in one of ours.
+    /// Whether it ends in a root that was sent or in one of ours.
     anchored: bool,
 }
 
@@ -54,17 +54,17 @@ pub(super) fn find(nodes: &[Node<'_>], leaf: usize, now: OffsetDateTime) -> Foun
 struct Search<'n> {
     nodes: &'n [Node<'n>],
     now: OffsetDateTime,
-    /// By the index of the certificate and that of its issuer: nothing is verified twice.
+    /// By the indices of the certificate and its issuer, so that nothing is verified twice.
     verdicts: HashMap<(usize, usize), SignatureCheck>,
     steps: usize,
-    /// Left for name constraints.
+    /// Remaining comparisons for name constraints.
     comparisons: usize,
     exhausted: bool,
     best: Option<Found>,
 }
 
 impl Search<'_> {
-    /// `true` where nothing is left to look for.
+    /// Returns `true` if the search is over.
     fn extend(&mut self, path: &mut Vec<usize>) -> bool {
         let Some(&end) = path.last() else { return true };
         self.steps += 1;
@@ -105,8 +105,8 @@ impl Search<'_> {
         }
     }
 
-    /// Candidates by name, byte for byte. Those that fit best first, and of equals the longest valid; the DER decides
-    /// what nothing else does.
+    /// Candidate issuers by name, byte for byte. The best fit first, then the one that expires last; ties are broken by
+    /// the DER.
     fn issuers(&self, end: usize, path: &[usize]) -> Vec<usize> {
         let child = &self.nodes[end];
         let name = child.parsed.issuer().as_raw();
@@ -128,7 +128,7 @@ impl Search<'_> {
         found
     }
 
-    /// Self-signed. What cannot be verified counts, too: a problem says so.
+    /// Whether the certificate is self-signed. A signature that cannot be verified counts too: a problem reports it.
     fn is_root(&mut self, at: usize) -> bool {
         let node = &self.nodes[at];
         node.is_self_issued() && node.may_be_signed_by(node) && self.verdict(at, at) != SignatureCheck::Bad
@@ -148,7 +148,7 @@ impl Search<'_> {
             return SignatureCheck::Bad;
         }
         let (tbs, value) = (&signed.parsed.tbs_certificate, &signed.parsed.signature_value);
-        // RFC 5280 §4.1.1.2: the algorithm is said twice, and only once is signed.
+        // RFC 5280 §4.1.1.2: the algorithm stands in two places, and only one is signed.
         let verdict = if tbs.signature == signed.parsed.signature_algorithm && value.unused_bits == 0 {
             scheme.verify(key, tbs.as_ref(), &value.data)
         } else {
@@ -158,7 +158,7 @@ impl Search<'_> {
         verdict
     }
 
-    /// Why the path goes no further.
+    /// Why the path cannot be extended.
     fn dead_end(&mut self, path: &[usize], end: usize, refused: Option<usize>) -> Problem {
         let subject = self.nodes[end].subject();
         if let Some(issuer) = refused {
@@ -177,7 +177,7 @@ impl Search<'_> {
         }
     }
 
-    /// A certificate that has the key of the issuer, but not its name: by AKI and SKI, or because it verifies.
+    /// A certificate that has the issuer's key but another name. Matched by AKI and SKI, or by verifying the signature.
     fn misnamed(&mut self, end: usize, path: &[usize]) -> Option<usize> {
         let others: Vec<usize> = (0..self.nodes.len()).filter(|at| !path.contains(at)).collect();
         others.into_iter().find(|at| {
@@ -189,7 +189,7 @@ impl Search<'_> {
         })
     }
 
-    /// Keeps the path where it is the best so far; `true` where it is without a problem.
+    /// Keeps the path if it is the best so far. Returns `true` if it has no problem.
     fn conclude(&mut self, path: &[usize], dead_end: Option<Problem>) -> bool {
         let anchored = dead_end.is_none();
         let certificates: Vec<&Node<'_>> = path.iter().map(|at| &self.nodes[*at]).collect();
@@ -208,8 +208,8 @@ impl Search<'_> {
         clean
     }
 
-    /// Each link's, and that of a root by itself where it is not one of ours. No path is without a problem unless all
-    /// of them are good.
+    /// Checks the signature of each link, and the self-signature of a root that is not ours. A path without problems
+    /// has only good signatures.
     fn judge_signatures(&mut self, path: &[usize], anchored: bool, problems: &mut Vec<Problem>) {
         let own = path.last().filter(|at| anchored && !self.nodes[**at].ours).map(|at| (*at, *at));
         let links: Vec<_> = path.windows(2).map(|link| (link[0], link[1])).chain(own).collect();
@@ -222,7 +222,7 @@ impl Search<'_> {
                     let what = format!("{scheme} by a key for {}", key.algorithm);
                     problems.push(Problem::UnsupportedSignature { subject: signed.subject(), what });
                 }
-                // What is refused has a problem of its own: the issuer's key or this one's algorithm.
+                // The problem is already reported: the issuer's key or this certificate's algorithm.
                 (SignatureCheck::Refused, ..) if before > 0 || child == path[0] => {}
                 _ => problems.push(Problem::BadSignature { subject: signed.subject(), issuer: by.subject() }),
             }

@@ -1,5 +1,5 @@
-//! PEM (RFC 7468) as people send it: text between the blocks, blanks around lines, and any line ends are skipped; each
-//! header and footer must be whole and stand alone on its line, and what is between them strict base64.
+//! PEM (RFC 7468) as people send it. Text between blocks, blanks around lines, and the kind of line ends are ignored.
+//! Each header and footer must be complete and alone on its line, with strict base64 between them.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,15 +7,15 @@ use base64::engine::general_purpose::STANDARD;
 use super::problem::{Fault, Field, Location, Problem};
 use super::{LIMIT, Secret, Sent, text};
 
-/// What is between a header and its footer.
+/// The content between a header and its footer.
 pub(super) struct Block<'a> {
     pub(super) label: &'a str,
-    /// Of the header, from 1.
+    /// Line of the header, from 1.
     pub(super) line: usize,
     body: &'a str,
 }
 
-/// The whole blocks of a text, and the first fault of its headers and footers.
+/// The complete blocks of a text, and the first fault in a header or footer.
 pub(super) fn blocks(text: &str) -> (Vec<Block<'_>>, Option<(usize, Fault)>) {
     let mut found = Vec::new();
     let mut fault = None;
@@ -52,12 +52,12 @@ pub(super) fn blocks(text: &str) -> (Vec<Block<'_>>, Option<(usize, Fault)>) {
 }
 
 impl Block<'_> {
-    /// Nothing stands between the header and the footer.
+    /// Whether nothing stands between header and footer.
     pub(super) fn is_empty(&self) -> bool {
         self.body.trim().is_empty()
     }
 
-    /// Marked by RFC 1421 §4.6.1.1, as OpenSSL's older formats do.
+    /// Whether it is marked as encrypted by RFC 1421 §4.6.1.1, as in OpenSSL's older formats.
     pub(super) fn is_encrypted(&self) -> bool {
         self.body.lines().any(|line| line.trim().starts_with("Proc-Type:") && line.contains("ENCRYPTED"))
     }
@@ -79,7 +79,8 @@ enum Boundary<'a> {
     Malformed,
 }
 
-/// A line that sets out to be a header or footer and is none is a fault, not text: its block would go unseen.
+/// A line that starts like a header or footer but is malformed is a fault, not text. Otherwise its block would be
+/// ignored silently.
 fn boundary(line: &str) -> Boundary<'_> {
     if !line.starts_with('-') {
         return Boundary::None;
@@ -96,13 +97,13 @@ fn boundary(line: &str) -> Boundary<'_> {
     }
 }
 
-/// Capitals, as every label is (RFC 7468 §4): messages show it, and what else stands there might be a secret.
+/// Capitals only, like every label (RFC 7468 §4). Messages show labels, and other text might be secret.
 fn is_label(label: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b" .#/".contains(&byte);
     (1..=64).contains(&label.len()) && label.bytes().all(fits) && label.trim() == label
 }
 
-/// Every certificate of both fields. Without a chain, `certificate` may hold a whole bundle in any order.
+/// All certificates of both fields. Without a chain, `certificate` may hold a whole bundle in any order.
 pub(super) fn certificates(certificate: &str, chain: Option<&str>, problems: &mut Vec<Problem>) -> Sent {
     let mut sent = Sent::default();
     if certificate.len() + chain.map_or(0, str::len) > LIMIT {
@@ -132,7 +133,7 @@ fn read(text: &str, field: Field, sent: &mut Sent, problems: &mut Vec<Problem>) 
     for block in blocks {
         let place = Location { field, line: block.line };
         let read = match block.label {
-            // RFC 7468 §5.3: the longer labels are older names of the same.
+            // RFC 7468 §5.3: the longer labels are older names.
             "CERTIFICATE" | "X509 CERTIFICATE" | "X.509 CERTIFICATE" => match block.decode() {
                 _ if block.is_empty() => Err(Problem::CertificateMissing(place)),
                 Some(mut der) => sent.push(std::mem::take(&mut der), place),
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn text_around_blocks_blanks_and_any_line_ends_are_skipped() {
+    fn text_blanks_and_line_ends_around_blocks_are_ignored() {
         let text = "\u{feff}subject=CN=a\r\n  -----BEGIN A-----\r\n\r\n aGk= \r\n-----END A-----  \r\n---\r\n-----BEGIN B-----\raGk=\r-----END B-----";
         let (found, fault) = blocks(text);
         assert_eq!((found.len(), fault), (2, None));
@@ -169,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_header_or_footer_is_told_by_line() {
+    fn a_broken_header_or_footer_is_reported_with_its_line() {
         for (text, fault) in [
             ("aGk=", (1, Fault::NoHeader)),
             ("aGk=\n-----END A-----", (2, Fault::NoHeader)),
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_strict_base64_is_not_decoded() {
+    fn malformed_base64_is_not_decoded() {
         for body in ["aGk", "aGl=", "aG k=\n=", "a*k="] {
             let text = format!("-----BEGIN A-----\n{body}\n-----END A-----");
             assert!(blocks(&text).0[0].decode().is_none(), "{body}");

@@ -1,9 +1,9 @@
-//! PKCS#12 (RFC 7292) as OpenSSL 3, Java, Windows and browsers write it today: DER, one password for all, AES in CBC
-//! with PBKDF2, a MAC with the PKCS#12 derivation or with PBMAC1 (RFC 9579), or none.
+//! PKCS#12 (RFC 7292) as written today by OpenSSL 3, Java, Windows and browsers: DER, one password for everything,
+//! AES-CBC with PBKDF2, and a MAC with the PKCS#12 derivation or with PBMAC1 (RFC 9579), or no MAC.
 //!
-//! Read here rather than with a crate: what there is brings a second set of ciphers, derives keys with whatever
-//! iteration count the file says before anyone can look, and leaves keys in memory. RC2 and 3DES, which older programs
-//! write, are refused by name.
+//! Parsed here, not with a crate: the existing ones add a second set of ciphers, derive keys with whatever iteration
+//! count the file states before it can be checked, and leave keys in memory. RC2 and 3DES, which older programs write,
+//! are refused with an error that names them.
 
 mod encryption;
 
@@ -53,7 +53,7 @@ pub(super) fn read(der: &[u8], password: &str, problems: &mut Vec<Problem>) -> S
     sent
 }
 
-/// What a file holds, decrypted.
+/// The decrypted contents of a file.
 #[derive(Default)]
 struct Bags {
     certificates: Vec<Vec<u8>>,
@@ -103,7 +103,7 @@ fn open(der: &[u8], password: &str) -> Result<Bags, Problem> {
 struct Opener<'p> {
     budget: Budget,
     password: Password<'p>,
-    /// Its MAC holds, so the password is right.
+    /// Whether the MAC was verified, and so the password is right.
     authentic: bool,
 }
 
@@ -113,12 +113,12 @@ impl Opener<'_> {
         plain.ok_or_else(|| self.garbled())
     }
 
-    /// What a wrong password makes of a file, where no MAC said so before.
+    /// The problem with content that decrypts to garbage: a wrong password, unless the MAC was verified.
     fn garbled(&self) -> Problem {
         if self.authentic { Problem::Pkcs12Unreadable("its content is malformed") } else { Problem::Pkcs12Password }
     }
 
-    /// SafeContents (RFC 7292 §4.2). Keys are decrypted as they come: the budget bounds what many of them cost.
+    /// SafeContents (RFC 7292 §4.2). Keys are decrypted immediately; the iteration budget bounds the cost of many keys.
     fn bags(&mut self, contents: &[u8], bags: &mut Bags) -> Result<(), Problem> {
         let mut rest = sequence(contents).ok_or_else(|| self.garbled())?;
         while !rest.is_empty() {
@@ -142,14 +142,14 @@ impl Opener<'_> {
     }
 }
 
-/// Contents of the OIDs of the bags: 1.2.840.113549.1.12.10.1 and 1 to 5 below it (RFC 7292 Appendix D).
+/// Contents of the bag OIDs: 1.2.840.113549.1.12.10.1 and 1 to 5 below it (RFC 7292 Appendix D).
 const KEY: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x01";
 const SHROUDED_KEY: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x02";
 const CERTIFICATE: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x03";
 const CRL: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x04";
 const SECRET: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x0c\x0a\x01\x05";
 
-/// Type and content of a ContentInfo's own content.
+/// Type and content of a ContentInfo.
 fn content_info(info: &[u8]) -> Option<(String, &[u8])> {
     let (rest, kind) = element(info, Tag::Oid)?;
     Some((dotted(kind)?, tagged(rest, 0, true)?.1))
@@ -159,7 +159,7 @@ fn octets(der: &[u8]) -> Option<&[u8]> {
     element(der, Tag::OctetString).filter(|(rest, _)| rest.is_empty()).map(|(_, content)| content)
 }
 
-/// EncryptedData (RFC 5652 §8): the algorithm's content, and what it encrypts.
+/// EncryptedData (RFC 5652 §8): the algorithm's content, and the ciphertext.
 fn encrypted_data(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (rest, _version) = element(sequence(der)?, Tag::Integer)?;
     let (_, info) = element(rest, Tag::Sequence)?;
@@ -174,7 +174,7 @@ fn shrouded(der: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((algorithm, octets(rest)?))
 }
 
-/// CertBag (RFC 7292 §4.2.3) with an X.509 certificate; others are left out.
+/// CertBag (RFC 7292 §4.2.3) with an X.509 certificate; other types are ignored.
 fn certificate(der: &[u8]) -> Option<&[u8]> {
     const X509: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x09\x16\x01";
     let (rest, kind) = element(sequence(der)?, Tag::Oid)?;

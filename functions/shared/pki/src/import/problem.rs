@@ -1,4 +1,4 @@
-//! What can be wrong with what was sent. Each kind has a code, and says what is wrong and what to do.
+//! The problems that an import can have. Each kind has a code, and a message that says what is wrong and what to do.
 
 mod detail;
 
@@ -13,8 +13,8 @@ use super::{CERTIFICATES, DEPTH, ITERATIONS, NAMES, SIGNATURES};
 
 pub use detail::{ConstraintFault, Fault, Field, Location};
 
-/// Every code and what it stands for, the most basic first: problems are reported in this order. `SCM.0…` are the
-/// vendor's (Huawei Cloud Certificate Manager, error codes of SCM v3), `SCM.2…` are ours.
+/// Every code and its meaning, the most basic first: problems are reported in this order. `SCM.0…` are the vendor's
+/// (Huawei Cloud Certificate Manager, error codes of SCM v3), `SCM.2…` are ours.
 pub const CODES: [(&str, &str); 46] = [
     ("SCM.2001", "too large"),
     ("SCM.0054", "certificate missing"),
@@ -64,7 +64,7 @@ pub const CODES: [(&str, &str); 46] = [
     ("SCM.2041", "name constraints"),
 ];
 
-/// One thing that is wrong. Names in it are cut and escaped; nothing of a key or a password is ever in it.
+/// One problem. Names in it are truncated and escaped; it never contains any part of a key or a password.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Problem {
     #[error("{part} is larger than {limit} bytes; send the leaf, its key and its chain, and nothing else")]
@@ -230,15 +230,15 @@ impl Problem {
     }
 }
 
-/// More than anyone would read, and a bound on what a hostile input makes of itself.
+/// Most problems reported: more than anyone would read, and a bound on the output for hostile input.
 const REPORTED: usize = 64;
 
-/// Everything that is wrong, never nothing: the most basic first, in the order of [`CODES`].
+/// All problems, at least one, in the order of [`CODES`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// `None` where nothing is wrong.
+    /// `None` if there is no problem.
     pub(super) fn of(mut found: Vec<Problem>) -> Option<Self> {
         found.sort_by_key(Problem::rank);
         found.dedup();
@@ -273,7 +273,7 @@ impl<'a> IntoIterator for &'a Problems {
     }
 }
 
-/// The first's message.
+/// The message of the first problem.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.first().fmt(f)
@@ -293,7 +293,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_kinds_of_problem_share_a_code() {
+    fn problem_codes_are_unique() {
         let codes: HashSet<_> = CODES.iter().map(|(code, _)| code).collect();
         let meanings: HashSet<_> = CODES.iter().map(|(_, meaning)| meaning).collect();
         assert_eq!((codes.len(), meanings.len()), (CODES.len(), CODES.len()));
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_come_with_the_most_basic_first_and_none_twice() {
+    fn problems_are_sorted_and_deduplicated() {
         let subject = || "CN=a".to_owned();
         let found = vec![
             Problem::ChainTooLong,
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_stays_short_however_long_its_names() {
+    fn messages_stay_short_with_long_names() {
         let name = super::super::text::shown(&"\u{7f}".repeat(5_000));
         let longest = Problem::NameConstraints {
             issuer: name.clone(),

@@ -1,4 +1,4 @@
-//! Public keys as certificates hold them: which are used here, which are too weak, and which are not known.
+//! Public keys in certificates: supported, too weak, or unknown.
 
 use std::fmt;
 
@@ -40,7 +40,7 @@ impl fmt::Display for LeafKey {
     }
 }
 
-/// A key of a kind and size that is used here. Whether its point or modulus is sound shows when it verifies.
+/// A key of a supported kind and size. Its point or modulus is only checked when a signature is verified.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PublicKey<'a> {
     pub(crate) algorithm: LeafKey,
@@ -48,7 +48,7 @@ pub(crate) struct PublicKey<'a> {
     pub(super) bits: &'a [u8],
 }
 
-/// A key that is not used here, with what it is.
+/// Why a key is not supported, with a description of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum KeyFault {
     Weak(String),
@@ -69,7 +69,7 @@ impl<'a> PublicKey<'a> {
         Ok(Self { algorithm, bits })
     }
 
-    /// Whether it is the key with these `subjectPublicKey` bits, which hold an EC point uncompressed.
+    /// Whether this key has these `subjectPublicKey` bits, in which an EC point is uncompressed.
     pub(super) fn is(&self, bits: &[u8]) -> bool {
         match (self.bits, bits) {
             // SEC 1 §2.3.3: the compressed form is the parity of y, and x.
@@ -81,9 +81,9 @@ impl<'a> PublicKey<'a> {
     }
 }
 
-/// By the OID of an AlgorithmIdentifier, and the curve's where there is one.
+/// By the OID of an AlgorithmIdentifier, and by the curve's if any.
 pub(super) enum Kind {
-    /// Its size is in the key.
+    /// The size is part of the key.
     Rsa,
     Other(LeafKey),
 }
@@ -120,8 +120,8 @@ fn curve_name(oid: &str) -> String {
     }
 }
 
-/// RSAPublicKey (RFC 8017 A.1.1), 2048 to 8192 bits; the exponent odd, above 1 and of at most 33 bits, as AWS-LC takes
-/// it: a longer one makes a single verification as slow as a signature.
+/// RSAPublicKey (RFC 8017 A.1.1), 2048 to 8192 bits. The exponent must be odd, above 1 and of at most 33 bits, as in
+/// AWS-LC: with a longer one, a verification takes as long as a signature.
 pub(super) fn rsa(der: &[u8]) -> Result<LeafKey, KeyFault> {
     let malformed = || KeyFault::Unsupported("RSA in a malformed encoding".to_owned());
     let (rest, key) = RSAPublicKey::from_der(der).map_err(|_| malformed())?;

@@ -1,4 +1,4 @@
-//! The signatures that certificates carry, and what verifies them.
+//! The signature algorithms of certificates, and their verification.
 
 use std::fmt;
 
@@ -18,18 +18,18 @@ pub(crate) enum Hash {
     Sha512,
 }
 
-/// A signature algorithm that can be verified here, with some key.
+/// A signature algorithm that can be verified here with some kind of key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
     RsaPkcs1(Hash),
-    /// Salt in bytes. MGF1 is with the same hash.
+    /// Salt length in bytes. MGF1 uses the same hash.
     RsaPss(Hash, u16),
     Ecdsa(Hash),
     Ed25519,
     MlDsa(LeafKey),
 }
 
-/// An algorithm that is not used here, by name.
+/// An algorithm that is not accepted, with its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unusable {
     Weak(&'static str),
@@ -40,9 +40,9 @@ pub(crate) enum Unusable {
 pub(crate) enum SignatureCheck {
     Good,
     Bad,
-    /// Nothing here verifies this algorithm with this kind of key.
+    /// The algorithm cannot be verified with this kind of key.
     Unsupported,
-    /// Not tried: the algorithm or the key is refused already.
+    /// Not tried, because the algorithm or the key is refused already.
     Refused,
 }
 
@@ -72,7 +72,7 @@ impl Scheme {
         })
     }
 
-    /// Collisions of it can be made: <https://shattered.io>.
+    /// SHA-1 collisions can be made: <https://shattered.io>.
     pub(crate) fn is_sha1(self) -> bool {
         matches!(self, Self::RsaPkcs1(Hash::Sha1) | Self::RsaPss(Hash::Sha1, _) | Self::Ecdsa(Hash::Sha1))
     }
@@ -146,8 +146,8 @@ impl fmt::Display for Hash {
     }
 }
 
-/// RSASSA-PSS-params (RFC 4055 §3.1): hash, MGF1 with the same hash, salt of any length, trailer 1. What is left out
-/// has a default, which is SHA-1.
+/// RSASSA-PSS-params (RFC 4055 §3.1): hash, MGF1 with the same hash, salt of any length, trailer 1. Omitted fields
+/// default to SHA-1.
 fn pss(parameters: Option<&Any<'_>>) -> Result<Scheme, Unusable> {
     let unsupported = |what: &str| Unusable::Unsupported(format!("RSASSA-PSS with {what}"));
     let (hash, mask, salt) = parameters
@@ -184,7 +184,7 @@ fn hash_of(algorithm: &[u8]) -> Option<Hash> {
     hash_in(sequence(algorithm)?)
 }
 
-/// Of the content of an AlgorithmIdentifier.
+/// From the content of an AlgorithmIdentifier.
 fn hash_in(content: &[u8]) -> Option<Hash> {
     Some(match identifier(content)?.0.as_str() {
         "1.3.14.3.2.26" => Hash::Sha1,

@@ -1,9 +1,10 @@
-//! Foreign text in messages: short, and without anything that a terminal or a browser would obey.
+//! Foreign text in messages: short, and without anything that a terminal or a browser would interpret.
 
-/// Characters of a foreign name that a message shows. Five of them, escaped, and the sentence stay below 1024.
+/// Most characters of a foreign name in a message. Five escaped names and the sentence stay below 1024.
 const SHOWN: usize = 120;
 
-/// Cut to [`SHOWN`] characters, control and direction characters as `\u{..}`; `(empty)` where there is nothing.
+/// Truncates to [`SHOWN`] characters, and escapes control and direction characters as `\u{..}`. Empty text becomes
+/// `(empty)`.
 pub(crate) fn shown(text: &str) -> String {
     if text.is_empty() {
         return "(empty)".to_owned();
@@ -22,7 +23,7 @@ pub(crate) fn shown(text: &str) -> String {
     shown
 }
 
-/// Control characters, line and paragraph separators, direction marks (UAX #9) and invisible ones.
+/// Control characters, line and paragraph separators, direction marks (UAX #9) and invisible characters.
 fn obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
@@ -34,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_cut_and_cannot_steer_what_shows_it() {
+    fn a_name_is_truncated_and_its_control_characters_escaped() {
         assert_eq!(shown("CN=a\u{1b}[2J\u{202e}b\n"), "CN=a\\u{1b}[2J\\u{202e}b\\u{a}");
         let long = shown(&"\u{7f}".repeat(50_000));
         assert!(long.chars().count() <= SHOWN + 1 && long.ends_with('…'), "{long}");

@@ -1,4 +1,4 @@
-//! TLS server certificates: of devices, and of services beside them.
+//! TLS server certificates, for devices and other services.
 
 use rcgen::{
     CertificateParams, CrlDistributionPoint, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose, SanType,
@@ -13,7 +13,7 @@ use crate::certificate::Certificate;
 use crate::crl::is_url;
 use crate::subject::{DeviceSubject, InvalidSubject};
 
-/// All that decides the bytes of a TLS server's certificate, beside its key and its issuer. Recorded before the
+/// Everything that determines the bytes of a TLS server certificate, except its key and its issuer. Recorded before the
 /// signature.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -24,12 +24,12 @@ pub struct LeafSpec {
     pub not_before: OffsetDateTime,
     #[serde(with = "time::serde::timestamp")]
     pub not_after: OffsetDateTime,
-    /// Where the list is that says whether it is revoked (RFC 5280 §4.2.1.13).
+    /// URL of the revocation list that covers the certificate (RFC 5280 §4.2.1.13).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crl: Option<String>,
 }
 
-/// A TLS server's certificate, signed by `issuer`. How long it may last within its issuer's time is the caller's policy.
+/// Prepares a TLS server certificate, signed by `issuer`. The caller decides the validity, within the issuer's.
 pub fn prepare_server_leaf(spec: &LeafSpec, spki_der: &[u8], issuer: &Certificate) -> Result<Prepared, IssueError> {
     if spec.not_before < issuer.not_before() || spec.not_after > issuer.not_after() {
         return Err(IssueError::OutlivesIssuer);
@@ -39,7 +39,7 @@ pub fn prepare_server_leaf(spec: &LeafSpec, spki_der: &[u8], issuer: &Certificat
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     match KeyAlgorithm::of_spki(spki_der)? {
         KeyAlgorithm::EcdsaP256 | KeyAlgorithm::EcdsaP384 => {}
-        // TLS 1.2's RSA key exchange, which old controllers still choose.
+        // For the RSA key exchange of TLS 1.2, which old controllers still choose.
         KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096 => {
             params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
         }

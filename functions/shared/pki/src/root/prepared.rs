@@ -1,5 +1,5 @@
-//! The two passes: rcgen signs in one synchronous call, while the key answers later and over the network. The first
-//! pass records what is to be signed, the second puts the signature under the very same bytes.
+//! Two passes, because rcgen signs in one synchronous call, but the key is remote. The first pass records the bytes to
+//! be signed; the second one attaches the signature to the same bytes.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -14,22 +14,22 @@ use crate::fingerprint::Fingerprint;
 use crate::name::{self, InvalidName};
 use crate::subject::InvalidSubject;
 
-/// A certificate, or with another `T` something else of X.509, that lacks only its signature. It is completed once, by
-/// value.
+/// A certificate, or with another `T` a different X.509 object, that lacks only its signature. [`Prepared::complete`]
+/// consumes it.
 pub struct Prepared<T = UnsignedCertificate> {
     what: T,
     issuer: Issuer,
     tbs: Vec<u8>,
 }
 
-/// Something that rcgen writes and a root signs.
+/// An object that rcgen encodes and a root signs.
 pub trait Unsigned {
     type Signed;
 
-    /// Writes it, which calls the issuer's key once with the bytes to be signed.
+    /// Encodes it. This calls the issuer's key once, with the bytes to be signed.
     fn write(&self, issuer: &rcgen::Issuer<'_, Pass<'_>>) -> Result<Vec<u8>, rcgen::Error>;
 
-    /// Reads it back with another parser, and verifies the signature with the issuer's key.
+    /// Parses it with another parser, and verifies the signature with the issuer's key.
     fn read(&self, der: Vec<u8>, issuer_spki: &[u8]) -> Result<Self::Signed, IssueError>;
 }
 
@@ -78,12 +78,12 @@ impl<T: Unsigned> Prepared<T> {
         &self.tbs
     }
 
-    /// Names the intent: recorded before the signature, and the same again after a crash.
+    /// Identifies the intent. Recorded before the signature, and the same again after a crash.
     pub fn tbs_sha256(&self) -> Fingerprint {
         Fingerprint::of(&self.tbs)
     }
 
-    /// What the issuer's key signs, hashed as its algorithm wants it.
+    /// The digest that the issuer's key signs, with its algorithm's hash.
     pub fn digest(&self) -> Vec<u8> {
         self.issuer.algorithm.digest(&self.tbs)
     }
@@ -92,8 +92,8 @@ impl<T: Unsigned> Prepared<T> {
         self.issuer.algorithm
     }
 
-    /// Puts the signature (ECDSA as DER, RSA PKCS #1 v1.5: as KMS answers) under the recorded bytes, reads the result
-    /// back with another parser, and verifies it with the issuer's public key. Nothing unverified gets out.
+    /// Attaches the signature in KMS's encoding (ECDSA as DER, RSA PKCS #1 v1.5) to the recorded bytes, parses the
+    /// result with another parser, and verifies it with the issuer's public key. Only verified objects are returned.
     pub fn complete(self, signature: &[u8]) -> Result<T::Signed, IssueError> {
         let pass = Pass { issuer: &self.issuer, work: Work::Sign { tbs: &self.tbs, signature } };
         let der = write(&self.what, pass)?;
@@ -107,7 +107,7 @@ impl<T: Unsigned> fmt::Debug for Prepared<T> {
     }
 }
 
-/// A certificate's content.
+/// A certificate's contents.
 pub struct UnsignedCertificate {
     params: CertificateParams,
     key: rcgen::SubjectPublicKeyInfo,
@@ -131,7 +131,7 @@ impl Prepared {
     pub(super) fn certificate(params: CertificateParams, spki_der: &[u8], issuer: Issuer) -> Result<Self, IssueError> {
         let key = rcgen::SubjectPublicKeyInfo::from_der(spki_der).map_err(|_| UnsupportedKey)?;
         let prepared = Self::new(UnsignedCertificate { params, key }, issuer)?;
-        // The key, too, must be written as it was read: a link certificate's SPKI equals the root's byte for byte.
+        // The key must be encoded as it was read: a link certificate's SPKI equals the root's, byte for byte.
         match TbsCertificate::from_der(prepared.tbs_der()) {
             Ok(([], read)) if read.subject_pki.raw == spki_der => Ok(prepared),
             _ => Err(UnsupportedKey.into()),
@@ -139,7 +139,7 @@ impl Prepared {
     }
 }
 
-/// Who is going to sign.
+/// The signing root.
 pub(crate) struct Issuer {
     pub(super) name: DistinguishedName,
     pub(crate) identifier: Vec<u8>,
@@ -148,7 +148,7 @@ pub(crate) struct Issuer {
 }
 
 impl Issuer {
-    /// One that may sign certificates and lists of revoked ones: every root of ours may do both.
+    /// An issuer that may sign certificates and revocation lists. Every root of ours may do both.
     pub(crate) fn of(certificate: &Certificate) -> Result<Self, IssueError> {
         let parsed = parse(certificate.der())?;
         let may_sign =
@@ -170,7 +170,7 @@ fn write(what: &impl Unsigned, pass: Pass<'_>) -> Result<Vec<u8>, IssueError> {
     what.write(&rcgen::Issuer::new(issuer, pass)).map_err(IssueError::Encoding)
 }
 
-/// The key, as rcgen sees it.
+/// The key for rcgen: records the bytes to be signed, or returns the signature.
 pub struct Pass<'a> {
     issuer: &'a Issuer,
     work: Work<'a>,
@@ -196,7 +196,7 @@ impl SigningKey for Pass<'_> {
 
 impl PublicKeyData for Pass<'_> {
     fn der_bytes(&self) -> &[u8] {
-        // Only asked for where rcgen derives a key identifier or a serial; both are given.
+        // rcgen only asks for it to derive a key identifier or a serial, and both are given.
         &[]
     }
 

@@ -1,4 +1,4 @@
-//! Each bound on work: what is just within it is done, and what is one beyond ends there. Counted, not timed.
+//! Each limit on work: input at the limit is accepted, and input just beyond it is refused. Work is counted, not timed.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rootcast_pki::import::{CERTIFICATES, COMPARISONS, Checked, DEPTH, ITERATIONS, KEY_LIMIT, LIMIT, Material, NAMES};
@@ -9,7 +9,7 @@ use crate::corpus::chains::chain;
 use crate::corpus::pkcs12::{Mac, PASSWORD, archive};
 use crate::corpus::{Bundle, code, intermediate_with, leaf_key, leaf_with, other_key, pki};
 
-/// Codes where it is refused.
+/// The result of an import, or the codes of its problems.
 fn outcome(bundle: &Bundle) -> Result<Checked, Vec<&'static str>> {
     let text = bundle.text();
     judged(&Material::Pem { certificate: &text, certificate_chain: None, private_key: &bundle.key })
@@ -24,13 +24,13 @@ fn refused(bundle: &Bundle) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_chain_has_so_many_issuers_and_no_more() {
+fn issuers_in_a_chain_are_limited() {
     assert_eq!(outcome(&chain(DEPTH - 1)).unwrap().chain.len(), DEPTH);
     assert_eq!(refused(&chain(DEPTH)), [code::TANGLED]);
 }
 
 #[test]
-fn so_many_certificates_are_looked_at_and_no_more() {
+fn certificates_in_an_import_are_limited() {
     let unrelated =
         |number: usize| Spec::authority(&format!("Unrelated {number}"), other_key()).self_signed(other_key());
     let with = |count: usize| {
@@ -44,14 +44,14 @@ fn so_many_certificates_are_looked_at_and_no_more() {
 }
 
 #[test]
-fn a_certificate_has_so_many_names_and_no_more() {
+fn names_in_a_certificate_are_limited() {
     let named = |count| leaf_with(|leaf| leaf.names = Some(alternative_names(&names(count))));
     assert_eq!(outcome(&named(NAMES)).unwrap().names.len(), NAMES);
     assert_eq!(refused(&named(NAMES + 1)), [code::TOO_MANY_NAMES]);
 }
 
 #[test]
-fn so_many_names_are_compared_with_constraints_and_no_more() {
+fn comparisons_with_name_constraints_are_limited() {
     let constrained = |subtrees: usize| {
         let excluded: Vec<_> = (0..subtrees).map(|number| dns(&format!("x{number}.ex"))).collect();
         let mut issuing = crate::corpus::intermediate();
@@ -69,7 +69,7 @@ fn so_many_names_are_compared_with_constraints_and_no_more() {
 }
 
 #[test]
-fn text_and_files_have_so_many_bytes_and_no_more() {
+fn sizes_of_text_and_files_are_limited() {
     let bundle = leaf_with(|_| {});
     let padded = |text: &str, size: usize| format!("{text}{}", "\n".repeat(size - text.len()));
     for (certificates, key, within) in
@@ -88,9 +88,9 @@ fn text_and_files_have_so_many_bytes_and_no_more() {
     }
 }
 
-/// A count alone: nobody derives a key with two million iterations to find out that it was too many.
+/// Only the count matters: two million iterations are refused without deriving a key.
 #[test]
-fn a_password_costs_so_many_iterations_and_no_more() {
+fn iterations_for_a_password_are_limited() {
     let bundle = leaf_with(|_| {});
     let ders: Vec<&[u8]> = std::iter::once(&bundle.leaf).chain(&bundle.others).map(Vec::as_slice).collect();
     let code_of = |iterations: u64| {
@@ -103,9 +103,9 @@ fn a_password_costs_so_many_iterations_and_no_more() {
     }
 }
 
-/// What is hostile is refused alike each time: no map's order and no chance decides how far a search gets.
+/// Hostile input always gets the same result: neither the order of a map nor chance decides how far the search gets.
 #[test]
-fn a_tangle_is_judged_alike_however_it_is_sent() {
+fn a_tangled_chain_has_the_same_problems_in_any_order() {
     let tangled = crate::corpus::cases().iter().filter(
         |case| matches!(case.expected, crate::corpus::Expected::Refused(codes) if codes.contains(&code::TANGLED)),
     );

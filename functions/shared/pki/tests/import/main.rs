@@ -1,5 +1,5 @@
-//! The import from outside: a corpus of good and bad material with what must come of each, properties that hold for
-//! any, and the inputs that the fuzzer starts from.
+//! Tests of the import from outside: a corpus of good and bad material with expected results, properties that hold for
+//! any input, and the fuzzer's seeds.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

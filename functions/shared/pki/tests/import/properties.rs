@@ -1,4 +1,4 @@
-//! What holds for any input, and for any way to write a good one down.
+//! Properties of any input, and of every encoding of good input.
 
 use std::sync::OnceLock;
 
@@ -23,7 +23,7 @@ fn bundle() -> &'static Bundle {
     })
 }
 
-/// All that is stored of an import.
+/// Everything that is stored of an import.
 #[derive(Debug, PartialEq)]
 struct Record {
     leaf: Certificate,
@@ -55,7 +55,7 @@ fn ordinary() -> Checked {
         .unwrap()
 }
 
-/// Text that no reader may take for PEM (RFC 7468 §5.2: parsers skip what is outside).
+/// Text that must not be taken for PEM (RFC 7468 §5.2: parsers ignore text outside of blocks).
 fn between() -> impl Strategy<Value = String> {
     prop_oneof![Just(String::new()), "[a-zA-Z0-9 :=,./+-]{0,60}\n", Just("\n \t\n".to_owned())]
         .prop_filter("no header", |text| !text.contains("-----"))
@@ -92,7 +92,7 @@ prop_compose! {
     }
 }
 
-/// An ordinary bundle of each kind of key: the key, where secrets are in it, and the text of its certificates.
+/// An ordinary bundle for each kind of key: the key, and the text of its certificates.
 fn of_kind(kind: Kind) -> (&'static Key, String) {
     let key = Key::shared(kind, 2);
     static TEXTS: OnceLock<std::sync::Mutex<std::collections::HashMap<Kind, String>>> = OnceLock::new();
@@ -113,7 +113,7 @@ const KINDS: [Kind; 9] = [
 ];
 
 prop_compose! {
-    /// One byte of a key's DER is another, in any of the forms that keys have.
+    /// A key's DER with one byte changed, in any form of the key.
     fn changed_key()(
         kind in prop::sample::select(&KINDS[..]),
         old_form: bool,
@@ -136,7 +136,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn however_a_bundle_is_written_its_record_is_the_same((certificate, chain, key) in written()) {
+    fn every_encoding_of_a_bundle_gives_the_same_record((certificate, chain, key) in written()) {
         let sent = Material::Pem { certificate: &certificate, certificate_chain: chain.as_deref(), private_key: &key };
         match check(&sent, &[], TODAY) {
             Ok(checked) => prop_assert_eq!(Record::from(checked), Record::from(ordinary())),
@@ -159,7 +159,7 @@ proptest! {
     }
 
     #[test]
-    fn a_key_with_another_byte_is_refused((kind, label, der) in changed_key()) {
+    fn a_key_with_a_changed_byte_is_refused((kind, label, der) in changed_key()) {
         let (_, text) = of_kind(kind);
         let key_text = pem(label, &der);
         let sent = Material::Pem { certificate: &text, certificate_chain: None, private_key: &key_text };
@@ -167,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_break_it(
+    fn arbitrary_bytes_are_refused_with_safe_messages(
         certificate in proptest::collection::vec(any::<u8>(), 0..400),
         label in prop_oneof![Just("CERTIFICATE"), Just("PRIVATE KEY"), Just("EC PRIVATE KEY"), Just("RSA PRIVATE KEY")],
         key in proptest::collection::vec(any::<u8>(), 0..400),
@@ -184,14 +184,14 @@ proptest! {
     }
 
     #[test]
-    fn no_text_breaks_it(certificate in "(-----BEGIN|-----END|CERTIFICATE-----|[A-Za-z0-9+/=]{1,8}|\\PC|[\r\n \t-])*", key in ".*") {
+    fn arbitrary_text_is_refused_with_safe_messages(certificate in "(-----BEGIN|-----END|CERTIFICATE-----|[A-Za-z0-9+/=]{1,8}|\\PC|[\r\n \t-])*", key in ".*") {
         refused_politely(&Material::Pem { certificate: &certificate, certificate_chain: None, private_key: &key })?;
         refused_politely(&Material::Pem { certificate: &key, certificate_chain: Some(&certificate), private_key: &certificate })?;
     }
 
-    /// One byte of some case's material becomes another, which leads further in than arbitrary bytes do.
+    /// One byte of a case's material is changed, which gets further into the code than arbitrary bytes.
     #[test]
-    fn no_case_with_another_byte_breaks_it(case in 0..cases().len(), at: prop::sample::Index, byte: u8, der: bool) {
+    fn a_changed_byte_of_any_case_gives_safe_messages(case in 0..cases().len(), at: prop::sample::Index, byte: u8, der: bool) {
         let roots: Vec<_> =
             cases()[case].own_roots.iter().map(|der| Certificate::from_der(der.clone()).unwrap()).collect();
         let input = match (&cases()[case].input, &cases()[case].bundle) {
@@ -233,9 +233,9 @@ proptest! {
     }
 }
 
-/// Each octet of each key, and of the short ones each bit: nothing is passed over.
+/// Every octet of each key, and every bit of short keys: none is ignored.
 #[test]
-fn no_octet_of_a_key_may_change() {
+fn every_octet_of_a_key_is_checked() {
     for kind in KINDS {
         let (key, text) = of_kind(kind);
         let flips: &[u8] = if key.pkcs8.len() < 300 { &[1, 2, 4, 8, 16, 32, 64, 128] } else { &[1] };

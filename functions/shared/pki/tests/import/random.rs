@@ -1,5 +1,5 @@
-//! Chains in which chance decides what is wrong, judged by rustls-webpki as well: what it refuses is never imported, and
-//! what it accepts is imported but for what it does not look at.
+//! Randomly faulty chains, also judged by rustls-webpki. What webpki refuses is never imported; what it accepts is
+//! imported, unless refused for a reason that webpki does not check.
 
 use proptest::prelude::*;
 use rootcast_pki::import::{Material, Problem, check};
@@ -14,12 +14,12 @@ use crate::corpus::der::{sequence, tlv};
 use crate::corpus::key::Key;
 use crate::corpus::{Bundle, HOST, code, intermediate_key, leaf_key, other_key, pki};
 
-/// What webpki leaves to others: which key an issuer is named by, and what a leaf is called and may do beside TLS.
+/// Codes of problems that webpki does not check: key identifiers, and the leaf's names and usages beyond TLS.
 const UNSEEN: [&str; 5] =
     [code::KEY_IDENTIFIER, code::NO_NAME, code::BAD_NAME, code::PURPOSE, code::DUPLICATE_EXTENSION];
 
-/// Mostly good, so that a chain of several is sometimes good as a whole. None is self-issued: webpki counts those for
-/// pathLen, which RFC 5280 §4.2.1.9 does not.
+/// Mostly good, so that a chain of several is sometimes good as a whole. None is self-issued: webpki counts self-issued
+/// certificates for pathLen, contrary to RFC 5280 §4.2.1.9.
 #[derive(Debug, Clone)]
 struct Issuer {
     basic: u8,
@@ -56,7 +56,7 @@ fn basic(choice: u8) -> Option<Vec<u8>> {
     }
 }
 
-/// Always with keyCertSign, which webpki does not ask for.
+/// Always with keyCertSign, which webpki does not require.
 fn usage(choice: u8) -> Option<Vec<u8>> {
     [Some(KEY_CERT_SIGN | CRL_SIGN), None, Some(KEY_CERT_SIGN | DIGITAL_SIGNATURE)][usize::from(choice)].map(key_usage)
 }
@@ -137,7 +137,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
-    fn webpki_agrees_but_for_what_it_does_not_look_at(
+    fn webpki_agrees_except_on_what_it_does_not_check(
         issuers in proptest::collection::vec(issuer(), 0..4),
         leaf in issuer(),
         leaf_names in prop_oneof![4 => Just(0_u8), 1 => 0..=5_u8],
@@ -156,7 +156,7 @@ proptest! {
     }
 }
 
-/// As a server's or as a client's.
+/// Accepted as a server or a client certificate.
 fn webpki(bundle: &Bundle) -> Result<(), webpki::Error> {
     let root = CertificateDer::from(bundle.others.last().unwrap().as_slice());
     let anchors = [webpki::anchor_from_trusted_cert(&root)?];

@@ -1,4 +1,4 @@
-//! The inputs that the fuzzer starts from: committed, and run here as well, where the compiler is the ordinary one.
+//! The fuzzer's seeds. They are committed, and also run here with the ordinary compiler.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use crate::corpus::{Bundle, Case, Input, cases};
 use crate::input::{self, DER, DER_BELOW_OWN_ROOT, KEY_LABELS, PKCS12, TEXT};
 use crate::table::told;
 
-/// No seed is larger, nor are all together: cases that are only long teach the fuzzer nothing.
+/// Largest seed, in bytes: long cases teach the fuzzer nothing more.
 const LARGEST: usize = 2500;
-/// Nor do many with one key and one outcome.
+/// Most seeds with the same form, key and result: more of them teach the fuzzer nothing.
 const ALIKE: usize = 2;
 const TOGETHER: usize = 200 * 1024;
 
 #[test]
-fn whatever_the_fuzzer_starts_from_is_imported_or_refused() {
+fn every_seed_is_imported_or_refused() {
     let (mut imported, mut refused) = (0, 0);
     for path in seeds() {
         let bytes = std::fs::read(&path).unwrap();
@@ -58,7 +58,7 @@ fn write_the_seeds() {
     }
 }
 
-/// As DER where the case is about certificates, since that is where changes then go; as it is written otherwise.
+/// As DER for cases about certificates, since the fuzzer should change that part; otherwise as sent.
 fn seed(case: &Case) -> Vec<u8> {
     match (&case.bundle, &case.input) {
         (Some(bundle), _) if key_der(bundle).is_some() => {
@@ -82,7 +82,7 @@ fn seed(case: &Case) -> Vec<u8> {
     }
 }
 
-/// The key's label and DER where it is nothing but one block of PEM.
+/// The key's label and DER, if the key is exactly one PEM block.
 fn key_der(bundle: &Bundle) -> Option<(u8, Vec<u8>)> {
     let block = pem::parse(&bundle.key).ok()?;
     let label = KEY_LABELS.iter().position(|label| *label == block.tag())?;

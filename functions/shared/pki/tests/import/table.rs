@@ -1,4 +1,4 @@
-//! Each case of the corpus: imported whole, or refused for exactly the reasons that it was made for.
+//! Each case of the corpus is imported completely, or refused for exactly the expected reasons.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -31,12 +31,12 @@ fn each_case_is_imported_or_refused_for_exactly_its_reasons() {
 }
 
 #[test]
-fn no_two_cases_share_a_name() {
+fn case_names_are_unique() {
     let names: HashSet<_> = cases().iter().map(|case| case.name).collect();
     assert_eq!(names.len(), cases().len());
 }
 
-/// Also of what is hostile: the message goes to logs and browsers.
+/// Holds for hostile input too, because messages appear in logs and browsers.
 #[test]
 fn a_problem_is_a_line_of_at_most_1024_characters() {
     for case in cases() {
@@ -85,14 +85,14 @@ fn every_code_has_a_case() {
 }
 
 #[test]
-fn what_an_import_says_tells_nothing_of_its_key() {
+fn messages_reveal_nothing_of_the_key() {
     for case in cases() {
         let Input::Pem { private_key, .. } = &case.input else { continue };
         let said = match judge(case) {
             Ok(checked) => format!("{checked:?} {:?}", checked.warnings),
             Err(problems) => problems.iter().map(|problem| format!("{problem:?} {problem}\n")).collect(),
         };
-        // A line of base64 that the certificates have as well would be no secret: the public key is in both.
+        // A line of base64 that the certificates contain as well is not secret: the public key is in both.
         let Some(line) = private_key.lines().find(|line| line.len() == 64) else { continue };
         assert!(!said.contains(line), "{}", case.name);
     }
@@ -118,7 +118,7 @@ pub(crate) fn told(message: &str) -> Result<(), String> {
         1..=1024 => {}
         more => return Err(format!("{more} characters")),
     }
-    // Direction marks and line separators are no control characters to Rust, but they are to whoever shows them.
+    // Rust does not count direction marks and line separators as control characters, but terminals and browsers do.
     let steering = |c: &char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     message.chars().find(steering).map_or(Ok(()), |c| Err(format!("{c:?} in {message:?}")))
 }

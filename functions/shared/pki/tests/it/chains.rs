@@ -1,6 +1,6 @@
-//! Which chain a server may send while the fleet is between two roots: each of the five that were considered, against
-//! a device that holds the old root, both, or the new one. OpenSSL searches without stepping back; webpki does step
-//! back. The one chain to serve must satisfy both everywhere.
+//! Which chain a server may send while the fleet is between two roots: each of the five candidates, against a device
+//! that holds the old root, both, or the new one. OpenSSL searches without backtracking; webpki backtracks. The chain
+//! to be served must satisfy both everywhere.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -15,7 +15,7 @@ use time::Duration;
 use crate::keys::{Key, TODAY};
 use crate::openssl;
 
-/// What a device says: OpenSSL's answer, then webpki's.
+/// Whether OpenSSL and webpki accept, in this order.
 #[derive(Debug, PartialEq)]
 struct Accepts(bool, bool);
 
@@ -61,7 +61,7 @@ fn one_link_beside_one_chain_satisfies_every_device() {
 }
 
 #[test]
-fn a_server_certificate_lasts_no_longer_than_its_issuer() {
+fn a_server_certificate_never_outlives_its_issuer() {
     for algorithm in [KeyAlgorithm::EcdsaP256, KeyAlgorithm::Rsa2048] {
         let root_key = Key::shared(KeyAlgorithm::EcdsaP384);
         let (root, server_key) = (root_key.root(6), Key::shared(algorithm));
@@ -114,7 +114,7 @@ fn webpki(anchors: &[&Certificate], leaf: &Certificate, sent: &[&Certificate]) -
     leaf.verify_is_valid_for_subject_name(&ServerName::try_from("127.0.0.1").unwrap())
 }
 
-/// An issuing certificate authority between a root and the servers, which the product does not have.
+/// An issuing certificate authority between root and servers. The product has none.
 fn issuing(key: &Key, root: &Certificate, root_key: &Key) -> Certificate {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();

@@ -1,4 +1,4 @@
-//! Revocation lists, as OpenSSL and webpki see them.
+//! Revocation lists, checked with OpenSSL and webpki.
 
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::certificate::Certificate;
@@ -49,7 +49,7 @@ fn webpki(root: &Certificate, leaf: &Certificate, crl: &[u8], at: OffsetDateTime
 }
 
 #[test]
-fn a_revoked_certificate_is_refused_by_its_lists_readers() {
+fn verifiers_with_the_list_refuse_a_revoked_certificate() {
     for algorithm in [KeyAlgorithm::EcdsaP384, KeyAlgorithm::Rsa2048, KeyAlgorithm::Rsa4096] {
         let key = Key::shared(algorithm);
         let root = key.root(6);
@@ -93,7 +93,7 @@ fn a_revoked_certificate_is_refused_by_its_lists_readers() {
 }
 
 #[test]
-fn a_list_says_what_rfc_5280_wants() {
+fn a_list_has_the_contents_that_rfc_5280_requires() {
     let key = Key::shared(KeyAlgorithm::EcdsaP384);
     let root = key.root(6);
     let shard = CrlShard::new(6, 63).unwrap();
@@ -152,7 +152,7 @@ fn an_impossible_or_foreign_list_is_refused() {
 }
 
 #[test]
-fn a_list_has_one_name() {
+fn a_list_has_one_address() {
     for shard in 0..SHARDS {
         let list = CrlShard::new(3, shard).unwrap();
         assert_eq!(list.to_string().parse(), Ok(list));
@@ -172,7 +172,7 @@ fn a_list_has_one_name() {
 }
 
 #[test]
-fn a_list_is_made_anew_at_half_its_time() {
+fn a_list_is_renewed_at_half_its_lifetime() {
     let due = |after| is_due(TODAY, TODAY + LIFETIME, TODAY + after);
     assert!(!due(Duration::ZERO) && !due(LIFETIME / 2 - Duration::SECOND));
     assert!(due(LIFETIME / 2) && due(LIFETIME * 2));

@@ -10,7 +10,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::keys::Key;
 
-/// RFC 4514 text in which every byte is escaped, so that it does not depend on what is being tested.
+/// RFC 4514 text with every byte escaped, independent of the escaping under test.
 fn escaped(attribute: &str, value: &str) -> String {
     let bytes: String = value.bytes().map(|byte| format!("\\{byte:02x}")).collect();
     format!("{attribute}={bytes}")
@@ -60,19 +60,19 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn a_subject_survives_being_written((subject, _) in subject()) {
+    fn a_subject_round_trips((subject, _) in subject()) {
         prop_assert_eq!(subject.to_string().parse::<Subject>().unwrap(), subject);
     }
 
     #[test]
-    fn no_text_breaks_the_parser_of_subjects(text in ".{0,40}") {
+    fn any_text_is_refused_or_round_trips_as_a_subject(text in ".{0,40}") {
         if let Ok(subject) = text.parse::<Subject>() {
             prop_assert_eq!(subject.to_string().parse::<Subject>().unwrap(), subject);
         }
     }
 
     #[test]
-    fn a_root_says_what_its_spec_says((spec, values) in spec()) {
+    fn a_root_has_the_contents_of_its_spec((spec, values) in spec()) {
         let key = Key::shared(KeyAlgorithm::EcdsaP256);
         let recorded: RootSpec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
         prop_assert_eq!(&recorded, &spec);
@@ -106,7 +106,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_break_the_parser_of_certificates(at: prop::sample::Index, byte: u8) {
+    fn the_certificate_parser_survives_any_changed_byte(at: prop::sample::Index, byte: u8) {
         let mut der = Key::shared(KeyAlgorithm::EcdsaP256).root(5).der().to_vec();
         let at = at.index(der.len());
         der[at] = byte;
@@ -125,7 +125,7 @@ fn a_signature_by_another_key_is_refused() {
 }
 
 #[test]
-fn a_spec_that_does_not_fit_is_refused() {
+fn an_invalid_spec_is_refused() {
     let key = Key::shared(KeyAlgorithm::EcdsaP256);
     let good = key.root_spec(5);
     let other = RootSpec { algorithm: KeyAlgorithm::EcdsaP384, ..good.clone() };
@@ -148,7 +148,7 @@ fn a_link_the_wrong_way_round_is_refused() {
 }
 
 #[test]
-fn subjects_that_no_certificate_can_have_are_refused() {
+fn invalid_subjects_are_refused() {
     let parse = |text: &str| text.parse::<Subject>();
     assert_eq!(parse("C=DE,O=Example\\, Corp").unwrap().to_string(), "O=Example\\, Corp,C=DE");
     assert_eq!(parse("o = Example Corp , c = DE").unwrap().to_string(), "O=Example Corp,C=DE");
@@ -166,7 +166,7 @@ fn subjects_that_no_certificate_can_have_are_refused() {
 }
 
 #[test]
-fn policies_and_records_name_an_algorithm_alike() {
+fn policies_and_records_name_algorithms_alike() {
     assert_eq!(KeyAlgorithm::default(), KeyAlgorithm::EcdsaP384);
     for algorithm in KeyAlgorithm::ALL {
         assert_eq!(KeyAlgorithm::from_spec_name(algorithm.spec_name()), Some(algorithm));
@@ -179,7 +179,7 @@ fn policies_and_records_name_an_algorithm_alike() {
 }
 
 #[test]
-fn a_pem_text_is_read_whole_or_not_at_all() {
+fn a_pem_text_is_parsed_completely_or_refused() {
     let key = Key::shared(KeyAlgorithm::EcdsaP256);
     let both = format!("the old one\n{}\nthe new one\n{}", key.root(5).pem(), key.root(6).pem());
     assert_eq!(split_pem_bundle(&both).unwrap(), [key.root(5), key.root(6)]);

@@ -1,4 +1,4 @@
-//! The signed bundle: any anchor's signature will do, and nothing else does.
+//! The signed bundle: one signature by any anchor is enough, and required.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -31,7 +31,7 @@ fn signed(bundle: &Bundle, signers: &[KeyAlgorithm]) -> SignedBundle {
 }
 
 #[test]
-fn whoever_holds_any_signing_root_can_verify() {
+fn any_signing_root_verifies_the_bundle() {
     let roots: Vec<_> = KeyAlgorithm::ALL.into_iter().map(|algorithm| Key::shared(algorithm).root(5)).collect();
     let bundle = bundle(roots.clone());
     let json = signed(&bundle, &KeyAlgorithm::ALL).to_json();
@@ -61,7 +61,7 @@ fn the_payload_is_the_documented_one() {
 }
 
 #[test]
-fn a_bundle_that_contradicts_itself_is_refused() {
+fn an_inconsistent_bundle_is_refused() {
     let mut forged = serde_json::to_value(bundle(vec![Key::shared(KeyAlgorithm::EcdsaP384).root(5)])).unwrap();
     forged["sha256"] = json!(Fingerprint::of(b"another").to_string());
     assert!(serde_json::from_value::<Bundle>(forged).is_err());
@@ -75,9 +75,9 @@ fn the_content_hash_does_not_depend_on_order_or_repetition() {
     assert_eq!(content_hash(std::iter::empty()), Fingerprint::of(b""));
 }
 
-/// The header, not the payload, is rewritten, and signed again by the very key: still the key's algorithm counts.
+/// The header, not the payload, is changed and signed with the right key. The key's algorithm still decides.
 #[test]
-fn a_header_is_never_believed() {
+fn the_algorithm_in_a_header_is_never_trusted() {
     let key = Key::shared(KeyAlgorithm::EcdsaP256);
     let root = key.root(5);
     let payload = URL_SAFE_NO_PAD.encode(bundle(vec![root.clone()]).payload());
@@ -135,20 +135,20 @@ proptest! {
     }
 
     #[test]
-    fn ecdsa_signatures_are_rewritten_exactly(r in scalar(), s in scalar()) {
+    fn ecdsa_signatures_are_converted_exactly(r in scalar(), s in scalar()) {
         let der = sequence(&[integer(&r), integer(&s)].concat());
         let padded = |n: &[u8]| [vec![0; 48 - n.len()], n.to_vec()].concat();
         prop_assert_eq!(jws_signature(KeyAlgorithm::EcdsaP384, &der).unwrap(), [padded(&r), padded(&s)].concat());
     }
 
     #[test]
-    fn no_bytes_break_the_rewriting(bytes: Vec<u8>) {
+    fn arbitrary_bytes_do_not_panic_the_conversion(bytes: Vec<u8>) {
         let _ = jws_signature(KeyAlgorithm::EcdsaP256, &bytes);
     }
 }
 
 #[test]
-fn ecdsa_signatures_in_a_loose_form_are_refused() {
+fn ecdsa_signatures_in_loose_der_are_refused() {
     let good = [2, 1, 1, 2, 1, 1];
     assert!(jws_signature(KeyAlgorithm::EcdsaP256, &sequence(&good)).is_ok());
     let long = integer(&[1; 33]);
@@ -184,7 +184,7 @@ fn sequence(body: &[u8]) -> Vec<u8> {
     [&[0x30, u8::try_from(body.len()).unwrap()], body].concat()
 }
 
-/// The record has the bundle and its signed form; DynamoDB takes 400 KB.
+/// The record contains the bundle and its signed form; DynamoDB takes 400 KB.
 #[test]
 fn a_bundle_that_fits_by_count_fits_by_bytes() {
     let key = Key::shared(KeyAlgorithm::Rsa4096);
@@ -199,7 +199,7 @@ fn a_bundle_that_fits_by_count_fits_by_bytes() {
         serde_json::to_string(&bundle).unwrap().len() + signed.to_json().len()
     };
     let sizes = || roots.iter().map(|root| root.der().len());
-    // So many more as are said to fit just so, and one more.
+    // The most withdrawn roots that still fit.
     let most = (0..).find(|withdrawn| !fits(sizes(), withdrawn + 1)).unwrap();
     assert!((350 << 10..398 << 10).contains(&of(most)), "{most}: {}", of(most));
     assert!(roots.iter().all(|root| root.der().len() < LARGEST_ANCHOR));

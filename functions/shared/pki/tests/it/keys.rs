@@ -1,4 +1,4 @@
-//! Keys that stand in for KMS: they sign a digest, and show their SubjectPublicKeyInfo.
+//! Local keys in place of KMS: they sign a digest, and have a SubjectPublicKeyInfo.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
@@ -13,7 +13,7 @@ use rootcast_pki::root::{Prepared, RootSpec, Serial, Unsigned, prepare_root};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
-/// The day on which everything in these tests happens.
+/// The time of all these tests.
 pub(crate) const TODAY: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
 
 pub(crate) struct Key {
@@ -46,14 +46,14 @@ impl Key {
         Self { algorithm, spki_der: spki.as_ref().to_vec(), pair, roots: Mutex::default() }
     }
 
-    /// One key of each kind a process: RSA keys are slow to make.
+    /// One key per kind and process, since RSA keys are slow to make.
     pub(crate) fn shared(algorithm: KeyAlgorithm) -> &'static Self {
         static KEYS: [OnceLock<Key>; 5] = [const { OnceLock::new() }; 5];
         let index = KeyAlgorithm::ALL.iter().position(|each| *each == algorithm).unwrap();
         KEYS[index].get_or_init(|| Self::generate(algorithm))
     }
 
-    /// As `kms:Sign` with `MessageType` DIGEST: ECDSA as DER, RSA by PKCS #1 v1.5.
+    /// Like `kms:Sign` with `MessageType` DIGEST: ECDSA as DER, RSA with PKCS #1 v1.5.
     pub(crate) fn sign(&self, digest: &[u8]) -> Vec<u8> {
         let (hash, padding): (_, &'static dyn RsaEncoding) = match digest.len() {
             32 => (&digest::SHA256, &signature::RSA_PKCS1_SHA256),
@@ -75,8 +75,8 @@ impl Key {
         prepared.complete(&signature).unwrap()
     }
 
-    /// The root of this key, two years old at its fifth generation, a year old at its sixth, and so on. The same one
-    /// each time: another ECDSA signature would be another certificate.
+    /// This key's root: two years old at generation 5, one year old at generation 6, and so on. Always the same
+    /// certificate: another ECDSA signature would make another one.
     pub(crate) fn root(&self, generation: u32) -> Certificate {
         let make = || self.complete(prepare_root(&self.root_spec(generation), &self.spki_der).unwrap());
         self.roots.lock().unwrap().entry(generation).or_insert_with(make).clone()

@@ -1,5 +1,5 @@
-//! What `rootcast-pki` makes, read by somebody else: OpenSSL and rustls-webpki; and the properties that hold for any
-//! input. The keys are local ones, which sign digests as KMS does.
+//! The output of `rootcast-pki`, checked with OpenSSL and rustls-webpki, and properties that hold for any input. The
+//! keys are local, and sign digests as KMS does.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 
 mod chains;

@@ -6,7 +6,7 @@ use rootcast_pki::certificate::Certificate;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
-/// What OpenSSL reads in a certificate, as text.
+/// OpenSSL's text output for a certificate.
 pub(crate) fn text(certificate: &Certificate) -> String {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("certificate.pem");
@@ -15,7 +15,7 @@ pub(crate) fn text(certificate: &Certificate) -> String {
     run(Command::new("openssl").arg("x509").arg("-in").arg(path).args(options))
 }
 
-/// What OpenSSL reads in a revocation list that it verified with its issuer's key.
+/// OpenSSL's text output for a revocation list, verified with its issuer's key.
 pub(crate) fn crl_text(der: &[u8], issuer: &Certificate) -> String {
     let folder = TempDir::new().unwrap();
     let (list, anchor) = (folder.path().join("list.crl"), folder.path().join("issuer.pem"));
@@ -25,7 +25,7 @@ pub(crate) fn crl_text(der: &[u8], issuer: &Certificate) -> String {
     run(Command::new("openssl").arg("crl").arg("-in").arg(list).arg("-CAfile").arg(anchor).args(options))
 }
 
-/// A PEM request for a new key: `key` as `openssl req -newkey` takes it.
+/// A PEM request for a new key: `key` as in `openssl req -newkey`.
 pub(crate) fn request(key: &[&str], subject: &str, options: &[&str]) -> String {
     let folder = TempDir::new().unwrap();
     let mut command = Command::new("openssl");
@@ -39,7 +39,7 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Whether a device with these anchors accepts what a server sent: the leaf, then the rest in this order.
+/// Whether a device with these anchors accepts the server's certificates: the leaf, then the rest in this order.
 pub(crate) fn verify(
     anchors: &[&Certificate],
     leaf: &Certificate,
@@ -49,7 +49,7 @@ pub(crate) fn verify(
     verify_with(anchors, leaf, sent, None, at)
 }
 
-/// The same, where the device also has the list that says whether the leaf is revoked.
+/// Like [`verify`], for a device that also has the revocation list that covers the leaf.
 pub(crate) fn verify_with(
     anchors: &[&Certificate],
     leaf: &Certificate,

@@ -1,4 +1,4 @@
-//! Certification requests that OpenSSL made, as devices do.
+//! Certification requests made by OpenSSL, like those of devices.
 
 use std::path::Path;
 
@@ -19,12 +19,12 @@ fn parse_der(der: &[u8]) -> Result<SigningRequest, InvalidRequest> {
     SigningRequest::parse(&pem::encode(&pem::Pem::new("CERTIFICATE REQUEST", der)))
 }
 
-/// What bmcweb does with the names and usages that it is asked for.
+/// A subject as bmcweb writes it from the requested names and usages.
 const OPENBMC: &str = "/L=Berlin/CN=bmc-1/C=DE/ST=Berlin/O=Example/OU=BMC\
     /subjectAltName=DNS:bmc-1.example/extendedKeyUsage=serverAuth/keyUsage=digitalSignature";
 
 #[test]
-fn of_a_request_only_the_key_is_taken() {
+fn only_the_key_of_a_request_is_used() {
     for (key, options) in [
         (&P256[..], &[][..]),
         (&P384, &["-addext", "subjectAltName=DNS:other.example"]),
@@ -45,7 +45,7 @@ fn of_a_request_only_the_key_is_taken() {
 }
 
 #[test]
-fn weak_or_unknown_keys_and_signatures_are_refused_by_name() {
+fn weak_or_unknown_algorithms_are_refused_by_name() {
     for (key, options, reason) in [
         (&["rsa:1024"][..], &[][..], "too weak: RSA of 1024 bits"),
         (&["rsa:2560"], &[], "RSA 2560; ECDSA on P-256"),
@@ -61,7 +61,7 @@ fn weak_or_unknown_keys_and_signatures_are_refused_by_name() {
 }
 
 #[test]
-fn what_is_no_request_is_refused() {
+fn other_text_than_a_request_is_refused() {
     let pem = openssl::request(&P256, "/CN=bmc", &[]);
     let mut trailing = der(&pem);
     trailing.push(0);
@@ -89,7 +89,7 @@ fn a_request_with_any_bit_flipped_is_refused() {
 }
 
 #[test]
-fn whatever_the_fuzzer_starts_from_is_taken_or_refused() {
+fn every_seed_is_accepted_or_refused() {
     let seeds = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/request")).unwrap();
     let taken = seeds
         .map(|seed| SigningRequest::parse(&String::from_utf8_lossy(&std::fs::read(seed.unwrap().path()).unwrap())));
@@ -99,7 +99,7 @@ fn whatever_the_fuzzer_starts_from_is_taken_or_refused() {
 
 proptest! {
     #[test]
-    fn no_bytes_break_the_parser_of_requests(bytes: Vec<u8>, at: prop::sample::Index, byte: u8) {
+    fn arbitrary_bytes_do_not_panic_the_request_parser(bytes: Vec<u8>, at: prop::sample::Index, byte: u8) {
         static GOOD: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
         let mut near = GOOD.get_or_init(|| der(&openssl::request(&P256, OPENBMC, &[]))).clone();
         let at = at.index(near.len());

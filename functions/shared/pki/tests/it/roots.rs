@@ -1,4 +1,4 @@
-//! Roots and links of every algorithm, as OpenSSL and webpki see them.
+//! Roots and links of every algorithm, checked with OpenSSL and webpki.
 
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::certificate::Certificate;
@@ -51,7 +51,7 @@ fn a_root_of_every_algorithm_satisfies_openssl_and_webpki() {
 }
 
 #[test]
-fn links_lead_from_root_to_root_and_end_in_time() {
+fn links_chain_roots_and_end_in_time() {
     let algorithms = KeyAlgorithm::ALL;
     for (old, new) in algorithms.into_iter().zip(algorithms.into_iter().cycle().skip(1)) {
         let (old_key, new_key) = (Key::shared(old), Key::shared(new));

@@ -14,7 +14,7 @@ fn results(lifecycle: &Lifecycle) -> Vec<(u16, u32, StageResult)> {
 }
 
 #[test]
-fn a_stage_is_its_number_and_no_other_is_read() {
+fn stages_are_parsed_from_their_numbers_only() {
     for stage in Stage::ALL {
         let json = serde_json::to_value(stage).unwrap();
         assert_eq!(json, stage.number());
@@ -24,7 +24,7 @@ fn a_stage_is_its_number_and_no_other_is_read() {
 }
 
 #[test]
-fn the_worst_of_several_lives_speaks_for_them() {
+fn the_worst_lifecycle_represents_all() {
     let life = |number: Option<u16>, in_error| Lifecycle {
         stage: number.map(|number| number.try_into().unwrap()),
         in_error,
@@ -44,7 +44,7 @@ fn the_worst_of_several_lives_speaks_for_them() {
 }
 
 #[test]
-fn work_goes_on_where_it_failed_with_its_history() {
+fn a_retry_resumes_at_the_failed_stage_and_keeps_history() {
     use StageResult::{Done, Failed, Queued};
     let begun = Lifecycle::idle(Work::Issue, "").begin(Work::Issue, "Begun.", NOW);
     assert_eq!((begun.stage, begun.attempt), (Some(Stage::CreateCsr), 1));
@@ -74,7 +74,7 @@ fn work_goes_on_where_it_failed_with_its_history() {
 }
 
 #[test]
-fn a_request_of_no_use_is_made_again() {
+fn an_unusable_request_is_made_again() {
     let begun = Lifecycle::idle(Work::Issue, "").begin(Work::Issue, "", NOW);
     let posted = begun.advance(1, Stage::PostCsr, "", NOW).unwrap();
     let failed = posted.fail(1, &failure(Some(Stage::CreateCsr)), NOW).unwrap();
@@ -83,7 +83,7 @@ fn a_request_of_no_use_is_made_again() {
 }
 
 #[test]
-fn a_failure_without_its_stage_is_of_the_current_one() {
+fn a_failure_without_a_stage_is_of_the_current_one() {
     let begun = Lifecycle::idle(Work::Install, "").begin(Work::Install, "", NOW);
     for stage in [None, Some(Stage::UpdateTrustStore)] {
         assert_eq!(begun.fail(1, &failure(stage), NOW).unwrap().stage, Some(Stage::InstallCertificate));
@@ -91,7 +91,7 @@ fn a_failure_without_its_stage_is_of_the_current_one() {
 }
 
 #[test]
-fn what_does_not_follow_is_refused() {
+fn transitions_out_of_order_are_refused() {
     let idle = Lifecycle::idle(Work::Install, "");
     let begun = idle.begin(Work::Install, "", NOW);
     let failed = begun.fail(1, &failure(None), NOW).unwrap();
@@ -112,7 +112,7 @@ fn what_does_not_follow_is_refused() {
 }
 
 #[test]
-fn a_reset_fences_what_is_still_under_way() {
+fn a_reset_fences_off_attempts_under_way() {
     let begun = Lifecycle::idle(Work::Install, "").begin(Work::Install, "", NOW);
     let reset = begun.reset("Reset by ops.", NOW).unwrap();
     assert_eq!((reset.stage, reset.in_error, reset.status.as_str()), (None, false, "Reset by ops."));
@@ -120,7 +120,7 @@ fn a_reset_fences_what_is_still_under_way() {
 }
 
 #[test]
-fn the_oldest_entries_go_first() {
+fn the_oldest_entries_are_dropped_first() {
     let mut lifecycle = Lifecycle::idle(Work::Install, "").begin(Work::Install, "", NOW);
     for attempt in 1..=100 {
         lifecycle = lifecycle.fail(attempt, &failure(None), NOW).unwrap().retry(NOW).unwrap();
@@ -129,10 +129,10 @@ fn the_oldest_entries_go_first() {
     assert_eq!(lifecycle.history.last().unwrap().attempt, 101);
 }
 
-/// What may happen to the work: by workers whose messages may be late or doubled, and by operators.
+/// What may happen to the work: messages to workers may be late or doubled, and operators intervene.
 #[derive(Debug, Clone, Copy)]
 enum Happening {
-    /// So many messages ago, in the order in which they were sent, one was delivered, with this outcome.
+    /// Delivers the message that was sent this many messages ago, with this outcome.
     Delivered {
         ago: usize,
         outcome: Delivery,
@@ -149,7 +149,7 @@ enum Delivery {
     Failed,
 }
 
-/// The model: only numbers, and no notion of fences. It knows which message is the live one.
+/// The model: numbers only, and no fencing. It knows which message is the current one.
 #[derive(Debug, Default)]
 struct Model {
     /// Index of the stage, while there is something to do.
@@ -191,13 +191,13 @@ proptest! {
         let stages = Work::Issue.stages();
         let mut lifecycle = Lifecycle::idle(Work::Issue, "");
         let mut model = Model::default();
-        // A message says its attempt, and to which beginning it belongs: another job's has another name.
+        // A message carries its attempt and the beginning that it belongs to: each job has its own id.
         let mut messages: Vec<(u32, u32)> = vec![(0, 0)];
         let (mut job, mut finished, mut failures) = (0, 0, 0);
         for happening in happenings {
             match happening {
                 Happening::Begin => {
-                    // A job begins only where none is under way.
+                    // A job starts only if no other one is under way.
                     if lifecycle.is_under_way() { continue }
                     lifecycle = lifecycle.begin(Work::Issue, "", NOW);
                     job += 1;

@@ -1,28 +1,28 @@
-//! What becomes of a device that was approved after the last rollover.
+//! What to do with a device that was approved after the last rollover.
 
 use time::{Duration, OffsetDateTime};
 
 use crate::device::DeviceVersion;
 use crate::job::task::{Ack, Failure};
 
-/// The first wait for an answer; it doubles.
+/// The first wait for a result; doubles each time.
 const FIRST: Duration = Duration::minutes(10);
-/// A device that is down for weeks is still asked once a day. So is one that refused our password: not more often, or it
-/// locks the account.
+/// A device that is down for weeks is still tried once a day. A device that refused our password is not tried more
+/// often either, as it might lock the account.
 const LONGEST: Duration = Duration::DAY;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Join {
-    /// It holds the bundle, or is not what was approved: there is nothing to do any more.
+    /// The device holds the bundle, or is no longer the approved version: nothing to do.
     Done,
-    /// Send its message, and look again after this time.
+    /// Send the device's message, and check again after this time.
     Send { again: Duration },
-    /// Look again after this time: what failed does not pass by itself, and was tried today.
+    /// Check again after this time: the failure needs a person, and was retried today.
     Wait { again: Duration },
 }
 
-/// `version`: of the device, if it is still as it was approved. `ack`, `failure`: what its record says of the last visit,
-/// and when it failed. `tries`: looks after which there was something to do.
+/// `version`: the device's, if it is still the approved one. `ack`, `failure`: from its record of the last visit, with
+/// the time of the failure. `tries`: earlier checks that found something to do.
 pub fn join(
     version: Option<DeviceVersion>,
     ack: Option<&Ack>,
@@ -35,7 +35,7 @@ pub fn join(
     if ack.is_some_and(|ack| ack.of == version && ack.bundle_version == bundle) && failure.is_none() {
         return Join::Done;
     }
-    // What failed before the first message may have been another device's.
+    // A failure from before the first message may belong to an earlier device.
     let lasting = failure.filter(|(failure, _)| tries > 0 && !failure.class.is_retryable());
     match lasting.map(|(_, at)| at + LONGEST - now) {
         Some(again) if again.is_positive() => Join::Wait { again },
@@ -60,13 +60,13 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_holds_todays_bundle_is_left_alone() {
+    fn a_device_with_the_current_bundle_is_left_alone() {
         assert_eq!(join(Some(VERSION), Some(&ack(VERSION, 3)), None, 3, 1, NOW), Join::Done);
         assert_eq!(join(None, None, None, 3, 0, NOW), Join::Done, "it was edited or deleted");
     }
 
     #[test]
-    fn a_proof_of_another_bundle_or_device_does_not_do() {
+    fn proofs_of_another_bundle_or_version_are_void() {
         let edited = DeviceVersion { endpoint_revision: 0, ..VERSION };
         for ack in [ack(VERSION, 2), ack(edited, 3)] {
             assert_eq!(join(Some(VERSION), Some(&ack), None, 3, 0, NOW), Join::Send { again: FIRST });

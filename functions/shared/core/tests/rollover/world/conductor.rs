@@ -1,4 +1,4 @@
-//! The conductor, each step of which may be the last.
+//! The conductor's steps. It may die in any of them.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use super::{PAGE, STALL, World, in_shard};
 
 impl World {
-    /// One step; `die`: the conductor dies between its record and its messages.
+    /// One step. `die`: the conductor dies between its record and its messages.
     pub(crate) fn step(&mut self, die: bool) -> bool {
         let tally = self.tally();
         let step = plan(&self.job, &tally, self.now, STALL);
@@ -40,7 +40,7 @@ impl World {
             Action::Pause => self.job.pause(&step.why),
             Action::Withdraw => self.job.withdraw(3, now),
             Action::Activate if self.job.activation == Activation::Immediate => self.job.activate(now),
-            // The write demands the revisions that the survey noted.
+            // The write is conditional on the revisions that the survey noted.
             Action::Activate | Action::NoteWithdrawn if self.job.survey.forget_changed(&self.revisions) => {}
             Action::Activate => {
                 self.unproven = Some(self.without_proof());
@@ -55,7 +55,7 @@ impl World {
         self.job.state == JobState::Running
     }
 
-    /// As the conductor pages: a shard at a time, the devices without a row.
+    /// Pages like the conductor: shard by shard, only devices without a row.
     pub(crate) fn dispatch(&mut self, at_most: u64, die: bool) {
         let Cursor { after, .. } = self.job.cursor.clone();
         let (leg, shard) = (self.job.leg(), self.job.cursor.shard(self.job.id));
@@ -88,7 +88,8 @@ impl World {
         self.job.sending = None;
     }
 
-    /// As the conductor does: a shard at a time, recorded first and sent then. It dies in the middle of the last record.
+    /// Reopens like the conductor: shard by shard, recording first and sending then. If it dies, it dies in the middle
+    /// of the last record.
     pub(crate) fn reopen(&mut self, die: bool) {
         let (leg, id) = (self.job.leg(), self.job.id);
         let sends = !self.job.begins_to_resend();
@@ -126,14 +127,14 @@ impl World {
         self.job.note_reopened(self.tally().failed, self.now);
     }
 
-    /// The task waits again, for its next attempt.
+    /// Reopens the task with its next attempt.
     fn open(&mut self, device: &DeviceId, at: OffsetDateTime) -> u32 {
         let task = self.rows.get_mut(&(self.job.leg(), device.clone())).unwrap();
         (task.state, task.attempt, task.at) = (TaskState::Waiting, task.attempt + 1, at);
         task.attempt
     }
 
-    /// Whoever of the page has no record may not have been sent.
+    /// Devices of the page without a record may not have been sent.
     pub(crate) fn finish_sending(&mut self) {
         let sending = self.job.sending.take().unwrap();
         let leg = self.job.leg();
@@ -148,7 +149,7 @@ impl World {
         unsent.into_iter().for_each(|device| self.send(device, 1));
     }
 
-    /// One page of the pass that is under way. `die`: half of what follows from it is recorded, and nothing is sent.
+    /// One page of the current pass. `die`: half of its results are recorded, and nothing is sent.
     fn pass(&mut self, die: bool) {
         let (leg, pass) = (self.job.leg(), self.job.pass.clone().unwrap());
         if self.job.is_pass_over() {

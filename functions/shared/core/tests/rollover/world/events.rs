@@ -1,4 +1,4 @@
-//! What may happen to it.
+//! The events of the model.
 
 use proptest::prelude::*;
 use rootcast_core::device::DeviceId;
@@ -11,11 +11,11 @@ use super::{STALL, World, device};
 
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    /// The conductor runs until it rests.
+    /// The conductor runs until it has nothing to do.
     Wake,
-    /// It dies after so many steps, the last one half done.
+    /// The conductor dies after this many steps, in the middle of the last one.
     WakeAndDie(u8),
-    /// A waiting message is delivered, and again where it is doubled.
+    /// Delivers a waiting message, or twice if it is doubled.
     Deliver {
         which: u8,
         doubled: bool,
@@ -24,15 +24,15 @@ pub(crate) enum Event {
     Misdeliver(u8),
     LoseAllMessages,
     Join(u8),
-    /// Deleted, or its approval is taken back.
+    /// The device is deleted, or its approval is revoked.
     Delete(u8),
     /// The id is enrolled again, for another device.
     EnrolAgain(u8),
-    /// Its address, say.
+    /// The device is edited, for example its address.
     Edit(u8),
-    /// A device is deleted, and enrolled under another id, or the same.
+    /// A device is deleted, and enrolled under another id or the same one.
     Rename(u8, u8),
-    /// The device is reset, and forgets its anchors.
+    /// The device is reset, and loses its trust anchors.
     Forget(u8),
     MendAll,
     Pause,
@@ -43,7 +43,7 @@ pub(crate) enum Event {
     Minutes(u8),
 }
 
-/// Which of the failed devices: of each filter there is, by a number that means something else in each.
+/// Which failed devices to retry: for each filter, a number that the filter interprets.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Choice {
     pub class: Option<u8>,
@@ -56,7 +56,7 @@ impl World {
         self.visit(message, self.job.bundle_version);
     }
 
-    /// As a worker does: judge the message by the records, never by itself.
+    /// Like a worker: judges the message by the records, never by its contents.
     fn visit(&mut self, (leg, device, attempt): (Leg, DeviceId, u32), bundle_version: u64) {
         if !self.job.takes_device_work(leg) {
             return;
@@ -128,7 +128,7 @@ impl World {
                 self.enrol(&to);
                 self.holding.extend(holds.then_some(to));
             }
-            // Whom nobody has to look at any more.
+            // After the withdrawal is complete, no device is read any more.
             Event::Rename(..) => {}
             Event::Forget(number) => _ = self.holding.remove(&device(*number)),
             Event::MendAll => self.broken.clear(),
@@ -168,8 +168,8 @@ impl World {
         panic!("the conductor does not rest: {:?}", self.job);
     }
 
-    /// Everything is mended, and everybody does his part: how does it end? `choices`: what of the failed devices is
-    /// tried again each time; where they choose nothing, or are at their end, everything.
+    /// All causes are fixed, and everyone does their part: returns the outcome. `choices`: which failed devices are
+    /// retried each time; if they select nothing, or are used up, all of them.
     pub(crate) fn settle(&mut self, choices: &[Choice]) -> JobOutcome {
         self.broken.clear();
         for round in 0..200 {
@@ -236,7 +236,7 @@ pub(crate) fn worlds() -> impl Strategy<Value = World> {
                 wave_pause: pause,
                 error_budget: budget,
                 error_budget_minimum: minimum,
-                // Within the few hours that a world's events take.
+                // Within the few hours that the events of a world take.
                 proof_age: 3600,
             }
         });

@@ -1,5 +1,5 @@
-//! The forms that a private key comes in, and the one that is kept. Stricter than AWS-LC: whatever could change without
-//! anybody noticing is refused.
+//! The accepted forms of a private key, and the stored one. Stricter than AWS-LC: any part that could be changed
+//! without being noticed is refused.
 
 use aws_lc_rs::encoding::AsBigEndian as _;
 use aws_lc_rs::signature::{
@@ -14,7 +14,7 @@ use crate::import::der::{dotted, element, identifier, oid_of, sequence, tagged};
 use crate::import::problem::Problem;
 use crate::import::public_key::{self, KeyFault, Kind, LeafKey, PublicKey};
 
-/// OneAsymmetricKey (RFC 5958 §2), of which PrivateKeyInfo of RFC 5208 is version 1. Attributes are dropped.
+/// OneAsymmetricKey (RFC 5958 §2); its version 1 is PrivateKeyInfo of RFC 5208. Attributes are dropped.
 pub(in crate::import) fn pkcs8(der: &[u8]) -> Result<Key, Problem> {
     let malformed = || Problem::KeyUnreadable("it is not PKCS#8");
     let content = sequence(der).ok_or_else(malformed)?;
@@ -29,7 +29,7 @@ pub(in crate::import) fn pkcs8(der: &[u8]) -> Result<Key, Problem> {
     };
     let curve = || parameters.as_ref().and_then(oid_of);
     let kind = public_key::algorithm_of(&oid, curve).map_err(refused)?;
-    // RFC 8017 A.1 wants NULL with RSA, RFC 8410 §3 and RFC 9881 §2 nothing with the others.
+    // RFC 8017 A.1 requires NULL for RSA; RFC 8410 §3 and RFC 9881 §2 require no parameters for the others.
     let fits = match (&kind, &parameters) {
         (Kind::Rsa, Some(null)) => null.header.tag() == Tag::Null && null.data.is_empty(),
         (Kind::Other(LeafKey::P256 | LeafKey::P384 | LeafKey::P521), _) | (_, None) => true,
@@ -53,7 +53,7 @@ pub(in crate::import) fn pkcs8(der: &[u8]) -> Result<Key, Problem> {
     }
 }
 
-/// RSAPrivateKey (RFC 8017 A.1.2), the content of PKCS#1. Its size is looked at before AWS-LC computes with it.
+/// RSAPrivateKey (RFC 8017 A.1.2), the content of PKCS#1. Its size is checked before AWS-LC computes with it.
 pub(super) fn pkcs1(der: &[u8]) -> Result<Key, Problem> {
     let malformed = || Problem::KeyUnreadable("it is not PKCS#1");
     let content = sequence(der).ok_or_else(malformed)?;
@@ -65,7 +65,7 @@ pub(super) fn pkcs1(der: &[u8]) -> Result<Key, Problem> {
     Ok(Key { algorithm, pair: Pair::Rsa(pair), pkcs8: PrivateKey { der: private_key_info(RSA, der) } })
 }
 
-/// ECPrivateKey (RFC 5915 §3), whose curve is in it or in the block before it.
+/// ECPrivateKey (RFC 5915 §3). The curve is in it or in the block before it.
 pub(super) fn sec1(der: &[u8], before: Option<&[u8]>) -> Result<Key, Problem> {
     let inside = ec_parts(der).ok_or(Problem::KeyUnreadable("it is not SEC1"))?;
     let curve = || element(inside.parameters.or(before)?, Tag::Oid).and_then(|(_, oid)| dotted(oid));
@@ -75,13 +75,13 @@ pub(super) fn sec1(der: &[u8], before: Option<&[u8]>) -> Result<Key, Problem> {
     }
 }
 
-/// What an ECPrivateKey may hold beside the secret.
+/// Optional parts of an ECPrivateKey.
 struct EcParts<'a> {
     parameters: Option<&'a [u8]>,
     public: Option<&'a [u8]>,
 }
 
-/// AWS-LC reads past much that does not belong there.
+/// AWS-LC ignores many parts that do not belong there, so they are checked here.
 fn ec_parts(der: &[u8]) -> Option<EcParts<'_>> {
     let (rest, version) = element(sequence(der)?, Tag::Integer)?;
     let (rest, _secret) = element(rest, Tag::OctetString)?;
@@ -175,8 +175,8 @@ fn tlv(tag: u8, content: &[&[u8]]) -> Secret {
     der
 }
 
-/// After the key: attributes [0] and the public key [1], each at most once. Gives the latter; `None` where there is
-/// more.
+/// Parses what follows the key: attributes [0] and the public key [1], each at most once. Returns the public key;
+/// `None` if anything else follows.
 fn options(rest: &[u8]) -> Option<Option<&[u8]>> {
     let rest = tagged(rest, 0, true).map_or(rest, |(rest, _attributes)| rest);
     let (rest, public) = tagged(rest, 1, false).map_or((rest, None), |(rest, found)| (rest, Some(found)));
@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_are_written_as_der_wants_them() {
+    fn lengths_are_written_as_der_requires() {
         for (length, start) in
             [(127, &[4, 0x7f][..]), (128, &[4, 0x81, 0x80]), (255, &[4, 0x81, 255]), (256, &[4, 0x82, 1, 0])]
         {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_kept_as_aws_lc_would_write_it() {
+    fn a_key_is_stored_as_aws_lc_would_write_it() {
         let pair = RsaKeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
         let written = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
         assert_eq!(pkcs8(written.as_ref()).unwrap().into_pkcs8().pkcs8_der(), written.as_ref());

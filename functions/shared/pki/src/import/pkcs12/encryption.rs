@@ -1,4 +1,4 @@
-//! What protects a PKCS#12 file: keys derived from the password, at a cost that is looked at first, the MAC, and AES.
+//! The protection of a PKCS#12 file: keys derived from the password at a bounded cost, the MAC, and AES.
 
 use std::num::NonZeroU32;
 
@@ -13,7 +13,7 @@ use super::super::problem::Problem;
 use super::super::text;
 use super::Secret;
 
-/// Hash blocks derived for one file, all its keys together: what MAC, certificates and key take at the 600 000
+/// Most hash blocks derived for one file, over all its keys: enough for MAC, certificates and key at the 600 000
 /// iterations that OWASP recommends and NSS uses. About a second.
 pub const ITERATIONS: u64 = 2_000_000;
 
@@ -80,7 +80,7 @@ impl Hash {
         }
     }
 
-    /// Of a hash, or of an HMAC with it.
+    /// From the OID of a hash, or of an HMAC with it.
     fn of(oid: &str) -> Result<Self, Problem> {
         Ok(match oid {
             "1.3.14.3.2.26" | "1.2.840.113549.2.7" => Self::Sha1,
@@ -92,8 +92,8 @@ impl Hash {
     }
 }
 
-/// MacData (RFC 7292 §4), whose content is `mac`, over `safe`. Of the two forms of an empty password, the one that fits
-/// is kept.
+/// Verifies MacData (RFC 7292 §4), whose content is `mac`, over `safe`. An empty password has two forms; the matching
+/// one is kept.
 pub(super) fn verify_mac(
     mac: &[u8],
     safe: &[u8],
@@ -132,7 +132,7 @@ pub(super) fn verify_mac(
     Err(Problem::Pkcs12Password)
 }
 
-/// RFC 7292 Appendix B.2 for a MAC key, which is one hash long, so that its first block is all of it.
+/// RFC 7292 Appendix B.2 for a MAC key: it is one hash long, so the first block is enough.
 fn mac_key(hash: Hash, password: &[u8], salt: &[u8], iterations: NonZeroU32) -> Secret {
     const MAC: u8 = 3;
     let block = hash.digest().block_len();
@@ -150,8 +150,7 @@ fn mac_key(hash: Hash, password: &[u8], salt: &[u8], iterations: NonZeroU32) -> 
     key
 }
 
-/// PBES2 (RFC 8018 §6.2) with AES in CBC; `None` where the password does not fit. `algorithm`: an
-/// AlgorithmIdentifier's content.
+/// PBES2 (RFC 8018 §6.2) with AES-CBC; `None` if the password is wrong. `algorithm`: content of an AlgorithmIdentifier.
 pub(super) fn decrypt(
     algorithm: &[u8],
     sealed: &[u8],
@@ -185,8 +184,8 @@ pub(super) fn decrypt(
     }))
 }
 
-/// PBKDF2-params (RFC 8018 Appendix A.2) in a key derivation's AlgorithmIdentifier, of which `derivation` is the
-/// content. `length` where the cipher says it.
+/// PBKDF2-params (RFC 8018 Appendix A.2); `derivation` is the content of the key derivation's AlgorithmIdentifier.
+/// `length` is the cipher's key length, if known.
 fn pbkdf2_key(
     derivation: &[u8],
     length: Option<usize>,
@@ -218,7 +217,7 @@ fn pbkdf2_key(
     Ok(key)
 }
 
-/// A positive INTEGER; what is larger than 32 bits is more than any budget.
+/// A positive INTEGER. Values beyond 32 bits exceed any budget.
 fn count(der: &[u8]) -> Option<NonZeroU32> {
     let (_, any) = Any::from_der(der).ok()?;
     match any.as_u64() {
@@ -247,7 +246,7 @@ mod tests {
         [&[tag, u8::try_from(content.len()).unwrap()], content.as_slice()].concat()
     }
 
-    /// MacData of RFC 9579 §4 with SHA-256, its content.
+    /// Content of MacData by RFC 9579 §4 with SHA-256.
     fn pbmac1(iterations: u16, value: &[u8]) -> Vec<u8> {
         let hmac = tlv(0x30, &[b"\x06\x08\x2a\x86\x48\x86\xf7\x0d\x02\x09\x05\x00"]);
         let count = tlv(2, &[&iterations.to_be_bytes()]);
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mac_by_pbmac1_holds_with_its_password_only() {
+    fn a_pbmac1_mac_verifies_with_its_password_only() {
         let mut key = [0; 32];
         pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, NonZeroU32::new(2048).unwrap(), b"saltsalt", b"word", &mut key);
         let value = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), b"safe");
@@ -272,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_files_iterations_are_counted_before_they_are_spent() {
+    fn iterations_are_counted_before_they_are_computed() {
         let mut budget = Budget { spent: ITERATIONS - 2048 };
         let mut password = Password::new("word");
         let mac = pbmac1(2048, &[0; 32]);

@@ -1,4 +1,4 @@
-//! Where a problem is, and the kinds of fault that a few of them tell apart.
+//! The location of a problem, and the faults that some problems distinguish.
 
 use std::fmt;
 
@@ -29,7 +29,7 @@ pub enum Field {
     Pkcs12,
 }
 
-/// Where in what was sent: a field, and a line of it, counted from 1 (0: the whole of it).
+/// A location in the material: a field, and a line in it, counted from 1 (0: the whole field).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Location {
     pub field: Field,
@@ -76,7 +76,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// A time as people read it, to the second, UTC.
+/// A time for people: UTC, to the second.
 pub(super) struct Seconds(pub(super) OffsetDateTime);
 
 impl fmt::Display for Seconds {

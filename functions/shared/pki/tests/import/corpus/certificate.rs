@@ -1,4 +1,4 @@
-//! Certificates (RFC 5280 §4.1): ordinary unless the case says what is not.
+//! Certificates (RFC 5280 §4.1), ordinary except for what the case changes.
 
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
@@ -6,10 +6,10 @@ use time::{Duration, OffsetDateTime};
 use super::der::{BOOLEAN_TRUE, bits, explicit, integer, number, octets, oid, sequence, set, time, tlv};
 use super::key::{Key, Kind};
 
-/// The day on which everything in these tests happens.
+/// The time of all these tests.
 pub(crate) const TODAY: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
 
-/// keyUsage's bits, from the first on (RFC 5280 §4.2.1.3).
+/// Bits of keyUsage, from the first one (RFC 5280 §4.2.1.3).
 pub(crate) const DIGITAL_SIGNATURE: u8 = 0b1000_0000;
 pub(crate) const KEY_ENCIPHERMENT: u8 = 0b0010_0000;
 pub(crate) const KEY_CERT_SIGN: u8 = 0b0000_0100;
@@ -19,13 +19,13 @@ pub(crate) const SERVER_AUTH: &str = "1.3.6.1.5.5.7.3.1";
 pub(crate) const CLIENT_AUTH: &str = "1.3.6.1.5.5.7.3.2";
 pub(crate) const CODE_SIGNING: &str = "1.3.6.1.5.5.7.3.3";
 
-/// What a certificate will say.
+/// The contents of a certificate.
 #[derive(Clone)]
 pub(crate) struct Spec {
     pub(crate) version: u64,
     pub(crate) serial: Vec<u8>,
     pub(crate) subject: Vec<u8>,
-    /// In place of the issuer's subject.
+    /// Replaces the issuer's subject.
     pub(crate) issuer: Option<Vec<u8>>,
     pub(crate) not_before: OffsetDateTime,
     pub(crate) not_after: OffsetDateTime,
@@ -35,11 +35,11 @@ pub(crate) struct Spec {
     pub(crate) extended_key_usage: Option<Vec<u8>>,
     pub(crate) names: Option<Vec<u8>>,
     pub(crate) ski: Option<Vec<u8>>,
-    /// The identifier in place of the issuer's.
+    /// Replaces the issuer's identifier.
     pub(crate) aki: Aki,
-    /// Whatever else, after the others.
+    /// Further extensions, after the others.
     pub(crate) more: Vec<Vec<u8>>,
-    /// Said in the signed part in place of the algorithm.
+    /// Replaces the algorithm in the signed part.
     pub(crate) algorithm_inside: Option<Vec<u8>>,
     pub(crate) signature: Signature,
 }
@@ -53,15 +53,15 @@ pub(crate) enum Aki {
 
 #[derive(Clone)]
 pub(crate) enum Signature {
-    /// The issuer's key's own.
+    /// By the issuer's key.
     Good,
-    /// A bit of it flipped.
+    /// With one bit flipped.
     Broken,
-    /// AlgorithmIdentifier and how it is made.
+    /// AlgorithmIdentifier, and the signature function.
     Other(Vec<u8>, fn(&Key, &[u8]) -> Vec<u8>),
 }
 
-/// A certificate authority that exists, with its key.
+/// A certificate authority with its key.
 #[derive(Clone)]
 pub(crate) struct Authority {
     pub(crate) der: Vec<u8>,
@@ -71,7 +71,7 @@ pub(crate) struct Authority {
 }
 
 impl Spec {
-    /// A TLS server's, for a year from the day before.
+    /// A TLS server's, valid for a year from the day before.
     pub(crate) fn leaf(name: &str, key: &Key) -> Self {
         let usage = if matches!(key.kind, Kind::Rsa2048 | Kind::Rsa3072 | Kind::Rsa4096 | Kind::Rsa1024) {
             DIGITAL_SIGNATURE | KEY_ENCIPHERMENT
@@ -98,7 +98,7 @@ impl Spec {
         }
     }
 
-    /// A certificate authority, for ten years from the year before.
+    /// A certificate authority's, valid for ten years from the year before.
     pub(crate) fn authority(name: &str, key: &Key) -> Self {
         Self {
             not_before: TODAY - Duration::days(365),
@@ -180,7 +180,7 @@ pub(crate) fn extension(dotted: &str, critical: bool, value: &[u8]) -> Vec<u8> {
     sequence([&oid(dotted), critical, &octets(value)])
 }
 
-/// A certificate authority's (RFC 5280 §4.2.1.9).
+/// For a certificate authority (RFC 5280 §4.2.1.9).
 pub(crate) fn basic_constraints(path_length: Option<u64>) -> Vec<u8> {
     let value = [BOOLEAN_TRUE.to_vec(), path_length.map(number).unwrap_or_default()].concat();
     extension("2.5.29.19", true, &tlv(0x30, &value))
@@ -221,7 +221,7 @@ pub(crate) fn email(address: &str) -> Vec<u8> {
     tlv(0x81, address.as_bytes())
 }
 
-/// A Name of one CN.
+/// A Name with only a CN.
 pub(crate) fn common_name(value: &str) -> Vec<u8> {
     name(&[("2.5.4.3", tlv(0x0c, value.as_bytes()))])
 }
@@ -231,7 +231,7 @@ pub(crate) fn name(attributes: &[(&str, Vec<u8>)]) -> Vec<u8> {
     sequence(attributes.iter().map(attribute).collect::<Vec<_>>())
 }
 
-/// RFC 7093 §2 method 1: the left 160 bits of a SHA-256, here of the whole SubjectPublicKeyInfo.
+/// RFC 7093 §2 method 1: the left 160 bits of a SHA-256, but of the whole SubjectPublicKeyInfo.
 pub(crate) fn identifier(spki: &[u8]) -> Vec<u8> {
     aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, spki).as_ref()[..20].to_vec()
 }

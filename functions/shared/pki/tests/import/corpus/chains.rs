@@ -1,4 +1,4 @@
-//! Each link from the leaf to a root, and which certificates make the chain.
+//! Each link from the leaf to a root, and the choice of certificates for the chain.
 
 use time::Duration;
 
@@ -346,7 +346,7 @@ fn constraints() -> Vec<Case> {
     ]
 }
 
-/// The intermediate has these constraints, and the leaf something else that matters to them.
+/// The intermediate has these constraints; `change` gives the leaf the names that they apply to.
 fn constrained(constraints: Vec<u8>, change: impl FnOnce(&mut Spec)) -> Bundle {
     let issuing = Spec { more: vec![constraints], ..intermediate() }.authority_by(intermediate_key(), &pki().root);
     let mut leaf = Spec::leaf(HOST, leaf_key());
@@ -356,7 +356,7 @@ fn constrained(constraints: Vec<u8>, change: impl FnOnce(&mut Spec)) -> Bundle {
     bundle
 }
 
-/// So many authorities between the root and the leaf, with two keys in turn.
+/// A chain with this many authorities between root and leaf, with two keys in turn.
 pub(crate) fn chain(intermediates: usize) -> Bundle {
     let mut authorities = vec![pki().root.clone()];
     for number in 0..intermediates {

@@ -1,4 +1,4 @@
-//! The codes of the import's problems, written out once more: clients see them, so they are an interface.
+//! The codes of the import's problems, repeated here: clients see them, so they are part of the interface.
 
 pub(crate) const KEY_UNREADABLE: &str = "SCM.0012";
 pub(crate) const CERTIFICATE_FRAMING: &str = "SCM.0053";

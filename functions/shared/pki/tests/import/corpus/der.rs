@@ -1,4 +1,4 @@
-//! Just enough DER (X.690) to write certificates and keys with exactly one thing wrong.
+//! Just enough DER (X.690) to write certificates and keys with exactly one fault.
 
 use time::OffsetDateTime;
 
@@ -34,7 +34,7 @@ pub(crate) fn explicit(number: u8, content: &[u8]) -> Vec<u8> {
     tlv(0xa0 | number, content)
 }
 
-/// A positive one, of big-endian octets.
+/// A positive integer from big-endian octets.
 pub(crate) fn integer(octets: &[u8]) -> Vec<u8> {
     let first = octets.iter().position(|octet| *octet != 0).unwrap_or(octets.len());
     let mut content = octets[first..].to_vec();
@@ -79,7 +79,7 @@ pub(crate) fn time(at: OffsetDateTime) -> Vec<u8> {
     }
 }
 
-/// The content of the value at the start of `der`, and what follows it.
+/// The content of the first value in `der`, and the bytes after it.
 pub(crate) fn read(der: &[u8]) -> (&[u8], &[u8]) {
     let (length, start) = match der[1] {
         short @ ..0x80 => (usize::from(short), 2),
@@ -91,7 +91,7 @@ pub(crate) fn read(der: &[u8]) -> (&[u8], &[u8]) {
     der[start..].split_at(length)
 }
 
-/// The contents of all values in a row.
+/// The contents of consecutive values.
 pub(crate) fn read_all(mut der: &[u8]) -> Vec<&[u8]> {
     let mut found = Vec::new();
     while !der.is_empty() {

@@ -1,4 +1,4 @@
-//! How the text of certificates is written: PEM as RFC 7468 has it, and what people make of it.
+//! The text around certificates: PEM as in RFC 7468, and as people send it.
 
 use super::key::pem;
 use super::{Bundle, Case, Expected, Input, code, leaf_key, leaf_with, pki, written};
@@ -96,7 +96,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// As `openssl s_client -showcerts` and `openssl pkcs12` print it (RFC 7468 §5.2).
+/// As printed by `openssl s_client -showcerts` and `openssl pkcs12` (RFC 7468 §5.2).
 pub(crate) fn explained(bundle: &Bundle) -> String {
     let block = |der| format!(" 0 s:CN = Größe – not PEM\n   i:CN = x\n{}\n", pem("CERTIFICATE", der));
     std::iter::once(&bundle.leaf).chain(&bundle.others).map(|der| block(der)).collect::<String>() + "---\n"

@@ -1,4 +1,4 @@
-//! What is made to cost time, memory or a reader's patience.
+//! Input designed to cost time or memory, or to produce endless messages.
 
 use super::certificate::{
     Aki, Authority, Spec, alternative_names, common_name, dns, extended_key_usage, extension, name_constraints,
@@ -11,7 +11,7 @@ use super::{
 };
 use super::{Expected, chains::chain};
 
-/// `rootcast_pki::import::LIMIT`, written out.
+/// `rootcast_pki::import::LIMIT`, repeated here.
 pub(crate) const LIMIT: usize = 64 * 1024;
 
 pub(super) fn cases() -> Vec<Case> {
@@ -202,7 +202,7 @@ fn modulus() -> Vec<u8> {
     super::der::read_all(super::der::read(Key::shared(Kind::Rsa2048, 2).inner()).0)[1].to_vec()
 }
 
-/// An authority of the issuer's name with another key.
+/// An authority with the issuer's name and another key.
 fn namesake(number: u8) -> Authority {
     let mut spec = super::intermediate();
     spec.spki = other_key().spki.clone();
@@ -210,7 +210,7 @@ fn namesake(number: u8) -> Authority {
     spec.authority_by(other_key(), &pki().root)
 }
 
-/// One of two names in turn, each by the other: however long the way, it leads to no root.
+/// Two names that sign each other in turn: no path, however long, leads to a root.
 fn knotted(number: u8) -> Authority {
     let mut knot = [("Left", intermediate_key()), ("Right", other_key())];
     knot.rotate_left(usize::from(number % 2));

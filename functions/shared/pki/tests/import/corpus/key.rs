@@ -1,4 +1,4 @@
-//! Private keys of every kind, in every form in which they are sent.
+//! Private keys of every kind, in every form that users send.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
@@ -26,9 +26,9 @@ pub(crate) enum Kind {
     Rsa2048,
     Rsa3072,
     Rsa4096,
-    /// Too weak. Made by OpenSSL, since AWS-LC makes none.
+    /// Too weak. Made by OpenSSL, since AWS-LC refuses to make one.
     Rsa1024,
-    /// A curve of the same size that no TLS client takes. Made by OpenSSL.
+    /// A curve of the same size that no TLS client accepts. Made by OpenSSL.
     Secp256k1,
     MlDsa44,
     MlDsa65,
@@ -68,14 +68,14 @@ impl Key {
         Self { kind, pkcs8, spki }
     }
 
-    /// One of each kind and number a process: RSA keys are slow to make.
+    /// Shared by kind and number within a process, since RSA keys are slow to make.
     pub(crate) fn shared(kind: Kind, number: u8) -> &'static Self {
         static KEYS: OnceLock<Mutex<HashMap<(Kind, u8), &'static Key>>> = OnceLock::new();
         let mut keys = KEYS.get_or_init(Mutex::default).lock().unwrap();
         keys.entry((kind, number)).or_insert_with(|| Box::leak(Box::new(Self::generate(kind))))
     }
 
-    /// The AlgorithmIdentifier and the signature of it with which this key signs certificates.
+    /// The AlgorithmIdentifier, and this key's signature of the message in a certificate.
     pub(crate) fn sign(&self, message: &[u8]) -> (Vec<u8>, Vec<u8>) {
         match self.kind {
             Kind::P256 | Kind::P384 | Kind::P521 => {
@@ -154,7 +154,7 @@ impl Key {
         &read_all(read(&self.spki).0)[1][1..]
     }
 
-    /// PrivateKeyInfo's OCTET STRING.
+    /// The OCTET STRING of PrivateKeyInfo.
     pub(crate) fn inner(&self) -> &[u8] {
         read_all(read(&self.pkcs8).0)[2]
     }
@@ -166,7 +166,7 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     pem::encode_config(&pem::Pem::new(label, der), config)
 }
 
-/// SubjectPublicKeyInfo of any RSA numbers (RFC 4055 §1.2).
+/// SubjectPublicKeyInfo with any RSA numbers (RFC 4055 §1.2).
 pub(crate) fn rsa_spki(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
     let key = sequence([super::der::integer(modulus), super::der::integer(exponent)]);
     sequence([sequence([oid(RSA), NULL.to_vec()]), bits(&key)])

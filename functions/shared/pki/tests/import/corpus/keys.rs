@@ -1,4 +1,4 @@
-//! Private keys: what kind, how written, whose.
+//! Private keys: their kind, their form, and the certificate they belong to.
 
 use super::der::{NULL, bits, explicit, integer, number, octets, oid, sequence, tlv};
 use super::key::{EC, Key, Kind, RSA, pem};
@@ -40,7 +40,7 @@ pub(super) fn cases() -> Vec<Case> {
         }),
         imported("text around the key", with_key(format!("Bag Attributes\n  name: board\n{}\nbye\n", ec.pem()))),
         imported("lines of a key end in CR LF", with_key(ec.pem().replace('\n', "\r\n"))),
-        // Not these.
+        // Refused forms and kinds.
         refused("encrypted PKCS #8", &[code::KEY_ENCRYPTED], with_key(openssl::encrypted(&ec.pem()))),
         refused("encrypted PKCS #1", &[code::KEY_ENCRYPTED], {
             rsa_with_key(openssl::encrypted_traditional("rsa", &rsa.pem()))

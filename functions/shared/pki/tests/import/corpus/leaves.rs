@@ -1,4 +1,4 @@
-//! What a server's certificate may be and may not be.
+//! Allowed and forbidden contents of a server certificate.
 
 use aws_lc_rs::signature as lc;
 use time::Duration;
@@ -68,7 +68,7 @@ pub(super) fn cases() -> Vec<Case> {
             &[code::BAD_NAME],
             leaf_with(|leaf| leaf.names = Some(alternative_names(&[dns(HOST), ip(&[1, 2, 3, 4, 5])]))),
         ),
-        // Validity: both ends belong to it (RFC 5280 §4.1.2.5).
+        // Validity includes both ends (RFC 5280 §4.1.2.5).
         imported("valid until this second", leaf_with(|leaf| leaf.not_after = TODAY)),
         imported("valid from this second", leaf_with(|leaf| leaf.not_before = TODAY)),
         imported(
@@ -88,7 +88,7 @@ pub(super) fn cases() -> Vec<Case> {
                 (leaf.not_before, leaf.not_after) = (TODAY + Duration::DAY, TODAY - Duration::DAY);
             }),
         ),
-        // What it is for.
+        // Usages.
         refused(
             "a certificate authority as the leaf",
             &[code::LEAF_IS_CA],
@@ -215,7 +215,7 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// A leaf that an RSA intermediate signed with this algorithm.
+/// A leaf signed with this algorithm by an RSA intermediate.
 fn by_rsa(algorithm: &str, parameters: &[u8], make: fn(&Key, &[u8]) -> Vec<u8>) -> Bundle {
     let key = Key::shared(Kind::Rsa2048, 1);
     let issuing = Spec { spki: key.spki.clone(), ..intermediate() }.authority_by(key, &pki().root);
@@ -226,7 +226,7 @@ fn by_rsa(algorithm: &str, parameters: &[u8], make: fn(&Key, &[u8]) -> Vec<u8>) 
     bundle
 }
 
-/// RSASSA-PSS-params of SHA-256, MGF1 with SHA-256, 32 octets of salt (RFC 4055 §3.1).
+/// RSASSA-PSS-params with SHA-256, MGF1 with SHA-256, 32 octets of salt (RFC 4055 §3.1).
 fn pss() -> Vec<u8> {
     let sha256 = sequence([&oid("2.16.840.1.101.3.4.2.1"), NULL]);
     let mgf1 = sequence([&oid("1.2.840.113549.1.1.8"), &sha256]);

@@ -1,7 +1,7 @@
-//! What people send, and what nobody should: each case has a name, the material, and what must come of it.
+//! Good and bad import material: each case has a name, the material, and the expected result.
 //!
-//! A bad case is a good one with exactly one thing wrong. Everything is made anew in each run; only the keys of kinds
-//! that AWS-LC does not make, encrypted keys and PKCS #12 come from the `openssl` command.
+//! A bad case is a good one with exactly one fault. Everything is generated in each run. Only keys of kinds that AWS-LC
+//! does not make, encrypted keys and PKCS #12 come from the `openssl` command.
 
 pub(crate) mod certificate;
 pub(crate) mod chains;
@@ -23,13 +23,13 @@ use self::key::{Key, Kind, pem};
 
 #[derive(Clone)]
 pub(crate) struct Case {
-    /// What is special, as a phrase.
+    /// What is special about the case, as a phrase.
     pub(crate) name: &'static str,
     pub(crate) input: Input,
-    /// Our own generations, DER.
+    /// Our own generations, as DER.
     pub(crate) own_roots: Vec<Vec<u8>>,
     pub(crate) expected: Expected,
-    /// The certificates and the key, where it is they that are judged and not how they were written down.
+    /// The certificates and the key, if the case is about them and not about their encoding as text.
     pub(crate) bundle: Option<Bundle>,
 }
 
@@ -41,9 +41,9 @@ pub(crate) enum Input {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// With so many certificates above the leaf, and so many things to know.
+    /// Imported, with this many certificates above the leaf, and this many warnings.
     Imported { chain: usize, warnings: usize },
-    /// For exactly these reasons, in this order.
+    /// Refused with exactly these codes, in this order.
     Refused(&'static [&'static str]),
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Bundle {
     pub(crate) key: String,
 }
 
-/// All of them. Made once a process.
+/// All cases, generated once per process.
 pub(crate) fn cases() -> &'static [Case] {
     static CASES: OnceLock<Vec<Case>> = OnceLock::new();
     CASES.get_or_init(|| {
@@ -105,7 +105,7 @@ impl Bundle {
 
 pub(crate) const HOST: &str = "bmc-0001.fleet.example";
 
-/// The certificate authorities of ordinary cases, and the keys that they and their leaves have.
+/// The certificate authorities of ordinary cases, with their keys and the keys of leaves.
 pub(crate) struct Pki {
     pub(crate) root: Authority,
     pub(crate) intermediate: Authority,
@@ -140,14 +140,14 @@ pub(crate) fn intermediate() -> Spec {
     Spec::authority("Test Issuing", intermediate_key())
 }
 
-/// Leaf, intermediate and root, with something changed in the leaf.
+/// Leaf, intermediate and root, with a change in the leaf.
 pub(crate) fn leaf_with(change: impl FnOnce(&mut Spec)) -> Bundle {
     let mut leaf = Spec::leaf(HOST, leaf_key());
     change(&mut leaf);
     issued(leaf.signed_by(&pki().intermediate), leaf_key())
 }
 
-/// Leaf, intermediate and root, the leaf with a key of this kind.
+/// Leaf, intermediate and root; the leaf has this key.
 pub(crate) fn leaf_of(key: &Key) -> Bundle {
     issued(Spec::leaf(HOST, key).signed_by(&pki().intermediate), key)
 }
@@ -157,14 +157,14 @@ fn issued(leaf: Vec<u8>, key: &Key) -> Bundle {
         .with_others(&[&pki().intermediate.der, &pki().root.der])
 }
 
-/// The same with something changed in the intermediate.
+/// Leaf, intermediate and root, with a change in the intermediate.
 pub(crate) fn intermediate_with(change: impl FnOnce(&mut Spec)) -> Bundle {
     let mut intermediate = intermediate();
     change(&mut intermediate);
     below(&[&intermediate.authority_by(intermediate_key(), &pki().root), &pki().root])
 }
 
-/// The same with something changed in the root.
+/// Leaf, intermediate and root, with a change in the root.
 pub(crate) fn root_with(change: impl FnOnce(&mut Spec)) -> Bundle {
     let mut root = Spec::authority("Test Root", root_key());
     change(&mut root);
@@ -172,19 +172,19 @@ pub(crate) fn root_with(change: impl FnOnce(&mut Spec)) -> Bundle {
     below(&[&intermediate().authority_by(intermediate_key(), &root), &root])
 }
 
-/// An ordinary leaf of the first of these, sent with all of them.
+/// An ordinary leaf, issued by the first of these authorities and sent with all of them.
 pub(crate) fn below(authorities: &[&Authority]) -> Bundle {
     let leaf = Spec::leaf(HOST, leaf_key()).signed_by(authorities[0]);
     let others: Vec<&[u8]> = authorities.iter().map(|authority| authority.der.as_slice()).collect();
     issued(leaf, leaf_key()).with_others(&others)
 }
 
-/// Imported whole.
+/// Imported completely.
 fn imported(name: &'static str, bundle: Bundle) -> Case {
     imported_without(name, 0, bundle)
 }
 
-/// Imported without so many certificates that are not part of the chain.
+/// Imported without this many certificates that are not part of the chain.
 fn imported_without(name: &'static str, dropped: usize, bundle: Bundle) -> Case {
     judged(name, Expected::Imported { chain: bundle.others.len() - dropped, warnings: dropped }, bundle)
 }
@@ -197,7 +197,7 @@ fn judged(name: &'static str, expected: Expected, bundle: Bundle) -> Case {
     Case { name, input: bundle.input(), own_roots: bundle.own_roots.clone(), expected, bundle: Some(bundle) }
 }
 
-/// A case of how things are written down: nothing that another reader of certificates could judge.
+/// A case about the encoding as text, which other certificate parsers cannot judge.
 fn written(name: &'static str, expected: Expected, input: Input) -> Case {
     Case { name, input, own_roots: Vec::new(), expected, bundle: None }
 }

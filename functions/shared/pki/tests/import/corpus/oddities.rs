@@ -1,4 +1,4 @@
-//! What standards allow and few write, and what few check: each a place where readers of certificates differ.
+//! Contents that standards allow but that are rare, or rarely checked: implementations differ on each of them.
 
 use time::Duration;
 
@@ -218,7 +218,7 @@ fn constraining(permitted: &[Vec<u8>], excluded: &[Vec<u8>]) -> super::Authority
         .authority_by(intermediate_key(), &pki().root)
 }
 
-/// The leaf has an address.
+/// The leaf has an IP address.
 fn addressed(permitted: &[Vec<u8>], excluded: &[Vec<u8>]) -> super::Bundle {
     let mut leaf = Spec::leaf(HOST, leaf_key());
     leaf.names = Some(alternative_names(&[dns(HOST), ip(&[192, 0, 2, 7])]));

@@ -1,10 +1,10 @@
-//! What only the `openssl` command (3.0 or later) makes: weak keys, signatures with broken hashes, encrypted keys, and
-//! PKCS #12 as people export it.
+//! Material that only the `openssl` command (3.0 or later) makes: weak keys, signatures with broken hashes, encrypted
+//! keys, and PKCS #12 as people export it.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-/// Its answer to `input`.
+/// Its output for `input`.
 pub(crate) fn run(arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = Command::new("openssl");
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -28,7 +28,7 @@ pub(crate) fn encrypted(key_pem: &str) -> String {
     String::from_utf8(run(&options, key_pem.as_bytes())).unwrap()
 }
 
-/// OpenSSL's older way, with `Proc-Type` and `DEK-Info` (RFC 1421 §4.6).
+/// OpenSSL's older format, with `Proc-Type` and `DEK-Info` (RFC 1421 §4.6).
 pub(crate) fn encrypted_traditional(command: &str, key_pem: &str) -> String {
     let options = ["-aes128", "-traditional", "-passout", "pass:secret"];
     let options: Vec<_> = match command {

@@ -1,4 +1,4 @@
-//! PKCS #12 (RFC 7292), as OpenSSL exports it and as nobody should.
+//! PKCS #12 (RFC 7292), as exported by OpenSSL and as nobody should write it.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::{hmac, pbkdf2};
@@ -95,11 +95,11 @@ pub(crate) enum Mac {
     Good(u64),
     /// Iterations of PBKDF2 (RFC 9579).
     Pbmac1(u32),
-    /// Iterations of a MAC that was never made.
+    /// Stated iterations of an invalid MAC.
     Wrong(u64),
 }
 
-/// A PFX of bags that are not encrypted, with any number of keys.
+/// A PFX with unencrypted bags, and any number of keys.
 pub(crate) fn archive(keys: &[&Key], certificates: &[&[u8]], mac: Mac) -> Vec<u8> {
     let keys = keys.iter().map(|key| bag("1.2.840.113549.1.12.10.1.1", &key.pkcs8));
     let certificates = certificates.iter().map(|der| {
@@ -132,7 +132,7 @@ fn mac_of(iterations: u64, value: &[u8]) -> Vec<u8> {
     sequence([sequence([algorithm, octets(value)]), octets(&SALT), number(iterations)])
 }
 
-/// The iterations that the PFX itself names do not count then (RFC 9579 §6).
+/// PBMAC1 ignores the iteration count in the PFX itself (RFC 9579 §6).
 fn pbmac1(iterations: u32, contents: &[u8]) -> Vec<u8> {
     let mut key = [0; 32];
     let count = std::num::NonZeroU32::new(iterations).unwrap();
