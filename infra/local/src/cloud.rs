@@ -61,7 +61,7 @@ impl Cloud {
                 ("MINISTACK_HOST", "localhost".into()),
                 ("LAMBDA_EXECUTOR", "local".into()),
                 ("AWS_EC2_METADATA_DISABLED", "true".into()),
-                // Disable MQTT's own listener, which binds every address on a fixed port.
+                // Disable the IoT endpoint's own listener, which binds every address on a fixed port.
                 ("IOT_MTLS_ENABLED", "0".into()),
                 // The functions' code is unpacked there; a second stack must not share the folder.
                 ("TMPDIR", scratch.clone().into()),

@@ -33,8 +33,8 @@ fn a_rollover_of_sixty_devices_stays_in_its_budget() {
     assert!(calls <= CALLS * MARGIN && units <= UNITS * MARGIN, "{calls:.2} calls and {units:.2} write units a device");
 }
 
-/// Calls per device, before a survey opened the gate. Write units were 7.77 then; the increase is the conductor's
-/// record of its position, and does not grow with the fleet.
+/// Calls and write units per device. The calls were measured before a survey opened the gate. Write units were 7.77
+/// then; the increase is the conductor's record of its position, and does not grow with the fleet.
 const CALLS: f64 = 7.5;
 const UNITS: f64 = 8.92;
 /// The survey's additional proofs may cost up to a tenth more.

@@ -96,7 +96,7 @@ async fn import(world: &World) {
     _ = world.ask("POST", "/v3/scm/certificates/import", body).await;
 }
 
-/// Imported certificates in the order of their names: their ids do not depend on the seed.
+/// Imported certificates in the order of their names, since their ids do not depend on the seed.
 pub fn known(world: &World) -> Vec<(String, String)> {
     let rows = world.cloud.tables.all(CERTIFICATES);
     let imported = rows.iter().filter(|row| row["folder"] == "Certificates" && row["leaf"].is_string());
