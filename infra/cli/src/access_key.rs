@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn random_texts_are_of_their_alphabet_and_differ() {
+    fn random_texts_use_their_alphabet_and_differ() {
         let made: BTreeSet<String> =
             (0..100).map(|_| random_text(AccessKeyId::ALPHABET, AccessKeyId::LENGTH).unwrap().to_string()).collect();
         assert!(made.len() == 100 && made.iter().all(|text| text.parse::<AccessKeyId>().is_ok()));

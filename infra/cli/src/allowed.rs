@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_is_given_else_an_operators_rights() {
+    fn given_rights_replace_the_operators_default_rights() {
         let operator = r"\VED\Policy=read,write,create,delete";
         assert_eq!(given(&[]), operator);
         assert_eq!(given(&["--permission", "abort"]), format!("{operator} abort"));

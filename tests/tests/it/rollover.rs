@@ -83,7 +83,7 @@ async fn an_immediate_activation_signs_first_and_names_failures() {
 
 /// The fleet was paged completely when the device joined; the new root is not activated before the device has it.
 #[tokio::test]
-async fn a_device_that_joins_meanwhile_is_covered_before_activation() {
+async fn a_device_that_joins_gets_the_root_before_activation() {
     Stack::run(3, async |stack| {
         stack.found().await;
         let slow = Fake::start(Model::OpenBmc).await;

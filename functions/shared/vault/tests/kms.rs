@@ -256,7 +256,7 @@ async fn persistent_faults_are_reported() {
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_be_used_is_not_tried_again() {
+async fn calls_with_an_unusable_key_are_not_retried() {
     for code in ["NotFoundException", "DisabledException", "KMSInvalidStateException", "InvalidKeyUsageException"] {
         let sign = mock!(aws_sdk_kms::Client::sign).sequence().http_status(400, error(code)).repeatedly().build();
         let failure = vault(&[&sign], &[]).sign(ARN, KeyAlgorithm::EcdsaP256, &[0; 32]).await.unwrap_err();

@@ -113,7 +113,7 @@ fn asked(devices: Vec<DeviceId>) -> Waive {
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_are_waived_a_thousand_at_once() {
+async fn a_hundred_thousand_devices_are_waived_in_thousands() {
     let (api, world) = api(world(100_000)).await;
     assert_eq!(run(&api, asked(Vec::new()), Format::Text).await.unwrap(), End::Done);
     let world = world.lock().unwrap();

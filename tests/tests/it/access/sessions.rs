@@ -49,7 +49,7 @@ pub fn basic(name: &str, password: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_session_is_kept_by_use_and_ended_by_revocation() {
+async fn a_session_is_extended_by_use_and_ended_by_revocation() {
     Stack::run(0, async |stack| {
         let password = stack.principal_who_may("ops", Role::Administrator).await;
         let kept = stack.session("ops", &password).await;

@@ -115,7 +115,7 @@ async fn one_request_is_one_certificate_despite_deaths_after_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_issuers_and_doubled_messages_make_one_certificate() {
+async fn two_issuers_and_duplicate_messages_make_one_certificate() {
     Stack::run(0, async |stack| {
         for round in 0..5 {
             let regenerator = open(stack, &format!("twice-{round}")).await;

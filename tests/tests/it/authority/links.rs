@@ -15,7 +15,7 @@ use super::wire::Wire;
 use crate::stack::Stack;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_link_carries_a_client_to_the_other_root() {
+async fn each_link_lets_a_client_verify_the_other_root() {
     Stack::run(0, async |stack| {
         for (name, old, new) in [
             ("same", KeyAlgorithm::EcdsaP384, KeyAlgorithm::EcdsaP384),

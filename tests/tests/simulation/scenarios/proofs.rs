@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_device_approved_between_rollovers_gets_todays_bundle() {
+fn a_device_approved_between_rollovers_gets_the_current_bundle() {
     scene(1, async |scene| {
         let job = scene.begin().await;
         scene.world.ended(job).await;

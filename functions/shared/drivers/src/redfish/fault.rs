@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_device_was_sent_is_not_quoted() {
+    fn pem_sent_to_the_device_is_not_quoted() {
         let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nBBBB\n";
         for (text, kept) in [
             (format!("'{pem}-----END PRIVATE KEY-----\n' is no value."), "'[PEM]' is no value."),

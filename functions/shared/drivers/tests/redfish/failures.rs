@@ -57,7 +57,7 @@ async fn full_stores_are_recognised_however_they_report_it() {
 }
 
 #[tokio::test]
-async fn accepted_is_not_stored() {
+async fn an_accepted_certificate_must_also_be_stored() {
     for (model, profile) in [
         (Model::OpenBmc, Profile::Openbmc),
         (Model::Dmtf { expand: true }, Profile::Dmtf),
@@ -71,7 +71,7 @@ async fn accepted_is_not_stored() {
 }
 
 #[tokio::test]
-async fn accepted_is_not_deleted() {
+async fn an_accepted_deletion_must_also_take_effect() {
     let old = root("old");
     for (model, profile) in [(Model::OpenBmc, Profile::Openbmc), (Model::Vmedia { replace: false }, Profile::Vmedia)] {
         let fake = Fake::start(model).await;
@@ -145,7 +145,7 @@ async fn the_session_of_a_hanging_device_ends_before_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_device_without_a_logout_is_left_at_the_deadline() {
+async fn an_attempt_without_a_logout_ends_at_the_deadline() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, _| (!request.is("POST", "/Sessions")).then_some(Reply::Hang));
     let mut attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));

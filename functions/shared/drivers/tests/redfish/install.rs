@@ -155,7 +155,7 @@ async fn a_device_that_echoes_a_bare_key_is_not_quoted() {
 }
 
 #[tokio::test]
-async fn accepted_is_not_installed() {
+async fn an_accepted_certificate_must_also_be_shown() {
     for (model, profile) in MODELS {
         let fake = Fake::start(model).await;
         fake.lies();
@@ -168,7 +168,7 @@ async fn accepted_is_not_installed() {
 }
 
 #[tokio::test]
-async fn shown_but_not_listed_is_not_installed() {
+async fn a_shown_certificate_must_also_be_listed() {
     let fake = Fake::start(Model::OpenBmc).await;
     let mut device = Device::new(&fake, Profile::Openbmc);
     let new = identity();
