@@ -1,5 +1,5 @@
-//! Cold starts: from the start of a bootstrap to its first request for an invocation, against the least that a function
-//! can be, both in the same run. And what each bootstrap weighs.
+//! Cold starts: the time from the start of a bootstrap to its first request for an invocation, compared with a
+//! minimal function in the same run. Also prints each bootstrap's size.
 //!
 //! `cargo bench --bench cold_start`, on an idle machine, after `cargo build --release --bins`.
 #![allow(
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Starts of each program, one after another in turn, so that all meet the same machine.
+/// Starts per program. The programs alternate, so that all run under the same conditions.
 const ROUNDS: usize = 40;
 const FUNCTIONS: [&str; 9] =
     ["regenerate", "conduct", "worker", "issue", "catalog", "import", "retry", "access", "rotate"];
@@ -25,7 +25,7 @@ struct Program {
     name: &'static str,
     path: PathBuf,
     starts: Vec<Duration>,
-    /// KiB, the most it had by then.
+    /// KiB, the peak until then.
     resident: u64,
 }
 
@@ -57,7 +57,7 @@ fn main() {
     }
 }
 
-/// Plays Lambda's runtime API as far as the first question.
+/// Acts as Lambda's runtime API up to the first request.
 fn start(program: &mut Program) {
     let api = TcpListener::bind("127.0.0.1:0").unwrap();
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-"""The work of an import in Python cryptography: what an operator's script would do. A line of JSON in, a line out.
+"""The work of an import in Python cryptography, as in an operator's script. One line of JSON in, one line out.
 
 In: [{"certificates": PEM, "key": PEM, "host": name, "now": seconds}]. Out: seconds of CPU a certificate, for each without and with
 a signature that proves the key.

@@ -1,7 +1,7 @@
-//! What an import costs: check and seal, against the bare operations of AWS-LC for the same material, and against the
-//! same work in Python cryptography, all in the same run. And how much memory the largest input takes.
+//! The cost of an import: check and seal, compared in the same run with the bare operations of AWS-LC for the same
+//! material, and with the same work in Python cryptography. Also the memory for the largest input.
 //!
-//! `cargo bench --bench import`. Times are of the CPU, so that others on the machine count for little.
+//! `cargo bench --bench import`. Times are CPU times, so other processes hardly affect them.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -36,7 +36,7 @@ use zeroize::Zeroizing;
 static ALLOCATED: PeakAlloc = PeakAlloc;
 
 const ROUNDS: usize = 9;
-/// Nanoseconds of CPU a round and side: the clock ticks in milliseconds.
+/// Nanoseconds of CPU time per round and side: the clock has a resolution of milliseconds.
 const ROUND: u64 = 200_000_000;
 
 fn main() {
@@ -58,8 +58,8 @@ fn main() {
     memory();
 }
 
-/// Nanoseconds of ours, and of the bare operations without and with the root's signature of itself: in turn, each
-/// the median.
+/// Median nanoseconds of our code, and of the bare operations without and with the root's self-signature, measured
+/// alternately.
 fn compare(bundle: &Bundle, key: &Key) -> (f64, [f64; 2]) {
     let text = bundle.text();
     let data_key = [7; 32];
@@ -82,7 +82,7 @@ fn import_and_seal(certificate: &str, private_key: &str, data_key: &[u8]) {
     black_box(seal(checked.key.pkcs8_der(), data_key));
 }
 
-/// As `rootcast-seal` does with the data key that KMS made.
+/// As in `rootcast-seal`, with the data key from KMS.
 fn seal(secret: &[u8], data_key: &[u8]) -> Vec<u8> {
     let cipher = RandomizedNonceKey::new(&AES_256_GCM, data_key).unwrap();
     let mut text = Zeroizing::new(Vec::with_capacity(secret.len() + MAX_TAG_LEN));
@@ -91,7 +91,7 @@ fn seal(secret: &[u8], data_key: &[u8]) -> Vec<u8> {
     std::mem::take(&mut *text)
 }
 
-/// What AWS-LC needs, taken apart beforehand: nothing is left to parse but the key.
+/// The inputs of AWS-LC, extracted beforehand: only the key remains to be parsed.
 struct Links<'a> {
     key: &'a Key,
     algorithm: &'static dyn VerificationAlgorithm,
@@ -117,7 +117,7 @@ impl<'a> Links<'a> {
         Self { key, algorithm, signed }
     }
 
-    /// Parse the key, sign and verify once, verify the signatures of so many certificates, seal.
+    /// Parses the key, signs and verifies once, verifies the signatures of `certificates` certificates, seals.
     fn bare(&self, certificates: usize, data_key: &[u8]) {
         let message = [7; 32];
         let random = SystemRandom::new();
@@ -141,7 +141,7 @@ impl<'a> Links<'a> {
     }
 }
 
-/// Seconds of CPU a certificate: the key matched by its public half, and proven by a signature as well.
+/// Seconds of CPU time per certificate: comparing the key's public half, and also verifying it with a signature.
 fn python(bundles: &[Bundle]) -> Vec<[f64; 2]> {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -160,7 +160,7 @@ fn python(bundles: &[Bundle]) -> Vec<[f64; 2]> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Nanoseconds of CPU that one call takes.
+/// Nanoseconds of CPU time per call.
 fn cpu(call: impl Fn()) -> f64 {
     let begun = used();
     let mut calls = 0_u64;
@@ -176,13 +176,13 @@ fn cpu(call: impl Fn()) -> f64 {
     }
 }
 
-/// Nanoseconds that this thread has had of a CPU: `proc(5)`, schedstat.
+/// Nanoseconds of CPU time of this thread: `proc(5)`, schedstat.
 fn used() -> u64 {
     let statistics = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux, with CONFIG_SCHED_INFO");
     statistics.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// The largest inputs: what Rust allocated at most, and by how much a process of its own grew, AWS-LC included.
+/// The largest inputs: Rust's peak allocation, and the growth of a separate process, including AWS-LC.
 fn memory() {
     println!("\n64 KiB of          allocated at most   process grew   outcome");
     for (name, text) in [
@@ -214,7 +214,7 @@ fn in_a_process_of_its_own(path: &Path) {
     let text = std::fs::read_to_string(path).unwrap();
     let key = std::fs::read_to_string(path.with_extension("key")).unwrap();
     let sent = Material::Pem { certificate: &text, certificate_chain: None, private_key: &key };
-    // What AWS-LC sets up once is not this input's.
+    // Exclude AWS-LC's one-time initialisation.
     drop(check(&Material::Pem { certificate: "", certificate_chain: None, private_key: &key }, &[], TODAY));
     let resident = memory_of("VmRSS");
     ALLOCATED.reset_peak_usage();

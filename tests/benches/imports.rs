@@ -1,6 +1,6 @@
-//! Imports a second, against the bare SDK calls without which there is no import, both in the same run on the local
-//! cloud: read the token, make a data key, write record, name, leaf and the two items of the audit chain in one transaction,
-//! tell of it.
+//! Imports per second, compared in the same run on the local cloud with the SDK calls that every import needs: read
+//! the token, create a data key, write record, name, leaf and the two items of the audit chain in one transaction,
+//! and send the event.
 //!
 //! `cargo bench --bench imports`, on an idle machine.
 #![allow(
@@ -39,7 +39,7 @@ use time::OffsetDateTime;
 use tower::ServiceExt;
 
 const TOKEN: &str = "a-token-for-a-benchmark-and-for-nothing-else";
-/// One after the other in turn, so that both meet the same machine.
+/// The two sides alternate, so that both run under the same conditions.
 const ROUNDS: usize = 6;
 const IMPORTS: usize = 100;
 const AT_ONCE: usize = 16;
@@ -116,7 +116,7 @@ async fn app(local: &LocalStack) -> import::App {
     }
 }
 
-/// The official SDK, and nothing around it.
+/// Only the official SDK.
 struct Bare {
     database: aws_sdk_dynamodb::Client,
     kms: aws_sdk_kms::Client,
@@ -141,7 +141,7 @@ impl Bare {
         }
     }
 
-    /// As many bytes are written as an import has.
+    /// Writes as many bytes as an import.
     async fn calls(&self, body: &str) {
         let id = || AttributeValue::S(uuid::Uuid::new_v4().to_string());
         self.database.get_item().table_name(&self.access).key("id", id()).consistent_read(true).send().await.unwrap();

@@ -1,4 +1,4 @@
-//! The least that a Lambda function can be: what the cold starts of ours are compared with.
+//! A minimal Lambda function, with which our cold starts are compared.
 
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use serde_json::Value;

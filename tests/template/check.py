@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Everything that can be said about template.yaml without an AWS account. `python3 tests/template/check.py`
+"""Every check of template.yaml that needs no AWS account. `python3 tests/template/check.py`
 
-Prints a line a check and ends with 1 where one has a finding. The first run makes two venvs and builds cfn-guard (about a
-minute each) in ~/.cache/rootcast; later runs take seconds.
+Prints one line per check; the exit code is 1 if there is a finding. The first run creates two venvs and builds cfn-guard
+(about a minute each) in ~/.cache/rootcast; later runs take seconds.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ GUARD = "3.2.1"
 def main():
     python = venv()
     if Path(sys.prefix) != python.parents[1]:
-        # Only the venv has the translator. Without PYTHONPATH and the like, so that it has what requirements.txt says.
+        # Only the venv has the translator. Ignore PYTHONPATH and the like, so that it uses the versions in requirements.txt.
         os.execv(python, [str(python), "-I", "-B", str(HERE / "check.py")])
     guard = cfn_guard()
     sys.path.insert(0, str(HERE))
@@ -39,7 +39,7 @@ def main():
     template = Template.read(TEMPLATE)
     defective = [template.mutated(change) for _, change, _ in DEFECTS]
     with tempfile.TemporaryDirectory() as folder:
-        # One run of cfn-guard over all: the template itself is the first.
+        # One run of cfn-guard for all templates: the real one is the first.
         ruled = guard_findings(guard, Path(folder), [template, *defective])
         linted = lint_findings(python.parent, Path(folder) / "000.json")
         linted["checkov on the translated template"] = checkov_findings(Path(folder) / "000.json")
@@ -56,7 +56,7 @@ def main():
 
 
 def report(name, findings):
-    """Prints what a check has to say; whether it found something."""
+    """Prints a check's result; returns whether it has findings."""
     print(f"{'FAIL' if findings else 'ok  '}  {name.replace('_', ' ')}")
     for finding in findings:
         print(f"      {finding}")
@@ -64,7 +64,7 @@ def report(name, findings):
 
 
 def lint_findings(tools, translated):
-    """Of `sam validate --lint`, and of cfn-lint, which no longer translates SAM itself, on the translated template."""
+    """Findings of `sam validate --lint`, and of cfn-lint, which no longer translates SAM, on the translated template."""
     commands = {
         "sam validate --lint": [tools / "sam", "validate", "--lint", "--region", REGION, "--template", TEMPLATE],
         "cfn-lint on the translated template": [tools / "cfn-lint", "--regions", REGION, "--template", translated],
@@ -78,12 +78,12 @@ def lint_findings(tools, translated):
 
 
 def checkov_findings(translated):
-    """What it finds beyond the exceptions, and the exceptions that it does not find."""
+    """Findings that are no exceptions, and exceptions without a finding."""
     from exceptions import EXCEPTIONS
 
     command = [made("checkov", HERE / "checkov.txt"), "-m", "checkov.main", "--framework", "cloudformation", "--compact", "--quiet"]
     command += ["--skip-download", "--output", "json", "--file", translated]
-    # From a folder without a configuration of somebody's.
+    # In a folder without a configuration file.
     ran = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, cwd=translated.parent)
     try:
         report = json.loads(ran.stdout)
@@ -98,7 +98,7 @@ def checkov_findings(translated):
 
 
 def guard_findings(guard, folder, templates):
-    """What each template violates: rule → messages, with an empty list for a rule that holds."""
+    """Violations of each template: rule → messages, with an empty list for a rule that holds."""
     for number, template in enumerate(templates):
         (folder / f"{number:03}.json").write_text(json.dumps(template.translated))
     command = [guard, "validate", "--rules", HERE / "rules.guard", "--data", folder]
@@ -121,7 +121,7 @@ def verdicts(report):
 
 
 def messages(node):
-    """Every message that cfn-guard has, however deep: ours where the rule has one."""
+    """Every message of cfn-guard at any depth: the rule's own, if it has one."""
     if isinstance(node, list):
         for each in node:
             yield from messages(each)
@@ -134,14 +134,14 @@ def messages(node):
 
 
 def venv():
-    """The interpreter of the venv that has requirements.txt, made where there is none."""
+    """The interpreter of the venv for requirements.txt, which is created if needed."""
     if Path(sys.prefix).parent == CACHE and sys.prefix != sys.base_prefix:
         return Path(sys.prefix) / "bin" / "python"
     return made("template", HERE / "requirements.txt")
 
 
 def made(name, requirements):
-    """The interpreter of the venv of that name with these requirements, made where there is none."""
+    """The interpreter of the venv with this name and these requirements, which is created if needed."""
     stamp = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
     home = CACHE / f"{name}-{stamp}"
     python = home / "bin" / "python"
@@ -157,14 +157,14 @@ def made(name, requirements):
 
 
 def cfn_guard():
-    """The binary, built where there is none. Not as a library of the tests: its 127 crates are nobody else's."""
+    """The binary, which is built if needed. Not a library of the tests: no other code needs its 127 crates."""
     home = CACHE / f"cfn-guard-{GUARD}"
     binary = home / "bin" / "cfn-guard"
     with lock("cfn-guard"):
         if not binary.exists():
             print(f"building cfn-guard {GUARD} in {home}", flush=True)
             build = home / "build"
-            # Unoptimised: it reads a file of 50 KB, and is built in a third of the time.
+            # Unoptimised: it only reads a file of 50 KB, and builds in a third of the time.
             settings = {"CARGO_TARGET_DIR": str(build), "CARGO_PROFILE_DEV_DEBUG": "0", "CARGO_INCREMENTAL": "0"}
             cargo = os.environ.get("CARGO", "cargo")
             command = ["nice", cargo, "install", "cfn-guard", "--version", GUARD, "--locked", "--debug", "--root", home]
@@ -182,7 +182,7 @@ def run(command, otherwise, **options):
 
 @contextlib.contextmanager
 def lock(name):
-    """Two runs at once make a thing once."""
+    """Prevents concurrent runs from creating the same venv or binary twice."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / f"{name}.lock", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -1,6 +1,6 @@
-"""What must hold between the resources of the template, and what a linter does not look at.
+"""Checks across the resources of the template, and checks that linters do not have.
 
-Each check takes a `Template` and yields findings. A check's name is its function's.
+Each check takes a `Template` and yields findings. A check has the name of its function.
 """
 
 import re
@@ -8,10 +8,10 @@ import re
 from template import listed, target, text
 
 FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Issue", "Catalog", "Import", "Retry", "Login", "Rotate"}
-# What a function may do with a key that the template itself makes, and for which kind of secret.
+# Keys that the template creates, and the encryption context that their use requires.
 SEALS = {"SealingKey": "rootcast:certificate", "AccessKey": "rootcast:access-key"}
 
-# An allowed resource with a wildcard needs a reason. (owner, statement) → why it cannot be named.
+# An allowed resource with a wildcard needs a reason. (owner, statement) → why the resource cannot be named.
 WILDCARDS = {
     ("RegenerateRole", "CreateKey"): "CreateKey has no resource type; the request must carry the stack's tag",
     ("RegenerateRole", "TagKey"): "keys are made at run time; the request must carry the stack's tag",
@@ -117,7 +117,7 @@ def functions_write_their_own_log(template):
 
 @check
 def schedules_are_well_formed(template):
-    # A unit in the wrong number is refused by EventBridge when the stack is made, and by no linter before.
+    # EventBridge refuses a unit in the wrong grammatical number at deployment; no linter finds it earlier.
     rate = re.compile(r"rate\((1 (minute|hour|day)|([2-9]|[1-9]\d+) (minutes|hours|days))\)|cron\(\S+( \S+){5}\)")
     wakes = looks = lists = 0
     for name, rule in template.of("Events::Rule"):
@@ -177,7 +177,7 @@ def time_limits_nest(template):
     for name in ("Regenerate", "Catalog", "Import", "Retry", "Login"):
         if limit[name] >= 30:
             yield f"{name} may run {limit[name]} s: the HTTP API answers for it at 30 s"
-    # A message is replaced at its fifth receive, and three workers may die at a device before a fourth leaves it alone.
+    # A message is replaced at its fifth receive, and up to three workers may die on a device before a fourth skips it.
     for name, least in (("TaskQueue", 18), ("IssueQueue", 10)):
         receives = queues[name].get("RedrivePolicy", {}).get("maxReceiveCount", 0)
         if receives < least:
@@ -205,7 +205,7 @@ def tables_have_their_keys(template):
 @check
 def routes_lead_to_their_function(template):
     every = "x-amazon-apigateway-any-method"
-    # Function, who verifies the caller before it, and under which condition there is such a route.
+    # Function, authorizer before it, and condition of the route.
     wanted = {("/signingCertificate", "put"): ("Regenerate", None, None), ("/signingcertificate", "put"): ("Regenerate", None, None)}
     for path in ("/v3/scm/certificates/import", "/v3/scm/certificates/{certificate}/export"):
         wanted[path, "post"] = ("Import", None, None)
@@ -240,7 +240,7 @@ def routes_lead_to_their_function(template):
 
 
 def under_condition(value):
-    """The condition, and what is there under it; None and the value itself where it is there always."""
+    """The condition and the value under it; None and the value itself if it is unconditional."""
     if isinstance(value, dict) and "Fn::If" in value:
         return value["Fn::If"][0], value["Fn::If"][1]
     return None, value

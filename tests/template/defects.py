@@ -1,4 +1,4 @@
-"""Defects that are put into the template one at a time. Each must be found, or the checks prove nothing."""
+"""Defects that are put into the template one at a time. Each must be found: this proves that the checks work."""
 
 
 def statement(source, role, sid):
@@ -15,7 +15,7 @@ def event(source, function, name):
 
 
 def allow(source, role, actions, resource):
-    """One more statement in a role."""
+    """Adds a statement to a role."""
     statements = source["Resources"][role]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
     statements.append({"Sid": "Seeded", "Effect": "Allow", "Action": actions, "Resource": resource})
 
@@ -24,7 +24,7 @@ def variable(source, function, name, value):
     properties(source, function)["Environment"]["Variables"][name] = value
 
 
-# What is wrong → how it is made wrong → the check (ours, or a rule of rules.guard) that must say so.
+# Defect → the change that causes it → the check (ours, or a rule of rules.guard) that must find it.
 DEFECTS = [
     ("a rate with its unit in the wrong number", lambda s: event(s, "Conduct", "Wake").update(Schedule="rate(1 minutes)"), "schedules_are_well_formed"),
     ("no schedule", lambda s: properties(s, "Conduct")["Events"].pop("Wake"), "schedules_are_well_formed"),

@@ -1,9 +1,9 @@
-"""What checkov asks for and the template does not do, each with its reason: the one list of exceptions."""
+"""Checks of checkov that the template does not meet, each with its reason: the only list of exceptions."""
 
 FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Issue", "Catalog", "Import", "Retry", "Login", "Rotate"}
 QUEUES = {f"{name}{kind}" for name in ("Control", "Task", "Issue") for kind in ("Queue", "DeadLetters")}
 
-# check → (the resources that it may find, why)
+# check → (excepted resources, reason)
 EXCEPTIONS = {
     "CKV_AWS_27": (QUEUES, "encrypted by SQS itself (SqsManagedSseEnabled), which checkov does not look at; no message holds a secret"),
     "CKV_AWS_111": ({"NetworkInterfaces"}, "Lambda makes the interfaces at run time; the functions' own code is denied it (lambda:SourceFunctionArn)"),

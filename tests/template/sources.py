@@ -1,4 +1,4 @@
-"""Holds the template and the functions' sources together: a dependency is a permission, and a variable is read."""
+"""Compares the template with the functions' sources: each permission needs a dependency, and each variable is read."""
 
 import re
 from pathlib import Path
@@ -9,26 +9,26 @@ from template import target, text
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT / "functions" / "shared"
 
-# The one crate without which a function cannot call a service. KMS has two: one signs, the other seals.
+# The only crate through which a function can call a service. KMS has two: one signs, the other seals.
 CRATE_OF = {"dynamodb": "rootcast-ledger", "kms": "rootcast-vault", "seal": "rootcast-seal", "tag": "rootcast-vault"}
 CRATE_OF |= {"sqs": "rootcast-queue", "ssm": "aws-sdk-ssm", "events": "rootcast-events"}
 SEALING = {"kms:Decrypt", "kms:GenerateDataKey"}
-# What the Lambda service does with the function's role: no code of ours does it.
+# Permissions that the Lambda service uses with the function's role; our code does not use them.
 BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
-# Variables that a dependency reads, and which.
+# Variables that a dependency reads, with the dependency.
 READ_ELSEWHERE = {"RUST_LOG": "lambda_runtime's tracing subscriber", "AWS_ENDPOINT_URL": "aws-config"}
-# A crate that comes with another one: who does not use it may not.
+# Crates that come with another one: a function that does not use them gets no permission.
 OPTIONAL = {"tag", "seal"}
 TABLE_OR_QUEUE = re.compile(r"(?P<table>[A-Z]+)_TABLE|(?P<queue>[A-Z]+)_QUEUE_URL")
 
 
 def package(function):
-    """The folder of a function, which has the name that the function itself has behind the stack's."""
+    """The folder of a function: the function's name without the stack's name."""
     return ROOT / "functions" / text(function["FunctionName"]).removeprefix("${AWS::StackName}-")
 
 
 def dependencies(folder):
-    """Names of the crates that a package needs to run, those of our own followed."""
+    """Names of a package's non-test dependencies, including those of our own crates."""
     manifest = (folder / "Cargo.toml").read_text()
     section = re.search(r"^\[dependencies\]\n(.*?)(?=^\[|\Z)", manifest, re.M | re.S)
     named = set(re.findall(r"^([A-Za-z0-9_-]+)(?:\.workspace)? *=", section.group(1), re.M)) if section else set()
@@ -38,7 +38,7 @@ def dependencies(folder):
 
 
 def code(folder):
-    """A package's Rust code without its unit tests, which end a file."""
+    """A package's Rust code without its unit tests, which are at the end of a file."""
     files = [path.read_text() for path in sorted((folder / "src").rglob("*.rs"))]
     return "\n".join(re.split(r"^#\[cfg\(test\)\]\nmod ", file, flags=re.M)[0] for file in files)
 
@@ -102,7 +102,7 @@ def rows():
 
 
 def leads(method, path, routes):
-    """Where API Gateway sends a request: the route with the most parts that are said, a greedy one after the others."""
+    """The route that API Gateway selects: the one with the most literal parts; greedy routes come last."""
 
     def fits(route):
         wanted, parts = route.split("/")[1:], path.split("/")[1:]

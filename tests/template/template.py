@@ -1,4 +1,4 @@
-"""A SAM template and what CloudFormation makes of it, with the few questions that the checks ask."""
+"""A SAM template with its translation to CloudFormation, and queries for the checks."""
 
 import copy
 import logging
@@ -11,26 +11,26 @@ from samtranslator.translator.transform import transform  # noqa: E402: reads th
 from samtranslator.yaml_helper import yaml_parse  # noqa: E402
 
 
-# It warns that it could not send its usage metrics, which nobody asked it to.
+# Hide its warning that it could not send usage metrics.
 logging.getLogger("samtranslator").setLevel(logging.ERROR)
 
 
 class NoManagedPolicies:
-    """The translator asks for AWS's managed policies by name. Ours are written out, so there are none to be known."""
+    """AWS's managed policies by name, which the translator requires. Our policies are inline, so there are none."""
 
     def load(self):
         return {}
 
 
 class Template:
-    """`source`: as it is written; `resources`: as CloudFormation sees it."""
+    """`source`: the SAM template; `resources`: the resources for CloudFormation."""
 
     def __init__(self, source):
         self.source = source
         packaged = copy.deepcopy(source)
         for resource in packaged["Resources"].values():
             if resource["Type"] == "AWS::Serverless::Function":
-                # `sam package` does this: CloudFormation takes code from S3 only.
+                # As `sam package` does: CloudFormation only accepts code in S3.
                 resource["Properties"]["CodeUri"] = "s3://artifacts/" + resource["Properties"]["CodeUri"]
         self.translated = transform(packaged, {}, NoManagedPolicies())
         self.resources = self.translated["Resources"]
@@ -50,13 +50,13 @@ class Template:
         return [(name, r["Properties"]) for name, r in self.resources.items() if r["Type"] == "AWS::" + kind]
 
     def default(self, value):
-        """A literal, or the default of the parameter that is referred to."""
+        """The literal, or the default of the referenced parameter."""
         if isinstance(value, dict) and set(value) == {"Ref"}:
             return self.source["Parameters"].get(value["Ref"], {}).get("Default")
         return value
 
     def statements(self):
-        """(owner, statement) of every identity policy: inline in a role, or a managed policy of ours."""
+        """(owner, statement) of every identity policy: inline in a role, or one of our managed policies."""
         for name, role in self.of("IAM::Role"):
             for policy in role.get("Policies", []):
                 for statement in policy["PolicyDocument"]["Statement"]:

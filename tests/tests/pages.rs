@@ -1,4 +1,4 @@
-//! Pages for people lead somewhere: each link, and each path that is named, exists.
+//! Every link in the pages, and every path that they name, exists.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 const FOLDERS: [&str; 4] = [".github", "functions", "infra", "tests"];
 
-/// Below the folder, but for what is built or fetched there.
+/// Pages below the folder, except for what is built or downloaded there.
 fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()) {
         let path = entry.path();
@@ -20,12 +20,12 @@ fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What stands between `open` and `close`.
+/// The texts between `open` and `close`.
 fn between<'t>(text: &'t str, open: &'static str, close: char) -> impl Iterator<Item = &'t str> {
     text.split(open).skip(1).filter_map(move |rest| rest.split_once(close)).map(|(inside, _)| inside)
 }
 
-/// `a/{b,c}.rs` names two.
+/// `a/{b,c}.rs` names two paths.
 fn expanded(path: &str) -> Vec<String> {
     let Some((before, (choices, after))) = path.split_once('{').and_then(|(b, rest)| Some((b, rest.split_once('}')?)))
     else {
@@ -35,14 +35,14 @@ fn expanded(path: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_link_and_path_on_a_page_leads_somewhere() {
+fn every_link_and_path_on_a_page_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = vec![root.join("README.md")];
     FOLDERS.iter().for_each(|folder| pages(&root.join(folder), &mut found));
     let (mut seen, mut dead) = (0, Vec::new());
     for page in &found {
         let text = fs::read_to_string(page).unwrap();
-        // Blocks of code stand between fences.
+        // Skip blocks of code between fences.
         let prose: String = text.split("```").step_by(2).collect();
         let links = between(&prose, "](", ')').filter(|link| !link.starts_with("http"));
         let links = links.map(|link| page.parent().unwrap().join(link.split('#').next().unwrap()));

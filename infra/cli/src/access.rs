@@ -1,4 +1,5 @@
-//! `rootcast access`: who may call, by the rights to write the stack's table of tokens.
+//! `rootcast access`: API users and their credentials. Requires AWS credentials that may write the stack's access
+//! table.
 
 mod add;
 mod list;

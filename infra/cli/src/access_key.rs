@@ -1,5 +1,5 @@
-//! Access keys: `rootcast access-key` and `rootcast access rotate-key`, by the rights to write the stack's table of tokens and
-//! to seal with its KMS key.
+//! Access keys: `rootcast access-key` and `rootcast access rotate-key`. Requires AWS credentials that may write the
+//! stack's access table and encrypt with its KMS key.
 
 use anyhow::{Context, Result, bail};
 use aws_config::{BehaviorVersion, SdkConfig};
@@ -18,7 +18,7 @@ use crate::{
     stack::Stack,
 };
 
-/// As long as Huawei Cloud's are: 238 random bits.
+/// The length of Huawei Cloud's secrets: 238 random bits.
 const SECRET_LENGTH: usize = 40;
 const SECRET_ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
@@ -59,7 +59,7 @@ struct StackTable {
     sealing_key: Option<String>,
 }
 
-/// Where keys are made.
+/// Creates access keys.
 struct Forge {
     ledger: Ledger,
     sealer: Sealer,
@@ -77,14 +77,14 @@ pub(crate) async fn rotate(arguments: RotateKey, format: Format) -> Result<End> 
     let forge = place.forge().await?;
     let record = forge.ledger.access_key(&old).await.context(NOT_WRITTEN)?;
     let record = record.with_context(|| format!("there is no key {old}: `rootcast access list` shows them"))?;
-    // The same time again: a key that ends does so because somebody meant it.
+    // The new key gets the old key's lifetime: a limited lifetime was chosen on purpose.
     let now = OffsetDateTime::now_utc();
     let expires = record.expires.map(|expires| now + (expires - record.created));
     forge.make(record.principal, expires, format).await?;
     let until = now + Duration::hours(i64::from(overlap));
     if record.expires.is_none_or(|expires| until < expires) {
         match forge.ledger.end_access_key(&old, until).await {
-            // Somebody has removed it.
+            // The old key was removed in the meantime.
             Ok(()) | Err(LedgerError::Conflict) => {}
             ended => ended.context(NOT_WRITTEN)?,
         }
@@ -146,7 +146,7 @@ impl StackTable {
         })
     }
 
-    /// The table and the KMS key: those that were given, and the stack's outputs for the others.
+    /// The access table and the KMS key: from the arguments, else from the stack's outputs.
     async fn find(&self, config: &SdkConfig) -> Result<(String, String)> {
         if let (Some(table), Some(key)) = (&self.access_table, &self.sealing_key) {
             return Ok((table.clone(), key.clone()));
@@ -160,9 +160,9 @@ impl StackTable {
     }
 }
 
-/// Every letter of the alphabet is as likely as any other.
+/// Every character of the alphabet is equally likely.
 fn random_text(alphabet: &[u8], length: usize) -> Result<Zeroizing<String>> {
-    // Bytes above the last whole round of the alphabet would make its first letters likelier.
+    // Reject bytes above the largest multiple of the alphabet's length: they would favour its first characters.
     let fair = 256 - 256 % alphabet.len();
     let mut text = Zeroizing::new(String::with_capacity(length));
     while text.len() < length {
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn random_texts_are_of_their_alphabet_and_differ() {
+    fn random_texts_use_their_alphabet_and_differ() {
         let made: BTreeSet<String> =
             (0..100).map(|_| random_text(AccessKeyId::ALPHABET, AccessKeyId::LENGTH).unwrap().to_string()).collect();
         assert!(made.len() == 100 && made.iter().all(|text| text.parse::<AccessKeyId>().is_ok()));

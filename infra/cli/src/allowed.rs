@@ -1,4 +1,4 @@
-//! What a caller may do, as every command that lets somebody in is told it.
+//! Options for a user's rights, shared by every command that creates a user or a token.
 
 use clap::Args;
 use rootcast_core::access::permission::{Grant, Grants, Operation, Role};
@@ -27,7 +27,7 @@ impl Allowed {
     }
 }
 
-/// In a line.
+/// The rights on one line.
 pub(crate) fn told(grants: &Grants) -> String {
     let rights = grants.grants().map(|grant| grant.to_string());
     rights.chain(grants.operations().map(|operation| operation.to_string())).collect::<Vec<_>>().join(" ")
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_is_given_else_an_operators_rights() {
+    fn given_rights_replace_the_operators_default_rights() {
         let operator = r"\VED\Policy=read,write,create,delete";
         assert_eq!(given(&[]), operator);
         assert_eq!(given(&["--permission", "abort"]), format!("{operator} abort"));

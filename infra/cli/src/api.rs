@@ -1,4 +1,4 @@
-//! The HTTP API as its client sees it.
+//! A client of the HTTP API.
 
 mod problem;
 mod wire;
@@ -20,15 +20,15 @@ pub(crate) use self::{
 use crate::{exit::Usage, profile::Access};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// API Gateway gives up after 30 seconds and says so; its word is better than our silence.
+/// Longer than API Gateway's 30 seconds, so that its error is reported instead of a client timeout.
 const ANSWER_LIMIT: Duration = Duration::from_secs(35);
-/// After 0.5, 1 and 2 seconds, each with jitter: a cold start, a throttle, a packet that was lost.
+/// Retries after 0.5, 1 and 2 seconds, each with jitter: for a cold start, a throttle or a lost packet.
 const ATTEMPTS_AFTER_FIRST: usize = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The most that one page of the API holds.
+/// The API's largest page.
 const PAGE: &str = "100";
 
-/// One API, and the right to call it.
+/// One API, with the token to call it.
 #[derive(Debug)]
 pub(crate) struct Api {
     http: Client,
@@ -36,7 +36,7 @@ pub(crate) struct Api {
     token: Token,
 }
 
-/// What every JSON answer is wrapped in.
+/// The envelope of every JSON answer.
 #[derive(Deserialize)]
 #[serde(bound = "T: DeserializeOwned")]
 struct Envelope<T> {
@@ -47,10 +47,10 @@ struct Envelope<T> {
 }
 
 impl Api {
-    /// Connects nowhere yet.
+    /// Does not connect yet.
     ///
     /// # Errors
-    /// The address would send the token in the clear, or the CA file cannot be read.
+    /// The address would send the token unencrypted, or the CA file cannot be read.
     pub(crate) fn connect(access: &Access) -> Result<Self> {
         let loopback = is_loopback(&access.url);
         if !(access.url.scheme() == "https" || access.url.scheme() == "http" && loopback) {
@@ -61,7 +61,7 @@ impl Api {
         let mut http = Client::builder()
             .connect_timeout(CONNECT_LIMIT)
             .timeout(ANSWER_LIMIT)
-            // A redirect would take the token along.
+            // A redirect could send the token to another server.
             .redirect(Policy::none())
             .user_agent(concat!("rootcast/", env!("CARGO_PKG_VERSION")));
         if loopback {
@@ -79,18 +79,18 @@ impl Api {
         Ok(Self { http: http.build()?, base: access.url.clone(), token: access.token.clone() })
     }
 
-    /// `response` of a GET, which is repeated where that may help.
+    /// The `response` of a GET, with retries.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, ApiError> {
         let (status, body) = self.text(path, query).await?;
         read(path, status, &body)?.ok_or_else(|| ApiError::unintelligible(path, "it has no response"))
     }
 
-    /// The body of a GET as it is.
+    /// The unparsed body of a GET.
     pub(crate) async fn raw(&self, path: &str) -> Result<String, ApiError> {
         Ok(self.text(path, &[]).await?.1)
     }
 
-    /// Sends once: what may change something is not repeated by itself. `None` where the answer has no `response`.
+    /// Sends once, without retries, since the request may change something. `None` if the answer has no `response`.
     pub(crate) async fn send<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -106,7 +106,7 @@ impl Api {
         read(path, status, &body)
     }
 
-    /// The body of a GET that has no envelope: `/v3/scm`.
+    /// The body of a GET whose answer has no envelope: `/v3/scm`.
     pub(crate) async fn get_plain<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -116,7 +116,7 @@ impl Api {
         serde_json::from_str(&body).map_err(|error| ApiError::unintelligible(path, error))
     }
 
-    /// The same for what may change something: sent once. No body reads as `null`.
+    /// As [`Self::get_plain`], for a request that may change something: sent once. An empty body reads as `null`.
     pub(crate) async fn send_plain<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -135,7 +135,7 @@ impl Api {
         serde_json::from_str(body).map_err(|error| ApiError::unintelligible(path, error))
     }
 
-    /// The items of every page, of which each has them under `field`.
+    /// The items of all pages, from their `field`.
     pub(crate) async fn pages<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -150,7 +150,7 @@ impl Api {
         Ok(items)
     }
 
-    /// The same, page by page, for what may be more than is to be held at once. `limit`: of a page.
+    /// As [`Self::pages`], page by page, for lists that may not fit in memory. `limit` is the page size.
     pub(crate) fn paged<'a>(
         &'a self,
         path: &'a str,
@@ -161,7 +161,7 @@ impl Api {
         Pages { api: self, path, filter, field, limit, next: NextPage::First }
     }
 
-    /// As [`Api::send`], for what may be done twice: repeated where that may help.
+    /// As [`Api::send`], with retries: for idempotent requests.
     pub(crate) async fn send_repeatedly<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -189,7 +189,7 @@ impl Api {
                 value.set_sensitive(true);
                 request.header(reqwest::header::AUTHORIZATION, value)
             }
-            // No header can carry it: the API will say that there is none.
+            // No header can hold this token. Send none: the API answers that it is missing.
             Err(_) => request,
         }
     }
@@ -206,7 +206,7 @@ fn pauses() -> ExponentialBuilder {
     ExponentialBuilder::default().with_min_delay(FIRST_PAUSE).with_max_times(ATTEMPTS_AFTER_FIRST).with_jitter()
 }
 
-/// The pages of a list, one at a time.
+/// A list, page by page.
 pub(crate) struct Pages<'a> {
     api: &'a Api,
     path: &'a str,
@@ -223,7 +223,7 @@ enum NextPage {
 }
 
 impl Pages<'_> {
-    /// A page may be empty and not the last; `None` comes after the last.
+    /// A page may be empty without being the last. `None` follows the last page.
     pub(crate) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<Vec<T>>, ApiError> {
         let cursor = match &self.next {
             NextPage::First => None,
@@ -259,12 +259,12 @@ fn read<T: DeserializeOwned>(path: &str, status: StatusCode, body: &str) -> Resu
     Ok(envelope.response)
 }
 
-/// What `/v3/scm` answers in place of the envelope.
+/// The error answer of `/v3/scm`, which has no envelope.
 #[derive(Deserialize)]
 struct ScmRefusal {
     error_code: String,
     error_msg: String,
-    /// All that is wrong, where that is more than one thing.
+    /// Every problem, if there are several.
     #[serde(default)]
     problems: Vec<ScmRefusal>,
 }
@@ -286,7 +286,7 @@ fn refusal(path: &str, status: StatusCode, body: &str) -> ApiError {
         Ok(Envelope { response, messages }) if !messages.is_empty() => {
             ApiError::Refused(Box::new(Refusal { status, messages, response }))
         }
-        // API Gateway itself, or something on the way.
+        // The answer is from API Gateway or an intermediary.
         _ => ApiError::Foreign { status, path: path.to_owned() },
     }
 }

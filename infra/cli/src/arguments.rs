@@ -1,4 +1,4 @@
-//! What can be typed.
+//! The command line.
 
 use std::path::PathBuf;
 
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_holds_together() {
+    fn the_command_definition_is_valid() {
         Arguments::command().debug_assert();
     }
 
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_let_in_gets_roles_grants_and_permissions() {
+    fn users_get_roles_grants_and_permissions() {
         let given = r"--permission export-key --permission export-key --role reader --grant \VED\Policy\Web=read,write";
         for command in ["login --principal me", "access add ops"] {
             let line = format!("rootcast {command} --stack s {given}");
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_a_usage_error() {
+    fn invalid_combinations_are_usage_errors() {
         assert_eq!(refused("rootcast job watch seven"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast rotate --error-budget 101"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast rotate --canary 0"), ErrorKind::ValueValidation);

@@ -1,4 +1,5 @@
-//! `rootcast audit`: who did what with a job, a certificate or a root, and whether that is still what was recorded.
+//! `rootcast audit`: who did what to a job, a certificate or a root, and whether the record is complete and
+//! unchanged.
 
 use std::path::{Path, PathBuf};
 
@@ -50,7 +51,7 @@ pub(crate) struct Verify {
     head: Option<Fingerprint>,
 }
 
-/// A page of the API.
+/// One page of the API's answer.
 #[derive(Debug, Deserialize)]
 struct Page {
     entries: Vec<String>,
@@ -73,7 +74,7 @@ pub(crate) async fn run(api: impl FnOnce() -> Result<Api>, command: AuditCommand
         }
         AuditCommand::Verify(Verify { file, head }) => {
             let text = std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
-            // What is not text is no entry either.
+            // Bytes that are not UTF-8 are no entry either, so verification fails.
             verified(verify_export(&String::from_utf8_lossy(&text), head), &file.display().to_string(), format)
         }
     }
@@ -85,7 +86,7 @@ async fn show(api: &Api, path: &str, subject: Subject, file: Option<&Path>, form
         std::fs::write(file, &text).with_context(|| format!("{} cannot be written", file.display()))?;
         return verified(verify_export(&text, None), &file.display().to_string(), format);
     }
-    // What is shown is what was recorded, or it is not shown as that.
+    // Only a verified chain is shown as the record.
     let Verified { entries, .. } = match verify_export(&text, None) {
         Ok(verified) => verified,
         broken => return self::verified(broken, &format!("the chain of {subject}"), format),
@@ -100,7 +101,7 @@ async fn show(api: &Api, path: &str, subject: Subject, file: Option<&Path>, form
     Ok(End::Done)
 }
 
-/// All pages, as the text of an export.
+/// All pages, in the format of an export.
 async fn fetch(api: &Api, path: &str, subject: Subject) -> Result<String> {
     let (mut lines, mut cursor): (Vec<String>, Option<String>) = (Vec::new(), None);
     let head = loop {
@@ -113,7 +114,7 @@ async fn fetch(api: &Api, path: &str, subject: Subject) -> Result<String> {
             None => break page.head,
         }
     };
-    // The head was read before the last page, which may have entries that came in between.
+    // Drop entries that were added after the head was read.
     lines.truncate(usize::try_from(head.sequence)?);
     Ok(export(subject, &lines, head)?)
 }
@@ -173,7 +174,7 @@ mod tests {
         (lines, head)
     }
 
-    /// An API with these entries, two a page, and this head.
+    /// An API with these entries, two per page, and this head.
     async fn api(lines: Vec<String>, head: Head) -> Api {
         let page = async move |Query(query): Query<Vec<(String, String)>>| {
             let from: usize = query.iter().find(|(name, _)| name == "cursor").map_or(0, |(_, at)| at.parse().unwrap());
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_chain_exported_by_pages_is_verified_offline() {
+    async fn a_chain_read_in_pages_is_verified_offline() {
         let (lines, head) = chain(5);
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("chain.jsonl");
@@ -216,14 +217,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_entry_that_comes_meanwhile_is_left_for_later() {
+    async fn entries_added_during_the_export_are_left_out() {
         let (lines, _) = chain(5);
         let (_, before) = chain(4);
         assert_eq!(job(api(lines, before).await, None).await, End::Done);
     }
 
     #[tokio::test]
-    async fn what_the_api_says_is_not_believed_either() {
+    async fn a_chain_from_the_api_is_verified_too() {
         let (mut lines, head) = chain(5);
         lines.remove(2);
         assert_eq!(job(api(lines, head).await, None).await, End::Failed);

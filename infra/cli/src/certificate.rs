@@ -1,4 +1,4 @@
-//! `rootcast certificate`: certificates that were made elsewhere, and the devices that they go to.
+//! `rootcast certificate`: imported certificates, and their deployment to devices.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::{
 };
 
 const CERTIFICATES: &str = "/v3/scm/certificates";
-/// The most that one page of the vendor's API holds.
+/// The largest page of the vendor's API.
 const PAGE: &str = "50";
 
 #[derive(Debug, Subcommand)]

@@ -1,4 +1,4 @@
-//! `rootcast device`: the fleet's records.
+//! `rootcast device`: the devices of the fleet.
 
 pub(crate) mod add;
 pub(crate) mod approve;

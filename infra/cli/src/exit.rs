@@ -1,4 +1,4 @@
-//! How the command ends: an exit code that scripts can tell apart, and words for whoever typed it.
+//! How the command ends: an exit code for scripts, and a message for the operator.
 
 use std::process::ExitCode;
 
@@ -7,11 +7,11 @@ use thiserror::Error;
 
 use crate::{api::ApiError, output::note};
 
-/// How a command that did its work ended.
+/// How a command ended that did its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Done,
-    /// A job was aborted or left devices behind, a device was refused, a proof failed.
+    /// A job was aborted or left devices behind, a device was refused, or a proof failed.
     Failed,
     /// A job waits for the operator.
     Paused,
@@ -29,7 +29,7 @@ impl End {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Paused => 3,
-            // 128 + SIGINT, as shells have it.
+            // 128 + SIGINT, the convention of shells.
             Self::Interrupted => 130,
         }
     }
@@ -41,19 +41,19 @@ impl From<End> for ExitCode {
     }
 }
 
-/// Arguments that clap takes but that do not go together, or lack something.
+/// Arguments that clap accepts but that contradict each other or are incomplete.
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
-/// Says on standard error what went wrong.
+/// Prints the error on standard error.
 pub(crate) fn explain(error: &Error) -> ExitCode {
     if is_broken_pipe(error) {
-        // Whoever reads us has read enough: `rootcast device list | head`.
+        // The reader closed the pipe: `rootcast device list | head`.
         return ExitCode::SUCCESS;
     }
     match error.downcast_ref::<ApiError>() {
-        // It has its own lines.
+        // API errors have several lines of their own.
         Some(api) => note!("error: {api}"),
         None => note!("error: {error:#}"),
     }

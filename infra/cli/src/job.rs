@@ -1,4 +1,4 @@
-//! `rootcast job`: rollovers and deployments, looked at and steered.
+//! `rootcast job`: shows and controls rollovers and deployments.
 
 mod show;
 mod waive;
@@ -79,7 +79,7 @@ pub(crate) async fn run(api: &Api, command: JobCommand, format: Format) -> Resul
     }
 }
 
-/// The named job, or the newest that has not ended, or the newest.
+/// The named job, else the newest that has not ended, else the newest.
 pub(crate) async fn find(api: &Api, which: &Which) -> Result<JobId> {
     if let Some(id) = which.id {
         return Ok(id);
@@ -119,12 +119,12 @@ fn tell(id: JobId, job: Option<Value>, format: Format) -> Result<End> {
     Ok(End::Done)
 }
 
-/// Some of what failed in the job's present leg: as many as are shown, however many there are.
+/// Failed devices of the job's current leg: at least as many as are shown, if there are that many.
 pub(crate) async fn some_failed(api: &Api, job: &Job) -> Result<Vec<Task>> {
     some(api, job, (TaskState::Failed, "failed"), show::SHOWN_FAILURES).await
 }
 
-/// At least so many in this state, where there are so many.
+/// At least `count` tasks in this state, if there are that many.
 async fn some(api: &Api, job: &Job, (state, name): (TaskState, &str), count: usize) -> Result<Vec<Task>> {
     let (path, filter, limit) = (format!("/jobs/{}/tasks", job.id), [("state", name)], count.to_string());
     let mut pages = api.paged(&path, &filter, "tasks", &limit);

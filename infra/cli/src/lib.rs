@@ -32,9 +32,9 @@ use crate::{
     exit::End,
 };
 
-/// Runs the command of this process's arguments.
+/// Runs the command that is given by the process's arguments.
 pub async fn run() -> ExitCode {
-    // For reqwest, which is built without one; whoever came first has installed the same.
+    // The provider for reqwest, which is built without one. An error means that the same one is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match execute(Arguments::parse()).await {
         Ok(end) => end.into(),

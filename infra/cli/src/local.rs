@@ -1,7 +1,7 @@
-//! `rootcast local`: the whole of it on this machine, and the proof from the devices' side.
+//! `rootcast local`: the whole stack on this machine, and the proof from the devices' side.
 //!
-//! What an operator does is done by the functions of the operator's own commands, through the API's TLS front: log in,
-//! enrol, approve, ask for a root, watch.
+//! Each operator step (log in, enrol, approve, request a root, watch) runs the code of the operator's own command,
+//! through the API's TLS front.
 
 mod issue;
 mod proof;
@@ -28,9 +28,9 @@ use crate::{
 };
 
 const STACK: &str = "rootcast";
-/// Default of template.yaml's CredentialPrefix.
+/// The default of template.yaml's `CredentialPrefix`.
 const CREDENTIAL_PREFIX: &str = "/rootcast/devices/";
-/// Longer than anybody leaves a demonstration running.
+/// Longer than a demonstration lasts.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 #[derive(Debug, Args)]
@@ -75,13 +75,13 @@ pub(crate) async fn run(local: Local, format: Format) -> Result<End> {
     }
     steps.say("ending everything");
     let ended = stack.shutdown().await;
-    // What went wrong first is what went wrong.
+    // The demonstration's error takes precedence over an error of the shutdown.
     let end = shown?;
     ended?;
     Ok(end)
 }
 
-/// Two rollovers of the whole fleet, and what the devices make of them.
+/// Two rollovers of the whole fleet, and the proof from the devices' side.
 async fn show(stack: &LocalStack, steps: &Steps, format: Format) -> Result<End> {
     let api = steps.run("logged in", log_in(stack)).await?;
     steps.run("devices enrolled", enrol(stack, &api)).await?;
@@ -118,7 +118,7 @@ async fn log_in(stack: &LocalStack) -> Result<Api> {
     Api::connect(&access)
 }
 
-/// As pending devices: `approve` is a step of its own.
+/// Enrols the devices as pending: `approve` is a separate step.
 async fn enrol(stack: &LocalStack, api: &Api) -> Result<()> {
     let devices = || stack.fleet.devices();
     store_credentials(&stack.sdk_config, CREDENTIAL_PREFIX, devices()).await?;
@@ -134,7 +134,8 @@ async fn enrol(stack: &LocalStack, api: &Api) -> Result<()> {
     Ok(())
 }
 
-/// By what the fleet was started with, as an inventory would have it: nothing is believed because a device says so.
+/// Approves by the fingerprints with which the fleet was started, as with an inventory: the devices are not trusted
+/// on first use.
 async fn approve(stack: &LocalStack, api: &Api) -> Result<()> {
     let known = stack.fleet.devices().map(|device| {
         let pin = Pin::Certificate(Fingerprint::of(&device.certificate));
@@ -169,7 +170,7 @@ fn how_to_go_on(stack: &LocalStack) -> String {
     )
 }
 
-/// The ways in which a person or a supervisor ends a program.
+/// The signals by which a person or a supervisor ends a program.
 struct Interrupt {
     ctrl_c: Signal,
     terminate: Signal,

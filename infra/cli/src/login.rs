@@ -1,4 +1,5 @@
-//! `rootcast login`: a token for oneself, by the right to write the stack's table of tokens.
+//! `rootcast login`: creates a token for the caller. Requires AWS credentials that may write the stack's access
+//! table.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -22,7 +23,7 @@ use crate::{
     stack::Stack,
 };
 
-/// What every caller may ask.
+/// A route that every caller may use.
 const VERSION: &str = "/vedsdk/systemstatus/version";
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -60,7 +61,7 @@ pub(crate) async fn run(arguments: &AccessArguments, login: Login, format: Forma
     )?;
     let file = arguments.file()?;
     access.save(&file)?;
-    // A wrong address shows now, not at the first use.
+    // Report a wrong address now, and not at the first use.
     Api::connect(&access)?.raw(VERSION).await?;
     match format {
         Format::Text => {
@@ -78,7 +79,7 @@ pub(crate) async fn run(arguments: &AccessArguments, login: Login, format: Forma
     Ok(End::Done)
 }
 
-/// Makes a token, stores its hash in `table`, and answers what the token's owner needs to call the API.
+/// Creates a token, stores its hash in `table`, and returns what its owner needs to call the API.
 pub(crate) async fn grant(
     config: &SdkConfig,
     table: &str,
@@ -101,7 +102,7 @@ pub(crate) async fn grant(
     Ok(Access { url, token, ca })
 }
 
-/// The table and the API's address: those that were given, and the stack's outputs for the others.
+/// The access table and the API's address: from the arguments, else from the stack's outputs.
 async fn find(config: &SdkConfig, login: &Login, url: Option<Url>) -> Result<(String, Url)> {
     if let (Some(table), Some(url)) = (&login.access_table, &url) {
         return Ok((table.clone(), url.clone()));

@@ -1,18 +1,18 @@
-//! What is written, and to where: results to standard output, remarks to standard error.
+//! Output: results to standard output, remarks to standard error.
 
 use std::fmt::Write as _;
 
 use anyhow::Result;
 use serde::Serialize;
 
-/// For whom results are written.
+/// The reader for whom results are formatted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Text,
     Json,
 }
 
-/// A line on standard output. An error, such as a reader that went away, is the caller's: `println!` would panic.
+/// A line on standard output. The caller handles errors, such as a closed pipe, at which `println!` would panic.
 macro_rules! out {
     ($($text:tt)*) => {{
         use std::io::Write as _;
@@ -20,7 +20,7 @@ macro_rules! out {
     }};
 }
 
-/// A line on standard error. Where that is closed, nobody wants it.
+/// A line on standard error. Errors are ignored.
 macro_rules! note {
     ($($text:tt)*) => {{
         use std::io::Write as _;
@@ -30,22 +30,22 @@ macro_rules! note {
 
 pub(crate) use {note, out};
 
-/// One value on one line.
+/// One value as one line of JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     out!("{}", serde_json::to_string(value)?);
     Ok(())
 }
 
-/// Text of other people (devices' certificates and answers, the server's messages) without what could steer a terminal.
+/// Text from outside (devices' certificates and answers, the server's messages), without terminal control characters.
 pub(crate) fn plain(text: &str) -> String {
-    // Bidirectional controls show a name in another order than it has: https://trojansource.codes.
+    // Bidirectional controls change the order in which a name is displayed: https://trojansource.codes.
     let steers = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     text.chars().map(|c| if steers(c) { ' ' } else { c }).collect()
 }
 
-/// Columns as wide as their widest cell, two spaces between them.
+/// Columns as wide as their widest cell, two spaces apart.
 pub(crate) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> String {
     let head = head.map(str::to_owned);
     let widths: Vec<usize> = (0..N)
@@ -69,13 +69,13 @@ mod tests {
     use super::{plain, table};
 
     #[test]
-    fn columns_line_up_and_lines_have_no_tail() {
+    fn columns_are_aligned_without_trailing_spaces() {
         let rows = [["bmc-0001".to_owned(), "Å".to_owned()], ["b".to_owned(), String::new()]];
         assert_eq!(table(["device", "said"], &rows), "device    said\nbmc-0001  Å\nb");
     }
 
     #[test]
-    fn a_certificate_cannot_steer_the_terminal() {
+    fn a_certificate_cannot_control_the_terminal() {
         assert_eq!(plain("CN=\u{1b}[2Jbmc\u{202e}\n\u{9b}31m"), "CN= [2Jbmc   31m");
     }
 }

@@ -1,4 +1,4 @@
-//! Which API, and as whom: from arguments, the environment and the files that `login` writes.
+//! The API and the user: from arguments, the environment and the profiles that `login` writes.
 
 use std::{
     io::{ErrorKind, Write},
@@ -12,19 +12,19 @@ use url::Url;
 
 use crate::{arguments::AccessArguments, exit::Usage};
 
-/// All that is needed to call an API, and what a profile's file holds, as JSON.
+/// What a call to an API needs. Also the content of a profile, as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Access {
     pub(crate) url: Url,
     pub(crate) token: Token,
-    /// PEM file with the only certificates to trust; the system's where there is none.
+    /// PEM file with the only certificates to trust; without it, the system's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ca: Option<PathBuf>,
 }
 
 impl AccessArguments {
     /// # Errors
-    /// Nobody logged in, or the file cannot be read.
+    /// There is no login, or the profile cannot be read.
     pub(crate) fn resolve(&self) -> Result<Access> {
         let token = std::env::var("ROOTCAST_TOKEN").ok().filter(|token| !token.is_empty()).map(Token::from_text);
         let file = self.file()?;
@@ -35,7 +35,7 @@ impl AccessArguments {
         })
     }
 
-    /// Where the profile is kept: `$XDG_CONFIG_HOME/rootcast/NAME.json`, or the path itself.
+    /// The profile's file: `$XDG_CONFIG_HOME/rootcast/NAME.json`, or the given path.
     pub(crate) fn file(&self) -> Result<PathBuf> {
         if self.profile.components().count() > 1 {
             return Ok(self.profile.clone());
@@ -47,7 +47,7 @@ impl AccessArguments {
     }
 }
 
-/// A profile's token goes to the profile's address only: it was not made for another one.
+/// A profile's token is only sent to the profile's address.
 fn merge(url: Option<Url>, token: Option<Token>, ca: Option<PathBuf>, saved: Option<Access>) -> Result<Access, String> {
     let same = |saved: &Access| url.as_ref().is_none_or(|url| *url == saved.url);
     match (token, saved) {
@@ -65,12 +65,12 @@ fn merge(url: Option<Url>, token: Option<Token>, ca: Option<PathBuf>, saved: Opt
 }
 
 impl Access {
-    /// Writes the file anew, for its owner only. It is never there half-written.
+    /// Replaces the file atomically, readable by its owner only.
     pub(crate) fn save(&self, file: &Path) -> Result<()> {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let cannot = || format!("the profile {} cannot be written", file.display());
         std::fs::create_dir_all(folder).with_context(cannot)?;
-        // Temporary files have mode 0600 from the beginning, and keep it when they get their name.
+        // Temporary files are created with mode 0600 and keep it when they are renamed.
         let mut half = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
         half.write_all(&serde_json::to_vec_pretty(self)?).with_context(cannot)?;
         half.persist(file).with_context(cannot)?;
@@ -81,7 +81,7 @@ impl Access {
 fn load(file: &Path) -> Result<Option<Access>> {
     match std::fs::read(file) {
         Ok(text) => {
-            // serde's own message may quote the text, and with it the token.
+            // serde's error may quote the text, including the token.
             let parsed = serde_json::from_slice(&text).map_err(|error| {
                 Usage(format!("{} is not a profile (line {}): log in anew", file.display(), error.line()))
             })?;
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_is_for_its_owner_and_comes_back() {
+    fn a_profile_is_private_and_can_be_read_back() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("deep/er/default.json");
         access("https://one.example").save(&file).unwrap();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_goes_only_where_it_was_made_for() {
+    fn a_token_is_only_sent_to_its_own_address() {
         let (one, two) = ("https://one.example".parse().ok(), "https://two.example".parse().ok());
         let saved = || Some(access("https://one.example"));
         let given = || Some(Token::from_text("other==".to_owned()));

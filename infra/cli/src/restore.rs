@@ -1,7 +1,8 @@
-//! `rootcast restore`: after tables were lost, or restored to an earlier time, nothing that was given is given again.
+//! `rootcast restore`: after tables were lost or restored to an earlier time, prevents numbers from being assigned
+//! twice.
 //!
-//! What outlives the tables shows how far they were: KMS keys by their tags, devices by the bundles that were brought to
-//! them, queues by the jobs of their messages. The counters are raised above all of it, and never lowered.
+//! Three things outlive the tables and show how far the counters were: the tags of KMS keys, the bundle numbers on
+//! devices, and the job numbers in queued messages. Every counter is raised above all of them and never lowered.
 
 mod queues;
 
@@ -37,10 +38,10 @@ pub(crate) struct Restore {
 /// What was found.
 struct Found {
     authority: Authority,
-    /// Of the records; jobs by their own counter.
+    /// The counters in the tables. Jobs have a separate counter.
     recorded: Option<Counters>,
     keys: Vec<TaggedKey>,
-    /// The highest generation that has a record.
+    /// The highest generation with a record.
     roots: u32,
     devices: u64,
     highest_bundle: u64,
@@ -81,7 +82,7 @@ pub(crate) async fn run(arguments: Restore, format: Format) -> Result<End> {
     Ok(End::Done)
 }
 
-/// By the AWS access key, which is no secret: AWS knows whose it is.
+/// The AWS access key id, which is not secret: AWS knows its owner.
 async fn actor(config: &SdkConfig) -> Result<Actor> {
     let provider = config.credentials_provider().context("there are no AWS credentials")?;
     let credentials = provider.provide_credentials().await.context("the AWS credentials cannot be read")?;
@@ -117,7 +118,7 @@ impl Found {
         }
     }
 
-    /// Of keys, those that no record of this installation has: nothing signs with them, and nothing deletes them.
+    /// Keys that no record of this installation names: nothing signs with them, and nothing deletes them.
     fn strangers(&self) -> impl Iterator<Item = &TaggedKey> {
         let ours = self.authority.installation;
         self.keys
@@ -125,7 +126,7 @@ impl Found {
             .filter(move |key| key.installation.is_none() || key.installation != ours || key.generation > self.roots)
     }
 
-    /// What is raised from what to what, and what shows that it must be.
+    /// Which counters are raised, from and to which value, and the evidence for it.
     fn act(&self, after: Counters, fleet: RestoredFleet, by: &Actor, at: OffsetDateTime) -> Act {
         let before = self.recorded.unwrap_or_default();
         Act::new(Subject::Root(after.generation), Action::Restore, by, at)
@@ -143,7 +144,7 @@ impl Found {
             .with("unlisted", fleet.unlisted)
     }
 
-    /// All of it or nothing, with its entry.
+    /// Writes the counters and the audit entry in one transaction.
     async fn write(&self, ledger: &Ledger, after: Counters, act: Act) -> Result<()> {
         let before = &self.authority;
         let mut random = [0; 16];

@@ -1,4 +1,4 @@
-//! `rootcast retry`: tries again what failed, all of it or some.
+//! `rootcast retry`: retries failed devices, all or some of them.
 
 use anyhow::Result;
 use clap::Args;
@@ -17,7 +17,7 @@ use crate::{
     watch,
 };
 
-/// A device is tried again where each filter has it; without any, every failed one is.
+/// Retries the devices that match every filter; without a filter, all failed devices.
 #[derive(Debug, Args)]
 pub(crate) struct Retry {
     #[command(flatten)]
@@ -29,7 +29,7 @@ pub(crate) struct Retry {
     watch: bool,
 }
 
-/// As the API has them: a filter that is not there lets everything pass.
+/// In the API's format: an absent filter matches every device.
 #[derive(Debug, Args, Serialize)]
 struct Filters {
     /// Only this error class, such as connect or unauthorized; may be repeated
@@ -46,7 +46,7 @@ struct Filters {
     devices: Vec<DeviceId>,
 }
 
-/// The API's word for it, which refusals name too.
+/// The class by its name in the API, which refusals also use.
 fn class(text: &str) -> Result<ErrorClass, serde_json::Error> {
     serde_json::from_value(Value::String(text.to_owned()))
 }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_filters_that_were_said_are_sent() {
+    fn only_the_given_filters_are_sent() {
         let body = |line: &str| serde_json::to_value(parse(line).unwrap().filters).unwrap();
         assert_eq!(body("rootcast retry 7 --watch"), json!({}));
         assert_eq!(
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_class_is_a_usage_error_naming_all() {
+    fn an_unknown_class_is_a_usage_error_listing_all() {
         let error = parse("rootcast retry --class asleep").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ValueValidation);
         assert!(error.to_string().contains("`pinMismatch`"), "{error}");

@@ -1,4 +1,4 @@
-//! `rootcast root`: the generations, and the bundle that says which of them to trust.
+//! `rootcast root`: the root generations, and the signed bundle.
 
 use std::path::{Path, PathBuf};
 
@@ -107,7 +107,7 @@ impl Root {
     }
 }
 
-/// None before the first rollover's end.
+/// `None` before the end of the first rollover.
 async fn signing(api: &Api) -> Result<Option<Certificate>> {
     match api.raw("/signingCertificate").await {
         Ok(pem) => Ok(Some(Certificate::from_pem(&pem).context("the API did not answer with a certificate")?)),

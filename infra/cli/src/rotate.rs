@@ -1,4 +1,4 @@
-//! `rootcast rotate`: asks for a new root.
+//! `rootcast rotate`: requests a new root.
 
 use anyhow::Result;
 use clap::Args;
@@ -70,7 +70,7 @@ pub(crate) async fn run(api: &Api, rotate: Rotate, format: Format) -> Result<End
     Ok(End::Done)
 }
 
-/// `PUT /signingCertificate`. No job where there is no device.
+/// `PUT /signingCertificate`. `None` if there are no devices: then there is no job.
 pub(crate) async fn request(api: &Api, rotate: &Rotate) -> Result<Option<JobId>> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -88,12 +88,12 @@ pub(crate) async fn request(api: &Api, rotate: &Rotate) -> Result<Option<JobId>>
 }
 
 impl Rotate {
-    /// With the API's defaults, followed to its end.
+    /// The API's defaults, with `--watch`.
     pub(crate) fn watched() -> Self {
         Self { watch: true, ..Self::default() }
     }
 
-    /// Only what was asked for: the API has its own defaults.
+    /// Only the given options: the API has its own defaults.
     fn query(&self) -> Vec<(&'static str, String)> {
         let numbers = [
             ("canary", self.canary),
@@ -120,7 +120,7 @@ mod tests {
     use crate::arguments::{Arguments, Command};
 
     #[test]
-    fn only_what_was_said_is_asked_for() {
+    fn only_the_given_options_are_sent() {
         let query = |line: &str| match Arguments::try_parse_from(line.split(' ')).unwrap().command {
             Command::Rotate(rotate) => rotate.query(),
             other => panic!("{other:?}"),

@@ -1,4 +1,4 @@
-//! What a deployed stack says of itself.
+//! The outputs of a deployed stack.
 
 use anyhow::{Context, Result};
 use aws_config::SdkConfig;

@@ -25,14 +25,15 @@ use crate::{
     output::{self, Format, out, plain},
 };
 
-/// Between two looks at a job that moves: a person sees it move, and a function is asked four times a second at most.
+/// Poll interval while the job progresses: looks live to a person, and calls the function at most four times a
+/// second.
 const SHORTEST_LOOK: Duration = Duration::from_millis(250);
-/// Between two looks at a job where nothing happens.
+/// Poll interval while nothing changes.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
-/// A rollover takes hours, and the way to the API may be gone for a while.
+/// How long the API may be unreachable: a rollover takes hours, and a network may fail in between.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Shows each change of the job, and answers when it is over: done, failed, or paused.
+/// Shows each change of the job until it has ended or paused.
 pub(crate) async fn follow(api: &Api, id: JobId, format: Format) -> Result<End> {
     let begun = Instant::now();
     let mut view = View::new(format);
@@ -67,7 +68,7 @@ pub(crate) async fn follow(api: &Api, id: JobId, format: Format) -> Result<End> 
     }
 }
 
-/// How a job is shown: a bar to a person, lines to a file, JSON to a program.
+/// How a job is shown: a progress bar at a terminal, lines in a file, JSON to a program.
 enum View {
     Bar(Bar),
     Lines(Option<Line>),
@@ -99,7 +100,7 @@ impl View {
     }
 }
 
-/// The last words on a job that does not run (any more).
+/// The final report on a job that has ended or paused.
 async fn conclude(api: &Api, job: &Job, format: Format) -> Result<End> {
     let end = end(job);
     if format == Format::Json {
@@ -168,7 +169,7 @@ mod tests {
         profile::Access,
     };
 
-    /// An API with one job, which is in the next of `states` each time that somebody looks.
+    /// An API with one job, which takes the next of `states` at each request.
     async fn api(token: &str, states: &'static [&'static str]) -> Api {
         let looks = Arc::new(AtomicUsize::new(0));
         let job = async move |headers: HeaderMap| {
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_token_is_told_at_once() {
+    async fn an_unknown_token_is_reported_at_once() {
         let api = api("another==", &[recorded::RUNNING]).await;
         let error = follow(&api, "7".parse().unwrap(), Format::Json).await.unwrap_err();
         assert!(error.downcast_ref::<ApiError>().unwrap().is_no_access());
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_deployment_is_followed_as_a_rollover_is() {
+    async fn a_deployment_is_followed_like_a_rollover() {
         let api = api("secret==", &[recorded::DEPLOYING, recorded::DEPLOYED_BUT_ONE]).await;
         assert_eq!(follow(&api, "7".parse().unwrap(), Format::Text).await.unwrap(), End::Failed);
         let next = next_commands(&recorded::job(recorded::DEPLOYED_BUT_ONE));
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_to_do_is_said_as_commands() {
+    fn next_steps_are_given_as_commands() {
         let next = next_commands(&recorded::job(recorded::PAUSED));
         assert!(
             next.contains("rootcast job resume 7 --watch") && next.contains("rootcast job waive 7 --all-failed"),

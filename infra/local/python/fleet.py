@@ -1,12 +1,12 @@
-"""The yard of the demo fleet: starts, stops and hangs sushy-emulators, one process a device.
+"""The supervisor of the demo fleet: starts, stops and hangs sushy-emulators, one process per device.
 
-Reads one JSON command a line from standard input and answers each with one JSON line:
+Reads one JSON command per line from standard input and answers each with one line of JSON:
 
     {"do": "start", "id", "folder", "port", "username", "password", "system"}   folder holds certificate.pem, key.pem
     {"do": "stop" | "hang" | "resume", "id"}
 
-The emulator is loaded once and forked for each device: loading is most of what a start costs, and the code's memory is
-shared. When standard input closes, for whatever reason, every device ends with it.
+The emulator is loaded once and forked for each device: loading takes most of a start's time, and the forks share the
+code's memory. When standard input closes, for whatever reason, every device ends.
 """
 
 import json
@@ -20,11 +20,11 @@ import traceback
 import bcrypt
 from sushy_tools.emulator import main as emulator
 
-# Few bcrypt rounds: the emulator checks the password anew for each request, and these passwords live minutes.
+# Few bcrypt rounds: the emulator checks the password at every request, and these passwords are short-lived.
 ROUNDS = 4
 
 devices = {}
-# Nobody writes here. Its read end tells a device that the yard is gone, even when the yard was killed.
+# Nothing is ever written to this pipe. Its read end closes when the supervisor ends, also when it is killed.
 alive, keep_alive = os.pipe()
 
 
@@ -50,7 +50,7 @@ def run(device):
     log = os.open(os.path.join(folder, "log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    # Images that the device fetched stay in its own folder.
+    # Keep the images that the device fetches in its own folder.
     tempfile.tempdir = folder
     accounts = os.path.join(folder, "htpasswd")
     with open(accounts, "wb") as file:

@@ -1,9 +1,9 @@
-"""Runs a Python module, and ends it as soon as whoever started it is gone.
+"""Runs a Python module, and ends it when the process that started it has ended.
 
     leash.py MODULE [ARGUMENT ...]
 
-Standard input is the leash: nobody writes to it, and it closes when its other end closes it or dies, however it dies.
-Then the module gets the SIGTERM that lets it clean up, and five seconds for that.
+Standard input is the leash: nothing is written to it, and it closes when the parent closes it or ends, however it ends.
+Then the module gets a SIGTERM and five seconds to clean up.
 """
 
 import os
@@ -17,7 +17,7 @@ CLEAN_UP_SECONDS = 5
 
 
 def hold():
-    # os.read and not sys.stdin: a buffered reader that another thread still waits in would abort the interpreter's end.
+    # os.read, not sys.stdin: a thread that waits in a buffered reader would abort the interpreter's shutdown.
     while os.read(0, 4096):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

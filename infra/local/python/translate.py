@@ -1,15 +1,15 @@
-"""template.yaml (SAM) on stdin or by path -> the plain CloudFormation that the local cloud takes, as JSON on stdout.
+"""Translates template.yaml (SAM, on stdin or by path) to plain CloudFormation for the local cloud, as JSON on stdout.
 
     translate.py TEMPLATE BUCKET [PARAMETER=VALUE ...]
 
-Four things differ from what AWS itself does with the file:
-1. SAM is translated here, by AWS's own translator, because the local cloud would take the raw file but give the API no routes.
-2. A function's `CodeUri: target/lambda/<name>/` becomes `s3://BUCKET/<name>.zip`: that is where the caller uploads it.
-3. The translator writes an HTTP API's routes into an OpenAPI `Body`, which the local cloud drops without a word.
-   Each path of the Body becomes the Route and Integration that API Gateway would have made of it, each security scheme
-   of OpenID Connect the Authorizer, and what is in the Body under a condition is a resource under it.
-4. CloudFormation turns a parameter's text into the number that a property wants; the local cloud compares the text of
-   `MaximumConcurrency` with a number, and polls no queue.
+Four differences from a deployment on AWS:
+1. SAM is translated here, by AWS's own translator: the local cloud accepts the raw file but gives the API no routes.
+2. A function's `CodeUri: target/lambda/<name>/` becomes `s3://BUCKET/<name>.zip`, to which the caller uploads it.
+3. The translator writes an HTTP API's routes into an OpenAPI `Body`, which the local cloud ignores silently.
+   Each path of the Body becomes the Route and Integration that API Gateway would create, each OpenID Connect security
+   scheme an Authorizer, and a part of the Body under a condition becomes a resource with that condition.
+4. CloudFormation converts a parameter's text to a number where a property requires one. The local cloud compares the
+   text of `MaximumConcurrency` with a number, and then polls no queue.
 """
 
 import json
@@ -25,7 +25,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 
 class Policies:
-    """Managed policies by name. Outside AWS there is nobody to ask; template.yaml names none."""
+    """Managed policies by name. They cannot be looked up outside AWS, and template.yaml names none."""
 
     def load(self):
         return {}
@@ -66,7 +66,7 @@ def routes_from_body(template):
 
 
 def under_condition(value):
-    """What is there under a condition, and under which; SAM and CloudFormation write it as `Fn::If`."""
+    """The condition (none if there is none) and the value under it; SAM and CloudFormation write it as `Fn::If`."""
     if not isinstance(value, dict) or "Fn::If" not in value:
         return {}, value
     name, there, otherwise = value["Fn::If"]
@@ -76,7 +76,7 @@ def under_condition(value):
 
 
 def authorizers(resources, api, schemes):
-    """What a Route says of its authorization, by the name of the security scheme."""
+    """A Route's authorization properties, by the name of the security scheme."""
     said = {}
     for name, scheme in schemes.items():
         only_if, scheme = under_condition(scheme)

@@ -1,4 +1,4 @@
-//! The functions' programs: built with cargo, then packed as Lambda wants them.
+//! The functions' programs: built with cargo and packed for Lambda.
 
 use std::{
     io::{Cursor, Write},
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
-/// Packages in functions/ whose program is a Lambda function.
+/// Packages in functions/ that build a Lambda function.
 const FUNCTIONS: [&str; 9] =
     ["regenerate", "conduct", "worker", "issue", "catalog", "import", "retry", "access", "rotate"];
 
@@ -21,13 +21,13 @@ pub(crate) struct Package {
     pub(crate) zip: Vec<u8>,
 }
 
-/// Builds every function in the release profile and packs it. Cargo writes to this process's own terminal.
+/// Builds every function in the release profile and packs it. Cargo's output goes to this process's terminal.
 ///
 /// # Errors
-/// Cargo is missing, or the build failed: cargo has said why.
+/// Cargo is missing, or the build failed; cargo has printed the reason.
 pub(crate) async fn build(project: &Path) -> Result<Vec<Package>> {
-    // By `--bin` and not by `--package`: then cargo unites features over the whole workspace, as it does for
-    // `cargo run --bin rootcast`, and no dependency is compiled twice.
+    // With `--bin` and without `--package`, cargo unites features over the whole workspace, as for `cargo run --bin
+    // rootcast`, so no dependency is compiled twice.
     let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
         .args(["build", "--release", "--message-format=json-render-diagnostics"])
         .args(FUNCTIONS.iter().flat_map(|function| ["--bin", function]))
@@ -48,7 +48,7 @@ pub(crate) async fn build(project: &Path) -> Result<Vec<Package>> {
         .await?
 }
 
-/// The paths that cargo reports for what it built, so that nothing about its target folder has to be guessed.
+/// The paths that cargo reports for what it built: its target folder need not be guessed.
 fn programs(messages: &str) -> Vec<PathBuf> {
     #[derive(Deserialize)]
     struct Message {
@@ -66,7 +66,7 @@ fn pack(function: &'static str, programs: &[PathBuf]) -> Result<Package> {
     Ok(Package { function, zip: zipped(&content)? })
 }
 
-/// One file `bootstrap` that everybody may execute. Stored, not deflated: it does not leave this machine.
+/// A zip with one executable file, `bootstrap`. Stored without compression, since it stays on this machine.
 pub(crate) fn zipped(bootstrap: &[u8]) -> Result<Vec<u8>> {
     let mut zip = ZipWriter::new(Cursor::new(Vec::with_capacity(bootstrap.len() + 512)));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).unix_permissions(0o755);
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_are_where_cargo_says() {
+    fn the_paths_of_programs_are_read_from_cargos_messages() {
         let messages = "{\"reason\":\"compiler-artifact\",\"executable\":null}\n\
                         {\"reason\":\"compiler-artifact\",\"executable\":\"/t/release/worker\"}\nnot json\n";
         assert_eq!(super::programs(messages), [std::path::PathBuf::from("/t/release/worker")]);

@@ -1,4 +1,4 @@
-//! The local cloud: ministack, an emulator of AWS's APIs, as one process on loopback.
+//! The local cloud: one process of ministack, an emulator of AWS's APIs, on loopback.
 
 use std::{
     net::{Ipv4Addr, TcpListener},
@@ -19,7 +19,7 @@ use crate::{
 };
 
 const POLL: Duration = Duration::from_millis(50);
-/// How often a port that somebody took between our choice and its use is chosen anew.
+/// Attempts to find a free port: another process may take the chosen port before it is used.
 const PORT_ATTEMPTS: usize = 3;
 
 #[derive(Debug)]
@@ -29,7 +29,8 @@ pub(crate) struct Cloud {
 }
 
 impl Cloud {
-    /// Starts it on `port` (a free one where none is given) and waits until it answers. Everything that it writes is below `data`.
+    /// Starts the local cloud on `port`, or on a free one, and waits until it answers. All of its files are below
+    /// `data`.
     pub(crate) async fn start(tools: &Toolchain, data: &Path, port: Option<u16>) -> Result<Self> {
         let mut refused = None;
         for _ in 0..if port.is_some() { 1 } else { PORT_ATTEMPTS } {
@@ -55,13 +56,14 @@ impl Cloud {
             environment: vec![
                 ("GATEWAY_PORT", port.to_string().into()),
                 ("BIND_HOST", "127.0.0.1".into()),
-                // The host in the URLs that it hands out. With an address there, lambda_http refuses the API's host name.
+                // The host in the URLs that the local cloud returns. With an IP address here, lambda_http rejects the
+                // API's host name.
                 ("MINISTACK_HOST", "localhost".into()),
                 ("LAMBDA_EXECUTOR", "local".into()),
                 ("AWS_EC2_METADATA_DISABLED", "true".into()),
-                // A listener of its own, on every address and one port for all.
+                // Disable the IoT endpoint's own listener, which binds every address on a fixed port.
                 ("IOT_MTLS_ENABLED", "0".into()),
-                // The code of the functions is unpacked there; a second stack must not share it.
+                // The functions' code is unpacked there; a second stack must not share the folder.
                 ("TMPDIR", scratch.clone().into()),
             ],
             talks: false,
@@ -79,7 +81,7 @@ impl Cloud {
         }
     }
 
-    /// For the official SDK. Nothing is read from the user's own AWS profile or environment.
+    /// Configuration for the AWS SDK. Ignores the user's own AWS profile and environment.
     pub(crate) fn sdk_config(&self) -> SdkConfig {
         let credentials = Credentials::new("test", "test", None, None, "rootcast-local");
         SdkConfig::builder()
@@ -90,7 +92,8 @@ impl Cloud {
             .build()
     }
 
-    /// Kills the processes of a function. They are our child's children, found by the environment that Lambda gives them.
+    /// Kills the processes of a function. They are children of the local cloud and are found by the environment that
+    /// Lambda sets.
     pub(crate) async fn crash(&self, function: &str) -> Result<usize> {
         let parent = self.process.id().context("the local cloud has ended")?;
         let listed = Command::new("ps").args(["-o", "pid=", "--ppid", &parent.to_string()]).output().await?;
@@ -106,7 +109,7 @@ impl Cloud {
         Ok(killed)
     }
 
-    /// What a function has written, newest last: CloudWatch's `FilterLogEvents`, one page of it.
+    /// A function's log, newest line last: one page of CloudWatch's `FilterLogEvents`.
     pub(crate) async fn log(&self, function: &str) -> Result<String> {
         #[derive(Deserialize)]
         struct Page {
@@ -135,7 +138,7 @@ impl Cloud {
     }
 }
 
-/// Ports on loopback that nobody listens on now, all different.
+/// Different ports on loopback that are free now.
 pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
     let bound = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback");
     let listeners = std::iter::repeat_with(bound).take(count).collect::<Result<Vec<_>>>()?;

@@ -1,4 +1,4 @@
-//! template.yaml into the local cloud: the file that runs on AWS, translated, with the functions built here.
+//! Deploys template.yaml, the file that runs on AWS, to the local cloud: translated, with the functions built here.
 
 use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 
@@ -16,13 +16,13 @@ use crate::{
 const BUCKET: &str = "rootcast-code";
 const POLL: Duration = Duration::from_millis(100);
 
-/// The outputs of the stack: API id, table names, queue URLs, as template.yaml names them.
+/// The stack's outputs, with their names in template.yaml: API id, table names, queue URLs.
 #[derive(Clone, Debug)]
 pub struct Outputs(BTreeMap<String, String>);
 
 impl Outputs {
     /// # Errors
-    /// template.yaml has no output of that name; the message lists those that it has.
+    /// template.yaml has no output with that name; the message lists all outputs.
     pub fn of(&self, name: &str) -> Result<&str> {
         let known = || self.0.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         self.0
@@ -31,13 +31,13 @@ impl Outputs {
             .with_context(|| format!("template.yaml has no output {name}, only: {}", known()))
     }
 
-    /// Every name and value, by name.
+    /// Every output's name and value, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 
-/// SAM to CloudFormation; needs no cloud.
+/// Translates SAM to CloudFormation, without a cloud.
 pub(crate) async fn translate(
     tools: &Toolchain,
     template: &Path,
@@ -55,7 +55,7 @@ pub(crate) async fn translate(
     String::from_utf8(succeeded("the translation", translated)?).context("the translated template is not UTF-8")
 }
 
-/// Uploads the packages, creates the stack and waits for it.
+/// Uploads the packages, creates the stack, and waits until it is complete.
 pub(crate) async fn create(
     config: &SdkConfig,
     stack: &str,
@@ -69,7 +69,8 @@ pub(crate) async fn create(
     formation
         .create_stack()
         .stack_name(stack)
-        // By its address, as `sam deploy` does: in the request itself CloudFormation takes 51 200 bytes.
+        // Pass the template by URL, as `sam deploy` does: CloudFormation's limit for an inline template is 51 200
+        // bytes.
         .template_url(template_url)
         .capabilities(Capability::CapabilityNamedIam)
         .set_parameters(Some(
@@ -102,8 +103,8 @@ pub(crate) async fn create(
     }
 }
 
-/// Answers the template's address. Plain requests, which the local cloud takes without a signature: not worth the S3 SDK,
-/// the largest of all.
+/// Returns the template's address. Uses plain HTTP requests, which the local cloud accepts without a signature: the
+/// S3 SDK is the largest of all and not worth it.
 async fn upload(endpoint: &str, packages: Vec<Package>, template: String) -> Result<String> {
     let client = reqwest::Client::builder().no_proxy().build()?;
     let store = format!("{endpoint}/{BUCKET}");
@@ -119,7 +120,7 @@ async fn upload(endpoint: &str, packages: Vec<Package>, template: String) -> Res
     Ok(format!("{store}/template.json"))
 }
 
-/// What the resources say that failed.
+/// The error messages of the failed resources.
 async fn failures(formation: &aws_sdk_cloudformation::Client, stack: &str) -> String {
     let Ok(events) = formation.describe_stack_events().stack_name(stack).send().await else {
         return String::new();

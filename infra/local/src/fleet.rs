@@ -1,4 +1,5 @@
-//! The demo fleet: OpenStack's Redfish emulator, one process a device, each with its own certificate, password and port.
+//! The demo fleet: OpenStack's Redfish emulator, one process per device, each with its own certificate, password and
+//! port.
 
 use std::{
     collections::BTreeMap,
@@ -26,7 +27,7 @@ use crate::{
     tools::Toolchain,
 };
 
-/// A device takes about a tenth of a second of one core until it answers; more at once would only share the cores.
+/// A device's start takes about a tenth of a second of one core; more at once would only share the cores.
 const STARTED_AT_ONCE: usize = 4;
 const READY_LIMIT: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(25);
@@ -40,7 +41,7 @@ pub struct Device {
     pub port: u16,
     pub username: String,
     pub password: String,
-    /// The UUID under which its one computer is found: `/redfish/v1/Systems/{system}`.
+    /// The UUID of its only system: `/redfish/v1/Systems/{system}`.
     pub system: String,
     folder: PathBuf,
     /// Its own TLS certificate, DER.
@@ -54,12 +55,13 @@ impl Device {
         format!("https://127.0.0.1:{}", self.port)
     }
 
-    /// Name of the SSM parameter that holds its password.
+    /// Name of the SSM parameter with the device's password.
     pub fn credential(&self, prefix: &str) -> String {
         format!("{prefix}{}", self.id)
     }
 
-    /// What to `POST /devices` for it. The pin is known because its certificate was made here: nobody has to approve it.
+    /// The body of its `POST /devices`. Its certificate was created here, so the pin is known and no approval is
+    /// needed.
     pub fn enrolment(&self, prefix: &str) -> Value {
         json!({
             "id": self.id,
@@ -71,7 +73,7 @@ impl Device {
         })
     }
 
-    /// A client that trusts this device's certificate and nothing else.
+    /// A client that trusts this device's certificate only.
     pub(crate) fn client(&self) -> Result<reqwest::Client> {
         let certificate = reqwest::Certificate::from_der(&self.certificate)?;
         Ok(reqwest::Client::builder().tls_certs_only([certificate]).https_only(true).build()?)
@@ -84,7 +86,7 @@ impl fmt::Debug for Device {
     }
 }
 
-/// Every device, and the yard (`fleet.py`) that starts and stops their processes.
+/// All devices, and the supervisor (`fleet.py`) that starts and stops their processes.
 #[derive(Debug)]
 pub struct Fleet {
     devices: BTreeMap<String, Device>,
@@ -93,7 +95,7 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Makes and starts `count` devices with their files below `folder`; returns when all of them answer.
+    /// Creates and starts `count` devices with their files below `folder`; returns when all of them answer.
     pub(crate) async fn start(tools: &Toolchain, folder: &Path, count: usize, progress: &Progress) -> Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         let script = tools.scripts.join("fleet.py");
@@ -131,10 +133,10 @@ impl Fleet {
         self.devices.get(id).with_context(|| format!("the fleet has no device {id}"))
     }
 
-    /// Starts a device that was stopped, with the state that it had, and waits until it answers.
+    /// Starts a stopped device, with its former state, and waits until it answers.
     ///
     /// # Errors
-    /// It runs already, or it does not answer in time: with the end of its log.
+    /// The device is running already, or does not answer in time; the message has the end of its log.
     pub async fn run(&self, id: &str) -> Result<()> {
         let device = self.device(id)?;
         let mut command = serde_json::to_value(device)?;
@@ -145,26 +147,26 @@ impl Fleet {
             .map_err(|_| anyhow::anyhow!("{id} does not answer:\n{}", tail(&device.folder.join("log"))))?
     }
 
-    /// Ends a device at once, like a power cut. Connections to it are refused from then on.
+    /// Ends a device at once, like a power cut. From then on, connections to it are refused.
     ///
     /// # Errors
-    /// It does not run.
+    /// The device is not running.
     pub async fn stop(&self, id: &str) -> Result<()> {
         self.tell(&json!({"do": "stop", "id": id})).await
     }
 
-    /// Makes a device hang: connections are accepted by the kernel, nothing is ever answered.
+    /// Makes a device hang: the kernel accepts connections, and nothing answers.
     ///
     /// # Errors
-    /// It does not run.
+    /// The device is not running.
     pub async fn hang(&self, id: &str) -> Result<()> {
         self.tell(&json!({"do": "hang", "id": id})).await
     }
 
-    /// Lets a device that hangs go on.
+    /// Lets a hanging device continue.
     ///
     /// # Errors
-    /// It does not run.
+    /// The device is not running.
     pub async fn resume(&self, id: &str) -> Result<()> {
         self.tell(&json!({"do": "resume", "id": id})).await
     }
@@ -189,7 +191,7 @@ impl Fleet {
     }
 }
 
-/// Its folder, certificate and password.
+/// Creates a device's folder, certificate and password.
 fn make(folder: &Path, number: usize, port: u16) -> Result<Device> {
     let id = format!("bmc-{number:04}");
     let folder = folder.join(&id);
@@ -210,7 +212,7 @@ fn make(folder: &Path, number: usize, port: u16) -> Result<Device> {
     })
 }
 
-/// The service root needs no password; asking for it also makes the emulator load what it loads on its first request.
+/// The service root needs no password. The request also warms the emulator up, whose first request loads modules.
 async fn answering(device: &Device) -> Result<()> {
     let client = device.client()?;
     let root = format!("{}/redfish/v1/", device.address());
@@ -222,10 +224,10 @@ async fn answering(device: &Device) -> Result<()> {
     }
 }
 
-/// Puts each device's password where the worker looks for it: an SSM SecureString named `prefix` + id.
+/// Stores each device's password where the worker reads it: an SSM SecureString named `prefix` + id.
 ///
 /// # Errors
-/// What the parameter store said.
+/// The parameter store refused a call.
 pub async fn store_credentials<'a>(
     config: &aws_config::SdkConfig,
     prefix: &str,

@@ -1,7 +1,7 @@
-//! The TLS front of the API: one base URL, as API Gateway gives it, before the local cloud's plain HTTP.
+//! The TLS front of the API: one base URL, as with API Gateway, before the local cloud's plain HTTP.
 //!
-//! The local cloud finds the API by the path `/_aws/execute-api/{api}/$default`, so the `Host` that a client sent, and
-//! may have signed, reaches the function as it is. So do path, query, headers and body.
+//! The local cloud finds the API by the path `/_aws/execute-api/{api}/$default`. So the client's `Host`, which may be
+//! signed, reaches the function unchanged, as do path, query, headers and body.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use axum_reverse_proxy::{HostBehaviour, ProxyPolicy, ReverseProxy, XForwardedFor
 
 use crate::tls::{Identity, Server};
 
-/// API Gateway's limits for HTTP APIs: <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>.
+/// API Gateway's limits for HTTP APIs:
+/// <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html>.
 const LARGEST_BODY: u64 = 10 * 1024 * 1024;
 const LONGEST_ANSWER: Duration = Duration::from_secs(30);
 

@@ -1,4 +1,4 @@
-//! Python programs that end with us, however we end.
+//! Python programs that end with this process, however it ends.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -10,19 +10,20 @@ use std::{
 use anyhow::{Context, Result, bail};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-/// `leash.py` gives its module five seconds to clean up and ends it then.
+/// `leash.py` gives its module five seconds to clean up and then ends it.
 const END_LIMIT: Duration = Duration::from_secs(8);
 
-/// What to start.
+/// The program to start.
 pub(crate) struct Spawn<'a> {
     pub(crate) python: &'a Path,
     pub(crate) arguments: Vec<&'a OsStr>,
     pub(crate) environment: Vec<(&'static str, OsString)>,
-    /// Whether we talk to it over its standard output.
+    /// Whether the program is controlled over its standard input and output.
     pub(crate) talks: bool,
 }
 
-/// A running program whose standard input is the leash: it ends when that closes, also when this process is killed.
+/// A running program that ends when its standard input (the leash) closes, which also happens when this process is
+/// killed.
 #[derive(Debug)]
 pub(crate) struct Leashed {
     name: &'static str,
@@ -31,9 +32,9 @@ pub(crate) struct Leashed {
 }
 
 impl Leashed {
-    /// Starts `python script argument...` with these variables as its environment, and nothing of ours but the search
-    /// path: no credentials, no proxies, no dotfiles of the user's. Its own process group keeps a Ctrl-C at the terminal
-    /// from it: we end it, in our order. It writes to `log`.
+    /// Starts `python script argument...` with these environment variables and, of ours, only the search path: no
+    /// credentials, proxies or dotfiles of the user. The program has its own process group, so a Ctrl-C at the
+    /// terminal does not reach it and this process ends the programs in order. It writes to `log`.
     pub(crate) fn start(name: &'static str, command: Spawn<'_>, home: &Path, log: PathBuf) -> Result<Self> {
         let file = std::fs::File::create(&log).with_context(|| format!("{} cannot be written", log.display()))?;
         let child = Command::new(command.python)
@@ -52,13 +53,13 @@ impl Leashed {
         Ok(Self { name, log, child })
     }
 
-    /// Its standard input and output, of a program that talks. Dropping the input ends it.
+    /// Its standard input and output, if the program is controlled over them. Dropping the input ends the program.
     pub(crate) fn pipes(&mut self) -> Result<(ChildStdin, ChildStdout)> {
         self.child.stdin.take().zip(self.child.stdout.take()).context("its pipes are taken already")
     }
 
     /// # Errors
-    /// It has ended, with the last lines of its log.
+    /// The program has ended; the message has the last lines of its log.
     pub(crate) fn still_runs(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait()? {
             bail!("{} ended by itself ({status}):\n{}", self.name, tail(&self.log));
@@ -70,7 +71,7 @@ impl Leashed {
         self.child.id()
     }
 
-    /// Lets it clean up, then kills it.
+    /// Lets the program clean up, then kills it.
     pub(crate) async fn end(mut self) -> Result<()> {
         drop(self.child.stdin.take());
         if tokio::time::timeout(END_LIMIT, self.child.wait()).await.is_err() {
@@ -80,7 +81,7 @@ impl Leashed {
     }
 }
 
-/// The last lines of a log, for a message.
+/// The last lines of a log, for an error message.
 pub(crate) fn tail(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);

@@ -1,4 +1,4 @@
-//! What a person is told while the stack comes up.
+//! Progress reports while the stack starts.
 
 use std::{
     fmt,
@@ -8,16 +8,16 @@ use std::{
 
 use anyhow::{Context, Result};
 
-/// The parts of a start. Some of them run side by side.
+/// The stages of a start. Some run concurrently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
-    /// Python environments, made once and kept in the cache folder.
+    /// Python environments, created once and kept in the cache folder.
     Tools,
-    /// The functions' bootstraps, with cargo.
+    /// The functions' bootstraps, built with cargo.
     Build,
     /// The local cloud.
     Cloud,
-    /// template.yaml, into the local cloud.
+    /// template.yaml, deployed to the local cloud.
     Deploy,
     /// The TLS front before the API.
     Front,
@@ -38,11 +38,11 @@ impl fmt::Display for Stage {
     }
 }
 
-/// What happened to a stage.
+/// A stage's event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Begun,
-    /// So many of so many: venvs, devices.
+    /// This many of this many are done: Python environments, devices.
     Advanced {
         done: usize,
         total: usize,
@@ -52,7 +52,7 @@ pub enum Step {
     },
 }
 
-/// Takes the steps as they happen, from several tasks at once; it must not block.
+/// Receives the steps as they happen, from concurrent tasks; must not block.
 #[derive(Clone)]
 pub struct Progress(Arc<dyn Fn(Stage, Step) + Send + Sync>);
 
@@ -61,7 +61,7 @@ impl Progress {
         Self(Arc::new(told))
     }
 
-    /// Tells nobody.
+    /// Discards every step.
     pub fn silent() -> Self {
         Self::new(|_, _| ())
     }
@@ -70,7 +70,7 @@ impl Progress {
         (self.0)(stage, Step::Advanced { done, total });
     }
 
-    /// Runs `work` as `stage`: told at both ends, given up after `limit`, its error named after the stage.
+    /// Runs `work` as `stage`: reports its beginning and end, stops after `limit`, and names the stage in errors.
     pub(crate) async fn stage<T>(
         &self,
         stage: Stage,

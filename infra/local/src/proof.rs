@@ -1,7 +1,7 @@
-//! The proof from the devices' side: what a device trusts shows in what it fetches.
+//! The proof from the devices' side: which certificates a device trusts shows in what it fetches.
 //!
-//! A device is told to verify certificates and to fetch an image as virtual media. It succeeds where the image server's
-//! certificate chains to what is in the device's trust store, and fails where it does not.
+//! A device is told to verify certificates and to fetch an image as virtual media. The fetch succeeds if the image
+//! server's certificate chains to a certificate in the device's trust store, and fails otherwise.
 
 use anyhow::{Context, Result, bail};
 use axum::{Router, routing::get};
@@ -20,16 +20,17 @@ const IMAGE: &str = "/image.iso";
 pub struct ImageServer(Server);
 
 impl ImageServer {
-    /// `chain` is the server's certificate for `localhost` followed by its intermediates, `key` its private key; both PEM.
+    /// `chain`: the server's certificate for `localhost`, followed by its intermediates. `key`: its private key. Both
+    /// in PEM.
     ///
     /// # Errors
-    /// They cannot be read or do not fit together.
+    /// `chain` or `key` cannot be read, or they do not match.
     pub fn start(chain: String, key: String) -> Result<Self> {
         let app = Router::new().route(IMAGE, get(async || "an image that is worth nothing but its way here\n"));
         Ok(Self(Server::start(app, &Identity { chain, key }, None)?))
     }
 
-    /// One whose certificate was issued by an authority that nobody has heard of.
+    /// A server whose certificate was issued by an unknown authority.
     ///
     /// # Errors
     /// No port is free.
@@ -43,17 +44,17 @@ impl ImageServer {
     }
 }
 
-/// What a device made of an image server's certificate.
+/// A device's verdict on an image server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Download {
     Accepted,
     Refused,
 }
 
-/// Lets `device` fetch the image with verification on.
+/// Lets `device` fetch the image with certificate verification.
 ///
 /// # Errors
-/// The device answered something else than one of the two: it is down, its password is another, the server is gone.
+/// The answer is neither of the two: the device is down, its password has changed, or the server is gone.
 pub async fn prove(device: &Device, image_url: &str) -> Result<Download> {
     let client = device.client()?;
     let drive = format!("{}/redfish/v1/Systems/{}/VirtualMedia/Cd", device.address(), device.system);
@@ -73,7 +74,7 @@ pub async fn prove(device: &Device, image_url: &str) -> Result<Download> {
             send(eject, json!({})).await.with_context(|| format!("{} keeps the image", device.id))?;
             Ok(Download::Accepted)
         }
-        // The emulator answers 500 to every failed fetch; only this one is about trust.
+        // The emulator answers 500 to every failed fetch; only this message is about trust.
         StatusCode::INTERNAL_SERVER_ERROR if said.contains("CERTIFICATE_VERIFY_FAILED") => Ok(Download::Refused),
         status => bail!("{} neither accepted nor refused the image: {status} {said}", device.id),
     }

@@ -1,4 +1,4 @@
-//! The parts together, for real: the local cloud, a template in it, the front before it, devices. Under a minute.
+//! The parts together: a local cloud, a template in it, the TLS front, and devices. Under a minute.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
@@ -25,7 +25,7 @@ async fn tools() -> Toolchain {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_client_sends_reaches_the_function_unchanged() {
+async fn requests_reach_the_function_unchanged() {
     let tools = tools().await;
     let data = tempfile::tempdir().unwrap();
     let cloud = Cloud::start(&tools, data.path(), None).await.unwrap();
@@ -78,7 +78,7 @@ async fn what_a_client_sends_reaches_the_function_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_device_accepts_what_its_trust_store_vouches_for() {
+async fn a_device_accepts_certificates_that_chain_to_its_trust_store() {
     let tools = tools().await;
     let data = tempfile::tempdir().unwrap();
     let fleet = Fleet::start(&tools, data.path(), 2, &Progress::silent()).await.unwrap();
@@ -111,7 +111,7 @@ async fn a_device_accepts_what_its_trust_store_vouches_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn passwords_are_where_the_worker_looks() {
+async fn passwords_are_stored_where_the_worker_reads_them() {
     let tools = tools().await;
     let data = tempfile::tempdir().unwrap();
     let cloud = Cloud::start(&tools, data.path(), None).await.unwrap();

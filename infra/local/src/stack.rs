@@ -1,4 +1,4 @@
-//! The whole of it, up and down.
+//! Starts and stops the whole stack.
 
 use std::{
     collections::BTreeMap,
@@ -21,39 +21,39 @@ use crate::{
     tools::{Toolchain, cache_folder, project_folder},
 };
 
-/// Downloading three environments over a slow line.
+/// Downloads three Python environments over a slow line.
 const TOOLS_LIMIT: Duration = Duration::from_secs(900);
-/// Compiling the whole workspace on a slow machine.
+/// Compiles the whole workspace on a slow machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 const CLOUD_LIMIT: Duration = Duration::from_secs(60);
 const DEPLOY_LIMIT: Duration = Duration::from_secs(120);
 const FLEET_LIMIT: Duration = Duration::from_secs(300);
 
-/// What to bring up. `LocalOptions::new(10, progress)` is a stack on free ports, in a temporary folder.
+/// Options of a stack. `LocalOptions::new(10, progress)`: free ports, a temporary folder.
 #[derive(Debug)]
 pub struct LocalOptions {
-    /// The checkout; see [`project_folder`].
+    /// The repository's folder; see [`project_folder`].
     pub project: PathBuf,
-    /// Where the Python environments are kept; see [`cache_folder`].
+    /// Folder of the Python environments; see [`cache_folder`].
     pub cache: PathBuf,
-    /// Logs, the fleet's state and the CA certificate. A temporary folder, removed at the end, where none is given.
+    /// Folder for logs, the fleet's state and the CA certificate. Default: a temporary folder, removed at the end.
     pub data: Option<PathBuf>,
-    /// Port of `https://localhost:PORT`; a free one where none is given.
+    /// Port of `https://localhost:PORT`. Default: a free one.
     pub api_port: Option<u16>,
-    /// Port of the local cloud; a free one where none is given.
+    /// Port of the local cloud. Default: a free one.
     pub cloud_port: Option<u16>,
-    /// How many devices.
+    /// Number of devices.
     pub devices: usize,
     /// Name of the CloudFormation stack.
     pub stack: String,
-    /// Parameters of template.yaml, over those that being local asks for.
+    /// Parameters of template.yaml; they override the local defaults.
     pub parameters: BTreeMap<String, String>,
     pub progress: Progress,
 }
 
 impl LocalOptions {
     /// # Errors
-    /// The current folder is not in a checkout, or there is no folder for the cache.
+    /// The current folder is not in a checkout, or no cache folder is known.
     pub fn new(devices: usize, progress: Progress) -> Result<Self> {
         Ok(Self {
             project: project_folder()?,
@@ -69,20 +69,20 @@ impl LocalOptions {
     }
 }
 
-/// A running stack. Dropping it ends every process; [`LocalStack::shutdown`] does so in order and waits.
+/// A running stack. Dropping it ends every process; [`LocalStack::shutdown`] ends them in order and waits.
 #[derive(Debug)]
 pub struct LocalStack {
-    /// `http://127.0.0.1:PORT`: every AWS API, for SDKs.
+    /// `http://127.0.0.1:PORT`: the endpoint of every AWS API.
     pub endpoint_url: String,
-    /// The same with dummy credentials and region, ready for the official SDK's clients.
+    /// Configuration for the AWS SDK: this endpoint, dummy credentials and a region.
     pub sdk_config: SdkConfig,
     /// `https://localhost:PORT`: Rootcast's own API.
     pub api_url: String,
-    /// The certificate to trust for `api_url`, a PEM file.
+    /// PEM file with the certificate to trust for `api_url`.
     pub ca_pem: PathBuf,
     pub outputs: Outputs,
     pub fleet: Fleet,
-    /// Logs: `cloud.log`, and `fleet/*/log` of each device. Those of the functions: [`Self::log`].
+    /// Folder of the logs: `cloud.log`, and `fleet/*/log` per device. For the functions' logs see [`Self::log`].
     pub data: PathBuf,
     front: Server,
     cloud: Cloud,
@@ -90,12 +90,12 @@ pub struct LocalStack {
 }
 
 impl LocalStack {
-    /// Brings everything up.
+    /// Starts everything.
     ///
     /// # Errors
-    /// Names the stage that failed and what to do about it. Whatever ran by then is ended.
+    /// The message names the failed stage and the remedy. Processes that were started are ended.
     pub async fn start(options: LocalOptions) -> Result<Self> {
-        // For reqwest's clients; whoever came first has installed the same one.
+        // The provider for reqwest's clients. An error means that the same one is installed already.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let (data, temporary) = data_folder(options.data.as_deref())?;
         let progress = &options.progress;
@@ -142,8 +142,8 @@ impl LocalStack {
         })
     }
 
-    /// Kills every process that runs `function` (its name, as in [`Self::outputs`]) at this moment, as a crash would.
-    /// Returns how many there were. Linux only: elsewhere it finds none.
+    /// Kills every process that runs `function` (its name, as in [`Self::outputs`]) now, as a crash would. Returns
+    /// their number. Linux only: on other systems it finds none.
     ///
     /// # Errors
     /// The local cloud is gone.
@@ -151,18 +151,19 @@ impl LocalStack {
         self.cloud.crash(function).await
     }
 
-    /// What `function` (its name, as in [`Self::outputs`]) has written to its log.
+    /// The log of `function` (its name, as in [`Self::outputs`]).
     ///
     /// # Errors
-    /// It never ran, or the local cloud is gone.
+    /// The function never ran, or the local cloud is gone.
     pub async fn log(&self, function: &str) -> Result<String> {
         self.cloud.log(function).await
     }
 
-    /// Ends everything: no request is taken any more, then the devices, then the cloud, which ends its functions.
+    /// Ends everything in order: first the front, so no request is accepted any more, then the devices, then the
+    /// cloud with its functions.
     ///
     /// # Errors
-    /// Something did not end.
+    /// A part did not end.
     pub async fn shutdown(self) -> Result<()> {
         let front = self.front.end().await;
         let (fleet, cloud) = tokio::join!(self.fleet.end(), self.cloud.end());
@@ -170,7 +171,7 @@ impl LocalStack {
     }
 }
 
-/// The parameters that being local asks for, and the caller's over them.
+/// Parameters for a local stack, overridden by the caller's.
 pub(crate) fn parameters(wanted: &BTreeMap<String, String>, endpoint: &str) -> BTreeMap<String, String> {
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
     let local = [("EndpointUrl", endpoint), ("Architecture", architecture), ("DeviceCidrs", "127.0.0.0/8")];

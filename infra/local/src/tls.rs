@@ -1,4 +1,4 @@
-//! Certificates and TLS servers of this machine only: the API's front, image servers, devices.
+//! Certificates and TLS servers for this machine only: the API's front, image servers, devices.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -20,16 +20,16 @@ use rustls::{
 };
 use tokio::task::JoinHandle;
 
-/// How long requests in flight may go on when a server is ended.
+/// How long open requests may continue when a server is ended.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// Names under which everything here is reached.
+/// Host names of every server here.
 const LOOPBACK: [&str; 2] = ["localhost", "127.0.0.1"];
 
-/// An authority of its own, made for one run; its key is never written down.
+/// A certificate authority for one run; its key is never written to disk.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
-/// A certificate with its chain, and the key that goes with it, in PEM.
+/// A certificate with its chain and private key, in PEM.
 pub(crate) struct Identity {
     pub(crate) chain: String,
     pub(crate) key: String,
@@ -47,7 +47,7 @@ impl Authority {
         self.0.pem()
     }
 
-    /// An identity for servers on loopback.
+    /// A certificate for servers on loopback.
     pub(crate) fn issue(&self, name: &str) -> Result<Identity> {
         let key = KeyPair::generate()?;
         let certificate = server(name)?.signed_by(&key, &self.0)?;
@@ -56,7 +56,7 @@ impl Authority {
 }
 
 impl Identity {
-    /// A certificate that vouches for itself, as most devices have when they are new. With its DER form.
+    /// A self-signed certificate, as most new devices have, also in DER.
     pub(crate) fn self_signed(name: &str) -> Result<(Self, CertificateDer<'static>)> {
         let key = KeyPair::generate()?;
         let certificate = server(name)?.self_signed(&key)?;
@@ -80,7 +80,7 @@ fn named(name: &str, hosts: &[&str]) -> Result<CertificateParams> {
     Ok(params)
 }
 
-/// A running TLS server on loopback; it ends when this is dropped.
+/// A running TLS server on loopback; it ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) port: u16,
@@ -89,7 +89,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves `app` over HTTP/2 and HTTP/1.1 on `port`, a free one where none is given.
+    /// Serves `app` over HTTP/2 and HTTP/1.1 on `port`, or on a free port.
     pub(crate) fn start(app: Router, identity: &Identity, port: Option<u16>) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(0)))
             .with_context(|| format!("port {} on loopback is taken: choose another, or none", port.unwrap_or(0)))?;

@@ -1,7 +1,8 @@
-//! The programs of other people that the stack needs: Python and three environments of packages.
+//! The third-party programs that the stack needs: Python and three environments of packages.
 //!
-//! An environment is made once and kept: its folder is named after what is in it (requirements and Python version), and
-//! it gets that name only when it is complete, so one that was interrupted is never used and two makers do not collide.
+//! An environment is created once and kept. Its folder is named after its content (requirements and Python version)
+//! and gets this name only when it is complete. So an interrupted creation is never used, and concurrent creations do
+//! not conflict.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,29 +15,29 @@ use tokio::process::Command;
 
 use crate::progress::{Progress, Stage};
 
-/// Prints version and path of the interpreter, and fails where an environment could not be made with it.
+/// Prints version and path of the interpreter; fails if it cannot create an environment.
 const PROBE: &str = "import sys, venv, ensurepip; print('%d.%d.%d' % sys.version_info[:3]); print(sys.executable)";
 const PYTHON_WANTED: (u32, u32) = (3, 10);
 
-/// Python, with everything installed, and where this crate's scripts are.
+/// The Python interpreters, with all packages installed, and the folder of this crate's scripts.
 #[derive(Clone, Debug)]
 pub(crate) struct Toolchain {
-    /// Interpreter of the environment that holds the local cloud.
+    /// Interpreter of the local cloud's environment.
     pub(crate) cloud: PathBuf,
-    /// The one that holds the Redfish emulator.
+    /// Interpreter of the Redfish emulator's environment.
     pub(crate) devices: PathBuf,
-    /// The one that holds AWS's template translator.
+    /// Interpreter of the template translator's environment (AWS's `aws-sam-translator`).
     pub(crate) template: PathBuf,
-    /// Folder of `leash.py`, `fleet.py`, `translate.py`.
+    /// Folder of `leash.py`, `fleet.py` and `translate.py`.
     pub(crate) scripts: PathBuf,
 }
 
 impl Toolchain {
-    /// Checks what has to be on the machine and makes what is missing below `cache`. Downloads from the package index
-    /// that pip is configured for, the first time only.
+    /// Checks the machine's programs and creates missing environments below `cache`. Downloads from the package index
+    /// of pip's configuration, the first time only.
     ///
     /// # Errors
-    /// Says what is missing and how to install it, or what pip said.
+    /// Names the missing program and how to install it, or quotes pip.
     pub(crate) async fn prepare(project: &Path, cache: &Path, progress: &Progress) -> Result<Self> {
         let python = Python::find().await?;
         let scripts = project.join("infra/local/python");
@@ -52,10 +53,11 @@ impl Toolchain {
     }
 }
 
-/// The interpreter of an environment that holds what pip reads in `requirements`: made once, kept in [`cache_folder`].
+/// The interpreter of an environment with the packages of pip's file `requirements`: created once, kept in
+/// [`cache_folder`].
 ///
 /// # Errors
-/// Python is missing, or pip could not install something: in its words.
+/// Python is missing, or pip could not install a package; its output is quoted.
 pub async fn python_environment(requirements: &Path) -> Result<PathBuf> {
     Python::find().await?.environment(requirements, &cache_folder()?.join("python")).await
 }
@@ -72,7 +74,7 @@ pub fn cache_folder() -> Result<PathBuf> {
         .context("no folder for downloaded tools: set ROOTCAST_CACHE to one")
 }
 
-/// The checkout that holds template.yaml: the current folder or the nearest one above it.
+/// The checkout with template.yaml: the current folder or the nearest one above it.
 ///
 /// # Errors
 /// The current folder is not in a checkout.
@@ -129,10 +131,10 @@ impl Python {
             .kill_on_drop(true)
             .output();
         succeeded(&format!("pip install --requirement {}", requirements.display()), pip.await)?;
-        // Programs in bin/ name the old folder and are not used; `python -m` finds its home by its own place.
+        // Programs in bin/ name the old folder and are not used; `python -m` finds its environment by its own path.
         match std::fs::rename(half_made.path(), &home) {
             Ok(()) => drop(half_made.keep()),
-            // Someone else was faster: theirs is the same.
+            // A concurrent creation was faster; its result is the same.
             Err(_) if interpreter.exists() => (),
             Err(error) => return Err(error).with_context(|| format!("{} cannot be made", home.display())),
         }
@@ -140,13 +142,13 @@ impl Python {
     }
 }
 
-/// A folder name that changes with whatever would make the environment a different one.
+/// A folder name that changes with everything that affects the environment.
 fn environment_name(name: &str, version: &str, requirements: &[u8]) -> String {
     let fingerprint = hex::encode(digest(&SHA256, &[version.as_bytes(), b"\n", requirements].concat()));
     format!("{name}-{}", &fingerprint[..12])
 }
 
-/// The output of a program that went well; its own words where it did not.
+/// The output of a program that succeeded; otherwise an error that quotes it.
 pub(crate) fn succeeded(what: &str, ended: std::io::Result<std::process::Output>) -> Result<Vec<u8>> {
     let output = ended.with_context(|| format!("{what} could not be started"))?;
     if !output.status.success() {
@@ -160,7 +162,7 @@ mod tests {
     use super::environment_name;
 
     #[test]
-    fn an_environment_is_named_after_all_that_is_in_it() {
+    fn an_environments_name_covers_its_whole_content() {
         let name = environment_name("cloud", "3.12.1", b"ministack==1.5.33\n");
         assert_eq!(name, environment_name("cloud", "3.12.1", b"ministack==1.5.33\n"));
         assert!(name.starts_with("cloud-") && name.len() == "cloud-".len() + 12);

@@ -1,4 +1,4 @@
-//! Logging in and out, from outside: what a token or a session is good for, and for how long.
+//! Logging in and out through the API: what tokens and sessions permit, and for how long.
 
 pub(crate) mod cli;
 pub mod identities;
@@ -25,7 +25,7 @@ const TOKEN: &str = "/vedauth/authorize/token";
 const VERSION: &str = "/vedsdk/SystemStatus/Version";
 
 impl Stack {
-    /// Lets somebody log in; answers his password.
+    /// Creates a user with a password; returns the password.
     pub async fn principal(&self, name: &str) -> String {
         self.principal_who_may(name, Role::Operator).await
     }
@@ -43,7 +43,7 @@ impl Stack {
         password
     }
 
-    /// Counts failures of the next seconds, until the next one costs several; answers for how many seconds that is.
+    /// Counts failed attempts until the next one is locked for more than six seconds; returns that time in seconds.
     async fn fail(&self, whose: Counted, of: &str) -> i64 {
         let begun = OffsetDateTime::now_utc();
         let mut now = begun;
@@ -72,14 +72,14 @@ impl Stack {
         self.ask(TOKEN, json!({ "client_id": client, "refresh_token": refresh })).await
     }
 
-    /// The status of a request with that token that every token may make.
+    /// The status of a request with this token, to a route that every token may use.
     async fn status_with(&self, given: &Value) -> u16 {
         let token = given["access_token"].as_str();
         self.api.send_as(token, Method::GET, VERSION, None).await.status.as_u16()
     }
 }
 
-/// Checks that this is a refusal as RFC 6749 has it, and that nobody keeps it.
+/// Checks that the answer is a refusal in RFC 6749's format and must not be cached.
 fn refused(answer: &Answer, status: u16, error: &str) -> String {
     assert_eq!(answer.status, status, "{answer:?}");
     assert_eq!(answer.headers["cache-control"], "no-store");
@@ -89,7 +89,7 @@ fn refused(answer: &Answer, status: u16, error: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_second_use_of_a_refresh_token_ends_all() {
+async fn a_second_use_of_a_refresh_token_revokes_the_grant() {
     Stack::run(0, async |stack| {
         let password = stack.principal("ops").await;
         let first = stack.log_in("ops", &password, "certificate:manage").await.json();
@@ -105,7 +105,7 @@ async fn a_second_use_of_a_refresh_token_ends_all() {
         assert_eq!(stack.status_with(&second).await, 401);
         refused(&stack.exchange("tests", &second["refresh_token"]).await, 400, "invalid_grant");
 
-        // At once: one of them may win, and then loses it.
+        // Concurrent uses: one may succeed, and its tokens are revoked afterwards.
         let again = stack.log_in("ops", &password, "certificate").await.json();
         let calls = (0..3).map(|_| stack.exchange("tests", &again["refresh_token"]));
         let answers = futures::future::join_all(calls).await;
@@ -120,7 +120,7 @@ async fn a_second_use_of_a_refresh_token_ends_all() {
 }
 
 #[tokio::test]
-async fn who_is_revoked_leaves_no_token_to_his_namesake() {
+async fn a_revoked_users_tokens_stay_invalid_for_a_namesake() {
     Stack::run(0, async |stack| {
         let name: PrincipalName = "ops".parse().unwrap();
         let password = stack.principal("ops").await;
@@ -144,7 +144,7 @@ async fn who_is_revoked_leaves_no_token_to_his_namesake() {
         assert_eq!(revoke().await.status, 200);
         refused(&revoke().await, 401, "invalid_token");
         refused(&stack.exchange("tests", &given["refresh_token"]).await, 400, "invalid_grant");
-        // One that no password gave can be ended too.
+        // A token that was not issued by a login can be revoked too.
         assert_eq!(stack.api.get("/vedauth/authorize/verify").await.json()["identity"], "local:tests");
         assert_eq!(stack.api.get("/vedauth/revoke/token").await.status, 200);
         stack.api.get("/jobs").await.refused(401);
@@ -153,7 +153,7 @@ async fn who_is_revoked_leaves_no_token_to_his_namesake() {
 }
 
 #[tokio::test]
-async fn guesses_are_slowed_down_and_tell_no_name() {
+async fn guesses_are_slowed_down_and_reveal_no_name() {
     Stack::run(0, async |stack| {
         let password = stack.principal("ops").await;
         let guess = async |name: &str| stack.log_in(name, "not the password", "certificate").await;
@@ -170,7 +170,7 @@ async fn guesses_are_slowed_down_and_tell_no_name() {
         }
         assert_eq!(told[0], told[1], "it tells who is there");
 
-        // The right password is not looked at before its time, and then it makes up for the wrong ones.
+        // While locked, not even the right password is checked; after that it resets the count.
         let locked = stack.log_in("ops", &password, "certificate").await;
         refused(&locked, 429, "invalid_grant");
         let after: u64 = locked.headers["retry-after"].to_str().unwrap().parse().unwrap();
@@ -179,7 +179,7 @@ async fn guesses_are_slowed_down_and_tell_no_name() {
         refused(&guess("ops").await, 400, "invalid_grant");
         assert_eq!(stack.log_in("ops", &password, "certificate").await.status, 200);
 
-        // Whoever tries another name each time is slowed down by where he is.
+        // The source address is limited as well, against attempts with a different name each time.
         stack.fail(Counted::Source, "127.0.0.1").await;
         refused(&guess("another").await, 429, "invalid_grant");
         refused(&stack.log_in("ops", &password, "certificate").await, 429, "invalid_grant");
@@ -188,7 +188,7 @@ async fn guesses_are_slowed_down_and_tell_no_name() {
 }
 
 #[tokio::test]
-async fn a_narrowed_token_is_good_for_its_scope() {
+async fn a_token_is_limited_to_its_scope() {
     Stack::run(0, async |stack| {
         let password = stack.principal("ops").await;
         let given = stack.log_in("ops", &password, "Certificate:Manage; configuration").await.json();

@@ -1,4 +1,4 @@
-//! The HTTP API as a client sees it: over TLS, with a token. Whatever is refused, is refused in the vendor's envelope.
+//! A client of the HTTP API: over TLS, with a token. Checks that refusals are in the vendor's envelope.
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Certificate, Client, Method, StatusCode};
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::secrets::Secrets;
 
-/// A client with a token, and one without.
+/// A client that can send its token, another one, or none.
 pub struct Api {
     http: Client,
     base: String,
@@ -14,15 +14,15 @@ pub struct Api {
     secrets: Secrets,
 }
 
-/// An answer, read to its end.
+/// A complete answer.
 #[derive(Debug)]
 pub struct Answer {
-    /// Method and path, for messages.
+    /// Method and path, for error messages.
     asked: String,
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub bytes: Vec<u8>,
-    /// The same, as far as it is text.
+    /// The body as text, if it is text.
     pub text: String,
 }
 
@@ -46,13 +46,13 @@ impl Api {
         self.send(Method::POST, path, Some(body)).await
     }
 
-    /// With one header more.
+    /// With an additional header.
     pub async fn post_with(&self, header: &str, value: &str, path: &str, body: Value) -> Answer {
         let bearer = format!("Bearer {}", self.token);
         self.send_with(&[("authorization", &bearer), (header, value)], Method::POST, path, Some(body)).await
     }
 
-    /// With these headers, and no token of its own.
+    /// With these headers, and without the client's token.
     pub async fn send_with(&self, headers: &[(&str, &str)], method: Method, path: &str, body: Option<Value>) -> Answer {
         let asked = format!("{method} {path}");
         self.secrets.keep_sent(headers, body.as_ref());
@@ -104,20 +104,20 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{}: {error}: {}", self.asked, self.text))
     }
 
-    /// The body of a 2xx that is not in JSON.
+    /// The body of a 2xx that is not JSON.
     pub fn raw(&self) -> &str {
         assert!(self.status.is_success(), "{self:?}");
         &self.text
     }
 
-    /// `response` of the envelope of a success.
+    /// The `response` in a success's envelope.
     pub fn response(&self) -> Value {
         let mut envelope = self.json();
         assert_eq!(envelope["result"], "success", "{self:?}");
         envelope["response"].take()
     }
 
-    /// Checks that this is a refusal with `status` in the vendor's envelope, complete, and returns its message.
+    /// Checks that this is a complete refusal with `status` in the vendor's envelope, and returns its message.
     pub fn refused(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{self:?}");
         let kind = self.headers[CONTENT_TYPE].to_str().unwrap();

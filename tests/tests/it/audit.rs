@@ -1,4 +1,4 @@
-//! Who did what, from the act to the file that is verified, and what becomes of a chain that somebody changes.
+//! The audit record, from the action to the verified file, and the detection of a changed chain.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use rootcast_core::audit::{Act, Action, Actor, Subject, Unverified, export, verify, verify_export};
@@ -23,14 +23,14 @@ async fn an_export_of_a_job_is_verified_or_found_changed() {
         let (entries, _) = verify(page.lines.iter().map(String::as_str)).unwrap();
         let done: Vec<_> = entries.iter().map(|entry| (entry.action, entry.principal.as_str())).collect();
         assert_eq!(done, [(Action::Create, "tests"), (Action::Activate, "function:conduct")]);
-        // The first one, which no job brought to anybody.
+        // The first root, which was created without a job.
         let first = stack.api.get("/roots/1/audit").await.response();
         let lines: Vec<&str> = first["entries"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
         let (entries, _) = verify(lines).unwrap();
         let done: Vec<_> = entries.iter().map(|entry| (entry.action, entry.principal.as_str())).collect();
         assert_eq!(done, [(Action::Create, "tests"), (Action::Activate, "tests")]);
 
-        // Whoever writes at the same time loses races, and no entry.
+        // Concurrent writers may lose races, but no entry.
         let by = Actor { principal: "tests".to_owned(), request_id: None };
         let act = |number: u32| Act::new(subject, Action::Waive, &by, OffsetDateTime::now_utc()).with("number", number);
         let acts: Vec<Act> = (0..4).map(act).collect();
@@ -53,7 +53,7 @@ async fn an_export_of_a_job_is_verified_or_found_changed() {
         stack.api.get("/jobs/77/audit").await.refused(404);
         stack.api.get("/certificates/scs0000000000000/audit").await.refused(404);
 
-        // In the table itself, the last entry.
+        // Change the last entry in the table itself.
         let database = aws_sdk_dynamodb::Client::new(&stack.local.sdk_config);
         let line = page.lines[5].replace("waive", "abort");
         let key = [("pk", id.to_string()), ("sk", "audit#000000000006".to_owned())];

@@ -1,4 +1,4 @@
-//! What a rollover costs at AWS, counted at the local cloud's proxy: every call of every function goes through there.
+//! The cost of a rollover at AWS, counted at the local cloud's proxy, through which every function sends its calls.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use crate::fake::{Fake, Model, PASSWORD, USER};
 use crate::proxy::{Proxy, Recorded, free_port};
 use crate::stack::{Stack, fake_enrolment};
 
-/// Large enough that what a job costs by itself does not show, small enough for a test.
+/// Large enough that the job's fixed cost is negligible, and small enough for a test.
 const DEVICES: u32 = 200;
 
 #[tokio::test]
-async fn what_a_device_costs_beside_its_lease() {
+async fn a_rollovers_cost_per_device_stays_in_its_budget() {
     let cloud_port = free_port();
     let proxy = Proxy::to(cloud_port);
     let mut options = LocalOptions::new(0, Progress::silent()).unwrap();
@@ -48,21 +48,21 @@ async fn what_a_device_costs_beside_its_lease() {
         let units: u32 = asked.iter().map(write_units).sum();
         let devices = f64::from(DEVICES);
         let (queue, writes) = (f64::from(count("AmazonSQS")) / devices, f64::from(units) / devices);
-        // A lease is taken with one write and given back, with what was seen, by another.
+        // A lease is taken with one write, and returned with the device's result in another.
         let leases = f64::from(count("DynamoDB_20120810.UpdateItem")) / devices;
         eprintln!("a device of {DEVICES}: {queue:.2} SQS calls, {writes:.2} write units, of which {leases:.2} for its lease; {calls:?}");
-        // Exact on an idle machine; on a busy one some devices time out and come again.
+        // Exact on an idle machine; on a busy one some devices time out and are retried.
         assert!(queue < 0.75, "{queue} SQS calls a device");
         assert!((2.0..2.5).contains(&leases), "{leases} lease writes a device");
-        // Of these, some 1.1 are the conductor's own: a page of a shard has a record of its place, however few devices it
-        // has. They do not grow with the fleet.
+        // About 1.1 of these are the conductor's: each page of a shard records its position, even with few devices.
+        // They do not grow with the fleet.
         assert!(writes - leases <= 4.4, "{} write units a device beside its lease", writes - leases);
     })
     .await;
 }
 
-/// One for each KiB that a write leaves behind, two in a transaction. An item's JSON is longer than the item, so this
-/// is no less than AWS would count; an update is taken for 1 KiB, which no record that is updated exceeds.
+/// One unit per KiB of the item after the write, two in a transaction. An item's JSON is longer than the item, so
+/// this is not less than AWS would count. An update counts as 1 KiB, which no updated record exceeds.
 fn write_units(asked: &Recorded) -> u32 {
     let Some(operation) = asked.target.strip_prefix("DynamoDB_20120810.") else { return 0 };
     let request: Value = serde_json::from_slice(&asked.body).unwrap();

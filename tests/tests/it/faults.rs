@@ -15,10 +15,11 @@ use crate::rollover::signing;
 use crate::stack::{FUNCTIONS, LIMIT, PREFIX, Stack, anchors_of, fake_enrolment, place, until};
 
 const WRONG_PASSWORD: &str = "tr0ub4dor-and-3";
-/// The first five devices that the job pages are its canaries. The fakes are in shards from this on, so none of them is one.
+/// The first five devices that the job pages are its canaries. The fakes are in shards from this one on, so none is a
+/// canary.
 const LATE: u8 = 9;
 
-/// What is wrong with a device, and what is said about it: the class, a part of the message, a part of what to do.
+/// A device's fault and its report: the class, a part of the message, a part of the remedy.
 const SAID: [(&str, &str, &str, &str); 8] = [
     ("wrong-pin", "pinMismatch", "certificate", "approve the new fingerprint"),
     ("wrong-password", "unauthorized", "The user name or password is wrong.", "Correct the user name and password"),
@@ -30,9 +31,9 @@ const SAID: [(&str, &str, &str, &str); 8] = [
     ("no-credential", "credential", "There is no parameter /rootcast/devices/", "SecureString"),
 ];
 
-/// Fails 8 of 25, pauses, is mended, and ends: the others never notice.
+/// 8 of 25 devices fail, the job pauses, the devices are mended, and the job completes without affecting the others.
 #[tokio::test]
-async fn broken_devices_alone_fail_and_are_visited_again() {
+async fn only_broken_devices_fail_and_are_retried() {
     Stack::run(18, async |stack| {
         stack.found().await;
         let old = signing(stack).await;
@@ -79,11 +80,11 @@ async fn broken_devices_alone_fail_and_are_visited_again() {
     .await;
 }
 
-/// The devices of this fleet that are not like the others, by what is wrong with them.
+/// The devices of this fleet with a fault, by its kind.
 struct Broken {
     fakes: BTreeMap<&'static str, (String, Fake)>,
     emulated: BTreeMap<&'static str, Device>,
-    /// Of sessions at the fakes.
+    /// Session tokens of the fakes.
     tokens: BTreeSet<String>,
 }
 
@@ -130,7 +131,7 @@ impl Broken {
         fake.unwrap_or_else(|| &self.emulated[kind].id).clone()
     }
 
-    /// What was asked of a fake since the last time.
+    /// The requests to a fake since the last call.
     fn requests(&mut self, kind: &str) -> Vec<Request> {
         let requests = self.fakes[kind].1.requests();
         self.tokens.extend(requests.iter().filter_map(|request| request.token.clone()));
@@ -143,7 +144,7 @@ impl Broken {
         healthy.map(|device| (device.id.clone(), stack.device_log(device))).collect()
     }
 
-    /// What an operator would do; the full one is left as it is.
+    /// Mends the devices as an operator would, except for the full one.
     async fn mend(&self, stack: &Stack) {
         let fleet = &stack.local.fleet;
         fleet.run(&self.emulated["down"].id).await.unwrap();
@@ -167,7 +168,7 @@ fn count(requests: &[Request], is: impl Fn(&Request) -> bool) -> usize {
     requests.iter().filter(|request| is(request)).count()
 }
 
-/// The message that the device has had already, so many times more.
+/// Sends the device's task again, this number of times.
 async fn redeliver(stack: &Stack, job: JobId, device: &str, times: usize) {
     let task = Task::new(job, Leg::Distribute, device.parse().unwrap(), 1);
     let sqs = aws_sdk_sqs::Client::new(&stack.local.sdk_config);
@@ -177,7 +178,7 @@ async fn redeliver(stack: &Stack, job: JobId, device: &str, times: usize) {
     }
 }
 
-/// It has failed once at least and is waiting for its next attempt. While a worker is at it, it cannot be deleted.
+/// Deletes a device during its retries. While a worker holds its lease, deletion is refused.
 async fn delete_in_the_middle(stack: &Stack, id: &str) {
     let at_work = async || {
         let device = stack.ledger.device(&id.parse().unwrap()).await.unwrap().unwrap();
@@ -223,7 +224,7 @@ async fn assert_what_to_do_is_said(stack: &Stack, id: JobId, fleet: &Broken) {
     }
 }
 
-/// Every healthy device was done before the slowest of the broken ones was given up, at its first attempt.
+/// Every healthy device was finished before the slowest broken one failed its first attempt.
 async fn assert_others_were_not_held_up(
     stack: &Stack,
     id: JobId,
@@ -243,8 +244,8 @@ async fn assert_others_were_not_held_up(
     assert_eq!(waves, [(json!(5), json!(5), json!(0)), (json!(20), json!(11), json!(8))]);
 }
 
-/// A passing fault is tried three times (MaxTries), a lasting one once; no password is tried twice, none is sent
-/// to a device that is not the one that was approved, and none as Basic.
+/// A transient fault is tried three times (MaxTries), a permanent one once. No password is tried twice, sent to a
+/// device other than the approved one, or sent with Basic authentication.
 fn assert_requests_before_mending(fleet: &mut Broken) {
     let log_ins = |requests: &[Request]| count(requests, |request| request.is("POST", "/Sessions"));
     assert!(fleet.requests("wrong-pin").is_empty());
@@ -255,7 +256,7 @@ fn assert_requests_before_mending(fleet: &mut Broken) {
         assert_eq!(fleet.fakes[kind].1.open_sessions(), 0, "{kind}");
     }
     assert!((1..=3).contains(&log_ins(&fleet.requests("deleted"))));
-    // The old root and the new one, once each, however often the task came.
+    // The old root and the new one, once each, however often the task was delivered.
     assert_eq!(count(&fleet.requests("redelivered"), creates), 2);
     assert_eq!(fleet.fakes["redelivered"].1.held().len(), 2);
 }

@@ -1,4 +1,4 @@
-//! Functions that die in the middle, and a message that never comes.
+//! Functions that die during their work, and lost messages.
 
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ async fn a_worker_that_dies_at_a_device_is_replaced() {
     .await;
 }
 
-/// Killed as soon as it holds the job, until one was killed in the middle of its work. The job then stands still until
-/// the dead one's lease runs out.
+/// Kills the conductor when it holds the job, until one was killed during its work. The job then stands still until
+/// the dead conductor's lease expires.
 #[tokio::test]
 async fn a_conductor_that_dies_is_replaced() {
     Stack::run(10, async |stack| {
@@ -46,7 +46,7 @@ async fn a_conductor_that_dies_is_replaced() {
             let held = async { while conductor(stack, id).await.is_none() {} };
             let _ = tokio::time::timeout(Duration::from_secs(1), held).await;
             stack.crash("ConductFunction").await;
-            // The local cloud leaves a function alone for a second after it failed.
+            // The local cloud pauses a function for a second after a failure.
             tokio::time::sleep(Duration::from_millis(1100)).await;
             let cloud = std::fs::read_to_string(stack.local.data.join("cloud.log")).unwrap();
             cloud.contains("conduct failed processing SQS batch").then_some(())
@@ -58,7 +58,7 @@ async fn a_conductor_that_dies_is_replaced() {
     .await;
 }
 
-/// Who conducts the job now.
+/// The owner of the job's lease.
 async fn conductor(stack: &Stack, id: JobId) -> Option<AttributeValue> {
     let database = aws_sdk_dynamodb::Client::new(&stack.local.sdk_config);
     let get = database.get_item().table_name(stack.local.outputs.of("JobsTable").unwrap()).consistent_read(true);
@@ -68,7 +68,7 @@ async fn conductor(stack: &Stack, id: JobId) -> Option<AttributeValue> {
 }
 
 #[tokio::test]
-async fn a_lost_control_message_costs_a_minute_and_nothing_else() {
+async fn a_lost_control_message_only_costs_a_minute() {
     Stack::run(5, async |stack| {
         stack.found().await;
         stack.enrol_fleet().await;
@@ -83,7 +83,8 @@ async fn a_lost_control_message_costs_a_minute_and_nothing_else() {
     .await;
 }
 
-/// No worker ever saw them: the wave stands still for StallSeconds, then its open devices get their tasks again.
+/// No worker ever received the tasks: the wave stands still for StallSeconds, then the tasks of its open devices are
+/// sent again.
 #[tokio::test]
 async fn lost_tasks_are_sent_again_when_the_wave_stands_still() {
     Stack::run_with(5, &[("StallSeconds", "10")], async |stack| {
@@ -109,9 +110,9 @@ async fn lost_tasks_are_sent_again_when_the_wave_stands_still() {
     .await;
 }
 
-/// Two at a time, all the time: each finds the other's writes in its way.
+/// Always two at a time, so that each conflicts with the other's writes.
 #[tokio::test]
-async fn conductors_that_run_side_by_side_do_each_step_once() {
+async fn concurrent_conductors_do_each_step_once() {
     Stack::run(6, async |stack| {
         stack.enrol_fleet().await;
         for _ in 0..3 {
@@ -137,10 +138,10 @@ async fn conductors_that_run_side_by_side_do_each_step_once() {
     .await;
 }
 
-/// It answers 202 and goes on by itself, longer than a worker waits for it: the task waits in the queue meanwhile, and
-/// comes back without having used up an attempt or a receive.
+/// The device answers 202 and continues for longer than a worker waits. The task waits in the queue meanwhile, and is
+/// delivered again without using up an attempt or a receive.
 #[tokio::test]
-async fn a_device_at_work_is_asked_again_by_message() {
+async fn a_busy_device_is_queried_again_by_message() {
     Stack::run_with(0, &[("MaxTries", "1")], async |stack| {
         stack.found().await;
         let fake = Fake::start(Model::OpenBmc).await;
@@ -161,14 +162,14 @@ async fn a_device_at_work_is_asked_again_by_message() {
     .await;
 }
 
-/// Another task's worker died with the device in its hands: waiting for it uses up nothing either.
+/// Another task's worker died while it held the device's lease: waiting for it uses up neither.
 #[tokio::test]
-async fn a_device_that_another_task_holds_is_waited_for() {
+async fn a_device_leased_by_another_task_is_waited_for() {
     Stack::run_with(1, &[("MaxTries", "1")], async |stack| {
         stack.found().await;
         stack.enrol_fleet().await;
         let device = "bmc-0001".parse().unwrap();
-        let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap(); // as a lease is kept
+        let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap(); // as leases are stored
         let lease = Lease { owner: "another".to_owned(), until: now + Duration::from_secs(5) };
         stack.ledger.lease(&device, &lease, Some(1), now).await.unwrap();
         let id = stack.put_root("").await;
@@ -179,7 +180,7 @@ async fn a_device_that_another_task_holds_is_waited_for() {
     .await;
 }
 
-/// As if nothing had happened.
+/// Checks that the job ended as without faults.
 async fn assert_came_to_the_same_end(stack: &Stack, id: JobId, devices: usize) {
     let job: Job = stack.ended(id).await;
     assert_eq!(job.outcome, Some(JobOutcome::Activated), "{}", job.reason);
@@ -205,7 +206,7 @@ async fn purge(stack: &Stack, queue: &str) {
     sqs.purge_queue().queue_url(stack.local.outputs.of(queue).unwrap()).send().await.unwrap();
 }
 
-/// Starts or stops what hands a queue's messages to its function: Lambda's `UpdateEventSourceMapping`.
+/// Enables or disables the delivery of a queue's messages to its function: Lambda's `UpdateEventSourceMapping`.
 pub async fn deliver(stack: &Stack, function: &str, enabled: bool) {
     let http = reqwest::Client::new();
     let path = format!("{}/2015-03-31/event-source-mappings", stack.local.endpoint_url);

@@ -1,7 +1,7 @@
-//! Rootcast as a whole, each test on a stack of its own: the functions as they are deployed, template.yaml, queues,
-//! tables and keys in the local cloud, and Redfish devices over real TLS.
+//! Rootcast as a whole, each test on a separate stack: the deployed functions, template.yaml, queues, tables and keys
+//! in the local cloud, and Redfish devices over real TLS.
 //!
-//! In scope: what only shows when all parts run together. Out of scope: what one crate can prove of itself.
+//! In scope: what only shows when all parts run together. Out of scope: what one crate's tests can show.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! A proxy to the local cloud: it passes everything on, and knows what was asked by whom.
+//! A proxy to the local cloud: it forwards every request, and records each with its sender.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::{Arc, Mutex};
@@ -17,9 +17,9 @@ pub struct Proxy {
 /// One call to AWS.
 #[derive(Debug, Clone)]
 pub struct Recorded {
-    /// Who was given the address at which it was asked.
+    /// The owner of the address at which the request arrived.
     pub who: Arc<str>,
-    /// `DynamoDB_20120810.GetItem`, or the path of what is no JSON call.
+    /// `DynamoDB_20120810.GetItem`, or the path of a request that is not a JSON call.
     pub target: String,
     pub body: Bytes,
 }
@@ -27,13 +27,13 @@ pub struct Recorded {
 impl Proxy {
     /// `cloud`: the local cloud's port.
     pub fn to(cloud: u16) -> Arc<Self> {
-        // For its own client, which is made before the stack's.
+        // For the proxy's own client, which is created before the stack's.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let cloud = format!("http://127.0.0.1:{cloud}");
         Arc::new(Self { cloud, client: reqwest::Client::new(), asked: Mutex::default() })
     }
 
-    /// An address for one that asks.
+    /// A new address for `who`.
     pub async fn open(self: &Arc<Self>, who: &str) -> String {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let endpoint = format!("http://localhost:{}", listener.local_addr().unwrap().port());
@@ -42,7 +42,7 @@ impl Proxy {
         endpoint
     }
 
-    /// What was asked since the last time.
+    /// The requests since the last call.
     pub fn take(&self) -> Vec<Recorded> {
         std::mem::take(&mut self.asked.lock().unwrap())
     }

@@ -1,4 +1,4 @@
-//! What is refused, is refused in the vendor's envelope: on the vendor's routes and on our own.
+//! Refusals are in the vendor's envelope, on the vendor's routes and on our own.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What failed is tried again by the operator's choice: the chosen devices are visited, and nobody else.
+//! Retries chosen by the operator: only the chosen devices are visited.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +11,11 @@ use crate::import::pki::Bundle;
 use crate::rollover::signing;
 use crate::stack::{LIMIT, Stack, anchors_of, fake_enrolment, place, until};
 
-/// Devices that refuse, each in its own way. The first two are the canaries, the others are in the second wave.
+/// Failing devices with different faults. The first two are canaries, the others are in the second wave.
 const FAKES: [&str; 4] = ["a-locked", "a-full", "z-locked", "z-full"];
 
 #[tokio::test]
-async fn only_the_chosen_devices_are_visited_again() {
+async fn only_the_chosen_devices_are_retried() {
     Stack::run(3, async |stack| {
         stack.found().await;
         let old = signing(stack).await;
@@ -30,7 +30,7 @@ async fn only_the_chosen_devices_are_visited_again() {
         let healthy = healthy(stack);
 
         refused(stack, id).await;
-        // A class, but only of the canaries' wave. The other one of this class would be well by now, too.
+        // One class in the canaries' wave only. The other device of this class would succeed by now, too.
         for locked in ["a-locked", "z-locked"] {
             stack.store_credential(&fleet.ids[locked], USER, PASSWORD).await;
         }
@@ -41,7 +41,7 @@ async fn only_the_chosen_devices_are_visited_again() {
         assert_eq!(fleet.visited(), ["a-locked"]);
         fleet.assert_attempts(stack, id, [2, 1, 1, 1]).await;
 
-        // The whole class, of which one is left.
+        // The whole class, of which one device is left.
         let answer = retry(stack, id, json!({ "classes": ["unauthorized", "connect"] })).await;
         assert_eq!(answer["retried"], 1);
         settled(stack, id, 5, 2).await;
@@ -51,7 +51,8 @@ async fn only_the_chosen_devices_are_visited_again() {
         stack.assert_counters_equal_task_states(id).await;
         assert_eq!(signing(stack).await, old);
 
-        // One of the others fails again, by its id and that of a device that did not fail; then both, by their ids.
+        // Retry one of the others, together with a device that did not fail; it fails again. Then retry both by their
+        // ids.
         let full = |name: &str| fleet.ids[name].clone();
         let well = &stack.devices().next().unwrap().id;
         let answer = retry(stack, id, json!({ "devices": [full("z-full"), well] })).await;
@@ -136,7 +137,7 @@ struct Fleet {
 }
 
 impl Fleet {
-    /// Enrols the fakes, so that the job pages half of them before the emulated devices and half of them after.
+    /// Enrols the fakes so that the job pages half of them before the emulated devices and half of them after.
     async fn start(stack: &Stack) -> Self {
         let job = stack.next_job().await;
         let places: Vec<_> = stack.devices().map(|device| place(job, &device.id)).collect();
@@ -162,12 +163,12 @@ impl Fleet {
         Self { ids, fakes }
     }
 
-    /// Who was asked for anything since the last time.
+    /// The devices that received requests since the last call.
     fn visited(&self) -> Vec<&'static str> {
         FAKES.into_iter().filter(|name| !self.fakes[name].requests().is_empty()).collect()
     }
 
-    /// Of the fakes, in their order. Who was tried once, failed.
+    /// The fakes' attempts, in their order. A device with one attempt has failed.
     async fn assert_attempts(&self, stack: &Stack, id: JobId, attempts: [u32; 4]) {
         let tasks = stack.tasks(id, Leg::Distribute).await;
         for (name, attempt) in FAKES.into_iter().zip(attempts) {
@@ -192,7 +193,7 @@ async fn retry_refused(stack: &Stack, id: JobId, body: Value, status: u16, why: 
     assert!(refusal["text"].as_str().unwrap().contains(why), "{refusal}");
 }
 
-/// Nothing of it changes anything.
+/// Checks that invalid requests are refused and change nothing.
 async fn refused(stack: &Stack, id: JobId) {
     let before = stack.job(id).await;
     for (body, status, why) in [
@@ -208,7 +209,7 @@ async fn refused(stack: &Stack, id: JobId) {
     assert_eq!(stack.job(id).await, before);
 }
 
-/// Why the job is paused, as soon as it is with these counts.
+/// Waits until the job is paused with these counts; returns the reason.
 async fn settled(stack: &Stack, id: JobId, acked: u64, failed: u64) -> String {
     let wanted = Tally { dispatched: 7, acked, failed, skipped: 0, waived: 0 };
     until("the devices are settled", LIMIT, async || (stack.tally(id, Leg::Distribute).await == wanted).then_some(()))

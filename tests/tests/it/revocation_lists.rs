@@ -1,5 +1,5 @@
-//! A request that is on record becomes a certificate, and a list that anybody may read says whether it is revoked: the
-//! issuer, its queue and its permissions as they are deployed.
+//! A recorded request becomes a certificate, and a public list shows whether it is revoked: the deployed issuer, with
+//! its queue and permissions.
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use reqwest::{Method, StatusCode};
@@ -22,7 +22,7 @@ use crate::authority::openssl;
 use crate::rollover::signing;
 use crate::stack::{LIMIT, Stack, until};
 
-/// Nobody is there: whatever the worker does about it afterwards is not looked at.
+/// Does not exist: what the worker does afterwards is not checked.
 const DEVICE: &str = "nobody";
 
 #[tokio::test]
@@ -90,7 +90,7 @@ pub fn serial(record: &CertificateRecord) -> Serial {
     record.leaf.serial().to_owned().try_into().unwrap()
 }
 
-/// A job whose device has made its request; it was sent, so that nobody begins it from its beginning.
+/// A job whose device has made its request. It counts as sent, so no process starts it from the beginning.
 async fn asked(stack: &Stack, request: String) -> Task {
     let (device, now): (DeviceId, _) = (DEVICE.parse().unwrap(), OffsetDateTime::now_utc());
     let (certificate, dn) = (CertificateId::from_random([7; 16]), CertificateDn::of_device(&device));
@@ -121,7 +121,7 @@ async fn issued(stack: &Stack) -> CertificateRecord {
     until("the certificate is there", LIMIT, async || stack.ledger.certificate(id).await.unwrap()).await
 }
 
-/// As a verifier fetches it, without a token.
+/// Fetches the list as a verifier does, without a token.
 pub async fn served(stack: &Stack, list: CrlShard) -> Vec<u8> {
     let answer = stack.api.send_as(None, Method::GET, &list.to_string(), None).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");

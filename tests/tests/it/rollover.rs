@@ -1,4 +1,4 @@
-//! Rollovers in which nothing is wrong.
+//! Rollovers without faults.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -17,7 +17,7 @@ use tokio::process::Command;
 use crate::fake::{Fake, Model, Reply};
 use crate::stack::{PREFIX, Stack, anchors_of, fake_enrolment};
 
-/// Two roots for 25 devices, and all that can be seen of it from outside.
+/// Two roots for 25 devices, checked with everything that is visible from outside.
 #[tokio::test]
 async fn twenty_five_devices_hold_both_roots_after_the_second_rollover() {
     Stack::run(25, async |stack| {
@@ -48,7 +48,7 @@ async fn twenty_five_devices_hold_both_roots_after_the_second_rollover() {
     .await;
 }
 
-/// What XClarity does: the new root signs before any device holds it. It is recorded that this was so.
+/// XClarity's behaviour: the new root is activated before any device has it. This is recorded.
 #[tokio::test]
 async fn an_immediate_activation_signs_first_and_names_failures() {
     Stack::run(6, async |stack| {
@@ -81,9 +81,9 @@ async fn an_immediate_activation_signs_first_and_names_failures() {
     .await;
 }
 
-/// The fleet was paged to its end when it joined; the new root does not sign before it is covered.
+/// The fleet was paged completely when the device joined; the new root is not activated before the device has it.
 #[tokio::test]
-async fn a_device_that_joins_meanwhile_is_covered_before_activation() {
+async fn a_device_that_joins_gets_the_root_before_activation() {
     Stack::run(3, async |stack| {
         stack.found().await;
         let slow = Fake::start(Model::OpenBmc).await;
@@ -111,7 +111,7 @@ async fn a_device_that_joins_meanwhile_is_covered_before_activation() {
     .await;
 }
 
-/// An operator approves a pending device by the fingerprint that it shows; no credential is needed for that.
+/// An operator approves a pending device by the fingerprint that it shows, which needs no credential.
 async fn approving_takes_what_the_device_shows(stack: &Stack) {
     let device = stack.devices().next().unwrap();
     let path = format!("/devices/{}", device.id);
@@ -130,7 +130,7 @@ pub async fn signing(stack: &Stack) -> Certificate {
     Certificate::from_pem(answer.raw()).unwrap()
 }
 
-/// What every device answers to a client that is not ours, and what is recorded of it.
+/// Each device's answer to an independent client, and its record.
 async fn assert_every_device_holds(stack: &Stack, roots: &[&Certificate]) {
     let wanted: BTreeSet<Vec<u8>> = roots.iter().map(|root| root.der().to_vec()).collect();
     for found in join_all(stack.devices().map(anchors_of)).await {
@@ -148,7 +148,7 @@ async fn assert_every_device_holds(stack: &Stack, roots: &[&Certificate]) {
     }
 }
 
-/// Five canaries, then all others, each wave after the one before was over.
+/// Five canaries, then all others, each wave after the previous one.
 async fn assert_waves(stack: &Stack, id: JobId) {
     let job = stack.api.get(&format!("/jobs/{id}")).await.response();
     let counts =
@@ -169,7 +169,7 @@ async fn assert_waves(stack: &Stack, id: JobId) {
     assert!(tasks.iter().all(|task| task["attempt"] == 1 && task["leg"] == "distribute"), "{tasks:?}");
 }
 
-/// Both generations, the signing one first, and both links between them.
+/// Both generations, the active one first, and both links between them.
 async fn assert_roots(stack: &Stack, old: &Certificate, new: &Certificate) {
     let details = stack.api.get("/signingCertificate/details").await.response();
     let rows: Vec<_> =
@@ -189,7 +189,7 @@ async fn assert_roots(stack: &Stack, old: &Certificate, new: &Certificate) {
     assert_eq!((new_with_old.spki_der(), old_with_new.spki_der()), (new.spki_der(), old.spki_der()));
 }
 
-/// Either root alone is enough to verify it; EST's form of it is read by OpenSSL.
+/// Each root alone verifies the bundle; OpenSSL reads its EST form.
 async fn assert_published_bundle(stack: &Stack, job: &Job, old: &Certificate, new: &Certificate) {
     let answer = stack.api.send_as(None, reqwest::Method::GET, "/bundle", None).await;
     assert_eq!(answer.headers["content-type"], "application/jose+json");

@@ -1,4 +1,4 @@
-//! What is said in confidence while a stack is up, kept so that its functions' logs can be searched for it.
+//! Confidential values that a test exchanges with a stack, recorded to search the functions' logs for them.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -8,21 +8,21 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{HeaderMap, SET_COOKIE};
 use serde_json::Value;
 
-/// In characters. What is shorter is no secret, and may be anywhere.
+/// In characters. A shorter text is no secret, and may occur anywhere.
 const SHORTEST: usize = 12;
-/// Attributes of bodies that are confidential, in any API's spelling.
+/// Confidential attributes of bodies, in any API's spelling.
 const ATTRIBUTES: [&str; 7] =
     ["access_token", "csrf", "password", "private_key", "refresh_token", "sk", "enc_private_key"];
-/// Whoever writes one of these writes what is behind it.
+/// A log with one of these contains the secret that follows it.
 const MARKS: [&str; 4] = ["PRIVATE KEY-----", "$argon2id$", "JSESSIONID=", "SDK-HMAC-SHA256 Access="];
 
-/// Shared by all that speak with one stack.
+/// Shared by all clients of one stack.
 #[derive(Debug, Clone, Default)]
 pub struct Secrets(Arc<Mutex<BTreeSet<String>>>);
 
 impl Secrets {
     pub fn keep(&self, secret: &str) {
-        // Of a key in PEM its first line: the log has no line breaks.
+        // For a key in PEM, only its first line: the log escapes line breaks.
         let line = secret.lines().find(|line| !line.starts_with("-----") && line.len() >= SHORTEST);
         self.0.lock().unwrap().extend(line.map(str::to_owned));
     }
@@ -33,7 +33,7 @@ impl Secrets {
                 "authorization" => {
                     let sent = value.split(' ').next_back().unwrap_or_default();
                     self.keep(sent);
-                    // Of a name and a password the password.
+                    // The password of a name and password.
                     let pair = STANDARD.decode(sent).ok().and_then(|pair| String::from_utf8(pair).ok());
                     self.keep(pair.as_deref().and_then(|pair| pair.split_once(':')).map_or("", |(_, it)| it));
                 }
@@ -70,7 +70,7 @@ impl Secrets {
         }
     }
 
-    /// Those that are in the text.
+    /// The secrets that the text contains.
     pub fn found_in(&self, text: &str) -> Vec<String> {
         let secrets = self.0.lock().unwrap();
         let found = secrets.iter().map(String::as_str).chain(MARKS).filter(|secret| text.contains(secret));

@@ -1,4 +1,4 @@
-//! A stack for a test: up, used, looked into from outside, and down again whatever happened.
+//! A stack for a test: started, used, inspected, and always stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -25,7 +25,7 @@ use crate::secrets::Secrets;
 
 /// Default of template.yaml's CredentialPrefix.
 pub const PREFIX: &str = "/rootcast/devices/";
-/// The functions, by the outputs of template.yaml that have their names.
+/// The outputs of template.yaml with the functions' names.
 pub const FUNCTIONS: [&str; 9] = [
     "RegenerateFunction",
     "ConductFunction",
@@ -37,18 +37,18 @@ pub const FUNCTIONS: [&str; 9] = [
     "LoginFunction",
     "RotateFunction",
 ];
-/// Nothing here takes longer on two busy cores, the minute of the conductor's schedule included.
+/// A limit for every wait: nothing takes longer on two busy cores, including the minute of the conductor's schedule.
 pub const LIMIT: Duration = Duration::from_secs(150);
 const POLL: Duration = Duration::from_millis(50);
 
-/// template.yaml's parameters, so short that a test can wait for what they bound.
+/// template.yaml's parameters, short enough that a test can wait for their limits.
 const QUICK: [(&str, &str); 7] = [
     ("DeviceTimeoutSeconds", "6"),
     ("WorkerTimeoutSeconds", "12"),
     ("TaskVisibilitySeconds", "13"),
     ("RetryBaseSeconds", "1"),
     ("MaxTries", "3"),
-    // Longer than any wave here takes: nothing is sent twice where a test does not want it.
+    // Longer than any wave here, so that tasks are only resent in tests that shorten it.
     ("StallSeconds", "120"),
     ("MaximumConcurrency", "4"),
 ];
@@ -62,13 +62,13 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Runs `test` on a stack with so many emulated devices, none of them enrolled. A test that fails is shown with the
-    /// ends of the functions' logs.
+    /// Runs `test` on a stack with this number of emulated devices, none of them enrolled. If the test fails, prints
+    /// the ends of the functions' logs.
     pub async fn run(devices: usize, test: impl AsyncFnOnce(&Self)) {
         Self::run_with(devices, &[], test).await;
     }
 
-    /// The same with other parameters of template.yaml.
+    /// As [`Self::run`], with other parameters of template.yaml.
     pub async fn run_with(devices: usize, parameters: &[(&str, &str)], test: impl AsyncFnOnce(&Self)) {
         let mut options = LocalOptions::new(devices, Progress::silent()).unwrap();
         let parameters = parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -76,7 +76,7 @@ impl Stack {
         Self::run_on(options, test).await;
     }
 
-    /// The same as the options say; short time limits are added.
+    /// As [`Self::run`], with these options; short time limits are added.
     pub async fn run_on(options: LocalOptions, test: impl AsyncFnOnce(&Self)) {
         let stack = Self::start(options).await;
         let result = AssertUnwindSafe(test(&stack)).catch_unwind().await;
@@ -114,12 +114,12 @@ impl Stack {
         Self { local, ledger, api, secrets }
     }
 
-    /// Another caller.
+    /// A client with another user's token.
     pub async fn api_of(&self, principal: &str, grants: impl Into<Grants>) -> Api {
         api_of(&self.local, &self.ledger, &self.secrets, principal, grants).await
     }
 
-    /// Id and secret of a key for a client that signs its requests; of a principal who has nothing else.
+    /// Id and secret of an access key for a client that signs its requests, of a user without other credentials.
     pub async fn access_key(&self, name: &str, grants: impl Into<Grants>) -> (String, String) {
         let principal: PrincipalName = name.parse().unwrap();
         let created = OffsetDateTime::now_utc();
@@ -146,7 +146,7 @@ impl Stack {
         self.local.fleet.devices()
     }
 
-    /// Every emulated device: its password stored, its certificate approved.
+    /// Enrols every emulated device: its password stored, its certificate approved.
     pub async fn enrol_fleet(&self) {
         store_credentials(&self.local.sdk_config, PREFIX, self.devices()).await.unwrap();
         self.enrol(self.devices().map(|device| device.enrolment(PREFIX)).collect()).await;
@@ -159,7 +159,7 @@ impl Stack {
         assert!(results.iter().all(|row| row["result"] == "created"), "{answer}");
     }
 
-    /// Where the worker looks for a device's user name and password.
+    /// Stores a device's user name and password where the worker reads them.
     pub async fn store_credential(&self, id: &str, username: &str, password: &str) {
         self.secrets.keep(password);
         let put = aws_sdk_ssm::Client::new(&self.local.sdk_config)
@@ -171,20 +171,21 @@ impl Stack {
         put.send().await.unwrap();
     }
 
-    /// A root that signs at once, because there is no device yet.
+    /// Creates a root that is active at once, because there are no devices yet.
     pub async fn found(&self) {
         let answer = self.api.put("/signingCertificate").await.response();
         assert_eq!(answer["jobPath"], "");
     }
 
-    /// Asks for a root; `query` begins with a question mark, or is empty.
+    /// Requests a root; `query` begins with a question mark, or is empty.
     pub async fn put_root(&self, query: &str) -> JobId {
         let answer = self.api.put(&format!("/signingCertificate{query}")).await.response();
         let path = answer["jobPath"].as_str().unwrap();
         path.strip_prefix("/signingCertificate/jobs/").unwrap().parse().unwrap()
     }
 
-    /// The job that the next `PUT /signingCertificate` makes. Ids come one after the other, and this takes one.
+    /// The id of the job that the next `PUT /signingCertificate` creates. Ids are consecutive, and this call takes
+    /// one.
     pub async fn next_job(&self) -> JobId {
         JobId(self.ledger.next_job_id().await.unwrap().0 + 1)
     }
@@ -193,7 +194,7 @@ impl Stack {
         self.ledger.job(id).await.unwrap().unwrap()
     }
 
-    /// The job as soon as it is as wanted.
+    /// The job, once `is_so` is true for it.
     pub async fn job_when(&self, id: JobId, what: &str, is_so: impl Fn(&Job) -> bool) -> Job {
         until(what, LIMIT, async || Some(self.job(id).await).filter(|job| is_so(job))).await
     }
@@ -225,7 +226,7 @@ impl Stack {
         self.ledger.counters(id, leg).await.unwrap().into_iter().sum()
     }
 
-    /// Of both legs, shard by shard; of a job that has ended, also that it waits for nobody.
+    /// Checks both legs, shard by shard; for a job that has ended, also that no device is pending.
     pub async fn assert_counters_equal_task_states(&self, id: JobId) {
         let ended = self.job(id).await.state == JobState::Ended;
         for leg in [Leg::Distribute, Leg::Withdraw] {
@@ -245,7 +246,7 @@ impl Stack {
         }
     }
 
-    /// Neither a message that waits nor one that is being worked on.
+    /// Waits until the queue has no waiting message and none in flight.
     pub async fn emptied(&self, queue: &str) {
         let sqs = aws_sdk_sqs::Client::new(&self.local.sdk_config);
         let names = [
@@ -263,18 +264,18 @@ impl Stack {
         .await;
     }
 
-    /// What an emulated device has written: every request to it is a line.
+    /// An emulated device's log: every request to it is a line.
     pub fn device_log(&self, device: &Device) -> String {
         std::fs::read_to_string(self.local.data.join("fleet").join(&device.id).join("log")).unwrap()
     }
 
-    /// What a function has written; nothing where it never ran.
+    /// A function's log; empty if it never ran.
     pub async fn log(&self, function: &str) -> String {
         let name = self.local.outputs.of(function).unwrap();
         self.local.log(name).await.unwrap_or_default()
     }
 
-    /// As a schedule does it, but for the answer, which is waited for.
+    /// Invokes a function as a schedule does, but waits for the result.
     pub async fn invoke(&self, function: &str, event: &Value) {
         let name = self.local.outputs.of(function).unwrap();
         let url = format!("{}/2015-03-31/functions/{name}/invocations", self.local.endpoint_url);
@@ -310,7 +311,7 @@ async fn api_of(
     Api::new(&local.api_url, &std::fs::read(&local.ca_pem).unwrap(), token, secrets.clone())
 }
 
-/// Asks until there is an answer.
+/// Polls until there is an answer.
 pub async fn until<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
@@ -322,14 +323,14 @@ pub async fn until<T>(what: &str, limit: Duration, mut ask: impl AsyncFnMut() ->
     }
 }
 
-/// Where a device is in the order in which a job pages the fleet.
+/// A device's position in the order in which a job pages the fleet.
 pub fn place(job: JobId, id: &str) -> (u8, DeviceId) {
     let device: DeviceId = id.parse().unwrap();
     let mut steps = (0..SHARDS).filter(|step| Cursor { step: *step, after: None }.shard(job) == device.shard());
     (steps.next().unwrap(), device)
 }
 
-/// What to `POST /devices` for a fake, approved. Its credential is stored under the same name.
+/// The body to `POST /devices` for a fake, approved. Its credential is stored under its id.
 pub fn fake_enrolment(id: &str, fake: &Fake) -> Value {
     json!({
         "id": id,
@@ -341,7 +342,7 @@ pub fn fake_enrolment(id: &str, fake: &Fake) -> Value {
     })
 }
 
-/// The certificates (DER) that an emulated device shows to a plain Redfish client.
+/// The certificates (DER) that an emulated device lists for an independent Redfish client.
 pub async fn anchors_of(device: &Device) -> BTreeSet<Vec<u8>> {
     let certificate = reqwest::Certificate::from_der(&device.certificate).unwrap();
     let client = reqwest::Client::builder().tls_certs_only([certificate]).https_only(true).build().unwrap();

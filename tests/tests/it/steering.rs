@@ -66,7 +66,7 @@ async fn a_paused_job_starts_no_device_until_resumed() {
         stack.local.fleet.resume(&slow.id).await.unwrap();
         stack.local.fleet.run(&down.id).await.unwrap();
 
-        // What was under way ends; what waited for its next attempt, and the conductor's next wave, are let go.
+        // Attempts under way finish; retries that were waiting, and the conductor's next wave, are dropped.
         stack.emptied("TaskQueueUrl").await;
         stack.emptied("ControlQueueUrl").await;
         let job = stack.job(id).await;
@@ -156,7 +156,7 @@ fn logs(stack: &Stack, devices: &[Device]) -> BTreeMap<String, String> {
     devices.iter().map(|device| (device.id.clone(), stack.device_log(device))).collect()
 }
 
-/// No request came, no worker ever took them, and the job has no record of them.
+/// These devices got no request, no worker leased them, and the job has no record of them.
 async fn assert_untouched(stack: &Stack, id: JobId, devices: &[Device], before: &BTreeMap<String, String>) {
     assert_eq!(&logs(stack, devices), before);
     let tasks = stack.tasks(id, Leg::Distribute).await;

@@ -1,7 +1,7 @@
-//! Every route × way of calling × caller, at the real routers with AWS mocked: who gets through, and who does not, is
-//! what the table of routes says.
+//! Every route × authentication scheme × caller, at the real routers with AWS mocked: access is exactly what the
+//! table of routes says.
 //!
-//! In scope: 401, 403 and what looks as if it were not there, in each API's own form. Out of scope: what a call does.
+//! In scope: 401, 403, and refusals that hide the object, in each API's format. Out of scope: the effects of a call.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod requests;

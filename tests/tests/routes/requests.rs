@@ -1,4 +1,4 @@
-//! A well-formed request of each row, about what the tables hold.
+//! A valid request for each row of the table, about the objects in the tables.
 
 use aws_lc_rs::hmac;
 use axum::body::Body;
@@ -19,7 +19,7 @@ use time::macros::format_description;
 use crate::tables::{ACCESS_KEY, CERTIFICATE, DEVICE, DN, JOB, PASSWORD, TOKEN, csrf, session};
 use crate::world::SECRET;
 
-/// How the request says who calls.
+/// How the request authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scheme {
     None,
@@ -28,9 +28,9 @@ pub(crate) enum Scheme {
     Signature,
     /// Name and password.
     Basic,
-    /// The cookie of a session, and its token.
+    /// A session's cookie with its CSRF token.
     Session,
-    /// The cookie alone, which a browser sends for anybody's page.
+    /// The cookie alone, which a browser sends for any page.
     Cookie,
 }
 
@@ -113,7 +113,7 @@ fn body(route: &Route) -> Option<Value> {
     })
 }
 
-/// As Huawei Cloud's SDK makes it.
+/// In the format of Huawei Cloud's SDK.
 fn signature(method: &str, path: &str, date: &str, body: &str) -> String {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let body = Fingerprint::of(body.as_bytes());

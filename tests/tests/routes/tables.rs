@@ -1,4 +1,4 @@
-//! The tables: one device, one imported certificate, the place of the device's own, and whoever calls.
+//! The tables: one device, one imported certificate, the device's own certificate's place, and the caller.
 
 use std::collections::HashMap;
 
@@ -38,20 +38,20 @@ pub(crate) const JOB: &str = "7";
 const OWN: &str = "scs0000000000002";
 const EPOCH: u64 = 7;
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
-/// Of that password, at next to no cost: there are many requests.
+/// The hash of that password, with minimal cost: there are many requests.
 const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAA$xNoj5LidTOfLadmmMkiIjJ41Wsj+146uvkntSGJQmM8";
 
 type Item = HashMap<String, AttributeValue>;
 
-/// Who calls, by [`TOKEN`], [`ACCESS_KEY`], [`PASSWORD`] or [`session`].
+/// The caller, identified by [`TOKEN`], [`ACCESS_KEY`], [`PASSWORD`] or [`session`].
 #[derive(Clone)]
 pub(crate) struct Caller {
     pub(crate) grants: Grants,
-    /// Then the token is one that a login gave.
+    /// If set, the token was issued by a login.
     pub(crate) scope: Option<&'static str>,
 }
 
-/// Its id, and its token.
+/// The session's id; [`csrf`] is its CSRF token.
 pub(crate) fn session() -> Token {
     secret([1; 32])
 }
@@ -60,7 +60,7 @@ pub(crate) fn csrf() -> Token {
     secret([2; 32])
 }
 
-/// Whatever is written is taken, and changes nothing.
+/// Every write is accepted without effect.
 pub(crate) fn ledger(caller: Option<&Caller>, sealed: &Sealed) -> Ledger {
     let (certificate, device) = (certificate(), device());
     let shard = certificate.shard;
@@ -127,7 +127,7 @@ fn access(Caller { grants, scope }: &Caller, sealed: &Sealed) -> Vec<(String, It
     let epoch = principal.login_epoch().unwrap();
     let granted =
         scope.map(|scope| Granted { grant: GrantId::from_random([1; 16]), epoch, scopes: scope.parse().unwrap() });
-    // Of a token that was granted, its principal's count.
+    // A granted token has its principal's grants.
     let own = if granted.is_some() { Grants::default() } else { grants.clone() };
     let token = TokenRecord {
         principal: "ops".to_owned(),
@@ -180,7 +180,7 @@ fn holder(certificate: &str) -> Item {
     HashMap::from([("certificate".to_owned(), AttributeValue::S(certificate.to_owned()))])
 }
 
-/// The end of the certificate's, the job's and the root's audit chain.
+/// The ends of the audit chains of the certificate, the job and the root.
 fn audited(key: &Item) -> Option<Item> {
     let named = |name: &str| key.get(name)?.as_s().ok();
     let there = named("sk").is_some_and(|sort| sort == "audit")
@@ -236,7 +236,7 @@ fn place() -> PendingCertificate {
     }
 }
 
-/// Where no device may be, so that nobody waits for one.
+/// A device at a forbidden address, so that no test waits for it.
 fn device() -> DeviceRecord {
     let (address, credential) = ("https://192.0.2.1".to_owned(), "/rootcast/devices/bmc".to_owned());
     let mut device = DeviceRecord::new(

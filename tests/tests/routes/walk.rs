@@ -1,4 +1,4 @@
-//! The walk, and what the table says of each step.
+//! The requests, and the outcome that the table expects for each.
 
 use axum::body::to_bytes;
 use rootcast_core::access::permission::{Grants, Operation, Right, Role};
@@ -14,25 +14,25 @@ use crate::world::World;
 enum Outcome {
     Unauthenticated,
     Forbidden,
-    /// As if there were nothing.
+    /// As if the object did not exist.
     Unseen,
-    /// The handler has it, whatever comes of it.
+    /// The handler gets the request, whatever its result.
     Admitted,
 }
 
 use Outcome::{Admitted, Forbidden, Unauthenticated, Unseen};
 
-/// Lists, of which everybody sees what he may read.
+/// Lists, in which each caller sees what they may read.
 const LISTS: [Route; 5] = [routes::DEVICES, routes::SCM_LIST, routes::SCM_DEPLOYED, routes::LIST, routes::LIST_SLASH];
 
 fn device_dn() -> String {
     rootcast_core::inventory::dn::application_dn(&DEVICE.parse().unwrap())
 }
 
-/// Public as far as we know: API Gateway asks who it is, and here nobody has.
+/// Routes that the table lists as public: API Gateway authenticates the caller, which does not happen here.
 const ELSEWHERE: [Route; 2] = [routes::OF_IAM, routes::OF_OIDC];
 
-/// By the table alone.
+/// The outcome according to the table.
 fn expected(route: &Route, scheme: Scheme, caller: Option<&Caller>) -> Outcome {
     if ELSEWHERE.contains(route) {
         return Unauthenticated;
@@ -56,7 +56,7 @@ fn expected(route: &Route, scheme: Scheme, caller: Option<&Caller>) -> Outcome {
         return Forbidden;
     }
     let mut grants = caller.grants.clone();
-    // A token alone has a scope.
+    // Only a token has a scope.
     if let Some(scope) = caller.scope.filter(|_| matches!(scheme, Scheme::Bearer | Scheme::AuthToken)) {
         let scopes: Scopes = scope.parse().unwrap();
         let lacks = route.scope.is_some_and(|(resource, privilege)| !scopes.allow(resource, privilege));
@@ -79,7 +79,7 @@ fn expected(route: &Route, scheme: Scheme, caller: Option<&Caller>) -> Outcome {
     if LISTS.contains(route) {
         return Admitted;
     }
-    // Who lacks an operation is told so before anybody looks whether there is such a certificate.
+    // A missing permission is reported before the certificate is looked up.
     if (object.dn().is_none() && !may) || (right == Right::Create && !grants.allow(right, &dn)) {
         return Forbidden;
     }
@@ -88,7 +88,7 @@ fn expected(route: &Route, scheme: Scheme, caller: Option<&Caller>) -> Outcome {
     }
     match grants.allow(right, &dn) && may {
         true => Admitted,
-        // Venafi's one text, whatever is lacking.
+        // Venafi has one text for every missing right.
         false if route.function == Function::Retry => Unseen,
         false => Forbidden,
     }
@@ -116,7 +116,7 @@ fn outcome(route: &Route, status: u16, body: &str) -> Outcome {
     }
 }
 
-/// In the API's own form.
+/// Whether the refusal is in the API's own format.
 fn is_refused_as_its_api_does(route: &Route, body: &str) -> bool {
     let has = |attribute: &str| body.contains(&format!("\"{attribute}\":"));
     match (route.function, route.path) {
@@ -175,19 +175,19 @@ async fn walk(who: &str, caller: Option<&Caller>) {
 }
 
 #[tokio::test]
-async fn nobody_gets_further_than_the_table_says() {
+async fn no_request_exceeds_the_access_in_the_table() {
     walk("nobody", None).await;
 }
 
 #[tokio::test]
-async fn each_caller_gets_as_far_as_the_table_says() {
+async fn each_caller_has_the_access_in_the_table() {
     for (who, caller) in callers() {
         walk(who, Some(&caller)).await;
     }
 }
 
 #[tokio::test]
-async fn lists_hold_what_the_caller_may_read() {
+async fn lists_contain_what_the_caller_may_read() {
     for (who, caller) in callers().into_iter().filter(|(_, caller)| caller.scope.is_none()) {
         let world = World::of(Some(&caller)).await;
         for route in &LISTS {
@@ -197,7 +197,7 @@ async fn lists_hold_what_the_caller_may_read() {
                 Needs::Right(_, Object::Device) => (device_dn(), DEVICE),
                 _ => (DN.to_owned(), "web"),
             };
-            // It says of each certificate where it is, and of this one that it is nowhere.
+            // Lists the devices of each certificate, and this certificate is on no device.
             if *route != routes::SCM_DEPLOYED {
                 assert_eq!(body.contains(shown), caller.grants.allow(Right::Read, &dn), "{who} {} {body}", route.path);
             }

@@ -25,7 +25,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::tables::{ACCESS_KEY, Caller, ledger};
 
-/// Of the access key.
+/// The access key's secret.
 pub(crate) const SECRET: &str = "not-a-real-secret-but-as-long-as-one-is-";
 
 pub(crate) struct World {
@@ -107,7 +107,7 @@ async fn sealed(sealer: &Sealer) -> Sealed {
     sealer.seal(&id.seal_context(), SECRET.as_bytes()).await.unwrap()
 }
 
-/// Every data key is the same; no key is made.
+/// Returns the same data key each time; creates no key.
 fn kms() -> aws_sdk_kms::Client {
     let made = mock!(aws_sdk_kms::Client::generate_data_key).then_output(|| {
         let made = GenerateDataKeyOutput::builder().plaintext(Blob::new([3; 32]));

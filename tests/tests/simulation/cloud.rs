@@ -1,5 +1,5 @@
-//! AWS in this process: every call of every function comes through here, behind the SDK's port for HTTP, and here every
-//! fault of the cloud happens.
+//! AWS in this process: every call of every function arrives here, behind the SDK's HTTP client, and every fault of
+//! the cloud is injected here.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -31,26 +31,26 @@ use crate::random::Random;
 use crate::services::Services;
 use crate::truth::Truth;
 
-/// How often each fault happens: a probability a call, a message, an invocation.
+/// Fault rates: probabilities per call, message or invocation.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Faults {
-    /// A transaction, or a write beside one, is cancelled for a collision.
+    /// A transaction, or a write that meets one, is cancelled for a conflict.
     pub conflict: f64,
     pub throttled: f64,
     pub server_error: f64,
-    /// The call takes effect, and nobody hears the answer.
+    /// The call takes effect, and its answer is lost.
     pub lost_answer: f64,
     /// A message is delivered again although it was deleted.
     pub duplicate: f64,
-    /// A message comes minutes late.
+    /// A message arrives minutes late.
     pub late: f64,
     /// An invocation dies between two of its calls.
     pub kill: f64,
-    /// A device's request breaks, before or after it took effect.
+    /// A request to a device fails, before or after it took effect.
     pub network: f64,
 }
 
-/// What a service answers.
+/// A service's answer.
 pub type Answer = Result<Value, Refusal>;
 
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ pub struct Refusal {
     pub status: u16,
     pub code: String,
     pub message: String,
-    /// Of a cancelled transaction, for each of its writes.
+    /// A cancelled transaction's reasons, one per write.
     pub reasons: Vec<Value>,
 }
 
@@ -82,7 +82,7 @@ pub struct Cloud {
     pub truth: Truth,
     pub passwords: Passwords,
     pub fleet: Fleet,
-    /// Where devices are behind real TLS.
+    /// The devices behind real TLS, in worlds that use it.
     pub loopback: OnceLock<Loopback>,
     trace: Mutex<VecDeque<String>>,
     lines: usize,
@@ -90,7 +90,7 @@ pub struct Cloud {
     injected: Mutex<BTreeMap<&'static str, u64>>,
 }
 
-/// Lines of trace that are kept; `ROOTCAST_TRACE=n` keeps so many.
+/// Lines of trace to keep, unless `ROOTCAST_TRACE=n` is set.
 const TRACE: usize = 250;
 
 impl Cloud {
@@ -176,7 +176,7 @@ impl Cloud {
         Ok(answer.map_or_else(|refusal| refused(&refusal), |answer| response(200, answer)))
     }
 
-    /// A fault in place of the call.
+    /// A fault instead of the call.
     fn refuse(&self, service: &str, operation: &str, body: &[u8]) -> Option<Refusal> {
         let faults = self.faults();
         if self.random.chance(faults.throttled) {
@@ -216,7 +216,7 @@ impl fmt::Debug for Cloud {
     }
 }
 
-/// Enough of a call to follow what happened.
+/// A short form of a call for the trace.
 fn summary(operation: &str, body: &[u8], rows: &[(String, Key)], answer: &Result<Vec<u8>, Refusal>) -> String {
     let name = |key: &Key| key.values().filter_map(Value::as_str).collect::<Vec<_>>().join("/");
     let mut told = match operation {
@@ -247,7 +247,7 @@ fn response(status: u16, body: Vec<u8>) -> HttpResponse {
 pub struct Process {
     pub function: Function,
     pub number: u64,
-    /// Calls and answers that it still lives for.
+    /// Calls and answers left until it dies.
     left: Mutex<Option<u64>>,
     pub died: Notify,
     pub is_dead: AtomicBool,
@@ -262,7 +262,7 @@ impl Process {
         *self.left.lock().unwrap() = calls;
     }
 
-    /// Nothing that it had under way goes on.
+    /// Ends everything that the process had under way.
     async fn dies_here(&self, cloud: &Cloud, operation: &str) {
         let dies = match &mut *self.left.lock().unwrap() {
             Some(0) => true,

@@ -1,4 +1,4 @@
-//! The fleet as it physically is, behind the driver's port: TLS is left out but for some worlds, pins are not.
+//! The physical fleet, behind the driver's port: most worlds leave TLS out, but none leaves the pins out.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +27,7 @@ impl Fleet {
         self.bmcs.lock().unwrap().insert(at, bmc);
     }
 
-    /// What is done to, or seen of, the device that is there.
+    /// Accesses the device at this address.
     pub fn at<T>(&self, at: SocketAddr, what: impl FnOnce(&mut Bmc) -> T) -> Option<T> {
         self.bmcs.lock().unwrap().get_mut(&at).map(what)
     }
@@ -78,7 +78,7 @@ impl Wire for Network {
 }
 
 impl Network {
-    /// A handshake: with the device that is there, if it is one of the expected.
+    /// A handshake with the device at the address, if it has one of the pins.
     async fn reach(&self, peer: &Peer) -> Result<(), Failure> {
         let cloud = &self.cloud;
         sleep(Duration::from_millis(cloud.random.between(5, 60))).await;
@@ -103,7 +103,7 @@ fn refused(peer: &Peer) -> Failure {
     Failure::new(ErrorClass::Connect, format!("{}: connection refused.", peer.address))
 }
 
-/// What the device there says to a request.
+/// The device's answer to a request.
 pub fn answer(cloud: &Cloud, at: SocketAddr, request: Request<Bytes>) -> Option<Response<Bytes>> {
     let (head, body) = request.into_parts();
     let token = head.headers.get("x-auth-token").and_then(|token| token.to_str().ok());
@@ -118,7 +118,7 @@ pub fn answer(cloud: &Cloud, at: SocketAddr, request: Request<Bytes>) -> Option<
     Some(response.body(Bytes::from(reply.body.to_string())).unwrap())
 }
 
-/// For the truth: the anchor that an answer shows.
+/// For the invariants: the anchor that an answer contains.
 const SHOWN: &str = "x-shown";
 
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl Line for Connection {
                 cloud.inject("connection broken");
                 return Err(Failure::new(ErrorClass::Connect, format!("{}: connection reset.", self.peer.address)));
             }
-            // Where the connection broke before the worker heard it, nobody can know.
+            // If the connection broke before the answer arrived, the worker cannot know about the refusal.
             if (method.as_str(), path.as_str()) == ("POST", SESSIONS) && response.status() == StatusCode::UNAUTHORIZED {
                 cloud.passwords.refused(cloud, &self.network.process, at);
             }

@@ -19,11 +19,11 @@ pub const ACCESS: &str = "access";
 
 pub struct Tables {
     database: Database,
-    /// Write units that were used.
+    /// Write units used.
     units: Mutex<f64>,
 }
 
-/// A row's key, as DynamoDB writes it, without the types.
+/// A row's key in DynamoDB's format, without types.
 pub type Key = Map<String, Value>;
 
 struct VirtualClock;
@@ -78,7 +78,7 @@ impl Tables {
         Ok(answer)
     }
 
-    /// A read of the tests' own.
+    /// A read by the tests.
     fn read<Q: DeserializeOwned, A: Serialize>(
         &self,
         request: &Value,
@@ -148,7 +148,7 @@ fn run<Q: DeserializeOwned, A: Serialize>(
     })
 }
 
-/// Which rows a write names.
+/// The rows that a write names.
 pub fn written(operation: &str, body: &[u8]) -> Vec<(String, Key)> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let one = |write: &Value| {
@@ -167,7 +167,7 @@ pub fn written(operation: &str, body: &[u8]) -> Vec<(String, Key)> {
     one(&body).into_iter().collect()
 }
 
-/// `{"S": "x"}` is `"x"`, and so on.
+/// `{"S": "x"}` becomes `"x"`, and so on.
 fn plain(value: &Value) -> Value {
     let Some(fields) = value.as_object() else { return value.clone() };
     Value::Object(fields.iter().map(|(name, value)| (name.clone(), untyped(value))).collect())
@@ -186,7 +186,7 @@ fn untyped(value: &Value) -> Value {
     }
 }
 
-/// As template.yaml has them.
+/// As in template.yaml.
 fn tables() -> [Value; 4] {
     let text = |name: &str| json!({ "AttributeName": name, "AttributeType": "S" });
     let number = |name: &str| json!({ "AttributeName": name, "AttributeType": "N" });

@@ -1,5 +1,5 @@
-//! How every world has to end, after the last fault: each job ended, or paused with a sentence that says what to do, which
-//! helps when it is done; nothing hangs.
+//! The required end of every world after the last fault: each job has ended, or is paused with a message whose remedy
+//! works; nothing hangs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,12 +14,12 @@ use crate::keys::State;
 use crate::people::approve;
 use crate::world::World;
 
-/// A job without faults takes minutes; with what was postponed before, and what was given up, some hours.
+/// A job without faults takes minutes; with postponed messages and given-up work from before, some hours.
 const LIMIT: Duration = Duration::from_secs(12 * 3600);
-/// Messages that are late, postponed, or of a worker that died are gone by then.
+/// After this time no message is late, postponed, or held by a dead worker.
 const QUIET: Duration = Duration::from_secs(45 * 60);
 
-/// What people know of every device is right. `all`: those that are not approved too, since the job waits for them.
+/// Corrects the operators' data about every device. `all`: including unapproved devices, for which the job waits.
 pub async fn put_right(world: &World, all: bool) {
     for (id, known) in world.cloud.truth.devices() {
         world.give_credential(&id, known.address);
@@ -31,7 +31,7 @@ pub async fn put_right(world: &World, all: bool) {
     }
 }
 
-/// Lives on until everything has come to rest, and looks at what is left.
+/// Continues the world until all work has ended, and checks what is left.
 pub async fn rest(world: &World) {
     let accuse = |what: String| world.cloud.truth.accuse(&world.cloud, what);
     let end = clock::age() + LIMIT;
@@ -56,12 +56,12 @@ pub async fn rest(world: &World) {
                     world.failures(&job)
                 ));
             }
-            // What the sentence says: the failed tasks are looked at, the devices mended, then the job is resumed.
+            // Follow the message: look at the failed tasks, mend the devices, then resume the job.
             put_right(world, resumed > 3).await;
             _ = world.ask("POST", &format!("/jobs/{}/resume", job["id"]), Value::Null).await;
         }
         if job["phase"] == "create" {
-            // Its maker died: the next PUT finishes it.
+            // The process that created it died: the next PUT finishes it.
             _ = world.regenerate("").await;
         }
         sleep(Duration::from_secs(30)).await;
@@ -97,7 +97,7 @@ fn is_quiet(world: &World) -> bool {
     ["control", "task", "issue"].iter().all(|queue| world.cloud.queues.left(queue).0.is_empty())
 }
 
-/// A key that can sign belongs to a root that is known.
+/// Every key that can sign belongs to a recorded root.
 fn keys_have_records(world: &World) {
     let rows = world.cloud.tables.all(CERTIFICATES);
     let known: BTreeSet<&str> = rows.iter().filter_map(|row| row["key"].as_str()).collect();
@@ -108,7 +108,7 @@ fn keys_have_records(world: &World) {
     }
 }
 
-/// By issuer: what a root signed, devices' certificates and links alike.
+/// Serial numbers are unique per issuer, over device certificates and links.
 fn serials_are_unique(world: &World) {
     let mut found: BTreeMap<String, String> = BTreeMap::new();
     for row in world.cloud.tables.all(CERTIFICATES) {

@@ -1,4 +1,4 @@
-//! What a rollover costs: calls to AWS and write units, where nothing goes wrong. A change that costs more says so here.
+//! The cost of a rollover without faults: calls to AWS and write units. The test fails if a change costs more.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::world::World;
 const DEVICES: u8 = 60;
 
 #[test]
-fn a_rollover_of_sixty_devices_costs_what_it_did() {
+fn a_rollover_of_sixty_devices_stays_in_its_budget() {
     let (calls, units) = World::live(1, async |world| {
         world.must("PUT", "/signingCertificate", Value::Null).await;
         let rows: Vec<Value> =
@@ -33,16 +33,16 @@ fn a_rollover_of_sixty_devices_costs_what_it_did() {
     assert!(calls <= CALLS * MARGIN && units <= UNITS * MARGIN, "{calls:.2} calls and {units:.2} write units a device");
 }
 
-/// Before the gate was opened by a survey, a device: calls. Write units were 7.77 then. What came on top is the conductor's
-/// own, for its place, and does not grow with the fleet.
+/// Calls and write units per device. The calls were measured before a survey opened the gate. Write units were 7.77
+/// then; the increase is the conductor's record of its position, and does not grow with the fleet.
 const CALLS: f64 = 7.5;
 const UNITS: f64 = 8.92;
-/// Proofs that are worth more may cost a tenth more.
+/// The survey's additional proofs may cost up to a tenth more.
 const MARGIN: f64 = 1.1;
 
-/// A seed is worth nothing otherwise.
+/// Seeds are useless unless they are reproducible.
 #[test]
-fn a_seed_lives_the_same_life_again() {
+fn a_seed_reproduces_its_world() {
     for seed in [3, 4] {
         let (once, again) = (runs::live(seed), runs::live(seed));
         let differs = once.trace.lines().zip(again.trace.lines()).find(|(one, other)| told(one) != told(other));
@@ -54,7 +54,7 @@ fn a_seed_lives_the_same_life_again() {
     }
 }
 
-/// A line of the trace, without what is of another chance than the seed's.
+/// A line of the trace, without values that do not depend on the seed.
 fn told(line: &str) -> String {
     line.split("scs").map(|part| part.trim_start_matches(|letter: char| letter.is_ascii_digit())).collect()
 }

@@ -1,5 +1,5 @@
-//! The real functions, each in sandboxes of its own: invoked by the schedule, by queues and by people, killed between any
-//! two of their calls.
+//! The real functions, each in separate sandboxes: invoked by the schedule, by queues and by people, and killed
+//! between any two of their calls.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -65,13 +65,13 @@ struct Sandbox {
 
 pub struct Functions {
     cloud: Arc<Cloud>,
-    /// Warm ones, which nobody uses.
+    /// Warm sandboxes without an invocation.
     idle: Mutex<BTreeMap<Function, Vec<Rc<Sandbox>>>>,
     started: Mutex<u64>,
 }
 
 impl Function {
-    /// As template.yaml has them.
+    /// The time limits of template.yaml.
     const fn limit(self) -> Duration {
         match self {
             Self::Regenerate | Self::Catalog | Self::Import | Self::Retry => Duration::from_secs(29),
@@ -98,7 +98,7 @@ impl Functions {
         Self { cloud, idle: Mutex::default(), started: Mutex::default() }
     }
 
-    /// Of the tests' own, which nothing goes wrong with.
+    /// A ledger for the tests, without faults.
     pub fn ledger(&self) -> Ledger {
         Clients::new(&self.cloud, Arc::new(Process::new(Function::Catalog, 0))).ledger
     }
@@ -108,7 +108,7 @@ impl Functions {
             let App::Http(router) = app else { unreachable!() };
             let request = request.with_lambda_context(context);
             let response = router.clone().oneshot(request).await.unwrap();
-            // Of the body too: it is part of what can be cut.
+            // The body is part of what a cut can interrupt.
             let (parts, body) = response.into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
             Response::from_parts(parts, Body::from(body))
@@ -116,7 +116,7 @@ impl Functions {
         .await
     }
 
-    /// Its queue's batch: the ids of the messages that failed.
+    /// A batch of its queue: returns the ids of the failed messages.
     pub async fn batch(&self, function: Function, messages: &[Message]) -> Result<Vec<String>, Died> {
         let record = |message: &Message| {
             json!({
@@ -129,7 +129,7 @@ impl Functions {
         Ok(answer.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect())
     }
 
-    /// What the queue or the schedule hands it. An error of the function is no better than its death.
+    /// An event from a queue or the schedule. An error of the function counts as its death.
     pub async fn event(&self, function: Function, event: Value) -> Result<SqsBatchResponse, Died> {
         let cloud = Arc::clone(&self.cloud);
         self.invoke(function, async |app, context| match app {
@@ -208,7 +208,7 @@ struct Clients {
     events: Events,
 }
 
-/// A service's client, without signatures: nobody looks at them here, and they cost.
+/// A service's client, without signatures, which are not checked here and take time.
 macro_rules! client {
     ($sdk:ident, $wire:expr) => {
         $sdk::Client::from_conf(

@@ -1,4 +1,4 @@
-//! Certificates that people bring with their keys: imported, associated, deployed, replaced by others, deleted.
+//! Certificates that people import with their keys: associated, deployed, replaced, deleted.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::dynamo::{CERTIFICATES, DEVICES, JOBS};
 use crate::world::World;
 
-/// Somebody else's, made once a process: a key costs more than the call that brings it.
+/// Foreign certificates, created once per process: creating a key takes longer than importing it.
 static MADE: LazyLock<Vec<Value>> = LazyLock::new(|| {
     let key = || KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
     let of_authority = {
@@ -37,14 +37,14 @@ static MADE: LazyLock<Vec<Value>> = LazyLock::new(|| {
 fn params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
-    // Around every world, whatever today is.
+    // A validity that covers every world, independent of the current date.
     params.not_before = date_time_ymd(2026, 1, 1);
     params.not_after = date_time_ymd(2027, 1, 1);
     params.use_authority_key_identifier_extension = true;
     params
 }
 
-/// Something is done about a certificate; `device` has to do with it where one is needed.
+/// A random action on a certificate; uses `device` if the action needs one.
 pub async fn act(world: &World, device: &str) {
     let random = &world.cloud.random;
     let known = known(world);
@@ -67,7 +67,7 @@ pub async fn act(world: &World, device: &str) {
             world.ask("DELETE", &format!("/v3/scm/certificates/{id}"), Value::Null).await;
             return;
         }
-        // Where a device shows another one, this is how that is replaced.
+        // Deploying to a device replaces the certificate that it shows.
         _ => {
             let devices = world.cloud.truth.devices();
             let others: Vec<&String> = devices.keys().collect();
@@ -82,7 +82,7 @@ pub async fn act(world: &World, device: &str) {
     _ = world.ask("POST", &format!("/vedsdk/certificates/{path}"), body).await;
 }
 
-/// The body of an import: one of those that there are, under a name.
+/// The body of an import: one of these certificates, under a name.
 pub fn body(number: u64, name: &str) -> Value {
     let mut body = MADE[usize::try_from(number).unwrap() % MADE.len()].clone();
     body["name"] = name.into();
@@ -96,7 +96,7 @@ async fn import(world: &World) {
     _ = world.ask("POST", "/v3/scm/certificates/import", body).await;
 }
 
-/// Those that were imported, in the order of their names: their ids are another chance's.
+/// Imported certificates in the order of their names, since their ids do not depend on the seed.
 pub fn known(world: &World) -> Vec<(String, String)> {
     let rows = world.cloud.tables.all(CERTIFICATES);
     let imported = rows.iter().filter(|row| row["folder"] == "Certificates" && row["leaf"].is_string());
@@ -106,7 +106,8 @@ pub fn known(world: &World) -> Vec<(String, String)> {
     known
 }
 
-/// Certificate, device and use know of each other, or one of them can never be deleted, or too soon.
+/// Certificate, device and use refer to each other; otherwise one of them can never be deleted, or can be deleted too
+/// early.
 pub fn ties_agree(world: &World) {
     let mut bound: Vec<(String, String)> = Vec::new();
     for device in world.cloud.tables.all(DEVICES) {

@@ -1,4 +1,4 @@
-//! KMS and the index of its tags: real keys, real signatures, real states.
+//! KMS and its tag index: real keys, real signatures, real states.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::clock;
 use crate::cloud::{Answer, Cloud, Refusal};
 
-/// The symmetric key that seals: there from the beginning, and no root's.
+/// The symmetric key for sealing: it exists from the beginning, and belongs to no root.
 pub const SEALING: &str = "arn:aws:kms:eu-central-1:000000000000:key/sealing";
 const DAY: u64 = 24 * 3600;
 
@@ -23,7 +23,7 @@ const DAY: u64 = 24 * 3600;
 pub enum State {
     Enabled,
     Disabled,
-    /// Gone at this age of the world.
+    /// Deleted at this age of the world.
     PendingDeletion(Duration),
 }
 
@@ -184,11 +184,11 @@ fn metadata(arn: &str, key: &Key) -> Value {
     })
 }
 
-/// A data key, sealed under a key that never leaves here, with its context.
+/// A data key with its context, sealed under a key that never leaves this module.
 fn sealing(operation: &str, body: &Value) -> Answer {
     let wrong = || Refusal::new("InvalidCiphertextException", "");
     let cipher = RandomizedNonceKey::new(&AES_256_GCM, &[7; 32]).unwrap();
-    // In no order, as KMS takes it.
+    // The order does not matter, as in KMS.
     let context: BTreeMap<&str, &str> = body["EncryptionContext"]
         .as_object()
         .into_iter()

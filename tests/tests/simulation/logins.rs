@@ -1,4 +1,4 @@
-//! Attempts to log in are counted exactly, whichever answers are lost.
+//! Log-in attempts are counted exactly, even if answers are lost.
 
 use rootcast_core::access::lockout::Counted;
 use serde_json::Value;
@@ -9,7 +9,7 @@ use crate::dynamo::ACCESS;
 use crate::world::World;
 
 #[test]
-fn an_attempt_counts_once_though_its_answer_was_lost() {
+fn an_attempt_whose_answer_was_lost_counts_once() {
     for whose in [Counted::Name, Counted::Source] {
         World::live(1, async |world| {
             let ledger = world.functions.ledger();

@@ -1,8 +1,8 @@
 //! The same devices behind real TLS on loopback, for some worlds: the driver's own wire, real handshakes, real pins.
 //!
-//! Sockets know nothing of virtual time. So they live in a runtime of their own, and the world waits for them on a thread
-//! that blocks, during which tokio lets no virtual time pass: it goes on when the answer is there. What a device answers is
-//! made in the world itself, by the same hands as ever.
+//! Sockets do not follow virtual time. So they run in a separate runtime, and the world waits for them on a blocking
+//! thread, during which tokio does not advance virtual time. The world itself creates the devices' answers, as
+//! without TLS.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -35,7 +35,7 @@ pub struct Loopback {
     pub handshakes: AtomicU64,
 }
 
-/// What came to a device's server.
+/// A request to a device's server.
 struct Asked {
     at: SocketAddr,
     request: Request<Bytes>,
@@ -43,7 +43,7 @@ struct Asked {
 }
 
 impl Loopback {
-    /// The devices of this world are behind TLS from now on.
+    /// Puts the devices of this world behind TLS.
     pub fn begin(cloud: &Arc<Cloud>) {
         let (asked, mut asks) = mpsc::unbounded_channel::<Asked>();
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -62,7 +62,7 @@ impl Loopback {
         });
     }
 
-    /// A server for the device there.
+    /// Starts a server for the device at this address.
     pub fn serve(&self, cloud: &Arc<Cloud>, at: SocketAddr) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -73,7 +73,7 @@ impl Loopback {
             .unwrap()
             .with_no_client_auth()
             .with_cert_resolver(Arc::new(Identity { cloud: Arc::downgrade(cloud), at }));
-        // Each request is a handshake, in which the device shows what it has now.
+        // Each request needs a handshake, in which the device shows its current certificate.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         let asked = self.asked.clone();
         let router = axum::Router::new().fallback(move |request: Request<Body>| {
@@ -98,7 +98,7 @@ impl Loopback {
         self.runtime.as_ref().unwrap()
     }
 
-    /// The peer, as it is reached here.
+    /// The peer with its address on loopback.
     fn here(&self, peer: &Peer) -> Result<Peer, Failure> {
         let port = self.ports.lock().unwrap().get(&peer.sockets[0]).copied();
         let port = port.ok_or_else(|| Failure::new(ErrorClass::Connect, "nobody is there."))?;
@@ -138,7 +138,7 @@ impl Drop for Loopback {
     }
 }
 
-/// What the device shows in a handshake: its certificate, and proof of its key.
+/// The device's side of a handshake: its certificate, and proof of possession of its key.
 #[derive(Debug)]
 struct Identity {
     cloud: Weak<Cloud>,

@@ -1,14 +1,15 @@
-//! A world in which every fault happens: the real handlers of regenerate, conduct, worker and issue, and the real routers
-//! of catalog, import and retry, in one process and in virtual time. Around them are doubles of what they speak to, each with the
-//! real one's limits: DynamoDB (a strict engine in memory), SQS, KMS, SSM, and a fleet of devices behind the driver's port.
+//! A world with every kind of fault: the real handlers of regenerate, conduct, worker and issue, and the real routers
+//! of catalog, import and retry, in one process and in virtual time. Around them are test doubles with the real
+//! services' limits: DynamoDB (a strict engine in memory), SQS, KMS, SSM, and a fleet of devices behind the driver's
+//! port.
 //!
-//! A world is made of its seed alone. What must always hold is looked at after every write, by what physically happened
-//! and not by what is on record.
+//! The seed determines everything in a world. Invariants are checked after every write, based on what physically
+//! happened and not on the records.
 //!
-//! - `cargo test --release --workspace --test simulation` lives 500 worlds and the named scenarios.
-//! - `ROOTCAST_SEED=17` lives that world again and prints what happened in it, where something broke;
-//!   `ROOTCAST_TRACE=5000` prints so many lines of it, and those of a scenario that went well too.
-//! - `ROOTCAST_RUNS=20000 cargo test --release --workspace --test simulation no_seed` is for a night.
+//! - `cargo test --release --workspace --test simulation` runs 500 worlds and the named scenarios.
+//! - `ROOTCAST_SEED=17` runs that world and prints what happened in it if something broke; `ROOTCAST_TRACE=5000`
+//!   prints this number of lines, also of a scenario that succeeded.
+//! - `ROOTCAST_RUNS=20000 cargo test --release --workspace --test simulation no_seed` is for a run overnight.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,7 +19,7 @@
     reason = "tests fail by panicking, and say why on standard error"
 )]
 
-/// A world allocates all the time; with this one it takes a third less of it.
+/// A world allocates all the time; with this allocator it takes a third less time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,5 +1,5 @@
-//! A management controller in memory. It behaves as OpenBMC was seen to: 200 on create, 500 on a duplicate and on the
-//! eleventh certificate, members that are numbered by nobody's wish, one request for a certificate at a time.
+//! A management controller in memory. It behaves as OpenBMC was observed to: 200 on create, 500 on a duplicate and on
+//! the eleventh certificate, arbitrary numbers of members, one certificate request at a time.
 
 use std::time::Duration;
 
@@ -20,19 +20,19 @@ const OWN: &str = "/redfish/v1/Managers/bmc/NetworkProtocol/HTTPS/Certificates";
 const SERVICE: &str = "/redfish/v1/CertificateService";
 const MONITORS: &str = "/redfish/v1/TaskService/TaskMonitors";
 const PLACES: usize = 10;
-/// Wrong passwords before the account is locked.
+/// Wrong passwords until the account is locked.
 const LOCKED_AFTER: u32 = 3;
 
-/// What is wrong with it.
+/// The device's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mood {
     #[default]
     Well,
     Hangs,
     Refuses,
-    /// Says yes, and stores nothing.
+    /// Reports success, and stores nothing.
     Lies,
-    /// Answers 202, and is done so many seconds later.
+    /// Answers 202, and finishes this number of seconds later.
     Slow(u64),
     Busy,
     Broken,
@@ -42,18 +42,18 @@ pub enum Mood {
 pub struct Bmc {
     pub mood: Mood,
     pub password: String,
-    /// Log-ins with a wrong password, ever.
+    /// Log-ins with a wrong password, in total.
     pub wrong: u32,
-    /// Its web server is gone until then.
+    /// Its web server is down until this time.
     pub back: Duration,
-    /// When it last lost what it held.
+    /// When it last lost its content.
     pub forgot: Duration,
     leaf: Certificate,
-    /// In PKCS #8.
+    /// PKCS #8.
     leaf_key: Vec<u8>,
     anchors: Vec<(u32, Certificate)>,
     sessions: Vec<(u32, String)>,
-    /// Certificates that it works on, and when they are stored.
+    /// Certificates in asynchronous tasks, and when they are stored.
     tasks: Vec<(u32, Duration, Certificate)>,
     /// The key of its last request.
     requested: Option<KeyPair>,
@@ -64,7 +64,7 @@ pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Value,
-    /// An anchor that this answer shows.
+    /// The anchor that this answer contains.
     pub shown: Option<Fingerprint>,
 }
 
@@ -97,7 +97,7 @@ impl Bmc {
         &self.leaf
     }
 
-    /// What it shows in a handshake, and the key to it.
+    /// The certificate that it shows in a handshake, and its key.
     pub fn identity(&self) -> (Vec<u8>, Vec<u8>) {
         (self.leaf.der().to_vec(), self.leaf_key.clone())
     }
@@ -111,19 +111,19 @@ impl Bmc {
         pins.contains(&self.pin()) || pins.contains(&key)
     }
 
-    /// It was replaced, or reset: another certificate.
+    /// The device was replaced or reset, and has another certificate.
     pub fn change_identity(&mut self) {
         (self.leaf, self.leaf_key) = self_signed();
     }
 
-    /// A reset to the factory's settings, or a configuration that was restored.
+    /// A factory reset, or a restored configuration.
     pub fn forget(&mut self) {
         self.anchors.clear();
         self.tasks.clear();
         self.forgot = clock::age();
     }
 
-    /// A task that is done by now is done, asked or not.
+    /// Includes tasks that are due, even if they were not queried.
     pub fn holds(&mut self, anchor: &Fingerprint) -> bool {
         self.finish_tasks();
         self.anchors.iter().any(|(_, held)| held.fingerprint() == *anchor)
@@ -238,7 +238,7 @@ impl Bmc {
         Reply { headers, ..Reply::of(202, json!({ "TaskState": "Running" })) }
     }
 
-    /// A new key, of which the last request's is forgotten.
+    /// Creates a new key; the key of the last request is forgotten.
     fn request(&mut self, body: &Value) -> Reply {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
         let mut params = CertificateParams::default();
@@ -248,7 +248,7 @@ impl Bmc {
         Reply::of(200, json!({ "CSRString": request }))
     }
 
-    /// For the key that it requested a certificate for, or one that comes along.
+    /// For the key of its last request, or a key that is sent with the certificate.
     fn replace(&mut self, body: &Value) -> Reply {
         let text = body["CertificateString"].as_str().unwrap_or_default();
         let Ok(blocks) = pem::parse_many(text) else { return error(500, "Not a certificate.") };

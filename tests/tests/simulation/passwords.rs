@@ -1,9 +1,10 @@
-//! One wrong password an attempt, seen from the devices.
+//! One wrong password per attempt, as observed on the devices.
 //!
-//! What the design allows: an attempt at a device's task logs in once with a password that is refused, then it has failed
-//! (`Unauthorized` is not retryable), and what failed is known of the device or of the message until it is on record. There
-//! is another attempt only where a person asked for one, for that job; or changed the device, which is another one then;
-//! or where a day has passed, for a device that joins. A worker that dies before it could record may cost one more.
+//! The design allows this: an attempt at a device's task logs in once with a refused password and then fails
+//! (`Unauthorized` is not retryable). The device or the message keeps the failure until it is recorded. Another
+//! attempt only follows if a person requested one for that job, or changed the device, which then counts as another
+//! device, or, for a device that joins, after a day. A worker that dies before recording the failure may cost one
+//! more attempt.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,32 +17,32 @@ use crate::clock;
 use crate::cloud::{Cloud, Process};
 use crate::dynamo::DEVICES;
 
-/// Clocks differ a little, and what is due is so in whole seconds.
+/// Clocks differ a little, and due times are in whole seconds.
 const DAY: Duration = Duration::from_secs(24 * 3600 - 60);
 
 /// An attempt at a device's task: device, job, leg, number.
 type Attempt = (String, u64, String, u64);
 
-/// When a password was refused, and in whose hands the device was.
+/// When a password was refused, and who held the device's lease.
 type Refused = Option<(Duration, String)>;
 
 #[derive(Default)]
 pub struct Passwords {
-    /// Those that a message was sent for.
+    /// Attempts for which a message was sent.
     attempts: Mutex<BTreeMap<Attempt, Refused>>,
     messages: Mutex<BTreeMap<String, Attempt>>,
-    /// When people last did something about a job. 0: about certificates and their deployments.
+    /// When people last acted on a job. 0: on certificates and their deployments.
     acts: Mutex<BTreeMap<u64, Duration>>,
 }
 
 impl Passwords {
-    /// A person's request that may bring devices another attempt.
+    /// A person's request that may permit another attempt.
     pub fn acted(&self, path: &str) {
         let job = path.strip_prefix("/jobs/").and_then(|rest| rest.split('/').next()?.parse().ok());
         self.acts.lock().unwrap().insert(job.unwrap_or(0), clock::age());
     }
 
-    /// A message for a worker was sent.
+    /// A message to a worker was sent.
     pub fn sent(&self, cloud: &Cloud, id: &str, body: &str) {
         let Some(attempt) = attempt(body) else { return };
         self.messages.lock().unwrap().insert(id.to_owned(), attempt.clone());
@@ -64,18 +65,18 @@ impl Passwords {
         attempts.insert(attempt, None);
     }
 
-    /// It is another device now, or has another credential: what it refused before says nothing.
+    /// The device was changed, or has another credential: earlier refusals do not count.
     pub fn changed(&self, device: &str) {
         let mut attempts = self.attempts.lock().unwrap();
         attempts.iter_mut().filter(|((of, ..), _)| of == device).for_each(|(_, refused)| *refused = None);
     }
 
-    /// The device at that address refused the worker's password.
+    /// The device at this address refused the worker's password.
     pub fn refused(&self, cloud: &Cloud, worker: &Process, at: SocketAddr) {
         let (mut attempts, messages) = (self.attempts.lock().unwrap(), self.messages.lock().unwrap());
         let devices = cloud.truth.devices();
         let there = devices.iter().filter(|(_, known)| known.address == at);
-        // Of a device that was moved or deleted while the worker was at it, nothing: it is another one.
+        // Ignore a device that was moved or deleted during the worker's visit: it counts as another one.
         let leased = there.filter_map(|(id, _)| {
             let owner = cloud.tables.named(DEVICES, id)?["lease"]["owner"].as_str()?.to_owned();
             let (invocation, message) = owner.split_once(' ')?;
@@ -83,7 +84,7 @@ impl Passwords {
             invocation.starts_with(&format!("{worker}@")).then_some((owner, attempt))
         });
         let leased: Vec<(String, Attempt)> = leased.collect();
-        // Two devices at one address, both in this worker's hands: nobody can tell whose password it was.
+        // If this worker holds two devices with this address, the password's owner is unknown.
         if leased.len() > 1 {
             return;
         }
@@ -102,7 +103,7 @@ impl Passwords {
         }
     }
 
-    /// The invocation came to no end: what it could not record may be done again.
+    /// The invocation did not finish: what it could not record may be repeated.
     pub fn lost(&self, invocation: &str) {
         let mut attempts = self.attempts.lock().unwrap();
         attempts
@@ -117,7 +118,7 @@ fn attempt(message: &str) -> Option<Attempt> {
     Some((name("device")?, task["job"].as_u64()?, name("leg")?, task["attempt"].as_u64()?))
 }
 
-/// It would find what it is there for.
+/// Checks that the check itself finds a violation.
 #[test]
 fn a_second_wrong_password_in_one_attempt_is_found() {
     use crate::functions::Function;

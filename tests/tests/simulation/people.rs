@@ -1,4 +1,4 @@
-//! People, who do ordinary things at any time, through the real API; and the weather, which does things to devices.
+//! People, who do ordinary things at any time through the real API; and the weather, which affects devices.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::imported;
 use crate::openbmc::Mood;
 use crate::world::World;
 
-/// How busy they are: the mean pause between two acts, in seconds.
+/// `pause`: the mean time between two actions, in seconds.
 pub async fn people(world: World, pause: u64, until: Duration) {
     while clock::age() < until {
         sleep(Duration::from_secs(world.cloud.random.between(1, 2 * pause))).await;
@@ -83,14 +83,14 @@ async fn act(world: &World) {
     }
 }
 
-/// What the device shows now is taken as it is.
+/// Approves the certificate that the device shows now.
 pub async fn approve(world: &World, id: &str) {
     let Some(known) = world.cloud.truth.devices().get(id).cloned() else { return };
     let Some(pin) = world.cloud.fleet.at(known.address, |bmc| bmc.pin()) else { return };
     _ = world.ask("PATCH", &format!("/devices/{id}"), json!({ "pins": [pin] })).await;
 }
 
-/// Devices fall ill and recover, forget, and are replaced.
+/// Devices fail and recover, lose their content, and are replaced.
 pub async fn weather(world: World, pause: u64, until: Duration) {
     while clock::age() < until {
         let random = &world.cloud.random;

@@ -1,4 +1,5 @@
-//! SQS: delays, visibility, receives, dead letters, and its own limits; messages come doubled, late and in no order.
+//! SQS: delays, visibility, receive counts, dead letters, and its limits; messages are duplicated, late and
+//! unordered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -10,10 +11,10 @@ use tokio::sync::Notify;
 use crate::clock;
 use crate::cloud::{Answer, Cloud, Refusal};
 
-/// SQS's own, in bytes: of one message, and of a batch.
+/// SQS's limit for a message and for a batch, in bytes.
 const LARGEST: usize = 1 << 20;
 const BATCH: usize = 10;
-/// Messages of a standard queue that were received and are neither deleted nor visible again.
+/// SQS's limit for messages of a standard queue that were received and are neither deleted nor visible again.
 const IN_FLIGHT: usize = 120_000;
 
 #[derive(Debug, Clone)]
@@ -22,7 +23,7 @@ pub struct Message {
     pub receipt: String,
     pub body: String,
     pub receives: u32,
-    /// When it may be received.
+    /// When the message can be received.
     visible: Duration,
 }
 
@@ -51,7 +52,7 @@ impl Queues {
         self.queues.lock().unwrap().insert(name.to_owned(), queue);
     }
 
-    /// As if it were so much bigger a fleet.
+    /// Lowers the limit, as if the fleet were larger.
     pub fn limit_in_flight(&self, name: &str, most: usize) {
         self.with(name, |queue| queue.most_in_flight = most);
     }
@@ -76,7 +77,7 @@ impl Queues {
                 }
                 let (mut sent, mut failed) = (Vec::new(), Vec::new());
                 for entry in entries {
-                    // Its own fault, inside a batch that it took.
+                    // SQS's own fault, for one entry of an accepted batch.
                     if cloud.random.chance(cloud.faults().server_error) {
                         cloud.inject("message of a batch refused");
                         failed.push(json!({ "Id": entry["Id"], "SenderFault": false, "Code": "InternalError" }));
@@ -136,7 +137,7 @@ impl Queues {
         Ok(json!({ "MessageId": id, "MD5OfMessageBody": "" }))
     }
 
-    /// What can be received now, in no order, ten at most, and not more than may be in flight.
+    /// Messages that can be received now, in random order: at most ten, within the limit for messages in flight.
     pub fn receive(&self, cloud: &Cloud, name: &str) -> Result<Vec<Message>, Refusal> {
         let faults = cloud.faults();
         self.with(name, |queue| {
@@ -178,7 +179,7 @@ impl Queues {
         })
     }
 
-    /// The message is done with.
+    /// Deletes a processed message.
     pub fn delete(&self, cloud: &Cloud, name: &str, receipt: &str) {
         let again = cloud.random.chance(cloud.faults().duplicate);
         self.with(name, |queue| match queue.messages.iter_mut().find(|message| message.receipt == receipt) {
@@ -192,7 +193,7 @@ impl Queues {
         }
     }
 
-    /// Until something may be there to receive.
+    /// Waits until there may be a message to receive.
     pub async fn wait(&self, name: &str) {
         let (changed, next) = self.with(name, |queue| {
             (Arc::clone(&queue.changed), queue.messages.iter().map(|message| message.visible).min())
@@ -204,7 +205,7 @@ impl Queues {
         }
     }
 
-    /// Messages that somebody could still receive, and those that were put aside.
+    /// Messages that can still be received, and those in the dead-letter queue.
     pub fn left(&self, name: &str) -> (Vec<Message>, Vec<Message>) {
         self.with(name, |queue| (queue.messages.clone(), queue.dead.clone()))
     }

@@ -1,13 +1,13 @@
-//! One source of chance for a whole world: the seed decides everything that happens in it.
+//! The only source of randomness in a world: the seed determines everything that happens in it.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex};
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, fast, and the same everywhere.
+/// SplitMix64 (Steele, Lea, Flood 2014): small, fast, and the same on every platform.
 pub struct Random(Mutex<u64>);
 
 thread_local! {
-    /// Of the world that lives on this thread: functions get their chance as a plain `fn`.
+    /// The random source of this thread's world: functions get their randomness as a plain `fn`.
     static OF_THIS_THREAD: RefCell<Option<Arc<Random>>> = const { RefCell::new(None) };
 }
 
@@ -15,7 +15,7 @@ impl Random {
     pub fn new(seed: u64) -> Arc<Self> {
         let random = Arc::new(Self(Mutex::new(seed)));
         OF_THIS_THREAD.set(Some(Arc::clone(&random)));
-        // The SDK's pauses between two attempts.
+        // For the SDK's pauses between two attempts.
         fastrand::seed(seed);
         random
     }
@@ -29,7 +29,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Below `bound`; 0 where that is 0.
+    /// Below `bound`; 0 if `bound` is 0.
     pub fn below(&self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
@@ -39,7 +39,7 @@ impl Random {
     }
 
     pub fn chance(&self, probability: f64) -> bool {
-        // No draw where nothing can happen: a world without faults costs nothing.
+        // Draw nothing at probability 0: without faults, nothing is computed.
         probability > 0.0 && ((self.next() >> 11) as f64 / (1u64 << 53) as f64) < probability
     }
 
@@ -48,7 +48,7 @@ impl Random {
     }
 }
 
-/// The worker's and the issuer's chance.
+/// Randomness for the worker and the issuer.
 pub fn random() -> u32 {
     OF_THIS_THREAD.with_borrow(|random| random.as_ref().map_or(0, |random| random.next() as u32))
 }

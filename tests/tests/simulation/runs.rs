@@ -1,4 +1,4 @@
-//! Worlds at random. `ROOTCAST_SEED=n` lives one of them again, `ROOTCAST_RUNS=n` so many.
+//! Random worlds. `ROOTCAST_SEED=n` runs one of them, `ROOTCAST_RUNS=n` sets their number.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -17,12 +17,12 @@ use crate::openbmc::Mood;
 use crate::people::{people, weather};
 use crate::world::World;
 
-/// In the README's test command.
+/// Worlds in the README's test command.
 const RUNS: u64 = 500;
-/// Over TLS each costs a second more.
+/// With TLS, each world takes a second longer.
 const TLS_RUNS: u64 = 3;
 
-/// What a life came to.
+/// The results of a world.
 pub struct Life {
     pub seed: u64,
     pub broken: Vec<String>,
@@ -32,7 +32,7 @@ pub struct Life {
     pub devices: u64,
     pub units: f64,
     pub lasted: Duration,
-    /// Over real TLS.
+    /// Handshakes over real TLS.
     pub handshakes: u64,
 }
 
@@ -67,7 +67,7 @@ fn no_seed_breaks_what_must_hold() {
     report(&lives.into_inner().unwrap());
 }
 
-/// The driver's own wire, and handshakes in which a device proves who it is.
+/// With the driver's own wire, and handshakes in which devices prove their identity.
 #[test]
 fn no_seed_breaks_what_must_hold_over_real_tls() {
     let first = number("ROOTCAST_SEED");
@@ -105,7 +105,7 @@ fn report(lives: &[Life]) {
     }
 }
 
-/// A world that panics is broken, and names its seed too.
+/// A panic counts as a broken world, and its seed is reported too.
 fn survive(seed: u64) -> Life {
     std::panic::catch_unwind(|| live(seed)).unwrap_or_else(|_| Life {
         seed,
@@ -120,7 +120,7 @@ fn survive(seed: u64) -> Life {
     })
 }
 
-/// One world, from its seed.
+/// Runs one world from its seed.
 pub fn live(seed: u64) -> Life {
     live_with(seed, |_| {})
 }
@@ -141,7 +141,7 @@ fn live_with(seed: u64, prepare: impl FnOnce(&World) + 'static) -> Life {
         spawn_local(people(world.clone(), busy, until));
         world.regenerate("?canary=3&growth=4&errorBudget=30").await;
         people(world.clone(), busy, until).await;
-        // Who is in the middle of something comes to an end.
+        // Let everything under way come to an end.
         sleep(Duration::from_secs(60)).await;
         mend(&world).await;
         end::rest(&world).await;
@@ -159,7 +159,7 @@ fn live_with(seed: u64, prepare: impl FnOnce(&World) + 'static) -> Life {
     })
 }
 
-/// A first root, which signs, and a fleet that holds it.
+/// A first active root, and a fleet that has it.
 async fn found(world: &World, devices: u64) {
     world.must("PUT", "/signingCertificate", Value::Null).await;
     let spare = 3;
@@ -173,7 +173,7 @@ async fn found(world: &World, devices: u64) {
     world.must("POST", "/devices", json!(rows)).await;
 }
 
-/// Each world has faults of its own: some of all kinds, some of few.
+/// The fault rates of this world: some worlds have every kind of fault, others only a few.
 fn faults(world: &World) -> Faults {
     let random = &world.cloud.random;
     let some = |most: f64| if random.chance(0.5) { most * random.below(100) as f64 / 100.0 } else { 0.0 };
@@ -189,7 +189,7 @@ fn faults(world: &World) -> Faults {
     }
 }
 
-/// Nothing goes wrong any more, and every device is well.
+/// Ends all faults, and mends every device.
 async fn mend(world: &World) {
     world.faults(Faults::default());
     world.cloud.note("=== mended");

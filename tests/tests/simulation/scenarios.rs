@@ -1,4 +1,4 @@
-//! What ordinary people do while a job runs, told step by step: each was once seen to break the gate.
+//! Ordinary actions while a job runs, step by step. Each scenario has once broken the gate.
 
 mod fences;
 mod proofs;
@@ -22,7 +22,7 @@ use crate::world::World;
 const ROLLOUT: &str = "?canary=20&errorBudget=100";
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A world with a root that signs, and these devices, which hold it already.
+/// A world with an active root, and these devices, which have it already.
 fn scene(devices: u8, life: impl AsyncFnOnce(&Scene)) {
     World::live(u64::from(devices), async move |world| {
         world.must("PUT", "/signingCertificate", Value::Null).await;
@@ -52,7 +52,7 @@ impl Scene {
         self.world.cloud.fleet.at(([10, 0, 0, number], 443).into(), what).unwrap()
     }
 
-    /// Whether the device at that place holds a generation's root.
+    /// Whether the device at this place has the generation's root.
     fn holds(&self, number: u8, generation: u64) -> bool {
         let root = truth::root(&self.world.cloud, generation).fingerprint();
         self.place(number, |bmc| bmc.holds(&root))
@@ -62,7 +62,7 @@ impl Scene {
         self.world.cloud.tables.named(CERTIFICATES, "authority").unwrap()["signing"].as_u64().unwrap()
     }
 
-    /// What the job says of its devices' proofs, without the time of the oldest.
+    /// The job's counts of proofs, without the time of the oldest one.
     async fn proofs(&self, job: u64) -> Value {
         let mut proofs =
             self.world.must("GET", &format!("/jobs/{job}"), Value::Null).await["response"]["proofs"].take();
@@ -70,14 +70,14 @@ impl Scene {
         proofs
     }
 
-    /// The deployment is over by then.
+    /// Waits until the deployment has ended.
     async fn shows(&self, number: u8, leaf: &Certificate) {
         let end = clock::age() + HOUR;
         while self.place(number, |bmc| bmc.leaf() != leaf) {
             assert!(clock::age() < end, "{number} shows another certificate\n{}", self.world.cloud.trace());
             sleep(Duration::from_secs(1)).await;
         }
-        // The worker looks for itself.
+        // Let the worker poll the device itself.
         sleep(Duration::from_secs(60)).await;
     }
 
@@ -104,8 +104,8 @@ impl Scene {
         }
     }
 
-    /// One device is out of reach with its message on its way, another failed and is tried again; then the first one is
-    /// deleted while the job is paused.
+    /// One device is unreachable while its task is on its way, and another one failed and is retried; then the first
+    /// one is deleted while the job is paused.
     async fn delete_one_while_another_is_retried(&self, job: u64, leg: &str, gone: u8, open: u8) {
         self.task_is(job, leg, open, "failed").await;
         self.world.credential(&id(open), "correct horse");
@@ -124,7 +124,7 @@ impl Scene {
 }
 
 #[test]
-fn a_deleted_device_lets_no_other_one_through() {
+fn a_deleted_device_does_not_excuse_another_one() {
     scene(2, async |scene| {
         scene.mood(1, Mood::Refuses);
         scene.world.credential(&id(2), "wrong");
@@ -150,9 +150,9 @@ fn an_abort_ends_when_no_device_holds_the_root() {
     });
 }
 
-/// They joined in the minute before it.
+/// The devices without a task were enrolled a minute earlier.
 #[test]
-fn an_abort_visits_nobody_who_was_not_sent_to() {
+fn an_abort_does_not_visit_devices_without_a_task() {
     scene(4, async |scene| {
         let job = scene.world.regenerate("?canary=1&wavePause=3600").await.unwrap();
         let acked = || (1..=4).filter(|number| scene.task(job, "distribute", *number).as_deref() == Some("acked"));
@@ -168,9 +168,9 @@ fn an_abort_visits_nobody_who_was_not_sent_to() {
     });
 }
 
-/// One that never had a task is given the address of one that holds the root.
+/// A device that never had a task gets the address of a device with the root.
 #[test]
-fn an_abort_looks_at_devices_under_another_id() {
+fn an_abort_visits_devices_that_have_another_id() {
     scene(3, async |scene| {
         scene.mood(2, Mood::Refuses);
         let job = scene.begin().await;
@@ -195,7 +195,7 @@ fn an_abort_looks_at_devices_under_another_id() {
 }
 
 #[test]
-fn a_device_enrolled_again_elsewhere_is_asked_again() {
+fn a_device_enrolled_again_elsewhere_is_visited_again() {
     scene(2, async |scene| {
         scene.mood(2, Mood::Refuses);
         let job = scene.begin().await;
@@ -211,7 +211,7 @@ fn a_device_enrolled_again_elsewhere_is_asked_again() {
 }
 
 #[test]
-fn a_device_at_another_address_is_asked_again() {
+fn a_device_with_a_new_address_is_visited_again() {
     scene(2, async |scene| {
         scene.mood(2, Mood::Refuses);
         let job = scene.begin().await;
@@ -227,9 +227,9 @@ fn a_device_at_another_address_is_asked_again() {
     });
 }
 
-/// Its tries were nearly used up when it began, so its hour ends after the job's patience.
+/// Its attempts were nearly used up when the slow task began, so the task's hour ends after the job's limit.
 #[test]
-fn a_device_that_still_works_is_not_given_up() {
+fn a_device_that_is_still_working_is_not_given_up() {
     scene(1, async |scene| {
         scene.mood(1, Mood::Refuses);
         let job = scene.begin().await;
@@ -243,7 +243,7 @@ fn a_device_that_still_works_is_not_given_up() {
 }
 
 #[test]
-fn a_refused_password_is_tried_once_though_nothing_was_recorded() {
+fn a_refused_password_is_tried_once_even_if_unrecorded() {
     scene(1, async |scene| {
         scene.world.credential(&id(1), "wrong");
         let job = scene.begin().await;
@@ -259,7 +259,7 @@ fn a_refused_password_is_tried_once_though_nothing_was_recorded() {
 }
 
 #[test]
-fn a_disabled_old_key_stops_no_rollover() {
+fn a_disabled_old_key_does_not_prevent_a_rollover() {
     scene(2, async |scene| {
         let cloud = &scene.world.cloud;
         for (key, _) in cloud.keys.states() {
@@ -271,16 +271,16 @@ fn a_disabled_old_key_stops_no_rollover() {
     });
 }
 
-/// Devices' clocks run behind.
+/// Because devices' clocks may be behind.
 #[test]
-fn a_root_begins_long_before_it_is_made() {
+fn a_roots_validity_begins_before_its_creation() {
     scene(1, async |scene| {
         assert!(truth::root(&scene.world.cloud, 1).not_before() < clock::now() - HOUR / 2);
     });
 }
 
 #[test]
-fn devices_in_flight_up_to_the_limit_hold_nobody_up_for_long() {
+fn devices_at_the_in_flight_limit_do_not_block_others() {
     scene(8, async |scene| {
         scene.world.cloud.queues.limit_in_flight("task", 3);
         (1..=3).for_each(|number| scene.mood(number, Mood::Refuses));
@@ -296,7 +296,7 @@ fn devices_in_flight_up_to_the_limit_hold_nobody_up_for_long() {
 }
 
 #[test]
-fn an_imported_certificate_is_brought_replaced_and_deleted() {
+fn an_imported_certificate_is_deployed_replaced_and_deleted() {
     scene(1, async |scene| {
         let world = &scene.world;
         let leaf = |number| Certificate::from_pem(imported::body(number, "")["certificate"].as_str().unwrap()).unwrap();
@@ -320,9 +320,9 @@ fn an_imported_certificate_is_brought_replaced_and_deleted() {
     });
 }
 
-/// What nothing goes wrong with: the other scenarios fail by their faults alone.
+/// Without faults: so the other scenarios only fail because of theirs.
 #[test]
-fn a_fleet_in_good_order_moves_to_the_new_root() {
+fn a_healthy_fleet_moves_to_the_new_root() {
     scene(12, async |scene| {
         let job = scene.begin().await;
         let job = scene.world.ended(job).await;
@@ -332,9 +332,9 @@ fn a_fleet_in_good_order_moves_to_the_new_root() {
     });
 }
 
-/// DynamoDB refuses to read a key that is asked for twice, and to write an item twice in one transaction.
+/// DynamoDB refuses to read a key twice in one request, and to write an item twice in one transaction.
 #[test]
-fn a_device_named_twice_is_tried_again_and_waived_once() {
+fn a_device_named_twice_is_retried_and_waived_once() {
     scene(3, async |scene| {
         (1..=2).for_each(|number| scene.world.credential(&id(number), "wrong"));
         let job = scene.begin().await;

@@ -1,4 +1,4 @@
-//! SSM, as far as credentials are read of it, and EventBridge, which only takes notes.
+//! SSM, as far as credentials are read from it, and EventBridge, which only records events.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use crate::clock;
 use crate::cloud::{Answer, Refusal};
 
-/// GetParameters: names a call, and calls a second (the default throughput).
+/// GetParameters: names per call, and calls per second (the default throughput).
 const NAMES: usize = 10;
 const A_SECOND: u32 = 40;
 
 #[derive(Default)]
 pub struct Services {
     parameters: Mutex<BTreeMap<String, String>>,
-    /// The second, and the calls in it.
+    /// The current second, and the calls in it.
     spent: Mutex<(u64, u32)>,
     events: Mutex<u64>,
 }

@@ -1,5 +1,5 @@
-//! What is true, whatever is on record: kept from what physically happened, looked at after every write. None of it is
-//! taken from how the product itself decides.
+//! The invariants: derived from what physically happened, and checked after every write. They do not depend on the
+//! product's own decisions or records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -17,14 +17,14 @@ use crate::dynamo::{CERTIFICATES, DEVICES, JOBS, Key};
 use crate::functions::Function;
 use crate::openbmc::Bmc;
 
-/// A device as people have it.
+/// A device as its operators know it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Known {
     /// Address, pins, profile, slot and credential.
     endpoint: Value,
     pub address: SocketAddr,
     pub approved: bool,
-    /// It is what it is since then: enrolled, or edited last.
+    /// When it was enrolled or last edited.
     since: Duration,
 }
 
@@ -34,14 +34,14 @@ pub struct Truth {
     /// When an anchor was last read back from the device at an address.
     read: Mutex<BTreeMap<(SocketAddr, Fingerprint), Duration>>,
     signing: Mutex<Option<u64>>,
-    /// The job that made it sign.
+    /// The job that activated the active root.
     gate: Mutex<Option<Value>>,
     ended: Mutex<BTreeSet<String>>,
     broken: Mutex<Vec<String>>,
 }
 
 impl Truth {
-    /// What was found to be wrong.
+    /// The violations that were found.
     pub fn broken(&self) -> Vec<String> {
         self.broken.lock().unwrap().clone()
     }
@@ -59,7 +59,7 @@ impl Truth {
         self.devices.lock().unwrap().clone()
     }
 
-    /// A call took effect.
+    /// Checks the effects of a call.
     pub fn after(&self, cloud: &Cloud, by: Function, operation: &str, body: &[u8], rows: &[(String, Key)]) {
         if operation == "ScheduleKeyDeletion" {
             self.key_given_up(cloud, body);
@@ -120,7 +120,7 @@ impl Truth {
         }
     }
 
-    /// A root signs: each device has proven that it holds it, as it is now, or somebody waived it by name.
+    /// At activation, every device in its current form has proven that it has the root, or was waived by name.
     fn activated(&self, cloud: &Cloud, authority: &Value, generation: u64) {
         cloud.note(format_args!("### root {generation} signs"));
         let Some(job) = authority["running"].as_u64().and_then(|id| job(cloud, id)) else { return };
@@ -157,8 +157,8 @@ impl Truth {
         }
     }
 
-    /// Nobody is left without the root that signs: who joined later is brought to it, or is still on the list of those that
-    /// are to be. What a device forgot after it was read last, nobody can know.
+    /// Every device has the active root. A device that joined later gets it, or is still in the list of joining
+    /// devices. What a device lost after it was last read cannot be known.
     pub fn signing_root_is_held(&self, cloud: &Cloud) {
         let (Some(generation), Some(job)) = (*self.signing.lock().unwrap(), self.gate.lock().unwrap().clone()) else {
             return;
@@ -178,7 +178,7 @@ impl Truth {
         }
     }
 
-    /// An aborted rollover leaves its root nowhere.
+    /// After an aborted rollover no device has its root.
     fn ended(&self, cloud: &Cloud, job: &Value) {
         if job["outcome"] != "aborted" {
             return;
@@ -205,7 +205,7 @@ impl Truth {
         }
     }
 
-    /// The shard's counters are what its task records say.
+    /// The shard's counters match its task records.
     fn counters(&self, cloud: &Cloud, pk: &str) {
         let mut counted: BTreeMap<(String, &'static str), i64> = BTreeMap::new();
         for row in cloud.tables.partition(pk) {

@@ -1,4 +1,4 @@
-//! One world: a cloud, the functions in it, a fleet, and virtual time. A seed makes it.
+//! One world: a cloud with the functions, a fleet, and virtual time, all determined by a seed.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Deref;
@@ -29,7 +29,7 @@ use crate::truth;
 const TOKEN: &str = "token";
 const PASSWORD: &str = "correct horse";
 
-/// A handle; clones are the same world.
+/// A handle; clones refer to the same world.
 #[derive(Clone)]
 pub struct World(Rc<Inner>);
 
@@ -47,7 +47,7 @@ impl Deref for World {
 }
 
 impl World {
-    /// Lives a world from its beginning. Nothing of it is left afterwards.
+    /// Runs a world from its beginning, and leaves nothing behind.
     pub fn live<T: 'static>(seed: u64, life: impl AsyncFnOnce(World) -> T) -> T {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         LocalSet::new().block_on(&runtime, async {
@@ -83,7 +83,7 @@ impl World {
         self.schedule(Function::Issue, Duration::from_secs(900), json!({ "wake": "lists" }));
     }
 
-    /// A queue's event source mapping: so many invocations at once, of ten messages at most.
+    /// A queue's event source mapping: at most `at_once` concurrent invocations, of ten messages at most.
     fn serve(&self, queue: &'static str, function: Function, at_once: usize) {
         let world = self.clone();
         spawn_local(async move {
@@ -94,13 +94,13 @@ impl World {
                     match world.cloud.queues.receive(&world.cloud, queue) {
                         Ok(batch) if !batch.is_empty() => break batch,
                         Ok(_) => world.cloud.queues.wait(queue).await,
-                        // It gets nothing until some are deleted, or come back.
+                        // No message is received until some are deleted or visible again.
                         Err(_) => sleep(Duration::from_secs(1)).await,
                     }
                 };
                 let world = world.clone();
                 spawn_local(async move {
-                    // Of one that died, no message is done with.
+                    // If the invocation died, none of its messages is deleted.
                     if let Ok(failed) = world.functions.batch(function, &batch).await {
                         for message in batch.iter().filter(|message| !failed.contains(&message.id)) {
                             world.cloud.queues.delete(&world.cloud, queue, &message.receipt);
@@ -129,7 +129,7 @@ impl World {
         *self.cloud.faults.lock().unwrap() = faults;
     }
 
-    /// A person's request: status and body. None where the function died, and nobody answers.
+    /// A person's request: returns status and body, or `None` if the function died.
     pub async fn ask(&self, method: &str, path: &str, body: Value) -> Option<(u16, Value)> {
         let function = match path {
             _ if path.starts_with("/vedsdk") => Function::Retry,
@@ -146,7 +146,7 @@ impl World {
             .body(Body::from(text.clone()))
             .unwrap();
         self.cloud.note(format_args!("--- {method} {path} {}", text.get(..200).unwrap_or(&text)));
-        // Before, for what it brings about at once, and after.
+        // Recorded before the request, for its immediate effects, and after it.
         if method != "GET" {
             self.cloud.passwords.acted(path);
         }
@@ -163,7 +163,7 @@ impl World {
         Some((status, body))
     }
 
-    /// As [`Self::ask`], until it is done: for what has to be.
+    /// As [`Self::ask`], repeated until it succeeds.
     pub async fn must(&self, method: &str, path: &str, body: Value) -> Value {
         for _ in 0..20 {
             match self.ask(method, path, body.clone()).await {
@@ -177,7 +177,7 @@ impl World {
         panic!("{method} {path} is never done\n{}", self.cloud.trace())
     }
 
-    /// A new device stands somewhere.
+    /// Installs a new device.
     pub fn install(&self, number: u8) -> SocketAddr {
         let at = SocketAddr::from((Ipv4Addr::new(10, 0, 0, number), 443));
         self.cloud.fleet.add(at, Bmc::new(PASSWORD));
@@ -187,7 +187,7 @@ impl World {
         at
     }
 
-    /// How that device is enrolled under this id, approved as it stands there.
+    /// The enrolment of this device under this id, approved with its current certificate.
     pub fn enrolment(&self, id: &str, at: SocketAddr) -> Value {
         let credential = format!("/devices/{id}");
         self.give_credential(id, at);
@@ -195,7 +195,7 @@ impl World {
         json!({ "id": id, "address": format!("https://{}", at.ip()), "profile": "openbmc", "credential": credential, "pins": [pin] })
     }
 
-    /// The id's credential is what the device there takes.
+    /// Stores the credential that the device at this address accepts.
     pub fn give_credential(&self, id: &str, at: SocketAddr) {
         let password = self.cloud.fleet.at(at, |bmc| bmc.password.clone()).unwrap();
         self.credential(id, &password);
@@ -206,7 +206,7 @@ impl World {
         self.cloud.services.set_parameter(format!("/devices/{id}"), value);
     }
 
-    /// `PUT /signingCertificate`: the job's id, where there is one.
+    /// `PUT /signingCertificate`: returns the job's id, if there is a job.
     pub async fn regenerate(&self, query: &str) -> Option<u64> {
         let (status, body) = self.ask("PUT", &format!("/signingCertificate{query}"), Value::Null).await?;
         let path = body["response"]["jobPath"].as_str().filter(|_| status < 400)?;
@@ -220,7 +220,7 @@ impl World {
         ids.filter_map(|id| truth::job(&self.cloud, id)).collect()
     }
 
-    /// The job's failed devices, and why.
+    /// The job's failed devices, with reasons.
     pub fn failures(&self, job: &Value) -> Vec<String> {
         let rows = self.cloud.tables.all(JOBS);
         let of_job = format!("{}#", job["id"]);
@@ -238,7 +238,7 @@ impl World {
         truth::job(&self.cloud, id).unwrap()
     }
 
-    /// Waits until the job is like that, for so long at most.
+    /// Waits until the job matches, at most for `limit`.
     pub async fn job_when(&self, id: u64, limit: Duration, is: impl Fn(&Value) -> bool) -> Value {
         let end = clock::age() + limit;
         loop {
@@ -255,7 +255,7 @@ impl World {
         self.job_when(id, Duration::from_secs(24 * 3600), |job| job["state"] == "ended").await
     }
 
-    /// Nothing was found to be wrong.
+    /// Checks that no violation was found.
     pub fn assert_whole(&self) {
         let broken = self.cloud.truth.broken();
         if std::env::var("ROOTCAST_TRACE").is_ok() {

@@ -7,7 +7,7 @@ use rootcast_core::job::task::{ErrorClass, Failure};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-/// Wiped from memory when dropped, as far as it is held here; never shown.
+/// Copies held here are wiped from memory when dropped. Never printed.
 #[derive(Clone)]
 pub struct Credential {
     pub(crate) username: String,
@@ -17,8 +17,8 @@ pub struct Credential {
 impl FromStr for Credential {
     type Err = Failure;
 
-    /// Reads the parameter's value, `{"username": …, "password": …}`. What is wrong with it is not repeated: serde's
-    /// messages quote values.
+    /// Parses the parameter's value, `{"username": …, "password": …}`. Errors do not include serde's message, which
+    /// quotes values.
     fn from_str(json: &str) -> Result<Self, Failure> {
         #[derive(Deserialize)]
         struct Parameter {
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_parameter_and_never_shows_it() {
+    fn the_parameter_is_parsed_and_never_printed() {
         let credential: Credential = r#"{"username":"admin","password":"s3cret"}"#.parse().unwrap();
         assert_eq!((credential.username.as_str(), credential.password.as_str()), ("admin", "s3cret"));
         assert_eq!(format!("{credential:?}"), "Credential(..)");

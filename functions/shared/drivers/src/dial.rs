@@ -1,4 +1,4 @@
-//! From a device's address to the socket addresses that may be connected to.
+//! Resolves a device's address to socket addresses and checks them against the address policy.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,8 +7,8 @@ use rootcast_core::job::task::{ErrorClass, Failure};
 use tokio::time::{Instant, timeout_at};
 use url::Host;
 
-/// Resolves once. One address that is not permitted refuses them all: a name that points inside *and* outside is an
-/// attempt to get around the policy.
+/// Resolves the name once. One forbidden address refuses the whole name: a name that points both inside *and* outside
+/// is an attempt to bypass the policy.
 pub(crate) async fn resolve(
     policy: &AddressPolicy,
     address: &DeviceAddress,

@@ -1,4 +1,5 @@
-//! What a device is to show of itself: a certificate, its chain, and its private key where the device did not make it.
+//! The certificate to install on a device: with its chain, and with its private key unless the device created the
+//! key.
 
 use std::fmt;
 
@@ -10,19 +11,20 @@ use zeroize::Zeroizing;
 
 use crate::pem::{encode, encoded_length};
 
-/// Letters of the key's base64 that a text must repeat to be taken for a part of the key.
+/// Number of consecutive base64 characters of the key that count as a leak of it.
 const TELLING: usize = 20;
 
-/// The key is wiped from memory when dropped, as far as it is held here; never shown.
+/// Copies of the key held here are wiped from memory when dropped. Never printed.
 pub struct Identity {
     leaf: Certificate,
     chain: Vec<Certificate>,
-    /// PKCS #8, DER. None where the device has it, from its own request.
+    /// PKCS #8, DER. `None` if the device created the key itself.
     key: Option<Zeroizing<Vec<u8>>>,
 }
 
 impl Identity {
-    /// `chain`: the leaf's issuer first. `key`: the leaf's, unencrypted PKCS #8 DER; none where the device made it.
+    /// `chain`: the leaf's issuer first. `key`: the leaf's key in unencrypted PKCS #8 DER; `None` if the device
+    /// created it.
     pub const fn new(leaf: Certificate, chain: Vec<Certificate>, key: Option<Zeroizing<Vec<u8>>>) -> Self {
         Self { leaf, chain, key }
     }
@@ -37,12 +39,12 @@ impl Identity {
         self.leaf.not_before()
     }
 
-    /// By its key a device is still recognised when the certificate is renewed.
+    /// Pins the key, so that the device is still recognised after its certificate is renewed.
     pub fn pin(&self) -> Pin {
         Pin::Key(Fingerprint::of(self.leaf.spki_der()))
     }
 
-    /// Whether a pin lets a device in that shows this certificate.
+    /// Whether `pin` matches a device that shows this certificate.
     pub fn is_let_in_by(&self, pin: &Pin) -> bool {
         *pin == self.pin() || *pin == Pin::Certificate(self.leaf())
     }
@@ -55,7 +57,7 @@ impl Identity {
         !self.chain.is_empty()
     }
 
-    /// Leaf, chain where it is wanted, key: the order in which a web server that reads one file wants them.
+    /// Leaf, optional chain, key: the order required by web servers that read one file.
     pub(crate) fn pem(&self, with_chain: bool) -> Zeroizing<String> {
         let chain = if with_chain { self.chain.as_slice() } else { &[] };
         let certificates = || std::iter::once(&self.leaf).chain(chain).map(Certificate::der);
@@ -71,7 +73,7 @@ impl Identity {
         text
     }
 
-    /// Whether a device's words repeat a part of the key, however they break its lines.
+    /// Whether a device's text contains a part of the key, with any line breaks.
     pub(crate) fn is_told_in(&self, words: &str) -> bool {
         let Some(key) = &self.key else { return false };
         let letters = |text: &str| -> Zeroizing<Vec<u8>> {
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pem_is_leaf_chain_and_key_and_never_grew() {
+    fn the_pem_is_leaf_chain_key_and_never_reallocates() {
         let (identity, key) = identity();
         let text = identity.pem(true);
         assert_eq!(*text, format!("{0}{0}{1}", identity.leaf.pem(), key.serialize_pem().replace('\r', "")));
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pem_without_a_key_is_certificates_alone() {
+    fn a_pem_without_a_key_has_only_certificates() {
         let (identity, key) = identity();
         let (leaf, alone) = (identity.leaf.pem(), Identity { key: None, ..identity });
         assert_eq!((&*alone.pem(true), &*alone.pem(false)), (&format!("{leaf}{leaf}"), &leaf));
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_key_is_noticed_however_it_is_broken() {
+    fn a_leaked_key_is_found_despite_line_breaks() {
         let (identity, key) = identity();
         let pem = key.serialize_pem();
         let middle = &pem[40..80];

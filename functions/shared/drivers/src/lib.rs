@@ -1,17 +1,17 @@
-//! How devices are spoken to: their trust anchors are installed, removed, and read back; they make
-//! the key and the request for their own certificate; that is replaced, and seen on a new connection.
+//! Drivers for devices. A driver installs, removes and reads back trust anchors, has a device create the key and the
+//! certificate request for its own certificate, and replaces that certificate and verifies it on a new connection.
 //!
-//! In scope: the Redfish protocol over pinned TLS, and what a device's own certificate looks like from outside.
+//! In scope: the Redfish protocol over pinned TLS, and a device's own certificate as seen by a client.
 //!
-//! Out of scope: which anchors or which certificate a device should have and when (`rootcast-core`), who works on a
-//! device at a time and how often it is tried again (the worker and its queue), where credentials and pins are kept.
+//! Out of scope: which anchors or certificate a device should have and when (`rootcast-core`), exclusive access to a
+//! device and retries (the worker and its queue), where credentials and pins are stored.
 //!
-//! Rules that every driver keeps:
-//! - A device is recognised by its pin alone. Without a pin nothing is connected; with another certificate, or without
-//!   proof of the certificate's key, nothing is sent.
+//! Rules for every driver:
+//! - A device is identified by its pin only. Without a pin no connection is made; if the device shows another
+//!   certificate, or does not prove possession of the certificate's key, nothing is sent.
 //! - An address is resolved once, every result is checked, and only a checked address is connected to.
-//! - Nothing that a device answers is trusted to be short, fast, well formed or its own.
-//! - Done is what was *read back* after the last write.
+//! - A device's answer is never assumed to be short, fast, well formed or genuine.
+//! - Success is what was *read back* after the last write.
 
 mod credential;
 mod dial;

@@ -1,4 +1,4 @@
-//! A look at a device's certificate, for the operator who approves it.
+//! Reads a device's certificate, for the operator who approves the device.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,17 +26,17 @@ pub struct ObservedCertificate {
     pub key: Fingerprint,
 }
 
-/// An operator waits for the answer, and the HTTP API gives up after 30 s.
+/// An operator waits for the answer, and the HTTP API's limit is 30 s.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// A TLS handshake and nothing more: no HTTP, no credential. The device proves that it holds the certificate's key.
+/// A TLS handshake only, without HTTP or a credential. The device proves possession of the certificate's key.
 pub async fn observe(policy: &AddressPolicy, address: &DeviceAddress) -> Result<ObservedCertificate, Failure> {
     let deadline = Instant::now() + TIME_LIMIT;
     let sockets = resolve(policy, address, deadline).await?;
     handshake(address, &sockets, Expected::Anybody, deadline).await
 }
 
-/// Always a full handshake: nothing is resumed.
+/// Always a full handshake, without session resumption.
 pub(crate) async fn handshake(
     address: &DeviceAddress,
     sockets: &[SocketAddr],

@@ -1,4 +1,4 @@
-//! Certificates in PEM (RFC 7468), as devices write it: any line breaks or none, several blocks, text in between.
+//! Certificates in PEM (RFC 7468) as devices write it: with any line breaks or none, several blocks, text in between.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -17,7 +17,7 @@ pub(crate) struct Anchor {
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
-/// Padding may be missing, the bits below the last byte may be set: what counts is the DER.
+/// Accepts missing padding and set bits after the last byte: only the DER matters.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -30,7 +30,7 @@ impl Anchor {
         Self { fingerprint: Fingerprint::of(&der), der }
     }
 
-    /// When its validity begins; `None` where it is no certificate that can be read.
+    /// When its validity begins; `None` if it is not a readable certificate.
     pub(crate) fn valid_from(&self) -> Option<OffsetDateTime> {
         Certificate::from_der(self.der.clone()).ok().map(|certificate| certificate.not_before())
     }
@@ -42,7 +42,7 @@ impl Anchor {
     }
 }
 
-/// Appends a block with lines of 64 characters, which is what strict readers want (RFC 7468 §2).
+/// Appends a block with lines of 64 characters, as strict parsers require (RFC 7468 §2).
 pub(crate) fn encode(label: &str, der: &[u8], pem: &mut String) {
     pem.extend(["-----BEGIN ", label, "-----\n"]);
     for line in der.chunks(48) {
@@ -52,19 +52,19 @@ pub(crate) fn encode(label: &str, der: &[u8], pem: &mut String) {
     pem.extend(["-----END ", label, "-----\n"]);
 }
 
-/// In bytes, and a little more: a text of that capacity does not grow, so that it leaves no copy of itself behind.
+/// An upper bound in bytes. Text with this capacity never reallocates, so it leaves no copy in memory.
 pub(crate) fn encoded_length(der: &[u8]) -> usize {
     128 + der.len().div_ceil(48) * 65
 }
 
-/// The certificates of a text, in its order. A block that cannot be decoded is left out.
+/// The certificates of a text, in order. Blocks that cannot be decoded are skipped.
 pub(crate) fn anchors(text: &str) -> Vec<Anchor> {
     let blocks = text.split(BEGIN).skip(1);
     blocks.filter_map(|block| decode(block.split_once(END)?.0)).collect()
 }
 
 fn decode(body: &str) -> Option<Anchor> {
-    // Some firmware escapes line breaks twice, and a backslash and an n arrive instead.
+    // Some firmware escapes line breaks twice, so that a backslash and an n arrive.
     let body: String = body.replace("\\n", "").replace("\\r", "").split_ascii_whitespace().collect();
     let der = LENIENT.decode(body).ok()?;
     // A certificate is a SEQUENCE (X.690 §8.9.1).
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn several_blocks_are_several_anchors_and_broken_ones_none() {
+    fn each_valid_block_is_an_anchor_and_broken_blocks_none() {
         let (one, two) = (Anchor::new(vec![0x30, 1]), Anchor::new(vec![0x30, 2]));
         let broken = format!("{BEGIN}\n%%%\n{END}\n{BEGIN}\nAAAA\n{END}\n{END}{BEGIN}");
         let text = format!("{}{broken}\n{BEGIN}{}{}", one.to_pem(), one.to_pem(), two.to_pem());
@@ -106,13 +106,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_der_survives(tail in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn any_der_survives_a_round_trip(tail in proptest::collection::vec(any::<u8>(), 0..300)) {
             let anchor = Anchor::new([&[0x30], tail.as_slice()].concat());
             prop_assert_eq!(anchors(&anchor.to_pem()), [anchor]);
         }
 
         #[test]
-        fn no_text_is_fatal(text in "(-----BEGIN CERTIFICATE-----|-----END CERTIFICATE-----|[A-Za-z=\\\\ \n]|\\PC){0,40}") {
+        fn parsing_never_panics(text in "(-----BEGIN CERTIFICATE-----|-----END CERTIFICATE-----|[A-Za-z=\\\\ \n]|\\PC){0,40}") {
             anchors(&text);
         }
     }

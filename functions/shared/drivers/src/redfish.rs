@@ -1,7 +1,8 @@
-//! Trust anchors, and the web server's own certificate and the request for it, on devices that speak Redfish (DMTF DSP0266).
+//! Trust anchors, the web server's certificate, and the request for it, on devices with Redfish (DMTF DSP0266).
 //!
-//! One attempt at trust anchors is: connect to a checked address with the pin, log in, list the trust slot, write what is missing, list
-//! again, log out. Requests of an attempt on a device that gets its first anchor (`e` anchors are there already):
+//! An attempt at trust anchors: connect to a checked address with the pin, log in, list the trust slot, write what is
+//! missing, list again, log out. Requests of an attempt on a device that gets its first anchor (`e`: anchors that
+//! exist already):
 //!
 //! | profile | before the slot | slot | after |
 //! |---|---|---|---|
@@ -9,7 +10,7 @@
 //! | `dmtf` | root, log in, managers, policy | the same, or list, POST, list with `$expand` | log out |
 //! | `vmedia` with Basic | root, systems, media (none of both with a `slot`) | list + 1, POST, list + 1 | – |
 //!
-//! Where nothing is missing nothing is written, and the first listing is the proof.
+//! If nothing is missing, nothing is written, and the first listing is the proof.
 
 mod bundle;
 mod clock;
@@ -48,31 +49,31 @@ use crate::pem::Anchor;
 use crate::trust::{Converged, Endpoint, Progress, TrustGoal};
 use crate::wire::{Peer, Wire, tls};
 
-/// Brings Redfish devices to hold what they should.
+/// The driver for Redfish devices.
 #[derive(Debug, Clone)]
 pub struct Redfish {
     policy: Arc<AddressPolicy>,
     wire: Arc<dyn Wire>,
 }
 
-/// One attempt at one device.
+/// One attempt on one device.
 #[derive(Debug, Clone, Copy)]
 pub struct Assignment<'a> {
     pub endpoint: &'a Endpoint,
     pub profile: Profile,
-    /// The collection of certificates to use in place of the profile's.
+    /// The collection of certificates, instead of the profile's.
     pub slot: Option<&'a Slot>,
     pub credential: &'a Credential,
     pub goal: &'a TrustGoal,
-    /// Of what an earlier attempt at the same task began.
+    /// The result of an asynchronous operation that an earlier attempt at this task started.
     pub earlier: Option<&'a Ended>,
-    /// When the attempt is over, logged out. Nothing is left running, so let the future end: dropped, it cannot log
-    /// out. A device that never answers is given up a little earlier.
+    /// When the attempt must be finished, including the log-out. No work remains afterwards, so await the future: if
+    /// it is dropped, it cannot log out. An attempt on a device that does not answer ends a little earlier.
     pub deadline: Instant,
 }
 
 impl Redfish {
-    /// Devices over TLS.
+    /// A driver that connects over TLS.
     pub fn new(policy: Arc<AddressPolicy>) -> Self {
         Self::over(tls(), policy)
     }
@@ -81,10 +82,10 @@ impl Redfish {
         Self { policy, wire }
     }
 
-    /// Installs, removes, and reads back; may be repeated at any time, since what is there already is not written.
+    /// Installs, removes, and reads back. Idempotent: anchors that exist already are not written.
     ///
-    /// A failure's class says whether to try again. The credential is used for one log-in; a second one follows only
-    /// where the first was accepted and its session ran out.
+    /// The failure's class says whether to retry. The credential is used for one log-in; a second log-in only follows
+    /// if the first one succeeded and its session expired.
     pub async fn converge(&self, assignment: &Assignment<'_>) -> Result<Progress, Failure> {
         let goal = Goal::new(assignment.goal)?;
         let mut session = self.session(assignment.endpoint, assignment.credential, assignment.deadline).await?;
@@ -93,7 +94,7 @@ impl Redfish {
         monitor::progress(outcome)
     }
 
-    /// Nothing is connected yet.
+    /// Does not connect yet.
     async fn session<'a>(
         &self,
         endpoint: &Endpoint,
@@ -104,7 +105,7 @@ impl Redfish {
         Ok(Session::new(Connection::new(&self.wire, peer, deadline)?, credential))
     }
 
-    /// A device that is approved, at checked addresses.
+    /// An approved device with its checked addresses.
     async fn peer(&self, endpoint: &Endpoint, deadline: Instant) -> Result<Peer, Failure> {
         let Endpoint { address, pins } = endpoint;
         if pins.is_empty() {
@@ -125,7 +126,7 @@ async fn attempt(session: &mut Session<'_>, assignment: &Assignment<'_>, goal: &
     }
 }
 
-/// A goal that can be reached: no certificate twice, none in both lists.
+/// A goal without duplicates and without contradictions between its two lists.
 struct Goal {
     install: Vec<Anchor>,
     remove: BTreeSet<Fingerprint>,

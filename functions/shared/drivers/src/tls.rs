@@ -1,4 +1,4 @@
-//! TLS to a device: its pin takes the place of a chain, and the handshake's signature is verified all the same.
+//! TLS to a device: its pin replaces the chain of trust, and the handshake's signature is still verified.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -14,16 +14,16 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
 
-/// Who may be at the other end.
+/// The expected peer.
 #[derive(Debug, Clone)]
 pub(crate) enum Expected {
-    /// The holder of one of these.
+    /// A holder of one of these certificates or keys.
     Pinned(Vec<Pin>),
-    /// Anybody who proves to hold the key of the certificate shown: for looking at that certificate only.
+    /// Any peer that proves possession of its certificate's key: only for reading the certificate.
     Anybody,
 }
 
-/// One configuration a device: sessions that are resumed were verified against the same pins.
+/// One configuration per device: a resumed session was verified with the same pins.
 pub(crate) fn client_config(expected: Expected) -> Result<ClientConfig, Failure> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = Arc::new(PinVerifier { expected, provider: Arc::clone(&provider) });
@@ -33,7 +33,7 @@ pub(crate) fn client_config(expected: Expected) -> Result<ClientConfig, Failure>
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
-    // Servers that close after each answer get a short handshake the next time.
+    // For servers that close the connection after each answer, which makes the next handshake short.
     config.resumption = Resumption::in_memory_sessions(2);
     Ok(config)
 }
@@ -43,8 +43,8 @@ pub(crate) fn key_fingerprint(certificate: &CertificateDer<'_>) -> Result<Finger
     Ok(Fingerprint::of(&ParsedCertificate::try_from(certificate)?.subject_public_key_info()))
 }
 
-/// Device certificates are self-signed, expired, or name somebody else: only the pin says whether it is the device.
-/// That makes the signature over the handshake the one proof that the peer holds the key, so it must be checked.
+/// Device certificates are self-signed, expired, or name another host: only the pin identifies the device. So the
+/// signature over the handshake is the only proof that the peer has the key, and must be verified.
 #[derive(Debug)]
 struct PinVerifier {
     expected: Expected,
@@ -97,7 +97,7 @@ impl ServerCertVerifier for PinVerifier {
     }
 }
 
-/// Another certificate than the approved one.
+/// The peer's certificate is not the approved one.
 #[derive(Debug)]
 struct NotThePin {
     shown: Fingerprint,
@@ -111,8 +111,8 @@ impl fmt::Display for NotThePin {
 
 impl StdError for NotThePin {}
 
-/// What a failed connection to `whom` means. A peer that shows the approved certificate without its key is no better
-/// than one that shows another certificate.
+/// Classifies a failed connection to `whom`. A peer that shows the approved certificate without having its key is
+/// treated like a peer with another certificate.
 pub(crate) fn failure(whom: &dyn fmt::Display, error: &(dyn StdError + 'static)) -> Failure {
     let Some(tls) = find::<rustls::Error>(error) else {
         let mut root = error;
@@ -134,7 +134,7 @@ pub(crate) fn failure(whom: &dyn fmt::Display, error: &(dyn StdError + 'static))
     Failure::new(class, format!("{whom}: {why}."))
 }
 
-/// Looks through a chain of sources; [`std::io::Error`] hides what it wraps from that chain.
+/// Searches the error's chain of sources; [`std::io::Error`] hides its inner error from this chain.
 fn find<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     if let Some(found) = error.downcast_ref::<T>() {
         return Some(found);

@@ -1,4 +1,4 @@
-//! What a device should hold, and what it was seen to hold.
+//! The wanted content of a device's trust slot, and the content that was read.
 
 use std::time::Duration;
 
@@ -8,30 +8,30 @@ use rootcast_pki::fingerprint::Fingerprint;
 
 use crate::redfish::Monitor;
 
-/// A device as it is reached.
+/// How to reach and recognise a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     pub address: DeviceAddress,
-    /// Any of them will do: during a renewal of the device's certificate there are two.
+    /// One match suffices: during a renewal of the device's certificate there are two.
     pub pins: Vec<Pin>,
 }
 
-/// The change wanted in a device's trust slot. Anchors that are named in neither list stay as they are.
+/// The wanted change of a device's trust slot. Anchors in neither list stay unchanged.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustGoal {
     /// Certificates, DER.
     pub install: Vec<Vec<u8>>,
-    /// What must be gone at the end. A certificate in both lists is refused.
+    /// Certificates that must be absent afterwards. A certificate in both lists is refused.
     pub remove: Vec<Fingerprint>,
 }
 
-/// Everything that was read back from a trust slot: each certificate once, sorted.
+/// The content of a trust slot as read back: each certificate once, sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustStoreContent {
     pub anchors: Vec<Fingerprint>,
 }
 
-/// The goal is reached, and was proven by a listing after the last write.
+/// The goal is reached, proven by a listing after the last write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Converged {
     pub held: TrustStoreContent,
@@ -39,21 +39,21 @@ pub struct Converged {
     pub changed: bool,
 }
 
-/// The device has the certificate: read back, and shown on a connection that was made after the last write.
+/// The device has the certificate: read back, and shown on a connection made after the last write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Installed {
-    /// SHA-256 of the leaf that was shown.
+    /// SHA-256 of the leaf that the device showed.
     pub shown: Fingerprint,
     /// Whether anything was written.
     pub changed: bool,
 }
 
-/// How far one attempt came.
+/// The result of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress<T = Converged> {
     Done(T),
-    /// The device works on it by itself. Ask the monitor `after` that time; at most 900 s, which is what a queue
-    /// message can be delayed by.
+    /// The device is processing the write asynchronously. Query the monitor after `after`; at most 900 s, the longest
+    /// delay of a queue message.
     Running {
         monitor: Monitor,
         after: Duration,

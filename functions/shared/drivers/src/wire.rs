@@ -1,7 +1,7 @@
-//! The one place where something leaves for a device: HTTP over pinned TLS, and a look at the certificate that is shown.
+//! The only place that connects to devices: HTTP over pinned TLS, and reading a device's certificate.
 //!
-//! Everything above it is the protocol. It stands apart so that fleets can be driven in memory, with faults that no
-//! server over TLS could be made to have in time.
+//! The protocol is implemented on top. This trait is separate so that tests can simulate fleets in memory, with
+//! faults that a real TLS server could not reproduce quickly.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,37 +18,37 @@ use tokio::time::Instant;
 use crate::observe::{ObservedCertificate, handshake};
 use crate::tls::{self, Expected, client_config};
 
-/// TCP and TLS; a switched-off device should not use up its task's time.
+/// For TCP and TLS: a switched-off device should not use up its task's time.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// In bytes. The largest honest answer is a collection of some dozens of certificates of 2 KiB.
+/// In bytes. The largest legitimate answer is a collection of some dozens of certificates of 2 KiB.
 pub const BODY_LIMIT: usize = 1 << 20;
 
-/// A device, and by what it is recognised.
+/// A device's addresses, and the pins that identify it.
 #[derive(Debug, Clone)]
 pub struct Peer {
     pub address: DeviceAddress,
-    /// Checked: nothing else is connected to.
+    /// Checked against the address policy; no other address is connected to.
     pub sockets: Vec<SocketAddr>,
-    /// The device proves to hold the key of one of these certificates, or it is sent nothing.
+    /// Nothing is sent unless the device proves possession of one of these certificates' keys.
     pub pins: Vec<Pin>,
 }
 
-/// What an exchange ends with.
+/// The future of an exchange.
 pub type Exchanged<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, Failure>> + Send + 'a>>;
 
 /// Connections to devices.
 pub trait Wire: fmt::Debug + Send + Sync {
-    /// Nothing is sent yet.
+    /// Does not connect yet.
     fn open(&self, peer: Peer) -> Result<Box<dyn Line>, Failure>;
 
-    /// A handshake on a connection of its own, and nothing more.
+    /// A handshake only, on a separate connection.
     fn look<'a>(&'a self, peer: &'a Peer, deadline: Instant) -> Exchanged<'a, ObservedCertificate>;
 }
 
-/// A connection to one device, made with the first request and again where it broke.
+/// A connection to one device, opened by the first request and reopened after it broke.
 pub trait Line: fmt::Debug + Send + Sync {
-    /// Any status is an answer. Its body has [`BODY_LIMIT`] bytes at most.
+    /// Any status counts as an answer. The body has at most [`BODY_LIMIT`] bytes.
     fn exchange(&self, request: Request<Bytes>) -> Exchanged<'_, Response<Bytes>>;
 }
 
@@ -113,7 +113,7 @@ impl TlsLine {
         Ok(answer)
     }
 
-    /// A connection that could not be made, or broke.
+    /// The failure for a connection that could not be opened, or broke.
     fn lost(&self, why: &reqwest::Error, asked: &str) -> Failure {
         match why.is_timeout() {
             true => Failure::new(ErrorClass::Timeout, format!("{}: no connection in time.", self.name)),

@@ -1,7 +1,7 @@
-//! EventBridge: what others are told.
+//! EventBridge: events for subscribers.
 //!
-//! An event says what is recorded already; whoever wants to be sure reads the record. So an event that cannot be sent
-//! stops nobody's work: it is logged, and where the sender keeps count it is sent later.
+//! An event reports what is already recorded; the record is authoritative. So a failed event stops no other work: it
+//! is logged, and senders that keep track of it send it later.
 
 use std::error::Error;
 
@@ -10,9 +10,10 @@ use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use rootcast_core::event::{Event, SOURCE};
 use tracing::warn;
 
-/// EventBridge takes so many in a call.
+/// EventBridge's limit of events per call.
 const BATCH: usize = 10;
-/// A call may take a part of its events; the rest is sent again so often. What fails as a whole the SDK repeats.
+/// A call may accept only some of its events; the others are resent up to this number of attempts. The SDK retries
+/// calls that fail as a whole.
 const ATTEMPTS: usize = 3;
 
 #[derive(Debug, Clone)]
@@ -22,12 +23,12 @@ pub struct Events {
 }
 
 impl Events {
-    /// `bus`: an event bus by its name.
+    /// `bus`: the name of an event bus.
     pub fn new(client: Client, bus: impl Into<String>) -> Self {
         Self { client, bus: bus.into() }
     }
 
-    /// Sends the events. Those that were not taken are answered as indices, and logged.
+    /// Sends the events. Returns the indices of those that were not accepted, and logs them.
     pub async fn publish(&self, events: &[Event]) -> Vec<usize> {
         let mut lost = Vec::new();
         for (batch, first) in events.chunks(BATCH).zip((0..).step_by(BATCH)) {
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ten_events_a_call_each_with_its_source() {
+    async fn a_call_has_ten_events_each_with_its_source() {
         static CALLS: AtomicUsize = AtomicUsize::new(0);
         let rule = mock!(Client::put_events)
             .match_requests(|request| {
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_not_taken_is_sent_again_and_that_alone() {
+    async fn only_rejected_events_are_resent() {
         let answer = |entries: Vec<_>| move || PutEventsOutput::builder().set_entries(Some(entries.clone())).build();
         let first = mock!(Client::put_events)
             .match_requests(|request| request.entries().len() == 3)
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_never_taken_is_named() {
+    async fn events_that_are_always_rejected_are_returned() {
         let rule = mock!(Client::put_events)
             .then_output(|| PutEventsOutput::builder().set_entries(Some(vec![refused()])).build());
         let client = mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, [&rule]);

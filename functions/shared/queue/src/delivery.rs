@@ -1,4 +1,4 @@
-//! Messages as Lambda hands them out.
+//! Messages as Lambda delivers them.
 
 use aws_lambda_events::event::sqs::SqsMessage;
 use serde::de::DeserializeOwned;
@@ -8,14 +8,14 @@ use serde::de::DeserializeOwned;
 pub struct Delivery<T> {
     pub message_id: String,
     pub receipt_handle: String,
-    /// How often the queue has handed it out, this time included.
+    /// The receive count, including this delivery.
     pub receives: u32,
     pub body: T,
 }
 
 impl<T: DeserializeOwned> Delivery<T> {
     /// # Errors
-    /// The id of a message that cannot be read. Left in its queue, it ends where somebody can look at it.
+    /// The id of a message that cannot be parsed. If it stays in its queue, it ends in the dead-letter queue.
     pub fn read(message: SqsMessage) -> Result<Self, String> {
         let id = message.message_id.clone().unwrap_or_default();
         Self::parse(message).ok_or(id)

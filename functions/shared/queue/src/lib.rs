@@ -1,6 +1,6 @@
 //! SQS: batches in and out.
 //!
-//! Messages may be lost, doubled and reordered; whoever reads them looks at the ledger, not at the message.
+//! Messages may be lost, duplicated and reordered; consumers rely on the ledger, not on the message.
 
 mod delivery;
 
@@ -18,11 +18,11 @@ use tracing::warn;
 
 pub use delivery::Delivery;
 
-/// SQS takes ten messages a call.
+/// SQS's limit of messages per call.
 const BATCH: usize = 10;
-/// Calls under way at once. A call takes about 10 ms, so this sends some 8 000 messages a second.
+/// Concurrent calls. A call takes about 10 ms, so this sends some 8 000 messages a second.
 const CONCURRENCY: usize = 8;
-/// An entry that SQS refuses inside an accepted batch (its own fault) is sent again so often.
+/// Attempts for entries that SQS refuses within an accepted batch (its own fault).
 const RESENDS: usize = 3;
 /// SQS's own limit, in seconds (12 hours).
 const LONGEST_VISIBILITY: u32 = 43_200;
@@ -42,26 +42,27 @@ pub enum QueueError {
 }
 
 impl QueueError {
-    /// Whether the same may succeed later, without anybody's doing; the SDK's own attempts are used up then.
+    /// Whether a later retry may succeed without any other change; the SDK's own retries are already used up.
     pub const fn is_passing(&self) -> bool {
         matches!(self, Self::Aws { passing: true, .. } | Self::Refused(_))
     }
 }
 
-/// A message that was received so often is replaced when it comes back. So what waits for hours, since a service throttles
-/// or a device is busy, never comes near the receives at which its queue puts a message aside.
+/// A message with this receive count is replaced by a new one when it is returned. So messages that wait for hours,
+/// because a service throttles or a device is busy, do not reach the receive count at which SQS moves them to the
+/// dead-letter queue.
 const WORN: u32 = 5;
 
-/// A received message that is to be seen again after so many seconds.
+/// A received message to be delivered again after this number of seconds.
 #[derive(Debug, Clone)]
 pub struct Returning<T> {
     pub delivery: Delivery<T>,
     pub seconds: u32,
-    /// Its body is not what was received.
+    /// The body differs from the received message's.
     pub changed: bool,
 }
 
-/// A received message that shall not be seen again before `seconds` have passed.
+/// A received message to stay invisible until `seconds` have passed.
 #[derive(Debug, Clone)]
 pub struct Postponed {
     pub receipt_handle: String,
@@ -78,12 +79,12 @@ impl Queue {
         Self { client }
     }
 
-    /// Wakes the conductor, at once.
+    /// Wakes the conductor at once.
     pub async fn send_control(&self, url: &str, control: &Control) -> Result<(), QueueError> {
         self.send_later(url, control, 0).await
     }
 
-    /// The same, where nothing is lost if it fails: a schedule wakes the conductor within a minute.
+    /// Wakes the conductor, and only logs a failure: a schedule wakes it within a minute anyway.
     pub async fn wake_conductor(&self, url: &str, job: JobId, why: impl Into<String>) {
         if let Err(error) = self.send_control(url, &Control { job, why: why.into() }).await {
             let error: &dyn StdError = &error;
@@ -91,7 +92,7 @@ impl Queue {
         }
     }
 
-    /// One message, a [`Control`] or a [`Task`], to be seen after `seconds`; SQS takes 900 at most.
+    /// Sends one message, a [`Control`] or a [`Task`], with a delay in seconds; SQS's limit is 900.
     pub async fn send_later(&self, url: &str, message: &impl Serialize, seconds: u32) -> Result<(), QueueError> {
         self.client
             .send_message()
@@ -104,15 +105,15 @@ impl Queue {
         Ok(())
     }
 
-    /// Sends tasks in their order, ten a call, so that those of a shard stay together.
+    /// Sends tasks in order, ten per call, so that those of a shard stay together.
     pub async fn send_tasks(&self, url: &str, tasks: &[Task]) -> Result<(), QueueError> {
         stream::iter(tasks.chunks(BATCH).map(Ok))
             .try_for_each_concurrent(CONCURRENCY, |batch| self.send_batch(url, batch))
             .await
     }
 
-    /// Messages come back, in their place where they can: postponed, or as new ones whose receives are counted anew. What
-    /// is answered are the ids of those that stay; a batch's answer names them as failed.
+    /// Returns messages to the queue: postponed in place if possible, else replaced by new ones with a new receive
+    /// count. Returns the ids of messages that stay in the queue; the batch's response must report them as failed.
     pub async fn come_back<T: Serialize>(&self, url: &str, messages: Vec<Returning<T>>) -> Vec<String> {
         let (mut ids, mut postponed) = (Vec::new(), Vec::new());
         for Returning { delivery, seconds, changed } in messages {
@@ -134,8 +135,8 @@ impl Queue {
         ids
     }
 
-    /// What is to be tried again later stays in its queue, out of sight until then. A message that could not be
-    /// postponed merely comes back sooner or later than wished.
+    /// Postpones messages: they stay in their queue, invisible until their retry. If the call fails, a message
+    /// returns sooner or later than intended.
     pub async fn postpone(&self, url: &str, messages: &[Postponed]) {
         let calls = messages.chunks(BATCH).map(|batch| async move {
             let entries: Result<Vec<_>, _> = batch
@@ -190,7 +191,8 @@ impl Queue {
     }
 }
 
-/// Spreads what would come back together. Not a secret; zero where the operating system gives none.
+/// Random jitter, so that messages do not return all at once. Not a secret; zero if the operating system has no
+/// randomness.
 pub fn jitter() -> u32 {
     getrandom::u32().unwrap_or(0)
 }
@@ -202,7 +204,7 @@ where
     move |source| QueueError::Aws { operation, passing: is_passing(&source), source: Box::new(source) }
 }
 
-/// SQS's throttles, and the silence of anybody on the way.
+/// A throttle by SQS, or no answer.
 fn is_passing<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     match error {
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,

@@ -1,4 +1,4 @@
-//! Batches of which SQS takes a part: the SDK's own mock layer, since no emulator refuses single messages.
+//! Partially accepted batches, with the SDK's mock layer, since no emulator refuses single messages.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchOutput;
@@ -11,7 +11,7 @@ use rootcast_queue::{Queue, QueueError};
 
 const URL: &str = "https://sqs.eu-central-1.amazonaws.com/111122223333/task";
 
-/// Takes a batch of so many, and refuses the entries of these ids.
+/// Accepts a batch of this size, except for the entries with these ids.
 fn batch(entries: usize, refused: &'static [&'static str]) -> Rule {
     mock!(aws_sdk_sqs::Client::send_message_batch)
         .match_requests(move |request| request.entries().len() == entries)
@@ -37,7 +37,7 @@ fn tasks(count: u32) -> Vec<Task> {
 }
 
 #[tokio::test]
-async fn twenty_five_tasks_are_three_calls() {
+async fn twenty_five_tasks_need_three_calls() {
     let (full, rest) = (batch(10, &[]), batch(5, &[]));
     queue(&[&full, &rest]).send_tasks(URL, &tasks(25)).await.unwrap();
     assert_eq!((full.num_calls(), rest.num_calls()), (2, 1));
@@ -58,7 +58,7 @@ async fn messages_that_are_refused_each_time_are_an_error() {
     assert_eq!(never.num_calls(), 3);
 }
 
-/// SQS takes 256 KiB a call in its older regions and 1 MiB in the others.
+/// SQS's limit per call is 256 KiB in its older regions and 1 MiB in the others.
 #[tokio::test]
 async fn ten_of_the_largest_tasks_fit_into_one_call() {
     let unrecorded = Some(Failure::new(ErrorClass::Rejected, "\u{20ac}".repeat(Failure::MESSAGE_LIMIT)));

@@ -1,11 +1,11 @@
-//! What goes wrong with sealing and opening, and whether it is worth another attempt.
+//! Errors of sealing and opening, and whether a retry may help.
 
 use std::error::Error;
 
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use thiserror::Error;
 
-/// Nothing of a secret is in any of them.
+/// No variant contains any part of a secret.
 #[derive(Debug, Error)]
 pub enum SealError {
     #[error("the secret does not belong here: it was sealed for another record or under another key, or was changed")]
@@ -34,8 +34,8 @@ pub enum SealError {
 }
 
 impl SealError {
-    /// Whether the same call may succeed later: a throttle, a fault inside KMS, a time limit, a lost connection. The
-    /// SDK's own attempts are already used up then.
+    /// Whether a later retry may succeed: a throttle, a fault inside KMS, a timeout, a lost connection. The SDK's own
+    /// retries are already used up.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Call { retryable: true, .. })
     }
@@ -45,11 +45,12 @@ impl SealError {
 const TRANSIENT: [&str; 4] =
     ["ThrottlingException", "KMSInternalException", "DependencyTimeoutException", "KeyUnavailableException"];
 
-/// [Key states](https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html) and usages that refuse a call.
+/// [Key states](https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html) and key usages that make KMS
+/// refuse a call.
 const UNUSABLE: [&str; 4] =
     ["NotFoundException", "DisabledException", "KMSInvalidStateException", "InvalidKeyUsageException"];
 
-/// What Decrypt says of a data key that was changed, or sealed under another context or another key.
+/// Decrypt's errors for a data key that was changed, or sealed under another context or another key.
 const FOREIGN: [&str; 2] = ["InvalidCiphertextException", "IncorrectKeyException"];
 
 pub(crate) fn failed<E>(operation: &'static str, key: &str, error: SdkError<E>) -> SealError

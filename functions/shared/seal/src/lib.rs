@@ -1,14 +1,15 @@
-//! Secrets under envelope encryption: a data key of KMS for each, AES-256-GCM, and a context that both are bound to.
+//! Envelope encryption of secrets: each has its own KMS data key, AES-256-GCM, and a context that is bound to both.
 //!
-//! In scope: sealing and opening. A secret opens only for the context for which it was sealed, twice over: KMS refuses
-//! the data key under another [EncryptionContext][context], and AES-GCM the ciphertext under other additional data.
+//! In scope: sealing and opening. A secret only opens with the context for which it was sealed, which is enforced
+//! twice: KMS refuses the data key with another [EncryptionContext][context], and AES-GCM refuses the ciphertext with
+//! other additional data.
 //!
-//! Out of scope: where the ciphertext is kept (`rootcast-ledger`), what is in it.
+//! Out of scope: where the ciphertext is stored (`rootcast-ledger`), and its plaintext's meaning.
 //!
-//! A dependency on this crate is a permission: `kms:GenerateDataKey` for who seals, `kms:Decrypt` for who opens.
+//! A dependency on this crate is a permission: `kms:GenerateDataKey` for sealing, `kms:Decrypt` for opening.
 //!
-//! Data keys and plaintexts are overwritten when they are dropped. Of the AWS SDK's own buffers, which have held KMS's
-//! answer, that cannot be said.
+//! Data keys and plaintexts are overwritten when they are dropped. This does not apply to the AWS SDK's own buffers,
+//! which have held KMS's answer.
 //!
 //! [context]: https://docs.aws.amazon.com/kms/latest/developerguide/encrypt_context.html
 
@@ -28,12 +29,12 @@ use zeroize::Zeroizing;
 pub use self::error::SealError;
 use self::error::failed;
 
-/// One attempt. KMS answers in tens of milliseconds.
+/// Per attempt. KMS answers in tens of milliseconds.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A call with its retries: leaves the 30 s of an API Gateway request time for the rest.
+/// Per call with its retries: leaves time for the rest of an API Gateway request's 30 s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Seals and opens with one symmetric KMS key. A clone is cheap.
+/// Seals and opens with one symmetric KMS key. Cheap to clone.
 #[derive(Clone)]
 pub struct Sealer {
     kms: aws_sdk_kms::Client,
@@ -47,7 +48,7 @@ impl fmt::Debug for Sealer {
 }
 
 impl Sealer {
-    /// `key_arn`: of the key under which the data keys are.
+    /// `key_arn`: the key that encrypts the data keys.
     pub fn new(kms: &aws_sdk_kms::Client, key_arn: impl Into<String>) -> Self {
         let limits =
             TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build();
@@ -55,7 +56,7 @@ impl Sealer {
         Self { kms: aws_sdk_kms::Client::from_conf(kms), key: key_arn.into().into() }
     }
 
-    /// One call to KMS; each secret has a data key of its own.
+    /// One call to KMS: each secret gets its own data key.
     pub async fn seal(&self, context: &SealContext, plaintext: &[u8]) -> Result<Sealed, SealError> {
         let made = context.pairs().into_iter().fold(
             self.kms.generate_data_key().key_id(&*self.key).key_spec(DataKeySpec::Aes256),
@@ -66,7 +67,7 @@ impl Sealer {
         let cipher = cipher(made.plaintext).ok_or_else(|| absent("an AES-256 key"))?;
         let data_key = made.ciphertext_blob.ok_or_else(|| absent("CiphertextBlob"))?.into_inner();
 
-        // With room for the tag: growing would leave a copy of the plaintext behind.
+        // Reserve room for the tag: a reallocation would leave a copy of the plaintext in memory.
         let mut text = Zeroizing::new(Vec::with_capacity(plaintext.len() + MAX_TAG_LEN));
         text.extend_from_slice(plaintext);
         let nonce = cipher.seal_in_place_append_tag(Aad::from(context.aad()), &mut *text);
@@ -77,7 +78,7 @@ impl Sealer {
     /// One call to KMS.
     ///
     /// # Errors
-    /// [`SealError::Foreign`] where the secret was sealed for another context or under another key, or was changed since.
+    /// [`SealError::Foreign`] if the secret was sealed for another context or under another key, or was changed.
     pub async fn open(&self, context: &SealContext, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let nonce = Nonce::try_assume_unique_for_key(&sealed.nonce).map_err(|_| SealError::Foreign)?;
         let opened = context.pairs().into_iter().fold(
@@ -96,7 +97,7 @@ impl Sealer {
     }
 }
 
-/// None where it is not a key of 32 bytes. AWS-LC overwrites its own copy when it frees it.
+/// `None` if the data key does not have 32 bytes. AWS-LC overwrites its own copy when it frees it.
 fn cipher(data_key: Option<Blob>) -> Option<RandomizedNonceKey> {
     let data_key = Zeroizing::new(data_key?.into_inner());
     RandomizedNonceKey::new(&AES_256_GCM, &data_key).ok()

@@ -1,4 +1,4 @@
-//! Sealing against a KMS that keeps its promises, and against some that do not: the SDK's own mock layer.
+//! Sealing with an honest KMS and with faulty ones: the SDK's mock layer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,7 +23,7 @@ use tokio::runtime::Runtime;
 const ARN: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
 type Context = BTreeMap<String, String>;
-/// What KMS would decrypt: a data key as it was encrypted, with its context, to its plaintext.
+/// The data keys that KMS can decrypt: ciphertext and context, to plaintext.
 type Known = Arc<Mutex<HashMap<(Vec<u8>, Context), Vec<u8>>>>;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new().unwrap());
@@ -71,7 +71,7 @@ fn sealer(rules: &[&Rule]) -> Sealer {
     Sealer::new(&mock_client!(aws_sdk_kms, RuleMode::MatchAny, rules), ARN)
 }
 
-/// A KMS that keeps its promises.
+/// A KMS that works correctly.
 fn honest() -> Sealer {
     let known = Known::default();
     sealer(&[&generate(&known), &decrypt(&known)])
@@ -91,7 +91,7 @@ fn access_key(id: &str) -> SealContext {
 }
 
 #[tokio::test]
-async fn a_secret_opens_where_it_was_sealed() {
+async fn a_secret_opens_with_its_own_context() {
     let sealer = honest();
     for plaintext in [b"".as_slice(), b"x", &[7; 10_000]] {
         let sealed = sealer.seal(&private_key(1, 1), plaintext).await.unwrap();
@@ -102,7 +102,7 @@ async fn a_secret_opens_where_it_was_sealed() {
 }
 
 #[tokio::test]
-async fn kms_is_told_what_the_secret_belongs_to() {
+async fn kms_gets_the_secrets_context() {
     let expected = |context: Option<&HashMap<String, String>>| {
         sorted(context)
             == Context::from([
@@ -135,9 +135,9 @@ async fn every_secret_has_its_own_data_key_and_nonce() {
     assert!(one.data_key != other.data_key && one.nonce != other.nonce && one.ciphertext != other.ciphertext);
 }
 
-/// As after a mistake in a key policy: then the additional data alone stands in the way.
+/// As after a mistake in a key policy: only the additional data protects the secret.
 #[tokio::test]
-async fn a_moved_secret_stays_shut_though_kms_is_careless() {
+async fn a_moved_secret_stays_sealed_even_if_kms_ignores_context() {
     let made = mock!(Client::generate_data_key).then_output(|| {
         let made = GenerateDataKeyOutput::builder().plaintext(Blob::new([3; 32]));
         made.ciphertext_blob(Blob::new("wrapped")).build()
@@ -152,7 +152,7 @@ async fn a_moved_secret_stays_shut_though_kms_is_careless() {
 }
 
 #[tokio::test]
-async fn faults_are_told_from_refusals() {
+async fn faults_and_refusals_are_distinguished() {
     for (code, status, retryable) in [
         ("ThrottlingException", 400, true),
         ("KMSInternalException", 500, true),
@@ -196,7 +196,7 @@ async fn an_answer_without_a_whole_key_seals_nothing() {
 }
 
 #[tokio::test]
-async fn nothing_secret_is_shown() {
+async fn no_secret_is_printed() {
     let sealer = honest();
     let sealed = sealer.seal(&access_key("AK"), b"the secret").await.unwrap();
     let refused = sealer.open(&access_key("BK"), &sealed).await.unwrap_err();
@@ -221,7 +221,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_secret_opens_in_its_own_context_alone(own in contexts(), other in contexts(), secret: Vec<u8>) {
+    fn a_secret_only_opens_with_its_own_context(own in contexts(), other in contexts(), secret: Vec<u8>) {
         let sealer = honest();
         let sealed = RUNTIME.block_on(sealer.seal(&own, &secret)).unwrap();
         match RUNTIME.block_on(sealer.open(&other, &sealed)) {
@@ -231,7 +231,7 @@ proptest! {
     }
 
     #[test]
-    fn a_flipped_bit_anywhere_opens_nothing(secret: Vec<u8>, part in 0..3_usize, at: prop::sample::Index, bit in 0..8_u32) {
+    fn a_secret_with_a_flipped_bit_does_not_open(secret: Vec<u8>, part in 0..3_usize, at: prop::sample::Index, bit in 0..8_u32) {
         let sealer = honest();
         let context = private_key(1, 1);
         let mut sealed = RUNTIME.block_on(sealer.seal(&context, &secret)).unwrap();
@@ -243,7 +243,7 @@ proptest! {
     }
 
     #[test]
-    fn a_part_that_was_cut_opens_nothing(secret: Vec<u8>, part in 0..3_usize, left: prop::sample::Index) {
+    fn a_truncated_secret_does_not_open(secret: Vec<u8>, part in 0..3_usize, left: prop::sample::Index) {
         let sealer = honest();
         let context = private_key(1, 1);
         let mut sealed = RUNTIME.block_on(sealer.seal(&context, &secret)).unwrap();

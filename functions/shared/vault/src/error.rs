@@ -1,4 +1,4 @@
-//! What goes wrong at KMS, and whether it is worth another attempt.
+//! Errors of KMS calls, and whether a retry may help.
 
 use std::error::Error;
 
@@ -11,18 +11,18 @@ use thiserror::Error;
 
 #[derive(Debug, Error)]
 pub enum VaultError {
-    /// The key does not exist, is disabled or pending deletion, or is not for signing.
+    /// The key does not exist, is disabled or pending deletion, or is not a signing key.
     #[error("{operation}: key {key} cannot be used: {reason}")]
     Unusable {
         operation: &'static str,
         key: String,
-        /// KMS does not know the key. Of one that was made just now that passes.
+        /// KMS does not know the key. Temporary for a key that was just created.
         unknown: bool,
         reason: String,
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// Neither a policy nor, on a new key, its tags allow it.
+    /// Neither a policy nor, for a new key, its tags allow the call.
     #[error("{operation}: key {key} may not be used: {reason}")]
     Denied {
         operation: &'static str,
@@ -52,22 +52,22 @@ pub enum VaultError {
 }
 
 impl VaultError {
-    /// Whether the same call may succeed later: a throttle, a fault inside KMS, a time limit, a lost connection. The
-    /// SDK's own attempts are already used up then (CreateKey has just the one).
+    /// Whether a later retry may succeed: a throttle, a fault inside KMS, a timeout, a lost connection. The SDK's own
+    /// retries are already used up (CreateKey has none).
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Call { retryable: true, .. })
     }
 
-    /// Whether a key that was made just now may be used later: KMS's hosts hear of it, and of its tags, one after the
-    /// other. AWS says
-    /// [up to five minutes](https://docs.aws.amazon.com/kms/latest/developerguide/tag-authorization.html) for the tags.
+    /// Whether a key that was just created may become usable: KMS's hosts learn of it, and of its tags, with a delay.
+    /// AWS names [up to five minutes](https://docs.aws.amazon.com/kms/latest/developerguide/tag-authorization.html)
+    /// for the tags.
     pub fn may_be_too_early(&self) -> bool {
         matches!(self, Self::Unusable { unknown: true, .. } | Self::Denied { .. })
     }
 }
 
-/// [KMS's](https://docs.aws.amazon.com/kms/latest/developerguide/throttling.html) and the tagging API's transient
-/// errors. `LimitExceededException` is a quota, and no time heals it.
+/// Transient errors of [KMS](https://docs.aws.amazon.com/kms/latest/developerguide/throttling.html) and the tagging
+/// API. `LimitExceededException` is a quota and not transient.
 const TRANSIENT: [&str; 7] = [
     "ThrottlingException",
     "ThrottledException",
@@ -78,7 +78,8 @@ const TRANSIENT: [&str; 7] = [
     "PaginationTokenExpiredException",
 ];
 
-/// [Key states](https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html) and usages that refuse a call.
+/// [Key states](https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html) and key usages that make KMS
+/// refuse a call.
 const UNUSABLE: [&str; 4] =
     ["NotFoundException", "DisabledException", "KMSInvalidStateException", "InvalidKeyUsageException"];
 

@@ -1,4 +1,4 @@
-//! Which keys there are, by their tags.
+//! Existing keys, found by their tags.
 
 use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, TagFilter};
 use rootcast_core::installation::InstallationId;
@@ -7,50 +7,50 @@ use rootcast_pki::root::Serial;
 use crate::error::failed;
 use crate::{GENERATION_TAG, INSTALLATION_TAG, SERIAL_TAG, SIGNS_TAG, STACK_TAG, Vault, VaultError};
 
-/// What a key is made for. Generation numbers and stack names are given again after a loss of the tables; an
-/// installation and a serial number never are.
+/// What a key is created for. Generation numbers and stack names are reused after a loss of the tables; installation
+/// ids and serial numbers never are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Purpose {
     pub installation: InstallationId,
     pub generation: u32,
-    /// Reserved for the root, and on record.
+    /// The serial number that is reserved for the root and recorded.
     pub serial: Serial,
 }
 
-/// A key with this stack's name, as the index of tags has it.
+/// A key with this stack's name, as the tag index returns it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaggedKey {
     pub arn: String,
     pub generation: u32,
-    /// `None`: made before installations had ids, or tagged by somebody else.
+    /// `None`: created before installations had ids, or tagged by another party.
     pub installation: Option<InstallationId>,
 }
 
-/// A key that was made for one root.
+/// A key that was created for one root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MadeKey {
     pub arn: String,
     pub standing: Standing,
-    /// Devices rely on it, or soon will.
+    /// Devices rely on the key, or soon will.
     pub signs: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     Usable,
-    /// KMS does not know it, or does not let us use it: not yet, where it was made just now.
+    /// KMS does not know the key, or denies access. Temporary for a key that was just created.
     Unseen,
     /// Disabled, or pending deletion.
     Dead,
 }
 
 impl Vault {
-    /// The keys that were made for this root, usable ones first: what a crash after [`Vault::create_key`] left. Keys of
-    /// another installation, or of a root that has no record, are not among them.
+    /// The keys that were created for this root, usable ones first: what a crash after [`Vault::create_key`] left.
+    /// Excludes keys of another installation, or of a root without a record.
     ///
-    /// The tag index follows KMS with a delay of seconds: a key made just now may be missing. Keys that are disabled or
-    /// pending deletion stay in the index, but [refuse](https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html)
-    /// to show their public key.
+    /// The tag index follows KMS with a delay of seconds: a key that was just created may be missing. Keys that are
+    /// disabled or pending deletion stay in the index, but
+    /// [refuse](https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html) to return their public key.
     pub async fn keys_of(&self, purpose: &Purpose) -> Result<Vec<MadeKey>, VaultError> {
         let filters = [(INSTALLATION_TAG, purpose.installation.to_string()), (SERIAL_TAG, purpose.serial.to_string())];
         let mut made = Vec::new();
@@ -69,10 +69,10 @@ impl Vault {
         Ok(made)
     }
 
-    /// Every root's key that carries this stack's name, whichever installation made it, by generation.
+    /// Every root key with this stack's name, from any installation, sorted by generation.
     pub async fn keys_of_stack(&self) -> Result<Vec<TaggedKey>, VaultError> {
         let of = |mapping: ResourceTagMapping| {
-            // Keys of the template's own have no generation.
+            // Keys that template.yaml creates have no generation.
             let generation = tag_of(&mapping, GENERATION_TAG)?.parse().ok()?;
             let installation = tag_of(&mapping, INSTALLATION_TAG).and_then(|text| text.parse().ok());
             Some(TaggedKey { generation, installation, arn: mapping.resource_arn? })

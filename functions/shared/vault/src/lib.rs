@@ -1,11 +1,12 @@
-//! The KMS keys of the root generations: made, found again after a crash, compared with their certificates, used, and
-//! given up. The private keys never leave KMS.
+//! The KMS keys of the root generations: created, found again after a crash, compared with their certificates, used,
+//! and scheduled for deletion. The private keys never leave KMS.
 //!
-//! A dependency on this crate is a permission: template.yaml grants KMS to the functions that have it, and to no other.
+//! A dependency on this crate is a permission: template.yaml grants KMS access to the functions that depend on it,
+//! and to no other.
 //!
-//! Retries are the SDK's own, within the time limits below. [`Vault::create_key`] alone has none: KMS knows no client
-//! token for it, so that a second attempt after a lost answer would leave a key that nobody knows of and everybody pays
-//! for. The caller tries again instead, after [`Vault::keys_of`] has found what the first attempt left.
+//! Retries are the SDK's own, within the time limits below. Only [`Vault::create_key`] has none: it has no
+//! idempotency token, so a retry after a lost answer would leave an unknown key that costs money. The caller retries
+//! instead, after [`Vault::keys_of`] has found what the first attempt left.
 
 mod error;
 mod keys;
@@ -28,34 +29,34 @@ pub use self::error::VaultError;
 use self::error::failed;
 pub use self::keys::{MadeKey, Purpose, Standing, TaggedKey};
 
-/// The permissions to use a key hang on this tag: its value is the stack's name.
+/// The permissions to use a key depend on this tag. Its value is the stack's name.
 pub const STACK_TAG: &str = "rootcast:stack";
-/// Its value is the generation's number, in decimal.
+/// Its value is the generation number, in decimal.
 pub const GENERATION_TAG: &str = "rootcast:generation";
-/// Its value is the [`InstallationId`] that the tables hold: a stack that is made again under its name has another one.
+/// Its value is the [`InstallationId`] in the tables. A stack that is recreated with the same name has another one.
 pub const INSTALLATION_TAG: &str = "rootcast:installation";
 /// Its value is the serial number that was reserved for the root: it leads from a key to its record.
 pub const SERIAL_TAG: &str = "rootcast:serial";
-/// On a key that devices rely on, from before its root signs: it is never given up by a sweep, whatever the tables say.
+/// On a key that devices rely on, set before its root signs: a sweep never deletes it, whatever the tables say.
 pub const SIGNS_TAG: &str = "rootcast:signs";
 
-/// One attempt. KMS answers in tens of milliseconds; an RSA-4096 signature is the slowest of what is asked of it.
+/// Per attempt. KMS answers in tens of milliseconds; an RSA-4096 signature is the slowest call.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A call with its retries: leaves the 30 s of an API Gateway request time for the rest.
+/// Per call with its retries: leaves time for the rest of an API Gateway request's 30 s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-/// One attempt at CreateKey, which generates an RSA key while we wait.
+/// Per attempt at CreateKey, which generates an RSA key synchronously.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub struct Vault {
     kms: aws_sdk_kms::Client,
     tagging: aws_sdk_resourcegroupstagging::Client,
     stack: String,
-    /// Which certificate each key was found to belong to, as long as the process lives.
+    /// The certificates that were confirmed to match a key, for the lifetime of the process.
     confirmed: Mutex<HashMap<String, Fingerprint>>,
 }
 
 impl Vault {
-    /// `stack` names the deployment: only keys with its tag are made, found and used.
+    /// `stack`: the name of the deployment. Only keys with its tag are created, found and used.
     pub fn new(
         kms: &aws_sdk_kms::Client,
         tagging: &aws_sdk_resourcegroupstagging::Client,
@@ -73,7 +74,7 @@ impl Vault {
         }
     }
 
-    /// Makes a signing key and answers its ARN. Not repeated by itself, see the crate's documentation: after a
+    /// Creates a signing key and returns its ARN. Not retried (see the crate's documentation): after a
     /// [retryable](VaultError::is_retryable) error the key may or may not exist.
     pub async fn create_key(&self, purpose: &Purpose, algorithm: KeyAlgorithm) -> Result<String, VaultError> {
         const OPERATION: &str = "kms:CreateKey";
@@ -101,13 +102,13 @@ impl Vault {
         arn.ok_or(VaultError::Incomplete { operation: OPERATION, field: "Arn" })
     }
 
-    /// From here on no sweep gives the key up. Before its root signs for the first time.
+    /// Protects the key from every later sweep. Call it before its root signs for the first time.
     pub async fn mark_as_signing(&self, key: &str) -> Result<(), VaultError> {
         const OPERATION: &str = "kms:TagResource";
         self.kms
             .tag_resource()
             .key_id(key)
-            // Only a request that names the stack is allowed.
+            // The policy only allows requests that name the stack.
             .tags(tag(OPERATION, STACK_TAG, &self.stack)?)
             .tags(tag(OPERATION, SIGNS_TAG, "true")?)
             .send()
@@ -116,7 +117,7 @@ impl Vault {
         Ok(())
     }
 
-    /// SubjectPublicKeyInfo in DER, of a key that is `algorithm`'s by its spec, its usage and its public half alike.
+    /// The SubjectPublicKeyInfo in DER. Fails unless the key's spec, usage and public key all match `algorithm`.
     pub async fn public_key(&self, key: &str, algorithm: KeyAlgorithm) -> Result<Vec<u8>, VaultError> {
         let answer = self.get_public_key(key).await?;
         let mismatch = |found: String| VaultError::WrongKind { key: key.to_owned(), expected: algorithm, found };
@@ -137,9 +138,9 @@ impl Vault {
         }
     }
 
-    /// Signs a digest of the algorithm's own length. ECDSA comes back as DER, RSA as PKCS #1 v1.5.
+    /// Signs a digest with the algorithm's length. The signature is DER for ECDSA, PKCS #1 v1.5 for RSA.
     ///
-    /// The digest travels, not the message: KMS takes messages up to 4096 bytes only.
+    /// Sends the digest and not the message: KMS's limit for a message is 4096 bytes.
     pub async fn sign(&self, key: &str, algorithm: KeyAlgorithm, digest: &[u8]) -> Result<Vec<u8>, VaultError> {
         let signed = self
             .kms
@@ -155,13 +156,13 @@ impl Vault {
         signature.ok_or(VaultError::Incomplete { operation: "kms:Sign", field: "Signature" })
     }
 
-    /// Signs what was prepared. A signature of another key than the issuer's is refused.
+    /// Signs a prepared object. A signature by another key than the issuer's is refused.
     pub async fn sign_prepared<T: Unsigned>(&self, key: &str, prepared: Prepared<T>) -> Result<T::Signed, VaultError> {
         let signature = self.sign(key, prepared.issuer_algorithm(), &prepared.digest()).await?;
         Ok(prepared.complete(&signature)?)
     }
 
-    /// `signer`'s signature of a bundle. [`SignedBundle::add`] takes it, and refuses one of another key.
+    /// `signer`'s signature of a bundle, for [`SignedBundle::add`], which refuses a signature by another key.
     pub async fn signature_of(
         &self,
         key: &str,
@@ -172,7 +173,7 @@ impl Vault {
         self.sign(key, algorithm, &bundle.digest(signer)?).await
     }
 
-    /// Whether `key` is the one that `certificate` speaks of. Asked of KMS once a process: neither ever changes.
+    /// Fails unless `key` belongs to `certificate`. Queries KMS once per process, since neither ever changes.
     pub async fn confirm(&self, key: &str, certificate: &Certificate) -> Result<(), VaultError> {
         let known = |map: &HashMap<_, _>| map.get(key) == Some(&certificate.fingerprint());
         if known(&self.confirmed.lock().unwrap_or_else(PoisonError::into_inner)) {
@@ -188,17 +189,17 @@ impl Vault {
         Ok(())
     }
 
-    /// Whether `key` can sign now, asked of KMS each time: a key may be disabled at any moment.
+    /// Fails unless `key` can sign now. Queries KMS each time: a key may be disabled at any moment.
     ///
     /// # Errors
-    /// [`VaultError::Unusable`] where it is disabled, pending deletion or gone.
+    /// [`VaultError::Unusable`] if the key is disabled, pending deletion or gone.
     pub async fn check(&self, key: &str, certificate: &Certificate) -> Result<(), VaultError> {
         self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.confirm(key, certificate).await
     }
 
-    /// Gives a key up: it signs no more at once, and is gone after `days` (KMS takes 7 to 30). A key that is pending
-    /// deletion, or gone, is fine.
+    /// Schedules a key's deletion: it cannot sign any more, and is deleted after `days` (KMS accepts 7 to 30).
+    /// Succeeds if the key is already pending deletion or gone.
     pub async fn schedule_deletion(&self, key: &str, days: u8) -> Result<(), VaultError> {
         let scheduled =
             self.kms.schedule_key_deletion().key_id(key).pending_window_in_days(i32::from(days)).send().await;

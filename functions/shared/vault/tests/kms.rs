@@ -1,4 +1,4 @@
-//! The vault against a KMS that throttles, fails, refuses and lies: the SDK's own mock layer, since no emulator does.
+//! The vault with a KMS that throttles, fails, refuses and lies: the SDK's mock layer, since no emulator does this.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test fails by panicking
 
 #[path = "../../pki/tests/it/keys.rs"]
@@ -34,7 +34,7 @@ const PURPOSE: Purpose = Purpose {
     serial: Serial::from_random([0x43; 16]),
 };
 
-/// Every operation answers by its own rule, as often as it is asked.
+/// Every operation always answers by its own rule.
 fn vault(kms: &[&Rule], tagging: &[&Rule]) -> Vault {
     let kms = mock_client!(aws_sdk_kms, RuleMode::MatchAny, kms);
     let tagging = mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, tagging);
@@ -70,7 +70,7 @@ fn signing(key: &'static Key) -> Rule {
 }
 
 #[tokio::test]
-async fn a_key_is_made_for_signing_and_tagged() {
+async fn a_key_is_created_for_signing_and_tagged() {
     let create = mock!(aws_sdk_kms::Client::create_key)
         .match_requests(|request| {
             let tags: Vec<_> = request.tags().iter().map(|tag| (tag.tag_key(), tag.tag_value())).collect();
@@ -91,9 +91,9 @@ async fn a_key_is_made_for_signing_and_tagged() {
     assert_eq!(vault(&[&create], &[]).create_key(&PURPOSE, KeyAlgorithm::EcdsaP384).await.unwrap(), ARN);
 }
 
-/// KMS takes the request, and the connection dies before its answer: the key may exist.
+/// KMS receives the request, and the connection breaks before the answer: the key may exist.
 #[tokio::test]
-async fn a_key_whose_answer_was_lost_is_not_made_again() {
+async fn creating_a_key_is_not_retried_after_a_lost_answer() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let served = tokio::spawn(async move {
@@ -113,9 +113,9 @@ async fn a_key_whose_answer_was_lost_is_not_made_again() {
     assert_eq!(served.await.unwrap(), 1);
 }
 
-/// KMS, or something in front of it, fails after it may have made the key.
+/// KMS, or an intermediary, fails after the key may have been created.
 #[tokio::test]
-async fn making_a_key_is_never_repeated() {
+async fn creating_a_key_is_never_retried() {
     for (status, body) in [(503, None), (500, error("KMSInternalException")), (400, error("ThrottlingException"))] {
         let create = mock!(aws_sdk_kms::Client::create_key).sequence().http_status(status, body).repeatedly().build();
         let failure = vault(&[&create], &[]).create_key(&PURPOSE, KeyAlgorithm::EcdsaP384).await.unwrap_err();
@@ -179,7 +179,7 @@ async fn a_roots_keys_are_those_with_its_serial_and_installation() {
 }
 
 #[tokio::test]
-async fn a_stacks_keys_are_told_with_their_installation() {
+async fn a_stacks_keys_are_listed_with_their_installation() {
     let resources = mock!(aws_sdk_resourcegroupstagging::Client::get_resources)
         .match_requests(|request| request.tag_filters().len() == 1)
         .then_output(|| {
@@ -201,7 +201,7 @@ async fn a_stacks_keys_are_told_with_their_installation() {
 }
 
 #[tokio::test]
-async fn a_key_to_sign_is_marked_with_its_stack() {
+async fn a_signing_key_is_marked_with_its_stack() {
     let mark = mock!(aws_sdk_kms::Client::tag_resource)
         .match_requests(|request| {
             let tags: Vec<_> = request.tags().iter().map(|tag| (tag.tag_key(), tag.tag_value())).collect();
@@ -238,7 +238,7 @@ async fn a_root_is_signed_through_throttles_and_faults() {
 }
 
 #[tokio::test]
-async fn faults_that_last_are_told_as_such() {
+async fn persistent_faults_are_reported() {
     for (code, status, retryable) in [
         ("ThrottlingException", 400, true),
         ("KMSInternalException", 500, true),
@@ -256,7 +256,7 @@ async fn faults_that_last_are_told_as_such() {
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_be_used_is_not_tried_again() {
+async fn calls_with_an_unusable_key_are_not_retried() {
     for code in ["NotFoundException", "DisabledException", "KMSInvalidStateException", "InvalidKeyUsageException"] {
         let sign = mock!(aws_sdk_kms::Client::sign).sequence().http_status(400, error(code)).repeatedly().build();
         let failure = vault(&[&sign], &[]).sign(ARN, KeyAlgorithm::EcdsaP256, &[0; 32]).await.unwrap_err();
@@ -268,7 +268,7 @@ async fn a_key_that_cannot_be_used_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn another_keys_signature_makes_no_certificate_and_no_bundle() {
+async fn a_signature_by_another_key_is_refused() {
     let (key, other) =
         (Key::shared(KeyAlgorithm::EcdsaP384), Box::leak(Box::new(Key::generate(KeyAlgorithm::EcdsaP384))));
     let sign = signing(other);
@@ -316,7 +316,7 @@ async fn a_key_is_compared_with_its_certificate_once_a_process() {
 }
 
 #[tokio::test]
-async fn a_public_key_is_of_the_kind_asked_for() {
+async fn a_public_key_must_match_its_algorithm() {
     let key = Key::shared(KeyAlgorithm::EcdsaP384);
     type Answer = fn() -> GetPublicKeyOutput;
     let answers: [(&str, Answer); 3] = [
@@ -344,7 +344,7 @@ async fn a_public_key_is_of_the_kind_asked_for() {
 }
 
 #[tokio::test]
-async fn giving_a_key_up_twice_is_fine() {
+async fn deleting_a_key_twice_succeeds() {
     let schedule = mock!(aws_sdk_kms::Client::schedule_key_deletion)
         .match_requests(|request| request.pending_window_in_days() == Some(7))
         .sequence()

@@ -34,12 +34,12 @@ pub(crate) struct Add {
     table: Table,
 }
 
-/// Whoever has an identity needs no password. One who is there already gets the identities, and nothing else.
+/// A user with an identity needs no password. An existing user only gets the new identities.
 pub(super) async fn run(config: &SdkConfig, arguments: Add, format: Format) -> Result<End> {
     let Add { name, allowed, password_stdin, identities, table } = arguments;
     let identities = identities.all()?;
     let ledger = table.ledger(config).await?;
-    // Before anything is written.
+    // Check every identity before the first write.
     for identity in &identities {
         if let Some(owner) = ledger.owner(identity).await.context(NOT_WRITTEN)?.filter(|owner| *owner != name) {
             bail!("{identity} belongs to {owner} already: revoke it first with `rootcast access revoke`");

@@ -14,7 +14,7 @@ use crate::{
     output::{self, Format, out},
 };
 
-/// All that is in the table and lasts.
+/// Everything in the access table that is not short-lived, such as a session.
 struct All {
     principals: BTreeMap<PrincipalName, PrincipalRecord>,
     keys: BTreeMap<AccessKeyId, AccessKeyRecord>,
@@ -63,7 +63,7 @@ impl All {
         Ok([name.to_string(), at(record.created)?, told(&record.grants), ways.join(" ")])
     }
 
-    /// Never the password's hash.
+    /// Without the password's hash.
     fn shown(&self, name: &PrincipalName, record: &PrincipalRecord) -> Result<serde_json::Value> {
         let key = |(id, key): (&AccessKeyId, &AccessKeyRecord)| {
             let expires = key.expires.map(at).transpose()?;
@@ -80,7 +80,7 @@ impl All {
     }
 }
 
-/// In whole seconds.
+/// RFC 3339, in whole seconds.
 fn at(time: OffsetDateTime) -> Result<String> {
     Ok(time.replace_nanosecond(0)?.format(&Rfc3339)?)
 }

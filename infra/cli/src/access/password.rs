@@ -1,4 +1,4 @@
-//! `rootcast access passwd`, and how a password comes in.
+//! `rootcast access passwd`, and how a password is read.
 
 use std::io::Read;
 
@@ -43,7 +43,7 @@ pub(super) async fn run(config: &SdkConfig, arguments: Passwd, format: Format) -
     Ok(End::Done)
 }
 
-/// Both wait: for somebody who types, and for the CPU.
+/// The prompt and the password hash both block.
 pub(super) async fn asked(piped_in: bool) -> Result<PasswordHash> {
     let hashed = tokio::task::spawn_blocking(move || {
         let password = if piped_in { piped()? } else { typed()? };
@@ -55,7 +55,7 @@ pub(super) async fn asked(piped_in: bool) -> Result<PasswordHash> {
     hashed.await?
 }
 
-/// Twice, and without an echo: nobody sees a slip of the finger.
+/// Asks twice, because a typing error is invisible without an echo.
 fn typed() -> Result<Zeroizing<String>> {
     let terminal = Term::stderr();
     if !terminal.is_term() {

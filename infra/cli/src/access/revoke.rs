@@ -60,8 +60,8 @@ pub(super) async fn run(config: &SdkConfig, arguments: Revoke, format: Format) -
     Ok(End::Done)
 }
 
-/// With the principal gone nothing of his is good; what lies about is then put away, also after somebody who was
-/// interrupted. Answers whether there was anything.
+/// Removes the principal first, which invalidates all of its credentials at once. Then removes its keys and
+/// identities, including those that an interrupted revocation left. Returns whether anything was removed.
 async fn principal(ledger: &Ledger, name: &PrincipalName) -> Result<bool> {
     let mut any = ledger.remove_principal(name).await?;
     for (id, key) in ledger.access_keys().await? {

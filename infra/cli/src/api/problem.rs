@@ -1,4 +1,4 @@
-//! What can go wrong between here and the API, in lines for an operator.
+//! Errors of API calls, worded for an operator.
 
 use std::fmt;
 
@@ -13,10 +13,10 @@ use crate::output::plain;
 pub(crate) enum ApiError {
     #[error("{base} cannot be reached: {}\n  {}", root_cause(.source), advice(.source))]
     Unreachable { base: String, source: reqwest::Error },
-    /// The API's own word.
+    /// The API refused the request.
     #[error(transparent)]
     Refused(Box<Refusal>),
-    /// An answer that is not the API's.
+    /// An answer that did not come from the API.
     #[error("{path} was answered with {status}, and not by Rootcast\n  {}", foreign(*.status))]
     Foreign { status: StatusCode, path: String },
     #[error("the answer to {path} cannot be read: {reason}\n  This program may be older than the stack.")]
@@ -28,7 +28,7 @@ impl ApiError {
         Self::Unintelligible { path: path.to_owned(), reason: reason.to_string() }
     }
 
-    /// The API cannot be reached, or lets us do nothing.
+    /// The API cannot be reached, or refuses every request of this user.
     pub(crate) fn is_no_access(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
@@ -38,11 +38,11 @@ impl ApiError {
         }
     }
 
-    /// The same question may get an answer in a moment.
+    /// A retry may succeed.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { source, .. } => !is_untrusted(source),
-            // Its own 500 and 502 are about what was asked for: a fault, or a device that does not answer.
+            // The API's own 500 and 502 are not transient: a fault, or a device that does not answer.
             Self::Refused(refusal) => is_busy(refusal.status),
             Self::Foreign { status, .. } => is_busy(*status) || status.is_server_error(),
             Self::Unintelligible { .. } => false,
@@ -58,13 +58,13 @@ fn is_busy(status: StatusCode) -> bool {
     matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
 }
 
-/// What the API says when it does not do what it was asked.
+/// The API's answer to a request that it refuses.
 #[derive(Debug, Error)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     /// Never empty.
     pub(crate) messages: Vec<Message>,
-    /// Some refusals have one all the same: the running job, a list of refused devices.
+    /// Some refusals have a response: the running job, or a list of refused devices.
     pub(crate) response: Option<Value>,
 }
 
@@ -101,7 +101,7 @@ impl fmt::Display for Refusal {
                 self.status.as_u16(),
                 if id.is_empty() { "" } else { ", " }
             )?;
-            // Many messages explain themselves with their own text.
+            // Many messages repeat their text as the explanation.
             for more in [explanation, &recovery.text, &recovery.url] {
                 if !more.is_empty() && more != text {
                     write!(f, "\n  {}", plain(more))?;
@@ -123,7 +123,7 @@ fn foreign(status: StatusCode) -> &'static str {
     }
 }
 
-/// The innermost error says what happened; those around it say which call it was.
+/// The innermost error says what happened; the outer ones only name the call.
 fn root_cause(error: &reqwest::Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(deeper) = cause.source() {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_is_asked_again() {
+    fn only_transient_errors_are_retried() {
         let foreign = |status| ApiError::Foreign { status, path: "/jobs".to_owned() };
         assert!(foreign(StatusCode::BAD_GATEWAY).is_passing() && foreign(StatusCode::TOO_MANY_REQUESTS).is_passing());
         assert!(!foreign(StatusCode::NOT_FOUND).is_passing() && !foreign(StatusCode::UNAUTHORIZED).is_passing());

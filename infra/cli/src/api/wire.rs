@@ -1,4 +1,4 @@
-//! The API's JSON, as far as it is read here.
+//! The API's JSON, limited to the fields that the command reads.
 
 use rootcast_core::deployment::DeploymentOutcome;
 use rootcast_core::device::{DeviceId, Pin};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Job {
     pub(crate) id: JobId,
     pub(crate) state: JobState,
-    /// Why it is where it is.
+    /// The reason for the current state.
     #[serde(default)]
     pub(crate) reason: String,
     pub(crate) leg: Leg,
@@ -26,7 +26,7 @@ pub(crate) struct Job {
     pub(crate) work: Work,
 }
 
-/// What a job is about.
+/// What a job distributes.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Work {
@@ -54,7 +54,7 @@ pub(crate) struct Rollover {
     pub(crate) left: Vec<Left>,
 }
 
-/// What the last survey of the fleet found, in devices.
+/// Device counts of the last survey of the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Proofs {
     pub(crate) fresh: u64,
@@ -83,7 +83,7 @@ pub(crate) struct Deployment {
 }
 
 impl Job {
-    /// The phase that it is in, in a word.
+    /// The current phase, in one word.
     pub(crate) const fn phase(&self) -> &'static str {
         match &self.work {
             Work::Rollover(rollover) => phase_name(rollover.phase),
@@ -107,10 +107,10 @@ const fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
-/// Devices of the job's leg.
+/// Device counts of the job's current leg.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct Counts {
-    /// Unknown until the whole fleet was paged.
+    /// Unknown until every page of the fleet was read.
     #[serde(default)]
     pub(crate) total: Option<u64>,
     pub(crate) dispatched: u64,
@@ -156,7 +156,7 @@ pub(crate) struct Task {
     pub(crate) tries: Option<Tries>,
 }
 
-/// Visits to a device that failed, of a task that waits.
+/// Failed attempts on a device whose task is still waiting.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Tries {
     pub(crate) count: u32,
@@ -178,7 +178,7 @@ pub(crate) struct Device {
     pub(crate) held: Option<ObservedTrustStore>,
 }
 
-/// What the device's trust store was last seen to hold.
+/// The device's trust store at its last reading.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ObservedTrustStore {
@@ -186,7 +186,7 @@ pub(crate) struct ObservedTrustStore {
     pub(crate) at: String,
 }
 
-/// `GET /devices/{id}/fingerprint`: what the device shows now.
+/// `GET /devices/{id}/fingerprint`: the certificate that the device shows now.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Fingerprint {

@@ -19,7 +19,7 @@ use crate::{
     output::{self, Format, note, out, plain},
 };
 
-/// Devices a call: each is a write of a few milliseconds, and an HTTP API call ends after 30 seconds.
+/// Devices per call. Each takes a write of a few milliseconds, and an HTTP API call ends after 30 seconds.
 const BATCH: usize = 100;
 const CALLS_AT_ONCE: usize = 4;
 
@@ -54,7 +54,7 @@ pub(crate) struct Add {
     slot: Option<String>,
 }
 
-/// What became of one device.
+/// The result for one device.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Added {
     #[serde(default)]
@@ -96,7 +96,7 @@ pub(crate) async fn run(api: &Api, add: Add, format: Format) -> Result<End> {
     Ok(End::unless(count(Enrolment::Refused) > 0))
 }
 
-/// Enrols devices, in batches. The answers are in the devices' order.
+/// Enrols devices in batches. The results are in the order of the devices.
 pub(crate) async fn send(api: &Api, devices: Vec<Value>) -> Result<Vec<Added>> {
     let batches: Vec<Vec<Value>> = devices.chunks(BATCH).map(<[Value]>::to_vec).collect();
     let answers: Vec<Vec<Added>> =
@@ -112,7 +112,7 @@ async fn send_batch(api: &Api, batch: Vec<Value>) -> Result<Vec<Added>> {
     let body = json!({"devices": batch});
     match api.send::<Answer>(Method::POST, "/devices", &[], Some(&body)).await {
         Ok(answer) => Ok(answer.context("the API did not say what became of the devices")?.devices),
-        // Where it refused every single one, that is the answer's status; it still says of each why.
+        // If every device was refused, the answer has an error status and still gives the reason for each device.
         Err(ApiError::Refused(mut refusal)) => match refusal.response.take().map(serde_json::from_value::<Answer>) {
             Some(Ok(answer)) => Ok(answer.devices),
             _ => Err(ApiError::Refused(refusal).into()),
@@ -149,7 +149,7 @@ fn read(file: &PathBuf) -> Result<String> {
     Ok(text)
 }
 
-/// Any sequence of objects, arrays of objects, and `{"devices": [...]}`.
+/// Accepts any sequence of objects, arrays of objects and `{"devices": [...]}`.
 fn parse(text: &str) -> Result<Vec<Value>, String> {
     let mut devices = Vec::new();
     for value in serde_json::Deserializer::from_str(text).into_iter() {
@@ -182,7 +182,7 @@ mod tests {
     };
 
     #[test]
-    fn arrays_lines_and_lists_are_the_same() {
+    fn arrays_lines_and_lists_are_parsed_alike() {
         let ids = |text| parse(text).unwrap().iter().map(|device| device["id"].to_string()).collect::<String>();
         assert_eq!(ids(r#"[{"id":1},{"id":2}]"#), "12");
         assert_eq!(ids("{\"id\":1}\n\n{\"id\":2}\n"), "12");

@@ -1,4 +1,4 @@
-//! `rootcast device approve`: an operator says that what a device shows is the device.
+//! `rootcast device approve`: an operator confirms that a certificate belongs to the device.
 
 use std::{
     collections::HashMap,
@@ -21,7 +21,7 @@ use crate::{
     output::{self, Format, out, plain, table},
 };
 
-/// Each is a TLS handshake with a device, by a function that waits for it.
+/// Concurrent requests. For each, a function waits for a TLS handshake with a device.
 const AT_ONCE: usize = 8;
 
 #[derive(Debug, Args)]
@@ -46,18 +46,18 @@ pub(crate) struct Approve {
     pin_key: bool,
 }
 
-/// By what a device is recognised.
+/// How a device's identity is confirmed.
 #[derive(Debug)]
 pub(crate) enum Judge {
-    /// The person at the terminal, one device at a time.
+    /// The person at the terminal confirms one device at a time.
     Person(Mutex<()>),
-    /// Whatever it shows: trust on first use.
+    /// Any certificate is accepted: trust on first use.
     Anyone,
-    /// What was known of it before.
+    /// Fingerprints that were known beforehand.
     Known(HashMap<DeviceId, Pin>),
 }
 
-/// What became of one device.
+/// The result for one device.
 #[derive(Debug, Serialize)]
 pub(crate) struct Decision {
     pub(crate) id: DeviceId,
@@ -71,13 +71,13 @@ pub(crate) enum Approval {
     Approved {
         pin: Pin,
     },
-    /// It shows something else than was expected.
+    /// The device shows another certificate or key than expected.
     Differs {
         shown: Fingerprint,
         expected: Option<Pin>,
     },
     Declined,
-    /// It could not be asked, or its record could not be changed.
+    /// The device could not be reached, or its record could not be changed.
     Failed {
         message: String,
     },
@@ -103,12 +103,12 @@ pub(super) async fn run(api: &Api, approve: Approve, format: Format) -> Result<E
     Ok(End::unless(decisions.iter().any(|decision| !decision.is_approval())))
 }
 
-/// Asks each device (through the API) what it shows, lets it be judged, and pins exactly what was judged.
+/// Reads each device's certificate through the API, has it confirmed, and pins exactly the confirmed certificate.
 pub(crate) async fn decide(api: &Api, devices: Vec<DeviceId>, judge: &Judge, pin_key: bool) -> Result<Vec<Decision>> {
     let decisions = devices.into_iter().map(async |id| {
         let verdict = match approve_one(api, &id, judge, pin_key).await {
             Ok(verdict) => verdict,
-            // One device that is off does not hold up the others; an API that is gone does.
+            // An unreachable device does not stop the others; an unreachable API does.
             Err(error) => match error.downcast::<ApiError>() {
                 Ok(error @ ApiError::Refused(_)) if !error.is_no_access() => {
                     Approval::Failed { message: error.to_string() }
@@ -239,7 +239,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
     #[test]
-    fn a_file_of_fingerprints_names_the_line_that_is_wrong() {
+    fn a_wrong_line_in_a_fingerprint_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("known");
         let pin = format!("spki-sha256:{}", "a".repeat(64));

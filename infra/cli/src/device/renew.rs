@@ -1,4 +1,4 @@
-//! `rootcast device renew` and `rootcast device certificate`: certificates of the devices' own.
+//! `rootcast device renew` and `rootcast device certificate`: the devices' own certificates.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::{
     output::{self, Format, out, plain, table},
 };
 
-/// Requests under way at once. Job numbers come from one counter, so that more would only wait for each other.
+/// Concurrent requests. Job numbers come from one counter, so more requests would only wait for each other.
 const AT_ONCE: usize = 4;
-/// Between two looks at a device that is waited for.
+/// Poll interval with `--wait`.
 const PAUSE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
@@ -41,7 +41,7 @@ pub(crate) struct Show {
     pem: bool,
 }
 
-/// As the API tells it.
+/// The API's answer.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Own {
@@ -73,7 +73,7 @@ struct Past {
     at: String,
 }
 
-/// What became of one device.
+/// The result for one device.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Renewed {
@@ -105,7 +105,7 @@ async fn one(api: &Api, device: DeviceId, wait: bool) -> Result<Renewed> {
     let begun: Result<Option<Value>, ApiError> = api.send(Method::POST, &path, &[], None::<&()>).await;
     let job_path = match begun {
         Ok(begun) => begun.and_then(|begun| Some(begun["jobPath"].as_str()?.to_owned())),
-        // One device that cannot have one does not hold up the others; an API that is gone does.
+        // A refusal for one device does not stop the others; an unreachable API does.
         Err(error @ ApiError::Refused(_)) if !error.is_no_access() => {
             return Ok(Renewed { device, job_path: None, failed: true, status: error.to_string() });
         }

@@ -1,4 +1,4 @@
-//! A job in words.
+//! A job, described as text.
 
 use anyhow::Result;
 use rootcast_core::deployment::DeploymentOutcome;
@@ -14,9 +14,9 @@ use crate::{
     output::{self, Format, out, plain, table},
 };
 
-/// More would scroll away what comes before them.
+/// A longer list would scroll the rest of the output away.
 pub(super) const SHOWN_FAILURES: usize = 20;
-/// Devices under way, of which those are shown that were tried in vain: one page, and one read of their records.
+/// Devices under way that are searched for failed attempts: one page, and one read of their records.
 const LOOKED_AT: usize = 100;
 
 pub(super) async fn list(api: &Api, format: Format) -> Result<End> {
@@ -29,14 +29,14 @@ pub(super) async fn list(api: &Api, format: Format) -> Result<End> {
         out!("No job yet: rootcast rotate");
         return Ok(End::Done);
     }
-    // A summary's fields are a part of a job's; none of them decides anything here.
+    // A summary has some of a job's fields. All of them are for display only.
     let text = |job: &Value, field: &str| match &job[field] {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
     let row = |job: &Value| {
-        // A rollover brings a root, by its generation, and a deployment a certificate.
+        // A rollover distributes a root, named by its generation; a deployment distributes a certificate.
         let (phase, brings) =
             if job["certificate"].is_null() { ("phase", "generation") } else { ("leg", "certificate") };
         ["id", "state", phase, "outcome", brings, "created", "reason"].map(|field| text(job, field))
@@ -162,7 +162,7 @@ fn waves(waves: &[WaveView]) -> String {
     table(["leg", "wave", "size", "acked", "failed", "opened", "closed"], &waves.iter().map(row).collect::<Vec<_>>())
 }
 
-/// Of devices that are under way, what their failed visits were and when the next one is. `all`: how many there are.
+/// Failed attempts of devices under way, and the time of the next attempt. `all`: number of devices under way.
 fn under_way(tasks: &[Task], all: u64) -> String {
     let tried = tasks.iter().filter_map(|task| Some((&task.device, task.tries.as_ref()?)));
     let row = |(device, tries): (&DeviceId, &Tries)| {
@@ -182,7 +182,7 @@ fn under_way(tasks: &[Task], all: u64) -> String {
     lines.join("\n")
 }
 
-/// What failed, what the device said, and what to do; the same remedy only once. `all`: how many failed.
+/// Each failure with the device's message, grouped by remedy. `all`: number of failed devices.
 pub(crate) fn failures(tasks: &[Task], all: u64) -> String {
     let mut lines = Vec::new();
     let mut told: Option<&str> = None;
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_with_the_same_remedy_stand_together() {
+    fn failures_are_grouped_by_remedy() {
         let task = |device: &str, recovery: &str| {
             from_value(json!({"device": device, "leg": "distribute", "state": "failed", "class": "connect", "message": "refused\n", "recovery": recovery})).unwrap()
         };

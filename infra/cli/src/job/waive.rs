@@ -1,4 +1,4 @@
-//! `rootcast job waive`: goes on without devices that cannot hold the new root, a thousand in a request.
+//! `rootcast job waive`: excludes devices from a job, a thousand per request.
 
 use std::time::Duration;
 
@@ -17,17 +17,17 @@ use crate::{
     output::{self, Format, note, out, plain},
 };
 
-/// The most that one request takes.
+/// The API's limit per request.
 const AT_ONCE: usize = 1000;
-/// A page of the job's tasks, which is waived before the next one is asked for.
+/// Page size for the job's tasks. Each page is waived before the next one is read.
 const PAGE: &str = "1000";
-/// What is busy is sent again so often, after a pause.
+/// Attempts for a device that is busy, with a pause in between.
 const ROUNDS: usize = 5;
 const PAUSE: Duration = Duration::from_secs(1);
-/// More refusals would scroll away what comes before them.
+/// A longer list would scroll the rest of the output away.
 const SHOWN_REFUSALS: usize = 20;
 
-/// What became of one device.
+/// The result for one device.
 #[derive(Debug, Deserialize)]
 struct Outcome {
     device: DeviceId,
@@ -36,17 +36,17 @@ struct Outcome {
     message: Option<String>,
 }
 
-/// What was done so far. However many devices there are, no more than a page of them is held.
+/// Progress so far. At most one page of devices is in memory.
 struct Waiving<'a> {
     api: &'a Api,
     id: JobId,
     reason: &'a str,
     format: Format,
-    /// How many failed, where all of them are to be waived.
+    /// The number of failed devices, with `--all-failed`.
     expected: Option<u64>,
     waived: u64,
     refused: u64,
-    /// The first of them.
+    /// The first refusals.
     refusals: Vec<Outcome>,
     /// The last answer.
     job: Option<Value>,
@@ -102,7 +102,7 @@ impl Waiving<'_> {
         Ok(())
     }
 
-    /// Answers what is to be sent again. A device that is waived already stays so, and the request may be repeated.
+    /// Returns the devices to send again. The request is idempotent: a waived device stays waived.
     async fn send(&mut self, devices: &[DeviceId], is_last: bool) -> Result<Vec<DeviceId>> {
         let path = format!("/jobs/{}/waive", self.id);
         let body = json!({"devices": devices, "reason": self.reason});

@@ -16,18 +16,18 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{job::Which, job::show, profile::Access, watch::recorded};
 
-/// A job with so many failed devices, in pages as the API cuts them: filtered pages may be short or empty.
+/// A job with this number of failed devices, paged as the API does: filtered pages may be short or empty.
 struct World {
     failed: usize,
     waived: BTreeSet<usize>,
-    /// The largest page that was asked for, the largest request, and how many of either.
+    /// Number and largest size of pages, and of requests.
     largest: (usize, usize),
     calls: (usize, usize),
-    /// The request of this number fails once, as an API that is overloaded does.
+    /// The request with this number fails once, as with an overloaded API.
     fails: Option<usize>,
-    /// Each request of this number or a later one fails.
+    /// Every request from this number on fails.
     is_gone_from: usize,
-    /// This device is busy so often.
+    /// This device is busy this number of times.
     busy: (usize, usize),
 }
 
@@ -113,7 +113,7 @@ fn asked(devices: Vec<DeviceId>) -> Waive {
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_are_waived_a_thousand_at_once() {
+async fn a_hundred_thousand_devices_are_waived_in_thousands() {
     let (api, world) = api(world(100_000)).await;
     assert_eq!(run(&api, asked(Vec::new()), Format::Text).await.unwrap(), End::Done);
     let world = world.lock().unwrap();
@@ -129,14 +129,14 @@ async fn showing_a_job_reads_no_more_failures_than_it_shows() {
 }
 
 #[tokio::test]
-async fn an_overloaded_api_is_asked_again() {
+async fn requests_to_an_overloaded_api_are_retried() {
     let (api, world) = api(World { fails: Some(2), ..world(3000) }).await;
     assert_eq!(run(&api, asked(Vec::new()), Format::Text).await.unwrap(), End::Done);
     assert_eq!(world.lock().unwrap().waived.len(), 3000);
 }
 
 #[tokio::test]
-async fn what_was_cut_short_says_where_and_goes_on() {
+async fn an_interrupted_waive_reports_progress_and_can_be_repeated() {
     let (api, world) = api(World { is_gone_from: 3, ..world(5000) }).await;
     let error = run(&api, asked(Vec::new()), Format::Text).await.unwrap_err();
     assert!(format!("{error:#}").starts_with("2000 devices of job 7 are waived; repeat the command"), "{error:#}");
@@ -152,7 +152,7 @@ async fn what_was_cut_short_says_where_and_goes_on() {
 }
 
 #[tokio::test]
-async fn the_busy_is_sent_again_and_the_refused_told() {
+async fn busy_devices_are_retried_and_refusals_reported() {
     let (api, world) = api(World { busy: (1, 1), ..world(3) }).await;
     let devices = ["bmc-000000", "bmc-000001", "bmc-000009"].map(|id| id.parse().unwrap());
     assert_eq!(run(&api, asked(devices.into()), Format::Text).await.unwrap(), End::Failed);
@@ -160,7 +160,7 @@ async fn the_busy_is_sent_again_and_the_refused_told() {
 }
 
 #[tokio::test]
-async fn where_nothing_failed_there_is_nothing_to_waive() {
+async fn waiving_without_failed_devices_is_a_usage_error() {
     let (api, _) = api(world(0)).await;
     let error = run(&api, asked(Vec::new()), Format::Text).await.unwrap_err();
     assert!(error.chain().any(|cause| cause.to_string() == "no device of job 7 failed"), "{error:#}");

@@ -1,4 +1,4 @@
-//! A service of the company's: an image server whose certificate is signed by the root that signs now, with its KMS key.
+//! A company service: an image server whose certificate is signed by the active root, with its KMS key.
 
 use anyhow::{Context, Result};
 use rcgen::{KeyPair, PublicKeyData};
@@ -17,7 +17,7 @@ pub(super) struct Server {
     pub(super) images: ImageServer,
 }
 
-/// `name`: the stack's, with which its keys are tagged.
+/// `name`: the name of the stack, which tags its keys.
 pub(super) async fn server(stack: &LocalStack, name: &str) -> Result<Server> {
     let config = &stack.sdk_config;
     let tables = Tables { certificates: Some(stack.outputs.of("CertificatesTable")?.to_owned()), ..Tables::default() };

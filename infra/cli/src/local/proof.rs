@@ -1,4 +1,5 @@
-//! What the devices make of it: each fetches an image from a server of either root, and from a stranger's.
+//! The proof from the devices' side: each device fetches an image from a server of each root, and from a stranger's
+//! server.
 
 use std::time::Duration;
 
@@ -13,18 +14,18 @@ use crate::{
     output::{self, Format, out, plain, table},
 };
 
-/// Each fetch is a TLS handshake in a device's process; more at once would only share the cores.
+/// Concurrent fetches. Each is a TLS handshake in a device's process; more would only share the cores.
 const AT_ONCE: usize = 4;
 
-/// What one device did.
+/// The results of one device.
 pub(super) struct Proof {
     device: String,
-    /// Of each server, in their order.
+    /// One result per server, in the order of the servers.
     servers: Vec<Result<Download>>,
     stranger: Result<Download>,
 }
 
-/// In the order of the devices.
+/// The results are in the order of the devices.
 pub(super) async fn prove(stack: &LocalStack, servers: &[Server], stranger: &ImageServer) -> Result<Vec<Proof>> {
     let prove_one = async |device: &Device| {
         let mut verdicts = Vec::new();
@@ -37,7 +38,7 @@ pub(super) async fn prove(stack: &LocalStack, servers: &[Server], stranger: &Ima
     Ok(stream::iter(stack.fleet.devices()).map(prove_one).buffered(AT_ONCE).collect().await)
 }
 
-/// Prints the proofs. Done only if every device accepted every server of ours and refused the stranger.
+/// Prints the proofs. [`End::Done`] only if every device accepted each of our servers and refused the stranger.
 pub(super) fn tell(proofs: &[Proof], servers: &[Server], took: Duration, format: Format) -> Result<End> {
     let generations: Vec<u32> = servers.iter().map(|server| server.generation).collect();
     let good = proofs.iter().filter(|proof| proof.is_good()).count();
@@ -104,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn only_both_roots_and_no_stranger_is_a_proof() {
+    fn a_proof_requires_both_roots_and_no_stranger() {
         assert!(proof([Ok(Accepted), Ok(Accepted)], Ok(Refused)).is_good());
         assert!(!proof([Ok(Refused), Ok(Accepted)], Ok(Refused)).is_good());
         assert!(!proof([Ok(Accepted), Ok(Accepted)], Ok(Accepted)).is_good());
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_holds_what_it_showed_to_hold() {
+    fn a_device_holds_the_roots_whose_servers_it_accepted() {
         let row = proof([Err(anyhow!("it is\ndown")), Ok(Accepted)], Ok(Refused)).row(&[1, 2]);
         assert_eq!(row, ["bmc-0001", "2", "accepted", "refused"]);
     }

@@ -1,4 +1,4 @@
-//! What happens, and how long it took.
+//! Steps of the demonstration, with their durations.
 
 use std::time::{Duration, Instant};
 
@@ -15,17 +15,17 @@ impl Steps {
         Self(Instant::now())
     }
 
-    /// Since the beginning.
+    /// Time since the start.
     pub(super) fn total(&self) -> Duration {
         self.0.elapsed()
     }
 
-    /// A line with the time since the beginning.
+    /// Prints a line with the time since the start.
     pub(super) fn say(&self, what: &str) {
         note!("[{:6.1} s] {what}", self.total().as_secs_f64());
     }
 
-    /// Does it, then says so.
+    /// Runs the work, then prints `done`.
     pub(super) async fn run<T>(&self, done: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
         let begun = Instant::now();
         let result = work.await?;
@@ -33,7 +33,7 @@ impl Steps {
         Ok(result)
     }
 
-    /// The same for what brings the stack up.
+    /// As [`Self::run`], for the stages of the stack's start.
     pub(super) fn progress(&self) -> Progress {
         let steps = *self;
         Progress::new(move |stage, step| match (stage, step) {

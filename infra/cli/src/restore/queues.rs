@@ -1,4 +1,4 @@
-//! What the queues show of jobs.
+//! The job numbers in the queues.
 
 use std::collections::HashSet;
 
@@ -9,25 +9,26 @@ use serde_json::Value;
 
 use crate::stack::Stack;
 
-/// Outputs of the stack. A worker, an issuer or a conductor takes messages from these.
+/// Outputs of the stack. A worker, an issuer or a conductor receives messages from these queues.
 const WORKING: [&str; 3] = ["ControlQueueUrl", "TaskQueueUrl", "IssueQueueUrl"];
-/// Nobody does from these.
+/// Queues without a consumer.
 const DEAD: [&str; 3] = ["ControlDeadLettersUrl", "TaskDeadLettersUrl", "IssueDeadLettersUrl"];
 
-/// Batches of ten that are read of a dead-letter queue: one of more messages is said to be unread.
+/// Batches of ten messages read per dead-letter queue. If there are more messages, the rest is reported as unread.
 const BATCHES: u32 = 100;
-/// So long a message that was read is hidden, so that the next batch has others.
+/// How long a received message is hidden, so that the next batch has other messages.
 const HIDDEN_SECONDS: i32 = 30;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Queued {
-    /// In working queues. To read one counts as a delivery, and too many deliveries put a message aside.
+    /// Messages in working queues, which are only counted: receiving adds to a message's receive count, and too many
+    /// receives move it to the dead-letter queue.
     pub(super) working: u64,
-    /// Read from dead-letter queues, where deliveries do not count.
+    /// Messages read from dead-letter queues, where the receive count has no effect.
     pub(super) read: u64,
-    /// There are more in the dead-letter queues.
+    /// The dead-letter queues have unread messages.
     pub(super) more: bool,
-    /// The highest job of those that were read.
+    /// The highest job number in the messages that were read.
     pub(super) job: Option<u64>,
 }
 
@@ -78,7 +79,7 @@ async fn read(sqs: &Client, queue: &str, queued: &mut Queued) -> Result<()> {
     Ok(())
 }
 
-/// A revocation list's message names none.
+/// Messages about revocation lists have no job.
 fn job(message: &Message) -> Option<u64> {
     let body: Value = serde_json::from_str(message.body()?).ok()?;
     body["job"].as_u64()

@@ -1,4 +1,4 @@
-//! A job as a bar at a terminal.
+//! A job as a progress bar at a terminal.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rootcast_core::job::JobState;
@@ -29,7 +29,7 @@ impl Bar {
             Some(wave) => format!("job {}: {phase}, wave {wave}{paused}", job.id),
             None => format!("job {}: {phase}{paused}", job.id),
         });
-        // Before the whole fleet was paged, what is known of it.
+        // Until every page of the fleet was read, the known part is the length.
         self.0.set_length(devices.total.unwrap_or(devices.dispatched).max(1));
         self.0.set_position(devices.settled());
         self.0.set_message(format!(
@@ -42,7 +42,7 @@ impl Bar {
 }
 
 impl Drop for Bar {
-    /// The last line on a terminal stays to be read; the reason is repeated below it by whoever ends.
+    /// Leaves the last state on the terminal. The reason below the bar is cleared: the final report repeats it.
     fn drop(&mut self) {
         let message = self.0.message();
         self.0.set_message(message.lines().next().unwrap_or_default().to_owned());

@@ -1,4 +1,4 @@
-//! A job as lines of a log: one for each change.
+//! A job as log lines, one per change.
 
 use rootcast_core::job::{JobId, JobState, Leg};
 use time::{OffsetDateTime, macros::format_description};
@@ -9,7 +9,7 @@ use crate::{
     output::plain,
 };
 
-/// What a line says of a job. The next one is written when that has changed.
+/// The content of a line. A new line is written when it has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     id: JobId,
@@ -32,7 +32,8 @@ impl Line {
         }
     }
 
-    /// `10:11:12Z  job 7  distribute  wave 2  acked 14/25  failed 1  3.2/s, 4 s left`, and the reason where it is new.
+    /// `10:11:12Z job 7 distribute wave 2 acked 14/25 failed 1 3.2/s, 4 s left`, followed by the reason if it has
+    /// changed.
     pub(super) fn text(&self, last: Option<&Self>, now: OffsetDateTime, job: &Job, pace: &Pace) -> String {
         let time = now.format(format_description!("[hour]:[minute]:[second]Z")).unwrap_or_default();
         let mut parts = vec![time, format!("job {}", self.id), self.phase.to_owned()];
@@ -51,12 +52,12 @@ impl Line {
     }
 }
 
-/// The wave that is under way, or was the last one.
+/// The current wave, or the last one.
 pub(super) fn wave(job: &Job) -> Option<u32> {
     job.waves.iter().filter(|wave| wave.leg == job.leg).map(|wave| wave.number).max()
 }
 
-/// Before its first wave a rollover has nobody to count; a deployment knows its devices from the beginning.
+/// A rollover has no device counts before its first wave; a deployment has them from the beginning.
 pub(super) fn has_devices(job: &Job) -> bool {
     job.leg == Leg::Install || wave(job).is_some()
 }
@@ -82,7 +83,7 @@ mod tests {
     use crate::watch::recorded;
 
     #[test]
-    fn a_recorded_job_reads_as_lines() {
+    fn a_recorded_job_is_shown_as_lines() {
         let mut pace = Pace::default();
         let mut last: Option<Line> = None;
         let mut lines = Vec::new();

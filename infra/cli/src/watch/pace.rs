@@ -1,39 +1,39 @@
-//! How fast devices come in, and when the last one will have.
+//! The rate at which devices finish, and the remaining time.
 
 use std::{collections::VecDeque, time::Duration};
 
-/// What lies further back says nothing about now: waves grow, devices differ.
+/// Older results do not predict the current rate: waves grow, and devices differ.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Devices with a result, as they were seen over the last minute.
+/// Observations of the last minute: time, and number of devices with a result.
 #[derive(Debug, Default)]
 pub(super) struct Pace(VecDeque<(Duration, u64)>);
 
 impl Pace {
-    /// `at`: time since any fixed moment. `settled`: devices of the leg that have a result.
+    /// `at`: time since a fixed moment. `settled`: devices of the current leg with a result.
     pub(super) fn observe(&mut self, at: Duration, settled: u64) {
-        // Fewer than before: another leg began, or failed devices are tried again.
+        // A lower count means that another leg began or that failed devices are retried.
         if self.0.back().is_some_and(|(_, before)| settled < *before) {
             self.0.clear();
         }
         self.0.push_back((at, settled));
-        // The one that is just out of the window stays: it says what was there when the window began.
+        // Keep the newest observation outside of the window: it gives the count at the window's beginning.
         while self.0.get(1).is_some_and(|(next, _)| at.saturating_sub(*next) >= WINDOW) {
             self.0.pop_front();
         }
     }
 
-    /// Devices a second.
+    /// Devices per second.
     pub(super) fn per_second(&self) -> Option<f64> {
         let ((from, before), (to, after)) = (self.0.front()?, self.0.back()?);
         let seconds = to.saturating_sub(*from).as_secs_f64();
-        // Device counts are far below the 2^53 that a double holds exactly.
+        // Device counts are far below 2^53, up to which an `f64` is exact.
         #[expect(clippy::cast_precision_loss, reason = "see above")]
         let settled = (after - before) as f64;
         (seconds > 0.0 && settled > 0.0).then(|| settled / seconds)
     }
 
-    /// Until `total` devices have a result, at this pace.
+    /// Time until `total` devices have a result, at the current rate.
     pub(super) fn remaining(&self, total: u64) -> Option<Duration> {
         let (_, settled) = self.0.back()?;
         #[expect(clippy::cast_precision_loss, reason = "as above")]
@@ -42,7 +42,7 @@ impl Pace {
     }
 }
 
-/// `3.2/s, 1 min 20 s left`; empty where it cannot be said.
+/// `3.2/s, 1 min 20 s left`; empty if unknown.
 pub(super) fn words(pace: &Pace, total: Option<u64>) -> String {
     let Some(rate) = pace.per_second() else {
         return String::new();
@@ -77,14 +77,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_before_something_moves() {
+    fn the_rate_is_unknown_before_the_first_result() {
         assert_eq!(pace(&[]).per_second(), None);
         assert_eq!(pace(&[(0, 5)]).per_second(), None);
         assert_eq!(words(&pace(&[(0, 5), (9, 5)]), Some(10)), "");
     }
 
     #[test]
-    fn the_rest_comes_at_the_pace_of_the_last_minute() {
+    fn the_remaining_time_follows_the_last_minutes_rate() {
         assert_eq!(pace(&[(0, 0), (10, 20)]).per_second(), Some(2.0));
         assert_eq!(pace(&[(0, 0), (10, 20)]).remaining(25), Some(Duration::from_secs(3)));
         // A slow start an hour ago does not count.
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn another_leg_begins_anew() {
+    fn another_leg_resets_the_rate() {
         let mut pace = pace(&[(0, 0), (10, 20)]);
         pace.observe(Duration::from_secs(11), 0);
         assert_eq!(pace.per_second(), None);

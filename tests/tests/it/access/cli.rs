@@ -1,4 +1,4 @@
-//! `rootcast access` and `rootcast access-key`, with AWS credentials alone: that is how the first administrator comes in.
+//! `rootcast access` and `rootcast access-key`, which only need AWS credentials and create the first administrator.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -14,7 +14,7 @@ use crate::stack::Stack;
 const ROLE: &str = "arn:aws:iam::123456789012:role/deployer";
 const ISSUER: &str = "https://login.example.com";
 
-/// The program, built as everything else here is.
+/// The program, built with the other test binaries.
 async fn rootcast() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
@@ -23,7 +23,7 @@ async fn rootcast() -> PathBuf {
         .await
         .unwrap();
     assert!(built.success());
-    // This test is in deps/ beside it.
+    // This test is in deps/, below the program's folder.
     std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("rootcast")
 }
 
@@ -45,7 +45,7 @@ impl Said {
 }
 
 impl Stack {
-    /// Runs it on the stack; `input` is its standard input.
+    /// Runs the command on the stack; `input` is its standard input.
     pub(crate) async fn cli(&self, line: &str, input: &str) -> Said {
         let mut child = Command::new(rootcast().await)
             .args(["--json"].into_iter().chain(line.split(' ')).chain(["--stack", "rootcast"]))
@@ -58,7 +58,7 @@ impl Stack {
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        // It may have ended without reading.
+        // The command may have ended without reading.
         let _ = stdin.write_all(input.as_bytes()).await;
         drop(stdin);
         let output = child.wait_with_output().await.unwrap();
@@ -84,7 +84,7 @@ impl Stack {
 }
 
 #[tokio::test]
-async fn every_principal_is_made_with_aws_credentials() {
+async fn every_principal_is_created_with_aws_credentials() {
     Stack::run(0, async |stack| {
         let (first, second) = ("correct horse battery", "another correct horse");
         stack.cli("access add admin --password-stdin", "too short\n").await.refused(2, "15 characters");
@@ -96,7 +96,7 @@ async fn every_principal_is_made_with_aws_credentials() {
         assert_eq!((stack.session_of("admin", first).await, stack.session_of("admin", second).await), (401, 200));
         stack.cli("access passwd nobody --password-stdin", second).await.refused(1, "no principal nobody");
 
-        // Ways in without a password, and one more later.
+        // Users without a password; one identity is added later.
         stack.cli(&format!("access add deployer --iam {ROLE}"), "").await.done();
         stack.cli(&format!("access add deployer --oidc {ISSUER} Jane"), "").await.done();
         stack.cli(&format!("access add other --iam {ROLE}"), "").await.refused(1, "deployer's already");
@@ -132,7 +132,7 @@ async fn every_principal_is_made_with_aws_credentials() {
         let left = &stack.listed().await[1];
         assert_eq!((left["access_keys"].as_array().unwrap().len(), &left["identities"]), (1, &json!([identities[0]])));
 
-        // With a principal goes all that he has, and whoever is called so next has nothing of it.
+        // Revoking a user removes all of its credentials; a later user with the same name gets none of them.
         stack.cli("access revoke deployer", "").await.done();
         stack.cli("access revoke deployer", "").await.refused(1, "no principal deployer");
         assert!(

@@ -1,4 +1,4 @@
-//! Tokens for who somebody is in IAM or at an OpenID Connect provider, which API Gateway verifies.
+//! Tokens for identities in IAM or at an OpenID Connect provider, which API Gateway verifies.
 
 use aws_lc_rs::hmac;
 use axum::routing::get;
@@ -19,7 +19,7 @@ use x509_parser::public_key::PublicKey;
 use crate::api::Answer;
 use crate::stack::Stack;
 
-/// What says to the local cloud that its root user calls: it verifies no signature.
+/// Makes the local cloud assume its root user as the caller: it verifies no signature.
 pub const SIGNED: &str = "AWS4-HMAC-SHA256 Credential=test/20261123/us-east-1/execute-api/aws4_request, \
                           SignedHeaders=host;x-amz-date, Signature=00";
 
@@ -70,14 +70,14 @@ impl Provider {
     }
 }
 
-/// What is signed: RFC 7515 §5.1.
+/// The signing input: RFC 7515 §5.1.
 fn text(header: Value, claims: &Value) -> String {
     let encoded = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}", encoded(&header), encoded(claims))
 }
 
 impl Stack {
-    /// A principal without a password, who is this elsewhere.
+    /// Creates a user without a password, with this identity.
     pub async fn known_as(&self, name: &str, identity: &Identity) {
         let created = OffsetDateTime::now_utc();
         let record = PrincipalRecord { password: None, grants: Role::Operator.into(), epoch: 7, created };
@@ -86,7 +86,7 @@ impl Stack {
         self.ledger.put_identity(identity, &bound).await.unwrap();
     }
 
-    /// Checks that it was given for this principal, and is good until the identity is taken from him.
+    /// Checks that the token is this user's, and valid until the identity is removed.
     async fn good_while_bound(&self, given: Answer, name: &str, identity: &Identity) {
         let given = given.response();
         assert_eq!((&given["principal"], &given["identity"]), (&json!(name), &json!(identity)));
@@ -145,12 +145,12 @@ async fn a_providers_token_is_exchanged_and_every_forgery_refused() {
         }
         let none = stack.api.send_as(None, Method::POST, "/sessions/oidc", None).await;
         assert_eq!(none.status, 401);
-        // Genuine, and nobody's here.
+        // Genuine tokens of unknown subjects.
         for subject in ["John", "jane", "Jane "] {
             let status = ask(&provider.with("sub", json!(subject))).await.status.as_u16();
             assert!([401, 403].contains(&status), "{subject}: {status}");
         }
-        // It is no token of ours, and what it says is not taken on any other path.
+        // The provider's token is not one of our tokens and is refused on every other path.
         for path in ["/jobs", "/vedauth/authorize/verify", "/sessions/iam"] {
             let answer = stack.api.send_as(Some(&good), Method::GET, path, None).await;
             assert!(answer.status.is_client_error(), "{path}: {answer:?}");
@@ -164,9 +164,10 @@ async fn a_providers_token_is_exchanged_and_every_forgery_refused() {
 }
 
 #[tokio::test]
-async fn who_signs_for_iam_gets_a_token_without_a_provider() {
+async fn an_iam_signature_gives_a_token_without_a_provider() {
     Stack::run(0, async |stack| {
-        // The local cloud verifies no signature; it says who has the access key, and refuses who says nothing.
+        // The local cloud verifies no signature. It reports the owner of the access key, and refuses requests without
+        // one.
         let root = Identity::iam("arn:aws:iam::000000000000:root").unwrap();
         let ask = async || stack.api.send_with(&[("authorization", SIGNED)], Method::POST, "/sessions/iam", None).await;
         assert_eq!(stack.api.send_as(None, Method::POST, "/sessions/iam", None).await.status, 403);

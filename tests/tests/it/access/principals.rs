@@ -1,4 +1,4 @@
-//! Who may call, said through the API by those who may say that.
+//! Managing users through the API.
 
 use reqwest::Method;
 use rootcast_core::access::identity::Identity;
@@ -10,7 +10,7 @@ use crate::stack::Stack;
 const ROLE: &str = "iam#arn:aws:iam::123456789012:role/deployer";
 
 #[tokio::test]
-async fn an_administrator_lets_somebody_in_and_out_again() {
+async fn an_administrator_adds_and_removes_a_user() {
     Stack::run(0, async |stack| {
         let mut grants: Grants = r"\VED\Policy\Principals=read".parse().map(|grant| Grants::given(None, vec![grant], vec![])).unwrap();
         grants.permit("administer-access".parse().unwrap());
@@ -50,7 +50,7 @@ async fn an_administrator_lets_somebody_in_and_out_again() {
             let text = refused["text"].as_str().unwrap();
             assert!(text.contains(word) && !text.contains(password) && !text.contains("7777777"), "{text}");
         }
-        // What it does not permit.
+        // Requests that the user's grants do not permit.
         for (path, status) in [("/jobs", 404), ("/signingCertificate/details", 404)] {
             warden.get(path).await.refused(status);
         }
@@ -70,7 +70,7 @@ async fn an_administrator_lets_somebody_in_and_out_again() {
         warden.delete("/principals/Jane").await.refused(404);
         assert_eq!(stack.status_with(&given).await, 401);
         assert_eq!(stack.log_in("Jane", next, "certificate").await.status, 400);
-        // The identity is free again.
+        // The identity can be used again.
         let john = json!({ "name": "john", "identities": [ROLE] });
         assert_eq!(warden.post("/principals", john).await.response()["password"], false);
     })

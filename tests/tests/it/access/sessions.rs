@@ -1,4 +1,4 @@
-//! Sessions with cookies, name and password with every request, and what neither of them is.
+//! Sessions with cookies, name and password on every request, and invalid forms of both.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 use crate::api::Answer;
 use crate::stack::Stack;
 
-/// What a client keeps of its login.
+/// What a client stores after its login.
 pub struct Kept {
     pub id: String,
     cookie: String,
@@ -49,7 +49,7 @@ pub fn basic(name: &str, password: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_session_is_kept_by_use_and_ended_by_revocation() {
+async fn a_session_is_extended_by_use_and_ended_by_revocation() {
     Stack::run(0, async |stack| {
         let password = stack.principal_who_may("ops", Role::Administrator).await;
         let kept = stack.session("ops", &password).await;
@@ -63,12 +63,12 @@ async fn a_session_is_kept_by_use_and_ended_by_revocation() {
         }
         let answer = stack.in_session(&kept, Some(&kept.csrf), put.clone(), "/signingCertificate").await;
         assert_eq!(answer.response()["jobPath"], "");
-        // The other vendors' APIs know no cookies.
+        // The other vendors' APIs do not accept cookies.
         let scm = stack.in_session(&kept, Some(&kept.csrf), get.clone(), "/v3/scm/certificates").await;
         let venafi = stack.in_session(&kept, Some(&kept.csrf), get.clone(), "/vedsdk/SystemStatus/Version").await;
         assert_eq!((scm.status.as_u16(), venafi.status.as_u16()), (401, 401));
 
-        // Its last use was some time ago: the next one is noted, one of a client that asks by itself is not.
+        // A session is extended by a later request, but not by a client's automatic request.
         let id = Fingerprint::of(kept.id.as_bytes());
         let ends = async || stack.ledger.session(&id).await.unwrap().unwrap().expires;
         let now = OffsetDateTime::now_utc();
@@ -97,7 +97,7 @@ async fn a_session_is_kept_by_use_and_ended_by_revocation() {
         }
         stack.in_session(&other, None, get.clone(), "/jobs").await.response();
 
-        // Another password ends what was given for the last one.
+        // A new password invalidates the tokens and sessions of the old one.
         let given = stack.log_in("ops", &password, "certificate").await.json();
         let next = "another correct horse";
         let name = "ops".parse().unwrap();
@@ -114,7 +114,7 @@ async fn a_session_is_kept_by_use_and_ended_by_revocation() {
 }
 
 #[tokio::test]
-async fn name_and_password_are_like_a_token_and_guarded() {
+async fn name_and_password_work_like_a_token_and_are_limited() {
     Stack::run(0, async |stack| {
         let password = stack.principal_who_may("ops", Role::Administrator).await;
         let ask = async |header: &str, method, path: &str| {
@@ -130,7 +130,7 @@ async fn name_and_password_are_like_a_token_and_guarded() {
         assert_eq!(ask(&basic("nobody", &password), Method::PUT, "/signingCertificate").await.refused(401), wrong);
         assert_eq!(ask("Basic !", Method::GET, "/jobs").await.refused(401), wrong);
 
-        // One count for all ways in.
+        // All ways to log in share one count of failures.
         let name = "ops".to_owned();
         stack.fail(Counted::Name, &name).await;
         for answer in [ask(&right, Method::GET, "/jobs").await, stack.begin("ops", &password).await] {
@@ -148,7 +148,7 @@ async fn name_and_password_are_like_a_token_and_guarded() {
 }
 
 #[tokio::test]
-async fn tricks_with_headers_and_paths_open_nothing() {
+async fn tricks_with_headers_and_paths_are_refused() {
     Stack::run(0, async |stack| {
         let password = stack.principal("ops").await;
         let kept = stack.session("ops", &password).await;
@@ -169,7 +169,7 @@ async fn tricks_with_headers_and_paths_open_nothing() {
         ] {
             stack.api.send_with(&headers, Method::GET, "/jobs", None).await.refused(401);
         }
-        // Of the protected paths in other spellings none is open, and of the open ones none leads on.
+        // Other spellings of protected paths are not open, and open paths do not lead to protected ones.
         for path in [
             "/JOBS",
             "/%6aobs",
@@ -195,7 +195,7 @@ async fn tricks_with_headers_and_paths_open_nothing() {
             let answer = stack.in_session(&kept, None, Method::PUT, path).await;
             assert_eq!(answer.status, 403, "{path}");
         }
-        // Bodies and headers of any size are refused, by whoever comes first.
+        // Bodies and headers that are too large are refused, by the function or before it.
         let body = json!({ "UserId": "ops", "password": "x".repeat(20_000) });
         stack.api.send_as(None, Method::POST, "/sessions", Some(body)).await.refused(413);
         let body = Value::String("x".repeat(10 << 20));
@@ -209,7 +209,7 @@ async fn tricks_with_headers_and_paths_open_nothing() {
 }
 
 #[tokio::test]
-async fn an_x_auth_token_is_ours_and_not_narrowed() {
+async fn an_x_auth_token_is_one_of_ours_without_scope() {
     Stack::run(0, async |stack| {
         let path = "/v3/scm/certificates";
         let ask = async |headers: &[(&str, &str)]| stack.api.send_with(headers, Method::GET, path, None).await;

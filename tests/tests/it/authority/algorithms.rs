@@ -1,4 +1,4 @@
-//! Roots of every algorithm, ordered through the API of a whole stack, as others read them.
+//! Roots with every algorithm, requested through a whole stack's API and read by other implementations.
 
 use reqwest::Method;
 use rootcast_core::rollover::generation::GenerationState;
@@ -17,7 +17,7 @@ const CONFIGURED: [(&str, &str); 3] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_root_of_every_algorithm_is_what_was_configured() {
+async fn a_root_of_every_algorithm_matches_its_configuration() {
     Stack::run_with(0, &CONFIGURED, async |stack| {
         for (generation, algorithm) in (1..).zip(KeyAlgorithm::ALL) {
             let policy = json!({ "specName": algorithm.spec_name() });
@@ -76,7 +76,7 @@ fn assert_read_by_openssl(root: &Certificate, generation: u32, algorithm: KeyAlg
         key.to_owned(),
         format!("Subject: CN=Fleet Root G{generation},OU=Fleet,O=Example Corp,ST=Berlin,C=DE\n"),
         format!("Issuer: CN=Fleet Root G{generation},OU=Fleet,O=Example Corp,ST=Berlin,C=DE\n"),
-        // No pathlen behind it, and nothing beside these four extensions.
+        // No pathlen follows, and there are only these four extensions.
         "X509v3 Basic Constraints: critical\n                CA:TRUE\n".to_owned(),
         "X509v3 Key Usage: critical\n                Certificate Sign, CRL Sign\n".to_owned(),
         format!("X509v3 Subject Key Identifier: \n                {identifier}\n"),

@@ -1,4 +1,4 @@
-//! A process that dies at any of its calls leaves nothing that the next caller does not finish or clean up.
+//! A process may die at any of its calls: the next caller finishes or cleans up what is left.
 
 use http::StatusCode;
 use rootcast_core::job::{JobId, JobOutcome};
@@ -11,7 +11,7 @@ use crate::stack::Stack;
 #[derive(Clone, Copy)]
 struct Scene {
     name: &'static str,
-    /// Generations there are already.
+    /// The number of existing generations.
     before: u32,
     has_device: bool,
     cut: fn(usize) -> Cut,
@@ -44,7 +44,7 @@ async fn a_root_with_a_job_survives_crashes_after_calls() {
 
 /// The process that finishes another's work may die as well, at any of its calls.
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_takes_over_may_die_as_well() {
+async fn a_process_that_takes_over_may_die_too() {
     Stack::run(0, async |stack| {
         let twin = Regenerator::open(&stack.local, "twin").await;
         found(&twin, 1).await;
@@ -99,7 +99,7 @@ async fn die_everywhere(scene: Scene) {
     .await;
 }
 
-/// Generations that nothing happened to.
+/// Creates this number of generations without faults.
 async fn found(regenerator: &Regenerator, generations: u32) {
     for _ in 0..generations {
         let reply = regenerator.put(&Wire::default(), seconds_ago::<300>).await;
@@ -107,7 +107,8 @@ async fn found(regenerator: &Regenerator, generations: u32) {
     }
 }
 
-/// Before the minute is over nobody can know that the process died: the next caller waits, and is told for whom.
+/// Until the claim's minute is over, the other process may still be alive: the next caller is refused and gets its
+/// job.
 async fn assert_claim_holds(regenerator: &Regenerator) {
     let left = regenerator.ledger.authority().await.unwrap();
     let Some(claim) = &left.claim else { return };
@@ -117,7 +118,7 @@ async fn assert_claim_holds(regenerator: &Regenerator) {
     assert_eq!(regenerator.ledger.authority().await.unwrap(), left);
 }
 
-/// A minute later, a process in good health is called.
+/// Calls a healthy process a minute later.
 async fn finish(regenerator: &Regenerator, generation: u32, has_device: bool, cut: Cut) {
     let left = regenerator.ledger.authority().await.unwrap();
     let was_done = left.last_generation == generation && left.claim.is_none();
@@ -128,13 +129,13 @@ async fn finish(regenerator: &Regenerator, generation: u32, has_device: bool, cu
             assert_eq!(reply.status, StatusCode::OK, "{cut:?}: {reply:?}");
             settle(regenerator, &reply, generation, has_device).await;
         }
-        // Only the answer to the last write was lost: the root is published, and its job runs.
+        // Only the answer to the last write was lost: the root is published, and its job is running.
         (true, true) => {
             assert!(matches!(cut, Cut::Answer(_)), "{cut:?}");
             assert_eq!(reply.status, StatusCode::CONFLICT, "{reply:?}");
             settle(regenerator, &reply, generation, has_device).await;
         }
-        // The same without a job: nothing is under way, and the caller who heard nothing gets another root.
+        // As above without a job: nothing is under way, so a repeated call creates another root.
         (true, false) => {
             assert!(matches!(cut, Cut::Answer(_)), "{cut:?}");
             assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
@@ -143,13 +144,13 @@ async fn finish(regenerator: &Regenerator, generation: u32, has_device: bool, cu
     }
 }
 
-/// The job is brought to its end where there is one, and nothing is left over.
+/// Finishes the job, if there is one, and checks that nothing is left over.
 async fn settle(regenerator: &Regenerator, reply: &Reply, generation: u32, has_device: bool) {
     if !has_device {
         assert_eq!((reply.job_path(), reply.location()), ("", None));
         return assert_whole(regenerator, generation, 0).await;
     }
-    // Who died after it had taken an id left a gap.
+    // A process that died after it took an id left a gap.
     let id = regenerator.ledger.jobs_before(None, 1).await.unwrap().jobs[0].id();
     assert_eq!((reply.job_path(), reply.location()), (&*id.path(), Some(&*id.path())));
     let (job, root) = (
@@ -161,7 +162,7 @@ async fn settle(regenerator: &Regenerator, reply: &Reply, generation: u32, has_d
     assert_whole(regenerator, generation, 1).await;
 }
 
-/// Whoever called is told that it did not work, and to call again.
+/// Checks that the caller gets an error with the advice to retry.
 fn assert_told(reply: &Reply) {
     assert!(reply.status.is_server_error(), "{reply:?}");
     let [_, _, recovery] = reply.message();

@@ -1,5 +1,5 @@
-//! A KMS that throttles, refuses and lies, as the certificate authority meets it: the SDK's mock layer in front of keys
-//! that are here, over the local cloud's tables.
+//! The certificate authority with a KMS that throttles, refuses and lies: the SDK's mock layer in front of keys in
+//! this process, with the local cloud's tables.
 
 use std::error::Error;
 use std::fmt;
@@ -28,7 +28,7 @@ use crate::stack::{LIMIT, Stack, until};
 
 const ARN: &str = "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
-/// KMS's one key, and how each operation on it fails before it does not: so many HTTP answers, in their order.
+/// KMS with one key, and the HTTP errors with which each operation fails, in order, before it succeeds.
 struct Kms {
     create: Rule,
     show: Rule,
@@ -37,7 +37,7 @@ struct Kms {
 
 impl Kms {
     fn new(shown: &'static Key, signing: &'static Key, faults: Faults) -> Self {
-        // A retried attempt does not show its request to the mock any more, so the first one's is kept.
+        // The mock does not see the request of a retried attempt, so the first attempt's digest is kept.
         let digest = Arc::new(Mutex::new(Vec::new()));
         let asked = digest.clone();
         let sign = mock!(aws_sdk_kms::Client::sign).match_requests(move |request| {
@@ -73,7 +73,7 @@ impl Kms {
         Vault::new(&kms, &tagging, "mocked")
     }
 
-    /// Answers to CreateKey, GetPublicKey and Sign so far.
+    /// The number of calls to CreateKey, GetPublicKey and Sign.
     fn calls(&self) -> [usize; 3] {
         [&self.create, &self.show, &self.sign].map(Rule::num_calls)
     }
@@ -88,7 +88,7 @@ struct Faults {
     sign: &'static [Fault],
 }
 
-/// These faults one after the other, then always the answer.
+/// Answers with these faults in order, then always with the success.
 fn answering<I, O, E>(
     rule: RuleBuilder<I, O, E>,
     faults: &[Fault],
@@ -123,7 +123,7 @@ async fn root(regenerator: &Regenerator, generation: u32) -> RootRecord {
     regenerator.ledger.root(generation).await.unwrap().unwrap()
 }
 
-/// Neither a certificate, nor a bundle, nor a signing generation; the claim is free for the next caller.
+/// No certificate, bundle or active generation, and the claim is free for the next caller.
 async fn assert_nothing_published(regenerator: &Regenerator) {
     let authority = regenerator.ledger.authority().await.unwrap();
     assert_eq!((authority.signing, authority.bundle), (None, 0));
@@ -134,7 +134,7 @@ async fn assert_nothing_published(regenerator: &Regenerator) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn throttles_and_faults_of_kms_are_sat_out() {
+async fn throttles_and_faults_of_kms_are_retried() {
     Stack::run(0, async |stack| {
         let regenerator = Regenerator::open(&stack.local, "throttled").await;
         let kms = Kms::new(
@@ -155,7 +155,7 @@ async fn throttles_and_faults_of_kms_are_sat_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_throttled_kms_is_finished_by_the_next_caller() {
+async fn after_a_throttled_kms_the_next_caller_finishes() {
     Stack::run(0, async |stack| {
         const THROTTLED: &[Fault] = &[(400, "ThrottlingException"); 3];
         let regenerator = Regenerator::open(&stack.local, "overloaded").await;
@@ -173,9 +173,9 @@ async fn a_throttled_kms_is_finished_by_the_next_caller() {
     .await;
 }
 
-/// KMS's grants and policies reach its hosts one after the other.
+/// KMS's grants and policies reach its hosts with a delay.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_refused_at_first_is_waited_for() {
+async fn a_new_key_that_is_refused_at_first_is_retried() {
     Stack::run(0, async |stack| {
         for (name, faults) in [
             ("show", Faults { show: &[(400, "AccessDeniedException")], ..Faults::default() }),
@@ -193,9 +193,9 @@ async fn a_new_key_refused_at_first_is_waited_for() {
     .await;
 }
 
-/// AWS names five minutes for tags: longer than a caller waits.
+/// AWS names five minutes for tags, which is longer than a caller waits.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_refused_longer_is_the_next_callers() {
+async fn the_next_caller_retries_a_new_key_refused_longer() {
     Stack::run(0, async |stack| {
         const DENIED: &[Fault] = &[(400, "AccessDeniedException"); 4];
         const UNKNOWN: &[Fault] = &[(400, "NotFoundException"); 4];
@@ -240,9 +240,9 @@ async fn a_signature_of_another_key_publishes_nothing() {
     .await;
 }
 
-/// The comparison of a cold start, in the deployed function: the record of the signing root names another KMS key.
+/// The check at a cold start, in the deployed function: the active root's record names another KMS key.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_is_not_its_certificates_signs_nothing() {
+async fn a_key_that_does_not_match_its_certificate_signs_nothing() {
     Stack::run(0, async |stack| {
         stack.found().await;
         let mut root = stack.ledger.root(1).await.unwrap().unwrap();
@@ -276,9 +276,10 @@ async fn a_key_that_is_not_its_certificates_signs_nothing() {
     .await;
 }
 
-/// The tag index follows KMS with a delay, so whoever takes over may not see the key that a crash left, and makes one.
+/// The tag index follows KMS with a delay, so the process that takes over may not see the key of a crashed process,
+/// and creates another.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_the_index_shows_late_is_given_up() {
+async fn a_key_that_the_index_shows_late_is_deleted() {
     Stack::run(0, async |stack| {
         let regenerator = Regenerator::open(&stack.local, "late-index").await;
         let tagging = index_that_lags(&regenerator, 0).await;
@@ -306,7 +307,7 @@ async fn a_failed_clean_up_is_done_by_the_next_caller() {
     .await;
 }
 
-/// A process died right after CreateKey. The index shows nothing when it is asked first, then fails so often, and then
+/// A process died right after CreateKey. The index first shows nothing, then fails this number of times, and then
 /// shows the key.
 async fn index_that_lags(regenerator: &Regenerator, failures: usize) -> aws_sdk_resourcegroupstagging::Client {
     let wire = Wire::cut_at(Cut::Answer(8));
@@ -316,7 +317,7 @@ async fn index_that_lags(regenerator: &Regenerator, failures: usize) -> aws_sdk_
     let (_, left_behind, _) = regenerator.keys().await.remove(0);
     let mut index = mock!(aws_sdk_resourcegroupstagging::Client::get_resources)
         .sequence()
-        // Once for all keys of the stack, once for those of this root.
+        // One query for all keys of the stack, one for those of this root.
         .output(|| GetResourcesOutput::builder().build())
         .output(|| GetResourcesOutput::builder().build());
     for _ in 0..failures {

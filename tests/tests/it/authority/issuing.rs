@@ -1,4 +1,4 @@
-//! Devices' own certificates and their revocation lists, as the issuer makes them, whatever happens to it.
+//! Devices' own certificates and revocation lists, as created by the issuer despite faults.
 
 use aws_sdk_kms::error::ErrorMetadata;
 use aws_sdk_kms::operation::sign::SignError;
@@ -21,7 +21,7 @@ use super::requester::{CRL_BASE, Requester, deliver, device, issuer, issuer_with
 use super::wire::{Cut, Wire};
 use crate::stack::Stack;
 
-/// With one root, which signs, and one device.
+/// An authority with one active root and one device.
 async fn open(stack: &Stack, name: &str) -> Regenerator {
     let regenerator = Regenerator::open(&stack.local, name).await;
     let reply = regenerator.put(&Wire::default(), seconds_ago::<7200>).await;
@@ -42,7 +42,7 @@ async fn root(regenerator: &Regenerator) -> Certificate {
     regenerator.ledger.root(1).await.unwrap().unwrap().certificate.unwrap()
 }
 
-/// What revokes it, and where that is to be read.
+/// The arguments of a revocation, and the list that will contain it.
 fn revoked(record: &CertificateRecord, reason: Reason) -> (CrlShard, RevokedRecord, Act) {
     let revoked = RevokedRecord {
         serial: serial_of(record),
@@ -57,13 +57,13 @@ fn revoked(record: &CertificateRecord, reason: Reason) -> (CrlShard, RevokedReco
     (CrlShard::of(1, &revoked.serial), revoked, act)
 }
 
-/// OpenSSL, with the root and the list that the certificate names.
+/// OpenSSL's verdict, with the root and the list that the certificate names.
 async fn judged(regenerator: &Regenerator, record: &CertificateRecord, at: OffsetDateTime) -> Result<(), String> {
     let list = list_of(regenerator, record).await;
     openssl::verify_with(&[&root(regenerator).await], &record.leaf, &[], Some(list.crl.der()), at)
 }
 
-/// One certificate, one serial number, one leaf; the device is next.
+/// One certificate, one serial number, one leaf; the device is the next to act.
 async fn assert_issued(requester: &Requester<'_>, request: &str) -> CertificateRecord {
     let (record, binding) = (requester.record().await, requester.binding().await);
     assert_eq!(binding.lifecycle.stage, Some(Stage::InstallCertificate), "{binding:?}");
@@ -115,7 +115,7 @@ async fn one_request_is_one_certificate_despite_deaths_after_calls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_issuers_and_doubled_messages_make_one_certificate() {
+async fn two_issuers_and_duplicate_messages_make_one_certificate() {
     Stack::run(0, async |stack| {
         for round in 0..5 {
             let regenerator = open(stack, &format!("twice-{round}")).await;
@@ -146,7 +146,7 @@ async fn a_renewal_keeps_the_id_and_a_revocation_is_read() {
         let first = requester.record().await;
         requester.end().await;
 
-        // By then the operator has said more about the device.
+        // In the meantime an operator has added details to the device.
         let subject = DeviceSubject::new("Rack 7", ["bmc-7.example".to_owned()], vec!["10.0.0.7".parse().unwrap()]);
         let subject = subject.unwrap().with_attributes("OU=BMC,O=Example Corp,C=DE".parse().unwrap());
         let before = regenerator.ledger.device(&device()).await.unwrap().unwrap();
@@ -183,7 +183,7 @@ async fn a_renewal_keeps_the_id_and_a_revocation_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_schedule_renews_lists_behind_or_half_old() {
+async fn the_schedule_renews_lists_that_are_outdated_or_half_expired() {
     Stack::run(0, async |stack| {
         let regenerator = open(stack, "schedule").await;
         let app = issuer(&regenerator, &Wire::default(), seconds_ago::<0>);
@@ -214,7 +214,7 @@ async fn the_schedule_renews_lists_behind_or_half_old() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_issued_fails_where_and_says_why() {
+async fn a_failed_issuance_names_its_stage_and_reason() {
     Stack::run(0, async |stack| {
         let mut broken = request().replace('\n', "");
         broken.replace_range(120..121, if &broken[120..121] == "A" { "B" } else { "A" });
@@ -248,7 +248,7 @@ async fn assert_failed(requester: &Requester<'_>, stage: Stage, class: ErrorClas
     assert!(requester.regenerator.ledger.certificate(requester.certificate).await.unwrap().is_none());
 }
 
-/// KMS as far as it shows the key, and then this.
+/// A KMS that returns this public key and fails to sign with `why`.
 fn failing(regenerator: &Regenerator, public_key: Vec<u8>, why: fn() -> SignError) -> Vault {
     let shown = mock!(aws_sdk_kms::Client::get_public_key).then_output(move || {
         aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput::builder()
@@ -263,7 +263,7 @@ fn failing(regenerator: &Regenerator, public_key: Vec<u8>, why: fn() -> SignErro
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_reserved_is_signed_in_spite_of_kms() {
+async fn a_reserved_certificate_is_signed_despite_faults_of_kms() {
     Stack::run(0, async |stack| {
         let regenerator = open(stack, "kms-fault").await;
         let request = request();
@@ -307,14 +307,14 @@ async fn what_was_reserved_is_signed_in_spite_of_kms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_root_that_signs_there_is_no_certificate() {
+async fn without_an_active_root_no_certificate_is_issued() {
     Stack::run(0, async |stack| {
         let regenerator = Regenerator::open(&stack.local, "no-root").await;
         regenerator.enrol().await;
         let requester = Requester::open(&regenerator, &request()).await;
         assert!(deliver(&issuer(&regenerator, &Wire::default(), seconds_ago::<0>), &requester.message(), 1).await);
         assert_failed(&requester, Stage::PostCsr, ErrorClass::Authority).await;
-        // The device is gone by the time its next message comes.
+        // The device was deleted before its next message arrives.
         regenerator.ledger.delete_device(&device(), "ops", seconds_ago::<0>()).await.unwrap();
         assert!(deliver(&issuer(&regenerator, &Wire::default(), seconds_ago::<0>), &requester.message(), 1).await);
     })

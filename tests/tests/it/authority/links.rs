@@ -1,4 +1,4 @@
-//! The second generation: both links exist, and each carries a client across to the root that it does not hold.
+//! The second generation: both link certificates exist, and each lets a client that has one root verify the other.
 
 use rootcast_ledger::{Policy, RootRecord};
 use rootcast_pki::algorithm::KeyAlgorithm;
@@ -15,7 +15,7 @@ use super::wire::Wire;
 use crate::stack::Stack;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_link_carries_a_client_to_the_other_root() {
+async fn each_link_lets_a_client_verify_the_other_root() {
     Stack::run(0, async |stack| {
         for (name, old, new) in [
             ("same", KeyAlgorithm::EcdsaP384, KeyAlgorithm::EcdsaP384),
@@ -63,7 +63,7 @@ async fn next_root(regenerator: &Regenerator, algorithm: KeyAlgorithm) -> RootRe
     root
 }
 
-/// A server's certificate, signed by the root's KMS key.
+/// A server certificate, signed by the root's KMS key.
 async fn leaf(regenerator: &Regenerator, root: &RootRecord) -> Certificate {
     let (key, issuer) = root.key_and_certificate().unwrap();
     let spec = LeafSpec {

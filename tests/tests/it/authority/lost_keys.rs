@@ -1,4 +1,4 @@
-//! KMS keys that were disabled or deleted under a root that is on record.
+//! KMS keys of recorded roots that were disabled or deleted.
 
 use aws_sdk_kms::operation::create_key::CreateKeyOutput;
 use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
@@ -33,7 +33,7 @@ async fn disable(regenerator: &Regenerator, generation: u32) {
     regenerator.kms().disable_key().key_id(key).send().await.unwrap();
 }
 
-/// A root that signs, and its key is disabled.
+/// An active root whose key is disabled.
 async fn with_lost_root(stack: &Stack, name: &str) -> Regenerator {
     let regenerator = Regenerator::open(&stack.local, name).await;
     assert_eq!(regenerator.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
@@ -47,7 +47,7 @@ async fn change(regenerator: &Regenerator, job: &mut Job, command: Command) {
     job.revision += 1;
 }
 
-/// What only the new root could sign: its bundle, and one link.
+/// Checks that there is only what the new root can sign: its bundle, and one link.
 async fn assert_signed_by_the_new_one_alone(regenerator: &Regenerator) {
     let authority = regenerator.ledger.authority().await.unwrap();
     assert_eq!((authority.signing, authority.running, authority.claim.clone()), (Some(2), None, None));
@@ -67,7 +67,7 @@ async fn assert_signed_by_the_new_one_alone(regenerator: &Regenerator) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disabled_old_key_stops_no_new_root() {
+async fn a_disabled_old_key_does_not_prevent_a_new_root() {
     Stack::run(0, async |stack| {
         let regenerator = with_lost_root(stack, "lost-alone").await;
         let reply = regenerator.put(&Wire::default(), seconds_ago::<0>).await;
@@ -80,7 +80,7 @@ async fn a_disabled_old_key_stops_no_new_root() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disabled_old_key_stops_no_activation_but_is_told() {
+async fn a_disabled_old_key_is_reported_without_preventing_activation() {
     Stack::run(0, async |stack| {
         let regenerator = with_lost_root(stack, "lost-job").await;
         regenerator.enrol().await;
@@ -95,7 +95,7 @@ async fn a_disabled_old_key_stops_no_activation_but_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disabled_old_key_stops_no_abort() {
+async fn a_disabled_old_key_does_not_prevent_an_abort() {
     Stack::run(0, async |stack| {
         let regenerator = Regenerator::open(&stack.local, "lost-abort").await;
         assert_eq!(regenerator.put(&Wire::default(), seconds_ago::<300>).await.status, StatusCode::OK);
@@ -144,10 +144,10 @@ async fn a_new_root_whose_key_is_disabled_pauses_its_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_key_lost_before_it_signed_is_replaced() {
+async fn a_new_key_lost_before_signing_is_replaced() {
     Stack::run(0, async |stack| {
         let regenerator = Regenerator::open(&stack.local, "lost-first").await;
-        // Dies with the key made and recorded: before it is asked for its public half.
+        // The process dies after the key is created and recorded, before its public key is read.
         let cut = super::wire::Cut::Answer(9);
         assert!(regenerator.put(&Wire::cut_at(cut), seconds_ago::<65>).await.status.is_server_error());
         disable(&regenerator, 1).await;
@@ -161,11 +161,11 @@ async fn a_new_key_lost_before_it_signed_is_replaced() {
     .await;
 }
 
-/// The first root's key, by how KMS answers for it later.
+/// The ARN of the first root's key, for which KMS later fails.
 const OLD: &str = "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000001";
 const NEW: &str = "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000002";
 
-/// Makes `made`, and refuses the old key so.
+/// A KMS that creates `made`, and refuses the old key with `refusal`.
 fn vault(key: &'static Key, made: &'static str, refusal: Option<(u16, &'static str)>) -> Vault {
     let create = mock!(aws_sdk_kms::Client::create_key).then_output(move || {
         let metadata = KeyMetadata::builder().key_id("k").arn(made).build().unwrap();
@@ -207,9 +207,9 @@ fn vault(key: &'static Key, made: &'static str, refusal: Option<(u16, &'static s
     Vault::new(&kms, &mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, [&found]), "mocked")
 }
 
-/// What passes is waited for; what does not is done without.
+/// A temporary failure is retried; with a permanent one, the authority continues without the key.
 #[tokio::test(flavor = "multi_thread")]
-async fn only_a_key_that_is_gone_is_done_without() {
+async fn only_a_permanently_lost_key_is_skipped() {
     Stack::run(0, async |stack| {
         for (status, code, expected) in [
             (400, "DisabledException", StatusCode::OK),
@@ -220,7 +220,7 @@ async fn only_a_key_that_is_gone_is_done_without() {
             (500, "KMSInternalException", StatusCode::SERVICE_UNAVAILABLE),
         ] {
             let regenerator = Regenerator::open(&stack.local, &format!("old-{code}")).await;
-            // Both keys are one here: what tells them apart is their ARN.
+            // Both ARNs refer to the same key here; only the ARN distinguishes them.
             let key = Key::shared(KeyAlgorithm::EcdsaP384);
             let first =
                 regenerate::App { clock: seconds_ago::<3600>, ..regenerator.app_with_vault(vault(key, OLD, None)) };

@@ -1,5 +1,5 @@
-//! The certificate authority's side: what `PUT /signingCertificate` leaves behind, whatever happens to it, and what
-//! other implementations say of it.
+//! The certificate authority: the state after `PUT /signingCertificate` under any faults, and its certificates as
+//! read by other implementations.
 
 mod algorithms;
 mod crash;

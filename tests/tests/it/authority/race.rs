@@ -1,4 +1,4 @@
-//! Several callers, one rollover.
+//! Concurrent callers, one rollover.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,7 +40,7 @@ use crate::stack::Stack;
 const JOB_PATH: &str = "/signingCertificate/jobs/1";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_several_callers_one_wins_and_all_learn_its_job() {
+async fn one_of_several_callers_wins_and_all_get_its_job() {
     Stack::run(0, async |stack| {
         for (round, callers) in [2, 5, 2, 5, 2, 5].into_iter().enumerate() {
             let regenerator = Arc::new(Regenerator::open(&stack.local, &format!("race-{round}")).await);
@@ -48,7 +48,7 @@ async fn of_several_callers_one_wins_and_all_learn_its_job() {
             let replies = call_at_once(&regenerator, callers).await;
             let (won, lost): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| reply.status == StatusCode::OK);
             assert_eq!((won.len(), lost.len()), (1, callers - 1), "{replies:?}");
-            // Those that lost may have taken the ids before it.
+            // Callers that lost may have taken the ids before it.
             let job = regenerator.ledger.jobs_before(None, 1).await.unwrap().jobs[0].id();
             for reply in &replies {
                 assert_eq!((reply.job_path(), reply.location()), (&*job.path(), Some(&*job.path())), "{reply:?}");
@@ -65,10 +65,10 @@ async fn of_several_callers_one_wins_and_all_learn_its_job() {
     .await;
 }
 
-/// Without devices there is no job to be told of; whoever comes in the middle is sent away, whoever comes after it gets
+/// Without devices there is no job whose path could be returned. A concurrent caller is refused, and a later one gets
 /// the next root.
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_without_devices_do_not_hinder_each_other() {
+async fn callers_without_devices_do_not_block_each_other() {
     Stack::run(0, async |stack| {
         let regenerator = Arc::new(Regenerator::open(&stack.local, "race-alone").await);
         let replies = call_at_once(&regenerator, 5).await;
@@ -99,9 +99,9 @@ async fn another_root_is_refused_while_a_job_runs() {
     .await;
 }
 
-/// As deployed: several Lambda environments, and a device that nobody reaches.
+/// As deployed: several Lambda environments, and a device that cannot be reached.
 #[tokio::test(flavor = "multi_thread")]
-async fn callers_of_the_api_at_once_get_one_job() {
+async fn concurrent_callers_of_the_api_get_one_job() {
     Stack::run(0, async |stack| {
         let device = json!({
             "id": "bmc-0001", "address": "https://127.0.0.1:9", "driver": "redfish", "profile": "dmtf",
@@ -121,7 +121,7 @@ async fn callers_of_the_api_at_once_get_one_job() {
             if answer.status != StatusCode::OK {
                 answer.refused(409);
             }
-            // Those that lost may have taken the ids before it.
+            // Callers that lost may have taken the ids before it.
             assert_eq!(answer.headers["location"], answers[0].headers["location"]);
             let body: Value = serde_json::from_str(&answer.text).unwrap();
             assert_eq!(body["response"]["jobPath"], answer.headers["location"].to_str().unwrap());
@@ -133,9 +133,10 @@ async fn callers_of_the_api_at_once_get_one_job() {
     .await;
 }
 
-/// Deployments take their ids from a counter of their own, and write nothing that a root's steps have read.
+/// Deployments take their ids from a separate counter, and write nothing that the steps of a root's creation have
+/// read.
 #[tokio::test(flavor = "multi_thread")]
-async fn deployments_do_not_get_in_the_way_of_a_root() {
+async fn deployments_do_not_conflict_with_a_new_root() {
     Stack::run(0, async |stack| {
         let regenerator = Arc::new(Regenerator::open(&stack.local, "deploying").await);
         regenerator.enrol().await;
@@ -182,9 +183,10 @@ async fn begin_deployment(ledger: &Ledger) {
     ledger.deploy(&deployment, &[], Some(&place), &Actor::function("tests")).await.unwrap();
 }
 
-/// DynamoDB cancels a transaction that meets another one in flight, instead of comparing anything; no emulator does.
+/// DynamoDB cancels a transaction that conflicts with another one in flight, without evaluating its conditions; no
+/// emulator does.
 #[tokio::test]
-async fn a_caller_whose_transaction_collided_is_told_the_winners_job() {
+async fn a_caller_whose_transaction_conflicted_gets_the_winners_job() {
     let asks_for =
         |id: &'static str| move |request: &GetItemInput| request.key().unwrap()["id"].as_s().unwrap().starts_with(id);
     let number = |number: i64| AttributeValue::N(number.to_string());
@@ -224,7 +226,7 @@ async fn a_caller_whose_transaction_collided_is_told_the_winners_job() {
         let cancelled = TransactionCanceledException::builder().cancellation_reasons(reason(code));
         TransactWriteItemsError::TransactionCanceledException(cancelled.cancellation_reasons(reason("None")).build())
     };
-    // Sent again, it finds that the other one won.
+    // The retry finds that the other caller won.
     let collision = mock!(Client::transact_write_items)
         .sequence()
         .error(move || cancelled("TransactionConflict"))

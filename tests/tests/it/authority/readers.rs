@@ -1,4 +1,5 @@
-//! What others read in a certificate, at this moment: the `openssl` command (3.0 or later) and rustls-webpki.
+//! Other implementations that read certificates at the current time: the `openssl` command (3.0 or later) and
+//! rustls-webpki.
 
 use std::time::SystemTime;
 
@@ -8,7 +9,8 @@ use time::OffsetDateTime;
 
 pub(super) use super::openssl::text;
 
-/// Whether a client with these anchors accepts `leaf` and what was sent with it: OpenSSL's answer, then webpki's.
+/// Whether a client with these anchors accepts `leaf` with the certificates in `sent`: the verdicts of OpenSSL and
+/// webpki.
 pub(super) fn accept(anchors: &[&Certificate], leaf: &Certificate, sent: &[&Certificate]) -> [bool; 2] {
     [verify(anchors, leaf, sent).is_ok(), webpki(anchors, leaf, sent).is_ok()]
 }

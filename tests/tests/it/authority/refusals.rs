@@ -1,4 +1,4 @@
-//! Who is not let in, and what is not understood.
+//! Refused callers and invalid requests.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::Method;
@@ -34,7 +34,7 @@ async fn every_refused_caller_gets_the_same_answer_and_changes_nothing() {
         ];
         let mut first = None;
         for authorization in refused {
-            // A query that would be refused by itself: whoever is not let in does not learn it.
+            // The second query is invalid by itself: an unauthorised caller must not learn this.
             for path in ["/signingCertificate", "/signingcertificate?colour=blue"] {
                 let wire = Wire::default();
                 let reply = send(regenerator.app(&wire, seconds_ago::<0>), path, authorization.as_deref()).await;
@@ -54,7 +54,7 @@ async fn every_refused_caller_gets_the_same_answer_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_deployed_function_lets_nobody_in_and_logs_no_token() {
+async fn the_deployed_function_refuses_every_caller_and_logs_no_token() {
     Stack::run(0, async |stack| {
         let now = seconds_ago::<0>();
         let record = TokenRecord {
@@ -77,7 +77,7 @@ async fn the_deployed_function_lets_nobody_in_and_logs_no_token() {
         assert_eq!(bodies.len(), 1, "{bodies:?}");
         assert_eq!(stack.ledger.authority().await.unwrap(), Authority::default());
 
-        // One success, and one fault of ours, which is logged: a record that cannot be read.
+        // One success, and one internal fault that is logged: a record that cannot be read.
         stack.found().await;
         let dynamodb = aws_sdk_dynamodb::Client::new(&stack.local.sdk_config);
         let table = stack.local.outputs.of("CertificatesTable").unwrap();
@@ -96,7 +96,7 @@ async fn the_deployed_function_lets_nobody_in_and_logs_no_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_impossible_query_is_refused_with_what_to_do() {
+async fn an_invalid_query_is_refused_with_a_remedy() {
     Stack::run(0, async |stack| {
         let long = format!("reason={}", "x".repeat(257));
         for (query, named, remedy) in [

@@ -1,4 +1,4 @@
-//! The function `regenerate` in this process, over the local cloud's DynamoDB, SQS and KMS.
+//! The function `regenerate` in this process, with the local cloud's DynamoDB, SQS and KMS.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +32,8 @@ use super::wire::Wire;
 pub(crate) const TOKEN: &str = "b2ZmaWNlLW9mZmljZS1vZmZpY2Utb2ZmaWNlLW9mZmljZQ==";
 pub(crate) const DEVICE: &str = "bmc-0001";
 
-/// A deployment without functions: tables like those of template.yaml, queues that nobody reads, keys under a tag of
-/// its own. A fresh one takes some milliseconds, and nobody else writes to it.
+/// A deployment without functions: tables as in template.yaml, queues without consumers, keys under a separate tag.
+/// Creating one takes some milliseconds, and nothing else writes to it.
 pub(crate) struct Regenerator {
     config: SdkConfig,
     tables: Tables,
@@ -42,7 +42,7 @@ pub(crate) struct Regenerator {
     pub(crate) ledger: Ledger,
 }
 
-/// What a caller gets.
+/// The answer that a caller gets.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -59,7 +59,7 @@ impl Reply {
         self.headers.get(LOCATION).map(|location| location.to_str().unwrap())
     }
 
-    /// Text, explanation and recovery of the first message: each says something.
+    /// Text, explanation and recovery of the first message; none may be empty.
     pub(crate) fn message(&self) -> [&str; 3] {
         let message = &self.body["messages"][0];
         let told = [&message["text"], &message["explanation"], &message["recovery"]["text"]]
@@ -69,7 +69,7 @@ impl Reply {
     }
 }
 
-/// The clock of a process that began so long ago.
+/// The clock of a process that started this many seconds ago.
 pub(crate) fn seconds_ago<const SECONDS: i64>() -> OffsetDateTime {
     OffsetDateTime::now_utc() - time::Duration::seconds(SECONDS)
 }
@@ -79,7 +79,7 @@ impl Regenerator {
         Self::made(stack, name, name).await
     }
 
-    /// The stack was deleted and is made again under its name: its tables are new, and the keys are still there.
+    /// The stack after it was deleted and recreated under its name: new tables, existing keys.
     pub(crate) async fn again(&self, stack: &LocalStack) -> Self {
         Self::made(stack, &self.name, &format!("{}-again", self.name)).await
     }
@@ -125,7 +125,7 @@ impl Regenerator {
         &self.config
     }
 
-    /// The one queue, for every purpose.
+    /// The only queue, for every purpose.
     pub(super) fn queue(&self) -> &str {
         &self.queue
     }
@@ -134,7 +134,7 @@ impl Regenerator {
         self.tables.certificates.as_deref().unwrap()
     }
 
-    /// An approved device that nobody can reach.
+    /// Enrols an approved device that cannot be reached.
     pub(crate) async fn enrol(&self) {
         self.ledger.enrol(&[unreachable_device(DEVICE)], seconds_ago::<0>()).await.unwrap();
     }
@@ -167,7 +167,7 @@ impl Regenerator {
         put(self.app(wire, clock)).await
     }
 
-    /// The device leaves the fleet, and the conductor brings the job to its end.
+    /// Deletes the device, and lets the conductor finish the job.
     pub(crate) async fn end_job(&self, id: JobId) -> Job {
         self.ledger.delete_device(&DEVICE.parse().unwrap(), "ops", seconds_ago::<0>()).await.unwrap();
         let job = self.conduct(id).await;
@@ -175,7 +175,7 @@ impl Regenerator {
         job
     }
 
-    /// The conductor does what there is to do.
+    /// Runs the conductor until it has nothing to do.
     pub(crate) async fn conduct(&self, id: JobId) -> Job {
         let wire = Wire::default();
         let conductor = conduct::App {
@@ -192,7 +192,7 @@ impl Regenerator {
         self.ledger.job(id).await.unwrap().unwrap()
     }
 
-    /// Every KMS key that was made here: generation, ARN, state.
+    /// Every KMS key that was created here: generation, ARN, state.
     pub(crate) async fn keys(&self) -> Vec<(u32, String, KeyState)> {
         let kms = aws_sdk_kms::Client::new(&self.config);
         let ours = TagFilter::builder().key(STACK_TAG).values(&self.name).build();
@@ -203,7 +203,7 @@ impl Regenerator {
         for mapping in found {
             let tag = |name| mapping.tags().iter().find(|tag| tag.key() == name).unwrap();
             let generation = tag(GENERATION_TAG);
-            // Each of them is found by these.
+            // Recovery finds each key by these tags.
             assert!(tag(INSTALLATION_TAG).value().len() == 32 && tag(SERIAL_TAG).value().len() == 32);
             let arn = mapping.resource_arn().unwrap();
             let described = kms.describe_key().key_id(arn).send().await.unwrap();
@@ -239,14 +239,14 @@ impl Regenerator {
         aws_sdk_ssm::Client::from_conf(config.interceptor(wire.clone()).retry_config(retries(wire)).build())
     }
 
-    /// On the default bus, of which no test of an regenerator hears.
+    /// On the default bus, to which no test of a regenerator listens.
     pub(crate) fn events_over(&self, wire: &Wire) -> Events {
         let config = aws_sdk_eventbridge::config::Builder::from(&self.config);
         let config = config.interceptor(wire.clone()).retry_config(retries(wire)).build();
         Events::new(aws_sdk_eventbridge::Client::from_conf(config), "default")
     }
 
-    /// With a key that is not there: nothing is sealed in an regenerator.
+    /// With a key that does not exist: a regenerator seals nothing.
     pub(crate) fn sealer(&self) -> Sealer {
         Sealer::new(&aws_sdk_kms::Client::new(&self.config), "none")
     }
@@ -263,7 +263,7 @@ impl Regenerator {
     }
 }
 
-/// `PUT /signingCertificate` with the token that is known.
+/// `PUT /signingCertificate` with a valid token.
 pub(crate) async fn put(app: regenerate::App) -> Reply {
     send(app, "/signingCertificate", Some(&format!("Bearer {TOKEN}"))).await
 }
@@ -304,12 +304,12 @@ pub(crate) fn unreachable_device(id: &str) -> DeviceRecord {
     device
 }
 
-/// A dead process does not try again.
+/// A dead process does not retry.
 fn retries(wire: &Wire) -> RetryConfig {
     if wire.is_cut() { RetryConfig::disabled() } else { RetryConfig::standard() }
 }
 
-/// The schema that template.yaml gave it, without its items.
+/// Copies the schema that template.yaml defined, without the items.
 async fn copy_table(dynamodb: &aws_sdk_dynamodb::Client, from: &str, to: &str) {
     let described = dynamodb.describe_table().table_name(from).send().await.unwrap().table.unwrap();
     let indexes: Vec<_> = described

@@ -1,5 +1,5 @@
-//! The function `issue` in this process, and a device that waits for its certificate: its request is on record, as the
-//! worker leaves it.
+//! The function `issue` in this process, and a device that waits for its certificate. The device's request is
+//! recorded as the worker would do it.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use issue::{Lists, Wake};
@@ -24,14 +24,14 @@ use super::wire::Wire;
 
 pub(super) const CRL_BASE: &str = "http://pki.example.com";
 
-/// A device that waits, and the job that it waits in.
+/// A device that waits for its certificate, and its job.
 pub(super) struct Requester<'a> {
     pub(super) regenerator: &'a Regenerator,
     pub(super) job: JobId,
     pub(super) certificate: CertificateId,
 }
 
-/// A request as a device makes it.
+/// A request like a device's.
 pub(super) fn request() -> String {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
     rcgen::CertificateParams::new(Vec::new()).unwrap().serialize_request(&key).unwrap().pem().unwrap()
@@ -63,7 +63,7 @@ pub(super) fn issuer_with(
     }
 }
 
-/// Whether the message is done with.
+/// Whether the message was processed.
 pub(super) async fn deliver(app: &issue::App, body: &Value, receives: u32) -> bool {
     let event = json!({ "Records": [{
         "messageId": "message", "receiptHandle": "handle", "body": body.to_string(),
@@ -84,7 +84,7 @@ pub(super) async fn wake(app: &issue::App) {
 }
 
 impl<'a> Requester<'a> {
-    /// The device is to have a certificate, for the first time or anew, and has made its request.
+    /// Prepares a device that has made a request, for its first certificate or a renewal.
     pub(super) async fn open(regenerator: &'a Regenerator, request: &str) -> Self {
         let by = Request { by: &Actor::function("tests"), now: seconds_ago::<30>() };
         let job = rootcast_deploy::issue(&regenerator.ledger, &device(), by).await.unwrap();
@@ -116,7 +116,7 @@ impl<'a> Requester<'a> {
         self.regenerator.ledger.jobs_and_tasks([], std::slice::from_ref(&key)).await.unwrap().1.remove(&key)
     }
 
-    /// The job is over, as the conductor ends it, so that another one may begin.
+    /// Ends the job as the conductor would, so that another one can begin.
     pub(super) async fn end(&self) {
         self.regenerator
             .ledger
@@ -125,7 +125,7 @@ impl<'a> Requester<'a> {
             .unwrap();
     }
 
-    /// Items of the certificates table whose key begins so.
+    /// Items of the certificates table whose sort key has this prefix.
     pub(super) async fn items(&self, prefix: &str) -> Vec<String> {
         let scanned = aws_sdk_dynamodb::Client::new(self.regenerator.config()).scan();
         let items = scanned.table_name(self.regenerator.certificates_table()).send().await.unwrap().items.unwrap();
@@ -136,7 +136,7 @@ impl<'a> Requester<'a> {
         ids.collect()
     }
 
-    /// Messages of this body that wait, whoever they are for.
+    /// Messages with this body in the queue.
     pub(super) async fn sent(&self, body: &Value) -> usize {
         let sqs = aws_sdk_sqs::Client::new(self.regenerator.config());
         let mut found = 0;

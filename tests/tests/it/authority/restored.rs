@@ -1,4 +1,4 @@
-//! Tables that were lost or went back in time, under keys and devices that did not.
+//! Tables that were lost or restored to an earlier time, while keys and devices are newer.
 
 use std::collections::HashMap;
 
@@ -28,7 +28,7 @@ async fn authority_item(config: &aws_config::SdkConfig, table: &str) -> Option<I
     get.consistent_read(true).send().await.unwrap().item
 }
 
-/// The table as a backup had it: roots and bundles that came later are gone.
+/// Restores the table from a backup: later roots and bundles are gone.
 async fn restore_table(config: &aws_config::SdkConfig, table: &str, authority: Item, gone: &[&str]) {
     let dynamodb = aws_sdk_dynamodb::Client::new(config);
     dynamodb.put_item().table_name(table).set_item(Some(authority)).send().await.unwrap();
@@ -38,7 +38,7 @@ async fn restore_table(config: &aws_config::SdkConfig, table: &str, authority: I
     }
 }
 
-/// What a worker writes before it brings a bundle to the device.
+/// What a worker records before it sends a bundle to the device.
 async fn bring(regenerator: &Regenerator, bundle: u64) {
     let lease = Lease { owner: "worker".to_owned(), until: seconds_ago::<0>() };
     let leased = regenerator.ledger.lease(&DEVICE.parse().unwrap(), &lease, Some(bundle), seconds_ago::<0>()).await;
@@ -53,7 +53,7 @@ async fn states(regenerator: &Regenerator) -> Vec<(u32, KeyState)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stack_made_again_deletes_no_key_and_counts_on() {
+async fn a_recreated_stack_deletes_no_key_and_continues_counting() {
     Stack::run(0, async |stack| {
         let first = Regenerator::open(&stack.local, "made-again").await;
         for _ in 0..2 {
@@ -79,7 +79,7 @@ async fn a_stack_made_again_deletes_no_key_and_counts_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn devices_ahead_of_the_tables_stop_a_new_root() {
+async fn devices_ahead_of_the_tables_prevent_a_new_root() {
     Stack::run(0, async |stack| {
         let regenerator = Regenerator::open(&stack.local, "forgotten").await;
         regenerator.enrol().await;
@@ -95,7 +95,7 @@ async fn devices_ahead_of_the_tables_stop_a_new_root() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_without_a_record_stop_a_new_root() {
+async fn keys_without_a_record_prevent_a_new_root() {
     Stack::run(0, async |stack| {
         let regenerator = Regenerator::open(&stack.local, "yesterday").await;
         assert_eq!(put(&regenerator).await.status, StatusCode::OK);
@@ -118,9 +118,9 @@ async fn keys_without_a_record_stop_a_new_root() {
     .await;
 }
 
-/// In the table of yesterday its rollover runs, and is aborted; but the devices rely on it since then.
+/// In the restored table, its rollover is running and is then aborted, but devices already rely on the key.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_that_has_signed_is_never_given_up() {
+async fn a_key_that_has_signed_is_never_deleted() {
     Stack::run(0, async |stack| {
         let regenerator = Regenerator::open(&stack.local, "signed-before").await;
         assert_eq!(put(&regenerator).await.status, StatusCode::OK);
@@ -134,7 +134,7 @@ async fn a_key_that_has_signed_is_never_given_up() {
 }
 
 #[tokio::test]
-async fn restore_raises_every_counter_and_a_new_root_is_made() {
+async fn restore_raises_every_counter_and_permits_a_new_root() {
     Stack::run(2, async |stack| {
         stack.found().await;
         let table = stack.local.outputs.of("CertificatesTable").unwrap().to_owned();
@@ -170,14 +170,14 @@ async fn restore_raises_every_counter_and_a_new_root_is_made() {
     .await;
 }
 
-/// The table was restored while a rollover ran.
+/// The table was restored while a rollover was running.
 #[tokio::test]
-async fn a_device_ahead_of_its_job_says_what_helps() {
+async fn a_device_ahead_of_its_job_reports_the_remedy() {
     Stack::run(1, async |stack| {
         stack.found().await;
         stack.enrol_fleet().await;
         let device = stack.devices().next().unwrap().id.parse().unwrap();
-        // Nobody comes to it before its record is as it is wanted here.
+        // Lease the device, so that no worker visits it before its record is prepared.
         let held = Lease { owner: "a test".to_owned(), until: seconds_ago::<-15>() };
         stack.ledger.lease(&device, &held, None, seconds_ago::<0>()).await.unwrap();
         let id = stack.put_root("").await;
@@ -198,7 +198,7 @@ async fn a_device_ahead_of_its_job_says_what_helps() {
     .await;
 }
 
-/// So high a bundle was brought to the device.
+/// Records that this bundle was sent to the device.
 async fn remember(stack: &Stack, device: &str, goal: u64) {
     let dynamodb = aws_sdk_dynamodb::Client::new(&stack.local.sdk_config);
     let update = dynamodb.update_item().table_name(stack.local.outputs.of("DevicesTable").unwrap());

@@ -11,11 +11,11 @@ use super::wire::Wire;
 use crate::stack::Stack;
 
 const FLEETS: [usize; 2] = [10, 10_000];
-/// Calls that are timed, of which the middle one counts.
+/// Timed calls per fleet, whose median is used.
 const ROUNDS: usize = 5;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_devices_cost_a_root_no_more_calls() {
+async fn ten_thousand_devices_need_no_more_calls_than_ten() {
     Stack::run(0, async |stack| {
         let mut seen = Vec::new();
         for devices in FLEETS {
@@ -29,7 +29,7 @@ async fn ten_thousand_devices_cost_a_root_no_more_calls() {
             assert_eq!(reply.job_path(), JobId(1).path());
             let mut sent = wire.sent();
             eprintln!("{devices} devices: {} AWS calls in {took:?}: {}", sent.len(), sent.join(" "));
-            // Two of them are under way at once, and arrive in either order.
+            // Two of the calls are concurrent, and arrive in either order.
             sent.sort();
             seen.push(sent);
         }
@@ -38,9 +38,9 @@ async fn ten_thousand_devices_cost_a_root_no_more_calls() {
     .await;
 }
 
-/// The same through API Gateway and Lambda, as the local cloud has them.
+/// The same through API Gateway and Lambda in the local cloud.
 #[tokio::test(flavor = "multi_thread")]
-async fn through_the_api_ten_thousand_devices_cost_no_time() {
+async fn ten_thousand_devices_do_not_slow_the_api_down() {
     let mut medians = Vec::new();
     for devices in FLEETS {
         Stack::run(0, async |stack| {
@@ -67,7 +67,7 @@ async fn through_the_api_ten_thousand_devices_cost_no_time() {
     assert!(medians[1] < medians[0] * 2 + Duration::from_millis(500), "{medians:?}: it must not grow with the fleet");
 }
 
-/// Ends the job in the records, so that the next root may be made while the fleet is as it was.
+/// Ends the job in the records, so that the next root can be created without changing the fleet.
 async fn forget(stack: &Stack, id: JobId) {
     loop {
         let mut job = stack.job(id).await;
@@ -75,14 +75,14 @@ async fn forget(stack: &Stack, id: JobId) {
         let authority = Authority { running: None, ..stack.ledger.authority().await.unwrap() };
         let change = Change { authority: Some(&authority), job: Some(&job), ..Change::default() };
         match stack.ledger.commit(change).await {
-            // The conductor is at work on it.
+            // The conductor is writing the job.
             Err(LedgerError::Conflict) => {}
             written => return written.unwrap(),
         }
     }
 }
 
-/// Approved devices that nobody can reach.
+/// Enrols approved devices that cannot be reached.
 async fn enrol(ledger: &Ledger, devices: usize) {
     let records: Vec<_> = (1..=devices).map(|number| unreachable_device(&format!("bmc-{number:05}"))).collect();
     assert!(ledger.enrol(&records, seconds_ago::<0>()).await.unwrap().into_iter().all(|enrolled| enrolled));

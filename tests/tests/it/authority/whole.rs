@@ -1,4 +1,4 @@
-//! What must hold of the records and the keys whenever no request and no job is under way.
+//! Invariants of the records and keys whenever no request and no job is under way.
 
 use aws_sdk_kms::types::KeyState;
 use rootcast_core::job::Job;
@@ -11,7 +11,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::readers;
 use super::regenerator::Regenerator;
 
-/// Everything about a certificate authority of so many generations, of which the last one signs.
+/// Checks a certificate authority with this number of generations, of which the last one is active.
 pub(super) async fn assert_whole(regenerator: &Regenerator, generations: u32, jobs: usize) {
     let authority = regenerator.ledger.authority().await.unwrap();
     assert_eq!(authority.claim, None);
@@ -30,7 +30,7 @@ pub(super) async fn assert_whole(regenerator: &Regenerator, generations: u32, jo
     assert_keys(regenerator, &roots).await;
 }
 
-/// The job made this root, published it, and waits for the conductor.
+/// The job has this root, published it, and waits for the conductor.
 pub(super) fn assert_job_of(job: &Job, root: &RootRecord) {
     assert_eq!(job.generation, root.generation);
     assert!(job.bundle_version > 0, "{job:?}");
@@ -48,7 +48,7 @@ fn assert_one_signs(authority: &Authority, roots: &[RootRecord]) {
     }
 }
 
-/// The certificate is the one that was reserved, of the key that was recorded, and verifies.
+/// The certificate matches its reservation and the recorded key, and verifies.
 async fn assert_root(regenerator: &Regenerator, root: &RootRecord) {
     let (key, certificate) = root.key_and_certificate().unwrap();
     assert_eq!(root.tbs, Some(tbs_sha256(certificate.der())), "generation {}", root.generation);
@@ -58,7 +58,7 @@ async fn assert_root(regenerator: &Regenerator, root: &RootRecord) {
     readers::verify(&[certificate], certificate, &[]).unwrap();
 }
 
-/// As reserved, and leading from one root to the other.
+/// The links match their reservations, and lead from one root to the other.
 fn assert_links(old: Option<&RootRecord>, new: &RootRecord) {
     let Some(old) = old else {
         assert!(new.new_with_old.is_none() && new.old_with_new.is_none());
@@ -73,7 +73,7 @@ fn assert_links(old: Option<&RootRecord>, new: &RootRecord) {
     }
 }
 
-/// Versions without a gap, the last of them with every root, verifiable by whoever holds any one.
+/// Bundle versions have no gap; the last one has every root, and each root alone verifies it.
 async fn assert_bundles(regenerator: &Regenerator, authority: &Authority, roots: &[RootRecord]) {
     for version in 1..=authority.bundle {
         assert!(regenerator.ledger.bundle(version).await.unwrap().is_some(), "bundle {version}");
@@ -87,7 +87,7 @@ async fn assert_bundles(regenerator: &Regenerator, authority: &Authority, roots:
     }
 }
 
-/// The key of each root can be used; every other key that was ever made is about to be deleted.
+/// Every root's key can be used; every other key that was created is pending deletion.
 async fn assert_keys(regenerator: &Regenerator, roots: &[RootRecord]) {
     let keys = regenerator.keys().await;
     for root in roots {

@@ -1,4 +1,4 @@
-//! The wire between one request and AWS: it counts the calls, and can be cut at any of them, as a crash would.
+//! The wire between one process and AWS: it counts the calls, and can be cut at any call to simulate a crash.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ pub(crate) enum Cut {
     Never,
     /// Before it sends this call.
     Request(usize),
-    /// After it sent this call: the call takes effect, and nobody hears the answer.
+    /// After it sends this call: the call takes effect, and the answer is lost.
     Answer(usize),
 }
 
@@ -41,7 +41,7 @@ impl Wire {
         self.cut != Cut::Never
     }
 
-    /// Whether it came so far.
+    /// Whether the cut was reached.
     pub(crate) fn has_died(&self) -> bool {
         self.died.load(Ordering::Relaxed)
     }
@@ -51,7 +51,7 @@ impl Wire {
         Err(when.into())
     }
 
-    /// The operations that were sent, in their order.
+    /// The operations that were sent, in order.
     pub(crate) fn sent(&self) -> Vec<String> {
         self.sent.lock().unwrap().clone()
     }

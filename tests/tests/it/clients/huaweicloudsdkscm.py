@@ -1,4 +1,4 @@
-"""Huawei Cloud's SDK for SCM, as its users call it: import, list, show, export, delete, and what it makes of a refusal."""
+"""Huawei Cloud's SDK for SCM, as its users call it: import, list, show, export, delete, and its error for a refusal."""
 
 import json
 import sys
@@ -31,7 +31,7 @@ def main():
     everything = client.list_certificates(ListCertificatesRequest(limit=50))
     shown = client.show_certificate(ShowCertificateRequest(certificate_id=imported))
     exported = client.export_certificate(ExportCertificateRequest(certificate_id=imported))
-    # Within one second the very same request has the very same signature, which is good once.
+    # Within one second an identical request has an identical signature, which is only accepted once.
     body.duplicate_check = False
     refused = [
         refusal(lambda: client.import_certificate(ImportCertificateRequest(body=body))),

@@ -12,8 +12,8 @@ use tokio::process::Command;
 
 use crate::stack::Stack;
 
-/// Runs `NAME.py` in an environment with what `NAME.txt` names. It gets the API's address, the file of the certificate to
-/// trust, and `input` as JSON on its standard input; its last line is JSON.
+/// Runs `NAME.py` in an environment with the packages of `NAME.txt`. Its standard input is a JSON object with the
+/// API's address, the file of the certificate to trust, and `input`; its last line of output is JSON.
 pub async fn run(stack: &Stack, name: &str, input: &Value) -> Value {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients");
     let python = rootcast_local::python_environment(&folder.join(format!("{name}.txt"))).await.unwrap();

@@ -1,4 +1,4 @@
-"""Lenovo's own client, as its users call it: log in, ask for a root, look at the job, log out, and what it makes of a refusal."""
+"""Lenovo's own client, as its users call it: log in, request a root, show the job, log out, and its error for a refusal."""
 
 import json
 import os
@@ -7,11 +7,11 @@ import tempfile
 
 url, ca = sys.argv[1:]
 given = json.load(sys.stdin)
-# From here it takes the certificate to trust, and where it is started it writes its log.
+# The client reads the certificate to trust from this variable, and writes its log to the current folder.
 os.environ["REQUESTS_CA_BUNDLE"] = ca
 os.chdir(tempfile.mkdtemp())
 
-from pylxca import connect, disconnect, tasks  # noqa: E402: it writes its log as soon as it is imported
+from pylxca import connect, disconnect, tasks  # noqa: E402: opens its log when it is imported
 
 
 def main():

@@ -1,4 +1,4 @@
-//! PyPI `pylxca` 4.2.0, over TLS: it logs in with a password, and keeps its session by cookies.
+//! PyPI `pylxca` 4.2.0, over TLS: it logs in with a password, and keeps its session with cookies.
 
 use rootcast_core::access::permission::Role;
 use rootcast_core::job::JobId;
@@ -12,7 +12,8 @@ async fn lenovos_own_client_works_unchanged() {
     Stack::run(1, async |stack| {
         stack.enrol_fleet().await;
         let password = stack.principal_who_may("rack-admin", Role::Administrator).await;
-        // The client waits three seconds for its login, and this machine may be busy with a function's first start.
+        // Warm the function up: the client's log-in times out after three seconds, and a cold start on a busy machine
+        // takes longer.
         stack.log_in("rack-admin", &password, "certificate").await.json();
         stack.api.get("/jobs").await.response();
         let said = run(stack, "pylxca", &json!({ "user": "rack-admin", "password": password })).await;

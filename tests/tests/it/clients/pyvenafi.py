@@ -1,4 +1,4 @@
-"""Venafi's own client, as its users call it: log in, retry, exchange tokens, log out, and what it makes of a refusal."""
+"""Venafi's own client, as its users call it: log in, retry, refresh tokens, log out, and its error for a refusal."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ def main():
     first = {"access": sdk._token, "refresh": sdk._refresh_token}
     sdk.re_authenticate()
     second = {"access": sdk._token, "refresh": sdk._refresh_token}
-    # An access token that is over: the client is refused, exchanges its refresh token, and asks again.
+    # With an expired access token the client is refused, uses its refresh token, and repeats the request.
     sdk._session.update_headers({"Authorization": first["access"]})
     sdk.SystemStatus.Version.get()
     third = {"access": sdk._token, "refresh": sdk._refresh_token}

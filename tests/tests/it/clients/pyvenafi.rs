@@ -1,4 +1,4 @@
-//! PyPI `pyvenafi` 1.1.0, over TLS: it logs in with a password, and exchanges its tokens by itself.
+//! PyPI `pyvenafi` 1.1.0, over TLS: it logs in with a password, and refreshes its tokens itself.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! From the call to the device that shows the certificate on a new connection.
+//! From the API call to the device that shows the certificate on a new connection.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::{path, refused};
 use crate::fake::{Fake, Model, PASSWORD, USER};
 use crate::stack::{LIMIT, Stack, fake_enrolment, until};
 
-/// Fakes, enrolled and approved by what they showed then.
+/// Fakes, enrolled and approved with their current certificates.
 pub async fn fakes(stack: &Stack, ids: &[&str]) -> BTreeMap<String, Fake> {
     let mut fakes = BTreeMap::new();
     for id in ids {
@@ -27,7 +27,7 @@ pub async fn fakes(stack: &Stack, ids: &[&str]) -> BTreeMap<String, Fake> {
     fakes
 }
 
-/// The job, and who was refused at once.
+/// The job, and the devices that were refused at once.
 pub async fn deploy(stack: &Stack, id: CertificateId, devices: &[&str]) -> (Option<JobId>, Value) {
     let resources: Vec<Value> = devices.iter().map(|id| json!({ "id": id })).collect();
     let body = json!({ "service_name": "DEVICE", "resources": resources });
@@ -43,7 +43,7 @@ pub async fn ended(stack: &Stack, job: JobId) -> Value {
     .await
 }
 
-/// What a TLS client is shown now.
+/// The certificate that a TLS client gets now.
 pub async fn shown(stack: &Stack, device: &str) -> Value {
     stack.api.get(&format!("/devices/{device}/fingerprint")).await.response()["fingerprint"].take()
 }
@@ -53,7 +53,7 @@ pub fn print(bundle: &Bundle) -> Value {
 }
 
 #[tokio::test]
-async fn devices_show_what_they_got_and_use_it() {
+async fn devices_show_the_deployed_certificates_and_rollovers_recognise_them() {
     Stack::run(1, async |stack| {
         stack.found().await;
         stack.enrol_fleet().await;
@@ -83,7 +83,7 @@ async fn devices_show_what_they_got_and_use_it() {
         let told: Vec<_> = told["Certificate Deployed"].iter().map(|detail| detail["certificateId"].clone()).collect();
         assert_eq!(told, [json!(one.to_string()), json!(one.to_string())]);
 
-        // The other one takes its place on a single device.
+        // The other certificate replaces it on one device.
         let (job, _) = deploy(stack, two, &["web-2"]).await;
         ended(stack, job.unwrap()).await;
         assert_eq!(shown(stack, "web-2").await, print(&second));
@@ -102,7 +102,7 @@ async fn devices_show_what_they_got_and_use_it() {
         stack.api.delete("/devices/web-1").await.response();
         assert_eq!(stack.api.delete(&path(one)).await.status, 204);
 
-        // A rollover finds the devices by their new keys.
+        // A rollover recognises the devices by their new keys.
         let job = stack.put_root("").await;
         stack.ended(job).await;
         assert_eq!(fakes["web-2"].open_sessions(), 0);
@@ -111,11 +111,11 @@ async fn devices_show_what_they_got_and_use_it() {
 }
 
 #[tokio::test]
-async fn what_failed_says_where_and_goes_on_there() {
+async fn a_failed_deployment_names_its_stage_and_resumes_there() {
     Stack::run(0, async |stack| {
         let fakes = fakes(stack, &["good", "wrong", "liar"]).await;
         stack.store_credential("wrong", USER, "tr0ub4dor-and-3").await;
-        // Says yes and goes on with what it had.
+        // Reports success and keeps the old certificate.
         fakes["liar"]
             .fault(|request, _| request.is("POST", "ReplaceCertificate").then(|| crate::fake::Reply::status(204)));
         let listener = Listener::start(stack).await;

@@ -1,4 +1,4 @@
-//! What others are told, as a rule of EventBridge sees it.
+//! Events as received by an EventBridge rule.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use time::Duration;
 use super::pki::Bundle;
 use crate::stack::{LIMIT, Stack, until};
 
-/// A queue that gets every event of ours.
+/// A queue that receives every Rootcast event.
 pub(super) struct Listener {
     sqs: aws_sdk_sqs::Client,
     queue: String,
@@ -31,7 +31,7 @@ impl Listener {
         Self { sqs, queue }
     }
 
-    /// What came since the last call, by its detail-type, as soon as there are so many.
+    /// The events since the last call, by detail-type, once there are `count`.
     pub(super) async fn take(&self, count: usize) -> BTreeMap<String, Vec<Value>> {
         let mut taken: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         let mut number = 0;
@@ -54,7 +54,7 @@ impl Listener {
 }
 
 #[tokio::test]
-async fn an_import_is_told_and_once_its_nearing_end() {
+async fn an_import_and_its_nearing_expiry_are_each_reported_once() {
     Stack::run(0, async |stack| {
         let listener = Listener::start(stack).await;
         let near = stack.import("near", &Bundle::lasting("near.example.com", Duration::days(6))).await;
@@ -78,7 +78,7 @@ async fn an_import_is_told_and_once_its_nearing_end() {
     .await;
 }
 
-/// As the schedule does every hour.
+/// Runs the function as its hourly schedule does.
 pub async fn look(stack: &Stack) {
     stack.invoke("RotateFunction", &json!({})).await;
 }

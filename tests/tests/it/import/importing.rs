@@ -1,4 +1,4 @@
-//! What is taken, what is refused, and what is the same request again.
+//! Accepted imports, refused imports, and repeated requests.
 
 use rcgen::PublicKeyData;
 use reqwest::Method;
@@ -37,7 +37,7 @@ async fn any_order_in_either_field_is_stored_the_same() {
 }
 
 #[tokio::test]
-async fn a_chain_leads_to_a_root_sent_or_ours() {
+async fn a_chain_ends_at_a_sent_root_or_ours() {
     Stack::run(0, async |stack| {
         let bundle = Bundle::new("web.example.com");
         let alone = json!({ "name": "alone", "certificate": bundle.leaf, "private_key": bundle.key });
@@ -45,7 +45,7 @@ async fn a_chain_leads_to_a_root_sent_or_ours() {
         assert_eq!(answer.status, 400);
         assert!(answer.text.contains("Intermediate of web.example.com"), "{answer:?}");
 
-        // Read once before there is a root: the next call must not believe that there is none.
+        // Read the roots once before one exists: the next call must not cache their absence.
         stack.found().await;
         let (leaf, key) = leaf_of_ours(stack, "ours.example.com").await;
         let alone = json!({ "name": "ours", "certificate": leaf, "private_key": key });
@@ -54,7 +54,7 @@ async fn a_chain_leads_to_a_root_sent_or_ours() {
     .await;
 }
 
-/// A server's certificate, signed by the root that signs.
+/// A server certificate, signed by the active root.
 async fn leaf_of_ours(stack: &Stack, host: &str) -> (String, String) {
     let generation = stack.ledger.authority().await.unwrap().signing.unwrap();
     let root = stack.ledger.root(generation).await.unwrap().unwrap();
@@ -76,7 +76,7 @@ async fn leaf_of_ours(stack: &Stack, host: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn everything_wrong_is_said_at_once_and_nothing_kept() {
+async fn every_problem_is_reported_at_once_and_nothing_is_stored() {
     Stack::run(0, async |stack| {
         let (bundle, other) = (Bundle::new("web.example.com"), Bundle::new("other.example.com"));
         let import = format!("{CERTIFICATES}/import");
@@ -117,7 +117,7 @@ async fn everything_wrong_is_said_at_once_and_nothing_kept() {
 }
 
 #[tokio::test]
-async fn only_who_is_known_learns_anything() {
+async fn unauthenticated_callers_learn_nothing() {
     Stack::run(0, async |stack| {
         let bundle = Bundle::new("web.example.com");
         let id = stack.import("web", &bundle).await;
@@ -136,7 +136,7 @@ async fn only_who_is_known_learns_anything() {
                 refused(&answer, 401, "SCM.0401");
             }
         }
-        // Known, but not for this.
+        // Authenticated, but without the permission.
         let operator = stack.api_of("operator", Role::Operator).await;
         let answer = operator.send(Method::POST, &format!("{}/export", path(id)), None).await;
         refused(&answer, 403, "SCM.0403");
@@ -173,9 +173,9 @@ async fn names_are_unique_in_folders_and_leaves_on_request() {
     .await;
 }
 
-/// Also when the copies come at the same moment.
+/// Including concurrent copies.
 #[tokio::test]
-async fn the_same_request_again_gives_the_same_id() {
+async fn repeating_a_request_gives_the_same_id() {
     Stack::run(0, async |stack| {
         let bundle = Bundle::new("web.example.com");
         let import = format!("{CERTIFICATES}/import");

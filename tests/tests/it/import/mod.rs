@@ -1,4 +1,4 @@
-//! Certificates made elsewhere, from the call that brings them to the device that shows them.
+//! Imported certificates, from the call that imports them to the device that shows them.
 
 pub mod deploying;
 pub mod events;
@@ -24,7 +24,7 @@ impl Stack {
         self.api_of("exporter", exporting()).await
     }
 
-    /// Imports what must be taken.
+    /// An import that must succeed.
     pub async fn import(&self, name: &str, bundle: &Bundle) -> CertificateId {
         imported(&self.api.post(&format!("{CERTIFICATES}/import"), body(name, bundle)).await)
     }
@@ -37,7 +37,7 @@ pub fn exporting() -> Grants {
     grants
 }
 
-/// All in one text: leaf, intermediate, root.
+/// One text with leaf, intermediate and root.
 pub fn body(name: &str, bundle: &Bundle) -> Value {
     json!({ "name": name, "certificate": bundle.all(), "private_key": bundle.key })
 }
@@ -50,7 +50,7 @@ fn path(id: CertificateId) -> String {
     format!("{CERTIFICATES}/{id}")
 }
 
-/// Checks that this is a refusal in SCM's own shape, with a request id, and returns its message.
+/// Checks that this is a refusal in SCM's format, with a request id, and returns its message.
 fn refused(answer: &Answer, status: u16, code: &str) -> String {
     assert_eq!(answer.status, status, "{answer:?}");
     let body: Value = serde_json::from_str(&answer.text).unwrap();

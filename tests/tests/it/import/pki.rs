@@ -1,4 +1,4 @@
-//! A certificate authority of somebody else's: a root, an intermediate, and what they issue.
+//! A foreign certificate authority: a root, an intermediate, and issued leaves.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -19,7 +19,7 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// For a service on loopback, for 90 days.
+    /// For a service on loopback, valid for 90 days.
     pub fn new(host: &str) -> Self {
         Self::lasting(host, Duration::days(90))
     }

@@ -1,4 +1,4 @@
-//! Lists and pages, as the vendor's API has them.
+//! Lists and pages in the vendor's API.
 
 use serde_json::{Value, json};
 use time::Duration;
@@ -8,7 +8,7 @@ use super::{CERTIFICATES, body, path, refused};
 use crate::stack::Stack;
 
 #[tokio::test]
-async fn a_certificate_is_shown_with_what_the_vendor_shows() {
+async fn a_certificate_is_shown_with_the_vendors_fields() {
     Stack::run(0, async |stack| {
         let bundle = Bundle::new("web.example.com");
         let id = stack.import("web", &bundle).await;
@@ -35,7 +35,7 @@ async fn a_certificate_is_shown_with_what_the_vendor_shows() {
     .await;
 }
 
-/// 23 of them, so that no page is full at the end and every shard is merged.
+/// 23 certificates, so that the last page is never full and every shard is merged.
 #[tokio::test]
 async fn every_paging_shows_each_certificate_once_in_order() {
     Stack::run(0, async |stack| {
@@ -93,9 +93,9 @@ async fn every_paging_shows_each_certificate_once_in_order() {
     .await;
 }
 
-/// Nothing writes when a certificate expires: whoever reads it compares with the clock.
+/// Nothing is written when a certificate expires: readers compare with the clock.
 #[tokio::test]
-async fn a_certificate_whose_time_is_over_is_shown_as_expired() {
+async fn a_certificate_past_its_end_is_shown_as_expired() {
     Stack::run(0, async |stack| {
         let short = stack.import("short", &Bundle::lasting("short.example.com", Duration::seconds(8))).await;
         let long = stack.import("long", &Bundle::new("long.example.com")).await;

@@ -1,4 +1,4 @@
-//! A private key opens where it belongs, for whom it may, and leaves no other trace.
+//! A private key only opens in its own record and for permitted callers, and leaves no other trace.
 
 use super::pki::Bundle;
 use super::{path, refused};
@@ -58,7 +58,7 @@ async fn exports_and_deletes_are_recorded_and_no_key_logged() {
         let who: Vec<_> = entries.iter().map(|entry| (entry.action, entry.principal.as_str())).collect();
         assert_eq!(who, [(Action::Import, "tests"), (Action::Export, "exporter"), (Action::Delete, "tests")]);
 
-        // The middle of the base64, in whatever way it is broken into lines.
+        // The middle of the base64 is found regardless of line breaks.
         let middle: String = secret.lines().skip(1).collect::<String>()[8..40].to_owned();
         for function in FUNCTIONS {
             let log = stack.log(function).await;

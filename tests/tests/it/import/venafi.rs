@@ -15,7 +15,7 @@ async fn retry(stack: &Stack, path: &str, body: Value) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_retry_waits_for_what_failed_and_visits_nothing_else() {
+async fn a_retry_only_visits_failed_devices() {
     Stack::run(0, async |stack| {
         let fakes = fakes(stack, &["good", "locked", "still-locked"]).await;
         for id in ["locked", "still-locked"] {
@@ -34,7 +34,7 @@ async fn a_retry_waits_for_what_failed_and_visits_nothing_else() {
         let before = fakes["good"].requests().len();
         assert!(before > 0);
 
-        // The other client's spelling, another case of the name, and one device whose cause is gone.
+        // With the other client's spelling, another case of the name, and one device whose cause was fixed.
         stack.store_credential("locked", USER, PASSWORD).await;
         let other = json!({ "CertificateDN": dn.to_uppercase(), "WorkToDoTimeout": 20 });
         assert_eq!(retry(stack, "/vedsdk/certificates/retry", other).await, (200, json!({ "Success": true })));
@@ -42,7 +42,7 @@ async fn a_retry_waits_for_what_failed_and_visits_nothing_else() {
         assert_ne!(shown(stack, "still-locked").await, print(&bundle));
         ended(stack, job.unwrap()).await;
 
-        // At once and many times: the work is queued once.
+        // Many concurrent retries queue the work once.
         stack.store_credential("still-locked", USER, PASSWORD).await;
         fakes["still-locked"].requests();
         let calls = futures::future::join_all((0..4).map(|_| retry(stack, "/vedsdk/Certificates/Retry", wanted(20))));
@@ -60,7 +60,7 @@ async fn a_retry_waits_for_what_failed_and_visits_nothing_else() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_retried_is_refused_in_venafis_words() {
+async fn impossible_retries_are_refused_with_venafis_messages() {
     Stack::run(0, async |stack| {
         let path = "/vedsdk/Certificates/Retry";
         let (status, said) = retry(stack, path, json!({ "CertificateDN": "" })).await;

@@ -1,11 +1,11 @@
-//! Where another reader of certificates judges otherwise, and why.
+//! Differences to other readers of certificates, and their reasons.
 
 use self::Reader::{OpenSsl, Python, SomeOpenSsl};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reader {
     OpenSsl,
-    /// Not of every release since 3.0.
+    /// Some releases of OpenSSL since 3.0.
     SomeOpenSsl,
     Python,
 }
@@ -23,7 +23,7 @@ const FIRST_KEY: &str = "it takes the first key and leaves the rest, which may b
 const BER: &str = "OpenSSL reads BER; signatures are over DER";
 const PSS: &str = "few devices take such a key, and AWS-LC signs with none; Python takes it for any RSA key";
 
-/// The case of the corpus, who differs from us, and the reason.
+/// The case in the corpus, the reader that differs from us, and the reason.
 pub(super) const DIFFERENCES: &[(&str, Reader, &str)] = &[
     // Names.
     ("CN is a host name, no SAN", Python, SAN),

@@ -1,6 +1,6 @@
-//! The corpus of the import, judged by others as well: OpenSSL as a TLS client would ask it, and Python cryptography's
-//! verifier for the web's profile. Where they differ from us, this table says why; a difference that is not in it fails,
-//! and so does one that is in it and no longer there.
+//! The import's corpus, also judged by other readers: OpenSSL with a TLS client's checks, and Python cryptography's
+//! verifier for the web's profile. A table gives the reason for each difference; the test fails at a difference that
+//! is not in the table, and at an entry that no longer differs.
 
 #[path = "../../../../functions/shared/pki/tests/import/corpus/mod.rs"]
 #[allow(dead_code, clippy::cast_possible_truncation, reason = "the import's own tests use more of it")]
@@ -25,10 +25,10 @@ use self::corpus::certificate::TODAY;
 use self::corpus::{Bundle, Input, cases};
 use self::differences::{DIFFERENCES, Reader};
 
-/// `None` where it is accepted, or why not.
+/// `None` if accepted, else the reason.
 type Verdict = Option<String>;
 
-/// A bundle as a client sees it: whatever signed itself and was sent is its anchor, beside our own roots.
+/// A bundle as a client sees it: the anchors are our roots and every self-signed certificate that was sent.
 struct Presented<'a> {
     bundle: &'a Bundle,
     anchors: Vec<&'a [u8]>,
@@ -36,7 +36,7 @@ struct Presented<'a> {
 }
 
 #[tokio::test]
-async fn other_readers_of_certificates_agree_or_the_table_says_why() {
+async fn other_readers_agree_or_the_table_has_the_reason() {
     let judged: Vec<_> = cases().iter().filter_map(|case| case.bundle.as_ref().map(|bundle| (case, bundle))).collect();
     let presented: Vec<_> = judged.iter().map(|(_, bundle)| Presented::of(bundle)).collect();
     let (openssl, python) = tokio::join!(openssl::verdicts(&presented), python_verdicts(&presented));
@@ -109,7 +109,7 @@ impl<'a> Presented<'a> {
     }
 }
 
-/// By its names and its key identifiers; whether the signature holds is for the readers to say.
+/// By its names and key identifiers; the readers check the signature.
 fn is_self_signed(der: &[u8]) -> bool {
     let Ok((_, parsed)) = X509Certificate::from_der(der) else { return false };
     let (mut of_issuer, mut own) = (None, None);

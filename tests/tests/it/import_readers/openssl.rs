@@ -1,4 +1,4 @@
-//! The `openssl` command, 3.0 or later: its own opinion of a chain, and whether a key is the leaf's.
+//! The `openssl` command, 3.0 or later: its verdict on a chain, and whether a key is the leaf's.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::corpus::certificate::TODAY;
 use super::corpus::key::pem;
 use super::{Presented, Verdict};
 
-/// What one process verifies: the same anchors, the same other certificates, and the leaves of these bundles.
+/// The input of one process: common anchors and other certificates, and the leaves of these bundles.
 type Group<'a> = (&'a Presented<'a>, Vec<usize>);
 
 pub(super) async fn verdicts(presented: &[Presented<'_>]) -> Vec<Verdict> {
@@ -28,7 +28,7 @@ pub(super) async fn verdicts(presented: &[Presented<'_>]) -> Vec<Verdict> {
         let said = verify(&folder.path().join(number.to_string()), each, &leaves).await;
         members.into_iter().zip(said).collect::<Vec<_>>()
     });
-    // Few at once: there may be few processors.
+    // Low concurrency: the machine may have few processors.
     let judged: Vec<_> = futures::stream::iter(chains).buffer_unordered(4).concat().await;
     for (at, verdict) in judged {
         verdicts[at] = verdict;
@@ -71,7 +71,7 @@ async fn verify(folder: &Path, presented: &Presented<'_>, leaves: &[&[u8]]) -> V
     paths.into_iter().map(verdict).collect()
 }
 
-/// Public halves, as OpenSSL read them of a private key and of a certificate's key: few are in many bundles.
+/// Public keys that OpenSSL read from private keys and from certificates. Cached, because many bundles share them.
 #[derive(Default)]
 struct Read<'a> {
     keys: HashMap<&'a str, Result<String, String>>,
@@ -79,7 +79,7 @@ struct Read<'a> {
 }
 
 impl<'a> Read<'a> {
-    /// The private key is consistent in itself, and its public half is the one in the certificate.
+    /// Checks that the private key is consistent and matches the certificate's public key.
     async fn mismatch(&mut self, folder: &Path, presented: &Presented<'a>) -> Verdict {
         let bundle = presented.bundle;
         if !self.keys.contains_key(bundle.key.as_str()) {

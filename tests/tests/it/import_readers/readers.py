@@ -1,4 +1,4 @@
-"""What Python cryptography says of bundles: a line of JSON in, a line of JSON out, for all of them at once.
+"""Python cryptography's verdicts on bundles: one line of JSON in, one line of JSON out, for all bundles.
 
 In: {"now": seconds, "bundles": [{"leaf": DER, "others": [DER], "anchors": [DER], "key": PEM}]}, DER as base64.
 Out: ["", or why it is refused, for each].
@@ -19,7 +19,7 @@ SPKI = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def main():
-    warnings.simplefilter("ignore")  # of serial numbers and SHA-1: what counts is what it accepts
+    warnings.simplefilter("ignore")  # about serial numbers and SHA-1: only the verdict matters
     asked = json.load(sys.stdin)
     now = datetime.datetime.fromtimestamp(asked["now"], datetime.timezone.utc).replace(tzinfo=None)
     json.dump([verdict(bundle, now) for bundle in asked["bundles"]], sys.stdout)
@@ -37,14 +37,14 @@ def verdict(bundle, now):
         if key.public_key().public_bytes(*SPKI) != leaf.public_key().public_bytes(*SPKI):
             return "another key"
         return ""
-    except Exception as error:  # whatever it is that it refuses with
+    except Exception as error:  # any error is a refusal
         return f"{type(error).__name__}: {error}".split("\n")[0][:300] or "refused"
-    except BaseException as error:  # pyo3's panics are no Exception
+    except BaseException as error:  # pyo3's panics are not Exceptions
         return f"panic: {error}"[:300]
 
 
 def subject(leaf):
-    """A name that the certificate has, since its verifier wants one: of the SAN, or the CN where there is none."""
+    """One of the certificate's names, which its verifier requires: from the SAN, or else the CN."""
     try:
         for name in leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value:
             if isinstance(name, x509.DNSName):

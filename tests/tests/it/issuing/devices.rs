@@ -1,4 +1,4 @@
-//! What the device fails at: each stage that is its own is taken up again where it failed, and only there.
+//! Failures of the device: each of its stages is retried from where it failed, and only that stage.
 
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::job::task::ErrorClass;
@@ -8,11 +8,11 @@ use super::{asked, begin, deployed, device, dn, failed, retried, went_on};
 use crate::fake::{Csr, Flaw, GENERATE, Model, REPLACE, error};
 use crate::stack::Stack;
 
-/// As template.yaml's MaxTries is set for tests.
+/// The tests' value of template.yaml's MaxTries.
 const TRIES: usize = 3;
 
 #[tokio::test]
-async fn a_device_with_a_bad_request_is_asked_again() {
+async fn a_device_with_an_invalid_request_makes_another() {
     Stack::run(0, async |stack| {
         stack.found().await;
         let fakes = [
@@ -42,10 +42,11 @@ async fn a_device_with_a_bad_request_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_certificate_not_taken_is_given_again_the_same() {
+async fn a_certificate_that_was_not_installed_is_sent_again_unchanged() {
     Stack::run(0, async |stack| {
         stack.found().await;
-        // It refuses the certificate, says yes and keeps the old one, stays away after its restart.
+        // One device refuses the certificate, one reports success and keeps the old one, one stays down after its
+        // restart.
         let [refusing, lying, away] = [
             device(stack, "refusing", Model::OpenBmc).await,
             device(stack, "lying", Model::OpenBmc).await,
@@ -85,9 +86,9 @@ async fn a_certificate_not_taken_is_given_again_the_same() {
     .await;
 }
 
-/// A second request would have the device forget the key of the first.
+/// A second request would make the device forget the key of the first.
 #[tokio::test]
-async fn a_task_that_comes_again_makes_no_second_request() {
+async fn a_redelivered_task_makes_no_second_request() {
     Stack::run(0, async |stack| {
         stack.found().await;
         let fake = device(stack, "bmc", Model::OpenBmc).await;

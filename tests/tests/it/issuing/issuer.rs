@@ -1,4 +1,4 @@
-//! What the issuer fails at: it goes on from there with the request that it has, and the device is not asked again.
+//! Failures of the issuer: it continues with the recorded request, without another visit to the device.
 
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::job::task::ErrorClass;
@@ -11,7 +11,7 @@ use crate::rollover::signing;
 use crate::stack::{LIMIT, Stack, until};
 
 #[tokio::test]
-async fn the_issuer_goes_on_with_the_request_that_it_has() {
+async fn the_issuer_continues_with_the_recorded_request() {
     Stack::run(0, async |stack| {
         // There is no root yet.
         let fake = device(stack, "bmc", Model::OpenBmc).await;
@@ -25,7 +25,7 @@ async fn the_issuer_goes_on_with_the_request_that_it_has() {
         assert_eq!(asked(&fake), (0, 1));
         assert_eq!(request(&binding(stack, &job).await), request(&before));
 
-        // The device has moved to an address that is no name for a certificate.
+        // The device has moved to an address that cannot be a name in a certificate.
         let address = stack.api.get("/devices/bmc").await.response()["address"].clone();
         deliver(stack, "IssueFunction", false).await;
         let job = begin(stack, "bmc").await;
@@ -41,7 +41,7 @@ async fn the_issuer_goes_on_with_the_request_that_it_has() {
         retried(stack, &job, Stage::ApproveRequest).await;
         assert_eq!(asked(&fake), (0, 1));
 
-        // The root's key does not sign.
+        // The root's key cannot sign.
         let kms = aws_sdk_kms::Client::new(&stack.local.sdk_config);
         let generation = stack.ledger.authority().await.unwrap().signing.unwrap();
         let key = stack.ledger.root(generation).await.unwrap().unwrap().key.unwrap();

@@ -1,4 +1,4 @@
-//! Whoever dies, and wherever: the same end.
+//! Whichever process dies at whichever call, the result is the same.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +61,7 @@ async fn a_worker_dead_during_a_restart_is_replaced_without_writes() {
 
 /// Each time a little later in its work.
 #[tokio::test]
-async fn an_ever_dying_issuer_signs_what_it_had_reserved() {
+async fn an_issuer_that_keeps_dying_signs_its_reserved_certificate() {
     Stack::run(0, async |stack| {
         stack.found().await;
         let fake = device(stack, DEVICE, Model::OpenBmc).await;
@@ -79,7 +79,7 @@ async fn an_ever_dying_issuer_signs_what_it_had_reserved() {
             sqs.send_message().queue_url(url).message_body(&task).send().await.unwrap();
             tokio::time::sleep(Duration::from_millis(25 * step)).await;
             stack.crash("IssueFunction").await;
-            // The local cloud leaves a function alone for a second after it failed.
+            // The local cloud pauses a function for a second after a failure.
             tokio::time::sleep(Duration::from_millis(1100)).await;
         }
         sqs.send_message().queue_url(url).message_body(&task).send().await.unwrap();
@@ -91,13 +91,13 @@ async fn an_ever_dying_issuer_signs_what_it_had_reserved() {
     .await;
 }
 
-/// Who dies.
+/// The function that dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// The worker, which has the device make a request.
+    /// The worker that has the device make a request.
     Request,
     Issue,
-    /// The worker, which gives the device its certificate.
+    /// The worker that installs the certificate on the device.
     Install,
 }
 
@@ -116,7 +116,7 @@ async fn an_installation_survives_a_crash_at_every_call() {
     die_everywhere(Turn::Install, 8).await;
 }
 
-/// Before the call is sent, and before its answer is heard.
+/// Before each call is sent, and before each answer is received.
 async fn die_everywhere(turn: Turn, at_least: usize) {
     Stack::run(0, async |stack| {
         stack.store_credential(DEVICE, USER, PASSWORD).await;
@@ -148,7 +148,7 @@ async fn die_everywhere(turn: Turn, at_least: usize) {
     .await;
 }
 
-/// An regenerator with a root, and a device that is to have a certificate of its own.
+/// A regenerator with a root, and a device that needs its own certificate.
 struct Scene {
     regenerator: Regenerator,
     fake: Fake,
@@ -178,7 +178,7 @@ impl Scene {
         Self { regenerator, fake, job }
     }
 
-    /// The device's task comes to a process with this wire and this clock.
+    /// Delivers the device's task to a process with this wire and this clock.
     async fn take(&self, turn: Turn, wire: &Wire, clock: fn() -> OffsetDateTime) {
         match turn {
             Turn::Issue => {
@@ -192,7 +192,7 @@ impl Scene {
         }
     }
 
-    /// Processes in good health, in turn. What the dead one held is free by now.
+    /// Runs healthy processes in turn. The dead process's leases have expired by now.
     async fn end(&self) {
         for _ in 0..3 {
             if self.is_settled().await {
@@ -216,7 +216,7 @@ impl Scene {
         self.regenerator.ledger.uses_by(self.job.certificate, &self.job.devices).await.unwrap().remove(0)
     }
 
-    /// As if nothing had happened.
+    /// Checks that the result is the same as without a crash.
     async fn assert_whole(&self, turn: Turn) {
         let ledger = &self.regenerator.ledger;
         let binding = self.binding().await;
@@ -237,14 +237,14 @@ impl Scene {
         assert_eq!((device.certificate, &device.bindings), (Some(record.id), &vec![record.id]));
         assert_eq!(device.lease, None);
         assert_eq!(self.fake.open_sessions(), 0);
-        // A request that was never recorded is made again; a certificate that the device has is not written again.
+        // A request that was not recorded is made again; a certificate that the device has is not written again.
         let requests = self.fake.requests();
         let count = |path| requests.iter().filter(|request| request.is("POST", path)).count();
         assert!(count(GENERATE) == 1 || turn == Turn::Request && count(GENERATE) == 2, "{}", count(GENERATE));
         assert_eq!(count(REPLACE), 1);
     }
 
-    /// As Lambda hands it to a function.
+    /// The message as Lambda delivers it.
     fn message(&self) -> Value {
         let (job, device) = (self.job.id, DEVICE.parse().unwrap());
         let task = Task::new(job, Leg::Install, device, 1);

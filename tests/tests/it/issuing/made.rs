@@ -1,4 +1,4 @@
-//! Nothing fails.
+//! Issuance without faults.
 
 use rootcast_core::device::Pin;
 use rootcast_pki::fingerprint::Fingerprint;
@@ -38,7 +38,7 @@ async fn devices_show_our_certificates_for_keys_they_made() {
             }
             assert!(!text.contains("Unspecified") && !text.contains("ZZ"), "the request was believed: {text}");
 
-            // The next one has the same id and name, and another key.
+            // The next certificate has the same id and name, and another key.
             let next = begin(stack, id).await;
             assert_eq!(next.certificate, job.certificate);
             let renewed = deployed(stack, &next).await;
@@ -48,7 +48,7 @@ async fn devices_show_our_certificates_for_keys_they_made() {
             let known = stack.ledger.device(&id.parse().unwrap()).await.unwrap().unwrap();
             assert_eq!(known.pins, [Pin::Key(Fingerprint::of(renewed.leaf.spki_der()))]);
         }
-        // The next rollover finds them by their new keys.
+        // The next rollover recognises the devices by their new keys.
         let job = stack.put_root("").await;
         stack.ended(job).await;
     })

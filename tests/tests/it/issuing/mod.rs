@@ -1,4 +1,4 @@
-//! A device's own certificate, from the key that the device makes to the connection that shows what we signed.
+//! A device's own certificate, from the device's key to the connection that shows the signed certificate.
 
 mod devices;
 mod issuer;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::fake::{Fake, GENERATE, Model, PASSWORD, REPLACE, Request, USER};
 use crate::stack::{LIMIT, Stack, fake_enrolment, until};
 
-/// A fake, enrolled and approved by what it showed then.
+/// A fake, enrolled and approved with its current certificate.
 pub async fn device(stack: &Stack, id: &str, model: Model) -> Fake {
     let fake = Fake::start(model).await;
     stack.store_credential(id, USER, PASSWORD).await;
@@ -32,14 +32,14 @@ pub async fn device(stack: &Stack, id: &str, model: Model) -> Fake {
     fake
 }
 
-/// A job that has a device's own certificate made.
+/// A job that issues a device's own certificate.
 pub struct Issuing {
     pub job: JobId,
     pub certificate: CertificateId,
     device: DeviceId,
 }
 
-/// Asks for the device's own certificate, be it the first one or the next.
+/// Requests the device's own certificate, the first one or a renewal.
 pub async fn begin(stack: &Stack, device: &str) -> Issuing {
     let begun = stack.api.post(&format!("/devices/{device}/certificate"), json!({})).await.response();
     let said = |name: &str| begun[name].as_str().unwrap();
@@ -48,7 +48,7 @@ pub async fn begin(stack: &Stack, device: &str) -> Issuing {
     Issuing { job, certificate: said("certificate").parse().unwrap(), device: device.parse().unwrap() }
 }
 
-/// Venafi's name of a device's own certificate.
+/// Venafi's name for a device's own certificate.
 pub fn dn(device: &str) -> String {
     CertificateDn::of_device(&device.parse().unwrap()).to_string()
 }
@@ -62,7 +62,7 @@ async fn outcome(stack: &Stack, job: JobId, wanted: &str) -> Value {
     .await
 }
 
-/// The device shows what is on record.
+/// The device shows the recorded certificate.
 pub async fn deployed(stack: &Stack, job: &Issuing) -> CertificateRecord {
     outcome(stack, job.job, "deployed").await;
     let binding = binding(stack, job).await;
@@ -77,7 +77,7 @@ pub async fn deployed(stack: &Stack, job: &Issuing) -> CertificateRecord {
     record
 }
 
-/// The job has failed there, and has not come further.
+/// The job failed at this stage.
 pub async fn failed(stack: &Stack, job: &Issuing, stage: Stage, class: ErrorClass) -> UseRecord {
     outcome(stack, job.job, "deployedWithFailures").await;
     let binding = binding(stack, job).await;
@@ -86,7 +86,7 @@ pub async fn failed(stack: &Stack, job: &Issuing, stage: Stage, class: ErrorClas
     binding
 }
 
-/// What failed is tried again, and ends well: from that stage on, and nothing before it.
+/// Retries what failed: it succeeds, from that stage on, without repeating earlier stages.
 async fn retried(stack: &Stack, job: &Issuing, from: Stage) -> CertificateRecord {
     stack.api.post(&format!("/jobs/{}/retry", job.job), json!({})).await.response();
     went_on(stack, job, from).await
@@ -110,7 +110,7 @@ async fn binding(stack: &Stack, job: &Issuing) -> UseRecord {
     stack.ledger.uses_by(job.certificate, [&job.device]).await.unwrap().remove(0)
 }
 
-/// Requests and replacements that the device was asked for since the last time.
+/// Requests and replacements at the device since the last call.
 fn asked(fake: &Fake) -> (usize, usize) {
     let requests = fake.requests();
     let count = |is: fn(&Request) -> bool| requests.iter().filter(|request| is(request)).count();

@@ -1,4 +1,4 @@
-//! Calls to AWS as IAM sees them: which action on which resource, in which context.
+//! Calls to AWS in IAM's terms: action, resource and context.
 //!
 //! Source: <https://docs.aws.amazon.com/service-authorization/latest/reference/>.
 
@@ -8,17 +8,17 @@ use serde_json::Value;
 
 use crate::proxy::Recorded;
 
-/// Where the local cloud is.
+/// The local cloud's region and account.
 pub const PLACE: &str = "us-east-1:000000000000";
 
-/// Something that a policy has to allow.
+/// A permission that a policy must grant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call {
     pub function: String,
     pub action: String,
-    /// Its ARN; `*` where the action takes none.
+    /// The resource's ARN; `*` if the action has no resource.
     pub resource: String,
-    /// Condition keys, and the values that the request has of them.
+    /// Condition keys, and their values in the request.
     pub context: BTreeMap<String, Vec<String>>,
 }
 
@@ -32,7 +32,7 @@ pub fn calls(asked: &Recorded) -> Vec<Call> {
     let found = match service {
         "DynamoDB_20120810" => dynamodb(operation, &body),
         "AmazonSQS" => {
-            // A batch is allowed by the permission of its parts.
+            // A batch needs the permission of its single operation.
             let action = format!("sqs:{}", operation.trim_end_matches("Batch"));
             let name = text(&body["QueueUrl"]).rsplit('/').next().unwrap_or_default().to_owned();
             vec![(action, format!("arn:aws:sqs:{PLACE}:{name}"), BTreeMap::new())]
@@ -51,7 +51,7 @@ pub fn calls(asked: &Recorded) -> Vec<Call> {
             })
             .collect(),
         "ResourceGroupsTaggingAPI_20170126" => vec![(format!("tag:{operation}"), "*".to_owned(), BTreeMap::new())],
-        // Nothing allows that: whoever reads the finding teaches it to this table.
+        // No policy allows this: an unknown call must be added to this table.
         _ => vec![(asked.target.clone(), "?".to_owned(), BTreeMap::new())],
     };
     let function = asked.who.to_string();
@@ -109,9 +109,9 @@ fn dynamodb(operation: &str, body: &Value) -> Vec<Part> {
     }
 }
 
-/// Top-level attributes that an update names, its key's too.
+/// Top-level attributes that an update names, including its key.
 fn attributes(update: &Value) -> Vec<String> {
-    /// What else a word of an expression may be.
+    /// Other words in an expression.
     const WORDS: [&str; 12] = [
         "set",
         "remove",
@@ -141,7 +141,7 @@ fn attributes(update: &Value) -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// The partition key of an item or of a key.
+/// The partition key of an item or a key.
 fn leading(item: &Value) -> String {
     let key = if item["pk"].is_null() { &item["id"] } else { &item["pk"] };
     text(&key["S"]).to_owned()
@@ -172,7 +172,7 @@ fn kms(operation: &str, body: &Value) -> Vec<Part> {
         return vec![(action, resource, context)];
     }
     context.insert("kms:KeyUsage".to_owned(), vec![text(&body["KeyUsage"]).to_owned()]);
-    // The tags of a new key need a permission of their own, on a key whose id nobody knows before.
+    // Tags on a new key need a separate permission, on a key whose id is not known beforehand.
     let tagging = ("kms:TagResource".to_owned(), format!("arn:aws:kms:{PLACE}:key/new"), context.clone());
     vec![(action, "*".to_owned(), context), tagging]
 }

@@ -1,7 +1,7 @@
-//! Least privilege, proven: what each function really asks of AWS, and what its role allows, are the same.
+//! Least privilege: each function's calls to AWS are exactly what its role allows.
 //!
-//! Each function is given an address of its own for AWS, by the variable of the SDK: nothing in it knows that it is
-//! watched. What Lambda itself does with a role (logs, receiving messages) does not come by here.
+//! Each function gets a separate endpoint for AWS, by the SDK's variable, without being changed otherwise. Lambda's
+//! own use of a role (logs, receiving messages) does not pass through it.
 
 mod call;
 mod policy;
@@ -36,7 +36,7 @@ use crate::proxy::{Proxy, free_port};
 use crate::stack::{FUNCTIONS, LIMIT, Stack, fake_enrolment, until};
 
 #[tokio::test]
-async fn every_function_may_do_what_it_does_and_nothing_else() {
+async fn every_functions_permissions_match_its_calls() {
     let cloud_port = free_port();
     let proxy = Proxy::to(cloud_port);
     let mut options = LocalOptions::new(0, Progress::silent()).unwrap();
@@ -83,7 +83,7 @@ async fn every_function_may_do_what_it_does_and_nothing_else() {
     .await;
 }
 
-/// From now on the function's calls go through this address.
+/// Routes the function's calls through this address from now on.
 async fn watch(stack: &Stack, function: &str, endpoint: &str) {
     let name = stack.local.outputs.of(function).unwrap();
     let url = format!("{}/2015-03-31/functions/{name}/configuration", stack.local.endpoint_url);
@@ -93,11 +93,11 @@ async fn watch(stack: &Stack, function: &str, endpoint: &str) {
     environment["Variables"]["AWS_ENDPOINT_URL"] = json!(endpoint);
     let changed = client.put(&url).json(&json!({ "Environment": environment })).send().await.unwrap();
     changed.error_for_status().unwrap();
-    // Whoever runs already has the old one.
+    // Running processes still use the old address.
     stack.crash(function).await;
 }
 
-/// Calls to a root's key, with the tags that it has.
+/// Calls to a root's key, with the key's tags.
 async fn tagged(stack: &Stack, asked: BTreeSet<Call>) -> Vec<Call> {
     let kms = aws_sdk_kms::Client::new(&stack.local.sdk_config);
     let mut known: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
@@ -117,7 +117,7 @@ async fn tagged(stack: &Stack, asked: BTreeSet<Call>) -> Vec<Call> {
     calls
 }
 
-/// What of the statement nothing made use of.
+/// The parts of the statement that no call used.
 fn superfluous(statement: &Statement, asked: &[&Call]) -> Vec<String> {
     let Statement { function, sid, actions, resources, .. } = statement;
     if actions.iter().all(|action| BY_LAMBDA.contains(&action.as_str())) {
@@ -137,7 +137,7 @@ fn superfluous(statement: &Statement, asked: &[&Call]) -> Vec<String> {
     idle.map(|what| format!("{function} {sid}: {what} is not used")).collect()
 }
 
-/// Own certificates without a root, and of a device that is not there.
+/// Requests own certificates without a root, and for an unknown device.
 async fn begin_too_early(stack: &Stack) {
     let fake = issuing::device(stack, "early", Model::OpenBmc).await;
     let job = issuing::begin(stack, "early").await;
@@ -153,7 +153,7 @@ async fn begin_too_early(stack: &Stack) {
     }
 }
 
-/// A root that signs at once; devices; a rollover that ends, and one that is paused, waived, resumed and taken back.
+/// An active root; devices; a rollover that completes, and one that is paused, waived, resumed and aborted.
 async fn roll_over(stack: &Stack) {
     stack.found().await;
     let api = &stack.api;
@@ -193,7 +193,7 @@ async fn roll_over(stack: &Stack) {
     drop(fakes);
 }
 
-/// Approved after the rollovers: the schedule has it brought to the bundle of today.
+/// A device approved after the rollovers: the schedule sends it the current bundle.
 async fn join(stack: &Stack) {
     let fakes = fakes(stack, &["late"]).await;
     stack.invoke("ConductFunction", &json!({ "wake": "running" })).await;
@@ -207,7 +207,7 @@ async fn join(stack: &Stack) {
     drop(fakes);
 }
 
-/// Certificates of somebody else's, by each vendor's own client, and what the clients do not call.
+/// Foreign certificates, imported by each vendor's own client, and calls that the clients do not make.
 async fn import(stack: &Stack) {
     let bundle = Bundle::new("signed.example.com");
     let (ak, sk) = stack.access_key("deployer", Role::Administrator).await;
@@ -255,7 +255,7 @@ async fn import(stack: &Stack) {
     drop(fakes);
 }
 
-/// A device's own certificate: made, renewed, revoked.
+/// A device's own certificate: issued, renewed, revoked.
 async fn issue(stack: &Stack) {
     let fake = issuing::device(stack, "own", Model::OpenBmc).await;
     let first = issuing::begin(stack, "own").await;
@@ -272,7 +272,7 @@ async fn issue(stack: &Stack) {
     drop(fake);
 }
 
-/// Every way in, and who says who may come.
+/// Every way to authenticate, and the management of users.
 async fn call(stack: &Stack, provider: &Provider) {
     let root = "iam#arn:aws:iam::000000000000:root";
     let jane = Identity::oidc(&provider.issuer, "Jane").unwrap();
@@ -295,7 +295,7 @@ async fn call(stack: &Stack, provider: &Provider) {
     let kept = stack.session("jane", password).await;
     for (method, path) in [(Method::GET, "/jobs"), (Method::GET, "/principals"), (Method::PUT, "/signingCertificate")] {
         api.send_with(&with_password, method.clone(), path, None).await;
-        // It is noted once in a while that a session is used.
+        // A session's use is recorded only once in a while.
         let soon = OffsetDateTime::now_utc() + Duration::minutes(7);
         stack.ledger.extend_session(&Fingerprint::of(kept.id.as_bytes()), soon).await.unwrap();
         stack.in_session(&kept, Some(&kept.csrf), method, path).await;
@@ -307,7 +307,7 @@ async fn call(stack: &Stack, provider: &Provider) {
     let next = json!({ "password": "another very long password" });
     api.send(Method::PUT, "/principals/jane/password", Some(next)).await.response();
     api.delete("/principals/jane").await.response();
-    // Takes the identities from him who has gone.
+    // Takes over the removed user's identities.
     assert_eq!(api.post("/principals", principal).await.status, 201);
 }
 
@@ -315,7 +315,7 @@ async fn venafi(stack: &Stack, call: &str, body: &Value) {
     stack.api.post(&format!("/vedsdk/Certificates/{call}"), body.clone()).await.json();
 }
 
-/// Nothing is left to be done.
+/// Waits until no work is left.
 async fn until_idle(stack: &Stack) {
     until("no deployment runs", LIMIT, async || {
         let all = stack.ledger.quiet_deployments(OffsetDateTime::now_utc(), None, 1000).await.unwrap();

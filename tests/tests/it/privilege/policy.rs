@@ -1,4 +1,4 @@
-//! What the functions' roles allow, as the deployed stack has it.
+//! The permissions of the functions' roles in the deployed stack.
 //!
 //! Source: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements.html>.
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::call::{Call, LEADING_KEYS};
 use crate::stack::Stack;
 
-/// One that allows something.
+/// An `Allow` statement.
 #[derive(Debug)]
 pub struct Statement {
     pub function: String,
@@ -51,7 +51,7 @@ impl Statement {
     }
 }
 
-/// `*` is anything, also nothing.
+/// `*` matches any text, including none.
 pub fn is_like(text: &str, pattern: &str) -> bool {
     match pattern.split_once('*') {
         None => text == pattern,
@@ -61,7 +61,7 @@ pub fn is_like(text: &str, pattern: &str) -> bool {
     }
 }
 
-/// Of the function that the output of template.yaml names.
+/// The statements for the function that template.yaml's output names.
 pub async fn statements(stack: &Stack, output: &str) -> Vec<Statement> {
     let name = stack.local.outputs.of(output).unwrap();
     let url = format!("{}/2015-03-31/functions/{name}/configuration", stack.local.endpoint_url);
@@ -80,7 +80,7 @@ pub async fn statements(stack: &Stack, output: &str) -> Vec<Statement> {
     found
 }
 
-/// A role's own functions as the SDK would ask them: not worth a crate more.
+/// A query of IAM in the SDK's format: not worth another crate.
 async fn iam(stack: &Stack, asked: &[(&str, &str)]) -> String {
     let form = form_urlencoded::Serializer::new(String::new())
         .extend_pairs(asked)
@@ -126,7 +126,7 @@ fn read(function: &str, statement: &Value) -> Statement {
 }
 
 #[test]
-fn patterns_match_as_iam_has_it() {
+fn patterns_match_like_iams() {
     for (text, pattern, expected) in [
         ("scs0000000000001", "scs*", true),
         ("name#a", "scs*", false),

@@ -1,10 +1,10 @@
-//! What a role allows and the scenario does not use, each with its reason.
+//! Permissions that the scenario does not use, each with its reason.
 
-/// What Lambda itself does with a function's role, for its log and its queue.
+/// Lambda's own use of a function's role, for its log and its queue.
 pub const BY_LAMBDA: [&str; 5] =
     ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
 
-/// Finding, reason.
+/// Permission, reason.
 pub const UNUSED: [(&str, &str); 8] = [
     ("ConductFunction Control: arn:aws:sqs:us-east-1:000000000000:rootcast-control is not used", HAND_ON),
     ("ConductFunction Control: sqs:SendMessage is not used", HAND_ON),

@@ -44,7 +44,7 @@ async fn a_certificate_is_associated_then_pushed_then_dissociated() {
         let both = at_stage(stack, id, None, false).await;
         assert_eq!(both["Consumers"], applications(&["web-1", "web-2"]));
 
-        // While a job is at a device, its binding stays.
+        // While a job is working on a device, its association cannot be removed.
         never_done(&fakes["web-2"]);
         fakes["web-1"].requests();
         let renewed = Bundle::new("web.example.com");

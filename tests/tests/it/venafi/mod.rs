@@ -1,4 +1,4 @@
-//! The calls of Venafi's Web SDK around Retry, as its clients send them, against the whole system.
+//! The calls of Venafi's Web SDK around Retry, in its clients' format, on a whole stack.
 
 mod associating;
 mod owning;
@@ -20,14 +20,14 @@ async fn post(stack: &Stack, call: &str, body: Value) -> (u16, Value) {
     (answer.status.as_u16(), serde_json::from_str(&answer.text).unwrap())
 }
 
-/// The same about the imported certificate of this name, which has to succeed.
+/// As [`post`], for the imported certificate with this name; must succeed.
 async fn done(stack: &Stack, call: &str, name: &str, more: Value) -> Value {
     let (status, said) = post(stack, call, about(name, more)).await;
     assert_eq!(status, 200, "{call}: {said}");
     said
 }
 
-/// The same, refused: the text.
+/// As [`done`], but must be refused; returns the text.
 async fn refused(stack: &Stack, call: &str, name: &str, more: Value) -> String {
     let (status, said) = post(stack, call, about(name, more)).await;
     assert_eq!(status, 400, "{call}: {said}");
@@ -49,7 +49,7 @@ async fn details(stack: &Stack, id: CertificateId) -> Value {
     stack.api.get(&format!("/vedsdk/Certificates/{guid}")).await.json()
 }
 
-/// The details as soon as the work is at this stage, in error or not.
+/// The details, once the work is at this stage with this error state.
 async fn at_stage(stack: &Stack, id: CertificateId, stage: Option<u16>, in_error: bool) -> Value {
     until(&format!("{id} is at stage {stage:?}"), LIMIT, async || {
         let shown = details(stack, id).await;
@@ -59,7 +59,7 @@ async fn at_stage(stack: &Stack, id: CertificateId, stage: Option<u16>, in_error
     .await
 }
 
-/// Names of what is listed.
+/// The names in a list.
 async fn listed(stack: &Stack, query: &str) -> Vec<String> {
     let answer = stack.api.get(&format!("/vedsdk/certificates/{query}")).await;
     let page = answer.json();
@@ -74,7 +74,7 @@ async fn listed(stack: &Stack, query: &str) -> Vec<String> {
     names
 }
 
-/// The device takes the certificate, and is never done with it.
+/// The device accepts the certificate, and its task never ends.
 fn never_done(fake: &Fake) {
     fake.fault(|request, _| {
         (request.is("POST", "ReplaceCertificate") || request.is("GET", MONITOR)).then(|| running("1"))

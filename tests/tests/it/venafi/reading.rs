@@ -1,4 +1,4 @@
-//! List, show and retrieve; and what is not renewed.
+//! List, show and retrieve; and renewals that are refused.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -13,7 +13,7 @@ fn said(restarted: bool) -> Value {
 }
 
 #[tokio::test]
-async fn what_failed_is_given_up_or_begun_again() {
+async fn failed_work_is_aborted_or_restarted() {
     Stack::run(0, async |stack| {
         let fakes = fakes(stack, &["good", "locked"]).await;
         stack.store_credential("locked", USER, "tr0ub4dor-and-3").await;
@@ -30,7 +30,7 @@ async fn what_failed_is_given_up_or_begun_again() {
         assert_eq!(listed(stack, "?InError=1&Stage=800").await, ["web"]);
         fakes["good"].requests();
 
-        // Given up: nothing is left to be retried, and no device is visited.
+        // After a reset nothing is left to retry, and no device is visited.
         assert_eq!(done(stack, "Reset", "web", json!({})).await, said(false));
         assert_eq!(listed(stack, "?InError=1").await, [""; 0]);
         let text = refused(stack, "Retry", "web", json!({})).await;
@@ -39,7 +39,7 @@ async fn what_failed_is_given_up_or_begun_again() {
         let reset = details(stack, id).await;
         assert_eq!(reset["History"].as_array().unwrap().last().unwrap()["Words"], "tests gave it up.", "{reset}");
 
-        // Begun again from its first stage, at the device where it failed and nowhere else.
+        // Restarted from its first stage, only on the device where it failed.
         let locked = json!({ "ApplicationDN": applications(&["locked"]) });
         done(stack, "Push", "web", locked).await;
         at_stage(stack, id, Some(800), true).await;
@@ -53,7 +53,7 @@ async fn what_failed_is_given_up_or_begun_again() {
 }
 
 #[tokio::test]
-async fn work_under_way_is_given_up_and_its_job_ends() {
+async fn work_under_way_is_aborted_and_its_job_ends() {
     Stack::run(0, async |stack| {
         let fakes = fakes(stack, &["slow"]).await;
         never_done(&fakes["slow"]);
@@ -74,7 +74,7 @@ async fn work_under_way_is_given_up_and_its_job_ends() {
         assert_eq!(tasks["tasks"][0]["class"], "reset", "{tasks}");
         assert_eq!(details(stack, id).await["ProcessingDetails"]["Stage"], json!(null));
 
-        // A message of the job that was given up changes nothing for the next one.
+        // A message of the aborted job does not affect the next one.
         fakes["slow"].recover();
         done(stack, "Push", "web", json!({ "PushToAll": true })).await;
         at_stage(stack, id, None, false).await;

@@ -1,4 +1,4 @@
-//! Writes that are refused: of a conductor who lost his job, through a gate whose fleet has changed, of a root that is behind.
+//! Fenced writes: of a conductor that lost its job, through a gate whose fleet has changed, of a root that is behind.
 
 use rootcast_core::job::JobId;
 use rootcast_ledger::{Change, Conducting, FleetShard, Lease, LedgerError};
@@ -7,9 +7,9 @@ use tokio::task::spawn_local;
 use super::*;
 use crate::functions::Function;
 
-/// What goes through a gate demands the fleet that the survey read.
+/// A write through the gate is conditional on the fleet that the survey read.
 #[test]
-fn a_fleet_that_changed_lets_no_write_through_the_gate() {
+fn a_changed_fleet_closes_the_gate() {
     scene(3, async |scene| {
         let ledger = scene.world.functions.ledger();
         let read = async || -> Vec<(u8, u64)> {
@@ -32,7 +32,7 @@ fn a_fleet_that_changed_lets_no_write_through_the_gate() {
 }
 
 #[test]
-fn who_lost_a_job_goes_through_no_gate() {
+fn a_conductor_without_its_lease_cannot_pass_the_gate() {
     scene(1, async |scene| {
         let (ledger, job, now) = (scene.world.functions.ledger(), JobId(77), clock::now());
         let held = ledger.conduct(job, "first", now, now + HOUR).await.unwrap().unwrap();
@@ -44,9 +44,9 @@ fn who_lost_a_job_goes_through_no_gate() {
     });
 }
 
-/// Whoever conducts loses the job at once, and another conductor is woken: each goes on beside the next one.
+/// Each conductor loses the job at once, and another one is woken: they run concurrently.
 #[test]
-fn conductors_that_lost_their_lease_break_nothing() {
+fn conductors_that_lost_their_lease_do_no_harm() {
     for devices in 12..15 {
         scene(devices, async |scene| {
             scene.world.credential(&id(1), "wrong");
@@ -65,7 +65,7 @@ fn conductors_that_lost_their_lease_break_nothing() {
     }
 }
 
-/// Takes a job from its conductor, twenty times.
+/// Takes the job from its conductor twenty times.
 async fn rob(world: World, job: u64) {
     let names = [("pk", job.to_string()), ("sk", "conductor".to_owned())];
     let lease = Map::from_iter(names.map(|(name, value)| (name.to_owned(), value.into())));
@@ -82,9 +82,9 @@ async fn rob(world: World, job: u64) {
     }
 }
 
-/// As after the loss of a bundle's record while its first wave was under way.
+/// As after the loss of a bundle's record during its first wave.
 #[test]
-fn no_root_is_made_where_one_device_of_many_is_ahead() {
+fn one_device_ahead_of_the_tables_prevents_a_new_root() {
     World::live(1, async |world| {
         world.must("PUT", "/signingCertificate", Value::Null).await;
         let row = |number: u8| {

@@ -1,9 +1,9 @@
-//! Proofs that grow old, and devices that are to give one later.
+//! Proofs that grow old, and devices that prove what they hold later.
 
 use super::*;
 
 #[test]
-fn a_device_approved_between_rollovers_gets_todays_bundle() {
+fn a_device_approved_between_rollovers_gets_the_current_bundle() {
     scene(1, async |scene| {
         let job = scene.begin().await;
         scene.world.ended(job).await;
@@ -14,7 +14,7 @@ fn a_device_approved_between_rollovers_gets_todays_bundle() {
     });
 }
 
-/// A device that joins and refuses the password: at once, and once a day from then on.
+/// A device that joins and refuses the password: it is tried at once, and then once a day.
 #[test]
 fn a_joining_device_sees_a_wrong_password_once_a_day() {
     scene(1, async |scene| {
@@ -45,7 +45,7 @@ async fn old_proofs(scene: &Scene) -> u64 {
 }
 
 #[test]
-fn old_proofs_are_read_anew_before_the_root_signs() {
+fn old_proofs_are_renewed_before_the_root_is_activated() {
     scene(3, async |scene| {
         let job = old_proofs(scene).await;
         assert_eq!(scene.proofs(job).await, json!({ "fresh": 2, "old": 0, "missing": 0, "failed": 1, "waived": 0 }));
@@ -66,7 +66,7 @@ fn old_proofs_are_read_anew_before_the_root_signs() {
 }
 
 #[test]
-fn a_device_that_forgot_and_stores_nothing_is_named() {
+fn a_device_that_lost_its_root_and_lies_is_named() {
     scene(3, async |scene| {
         let job = old_proofs(scene).await;
         scene.mood(1, Mood::Lies);
@@ -82,13 +82,13 @@ fn a_device_that_forgot_and_stores_nothing_is_named() {
     });
 }
 
-/// The conductor reads the entry of a device, which is edited before the second is over.
+/// The conductor reads a device's entry, and the device is edited within the same second.
 #[test]
 fn an_entry_of_an_edited_device_is_not_removed() {
     scene(1, async |scene| {
         let ledger = scene.world.functions.ledger();
         let enrolment = scene.world.enrolment("late", scene.world.install(9));
-        // A second begins, by the clock of who writes the entries.
+        // Wait for a new second, on the clock of the function that writes the entries.
         sleep(Duration::from_millis(1000 - u64::from(clock::of::<1>().millisecond()))).await;
         scene.world.must("POST", "/devices", enrolment).await;
         let entries = async || {

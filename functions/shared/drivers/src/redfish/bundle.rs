@@ -1,9 +1,9 @@
-//! Slots with one member that holds all certificates as one text: its new content is (what is there ∪ install) − remove.
+//! Slots with one member that holds all certificates as one text. Its new content is (existing ∪ install) − remove.
 //!
-//! A slot that is not empty is changed by `CertificateService.ReplaceCertificate`, in one step. Where the device has no
-//! such action, or refuses it, the member is deleted and written anew; if that fails the old content is written back.
-//! Between the two the slot is empty: should the worker die there, the next attempt installs the goal, but anchors of
-//! others are lost.
+//! A slot that is not empty is changed in one step by `CertificateService.ReplaceCertificate`. If the device does not
+//! have this action or refuses it, the member is deleted and written again; if that fails, the old content is written
+//! back. In between the slot is empty: if the worker dies then, the next attempt installs the goal, but other
+//! parties' anchors are lost.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use super::slot::{Replace, TrustSlot};
 use crate::pem::Anchor;
 use crate::trust::Converged;
 
-/// Deleting, writing, and writing back must fit into what is left of the attempt.
+/// The remaining time must suffice for deleting, writing, and writing back.
 const SWAP_TIME: Duration = Duration::from_secs(15);
 
 pub(super) async fn converge(
@@ -66,7 +66,7 @@ pub(super) async fn converge(
     }
 }
 
-/// In the order in which it is there, new ones last, none twice.
+/// The existing anchors in their order, then the new ones, without duplicates.
 fn wanted(listing: &Listing, goal: &Goal) -> Vec<Anchor> {
     let mut wanted: Vec<Anchor> = Vec::new();
     for anchor in listing.anchors().chain(&goal.install) {
@@ -93,7 +93,7 @@ async fn change(
             Err(Stop::Failed(failure)) if refused(&failure) => {}
             outcome => return outcome,
         }
-        // Refused, or done and called a failure?
+        // The device may have refused, or made the change and reported an error.
         let now = Listing::read(session, slot).await?.fingerprints();
         if now != old.iter().map(|anchor| anchor.fingerprint).collect() {
             return Ok(());

@@ -1,13 +1,13 @@
-//! Devices whose clock is behind: a certificate that is not valid yet for them is refused, or taken and not kept, in
-//! whatever words they have for it.
+//! Devices whose clock is behind: a certificate that is not valid yet for the device is refused, or accepted and not
+//! stored, with vendor-specific messages.
 
 use http::HeaderValue;
 use rootcast_core::job::task::{ErrorClass, Failure};
 use time::OffsetDateTime;
 use time::format_description::well_known::{Rfc2822, Rfc3339};
 
-/// What devices say. OpenSSL's sentence is the first one, which most of them pass on; the others stand in vendors'
-/// message registries and manuals. Letters only, in lower case, as [`says_so`] compares them.
+/// Messages of devices. The first is OpenSSL's, which most devices pass on; the others are in vendors' message
+/// registries and manuals. Lower-case letters only, as [`says_so`] compares them.
 const WORDS: [&str; 8] = [
     "notyetvalid",
     "notvalidyet",
@@ -19,20 +19,20 @@ const WORDS: [&str; 8] = [
     "validityperiodhasnotstarted",
 ];
 
-/// Whether the device says that the certificate begins in its future.
+/// Whether the device's message says that the certificate is not valid yet.
 pub(super) fn says_so(words: &str) -> bool {
     let letters: String =
         words.chars().filter(char::is_ascii_alphabetic).map(|letter| letter.to_ascii_lowercase()).collect();
     WORDS.iter().any(|known| letters.contains(known))
 }
 
-/// `Date` (RFC 9110 §6.6.1), as the device sent it.
+/// Parses the device's `Date` (RFC 9110 §6.6.1).
 pub(super) fn read(date: &HeaderValue) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(date.to_str().ok()?, &Rfc2822).ok()
 }
 
-/// What a device made of a certificate that is valid `from` then, by its own clock. One that refused it, or did not keep
-/// it, and whose clock is before that time, will do so again whatever its words are.
+/// Reclassifies a failure to store a certificate that is valid `from` this time. If the device's clock is before it,
+/// the device will refuse or drop the certificate again, whatever its message is.
 pub(super) fn judged(failure: Failure, clock: Option<OffsetDateTime>, from: OffsetDateTime) -> Failure {
     let refused = matches!(failure.class, ErrorClass::Rejected | ErrorClass::ServerError | ErrorClass::NotStored);
     match clock.filter(|clock| refused && *clock < from) {
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn vendors_words_are_understood() {
+    fn vendors_messages_are_recognised() {
         for words in [
             "X509 error: certificate is not yet valid",
             "error 9 at 0 depth lookup: certificate is not yet valid",
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_is_read_as_devices_write_it() {
+    fn devices_dates_are_parsed() {
         let read = |text: &'static str| read(&HeaderValue::from_static(text));
         assert_eq!(read("Thu, 01 Jan 1970 00:02:03 GMT"), Some(datetime!(1970-01-01 00:02:03 UTC)));
         assert_eq!(read("Sun, 06 Nov 1994 08:49:37 GMT"), Some(datetime!(1994-11-06 08:49:37 UTC)));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_refusal_before_the_beginning_is_the_clocks() {
+    fn only_a_refusal_before_the_validity_is_a_clock_failure() {
         let from = datetime!(2026-01-01 00:00 UTC);
         let (early, late) = (Some(datetime!(2025-12-31 23:59:59 UTC)), Some(from));
         let class = |class, clock| judged(Failure::new(class, "No."), clock, from).class;

@@ -1,4 +1,5 @@
-//! Slots with one certificate a member: what is missing is added, what must go is deleted, nothing else is touched.
+//! Slots with one certificate per member: missing ones are added, unwanted ones deleted, and all others left
+//! unchanged.
 
 use http::Method;
 use rootcast_core::job::task::{ErrorClass, Failure};
@@ -15,7 +16,7 @@ use super::slot::TrustSlot;
 use crate::pem::Anchor;
 use crate::trust::Converged;
 
-/// `earlier` is how a write of an earlier attempt ended; it matters only where its effect is missing.
+/// `earlier`: how a write of an earlier attempt ended; only relevant if its effect is missing.
 pub(super) async fn converge(
     session: &mut Session<'_>,
     slot: &mut TrustSlot,
@@ -35,7 +36,7 @@ pub(super) async fn converge(
         listing = Listing::read(session, slot).await?;
         proven(&goal.install, &listing).map_err(|failure| by_clock(session, &goal.install, failure))?;
     }
-    // Only after the new ones are proven: a device that stores nothing keeps what it has.
+    // Delete only after the new anchors are proven: a device that stores nothing keeps its old anchors.
     for fingerprint in &goal.remove {
         while let Some(member) = removable(&listing, fingerprint)? {
             earlier.clone()?;
@@ -48,12 +49,13 @@ pub(super) async fn converge(
             }
         }
     }
-    // A device may drop one certificate for another.
+    // A device may have dropped one certificate when it stored another.
     proven(&goal.install, &listing)?;
     Ok(Converged { held: listing.held(), changed })
 }
 
-/// On a failure the slot has the last word: devices answer 500 for what they hold already, and time out after storing.
+/// After a failure, the slot's listing decides: devices answer 500 for an existing certificate, and time out after
+/// storing.
 async fn install(session: &mut Session<'_>, slot: &mut TrustSlot, anchor: &Anchor) -> Result<(), Stop> {
     let body = json!({"CertificateString": anchor.to_pem(), "CertificateType": "PEM"});
     let failure = match write(session, Method::POST, &slot.collection, Some(&body)).await {
@@ -68,7 +70,7 @@ async fn install(session: &mut Session<'_>, slot: &mut TrustSlot, anchor: &Ancho
     Err(by_clock(session, std::slice::from_ref(anchor), failure).into())
 }
 
-/// Whether it is the device's clock that keeps the certificates from it.
+/// Reclassifies the failure if the device's clock explains it.
 pub(super) fn by_clock(session: &Session<'_>, written: &[Anchor], failure: Failure) -> Failure {
     match written.iter().filter_map(Anchor::valid_from).max() {
         Some(latest) => clock::judged(failure, session.connection.clock(), latest),
@@ -76,7 +78,7 @@ pub(super) fn by_clock(session: &Session<'_>, written: &[Anchor], failure: Failu
     }
 }
 
-/// Devices say that they are full in many ways (OpenBMC 500, XCC 409): where the limit is known, it decides.
+/// Devices report a full store in many ways (OpenBMC 500, XCC 409): if the limit is known, it decides.
 fn full(slot: &TrustSlot, listing: &Listing, failure: Failure) -> Failure {
     let answered = matches!(failure.class, ErrorClass::ServerError | ErrorClass::Rejected);
     match slot.limit {
@@ -90,13 +92,13 @@ fn full(slot: &TrustSlot, listing: &Listing, failure: Failure) -> Failure {
 
 async fn remove(session: &mut Session<'_>, member: &Link) -> Result<(), Stop> {
     match write(session, Method::DELETE, member, None).await {
-        // Gone already, or perhaps: the listing that follows decides.
+        // The member may already be gone: the next listing decides.
         Err(Stop::Failed(failure)) if failure.class == ErrorClass::Unsupported => Ok(()),
         outcome => outcome,
     }
 }
 
-/// The member to delete. One that holds other certificates too is not deleted.
+/// The member to delete. A member that also holds other certificates is not deleted.
 fn removable(listing: &Listing, fingerprint: &Fingerprint) -> Result<Option<Link>, Failure> {
     let mut members = listing.members.iter();
     let holding = members.find(|member| member.anchors.iter().any(|anchor| anchor.fingerprint == *fingerprint));
@@ -127,7 +129,7 @@ pub(super) fn kept(fingerprint: &Fingerprint) -> Failure {
     Failure::new(ErrorClass::NotStored, message)
 }
 
-/// A refused credential is used no more, and another certificate at the other end is no device of ours.
+/// A refused credential is not used again, and a peer with another certificate is not our device.
 pub(super) const fn has_second_chance(failure: &Failure) -> bool {
     !matches!(failure.class, ErrorClass::Unauthorized | ErrorClass::PinMismatch)
 }

@@ -18,14 +18,14 @@ use super::link::Link;
 use super::{clock, fault};
 use crate::wire::{Line, Peer, Wire};
 
-/// One request. Writing a certificate is said to take real hardware up to 30 s.
+/// Limit per request. Real hardware is reported to take up to 30 s to write a certificate.
 const REQUEST_LIMIT: Duration = Duration::from_secs(45);
 
-/// Kept back from the deadline for logging out, and for putting back what a failed replacement took away.
+/// Reserved before the deadline for logging out, and for restoring the content after a failed replacement.
 const RESERVE: Duration = Duration::from_secs(5);
 
-/// A BMC may restart its web server after each change of its certificates (OpenBMC does): how long a request that can
-/// be repeated waits for it, in tries.
+/// Pauses between retries of an idempotent request. A BMC may restart its web server after each change of its
+/// certificates (OpenBMC does).
 const SETTLING: [Duration; 5] = [
     Duration::from_millis(250),
     Duration::from_millis(500),
@@ -42,21 +42,21 @@ pub(super) struct Connection {
     line: Box<dyn Line>,
     origin: Url,
     peer: Peer,
-    /// `Authorization` or `X-Auth-Token`, once there is one.
+    /// `Authorization` or `X-Auth-Token`, after the log-in.
     identity: Option<(HeaderName, HeaderValue)>,
-    /// No request goes beyond it.
+    /// No request continues beyond this time.
     limit: Instant,
     deadline: Instant,
     written: bool,
-    /// The device's, by its last answer.
+    /// The device's clock, from its last answer.
     clock: Option<OffsetDateTime>,
 }
 
-/// A body to send; wiped afterwards, since one of them holds the password, and another one a private key.
+/// A request's body. Wiped when dropped, since it may hold a password or a private key.
 pub(super) type Body = Zeroizing<Vec<u8>>;
 
 impl Connection {
-    /// Nothing is sent yet.
+    /// Does not connect yet.
     pub(super) fn new(wire: &Arc<dyn Wire>, peer: Peer, deadline: Instant) -> Result<Self, Failure> {
         let origin = Url::parse(&peer.address.to_string())
             .map_err(|why| Failure::new(ErrorClass::Connect, format!("{}: {why}.", peer.address)))?;
@@ -76,7 +76,7 @@ impl Connection {
         })
     }
 
-    /// From here on the device is recognised by other pins, on a connection of its own.
+    /// Recognises the device by other pins from now on, on a new connection.
     pub(super) fn repin(&mut self, pins: Vec<Pin>) -> Result<(), Failure> {
         self.line = self.wire.open(Peer { pins, ..self.peer.clone() })?;
         Ok(())
@@ -90,27 +90,28 @@ impl Connection {
         self.identity = identity;
     }
 
-    /// From here on the reserve may be used.
+    /// Allows the next requests to use the reserve.
     pub(super) fn use_reserve(&mut self) {
         self.limit = self.deadline;
     }
 
-    /// Before the reserve.
+    /// The time limit, excluding the reserve.
     pub(super) const fn limit(&self) -> Instant {
         self.limit
     }
 
-    /// Until the reserve.
+    /// Time left before the reserve begins.
     pub(super) fn left(&self) -> Duration {
         self.limit.saturating_duration_since(Instant::now())
     }
 
-    /// What time it is for the device, where it says so.
+    /// The device's time, if it sends it.
     pub(super) const fn clock(&self) -> Option<OffsetDateTime> {
         self.clock
     }
 
-    /// Any status is an answer. After a write, requests that can be repeated outlast a restart of the web server.
+    /// Any status counts as an answer. After a write, idempotent requests are retried over a restart of the web
+    /// server.
     pub(super) async fn ask(&mut self, method: Method, link: &Link, body: Option<&Body>) -> Result<Answer, Failure> {
         let answer = self.repeatedly(method, link, body).await?;
         self.clock = answer.headers.get(DATE).and_then(clock::read);
@@ -120,7 +121,7 @@ impl Connection {
     async fn repeatedly(&mut self, method: Method, link: &Link, body: Option<&Body>) -> Result<Answer, Failure> {
         let reads = method == Method::GET;
         let repeatable = self.written && (reads || method == Method::DELETE);
-        // Logging in is not a change of the device.
+        // Logging in does not change the device.
         self.written |= !reads && self.identity.is_some();
         let waits: &[Duration] = if repeatable { &SETTLING } else { &[] };
         for wait in waits {
@@ -180,12 +181,12 @@ pub(super) struct Answer {
     asked: String,
     pub(super) status: StatusCode,
     headers: HeaderMap,
-    /// `Null` where the body was not JSON.
+    /// `Null` if the body is not JSON.
     pub(super) body: Value,
 }
 
 impl Answer {
-    /// The body of a success.
+    /// The body of a successful answer.
     pub(super) fn json(self) -> Result<Value, Failure> {
         match self.body {
             _ if !self.status.is_success() => Err(self.failure()),
@@ -205,7 +206,7 @@ impl Answer {
         self.headers.get(LOCATION)?.to_str().ok()
     }
 
-    /// Its form as a date (RFC 9110 §10.2.3) is not used by management controllers.
+    /// In seconds. Management controllers do not use the date format (RFC 9110 §10.2.3).
     pub(super) fn retry_after(&self) -> Option<Duration> {
         self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
     }

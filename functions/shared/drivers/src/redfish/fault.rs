@@ -1,4 +1,4 @@
-//! What a device's refusal means, in its own words.
+//! Classifies a device's error answer, and quotes its messages.
 
 use http::StatusCode;
 use rootcast_core::job::task::{ErrorClass, Failure};
@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use super::clock;
 
-/// The class of an answer that is not a success, wherever it comes from.
+/// The class of an answer that is not a success, to any request.
 pub(super) fn classify(status: StatusCode, body: &Value) -> ErrorClass {
     match status.as_u16() {
         401 | 403 => ErrorClass::Unauthorized,
         404 | 405 | 501 => ErrorClass::Unsupported,
         408 => ErrorClass::Timeout,
         429 | 503 => ErrorClass::Throttled,
-        // Insufficient storage (RFC 4918 §11.5), or the standard's own word for it on any status.
+        // Insufficient storage (RFC 4918 §11.5), or the standard's message id with any status.
         507 => ErrorClass::StoreFull,
         _ if message_ids(body).any(|id| id == "CreateLimitReachedForResource") => ErrorClass::StoreFull,
         500..=599 => ErrorClass::ServerError,
@@ -21,7 +21,7 @@ pub(super) fn classify(status: StatusCode, body: &Value) -> ErrorClass {
     }
 }
 
-/// `asked` is the request, such as `POST /redfish/v1/x`.
+/// `asked`: the request, such as `POST /redfish/v1/x`.
 pub(super) fn failure(asked: &str, status: StatusCode, body: &Value) -> Failure {
     let words = words(body);
     let message = match words.as_str() {
@@ -33,7 +33,7 @@ pub(super) fn failure(asked: &str, status: StatusCode, body: &Value) -> Failure 
     Failure::new(class, message)
 }
 
-/// A refusal that names the device's clock is about that, whatever its status is.
+/// A message about the device's clock overrides the class of the status.
 pub(super) fn by_words(class: ErrorClass, words: &str) -> ErrorClass {
     match class {
         ErrorClass::Rejected | ErrorClass::ServerError if clock::says_so(words) => ErrorClass::NotYetValid,
@@ -41,7 +41,7 @@ pub(super) fn by_words(class: ErrorClass, words: &str) -> ErrorClass {
     }
 }
 
-/// Messages and resolutions (DSP0266, "Error responses"): at most three, since many devices repeat themselves.
+/// Messages and resolutions (DSP0266, "Error responses"). At most three, since many devices repeat themselves.
 pub(super) fn words(body: &Value) -> String {
     let mut said: Vec<&str> = Vec::new();
     for entry in entries(body) {
@@ -59,14 +59,15 @@ pub(super) fn words(body: &Value) -> String {
     clean(&without_pem(&said.join(" ")))
 }
 
-/// Devices repeat what they were sent (OpenBMC does, as a value that it refuses): whoever reads on wants the sentence
-/// around it, and nobody may read the private key in it.
+/// Removes PEM blocks. Devices quote what they were sent (OpenBMC quotes refused values): the sentence around the
+/// block is kept, and the private key in it must not be shown.
 fn without_pem(text: &str) -> String {
     let mut kept = String::new();
     let mut rest = text;
     while let Some((before, block)) = rest.split_once("-----BEGIN") {
         kept.push_str(before);
-        // The end's own dashes come in two runs: before END and after the label. One that is cut off ends nowhere.
+        // An end line has two runs of dashes: before END and after the label. A truncated block extends to the end of
+        // the text.
         let after = block.split_once("-----END").and_then(|(_, tail)| tail.split_once("-----"));
         rest = after.map_or("", |(_, after)| after);
         if !kept.ends_with("[PEM]") {
@@ -77,20 +78,20 @@ fn without_pem(text: &str) -> String {
     kept + rest
 }
 
-/// `Base.1.13.CreateLimitReachedForResource` → `CreateLimitReachedForResource`: versions differ, meanings do not.
+/// `Base.1.13.CreateLimitReachedForResource` → `CreateLimitReachedForResource`: only the version differs.
 fn message_ids(body: &Value) -> impl Iterator<Item = &str> {
     let ids = entries(body).filter_map(|entry| entry.get("MessageId")?.as_str());
     ids.map(|id| id.rsplit('.').next().unwrap_or(id))
 }
 
-/// In an error's body, or in a finished task's.
+/// The messages in an error's body, or in a finished task's body.
 fn entries(body: &Value) -> impl Iterator<Item = &Value> {
     let lists = [body.pointer("/error/@Message.ExtendedInfo"), body.get("@Message.ExtendedInfo"), body.get("Messages")];
     lists.into_iter().flatten().filter_map(Value::as_array).flatten().take(3)
 }
 
-/// Without what turns text around or hides it on an operator's terminal; [`Failure::new`] sees to control characters
-/// and length.
+/// Removes characters that reorder or hide text on a terminal. [`Failure::new`] handles control characters and
+/// length.
 fn clean(text: &str) -> String {
     let hidden = |c: &char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     text.chars().filter(|c| !hidden(c)).collect()
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_device_is_quoted() {
+    fn a_devices_message_is_quoted() {
         let entry = json!({"MessageId": "Base.1.8.PropertyValueFormatError", "Message": "No such\u{202e} form.\n", "Resolution": "Correct it."});
         let body = json!({"error": {"message": "see below", "@Message.ExtendedInfo": [entry, entry]}});
         let failure = failure("POST /redfish/v1/x", StatusCode::BAD_REQUEST, &body);
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_device_was_sent_is_not_quoted() {
+    fn pem_sent_to_the_device_is_not_quoted() {
         let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n-----BEGIN PRIVATE KEY-----\nBBBB\n";
         for (text, kept) in [
             (format!("'{pem}-----END PRIVATE KEY-----\n' is no value."), "'[PEM]' is no value."),

@@ -1,15 +1,16 @@
-//! A certificate given to a device's own web server: with its private key, or for the key that the device made itself.
+//! Installs a certificate on a device's own web server: with its private key, or for a key that the device created
+//! itself.
 //!
-//! One attempt is: a handshake with an approved pin; then, once the new key's pin is recorded, log in, list the web
-//! server's certificates, replace one, wait until a new connection shows the new one, list again over such a
-//! connection, log out. Requests on a device that has one certificate, beside the handshakes:
+//! An attempt: a handshake with an approved pin; then, after the new key's pin was recorded, log in, list the web
+//! server's certificates, replace one, wait until a new connection shows the new certificate, list again over such a
+//! connection, log out. Requests on a device that has one certificate, not counting the handshakes:
 //!
 //! | profile | before | certificates | after |
 //! |---|---|---|---|
 //! | `openbmc` | log in | list + 1, POST, list + 1 | log out |
 //! | `dmtf`, `lenovo-xcc` | root, log in, managers, network protocol | the same | log out |
 //!
-//! A device that shows the certificate already, or lists it and is only slow to show it, is not written again.
+//! A device that shows the certificate already, or lists it and only shows it late, is not written again.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -39,47 +40,47 @@ use crate::identity::Identity;
 use crate::trust::{Endpoint, Installed, Progress};
 use crate::wire::{Peer, Wire};
 
-/// A web server is back after its restart in less (OpenBMC takes some seconds). One that takes longer is asked again
-/// by a later attempt, which goes on from here.
+/// Usual web servers take less time to restart (OpenBMC: some seconds). If one takes longer, a later attempt
+/// continues from here.
 const RESTART: Duration = Duration::from_secs(45);
-/// A device that shows its earlier certificate for so long, and does not even list the new one, did not take it.
+/// A device that shows its earlier certificate for this time, and does not list the new one, has not accepted it.
 const LISTED: Duration = Duration::from_secs(10);
-/// Between two looks at it.
+/// Initial poll interval.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 
-/// One attempt at one device.
+/// One attempt on one device.
 #[derive(Debug, Clone, Copy)]
 pub struct Installation<'a> {
-    /// With the pins by which the device is recognised before anything is changed.
+    /// With the pins that identify the device before the change.
     pub endpoint: &'a Endpoint,
     pub profile: Profile,
     pub credential: &'a Credential,
     pub identity: &'a Identity,
-    /// To which earlier attempts came: a device that cannot be reached now fails there.
+    /// The stage that earlier attempts reached: if the device cannot be reached now, the failure has this stage.
     pub stage: Stage,
-    /// Of what an earlier attempt at the same task began.
+    /// The result of an asynchronous operation that an earlier attempt at this task started.
     pub earlier: Option<&'a Ended>,
-    /// As of [`super::Assignment`].
+    /// As in [`super::Assignment`].
     pub deadline: Instant,
 }
 
-/// A device that proved to be the approved one, in a handshake and nothing more.
+/// A device that proved to be the approved one, in a handshake only.
 #[derive(Debug)]
 pub struct Reached<'a> {
     installation: Installation<'a>,
     wire: Arc<dyn Wire>,
     peer: Peer,
-    /// The leaf that it shows.
+    /// The leaf that the device shows.
     shown: Fingerprint,
 }
 
 impl Redfish {
-    /// The first half of an attempt: looks who is there.
+    /// The first half of an attempt: a handshake with the device.
     ///
     /// # Errors
-    /// A [`Failure`] with its stage, as of every step here. A profile that takes no private key, where there is one,
-    /// or has no web server, is refused before anything is connected.
+    /// A [`Failure`] with its stage, as in every step here. Fails without connecting if the profile has no web
+    /// server, or takes no private key although there is one.
     pub async fn reach<'a>(&self, installation: Installation<'a>) -> Result<Reached<'a>, Failure> {
         self.look(installation).await.map_err(|failure| failure.at(installation.stage))
     }
@@ -94,11 +95,11 @@ impl Redfish {
 }
 
 impl Reached<'_> {
-    /// The second half. `pins`: those that the device's record has *now*. Without one that lets the new certificate in
-    /// nothing is sent: a crash would lock us out. Until the certificate was sent the device is still recognised by the
-    /// earlier pins alone, so that nobody who merely has the new key is sent a credential.
+    /// The second half. `pins`: the pins that the device's record has *now*. Nothing is sent unless one of them
+    /// matches the new certificate: otherwise a crash would lock us out. Until the certificate was sent, only the
+    /// earlier pins identify the device, so that no credential is sent to a peer that merely has the new key.
     ///
-    /// May be repeated at any time.
+    /// Idempotent.
     pub async fn install(self, pins: &[Pin]) -> Result<Progress<Installed>, Failure> {
         let Installation { endpoint, identity, credential, deadline, .. } = self.installation;
         let address = &endpoint.address;
@@ -126,7 +127,7 @@ impl Reached<'_> {
         Ok(Installed { shown: self.installation.identity.leaf(), changed })
     }
 
-    /// Stage 800. Ends when the device said that it has the certificate, or had it all along.
+    /// Stage 800. Ends when the device has reported success, or already had the certificate.
     async fn give(&self, session: &mut Session<'_>, pins: &[Pin]) -> Result<(WebServer, bool), Stop> {
         let leaf = self.installation.identity.leaf();
         if self.shown == leaf {
@@ -145,7 +146,8 @@ impl Reached<'_> {
         let member = server.member(&listing, self.shown)?;
         match self.replace(session, &server, &member).await {
             Err(Stop::Failed(failure)) if has_second_chance(&failure) => {
-                // Done, and called a failure, or cut off by the restart? It may be the new one that answers.
+                // The device may have made the change and reported an error, or its restart broke the connection.
+                // Accept both certificates.
                 session.connection.repin(self.either(pins))?;
                 match Listing::read(session, &mut server.certificates).await {
                     Ok(listing) if shows(&listing, leaf) => Ok((server, true)),
@@ -159,7 +161,8 @@ impl Reached<'_> {
     async fn replace(&self, session: &mut Session<'_>, server: &WebServer, member: &Link) -> Result<(), Stop> {
         let (text, kind) = server.form(self.installation.identity);
         let replacement = Replacement { text: &text, kind, uri: Reference { id: member.as_str() } };
-        // A line break is two characters in JSON: with room for them the body leaves no copy of itself behind.
+        // JSON doubles each line break. With this capacity the body never reallocates, so it leaves no copy in
+        // memory.
         let mut body: Body = Zeroizing::new(Vec::with_capacity(text.len() + text.lines().count() + 1024));
         if serde_json::to_writer(&mut *body, &replacement).is_err() {
             return Err(Failure::new(ErrorClass::Rejected, "The request cannot be written.").into());
@@ -168,7 +171,7 @@ impl Reached<'_> {
         monitor::finish(session, answer).await.map(|_| ())
     }
 
-    /// Stages 900 and 1100: a new connection shows the certificate, and over such a connection it is read back.
+    /// Stages 900 and 1100: a new connection shows the certificate, and it is read back over such a connection.
     async fn check(&self, session: &mut Session<'_>, server: &mut WebServer, pins: &[Pin]) -> Result<(), Failure> {
         let leaf = self.installation.identity.leaf();
         let (begun, limit) = (Instant::now(), session.connection.limit());
@@ -193,7 +196,8 @@ impl Reached<'_> {
         Err(Failure::new(ErrorClass::NotStored, message))
     }
 
-    /// Looks until the device shows the certificate. Meanwhile it may be gone, or still show the earlier one.
+    /// Polls until the device shows the certificate. Until then the device may not answer, or still show the earlier
+    /// one.
     async fn await_leaf(&self, until: Instant, pins: &[Pin]) -> Result<(), Failure> {
         let (address, leaf) = (&self.installation.endpoint.address, self.installation.identity.leaf());
         let peer = Peer { pins: self.either(pins), ..self.peer.clone() };
@@ -214,14 +218,14 @@ impl Reached<'_> {
         }
     }
 
-    /// By what the device is recognised while it changes from one certificate to the other.
+    /// The pins that identify the device while it changes its certificate.
     fn either(&self, pins: &[Pin]) -> Vec<Pin> {
         let new = Pin::Certificate(self.installation.identity.leaf());
         let all: BTreeSet<Pin> = self.installation.endpoint.pins.iter().chain(pins).copied().chain([new]).collect();
         all.into_iter().collect()
     }
 
-    /// A device may repeat what it was sent.
+    /// Hides the private key, which the device's message may quote.
     fn discreet(&self, failure: Failure) -> Failure {
         if !self.installation.identity.is_told_in(&failure.message) {
             return failure;
@@ -242,7 +246,7 @@ struct Replacement<'a> {
     uri: Reference<'a>,
 }
 
-/// A link as the standard writes it.
+/// A link in the standard's format.
 #[derive(Serialize)]
 pub(super) struct Reference<'a> {
     #[serde(rename = "@odata.id")]
@@ -258,7 +262,8 @@ fn still(address: &DeviceAddress, shown: Fingerprint) -> Failure {
     Failure::new(ErrorClass::NotStored, message)
 }
 
-/// A web server that cannot be reached after the write is not back yet; one that can be is as it was configured.
+/// If the web server cannot be reached after the write, it has not restarted yet; every other failure is about its
+/// configuration.
 const fn stage_of(failure: &Failure) -> Stage {
     match failure.class {
         ErrorClass::Connect | ErrorClass::TlsHandshake | ErrorClass::Timeout => Stage::RestartApplication,

@@ -1,4 +1,4 @@
-//! Links that a device hands out: only to itself, only under `/redfish/`.
+//! Links from a device's answers: only to the device itself, and only under `/redfish/`.
 
 use std::fmt;
 
@@ -6,21 +6,21 @@ use rootcast_core::device::Slot;
 use rootcast_core::job::task::{ErrorClass, Failure};
 use url::Url;
 
-/// A path, perhaps with a query, under `/redfish/` of the device that is connected to.
+/// A path under `/redfish/` of the connected device, with an optional query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Link(String);
 
-/// In bytes; Redfish's own URIs stay well below.
+/// In bytes; Redfish's own URIs are well below.
 const LONGEST: usize = 1024;
 
 impl Link {
-    /// A path of the standard's, or of a profile.
+    /// A path from the standard or a profile.
     pub(super) fn known(path: &str) -> Self {
         Self(path.to_owned())
     }
 
-    /// `text` as the device at `origin` wrote it: a path, or an absolute URL of the same origin. Judged after the URL
-    /// parser has resolved dot segments, encoded ones too.
+    /// Parses a link of the device at `origin`: a path, or an absolute URL with the same origin. It is checked after
+    /// the URL parser has resolved dot segments, including encoded ones.
     pub(super) fn parse(text: &str, origin: &Url) -> Result<Self, Failure> {
         let foreign = || {
             let shown: String = text.chars().take(120).collect();
@@ -51,7 +51,7 @@ impl Link {
         &self.0
     }
 
-    /// The last segment: a member's id.
+    /// The last segment: the id of a member.
     pub(super) fn name(&self) -> &str {
         self.0.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
     }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn own_links_are_taken() {
+    fn own_links_are_accepted() {
         for (text, path) in [
             ("/redfish/v1/Managers/bmc", "/redfish/v1/Managers/bmc"),
             ("/redfish/v1/x?$skip=50", "/redfish/v1/x?$skip=50"),
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_refused() {
+    fn foreign_links_are_refused() {
         let long = format!("/redfish/{}", "x".repeat(2000));
         for text in [
             "",
@@ -122,7 +122,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_taken_stays_on_the_device(text in "(/|https:|//|\\\\|\\.\\.|redfish|%2e|@|10\\.0\\.0\\.7|:8443|[a-z?#]){0,12}") {
+        fn accepted_links_stay_on_the_device(text in "(/|https:|//|\\\\|\\.\\.|redfish|%2e|@|10\\.0\\.0\\.7|:8443|[a-z?#]){0,12}") {
             if let Ok(link) = Link::parse(&text, &origin()) {
                 let url = origin().join(link.as_str()).unwrap();
                 prop_assert_eq!(url.origin(), origin().origin());

@@ -1,4 +1,4 @@
-//! What a trust slot holds, read member by member: the only proof of anything.
+//! The content of a trust slot, read member by member: the only accepted proof.
 
 use std::collections::BTreeSet;
 
@@ -16,21 +16,21 @@ pub(super) struct Listing {
     pub(super) members: Vec<Member>,
 }
 
-/// Ids are never kept: a device may number its members anew.
+/// Ids are not stored: a device may renumber its members.
 pub(super) struct Member {
     pub(super) link: Link,
-    /// None where the device does not show a PEM certificate.
+    /// Empty if the device does not show a PEM certificate.
     pub(super) anchors: Vec<Anchor>,
 }
 
 impl Member {
-    /// Of a web server's certificate: devices may show its chain behind it.
+    /// The leaf of a web server's certificate: devices may append its chain.
     pub(super) fn leaf(&self) -> Option<Fingerprint> {
         self.anchors.first().map(|certificate| certificate.fingerprint)
     }
 }
 
-/// More certificates than any management controller takes: a device that lists more is not listing certificates.
+/// More certificates than any management controller stores: a longer list is not a list of certificates.
 const MEMBERS: usize = 64;
 const PAGES: usize = 8;
 
@@ -81,7 +81,7 @@ async fn read_page(session: &mut Session<'_>, slot: &mut TrustSlot, page: &Link)
     if slot.expand && *page == slot.collection {
         let answer = session.get(&page.with_query("$expand=.")).await?;
         match answer.status.as_u16() {
-            // Announced, but not here (DSP0266, "Query parameters").
+            // The device announced `$expand` and does not support it here (DSP0266, "Query parameters").
             400 | 501 => slot.expand = false,
             _ => return answer.json(),
         }
@@ -89,7 +89,7 @@ async fn read_page(session: &mut Session<'_>, slot: &mut TrustSlot, page: &Link)
     session.get(page).await?.json()
 }
 
-/// Nothing where the member has gone since it was listed.
+/// `None` if the member was deleted after it was listed.
 async fn read_member(session: &mut Session<'_>, member: &Value) -> Result<Option<Member>, Failure> {
     let Some(uri) = member.get("@odata.id").and_then(Value::as_str) else {
         return Err(Failure::new(ErrorClass::Unsupported, "The device lists a certificate without a link."));

@@ -1,4 +1,4 @@
-//! Writes, and those of them that the device finishes by itself (DSP0266, "Asynchronous operations").
+//! Writes, including asynchronous operations (DSP0266, "Asynchronous operations").
 
 use std::fmt;
 use std::time::Duration;
@@ -17,25 +17,25 @@ use super::session::Session;
 use crate::credential::Credential;
 use crate::trust::{Endpoint, Progress};
 
-/// Where a device says whether it is done with what it works on by itself.
+/// The task monitor of an asynchronous operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Monitor {
-    /// Checked anew before each use.
+    /// Checked before each use.
     uri: String,
 }
 
-/// What became of the work that a device did by itself.
+/// The result of an asynchronous operation.
 #[derive(Debug, Clone)]
 pub struct Ended(Result<Value, Failure>);
 
-/// A question after it.
+/// A query of a monitor.
 #[derive(Debug, Clone, Copy)]
 pub struct Enquiry<'a> {
     pub endpoint: &'a Endpoint,
     pub profile: Profile,
     pub credential: &'a Credential,
     pub monitor: &'a Monitor,
-    /// As of [`super::Assignment`].
+    /// As in [`super::Assignment`].
     pub deadline: Instant,
 }
 
@@ -46,28 +46,28 @@ pub(super) enum Stop {
     Running { monitor: Monitor, after: Duration },
 }
 
-/// Short tasks are waited for, since a new attempt costs a log-in and a message: at most 10 s of the worker's time.
+/// Waits for short tasks, since a new attempt costs a log-in and a message: at most 10 s of the worker's time.
 const POLLS: u32 = 5;
 const POLL_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Until the next attempt, where the device does not say.
+/// Time until the next attempt, if the device does not give one.
 const USUAL_DELAY: Duration = Duration::from_secs(15);
 /// The longest delay of an SQS message.
 const LONGEST_DELAY: Duration = Duration::from_secs(900);
 
 impl Ended {
-    /// It had its time, and goes on: it is waited for no longer.
+    /// The result of a task that is still running after its time limit.
     pub fn given_up(monitor: &Monitor) -> Self {
         Self(Err(monitor.endless()))
     }
 
-    /// Whether it came to its end well; that matters only where its effect is missing.
+    /// Whether the operation succeeded; only relevant if its effect is missing.
     pub(super) fn outcome(earlier: Option<&Self>) -> Result<(), Failure> {
         earlier.map_or(Ok(()), |ended| ended.0.as_ref().map(|_| ()).map_err(Clone::clone))
     }
 
-    /// What a write of an earlier attempt was answered in the end.
+    /// The final answer to a write of an earlier attempt.
     pub(super) fn body(&self) -> Result<&Value, Failure> {
         self.0.as_ref().map_err(Clone::clone)
     }
@@ -80,10 +80,10 @@ impl Monitor {
 }
 
 impl Redfish {
-    /// Logs in, asks whether the device is done, logs out. A monitor that is gone has ended.
+    /// Logs in, queries the monitor, logs out. A monitor that no longer exists counts as ended.
     ///
     /// # Errors
-    /// The device could not be asked, so nobody knows.
+    /// The query failed, so the state of the operation is unknown.
     pub async fn ask(&self, enquiry: &Enquiry<'_>) -> Result<Progress<Ended>, Failure> {
         let mut session = self.session(enquiry.endpoint, enquiry.credential, enquiry.deadline).await?;
         let outcome = look(&mut session, enquiry).await;
@@ -100,7 +100,7 @@ async fn look(session: &mut Session<'_>, enquiry: &Enquiry<'_>) -> Result<Ended,
     follow(session, enquiry.monitor.clone(), Some(Duration::ZERO)).await.map(Ended)
 }
 
-/// How an attempt ended, for its caller.
+/// Converts the end of an attempt for its caller.
 pub(super) fn progress<T>(outcome: Result<T, Stop>) -> Result<Progress<T>, Failure> {
     match outcome {
         Ok(done) => Ok(Progress::Done(done)),
@@ -109,7 +109,7 @@ pub(super) fn progress<T>(outcome: Result<T, Stop>) -> Result<Progress<T>, Failu
     }
 }
 
-/// Writes, and waits for the end if it is near. Says nothing about what is stored now.
+/// Writes, and waits for the end of a short operation. Does not verify what is stored.
 pub(super) async fn write(
     session: &mut Session<'_>,
     method: Method,
@@ -120,7 +120,7 @@ pub(super) async fn write(
     finish(session, answer).await.map(|_| ())
 }
 
-/// What a write's answer means, and the end of what it began if that is near: its body, where it has one.
+/// Evaluates the answer to a write and waits for the end of a short operation; returns its body, if any.
 pub(super) async fn finish(session: &mut Session<'_>, answer: Answer) -> Result<Value, Stop> {
     match (answer.status.as_u16(), answer.location()) {
         (202, Some(location)) => {
@@ -161,12 +161,13 @@ enum State {
     Running,
     Ended,
     Failed(Failure),
-    /// The device did not say: it has no time now, or does not let us in.
+    /// The state is unknown: the device is busy, or refuses access.
     Unknown(Failure),
 }
 
-/// A monitor answers 202 until it answers as the write would have; some devices link to the task instead, whose state
-/// is in its body. A monitor that is gone has ended: the trust slot will tell how.
+/// A monitor answers 202 until the operation has ended, then with the answer to the write. Some devices link to the
+/// task instead, whose body has the state. A monitor that no longer exists has ended: the trust slot will show the
+/// result.
 fn state(answer: &Answer) -> State {
     let task = |key| answer.body.get(key).and_then(Value::as_str);
     match (answer.status.as_u16(), task("TaskState")) {

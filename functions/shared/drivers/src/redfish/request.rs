@@ -1,14 +1,15 @@
-//! A device makes the key of its own certificate, and a request for it (DSP8010, `CertificateService.GenerateCSR`).
+//! A device creates the key of its own certificate and a certificate request (DSP8010,
+//! `CertificateService.GenerateCSR`).
 //!
-//! One attempt is: log in, find the web server's certificates, ask `CertificateService` where its action is, POST, log
-//! out. Requests, where the device answers at once:
+//! An attempt: log in, find the web server's certificates, read the target of `CertificateService`'s action, POST,
+//! log out. Requests on a device that answers at once:
 //!
 //! | profile | before | action | after |
 //! |---|---|---|---|
 //! | `openbmc` | log in | service, POST | log out |
 //! | `dmtf`, `lenovo-xcc` | root, log in, managers, network protocol | the same | log out |
 //!
-//! A device keeps the key of its last request alone. Whoever has a request and goes on with it must not make another.
+//! A device only keeps the key of its last request. While a request is in use, no other request must be made.
 
 use http::Method;
 use rootcast_core::deployment::lifecycle::Stage;
@@ -28,31 +29,31 @@ use super::web::{self, WebServer};
 use crate::credential::Credential;
 use crate::trust::{Endpoint, Progress};
 
-/// In bytes. With an RSA key of 8192 bits and a hundred names a request has half as many.
+/// In bytes. A request with an RSA key of 8192 bits and a hundred names has half this size.
 const CSR_LIMIT: usize = 16 * 1024;
 
-/// Implementations want every part of the subject (DSP8010 does too). Only the request's public key is used, so what
-/// nobody has said is said to be so; `ZZ` is no country (ISO 3166-1 leaves it to users, CLDR calls it unknown).
+/// Implementations require every part of the subject (as DSP8010 does). Only the request's public key is used, so
+/// unknown parts get this value; `ZZ` is no country (ISO 3166-1 leaves it to users, CLDR calls it unknown).
 const UNSAID: &str = "Unspecified";
 const NO_COUNTRY: &str = "ZZ";
 
-/// One attempt at one device.
+/// One attempt on one device.
 #[derive(Debug, Clone, Copy)]
 pub struct GenerateCsr<'a> {
     pub endpoint: &'a Endpoint,
     pub profile: Profile,
     pub credential: &'a Credential,
-    /// What the request is to say. It proves nothing: devices put it where they like (OpenBMC puts the alternative
-    /// names into the subject), so whoever issues the certificate takes the public key alone from the request.
+    /// The subject of the request. It proves nothing: devices place it differently (OpenBMC puts the alternative
+    /// names into the subject), so the issuer takes only the public key from the request.
     pub subject: Option<&'a DeviceSubject>,
     pub key: RequestedKey,
-    /// Of the request that an earlier attempt at the same task began.
+    /// The result of the request that an earlier attempt at this task started.
     pub earlier: Option<&'a Ended>,
-    /// As of [`super::Assignment`].
+    /// As in [`super::Assignment`].
     pub deadline: Instant,
 }
 
-/// The key that the device is to make. OpenBMC makes RSA keys of 2048 bits alone.
+/// The type of the key to create. OpenBMC only creates RSA keys of 2048 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RequestedKey {
     EcP256,
@@ -64,11 +65,11 @@ pub enum RequestedKey {
 }
 
 impl Redfish {
-    /// The request as the device wrote it: PEM, of at most 16 KiB, and not looked into.
+    /// Returns the request as the device wrote it: PEM of at most 16 KiB, not parsed.
     ///
     /// # Errors
-    /// A [`Failure`] at [`Stage::CreateCsr`]. A device that makes a request already answers 503, which is
-    /// [`ErrorClass::Throttled`]. A profile without a web server is refused before anything is connected.
+    /// A [`Failure`] at [`Stage::CreateCsr`]. A device that is creating another request answers 503, which is
+    /// [`ErrorClass::Throttled`]. Fails without connecting if the profile has no web server.
     pub async fn request(&self, wanted: &GenerateCsr<'_>) -> Result<Progress<String>, Failure> {
         self.generate(wanted).await.map_err(|failure| failure.at(Stage::CreateCsr))
     }
@@ -76,7 +77,8 @@ impl Redfish {
     async fn generate(&self, wanted: &GenerateCsr<'_>) -> Result<Progress<String>, Failure> {
         web::fits(wanted.profile, false)?;
         if let Some(earlier) = wanted.earlier {
-            // One that the device has forgotten ends here too: asked anew within the attempt, it might forget without end.
+            // If the device has forgotten the request, the attempt ends here: a new request within this attempt could
+            // be forgotten again, without end.
             return csr(earlier.body()?).map(Progress::Done);
         }
         let mut session = self.session(wanted.endpoint, wanted.credential, wanted.deadline).await?;
@@ -107,7 +109,7 @@ fn csr(body: &Value) -> Result<String, Failure> {
     }
 }
 
-/// Without `KeyUsage`: what it means differs from device to device, and nothing of it is used.
+/// Without `KeyUsage`: its meaning differs between devices, and it is not used.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Body<'a> {
@@ -152,9 +154,9 @@ fn names(subject: &DeviceSubject) -> Vec<String> {
 }
 
 impl RequestedKey {
-    /// The standard takes the names of TCG's algorithm registry; DMTF's use case checkers know `TPM_ALG_ECDSA`, and
-    /// Lenovo's REST API guide `TPM_ALG_ECDH`. Where the device says which of them it takes, that decides. bmcweb has
-    /// names of its own and refuses the standard's.
+    /// The standard uses the names of TCG's algorithm registry; DMTF's use case checkers use `TPM_ALG_ECDSA`, and
+    /// Lenovo's REST API guide `TPM_ALG_ECDH`. If the device lists the names that it accepts, the list decides.
+    /// bmcweb has its own names and refuses the standard's.
     fn algorithm(self, profile: Profile, service: &Value) -> &'static str {
         let elliptic = matches!(self, Self::EcP256 | Self::EcP384);
         let allowed =
@@ -169,7 +171,7 @@ impl RequestedKey {
         names.into_iter().find(|name| allowed.iter().any(|value| value == name)).unwrap_or(names[0])
     }
 
-    /// bmcweb hands the name on to OpenSSL, which knows P-256 by its older one.
+    /// bmcweb passes the name to OpenSSL, which knows P-256 by its older name.
     const fn curve(self, profile: Profile) -> Option<&'static str> {
         match (self, profile) {
             (Self::EcP256, Profile::Openbmc) => Some("prime256v1"),

@@ -1,7 +1,8 @@
-//! Logging in, staying in, logging out.
+//! Log-in, expired sessions, log-out.
 //!
-//! A session where the device has them, since each Basic request may cost it a password hash; Basic where it has none.
-//! Never Basic after a refused log-in: two wrong passwords are nearer to a locked account than one.
+//! Uses a session if the device supports it, since each request with Basic authentication may cost the device a
+//! password hash; otherwise Basic. Never Basic after a refused log-in: a second wrong password could lock the
+//! account.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -15,7 +16,7 @@ use super::connection::{Answer, Body, Connection, TOKEN, basic};
 use super::link::Link;
 use crate::credential::Credential;
 
-/// Where the standard puts the collection (DSP0266, "Session management").
+/// The collection's path in the standard (DSP0266, "Session management").
 const SESSIONS: &str = "/redfish/v1/SessionService/Sessions";
 
 #[derive(Serialize)]
@@ -30,7 +31,7 @@ pub(super) struct Session<'a> {
     pub(super) connection: Connection,
     credential: &'a Credential,
     access: Access,
-    /// Every session that was opened, the last one in use.
+    /// Every session that was opened; the current one is last.
     opened: Vec<Link>,
 }
 
@@ -49,7 +50,7 @@ impl<'a> Session<'a> {
         Self { connection, credential, access: Access::Closed, opened: Vec::new() }
     }
 
-    /// Logs in by what the service root says, which everybody may read; returns it.
+    /// Logs in at the path given in the service root, which needs no authentication. Returns the service root.
     pub(super) async fn open_by_root(&mut self) -> Result<Value, Failure> {
         let root = self.connection.ask(Method::GET, &Link::known("/redfish/v1/"), None).await?.json()?;
         let sessions = root.pointer("/Links/Sessions/@odata.id").and_then(Value::as_str);
@@ -62,7 +63,7 @@ impl<'a> Session<'a> {
         Ok(root)
     }
 
-    /// Logs in where the standard has it.
+    /// Logs in at the standard's path.
     pub(super) async fn open_by_standard(&mut self) -> Result<(), Failure> {
         self.open(Link::known(SESSIONS)).await
     }
@@ -87,7 +88,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// The session itself, in whichever place the device names it properly.
+    /// The link of the new session, from the first place in the answer with a valid link.
     fn own(&self, answer: &Answer) -> Option<Link> {
         let named = [answer.location(), answer.body.get("@odata.id").and_then(Value::as_str)];
         named.into_iter().flatten().find_map(|link| self.connection.link(link).ok())
@@ -101,13 +102,14 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Any status but 401 is an answer. A session that ran out is opened again, once: its credential was accepted.
+    /// Any status except 401 counts as an answer. An expired session is reopened once: its credential was accepted
+    /// before.
     pub(super) async fn ask(&mut self, method: Method, link: &Link, body: Option<&Value>) -> Result<Answer, Failure> {
         let body = body.map(|body| Zeroizing::new(body.to_string().into_bytes()));
         self.send(method, link, body.as_ref()).await
     }
 
-    /// As [`Self::ask`], with a body that is written already.
+    /// As [`Self::ask`], with a serialised body.
     pub(super) async fn send(&mut self, method: Method, link: &Link, body: Option<&Body>) -> Result<Answer, Failure> {
         let answer = self.connection.ask(method.clone(), link, body).await?;
         let ran_out = answer.status.as_u16() == 401 && self.opened.len() == 1;
@@ -125,11 +127,11 @@ impl<'a> Session<'a> {
         self.ask(Method::GET, link, None).await
     }
 
-    /// Deletes every session that was opened, whatever happened before. What cannot be deleted ends by the device's own
+    /// Deletes every session that was opened, also after errors. Sessions that cannot be deleted end by the device's
     /// time limit.
     pub(super) async fn close(mut self) {
         self.connection.use_reserve();
-        // The one in use last: it is what the others are deleted with.
+        // Delete the current session last: it authenticates the other deletions.
         for own in std::mem::take(&mut self.opened) {
             match self.connection.ask(Method::DELETE, &own, None).await {
                 Ok(answer) if answer.status.is_success() || matches!(answer.status.as_u16(), 401 | 404) => {}
@@ -139,7 +141,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// A device may repeat what it was sent.
+    /// Hides the password, which the device's message may quote.
     fn scrubbed(&self, failure: Failure) -> Failure {
         match self.credential.password.as_str() {
             "" => failure,

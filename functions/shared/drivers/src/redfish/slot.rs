@@ -1,4 +1,4 @@
-//! Where a profile keeps its trust anchors.
+//! Where each profile stores its trust anchors.
 //!
 //! | profile | slot | why this one |
 //! |---|---|---|
@@ -7,7 +7,7 @@
 //! | `dmtf` | the manager's `SecurityPolicy`: `TLS.Client.TrustedCertificates`; else `UpdateService`'s `RemoteServerCertificates` | what the manager trusts as a TLS client in general, before what it trusts for firmware |
 //! | `vmedia` | `Certificates` of the system's CD or DVD drive, else of its first virtual medium | images are booted from there |
 //!
-//! Where a device has several managers or systems nobody can tell which one is meant: its slot must be named.
+//! If a device has several managers or systems, the right one is unknown: the device's record must name its slot.
 
 use rootcast_core::device::{Profile, Slot};
 use rootcast_core::job::task::{ErrorClass, Failure};
@@ -19,19 +19,19 @@ use super::session::Session;
 pub(super) struct TrustSlot {
     /// The collection of certificates.
     pub(super) collection: Link,
-    /// How many certificates fit, where that is known.
+    /// The maximum number of certificates, if known.
     pub(super) limit: Option<usize>,
-    /// Whether the device says that it can put members into the collection's answer.
+    /// Whether the device announces that it can expand members in the collection's answer.
     pub(super) expand: bool,
     pub(super) shape: Shape,
-    /// `CertificateService.ReplaceCertificate`, where the device has it.
+    /// `CertificateService.ReplaceCertificate`, if the device has it.
     pub(super) replace: Option<Replace>,
 }
 
-/// How anchors lie in a slot.
+/// How a slot stores anchors.
 #[derive(Clone, Copy)]
 pub(super) enum Shape {
-    /// One certificate a member.
+    /// One certificate per member.
     Members,
     /// One member, with all certificates in one text.
     Bundle,
@@ -39,18 +39,18 @@ pub(super) enum Shape {
 
 pub(super) struct Replace {
     pub(super) target: Link,
-    /// sushy-tools 2.2.0 wants the certificate's URI as a plain string, and under the manager of the same id.
+    /// sushy-tools 2.2.0 requires the certificate's URI as a plain string, and under the manager with the same id.
     pub(super) sushy: bool,
 }
 
-/// Seen on a running OpenBMC: the eleventh is answered by 500.
+/// Observed on a running OpenBMC: the eleventh certificate is answered with 500.
 const OPENBMC_LIMIT: usize = 10;
-/// By Lenovo's REST API guide for XClarity Controller: the fifth is answered by 409.
+/// From Lenovo's REST API guide for XClarity Controller: the fifth certificate is answered with 409.
 const XCC_LIMIT: usize = 4;
-/// The service root's `Id` by which sushy-tools is recognised.
+/// The service root's `Id` that identifies sushy-tools.
 const SUSHY_ROOT: &str = "RedvirtService";
 
-/// Logs in on the way.
+/// Also logs in.
 pub(super) async fn find(
     session: &mut Session<'_>,
     profile: Profile,
@@ -152,7 +152,7 @@ pub(super) async fn only_member(session: &mut Session<'_>, root: &Value, name: &
     Ok(members.pop())
 }
 
-/// One page is enough to see whether there is one member, or to find a drive.
+/// The first page suffices to see whether there is one member, or to find a drive.
 async fn members(session: &mut Session<'_>, collection: &Link) -> Result<Vec<Link>, Failure> {
     let body = session.get(collection).await?.json()?;
     let members = body.get("Members").and_then(Value::as_array).into_iter().flatten();

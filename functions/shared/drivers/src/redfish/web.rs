@@ -1,4 +1,4 @@
-//! Where a profile keeps the certificate of its own web server, and what replaces it.
+//! Where each profile stores the certificate of its own web server, and which action replaces it.
 //!
 //! | profile | certificates | action |
 //! |---|---|---|
@@ -20,25 +20,25 @@ use super::slot::{Shape, TrustSlot, link, only_member};
 use crate::identity::Identity;
 
 pub(super) struct WebServer {
-    /// Its certificates: one member as a rule.
+    /// Its certificates, usually one member.
     pub(super) certificates: TrustSlot,
     /// `CertificateService`.
     pub(super) service: Link,
     chains: Chains,
 }
 
-/// How a web server is given a certificate with its chain (DSP8010, `CertificateType`).
+/// How a web server accepts a certificate with its chain (DSP8010, `CertificateType`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Chains {
-    /// The standard has a word of its own for it.
+    /// The standard has a separate type for chains.
     Named,
-    /// bmcweb knows `PEM` alone, and takes a chain under that name.
+    /// bmcweb only knows `PEM`, and accepts a chain under that type.
     AsPem,
-    /// Lenovo's REST API guide allows `PEM` alone, which is a single certificate.
+    /// Lenovo's REST API guide only allows `PEM`, for a single certificate.
     No,
 }
 
-/// Logs in on the way.
+/// Also logs in.
 pub(super) async fn find(session: &mut Session<'_>, profile: Profile) -> Result<WebServer, Failure> {
     match profile {
         Profile::Openbmc => {
@@ -71,7 +71,7 @@ pub(super) async fn find(session: &mut Session<'_>, profile: Profile) -> Result<
     }
 }
 
-/// Why a device of this profile cannot be given a certificate, with or without a private key.
+/// Fails if a device with this profile cannot get a certificate, with or without a private key.
 pub(super) fn fits(profile: Profile, with_key: bool) -> Result<(), Failure> {
     if with_key && !profile.takes_private_key() {
         let message = format!(
@@ -88,7 +88,7 @@ fn no_web_server(profile: Profile) -> Failure {
 }
 
 impl WebServer {
-    /// The member to replace: the one that the device shows, or the only one there is.
+    /// The member to replace: the one that the device shows, or the only one.
     pub(super) fn member(&self, listing: &Listing, shown: Fingerprint) -> Result<Link, Failure> {
         let members = &listing.members;
         let is_shown = |member: &&Member| member.leaf() == Some(shown);
@@ -102,13 +102,13 @@ impl WebServer {
         }
     }
 
-    /// `CertificateService.ReplaceCertificate`. Redfish fixes the paths of its actions' targets only by example, and
+    /// `CertificateService.ReplaceCertificate`. Redfish defines the paths of action targets only by example, and
     /// every implementation follows it.
     pub(super) fn replace(&self) -> Link {
         self.service.child("Actions/CertificateService.ReplaceCertificate")
     }
 
-    /// What the certificate is given as: its text, and the standard's name for that.
+    /// The certificate's text, and its type's name in the standard.
     pub(super) fn form(&self, identity: &Identity) -> (Zeroizing<String>, &'static str) {
         let kind = if self.chains == Chains::Named && identity.has_chain() { "PEMchain" } else { "PEM" };
         (identity.pem(self.chains != Chains::No), kind)

@@ -1,4 +1,4 @@
-//! How the imitated devices make requests for certificates: with OpenSSL, as phosphor-certificate-manager does.
+//! How the fake devices create certificate requests: with OpenSSL, like phosphor-certificate-manager.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::model::{GENERATE, REPLACE, key};
 use super::{Model, Reply, State, error};
 
-/// What the standard and OpenBMC want to know of every request's subject.
+/// The parts of the subject that the standard and OpenBMC require.
 const SUBJECT: [(&str, &str); 6] = [
     ("City", "L"),
     ("CommonName", "CN"),
@@ -24,15 +24,15 @@ const SUBJECT: [(&str, &str); 6] = [
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Csr {
     pub flaw: Option<Flaw>,
-    /// For so long after one was begun another one is refused.
+    /// How long a request takes, during which another one is refused.
     pub takes: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flaw {
-    /// Its signature does not verify.
+    /// The signature does not verify.
     BrokenSignature,
-    /// Its key is RSA 1024.
+    /// The key is RSA 1024.
     WeakKey,
 }
 
@@ -48,7 +48,7 @@ impl State {
         })
     }
 
-    /// One at a time, and the key of an earlier one is forgotten.
+    /// One at a time; the key of an earlier request is forgotten.
     pub(super) fn generate(&mut self, body: &Value) -> Reply {
         let missing = SUBJECT.iter().find(|(name, _)| body[name].as_str().is_none_or(str::is_empty));
         if let Some((name, _)) = missing {
@@ -72,7 +72,7 @@ impl State {
         }))
     }
 
-    /// OpenSSL's options for it. OpenBMC knows its own names alone, the others the standard's.
+    /// OpenSSL's options for the algorithm. OpenBMC only knows its own names, the others the standard's.
     fn algorithm(&self, body: &Value) -> Option<Vec<String>> {
         let text = |name: &str| body[name].as_str().unwrap_or_default();
         let curve = |name| Some(vec!["ec".to_owned(), "-pkeyopt".to_owned(), format!("ec_paramgen_curve:{name}")]);
@@ -90,7 +90,7 @@ impl State {
     }
 }
 
-/// As OpenBMC writes it: names and usages are parts of the subject.
+/// In OpenBMC's format: names and usages are parts of the subject.
 fn subject(body: &Value) -> String {
     let names = body["AlternativeNames"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let names = names.map(|name| ("subjectAltName", name));
@@ -100,7 +100,7 @@ fn subject(body: &Value) -> String {
     parts.map(|(kind, value)| format!("/{kind}={}", escaped(value))).collect()
 }
 
-/// The request and its key, DER. SHA-256 signs whatever the key is, and the version is one too high: so does OpenBMC.
+/// The request and its key, DER. As on OpenBMC, SHA-256 is used with every key, and the version is one too high.
 fn made(subject: &str, algorithm: &[String], flaw: Option<Flaw>) -> (Vec<u8>, Vec<u8>) {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("key.pem");
@@ -135,7 +135,7 @@ fn output(command: &mut Command, input: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
-/// What follows the first element of some DER, and that element's content.
+/// The rest after the first DER element, and the element's content.
 fn element(der: &[u8]) -> (&[u8], &[u8]) {
     let (length, header) = match usize::from(der[1]) {
         long @ 0x81..=0x84 => {
@@ -155,7 +155,7 @@ fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
     [&[tag], long, octets, content].concat()
 }
 
-/// As bmcweb says it.
+/// In bmcweb's words.
 fn property_missing(name: &str) -> Reply {
     let message = format!("The property {name} is a required property and must be included in the request.");
     let said = json!({"MessageId": "Base.1.13.PropertyMissing", "Message": message, "Resolution": "None."});

@@ -1,6 +1,6 @@
-//! A FAKE management controller, for tests only: it speaks enough Redfish over real TLS on loopback to behave, and to
-//! misbehave, as devices do. What it imitates was seen on running OpenBMC, or read in Lenovo's and the DMTF's
-//! documents; it proves nothing about real devices beyond that.
+//! A FAKE management controller for tests: it speaks enough Redfish over real TLS on loopback to behave, and
+//! misbehave, like devices. Its behaviour was observed on running OpenBMC, or read in Lenovo's and the DMTF's
+//! documents; it proves nothing else about real devices.
 
 mod csr;
 mod model;
@@ -29,24 +29,24 @@ pub use model::{GENERATE, Model, REPLACE, State, error, pem};
 pub const USER: &str = "admin";
 pub const PASSWORD: &str = "correct horse";
 
-/// The task monitor of whatever it works on by itself.
+/// The task monitor of its asynchronous operations.
 pub const MONITOR: &str = "/redfish/v1/TaskService/TaskMonitors/7";
 
 /// Longer than any test.
 const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
 
-/// A task that is not done yet.
+/// The answer for a task that is still running.
 pub fn running(retry_after: &str) -> Reply {
     let headers = vec![("Location", MONITOR.to_owned()), ("Retry-After", retry_after.to_owned())];
     Reply::Json(202, headers, json!({"TaskState": "Running"}))
 }
 
-/// A running fake; gone with the runtime that it was started on.
+/// A running fake; it ends with the runtime on which it was started.
 pub struct Fake {
     pub address: DeviceAddress,
-    /// By its TLS certificate.
+    /// Pin of its TLS certificate.
     pub pin: Pin,
-    /// By its TLS key.
+    /// Pin of its TLS key.
     pub key_pin: Pin,
     shared: Arc<Mutex<Shared>>,
 }
@@ -57,22 +57,23 @@ struct Shared {
     fault: Option<Fault>,
     tls: RustlsConfig,
     versions: Vec<&'static rustls::SupportedProtocolVersion>,
-    /// How long the web server is gone after its certificate was replaced, and with the old one back after that.
+    /// After its certificate is replaced: how long the web server is down, and how long it then still shows the old
+    /// one.
     restart: (Duration, Duration),
-    /// No connection is taken before.
+    /// No connection is accepted before this time.
     down: Arc<Mutex<Instant>>,
-    /// What its answers say of the time.
+    /// The `Date` of its answers.
     date: Option<&'static str>,
 }
 
-/// Answers in the fake's place where it returns something.
+/// Replaces the fake's answer if it returns something.
 type Fault = Box<dyn FnMut(&Request, &mut State) -> Option<Reply> + Send>;
 
-/// What was asked of the fake.
+/// A request that the fake received.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub method: String,
-    /// With its query.
+    /// Including its query.
     pub uri: String,
     pub token: Option<String>,
     pub authorization: Option<String>,
@@ -88,9 +89,9 @@ impl Request {
 pub enum Reply {
     Json(u16, Vec<(&'static str, String)>, Value),
     Raw(Vec<u8>),
-    /// A byte a while, without end.
+    /// One byte at a time, without end.
     Drip,
-    /// The connection breaks inside the answer.
+    /// The connection breaks within the answer.
     Broken,
     Hang,
 }
@@ -112,7 +113,7 @@ impl Fake {
         Self::start_as(model, &identity, key, rustls::DEFAULT_VERSIONS).await
     }
 
-    /// `key` need not be the one that the certificate names.
+    /// `key` need not match the certificate.
     pub async fn start_as(
         model: Model,
         identity: &Identity,
@@ -155,17 +156,17 @@ impl Fake {
         self.lock().fault = Some(Box::new(fault));
     }
 
-    /// Its clock stands still, at a date of HTTP's form.
+    /// Stops its clock at this HTTP date.
     pub fn lives_in(&self, date: &'static str) {
         self.lock().date = Some(date);
     }
 
-    /// Ends whatever [`Self::fault`] began.
+    /// Ends the [fault](Self::fault).
     pub fn recover(&self) {
         self.lock().fault = None;
     }
 
-    /// A POST is answered by 202, and stored when its [monitor](MONITOR) has been asked `polls` times.
+    /// A POST is answered with 202, and stored when its [monitor](MONITOR) has been queried `polls` times.
     pub fn work_on(&self, polls: u32, retry_after: &'static str) {
         let (mut asked, mut body) = (0, Value::Null);
         self.fault(move |request, state| {
@@ -185,13 +186,13 @@ impl Fake {
         });
     }
 
-    /// After its certificate is replaced the web server is `gone` for so long, and shows the `old` one for so long after
-    /// that. Without this it changes at once.
+    /// After its certificate is replaced, the web server is down for `gone`, then shows the old certificate for
+    /// `old`. By default it changes at once.
     pub fn restarts(&self, gone: Duration, old: Duration) {
         self.lock().restart = (gone, old);
     }
 
-    /// After its certificate is replaced the web server is gone until it [comes back](Self::comes_back).
+    /// After its certificate is replaced, the web server is down until it [comes back](Self::comes_back).
     pub fn stays_away(&self) {
         self.restarts(FOR_EVER, Duration::ZERO);
     }
@@ -202,17 +203,17 @@ impl Fake {
         *shared.down.lock().unwrap() = Instant::now();
     }
 
-    /// Whatever it is given from here on, it says yes, and keeps what it has.
+    /// From now on it reports success for every replacement, and keeps the old certificate.
     pub fn lies(&self) {
         self.fault(|request, _| request.is("POST", REPLACE).then(|| Reply::status(204)));
     }
 
-    /// How its requests are made from here on.
+    /// How it creates requests from now on.
     pub fn makes_requests(&self, csr: Csr) {
         self.lock().state.csr = csr;
     }
 
-    /// Since the last call.
+    /// The requests since the last call.
     pub fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.lock().requests)
     }
@@ -221,7 +222,7 @@ impl Fake {
         self.lock().state.add(der);
     }
 
-    /// What its trust slot holds, in the order of its members.
+    /// The content of its trust slot, in the order of its members.
     pub fn held(&self) -> Vec<Fingerprint> {
         self.lock().state.held()
     }
@@ -235,7 +236,7 @@ impl Fake {
     }
 }
 
-/// A device's TLS certificate: self-signed, long expired, and for nobody in particular, as on many devices.
+/// A device's TLS certificate: self-signed, long expired, and without a specific name, as on many devices.
 pub struct Identity {
     certificate: CertificateDer<'static>,
     key: KeyPair,
@@ -280,7 +281,7 @@ fn server(
         .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)))
 }
 
-/// Shut while the web server restarts.
+/// Closed while the web server restarts.
 #[derive(Debug, Clone)]
 struct Door {
     down: Arc<Mutex<Instant>>,
@@ -298,7 +299,7 @@ impl<I, S> Accept<I, S> for Door {
 }
 
 impl Shared {
-    /// Serves the certificate that was just given to it, as soon as its restart is over.
+    /// Serves the new certificate as soon as the restart is over.
     fn change_certificate(&mut self, chain: Vec<Vec<u8>>, key: Vec<u8>) {
         let chain = chain.into_iter().map(CertificateDer::from).collect();
         let config = Arc::new(server(chain, PrivateKeyDer::Pkcs8(key.into()), &self.versions));
@@ -321,7 +322,7 @@ pub fn root(name: &str) -> Vec<u8> {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    // As large as real ones are.
+    // As large as real certificates.
     params.custom_extensions.push(CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![4; 600]));
     params.self_signed(&key).unwrap().der().to_vec()
 }

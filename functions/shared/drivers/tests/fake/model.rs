@@ -1,4 +1,4 @@
-//! How the imitated devices keep certificates and sessions.
+//! How the fake devices store certificates and sessions.
 
 use std::time::Instant;
 
@@ -21,18 +21,18 @@ pub enum Model {
     Xcc,
     /// The standard, with or without `$expand`.
     Dmtf { expand: bool },
-    /// sushy-tools' way: Basic only, one slot, 409 on a second POST, stores anything. With or without
-    /// `CertificateService` as the standard has it.
+    /// Like sushy-tools: Basic only, one slot, 409 on a second POST, stores anything. With or without the standard's
+    /// `CertificateService`.
     Vmedia { replace: bool },
 }
 
-/// The certificate of its own web server.
+/// The certificate of the fake's web server.
 pub(super) struct Web {
-    /// PEM, as it is read back: without the key.
+    /// PEM as it is read back: without the key.
     pub(super) text: String,
-    /// The chain and the key that were just taken, for the TLS server: DER.
+    /// The chain and the key that were just installed, for the TLS server: DER.
     pub(super) replaced: Option<(Vec<Vec<u8>>, Vec<u8>)>,
-    /// The key of the last request that it made, PKCS #8 DER, and when.
+    /// The key of its last request, PKCS #8 DER, and when it was created.
     pub(super) pending: Option<(Vec<u8>, Instant)>,
 }
 
@@ -46,7 +46,7 @@ pub struct State {
     pub(super) web: Web,
     /// Ids and tokens.
     pub sessions: Vec<(u32, String)>,
-    /// How its requests are made.
+    /// How requests are created.
     pub csr: Csr,
     next: u32,
 }
@@ -79,7 +79,7 @@ impl State {
         }
     }
 
-    /// What the device would answer if nothing were wrong with it.
+    /// The device's answer without faults.
     pub fn answer(&mut self, request: &Request) -> Reply {
         let (path, query) = request.uri.split_once('?').unwrap_or((&request.uri, ""));
         let path = path.trim_end_matches('/');
@@ -143,8 +143,8 @@ impl State {
         }
     }
 
-    /// OpenBMC knows `PEM` alone, quotes what it refuses, and answers with the new resource. Without a private key the
-    /// certificate is for the key of the last request; XCC takes no other, and no chain.
+    /// OpenBMC only knows `PEM`, quotes what it refuses, and answers with the new resource. Without a private key the
+    /// certificate is for the key of the last request; XCC only accepts such certificates, and no chain.
     fn replace_own(&mut self, text: &str, body: &Value) -> Reply {
         let kind = body["CertificateType"].as_str().unwrap_or_default();
         let (chain, sent) = (ders(text), key(text));
@@ -271,7 +271,7 @@ impl State {
     }
 }
 
-/// As the standard has it, a resolution too.
+/// In the standard's format, with a resolution.
 pub fn error(status: u16, message: &str) -> Reply {
     let said = json!({"MessageId": "Base.1.13.GeneralError", "Message": message, "Resolution": "Look it up."});
     Reply::Json(
@@ -285,7 +285,7 @@ fn certificate(collection: &str, id: u32, text: &str) -> Value {
     json!({"@odata.id": format!("{collection}/{id}"), "CertificateString": text, "CertificateType": "PEM"})
 }
 
-/// One long line with a return at its end: no device writes PEM as it was given.
+/// One long line that ends with a carriage return: devices reformat PEM.
 pub fn pem(der: &[u8]) -> String {
     format!("-----BEGIN CERTIFICATE-----\r\n{}\r\n-----END CERTIFICATE-----\r\n", BASE64_STANDARD.encode(der))
 }

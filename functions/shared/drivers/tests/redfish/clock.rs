@@ -1,4 +1,4 @@
-//! Devices whose clock is behind, in each of the ways in which they say so.
+//! Devices whose clock is behind, with each kind of error that they report.
 
 use rootcast_core::device::Profile;
 use rootcast_core::job::task::ErrorClass;
@@ -8,8 +8,8 @@ use super::fake::{Fake, MONITOR, Model, REPLACE, Reply, error, root, running};
 use super::install::{Device, identity};
 use super::{Attempt, install};
 
-/// A management controller without a battery, some minutes after it was switched on. The fake's roots are older than
-/// nearly everything, but not older than that.
+/// A management controller without a battery, some minutes after power-on. The fake's roots are old, but not older
+/// than this.
 const REBOOTED: &str = "Thu, 01 Jan 1970 00:02:03 GMT";
 const TODAY: &str = "Mon, 01 Jun 2026 12:00:00 GMT";
 
@@ -20,7 +20,7 @@ const SHAPES: [(Model, Profile); 3] = [
 ];
 
 #[tokio::test]
-async fn a_vendors_words_for_not_yet_valid_are_its_class() {
+async fn vendors_messages_for_not_yet_valid_have_its_class() {
     for (status, words) in [
         (400, "The certificate is not yet valid."),
         (500, "Certificate start date is in the future."),
@@ -35,7 +35,7 @@ async fn a_vendors_words_for_not_yet_valid_are_its_class() {
 }
 
 #[tokio::test]
-async fn a_task_that_fails_in_such_words_has_the_class() {
+async fn a_task_with_such_a_message_has_the_class() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, state| {
         if request.is("POST", state.collection()) {
@@ -50,7 +50,7 @@ async fn a_task_that_fails_in_such_words_has_the_class() {
 }
 
 #[tokio::test]
-async fn a_refusal_before_the_certificates_begin_is_the_clocks() {
+async fn a_refusal_before_the_validity_is_a_clock_failure() {
     for (date, class) in [(REBOOTED, ErrorClass::NotYetValid), (TODAY, ErrorClass::Rejected)] {
         for (model, profile) in SHAPES {
             let fake = Fake::start(model).await;
@@ -69,7 +69,7 @@ async fn a_refusal_before_the_certificates_begin_is_the_clocks() {
 }
 
 #[tokio::test]
-async fn a_certificate_not_kept_there_is_the_clocks() {
+async fn a_certificate_dropped_before_its_validity_is_a_clock_failure() {
     for (date, class) in [(REBOOTED, ErrorClass::NotYetValid), (TODAY, ErrorClass::NotStored)] {
         for (model, profile) in SHAPES {
             let fake = Fake::start(model).await;
@@ -89,7 +89,7 @@ async fn a_slow_clock_that_keeps_the_certificate_is_no_failure() {
 }
 
 #[tokio::test]
-async fn a_web_servers_certificate_is_refused_by_the_clock_too() {
+async fn a_web_servers_certificate_refused_early_is_a_clock_failure() {
     for (date, class) in [(REBOOTED, ErrorClass::NotYetValid), (TODAY, ErrorClass::Rejected)] {
         let fake = Fake::start(Model::OpenBmc).await;
         fake.lives_in(date);

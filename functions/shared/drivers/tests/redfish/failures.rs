@@ -1,4 +1,4 @@
-//! What goes wrong, and what it is called.
+//! Failures and their classes.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use super::fake::{Fake, Model, Reply, error, root};
 use super::{Attempt, install, prints, remove};
 
 #[tokio::test]
-async fn a_refused_write_of_what_is_there_is_a_success() {
+async fn a_refused_write_of_an_existing_certificate_is_a_success() {
     let fake = Fake::start(Model::OpenBmc).await;
     let new = root("one");
     fake.hold(&new);
@@ -35,7 +35,7 @@ async fn a_connection_that_breaks_after_storing_is_a_success() {
             broken = 3;
         }
         broken -= 1;
-        // The web server restarts: two more requests break before it is back.
+        // The web server restarts: two more requests fail before it is back.
         (broken >= 0).then_some(Reply::Broken)
     });
     assert!(Attempt::new(&fake, Profile::Openbmc, install(&[&new])).done().await.changed);
@@ -43,7 +43,7 @@ async fn a_connection_that_breaks_after_storing_is_a_success() {
 }
 
 #[tokio::test]
-async fn full_stores_are_full_however_they_say_it() {
+async fn full_stores_are_recognised_however_they_report_it() {
     for (model, profile, places) in [(Model::OpenBmc, Profile::Openbmc, 10), (Model::Xcc, Profile::LenovoXcc, 4)] {
         let fake = Fake::start(model).await;
         for place in 0..places {
@@ -57,7 +57,7 @@ async fn full_stores_are_full_however_they_say_it() {
 }
 
 #[tokio::test]
-async fn accepted_is_not_stored() {
+async fn an_accepted_certificate_must_also_be_stored() {
     for (model, profile) in [
         (Model::OpenBmc, Profile::Openbmc),
         (Model::Dmtf { expand: true }, Profile::Dmtf),
@@ -71,7 +71,7 @@ async fn accepted_is_not_stored() {
 }
 
 #[tokio::test]
-async fn accepted_is_not_deleted() {
+async fn an_accepted_deletion_must_also_take_effect() {
     let old = root("old");
     for (model, profile) in [(Model::OpenBmc, Profile::Openbmc), (Model::Vmedia { replace: false }, Profile::Vmedia)] {
         let fake = Fake::start(model).await;
@@ -83,7 +83,7 @@ async fn accepted_is_not_deleted() {
 }
 
 #[tokio::test]
-async fn each_refusal_has_its_class_and_the_devices_words() {
+async fn each_refusal_has_its_class_and_the_devices_message() {
     for (status, class) in [
         (400, ErrorClass::Rejected),
         (403, ErrorClass::Unauthorized),
@@ -134,7 +134,7 @@ async fn a_device_that_repeats_the_password_is_not_quoted() {
 }
 
 #[tokio::test]
-async fn a_hanging_device_is_logged_out_of_before_the_deadline() {
+async fn the_session_of_a_hanging_device_ends_before_the_deadline() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, _| request.is("POST", "/Truststore").then_some(Reply::Hang));
     let mut attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
@@ -145,7 +145,7 @@ async fn a_hanging_device_is_logged_out_of_before_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_device_without_a_logout_is_left_at_the_deadline() {
+async fn an_attempt_without_a_logout_ends_at_the_deadline() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, _| (!request.is("POST", "/Sessions")).then_some(Reply::Hang));
     let mut attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
@@ -177,7 +177,7 @@ async fn addresses_outside_the_policy_are_not_connected_to() {
 }
 
 #[tokio::test]
-async fn a_contradictory_goal_is_refused_before_anything_is_asked() {
+async fn a_contradictory_goal_is_refused_without_a_request() {
     let fake = Fake::start(Model::OpenBmc).await;
     let new = root("one");
     let goal = TrustGoal { install: vec![new.clone()], remove: prints(&[&new]) };

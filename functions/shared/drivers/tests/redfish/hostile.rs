@@ -1,4 +1,4 @@
-//! Devices that mean harm, or might as well.
+//! Devices that are malicious, or might as well be.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use super::fake::{Fake, Model, Reply, pem, root};
 use super::{Attempt, install, prints, remove, sorted};
 
-/// The slot's listing is replaced by `reply`; what comes of it?
+/// Replaces the slot's listing by `reply`; returns the class and message of the failure.
 async fn listing(reply: impl Fn() -> Reply + Send + 'static) -> (ErrorClass, String) {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(move |request, _| request.is("GET", "/Truststore").then(&reply));
@@ -30,7 +30,7 @@ async fn answers_are_bounded_in_size_and_time() {
 }
 
 #[tokio::test]
-async fn answers_that_are_no_redfish_are_said_to_be_none() {
+async fn answers_that_are_not_redfish_are_unsupported() {
     let deep = "[".repeat(100_000).into_bytes();
     for raw in [b"\xff\xfe\x00".to_vec(), b"<html>".to_vec(), Vec::new(), b"[]".to_vec(), b"{}".to_vec(), deep] {
         let raw_reply = raw.clone();
@@ -42,7 +42,7 @@ async fn answers_that_are_no_redfish_are_said_to_be_none() {
 }
 
 #[tokio::test]
-async fn listings_end() {
+async fn endless_listings_are_cut_off() {
     let many: Vec<_> =
         (0..10_000).map(|id| json!({"@odata.id": format!("/redfish/v1/x/{id}"), "CertificateString": ""})).collect();
     let many = json!({"Members": many});
@@ -55,7 +55,7 @@ async fn listings_end() {
 }
 
 #[tokio::test]
-async fn links_to_others_are_not_followed() {
+async fn foreign_links_are_not_followed() {
     let elsewhere = Fake::start(Model::OpenBmc).await;
     for link in [
         format!("{}/redfish/v1/x", elsewhere.address),
@@ -77,7 +77,7 @@ async fn links_to_others_are_not_followed() {
 }
 
 #[tokio::test]
-async fn unreadable_members_are_neither_anchors_nor_in_the_way() {
+async fn unreadable_members_are_ignored() {
     let fake = Fake::start(Model::Dmtf { expand: false }).await;
     let (one, two, new) = (root("one"), root("two"), root("new"));
     fake.fault(move |_, state| {
@@ -98,7 +98,7 @@ async fn unreadable_members_are_neither_anchors_nor_in_the_way() {
     };
     let converged = Attempt::new(&fake, Profile::Dmtf, install(&[&new])).done().await;
     assert_eq!(converged.held.anchors, sorted([vec![one, two], prints(&[&new])].concat()));
-    // The member that holds `one` holds `two` as well, which nobody asked to remove.
+    // The member with `one` also holds `two`, whose removal is not wanted.
     let mut goal = remove(&[]);
     goal.remove.push(one);
     let failure = Attempt::new(&fake, Profile::Dmtf, goal).fails().await;
@@ -107,7 +107,7 @@ async fn unreadable_members_are_neither_anchors_nor_in_the_way() {
 }
 
 #[tokio::test]
-async fn a_single_slot_with_rubbish_is_filled_anew() {
+async fn a_single_slot_with_unreadable_content_is_replaced() {
     let fake = Fake::start(Model::Vmedia { replace: true }).await;
     let new = root("new");
     fake.fault(|_, state| {

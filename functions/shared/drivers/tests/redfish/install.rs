@@ -1,4 +1,4 @@
-//! A certificate with its key, or for the device's own key, given to a device's own web server.
+//! Installs a certificate on a device's own web server: with its key, or for the device's own key.
 
 use std::time::{Duration, Instant as Clock};
 
@@ -17,7 +17,7 @@ use super::fake::{Fake, Model, PASSWORD, REPLACE, Reply, USER, error, running};
 const MODELS: [(Model, Profile); 2] =
     [(Model::OpenBmc, Profile::Openbmc), (Model::Dmtf { expand: false }, Profile::Dmtf)];
 
-/// A leaf under a CA of its own, with its key.
+/// A leaf under a new CA, with its key.
 pub(crate) fn identity() -> Identity {
     let mut ca = CertificateParams::default();
     ca.distinguished_name.push(DnType::CommonName, "Example CA");
@@ -33,7 +33,7 @@ fn with_key(ca: &CertifiedIssuer<'_, KeyPair>, key: &KeyPair, other: Option<&Key
     Identity::new(parsed(leaf.der()), vec![parsed(ca.der())], Some(der))
 }
 
-/// A device and what its record has.
+/// A device, and the pins of its record.
 pub(crate) struct Device<'a> {
     fake: &'a Fake,
     profile: Profile,
@@ -55,8 +55,8 @@ impl<'a> Device<'a> {
         }
     }
 
-    /// As a worker does it: reached, pinned, installed, and the old pin dropped after the proof. `dies_before`: the
-    /// worker dies before that step.
+    /// Like a worker: reach, pin, install, and drop the old pin after the proof. `dies_before`: the step before which
+    /// the worker dies.
     async fn install(&mut self, identity: &Identity, dies_before: &str) -> Result<Progress<Installed>, Failure> {
         let endpoint = Endpoint { address: self.fake.address.clone(), pins: self.pins.clone() };
         let parameter = serde_json::json!({"username": USER, "password": PASSWORD}).to_string();
@@ -107,7 +107,7 @@ impl<'a> Device<'a> {
 }
 
 #[tokio::test]
-async fn the_device_shows_what_it_got_its_only_pin() {
+async fn the_device_shows_the_certificate_and_keeps_one_pin() {
     for ((model, profile), requests) in MODELS.into_iter().zip([7, 10]) {
         let fake = Fake::start(model).await;
         let mut device = Device::new(&fake, profile);
@@ -155,7 +155,7 @@ async fn a_device_that_echoes_a_bare_key_is_not_quoted() {
 }
 
 #[tokio::test]
-async fn accepted_is_not_installed() {
+async fn an_accepted_certificate_must_also_be_shown() {
     for (model, profile) in MODELS {
         let fake = Fake::start(model).await;
         fake.lies();
@@ -168,7 +168,7 @@ async fn accepted_is_not_installed() {
 }
 
 #[tokio::test]
-async fn shown_but_not_listed_is_not_installed() {
+async fn a_shown_certificate_must_also_be_listed() {
     let fake = Fake::start(Model::OpenBmc).await;
     let mut device = Device::new(&fake, Profile::Openbmc);
     let new = identity();
@@ -193,7 +193,7 @@ async fn a_restart_of_the_web_server_is_waited_for() {
 }
 
 #[tokio::test]
-async fn an_answer_that_the_restart_cuts_off_is_a_success() {
+async fn an_answer_cut_off_by_the_restart_is_a_success() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.restarts(Duration::from_millis(600), Duration::ZERO);
     fake.fault(|request, state| {
@@ -208,7 +208,7 @@ async fn an_answer_that_the_restart_cuts_off_is_a_success() {
 }
 
 #[tokio::test]
-async fn a_long_restart_is_left_to_an_attempt_without_writes() {
+async fn a_long_restart_is_finished_by_an_attempt_without_writes() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.restarts(Duration::ZERO, Duration::from_secs(3));
     let mut device = Device::new(&fake, Profile::Openbmc);
@@ -223,7 +223,7 @@ async fn a_long_restart_is_left_to_an_attempt_without_writes() {
 }
 
 #[tokio::test]
-async fn a_worker_that_dies_anywhere_locks_nobody_out() {
+async fn a_worker_that_dies_anywhere_does_not_lock_us_out() {
     for (model, profile) in MODELS {
         for (dies, written_again) in [("replace", 1), ("drop", 0)] {
             let fake = Fake::start(model).await;
@@ -269,7 +269,7 @@ async fn nothing_is_sent_before_its_record_or_to_strangers() {
 }
 
 #[tokio::test]
-async fn a_lost_web_server_fails_at_its_restart_written_once() {
+async fn a_web_server_that_stays_down_is_written_once() {
     for (model, profile) in MODELS {
         let fake = Fake::start(model).await;
         fake.stays_away();
@@ -289,7 +289,7 @@ async fn a_lost_web_server_fails_at_its_restart_written_once() {
 }
 
 #[tokio::test]
-async fn a_device_that_takes_no_key_is_not_asked() {
+async fn a_device_that_takes_no_key_gets_no_request() {
     for (model, profile) in [(Model::Xcc, Profile::LenovoXcc), (Model::Vmedia { replace: true }, Profile::Vmedia)] {
         let fake = Fake::start(model).await;
         let failure = Device::new(&fake, profile).fails(&identity()).await;
@@ -300,7 +300,7 @@ async fn a_device_that_takes_no_key_is_not_asked() {
 }
 
 #[tokio::test]
-async fn a_long_task_is_handed_back_and_taken_up_again() {
+async fn a_long_task_is_resumed_by_a_later_attempt() {
     let fake = Fake::start(Model::OpenBmc).await;
     let mut body = None;
     fake.fault(move |request, state| {
@@ -324,7 +324,7 @@ async fn a_long_task_is_handed_back_and_taken_up_again() {
 }
 
 #[tokio::test]
-async fn of_several_members_the_one_that_is_shown_is_replaced() {
+async fn among_several_members_the_shown_one_is_replaced() {
     for (listed, expected) in [(true, None), (false, Some(ErrorClass::Unsupported))] {
         let fake = Fake::start(Model::Dmtf { expand: false }).await;
         fake.fault(move |request, state| {
@@ -344,7 +344,7 @@ async fn of_several_members_the_one_that_is_shown_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_hanging_device_is_left_before_the_deadline() {
+async fn an_attempt_on_a_hanging_device_ends_before_the_deadline() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, _| request.is("POST", REPLACE).then_some(Reply::Hang));
     let mut device = Device::new(&fake, Profile::Openbmc);

@@ -26,7 +26,7 @@ use rootcast_drivers::{
 use rootcast_pki::fingerprint::Fingerprint;
 use tokio::time::Instant;
 
-/// What a test says about its attempt; the rest is usual.
+/// The parameters of an attempt that a test sets; the others have defaults.
 struct Attempt<'a> {
     fake: &'a Fake,
     profile: Profile,
@@ -71,7 +71,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Whatever fails, no session stays.
+    /// After every failure, no session is left open.
     async fn fails(&self) -> Failure {
         let failure = self.run().await.expect_err("a failure");
         assert_eq!(self.fake.open_sessions(), 0, "a session stayed after {failure:?}");
@@ -79,7 +79,7 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// What a device says of the work that it does by itself.
+/// Queries the monitor of an asynchronous operation.
 async fn ask(fake: &Fake, profile: Profile, monitor: &Monitor) -> Result<Progress<Ended>, Failure> {
     let credential: Credential =
         serde_json::json!({"username": USER, "password": PASSWORD}).to_string().parse().unwrap();

@@ -1,4 +1,4 @@
-//! Who is at the other end.
+//! How the peer is authenticated.
 
 use rootcast_core::device::{Pin, Profile};
 use rootcast_core::job::task::ErrorClass;
@@ -10,7 +10,7 @@ use super::fake::{Fake, Identity, Model, root};
 use super::{Attempt, install};
 
 #[tokio::test]
-async fn either_pin_will_do_over_either_version() {
+async fn either_pin_suffices_over_either_tls_version() {
     for versions in [&[&TLS12], &[&TLS13]] {
         let identity = Identity::new();
         let fake = Fake::start_as(Model::OpenBmc, &identity, identity.key(), versions).await;
@@ -56,7 +56,7 @@ async fn the_approved_certificate_without_its_key_is_a_stranger() {
 }
 
 #[tokio::test]
-async fn a_look_at_the_certificate_sends_no_request() {
+async fn observing_the_certificate_sends_no_request() {
     let fake = Fake::start(Model::OpenBmc).await;
     let seen = observe(&"127.0.0.1".parse().unwrap(), &fake.address).await.unwrap();
     assert_eq!(Pin::Certificate(seen.certificate), fake.pin);

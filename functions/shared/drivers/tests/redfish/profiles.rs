@@ -1,4 +1,4 @@
-//! What goes well, and with how many requests.
+//! Successful attempts, and their number of requests.
 
 use rootcast_core::device::Profile;
 use rootcast_core::job::task::ErrorClass;
@@ -8,7 +8,7 @@ use super::fake::{Fake, Model, Reply, root};
 use super::{Attempt, install, prints, remove, sorted};
 
 #[tokio::test]
-async fn openbmc_takes_six_requests_first_and_four_again() {
+async fn openbmc_needs_six_requests_at_first_and_four_when_repeated() {
     let fake = Fake::start(Model::OpenBmc).await;
     let new = root("one");
     let attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&new]));
@@ -24,7 +24,7 @@ async fn openbmc_takes_six_requests_first_and_four_again() {
 }
 
 #[tokio::test]
-async fn what_others_installed_stays_and_only_what_is_named_goes() {
+async fn other_anchors_stay_and_only_named_ones_are_removed() {
     for (model, profile, requests) in [
         (Model::OpenBmc, Profile::Openbmc, 12),
         (Model::Xcc, Profile::LenovoXcc, 12),
@@ -49,7 +49,7 @@ async fn what_others_installed_stays_and_only_what_is_named_goes() {
 }
 
 #[tokio::test]
-async fn the_new_is_proven_before_the_old_is_removed() {
+async fn new_anchors_are_proven_before_old_ones_are_removed() {
     let (old, new) = (root("old"), root("new"));
     let goal = TrustGoal { install: vec![new.clone()], remove: prints(&[&old]) };
     let fake = Fake::start(Model::OpenBmc).await;
@@ -107,7 +107,7 @@ async fn an_announced_but_refused_expand_costs_one_request() {
 }
 
 #[tokio::test]
-async fn several_managers_want_a_named_slot() {
+async fn several_managers_require_a_named_slot() {
     let fake = Fake::start(Model::Dmtf { expand: false }).await;
     fake.fault(|request, _| {
         let members = serde_json::json!({"Members": [{"@odata.id": "/redfish/v1/Managers/1"}, {"@odata.id": "/redfish/v1/Managers/2"}]});
@@ -147,7 +147,7 @@ async fn a_replacement_that_fails_leaves_the_old_content() {
         fake.fault(move |request, _| {
             let writes = request.is("POST", "");
             refused += i32::from(writes);
-            // All but the last: that is the old content's return.
+            // All but the last POST, which restores the old content.
             (writes && refused <= if replace { 2 } else { 1 }).then(|| super::fake::error(500, "No room."))
         });
         let failure = Attempt::new(&fake, Profile::Vmedia, install(&[&new])).fails().await;

@@ -1,4 +1,4 @@
-//! A device makes a key and a request, and is given the certificate for it.
+//! A device creates a key and a request, and gets the certificate for it.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -27,7 +27,7 @@ const MODELS: [(Model, Profile); 3] = [
     (Model::Xcc, Profile::LenovoXcc),
 ];
 
-/// What a test says about its attempt; the rest is usual.
+/// The parameters of an attempt that a test sets; the others have defaults.
 struct Attempt<'a> {
     fake: &'a Fake,
     profile: Profile,
@@ -76,7 +76,7 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// Subject, SubjectPublicKeyInfo, and whether the signature verifies: as OpenSSL reads it.
+/// Subject, SubjectPublicKeyInfo, and whether the signature verifies, as OpenSSL reads the request.
 fn read(text: &str) -> (String, Vec<u8>, bool) {
     let mut command = Command::new("openssl");
     command.args(["req", "-noout", "-verify", "-subject", "-pubkey"]).stdin(Stdio::piped());
@@ -90,7 +90,7 @@ fn read(text: &str) -> (String, Vec<u8>, bool) {
     (rest.to_owned(), key, verdict.contains("verify OK"))
 }
 
-/// The key that a request names.
+/// The public key of a request.
 struct RequestKey {
     point: Vec<u8>,
     algorithm: &'static SignatureAlgorithm,
@@ -106,7 +106,7 @@ impl PublicKeyData for RequestKey {
     }
 }
 
-/// A certificate of the P-384 key in the request, under a CA of its own.
+/// A certificate for the P-384 key in the request, under a new CA.
 fn signed(request: &str) -> Identity {
     let (_, spki, _) = read(request);
     let point = spki[spki.len() - 97..].to_vec();
@@ -124,7 +124,7 @@ fn generated(requests: &[Request]) -> Vec<&Value> {
 }
 
 #[tokio::test]
-async fn each_profile_is_asked_in_its_words_for_fresh_keys() {
+async fn each_profile_gets_its_algorithm_names_and_creates_fresh_keys() {
     for ((model, profile), (count, algorithm, curve)) in MODELS.into_iter().zip([
         (4, "EC", "secp384r1"),
         (7, "TPM_ALG_ECDSA", "TPM_ECC_NIST_P384"),
@@ -151,7 +151,7 @@ async fn each_profile_is_asked_in_its_words_for_fresh_keys() {
 }
 
 #[tokio::test]
-async fn other_keys_are_made_where_the_device_makes_them() {
+async fn other_key_types_are_created_if_the_device_supports_them() {
     for (model, profile) in MODELS {
         let fake = Fake::start(model).await;
         let mut attempt = Attempt::new(&fake, profile);
@@ -171,7 +171,7 @@ async fn other_keys_are_made_where_the_device_makes_them() {
 }
 
 #[tokio::test]
-async fn a_certificate_for_the_devices_key_comes_without_one() {
+async fn a_certificate_for_the_devices_key_is_sent_without_key() {
     for (model, profile) in MODELS {
         let fake = Fake::start(model).await;
         let identity = signed(&Attempt::new(&fake, profile).done().await);
@@ -203,7 +203,7 @@ async fn a_certificate_for_another_key_is_refused() {
 }
 
 #[tokio::test]
-async fn one_request_at_a_time_is_made() {
+async fn only_one_request_is_made_at_a_time() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.makes_requests(Csr { takes: Duration::from_millis(300), ..Csr::default() });
     let attempt = Attempt::new(&fake, Profile::Openbmc);
@@ -216,7 +216,7 @@ async fn one_request_at_a_time_is_made() {
 }
 
 #[tokio::test]
-async fn bad_requests_are_handed_on_as_they_are() {
+async fn invalid_requests_are_returned_unchanged() {
     for (flaw, length) in [(Flaw::BrokenSignature, 120), (Flaw::WeakKey, 162)] {
         let fake = Fake::start(Model::OpenBmc).await;
         fake.makes_requests(Csr { flaw: Some(flaw), ..Csr::default() });
@@ -228,7 +228,7 @@ async fn bad_requests_are_handed_on_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_in_the_devices_words() {
+async fn a_refusal_has_the_devices_message() {
     for (status, class) in [
         (400, ErrorClass::Rejected),
         (403, ErrorClass::Unauthorized),
@@ -244,7 +244,7 @@ async fn a_refusal_is_told_in_the_devices_words() {
 }
 
 #[tokio::test]
-async fn hostile_answers_are_no_requests() {
+async fn hostile_answers_are_not_returned_as_requests() {
     for (answer, words) in [
         (json!({}), "no CSRString"),
         (json!({"CSRString": ""}), "no CSRString"),
@@ -262,7 +262,7 @@ async fn hostile_answers_are_no_requests() {
 }
 
 #[tokio::test]
-async fn the_action_is_where_the_device_says_on_itself() {
+async fn the_action_must_be_on_the_device_itself() {
     let own = "/redfish/v1/CertificateService/Actions/Oem/Generate";
     for (target, class) in [
         (json!(own), None),
@@ -310,7 +310,7 @@ async fn nothing_is_sent_to_a_stranger() {
 }
 
 #[tokio::test]
-async fn a_long_task_is_handed_back_and_ends_as_request() {
+async fn a_long_task_is_resumed_and_returns_the_request() {
     let fake = Fake::start(Model::OpenBmc).await;
     let mut asked: Option<Request> = None;
     fake.fault(move |request, state| {
@@ -338,7 +338,7 @@ async fn a_long_task_is_handed_back_and_ends_as_request() {
 }
 
 #[tokio::test]
-async fn a_hanging_device_is_left_before_the_deadline() {
+async fn an_attempt_on_a_hanging_device_ends_before_the_deadline() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, _| request.is("POST", GENERATE).then_some(Reply::Hang));
     let mut attempt = Attempt::new(&fake, Profile::Openbmc);

@@ -1,4 +1,4 @@
-//! One log-in, always followed by a log-out.
+//! One log-in per attempt, always followed by a log-out.
 
 use rootcast_core::device::Profile;
 use rootcast_core::job::task::ErrorClass;
@@ -8,7 +8,7 @@ use super::fake::{Fake, Model, Reply, error, root};
 use super::{Attempt, install};
 
 #[tokio::test]
-async fn a_session_that_ran_out_is_opened_once_more() {
+async fn an_expired_session_is_reopened_once() {
     let fake = Fake::start(Model::OpenBmc).await;
     let mut ran_out = false;
     fake.fault(move |request, state| {
@@ -25,7 +25,7 @@ async fn a_session_that_ran_out_is_opened_once_more() {
 }
 
 #[tokio::test]
-async fn sessions_that_never_hold_are_given_up() {
+async fn sessions_that_always_expire_fail_the_attempt() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, _| request.is("GET", "/Truststore").then(|| error(401, "No.")));
     let failure = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")])).fails().await;
@@ -34,7 +34,7 @@ async fn sessions_that_never_hold_are_given_up() {
 }
 
 #[tokio::test]
-async fn basic_takes_the_place_of_missing_sessions_only() {
+async fn basic_is_used_only_if_there_are_no_sessions() {
     for status in [404, 405, 501] {
         let fake = Fake::start(Model::OpenBmc).await;
         fake.fault(move |request, _| {
@@ -75,7 +75,7 @@ async fn a_session_with_foreign_location_is_deleted_by_id() {
 }
 
 #[tokio::test]
-async fn a_log_in_without_a_token_is_not_understood() {
+async fn a_log_in_without_a_token_is_unsupported() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, _| request.is("POST", "/Sessions").then(|| Reply::status(201)));
     let failure = Attempt::new(&fake, Profile::Openbmc, install(&[])).fails().await;

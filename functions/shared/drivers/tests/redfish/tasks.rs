@@ -1,4 +1,4 @@
-//! Writes that the device finishes by itself.
+//! Asynchronous writes.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ async fn a_short_task_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_long_task_is_handed_back_and_taken_up_again() {
+async fn a_long_task_is_resumed_by_a_later_attempt() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.work_on(2, "40");
     let new = root("one");
@@ -42,7 +42,7 @@ async fn a_long_task_is_handed_back_and_taken_up_again() {
 }
 
 #[tokio::test]
-async fn a_failed_task_says_why_unless_its_effect_shows() {
+async fn a_failed_tasks_reason_is_reported_unless_its_effect_shows() {
     let fake = Fake::start(Model::OpenBmc).await;
     fake.fault(|request, state| {
         let failed = json!({"TaskState": "Exception", "Messages": [{"Message": "The flash is worn out."}]});
@@ -66,7 +66,7 @@ async fn a_failed_task_says_why_unless_its_effect_shows() {
 }
 
 #[tokio::test]
-async fn the_slot_has_the_last_word_after_endless_tasks() {
+async fn after_an_endless_task_the_slot_decides() {
     let fake = Fake::start(Model::OpenBmc).await;
     let new = root("one");
     let endless = Ended::given_up(&MONITOR.into());
@@ -80,7 +80,7 @@ async fn the_slot_has_the_last_word_after_endless_tasks() {
 }
 
 #[tokio::test]
-async fn a_lost_monitor_leaves_the_word_to_the_slot() {
+async fn after_a_lost_monitor_the_slot_decides() {
     let fake = Fake::start(Model::OpenBmc).await;
     let ended = ended(&fake, &MONITOR.into()).await;
     let mut attempt = Attempt::new(&fake, Profile::Openbmc, install(&[&root("one")]));
@@ -89,7 +89,7 @@ async fn a_lost_monitor_leaves_the_word_to_the_slot() {
 }
 
 #[tokio::test]
-async fn a_task_is_not_ended_before_that_is_told() {
+async fn a_refused_monitor_query_does_not_end_the_task() {
     for (status, class) in [(401, ErrorClass::Unauthorized), (503, ErrorClass::Throttled)] {
         let fake = Fake::start(Model::OpenBmc).await;
         fake.fault(move |request, _| request.is("GET", MONITOR).then(|| error(status, "Not now.")));
@@ -99,7 +99,7 @@ async fn a_task_is_not_ended_before_that_is_told() {
 }
 
 #[tokio::test]
-async fn every_profile_can_be_asked() {
+async fn every_profiles_monitor_can_be_queried() {
     for (model, profile) in [
         (Model::Xcc, Profile::LenovoXcc),
         (Model::Dmtf { expand: true }, Profile::Dmtf),
