@@ -1,4 +1,5 @@
-//! Random worlds. `ROOTCAST_SEED=n` runs one of them, `ROOTCAST_RUNS=n` sets their number.
+//! Random worlds. `ROOTCAST_SEED=n` runs one of them, `ROOTCAST_RUNS=n` sets their number; both together run `n` worlds
+//! from that seed on.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -22,6 +23,9 @@ const RUNS: u64 = 500;
 /// With TLS, each world takes a second longer.
 const TLS_RUNS: u64 = 3;
 
+/// A long run reports its progress after this number of worlds.
+const TOLD: usize = 1000;
+
 /// The results of a world.
 pub struct Life {
     pub seed: u64,
@@ -43,7 +47,7 @@ fn number(variable: &str) -> Option<u64> {
 #[test]
 fn no_seed_breaks_what_must_hold() {
     let first = number("ROOTCAST_SEED");
-    let runs = if first.is_some() { 1 } else { number("ROOTCAST_RUNS").unwrap_or(RUNS) };
+    let runs = number("ROOTCAST_RUNS").unwrap_or(if first.is_some() { 1 } else { RUNS });
     let (first, next) = (first.unwrap_or(1), AtomicU64::new(0));
     let lives = Mutex::new(Vec::new());
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
@@ -59,7 +63,11 @@ fn no_seed_breaks_what_must_hold() {
                     for what in &life.broken {
                         eprintln!("seed {}: {what}", life.seed);
                     }
-                    lives.lock().unwrap().push(life);
+                    let mut lives = lives.lock().unwrap();
+                    lives.push(life);
+                    if lives.len() % TOLD == 0 {
+                        eprintln!("{} worlds from seed {first} on", lives.len());
+                    }
                 }
             });
         }
