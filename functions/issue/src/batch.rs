@@ -20,16 +20,14 @@ pub(crate) struct Batch {
 }
 
 pub(crate) fn read(event: SqsEvent) -> Batch {
-    let mut batch = Batch::default();
-    for message in event.records {
-        match Delivery::read(message) {
-            Ok(Delivery { body: Body::Task(body), message_id, receipt_handle, receives }) => {
-                batch.tasks.push(Delivery { body, message_id, receipt_handle, receives });
-            }
-            Ok(Delivery { body: Body::Publish(Publish { crl: body }), message_id, receipt_handle, receives }) => {
+    let (deliveries, unreadable) = Delivery::read_all(event);
+    let mut batch = Batch { unreadable, ..Batch::default() };
+    for Delivery { body, message_id, receipt_handle, receives } in deliveries {
+        match body {
+            Body::Task(body) => batch.tasks.push(Delivery { body, message_id, receipt_handle, receives }),
+            Body::Publish(Publish { crl: body }) => {
                 batch.lists.push(Delivery { body, message_id, receipt_handle, receives });
             }
-            Err(id) => batch.unreadable.push(id),
         }
     }
     batch

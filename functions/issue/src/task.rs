@@ -1,16 +1,15 @@
 //! A device's task: judged, done, and its result recorded.
 
-use std::collections::BTreeSet;
 use std::error::Error;
 
 use futures::future::join_all;
 use rootcast_core::deployment::lifecycle::{Entry, Stage};
 use rootcast_core::event::Event;
-use rootcast_core::job::JobId;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::backoff;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{Failure, Outcome};
-use rootcast_ledger::{LedgerError, Settlement, TaskKey, UseRecord};
+use rootcast_ledger::{LedgerError, OpenTask, Settlement, UseRecord};
 use rootcast_queue::Delivery;
 use tracing::{error, info, warn};
 
@@ -29,14 +28,6 @@ pub(crate) enum AfterTask {
     Again(u32),
 }
 
-/// A task that needs work, with its records.
-struct Open {
-    delivery: Delivery<Task>,
-    binding: Option<UseRecord>,
-    /// The task's history.
-    history: Vec<Entry>,
-}
-
 impl App {
     fn soon(&self, receives: u32) -> u32 {
         backoff::seconds(SOON, receives, (self.random)())
@@ -44,66 +35,45 @@ impl App {
 
     /// Works on the tasks concurrently. Returns each with what happens to its message, in no order.
     pub(crate) async fn work(&self, deliveries: Vec<Delivery<Task>>) -> Vec<(Delivery<Task>, AfterTask)> {
-        let kept = deliveries.clone();
-        match self.open(deliveries).await {
-            Ok((open, mut done)) => {
-                done.extend(join_all(open.into_iter().map(|open| self.attempt(open))).await);
-                done
-            }
-            Err(error) => {
-                error!(error = &error as &dyn Error, "the batch's records could not be read");
-                let again = |delivery: Delivery<Task>| {
-                    let seconds = self.soon(delivery.receives);
-                    (delivery, AfterTask::Again(seconds))
-                };
-                kept.into_iter().map(again).collect()
-            }
+        let records = match self.ledger.batch_records(&deliveries).await {
+            Ok(records) => records,
+            Err(error) => return self.unread(deliveries, &error),
+        };
+        let (open, dropped) = records.open(deliveries, judge);
+        let mut done: Vec<_> = dropped.into_iter().map(|delivery| (delivery, AfterTask::Done)).collect();
+        let bindings: Vec<_> = open.iter().map(|task| (task.work, &task.message.body.device)).collect();
+        match self.ledger.uses(&bindings).await {
+            Ok(uses) => done.extend(join_all(open.into_iter().map(|task| self.attempt(task, &uses))).await),
+            Err(error) => done.extend(self.unread(open.into_iter().map(|task| task.message), &error)),
         }
+        done
     }
 
-    /// Separates tasks that need work from those that are done. Two reads for the whole batch.
-    async fn open(
+    fn unread(
         &self,
-        deliveries: Vec<Delivery<Task>>,
-    ) -> Result<(Vec<Open>, Vec<(Delivery<Task>, AfterTask)>), LedgerError> {
-        let jobs: BTreeSet<JobId> = deliveries.iter().map(|delivery| delivery.body.job).collect();
-        let keys: BTreeSet<TaskKey> = deliveries.iter().map(|delivery| TaskKey::from(&delivery.body)).collect();
-        let keys: Vec<TaskKey> = keys.into_iter().collect();
-        let (jobs, tasks) = self.ledger.jobs_and_tasks(jobs, &keys).await?;
-        let (mut wanted, mut done, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
-        for delivery in deliveries {
-            let key = TaskKey::from(&delivery.body);
-            let task = tasks.get(&key);
-            let verdict = judge(&delivery.body, jobs.get(&key.job), task);
-            match if seen.insert(key) { verdict } else { Err("it is twice in this batch") } {
-                Ok(certificate) => {
-                    let history = task.map(|task| task.history.clone()).unwrap_or_default();
-                    wanted.push((certificate, delivery, history));
-                }
-                Err(why) => {
-                    info!(job.id = delivery.body.job.0, device.id = %delivery.body.device, "task left alone: {why}");
-                    done.push((delivery, AfterTask::Done));
-                }
-            }
-        }
-        let bindings: Vec<_> =
-            wanted.iter().map(|(certificate, delivery, _)| (*certificate, &delivery.body.device)).collect();
-        let uses = self.ledger.uses(&bindings).await?;
-        let open = wanted.into_iter().map(|(certificate, delivery, history)| {
-            let binding = uses
-                .iter()
-                .find(|binding| binding.certificate == certificate && binding.device == delivery.body.device);
-            Open { binding: binding.cloned(), delivery, history }
-        });
-        Ok((open.collect(), done))
+        deliveries: impl IntoIterator<Item = Delivery<Task>>,
+        why: &LedgerError,
+    ) -> Vec<(Delivery<Task>, AfterTask)> {
+        error!(error = why as &dyn Error, "the batch's records could not be read");
+        let again = |delivery: Delivery<Task>| {
+            let seconds = self.soon(delivery.receives);
+            (delivery, AfterTask::Again(seconds))
+        };
+        deliveries.into_iter().map(again).collect()
     }
 
-    async fn attempt(&self, open: Open) -> (Delivery<Task>, AfterTask) {
-        let Open { delivery, mut binding, history } = open;
+    async fn attempt(
+        &self,
+        open: OpenTask<Delivery<Task>, CertificateId>,
+        uses: &[UseRecord],
+    ) -> (Delivery<Task>, AfterTask) {
+        let OpenTask { message: delivery, work: certificate, history } = open;
         let task = &delivery.body;
+        let mut binding =
+            uses.iter().find(|each| each.certificate == certificate && each.device == task.device).cloned();
         let next = match (stand(task, binding.as_ref()), &mut binding) {
             (IssuanceState::Passed(why), _) => {
-                info!(job.id = task.job.0, device.id = %task.device, "task left alone: {why}");
+                info!(job.id = task.job.0, device.id = %task.device, "task dropped: {why}");
                 AfterTask::Done
             }
             (IssuanceState::Issued, _) => self.hand_on(&delivery).await,

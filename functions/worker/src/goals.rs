@@ -71,8 +71,8 @@ pub(crate) struct Goals {
 
 impl Goals {
     /// `None` if it could not be read now.
-    pub(crate) fn of(&self, verdict: TaskWork, device: &DeviceId) -> Option<Goal> {
-        match verdict {
+    pub(crate) fn of(&self, work: TaskWork, device: &DeviceId) -> Option<Goal> {
+        match work {
             TaskWork::Trust { bundle } => Some(Goal::Trust(Arc::clone(self.bundles.get(&bundle)?))),
             TaskWork::Install { certificate, own } => {
                 let binding = self.binding(certificate, device).cloned().map(Box::new);
@@ -84,7 +84,6 @@ impl Goals {
                     }
                 }
             }
-            TaskWork::Drop(_) => None,
         }
     }
 
@@ -99,16 +98,15 @@ pub(crate) fn stage(binding: &UseRecord) -> Stage {
 }
 
 impl App {
-    /// `verdicts`: each with its device.
-    pub(crate) async fn goals(&self, verdicts: &[(TaskWork, &DeviceId)]) -> Result<Goals, LedgerError> {
+    /// Of tasks, each with its device.
+    pub(crate) async fn goals(&self, tasks: &[(TaskWork, &DeviceId)]) -> Result<Goals, LedgerError> {
         let mut goals = Goals::default();
         let mut bundles = BTreeSet::new();
         let mut bindings = Vec::new();
-        for (verdict, device) in verdicts {
-            match verdict {
+        for (work, device) in tasks {
+            match work {
                 TaskWork::Trust { bundle } => _ = bundles.insert(*bundle),
                 TaskWork::Install { certificate, own } => bindings.push((*certificate, *device, *own)),
-                TaskWork::Drop(_) => {}
             }
         }
         let read: Vec<_> = bindings.iter().map(|(certificate, device, _)| (*certificate, *device)).collect();

@@ -16,30 +16,28 @@ mod request;
 mod trust;
 mod visit;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::LambdaEvent;
-use rootcast_core::deployment::lifecycle::Entry;
+use rootcast_core::job::Leg;
 use rootcast_core::job::backoff;
 use rootcast_core::job::message::Task;
-use rootcast_core::job::{JobId, Leg};
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
-use rootcast_ledger::{Authority, Ledger, LedgerError, TaskKey};
+use rootcast_ledger::{Authority, BatchRecords, Ledger, LedgerError, OpenTask};
 use rootcast_pki::bundle::Bundle;
 use rootcast_queue::{Delivery, Queue, Returning};
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::error;
 
 use attempt::{AfterVisit, Attempt};
-use batch::TaskWork;
 use goals::Goals;
 
 /// Reserved for recording the results of a batch.
@@ -80,7 +78,7 @@ pub async fn handle(app: &Arc<App>, event: LambdaEvent<SqsEvent>) -> SqsBatchRes
         event.context.deadline().duration_since(SystemTime::from((app.clock)())).unwrap_or(app.device_timeout);
     let deadline = Instant::now() + app.device_timeout.min(remaining.saturating_sub(MARGIN));
     let owner = event.context.request_id;
-    let (deliveries, unreadable) = batch::read(event.payload);
+    let (deliveries, unreadable) = Delivery::read_all(event.payload);
     let mut answer = SqsBatchResponse::default();
     for id in unreadable {
         // It ends in the dead-letter queue, where an operator can inspect it.
@@ -112,25 +110,25 @@ impl App {
         owner: &str,
         deadline: Instant,
     ) -> Vec<(Delivery<Task>, AfterVisit)> {
-        let (verdicts, goals) = match self.judge(&deliveries).await {
-            Ok(judged) => judged,
+        let (records, authority) = match self.records(&deliveries).await {
+            Ok(read) => read,
             Err(error) => {
                 error!(error = &error as &dyn Error, "the batch's jobs could not be read");
                 return deliveries.into_iter().map(|delivery| (delivery, AfterVisit::Soon)).collect();
             }
         };
-        let mut done = Vec::new();
+        let (open, dropped) = records.open(deliveries, |task, job, record| batch::judge(task, job, record, &authority));
+        let mut done: Vec<_> = dropped.into_iter().map(|delivery| (delivery, AfterVisit::Done)).collect();
+        let wanted: Vec<_> = open.iter().map(|task| (task.work, &task.message.body.device)).collect();
+        let goals = self.goals(&wanted).await.unwrap_or_else(|error| {
+            error!(error = &error as &dyn Error, "what the batch's devices need could not be read");
+            Goals::default()
+        });
         let mut attempts = Vec::new();
-        for (delivery, (verdict, history)) in deliveries.into_iter().zip(verdicts) {
-            match verdict {
-                TaskWork::Drop(why) => {
-                    info!(job.id = delivery.body.job.0, device.id = %delivery.body.device, "task left alone: {why}");
-                    done.push((delivery, AfterVisit::Done));
-                }
-                wanted => match goals.of(wanted, &delivery.body.device) {
-                    Some(goal) => attempts.push(Attempt::new(delivery, goal, history, owner)),
-                    None => done.push((delivery, AfterVisit::Soon)),
-                },
+        for OpenTask { message, work, history } in open {
+            match goals.of(work, &message.body.device) {
+                Some(goal) => attempts.push(Attempt::new(message, goal, history, owner)),
+                None => done.push((message, AfterVisit::Soon)),
             }
         }
         let attempts = self.lease_all(attempts).await;
@@ -140,28 +138,11 @@ impl App {
         done
     }
 
-    /// What to do with each message, its task's history, and what that needs.
-    async fn judge(&self, deliveries: &[Delivery<Task>]) -> Result<(Vec<(TaskWork, Vec<Entry>)>, Goals), LedgerError> {
-        let jobs: BTreeSet<JobId> = deliveries.iter().map(|delivery| delivery.body.job).collect();
-        let keys: BTreeSet<TaskKey> = deliveries.iter().map(|delivery| TaskKey::from(&delivery.body)).collect();
-        let keys: Vec<TaskKey> = keys.into_iter().collect();
-        let (jobs, tasks) = self.ledger.jobs_and_tasks(jobs, &keys).await?;
+    /// The authority is read only for tasks of devices that join the fleet.
+    async fn records(&self, deliveries: &[Delivery<Task>]) -> Result<(BatchRecords, Authority), LedgerError> {
+        let records = self.ledger.batch_records(deliveries).await?;
         let joins = deliveries.iter().any(|delivery| delivery.body.leg == Leg::Join);
-        let authority = if joins { self.ledger.authority().await? } else { Authority::default() };
-        let mut seen = BTreeSet::new();
-        let verdicts: Vec<(TaskWork, Vec<Entry>)> = deliveries
-            .iter()
-            .map(|delivery| {
-                let key = TaskKey::from(&delivery.body);
-                let verdict = batch::judge(&delivery.body, jobs.get(&key.job), tasks.get(&key), &authority);
-                let history = tasks.get(&key).map(|task| task.history.clone()).unwrap_or_default();
-                (if seen.insert(key) { verdict } else { TaskWork::Drop("it is twice in this batch") }, history)
-            })
-            .collect();
-        let devices = deliveries.iter().map(|delivery| &delivery.body.device);
-        let wanted: Vec<_> = verdicts.iter().map(|(verdict, _)| *verdict).zip(devices).collect();
-        let goals = self.goals(&wanted).await?;
-        Ok((verdicts, goals))
+        Ok((records, if joins { self.ledger.authority().await? } else { Authority::default() }))
     }
 
     /// Runs the attempts concurrently. A task that panics fails alone.

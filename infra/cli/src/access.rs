@@ -20,7 +20,7 @@ use crate::{
     stack::Stack,
 };
 
-pub(crate) const NOT_WRITTEN: &str = "the table of tokens could not be written with your AWS credentials";
+pub(crate) const NOT_WRITTEN: &str = "the access table could not be written with your AWS credentials";
 
 /// API users and their credentials
 #[derive(Debug, Subcommand)]
@@ -42,7 +42,7 @@ pub(crate) struct Table {
     /// CloudFormation stack whose outputs name the table
     #[arg(long, value_name = "NAME", required_unless_present = "access_table")]
     stack: Option<String>,
-    /// Name of the table of tokens, instead of the stack's
+    /// Name of the access table, instead of the stack's
     #[arg(long, value_name = "NAME")]
     access_table: Option<String>,
 }

@@ -51,7 +51,7 @@ struct StackTable {
     /// CloudFormation stack whose outputs name table and KMS key
     #[arg(long, value_name = "NAME", required_unless_present = "access_table")]
     stack: Option<String>,
-    /// Name of the table of tokens, instead of the stack's; then --sealing-key is needed too
+    /// Name of the access table, instead of the stack's; then --sealing-key is needed too
     #[arg(long, value_name = "NAME")]
     access_table: Option<String>,
     /// ARN of the KMS key that seals secrets, instead of the stack's

@@ -33,7 +33,7 @@ pub(crate) struct Login {
     /// CloudFormation stack whose outputs name table and API
     #[arg(long, value_name = "NAME", required_unless_present = "access_table")]
     stack: Option<String>,
-    /// Name of the table of tokens, instead of the stack's; then --url is needed too
+    /// Name of the access table, instead of the stack's; then --url is needed too
     #[arg(long, value_name = "NAME")]
     access_table: Option<String>,
     /// Name of the caller in the audit record

@@ -1,6 +1,6 @@
 //! Messages as Lambda delivers them.
 
-use aws_lambda_events::event::sqs::SqsMessage;
+use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use serde::de::DeserializeOwned;
 
 /// One message.
@@ -13,7 +13,25 @@ pub struct Delivery<T> {
     pub body: T,
 }
 
+impl<T> AsRef<T> for Delivery<T> {
+    fn as_ref(&self) -> &T {
+        &self.body
+    }
+}
+
 impl<T: DeserializeOwned> Delivery<T> {
+    /// A batch's messages, and the ids of those that cannot be parsed.
+    pub fn read_all(event: SqsEvent) -> (Vec<Self>, Vec<String>) {
+        let (mut deliveries, mut unreadable) = (Vec::new(), Vec::new());
+        for message in event.records {
+            match Self::read(message) {
+                Ok(delivery) => deliveries.push(delivery),
+                Err(id) => unreadable.push(id),
+            }
+        }
+        (deliveries, unreadable)
+    }
+
     /// # Errors
     /// The id of a message that cannot be parsed. If it stays in its queue, it ends in the dead-letter queue.
     pub fn read(message: SqsMessage) -> Result<Self, String> {

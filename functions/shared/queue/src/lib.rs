@@ -23,7 +23,7 @@ const BATCH: usize = 10;
 /// Concurrent calls. A call takes about 10 ms, so this sends some 8 000 messages a second.
 const CONCURRENCY: usize = 8;
 /// Attempts for entries that SQS refuses within an accepted batch (its own fault).
-const RESENDS: usize = 3;
+const ATTEMPTS: usize = 3;
 /// SQS's own limit, in seconds (12 hours).
 const LONGEST_VISIBILITY: u32 = 43_200;
 /// SQS's own limit, in seconds.
@@ -178,7 +178,7 @@ impl Queue {
             let body = serde_json::to_string(message)?;
             entries.push(SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(body).build()?);
         }
-        for _ in 0..RESENDS {
+        for _ in 0..ATTEMPTS {
             let call = self.client.send_message_batch().queue_url(url).set_entries(Some(entries.clone()));
             let answer = call.send().await.map_err(aws("SendMessageBatch"))?;
             let failed: Vec<&str> = answer.failed.iter().map(|failed| failed.id.as_str()).collect();

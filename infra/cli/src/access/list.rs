@@ -27,7 +27,7 @@ pub(super) async fn run(ledger: &Ledger, format: Format) -> Result<End> {
             tokio::try_join!(ledger.principals(), ledger.access_keys(), ledger.identities())?;
         anyhow::Ok(All { principals, keys, identities })
     };
-    let all = read().await.context("the table of tokens could not be read with your AWS credentials")?;
+    let all = read().await.context("the access table could not be read with your AWS credentials")?;
     match format {
         Format::Json => all.principals.iter().try_for_each(|(name, record)| output::json(&all.shown(name, record)?))?,
         Format::Text => {
