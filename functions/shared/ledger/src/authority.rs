@@ -1,10 +1,10 @@
 //! The certificate authority's records: root generations, bundles, and the one pointer to the signing generation.
 
 use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
-use rootcast_core::deployment::lifecycle::{Lifecycle, Stage};
+use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_core::installation::InstallationId;
 use rootcast_core::job::JobId;
-use rootcast_core::rollover::generation::GenerationState;
+use rootcast_core::rollover::generation::{GenerationState, Standing};
 use rootcast_core::rollover::restore::Counters;
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::bundle::Bundle;
@@ -109,18 +109,9 @@ pub struct RootRecord {
 }
 
 impl RootRecord {
-    /// All before `stage` is done. What was done before a crash is not done again, nor recorded.
-    pub fn reach(&mut self, stage: Stage, status: &str, at: OffsetDateTime) {
-        if let Ok(next) = self.lifecycle.advance(self.lifecycle.attempt, stage, status, at) {
-            self.lifecycle = next;
-        }
-    }
-
-    /// It signs.
-    pub fn finish(&mut self, at: OffsetDateTime) {
-        if let Ok(next) = self.lifecycle.finish(self.lifecycle.attempt, "The root signs.", at) {
-            self.lifecycle = next;
-        }
+    /// What changes of it as its life goes on.
+    pub const fn standing(&mut self) -> Standing<'_> {
+        Standing { state: &mut self.state, lifecycle: &mut self.lifecycle }
     }
 
     /// What is needed to sign with it; `None` before it is published.
