@@ -19,9 +19,9 @@ use crate::extract::Id;
 use crate::jobs::JobView;
 use crate::refused::{Asked, nothing_chosen, refused};
 
-/// See [`Filters`].
+/// See [`Filters`], whose name a refused body is told.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(rename = "Filters", deny_unknown_fields)]
 struct Sent {
     classes: Option<Vec<ErrorClass>>,
     waves: Option<Vec<u32>>,

@@ -11,7 +11,7 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::{JobId, Refused as NotNow};
 use rootcast_ledger::{LedgerError, UseRecord};
-use rootcast_operations::{FoundFailed, JobRefusal, NotDone};
+use rootcast_operations::{JobRefusal, NotDone, Requeued};
 use tokio::time::Instant;
 use tracing::{error, info};
 
@@ -70,8 +70,8 @@ impl App {
     ) -> Vec<Refused> {
         let devices: BTreeSet<DeviceId> = failed.iter().map(|each| each.device.clone()).collect();
         let why = match self.operations().retry_failed(job, certificate, &devices, by, deadline).await {
-            Ok(FoundFailed::Asked) => return Vec::new(),
-            Ok(FoundFailed::Retried) => {
+            Ok(Requeued::Before) => return Vec::new(),
+            Ok(Requeued::Now) => {
                 info!(job.id = %job, "failed devices are tried again");
                 return Vec::new();
             }

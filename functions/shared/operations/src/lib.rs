@@ -31,7 +31,7 @@ pub use self::issue::issue;
 pub use self::judge::DeviceRefusal;
 pub use self::push::{Pushed, Unready, unready};
 pub use self::reset::NotReset;
-pub use self::retry::{Filters, FoundFailed, Retried};
+pub use self::retry::{Filters, Requeued, Retried};
 pub use self::waive::{NotWaived, Waived, Waiver};
 
 /// What every operation works with.

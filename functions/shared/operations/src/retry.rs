@@ -37,13 +37,12 @@ pub struct Retried {
     pub devices: u64,
 }
 
-/// What a retry of devices that were seen to have failed found.
+/// When devices that were seen to have failed were queued again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FoundFailed {
-    /// They are tried again.
-    Retried,
+pub enum Requeued {
+    Now,
     /// Another retry was faster: nothing was written.
-    Asked,
+    Before,
 }
 
 impl Operations<'_> {
@@ -82,7 +81,7 @@ impl Operations<'_> {
         devices: &BTreeSet<DeviceId>,
         by: &Actor,
         deadline: Instant,
-    ) -> Result<FoundFailed, NotDone<JobRefusal>> {
+    ) -> Result<Requeued, NotDone<JobRefusal>> {
         let many = |why: &JobRefusal| *why == Refused::Deployment(NotResumed::ManyRetries).into();
         let found = attempts_until(Some(deadline), many, || async {
             let JobRecord::Deployment(job) = self.job(id).await? else { return Err(JobRefusal::NoJob.into()) };
@@ -91,14 +90,14 @@ impl Operations<'_> {
             let selection = Selection { devices: devices.clone(), ..Selection::everything(now) };
             let next = job.retry(selection, now).map_err(Refused::from)?;
             if before.is_some_and(|before| before == next.reopen) {
-                return Ok(FoundFailed::Asked);
+                return Ok(Requeued::Before);
             }
             let act = act(id, by, now).with("certificate", certificate).with("devices", devices.len());
             self.ledger.save_job(&JobRecord::Deployment(next), act).await?;
-            Ok(FoundFailed::Retried)
+            Ok(Requeued::Now)
         })
         .await?;
-        if found == FoundFailed::Retried {
+        if found == Requeued::Now {
             self.wake(id, "retry").await;
         }
         Ok(found)

@@ -19,7 +19,7 @@ use rootcast_core::job::{
 };
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Ledger, Tables};
-use rootcast_operations::{FoundFailed, JobRefusal, NotDone, Operations};
+use rootcast_operations::{JobRefusal, NotDone, Operations, Requeued};
 use rootcast_queue::Queue;
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -130,7 +130,7 @@ impl World {
         self.operations().steer(ID, command, &by()).await
     }
 
-    async fn retry_failed(&self, deadline: Instant) -> Result<FoundFailed, NotDone<JobRefusal>> {
+    async fn retry_failed(&self, deadline: Instant) -> Result<Requeued, NotDone<JobRefusal>> {
         let (certificate, devices) = ("scs1600313391074".parse().unwrap(), ["bmc-1".parse().unwrap()].into());
         self.operations().retry_failed(ID, certificate, &devices, &by(), deadline).await
     }
@@ -210,7 +210,7 @@ async fn earlier_retries_are_waited_for_and_named_where_they_stay() {
     let (full, wake, saved) = (|| there(JobRecord::Deployment(full.clone())), woken(), written(6));
     let rules = [&full(), &full(), &there(failed(6)), &chain(), &saved];
     let world = World::new(RuleMode::Sequential, &rules, &wake);
-    assert_eq!(world.retry_failed(in_a_minute()).await.unwrap(), FoundFailed::Retried);
+    assert_eq!(world.retry_failed(in_a_minute()).await.unwrap(), Requeued::Now);
     assert_eq!((saved.num_calls(), wake.num_calls()), (1, 1));
 
     let world = World::new(RuleMode::MatchAny, &[&full()], &wake);
