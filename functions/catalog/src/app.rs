@@ -8,6 +8,7 @@ use aws_config::timeout::TimeoutConfig;
 use rootcast_core::device::address::{AddressPolicy, InvalidNetwork};
 use rootcast_gate::{ApiError, ScmError, ScmGate};
 use rootcast_ledger::{Ledger, Tables};
+use rootcast_operations::Operations;
 use rootcast_queue::Queue;
 use rootcast_seal::Sealer;
 use thiserror::Error;
@@ -67,6 +68,10 @@ impl App {
 }
 
 impl Parts {
+    pub(crate) fn operations(&self) -> Operations<'_> {
+        Operations { ledger: &self.ledger, queue: &self.queue, control_queue: &self.control_queue, clock: self.clock }
+    }
+
     async fn from_env() -> Result<Self, Misconfigured> {
         let limits = TimeoutConfig::builder().operation_timeout(CALL_LIMIT).operation_attempt_timeout(ATTEMPT_LIMIT);
         let aws = aws_config::defaults(BehaviorVersion::latest()).timeout_config(limits.build()).load().await;

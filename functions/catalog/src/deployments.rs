@@ -1,22 +1,15 @@
-//! Deployments as `/jobs` shows them, and what may be asked of one.
+//! Deployments as `/jobs` shows them.
 
-use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::deployment::{Deployment, DeploymentOutcome};
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_core::job::{JobId, JobState, Leg, Selection, Tally};
-use rootcast_gate::{ApiError, Envelope, Message};
-use rootcast_ledger::{JobRecord, Ledger, LedgerError, TaskKey};
+use rootcast_core::job::{JobId, JobState, Leg, Tally};
+use rootcast_gate::ApiError;
+use rootcast_ledger::{Ledger, TaskKey};
 use serde::Serialize;
-use tracing::info;
 
-use crate::app::Parts;
 use crate::fleet::Row;
-use crate::jobs::{Counts, JobView, load_any};
+use crate::jobs::Counts;
 use crate::stamp::stamp;
-use crate::steer::wake;
-
-/// The conductor writes the same record; whoever loses a race decides again on what is there now.
-const ATTEMPTS: u32 = 10;
 
 /// What the list has.
 #[derive(Debug, Serialize)]
@@ -79,43 +72,6 @@ pub(crate) async fn rows(ledger: &Ledger, job: &Deployment) -> Result<Vec<Row>, 
     let keys: Vec<TaskKey> = job.devices.iter().map(key).collect();
     let (_, mut tasks) = ledger.jobs_and_tasks([], &keys).await?;
     Ok(keys.into_iter().map(|key| Row { task: tasks.remove(&key), device: key.device }).collect())
-}
-
-/// What is left of a job's commands: a deployment has no wave to stop before, and nothing to take back.
-pub(crate) fn not_steered(job: JobId) -> ApiError {
-    ApiError::conflict(
-        format!(
-            "Job {job} brings a certificate to devices: it is neither paused nor aborted, and no device of it is waived."
-        ),
-        format!("It ends by itself. Where devices failed, POST /jobs/{job}/resume tries them again afterwards."),
-    )
-}
-
-/// What failed of a deployment is tried again, whether it has ended or not.
-pub(crate) async fn resume(parts: &Parts, by: &Actor, id: JobId) -> Result<Envelope<JobView>, ApiError> {
-    for _ in 0..ATTEMPTS {
-        let JobRecord::Deployment(job) = load_any(&parts.ledger, id).await? else { return Err(not_steered(id)) };
-        let now = (parts.clock)();
-        let job = job.retry(Selection::everything(now), now).map_err(|why| {
-            ApiError::conflict(
-                format!("Job {id} cannot be resumed: {why}."),
-                format!("GET /jobs/{id} shows where it is and why."),
-            )
-        })?;
-        let act = Act::new(Subject::Job(id), Action::Resume, by, now);
-        match parts.ledger.save_deployment(&job, Some(&act)).await {
-            Err(LedgerError::Conflict) => {}
-            written => {
-                written?;
-                info!(caller = by.principal, job.id = %id, "deployment resumed");
-                wake(parts, id, "resume").await;
-                let shown = JobView::Deployment(Box::new(DeploymentView::load(&parts.ledger, &job).await?));
-                let message = Message::done(format!("Job {id} is resumed."), "Failed devices are retried.");
-                return Ok(Envelope::success(shown).saying(message));
-            }
-        }
-    }
-    Err(ApiError::conflict(format!("Job {id} is changing all the time."), "Send the request again in a moment."))
 }
 
 #[cfg(test)]

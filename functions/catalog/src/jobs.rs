@@ -43,10 +43,11 @@ pub(crate) async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<En
 }
 
 pub(crate) async fn load_any(ledger: &Ledger, id: JobId) -> Result<JobRecord, ApiError> {
-    ledger
-        .job_of_any_kind(id)
-        .await?
-        .ok_or_else(|| ApiError::not_found(format!("There is no job {id}."), "GET /jobs lists those that there are."))
+    ledger.job_of_any_kind(id).await?.ok_or_else(|| no_such_job(id))
+}
+
+pub(crate) fn no_such_job(id: JobId) -> ApiError {
+    ApiError::not_found(format!("There is no job {id}."), "GET /jobs lists those that there are.")
 }
 
 /// A rollover, where nothing else will do.

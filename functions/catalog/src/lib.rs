@@ -24,6 +24,7 @@ mod lxca;
 mod own;
 mod page;
 mod policy;
+mod refused;
 mod retry;
 mod roots;
 mod scm;

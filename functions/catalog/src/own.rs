@@ -11,9 +11,9 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::{CertificateDn, application_dn};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
-use rootcast_deploy::{NotBegun, Refusal, Request, issue};
 use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId};
 use rootcast_ledger::{CertificateOrPending, CertificateRecord};
+use rootcast_operations::{DeviceRefusal, NotBegun, NotDone};
 use rootcast_pki::certificate::Certificate;
 use serde::Serialize;
 use tracing::info;
@@ -23,7 +23,6 @@ use crate::deployments::path;
 use crate::devices::{may, no_such_device};
 use crate::extract::Id;
 use crate::stamp::stamp;
-use crate::steer::wake;
 use crate::tasks::Past;
 
 #[derive(Debug, Serialize)]
@@ -44,11 +43,8 @@ pub(crate) async fn renew(
 ) -> Result<(HeaderMap, Envelope<Begun>), ApiError> {
     may(&caller, Right::Write, &id)?;
     let parts = app.parts().await?;
-    let by = caller.acting(&request);
-    let request = Request { by: &by, now: (parts.clock)() };
-    let job = issue(&parts.ledger, &id, request).await.map_err(|why| refused(&id, why))?;
+    let job = parts.operations().issue(&id, &caller.acting(&request)).await.map_err(|why| refused(&id, why))?;
     info!(caller = caller.name, job.id = job.id.0, device.id = %id, certificate.id = %job.certificate, "a device's own certificate is to be issued");
-    wake(parts, job.id, "created").await;
     let job_path = path(job.id);
     let location = job_path.parse().map_err(ApiError::internal)?;
     let begun = Begun { job_path, certificate: job.certificate, dn: CertificateDn::of_device(&id).to_string() };
@@ -59,23 +55,24 @@ pub(crate) async fn renew(
     Ok((HeaderMap::from_iter([(LOCATION, location)]), Envelope::success(begun).saying(message)))
 }
 
-fn refused(id: &DeviceId, why: NotBegun) -> ApiError {
+fn refused(id: &DeviceId, why: NotDone<NotBegun>) -> ApiError {
     let text = why.to_string();
     match why {
-        NotBegun::Refused(Refusal::NoDevice) => no_such_device(id),
-        NotBegun::Refused(Refusal::NotApproved | Refusal::NoPrivateKey(_) | Refusal::NoWebServer(_)) => {
-            ApiError::invalid(text, "Correct the device's record, and send the request again.")
-        }
-        NotBegun::Refused(Refusal::Full) => {
-            ApiError::conflict(text, "GET /devices/ID lists its certificates; then send the request again.")
-        }
-        NotBegun::Refused(Refusal::UnderWay { .. }) | NotBegun::NameTaken(_) | NotBegun::Busy => {
+        NotDone::Refused(NotBegun::Device(why)) => match why {
+            DeviceRefusal::NoDevice => no_such_device(id),
+            DeviceRefusal::NotApproved | DeviceRefusal::NoPrivateKey(_) | DeviceRefusal::NoWebServer(_) => {
+                ApiError::invalid(text, "Correct the device's record, and send the request again.")
+            }
+            DeviceRefusal::Full => {
+                ApiError::conflict(text, "GET /devices/ID lists its certificates; then send the request again.")
+            }
+            DeviceRefusal::UnderWay { .. } => ApiError::conflict(text, "Send the request again then."),
+        },
+        NotDone::Refused(NotBegun::NameTaken(_)) | NotDone::Busy | NotDone::Late => {
             ApiError::conflict(text, "Send the request again then.")
         }
-        NotBegun::NoCertificate | NotBegun::Expired(_) | NotBegun::Own(_) | NotBegun::NoRandom(_) => {
-            ApiError::internal(why)
-        }
-        NotBegun::Ledger(error) => error.into(),
+        NotDone::Refused(why) => ApiError::internal(why),
+        NotDone::Ledger(error) => error.into(),
     }
 }
 

@@ -2,19 +2,15 @@
 
 use axum::Extension;
 use axum::extract::State;
-use rootcast_core::audit::{Act, Action, Actor, Subject};
-use rootcast_core::job::{Command, Job, JobId};
+use rootcast_core::audit::Actor;
+use rootcast_core::job::{Command, JobId, JobRecord};
 use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId};
-use rootcast_ledger::{Change, JobRecord, LedgerError};
 use tracing::info;
 
 use crate::app::{App, Parts};
-use crate::deployments;
 use crate::extract::Id;
-use crate::jobs::{JobView, RolloverView, load_any};
-
-/// The conductor writes the same record all the time; whoever loses a race decides again on what is there now.
-const ATTEMPTS: u32 = 10;
+use crate::jobs::JobView;
+use crate::refused::{Asked, refused};
 
 type Answer = Result<Envelope<JobView>, ApiError>;
 
@@ -47,55 +43,24 @@ pub(crate) async fn abort(
 
 async fn answer(app: &App, by: &Actor, id: JobId, command: Command) -> Answer {
     let parts = app.parts().await?;
-    if command == Command::Resume && matches!(load_any(&parts.ledger, id).await?, JobRecord::Deployment(_)) {
-        return deployments::resume(parts, by, id).await;
-    }
     let job = steer(parts, by, id, command).await?;
-    let (text, explanation) = match command {
-        Command::Pause => ("is paused", "No new device work starts; what is under way ends."),
-        Command::Resume => ("is resumed", "What failed is tried again, and the job goes on."),
-        Command::Abort => ("is being aborted", "The new root is taken off the devices that hold it."),
+    let (text, explanation) = match (command, &job) {
+        (Command::Pause, _) => ("is paused", "No new device work starts; what is under way ends."),
+        (Command::Resume, JobRecord::Rollover(_)) => ("is resumed", "What failed is tried again, and the job goes on."),
+        (Command::Resume, JobRecord::Deployment(_)) => ("is resumed", "Failed devices are retried."),
+        (Command::Abort, _) => ("is being aborted", "The new root is taken off the devices that hold it."),
     };
-    let shown = JobView::Rollover(Box::new(RolloverView::load(&parts.ledger, &job).await?));
+    let shown = JobView::load(&parts.ledger, &job).await?;
     Ok(Envelope::success(shown).saying(Message::done(format!("Job {id} {text}."), explanation)))
 }
 
-/// The rollover as it is afterwards.
-pub(crate) async fn steer(parts: &Parts, by: &Actor, id: JobId, command: Command) -> Result<Job, ApiError> {
-    for _ in 0..ATTEMPTS {
-        let JobRecord::Rollover(job) = load_any(&parts.ledger, id).await? else {
-            return Err(deployments::not_steered(id));
-        };
-        let now = (parts.clock)();
-        let job = job.command(command, now).map_err(|why| {
-            ApiError::conflict(
-                format!("Job {id} cannot do that: {why}."),
-                format!("GET /jobs/{id} shows where it is and why."),
-            )
-        })?;
-        let act = Act::new(Subject::Job(id), action(command), by, now);
-        match parts.ledger.commit(Change { job: Some(&job), acts: vec![act], ..Change::default() }).await {
-            Err(LedgerError::Conflict) => {}
-            written => {
-                written?;
-                info!(caller = by.principal, job.id = %id, command = ?command, "job steered");
-                wake(parts, id, &format!("{command:?}")).await;
-                return Ok(job);
-            }
-        }
+/// The job as it is afterwards.
+pub(crate) async fn steer(parts: &Parts, by: &Actor, id: JobId, command: Command) -> Result<JobRecord, ApiError> {
+    let steered = parts.operations().steer(id, command, by).await;
+    let job = steered.map_err(|why| refused(id, Asked::Steer, why))?;
+    match &job {
+        JobRecord::Rollover(_) => info!(caller = by.principal, job.id = %id, command = ?command, "job steered"),
+        JobRecord::Deployment(_) => info!(caller = by.principal, job.id = %id, "deployment resumed"),
     }
-    Err(ApiError::conflict(format!("Job {id} is changing all the time."), "Send the request again in a moment."))
-}
-
-const fn action(command: Command) -> Action {
-    match command {
-        Command::Pause => Action::Pause,
-        Command::Resume => Action::Resume,
-        Command::Abort => Action::Abort,
-    }
-}
-
-/// Tells the conductor to look. Nothing is lost where that fails: a schedule wakes it within a minute.
-pub(crate) async fn wake(parts: &Parts, job: JobId, why: &str) {
-    parts.queue.wake_conductor(&parts.control_queue, job, why.to_lowercase()).await;
+    Ok(job)
 }

@@ -1,34 +1,29 @@
 //! `POST /jobs/{id}/waive`: failed devices are taken out of the gate, each with a reason.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
-use futures::stream::{self, StreamExt, TryStreamExt};
-use rootcast_core::audit::{self, Act, Action, Subject};
-use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
+use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
-use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_core::job::{JobId, JobState};
+use rootcast_core::job::JobId;
 use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId, ResultKind};
-use rootcast_ledger::{JobRecord, LedgerError, TaskKey};
+use rootcast_operations::{NotWaived, Waived};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tracing::info;
 
-use crate::app::{App, Parts};
-use crate::deployments::not_steered;
+use crate::app::App;
 use crate::extract::{Body, Id};
-use crate::jobs::{RolloverView, load, load_any};
-use crate::steer::wake;
+use crate::jobs::{RolloverView, load};
+use crate::refused::{Asked, refused};
 
 /// Devices in one call: each is one transaction of about 10 ms, and those of a shard go one after the other. With a
 /// sixteenth of them in each shard that is 0.6 s; where all lie in one, 10 s.
 const MOST_WAIVED: usize = 1000;
 /// In characters. It is kept in each device's task.
 const LONGEST_REASON: usize = 256;
-/// One BatchGetItem.
-const READ: usize = 100;
 /// A request that is not done by then answers what it did: API Gateway gives up after 30 s, and of what is under way
 /// at that moment a call takes 8 s at most.
 const LIMIT: Duration = Duration::from_secs(18);
@@ -61,7 +56,7 @@ impl Waiver {
 
 /// The job, and what became of each device, in their order, each once.
 #[derive(Debug, Serialize)]
-pub(crate) struct Waived {
+pub(crate) struct Results {
     #[serde(flatten)]
     job: RolloverView,
     results: Vec<Outcome>,
@@ -81,49 +76,29 @@ pub(crate) async fn waive(
     Extension(request): Extension<RequestId>,
     Id(id): Id<JobId>,
     Body(waiver): Body<Waiver>,
-) -> Result<Envelope<Waived>, ApiError> {
+) -> Result<Envelope<Results>, ApiError> {
     let waiver = waiver.checked()?;
     let deadline = Instant::now() + LIMIT;
     let parts = app.parts().await?;
-    let JobRecord::Rollover(job) = load_any(&parts.ledger, id).await? else { return Err(not_steered(id)) };
-    if job.state == JobState::Ended {
-        return Err(ApiError::conflict(
-            format!("Job {id} has ended: nobody waits for its devices."),
-            format!("GET /jobs/{id} shows how it ended."),
-        ));
-    }
-    // Of many transactions: recorded before the first of them, and what came of it after the last.
-    let act = Act::new(Subject::Job(id), Action::Waive, &caller.acting(&request), (parts.clock)());
-    let act = act.with("devices", waiver.devices.len()).with("reason", waiver.reason.trim());
-    parts.ledger.audit(&act.clone().came_to(audit::Outcome::Begun)).await?;
-    let mut shards: BTreeMap<u8, Vec<TaskKey>> = BTreeMap::new();
     // Of the others nothing is found below, as of those that are not there.
-    for device in waiver.devices.iter().filter(|device| caller.sees(&application_dn(device))) {
-        let key = TaskKey { job: id, leg: job.leg(), device: device.clone() };
-        shards.entry(device.shard()).or_default().push(key);
-    }
-    let done = stream::iter(shards.into_values())
-        .map(|keys| waive_shard(parts, keys, waiver.reason.trim(), deadline))
-        .buffer_unordered(usize::from(SHARDS));
-    let done: Vec<HashMap<DeviceId, Outcome>> = match done.try_collect().await {
-        Ok(done) => done,
-        Err(why) => {
-            parts.ledger.audit(&act.came_to(audit::Outcome::Failed)).await?;
-            return Err(why);
-        }
+    let seen = waiver.devices.iter().filter(|device| caller.sees(&application_dn(device))).cloned();
+    let asked = rootcast_operations::Waiver {
+        devices: &seen.collect::<Vec<_>>(),
+        named: waiver.devices.len(),
+        reason: waiver.reason.trim(),
     };
-    let done: HashMap<DeviceId, Outcome> = done.into_iter().flatten().collect();
-    let results: Vec<Outcome> = waiver.devices.iter().map(|device| outcome_of(&done, device)).collect();
-    let refused = results.iter().filter(|outcome| !outcome.is_waived()).count();
-    parts.ledger.audit(&act.with("waived", results.len() - refused)).await?;
+    let done = parts.operations().waive(id, asked, &caller.acting(&request), deadline).await;
+    let done = done.map_err(|why| refused(id, Asked::Waive, why))?;
+    let of = |device| done.get(device).copied().unwrap_or(Waived::Not(NotWaived::NoResult));
+    let results: Vec<Outcome> = waiver.devices.iter().map(|device| Outcome::of(device, of(device))).collect();
+    let refused = waiver.devices.iter().filter(|device| !of(device).is_waived()).count();
     info!(
         caller = caller.name, job.id = %id, devices.waived = results.len() - refused, devices.refused = refused,
         reason = waiver.reason, "devices waived"
     );
-    wake(parts, id, "waive").await;
     let shown = RolloverView::load(&parts.ledger, &load(&parts.ledger, id).await?).await?;
     let total = results.len();
-    let answer = Envelope::success(Waived { job: shown, results });
+    let answer = Envelope::success(Results { job: shown, results });
     if refused == 0 {
         let message = Message::done(
             format!("{total} devices are waived."),
@@ -138,81 +113,26 @@ pub(crate) async fn waive(
     Ok(answer.judged(if refused == total { ResultKind::Failed } else { ResultKind::Warning }).saying(message))
 }
 
-fn outcome_of(done: &HashMap<DeviceId, Outcome>, device: &DeviceId) -> Outcome {
-    done.get(device).cloned().unwrap_or_else(|| Outcome::of(device, NO_RESULT))
-}
-
 impl Outcome {
-    fn of(device: &DeviceId, (result, message): (&'static str, Option<&'static str>)) -> Self {
+    fn of(device: &DeviceId, waived: Waived) -> Self {
+        let (result, message) = match waived {
+            Waived::Now => ("waived", None),
+            Waived::Before => ("unchanged", None),
+            Waived::Not(NotWaived::Busy) => ("busy", Some(told(NotWaived::Busy))),
+            Waived::Not(why) => ("refused", Some(told(why))),
+        };
         Self { device: device.clone(), result, message }
     }
-
-    /// Now, or before.
-    fn is_waived(&self) -> bool {
-        matches!(self.result, "waived" | "unchanged")
-    }
 }
 
-async fn waive_shard(
-    parts: &Parts,
-    keys: Vec<TaskKey>,
-    why: &str,
-    deadline: Instant,
-) -> Result<HashMap<DeviceId, Outcome>, ApiError> {
-    let mut done: HashMap<DeviceId, Outcome> =
-        keys.iter().map(|key| (key.device.clone(), Outcome::of(&key.device, BUSY))).collect();
-    for part in keys.chunks(READ) {
-        if Instant::now() >= deadline {
-            break;
-        }
-        let (_, tasks) = parts.ledger.jobs_and_tasks([], part).await?;
-        let versions = parts.ledger.fleet_versions(part.iter().map(|key| &key.device)).await?;
-        for key in part.iter().take_while(|_| Instant::now() < deadline) {
-            let of = versions.get(&key.device).copied();
-            let outcome = waive_one(parts, key, tasks.get(key), of, why).await?;
-            done.insert(key.device.clone(), outcome);
-        }
-    }
-    Ok(done)
-}
-
-async fn waive_one(
-    parts: &Parts,
-    key: &TaskKey,
-    task: Option<&TaskRecord>,
-    of: Option<DeviceVersion>,
-    why: &str,
-) -> Result<Outcome, ApiError> {
-    let outcome = |result| Outcome::of(&key.device, result);
-    let task = match (refusal(task), task) {
-        (None, Some(task)) => task,
-        (told, _) => return Ok(outcome(told.unwrap_or(MOVED))),
-    };
-    match parts.ledger.waive(key, task, of, why, (parts.clock)()).await {
-        Ok(()) => Ok(outcome(("waived", None))),
-        Err(LedgerError::Conflict) => Ok(outcome(MOVED)),
-        // Workers are at the shard's counters all the time. The others of the request are not given up for it.
-        Err(error) if error.is_passing() => Ok(outcome(BUSY)),
-        Err(error) => Err(error.into()),
-    }
-}
-
-const BUSY: (&str, Option<&str>) =
-    ("busy", Some("it was not waived yet, for its record was busy or the time was over: send it again"));
-
-const NO_RESULT: (&str, Option<&str>) =
-    ("refused", Some("it has no result in this job: wait for one, or correct the id"));
-const MOVED: (&str, Option<&str>) = ("refused", Some("its task changed at this moment: look at it, and send it again"));
-
-/// Why a task is not waived; `None` where it is.
-fn refusal(task: Option<&TaskRecord>) -> Option<(&'static str, Option<&'static str>)> {
-    match task.map(|task| task.state) {
-        Some(TaskState::Failed) => None,
-        Some(TaskState::Waived) => Some(("unchanged", None)),
-        Some(TaskState::Acked) => Some(("refused", Some("it did not fail: the device proved what it holds"))),
-        Some(TaskState::Skipped) => Some(("refused", Some("it did not fail: the device was deleted"))),
-        Some(TaskState::Waiting) => Some(("refused", Some("it is being tried again: wait for its result"))),
-        None => Some(NO_RESULT),
+const fn told(why: NotWaived) -> &'static str {
+    match why {
+        NotWaived::NoResult => "it has no result in this job: wait for one, or correct the id",
+        NotWaived::Acked => "it did not fail: the device proved what it holds",
+        NotWaived::Skipped => "it did not fail: the device was deleted",
+        NotWaived::Waiting => "it is being tried again: wait for its result",
+        NotWaived::Moved => "its task changed at this moment: look at it, and send it again",
+        NotWaived::Busy => "it was not waived yet, for its record was busy or the time was over: send it again",
     }
 }
 
@@ -242,27 +162,5 @@ mod tests {
         ] {
             assert_eq!(check(refused).err().unwrap().status(), 400);
         }
-    }
-
-    #[test]
-    fn only_what_failed_is_waived() {
-        let task = |state| TaskRecord {
-            device: "a".parse().unwrap(),
-            state,
-            attempt: 1,
-            of: None,
-            ack: None,
-            shown: None,
-            failure: None,
-            waiver: None,
-            history: Vec::new(),
-            at: time::OffsetDateTime::UNIX_EPOCH,
-        };
-        assert_eq!(refusal(Some(&task(TaskState::Failed))), None);
-        assert_eq!(refusal(Some(&task(TaskState::Waived))).unwrap().0, "unchanged");
-        for state in [TaskState::Acked, TaskState::Skipped, TaskState::Waiting] {
-            assert_eq!(refusal(Some(&task(state))).unwrap().0, "refused");
-        }
-        assert_eq!(refusal(None).unwrap().0, "refused");
     }
 }

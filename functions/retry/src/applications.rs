@@ -6,9 +6,9 @@ use std::fmt::Display;
 use rootcast_core::access::permission::Right;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::{application_dn, device_of_application};
-use rootcast_deploy::Refusal;
 use rootcast_gate::routes::Denied;
 use rootcast_gate::{Principal, VenafiError};
+use rootcast_operations::DeviceRefusal;
 use serde::Deserialize;
 
 use crate::refusal::lines;
@@ -59,7 +59,7 @@ impl Applications {
 pub(crate) fn may_write(caller: &Principal, devices: &[DeviceId]) -> Result<(), VenafiError> {
     let lacking = |device: &DeviceId| match caller.require(Right::Write, &application_dn(device)).err()? {
         Denied::Forbidden(why) => Some((device.clone(), why.to_string())),
-        _ => Some((device.clone(), Refusal::NoDevice.to_string())),
+        _ => Some((device.clone(), DeviceRefusal::NoDevice.to_string())),
     };
     let lacking: Vec<(DeviceId, String)> = devices.iter().filter_map(lacking).collect();
     if lacking.is_empty() { Ok(()) } else { Err(refused(&lacking)) }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use rootcast_deploy::Request;
 use rootcast_gate::{Principal, RequestId, VenafiError};
 use rootcast_ledger::MOST_BINDINGS;
 use serde::Deserialize;
@@ -44,8 +43,7 @@ pub(crate) async fn associate(
     let named = app.named(ASSOCIATE, &caller, wanted.certificate_dn).await?;
     may_write(&caller, &devices)?;
     let by = caller.acting(&id);
-    let request = Request { by: &by, now: (app.clock)() };
-    let not_bound = rootcast_deploy::associate(&app.ledger, named.id, &devices, request).await;
+    let not_bound = app.operations().associate(named.id, &devices, &by).await;
     let not_bound = not_bound.map_err(|why| ASSOCIATE.not_begun(&named, why))?;
     if !not_bound.is_empty() {
         return Err(refused(&not_bound));
@@ -75,8 +73,7 @@ pub(crate) async fn dissociate(
     let devices = applications(wanted.application_dn)?.devices(MOST_BINDINGS)?;
     let named = app.named(DISSOCIATE, &caller, wanted.certificate_dn).await?;
     may_write(&caller, &devices)?;
-    let request = Request { by: &caller.acting(&id), now: (app.clock)() };
-    let still_bound = rootcast_deploy::dissociate(&app.ledger, named.id, &devices, request).await;
+    let still_bound = app.operations().dissociate(named.id, &devices, &caller.acting(&id)).await;
     let still_bound = still_bound.map_err(|why| DISSOCIATE.not_begun(&named, why))?;
     if !still_bound.is_empty() {
         return Err(refused(&still_bound));

@@ -1,12 +1,11 @@
 //! Jobs, begun: a certificate goes to devices, or a device's own is made.
 
 use rootcast_core::audit::Actor;
-use rootcast_core::deployment::MOST_DEPLOYED;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
-use rootcast_deploy::{Refusal, Request};
 use rootcast_gate::VenafiError;
 use rootcast_ledger::CertificateOrPending;
+use rootcast_operations::Pushed;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -22,7 +21,7 @@ pub(crate) struct Begun {
 }
 
 impl App {
-    /// Has the certificate brought to the devices: a job for each [`MOST_DEPLOYED`] of them.
+    /// Has the certificate brought to the devices: see [`push`](rootcast_operations::Operations::push).
     ///
     /// # Errors
     /// Where a device is refused, or the time is over. What was begun goes on, and the text names the rest.
@@ -34,24 +33,17 @@ impl App {
         by: &Actor,
         deadline: Instant,
     ) -> Result<Begun, VenafiError> {
-        let (mut begun, mut failed): (Begun, Vec<(DeviceId, String)>) = Default::default();
-        for chunk in devices.chunks(MOST_DEPLOYED) {
-            if Instant::now() >= deadline {
-                let late = |device: &DeviceId| (device.clone(), LATE.to_owned());
-                failed.extend(chunk.iter().map(late));
-                continue;
-            }
-            let request = Request { by, now: (self.clock)() };
-            let answer = rootcast_deploy::deploy(&self.ledger, named.id, chunk, request).await;
-            let rootcast_deploy::Begun { job, refused } = answer.map_err(|why| call.not_begun(named, why))?;
-            failed.extend(refused.into_iter().map(|(device, why): (DeviceId, Refusal)| (device, why.to_string())));
-            if let Some(job) = job {
-                info!(caller = by.principal, job.id = %job.id, certificate.id = %named.id, call = call.name, "deployment begun");
-                self.wake(job.id, "created").await;
-                begun.jobs.push(job.id);
-                begun.devices.extend(job.devices);
-            }
+        let pushed = self.operations().push(named.id, devices, by, deadline).await;
+        let Pushed { jobs, refused: failed, late } = pushed.map_err(|why| call.not_begun(named, why))?;
+        let mut begun = Begun::default();
+        for job in jobs {
+            info!(caller = by.principal, job.id = %job.id, certificate.id = %named.id, call = call.name, "deployment begun");
+            begun.jobs.push(job.id);
+            begun.devices.extend(job.devices);
         }
+        let failed = failed.into_iter().map(|(device, why)| (device, why.to_string()));
+        let late = late.into_iter().map(|device| (device, LATE.to_owned()));
+        let failed: Vec<(DeviceId, String)> = failed.chain(late).collect();
         if failed.is_empty() { Ok(begun) } else { Err(refused(&failed)) }
     }
 
@@ -66,16 +58,10 @@ impl App {
         deadline: Instant,
     ) -> Result<Begun, VenafiError> {
         let Some(device) = held.device() else { return self.deploy(call, named, devices, by, deadline).await };
-        let request = Request { by, now: (self.clock)() };
-        let job = rootcast_deploy::issue(&self.ledger, device, request).await;
+        let job = self.operations().issue(device, by).await;
         let job = job.map_err(|why| call.not_begun(named, why))?;
         info!(caller = by.principal, job.id = %job.id, certificate.id = %named.id, call = call.name, "issuance begun");
-        self.wake(job.id, "created").await;
         Ok(Begun { jobs: vec![job.id], devices: vec![device.clone()] })
-    }
-
-    pub(crate) async fn wake(&self, job: JobId, why: &str) {
-        self.queue.wake_conductor(&self.control_queue, job, why).await;
     }
 }
 

@@ -31,6 +31,7 @@ use axum::{Json, Router};
 use lambda_http::RequestExt;
 use rootcast_gate::{Guarded, VenafiError, authenticate_venafi, fold_case, routes, venafi_report};
 use rootcast_ledger::Ledger;
+use rootcast_operations::Operations;
 use rootcast_queue::Queue;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -53,6 +54,12 @@ pub struct App {
     /// URL of the issuer's queue, which makes revocation lists.
     pub issue_queue: String,
     pub clock: fn() -> OffsetDateTime,
+}
+
+impl App {
+    fn operations(&self) -> Operations<'_> {
+        Operations { ledger: &self.ledger, queue: &self.queue, control_queue: &self.control_queue, clock: self.clock }
+    }
 }
 
 /// When a request has to be answered.

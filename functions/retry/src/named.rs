@@ -3,9 +3,9 @@
 use rootcast_core::access::permission::Right;
 use rootcast_core::inventory::dn::{CertificateDn, NotACertificateDn};
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_deploy::NotBegun;
 use rootcast_gate::{Principal, VenafiError};
 use rootcast_ledger::CertificateOrPending;
+use rootcast_operations::{NotBegun, NotDone};
 
 use crate::App;
 use crate::refusal::Refusal;
@@ -56,11 +56,11 @@ impl Call {
     }
 
     /// Why no work was begun.
-    pub(crate) fn not_begun(self, named: &Named, why: NotBegun) -> VenafiError {
+    pub(crate) fn not_begun(self, named: &Named, why: NotDone<NotBegun>) -> VenafiError {
         match why {
-            NotBegun::NoCertificate => self.no_access(&named.dn).into(),
-            NotBegun::Ledger(error) => error.into(),
-            NotBegun::NoRandom(_) => VenafiError::new(
+            NotDone::Refused(NotBegun::NoCertificate) => self.no_access(&named.dn).into(),
+            NotDone::Ledger(error) => error.into(),
+            NotDone::Refused(NotBegun::NoRandom(_)) => VenafiError::new(
                 http::StatusCode::INTERNAL_SERVER_ERROR,
                 "Something is wrong here: send the request again.",
             )

@@ -7,7 +7,7 @@ use axum::{Extension, Json};
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_gate::{Principal, RequestId, VenafiError};
-use rootcast_ledger::UseRecord;
+use rootcast_operations::{Unready, unready};
 use serde::Deserialize;
 
 use crate::applications::{Applications, may_write, refused};
@@ -62,7 +62,7 @@ pub(crate) async fn push(
         ));
     }
     let unready: Vec<(DeviceId, &str)> =
-        devices.iter().filter_map(|device| Some((device.clone(), unready(device, &uses)?))).collect();
+        devices.iter().filter_map(|device| Some((device.clone(), told(unready(device, &uses)?)))).collect();
     if !unready.is_empty() {
         return Err(refused(&unready));
     }
@@ -70,16 +70,13 @@ pub(crate) async fn push(
     Ok(Done::JSON)
 }
 
-/// Why the certificate is not pushed there now. Venafi: stage 0 or 1200, and not in error.
-fn unready(device: &DeviceId, uses: &[UseRecord]) -> Option<&'static str> {
-    match uses.iter().find(|each| each.device == *device) {
-        None => Some("The certificate is not associated with it: Certificates/Associate does it."),
-        Some(binding) if binding.lifecycle.in_error => {
-            Some("It is in error: Certificates/Retry goes on where it failed, Certificates/Reset gives that up.")
+/// Venafi: stage 0 or 1200, and not in error.
+const fn told(why: Unready) -> &'static str {
+    match why {
+        Unready::NotAssociated => "The certificate is not associated with it: Certificates/Associate does it.",
+        Unready::InError => {
+            "It is in error: Certificates/Retry goes on where it failed, Certificates/Reset gives that up."
         }
-        Some(binding) if binding.is_under_way() => {
-            Some("The certificate is on its way there: send this again when it has ended.")
-        }
-        Some(_) => None,
+        Unready::UnderWay => "The certificate is on its way there: send this again when it has ended.",
     }
 }

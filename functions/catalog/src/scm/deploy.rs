@@ -14,9 +14,9 @@ use rootcast_core::deployment::MOST_DEPLOYED;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::JobId;
-use rootcast_deploy::{Begun, NotBegun, Refusal, Request};
 use rootcast_gate::routes::Denied;
 use rootcast_gate::{ApiError, Principal, RequestId, ScmError};
+use rootcast_operations::{Begun, DeviceRefusal, NotBegun, NotDone};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
@@ -25,7 +25,6 @@ use super::{Named, no_such_certificate};
 use crate::app::App;
 use crate::deployments::path;
 use crate::extract::Body;
-use crate::steer::wake;
 
 /// The one service that certificates are deployed to.
 pub(super) const SERVICE: &str = "DEVICE";
@@ -107,17 +106,14 @@ pub(crate) async fn deploy(
         failure_list.extend(lacks.iter().map(|why| failure(device.as_str(), why)));
         lacks.is_none()
     });
-    let by = caller.acting(&request);
-    let request = Request { by: &by, now: (parts.clock)() };
-    let Begun { job, refused } =
-        rootcast_deploy::deploy(&parts.ledger, id, &devices, request).await.map_err(refusal)?;
+    let begun = parts.operations().deploy(id, &devices, &caller.acting(&request)).await;
+    let Begun { job, refused } = begun.map_err(refusal)?;
     failure_list.extend(refused.into_iter().map(|(device, why)| failure(device.as_str(), why.to_string())));
     let Some(job) = job else { return Ok((HeaderMap::new(), Json(Answer { failure_list, job_id: None }))) };
     info!(
         caller = caller.name, job.id = job.id.0, certificate.id = %id, devices.deployed = job.devices.len(),
         devices.refused = failure_list.len(), "deployment begun"
     );
-    wake(parts, job.id, "created").await;
     let location = path(job.id).parse().map_err(ScmError::internal)?;
     Ok((HeaderMap::from_iter([(LOCATION, location)]), Json(Answer { failure_list, job_id: Some(job.id) })))
 }
@@ -126,18 +122,20 @@ pub(crate) async fn deploy(
 fn lacks(caller: &Principal, device: &DeviceId) -> Option<String> {
     match caller.require(Right::Write, &application_dn(device)).err()? {
         Denied::Forbidden(why) => Some(why.to_string()),
-        _ => Some(Refusal::NoDevice.to_string()),
+        _ => Some(DeviceRefusal::NoDevice.to_string()),
     }
 }
 
-fn refusal(why: NotBegun) -> ScmError {
+fn refusal(why: NotDone<NotBegun>) -> ScmError {
     match why {
-        NotBegun::NoCertificate => no_such_certificate(),
-        NotBegun::Expired(_) => ScmError::invalid(format!("{why} Import the certificate that follows it.")),
-        NotBegun::Own(_) | NotBegun::NameTaken(_) | NotBegun::Refused(_) => ScmError::invalid(why.to_string()),
-        NotBegun::Busy => ScmError::conflict(why.to_string()),
-        NotBegun::NoRandom(_) => ScmError::internal(why),
-        NotBegun::Ledger(error) => error.into(),
+        NotDone::Refused(NotBegun::NoCertificate) => no_such_certificate(),
+        NotDone::Refused(NotBegun::Expired(_)) => {
+            ScmError::invalid(format!("{why} Import the certificate that follows it."))
+        }
+        NotDone::Refused(NotBegun::NoRandom(_)) => ScmError::internal(why),
+        NotDone::Refused(why) => ScmError::invalid(why.to_string()),
+        NotDone::Busy | NotDone::Late => ScmError::conflict(why.to_string()),
+        NotDone::Ledger(error) => error.into(),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::Job;
-use rootcast_core::rollover::generation::GenerationState;
-use rootcast_ledger::{Change, Conducting, LedgerError, LinkRecord, RootRecord};
+use rootcast_core::rollover::generation::activate;
+use rootcast_ledger::{Authority, Change, Conducting, LedgerError, LinkRecord, RootRecord};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::root::{LinkKind, LinkSpec, prepare_link};
 use time::OffsetDateTime;
@@ -37,26 +37,14 @@ impl CertificateAuthority {
             Some(generation) => Some(self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("old root"))?),
             None => None,
         };
-        let left_out = self.sign_links(&mut root, old.as_ref(), now).await?;
-        self.mark_as_signing(&root, now).await?;
-        authority.signing = Some(root.generation);
-        root.state = GenerationState::Signing;
-        root.finish(now);
-        if let Some(old) = &mut old {
-            old.state = GenerationState::Superseded;
-        }
+        let (left_out, act) = self.switch(&mut authority, &mut root, old.as_mut(), by, now).await?;
         job.activate(now);
         job.updated = now;
-        let mut act = Act::new(Subject::Job(job.id), Action::Activate, by, now);
         if let Some(old) = left_out {
-            job.unusable_keys.insert(old);
-            job.reason = format!("{} {}", job.reason, without_link(old));
-            act = act.with("noLinkFrom", old);
+            job.note_unusable([old], &without_link(old));
         }
-        let acts = vec![
-            act.clone().with("generation", job.generation).with("reason", &job.reason),
-            act.with("job", job.id).about(Subject::Root(root.generation)),
-        ];
+        let of_job = act.clone().about(Subject::Job(job.id));
+        let acts = vec![of_job.with("generation", job.generation).with("reason", &job.reason), act.with("job", job.id)];
         self.ledger
             .commit(Change {
                 authority: Some(&authority),
@@ -73,12 +61,29 @@ impl CertificateAuthority {
         Ok(())
     }
 
+    /// All of an activation but the write: both links are made, the new key is marked, and the records are as they are to
+    /// be written. Answers the generation that no link leads from, if there is one, and the act of the root.
+    pub(crate) async fn switch(
+        &self,
+        authority: &mut Authority,
+        root: &mut RootRecord,
+        old: Option<&mut RootRecord>,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<(Option<u32>, Act), AuthorityError> {
+        let left_out = self.sign_links(root, old.as_deref(), now).await?;
+        self.mark_as_signing(root, now).await?;
+        activate(&mut authority.signing, root.generation, root.standing(), old.map(RootRecord::standing), now);
+        let act = Act::new(Subject::Root(root.generation), Action::Activate, by, now);
+        Ok((left_out, left_out.into_iter().fold(act, |act, old| act.with("noLinkFrom", old))))
+    }
+
     /// RFC 9810 §4.4, steps 3 and 4 of the root CA key update. Where there is no old root, only that the new key can
     /// sign. Answers the old generation where its key cannot: NewWithOld is left out then.
     ///
     /// # Errors
     /// [`AuthorityError::KeyUnusable`] where the new key cannot sign.
-    pub(crate) async fn sign_links(
+    async fn sign_links(
         &self,
         root: &mut RootRecord,
         old: Option<&RootRecord>,
@@ -111,7 +116,7 @@ impl CertificateAuthority {
     }
 
     /// Before the switch: from here on no sweep gives the key up, whatever the tables say.
-    pub(crate) async fn mark_as_signing(&self, root: &RootRecord, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    async fn mark_as_signing(&self, root: &RootRecord, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let (key, _) = key_and_certificate(root)?;
         self.patiently(root, now, || self.vault.mark_as_signing(key)).await
     }

@@ -1,9 +1,7 @@
 //! Bundles: signed by every live generation, stored with what made them necessary.
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
-use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::job::{Activation, Job, JobId, NewJob};
-use rootcast_core::rollover::generation::GenerationState;
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, RootRecord};
 use rootcast_pki::bundle::{Bundle, SignedBundle};
@@ -44,28 +42,14 @@ impl CertificateAuthority {
         }
         if job.is_none() {
             old = roots.iter().find(|other| Some(other.generation) == authority.signing).cloned();
-            let left_out = self.sign_links(&mut root, old.as_ref(), now).await?;
-            self.mark_as_signing(&root, now).await?;
-            authority.signing = Some(root.generation);
-            let act = Act::new(Subject::Root(root.generation), Action::Activate, by, now);
-            acts.push(match left_out {
-                Some(old) => act.with("noLinkFrom", old),
-                None => act,
-            });
-        }
-        root.state = if job.is_none() { GenerationState::Signing } else { GenerationState::Published };
-        if job.is_none() {
-            root.finish(now);
+            acts.push(self.switch(&mut authority, &mut root, old.as_mut(), by, now).await?.1);
         } else {
-            root.reach(Stage::UpdateTrustStore, "It is published, and on its way to the devices.", now);
+            root.standing().publish(now);
         }
         roots.push(root.clone());
         let bundle = self.sign_bundle(&authority, &roots, Some(root.generation), now).await?;
         authority.bundle = bundle.bundle.version;
         authority.claim = None;
-        if let Some(old) = &mut old {
-            old.state = GenerationState::Superseded;
-        }
         if let Some(job) = &mut job {
             job.publish(authority.bundle);
             job.updated = now;
@@ -118,10 +102,7 @@ impl CertificateAuthority {
         let mut roots = self.ledger.roots(&authority).await?;
         let root = roots.iter_mut().find(|root| root.generation == job.generation);
         let root = root.ok_or(AuthorityError::Missing("root"))?;
-        root.state = GenerationState::Abandoned;
-        if let Ok(given_up) = root.lifecycle.reset("Its rollover was aborted before it signed anything.", now) {
-            root.lifecycle = given_up;
-        }
+        root.standing().abandon(now);
         let root = root.clone();
         let bundle = self.sign_bundle(&authority, &roots, None, now).await?;
         authority.bundle = bundle.bundle.version;
@@ -129,8 +110,7 @@ impl CertificateAuthority {
         job.updated = now;
         let mut act = Act::new(Subject::Root(root.generation), Action::Withdraw, by, now).with("job", job.id);
         if !bundle.unsigned_by.is_empty() {
-            job.unusable_keys.extend(&bundle.unsigned_by);
-            job.reason = format!("{} {}", job.reason, without_signatures(&bundle));
+            job.note_unusable(bundle.unsigned_by.iter().copied(), &without_signatures(&bundle));
             act = unsigned(act, &bundle);
         }
         self.ledger

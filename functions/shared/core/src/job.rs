@@ -5,6 +5,7 @@ pub mod backoff;
 mod command;
 mod cursor;
 pub mod message;
+mod record;
 mod reopen;
 pub mod task;
 pub mod visit;
@@ -18,6 +19,7 @@ use time::{Duration, OffsetDateTime};
 
 pub use self::command::{Command, Refusal};
 pub use self::cursor::Cursor;
+pub use self::record::{JobRecord, Refused};
 pub use self::reopen::{MOST_RETRIED, MOST_SELECTIONS, MOST_WAVES, Reopen, Selection, Stretch};
 
 use crate::deployment::lifecycle::Work;

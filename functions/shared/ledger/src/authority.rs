@@ -1,10 +1,10 @@
 //! The certificate authority's records: root generations, bundles, and the pointer to the signing generation.
 
 use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
-use rootcast_core::deployment::lifecycle::{Lifecycle, Stage};
+use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_core::installation::InstallationId;
 use rootcast_core::job::JobId;
-use rootcast_core::rollover::generation::GenerationState;
+use rootcast_core::rollover::generation::{GenerationState, Standing};
 use rootcast_core::rollover::restore::Counters;
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::bundle::Bundle;
@@ -109,18 +109,9 @@ pub struct RootRecord {
 }
 
 impl RootRecord {
-    /// Completes all stages before `stage`. Stages completed before a crash are skipped, and not recorded again.
-    pub fn reach(&mut self, stage: Stage, status: &str, at: OffsetDateTime) {
-        if let Ok(next) = self.lifecycle.advance(self.lifecycle.attempt, stage, status, at) {
-            self.lifecycle = next;
-        }
-    }
-
-    /// Completes all stages: the root signs.
-    pub fn finish(&mut self, at: OffsetDateTime) {
-        if let Ok(next) = self.lifecycle.finish(self.lifecycle.attempt, "The root signs.", at) {
-            self.lifecycle = next;
-        }
+    /// What changes of it as its life goes on.
+    pub const fn standing(&mut self) -> Standing<'_> {
+        Standing { state: &mut self.state, lifecycle: &mut self.lifecycle }
     }
 
     /// What signing needs; `None` before the root is published.

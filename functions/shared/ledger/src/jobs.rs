@@ -1,13 +1,13 @@
 //! Jobs of either kind, and the waves of rollovers.
 
 use aws_sdk_dynamodb::types::ReturnValue;
-use rootcast_core::deployment::Deployment;
-use rootcast_core::job::{Job, JobId};
+use rootcast_core::audit::Act;
+use rootcast_core::job::{Job, JobId, JobRecord};
 use rootcast_core::rollover::transition::WaveRecord;
 use serde::Deserialize;
 
 use crate::item::{Item, from_item, job_key, number, text};
-use crate::{Ledger, LedgerError};
+use crate::{Change, Ledger, LedgerError};
 
 /// The attribute `kind` of a job's record.
 pub(crate) const ROLLOVER: &str = "rollover";
@@ -25,26 +25,10 @@ pub(crate) fn list_key(id: JobId) -> Item {
     job_key("jobs", format!("{:012}", id.0))
 }
 
-/// A job of either kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JobRecord {
-    Rollover(Box<Job>),
-    Deployment(Deployment),
-}
-
-impl JobRecord {
-    pub const fn id(&self) -> JobId {
-        match self {
-            Self::Rollover(job) => job.id,
-            Self::Deployment(deployment) => deployment.id,
-        }
-    }
-
-    pub(crate) fn from_item(item: Item) -> Result<Self, LedgerError> {
-        match item.get("kind").and_then(|kind| kind.as_s().ok()).map(String::as_str) {
-            Some(DEPLOYMENT) => from_item("deployment", item).map(Self::Deployment),
-            _ => from_item("job", item).map(Box::new).map(Self::Rollover),
-        }
+pub(crate) fn from_job_item(item: Item) -> Result<JobRecord, LedgerError> {
+    match item.get("kind").and_then(|kind| kind.as_s().ok()).map(String::as_str) {
+        Some(DEPLOYMENT) => from_item("deployment", item).map(JobRecord::Deployment),
+        _ => from_item("job", item).map(Box::new).map(JobRecord::Rollover),
     }
 }
 
@@ -101,7 +85,20 @@ impl Ledger {
             .send()
             .await
             .map_err(LedgerError::aws("GetItem job"))?;
-        answer.item.map(JobRecord::from_item).transpose()
+        answer.item.map(from_job_item).transpose()
+    }
+
+    /// A job after what its act says. `revision` is that which was read; it is raised on the way out.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] where the job is not as it was read.
+    pub async fn save_job(&self, job: &JobRecord, act: Act) -> Result<(), LedgerError> {
+        match job {
+            JobRecord::Rollover(job) => {
+                self.commit(Change { job: Some(job), acts: vec![act], ..Change::default() }).await
+            }
+            JobRecord::Deployment(job) => self.save_deployment(job, Some(&act)).await,
+        }
     }
 
     /// At most `limit` jobs (1 to 100) older than `before`.
@@ -130,7 +127,7 @@ impl Ledger {
             .collect();
         let keys = ids.iter().map(|id| job_key(id.to_string(), "meta")).collect();
         let found = self.batch_get(keys, "BatchGetItem jobs").await?;
-        let mut jobs = found.into_iter().map(JobRecord::from_item).collect::<Result<Vec<_>, _>>()?;
+        let mut jobs = found.into_iter().map(from_job_item).collect::<Result<Vec<_>, _>>()?;
         jobs.sort_by_key(|job| std::cmp::Reverse(job.id()));
         Ok(JobPage { jobs, next: if more { ids.last().copied() } else { None } })
     }

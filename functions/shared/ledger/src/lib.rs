@@ -50,7 +50,7 @@ pub use error::LedgerError;
 pub use expiring::Expiring;
 pub use fleet::{FleetEntry, FleetShard, RestoredFleet};
 pub use issuing::SerialRecord;
-pub use jobs::{JobPage, JobRecord};
+pub use jobs::JobPage;
 pub use joining::Joining;
 pub use leases::{Lease, LeaseRefused, Left};
 pub use listing::{CertificateRow, ListPosition, Listing, Sort};
@@ -59,6 +59,9 @@ pub use restore::Goals;
 pub use revocation::{CrlRecord, Revocation, RevokedRecord};
 pub use tasks::{Settled, Settlement, TaskKey};
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
+
+/// What [`Ledger::job_of_any_kind`] answers.
+pub use rootcast_core::job::JobRecord;
 
 use aws_sdk_dynamodb::Client;
 

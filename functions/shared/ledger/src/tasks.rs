@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use crate::commit::{Condition, cancelled, failed, put};
 use crate::item::{Item, from_item, job_key, number, text};
+use crate::jobs::from_job_item;
 use crate::{Conducting, JobRecord, Ledger, LedgerError};
 
 /// Identifies a device's task.
@@ -86,7 +87,7 @@ impl Ledger {
             if let Some(task) = named.get(&names(&item)) {
                 found_tasks.insert((*task).clone(), from_item("task", item)?);
             } else {
-                let job = JobRecord::from_item(item)?;
+                let job = from_job_item(item)?;
                 found_jobs.insert(job.id(), job);
             }
         }

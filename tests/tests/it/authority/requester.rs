@@ -12,8 +12,8 @@ use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::message::{Publish, Task};
 use rootcast_core::job::task::TaskRecord;
 use rootcast_core::job::{JobId, Leg};
-use rootcast_deploy::Request;
 use rootcast_ledger::{CertificateRecord, Issuance, TaskKey, UseRecord};
+use rootcast_operations::Request;
 use rootcast_queue::Queue;
 use rootcast_vault::Vault;
 use serde_json::{Value, json};
@@ -87,7 +87,7 @@ impl<'a> Requester<'a> {
     /// Prepares a device that has made a request, for its first certificate or a renewal.
     pub(super) async fn open(regenerator: &'a Regenerator, request: &str) -> Self {
         let by = Request { by: &Actor::function("tests"), now: seconds_ago::<30>() };
-        let job = rootcast_deploy::issue(&regenerator.ledger, &device(), by).await.unwrap();
+        let job = rootcast_operations::issue(&regenerator.ledger, &device(), by).await.unwrap();
         let requester = Self { regenerator, job: job.id, certificate: job.certificate };
         let binding = requester.binding().await;
         let lifecycle =

@@ -11,9 +11,9 @@ use rootcast_core::device::{Driver, Pin, Profile};
 use rootcast_core::job::Leg;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::TaskState;
-use rootcast_deploy::Request;
 use rootcast_drivers::{Redfish, observe};
 use rootcast_ledger::{DeviceRecord, TaskKey, UseRecord};
+use rootcast_operations::Request;
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_queue::Queue;
 use serde_json::{Value, json};
@@ -174,7 +174,7 @@ impl Scene {
         regenerator.ledger.enrol(std::slice::from_ref(&device), OffsetDateTime::now_utc()).await.unwrap();
         let by = Actor { principal: "tests".to_owned(), request_id: None };
         let request = Request { by: &by, now: seconds_ago::<350>() };
-        let job = rootcast_deploy::issue(&regenerator.ledger, &device.id, request).await.unwrap();
+        let job = rootcast_operations::issue(&regenerator.ledger, &device.id, request).await.unwrap();
         Self { regenerator, fake, job }
     }
 

@@ -1,6 +1,9 @@
 //! The life of a root generation, from the reserved record to the scheduled deletion of its key.
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::deployment::lifecycle::{Lifecycle, Stage};
 
 /// State of a root generation. RFC 9810 §4.4 names the certificates; the `phase` of a job names the steps between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -26,5 +29,128 @@ impl GenerationState {
     /// Whether devices should trust it. The live generations are the bundle's anchors, and sign the published bundle.
     pub const fn is_live(self) -> bool {
         matches!(self, Self::Published | Self::Signing | Self::Superseded)
+    }
+}
+
+/// What of a root's record changes as its life goes on. Every step may come twice: what was done before a crash is not
+/// done again, nor recorded.
+#[derive(Debug)]
+pub struct Standing<'a> {
+    pub state: &'a mut GenerationState,
+    /// How it came to sign.
+    pub lifecycle: &'a mut Lifecycle,
+}
+
+impl Standing<'_> {
+    /// All before `stage` is done.
+    pub fn reach(self, stage: Stage, status: &str, at: OffsetDateTime) {
+        if let Ok(next) = self.lifecycle.advance(self.lifecycle.attempt, stage, status, at) {
+            *self.lifecycle = next;
+        }
+    }
+
+    /// It is in the bundle, and a job brings it to the devices.
+    pub fn publish(self, at: OffsetDateTime) {
+        *self.state = GenerationState::Published;
+        self.reach(Stage::UpdateTrustStore, "It is published, and on its way to the devices.", at);
+    }
+
+    fn sign(self, at: OffsetDateTime) {
+        *self.state = GenerationState::Signing;
+        if let Ok(next) = self.lifecycle.finish(self.lifecycle.attempt, "The root signs.", at) {
+            *self.lifecycle = next;
+        }
+    }
+
+    /// It will never sign.
+    pub fn abandon(self, at: OffsetDateTime) {
+        *self.state = GenerationState::Abandoned;
+        if let Ok(given_up) = self.lifecycle.reset("Its rollover was aborted before it signed anything.", at) {
+            *self.lifecycle = given_up;
+        }
+    }
+}
+
+/// The records after the switch: `new`, of this generation, signs from now on, and `old` signs no certificate any more.
+pub fn activate(
+    signing: &mut Option<u32>,
+    generation: u32,
+    new: Standing<'_>,
+    old: Option<Standing<'_>>,
+    at: OffsetDateTime,
+) {
+    *signing = Some(generation);
+    new.sign(at);
+    if let Some(old) = old {
+        *old.state = GenerationState::Superseded;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deployment::lifecycle::Work;
+
+    const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    /// As it is kept.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Root(GenerationState, Lifecycle);
+
+    impl Root {
+        /// Its certificate was signed just now.
+        fn signed() -> Self {
+            let lifecycle = Lifecycle::idle(Work::Root, "").begin(Work::Root, "Its key is to be made.", NOW);
+            let mut root = Self(GenerationState::Reserved, lifecycle);
+            root.standing().reach(Stage::RetrieveCertificate, "What is to be signed is on record.", NOW);
+            root
+        }
+
+        fn standing(&mut self) -> Standing<'_> {
+            Standing { state: &mut self.0, lifecycle: &mut self.1 }
+        }
+
+        fn stands(&self) -> (GenerationState, Option<Stage>, &str) {
+            (self.0, self.1.stage, &self.1.status)
+        }
+    }
+
+    /// Twice is as good as once.
+    fn twice(mut root: Root, step: impl Fn(Standing<'_>)) -> Root {
+        step(root.standing());
+        let once = root.clone();
+        step(root.standing());
+        assert_eq!(root, once);
+        root
+    }
+
+    #[test]
+    fn a_published_root_is_on_its_way_to_the_devices() {
+        let root = twice(Root::signed(), |root| root.publish(NOW));
+        let status = "It is published, and on its way to the devices.";
+        assert_eq!(root.stands(), (GenerationState::Published, Some(Stage::UpdateTrustStore), status));
+    }
+
+    #[test]
+    fn the_switch_moves_the_pointer_and_supersedes_the_old_root() {
+        let first = twice(Root::signed(), |root| activate(&mut None, 1, root, None, NOW));
+        assert_eq!(first.stands(), (GenerationState::Signing, None, "The root signs."));
+        let published = twice(Root::signed(), |root| root.publish(NOW));
+        // With a job, and without one: it was never on its way then.
+        for new in [published, Root::signed()] {
+            let (mut new, mut old, mut signing) = (new, first.clone(), Some(1));
+            activate(&mut signing, 2, new.standing(), Some(old.standing()), NOW);
+            assert_eq!((signing, new.stands()), (Some(2), (GenerationState::Signing, None, "The root signs.")));
+            assert_eq!((old.0, &old.1), (GenerationState::Superseded, &first.1));
+        }
+    }
+
+    #[test]
+    fn an_abandoned_root_has_nothing_to_be_done() {
+        let published = twice(Root::signed(), |root| root.publish(NOW));
+        let root = twice(published, |root| root.abandon(NOW));
+        let status = "Its rollover was aborted before it signed anything.";
+        assert_eq!(root.stands(), (GenerationState::Abandoned, None, status));
+        assert!(!root.0.is_live());
     }
 }

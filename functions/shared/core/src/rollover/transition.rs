@@ -232,6 +232,12 @@ impl Job {
         self.activated = Some(now);
     }
 
+    /// Keys of older generations could not sign. `why`: what that means, told after the reason.
+    pub fn note_unusable(&mut self, generations: impl IntoIterator<Item = u32>, why: &str) {
+        self.unusable_keys.extend(generations);
+        self.reason = format!("{} {why}", self.reason);
+    }
+
     pub fn end(&mut self, outcome: JobOutcome, why: &str) {
         self.state = JobState::Ended;
         self.phase = Phase::Ended;

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 /// Why a device is not given a certificate, and what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Refusal {
+pub enum DeviceRefusal {
     #[error("There is no such device: GET /devices lists those that there are.")]
     NoDevice,
     #[error("The device is not approved: PATCH /devices/{{id}} with the pin of the certificate that it shows.")]
@@ -34,30 +34,30 @@ pub(crate) fn judge(
     certificate: CertificateId,
     work: Work,
     uses: &[UseRecord],
-) -> Result<NewUse, Refusal> {
-    let device = device.ok_or(Refusal::NoDevice)?;
+) -> Result<NewUse, DeviceRefusal> {
+    let device = device.ok_or(DeviceRefusal::NoDevice)?;
     if device.pins.is_empty() {
-        return Err(Refusal::NotApproved);
+        return Err(DeviceRefusal::NotApproved);
     }
     if !device.profile.has_web_server() && work == Work::Issue {
-        return Err(Refusal::NoWebServer(device.profile));
+        return Err(DeviceRefusal::NoWebServer(device.profile));
     }
     if !device.profile.takes_private_key() && work == Work::Install {
-        return Err(Refusal::NoPrivateKey(device.profile));
+        return Err(DeviceRefusal::NoPrivateKey(device.profile));
     }
     at_rest(&device, uses)?;
     let earlier = uses.iter().find(|other| other.device == device.id && other.certificate == certificate).cloned();
     if earlier.is_none() && device.bindings.len() >= MOST_BINDINGS_OF_DEVICE {
-        return Err(Refusal::Full);
+        return Err(DeviceRefusal::Full);
     }
     Ok(NewUse { device, earlier })
 }
 
 /// Whether no job is at the device. `uses`: those of the device, and maybe of others.
-pub(crate) fn at_rest(device: &DeviceRecord, uses: &[UseRecord]) -> Result<(), Refusal> {
+pub(crate) fn at_rest(device: &DeviceRecord, uses: &[UseRecord]) -> Result<(), DeviceRefusal> {
     let under_way = uses.iter().find(|other| other.device == device.id && other.is_under_way());
     match under_way.and_then(|other| Some((other, other.job?))) {
-        Some((other, job)) => Err(Refusal::UnderWay { job, certificate: other.certificate }),
+        Some((other, job)) => Err(DeviceRefusal::UnderWay { job, certificate: other.certificate }),
         None => Ok(()),
     }
 }
@@ -95,25 +95,29 @@ mod tests {
         UseRecord { job: Some(JobId(12)), ..bound }
     }
 
-    fn judged(device: Option<DeviceRecord>, work: Work, uses: &[UseRecord]) -> Result<Option<UseRecord>, Refusal> {
+    fn judged(
+        device: Option<DeviceRecord>,
+        work: Work,
+        uses: &[UseRecord],
+    ) -> Result<Option<UseRecord>, DeviceRefusal> {
         Ok(judge(device, CERTIFICATE.parse().unwrap(), work, uses)?.earlier)
     }
 
     #[test]
     fn a_device_that_cannot_have_it_is_told_why() {
         for work in [Work::Install, Work::Issue] {
-            assert_eq!(judged(None, work, &[]), Err(Refusal::NoDevice));
+            assert_eq!(judged(None, work, &[]), Err(DeviceRefusal::NoDevice));
             let stranger = DeviceRecord { pins: Vec::new(), ..device(Profile::Dmtf) };
-            assert_eq!(judged(Some(stranger), work, &[]), Err(Refusal::NotApproved));
+            assert_eq!(judged(Some(stranger), work, &[]), Err(DeviceRefusal::NotApproved));
             let under_way = binding("scs0000000000001", Some(Stage::InstallCertificate), false);
             let refused = judged(Some(device(Profile::Dmtf)), work, &[under_way]).unwrap_err();
             assert!(refused.to_string().contains("Job 12 is bringing scs0000000000001"), "{refused}");
         }
         for profile in [Profile::LenovoXcc, Profile::Vmedia] {
-            assert_eq!(judged(Some(device(profile)), Work::Install, &[]), Err(Refusal::NoPrivateKey(profile)));
+            assert_eq!(judged(Some(device(profile)), Work::Install, &[]), Err(DeviceRefusal::NoPrivateKey(profile)));
         }
         let refused = judged(Some(device(Profile::Vmedia)), Work::Issue, &[]);
-        assert_eq!(refused, Err(Refusal::NoWebServer(Profile::Vmedia)));
+        assert_eq!(refused, Err(DeviceRefusal::NoWebServer(Profile::Vmedia)));
         assert_eq!(judged(Some(device(Profile::LenovoXcc)), Work::Issue, &[]), Ok(None));
     }
 
@@ -122,7 +126,7 @@ mod tests {
         let bindings = (0..MOST_BINDINGS_OF_DEVICE).map(|number| format!("scs{:013}", number + 10).parse().unwrap());
         let full = DeviceRecord { bindings: bindings.collect(), ..device(Profile::Openbmc) };
         for work in [Work::Install, Work::Issue] {
-            assert_eq!(judged(Some(full.clone()), work, &[]), Err(Refusal::Full));
+            assert_eq!(judged(Some(full.clone()), work, &[]), Err(DeviceRefusal::Full));
         }
         // One that it has already may be brought there again.
         let again = binding(CERTIFICATE, None, false);

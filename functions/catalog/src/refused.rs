@@ -1,0 +1,66 @@
+//! Why a job is not changed, as the native calls say it.
+
+use std::fmt::Display;
+
+use rootcast_core::job::{JobId, Refused};
+use rootcast_gate::ApiError;
+use rootcast_operations::{JobRefusal, NotDone};
+
+use crate::jobs::no_such_job;
+
+/// What was asked of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Steer,
+    Retry,
+    Waive,
+}
+
+pub(crate) fn refused(id: JobId, asked: Asked, why: NotDone<JobRefusal>) -> ApiError {
+    match why {
+        NotDone::Refused(JobRefusal::NoJob) => no_such_job(id),
+        NotDone::Refused(JobRefusal::NothingChosen) => nothing_chosen(id),
+        NotDone::Refused(JobRefusal::NoWaves) => ApiError::invalid(
+            format!("Job {id} brings a certificate to all its devices at once: it has no waves."),
+            "Leave waves out, and send the request again.",
+        ),
+        NotDone::Refused(JobRefusal::Refused(why)) => not_now(id, asked, why),
+        NotDone::Busy | NotDone::Late => {
+            ApiError::conflict(format!("Job {id} is changing all the time."), "Send the request again in a moment.")
+        }
+        NotDone::Ledger(error) => error.into(),
+    }
+}
+
+pub(crate) fn nothing_chosen(job: JobId) -> ApiError {
+    ApiError::conflict(
+        format!("No device of job {job} that failed is chosen by that."),
+        format!(
+            "GET /jobs/{job}/tasks?state=failed shows what failed and its class, GET /jobs/{job} its waves; correct the body."
+        ),
+    )
+}
+
+fn not_now(id: JobId, asked: Asked, why: Refused) -> ApiError {
+    let cannot = |what: &str, why: &dyn Display| {
+        ApiError::conflict(
+            format!("Job {id} cannot {what}: {why}."),
+            format!("GET /jobs/{id} shows where it is and why."),
+        )
+    };
+    match (asked, why) {
+        (_, Refused::OfDeployment) => ApiError::conflict(
+            format!(
+                "Job {id} brings a certificate to devices: it is neither paused nor aborted, and no device of it is waived."
+            ),
+            format!("It ends by itself. Where devices failed, POST /jobs/{id}/resume tries them again afterwards."),
+        ),
+        (Asked::Waive, _) => ApiError::conflict(
+            format!("Job {id} has ended: nobody waits for its devices."),
+            format!("GET /jobs/{id} shows how it ended."),
+        ),
+        (Asked::Retry, why) => cannot("try anything again", &why),
+        (Asked::Steer, Refused::Rollover(why)) => cannot("do that", &why),
+        (Asked::Steer, Refused::Deployment(why)) => cannot("be resumed", &why),
+    }
+}

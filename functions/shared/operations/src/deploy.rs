@@ -1,0 +1,106 @@
+//! A certificate goes to some devices, by a new job.
+
+use rootcast_core::audit::Actor;
+use rootcast_core::deployment::Deployment;
+use rootcast_core::deployment::lifecycle::Work;
+use rootcast_core::device::DeviceId;
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_ledger::Ledger;
+use thiserror::Error;
+use time::{Date, OffsetDateTime};
+
+use crate::attempts::attempts;
+use crate::judge::judge;
+use crate::{DeviceRefusal, NotDone, Operations, Request};
+
+/// What came of a request.
+#[derive(Debug)]
+pub struct Begun {
+    /// `None` where no device can be given the certificate.
+    pub job: Option<Deployment>,
+    pub refused: Vec<(DeviceId, DeviceRefusal)>,
+}
+
+/// Why nothing was begun.
+#[derive(Debug, Error)]
+pub enum NotBegun {
+    #[error("There is no such certificate.")]
+    NoCertificate,
+    #[error("The certificate expired on {0}.")]
+    Expired(Date),
+    #[error("It is the own certificate of the device {0}, whose private key never left it: renew it there.")]
+    Own(DeviceId),
+    #[error("{0} has the name that the device's own certificate would have: delete it, or give it another name.")]
+    NameTaken(CertificateId),
+    #[error(transparent)]
+    Device(DeviceRefusal),
+    #[error("there are no random numbers: {0}")]
+    NoRandom(getrandom::Error),
+}
+
+impl From<NotBegun> for NotDone<NotBegun> {
+    fn from(why: NotBegun) -> Self {
+        Self::Refused(why)
+    }
+}
+
+impl Operations<'_> {
+    /// Begins to bring a certificate to those of some devices that can be given it: 1 to
+    /// [`MOST_DEPLOYED`](rootcast_core::deployment::MOST_DEPLOYED), each named once.
+    ///
+    /// Seven calls where nobody interferes: certificate, devices, uses, the job's id, the certificate's audit chain, one
+    /// transaction, one message.
+    pub async fn deploy(
+        &self,
+        certificate: CertificateId,
+        devices: &[DeviceId],
+        by: &Actor,
+    ) -> Result<Begun, NotDone<NotBegun>> {
+        let request = self.request(by);
+        let begun = attempts(|| deploy(self.ledger, certificate, devices, request)).await?;
+        if let Some(job) = &begun.job {
+            self.wake(job.id, "created").await;
+        }
+        Ok(begun)
+    }
+}
+
+async fn deploy(
+    ledger: &Ledger,
+    certificate: CertificateId,
+    devices: &[DeviceId],
+    Request { by, now }: Request<'_>,
+) -> Result<Begun, NotDone<NotBegun>> {
+    may_go_to_devices(ledger, certificate, now).await?;
+    let mut found = ledger.devices_by_id(devices).await?;
+    let uses = ledger.uses_of_devices(found.values()).await?;
+    let (mut taken, mut refused) = (Vec::new(), Vec::new());
+    for device in devices {
+        match judge(found.remove(device), certificate, Work::Install, &uses) {
+            Ok(new) => taken.push(new),
+            Err(why) => refused.push((device.clone(), why)),
+        }
+    }
+    if taken.is_empty() {
+        return Ok(Begun { job: None, refused });
+    }
+    let names = taken.iter().map(|new| new.device.id.clone()).collect();
+    let job = ledger.next_job_id().await?;
+    let job = Deployment::new(job, certificate, Work::Install, names, by.principal.clone(), now);
+    ledger.deploy(&job, &taken, None, by).await?;
+    Ok(Begun { job: Some(job), refused })
+}
+
+/// The certificate has a private key here, and lasts.
+pub(crate) async fn may_go_to_devices(
+    ledger: &Ledger,
+    id: CertificateId,
+    now: OffsetDateTime,
+) -> Result<(), NotDone<NotBegun>> {
+    let certificate = ledger.certificate(id).await?.ok_or(NotBegun::NoCertificate)?;
+    match certificate.device {
+        Some(device) => Err(NotBegun::Own(device).into()),
+        None if certificate.not_after <= now => Err(NotBegun::Expired(certificate.not_after.date()).into()),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,81 @@
+//! A device's own certificate is made and brought there, by a new job.
+
+use rootcast_core::audit::Actor;
+use rootcast_core::deployment::Deployment;
+use rootcast_core::deployment::lifecycle::Work;
+use rootcast_core::device::DeviceId;
+use rootcast_core::inventory::dn::CertificateDn;
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_ledger::{CertificateOrPending, Ledger, PendingCertificate};
+use time::OffsetDateTime;
+
+use crate::attempts::attempts;
+use crate::judge::judge;
+use crate::{NotBegun, NotDone, Operations, Request};
+
+impl Operations<'_> {
+    /// Begins to have a device's own certificate made and brought there, be it the first or one that follows another.
+    pub async fn issue(&self, device: &DeviceId, by: &Actor) -> Result<Deployment, NotDone<NotBegun>> {
+        let job = issue(self.ledger, device, self.request(by)).await?;
+        self.wake(job.id, "created").await;
+        Ok(job)
+    }
+}
+
+/// The records alone: nobody is woken, so the conductor begins when its schedule finds the job.
+pub async fn issue(ledger: &Ledger, device: &DeviceId, request: Request<'_>) -> Result<Deployment, NotDone<NotBegun>> {
+    attempts(|| record(ledger, device, request)).await
+}
+
+async fn record(
+    ledger: &Ledger,
+    id: &DeviceId,
+    Request { by, now }: Request<'_>,
+) -> Result<Deployment, NotDone<NotBegun>> {
+    let dn = CertificateDn::of_device(id);
+    let (certificate, place) = match ledger.certificate_by_dn(&dn).await? {
+        None => {
+            let certificate = random_id()?;
+            (certificate, Some(new_place(certificate, &dn, id, &by.principal, now)))
+        }
+        Some(certificate) => {
+            let held = ledger.certificate_or_pending(certificate).await?;
+            if held.as_ref().and_then(CertificateOrPending::device) != Some(id) {
+                return Err(NotBegun::NameTaken(certificate).into());
+            }
+            (certificate, None)
+        }
+    };
+    let device = ledger.device(id).await?;
+    let uses = ledger.uses_of_devices(device.as_ref()).await?;
+    let new = judge(device, certificate, Work::Issue, &uses).map_err(NotBegun::Device)?;
+    let job = ledger.next_job_id().await?;
+    let job = Deployment::new(job, certificate, Work::Issue, [id.clone()].into(), by.principal.clone(), now);
+    ledger.deploy(&job, &[new], place.as_ref(), by).await?;
+    Ok(job)
+}
+
+fn new_place(
+    id: CertificateId,
+    dn: &CertificateDn,
+    device: &DeviceId,
+    by: &str,
+    now: OffsetDateTime,
+) -> PendingCertificate {
+    PendingCertificate {
+        id,
+        revision: 0,
+        folder: dn.folder.to_string(),
+        name: dn.name.to_string(),
+        device: device.clone(),
+        uses: 0,
+        imported_by: by.to_owned(),
+        created: now,
+    }
+}
+
+fn random_id() -> Result<CertificateId, NotBegun> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(NotBegun::NoRandom)?;
+    Ok(CertificateId::from_random(random))
+}

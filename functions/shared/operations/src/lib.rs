@@ -1,0 +1,109 @@
+//! Every command to a job, once, for the functions that serve callers: what was asked for becomes records.
+//!
+//! In scope: load → decide → write with its audit entry → wake the conductor, and the same from the start where somebody
+//! else wrote in between. A file for each command. What is decided on a job is `rootcast-core`'s
+//! ([`JobRecord`](rootcast_core::job::JobRecord)), what is recorded `rootcast-ledger`'s.
+//!
+//! Out of scope: who may ask, what a request looks like, and how an answer reads: a function parses its dialect, checks
+//! the caller's rights, calls an operation and renders its outcome. What a job does next is the conductor's. Nothing here
+//! speaks to a device.
+
+mod associate;
+mod attempts;
+mod deploy;
+mod issue;
+mod judge;
+mod push;
+mod reset;
+mod retry;
+mod steer;
+mod waive;
+
+use rootcast_core::audit::Actor;
+use rootcast_core::job::{JobId, JobRecord, Refused};
+use rootcast_ledger::{Ledger, LedgerError};
+use rootcast_queue::Queue;
+use thiserror::Error;
+use time::OffsetDateTime;
+
+pub use self::deploy::{Begun, NotBegun};
+pub use self::issue::issue;
+pub use self::judge::DeviceRefusal;
+pub use self::push::{Pushed, Unready, unready};
+pub use self::reset::NotReset;
+pub use self::retry::{Filters, Requeued, Retried};
+pub use self::waive::{NotWaived, Waived, Waiver};
+
+/// What every operation works with.
+#[derive(Clone, Copy)]
+pub struct Operations<'a> {
+    pub ledger: &'a Ledger,
+    pub queue: &'a Queue,
+    /// URL of the conductor's queue.
+    pub control_queue: &'a str,
+    pub clock: fn() -> OffsetDateTime,
+}
+
+/// Who asks, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    pub by: &'a Actor,
+    pub now: OffsetDateTime,
+}
+
+/// Why a command was not carried out. `R`: what was decided against it; nothing was written then.
+#[derive(Debug, Error)]
+pub enum NotDone<R> {
+    #[error(transparent)]
+    Refused(R),
+    /// Somebody else wrote first, at every attempt.
+    #[error("The devices are changing all the time: send the request again in a moment.")]
+    Busy,
+    /// The request's time was over before an attempt.
+    #[error("The time of the request was over before its turn: send the request again.")]
+    Late,
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// Why a job is not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum JobRefusal {
+    #[error("there is no such job")]
+    NoJob,
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Of a retry of some waves.
+    #[error("a deployment has no waves")]
+    NoWaves,
+    /// Of a retry.
+    #[error("no device that failed is chosen")]
+    NothingChosen,
+}
+
+impl From<JobRefusal> for NotDone<JobRefusal> {
+    fn from(why: JobRefusal) -> Self {
+        Self::Refused(why)
+    }
+}
+
+impl From<Refused> for NotDone<JobRefusal> {
+    fn from(why: Refused) -> Self {
+        Self::Refused(why.into())
+    }
+}
+
+impl Operations<'_> {
+    async fn job(&self, id: JobId) -> Result<JobRecord, NotDone<JobRefusal>> {
+        Ok(self.ledger.job_of_any_kind(id).await?.ok_or(JobRefusal::NoJob)?)
+    }
+
+    fn request<'b>(&self, by: &'b Actor) -> Request<'b> {
+        Request { by, now: (self.clock)() }
+    }
+
+    /// Tells the conductor to look. Nothing is lost where that fails: a schedule wakes it within a minute.
+    async fn wake(&self, job: JobId, why: &str) {
+        self.queue.wake_conductor(self.control_queue, job, why).await;
+    }
+}

@@ -1,0 +1,61 @@
+//! A certificate goes to its devices, however many they are.
+
+use rootcast_core::audit::Actor;
+use rootcast_core::deployment::{Deployment, MOST_DEPLOYED};
+use rootcast_core::device::DeviceId;
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_ledger::UseRecord;
+use tokio::time::Instant;
+
+use crate::{DeviceRefusal, NotBegun, NotDone, Operations};
+
+/// What was begun, and what was not: what was begun goes on whatever became of the rest.
+#[derive(Debug, Default)]
+pub struct Pushed {
+    pub jobs: Vec<Deployment>,
+    pub refused: Vec<(DeviceId, DeviceRefusal)>,
+    /// The time was over before their turn.
+    pub late: Vec<DeviceId>,
+}
+
+/// Why a certificate is not pushed to a device now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unready {
+    NotAssociated,
+    InError,
+    UnderWay,
+}
+
+/// Whether the certificate may be pushed there now: it is associated with it, nothing is being done, and nothing failed.
+/// `uses`: the certificate's.
+pub fn unready(device: &DeviceId, uses: &[UseRecord]) -> Option<Unready> {
+    match uses.iter().find(|each| each.device == *device) {
+        None => Some(Unready::NotAssociated),
+        Some(binding) if binding.lifecycle.in_error => Some(Unready::InError),
+        Some(binding) if binding.is_under_way() => Some(Unready::UnderWay),
+        Some(_) => None,
+    }
+}
+
+impl Operations<'_> {
+    /// A job for each [`MOST_DEPLOYED`] of the devices; none is begun after the deadline.
+    pub async fn push(
+        &self,
+        certificate: CertificateId,
+        devices: &[DeviceId],
+        by: &Actor,
+        deadline: Instant,
+    ) -> Result<Pushed, NotDone<NotBegun>> {
+        let mut pushed = Pushed::default();
+        for chunk in devices.chunks(MOST_DEPLOYED) {
+            if Instant::now() >= deadline {
+                pushed.late.extend_from_slice(chunk);
+                continue;
+            }
+            let begun = self.deploy(certificate, chunk, by).await?;
+            pushed.refused.extend(begun.refused);
+            pushed.jobs.extend(begun.job);
+        }
+        Ok(pushed)
+    }
+}

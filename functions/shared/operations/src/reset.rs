@@ -1,0 +1,106 @@
+//! What is being done with a certificate, or failed, is given up.
+
+use std::collections::BTreeSet;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use rootcast_core::audit::{Act, Action, Actor, Outcome, Subject};
+use rootcast_core::device::DeviceId;
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::JobId;
+use rootcast_ledger::UseRecord;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::attempts::attempts_until;
+use crate::{NotDone, Operations};
+
+/// Uses under way at once.
+const CONCURRENCY: usize = 16;
+
+/// Why not all of it was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum NotReset {
+    #[error("nothing is being done, and nothing failed")]
+    Nothing,
+    /// To the end of the request's time, or at every attempt.
+    #[error("the device {0} is being worked on")]
+    WorkedOn(DeviceId),
+}
+
+impl From<NotReset> for NotDone<NotReset> {
+    fn from(why: NotReset) -> Self {
+        Self::Refused(why)
+    }
+}
+
+impl Operations<'_> {
+    /// Answers the devices at which something was given up, in the order of their ids.
+    pub async fn reset(
+        &self,
+        certificate: CertificateId,
+        by: &Actor,
+        deadline: Instant,
+    ) -> Result<Vec<DeviceId>, NotDone<NotReset>> {
+        let open = self.ledger.uses_of_certificate(certificate).await?;
+        let open: Vec<UseRecord> = open.into_iter().filter(|each| each.lifecycle.stage.is_some()).collect();
+        if open.is_empty() {
+            return Err(NotReset::Nothing.into());
+        }
+        // Of many transactions: recorded before the first of them, and what came of it after the last.
+        let act = Act::new(Subject::Certificate(certificate), Action::Reset, by, (self.clock)());
+        let act = act.with("devices", open.len());
+        self.ledger.audit(&act.clone().came_to(Outcome::Begun)).await?;
+        let why = format!("{} gave it up.", by.principal);
+        let giving_up = open.into_iter().map(|each| self.give_up(each, &why, deadline));
+        let given_up = stream::iter(giving_up).buffer_unordered(CONCURRENCY).try_filter_map(async |each| Ok(each));
+        let mut given_up: Vec<UseRecord> = match given_up.try_collect().await {
+            Ok(given_up) => given_up,
+            Err(why) => {
+                self.ledger.audit(&act.came_to(Outcome::Failed)).await?;
+                return Err(why);
+            }
+        };
+        self.ledger.audit(&act.with("reset", given_up.len())).await?;
+        if given_up.is_empty() {
+            return Err(NotReset::Nothing.into());
+        }
+        given_up.sort_by(|one, other| one.device.cmp(&other.device));
+        // Those whose tasks were settled with it may be over now.
+        let settled: BTreeSet<JobId> =
+            given_up.iter().filter(|each| each.is_under_way()).filter_map(|each| each.job).collect();
+        stream::iter(&settled).for_each_concurrent(CONCURRENCY, |job| self.wake(*job, "reset")).await;
+        Ok(given_up.into_iter().map(|each| each.device).collect())
+    }
+
+    /// Answers the use as it was; `None` where its job came to its end meanwhile, or it went.
+    async fn give_up(
+        &self,
+        read: UseRecord,
+        why: &str,
+        deadline: Instant,
+    ) -> Result<Option<UseRecord>, NotDone<NotReset>> {
+        let (read, mut first) = (&read, Some(read.clone()));
+        let given_up = attempts_until(
+            Some(deadline),
+            |_| false,
+            || {
+                let first = first.take();
+                async move {
+                    let now = match first {
+                        Some(read) => Some(read),
+                        None => self.ledger.uses_by(read.certificate, [&read.device]).await?.pop(),
+                    };
+                    let now = now.filter(|now| now.job == read.job && now.lifecycle.stage.is_some());
+                    if let Some(now) = &now {
+                        self.ledger.reset_use(now, why, (self.clock)()).await?;
+                    }
+                    Ok(now)
+                }
+            },
+        );
+        given_up.await.map_err(|why| match why {
+            NotDone::Busy | NotDone::Late => NotReset::WorkedOn(read.device.clone()).into(),
+            why => why,
+        })
+    }
+}

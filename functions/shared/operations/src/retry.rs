@@ -1,0 +1,169 @@
+//! What failed is tried again.
+//!
+//! Recorded with the job is what is to be tried again; its conductor opens exactly what had failed of it, at the stage at
+//! which each failed and with its next attempt, so that a message of an older attempt changes nothing.
+
+use std::collections::BTreeSet;
+use std::sync::OnceLock;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use rootcast_core::audit::{Act, Action, Actor, Subject};
+use rootcast_core::deployment::{Deployment, NotResumed};
+use rootcast_core::device::{DeviceId, SHARDS};
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::task::{ErrorClass, TaskRecord, TaskState};
+use rootcast_core::job::{Job, JobId, JobRecord, Leg, Refused, Selection, Stretch, Tally};
+use rootcast_ledger::{Ledger, LedgerError, TaskKey};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use crate::attempts::{attempts, attempts_until};
+use crate::{JobRefusal, NotDone, Operations};
+
+/// A device is chosen where each filter that is there has it; without any, every failed one is.
+#[derive(Debug, Default)]
+pub struct Filters {
+    pub classes: Option<Vec<ErrorClass>>,
+    /// Of the present leg.
+    pub waves: Option<Vec<u32>>,
+    pub devices: Option<Vec<DeviceId>>,
+}
+
+/// The job as it is afterwards, and how many of its devices were chosen. Exact when it was counted, just before: a job
+/// that runs may have one more that fails before the conductor opens them.
+#[derive(Debug)]
+pub struct Retried {
+    pub job: JobRecord,
+    pub devices: u64,
+}
+
+/// When devices that were seen to have failed were queued again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requeued {
+    Now,
+    /// Another retry was faster: nothing was written.
+    Before,
+}
+
+impl Operations<'_> {
+    /// Those of a job's failed devices that are chosen: all of them, or those of some classes, waves, ids.
+    pub async fn retry(&self, id: JobId, filters: &Filters, by: &Actor) -> Result<Retried, NotDone<JobRefusal>> {
+        let (ledger, now) = (self.ledger, (self.clock)());
+        let counted = OnceLock::new();
+        let retried = attempts(|| async {
+            let job = self.job(id).await?;
+            let selection = filters.select(ledger, &job, now).await?;
+            let next = job.clone().retry(selection.clone(), now)?;
+            // An abort that came in between begins a leg with other tasks.
+            let devices = match counted.get() {
+                Some((leg, devices)) if *leg == job.leg() => *devices,
+                _ => count(ledger, &job, &selection).await?,
+            };
+            if devices == 0 {
+                return Err(JobRefusal::NothingChosen.into());
+            }
+            counted.get_or_init(|| (job.leg(), devices));
+            ledger.save_job(&next, act(id, by, now).with("devices", devices)).await?;
+            Ok(Retried { job: next, devices })
+        })
+        .await?;
+        self.wake(id, "retry").await;
+        Ok(retried)
+    }
+
+    /// Devices at which a deployment's work was seen to have failed. However many ask at the same time, it is done once:
+    /// the write names the revision that was read, and whoever loses it finds the work queued. Earlier retries that are
+    /// still being worked on are waited for.
+    pub async fn retry_failed(
+        &self,
+        id: JobId,
+        certificate: CertificateId,
+        devices: &BTreeSet<DeviceId>,
+        by: &Actor,
+        deadline: Instant,
+    ) -> Result<Requeued, NotDone<JobRefusal>> {
+        let many = |why: &JobRefusal| *why == Refused::Deployment(NotResumed::ManyRetries).into();
+        let found = attempts_until(Some(deadline), many, || async {
+            let JobRecord::Deployment(job) = self.job(id).await? else { return Err(JobRefusal::NoJob.into()) };
+            let now = (self.clock)();
+            let before = job.is_running().then(|| job.reopen.clone());
+            let selection = Selection { devices: devices.clone(), ..Selection::everything(now) };
+            let next = job.retry(selection, now).map_err(Refused::from)?;
+            if before.is_some_and(|before| before == next.reopen) {
+                return Ok(Requeued::Before);
+            }
+            let act = act(id, by, now).with("certificate", certificate).with("devices", devices.len());
+            self.ledger.save_job(&JobRecord::Deployment(next), act).await?;
+            Ok(Requeued::Now)
+        })
+        .await?;
+        if found == Requeued::Now {
+            self.wake(id, "retry").await;
+        }
+        Ok(found)
+    }
+}
+
+fn act(id: JobId, by: &Actor, now: OffsetDateTime) -> Act {
+    Act::new(Subject::Job(id), Action::Retry, by, now)
+}
+
+impl Filters {
+    /// Waves by where they lie: a task does not know its wave.
+    async fn select(
+        &self,
+        ledger: &Ledger,
+        job: &JobRecord,
+        now: OffsetDateTime,
+    ) -> Result<Selection, NotDone<JobRefusal>> {
+        let stretches = match (&self.waves, job) {
+            (None, _) => None,
+            (Some(numbers), JobRecord::Rollover(job)) => Some(stretches(ledger, job, numbers).await?),
+            (Some(_), JobRecord::Deployment(_)) => return Err(JobRefusal::NoWaves.into()),
+        };
+        Ok(Selection {
+            classes: self.classes.clone().unwrap_or_default(),
+            stretches,
+            devices: self.devices.iter().flatten().cloned().collect(),
+            ..Selection::everything(now)
+        })
+    }
+}
+
+/// A wave that there is not, or not yet, has no devices.
+async fn stretches(ledger: &Ledger, job: &Job, numbers: &[u32]) -> Result<Vec<Stretch>, LedgerError> {
+    let waves = ledger.waves(job.id).await?;
+    Ok(numbers.iter().filter_map(|number| job.stretch_of_wave(*number, &waves)).collect())
+}
+
+async fn count(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Result<u64, LedgerError> {
+    let chosen = |tasks: &mut dyn Iterator<Item = TaskRecord>| {
+        tasks.filter(|task| task.state == TaskState::Failed && selection.chooses(job.id(), task)).count() as u64
+    };
+    let job = match job {
+        JobRecord::Rollover(job) => job,
+        JobRecord::Deployment(job) => return Ok(chosen(&mut of_deployment(ledger, job).await?.into_iter())),
+    };
+    if selection.is_everything() {
+        return Ok(ledger.counters(job.id, job.leg()).await?.into_iter().sum::<Tally>().failed);
+    }
+    if !selection.devices.is_empty() {
+        let key = |device: &DeviceId| TaskKey { job: job.id, leg: job.leg(), device: device.clone() };
+        let keys: Vec<TaskKey> = selection.devices.iter().map(key).collect();
+        let (_, tasks) = ledger.jobs_and_tasks([], &keys).await?;
+        return Ok(chosen(&mut tasks.into_values()));
+    }
+    let in_shard = |shard| ledger.troubled_tasks(job.id, job.leg(), shard);
+    let counts = stream::iter(0..SHARDS).map(in_shard).buffer_unordered(usize::from(SHARDS));
+    counts.try_fold(0, |sum, tasks| async move { Ok(sum + chosen(&mut tasks.into_iter())) }).await
+}
+
+/// The tasks of the devices that no later job has taken, and that nobody reset.
+async fn of_deployment(ledger: &Ledger, job: &Deployment) -> Result<Vec<TaskRecord>, LedgerError> {
+    let uses = ledger.uses_by(job.certificate, &job.devices).await?;
+    let uses = uses.into_iter().filter(|binding| binding.job == Some(job.id) && binding.lifecycle.in_error);
+    let key = |device| TaskKey { job: job.id, leg: Leg::Install, device };
+    let keys: Vec<TaskKey> = uses.map(|binding| key(binding.device)).collect();
+    let (_, tasks) = ledger.jobs_and_tasks([], &keys).await?;
+    Ok(tasks.into_values().collect())
+}

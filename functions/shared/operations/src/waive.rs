@@ -1,0 +1,183 @@
+//! Failed devices are taken out of a rollover's gate, each with a reason.
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use rootcast_core::audit::{Act, Action, Actor, Outcome, Subject};
+use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
+use rootcast_core::job::JobId;
+use rootcast_core::job::task::{TaskRecord, TaskState};
+use rootcast_ledger::{LedgerError, TaskKey};
+use tokio::time::Instant;
+
+use crate::{JobRefusal, NotDone, Operations};
+
+/// One BatchGetItem.
+const READ: usize = 100;
+
+/// Which devices may go without the new root, and why.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiver<'a> {
+    /// Each once.
+    pub devices: &'a [DeviceId],
+    /// How many were named, those included that the caller may not see: for the audit chain.
+    pub named: usize,
+    pub reason: &'a str,
+}
+
+/// What became of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waived {
+    Now,
+    Before,
+    Not(NotWaived),
+}
+
+/// Why a device is not waived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotWaived {
+    /// It has no result in this job.
+    NoResult,
+    /// The device proved what it holds.
+    Acked,
+    /// The device was deleted.
+    Skipped,
+    /// It is being tried again.
+    Waiting,
+    /// Its task changed between reading and writing.
+    Moved,
+    /// Not yet: its record was busy, or the time was over.
+    Busy,
+}
+
+impl Waived {
+    /// Now, or before.
+    pub const fn is_waived(self) -> bool {
+        !matches!(self, Self::Not(_))
+    }
+}
+
+impl Operations<'_> {
+    /// What became of each device. Those of a shard go one after the other, since they share its counters; no read and no
+    /// write begins after the deadline.
+    pub async fn waive(
+        &self,
+        id: JobId,
+        waiver: Waiver<'_>,
+        by: &Actor,
+        deadline: Instant,
+    ) -> Result<HashMap<DeviceId, Waived>, NotDone<JobRefusal>> {
+        let job = self.job(id).await?;
+        job.waives()?;
+        // Of many transactions: recorded before the first of them, and what came of it after the last.
+        let act = Act::new(Subject::Job(id), Action::Waive, by, (self.clock)());
+        let act = act.with("devices", waiver.named).with("reason", waiver.reason);
+        self.ledger.audit(&act.clone().came_to(Outcome::Begun)).await?;
+        let mut shards: BTreeMap<u8, Vec<TaskKey>> = BTreeMap::new();
+        for device in waiver.devices {
+            let key = TaskKey { job: id, leg: job.leg(), device: device.clone() };
+            shards.entry(device.shard()).or_default().push(key);
+        }
+        let done = stream::iter(shards.into_values())
+            .map(|keys| self.waive_shard(keys, waiver.reason, deadline))
+            .buffer_unordered(usize::from(SHARDS));
+        let done: Vec<HashMap<DeviceId, Waived>> = match done.try_collect().await {
+            Ok(done) => done,
+            Err(why) => {
+                self.ledger.audit(&act.came_to(Outcome::Failed)).await?;
+                return Err(why.into());
+            }
+        };
+        let done: HashMap<DeviceId, Waived> = done.into_iter().flatten().collect();
+        let waived = done.values().filter(|outcome| outcome.is_waived()).count();
+        self.ledger.audit(&act.with("waived", waived)).await?;
+        self.wake(id, "waive").await;
+        Ok(done)
+    }
+
+    async fn waive_shard(
+        &self,
+        keys: Vec<TaskKey>,
+        why: &str,
+        deadline: Instant,
+    ) -> Result<HashMap<DeviceId, Waived>, LedgerError> {
+        let mut done: HashMap<DeviceId, Waived> =
+            keys.iter().map(|key| (key.device.clone(), Waived::Not(NotWaived::Busy))).collect();
+        for part in keys.chunks(READ) {
+            if Instant::now() >= deadline {
+                break;
+            }
+            let (_, tasks) = self.ledger.jobs_and_tasks([], part).await?;
+            let versions = self.ledger.fleet_versions(part.iter().map(|key| &key.device)).await?;
+            for key in part.iter().take_while(|_| Instant::now() < deadline) {
+                let of = versions.get(&key.device).copied();
+                done.insert(key.device.clone(), self.waive_one(key, tasks.get(key), of, why).await?);
+            }
+        }
+        Ok(done)
+    }
+
+    async fn waive_one(
+        &self,
+        key: &TaskKey,
+        task: Option<&TaskRecord>,
+        of: Option<DeviceVersion>,
+        why: &str,
+    ) -> Result<Waived, LedgerError> {
+        let task = match judge(task) {
+            Ok(task) => task,
+            Err(told) => return Ok(told),
+        };
+        match self.ledger.waive(key, task, of, why, (self.clock)()).await {
+            Ok(()) => Ok(Waived::Now),
+            Err(LedgerError::Conflict) => Ok(Waived::Not(NotWaived::Moved)),
+            // Workers are at the shard's counters all the time. The others of the request are not given up for it.
+            Err(error) if error.is_passing() => Ok(Waived::Not(NotWaived::Busy)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Only what failed is waived.
+fn judge(task: Option<&TaskRecord>) -> Result<&TaskRecord, Waived> {
+    let task = task.ok_or(Waived::Not(NotWaived::NoResult))?;
+    match task.state {
+        TaskState::Failed => Ok(task),
+        TaskState::Waived => Err(Waived::Before),
+        TaskState::Acked => Err(Waived::Not(NotWaived::Acked)),
+        TaskState::Skipped => Err(Waived::Not(NotWaived::Skipped)),
+        TaskState::Waiting => Err(Waived::Not(NotWaived::Waiting)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_failed_is_waived() {
+        let task = |state| TaskRecord {
+            device: "a".to_owned(),
+            state,
+            attempt: 1,
+            of: None,
+            ack: None,
+            shown: None,
+            failure: None,
+            waiver: None,
+            history: Vec::new(),
+            at: time::OffsetDateTime::UNIX_EPOCH,
+        };
+        let judged = |state| judge(Some(&task(state))).map(|task| task.state);
+        assert_eq!(judged(TaskState::Failed), Ok(TaskState::Failed));
+        assert_eq!(judged(TaskState::Waived), Err(Waived::Before));
+        for (state, why) in [
+            (TaskState::Acked, NotWaived::Acked),
+            (TaskState::Skipped, NotWaived::Skipped),
+            (TaskState::Waiting, NotWaived::Waiting),
+        ] {
+            assert_eq!(judged(state), Err(Waived::Not(why)));
+        }
+        assert_eq!(judge(None).err(), Some(Waived::Not(NotWaived::NoResult)));
+    }
+}
