@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn only_what_failed_is_waived() {
         let task = |state| TaskRecord {
-            device: "a".to_owned(),
+            device: "a".parse().unwrap(),
             state,
             attempt: 1,
             of: None,
