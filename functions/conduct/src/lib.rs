@@ -24,7 +24,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-pub use event::handle;
+pub use event::{Wake, handle};
 
 /// Left for the message that hands the job on.
 const MARGIN: Duration = Duration::from_secs(5);

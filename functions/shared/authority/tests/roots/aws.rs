@@ -10,9 +10,10 @@ use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError,
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
+use aws_sdk_kms::error::ErrorMetadata;
 use aws_sdk_kms::operation::create_key::{CreateKeyError, CreateKeyOutput};
 use aws_sdk_kms::operation::get_public_key::{GetPublicKeyError, GetPublicKeyOutput};
-use aws_sdk_kms::operation::sign::SignOutput;
+use aws_sdk_kms::operation::sign::{SignError, SignOutput};
 use aws_sdk_kms::operation::tag_resource::TagResourceOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::error::DisabledException;
@@ -267,26 +268,26 @@ impl Aws {
                 let state = show.state();
                 let key = &state.keys[request.key_id().unwrap()];
                 if key.disabled {
-                    let disabled = DisabledException::builder();
-                    let disabled =
-                        disabled.meta(aws_sdk_kms::error::ErrorMetadata::builder().code("DisabledException").build());
-                    return MockResponse::Error(GetPublicKeyError::DisabledException(disabled.build()));
+                    return MockResponse::Error(GetPublicKeyError::DisabledException(disabled()));
                 }
                 let answer = GetPublicKeyOutput::builder().key_spec(KeySpec::EccNistP256);
                 let answer =
                     answer.key_usage(KeyUsageType::SignVerify).public_key(Blob::new(key.pair.spki_der.as_slice()));
                 MockResponse::Output(answer.build())
             }),
-            mock!(Client::sign).then_compute_output(move |request| {
+            mock!(Client::sign).then_compute_response(move |request| {
                 let mut state = sign.state();
                 let (arn, digest) = (request.key_id().unwrap(), request.message().unwrap().as_ref());
+                if state.keys[arn].disabled {
+                    return MockResponse::Error(SignError::DisabledException(disabled()));
+                }
                 let of = Fingerprint::from_bytes(digest.try_into().unwrap());
                 let call = format!("sign a {} with {arn}", state.purpose(of));
                 state.calls.push(call);
                 state.signed.push(of);
                 let forged = state.forges.then(|| Key::generate(KeyAlgorithm::EcdsaP256));
                 let signature = forged.as_ref().unwrap_or(&state.keys[arn].pair).sign(digest);
-                SignOutput::builder().signature(Blob::new(signature)).build()
+                MockResponse::Output(SignOutput::builder().signature(Blob::new(signature)).build())
             }),
             mock!(Client::tag_resource).then_compute_output(move |request| {
                 let mut state = tag.state();
@@ -318,7 +319,11 @@ impl Aws {
     }
 }
 
-/// Each thing once.
+fn disabled() -> DisabledException {
+    DisabledException::builder().meta(ErrorMetadata::builder().code("DisabledException").build()).build()
+}
+
+/// How many things that differ.
 pub(crate) fn distinct<T: Ord>(all: impl IntoIterator<Item = T>) -> usize {
     all.into_iter().collect::<BTreeSet<T>>().len()
 }
