@@ -212,8 +212,9 @@ impl Tables {
 }
 
 impl World {
+    /// All or nothing.
     fn transact(&mut self, writes: &[TransactWriteItem]) -> bool {
-        let mut names = Vec::new();
+        let (mut names, mut rows) = (Vec::new(), Vec::new());
         for write in writes {
             if let Some(check) = write.condition_check() {
                 let is_lease = check.key()["sk"] == text("conductor");
@@ -227,15 +228,17 @@ impl World {
             let key = put.item().get("sk").or(put.item().get("id")).unwrap().as_s().unwrap();
             names.push(match key.split('#').next().unwrap() {
                 "meta" => "job",
-                "wave" => "wave",
                 "authority" => "authority",
                 "root" => "root",
                 "bundle" => "bundle",
                 _ => continue,
             });
+            rows.push((key, put.item()));
+        }
+        for (key, row) in rows {
             match key.as_str() {
-                "meta" => self.job = put.item().clone(),
-                root if root.starts_with("root#") => self.root = put.item().clone(),
+                "meta" => self.job = row.clone(),
+                root if root.starts_with("root#") => self.root = row.clone(),
                 _ => {}
             }
         }
@@ -296,14 +299,8 @@ async fn what_goes_through_a_gate_is_written_with_the_lease() {
     let tables = aborted();
     assert!(tables.wake(MINUTE).await);
     assert_eq!(tables.job().outcome, Some(JobOutcome::Aborted));
-    let steps = [
-        "authority, root, bundle, job, lease",
-        "job",
-        "job",
-        "job, wave",
-        "job, fleet, lease",
-        "authority, job, lease",
-    ];
+    let steps =
+        ["authority, root, bundle, job, lease", "job", "job", "job", "job, fleet, lease", "authority, job, lease"];
     assert_eq!(tables.world().writes, steps);
 }
 

@@ -45,11 +45,13 @@ pub(crate) struct State {
     pub(crate) keys: BTreeMap<String, KmsKey>,
     /// Writes, and what was asked of KMS but for public keys.
     pub(crate) calls: Vec<String>,
-    /// What each signature was made of.
-    pub(crate) signed: Vec<Fingerprint>,
+    /// What each signature was made of, and for what it was reserved.
+    pub(crate) signed: Vec<(&'static str, Fingerprint)>,
     writes: usize,
     /// The answer of this write is lost; from 1.
     lost_write: Option<usize>,
+    /// This write is not done; from 1.
+    failed_write: Option<usize>,
     /// The next key is made, and nobody hears of it.
     pub(crate) lost_key: bool,
     /// KMS signs with another key than the one that it was asked for.
@@ -126,9 +128,16 @@ impl State {
         true
     }
 
-    /// The answer of one of the next writes is lost; from 1.
-    pub(crate) fn lose_write_in(&mut self, number: usize) {
-        self.lost_write = Some(self.writes + number);
+    /// One of the next writes goes wrong; from 1. `done`: its answer alone is lost.
+    pub(crate) fn lose_write_in(&mut self, number: usize, done: bool) {
+        let lost = if done { &mut self.lost_write } else { &mut self.failed_write };
+        *lost = Some(self.writes + number);
+    }
+
+    /// Signatures for this that differ in what they are made of.
+    pub(crate) fn signed_as(&self, purpose: &str, from: usize) -> usize {
+        let of = self.signed[from..].iter().filter(|(signed, _)| *signed == purpose);
+        of.map(|(_, digest)| digest).collect::<BTreeSet<_>>().len()
     }
 
     pub(crate) fn roots(&self) -> Vec<RootRecord> {
@@ -233,6 +242,10 @@ impl Aws {
             }),
             mock!(Client::transact_write_items).then_compute_response(move |request| {
                 let mut state = write.state();
+                if state.failed_write == Some(state.writes + 1) {
+                    state.failed_write = None;
+                    return MockResponse::Error(TransactWriteItemsError::unhandled("it is not done"));
+                }
                 if !state.transact(request.transact_items()) {
                     let reason = CancellationReason::builder().code("ConditionalCheckFailed").build();
                     let cancelled = TransactionCanceledException::builder().cancellation_reasons(reason).build();
@@ -282,9 +295,9 @@ impl Aws {
                     return MockResponse::Error(SignError::DisabledException(disabled()));
                 }
                 let of = Fingerprint::from_bytes(digest.try_into().unwrap());
-                let call = format!("sign a {} with {arn}", state.purpose(of));
-                state.calls.push(call);
-                state.signed.push(of);
+                let purpose = state.purpose(of);
+                state.calls.push(format!("sign a {purpose} with {arn}"));
+                state.signed.push((purpose, of));
                 let forged = state.forges.then(|| Key::generate(KeyAlgorithm::EcdsaP256));
                 let signature = forged.as_ref().unwrap_or(&state.keys[arn].pair).sign(digest);
                 MockResponse::Output(SignOutput::builder().signature(Blob::new(signature)).build())
@@ -321,9 +334,4 @@ impl Aws {
 
 fn disabled() -> DisabledException {
     DisabledException::builder().meta(ErrorMetadata::builder().code("DisabledException").build()).build()
-}
-
-/// How many things that differ.
-pub(crate) fn distinct<T: Ord>(all: impl IntoIterator<Item = T>) -> usize {
-    all.into_iter().collect::<BTreeSet<T>>().len()
 }

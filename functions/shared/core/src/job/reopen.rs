@@ -177,19 +177,7 @@ mod tests {
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
     fn task(device: &str, state: TaskState, class: ErrorClass) -> TaskRecord {
-        let failure = Some(Failure::new(class, "no"));
-        TaskRecord {
-            device: device.to_owned(),
-            state,
-            attempt: 1,
-            of: None,
-            ack: None,
-            shown: None,
-            failure,
-            waiver: None,
-            history: Vec::new(),
-            at: NOW,
-        }
+        TaskRecord { failure: Some(Failure::new(class, "no")), ..TaskRecord::new(device, state, 1, NOW) }
     }
 
     #[test]

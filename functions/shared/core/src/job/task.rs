@@ -301,6 +301,22 @@ pub struct TaskRecord {
 }
 
 impl TaskRecord {
+    /// With nothing more to say of it.
+    pub fn new(device: impl Into<String>, state: TaskState, attempt: u32, at: OffsetDateTime) -> Self {
+        Self {
+            device: device.into(),
+            state,
+            attempt,
+            of: None,
+            ack: None,
+            shown: None,
+            failure: None,
+            waiver: None,
+            history: Vec::new(),
+            at,
+        }
+    }
+
     /// What is being done, or failed; `None`: nothing is to be done any more.
     pub fn stage(&self, work: Work) -> Option<Stage> {
         let open = matches!(self.state, TaskState::Waiting | TaskState::Failed);
