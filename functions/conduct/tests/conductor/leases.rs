@@ -249,7 +249,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn a_conductor_hands_on_at_its_deadline_and_gives_the_job_back() {
+async fn at_its_end_a_conductor_hands_on_and_lets_go() {
     let tables = Tables::of(&job());
     assert!(tables.wake(Duration::from_secs(5)).await);
     let world = tables.world();
