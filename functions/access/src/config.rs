@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
-use rootcast_environment::{Misconfigured, variable};
-use rootcast_ledger::{Ledger, Tables};
+use rootcast_ledger::{Ledger, Misconfigured, Tables, variable};
 use time::OffsetDateTime;
 
 use crate::App;

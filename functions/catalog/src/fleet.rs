@@ -185,18 +185,7 @@ mod tests {
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
     fn task(device: &str, state: TaskState) -> TaskRecord {
-        TaskRecord {
-            device: device.parse().unwrap(),
-            state,
-            attempt: 1,
-            of: None,
-            ack: None,
-            shown: None,
-            failure: None,
-            waiver: None,
-            history: Vec::new(),
-            at: OffsetDateTime::UNIX_EPOCH,
-        }
+        TaskRecord::new(device.parse().unwrap(), state, 1, OffsetDateTime::UNIX_EPOCH)
     }
 
     fn row(device: &str, state: Option<TaskState>) -> Row {

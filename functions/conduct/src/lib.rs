@@ -17,15 +17,14 @@ use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobState, Tally};
 use rootcast_core::metric::Metric;
 use rootcast_core::rollover::plan::{Action, Step, plan};
 use rootcast_core::rollover::survey::Purpose;
-use rootcast_environment::Misconfigured;
-use rootcast_ledger::{Authority, Change, Conducting, FleetShard, JobRecord, Ledger, LedgerError};
+use rootcast_ledger::{Authority, Change, Conducting, FleetShard, JobRecord, Ledger, LedgerError, Misconfigured};
 use rootcast_queue::{Queue, QueueError};
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-pub use event::handle;
+pub use event::{Wake, handle};
 
 /// Reserved for the message that hands the job on.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -106,10 +105,18 @@ impl App {
         }
     }
 
-    /// If this fails too, the lease expires by itself.
+    /// Releases the lease although the job needs another look: the message that follows causes it. A mark that a refused
+    /// conductor left is cleared by the first try. If this fails too, the lease expires by itself.
     async fn give_back(&self, held: &Conducting) {
-        if let Err(error) = self.ledger.finish_conducting(held).await {
-            debug!(job.id = held.job.0, error = &error as &dyn std::error::Error, "the job's lease was not released");
+        for _ in 0..2 {
+            match self.ledger.finish_conducting(held).await {
+                Ok(false) => {}
+                Ok(true) => return,
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    return debug!(job.id = held.job.0, error, "the job's lease was not released");
+                }
+            }
         }
     }
 

@@ -1,9 +1,8 @@
 //! The function's environment.
 
-use rootcast_environment::{Misconfigured, variable};
 use rootcast_events::Events;
 use rootcast_gate::ScmGate;
-use rootcast_ledger::{Ledger, Tables};
+use rootcast_ledger::{Ledger, Misconfigured, Tables, variable};
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;
 

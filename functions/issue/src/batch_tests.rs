@@ -27,7 +27,7 @@ fn job(work: Work) -> Deployment {
 }
 
 fn record(state: TaskState, attempt: u32) -> TaskRecord {
-    serde_json::from_value(json!({ "device": "bmc-1", "state": state, "attempt": attempt, "at": 0 })).unwrap()
+    TaskRecord::new("bmc-1".parse().unwrap(), state, attempt, NOW)
 }
 
 fn binding(stage: Option<Stage>, attempt: u32, in_error: bool) -> UseRecord {

@@ -8,9 +8,8 @@ mod issue;
 mod lists;
 mod task;
 
-use rootcast_environment::Misconfigured;
 use rootcast_events::Events;
-use rootcast_ledger::{Ledger, LedgerError};
+use rootcast_ledger::{Ledger, LedgerError, Misconfigured};
 use rootcast_pki::crl::CrlShard;
 use rootcast_pki::root::IssueError;
 use rootcast_queue::Queue;

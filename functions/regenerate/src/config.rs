@@ -1,8 +1,7 @@
 //! The function's environment.
 
 use rootcast_authority::{CertificateAuthority, Settings};
-use rootcast_environment::{Misconfigured, variable};
-use rootcast_ledger::{Ledger, Tables};
+use rootcast_ledger::{Ledger, Misconfigured, Tables, variable};
 use rootcast_queue::Queue;
 use rootcast_vault::Vault;
 use time::{Duration, OffsetDateTime};

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rootcast_drivers::Redfish;
-use rootcast_environment::{Misconfigured, variable};
 use rootcast_events::Events;
-use rootcast_ledger::{Ledger, Tables};
+use rootcast_ledger::{Ledger, Misconfigured, Tables, variable};
 use rootcast_queue::Queue;
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;

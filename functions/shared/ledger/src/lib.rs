@@ -15,6 +15,7 @@ mod conducting;
 mod departures;
 mod deployments;
 mod devices;
+mod environment;
 mod error;
 mod expiring;
 mod fleet;
@@ -46,6 +47,7 @@ pub use conducting::Conducting;
 pub use departures::{Departure, Leave};
 pub use deployments::{NewUse, RunningPage};
 pub use devices::{DeviceRecord, ObservedTrustStore, Page};
+pub use environment::{Misconfigured, Tables, variable};
 pub use error::LedgerError;
 pub use expiring::Expiring;
 pub use fleet::{FleetEntry, FleetShard, RestoredFleet};
@@ -64,28 +66,6 @@ pub use uses::{Issuance, Proven, Reserved, UseRecord};
 pub use rootcast_core::job::JobRecord;
 
 use aws_sdk_dynamodb::Client;
-
-/// The names of the tables. Each function gets only those that it needs.
-#[derive(Debug, Clone, Default)]
-pub struct Tables {
-    pub certificates: Option<String>,
-    pub jobs: Option<String>,
-    pub devices: Option<String>,
-    pub access: Option<String>,
-}
-
-impl Tables {
-    /// From `CERTIFICATES_TABLE`, `JOBS_TABLE`, `DEVICES_TABLE` and `ACCESS_TABLE`.
-    pub fn from_env() -> Self {
-        let name = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
-        Self {
-            certificates: name("CERTIFICATES_TABLE"),
-            jobs: name("JOBS_TABLE"),
-            devices: name("DEVICES_TABLE"),
-            access: name("ACCESS_TABLE"),
-        }
-    }
-}
 
 /// Access to all records, with one client.
 #[derive(Debug, Clone)]

@@ -294,35 +294,26 @@ impl Ledger {
     }
 
     pub(crate) fn settlement(&self, settlement: &Settlement) -> Result<TransactWriteItem, LedgerError> {
-        let (ack, failure) = match &settlement.outcome {
+        let Settlement { key, attempt, of, outcome, history, at } = settlement;
+        let (ack, failure) = match outcome {
             Outcome::Acked(ack) => (Some(ack.clone()), None),
             Outcome::Failed(failure) => (None, Some(failure.clone())),
             Outcome::Deployed(_) | Outcome::Skipped => (None, None),
         };
-        let shown = match settlement.outcome {
-            Outcome::Deployed(leaf) => Some(leaf),
+        let shown = match outcome {
+            Outcome::Deployed(leaf) => Some(*leaf),
             _ => None,
         };
         let record = TaskRecord {
-            device: settlement.key.device.clone(),
-            state: settlement.outcome.state(),
-            attempt: settlement.attempt,
-            of: settlement.of,
+            of: *of,
             ack,
             shown,
             failure,
-            waiver: None,
-            history: settlement.outcome.recorded(
-                settlement.key.leg.work(),
-                settlement.attempt,
-                settlement.history.clone(),
-                settlement.at,
-            ),
-            at: settlement.at,
+            history: outcome.recorded(key.leg.work(), *attempt, history.clone(), *at),
+            ..TaskRecord::new(key.device.clone(), outcome.state(), *attempt, *at)
         };
-        let condition =
-            if settlement.attempt <= 1 { Condition::absent("pk") } else { attempt_is("waiting", settlement.attempt) };
-        put(self.jobs()?, "task", &record, task_key(&settlement.key), Some(condition))
+        let condition = if *attempt <= 1 { Condition::absent("pk") } else { attempt_is("waiting", *attempt) };
+        put(self.jobs()?, "task", &record, task_key(key), Some(condition))
     }
 
     pub(crate) fn counts(&self, settlements: &[Settlement]) -> Result<Vec<TransactWriteItem>, LedgerError> {

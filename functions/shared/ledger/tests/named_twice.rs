@@ -79,18 +79,7 @@ async fn devices_and_uses_named_twice_are_found_once() {
 #[tokio::test]
 async fn a_task_named_twice_is_found_once() {
     let key = TaskKey { job: JobId(7), leg: Leg::Distribute, device: device() };
-    let task = TaskRecord {
-        device: "bmc-1".parse().unwrap(),
-        state: TaskState::Failed,
-        attempt: 1,
-        of: None,
-        ack: None,
-        shown: None,
-        failure: None,
-        waiver: None,
-        history: Vec::new(),
-        at: NOW,
-    };
+    let task = TaskRecord::new("bmc-1".parse().unwrap(), TaskState::Failed, 1, NOW);
     let mut row = item(&task);
     let names = [("pk", format!("7#{:02}", key.device.shard())), ("sk", "task#distribute#bmc-1".to_owned())];
     row.extend(names.map(|(name, value)| (name.to_owned(), AttributeValue::S(value))));

@@ -152,22 +152,13 @@ fn judge(task: Option<&TaskRecord>) -> Result<&TaskRecord, Waived> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+
     use super::*;
 
     #[test]
     fn only_what_failed_is_waived() {
-        let task = |state| TaskRecord {
-            device: "a".parse().unwrap(),
-            state,
-            attempt: 1,
-            of: None,
-            ack: None,
-            shown: None,
-            failure: None,
-            waiver: None,
-            history: Vec::new(),
-            at: time::OffsetDateTime::UNIX_EPOCH,
-        };
+        let task = |state| TaskRecord::new("a".parse().unwrap(), state, 1, time::OffsetDateTime::UNIX_EPOCH);
         let judged = |state| judge(Some(&task(state))).map(|task| task.state);
         assert_eq!(judged(TaskState::Failed), Ok(TaskState::Failed));
         assert_eq!(judged(TaskState::Waived), Err(Waived::Before));

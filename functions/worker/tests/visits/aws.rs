@@ -1,6 +1,7 @@
-//! AWS as far as a worker calls it for a rollover, behind the SDK's HTTP port: one device, one job, and faults. What is
+//! AWS as far as a worker calls it for a rollover, behind the SDK's HTTP port: devices, one job, and faults. What is
 //! real is everything from the handler to the bytes that are sent, the SDK's own retries among them.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use aws_smithy_runtime_api::client::http::{
@@ -26,12 +27,13 @@ pub(crate) enum Fault {
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    /// As DynamoDB has it.
-    pub(crate) device: Option<Map<String, Value>>,
+    /// As DynamoDB has them, by their ids.
+    pub(crate) devices: BTreeMap<String, Map<String, Value>>,
     pub(crate) job: Value,
     pub(crate) bundle: Value,
-    /// Its task, once it is settled.
+    /// Its task of the first device, once it is settled.
     pub(crate) task: Option<Value>,
+    /// Nothing where there is none.
     pub(crate) parameter: String,
     /// Each message that was sent, with its queue and its delay.
     pub(crate) sent: Vec<(String, Value, u64)>,
@@ -53,13 +55,13 @@ impl Aws {
         self.0.lock().unwrap()
     }
 
-    pub(crate) fn device<T: DeserializeOwned>(&self) -> T {
-        serde_json::from_value(plain(&json!({ "M": self.state().device }))).unwrap()
+    pub(crate) fn device<T: DeserializeOwned>(&self, id: &str) -> T {
+        serde_json::from_value(plain(&json!({ "M": self.state().devices[id] }))).unwrap()
     }
 
     pub(crate) fn set_device(&self, device: &impl Serialize) {
-        let item = wire(&serde_json::to_value(device).unwrap());
-        self.state().device = item["M"].as_object().cloned();
+        let item = wire(&serde_json::to_value(device).unwrap())["M"].as_object().unwrap().clone();
+        self.state().devices.insert(item["id"]["S"].as_str().unwrap().to_owned(), item);
     }
 
     /// The next calls of this name go wrong.
@@ -93,7 +95,9 @@ impl State {
     fn answer(&mut self, call: &str, body: &Value) -> Answer {
         match call {
             "UpdateItem lease" | "UpdateItem working" | "UpdateItem release" => self.update(body),
-            "GetItem" if body["TableName"] == "devices" => Ok(json!({ "Item": self.device })),
+            "GetItem" if body["TableName"] == "devices" => {
+                Ok(json!({ "Item": self.devices.get(body["Key"]["id"]["S"].as_str().unwrap()) }))
+            }
             "GetItem" => Ok(json!({ "Item": self.bundle["M"] })),
             "BatchGetItem" => {
                 let keys = body["RequestItems"]["jobs"]["Keys"].as_array().unwrap();
@@ -104,16 +108,21 @@ impl State {
                 Ok(json!({ "Responses": { "jobs": items } }))
             }
             "TransactWriteItems" => {
-                if self.task.is_some() {
+                let put = body["TransactItems"][0]["Put"]["Item"].clone();
+                let is_open = |task: &Value| task["state"]["S"] == "waiting" && task["attempt"] == put["attempt"];
+                if self.task.as_ref().is_some_and(|task| !is_open(task)) {
                     let reasons = json!([{ "Code": "ConditionalCheckFailed" }, { "Code": "None" }]);
                     let kind = "com.amazonaws.dynamodb.v20120810#TransactionCanceledException";
                     return Err((400, json!({ "__type": kind, "CancellationReasons": reasons })));
                 }
-                self.task = Some(body["TransactItems"][0]["Put"]["Item"].clone());
+                self.task = Some(put);
                 Ok(json!({}))
             }
             "GetParameters" => {
                 let name = &body["Names"][0];
+                if self.parameter.is_empty() {
+                    return Ok(json!({ "Parameters": [], "InvalidParameters": [name] }));
+                }
                 Ok(json!({ "Parameters": [{ "Name": name, "Value": self.parameter }] }))
             }
             "SendMessage" => {
@@ -136,7 +145,8 @@ impl State {
     /// Of the device.
     fn update(&mut self, body: &Value) -> Answer {
         let values = &body["ExpressionAttributeValues"];
-        let old = self.device.clone();
+        let id = body["Key"]["id"]["S"].as_str().unwrap();
+        let old = self.devices.get(id).cloned();
         let holds = old.as_ref().is_some_and(|item| match values.get(":lease") {
             Some(_) => expression::is_free(item, values),
             None => item.get("lease").is_some_and(|lease| lease["M"]["owner"] == values[":owner"]),
@@ -149,7 +159,7 @@ impl State {
         let mut item = old.unwrap();
         let text = body["UpdateExpression"].as_str().unwrap();
         expression::apply(&mut item, text, &body["ExpressionAttributeNames"], values);
-        self.device = Some(item.clone());
+        self.devices.insert(id.to_owned(), item.clone());
         Ok(if body["ReturnValues"] == "ALL_NEW" { json!({ "Attributes": item }) } else { json!({}) })
     }
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod aws;
+mod batches;
+mod classes;
 mod expression;
 #[path = "../../../shared/drivers/tests/fake/mod.rs"]
 #[allow(dead_code, unused_imports, unreachable_pub, reason = "it serves other tests too")]
@@ -105,13 +107,14 @@ impl World {
             requested_for: None,
         };
         let world = Self { aws, job: Job::new(new, now()), app: Arc::new(app), root: fake::root("Root G2"), fake };
-        world.enrol();
+        world.enrol("bmc-1");
         world.password(PASSWORD);
         world.distributes()
     }
 
-    fn enrol(&self) {
-        let (id, address) = ("bmc-1".parse().unwrap(), self.fake.address.to_string());
+    /// The fake, under this name.
+    fn enrol(&self, id: &str) {
+        let (id, address) = (id.parse().unwrap(), self.fake.address.to_string());
         let mut device = DeviceRecord::new(
             id,
             rootcast_core::device::Incarnation::from_random([1; 16]),
@@ -168,10 +171,18 @@ impl World {
     }
 
     async fn receive(&self, body: &Value, receives: u32) -> bool {
-        let event = json!({ "Records": [{
-            "messageId": "message", "receiptHandle": "handle", "body": body.to_string(),
-            "attributes": { "ApproximateReceiveCount": receives.to_string() }, "messageAttributes": {},
-        }] });
+        self.receive_all(&[body], receives).await
+    }
+
+    /// In one batch. Answers whether all are done with.
+    async fn receive_all(&self, bodies: &[&Value], receives: u32) -> bool {
+        let record = |(number, body): (usize, &&Value)| {
+            json!({
+                "messageId": format!("message {number}"), "receiptHandle": "handle", "body": body.to_string(),
+                "attributes": { "ApproximateReceiveCount": receives.to_string() }, "messageAttributes": {},
+            })
+        };
+        let event = json!({ "Records": bodies.iter().enumerate().map(record).collect::<Vec<_>>() });
         let mut context = Context::default();
         context.request_id = format!("worker at {}", NOW.get());
         let event = LambdaEvent::new(serde_json::from_value(event).unwrap(), context);
@@ -194,7 +205,7 @@ impl World {
     }
 
     fn device(&self) -> DeviceRecord {
-        self.aws.device()
+        self.aws.device("bmc-1")
     }
 
     /// Tasks that were sent anew.

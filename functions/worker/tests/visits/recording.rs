@@ -38,6 +38,23 @@ async fn the_message_tells_the_outcome_where_tables_cannot() {
 }
 
 #[tokio::test]
+async fn the_record_says_what_the_device_holds() {
+    let mut world = World::new().await;
+    assert!(world.deliver().await);
+    let held = world.device().held.unwrap();
+    let ack = held.ack.unwrap();
+    let root = rootcast_pki::fingerprint::Fingerprint::of(&world.root);
+    assert_eq!((ack.of, ack.bundle_version), (world.device().version(), 3));
+    assert_eq!((ack.sha256, held.failure), (rootcast_pki::bundle::content_hash(std::iter::once(root)), None));
+    world.withdraws();
+    world.password("tr0ub4dor-and-3");
+    assert!(world.deliver().await);
+    let held = world.device().held.unwrap();
+    assert_eq!(held.failure.map(|failure| failure.class), Some(ErrorClass::Unauthorized));
+    assert_eq!(held.ack, Some(ack), "what it proved before stays");
+}
+
+#[tokio::test]
 async fn a_lease_whose_answer_was_lost_is_ours() {
     let world = World::new().await;
     world.aws.fault("UpdateItem lease", Fault::AnswerLost, 1);
@@ -78,4 +95,5 @@ async fn a_workers_lease_for_another_message_is_not_ours() {
     assert!(!world.deliver().await);
     assert_eq!(world.fake.requests().len(), 0);
     assert_eq!(world.aws.state().postponed, [31], "when the lease is over");
+    assert_eq!((world.device().tries, world.task()), (None, None), "and that was no try");
 }

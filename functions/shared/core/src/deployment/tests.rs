@@ -104,18 +104,7 @@ fn task(device: usize, (attempt, settled, at): (u32, Option<bool>, OffsetDateTim
         Some(true) => TaskState::Acked,
         Some(false) => TaskState::Failed,
     };
-    TaskRecord {
-        device: named(device),
-        state,
-        attempt,
-        of: None,
-        ack: None,
-        shown: None,
-        failure: None,
-        waiver: None,
-        history: Vec::new(),
-        at,
-    }
+    TaskRecord::new(named(device), state, attempt, at)
 }
 
 fn event() -> impl Strategy<Value = Event> {

@@ -178,18 +178,9 @@ mod tests {
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
     fn task(device: &str, state: TaskState, class: ErrorClass) -> TaskRecord {
-        let failure = Some(Failure::new(class, "no"));
         TaskRecord {
-            device: device.parse().unwrap(),
-            state,
-            attempt: 1,
-            of: None,
-            ack: None,
-            shown: None,
-            failure,
-            waiver: None,
-            history: Vec::new(),
-            at: NOW,
+            failure: Some(Failure::new(class, "no")),
+            ..TaskRecord::new(device.parse().unwrap(), state, 1, NOW)
         }
     }
 

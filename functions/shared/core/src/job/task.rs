@@ -297,6 +297,22 @@ pub struct TaskRecord {
 }
 
 impl TaskRecord {
+    /// A record without a proof, a failure or a history.
+    pub fn new(device: DeviceId, state: TaskState, attempt: u32, at: OffsetDateTime) -> Self {
+        Self {
+            device,
+            state,
+            attempt,
+            of: None,
+            ack: None,
+            shown: None,
+            failure: None,
+            waiver: None,
+            history: Vec::new(),
+            at,
+        }
+    }
+
     /// The stage being done, or failed; `None`: there is nothing more to do.
     pub fn stage(&self, work: Work) -> Option<Stage> {
         let open = matches!(self.state, TaskState::Waiting | TaskState::Failed);

@@ -308,18 +308,8 @@ mod tests {
     fn task(state: TaskState, of: DeviceVersion) -> TaskRecord {
         let sha256 = Fingerprint::from_bytes([1; 32]);
         let ack = Ack { of, at: NOW, bundle_version: 3, sha256, probe: Probe::ReadBack };
-        TaskRecord {
-            device: "bmc-1".parse().unwrap(),
-            state,
-            attempt: 2,
-            of: Some(of),
-            ack: (state == TaskState::Acked).then_some(ack),
-            shown: None,
-            failure: None,
-            waiver: None,
-            history: Vec::new(),
-            at: NOW,
-        }
+        let ack = (state == TaskState::Acked).then_some(ack);
+        TaskRecord { of: Some(of), ack, ..TaskRecord::new("bmc-1".parse().unwrap(), state, 2, NOW) }
     }
 
     #[test]

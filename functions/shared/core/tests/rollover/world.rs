@@ -184,18 +184,9 @@ impl World {
             sha256: Fingerprint::from_bytes([0; 32]),
             probe: Probe::ReadBack,
         });
-        let task = TaskRecord {
-            device: device.clone(),
-            state,
-            attempt,
-            of,
-            ack,
-            shown: None,
-            failure: Some(Failure::new(class_of(device), "no")),
-            waiver: None,
-            history: Vec::new(),
-            at: OffsetDateTime::UNIX_EPOCH,
-        };
+        let failure = Some(Failure::new(class_of(device), "no"));
+        let settled = TaskRecord::new(device.clone(), state, attempt, OffsetDateTime::UNIX_EPOCH);
+        let task = TaskRecord { of, ack, failure, ..settled };
         self.rows.insert((leg, device.clone()), task);
     }
 

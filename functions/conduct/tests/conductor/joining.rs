@@ -1,10 +1,9 @@
 //! Devices that were approved late: how many one wake-up sends, and what happens when it is interrupted.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
@@ -16,24 +15,19 @@ use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
 use aws_sdk_sqs::operation::send_message_batch::{SendMessageBatchError, SendMessageBatchOutput};
 use aws_sdk_sqs::types::error::InvalidBatchEntryId;
-use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
-use conduct::{App, handle};
-use lambda_runtime::{Context, LambdaEvent};
-use rootcast_authority::CertificateAuthority;
+use aws_smithy_mocks::{MockResponse, Rule, mock};
+use conduct::handle;
 use rootcast_core::device::{Driver, Incarnation, Pin, Profile};
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{Ack, Probe};
-use rootcast_ledger::{DeviceRecord, Joining, Ledger, ObservedTrustStore, Tables};
+use rootcast_ledger::{DeviceRecord, Joining, ObservedTrustStore};
 use rootcast_pki::fingerprint::Fingerprint;
-use rootcast_queue::Queue;
-use rootcast_vault::Vault;
-use serde_json::json;
 use time::OffsetDateTime;
+
+use crate::{Item, app, event, schedule, text};
 
 /// The current bundle.
 const BUNDLE: u64 = 3;
-
-type Item = HashMap<String, AttributeValue>;
 
 thread_local! {
     /// In seconds. Each test has its own thread.
@@ -64,10 +58,6 @@ struct World {
 }
 
 type Shared = Arc<Mutex<World>>;
-
-fn text(value: impl Into<String>) -> AttributeValue {
-    AttributeValue::S(value.into())
-}
 
 fn sort_key(item: &Item) -> String {
     item["sk"].as_s().unwrap().clone()
@@ -203,27 +193,9 @@ fn queue(world: &Shared) -> Rule {
 /// One wake-up with this many seconds. Returns whether it completed.
 async fn look_within(world: &Shared, seconds: u64) -> bool {
     let tables = tables(world);
-    let table = |name: &str| Some(name.to_owned());
-    let names =
-        Tables { certificates: table("certificates"), jobs: table("jobs"), devices: table("devices"), access: None };
     let rules: Vec<&Rule> = tables.iter().collect();
-    let ledger = Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &rules), names);
-    let (kms, tagging) = (mock_client!(aws_sdk_kms, []), mock_client!(aws_sdk_resourcegroupstagging, []));
-    let app = App {
-        authority: CertificateAuthority::new(ledger.clone(), Vault::new(&kms, &tagging, "test")),
-        ledger,
-        queue: Queue::new(mock_client!(aws_sdk_sqs, RuleMode::MatchAny, &[&queue(world)])),
-        control_queue: "https://sqs.invalid/control".to_owned(),
-        task_queue: "https://sqs.invalid/task".to_owned(),
-        stall: time::Duration::minutes(15),
-        stack: "test".to_owned(),
-        clock: now,
-    };
-    let mut context = Context::default();
-    let end = SystemTime::from(now()) + Duration::from_secs(seconds);
-    context.deadline = end.duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
-    let wake = serde_json::from_value(json!({ "wake": "running" })).unwrap();
-    handle(&app, LambdaEvent::new(wake, context)).await.is_ok()
+    let app = app(&rules, &queue(world), now);
+    handle(&app, event(schedule(), now(), Duration::from_secs(seconds))).await.is_ok()
 }
 
 async fn look(world: &Shared) {

@@ -1,10 +1,8 @@
 //! What a wake-up costs, which jobs it conducts, and what happens to its message: with the SDK's own mock layer, which
 //! counts calls.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsBatchResponse;
 use aws_sdk_dynamodb::Client;
@@ -15,16 +13,11 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::operation::send_message::SendMessageOutput;
-use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
-use conduct::{App, handle};
-use lambda_runtime::{Context, LambdaEvent};
-use rootcast_authority::CertificateAuthority;
-use rootcast_ledger::{Ledger, Tables};
-use rootcast_queue::Queue;
-use rootcast_vault::Vault;
-use serde::de::DeserializeOwned;
-use serde_json::json;
+use aws_smithy_mocks::{Rule, mock};
+use conduct::{ConductError, Wake, handle};
 use time::OffsetDateTime;
+
+use crate::{Item, app, control, event, number, schedule, text};
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 const ROLLOVER: u64 = 99_999;
@@ -51,16 +44,8 @@ impl World {
     }
 }
 
-fn text(value: impl Into<String>) -> AttributeValue {
-    AttributeValue::S(value.into())
-}
-
-fn number(value: u64) -> AttributeValue {
-    AttributeValue::N(value.to_string())
-}
-
-fn entry(job: u64) -> HashMap<String, AttributeValue> {
-    HashMap::from([("pk".to_owned(), text("running")), ("sk".to_owned(), text(format!("{job:012}")))])
+fn entry(job: u64) -> Item {
+    Item::from([("pk".to_owned(), text("running")), ("sk".to_owned(), text(format!("{job:012}")))])
 }
 
 /// Takes and releases a job's lease.
@@ -128,23 +113,6 @@ fn tables(world: &Shared) -> [Rule; 3] {
     [get, query, write]
 }
 
-fn app(rules: &[&Rule], sent: &Rule) -> App {
-    let table = |name: &str| Some(name.to_owned());
-    let tables = Tables { certificates: table("certificates"), jobs: table("jobs"), ..Tables::default() };
-    let ledger = Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules), tables);
-    let (kms, tagging) = (mock_client!(aws_sdk_kms, []), mock_client!(aws_sdk_resourcegroupstagging, []));
-    App {
-        authority: CertificateAuthority::new(ledger.clone(), Vault::new(&kms, &tagging, "test")),
-        ledger,
-        queue: Queue::new(mock_client!(aws_sdk_sqs, RuleMode::MatchAny, &[sent])),
-        control_queue: "https://sqs.invalid/control".to_owned(),
-        task_queue: "https://sqs.invalid/task".to_owned(),
-        stall: time::Duration::minutes(15),
-        stack: "test".to_owned(),
-        clock: || NOW,
-    }
-}
-
 /// Accepts a delayed control message for the job.
 fn handed_on() -> Rule {
     mock!(aws_sdk_sqs::Client::send_message)
@@ -155,17 +123,14 @@ fn handed_on() -> Rule {
         .then_output(|| SendMessageOutput::builder().build())
 }
 
-fn event<T>(payload: T) -> LambdaEvent<T> {
-    let mut context = Context::default();
-    let end = SystemTime::now() + Duration::from_secs(60);
-    context.deadline = end.duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
-    LambdaEvent::new(payload, context)
+/// A minute is left.
+async fn wake(tables: &[&Rule], sent: &Rule, wake: Wake) -> Result<SqsBatchResponse, ConductError> {
+    handle(&app(tables, sent, || NOW), event(wake, NOW, Duration::from_secs(60))).await
 }
 
-async fn schedule(world: &Shared) -> Result<SqsBatchResponse, conduct::ConductError> {
+async fn look(world: &Shared) -> Result<SqsBatchResponse, ConductError> {
     let ([get, query, write], [take, leave]) = (tables(world), leases(world));
-    let wake = serde_json::from_value(json!({ "wake": "running" })).unwrap();
-    handle(&app(&[&get, &query, &write, &take, &leave], &handed_on()), event(wake)).await
+    wake(&[&get, &query, &write, &take, &leave], &handed_on(), schedule()).await
 }
 
 #[tokio::test]
@@ -173,7 +138,7 @@ async fn the_schedule_costs_the_same_for_ten_thousand_deployments() {
     let rollover = ["get authority ", "take 99999", "get 99999 meta", "leave 99999"];
     for (running, place) in [(10, None), (10_000, Some("place Some(1000)"))] {
         let world = Shared::new(World { running, ..World::default() }.into());
-        schedule(&world).await.unwrap();
+        look(&world).await.unwrap();
         let looked: Vec<&str> =
             rollover.into_iter().chain(["joining", "get schedule running", "query"]).chain(place).collect();
         assert_eq!(world.lock().unwrap().calls, looked, "{running}");
@@ -185,7 +150,7 @@ async fn every_quiet_deployment_gets_its_turn_after_the_rollover() {
     let quiet = vec![3, 999, 1500, 2400];
     let world = Shared::new(World { running: 2500, quiet, ..World::default() }.into());
     for expected in [vec![ROLLOVER, 3, 999], vec![ROLLOVER, 1500], vec![ROLLOVER, 2400], vec![ROLLOVER, 3, 999]] {
-        schedule(&world).await.unwrap();
+        look(&world).await.unwrap();
         assert_eq!(world.lock().unwrap().conducted(), expected);
     }
 }
@@ -193,14 +158,14 @@ async fn every_quiet_deployment_gets_its_turn_after_the_rollover() {
 #[tokio::test]
 async fn a_deployment_that_cannot_be_conducted_blocks_no_other() {
     let world = Shared::new(World { running: 20, quiet: vec![3, 7], broken: Some(3), ..World::default() }.into());
-    assert!(schedule(&world).await.is_err());
+    assert!(look(&world).await.is_err());
     assert_eq!(world.lock().unwrap().conducted(), [ROLLOVER, 3, 7]);
 }
 
 #[tokio::test]
 async fn the_position_is_recorded_before_a_deployment_is_conducted() {
     let world = Shared::new(World { running: 20, quiet: vec![3, 7], ..World::default() }.into());
-    schedule(&world).await.unwrap();
+    look(&world).await.unwrap();
     let calls = std::mem::take(&mut world.lock().unwrap().calls);
     let calls: Vec<_> = calls.into_iter().skip_while(|call| call != "query").collect();
     let of = |job: u64| {
@@ -211,11 +176,6 @@ async fn the_position_is_recorded_before_a_deployment_is_conducted() {
     assert_eq!(calls, expected);
 }
 
-fn woken<T: DeserializeOwned>() -> T {
-    let body = json!({ "job": 7, "why": "a test" }).to_string();
-    serde_json::from_value(json!({ "Records": [{ "messageId": "m-1", "body": body }] })).unwrap()
-}
-
 #[tokio::test]
 async fn a_throttled_job_is_handed_on_and_its_message_done() {
     let throttled = r#"{"__type":"ThrottlingException","message":"too fast"}"#;
@@ -223,7 +183,7 @@ async fn a_throttled_job_is_handed_on_and_its_message_done() {
     let read = (0..8).fold(read, |read, _| read.http_status(400, Some(throttled.to_owned()))).build();
     let sent = handed_on();
     let [take, leave] = leases(&Shared::default());
-    let answer = handle(&app(&[&read, &take, &leave], &sent), event(woken())).await.unwrap();
+    let answer = wake(&[&read, &take, &leave], &sent, control()).await.unwrap();
     assert_eq!((take.num_calls(), leave.num_calls()), (1, 1), "nobody has to wait for the lease");
     assert!(answer.batch_item_failures.is_empty(), "{answer:?}");
     assert_eq!((read.num_calls(), sent.num_calls()), (8, 1));
@@ -234,7 +194,7 @@ async fn an_unreadable_record_fails_its_message() {
     let world = Shared::new(World { broken: Some(7), ..World::default() }.into());
     let ([get, query, write], [take, leave]) = (tables(&world), leases(&world));
     let sent = handed_on();
-    let answer = handle(&app(&[&get, &query, &write, &take, &leave], &sent), event(woken())).await.unwrap();
+    let answer = wake(&[&get, &query, &write, &take, &leave], &sent, control()).await.unwrap();
     assert_eq!(answer.batch_item_failures[0].item_identifier, "m-1");
     assert_eq!(sent.num_calls(), 0);
 }

@@ -1,0 +1,202 @@
+//! Which certificates others are told of, and when again: on the SDK's own mock layer.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::query::{QueryError, QueryOutput};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::error::ResourceNotFoundException;
+use aws_sdk_eventbridge::operation::put_events::PutEventsOutput;
+use aws_sdk_eventbridge::types::PutEventsResultEntry;
+use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
+use rootcast_events::Events;
+use rootcast_ledger::{Ledger, Tables};
+use rotate::{App, handle};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+const DAY: i64 = 24 * 3600;
+/// Certificates a page.
+const PAGE: usize = 2;
+
+thread_local! {
+    /// Seconds. A test has a thread of its own.
+    static NOW: Cell<i64> = const { Cell::new(1_000_000) };
+}
+
+fn now() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(NOW.get()).unwrap()
+}
+
+fn later(seconds: i64) {
+    NOW.set(NOW.get() + seconds);
+}
+
+struct Row {
+    shard: i64,
+    not_after: i64,
+    noticed: Option<i64>,
+}
+
+#[derive(Default)]
+struct World {
+    certificates: BTreeMap<String, Row>,
+    /// Certificates of which EventBridge takes no event.
+    refused: Vec<String>,
+    /// This shard cannot be read.
+    broken: Option<i64>,
+    /// What EventBridge took: of which certificate, and how many days before its end.
+    told: Vec<(String, u64)>,
+}
+
+type Shared = Arc<Mutex<World>>;
+
+fn id(number: usize) -> String {
+    format!("scs{number:013}")
+}
+
+fn number(value: i64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn amount(value: &AttributeValue) -> i64 {
+    value.as_n().unwrap().parse().unwrap()
+}
+
+impl World {
+    /// So many certificates, each of which has so many days left.
+    fn of(shard: i64, days: &[i64]) -> Self {
+        let row = |days: &i64| Row { shard, not_after: NOW.get() + days * DAY, noticed: None };
+        Self { certificates: (1..).map(id).zip(days.iter().map(row)).collect(), ..Self::default() }
+    }
+
+    fn shared(self) -> Shared {
+        Arc::new(Mutex::new(self))
+    }
+
+    fn page(&self, shard: i64, from: i64, to: i64, after: &str) -> QueryOutput {
+        let mut due = self
+            .certificates
+            .iter()
+            .filter(|(id, row)| row.shard == shard && (from..=to).contains(&row.not_after) && id.as_str() > after);
+        let item = |(id, row): (&String, &Row)| {
+            let text = |value: &str| AttributeValue::S(value.to_owned());
+            let known =
+                [("id", text(id)), ("folder", text("\\VED")), ("name", text(id)), ("notAfter", number(row.not_after))];
+            let known = known.into_iter().chain(row.noticed.map(|days| ("noticed", number(days))));
+            known.map(|(name, value)| (name.to_owned(), value)).collect::<HashMap<_, _>>()
+        };
+        let page: Vec<_> = due.by_ref().take(PAGE).map(item).collect();
+        let next = page.last().filter(|_| due.next().is_some()).cloned();
+        QueryOutput::builder().set_items(Some(page)).set_last_evaluated_key(next).build()
+    }
+}
+
+fn tables(world: &Shared) -> [Rule; 2] {
+    let (read, written) = (Arc::clone(world), Arc::clone(world));
+    let query = mock!(Client::query).then_compute_response(move |request| {
+        let (world, values) = (read.lock().unwrap(), request.expression_attribute_values().unwrap());
+        let [shard, from, to] = [":shard", ":from", ":to"].map(|name| amount(&values[name]));
+        if world.broken == Some(shard) {
+            let missing = ResourceNotFoundException::builder().build();
+            return MockResponse::Error(QueryError::ResourceNotFoundException(missing));
+        }
+        let after = request.exclusive_start_key().map_or("", |key| key["id"].as_s().unwrap());
+        MockResponse::Output(world.page(shard, from, to, after))
+    });
+    let update = mock!(Client::update_item).then_compute_output(move |request| {
+        let mut world = written.lock().unwrap();
+        let row = world.certificates.get_mut(request.key().unwrap()["id"].as_s().unwrap()).unwrap();
+        row.noticed = Some(amount(&request.expression_attribute_values().unwrap()[":days"]));
+        UpdateItemOutput::builder().build()
+    });
+    [query, update]
+}
+
+fn bus(world: &Shared) -> Rule {
+    let world = Arc::clone(world);
+    mock!(aws_sdk_eventbridge::Client::put_events).then_compute_output(move |request| {
+        let mut world = world.lock().unwrap();
+        let mut take = |detail: &str| {
+            let detail: Value = serde_json::from_str(detail).unwrap();
+            let id = detail["certificateId"].as_str().unwrap().to_owned();
+            if world.refused.contains(&id) {
+                return PutEventsResultEntry::builder().error_code("InternalFailure").build();
+            }
+            world.told.push((id, detail["days"].as_u64().unwrap()));
+            PutEventsResultEntry::builder().event_id("1").build()
+        };
+        let results = request.entries().iter().map(|entry| take(entry.detail().unwrap())).collect();
+        PutEventsOutput::builder().set_entries(Some(results)).build()
+    })
+}
+
+/// One run, which has so many seconds: whether it came through, and what was told, by certificate.
+async fn run_within(world: &Shared, seconds: u64) -> (bool, Vec<(String, u64)>) {
+    let names = Tables { certificates: Some("certificates".to_owned()), ..Tables::default() };
+    let [query, update] = tables(world);
+    let app = App {
+        ledger: Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &[&query, &update]), names),
+        events: Events::new(mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, &[&bus(world)]), "bus"),
+        clock: now,
+    };
+    let done = handle(&app, SystemTime::from(now()) + Duration::from_secs(seconds)).await.is_ok();
+    let mut told = std::mem::take(&mut world.lock().unwrap().told);
+    told.sort_unstable();
+    (done, told)
+}
+
+async fn run(world: &Shared) -> Vec<(String, u64)> {
+    let (done, told) = run_within(world, 60).await;
+    assert!(done);
+    told
+}
+
+#[tokio::test]
+async fn a_certificate_is_told_of_once_a_threshold() {
+    let world = World::of(3, &[31]).shared();
+    for (wait, days) in [(0, None), (1, Some(30)), (14, None), (1, Some(15)), (8, Some(7)), (6, Some(1)), (2, None)] {
+        later(wait * DAY);
+        let expected: Vec<_> = days.map(|days| (id(1), days)).into_iter().collect();
+        assert_eq!(run(&world).await, expected, "after {wait} more days");
+        later(3600);
+        assert_eq!(run(&world).await, [], "an hour later");
+        later(-3600);
+    }
+}
+
+#[tokio::test]
+async fn every_page_of_a_shard_is_looked_at() {
+    let world = World::of(0, &[20; 2 * PAGE + 1]).shared();
+    let all: Vec<_> = (1..=2 * PAGE + 1).map(|number| (id(number), 30)).collect();
+    assert_eq!(run(&world).await, all);
+}
+
+#[tokio::test]
+async fn what_a_run_has_no_time_for_the_next_one_tells() {
+    let world = World::of(0, &[20; PAGE + 1]).shared();
+    let (done, told) = run_within(&world, 0).await;
+    assert!(done);
+    assert_eq!(told, [(id(1), 30), (id(2), 30)]);
+    assert_eq!(run(&world).await, [(id(3), 30)]);
+}
+
+#[tokio::test]
+async fn a_refused_event_is_not_taken_for_told() {
+    let world = World::of(0, &[20, 20]).shared();
+    world.lock().unwrap().refused = vec![id(1)];
+    assert_eq!(run(&world).await, [(id(2), 30)]);
+    world.lock().unwrap().refused.clear();
+    assert_eq!(run(&world).await, [(id(1), 30)], "and the other one not again");
+}
+
+#[tokio::test]
+async fn a_shard_that_cannot_be_read_holds_up_no_other() {
+    let world = World { broken: Some(0), ..World::of(15, &[20]) }.shared();
+    assert_eq!(run_within(&world, 60).await, (false, vec![(id(1), 30)]));
+}

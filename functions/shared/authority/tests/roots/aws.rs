@@ -1,0 +1,337 @@
+//! DynamoDB and KMS, as far as the authority calls them, on the SDK's own mock layer; and what was called, in its order.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::scan::ScanOutput;
+use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
+use aws_sdk_dynamodb::types::error::TransactionCanceledException;
+use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
+use aws_sdk_kms::error::ErrorMetadata;
+use aws_sdk_kms::operation::create_key::{CreateKeyError, CreateKeyOutput};
+use aws_sdk_kms::operation::get_public_key::{GetPublicKeyError, GetPublicKeyOutput};
+use aws_sdk_kms::operation::sign::{SignError, SignOutput};
+use aws_sdk_kms::operation::tag_resource::TagResourceOutput;
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::error::DisabledException;
+use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyUsageType};
+use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
+use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, Tag};
+use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
+use rootcast_authority::CertificateAuthority;
+use rootcast_ledger::{Ledger, RootRecord, Tables};
+use rootcast_pki::algorithm::KeyAlgorithm;
+use rootcast_pki::fingerprint::Fingerprint;
+use rootcast_vault::Vault;
+
+use crate::keys::Key;
+
+type Item = HashMap<String, AttributeValue>;
+
+/// A key of KMS.
+pub(crate) struct KmsKey {
+    pub(crate) pair: Key,
+    pub(crate) disabled: bool,
+    tags: BTreeMap<String, String>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    /// By `id`, or by `pk` and `sk`.
+    rows: BTreeMap<String, Item>,
+    pub(crate) keys: BTreeMap<String, KmsKey>,
+    /// Writes, and what was asked of KMS but for public keys.
+    pub(crate) calls: Vec<String>,
+    /// What each signature was made of, and for what it was reserved.
+    pub(crate) signed: Vec<(&'static str, Fingerprint)>,
+    writes: usize,
+    /// The answer of this write is lost; from 1.
+    lost_write: Option<usize>,
+    /// This write is not done; from 1.
+    failed_write: Option<usize>,
+    /// The next key is made, and nobody hears of it.
+    pub(crate) lost_key: bool,
+    /// KMS signs with another key than the one that it was asked for.
+    pub(crate) forges: bool,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Aws(Arc<Mutex<State>>);
+
+fn text(value: impl Into<String>) -> AttributeValue {
+    AttributeValue::S(value.into())
+}
+
+fn key_of(item: &Item) -> String {
+    ["id", "pk", "sk"].iter().filter_map(|name| item.get(*name)?.as_s().ok().cloned()).collect::<Vec<_>>().join(" ")
+}
+
+/// `root#0000000001` is `root 1`.
+fn named(key: &str) -> Option<String> {
+    match key.split_once('#') {
+        Some((kind @ ("root" | "bundle"), number)) => Some(format!("{kind} {}", number.parse::<u64>().ok()?)),
+        Some(_) => None,
+        None if key.ends_with(" meta") => Some("job".to_owned()),
+        None if key.ends_with(" conductor") => Some("lease".to_owned()),
+        None => (key == "authority").then(|| key.to_owned()),
+    }
+}
+
+impl State {
+    pub(crate) fn put(&mut self, row: impl IntoIterator<Item = (&'static str, AttributeValue)>) {
+        let row: Item = row.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        self.rows.insert(key_of(&row), row);
+    }
+
+    /// What a write demands of the row that is there.
+    fn holds(
+        &self,
+        key: &Item,
+        expression: Option<&str>,
+        names: Option<&HashMap<String, String>>,
+        values: Option<&Item>,
+    ) -> bool {
+        let row = self.rows.get(&key_of(key));
+        match expression.and_then(|expression| expression.split_once(" = ")) {
+            Some((name, value)) => {
+                let name = names.and_then(|names| names.get(name)).map_or(name, String::as_str);
+                row.and_then(|row| row.get(name)) == values.unwrap().get(value)
+            }
+            None => expression.is_none_or(|expression| expression.starts_with("attribute_not_exists") && row.is_none()),
+        }
+    }
+
+    /// All or nothing.
+    fn transact(&mut self, writes: &[TransactWriteItem]) -> bool {
+        let (mut rows, mut names) = (Vec::new(), Vec::new());
+        for write in writes {
+            let (key, holds) = if let Some(put) = write.put() {
+                rows.push(put.item().clone());
+                let (names, values) = (put.expression_attribute_names(), put.expression_attribute_values());
+                (put.item(), self.holds(put.item(), put.condition_expression(), names, values))
+            } else {
+                let check = write.condition_check().unwrap();
+                let (names, values) = (check.expression_attribute_names(), check.expression_attribute_values());
+                (check.key(), self.holds(check.key(), Some(check.condition_expression()), names, values))
+            };
+            if !holds {
+                return false;
+            }
+            names.extend(named(&key_of(key)));
+        }
+        self.rows.extend(rows.into_iter().map(|row| (key_of(&row), row)));
+        self.calls.push(format!("write {}", names.join(", ")));
+        self.writes += 1;
+        true
+    }
+
+    /// One of the next writes goes wrong; from 1. `done`: its answer alone is lost.
+    pub(crate) fn lose_write_in(&mut self, number: usize, done: bool) {
+        let lost = if done { &mut self.lost_write } else { &mut self.failed_write };
+        *lost = Some(self.writes + number);
+    }
+
+    /// Signatures for this that differ in what they are made of.
+    pub(crate) fn signed_as(&self, purpose: &str, from: usize) -> usize {
+        let of = self.signed[from..].iter().filter(|(signed, _)| *signed == purpose);
+        of.map(|(_, digest)| digest).collect::<BTreeSet<_>>().len()
+    }
+
+    pub(crate) fn roots(&self) -> Vec<RootRecord> {
+        let roots = self.rows.iter().filter(|(key, _)| key.starts_with("root#"));
+        roots.map(|(_, row)| serde_dynamo::from_item(row.clone()).unwrap()).collect()
+    }
+
+    pub(crate) fn bundles(&self) -> usize {
+        self.rows.keys().filter(|key| key.starts_with("bundle#")).count()
+    }
+
+    /// For what the digest was reserved.
+    fn purpose(&self, digest: Fingerprint) -> &'static str {
+        let roots = self.roots();
+        let links = roots.iter().flat_map(|root| root.new_with_old.iter().chain(&root.old_with_new));
+        if links.into_iter().any(|link| link.tbs == digest) {
+            return "link";
+        }
+        if roots.iter().any(|root| root.tbs == Some(digest)) { "root" } else { "bundle" }
+    }
+}
+
+impl Aws {
+    /// An empty stack, whose roots have P-256 keys: their signatures are of SHA-256, as what is reserved.
+    pub(crate) fn new() -> Self {
+        let aws = Self::default();
+        let algorithm = text(serde_json::to_value(KeyAlgorithm::EcdsaP256).unwrap().as_str().unwrap());
+        aws.state().put([
+            ("id", text("policy")),
+            ("revision", AttributeValue::N("1".to_owned())),
+            ("algorithm", algorithm),
+        ]);
+        aws
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// A device is approved.
+    pub(crate) fn approve(&self) {
+        let one = || AttributeValue::N("1".to_owned());
+        let row = [("pk", text("fleet#00")), ("sk", text("revision")), ("revision", one()), ("approved", one())];
+        self.state().put(row);
+    }
+
+    /// A conductor holds the job.
+    pub(crate) fn lease(&self, job: u64, owner: &str) {
+        self.state().put([("pk", text(job.to_string())), ("sk", text("conductor")), ("owner", text(owner))]);
+    }
+
+    /// What was called since this was asked.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().calls)
+    }
+
+    pub(crate) fn ledger(&self) -> Ledger {
+        let table = |name: &str| Some(name.to_owned());
+        let names = Tables {
+            certificates: table("certificates"),
+            jobs: table("jobs"),
+            devices: table("devices"),
+            access: None,
+        };
+        let rules = self.tables();
+        let rules: Vec<&Rule> = rules.iter().collect();
+        Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &rules), names)
+    }
+
+    /// As a process has it that starts now.
+    pub(crate) fn authority(&self) -> CertificateAuthority {
+        let rules = self.kms();
+        let rules: Vec<&Rule> = rules.iter().collect();
+        let kms = mock_client!(aws_sdk_kms, RuleMode::MatchAny, &rules);
+        let tagging = mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, &[&self.tagging()]);
+        CertificateAuthority::new(self.ledger(), Vault::new(&kms, &tagging, "fleet"))
+    }
+
+    fn tables(&self) -> [Rule; 5] {
+        use aws_sdk_dynamodb::Client;
+        let (get, batch, write) = (self.clone(), self.clone(), self.clone());
+        [
+            mock!(Client::get_item).then_compute_output(move |request| {
+                let row = get.state().rows.get(&key_of(request.key().unwrap())).cloned();
+                GetItemOutput::builder().set_item(row).build()
+            }),
+            mock!(Client::batch_get_item).then_compute_output(move |request| {
+                let state = batch.state();
+                let tables = request.request_items().unwrap().iter();
+                tables
+                    .fold(BatchGetItemOutput::builder(), |answer, (table, wanted)| {
+                        let found =
+                            wanted.keys().iter().filter_map(|key| state.rows.get(&key_of(key)).cloned()).collect();
+                        answer.responses(table, found)
+                    })
+                    .build()
+            }),
+            mock!(Client::scan).then_output(|| ScanOutput::builder().build()),
+            // The counter of jobs.
+            mock!(Client::update_item).then_output(|| {
+                UpdateItemOutput::builder().attributes("last", AttributeValue::N("7".to_owned())).build()
+            }),
+            mock!(Client::transact_write_items).then_compute_response(move |request| {
+                let mut state = write.state();
+                if state.failed_write == Some(state.writes + 1) {
+                    state.failed_write = None;
+                    return MockResponse::Error(TransactWriteItemsError::unhandled("it is not done"));
+                }
+                if !state.transact(request.transact_items()) {
+                    let reason = CancellationReason::builder().code("ConditionalCheckFailed").build();
+                    let cancelled = TransactionCanceledException::builder().cancellation_reasons(reason).build();
+                    return MockResponse::Error(TransactWriteItemsError::TransactionCanceledException(cancelled));
+                }
+                if state.lost_write == Some(state.writes) {
+                    return MockResponse::Error(TransactWriteItemsError::unhandled("the answer is lost"));
+                }
+                MockResponse::Output(TransactWriteItemsOutput::builder().build())
+            }),
+        ]
+    }
+
+    fn kms(&self) -> [Rule; 4] {
+        use aws_sdk_kms::Client;
+        let (create, show, sign, tag) = (self.clone(), self.clone(), self.clone(), self.clone());
+        [
+            mock!(Client::create_key).then_compute_response(move |request| {
+                let mut state = create.state();
+                let arn = format!("key {}", state.keys.len() + 1);
+                let tags = request.tags().iter().map(|tag| (tag.tag_key().to_owned(), tag.tag_value().to_owned()));
+                let key =
+                    KmsKey { pair: Key::generate(KeyAlgorithm::EcdsaP256), disabled: false, tags: tags.collect() };
+                state.keys.insert(arn.clone(), key);
+                state.calls.push("make a key".to_owned());
+                if std::mem::take(&mut state.lost_key) {
+                    return MockResponse::Error(CreateKeyError::unhandled("the answer is lost"));
+                }
+                let metadata = KeyMetadata::builder().key_id(&arn).arn(&arn).build().unwrap();
+                MockResponse::Output(CreateKeyOutput::builder().key_metadata(metadata).build())
+            }),
+            mock!(Client::get_public_key).then_compute_response(move |request| {
+                let state = show.state();
+                let key = &state.keys[request.key_id().unwrap()];
+                if key.disabled {
+                    return MockResponse::Error(GetPublicKeyError::DisabledException(disabled()));
+                }
+                let answer = GetPublicKeyOutput::builder().key_spec(KeySpec::EccNistP256);
+                let answer =
+                    answer.key_usage(KeyUsageType::SignVerify).public_key(Blob::new(key.pair.spki_der.as_slice()));
+                MockResponse::Output(answer.build())
+            }),
+            mock!(Client::sign).then_compute_response(move |request| {
+                let mut state = sign.state();
+                let (arn, digest) = (request.key_id().unwrap(), request.message().unwrap().as_ref());
+                if state.keys[arn].disabled {
+                    return MockResponse::Error(SignError::DisabledException(disabled()));
+                }
+                let of = Fingerprint::from_bytes(digest.try_into().unwrap());
+                let purpose = state.purpose(of);
+                state.calls.push(format!("sign a {purpose} with {arn}"));
+                state.signed.push((purpose, of));
+                let forged = state.forges.then(|| Key::generate(KeyAlgorithm::EcdsaP256));
+                let signature = forged.as_ref().unwrap_or(&state.keys[arn].pair).sign(digest);
+                MockResponse::Output(SignOutput::builder().signature(Blob::new(signature)).build())
+            }),
+            mock!(Client::tag_resource).then_compute_output(move |request| {
+                let mut state = tag.state();
+                let arn = request.key_id().unwrap().to_owned();
+                let tags = request.tags().iter().map(|tag| (tag.tag_key().to_owned(), tag.tag_value().to_owned()));
+                state.keys.get_mut(&arn).unwrap().tags.extend(tags);
+                state.calls.push(format!("mark {arn}"));
+                TagResourceOutput::builder().build()
+            }),
+        ]
+    }
+
+    fn tagging(&self) -> Rule {
+        let aws = self.clone();
+        mock!(aws_sdk_resourcegroupstagging::Client::get_resources).then_compute_output(move |request| {
+            let state = aws.state();
+            let fits = |key: &KmsKey| {
+                let mut filters = request.tag_filters().iter();
+                filters
+                    .all(|filter| key.tags.get(filter.key().unwrap()).is_some_and(|tag| filter.values().contains(tag)))
+            };
+            let mapping = |(arn, key): (&String, &KmsKey)| {
+                let tags = key.tags.iter().map(|(name, value)| Tag::builder().key(name).value(value).build().unwrap());
+                ResourceTagMapping::builder().resource_arn(arn).set_tags(Some(tags.collect())).build()
+            };
+            let found = state.keys.iter().filter(|(_, key)| fits(key)).map(mapping).collect();
+            GetResourcesOutput::builder().set_resource_tag_mapping_list(Some(found)).build()
+        })
+    }
+}
+
+fn disabled() -> DisabledException {
+    DisabledException::builder().meta(ErrorMetadata::builder().code("DisabledException").build()).build()
+}

@@ -1,0 +1,220 @@
+//! Roots, made, activated and withdrawn: in which order that is done, what is refused, and what is taken up again.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod aws;
+#[path = "../../../pki/tests/it/keys.rs"]
+#[allow(dead_code, reason = "it serves other tests too")]
+mod keys;
+
+use rootcast_authority::{AuthorityError, Made, RootRequest, Settings};
+use rootcast_core::audit::Actor;
+use rootcast_core::job::{Activation, Job, JobId};
+use rootcast_core::rollover::generation::GenerationState;
+use rootcast_core::rollover::rollout::Rollout;
+use rootcast_ledger::{Conducting, LedgerError};
+use rootcast_pki::algorithm::KeyAlgorithm;
+use rootcast_vault::VaultError;
+use time::{Duration, OffsetDateTime};
+
+use crate::aws::Aws;
+use crate::keys::{Key, TODAY};
+
+const JOB: JobId = JobId(7);
+
+impl Aws {
+    /// By a process of its own.
+    async fn make_root_at(&self, now: OffsetDateTime) -> Result<Made, AuthorityError> {
+        let settings = Settings {
+            root_name: "Rootcast Root".to_owned(),
+            subject: "O=Example Corp,C=DE".parse().unwrap(),
+            validity: Duration::days(3650),
+            backdate: Duration::hours(1),
+        };
+        let request = RootRequest { activation: Activation::Proven, rollout: Rollout::default(), requested_for: None };
+        self.authority().make_root(&settings, &request, &Actor::function("tests"), now).await
+    }
+
+    async fn make_root(&self) -> Result<Made, AuthorityError> {
+        self.make_root_at(TODAY).await
+    }
+
+    async fn job(&self) -> Job {
+        self.ledger().job(JOB).await.unwrap().unwrap()
+    }
+
+    async fn signing(&self) -> Option<u32> {
+        self.ledger().authority().await.unwrap().signing
+    }
+
+    /// KMS holds another key under this name.
+    fn replace_key(&self, arn: &str) {
+        self.state().keys.get_mut(arn).unwrap().pair = Key::generate(KeyAlgorithm::EcdsaP256);
+    }
+
+    fn disable_key(&self, arn: &str) {
+        self.state().keys.get_mut(arn).unwrap().disabled = true;
+    }
+}
+
+/// The first root signs; devices were approved since.
+async fn signing_root() -> Aws {
+    let aws = Aws::new();
+    assert_eq!(aws.make_root().await.unwrap(), Made { generation: 1, job: None });
+    aws.approve();
+    aws.calls();
+    aws
+}
+
+#[tokio::test]
+async fn a_root_is_reserved_signed_and_stored_in_this_order() {
+    let aws = Aws::new();
+    aws.make_root().await.unwrap();
+    let order = [
+        "write authority, root 1",
+        "make a key",
+        "write root 1",
+        "write root 1",
+        "sign a root with key 1",
+        "mark key 1",
+        "sign a bundle with key 1",
+        "write authority, root 1, bundle 1",
+    ];
+    assert_eq!(aws.calls(), order);
+}
+
+#[tokio::test]
+async fn links_are_reserved_and_signed_before_the_switch() {
+    let aws = signing_root().await;
+    aws.make_root().await.unwrap();
+    aws.calls();
+    aws.lease(JOB.0, "conductor");
+    let held = Conducting { job: JOB, owner: "conductor".to_owned() };
+    aws.authority().activate_root(&mut aws.job().await, Some(&held), &Actor::function("tests"), TODAY).await.unwrap();
+    let order = [
+        "write root 2",
+        "sign a link with key 1",
+        "sign a link with key 2",
+        "mark key 2",
+        "write authority, root 2, root 1, job, lease",
+    ];
+    assert_eq!(aws.calls(), order);
+}
+
+#[tokio::test]
+async fn nobody_switches_without_the_lease() {
+    let aws = signing_root().await;
+    aws.make_root().await.unwrap();
+    aws.lease(JOB.0, "another conductor");
+    let held = Conducting { job: JOB, owner: "conductor".to_owned() };
+    let refused =
+        aws.authority().activate_root(&mut aws.job().await, Some(&held), &Actor::function("tests"), TODAY).await;
+    assert!(matches!(refused, Err(AuthorityError::Ledger(LedgerError::Conflict))), "{refused:?}");
+    assert_eq!(aws.signing().await, Some(1));
+}
+
+#[tokio::test]
+async fn a_signature_that_does_not_verify_is_not_stored() {
+    let aws = Aws::new();
+    aws.state().forges = true;
+    let refused = aws.make_root().await;
+    assert!(matches!(refused, Err(AuthorityError::Vault(VaultError::Issue(_)))), "{refused:?}");
+    assert_eq!(aws.state().roots()[0].certificate, None);
+    assert_eq!(aws.state().bundles(), 0);
+    aws.state().forges = false;
+    assert_eq!(aws.make_root().await.unwrap().generation, 1, "it is finished by the next call");
+}
+
+#[tokio::test]
+async fn a_key_other_than_the_reserved_one_signs_no_root() {
+    let aws = Aws::new();
+    aws.state().lose_write_in(3, true);
+    aws.make_root().await.unwrap_err();
+    assert!(aws.state().roots()[0].tbs.is_some(), "what is to be signed is on record");
+    aws.replace_key("key 1");
+    let refused = aws.make_root().await;
+    assert!(matches!(refused, Err(AuthorityError::NotAsReserved)), "{refused:?}");
+    assert!(aws.state().signed.is_empty());
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_its_certificates_signs_no_bundle() {
+    let aws = signing_root().await;
+    aws.replace_key("key 1");
+    let refused = aws.make_root().await;
+    assert!(matches!(refused, Err(AuthorityError::Vault(VaultError::Differs { .. }))), "{refused:?}");
+    assert!(!aws.calls().iter().any(|call| call.starts_with("sign") && call.ends_with("key 1")));
+    assert_eq!((aws.signing().await, aws.state().bundles()), (Some(1), 1));
+}
+
+#[tokio::test]
+async fn a_lost_write_makes_no_second_root() {
+    let writes = (1..=4).flat_map(|number| [(number, true), (number, false)]);
+    for lost @ (number, done) in writes {
+        let aws = Aws::new();
+        aws.approve();
+        aws.state().lose_write_in(number, done);
+        aws.make_root().await.unwrap_err();
+        let again = aws.make_root_at(TODAY + Duration::minutes(2)).await;
+        match &again {
+            // It was published, and nobody had heard of it.
+            Err(AuthorityError::Busy(Some(JOB))) => assert_eq!(lost, (4, true)),
+            made => assert_eq!(made.as_ref().unwrap(), &Made { generation: 1, job: Some(JOB) }, "{lost:?}"),
+        }
+        let state = aws.state();
+        let roots = state.roots();
+        assert_eq!((roots.len(), state.bundles(), state.keys.len()), (1, 1, 1), "{lost:?}");
+        assert_eq!(roots[0].state, GenerationState::Published);
+        assert_eq!(state.signed_as("root", 0), 1, "{lost:?}: under one serial number");
+    }
+}
+
+#[tokio::test]
+async fn a_key_whose_answer_was_lost_is_found_again() {
+    let aws = Aws::new();
+    aws.state().lost_key = true;
+    aws.make_root().await.unwrap_err();
+    assert_eq!(aws.make_root().await.unwrap().generation, 1);
+    assert_eq!(aws.state().keys.len(), 1);
+}
+
+#[tokio::test]
+async fn a_lost_write_gives_a_link_no_second_serial() {
+    for lost @ (number, done) in [(1, true), (2, true), (2, false)] {
+        let aws = signing_root().await;
+        aws.make_root().await.unwrap();
+        let before = aws.state().signed.len();
+        aws.state().lose_write_in(number, done);
+        let mut job = aws.job().await;
+        aws.authority().activate_root(&mut job, None, &Actor::function("tests"), TODAY).await.unwrap_err();
+        let mut job = aws.job().await;
+        let again = aws.authority().activate_root(&mut job, None, &Actor::function("tests"), TODAY).await;
+        assert_eq!(again.is_ok(), lost != (2, true), "{again:?}");
+        assert_eq!(aws.signing().await, Some(2));
+        assert_eq!(aws.state().signed_as("link", before), 2, "{lost:?}: one each way");
+    }
+}
+
+#[tokio::test]
+async fn a_disabled_old_key_stops_no_new_root() {
+    let aws = signing_root().await;
+    aws.disable_key("key 1");
+    assert_eq!(aws.make_root().await.unwrap(), Made { generation: 2, job: Some(JOB) });
+    assert_eq!(aws.ledger().bundle(2).await.unwrap().unwrap().unsigned_by, [1]);
+    let mut job = aws.job().await;
+    aws.authority().activate_root(&mut job, None, &Actor::function("tests"), TODAY).await.unwrap();
+    assert_eq!((aws.signing().await, aws.job().await.unusable_keys.contains(&1)), (Some(2), true));
+    let links = aws.state().roots().pop().map(|root| (root.new_with_old.is_some(), root.old_with_new.is_some()));
+    assert_eq!(links, Some((false, true)), "none that only the old key can sign");
+}
+
+#[tokio::test]
+async fn a_disabled_old_key_stops_no_abort() {
+    let aws = signing_root().await;
+    aws.make_root().await.unwrap();
+    aws.disable_key("key 1");
+    let mut job = aws.job().await;
+    aws.authority().withdraw_root(&mut job, None, &Actor::function("tests"), TODAY).await.unwrap();
+    let bundle = aws.ledger().bundle(3).await.unwrap().unwrap();
+    assert_eq!((bundle.unsigned_by, bundle.bundle.anchors.len(), bundle.bundle.withdrawn.len()), (vec![1], 1, 1));
+    assert_eq!(aws.state().roots()[1].state, GenerationState::Abandoned);
+}
