@@ -4,7 +4,7 @@ use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::deployment::{Deployment, DeploymentOutcome};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::{JobId, JobState, Leg, Selection, Tally};
-use rootcast_gate::{ApiError, Envelope, Message};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
 use rootcast_ledger::{JobRecord, Ledger, LedgerError, TaskKey};
 use serde::Serialize;
 use tracing::info;
@@ -67,14 +67,14 @@ pub(crate) struct DeploymentView {
 }
 
 impl DeploymentView {
-    pub(crate) async fn load(ledger: &Ledger, job: &Deployment) -> Result<Self, ApiError> {
+    pub(crate) async fn load(ledger: &Ledger, job: &Deployment) -> Result<Self, LenovoError> {
         let counted: Tally = ledger.counters(job.id, Leg::Install).await?.into_iter().sum();
         Ok(Self { summary: job.into(), devices: Counts::of(&job.tally(counted), true) })
     }
 }
 
 /// All devices, in the order of their ids: there are few.
-pub(crate) async fn rows(ledger: &Ledger, job: &Deployment) -> Result<Vec<Row>, ApiError> {
+pub(crate) async fn rows(ledger: &Ledger, job: &Deployment) -> Result<Vec<Row>, LenovoError> {
     let key = |device: &_| TaskKey { job: job.id, leg: Leg::Install, device: Clone::clone(device) };
     let keys: Vec<TaskKey> = job.devices.iter().map(key).collect();
     let (_, mut tasks) = ledger.jobs_and_tasks([], &keys).await?;
@@ -82,8 +82,8 @@ pub(crate) async fn rows(ledger: &Ledger, job: &Deployment) -> Result<Vec<Row>, 
 }
 
 /// What is left of a job's commands: a deployment has no wave to stop before, and nothing to take back.
-pub(crate) fn not_steered(job: JobId) -> ApiError {
-    ApiError::conflict(
+pub(crate) fn not_steered(job: JobId) -> LenovoError {
+    LenovoError::conflict(
         format!(
             "Job {job} brings a certificate to devices: it is neither paused nor aborted, and no device of it is waived."
         ),
@@ -92,12 +92,12 @@ pub(crate) fn not_steered(job: JobId) -> ApiError {
 }
 
 /// What failed of a deployment is tried again, whether it has ended or not.
-pub(crate) async fn resume(parts: &Parts, by: &Actor, id: JobId) -> Result<Envelope<JobView>, ApiError> {
+pub(crate) async fn resume(parts: &Parts, by: &Actor, id: JobId) -> Result<Envelope<JobView>, LenovoError> {
     for _ in 0..ATTEMPTS {
         let JobRecord::Deployment(job) = load_any(&parts.ledger, id).await? else { return Err(not_steered(id)) };
         let now = (parts.clock)();
         let job = job.retry(Selection::everything(now), now).map_err(|why| {
-            ApiError::conflict(
+            LenovoError::conflict(
                 format!("Job {id} cannot be resumed: {why}."),
                 format!("GET /jobs/{id} shows where it is and why."),
             )
@@ -115,7 +115,7 @@ pub(crate) async fn resume(parts: &Parts, by: &Actor, id: JobId) -> Result<Envel
             }
         }
     }
-    Err(ApiError::conflict(format!("Job {id} is changing all the time."), "Send the request again in a moment."))
+    Err(LenovoError::conflict(format!("Job {id} is changing all the time."), "Send the request again in a moment."))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::task::{TaskRecord, TaskState};
 use rootcast_core::job::{Cursor, Job, JobOutcome, JobState, Leg};
-use rootcast_gate::ApiError;
+use rootcast_dialects::lenovo::LenovoError;
 use rootcast_ledger::Ledger;
 use serde::{Deserialize, Serialize};
 
@@ -102,7 +102,7 @@ pub(crate) async fn page(
     paging: &Paging,
     filtered: bool,
     keep: impl Fn(&Row) -> bool,
-) -> Result<(Vec<Row>, Option<String>), ApiError> {
+) -> Result<(Vec<Row>, Option<String>), LenovoError> {
     let limit = paging.limit(1000)? as usize;
     let leg = job.leg();
     let mut at = match paging.place::<PageStart>()? {
@@ -129,7 +129,7 @@ async fn read_shard(
     leg: Leg,
     at: &Cursor,
     limit: usize,
-) -> Result<(Vec<Row>, Cursor), ApiError> {
+) -> Result<(Vec<Row>, Cursor), LenovoError> {
     let (shard, after) = (at.shard(job.id), at.after.as_ref());
     let devices = ledger.fleet(shard, after, None, limit).await?;
     let devices: Vec<DeviceId> = devices.into_iter().map(|entry| entry.device).collect();

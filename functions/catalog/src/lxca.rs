@@ -10,14 +10,15 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use rootcast_core::job::{Command, Job, JobId, JobState, Tally};
-use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId};
+use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
+use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{JobRecord, Ledger};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use self::result::{DeviceResult, MESSAGE_BUNDLE, result};
 use crate::app::{App, Parts};
-use crate::extract::{Body, Id, Params};
+use crate::extract::{Id, Params};
 use crate::fleet::{Row, Standing, page, standing};
 use crate::jobs::{load, progress, tally};
 use crate::page::Paging;
@@ -83,7 +84,7 @@ impl JobView {
 }
 
 /// `GET /signingCertificate/jobs`: rollovers, newest first, without their devices.
-pub(crate) async fn jobs(State(app): State<App>) -> Result<Envelope<Vec<JobView>>, ApiError> {
+pub(crate) async fn jobs(State(app): State<App>) -> Result<Envelope<Vec<JobView>>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let mut shown = Vec::new();
     for job in ledger.jobs_before(None, LISTED).await?.jobs {
@@ -101,7 +102,7 @@ pub(crate) async fn job(
     Extension(caller): Extension<Principal>,
     Id(id): Id<JobId>,
     Params(paging): Params<Paging>,
-) -> Result<Envelope<JobView>, ApiError> {
+) -> Result<Envelope<JobView>, LenovoError> {
     let parts = app.parts().await?;
     let ledger = &parts.ledger;
     let job = load(ledger, id).await?;
@@ -115,7 +116,7 @@ async fn results(
     caller: &Principal,
     job: &Job,
     paging: &Paging,
-) -> Result<(Vec<DeviceResult>, Option<String>), ApiError> {
+) -> Result<(Vec<DeviceResult>, Option<String>), LenovoError> {
     let keep = |row: &Row| sees(caller, row) && standing(job, row) != Standing::NotInJob;
     let (rows, cursor) = page(ledger, job, paging, !caller.sees_everything(), keep).await?;
     let now = clock();
@@ -123,7 +124,7 @@ async fn results(
         .map(|row| async move {
             let standing = standing(job, &row);
             let is_held = standing == Standing::Waiting && is_held(ledger, &row, now).await?;
-            Ok::<_, ApiError>(result(&row, standing, is_held))
+            Ok::<_, LenovoError>(result(&row, standing, is_held))
         })
         .buffered(CONCURRENCY)
         .try_collect()
@@ -132,7 +133,7 @@ async fn results(
 }
 
 /// Whether a worker is at the device. There is one job at a time, so it is this one's.
-async fn is_held(ledger: &Ledger, row: &Row, now: OffsetDateTime) -> Result<bool, ApiError> {
+async fn is_held(ledger: &Ledger, row: &Row, now: OffsetDateTime) -> Result<bool, LenovoError> {
     let device = ledger.device(&row.device).await?;
     Ok(device.and_then(|device| device.lease).is_some_and(|lease| now < lease.until))
 }
@@ -165,7 +166,7 @@ pub(crate) async fn tasks(
     Id(ids): Id<String>,
     Params(Compact { compact }): Params<Compact>,
     Params(paging): Params<Paging>,
-) -> Result<Json<Vec<Task>>, ApiError> {
+) -> Result<Json<Vec<Task>>, LenovoError> {
     let parts = app.parts().await?;
     let mut tasks = Vec::new();
     for id in parse_ids(ids.split(','))? {
@@ -180,7 +181,7 @@ pub(crate) async fn newest(
     Extension(caller): Extension<Principal>,
     Params(Compact { compact }): Params<Compact>,
     Params(paging): Params<Paging>,
-) -> Result<Json<Vec<Task>>, ApiError> {
+) -> Result<Json<Vec<Task>>, LenovoError> {
     let parts = app.parts().await?;
     let mut tasks = Vec::new();
     for job in parts.ledger.jobs_before(None, NEWEST).await?.jobs {
@@ -198,7 +199,7 @@ impl Task {
         job: &Job,
         compact: bool,
         paging: &Paging,
-    ) -> Result<Self, ApiError> {
+    ) -> Result<Self, LenovoError> {
         let tally = tally(&parts.ledger, job).await?;
         let children = if compact {
             None
@@ -243,7 +244,7 @@ pub(crate) async fn cancel(
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
     Body(Action { action: Verb::Cancel, list }): Body<Action>,
-) -> Result<Envelope<()>, ApiError> {
+) -> Result<Envelope<()>, LenovoError> {
     let parts = app.parts().await?;
     let ids = parse_ids(list.iter().map(String::as_str))?;
     let by = caller.acting(&request);
@@ -257,11 +258,11 @@ pub(crate) async fn cancel(
     Ok(Envelope { response: None, ..Envelope::success(()) }.saying(message))
 }
 
-fn parse_ids<'a>(ids: impl Iterator<Item = &'a str>) -> Result<Vec<JobId>, ApiError> {
+fn parse_ids<'a>(ids: impl Iterator<Item = &'a str>) -> Result<Vec<JobId>, LenovoError> {
     let parsed: Result<Vec<JobId>, _> = ids.take(MOST_JOBS + 1).map(|id| id.trim().parse()).collect();
     match parsed {
         Ok(ids) if (1..=MOST_JOBS).contains(&ids.len()) => Ok(ids),
-        _ => Err(ApiError::invalid(
+        _ => Err(LenovoError::invalid(
             format!("The list names 1 to {MOST_JOBS} jobs by their decimal ids."),
             "GET /jobs lists those that there are.",
         )),

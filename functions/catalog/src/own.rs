@@ -12,7 +12,8 @@ use rootcast_core::inventory::dn::{CertificateDn, application_dn};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
 use rootcast_deploy::{NotBegun, Refusal, Request, issue};
-use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
+use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{CertificateOrPending, CertificateRecord};
 use rootcast_pki::certificate::Certificate;
 use serde::Serialize;
@@ -41,7 +42,7 @@ pub(crate) async fn renew(
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
     Id(id): Id<DeviceId>,
-) -> Result<(HeaderMap, Envelope<Begun>), ApiError> {
+) -> Result<(HeaderMap, Envelope<Begun>), LenovoError> {
     may(&caller, Right::Write, &id)?;
     let parts = app.parts().await?;
     let by = caller.acting(&request);
@@ -50,7 +51,7 @@ pub(crate) async fn renew(
     info!(caller = caller.name, job.id = job.id.0, device.id = %id, certificate.id = %job.certificate, "a device's own certificate is to be issued");
     wake(parts, job.id, "created").await;
     let job_path = path(job.id);
-    let location = job_path.parse().map_err(ApiError::internal)?;
+    let location = job_path.parse().map_err(LenovoError::internal)?;
     let begun = Begun { job_path, certificate: job.certificate, dn: CertificateDn::of_device(&id).to_string() };
     let message = Message::done(
         format!("Device {id} is to have a certificate of its own, by job {}.", job.id),
@@ -59,21 +60,21 @@ pub(crate) async fn renew(
     Ok((HeaderMap::from_iter([(LOCATION, location)]), Envelope::success(begun).saying(message)))
 }
 
-fn refused(id: &DeviceId, why: NotBegun) -> ApiError {
+fn refused(id: &DeviceId, why: NotBegun) -> LenovoError {
     let text = why.to_string();
     match why {
         NotBegun::Refused(Refusal::NoDevice) => no_such_device(id),
         NotBegun::Refused(Refusal::NotApproved | Refusal::NoPrivateKey(_) | Refusal::NoWebServer(_)) => {
-            ApiError::invalid(text, "Correct the device's record, and send the request again.")
+            LenovoError::invalid(text, "Correct the device's record, and send the request again.")
         }
         NotBegun::Refused(Refusal::Full) => {
-            ApiError::conflict(text, "GET /devices/ID lists its certificates; then send the request again.")
+            LenovoError::conflict(text, "GET /devices/ID lists its certificates; then send the request again.")
         }
         NotBegun::Refused(Refusal::UnderWay { .. }) | NotBegun::NameTaken(_) | NotBegun::Busy => {
-            ApiError::conflict(text, "Send the request again then.")
+            LenovoError::conflict(text, "Send the request again then.")
         }
         NotBegun::NoCertificate | NotBegun::Expired(_) | NotBegun::Own(_) | NotBegun::NoRandom(_) => {
-            ApiError::internal(why)
+            LenovoError::internal(why)
         }
         NotBegun::Ledger(error) => error.into(),
     }
@@ -116,10 +117,10 @@ pub(crate) async fn show(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
-) -> Result<Envelope<Own>, ApiError> {
+) -> Result<Envelope<Own>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let none = || {
-        ApiError::not_found(
+        LenovoError::not_found(
             format!("Device {id} has no certificate of ours."),
             format!("POST /devices/{id}/certificate has one made."),
         )

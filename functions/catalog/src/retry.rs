@@ -12,7 +12,8 @@ use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::task::{ErrorClass, TaskRecord, TaskState};
 use rootcast_core::job::{Job, JobId, Leg, MOST_RETRIED, MOST_WAVES, Selection, Stretch};
-use rootcast_gate::{ApiError, BODY_LIMIT, Envelope, Message, Principal, RequestId, media_type, parse_json, read};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
+use rootcast_gate::{BODY_LIMIT, Principal, RequestId, media_type, parse_json, read};
 use rootcast_ledger::{Change, JobRecord, Ledger, LedgerError, TaskKey};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -51,7 +52,7 @@ pub(crate) async fn retry(
     Extension(request_id): Extension<RequestId>,
     Id(id): Id<JobId>,
     request: Request,
-) -> Result<Envelope<Retried>, ApiError> {
+) -> Result<Envelope<Retried>, LenovoError> {
     let mut filters = Filters::of(request).await?;
     if let Some(devices) = &mut filters.devices {
         devices.retain(|device| caller.sees(&application_dn(device)));
@@ -93,11 +94,11 @@ pub(crate) async fn retry(
             }
         }
     }
-    Err(ApiError::conflict(format!("Job {id} is changing all the time."), "Send the request again in a moment."))
+    Err(LenovoError::conflict(format!("Job {id} is changing all the time."), "Send the request again in a moment."))
 }
 
 impl Filters {
-    async fn of(request: Request) -> Result<Self, ApiError> {
+    async fn of(request: Request) -> Result<Self, LenovoError> {
         let (head, body) = request.into_parts();
         let body = read(body, BODY_LIMIT).await?;
         if body.is_empty() {
@@ -113,12 +114,12 @@ impl Filters {
     }
 
     /// Waves by where they lie: a task does not know its wave.
-    async fn select(&self, ledger: &Ledger, job: &JobRecord, now: OffsetDateTime) -> Result<Selection, ApiError> {
+    async fn select(&self, ledger: &Ledger, job: &JobRecord, now: OffsetDateTime) -> Result<Selection, LenovoError> {
         let stretches = match (&self.waves, job) {
             (None, _) => None,
             (Some(numbers), JobRecord::Rollover(job)) => Some(stretches(ledger, job, numbers).await?),
             (Some(_), JobRecord::Deployment(job)) => {
-                return Err(ApiError::invalid(
+                return Err(LenovoError::invalid(
                     format!("Job {} brings a certificate to all its devices at once: it has no waves.", job.id),
                     "Leave waves out, and send the request again.",
                 ));
@@ -134,7 +135,7 @@ impl Filters {
 }
 
 /// Each value once: naming it twice says no more.
-fn check<T: Clone + Eq + Hash>(name: &str, values: &mut Option<Vec<T>>, most: usize) -> Result<(), ApiError> {
+fn check<T: Clone + Eq + Hash>(name: &str, values: &mut Option<Vec<T>>, most: usize) -> Result<(), LenovoError> {
     let Some(values) = values else { return Ok(()) };
     let why = match values.len() {
         // Else a list that came out empty by mistake would choose everything.
@@ -146,17 +147,17 @@ fn check<T: Clone + Eq + Hash>(name: &str, values: &mut Option<Vec<T>>, most: us
             return Ok(());
         }
     };
-    Err(ApiError::invalid(why, "Correct the body and send the request again."))
+    Err(LenovoError::invalid(why, "Correct the body and send the request again."))
 }
 
 /// A wave that there is not, or not yet, has no devices.
-async fn stretches(ledger: &Ledger, job: &Job, numbers: &[u32]) -> Result<Vec<Stretch>, ApiError> {
+async fn stretches(ledger: &Ledger, job: &Job, numbers: &[u32]) -> Result<Vec<Stretch>, LenovoError> {
     let waves = ledger.waves(job.id).await?;
     Ok(numbers.iter().filter_map(|number| job.stretch_of_wave(*number, &waves)).collect())
 }
 
 /// The job as it is to be saved.
-fn resumed(job: &JobRecord, selection: Selection, now: OffsetDateTime) -> Result<JobRecord, ApiError> {
+fn resumed(job: &JobRecord, selection: Selection, now: OffsetDateTime) -> Result<JobRecord, LenovoError> {
     let id = job.id();
     let resumed = match job.clone() {
         JobRecord::Rollover(job) => {
@@ -168,7 +169,7 @@ fn resumed(job: &JobRecord, selection: Selection, now: OffsetDateTime) -> Result
         }
     };
     resumed.map_err(|why| {
-        ApiError::conflict(
+        LenovoError::conflict(
             format!("Job {id} cannot try anything again: {why}."),
             format!("GET /jobs/{id} shows where it is and why."),
         )
@@ -191,7 +192,7 @@ fn leg_of(job: &JobRecord) -> Leg {
     }
 }
 
-async fn count(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Result<u64, ApiError> {
+async fn count(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Result<u64, LenovoError> {
     let chosen = |task: &TaskRecord| task.state == TaskState::Failed && selection.chooses(job.id(), task);
     let job = match job {
         JobRecord::Rollover(job) => job,
@@ -216,7 +217,7 @@ async fn count(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Resul
 }
 
 /// The tasks of the devices that no later job has taken, and that nobody reset.
-async fn of_deployment(ledger: &Ledger, job: &Deployment) -> Result<Vec<TaskRecord>, ApiError> {
+async fn of_deployment(ledger: &Ledger, job: &Deployment) -> Result<Vec<TaskRecord>, LenovoError> {
     let uses = ledger.uses_by(job.certificate, &job.devices).await?;
     let uses = uses.into_iter().filter(|binding| binding.job == Some(job.id) && binding.lifecycle.in_error);
     let key = |device| TaskKey { job: job.id, leg: Leg::Install, device };
@@ -225,8 +226,8 @@ async fn of_deployment(ledger: &Ledger, job: &Deployment) -> Result<Vec<TaskReco
     Ok(tasks.into_values().collect())
 }
 
-fn nothing_chosen(job: JobId) -> ApiError {
-    ApiError::conflict(
+fn nothing_chosen(job: JobId) -> LenovoError {
+    LenovoError::conflict(
         format!("No device of job {job} that failed is chosen by that."),
         format!(
             "GET /jobs/{job}/tasks?state=failed shows what failed and its class, GET /jobs/{job} its waves; correct the body."
@@ -242,7 +243,7 @@ mod tests {
 
     use super::*;
 
-    async fn filters(body: impl Into<Body>) -> Result<Filters, ApiError> {
+    async fn filters(body: impl Into<Body>) -> Result<Filters, LenovoError> {
         Filters::of(Request::builder().body(body.into()).unwrap()).await
     }
 

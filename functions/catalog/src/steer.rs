@@ -4,7 +4,8 @@ use axum::Extension;
 use axum::extract::State;
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::{Command, Job, JobId};
-use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
+use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{Change, JobRecord, LedgerError};
 use tracing::info;
 
@@ -16,7 +17,7 @@ use crate::jobs::{JobView, RolloverView, load_any};
 /// The conductor writes the same record all the time; whoever loses a race decides again on what is there now.
 const ATTEMPTS: u32 = 10;
 
-type Answer = Result<Envelope<JobView>, ApiError>;
+type Answer = Result<Envelope<JobView>, LenovoError>;
 
 pub(crate) async fn pause(
     State(app): State<App>,
@@ -61,14 +62,14 @@ async fn answer(app: &App, by: &Actor, id: JobId, command: Command) -> Answer {
 }
 
 /// The rollover as it is afterwards.
-pub(crate) async fn steer(parts: &Parts, by: &Actor, id: JobId, command: Command) -> Result<Job, ApiError> {
+pub(crate) async fn steer(parts: &Parts, by: &Actor, id: JobId, command: Command) -> Result<Job, LenovoError> {
     for _ in 0..ATTEMPTS {
         let JobRecord::Rollover(job) = load_any(&parts.ledger, id).await? else {
             return Err(deployments::not_steered(id));
         };
         let now = (parts.clock)();
         let job = job.command(command, now).map_err(|why| {
-            ApiError::conflict(
+            LenovoError::conflict(
                 format!("Job {id} cannot do that: {why}."),
                 format!("GET /jobs/{id} shows where it is and why."),
             )
@@ -84,7 +85,7 @@ pub(crate) async fn steer(parts: &Parts, by: &Actor, id: JobId, command: Command
             }
         }
     }
-    Err(ApiError::conflict(format!("Job {id} is changing all the time."), "Send the request again in a moment."))
+    Err(LenovoError::conflict(format!("Job {id} is changing all the time."), "Send the request again in a moment."))
 }
 
 const fn action(command: Command) -> Action {

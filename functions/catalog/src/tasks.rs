@@ -8,7 +8,8 @@ use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::task::{ErrorClass, Failure, TaskState};
 use rootcast_core::job::visit::{TaskAttempt, Tries};
 use rootcast_core::job::{Job, JobId, Leg};
-use rootcast_gate::{ApiError, Envelope, Principal};
+use rootcast_dialects::lenovo::{Envelope, LenovoError};
+use rootcast_gate::Principal;
 use rootcast_ledger::{JobRecord, Ledger};
 use serde::{Deserialize, Serialize};
 
@@ -100,7 +101,7 @@ pub(crate) async fn list(
     Id(id): Id<JobId>,
     Params(paging): Params<Paging>,
     Params(filter): Params<Filter>,
-) -> Result<Envelope<Tasks>, ApiError> {
+) -> Result<Envelope<Tasks>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let job = match load_any(ledger, id).await? {
         JobRecord::Rollover(job) => job,
@@ -122,7 +123,7 @@ pub(crate) async fn list(
 }
 
 /// The devices' records know of them. No call where nothing waits.
-async fn with_tries(ledger: &Ledger, job: JobId, mut tasks: Vec<Task>) -> Result<Vec<Task>, ApiError> {
+async fn with_tries(ledger: &Ledger, job: JobId, mut tasks: Vec<Task>) -> Result<Vec<Task>, LenovoError> {
     let waiting = tasks.iter().filter(|task| task.state == TaskState::Waiting).map(|task| &task.device);
     let devices = ledger.devices_by_id(waiting).await?;
     for task in &mut tasks {

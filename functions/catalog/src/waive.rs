@@ -11,14 +11,15 @@ use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::task::{TaskRecord, TaskState};
 use rootcast_core::job::{JobId, JobState};
-use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId, ResultKind};
+use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message, ResultKind};
+use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{JobRecord, LedgerError, TaskKey};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use crate::app::{App, Parts};
 use crate::deployments::not_steered;
-use crate::extract::{Body, Id};
+use crate::extract::Id;
 use crate::jobs::{RolloverView, load, load_any};
 use crate::steer::wake;
 
@@ -42,8 +43,8 @@ pub(crate) struct Waiver {
 
 impl Waiver {
     /// Each device once, where it was named first: naming it twice says no more.
-    fn checked(mut self) -> Result<Self, ApiError> {
-        let refused = |why: String| Err(ApiError::invalid(why, "Correct the body and send the request again."));
+    fn checked(mut self) -> Result<Self, LenovoError> {
+        let refused = |why: String| Err(LenovoError::invalid(why, "Correct the body and send the request again."));
         let reason = self.reason.trim();
         if reason.is_empty() || reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control) {
             return refused(format!(
@@ -81,13 +82,13 @@ pub(crate) async fn waive(
     Extension(request): Extension<RequestId>,
     Id(id): Id<JobId>,
     Body(waiver): Body<Waiver>,
-) -> Result<Envelope<Waived>, ApiError> {
+) -> Result<Envelope<Waived>, LenovoError> {
     let waiver = waiver.checked()?;
     let deadline = Instant::now() + LIMIT;
     let parts = app.parts().await?;
     let JobRecord::Rollover(job) = load_any(&parts.ledger, id).await? else { return Err(not_steered(id)) };
     if job.state == JobState::Ended {
-        return Err(ApiError::conflict(
+        return Err(LenovoError::conflict(
             format!("Job {id} has ended: nobody waits for its devices."),
             format!("GET /jobs/{id} shows how it ended."),
         ));
@@ -158,7 +159,7 @@ async fn waive_shard(
     keys: Vec<TaskKey>,
     why: &str,
     deadline: Instant,
-) -> Result<HashMap<DeviceId, Outcome>, ApiError> {
+) -> Result<HashMap<DeviceId, Outcome>, LenovoError> {
     let mut done: HashMap<DeviceId, Outcome> =
         keys.iter().map(|key| (key.device.clone(), Outcome::of(&key.device, BUSY))).collect();
     for part in keys.chunks(READ) {
@@ -182,7 +183,7 @@ async fn waive_one(
     task: Option<&TaskRecord>,
     of: Option<DeviceVersion>,
     why: &str,
-) -> Result<Outcome, ApiError> {
+) -> Result<Outcome, LenovoError> {
     let outcome = |result| Outcome::of(&key.device, result);
     let task = match (refusal(task), task) {
         (None, Some(task)) => task,
@@ -226,8 +227,7 @@ mod tests {
 
     #[test]
     fn a_waiver_has_a_reason_and_devices() {
-        let check =
-            |body: serde_json::Value| parse_json::<Waiver>(body.to_string().as_bytes()).and_then(Waiver::checked);
+        let check = |body: serde_json::Value| Waiver::checked(parse_json::<Waiver>(body.to_string().as_bytes())?);
         let waiver = check(json!({ "devices": ["b", "a", "b"], "reason": "scrapped" })).unwrap();
         assert_eq!(waiver.devices, ["b", "a"].map(|id| id.parse::<DeviceId>().unwrap()), "each once");
         for refused in [

@@ -3,7 +3,7 @@
 use rootcast_authority::RootRequest;
 use rootcast_core::job::Activation;
 use rootcast_core::rollover::rollout::Rollout;
-use rootcast_gate::ApiError;
+use rootcast_dialects::lenovo::LenovoError;
 use std::str::FromStr;
 
 /// In characters.
@@ -15,7 +15,7 @@ const KNOWN: &str = "Known are activation, reason, canary, growth, largestWave, 
 ///
 /// # Errors
 /// 400, naming the parameter and what it may be.
-pub fn root_request(query: &str) -> Result<RootRequest, ApiError> {
+pub fn root_request(query: &str) -> Result<RootRequest, LenovoError> {
     let mut request =
         RootRequest { activation: Activation::default(), rollout: Rollout::default(), requested_for: None };
     let rollout = &mut request.rollout;
@@ -32,29 +32,29 @@ pub fn root_request(query: &str) -> Result<RootRequest, ApiError> {
             "proofAge" => rollout.proof_age = number(&name, &value)?,
             // The vendor's own; the job's path is always told.
             "returnJobInfo" => {}
-            _ => return Err(ApiError::invalid(format!("There is no query parameter {name:.64}."), KNOWN)),
+            _ => return Err(LenovoError::invalid(format!("There is no query parameter {name:.64}."), KNOWN)),
         }
     }
     request.rollout = request.rollout.checked().map_err(|error| {
-        ApiError::invalid(format!("The rollout cannot be carried out: {error}."), "Correct this parameter.")
+        LenovoError::invalid(format!("The rollout cannot be carried out: {error}."), "Correct this parameter.")
     })?;
     Ok(request)
 }
 
-fn activation(value: &str) -> Result<Activation, ApiError> {
+fn activation(value: &str) -> Result<Activation, LenovoError> {
     match value {
         "proven" => Ok(Activation::Proven),
         "immediate" => Ok(Activation::Immediate),
-        _ => Err(ApiError::invalid(
+        _ => Err(LenovoError::invalid(
             "activation is neither proven nor immediate.",
             "Leave it out: the new root then signs once every device has proven that it holds it.",
         )),
     }
 }
 
-fn reason(value: &str) -> Result<Option<String>, ApiError> {
+fn reason(value: &str) -> Result<Option<String>, LenovoError> {
     if value.chars().count() > LONGEST_REASON || value.chars().any(char::is_control) {
-        return Err(ApiError::invalid(
+        return Err(LenovoError::invalid(
             format!("reason has more than {LONGEST_REASON} characters, or control characters."),
             "Say it more briefly, on one line.",
         ));
@@ -62,9 +62,9 @@ fn reason(value: &str) -> Result<Option<String>, ApiError> {
     Ok((!value.is_empty()).then(|| value.to_owned()))
 }
 
-fn number<T: FromStr>(name: &str, value: &str) -> Result<T, ApiError> {
+fn number<T: FromStr>(name: &str, value: &str) -> Result<T, LenovoError> {
     value.parse().map_err(|_| {
-        ApiError::invalid(format!("{name} is not a whole number in its range."), "Give it in decimal digits.")
+        LenovoError::invalid(format!("{name} is not a whole number in its range."), "Give it in decimal digits.")
     })
 }
 

@@ -5,7 +5,7 @@ use rootcast_core::deployment::MOST_DEPLOYED;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
 use rootcast_deploy::{Refusal, Request};
-use rootcast_gate::VenafiError;
+use rootcast_dialects::venafi::VenafiError;
 use rootcast_ledger::CertificateOrPending;
 use tokio::time::Instant;
 use tracing::info;

@@ -9,15 +9,14 @@ use axum::{Extension, Json};
 use futures::{StreamExt, TryStreamExt, stream};
 use rootcast_core::audit::{Act, Action, Outcome, Subject};
 use rootcast_core::job::JobId;
-use rootcast_gate::{Principal, RequestId, VenafiError};
+use rootcast_dialects::venafi::{Body, Documented, Flag, VenafiError};
+use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{LedgerError, UseRecord};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::body::{Body, Flag};
 use crate::named::Call;
-use crate::refusal::Refusal;
 use crate::wait::patience;
 use crate::{App, Deadline};
 
@@ -60,7 +59,7 @@ pub(crate) async fn reset(
     let open = app.ledger.uses_of_certificate(named.id).await?;
     let open: Vec<UseRecord> = open.into_iter().filter(|each| each.lifecycle.stage.is_some()).collect();
     if open.is_empty() {
-        return Err(Refusal::NothingToReset.into());
+        return Err(Documented::NothingToReset.into());
     }
     let by = caller.acting(&id);
     // Of many transactions: recorded before the first of them, and what came of it after the last.
@@ -78,7 +77,7 @@ pub(crate) async fn reset(
     };
     app.ledger.audit(&act.with("reset", given_up.len())).await?;
     if given_up.is_empty() {
-        return Err(Refusal::NothingToReset.into());
+        return Err(Documented::NothingToReset.into());
     }
     given_up.sort_by(|one, other| one.device.cmp(&other.device));
     info!(

@@ -15,8 +15,9 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::JobId;
 use rootcast_deploy::{Begun, NotBegun, Refusal, Request};
+use rootcast_dialects::huawei::{Body, HuaweiError};
 use rootcast_gate::routes::Denied;
-use rootcast_gate::{ApiError, Principal, RequestId, ScmError};
+use rootcast_gate::{Principal, RequestId};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
@@ -24,7 +25,6 @@ use super::show::load;
 use super::{Named, no_such_certificate};
 use crate::app::App;
 use crate::deployments::path;
-use crate::extract::Body;
 use crate::steer::wake;
 
 /// The one service that certificates are deployed to.
@@ -56,14 +56,14 @@ struct Failure {
 }
 
 impl DeployRequest {
-    fn check(&self) -> Result<(), ScmError> {
+    fn check(&self) -> Result<(), HuaweiError> {
         if self.service_name != SERVICE {
-            return Err(ScmError::invalid(format!(
+            return Err(HuaweiError::invalid(format!(
                 "service_name is {SERVICE}: certificates are deployed to the devices that are enrolled here."
             )));
         }
         if !(1..=MOST_DEPLOYED).contains(&self.resources.len()) {
-            return Err(ScmError::invalid(format!("resources names 1 to {MOST_DEPLOYED} devices by their ids.")));
+            return Err(HuaweiError::invalid(format!("resources names 1 to {MOST_DEPLOYED} devices by their ids.")));
         }
         Ok(())
     }
@@ -95,8 +95,8 @@ pub(crate) async fn deploy(
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
     Named(id): Named,
-    body: Result<Body<DeployRequest>, ApiError>,
-) -> Result<(HeaderMap, Json<Answer>), ScmError> {
+    body: Result<Body<DeployRequest>, HuaweiError>,
+) -> Result<(HeaderMap, Json<Answer>), HuaweiError> {
     let Body(wanted) = body?;
     wanted.check()?;
     let parts = app.parts().await?;
@@ -118,7 +118,7 @@ pub(crate) async fn deploy(
         devices.refused = failure_list.len(), "deployment begun"
     );
     wake(parts, job.id, "created").await;
-    let location = path(job.id).parse().map_err(ScmError::internal)?;
+    let location = path(job.id).parse().map_err(HuaweiError::internal)?;
     Ok((HeaderMap::from_iter([(LOCATION, location)]), Json(Answer { failure_list, job_id: Some(job.id) })))
 }
 
@@ -130,13 +130,13 @@ fn lacks(caller: &Principal, device: &DeviceId) -> Option<String> {
     }
 }
 
-fn refusal(why: NotBegun) -> ScmError {
+fn refusal(why: NotBegun) -> HuaweiError {
     match why {
         NotBegun::NoCertificate => no_such_certificate(),
-        NotBegun::Expired(_) => ScmError::invalid(format!("{why} Import the certificate that follows it.")),
-        NotBegun::Own(_) | NotBegun::NameTaken(_) | NotBegun::Refused(_) => ScmError::invalid(why.to_string()),
-        NotBegun::Busy => ScmError::conflict(why.to_string()),
-        NotBegun::NoRandom(_) => ScmError::internal(why),
+        NotBegun::Expired(_) => HuaweiError::invalid(format!("{why} Import the certificate that follows it.")),
+        NotBegun::Own(_) | NotBegun::NameTaken(_) | NotBegun::Refused(_) => HuaweiError::invalid(why.to_string()),
+        NotBegun::Busy => HuaweiError::conflict(why.to_string()),
+        NotBegun::NoRandom(_) => HuaweiError::internal(why),
         NotBegun::Ledger(error) => error.into(),
     }
 }
