@@ -5,6 +5,7 @@ use axum::extract::State;
 use rootcast_core::deployment::lifecycle::{Entry, Stage};
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
+use rootcast_core::job::standing::Standing;
 use rootcast_core::job::task::{ErrorClass, Failure, TaskState};
 use rootcast_core::job::visit::{TaskAttempt, Tries};
 use rootcast_core::job::{Job, JobId, Leg};
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::App;
 use crate::deployments::rows;
 use crate::extract::{Id, Params};
-use crate::fleet::{Row, Standing, is_sent, page, standing};
+use crate::fleet::{Row, page};
 use crate::jobs::load_any;
 use crate::page::Paging;
 use crate::stamp::stamp;
@@ -146,9 +147,9 @@ fn installing(row: &Row) -> TaskState {
 
 /// `None` where the device has no task: it was not sent yet, or is not in the job.
 fn state(job: &Job, row: &Row) -> Option<TaskState> {
-    match standing(job, row) {
+    match row.standing(job) {
         Standing::Settled(state) => Some(state),
-        Standing::Waiting => is_sent(job, row).then_some(TaskState::Waiting),
+        Standing::Waiting => row.is_sent(job).then_some(TaskState::Waiting),
         Standing::Never | Standing::NotInJob => None,
     }
 }

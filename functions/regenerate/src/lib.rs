@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
-mod request;
 
 use std::sync::Arc;
 
@@ -11,18 +10,16 @@ use axum::http::header::LOCATION;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
-use rootcast_authority::{AuthorityError, CertificateAuthority, Settings};
+use rootcast_authority::{AuthorityError, CertificateAuthority, RootRequest, Settings};
 use rootcast_core::access::permission::Operation;
 use rootcast_core::job::{Activation, JobId};
 use rootcast_core::rollover::restore::Behind;
-use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, report};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, RootQuery, report};
 use rootcast_gate::{Guarded, Kind, Principal, RequestId, authenticate, routes};
 use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
 use serde_json::json;
 use time::OffsetDateTime;
-
-pub use request::root_request;
 
 /// All that the function works with.
 pub struct App {
@@ -60,10 +57,11 @@ async fn regenerate(
     uri: Uri,
 ) -> Result<Response, LenovoError> {
     let now = (app.clock)();
-    let request = root_request(uri.query().unwrap_or_default())?;
-    if request.activation == Activation::Immediate {
+    let RootQuery { activation, rollout, reason } = RootQuery::parse(uri.query().unwrap_or_default())?;
+    if activation == Activation::Immediate {
         caller.may(Operation::Activate)?;
     }
+    let request = RootRequest { activation, rollout, requested_for: reason };
     match app.authority.make_root(&app.settings, &request, &caller.acting(&id), now).await {
         Ok(made) => {
             if let Some(job) = made.job {

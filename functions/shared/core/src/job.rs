@@ -6,6 +6,7 @@ mod command;
 mod cursor;
 pub mod message;
 mod reopen;
+pub mod standing;
 pub mod task;
 pub mod visit;
 

@@ -1,10 +1,11 @@
 //! The query of `PUT /signingCertificate`.
 
-use rootcast_authority::RootRequest;
+use std::str::FromStr;
+
 use rootcast_core::job::Activation;
 use rootcast_core::rollover::rollout::Rollout;
-use rootcast_dialects::lenovo::LenovoError;
-use std::str::FromStr;
+
+use super::LenovoError;
 
 /// In characters.
 const LONGEST_REASON: usize = 256;
@@ -12,33 +13,41 @@ const LONGEST_REASON: usize = 256;
 const KNOWN: &str = "Known are activation, reason, canary, growth, largestWave, wavePause, errorBudget, errorBudgetMinimum, proofAge and returnJobInfo.";
 
 /// What a query asks for; everything has a default.
-///
-/// # Errors
-/// 400, naming the parameter and what it may be.
-pub fn root_request(query: &str) -> Result<RootRequest, LenovoError> {
-    let mut request =
-        RootRequest { activation: Activation::default(), rollout: Rollout::default(), requested_for: None };
-    let rollout = &mut request.rollout;
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        match &*name {
-            "activation" => request.activation = activation(&value)?,
-            "reason" => request.requested_for = reason(&value)?,
-            "canary" => rollout.canary = number(&name, &value)?,
-            "growth" => rollout.growth = number(&name, &value)?,
-            "largestWave" => rollout.largest_wave = number(&name, &value)?,
-            "wavePause" => rollout.wave_pause = number(&name, &value)?,
-            "errorBudget" => rollout.error_budget = number(&name, &value)?,
-            "errorBudgetMinimum" => rollout.error_budget_minimum = number(&name, &value)?,
-            "proofAge" => rollout.proof_age = number(&name, &value)?,
-            // The vendor's own; the job's path is always told.
-            "returnJobInfo" => {}
-            _ => return Err(LenovoError::invalid(format!("There is no query parameter {name:.64}."), KNOWN)),
+#[derive(Debug, Default)]
+pub struct RootQuery {
+    pub activation: Activation,
+    pub rollout: Rollout,
+    /// Why the operator wants a new root.
+    pub reason: Option<String>,
+}
+
+impl RootQuery {
+    /// # Errors
+    /// 400, naming the parameter and what it may be.
+    pub fn parse(query: &str) -> Result<Self, LenovoError> {
+        let mut asked = Self::default();
+        let rollout = &mut asked.rollout;
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "activation" => asked.activation = activation(&value)?,
+                "reason" => asked.reason = reason(&value)?,
+                "canary" => rollout.canary = number(&name, &value)?,
+                "growth" => rollout.growth = number(&name, &value)?,
+                "largestWave" => rollout.largest_wave = number(&name, &value)?,
+                "wavePause" => rollout.wave_pause = number(&name, &value)?,
+                "errorBudget" => rollout.error_budget = number(&name, &value)?,
+                "errorBudgetMinimum" => rollout.error_budget_minimum = number(&name, &value)?,
+                "proofAge" => rollout.proof_age = number(&name, &value)?,
+                // The vendor's own; the job's path is always told.
+                "returnJobInfo" => {}
+                _ => return Err(LenovoError::invalid(format!("There is no query parameter {name:.64}."), KNOWN)),
+            }
         }
+        asked.rollout = asked.rollout.checked().map_err(|error| {
+            LenovoError::invalid(format!("The rollout cannot be carried out: {error}."), "Correct this parameter.")
+        })?;
+        Ok(asked)
     }
-    request.rollout = request.rollout.checked().map_err(|error| {
-        LenovoError::invalid(format!("The rollout cannot be carried out: {error}."), "Correct this parameter.")
-    })?;
-    Ok(request)
 }
 
 fn activation(value: &str) -> Result<Activation, LenovoError> {
@@ -75,16 +84,16 @@ mod tests {
 
     #[test]
     fn an_empty_query_takes_the_defaults() {
-        let request = root_request("").unwrap();
-        assert_eq!((request.activation, request.rollout), (Activation::Proven, Rollout::default()));
+        let asked = RootQuery::parse("").unwrap();
+        assert_eq!((asked.activation, asked.rollout), (Activation::Proven, Rollout::default()));
     }
 
     #[test]
     fn each_parameter_arrives() {
         let query = "activation=immediate&reason=key%20age&canary=2&growth=3&largestWave=50&wavePause=60&errorBudget=7&errorBudgetMinimum=9&proofAge=600&returnJobInfo=true";
-        let request = root_request(query).unwrap();
-        assert_eq!(request.activation, Activation::Immediate);
-        assert_eq!(request.requested_for.as_deref(), Some("key age"));
+        let asked = RootQuery::parse(query).unwrap();
+        assert_eq!(asked.activation, Activation::Immediate);
+        assert_eq!(asked.reason.as_deref(), Some("key age"));
         let expected = Rollout {
             canary: 2,
             growth: 3,
@@ -94,7 +103,7 @@ mod tests {
             error_budget_minimum: 9,
             proof_age: 600,
         };
-        assert_eq!(request.rollout, expected);
+        assert_eq!(asked.rollout, expected);
     }
 
     #[test]
@@ -111,7 +120,7 @@ mod tests {
             ("colour=blue", "colour"),
             ("reason=a%00b", "reason"),
         ] {
-            let error = root_request(query).unwrap_err();
+            let error = RootQuery::parse(query).unwrap_err();
             assert_eq!(error.status(), 400, "{query}");
             assert!(error.text().contains(named), "{query}: {}", error.text());
         }
