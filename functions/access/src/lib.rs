@@ -38,27 +38,32 @@ pub struct App {
 }
 
 pub fn router(app: Arc<App>) -> Router {
-    let tokens = Guarded::<_, OAuthError>::default()
-        .on(routes::LOG_IN, login::login)
-        .on(routes::EXCHANGE, exchange::exchange)
+    let of_tokens = Guarded::<_, OAuthError>::default()
         .on(routes::VERIFY, token::verify)
         .on(routes::LOG_OUT, token::revoke)
         .into_router()
+        .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn_with_state(app.clone(), identify));
+    let tokens = Guarded::<_, OAuthError>::default()
+        .on(routes::LOG_IN, login::login)
+        .on(routes::EXCHANGE, exchange::exchange)
+        .into_router()
         .fallback(async || not_here(Kind::NotFound, "There is nothing at this path."))
-        .method_not_allowed_fallback(async || {
-            not_here(Kind::MethodNotAllowed, "Use a method that the header Allow names.")
-        })
-        .layer(from_fn_with_state(app.clone(), identify))
+        .method_not_allowed_fallback(no_such_method)
+        .merge(of_tokens)
         .layer(from_fn(venafi::report))
         .with_state(app.clone());
+    let ended = Guarded::<_, LenovoError>::default()
+        .on(routes::END_SESSION, session::end)
+        .into_router()
+        .layer(from_fn_with_state(app.clone(), session::identify));
     let sessions = Guarded::<_, LenovoError>::default()
         .on(routes::BEGIN_SESSION, session::begin)
-        .on(routes::END_SESSION, session::end)
         .on(routes::OF_IAM, identity::of_iam)
         .on(routes::OF_OIDC, identity::of_oidc)
         .into_router()
+        .merge(ended)
         .method_not_allowed_fallback(session::no_such_method)
-        .layer(from_fn_with_state(app.clone(), session::identify))
         .layer(from_fn(lenovo::report))
         .with_state(app.clone());
     let principals = Guarded::<_, LenovoError>::default()
@@ -81,13 +86,15 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// Of the calls that are about the token that comes with them.
 async fn identify(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, OAuthError> {
-    if [routes::VERIFY.path, routes::LOG_OUT.path].contains(&request.uri().path()) {
-        let presented = presented(&app.ledger, request.headers(), (app.clock)()).await?;
-        let presented = presented.ok_or_else(OAuthError::unauthenticated)?;
-        request.extensions_mut().insert(presented.principal.clone());
-        request.extensions_mut().insert(presented);
-    }
+    let presented = presented(&app.ledger, request.headers(), (app.clock)()).await?;
+    let presented = presented.ok_or_else(OAuthError::unauthenticated)?;
+    request.extensions_mut().insert(presented.principal.clone());
+    request.extensions_mut().insert(presented);
     Ok(next.run(request).await)
+}
+
+async fn no_such_method() -> OAuthError {
+    not_here(Kind::MethodNotAllowed, "Use a method that the header Allow names.")
 }
 
 fn not_here(kind: Kind, text: &str) -> OAuthError {

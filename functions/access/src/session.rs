@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::header::SET_COOKIE;
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
 use rootcast_gate::{
     CSRF_COOKIE, Claim, InSession, Kind, Proven, Refusal, SESSION_COOKIE, in_session, media_type, parse_json, prove,
-    read, routes, secret, source,
+    read, secret, source,
 };
 use rootcast_ledger::SessionRecord;
 use serde::{Deserialize, Serialize};
@@ -96,9 +96,6 @@ pub(crate) async fn identify(
     request: Request,
     next: Next,
 ) -> Result<Response, LenovoError> {
-    if request.method() != Method::DELETE || request.uri().path() != routes::END_SESSION.path {
-        return Ok(next.run(request).await);
-    }
     let (mut parts, body) = request.into_parts();
     let found = in_session(&app.ledger, &parts, (app.clock)()).await?.ok_or_else(Refusal::unauthenticated)?;
     parts.extensions.insert(found.principal.clone());
