@@ -1,11 +1,10 @@
 //! Bodies, in JSON as Venafi's clients send them, or as a form (RFC 6749 §4.3.2).
 
 use axum::extract::Request;
+use rootcast_dialects::venafi::{Code, OAuthError};
 use rootcast_gate::{media_type, read};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-
-use crate::refusal::{Code, OAuthError};
 
 /// In bytes. A password of 1 KiB, each byte of it escaped, and what goes with it.
 pub(crate) const LIMIT: usize = 16 << 10;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Request, State};
+use rootcast_dialects::venafi::OAuthError;
 use rootcast_ledger::{GrantRecord, LedgerError};
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::Deserialize;
 use tracing::{info, warn};
 
 use crate::body::{client, fields, grant_type, required};
-use crate::refusal::OAuthError;
 use crate::{App, Made, TokenResponse};
 
 #[derive(Deserialize)]

@@ -13,7 +13,8 @@ use lambda_http::aws_lambda_events::apigw::ApiGatewayRequestAuthorizer;
 use lambda_http::request::RequestContext;
 use rootcast_core::access::identity::Identity;
 use rootcast_core::access::token::Token;
-use rootcast_gate::{ApiError, Envelope, Kind};
+use rootcast_dialects::lenovo::{Envelope, LenovoError};
+use rootcast_gate::{Kind, Refusal};
 use rootcast_ledger::{Exchanged, TokenRecord};
 use serde::Serialize;
 use tracing::{info, warn};
@@ -30,12 +31,12 @@ struct IdentityResponse<'a> {
     token_type: &'static str,
 }
 
-pub(crate) async fn of_iam(State(app): State<Arc<App>>, parts: Parts) -> Result<Response, ApiError> {
+pub(crate) async fn of_iam(State(app): State<Arc<App>>, parts: Parts) -> Result<Response, LenovoError> {
     let arn = authorizer(&parts).and_then(|it| it.iam).and_then(|iam| iam.user_arn);
     app.exchange(arn.and_then(|arn| Identity::iam(&arn).ok())).await
 }
 
-pub(crate) async fn of_oidc(State(app): State<Arc<App>>, parts: Parts) -> Result<Response, ApiError> {
+pub(crate) async fn of_oidc(State(app): State<Arc<App>>, parts: Parts) -> Result<Response, LenovoError> {
     let claims = authorizer(&parts).and_then(|it| it.jwt).map(|jwt| jwt.claims);
     let identity = claims.and_then(|claims| Identity::oidc(claims.get("iss")?, claims.get("sub")?).ok());
     app.exchange(identity).await
@@ -49,8 +50,8 @@ fn authorizer(parts: &Parts) -> Option<ApiGatewayRequestAuthorizer> {
 }
 
 impl App {
-    async fn exchange(&self, identity: Option<Identity>) -> Result<Response, ApiError> {
-        let identity = identity.ok_or_else(ApiError::unauthenticated)?;
+    async fn exchange(&self, identity: Option<Identity>) -> Result<Response, LenovoError> {
+        let identity = identity.ok_or_else(Refusal::unauthenticated)?;
         let now = (self.clock)();
         let owner = self.ledger.identity(&identity).await?;
         let holder = match &owner {
@@ -85,8 +86,8 @@ impl App {
     }
 }
 
-fn nobodys(identity: &Identity) -> ApiError {
-    ApiError::new(
+fn nobodys(identity: &Identity) -> LenovoError {
+    LenovoError::new(
         Kind::Forbidden,
         format!("{identity} is no principal's identity."),
         "Have it added with `rootcast access add NAME`, and --iam or --oidc.",

@@ -6,7 +6,6 @@ mod exchange;
 mod identity;
 mod login;
 mod principals;
-mod refusal;
 mod session;
 mod token;
 
@@ -14,17 +13,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, HeaderValue};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request, map_response};
 use axum::response::Response;
 use rootcast_core::access::token::Token;
-use rootcast_gate::{ApiError, Guarded, VenafiError, fold_case, presented, report, routes, venafi_report};
+use rootcast_dialects::lenovo::{self, LenovoError};
+use rootcast_dialects::venafi::{self, Code, OAuthError};
+use rootcast_gate::{Guarded, Kind, Refusal, fold_case, presented, routes};
 use rootcast_ledger::{GrantRecord, Ledger, Pair};
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
-
-use crate::refusal::{Code, OAuthError};
 
 /// Of an access token: long enough for any piece of work, and its holder can exchange it.
 const ACCESS: Duration = Duration::HOUR;
@@ -40,28 +38,35 @@ pub struct App {
 }
 
 pub fn router(app: Arc<App>) -> Router {
-    let tokens = Guarded::<_, OAuthError>::default()
-        .on(routes::LOG_IN, login::login)
-        .on(routes::EXCHANGE, exchange::exchange)
+    let of_tokens = Guarded::<_, OAuthError>::default()
         .on(routes::VERIFY, token::verify)
         .on(routes::LOG_OUT, token::revoke)
         .into_router()
-        .fallback(async || not_here(StatusCode::NOT_FOUND, "There is nothing at this path."))
-        .method_not_allowed_fallback(async || {
-            not_here(StatusCode::METHOD_NOT_ALLOWED, "Use a method that the header Allow names.")
-        })
-        .layer(from_fn_with_state(app.clone(), identify))
+        .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn_with_state(app.clone(), identify));
+    let tokens = Guarded::<_, OAuthError>::default()
+        .on(routes::LOG_IN, login::login)
+        .on(routes::EXCHANGE, exchange::exchange)
+        .into_router()
+        .fallback(async || not_here(Kind::NotFound, "There is nothing at this path."))
+        .method_not_allowed_fallback(no_such_method)
+        .merge(of_tokens)
+        .layer(from_fn(venafi::report))
         .with_state(app.clone());
-    let sessions = Guarded::<_, ApiError>::default()
-        .on(routes::BEGIN_SESSION, session::begin)
+    let ended = Guarded::<_, LenovoError>::default()
         .on(routes::END_SESSION, session::end)
+        .into_router()
+        .layer(from_fn_with_state(app.clone(), session::identify));
+    let sessions = Guarded::<_, LenovoError>::default()
+        .on(routes::BEGIN_SESSION, session::begin)
         .on(routes::OF_IAM, identity::of_iam)
         .on(routes::OF_OIDC, identity::of_oidc)
         .into_router()
+        .merge(ended)
         .method_not_allowed_fallback(session::no_such_method)
-        .layer(from_fn_with_state(app.clone(), session::identify))
+        .layer(from_fn(lenovo::report))
         .with_state(app.clone());
-    let principals = Guarded::<_, ApiError>::default()
+    let principals = Guarded::<_, LenovoError>::default()
         .on(routes::PRINCIPALS, principals::list)
         .on(routes::ADD_PRINCIPAL, principals::add)
         .on(routes::PRINCIPAL, principals::show)
@@ -70,29 +75,30 @@ pub fn router(app: Arc<App>) -> Router {
         .into_router()
         .method_not_allowed_fallback(session::no_such_method)
         .layer(from_fn_with_state(app.clone(), principals::identify))
+        .layer(from_fn(lenovo::report))
         .with_state(app);
     // Outside of the router, which would have chosen the route by then.
     Router::new()
         .fallback_service(tokens.merge(sessions).merge(principals))
         .layer(map_response(not_stored))
-        .layer(from_fn(venafi_report))
-        .layer(from_fn(report))
         .layer(map_request(fold_case))
 }
 
 /// Of the calls that are about the token that comes with them.
 async fn identify(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, OAuthError> {
-    if [routes::VERIFY.path, routes::LOG_OUT.path].contains(&request.uri().path()) {
-        let presented = presented(&app.ledger, request.headers(), (app.clock)()).await?;
-        let presented = presented.ok_or_else(OAuthError::unauthenticated)?;
-        request.extensions_mut().insert(presented.principal.clone());
-        request.extensions_mut().insert(presented);
-    }
+    let presented = presented(&app.ledger, request.headers(), (app.clock)()).await?;
+    let presented = presented.ok_or_else(OAuthError::unauthenticated)?;
+    request.extensions_mut().insert(presented.principal.clone());
+    request.extensions_mut().insert(presented);
     Ok(next.run(request).await)
 }
 
-fn not_here(status: StatusCode, text: &str) -> OAuthError {
-    OAuthError::new(Code::InvalidRequest, VenafiError::new(status, text))
+async fn no_such_method() -> OAuthError {
+    not_here(Kind::MethodNotAllowed, "Use a method that the header Allow names.")
+}
+
+fn not_here(kind: Kind, text: &str) -> OAuthError {
+    OAuthError::new(Code::InvalidRequest, kind, text)
 }
 
 /// RFC 6749 §5.1.
@@ -150,8 +156,8 @@ fn identity(name: impl std::fmt::Display) -> String {
 }
 
 /// From the operating system, which has it.
-fn random<const N: usize>() -> Result<[u8; N], ApiError> {
+fn random<const N: usize>() -> Result<[u8; N], Refusal> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(ApiError::internal)?;
+    getrandom::fill(&mut bytes).map_err(Refusal::internal)?;
     Ok(bytes)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use rootcast_core::access::scope::Scopes;
+use rootcast_dialects::venafi::{Code, OAuthError};
 use rootcast_gate::{Claim, Proven, prove, source};
 use rootcast_ledger::{GrantId, GrantRecord};
 use serde::Deserialize;
@@ -12,7 +13,6 @@ use tracing::info;
 use zeroize::Zeroizing;
 
 use crate::body::{client, fields, grant_type, required};
-use crate::refusal::{Code, OAuthError};
 use crate::{App, GRANT, Made, TokenResponse, random};
 
 #[derive(Deserialize)]

@@ -14,7 +14,8 @@ use rootcast_core::access::identity::Identity;
 use rootcast_core::access::password::{NoPassword, PasswordHash};
 use rootcast_core::access::permission::{Grant, Grants, Operation, Role};
 use rootcast_core::access::principal::PrincipalName;
-use rootcast_gate::{ApiError, Envelope, Message, Principal, authenticate, media_type, parse_json, read};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
+use rootcast_gate::{Principal, authenticate, media_type, parse_json, read};
 use rootcast_ledger::{IdentityRecord, LedgerError, PrincipalRecord, PrincipalsPage};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -53,9 +54,9 @@ struct Nothing {}
 pub(crate) struct Named(PrincipalName);
 
 impl<S: Send + Sync> FromRequestParts<S> for Named {
-    type Rejection = ApiError;
+    type Rejection = LenovoError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, LenovoError> {
         let name = Path::<String>::from_request_parts(parts, state).await.ok();
         name.and_then(|Path(name)| name.parse().ok()).map(Self).ok_or_else(nobody)
     }
@@ -93,7 +94,11 @@ impl PrincipalView {
 }
 
 /// By every way in that the native API has.
-pub(crate) async fn identify(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ApiError> {
+pub(crate) async fn identify(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, LenovoError> {
     let (mut parts, body) = request.into_parts();
     let caller = authenticate(&app.ledger, &parts, (app.clock)()).await?;
     parts.extensions.insert(caller);
@@ -101,18 +106,21 @@ pub(crate) async fn identify(State(app): State<Arc<App>>, request: Request, next
 }
 
 /// A page may be empty and still not be the last one. One call.
-pub(crate) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Envelope<Page>, ApiError> {
+pub(crate) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Envelope<Page>, LenovoError> {
     let mut query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let cursor = query.find_map(|(name, value)| (name == "cursor").then_some(value));
     if cursor.as_ref().is_some_and(|cursor| !(1..=LONGEST_CURSOR).contains(&cursor.len())) {
-        return Err(ApiError::invalid("The cursor is not one of this list.", "Start again without a cursor."));
+        return Err(LenovoError::invalid("The cursor is not one of this list.", "Start again without a cursor."));
     }
     let PrincipalsPage { principals, next } = app.ledger.principals_page(cursor.as_deref()).await?;
     let principals = principals.into_iter().map(|(name, record)| PrincipalView::of(name, &record)).collect();
     Ok(Envelope::success(Page { principals, cursor: next }))
 }
 
-pub(crate) async fn show(State(app): State<Arc<App>>, Named(name): Named) -> Result<Envelope<PrincipalView>, ApiError> {
+pub(crate) async fn show(
+    State(app): State<Arc<App>>,
+    Named(name): Named,
+) -> Result<Envelope<PrincipalView>, LenovoError> {
     let record = app.ledger.principal(&name).await?.ok_or_else(nobody)?;
     Ok(Envelope::success(PrincipalView::of(name, &record)))
 }
@@ -122,15 +130,15 @@ pub(crate) async fn add(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
     request: Request,
-) -> Result<(StatusCode, Envelope<PrincipalView>), ApiError> {
+) -> Result<(StatusCode, Envelope<PrincipalView>), LenovoError> {
     let (New { name, identities, role, grants, permissions }, password) = body(request).await?;
     if identities.len() > MOST_IDENTITIES {
         let text =
             format!("There are {} identities; a principal is added with {MOST_IDENTITIES} at most.", identities.len());
-        return Err(ApiError::invalid(text, "Add the others with `rootcast access add`."));
+        return Err(LenovoError::invalid(text, "Add the others with `rootcast access add`."));
     }
     if password.is_none() && identities.is_empty() {
-        return Err(ApiError::invalid(
+        return Err(LenovoError::invalid(
             "There is neither a password nor an identity.",
             "Send one: nobody could log in as this principal.",
         ));
@@ -149,7 +157,7 @@ pub(crate) async fn add(
     let record = PrincipalRecord { password, grants: Grants::given(role, grants, permissions), epoch, created: now };
     match app.ledger.put_principal(&name, &record).await {
         Err(LedgerError::Conflict) => {
-            return Err(ApiError::conflict(
+            return Err(LenovoError::conflict(
                 format!("There is a principal {name} already."),
                 "Choose another name, or delete the one who is there first.",
             ));
@@ -177,7 +185,7 @@ pub(crate) async fn remove(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
     Named(name): Named,
-) -> Result<Envelope<()>, ApiError> {
+) -> Result<Envelope<()>, LenovoError> {
     if !app.ledger.remove_principal(&name).await? {
         return Err(nobody());
     }
@@ -190,10 +198,10 @@ pub(crate) async fn change_password(
     Extension(caller): Extension<Principal>,
     Named(name): Named,
     request: Request,
-) -> Result<Envelope<()>, ApiError> {
+) -> Result<Envelope<()>, LenovoError> {
     let (Nothing {}, password) = body(request).await?;
     let password =
-        password.ok_or_else(|| ApiError::invalid("There is no password.", "Send the attribute password."))?;
+        password.ok_or_else(|| LenovoError::invalid("There is no password.", "Send the attribute password."))?;
     match app.ledger.change_password(&name, &hashed(password).await?).await {
         Err(LedgerError::Conflict) => return Err(nobody()),
         changed => changed?,
@@ -206,12 +214,12 @@ fn done(text: String, explanation: &str) -> Envelope<()> {
     Envelope::success(()).saying(Message::done(text, explanation))
 }
 
-fn nobody() -> ApiError {
-    ApiError::not_found("There is no principal of that name.", "GET /principals lists who there is.")
+fn nobody() -> LenovoError {
+    LenovoError::not_found("There is no principal of that name.", "GET /principals lists who there is.")
 }
 
-fn taken(identity: &Identity) -> ApiError {
-    ApiError::conflict(
+fn taken(identity: &Identity) -> LenovoError {
+    LenovoError::conflict(
         format!("{identity} is somebody else's identity."),
         "Take it from him first: `rootcast access revoke` with --iam or --oidc.",
     )
@@ -221,10 +229,10 @@ fn taken(identity: &Identity) -> ApiError {
 ///
 /// # Errors
 /// They do not quote the password.
-async fn body<T: DeserializeOwned>(request: Request) -> Result<(T, Option<Zeroizing<String>>), ApiError> {
+async fn body<T: DeserializeOwned>(request: Request) -> Result<(T, Option<Zeroizing<String>>), LenovoError> {
     let (parts, body) = request.into_parts();
     media_type(&parts.headers, &["application/json"])?;
-    let invalid = |text: String| ApiError::invalid(text, "Correct the body and send the request again.");
+    let invalid = |text: String| LenovoError::invalid(text, "Correct the body and send the request again.");
     let mut object: Map<String, Value> =
         parse_json(&read(body, LIMIT).await?).map_err(|_| invalid("The body is not a JSON object.".to_owned()))?;
     let password = match object.remove("password") {
@@ -237,11 +245,11 @@ async fn body<T: DeserializeOwned>(request: Request) -> Result<(T, Option<Zeroiz
 }
 
 /// It takes tens of milliseconds of one CPU.
-async fn hashed(password: Zeroizing<String>) -> Result<PasswordHash, ApiError> {
+async fn hashed(password: Zeroizing<String>) -> Result<PasswordHash, LenovoError> {
     let salt = random()?;
     let hashed = tokio::task::spawn_blocking(move || PasswordHash::of(&password, salt)).await;
-    hashed.map_err(ApiError::internal)?.map_err(|why| match why {
-        NoPassword::Length => ApiError::invalid(format!("The password will not do: {why}."), "Choose another one."),
-        NoPassword::Hashing(_) => ApiError::internal(why),
+    hashed.map_err(LenovoError::internal)?.map_err(|why| match why {
+        NoPassword::Length => LenovoError::invalid(format!("The password will not do: {why}."), "Choose another one."),
+        NoPassword::Hashing(_) => LenovoError::internal(why),
     })
 }

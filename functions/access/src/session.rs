@@ -5,12 +5,13 @@ use std::sync::Arc;
 use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::header::SET_COOKIE;
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
 use rootcast_gate::{
-    ApiError, CSRF_COOKIE, Claim, Envelope, InSession, Kind, Message, Proven, SESSION_COOKIE, in_session, media_type,
-    parse_json, prove, read, routes, secret, source,
+    CSRF_COOKIE, Claim, InSession, Kind, Proven, Refusal, SESSION_COOKIE, in_session, media_type, parse_json, prove,
+    read, secret, source,
 };
 use rootcast_ledger::SessionRecord;
 use serde::{Deserialize, Serialize};
@@ -53,7 +54,7 @@ struct Session<'a> {
     user_id: String,
 }
 
-pub(crate) async fn begin(State(app): State<Arc<App>>, request: Request) -> Result<Response, ApiError> {
+pub(crate) async fn begin(State(app): State<Arc<App>>, request: Request) -> Result<Response, LenovoError> {
     let (parts, body) = request.into_parts();
     media_type(&parts.headers, &["application/json"])?;
     let SessionRequest { user_id, password } = asked(&read(body, LIMIT).await?)?;
@@ -73,7 +74,7 @@ pub(crate) async fn begin(State(app): State<Arc<App>>, request: Request) -> Resu
     };
     app.ledger.put_session(&id.sha256(), &record).await?;
     info!(caller = %record.principal, "session begun");
-    let began = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).map_err(ApiError::internal)?;
+    let began = now.replace_nanosecond(0).unwrap_or(now).format(&Rfc3339).map_err(LenovoError::internal)?;
     let session = Session {
         address: &source,
         created: began.clone(),
@@ -90,12 +91,13 @@ pub(crate) async fn begin(State(app): State<Arc<App>>, request: Request) -> Resu
 }
 
 /// Of the call that ends the session in which it comes.
-pub(crate) async fn identify(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ApiError> {
-    if request.method() != Method::DELETE || request.uri().path() != routes::END_SESSION.path {
-        return Ok(next.run(request).await);
-    }
+pub(crate) async fn identify(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, LenovoError> {
     let (mut parts, body) = request.into_parts();
-    let found = in_session(&app.ledger, &parts, (app.clock)()).await?.ok_or_else(ApiError::unauthenticated)?;
+    let found = in_session(&app.ledger, &parts, (app.clock)()).await?.ok_or_else(Refusal::unauthenticated)?;
     parts.extensions.insert(found.principal.clone());
     parts.extensions.insert(found);
     Ok(next.run(Request::from_parts(parts, body)).await)
@@ -104,7 +106,7 @@ pub(crate) async fn identify(State(app): State<Arc<App>>, request: Request, next
 pub(crate) async fn end(
     State(app): State<Arc<App>>,
     Extension(InSession { id, principal }): Extension<InSession>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, LenovoError> {
     app.ledger.remove_session(&id).await?;
     info!(caller = principal.name, "session ended");
     let text = Message::done("The session was deleted.", "The client logged out.");
@@ -112,28 +114,28 @@ pub(crate) async fn end(
     with_cookies(told, [(SESSION_COOKIE, "", "; HttpOnly; Max-Age=0"), (CSRF_COOKIE, "", "; Max-Age=0")])
 }
 
-pub(crate) async fn no_such_method() -> ApiError {
+pub(crate) async fn no_such_method() -> LenovoError {
     let text = "The resource does not have this method.";
-    ApiError::new(Kind::MethodNotAllowed, text, "Use a method that the header Allow names.")
+    LenovoError::new(Kind::MethodNotAllowed, text, "Use a method that the header Allow names.")
 }
 
 /// # Errors
 /// They quote nothing that was sent: it may be a password.
-fn asked(body: &[u8]) -> Result<SessionRequest, ApiError> {
+fn asked(body: &[u8]) -> Result<SessionRequest, LenovoError> {
     let asked =
         parse_json::<SessionRequest>(body).ok().filter(|asked| !asked.user_id.is_empty() && !asked.password.is_empty());
     asked.ok_or_else(|| {
         let text = "The body is not JSON with the attributes UserId and password.";
-        ApiError::invalid(text, "Correct the body and send the request again.")
+        LenovoError::invalid(text, "Correct the body and send the request again.")
     })
 }
 
 /// Good for this host, over TLS, and for requests that its own pages make. The one for the token can be read by them.
-fn with_cookies(mut response: Response, cookies: [(&str, &str, &str); 2]) -> Result<Response, ApiError> {
+fn with_cookies(mut response: Response, cookies: [(&str, &str, &str); 2]) -> Result<Response, LenovoError> {
     let headers: &mut HeaderMap = response.headers_mut();
     for (name, value, more) in cookies {
         let cookie = format!("{name}={value}; Path=/; Secure; SameSite=Strict{more}");
-        headers.append(SET_COOKIE, HeaderValue::try_from(cookie).map_err(ApiError::internal)?);
+        headers.append(SET_COOKIE, HeaderValue::try_from(cookie).map_err(LenovoError::internal)?);
     }
     Ok(response)
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
+use rootcast_dialects::venafi::OAuthError;
 use rootcast_gate::Presented;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tracing::info;
 
-use crate::refusal::OAuthError;
 use crate::{App, identity};
 
 /// Without a grant's, of a token that no login with a password gave.

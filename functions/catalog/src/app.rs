@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
 use rootcast_core::device::address::{AddressPolicy, InvalidNetwork};
-use rootcast_gate::{ApiError, ScmError, ScmGate};
+use rootcast_gate::{Refusal, ScmGate};
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_operations::Operations;
 use rootcast_queue::Queue;
@@ -45,13 +45,7 @@ pub(crate) enum Misconfigured {
     Networks(#[from] InvalidNetwork),
 }
 
-impl From<Misconfigured> for ApiError {
-    fn from(error: Misconfigured) -> Self {
-        Self::internal(error)
-    }
-}
-
-impl From<Misconfigured> for ScmError {
+impl From<Misconfigured> for Refusal {
     fn from(error: Misconfigured) -> Self {
         Self::internal(error)
     }

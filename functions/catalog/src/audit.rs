@@ -7,7 +7,8 @@ use axum::extract::State;
 use rootcast_core::audit::{Head, Subject};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
-use rootcast_gate::{ApiError, Envelope, Principal};
+use rootcast_dialects::lenovo::{Envelope, LenovoError};
+use rootcast_gate::Principal;
 use serde::Serialize;
 
 use crate::app::App;
@@ -30,7 +31,7 @@ pub(crate) async fn of_job(
     State(app): State<App>,
     Id(id): Id<JobId>,
     Params(paging): Params<Paging>,
-) -> Result<Envelope<Chain>, ApiError> {
+) -> Result<Envelope<Chain>, LenovoError> {
     show(&app, Subject::Job(id), &paging).await
 }
 
@@ -39,7 +40,7 @@ pub(crate) async fn of_certificate(
     Extension(caller): Extension<Principal>,
     Id(id): Id<CertificateId>,
     Params(paging): Params<Paging>,
-) -> Result<Envelope<Chain>, ApiError> {
+) -> Result<Envelope<Chain>, LenovoError> {
     let subject = Subject::Certificate(id);
     if !caller.sees_everything() {
         let there = app.parts().await?.ledger.certificate_or_pending(id).await?;
@@ -54,11 +55,11 @@ pub(crate) async fn of_root(
     State(app): State<App>,
     Id(generation): Id<u32>,
     Params(paging): Params<Paging>,
-) -> Result<Envelope<Chain>, ApiError> {
+) -> Result<Envelope<Chain>, LenovoError> {
     show(&app, Subject::Root(generation), &paging).await
 }
 
-async fn show(app: &App, subject: Subject, paging: &Paging) -> Result<Envelope<Chain>, ApiError> {
+async fn show(app: &App, subject: Subject, paging: &Paging) -> Result<Envelope<Chain>, LenovoError> {
     let (after, limit) = (paging.place()?.unwrap_or(0), paging.limit(100)?);
     let ledger = &app.parts().await?.ledger;
     // The head first: an entry that comes in between is on a later page, or beyond the head.
@@ -71,8 +72,8 @@ async fn show(app: &App, subject: Subject, paging: &Paging) -> Result<Envelope<C
     Ok(Envelope::success(Chain { subject, entries: page.lines, head, cursor }))
 }
 
-fn nothing_on_record(subject: Subject) -> ApiError {
-    ApiError::not_found(
+fn nothing_on_record(subject: Subject) -> LenovoError {
+    LenovoError::not_found(
         format!("Nothing is on record of {subject}."),
         "GET /jobs, GET /v3/scm/certificates and GET /signingCertificate/details list what there is.",
     )

@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, StatusCode};
-use rootcast_gate::{ApiError, Kind};
+use rootcast_dialects::lenovo::LenovoError;
+use rootcast_gate::Kind;
 use rootcast_ledger::BundleRecord;
 use rootcast_pki::pkcs7::certs_only;
 
@@ -22,14 +23,14 @@ const TRANSFER_ENCODING: HeaderName = HeaderName::from_static("content-transfer-
 const BASE64_LINE: usize = 76;
 
 /// `GET /bundle`: a JWS that a holder of any live root can verify.
-pub(crate) async fn signed(State(app): State<App>, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(crate) async fn signed(State(app): State<App>, headers: HeaderMap) -> Result<Response, LenovoError> {
     match published(&app, "jws", &headers).await? {
-        Published::None => Err(ApiError::not_found(
+        Published::None => Err(LenovoError::not_found(
             "No bundle is published yet.",
             "Ask for the first root with PUT /signingCertificate.",
         )),
         Published::Seen(tag) => Ok(not_modified(tag)),
-        Published::Bundle(_, record) if record.is_unsigned() => Err(ApiError::not_found(
+        Published::Bundle(_, record) if record.is_unsigned() => Err(LenovoError::not_found(
             format!(
                 "Bundle {} has no signature: the KMS keys of all its roots are disabled or gone.",
                 record.bundle.version
@@ -53,7 +54,7 @@ pub(crate) async fn cacerts(State(app): State<App>, headers: HeaderMap) -> Respo
         }
         Ok(Published::Seen(tag)) => return not_modified(tag),
         Ok(Published::Bundle(tag, record)) => {
-            certs_only(&record.bundle.anchors).map(|pkcs7| (tag, pkcs7)).map_err(ApiError::internal)
+            certs_only(&record.bundle.anchors).map(|pkcs7| (tag, pkcs7)).map_err(LenovoError::internal)
         }
         Err(error) => Err(error),
     };
@@ -79,7 +80,7 @@ enum Published {
 }
 
 /// A published bundle never changes, so its version is all that tells one answer from another, `form` apart.
-async fn published(app: &App, form: &str, headers: &HeaderMap) -> Result<Published, ApiError> {
+async fn published(app: &App, form: &str, headers: &HeaderMap) -> Result<Published, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let version = ledger.authority().await?.bundle;
     if version == 0 {
@@ -91,9 +92,11 @@ async fn published(app: &App, form: &str, headers: &HeaderMap) -> Result<Publish
     }
     match ledger.bundle(version).await? {
         Some(record) => Ok(Published::Bundle(tag, Box::new(record))),
-        None => {
-            Err(ApiError::new(Kind::Internal, "The published bundle is missing.", "Tell whoever runs this deployment."))
-        }
+        None => Err(LenovoError::new(
+            Kind::Internal,
+            "The published bundle is missing.",
+            "Tell whoever runs this deployment.",
+        )),
     }
 }
 

@@ -3,7 +3,7 @@
 use rootcast_core::deployment::{Deployment, DeploymentOutcome};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::{JobId, JobState, Leg, Tally};
-use rootcast_gate::ApiError;
+use rootcast_dialects::lenovo::LenovoError;
 use rootcast_ledger::{Ledger, TaskKey};
 use serde::Serialize;
 
@@ -60,14 +60,14 @@ pub(crate) struct DeploymentView {
 }
 
 impl DeploymentView {
-    pub(crate) async fn load(ledger: &Ledger, job: &Deployment) -> Result<Self, ApiError> {
+    pub(crate) async fn load(ledger: &Ledger, job: &Deployment) -> Result<Self, LenovoError> {
         let counted: Tally = ledger.counters(job.id, Leg::Install).await?.into_iter().sum();
         Ok(Self { summary: job.into(), devices: Counts::of(&job.tally(counted), true) })
     }
 }
 
 /// All devices, in the order of their ids: there are few.
-pub(crate) async fn rows(ledger: &Ledger, job: &Deployment) -> Result<Vec<Row>, ApiError> {
+pub(crate) async fn rows(ledger: &Ledger, job: &Deployment) -> Result<Vec<Row>, LenovoError> {
     let key = |device: &_| TaskKey { job: job.id, leg: Leg::Install, device: Clone::clone(device) };
     let keys: Vec<TaskKey> = job.devices.iter().map(key).collect();
     let (_, mut tasks) = ledger.jobs_and_tasks([], &keys).await?;

@@ -7,8 +7,9 @@ use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, Pin, Profile, Slot};
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::task::{ErrorClass, Failure};
+use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
 use rootcast_drivers::observe;
-use rootcast_gate::{ApiError, Envelope, Kind, Message, Principal};
+use rootcast_gate::{Kind, Principal};
 use rootcast_ledger::{DeviceRecord, Ledger, LedgerError};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::subject::DeviceSubject;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use tracing::info;
 
 use crate::app::App;
-use crate::extract::{Body, Id, Params};
+use crate::extract::{Id, Params};
 use crate::inventory::{Device, Rules};
 use crate::page::{Paging, cursor};
 use crate::stamp::stamp;
@@ -36,7 +37,7 @@ pub(crate) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Params(paging): Params<Paging>,
-) -> Result<Envelope<Devices>, ApiError> {
+) -> Result<Envelope<Devices>, LenovoError> {
     let after: Option<DeviceId> = paging.place()?;
     let page = app.parts().await?.ledger.devices_after(after.as_ref(), paging.limit(1000)?).await?;
     let cursor = page.next.as_ref().map(cursor).transpose()?;
@@ -48,21 +49,21 @@ pub(crate) async fn show(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
-) -> Result<Envelope<Device>, ApiError> {
+) -> Result<Envelope<Device>, LenovoError> {
     Ok(Envelope::success(load(&app.parts().await?.ledger, &caller, Right::Read, &id).await?.into()))
 }
 
-async fn load(ledger: &Ledger, caller: &Principal, right: Right, id: &DeviceId) -> Result<DeviceRecord, ApiError> {
+async fn load(ledger: &Ledger, caller: &Principal, right: Right, id: &DeviceId) -> Result<DeviceRecord, LenovoError> {
     may(caller, right, id)?;
     ledger.device(id).await?.ok_or_else(|| no_such_device(id))
 }
 
-pub(crate) fn may(caller: &Principal, right: Right, id: &DeviceId) -> Result<(), ApiError> {
+pub(crate) fn may(caller: &Principal, right: Right, id: &DeviceId) -> Result<(), LenovoError> {
     caller.require(right, &application_dn(id)).map_err(|denied| denied.or(|| no_such_device(id)))
 }
 
-pub(crate) fn no_such_device(id: &DeviceId) -> ApiError {
-    ApiError::not_found(format!("There is no device {id}."), "GET /devices lists those that there are.")
+pub(crate) fn no_such_device(id: &DeviceId) -> LenovoError {
+    LenovoError::not_found(format!("There is no device {id}."), "GET /devices lists those that there are.")
 }
 
 /// What is said is changed; `null` takes a name, a slot or a subject away. Pins are the approval, an empty list takes it back.
@@ -136,9 +137,9 @@ pub(crate) async fn edit(
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
     Body(edit): Body<Edit>,
-) -> Result<Envelope<Device>, ApiError> {
+) -> Result<Envelope<Device>, LenovoError> {
     let parts = app.parts().await?;
-    let refused = |why: String| ApiError::invalid(why, "Correct the body and send the request again.");
+    let refused = |why: String| LenovoError::invalid(why, "Correct the body and send the request again.");
     edit.check(&parts.into()).map_err(refused)?;
     for _ in 0..ATTEMPTS {
         let before = load(&parts.ledger, &caller, Right::Write, &id).await?;
@@ -160,12 +161,12 @@ pub(crate) async fn delete(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
-) -> Result<Envelope<()>, ApiError> {
+) -> Result<Envelope<()>, LenovoError> {
     let parts = app.parts().await?;
     let ledger = &parts.ledger;
     load(ledger, &caller, Right::Delete, &id).await?;
     ledger.delete_device(&id, &caller.name, (parts.clock)()).await.map_err(|error| match error {
-        LedgerError::Conflict => ApiError::conflict(
+        LedgerError::Conflict => LenovoError::conflict(
             format!("A worker is at device {id}."),
             "Wait until it is done: the device's lease says until when at most. Then delete it.",
         ),
@@ -196,10 +197,10 @@ pub(crate) async fn fingerprint(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
-) -> Result<Envelope<FingerprintView>, ApiError> {
+) -> Result<Envelope<FingerprintView>, LenovoError> {
     let parts = app.parts().await?;
     let device = load(&parts.ledger, &caller, Right::Read, &id).await?;
-    let address: DeviceAddress = device.address.parse().map_err(ApiError::internal)?;
+    let address: DeviceAddress = device.address.parse().map_err(LenovoError::internal)?;
     let seen = observe(&parts.networks, &address).await.map_err(unseen)?;
     let unreadable =
         |why| unseen(Failure::new(ErrorClass::TlsHandshake, format!("{address}: its certificate is {why}.")));
@@ -214,7 +215,7 @@ pub(crate) async fn fingerprint(
     }))
 }
 
-fn unseen(failure: Failure) -> ApiError {
+fn unseen(failure: Failure) -> LenovoError {
     let (kind, recovery) = match failure.class {
         ErrorClass::AddressRefused => (
             Kind::Invalid,
@@ -226,7 +227,7 @@ fn unseen(failure: Failure) -> ApiError {
             "Check that the device is on, and that its address and port can be reached from the function's network.",
         ),
     };
-    ApiError::new(kind, failure.message, recovery)
+    LenovoError::new(kind, failure.message, recovery)
 }
 
 #[cfg(test)]

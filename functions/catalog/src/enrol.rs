@@ -11,9 +11,8 @@ use rootcast_core::access::permission::Right;
 use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::dn::application_dn;
-use rootcast_gate::{
-    ApiError, BULK_BODY_LIMIT, Envelope, Kind, Message, Principal, ResultKind, media_type, parse_json, read,
-};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, ResultKind};
+use rootcast_gate::{BULK_BODY_LIMIT, Kind, Principal, Refusal, media_type, parse_json, read};
 use rootcast_ledger::DeviceRecord;
 use rootcast_pki::subject::DeviceSubject;
 use serde::{Deserialize, Serialize};
@@ -33,7 +32,7 @@ pub(crate) async fn enrol(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     request: Request,
-) -> Result<Response, ApiError> {
+) -> Result<Response, LenovoError> {
     let parts = app.parts().await?;
     let form = media_type(request.headers(), &[JSON, LINES])?;
     let body = read(request.into_body(), BULK_BODY_LIMIT).await?;
@@ -108,7 +107,7 @@ impl Outcome {
 type Rows = Vec<Result<Value, Outcome>>;
 
 /// The rows of a body, and whether it is one device rather than a list of them.
-fn rows(form: &str, body: &[u8]) -> Result<(Rows, bool), ApiError> {
+fn rows(form: &str, body: &[u8]) -> Result<(Rows, bool), LenovoError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Many {
@@ -129,9 +128,9 @@ fn rows(form: &str, body: &[u8]) -> Result<(Rows, bool), ApiError> {
         }
     };
     match rows.len() {
-        0 => Err(ApiError::invalid("The body has no device.", "Send at least one.")),
+        0 => Err(LenovoError::invalid("The body has no device.", "Send at least one.")),
         1..=MOST_ROWS => Ok((rows, single)),
-        many => Err(ApiError::invalid(
+        many => Err(LenovoError::invalid(
             format!("The body has {many} devices; one request takes {MOST_ROWS}."),
             "Send them in several requests.",
         )),
@@ -183,7 +182,7 @@ fn id_of(address: &DeviceAddress) -> Option<DeviceId> {
 }
 
 /// Stores what can be stored, and answers for each row in their order.
-async fn store(parts: &Parts, parsed: Vec<Result<RequestedDevice, Outcome>>) -> Result<Vec<Outcome>, ApiError> {
+async fn store(parts: &Parts, parsed: Vec<Result<RequestedDevice, Outcome>>) -> Result<Vec<Outcome>, LenovoError> {
     let records: Vec<DeviceRecord> = parsed.iter().flatten().map(|wanted| wanted.record.clone()).collect();
     let enrolled = parts.ledger.enrol(&records, (parts.clock)()).await?;
     let there = records.iter().zip(&enrolled).filter(|(_, enrolled)| !**enrolled).map(|(record, _)| &record.id);
@@ -203,7 +202,7 @@ impl RequestedDevice {
     fn may_be_created_by(self, caller: &Principal) -> Result<Self, Outcome> {
         let id = &self.record.id;
         caller.require(Right::Create, &application_dn(id)).map_err(|denied| {
-            let why = ApiError::from(denied);
+            let why = Refusal::from(denied);
             Outcome { kind: why.kind(), ..Outcome::refused(id.as_str(), why.text()) }
         })?;
         Ok(self)
@@ -249,7 +248,9 @@ fn answer(results: Vec<Outcome>, single: bool) -> Response {
     if let ([only], 1, true) = (results.as_slice(), refused, single) {
         let text = format!("The device was refused: {}", only.message.as_deref().unwrap_or_default());
         let recovery = "Correct it and send it again.";
-        return ApiError::new(only.kind, text, recovery).with_response(json!({ "devices": results })).into_response();
+        return LenovoError::new(only.kind, text, recovery)
+            .with_response(json!({ "devices": results }))
+            .into_response();
     }
     let total = results.len();
     let answer = Envelope::success(json!({ "devices": results }));

@@ -3,34 +3,22 @@
 use std::str::FromStr;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequestParts, Path, Query};
 use http::request::Parts;
-use rootcast_gate::{ApiError, BODY_LIMIT, media_type, parse_json, read};
+use rootcast_dialects::lenovo::LenovoError;
 use serde::de::DeserializeOwned;
 
 /// The query. Parameters that a route does not know are passed over.
 pub(crate) struct Params<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
-    type Rejection = ApiError;
+    type Rejection = LenovoError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, LenovoError> {
         let query = Query::<T>::from_request_parts(parts, state).await.map_err(|why: QueryRejection| {
-            ApiError::invalid(format!("{}.", why.body_text()), "Correct the query and send the request again.")
+            LenovoError::invalid(format!("{}.", why.body_text()), "Correct the query and send the request again.")
         })?;
         Ok(Self(query.0))
-    }
-}
-
-/// A JSON body.
-pub(crate) struct Body<T>(pub(crate) T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
-    type Rejection = ApiError;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        media_type(request.headers(), &["application/json"])?;
-        Ok(Self(parse_json(&read(request.into_body(), BODY_LIMIT).await?)?))
     }
 }
 
@@ -38,11 +26,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 pub(crate) struct Id<T>(pub(crate) T);
 
 impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {
-    type Rejection = ApiError;
+    type Rejection = LenovoError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, LenovoError> {
         let named = Path::<String>::from_request_parts(parts, state).await.ok();
         let id = named.and_then(|Path(text)| text.parse().ok());
-        id.map(Self).ok_or_else(|| ApiError::not_found("There is nothing of that id.", "Correct the id in the path."))
+        id.map(Self)
+            .ok_or_else(|| LenovoError::not_found("There is nothing of that id.", "Correct the id in the path."))
     }
 }

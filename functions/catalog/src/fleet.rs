@@ -1,9 +1,10 @@
 //! A job's devices, page by page: the fleet in the order in which the job pages it, each device with its task.
 
 use rootcast_core::device::DeviceId;
-use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_core::job::{Cursor, Job, JobOutcome, JobState, Leg};
-use rootcast_gate::ApiError;
+use rootcast_core::job::standing::Standing;
+use rootcast_core::job::task::TaskRecord;
+use rootcast_core::job::{Cursor, Job, Leg};
+use rootcast_dialects::lenovo::LenovoError;
 use rootcast_ledger::Ledger;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,15 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    pub(crate) fn standing(&self, job: &Job) -> Standing {
+        Standing::of(job, &self.device, self.task.as_ref())
+    }
+
+    /// Whether the device's message was sent, or is about to be.
+    pub(crate) fn is_sent(&self, job: &Job) -> bool {
+        self.task.is_some() || job.cursor.is_past(job.id, &self.device)
+    }
+
     /// About as many bytes as it has in an answer.
     fn weight(&self) -> usize {
         const FIELDS: usize = 300;
@@ -60,34 +70,6 @@ impl Rows {
     }
 }
 
-/// Where a device stands in a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
-    Settled(TaskState),
-    /// Sent or still to be sent.
-    Waiting,
-    /// The job ended, or turned back, before it came to the device.
-    Never,
-    /// The device joined after the job had ended.
-    NotInJob,
-}
-
-pub(crate) fn standing(job: &Job, row: &Row) -> Standing {
-    match &row.task {
-        Some(task) if task.state == TaskState::Waiting => Standing::Waiting,
-        Some(task) => Standing::Settled(task.state),
-        None if job.outcome == Some(JobOutcome::Aborted) => Standing::Never,
-        None if job.state == JobState::Ended => Standing::NotInJob,
-        None if job.bound.as_ref().is_some_and(|bound| !bound.is_past(job.id, &row.device)) => Standing::Never,
-        None => Standing::Waiting,
-    }
-}
-
-/// Whether the device's message was sent, or is about to be.
-pub(crate) fn is_sent(job: &Job, row: &Row) -> bool {
-    row.task.is_some() || job.cursor.is_past(job.id, &row.device)
-}
-
 /// A job that turns back has other tasks: its pages do not go on from those of the leg before.
 #[derive(Debug, Serialize, Deserialize)]
 struct PageStart {
@@ -102,7 +84,7 @@ pub(crate) async fn page(
     paging: &Paging,
     filtered: bool,
     keep: impl Fn(&Row) -> bool,
-) -> Result<(Vec<Row>, Option<String>), ApiError> {
+) -> Result<(Vec<Row>, Option<String>), LenovoError> {
     let limit = paging.limit(1000)? as usize;
     let leg = job.leg();
     let mut at = match paging.place::<PageStart>()? {
@@ -129,7 +111,7 @@ async fn read_shard(
     leg: Leg,
     at: &Cursor,
     limit: usize,
-) -> Result<(Vec<Row>, Cursor), ApiError> {
+) -> Result<(Vec<Row>, Cursor), LenovoError> {
     let (shard, after) = (at.shard(job.id), at.after.as_ref());
     let devices = ledger.fleet(shard, after, None, limit).await?;
     let devices: Vec<DeviceId> = devices.into_iter().map(|entry| entry.device).collect();
@@ -177,10 +159,10 @@ fn take(rows: &mut Rows, found: Vec<Row>, keep: impl Fn(&Row) -> bool, at: &Curs
 mod tests {
     use proptest::prelude::*;
     use rootcast_core::deployment::lifecycle::{Entry, MOST_ENTRIES, Stage, StageResult};
+    use rootcast_core::job::task::TaskState;
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::jobs::tests::running;
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
@@ -190,21 +172,6 @@ mod tests {
 
     fn row(device: &str, state: Option<TaskState>) -> Row {
         Row { device: device.parse().unwrap(), task: state.map(|state| task(device, state)) }
-    }
-
-    #[test]
-    fn where_a_device_stands() {
-        let mut job = running();
-        assert_eq!(standing(&job, &row("a", None)), Standing::Waiting);
-        assert_eq!(standing(&job, &row("a", Some(TaskState::Waiting))), Standing::Waiting);
-        assert_eq!(standing(&job, &row("a", Some(TaskState::Failed))), Standing::Settled(TaskState::Failed));
-        job.bound = Some(Cursor::default());
-        assert_eq!(standing(&job, &row("a", None)), Standing::Never);
-        job.end(JobOutcome::Aborted, "");
-        assert_eq!(standing(&job, &row("a", None)), Standing::Never);
-        job.end(JobOutcome::Activated, "");
-        assert_eq!(standing(&job, &row("a", None)), Standing::NotInJob);
-        assert_eq!(standing(&job, &row("a", Some(TaskState::Acked))), Standing::Settled(TaskState::Acked));
     }
 
     #[test]

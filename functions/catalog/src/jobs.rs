@@ -8,7 +8,7 @@ use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobState, Leg, Phas
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_core::rollover::survey::Findings;
 use rootcast_core::rollover::transition::WaveRecord;
-use rootcast_gate::{ApiError, Envelope};
+use rootcast_dialects::lenovo::{Envelope, LenovoError};
 use rootcast_ledger::{Departure, JobRecord, Leave, Ledger};
 use serde::Serialize;
 
@@ -29,32 +29,35 @@ pub(crate) struct Jobs {
 }
 
 /// Newest first.
-pub(crate) async fn list(State(app): State<App>, Params(paging): Params<Paging>) -> Result<Envelope<Jobs>, ApiError> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    Params(paging): Params<Paging>,
+) -> Result<Envelope<Jobs>, LenovoError> {
     let before: Option<JobId> = paging.place()?;
     let page = app.parts().await?.ledger.jobs_before(before, paging.limit(100)?).await?;
     let cursor = page.next.as_ref().map(cursor).transpose()?;
     Ok(Envelope::success(Jobs { jobs: page.jobs.iter().map(Listed::from).collect(), cursor }))
 }
 
-pub(crate) async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<Envelope<JobView>, ApiError> {
+pub(crate) async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<Envelope<JobView>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let job = load_any(ledger, id).await?;
     Ok(Envelope::success(JobView::load(ledger, &job).await?))
 }
 
-pub(crate) async fn load_any(ledger: &Ledger, id: JobId) -> Result<JobRecord, ApiError> {
+pub(crate) async fn load_any(ledger: &Ledger, id: JobId) -> Result<JobRecord, LenovoError> {
     ledger.job_of_any_kind(id).await?.ok_or_else(|| no_such_job(id))
 }
 
-pub(crate) fn no_such_job(id: JobId) -> ApiError {
-    ApiError::not_found(format!("There is no job {id}."), "GET /jobs lists those that there are.")
+pub(crate) fn no_such_job(id: JobId) -> LenovoError {
+    LenovoError::not_found(format!("There is no job {id}."), "GET /jobs lists those that there are.")
 }
 
 /// A rollover, where nothing else will do.
-pub(crate) async fn load(ledger: &Ledger, id: JobId) -> Result<Job, ApiError> {
+pub(crate) async fn load(ledger: &Ledger, id: JobId) -> Result<Job, LenovoError> {
     match load_any(ledger, id).await? {
         JobRecord::Rollover(job) => Ok(*job),
-        JobRecord::Deployment(_) => Err(ApiError::not_found(
+        JobRecord::Deployment(_) => Err(LenovoError::not_found(
             format!("Job {id} is no rollover: it brings a certificate to devices."),
             format!("GET /jobs/{id} shows it."),
         )),
@@ -87,7 +90,7 @@ pub(crate) enum JobView {
 }
 
 impl JobView {
-    pub(crate) async fn load(ledger: &Ledger, job: &JobRecord) -> Result<Self, ApiError> {
+    pub(crate) async fn load(ledger: &Ledger, job: &JobRecord) -> Result<Self, LenovoError> {
         match job {
             JobRecord::Rollover(job) => Ok(Self::Rollover(Box::new(RolloverView::load(ledger, job).await?))),
             JobRecord::Deployment(job) => {
@@ -229,7 +232,7 @@ impl Counts {
 }
 
 impl RolloverView {
-    pub(crate) async fn load(ledger: &Ledger, job: &Job) -> Result<Self, ApiError> {
+    pub(crate) async fn load(ledger: &Ledger, job: &Job) -> Result<Self, LenovoError> {
         let (tally, waves, (left, _)) =
             futures::try_join!(tally(ledger, job), async { Ok(ledger.waves(job.id).await?) }, async {
                 Ok(ledger.departures(job.id, MOST_LEFT).await?)
@@ -274,7 +277,7 @@ impl From<Findings> for Proofs {
 }
 
 /// The counters of the job's present leg.
-pub(crate) async fn tally(ledger: &Ledger, job: &Job) -> Result<Tally, ApiError> {
+pub(crate) async fn tally(ledger: &Ledger, job: &Job) -> Result<Tally, LenovoError> {
     Ok(ledger.counters(job.id, job.leg()).await?.into_iter().sum())
 }
 

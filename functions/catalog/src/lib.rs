@@ -37,7 +37,10 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::Response;
-use rootcast_gate::{ApiError, Guarded, Kind, authenticate, fold_case, report, routes};
+use lambda_http::tower::ServiceExt;
+use rootcast_dialects::lenovo::{LenovoError, report};
+use rootcast_gate::{Guarded, Kind, Refusal, authenticate, fold_case, is_under, routes};
+use rootcast_pki::crl::CrlShard;
 
 pub use crate::app::{App, Parts};
 
@@ -45,8 +48,18 @@ pub use crate::app::{App, Parts};
 /// by its own means the other.
 const PUBLIC: [&str; 2] = [routes::BUNDLE.path, routes::CACERTS.path];
 
+/// Two APIs, each with its own router: no request of the one passes through what belongs to the other.
 pub fn router(app: App) -> Router {
-    let routes = Guarded::<_, ApiError>::default()
+    let (huawei, lenovo) = (scm::router(app.clone()), xclarity(app));
+    Router::new().fallback(move |request: Request| {
+        let chosen = if is_under(scm::ROOT, request.uri().path()) { &huawei } else { &lenovo };
+        chosen.clone().oneshot(request)
+    })
+}
+
+/// Lenovo's API, and our own.
+fn xclarity(app: App) -> Router {
+    let routes = Guarded::<_, LenovoError>::default()
         .on(routes::BUNDLE, bundle::signed)
         .on(routes::CACERTS, bundle::cacerts)
         .on(routes::CRL, crl::show)
@@ -80,23 +93,24 @@ pub fn router(app: App) -> Router {
         .on(routes::ROOT_AUDIT, audit::of_root)
         .on(routes::JOB_TASKS, tasks::list)
         .into_router()
-        .fallback(async || ApiError::nothing_here())
+        .fallback(async || LenovoError::from(Refusal::nothing_here()))
         .method_not_allowed_fallback(no_such_method)
         .with_state(app.clone());
     // Outside of the router, which would have chosen the route by then, and named its methods.
     Router::new()
         .fallback_service(routes)
-        .layer(from_fn_with_state(app.clone(), protect))
+        .layer(from_fn_with_state(app, protect))
         .layer(from_fn(report))
         .layer(map_request(fold_case))
-        .layer(from_fn_with_state(scm::router(app), scm::divert))
 }
 
 /// Before anything else: even whether a path exists is told to callers with a token only.
-async fn protect(State(app): State<App>, request: Request, next: Next) -> Result<Response, ApiError> {
+async fn protect(State(app): State<App>, request: Request, next: Next) -> Result<Response, LenovoError> {
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path();
-    if !PUBLIC.contains(&path) && !crl::is_path(path) {
+    if let Ok(list) = path.parse::<CrlShard>() {
+        parts.extensions.insert(list);
+    } else if !PUBLIC.contains(&path) {
         let app = app.parts().await?;
         let principal = authenticate(&app.ledger, &parts, (app.clock)()).await?;
         parts.extensions.insert(principal);
@@ -104,8 +118,8 @@ async fn protect(State(app): State<App>, request: Request, next: Next) -> Result
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
-async fn no_such_method() -> ApiError {
-    ApiError::new(
+async fn no_such_method() -> LenovoError {
+    LenovoError::new(
         Kind::MethodNotAllowed,
         "The resource does not have this method.",
         "Use a method that the header Allow names. PUT /signingCertificate is taken in this spelling and in lower case only.",

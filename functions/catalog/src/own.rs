@@ -11,7 +11,8 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::{CertificateDn, application_dn};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
-use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
+use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{CertificateOrPending, CertificateRecord};
 use rootcast_operations::{DeviceRefusal, NotBegun, NotDone};
 use rootcast_pki::certificate::Certificate;
@@ -40,13 +41,13 @@ pub(crate) async fn renew(
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
     Id(id): Id<DeviceId>,
-) -> Result<(HeaderMap, Envelope<Begun>), ApiError> {
+) -> Result<(HeaderMap, Envelope<Begun>), LenovoError> {
     may(&caller, Right::Write, &id)?;
     let parts = app.parts().await?;
     let job = parts.operations().issue(&id, &caller.acting(&request)).await.map_err(|why| refused(&id, why))?;
     info!(caller = caller.name, job.id = job.id.0, device.id = %id, certificate.id = %job.certificate, "a device's own certificate is to be issued");
     let job_path = path(job.id);
-    let location = job_path.parse().map_err(ApiError::internal)?;
+    let location = job_path.parse().map_err(LenovoError::internal)?;
     let begun = Begun { job_path, certificate: job.certificate, dn: CertificateDn::of_device(&id).to_string() };
     let message = Message::done(
         format!("Device {id} is to have a certificate of its own, by job {}.", job.id),
@@ -55,23 +56,23 @@ pub(crate) async fn renew(
     Ok((HeaderMap::from_iter([(LOCATION, location)]), Envelope::success(begun).saying(message)))
 }
 
-fn refused(id: &DeviceId, why: NotDone<NotBegun>) -> ApiError {
+fn refused(id: &DeviceId, why: NotDone<NotBegun>) -> LenovoError {
     let text = why.to_string();
     match why {
         NotDone::Refused(NotBegun::Device(why)) => match why {
             DeviceRefusal::NoDevice => no_such_device(id),
             DeviceRefusal::NotApproved | DeviceRefusal::NoPrivateKey(_) | DeviceRefusal::NoWebServer(_) => {
-                ApiError::invalid(text, "Correct the device's record, and send the request again.")
+                LenovoError::invalid(text, "Correct the device's record, and send the request again.")
             }
             DeviceRefusal::Full => {
-                ApiError::conflict(text, "GET /devices/ID lists its certificates; then send the request again.")
+                LenovoError::conflict(text, "GET /devices/ID lists its certificates; then send the request again.")
             }
-            DeviceRefusal::UnderWay { .. } => ApiError::conflict(text, "Send the request again then."),
+            DeviceRefusal::UnderWay { .. } => LenovoError::conflict(text, "Send the request again then."),
         },
         NotDone::Refused(NotBegun::NameTaken(_)) | NotDone::Busy | NotDone::Late => {
-            ApiError::conflict(text, "Send the request again then.")
+            LenovoError::conflict(text, "Send the request again then.")
         }
-        NotDone::Refused(why) => ApiError::internal(why),
+        NotDone::Refused(why) => LenovoError::internal(why),
         NotDone::Ledger(error) => error.into(),
     }
 }
@@ -113,10 +114,10 @@ pub(crate) async fn show(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
-) -> Result<Envelope<Own>, ApiError> {
+) -> Result<Envelope<Own>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let none = || {
-        ApiError::not_found(
+        LenovoError::not_found(
             format!("Device {id} has no certificate of ours."),
             format!("POST /devices/{id}/certificate has one made."),
         )

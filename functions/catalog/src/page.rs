@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rootcast_gate::ApiError;
+use rootcast_dialects::lenovo::LenovoError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -14,11 +14,11 @@ pub(crate) struct Paging {
 
 impl Paging {
     /// From 1 to `most`; 100 where nothing is said.
-    pub(crate) fn limit(&self, most: u32) -> Result<u32, ApiError> {
+    pub(crate) fn limit(&self, most: u32) -> Result<u32, LenovoError> {
         match self.limit {
             None => Ok(most.min(100)),
             Some(limit) if (1..=most).contains(&limit) => Ok(limit),
-            Some(limit) => Err(ApiError::invalid(
+            Some(limit) => Err(LenovoError::invalid(
                 format!("limit is {limit}; a page has 1 to {most} rows."),
                 "Ask for less, and go on with the cursor that the answer has.",
             )),
@@ -26,7 +26,7 @@ impl Paging {
     }
 
     /// Where the page before this one ended; `None` at the start.
-    pub(crate) fn place<T: DeserializeOwned>(&self) -> Result<Option<T>, ApiError> {
+    pub(crate) fn place<T: DeserializeOwned>(&self) -> Result<Option<T>, LenovoError> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
         let place = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|json| serde_json::from_slice(&json).ok());
         place.map(Some).ok_or_else(stale)
@@ -34,13 +34,13 @@ impl Paging {
 }
 
 /// A cursor that is not one, or not one of this list.
-pub(crate) fn stale() -> ApiError {
-    ApiError::invalid("The cursor is not one of this list.", "Start again without a cursor.")
+pub(crate) fn stale() -> LenovoError {
+    LenovoError::invalid("The cursor is not one of this list.", "Start again without a cursor.")
 }
 
 /// base64url (RFC 4648 §5) of the place's JSON.
-pub(crate) fn cursor<T: Serialize>(place: &T) -> Result<String, ApiError> {
-    Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(place).map_err(ApiError::internal)?))
+pub(crate) fn cursor<T: Serialize>(place: &T) -> Result<String, LenovoError> {
+    Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(place).map_err(LenovoError::internal)?))
 }
 
 #[cfg(test)]

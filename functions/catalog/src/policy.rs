@@ -2,14 +2,14 @@
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use rootcast_gate::{ApiError, Envelope, Message, Principal};
+use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
+use rootcast_gate::Principal;
 use rootcast_ledger::{LedgerError, Policy};
 use rootcast_pki::algorithm::KeyAlgorithm;
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use crate::app::App;
-use crate::extract::Body;
 
 /// Somebody else may choose at the same moment, so often.
 const ATTEMPTS: u32 = 5;
@@ -26,10 +26,10 @@ impl Choice {
         Self { spec_name: algorithm.spec_name().to_owned() }
     }
 
-    fn algorithm(&self) -> Result<KeyAlgorithm, ApiError> {
+    fn algorithm(&self) -> Result<KeyAlgorithm, LenovoError> {
         KeyAlgorithm::from_spec_name(&self.spec_name).ok_or_else(|| {
             let known: Vec<&str> = KeyAlgorithm::ALL.into_iter().map(KeyAlgorithm::spec_name).collect();
-            ApiError::invalid(
+            LenovoError::invalid(
                 "specName names no algorithm that a root can have here.",
                 format!("Choose one of {}.", known.join(", ")),
             )
@@ -37,7 +37,7 @@ impl Choice {
     }
 }
 
-pub(crate) async fn show(State(app): State<App>) -> Result<Envelope<Choice>, ApiError> {
+pub(crate) async fn show(State(app): State<App>) -> Result<Envelope<Choice>, LenovoError> {
     let policy = app.parts().await?.ledger.policy().await?;
     Ok(Envelope::success(Choice::of(policy.algorithm)))
 }
@@ -46,7 +46,7 @@ pub(crate) async fn choose(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Body(choice): Body<Choice>,
-) -> Result<Json<Envelope<Choice>>, ApiError> {
+) -> Result<Json<Envelope<Choice>>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let algorithm = choice.algorithm()?;
     let mut attempt = 1;

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use rootcast_core::job::{JobId, Refused};
-use rootcast_gate::ApiError;
+use rootcast_dialects::lenovo::LenovoError;
 use rootcast_operations::{JobRefusal, NotDone};
 
 use crate::jobs::no_such_job;
@@ -16,24 +16,24 @@ pub(crate) enum Asked {
     Waive,
 }
 
-pub(crate) fn refused(id: JobId, asked: Asked, why: NotDone<JobRefusal>) -> ApiError {
+pub(crate) fn refused(id: JobId, asked: Asked, why: NotDone<JobRefusal>) -> LenovoError {
     match why {
         NotDone::Refused(JobRefusal::NoJob) => no_such_job(id),
         NotDone::Refused(JobRefusal::NothingChosen) => nothing_chosen(id),
-        NotDone::Refused(JobRefusal::NoWaves) => ApiError::invalid(
+        NotDone::Refused(JobRefusal::NoWaves) => LenovoError::invalid(
             format!("Job {id} brings a certificate to all its devices at once: it has no waves."),
             "Leave waves out, and send the request again.",
         ),
         NotDone::Refused(JobRefusal::Refused(why)) => not_now(id, asked, why),
         NotDone::Busy | NotDone::Late => {
-            ApiError::conflict(format!("Job {id} is changing all the time."), "Send the request again in a moment.")
+            LenovoError::conflict(format!("Job {id} is changing all the time."), "Send the request again in a moment.")
         }
         NotDone::Ledger(error) => error.into(),
     }
 }
 
-pub(crate) fn nothing_chosen(job: JobId) -> ApiError {
-    ApiError::conflict(
+pub(crate) fn nothing_chosen(job: JobId) -> LenovoError {
+    LenovoError::conflict(
         format!("No device of job {job} that failed is chosen by that."),
         format!(
             "GET /jobs/{job}/tasks?state=failed shows what failed and its class, GET /jobs/{job} its waves; correct the body."
@@ -41,21 +41,21 @@ pub(crate) fn nothing_chosen(job: JobId) -> ApiError {
     )
 }
 
-fn not_now(id: JobId, asked: Asked, why: Refused) -> ApiError {
+fn not_now(id: JobId, asked: Asked, why: Refused) -> LenovoError {
     let cannot = |what: &str, why: &dyn Display| {
-        ApiError::conflict(
+        LenovoError::conflict(
             format!("Job {id} cannot {what}: {why}."),
             format!("GET /jobs/{id} shows where it is and why."),
         )
     };
     match (asked, why) {
-        (_, Refused::OfDeployment) => ApiError::conflict(
+        (_, Refused::OfDeployment) => LenovoError::conflict(
             format!(
                 "Job {id} brings a certificate to devices: it is neither paused nor aborted, and no device of it is waived."
             ),
             format!("It ends by itself. Where devices failed, POST /jobs/{id}/resume tries them again afterwards."),
         ),
-        (Asked::Waive, _) => ApiError::conflict(
+        (Asked::Waive, _) => LenovoError::conflict(
             format!("Job {id} has ended: nobody waits for its devices."),
             format!("GET /jobs/{id} shows how it ended."),
         ),

@@ -9,7 +9,8 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::task::ErrorClass;
 use rootcast_core::job::{JobId, MOST_RETRIED, MOST_WAVES};
-use rootcast_gate::{ApiError, BODY_LIMIT, Envelope, Message, Principal, RequestId, media_type, parse_json, read};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
+use rootcast_gate::{BODY_LIMIT, Principal, RequestId, media_type, parse_json, read};
 use rootcast_operations::Filters;
 use serde::{Deserialize, Serialize};
 use tracing::info;
@@ -42,7 +43,7 @@ pub(crate) async fn retry(
     Extension(request_id): Extension<RequestId>,
     Id(id): Id<JobId>,
     request: Request,
-) -> Result<Envelope<Retried>, ApiError> {
+) -> Result<Envelope<Retried>, LenovoError> {
     let mut filters = filters(request).await?;
     if let Some(devices) = &mut filters.devices {
         devices.retain(|device| caller.sees(&application_dn(device)));
@@ -63,7 +64,7 @@ pub(crate) async fn retry(
     Ok(Envelope::success(shown).saying(message))
 }
 
-async fn filters(request: Request) -> Result<Filters, ApiError> {
+async fn filters(request: Request) -> Result<Filters, LenovoError> {
     let (head, body) = request.into_parts();
     let body = read(body, BODY_LIMIT).await?;
     if body.is_empty() {
@@ -79,7 +80,7 @@ async fn filters(request: Request) -> Result<Filters, ApiError> {
 }
 
 /// Each value once: naming it twice says no more.
-fn check<T: Clone + Eq + Hash>(name: &str, values: &mut Option<Vec<T>>, most: usize) -> Result<(), ApiError> {
+fn check<T: Clone + Eq + Hash>(name: &str, values: &mut Option<Vec<T>>, most: usize) -> Result<(), LenovoError> {
     let Some(values) = values else { return Ok(()) };
     let why = match values.len() {
         // Else a list that came out empty by mistake would choose everything.
@@ -91,7 +92,7 @@ fn check<T: Clone + Eq + Hash>(name: &str, values: &mut Option<Vec<T>>, most: us
             return Ok(());
         }
     };
-    Err(ApiError::invalid(why, "Correct the body and send the request again."))
+    Err(LenovoError::invalid(why, "Correct the body and send the request again."))
 }
 
 #[cfg(test)]
@@ -102,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    async fn filters(body: impl Into<Body>) -> Result<Filters, ApiError> {
+    async fn filters(body: impl Into<Body>) -> Result<Filters, LenovoError> {
         super::filters(Request::builder().body(body.into()).unwrap()).await
     }
 

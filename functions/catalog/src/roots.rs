@@ -5,7 +5,7 @@ use axum::response::IntoResponse;
 use http::header::CONTENT_TYPE;
 use rootcast_core::deployment::lifecycle::{Lifecycle, Stage};
 use rootcast_core::rollover::generation::GenerationState;
-use rootcast_gate::{ApiError, Envelope};
+use rootcast_dialects::lenovo::{Envelope, LenovoError};
 use rootcast_ledger::RootRecord;
 use rootcast_pki::certificate::Certificate;
 use serde::Serialize;
@@ -15,7 +15,7 @@ use crate::stamp::stamp;
 use crate::tasks::Past;
 
 /// `GET /signingCertificate`: the root that signs, as PEM.
-pub(crate) async fn active(State(app): State<App>) -> Result<impl IntoResponse, ApiError> {
+pub(crate) async fn active(State(app): State<App>) -> Result<impl IntoResponse, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let signing = match ledger.authority().await?.signing {
         Some(generation) => ledger.root(generation).await?,
@@ -26,14 +26,14 @@ pub(crate) async fn active(State(app): State<App>) -> Result<impl IntoResponse, 
 }
 
 /// `GET /signingCertificate/details`: a row for each generation that has a certificate.
-pub(crate) async fn details(State(app): State<App>) -> Result<Envelope<Vec<Details>>, ApiError> {
+pub(crate) async fn details(State(app): State<App>) -> Result<Envelope<Vec<Details>>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let authority = ledger.authority().await?;
     Ok(Envelope::success(rows(ledger.roots(&authority).await?, authority.signing)))
 }
 
-fn no_root() -> ApiError {
-    ApiError::not_found(
+fn no_root() -> LenovoError {
+    LenovoError::not_found(
         "No root signs yet.",
         "Ask for one with PUT /signingCertificate; while its job runs, GET /signingCertificate/details shows the new one.",
     )

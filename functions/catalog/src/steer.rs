@@ -4,7 +4,8 @@ use axum::Extension;
 use axum::extract::State;
 use rootcast_core::audit::Actor;
 use rootcast_core::job::{Command, JobId, JobRecord};
-use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
+use rootcast_gate::{Principal, RequestId};
 use tracing::info;
 
 use crate::app::{App, Parts};
@@ -12,7 +13,7 @@ use crate::extract::Id;
 use crate::jobs::JobView;
 use crate::refused::{Asked, refused};
 
-type Answer = Result<Envelope<JobView>, ApiError>;
+type Answer = Result<Envelope<JobView>, LenovoError>;
 
 pub(crate) async fn pause(
     State(app): State<App>,
@@ -55,7 +56,7 @@ async fn answer(app: &App, by: &Actor, id: JobId, command: Command) -> Answer {
 }
 
 /// The job as it is afterwards.
-pub(crate) async fn steer(parts: &Parts, by: &Actor, id: JobId, command: Command) -> Result<JobRecord, ApiError> {
+pub(crate) async fn steer(parts: &Parts, by: &Actor, id: JobId, command: Command) -> Result<JobRecord, LenovoError> {
     let steered = parts.operations().steer(id, command, by).await;
     let job = steered.map_err(|why| refused(id, Asked::Steer, why))?;
     match &job {

@@ -5,17 +5,19 @@ use axum::extract::State;
 use rootcast_core::deployment::lifecycle::{Entry, Stage};
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
+use rootcast_core::job::standing::Standing;
 use rootcast_core::job::task::{ErrorClass, Failure, TaskState};
 use rootcast_core::job::visit::{TaskAttempt, Tries};
 use rootcast_core::job::{Job, JobId, Leg};
-use rootcast_gate::{ApiError, Envelope, Principal};
+use rootcast_dialects::lenovo::{Envelope, LenovoError};
+use rootcast_gate::Principal;
 use rootcast_ledger::{JobRecord, Ledger};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::deployments::rows;
 use crate::extract::{Id, Params};
-use crate::fleet::{Row, Standing, is_sent, page, standing};
+use crate::fleet::{Row, page};
 use crate::jobs::load_any;
 use crate::page::Paging;
 use crate::stamp::stamp;
@@ -100,7 +102,7 @@ pub(crate) async fn list(
     Id(id): Id<JobId>,
     Params(paging): Params<Paging>,
     Params(filter): Params<Filter>,
-) -> Result<Envelope<Tasks>, ApiError> {
+) -> Result<Envelope<Tasks>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let job = match load_any(ledger, id).await? {
         JobRecord::Rollover(job) => job,
@@ -122,7 +124,7 @@ pub(crate) async fn list(
 }
 
 /// The devices' records know of them. No call where nothing waits.
-async fn with_tries(ledger: &Ledger, job: JobId, mut tasks: Vec<Task>) -> Result<Vec<Task>, ApiError> {
+async fn with_tries(ledger: &Ledger, job: JobId, mut tasks: Vec<Task>) -> Result<Vec<Task>, LenovoError> {
     let waiting = tasks.iter().filter(|task| task.state == TaskState::Waiting).map(|task| &task.device);
     let devices = ledger.devices_by_id(waiting).await?;
     for task in &mut tasks {
@@ -145,9 +147,9 @@ fn installing(row: &Row) -> TaskState {
 
 /// `None` where the device has no task: it was not sent yet, or is not in the job.
 fn state(job: &Job, row: &Row) -> Option<TaskState> {
-    match standing(job, row) {
+    match row.standing(job) {
         Standing::Settled(state) => Some(state),
-        Standing::Waiting => is_sent(job, row).then_some(TaskState::Waiting),
+        Standing::Waiting => row.is_sent(job).then_some(TaskState::Waiting),
         Standing::Never | Standing::NotInJob => None,
     }
 }

@@ -8,14 +8,15 @@ use axum::extract::State;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::JobId;
-use rootcast_gate::{ApiError, Envelope, Message, Principal, RequestId, ResultKind};
+use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message, ResultKind};
+use rootcast_gate::{Principal, RequestId};
 use rootcast_operations::{NotWaived, Waived};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::info;
 
 use crate::app::App;
-use crate::extract::{Body, Id};
+use crate::extract::Id;
 use crate::jobs::{RolloverView, load};
 use crate::refused::{Asked, refused};
 
@@ -37,8 +38,8 @@ pub(crate) struct Waiver {
 
 impl Waiver {
     /// Each device once, where it was named first: naming it twice says no more.
-    fn checked(mut self) -> Result<Self, ApiError> {
-        let refused = |why: String| Err(ApiError::invalid(why, "Correct the body and send the request again."));
+    fn checked(mut self) -> Result<Self, LenovoError> {
+        let refused = |why: String| Err(LenovoError::invalid(why, "Correct the body and send the request again."));
         let reason = self.reason.trim();
         if reason.is_empty() || reason.chars().count() > LONGEST_REASON || reason.chars().any(char::is_control) {
             return refused(format!(
@@ -76,7 +77,7 @@ pub(crate) async fn waive(
     Extension(request): Extension<RequestId>,
     Id(id): Id<JobId>,
     Body(waiver): Body<Waiver>,
-) -> Result<Envelope<Results>, ApiError> {
+) -> Result<Envelope<Results>, LenovoError> {
     let waiver = waiver.checked()?;
     let deadline = Instant::now() + LIMIT;
     let parts = app.parts().await?;
@@ -146,8 +147,7 @@ mod tests {
 
     #[test]
     fn a_waiver_has_a_reason_and_devices() {
-        let check =
-            |body: serde_json::Value| parse_json::<Waiver>(body.to_string().as_bytes()).and_then(Waiver::checked);
+        let check = |body: serde_json::Value| Waiver::checked(parse_json::<Waiver>(body.to_string().as_bytes())?);
         let waiver = check(json!({ "devices": ["b", "a", "b"], "reason": "scrapped" })).unwrap();
         assert_eq!(waiver.devices, ["b", "a"].map(|id| id.parse::<DeviceId>().unwrap()), "each once");
         for refused in [

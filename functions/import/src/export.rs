@@ -9,7 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rootcast_core::audit::{Act, Action, Outcome, Subject};
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_gate::{Principal, RequestId, ScmError};
+use rootcast_dialects::huawei::HuaweiError;
+use rootcast_gate::{Principal, RequestId};
 use rootcast_pki::certificate::Certificate;
 use serde::{Serialize, Serializer};
 use tracing::info;
@@ -37,12 +38,12 @@ pub(crate) async fn export(
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
     Path(id): Path<String>,
-) -> Result<([(HeaderName, HeaderValue); 1], Json<Exported>), ScmError> {
-    let unknown = || ScmError::not_found("There is no certificate of that id: GET /v3/scm/certificates lists them.");
+) -> Result<([(HeaderName, HeaderValue); 1], Json<Exported>), HuaweiError> {
+    let unknown = || HuaweiError::not_found("There is no certificate of that id: GET /v3/scm/certificates lists them.");
     let id: CertificateId = id.parse().map_err(|_| unknown())?;
     let record = app.ledger.certificate(id).await?.filter(|record| caller.sees(&record.dn())).ok_or_else(unknown)?;
     let sealed = record.key.as_ref().ok_or_else(|| {
-        ScmError::invalid("The private key of this certificate was made by its device and never left it.")
+        HuaweiError::invalid("The private key of this certificate was made by its device and never left it.")
     })?;
     let act = Act::new(Subject::Certificate(id), Action::Export, &caller.acting(&request), (app.clock)());
     let act = act.with("dn", record.dn()).with("leaf", record.leaf.fingerprint()).came_to(Outcome::Begun);

@@ -5,23 +5,24 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use rootcast_core::access::permission::Right;
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::event::Event;
 use rootcast_core::inventory::id::{CertificateId, policy_dn};
 use rootcast_core::inventory::sealed::SealContext;
-use rootcast_gate::{Principal, RequestId, ScmError, media_type};
+use rootcast_dialects::huawei::import::{ImportRequest, client_request};
+use rootcast_dialects::huawei::{HuaweiError, checks_failed, not_stored};
+use rootcast_gate::{Principal, RequestId, media_type};
 use rootcast_ledger::{CertificateRecord, ClientRequest, LedgerError, StoreRefused};
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::import::{Checked, Material, Problem, Problems, check};
 use serde::Serialize;
 use time::OffsetDateTime;
 use tracing::{info, warn};
+use zeroize::Zeroize;
 
-use crate::request::{ImportRequest, client_request, wipe};
-use crate::{App, random, refusal};
+use crate::{App, random};
 
 /// Of 10^13 ids, so often one that is taken is drawn: never, as far as anybody can tell.
 const IDS: usize = 4;
@@ -42,15 +43,19 @@ pub(crate) async fn import(
     Extension(id): Extension<RequestId>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response, ScmError> {
+) -> Result<Json<Imported>, HuaweiError> {
     media_type(&headers, &["application/json"])?;
     let parsed = ImportRequest::parse(&body);
     let repeatable = client_request(&headers, &caller, &body);
     wipe(body);
-    Ok(match app.import(&caller, &caller.acting(&id), parsed?, repeatable?).await? {
-        Ok(imported) => Json(imported).into_response(),
-        Err(problems) => refusal::checks_failed(&problems),
-    })
+    Ok(Json(app.import(&caller, &caller.acting(&id), parsed?, repeatable?).await?))
+}
+
+/// Overwrites a body that nobody else holds.
+fn wipe(body: Bytes) {
+    if let Ok(mut bytes) = body.try_into_mut() {
+        bytes.as_mut().zeroize();
+    }
 }
 
 impl App {
@@ -60,23 +65,23 @@ impl App {
         by: &Actor,
         request: ImportRequest,
         repeatable: Option<ClientRequest>,
-    ) -> Result<Result<Imported, Problems>, ScmError> {
+    ) -> Result<Imported, HuaweiError> {
         let now = (self.clock)();
         let dn = policy_dn(&request.folder.to_string(), &request.name.to_string());
         caller.require(Right::Create, &dn)?;
-        let refused = |why| refusal::not_stored(why, &dn);
+        let refused = |why| not_stored(why, &dn);
         if let Some(repeatable) = &repeatable
             && let Some(certificate_id) = self.ledger.stored_before(repeatable, now).await.map_err(refused)?
         {
             info!(caller = caller.name, certificate.id = %certificate_id, "imported before by the same request");
-            return Ok(Ok(Imported { certificate_id, warnings: Vec::new() }));
+            return Ok(Imported { certificate_id, warnings: Vec::new() });
         }
         let checked = match self.check(&request.material(), now).await? {
             Ok(checked) => checked,
             Err(problems) => {
                 let codes: Vec<&str> = problems.iter().map(Problem::code).collect();
                 info!(caller = caller.name, certificate.dn = dn, problems = codes.join(" "), "import refused");
-                return Ok(Err(problems));
+                return Err(checks_failed(&problems));
             }
         };
         let warnings: Vec<String> = checked.warnings.iter().map(ToString::to_string).collect();
@@ -94,10 +99,10 @@ impl App {
                 Ok(stored) if stored == id => {
                     info!(caller = caller.name, certificate.id = %id, certificate.dn = dn, "imported");
                     self.tell(record, dn.clone()).await;
-                    return Ok(Ok(Imported { certificate_id: id, warnings }));
+                    return Ok(Imported { certificate_id: id, warnings });
                 }
                 // The same request was faster by another way.
-                Ok(certificate_id) => return Ok(Ok(Imported { certificate_id, warnings })),
+                Ok(certificate_id) => return Ok(Imported { certificate_id, warnings }),
             }
         }
         Err(refused(StoreRefused::IdTaken))
@@ -127,7 +132,7 @@ impl App {
         checked: &Checked,
         caller: &Principal,
         now: OffsetDateTime,
-    ) -> Result<CertificateRecord, ScmError> {
+    ) -> Result<CertificateRecord, HuaweiError> {
         let spki = Fingerprint::of(checked.leaf.spki_der());
         let context = SealContext::PrivateKey { certificate: id, spki };
         let key = self.sealer.seal(&context, checked.key.pkcs8_der()).await?;

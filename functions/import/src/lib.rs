@@ -3,8 +3,6 @@
 mod config;
 mod export;
 mod import;
-mod refusal;
-mod request;
 mod roots;
 
 use std::sync::Arc;
@@ -13,8 +11,9 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
+use rootcast_dialects::huawei::{HuaweiError, report};
 use rootcast_events::Events;
-use rootcast_gate::{Guarded, ScmError, ScmGate, routes, scm_report};
+use rootcast_gate::{Guarded, ScmGate, routes};
 use rootcast_ledger::Ledger;
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;
@@ -37,23 +36,23 @@ pub struct App {
 
 /// API Gateway routes these two paths here, in this spelling.
 pub fn router(app: Arc<App>) -> Router {
-    Guarded::<_, ScmError>::default()
+    Guarded::<_, HuaweiError>::default()
         .on(routes::SCM_IMPORT, import::import)
         .on(routes::SCM_EXPORT, export::export)
         .into_router()
         .with_state(app.clone())
         .layer(from_fn_with_state(app, protect))
-        .layer(from_fn(scm_report))
+        .layer(from_fn(report))
 }
 
-async fn protect(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ScmError> {
+async fn protect(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, HuaweiError> {
     let request = app.gate.admit(request, BODY_LIMIT, (app.clock)()).await?;
     Ok(next.run(request).await)
 }
 
 /// From the operating system, which has it.
-fn random<const N: usize>() -> Result<[u8; N], ScmError> {
+fn random<const N: usize>() -> Result<[u8; N], HuaweiError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(ScmError::internal)?;
+    getrandom::fill(&mut bytes).map_err(HuaweiError::internal)?;
     Ok(bytes)
 }

@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
-mod request;
 
 use std::sync::Arc;
 
@@ -11,17 +10,16 @@ use axum::http::header::LOCATION;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
-use rootcast_authority::{AuthorityError, CertificateAuthority, Settings};
+use rootcast_authority::{AuthorityError, CertificateAuthority, RootRequest, Settings};
 use rootcast_core::access::permission::Operation;
 use rootcast_core::job::{Activation, JobId};
 use rootcast_core::rollover::restore::Behind;
-use rootcast_gate::{ApiError, Envelope, Guarded, Kind, Message, Principal, RequestId, authenticate, report, routes};
+use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, RootQuery, report};
+use rootcast_gate::{Guarded, Kind, Principal, RequestId, authenticate, routes};
 use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
 use serde_json::json;
 use time::OffsetDateTime;
-
-pub use request::root_request;
 
 /// All that the function works with.
 pub struct App {
@@ -35,7 +33,7 @@ pub struct App {
 
 /// API Gateway routes both spellings here; clients differ.
 pub fn router(app: Arc<App>) -> Router {
-    Guarded::<_, ApiError>::default()
+    Guarded::<_, LenovoError>::default()
         .on(routes::REGENERATE, regenerate)
         .on(routes::REGENERATE_LOWER, regenerate)
         .into_router()
@@ -45,7 +43,7 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 /// Before anything else: even whether a path exists is told to callers with a token only.
-async fn protect(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, ApiError> {
+async fn protect(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, LenovoError> {
     let (mut parts, body) = request.into_parts();
     let caller = authenticate(&app.ledger, &parts, (app.clock)()).await?;
     parts.extensions.insert(caller);
@@ -57,12 +55,13 @@ async fn regenerate(
     Extension(caller): Extension<Principal>,
     Extension(id): Extension<RequestId>,
     uri: Uri,
-) -> Result<Response, ApiError> {
+) -> Result<Response, LenovoError> {
     let now = (app.clock)();
-    let request = root_request(uri.query().unwrap_or_default())?;
-    if request.activation == Activation::Immediate {
+    let RootQuery { activation, rollout, reason } = RootQuery::parse(uri.query().unwrap_or_default())?;
+    if activation == Activation::Immediate {
         caller.may(Operation::Activate)?;
     }
+    let request = RootRequest { activation, rollout, requested_for: reason };
     match app.authority.make_root(&app.settings, &request, &caller.acting(&id), now).await {
         Ok(made) => {
             if let Some(job) = made.job {
@@ -71,7 +70,7 @@ async fn regenerate(
             Ok(accepted(made.job))
         }
         Err(AuthorityError::Busy(job)) => Ok(busy(job)),
-        Err(why @ AuthorityError::ManyRoots(_)) => Err(ApiError::conflict(
+        Err(why @ AuthorityError::ManyRoots(_)) => Err(LenovoError::conflict(
             format!("No root can be added: {why}."),
             "Retire roots that no certificate in use was signed by, then send the request again.",
         )),
@@ -98,12 +97,12 @@ fn busy(job: Option<JobId>) -> Response {
         ),
     };
     let response = json!({ "jobPath": job.map(JobId::path).unwrap_or_default() });
-    with_location(ApiError::new(Kind::Conflict, text, recovery).with_response(response).into_response(), job)
+    with_location(LenovoError::new(Kind::Conflict, text, recovery).with_response(response).into_response(), job)
 }
 
 /// To go on would give a generation, a job's number or a bundle's version a second time.
-fn behind(why: Behind) -> ApiError {
-    ApiError::new(
+fn behind(why: Behind) -> LenovoError {
+    LenovoError::new(
         Kind::Conflict,
         format!("The tables are older than the keys or the devices: {why}."),
         "Run `rootcast restore --stack NAME` with AWS credentials, which raises the counters, then send the request again.",
@@ -118,7 +117,7 @@ fn with_location(mut response: Response, job: Option<JobId>) -> Response {
 }
 
 /// What was begun is recorded, and the next call finishes it.
-fn refused(error: AuthorityError) -> ApiError {
+fn refused(error: AuthorityError) -> LenovoError {
     let passing = match &error {
         AuthorityError::Vault(error) => error.is_retryable(),
         AuthorityError::TooEarly { .. } => true,
@@ -127,5 +126,5 @@ fn refused(error: AuthorityError) -> ApiError {
         }
         _ => false,
     };
-    if passing { ApiError::unavailable(error) } else { ApiError::internal(error) }
+    if passing { LenovoError::unavailable(error) } else { LenovoError::internal(error) }
 }

@@ -6,12 +6,11 @@ use std::fmt::Display;
 use rootcast_core::access::permission::Right;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::{application_dn, device_of_application};
+use rootcast_dialects::venafi::{VenafiError, lines};
+use rootcast_gate::Principal;
 use rootcast_gate::routes::Denied;
-use rootcast_gate::{Principal, VenafiError};
 use rootcast_operations::DeviceRefusal;
 use serde::Deserialize;
-
-use crate::refusal::lines;
 
 /// As clients send them: a list, or the only one.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use rootcast_gate::{Principal, RequestId, VenafiError};
+use rootcast_dialects::venafi::{Body, Flag, VenafiError};
+use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::MOST_BINDINGS;
 use serde::Deserialize;
 use tracing::info;
 
 use crate::applications::{Applications, may_write, refused};
-use crate::body::{Body, Flag};
 use crate::named::Call;
 use crate::{App, Deadline, Done};
 

@@ -3,7 +3,7 @@
 use rootcast_core::audit::Actor;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
-use rootcast_gate::VenafiError;
+use rootcast_dialects::venafi::VenafiError;
 use rootcast_ledger::CertificateOrPending;
 use rootcast_operations::Pushed;
 use tokio::time::Instant;

@@ -3,14 +3,10 @@
 mod applications;
 mod associate;
 mod begin;
-mod body;
 mod config;
-mod dto;
-mod filter;
 mod list;
 mod named;
 mod push;
-mod refusal;
 mod renew;
 mod reset;
 mod retrieve;
@@ -24,12 +20,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::Response;
 use axum::{Json, Router};
 use lambda_http::RequestExt;
-use rootcast_gate::{Guarded, VenafiError, authenticate_venafi, fold_case, routes, venafi_report};
+use rootcast_dialects::venafi::{VenafiError, report};
+use rootcast_gate::{Guarded, Kind, Refusal, authenticate_venafi, fold_case, routes};
 use rootcast_ledger::Ledger;
 use rootcast_operations::Operations;
 use rootcast_queue::Queue;
@@ -91,16 +87,16 @@ pub fn router(app: Arc<App>) -> Router {
         .on(routes::REVOKE, revoke::revoke)
         .on(routes::VERSION, version)
         .into_router()
-        .fallback(async || VenafiError::nothing_here())
+        .fallback(async || VenafiError::from(Refusal::nothing_here()))
         .method_not_allowed_fallback(async || {
-            VenafiError::new(StatusCode::METHOD_NOT_ALLOWED, "Use a method that the header Allow names.")
+            VenafiError::new(Kind::MethodNotAllowed, "Use a method that the header Allow names.")
         })
         .with_state(app.clone());
     // Outside of the router, which would have chosen the route by then, and named its methods.
     Router::new()
         .fallback_service(routes)
         .layer(from_fn_with_state(app, protect))
-        .layer(from_fn(venafi_report))
+        .layer(from_fn(report))
         .layer(map_request(fold_case))
 }
 

@@ -14,13 +14,12 @@ use axum::{Extension, Json};
 use futures::{StreamExt, TryStreamExt, stream};
 use rootcast_core::deployment::lifecycle::{Lifecycle, Work, worst};
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_gate::{Principal, VenafiError};
+use rootcast_dialects::venafi::{Filter, ListRequest, Listed, VenafiError};
+use rootcast_gate::Principal;
 use rootcast_ledger::{CertificateOrPending, CertificateRow, LedgerError, Listing, Sort, UseRecord};
 use serde::Serialize;
 
 use crate::App;
-use crate::dto::Listed;
-use crate::filter::{Filter, ListRequest};
 
 /// Thumbprints that are looked up at once.
 const CONCURRENCY: usize = 16;

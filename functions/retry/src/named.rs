@@ -3,12 +3,12 @@
 use rootcast_core::access::permission::Right;
 use rootcast_core::inventory::dn::{CertificateDn, NotACertificateDn};
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_gate::{Principal, VenafiError};
+use rootcast_dialects::venafi::{Documented, VenafiError};
+use rootcast_gate::{Kind, Principal};
 use rootcast_ledger::CertificateOrPending;
 use rootcast_operations::{NotBegun, NotDone};
 
 use crate::App;
-use crate::refusal::Refusal;
 
 /// One of Venafi's calls that are about a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +37,8 @@ impl Call {
 
     /// The certificate is not there, may not be seen, or may only be read: one answer, so that nobody learns from it
     /// what there is.
-    pub(crate) fn no_access(self, named: impl Into<String>) -> Refusal {
-        Refusal::NoAccess { call: self, named: named.into() }
+    pub(crate) fn no_access(self, named: impl Into<String>) -> Documented {
+        Documented::NoAccess { call: self.name, needs: self.needs, named: named.into() }
     }
 
     /// Whether the caller may do this to the certificate of that name.
@@ -47,9 +47,9 @@ impl Call {
     }
 
     /// Where the caller may do this.
-    pub(crate) fn place(self, caller: &Principal, dn: &str) -> Result<CertificateDn, Refusal> {
+    pub(crate) fn place(self, caller: &Principal, dn: &str) -> Result<CertificateDn, Documented> {
         let place: CertificateDn = dn.parse().map_err(|why| match why {
-            NotACertificateDn::NullOrWhiteSpace => Refusal::InvalidDn(dn.to_owned()),
+            NotACertificateDn::NullOrWhiteSpace => Documented::InvalidDn(dn.to_owned()),
             NotACertificateDn::Unused => self.no_access(dn),
         })?;
         if self.is_of(caller, &place.to_string()) { Ok(place) } else { Err(self.no_access(dn)) }
@@ -60,11 +60,9 @@ impl Call {
         match why {
             NotDone::Refused(NotBegun::NoCertificate) => self.no_access(&named.dn).into(),
             NotDone::Ledger(error) => error.into(),
-            NotDone::Refused(NotBegun::NoRandom(_)) => VenafiError::new(
-                http::StatusCode::INTERNAL_SERVER_ERROR,
-                "Something is wrong here: send the request again.",
-            )
-            .caused_by(why),
+            NotDone::Refused(NotBegun::NoRandom(_)) => {
+                VenafiError::new(Kind::Internal, "Something is wrong here: send the request again.").caused_by(why)
+            }
             refused => VenafiError::invalid(refused.to_string()),
         }
     }

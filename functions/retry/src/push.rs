@@ -6,12 +6,12 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
-use rootcast_gate::{Principal, RequestId, VenafiError};
+use rootcast_dialects::venafi::{Body, Flag, VenafiError};
+use rootcast_gate::{Principal, RequestId};
 use rootcast_operations::{Unready, unready};
 use serde::Deserialize;
 
 use crate::applications::{Applications, may_write, refused};
-use crate::body::{Body, Flag};
 use crate::named::Call;
 use crate::{App, Deadline, Done};
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use rootcast_gate::{Principal, RequestId, VenafiError};
+use rootcast_dialects::venafi::{Body, Flag, VenafiError};
+use rootcast_gate::{Principal, RequestId};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::body::{Body, Flag};
 use crate::named::Call;
 use crate::wait::patience;
 use crate::{App, Deadline};

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use rootcast_gate::{Principal, RequestId, VenafiError};
+use rootcast_dialects::venafi::{Body, Documented, Flag, VenafiError};
+use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::LedgerError;
 use rootcast_operations::{NotDone, NotReset};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::body::{Body, Flag};
 use crate::named::Call;
-use crate::refusal::Refusal;
 use crate::wait::patience;
 use crate::{App, Deadline};
 
@@ -69,7 +68,7 @@ fn refused(why: NotDone<NotReset>) -> VenafiError {
         NotDone::Refused(NotReset::WorkedOn(device)) => VenafiError::invalid(format!(
             "Reset is not completed. The device {device} is being worked on: send the request again."
         )),
-        NotDone::Refused(NotReset::Nothing) => Refusal::NothingToReset.into(),
+        NotDone::Refused(NotReset::Nothing) => Documented::NothingToReset.into(),
         // Told by the device.
         NotDone::Busy | NotDone::Late => VenafiError::from(LedgerError::Conflict),
         NotDone::Ledger(error) => error.into(),

@@ -14,14 +14,14 @@ use http::StatusCode;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use rootcast_core::access::permission::Operation;
 use rootcast_core::deployment::lifecycle::worst;
-use rootcast_gate::{Principal, VenafiError};
+use rootcast_dialects::venafi::{Body, Flag, VenafiError};
+use rootcast_gate::{Kind, Principal};
 use rootcast_ledger::{CertificateOrPending, CertificateRecord, LedgerError};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::pkcs7::certs_only;
 use serde::{Deserialize, Serialize};
 
 use crate::App;
-use crate::body::{Body, Flag};
 use crate::named::{Call, Named};
 
 const CALL: Call = Call::reading("Retrieve");
@@ -210,8 +210,7 @@ impl Format {
             }
             Self::Der => Ok(certificates.iter().flat_map(Certificate::der).copied().collect()),
             Self::Pkcs7 => certs_only(certificates).map_err(|why| {
-                VenafiError::new(StatusCode::INTERNAL_SERVER_ERROR, "The certificate cannot be written in this format.")
-                    .caused_by(why)
+                VenafiError::new(Kind::Internal, "The certificate cannot be written in this format.").caused_by(why)
             }),
         }
     }

@@ -7,15 +7,14 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use rootcast_gate::{Principal, RequestId, VenafiError};
+use rootcast_dialects::venafi::{Body, Documented, Failure, VenafiError};
+use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::LedgerError;
 use serde::Deserialize;
 use tokio::time::Instant;
 use tracing::info;
 
-use crate::body::Body;
 use crate::named::Call;
-use crate::refusal::{Failure, Refusal};
 use crate::wait::patience;
 use crate::work::Added;
 use crate::{App, Deadline, Done};
@@ -42,7 +41,7 @@ pub(crate) async fn retry(
     let dn = wanted.certificate_dn.unwrap_or_default();
     let place = CALL.place(&caller, &dn)?;
     let unread = |error: LedgerError| {
-        let refusal = Refusal::Certificate { dn: dn.clone(), failure: Failure::from(&error) };
+        let refusal = Documented::Certificate { dn: dn.clone(), failure: Failure::from(&error) };
         VenafiError::from(refusal).caused_by(error)
     };
     let found = app.ledger.certificate_by_dn(&place).await.map_err(unread)?;
@@ -52,7 +51,7 @@ pub(crate) async fn retry(
     if failed.is_empty() {
         let under_way = others.iter().filter(|each| each.is_under_way()).count();
         let why = format!("No application is in error; {under_way} of {} are under way.", others.len());
-        return Err(Refusal::NotRequired(why).into());
+        return Err(Documented::NotRequired(why).into());
     }
     let Added { retried, refused } = app.add_work(certificate, failed, &caller.acting(&id), deadline).await;
     info!(
@@ -60,7 +59,7 @@ pub(crate) async fn retry(
         devices.refused = refused.len(), "retry"
     );
     if !refused.is_empty() {
-        return Err(Refusal::Applications(refused).into());
+        return Err(Documented::Applications(refused).into());
     }
     app.outcome_of(certificate, retried, deadline.min(Instant::now() + timeout)).await;
     Ok(Done::JSON)

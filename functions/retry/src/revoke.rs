@@ -10,7 +10,8 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use rootcast_core::audit::{Act, Action, Subject};
 use rootcast_core::job::message::Publish;
-use rootcast_gate::{Principal, RequestId, VenafiError};
+use rootcast_dialects::venafi::{Body, Flag, VenafiError};
+use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{CertificateOrPending, CertificateRecord, CrlRecord, LedgerError, RevokedRecord};
 use rootcast_pki::crl::{CrlShard, Reason};
 use rootcast_pki::root::Serial;
@@ -18,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
-use crate::body::{Body, Flag};
 use crate::named::{Call, Named};
 use crate::wait::{patience, pauses};
 use crate::{App, Deadline};

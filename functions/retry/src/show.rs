@@ -9,10 +9,10 @@ use axum::{Extension, Json};
 use rootcast_core::deployment::lifecycle::{Lifecycle, Stage, Work, worst};
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::inventory::guid::CertificateGuid;
-use rootcast_gate::{Principal, VenafiError};
+use rootcast_dialects::venafi::{CertificateView, VenafiError};
+use rootcast_gate::Principal;
 
 use crate::App;
-use crate::dto::CertificateView;
 use crate::named::Call;
 use crate::revoke::is_published;
 

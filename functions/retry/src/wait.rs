@@ -5,7 +5,7 @@ use std::iter::successors;
 use std::time::Duration;
 
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_gate::VenafiError;
+use rootcast_dialects::venafi::VenafiError;
 use rootcast_ledger::UseRecord;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;

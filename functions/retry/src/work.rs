@@ -10,13 +10,13 @@ use rootcast_core::deployment::NotResumed;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::{JobId, Refused as NotNow};
+use rootcast_dialects::venafi::{Failure, Refused, ResultCode};
 use rootcast_ledger::{LedgerError, UseRecord};
 use rootcast_operations::{JobRefusal, NotDone, Requeued};
 use tokio::time::Instant;
 use tracing::{error, info};
 
 use crate::App;
-use crate::refusal::{Failure, Refused, ResultCode};
 
 /// Deployments under way at once. Each takes some 30 ms, so that 10 000 are resumed within the function's time.
 const CONCURRENCY: usize = 16;

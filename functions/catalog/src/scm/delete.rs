@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use rootcast_core::access::permission::Right;
 use rootcast_core::audit::{Act, Action, Subject};
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_gate::{Principal, RequestId, ScmError};
+use rootcast_dialects::huawei::HuaweiError;
+use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::RemoveRefused;
 use tracing::info;
 
@@ -21,7 +22,7 @@ pub(crate) async fn delete(
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
     Named(id): Named,
-) -> Result<StatusCode, ScmError> {
+) -> Result<StatusCode, HuaweiError> {
     let parts = app.parts().await?;
     let ledger = &parts.ledger;
     let record = load(ledger, &caller, Right::Delete, id).await?;
@@ -33,10 +34,10 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn refused(why: RemoveRefused, id: CertificateId) -> ScmError {
+fn refused(why: RemoveRefused, id: CertificateId) -> HuaweiError {
     match why {
         RemoveRefused::Gone => no_such_certificate(),
-        RemoveRefused::InUse(uses) => ScmError::conflict(format!(
+        RemoveRefused::InUse(uses) => HuaweiError::conflict(format!(
             "{id} is in use by {uses} devices, which POST /v3/scm/deployed-resources names: bring another certificate \
              to them, or take them out of the fleet, and delete it then."
         )),

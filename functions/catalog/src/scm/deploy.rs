@@ -14,8 +14,9 @@ use rootcast_core::deployment::MOST_DEPLOYED;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::JobId;
+use rootcast_dialects::huawei::{Body, HuaweiError};
 use rootcast_gate::routes::Denied;
-use rootcast_gate::{ApiError, Principal, RequestId, ScmError};
+use rootcast_gate::{Principal, RequestId};
 use rootcast_operations::{Begun, DeviceRefusal, NotBegun, NotDone};
 use serde::{Deserialize, Serialize};
 use tracing::info;
@@ -24,7 +25,6 @@ use super::show::load;
 use super::{Named, no_such_certificate};
 use crate::app::App;
 use crate::deployments::path;
-use crate::extract::Body;
 
 /// The one service that certificates are deployed to.
 pub(super) const SERVICE: &str = "DEVICE";
@@ -55,14 +55,14 @@ struct Failure {
 }
 
 impl DeployRequest {
-    fn check(&self) -> Result<(), ScmError> {
+    fn check(&self) -> Result<(), HuaweiError> {
         if self.service_name != SERVICE {
-            return Err(ScmError::invalid(format!(
+            return Err(HuaweiError::invalid(format!(
                 "service_name is {SERVICE}: certificates are deployed to the devices that are enrolled here."
             )));
         }
         if !(1..=MOST_DEPLOYED).contains(&self.resources.len()) {
-            return Err(ScmError::invalid(format!("resources names 1 to {MOST_DEPLOYED} devices by their ids.")));
+            return Err(HuaweiError::invalid(format!("resources names 1 to {MOST_DEPLOYED} devices by their ids.")));
         }
         Ok(())
     }
@@ -94,8 +94,8 @@ pub(crate) async fn deploy(
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
     Named(id): Named,
-    body: Result<Body<DeployRequest>, ApiError>,
-) -> Result<(HeaderMap, Json<Answer>), ScmError> {
+    body: Result<Body<DeployRequest>, HuaweiError>,
+) -> Result<(HeaderMap, Json<Answer>), HuaweiError> {
     let Body(wanted) = body?;
     wanted.check()?;
     let parts = app.parts().await?;
@@ -114,7 +114,7 @@ pub(crate) async fn deploy(
         caller = caller.name, job.id = job.id.0, certificate.id = %id, devices.deployed = job.devices.len(),
         devices.refused = failure_list.len(), "deployment begun"
     );
-    let location = path(job.id).parse().map_err(ScmError::internal)?;
+    let location = path(job.id).parse().map_err(HuaweiError::internal)?;
     Ok((HeaderMap::from_iter([(LOCATION, location)]), Json(Answer { failure_list, job_id: Some(job.id) })))
 }
 
@@ -126,15 +126,15 @@ fn lacks(caller: &Principal, device: &DeviceId) -> Option<String> {
     }
 }
 
-fn refusal(why: NotDone<NotBegun>) -> ScmError {
+fn refusal(why: NotDone<NotBegun>) -> HuaweiError {
     match why {
         NotDone::Refused(NotBegun::NoCertificate) => no_such_certificate(),
         NotDone::Refused(NotBegun::Expired(_)) => {
-            ScmError::invalid(format!("{why} Import the certificate that follows it."))
+            HuaweiError::invalid(format!("{why} Import the certificate that follows it."))
         }
-        NotDone::Refused(NotBegun::NoRandom(_)) => ScmError::internal(why),
-        NotDone::Refused(why) => ScmError::invalid(why.to_string()),
-        NotDone::Busy | NotDone::Late => ScmError::conflict(why.to_string()),
+        NotDone::Refused(NotBegun::NoRandom(_)) => HuaweiError::internal(why),
+        NotDone::Refused(why) => HuaweiError::invalid(why.to_string()),
+        NotDone::Busy | NotDone::Late => HuaweiError::conflict(why.to_string()),
         NotDone::Ledger(error) => error.into(),
     }
 }

@@ -10,13 +10,13 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
-use rootcast_gate::{ApiError, Principal, ScmError};
+use rootcast_dialects::huawei::{Body, HuaweiError};
+use rootcast_gate::Principal;
 use rootcast_ledger::{CertificateOrPending, DeviceRecord, UseRecord};
 use serde::{Deserialize, Serialize};
 
 use super::deploy::SERVICE;
 use crate::app::App;
-use crate::extract::Body;
 
 /// Certificates in one call: each is a query.
 const MOST_CERTIFICATES: usize = 50;
@@ -77,11 +77,10 @@ struct Resource {
 pub(crate) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
-    body: Result<Body<DeployedRequest>, ApiError>,
-) -> Result<Json<Answer>, ScmError> {
-    let Body(wanted) = body?;
+    Body(wanted): Body<DeployedRequest>,
+) -> Result<Json<Answer>, HuaweiError> {
     if !(1..=MOST_CERTIFICATES).contains(&wanted.certificate_ids.len()) {
-        return Err(ScmError::invalid(format!("certificate_ids names 1 to {MOST_CERTIFICATES} certificates.")));
+        return Err(HuaweiError::invalid(format!("certificate_ids names 1 to {MOST_CERTIFICATES} certificates.")));
     }
     let services = &wanted.service_names;
     let is_wanted = services.is_empty() || services.iter().any(|name| name == SERVICE || name == ALL);
@@ -98,7 +97,7 @@ pub(crate) async fn list(
             let is_asked = is_wanted && !hidden.contains(&id);
             let mut uses = if is_asked { ledger.uses_of_certificate(id).await? } else { Vec::new() };
             uses.retain(|each| caller.sees(&application_dn(&each.device)));
-            Ok::<_, ScmError>((id, uses))
+            Ok::<_, HuaweiError>((id, uses))
         })
         .buffered(CONCURRENCY)
         .try_collect()

@@ -4,10 +4,11 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use rootcast_core::access::permission::Right;
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_gate::{Principal, ScmError};
+use rootcast_dialects::huawei::HuaweiError;
+use rootcast_dialects::huawei::certificate::CertificateView;
+use rootcast_gate::Principal;
 use rootcast_ledger::{CertificateRecord, Ledger};
 
-use super::dto::CertificateView;
 use super::{Named, no_such_certificate};
 use crate::app::App;
 
@@ -16,7 +17,7 @@ pub(crate) async fn show(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Named(id): Named,
-) -> Result<Json<CertificateView>, ScmError> {
+) -> Result<Json<CertificateView>, HuaweiError> {
     let parts = app.parts().await?;
     let record = load(&parts.ledger, &caller, Right::Read, id).await?;
     Ok(Json(CertificateView::of(record, (parts.clock)())))
@@ -27,7 +28,7 @@ pub(crate) async fn load(
     caller: &Principal,
     right: Right,
     id: CertificateId,
-) -> Result<CertificateRecord, ScmError> {
+) -> Result<CertificateRecord, HuaweiError> {
     let record = ledger.certificate(id).await?.ok_or_else(no_such_certificate)?;
     caller.require(right, &record.dn()).map_err(|denied| denied.or(no_such_certificate))?;
     Ok(record)

@@ -7,6 +7,7 @@ mod cursor;
 pub mod message;
 mod record;
 mod reopen;
+pub mod standing;
 pub mod task;
 pub mod visit;
 

@@ -11,8 +11,9 @@ use rootcast_pki::fingerprint::Fingerprint;
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use crate::error::RequestId;
 use crate::header::only;
+use crate::refusal::Refusal;
+use crate::request_id::RequestId;
 use crate::routes::Denied;
 
 /// Who calls.
@@ -124,6 +125,18 @@ pub async fn presented(
     }
 }
 
+/// Who calls the API under `/vedsdk`. The token may have been narrowed: each route asks for the scope that it needs.
+///
+/// # Errors
+/// One and the same for a token that is missing, malformed, unknown, expired or revoked.
+pub async fn authenticate_venafi(
+    ledger: &Ledger,
+    headers: &HeaderMap,
+    now: OffsetDateTime,
+) -> Result<Principal, Refusal> {
+    Ok(presented(ledger, headers, now).await?.ok_or_else(Refusal::unauthenticated)?.principal)
+}
+
 /// By the token's SHA-256. That needs no comparison in constant time: who does not know the token cannot choose its hash,
 /// so how far a lookup gets tells nothing of it. A token that was granted or exchanged is as good as its principal is: none
 /// of that name, or another one, and it is none.
@@ -209,7 +222,7 @@ mod tests {
 
     use super::*;
     use crate::caller::authenticate;
-    use crate::error::{ApiError, Kind};
+    use crate::refusal::Kind;
 
     const TOKEN: &str = "n0t-a-real-token_but.shaped~like+one/==";
 
@@ -273,7 +286,7 @@ mod tests {
             (headers(&format!("Bearer {TOKEN}")), 100),
             (two, 0),
         ];
-        let expected = format!("{:?}", ApiError::unauthenticated());
+        let expected = format!("{:?}", Refusal::unauthenticated());
         for (headers, second) in refused {
             let error = authenticate(&ledger(), &asking(headers.clone()), at(second)).await.unwrap_err();
             assert_eq!(format!("{error:?}"), expected, "{headers:?}");

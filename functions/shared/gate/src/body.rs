@@ -1,11 +1,12 @@
 //! Request bodies: what they may be, and how large.
 
 use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Request;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 
-use crate::error::{ApiError, Kind};
+use crate::refusal::{Kind, Refusal};
 
 /// In bytes. No single object here comes near it.
 pub const BODY_LIMIT: usize = 1 << 20;
@@ -14,10 +15,10 @@ pub const BODY_LIMIT: usize = 1 << 20;
 pub const BULK_BODY_LIMIT: usize = 6 << 20;
 
 /// The whole body, of at most `limit` bytes.
-pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+pub async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
     to_bytes(body, limit).await.map_err(|_| {
         let text = format!("The body is larger than {} KiB.", limit >> 10);
-        ApiError::new(Kind::TooLarge, text, "Send less in one request.")
+        Refusal::new(Kind::TooLarge, text, "Send less in one request.")
     })
 }
 
@@ -26,21 +27,27 @@ pub async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
 ///
 /// # Errors
 /// Where it is not one of `accepted`.
-pub fn media_type(headers: &HeaderMap, accepted: &[&'static str]) -> Result<&'static str, ApiError> {
+pub fn media_type(headers: &HeaderMap, accepted: &[&'static str]) -> Result<&'static str, Refusal> {
     let said = headers.get(CONTENT_TYPE).map_or(Some("application/json"), |value| value.to_str().ok());
     let essence = said.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     accepted.iter().copied().find(|known| known.eq_ignore_ascii_case(essence)).ok_or_else(|| {
         let recovery = format!("Send the header Content-Type: {}.", accepted.join(" or "));
-        ApiError::new(Kind::MediaType, "The body's media type is not supported here.", recovery)
+        Refusal::new(Kind::MediaType, "The body's media type is not supported here.", recovery)
     })
 }
 
 /// One JSON value. Errors name the attribute and the place; they are about the caller's own text.
-pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|why| {
         let what = if why.is_data() { "The body has an attribute that is not valid" } else { "The body is not JSON" };
-        ApiError::invalid(format!("{what}: {why}."), "Correct the body and send the request again.")
+        Refusal::invalid(format!("{what}: {why}."), "Correct the body and send the request again.")
     })
+}
+
+/// A body of at most `limit` bytes that is one JSON value, and says so.
+pub async fn json<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T, Refusal> {
+    media_type(request.headers(), &["application/json"])?;
+    parse_json(&read(request.into_body(), limit).await?)
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use crate::bearer::{Principal, bearer, look_up};
-use crate::error::ApiError;
 use crate::header::only;
-use crate::password::{Claim, NotProven, Proven, prove};
+use crate::password::{Claim, Proven, prove};
+use crate::refusal::Refusal;
 use crate::session::in_session;
 use crate::source::source;
 
@@ -25,7 +25,7 @@ const LONGEST: usize = 2048;
 /// # Errors
 /// One and the same whatever is wrong with the credential; others for a token that was narrowed to a scope of Venafi's, for
 /// a session's request without its [token](in_session), and for a name or a place from which too many wrong passwords came.
-pub async fn authenticate(ledger: &Ledger, request: &Parts, now: OffsetDateTime) -> Result<Principal, ApiError> {
+pub async fn authenticate(ledger: &Ledger, request: &Parts, now: OffsetDateTime) -> Result<Principal, Refusal> {
     let headers = &request.headers;
     let found = if !headers.contains_key(AUTHORIZATION) {
         in_session(ledger, request, now).await?.map(|session| session.principal)
@@ -38,7 +38,7 @@ pub async fn authenticate(ledger: &Ledger, request: &Parts, now: OffsetDateTime)
     } else {
         None
     };
-    let principal = found.ok_or_else(ApiError::unauthenticated)?;
+    let principal = found.ok_or_else(Refusal::unauthenticated)?;
     principal.require_no_scope()?;
     Ok(principal)
 }
@@ -53,17 +53,6 @@ fn basic(headers: &HeaderMap) -> Option<(String, Zeroizing<String>)> {
     let decoded = Zeroizing::new(STANDARD.decode(sent).ok()?);
     let (name, password) = str::from_utf8(&decoded).ok()?.split_once(':')?;
     (!name.is_empty() && !password.is_empty()).then(|| (name.to_owned(), Zeroizing::new(password.to_owned())))
-}
-
-impl From<NotProven> for ApiError {
-    fn from(refusal: NotProven) -> Self {
-        match refusal {
-            NotProven::Wrong => Self::unauthenticated(),
-            NotProven::Locked(pause) => Self::locked(pause),
-            NotProven::Ledger(error) => error.into(),
-            NotProven::Hashing(_) => Self::internal(refusal),
-        }
-    }
 }
 
 #[cfg(test)]

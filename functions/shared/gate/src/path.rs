@@ -19,6 +19,12 @@ pub async fn fold_case(mut request: Request) -> Request {
     request
 }
 
+/// Whether the path is `root` or below it, in any case. `root` has no slash at its end.
+pub fn is_under(root: &str, path: &str) -> bool {
+    let split = path.split_at_checked(root.len());
+    split.is_some_and(|(start, rest)| start.eq_ignore_ascii_case(root) && (rest.is_empty() || rest.starts_with('/')))
+}
+
 fn folded(path: &str) -> String {
     let mut kept = false;
     let fold = |part: &str| {
@@ -45,6 +51,16 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(folded(path), expected);
+        }
+    }
+
+    #[test]
+    fn a_path_is_under_whole_parts_of_it() {
+        for path in ["/v3/scm", "/V3/scm/", "/v3/SCM/certificates", "/v3/scm//x"] {
+            assert!(is_under("/v3/scm", path), "{path}");
+        }
+        for path in ["", "/", "/v3", "/v3/scmx", "/x/v3/scm", "/v3//scm", "//v3/scm", "/v3/sc\u{fc}"] {
+            assert!(!is_under("/v3/scm", path), "{path}");
         }
     }
 }

@@ -4,7 +4,6 @@
 //! `Authorization: SDK-HMAC-SHA256`, the signature that the vendor's SDKs make with an access key. Whatever is wrong
 //! with any of them, the answer is one and the same.
 
-mod error;
 mod signature;
 
 use std::collections::HashMap;
@@ -23,11 +22,11 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-pub use self::error::{ScmError, scm_report};
 use self::signature::Signed;
 use crate::bearer::{Principal, bearer, is_token, look_up};
 use crate::body::read;
 use crate::header::only;
+use crate::refusal::Refusal;
 
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
 /// In characters: the vendor's own, of which ours have more. A shorter one was cut.
@@ -78,14 +77,14 @@ impl ScmGate {
     /// # Errors
     /// A body of more than `limit` bytes, before anything else; then one and the same for whatever is wrong with the
     /// caller's credential, and another one for a token that was narrowed to a scope of Venafi's.
-    pub async fn admit(&self, request: Request, limit: usize, now: OffsetDateTime) -> Result<Request, ScmError> {
+    pub async fn admit(&self, request: Request, limit: usize, now: OffsetDateTime) -> Result<Request, Refusal> {
         let (mut parts, body) = request.into_parts();
         let body = read(body, limit).await?;
-        let principal = match credential(&parts.headers).ok_or_else(ScmError::unauthenticated)? {
+        let principal = match credential(&parts.headers).ok_or_else(Refusal::unauthenticated)? {
             Credential::Token(token) => look_up(&self.ledger, token, now).await?.map(|found| found.principal),
             Credential::Signature(authorization) => self.signer(authorization, &parts, &body, now).await?,
         };
-        let principal = principal.ok_or_else(ScmError::unauthenticated)?;
+        let principal = principal.ok_or_else(Refusal::unauthenticated)?;
         principal.require_no_scope()?;
         parts.extensions.insert(principal);
         Ok(Request::from_parts(parts, Body::from(body)))
@@ -99,7 +98,7 @@ impl ScmGate {
         parts: &Parts,
         body: &[u8],
         now: OffsetDateTime,
-    ) -> Result<Option<Principal>, ScmError> {
+    ) -> Result<Option<Principal>, Refusal> {
         let Some(signed) = Signed::read(authorization, parts, body).filter(|signed| signed.is_fresh(now)) else {
             return Ok(None);
         };
@@ -125,7 +124,7 @@ impl ScmGate {
         Ok(first.then_some(principal))
     }
 
-    async fn secret(&self, id: &AccessKeyId, sealed: Sealed, now: OffsetDateTime) -> Result<Secret, ScmError> {
+    async fn secret(&self, id: &AccessKeyId, sealed: Sealed, now: OffsetDateTime) -> Result<Secret, Refusal> {
         let kept = |map: &HashMap<AccessKeyId, Opened>| {
             let opened = map.get(id).filter(|opened| opened.sealed == sealed && opened.is_kept(now));
             opened.map(|opened| Arc::clone(&opened.secret))

@@ -20,8 +20,8 @@ use time::OffsetDateTime;
 use tracing::warn;
 
 use crate::bearer::Principal;
-use crate::error::{ApiError, Kind};
 use crate::header::only;
+use crate::refusal::{Kind, Refusal};
 
 /// The cookie that says whose request it is.
 pub const SESSION_COOKIE: &str = "JSESSIONID";
@@ -50,7 +50,7 @@ pub struct InSession {
 ///
 /// # Errors
 /// [`Kind::Forbidden`] for a token that is missing or wrong.
-pub async fn in_session(ledger: &Ledger, request: &Parts, now: OffsetDateTime) -> Result<Option<InSession>, ApiError> {
+pub async fn in_session(ledger: &Ledger, request: &Parts, now: OffsetDateTime) -> Result<Option<InSession>, Refusal> {
     let Some(id) = cookie(&request.headers).map(|id| Fingerprint::of(id.as_bytes())) else { return Ok(None) };
     let Some(session) = ledger.session(&id).await?.filter(|session| now < session.expires) else { return Ok(None) };
     let holder = ledger.principal(&session.principal).await?;
@@ -71,8 +71,8 @@ fn is_meant(request: &Parts, session: &SessionRecord) -> bool {
     sent.is_some_and(|sent| verify_slices_are_equal(sent.as_bytes(), session.csrf.as_bytes()).is_ok())
 }
 
-fn forged() -> ApiError {
-    ApiError::new(
+fn forged() -> Refusal {
+    Refusal::new(
         Kind::Forbidden,
         "The header X-Csrf-Token is missing, or is not this session's.",
         "Send the header X-Csrf-Token with the value of the cookie csrf, which the login set.",

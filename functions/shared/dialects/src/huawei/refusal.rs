@@ -1,33 +1,25 @@
 //! What an import is refused for. The codes of the checks are `rootcast_pki::import::CODES`; those of storing are
 //! these.
 
-use axum::Json;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use rootcast_gate::ScmError;
 use rootcast_ledger::StoreRefused;
-use rootcast_pki::import::{Problem, Problems};
-use serde_json::{Value, json};
+use rootcast_pki::import::Problems;
+
+use super::error::{HuaweiError, LONGEST_MESSAGE, Problem};
 
 const SM2_PAIR: &str = "SCM.2100";
 const NAME_TAKEN: &str = "SCM.2101";
 const DUPLICATE: &str = "SCM.2102";
 const TOKEN_TAKEN: &str = "SCM.2103";
 
-/// In characters; the vendor's.
-const LONGEST_MESSAGE: usize = 1024;
-
 /// All of them: each in the list `problems`, and all in the message as far as there is room, the first as its code.
-pub(crate) fn checks_failed(problems: &Problems) -> Response {
+pub fn checks_failed(problems: &Problems) -> HuaweiError {
     let others: Vec<String> = problems.iter().skip(1).map(|other| format!("{} {other}", other.code())).collect();
     let mut message = problems.to_string();
     if !others.is_empty() {
         message = format!("{message} (and {} more: {})", others.len(), others.join("; "));
     }
-    let each = |problem: &Problem| json!({ "error_code": problem.code(), "error_msg": problem.to_string() });
-    let all: Vec<Value> = problems.iter().map(each).collect();
-    let body = json!({ "error_code": problems.first().code(), "error_msg": cut(message), "problems": all });
-    (StatusCode::BAD_REQUEST, Json(body)).into_response()
+    let all = problems.iter().map(|problem| Problem { code: problem.code(), message: problem.to_string() });
+    HuaweiError::invalid(cut(message)).coded(problems.first().code()).listing(all.collect())
 }
 
 /// To be seen as cut.
@@ -41,18 +33,17 @@ fn cut(mut message: String) -> String {
     message
 }
 
-pub(crate) fn sm2_pair() -> ScmError {
-    ScmError::new(
-        StatusCode::BAD_REQUEST,
-        SM2_PAIR,
+pub(super) fn sm2_pair() -> HuaweiError {
+    HuaweiError::invalid(
         "enc_certificate and enc_private_key are half of an SM2 pair, which is not supported: send a certificate whose \
          key is RSA, EC, Ed25519 or ML-DSA, without these two fields.",
     )
+    .coded(SM2_PAIR)
 }
 
 /// `IdTaken` is not the caller's to know.
-pub(crate) fn not_stored(refusal: StoreRefused, dn: &str) -> ScmError {
-    let conflict = |code, message: String| ScmError::new(StatusCode::CONFLICT, code, message);
+pub fn not_stored(refusal: StoreRefused, dn: &str) -> HuaweiError {
+    let conflict = |code, message: String| HuaweiError::conflict(message).coded(code);
     match refusal {
         StoreRefused::NameTaken(holder) => {
             let holder = holder.map_or_else(|| "Another certificate".to_owned(), |id| id.to_string());
@@ -71,7 +62,7 @@ pub(crate) fn not_stored(refusal: StoreRefused, dn: &str) -> ScmError {
                 .to_owned(),
         ),
         StoreRefused::Ledger(error) => error.into(),
-        refusal @ StoreRefused::IdTaken => ScmError::unavailable(refusal),
+        refusal @ StoreRefused::IdTaken => HuaweiError::unavailable(refusal),
     }
 }
 
@@ -79,7 +70,9 @@ pub(crate) fn not_stored(refusal: StoreRefused, dn: &str) -> ScmError {
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use axum::body::to_bytes;
+    use axum::response::IntoResponse;
     use rootcast_pki::import::{CODES, Material, check};
+    use serde_json::Value;
     use time::OffsetDateTime;
 
     use super::*;
@@ -88,7 +81,7 @@ mod tests {
     async fn every_problem_is_told_and_the_first_is_the_code() {
         let sent = Material::Pem { certificate: "no PEM", certificate_chain: None, private_key: "-----BEGIN nothing" };
         let problems = check(&sent, &[], OffsetDateTime::UNIX_EPOCH).unwrap_err();
-        let answer = checks_failed(&problems);
+        let answer = checks_failed(&problems).into_response();
         assert_eq!(answer.status(), 400);
         let body: Value = serde_json::from_slice(&to_bytes(answer.into_body(), 10_000).await.unwrap()).unwrap();
         assert!(problems.len() > 1 && body["problems"].as_array().unwrap().len() == problems.len(), "{body}");

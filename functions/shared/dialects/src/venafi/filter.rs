@@ -9,10 +9,9 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use rootcast_core::deployment::lifecycle::Lifecycle;
-use rootcast_gate::VenafiError;
 use rootcast_ledger::{CertificateOrPending, CertificateRow};
 
-use crate::body::Flag;
+use super::{Flag, VenafiError};
 
 /// Venafi's.
 const DEFAULT_LIMIT: usize = 100;
@@ -21,20 +20,20 @@ const LONGEST: usize = 1000;
 
 /// A page, and of what.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ListRequest {
-    pub(crate) limit: usize,
-    pub(crate) offset: usize,
-    pub(crate) filter: Filter,
+pub struct ListRequest {
+    pub limit: usize,
+    pub offset: usize,
+    pub filter: Filter,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Filter {
+pub struct Filter {
     stages: Option<Vec<u16>>,
     above: Option<u16>,
     below: Option<u16>,
     in_error: Option<bool>,
     /// Upper case.
-    pub(crate) thumbprints: Option<Vec<String>>,
+    pub thumbprints: Option<Vec<String>>,
     /// These, and what follows, in lower case.
     parents: Option<Vec<String>>,
     ancestors: Option<Vec<String>>,
@@ -43,7 +42,7 @@ pub(crate) struct Filter {
 }
 
 impl ListRequest {
-    pub(crate) fn of(query: &str) -> Result<Self, VenafiError> {
+    pub fn of(query: &str) -> Result<Self, VenafiError> {
         let mut asked = Self { limit: DEFAULT_LIMIT, offset: 0, filter: Filter::default() };
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let filter = &mut asked.filter;
@@ -115,25 +114,25 @@ struct Seen<'a> {
 
 impl Filter {
     /// Only certificates pass at which there is something to do, or something failed.
-    pub(crate) fn wants_unfinished(&self) -> bool {
+    pub fn wants_unfinished(&self) -> bool {
         self.stages.is_some() || self.above.is_some() || self.below.is_some() || self.in_error == Some(true)
     }
 
     /// Whether it matters where a certificate's work stands.
-    pub(crate) fn is_of_lives(&self) -> bool {
+    pub fn is_of_lives(&self) -> bool {
         self.wants_unfinished() || self.in_error.is_some()
     }
 
     /// Whether a list's row has what is asked for.
-    pub(crate) fn is_of_rows(&self) -> bool {
+    pub fn is_of_rows(&self) -> bool {
         [&self.parents, &self.ancestors, &self.names, &self.common_names].into_iter().any(Option::is_some)
     }
 
-    pub(crate) fn takes_row(&self, row: &CertificateRow) -> bool {
+    pub fn takes_row(&self, row: &CertificateRow) -> bool {
         self.takes(&Seen { folder: &row.folder, name: &row.name, common_name: row.common_name.as_deref() })
     }
 
-    pub(crate) fn takes_held(&self, held: &CertificateOrPending) -> bool {
+    pub fn takes_held(&self, held: &CertificateOrPending) -> bool {
         let (folder, name) = held.place();
         let (common_name, thumbprint) = match held {
             CertificateOrPending::Certificate(record) => {
@@ -146,7 +145,7 @@ impl Filter {
     }
 
     /// `life`: of the certificate as a whole; `None` where it has no device.
-    pub(crate) fn takes_life(&self, life: Option<&Lifecycle>) -> bool {
+    pub fn takes_life(&self, life: Option<&Lifecycle>) -> bool {
         let stage = life.and_then(|life| life.stage).map(u16::from);
         self.in_error.is_none_or(|wanted| wanted == life.is_some_and(|life| life.in_error))
             && self.stages.as_ref().is_none_or(|wanted| stage.is_some_and(|stage| wanted.contains(&stage)))
@@ -168,7 +167,7 @@ impl Filter {
 }
 
 /// Venafi's name of a folder.
-pub(crate) fn parent_dn(folder: &str) -> String {
+pub(super) fn parent_dn(folder: &str) -> String {
     format!(r"\VED\Policy\{folder}")
 }
 

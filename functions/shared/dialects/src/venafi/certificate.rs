@@ -13,12 +13,12 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::filter::parent_dn;
+use super::filter::parent_dn;
 
 /// What a list has of a certificate.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct Listed {
+pub struct Listed {
     created_on: String,
     #[serde(rename = "DN")]
     dn: String,
@@ -78,7 +78,7 @@ struct Key {
 /// All there is to know of a certificate.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(crate) struct CertificateView {
+pub struct CertificateView {
     /// Of what was issued.
     certificate_details: Option<Details>,
     consumers: Vec<String>,
@@ -225,7 +225,7 @@ impl Key {
 
 impl CertificateView {
     /// `life`: of the certificate as a whole.
-    pub(crate) fn of(held: &CertificateOrPending, uses: &[UseRecord], life: Option<&Lifecycle>) -> Self {
+    pub fn of(held: &CertificateOrPending, uses: &[UseRecord], life: Option<&Lifecycle>) -> Self {
         let (folder, name) = held.place();
         let (created, by, certificate_details) = match held {
             CertificateOrPending::Certificate(record) => {

@@ -17,7 +17,7 @@ const DAYS_A_MONTH: f64 = 365.2425 / 12.0;
 
 /// What a list has of a certificate.
 #[derive(Debug, Serialize)]
-pub(crate) struct Listed {
+pub struct Listed {
     #[serde(flatten)]
     detail: Detail,
     deploy_support: bool,
@@ -28,7 +28,7 @@ pub(crate) struct Listed {
 
 /// What there is to know of one certificate.
 #[derive(Debug, Serialize)]
-pub(crate) struct CertificateView {
+pub struct CertificateView {
     #[serde(flatten)]
     detail: Detail,
     /// A certificate does not tell.
@@ -75,7 +75,7 @@ struct Detail {
 }
 
 impl Listed {
-    pub(crate) fn of(row: &CertificateRow, now: OffsetDateTime) -> Self {
+    pub fn of(row: &CertificateRow, now: OffsetDateTime) -> Self {
         Self {
             detail: Detail::of(row, now),
             deploy_support: !is_expired(row.not_after, now),
@@ -86,7 +86,7 @@ impl Listed {
 }
 
 impl CertificateView {
-    pub(crate) fn of(record: CertificateRecord, now: OffsetDateTime) -> Self {
+    pub fn of(record: CertificateRecord, now: OffsetDateTime) -> Self {
         let fingerprint = record.leaf.thumbprint().to_ascii_lowercase();
         let row = CertificateRow::from(record);
         let (domain, others) = domains(&row);
@@ -139,16 +139,16 @@ impl Detail {
     }
 }
 
-pub(crate) const UPLOAD: &str = "UPLOAD";
-pub(crate) const EXPIRED: &str = "EXPIRED";
+pub const UPLOAD: &str = "UPLOAD";
+pub const EXPIRED: &str = "EXPIRED";
 
 /// The second of notAfter is the last one (RFC 5280 §4.1.2.5).
-pub(crate) fn is_expired(not_after: OffsetDateTime, now: OffsetDateTime) -> bool {
+pub fn is_expired(not_after: OffsetDateTime, now: OffsetDateTime) -> bool {
     not_after.unix_timestamp() < now.unix_timestamp()
 }
 
 /// The default project is the vendor's `0`; `all` is none.
-pub(crate) fn project(row: &CertificateRow) -> &str {
+pub fn project(row: &CertificateRow) -> &str {
     row.enterprise_project_id.as_deref().filter(|id| *id != "all").unwrap_or("0")
 }
 
@@ -175,7 +175,7 @@ fn time(at: OffsetDateTime) -> String {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
-pub(crate) mod tests {
+pub mod tests {
     use serde_json::{Value, json};
     use time::macros::datetime;
 
@@ -183,7 +183,7 @@ pub(crate) mod tests {
 
     const NOW: OffsetDateTime = datetime!(2026-06-01 00:00 UTC);
 
-    pub(crate) fn row(common_name: Option<&str>, names: &[&str]) -> CertificateRow {
+    pub fn row(common_name: Option<&str>, names: &[&str]) -> CertificateRow {
         CertificateRow {
             id: "scs1600313391074".parse().unwrap(),
             folder: "Certificates".to_owned(),

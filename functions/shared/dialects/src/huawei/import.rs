@@ -3,19 +3,19 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use axum::body::Bytes;
-use axum::http::HeaderMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
 use rootcast_core::inventory::name::{CertificateName, EnterpriseProject, Folder};
-use rootcast_gate::{Principal, ScmError};
+use rootcast_gate::Principal;
 use rootcast_ledger::ClientRequest;
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::import::Material;
 use serde::{Deserialize, Deserializer};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
-use crate::refusal;
+use super::HuaweiError;
+use super::refusal::sm2_pair;
 
 /// Ours: a request that is sent again under the same token is done once.
 const CLIENT_TOKEN: &str = "x-client-token";
@@ -50,12 +50,12 @@ impl<'de> Deserialize<'de> for Secret {
 }
 
 /// What is to be imported, and where it goes. No `Debug`: it holds a key.
-pub(crate) struct ImportRequest {
-    pub(crate) name: CertificateName,
-    pub(crate) folder: Folder,
-    pub(crate) enterprise_project: Option<EnterpriseProject>,
+pub struct ImportRequest {
+    pub name: CertificateName,
+    pub folder: Folder,
+    pub enterprise_project: Option<EnterpriseProject>,
     /// The same certificate may not be stored twice.
-    pub(crate) only_once: bool,
+    pub only_once: bool,
     material: Sent,
 }
 
@@ -67,10 +67,10 @@ enum Sent {
 impl ImportRequest {
     /// # Errors
     /// About one field, by its name. A value is never repeated: it may be a key in the wrong place.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, ScmError> {
+    pub fn parse(body: &[u8]) -> Result<Self, HuaweiError> {
         let fields: Fields = serde_json::from_slice(body).map_err(|why| not_an_import(&why))?;
         if fields.enc_certificate.is_some() || fields.enc_private_key.is_some() {
-            return Err(refusal::sm2_pair());
+            return Err(sm2_pair());
         }
         let project = fields.enterprise_project_id.as_deref().filter(|id| !id.is_empty());
         Ok(Self {
@@ -82,7 +82,7 @@ impl ImportRequest {
         })
     }
 
-    pub(crate) fn material(&self) -> Material<'_> {
+    pub fn material(&self) -> Material<'_> {
         match &self.material {
             Sent::Pem { certificate, chain, key } => Material::Pem {
                 certificate: &certificate.0,
@@ -95,7 +95,7 @@ impl ImportRequest {
 }
 
 impl Sent {
-    fn of(fields: Fields) -> Result<Self, ScmError> {
+    fn of(fields: Fields) -> Result<Self, HuaweiError> {
         let Fields { certificate, certificate_chain: chain, private_key, pkcs12, pkcs12_password, .. } = fields;
         let Some(file) = pkcs12 else {
             let certificate = certificate.ok_or_else(|| missing("certificate"))?;
@@ -103,7 +103,7 @@ impl Sent {
             return Ok(Self::Pem { certificate, chain, key });
         };
         if certificate.is_some() || chain.is_some() || private_key.is_some() {
-            return Err(ScmError::invalid(
+            return Err(HuaweiError::invalid(
                 "pkcs12 comes with certificate, certificate_chain or private_key: send the one or the others.",
             ));
         }
@@ -112,24 +112,24 @@ impl Sent {
     }
 }
 
-fn parsed<T: FromStr<Err: Display>>(field: &str, text: &str) -> Result<T, ScmError> {
-    text.parse().map_err(|why| ScmError::invalid(format!("{field}: {why}.")))
+fn parsed<T: FromStr<Err: Display>>(field: &str, text: &str) -> Result<T, HuaweiError> {
+    text.parse().map_err(|why| HuaweiError::invalid(format!("{field}: {why}.")))
 }
 
-fn missing(field: &str) -> ScmError {
-    ScmError::invalid(format!(
+fn missing(field: &str) -> HuaweiError {
+    HuaweiError::invalid(format!(
         "{field} is missing: send name, certificate and private_key, or name, pkcs12 and pkcs12_password."
     ))
 }
 
 impl Secret {
     /// With or without line breaks.
-    fn base64(&self) -> Result<Zeroizing<Vec<u8>>, ScmError> {
+    fn base64(&self) -> Result<Zeroizing<Vec<u8>>, HuaweiError> {
         let mut text = Zeroizing::new(Vec::with_capacity(self.0.len()));
         text.extend(self.0.bytes().filter(|byte| !byte.is_ascii_whitespace()));
         let mut der = Zeroizing::new(vec![0; base64::decoded_len_estimate(text.len())]);
         let length = STANDARD.decode_slice(&*text, &mut der).map_err(|_| {
-            ScmError::invalid("pkcs12 is not base64 (RFC 4648 §4): send the file as `base64` writes it.")
+            HuaweiError::invalid("pkcs12 is not base64 (RFC 4648 §4): send the file as `base64` writes it.")
         })?;
         der.truncate(length);
         Ok(der)
@@ -137,9 +137,9 @@ impl Secret {
 }
 
 /// serde_json repeats what it did not expect, which may be a key: only the place is told.
-fn not_an_import(why: &serde_json::Error) -> ScmError {
+fn not_an_import(why: &serde_json::Error) -> HuaweiError {
     let (line, column) = (why.line(), why.column());
-    ScmError::invalid(if why.is_data() {
+    HuaweiError::invalid(if why.is_data() {
         format!(
             "The body is not an import (line {line}, column {column}): it is an object, whose duplicate_check is true \
              or false, and whose other fields are strings."
@@ -150,16 +150,16 @@ fn not_an_import(why: &serde_json::Error) -> ScmError {
 }
 
 /// The caller's token with what he asks, if he sent one.
-pub(crate) fn client_request(
+pub fn client_request(
     headers: &HeaderMap,
     caller: &Principal,
     body: &[u8],
-) -> Result<Option<ClientRequest>, ScmError> {
+) -> Result<Option<ClientRequest>, HuaweiError> {
     let mut sent = headers.get_all(CLIENT_TOKEN).into_iter();
     let Some(token) = sent.next() else { return Ok(None) };
     let token = token.as_bytes();
     if sent.next().is_some() || !(1..=LONGEST_TOKEN).contains(&token.len()) || !token.iter().all(u8::is_ascii_graphic) {
-        return Err(ScmError::invalid(
+        return Err(HuaweiError::invalid(
             "X-Client-Token: send it once, with 1 to 128 printable characters and no spaces; a UUID is one.",
         ));
     }
@@ -167,17 +167,10 @@ pub(crate) fn client_request(
     Ok(Some(ClientRequest { token: Fingerprint::of(&named), body: Fingerprint::of(body) }))
 }
 
-/// Overwrites a body that nobody else holds.
-pub(crate) fn wipe(body: Bytes) {
-    if let Ok(mut bytes) = body.try_into_mut() {
-        bytes.as_mut().zeroize();
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test's inputs are its own")]
 mod tests {
-    use axum::http::HeaderValue;
+    use http::HeaderValue;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -187,7 +180,7 @@ mod tests {
     const KEY: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0";
 
     fn parse(body: Value) -> Result<ImportRequest, String> {
-        ImportRequest::parse(body.to_string().as_bytes()).map_err(|refusal| refusal.message().to_owned())
+        ImportRequest::parse(body.to_string().as_bytes()).map_err(|refusal| refusal.text().to_owned())
     }
 
     #[test]
@@ -246,7 +239,7 @@ mod tests {
         }
     }
 
-    fn client_token(values: &[&[u8]]) -> Result<Option<ClientRequest>, ScmError> {
+    fn client_token(values: &[&[u8]]) -> Result<Option<ClientRequest>, HuaweiError> {
         let values =
             values.iter().map(|value| (CLIENT_TOKEN.parse().unwrap(), HeaderValue::from_bytes(value).unwrap()));
         let caller = Principal { name: "ops".to_owned(), grants: Default::default(), scopes: None };

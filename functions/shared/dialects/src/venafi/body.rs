@@ -3,32 +3,33 @@
 use std::fmt;
 
 use axum::extract::{FromRequest, Request};
-use rootcast_gate::{VenafiError, media_type, parse_json, read};
+use rootcast_gate::json;
 use serde::de::{DeserializeOwned, Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
+
+use super::VenafiError;
 
 /// In bytes: as many of the longest names as a request may have.
 const LIMIT: usize = 64 << 10;
 
 /// A body in JSON. What is not named by `T` is passed over, as Venafi does.
-pub(crate) struct Body<T>(pub(crate) T);
+#[derive(Debug)]
+pub struct Body<T>(pub T);
 
 impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = VenafiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, VenafiError> {
-        let (head, body) = request.into_parts();
-        media_type(&head.headers, &["application/json"])?;
-        Ok(Self(parse_json(&read(body, LIMIT).await?)?))
+        Ok(Self(json(request, LIMIT).await?))
     }
 }
 
 /// `true`, `"true"` or `1`: Venafi's own examples have the second, its filters the third.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Flag(pub(crate) bool);
+pub struct Flag(pub bool);
 
 impl Flag {
-    pub(crate) fn of_text(text: &str) -> Option<Self> {
+    pub fn of_text(text: &str) -> Option<Self> {
         match text {
             "1" => Some(Self(true)),
             "0" => Some(Self(false)),

@@ -3,19 +3,20 @@
 
 use std::fmt;
 
+use rootcast_core::access::permission::Right;
 use rootcast_core::device::DeviceId;
-use rootcast_gate::VenafiError;
 use rootcast_ledger::LedgerError;
 use thiserror::Error;
 
-use crate::named::Call;
+use super::VenafiError;
 
 /// DNs are told as they were sent.
 #[derive(Debug, Error)]
-pub(crate) enum Refusal {
-    /// See [`Call::no_access`]. Of the five texts this one alone is true of each of its reasons.
-    #[error("Access error. Certificates/{} requires {} permissions for certificate [{named}].", .call.name, .call.needs)]
-    NoAccess { call: Call, named: String },
+pub enum Documented {
+    /// The certificate is not there, may not be seen, or may only be read: one answer, so that nobody learns from it what
+    /// there is. Of the five texts this one alone is true of each of these reasons. `call`: behind `Certificates/`.
+    #[error("Access error. Certificates/{call} requires {needs} permissions for certificate [{named}].")]
+    NoAccess { call: &'static str, needs: Right, named: String },
     /// Those whose work was not added; that of all others was.
     #[error("{}", lines(.0.iter().map(ToString::to_string)))]
     Applications(Vec<Refused>),
@@ -36,21 +37,21 @@ pub(crate) enum Refusal {
 /// A device whose work was not added.
 #[derive(Debug, Error)]
 #[error("Failed to add work for application [{device}]. Retry for this application will not occur. {failure}")]
-pub(crate) struct Refused {
-    pub(crate) device: DeviceId,
-    pub(crate) failure: Failure,
+pub struct Refused {
+    pub device: DeviceId,
+    pub failure: Failure,
 }
 
 #[derive(Debug, Clone, Error)]
 #[error("Failure details: [{details}] Result Code: [{code}]")]
-pub(crate) struct Failure {
-    pub(crate) details: String,
-    pub(crate) code: ResultCode,
+pub struct Failure {
+    pub details: String,
+    pub code: ResultCode,
 }
 
 /// Venafi's "Certificates WorkToDo result codes", written as their numbers: those that can happen here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ResultCode {
+pub enum ResultCode {
     DatabaseError = 100,
     TransactionCollision = 103,
     IdentifierDoesNotExist = 300,
@@ -60,7 +61,7 @@ pub(crate) enum ResultCode {
 const MOST_TOLD: usize = 20;
 
 /// One line each. Where one application is refused, the text is Venafi's and nothing else.
-pub(crate) fn lines(refused: impl ExactSizeIterator<Item = String>) -> String {
+pub fn lines(refused: impl ExactSizeIterator<Item = String>) -> String {
     let more = refused.len().saturating_sub(MOST_TOLD);
     let mut lines: Vec<String> = refused.take(MOST_TOLD).collect();
     if more > 0 {
@@ -70,7 +71,7 @@ pub(crate) fn lines(refused: impl ExactSizeIterator<Item = String>) -> String {
 }
 
 impl Failure {
-    pub(crate) fn new(code: ResultCode, details: impl Into<String>) -> Self {
+    pub fn new(code: ResultCode, details: impl Into<String>) -> Self {
         Self { details: details.into(), code }
     }
 }
@@ -101,8 +102,8 @@ impl From<&LedgerError> for Failure {
     }
 }
 
-impl From<Refusal> for VenafiError {
-    fn from(refusal: Refusal) -> Self {
+impl From<Documented> for VenafiError {
+    fn from(refusal: Documented) -> Self {
         Self::invalid(refusal.to_string())
     }
 }
@@ -123,26 +124,26 @@ mod tests {
         let failure = Failure::from(&LedgerError::Conflict);
         let cases = [
             (
-                Call::writing("Retry").no_access(dn()),
+                Documented::NoAccess { call: "Retry", needs: Right::Write, named: dn() },
                 r"Access error. Certificates/Retry requires write permissions for certificate [\VED\Policy\Servers\web].",
             ),
             (
-                Refusal::Applications(vec![refused("bmc-1")]),
+                Documented::Applications(vec![refused("bmc-1")]),
                 "Failed to add work for application [bmc-1]. Retry for this application will not occur. Failure details: [Job 7 is gone.] Result Code: [300]",
             ),
             (
-                Refusal::Certificate { dn: dn(), failure },
+                Documented::Certificate { dn: dn(), failure },
                 r"Failed to add work for certificate [\VED\Policy\Servers\web]. Retry for this cert and any associate applications will not occur. Failure details: [Other work changes the same records: send the request again in a moment.] Result Code: [103]",
             ),
             (
-                Refusal::InvalidDn(dn()),
+                Documented::InvalidDn(dn()),
                 r"Invalid CertificateDN format. The Certificate DN contained null or white spaces for [\VED\Policy\Servers\web].",
             ),
             (
-                Refusal::NotRequired("Nothing failed.".to_owned()),
+                Documented::NotRequired("Nothing failed.".to_owned()),
                 "Retry canceled. No retry is required for the certificate. [Nothing failed.]",
             ),
-            (Refusal::NothingToReset, "Reset is not completed. No reset is required for the certificate."),
+            (Documented::NothingToReset, "Reset is not completed. No reset is required for the certificate."),
         ];
         for (refusal, text) in cases {
             let error = VenafiError::from(refusal);

@@ -1,19 +1,20 @@
-//! What a refused request is told: `{"error": "…", "error_description": "…"}` (RFC 6749 §5.2).
+//! What a refused request under `/vedauth` is told: `{"error": "…", "error_description": "…"}` (RFC 6749 §5.2).
 
 use std::error::Error as StdError;
 
 use axum::Json;
-use axum::http::header::{CONTENT_LENGTH, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_LENGTH;
 use rootcast_gate::routes::Denied;
-use rootcast_gate::{ApiError, NotProven, VenafiError};
+use rootcast_gate::{Kind, NotProven, Refusal};
 use rootcast_ledger::LedgerError;
 use serde::Serialize;
 
+use super::VenafiError;
+
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Code {
+pub enum Code {
     InvalidRequest,
     /// The password, the refresh token or its application is not right.
     InvalidGrant,
@@ -26,58 +27,54 @@ pub(crate) enum Code {
     TemporarilyUnavailable,
 }
 
-/// A refusal. Its status and its text, and what lies behind it for the log, are a [`VenafiError`]'s.
+/// A refusal. Its status, its text and its headers, and what lies behind it for the log, are a [`VenafiError`]'s.
 #[derive(Debug)]
-pub(crate) struct OAuthError {
+pub struct OAuthError {
     code: Code,
     refusal: VenafiError,
-    /// Seconds.
-    retry_after: Option<i64>,
 }
 
 impl OAuthError {
-    pub(crate) fn new(code: Code, refusal: VenafiError) -> Self {
-        Self { code, refusal, retry_after: None }
+    pub fn new(code: Code, kind: Kind, text: impl Into<String>) -> Self {
+        Self { code, refusal: VenafiError::new(kind, text) }
     }
 
-    pub(crate) fn invalid(code: Code, text: impl Into<String>) -> Self {
-        Self::new(code, VenafiError::invalid(text))
+    pub fn invalid(code: Code, text: impl Into<String>) -> Self {
+        Self::new(code, Kind::Invalid, text)
     }
 
     /// One and the same whatever is wrong with name and password.
-    pub(crate) fn not_logged_in() -> Self {
+    fn not_logged_in() -> Self {
         Self::invalid(Code::InvalidGrant, "The user name and the password do not belong together.")
     }
 
     /// One and the same whatever is wrong with the refresh token.
-    pub(crate) fn not_exchanged() -> Self {
+    pub fn not_exchanged() -> Self {
         let text =
             "The refresh token is unknown, used, expired or revoked, or was given to another application: log in.";
         Self::invalid(Code::InvalidGrant, text)
     }
 
     /// One and the same whatever is wrong with the bearer token.
-    pub(crate) fn unauthenticated() -> Self {
+    pub fn unauthenticated() -> Self {
         let text = "Send the header Authorization: Bearer TOKEN with a token that is valid here.";
-        Self::new(Code::InvalidToken, VenafiError::new(StatusCode::UNAUTHORIZED, text))
+        Self::new(Code::InvalidToken, Kind::Unauthenticated, text)
     }
 
     /// A fault of ours.
-    pub(crate) fn internal(cause: impl StdError + Send + Sync + 'static) -> Self {
-        ApiError::internal(cause).into()
+    pub fn internal(cause: impl StdError + Send + Sync + 'static) -> Self {
+        Refusal::internal(cause).into()
     }
 }
 
-/// So that bodies, media types and the ledger's errors are judged in one place for all APIs.
-impl From<ApiError> for OAuthError {
-    fn from(error: ApiError) -> Self {
-        let refusal = VenafiError::from(error);
-        let code = match refusal.status() {
-            StatusCode::SERVICE_UNAVAILABLE => Code::TemporarilyUnavailable,
-            status if status.is_server_error() => Code::ServerError,
+impl From<Refusal> for OAuthError {
+    fn from(refusal: Refusal) -> Self {
+        let code = match refusal.kind() {
+            Kind::Unavailable => Code::TemporarilyUnavailable,
+            Kind::Internal | Kind::Device => Code::ServerError,
             _ => Code::InvalidRequest,
         };
-        Self::new(code, refusal)
+        Self { code, refusal: refusal.into() }
     }
 }
 
@@ -85,7 +82,7 @@ impl From<Denied> for OAuthError {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Unauthenticated => Self::unauthenticated(),
-            denied => Self::new(Code::InvalidRequest, denied.into()),
+            denied => Refusal::from(denied).into(),
         }
     }
 }
@@ -94,23 +91,22 @@ impl From<LedgerError> for OAuthError {
     fn from(error: LedgerError) -> Self {
         match error {
             // Records of random ids, or that were looked at several times: the next attempt finds them otherwise.
-            LedgerError::Conflict => ApiError::unavailable(error).into(),
-            _ => ApiError::from(error).into(),
+            LedgerError::Conflict => Refusal::unavailable(error).into(),
+            _ => Refusal::from(error).into(),
         }
     }
 }
 
 impl From<NotProven> for OAuthError {
-    fn from(refusal: NotProven) -> Self {
-        match refusal {
+    fn from(why: NotProven) -> Self {
+        match why {
             NotProven::Wrong => Self::not_logged_in(),
             NotProven::Ledger(error) => error.into(),
-            NotProven::Hashing(_) => Self::internal(refusal),
-            NotProven::Locked(pause) => {
-                let seconds = pause.whole_seconds();
-                let text = format!("Too many attempts to log in failed: the next one may be in {seconds} s.");
-                let refusal = VenafiError::new(StatusCode::TOO_MANY_REQUESTS, text);
-                Self { code: Code::InvalidGrant, refusal, retry_after: Some(seconds) }
+            NotProven::Hashing(_) => Refusal::from(why).into(),
+            NotProven::Locked(_) => {
+                let refusal = Refusal::from(why);
+                let text = refusal.text().to_owned();
+                Self { code: Code::InvalidGrant, refusal: VenafiError(refusal.in_words(text)) }
             }
         }
     }
@@ -128,9 +124,6 @@ impl IntoResponse for OAuthError {
         // Another body; the status, the headers, and what is kept for the log, are the same.
         let (mut head, _) = self.refusal.into_response().into_parts();
         head.headers.remove(CONTENT_LENGTH);
-        if let Some(seconds) = self.retry_after {
-            head.headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
         Response::from_parts(head, told.into_body())
     }
 }

@@ -1,0 +1,274 @@
+//! What a list of certificates is asked for, and how a page of it looks.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rootcast_core::inventory::name::EnterpriseProject;
+use rootcast_ledger::{CertificateRow, ListPosition, Sort};
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+
+use super::HuaweiError;
+use super::certificate::{EXPIRED, Listed, UPLOAD, project};
+
+#[derive(Debug, Serialize)]
+pub struct Certificates {
+    pub certificates: Vec<Listed>,
+    pub total_count: u64,
+    /// Ours, where there are more: what follows, whatever was imported or deleted before it meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// As the vendor documents it, and `cursor`.
+#[derive(Debug, Default, Deserialize)]
+pub struct ListRequest {
+    limit: Option<usize>,
+    offset: Option<usize>,
+    sort_dir: Option<String>,
+    sort_key: Option<String>,
+    status: Option<String>,
+    enterprise_project_id: Option<String>,
+    deploy_support: Option<bool>,
+    /// All are the caller's own, so both values ask for the same.
+    #[serde(rename = "owned_by_self")]
+    _owned_by_self: Option<bool>,
+    expired_days_since: Option<u32>,
+    content: Option<String>,
+    cursor: Option<String>,
+}
+
+/// What a query asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Chosen {
+    pub sort: Sort,
+    pub descending: bool,
+    pub limit: usize,
+    pub skipped: usize,
+    pub place: Option<ListPosition>,
+    pub ends_from: Option<OffsetDateTime>,
+    pub ends_before: Option<OffsetDateTime>,
+    pub filter: Filter,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// In lower case; in the name or in a domain.
+    content: Option<String>,
+    project: Option<String>,
+}
+
+/// Where a page ended. It belongs to an order; a filter may change under way.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Cursor {
+    pub sort: Sort,
+    pub descending: bool,
+    #[serde(flatten)]
+    pub place: ListPosition,
+}
+
+/// The vendor's, of which there are two here: nothing is in any of the others.
+const STATUSES: [&str; 13] = [
+    "ALL",
+    "PAID",
+    "ISSUED",
+    "CHECKING",
+    "CANCELCHECKING",
+    "UNPASSED",
+    EXPIRED,
+    "REVOKING",
+    "REVOKED",
+    UPLOAD,
+    "CHECKING_ORG",
+    "ISSUING",
+    "SUPPLEMENTCHECKING",
+];
+
+impl ListRequest {
+    /// `None` where nothing can have the status. The vendor's defaults are 10 certificates, the latest update first.
+    pub fn choose(self, now: OffsetDateTime) -> Result<Option<Chosen>, HuaweiError> {
+        let refused = |text: &str| Err(HuaweiError::invalid(text));
+        let limit = self.limit.unwrap_or(10);
+        if ![10, 20, 50].contains(&limit) {
+            return refused("limit is 10, 20 or 50.");
+        }
+        let sort = match self.sort_key.as_deref() {
+            None | Some("" | "certUpdateTime") => Sort::Update,
+            // Whatever has expired ended before whatever has not: the order by status is one by time, or its reverse.
+            Some("certExpiredTime" | "certStatus") => Sort::Expiry,
+            Some(_) => return refused("sort_key is certExpiredTime, certStatus or certUpdateTime."),
+        };
+        let descending = match self.sort_dir.as_deref() {
+            None | Some("" | "DESC") => true,
+            Some("ASC") => false,
+            Some(_) => return refused("sort_dir is ASC or DESC."),
+        };
+        let status = self.status.as_deref().filter(|status| !status.is_empty()).unwrap_or("ALL");
+        if !STATUSES.contains(&status) {
+            return Err(HuaweiError::invalid(format!("status is one of {}.", STATUSES.join(", "))));
+        }
+        let place = self.cursor.as_deref().map(|text| Cursor::read(text, sort, descending)).transpose()?;
+        if place.is_some() && self.offset.is_some_and(|offset| offset > 0) {
+            return refused("cursor and offset are two ways of paging: send the one or the other.");
+        }
+        let project = self.enterprise_project_id.filter(|id| !id.is_empty() && id != "all");
+        if let Some(Err(why)) = project.as_deref().map(str::parse::<EnterpriseProject>) {
+            return Err(HuaweiError::invalid(format!("enterprise_project_id: {why}.")));
+        }
+        let days = self.expired_days_since.map(|days| now.checked_sub(Duration::days(i64::from(days))));
+        let alive = status == UPLOAD || self.deploy_support == Some(true);
+        Ok(["ALL", UPLOAD, EXPIRED].contains(&status).then_some(Chosen {
+            sort,
+            descending,
+            limit,
+            skipped: self.offset.unwrap_or_default(),
+            place,
+            ends_from: days.flatten().max(alive.then_some(now)),
+            ends_before: (status == EXPIRED).then_some(now),
+            filter: Filter {
+                content: self.content.filter(|text| !text.is_empty()).map(|text| text.to_lowercase()),
+                project,
+            },
+        }))
+    }
+}
+
+impl Filter {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub fn takes(&self, row: &CertificateRow) -> bool {
+        let holds = |content: &String| {
+            let mut texts = row.names.iter().chain(&row.common_name).chain([&row.name]);
+            texts.any(|text| text.to_lowercase().contains(content))
+        };
+        self.content.as_ref().is_none_or(holds) && self.project.as_deref().is_none_or(|id| id == project(row))
+    }
+}
+
+impl Cursor {
+    /// base64url (RFC 4648 §5) of JSON.
+    pub fn text(&self) -> Result<String, HuaweiError> {
+        Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).map_err(HuaweiError::internal)?))
+    }
+
+    fn read(text: &str, sort: Sort, descending: bool) -> Result<ListPosition, HuaweiError> {
+        let cursor: Option<Self> =
+            URL_SAFE_NO_PAD.decode(text).ok().and_then(|json| serde_json::from_slice(&json).ok());
+        cursor
+            .filter(|cursor| (cursor.sort, cursor.descending) == (sort, descending))
+            .map(|cursor| cursor.place)
+            .ok_or_else(|| {
+                HuaweiError::invalid("The cursor is not one of this list and its order: start again without.")
+            })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use axum::extract::Query;
+    use axum::http::Uri;
+    use proptest::prelude::*;
+    use serde_json::json;
+    use time::macros::datetime;
+
+    use super::super::certificate::tests::row;
+    use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2026-06-01 00:00 UTC);
+
+    fn chosen(query: &str) -> Result<Option<Chosen>, String> {
+        let uri: Uri = format!("/?{query}").parse().unwrap();
+        let Query(wanted) = Query::<ListRequest>::try_from_uri(&uri).map_err(|why| why.body_text())?;
+        wanted.choose(NOW).map_err(|refusal| refusal.text().to_owned())
+    }
+
+    fn place(rank: i64) -> ListPosition {
+        serde_json::from_value(json!({"rank": rank, "id": "scs0000000000007"})).unwrap()
+    }
+
+    #[test]
+    fn the_vendors_defaults() {
+        let expected = Chosen {
+            sort: Sort::Update,
+            descending: true,
+            limit: 10,
+            skipped: 0,
+            place: None,
+            ends_from: None,
+            ends_before: None,
+            filter: Filter::default(),
+        };
+        assert_eq!(chosen("").unwrap().unwrap(), expected);
+        let said = "limit=10&offset=0&sort_dir=DESC&sort_key=certUpdateTime&status=ALL&enterprise_project_id=all\
+                    &deploy_support=false&owned_by_self=true&content=";
+        assert_eq!(chosen(said).unwrap().unwrap(), expected);
+    }
+
+    #[test]
+    fn status_and_age_are_times_of_expiry() {
+        let ends = |query: &str| chosen(query).unwrap().map(|chosen| (chosen.ends_from, chosen.ends_before));
+        assert_eq!(ends("status=UPLOAD"), Some((Some(NOW), None)));
+        assert_eq!(ends("status=EXPIRED"), Some((None, Some(NOW))));
+        assert_eq!(ends("deploy_support=true"), Some((Some(NOW), None)));
+        assert_eq!(ends("expired_days_since=2"), Some((Some(NOW - Duration::days(2)), None)));
+        assert_eq!(ends("expired_days_since=2&status=UPLOAD"), Some((Some(NOW), None)));
+        assert_eq!(ends("expired_days_since=4294967295"), Some((None, None)));
+        assert_eq!(ends("status=ISSUED"), None);
+    }
+
+    #[test]
+    fn what_cannot_be_asked_is_refused_by_name() {
+        for (query, named) in [
+            ("limit=11", "limit"),
+            ("limit=0", "limit"),
+            ("limit=x", "limit"),
+            ("offset=-1", "offset"),
+            ("sort_dir=UP", "sort_dir"),
+            ("sort_key=name", "sort_key"),
+            ("status=GONE", "status"),
+            ("enterprise_project_id=7", "enterprise_project_id"),
+            ("deploy_support=yes", "deploy_support"),
+            ("expired_days_since=-1", "expired_days_since"),
+            ("cursor=e30", "cursor"),
+            ("limit=10&limit=20", "limit"),
+        ] {
+            assert!(chosen(query).unwrap_err().contains(named), "{query}");
+        }
+    }
+
+    #[test]
+    fn a_cursor_belongs_to_an_order() {
+        let cursor = Cursor { sort: Sort::Expiry, descending: false, place: place(7) }.text().unwrap();
+        let same = chosen(&format!("sort_key=certStatus&sort_dir=ASC&cursor={cursor}")).unwrap().unwrap();
+        assert_eq!(same.place, Some(place(7)));
+        assert!(chosen(&format!("sort_key=certStatus&cursor={cursor}")).is_err());
+        assert!(chosen(&format!("sort_dir=ASC&cursor={cursor}")).is_err());
+        assert!(chosen(&format!("sort_key=certStatus&sort_dir=ASC&offset=1&cursor={cursor}")).is_err());
+    }
+
+    #[test]
+    fn content_is_part_of_a_name_or_domain_any_case() {
+        let takes = |content: &str| {
+            let filter = chosen(&format!("content={content}")).unwrap().unwrap().filter;
+            filter.takes(&row(Some("Intranet"), &["www.Example.com", "10.0.0.7"]))
+        };
+        assert!(["WEB", "example", "0.0.7", "intra"].into_iter().all(takes));
+        assert!(!["org", "certificates"].into_iter().any(takes));
+    }
+
+    proptest! {
+        #[test]
+        fn cursors_go_there_and_back(rank: i64, descending: bool) {
+            let text = Cursor { sort: Sort::Update, descending, place: place(rank) }.text().unwrap();
+            prop_assert_eq!(Cursor::read(&text, Sort::Update, descending).unwrap(), place(rank));
+        }
+
+        #[test]
+        fn any_text_is_a_cursor_or_refused(text: String, bytes: Vec<u8>) {
+            let _ = Cursor::read(&text, Sort::Update, true);
+            let _ = Cursor::read(&URL_SAFE_NO_PAD.encode(bytes), Sort::Update, true);
+        }
+    }
+}

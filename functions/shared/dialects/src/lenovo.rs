@@ -1,0 +1,38 @@
+//! Lenovo XClarity Administrator's API, and our own, which has the same envelope.
+
+mod envelope;
+mod error;
+pub mod jobs;
+mod root_query;
+
+use axum::extract::{FromRequest, Request};
+use rootcast_gate::{BODY_LIMIT, json};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use envelope::{Envelope, Message, Recovery, ResultKind};
+pub use error::{LenovoError, report};
+pub use root_query::RootQuery;
+
+/// A JSON body.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = LenovoError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, LenovoError> {
+        Ok(Self(json(request, BODY_LIMIT).await?))
+    }
+}
+
+/// What there is here. `pylxca` asks for it right after its login, and takes any object.
+#[derive(Debug, Serialize)]
+pub struct About {
+    name: &'static str,
+    version: &'static str,
+}
+
+impl About {
+    pub const THIS: Self = Self { name: "Rootcast", version: env!("CARGO_PKG_VERSION") };
+}

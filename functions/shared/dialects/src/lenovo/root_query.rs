@@ -1,0 +1,128 @@
+//! The query of `PUT /signingCertificate`.
+
+use std::str::FromStr;
+
+use rootcast_core::job::Activation;
+use rootcast_core::rollover::rollout::Rollout;
+
+use super::LenovoError;
+
+/// In characters.
+const LONGEST_REASON: usize = 256;
+
+const KNOWN: &str = "Known are activation, reason, canary, growth, largestWave, wavePause, errorBudget, errorBudgetMinimum, proofAge and returnJobInfo.";
+
+/// What a query asks for; everything has a default.
+#[derive(Debug, Default)]
+pub struct RootQuery {
+    pub activation: Activation,
+    pub rollout: Rollout,
+    /// Why the operator wants a new root.
+    pub reason: Option<String>,
+}
+
+impl RootQuery {
+    /// # Errors
+    /// 400, naming the parameter and what it may be.
+    pub fn parse(query: &str) -> Result<Self, LenovoError> {
+        let mut asked = Self::default();
+        let rollout = &mut asked.rollout;
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "activation" => asked.activation = activation(&value)?,
+                "reason" => asked.reason = reason(&value)?,
+                "canary" => rollout.canary = number(&name, &value)?,
+                "growth" => rollout.growth = number(&name, &value)?,
+                "largestWave" => rollout.largest_wave = number(&name, &value)?,
+                "wavePause" => rollout.wave_pause = number(&name, &value)?,
+                "errorBudget" => rollout.error_budget = number(&name, &value)?,
+                "errorBudgetMinimum" => rollout.error_budget_minimum = number(&name, &value)?,
+                "proofAge" => rollout.proof_age = number(&name, &value)?,
+                // The vendor's own; the job's path is always told.
+                "returnJobInfo" => {}
+                _ => return Err(LenovoError::invalid(format!("There is no query parameter {name:.64}."), KNOWN)),
+            }
+        }
+        asked.rollout = asked.rollout.checked().map_err(|error| {
+            LenovoError::invalid(format!("The rollout cannot be carried out: {error}."), "Correct this parameter.")
+        })?;
+        Ok(asked)
+    }
+}
+
+fn activation(value: &str) -> Result<Activation, LenovoError> {
+    match value {
+        "proven" => Ok(Activation::Proven),
+        "immediate" => Ok(Activation::Immediate),
+        _ => Err(LenovoError::invalid(
+            "activation is neither proven nor immediate.",
+            "Leave it out: the new root then signs once every device has proven that it holds it.",
+        )),
+    }
+}
+
+fn reason(value: &str) -> Result<Option<String>, LenovoError> {
+    if value.chars().count() > LONGEST_REASON || value.chars().any(char::is_control) {
+        return Err(LenovoError::invalid(
+            format!("reason has more than {LONGEST_REASON} characters, or control characters."),
+            "Say it more briefly, on one line.",
+        ));
+    }
+    Ok((!value.is_empty()).then(|| value.to_owned()))
+}
+
+fn number<T: FromStr>(name: &str, value: &str) -> Result<T, LenovoError> {
+    value.parse().map_err(|_| {
+        LenovoError::invalid(format!("{name} is not a whole number in its range."), "Give it in decimal digits.")
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_query_takes_the_defaults() {
+        let asked = RootQuery::parse("").unwrap();
+        assert_eq!((asked.activation, asked.rollout), (Activation::Proven, Rollout::default()));
+    }
+
+    #[test]
+    fn each_parameter_arrives() {
+        let query = "activation=immediate&reason=key%20age&canary=2&growth=3&largestWave=50&wavePause=60&errorBudget=7&errorBudgetMinimum=9&proofAge=600&returnJobInfo=true";
+        let asked = RootQuery::parse(query).unwrap();
+        assert_eq!(asked.activation, Activation::Immediate);
+        assert_eq!(asked.reason.as_deref(), Some("key age"));
+        let expected = Rollout {
+            canary: 2,
+            growth: 3,
+            largest_wave: 50,
+            wave_pause: 60,
+            error_budget: 7,
+            error_budget_minimum: 9,
+            proof_age: 600,
+        };
+        assert_eq!(asked.rollout, expected);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        for (query, named) in [
+            ("canary=0", "canary"),
+            ("canary=-1", "canary"),
+            ("growth=0", "growth"),
+            ("errorBudget=101", "errorBudget"),
+            ("proofAge=1", "proofAge"),
+            ("errorBudget=300", "errorBudget"),
+            ("largestWave=1", "largestWave"),
+            ("activation=now", "activation"),
+            ("colour=blue", "colour"),
+            ("reason=a%00b", "reason"),
+        ] {
+            let error = RootQuery::parse(query).unwrap_err();
+            assert_eq!(error.status(), 400, "{query}");
+            assert!(error.text().contains(named), "{query}: {}", error.text());
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Everything that a request can be refused for, whatever API it came by. How that looks is each dialect's.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use http::StatusCode;
+use rootcast_ledger::LedgerError;
+use rootcast_seal::SealError;
+use serde_json::Value;
+use time::Duration;
+
+use crate::bearer::{Forbidden, OutOfScope};
+use crate::password::NotProven;
+use crate::routes::Denied;
+
+/// The kinds of refusal: each has one HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A parameter, an attribute or the body as a whole is not what it must be.
+    Invalid,
+    Unauthenticated,
+    /// The caller is known, and may not do this.
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    /// The record's present state forbids it.
+    Conflict,
+    TooLarge,
+    MediaType,
+    /// Too many attempts to log in failed.
+    Locked,
+    /// The device did not do its part.
+    Device,
+    /// A passing fault of ours: the same request may be sent again.
+    Unavailable,
+    /// A fault of ours.
+    Internal,
+}
+
+impl Kind {
+    pub const ALL: [Self; 12] = [
+        Self::Invalid,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::TooLarge,
+        Self::MediaType,
+        Self::Locked,
+        Self::Device,
+        Self::Unavailable,
+        Self::Internal,
+    ];
+
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Invalid => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Locked => StatusCode::TOO_MANY_REQUESTS,
+            Self::Device => StatusCode::BAD_GATEWAY,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// A refusal, which no API's words are put to yet. What lies behind it ([`Refusal::caused_by`]) is logged and never told.
+#[derive(Debug, Clone)]
+pub struct Refusal(Box<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
+    kind: Kind,
+    text: String,
+    recovery: String,
+    response: Option<Value>,
+    retry_after: Option<i64>,
+    cause: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Refusal {
+    /// `text`: what is wrong; `recovery`: what the caller does about it. Both are sentences.
+    pub fn new(kind: Kind, text: impl Into<String>, recovery: impl Into<String>) -> Self {
+        Self(Box::new(Parts {
+            kind,
+            text: text.into(),
+            recovery: recovery.into(),
+            response: None,
+            retry_after: None,
+            cause: None,
+        }))
+    }
+
+    pub fn invalid(text: impl Into<String>, recovery: impl Into<String>) -> Self {
+        Self::new(Kind::Invalid, text, recovery)
+    }
+
+    /// No route has the path; or one has, for others than the caller.
+    pub fn nothing_here() -> Self {
+        Self::new(Kind::NotFound, "There is nothing at this path.", "Correct the path.")
+    }
+
+    /// The same answer whatever is wrong with the credential, so that nobody learns anything by trying.
+    pub fn unauthenticated() -> Self {
+        Self::new(
+            Kind::Unauthenticated,
+            "The request is not authenticated.",
+            "Send the header Authorization: Bearer TOKEN with a token that has not expired; `rootcast login` makes one. \
+             Where a session has ended, log in again.",
+        )
+    }
+
+    /// The right password is told the same: nobody looked at it.
+    fn locked(pause: Duration) -> Self {
+        let seconds = pause.whole_seconds().max(1);
+        let text = format!("Too many attempts to log in failed: the next one may be in {seconds} s.");
+        let mut refusal = Self::new(Kind::Locked, text, "Wait that long, and then log in with the right password.");
+        refusal.0.retry_after = Some(seconds);
+        refusal
+    }
+
+    /// A fault of ours.
+    pub fn internal(cause: impl StdError + Send + Sync + 'static) -> Self {
+        Self::new(Kind::Internal, "The request could not be carried out.", "Send the request again.").caused_by(cause)
+    }
+
+    pub fn unavailable(cause: impl StdError + Send + Sync + 'static) -> Self {
+        Self::new(Kind::Unavailable, "The request could not be carried out now.", "Send the request again in a moment.")
+            .caused_by(cause)
+    }
+
+    /// For the log, not for the caller.
+    pub fn caused_by(mut self, cause: impl StdError + Send + Sync + 'static) -> Self {
+        self.0.cause = Some(Arc::new(cause));
+        self
+    }
+
+    /// Something that the caller can go on with, such as the path of the job that is in the way.
+    pub fn with_response(mut self, response: Value) -> Self {
+        self.0.response = Some(response);
+        self
+    }
+
+    /// The same refusal in the words of an API that has one text for what is wrong and what to do.
+    pub fn in_words(mut self, text: impl Into<String>) -> Self {
+        (self.0.text, self.0.recovery) = (text.into(), String::new());
+        self
+    }
+
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.0.kind.status()
+    }
+
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    pub fn recovery(&self) -> &str {
+        &self.0.recovery
+    }
+
+    pub fn response(&self) -> Option<&Value> {
+        self.0.response.as_ref()
+    }
+
+    /// Seconds.
+    pub fn retry_after(&self) -> Option<i64> {
+        self.0.retry_after
+    }
+
+    /// Whether something lies behind it that belongs in the log.
+    pub fn has_cause(&self) -> bool {
+        self.0.cause.is_some()
+    }
+
+    /// For the log: what lies behind it, and what lies behind that.
+    pub fn causes(&self) -> String {
+        let Some(cause) = &self.0.cause else { return String::new() };
+        let mut told = cause.to_string();
+        let mut next = cause.source();
+        while let Some(cause) = next {
+            told = format!("{told}: {cause}");
+            next = cause.source();
+        }
+        told
+    }
+}
+
+/// What the ledger cannot do is a fault of ours; a lost race may be run again.
+impl From<LedgerError> for Refusal {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Conflict => Self::new(
+                Kind::Conflict,
+                "The record was changed by another request meanwhile.",
+                "Look at it as it is now, and send the request again if it is still wanted.",
+            ),
+            LedgerError::Transient { .. } => Self::unavailable(error),
+            LedgerError::TooLarge { what, .. } => Self::new(
+                Kind::TooLarge,
+                format!("The record of the {what} would be larger than it can be kept."),
+                "Send less at once, or take away some of what the record holds already.",
+            ),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<SealError> for Refusal {
+    fn from(error: SealError) -> Self {
+        if error.is_retryable() { Self::unavailable(error) } else { Self::internal(error) }
+    }
+}
+
+impl From<NotProven> for Refusal {
+    fn from(refusal: NotProven) -> Self {
+        match refusal {
+            NotProven::Wrong => Self::unauthenticated(),
+            NotProven::Locked(pause) => Self::locked(pause),
+            NotProven::Ledger(error) => error.into(),
+            NotProven::Hashing(_) => Self::internal(refusal),
+        }
+    }
+}
+
+impl From<Forbidden> for Refusal {
+    fn from(refusal: Forbidden) -> Self {
+        Self::new(Kind::Forbidden, refusal.to_string(), "Ask whoever gives access here.")
+    }
+}
+
+impl From<OutOfScope> for Refusal {
+    fn from(refusal: OutOfScope) -> Self {
+        Self::new(Kind::Forbidden, refusal.to_string(), "Use a token that `rootcast login` made.")
+    }
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unauthenticated => Self::unauthenticated(),
+            Denied::Unseen => Self::nothing_here(),
+            Denied::Forbidden(refusal) => refusal.into(),
+            Denied::OutOfScope(refusal) => refusal.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_has_the_causes() {
+        let secret = LedgerError::Aws { operation: "GetItem", source: "table rootcast-Access-7 is gone".into() };
+        let refusal = Refusal::from(secret);
+        assert!(refusal.has_cause() && !refusal.text().contains("Access"));
+        assert_eq!(refusal.causes(), "GetItem failed: table rootcast-Access-7 is gone");
+    }
+
+    #[test]
+    fn a_lost_race_conflicts_and_a_passing_fault_invites_retries() {
+        assert_eq!(Refusal::from(LedgerError::Conflict).kind(), Kind::Conflict);
+        let passing = LedgerError::Transient { operation: "PutItem", source: "busy".into() };
+        assert_eq!(Refusal::from(passing).kind(), Kind::Unavailable);
+    }
+}
