@@ -4,6 +4,8 @@
 //! [`venafi`] (Web SDK), each after its vendor's pages and clients; and each one's error, which puts the neutral
 //! [`Refusal`](rootcast_gate::Refusal) into that API's words.
 //!
+//! A call's own few fields stand with its handler; here is what several need, what is checked, and what has the vendor's words.
+//!
 //! Out of scope: what is done, and whether. Nothing here is decided, read or written: who may call is `rootcast-gate`'s to say,
 //! and what happens the functions'.
 

@@ -38,21 +38,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 12] = [
-        Self::Invalid,
-        Self::Unauthenticated,
-        Self::Forbidden,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::Conflict,
-        Self::TooLarge,
-        Self::MediaType,
-        Self::Locked,
-        Self::Device,
-        Self::Unavailable,
-        Self::Internal,
-    ];
-
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Invalid => StatusCode::BAD_REQUEST,

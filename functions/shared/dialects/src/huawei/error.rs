@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue};
 use rootcast_gate::{Kind, Refusal, request_id};
 use serde::Serialize;
 use uuid::Uuid;
@@ -70,15 +70,7 @@ impl HuaweiError {
         Self { problems, ..self }
     }
 
-    pub fn status(&self) -> StatusCode {
-        self.refusal.status()
-    }
-
-    pub fn code(&self) -> &'static str {
-        self.code
-    }
-
-    pub fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         self.refusal.text()
     }
 
@@ -219,7 +211,7 @@ mod tests {
         let fault = send("/fault", Some("c6af9ac6")).await;
         assert_eq!(
             (fault.status(), &fault.headers()[X_REQUEST_ID]),
-            (StatusCode::INTERNAL_SERVER_ERROR, &"c6af9ac6".parse().unwrap())
+            (http::StatusCode::INTERNAL_SERVER_ERROR, &"c6af9ac6".parse().unwrap())
         );
         let told = body(fault).await.to_string();
         assert!(told.contains("SCM.0500") && !told.contains("Access") && !told.contains("GetItem"), "{told}");
@@ -247,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_lost_race_conflicts_and_a_passing_fault_invites_retries() {
-        assert_eq!(HuaweiError::from(LedgerError::Conflict).code(), "SCM.0409");
+        assert_eq!(HuaweiError::from(LedgerError::Conflict).code, "SCM.0409");
         let passing = LedgerError::Transient { operation: "PutItem", source: "busy".into() };
         assert_eq!(HuaweiError::from(passing).into_response().headers()[RETRY_AFTER], "1");
     }
