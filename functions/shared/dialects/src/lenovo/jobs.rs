@@ -130,7 +130,7 @@ impl DeviceResult {
                 "The device waits for its turn.",
                 failure.map_or_else(
                     || "Its wave was not sent yet, or its task waits in the queue.".to_owned(),
-                    |failure| format!("It is tried again. Last time: {}", failure.message),
+                    |failure| format!("Retried. Last time: {}", failure.message),
                 ),
             ),
             Standing::Never | Standing::NotInJob => (
@@ -336,7 +336,7 @@ mod tests {
                 "jobPath": "/signingCertificate/jobs/7", "progress": 0.0, "result": [],
                 "status": { "description": [{
                     "messageBundle": "com.lenovo.lxca.security.base.bundle.tasks.messages",
-                    "messageDisplay": "The new root is being made.",
+                    "messageDisplay": "The new root is being created.",
                 }] },
             })
         );
