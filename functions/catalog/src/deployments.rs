@@ -2,7 +2,7 @@
 
 use rootcast_core::deployment::{Deployment, DeploymentOutcome};
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_core::job::{JobId, JobState, Leg, Tally};
+use rootcast_core::job::{JobId, JobState, Pass, Tally};
 use rootcast_dialects::lenovo::LenovoError;
 use rootcast_ledger::{Ledger, TaskKey};
 use serde::Serialize;
@@ -24,7 +24,8 @@ pub(crate) struct Summary {
     /// Why the job is where it is, in a sentence.
     reason: String,
     certificate: CertificateId,
-    leg: Leg,
+    #[serde(rename = "leg")]
+    pass: Pass,
     requested_by: String,
     created: String,
     updated: String,
@@ -40,7 +41,7 @@ impl From<&Deployment> for Summary {
             outcome: job.outcome,
             reason: job.reason.clone(),
             certificate: job.certificate,
-            leg: Leg::Install,
+            pass: Pass::Install,
             requested_by: job.requested_by.clone(),
             created: stamp(job.created),
             updated: stamp(job.updated),
@@ -61,14 +62,14 @@ pub(crate) struct DeploymentView {
 
 impl DeploymentView {
     pub(crate) async fn load(ledger: &Ledger, job: &Deployment) -> Result<Self, LenovoError> {
-        let counted: Tally = ledger.counters(job.id, Leg::Install).await?.into_iter().sum();
+        let counted: Tally = ledger.counters(job.id, Pass::Install).await?.into_iter().sum();
         Ok(Self { summary: job.into(), devices: Counts::of(&job.tally(counted), true) })
     }
 }
 
 /// All devices, in the order of their ids: there are few.
 pub(crate) async fn rows(ledger: &Ledger, job: &Deployment) -> Result<Vec<Row>, LenovoError> {
-    let key = |device: &_| TaskKey { job: job.id, leg: Leg::Install, device: Clone::clone(device) };
+    let key = |device: &_| TaskKey { job: job.id, pass: Pass::Install, device: Clone::clone(device) };
     let keys: Vec<TaskKey> = job.devices.iter().map(key).collect();
     let (_, mut tasks) = ledger.jobs_and_tasks([], &keys).await?;
     Ok(keys.into_iter().map(|key| Row { task: tasks.remove(&key), device: key.device }).collect())

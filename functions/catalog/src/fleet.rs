@@ -3,7 +3,7 @@
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::standing::Standing;
 use rootcast_core::job::task::TaskRecord;
-use rootcast_core::job::{Cursor, Job, Leg};
+use rootcast_core::job::{Cursor, Job, Pass};
 use rootcast_dialects::lenovo::LenovoError;
 use rootcast_ledger::Ledger;
 use serde::{Deserialize, Serialize};
@@ -70,10 +70,11 @@ impl Rows {
     }
 }
 
-/// A job that turns back has other tasks: its pages do not go on from those of the leg before.
+/// A job that turns back has other tasks: its pages do not go on from those of the pass before.
 #[derive(Debug, Serialize, Deserialize)]
 struct PageStart {
-    leg: Leg,
+    #[serde(rename = "leg")]
+    pass: Pass,
     at: Cursor,
 }
 
@@ -86,20 +87,20 @@ pub(crate) async fn page(
     keep: impl Fn(&Row) -> bool,
 ) -> Result<(Vec<Row>, Option<String>), LenovoError> {
     let limit = paging.limit(1000)? as usize;
-    let leg = job.leg();
+    let pass = job.pass();
     let mut at = match paging.place::<PageStart>()? {
-        Some(place) if place.leg == leg => place.at,
+        Some(place) if place.pass == pass => place.at,
         Some(_) => return Err(stale()),
         None => Cursor::default(),
     };
     let (mut rows, mut looked_at) = (Rows::new(limit), 0);
     while !at.is_at_end() && !rows.is_full() && looked_at < LOOKED_AT {
         let read = if filtered { FILTERED_READ } else { limit - rows.found.len() };
-        let (found, next) = read_shard(ledger, job, leg, &at, read).await?;
+        let (found, next) = read_shard(ledger, job, pass, &at, read).await?;
         looked_at += found.len();
         at = take(&mut rows, found, &keep, &at).unwrap_or(next);
     }
-    let next = (!at.is_at_end()).then(|| cursor(&PageStart { leg, at })).transpose()?;
+    let next = (!at.is_at_end()).then(|| cursor(&PageStart { pass, at })).transpose()?;
     Ok((rows.found, next))
 }
 
@@ -108,7 +109,7 @@ pub(crate) async fn page(
 async fn read_shard(
     ledger: &Ledger,
     job: &Job,
-    leg: Leg,
+    pass: Pass,
     at: &Cursor,
     limit: usize,
 ) -> Result<(Vec<Row>, Cursor), LenovoError> {
@@ -116,7 +117,7 @@ async fn read_shard(
     let devices = ledger.fleet(shard, after, None, limit).await?;
     let devices: Vec<DeviceId> = devices.into_iter().map(|entry| entry.device).collect();
     let last = devices.last().filter(|_| devices.len() == limit).cloned();
-    let tasks = ledger.tasks(job.id, leg, shard, after, last.as_ref()).await?;
+    let tasks = ledger.tasks(job.id, pass, shard, after, last.as_ref()).await?;
     let next = match last {
         Some(last) => Cursor { step: at.step, after: Some(last) },
         None => at.next_shard(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::extract::State;
 use rootcast_core::device::DeviceId;
-use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobState, Leg, Phase, Tally};
+use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobState, Pass, Phase, Tally};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_core::rollover::survey::Findings;
 use rootcast_core::rollover::transition::WaveRecord;
@@ -124,7 +124,8 @@ pub(crate) struct Summary {
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     unusable_keys: BTreeSet<u32>,
     activation: Activation,
-    leg: Leg,
+    #[serde(rename = "leg")]
+    pass: Pass,
     rollout: Rollout,
     created: String,
     updated: String,
@@ -146,7 +147,7 @@ impl From<&Job> for Summary {
             bundle_version: job.bundle_version,
             unusable_keys: job.unusable_keys.clone(),
             activation: job.activation,
-            leg: job.leg(),
+            pass: job.pass(),
             rollout: job.rollout,
             created: stamp(job.created),
             updated: stamp(job.updated),
@@ -154,7 +155,7 @@ impl From<&Job> for Summary {
     }
 }
 
-/// A rollover with the devices of its present leg and the waves of all of them.
+/// A rollover with the devices of its present pass and the waves of all of them.
 #[derive(Debug, Serialize)]
 pub(crate) struct RolloverView {
     #[serde(flatten)]
@@ -207,7 +208,8 @@ pub(crate) struct Counts {
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Wave {
-    leg: Leg,
+    #[serde(rename = "leg")]
+    pass: Pass,
     number: u32,
     size: u64,
     acked: u64,
@@ -244,7 +246,7 @@ impl RolloverView {
         waves.extend(job.wave_record(tally));
         let counts = Counts::of(tally, is_counted(job));
         let wave = |wave: WaveRecord| Wave {
-            leg: wave.leg,
+            pass: wave.pass,
             number: wave.number,
             size: wave.size,
             acked: wave.acked,
@@ -276,21 +278,21 @@ impl From<Findings> for Proofs {
     }
 }
 
-/// The counters of the job's present leg.
+/// The counters of the job's present pass.
 pub(crate) async fn tally(ledger: &Ledger, job: &Job) -> Result<Tally, LenovoError> {
-    Ok(ledger.counters(job.id, job.leg()).await?.into_iter().sum())
+    Ok(ledger.counters(job.id, job.pass()).await?.into_iter().sum())
 }
 
-/// Whether every device of the leg was dispatched. A survey may add those that joined since.
+/// Whether every device of the pass was dispatched. A survey may add those that joined since.
 fn is_counted(job: &Job) -> bool {
     let begun = job.wave.is_some() || job.state == JobState::Ended;
     begun && (job.is_paged() || job.state == JobState::Ended)
 }
 
-/// From 0 (created) to 100 (ended). In between, the part of the leg's devices that is settled, times 99. While the
+/// From 0 (created) to 100 (ended). In between, the part of the pass's devices that is settled, times 99. While the
 /// fleet is still being paged its size is not known: then the part that is paged stands for it, counted in whole
 /// shards, which have about the same number of devices each. It falls when failed devices are tried again, and when an
-/// abort begins a new leg.
+/// abort begins a new pass.
 pub(crate) fn progress(job: &Job, tally: &Tally) -> f64 {
     if job.state == JobState::Ended {
         return 100.0;

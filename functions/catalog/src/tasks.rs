@@ -1,4 +1,4 @@
-//! `GET /jobs/{id}/tasks`: what became of each device in a job's present leg, or of a deployment.
+//! `GET /jobs/{id}/tasks`: what became of each device in a job's present pass, or of a deployment.
 
 use axum::Extension;
 use axum::extract::State;
@@ -8,7 +8,7 @@ use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::standing::Standing;
 use rootcast_core::job::task::{ErrorClass, Failure, TaskState};
 use rootcast_core::job::visit::{TaskAttempt, Tries};
-use rootcast_core::job::{Job, JobId, Leg};
+use rootcast_core::job::{Job, JobId, Pass};
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
 use rootcast_gate::Principal;
 use rootcast_ledger::{JobRecord, Ledger};
@@ -37,7 +37,8 @@ pub(crate) struct Tasks {
 #[derive(Debug, Serialize)]
 struct Task {
     device: DeviceId,
-    leg: Leg,
+    #[serde(rename = "leg")]
+    pass: Pass,
     state: TaskState,
     attempt: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,7 +109,7 @@ pub(crate) async fn list(
         JobRecord::Rollover(job) => job,
         JobRecord::Deployment(job) => {
             let rows = rows(ledger, &job).await?.into_iter().filter(|row| sees(&caller, row));
-            let tasks = rows.map(|row| Task::of(Leg::Install, installing(&row), row));
+            let tasks = rows.map(|row| Task::of(Pass::Install, installing(&row), row));
             let tasks = tasks.filter(|task| filter.state.is_none_or(|wanted| wanted == task.state)).collect();
             let tasks = with_tries(ledger, id, tasks).await?;
             return Ok(Envelope::success(Tasks { tasks, cursor: None }));
@@ -118,7 +119,7 @@ pub(crate) async fn list(
     let keep = |row: &Row| sees(&caller, row) && is_wanted(row);
     let is_filtered = filter.state.is_some() || !caller.sees_everything();
     let (rows, cursor) = page(ledger, &job, &paging, is_filtered, keep).await?;
-    let tasks = rows.into_iter().filter_map(|row| Some(Task::of(job.leg(), state(&job, &row)?, row))).collect();
+    let tasks = rows.into_iter().filter_map(|row| Some(Task::of(job.pass(), state(&job, &row)?, row))).collect();
     let tasks = with_tries(ledger, id, tasks).await?;
     Ok(Envelope::success(Tasks { tasks, cursor }))
 }
@@ -128,7 +129,7 @@ async fn with_tries(ledger: &Ledger, job: JobId, mut tasks: Vec<Task>) -> Result
     let waiting = tasks.iter().filter(|task| task.state == TaskState::Waiting).map(|task| &task.device);
     let devices = ledger.devices_by_id(waiting).await?;
     for task in &mut tasks {
-        let present = TaskAttempt { job, leg: task.leg, attempt: task.attempt };
+        let present = TaskAttempt { job, pass: task.pass, attempt: task.attempt };
         let tries = devices.get(&task.device).and_then(|device| device.tries.as_ref());
         task.tries = tries.filter(|tries| tries.task == present).map(Visits::from);
     }
@@ -162,10 +163,10 @@ impl From<&Tries> for Visits {
 }
 
 impl Task {
-    fn of(leg: Leg, state: TaskState, row: Row) -> Self {
+    fn of(pass: Pass, state: TaskState, row: Row) -> Self {
         let stage = match &row.task {
-            Some(task) => task.stage(leg.work()),
-            None => (state == TaskState::Waiting).then(|| leg.work().first()),
+            Some(task) => task.stage(pass.work()),
+            None => (state == TaskState::Waiting).then(|| pass.work().first()),
         };
         let (attempt, failure, waiver, history, at) = match row.task {
             Some(task) => (task.attempt, task.failure, task.waiver, task.history, Some(stamp(task.at))),
@@ -174,7 +175,7 @@ impl Task {
         let class = failure.as_ref().map(|failure| failure.class);
         Self {
             device: row.device,
-            leg,
+            pass,
             state,
             attempt,
             class,
@@ -202,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_visits_of_a_waiting_task_in_json() {
-        let task = TaskAttempt { job: JobId(7), leg: Leg::Distribute, attempt: 1 };
+        let task = TaskAttempt { job: JobId(7), pass: Pass::Distribute, attempt: 1 };
         let failure = Failure::new(ErrorClass::Connect, "Nobody answers.");
         let at = datetime!(2026-01-02 03:04:05 UTC);
         let tries = Tries { task, count: 2, failure, at, next: Some(at + time::Duration::MINUTE) };
@@ -222,7 +223,7 @@ mod tests {
         let bare = Row { device: device.clone(), task: None };
         assert_eq!(state(&job, &bare), None);
         job.cursor = Cursor { step: 16, after: None };
-        let shown = |row: Row| serde_json::to_value(Task::of(job.leg(), state(&job, &row).unwrap(), row)).unwrap();
+        let shown = |row: Row| serde_json::to_value(Task::of(job.pass(), state(&job, &row).unwrap(), row)).unwrap();
         let sent = shown(bare);
         assert_eq!(
             sent,

@@ -5,19 +5,19 @@ use rootcast_core::deployment::{Action, Deployment, DeploymentOutcome, Step, pla
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome, TaskState};
-use rootcast_core::job::{Leg, Tally};
+use rootcast_core::job::{Pass, Tally};
 use rootcast_core::metric::Metric;
 use rootcast_ledger::{LedgerError, Settlement, TaskKey};
 use tokio::time::Instant;
 use tracing::{debug, info};
 
-use crate::pass::LOST;
+use crate::sweep::LOST;
 use crate::{App, ConductError, StepResult};
 
 impl App {
     /// One step. The caller loads the job again if there may be more to do.
     pub(crate) async fn deploy(&self, mut job: Deployment, deadline: Instant) -> Result<StepResult, ConductError> {
-        let counted: Tally = self.ledger.counters(job.id, Leg::Install).await?.into_iter().sum();
+        let counted: Tally = self.ledger.counters(job.id, Pass::Install).await?.into_iter().sum();
         let (tally, now) = (job.tally(counted), (self.clock)());
         let Step { action, why } = plan(&job, &tally, now, self.stall);
         match action {
@@ -77,14 +77,14 @@ impl App {
         job: &Deployment,
         devices: impl IntoIterator<Item = (DeviceId, u32)>,
     ) -> Result<(), ConductError> {
-        let task = |(device, attempt)| Task::new(job.id, Leg::Install, device, attempt);
+        let task = |(device, attempt)| Task::new(job.id, Pass::Install, device, attempt);
         let tasks: Vec<Task> = devices.into_iter().map(task).collect();
         Ok(self.queue.send_tasks(&self.task_queue, &tasks).await?)
     }
 
     /// Devices without a result, each with its current attempt and its task's history.
     async fn open_installs(&self, job: &Deployment) -> Result<Vec<(DeviceId, u32, Vec<Entry>)>, LedgerError> {
-        let key = |device: &DeviceId| TaskKey { job: job.id, leg: Leg::Install, device: device.clone() };
+        let key = |device: &DeviceId| TaskKey { job: job.id, pass: Pass::Install, device: device.clone() };
         let keys: Vec<TaskKey> = job.devices.iter().map(key).collect();
         let (_, tasks) = self.ledger.jobs_and_tasks([], &keys).await?;
         let open = keys.into_iter().filter_map(|key| match tasks.get(&key) {
@@ -107,14 +107,14 @@ impl App {
         let records = self.ledger.devices_by_id(open.iter().map(|(device, ..)| device)).await?;
         let (spared, lost): (Vec<_>, Vec<_>) = open
             .into_iter()
-            .partition(|(device, attempt, _)| self.is_under_way(job.id, Leg::Install, *attempt, records.get(device)));
+            .partition(|(device, attempt, _)| self.is_under_way(job.id, Pass::Install, *attempt, records.get(device)));
         let uses = self.ledger.uses_by(job.certificate, lost.iter().map(|(device, ..)| device)).await?;
         for (device, attempt, history) in lost {
             if Instant::now() >= deadline {
                 return Ok(StepResult::HandOn);
             }
             let binding = uses.iter().find(|binding| binding.device == device && binding.job == Some(job.id));
-            let key = TaskKey { job: job.id, leg: Leg::Install, device };
+            let key = TaskKey { job: job.id, pass: Pass::Install, device };
             let stage = binding.and_then(|binding| binding.lifecycle.stage);
             let failure = Failure { stage, ..Failure::new(ErrorClass::Lost, LOST) };
             let outcome = Outcome::Failed(failure);

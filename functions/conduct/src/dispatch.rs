@@ -41,7 +41,7 @@ impl App {
         Ok(StepResult::Continue)
     }
 
-    /// The devices of the next page that have no task in this leg yet, and where the page ends.
+    /// The devices of the next page that have no task in this pass yet, and where the page ends.
     async fn next_page(&self, job: &Job, limit: u64) -> Result<(Cursor, Vec<DeviceId>), LedgerError> {
         let Cursor { step, after } = &job.cursor;
         let shard = job.cursor.shard(job.id);
@@ -56,7 +56,7 @@ impl App {
         Ok((to, self.without_task(job, shard, after.as_ref(), page).await?))
     }
 
-    /// The devices of a page (the one after `after`) that have no task in this leg.
+    /// The devices of a page (the one after `after`) that have no task in this pass.
     async fn without_task(
         &self,
         job: &Job,
@@ -65,7 +65,7 @@ impl App {
         page: Vec<DeviceId>,
     ) -> Result<Vec<DeviceId>, LedgerError> {
         let Some(last) = page.last() else { return Ok(page) };
-        let tasks = self.ledger.tasks(job.id, job.leg(), shard, after, Some(last)).await?;
+        let tasks = self.ledger.tasks(job.id, job.pass(), shard, after, Some(last)).await?;
         let known: BTreeSet<&DeviceId> = tasks.iter().map(|task| &task.device).collect();
         Ok(page.into_iter().filter(|device| !known.contains(device)).collect())
     }
@@ -76,7 +76,7 @@ impl App {
             let (shard, after) = (sending.from.shard(job.id), sending.from.after.as_ref());
             let to = Some(&sending.to).filter(|to| to.step == sending.from.step).and_then(|to| to.after.as_ref());
             let page = self.ledger.fleet(shard, after, to, usize::MAX).await?;
-            // If the leg ends within a shard, its last page ends at the leg's bound.
+            // If the pass ends within a shard, its last page ends at the pass's bound.
             let page = page.into_iter().map(|entry| entry.device).filter(|device| job.is_taken(device)).collect();
             let unsent = self.without_task(&job, shard, after, page).await?;
             self.send(&job, unsent.into_iter().map(|device| (device, 1))).await?;
@@ -90,7 +90,7 @@ impl App {
         job: &Job,
         devices: impl IntoIterator<Item = (DeviceId, u32)>,
     ) -> Result<(), ConductError> {
-        let task = |(device, attempt)| Task::new(job.id, job.leg(), device, attempt);
+        let task = |(device, attempt)| Task::new(job.id, job.pass(), device, attempt);
         let tasks: Vec<Task> = devices.into_iter().map(task).collect();
         Ok(self.queue.send_tasks(&self.task_queue, &tasks).await?)
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rootcast_core::job::message::Task;
-use rootcast_core::job::{JobId, Leg};
+use rootcast_core::job::{JobId, Pass};
 use rootcast_core::rollover::survey::joining::{Join, join};
 use rootcast_ledger::{Authority, Joining};
 use time::OffsetDateTime;
@@ -80,7 +80,7 @@ impl App {
                 bundle.version = authority.bundle,
                 "devices are brought to the current bundle"
             );
-            let task = |next: Joining| Task::new(NO_JOB, Leg::Join, next.device, next.tries);
+            let task = |next: Joining| Task::new(NO_JOB, Pass::Join, next.device, next.tries);
             let tasks: Vec<Task> = postponed.into_iter().map(task).collect();
             self.queue.send_tasks(&self.task_queue, &tasks).await?;
         }

@@ -5,8 +5,8 @@ mod deploy;
 mod dispatch;
 mod event;
 mod joining;
-mod pass;
 mod reopen;
+mod sweep;
 
 use std::time::Duration;
 
@@ -148,7 +148,7 @@ impl App {
         if job.state != JobState::Running {
             return Ok(StepResult::Rest);
         }
-        let tally: Tally = self.ledger.counters(job.id, job.leg()).await?.into_iter().sum();
+        let tally: Tally = self.ledger.counters(job.id, job.pass()).await?.into_iter().sum();
         let step = plan(&job, &tally, (self.clock)(), self.stall);
         debug!(job.id = job.id.0, action = ?step.action, "{}", step.why);
         self.apply(held, job, &tally, step, deadline).await
@@ -169,7 +169,7 @@ impl App {
     ) -> Result<StepResult, ConductError> {
         let now = (self.clock)();
         let Step { action, why } = step;
-        if !matches!(action, Action::Wait { .. } | Action::Dispatch { .. } | Action::Pass) {
+        if !matches!(action, Action::Wait { .. } | Action::Dispatch { .. } | Action::Sweep) {
             info!(job.id = job.id.0, action = ?action, "{why}");
         }
         match action {
@@ -179,7 +179,7 @@ impl App {
             Action::Begin(Purpose::Survey) => job.begin_survey(self.fleet_revisions().await?, tally, now),
             Action::Begin(Purpose::Resend) => job.begin_resend(now),
             Action::Begin(Purpose::GiveUp) => job.begin_giving_up(now),
-            Action::Pass => return self.pass(held, job, deadline).await,
+            Action::Sweep => return self.sweep(held, job, deadline).await,
             Action::Dispatch { at_most } => return self.dispatch(job, at_most, deadline).await,
             Action::FinishSending => return self.finish_sending(job).await,
             Action::CloseWave => return self.close_wave(job, tally, now).await,

@@ -6,7 +6,7 @@ use rootcast_core::job::{Job, Tally};
 use rootcast_ledger::Conducting;
 use tokio::time::Instant;
 
-use crate::pass::SETTLED_AT_ONCE;
+use crate::sweep::SETTLED_AT_ONCE;
 use crate::{App, ConductError, StepResult};
 
 impl App {
@@ -25,13 +25,13 @@ impl App {
             if Instant::now() >= deadline {
                 return Ok(StepResult::HandOn);
             }
-            let tasks = self.ledger.troubled_tasks(job.id, job.leg(), shard).await?;
+            let tasks = self.ledger.troubled_tasks(job.id, job.pass(), shard).await?;
             let failed: Vec<TaskRecord> = tasks.iter().filter(|task| job.reopen.opens(job.id, task)).cloned().collect();
             for some in failed.chunks(SETTLED_AT_ONCE) {
                 if Instant::now() >= deadline {
                     return Ok(StepResult::HandOn);
                 }
-                self.ledger.reopen(held, job.leg(), some, at).await?;
+                self.ledger.reopen(held, job.pass(), some, at).await?;
             }
             let opened: Vec<(DeviceId, u32)> = tasks.iter().filter_map(|task| opened(&job, task)).collect();
             if !opened.is_empty() {
@@ -42,7 +42,7 @@ impl App {
                 self.commit(&mut job, Vec::new()).await?;
             }
         }
-        let tally: Tally = self.ledger.counters(job.id, job.leg()).await?.into_iter().sum();
+        let tally: Tally = self.ledger.counters(job.id, job.pass()).await?.into_iter().sum();
         job.note_reopened(tally.failed, (self.clock)());
         self.commit(&mut job, Vec::new()).await?;
         Ok(StepResult::Continue)

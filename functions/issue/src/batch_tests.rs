@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_core::deployment::{Deployment, DeploymentOutcome};
 use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{JobId, Leg};
+use rootcast_core::job::{JobId, Pass};
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -14,7 +14,7 @@ use super::*;
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
 fn task(attempt: u32) -> Task {
-    Task::new(JobId(7), Leg::Install, "bmc-1".parse().unwrap(), attempt)
+    Task::new(JobId(7), Pass::Install, "bmc-1".parse().unwrap(), attempt)
 }
 
 fn certificate() -> CertificateId {

@@ -220,7 +220,7 @@ impl App {
         };
         match jobs.get(&task.job) {
             Some(JobRecord::Rollover(job))
-                if job.takes_device_work(task.leg) && attempt.goal.fence() == Some(job.bundle_version) =>
+                if job.takes_device_work(task.pass) && attempt.goal.fence() == Some(job.bundle_version) =>
             {
                 let message =
                     format!("Job {} brings bundle {}, and the device was given {newer}.", job.id, job.bundle_version);

@@ -2,7 +2,7 @@
 
 use rootcast_core::deployment::lifecycle::Work;
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_core::job::Leg;
+use rootcast_core::job::Pass;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::TaskRecord;
 use rootcast_ledger::{Authority, JobRecord};
@@ -22,7 +22,7 @@ pub(crate) fn judge(
     record: Option<&TaskRecord>,
     authority: &Authority,
 ) -> Result<TaskWork, &'static str> {
-    if task.leg == Leg::Join {
+    if task.pass == Pass::Join {
         return match authority {
             Authority { running: Some(_), .. } => Err("a rollover is running, and looks at every device"),
             Authority { bundle: 0, .. } => Err("there is no bundle"),
@@ -32,7 +32,7 @@ pub(crate) fn judge(
     let (work, takes_work) = match job {
         None => return Err("its job does not exist"),
         Some(JobRecord::Rollover(job)) => {
-            (TaskWork::Trust { bundle: job.bundle_version }, job.takes_device_work(task.leg))
+            (TaskWork::Trust { bundle: job.bundle_version }, job.takes_device_work(task.pass))
         }
         Some(JobRecord::Deployment(job)) => {
             (TaskWork::Install { certificate: job.certificate, own: job.work == Work::Issue }, job.takes(task))

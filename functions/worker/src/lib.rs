@@ -23,7 +23,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::LambdaEvent;
-use rootcast_core::job::Leg;
+use rootcast_core::job::Pass;
 use rootcast_core::job::backoff;
 use rootcast_core::job::message::Task;
 use rootcast_drivers::Redfish;
@@ -141,7 +141,7 @@ impl App {
     /// The authority is read only for tasks of devices that join the fleet.
     async fn records(&self, deliveries: &[Delivery<Task>]) -> Result<(BatchRecords, Authority), LedgerError> {
         let records = self.ledger.batch_records(deliveries).await?;
-        let joins = deliveries.iter().any(|delivery| delivery.body.leg == Leg::Join);
+        let joins = deliveries.iter().any(|delivery| delivery.body.pass == Pass::Join);
         Ok((records, if joins { self.ledger.authority().await? } else { Authority::default() }))
     }
 

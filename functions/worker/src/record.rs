@@ -7,7 +7,7 @@ use std::time::Duration;
 use rootcast_core::event::Event;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Outcome};
-use rootcast_core::job::{JobId, Leg};
+use rootcast_core::job::{JobId, Pass};
 use rootcast_core::metric::Metric;
 use rootcast_ledger::{LedgerError, TaskKey, UseRecord};
 use rootcast_queue::Delivery;
@@ -66,7 +66,7 @@ impl App {
             .iter()
             .filter(|attempt| attempt.use_of().is_none())
             .filter_map(|attempt| attempt.settlement(now))
-            .partition(|settlement| settlement.key.leg == Leg::Join);
+            .partition(|settlement| settlement.key.pass == Pass::Join);
         // For a joining device, its own record is enough; there are no counters.
         let joined = || joins.iter().map(|settlement| (settlement.key.clone(), false));
         if plain.is_empty() {
@@ -140,18 +140,18 @@ impl App {
     /// Wakes the conductor if all devices of a shard are settled or one failed: it may have to open a wave, or to
     /// pause. A deployment is small enough to be checked each time.
     async fn wake_conductor(&self, recorded: &[TaskKey], failed: bool) {
-        let mut shards: BTreeMap<(JobId, Leg), BTreeSet<u8>> = BTreeMap::new();
+        let mut shards: BTreeMap<(JobId, Pass), BTreeSet<u8>> = BTreeMap::new();
         for key in recorded {
-            shards.entry((key.job, key.leg)).or_default().insert(key.device.shard());
+            shards.entry((key.job, key.pass)).or_default().insert(key.device.shard());
         }
-        for ((job, leg), shards) in shards {
+        for ((job, pass), shards) in shards {
             let complete = async {
-                let tallies = self.ledger.counters(job, leg).await?;
+                let tallies = self.ledger.counters(job, pass).await?;
                 Ok::<_, LedgerError>(
                     shards.iter().any(|shard| tallies.get(usize::from(*shard)).is_some_and(|tally| tally.is_settled())),
                 )
             };
-            let why = if leg == Leg::Install {
+            let why = if pass == Pass::Install {
                 "devices of a deployment are settled"
             } else if failed {
                 "a device failed"

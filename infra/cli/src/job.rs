@@ -119,7 +119,7 @@ fn tell(id: JobId, job: Option<Value>, format: Format) -> Result<End> {
     Ok(End::Done)
 }
 
-/// Failed devices of the job's current leg: at least as many as are shown, if there are that many.
+/// Failed devices of the job's current pass: at least as many as are shown, if there are that many.
 pub(crate) async fn some_failed(api: &Api, job: &Job) -> Result<Vec<Task>> {
     some(api, job, (TaskState::Failed, "failed"), show::SHOWN_FAILURES).await
 }
@@ -132,7 +132,7 @@ async fn some(api: &Api, job: &Job, (state, name): (TaskState, &str), count: usi
     while found.len() < count
         && let Some(tasks) = pages.next::<Task>().await?
     {
-        found.extend(tasks.into_iter().filter(|task| task.state == state && task.leg == job.leg));
+        found.extend(tasks.into_iter().filter(|task| task.state == state && task.pass == job.pass));
     }
     Ok(found)
 }

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_core::job::{JobId, JobOutcome, Leg, Tally};
+use rootcast_core::job::{JobId, JobOutcome, Pass, Tally};
 use rootcast_local::{Device, store_credentials};
 use serde_json::{Value, json};
 
@@ -44,16 +44,16 @@ async fn only_broken_devices_fail_and_are_retried() {
         stack.job_when(id, "the device is sent", |job| job.cursor.is_past(id, &sent)).await;
         redeliver(stack, id, &twice, 3).await;
         delete_in_the_middle(stack, &fleet.id("deleted")).await;
-        let settled = async || stack.tasks(id, Leg::Distribute).await.contains_key(&twice).then_some(());
+        let settled = async || stack.tasks(id, Pass::Distribute).await.contains_key(&twice).then_some(());
         until("the redelivered device is settled", LIMIT, settled).await;
         redeliver(stack, id, &twice, 2).await;
 
         let job = stack.paused(id).await;
         assert!(job.reason.contains("8 of 25 devices did not prove"), "{}", job.reason);
         stack.emptied("TaskQueueUrl").await;
-        let before = stack.tasks(id, Leg::Distribute).await;
+        let before = stack.tasks(id, Pass::Distribute).await;
         let expected = Tally { dispatched: 25, acked: 16, failed: 8, skipped: 1, waived: 0 };
-        assert_eq!(stack.tally(id, Leg::Distribute).await, expected);
+        assert_eq!(stack.tally(id, Pass::Distribute).await, expected);
         stack.assert_counters_equal_task_states(id).await;
         assert_eq!(signing(stack).await, old);
         assert_what_to_do_is_said(stack, id, &fleet).await;
@@ -170,7 +170,7 @@ fn count(requests: &[Request], is: impl Fn(&Request) -> bool) -> usize {
 
 /// Sends the device's task again, this number of times.
 async fn redeliver(stack: &Stack, job: JobId, device: &str, times: usize) {
-    let task = Task::new(job, Leg::Distribute, device.parse().unwrap(), 1);
+    let task = Task::new(job, Pass::Distribute, device.parse().unwrap(), 1);
     let sqs = aws_sdk_sqs::Client::new(&stack.local.sdk_config);
     for _ in 0..times {
         let send = sqs.send_message().queue_url(stack.local.outputs.of("TaskQueueUrl").unwrap());
@@ -273,7 +273,7 @@ async fn assert_only_mended_devices_were_visited(
     fleet: &mut Broken,
     before: &BTreeMap<String, TaskRecord>,
 ) {
-    let after = stack.tasks(id, Leg::Distribute).await;
+    let after = stack.tasks(id, Pass::Distribute).await;
     assert_eq!(after.len(), before.len());
     let broken: BTreeSet<String> = SAID.iter().map(|(kind, ..)| fleet.id(kind)).collect();
     for (device, task) in &after {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use rootcast_core::job::message::Control;
 use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{Job, JobId, JobOutcome, JobState, Leg, Phase};
+use rootcast_core::job::{Job, JobId, JobOutcome, JobState, Pass, Phase};
 use rootcast_ledger::Lease;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -151,7 +151,7 @@ async fn a_busy_device_is_queried_again_by_message() {
         let id = stack.put_root("").await;
         let job = stack.ended(id).await;
         assert_eq!(job.outcome, Some(JobOutcome::Activated), "{}", job.reason);
-        let task = &stack.tasks(id, Leg::Distribute).await["slow"];
+        let task = &stack.tasks(id, Pass::Distribute).await["slow"];
         assert_eq!((task.state, task.attempt), (TaskState::Acked, 1));
         assert!(fake.held().contains(&signing(stack).await.fingerprint()));
         let requests = fake.requests();
@@ -185,7 +185,7 @@ async fn assert_came_to_the_same_end(stack: &Stack, id: JobId, devices: usize) {
     let job: Job = stack.ended(id).await;
     assert_eq!(job.outcome, Some(JobOutcome::Activated), "{}", job.reason);
     stack.assert_counters_equal_task_states(id).await;
-    let tasks = stack.tasks(id, Leg::Distribute).await;
+    let tasks = stack.tasks(id, Pass::Distribute).await;
     assert_eq!(tasks.len(), devices);
     assert!(tasks.values().all(|task| task.state == TaskState::Acked), "{tasks:?}");
     let new = signing(stack).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{JobId, JobOutcome, Leg, Tally};
+use rootcast_core::job::{JobId, JobOutcome, Pass, Tally};
 use serde_json::{Value, json};
 
 use crate::fake::{Fake, Model, PASSWORD, USER, error};
@@ -24,7 +24,7 @@ async fn only_the_chosen_devices_are_retried() {
         let id = stack.put_root("?canary=2&errorBudget=100").await;
         stack.paused(id).await;
         let tally = Tally { dispatched: 7, acked: 3, failed: 4, skipped: 0, waived: 0 };
-        assert_eq!(stack.tally(id, Leg::Distribute).await, tally);
+        assert_eq!(stack.tally(id, Pass::Distribute).await, tally);
         stack.emptied("TaskQueueUrl").await;
         fleet.visited();
         let healthy = healthy(stack);
@@ -58,7 +58,7 @@ async fn only_the_chosen_devices_are_retried() {
         let answer = retry(stack, id, json!({ "devices": [full("z-full"), well] })).await;
         assert_eq!(answer["retried"], 1);
         until("the device has failed again", LIMIT, async || {
-            let task = stack.tasks(id, Leg::Distribute).await.remove(&full("z-full")).unwrap();
+            let task = stack.tasks(id, Pass::Distribute).await.remove(&full("z-full")).unwrap();
             (task.attempt == 2 && task.state == TaskState::Failed).then_some(())
         })
         .await;
@@ -170,7 +170,7 @@ impl Fleet {
 
     /// The fakes' attempts, in their order. A device with one attempt has failed.
     async fn assert_attempts(&self, stack: &Stack, id: JobId, attempts: [u32; 4]) {
-        let tasks = stack.tasks(id, Leg::Distribute).await;
+        let tasks = stack.tasks(id, Pass::Distribute).await;
         for (name, attempt) in FAKES.into_iter().zip(attempts) {
             let task = &tasks[&self.ids[name]];
             let state = if attempt == 1 { TaskState::Failed } else { TaskState::Acked };
@@ -212,9 +212,9 @@ async fn refused(stack: &Stack, id: JobId) {
 /// Waits until the job is paused with these counts; returns the reason.
 async fn settled(stack: &Stack, id: JobId, acked: u64, failed: u64) -> String {
     let wanted = Tally { dispatched: 7, acked, failed, skipped: 0, waived: 0 };
-    until("the devices are settled", LIMIT, async || (stack.tally(id, Leg::Distribute).await == wanted).then_some(()))
+    until("the devices are settled", LIMIT, async || (stack.tally(id, Pass::Distribute).await == wanted).then_some(()))
         .await;
     let reason = stack.paused(id).await.reason;
-    assert_eq!(stack.tally(id, Leg::Distribute).await, wanted);
+    assert_eq!(stack.tally(id, Pass::Distribute).await, wanted);
     reason
 }

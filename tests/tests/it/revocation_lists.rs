@@ -9,7 +9,7 @@ use rootcast_core::deployment::lifecycle::{Stage, Work};
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::CertificateDn;
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_core::job::Leg;
+use rootcast_core::job::Pass;
 use rootcast_core::job::message::{Publish, Task};
 use rootcast_ledger::{CertificateRecord, Issuance, NewUse, PendingCertificate, RevokedRecord, UseRecord};
 use rootcast_pki::crl::{CrlShard, Reason};
@@ -113,7 +113,7 @@ async fn asked(stack: &Stack, request: String) -> Task {
     let lifecycle = binding.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", now).unwrap();
     let issuance = Some(Issuance { request, reserved: None });
     stack.ledger.save_use(&UseRecord { issuance, ..binding.with(lifecycle, now) }).await.unwrap();
-    Task::new(job, Leg::Install, device, 1)
+    Task::new(job, Pass::Install, device, 1)
 }
 
 async fn issued(stack: &Stack) -> CertificateRecord {

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use futures::future::join_all;
 use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{Activation, Job, JobId, JobOutcome, Leg, Phase};
+use rootcast_core::job::{Activation, Job, JobId, JobOutcome, Pass, Phase};
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::RootRecord;
 use rootcast_pki::bundle::verify_jws;
@@ -61,13 +61,13 @@ async fn an_immediate_activation_signs_first_and_names_failures() {
         stack.job_when(id, "devices are at work", |job| job.phase == Phase::Distribute).await;
         let new = signing(stack).await;
         assert_ne!(new, old);
-        assert_eq!(stack.tally(id, Leg::Distribute).await.failed, 0);
+        assert_eq!(stack.tally(id, Pass::Distribute).await.failed, 0);
 
         let job = stack.ended(id).await;
         assert_eq!(job.outcome, Some(JobOutcome::ActivatedWithFailures));
         assert_eq!(job.activation, Activation::Immediate);
         assert!(job.reason.contains("1 devices do not hold it"), "{}", job.reason);
-        let tasks = stack.tasks(id, Leg::Distribute).await;
+        let tasks = stack.tasks(id, Pass::Distribute).await;
         assert!(tasks.values().all(|task| job.activated.unwrap() <= task.at));
         let failed: Vec<&str> =
             tasks.values().filter(|task| task.state == TaskState::Failed).map(|task| task.device.as_str()).collect();
@@ -101,7 +101,7 @@ async fn a_device_that_joins_gets_the_root_before_activation() {
 
         let job = stack.ended(id).await;
         assert_eq!(job.outcome, Some(JobOutcome::Activated));
-        let tasks = stack.tasks(id, Leg::Distribute).await;
+        let tasks = stack.tasks(id, Pass::Distribute).await;
         assert_eq!(tasks.len(), 4);
         assert_eq!(tasks[&late.id].state, TaskState::Acked);
         assert!(tasks[&late.id].at <= job.activated.unwrap());

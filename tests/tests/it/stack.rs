@@ -11,7 +11,7 @@ use rootcast_core::access::permission::{Grants, Role};
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_core::job::{Cursor, Job, JobId, JobState, Leg, Tally};
+use rootcast_core::job::{Cursor, Job, JobId, JobState, Pass, Tally};
 use rootcast_ledger::{AccessKeyId, AccessKeyRecord, Ledger, PrincipalRecord, Tables, TokenRecord};
 use rootcast_local::{Device, LocalOptions, LocalStack, Progress, store_credentials};
 use rootcast_pki::fingerprint::Fingerprint;
@@ -212,27 +212,27 @@ impl Stack {
         job
     }
 
-    /// The leg's task records by device.
-    pub async fn tasks(&self, id: JobId, leg: Leg) -> BTreeMap<String, TaskRecord> {
+    /// The pass's task records by device.
+    pub async fn tasks(&self, id: JobId, pass: Pass) -> BTreeMap<String, TaskRecord> {
         let mut all = BTreeMap::new();
         for shard in 0..SHARDS {
-            let tasks = self.ledger.tasks(id, leg, shard, None, None).await.unwrap();
+            let tasks = self.ledger.tasks(id, pass, shard, None, None).await.unwrap();
             all.extend(tasks.into_iter().map(|task| (task.device.to_string(), task)));
         }
         all
     }
 
-    pub async fn tally(&self, id: JobId, leg: Leg) -> Tally {
-        self.ledger.counters(id, leg).await.unwrap().into_iter().sum()
+    pub async fn tally(&self, id: JobId, pass: Pass) -> Tally {
+        self.ledger.counters(id, pass).await.unwrap().into_iter().sum()
     }
 
-    /// Checks both legs, shard by shard; for a job that has ended, also that no device is pending.
+    /// Checks both passes, shard by shard; for a job that has ended, also that no device is pending.
     pub async fn assert_counters_equal_task_states(&self, id: JobId) {
         let ended = self.job(id).await.state == JobState::Ended;
-        for leg in [Leg::Distribute, Leg::Withdraw] {
-            let tallies = self.ledger.counters(id, leg).await.unwrap();
+        for pass in [Pass::Distribute, Pass::Withdraw] {
+            let tallies = self.ledger.counters(id, pass).await.unwrap();
             for (shard, tally) in (0..SHARDS).zip(tallies) {
-                let tasks = self.ledger.tasks(id, leg, shard, None, None).await.unwrap();
+                let tasks = self.ledger.tasks(id, pass, shard, None, None).await.unwrap();
                 let count = |state| tasks.iter().filter(|task| task.state == state).count() as u64;
                 let counted = Tally {
                     dispatched: if ended { tasks.len() as u64 } else { tally.dispatched },
@@ -241,7 +241,7 @@ impl Stack {
                     skipped: count(TaskState::Skipped),
                     waived: count(TaskState::Waived),
                 };
-                assert_eq!(tally, counted, "leg {leg}, shard {shard}: {tasks:?}");
+                assert_eq!(tally, counted, "leg {pass}, shard {shard}: {tasks:?}");
             }
         }
     }

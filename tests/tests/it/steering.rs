@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_kms::types::KeyState;
 use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{JobId, JobOutcome, JobState, Leg, Phase, Tally};
+use rootcast_core::job::{JobId, JobOutcome, JobState, Pass, Phase, Tally};
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_local::Device;
 use rootcast_pki::bundle::verify_jws;
@@ -28,7 +28,7 @@ async fn a_failed_canary_pauses_before_others_are_touched() {
         assert!(job.reason.contains("1 of 4 devices failed, more than the error budget of 5 %"), "{}", job.reason);
         assert!(job.reason.contains("then resume; or abort"), "{}", job.reason);
         let tally = Tally { dispatched: 4, acked: 3, failed: 1, skipped: 0, waived: 0 };
-        assert_eq!(stack.tally(id, Leg::Distribute).await, tally);
+        assert_eq!(stack.tally(id, Pass::Distribute).await, tally);
         stack.assert_counters_equal_task_states(id).await;
         assert_untouched(stack, id, &others, &logs).await;
         assert_eq!(signing(stack).await, old);
@@ -71,7 +71,7 @@ async fn a_paused_job_starts_no_device_until_resumed() {
         stack.emptied("ControlQueueUrl").await;
         let job = stack.job(id).await;
         assert_eq!((job.state, job.phase), (JobState::Paused, Phase::Distribute));
-        let tasks = stack.tasks(id, Leg::Distribute).await;
+        let tasks = stack.tasks(id, Pass::Distribute).await;
         assert_eq!(tasks.keys().collect::<BTreeSet<_>>(), BTreeSet::from([&slow.id, &well.id]));
         assert!(tasks.values().all(|task| task.state == TaskState::Acked), "{tasks:?}");
         stack.assert_counters_equal_task_states(id).await;
@@ -80,7 +80,7 @@ async fn a_paused_job_starts_no_device_until_resumed() {
         stack.api.post(&format!("/jobs/{id}/resume"), json!({})).await.response();
         stack.api.post(&format!("/jobs/{id}/resume"), json!({})).await.refused(409);
         assert_eq!(stack.ended(id).await.outcome, Some(JobOutcome::Activated));
-        assert_eq!(stack.tally(id, Leg::Distribute).await.acked, 8);
+        assert_eq!(stack.tally(id, Pass::Distribute).await.acked, 8);
         stack.assert_counters_equal_task_states(id).await;
         stack.api.post(&format!("/jobs/{id}/abort"), json!({})).await.refused(409);
     })
@@ -115,7 +115,7 @@ async fn an_abort_visits_only_devices_with_the_new_root() {
         for canary in &canaries {
             assert_eq!(anchors_of(canary).await, BTreeSet::from([old.der().to_vec()]));
         }
-        let withdrawn = stack.tasks(id, Leg::Withdraw).await;
+        let withdrawn = stack.tasks(id, Pass::Withdraw).await;
         let visited: BTreeSet<&str> = withdrawn.keys().map(String::as_str).collect();
         assert_eq!(visited, canaries.iter().map(|device| device.id.as_str()).collect());
         assert_untouched(stack, id, &others, &logs).await;
@@ -159,7 +159,7 @@ fn logs(stack: &Stack, devices: &[Device]) -> BTreeMap<String, String> {
 /// These devices got no request, no worker leased them, and the job has no record of them.
 async fn assert_untouched(stack: &Stack, id: JobId, devices: &[Device], before: &BTreeMap<String, String>) {
     assert_eq!(&logs(stack, devices), before);
-    let tasks = stack.tasks(id, Leg::Distribute).await;
+    let tasks = stack.tasks(id, Pass::Distribute).await;
     for device in devices {
         let record = stack.ledger.device(&device.id.parse().unwrap()).await.unwrap().unwrap();
         assert_eq!((record.goal, record.held, record.lease), (0, None, None), "{}", device.id);

@@ -20,7 +20,7 @@ use crate::dynamo::DEVICES;
 /// Clocks differ a little, and due times are in whole seconds.
 const DAY: Duration = Duration::from_secs(24 * 3600 - 60);
 
-/// An attempt at a device's task: device, job, leg, number.
+/// An attempt at a device's task: device, job, pass, number.
 type Attempt = (String, u64, String, u64);
 
 /// When a password was refused, and who held the device's lease.
@@ -50,16 +50,17 @@ impl Passwords {
         if attempts.contains_key(&attempt) {
             return;
         }
-        let (device, job, leg, _) = &attempt;
-        let first = (device.clone(), *job, leg.clone(), 0);
+        let (device, job, pass, _) = &attempt;
+        let first = (device.clone(), *job, pass.clone(), 0);
         let refused = attempts.range(first..attempt.clone()).filter_map(|(_, refused)| Some(refused.as_ref()?.0)).max();
-        let asked = self.acts.lock().unwrap().get(if leg == "install" { &0 } else { job }).copied();
-        let may = |refused: Duration| match leg.as_str() {
+        let asked = self.acts.lock().unwrap().get(if pass == "install" { &0 } else { job }).copied();
+        let may = |refused: Duration| match pass.as_str() {
             "join" => clock::age() >= refused + DAY,
             _ => asked.is_some_and(|asked| asked >= refused),
         };
         if let Some(refused) = refused.filter(|refused| !may(*refused)) {
-            let what = format!("I6 {device} refused the password at {refused:?}, and {leg} of job {job} asks it again");
+            let what =
+                format!("I6 {device} refused the password at {refused:?}, and {pass} of job {job} asks it again");
             cloud.truth.accuse(cloud, what);
         }
         attempts.insert(attempt, None);

@@ -89,16 +89,16 @@ impl Scene {
         self.world.must("POST", &format!("/jobs/{job}/{what}"), body).await;
     }
 
-    fn task(&self, job: u64, leg: &str, number: u8) -> Option<String> {
+    fn task(&self, job: u64, pass: &str, number: u8) -> Option<String> {
         let id = id(number);
         let pk = format!("{job}#{:02}", id.parse::<DeviceId>().unwrap().shard());
-        let key = Map::from_iter([("pk".to_owned(), pk.into()), ("sk".to_owned(), format!("task#{leg}#{id}").into())]);
+        let key = Map::from_iter([("pk".to_owned(), pk.into()), ("sk".to_owned(), format!("task#{pass}#{id}").into())]);
         Some(self.world.cloud.tables.row(JOBS, &key)?["state"].as_str()?.to_owned())
     }
 
-    async fn task_is(&self, job: u64, leg: &str, number: u8, state: &str) {
+    async fn task_is(&self, job: u64, pass: &str, number: u8, state: &str) {
         let end = clock::age() + HOUR;
-        while self.task(job, leg, number).as_deref() != Some(state) {
+        while self.task(job, pass, number).as_deref() != Some(state) {
             assert!(clock::age() < end, "task of {number} is not {state}\n{}", self.world.cloud.trace());
             sleep(Duration::from_millis(200)).await;
         }
@@ -106,12 +106,12 @@ impl Scene {
 
     /// One device is unreachable while its task is on its way, and another one failed and is retried; then the first
     /// one is deleted while the job is paused.
-    async fn delete_one_while_another_is_retried(&self, job: u64, leg: &str, gone: u8, open: u8) {
-        self.task_is(job, leg, open, "failed").await;
+    async fn delete_one_while_another_is_retried(&self, job: u64, pass: &str, gone: u8, open: u8) {
+        self.task_is(job, pass, open, "failed").await;
         self.world.credential(&id(open), "correct horse");
         self.mood(open, Mood::Refuses);
         self.post(job, "retry", json!({ "devices": [id(open)] })).await;
-        self.task_is(job, leg, open, "waiting").await;
+        self.task_is(job, pass, open, "waiting").await;
         self.post(job, "pause", Value::Null).await;
         self.world.must("DELETE", &format!("/devices/{}", id(gone)), Value::Null).await;
         self.post(job, "resume", Value::Null).await;

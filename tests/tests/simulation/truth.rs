@@ -186,7 +186,7 @@ impl Truth {
         let Some(root) = job["generation"].as_u64().and_then(|generation| find_root(cloud, generation)) else { return };
         for (id, known) in self.devices().iter().filter(|(_, known)| known.approved) {
             let holds = cloud.fleet.at(known.address, |bmc| bmc.holds(&root.fingerprint())).unwrap_or(false);
-            let waived = || ["withdraw", "distribute"].iter().any(|leg| is_waived(cloud, job, leg, id));
+            let waived = || ["withdraw", "distribute"].iter().any(|pass| is_waived(cloud, job, pass, id));
             if holds && !waived() {
                 self.accuse(cloud, format!("I5 job {} is aborted, and {id} holds its root", job["id"]));
             }
@@ -210,19 +210,19 @@ impl Truth {
         let mut counted: BTreeMap<(String, &'static str), i64> = BTreeMap::new();
         for row in cloud.tables.partition(pk) {
             let mut parts = row["sk"].as_str().unwrap_or_default().splitn(3, '#');
-            let (kind, leg) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            let (kind, pass) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
             for name in ["acked", "failed", "skipped", "waived"] {
                 let of_this = match kind {
                     "counters" => row[name].as_i64().unwrap_or(0),
                     "task" if row["state"] == name => -1,
                     _ => 0,
                 };
-                *counted.entry((leg.to_owned(), name)).or_default() += of_this;
+                *counted.entry((pass.to_owned(), name)).or_default() += of_this;
             }
         }
-        for ((leg, name), off) in counted {
+        for ((pass, name), off) in counted {
             if off != 0 {
-                self.accuse(cloud, format!("I3 {pk}: the counter {name} of {leg} is off by {off}"));
+                self.accuse(cloud, format!("I3 {pk}: the counter {name} of {pass} is off by {off}"));
             }
         }
     }
@@ -242,9 +242,9 @@ pub fn root(cloud: &Cloud, generation: u64) -> Certificate {
     find_root(cloud, generation).unwrap()
 }
 
-fn is_waived(cloud: &Cloud, job: &Value, leg: &str, device: &str) -> bool {
+fn is_waived(cloud: &Cloud, job: &Value, pass: &str, device: &str) -> bool {
     let shard = device.parse::<DeviceId>().unwrap().shard();
-    let key = [("pk", format!("{}#{shard:02}", job["id"])), ("sk", format!("task#{leg}#{device}"))];
+    let key = [("pk", format!("{}#{shard:02}", job["id"])), ("sk", format!("task#{pass}#{device}"))];
     let key = key.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
     cloud.tables.row(JOBS, &key).is_some_and(|task| task["state"] == "waived")
 }

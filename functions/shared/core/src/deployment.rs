@@ -17,7 +17,7 @@ use crate::deployment::lifecycle::Work;
 use crate::device::DeviceId;
 use crate::inventory::id::CertificateId;
 use crate::job::message::Task;
-use crate::job::{JobId, Leg, Reopen, Selection, Tally};
+use crate::job::{JobId, Pass, Reopen, Selection, Tally};
 use crate::rollover::plan::MAX_RESENDS;
 
 /// Most devices of one deployment: the limit of Huawei Cloud's `resources`. All of them, with their records, fit into
@@ -113,19 +113,19 @@ impl Deployment {
         self.outcome.is_none()
     }
 
-    /// The counters of its leg. All of its devices count as dispatched: they are known from the start.
+    /// The counters of its pass. All of its devices count as dispatched: they are known from the start.
     pub fn tally(&self, counted: Tally) -> Tally {
         Tally { dispatched: self.devices.len() as u64, ..counted }
     }
 
-    /// Whether a worker may start on a device of this leg now.
-    pub fn takes_device_work(&self, leg: Leg) -> bool {
-        self.is_running() && leg == Leg::Install
+    /// Whether a worker may start on a device of this pass now.
+    pub fn takes_device_work(&self, pass: Pass) -> bool {
+        self.is_running() && pass == Pass::Install
     }
 
     /// Whether the task's device belongs to this job, and a worker may start on it now.
     pub fn takes(&self, task: &Task) -> bool {
-        self.takes_device_work(task.leg) && self.devices.contains(&task.device)
+        self.takes_device_work(task.pass) && self.devices.contains(&task.device)
     }
 
     /// Records progress. Returns whether a device was settled since the conductor's last look.

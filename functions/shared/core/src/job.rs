@@ -26,7 +26,7 @@ pub use self::reopen::{MOST_RETRIED, MOST_SELECTIONS, MOST_WAVES, Reopen, Select
 use crate::deployment::lifecycle::Work;
 use crate::device::DeviceId;
 use crate::rollover::rollout::Rollout;
-use crate::rollover::survey::{Demand, Pass, Survey};
+use crate::rollover::survey::{Demand, Survey, Sweep};
 
 /// A decimal number. Each job's is higher than the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,19 +71,20 @@ pub enum Phase {
     Ended,
 }
 
-/// A round of device work over the fleet. A job has one leg at a time; each has its own task records and counters.
+/// A round of device work over the fleet. A job has one pass at a time; each has its own task records and counters. In
+/// records, messages and the API, its name is `leg`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum Leg {
+pub enum Pass {
     Distribute,
     Withdraw,
-    /// The only leg of a deployment.
+    /// The only pass of a deployment.
     Install,
     /// Belongs to no job: a device approved after the last rollover gets the current bundle.
     Join,
 }
 
-impl Leg {
+impl Pass {
     pub const fn work(self) -> Work {
         match self {
             Self::Distribute | Self::Withdraw | Self::Join => Work::Trust,
@@ -92,7 +93,7 @@ impl Leg {
     }
 }
 
-impl fmt::Display for Leg {
+impl fmt::Display for Pass {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Distribute => "distribute",
@@ -135,7 +136,7 @@ pub enum JobOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Wave {
-    /// From 1, within its leg.
+    /// From 1, within its pass.
     pub number: u32,
     /// Most devices of the wave.
     pub size: u64,
@@ -146,7 +147,7 @@ pub struct Wave {
     pub from: Option<Cursor>,
     #[serde(with = "time::serde::timestamp")]
     pub opened: OffsetDateTime,
-    /// The leg's counters when the wave was opened.
+    /// The pass's counters when the wave was opened.
     pub before: Tally,
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<OffsetDateTime>,
@@ -181,7 +182,7 @@ pub struct Job {
     pub generation: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_generation: Option<u32>,
-    /// The bundle that the current leg brings to the devices; 0 before the first.
+    /// The bundle that the current pass brings to the devices; 0 before the first.
     pub bundle_version: u64,
     pub activation: Activation,
     pub rollout: Rollout,
@@ -194,13 +195,13 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub unusable_keys: BTreeSet<u32>,
 
-    // The current leg.
+    // The current pass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wave: Option<Wave>,
     /// The fleet has been paged up to here.
     #[serde(default)]
     pub cursor: Cursor,
-    /// Where the leg ends; `None`: at the end of the fleet.
+    /// Where the pass ends; `None`: at the end of the fleet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bound: Option<Cursor>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -208,9 +209,9 @@ pub struct Job {
     /// Result of the last survey, by shard. Only a survey opens the gate; counters never do.
     #[serde(default, skip_serializing_if = "Survey::is_empty")]
     pub survey: Survey,
-    /// The current pass over the leg's devices.
+    /// The current sweep over the pass's devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pass: Option<Pass>,
+    pub sweep: Option<Sweep>,
     /// The last survey found old proofs: the next one refreshes.
     #[serde(default)]
     pub refresh: bool,
@@ -272,7 +273,7 @@ impl Job {
             bound: None,
             sending: None,
             survey: Survey::default(),
-            pass: None,
+            sweep: None,
             refresh: false,
             withdrawn: None,
             reopen: Reopen::NOTHING,
@@ -285,48 +286,48 @@ impl Job {
         }
     }
 
-    pub fn leg(&self) -> Leg {
+    pub fn pass(&self) -> Pass {
         if self.phase == Phase::Withdraw || self.outcome == Some(JobOutcome::Aborted) {
-            Leg::Withdraw
+            Pass::Withdraw
         } else {
-            Leg::Distribute
+            Pass::Distribute
         }
     }
 
-    /// Whether a worker may start on a device of this leg now.
-    pub fn takes_device_work(&self, leg: Leg) -> bool {
+    /// Whether a worker may start on a device of this pass now.
+    pub fn takes_device_work(&self, pass: Pass) -> bool {
         self.state == JobState::Running
-            && self.leg() == leg
+            && self.pass() == pass
             && matches!(self.phase, Phase::Distribute | Phase::Withdraw)
-            && (leg == Leg::Withdraw || !self.abort_requested)
+            && (pass == Pass::Withdraw || !self.abort_requested)
     }
 
-    /// Whether the device lies in the part of the fleet that the leg has been sent to.
+    /// Whether the device lies in the part of the fleet that the pass has been sent to.
     pub fn is_taken(&self, device: &DeviceId) -> bool {
         self.cursor.is_past(self.id, device) && self.bound.as_ref().is_none_or(|bound| bound.is_past(self.id, device))
     }
 
-    /// Whether the leg covers a device whose current version dates from the rollover `during`. A leg covers the part of
+    /// Whether the pass covers a device whose current version dates from the rollover `during`. A pass covers the part of
     /// the fleet that it was sent to. A withdrawal also covers devices that joined or were edited while the job ran:
     /// such a device may have received the new root under another id.
     pub fn concerns(&self, device: &DeviceId, during: Option<JobId>) -> bool {
-        self.is_taken(device) || (self.leg() == Leg::Withdraw && during == Some(self.id))
+        self.is_taken(device) || (self.pass() == Pass::Withdraw && during == Some(self.id))
     }
 
-    /// What a device must prove in this leg, at this time, for the gate to open.
+    /// What a device must prove in this pass, at this time, for the gate to open.
     pub fn demand(&self, now: OffsetDateTime) -> Demand {
         Demand { bundle_version: self.bundle_version, since: now - Duration::seconds(self.rollout.proof_age.into()) }
     }
 
-    /// The demand of the current pass. A pass that refreshes requires proofs of half the age. Otherwise some proofs
+    /// The demand of the current sweep. A sweep that refreshes requires proofs of half the age. Otherwise some proofs
     /// would expire while others are read again, and the gate would never open.
-    pub fn demand_of_pass(&self, now: OffsetDateTime) -> Demand {
+    pub fn demand_of_sweep(&self, now: OffsetDateTime) -> Demand {
         let age = i64::from(self.rollout.proof_age);
-        let age = if self.pass.as_ref().is_some_and(|pass| pass.refreshes) { age / 2 } else { age };
+        let age = if self.sweep.as_ref().is_some_and(|sweep| sweep.refreshes) { age / 2 } else { age };
         Demand { since: now - Duration::seconds(age), ..self.demand(now) }
     }
 
-    /// Whether the fleet is paged to the end of the leg.
+    /// Whether the fleet is paged to the end of the pass.
     pub fn is_paged(&self) -> bool {
         match &self.bound {
             None => self.cursor.is_at_end(),
@@ -335,7 +336,7 @@ impl Job {
     }
 }
 
-/// The leg's counters, summed over all shards. They always match the task records: both change in one transaction.
+/// The pass's counters, summed over all shards. They always match the task records: both change in one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Tally {
     /// Devices whose message was sent, or is about to be.

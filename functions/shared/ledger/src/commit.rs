@@ -105,7 +105,7 @@ impl Ledger {
             writes.push(self.raise_jobs(last)?);
         }
         if let Some((job, wave)) = change.wave {
-            let key = job_key(job.to_string(), format!("wave#{}#{:06}", wave.leg, wave.number));
+            let key = job_key(job.to_string(), format!("wave#{}#{:06}", wave.pass, wave.number));
             writes.push(put(self.jobs()?, "wave", wave, key, None)?);
         }
         for (dispatched, job) in change.dispatched.iter().flat_map(|dispatched| Some((*dispatched, change.job?))) {
@@ -224,7 +224,7 @@ fn count_dispatched(table: &str, job: &Job, dispatched: Dispatched) -> Result<Tr
     };
     let update = Update::builder()
         .table_name(table)
-        .set_key(Some(tasks::counters_key(job.id, job.leg(), shard)))
+        .set_key(Some(tasks::counters_key(job.id, job.pass(), shard)))
         .update_expression(expression)
         .expression_attribute_values(":n", number(devices))
         .build()

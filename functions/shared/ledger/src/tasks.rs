@@ -7,7 +7,7 @@ use rootcast_core::deployment::lifecycle::Entry;
 use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{Outcome, TaskRecord, TaskState};
-use rootcast_core::job::{JobId, Leg, Tally};
+use rootcast_core::job::{JobId, Pass, Tally};
 use time::OffsetDateTime;
 
 use crate::commit::{Condition, cancelled, failed, put};
@@ -19,13 +19,13 @@ use crate::{Conducting, JobRecord, Ledger, LedgerError};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TaskKey {
     pub job: JobId,
-    pub leg: Leg,
+    pub pass: Pass,
     pub device: DeviceId,
 }
 
 impl From<&Task> for TaskKey {
     fn from(task: &Task) -> Self {
-        Self { job: task.job, leg: task.leg, device: task.device.clone() }
+        Self { job: task.job, pass: task.pass, device: task.device.clone() }
     }
 }
 
@@ -50,18 +50,18 @@ pub struct Settled {
     pub stale: Vec<TaskKey>,
 }
 
-pub(crate) fn counters_key(job: JobId, leg: Leg, shard: u8) -> Item {
-    job_key(format!("{job}#{shard:02}"), format!("counters#{leg}"))
+pub(crate) fn counters_key(job: JobId, pass: Pass, shard: u8) -> Item {
+    job_key(format!("{job}#{shard:02}"), format!("counters#{pass}"))
 }
 
 fn task_key(key: &TaskKey) -> Item {
-    job_key(format!("{}#{:02}", key.job, key.device.shard()), format!("task#{}#{}", key.leg, key.device))
+    job_key(format!("{}#{:02}", key.job, key.device.shard()), format!("task#{}#{}", key.pass, key.device))
 }
 
 impl Ledger {
-    /// The leg's counters, by shard.
-    pub async fn counters(&self, job: JobId, leg: Leg) -> Result<Vec<Tally>, LedgerError> {
-        let keys = (0..SHARDS).map(|shard| counters_key(job, leg, shard)).collect();
+    /// The pass's counters, by shard.
+    pub async fn counters(&self, job: JobId, pass: Pass) -> Result<Vec<Tally>, LedgerError> {
+        let keys = (0..SHARDS).map(|shard| counters_key(job, pass, shard)).collect();
         let mut tallies = vec![Tally::default(); usize::from(SHARDS)];
         for item in self.batch_get(keys, "BatchGetItem counters").await? {
             let shard = item.get("pk").and_then(|pk| pk.as_s().ok()).and_then(|pk| pk.rsplit('#').next()?.parse().ok());
@@ -98,31 +98,31 @@ impl Ledger {
     pub async fn tasks(
         &self,
         job: JobId,
-        leg: Leg,
+        pass: Pass,
         shard: u8,
         after: Option<&DeviceId>,
         to: Option<&DeviceId>,
     ) -> Result<Vec<TaskRecord>, LedgerError> {
-        self.query_tasks(job, leg, shard, (after, to), &[]).await
+        self.query_tasks(job, pass, shard, (after, to), &[]).await
     }
 
     /// Failed tasks of a shard, and those waiting for a retry, ordered by device id. All tasks of the shard are read.
-    pub async fn troubled_tasks(&self, job: JobId, leg: Leg, shard: u8) -> Result<Vec<TaskRecord>, LedgerError> {
-        self.query_tasks(job, leg, shard, (None, None), &["failed", "waiting"]).await
+    pub async fn troubled_tasks(&self, job: JobId, pass: Pass, shard: u8) -> Result<Vec<TaskRecord>, LedgerError> {
+        self.query_tasks(job, pass, shard, (None, None), &["failed", "waiting"]).await
     }
 
     /// `states`: empty for all.
     async fn query_tasks(
         &self,
         job: JobId,
-        leg: Leg,
+        pass: Pass,
         shard: u8,
         (after, to): (Option<&DeviceId>, Option<&DeviceId>),
         states: &[&str],
     ) -> Result<Vec<TaskRecord>, LedgerError> {
         // '~' sorts after, and '\u{1}' before, every character allowed in a device id.
-        let from = after.map_or_else(|| format!("task#{leg}#"), |device| format!("task#{leg}#{device}\u{1}"));
-        let until = to.map_or_else(|| format!("task#{leg}#~"), |device| format!("task#{leg}#{device}"));
+        let from = after.map_or_else(|| format!("task#{pass}#"), |device| format!("task#{pass}#{device}\u{1}"));
+        let until = to.map_or_else(|| format!("task#{pass}#~"), |device| format!("task#{pass}#{device}"));
         let mut query = self
             .client
             .query()
@@ -222,11 +222,11 @@ impl Ledger {
     pub async fn reopen(
         &self,
         held: &Conducting,
-        leg: Leg,
+        pass: Pass,
         settled: &[TaskRecord],
         now: OffsetDateTime,
     ) -> Result<(), LedgerError> {
-        let mut writes = self.reopening(held.job, leg, settled, now)?;
+        let mut writes = self.reopening(held.job, pass, settled, now)?;
         if writes.is_empty() {
             return Ok(());
         }
@@ -238,7 +238,7 @@ impl Ledger {
     pub(crate) fn reopening(
         &self,
         job: JobId,
-        leg: Leg,
+        pass: Pass,
         settled: &[TaskRecord],
         now: OffsetDateTime,
     ) -> Result<Vec<TransactWriteItem>, LedgerError> {
@@ -247,7 +247,7 @@ impl Ledger {
         for task in settled {
             let Some(counter) = counter(task.state) else { continue };
             *counts.entry((task.device.shard(), counter)).or_default() -= 1;
-            let key = TaskKey { job, leg, device: task.device.clone() };
+            let key = TaskKey { job, pass, device: task.device.clone() };
             let next = TaskRecord { state: TaskState::Waiting, attempt: task.attempt + 1, at: now, ..task.clone() };
             writes.push(self.replace_settled(&key, task, &next)?);
         }
@@ -256,7 +256,7 @@ impl Ledger {
             shards.entry(shard).or_default().push((counter, count));
         }
         for (shard, counts) in shards {
-            writes.push(self.counted(job, leg, shard, &counts)?);
+            writes.push(self.counted(job, pass, shard, &counts)?);
         }
         Ok(writes)
     }
@@ -277,7 +277,7 @@ impl Ledger {
         let waived = TaskRecord { state: TaskState::Waived, of, waiver: Some(why.to_owned()), at: now, ..task.clone() };
         let writes = vec![
             self.replace_settled(key, task, &waived)?,
-            self.counted(key.job, key.leg, key.device.shard(), &[("failed", -1), ("waived", 1)])?,
+            self.counted(key.job, key.pass, key.device.shard(), &[("failed", -1), ("waived", 1)])?,
         ];
         self.transact(writes).await
     }
@@ -309,7 +309,7 @@ impl Ledger {
             ack,
             shown,
             failure,
-            history: outcome.recorded(key.leg.work(), *attempt, history.clone(), *at),
+            history: outcome.recorded(key.pass.work(), *attempt, history.clone(), *at),
             ..TaskRecord::new(key.device.clone(), outcome.state(), *attempt, *at)
         };
         let condition = if *attempt <= 1 { Condition::absent("pk") } else { attempt_is("waiting", *attempt) };
@@ -317,13 +317,13 @@ impl Ledger {
     }
 
     pub(crate) fn counts(&self, settlements: &[Settlement]) -> Result<Vec<TransactWriteItem>, LedgerError> {
-        let mut counts: BTreeMap<(JobId, Leg, u8), BTreeMap<&str, i64>> = BTreeMap::new();
+        let mut counts: BTreeMap<(JobId, Pass, u8), BTreeMap<&str, i64>> = BTreeMap::new();
         for Settlement { key, outcome, .. } in settlements {
             let Some(name) = counter(outcome.state()) else { continue };
-            *counts.entry((key.job, key.leg, key.device.shard())).or_default().entry(name).or_default() += 1;
+            *counts.entry((key.job, key.pass, key.device.shard())).or_default().entry(name).or_default() += 1;
         }
-        let count = |((job, leg, shard), deltas): (_, BTreeMap<_, _>)| {
-            self.counted(job, leg, shard, &deltas.into_iter().collect::<Vec<_>>())
+        let count = |((job, pass, shard), deltas): (_, BTreeMap<_, _>)| {
+            self.counted(job, pass, shard, &deltas.into_iter().collect::<Vec<_>>())
         };
         counts.into_iter().map(count).collect()
     }
@@ -331,7 +331,7 @@ impl Ledger {
     fn counted(
         &self,
         job: JobId,
-        leg: Leg,
+        pass: Pass,
         shard: u8,
         deltas: &[(&str, i64)],
     ) -> Result<TransactWriteItem, LedgerError> {
@@ -339,7 +339,7 @@ impl Ledger {
         let values = deltas.iter().map(|(name, delta)| (format!(":{name}"), number(delta))).collect();
         let update = Update::builder()
             .table_name(self.jobs()?)
-            .set_key(Some(counters_key(job, leg, shard)))
+            .set_key(Some(counters_key(job, pass, shard)))
             .update_expression(format!("ADD {}", clauses.join(", ")))
             .set_expression_attribute_values(Some(values))
             .build()

@@ -11,7 +11,7 @@ use rootcast_core::deployment::lifecycle::{Lifecycle, OutOfOrder};
 use rootcast_core::device::{DeviceId, Pin, SHARDS};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome, TaskRecord};
-use rootcast_core::job::{JobId, Leg};
+use rootcast_core::job::{JobId, Pass};
 use rootcast_pki::root::LeafSpec;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -227,7 +227,7 @@ impl Ledger {
         let lifecycle = read.lifecycle.reset(why, at).map_err(|_| LedgerError::Conflict)?;
         let mut writes = vec![self.put_use(&read.with(lifecycle, at))?];
         if let (true, Some(job)) = (read.is_under_way(), read.job) {
-            let key = TaskKey { job, leg: Leg::Install, device: read.device.clone() };
+            let key = TaskKey { job, pass: Pass::Install, device: read.device.clone() };
             let (_, mut tasks) = self.jobs_and_tasks([], std::slice::from_ref(&key)).await?;
             let history = tasks.remove(&key).map(|task| task.history).unwrap_or_default();
             let outcome =
@@ -300,7 +300,7 @@ impl Ledger {
         let keys: Vec<TaskKey> = deployment
             .devices
             .iter()
-            .map(|device| TaskKey { job, leg: Leg::Install, device: device.clone() })
+            .map(|device| TaskKey { job, pass: Pass::Install, device: device.clone() })
             .collect();
         let (_, tasks) = self.jobs_and_tasks([], &keys).await?;
         let mut opened = Vec::new();
@@ -319,7 +319,7 @@ impl Ledger {
                 reopened.push(task.clone());
             }
         }
-        writes.extend(self.reopening(job, Leg::Install, &reopened, at)?);
+        writes.extend(self.reopening(job, Pass::Install, &reopened, at)?);
         if !writes.is_empty() {
             self.transact(writes).await?;
         }

@@ -11,7 +11,7 @@ use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
 use rootcast_core::device::{DeviceId, Driver, Incarnation, Profile};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{TaskRecord, TaskState};
-use rootcast_core::job::{JobId, Leg};
+use rootcast_core::job::{JobId, Pass};
 use rootcast_ledger::{DeviceRecord, Ledger, Tables, TaskKey, UseRecord};
 use time::OffsetDateTime;
 
@@ -78,7 +78,7 @@ async fn devices_and_uses_named_twice_are_found_once() {
 
 #[tokio::test]
 async fn a_task_named_twice_is_found_once() {
-    let key = TaskKey { job: JobId(7), leg: Leg::Distribute, device: device() };
+    let key = TaskKey { job: JobId(7), pass: Pass::Distribute, device: device() };
     let task = TaskRecord::new("bmc-1".parse().unwrap(), TaskState::Failed, 1, NOW);
     let mut row = item(&task);
     let names = [("pk", format!("7#{:02}", key.device.shard())), ("sk", "task#distribute#bmc-1".to_owned())];

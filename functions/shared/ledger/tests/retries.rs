@@ -26,7 +26,7 @@ use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterce
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use rootcast_core::device::{DeviceId, Driver, Profile};
-use rootcast_core::job::{JobId, Leg};
+use rootcast_core::job::{JobId, Pass};
 use rootcast_ledger::{Change, DeviceRecord, Lease, LeaseRefused, Ledger, LedgerError, Policy, RootRecord, Tables};
 use rootcast_pki::fingerprint::Fingerprint;
 use time::OffsetDateTime;
@@ -203,7 +203,7 @@ async fn a_throttled_read_is_retried() {
     assert!(ledger(&[&rule]).device(&device().id).await.unwrap().is_none());
     assert_eq!(rule.num_calls(), 3);
     let rule = after(mock!(Client::query), throttled(), || QueryOutput::builder().build());
-    assert!(ledger(&[&rule]).tasks(JobId(7), Leg::Distribute, 3, None, None).await.unwrap().is_empty());
+    assert!(ledger(&[&rule]).tasks(JobId(7), Pass::Distribute, 3, None, None).await.unwrap().is_empty());
     assert_eq!(rule.num_calls(), 3);
 }
 

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::CancellationReason;
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use rootcast_core::job::task::Outcome;
-use rootcast_core::job::{JobId, Leg};
+use rootcast_core::job::{JobId, Pass};
 use rootcast_ledger::{Ledger, LedgerError, Settlement, Tables, TaskKey};
 use time::OffsetDateTime;
 
@@ -39,7 +39,7 @@ fn batch() -> Vec<Settlement> {
     let ids = (0u32..).map(|number| format!("bmc-{number}").parse());
     let same_shard = ids.map(Result::unwrap).filter(|device: &rootcast_core::device::DeviceId| device.shard() == 3);
     let settlement = |device| Settlement {
-        key: TaskKey { job: JobId(7), leg: Leg::Distribute, device },
+        key: TaskKey { job: JobId(7), pass: Pass::Distribute, device },
         attempt: 1,
         of: None,
         outcome: Outcome::Skipped,

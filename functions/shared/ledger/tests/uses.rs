@@ -17,7 +17,7 @@ use rootcast_core::deployment::{Deployment, DeploymentOutcome};
 use rootcast_core::device::{DeviceId, Driver, Pin, Profile};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
-use rootcast_core::job::{JobId, Leg};
+use rootcast_core::job::{JobId, Pass};
 use rootcast_ledger::{
     DeviceRecord, Lease, Ledger, LedgerError, MOST_BINDINGS, MOST_BINDINGS_OF_DEVICE, NewUse, Proven, Settlement,
     Tables, TaskKey, UseRecord,
@@ -92,7 +92,7 @@ fn rolling() -> Rule {
 }
 
 fn settlement(outcome: Outcome) -> Settlement {
-    let key = TaskKey { job: JobId(7), leg: Leg::Install, device: "bmc-1".parse().unwrap() };
+    let key = TaskKey { job: JobId(7), pass: Pass::Install, device: "bmc-1".parse().unwrap() };
     Settlement { key, attempt: 1, of: None, outcome, history: Vec::new(), at: NOW }
 }
 

@@ -12,7 +12,7 @@ use rootcast_core::deployment::{Deployment, NotResumed};
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, TaskRecord, TaskState};
-use rootcast_core::job::{Job, JobId, JobRecord, Leg, Refused, Selection, Stretch, Tally};
+use rootcast_core::job::{Job, JobId, JobRecord, Pass, Refused, Selection, Stretch, Tally};
 use rootcast_ledger::{Ledger, LedgerError, TaskKey};
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -24,7 +24,7 @@ use crate::{JobRefusal, NotDone, Operations};
 #[derive(Debug, Default)]
 pub struct Filters {
     pub classes: Option<Vec<ErrorClass>>,
-    /// Of the present leg.
+    /// Of the present pass.
     pub waves: Option<Vec<u32>>,
     pub devices: Option<Vec<DeviceId>>,
 }
@@ -54,15 +54,15 @@ impl Operations<'_> {
             let job = self.job(id).await?;
             let selection = filters.select(ledger, &job, now).await?;
             let next = job.clone().retry(selection.clone(), now)?;
-            // An abort that came in between begins a leg with other tasks.
+            // An abort that came in between begins a pass with other tasks.
             let devices = match counted.get() {
-                Some((leg, devices)) if *leg == job.leg() => *devices,
+                Some((pass, devices)) if *pass == job.pass() => *devices,
                 _ => count(ledger, &job, &selection).await?,
             };
             if devices == 0 {
                 return Err(JobRefusal::NothingChosen.into());
             }
-            counted.get_or_init(|| (job.leg(), devices));
+            counted.get_or_init(|| (job.pass(), devices));
             ledger.save_job(&next, act(id, by, now).with("devices", devices)).await?;
             Ok(Retried { job: next, devices })
         })
@@ -145,15 +145,15 @@ async fn count(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Resul
         JobRecord::Deployment(job) => return Ok(chosen(&mut of_deployment(ledger, job).await?.into_iter())),
     };
     if selection.is_everything() {
-        return Ok(ledger.counters(job.id, job.leg()).await?.into_iter().sum::<Tally>().failed);
+        return Ok(ledger.counters(job.id, job.pass()).await?.into_iter().sum::<Tally>().failed);
     }
     if !selection.devices.is_empty() {
-        let key = |device: &DeviceId| TaskKey { job: job.id, leg: job.leg(), device: device.clone() };
+        let key = |device: &DeviceId| TaskKey { job: job.id, pass: job.pass(), device: device.clone() };
         let keys: Vec<TaskKey> = selection.devices.iter().map(key).collect();
         let (_, tasks) = ledger.jobs_and_tasks([], &keys).await?;
         return Ok(chosen(&mut tasks.into_values()));
     }
-    let in_shard = |shard| ledger.troubled_tasks(job.id, job.leg(), shard);
+    let in_shard = |shard| ledger.troubled_tasks(job.id, job.pass(), shard);
     let counts = stream::iter(0..SHARDS).map(in_shard).buffer_unordered(usize::from(SHARDS));
     counts.try_fold(0, |sum, tasks| async move { Ok(sum + chosen(&mut tasks.into_iter())) }).await
 }
@@ -162,7 +162,7 @@ async fn count(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Resul
 async fn of_deployment(ledger: &Ledger, job: &Deployment) -> Result<Vec<TaskRecord>, LedgerError> {
     let uses = ledger.uses_by(job.certificate, &job.devices).await?;
     let uses = uses.into_iter().filter(|binding| binding.job == Some(job.id) && binding.lifecycle.in_error);
-    let key = |device| TaskKey { job: job.id, leg: Leg::Install, device };
+    let key = |device| TaskKey { job: job.id, pass: Pass::Install, device };
     let keys: Vec<TaskKey> = uses.map(|binding| key(binding.device)).collect();
     let (_, tasks) = ledger.jobs_and_tasks([], &keys).await?;
     Ok(tasks.into_values().collect())

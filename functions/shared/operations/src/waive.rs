@@ -75,7 +75,7 @@ impl Operations<'_> {
         self.ledger.audit(&act.clone().came_to(Outcome::Begun)).await?;
         let mut shards: BTreeMap<u8, Vec<TaskKey>> = BTreeMap::new();
         for device in waiver.devices {
-            let key = TaskKey { job: id, leg: job.leg(), device: device.clone() };
+            let key = TaskKey { job: id, pass: job.pass(), device: device.clone() };
             shards.entry(device.shard()).or_default().push(key);
         }
         let done = stream::iter(shards.into_values())

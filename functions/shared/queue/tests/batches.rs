@@ -6,7 +6,7 @@ use aws_sdk_sqs::types::{BatchResultErrorEntry, SendMessageBatchResultEntry};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Failure};
-use rootcast_core::job::{JobId, Leg};
+use rootcast_core::job::{JobId, Pass};
 use rootcast_queue::{Queue, QueueError};
 
 const URL: &str = "https://sqs.eu-central-1.amazonaws.com/111122223333/task";
@@ -32,7 +32,7 @@ fn queue(rules: &[&Rule]) -> Queue {
 }
 
 fn tasks(count: u32) -> Vec<Task> {
-    let task = |number| Task::new(JobId(7), Leg::Distribute, format!("bmc-{number}").parse().unwrap(), 1);
+    let task = |number| Task::new(JobId(7), Pass::Distribute, format!("bmc-{number}").parse().unwrap(), 1);
     (0..count).map(task).collect()
 }
 

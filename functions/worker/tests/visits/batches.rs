@@ -7,7 +7,7 @@ use crate::World;
 
 impl World {
     fn message_to(&self, device: &str, attempt: u32) -> Value {
-        let task = Task::new(self.job.id, self.job.leg(), device.parse().unwrap(), attempt);
+        let task = Task::new(self.job.id, self.job.pass(), device.parse().unwrap(), attempt);
         serde_json::to_value(task).unwrap()
     }
 }

@@ -158,7 +158,7 @@ impl World {
     }
 
     fn message(&self) -> Task {
-        Task::new(self.job.id, self.job.leg(), "bmc-1".parse().unwrap(), 1)
+        Task::new(self.job.id, self.job.pass(), "bmc-1".parse().unwrap(), 1)
     }
 
     fn attempt(&self) -> TaskAttempt {

@@ -4,7 +4,7 @@ use rootcast_core::deployment::DeploymentOutcome;
 use rootcast_core::device::{DeviceId, Pin};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, TaskState};
-use rootcast_core::job::{Activation, JobId, JobOutcome, JobState, Leg, Phase};
+use rootcast_core::job::{Activation, JobId, JobOutcome, JobState, Pass, Phase};
 use rootcast_core::rollover::rollout::Rollout;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,8 @@ pub(crate) struct Job {
     /// The reason for the current state.
     #[serde(default)]
     pub(crate) reason: String,
-    pub(crate) leg: Leg,
+    #[serde(rename = "leg")]
+    pub(crate) pass: Pass,
     pub(crate) devices: Counts,
     #[serde(default)]
     pub(crate) waves: Vec<WaveView>,
@@ -107,7 +108,7 @@ const fn phase_name(phase: Phase) -> &'static str {
     }
 }
 
-/// Device counts of the job's current leg.
+/// Device counts of the job's current pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct Counts {
     /// Unknown until every page of the fleet was read.
@@ -130,7 +131,8 @@ impl Counts {
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct WaveView {
-    pub(crate) leg: Leg,
+    #[serde(rename = "leg")]
+    pub(crate) pass: Pass,
     pub(crate) number: u32,
     pub(crate) size: u64,
     pub(crate) acked: u64,
@@ -144,7 +146,8 @@ pub(crate) struct WaveView {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Task {
     pub(crate) device: DeviceId,
-    pub(crate) leg: Leg,
+    #[serde(rename = "leg")]
+    pub(crate) pass: Pass,
     pub(crate) state: TaskState,
     #[serde(default)]
     pub(crate) class: Option<ErrorClass>,

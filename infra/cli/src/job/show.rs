@@ -157,9 +157,9 @@ fn waves(waves: &[WaveView]) -> String {
         let closed = wave.closed.clone().unwrap_or_else(|| "-".to_owned());
         let numbers = [u64::from(wave.number), wave.size, wave.acked, wave.failed].map(|number| number.to_string());
         let [number, size, acked, failed] = numbers;
-        [wave.leg.to_string(), number, size, acked, failed, wave.opened.clone(), closed]
+        [wave.pass.to_string(), number, size, acked, failed, wave.opened.clone(), closed]
     };
-    table(["leg", "wave", "size", "acked", "failed", "opened", "closed"], &waves.iter().map(row).collect::<Vec<_>>())
+    table(["pass", "wave", "size", "acked", "failed", "opened", "closed"], &waves.iter().map(row).collect::<Vec<_>>())
 }
 
 /// Failed attempts of devices under way, and the time of the next attempt. `all`: number of devices under way.

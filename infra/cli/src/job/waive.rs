@@ -77,7 +77,7 @@ impl Waiving<'_> {
         let path = format!("/jobs/{}/tasks", self.id);
         let mut pages = self.api.paged(&path, &[("state", "failed")], "tasks", PAGE);
         while let Some(tasks) = pages.next::<Task>().await? {
-            let failed = tasks.into_iter().filter(|task| task.state == TaskState::Failed && task.leg == job.leg);
+            let failed = tasks.into_iter().filter(|task| task.state == TaskState::Failed && task.pass == job.pass);
             self.each(failed.map(|task| task.device).collect()).await?;
         }
         if self.job.is_none() {

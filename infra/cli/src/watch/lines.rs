@@ -1,6 +1,6 @@
 //! A job as log lines, one per change.
 
-use rootcast_core::job::{JobId, JobState, Leg};
+use rootcast_core::job::{JobId, JobState, Pass};
 use time::{OffsetDateTime, macros::format_description};
 
 use super::pace::{self, Pace};
@@ -54,12 +54,12 @@ impl Line {
 
 /// The current wave, or the last one.
 pub(super) fn wave(job: &Job) -> Option<u32> {
-    job.waves.iter().filter(|wave| wave.leg == job.leg).map(|wave| wave.number).max()
+    job.waves.iter().filter(|wave| wave.pass == job.pass).map(|wave| wave.number).max()
 }
 
 /// A rollover has no device counts before its first wave; a deployment has them from the beginning.
 pub(super) fn has_devices(job: &Job) -> bool {
-    job.leg == Leg::Install || wave(job).is_some()
+    job.pass == Pass::Install || wave(job).is_some()
 }
 
 pub(super) fn counts(devices: &Counts) -> String {

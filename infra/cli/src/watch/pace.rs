@@ -10,9 +10,9 @@ const WINDOW: Duration = Duration::from_secs(60);
 pub(super) struct Pace(VecDeque<(Duration, u64)>);
 
 impl Pace {
-    /// `at`: time since a fixed moment. `settled`: devices of the current leg with a result.
+    /// `at`: time since a fixed moment. `settled`: devices of the current pass with a result.
     pub(super) fn observe(&mut self, at: Duration, settled: u64) {
-        // A lower count means that another leg began or that failed devices are retried.
+        // A lower count means that another pass began or that failed devices are retried.
         if self.0.back().is_some_and(|(_, before)| settled < *before) {
             self.0.clear();
         }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn another_leg_resets_the_rate() {
+    fn another_pass_resets_the_rate() {
         let mut pace = pace(&[(0, 0), (10, 20)]);
         pace.observe(Duration::from_secs(11), 0);
         assert_eq!(pace.per_second(), None);

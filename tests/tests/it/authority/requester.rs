@@ -11,7 +11,7 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::message::{Publish, Task};
 use rootcast_core::job::task::TaskRecord;
-use rootcast_core::job::{JobId, Leg};
+use rootcast_core::job::{JobId, Pass};
 use rootcast_ledger::{CertificateRecord, Issuance, TaskKey, UseRecord};
 use rootcast_operations::Request;
 use rootcast_queue::Queue;
@@ -98,7 +98,7 @@ impl<'a> Requester<'a> {
     }
 
     pub(super) fn message(&self) -> Value {
-        let task = Task::new(self.job, Leg::Install, device(), 1);
+        let task = Task::new(self.job, Pass::Install, device(), 1);
         serde_json::to_value(task).unwrap()
     }
 
@@ -112,7 +112,7 @@ impl<'a> Requester<'a> {
     }
 
     pub(super) async fn task(&self) -> Option<TaskRecord> {
-        let key = TaskKey { job: self.job, leg: Leg::Install, device: device() };
+        let key = TaskKey { job: self.job, pass: Pass::Install, device: device() };
         self.regenerator.ledger.jobs_and_tasks([], std::slice::from_ref(&key)).await.unwrap().1.remove(&key)
     }
 

@@ -7,7 +7,7 @@ use aws_sdk_kms::types::KeyState;
 use http::StatusCode;
 use rootcast_core::audit::Subject;
 use rootcast_core::job::task::ErrorClass;
-use rootcast_core::job::{JobId, JobOutcome, Leg};
+use rootcast_core::job::{JobId, JobOutcome, Pass};
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Authority, Change, Lease};
 use serde_json::json;
@@ -184,7 +184,7 @@ async fn a_device_ahead_of_its_job_reports_the_remedy() {
         remember(stack, device.as_str(), 9).await;
 
         stack.paused(id).await;
-        let failure = stack.tasks(id, Leg::Distribute).await[device.as_str()].failure.clone().unwrap();
+        let failure = stack.tasks(id, Pass::Distribute).await[device.as_str()].failure.clone().unwrap();
         assert_eq!(failure.class, ErrorClass::NewerBundle, "{failure:?}");
         assert!(failure.message.contains('9') && failure.class.recovery().contains("rootcast restore"));
 

@@ -8,7 +8,7 @@ use rootcast_core::audit::Actor;
 use rootcast_core::deployment::Deployment;
 use rootcast_core::deployment::lifecycle::{Stage, StageResult, Work};
 use rootcast_core::device::{Driver, Pin, Profile};
-use rootcast_core::job::Leg;
+use rootcast_core::job::Pass;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::TaskState;
 use rootcast_drivers::{Redfish, observe};
@@ -205,7 +205,7 @@ impl Scene {
     }
 
     async fn is_settled(&self) -> bool {
-        let key = TaskKey { job: self.job.id, leg: Leg::Install, device: DEVICE.parse().unwrap() };
+        let key = TaskKey { job: self.job.id, pass: Pass::Install, device: DEVICE.parse().unwrap() };
         let (_, tasks) = self.regenerator.ledger.jobs_and_tasks([], std::slice::from_ref(&key)).await.unwrap();
         let task = tasks.get(&key);
         assert!(task.is_none_or(|task| task.state == TaskState::Acked), "{task:?}");
@@ -247,7 +247,7 @@ impl Scene {
     /// The message as Lambda delivers it.
     fn message(&self) -> Value {
         let (job, device) = (self.job.id, DEVICE.parse().unwrap());
-        let task = Task::new(job, Leg::Install, device, 1);
+        let task = Task::new(job, Pass::Install, device, 1);
         json!({ "Records": [{
             "messageId": "1",
             "receiptHandle": "none",

@@ -49,7 +49,7 @@ fn only_failed_devices_are_retried_even_after_the_end() {
     job.end(DeploymentOutcome::DeployedWithFailures, "");
     let job = job.retry(everything(), START).unwrap();
     assert_eq!(action(&job, 1, 1, 0), Action::Reopen);
-    assert!(job.takes_device_work(Leg::Install) && !job.takes_device_work(Leg::Distribute));
+    assert!(job.takes_device_work(Pass::Install) && !job.takes_device_work(Pass::Distribute));
 }
 
 #[test]
@@ -185,7 +185,7 @@ impl World {
                     self.messages.swap_remove(index);
                 }
                 let task = &mut self.tasks[device];
-                if self.job.takes_device_work(Leg::Install) && (task.0, task.1) == (attempt, None) {
+                if self.job.takes_device_work(Pass::Install) && (task.0, task.1) == (attempt, None) {
                     (task.1, task.2) = (Some(well), self.now);
                 }
             }

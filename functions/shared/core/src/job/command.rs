@@ -4,7 +4,7 @@ use thiserror::Error;
 use time::OffsetDateTime;
 
 use super::{Job, JobState, Phase, Reopen, Selection};
-use crate::rollover::survey::{Pass, Purpose};
+use crate::rollover::survey::{Purpose, Sweep};
 
 /// What an operator requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl Job {
 
     fn go_on(&mut self, now: OffsetDateTime) {
         self.state = JobState::Running;
-        self.pass = Some(Pass::new(Purpose::Resend, Vec::new()));
+        self.sweep = Some(Sweep::new(Purpose::Resend, Vec::new()));
         self.resends = 0;
         self.progress_at = now;
     }

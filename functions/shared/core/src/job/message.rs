@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceId;
 use crate::job::task::{Failure, TaskRecord, TaskState};
-use crate::job::{JobId, Leg};
+use crate::job::{JobId, Pass};
 
 /// To the conductor: look at this job again. Carries no state, so a lost or doubled message only changes the timing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,11 +21,12 @@ pub struct Publish {
     pub crl: CrlShard,
 }
 
-/// To a worker: bring this device to the state that the job's leg requires. To the issuer: sign the device's request.
+/// To a worker: bring this device to the state that the job's pass requires. To the issuer: sign the device's request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     pub job: JobId,
-    pub leg: Leg,
+    #[serde(rename = "leg")]
+    pub pass: Pass,
     pub device: DeviceId,
     pub attempt: u32,
     /// The result of a visit, if neither the task's record nor the device's could be written. The next worker records
@@ -35,8 +36,8 @@ pub struct Task {
 }
 
 impl Task {
-    pub const fn new(job: JobId, leg: Leg, device: DeviceId, attempt: u32) -> Self {
-        Self { job, leg, device, attempt, unrecorded: None }
+    pub const fn new(job: JobId, pass: Pass, device: DeviceId, attempt: u32) -> Self {
+        Self { job, pass, device, attempt, unrecorded: None }
     }
 
     /// Whether the message still needs work. `takes_work`: whether its job accepts work now.

@@ -3,7 +3,7 @@
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::{Command, Job, JobId, JobState, Leg, Refusal, Selection};
+use super::{Command, Job, JobId, JobState, Pass, Refusal, Selection};
 use crate::deployment::{Deployment, NotResumed};
 
 /// A job by its kind.
@@ -34,10 +34,10 @@ impl JobRecord {
     }
 
     /// Its present one.
-    pub fn leg(&self) -> Leg {
+    pub fn pass(&self) -> Pass {
         match self {
-            Self::Rollover(job) => job.leg(),
-            Self::Deployment(_) => Leg::Install,
+            Self::Rollover(job) => job.pass(),
+            Self::Deployment(_) => Pass::Install,
         }
     }
 

@@ -23,7 +23,7 @@ pub const MOST_SELECTIONS: usize = 4;
 #[serde(transparent)]
 pub struct Reopen(Vec<Selection>);
 
-/// A selection among the tasks of a leg that had failed when the retry was requested. A task must pass every filter. An
+/// A selection among the tasks of a pass that had failed when the retry was requested. A task must pass every filter. An
 /// empty set of classes or devices, or no stretches, lets everything pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -152,7 +152,7 @@ impl Stretch {
 }
 
 impl Job {
-    /// The stretch of a wave of the current leg. A device that joined later counts to the wave in whose stretch it
+    /// The stretch of a wave of the current pass. A device that joined later counts to the wave in whose stretch it
     /// lies. `None`: there is no such wave. `waves`: the closed ones.
     pub fn stretch_of_wave(&self, number: u32, waves: &[WaveRecord]) -> Option<Stretch> {
         // The devices of a survey's wave may lie anywhere.
@@ -161,7 +161,7 @@ impl Job {
             let from = wave.from.clone();
             return Some(from.map_or_else(everywhere, |from| Stretch { from, to: self.cursor.clone() }));
         }
-        let wave = waves.iter().find(|wave| wave.leg == self.leg() && wave.number == number)?;
+        let wave = waves.iter().find(|wave| wave.pass == self.pass() && wave.number == number)?;
         Some(wave.from.clone().zip(wave.to.clone()).map_or_else(everywhere, |(from, to)| Stretch { from, to }))
     }
 }

@@ -9,7 +9,7 @@ use time::{Duration, OffsetDateTime};
 use crate::job::backoff;
 use crate::job::message::Task;
 use crate::job::task::{ErrorClass, Failure};
-use crate::job::{JobId, Leg};
+use crate::job::{JobId, Pass};
 
 /// After this many visits in a row that began and never ended, the device is left alone. Each of them may have killed
 /// its worker. A visit that was only interrupted with others of its batch is unlikely to be interrupted three times.
@@ -25,13 +25,14 @@ const EARLY: Duration = Duration::seconds(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskAttempt {
     pub job: JobId,
-    pub leg: Leg,
+    #[serde(rename = "leg")]
+    pub pass: Pass,
     pub attempt: u32,
 }
 
 impl From<&Task> for TaskAttempt {
     fn from(task: &Task) -> Self {
-        Self { job: task.job, leg: task.leg, attempt: task.attempt }
+        Self { job: task.job, pass: task.pass, attempt: task.attempt }
     }
 }
 
@@ -154,7 +155,7 @@ mod tests {
     const PATIENCE: Patience = Patience { max_tries: 3, base: 30 };
 
     fn task(attempt: u32) -> TaskAttempt {
-        TaskAttempt { job: JobId(7), leg: Leg::Distribute, attempt }
+        TaskAttempt { job: JobId(7), pass: Pass::Distribute, attempt }
     }
 
     fn refused(class: ErrorClass) -> Failure {

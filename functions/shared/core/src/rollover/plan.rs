@@ -27,10 +27,10 @@ pub enum Action {
         number: u32,
         size: u64,
     },
-    /// Begin a pass over the leg's devices.
+    /// Begin a sweep over the pass's devices.
     Begin(Purpose),
-    /// Continue the current pass.
-    Pass,
+    /// Continue the current sweep.
+    Sweep,
     /// Page on through the fleet and send at most this many tasks.
     Dispatch {
         at_most: u64,
@@ -81,7 +81,7 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         Phase::Publish => {
             step(Action::Distribute, "The bundle is published; its trust anchors are brought to the devices.")
         }
-        Phase::Distribute | Phase::Withdraw => plan_leg(job, tally, now, stall),
+        Phase::Distribute | Phase::Withdraw => plan_pass(job, tally, now, stall),
         Phase::Activate if job.activated.is_none() => {
             step(Action::Activate, "Every device proved that it holds the new root.")
         }
@@ -95,17 +95,17 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
     }
 }
 
-fn plan_leg(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
+fn plan_pass(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
     if job.sending.is_some() {
         return step(Action::FinishSending, "Tasks are sent again: the sending was interrupted.");
     }
     if !job.reopen.is_nothing() {
         return step(Action::Reopen, "Failed devices are retried.");
     }
-    if let Some(pass) = &job.pass {
+    if let Some(sweep) = &job.sweep {
         return step(
-            Action::Pass,
-            match pass.purpose {
+            Action::Sweep,
+            match sweep.purpose {
                 Purpose::Survey => "Survey: each device's proof is compared with the device as it is now.",
                 Purpose::Resend => "Tasks without a result are sent again.",
                 Purpose::GiveUp => "Devices without a result are recorded as failed.",

@@ -1,7 +1,7 @@
-//! Passes over a leg's devices, and the gate that a survey opens.
+//! Passes over a pass's devices, and the gate that a survey opens.
 //!
 //! Counters show a job's progress, but are exact only while no device is deleted, enrolled again or edited. So only a
-//! *survey* opens a gate: a pass that compares each approved device, as it is now, with its task record. The fleet has
+//! *survey* opens a gate: a sweep that compares each approved device, as it is now, with its task record. The fleet has
 //! a revision in each shard, which each enrolment, approval, edit and deletion increments. The revision is noted before
 //! a shard is read, and the write that passes the gate is conditional on it.
 
@@ -71,7 +71,7 @@ pub fn find(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: D
     }
 }
 
-/// What a pass is for.
+/// What a sweep is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Purpose {
@@ -84,7 +84,7 @@ pub enum Purpose {
     GiveUp,
 }
 
-/// What a pass does with a device.
+/// What a sweep does with a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deed {
     /// Send this attempt's message.
@@ -121,13 +121,13 @@ impl Purpose {
     }
 }
 
-/// The current pass. Its whole state is recorded, so that it can be interrupted after any page and resumed.
+/// The current sweep. Its whole state is recorded, so that it can be interrupted after any page and resumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pass {
+pub struct Sweep {
     pub purpose: Purpose,
     #[serde(default)]
     pub at: Cursor,
-    /// The fleet's revision in each shard, from before the pass began. Empty for a pass that opens no gate.
+    /// The fleet's revision in each shard, from before the sweep began. Empty for a sweep that opens no gate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revisions: Vec<u64>,
     /// The job must wait for some devices anyway, so those whose proofs have half the age are read again with them.
@@ -138,7 +138,7 @@ pub struct Pass {
     pub findings: Findings,
 }
 
-impl Pass {
+impl Sweep {
     pub const fn new(purpose: Purpose, revisions: Vec<u64>) -> Self {
         Self { purpose, at: Cursor { step: 0, after: None }, revisions, refreshes: false, findings: Findings::NONE }
     }

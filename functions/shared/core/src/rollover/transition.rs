@@ -3,14 +3,15 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::job::{Cursor, Job, JobOutcome, JobState, Leg, Phase, Reopen, Sending, Tally, Wave};
-use crate::rollover::survey::{Finding, Pass, Purpose, Survey, SurveyedShard};
+use crate::job::{Cursor, Job, JobOutcome, JobState, Pass, Phase, Reopen, Sending, Tally, Wave};
+use crate::rollover::survey::{Finding, Purpose, Survey, SurveyedShard, Sweep};
 
 /// The record of a wave.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WaveRecord {
-    pub leg: Leg,
+    #[serde(rename = "leg")]
+    pub pass: Pass,
     pub number: u32,
     /// Devices sent in the wave.
     pub size: u64,
@@ -35,16 +36,16 @@ impl Job {
     }
 
     pub fn distribute(&mut self, now: OffsetDateTime) {
-        self.start_leg(Phase::Distribute, self.bundle_version, None, now);
+        self.start_pass(Phase::Distribute, self.bundle_version, None, now);
     }
 
     /// Starts the withdrawal. Only devices to which the new root may have been sent are visited again.
     pub fn withdraw(&mut self, bundle_version: u64, now: OffsetDateTime) {
         let bound = (!self.cursor.is_at_end()).then(|| self.cursor.clone());
-        self.start_leg(Phase::Withdraw, bundle_version, bound, now);
+        self.start_pass(Phase::Withdraw, bundle_version, bound, now);
     }
 
-    fn start_leg(&mut self, phase: Phase, bundle_version: u64, bound: Option<Cursor>, now: OffsetDateTime) {
+    fn start_pass(&mut self, phase: Phase, bundle_version: u64, bound: Option<Cursor>, now: OffsetDateTime) {
         self.phase = phase;
         self.bundle_version = bundle_version;
         self.bound = bound;
@@ -52,7 +53,7 @@ impl Job {
         self.cursor = Cursor::default();
         self.sending = None;
         self.survey = Survey::default();
-        self.pass = None;
+        self.sweep = None;
         self.refresh = false;
         self.reopen = Reopen::NOTHING;
         self.tolerated = 0;
@@ -90,71 +91,71 @@ impl Job {
             wave.from = None;
         }
         let refreshes = std::mem::take(&mut self.refresh);
-        self.pass = Some(Pass { refreshes, ..Pass::new(Purpose::Survey, revisions) });
-        self.survey.forget_unproven(self.demand_of_pass(now).since);
-        if let Some(pass) = &mut self.pass {
-            pass.at = Cursor::default().skip_known(self.id, &self.survey);
+        self.sweep = Some(Sweep { refreshes, ..Sweep::new(Purpose::Survey, revisions) });
+        self.survey.forget_unproven(self.demand_of_sweep(now).since);
+        if let Some(sweep) = &mut self.sweep {
+            sweep.at = Cursor::default().skip_known(self.id, &self.survey);
         }
     }
 
     /// Begins to send the messages of unsettled devices again.
     pub fn begin_resend(&mut self, now: OffsetDateTime) {
-        self.pass = Some(Pass::new(Purpose::Resend, Vec::new()));
+        self.sweep = Some(Sweep::new(Purpose::Resend, Vec::new()));
         self.resends += 1;
         self.progress_at = now;
     }
 
     /// Begins to record unsettled devices as failed. Those under way are spared, and get the same time again.
     pub fn begin_giving_up(&mut self, now: OffsetDateTime) {
-        self.pass = Some(Pass::new(Purpose::GiveUp, Vec::new()));
+        self.sweep = Some(Sweep::new(Purpose::GiveUp, Vec::new()));
         self.progress_at = now;
     }
 
-    /// Records that the pass has read up to `to`, with these findings, and has acted on them. If this completes a
+    /// Records that the sweep has read up to `to`, with these findings, and has acted on them. If this completes a
     /// shard, returns the shard and the number of devices found in it.
     pub fn note_page(&mut self, to: Cursor, found: impl IntoIterator<Item = Finding>) -> Option<(u8, u64)> {
-        let pass = self.pass.as_mut()?;
+        let sweep = self.sweep.as_mut()?;
         let mut sent = 0;
         for finding in found {
-            pass.findings.add(finding);
+            sweep.findings.add(finding);
             sent += u64::from(matches!(finding, Finding::Unknown | Finding::Old | Finding::Void));
-            self.refresh |= pass.purpose == Purpose::Survey && !pass.refreshes && finding == Finding::Old;
+            self.refresh |= sweep.purpose == Purpose::Survey && !sweep.refreshes && finding == Finding::Old;
         }
-        if let Some(wave) = self.wave.as_mut().filter(|_| pass.purpose == Purpose::Survey) {
+        if let Some(wave) = self.wave.as_mut().filter(|_| sweep.purpose == Purpose::Survey) {
             wave.dispatched += sent;
         }
-        let shard = pass.at.shard(self.id);
-        let is_done = to.step > pass.at.step;
-        pass.at = to;
+        let shard = sweep.at.shard(self.id);
+        let is_done = to.step > sweep.at.step;
+        sweep.at = to;
         if !is_done {
             return None;
         }
-        let findings = std::mem::take(&mut pass.findings);
-        if pass.purpose == Purpose::Survey {
-            let revision = pass.revisions.get(usize::from(shard)).copied().unwrap_or_default();
+        let findings = std::mem::take(&mut sweep.findings);
+        if sweep.purpose == Purpose::Survey {
+            let revision = sweep.revisions.get(usize::from(shard)).copied().unwrap_or_default();
             self.survey.note(SurveyedShard { shard, revision, findings });
-            pass.at = std::mem::take(&mut pass.at).skip_known(self.id, &self.survey);
+            sweep.at = std::mem::take(&mut sweep.at).skip_known(self.id, &self.survey);
         }
         Some((shard, findings.all()))
     }
 
-    /// Whether the pass has read all that it must. A survey and a withdrawal read the whole fleet; other passes only
+    /// Whether the sweep has read all that it must. A survey and a withdrawal read the whole fleet; other sweeps only
     /// the part that was sent to.
-    pub fn is_pass_over(&self) -> bool {
-        let everywhere = |pass: &Pass| pass.purpose == Purpose::Survey || self.leg() == Leg::Withdraw;
-        self.pass
+    pub fn is_sweep_over(&self) -> bool {
+        let everywhere = |sweep: &Sweep| sweep.purpose == Purpose::Survey || self.pass() == Pass::Withdraw;
+        self.sweep
             .as_ref()
-            .is_none_or(|pass| pass.at.is_at_end() || (!everywhere(pass) && pass.at.step > self.cursor.step))
+            .is_none_or(|sweep| sweep.at.is_at_end() || (!everywhere(sweep) && sweep.at.step > self.cursor.step))
     }
 
-    /// Whether a resend of all open messages of the leg is about to start.
+    /// Whether a resend of all open messages of the pass is about to start.
     pub fn begins_to_resend(&self) -> bool {
-        self.pass.as_ref().is_some_and(|pass| pass.purpose == Purpose::Resend && pass.at == Cursor::default())
+        self.sweep.as_ref().is_some_and(|sweep| sweep.purpose == Purpose::Resend && sweep.at == Cursor::default())
     }
 
-    /// Ends the pass.
-    pub fn end_pass(&mut self) {
-        self.pass = None;
+    /// Ends the sweep.
+    pub fn end_sweep(&mut self) {
+        self.sweep = None;
     }
 
     /// Records that the fleet is paged to `to`, and `fresh` devices of that page are about to be sent.
@@ -181,7 +182,7 @@ impl Job {
     pub fn wave_record(&self, tally: &Tally) -> Option<WaveRecord> {
         let wave = self.wave.as_ref().filter(|wave| wave.closed.is_none())?;
         Some(WaveRecord {
-            leg: self.leg(),
+            pass: self.pass(),
             number: wave.number,
             size: wave.dispatched,
             acked: tally.acked.saturating_sub(wave.before.acked),
@@ -207,7 +208,7 @@ impl Job {
         moved
     }
 
-    /// Records that the first selection was reopened; `failed` devices of the leg remain failed.
+    /// Records that the first selection was reopened; `failed` devices of the pass remain failed.
     pub fn note_reopened(&mut self, failed: u64, now: OffsetDateTime) {
         self.reopen.finish();
         self.survey.forget_unproven(self.demand(now).since);

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{Activation, JobOutcome, JobState, Leg, Phase, Selection};
+use rootcast_core::job::{Activation, JobOutcome, JobState, Pass, Phase, Selection};
 use rootcast_core::rollover::rollout::Rollout;
 
 use world::*;
@@ -34,7 +34,7 @@ proptest! {
         if outcome == JobOutcome::Aborted {
             // A device that was waived during the withdrawal is the operator's responsibility.
             for device in &world.holding {
-                let waived = world.state(Leg::Withdraw, device) == Some(TaskState::Waived);
+                let waived = world.state(Pass::Withdraw, device) == Some(TaskState::Waived);
                 prop_assert!(waived, "{} still holds the withdrawn root", device);
             }
             prop_assert!(world.job.activated.is_none());
@@ -109,23 +109,23 @@ fn a_resumed_job_waits_for_its_retried_devices() {
     };
     while run(&mut world) > 0 || world.job.state == JobState::Running {}
     let failed: BTreeSet<DeviceId> = world
-        .tasks(Leg::Distribute)
+        .tasks(Pass::Distribute)
         .filter(|task| task.state == TaskState::Failed)
         .map(|task| task.device.clone())
         .collect();
     let mended: BTreeSet<DeviceId> = failed.iter().take(3).cloned().collect();
     world.broken.retain(|device| !mended.contains(device));
     let selection = Selection { devices: mended.clone(), ..Selection::everything(world.now) };
-    let leg = Leg::Distribute;
-    world.asked_for.extend(mended.iter().map(|device| (leg, device.clone())));
+    let pass = Pass::Distribute;
+    world.asked_for.extend(mended.iter().map(|device| (pass, device.clone())));
     // From now on, the budget would apply while these three are still open.
     world.job.rollout.error_budget_minimum = 5;
     world.job = world.job.retry(selection, world.now).unwrap();
     world.wake(u32::MAX);
     assert_eq!(world.job.state, JobState::Running, "{}", world.job.reason);
     while run(&mut world) > 0 || world.job.state == JobState::Running {}
-    assert!(mended.iter().all(|device| world.state(leg, device) == Some(TaskState::Acked)));
-    let left = failed.difference(&mended).all(|device| world.state(leg, device) == Some(TaskState::Failed));
+    assert!(mended.iter().all(|device| world.state(pass, device) == Some(TaskState::Acked)));
+    let left = failed.difference(&mended).all(|device| world.state(pass, device) == Some(TaskState::Failed));
     assert!(left && world.job.reason.starts_with("Paused"), "{:?} {}", world.rows, world.job.reason);
 }
 
@@ -192,7 +192,7 @@ fn a_failed_wave_pauses_despite_few_failures_in_total() {
         world.wake(u32::MAX);
         std::mem::take(&mut world.messages).into_iter().for_each(|message| world.deliver(message));
         if wave == 1 {
-            let left = world.fleet.keys().filter(|device| world.state(Leg::Distribute, device).is_none());
+            let left = world.fleet.keys().filter(|device| world.state(Pass::Distribute, device).is_none());
             world.broken = left.cloned().collect();
         }
     }
@@ -236,7 +236,7 @@ fn devices_under_way_are_resent_and_not_given_up() {
     assert_eq!((world.job.state, world.tally().failed), (JobState::Paused, 2));
 }
 
-/// A worker counts a deleted device as skipped after a pass has counted it out, so the counters hide an open device.
+/// A worker counts a deleted device as skipped after a sweep has counted it out, so the counters hide an open device.
 #[test]
 fn an_open_device_is_awaited_whatever_the_counters_say() {
     let rollout =
@@ -250,6 +250,6 @@ fn an_open_device_is_awaited_whatever_the_counters_say() {
     let more = [vec![Event::Minutes(200), Event::Wake], deliver(&[168, 43]), vec![Event::Wake, Event::Delete(3)]];
     let end = deliver(&[42, 134, 3, 3, 29]);
     [begin.concat(), events.concat(), more.concat(), end].concat().iter().for_each(|event| world.happen(event));
-    assert!(world.tally().is_settled() && world.tasks(Leg::Withdraw).any(|task| task.state == TaskState::Waiting));
+    assert!(world.tally().is_settled() && world.tasks(Pass::Withdraw).any(|task| task.state == TaskState::Waiting));
     assert_eq!(world.settle(&[]), JobOutcome::Aborted);
 }

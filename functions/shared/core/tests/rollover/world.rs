@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rootcast_core::device::{DeviceId, DeviceVersion, Incarnation, SHARDS};
 use rootcast_core::job::task::{Ack, ErrorClass, Failure, Probe, TaskRecord, TaskState};
-use rootcast_core::job::{Activation, Job, JobId, JobState, Leg, NewJob, Selection, Tally};
+use rootcast_core::job::{Activation, Job, JobId, JobState, NewJob, Pass, Selection, Tally};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_core::rollover::transition::WaveRecord;
 use rootcast_pki::fingerprint::Fingerprint;
@@ -17,7 +17,7 @@ pub(crate) use events::{Choice, Event, choice, events, worlds};
 
 pub(crate) const STALL: Duration = Duration::minutes(15);
 
-/// Devices that a pass reads between two records of its position.
+/// Devices that a sweep reads between two records of its position.
 const PAGE: usize = 3;
 
 #[derive(Clone)]
@@ -34,17 +34,17 @@ pub(crate) struct World {
     /// What the devices really hold.
     pub holding: BTreeSet<DeviceId>,
     /// When each device was last read, unless replaced or edited since.
-    pub proved: BTreeMap<(Leg, DeviceId), OffsetDateTime>,
-    pub rows: BTreeMap<(Leg, DeviceId), TaskRecord>,
-    pub dispatched: BTreeMap<(Leg, u8), u64>,
+    pub proved: BTreeMap<(Pass, DeviceId), OffsetDateTime>,
+    pub rows: BTreeMap<(Pass, DeviceId), TaskRecord>,
+    pub dispatched: BTreeMap<(Pass, u8), u64>,
     pub waves: Vec<WaveRecord>,
     /// The wave in which a device was sent.
-    pub wave_of: BTreeMap<(Leg, DeviceId), u32>,
-    /// Devices that an operator selected since the leg began; after a resume, all of them.
-    pub asked_for: BTreeSet<(Leg, DeviceId)>,
+    pub wave_of: BTreeMap<(Pass, DeviceId), u32>,
+    /// Devices that an operator selected since the pass began; after a resume, all of them.
+    pub asked_for: BTreeSet<(Pass, DeviceId)>,
     /// Which device was reopened for which request.
-    pub opened: BTreeSet<(Leg, DeviceId, OffsetDateTime)>,
-    pub messages: Vec<(Leg, DeviceId, u32)>,
+    pub opened: BTreeSet<(Pass, DeviceId, OffsetDateTime)>,
+    pub messages: Vec<(Pass, DeviceId, u32)>,
     pub now: OffsetDateTime,
     pub sent_while_paused: bool,
     /// The devices without a proof when the gate was passed.
@@ -93,12 +93,12 @@ impl World {
     }
 
     pub(crate) fn tally(&self) -> Tally {
-        let leg = self.job.leg();
+        let pass = self.job.pass();
         let count = |wanted: TaskState| {
-            self.rows.iter().filter(|((of, _), task)| *of == leg && task.state == wanted).count() as u64
+            self.rows.iter().filter(|((of, _), task)| *of == pass && task.state == wanted).count() as u64
         };
         Tally {
-            dispatched: self.dispatched.iter().filter(|((of, _), _)| *of == leg).map(|(_, n)| n).sum(),
+            dispatched: self.dispatched.iter().filter(|((of, _), _)| *of == pass).map(|(_, n)| n).sum(),
             acked: count(TaskState::Acked),
             failed: count(TaskState::Failed),
             skipped: count(TaskState::Skipped),
@@ -112,25 +112,25 @@ impl World {
 
     pub(crate) fn send(&mut self, device: DeviceId, attempt: u32) {
         self.sent_while_paused |= self.job.state != JobState::Running;
-        self.messages.push((self.job.leg(), device, attempt));
+        self.messages.push((self.job.pass(), device, attempt));
     }
 
     /// Failed tasks, and tasks waiting for a retry, as recorded.
-    pub(crate) fn tasks(&self, leg: Leg) -> impl Iterator<Item = TaskRecord> {
+    pub(crate) fn tasks(&self, pass: Pass) -> impl Iterator<Item = TaskRecord> {
         let troubled = |task: &&TaskRecord| matches!(task.state, TaskState::Waiting | TaskState::Failed);
-        self.rows.iter().filter(move |((of, _), _)| *of == leg).map(|(_, task)| task).filter(troubled).cloned()
+        self.rows.iter().filter(move |((of, _), _)| *of == pass).map(|(_, task)| task).filter(troubled).cloned()
     }
 
-    pub(crate) fn state(&self, leg: Leg, device: &DeviceId) -> Option<TaskState> {
-        self.rows.get(&(leg, device.clone())).map(|task| task.state)
+    pub(crate) fn state(&self, pass: Pass, device: &DeviceId) -> Option<TaskState> {
+        self.rows.get(&(pass, device.clone())).map(|task| task.state)
     }
 
     /// Retries like the API. Returns whether anything was selected.
     pub(crate) fn retry(&mut self, choice: &Choice) -> bool {
         self.now += Duration::SECOND;
-        let leg = self.job.leg();
+        let pass = self.job.pass();
         let failed: BTreeSet<DeviceId> =
-            self.tasks(leg).filter(|task| task.state == TaskState::Failed).map(|task| task.device.clone()).collect();
+            self.tasks(pass).filter(|task| task.state == TaskState::Failed).map(|task| task.device.clone()).collect();
         let class = choice.class.map(|n| class_of(&device(n)));
         let wave = choice.wave.zip(self.job.wave.as_ref()).map(|(n, wave)| 1 + u32::from(n) % wave.number);
         let devices: BTreeSet<DeviceId> = choice
@@ -146,26 +146,26 @@ impl World {
         // What the choice selects, judged by observed events. Devices that joined and were sent by a resend belong to
         // no wave; a survey's wave covers the whole fleet.
         let of_survey = |wave: u32| {
-            let of_old = |record: &WaveRecord| record.leg == leg && record.number == wave && record.from.is_none();
+            let of_old = |record: &WaveRecord| record.pass == pass && record.number == wave && record.from.is_none();
             self.job.wave.as_ref().is_some_and(|now| now.survey && now.number == wave) || self.waves.iter().any(of_old)
         };
         let said = |device: &DeviceId| {
-            let sent_in = self.wave_of.get(&(leg, device.clone()));
+            let sent_in = self.wave_of.get(&(pass, device.clone()));
             class.is_none_or(|class| class == class_of(device))
                 && wave.zip(sent_in).is_none_or(|(wave, sent_in)| wave == *sent_in || of_survey(wave))
                 && (devices.is_empty() || devices.contains(device))
         };
         let chosen: BTreeSet<DeviceId> = self
-            .tasks(leg)
+            .tasks(pass)
             .filter(|task| task.state == TaskState::Failed && selection.chooses(self.job.id, task))
             .map(|task| task.device.clone())
             .collect();
         for device in
-            failed.iter().filter(|device| wave.is_none() || self.wave_of.contains_key(&(leg, (*device).clone())))
+            failed.iter().filter(|device| wave.is_none() || self.wave_of.contains_key(&(pass, (*device).clone())))
         {
             assert_eq!(chosen.contains(device), said(device), "{device} {choice:?}");
         }
-        let told: Vec<_> = (0..120).map(device).filter(said).map(|device| (leg, device)).collect();
+        let told: Vec<_> = (0..120).map(device).filter(said).map(|device| (pass, device)).collect();
         match self.job.clone().retry(selection, self.now) {
             Ok(job) if !chosen.is_empty() => self.job = job,
             _ => return false,
@@ -175,7 +175,7 @@ impl World {
     }
 
     /// Records a result of the device's current version.
-    pub(crate) fn record(&mut self, leg: Leg, device: &DeviceId, attempt: u32, state: TaskState) {
+    pub(crate) fn record(&mut self, pass: Pass, device: &DeviceId, attempt: u32, state: TaskState) {
         let of = self.fleet.get(device).copied();
         let ack = of.filter(|_| state == TaskState::Acked).map(|of| Ack {
             of,
@@ -187,19 +187,19 @@ impl World {
         let failure = Some(Failure::new(class_of(device), "no"));
         let settled = TaskRecord::new(device.clone(), state, attempt, OffsetDateTime::UNIX_EPOCH);
         let task = TaskRecord { of, ack, failure, ..settled };
-        self.rows.insert((leg, device.clone()), task);
+        self.rows.insert((pass, device.clone()), task);
     }
 
     /// Approved devices without a recent proof or a waiver of their current version.
     fn without_proof(&self) -> BTreeSet<DeviceId> {
-        let leg = self.job.leg();
+        let pass = self.job.pass();
         let since = self.job.demand(self.now).since;
         let lacks = |(device, version): (&DeviceId, &DeviceVersion)| {
-            let key = (leg, device.clone());
+            let key = (pass, device.clone());
             let waived = |task: &TaskRecord| task.state == TaskState::Waived && task.of == Some(*version);
             let proved = self.proved.get(&key).is_some_and(|at| *at >= since);
             // In a withdrawal, devices that do not hold the root need no proof.
-            let concerned = leg == Leg::Distribute || self.holding.contains(device);
+            let concerned = pass == Pass::Distribute || self.holding.contains(device);
             (concerned && !proved && !self.rows.get(&key).is_some_and(waived)).then(|| device.clone())
         };
         self.fleet.iter().filter_map(lacks).collect()

@@ -28,7 +28,7 @@ impl World {
             Action::Begin(Purpose::Survey) => self.job.begin_survey(self.revisions.clone(), &tally, now),
             Action::Begin(Purpose::Resend) => self.job.begin_resend(now),
             Action::Begin(Purpose::GiveUp) => self.job.begin_giving_up(now),
-            Action::Pass => self.pass(die),
+            Action::Sweep => self.sweep(die),
             Action::Dispatch { at_most } => self.dispatch(at_most, die),
             Action::FinishSending => self.finish_sending(),
             Action::CloseWave => {
@@ -58,7 +58,7 @@ impl World {
     /// Pages like the conductor: shard by shard, only devices without a row.
     pub(crate) fn dispatch(&mut self, at_most: u64, die: bool) {
         let Cursor { after, .. } = self.job.cursor.clone();
-        let (leg, shard) = (self.job.leg(), self.job.cursor.shard(self.job.id));
+        let (pass, shard) = (self.job.pass(), self.job.cursor.shard(self.job.id));
         let bound =
             self.job.bound.clone().filter(|bound| bound.step == self.job.cursor.step).and_then(|bound| bound.after);
         let mut page = self.in_shard(shard);
@@ -71,14 +71,14 @@ impl World {
             Some(last) if full => Cursor { step: self.job.cursor.step, after: Some(last.clone()) },
             _ => self.job.cursor.next_shard(),
         };
-        page.retain(|device| !self.rows.contains_key(&(leg, device.clone())));
+        page.retain(|device| !self.rows.contains_key(&(pass, device.clone())));
         let over = self.job.rollout.is_exceeded(self.tally().failed, self.tally().settled());
         let judged = self.tally().settled() >= self.job.rollout.error_budget_minimum;
         assert!(!(over && judged), "nobody new is sent while too many failed");
         let wave = self.job.wave.as_ref().unwrap().number;
-        self.wave_of.extend(page.iter().map(|device| ((leg, device.clone()), wave)));
+        self.wave_of.extend(page.iter().map(|device| ((pass, device.clone()), wave)));
         self.job.take_page(to, page.len() as u64);
-        *self.dispatched.entry((leg, shard)).or_default() += page.len() as u64;
+        *self.dispatched.entry((pass, shard)).or_default() += page.len() as u64;
         if die {
             return;
         }
@@ -91,15 +91,15 @@ impl World {
     /// Reopens like the conductor: shard by shard, recording first and sending then. If it dies, it dies in the middle
     /// of the last record.
     pub(crate) fn reopen(&mut self, die: bool) {
-        let (leg, id) = (self.job.leg(), self.job.id);
+        let (pass, id) = (self.job.pass(), self.job.id);
         let sends = !self.job.begins_to_resend();
         let selection = self.job.reopen.selection().cloned();
         let at = selection.as_ref().map_or(self.now, |selection| selection.asked);
         let shards = selection.map_or(0, |selection| selection.shards_done)..SHARDS;
-        let fails = |shard| self.tasks(leg).any(|task| in_shard(&task, shard) && self.job.reopen.opens(id, &task));
+        let fails = |shard| self.tasks(pass).any(|task| in_shard(&task, shard) && self.job.reopen.opens(id, &task));
         let dies_at = shards.clone().rev().find(|shard| die && fails(*shard));
         for shard in shards {
-            let tasks: Vec<TaskRecord> = self.tasks(leg).filter(|task| in_shard(task, shard)).collect();
+            let tasks: Vec<TaskRecord> = self.tasks(pass).filter(|task| in_shard(task, shard)).collect();
             let (failed, open) = (
                 |task: &&TaskRecord| self.job.reopen.opens(id, task),
                 |task: &&TaskRecord| self.job.reopen.has_opened(id, task),
@@ -109,8 +109,11 @@ impl World {
             let mut sent: Vec<_> = tasks.iter().filter(open).map(|task| (task.device.clone(), task.attempt)).collect();
             let recorded = if dies_at == Some(shard) { failed.len() / 2 } else { failed.len() };
             for (device, _) in &failed[..recorded] {
-                assert!(self.asked_for.contains(&(leg, device.clone())), "nobody asked for {device}");
-                assert!(self.opened.insert((leg, device.clone(), at)), "{device} is tried again twice for one request");
+                assert!(self.asked_for.contains(&(pass, device.clone())), "nobody asked for {device}");
+                assert!(
+                    self.opened.insert((pass, device.clone(), at)),
+                    "{device} is tried again twice for one request"
+                );
                 self.open(device, at);
             }
             if dies_at == Some(shard) {
@@ -129,7 +132,7 @@ impl World {
 
     /// Reopens the task with its next attempt.
     fn open(&mut self, device: &DeviceId, at: OffsetDateTime) -> u32 {
-        let task = self.rows.get_mut(&(self.job.leg(), device.clone())).unwrap();
+        let task = self.rows.get_mut(&(self.job.pass(), device.clone())).unwrap();
         (task.state, task.attempt, task.at) = (TaskState::Waiting, task.attempt + 1, at);
         task.attempt
     }
@@ -137,48 +140,48 @@ impl World {
     /// Devices of the page without a record may not have been sent.
     pub(crate) fn finish_sending(&mut self) {
         let sending = self.job.sending.take().unwrap();
-        let leg = self.job.leg();
+        let pass = self.job.pass();
         let (from, to, id) = (sending.from, sending.to, self.job.id);
         let unsent: Vec<DeviceId> = self
             .fleet
             .keys()
             .filter(|device| to.is_past(id, device) && !from.is_past(id, device) && self.job.is_taken(device))
-            .filter(|device| self.state(leg, device).is_none())
+            .filter(|device| self.state(pass, device).is_none())
             .cloned()
             .collect();
         unsent.into_iter().for_each(|device| self.send(device, 1));
     }
 
-    /// One page of the current pass. `die`: half of its results are recorded, and nothing is sent.
-    fn pass(&mut self, die: bool) {
-        let (leg, pass) = (self.job.leg(), self.job.pass.clone().unwrap());
-        if self.job.is_pass_over() {
-            return self.job.end_pass();
+    /// One page of the current sweep. `die`: half of its results are recorded, and nothing is sent.
+    fn sweep(&mut self, die: bool) {
+        let (pass, sweep) = (self.job.pass(), self.job.sweep.clone().unwrap());
+        if self.job.is_sweep_over() {
+            return self.job.end_sweep();
         }
-        let shard = pass.at.shard(self.job.id);
-        let known = self.rows.keys().filter(|(of, _)| *of == leg).map(|(_, device)| device);
+        let shard = sweep.at.shard(self.job.id);
+        let known = self.rows.keys().filter(|(of, _)| *of == pass).map(|(_, device)| device);
         let mut page: BTreeSet<DeviceId> = self.fleet.keys().chain(known).cloned().collect();
-        page.retain(|device| device.shard() == shard && pass.at.after.as_ref().is_none_or(|after| device > after));
+        page.retain(|device| device.shard() == shard && sweep.at.after.as_ref().is_none_or(|after| device > after));
         let is_last = page.len() <= PAGE;
         let page: Vec<DeviceId> = page.into_iter().take(PAGE).collect();
         let to = match page.last() {
-            Some(last) if !is_last => Cursor { step: pass.at.step, after: Some(last.clone()) },
-            _ => pass.at.next_shard(),
+            Some(last) if !is_last => Cursor { step: sweep.at.step, after: Some(last.clone()) },
+            _ => sweep.at.next_shard(),
         };
-        let demand = self.job.demand_of_pass(self.now);
+        let demand = self.job.demand_of_sweep(self.now);
         let found: Vec<(DeviceId, Finding)> = page
             .into_iter()
             .filter(|device| {
-                let known = self.rows.contains_key(&(leg, device.clone()));
+                let known = self.rows.contains_key(&(pass, device.clone()));
                 known || self.job.concerns(device, self.during(device))
             })
             .map(|device| {
-                let task = self.rows.get(&(leg, device.clone()));
+                let task = self.rows.get(&(pass, device.clone()));
                 (device.clone(), find(self.fleet.get(&device).copied(), task, demand))
             })
             .collect();
         let deeds: Vec<_> =
-            found.iter().filter_map(|(device, finding)| Some((device, pass.purpose.deed(*finding)?))).collect();
+            found.iter().filter_map(|(device, finding)| Some((device, sweep.purpose.deed(*finding)?))).collect();
         let done = if die { deeds.len() / 2 } else { deeds.len() };
         for (device, deed) in &deeds[..done] {
             let deed = if self.under_way.contains(*device) { deed.under_way() } else { *deed };
@@ -191,15 +194,15 @@ impl World {
                         self.send((*device).clone(), attempt);
                     }
                 }
-                Deed::Lose { attempt } => self.record(leg, device, attempt, TaskState::Failed),
-                Deed::Skip { attempt } => self.record(leg, device, attempt, TaskState::Skipped),
+                Deed::Lose { attempt } => self.record(pass, device, attempt, TaskState::Failed),
+                Deed::Skip { attempt } => self.record(pass, device, attempt, TaskState::Skipped),
             }
         }
         if die && !deeds.is_empty() {
             return;
         }
         if let Some((shard, all)) = self.job.note_page(to, found.into_iter().map(|(_, finding)| finding)) {
-            self.dispatched.insert((leg, shard), all);
+            self.dispatched.insert((pass, shard), all);
         }
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{Activation, Command, JobOutcome, Leg};
+use rootcast_core::job::{Activation, Command, JobOutcome, Pass};
 use rootcast_core::rollover::rollout::Rollout;
 use time::Duration;
 
@@ -52,16 +52,16 @@ pub(crate) struct Choice {
 }
 
 impl World {
-    pub(crate) fn deliver(&mut self, message: (Leg, DeviceId, u32)) {
+    pub(crate) fn deliver(&mut self, message: (Pass, DeviceId, u32)) {
         self.visit(message, self.job.bundle_version);
     }
 
     /// Like a worker: judges the message by the records, never by its contents.
-    fn visit(&mut self, (leg, device, attempt): (Leg, DeviceId, u32), bundle_version: u64) {
-        if !self.job.takes_device_work(leg) {
+    fn visit(&mut self, (pass, device, attempt): (Pass, DeviceId, u32), bundle_version: u64) {
+        if !self.job.takes_device_work(pass) {
             return;
         }
-        match self.rows.get(&(leg, device.clone())) {
+        match self.rows.get(&(pass, device.clone())) {
             None if attempt == 1 => {}
             Some(task) if task.state == TaskState::Waiting && task.attempt == attempt => {}
             _ => return,
@@ -72,15 +72,15 @@ impl World {
             true => TaskState::Acked,
         };
         if state == TaskState::Acked && bundle_version == self.job.bundle_version {
-            if leg == Leg::Distribute {
+            if pass == Pass::Distribute {
                 self.holding.insert(device.clone());
             } else {
                 self.holding.remove(&device);
             }
-            self.proved.insert((leg, device.clone()), self.now);
+            self.proved.insert((pass, device.clone()), self.now);
         }
-        self.record(leg, &device, attempt, state);
-        if let Some(ack) = self.rows.get_mut(&(leg, device)).and_then(|task| task.ack.as_mut()) {
+        self.record(pass, &device, attempt, state);
+        if let Some(ack) = self.rows.get_mut(&(pass, device)).and_then(|task| task.ack.as_mut()) {
             ack.bundle_version = bundle_version;
         }
     }
@@ -137,9 +137,9 @@ impl World {
             Event::Retry(choice) => _ = self.retry(choice),
             Event::Abort => self.command(Command::Abort),
             Event::WaiveAll => {
-                let leg = self.job.leg();
+                let pass = self.job.pass();
                 for ((of, device), task) in &mut self.rows {
-                    if *of == leg && task.state == TaskState::Failed {
+                    if *of == pass && task.state == TaskState::Failed {
                         (task.state, task.of) = (TaskState::Waived, self.fleet.get(device).copied());
                     }
                 }
@@ -153,8 +153,8 @@ impl World {
         if let Ok(job) = self.job.clone().command(command, self.now) {
             self.job = job;
             if command == Command::Resume {
-                let leg = self.job.leg();
-                self.asked_for.extend((0..120).map(|number| (leg, device(number))));
+                let pass = self.job.pass();
+                self.asked_for.extend((0..120).map(|number| (pass, device(number))));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A pass over a leg's devices: a survey, a resend, or giving up. Its position is recorded page by page, so that
+//! A sweep over a pass's devices: a survey, a resend, or giving up. Its position is recorded page by page, so that
 //! another invocation can continue it after any call.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use rootcast_core::device::{DeviceId, DeviceVersion};
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome, TaskRecord};
 use rootcast_core::job::visit::TaskAttempt;
-use rootcast_core::job::{Cursor, Job, JobId, Leg};
+use rootcast_core::job::{Cursor, Job, JobId, Pass};
 use rootcast_core::rollover::survey::{Deed, Finding, Purpose, find};
 use rootcast_ledger::{Conducting, DeviceRecord, Dispatched, LedgerError, Settlement, TaskKey};
 use tokio::time::Instant;
@@ -31,24 +31,24 @@ struct Row {
 }
 
 impl App {
-    /// Continues until the pass ends or the time is over. Records the position whenever the pass changed something, and
+    /// Continues until the sweep ends or the time is over. Records the position whenever the sweep changed something, and
     /// every thousand devices.
-    pub(crate) async fn pass(
+    pub(crate) async fn sweep(
         &self,
         held: &Conducting,
         mut job: Job,
         deadline: Instant,
     ) -> Result<StepResult, ConductError> {
-        let counters = self.ledger.counters(job.id, job.leg()).await?;
+        let counters = self.ledger.counters(job.id, job.pass()).await?;
         let is_new = |(shard, devices): &(u8, u64)| {
             counters.get(usize::from(*shard)).is_none_or(|tally| tally.dispatched != *devices)
         };
         let (mut counted, mut read) = (Vec::new(), 0);
-        while let Some(pass) = job.pass.clone() {
-            let is_over = job.is_pass_over();
+        while let Some(sweep) = job.sweep.clone() {
+            let is_over = job.is_sweep_over();
             let is_late = Instant::now() >= deadline;
             if is_over {
-                job.end_pass();
+                job.end_sweep();
             }
             if is_over || is_late || read >= PAGE {
                 self.commit(&mut job, std::mem::take(&mut counted)).await?;
@@ -60,9 +60,9 @@ impl App {
             if is_late {
                 return Ok(StepResult::HandOn);
             }
-            let (rows, to) = self.rows(&job, &pass.at).await?;
+            let (rows, to) = self.rows(&job, &sweep.at).await?;
             read += rows.len();
-            let demand = job.demand_of_pass((self.clock)());
+            let demand = job.demand_of_sweep((self.clock)());
             let rows: Vec<(Row, Finding)> = rows
                 .into_iter()
                 .filter(|row| row.task.is_some() || job.concerns(&row.device, row.during))
@@ -71,7 +71,7 @@ impl App {
                     (row, finding)
                 })
                 .collect();
-            let acted = self.carry_out(held, &job, pass.purpose, &rows).await?;
+            let acted = self.carry_out(held, &job, sweep.purpose, &rows).await?;
             let shard = job.note_page(to, rows.iter().map(|(_, finding)| *finding)).filter(is_new);
             counted.extend(shard.map(|(shard, devices)| Dispatched::Exactly { shard, devices }));
             if acted {
@@ -87,7 +87,7 @@ impl App {
         let (shard, after) = (at.shard(job.id), at.after.as_ref());
         let fleet = self.ledger.fleet(shard, after, None, PAGE).await?;
         let last = fleet.last().filter(|_| fleet.len() == PAGE).map(|entry| entry.device.clone());
-        let tasks = self.ledger.tasks(job.id, job.leg(), shard, after, last.as_ref()).await?;
+        let tasks = self.ledger.tasks(job.id, job.pass(), shard, after, last.as_ref()).await?;
         let to = match last {
             Some(last) => Cursor { step: at.step, after: Some(last) },
             None => at.next_shard(),
@@ -123,7 +123,7 @@ impl App {
         for (row, deed) in deeds {
             let device = row.device.clone();
             let deed = match deed {
-                Deed::Lose { attempt } if self.is_under_way(job.id, job.leg(), attempt, records.get(&device)) => {
+                Deed::Lose { attempt } if self.is_under_way(job.id, job.pass(), attempt, records.get(&device)) => {
                     deed.under_way()
                 }
                 other => other,
@@ -148,7 +148,7 @@ impl App {
             self.ledger.settle_as_conductor(held, some.to_vec()).await?;
         }
         for some in reopened.chunks(SETTLED_AT_ONCE) {
-            self.ledger.reopen(held, job.leg(), some, (self.clock)()).await?;
+            self.ledger.reopen(held, job.pass(), some, (self.clock)()).await?;
         }
         let acted = !(given_up.is_empty() && sent.is_empty());
         if !sent.is_empty() {
@@ -159,14 +159,14 @@ impl App {
 
     /// Whether the device will continue by itself. A try overdue by more than the stall time no longer counts: a resend
     /// covers it.
-    pub(crate) fn is_under_way(&self, job: JobId, leg: Leg, attempt: u32, device: Option<&DeviceRecord>) -> bool {
-        let task = TaskAttempt { job, leg, attempt };
+    pub(crate) fn is_under_way(&self, job: JobId, pass: Pass, attempt: u32, device: Option<&DeviceRecord>) -> bool {
+        let task = TaskAttempt { job, pass, attempt };
         device.is_some_and(|device| device.is_under_way(task, self.stall, (self.clock)()))
     }
 
     fn settlement(&self, job: &Job, row: &Row, attempt: u32, outcome: Outcome) -> Settlement {
         Settlement {
-            key: TaskKey { job: job.id, leg: job.leg(), device: row.device.clone() },
+            key: TaskKey { job: job.id, pass: job.pass(), device: row.device.clone() },
             attempt,
             of: row.version,
             outcome,
