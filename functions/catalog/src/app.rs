@@ -63,7 +63,13 @@ impl App {
 
 impl Parts {
     pub(crate) fn operations(&self) -> Operations<'_> {
-        Operations { ledger: &self.ledger, queue: &self.queue, control_queue: &self.control_queue, clock: self.clock }
+        Operations {
+            ledger: &self.ledger,
+            queue: &self.queue,
+            control_queue: &self.control_queue,
+            clock: self.clock,
+            deadline: None,
+        }
     }
 
     async fn from_env() -> Result<Self, Misconfigured> {

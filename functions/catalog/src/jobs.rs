@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use axum::extract::State;
 use rootcast_core::device::DeviceId;
-use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobState, Pass, Phase, Tally};
+use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobRecord, JobState, Pass, Phase, Tally};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_core::rollover::survey::Findings;
 use rootcast_core::rollover::transition::WaveRecord;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
-use rootcast_ledger::{Departure, JobRecord, Leave, Ledger};
+use rootcast_ledger::{Departure, Leave, Ledger};
 use serde::Serialize;
 
 use crate::app::App;

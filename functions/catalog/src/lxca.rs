@@ -4,11 +4,11 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use rootcast_core::job::standing::Standing;
-use rootcast_core::job::{Command, Job, JobId, JobState, Tally};
+use rootcast_core::job::{Command, Job, JobId, JobRecord, JobState, Tally};
 use rootcast_dialects::lenovo::jobs::{Action, Compact, DeviceResult, JobView, Task, job_ids};
 use rootcast_dialects::lenovo::{About, Body, Envelope, LenovoError, Message};
 use rootcast_gate::{Principal, RequestId};
-use rootcast_ledger::{JobRecord, Ledger};
+use rootcast_ledger::Ledger;
 use time::OffsetDateTime;
 
 use crate::app::{App, Parts};

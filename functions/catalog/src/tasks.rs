@@ -8,10 +8,10 @@ use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::standing::Standing;
 use rootcast_core::job::task::{ErrorClass, Failure, TaskState};
 use rootcast_core::job::visit::{TaskAttempt, Tries};
-use rootcast_core::job::{Job, JobId, Pass};
+use rootcast_core::job::{Job, JobId, JobRecord, Pass};
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
 use rootcast_gate::Principal;
-use rootcast_ledger::{JobRecord, Ledger};
+use rootcast_ledger::Ledger;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;

@@ -13,11 +13,11 @@ use std::time::Duration;
 use rootcast_authority::{AuthorityError, CertificateAuthority};
 use rootcast_core::audit::Actor;
 use rootcast_core::job::message::Control;
-use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobState, Tally};
+use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobRecord, JobState, Tally};
 use rootcast_core::metric::Metric;
 use rootcast_core::rollover::plan::{Action, Step, plan};
 use rootcast_core::rollover::survey::Purpose;
-use rootcast_ledger::{Authority, Change, Conducting, FleetShard, JobRecord, Ledger, LedgerError, Misconfigured};
+use rootcast_ledger::{Authority, Change, Conducting, FleetShard, Ledger, LedgerError, Misconfigured};
 use rootcast_queue::{Queue, QueueError};
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -105,8 +105,8 @@ impl App {
         }
     }
 
-    /// Releases the lease although the job needs another look: the message that follows causes it. A mark that a refused
-    /// conductor left is cleared by the first try. If this fails too, the lease expires by itself.
+    /// Releases the lease although the job needs another look, which the message that hands it on will cause. The first
+    /// try fails if a refused conductor left a mark, and clears it. If the second fails as well, the lease expires.
     async fn give_back(&self, held: &Conducting) {
         for _ in 0..2 {
             match self.ledger.finish_conducting(held).await {

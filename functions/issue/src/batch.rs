@@ -3,9 +3,10 @@
 use aws_lambda_events::event::sqs::SqsEvent;
 use rootcast_core::deployment::lifecycle::{Stage, Work};
 use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::JobRecord;
 use rootcast_core::job::message::{Publish, Task};
 use rootcast_core::job::task::TaskRecord;
-use rootcast_ledger::{JobRecord, UseRecord};
+use rootcast_ledger::UseRecord;
 use rootcast_pki::crl::CrlShard;
 use rootcast_queue::Delivery;
 use serde::Deserialize;

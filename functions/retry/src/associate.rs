@@ -43,7 +43,7 @@ pub(crate) async fn associate(
     let named = app.named(ASSOCIATE, &caller, wanted.certificate_dn).await?;
     may_write(&caller, &devices)?;
     let by = caller.acting(&id);
-    let not_bound = app.operations().associate(named.id, &devices, &by).await;
+    let not_bound = app.operations().until(deadline).associate(named.id, &devices, &by).await;
     let not_bound = not_bound.map_err(|why| ASSOCIATE.not_begun(&named, why))?;
     if !not_bound.is_empty() {
         return Err(refused(&not_bound));

@@ -33,13 +33,16 @@ impl App {
         by: &Actor,
         deadline: Instant,
     ) -> Result<Begun, VenafiError> {
-        let pushed = self.operations().push(named.id, devices, by, deadline).await;
-        let Pushed { jobs, refused: failed, late } = pushed.map_err(|why| call.not_begun(named, why))?;
+        let Pushed { jobs, refused: failed, late, stopped } =
+            self.operations().push(named.id, devices, by, deadline).await;
         let mut begun = Begun::default();
         for job in jobs {
             info!(caller = by.principal, job.id = %job.id, certificate.id = %named.id, call = call.name, "deployment begun");
             begun.jobs.push(job.id);
             begun.devices.extend(job.devices);
+        }
+        if let Some(why) = stopped {
+            return Err(call.not_begun(named, why));
         }
         let failed = failed.into_iter().map(|(device, why)| (device, why.to_string()));
         let late = late.into_iter().map(|device| (device, LATE.to_owned()));
@@ -58,7 +61,7 @@ impl App {
         deadline: Instant,
     ) -> Result<Begun, VenafiError> {
         let Some(device) = held.device() else { return self.deploy(call, named, devices, by, deadline).await };
-        let job = self.operations().issue(device, by).await;
+        let job = self.operations().until(deadline).issue(device, by).await;
         let job = job.map_err(|why| call.not_begun(named, why))?;
         info!(caller = by.principal, job.id = %job.id, certificate.id = %named.id, call = call.name, "issuance begun");
         Ok(Begun { jobs: vec![job.id], devices: vec![device.clone()] })

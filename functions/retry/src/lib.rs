@@ -54,7 +54,13 @@ pub struct App {
 
 impl App {
     fn operations(&self) -> Operations<'_> {
-        Operations { ledger: &self.ledger, queue: &self.queue, control_queue: &self.control_queue, clock: self.clock }
+        Operations {
+            ledger: &self.ledger,
+            queue: &self.queue,
+            control_queue: &self.control_queue,
+            clock: self.clock,
+            deadline: None,
+        }
     }
 }
 

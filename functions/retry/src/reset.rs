@@ -69,7 +69,7 @@ fn refused(why: NotDone<NotReset>) -> VenafiError {
             "Reset is not completed. The device {device} is being worked on: send the request again."
         )),
         NotDone::Refused(NotReset::Nothing) => Documented::NothingToReset.into(),
-        // Told by the device.
+        // An operation that is busy or late names the device that it waits for.
         NotDone::Busy | NotDone::Late => VenafiError::from(LedgerError::Conflict),
         NotDone::Ledger(error) => error.into(),
     }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use rootcast_core::deployment::lifecycle::{Entry, Stage};
+use rootcast_core::job::JobRecord;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
 use rootcast_core::job::visit::{self, Opening, Patience, TaskAttempt, Tries, Working};
 use rootcast_drivers::{Credential, Endpoint, Monitor};
-use rootcast_ledger::{DeviceRecord, JobRecord, Lease, LeaseRefused, Left, ObservedTrustStore, Settlement};
+use rootcast_ledger::{DeviceRecord, Lease, LeaseRefused, Left, ObservedTrustStore, Settlement};
 use rootcast_queue::Delivery;
 use time::OffsetDateTime;
 use tracing::{info, warn};

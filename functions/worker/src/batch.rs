@@ -2,10 +2,10 @@
 
 use rootcast_core::deployment::lifecycle::Work;
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_core::job::Pass;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::TaskRecord;
-use rootcast_ledger::{Authority, JobRecord};
+use rootcast_core::job::{JobRecord, Pass};
+use rootcast_ledger::Authority;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TaskWork {

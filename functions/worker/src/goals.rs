@@ -126,8 +126,10 @@ impl App {
                 goals.bundles.insert(version, bundle);
             }
         }
+        // Also one that does not open now is tried once a batch: a call to KMS may take ten seconds.
+        let mut read = BTreeSet::new();
         for wanted @ (certificate, own) in certificates {
-            if !goals.identities.contains_key(&wanted)
+            if read.insert(wanted)
                 && let Some(identity) = self.identity(certificate, own).await?
             {
                 goals.identities.insert(wanted, identity);

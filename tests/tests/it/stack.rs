@@ -241,7 +241,7 @@ impl Stack {
                     skipped: count(TaskState::Skipped),
                     waived: count(TaskState::Waived),
                 };
-                assert_eq!(tally, counted, "leg {pass}, shard {shard}: {tasks:?}");
+                assert_eq!(tally, counted, "pass {pass}, shard {shard}: {tasks:?}");
             }
         }
     }

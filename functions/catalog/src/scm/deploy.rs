@@ -94,9 +94,8 @@ pub(crate) async fn deploy(
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
     Named(id): Named,
-    body: Result<Body<DeployRequest>, HuaweiError>,
+    Body(wanted): Body<DeployRequest>,
 ) -> Result<(HeaderMap, Json<Answer>), HuaweiError> {
-    let Body(wanted) = body?;
     wanted.check()?;
     let parts = app.parts().await?;
     load(&parts.ledger, &caller, Right::Write, id).await?;

@@ -56,7 +56,7 @@ async fn an_empty_table_is_an_empty_list() {
 }
 
 #[tokio::test]
-async fn only_what_is_under_the_path_is_diverted() {
+async fn only_paths_below_v3_scm_go_to_huawei() {
     for path in ["/v3", "/v3/scmx", "/x/v3/scm", "/v3//scm"] {
         let response = call(signed_in("GET", path), "").await;
         assert!(!response.headers().contains_key("x-request-id"), "{path}");

@@ -141,7 +141,7 @@ impl CertificateAuthority {
         };
         root.key = Some(key);
         root.key_made = Some(now);
-        root.standing().reach(Stage::ApproveRequest, "Its key is made.", now);
+        root.life().reach(Stage::ApproveRequest, "Its key is made.", now);
         self.save_root(root).await
     }
 
@@ -165,7 +165,7 @@ impl CertificateAuthority {
             Some(_) => {}
             None => {
                 root.tbs = Some(prepared.tbs_sha256());
-                root.standing().reach(Stage::RetrieveCertificate, "What is to be signed is on record.", now);
+                root.life().reach(Stage::RetrieveCertificate, "What is to be signed is on record.", now);
                 self.save_root(root).await?;
             }
         }

@@ -44,7 +44,7 @@ impl CertificateAuthority {
             old = roots.iter().find(|other| Some(other.generation) == authority.signing).cloned();
             acts.push(self.switch(&mut authority, &mut root, old.as_mut(), by, now).await?.1);
         } else {
-            root.standing().publish(now);
+            root.life().publish(now);
         }
         roots.push(root.clone());
         let bundle = self.sign_bundle(&authority, &roots, Some(root.generation), now).await?;
@@ -102,7 +102,7 @@ impl CertificateAuthority {
         let mut roots = self.ledger.roots(&authority).await?;
         let root = roots.iter_mut().find(|root| root.generation == job.generation);
         let root = root.ok_or(AuthorityError::Missing("root"))?;
-        root.standing().abandon(now);
+        root.life().abandon(now);
         let root = root.clone();
         let bundle = self.sign_bundle(&authority, &roots, None, now).await?;
         authority.bundle = bundle.bundle.version;

@@ -71,7 +71,7 @@ struct Parts {
 }
 
 impl Refusal {
-    /// `text`: what is wrong; `recovery`: what the caller does about it. Both are sentences.
+    /// `text`: what is wrong; `recovery`: what the caller does about it, empty where the API has one text. Sentences.
     pub fn new(kind: Kind, text: impl Into<String>, recovery: impl Into<String>) -> Self {
         Self(Box::new(Parts {
             kind,

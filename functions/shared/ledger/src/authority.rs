@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
 use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_core::installation::InstallationId;
 use rootcast_core::job::JobId;
-use rootcast_core::rollover::generation::{GenerationState, Standing};
+use rootcast_core::rollover::generation::{GenerationState, RootLife};
 use rootcast_core::rollover::restore::Counters;
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::bundle::Bundle;
@@ -110,8 +110,8 @@ pub struct RootRecord {
 
 impl RootRecord {
     /// What changes of it as its life goes on.
-    pub const fn standing(&mut self) -> Standing<'_> {
-        Standing { state: &mut self.state, lifecycle: &mut self.lifecycle }
+    pub const fn life(&mut self) -> RootLife<'_> {
+        RootLife { state: &mut self.state, lifecycle: &mut self.lifecycle }
     }
 
     /// What signing needs; `None` before the root is published.

@@ -88,7 +88,7 @@ impl Ledger {
         answer.item.map(from_job_item).transpose()
     }
 
-    /// A job after what its act says. `revision` is that which was read; it is raised on the way out.
+    /// Saves a changed job with its audit entry. `revision` is the one that was read; the record gets the next one.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] where the job is not as it was read.

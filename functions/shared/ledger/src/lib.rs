@@ -62,9 +62,6 @@ pub use revocation::{CrlRecord, Revocation, RevokedRecord};
 pub use tasks::{Settled, Settlement, TaskKey};
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
 
-/// What [`Ledger::job_of_any_kind`] answers.
-pub use rootcast_core::job::JobRecord;
-
 use aws_sdk_dynamodb::Client;
 
 /// Access to all records, with one client.

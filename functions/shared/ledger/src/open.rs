@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap};
 
 use rootcast_core::deployment::lifecycle::Entry;
-use rootcast_core::job::JobId;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::TaskRecord;
+use rootcast_core::job::{JobId, JobRecord};
 use tracing::info;
 
-use crate::{JobRecord, Ledger, LedgerError, TaskKey};
+use crate::{Ledger, LedgerError, TaskKey};
 
 /// The jobs and task records of a batch.
 pub struct BatchRecords {

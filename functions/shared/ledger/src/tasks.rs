@@ -7,13 +7,13 @@ use rootcast_core::deployment::lifecycle::Entry;
 use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{Outcome, TaskRecord, TaskState};
-use rootcast_core::job::{JobId, Pass, Tally};
+use rootcast_core::job::{JobId, JobRecord, Pass, Tally};
 use time::OffsetDateTime;
 
 use crate::commit::{Condition, cancelled, failed, put};
 use crate::item::{Item, from_item, job_key, number, text};
 use crate::jobs::from_job_item;
-use crate::{Conducting, JobRecord, Ledger, LedgerError};
+use crate::{Conducting, Ledger, LedgerError};
 
 /// Identifies a device's task.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

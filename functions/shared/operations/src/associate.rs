@@ -7,7 +7,7 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_ledger::{CertificateOrPending, DeviceRecord, UseRecord};
 
-use crate::attempts::attempts;
+use crate::attempts::attempts_until;
 use crate::deploy::may_go_to_devices;
 use crate::judge::{at_rest, judge};
 use crate::{DeviceRefusal, NotBegun, NotDone, Operations, Request};
@@ -24,23 +24,27 @@ impl Operations<'_> {
         by: &Actor,
     ) -> Result<Vec<(DeviceId, DeviceRefusal)>, NotDone<NotBegun>> {
         let (ledger, request) = (self.ledger, self.request(by));
-        attempts(|| async {
-            may_go_to_devices(ledger, certificate, request.now).await?;
-            let mut found = ledger.devices_by_id(devices).await?;
-            let uses = ledger.uses_of_devices(found.values()).await?;
-            let (mut fresh, mut refused) = (Vec::new(), Vec::new());
-            for id in devices.iter().filter(|id| binding_of(&uses, certificate, id).is_none()) {
-                match judge(found.remove(id), certificate, Work::Install, &uses) {
-                    Ok(new) => fresh.push(new.device),
-                    Err(why) => refused.push((id.clone(), why)),
+        attempts_until(
+            self.deadline,
+            |_| false,
+            || async {
+                may_go_to_devices(ledger, certificate, request.now).await?;
+                let mut found = ledger.devices_by_id(devices).await?;
+                let uses = ledger.uses_of_devices(found.values()).await?;
+                let (mut fresh, mut refused) = (Vec::new(), Vec::new());
+                for id in devices.iter().filter(|id| binding_of(&uses, certificate, id).is_none()) {
+                    match judge(found.remove(id), certificate, Work::Install, &uses) {
+                        Ok(new) => fresh.push(new.device),
+                        Err(why) => refused.push((id.clone(), why)),
+                    }
                 }
-            }
-            if !fresh.is_empty() && refused.is_empty() {
-                let act = act(certificate, Action::Associate, fresh.iter().map(|device| &device.id), request);
-                ledger.bind(certificate, &fresh, &act).await?;
-            }
-            Ok(refused)
-        })
+                if !fresh.is_empty() && refused.is_empty() {
+                    let act = act(certificate, Action::Associate, fresh.iter().map(|device| &device.id), request);
+                    ledger.bind(certificate, &fresh, &act).await?;
+                }
+                Ok(refused)
+            },
+        )
         .await
     }
 
@@ -57,29 +61,34 @@ impl Operations<'_> {
         by: &Actor,
     ) -> Result<Vec<(DeviceId, DeviceRefusal)>, NotDone<NotBegun>> {
         let (ledger, request) = (self.ledger, self.request(by));
-        attempts(|| async {
-            let held = ledger.certificate_or_pending(certificate).await?.ok_or(NotBegun::NoCertificate)?;
-            if let Some(device) = CertificateOrPending::device(&held) {
-                return Err(NotBegun::Own(device.clone()).into());
-            }
-            let mut found = ledger.devices_by_id(devices).await?;
-            let uses = ledger.uses_of_devices(found.values()).await?;
-            let (mut bindings, mut refused): (Vec<(DeviceRecord, UseRecord)>, _) = (Vec::new(), Vec::new());
-            for id in devices {
-                let device = found.remove(id).ok_or(DeviceRefusal::NoDevice);
-                match device.and_then(|device| at_rest(&device, &uses).map(|()| device)) {
-                    Ok(device) => {
-                        bindings.extend(binding_of(&uses, certificate, id).map(|binding| (device, binding.clone())))
-                    }
-                    Err(why) => refused.push((id.clone(), why)),
+        attempts_until(
+            self.deadline,
+            |_| false,
+            || async {
+                let held = ledger.certificate_or_pending(certificate).await?.ok_or(NotBegun::NoCertificate)?;
+                if let Some(device) = CertificateOrPending::device(&held) {
+                    return Err(NotBegun::Own(device.clone()).into());
                 }
-            }
-            if !bindings.is_empty() && refused.is_empty() {
-                let act = act(certificate, Action::Dissociate, bindings.iter().map(|(device, _)| &device.id), request);
-                ledger.unbind(certificate, &bindings, &act).await?;
-            }
-            Ok(refused)
-        })
+                let mut found = ledger.devices_by_id(devices).await?;
+                let uses = ledger.uses_of_devices(found.values()).await?;
+                let (mut bindings, mut refused): (Vec<(DeviceRecord, UseRecord)>, _) = (Vec::new(), Vec::new());
+                for id in devices {
+                    let device = found.remove(id).ok_or(DeviceRefusal::NoDevice);
+                    match device.and_then(|device| at_rest(&device, &uses).map(|()| device)) {
+                        Ok(device) => {
+                            bindings.extend(binding_of(&uses, certificate, id).map(|binding| (device, binding.clone())))
+                        }
+                        Err(why) => refused.push((id.clone(), why)),
+                    }
+                }
+                if !bindings.is_empty() && refused.is_empty() {
+                    let act =
+                        act(certificate, Action::Dissociate, bindings.iter().map(|(device, _)| &device.id), request);
+                    ledger.unbind(certificate, &bindings, &act).await?;
+                }
+                Ok(refused)
+            },
+        )
         .await
     }
 }

@@ -41,6 +41,9 @@ where
             done => return done,
         };
         let Some(pause) = pauses.next() else { return Err(last) };
+        if deadline.is_some_and(|deadline| Instant::now() + pause >= deadline) {
+            return Err(NotDone::Late);
+        }
         sleep(pause).await;
     }
 }

@@ -9,7 +9,7 @@ use rootcast_ledger::Ledger;
 use thiserror::Error;
 use time::{Date, OffsetDateTime};
 
-use crate::attempts::attempts;
+use crate::attempts::attempts_until;
 use crate::judge::judge;
 use crate::{DeviceRefusal, NotDone, Operations, Request};
 
@@ -57,7 +57,8 @@ impl Operations<'_> {
         by: &Actor,
     ) -> Result<Begun, NotDone<NotBegun>> {
         let request = self.request(by);
-        let begun = attempts(|| deploy(self.ledger, certificate, devices, request)).await?;
+        let attempt = || deploy(self.ledger, certificate, devices, request);
+        let begun = attempts_until(self.deadline, |_| false, attempt).await?;
         if let Some(job) = &begun.job {
             self.wake(job.id, "created").await;
         }

@@ -9,14 +9,15 @@ use rootcast_core::inventory::id::CertificateId;
 use rootcast_ledger::{CertificateOrPending, Ledger, PendingCertificate};
 use time::OffsetDateTime;
 
-use crate::attempts::attempts;
+use crate::attempts::{attempts, attempts_until};
 use crate::judge::judge;
 use crate::{NotBegun, NotDone, Operations, Request};
 
 impl Operations<'_> {
     /// Begins to have a device's own certificate made and brought there, be it the first or one that follows another.
     pub async fn issue(&self, device: &DeviceId, by: &Actor) -> Result<Deployment, NotDone<NotBegun>> {
-        let job = issue(self.ledger, device, self.request(by)).await?;
+        let request = self.request(by);
+        let job = attempts_until(self.deadline, |_| false, || record(self.ledger, device, request)).await?;
         self.wake(job.id, "created").await;
         Ok(job)
     }

@@ -25,6 +25,7 @@ use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
 use thiserror::Error;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 pub use self::deploy::{Begun, NotBegun};
 pub use self::issue::issue;
@@ -42,6 +43,8 @@ pub struct Operations<'a> {
     /// URL of the conductor's queue.
     pub control_queue: &'a str,
     pub clock: fn() -> OffsetDateTime,
+    /// When the request has to be answered.
+    pub deadline: Option<Instant>,
 }
 
 /// Who asks, and when.
@@ -51,7 +54,8 @@ pub struct Request<'a> {
     pub now: OffsetDateTime,
 }
 
-/// Why a command was not carried out. `R`: what was decided against it; nothing was written then.
+/// Why a command was not carried out. `R`: the decision against it. Nothing was written then, except by a reset, which
+/// may have given up other devices.
 #[derive(Debug, Error)]
 pub enum NotDone<R> {
     #[error(transparent)]
@@ -94,6 +98,12 @@ impl From<Refused> for NotDone<JobRefusal> {
 }
 
 impl Operations<'_> {
+    /// The same, with a deadline.
+    #[must_use]
+    pub fn until(self, deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..self }
+    }
+
     async fn job(&self, id: JobId) -> Result<JobRecord, NotDone<JobRefusal>> {
         Ok(self.ledger.job_of_any_kind(id).await?.ok_or(JobRefusal::NoJob)?)
     }

@@ -16,6 +16,8 @@ pub struct Pushed {
     pub refused: Vec<(DeviceId, DeviceRefusal)>,
     /// The time was over before their turn.
     pub late: Vec<DeviceId>,
+    /// Why the rest was not begun.
+    pub stopped: Option<NotDone<NotBegun>>,
 }
 
 /// Why a certificate is not pushed to a device now.
@@ -45,17 +47,24 @@ impl Operations<'_> {
         devices: &[DeviceId],
         by: &Actor,
         deadline: Instant,
-    ) -> Result<Pushed, NotDone<NotBegun>> {
+    ) -> Pushed {
         let mut pushed = Pushed::default();
         for chunk in devices.chunks(MOST_DEPLOYED) {
             if Instant::now() >= deadline {
                 pushed.late.extend_from_slice(chunk);
                 continue;
             }
-            let begun = self.deploy(certificate, chunk, by).await?;
-            pushed.refused.extend(begun.refused);
-            pushed.jobs.extend(begun.job);
+            match self.until(deadline).deploy(certificate, chunk, by).await {
+                Ok(begun) => {
+                    pushed.refused.extend(begun.refused);
+                    pushed.jobs.extend(begun.job);
+                }
+                Err(why) => {
+                    pushed.stopped = Some(why);
+                    break;
+                }
+            }
         }
-        Ok(pushed)
+        pushed
     }
 }

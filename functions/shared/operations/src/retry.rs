@@ -4,7 +4,7 @@
 //! which each failed and with its next attempt, so that a message of an older attempt changes nothing.
 
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use rootcast_core::audit::{Act, Action, Actor, Subject};
@@ -29,8 +29,8 @@ pub struct Filters {
     pub devices: Option<Vec<DeviceId>>,
 }
 
-/// The job as it is afterwards, and how many of its devices were chosen. Exact when it was counted, just before: a job
-/// that runs may have one more that fails before the conductor opens them.
+/// The job as it is afterwards, and the number of devices that had failed and were chosen. What fails later is not
+/// included, and not opened.
 #[derive(Debug)]
 pub struct Retried {
     pub job: JobRecord,
@@ -49,20 +49,22 @@ impl Operations<'_> {
     /// Those of a job's failed devices that are chosen: all of them, or those of some classes, waves, ids.
     pub async fn retry(&self, id: JobId, filters: &Filters, by: &Actor) -> Result<Retried, NotDone<JobRefusal>> {
         let (ledger, now) = (self.ledger, (self.clock)());
-        let counted = OnceLock::new();
+        let counted: Mutex<Option<(Pass, u64)>> = Mutex::default();
+        let last = || counted.lock().unwrap_or_else(PoisonError::into_inner);
         let retried = attempts(|| async {
             let job = self.job(id).await?;
             let selection = filters.select(ledger, &job, now).await?;
             let next = job.clone().retry(selection.clone(), now)?;
             // An abort that came in between begins a pass with other tasks.
-            let devices = match counted.get() {
-                Some((pass, devices)) if *pass == job.pass() => *devices,
-                _ => count(ledger, &job, &selection).await?,
+            let known = last().filter(|(pass, _)| *pass == job.pass());
+            let devices = match known {
+                Some((_, devices)) => devices,
+                None => count(ledger, &job, &selection).await?,
             };
             if devices == 0 {
                 return Err(JobRefusal::NothingChosen.into());
             }
-            counted.get_or_init(|| (job.pass(), devices));
+            *last() = Some((job.pass(), devices));
             ledger.save_job(&next, act(id, by, now).with("devices", devices)).await?;
             Ok(Retried { job: next, devices })
         })
@@ -83,9 +85,10 @@ impl Operations<'_> {
         deadline: Instant,
     ) -> Result<Requeued, NotDone<JobRefusal>> {
         let many = |why: &JobRefusal| *why == Refused::Deployment(NotResumed::ManyRetries).into();
+        // What fails after the request is not opened, however many attempts it takes.
+        let now = (self.clock)();
         let found = attempts_until(Some(deadline), many, || async {
             let JobRecord::Deployment(job) = self.job(id).await? else { return Err(JobRefusal::NoJob.into()) };
-            let now = (self.clock)();
             let before = job.is_running().then(|| job.reopen.clone());
             let selection = Selection { devices: devices.clone(), ..Selection::everything(now) };
             let next = job.retry(selection, now).map_err(Refused::from)?;

@@ -252,7 +252,7 @@ impl Lifecycle {
     /// Retries the failed stage.
     pub fn retry(&self, at: OffsetDateTime) -> Result<Self, OutOfOrder> {
         let stage = self.stage.filter(|_| self.in_error).ok_or(OutOfOrder::NotInError)?;
-        let status = format!("Retried. Last time: {}", self.status);
+        let status = format!("It is being retried. Last time: {}", self.status);
         let next = Self { attempt: self.attempt + 1, in_error: false, status, ..self.clone() };
         Ok(next.with(&[(stage, StageResult::Queued)], "", at))
     }

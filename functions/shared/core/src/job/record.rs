@@ -33,7 +33,7 @@ impl JobRecord {
         }
     }
 
-    /// Its present one.
+    /// The job's present pass.
     pub fn pass(&self) -> Pass {
         match self {
             Self::Rollover(job) => job.pass(),

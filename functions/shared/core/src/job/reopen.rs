@@ -120,6 +120,8 @@ impl From<Vec<Selection>> for Reopen {
 
 impl Selection {
     pub fn everything(asked: OffsetDateTime) -> Self {
+        // As recorded, so that a selection that was read equals one that is made in the same second.
+        let asked = asked.replace_nanosecond(0).unwrap_or(asked);
         Self { asked, classes: Vec::new(), stretches: None, devices: BTreeSet::new(), shards_done: 0 }
     }
 
@@ -230,6 +232,9 @@ mod tests {
         let later = |minutes| Selection { asked: NOW + time::Duration::minutes(minutes), ..of(ErrorClass::Connect) };
         let mut reopen = Reopen::default();
         assert!(reopen.add(of(ErrorClass::Connect)) && reopen.add(of(ErrorClass::Connect)));
+        assert_eq!(reopen, Reopen::from(vec![of(ErrorClass::Connect)]));
+        let same_second = Selection::everything(NOW + time::Duration::milliseconds(300));
+        assert!(reopen.add(Selection { classes: vec![ErrorClass::Connect], ..same_second }));
         assert_eq!(reopen, Reopen::from(vec![of(ErrorClass::Connect)]));
         // Each request also selects what failed since the previous one.
         for minutes in [1, 3, 2] {

@@ -35,13 +35,13 @@ impl GenerationState {
 /// What of a root's record changes as its life goes on. Every step may come twice: what was done before a crash is not
 /// done again, nor recorded.
 #[derive(Debug)]
-pub struct Standing<'a> {
+pub struct RootLife<'a> {
     pub state: &'a mut GenerationState,
     /// How it came to sign.
     pub lifecycle: &'a mut Lifecycle,
 }
 
-impl Standing<'_> {
+impl RootLife<'_> {
     /// All before `stage` is done.
     pub fn reach(self, stage: Stage, status: &str, at: OffsetDateTime) {
         if let Ok(next) = self.lifecycle.advance(self.lifecycle.attempt, stage, status, at) {
@@ -75,8 +75,8 @@ impl Standing<'_> {
 pub fn activate(
     signing: &mut Option<u32>,
     generation: u32,
-    new: Standing<'_>,
-    old: Option<Standing<'_>>,
+    new: RootLife<'_>,
+    old: Option<RootLife<'_>>,
     at: OffsetDateTime,
 ) {
     *signing = Some(generation);
@@ -102,12 +102,12 @@ mod tests {
         fn signed() -> Self {
             let lifecycle = Lifecycle::idle(Work::Root, "").begin(Work::Root, "Its key is to be made.", NOW);
             let mut root = Self(GenerationState::Reserved, lifecycle);
-            root.standing().reach(Stage::RetrieveCertificate, "What is to be signed is on record.", NOW);
+            root.life().reach(Stage::RetrieveCertificate, "What is to be signed is on record.", NOW);
             root
         }
 
-        fn standing(&mut self) -> Standing<'_> {
-            Standing { state: &mut self.0, lifecycle: &mut self.1 }
+        fn life(&mut self) -> RootLife<'_> {
+            RootLife { state: &mut self.0, lifecycle: &mut self.1 }
         }
 
         fn stands(&self) -> (GenerationState, Option<Stage>, &str) {
@@ -116,10 +116,10 @@ mod tests {
     }
 
     /// Twice is as good as once.
-    fn twice(mut root: Root, step: impl Fn(Standing<'_>)) -> Root {
-        step(root.standing());
+    fn twice(mut root: Root, step: impl Fn(RootLife<'_>)) -> Root {
+        step(root.life());
         let once = root.clone();
-        step(root.standing());
+        step(root.life());
         assert_eq!(root, once);
         root
     }
@@ -139,7 +139,7 @@ mod tests {
         // With a job, and without one: it was never on its way then.
         for new in [published, Root::signed()] {
             let (mut new, mut old, mut signing) = (new, first.clone(), Some(1));
-            activate(&mut signing, 2, new.standing(), Some(old.standing()), NOW);
+            activate(&mut signing, 2, new.life(), Some(old.life()), NOW);
             assert_eq!((signing, new.stands()), (Some(2), (GenerationState::Signing, None, "The root signs.")));
             assert_eq!((old.0, &old.1), (GenerationState::Superseded, &first.1));
         }

@@ -1,4 +1,4 @@
-//! Passes over a pass's devices, and the gate that a survey opens.
+//! Sweeps over a pass's devices, and the gate that a survey opens.
 //!
 //! Counters show a job's progress, but are exact only while no device is deleted, enrolled again or edited. So only a
 //! *survey* opens a gate: a sweep that compares each approved device, as it is now, with its task record. The fleet has

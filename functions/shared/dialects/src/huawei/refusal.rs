@@ -85,6 +85,7 @@ mod tests {
         assert_eq!(answer.status(), 400);
         let body: Value = serde_json::from_slice(&to_bytes(answer.into_body(), 10_000).await.unwrap()).unwrap();
         assert!(problems.len() > 1 && body["problems"].as_array().unwrap().len() == problems.len(), "{body}");
+        assert_eq!(body["problems"][0]["error_code"], body["error_code"]);
         let second = problems.iter().nth(1).unwrap();
         assert_eq!(body["error_code"], problems.first().code());
         assert_eq!(body["problems"][1]["error_msg"], second.to_string());

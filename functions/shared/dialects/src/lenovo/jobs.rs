@@ -130,7 +130,7 @@ impl DeviceResult {
                 "The device waits for its turn.",
                 failure.map_or_else(
                     || "Its wave was not sent yet, or its task waits in the queue.".to_owned(),
-                    |failure| format!("Retried. Last time: {}", failure.message),
+                    |failure| format!("It is being retried. Last time: {}", failure.message),
                 ),
             ),
             Standing::Never | Standing::NotInJob => (

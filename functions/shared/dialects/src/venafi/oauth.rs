@@ -103,11 +103,7 @@ impl From<NotProven> for OAuthError {
             NotProven::Wrong => Self::not_logged_in(),
             NotProven::Ledger(error) => error.into(),
             NotProven::Hashing(_) => Refusal::from(why).into(),
-            NotProven::Locked(_) => {
-                let refusal = Refusal::from(why);
-                let text = refusal.text().to_owned();
-                Self { code: Code::InvalidGrant, refusal: VenafiError(refusal.in_words(text)) }
-            }
+            NotProven::Locked(_) => Self { code: Code::InvalidGrant, refusal: VenafiError(why.into()) },
         }
     }
 }
