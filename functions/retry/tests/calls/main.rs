@@ -290,7 +290,7 @@ async fn answer(request: Request<Body>, dynamodb: Client, wake: &Rule) -> Respon
         queue: Queue::new(mock_client!(aws_sdk_sqs, RuleMode::MatchAny, &[wake])),
         control_queue: "https://sqs.invalid/control".to_owned(),
         issue_queue: "https://sqs.invalid/issue".to_owned(),
-        clock: || NOW,
+        clock: || NOW + time::Duration::milliseconds(300), // records keep whole seconds
     };
     let response = router(Arc::new(app)).oneshot(request).await.unwrap();
     let status = response.status().as_u16();
