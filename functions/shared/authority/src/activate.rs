@@ -73,7 +73,7 @@ impl CertificateAuthority {
     ) -> Result<(Option<u32>, Act), AuthorityError> {
         let left_out = self.sign_links(root, old.as_deref(), now).await?;
         self.mark_as_signing(root, now).await?;
-        activate(&mut authority.signing, root.generation, root.life(), old.map(RootRecord::standing), now);
+        activate(&mut authority.signing, root.generation, root.life(), old.map(RootRecord::life), now);
         let act = Act::new(Subject::Root(root.generation), Action::Activate, by, now);
         Ok((left_out, left_out.into_iter().fold(act, |act, old| act.with("noLinkFrom", old))))
     }

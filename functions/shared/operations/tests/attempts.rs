@@ -123,6 +123,7 @@ impl World {
             queue: &self.queue,
             control_queue: "https://sqs.invalid/control",
             clock: || NOW,
+            deadline: None,
         }
     }
 
@@ -223,8 +224,10 @@ async fn no_attempt_begins_after_the_deadline() {
     let (there, lost, wake) = (there(failed(5)), lost(), woken());
     let world = World::new(RuleMode::MatchAny, &[&there, &chain(), &lost], &wake);
     for (left, looks) in [(Duration::ZERO, 0), (Duration::from_millis(50), 2)] {
-        let answer = world.retry_failed(Instant::now() + left).await;
+        let begun = Instant::now();
+        let answer = world.retry_failed(begun + left).await;
         assert!(matches!(answer, Err(NotDone::Late)), "{answer:?}");
         assert_eq!(there.num_calls(), looks);
+        assert!(begun.elapsed() <= left, "no pause goes past it: {:?}", begun.elapsed());
     }
 }
