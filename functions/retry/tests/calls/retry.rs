@@ -222,7 +222,7 @@ async fn nobody_waits_longer_than_the_invocation_lasts() {
     let found = uses(vec![binding("bmc-1", 7, 1, Some(true))]);
     let rules = [&name(), &found, &job(failed(7, &["bmc-1"])), &chain(), &resumed(7, &["bmc-1"])];
     let mut context = lambda_http::Context::default();
-    let ends = std::time::SystemTime::from(NOW) + Duration::from_millis(2200);
+    let ends = std::time::SystemTime::from(NOW) + Duration::from_millis(2500);
     context.deadline = u64::try_from(ends.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap();
     let begun = Instant::now();
     let answer = call(waiting_retry_of(DN, 120).with_lambda_context(context), &rules, &woken("retry")).await;
