@@ -27,7 +27,7 @@ use crate::random::Random;
 use crate::truth;
 
 const TOKEN: &str = "token";
-const PASSWORD: &str = "correct horse";
+pub const PASSWORD: &str = "correct horse";
 
 /// A handle; clones refer to the same world.
 #[derive(Clone)]

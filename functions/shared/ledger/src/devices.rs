@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
 use rootcast_core::device::{DeviceId, SHARDS};
+use rootcast_core::job::Pass;
 use time::OffsetDateTime;
 
 use crate::authority::Authority;
@@ -140,7 +141,9 @@ impl Ledger {
             endpoint_revision: before.endpoint_revision + u64::from(moved),
             ..after
         };
-        let mut writes = vec![self.edited(before.revision, &edited)?];
+        // The device that failed to join was another one; a job's tries end with its task.
+        let forgets = moved && before.tries.as_ref().is_some_and(|tries| tries.task.pass == Pass::Join);
+        let mut writes = vec![self.edited(before.revision, &edited, forgets)?];
         let change = FleetChange::between(Some(before), Some(&edited), &edited.id);
         if change.before != change.after {
             let authority = self.authority().await?;
@@ -152,7 +155,7 @@ impl Ledger {
         Ok(edited)
     }
 
-    fn edited(&self, read: u64, edited: &DeviceRecord) -> Result<TransactWriteItem, LedgerError> {
+    fn edited(&self, read: u64, edited: &DeviceRecord, forgets: bool) -> Result<TransactWriteItem, LedgerError> {
         let item = to_item("device", edited)?;
         let (mut sets, mut removes) = (Vec::new(), Vec::new());
         let mut names = HashMap::new();
@@ -166,6 +169,9 @@ impl Ledger {
                 }
                 None => removes.push(format!("#{attribute}")),
             }
+        }
+        if forgets {
+            removes.push("tries".to_owned());
         }
         let mut expression = format!("SET {}", sets.join(", "));
         if !removes.is_empty() {

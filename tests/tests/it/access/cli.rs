@@ -94,14 +94,14 @@ async fn every_principal_is_created_with_aws_credentials() {
 
         stack.cli("access passwd admin --password-stdin", &format!("{second}\r\n")).await.done();
         assert_eq!((stack.session_of("admin", first).await, stack.session_of("admin", second).await), (401, 200));
-        stack.cli("access passwd nobody --password-stdin", second).await.refused(1, "no principal nobody");
+        stack.cli("access passwd nobody --password-stdin", second).await.refused(1, "no user nobody");
 
         // Users without a password; one identity is added later.
         stack.cli(&format!("access add deployer --iam {ROLE}"), "").await.done();
         stack.cli(&format!("access add deployer --oidc {ISSUER} Jane"), "").await.done();
-        stack.cli(&format!("access add other --iam {ROLE}"), "").await.refused(1, "deployer's already");
+        stack.cli(&format!("access add other --iam {ROLE}"), "").await.refused(1, "belongs to deployer already");
         stack.cli("access add deployer --iam deployer", "").await.refused(2, "no ARN");
-        stack.cli("access-key --principal nobody", "").await.refused(1, "no principal nobody");
+        stack.cli("access-key --principal nobody", "").await.refused(1, "no user nobody");
         let key = stack.cli("access-key --principal deployer --expires 30", "").await.done();
         let old = key["access_key"].as_str().unwrap();
         assert_eq!((&key["principal"], key["secret_key"].as_str().unwrap().len()), (&json!("deployer"), 40));
@@ -134,7 +134,7 @@ async fn every_principal_is_created_with_aws_credentials() {
 
         // Revoking a user removes all of its credentials; a later user with the same name gets none of them.
         stack.cli("access revoke deployer", "").await.done();
-        stack.cli("access revoke deployer", "").await.refused(1, "no principal deployer");
+        stack.cli("access revoke deployer", "").await.refused(1, "no user deployer");
         assert!(
             stack.ledger.access_keys().await.unwrap().is_empty() && stack.ledger.identities().await.unwrap().is_empty()
         );

@@ -31,6 +31,27 @@ fn a_joining_device_sees_a_wrong_password_once_a_day() {
     });
 }
 
+/// Seed 3205. An edit lets the device join at once.
+#[test]
+fn repeated_messages_repeat_no_log_in_of_a_joining_device() {
+    scene(1, async |scene| {
+        let job = scene.begin().await;
+        scene.world.ended(job).await;
+        let at = scene.world.install(9);
+        let enrolment = scene.world.enrolment("late", at);
+        scene.world.credential("late", "wrong");
+        scene.world.faults(Faults { duplicate: 1.0, ..Faults::default() });
+        scene.world.must("POST", "/devices", enrolment).await;
+        sleep(HOUR).await;
+        scene.world.faults(Faults::default());
+        assert_eq!(scene.place(9, |bmc| bmc.wrong), 1);
+        scene.world.credential("other", crate::world::PASSWORD);
+        scene.world.must("PATCH", "/devices/late", json!({ "credential": "/devices/other" })).await;
+        sleep(Duration::from_secs(180)).await;
+        assert!(scene.holds(9, 2));
+    });
+}
+
 /// A device loses its anchor after its proof, and another one keeps the job open until the proofs are old.
 async fn old_proofs(scene: &Scene) -> u64 {
     scene.mood(3, Mood::Refuses);
