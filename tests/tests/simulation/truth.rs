@@ -37,6 +37,8 @@ pub struct Truth {
     /// The job that activated the active root.
     gate: Mutex<Option<Value>>,
     ended: Mutex<BTreeSet<String>>,
+    /// When a record last left an address: deleted, moved, or no longer approved.
+    left: Mutex<BTreeMap<SocketAddr, Duration>>,
     broken: Mutex<Vec<String>>,
 }
 
@@ -84,7 +86,9 @@ impl Truth {
     fn device_changed(&self, cloud: &Cloud, by: Function, id: &str) {
         let mut devices = self.devices.lock().unwrap();
         let Some(row) = cloud.tables.named(DEVICES, id) else {
-            devices.remove(id);
+            if let Some(gone) = devices.remove(id) {
+                self.left.lock().unwrap().insert(gone.address, clock::age());
+            }
             return;
         };
         let endpoint = json!([row["address"], row["pins"], row["profile"], row["slot"], row["credential"]]);
@@ -92,6 +96,9 @@ impl Truth {
         let address = address.parse().unwrap_or_else(|_| format!("{address}:443").parse().unwrap());
         let approved = row["pins"].as_array().is_some_and(|pins| !pins.is_empty());
         let before = devices.get(id);
+        if let Some(known) = before.filter(|known| known.approved && (known.address != address || !approved)) {
+            self.left.lock().unwrap().insert(known.address, clock::age());
+        }
         let since = match before {
             Some(known) if known.endpoint == endpoint || by == Function::Worker => known.since,
             _ => {
@@ -187,7 +194,9 @@ impl Truth {
         for (id, known) in self.devices().iter().filter(|(_, known)| known.approved) {
             let holds = cloud.fleet.at(known.address, |bmc| bmc.holds(&root.fingerprint())).unwrap_or(false);
             let waived = || ["withdraw", "distribute"].iter().any(|pass| is_waived(cloud, job, pass, id));
-            if holds && !waived() {
+            // Two records named one device, and the job knew it by the one that left.
+            let by_another = self.left.lock().unwrap().get(&known.address).is_some_and(|left| known.since < *left);
+            if holds && !waived() && !by_another {
                 self.accuse(cloud, format!("I5 job {} is aborted, and {id} holds its root", job["id"]));
             }
         }
