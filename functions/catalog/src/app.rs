@@ -1,4 +1,4 @@
-//! What the handlers work with. Nothing of it is made before the first request needs it.
+//! The handlers' clients and configuration, created when the first request needs them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 
-/// One call to AWS, its retries included. The function has 29 s, and some requests make several calls.
+/// One call to AWS, including its retries. The function has 29 s, and some requests make several calls.
 const CALL_LIMIT: Duration = Duration::from_secs(8);
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(3);
 
@@ -24,19 +24,19 @@ pub struct App(Arc<OnceCell<Parts>>);
 
 pub struct Parts {
     pub ledger: Ledger,
-    /// Checks the callers of `/v3/scm`.
+    /// Authenticates the callers of `/v3/scm`.
     pub gate: ScmGate,
     pub queue: Queue,
     /// URL of the conductor's queue.
     pub control_queue: String,
-    /// Where devices may be.
+    /// The networks that devices may be in.
     pub networks: AddressPolicy,
-    /// Under which SSM parameters the devices' credentials are.
+    /// The prefix of the SSM parameters that hold the devices' credentials.
     pub credential_prefix: String,
     pub clock: fn() -> OffsetDateTime,
 }
 
-/// A deployment that cannot work.
+/// The deployment is misconfigured.
 #[derive(Debug, Error)]
 pub(crate) enum Misconfigured {
     #[error("the environment variable {0} is not set")]

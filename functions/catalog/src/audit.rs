@@ -1,6 +1,8 @@
-//! `GET /jobs/{id}/audit`, `GET /certificates/{id}/audit` and `GET /roots/{generation}/audit`: who did what, as it was recorded and hashed.
+//! `GET /jobs/{id}/audit`, `GET /certificates/{id}/audit` and `GET /roots/{generation}/audit`: who did what, as
+//! recorded and hashed.
 //!
-//! A certificate's chain outlives it, so what was deleted is still asked for by its id: by those who may read everything.
+//! A certificate's chain outlives the certificate: principals who may read everything can still read it by the deleted
+//! certificate's id.
 
 use axum::Extension;
 use axum::extract::State;
@@ -15,13 +17,13 @@ use crate::app::App;
 use crate::extract::{Id, Params};
 use crate::page::{Paging, cursor};
 
-/// In the order of their numbers.
+/// In the order of their sequence numbers.
 #[derive(Debug, Serialize)]
 pub(crate) struct Chain {
     subject: Subject,
-    /// Each as the text whose SHA-256 the next one names.
+    /// Each entry as the text whose SHA-256 the next entry contains.
     entries: Vec<String>,
-    /// Where the chain ended when the page was read.
+    /// The chain's head when the page was read.
     head: Head,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
@@ -62,7 +64,7 @@ pub(crate) async fn of_root(
 async fn show(app: &App, subject: Subject, paging: &Paging) -> Result<Envelope<Chain>, LenovoError> {
     let (after, limit) = (paging.place()?.unwrap_or(0), paging.limit(100)?);
     let ledger = &app.parts().await?.ledger;
-    // The head first: an entry that comes in between is on a later page, or beyond the head.
+    // The head is read first: an entry appended meanwhile is on a later page, or after the head.
     let head = ledger.audit_head(subject).await?;
     if head == Head::NONE {
         return Err(nothing_on_record(subject));

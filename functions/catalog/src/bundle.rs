@@ -1,6 +1,6 @@
-//! The bundle for devices that fetch it themselves: signed (`/bundle`), and as EST has it (`/cacerts`).
+//! The bundle for devices that fetch it themselves: signed (`/bundle`), and in EST's form (`/cacerts`).
 //!
-//! Neither needs a token: what they hold is public, and each request costs at most two reads of one item.
+//! Neither needs a token: the content is public, and each request costs at most two reads of one item.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -15,11 +15,11 @@ use rootcast_pki::pkcs7::certs_only;
 
 use crate::app::App;
 
-/// A device that asks again within a minute may have seen the version before; it never goes back to an older one.
+/// For a minute a device may still get the previous version; a device never goes back to an older one.
 pub(crate) const CACHE: &str = "public, max-age=60";
 /// HTTP has no such header, but RFC 7030 §4.1.3 shows it and older clients look for it (erratum 5107).
 const TRANSFER_ENCODING: HeaderName = HeaderName::from_static("content-transfer-encoding");
-/// RFC 2045 §6.8. RFC 8951 §3.1: receivers take base64 with line breaks and without.
+/// RFC 2045 §6.8. RFC 8951 §3.1: receivers accept base64 with and without line breaks.
 const BASE64_LINE: usize = 76;
 
 /// `GET /bundle`: a JWS that a holder of any live root can verify.
@@ -74,12 +74,12 @@ pub(crate) async fn cacerts(State(app): State<App>, headers: HeaderMap) -> Respo
 
 enum Published {
     None,
-    /// The caller has it already.
+    /// The caller has this version already.
     Seen(String),
     Bundle(String, Box<BundleRecord>),
 }
 
-/// A published bundle never changes, so its version is all that tells one answer from another, `form` apart.
+/// A published bundle never changes, so its version and `form` identify an answer.
 async fn published(app: &App, form: &str, headers: &HeaderMap) -> Result<Published, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let version = ledger.authority().await?.bundle;

@@ -1,5 +1,5 @@
-//! `GET /crl/{generation}/{shard}.crl`: which certificates of ours are revoked, for whoever verifies one. Needs no token:
-//! what it holds is public, and each request costs one read.
+//! `GET /crl/{generation}/{shard}.crl`: which of our certificates are revoked, for anyone who verifies one. Needs no
+//! token: the content is public, and each request costs one read.
 
 use axum::Extension;
 use axum::extract::State;
@@ -12,8 +12,7 @@ use rootcast_pki::crl::CrlShard;
 use crate::app::App;
 use crate::bundle::{CACHE, is_known, not_modified};
 
-/// `list`: found in the path before the caller was asked who he is. What only resembles one is told to nobody without a
-/// token.
+/// `list`: parsed from the path before the caller is authenticated. A path that only resembles a list's needs a token.
 pub(crate) async fn show(
     State(app): State<App>,
     list: Option<Extension<CrlShard>>,

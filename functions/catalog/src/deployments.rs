@@ -11,7 +11,7 @@ use crate::fleet::Row;
 use crate::jobs::Counts;
 use crate::stamp::stamp;
 
-/// What the list has.
+/// A deployment as listed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Summary {
@@ -21,7 +21,7 @@ pub(crate) struct Summary {
     state: JobState,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<DeploymentOutcome>,
-    /// Why the job is where it is, in a sentence.
+    /// Why the job is in this state, in a sentence.
     reason: String,
     certificate: CertificateId,
     #[serde(rename = "leg")]
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_deployment_in_json() {
+    fn serializes_a_deployment() {
         let devices = ["bmc-1", "bmc-2"].map(|id| id.parse().unwrap()).into();
         let certificate = "scs1600313391074".parse().unwrap();
         let mut job = Deployment::new(

@@ -1,4 +1,4 @@
-//! Devices: `GET /devices`, `GET`, `PATCH` and `DELETE /devices/{id}`, and a look at the certificate that one shows.
+//! Devices: `GET /devices`, `GET`, `PATCH` and `DELETE /devices/{id}`, and the certificate that a device presents.
 
 use axum::Extension;
 use axum::extract::State;
@@ -22,7 +22,7 @@ use crate::inventory::{Device, Rules};
 use crate::page::{Paging, cursor};
 use crate::stamp::stamp;
 
-/// Two operators may edit one device at a time; the later one looks again, so often.
+/// Attempts to write an edit: another operator may edit the same device at the same time.
 const ATTEMPTS: u32 = 5;
 
 #[derive(Debug, Serialize)]
@@ -32,7 +32,7 @@ pub(crate) struct Devices {
     cursor: Option<String>,
 }
 
-/// In no order that means anything. A page has fewer than `limit` where the caller does not see the others.
+/// In no particular order. A page has fewer rows than `limit` if the caller may not see all devices.
 pub(crate) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
@@ -66,7 +66,8 @@ pub(crate) fn no_such_device(id: &DeviceId) -> LenovoError {
     LenovoError::not_found(format!("There is no device {id}."), "GET /devices lists those that there are.")
 }
 
-/// What is said is changed; `null` takes a name, a slot or a subject away. Pins are the approval, an empty list takes it back.
+/// Changes the attributes that are present; `null` removes a name, a slot or a subject. Pins are the approval; an empty
+/// list revokes it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Edit {
@@ -180,7 +181,7 @@ pub(crate) async fn delete(
     Ok(Envelope { response: None, ..Envelope::success(()) }.saying(message))
 }
 
-/// What a device shows to whoever connects. Whether that is the device is the operator's to decide.
+/// What the device presents to any client. The operator decides whether it is the right device.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FingerprintView {
@@ -192,7 +193,7 @@ pub(crate) struct FingerprintView {
     not_after: String,
 }
 
-/// A TLS handshake and nothing more: no credential is sent. It takes 10 s at most.
+/// Only a TLS handshake: no credential is sent. Takes 10 s at most.
 pub(crate) async fn fingerprint(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
@@ -268,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_said_is_changed() {
+    fn an_edit_changes_only_the_given_fields() {
         let before = device();
         assert_eq!(
             edited(r#"{"profile":"openbmc"}"#).unwrap(),
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals() {
+    fn invalid_edits_are_refused() {
         for (body, why) in [
             ("{}", "changes nothing"),
             (r#"{"id":"x"}"#, "unknown field `id`"),
@@ -309,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_cannot_be_seen() {
+    fn probe_failures_map_to_http_statuses() {
         assert_eq!(unseen(Failure::new(ErrorClass::AddressRefused, "x")).status(), 400);
         assert_eq!(unseen(Failure::new(ErrorClass::Timeout, "x")).status(), 502);
     }

@@ -1,5 +1,4 @@
-//! `POST /devices`: one device, many, or JSON lines. Each row has its own result, and the same row again changes
-//! nothing.
+//! `POST /devices`: one device, many, or JSON lines. Each row has its own result, and a repeated row changes nothing.
 
 use std::collections::HashSet;
 
@@ -22,7 +21,7 @@ use tracing::info;
 use crate::app::{App, Parts};
 use crate::inventory::Rules;
 
-/// Rows in one call. A transaction of 27 takes about 20 ms, so that all of them take some 8 s of the function's 29.
+/// Rows per request. A transaction of 27 devices takes about 20 ms, so all of them take some 8 s of the function's 29.
 const MOST_ROWS: usize = 10_000;
 
 const JSON: &str = "application/json";
@@ -39,7 +38,7 @@ pub(crate) async fn enrol(
     let (rows, single) = rows(form, &body)?;
     let rules = Rules::from(parts);
     let mut seen = HashSet::new();
-    // Parsed one after the other, so that of two rows with one id always the second is refused.
+    // Parsed in order, so that of two rows with one id the second is always refused.
     let parsed: Vec<Result<RequestedDevice, Outcome>> = rows
         .into_iter()
         .map(|row| parse(row?, &rules, &mut seen).and_then(|wanted| wanted.may_be_created_by(&caller)))
@@ -50,7 +49,7 @@ pub(crate) async fn enrol(
     Ok(answer(results, single))
 }
 
-/// A device as it is sent.
+/// A device as the caller sent it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sent {
@@ -65,11 +64,11 @@ struct Sent {
     pins: Option<Vec<Pin>>,
 }
 
-/// A device as it is to be stored.
+/// A device to be stored.
 #[derive(Debug)]
 struct RequestedDevice {
     record: DeviceRecord,
-    /// The row says which pins: without a word of them it says nothing about the approval.
+    /// Whether the row has pins. Without them it leaves the approval alone.
     says_pins: bool,
 }
 
@@ -83,13 +82,13 @@ enum Enrolment {
 
 #[derive(Debug, Serialize)]
 struct Outcome {
-    /// As it was sent, where it could be read.
+    /// As sent; empty if it could not be read.
     #[serde(skip_serializing_if = "String::is_empty")]
     id: String,
     result: Enrolment,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
-    /// As what it is refused where it is the only one.
+    /// The error's kind if this is the only row.
     #[serde(skip)]
     kind: Kind,
 }
@@ -106,7 +105,7 @@ impl Outcome {
 
 type Rows = Vec<Result<Value, Outcome>>;
 
-/// The rows of a body, and whether it is one device rather than a list of them.
+/// The rows of a body, and whether it is a single device rather than a list.
 fn rows(form: &str, body: &[u8]) -> Result<(Rows, bool), LenovoError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -162,7 +161,7 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<
     Ok(RequestedDevice { record, says_pins: sent.pins.is_some() })
 }
 
-/// Of a device that is enrolled now.
+/// The incarnation of a newly enrolled device.
 fn incarnation() -> Result<Incarnation, Outcome> {
     let mut random = [0; 16];
     getrandom::fill(&mut random)
@@ -170,7 +169,7 @@ fn incarnation() -> Result<Incarnation, Outcome> {
     Ok(Incarnation::from_random(random))
 }
 
-/// The same for the same address, so that a row without an id may be sent twice.
+/// The same id for the same address, so that a row without an id may be repeated.
 fn id_of(address: &DeviceAddress) -> Option<DeviceId> {
     let text = address.to_string();
     let authority = text.strip_prefix("https://")?;
@@ -181,7 +180,7 @@ fn id_of(address: &DeviceAddress) -> Option<DeviceId> {
     id.parse().ok()
 }
 
-/// Stores what can be stored, and answers for each row in their order.
+/// Stores the valid rows, and returns a result for each row, in order.
 async fn store(parts: &Parts, parsed: Vec<Result<RequestedDevice, Outcome>>) -> Result<Vec<Outcome>, LenovoError> {
     let records: Vec<DeviceRecord> = parsed.iter().flatten().map(|wanted| wanted.record.clone()).collect();
     let enrolled = parts.ledger.enrol(&records, (parts.clock)()).await?;
@@ -208,7 +207,7 @@ impl RequestedDevice {
         Ok(self)
     }
 
-    /// There is, or was a moment ago, a device of its id.
+    /// Compares the row with the device that has its id, or had it a moment ago.
     fn compared(&self, there: Option<&DeviceRecord>) -> Outcome {
         let id = self.record.id.to_string();
         match there {
@@ -242,7 +241,7 @@ impl RequestedDevice {
     }
 }
 
-/// 200 where all is well; 207 where some rows were refused; a single refused device has the status of its refusal.
+/// 200 if every row succeeded; 207 if some were refused; for a single refused device, the status of its refusal.
 fn answer(results: Vec<Outcome>, single: bool) -> Response {
     let refused = results.iter().filter(|row| row.result == Enrolment::Refused).count();
     if let ([only], 1, true) = (results.as_slice(), refused, single) {

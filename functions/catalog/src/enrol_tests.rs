@@ -1,4 +1,4 @@
-//! What becomes of rows before and after they are stored.
+//! Rows of an enrolment, before and after they are stored.
 #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
 use axum::body::to_bytes;
@@ -41,13 +41,13 @@ fn bodies_have_three_forms() {
 }
 
 #[test]
-fn a_line_that_is_not_json_is_its_own_refusal() {
+fn an_invalid_json_line_is_refused_alone() {
     let (rows, _) = rows(LINES, b"{}\nnot json\n").unwrap();
     assert!(rows[0].is_ok() && rows[1].as_ref().unwrap_err().message.as_ref().unwrap().starts_with("not JSON"));
 }
 
 #[test]
-fn defaults() {
+fn missing_fields_get_defaults() {
     let wanted = parsed(row()).unwrap();
     let record = wanted.record;
     assert_eq!((record.driver, record.profile), (Driver::Redfish, Profile::Dmtf));
@@ -73,7 +73,7 @@ fn refusals_name_what_is_wrong() {
 }
 
 #[test]
-fn an_id_is_made_of_the_address() {
+fn a_missing_id_is_derived_from_the_address() {
     let id = |address: &str| id_of(&address.parse().unwrap()).map(|id| id.to_string());
     assert_eq!(id("https://10.0.0.7").unwrap(), "10.0.0.7");
     assert_eq!(id("https://10.0.0.7:8443").unwrap(), "10.0.0.7-8443");
@@ -93,7 +93,7 @@ fn the_second_row_of_an_id_is_refused() {
 fn the_same_row_again_changes_nothing() {
     let pin = || format!("sha256:{}", "ab".repeat(32));
     let approved = parsed(with("pins", json!([pin()]))).unwrap().record;
-    // Silence about pins leaves the approval alone; an empty list would take it back.
+    // Without pins, a row leaves the approval alone; an empty list would revoke it.
     assert!(parsed(row()).unwrap().is_met_by(&approved));
     assert!(!parsed(with("pins", json!([]))).unwrap().is_met_by(&approved));
     assert!(parsed(with("pins", json!([pin(), pin()]))).unwrap().is_met_by(&approved));
@@ -108,7 +108,7 @@ async fn told(results: Vec<Outcome>, single: bool) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn statuses() {
+async fn refused_rows_determine_the_status() {
     let created = || Outcome::done("a".to_owned(), Enrolment::Created);
     let refused = || Outcome::refused("b", "no.");
     let taken = || Outcome { kind: Kind::Conflict, ..refused() };

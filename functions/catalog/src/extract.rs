@@ -1,4 +1,4 @@
-//! What a request carries, parsed before a handler sees it. Every refusal is the API's own.
+//! The parts of a request, parsed before a handler runs. Every refusal has the API's own form.
 
 use std::str::FromStr;
 
@@ -8,7 +8,7 @@ use http::request::Parts;
 use rootcast_dialects::lenovo::LenovoError;
 use serde::de::DeserializeOwned;
 
-/// The query. Parameters that a route does not know are passed over.
+/// The query. Parameters that a route does not know are ignored.
 pub(crate) struct Params<T>(pub(crate) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
@@ -22,7 +22,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     }
 }
 
-/// The id in the path. What cannot be an id names nothing.
+/// The id in the path. Text that is not a valid id is not found.
 pub(crate) struct Id<T>(pub(crate) T);
 
 impl<T: FromStr, S: Send + Sync> FromRequestParts<S> for Id<T> {

@@ -1,4 +1,4 @@
-//! A job's devices, page by page: the fleet in the order in which the job pages it, each device with its task.
+//! A job's devices in pages: the fleet in the order in which the job pages it, each device with its task.
 
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::standing::Standing;
@@ -10,20 +10,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::page::{Paging, cursor, stale};
 
-/// A filter may pass over most of a fleet: after so many devices the answer is what was found, and a cursor.
+/// A filter may skip most of a fleet. After this many devices, the answer is the rows found so far, and a cursor.
 const LOOKED_AT: usize = 10_000;
-/// Devices read at once where a filter is set: one call for their ids, one to two for their tasks.
+/// Devices per read if a filter is set: one call for their ids, one or two for their tasks.
 const FILTERED_READ: usize = 1000;
 
-/// A page is full with so many bytes, however few its rows are: Lambda answers with 6 MB at most, and a task with the
-/// longest history is 30 KB.
+/// Bytes at which a page is full, even with fewer rows than its limit: Lambda answers with at most 6 MB, and a task
+/// with the longest history has 30 KB.
 const FULL: usize = 4 << 20;
 
-/// A device and what the job knows of it.
+/// A device and its task in the job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) device: DeviceId,
-    /// `None` until its first attempt is settled.
+    /// `None` until the first attempt is settled.
     pub(crate) task: Option<TaskRecord>,
 }
 
@@ -37,7 +37,7 @@ impl Row {
         self.task.is_some() || job.cursor.is_past(job.id, &self.device)
     }
 
-    /// About as many bytes as it has in an answer.
+    /// The row's approximate size in an answer, in bytes.
     fn weight(&self) -> usize {
         const FIELDS: usize = 300;
         const ENTRY: usize = 120;
@@ -70,7 +70,7 @@ impl Rows {
     }
 }
 
-/// A job that turns back has other tasks: its pages do not go on from those of the pass before.
+/// A job that turns back has new tasks: its pages cannot be resumed with a cursor of the previous pass.
 #[derive(Debug, Serialize, Deserialize)]
 struct PageStart {
     #[serde(rename = "leg")]
@@ -78,7 +78,7 @@ struct PageStart {
     at: Cursor,
 }
 
-/// The next rows that `keep` wants, and the cursor of what follows; without one there is no more.
+/// The next rows that `keep` accepts, and a cursor for the rest; no cursor after the last page.
 pub(crate) async fn page(
     ledger: &Ledger,
     job: &Job,
@@ -104,8 +104,8 @@ pub(crate) async fn page(
     Ok((rows.found, next))
 }
 
-/// Some devices of the shard at `at`, with their tasks, and the place behind them. Tasks of devices that were deleted
-/// meanwhile are among them.
+/// Devices of the shard at `at`, with their tasks, and the position after them. Includes tasks of devices that were
+/// deleted meanwhile.
 async fn read_shard(
     ledger: &Ledger,
     job: &Job,
@@ -125,7 +125,7 @@ async fn read_shard(
     Ok((merge(devices, tasks), next))
 }
 
-/// Both come in the order of their ids.
+/// Both inputs are sorted by device id.
 fn merge(devices: Vec<DeviceId>, tasks: Vec<TaskRecord>) -> Vec<Row> {
     let mut rows = Vec::with_capacity(devices.len());
     let mut devices = devices.into_iter().peekable();
@@ -140,7 +140,7 @@ fn merge(devices: Vec<DeviceId>, tasks: Vec<TaskRecord>) -> Vec<Row> {
     rows
 }
 
-/// Moves rows until there are enough; then, the place behind the last one.
+/// Moves rows until the page is full. Returns the position after the last one if rows are left.
 fn take(rows: &mut Rows, found: Vec<Row>, keep: impl Fn(&Row) -> bool, at: &Cursor) -> Option<Cursor> {
     let mut left = found.into_iter().peekable();
     while let Some(row) = left.next() {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_cut_before_lambda_refuses_it() {
+    fn a_page_stays_below_lambdas_response_limit() {
         let words = "x".repeat(500);
         let entry = Entry { stage: Stage::UpdateTrustStore, attempt: 1, result: StageResult::Done, words, at: NOW };
         let mut long = row("a", Some(TaskState::Failed));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every device and every task is there once, in order.
+        /// Every device and every task appears once, in order.
         #[test]
         fn merging_loses_nothing(
             devices in proptest::collection::btree_set("[a-d.][a-c]?", 0..12),
@@ -205,9 +205,9 @@ mod tests {
             prop_assert_eq!(found, expected);
         }
 
-        /// However many are taken at a time, all come, once each.
+        /// Whatever the limit, every row comes exactly once.
         #[test]
-        fn taking_goes_on_where_it_stopped(count in 0usize..30, limit in 1usize..10) {
+        fn taking_resumes_at_the_returned_position(count in 0usize..30, limit in 1usize..10) {
             let all: Vec<Row> = (0..count).map(|n| row(&format!("d{n:02}"), None)).collect();
             let (mut seen, mut at) = (Vec::new(), Cursor::default());
             loop {

@@ -1,4 +1,4 @@
-//! A device as the API shows it, and what one may be.
+//! A device as the API shows it, and the rules for its fields.
 
 use std::net::IpAddr;
 
@@ -19,14 +19,14 @@ use crate::stamp::stamp;
 const LONGEST_NAME: usize = 256;
 /// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>
 const LONGEST_PARAMETER: usize = 1011;
-/// Two are needed while a device's certificate is replaced: the old one and the new one's key.
+/// Replacing a device's certificate needs two pins: the old certificate's and the new key's.
 const MOST_PINS: usize = 8;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Device {
     id: String,
-    /// Of this enrolment: another one when the id is enrolled again.
+    /// Changes when the id is enrolled again.
     incarnation: Incarnation,
     /// Grows with each change of address, pins, profile, slot or credential.
     endpoint_revision: u64,
@@ -37,23 +37,23 @@ pub(crate) struct Device {
     profile: Profile,
     #[serde(skip_serializing_if = "Option::is_none")]
     slot: Option<Slot>,
-    /// What its own certificate says of it, where that is not the host of its address.
+    /// The device's name in its own certificate, if it differs from the host of its address.
     #[serde(skip_serializing_if = "Option::is_none")]
     subject: Option<DeviceSubject>,
     credential: String,
     pins: Vec<Pin>,
-    /// Jobs pass over pending devices.
+    /// Jobs skip pending devices.
     state: &'static str,
-    /// The imported certificate that it was last proven to show.
+    /// The imported certificate that the device was last proven to present.
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<CertificateId>,
-    /// What the trust store was last proven to hold.
+    /// The last proven content of the trust store.
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<HeldView>,
-    /// What went wrong at the last visit.
+    /// The failure of the last visit.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<LastFailure>,
-    /// A worker is at the device.
+    /// The lease of the worker that is working on the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     lease: Option<Lease>,
 }
@@ -65,7 +65,7 @@ struct HeldView {
     sha256: Fingerprint,
     at: String,
     probe: Probe,
-    /// Whether that was proven of the device as it is now.
+    /// Whether the proof is of the device's current version.
     current: bool,
 }
 
@@ -121,7 +121,7 @@ impl From<DeviceRecord> for Device {
     }
 }
 
-/// What this deployment asks of its devices. Each refusal is a sentence that says what to do.
+/// The deployment's rules for device records. Each refusal is a sentence that says what to do.
 pub(crate) struct Rules<'a> {
     networks: &'a AddressPolicy,
     credential_prefix: &'a str,
@@ -138,7 +138,7 @@ impl<'a> Rules<'a> {
         Self { networks, credential_prefix }
     }
 
-    /// A name is judged when it is resolved, each time that the device is visited.
+    /// A host name is checked when it is resolved, at every visit to the device.
     pub(crate) fn address(&self, address: &DeviceAddress) -> Result<(), String> {
         let literal = match address.host() {
             Host::Ipv4(v4) => IpAddr::V4(*v4),
@@ -171,7 +171,7 @@ impl<'a> Rules<'a> {
         Ok(())
     }
 
-    /// Each once, in the order given.
+    /// Without duplicates, in the order given.
     pub(crate) fn pins(pins: &[Pin]) -> Result<Vec<Pin>, String> {
         let mut unique: Vec<Pin> = Vec::new();
         for pin in pins {
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_device_in_json() {
+    fn serializes_a_device() {
         let pin: Pin = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
         let incarnation = Incarnation::from_random([1; 16]);
         let at = datetime!(2026-01-02 03:04:05 UTC);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_device_may_be() {
+    fn rules_refuse_invalid_device_fields() {
         let networks: AddressPolicy = "10.0.0.0/8".parse().unwrap();
         let rules = Rules::new(&networks, "/rootcast/devices/");
         let address = |text: &str| rules.address(&text.parse().unwrap());

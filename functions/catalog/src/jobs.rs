@@ -18,7 +18,7 @@ use crate::extract::{Id, Params};
 use crate::page::{Paging, cursor};
 use crate::stamp::stamp;
 
-/// Devices that left, in an answer.
+/// The most departed devices in one answer.
 const MOST_LEFT: u32 = 100;
 
 #[derive(Debug, Serialize)]
@@ -53,7 +53,7 @@ pub(crate) fn no_such_job(id: JobId) -> LenovoError {
     LenovoError::not_found(format!("There is no job {id}."), "GET /jobs lists those that there are.")
 }
 
-/// A rollover, where nothing else will do.
+/// Loads a rollover. A deployment is refused.
 pub(crate) async fn load(ledger: &Ledger, id: JobId) -> Result<Job, LenovoError> {
     match load_any(ledger, id).await? {
         JobRecord::Rollover(job) => Ok(*job),
@@ -100,7 +100,7 @@ impl JobView {
     }
 }
 
-/// A rollover without its devices: what the list has.
+/// A rollover without its devices, as listed.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Summary {
@@ -111,7 +111,7 @@ pub(crate) struct Summary {
     state: JobState,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<JobOutcome>,
-    /// Why the job is where it is, in a sentence.
+    /// Why the job is in this state, in a sentence.
     reason: String,
     /// Why the operator asked for a new root.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,7 +120,7 @@ pub(crate) struct Summary {
     #[serde(skip_serializing_if = "Option::is_none")]
     old_generation: Option<u32>,
     bundle_version: u64,
-    /// Older generations whose KMS key could not sign: the bundle lacks their signature, or no link leads from them.
+    /// Older generations whose KMS key could not sign: the bundle lacks their signature, or there is no link from them.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     unusable_keys: BTreeSet<u32>,
     activation: Activation,
@@ -155,29 +155,29 @@ impl From<&Job> for Summary {
     }
 }
 
-/// A rollover with the devices of its present pass and the waves of all of them.
+/// A rollover with the devices of its current pass and the waves of all passes.
 #[derive(Debug, Serialize)]
 pub(crate) struct RolloverView {
     #[serde(flatten)]
     summary: Summary,
     devices: Counts,
-    /// What the last survey found, once every shard was read.
+    /// The result of the last survey, once it has read every shard.
     #[serde(skip_serializing_if = "Option::is_none")]
     proofs: Option<Proofs>,
-    /// Devices that left the fleet while the job ran: the first hundred.
+    /// Devices that left the fleet during the job: the first hundred.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     left: Vec<Left>,
     waves: Vec<Wave>,
 }
 
-/// Devices by what they proved, as they are now. The gate opens when `old`, `missing` and `failed` are 0.
+/// Devices by the current state of their proof. The gate opens when `old`, `missing` and `failed` are 0.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Proofs {
     fresh: u64,
-    /// Made too long ago.
+    /// The proof is too old.
     old: u64,
-    /// No result yet, or one of the device as it was before it was enrolled again or edited.
+    /// No result yet, or one from before the device was enrolled again or edited.
     missing: u64,
     failed: u64,
     waived: u64,
@@ -195,14 +195,14 @@ struct Left {
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
-    /// `null` until the fleet is paged to its end: nobody counts it before.
+    /// `null` until the whole fleet is paged: its size is not known before.
     total: Option<u64>,
     dispatched: u64,
     acked: u64,
     failed: u64,
     skipped: u64,
     waived: u64,
-    /// Dispatched, and without a result yet.
+    /// Dispatched, but without a result yet.
     waiting: u64,
 }
 
@@ -278,21 +278,21 @@ impl From<Findings> for Proofs {
     }
 }
 
-/// The counters of the job's present pass.
+/// The counters of the job's current pass.
 pub(crate) async fn tally(ledger: &Ledger, job: &Job) -> Result<Tally, LenovoError> {
     Ok(ledger.counters(job.id, job.pass()).await?.into_iter().sum())
 }
 
-/// Whether every device of the pass was dispatched. A survey may add those that joined since.
+/// Whether every device of the pass was dispatched. A survey may add devices that joined later.
 fn is_counted(job: &Job) -> bool {
     let begun = job.wave.is_some() || job.state == JobState::Ended;
     begun && (job.is_paged() || job.state == JobState::Ended)
 }
 
-/// From 0 (created) to 100 (ended). In between, the part of the pass's devices that is settled, times 99. While the
-/// fleet is still being paged its size is not known: then the part that is paged stands for it, counted in whole
-/// shards, which have about the same number of devices each. It falls when failed devices are tried again, and when an
-/// abort begins a new pass.
+/// From 0 (created) to 100 (ended). In between: the settled share of the pass's devices, times 99. While the fleet is
+/// being paged, its size is unknown, so the result is also multiplied by the share of shards that are paged; all shards
+/// have about the same number of devices. Progress falls when failed devices are retried, and when an abort begins a
+/// new pass.
 pub(crate) fn progress(job: &Job, tally: &Tally) -> f64 {
     if job.state == JobState::Ended {
         return 100.0;
@@ -302,7 +302,7 @@ pub(crate) fn progress(job: &Job, tally: &Tally) -> f64 {
     }
     let paged =
         if is_counted(job) { 1.0 } else { f64::from(job.cursor.step) / f64::from(rootcast_core::device::SHARDS) };
-    // Counts of devices are far below 2^52, so nothing is lost.
+    // Counts of devices are far below 2^52, so the conversion is exact.
     let settled = tally.settled() as f64 / tally.dispatched as f64;
     (990.0 * paged * settled.min(1.0)).round() / 10.0
 }
@@ -340,7 +340,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_job_in_json() {
+    fn serializes_a_job() {
         let mut job = running();
         job.open_wave(1, 5, &Tally::default(), NOW);
         job.take_page(rootcast_core::job::Cursor { step: 4, after: None }, 5);

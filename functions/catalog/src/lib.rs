@@ -1,13 +1,14 @@
-//! Everything that is read or edited without a key: devices, jobs, roots, the bundle, the policy of the next root, and
-//! certificates that were made elsewhere.
+//! Everything that is read or edited without a private key: devices, jobs, roots, the bundle, the policy of the next
+//! root, and imported certificates.
 //!
-//! In scope: the whole HTTP API but `PUT /signingCertificate`, import and export. It reads what other functions made,
-//! edits device records, deletes certificates, and steers jobs; whatever follows from that is the conductor's to do.
+//! In scope: the HTTP API except `PUT /signingCertificate`, import, export, Venafi's API (`retry`), logins and
+//! principals (`access`). This function reads what other functions made, edits device records, deletes certificates,
+//! and steers jobs; the conductor carries out what follows.
 //!
 //! Out of scope: making roots (`regenerate`), private keys (`import`), running jobs (`conduct`), working on devices
 //! (`worker`).
 //!
-//! One file is one group of routes. Paths match in any case; ids keep theirs.
+//! Each file is one group of routes. Paths match in any letter case; ids are case-sensitive.
 
 mod app;
 mod audit;
@@ -44,11 +45,11 @@ use rootcast_pki::crl::CrlShard;
 
 pub use crate::app::{App, Parts};
 
-/// What may be read without a token, beside revocation lists: a device that trusts any live root can verify the one, and
-/// by its own means the other.
+/// The routes without a token, besides revocation lists: a device that trusts any live root can verify the first, and
+/// by its own means the second.
 const PUBLIC: [&str; 2] = [routes::BUNDLE.path, routes::CACERTS.path];
 
-/// Two APIs, each with its own router: no request of the one passes through what belongs to the other.
+/// Two APIs, each with its own router, so that no request passes through the other API's layers.
 pub fn router(app: App) -> Router {
     let (huawei, lenovo) = (scm::router(app.clone()), xclarity(app));
     Router::new().fallback(move |request: Request| {
@@ -96,7 +97,8 @@ fn xclarity(app: App) -> Router {
         .fallback(async || LenovoError::from(Refusal::nothing_here()))
         .method_not_allowed_fallback(no_such_method)
         .with_state(app.clone());
-    // Outside of the router, which would have chosen the route by then, and named its methods.
+    // These layers wrap the router: inside it, the route would be chosen already, and the answer would reveal its
+    // methods.
     Router::new()
         .fallback_service(routes)
         .layer(from_fn_with_state(app, protect))
@@ -104,7 +106,7 @@ fn xclarity(app: App) -> Router {
         .layer(map_request(fold_case))
 }
 
-/// Before anything else: even whether a path exists is told to callers with a token only.
+/// Runs before anything else: only callers with a token learn whether a path exists.
 async fn protect(State(app): State<App>, request: Request, next: Next) -> Result<Response, LenovoError> {
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path();

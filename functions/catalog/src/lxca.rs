@@ -1,4 +1,4 @@
-//! Jobs as XClarity clients know them: `/signingCertificate/jobs` and `/tasks`.
+//! Jobs in the form that XClarity clients expect: `/signingCertificate/jobs` and `/tasks`.
 
 use axum::extract::State;
 use axum::{Extension, Json};
@@ -24,11 +24,11 @@ pub(crate) async fn about() -> Envelope<About> {
     Envelope::success(About::THIS)
 }
 
-/// In the list of all; `GET /jobs` has the others.
+/// The newest jobs in the list; `GET /jobs` pages through all of them.
 const LISTED: u32 = 100;
-/// Reads of device records under way at once.
+/// Concurrent reads of device records.
 const CONCURRENCY: usize = 32;
-/// Jobs of either kind among which `GET /tasks` looks.
+/// `GET /tasks` searches this many of the newest jobs of either kind.
 const NEWEST: u32 = 20;
 
 /// `GET /signingCertificate/jobs`: rollovers, newest first, without their devices.
@@ -37,14 +37,14 @@ pub(crate) async fn jobs(State(app): State<App>) -> Result<Envelope<Vec<JobView>
     let mut shown = Vec::new();
     for job in ledger.jobs_before(None, LISTED).await?.jobs {
         let JobRecord::Rollover(job) = job else { continue };
-        // There is at most one job that has not ended.
+        // At most one rollover has not ended.
         let tally = if job.state == JobState::Ended { Tally::default() } else { tally(ledger, &job).await? };
         shown.push(JobView::of(&job, progress(&job, &tally), Vec::new(), None));
     }
     Ok(Envelope::success(shown))
 }
 
-/// `GET /signingCertificate/jobs/{id}`: with the results of its devices, a page of them.
+/// `GET /signingCertificate/jobs/{id}`: a rollover with one page of its devices' results.
 pub(crate) async fn job(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
@@ -80,7 +80,7 @@ async fn results(
     Ok((results, cursor))
 }
 
-/// Whether a worker is at the device. There is one job at a time, so it is this one's.
+/// Whether a worker holds the device. The lease names no job, so a worker of a deployment counts too.
 async fn is_held(ledger: &Ledger, row: &Row, now: OffsetDateTime) -> Result<bool, LenovoError> {
     let device = ledger.device(&row.device).await?;
     Ok(device.and_then(|device| device.lease).is_some_and(|lease| now < lease.until))

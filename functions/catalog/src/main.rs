@@ -1,4 +1,4 @@
-//! Composition: the API's router behind the Lambda runtime. It and its clients are made at the first request.
+//! Composition: the API's router behind the Lambda runtime. Router and clients are created at the first request.
 
 use std::sync::LazyLock;
 

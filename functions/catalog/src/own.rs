@@ -1,4 +1,4 @@
-//! `POST` and `GET /devices/{id}/certificate`: a device's own certificate, whose key the device makes and a root of ours
+//! `POST` and `GET /devices/{id}/certificate`: a device's own certificate. The device makes the key; one of our roots
 //! signs.
 
 use axum::Extension;
@@ -34,8 +34,8 @@ pub(crate) struct Begun {
     dn: String,
 }
 
-/// The job that has the device make a key and a request, signs it and gives the device the certificate. The one that
-/// the device shows stays until then.
+/// Begins the job that makes the device create a key and a request, signs the request, and installs the certificate.
+/// Until then the device presents its old one.
 pub(crate) async fn renew(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
@@ -77,7 +77,7 @@ fn refused(id: &DeviceId, why: NotDone<NotBegun>) -> LenovoError {
     }
 }
 
-/// A device's own certificate and where its life stands.
+/// A device's own certificate and its processing state.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Own {
@@ -85,7 +85,7 @@ pub(crate) struct Own {
     dn: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     issued: Option<Issued>,
-    /// What is being done, or failed, by Venafi's numbers; `null` where nothing is to be done.
+    /// The current or failed step, by Venafi's stage numbers; `null` if there is nothing to do.
     stage: Option<Stage>,
     in_error: bool,
     /// A sentence.
@@ -100,7 +100,7 @@ pub(crate) struct Own {
 struct Issued {
     /// PEM.
     certificate: String,
-    /// The leaf's issuer first; PEM.
+    /// Starts with the leaf's issuer; PEM.
     chain: Vec<String>,
     subject_dn: String,
     names: Vec<String>,

@@ -13,7 +13,7 @@ pub(crate) struct Paging {
 }
 
 impl Paging {
-    /// From 1 to `most`; 100 where nothing is said.
+    /// From 1 to `most`; the default is 100, or `most` if that is less.
     pub(crate) fn limit(&self, most: u32) -> Result<u32, LenovoError> {
         match self.limit {
             None => Ok(most.min(100)),
@@ -25,7 +25,7 @@ impl Paging {
         }
     }
 
-    /// Where the page before this one ended; `None` at the start.
+    /// Where the previous page ended; `None` for the first page.
     pub(crate) fn place<T: DeserializeOwned>(&self) -> Result<Option<T>, LenovoError> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
         let place = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|json| serde_json::from_slice(&json).ok());
@@ -33,12 +33,12 @@ impl Paging {
     }
 }
 
-/// A cursor that is not one, or not one of this list.
+/// The cursor is malformed, or belongs to another list.
 pub(crate) fn stale() -> LenovoError {
     LenovoError::invalid("The cursor is not one of this list.", "Start again without a cursor.")
 }
 
-/// base64url (RFC 4648 §5) of the place's JSON.
+/// base64url (RFC 4648 §5) of the position's JSON.
 pub(crate) fn cursor<T: Serialize>(place: &T) -> Result<String, LenovoError> {
     Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(place).map_err(LenovoError::internal)?))
 }
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn limits() {
+    fn limit_must_be_1_to_most() {
         let limit = |limit| Paging { limit, cursor: None }.limit(1000).ok();
         assert_eq!(limit(None), Some(100));
         assert_eq!((limit(Some(1)), limit(Some(1000))), (Some(1), Some(1000)));
@@ -66,7 +66,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cursors_go_there_and_back(step: u8, after in proptest::option::of("[A-Za-z0-9._-]{1,64}")) {
+        fn cursors_round_trip(step: u8, after in proptest::option::of("[A-Za-z0-9._-]{1,64}")) {
             let place = Cursor { step, after: after.map(|id| id.parse::<DeviceId>().unwrap()) };
             let text = cursor(&place).unwrap();
             prop_assert!(text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
@@ -74,12 +74,12 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_a_cursor_or_refused(text: String) {
+        fn arbitrary_text_as_cursor_never_panics(text: String) {
             let _ = paging(text).place::<Cursor>();
         }
 
         #[test]
-        fn any_bytes_are_a_cursor_or_refused(bytes: Vec<u8>) {
+        fn arbitrary_bytes_as_cursor_never_panic(bytes: Vec<u8>) {
             let _ = paging(URL_SAFE_NO_PAD.encode(bytes)).place::<Cursor>();
         }
     }

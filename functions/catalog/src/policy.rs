@@ -1,4 +1,4 @@
-//! With what the next root is made: `GET` and `PUT /certificatePolicy`.
+//! The settings of the next root: `GET` and `PUT /certificatePolicy`.
 
 use axum::extract::State;
 use axum::{Extension, Json};
@@ -11,7 +11,7 @@ use tracing::info;
 
 use crate::app::App;
 
-/// Somebody else may choose at the same moment, so often.
+/// Attempts to write the choice: another caller may write at the same time.
 const ATTEMPTS: u32 = 5;
 
 /// `DEFAULT` and `CNSA` are the vendor's names, the others ours.
@@ -53,7 +53,7 @@ pub(crate) async fn choose(
     loop {
         let read = ledger.policy().await?;
         match ledger.set_policy(Policy { algorithm, ..read }).await {
-            // Whoever wrote in between chose too, and the last choice counts.
+            // The conflicting write was a choice too; the last choice wins.
             Err(LedgerError::Conflict) if attempt < ATTEMPTS => attempt += 1,
             written => break written?,
         }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names() {
+    fn spec_names_map_to_algorithms() {
         let algorithm = |body: &str| parse_json::<Choice>(body.as_bytes()).unwrap().algorithm();
         assert_eq!(algorithm(r#"{"specName":"DEFAULT"}"#).unwrap(), KeyAlgorithm::Rsa2048);
         assert_eq!(algorithm(r#"{"specName":"CNSA"}"#).unwrap(), KeyAlgorithm::Rsa3072);

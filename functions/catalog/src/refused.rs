@@ -1,4 +1,4 @@
-//! Why a job is not changed, as the native calls say it.
+//! Why a job command is refused, as the native API says it.
 
 use std::fmt::Display;
 
@@ -8,7 +8,7 @@ use rootcast_operations::{JobRefusal, NotDone};
 
 use crate::jobs::no_such_job;
 
-/// What was asked of a job.
+/// The command that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     Steer,

@@ -1,4 +1,4 @@
-//! `POST /jobs/{id}/retry`: failed devices are tried again, all of them or those of some classes, waves, ids.
+//! `POST /jobs/{id}/retry`: retries failed devices, all of them or those of some classes, waves or ids.
 
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -20,7 +20,7 @@ use crate::extract::Id;
 use crate::jobs::JobView;
 use crate::refused::{Asked, nothing_chosen, refused};
 
-/// See [`Filters`], whose name a refused body is told.
+/// See [`Filters`]; errors about the body use that name.
 #[derive(Deserialize)]
 #[serde(rename = "Filters", deny_unknown_fields)]
 struct Sent {
@@ -29,7 +29,7 @@ struct Sent {
     devices: Option<Vec<DeviceId>>,
 }
 
-/// The job, and how many of its devices were chosen.
+/// The job, and how many of its devices were selected.
 #[derive(Debug, Serialize)]
 pub(crate) struct Retried {
     #[serde(flatten)]
@@ -47,7 +47,7 @@ pub(crate) async fn retry(
     let mut filters = filters(request).await?;
     if let Some(devices) = &mut filters.devices {
         devices.retain(|device| caller.sees(&application_dn(device)));
-        // An empty list would choose everything.
+        // An empty list would select everything.
         if devices.is_empty() {
             return Err(nothing_chosen(id));
         }
@@ -72,18 +72,18 @@ async fn filters(request: Request) -> Result<Filters, LenovoError> {
     }
     media_type(&head.headers, &["application/json"])?;
     let Sent { mut classes, mut waves, mut devices } = parse_json(&body)?;
-    // There are few classes.
+    // No limit: there are few classes.
     check("classes", &mut classes, usize::MAX)?;
     check("waves", &mut waves, MOST_WAVES)?;
     check("devices", &mut devices, MOST_RETRIED)?;
     Ok(Filters { classes, waves, devices })
 }
 
-/// Each value once: naming it twice says no more.
+/// Checks the length, and removes duplicates.
 fn check<T: Clone + Eq + Hash>(name: &str, values: &mut Option<Vec<T>>, most: usize) -> Result<(), LenovoError> {
     let Some(values) = values else { return Ok(()) };
     let why = match values.len() {
-        // Else a list that came out empty by mistake would choose everything.
+        // Otherwise a list that is empty by mistake would select everything.
         0 => format!("{name} is empty; without it, this filter lets every failed device pass."),
         many if many > most => format!("{name} has {many} values; one request takes {most}."),
         _ => {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_filter_everything_is_chosen() {
+    async fn without_a_filter_every_device_is_selected() {
         for body in ["", "{}"] {
             let filters = filters(body).await.unwrap();
             assert!(filters.classes.is_none() && filters.waves.is_none() && filters.devices.is_none());
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_named_twice_is_chosen_once() {
+    async fn duplicate_filter_values_are_removed() {
         let all = json!({ "classes": ["lost", "connect", "lost"], "waves": [2, 1, 2], "devices": ["b", "a", "b"] });
         let filters = filters(all.to_string()).await.unwrap();
         assert_eq!(filters.classes.unwrap().len(), 2);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn filters_are_checked_and_a_refusal_says_what_is_wrong() {
+    async fn invalid_filters_are_refused_with_a_reason() {
         let ids = |count: usize| (0..count).map(|number| format!("bmc-{number}")).collect::<Vec<_>>();
         let all = json!({ "classes": ["unauthorized", "connect"], "waves": [3, 1], "devices": ids(1000) });
         assert!(filters(all.to_string()).await.is_ok());

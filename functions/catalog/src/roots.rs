@@ -1,4 +1,4 @@
-//! The root that signs, and every generation there was.
+//! The active root, and all generations.
 
 use axum::extract::State;
 use axum::response::IntoResponse;
@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::stamp::stamp;
 use crate::tasks::Past;
 
-/// `GET /signingCertificate`: the root that signs, as PEM.
+/// `GET /signingCertificate`: the active root, as PEM.
 pub(crate) async fn active(State(app): State<App>) -> Result<impl IntoResponse, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let signing = match ledger.authority().await?.signing {
@@ -46,8 +46,8 @@ fn rows(mut roots: Vec<RootRecord>, signing: Option<u32>) -> Vec<Details> {
     roots.iter().filter_map(row).collect()
 }
 
-/// Source: <https://pubs.lenovo.com/lxca_scripting/rest_api_signingcertificate_details_get>; what stands behind
-/// `notAfter` is ours.
+/// Source: <https://pubs.lenovo.com/lxca_scripting/rest_api_signingcertificate_details_get>; the attributes after
+/// `notAfter` are our own.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Details {
@@ -61,7 +61,7 @@ pub(crate) struct Details {
     not_after: String,
     generation: u32,
     state: GenerationState,
-    /// What is being done, or failed, by Venafi's numbers; `null` since it signs.
+    /// The current or failed step, by Venafi's stage numbers; `null` since the activation.
     stage: Option<Stage>,
     in_error: bool,
     /// A sentence.

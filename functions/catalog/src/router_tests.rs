@@ -1,4 +1,4 @@
-//! The router without AWS: nothing here gets further than to the gate, or past it with a mocked token lookup.
+//! The router without AWS: a request stops at authentication, or passes it with a mocked token lookup.
 #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
 use aws_sdk_dynamodb::Client;
@@ -22,7 +22,7 @@ use tower::ServiceExt;
 
 use super::*;
 
-/// Knows every token, as an administrator's; its tables are empty else.
+/// Every token is an administrator's; otherwise the tables are empty.
 fn app() -> Router {
     let is_token =
         |request: &aws_sdk_dynamodb::operation::get_item::GetItemInput| request.table_name() == Some("access");
@@ -112,7 +112,7 @@ const ROUTES: [(&str, &str); 23] = [
     ("GET", "/jobs/7/tasks"),
 ];
 
-/// As API Gateway hands a request on, with the path as its client wrote it.
+/// A request as API Gateway forwards it, with the path as the client wrote it.
 async fn event(raw_path: &str) -> u16 {
     let event = json!({
         "version": "2.0", "routeKey": "$default", "rawPath": raw_path, "rawQueryString": "", "headers": { "host": "x.example" },
@@ -128,7 +128,7 @@ async fn event(raw_path: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn no_path_leads_from_public_to_private() {
+async fn path_tricks_do_not_bypass_authentication() {
     for raw_path in [
         "/bundle/../jobs",
         "/bundle/%2e%2e/jobs",
@@ -146,7 +146,7 @@ async fn no_path_leads_from_public_to_private() {
 }
 
 #[tokio::test]
-async fn nobody_gets_in_without_a_token() {
+async fn without_a_token_every_path_gets_401() {
     for (method, path) in ROUTES.into_iter().chain([
         ("DELETE", "/jobs/7"),
         ("GET", "/nothing"),
@@ -165,7 +165,7 @@ async fn nobody_gets_in_without_a_token() {
 }
 
 #[tokio::test]
-async fn every_route_is_there_in_any_case() {
+async fn every_route_matches_in_any_letter_case() {
     for (method, path) in ROUTES {
         for path in [path.to_lowercase(), path.to_uppercase()] {
             let response = call(signed_in(method, &path), "").await;
@@ -186,7 +186,7 @@ async fn an_id_keeps_its_case() {
 }
 
 #[tokio::test]
-async fn what_is_not_there() {
+async fn unknown_resources_get_404_and_methods_405() {
     assert_eq!(refused(call(signed_in("GET", "/nothing"), "").await).await.0, 404);
     assert_eq!(refused(call(signed_in("GET", "/jobs/x"), "").await).await.0, 404);
     assert_eq!(refused(call(signed_in("GET", "/jobs/7"), "").await).await.0, 404);
@@ -203,7 +203,7 @@ async fn what_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_revocation_list_is_anybodys() {
+async fn revocation_lists_need_no_token() {
     for path in ["/crl/1/63.crl", "/CRL/1/63.CRL"] {
         let (status, body) = refused(call(Request::get(path), "").await).await;
         assert_eq!((status, &body["messages"][0]["text"]), (404, &"There is no such revocation list.".into()));
@@ -214,7 +214,7 @@ async fn a_revocation_list_is_anybodys() {
 }
 
 #[tokio::test]
-async fn before_the_first_bundle() {
+async fn without_a_bundle_its_routes_get_404() {
     for path in ["/bundle", "/Bundle"] {
         assert_eq!(refused(call(Request::get(path), "").await).await.0, 404);
     }
@@ -226,7 +226,7 @@ async fn before_the_first_bundle() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_not_what_they_must_be() {
+async fn invalid_bodies_are_refused() {
     let json = |method, path| signed_in(method, path).header(CONTENT_TYPE, "application/json");
     for (method, path, body) in [
         ("PUT", "/certificatePolicy", "{"),
@@ -247,7 +247,7 @@ async fn bodies_that_are_not_what_they_must_be() {
 }
 
 #[tokio::test]
-async fn queries_that_are_not_what_they_must_be() {
+async fn invalid_queries_are_refused() {
     for path in [
         "/devices?limit=0",
         "/devices?limit=x",

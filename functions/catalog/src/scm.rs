@@ -1,9 +1,9 @@
-//! `/v3/scm`: stored certificates as Huawei Cloud's Certificate Manager (SCM v3) shows them.
+//! `/v3/scm`: stored certificates in the form of Huawei Cloud's Certificate Manager (SCM v3).
 //!
-//! Source: the models of PyPI `huaweicloudsdkscm` 3.1.219, which works here unchanged. Import and export, which need
-//! the key, are the function `import`'s.
+//! Source: the models of PyPI `huaweicloudsdkscm` 3.1.219, which works here unchanged. Import and export need the key
+//! and belong to the function `import`.
 //!
-//! The caller is checked before the path is folded to lower case: a signature is made over the path as it was sent.
+//! The caller is authenticated before the path is folded to lower case: the signature covers the path as sent.
 
 mod delete;
 mod deploy;
@@ -22,7 +22,7 @@ use rootcast_gate::{Guarded, Kind, Refusal, fold_case, routes};
 
 use crate::app::App;
 
-/// What is under this path, in any case, is this API's.
+/// Every path under this one, in any letter case, belongs to this API.
 pub(crate) const ROOT: &str = "/v3/scm";
 /// In bytes. The largest body here names 20 devices.
 const BODY_LIMIT: usize = 16 << 10;
@@ -45,7 +45,7 @@ pub(crate) fn router(app: App) -> Router {
         .layer(from_fn(report))
 }
 
-/// As for the rest of the API: whether a path exists is told to known callers only.
+/// As in the rest of the API, only authenticated callers learn whether a path exists.
 async fn protect(State(app): State<App>, request: Request, next: Next) -> Result<Response, HuaweiError> {
     let parts = app.parts().await?;
     let request = parts.gate.admit(request, BODY_LIMIT, (parts.clock)()).await?;
@@ -60,7 +60,7 @@ async fn no_such_method() -> HuaweiError {
     )
 }
 
-/// The certificate that the path names.
+/// The certificate id in the path.
 pub(crate) struct Named(pub(crate) CertificateId);
 
 impl<S: Send + Sync> FromRequestParts<S> for Named {
@@ -72,7 +72,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
-/// Also for text that cannot be an id: it names nothing.
+/// Also for text that is not a certificate id.
 pub(crate) fn no_such_certificate() -> HuaweiError {
     HuaweiError::not_found("There is no certificate of that id. GET /v3/scm/certificates lists those that there are.")
 }

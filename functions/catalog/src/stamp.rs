@@ -1,4 +1,4 @@
-//! Times as the vendor writes them: `2014-02-05T15:54:13Z`.
+//! Times in the vendor's format: `2014-02-05T15:54:13Z`.
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
@@ -17,7 +17,7 @@ mod tests {
     use time::macros::datetime;
 
     #[test]
-    fn the_published_example() {
+    fn formats_the_vendors_published_example() {
         assert_eq!(super::stamp(datetime!(2014-02-05 16:54:13.9 +1)), "2014-02-05T15:54:13Z");
     }
 }

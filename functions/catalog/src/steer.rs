@@ -1,4 +1,4 @@
-//! What an operator asks of a job: pause, resume, abort. A deployment is only resumed.
+//! An operator's commands to a job: pause, resume, abort. A deployment can only be resumed.
 
 use axum::Extension;
 use axum::extract::State;
@@ -55,7 +55,7 @@ async fn answer(app: &App, by: &Actor, id: JobId, command: Command) -> Answer {
     Ok(Envelope::success(shown).saying(Message::done(format!("Job {id} {text}."), explanation)))
 }
 
-/// The job as it is afterwards.
+/// Returns the job after the command.
 pub(crate) async fn steer(parts: &Parts, by: &Actor, id: JobId, command: Command) -> Result<JobRecord, LenovoError> {
     let steered = parts.operations().steer(id, command, by).await;
     let job = steered.map_err(|why| refused(id, Asked::Steer, why))?;

@@ -1,4 +1,4 @@
-//! `GET /jobs/{id}/tasks`: what became of each device in a job's present pass, or of a deployment.
+//! `GET /jobs/{id}/tasks`: the result of each device in a job's current pass, or in a deployment.
 
 use axum::Extension;
 use axum::extract::State;
@@ -43,18 +43,18 @@ struct Task {
     attempt: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<ErrorClass>,
-    /// What is being done, or failed, by Venafi's numbers.
+    /// The current or failed step, by Venafi's stage numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     stage: Option<Stage>,
-    /// The device's own words where it had any.
+    /// The device's own message, if it sent one.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     recovery: Option<&'static str>,
-    /// Why an operator waived it.
+    /// Why an operator waived the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     waiver: Option<String>,
-    /// Of a task that waits: the visits that failed so far.
+    /// The failed visits of a waiting task so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     tries: Option<Visits>,
     /// How each attempt ended, the latest last.
@@ -64,20 +64,20 @@ struct Task {
     at: Option<String>,
 }
 
-/// Failed visits to the device for the present attempt.
+/// Failed visits to the device in the current attempt.
 #[derive(Debug, Serialize)]
 struct Visits {
     count: u32,
-    /// The last one's.
+    /// The error class of the last visit.
     class: ErrorClass,
     message: String,
     at: String,
-    /// When the device is visited again; without it that was the last one.
+    /// Time of the next visit; absent after the last visit.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
 }
 
-/// What a stage did, once.
+/// One result of a stage.
 #[derive(Debug, Serialize)]
 pub(crate) struct Past {
     stage: Stage,
@@ -96,7 +96,7 @@ impl From<Entry> for Past {
     }
 }
 
-/// A page may have fewer rows than `limit`, or none, and a cursor all the same: a filter passes over the others.
+/// A page may have fewer rows than `limit`, or none, and still have a cursor: a filter skips the other rows.
 pub(crate) async fn list(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
@@ -124,7 +124,7 @@ pub(crate) async fn list(
     Ok(Envelope::success(Tasks { tasks, cursor }))
 }
 
-/// The devices' records know of them. No call where nothing waits.
+/// Adds the failed visits from the devices' records. No call if no task waits.
 async fn with_tries(ledger: &Ledger, job: JobId, mut tasks: Vec<Task>) -> Result<Vec<Task>, LenovoError> {
     let waiting = tasks.iter().filter(|task| task.state == TaskState::Waiting).map(|task| &task.device);
     let devices = ledger.devices_by_id(waiting).await?;
@@ -136,17 +136,17 @@ async fn with_tries(ledger: &Ledger, job: JobId, mut tasks: Vec<Task>) -> Result
     Ok(tasks)
 }
 
-/// Of who may read jobs, and not every device.
+/// Whether the caller may see the device; the right to read jobs does not include all devices.
 pub(crate) fn sees(caller: &Principal, row: &Row) -> bool {
     caller.sees(&application_dn(&row.device))
 }
 
-/// A deployment sends all its devices at once.
+/// A deployment sends all messages at once, so a device without a task is waiting.
 fn installing(row: &Row) -> TaskState {
     row.task.as_ref().map_or(TaskState::Waiting, |task| task.state)
 }
 
-/// `None` where the device has no task: it was not sent yet, or is not in the job.
+/// `None` if the device has no task: its message was not sent yet, or the device is not in the job.
 fn state(job: &Job, row: &Row) -> Option<TaskState> {
     match row.standing(job) {
         Standing::Settled(state) => Some(state),
@@ -202,7 +202,7 @@ mod tests {
     use crate::jobs::tests::running;
 
     #[test]
-    fn the_visits_of_a_waiting_task_in_json() {
+    fn serializes_the_visits_of_a_waiting_task() {
         let task = TaskAttempt { job: JobId(7), pass: Pass::Distribute, attempt: 1 };
         let failure = Failure::new(ErrorClass::Connect, "Nobody answers.");
         let at = datetime!(2026-01-02 03:04:05 UTC);
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_in_json() {
+    fn serializes_tasks() {
         let mut job = running();
         let device: DeviceId = "bmc-1".parse().unwrap();
         let bare = Row { device: device.clone(), task: None };

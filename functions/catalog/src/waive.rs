@@ -1,4 +1,4 @@
-//! `POST /jobs/{id}/waive`: failed devices are taken out of the gate, each with a reason.
+//! `POST /jobs/{id}/waive`: excludes failed devices from the gate, each with a reason.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::extract::Id;
 use crate::jobs::{RolloverView, load};
 use crate::refused::{Asked, refused};
 
-/// Devices in one call: each is one transaction of about 10 ms, and those of a shard go one after the other. With a
-/// sixteenth of them in each shard that is 0.6 s; where all lie in one, 10 s.
+/// Devices per call. Each needs one transaction of about 10 ms; those of one shard run one after the other. If a
+/// sixteenth of the devices is in each shard, that takes 0.6 s; if all are in one shard, 10 s.
 const MOST_WAIVED: usize = 1000;
-/// In characters. It is kept in each device's task.
+/// In characters. The reason is stored in each device's task.
 const LONGEST_REASON: usize = 256;
-/// A request that is not done by then answers what it did: API Gateway gives up after 30 s, and of what is under way
-/// at that moment a call takes 8 s at most.
+/// A request that is not done by then reports what it did so far: API Gateway gives up after 30 s, and a call that is
+/// under way at this moment may take another 8 s.
 const LIMIT: Duration = Duration::from_secs(18);
 
 #[derive(Debug, Deserialize)]
@@ -37,7 +37,7 @@ pub(crate) struct Waiver {
 }
 
 impl Waiver {
-    /// Each device once, where it was named first: naming it twice says no more.
+    /// Removes duplicate devices, keeping the first.
     fn checked(mut self) -> Result<Self, LenovoError> {
         let refused = |why: String| Err(LenovoError::invalid(why, "Correct the body and send the request again."));
         let reason = self.reason.trim();
@@ -55,7 +55,7 @@ impl Waiver {
     }
 }
 
-/// The job, and what became of each device, in their order, each once.
+/// The job, and the result of each device: in the order given, without duplicates.
 #[derive(Debug, Serialize)]
 pub(crate) struct Results {
     #[serde(flatten)]
@@ -81,7 +81,7 @@ pub(crate) async fn waive(
     let waiver = waiver.checked()?;
     let deadline = Instant::now() + LIMIT;
     let parts = app.parts().await?;
-    // Of the others nothing is found below, as of those that are not there.
+    // Devices that the caller may not see get the same result as devices that do not exist.
     let seen = waiver.devices.iter().filter(|device| caller.sees(&application_dn(device))).cloned();
     let asked = rootcast_operations::Waiver {
         devices: &seen.collect::<Vec<_>>(),

@@ -15,8 +15,9 @@ use super::show::load;
 use super::{Named, no_such_certificate};
 use crate::app::App;
 
-/// Four calls: the record, its leaf's count, the end of its audit chain, and the transaction that adds to it. With the record the
-/// sealed key is gone; the table's backups have it for 35 days more, and only who may use the KMS key opens it there.
+/// Four calls: the record, its leaf's count, the head of its audit chain, and the transaction that appends to the
+/// chain. The sealed key is deleted with the record. The table's backups keep it for 35 more days; opening it there
+/// needs the right to use the KMS key.
 pub(crate) async fn delete(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,

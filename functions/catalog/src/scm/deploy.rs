@@ -1,7 +1,7 @@
-//! `POST /v3/scm/certificates/{id}/deploy`: a certificate goes to devices. The work itself is a job's.
+//! `POST /v3/scm/certificates/{id}/deploy`: brings a certificate to devices. A job does the work.
 //!
-//! Eight calls to AWS: certificate, twice, devices, their uses (where they have any), the job's id, the certificate's audit
-//! chain, one transaction, one message.
+//! Eight calls to AWS: certificate, twice, devices, their uses (if they have any), the job's id, the certificate's
+//! audit chain, one transaction, one message.
 
 use std::collections::HashSet;
 
@@ -26,10 +26,10 @@ use super::{Named, no_such_certificate};
 use crate::app::App;
 use crate::deployments::path;
 
-/// The one service that certificates are deployed to.
+/// The only service that certificates are deployed to.
 pub(super) const SERVICE: &str = "DEVICE";
 
-/// What of the vendor's body means something here.
+/// The attributes of the vendor's body that have a meaning here.
 #[derive(Debug, Deserialize)]
 pub(crate) struct DeployRequest {
     service_name: String,
@@ -44,7 +44,7 @@ struct Resource {
 #[derive(Debug, Serialize)]
 pub(crate) struct Answer {
     failure_list: Vec<Failure>,
-    /// Ours: the job that brings the certificate to the others; `null` where there are none.
+    /// Our own: the job that brings the certificate to the remaining devices; `null` if there are none.
     job_id: Option<JobId>,
 }
 
@@ -67,7 +67,7 @@ impl DeployRequest {
         Ok(())
     }
 
-    /// Each device once, and what names none.
+    /// The devices, and a failure for each duplicate and each text that is no device id.
     fn devices(&self) -> (Vec<DeviceId>, Vec<Failure>) {
         let (mut devices, mut failures) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
@@ -85,7 +85,7 @@ impl DeployRequest {
 }
 
 fn failure(resource: &str, why: impl Into<String>) -> Failure {
-    // What the caller sent may be anything: as much of it as a device id may have is told back.
+    // The text is the caller's and may be long: only the maximum length of a device id is returned.
     Failure { resource: resource.chars().take(64).collect(), failure_info: why.into() }
 }
 
@@ -117,7 +117,7 @@ pub(crate) async fn deploy(
     Ok((HeaderMap::from_iter([(LOCATION, location)]), Json(Answer { failure_list, job_id: Some(job.id) })))
 }
 
-/// Why the caller may bring nothing to the device.
+/// Why the caller may not deploy to the device.
 fn lacks(caller: &Principal, device: &DeviceId) -> Option<String> {
     match caller.require(Right::Write, &application_dn(device)).err()? {
         Denied::Forbidden(why) => Some(why.to_string()),
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_body_is_the_vendors() {
+    fn validates_the_vendors_request_body() {
         let check =
             |body: serde_json::Value| parse_json::<DeployRequest>(body.to_string().as_bytes()).unwrap().check().is_ok();
         let resource = json!({ "id": "bmc-1", "type": "x", "domain_name": "y", "enterprise_project_id": "0" });
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn no_device_or_one_twice_is_told_at_once() {
+    fn invalid_and_duplicate_devices_fail_immediately() {
         let ids = ["bmc-1", "a b", "bmc-1", "bmc-2", "a b"];
         let wanted = DeployRequest {
             service_name: SERVICE.to_owned(),

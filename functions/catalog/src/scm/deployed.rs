@@ -1,4 +1,4 @@
-//! `POST /v3/scm/deployed-resources`: where certificates are.
+//! `POST /v3/scm/deployed-resources`: where certificates are deployed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -18,19 +18,19 @@ use serde::{Deserialize, Serialize};
 use super::deploy::SERVICE;
 use crate::app::App;
 
-/// Certificates in one call: each is a query.
+/// Certificates per call: each needs one query.
 const MOST_CERTIFICATES: usize = 50;
-/// Queries under way at once.
+/// Concurrent queries.
 const CONCURRENCY: usize = 8;
-/// The vendor's word for all services.
+/// The vendor's name for all services.
 const ALL: &str = "ALL";
-/// The vendor's word for what lies in no region.
+/// The vendor's name for resources that have no region.
 const GLOBAL: &str = "global";
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct DeployedRequest {
     certificate_ids: Vec<CertificateId>,
-    /// All where none is named.
+    /// All, if none is named.
     #[serde(default)]
     service_names: Vec<String>,
 }
@@ -55,7 +55,7 @@ struct Service {
     region_resources: Vec<Region>,
 }
 
-/// Devices to which the certificate could not be brought stand apart: of them nobody knows what they show.
+/// Devices whose deployment failed have an entry of their own: it is unknown which certificate they present.
 #[derive(Debug, Serialize)]
 struct Region {
     region_id: &'static str,
@@ -66,9 +66,9 @@ struct Region {
 #[derive(Debug, Serialize)]
 struct Resource {
     resource_id: DeviceId,
-    /// Its id where it has no name.
+    /// The id, if the device has no name.
     resource_name: String,
-    /// This and what follows is ours. `null`: the device was proven to show the certificate.
+    /// From here on, the attributes are our own. `null`: the device was proven to present the certificate.
     stage: Option<Stage>,
     status: String,
     job_id: Option<JobId>,
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_that_failed_stand_apart() {
+    fn failed_devices_have_an_entry_of_their_own() {
         let id: CertificateId = "scs1600313391074".parse().unwrap();
         let binding = |device: &str, stage, in_error| {
             let lifecycle = Lifecycle { stage, in_error, ..Lifecycle::idle(Work::Install, "So it is.") };

@@ -1,12 +1,12 @@
-//! `GET /v3/scm/certificates`: filtered, sorted, by pages.
+//! `GET /v3/scm/certificates`: filtered, sorted and paged.
 //!
-//! A list costs at least 32 calls to DynamoDB, 16 at a time: every shard is counted, since `total_count` is exact, and
-//! every shard is asked for the page. Read units grow with all that the filter is applied to: about 50 for 1 000
-//! certificates (rows of 400 bytes, eventually consistent), so 10 000 cost 500, or $0.00006 at 0.125 $ a million. An
-//! `offset` and a filter by `content` or project cost no more units, but the rows are transferred; a `cursor` spares
-//! that of an `offset`.
+//! A list costs at least 32 calls to DynamoDB, 16 at a time: every shard is counted, because `total_count` is exact,
+//! and every shard is queried for the page. Read units grow with the number of rows that the filter is applied to:
+//! about 50 for 1 000 certificates (rows of 400 bytes, eventually consistent), so 10 000 cost 500, or $0.00006 at
+//! $0.125 a million. An `offset` or a filter by `content` or project costs no more units, but the rows are transferred;
+//! a `cursor` avoids the transfer that an `offset` needs.
 //!
-//! Lists follow imports and deletions within moments, and are sorted to the second, then by id.
+//! Imports and deletions appear in lists within moments. Rows are sorted to the second, then by id.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};

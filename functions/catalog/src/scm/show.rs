@@ -12,7 +12,7 @@ use rootcast_ledger::{CertificateRecord, Ledger};
 use super::{Named, no_such_certificate};
 use crate::app::App;
 
-/// One call.
+/// One call to AWS.
 pub(crate) async fn show(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,

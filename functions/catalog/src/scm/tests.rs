@@ -15,7 +15,7 @@ async fn answer(response: Response<Body>) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn nobody_learns_anything_without_a_credential() {
+async fn requests_without_a_credential_get_401() {
     for path in ["/v3/scm", "/v3/scm/certificates", "/V3/SCM/certificates/scs0000000000001", "/v3/scm/nowhere"] {
         for method in [Method::GET, Method::DELETE] {
             let (status, body) = answer(call(Request::builder().method(method).uri(path), "").await).await;
@@ -47,7 +47,7 @@ async fn every_refusal_has_the_vendors_form() {
 }
 
 #[tokio::test]
-async fn an_empty_table_is_an_empty_list() {
+async fn an_empty_table_lists_no_certificates() {
     for query in ["", "?limit=50&offset=20&sort_key=certStatus&sort_dir=ASC&status=ISSUED"] {
         let path = format!("/v3/scm/certificates{query}");
         let (status, body) = answer(call(signed_in("GET", &path), "").await).await;
