@@ -1,4 +1,4 @@
-//! Venafi's applications, which are our devices.
+//! Venafi's applications, which are devices here.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -12,7 +12,7 @@ use rootcast_gate::routes::Denied;
 use rootcast_operations::DeviceRefusal;
 use serde::Deserialize;
 
-/// As clients send them: a list, or the only one.
+/// As clients send them: a list, or a single name.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum Applications {
@@ -20,14 +20,14 @@ pub(crate) enum Applications {
     Several(Vec<String>),
 }
 
-/// So much of what names no device is told back: the longest name that one can have.
+/// An invalid name is repeated in the error up to this length, that of the longest valid name.
 const LONGEST: usize = 90;
 
 impl Applications {
-    /// Each device once: 1 to `most`.
+    /// The devices without duplicates: 1 to `most`.
     ///
     /// # Errors
-    /// Names those that are no device's.
+    /// If a name is not a device's; the error lists all of these names.
     pub(crate) fn devices(self, most: usize) -> Result<Vec<DeviceId>, VenafiError> {
         let dns = match self {
             Self::One(dn) => vec![dn],
@@ -54,7 +54,7 @@ impl Applications {
     }
 }
 
-/// Whoever brings something to a device, or takes it from there, writes that too.
+/// Bringing a certificate to a device, or taking it away, needs the right to write the device too.
 pub(crate) fn may_write(caller: &Principal, devices: &[DeviceId]) -> Result<(), VenafiError> {
     let lacking = |device: &DeviceId| match caller.require(Right::Write, &application_dn(device)).err()? {
         Denied::Forbidden(why) => Some((device.clone(), why.to_string())),
@@ -64,7 +64,7 @@ pub(crate) fn may_write(caller: &Principal, devices: &[DeviceId]) -> Result<(), 
     if lacking.is_empty() { Ok(()) } else { Err(refused(&lacking)) }
 }
 
-/// Why some of the devices were refused.
+/// The error that says why devices were refused.
 pub(crate) fn refused<W: Display>(devices: &[(DeviceId, W)]) -> VenafiError {
     VenafiError::invalid(lines(devices.iter().map(|(device, why)| format!("[{}] {why}", application_dn(device)))))
 }
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_and_the_only_one_name_each_device_once() {
+    fn a_list_or_single_name_yields_unique_devices() {
         assert_eq!(devices(json!(r"\VED\Policy\Devices\bmc-1")).unwrap(), ["bmc-1"]);
         let several = json!([r"\VED\Policy\Devices\b", r"\ved\policy\devices\a", r"\VED\Policy\Devices\b"]);
         assert_eq!(devices(several).unwrap(), ["b", "a"]);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_device_is_named() {
+    fn names_of_no_device_are_reported() {
         let text = devices(json!([r"\VED\Policy\Devices\a", r"\VED\Policy\F5\web", "x".repeat(1000)])).unwrap_err();
         let told: Vec<&str> = text.lines().collect();
         assert!(told[0].starts_with(r"[\VED\Policy\F5\web] is no application"), "{text}");

@@ -1,4 +1,4 @@
-//! `POST Certificates/Associate` and `/Dissociate`: which devices are to have a certificate.
+//! `POST Certificates/Associate` and `/Dissociate`: which devices should have a certificate.
 
 use std::sync::Arc;
 
@@ -24,14 +24,14 @@ pub(crate) struct AssociateRequest {
     certificate_dn: Option<String>,
     #[serde(rename = "ApplicationDN")]
     application_dn: Option<Applications>,
-    /// Of an association.
+    /// Only of an association.
     push_to_new: Option<Flag>,
-    /// Of a dissociation.
+    /// Only of a dissociation.
     delete_orphans: Option<Flag>,
 }
 
-/// With `PushToNew` the certificate goes to those of the devices to which it was never brought, be they associated by
-/// this request or by an earlier one that was cut short.
+/// `PushToNew` brings the certificate to those of the devices that never got it, whether this request associates them
+/// or an earlier, interrupted one did.
 pub(crate) async fn associate(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
@@ -58,7 +58,7 @@ pub(crate) async fn associate(
     Ok(Done::JSON)
 }
 
-/// A device to which the certificate is not bound is as it is wanted already. What a device shows stays as it is.
+/// Succeeds for a device that the certificate is not bound to. The certificate that a device presents does not change.
 pub(crate) async fn dissociate(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,

@@ -1,4 +1,4 @@
-//! Jobs, begun: a certificate goes to devices, or a device's own is made.
+//! Begins jobs: a certificate is brought to devices, or a device's own certificate is issued.
 
 use rootcast_core::audit::Actor;
 use rootcast_core::device::DeviceId;
@@ -13,7 +13,7 @@ use crate::App;
 use crate::applications::refused;
 use crate::named::{Call, Named};
 
-/// What was begun, and where.
+/// The jobs that were begun, and their devices.
 #[derive(Debug, Default)]
 pub(crate) struct Begun {
     pub(crate) jobs: Vec<JobId>,
@@ -21,10 +21,10 @@ pub(crate) struct Begun {
 }
 
 impl App {
-    /// Has the certificate brought to the devices: see [`push`](rootcast_operations::Operations::push).
+    /// Brings the certificate to the devices: see [`push`](rootcast_operations::Operations::push).
     ///
     /// # Errors
-    /// Where a device is refused, or the time is over. What was begun goes on, and the text names the rest.
+    /// If a device is refused, or the deadline passes. Jobs that were begun continue; the text names the other devices.
     pub(crate) async fn deploy(
         &self,
         call: Call,
@@ -50,7 +50,7 @@ impl App {
         if failed.is_empty() { Ok(begun) } else { Err(refused(&failed)) }
     }
 
-    /// Has the work begin at its first stage: that of an own certificate at its device, of another one at `devices`.
+    /// Begins the first stage: for a device's own certificate at that device, for any other certificate at `devices`.
     pub(crate) async fn begin(
         &self,
         call: Call,

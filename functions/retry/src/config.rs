@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::App;
 
-/// One call to AWS, its retries included. The function has 29 s, and a request makes several calls.
+/// One call to AWS, including its retries. The function has 29 s, and a request makes several calls.
 const CALL_LIMIT: Duration = Duration::from_secs(8);
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(3);
 

@@ -38,10 +38,10 @@ use tokio::time::Instant;
 const LIMIT: Duration = Duration::from_secs(29);
 /// Left for the answer, and for a call to AWS that is under way.
 const MARGIN: Duration = Duration::from_secs(2);
-/// The release whose Web SDK this is written after.
+/// The release whose Web SDK documentation this API follows.
 const VERSION: &str = "25.1.0.0";
 
-/// All that the function works with.
+/// The function's clients and configuration.
 pub struct App {
     pub ledger: Ledger,
     pub queue: Queue,
@@ -64,12 +64,12 @@ impl App {
     }
 }
 
-/// When a request has to be answered.
+/// When the request must be answered.
 #[derive(Debug, Clone, Copy)]
 struct Deadline(Instant);
 
 impl Deadline {
-    /// Lambda's own, less a margin.
+    /// Lambda's deadline less a margin.
     fn of(request: &Request, now: OffsetDateTime) -> Self {
         let ends = request.lambda_context_ref().map(lambda_http::Context::deadline);
         let left = ends.map_or(LIMIT, |ends| ends.duration_since(SystemTime::from(now)).unwrap_or_default());
@@ -98,7 +98,8 @@ pub fn router(app: Arc<App>) -> Router {
             VenafiError::new(Kind::MethodNotAllowed, "Use a method that the header Allow names.")
         })
         .with_state(app.clone());
-    // Outside of the router, which would have chosen the route by then, and named its methods.
+    // These layers wrap the router: inside it, the route would be chosen already, and the answer would reveal its
+    // methods.
     Router::new()
         .fallback_service(routes)
         .layer(from_fn_with_state(app, protect))
@@ -106,7 +107,7 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(map_request(fold_case))
 }
 
-/// Before anything else: even whether a path exists is told to callers with a token only.
+/// Runs before anything else: only callers with a token learn whether a path exists.
 async fn protect(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, VenafiError> {
     let now = (app.clock)();
     let deadline = Deadline::of(&request, now);
@@ -116,7 +117,7 @@ async fn protect(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     Ok(next.run(request).await)
 }
 
-/// What a call answers that has nothing else to say.
+/// The answer of a call that has nothing else to return.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Done {

@@ -1,8 +1,8 @@
-//! `GET Certificates/`, and `HEAD`: certificates, and the places of devices' own ones that were never issued.
+//! `GET Certificates/`, and `HEAD`: certificates, and devices' own certificates that were never issued (pending).
 //!
-//! What is asked for by stage or by error is found in the index of uses that are unfinished, what is asked for by
-//! thumbprint in that of thumbprints. Everything else is read in the order of its last change, so that what changes
-//! while somebody pages comes last; behind it are the places at which there is something to do, or something failed.
+//! A filter by stage or error reads the index of unfinished uses; a filter by thumbprint reads the index of
+//! thumbprints. Everything else is read in the order of the last change, so that what changes between two pages comes
+//! last. Pending certificates with work to do, or with failed work, follow after the others.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use crate::App;
 
-/// Thumbprints that are looked up at once.
+/// Concurrent look-ups of thumbprints.
 const CONCURRENCY: usize = 16;
 
 #[derive(Debug, Serialize)]
@@ -32,18 +32,18 @@ struct Page {
     total_count: u64,
 }
 
-/// Certificates as wholes, by their uses that are unfinished.
+/// The state of whole certificates, from their unfinished uses.
 #[derive(Default)]
 struct Unfinished {
     lives: HashMap<CertificateId, Lifecycle>,
-    /// Those that are being issued; some have no record yet.
+    /// Certificates that are being issued; some have no record yet.
     issuing: BTreeSet<CertificateId>,
 }
 
-/// A page's certificates, and how many there are in all.
+/// The number of all matches, and one page of them.
 type Found = (u64, Vec<CertificateOrPending>);
 
-/// Of those that the caller may read, as if there were no others.
+/// Lists only certificates that the caller may read, as if there were no others.
 pub(crate) async fn list(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
@@ -84,7 +84,7 @@ impl App {
         self.all(asked, caller, &unfinished, only_count).await
     }
 
-    /// Those of some certificates that pass the filter, in the order of their ids.
+    /// The given certificates that pass the filter, ordered by id.
     async fn some(
         &self,
         ids: BTreeSet<CertificateId>,
@@ -136,7 +136,7 @@ impl App {
         Ok((total, found))
     }
 
-    /// In the order of their ids.
+    /// Pending certificates that pass the filter, ordered by id.
     async fn places(
         &self,
         filter: &Filter,

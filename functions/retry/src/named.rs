@@ -1,4 +1,4 @@
-//! Which certificate a call is about, and what is said where there is none.
+//! The certificate that a call names, and the error if there is none.
 
 use rootcast_core::access::permission::Right;
 use rootcast_core::inventory::dn::{CertificateDn, NotACertificateDn};
@@ -10,16 +10,16 @@ use rootcast_operations::{NotBegun, NotDone};
 
 use crate::App;
 
-/// One of Venafi's calls that are about a certificate.
+/// A call of Venafi's that concerns one certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Call {
-    /// Behind `Certificates/`.
+    /// The path after `Certificates/`.
     pub(crate) name: &'static str,
-    /// On the certificate, besides reading it.
+    /// The right that the call needs on the certificate, besides reading it.
     pub(crate) needs: Right,
 }
 
-/// A certificate, or the place of one, and how the caller called it.
+/// A certificate or a pending one, and the name that the caller used.
 #[derive(Debug, Clone)]
 pub(crate) struct Named {
     pub(crate) dn: String,
@@ -35,18 +35,18 @@ impl Call {
         Self { name, needs: Right::Write }
     }
 
-    /// The certificate is not there, may not be seen, or may only be read: one answer, so that nobody learns from it
-    /// what there is.
+    /// The certificate does not exist, is hidden from the caller, or is read-only: one answer for all three, so that it
+    /// reveals nothing.
     pub(crate) fn no_access(self, named: impl Into<String>) -> Documented {
         Documented::NoAccess { call: self.name, needs: self.needs, named: named.into() }
     }
 
-    /// Whether the caller may do this to the certificate of that name.
+    /// Whether the caller may make this call on the certificate of that name.
     pub(crate) fn is_of(self, caller: &Principal, dn: &str) -> bool {
         caller.require(self.needs, dn).is_ok()
     }
 
-    /// Where the caller may do this.
+    /// Parses the name, and checks that the caller may make this call there.
     pub(crate) fn place(self, caller: &Principal, dn: &str) -> Result<CertificateDn, Documented> {
         let place: CertificateDn = dn.parse().map_err(|why| match why {
             NotACertificateDn::NullOrWhiteSpace => Documented::InvalidDn(dn.to_owned()),
@@ -55,7 +55,7 @@ impl Call {
         if self.is_of(caller, &place.to_string()) { Ok(place) } else { Err(self.no_access(dn)) }
     }
 
-    /// Why no work was begun.
+    /// The error for a job that was not begun.
     pub(crate) fn not_begun(self, named: &Named, why: NotDone<NotBegun>) -> VenafiError {
         match why {
             NotDone::Refused(NotBegun::NoCertificate) => self.no_access(&named.dn).into(),

@@ -1,4 +1,4 @@
-//! `POST Certificates/Push`: a certificate goes to the devices that it is associated with.
+//! `POST Certificates/Push`: brings a certificate to its associated devices.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::{App, Deadline, Done};
 
 const CALL: Call = Call::writing("Push");
 
-/// Devices that one request may name; all that there are may be more.
+/// Devices that one request may name; a request without names may cover more.
 const MOST_NAMED: usize = 500;
 
 #[derive(Debug, Deserialize)]
@@ -70,7 +70,7 @@ pub(crate) async fn push(
     Ok(Done::JSON)
 }
 
-/// Venafi: stage 0 or 1200, and not in error.
+/// Venafi's condition: stage 0 or 1200, and not in error.
 const fn told(why: Unready) -> &'static str {
     match why {
         Unready::NotAssociated => "The certificate is not associated with it: Certificates/Associate does it.",

@@ -1,4 +1,4 @@
-//! `POST Certificates/Renew`: a device makes a new key, and gets a new certificate of its own.
+//! `POST Certificates/Renew`: a device makes a new key, and gets a new certificate for it.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{App, Deadline};
 
 const CALL: Call = Call::writing("Renew");
 
-/// What belongs to retrieving the result is passed over: Certificates/Retrieve has it.
+/// Attributes for retrieving the result are ignored: Certificates/Retrieve returns it.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct RenewRequest {

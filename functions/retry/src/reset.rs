@@ -1,4 +1,4 @@
-//! `POST Certificates/Reset`: what is being done with a certificate, or failed, is given up, and begun again if wanted.
+//! `POST Certificates/Reset`: gives up a certificate's running and failed work, and begins it again on request.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) struct ResetRequest {
     #[serde(rename = "CertificateDN")]
     certificate_dn: Option<String>,
     restart: Option<Flag>,
-    /// Seconds; with `Restart`, how long its outcome is waited for.
+    /// In seconds: with `Restart`, how long to wait for its outcome.
     work_to_do_timeout: Option<i64>,
 }
 
@@ -69,7 +69,7 @@ fn refused(why: NotDone<NotReset>) -> VenafiError {
             "Reset is not completed. The device {device} is being worked on: send the request again."
         )),
         NotDone::Refused(NotReset::Nothing) => Documented::NothingToReset.into(),
-        // An operation that is busy or late names the device that it waits for.
+        // The message of a busy or late operation names the device that it waits for.
         NotDone::Busy | NotDone::Late => VenafiError::from(LedgerError::Conflict),
         NotDone::Ledger(error) => error.into(),
     }

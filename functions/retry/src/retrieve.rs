@@ -1,6 +1,6 @@
 //! `Certificates/Retrieve`: a certificate and its chain; `POST` in JSON, `GET` as a file.
 //!
-//! No private key: this function opens none. What names one is told which call does.
+//! Returns no private key: this function cannot open any. A request for one is told which call returns it.
 
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ use crate::named::{Call, Named};
 
 const CALL: Call = Call::reading("Retrieve");
 
-/// `Password`, `KeystorePassword`, `FriendlyName` and `EncryptionAlgorithm` are about private keys, and passed over; so is
-/// `WorkToDoTimeout`: what is still being made is told at once.
+/// `Password`, `KeystorePassword`, `FriendlyName` and `EncryptionAlgorithm` concern private keys and are ignored; so is
+/// `WorkToDoTimeout`: a pending certificate is reported at once.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct RetrieveRequest {
@@ -43,7 +43,7 @@ pub(crate) struct RetrieveRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Pem,
-    /// Venafi's `Base64 (PKCS #8)`: it differs in the private key alone.
+    /// Venafi's `Base64 (PKCS #8)`: it differs only in the private key.
     PemPkcs8,
     Der,
     Pkcs7,
@@ -57,7 +57,7 @@ struct Retrieved {
     format: &'static str,
 }
 
-/// Of a certificate that is still being made.
+/// The answer for a certificate that is still being issued.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Pending {
@@ -91,7 +91,7 @@ pub(crate) async fn download(
     let Query(wanted) = Query::try_from_uri(&uri).map_err(|why| VenafiError::invalid(why.body_text()))?;
     let answer = app.file(&caller, wanted).await?;
     Ok(answer.map_or_else(IntoResponse::into_response, |file| {
-        // A name has letters, digits and three other characters.
+        // The name has only letters, digits and three other characters.
         let disposition = format!("attachment; filename=\"{}\"", file.name);
         let headers = [(CONTENT_TYPE, file.format.media_type().to_owned()), (CONTENT_DISPOSITION, disposition)];
         (headers, file.bytes).into_response()
@@ -99,7 +99,7 @@ pub(crate) async fn download(
 }
 
 impl App {
-    /// The inner error: there is none yet.
+    /// The inner error: the certificate is not issued yet.
     async fn file(
         &self,
         caller: &Principal,
@@ -130,7 +130,7 @@ impl App {
         Ok(Ok(File { name: format!("{}.{}", record.name, format.extension()), format, bytes }))
     }
 
-    /// Venafi answers 202 for what will be there, and an error for what will not.
+    /// Venafi answers 202 for a certificate that is being issued, and an error for one that will not be.
     async fn pending(&self, named: &Named) -> Result<(StatusCode, Json<Pending>), VenafiError> {
         let uses = self.ledger.uses_of_certificate(named.id).await?;
         let life = worst(uses.iter().map(|each| &each.lifecycle));
@@ -149,7 +149,7 @@ impl App {
         }
     }
 
-    /// The issuer first. A root of ours is not stored with what it signed.
+    /// Starts with the issuer. Our own roots are not stored with the certificates that they signed.
     async fn chain(&self, record: &CertificateRecord) -> Result<Vec<Certificate>, LedgerError> {
         let mut chain = record.chain.clone();
         let last = chain.last().unwrap_or(&record.leaf);
@@ -194,7 +194,7 @@ impl Format {
         }
     }
 
-    /// Venafi's page "GET Certificates/Retrieve".
+    /// Source: Venafi's page "GET Certificates/Retrieve".
     const fn media_type(self) -> &'static str {
         match self {
             Self::Pem | Self::PemPkcs8 => "application/x-pem-file",

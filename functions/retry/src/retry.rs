@@ -1,7 +1,7 @@
-//! The request, and its answer.
+//! `POST Certificates/Retry`: the request and its answer.
 //!
-//! Calls to AWS where one deployment failed and nobody waits: token, name, uses, job, its audit chain, one transaction,
-//! one message.
+//! Calls to AWS if one deployment failed and the caller does not wait: token, name, uses, job, its audit chain, one
+//! transaction, one message.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! `POST Certificates/Revoke`: a certificate that one of our roots signed ends before its time.
+//! `POST Certificates/Revoke`: revokes a certificate that one of our roots signed, before it expires.
 //!
-//! It is on record, and its list is behind, in one transaction; the issuer is asked for the list then. A message that is
-//! lost is made up for by the issuer's schedule, which looks for lists that are behind.
+//! One transaction records the revocation and marks its list as behind. Then the issuer is asked to publish the list.
+//! If that message is lost, the issuer's schedule finds the list: it looks for lists that are behind.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use crate::wait::{patience, pauses};
 use crate::{App, Deadline};
 
 const CALL: Call = Call::writing("Revoke");
-/// Who works at a device counts its certificate: it is looked at again, so often.
+/// Attempts. A worker that counts the certificate's uses causes a conflict; then the certificate is read again.
 const LOOKS: usize = 5;
-/// In characters; the least of those of Venafi's authorities.
+/// In characters; the lowest limit of Venafi's certificate authorities.
 const LONGEST_COMMENTS: usize = 250;
 
 #[derive(Debug, Deserialize)]
@@ -38,11 +38,11 @@ pub(crate) struct RevokeRequest {
     reason: Option<u8>,
     comments: Option<String>,
     disable: Option<Flag>,
-    /// Seconds, for which the published list is waited for.
+    /// In seconds: how long to wait until the list is published.
     work_to_do_timeout: Option<i64>,
 }
 
-/// `Requested` is false where it was revoked before.
+/// `Requested` is false if the certificate was revoked before.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Revoked {
@@ -106,7 +106,7 @@ pub(crate) async fn revoke(
 }
 
 impl App {
-    /// By name, by thumbprint, or by both, which have to agree.
+    /// Finds the certificate by name, by thumbprint, or by both, which must agree.
     async fn to_be_revoked(
         &self,
         caller: &Principal,
@@ -131,7 +131,7 @@ impl App {
         }
     }
 
-    /// Of copies, which imports may be, the one that a root of ours signed.
+    /// Imports may have stored copies; the certificate that one of our roots signed is preferred.
     async fn held_as(
         &self,
         caller: &Principal,
@@ -145,7 +145,7 @@ impl App {
         Ok((Named { dn: held.dn(), id: held.id() }, held))
     }
 
-    /// Where its revocation is published, and as which number.
+    /// The list that publishes its revocation, and its serial number on that list.
     async fn signed_by_us(&self, named: &Named, record: &CertificateRecord) -> Result<(CrlShard, Serial), VenafiError> {
         let stranger = || {
             VenafiError::invalid(format!(
@@ -166,7 +166,7 @@ impl App {
         }
     }
 
-    /// Waits until the list that names it is there, or the time is over.
+    /// Waits until the list that names the certificate is published, or until the deadline.
     async fn published(&self, list: CrlShard, until: Instant) {
         let looking = async {
             for pause in pauses() {
@@ -178,12 +178,12 @@ impl App {
                 }
             }
         };
-        // What was asked for will be done: that it is not yet is no error.
+        // A timeout is no error: the list is requested and will be published.
         let _ = timeout_at(until, looking).await;
     }
 }
 
-/// Whether the list says everything that is to be said on it.
+/// Whether the published list contains all revocations of its shard.
 pub(crate) fn is_published(list: Option<&CrlRecord>) -> bool {
     list.is_some_and(|list| !list.behind)
 }

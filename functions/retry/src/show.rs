@@ -1,5 +1,5 @@
-//! `GET Certificates/{guid}`: a certificate, where its work stands, and how it came there. What is revoked is at the stage
-//! of revocation until the list that says so is published.
+//! `GET Certificates/{guid}`: a certificate, its current work, and its history. A revoked certificate is in the stage
+//! of revocation until its list is published.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::revoke::is_published;
 
 const CALL: Call = Call::reading("{guid}");
 
-/// Two calls: record, uses. Three of what is revoked.
+/// Two calls: record, uses. A third for a revoked certificate.
 pub(crate) async fn show(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,

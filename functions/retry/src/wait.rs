@@ -1,4 +1,4 @@
-//! Waiting for an outcome that is read from a table: rarely, and never too long.
+//! Waits for an outcome by polling a table: at growing intervals, and within a limit.
 
 use std::error::Error;
 use std::iter::successors;
@@ -14,7 +14,7 @@ use crate::App;
 use crate::begin::Begun;
 use crate::work::{is_as_it_was, same};
 
-/// In seconds; Venafi's.
+/// In seconds; Venafi's limit.
 const LONGEST_WAIT: i64 = 120;
 
 /// A `WorkToDoTimeout`, in seconds.
@@ -30,7 +30,7 @@ const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(4);
 
 impl App {
-    /// Waits until the jobs that were begun at these devices are over, or the time is.
+    /// Waits until the jobs begun at these devices have ended, or until the deadline.
     pub(crate) async fn outcome_of_jobs(&self, certificate: CertificateId, begun: &Begun, until: Instant) {
         if Instant::now() >= until {
             return;
@@ -44,8 +44,7 @@ impl App {
         }
     }
 
-    /// Waits until each of the uses has the result of another attempt, or the time is over, be that in the middle of a
-    /// look.
+    /// Waits until each use has the result of another attempt, or until the deadline, which also interrupts a read.
     pub(crate) async fn outcome_of(&self, certificate: CertificateId, retried: Vec<UseRecord>, until: Instant) {
         let mut open = retried;
         let looking = async {
@@ -60,17 +59,17 @@ impl App {
                 }
             }
         };
-        // What was queued will be done: that it is not yet is no error.
+        // A timeout is no error: the work is queued and will be done.
         let _ = timeout_at(until, looking).await;
     }
 }
 
-/// Without an end.
+/// Endless; each pause doubles the one before, up to `LONGEST`.
 pub(crate) fn pauses() -> impl Iterator<Item = Duration> {
     successors(Some(FIRST), |pause| Some((*pause * 2).min(LONGEST)))
 }
 
-/// What has gone is not waited for, nor what another deployment took over.
+/// A use is not waited for if it is gone, or if another deployment took it over.
 fn is_open(before: &UseRecord, uses: &[UseRecord]) -> bool {
     same(before, uses).is_some_and(|now| now.job == before.job && (now.is_under_way() || is_as_it_was(before, now)))
 }

@@ -1,5 +1,5 @@
-//! What failed is queued again, deployment by deployment. What the queue is still trying by itself has not failed, and is
-//! left alone.
+//! Queues failed uses again, deployment by deployment. A use that the queue itself is still retrying has not failed,
+//! and is left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -18,13 +18,13 @@ use tracing::{error, info};
 
 use crate::App;
 
-/// Deployments under way at once. Each takes some 30 ms, so that 10 000 are resumed within the function's time.
+/// Concurrent deployments. Each takes some 30 ms, so 10 000 are resumed within the function's time.
 const CONCURRENCY: usize = 16;
 
-/// What came of a certificate's failed uses.
+/// The result for a certificate's failed uses.
 #[derive(Debug)]
 pub(crate) struct Added {
-    /// As they were read, in error.
+    /// As read before the retry, in error.
     pub(crate) retried: Vec<UseRecord>,
     pub(crate) refused: Vec<Refused>,
 }
@@ -39,7 +39,7 @@ impl App {
     ) -> Added {
         let mut jobs: BTreeMap<JobId, Vec<UseRecord>> = BTreeMap::new();
         for each in failed {
-            // What failed has a job.
+            // A failed use always has a job.
             if let Some(job) = each.job {
                 jobs.entry(job).or_default().push(each);
             }
@@ -59,7 +59,7 @@ impl App {
         added
     }
 
-    /// Answers which devices will not be tried again.
+    /// Returns the devices that will not be retried.
     async fn resume(
         &self,
         certificate: CertificateId,
@@ -79,7 +79,7 @@ impl App {
         };
         let nothing_failed = NotNow::Deployment(NotResumed::NothingFailed);
         if matches!(why, NotDone::Refused(JobRefusal::Refused(why)) if why == nothing_failed) {
-            // Those that another retry had opened are done with.
+            // Devices that a concurrent retry reopened need nothing more.
             return match self.ledger.uses_by(certificate, &devices).await {
                 Ok(uses) => {
                     let still = |before: &&UseRecord| same(before, &uses).is_some_and(|now| is_as_it_was(before, now));
@@ -117,7 +117,7 @@ fn refuse<'a>(uses: impl IntoIterator<Item = &'a UseRecord>, why: &Failure) -> V
     uses.into_iter().map(|each| Refused { device: each.device.clone(), failure: why.clone() }).collect()
 }
 
-/// The same use; `None` where the device has gone, or another certificate has taken its place there.
+/// The current record of a use; `None` if the device is gone or has another certificate in its place.
 pub(crate) fn same<'a>(before: &UseRecord, uses: &'a [UseRecord]) -> Option<&'a UseRecord> {
     uses.iter().find(|each| each.device == before.device)
 }

@@ -15,7 +15,7 @@ fn dissociate(device: &str) -> Request<Body> {
     post("Dissociate", json!({ "CertificateDN": DN, "ApplicationDN": dn(device), "DeleteOrphans": false }))
 }
 
-/// Bound, and never brought.
+/// A use that is bound, but was never brought to the device.
 fn fresh(device: &str) -> UseRecord {
     UseRecord { job: None, ..binding(device, 0, 0, None) }
 }
@@ -23,7 +23,7 @@ fn fresh(device: &str) -> UseRecord {
 const OTHER: &str = "scs0000000000002";
 
 #[tokio::test]
-async fn new_devices_are_tied_in_one_transaction_others_stay() {
+async fn new_devices_are_bound_in_one_transaction() {
     let wake = woken("created");
     let there = devices(vec![device("bmc-1", &[CERTIFICATE]), device("bmc-2", &[])]);
     let bound = written(&["update scs0000000000001", "put scs0000000000001 use#bmc-2", "update bmc-2"]);
@@ -38,7 +38,7 @@ async fn new_devices_are_tied_in_one_transaction_others_stay() {
 }
 
 #[tokio::test]
-async fn a_race_for_a_device_is_run_again() {
+async fn a_conflict_on_a_device_is_retried() {
     let there = || devices(vec![device("bmc-1", &[])]);
     let bound = written(&["update scs0000000000001", "put scs0000000000001 use#bmc-1", "update bmc-1"]);
     let (first, then) = (held(record()), held(record()));
@@ -47,7 +47,7 @@ async fn a_race_for_a_device_is_run_again() {
 }
 
 #[tokio::test]
-async fn one_device_that_cannot_have_it_stops_all() {
+async fn one_refused_device_refuses_the_whole_association() {
     let stranger = DeviceRecord { pins: Vec::new(), ..device("bmc-2", &[]) };
     let busy = UseRecord { certificate: OTHER.parse().unwrap(), ..binding("bmc-3", 9, 1, Some(false)) };
     let there = devices(vec![device("bmc-1", &[]), stranger, device("bmc-3", &[OTHER])]);
@@ -62,7 +62,7 @@ async fn one_device_that_cannot_have_it_stops_all() {
 }
 
 #[tokio::test]
-async fn what_is_no_device_of_ours_is_named() {
+async fn unknown_applications_are_named_in_the_error() {
     for call_name in ["Associate", "Dissociate", "Push"] {
         let body = json!({ "CertificateDN": DN, "ApplicationDN": [r"\VED\Policy\F5\web"] });
         let (status, said) = call(post(call_name, body), &[], &woken("")).await;
@@ -80,7 +80,7 @@ async fn an_own_certificate_goes_to_no_other_device() {
 }
 
 #[tokio::test]
-async fn push_to_new_brings_it_to_whoever_never_had_it() {
+async fn push_to_new_skips_devices_that_got_the_certificate() {
     let wake = woken("created");
     let there = || devices(vec![device("bmc-1", &[CERTIFICATE]), device("bmc-2", &[CERTIFICATE])]);
     let known = || uses_then(vec![binding("bmc-1", 5, 1, None), fresh("bmc-2")]);
@@ -111,7 +111,7 @@ async fn push_to_new_brings_it_to_whoever_never_had_it() {
 }
 
 #[tokio::test]
-async fn a_dissociated_device_loses_its_tie_approved_or_not() {
+async fn dissociation_unbinds_even_a_pending_device() {
     let stranger = DeviceRecord { pins: Vec::new(), ..device("bmc-1", &[CERTIFICATE]) };
     let gone = written(&["update scs0000000000001", "delete scs0000000000001 use#bmc-1", "update bmc-1"]);
     let failed = uses_then(vec![binding("bmc-1", 7, 1, Some(true))]);
@@ -119,7 +119,7 @@ async fn a_dissociated_device_loses_its_tie_approved_or_not() {
     assert_eq!(call(dissociate("bmc-1"), &rules, &woken("")).await, success());
     assert_eq!(gone.num_calls(), 1);
 
-    // A second time there is nothing to do.
+    // A repeated request has nothing to do.
     let rules = [&name(), &held(record()), &devices(vec![device("bmc-1", &[])])];
     assert_eq!(call(dissociate("bmc-1"), &rules, &woken("")).await, success());
 }

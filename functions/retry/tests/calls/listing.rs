@@ -16,7 +16,7 @@ fn asks(request: &QueryInput, index: &str, shard: Option<u8>) -> bool {
     request.index_name() == Some(index) && shard.is_none_or(at)
 }
 
-/// Shard 1 of the index has these, all others are empty.
+/// These uses are in shard 1 of the index; all other shards are empty.
 fn unfinished(bindings: Vec<UseRecord>) -> [Rule; 2] {
     let some = mock!(Client::query)
         .match_requests(|request| asks(request, "unfinished", Some(1)))
@@ -32,7 +32,7 @@ fn numbered(number: u64) -> CertificateRecord {
     CertificateRecord { id, shard: id.shard(), name: format!("web-{number}"), ..record() }
 }
 
-/// Three certificates, on shard 1: the index counts them, and has them.
+/// Three certificates in shard 1 of the index: a count query and a page query.
 fn shards() -> [Rule; 3] {
     let counted = mock!(Client::query)
         .match_requests(|request| asks(request, "by-update", Some(1)) && request.select() == Some(&Select::Count))
@@ -47,7 +47,7 @@ fn shards() -> [Rule; 3] {
     [counted, some, none]
 }
 
-/// Answers for the ids that are asked for.
+/// Returns the known records among the requested ids.
 fn records(known: Vec<CertificateRecord>) -> Rule {
     mock!(Client::batch_get_item).then_compute_output(move |request| {
         let keys = request.request_items().unwrap()["certificates"].keys();
@@ -73,7 +73,7 @@ fn names(page: &Value) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_page_has_certificates_their_number_and_its_place() {
+async fn a_page_has_certificates_total_and_range() {
     let [idle, none] = unfinished(vec![]);
     let [counted, some, empty] = shards();
     let records = records([1, 17, 33].map(numbered).into());
@@ -104,7 +104,7 @@ async fn a_page_has_certificates_their_number_and_its_place() {
 }
 
 #[tokio::test]
-async fn a_head_has_the_number_alone_and_reads_no_record() {
+async fn a_head_returns_the_count_and_reads_no_record() {
     let [idle, none] = unfinished(vec![]);
     let [counted, some, empty] = shards();
     let records = records(vec![]);
@@ -115,7 +115,7 @@ async fn a_head_has_the_number_alone_and_reads_no_record() {
 }
 
 #[tokio::test]
-async fn a_stage_or_error_is_sought_among_the_unfinished_alone() {
+async fn stage_and_error_filters_read_only_unfinished_uses() {
     let of = |number: u64, device: &str, in_error| UseRecord {
         certificate: numbered(number).id,
         ..binding(device, 7, 1, Some(in_error))
@@ -133,7 +133,7 @@ async fn a_stage_or_error_is_sought_among_the_unfinished_alone() {
         let (_, count, page) = listed(list(query), &[&some, &none, &records]).await;
         assert_eq!((names(&page), count), (expected.clone(), expected.len().to_string()), "{query}");
     }
-    // What is not in error is everything else.
+    // Every other certificate is not in error.
     let [some, none] = unfinished(bindings);
     let [counted, rows, empty] = shards();
     let (_, count, page) = listed(list("?InError=False"), &[&some, &none, &counted, &rows, &empty, &records]).await;
@@ -141,7 +141,7 @@ async fn a_stage_or_error_is_sought_among_the_unfinished_alone() {
 }
 
 #[tokio::test]
-async fn a_place_being_issued_for_comes_behind_the_certificates() {
+async fn pending_certificates_are_listed_last() {
     let mut issuing = binding("bmc-1", 7, 1, Some(false));
     issuing.lifecycle.work = Work::Issue;
     issuing.certificate = "scs0000000000099".parse().unwrap();

@@ -1,4 +1,4 @@
-//! Requests as they come from API Gateway, with the calls to AWS that they make, on the SDK's own mock layer.
+//! Requests as API Gateway sends them, with the calls to AWS that they cause, on the SDK's own mock layer.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod associating;
@@ -52,7 +52,7 @@ fn text(value: impl Into<String>) -> AttributeValue {
     AttributeValue::S(value.into())
 }
 
-/// One key of the request; of the head of an audit chain, `audit`.
+/// One key of the request; `audit` for the head of an audit chain.
 fn key(request: &GetItemInput) -> &str {
     let key = request.key().unwrap();
     if let Some(AttributeValue::S(sort)) = key.get("sk")
@@ -63,12 +63,12 @@ fn key(request: &GetItemInput) -> &str {
     key.get("id").or_else(|| key.get("pk")).unwrap().as_s().unwrap()
 }
 
-/// Knows every token, as an operator's.
+/// Accepts every token as an operator's.
 fn token() -> Rule {
     token_of(Role::Operator)
 }
 
-/// Knows every token, as that of who may do this.
+/// Accepts every token, with these grants.
 fn token_of(grants: impl Into<Grants>) -> Rule {
     let grants: AttributeValue = serde_dynamo::to_attribute_value(grants.into()).unwrap();
     mock!(Client::get_item).match_requests(|request| request.table_name() == Some("access")).then_output(move || {
@@ -89,7 +89,7 @@ fn no_name() -> Rule {
         .then_output(|| GetItemOutput::builder().build())
 }
 
-/// Its state: under way (`Some(false)`), in error (`Some(true)`), proven.
+/// A use: under way (`Some(false)`), in error (`Some(true)`), or proven (`None`).
 fn binding(device: &str, job: u64, attempt: u32, in_error: Option<bool>) -> UseRecord {
     let stage = in_error.map(|_| Stage::InstallCertificate);
     let in_error = in_error == Some(true);
@@ -111,7 +111,7 @@ fn uses_then(uses: Vec<UseRecord>) -> Rule {
         .then_output(move || BatchGetItemOutput::builder().responses("jobs", items(&uses)).build())
 }
 
-/// One that was imported.
+/// An imported certificate.
 fn record() -> CertificateRecord {
     let made = rcgen::generate_simple_self_signed(["a.test".to_owned(), "10.0.0.7".to_owned()]).unwrap();
     let leaf = Certificate::from_der(made.cert.der().to_vec()).unwrap();
@@ -142,12 +142,12 @@ fn record() -> CertificateRecord {
     }
 }
 
-/// A device's own.
+/// A device's own certificate.
 fn own() -> CertificateRecord {
     CertificateRecord { key: None, device: Some("bmc-1".parse().unwrap()), ..record() }
 }
 
-/// Of a device's own that was never issued.
+/// A device's own certificate that was never issued.
 fn place() -> PendingCertificate {
     PendingCertificate {
         id: CERTIFICATE.parse().unwrap(),
@@ -202,19 +202,19 @@ fn next_job() -> Rule {
         .then_output(|| UpdateItemOutput::builder().attributes("last", AttributeValue::N("7".to_owned())).build())
 }
 
-/// Of an audit chain without an entry.
+/// An audit chain without entries.
 fn chain() -> Rule {
     mock!(Client::get_item)
         .match_requests(|request| key(request) == "audit")
         .then_output(|| GetItemOutput::builder().build())
 }
 
-/// Accepts an entry of an audit chain by itself.
+/// Accepts a transaction that only appends to audit chains.
 fn recorded() -> Rule {
     written(&[])
 }
 
-/// Accepts a transaction that writes these records, and after them nothing but audit chains.
+/// Accepts a transaction that writes these records first, and then only audit chains.
 fn written(expected: &'static [&'static str]) -> Rule {
     mock!(Client::transact_write_items)
         .match_requests(move |request| {
@@ -229,7 +229,7 @@ fn written(expected: &'static [&'static str]) -> Rule {
 
 fn told(write: &TransactWriteItem) -> String {
     let key = |item: &HashMap<String, AttributeValue>| {
-        // A job's record has an id of its own beside its key.
+        // A job's record has an `id` attribute besides its key.
         let names: &[&str] = if item.contains_key("pk") { &["pk", "sk"] } else { &["id"] };
         names.iter().map(|name| item[*name].as_s().unwrap().as_str()).collect::<Vec<_>>().join(" ")
     };
@@ -264,7 +264,7 @@ fn woken(why: &str) -> Rule {
         .then_output(|| SendMessageOutput::builder().build())
 }
 
-/// The rules in this order, the token's before them.
+/// Applies the rules in this order, after the token's.
 async fn call(request: Request<Body>, rules: &[&Rule], wake: &Rule) -> (u16, Value) {
     let token = token();
     let rules: Vec<&Rule> = std::iter::once(&token).chain(rules.iter().copied()).collect();
@@ -316,7 +316,7 @@ fn success() -> (u16, Value) {
     (200, json!({"Success": true}))
 }
 
-/// A token with these scopes, of a principal that is there.
+/// A token with these scopes, of an existing principal.
 fn narrowed(scopes: &'static str) -> Client {
     let hash = format!("$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAA${}", "A".repeat(43));
     let holder = PrincipalRecord {
@@ -350,7 +350,7 @@ fn narrowed(scopes: &'static str) -> Client {
 }
 
 #[tokio::test]
-async fn a_narrowed_token_is_good_for_its_scope_alone() {
+async fn a_scoped_token_is_valid_only_for_its_scopes() {
     for (scopes, forbidden, allowed) in [
         (
             "certificate",

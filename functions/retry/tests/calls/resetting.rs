@@ -4,7 +4,7 @@ use aws_smithy_mocks::RuleMode;
 
 use crate::*;
 
-/// The task of a use that is under way: nothing is on record of it.
+/// A running use has no task record.
 fn no_task() -> Rule {
     mock!(Client::batch_get_item).then_output(|| BatchGetItemOutput::builder().build())
 }
@@ -18,7 +18,7 @@ fn done(restarted: bool) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_reset_gives_up_all_but_what_is_proven() {
+async fn a_reset_gives_up_all_unproven_uses() {
     let wake = woken("reset");
     let found = uses(vec![
         binding("bmc-1", 7, 1, Some(true)),
@@ -48,9 +48,9 @@ async fn a_reset_gives_up_all_but_what_is_proven() {
     let rules = [&token(), &name(), &held(record()), &found, &chain(), &chained, &no_task(), &failed, &under_way];
     let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &rules);
     assert_eq!(call_with(reset(false), client, &wake).await, done(false));
-    // Before the first of them and after the last.
+    // Before the first transaction and after the last.
     assert_eq!((failed.num_calls(), under_way.num_calls(), chained.num_calls()), (1, 1, 2));
-    // The other job had settled its device already.
+    // The other job had already settled its device.
     assert_eq!(wake.num_calls(), 1);
 }
 
@@ -66,7 +66,7 @@ async fn no_reset_is_required_where_nothing_runs_or_failed() {
 }
 
 #[tokio::test]
-async fn a_use_that_changes_meanwhile_is_looked_at_again() {
+async fn a_conflict_reads_the_use_again() {
     let failed = || vec![binding("bmc-1", 7, 1, Some(true))];
     let again = uses_then(vec![UseRecord { revision: 2, ..binding("bmc-1", 7, 2, Some(true)) }]);
     let taken = written(&["put scs0000000000001 use#bmc-1"]);
@@ -102,7 +102,7 @@ async fn a_use_that_changes_meanwhile_is_looked_at_again() {
 }
 
 #[tokio::test]
-async fn a_restart_begins_anew_with_those_devices_alone() {
+async fn a_restart_covers_only_the_reset_devices() {
     let wake = woken("created");
     let found = uses(vec![binding("bmc-1", 5, 1, Some(true)), binding("bmc-2", 5, 1, None)]);
     let given_up = written(&["put scs0000000000001 use#bmc-1"]);

@@ -14,7 +14,7 @@ fn retrieve(more: Value) -> Request<Body> {
     post("Retrieve", body)
 }
 
-/// Leaf and issuer.
+/// A chain of leaf and issuer.
 fn chained() -> CertificateRecord {
     CertificateRecord { chain: vec![record().leaf], ..record() }
 }
@@ -46,7 +46,7 @@ async fn a_chain_comes_in_the_order_asked_for() {
 }
 
 #[tokio::test]
-async fn as_a_file_it_has_venafis_media_types() {
+async fn downloads_have_venafis_media_types() {
     let record = chained();
     let path = format!("/vedsdk/Certificates/Retrieve?CertificateDN={}", DN.replace('\\', "%5C"));
     for (query, kind, file) in [
@@ -72,7 +72,7 @@ async fn as_a_file_it_has_venafis_media_types() {
 }
 
 #[tokio::test]
-async fn a_format_with_a_private_key_names_its_call() {
+async fn private_key_formats_are_refused_naming_the_right_call() {
     for more in [json!({ "Format": "PKCS #12" }), json!({ "Format": "JKS" }), json!({ "IncludePrivateKey": "True" })] {
         let (status, said) = call(retrieve(more), &[], &woken("")).await;
         let text = said["Error"].as_str().unwrap();
@@ -85,7 +85,7 @@ async fn a_format_with_a_private_key_names_its_call() {
 }
 
 #[tokio::test]
-async fn the_unissued_is_accepted_and_the_failed_an_error() {
+async fn pending_certificates_get_202_and_failed_ones_an_error() {
     let issuing = |in_error| {
         let binding = binding("bmc-1", 7, 1, Some(in_error));
         UseRecord { lifecycle: Lifecycle { stage: Some(Stage::PostCsr), ..binding.lifecycle }, ..binding }
@@ -100,7 +100,7 @@ async fn the_unissued_is_accepted_and_the_failed_an_error() {
 }
 
 #[tokio::test]
-async fn a_certificate_is_shown_with_where_its_work_stands() {
+async fn a_certificate_is_shown_with_its_processing_details() {
     let entry = |stage, result, at| Entry { stage, attempt: 1, result, words: String::new(), at };
     let mut failed = binding("bmc-2", 7, 1, Some(true));
     failed.lifecycle.history = vec![
@@ -148,7 +148,7 @@ async fn an_idle_certificate_has_no_stage_a_place_no_details() {
 }
 
 #[tokio::test]
-async fn a_guid_of_nothing_reads_like_the_hidden() {
+async fn unknown_and_hidden_guids_get_the_same_answer() {
     let none = mock!(Client::get_item)
         .match_requests(|request| key(request) == CERTIFICATE)
         .then_output(|| GetItemOutput::builder().build());

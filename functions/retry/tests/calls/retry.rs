@@ -1,4 +1,4 @@
-//! `POST Certificates/Retry`, and what goes for every path.
+//! `POST Certificates/Retry`, and behaviour common to all paths.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ fn job(deployment: Deployment) -> Rule {
     })
 }
 
-/// Accepts that the deployment is written with these devices to be tried again, over the revision that was read.
+/// Accepts a write of the deployment that reopens these devices, on the revision that was read.
 fn resumed(id: u64, devices: &'static [&'static str]) -> Rule {
     mock!(Client::transact_write_items)
         .match_requests(move |request| {
@@ -62,7 +62,7 @@ fn waiting_retry_of(dn: &str, timeout: u64) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn nobody_learns_anything_without_a_token() {
+async fn without_a_token_every_path_gets_401() {
     for path in ["/vedsdk/Certificates/Retry", "/vedsdk/SystemStatus/Version", "/vedsdk/nowhere"] {
         let stranger = Request::post(path).body(Body::empty()).unwrap();
         let (status, body) = call(stranger, &[], &woken("retry")).await;
@@ -80,7 +80,7 @@ async fn the_version_is_found_in_any_letter_case() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_request_is_refused_in_venafis_form() {
+async fn invalid_requests_are_refused_in_venafis_form() {
     let retry = "/vedsdk/certificates/retry";
     for (method, path, body, status) in [
         ("GET", "/vedsdk/nowhere", "", 404),
@@ -108,7 +108,7 @@ async fn a_name_with_null_or_white_space_is_refused() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_reads_like_the_hidden() {
+async fn missing_and_hidden_certificates_get_the_same_answer() {
     let text = "Access error. Certificates/Retry requires write permissions for certificate";
     for dn in [DN, r"\VED\Policy\Other\web"] {
         assert_eq!(call(retry_of(dn), &[&no_name()], &woken("retry")).await, refused(&format!("{text} [{dn}].")));
@@ -127,7 +127,7 @@ async fn where_nothing_failed_the_retry_is_cancelled() {
 }
 
 #[tokio::test]
-async fn what_failed_is_queued_once_in_whatever_letter_case() {
+async fn failed_uses_are_queued_once_in_any_letter_case() {
     let wake = woken("retry");
     let found = uses(vec![
         binding("bmc-1", 7, 1, Some(true)),
@@ -141,7 +141,7 @@ async fn what_failed_is_queued_once_in_whatever_letter_case() {
 }
 
 #[tokio::test]
-async fn the_loser_of_two_retries_does_not_double_it() {
+async fn concurrent_retries_queue_a_device_once() {
     let wake = woken("retry");
     let found = || uses(vec![binding("bmc-1", 7, 1, Some(true))]);
     let queued = Deployment { reopen: chosen(&["bmc-1"]), ..deployment(7, &["bmc-1"], None) };
@@ -156,7 +156,7 @@ async fn the_loser_of_two_retries_does_not_double_it() {
 }
 
 #[tokio::test]
-async fn what_failed_is_tried_again_while_its_deployment_still_runs() {
+async fn failed_devices_are_retried_while_the_deployment_runs() {
     let wake = woken("retry");
     let found = uses(vec![binding("bmc-1", 7, 1, Some(true)), binding("bmc-2", 7, 1, Some(false))]);
     let running = job(deployment(7, &["bmc-1", "bmc-2"], None));
@@ -166,7 +166,7 @@ async fn what_failed_is_tried_again_while_its_deployment_still_runs() {
 }
 
 #[tokio::test]
-async fn one_device_that_cannot_be_retried_holds_up_no_other() {
+async fn a_refused_device_does_not_block_others() {
     let wake = woken("retry");
     let found = uses(vec![
         binding("bmc-1", 7, 1, Some(true)),
@@ -204,7 +204,7 @@ async fn where_the_uses_cannot_be_read_no_work_is_added() {
 }
 
 #[tokio::test]
-async fn whoever_waits_is_answered_when_the_device_has_another_result() {
+async fn waiting_ends_with_the_devices_next_result() {
     let open = || uses_then(vec![binding("bmc-1", 7, 2, Some(false))]);
     let (unopened, again) =
         (uses_then(vec![binding("bmc-1", 7, 1, Some(true))]), uses_then(vec![binding("bmc-1", 7, 2, Some(true))]));
@@ -218,7 +218,7 @@ async fn whoever_waits_is_answered_when_the_device_has_another_result() {
 }
 
 #[tokio::test]
-async fn nobody_waits_longer_than_the_invocation_lasts() {
+async fn waiting_ends_before_the_invocation() {
     let found = uses(vec![binding("bmc-1", 7, 1, Some(true))]);
     let rules = [&name(), &found, &job(failed(7, &["bmc-1"])), &chain(), &resumed(7, &["bmc-1"])];
     let mut context = lambda_http::Context::default();

@@ -1,4 +1,4 @@
-//! `POST Certificates/Revoke`, and what is shown of a revoked certificate.
+//! `POST Certificates/Revoke`, and how a revoked certificate is shown.
 
 use rcgen::{CertificateParams, KeyPair, SerialNumber};
 use rootcast_ledger::{Revocation, SerialRecord};
@@ -8,10 +8,10 @@ use rootcast_pki::root::Serial;
 use crate::*;
 
 const OCTETS: [u8; 16] = [0x41; 16];
-/// Of generation 3: its serial numbers begin with 0x41, which is 1 in six bits.
+/// The list of generation 3 whose serial numbers begin with 0x41, which is 1 in six bits.
 const LIST: &str = "crl#3#1";
 
-/// A device's own, with a serial number as we give them.
+/// A device's own certificate, with a serial number as we assign them.
 fn signed() -> CertificateRecord {
     let mut params = CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
     params.serial_number = Some(SerialNumber::from_slice(&OCTETS));
@@ -19,7 +19,7 @@ fn signed() -> CertificateRecord {
     CertificateRecord { leaf: Certificate::from_der(made.der().to_vec()).unwrap(), ..own() }
 }
 
-/// The number is on record for that certificate.
+/// The record that assigns the serial number to the certificate.
 fn serial_of(record: &CertificateRecord) -> Rule {
     let given = SerialRecord {
         certificate: record.id,
@@ -57,7 +57,7 @@ fn hex(octets: [u8; 16]) -> String {
     Serial::from_random(octets).to_string()
 }
 
-/// The list is asked for.
+/// The request to publish the list.
 fn published() -> Rule {
     mock!(aws_sdk_sqs::Client::send_message)
         .match_requests(|request| {
@@ -74,7 +74,7 @@ fn revoke(body: Value) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn what_we_signed_is_revoked_and_its_list_requested() {
+async fn our_certificate_is_revoked_and_its_list_requested() {
     let record = signed();
     let asked = published();
     let rules = [&name(), &held(&record), &serial_of(&record), &chain(), &taken()];
@@ -84,7 +84,7 @@ async fn what_we_signed_is_revoked_and_its_list_requested() {
 }
 
 #[tokio::test]
-async fn by_its_thumbprint_it_is_found_without_a_name() {
+async fn a_thumbprint_finds_the_certificate_without_a_name() {
     let record = signed();
     let print = record.leaf.thumbprint();
     let index = mock!(Client::query)
@@ -99,7 +99,7 @@ async fn by_its_thumbprint_it_is_found_without_a_name() {
 }
 
 #[tokio::test]
-async fn a_second_time_nothing_is_requested() {
+async fn a_repeated_revocation_requests_nothing() {
     let (record, asked) = (signed(), published());
     let rules = [&name(), &held(&record), &serial_of(&record), &chain(), &lost()];
     let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &asked).await;
@@ -107,7 +107,7 @@ async fn a_second_time_nothing_is_requested() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_changed_meanwhile_is_looked_at_again() {
+async fn a_conflict_reads_the_certificate_again() {
     let record = signed();
     let changed = || {
         mock!(Client::transact_write_items).then_error(|| {
@@ -122,7 +122,7 @@ async fn a_certificate_that_changed_meanwhile_is_looked_at_again() {
     let rules = [&a, &b, &c, &d, &changed(), &e, &f, &g, &h, &taken()];
     let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &published()).await;
     assert_eq!(answer, (200, json!({ "Requested": true, "Success": true })));
-    // It was renewed: what was to be revoked is not there any more.
+    // The certificate was renewed: the one to revoke is gone.
     let ([a, b, c, d], renewed) = (look(), signed());
     let rules = [&a, &b, &c, &d, &changed(), &name(), &held(&renewed)];
     let (status, said) = call(revoke(json!({ "CertificateDN": DN })), &rules, &published()).await;
@@ -131,12 +131,12 @@ async fn a_certificate_that_changed_meanwhile_is_looked_at_again() {
 }
 
 #[tokio::test]
-async fn what_others_signed_or_nobody_did_is_not_revoked_here() {
+async fn only_certificates_of_our_roots_are_revoked() {
     let imported = [&name(), &held(record())];
     let (status, said) = call(revoke(json!({ "CertificateDN": DN })), &imported, &published()).await;
     assert_eq!(status, 400);
     assert!(said["Error"].as_str().unwrap().contains("was not signed by one of our roots"), "{said}");
-    // A number of ours on a certificate of somebody else's.
+    // A serial number of ours on a certificate that somebody else signed.
     let (record, other) = (signed(), signed());
     let rules = [&name(), &held(&record), &serial_of(&other)];
     assert_eq!(call(revoke(json!({ "CertificateDN": DN })), &rules, &published()).await.0, 400);
@@ -146,7 +146,7 @@ async fn what_others_signed_or_nobody_did_is_not_revoked_here() {
 }
 
 #[tokio::test]
-async fn what_is_no_revocation_is_refused_before_anything_is_read() {
+async fn invalid_revocations_are_refused_before_any_read() {
     for (body, named) in [
         (json!({}), "CertificateDN"),
         (json!({ "CertificateDN": DN, "Reason": 6 }), "Reason"),
@@ -161,7 +161,7 @@ async fn what_is_no_revocation_is_refused_before_anything_is_read() {
 }
 
 #[tokio::test]
-async fn a_certificate_is_being_revoked_until_its_list_says_so() {
+async fn the_revocation_stage_lasts_until_the_list_is_published() {
     let list = CrlShard::of(3, &Serial::from_random(OCTETS));
     let revoked = Revocation { list, at: NOW, reason: Reason::KeyCompromise, by: "ops".to_owned() };
     let record = CertificateRecord { revoked: Some(revoked), ..signed() };
@@ -180,7 +180,7 @@ async fn a_certificate_is_being_revoked_until_its_list_says_so() {
         (&details["RevocationStatus"], &details["RevocationDate"]),
         (&json!("Revoked"), &json!("1970-01-01T00:00:00Z"))
     );
-    // What is done at a device comes first.
+    // Work at a device takes precedence.
     let busy = uses(vec![binding("bmc-1", 7, 1, Some(true))]);
     let (_, shown) = call(request("GET", path, ""), &[&held(&record), &busy], &woken("")).await;
     assert_eq!(shown["ProcessingDetails"]["Stage"], 800);
