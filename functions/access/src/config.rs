@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::App;
 
-/// One call to AWS, its retries included. The function has 29 s, and a login makes eight calls at least.
+/// One call to AWS, including its retries. The function has 29 s, and a login makes at least eight calls.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(2);
 

@@ -1,4 +1,4 @@
-//! `POST /vedauth/authorize/token`: a refresh token for a new pair, once.
+//! `POST /vedauth/authorize/token`: exchanges a refresh token, once, for a new pair of tokens.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ struct ExchangeRequest {
     grant_type: Option<String>,
 }
 
-/// A bearer token that comes along is not looked at: it may be the one that expired.
+/// A bearer token in the request is ignored: it may be the expired one.
 pub(crate) async fn exchange(State(app): State<Arc<App>>, request: Request) -> Result<Json<TokenResponse>, OAuthError> {
     let asked: ExchangeRequest = fields(request).await?;
     grant_type(asked.grant_type.as_deref(), "refresh_token")?;
@@ -42,7 +42,7 @@ pub(crate) async fn exchange(State(app): State<Arc<App>>, request: Request) -> R
         Err(LedgerError::Conflict)
     };
     match exchanged {
-        // Sent twice: by whom it belongs to and by whom it does not, and nobody knows who was first.
+        // The refresh token was used twice: by its owner and by someone else, and it is unknown who came first.
         Err(LedgerError::Conflict) => {
             warn!(caller = %grant.principal, grant.id = %id, "a refresh token was used twice: its grant is revoked");
             app.ledger.revoke_grant(&id).await?;
@@ -57,7 +57,7 @@ pub(crate) async fn exchange(State(app): State<Arc<App>>, request: Request) -> R
 }
 
 impl App {
-    /// Whether who was granted it is still there, with the same password.
+    /// Whether the principal still exists, with the same password as at the login.
     async fn is_held(&self, grant: &GrantRecord) -> Result<bool, LedgerError> {
         let holder = self.ledger.principal(&grant.principal).await?;
         Ok(holder.is_some_and(|holder| holder.login_epoch() == Some(grant.epoch)))

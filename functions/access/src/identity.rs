@@ -1,7 +1,7 @@
-//! `POST /sessions/iam` and `POST /sessions/oidc`: a token for who API Gateway says the caller is.
+//! `POST /sessions/iam` and `POST /sessions/oidc`: a token for the identity that API Gateway has verified.
 //!
-//! API Gateway has verified him by the route's authorizer, and says so in the event's request context, which no client
-//! writes. Nothing else of the request is looked at.
+//! The route's authorizer has verified the caller. API Gateway states the result in the event's request context, which
+//! no client can write. Nothing else of the request is read.
 
 use std::sync::Arc;
 

@@ -24,15 +24,15 @@ use rootcast_ledger::{GrantRecord, Ledger, Pair};
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
 
-/// Of an access token: long enough for any piece of work, and its holder can exchange it.
+/// Lifetime of an access token: long enough for any piece of work. A refresh token gives another one.
 const ACCESS: Duration = Duration::HOUR;
-/// Of a grant: then its holder logs in anew.
+/// Lifetime of a grant. After that, its holder must log in again.
 const GRANT: Duration = Duration::days(30);
 
-/// All that the function works with.
+/// The function's clients and configuration.
 pub struct App {
     pub ledger: Ledger,
-    /// After so long without a request a session is over.
+    /// A session ends after this time without a request.
     pub idle: Duration,
     pub clock: fn() -> OffsetDateTime,
 }
@@ -77,14 +77,14 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(from_fn_with_state(app.clone(), principals::identify))
         .layer(from_fn(lenovo::report))
         .with_state(app);
-    // Outside of the router, which would have chosen the route by then.
+    // These layers wrap the router: inside it, the route would be chosen already.
     Router::new()
         .fallback_service(tokens.merge(sessions).merge(principals))
         .layer(map_response(not_stored))
         .layer(map_request(fold_case))
 }
 
-/// Of the calls that are about the token that comes with them.
+/// Authenticates the calls that concern the token they are made with.
 async fn identify(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Result<Response, OAuthError> {
     let presented = presented(&app.ledger, request.headers(), (app.clock)()).await?;
     let presented = presented.ok_or_else(OAuthError::unauthenticated)?;
@@ -107,7 +107,7 @@ async fn not_stored(mut response: Response) -> Response {
     response
 }
 
-/// What a login and an exchange give (RFC 6749 §5.1); times in Unix seconds, as Venafi's.
+/// The answer to a login or an exchange (RFC 6749 §5.1); times in Unix seconds, as in Venafi's API.
 #[derive(Serialize)]
 struct TokenResponse {
     access_token: String,
@@ -121,7 +121,7 @@ struct TokenResponse {
     token_type: &'static str,
 }
 
-/// Two new tokens of a grant, and what is recorded of them.
+/// Two new tokens of a grant, and the record of them.
 struct Made {
     access: Token,
     refresh: Token,
@@ -150,12 +150,12 @@ impl Made {
     }
 }
 
-/// Venafi's form: the provider of the identity, and its id there.
+/// Venafi's form: the identity provider, and the id there.
 fn identity(name: impl std::fmt::Display) -> String {
     format!("local:{name}")
 }
 
-/// From the operating system, which has it.
+/// Random bytes from the operating system.
 fn random<const N: usize>() -> Result<[u8; N], Refusal> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(Refusal::internal)?;

@@ -1,4 +1,4 @@
-//! `POST /vedauth/authorize/oauth`: name and password for a pair of tokens.
+//! `POST /vedauth/authorize/oauth`: exchanges a name and a password for a pair of tokens.
 
 use std::sync::Arc;
 

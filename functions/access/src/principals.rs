@@ -1,6 +1,7 @@
-//! `/principals`: who may call, said by those who may say that.
+//! `/principals`: manages API users and their grants.
 //!
-//! Whoever may, may give himself everything. Access keys, and who has which identity, are `rootcast access`'s to show.
+//! A principal with this right can give themselves every other right. Access keys, and the owners of identities, are
+//! shown by `rootcast access`.
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use zeroize::Zeroizing;
 use crate::body::LIMIT;
 use crate::{App, random};
 
-/// Each takes five calls to AWS.
+/// Each identity takes five calls to AWS.
 const MOST_IDENTITIES: usize = 10;
 /// In bytes: DynamoDB's limit for a key.
 const LONGEST_CURSOR: usize = 2048;
@@ -45,12 +46,12 @@ struct New {
     permissions: Vec<Operation>,
 }
 
-/// Beside a password.
+/// The attributes besides the password: none.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
-/// The name in the path. What cannot be a name is nobody's.
+/// The name in the path. Text that is not a valid name is answered like an unknown one.
 pub(crate) struct Named(PrincipalName);
 
 impl<S: Send + Sync> FromRequestParts<S> for Named {
@@ -62,13 +63,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     }
 }
 
-/// Never the password's hash.
+/// Never contains the password's hash.
 #[derive(Serialize)]
 pub(crate) struct PrincipalView {
     name: PrincipalName,
     grants: Vec<Grant>,
     permissions: Vec<Operation>,
-    /// Whether there is one.
+    /// Whether the principal has a password.
     password: bool,
     #[serde(with = "time::serde::rfc3339")]
     created: OffsetDateTime,
@@ -93,7 +94,7 @@ impl PrincipalView {
     }
 }
 
-/// By every way in that the native API has.
+/// Accepts every kind of credential of the native API.
 pub(crate) async fn identify(
     State(app): State<Arc<App>>,
     request: Request,
@@ -105,7 +106,7 @@ pub(crate) async fn identify(
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
-/// A page may be empty and still not be the last one. One call.
+/// A page may be empty without being the last one. One call.
 pub(crate) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Envelope<Page>, LenovoError> {
     let mut query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let cursor = query.find_map(|(name, value)| (name == "cursor").then_some(value));
@@ -125,7 +126,7 @@ pub(crate) async fn show(
     Ok(Envelope::success(PrincipalView::of(name, &record)))
 }
 
-/// Not in one transaction: where the function dies in between, he is there with fewer identities, and can be taken out.
+/// Not in one transaction: after a crash in between, the principal exists with fewer identities, and can be removed.
 pub(crate) async fn add(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
@@ -168,7 +169,7 @@ pub(crate) async fn add(
         let bound = IdentityRecord { principal: name.clone(), epoch, created: now };
         match app.ledger.tie_identity(identity, &bound).await {
             Err(LedgerError::Conflict) => {
-                // Somebody was faster. There is all of him, or nothing.
+                // Another caller bound the identity first. The principal is removed: all of it is added, or nothing.
                 app.ledger.remove_principal(&name).await?;
                 return Err(taken(identity));
             }
@@ -180,7 +181,7 @@ pub(crate) async fn add(
     Ok((StatusCode::CREATED, Envelope::success(PrincipalView::of(name, &record)).saying(text)))
 }
 
-/// Every token, session, access key and identity of his is good for nothing from now on.
+/// Invalidates all tokens, sessions, access keys and identities of the principal at once.
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
@@ -225,10 +226,10 @@ fn taken(identity: &Identity) -> LenovoError {
     )
 }
 
-/// A JSON object, and the password that was in it.
+/// The body as a JSON object, and the password from it.
 ///
 /// # Errors
-/// They do not quote the password.
+/// Errors do not quote the password.
 async fn body<T: DeserializeOwned>(request: Request) -> Result<(T, Option<Zeroizing<String>>), LenovoError> {
     let (parts, body) = request.into_parts();
     media_type(&parts.headers, &["application/json"])?;
@@ -244,7 +245,7 @@ async fn body<T: DeserializeOwned>(request: Request) -> Result<(T, Option<Zeroiz
     Ok((rest.map_err(|why| invalid(format!("The body has an attribute that is not valid: {why}.")))?, password))
 }
 
-/// It takes tens of milliseconds of one CPU.
+/// Takes tens of milliseconds of one CPU.
 async fn hashed(password: Zeroizing<String>) -> Result<PasswordHash, LenovoError> {
     let salt = random()?;
     let hashed = tokio::task::spawn_blocking(move || PasswordHash::of(&password, salt)).await;

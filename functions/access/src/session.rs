@@ -1,4 +1,4 @@
-//! `POST /sessions` and `DELETE /sessions`: a session with cookies, and its end.
+//! `POST /sessions` and `DELETE /sessions`: begins and ends a session with cookies.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use crate::body::LIMIT;
 use crate::{App, random};
 
-/// Other attributes of the vendor's are passed over.
+/// The vendor's other attributes are ignored.
 #[derive(Deserialize)]
 struct SessionRequest {
     #[serde(rename = "UserId")]
@@ -30,7 +30,7 @@ struct SessionRequest {
     password: String,
 }
 
-/// The vendor's attributes, of which its clients read `id` and `csrf`.
+/// The vendor's attributes; its clients read only `id` and `csrf`.
 #[derive(Serialize)]
 struct Begun<'a> {
     #[serde(rename = "pwChangeRequired")]
@@ -90,7 +90,7 @@ pub(crate) async fn begin(State(app): State<Arc<App>>, request: Request) -> Resu
     with_cookies(told, [(SESSION_COOKIE, id.expose(), "; HttpOnly"), (CSRF_COOKIE, csrf.expose(), "")])
 }
 
-/// Of the call that ends the session in which it comes.
+/// Authenticates the call that ends its own session.
 pub(crate) async fn identify(
     State(app): State<Arc<App>>,
     request: Request,
@@ -120,7 +120,7 @@ pub(crate) async fn no_such_method() -> LenovoError {
 }
 
 /// # Errors
-/// They quote nothing that was sent: it may be a password.
+/// Errors quote nothing from the body: it may contain a password.
 fn asked(body: &[u8]) -> Result<SessionRequest, LenovoError> {
     let asked =
         parse_json::<SessionRequest>(body).ok().filter(|asked| !asked.user_id.is_empty() && !asked.password.is_empty());
@@ -130,7 +130,8 @@ fn asked(body: &[u8]) -> Result<SessionRequest, LenovoError> {
     })
 }
 
-/// Good for this host, over TLS, and for requests that its own pages make. The one for the token can be read by them.
+/// Cookies for this host only, over TLS, and for requests of its own pages. Scripts of these pages can read the CSRF
+/// cookie.
 fn with_cookies(mut response: Response, cookies: [(&str, &str, &str); 2]) -> Result<Response, LenovoError> {
     let headers: &mut HeaderMap = response.headers_mut();
     for (name, value, more) in cookies {

@@ -1,4 +1,4 @@
-//! `GET /vedauth/authorize/verify` and `GET /vedauth/revoke/token`: what a token is, and its end.
+//! `GET /vedauth/authorize/verify` and `GET /vedauth/revoke/token`: describes a token, and revokes it.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tracing::info;
 
 use crate::{App, identity};
 
-/// Without a grant's, of a token that no login with a password gave.
+/// The attributes of a grant are absent if the token did not come from a login with a password.
 #[derive(Serialize)]
 pub(crate) struct Verified {
     #[serde(rename = "access_issued_on_ISO8601")]
@@ -41,7 +41,7 @@ pub(crate) async fn verify(
     Extension(Presented { record, principal, .. }): Extension<Presented>,
 ) -> Result<Json<Verified>, OAuthError> {
     let grant = match &record.granted {
-        // Revoked between two reads.
+        // The grant may have been revoked between the two reads.
         Some(granted) => Some(app.ledger.grant(&granted.grant).await?.ok_or_else(OAuthError::unauthenticated)?),
         None => None,
     };
@@ -60,7 +60,7 @@ pub(crate) async fn verify(
     }))
 }
 
-/// With the refresh token that belongs to it.
+/// Also revokes the refresh token of the same grant.
 pub(crate) async fn revoke(
     State(app): State<Arc<App>>,
     Extension(Presented { token, record, principal }): Extension<Presented>,

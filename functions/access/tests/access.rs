@@ -1,4 +1,4 @@
-//! Requests as they come from API Gateway, with the calls to AWS that they make, on the SDK's own mock layer.
+//! Requests as API Gateway sends them, with the calls to AWS that they cause, on the SDK's own mock layer.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
@@ -36,7 +36,7 @@ fn number(value: i64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// Knows the principal `ops`, and what else it is given.
+/// Finds the principal `ops`, and the items of `more`.
 fn read(more: impl Fn(&str) -> Option<Item> + Send + Sync + 'static) -> Rule {
     let ops = PrincipalRecord {
         password: Some(PasswordHash::of(PASSWORD, [7; 16]).unwrap()),
@@ -63,7 +63,7 @@ fn put() -> Rule {
         .then_output(|| TransactWriteItemsOutput::builder().build())
 }
 
-/// An attempt, and nothing else.
+/// Whether the transaction counts an attempt, and nothing else.
 fn counts(request: &TransactWriteItemsInput) -> bool {
     let [write] = request.transact_items() else { return false };
     write.put().is_some_and(|put| put.item()["id"].as_s().unwrap().starts_with("attempts#"))
@@ -81,7 +81,7 @@ fn granted() -> Rule {
         .then_output(|| TransactWriteItemsOutput::builder().build())
 }
 
-/// Of what a transaction puts where nothing is.
+/// The kinds of the items that a transaction puts.
 fn ids(request: &TransactWriteItemsInput) -> Vec<String> {
     let put = request.transact_items().iter().map(|write| write.put().unwrap());
     let mut kinds: Vec<String> = put
@@ -112,7 +112,7 @@ fn asking(username: &str, password: &str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn a_password_gives_a_pair_kept_as_hashes_alone() {
+async fn a_login_returns_tokens_and_stores_only_hashes() {
     let (read, put, forgiven, granted) = (read(nothing), put(), forgiven(), granted());
     let (status, _, given) = answer(&[&read, &put, &forgiven, &granted], asking("ops", PASSWORD)).await;
     assert_eq!((status, &given["scope"]), (200, &json!("certificate:manage")), "{given}");
@@ -122,7 +122,7 @@ async fn a_password_gives_a_pair_kept_as_hashes_alone() {
 }
 
 #[tokio::test]
-async fn a_form_is_like_json_and_has_no_field_twice() {
+async fn forms_equal_json_and_refuse_duplicate_fields() {
     let form = |body: &str| {
         Request::post("/vedauth/authorize/oauth")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded; charset=utf-8")
@@ -137,7 +137,7 @@ async fn a_form_is_like_json_and_has_no_field_twice() {
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_is_told_the_same_and_counted() {
+async fn failed_logins_look_alike_and_are_counted() {
     let mut told = Vec::new();
     for (username, password) in [("ops", "wrong"), ("nobody", PASSWORD), ("local:ops\n", PASSWORD)] {
         let (read, put) = (read(nothing), put());
@@ -149,7 +149,7 @@ async fn whatever_is_wrong_is_told_the_same_and_counted() {
 }
 
 #[tokio::test]
-async fn a_locked_name_or_source_is_not_looked_at() {
+async fn a_locked_name_or_source_is_refused_unchecked() {
     for (locked, calls) in [("attempts#name#", 1), ("attempts#source#unknown", 0)] {
         let read = read(move |id| {
             let attempts = [("failures", number(45)), ("counted", number(0)), ("expires", number(86_400))];
@@ -167,7 +167,7 @@ async fn a_locked_name_or_source_is_not_looked_at() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_cannot_be_counted_is_not_made() {
+async fn a_login_attempt_that_cannot_be_counted_is_refused() {
     let busy = mock!(Client::transact_write_items).match_requests(counts).then_error(|| {
         let reasons = CancellationReason::builder().code("ConditionalCheckFailed").build();
         TransactWriteItemsError::TransactionCanceledException(

@@ -1,4 +1,5 @@
-//! Sessions, and identities that API Gateway has verified, with the calls to AWS that they make, on the SDK's own mock layer.
+//! Sessions, and identities that API Gateway has verified, with the calls to AWS that they cause, on the SDK's own mock
+//! layer.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
@@ -37,7 +38,8 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// Knows `ops`, whose epoch is 7, and two identities of his, bound in `epoch`; and what was put.
+    /// The principal `ops` with epoch 7 and two identities bound in `epoch`, and the tokens and sessions that were
+    /// stored.
     fn new(epoch: u64) -> Self {
         let ops = PrincipalRecord {
             password: Some(PasswordHash::of(PASSWORD, [7; 16]).unwrap()),
@@ -83,7 +85,7 @@ impl Fixture {
         (head.status.as_u16(), head.headers, serde_json::from_slice(&body).unwrap_or(Value::Null))
     }
 
-    /// The event of API Gateway's payload format 2.0.
+    /// An event in API Gateway's payload format 2.0.
     async fn event(&self, path: &str, authorizer: Value, headers: Value, body: Option<&str>) -> (u16, Value) {
         let mut event = json!({
             "version": "2.0", "routeKey": format!("POST {path}"), "rawPath": path, "rawQueryString": "", "headers": headers,
@@ -156,7 +158,7 @@ async fn a_login_sets_two_cookies_and_a_logout_ends_them() {
 }
 
 #[tokio::test]
-async fn a_refused_login_is_told_alike_and_quotes_nothing() {
+async fn refused_logins_look_alike_and_quote_nothing() {
     let fixture = Fixture::new(7);
     let mut told = Vec::new();
     for (name, password) in [("ops", "wrong"), ("nobody", PASSWORD), ("o#s", PASSWORD)] {
@@ -189,7 +191,7 @@ async fn a_refused_login_is_told_alike_and_quotes_nothing() {
 }
 
 #[tokio::test]
-async fn whom_api_gateway_names_gets_a_token_of_his_principal() {
+async fn a_verified_identity_gets_its_principals_token() {
     let fixture = Fixture::new(7);
     let claims =
         json!({ "iss": "https://login.example.com/tenant", "sub": "Jane", "aud": "rootcast", "exp": "1700000000" });
@@ -208,7 +210,7 @@ async fn whom_api_gateway_names_gets_a_token_of_his_principal() {
 }
 
 #[tokio::test]
-async fn nothing_but_the_authorizers_word_says_who_somebody_is() {
+async fn only_the_authorizers_result_identifies_the_caller() {
     let fixture = Fixture::new(7);
     let arn = "arn:aws:iam::123456789012:role/deployer";
     let said = json!({
@@ -221,11 +223,11 @@ async fn nothing_but_the_authorizers_word_says_who_somebody_is() {
     for (path, authorizer) in [
         ("/sessions/iam", Value::Null),
         ("/sessions/oidc", Value::Null),
-        // Another route's path, to which no authorizer belongs.
+        // The path of another route, which has no authorizer.
         ("/vedauth/../sessions/iam", Value::Null),
         ("/sessions/iam", json!({})),
         ("/sessions/iam", json!({ "lambda": { "userArn": arn, "iam": { "userArn": arn } } })),
-        // Each of the two asks its own authorizer.
+        // Each route reads only its own authorizer's result.
         ("/sessions/iam", claims),
         ("/sessions/oidc", iam(arn)),
         ("/sessions/iam", json!({ "iam": { "accountId": "123456789012", "userArn": null } })),
@@ -245,7 +247,7 @@ async fn nothing_but_the_authorizers_word_says_who_somebody_is() {
 }
 
 #[tokio::test]
-async fn an_identity_without_a_living_principal_gets_nothing() {
+async fn an_identity_without_a_current_principal_gets_no_token() {
     let fixture = Fixture::new(8);
     for (path, authorizer) in [
         ("/sessions/iam", iam("arn:aws:iam::123456789012:role/deployer")),
