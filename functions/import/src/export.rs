@@ -1,4 +1,4 @@
-//! Export: a private key is given out, to who may have it, and not without a trace.
+//! Export: returns a private key to authorized callers, and records it in the audit chain first.
 
 use std::sync::Arc;
 
@@ -18,21 +18,21 @@ use zeroize::Zeroizing;
 
 use crate::App;
 
-/// All of it PEM, with lines that end in LF.
+/// All fields are PEM, with lines that end in LF.
 #[derive(Serialize)]
 pub(crate) struct Exported {
     /// `certificate` and `certificate_chain`.
     entire_certificate: String,
     certificate: String,
-    /// The leaf's issuer first; empty where one of our own roots issued the leaf.
+    /// Starts with the leaf's issuer; empty if one of our own roots issued the leaf.
     certificate_chain: String,
     /// PKCS #8.
     #[serde(serialize_with = "text")]
     private_key: Zeroizing<String>,
 }
 
-/// Four calls: GetItem of the record, two for the entry in its audit chain and, when that is written, Decrypt. Also an
-/// expired certificate is exported: what was encrypted to it is still to be read.
+/// Four calls: GetItem of the record, two for the entry in its audit chain and, once that is written, Decrypt. Expired
+/// certificates can be exported too: data that was encrypted to them must remain readable.
 pub(crate) async fn export(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
@@ -73,7 +73,7 @@ impl Exported {
     }
 }
 
-/// `PRIVATE KEY` (RFC 7468 §10). All of it at once: a text that grows leaves copies behind.
+/// `PRIVATE KEY` (RFC 7468 §10). Allocated at once: a growing string leaves copies in memory.
 fn pem(pkcs8: &[u8]) -> Zeroizing<String> {
     let lines = pkcs8.len().div_ceil(48);
     let mut pem = Zeroizing::new(String::with_capacity(lines * 65 + 64));
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_given_out_may_be_imported_again() {
+    fn an_exported_certificate_can_be_imported_again() {
         let (root_key, key) = (rcgen::KeyPair::generate().unwrap(), rcgen::KeyPair::generate().unwrap());
         let mut root = rcgen::CertificateParams::new(Vec::new()).unwrap();
         root.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);

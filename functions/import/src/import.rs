@@ -1,4 +1,4 @@
-//! Import: parse, check, seal, store, tell.
+//! Import: parse, check, seal, store, send the event.
 
 use std::sync::Arc;
 
@@ -24,19 +24,19 @@ use zeroize::Zeroize;
 
 use crate::{App, random};
 
-/// Of 10^13 ids, so often one that is taken is drawn: never, as far as anybody can tell.
+/// Attempts to draw a free id. There are 10^13 ids, so a second attempt is practically never needed.
 const IDS: usize = 4;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Imported {
     certificate_id: CertificateId,
-    /// Ours: what was left out, or may be.
+    /// Our own attribute: what was left out, or may be left out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
 
-/// Two calls where nothing is wrong and the roots are known: GenerateDataKey and TransactWriteItems; with a client
-/// token a GetItem before them; and PutEvents. The gate's own are not counted.
+/// Two calls if all checks pass and the roots are known: GenerateDataKey and TransactWriteItems. A client token adds a
+/// GetItem before them, and PutEvents follows. Calls of the gate are not counted.
 pub(crate) async fn import(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
@@ -51,7 +51,7 @@ pub(crate) async fn import(
     Ok(Json(app.import(&caller, &caller.acting(&id), parsed?, repeatable?).await?))
 }
 
-/// Overwrites a body that nobody else holds.
+/// Overwrites the body if nothing else holds a reference to it.
 fn wipe(body: Bytes) {
     if let Ok(mut bytes) = body.try_into_mut() {
         bytes.as_mut().zeroize();
@@ -101,14 +101,14 @@ impl App {
                     self.tell(record, dn.clone()).await;
                     return Ok(Imported { certificate_id: id, warnings });
                 }
-                // The same request was faster by another way.
+                // A concurrent repetition of the same request was first.
                 Ok(certificate_id) => return Ok(Imported { certificate_id, warnings }),
             }
         }
         Err(refused(StoreRefused::IdTaken))
     }
 
-    /// Against the roots that are known, and where these do not suffice against those that there are now.
+    /// Checks against the known roots, and if these do not suffice, against the current ones.
     async fn check(
         &self,
         material: &Material<'_>,
@@ -163,7 +163,7 @@ impl App {
         })
     }
 
-    /// An event that is lost stops nobody.
+    /// A lost event does not fail the import.
     async fn tell(&self, record: CertificateRecord, dn: String) {
         let imported = Event::Imported {
             certificate_id: record.id,

@@ -20,10 +20,10 @@ use time::OffsetDateTime;
 
 pub use crate::roots::Roots;
 
-/// In bytes: certificates of 64 KiB and a key of 16 KiB, each line break and each character of base64 escaped.
+/// In bytes: certificates of 64 KiB and a key of 16 KiB, with every line break and base64 character escaped.
 const BODY_LIMIT: usize = 256 << 10;
 
-/// All that the function works with.
+/// The function's clients and configuration.
 pub struct App {
     pub ledger: Ledger,
     pub gate: ScmGate,
@@ -34,7 +34,7 @@ pub struct App {
     pub clock: fn() -> OffsetDateTime,
 }
 
-/// API Gateway routes these two paths here, in this spelling.
+/// API Gateway routes these two paths here, in exactly this spelling.
 pub fn router(app: Arc<App>) -> Router {
     Guarded::<_, HuaweiError>::default()
         .on(routes::SCM_IMPORT, import::import)
@@ -50,7 +50,7 @@ async fn protect(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     Ok(next.run(request).await)
 }
 
-/// From the operating system, which has it.
+/// Random bytes from the operating system.
 fn random<const N: usize>() -> Result<[u8; N], HuaweiError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(HuaweiError::internal)?;

@@ -1,4 +1,4 @@
-//! Our own live root certificates, to which a chain may lead without holding its root.
+//! Our own live root certificates. A chain may end at one without containing it.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_pki::certificate::Certificate;
 use tokio::sync::Mutex;
 
-/// Read when the first chain is checked, and again when one is incomplete without a root that may be new.
+/// Read when the first chain is checked, and again when a chain is incomplete, because its root may be new.
 #[derive(Debug)]
 pub struct Roots {
     ledger: Ledger,
@@ -29,7 +29,7 @@ impl Roots {
         Ok(roots)
     }
 
-    /// What there is now, where it is other than `known`. Two calls.
+    /// The current roots, if they differ from `known`. Two calls.
     pub(crate) async fn newer(&self, known: &Arc<[Certificate]>) -> Result<Option<Arc<[Certificate]>>, LedgerError> {
         let now = self.load().await?;
         *self.read.lock().await = Some(Arc::clone(&now));

@@ -1,10 +1,10 @@
-//! CODES.md says what there is.
+//! CODES.md lists every code of the checks.
 #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
 use rootcast_pki::import::CODES;
 
 #[test]
-fn the_table_of_codes_is_that_of_the_checks() {
+fn codes_md_lists_the_codes_of_the_checks() {
     let page = include_str!("../CODES.md");
     let checks = page.split("## ").find(|section| section.starts_with("Of an import's checks")).unwrap();
     let told: Vec<(&str, &str)> = checks
