@@ -21,7 +21,7 @@ use rootcast_queue::Queue;
 use serde_json::json;
 use time::OffsetDateTime;
 
-/// All that the function works with.
+/// The function's clients and configuration.
 pub struct App {
     pub ledger: Ledger,
     pub authority: CertificateAuthority,
@@ -31,7 +31,7 @@ pub struct App {
     pub clock: fn() -> OffsetDateTime,
 }
 
-/// API Gateway routes both spellings here; clients differ.
+/// API Gateway routes both spellings here, because clients differ.
 pub fn router(app: Arc<App>) -> Router {
     Guarded::<_, LenovoError>::default()
         .on(routes::REGENERATE, regenerate)
@@ -42,7 +42,7 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Before anything else: even whether a path exists is told to callers with a token only.
+/// Runs before anything else: only callers with a token learn whether a path exists.
 async fn protect(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, LenovoError> {
     let (mut parts, body) = request.into_parts();
     let caller = authenticate(&app.ledger, &parts, (app.clock)()).await?;
@@ -100,7 +100,7 @@ fn busy(job: Option<JobId>) -> Response {
     with_location(LenovoError::new(Kind::Conflict, text, recovery).with_response(response).into_response(), job)
 }
 
-/// To go on would give a generation, a job's number or a bundle's version a second time.
+/// Continuing would assign a generation, a job's number or a bundle's version a second time.
 fn behind(why: Behind) -> LenovoError {
     LenovoError::new(
         Kind::Conflict,
@@ -116,7 +116,7 @@ fn with_location(mut response: Response, job: Option<JobId>) -> Response {
     response
 }
 
-/// What was begun is recorded, and the next call finishes it.
+/// The work begun so far is recorded, and the next call finishes it.
 fn refused(error: AuthorityError) -> LenovoError {
     let passing = match &error {
         AuthorityError::Vault(error) => error.is_retryable(),

@@ -1,4 +1,4 @@
-//! Composition: one configuration, one client a service, made when the first request needs them.
+//! Composition: one configuration and one client per service, created on the first request.
 
 use std::sync::Arc;
 
