@@ -14,12 +14,12 @@ use crate::make::random_serial;
 use crate::{AuthorityError, CertificateAuthority};
 
 impl CertificateAuthority {
-    /// The job's root signs from now on; the one before signs no certificate any more. Both links are made before the
-    /// switch, so that whoever serves a chain finds them. The switch demands that the fleet is as the job's survey read
-    /// it; a job that activates at once has none. `held`: the conductor's.
+    /// Activates the job's root; the previous root signs no more certificates. Both links are made before the switch,
+    /// so that every server of a chain finds them. The switch requires that the fleet has not changed since the job's
+    /// survey; a job with immediate activation has no survey. `held`: the conductor's lease.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] where the fleet, the job or the authority was changed: nothing is switched then.
+    /// [`LedgerError::Conflict`] if the fleet, the job or the authority has changed: nothing is switched then.
     pub async fn activate_root(
         &self,
         job: &mut Job,
@@ -29,7 +29,7 @@ impl CertificateAuthority {
     ) -> Result<(), AuthorityError> {
         let mut authority = self.ledger.authority().await?;
         if authority.signing == Some(job.generation) {
-            // Another conductor was faster, after this job was read. Its root is not the one to link from.
+            // Another conductor activated it after this job was read. The active root is not the one to link from.
             return Err(LedgerError::Conflict.into());
         }
         let mut root = self.ledger.root(job.generation).await?.ok_or(AuthorityError::Missing("root"))?;
@@ -61,8 +61,8 @@ impl CertificateAuthority {
         Ok(())
     }
 
-    /// All of an activation but the write: both links are made, the new key is marked, and the records are as they are to
-    /// be written. Answers the generation that no link leads from, if there is one, and the act of the root.
+    /// Does everything of an activation except the write: makes both links, marks the new key, and updates the records
+    /// in memory. Returns the generation without a link from it, if any, and the root's audit entry.
     pub(crate) async fn switch(
         &self,
         authority: &mut Authority,
@@ -78,11 +78,11 @@ impl CertificateAuthority {
         Ok((left_out, left_out.into_iter().fold(act, |act, old| act.with("noLinkFrom", old))))
     }
 
-    /// RFC 9810 §4.4, steps 3 and 4 of the root CA key update. Where there is no old root, only that the new key can
-    /// sign. Answers the old generation where its key cannot: NewWithOld is left out then.
+    /// RFC 9810 §4.4, steps 3 and 4 of the root CA key update. Without an old root, only checks that the new key can
+    /// sign. Returns the old generation if its key cannot sign: then NewWithOld is left out.
     ///
     /// # Errors
-    /// [`AuthorityError::KeyUnusable`] where the new key cannot sign.
+    /// [`AuthorityError::KeyUnusable`] if the new key cannot sign.
     async fn sign_links(
         &self,
         root: &mut RootRecord,
@@ -98,7 +98,7 @@ impl CertificateAuthority {
         self.reserve_links(root, old, left_out.is_none()).await?;
         if left_out.is_none() {
             match self.sign_link(root.new_with_old.as_ref(), root, old, now).await {
-                // Disabled between the two.
+                // The key was disabled after the check.
                 Err(AuthorityError::KeyUnusable { source, .. }) => left_out = Some(source),
                 signed => complete(&mut root.new_with_old, signed?),
             }
@@ -115,7 +115,7 @@ impl CertificateAuthority {
         Ok(Some(old.generation))
     }
 
-    /// Before the switch: from here on no sweep gives the key up, whatever the tables say.
+    /// Done before the switch: from now on, no sweep deletes the key, whatever the tables say.
     async fn mark_as_signing(&self, root: &RootRecord, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let (key, _) = key_and_certificate(root)?;
         self.patiently(root, now, || self.vault.mark_as_signing(key)).await
@@ -126,7 +126,7 @@ impl CertificateAuthority {
         self.patiently(root, now, || self.vault.check(key, certificate)).await
     }
 
-    /// What is there already stays as it was reserved.
+    /// A link that is already reserved does not change.
     async fn reserve_links(&self, root: &mut RootRecord, old: &RootRecord, both: bool) -> Result<(), AuthorityError> {
         let (_, new_certificate) = key_and_certificate(root)?;
         let (_, old_certificate) = key_and_certificate(old)?;
@@ -146,7 +146,7 @@ impl CertificateAuthority {
         self.save_root(root).await
     }
 
-    /// `None` where there is nothing to be signed any more.
+    /// `None` if there is nothing left to sign.
     async fn sign_link(
         &self,
         link: Option<&LinkRecord>,

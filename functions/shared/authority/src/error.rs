@@ -1,4 +1,4 @@
-//! What goes wrong with the authority's procedures.
+//! Errors of the authority's procedures.
 
 use rootcast_core::job::JobId;
 use rootcast_core::rollover::restore::Behind;
@@ -11,10 +11,11 @@ use thiserror::Error;
 
 #[derive(Debug, Error)]
 pub enum AuthorityError {
-    /// There is never a second rollover; it is this job's, or a root is being made for a fleet without devices.
+    /// There is only one rollover at a time. The job is that rollover's; without one, a root is being made for an empty
+    /// fleet.
     #[error("another rollover is running")]
     Busy(Option<JobId>),
-    /// The bundle with another one could not be kept, nor taken by a device.
+    /// A bundle with another root could not be stored, nor accepted by a device.
     #[error("there are {0} roots already, and the bundle has no room for another")]
     ManyRoots(usize),
     #[error(transparent)]
@@ -29,20 +30,20 @@ pub enum AuthorityError {
     Name(#[from] InvalidName),
     #[error("a record that must exist is missing: {0}")]
     Missing(&'static str),
-    /// The same spec gave other bytes than those that were recorded: nothing is signed.
+    /// The spec produced other bytes than the recorded ones: nothing is signed.
     #[error("the bytes to be signed are not those that were recorded")]
     NotAsReserved,
-    /// A counter is behind what was given: nothing is made before `rootcast restore` has raised it.
+    /// A counter is behind what was already assigned: nothing is made until `rootcast restore` has raised it.
     #[error("the records are older than what they are about: {0}")]
     Behind(#[from] Behind),
-    /// KMS makes a key and its tags known to its hosts one after the other: the next call finishes.
+    /// KMS propagates a new key and its tags to its hosts gradually: the next call finishes.
     #[error("the key of root generation {generation} cannot be used yet")]
     TooEarly {
         generation: u32,
         #[source]
         source: VaultError,
     },
-    /// The root that is to sign could not.
+    /// The root that must sign cannot.
     #[error("the key of root generation {generation} is disabled, pending deletion or gone: {source}")]
     KeyUnusable {
         generation: u32,

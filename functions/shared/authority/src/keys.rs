@@ -1,4 +1,4 @@
-//! The roots' KMS keys: which can sign, which are not known yet, and which nobody needs.
+//! The roots' KMS keys: which can sign, which are still unknown to KMS, and which are unused.
 
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Authority, RootRecord};
@@ -9,24 +9,25 @@ use tracing::{info, warn};
 
 use crate::{AuthorityError, CertificateAuthority};
 
-/// KMS's own shortest waiting period, in days: the key never signed anything that a device relies on.
+/// KMS's shortest waiting period, in days: the key never signed anything that a device relies on.
 const ABANDONED_KEY_DAYS: u8 = 7;
 
-/// A key that is younger is not taken for gone where KMS does not know it: twice the five minutes that AWS names for
-/// tags.
+/// If KMS does not know a key younger than this, the key is not considered gone: twice the five minutes that AWS states
+/// for tags.
 const YOUNG: Duration = Duration::minutes(10);
 
-/// Between attempts at a key that KMS does not let us use yet. With them, a root is made within an API call's time.
+/// Pauses between attempts with a key that KMS does not let us use yet. With them, a root is made within the time of an
+/// API call.
 const PAUSES: [std::time::Duration; 3] =
     [std::time::Duration::from_secs(1), std::time::Duration::from_secs(2), std::time::Duration::from_secs(4)];
 
 impl CertificateAuthority {
-    /// Every key that was made for the generation and is not (or no longer) its own is scheduled for deletion: what a
-    /// crash left behind, and the key of an abandoned root. What cannot be scheduled is told in the log, and holds
-    /// nothing up.
+    /// Schedules the deletion of every key that was made for the generation and is not, or no longer, its own:
+    /// leftovers of a crash, and the key of an abandoned root. A key that cannot be scheduled is logged, and blocks
+    /// nothing.
     ///
     /// # Errors
-    /// Only those that pass.
+    /// Transient errors of KMS, and errors of the ledger.
     pub async fn sweep_keys(&self, generation: u32, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let authority = self.ledger.authority().await?;
         let root = self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("root"))?;
@@ -46,11 +47,11 @@ impl CertificateAuthority {
         }
     }
 
-    /// Only keys that `root`, a record of this installation, names by its serial number: a table that was lost or
-    /// restored says nothing of any other key.
+    /// Considers only keys that `root`, a record of this installation, identifies by its serial number: a lost or
+    /// restored table says nothing about other keys.
     pub(crate) async fn give_up_keys(&self, authority: &Authority, root: &RootRecord) -> Result<(), AuthorityError> {
         let Some(purpose) = purpose(authority, root) else { return Ok(()) };
-        // A root that is being made, or signs its last lists, needs its key as well as one that is live.
+        // A root that is being made, or signs its last lists, needs its key just like a live one.
         let kept = root.key.as_deref().filter(|_| root.state != GenerationState::Abandoned);
         for key in self.vault.keys_of(&purpose).await? {
             if kept == Some(&*key.arn) || key.standing == Standing::Dead {
@@ -70,11 +71,11 @@ impl CertificateAuthority {
         Ok(())
     }
 
-    /// What `call` answers of a root's key. What a young key refuses is asked again for some seconds.
+    /// Retries a call that uses a root's key for some seconds, as long as a refusal may be due to the key's age.
     ///
     /// # Errors
-    /// [`AuthorityError::TooEarly`] where a later call may finish; [`AuthorityError::KeyUnusable`] where nobody can sign
-    /// with the key.
+    /// [`AuthorityError::TooEarly`] if a later call may succeed; [`AuthorityError::KeyUnusable`] if the key cannot sign
+    /// any more.
     pub(crate) async fn patiently<T, F>(
         &self,
         root: &RootRecord,
@@ -105,7 +106,7 @@ impl CertificateAuthority {
     }
 }
 
-/// What the root's key is, or was, made for. `None`: its installation made keys without an id.
+/// What the root's key is, or was, made for. `None` if its installation made keys without an id.
 pub(crate) fn purpose(authority: &Authority, root: &RootRecord) -> Option<Purpose> {
     let installation = authority.installation?;
     Some(Purpose { installation, generation: root.generation, serial: root.spec.serial })
@@ -115,7 +116,7 @@ pub(crate) fn key_and_certificate(root: &RootRecord) -> Result<(&str, &Certifica
     root.key_and_certificate().ok_or(AuthorityError::Missing("certificate"))
 }
 
-/// A refusal by policy may pass whenever tags were changed; an unknown key is a young one, or gone.
+/// A refusal by policy may be temporary whenever tags were changed; an unknown key is either young or gone.
 fn is_too_early(error: &VaultError, root: &RootRecord, now: OffsetDateTime) -> bool {
     error.may_be_too_early() && (is_young(root, now) || matches!(error, VaultError::Denied { .. }))
 }

@@ -1,8 +1,8 @@
 //! The certificate authority's procedures, over the ledger and the vault: a new root, its bundle, its activation, its
 //! withdrawal.
 //!
-//! In scope: the order *reserve → sign → verify → store → publish*, and taking it up again wherever it was left. What
-//! is decided is `rootcast-core`'s, who signs is `rootcast-vault`'s, what is recorded is `rootcast-ledger`'s.
+//! In scope: the order *reserve → sign → verify → store → publish*, and resuming it after an interruption at any step.
+//! Decisions belong to `rootcast-core`, signatures to `rootcast-vault`, records to `rootcast-ledger`.
 //!
 //! Out of scope: devices, waves, HTTP.
 

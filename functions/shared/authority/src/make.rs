@@ -1,4 +1,4 @@
-//! A new root: claimed, made, and published.
+//! Makes a new root: claim, make, publish.
 
 mod claim;
 
@@ -19,18 +19,18 @@ use crate::{AuthorityError, CertificateAuthority};
 
 const NOT_MADE: &str = "Root creation failed; see the function's log. Repeat PUT /signingCertificate to resume.";
 
-/// What the deployment says of its roots.
+/// The deployment's settings for its roots.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The CN without the generation.
     pub root_name: String,
     pub subject: Subject,
     pub validity: Duration,
-    /// A root begins so long before it is made: devices' clocks run behind.
+    /// The root's validity starts this long before its creation, because devices' clocks may be slow.
     pub backdate: Duration,
 }
 
-/// What an operator asks for.
+/// The operator's request.
 #[derive(Debug, Clone)]
 pub struct RootRequest {
     pub activation: Activation,
@@ -38,30 +38,30 @@ pub struct RootRequest {
     pub requested_for: Option<String>,
 }
 
-/// A root that is published.
+/// A published root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Made {
     pub generation: u32,
-    /// None where there are no devices: the root signs already.
+    /// `None` if there are no devices: the root is active already.
     pub job: Option<JobId>,
 }
 
-/// A claim that we hold.
+/// A claim that this caller holds.
 struct Claimed {
     authority: Authority,
     claim: Claim,
     root: RootRecord,
-    /// Somebody else began.
+    /// Another caller began the root.
     taken_over: bool,
 }
 
 impl CertificateAuthority {
-    /// Makes the next root, or finishes the one that a crash left half made.
+    /// Makes the next root, or finishes one that a crash left incomplete.
     ///
-    /// The same number of calls for ten devices and for a million: the fleet is only asked whether it is empty.
+    /// Takes the same number of calls for ten devices and for a million: it only checks whether the fleet is empty.
     ///
     /// # Errors
-    /// [`AuthorityError::Busy`] where a rollover is running.
+    /// [`AuthorityError::Busy`] if a rollover is running.
     pub async fn make_root(
         &self,
         settings: &Settings,
@@ -101,7 +101,8 @@ impl CertificateAuthority {
             signed => signed?,
         }
         if claimed.taken_over && claimed.claim.job.is_none() {
-            // A job does this at its end. Before the root is published, so that a crash in between repeats it.
+            // A job does this when it ends. Done before the root is published, so that it is repeated after a crash in
+            // between.
             self.give_up_keys(&claimed.authority, &claimed.root).await?;
         }
         let job = match claimed.claim.job {
@@ -111,8 +112,8 @@ impl CertificateAuthority {
         self.publish_root(claimed.authority, claimed.root, job, by, now).await
     }
 
-    /// What failed can be finished by the next caller, without waiting for the claim to run out. If this fails too, it
-    /// runs out.
+    /// Releases the claim after a failure, so that the next caller can finish the root at once. If the release fails
+    /// too, the claim expires.
     async fn give_back(&self, authority: Authority, claim: Claim, now: OffsetDateTime) {
         let root = self.ledger.root(claim.generation).await.ok().flatten();
         let failed = root.and_then(|root| {
@@ -127,7 +128,8 @@ impl CertificateAuthority {
         }
     }
 
-    /// A crash between making a key and recording it leaves a key that only its tags know: it is used.
+    /// A crash after a key is made and before it is recorded leaves a key that only its tags identify. That key is
+    /// used.
     async fn ensure_key(&self, claimed: &mut Claimed, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let root = &mut claimed.root;
         if root.key.is_some() {
@@ -145,8 +147,8 @@ impl CertificateAuthority {
         self.save_root(root).await
     }
 
-    /// The key was disabled or deleted before it signed anything that is on record: with another key, and another serial
-    /// number, the root is made all the same.
+    /// The key was disabled or deleted before it signed anything that is recorded. The root is made with another key
+    /// and another serial number.
     async fn replace_key(&self, claimed: &mut Claimed, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let root = &mut claimed.root;
         (root.key, root.tbs, root.spec.serial) = (None, None, random_serial()?);

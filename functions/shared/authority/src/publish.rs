@@ -1,4 +1,5 @@
-//! Bundles: signed by every live generation, stored with what made them necessary.
+//! Bundles: signed by every live generation whose key can sign, and stored in the same write as the change they
+//! announce.
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::{Activation, Job, JobId, NewJob};
@@ -13,8 +14,8 @@ use crate::keys::key_and_certificate;
 use crate::{AuthorityError, CertificateAuthority};
 
 impl CertificateAuthority {
-    /// The new root joins the bundle. Without a job there is nobody to wait for, and it signs at once. Answers the job,
-    /// which is new where devices were approved since the root was claimed.
+    /// Adds the new root to the bundle. Without a job there are no devices to wait for, and the root is activated at
+    /// once. Returns the job, which is new if devices were approved since the root was claimed.
     pub(crate) async fn publish_root(
         &self,
         mut authority: Authority,
@@ -28,11 +29,12 @@ impl CertificateAuthority {
         let (mut old, mut acts, mut fleet) = (None, Vec::new(), Vec::new());
         let mut new_job = false;
         if job.is_none() {
-            // Whoever is approved meanwhile has not proved anything: the switch demands that there is still nobody.
+            // A device that is approved meanwhile has proved nothing: the switch requires that the fleet is still
+            // empty.
             let shards = self.ledger.fleet_shards().await?;
             fleet = (0..).zip(&shards).map(|(shard, record)| (shard, record.revision)).collect();
             if shards.iter().any(|shard| shard.approved > 0) {
-                // Since the root was claimed. It needs a job after all.
+                // Devices were approved since the root was claimed, so it needs a job after all.
                 let new = self.job_of(&root, &authority).await?;
                 acts.push(Act::new(Subject::Job(new.id), Action::Create, by, now).with("generation", root.generation));
                 authority.running = Some(new.id);
@@ -89,8 +91,8 @@ impl CertificateAuthority {
         })
     }
 
-    /// The job is aborted: a bundle without its root goes out, and the root is never used.
-    /// `held`: the conductor's.
+    /// Withdraws the root of an aborted job: publishes a bundle without it, and abandons the root. `held`: the
+    /// conductor's lease.
     pub async fn withdraw_root(
         &self,
         job: &mut Job,
@@ -129,11 +131,11 @@ impl CertificateAuthority {
         Ok(())
     }
 
-    /// The next version. A device that holds any of its anchors can verify it, where that root's key can still sign; what
-    /// was withdrawn once stays named, for devices that missed it.
+    /// Signs the next version. A device that holds any of its anchors can verify it, if that root's key can still sign.
+    /// Withdrawn roots stay listed, for devices that missed the withdrawal.
     ///
-    /// `new` must sign. Of the others, a key that is disabled, pending deletion or gone is left out: the bundle is for
-    /// the workers as well, who take it from its record.
+    /// `new` must sign. Of the other roots, a key that is disabled, pending deletion or gone is skipped: workers need
+    /// the bundle too, and take it from its record without the signature.
     async fn sign_bundle(
         &self,
         authority: &Authority,
@@ -189,7 +191,7 @@ impl CertificateAuthority {
     }
 }
 
-/// Who does not vouch for the bundle, in a sentence.
+/// Which signatures the bundle lacks, in a sentence.
 fn without_signatures(record: &BundleRecord) -> String {
     let missing = listed(&record.unsigned_by);
     if record.is_unsigned() {

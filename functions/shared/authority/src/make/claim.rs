@@ -1,4 +1,5 @@
-//! The claim: who makes the next root. Held before anything of it is made, and taken over from whoever died.
+//! The claim: the exclusive right to make the next root. Taken before anything of the root is made, and taken over
+//! after its holder crashed.
 
 use rootcast_core::audit::{self, Act, Action, Actor};
 use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
@@ -15,8 +16,7 @@ use tracing::info;
 use super::{Claimed, RootRequest, Settings, random_serial};
 use crate::{AuthorityError, CertificateAuthority};
 
-/// Longer than any function that makes a root may run (29 s): who finds a claim older than this knows that its holder
-/// is dead.
+/// Longer than any function that makes a root may run (29 s): the holder of an older claim is dead.
 const CLAIM: Duration = Duration::seconds(60);
 
 impl CertificateAuthority {
@@ -35,7 +35,7 @@ impl CertificateAuthority {
             None => self.claim_next(&before, settings, request, by, now).await,
         };
         match claimed {
-            // Called twice at once, and the other one won.
+            // Two concurrent calls: the other one won.
             Err(AuthorityError::Ledger(error @ LedgerError::Conflict)) => {
                 let winner = self.ledger.authority().await?;
                 if winner.revision == before.revision {
@@ -54,12 +54,12 @@ impl CertificateAuthority {
         now: OffsetDateTime,
     ) -> Result<Claimed, AuthorityError> {
         let claim = Claim { until: now + CLAIM, ..claim.clone() };
-        // A restored table may hold a claim that was fulfilled long ago.
+        // A restored table may contain a claim that was fulfilled long ago.
         let listed = self.ledger.fleet_shards().await?.iter().any(|shard| shard.approved > 0);
         self.admitted(before, listed).await?;
         let mut authority = Authority { claim: Some(claim.clone()), ..installed(before)? };
         let mut root = self.ledger.root(claim.generation).await?.ok_or(AuthorityError::Missing("root"))?;
-        // A crash left no failure on record.
+        // After a crash no failure is on record, and there is nothing to retry.
         let retried = root.lifecycle.retry(now).map(|lifecycle| root.lifecycle = lifecycle).is_ok();
         let roots = if retried { vec![&root] } else { Vec::new() };
         self.ledger.commit(Change { authority: Some(&authority), roots, ..Change::default() }).await?;
@@ -69,7 +69,7 @@ impl CertificateAuthority {
         Ok(Claimed { authority, claim, root, taken_over: true })
     }
 
-    /// The intent is recorded before anything exists: who makes what, from which spec, with which job.
+    /// Records the intent before anything exists: the generation, its spec, its job, and who asked for it.
     async fn claim_next(
         &self,
         before: &Authority,
@@ -108,7 +108,7 @@ impl CertificateAuthority {
             lifecycle: Lifecycle::idle(Work::Root, "").begin(Work::Root, "Its key is to be made.", now),
             created: now,
         };
-        // Before the claim: of a claim that is lost to another caller a gap in the ids is left.
+        // Drawn before the claim: if another caller wins the claim, this leaves a gap in the ids.
         let id = if has_devices { Some(self.ledger.next_job_id().await?) } else { None };
         let new = |id| NewJob {
             id,
@@ -141,7 +141,7 @@ impl CertificateAuthority {
         Ok(Claimed { authority, claim, root, taken_over: false })
     }
 
-    /// Before anything of a new root is recorded: one that cannot be published would stay in the way of every other.
+    /// Checked before anything of a new root is recorded: a root that cannot be published would block every later one.
     async fn find_room(&self, before: &Authority) -> Result<(), AuthorityError> {
         let roots = self.ledger.roots(before).await?;
         let live = || roots.iter().filter(|root| root.state.is_live());
@@ -153,16 +153,17 @@ impl CertificateAuthority {
         Err(AuthorityError::ManyRoots(live().count()))
     }
 
-    /// From where the next root is counted. An installation's first write looks at what an earlier stack of this name
-    /// left: its keys are alive, and its generations are not given again.
+    /// The counters from which the next root is numbered. An installation's first write takes into account the keys
+    /// that an earlier stack of this name left: they are alive, and their generations are not reused.
     ///
     /// # Errors
-    /// [`AuthorityError::Behind`] where a key or a device shows what no record has: the tables were restored.
-    /// `has_devices`: the fleet's lists have some.
+    /// [`AuthorityError::Behind`] if a key or a device shows something that no record has: the tables were restored.
+    /// `has_devices`: the fleet's lists are not empty.
     async fn admitted(&self, before: &Authority, has_devices: bool) -> Result<Authority, AuthorityError> {
         let keys = self.vault.keys_of_stack().await?;
-        // Of some, at the same price for every fleet: a restored table is behind nearly every device. Where a root's first wave
-        // was lost, its key says so; what else is behind a few devices alone, `rootcast restore` finds, which reads all.
+        // Samples some devices, at the same cost for every fleet: a restored table is behind nearly all of them. If
+        // only a root's first wave was lost, its key shows it. Anything that only a few devices show is found by
+        // `rootcast restore`, which reads all.
         let goals = self.ledger.goals(false).await?;
         let seen = Evidence {
             key_generation: keys.iter().map(|key| key.generation).max(),
@@ -171,7 +172,7 @@ impl CertificateAuthority {
             ..Evidence::default()
         };
         let admitted = match admitted(before.counters(), &seen) {
-            // Somebody may have made a root, or brought one to the devices, since the record was read.
+            // Another caller may have made a root, or brought one to the devices, since the record was read.
             Err(_) if self.ledger.authority().await?.revision != before.revision => {
                 return Err(LedgerError::Conflict.into());
             }
@@ -195,7 +196,7 @@ impl CertificateAuthority {
         })
     }
 
-    /// Never before the root that signs: the link between the two could not be made.
+    /// Never starts before the active root's validity: otherwise the link between the two could not be made.
     async fn validity(
         &self,
         before: &Authority,
@@ -213,7 +214,7 @@ impl CertificateAuthority {
     }
 }
 
-/// What the request is to the root, and to the job that brings it to the devices.
+/// The audit entries of the request: for the root, and for the job that brings it to the devices.
 fn created(root: &RootRecord, job: Option<&Job>, request: &RootRequest, by: &Actor) -> Vec<Act> {
     let mut created = Act::new(audit::Subject::Root(root.generation), Action::Create, by, root.created);
     if request.activation == Activation::Immediate {
@@ -227,7 +228,7 @@ fn created(root: &RootRecord, job: Option<&Job>, request: &RootRequest, by: &Act
     vec![of_job, created.with("job", job.id)]
 }
 
-/// With an installation's id, where it has none yet.
+/// Adds an installation id if there is none yet.
 fn installed(authority: &Authority) -> Result<Authority, AuthorityError> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(AuthorityError::Random)?;

@@ -1,4 +1,5 @@
-//! DynamoDB and KMS, as far as the authority calls them, on the SDK's own mock layer; and what was called, in its order.
+//! A mock of DynamoDB and KMS, as far as the authority calls them, on the SDK's own mock layer. Records the calls in
+//! order.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -31,7 +32,7 @@ use crate::keys::Key;
 
 type Item = HashMap<String, AttributeValue>;
 
-/// A key of KMS.
+/// A KMS key.
 pub(crate) struct KmsKey {
     pub(crate) pair: Key,
     pub(crate) disabled: bool,
@@ -40,21 +41,21 @@ pub(crate) struct KmsKey {
 
 #[derive(Default)]
 pub(crate) struct State {
-    /// By `id`, or by `pk` and `sk`.
+    /// Keyed by `id`, or by `pk` and `sk`.
     rows: BTreeMap<String, Item>,
     pub(crate) keys: BTreeMap<String, KmsKey>,
-    /// Writes, and what was asked of KMS but for public keys.
+    /// Writes, and calls to KMS except those for public keys.
     pub(crate) calls: Vec<String>,
-    /// What each signature was made of, and for what it was reserved.
+    /// For each signature, what its digest was reserved for, and the digest.
     pub(crate) signed: Vec<(&'static str, Fingerprint)>,
     writes: usize,
-    /// The answer of this write is lost; from 1.
+    /// The response to this write is lost; counted from 1.
     lost_write: Option<usize>,
-    /// This write is not done; from 1.
+    /// This write fails; counted from 1.
     failed_write: Option<usize>,
-    /// The next key is made, and nobody hears of it.
+    /// The next key is made, but the response is lost.
     pub(crate) lost_key: bool,
-    /// KMS signs with another key than the one that it was asked for.
+    /// KMS signs with a different key than requested.
     pub(crate) forges: bool,
 }
 
@@ -69,7 +70,7 @@ fn key_of(item: &Item) -> String {
     ["id", "pk", "sk"].iter().filter_map(|name| item.get(*name)?.as_s().ok().cloned()).collect::<Vec<_>>().join(" ")
 }
 
-/// `root#0000000001` is `root 1`.
+/// `root#0000000001` becomes `root 1`.
 fn named(key: &str) -> Option<String> {
     match key.split_once('#') {
         Some((kind @ ("root" | "bundle"), number)) => Some(format!("{kind} {}", number.parse::<u64>().ok()?)),
@@ -86,7 +87,7 @@ impl State {
         self.rows.insert(key_of(&row), row);
     }
 
-    /// What a write demands of the row that is there.
+    /// Whether the stored row meets a write's condition.
     fn holds(
         &self,
         key: &Item,
@@ -128,13 +129,13 @@ impl State {
         true
     }
 
-    /// One of the next writes goes wrong; from 1. `done`: its answer alone is lost.
+    /// The write after `number - 1` others goes wrong. `done`: it is carried out, and only its response is lost.
     pub(crate) fn lose_write_in(&mut self, number: usize, done: bool) {
         let lost = if done { &mut self.lost_write } else { &mut self.failed_write };
         *lost = Some(self.writes + number);
     }
 
-    /// Signatures for this that differ in what they are made of.
+    /// The number of different digests that were signed for this purpose.
     pub(crate) fn signed_as(&self, purpose: &str, from: usize) -> usize {
         let of = self.signed[from..].iter().filter(|(signed, _)| *signed == purpose);
         of.map(|(_, digest)| digest).collect::<BTreeSet<_>>().len()
@@ -149,7 +150,7 @@ impl State {
         self.rows.keys().filter(|key| key.starts_with("bundle#")).count()
     }
 
-    /// For what the digest was reserved.
+    /// What the digest was reserved for.
     fn purpose(&self, digest: Fingerprint) -> &'static str {
         let roots = self.roots();
         let links = roots.iter().flat_map(|root| root.new_with_old.iter().chain(&root.old_with_new));
@@ -161,7 +162,8 @@ impl State {
 }
 
 impl Aws {
-    /// An empty stack, whose roots have P-256 keys: their signatures are of SHA-256, as what is reserved.
+    /// An empty stack whose roots have P-256 keys: they sign SHA-256 digests, which is also the digest of a
+    /// reservation.
     pub(crate) fn new() -> Self {
         let aws = Self::default();
         let algorithm = text(serde_json::to_value(KeyAlgorithm::EcdsaP256).unwrap().as_str().unwrap());
@@ -177,19 +179,19 @@ impl Aws {
         self.0.lock().unwrap()
     }
 
-    /// A device is approved.
+    /// Approves a device.
     pub(crate) fn approve(&self) {
         let one = || AttributeValue::N("1".to_owned());
         let row = [("pk", text("fleet#00")), ("sk", text("revision")), ("revision", one()), ("approved", one())];
         self.state().put(row);
     }
 
-    /// A conductor holds the job.
+    /// Gives the job's lease to a conductor.
     pub(crate) fn lease(&self, job: u64, owner: &str) {
         self.state().put([("pk", text(job.to_string())), ("sk", text("conductor")), ("owner", text(owner))]);
     }
 
-    /// What was called since this was asked.
+    /// The calls since this was last called.
     pub(crate) fn calls(&self) -> Vec<String> {
         std::mem::take(&mut self.state().calls)
     }
@@ -207,7 +209,7 @@ impl Aws {
         Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &rules), names)
     }
 
-    /// As a process has it that starts now.
+    /// The authority as a newly started process has it.
     pub(crate) fn authority(&self) -> CertificateAuthority {
         let rules = self.kms();
         let rules: Vec<&Rule> = rules.iter().collect();
@@ -236,7 +238,7 @@ impl Aws {
                     .build()
             }),
             mock!(Client::scan).then_output(|| ScanOutput::builder().build()),
-            // The counter of jobs.
+            // The counter of job ids.
             mock!(Client::update_item).then_output(|| {
                 UpdateItemOutput::builder().attributes("last", AttributeValue::N("7".to_owned())).build()
             }),

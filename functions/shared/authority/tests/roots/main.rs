@@ -1,4 +1,4 @@
-//! Roots, made, activated and withdrawn: in which order that is done, what is refused, and what is taken up again.
+//! Roots are made, activated and withdrawn: the order of the steps, refusals, and resumption.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aws;
@@ -22,7 +22,7 @@ use crate::keys::{Key, TODAY};
 const JOB: JobId = JobId(7);
 
 impl Aws {
-    /// By a process of its own.
+    /// In a process of its own.
     async fn make_root_at(&self, now: OffsetDateTime) -> Result<Made, AuthorityError> {
         let settings = Settings {
             root_name: "Rootcast Root".to_owned(),
@@ -46,7 +46,7 @@ impl Aws {
         self.ledger().authority().await.unwrap().signing
     }
 
-    /// KMS holds another key under this name.
+    /// Replaces the key that KMS holds under this name.
     fn replace_key(&self, arn: &str) {
         self.state().keys.get_mut(arn).unwrap().pair = Key::generate(KeyAlgorithm::EcdsaP256);
     }
@@ -56,7 +56,7 @@ impl Aws {
     }
 }
 
-/// The first root signs; devices were approved since.
+/// The first root is active; a device was approved after that.
 async fn signing_root() -> Aws {
     let aws = Aws::new();
     assert_eq!(aws.make_root().await.unwrap(), Made { generation: 1, job: None });
@@ -101,7 +101,7 @@ async fn links_are_reserved_and_signed_before_the_switch() {
 }
 
 #[tokio::test]
-async fn nobody_switches_without_the_lease() {
+async fn activation_requires_the_lease() {
     let aws = signing_root().await;
     aws.make_root().await.unwrap();
     aws.lease(JOB.0, "another conductor");
@@ -137,7 +137,7 @@ async fn a_key_other_than_the_reserved_one_signs_no_root() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_its_certificates_signs_no_bundle() {
+async fn a_key_that_mismatches_its_certificate_signs_no_bundle() {
     let aws = signing_root().await;
     aws.replace_key("key 1");
     let refused = aws.make_root().await;
@@ -156,7 +156,7 @@ async fn a_lost_write_makes_no_second_root() {
         aws.make_root().await.unwrap_err();
         let again = aws.make_root_at(TODAY + Duration::minutes(2)).await;
         match &again {
-            // It was published, and nobody had heard of it.
+            // The root was published, but the response was lost.
             Err(AuthorityError::Busy(Some(JOB))) => assert_eq!(lost, (4, true)),
             made => assert_eq!(made.as_ref().unwrap(), &Made { generation: 1, job: Some(JOB) }, "{lost:?}"),
         }
@@ -169,7 +169,7 @@ async fn a_lost_write_makes_no_second_root() {
 }
 
 #[tokio::test]
-async fn a_key_whose_answer_was_lost_is_found_again() {
+async fn a_key_is_found_again_after_a_lost_response() {
     let aws = Aws::new();
     aws.state().lost_key = true;
     aws.make_root().await.unwrap_err();
