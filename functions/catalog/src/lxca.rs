@@ -24,7 +24,7 @@ pub(crate) async fn about() -> Envelope<About> {
     Envelope::success(About::THIS)
 }
 
-/// The newest jobs in the list; `GET /jobs` pages through all of them.
+/// The list shows the rollovers among this many of the newest jobs; `GET /jobs` pages through all jobs.
 const LISTED: u32 = 100;
 /// Concurrent reads of device records.
 const CONCURRENCY: usize = 32;
