@@ -249,7 +249,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn near_its_end_a_conductor_hands_on_and_keeps_no_lease() {
+async fn without_time_a_conductor_hands_on_and_keeps_no_lease() {
     let tables = Tables::of(&job());
     assert!(tables.wake(Duration::from_secs(5)).await);
     let world = tables.world();
