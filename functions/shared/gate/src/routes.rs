@@ -30,7 +30,7 @@ pub enum Method {
 pub enum Object {
     /// Certificates that the request or its answer names: the handler checks the right on each.
     Certificate,
-    /// Devices, likewise.
+    /// Devices, in the same way.
     Device,
     Roots,
     Jobs,

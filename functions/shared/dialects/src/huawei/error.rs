@@ -16,7 +16,7 @@ use crate::answer::{Dialect, answer, reported};
 pub(super) const LONGEST_MESSAGE: usize = 1024;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A refusal in the caller's format: a code and one text.
+/// A refusal in this API's format: a code and one text.
 #[derive(Debug, Clone)]
 pub struct HuaweiError {
     refusal: Refusal,

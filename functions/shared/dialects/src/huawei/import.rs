@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
 
-    /// Sent as a value in every field. No message may repeat it.
+    /// A value that no message may repeat.
     const KEY: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0";
 
     fn parse(body: Value) -> Result<ImportRequest, String> {

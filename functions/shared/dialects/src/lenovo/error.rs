@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::envelope::{Envelope, Message, Recovery, ResultKind};
 use crate::answer::{Dialect, answer, reported};
 
-/// A refusal in the caller's format: what is wrong, why, and what to do.
+/// A refusal in this API's format: what is wrong, why, and what to do.
 #[derive(Debug, Clone)]
 pub struct LenovoError(Refusal);
 

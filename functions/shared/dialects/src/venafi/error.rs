@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::answer::{Dialect, answer, reported};
 
-/// A refusal in the caller's format: one text.
+/// A refusal in this API's format: one text.
 #[derive(Debug, Clone)]
 pub struct VenafiError(pub(super) Refusal);
 
