@@ -52,7 +52,7 @@ impl Operations<'_> {
     /// device presents does not change.
     ///
     /// # Errors
-    /// [`NotBegun::Own`]: a device's own certificate is removed only with its device.
+    /// [`NotBegun::Own`]: a device's own certificate cannot be dissociated from its device.
     pub async fn dissociate(
         &self,
         certificate: CertificateId,
