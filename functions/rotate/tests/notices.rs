@@ -1,4 +1,4 @@
-//! Which certificates others are told of, and when again: on the SDK's own mock layer.
+//! Notices of expiring certificates: for which ones, and when again. On the SDK's own mock layer.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::cell::Cell;
@@ -21,11 +21,11 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 const DAY: i64 = 24 * 3600;
-/// Certificates a page.
+/// Certificates per page.
 const PAGE: usize = 2;
 
 thread_local! {
-    /// Seconds. A test has a thread of its own.
+    /// In seconds. Each test has its own thread.
     static NOW: Cell<i64> = const { Cell::new(1_000_000) };
 }
 
@@ -46,11 +46,11 @@ struct Row {
 #[derive(Default)]
 struct World {
     certificates: BTreeMap<String, Row>,
-    /// Certificates of which EventBridge takes no event.
+    /// Certificates whose events EventBridge refuses.
     refused: Vec<String>,
     /// This shard cannot be read.
     broken: Option<i64>,
-    /// What EventBridge took: of which certificate, and how many days before its end.
+    /// The events that EventBridge accepted: certificate, and days before its end.
     told: Vec<(String, u64)>,
 }
 
@@ -69,7 +69,7 @@ fn amount(value: &AttributeValue) -> i64 {
 }
 
 impl World {
-    /// So many certificates, each of which has so many days left.
+    /// A certificate for each element of `days`, with that many days left.
     fn of(shard: i64, days: &[i64]) -> Self {
         let row = |days: &i64| Row { shard, not_after: NOW.get() + days * DAY, noticed: None };
         Self { certificates: (1..).map(id).zip(days.iter().map(row)).collect(), ..Self::default() }
@@ -136,7 +136,8 @@ fn bus(world: &Shared) -> Rule {
     })
 }
 
-/// One run, which has so many seconds: whether it came through, and what was told, by certificate.
+/// One run with this many seconds. Returns whether it completed, and the accepted events in order of their
+/// certificates.
 async fn run_within(world: &Shared, seconds: u64) -> (bool, Vec<(String, u64)>) {
     let names = Tables { certificates: Some("certificates".to_owned()), ..Tables::default() };
     let [query, update] = tables(world);
@@ -158,7 +159,7 @@ async fn run(world: &Shared) -> Vec<(String, u64)> {
 }
 
 #[tokio::test]
-async fn a_certificate_is_told_of_once_a_threshold() {
+async fn a_certificate_has_one_notice_per_threshold() {
     let world = World::of(3, &[31]).shared();
     for (wait, days) in [(0, None), (1, Some(30)), (14, None), (1, Some(15)), (8, Some(7)), (6, Some(1)), (2, None)] {
         later(wait * DAY);
@@ -171,14 +172,14 @@ async fn a_certificate_is_told_of_once_a_threshold() {
 }
 
 #[tokio::test]
-async fn every_page_of_a_shard_is_looked_at() {
+async fn every_page_of_a_shard_is_read() {
     let world = World::of(0, &[20; 2 * PAGE + 1]).shared();
     let all: Vec<_> = (1..=2 * PAGE + 1).map(|number| (id(number), 30)).collect();
     assert_eq!(run(&world).await, all);
 }
 
 #[tokio::test]
-async fn what_a_run_has_no_time_for_the_next_one_tells() {
+async fn the_next_run_continues_where_time_ran_out() {
     let world = World::of(0, &[20; PAGE + 1]).shared();
     let (done, told) = run_within(&world, 0).await;
     assert!(done);
@@ -187,7 +188,7 @@ async fn what_a_run_has_no_time_for_the_next_one_tells() {
 }
 
 #[tokio::test]
-async fn a_refused_event_is_not_taken_for_told() {
+async fn a_refused_event_is_sent_again_by_the_next_run() {
     let world = World::of(0, &[20, 20]).shared();
     world.lock().unwrap().refused = vec![id(1)];
     assert_eq!(run(&world).await, [(id(2), 30)]);
@@ -196,7 +197,7 @@ async fn a_refused_event_is_not_taken_for_told() {
 }
 
 #[tokio::test]
-async fn a_shard_that_cannot_be_read_holds_up_no_other() {
+async fn an_unreadable_shard_blocks_no_other() {
     let world = World { broken: Some(0), ..World::of(15, &[20]) }.shared();
     assert_eq!(run_within(&world, 60).await, (false, vec![(id(1), 30)]));
 }

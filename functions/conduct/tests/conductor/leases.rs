@@ -1,5 +1,5 @@
-//! Who conducts a job: one at a time, who gives it back, looks again where somebody asked, and goes through no gate
-//! without the lease.
+//! A job's lease: one conductor holds it at a time, releases it, looks again after a wake-up, and passes no gate
+//! without it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -49,7 +49,7 @@ struct World {
     looks: usize,
     /// What happens while the job is read for the first time.
     meanwhile: Option<fn(&mut Lease)>,
-    /// Which rows each transaction wrote and demanded.
+    /// The rows that each transaction wrote or checked.
     writes: Vec<String>,
     sent: Vec<String>,
 }
@@ -73,7 +73,7 @@ fn job() -> Job {
     Job::new(new, NOW)
 }
 
-/// Published, and not live any more once it is withdrawn.
+/// A published root, which is no longer live once it is withdrawn.
 fn root() -> RootRecord {
     let spec = RootSpec {
         generation: 2,
@@ -116,7 +116,7 @@ impl Tables {
         serde_dynamo::from_item(self.world().job.clone()).unwrap()
     }
 
-    /// A wake-up of a conductor that has so much time. Whether its message is done with.
+    /// Wakes a conductor that has this much time left. Returns whether its message is done.
     async fn wake(&self, left: Duration) -> bool {
         let ([get, batch, query, write], [change, leave]) = (self.rows(), self.leases());
         let app = app(&[&get, &batch, &query, &write, &change, &leave], &self.queue(), || NOW);
@@ -164,7 +164,7 @@ impl Tables {
         [get, batch, query, write]
     }
 
-    /// Taking the job, telling its holder, and giving it back.
+    /// Takes the lease, notifies its holder, and releases it.
     fn leases(&self) -> [Rule; 2] {
         let (changed, left) = (self.clone(), self.clone());
         let change = mock!(Client::update_item).then_compute_response(move |request| {
@@ -212,7 +212,7 @@ impl Tables {
 }
 
 impl World {
-    /// All or nothing.
+    /// Applies all writes or none.
     fn transact(&mut self, writes: &[TransactWriteItem]) -> bool {
         let (mut names, mut rows) = (Vec::new(), Vec::new());
         for write in writes {
@@ -249,7 +249,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn at_its_end_a_conductor_hands_on_and_lets_go() {
+async fn without_time_a_conductor_hands_on_and_keeps_no_lease() {
     let tables = Tables::of(&job());
     assert!(tables.wake(Duration::from_secs(5)).await);
     let world = tables.world();
@@ -258,7 +258,7 @@ async fn at_its_end_a_conductor_hands_on_and_lets_go() {
 }
 
 #[tokio::test]
-async fn a_wake_up_during_the_work_is_looked_after() {
+async fn a_wake_up_during_the_work_causes_another_look() {
     let tables = Tables::of(&Job { state: JobState::Paused, ..job() });
     tables.world().meanwhile = Some(|held| held.wakes += 1);
     assert!(tables.wake(MINUTE).await);
@@ -279,7 +279,7 @@ async fn a_wake_up_at_the_end_does_not_keep_the_lease() {
 }
 
 #[tokio::test]
-async fn who_finds_a_job_held_tells_its_holder_and_goes() {
+async fn a_conductor_that_finds_a_lease_only_notifies_its_holder() {
     let tables = Tables::of(&job());
     tables.world().lease = Some(lease("another", 10));
     assert!(tables.wake(MINUTE).await);
@@ -289,7 +289,7 @@ async fn who_finds_a_job_held_tells_its_holder_and_goes() {
 }
 
 #[tokio::test]
-async fn a_lease_that_ran_out_is_taken() {
+async fn an_expired_lease_is_taken() {
     let tables = Tables::of(&Job { state: JobState::Paused, ..job() });
     tables.world().lease = Some(lease("dead", 0));
     assert!(tables.wake(MINUTE).await);
@@ -297,7 +297,7 @@ async fn a_lease_that_ran_out_is_taken() {
     assert_eq!((world.looks, &world.lease), (1, &None));
 }
 
-/// From the request to its end, over a fleet without devices.
+/// A rollover whose abort was requested, over a fleet without devices.
 fn aborted() -> Tables {
     let mut job = job();
     job.publish(2);
@@ -307,7 +307,7 @@ fn aborted() -> Tables {
 }
 
 #[tokio::test]
-async fn what_goes_through_a_gate_is_written_with_the_lease() {
+async fn a_gate_is_passed_on_condition_of_the_lease() {
     let tables = aborted();
     assert!(tables.wake(MINUTE).await);
     assert_eq!(tables.job().outcome, Some(JobOutcome::Aborted));
@@ -317,7 +317,7 @@ async fn what_goes_through_a_gate_is_written_with_the_lease() {
 }
 
 #[tokio::test]
-async fn who_lost_the_lease_goes_through_no_gate() {
+async fn a_conductor_that_lost_its_lease_passes_no_gate() {
     let tables = aborted();
     tables.world().meanwhile = Some(|held| *held = lease("another", 60));
     assert!(tables.wake(Duration::from_millis(5100)).await);

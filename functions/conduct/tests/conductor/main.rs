@@ -49,7 +49,7 @@ fn app(tables: &[&Rule], queue: &Rule, clock: fn() -> OffsetDateTime) -> App {
     }
 }
 
-/// An invocation that has so much time left.
+/// An invocation with this much time left.
 fn event<T>(payload: T, now: OffsetDateTime, left: Duration) -> LambdaEvent<T> {
     let mut context = Context::default();
     context.request_id = "this conductor".to_owned();

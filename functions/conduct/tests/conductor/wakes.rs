@@ -123,7 +123,7 @@ fn handed_on() -> Rule {
         .then_output(|| SendMessageOutput::builder().build())
 }
 
-/// A minute is left.
+/// Handles a wake-up with a minute left.
 async fn wake(tables: &[&Rule], sent: &Rule, wake: Wake) -> Result<SqsBatchResponse, ConductError> {
     handle(&app(tables, sent, || NOW), event(wake, NOW, Duration::from_secs(60))).await
 }

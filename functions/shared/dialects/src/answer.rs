@@ -1,4 +1,4 @@
-//! What the dialects' refusals have in common: status, headers, and that a fault of ours is logged once.
+//! What the dialects' refusals share: status, headers, and that an internal error is logged once.
 
 use axum::Json;
 use axum::extract::Request;
@@ -10,14 +10,15 @@ use rootcast_gate::{Kind, Refusal, RequestId};
 use serde::Serialize;
 use tracing::error;
 
-/// A refusal in the words of an API.
+/// A refusal in the format of one API.
 pub(crate) trait Dialect: Clone + Send + Sync + 'static {
-    /// RFC 9110 §15.5.2 demands one; without an error code, which would tell what is wrong with the credential.
+    /// The challenge of a 401, which RFC 9110 §15.5.2 requires. It has no error code, which would reveal what is wrong
+    /// with the credential.
     const CHALLENGE: &'static str;
 
     fn refusal(&self) -> &Refusal;
 
-    /// The API's own, where it has some.
+    /// The API's own error code, if it has one.
     fn code(&self) -> Option<&'static str> {
         None
     }
@@ -25,7 +26,7 @@ pub(crate) trait Dialect: Clone + Send + Sync + 'static {
     fn body(&self) -> impl Serialize;
 }
 
-/// What lies behind it goes along, for [`reported`].
+/// Renders the refusal. One with a cause goes along in the extensions, for [`reported`].
 pub(crate) fn answer<D: Dialect>(told: D) -> Response {
     let refusal = told.refusal();
     let mut response = (refusal.status(), Json(told.body())).into_response();
@@ -48,7 +49,7 @@ pub(crate) fn answer<D: Dialect>(told: D) -> Response {
     response
 }
 
-/// The answer, and the fault of ours that it is, if it is one: that is logged here, once, with its causes and the
+/// Returns the answer, and the refusal if it has a cause. Such a refusal is logged here, once, with its causes and the
 /// request's id.
 pub(crate) async fn reported<D: Dialect>(mut request: Request, next: Next, id: &str) -> (Response, Option<D>) {
     request.extensions_mut().insert(RequestId(id.to_owned()));

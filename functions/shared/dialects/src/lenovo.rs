@@ -1,4 +1,4 @@
-//! Lenovo XClarity Administrator's API, and our own, which has the same envelope.
+//! Lenovo XClarity Administrator's API, and our own, which uses the same envelope.
 
 mod envelope;
 mod error;
@@ -26,7 +26,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// What there is here. `pylxca` asks for it right after its login, and takes any object.
+/// Product and version. `pylxca` requests it right after its login, and accepts any object.
 #[derive(Debug, Serialize)]
 pub struct About {
     name: &'static str,

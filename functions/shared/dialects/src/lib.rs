@@ -1,13 +1,14 @@
-//! The APIs that we speak, a room for each: what a request says, and how an answer or a refusal looks.
+//! The APIs that we speak, a module for each: the format of requests, answers and refusals.
 //!
-//! In scope: the models of [`huawei`] (SCM v3), [`lenovo`] (XClarity Administrator, whose envelope our own API has too) and
-//! [`venafi`] (Web SDK), each after its vendor's pages and clients; and each one's error, which puts the neutral
-//! [`Refusal`](rootcast_gate::Refusal) into that API's words.
+//! In scope: the models of [`huawei`] (SCM v3), [`lenovo`] (XClarity Administrator, whose envelope our own API uses
+//! too) and [`venafi`] (Web SDK), each after its vendor's pages and clients; and the error of each, which renders the
+//! neutral [`Refusal`](rootcast_gate::Refusal) in that API's format.
 //!
-//! A call's own few fields stand with its handler; here is what several need, what is checked, and what has the vendor's words.
+//! The few fields of a single call are defined with its handler. Here is what several calls share, what is validated,
+//! and what uses the vendor's terms.
 //!
-//! Out of scope: what is done, and whether. Nothing here is decided, read or written: who may call is `rootcast-gate`'s to say,
-//! and what happens the functions'.
+//! Out of scope: decisions, and reads and writes of records. `rootcast-gate` decides who may call, and the functions
+//! carry out requests.
 
 mod answer;
 pub mod huawei;

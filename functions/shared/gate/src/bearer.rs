@@ -1,4 +1,4 @@
-//! Who calls, and bearer tokens (RFC 6750), by which every API can be called.
+//! The authenticated caller, and bearer tokens (RFC 6750), which every API accepts.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -16,25 +16,26 @@ use crate::refusal::Refusal;
 use crate::request_id::RequestId;
 use crate::routes::Denied;
 
-/// Who calls.
+/// The authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// Of a token that `rootcast login` made, as it was given then; for the log.
+    /// For the log. A token made by `rootcast login` keeps the name given at its creation.
     pub name: String,
-    /// Of such a token, likewise; of everybody else those of his record, as they are now, narrowed to the token's scopes.
+    /// A token made by `rootcast login` keeps the grants given at its creation. Any other caller has the present grants
+    /// of its record, narrowed to the token's scopes.
     pub grants: Grants,
-    /// To what the token was narrowed when it was asked for.
+    /// The scopes that the token was narrowed to when it was requested.
     pub scopes: Option<Scopes>,
 }
 
 impl Principal {
-    /// The caller as the audit chains name him.
+    /// The caller as named in the audit chains.
     pub fn acting(&self, RequestId(id): &RequestId) -> Actor {
         Actor { principal: self.name.clone(), request_id: Some(id.clone()) }
     }
 }
 
-/// A token that is valid here, and what is known of it.
+/// A valid token, its record and its principal.
 #[derive(Debug, Clone)]
 pub struct Presented {
     pub token: Fingerprint,
@@ -42,12 +43,12 @@ pub struct Presented {
     pub principal: Principal,
 }
 
-/// What the caller lacks.
+/// The permission or right that the caller lacks.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Forbidden {
     #[error("This needs the permission {0}: `rootcast login` and `rootcast access` give it with --permission {0}.")]
     Operation(Operation),
-    /// Of what the caller may read.
+    /// The caller may read the object.
     #[error("This needs the right {right} on {dn}: `rootcast login` and `rootcast access` give it with --grant.")]
     Right { right: Right, dn: String },
 }
@@ -61,7 +62,7 @@ pub enum OutOfScope {
         .1.map_or_else(String::new, |privilege| format!(":{}", privilege.as_str()))
     )]
     Lacks(Resource, Option<Privilege>),
-    /// The scopes are Venafi's, and say nothing of the other APIs.
+    /// Scopes are Venafi's and apply to its API alone.
     #[error("The token was narrowed to a scope, with which it is good for the API under /vedsdk alone.")]
     OtherApi,
 }
@@ -75,10 +76,10 @@ impl Principal {
         if self.grants.may(operation) { Ok(()) } else { Err(Forbidden::Operation(operation)) }
     }
 
-    /// On what has this distinguished name.
+    /// Requires the right on the object with this distinguished name.
     ///
     /// # Errors
-    /// [`Denied::Unseen`] where the caller does not [`see`](Self::sees) it, but for what he wants to create.
+    /// [`Denied::Unseen`] if the caller does not [see](Self::sees) the object, unless it is to be created.
     pub fn require(&self, right: Right, dn: &str) -> Result<(), Denied> {
         match self.grants.allow(right, dn) {
             _ if right != Right::Create && !self.sees(dn) => Err(Denied::Unseen),
@@ -87,33 +88,33 @@ impl Principal {
         }
     }
 
-    /// What the caller does not see looks as if it were not there.
+    /// An object that the caller may not read is treated as absent.
     pub fn sees(&self, dn: &str) -> bool {
         self.grants.allow(Right::Read, dn)
     }
 
-    /// Whether nothing is hidden, so that a list need not be filtered.
+    /// Whether the caller may read everything, so that a list needs no filter.
     pub fn sees_everything(&self) -> bool {
         self.sees(EVERYTHING)
     }
 
-    /// A token that was never narrowed is good for everything.
+    /// A token that was never narrowed has every scope.
     pub fn require_scope(&self, resource: Resource, privilege: impl Into<Option<Privilege>>) -> Result<(), OutOfScope> {
         let privilege = privilege.into();
         let lacks = self.scopes.as_ref().is_some_and(|scopes| !scopes.allow(resource, privilege));
         if lacks { Err(OutOfScope::Lacks(resource, privilege)) } else { Ok(()) }
     }
 
-    /// As every API demands it but the one whose scopes they are.
+    /// Required by every API except Venafi's, which defines the scopes.
     pub(crate) fn require_no_scope(&self) -> Result<(), OutOfScope> {
         if self.scopes.is_some() { Err(OutOfScope::OtherApi) } else { Ok(()) }
     }
 }
 
-/// Longer than any token that is made here (56 characters), short enough to be hashed without a thought.
+/// Longer than any token made here (56 characters), and short enough to hash cheaply.
 const TOKEN_LIMIT: usize = 512;
 
-/// None where there is no token that is valid here.
+/// `None`: the request has no valid token.
 pub async fn presented(
     ledger: &Ledger,
     headers: &HeaderMap,
@@ -125,10 +126,10 @@ pub async fn presented(
     }
 }
 
-/// Who calls the API under `/vedsdk`. The token may have been narrowed: each route asks for the scope that it needs.
+/// Authenticates a caller of the API under `/vedsdk`. The token may be narrowed: each route requires its own scope.
 ///
 /// # Errors
-/// One and the same for a token that is missing, malformed, unknown, expired or revoked.
+/// The same refusal for a token that is missing, malformed, unknown, expired or revoked.
 pub async fn authenticate_venafi(
     ledger: &Ledger,
     headers: &HeaderMap,
@@ -137,9 +138,9 @@ pub async fn authenticate_venafi(
     Ok(presented(ledger, headers, now).await?.ok_or_else(Refusal::unauthenticated)?.principal)
 }
 
-/// By the token's SHA-256. That needs no comparison in constant time: who does not know the token cannot choose its hash,
-/// so how far a lookup gets tells nothing of it. A token that was granted or exchanged is as good as its principal is: none
-/// of that name, or another one, and it is none.
+/// Looks the token up by its SHA-256. This needs no comparison in constant time: without the token, nobody can choose
+/// its hash, so the timing of a lookup reveals nothing. A granted or exchanged token is invalid once its principal is
+/// removed or replaced by another one of the same name.
 pub(crate) async fn look_up(
     ledger: &Ledger,
     token: &str,
@@ -171,7 +172,7 @@ pub(crate) async fn look_up(
     Ok(Some(Presented { token, record, principal }))
 }
 
-/// The principal, where he is still who it was that a token was given to. `login`: his login epoch then.
+/// The principal, unless it changed since the token was issued. `login`: its login epoch at that time.
 async fn holder(
     ledger: &Ledger,
     name: &PrincipalName,
@@ -236,7 +237,7 @@ mod tests {
         request
     }
 
-    /// Knows [`TOKEN`] alone, until second 100.
+    /// Holds only [`TOKEN`], which expires at second 100.
     fn ledger() -> Ledger {
         let id = format!("token#{}", Fingerprint::of(TOKEN.as_bytes()));
         let asks_for_it = move |request: &aws_sdk_dynamodb::operation::get_item::GetItemInput| {
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_known_token_has_a_name() {
+    async fn a_known_token_names_its_principal() {
         for scheme in ["Bearer", "bearer", "BEARER "] {
             let found = authenticate(&ledger(), &asking(headers(&format!("{scheme} {TOKEN}"))), at(99)).await;
             assert_eq!(found.unwrap().name, "ops");
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_refusal_reads_the_same() {
+    async fn every_invalid_token_gets_the_same_refusal() {
         let two = {
             let mut two = headers(&format!("Bearer {TOKEN}"));
             two.append(AUTHORIZATION, HeaderValue::from_static("Bearer other"));
@@ -303,7 +304,7 @@ mod tests {
         }
     }
 
-    /// Knows [`TOKEN`] as granted in epoch 7, and its principal in another one or none.
+    /// Holds [`TOKEN`], granted in epoch 7. Its principal has the given epoch, or does not exist.
     fn granting(epoch: Option<u64>) -> Ledger {
         let text = |value: &str| AttributeValue::S(value.to_owned());
         let number = |value: u64| AttributeValue::N(value.to_string());
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_granted_token_is_its_principals_as_that_is_now() {
+    async fn a_granted_token_follows_its_principals_present_record() {
         let headers = headers(&format!("Bearer {TOKEN}"));
         for gone in [None, Some(8)] {
             assert!(presented(&granting(gone), &headers, at(0)).await.unwrap().is_none());
@@ -350,7 +351,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lookup_that_fails_lets_nobody_in() {
+    async fn a_failed_lookup_admits_nobody() {
         let broken = mock!(Client::get_item)
             .then_error(|| GetItemError::ResourceNotFoundException(ResourceNotFoundException::builder().build()));
         let client = mock_client!(aws_sdk_dynamodb, [&broken]);

@@ -1,4 +1,4 @@
-//! Request bodies: what they may be, and how large.
+//! Request bodies: media types, JSON and size limits.
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 
 use crate::refusal::{Kind, Refusal};
 
-/// In bytes. No single object here comes near it.
+/// In bytes. No single object comes near this limit.
 pub const BODY_LIMIT: usize = 1 << 20;
-/// In bytes. A Lambda function is invoked with at most 6 MB, of which the event around the body takes some
+/// In bytes. A Lambda invocation takes at most 6 MB, including the event around the body
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
 pub const BULK_BODY_LIMIT: usize = 6 << 20;
 
@@ -22,11 +22,11 @@ pub async fn read(body: Body, limit: usize) -> Result<Bytes, Refusal> {
     })
 }
 
-/// The media type in lower case, without parameters; `application/json` where none is said (RFC 9110 §8.3 lets the
+/// The media type in lower case, without parameters; `application/json` without the header (RFC 9110 §8.3 lets the
 /// recipient choose).
 ///
 /// # Errors
-/// Where it is not one of `accepted`.
+/// The media type is not one of `accepted`.
 pub fn media_type(headers: &HeaderMap, accepted: &[&'static str]) -> Result<&'static str, Refusal> {
     let said = headers.get(CONTENT_TYPE).map_or(Some("application/json"), |value| value.to_str().ok());
     let essence = said.unwrap_or_default().split(';').next().unwrap_or_default().trim();
@@ -36,7 +36,8 @@ pub fn media_type(headers: &HeaderMap, accepted: &[&'static str]) -> Result<&'st
     })
 }
 
-/// One JSON value. Errors name the attribute and the place; they are about the caller's own text.
+/// Parses one JSON value. Errors name the attribute and the position; they may quote the body, which is the caller's
+/// own text.
 pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|why| {
         let what = if why.is_data() { "The body has an attribute that is not valid" } else { "The body is not JSON" };
@@ -44,7 +45,7 @@ pub fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     })
 }
 
-/// A body of at most `limit` bytes that is one JSON value, and says so.
+/// Parses a body of at most `limit` bytes as one JSON value. The media type has to be `application/json`, or missing.
 pub async fn json<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T, Refusal> {
     media_type(request.headers(), &["application/json"])?;
     parse_json(&read(request.into_body(), limit).await?)
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn media_types() {
+    fn media_types_match_in_any_case_and_ignore_parameters() {
         let of = |value: &'static str| {
             media_type(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]), &["application/json"])
         };
@@ -88,14 +89,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_too_large_is_refused() {
+    async fn a_body_over_the_limit_is_refused() {
         assert_eq!(read(Body::from("12345"), 5).await.unwrap(), "12345");
         assert_eq!(read(Body::from("123456"), 5).await.unwrap_err().kind(), Kind::TooLarge);
     }
 
     proptest! {
         #[test]
-        fn no_body_panics(body: Vec<u8>) {
+        fn any_body_is_parsed_without_a_panic(body: Vec<u8>) {
             let _ = parse_json::<Known>(&body);
         }
     }

@@ -1,4 +1,5 @@
-//! Who calls the native and XClarity-style API: by a bearer token, by name and password (RFC 7617), or in a session.
+//! Authenticates callers of the native and XClarity-style API: by bearer token, by name and password (RFC 7617), or by
+//! session.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,15 +17,14 @@ use crate::refusal::Refusal;
 use crate::session::in_session;
 use crate::source::source;
 
-/// In characters, of credentials as they are sent: a password of 1 KiB, and a name.
+/// In characters, of the encoded credentials: enough for a password of 1 KiB and a name.
 const LONGEST: usize = 2048;
 
-/// A request that says in its header `Authorization` who sends it is not looked at for cookies, which clients send without
-/// being asked.
+/// A request with the header `Authorization` is not checked for cookies, which clients send automatically.
 ///
 /// # Errors
-/// One and the same whatever is wrong with the credential; others for a token that was narrowed to a scope of Venafi's, for
-/// a session's request without its [token](in_session), and for a name or a place from which too many wrong passwords came.
+/// The same refusal whatever is wrong with the credential. Other refusals for a token narrowed to a Venafi scope, for a
+/// session's request without its [token](in_session), and for a name or source address with too many wrong passwords.
 pub async fn authenticate(ledger: &Ledger, request: &Parts, now: OffsetDateTime) -> Result<Principal, Refusal> {
     let headers = &request.headers;
     let found = if !headers.contains_key(AUTHORIZATION) {
@@ -43,7 +43,7 @@ pub async fn authenticate(ledger: &Ledger, request: &Parts, now: OffsetDateTime)
     Ok(principal)
 }
 
-/// RFC 7617 §2: name and password, parted by the first colon, in UTF-8.
+/// RFC 7617 §2: name and password, separated by the first colon, in UTF-8.
 fn basic(headers: &HeaderMap) -> Option<(String, Zeroizing<String>)> {
     let (scheme, sent) = only(headers, &AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let sent = sent.trim_matches(' ');

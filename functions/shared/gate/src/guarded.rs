@@ -1,4 +1,4 @@
-//! Routers that are built of rows of the table.
+//! Routers built from rows of the route table.
 
 use std::marker::PhantomData;
 
@@ -12,8 +12,8 @@ use axum::routing::{MethodFilter, on};
 use crate::bearer::Principal;
 use crate::routes::{Denied, Method, Route};
 
-/// A router whose every handler stands behind what its row of the table needs. Who calls is a [`Principal`] among the
-/// request's extensions; `E` is how the API refuses.
+/// A router that checks the requirements in a route's row of the table before it calls the handler. The caller is the
+/// [`Principal`] in the request's extensions; `E` is the API's refusal.
 #[derive(Debug)]
 pub struct Guarded<S, E> {
     router: Router<S>,

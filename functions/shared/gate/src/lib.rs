@@ -1,13 +1,13 @@
-//! The gate of the APIs: who calls, what each route needs, what a body may be, and why a request is refused.
+//! The gate of the APIs: authenticates callers, checks the requirements of routes, limits bodies, and defines refusals.
 //!
-//! In scope: every way to prove who calls, and the one [`Principal`] that each of them ends in; the one table of [`routes`] and
-//! what each needs, Venafi's scopes, the limits on request bodies, and the one table from errors to a [`Refusal`].
+//! In scope: every kind of credential, each of which yields a [`Principal`]; the table of [`routes`] with the rights
+//! and Venafi scopes that they require; the limits on request bodies; the table from errors to a [`Refusal`].
 //!
-//! Out of scope: what a request does, and how its answer or its refusal looks: that is the dialects' (`rootcast-dialects`).
-//! A function of the native and XClarity-style APIs checks the caller with [`authenticate`] before it looks at anything else,
-//! one of the SCM API with [`ScmGate::admit`], one of the API under `/vedsdk` with [`authenticate_venafi`]. Each leaves the
-//! [`Principal`] among the request's extensions, and builds its router with [`Guarded`]; what a handler finds by the request it
-//! asks the [`Principal`] about.
+//! Out of scope: what a request does, and the format of answers and refusals, which the dialects define
+//! (`rootcast-dialects`). A function of the native and XClarity-style APIs first checks the caller with
+//! [`authenticate`], one of the SCM API with [`ScmGate::admit`], one of the API under `/vedsdk` with
+//! [`authenticate_venafi`]. Each puts the [`Principal`] into the request's extensions and builds its router with
+//! [`Guarded`]. A handler checks the objects that a request names against the [`Principal`].
 
 mod bearer;
 mod body;

@@ -1,4 +1,4 @@
-//! Whether name and password belong together, with the lock that guessing runs into.
+//! Verifies a name and password, with a lockout against guessing.
 
 use std::error::Error;
 
@@ -11,29 +11,29 @@ use time::{Duration, OffsetDateTime};
 use tracing::warn;
 use zeroize::Zeroizing;
 
-/// Who claims to call; not proven yet.
+/// A name and password that are not verified yet.
 pub struct Claim {
-    /// From where: [`source`](crate::source).
+    /// The source address: see [`source`](crate::source).
     pub source: String,
     pub name: String,
     pub password: Zeroizing<String>,
 }
 
-/// Whose password it was.
+/// The principal that the password belongs to.
 #[derive(Debug, Clone)]
 pub struct Proven {
     pub name: PrincipalName,
-    /// What everything repeats that is given for this password.
+    /// Copied into every credential that is issued for this password.
     pub login_epoch: u64,
     pub record: PrincipalRecord,
 }
 
 #[derive(Debug, Error)]
 pub enum NotProven {
-    /// One and the same whatever is wrong with name and password.
+    /// The same error whatever is wrong with the name and password.
     #[error("the name and the password do not belong together")]
     Wrong,
-    /// The right password is told the same: nobody looked at it.
+    /// The right password gets the same error: it is not checked during a lockout.
     #[error("too many attempts to log in failed: the next one may be in {} s", .0.whole_seconds())]
     Locked(Duration),
     #[error(transparent)]
@@ -63,14 +63,14 @@ impl From<NoPassword> for NotProven {
     }
 }
 
-/// The principal whose password it is. The attempt is counted first, so that no more passwords are looked at than are
-/// free, and taken back where it was right.
+/// Verifies the password and returns its principal. The attempt is counted before the check, so that no more passwords
+/// are checked than there are free attempts, and uncounted if the password is right.
 pub async fn prove(ledger: &Ledger, claim: Claim, now: OffsetDateTime) -> Result<Proven, NotProven> {
     let Claim { source, name: claimed, password } = claim;
     for (whose, of) in [(Counted::Source, &source), (Counted::Name, &claimed)] {
         let counted = ledger.count_attempt(whose, of, now).await;
         if let Err(NotCounted::Locked(Locked(pause))) = &counted {
-            // Not the name, which may be a password in the wrong place.
+            // The name is not logged: it may be a password in the wrong field.
             warn!(source, locked.by = ?whose, locked.seconds = pause.whole_seconds(), "login locked");
         }
         counted?;
@@ -90,7 +90,7 @@ pub async fn prove(ledger: &Ledger, claim: Claim, now: OffsetDateTime) -> Result
             [of_name, of_source].into_iter().for_each(log_kept);
             Ok(Proven { name, login_epoch, record })
         }
-        // A name that nobody has is not logged: it may be a password in the wrong place.
+        // An unknown name is not logged: it may be a password in the wrong field.
         (found, _) => {
             let name = found.map(|(name, _)| name.to_string());
             warn!(caller = name.as_deref().unwrap_or("nobody"), source, "login refused");
@@ -99,7 +99,7 @@ pub async fn prove(ledger: &Ledger, claim: Claim, now: OffsetDateTime) -> Result
     }
 }
 
-/// Who logged in is not turned away for a count, which a day forgets.
+/// A successful login is not refused because its attempt stays counted: the count expires within a day.
 fn log_kept(forgiven: Result<(), LedgerError>) {
     if let Err(error) = forgiven {
         warn!(error = &error as &dyn Error, "an attempt that succeeded stays counted as failed");

@@ -1,13 +1,13 @@
-//! Paths, which match in any letter case.
+//! Paths, which are case-insensitive.
 
 use axum::extract::Request;
 use http::Uri;
 use http::uri::PathAndQuery;
 
-/// What stands behind one of these keeps its case: it is part of a device's id, and of a principal's name.
+/// The segment after one of these keeps its case: it is a device's id or a principal's name.
 const NAMED: [&str; 2] = ["devices", "principals"];
 
-/// Middleware: lower-cases the path. One client sends it as it is documented, another one in lower case.
+/// Middleware: lower-cases the path. Some clients send the documented letter case, others lower case.
 pub async fn fold_case(mut request: Request) -> Request {
     let folded = folded(request.uri().path());
     let whole = request.uri().query().map_or_else(|| folded.clone(), |query| format!("{folded}?{query}"));
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_is_folded_but_names_of_devices_and_principals() {
+    fn paths_are_folded_except_names_of_devices_and_principals() {
         for (path, expected) in [
             ("/VedSDK/Certificates/Retry", "/vedsdk/certificates/retry"),
             ("/Devices/BMC-1/Certificate", "/devices/BMC-1/certificate"),
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_under_whole_parts_of_it() {
+    fn a_path_is_under_whole_segments_in_any_case() {
         for path in ["/v3/scm", "/V3/scm/", "/v3/SCM/certificates", "/v3/scm//x"] {
             assert!(is_under("/v3/scm", path), "{path}");
         }

@@ -1,4 +1,4 @@
-//! Everything that a request can be refused for, whatever API it came by. How that looks is each dialect's.
+//! Every reason to refuse a request, whatever the API. Each dialect formats refusals in its own way.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub enum Kind {
     /// A parameter, an attribute or the body as a whole is not what it must be.
     Invalid,
     Unauthenticated,
-    /// The caller is known, and may not do this.
+    /// The caller is authenticated, but may not do this.
     Forbidden,
     NotFound,
     MethodNotAllowed,
@@ -27,13 +27,13 @@ pub enum Kind {
     Conflict,
     TooLarge,
     MediaType,
-    /// Too many attempts to log in failed.
+    /// Too many failed logins.
     Locked,
-    /// The device did not do its part.
+    /// The request failed at the device.
     Device,
-    /// A passing fault of ours: the same request may be sent again.
+    /// A transient internal error: the same request may be sent again.
     Unavailable,
-    /// A fault of ours.
+    /// An internal error.
     Internal,
 }
 
@@ -56,7 +56,8 @@ impl Kind {
     }
 }
 
-/// A refusal, which no API's words are put to yet. What lies behind it ([`Refusal::caused_by`]) is logged and never told.
+/// A refusal, independent of any API's format. Its cause ([`Refusal::caused_by`]) is logged and never shown to the
+/// caller.
 #[derive(Debug, Clone)]
 pub struct Refusal(Box<Parts>);
 
@@ -71,7 +72,8 @@ struct Parts {
 }
 
 impl Refusal {
-    /// `text`: what is wrong; `recovery`: what the caller does about it, empty where the API has one text. Sentences.
+    /// `text`: what is wrong. `recovery`: what the caller can do, empty for an API that has one text. Both are
+    /// sentences.
     pub fn new(kind: Kind, text: impl Into<String>, recovery: impl Into<String>) -> Self {
         Self(Box::new(Parts {
             kind,
@@ -87,12 +89,12 @@ impl Refusal {
         Self::new(Kind::Invalid, text, recovery)
     }
 
-    /// No route has the path; or one has, for others than the caller.
+    /// No route has the path, or the caller may not see its object.
     pub fn nothing_here() -> Self {
         Self::new(Kind::NotFound, "There is nothing at this path.", "Correct the path.")
     }
 
-    /// The same answer whatever is wrong with the credential, so that nobody learns anything by trying.
+    /// The same answer whatever is wrong with the credential, so that attempts reveal nothing.
     pub fn unauthenticated() -> Self {
         Self::new(
             Kind::Unauthenticated,
@@ -102,7 +104,7 @@ impl Refusal {
         )
     }
 
-    /// The right password is told the same: nobody looked at it.
+    /// The right password gets the same answer: it is not checked during a lockout.
     fn locked(pause: Duration) -> Self {
         let seconds = pause.whole_seconds().max(1);
         let text = format!("Too many attempts to log in failed: the next one may be in {seconds} s.");
@@ -111,7 +113,7 @@ impl Refusal {
         refusal
     }
 
-    /// A fault of ours.
+    /// An internal error.
     pub fn internal(cause: impl StdError + Send + Sync + 'static) -> Self {
         Self::new(Kind::Internal, "The request could not be carried out.", "Send the request again.").caused_by(cause)
     }
@@ -127,13 +129,13 @@ impl Refusal {
         self
     }
 
-    /// Something that the caller can go on with, such as the path of the job that is in the way.
+    /// Adds data that helps the caller to continue, such as the path of the conflicting job.
     pub fn with_response(mut self, response: Value) -> Self {
         self.0.response = Some(response);
         self
     }
 
-    /// The same refusal in the words of an API that has one text for what is wrong and what to do.
+    /// The same refusal for an API that has one text for what is wrong and what to do.
     pub fn in_words(mut self, text: impl Into<String>) -> Self {
         (self.0.text, self.0.recovery) = (text.into(), String::new());
         self
@@ -164,12 +166,12 @@ impl Refusal {
         self.0.retry_after
     }
 
-    /// Whether something lies behind it that belongs in the log.
+    /// Whether the refusal has a cause for the log.
     pub fn has_cause(&self) -> bool {
         self.0.cause.is_some()
     }
 
-    /// For the log: what lies behind it, and what lies behind that.
+    /// For the log: the chain of causes.
     pub fn causes(&self) -> String {
         let Some(cause) = &self.0.cause else { return String::new() };
         let mut told = cause.to_string();
@@ -182,7 +184,7 @@ impl Refusal {
     }
 }
 
-/// What the ledger cannot do is a fault of ours; a lost race may be run again.
+/// A ledger error is an internal error, except for a conflict, a transient error and a record that is too large.
 impl From<LedgerError> for Refusal {
     fn from(error: LedgerError) -> Self {
         match error {
@@ -247,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_has_the_causes() {
+    fn causes_are_logged_and_not_shown() {
         let secret = LedgerError::Aws { operation: "GetItem", source: "table rootcast-Access-7 is gone".into() };
         let refusal = Refusal::from(secret);
         assert!(refusal.has_cause() && !refusal.text().contains("Access"));
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_race_conflicts_and_a_passing_fault_invites_retries() {
+    fn conflicts_and_transient_errors_have_their_own_kinds() {
         assert_eq!(Refusal::from(LedgerError::Conflict).kind(), Kind::Conflict);
         let passing = LedgerError::Transient { operation: "PutItem", source: "busy".into() };
         assert_eq!(Refusal::from(passing).kind(), Kind::Unavailable);

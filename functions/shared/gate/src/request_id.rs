@@ -1,14 +1,14 @@
-//! By what a request is found again in the logs.
+//! The id that identifies a request in the logs.
 
 use axum::extract::Request;
 use lambda_http::RequestExt;
 use lambda_http::request::RequestContext;
 
-/// The id that API Gateway's access log has, too. An extension of every request behind a dialect's report.
+/// The id, which API Gateway's access log has too. An extension of every request behind a dialect's `report`.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
 
-/// API Gateway's id, which its access log and the caller's `apigw-requestid` header have too; else Lambda's own.
+/// API Gateway's id, which is also in its access log and in the answer's header `apigw-requestid`; otherwise Lambda's.
 pub fn request_id(request: &Request) -> Option<String> {
     let gateway = match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV2(context)) => context.request_id.clone(),

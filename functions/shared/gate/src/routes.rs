@@ -1,5 +1,4 @@
-//! Every route there is, and what it needs: the one place where that is said. Routers are built of it with
-//! [`Guarded`](crate::Guarded).
+//! The only table of routes and their requirements. Routers are built from it with [`Guarded`](crate::Guarded).
 
 use rootcast_core::access::permission::{JOBS, Operation, PRINCIPALS as CALLERS, ROOTS, Right};
 use rootcast_core::access::scope::{Privilege, Resource};
@@ -29,9 +28,9 @@ pub enum Method {
 /// What a route is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Object {
-    /// Certificates, which the request or its answer names: the handler asks for the right on each.
+    /// Certificates that the request or its answer names: the handler checks the right on each.
     Certificate,
-    /// Devices, likewise.
+    /// Devices, in the same way.
     Device,
     Roots,
     Jobs,
@@ -40,13 +39,13 @@ pub enum Object {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
-    /// Anybody may.
+    /// No authentication.
     Public,
-    /// Anybody whom we know may.
+    /// Any authenticated caller.
     Authenticated,
-    /// The right on the object; and to read it, without which it is not there.
+    /// The right on the object, and the right to read it: without that the object is treated as absent.
     Right(Right, Object),
-    /// The operation; and to read the object.
+    /// The operation, and the right to read the object.
     Operation(Operation, Object),
 }
 
@@ -54,24 +53,24 @@ pub enum Needs {
 pub struct Route {
     pub function: Function,
     pub method: Method,
-    /// As axum writes patterns, in lower case where letter case means nothing.
+    /// An axum pattern, in lower case where paths are case-insensitive.
     pub path: &'static str,
     pub needs: Needs,
-    /// In Venafi's API, what a token that was narrowed has to be good for, as the vendor's page of the call says.
+    /// In Venafi's API, the scope that a narrowed token needs, as documented on the vendor's page of the call.
     pub scope: Option<(Resource, Option<Privilege>)>,
 }
 
-/// Why a request does not get through.
+/// Why a route does not admit a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Denied {
     Unauthenticated,
-    /// There is nothing, as far as the caller may know.
+    /// The object is reported as absent, since the caller may not read it.
     Unseen,
     Forbidden(Forbidden),
     OutOfScope(OutOfScope),
 }
 
-/// A constant for each row, without which no handler gets into a router, and the table of them.
+/// Defines a constant for each row, and the table of all rows. A handler needs its row's constant to get into a router.
 macro_rules! table {
     ($($name:ident: $function:ident $method:ident $path:literal needs $needs:expr $(, scope $resource:ident $($privilege:ident)?)?;)+) => {
         $(
@@ -84,7 +83,7 @@ macro_rules! table {
             };
         )+
 
-        /// All of them.
+        /// All rows.
         pub const TABLE: &[Route] = &[$($name),+];
     };
     (@scope) => { None };
@@ -143,13 +142,13 @@ table! {
     JOB_AUDIT: Catalog Get "/jobs/{job}/audit" needs READ_JOBS;
     JOB_TASKS: Catalog Get "/jobs/{job}/tasks" needs READ_JOBS;
 
-    // Of one that was deleted: to read everything.
+    // For a deleted certificate: the right to read everything.
     CERTIFICATE_AUDIT: Catalog Get "/certificates/{certificate}/audit" needs READ_CERTIFICATE;
 
     SCM_LIST: Catalog Get "/v3/scm/certificates" needs READ_CERTIFICATE;
     SCM_SHOW: Catalog Get "/v3/scm/certificates/{id}" needs READ_CERTIFICATE;
     SCM_DELETE: Catalog Delete "/v3/scm/certificates/{id}" needs Needs::Right(Right::Delete, Certificate);
-    // And to write each of the devices.
+    // Also needs the right to write each of the devices.
     SCM_DEPLOY: Catalog Post "/v3/scm/certificates/{id}/deploy" needs WRITE_CERTIFICATE;
     SCM_DEPLOYED: Catalog Post "/v3/scm/deployed-resources" needs READ_CERTIFICATE;
     SCM_IMPORT: Import Post "/v3/scm/certificates/import" needs Needs::Right(Right::Create, Certificate);
@@ -158,7 +157,7 @@ table! {
     LIST: Retry Get "/vedsdk/certificates" needs READ_CERTIFICATE, scope Certificate;
     LIST_SLASH: Retry Get "/vedsdk/certificates/" needs READ_CERTIFICATE, scope Certificate;
     SHOW: Retry Get "/vedsdk/certificates/{guid}" needs READ_CERTIFICATE, scope Certificate;
-    // These two and the next: and to write each of the devices.
+    // The next three also need the right to write each of the devices.
     ASSOCIATE: Retry Post "/vedsdk/certificates/associate" needs WRITE_CERTIFICATE, scope Certificate Manage;
     DISSOCIATE: Retry Post "/vedsdk/certificates/dissociate" needs WRITE_CERTIFICATE, scope Certificate Manage;
     PUSH: Retry Post "/vedsdk/certificates/push" needs WRITE_CERTIFICATE, scope Certificate Manage;
@@ -176,7 +175,7 @@ table! {
     LOG_OUT: Access Get "/vedauth/revoke/token" needs Authenticated;
     BEGIN_SESSION: Access Post "/sessions" needs Public;
     END_SESSION: Access Delete "/sessions" needs Authenticated;
-    // Of these two API Gateway knows the caller, as who he is elsewhere.
+    // Callers of the next two are authenticated by API Gateway.
     OF_IAM: Access Post "/sessions/iam" needs Public;
     OF_OIDC: Access Post "/sessions/oidc" needs Public;
     PRINCIPALS: Access Get "/principals" needs ADMINISTER;
@@ -187,14 +186,14 @@ table! {
 }
 
 impl Denied {
-    /// The refusal; `unseen` where there is nothing of that name.
+    /// The refusal, or `unseen()` if the object is reported as absent.
     pub fn or<E: From<Self>>(self, unseen: impl FnOnce() -> E) -> E {
         if self == Self::Unseen { unseen() } else { self.into() }
     }
 }
 
 impl Object {
-    /// Its distinguished name, where all of them have one.
+    /// The distinguished name that all objects of this kind share, if they share one.
     pub const fn dn(self) -> Option<&'static str> {
         match self {
             Self::Roots => Some(ROOTS),
@@ -218,7 +217,7 @@ impl Method {
 }
 
 impl Route {
-    /// All that can be said before the handler looks at what the request names.
+    /// Makes every check that does not depend on the objects named in the request.
     pub fn admits(&self, caller: Option<&Principal>) -> Result<(), Denied> {
         if self.needs == Public {
             return Ok(());

@@ -15,7 +15,7 @@ fn of(route: Route, grants: impl Into<Grants>) -> Result<(), Denied> {
 }
 
 #[test]
-fn no_row_is_double_and_only_venafis_have_scopes() {
+fn rows_are_unique_and_only_venafi_rows_have_scopes() {
     let rows: HashSet<_> = TABLE.iter().map(|row| (row.function, row.method, row.path)).collect();
     assert_eq!(rows.len(), TABLE.len());
     for row in TABLE {
@@ -25,7 +25,7 @@ fn no_row_is_double_and_only_venafis_have_scopes() {
 }
 
 #[test]
-fn nobody_gets_further_than_to_what_is_public() {
+fn only_public_routes_admit_an_unauthenticated_caller() {
     for row in TABLE {
         let admitted = row.admits(None);
         assert_eq!(admitted, if row.needs == Public { Ok(()) } else { Err(Denied::Unauthenticated) }, "{}", row.path);
@@ -33,7 +33,7 @@ fn nobody_gets_further_than_to_what_is_public() {
 }
 
 #[test]
-fn an_operator_gets_where_no_operation_is_needed() {
+fn an_operator_is_admitted_where_no_operation_is_needed() {
     for row in TABLE {
         assert_eq!(of(*row, Role::Administrator), Ok(()), "{}", row.path);
         let expected = match row.needs {
@@ -45,7 +45,7 @@ fn an_operator_gets_where_no_operation_is_needed() {
 }
 
 #[test]
-fn the_unreadable_is_not_there_and_the_unwritable_forbidden() {
+fn unreadable_objects_are_absent_and_unwritable_ones_forbidden() {
     for row in [ROOT, POLICY, REGENERATE, JOB, PAUSE, ABORT_JOB, WAIVE] {
         let mut blind = Grants::default();
         Operation::ALL.iter().for_each(|operation| blind.permit(*operation));

@@ -1,8 +1,8 @@
-//! The gate of the SCM API (Huawei Cloud's Certificate Manager, v3): who calls, by token or by signature.
+//! The gate of the SCM API (Huawei Cloud's Certificate Manager, v3): authenticates callers by token or by signature.
 //!
-//! Three ways of calling, of which a request uses one: `X-Auth-Token`, `Authorization: Bearer`, and
-//! `Authorization: SDK-HMAC-SHA256`, the signature that the vendor's SDKs make with an access key. Whatever is wrong
-//! with any of them, the answer is one and the same.
+//! A request uses one of three credentials: `X-Auth-Token`, `Authorization: Bearer`, or `Authorization:
+//! SDK-HMAC-SHA256`, the signature that the vendor's SDKs make with an access key. The refusal is the same whatever is
+//! wrong with any of them.
 
 mod signature;
 
@@ -29,14 +29,14 @@ use crate::header::only;
 use crate::refusal::Refusal;
 
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");
-/// In characters: the vendor's own, of which ours have more. A shorter one was cut.
+/// In characters: the vendor's minimum. Our tokens are longer, so a shorter one was truncated.
 const SHORTEST_TOKEN: usize = 32;
 
-/// How long an opened secret is kept. The record of its key is read for every request, so that a key that is removed is
-/// refused at once: this only spares KMS's answer.
+/// How long a decrypted secret is cached. The access key's record is read for every request, so that a removed key is
+/// refused at once: the cache only saves the call to KMS.
 const KEPT: Duration = Duration::minutes(5);
 
-/// Lets requests in. One for the process: it keeps opened secrets for some minutes.
+/// Authenticates requests. One per process: it caches decrypted secrets for some minutes.
 pub struct ScmGate {
     ledger: Ledger,
     sealer: Sealer,
@@ -46,7 +46,7 @@ pub struct ScmGate {
 type Secret = Arc<Zeroizing<Vec<u8>>>;
 
 struct Opened {
-    /// What it was opened from.
+    /// What the secret was decrypted from.
     sealed: Sealed,
     secret: Secret,
     at: OffsetDateTime,
@@ -58,7 +58,7 @@ impl Opened {
     }
 }
 
-/// The secrets stay inside.
+/// Does not print the secrets.
 impl fmt::Debug for ScmGate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ScmGate")
@@ -66,17 +66,17 @@ impl fmt::Debug for ScmGate {
 }
 
 impl ScmGate {
-    /// `sealer`: of the KMS key that the secrets of access keys are sealed with.
+    /// `sealer`: uses the KMS key that the secrets of access keys are sealed with.
     pub fn new(ledger: Ledger, sealer: Sealer) -> Self {
         Self { ledger, sealer, opened: Mutex::default() }
     }
 
-    /// The request with its [`Principal`] among the extensions, and its body read. Path and query have to be as the
-    /// client sent them, but for the path behind API Gateway, which is remembered.
+    /// Returns the request with its [`Principal`] in the extensions, and its body read. Path and query have to be as
+    /// the client sent them. Behind API Gateway the path may be rewritten, since the event keeps the original.
     ///
     /// # Errors
-    /// A body of more than `limit` bytes, before anything else; then one and the same for whatever is wrong with the
-    /// caller's credential, and another one for a token that was narrowed to a scope of Venafi's.
+    /// First, a body of more than `limit` bytes. Then the same refusal whatever is wrong with the caller's credential,
+    /// and another one for a token that was narrowed to a Venafi scope.
     pub async fn admit(&self, request: Request, limit: usize, now: OffsetDateTime) -> Result<Request, Refusal> {
         let (mut parts, body) = request.into_parts();
         let body = read(body, limit).await?;
@@ -90,8 +90,8 @@ impl ScmGate {
         Ok(Request::from_parts(parts, Body::from(body)))
     }
 
-    /// Whose signature it is. One that changes something is good once. Only a valid one is remembered, so that nobody
-    /// else can fill the table.
+    /// Returns the principal that signed the request. The signature of a request that changes something is accepted
+    /// once. Only valid signatures are recorded, so that nobody without an access key can fill the table.
     async fn signer(
         &self,
         authorization: &str,
@@ -115,8 +115,8 @@ impl ScmGate {
             return Ok(None);
         };
         if parts.method.is_safe() {
-            // Whoever has overheard it has overheard the answer too; and the signer's clock has whole seconds, so that a
-            // client which asks the same twice in one of them signs the same.
+            // Anyone who intercepted the request has intercepted its answer too. The signer's clock has whole seconds,
+            // so that a client that repeats a request within one second sends the same signature.
             return Ok(Some(principal));
         }
         let request = Uuid::new_v4().to_string();
@@ -147,7 +147,7 @@ enum Credential<'a> {
     Signature(&'a str),
 }
 
-/// The one credential that the request carries.
+/// The request's credential; `None` unless there is exactly one.
 fn credential(headers: &HeaderMap) -> Option<Credential<'_>> {
     match (headers.contains_key(X_AUTH_TOKEN), headers.contains_key(AUTHORIZATION)) {
         (true, false) => {

@@ -1,9 +1,8 @@
-//! Sessions, as Lenovo XClarity Administrator has them: the cookies `JSESSIONID` and `csrf`, and the header
-//! `X-Csrf-Token`.
+//! Sessions as in Lenovo XClarity Administrator: the cookies `JSESSIONID` and `csrf`, and the header `X-Csrf-Token`.
 //!
-//! Contract: <https://pubs.lenovo.com/lxca_scripting/rest_api_sessions_post>, and what PyPI `pylxca` 4.2.0 sends. The first
-//! cookie says who calls, and a browser sends it whoever made the page that asks for it; the header is sent by those alone
-//! that could read the second cookie or the answer to the login.
+//! Contract: <https://pubs.lenovo.com/lxca_scripting/rest_api_sessions_post>, and what PyPI `pylxca` 4.2.0 sends. The
+//! cookie `JSESSIONID` identifies the caller, and a browser sends it with the requests of any page. The header can only
+//! be sent by a client that could read the cookie `csrf` or the answer to the login.
 
 use std::error::Error;
 
@@ -23,33 +22,33 @@ use crate::bearer::Principal;
 use crate::header::only;
 use crate::refusal::{Kind, Refusal};
 
-/// The cookie that says whose request it is.
+/// The cookie that identifies the session.
 pub const SESSION_COOKIE: &str = "JSESSIONID";
-/// The cookie with what the header `X-Csrf-Token` has to say.
+/// The cookie with the value that the header `X-Csrf-Token` has to repeat.
 pub const CSRF_COOKIE: &str = "csrf";
 const X_CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
-/// A client that asks by itself says so, with `checkSession`: it does not keep a session alive.
+/// A client marks its automatic requests with the value `checkSession`. They do not keep a session alive.
 const X_NOT_USER_INPUT: HeaderName = HeaderName::from_static("x-not-user-input");
-/// In characters: of [`secret`].
+/// In characters, of a [`secret`].
 const LENGTH: usize = 43;
 
-/// The id of a session, or its token against forged requests, of 256 random bits: text that needs no quotes in a cookie.
+/// A session's id or CSRF token, of 256 random bits, as text that needs no quotes in a cookie.
 pub fn secret(random: [u8; 32]) -> Token {
     Token::from_text(URL_SAFE_NO_PAD.encode(random))
 }
 
-/// A session that goes on.
+/// A valid session.
 #[derive(Debug, Clone)]
 pub struct InSession {
     pub id: Fingerprint,
     pub principal: Principal,
 }
 
-/// None where there is no session that goes on. Whatever changes something comes with the session's token; what does not
-/// may come without, and not with a wrong one.
+/// `None`: the request has no valid session. A request that changes something needs the session's CSRF token. Any other
+/// request may omit the token, but may not send a wrong one.
 ///
 /// # Errors
-/// [`Kind::Forbidden`] for a token that is missing or wrong.
+/// [`Kind::Forbidden`] for a CSRF token that is missing or wrong.
 pub async fn in_session(ledger: &Ledger, request: &Parts, now: OffsetDateTime) -> Result<Option<InSession>, Refusal> {
     let Some(id) = cookie(&request.headers).map(|id| Fingerprint::of(id.as_bytes())) else { return Ok(None) };
     let Some(session) = ledger.session(&id).await?.filter(|session| now < session.expires) else { return Ok(None) };
@@ -62,7 +61,7 @@ pub async fn in_session(ledger: &Ledger, request: &Parts, now: OffsetDateTime) -
     Ok(Some(InSession { id, principal: Principal::of(&session.principal, holder) }))
 }
 
-/// Whether the client itself sent it, and not a page that somebody else made.
+/// Whether the client itself sent the request, and not a page of another site.
 fn is_meant(request: &Parts, session: &SessionRecord) -> bool {
     if !request.headers.contains_key(X_CSRF_TOKEN) {
         return request.method.is_safe();
@@ -79,7 +78,7 @@ fn forged() -> Refusal {
     )
 }
 
-/// A session that cannot be noted as used ends too early, which is no reason to refuse the request.
+/// Extends the session. If that fails, the session ends too early, which is no reason to refuse the request.
 async fn note(ledger: &Ledger, request: &Parts, id: &Fingerprint, session: &SessionRecord, now: OffsetDateTime) {
     let by_itself = request.headers.get(X_NOT_USER_INPUT).is_some_and(|value| value == "checkSession");
     let Some(until) = session.used(now).filter(|_| !by_itself) else { return };
@@ -89,8 +88,8 @@ async fn note(ledger: &Ledger, request: &Parts, id: &Fingerprint, session: &Sess
     }
 }
 
-/// RFC 6265 §5.4; several headers are one, as HTTP/2 sends them (RFC 9113 §8.2.3). None where it is there twice: nobody
-/// knows then who set which.
+/// The session cookie (RFC 6265 §5.4). Several headers count as one, as HTTP/2 sends them (RFC 9113 §8.2.3). `None` if
+/// the cookie occurs twice, since it is unknown who set which.
 fn cookie(headers: &HeaderMap) -> Option<&str> {
     let pairs = headers.get_all(COOKIE).into_iter().flat_map(|value| value.to_str().unwrap_or_default().split(';'));
     let mut ids = pairs.filter_map(|pair| pair.trim().split_once('=')).filter(|(name, _)| *name == SESSION_COOKIE);
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cookie_is_found_among_others_and_once() {
+    fn the_session_cookie_has_to_occur_exactly_once() {
         let id = secret([1; 32]);
         assert_eq!((id.expose(), id.expose().len()), (ID, LENGTH));
         let it = format!("JSESSIONID={ID}");

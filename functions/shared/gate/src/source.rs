@@ -1,4 +1,4 @@
-//! From where a request comes.
+//! The source address of a request.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -6,8 +6,8 @@ use http::request::Parts;
 use lambda_http::RequestExt;
 use lambda_http::request::RequestContext;
 
-/// The address that API Gateway saw, whatever the headers say; of IPv6 the network of 64 bits, all of which one caller
-/// has. What has no address shares one count.
+/// The address that API Gateway saw, whatever the headers say. An IPv6 address counts as its network of 64 bits, all of
+/// which one caller has. Requests without an address share one count.
 pub fn source(request: &Parts) -> String {
     let seen = match request.request_context_ref() {
         Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.as_deref(),
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_of_ipv6_counts_as_its_network() {
+    fn an_ipv6_address_counts_as_its_network() {
         let of = |text: &str| counted(text.parse().unwrap());
         assert_eq!(of("192.0.2.7"), "192.0.2.7");
         assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");

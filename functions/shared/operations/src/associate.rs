@@ -1,5 +1,4 @@
-//! A certificate's devices, without a job: those that are to have it some day, and those that are not to have it any
-//! more.
+//! Associates a certificate with devices, or dissociates it, without a job.
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::deployment::lifecycle::Work;
@@ -13,10 +12,10 @@ use crate::judge::{at_rest, judge};
 use crate::{DeviceRefusal, NotBegun, NotDone, Operations, Request};
 
 impl Operations<'_> {
-    /// Binds the certificate to those of the devices (1 to [`MOST_BINDINGS`](rootcast_ledger::MOST_BINDINGS)) that it is
-    /// not bound to: to all of them, or to none where one is refused. Answers which are.
+    /// Binds the certificate to those of the devices (1 to [`MOST_BINDINGS`](rootcast_ledger::MOST_BINDINGS)) that it
+    /// is not bound to yet. If one of them is refused, none is bound. Returns the refused devices.
     ///
-    /// Five calls where nobody interferes: certificate, devices, uses, audit chain, one transaction.
+    /// Five calls without a conflict: certificate, devices, uses, audit chain, one transaction.
     pub async fn associate(
         &self,
         certificate: CertificateId,
@@ -48,12 +47,12 @@ impl Operations<'_> {
         .await
     }
 
-    /// Unbinds the certificate from those of the devices (1 to [`MOST_BINDINGS`](rootcast_ledger::MOST_BINDINGS)) that it
-    /// is bound to: from all of them, or from none where one is refused. Answers which are. What a device shows does not
-    /// change.
+    /// Unbinds the certificate from those of the devices (1 to [`MOST_BINDINGS`](rootcast_ledger::MOST_BINDINGS)) that
+    /// it is bound to. If one of them is refused, none is unbound. Returns the refused devices. The certificate that a
+    /// device presents does not change.
     ///
     /// # Errors
-    /// [`NotBegun::Own`]: a device's own certificate goes with its device.
+    /// [`NotBegun::Own`]: a device's own certificate cannot be dissociated from its device.
     pub async fn dissociate(
         &self,
         certificate: CertificateId,
@@ -93,7 +92,7 @@ impl Operations<'_> {
     }
 }
 
-/// Which devices, as far as there is room for it.
+/// The audit entry, with the names of the devices as far as there is room.
 fn act<'a>(
     certificate: CertificateId,
     action: Action,

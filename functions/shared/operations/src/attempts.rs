@@ -1,4 +1,4 @@
-//! Load, decide, write: from the start where somebody else wrote in between.
+//! Load, decide, write: repeated from the start after a conflict with another writer.
 
 use std::iter::successors;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use tokio::time::{Instant, sleep};
 
 use crate::NotDone;
 
-/// Conductors and workers write the same records all the time. So often, the first one included ...
+/// Attempts, including the first one. Conductors and workers write the same records all the time.
 const ATTEMPTS: usize = 9;
-/// ... with pauses between that double from this one: 5.1 s in all.
+/// The first pause between attempts. Each pause is twice the previous one: 5.1 s in all.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// `attempt` decides anew on what is there now.
+/// Each call of `attempt` decides on the records as they are then.
 pub(crate) async fn attempts<T, R, F>(attempt: impl FnMut() -> F) -> Result<T, NotDone<R>>
 where
     F: Future<Output = Result<T, NotDone<R>>>,
@@ -21,7 +21,8 @@ where
     attempts_until(None, |_| false, attempt).await
 }
 
-/// No attempt begins after the deadline. A refusal that `passes` is waited for, and told where it stays.
+/// No attempt starts after the deadline. A refusal for which `passes` holds is retried, and returned after the last
+/// attempt.
 pub(crate) async fn attempts_until<T, R, F>(
     deadline: Option<Instant>,
     passes: impl Fn(&R) -> bool,

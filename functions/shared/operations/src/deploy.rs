@@ -1,4 +1,4 @@
-//! A certificate goes to some devices, by a new job.
+//! Deploys a certificate to some devices with a new job.
 
 use rootcast_core::audit::Actor;
 use rootcast_core::deployment::Deployment;
@@ -13,15 +13,15 @@ use crate::attempts::attempts_until;
 use crate::judge::judge;
 use crate::{DeviceRefusal, NotDone, Operations, Request};
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Debug)]
 pub struct Begun {
-    /// `None` where no device can be given the certificate.
+    /// `None`: no device can take the certificate.
     pub job: Option<Deployment>,
     pub refused: Vec<(DeviceId, DeviceRefusal)>,
 }
 
-/// Why nothing was begun.
+/// Why nothing was started.
 #[derive(Debug, Error)]
 pub enum NotBegun {
     #[error("There is no such certificate.")]
@@ -45,10 +45,10 @@ impl From<NotBegun> for NotDone<NotBegun> {
 }
 
 impl Operations<'_> {
-    /// Begins to bring a certificate to those of some devices that can be given it: 1 to
+    /// Creates a job that deploys a certificate to those of the devices that can take it. `devices`: 1 to
     /// [`MOST_DEPLOYED`](rootcast_core::deployment::MOST_DEPLOYED), each named once.
     ///
-    /// Seven calls where nobody interferes: certificate, devices, uses, the job's id, the certificate's audit chain, one
+    /// Seven calls without a conflict: certificate, devices, uses, the job's id, the certificate's audit chain, one
     /// transaction, one message.
     pub async fn deploy(
         &self,
@@ -92,7 +92,7 @@ async fn deploy(
     Ok(Begun { job: Some(job), refused })
 }
 
-/// The certificate has a private key here, and lasts.
+/// Refuses a certificate that has expired, or that is a device's own: its private key is not stored here.
 pub(crate) async fn may_go_to_devices(
     ledger: &Ledger,
     id: CertificateId,

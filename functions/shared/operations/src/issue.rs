@@ -1,4 +1,4 @@
-//! A device's own certificate is made and brought there, by a new job.
+//! Issues a device's own certificate and installs it there, with a new job.
 
 use rootcast_core::audit::Actor;
 use rootcast_core::deployment::Deployment;
@@ -14,7 +14,7 @@ use crate::judge::judge;
 use crate::{NotBegun, NotDone, Operations, Request};
 
 impl Operations<'_> {
-    /// Begins to have a device's own certificate made and brought there, be it the first or one that follows another.
+    /// Creates a job that issues and installs a device's own certificate, be it the first one or a successor.
     pub async fn issue(&self, device: &DeviceId, by: &Actor) -> Result<Deployment, NotDone<NotBegun>> {
         let request = self.request(by);
         let job = attempts_until(self.deadline, |_| false, || record(self.ledger, device, request)).await?;
@@ -23,7 +23,7 @@ impl Operations<'_> {
     }
 }
 
-/// The records alone: nobody is woken, so the conductor begins when its schedule finds the job.
+/// Writes the records only. The conductor is not woken: it starts when its schedule finds the job.
 pub async fn issue(ledger: &Ledger, device: &DeviceId, request: Request<'_>) -> Result<Deployment, NotDone<NotBegun>> {
     attempts(|| record(ledger, device, request)).await
 }

@@ -1,4 +1,4 @@
-//! Whether a device can be given a certificate.
+//! Whether a device can take a certificate.
 
 use rootcast_core::deployment::lifecycle::Work;
 use rootcast_core::device::Profile;
@@ -7,7 +7,7 @@ use rootcast_core::job::JobId;
 use rootcast_ledger::{DeviceRecord, MOST_BINDINGS_OF_DEVICE, NewUse, UseRecord};
 use thiserror::Error;
 
-/// Why a device is not given a certificate, and what to do about it.
+/// Why a device does not get a certificate, and what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum DeviceRefusal {
     #[error("There is no such device: GET /devices lists those that there are.")]
@@ -28,7 +28,7 @@ pub enum DeviceRefusal {
     UnderWay { job: JobId, certificate: CertificateId },
 }
 
-/// `uses`: those of the device, and maybe of others.
+/// `uses`: those of the device, possibly with those of others.
 pub(crate) fn judge(
     device: Option<DeviceRecord>,
     certificate: CertificateId,
@@ -53,7 +53,7 @@ pub(crate) fn judge(
     Ok(NewUse { device, earlier })
 }
 
-/// Whether no job is at the device. `uses`: those of the device, and maybe of others.
+/// Refuses a device that a job is working on. `uses`: those of the device, possibly with those of others.
 pub(crate) fn at_rest(device: &DeviceRecord, uses: &[UseRecord]) -> Result<(), DeviceRefusal> {
     let under_way = uses.iter().find(|other| other.device == device.id && other.is_under_way());
     match under_way.and_then(|other| Some((other, other.job?))) {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_cannot_have_it_is_told_why() {
+    fn an_unsuitable_device_is_refused_with_the_reason() {
         for work in [Work::Install, Work::Issue] {
             assert_eq!(judged(None, work, &[]), Err(DeviceRefusal::NoDevice));
             let stranger = DeviceRecord { pins: Vec::new(), ..device(Profile::Dmtf) };
@@ -122,13 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn a_device_with_all_its_certificates_takes_no_other_one() {
+    fn a_device_with_the_most_certificates_takes_no_other_one() {
         let bindings = (0..MOST_BINDINGS_OF_DEVICE).map(|number| format!("scs{:013}", number + 10).parse().unwrap());
         let full = DeviceRecord { bindings: bindings.collect(), ..device(Profile::Openbmc) };
         for work in [Work::Install, Work::Issue] {
             assert_eq!(judged(Some(full.clone()), work, &[]), Err(DeviceRefusal::Full));
         }
-        // One that it has already may be brought there again.
+        // A certificate that the device already has may be installed again.
         let again = binding(CERTIFICATE, None, false);
         assert!(judged(Some(full.clone()), Work::Install, &[again]).is_ok());
         let almost = DeviceRecord { bindings: full.bindings[1..].to_vec(), ..full };

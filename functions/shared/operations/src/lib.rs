@@ -1,12 +1,12 @@
-//! Every command to a job, once, for the functions that serve callers: what was asked for becomes records.
+//! The commands to jobs, shared by the functions that serve callers: a request becomes records.
 //!
-//! In scope: load → decide → write with its audit entry → wake the conductor, and the same from the start where somebody
-//! else wrote in between. A file for each command. What is decided on a job is `rootcast-core`'s
-//! ([`JobRecord`](rootcast_core::job::JobRecord)), what is recorded `rootcast-ledger`'s.
+//! In scope: load → decide → write with its audit entry → wake the conductor, repeated from the start after a conflict
+//! with another writer. One file for each command. `rootcast-core` decides on a job
+//! ([`JobRecord`](rootcast_core::job::JobRecord)), `rootcast-ledger` records it.
 //!
-//! Out of scope: who may ask, what a request looks like, and how an answer reads: a function parses its dialect, checks
-//! the caller's rights, calls an operation and renders its outcome. What a job does next is the conductor's. Nothing here
-//! speaks to a device.
+//! Out of scope: authorization, the format of requests, and the format of answers: a function parses its dialect,
+//! checks the caller's rights, calls an operation and renders its outcome. The conductor carries out a job. No code
+//! here talks to a device.
 
 mod associate;
 mod attempts;
@@ -35,7 +35,7 @@ pub use self::reset::NotReset;
 pub use self::retry::{Filters, Requeued, Retried};
 pub use self::waive::{NotWaived, Waived, Waiver};
 
-/// What every operation works with.
+/// The clients and settings that every operation uses.
 #[derive(Clone, Copy)]
 pub struct Operations<'a> {
     pub ledger: &'a Ledger,
@@ -54,16 +54,16 @@ pub struct Request<'a> {
     pub now: OffsetDateTime,
 }
 
-/// Why a command was not carried out. `R`: the decision against it. Nothing was written then, except by a reset, which
-/// may have given up other devices.
+/// Why a command was not carried out. `R`: the reason of a refusal. Nothing was written, except by a reset or a waiver,
+/// which may have changed other devices.
 #[derive(Debug, Error)]
 pub enum NotDone<R> {
     #[error(transparent)]
     Refused(R),
-    /// Somebody else wrote first, at every attempt.
+    /// Another writer was first at every attempt.
     #[error("The devices are changing all the time: send the request again in a moment.")]
     Busy,
-    /// The request's time was over before an attempt.
+    /// The deadline passed before an attempt.
     #[error("The time of the request was over before its turn: send the request again.")]
     Late,
     #[error(transparent)]
@@ -77,10 +77,10 @@ pub enum JobRefusal {
     NoJob,
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// Of a retry of some waves.
+    /// Only for a retry of some waves.
     #[error("a deployment has no waves")]
     NoWaves,
-    /// Of a retry.
+    /// Only for a retry.
     #[error("no device that failed is chosen")]
     NothingChosen,
 }
@@ -98,7 +98,7 @@ impl From<Refused> for NotDone<JobRefusal> {
 }
 
 impl Operations<'_> {
-    /// The same, with a deadline.
+    /// The same operations with a deadline.
     #[must_use]
     pub fn until(self, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..self }
@@ -112,7 +112,7 @@ impl Operations<'_> {
         Request { by, now: (self.clock)() }
     }
 
-    /// Tells the conductor to look. Nothing is lost where that fails: a schedule wakes it within a minute.
+    /// Wakes the conductor. Nothing is lost if this fails: a schedule wakes it within a minute.
     async fn wake(&self, job: JobId, why: &str) {
         self.queue.wake_conductor(self.control_queue, job, why).await;
     }

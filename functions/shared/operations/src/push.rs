@@ -1,4 +1,4 @@
-//! A certificate goes to its devices, however many they are.
+//! Deploys a certificate to its devices, however many there are.
 
 use rootcast_core::audit::Actor;
 use rootcast_core::deployment::{Deployment, MOST_DEPLOYED};
@@ -9,14 +9,14 @@ use tokio::time::Instant;
 
 use crate::{DeviceRefusal, NotBegun, NotDone, Operations};
 
-/// What was begun, and what was not: what was begun goes on whatever became of the rest.
+/// What was started and what was not. Started jobs continue, whatever happens to the rest.
 #[derive(Debug, Default)]
 pub struct Pushed {
     pub jobs: Vec<Deployment>,
     pub refused: Vec<(DeviceId, DeviceRefusal)>,
-    /// The time was over before their turn.
+    /// Devices that were not reached before the deadline.
     pub late: Vec<DeviceId>,
-    /// Why the rest was not begun.
+    /// Why the rest was not started.
     pub stopped: Option<NotDone<NotBegun>>,
 }
 
@@ -28,8 +28,8 @@ pub enum Unready {
     UnderWay,
 }
 
-/// Whether the certificate may be pushed there now: it is associated with it, nothing is being done, and nothing failed.
-/// `uses`: the certificate's.
+/// Why the certificate may not be pushed to the device now. `None`: it is associated with the device, no work is under
+/// way, and none failed. `uses`: the certificate's.
 pub fn unready(device: &DeviceId, uses: &[UseRecord]) -> Option<Unready> {
     match uses.iter().find(|each| each.device == *device) {
         None => Some(Unready::NotAssociated),
@@ -40,7 +40,7 @@ pub fn unready(device: &DeviceId, uses: &[UseRecord]) -> Option<Unready> {
 }
 
 impl Operations<'_> {
-    /// A job for each [`MOST_DEPLOYED`] of the devices; none is begun after the deadline.
+    /// Creates a job for each [`MOST_DEPLOYED`] of the devices; none after the deadline.
     pub async fn push(
         &self,
         certificate: CertificateId,

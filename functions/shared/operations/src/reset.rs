@@ -1,4 +1,4 @@
-//! What is being done with a certificate, or failed, is given up.
+//! Gives up work on a certificate that is under way or failed.
 
 use std::collections::BTreeSet;
 
@@ -14,15 +14,15 @@ use tokio::time::Instant;
 use crate::attempts::attempts_until;
 use crate::{NotDone, Operations};
 
-/// Uses under way at once.
+/// Uses that are reset concurrently.
 const CONCURRENCY: usize = 16;
 
-/// Why not all of it was given up.
+/// Why not all work was given up.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NotReset {
     #[error("nothing is being done, and nothing failed")]
     Nothing,
-    /// To the end of the request's time, or at every attempt.
+    /// Until the deadline, or at every attempt.
     #[error("the device {0} is being worked on")]
     WorkedOn(DeviceId),
 }
@@ -34,7 +34,7 @@ impl From<NotReset> for NotDone<NotReset> {
 }
 
 impl Operations<'_> {
-    /// Answers the devices at which something was given up, in the order of their ids.
+    /// Returns the devices at which work was given up, ordered by id.
     pub async fn reset(
         &self,
         certificate: CertificateId,
@@ -46,7 +46,7 @@ impl Operations<'_> {
         if open.is_empty() {
             return Err(NotReset::Nothing.into());
         }
-        // Of many transactions: recorded before the first of them, and what came of it after the last.
+        // A reset takes many transactions: it is recorded before the first one, and its outcome after the last.
         let act = Act::new(Subject::Certificate(certificate), Action::Reset, by, (self.clock)());
         let act = act.with("devices", open.len());
         self.ledger.audit(&act.clone().came_to(Outcome::Begun)).await?;
@@ -65,14 +65,14 @@ impl Operations<'_> {
             return Err(NotReset::Nothing.into());
         }
         given_up.sort_by(|one, other| one.device.cmp(&other.device));
-        // Those whose tasks were settled with it may be over now.
+        // Jobs whose tasks were settled by the reset may be complete now.
         let settled: BTreeSet<JobId> =
             given_up.iter().filter(|each| each.is_under_way()).filter_map(|each| each.job).collect();
         stream::iter(&settled).for_each_concurrent(CONCURRENCY, |job| self.wake(*job, "reset")).await;
         Ok(given_up.into_iter().map(|each| each.device).collect())
     }
 
-    /// Answers the use as it was; `None` where its job came to its end meanwhile, or it went.
+    /// Returns the use as it was. `None`: its job ended meanwhile, or the use was removed.
     async fn give_up(
         &self,
         read: UseRecord,

@@ -1,7 +1,7 @@
-//! What failed is tried again.
+//! Retries failed work.
 //!
-//! Recorded with the job is what is to be tried again; its conductor opens exactly what had failed of it, at the stage at
-//! which each failed and with its next attempt, so that a message of an older attempt changes nothing.
+//! The job's record says what is to be retried. Its conductor reopens exactly the tasks that had failed, each at the
+//! stage at which it failed and with its next attempt, so that a message of an older attempt changes nothing.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -20,33 +20,33 @@ use tokio::time::Instant;
 use crate::attempts::{attempts, attempts_until};
 use crate::{JobRefusal, NotDone, Operations};
 
-/// A device is chosen where each filter that is there has it; without any, every failed one is.
+/// A failed device is chosen if every filter that is set matches it. Without filters, every failed device is.
 #[derive(Debug, Default)]
 pub struct Filters {
     pub classes: Option<Vec<ErrorClass>>,
-    /// Of the present pass.
+    /// Waves of the present pass.
     pub waves: Option<Vec<u32>>,
     pub devices: Option<Vec<DeviceId>>,
 }
 
-/// The job as it is afterwards, and the number of devices that had failed and were chosen. What fails later is not
-/// included, and not opened.
+/// The job after the retry, and the number of failed devices that were chosen. Devices that fail later are neither
+/// included nor reopened.
 #[derive(Debug)]
 pub struct Retried {
     pub job: JobRecord,
     pub devices: u64,
 }
 
-/// When devices that were seen to have failed were queued again.
+/// When failed devices were queued again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Requeued {
     Now,
-    /// Another retry was faster: nothing was written.
+    /// By an earlier retry: nothing was written.
     Before,
 }
 
 impl Operations<'_> {
-    /// Those of a job's failed devices that are chosen: all of them, or those of some classes, waves, ids.
+    /// Retries the chosen failed devices of a job: all of them, or those of some classes, waves or ids.
     pub async fn retry(&self, id: JobId, filters: &Filters, by: &Actor) -> Result<Retried, NotDone<JobRefusal>> {
         let (ledger, now) = (self.ledger, (self.clock)());
         let counted: Mutex<Option<(Pass, u64)>> = Mutex::default();
@@ -55,7 +55,7 @@ impl Operations<'_> {
             let job = self.job(id).await?;
             let selection = filters.select(ledger, &job, now).await?;
             let next = job.clone().retry(selection.clone(), now)?;
-            // An abort that came in between begins a pass with other tasks.
+            // An abort between two attempts starts a pass with other tasks.
             let known = last().filter(|(pass, _)| *pass == job.pass());
             let devices = match known {
                 Some((_, devices)) => devices,
@@ -73,9 +73,9 @@ impl Operations<'_> {
         Ok(retried)
     }
 
-    /// Devices at which a deployment's work was seen to have failed. However many ask at the same time, it is done once:
-    /// the write names the revision that was read, and whoever loses it finds the work queued. Earlier retries that are
-    /// still being worked on are waited for.
+    /// Retries devices at which a deployment's work has failed. Concurrent requests retry them once: the write is
+    /// conditional on the revision that was read, and after a conflict the next attempt finds the work queued. Earlier
+    /// retries that are still being processed are waited for.
     pub async fn retry_failed(
         &self,
         id: JobId,
@@ -85,7 +85,7 @@ impl Operations<'_> {
         deadline: Instant,
     ) -> Result<Requeued, NotDone<JobRefusal>> {
         let many = |why: &JobRefusal| *why == Refused::Deployment(NotResumed::ManyRetries).into();
-        // What fails after the request is not opened, however many attempts it takes.
+        // Work that fails after the request is not reopened, however many attempts the request takes.
         let now = (self.clock)();
         let found = attempts_until(Some(deadline), many, || async {
             let JobRecord::Deployment(job) = self.job(id).await? else { return Err(JobRefusal::NoJob.into()) };
@@ -112,7 +112,7 @@ fn act(id: JobId, by: &Actor, now: OffsetDateTime) -> Act {
 }
 
 impl Filters {
-    /// Waves by where they lie: a task does not know its wave.
+    /// Waves are selected by their stretch of the fleet: a task does not record its wave.
     async fn select(
         &self,
         ledger: &Ledger,
@@ -133,7 +133,7 @@ impl Filters {
     }
 }
 
-/// A wave that there is not, or not yet, has no devices.
+/// A wave that does not exist, or not yet, has no devices.
 async fn stretches(ledger: &Ledger, job: &Job, numbers: &[u32]) -> Result<Vec<Stretch>, LedgerError> {
     let waves = ledger.waves(job.id).await?;
     Ok(numbers.iter().filter_map(|number| job.stretch_of_wave(*number, &waves)).collect())
@@ -161,7 +161,7 @@ async fn count(ledger: &Ledger, job: &JobRecord, selection: &Selection) -> Resul
     counts.try_fold(0, |sum, tasks| async move { Ok(sum + chosen(&mut tasks.into_iter())) }).await
 }
 
-/// The tasks of the devices that no later job has taken, and that nobody reset.
+/// The tasks of the devices that no later job has taken over, and that were not reset.
 async fn of_deployment(ledger: &Ledger, job: &Deployment) -> Result<Vec<TaskRecord>, LedgerError> {
     let uses = ledger.uses_by(job.certificate, &job.devices).await?;
     let uses = uses.into_iter().filter(|binding| binding.job == Some(job.id) && binding.lifecycle.in_error);

@@ -1,4 +1,4 @@
-//! What an operator asks of a job: pause, resume, abort.
+//! An operator's commands to a job: pause, resume, abort.
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::{Command, JobId, JobRecord};
@@ -7,7 +7,7 @@ use crate::attempts::attempts;
 use crate::{JobRefusal, NotDone, Operations};
 
 impl Operations<'_> {
-    /// The job as it is afterwards.
+    /// Returns the job after the command.
     pub async fn steer(&self, id: JobId, command: Command, by: &Actor) -> Result<JobRecord, NotDone<JobRefusal>> {
         let (action, why) = match command {
             Command::Pause => (Action::Pause, "pause"),

@@ -1,4 +1,4 @@
-//! Failed devices are taken out of a rollover's gate, each with a reason.
+//! Takes failed devices out of a rollover's gate, each with a reason.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,20 +12,20 @@ use tokio::time::Instant;
 
 use crate::{JobRefusal, NotDone, Operations};
 
-/// One BatchGetItem.
+/// Keys in one BatchGetItem.
 const READ: usize = 100;
 
 /// Which devices may go without the new root, and why.
 #[derive(Debug, Clone, Copy)]
 pub struct Waiver<'a> {
-    /// Each once.
+    /// Each device once.
     pub devices: &'a [DeviceId],
-    /// How many were named, those included that the caller may not see: for the audit chain.
+    /// Number of devices that were named, including those that the caller may not see: for the audit chain.
     pub named: usize,
     pub reason: &'a str,
 }
 
-/// What became of a device.
+/// The outcome for a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Waived {
     Now,
@@ -38,15 +38,15 @@ pub enum Waived {
 pub enum NotWaived {
     /// It has no result in this job.
     NoResult,
-    /// The device proved what it holds.
+    /// The device proved the content of its trust store.
     Acked,
     /// The device was deleted.
     Skipped,
-    /// It is being tried again.
+    /// It is being retried.
     Waiting,
     /// Its task changed between reading and writing.
     Moved,
-    /// Not yet: its record was busy, or the time was over.
+    /// Not waived yet: a record was busy, or the deadline passed.
     Busy,
 }
 
@@ -58,8 +58,8 @@ impl Waived {
 }
 
 impl Operations<'_> {
-    /// What became of each device. Those of a shard go one after the other, since they share its counters; no read and no
-    /// write begins after the deadline.
+    /// Returns the outcome for each device. The devices of a shard are waived one after the other, since they share its
+    /// counters. No read and no write starts after the deadline.
     pub async fn waive(
         &self,
         id: JobId,
@@ -69,7 +69,7 @@ impl Operations<'_> {
     ) -> Result<HashMap<DeviceId, Waived>, NotDone<JobRefusal>> {
         let job = self.job(id).await?;
         job.waives()?;
-        // Of many transactions: recorded before the first of them, and what came of it after the last.
+        // A waiver takes many transactions: it is recorded before the first one, and its outcome after the last.
         let act = Act::new(Subject::Job(id), Action::Waive, by, (self.clock)());
         let act = act.with("devices", waiver.named).with("reason", waiver.reason);
         self.ledger.audit(&act.clone().came_to(Outcome::Begun)).await?;
@@ -131,14 +131,14 @@ impl Operations<'_> {
         match self.ledger.waive(key, task, of, why, (self.clock)()).await {
             Ok(()) => Ok(Waived::Now),
             Err(LedgerError::Conflict) => Ok(Waived::Not(NotWaived::Moved)),
-            // Workers are at the shard's counters all the time. The others of the request are not given up for it.
+            // Workers write the shard's counters all the time. The other devices of the request are still waived.
             Err(error) if error.is_passing() => Ok(Waived::Not(NotWaived::Busy)),
             Err(error) => Err(error),
         }
     }
 }
 
-/// Only what failed is waived.
+/// Only a failed device is waived.
 fn judge(task: Option<&TaskRecord>) -> Result<&TaskRecord, Waived> {
     let task = task.ok_or(Waived::Not(NotWaived::NoResult))?;
     match task.state {
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_failed_is_waived() {
+    fn only_a_failed_device_is_waived() {
         let task = |state| TaskRecord::new("a".parse().unwrap(), state, 1, time::OffsetDateTime::UNIX_EPOCH);
         let judged = |state| judge(Some(&task(state))).map(|task| task.state);
         assert_eq!(judged(TaskState::Failed), Ok(TaskState::Failed));

@@ -1,4 +1,4 @@
-//! Commands that somebody interferes with, on the SDK's own mock layer.
+//! Commands with a concurrent writer, on the SDK's own mock layer.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::time::Duration;
@@ -56,7 +56,7 @@ fn failed(revision: u64) -> JobRecord {
     JobRecord::Deployment(deployment(revision, Some(DeploymentOutcome::DeployedWithFailures)))
 }
 
-/// What the table has.
+/// The job in the table.
 fn there(job: JobRecord) -> Rule {
     let (item, kind) = match &job {
         JobRecord::Rollover(job) => (serde_dynamo::to_item(job).unwrap(), "rollover"),
@@ -70,7 +70,7 @@ fn there(job: JobRecord) -> Rule {
         })
 }
 
-/// Of an audit chain without an entry.
+/// An audit chain without entries.
 fn chain() -> Rule {
     mock!(Client::get_item)
         .match_requests(|request| request.key().unwrap()["sk"] == AttributeValue::S("audit".to_owned()))
@@ -85,7 +85,7 @@ fn lost() -> Rule {
     })
 }
 
-/// Accepts the job over the revision that was read, with its audit entry.
+/// Accepts the write of the job over the revision `read`, with its audit entry.
 fn written(read: u64) -> Rule {
     mock!(Client::transact_write_items)
         .match_requests(move |request| {
@@ -153,7 +153,7 @@ fn refusal<T: std::fmt::Debug>(answer: Result<T, NotDone<JobRefusal>>) -> JobRef
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_race_is_decided_anew_on_what_is_there_now() {
+async fn after_a_conflict_the_command_is_decided_on_fresh_records() {
     for (before, now) in [(paused(5), paused(6)), (failed(5), failed(6))] {
         let (wake, saved) = (woken(), written(6));
         let rules = [&there(before), &chain(), &lost(), &there(now), &chain(), &saved];
@@ -164,7 +164,7 @@ async fn a_lost_race_is_decided_anew_on_what_is_there_now() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_ended_meanwhile_refuses_and_is_left_alone() {
+async fn a_job_that_ended_meanwhile_refuses_and_is_not_written() {
     let mut ended = rollover(6);
     ended.end(JobOutcome::Activated, "done");
     let wake = woken();
@@ -175,7 +175,7 @@ async fn a_job_that_ended_meanwhile_refuses_and_is_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_last_attempt_the_refusal_says_busy() {
+async fn conflicts_at_every_attempt_are_refused_as_busy() {
     for job in [paused(5), failed(5)] {
         let (wake, lost) = (woken(), lost());
         let world = World::new(RuleMode::MatchAny, &[&there(job), &chain(), &lost], &wake);
@@ -203,7 +203,7 @@ async fn a_refused_command_writes_nothing_and_wakes_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn earlier_retries_are_waited_for_and_named_where_they_stay() {
+async fn earlier_retries_are_waited_for_and_reported_if_they_stay() {
     let earlier = ["a", "b", "c", "d"]
         .map(|device| Selection { devices: [device.parse().unwrap()].into(), ..Selection::everything(NOW) });
     assert_eq!(earlier.len(), MOST_SELECTIONS);

@@ -1,5 +1,5 @@
-//! AWS as far as a worker calls it for a rollover, behind the SDK's HTTP port: devices, one job, and faults. What is
-//! real is everything from the handler to the bytes that are sent, the SDK's own retries among them.
+//! A fake of the AWS calls that a worker makes in a rollover, behind the SDK's HTTP port: devices, one job, and faults.
+//! Everything from the handler to the bytes that are sent is real, including the SDK's own retries.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,30 +16,30 @@ use serde_json::{Map, Value, json};
 
 use crate::expression;
 
-/// What goes wrong with a call.
+/// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It is not done.
+    /// The call has no effect.
     Throttled,
-    /// It is done, and nobody hears of it.
+    /// The call takes effect, but its answer is lost.
     AnswerLost,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    /// As DynamoDB has them, by their ids.
+    /// DynamoDB's items, by device id.
     pub(crate) devices: BTreeMap<String, Map<String, Value>>,
     pub(crate) job: Value,
     pub(crate) bundle: Value,
-    /// Its task of the first device, once it is settled.
+    /// The job's task of the first device, once it is settled.
     pub(crate) task: Option<Value>,
-    /// Nothing where there is none.
+    /// Empty: there is no parameter.
     pub(crate) parameter: String,
-    /// Each message that was sent, with its queue and its delay.
+    /// Each message that was sent: its queue, its body, and its delay in seconds.
     pub(crate) sent: Vec<(String, Value, u64)>,
-    /// For how many seconds messages were put out of sight.
+    /// Visibility timeouts that were set on messages, in seconds.
     pub(crate) postponed: Vec<u64>,
-    /// By the beginning of a call's name, and for how many calls.
+    /// The beginning of a call's name, the fault, and the number of calls that still fail.
     pub(crate) faults: Vec<(&'static str, Fault, usize)>,
     /// The names of all calls.
     pub(crate) calls: Vec<String>,
@@ -64,7 +64,7 @@ impl Aws {
         self.state().devices.insert(item["id"]["S"].as_str().unwrap().to_owned(), item);
     }
 
-    /// The next calls of this name go wrong.
+    /// The next calls of this name fail.
     pub(crate) fn fault(&self, call: &'static str, fault: Fault, times: usize) {
         self.state().faults.push((call, fault, times));
     }
@@ -142,7 +142,7 @@ impl State {
         }
     }
 
-    /// Of the device.
+    /// Updates a device.
     fn update(&mut self, body: &Value) -> Answer {
         let values = &body["ExpressionAttributeValues"];
         let id = body["Key"]["id"]["S"].as_str().unwrap();
@@ -187,7 +187,7 @@ impl HttpClient for Aws {
     }
 }
 
-/// As DynamoDB writes it.
+/// In DynamoDB's JSON form.
 pub(crate) fn wire(value: &Value) -> Value {
     match value {
         Value::Null => json!({ "NULL": true }),

@@ -1,4 +1,4 @@
-//! What is done once for all messages of a batch, and which of them nothing is done about.
+//! What a batch's messages share, and which messages cause no visit.
 
 use rootcast_core::job::message::Task;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ async fn devices_of_a_batch_share_one_read_of_their_credential() {
 }
 
 #[tokio::test]
-async fn a_message_that_comes_twice_in_a_batch_is_one_visit() {
+async fn a_repeated_message_in_a_batch_causes_one_visit() {
     let world = World::new().await;
     let message = world.message_to("bmc-1", 1);
     assert!(world.receive_all(&[&message, &message], 1).await);
@@ -40,7 +40,7 @@ async fn a_message_of_an_older_attempt_changes_nothing() {
     let world = World::new().await;
     world.password("tr0ub4dor-and-3");
     assert!(world.deliver().await);
-    // It is tried again.
+    // The device is retried.
     if let Some(task) = &mut world.aws.state().task {
         (task["state"], task["attempt"]) = (json!({ "S": "waiting" }), json!({ "N": "2" }));
     }

@@ -1,4 +1,4 @@
-//! Which error class comes of what, and whether the device is tried again.
+//! The error class of each failure, and whether the device is tried again.
 
 use rootcast_core::device::Pin;
 use rootcast_core::job::task::ErrorClass;
@@ -7,7 +7,7 @@ use rootcast_pki::fingerprint::Fingerprint;
 use crate::World;
 use crate::fake::{Reply, error};
 
-/// What is wrong, the class, and how often the password is sent to the device.
+/// The fault, its class, and how often the password is sent to the device.
 type Case = (fn(&World), ErrorClass, usize);
 
 fn refuses(world: &World, status: u16) {
@@ -21,7 +21,7 @@ fn move_to(world: &World, address: &str) {
 }
 
 #[tokio::test]
-async fn what_no_other_try_mends_fails_at_once() {
+async fn permanent_failures_fail_the_task_at_once() {
     let cases: [Case; 5] = [
         (|world| world.password("tr0ub4dor-and-3"), ErrorClass::Unauthorized, 1),
         (|world| world.aws.state().parameter.clear(), ErrorClass::Credential, 0),
@@ -48,7 +48,7 @@ async fn what_no_other_try_mends_fails_at_once() {
 }
 
 #[tokio::test]
-async fn what_may_pass_by_itself_comes_back() {
+async fn transient_failures_are_tried_again() {
     let cases: [Case; 4] = [
         (|world| move_to(world, "https://127.0.0.1:1"), ErrorClass::Connect, 0),
         (|world| refuses(world, 503), ErrorClass::Throttled, 1),

@@ -1,4 +1,4 @@
-//! As much of DynamoDB's expressions as a device's lease and release need.
+//! The part of DynamoDB's expressions that a device's lease and release use.
 
 use serde_json::{Map, Value, json};
 
@@ -24,7 +24,7 @@ pub(crate) fn apply(item: &mut Item, text: &str, names: &Value, values: &Value) 
     }
 }
 
-/// A lease's condition.
+/// The condition on taking a lease.
 pub(crate) fn is_free(item: &Item, values: &Value) -> bool {
     let is_over = item.get("lease").is_none_or(|lease| number(&lease["M"]["until"]) <= number(&values[":now"]));
     let is_wanted = values.get(":goal").is_none_or(|goal| number(&item["goal"]) <= number(goal));

@@ -1,4 +1,4 @@
-//! A worker and one device, while AWS fails, workers die, and the device works on by itself.
+//! A worker and one device, while AWS fails, workers die, and the device works asynchronously.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod aws;
@@ -40,7 +40,7 @@ use fake::{Fake, Model, PASSWORD, Request, USER};
 const MAX_TRIES: u32 = 3;
 
 thread_local! {
-    /// Seconds since the test began. A test has a thread of its own.
+    /// Unix time in seconds. Each test has its own thread.
     static NOW: Cell<i64> = const { Cell::new(1_000_000) };
 }
 
@@ -112,7 +112,7 @@ impl World {
         world.distributes()
     }
 
-    /// The fake, under this name.
+    /// Enrols the fake device under this id.
     fn enrol(&self, id: &str) {
         let (id, address) = (id.parse().unwrap(), self.fake.address.to_string());
         let mut device = DeviceRecord::new(
@@ -139,7 +139,7 @@ impl World {
         self
     }
 
-    /// It was aborted.
+    /// Aborts the rollover.
     fn withdraws(&mut self) {
         self.job.withdraw(4, now());
         let withdrawn = vec![Certificate::from_der(self.root.clone()).unwrap().fingerprint()];
@@ -165,7 +165,7 @@ impl World {
         (&self.message()).into()
     }
 
-    /// A fresh message. Answers whether it is done with.
+    /// Delivers a new message. Returns whether it is done.
     async fn deliver(&self) -> bool {
         self.receive(&serde_json::to_value(self.message()).unwrap(), 1).await
     }
@@ -174,7 +174,7 @@ impl World {
         self.receive_all(&[body], receives).await
     }
 
-    /// In one batch. Answers whether all are done with.
+    /// Delivers the messages in one batch. Returns whether all are done.
     async fn receive_all(&self, bodies: &[&Value], receives: u32) -> bool {
         let record = |(number, body): (usize, &&Value)| {
             json!({
@@ -208,7 +208,7 @@ impl World {
         self.aws.device("bmc-1")
     }
 
-    /// Tasks that were sent anew.
+    /// Tasks that were sent again since the last call.
     fn sent(&self) -> Vec<Value> {
         let sent = std::mem::take(&mut self.aws.state().sent);
         sent.into_iter().filter(|(queue, ..)| queue == "task").map(|(_, body, _)| body).collect()

@@ -1,4 +1,4 @@
-//! What came of a visit is recorded once, whatever is lost on the way; and no device is asked twice for a lost answer.
+//! A visit's outcome is recorded once, whatever is lost on the way, and no device is visited again for a lost answer.
 
 use rootcast_core::job::task::ErrorClass;
 
@@ -6,7 +6,7 @@ use crate::aws::Fault;
 use crate::{World, later, log_ins};
 
 #[tokio::test]
-async fn a_wrong_password_is_sent_once_though_not_recorded() {
+async fn a_wrong_password_is_sent_once_although_recording_fails() {
     let world = World::new().await;
     world.password("tr0ub4dor-and-3");
     world.aws.fault("TransactWriteItems", Fault::Throttled, 8);
@@ -20,7 +20,7 @@ async fn a_wrong_password_is_sent_once_though_not_recorded() {
 }
 
 #[tokio::test]
-async fn the_message_tells_the_outcome_where_tables_cannot() {
+async fn the_message_carries_an_outcome_that_cannot_be_recorded() {
     let world = World::new().await;
     world.password("tr0ub4dor-and-3");
     world.aws.fault("TransactWriteItems", Fault::Throttled, 8);
@@ -55,7 +55,7 @@ async fn the_record_says_what_the_device_holds() {
 }
 
 #[tokio::test]
-async fn a_lease_whose_answer_was_lost_is_ours() {
+async fn a_lease_is_used_although_its_answer_was_lost() {
     let world = World::new().await;
     world.aws.fault("UpdateItem lease", Fault::AnswerLost, 1);
     assert!(world.deliver().await);
@@ -65,7 +65,7 @@ async fn a_lease_whose_answer_was_lost_is_ours() {
 }
 
 #[tokio::test]
-async fn a_device_is_given_back_although_the_answer_was_lost() {
+async fn a_device_is_released_although_the_answer_was_lost() {
     let world = World::new().await;
     world.aws.fault("UpdateItem release", Fault::AnswerLost, 1);
     assert!(world.deliver().await);
@@ -74,7 +74,7 @@ async fn a_device_is_given_back_although_the_answer_was_lost() {
 }
 
 #[tokio::test]
-async fn a_try_is_counted_although_the_first_answers_are_throttles() {
+async fn a_try_is_counted_although_the_release_is_throttled() {
     let world = World::new().await;
     world.fake.fault(|_, _| Some(crate::fake::error(500, "Not now.")));
     world.aws.fault("UpdateItem release", Fault::Throttled, 5);
@@ -85,7 +85,7 @@ async fn a_try_is_counted_although_the_first_answers_are_throttles() {
 
 /// One batch may hold two tasks of one device.
 #[tokio::test]
-async fn a_workers_lease_for_another_message_is_not_ours() {
+async fn a_workers_lease_for_another_message_is_not_reused() {
     let world = World::new().await;
     let lease = rootcast_ledger::Lease {
         owner: "worker another-message".to_owned(),

@@ -6,7 +6,7 @@ use crate::aws::Fault;
 use crate::fake::error;
 use crate::{MAX_TRIES, World, later, log_ins};
 
-/// It takes no anchor.
+/// The device refuses every anchor.
 fn fails(world: &World) {
     world.fake.fault(|request, state| request.is("POST", state.collection()).then(|| error(500, "Not now.")));
 }
@@ -43,10 +43,10 @@ async fn throttles_use_up_no_tries() {
     for call in ["BatchGetItem", "UpdateItem lease", "GetParameters"] {
         let world = World::new().await;
         for receives in 1..40 {
-            // However often the SDK asks.
+            // More throttles than the SDK makes attempts.
             world.aws.fault(call, Fault::Throttled, 99);
             world.receive(&serde_json::to_value(world.message()).unwrap(), receives).await;
-            // The SDK asks less often when it was throttled for long.
+            // The SDK retries less often after many throttles, so some faults may be left.
             world.aws.state().faults.clear();
             later(900);
         }
@@ -59,7 +59,7 @@ async fn throttles_use_up_no_tries() {
 }
 
 #[tokio::test]
-async fn whoever_comes_before_the_time_does_not_visit() {
+async fn a_message_before_the_next_try_causes_no_visit() {
     let world = World::new().await;
     fails(&world);
     world.deliver().await;
@@ -74,7 +74,7 @@ async fn whoever_comes_before_the_time_does_not_visit() {
 }
 
 #[tokio::test]
-async fn a_device_that_ends_its_workers_is_left_alone() {
+async fn a_device_fails_unvisited_after_three_visits_that_never_ended() {
     let world = World::new().await;
     let device = "bmc-1".parse().unwrap();
     for number in 0..3 {
@@ -90,7 +90,7 @@ async fn a_device_that_ends_its_workers_is_left_alone() {
 }
 
 #[tokio::test]
-async fn two_dead_workers_are_forgotten_after_a_visit_that_ends() {
+async fn a_visit_that_ends_resets_the_count_of_dead_workers() {
     let world = World::new().await;
     for number in 0..2 {
         let lease = rootcast_ledger::Lease { owner: format!("dead {number}"), until: crate::now() };

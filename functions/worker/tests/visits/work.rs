@@ -1,4 +1,4 @@
-//! Devices that answer 202 and go on by themselves.
+//! Devices that answer 202 and work asynchronously.
 
 use rootcast_core::job::task::ErrorClass;
 use rootcast_core::job::visit::Working;
@@ -8,7 +8,7 @@ use crate::fake::{MONITOR, running};
 use crate::{World, later, log_ins};
 
 #[tokio::test]
-async fn what_a_device_works_on_is_on_its_record() {
+async fn asynchronous_work_is_on_the_devices_record() {
     let world = World::new().await;
     world.fake.work_on(2, "40");
     assert!(!world.deliver().await, "it comes back");
@@ -26,7 +26,7 @@ async fn what_a_device_works_on_is_on_its_record() {
     assert_eq!(world.aws.count("UpdateItem working"), 1, "once, when it was new");
 }
 
-/// It dies before it gives the device back: nothing that it would write then is written.
+/// The worker dies before it releases the device, so that everything written with the release is lost.
 async fn worker_dies(world: &World) {
     world.aws.fault("UpdateItem release", Fault::Throttled, 99);
     assert!(!world.deliver().await);
@@ -36,7 +36,7 @@ async fn worker_dies(world: &World) {
 }
 
 #[tokio::test]
-async fn what_a_device_works_on_survives_its_worker() {
+async fn asynchronous_work_is_followed_after_its_worker_died() {
     let world = World::new().await;
     world.fake.work_on(2, "40");
     worker_dies(&world).await;
@@ -48,7 +48,7 @@ async fn what_a_device_works_on_survives_its_worker() {
 }
 
 #[tokio::test]
-async fn a_withdraw_waits_for_what_a_dead_worker_began() {
+async fn a_withdraw_waits_for_work_that_a_dead_worker_started() {
     let mut world = World::new().await;
     world.fake.work_on(2, "40");
     worker_dies(&world).await;
@@ -62,7 +62,7 @@ async fn a_withdraw_waits_for_what_a_dead_worker_began() {
 }
 
 #[tokio::test]
-async fn a_monitor_that_cannot_be_noted_is_given_back_with_the_device() {
+async fn a_monitor_is_recorded_at_the_latest_with_the_release() {
     let world = World::new().await;
     world.fake.work_on(1, "40");
     world.aws.fault("UpdateItem working", Fault::Throttled, 8);
@@ -72,9 +72,9 @@ async fn a_monitor_that_cannot_be_noted_is_given_back_with_the_device() {
     world.assert_acked();
 }
 
-/// The installation is on its way when the rollover is aborted: absence that is read before its end proves nothing.
+/// The installation is under way when the rollover is aborted: until it ends, the absence of the root proves nothing.
 #[tokio::test]
-async fn a_withdraw_waits_for_what_the_device_still_works_on() {
+async fn a_withdraw_waits_for_work_under_way_at_the_device() {
     let mut world = World::new().await;
     world.fake.work_on(3, "40");
     world.deliver().await;
@@ -93,7 +93,7 @@ async fn a_withdraw_waits_for_what_the_device_still_works_on() {
 }
 
 #[tokio::test]
-async fn a_silent_device_is_not_taken_for_done() {
+async fn an_unreadable_monitor_does_not_count_as_done() {
     let mut world = World::new().await;
     world.fake.work_on(9, "40");
     world.deliver().await;
@@ -106,7 +106,7 @@ async fn a_silent_device_is_not_taken_for_done() {
 }
 
 #[tokio::test]
-async fn work_without_an_end_is_given_up_and_named() {
+async fn endless_work_is_given_up_and_its_monitor_named() {
     let mut world = World::new().await;
     world.fake.fault(|request, state| {
         (request.is("POST", state.collection()) || request.is("GET", MONITOR)).then(|| running("900"))
@@ -123,7 +123,7 @@ async fn work_without_an_end_is_given_up_and_named() {
 }
 
 #[tokio::test]
-async fn the_slot_has_the_last_word_after_endless_work() {
+async fn after_endless_work_the_trust_store_decides() {
     for arrived in [true, false] {
         let world = World::new().await;
         world.fake.fault(|request, state| {

@@ -1,4 +1,4 @@
-//! A job of either kind, and what may be asked of both in the same way.
+//! A job of either kind, and the commands that both kinds share.
 
 use thiserror::Error;
 use time::OffsetDateTime;
@@ -13,14 +13,14 @@ pub enum JobRecord {
     Deployment(Deployment),
 }
 
-/// Why a job of either kind does not do what it was asked.
+/// Why a job of either kind refuses a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Refused {
     #[error(transparent)]
     Rollover(#[from] Refusal),
     #[error(transparent)]
     Deployment(#[from] NotResumed),
-    /// A deployment has no wave to stop before, nothing to take back, and no gate that waits for its devices.
+    /// A deployment has no wave to pause before, nothing to withdraw, and no gate that waits for its devices.
     #[error("a deployment is neither paused nor aborted, and no device of it is waived")]
     OfDeployment,
 }
@@ -41,8 +41,8 @@ impl JobRecord {
         }
     }
 
-    /// The job after the command; what follows from it is the conductor's to do. A deployment that is resumed has what
-    /// failed tried again, whether it had ended or not.
+    /// The job after the command; the conductor does what follows from it. Resuming a deployment retries its failed
+    /// devices, whether it has ended or not.
     pub fn command(self, command: Command, now: OffsetDateTime) -> Result<Self, Refused> {
         match (self, command) {
             (Self::Rollover(job), _) => Ok(Self::Rollover(Box::new(job.command(command, now)?))),
@@ -51,7 +51,7 @@ impl JobRecord {
         }
     }
 
-    /// The job after some of what failed is to be tried again; whatever else failed stays so.
+    /// The job after a retry of the selected failures. All other failures stay.
     pub fn retry(self, selection: Selection, now: OffsetDateTime) -> Result<Self, Refused> {
         match self {
             Self::Rollover(job) => Ok(Self::Rollover(Box::new(job.retry(selection, now)?))),
@@ -59,7 +59,7 @@ impl JobRecord {
         }
     }
 
-    /// Whether anybody waits for its devices, so that one may be taken out of the gate.
+    /// Whether a gate waits for the job's devices, so that a device may be waived.
     pub fn waives(&self) -> Result<(), Refused> {
         match self {
             Self::Rollover(job) if job.state == JobState::Ended => Err(Refusal::Ended.into()),
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rollover_does_as_the_job_itself_would() {
+    fn a_rollover_record_passes_commands_to_its_job() {
         let record = |job| JobRecord::Rollover(Box::new(job));
         let paused = rollover().command(Command::Pause, NOW).unwrap();
         assert_eq!(record(rollover()).command(Command::Pause, NOW), Ok(record(paused.clone())));

@@ -1,4 +1,4 @@
-//! Where a device stands in a job.
+//! The standing of a device in a job: its result, or why it has none.
 
 use super::task::{TaskRecord, TaskState};
 use super::{Job, JobOutcome, JobState};
@@ -7,9 +7,9 @@ use crate::device::DeviceId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     Settled(TaskState),
-    /// Sent or still to be sent.
+    /// The task was sent or is still to be sent.
     Waiting,
-    /// The job ended, or turned back, before it came to the device.
+    /// The job ended, or turned back, before it reached the device.
     Never,
     /// The device joined after the job had ended.
     NotInJob,
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_device_stands() {
+    fn a_standing_follows_from_job_and_task() {
         let new = NewJob {
             id: JobId(7),
             generation: 2,

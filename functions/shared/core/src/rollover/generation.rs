@@ -13,9 +13,9 @@ pub enum GenerationState {
     Reserved,
     /// The certificate is in the bundle and on its way to the devices. It signs no certificates yet.
     Published,
-    /// The root that signs.
+    /// The root that signs certificates.
     Signing,
-    /// Signed before; is still trusted, and signs only its last CRL.
+    /// Signed before. Still trusted, but signs only its last CRL.
     Superseded,
     /// Removed from the bundle and from the devices.
     Distrusted,
@@ -26,30 +26,31 @@ pub enum GenerationState {
 }
 
 impl GenerationState {
-    /// Whether devices should trust it. The live generations are the bundle's anchors, and sign the published bundle.
+    /// Whether devices should trust this generation. The live generations are the bundle's anchors, and sign the
+    /// published bundle.
     pub const fn is_live(self) -> bool {
         matches!(self, Self::Published | Self::Signing | Self::Superseded)
     }
 }
 
-/// What of a root's record changes as its life goes on. Every step may come twice: what was done before a crash is not
-/// done again, nor recorded.
+/// The part of a root's record that changes during its life. Every step is idempotent: a step that was done before a
+/// crash is neither done nor recorded again.
 #[derive(Debug)]
 pub struct RootLife<'a> {
     pub state: &'a mut GenerationState,
-    /// How it came to sign.
+    /// The work until the root signs.
     pub lifecycle: &'a mut Lifecycle,
 }
 
 impl RootLife<'_> {
-    /// All before `stage` is done.
+    /// Records that all stages before `stage` are done.
     pub fn reach(self, stage: Stage, status: &str, at: OffsetDateTime) {
         if let Ok(next) = self.lifecycle.advance(self.lifecycle.attempt, stage, status, at) {
             *self.lifecycle = next;
         }
     }
 
-    /// It is in the bundle, and a job brings it to the devices.
+    /// The root is in the bundle, and a job installs it on the devices.
     pub fn publish(self, at: OffsetDateTime) {
         *self.state = GenerationState::Published;
         self.reach(Stage::UpdateTrustStore, "It is published, and on its way to the devices.", at);
@@ -62,7 +63,7 @@ impl RootLife<'_> {
         }
     }
 
-    /// It will never sign.
+    /// The root will never sign.
     pub fn abandon(self, at: OffsetDateTime) {
         *self.state = GenerationState::Abandoned;
         if let Ok(given_up) = self.lifecycle.reset("Its rollover was aborted before it signed anything.", at) {
@@ -71,7 +72,7 @@ impl RootLife<'_> {
     }
 }
 
-/// The records after the switch: `new`, of this generation, signs from now on, and `old` signs no certificate any more.
+/// Switches the records: `new`, of this generation, signs from now on; `old` signs no more certificates.
 pub fn activate(
     signing: &mut Option<u32>,
     generation: u32,
@@ -93,12 +94,12 @@ mod tests {
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
-    /// As it is kept.
+    /// The part of a root's record that changes.
     #[derive(Debug, Clone, PartialEq)]
     struct Root(GenerationState, Lifecycle);
 
     impl Root {
-        /// Its certificate was signed just now.
+        /// A root whose certificate was just signed.
         fn signed() -> Self {
             let lifecycle = Lifecycle::idle(Work::Root, "").begin(Work::Root, "Its key is to be made.", NOW);
             let mut root = Self(GenerationState::Reserved, lifecycle);
@@ -115,7 +116,7 @@ mod tests {
         }
     }
 
-    /// Twice is as good as once.
+    /// Takes the step twice, and checks that the second time changes nothing.
     fn twice(mut root: Root, step: impl Fn(RootLife<'_>)) -> Root {
         step(root.life());
         let once = root.clone();
@@ -136,7 +137,7 @@ mod tests {
         let first = twice(Root::signed(), |root| activate(&mut None, 1, root, None, NOW));
         assert_eq!(first.stands(), (GenerationState::Signing, None, "The root signs."));
         let published = twice(Root::signed(), |root| root.publish(NOW));
-        // With a job, and without one: it was never on its way then.
+        // With a job and without one: without a job, the root was never published.
         for new in [published, Root::signed()] {
             let (mut new, mut old, mut signing) = (new, first.clone(), Some(1));
             activate(&mut signing, 2, new.life(), Some(old.life()), NOW);
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_root_has_nothing_to_be_done() {
+    fn an_abandoned_root_has_no_work_left() {
         let published = twice(Root::signed(), |root| root.publish(NOW));
         let root = twice(published, |root| root.abandon(NOW));
         let status = "Its rollover was aborted before it signed anything.";

@@ -1,4 +1,4 @@
-//! A certificate in the vendor's words.
+//! A certificate in the vendor's format.
 //!
 //! Source: `CertificateDetail` and `ShowCertificateResponse` of `huaweicloudsdkscm` 3.1.219; the form of times and
 //! fingerprints from the examples at <https://support.huaweicloud.com/intl/en-us/api-ccm/ListCertificates.html> and
@@ -10,28 +10,28 @@ use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
 use time::macros::format_description;
 
-/// In UTC. The vendor's examples have this form and name no time zone.
+/// Format of times, in UTC. The vendor's examples have this form and name no time zone.
 const SECONDS: &[BorrowedFormatItem<'_>] = format_description!("[year]-[month]-[day] [hour]:[minute]:[second].0");
-/// Of the Gregorian calendar.
+/// Average in the Gregorian calendar.
 const DAYS_A_MONTH: f64 = 365.2425 / 12.0;
 
-/// What a list has of a certificate.
+/// A certificate in a list.
 #[derive(Debug, Serialize)]
 pub struct Listed {
     #[serde(flatten)]
     detail: Detail,
     deploy_support: bool,
     expire_time: String,
-    /// The vendor's account. There is none.
+    /// The vendor's account id. We have none.
     domain_id: Option<String>,
 }
 
-/// What there is to know of one certificate.
+/// A certificate with all its details.
 #[derive(Debug, Serialize)]
 pub struct CertificateView {
     #[serde(flatten)]
     detail: Detail,
-    /// A certificate does not tell.
+    /// `null`: a certificate has no such field.
     issue_time: Option<String>,
     not_before: String,
     not_after: String,
@@ -40,7 +40,7 @@ pub struct CertificateView {
     push_support: &'static str,
     shared: bool,
     multi_domain_type: Option<&'static str>,
-    /// These are about certificates that the vendor sells.
+    /// This field and the following ones apply to certificates that the vendor sells.
     revoke_reason: Option<String>,
     order_id: Option<String>,
     validation_method: Option<String>,
@@ -52,10 +52,10 @@ struct Detail {
     id: String,
     name: String,
     domain: Option<String>,
-    /// Between semicolons.
+    /// Separated by semicolons.
     sans: Option<String>,
     signature_algorithm: String,
-    /// DV, OV or EV, and by whom: of a certificate made elsewhere the vendor says neither.
+    /// The validation type (DV, OV or EV) and the brand. The vendor gives neither for a certificate issued elsewhere.
     #[serde(rename = "type")]
     kind: Option<String>,
     brand: Option<String>,
@@ -67,10 +67,10 @@ struct Detail {
     wildcard_count: usize,
     description: Option<String>,
     enterprise_project_id: String,
-    /// This and what follows is ours.
+    /// This field and the following ones are ours.
     dn: String,
     key_algorithm: String,
-    /// Devices that have it, or are to have it.
+    /// Number of devices that have the certificate or are to get it.
     uses: u64,
 }
 
@@ -142,18 +142,18 @@ impl Detail {
 pub const UPLOAD: &str = "UPLOAD";
 pub const EXPIRED: &str = "EXPIRED";
 
-/// The second of notAfter is the last one (RFC 5280 §4.1.2.5).
+/// The certificate is valid up to and including the second of notAfter (RFC 5280 §4.1.2.5).
 pub fn is_expired(not_after: OffsetDateTime, now: OffsetDateTime) -> bool {
     not_after.unix_timestamp() < now.unix_timestamp()
 }
 
-/// The default project is the vendor's `0`; `all` is none.
+/// The default project is the vendor's `0`. `all` counts as no project.
 pub fn project(row: &CertificateRow) -> &str {
     row.enterprise_project_id.as_deref().filter(|id| *id != "all").unwrap_or("0")
 }
 
-/// The name that comes first, and the others. A CN counts where there is no SAN (RFC 9525 §2), and comes first where
-/// the SAN has it too.
+/// The main name and the other names. The CN is used if there is no SAN (RFC 9525 §2), and is the main name if the SAN
+/// has it too.
 fn domains(row: &CertificateRow) -> (Option<&str>, Vec<&str>) {
     let common = row.common_name.as_deref();
     if row.names.is_empty() {
@@ -234,7 +234,7 @@ pub mod tests {
     }
 
     #[test]
-    fn the_clock_says_when_a_certificate_has_expired() {
+    fn a_certificate_is_expired_after_the_second_of_not_after() {
         let at = |now| serde_json::to_value(Listed::of(&row(None, &["a.test"]), now)).unwrap();
         let last = at(datetime!(2027-01-01 00:00:00.9 UTC));
         assert_eq!((&last["status"], &last["deploy_support"]), (&json!("UPLOAD"), &json!(true)));

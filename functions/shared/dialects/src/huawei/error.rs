@@ -1,4 +1,4 @@
-//! What a refused SCM request is told: `{"error_code", "error_msg"}`, and always `X-Request-Id`.
+//! The body of a refused SCM request: `{"error_code", "error_msg"}`, always with `X-Request-Id`.
 
 use std::error::Error as StdError;
 
@@ -12,16 +12,16 @@ use uuid::Uuid;
 
 use crate::answer::{Dialect, answer, reported};
 
-/// In characters; the vendor's.
+/// In characters: the vendor's limit.
 pub(super) const LONGEST_MESSAGE: usize = 1024;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A refusal, as the caller is told: a code and one text.
+/// A refusal in this API's format: a code and one text.
 #[derive(Debug, Clone)]
 pub struct HuaweiError {
     refusal: Refusal,
     code: &'static str,
-    /// All of them, where a request was checked for several.
+    /// All problems, if a request has several.
     problems: Vec<Problem>,
 }
 
@@ -39,7 +39,7 @@ impl HuaweiError {
         Self::in_words(Refusal::new(kind, "", ""), &text.into())
     }
 
-    /// A field, a parameter or the body as a whole is not what it must be.
+    /// A field, a parameter or the body as a whole is invalid.
     pub fn invalid(text: impl Into<String>) -> Self {
         Self::new(Kind::Invalid, text)
     }
@@ -52,7 +52,7 @@ impl HuaweiError {
         Self::new(Kind::Conflict, text)
     }
 
-    /// A fault of ours.
+    /// An internal error.
     pub fn internal(cause: impl StdError + Send + Sync + 'static) -> Self {
         Refusal::internal(cause).into()
     }
@@ -61,7 +61,7 @@ impl HuaweiError {
         Refusal::unavailable(cause).into()
     }
 
-    /// Another code than that of its kind: of 3 to 36 characters.
+    /// Replaces the code of its kind with another one, of 3 to 36 characters.
     pub(super) fn coded(self, code: &'static str) -> Self {
         Self { code, ..self }
     }
@@ -81,7 +81,7 @@ impl HuaweiError {
     }
 }
 
-/// Ours, in the vendor's form.
+/// Our codes, in the vendor's form.
 const fn code(kind: Kind) -> &'static str {
     match kind {
         Kind::Invalid => "SCM.0400",
@@ -129,7 +129,8 @@ impl IntoResponse for HuaweiError {
     }
 }
 
-/// What is forbidden or not there is told in one sentence; of a credential there are three forms here.
+/// Forbidden and not found have one sentence, without the recovery. Unauthenticated names this API's three forms of
+/// credential.
 impl<T> From<T> for HuaweiError
 where
     Refusal: From<T>,
@@ -149,8 +150,8 @@ where
     }
 }
 
-/// Middleware: gives every answer the request's id (`X-Request-Id`), a random one where there is none, and logs a fault
-/// of ours once, with its causes and that id.
+/// Middleware: gives every answer the request's id (`X-Request-Id`), or a random one, and logs an internal error once,
+/// with its causes and that id.
 pub async fn report(request: Request, next: Next) -> Response {
     let id = request_id(&request).unwrap_or_else(|| Uuid::new_v4().to_string());
     let (mut response, _) = reported::<HuaweiError>(request, next, &id).await;
@@ -183,13 +184,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_is_cut_where_the_vendor_cuts_it() {
+    async fn a_message_is_cut_to_the_vendors_length() {
         let told = body(HuaweiError::invalid("\u{fc}".repeat(2000)).into_response()).await;
         assert_eq!(told, json!({"error_code": "SCM.0400", "error_msg": "\u{fc}".repeat(1024)}));
     }
 
     #[tokio::test]
-    async fn every_answer_has_an_id_a_fault_nothing_more() {
+    async fn every_answer_has_an_id_and_hides_the_cause() {
         let secret = || LedgerError::Aws { operation: "GetItem", source: "table rootcast-Access-7 is gone".into() };
         let routes = Router::new()
             .route("/good", get(|| async { "good" }))
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_refusal_has_the_texts_of_this_api() {
+    async fn each_refusal_has_this_apis_text() {
         let told = async |refusal: Refusal| body(HuaweiError::from(refusal).into_response()).await;
         let unknown = Refusal::unauthenticated();
         let challenge = HuaweiError::from(unknown.clone()).into_response().headers()[WWW_AUTHENTICATE].clone();
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_race_conflicts_and_a_passing_fault_invites_retries() {
+    fn conflicts_and_transient_errors_have_their_own_codes() {
         assert_eq!(HuaweiError::from(LedgerError::Conflict).code, "SCM.0409");
         let passing = LedgerError::Transient { operation: "PutItem", source: "busy".into() };
         assert_eq!(HuaweiError::from(passing).into_response().headers()[RETRY_AFTER], "1");

@@ -17,12 +17,12 @@ use zeroize::Zeroizing;
 use super::HuaweiError;
 use super::refusal::sm2_pair;
 
-/// Ours: a request that is sent again under the same token is done once.
+/// Ours: a request that is repeated with the same token is carried out once.
 const CLIENT_TOKEN: &str = "x-client-token";
 /// In characters.
 const LONGEST_TOKEN: usize = 128;
 
-/// Fields that are not named here are passed over, as the vendor's API does. No `Debug`: it holds a key.
+/// Unknown fields are ignored, as in the vendor's API. No `Debug`: it holds a key.
 #[derive(Deserialize)]
 struct Fields {
     name: Option<String>,
@@ -31,7 +31,7 @@ struct Fields {
     certificate: Option<Secret>,
     certificate_chain: Option<Secret>,
     private_key: Option<Secret>,
-    /// Ours, in place of the three before: a file in base64, and its password.
+    /// Ours, instead of the previous three: a file in base64, and its password.
     pkcs12: Option<Secret>,
     pkcs12_password: Option<Secret>,
     duplicate_check: Option<bool>,
@@ -40,7 +40,7 @@ struct Fields {
     enc_private_key: Option<Secret>,
 }
 
-/// A text that holds a key, or where somebody may have put one.
+/// A text that holds a key, or may hold one by mistake.
 struct Secret(Zeroizing<String>);
 
 impl<'de> Deserialize<'de> for Secret {
@@ -49,12 +49,12 @@ impl<'de> Deserialize<'de> for Secret {
     }
 }
 
-/// What is to be imported, and where it goes. No `Debug`: it holds a key.
+/// The material of an import, and where to store it. No `Debug`: it holds a key.
 pub struct ImportRequest {
     pub name: CertificateName,
     pub folder: Folder,
     pub enterprise_project: Option<EnterpriseProject>,
-    /// The same certificate may not be stored twice.
+    /// Refuses a certificate that is stored already.
     pub only_once: bool,
     material: Sent,
 }
@@ -66,7 +66,7 @@ enum Sent {
 
 impl ImportRequest {
     /// # Errors
-    /// About one field, by its name. A value is never repeated: it may be a key in the wrong place.
+    /// Names the invalid field. A value is never repeated: it may be a key in the wrong field.
     pub fn parse(body: &[u8]) -> Result<Self, HuaweiError> {
         let fields: Fields = serde_json::from_slice(body).map_err(|why| not_an_import(&why))?;
         if fields.enc_certificate.is_some() || fields.enc_private_key.is_some() {
@@ -123,7 +123,7 @@ fn missing(field: &str) -> HuaweiError {
 }
 
 impl Secret {
-    /// With or without line breaks.
+    /// Decodes base64 with or without line breaks.
     fn base64(&self) -> Result<Zeroizing<Vec<u8>>, HuaweiError> {
         let mut text = Zeroizing::new(Vec::with_capacity(self.0.len()));
         text.extend(self.0.bytes().filter(|byte| !byte.is_ascii_whitespace()));
@@ -136,7 +136,7 @@ impl Secret {
     }
 }
 
-/// serde_json repeats what it did not expect, which may be a key: only the place is told.
+/// serde_json repeats unexpected values, which may be keys, so only the position is reported.
 fn not_an_import(why: &serde_json::Error) -> HuaweiError {
     let (line, column) = (why.line(), why.column());
     HuaweiError::invalid(if why.is_data() {
@@ -149,7 +149,7 @@ fn not_an_import(why: &serde_json::Error) -> HuaweiError {
     })
 }
 
-/// The caller's token with what he asks, if he sent one.
+/// The caller's token with the request, if a token was sent.
 pub fn client_request(
     headers: &HeaderMap,
     caller: &Principal,
@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
 
-    /// In every message where a value is repeated.
+    /// A value that no message may repeat.
     const KEY: &str = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0";
 
     fn parse(body: Value) -> Result<ImportRequest, String> {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn the_vendors_example_is_an_import_into_the_default_folder() {
+    fn the_vendors_example_imports_into_the_default_folder() {
         let request =
             parse(json!({"name": "test_cert", "certificate": "C", "private_key": "K", "x_colour": 7})).unwrap();
         assert_eq!((request.name.to_string(), request.folder.to_string()), ("test_cert".into(), "Certificates".into()));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_arrives_and_null_is_nothing() {
+    fn every_field_is_read_and_null_means_absent() {
         let request = parse(json!({
             "name": "web", "folder": r"Servers\Berlin 2",
             "certificate": "C", "certificate_chain": "I", "private_key": "K", "duplicate_check": true,
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_base64_comes_with_or_without_line_breaks() {
+    fn base64_is_read_with_or_without_line_breaks() {
         for text in ["AAECAwQ=", "AAEC\r\nAwQ=\n"] {
             let request = parse(json!({"name": "web", "pkcs12": text, "pkcs12_password": "P"})).unwrap();
             assert!(matches!(request.material(), Material::Pkcs12 { der: [0, 1, 2, 3, 4], password: "P" }));
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_refused_is_named_and_not_repeated() {
+    fn an_invalid_field_is_named_and_its_value_not_repeated() {
         for (body, named) in [
             (json!({"certificate": KEY, "private_key": KEY}), "name"),
             (json!({"name": KEY, "certificate": "C", "private_key": KEY}), "name"),
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_token_is_printable_and_there_once() {
+    fn a_client_token_is_printable_and_occurs_once() {
         assert_eq!(client_token(&[]).unwrap(), None);
         let request = client_token(&[b"7f1c"]).unwrap().unwrap();
         assert_eq!((request.token, request.body), (Fingerprint::of(b"ops\x007f1c"), Fingerprint::of(b"body")));
@@ -259,7 +259,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_body_is_an_import_or_refused(body: Vec<u8>) {
+        fn any_body_is_parsed_or_refused_without_a_panic(body: Vec<u8>) {
             let _ = ImportRequest::parse(&body);
         }
     }

@@ -1,4 +1,4 @@
-//! What a list of certificates is asked for, and how a page of it looks.
+//! The query of a list of certificates, and a page of the answer.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,12 +14,12 @@ use super::certificate::{EXPIRED, Listed, UPLOAD, project};
 pub struct Certificates {
     pub certificates: Vec<Listed>,
     pub total_count: u64,
-    /// Ours, where there are more: what follows, whatever was imported or deleted before it meanwhile.
+    /// Ours, if there are more: the position after this page, unaffected by imports and deletions before it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
-/// As the vendor documents it, and `cursor`.
+/// The vendor's documented parameters, and `cursor`.
 #[derive(Debug, Default, Deserialize)]
 pub struct ListRequest {
     limit: Option<usize>,
@@ -29,7 +29,7 @@ pub struct ListRequest {
     status: Option<String>,
     enterprise_project_id: Option<String>,
     deploy_support: Option<bool>,
-    /// All are the caller's own, so both values ask for the same.
+    /// All certificates are the caller's own, so both values mean the same.
     #[serde(rename = "owned_by_self")]
     _owned_by_self: Option<bool>,
     expired_days_since: Option<u32>,
@@ -37,7 +37,7 @@ pub struct ListRequest {
     cursor: Option<String>,
 }
 
-/// What a query asks for.
+/// A validated query.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Chosen {
     pub sort: Sort,
@@ -52,12 +52,12 @@ pub struct Chosen {
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// In lower case; in the name or in a domain.
+    /// In lower case. Part of the name or of a domain.
     content: Option<String>,
     project: Option<String>,
 }
 
-/// Where a page ended. It belongs to an order; a filter may change under way.
+/// The position where a page ended. It is valid for one order; the filter may change between pages.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Cursor {
     pub sort: Sort,
@@ -66,7 +66,7 @@ pub struct Cursor {
     pub place: ListPosition,
 }
 
-/// The vendor's, of which there are two here: nothing is in any of the others.
+/// The vendor's statuses. Only two occur here: no certificate has any of the others.
 const STATUSES: [&str; 13] = [
     "ALL",
     "PAID",
@@ -84,7 +84,7 @@ const STATUSES: [&str; 13] = [
 ];
 
 impl ListRequest {
-    /// `None` where nothing can have the status. The vendor's defaults are 10 certificates, the latest update first.
+    /// `None`: no certificate can have the status. The vendor's defaults are 10 certificates, the latest update first.
     pub fn choose(self, now: OffsetDateTime) -> Result<Option<Chosen>, HuaweiError> {
         let refused = |text: &str| Err(HuaweiError::invalid(text));
         let limit = self.limit.unwrap_or(10);
@@ -93,7 +93,8 @@ impl ListRequest {
         }
         let sort = match self.sort_key.as_deref() {
             None | Some("" | "certUpdateTime") => Sort::Update,
-            // Whatever has expired ended before whatever has not: the order by status is one by time, or its reverse.
+            // Every expired certificate ended before every other one: the order by status is the order by time, or its
+            // reverse.
             Some("certExpiredTime" | "certStatus") => Sort::Expiry,
             Some(_) => return refused("sort_key is certExpiredTime, certStatus or certUpdateTime."),
         };
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn status_and_age_are_times_of_expiry() {
+    fn status_and_age_become_times_of_expiry() {
         let ends = |query: &str| chosen(query).unwrap().map(|chosen| (chosen.ends_from, chosen.ends_before));
         assert_eq!(ends("status=UPLOAD"), Some((Some(NOW), None)));
         assert_eq!(ends("status=EXPIRED"), Some((None, Some(NOW))));
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_asked_is_refused_by_name() {
+    fn an_invalid_parameter_is_refused_by_name() {
         for (query, named) in [
             ("limit=11", "limit"),
             ("limit=0", "limit"),
@@ -239,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_belongs_to_an_order() {
+    fn a_cursor_is_valid_for_one_order() {
         let cursor = Cursor { sort: Sort::Expiry, descending: false, place: place(7) }.text().unwrap();
         let same = chosen(&format!("sort_key=certStatus&sort_dir=ASC&cursor={cursor}")).unwrap().unwrap();
         assert_eq!(same.place, Some(place(7)));
@@ -260,7 +261,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cursors_go_there_and_back(rank: i64, descending: bool) {
+        fn cursors_round_trip(rank: i64, descending: bool) {
             let text = Cursor { sort: Sort::Update, descending, place: place(rank) }.text().unwrap();
             prop_assert_eq!(Cursor::read(&text, Sort::Update, descending).unwrap(), place(rank));
         }

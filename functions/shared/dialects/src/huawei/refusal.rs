@@ -1,5 +1,5 @@
-//! What an import is refused for. The codes of the checks are `rootcast_pki::import::CODES`; those of storing are
-//! these.
+//! The refusals of an import. The codes of the checks are `rootcast_pki::import::CODES`; the codes of storing are
+//! below.
 
 use rootcast_ledger::StoreRefused;
 use rootcast_pki::import::Problems;
@@ -11,7 +11,8 @@ const NAME_TAKEN: &str = "SCM.2101";
 const DUPLICATE: &str = "SCM.2102";
 const TOKEN_TAKEN: &str = "SCM.2103";
 
-/// All of them: each in the list `problems`, and all in the message as far as there is room, the first as its code.
+/// Reports all problems: each in the list `problems`, and all in the message as far as there is room. The first one's
+/// code is the refusal's.
 pub fn checks_failed(problems: &Problems) -> HuaweiError {
     let others: Vec<String> = problems.iter().skip(1).map(|other| format!("{} {other}", other.code())).collect();
     let mut message = problems.to_string();
@@ -22,7 +23,7 @@ pub fn checks_failed(problems: &Problems) -> HuaweiError {
     HuaweiError::invalid(cut(message)).coded(problems.first().code()).listing(all.collect())
 }
 
-/// To be seen as cut.
+/// Marks the message as cut.
 fn cut(mut message: String) -> String {
     if let Some((end, _)) = message.char_indices().nth(LONGEST_MESSAGE - 1)
         && message.chars().count() > LONGEST_MESSAGE
@@ -41,7 +42,7 @@ pub(super) fn sm2_pair() -> HuaweiError {
     .coded(SM2_PAIR)
 }
 
-/// `IdTaken` is not the caller's to know.
+/// `IdTaken` is reported as a transient internal error only.
 pub fn not_stored(refusal: StoreRefused, dn: &str) -> HuaweiError {
     let conflict = |code, message: String| HuaweiError::conflict(message).coded(code);
     match refusal {
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_problem_is_told_and_the_first_is_the_code() {
+    async fn every_problem_is_reported_and_the_first_is_the_code() {
         let sent = Material::Pem { certificate: "no PEM", certificate_chain: None, private_key: "-----BEGIN nothing" };
         let problems = check(&sent, &[], OffsetDateTime::UNIX_EPOCH).unwrap_err();
         let answer = checks_failed(&problems).into_response();
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_is_cut_to_what_the_vendor_takes() {
+    fn a_long_message_is_cut_to_the_vendors_length() {
         let whole = "ü".repeat(LONGEST_MESSAGE);
         assert_eq!(cut(whole.clone()), whole);
         let short = cut(format!("{whole}!"));
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn no_code_means_two_things() {
+    fn storing_and_checks_share_no_code() {
         let ours = [SM2_PAIR, NAME_TAKEN, DUPLICATE, TOKEN_TAKEN];
         assert!(ours.iter().all(|code| !CODES.iter().any(|(other, _)| other == code)));
     }

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// What every answer is wrapped in, but for the raw ones (PEM, JWS, PKCS #7).
+/// The envelope of every answer except the raw ones (PEM, JWS, PKCS #7).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Envelope<T> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -20,7 +20,7 @@ pub struct Envelope<T> {
 #[serde(rename_all = "lowercase")]
 pub enum ResultKind {
     Success,
-    /// Done, but not all of it.
+    /// Done in part.
     Warning,
     Failed,
 }
@@ -35,11 +35,11 @@ pub struct Message {
     pub recovery: Recovery,
 }
 
-/// What the caller does about it.
+/// What the caller can do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Recovery {
     pub text: String,
-    /// Empty where there is no page to go to.
+    /// Empty if there is no page on it.
     #[serde(rename = "URL")]
     pub url: String,
 }
@@ -49,7 +49,7 @@ impl Recovery {
         Self { text: text.into(), url: String::new() }
     }
 
-    /// The vendor's words for a message that asks nothing of its reader.
+    /// The vendor's text for a message that requires no action.
     pub fn none() -> Self {
         Self::text("Information only; no action is required.")
     }
@@ -66,12 +66,12 @@ impl Message {
         }
     }
 
-    /// Any other request that was fulfilled.
+    /// The message of any other fulfilled request.
     pub fn done(text: impl Into<String>, explanation: impl Into<String>) -> Self {
         Self { id: "FQXHMSE1020I", text: text.into(), explanation: explanation.into(), recovery: Recovery::none() }
     }
 
-    /// A request of which a part was refused; the response says which.
+    /// The message of a request that was refused in part; the response says which part.
     pub fn partly(text: impl Into<String>, recovery: impl Into<String>) -> Self {
         Self {
             id: "FQXHMSE1020G",
@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// The example of the vendor's page.
+    /// The example on the vendor's page.
     #[test]
     fn the_published_example() {
         let answer =

@@ -1,4 +1,4 @@
-//! What a refused request is told in Lenovo's envelope.
+//! A refused request in Lenovo's envelope.
 
 use std::error::Error as StdError;
 
@@ -15,12 +15,12 @@ use serde_json::Value;
 use super::envelope::{Envelope, Message, Recovery, ResultKind};
 use crate::answer::{Dialect, answer, reported};
 
-/// A refusal, as the caller is told: what is wrong, why, and what to do.
+/// A refusal in this API's format: what is wrong, why, and what to do.
 #[derive(Debug, Clone)]
 pub struct LenovoError(Refusal);
 
 impl LenovoError {
-    /// `text`: what is wrong; `recovery`: what the caller does about it. Both are sentences.
+    /// `text`: what is wrong. `recovery`: what the caller can do. Both are sentences.
     pub fn new(kind: Kind, text: impl Into<String>, recovery: impl Into<String>) -> Self {
         Self(Refusal::new(kind, text, recovery))
     }
@@ -37,7 +37,7 @@ impl LenovoError {
         Self::new(Kind::Conflict, text, recovery)
     }
 
-    /// A fault of ours.
+    /// An internal error.
     pub fn internal(cause: impl StdError + Send + Sync + 'static) -> Self {
         Self(Refusal::internal(cause))
     }
@@ -46,7 +46,7 @@ impl LenovoError {
         Self(Refusal::unavailable(cause))
     }
 
-    /// Something that the caller can go on with, such as the path of the job that is in the way.
+    /// Adds data that helps the caller to continue, such as the path of the conflicting job.
     pub fn with_response(self, response: Value) -> Self {
         Self(self.0.with_response(response))
     }
@@ -81,7 +81,7 @@ impl LenovoError {
     }
 }
 
-/// Message id and explanation.
+/// The message's id and explanation.
 const fn message(kind: Kind) -> (&'static str, &'static str) {
     match kind {
         Kind::Invalid => (
@@ -132,14 +132,14 @@ where
     }
 }
 
-/// Middleware: logs a fault of ours once, with its causes and the request's id, and tells the caller that id alone.
+/// Middleware: logs an internal error once, with its causes and the request's id, and sends the caller that id alone.
 pub async fn report(request: Request, next: Next) -> Response {
     let id = request_id(&request).unwrap_or_else(|| "unknown".to_owned());
     let (response, fault) = reported::<LenovoError>(request, next, &id).await;
     let Some(fault) = fault else { return response };
     let body = Json(fault.envelope(Some(&id))).into_response().into_body();
     let (mut parts, _) = response.into_parts();
-    // The body is another one now.
+    // The length was that of the replaced body.
     parts.headers.remove(CONTENT_LENGTH);
     Response::from_parts(parts, body)
 }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fault_of_ours_tells_an_id_and_nothing_else() {
+    async fn an_internal_error_reveals_only_the_requests_id() {
         let app = Router::new().route("/", get(|| async { secret() })).layer(from_fn(report));
         let mut context = lambda_http::Context::default();
         context.request_id = "c6af9ac6".to_owned();

@@ -1,8 +1,9 @@
-//! Jobs as XClarity clients know them: `/signingCertificate/jobs` and `/tasks`.
+//! Jobs in the format of XClarity: `/signingCertificate/jobs` and `/tasks`.
 //!
-//! Sources: <https://pubs.lenovo.com/lxca_scripting/rest_api_servercertificate_jobs_id_get> (the sibling page, which
-//! says of a result only `SUCCESS`; the other words are ours), <https://pubs.lenovo.com/lxca_scripting/rest_api_tasks_uid_get>
-//! and `pylxca` 4.2.0, which reads `/tasks/{id}` as an array.
+//! Sources: <https://pubs.lenovo.com/lxca_scripting/rest_api_servercertificate_jobs_id_get> (the page of a sibling
+//! resource; its only value of a result is `SUCCESS`, the other ones are ours),
+//! <https://pubs.lenovo.com/lxca_scripting/rest_api_tasks_uid_get> and `pylxca` 4.2.0, which reads `/tasks/{id}` as an
+//! array.
 
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::standing::Standing;
@@ -12,13 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::LenovoError;
 
-/// Jobs in one `/tasks` call.
+/// Most jobs in one `/tasks` call.
 const MOST_JOBS: usize = 20;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JobView {
-    /// Ours: the vendor's list has no way from an entry to its job.
+    /// Ours: the vendor's list does not link an entry to its job.
     job_path: String,
     progress: f64,
     result: Vec<DeviceResult>,
@@ -36,19 +37,19 @@ struct Status {
 #[serde(rename_all = "camelCase")]
 struct Description {
     message_bundle: &'static str,
-    /// Why the job is where it is.
+    /// The reason of the job's state.
     message_display: String,
 }
 
 impl JobView {
-    /// `progress`: in per cent.
+    /// `progress`: in percent.
     pub fn of(job: &Job, progress: f64, result: Vec<DeviceResult>, cursor: Option<String>) -> Self {
         let description = Description { message_bundle: MESSAGE_BUNDLE, message_display: job.reason.clone() };
         Self { job_path: job.id.path(), progress, result, status: Status { description: [description] }, cursor }
     }
 }
 
-/// "This value is always" this one, says the vendor's page.
+/// The vendor's page: "This value is always" this one.
 const MESSAGE_BUNDLE: &str = "com.lenovo.lxca.security.base.bundle.tasks.messages";
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -188,13 +189,13 @@ pub struct Task {
     complete: bool,
     status: &'static str,
     description: String,
-    /// Left out of a compact answer.
+    /// Omitted in a compact answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     children: Option<Vec<Task>>,
 }
 
 impl Task {
-    /// `percentage`: its progress.
+    /// `percentage`: the job's progress.
     pub fn of(job: &Job, percentage: f64, children: Option<Vec<Self>>) -> Self {
         Self {
             job_uid: job.id.to_string(),
@@ -231,19 +232,19 @@ pub struct Action {
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Verb {
-    /// What is native `abort`.
+    /// `abort` in our own API.
     Cancel,
 }
 
 impl Action {
-    /// The jobs that are to be cancelled.
+    /// The jobs to be cancelled.
     pub fn cancelled(&self) -> Result<Vec<JobId>, LenovoError> {
         let Verb::Cancel = self.action;
         job_ids(self.list.iter().map(String::as_str))
     }
 }
 
-/// As many as one `/tasks` call may name.
+/// Parses the ids of one `/tasks` call: 1 to `MOST_JOBS`.
 pub fn job_ids<'a>(ids: impl Iterator<Item = &'a str>) -> Result<Vec<JobId>, LenovoError> {
     let parsed: Result<Vec<JobId>, _> = ids.take(MOST_JOBS + 1).map(|id| id.trim().parse()).collect();
     match parsed {
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn each_standing_has_its_word() {
+    fn each_standing_has_its_result() {
         let settled = |state| shown(Some(state), Standing::Settled(state), false);
         assert_eq!(settled(TaskState::Failed)["result"], "FAILED");
         let long = settled(TaskState::Failed)["resultLongDescription"].as_str().unwrap().to_owned();
@@ -343,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_is_compact_or_has_children() {
+    fn a_compact_task_omits_its_children() {
         let task = |children| serde_json::to_value(Task::of(&running(), 0.0, children)).unwrap();
         assert_eq!((&task(None)["jobUID"], &task(None)["complete"]), (&json!("7"), &json!(false)));
         assert!(task(None).get("children").is_none());
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn only_cancel_is_known() {
+    fn cancel_is_the_only_action() {
         let cancelled = |body: &[u8]| parse_json::<Action>(body).map(|action| action.cancelled().unwrap());
         assert_eq!(cancelled(br#"{"action":"cancel","list":["383"," 7"]}"#).unwrap(), [JobId(383), JobId(7)]);
         assert!(cancelled(br#"{"action":"delete","list":["383"]}"#).unwrap_err().text().contains("delete"));

@@ -12,7 +12,7 @@ const LONGEST_REASON: usize = 256;
 
 const KNOWN: &str = "Known are activation, reason, canary, growth, largestWave, wavePause, errorBudget, errorBudgetMinimum, proofAge and returnJobInfo.";
 
-/// What a query asks for; everything has a default.
+/// The parameters of the query; each has a default.
 #[derive(Debug, Default)]
 pub struct RootQuery {
     pub activation: Activation,
@@ -23,7 +23,7 @@ pub struct RootQuery {
 
 impl RootQuery {
     /// # Errors
-    /// 400, naming the parameter and what it may be.
+    /// 400, with the parameter and its valid values.
     pub fn parse(query: &str) -> Result<Self, LenovoError> {
         let mut asked = Self::default();
         let rollout = &mut asked.rollout;
@@ -38,7 +38,7 @@ impl RootQuery {
                 "errorBudget" => rollout.error_budget = number(&name, &value)?,
                 "errorBudgetMinimum" => rollout.error_budget_minimum = number(&name, &value)?,
                 "proofAge" => rollout.proof_age = number(&name, &value)?,
-                // The vendor's own; the job's path is always told.
+                // The vendor's parameter. Ignored: the answer always has the job's path.
                 "returnJobInfo" => {}
                 _ => return Err(LenovoError::invalid(format!("There is no query parameter {name:.64}."), KNOWN)),
             }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn each_parameter_arrives() {
+    fn each_parameter_is_read() {
         let query = "activation=immediate&reason=key%20age&canary=2&growth=3&largestWave=50&wavePause=60&errorBudget=7&errorBudgetMinimum=9&proofAge=600&returnJobInfo=true";
         let asked = RootQuery::parse(query).unwrap();
         assert_eq!(asked.activation, Activation::Immediate);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused_by_name() {
+    fn an_invalid_parameter_is_refused_by_name() {
         for (query, named) in [
             ("canary=0", "canary"),
             ("canary=-1", "canary"),

@@ -1,4 +1,4 @@
-//! What a request says, in JSON or in its query, as Venafi's clients write it.
+//! Bodies and flags in the forms that Venafi's clients send.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use serde::{Deserialize, Deserializer};
 
 use super::VenafiError;
 
-/// In bytes: as many of the longest names as a request may have.
+/// In bytes: enough for a request with the most names, each of the greatest length.
 const LIMIT: usize = 64 << 10;
 
-/// A body in JSON. What is not named by `T` is passed over, as Venafi does.
+/// A JSON body. Fields that `T` does not have are ignored, as Venafi does.
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 
@@ -24,7 +24,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-/// `true`, `"true"` or `1`: Venafi's own examples have the second, its filters the third.
+/// A flag: `true`, `"true"` or `1`. Venafi's own examples use the second form, its filters the third.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Flag(pub bool);
 

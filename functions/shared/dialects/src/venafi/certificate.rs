@@ -1,4 +1,4 @@
-//! A certificate in Venafi's words.
+//! A certificate in Venafi's format.
 //!
 //! Source: the models `Certificate`, `X509`, `CertificateDetails` and `ProcessingDetails` of `pyvenafi` 1.1.0, and the
 //! examples of Venafi's pages "GET Certificates" and "GET Certificates/{guid}".
@@ -15,7 +15,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::filter::parent_dn;
 
-/// What a list has of a certificate.
+/// A certificate in a list.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Listed {
@@ -26,7 +26,7 @@ pub struct Listed {
     name: String,
     parent_dn: String,
     schema_class: &'static str,
-    /// Of what was issued.
+    /// Absent until a certificate is issued.
     #[serde(rename = "X509", skip_serializing_if = "Option::is_none")]
     x509: Option<X509>,
     #[serde(rename = "_links")]
@@ -66,7 +66,7 @@ struct Names {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Key {
-    /// `RSA` or `ECC`; the algorithm's own name where Venafi has none.
+    /// `RSA` or `ECC`, or the algorithm's own name if Venafi has none for it.
     key_algorithm: String,
     /// In bits.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,11 +75,11 @@ struct Key {
     elliptic_curve: Option<&'static str>,
 }
 
-/// All there is to know of a certificate.
+/// A certificate with all its details.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct CertificateView {
-    /// Of what was issued.
+    /// Absent until a certificate is issued.
     certificate_details: Option<Details>,
     consumers: Vec<String>,
     created_by: String,
@@ -88,7 +88,7 @@ pub struct CertificateView {
     dn: String,
     disabled: bool,
     guid: String,
-    /// Ours: what was done at each device, the oldest first.
+    /// Ours: the work at each device, the oldest first.
     history: Vec<Event>,
     management_type: &'static str,
     name: String,
@@ -129,7 +129,7 @@ struct Details {
 #[serde(rename_all = "PascalCase")]
 struct Processing {
     in_error: bool,
-    /// `null`: nothing is to be done.
+    /// `null`: there is no work to be done.
     stage: Option<u16>,
     status: String,
 }
@@ -209,7 +209,7 @@ impl Details {
 }
 
 impl Key {
-    /// Of how a record names it: `RSA 2048`, `EC P-256`.
+    /// Parses a record's name of an algorithm: `RSA 2048`, `EC P-256`.
     fn of(shown: &str) -> Self {
         let named =
             |name: &str, key_size, elliptic_curve| Self { key_algorithm: name.to_owned(), key_size, elliptic_curve };
@@ -224,7 +224,7 @@ impl Key {
 }
 
 impl CertificateView {
-    /// `life`: of the certificate as a whole.
+    /// `life`: the state of the certificate as a whole.
     pub fn of(held: &CertificateOrPending, uses: &[UseRecord], life: Option<&Lifecycle>) -> Self {
         let (folder, name) = held.place();
         let (created, by, certificate_details) = match held {
@@ -275,7 +275,7 @@ fn class(held: &CertificateOrPending) -> &'static str {
     if held.device().is_some() { "X509 Device Certificate" } else { "X509 Server Certificate" }
 }
 
-/// DNS names, and addresses.
+/// DNS names and IP addresses.
 fn names(record: &CertificateRecord) -> (Vec<String>, Vec<String>) {
     record.names.iter().cloned().partition(|name| name.parse::<IpAddr>().is_err())
 }

@@ -1,6 +1,6 @@
-//! What a refused request is told: `{"Error": "…"}`.
+//! The body of a refused request: `{"Error": "…"}`.
 //!
-//! Contract: Venafi Trust Protection Platform's Web SDK, whose errors are a status and one text.
+//! Contract: Venafi Trust Protection Platform's Web SDK, whose errors have a status and one text.
 
 use std::error::Error as StdError;
 
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::answer::{Dialect, answer, reported};
 
-/// A refusal, as the caller is told: one text.
+/// A refusal in this API's format: one text.
 #[derive(Debug, Clone)]
 pub struct VenafiError(pub(super) Refusal);
 
@@ -22,7 +22,7 @@ impl VenafiError {
         Self(Refusal::new(kind, text, ""))
     }
 
-    /// Where Venafi's page of a call lists texts, they come with this status, whatever lies behind them.
+    /// The texts that Venafi's page of a call lists have this status, whatever the cause.
     pub fn invalid(text: impl Into<String>) -> Self {
         Self::new(Kind::Invalid, text)
     }
@@ -66,7 +66,7 @@ impl IntoResponse for VenafiError {
     }
 }
 
-/// What is forbidden or not there is told in one sentence.
+/// Forbidden and not found have one sentence, without the recovery.
 impl<T> From<T> for VenafiError
 where
     Refusal: From<T>,
@@ -81,7 +81,7 @@ where
     }
 }
 
-/// Middleware: logs a fault of ours once, with its causes and the request's id.
+/// Middleware: logs an internal error once, with its causes and the request's id.
 pub async fn report(request: Request, next: Next) -> Response {
     let id = request_id(&request).unwrap_or_else(|| "unknown".to_owned());
     reported::<VenafiError>(request, next, &id).await.0
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_refusal_is_a_status_and_one_text() {
+    async fn every_refusal_has_a_status_and_one_text() {
         assert_eq!(told(VenafiError::invalid("No.")).await, (400, json!({"Error": "No."})));
         let (status, body) = told(Forbidden::Operation(Operation::ExportKey)).await;
         assert_eq!((status, body.as_object().unwrap().len()), (403, 1));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fault_of_ours_is_kept_for_the_log() {
+    async fn the_cause_of_an_internal_error_is_only_logged() {
         let secret = || LedgerError::Aws { operation: "GetItem", source: "table rootcast-Access-7 is gone".into() };
         let (status, body) = told(secret()).await;
         assert_eq!(status, 500);

@@ -1,8 +1,9 @@
-//! Which certificates a list is asked for.
+//! The filters of a list of certificates.
 //!
 //! Source: Venafi's pages "Certificates status filters" and "Certificates attribute filters". Several values of one
-//! filter, between commas or in several parameters, are alternatives; several filters are all to hold; letter case means
-//! nothing. A filter that is not known here is refused: whoever acts upon a list does not want one that holds more.
+//! filter, separated by commas or in several parameters, are alternatives. Several filters all have to match. Letter
+//! case is ignored. An unknown filter is refused: a caller who acts on a list must not get one with more certificates
+//! than asked for.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -13,12 +14,12 @@ use rootcast_ledger::{CertificateOrPending, CertificateRow};
 
 use super::{Flag, VenafiError};
 
-/// Venafi's.
+/// Venafi's default.
 const DEFAULT_LIMIT: usize = 100;
-/// Some 1.2 MB of JSON: a Lambda function answers with at most 6 MB.
+/// Some 1.2 MB of JSON. A Lambda function's answer has at most 6 MB.
 const LONGEST: usize = 1000;
 
-/// A page, and of what.
+/// The requested page, and its filter.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ListRequest {
     pub limit: usize,
@@ -32,9 +33,9 @@ pub struct Filter {
     above: Option<u16>,
     below: Option<u16>,
     in_error: Option<bool>,
-    /// Upper case.
+    /// In upper case.
     pub thumbprints: Option<Vec<String>>,
-    /// These, and what follows, in lower case.
+    /// This field and the following ones are in lower case.
     parents: Option<Vec<String>>,
     ancestors: Option<Vec<String>>,
     names: Option<Vec<String>>,
@@ -50,7 +51,7 @@ impl ListRequest {
             match name.to_ascii_lowercase().as_str() {
                 "limit" => asked.limit = number(&name, &value, 1..=LONGEST)?,
                 "offset" => asked.offset = number(&name, &value, 0..=usize::MAX)?,
-                // Everything that may be asked for with it is there without it.
+                // Ignored: the answer always has all fields that this parameter may request.
                 "optionalfields" => {}
                 "stage" => {
                     for stage in value.split(',') {
@@ -80,7 +81,7 @@ impl ListRequest {
     }
 }
 
-/// `name` as it was sent.
+/// `name`: as it was sent.
 fn number<N: FromStr + PartialOrd + Display>(
     name: &str,
     value: &str,
@@ -94,7 +95,7 @@ fn number<N: FromStr + PartialOrd + Display>(
         .ok_or_else(|| VenafiError::invalid(format!("{name} is a number from {} to {}.", bounds.start(), bounds.end())))
 }
 
-/// Venafi's text of its page "HEAD Certificates".
+/// The error text is that of Venafi's page "HEAD Certificates".
 fn flag(name: &str, value: &str) -> Result<bool, VenafiError> {
     Flag::of_text(value).map(|Flag(flag)| flag).ok_or_else(|| {
         let value: String = value.chars().take(60).collect();
@@ -105,7 +106,7 @@ fn flag(name: &str, value: &str) -> Result<bool, VenafiError> {
     })
 }
 
-/// What filters look at but states and thumbprints.
+/// The attributes that filters check, except states and thumbprints.
 struct Seen<'a> {
     folder: &'a str,
     name: &'a str,
@@ -113,17 +114,17 @@ struct Seen<'a> {
 }
 
 impl Filter {
-    /// Only certificates pass at which there is something to do, or something failed.
+    /// Whether only certificates match that have work to be done or failed work.
     pub fn wants_unfinished(&self) -> bool {
         self.stages.is_some() || self.above.is_some() || self.below.is_some() || self.in_error == Some(true)
     }
 
-    /// Whether it matters where a certificate's work stands.
+    /// Whether a filter checks the state of a certificate's work.
     pub fn is_of_lives(&self) -> bool {
         self.wants_unfinished() || self.in_error.is_some()
     }
 
-    /// Whether a list's row has what is asked for.
+    /// Whether a filter checks attributes of a list's row.
     pub fn is_of_rows(&self) -> bool {
         [&self.parents, &self.ancestors, &self.names, &self.common_names].into_iter().any(Option::is_some)
     }
@@ -144,7 +145,7 @@ impl Filter {
         self.thumbprints.as_ref().is_none_or(is_one) && self.takes(&Seen { folder, name, common_name })
     }
 
-    /// `life`: of the certificate as a whole; `None` where it has no device.
+    /// `life`: the state of the certificate as a whole; `None` if it has no device.
     pub fn takes_life(&self, life: Option<&Lifecycle>) -> bool {
         let stage = life.and_then(|life| life.stage).map(u16::from);
         self.in_error.is_none_or(|wanted| wanted == life.is_some_and(|life| life.in_error))
@@ -166,7 +167,7 @@ impl Filter {
     }
 }
 
-/// Venafi's name of a folder.
+/// Venafi's DN of a folder.
 pub(super) fn parent_dn(folder: &str) -> String {
     format!(r"\VED\Policy\{folder}")
 }
@@ -193,14 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_of_a_hundred_where_nothing_is_said() {
+    fn a_page_has_a_hundred_certificates_by_default() {
         assert_eq!(ListRequest::of("").unwrap(), ListRequest { limit: 100, offset: 0, filter: Filter::default() });
         let asked = ListRequest::of("limit=1000&Offset=7&OptionalFields=Issuer&OptionalFields=KeySize").unwrap();
         assert_eq!(asked, ListRequest { limit: 1000, offset: 7, filter: Filter::default() });
     }
 
     #[test]
-    fn what_cannot_be_asked_is_refused_by_its_name() {
+    fn an_invalid_parameter_is_refused_by_name() {
         for (query, text) in [
             ("Limit=0", "Limit is a number from 1 to 1000."),
             ("Limit=1001", "Limit is a number from 1 to 1000."),
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn names_have_no_letter_case_and_several_are_alternatives() {
+    fn filters_ignore_letter_case_and_several_values_are_alternatives() {
         for query in [
             "name=web-1",
             "Name=other,WEB-1",

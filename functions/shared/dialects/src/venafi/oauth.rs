@@ -1,4 +1,4 @@
-//! What a refused request under `/vedauth` is told: `{"error": "…", "error_description": "…"}` (RFC 6749 §5.2).
+//! The body of a refused request under `/vedauth`: `{"error": "…", "error_description": "…"}` (RFC 6749 §5.2).
 
 use std::error::Error as StdError;
 
@@ -16,18 +16,18 @@ use super::VenafiError;
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     InvalidRequest,
-    /// The password, the refresh token or its application is not right.
+    /// The password, the refresh token or its application is wrong.
     InvalidGrant,
     InvalidScope,
     UnsupportedGrantType,
     /// RFC 6750 §3.1.
     InvalidToken,
-    /// RFC 6749 §4.1.2.1, as are the others of which §5.2 has none.
+    /// This code and the next one are from RFC 6749 §4.1.2.1: §5.2 has none for these errors.
     ServerError,
     TemporarilyUnavailable,
 }
 
-/// A refusal. Its status, its text and its headers, and what lies behind it for the log, are a [`VenafiError`]'s.
+/// A refusal. The status, the text, the headers, and the cause for the log are those of a [`VenafiError`].
 #[derive(Debug)]
 pub struct OAuthError {
     code: Code,
@@ -43,25 +43,25 @@ impl OAuthError {
         Self::new(code, Kind::Invalid, text)
     }
 
-    /// One and the same whatever is wrong with name and password.
+    /// The same refusal whatever is wrong with the name and password.
     fn not_logged_in() -> Self {
         Self::invalid(Code::InvalidGrant, "The user name and the password do not belong together.")
     }
 
-    /// One and the same whatever is wrong with the refresh token.
+    /// The same refusal whatever is wrong with the refresh token.
     pub fn not_exchanged() -> Self {
         let text =
             "The refresh token is unknown, used, expired or revoked, or was given to another application: log in.";
         Self::invalid(Code::InvalidGrant, text)
     }
 
-    /// One and the same whatever is wrong with the bearer token.
+    /// The same refusal whatever is wrong with the bearer token.
     pub fn unauthenticated() -> Self {
         let text = "Send the header Authorization: Bearer TOKEN with a token that is valid here.";
         Self::new(Code::InvalidToken, Kind::Unauthenticated, text)
     }
 
-    /// A fault of ours.
+    /// An internal error.
     pub fn internal(cause: impl StdError + Send + Sync + 'static) -> Self {
         Refusal::internal(cause).into()
     }
@@ -90,7 +90,7 @@ impl From<Denied> for OAuthError {
 impl From<LedgerError> for OAuthError {
     fn from(error: LedgerError) -> Self {
         match error {
-            // Records of random ids, or that were looked at several times: the next attempt finds them otherwise.
+            // The conflict is over a random id, or remained after several attempts: the next request will not have it.
             LedgerError::Conflict => Refusal::unavailable(error).into(),
             _ => Refusal::from(error).into(),
         }
@@ -117,7 +117,7 @@ struct ErrorBody<'a> {
 impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
         let told = Json(ErrorBody { error: self.code, error_description: self.refusal.text() }).into_response();
-        // Another body; the status, the headers, and what is kept for the log, are the same.
+        // Only the body differs. Status, headers, and the cause for the log stay.
         let (mut head, _) = self.refusal.into_response().into_parts();
         head.headers.remove(CONTENT_LENGTH);
         Response::from_parts(head, told.into_body())

@@ -1,5 +1,5 @@
-//! Why a call is refused, in the words of Venafi's pages: the five texts of "POST Certificates/Retry", of which the first
-//! and the fourth go for every call, and that of "POST Certificates/Reset". All of them with status 400.
+//! Refusals with the texts of Venafi's pages: the five texts of "POST Certificates/Retry", of which the first and the
+//! fourth apply to every call, and the text of "POST Certificates/Reset". All have status 400.
 
 use std::fmt;
 
@@ -10,14 +10,15 @@ use thiserror::Error;
 
 use super::VenafiError;
 
-/// DNs are told as they were sent.
+/// DNs are repeated as they were sent.
 #[derive(Debug, Error)]
 pub enum Documented {
-    /// The certificate is not there, may not be seen, or may only be read: one answer, so that nobody learns from it what
-    /// there is. Of the five texts this one alone is true of each of these reasons. `call`: behind `Certificates/`.
+    /// The certificate does not exist, or the caller may not see it, or may only read it. All get the same answer, so
+    /// that it does not reveal which certificates exist. Of the five texts, only this one is true in every case.
+    /// `call`: the path after `Certificates/`.
     #[error("Access error. Certificates/{call} requires {needs} permissions for certificate [{named}].")]
     NoAccess { call: &'static str, needs: Right, named: String },
-    /// Those whose work was not added; that of all others was.
+    /// The applications whose work was not added. The work of all others was.
     #[error("{}", lines(.0.iter().map(ToString::to_string)))]
     Applications(Vec<Refused>),
     /// No work was added.
@@ -49,7 +50,7 @@ pub struct Failure {
     pub code: ResultCode,
 }
 
-/// Venafi's "Certificates WorkToDo result codes", written as their numbers: those that can happen here.
+/// The numbers of Venafi's "Certificates WorkToDo result codes" that can occur here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResultCode {
     DatabaseError = 100,
@@ -57,10 +58,10 @@ pub enum ResultCode {
     IdentifierDoesNotExist = 300,
 }
 
-/// So many are told; how many more there are, after them.
+/// Most lines in a text. A last line has the number of the omitted ones.
 const MOST_TOLD: usize = 20;
 
-/// One line each. Where one application is refused, the text is Venafi's and nothing else.
+/// One line for each refused application. For a single one, the text is exactly Venafi's.
 pub fn lines(refused: impl ExactSizeIterator<Item = String>) -> String {
     let more = refused.len().saturating_sub(MOST_TOLD);
     let mut lines: Vec<String> = refused.take(MOST_TOLD).collect();
@@ -82,7 +83,7 @@ impl fmt::Display for ResultCode {
     }
 }
 
-/// What exactly lies behind it is for the log.
+/// The cause is for the log only.
 impl From<&LedgerError> for Failure {
     fn from(error: &LedgerError) -> Self {
         match error {
@@ -152,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn several_devices_have_a_line_each_up_to_a_bound() {
+    fn each_device_has_a_line_up_to_a_limit() {
         let text = |count: usize| lines((0..count).map(|number| refused(&format!("bmc-{number}")).to_string()));
         assert_eq!(
             text(20).lines().filter(|line| line.starts_with("Failed to add work for application [")).count(),

@@ -35,7 +35,7 @@ struct Fixture {
     updated: Rule,
 }
 
-/// `ops` with a password, in a session that began at [`NOW`], and with [`TOKEN`], which was got for an identity.
+/// `ops` with a password, a session that began at [`NOW`], and [`TOKEN`], which was exchanged for an identity.
 fn items(edit: impl FnOnce(&mut PrincipalRecord)) -> HashMap<String, Item> {
     let mut ops = PrincipalRecord {
         password: Some(PasswordHash::of(PASSWORD, [7; 16]).unwrap()),
@@ -126,7 +126,7 @@ fn refused(answer: Result<String, Refusal>, kind: Kind, what: &str) {
 }
 
 #[tokio::test]
-async fn a_change_in_a_session_needs_its_token() {
+async fn a_change_in_a_session_needs_its_csrf_token() {
     let (cookie, csrf) = (format!("csrf={}; JSESSIONID={}", csrf(), id()), csrf());
     let cookie = (COOKIE.as_str(), cookie.as_str());
     let fixture = Fixture::new(items(|_| {}));
@@ -153,7 +153,7 @@ async fn a_change_in_a_session_needs_its_token() {
 }
 
 #[tokio::test]
-async fn a_session_ends_with_idleness_and_with_its_password() {
+async fn a_session_ends_when_idle_or_when_its_principal_changes() {
     let cookie = format!("JSESSIONID={}", id());
     let cookie = ("cookie", cookie.as_str());
     let fixture = Fixture::new(items(|_| {}));
@@ -185,7 +185,7 @@ async fn a_session_ends_with_idleness_and_with_its_password() {
 }
 
 #[tokio::test]
-async fn a_password_is_looked_at_and_counted_every_time() {
+async fn every_attempt_with_a_password_is_checked_and_counted() {
     let fixture = Fixture::new(items(|_| {}));
     let right = basic_of(&format!("ops:{PASSWORD}"));
     for header in [right.clone(), right.replace("Basic", "bASIC ")] {
@@ -209,7 +209,7 @@ async fn a_password_is_looked_at_and_counted_every_time() {
 }
 
 #[tokio::test]
-async fn who_guesses_waits_and_the_right_password_waits_too() {
+async fn a_lockout_refuses_the_right_password_too() {
     let number = |value: i64| AttributeValue::N(value.to_string());
     let attempts = [("failures", number(45)), ("counted", number(0)), ("expires", number(86_400))];
     let attempts: Item = attempts.map(|(name, value)| (name.to_owned(), value)).into();
@@ -223,7 +223,7 @@ async fn who_guesses_waits_and_the_right_password_waits_too() {
 }
 
 #[tokio::test]
-async fn a_bad_header_is_not_made_good_by_others() {
+async fn an_invalid_header_is_refused_despite_other_valid_credentials() {
     let fixture = Fixture::new(items(|_| {}));
     let cookie = format!("JSESSIONID={}", id());
     let (bearer, right) = (format!("Bearer {TOKEN}"), basic_of(&format!("ops:{PASSWORD}")));
@@ -245,7 +245,7 @@ async fn a_bad_header_is_not_made_good_by_others() {
 }
 
 #[tokio::test]
-async fn an_identitys_token_is_good_while_its_principal_has_it() {
+async fn an_identitys_token_is_valid_while_its_principal_has_it() {
     let bearer = [("authorization", &*format!("Bearer {TOKEN}"))];
     let with = |edit: fn(&mut HashMap<String, Item>)| {
         let mut items = items(|_| {});

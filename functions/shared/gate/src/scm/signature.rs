@@ -5,11 +5,12 @@
 //! signature = HMAC-SHA256(secret, SDK-HMAC-SHA256 \n X-Sdk-Date \n SHA-256 of canonical)
 //! ```
 //!
-//! Hashes and the signature are hexadecimal. The body's hash is always our own: a header `X-Sdk-Content-Sha256`, which
-//! the SDK would believe, and which says `UNSIGNED-PAYLOAD` for anything but JSON, does not take its place.
+//! Hashes and the signature are hexadecimal. The body's hash is always computed here. The header
+//! `X-Sdk-Content-Sha256`, which the SDK would use instead, and which is `UNSIGNED-PAYLOAD` for anything but JSON, is
+//! ignored.
 //!
-//! A signature does not tell `%2F` in a path from `/`, nor a path with a `/` at its end from the same without. That
-//! opens nothing: a signature is good for one request.
+//! A signature does not distinguish `%2F` in a path from `/`, nor a path with a `/` at its end from one without. An
+//! attacker gains nothing by this: the signature of a change is accepted once.
 
 use aws_lc_rs::hmac;
 use form_urlencoded::parse;
@@ -35,18 +36,18 @@ const WINDOW: Duration = Duration::minutes(15);
 const QUOTED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const QUOTED_PATH: &AsciiSet = &QUOTED.remove(b'/');
 
-/// A request that carries a signature. Whether that is right, its secret tells.
+/// A request with a signature that is not verified yet.
 pub(super) struct Signed {
     pub(super) access_key: AccessKeyId,
     date: OffsetDateTime,
-    /// What was signed.
+    /// The signed text.
     text: String,
     signature: [u8; 32],
 }
 
 impl Signed {
-    /// None where the header is not such a signature, where what it covers is not there exactly once, and where it does
-    /// not cover host and date.
+    /// `None` if the header is not such a signature, if a signed header does not occur exactly once, or if host and
+    /// date are not signed.
     pub(super) fn read(authorization: &str, parts: &Parts, body: &[u8]) -> Option<Self> {
         let mut fields = authorization.strip_prefix(ALGORITHM)?.strip_prefix(' ')?.split(',').map(str::trim);
         let access_key = fields.next()?.strip_prefix("Access=")?.parse().ok()?;
@@ -72,23 +73,23 @@ impl Signed {
         (now - self.date).abs() <= WINDOW
     }
 
-    /// In constant time.
+    /// Verifies the signature in constant time.
     pub(super) fn is_with(&self, secret: &[u8]) -> bool {
         hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, secret), self.text.as_bytes(), &self.signature).is_ok()
     }
 
-    /// Of the signature's bytes: in upper case it is the same.
+    /// Of the signature's bytes, so that upper-case and lower-case hexadecimal are the same.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.signature)
     }
 
-    /// Until then it has to be remembered: twice the window, for clocks that differ.
+    /// Until when the signature has to be remembered: twice the window, since clocks differ.
     pub(super) fn good_until(&self) -> OffsetDateTime {
         self.date + WINDOW * 2
     }
 }
 
-/// `names`: of the signed headers, as the client lists them: in lower case, sorted, each once.
+/// `names`: the signed headers as listed by the client, in lower case, sorted, each once.
 fn canonical(parts: &Parts, names: &str, body: &[u8]) -> Option<Vec<u8>> {
     let signed: Vec<&str> = names.split(';').collect();
     let well_formed = signed.is_sorted_by(|one, next| one < next) && !names.bytes().any(|c| c.is_ascii_uppercase());
@@ -110,8 +111,8 @@ fn canonical(parts: &Parts, names: &str, body: &[u8]) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// Behind API Gateway it is the event's `rawPath`, which no middleware has rewritten, and which may be decoded already:
-/// that changes nothing, but for a path with a literal `%`, which nothing here has.
+/// Behind API Gateway, this is the event's `rawPath`, which no middleware has rewritten. API Gateway may have decoded
+/// it already, which matters only for a literal `%`: no path here has one.
 fn path(parts: &Parts) -> Option<String> {
     let raw = Some(parts.raw_http_path()).filter(|path| !path.is_empty()).unwrap_or(parts.uri.path());
     let decoded = percent_decode_str(raw).decode_utf8().ok()?;
@@ -119,8 +120,8 @@ fn path(parts: &Parts) -> Option<String> {
     Some(format!("{}{slash}", utf8_percent_encode(&decoded, QUOTED_PATH)))
 }
 
-/// Sorted by name. Values of one name keep the order in which they came: the SDK sends them as it signed them, and sorts
-/// numbers as numbers.
+/// Sorted by name. Values of one name keep their order: the SDK sends them as it signed them, and sorts numbers as
+/// numbers.
 fn query(parts: &Parts) -> String {
     let mut pairs: Vec<_> = parse(parts.uri.query().unwrap_or_default().as_bytes()).collect();
     pairs.sort_by(|(one, _), (other, _)| one.cmp(other));

@@ -131,7 +131,7 @@ fn with_token(name: &str, value: &str) -> Request {
 }
 
 #[tokio::test]
-async fn the_vendors_signed_request_is_let_in_with_its_body() {
+async fn the_sdks_signed_request_is_admitted_with_its_body() {
     let fixture = Fixture::new().await;
     for vector in GOOD {
         let admitted = fixture.admit(vector.request()).await.unwrap_or_else(|_| panic!("{}", vector.target));
@@ -144,7 +144,7 @@ async fn the_vendors_signed_request_is_let_in_with_its_body() {
 }
 
 #[tokio::test]
-async fn a_signature_that_changes_something_is_good_once() {
+async fn the_signature_of_a_change_is_accepted_once() {
     let fixture = Fixture::new().await;
     let upper = || {
         let mut request = POST.request();
@@ -164,7 +164,7 @@ async fn a_signature_that_changes_something_is_good_once() {
 }
 
 #[tokio::test]
-async fn every_change_of_what_was_signed_is_refused_alike() {
+async fn any_change_to_a_signed_request_gets_the_same_refusal() {
     type Change = fn(&mut Request);
     fn put(request: &mut Request, name: &'static str, value: &'static str) {
         request.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -214,7 +214,7 @@ async fn every_change_of_what_was_signed_is_refused_alike() {
 }
 
 #[tokio::test]
-async fn what_the_signer_signs_wrongly_is_refused_alike() {
+async fn every_unacceptable_signature_gets_the_same_refusal() {
     let fixture = Fixture::new().await;
     for (number, vector) in BAD.into_iter().enumerate() {
         refused(fixture.admit(vector.request()).await, &format!("bad vector {number}"));
@@ -235,7 +235,7 @@ async fn clocks_may_differ_by_fifteen_minutes_either_way() {
 }
 
 #[tokio::test]
-async fn an_expired_key_is_refused_as_an_unknown_one_is() {
+async fn an_expired_key_is_refused_like_an_unknown_one() {
     let decrypt = || MockResponse::Output(DecryptOutput::builder().plaintext(Blob::new([3; 32])).build());
     let fixture = Fixture::with(|key| key.expires = Some(DATE), decrypt).await;
     refused(fixture.admit(PLAIN.request()).await, "an expired key");
@@ -244,7 +244,7 @@ async fn an_expired_key_is_refused_as_an_unknown_one_is() {
 }
 
 #[tokio::test]
-async fn a_key_is_as_good_as_its_principal_is() {
+async fn a_key_is_refused_after_its_principal_has_gone() {
     type Other = fn(&mut AccessKeyRecord);
     let others: [Other; 2] = [|key| key.epoch = 8, |key| key.principal = "gone".parse().unwrap()];
     for other in others {
@@ -269,7 +269,7 @@ async fn too_large_a_body_is_refused_before_any_lookup() {
 }
 
 #[tokio::test]
-async fn a_token_is_good_in_either_header_again_and_again() {
+async fn a_token_is_accepted_repeatedly_in_either_header() {
     let fixture = Fixture::new().await;
     for (name, value) in [("x-auth-token", TOKEN.to_owned()), ("authorization", format!("Bearer {TOKEN}"))] {
         for _ in 0..2 {
@@ -284,7 +284,7 @@ async fn a_token_is_good_in_either_header_again_and_again() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_valid_is_refused_alike() {
+async fn every_invalid_token_gets_the_same_refusal() {
     let fixture = Fixture::new().await;
     let refusals = [
         with_token("accept", "*/*"),
@@ -302,11 +302,11 @@ async fn a_token_that_is_not_valid_is_refused_alike() {
 }
 
 #[tokio::test]
-async fn an_opened_secret_is_kept_but_not_its_record() {
+async fn a_decrypted_secret_is_cached_but_not_its_record() {
     let fixture = Fixture::new().await;
     fixture.admit(PLAIN.request()).await.unwrap();
     fixture.admit(QUERY.request()).await.unwrap();
-    // Of the key and of its principal.
+    // Each request reads the key and its principal.
     assert_eq!((fixture.read.num_calls(), fixture.opened.num_calls()), (4, 1));
     fixture.gate.admit(AGENT.request(), LIMIT, DATE + KEPT).await.unwrap();
     assert_eq!(fixture.opened.num_calls(), 2);
@@ -314,7 +314,7 @@ async fn an_opened_secret_is_kept_but_not_its_record() {
 }
 
 #[tokio::test]
-async fn a_fault_of_ours_lets_nobody_in_and_tells_nothing() {
+async fn an_internal_error_admits_nobody_and_reveals_nothing() {
     let foreign = || {
         let error = InvalidCiphertextException::builder().meta(code("InvalidCiphertextException")).build();
         MockResponse::Error(DecryptError::InvalidCiphertextException(error))
@@ -337,7 +337,8 @@ async fn a_fault_of_ours_lets_nobody_in_and_tells_nothing() {
     assert_eq!(error.status(), StatusCode::INTERNAL_SERVER_ERROR);
 }
 
-/// The event of API Gateway's payload format 2.0, with the path as it was sent and as API Gateway may have decoded it.
+/// An event in API Gateway's payload format 2.0. `raw_path`: the path as it was sent, or as API Gateway may have
+/// decoded it.
 fn event(vector: &Vector, raw_path: &str) -> Request {
     let request = vector.request();
     let mut headers: HashMap<_, _> =
@@ -361,7 +362,7 @@ fn event(vector: &Vector, raw_path: &str) -> Request {
 }
 
 #[tokio::test]
-async fn behind_api_gateway_the_same_requests_are_let_in() {
+async fn behind_api_gateway_the_same_requests_are_admitted() {
     let ascii = GOOD.into_iter().filter(|vector| vector.headers.iter().all(|header| header.1.is_ascii()));
     for vector in ascii {
         let path = vector.target.split('?').next().unwrap();
@@ -369,7 +370,7 @@ async fn behind_api_gateway_the_same_requests_are_let_in() {
         for raw_path in [path, &decoded] {
             let fixture = Fixture::new().await;
             let mut request = event(vector, raw_path);
-            // As a router's middleware may.
+            // A router's middleware may lower-case the path.
             let folded = request.uri().to_string().to_ascii_lowercase();
             if request.uri().query().is_none() {
                 *request.uri_mut() = folded.parse().unwrap();

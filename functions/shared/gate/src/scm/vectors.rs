@@ -1,6 +1,6 @@
 //! Requests as PyPI `huaweicloudsdkcore` 3.1.219 signed them (`Signer.sign`, with a fixed `X-Sdk-Date`) and `requests`
-//! would have put them on the wire. [`WITHOUT_HOST`] and [`WITHOUT_DATE`] come from the same signer's parts, with one name
-//! taken from its list.
+//! would have put them on the wire. [`WITHOUT_HOST`] and [`WITHOUT_DATE`] come from parts of the same signer, with one
+//! name removed from its list of headers.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -16,7 +16,7 @@ pub(super) struct Vector {
     pub(super) method: &'static str,
     /// Path and query.
     pub(super) target: &'static str,
-    /// Beside those that [`Vector::request`] adds.
+    /// In addition to those that [`Vector::request`] adds.
     pub(super) headers: &'static [(&'static str, &'static str)],
     pub(super) body: &'static str,
     pub(super) names: &'static str,
@@ -123,7 +123,7 @@ pub(super) const UNSIGNED: Vector = Vector {
     signature: "2b0ee510abc05964d6016062d361295bb10f8ff9ab719a8bffaa8f197687ae08",
 };
 
-/// The caller named the hash of no body, and the SDK signed that.
+/// The caller sent the hash of an empty body, and the SDK signed it.
 pub(super) const LIE: Vector = Vector {
     method: "POST",
     target: IMPORT,
