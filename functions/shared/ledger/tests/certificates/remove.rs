@@ -52,7 +52,7 @@ fn deletes_with_a_trace(writes: &[TransactWriteItem]) -> bool {
 }
 
 #[tokio::test]
-async fn the_last_copy_deletes_the_leafs_item() {
+async fn the_last_copy_deletes_the_item_of_its_leaf() {
     let then = accepted(|writes| {
         let leaf = writes[2].delete().unwrap();
         deletes_with_a_trace(writes)
