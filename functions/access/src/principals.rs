@@ -221,8 +221,8 @@ fn nobody() -> LenovoError {
 
 fn taken(identity: &Identity) -> LenovoError {
     LenovoError::conflict(
-        format!("{identity} is somebody else's identity."),
-        "Take it from him first: `rootcast access revoke` with --iam or --oidc.",
+        format!("{identity} belongs to another principal."),
+        "Revoke it there first: `rootcast access revoke` with --iam or --oidc.",
     )
 }
 
@@ -239,7 +239,7 @@ async fn body<T: DeserializeOwned>(request: Request) -> Result<(T, Option<Zeroiz
     let password = match object.remove("password") {
         None | Some(Value::Null) => None,
         Some(Value::String(password)) => Some(Zeroizing::new(password)),
-        Some(_) => return Err(invalid("The attribute password is no text.".to_owned())),
+        Some(_) => return Err(invalid("The attribute password is not a string.".to_owned())),
     };
     let rest = T::deserialize(Value::Object(object));
     Ok((rest.map_err(|why| invalid(format!("The body has an attribute that is not valid: {why}.")))?, password))
@@ -250,7 +250,9 @@ async fn hashed(password: Zeroizing<String>) -> Result<PasswordHash, LenovoError
     let salt = random()?;
     let hashed = tokio::task::spawn_blocking(move || PasswordHash::of(&password, salt)).await;
     hashed.map_err(LenovoError::internal)?.map_err(|why| match why {
-        NoPassword::Length => LenovoError::invalid(format!("The password will not do: {why}."), "Choose another one."),
+        NoPassword::Length => {
+            LenovoError::invalid(format!("The password is not accepted: {why}."), "Choose another one.")
+        }
         NoPassword::Hashing(_) => LenovoError::internal(why),
     })
 }

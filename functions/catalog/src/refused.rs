@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use rootcast_core::job::{JobId, Refused};
+use rootcast_core::job::{Command, JobId, Refused};
 use rootcast_dialects::lenovo::LenovoError;
 use rootcast_operations::{JobRefusal, NotDone};
 
@@ -11,7 +11,7 @@ use crate::jobs::no_such_job;
 /// The command that was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
-    Steer,
+    Steer(Command),
     Retry,
     Waive,
 }
@@ -56,11 +56,12 @@ fn not_now(id: JobId, asked: Asked, why: Refused) -> LenovoError {
             format!("It ends by itself. Where devices failed, POST /jobs/{id}/resume tries them again afterwards."),
         ),
         (Asked::Waive, _) => LenovoError::conflict(
-            format!("Job {id} has ended: nobody waits for its devices."),
+            format!("Job {id} has ended: there is nothing to waive."),
             format!("GET /jobs/{id} shows how it ended."),
         ),
-        (Asked::Retry, why) => cannot("try anything again", &why),
-        (Asked::Steer, Refused::Rollover(why)) => cannot("do that", &why),
-        (Asked::Steer, Refused::Deployment(why)) => cannot("be resumed", &why),
+        (Asked::Retry, why) => cannot("retry devices", &why),
+        (Asked::Steer(Command::Pause), why) => cannot("be paused", &why),
+        (Asked::Steer(Command::Resume), why) => cannot("be resumed", &why),
+        (Asked::Steer(Command::Abort), why) => cannot("be aborted", &why),
     }
 }

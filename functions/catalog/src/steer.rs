@@ -58,7 +58,7 @@ async fn answer(app: &App, by: &Actor, id: JobId, command: Command) -> Answer {
 /// Returns the job after the command.
 pub(crate) async fn steer(parts: &Parts, by: &Actor, id: JobId, command: Command) -> Result<JobRecord, LenovoError> {
     let steered = parts.operations().steer(id, command, by).await;
-    let job = steered.map_err(|why| refused(id, Asked::Steer, why))?;
+    let job = steered.map_err(|why| refused(id, Asked::Steer(command), why))?;
     match &job {
         JobRecord::Rollover(_) => info!(caller = by.principal, job.id = %id, command = ?command, "job steered"),
         JobRecord::Deployment(_) => info!(caller = by.principal, job.id = %id, "deployment resumed"),

@@ -196,7 +196,7 @@ fn without_signatures(record: &BundleRecord) -> String {
     let missing = listed(&record.unsigned_by);
     if record.is_unsigned() {
         return format!(
-            "Nobody can sign bundle {} any more, for the keys of root generations {missing} are disabled, pending deletion or gone: the workers bring it to the devices, and devices that fetch it themselves cannot verify it.",
+            "Bundle {} can no longer be signed: the keys of root generations {missing} are disabled, pending deletion or gone. The workers bring it to the devices, and devices that fetch it themselves cannot verify it.",
             record.bundle.version
         );
     }

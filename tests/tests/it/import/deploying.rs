@@ -53,7 +53,7 @@ pub fn print(bundle: &Bundle) -> Value {
 }
 
 #[tokio::test]
-async fn devices_show_the_deployed_certificates_and_rollovers_recognise_them() {
+async fn deployed_certificates_are_shown_and_recognised_by_rollovers() {
     Stack::run(1, async |stack| {
         stack.found().await;
         stack.enrol_fleet().await;

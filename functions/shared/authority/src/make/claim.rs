@@ -65,7 +65,7 @@ impl CertificateAuthority {
         self.ledger.commit(Change { authority: Some(&authority), roots, ..Change::default() }).await?;
         authority.revision += 1;
         root.revision += u64::from(retried);
-        info!(root.generation = claim.generation, "a root that was left half made is finished");
+        info!(root.generation = claim.generation, "an interrupted root creation is resumed");
         Ok(Claimed { authority, claim, root, taken_over: true })
     }
 

@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn filters_ignore_letter_case_and_several_values_are_alternatives() {
+    fn filters_ignore_letter_case_and_values_are_alternatives() {
         for query in [
             "name=web-1",
             "Name=other,WEB-1",
