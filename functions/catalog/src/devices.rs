@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::extract::State;
-use rootcast_core::access::permission::Right;
+use rootcast_core::access::permission::{Operation, Right};
 use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, Pin, Profile, Slot};
 use rootcast_core::inventory::dn::application_dn;
@@ -10,7 +10,7 @@ use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
 use rootcast_drivers::observe;
 use rootcast_gate::{Kind, Principal};
-use rootcast_ledger::{DeviceRecord, Ledger, LedgerError};
+use rootcast_ledger::{DeviceRecord, Editor, Ledger, LedgerError};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::subject::DeviceSubject;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -66,8 +66,18 @@ pub(crate) fn no_such_device(id: &DeviceId) -> LenovoError {
     LenovoError::not_found(format!("There is no device {id}."), "GET /devices lists those that there are.")
 }
 
-/// Changes the attributes that are present; `null` removes a name, a slot or a subject. Pins are the approval; an empty
-/// list revokes it.
+/// What the caller may decide about a device's identity.
+pub(crate) fn editor(caller: &Principal) -> Editor<'_> {
+    Editor {
+        name: &caller.name,
+        may_approve: caller.may(Operation::ApproveDevice).is_ok(),
+        may_release: caller.may(Operation::Activate).is_ok(),
+    }
+}
+
+/// Changes the attributes that are present; `null` removes a name, a slot or a subject. All but the name are the
+/// device's identity: unless the caller may approve devices, a change puts the device back to pending. An empty list of
+/// pins does so in any case.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Edit {
@@ -88,12 +98,12 @@ fn said<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Optio
 }
 
 impl Edit {
-    fn check(&self, rules: &Rules<'_>) -> Result<(), String> {
+    fn check(&self, id: &DeviceId, rules: &Rules<'_>) -> Result<(), String> {
         if let Some(Some(name)) = &self.name {
             Rules::name(name)?;
         }
         self.address.as_ref().map_or(Ok(()), |address| rules.address(address))?;
-        self.credential.as_deref().map_or(Ok(()), |name| rules.credential(name))?;
+        self.credential.as_deref().map_or(Ok(()), |name| rules.credential(id, name))?;
         match self {
             Self {
                 name: None,
@@ -141,21 +151,85 @@ pub(crate) async fn edit(
 ) -> Result<Envelope<Device>, LenovoError> {
     let parts = app.parts().await?;
     let refused = |why: String| LenovoError::invalid(why, "Correct the body and send the request again.");
-    edit.check(&parts.into()).map_err(refused)?;
+    edit.check(&id, &parts.into()).map_err(refused)?;
     for _ in 0..ATTEMPTS {
         let before = load(&parts.ledger, &caller, Right::Write, &id).await?;
         let mut device = before.clone();
         edit.apply(&mut device).map_err(refused)?;
-        match parts.ledger.edit_device(&before, device, &caller.name, (parts.clock)()).await {
+        match parts.ledger.edit_device(&before, device, editor(&caller), (parts.clock)()).await {
             Err(LedgerError::Conflict) => {}
             written => {
                 let device = written?;
-                info!(caller = caller.name, device.id = %id, device.approved = !device.pins.is_empty(), "device edited");
+                info!(caller = caller.name, device.id = %id, device.approved = device.approved_version().is_some(), "device edited");
+                let waits = device.unapproved.is_some().then(|| {
+                    Message::done(
+                        format!("Device {id} is pending: its identity was changed."),
+                        "Jobs pass over it, and nothing is sent to it, until somebody with the permission approve-device approves it.",
+                    )
+                });
+                let answer = Envelope::success(device.into());
+                return Ok(match waits {
+                    Some(message) => answer.saying(message),
+                    None => answer,
+                });
+            }
+        }
+    }
+    Err(LedgerError::Conflict.into())
+}
+
+/// The identity that the caller has looked at, and the pins that it shall have if they are to be others.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct ApprovalRequest {
+    endpoint_revision: u64,
+    pins: Option<Vec<Pin>>,
+}
+
+pub(crate) async fn approve(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<DeviceId>,
+    Body(request): Body<ApprovalRequest>,
+) -> Result<Envelope<Device>, LenovoError> {
+    let parts = app.parts().await?;
+    for _ in 0..ATTEMPTS {
+        let before = load(&parts.ledger, &caller, Right::Read, &id).await?;
+        let pins = request.approves(&before)?;
+        match parts.ledger.approve_device(&before, pins, editor(&caller), (parts.clock)()).await {
+            Err(LedgerError::Conflict) => {}
+            written => {
+                let device = written?;
+                info!(caller = caller.name, device.id = %id, device.endpoint_revision = device.endpoint_revision, "device approved");
                 return Ok(Envelope::success(device.into()));
             }
         }
     }
     Err(LedgerError::Conflict.into())
+}
+
+impl ApprovalRequest {
+    /// The device's pins with the approval.
+    fn approves(&self, device: &DeviceRecord) -> Result<Vec<Pin>, LenovoError> {
+        let id = &device.id;
+        if self.endpoint_revision != device.endpoint_revision {
+            return Err(LenovoError::conflict(
+                format!(
+                    "The endpoint revision of device {id} is {}, not {}: its identity was changed meanwhile.",
+                    device.endpoint_revision, self.endpoint_revision
+                ),
+                "Compare the identity as it is now (GET /devices/{id}), and approve that one.",
+            ));
+        }
+        let pins = self.pins.as_deref().unwrap_or(&device.pins);
+        if pins.is_empty() {
+            return Err(LenovoError::invalid(
+                format!("Device {id} has no pin: it cannot be recognised."),
+                "Send pins: the fingerprints that GET /devices/{id}/fingerprint shows, once you have confirmed them.",
+            ));
+        }
+        Rules::pins(pins).map_err(|why| LenovoError::invalid(why, "Correct the body and send the request again."))
+    }
 }
 
 pub(crate) async fn delete(
@@ -166,7 +240,7 @@ pub(crate) async fn delete(
     let parts = app.parts().await?;
     let ledger = &parts.ledger;
     load(ledger, &caller, Right::Delete, &id).await?;
-    ledger.delete_device(&id, &caller.name, (parts.clock)()).await.map_err(|error| match error {
+    ledger.delete_device(&id, editor(&caller), (parts.clock)()).await.map_err(|error| match error {
         LedgerError::Conflict => LenovoError::conflict(
             format!("A worker is at device {id}."),
             "Wait until it is done: the device's lease says until when at most. Then delete it.",
@@ -237,6 +311,7 @@ mod tests {
     use rootcast_core::device::address::AddressPolicy;
     use rootcast_core::device::{Driver, Incarnation};
     use rootcast_gate::parse_json;
+    use serde_json::json;
 
     use super::*;
 
@@ -262,7 +337,7 @@ mod tests {
     fn edited(body: &str) -> Result<DeviceRecord, String> {
         let networks: AddressPolicy = "10.0.0.0/8".parse().unwrap();
         let edit: Edit = parse_json(body.as_bytes()).map_err(|error| error.text().to_owned())?;
-        edit.check(&Rules::new(&networks, "/rootcast/devices/"))?;
+        edit.check(&"bmc-1".parse().unwrap(), &Rules::new(&networks, "/rootcast/devices/"))?;
         let mut device = device();
         edit.apply(&mut device)?;
         Ok(device)
@@ -287,11 +362,18 @@ mod tests {
     }
 
     #[test]
-    fn pins_are_the_approval() {
-        let pin = format!("spki-sha256:{}", "ab".repeat(32));
-        let approved = edited(&format!(r#"{{"pins":["{pin}"]}}"#)).unwrap();
-        assert!(approved.approved_version().is_some() && approved.pins.len() == 1);
-        assert_eq!(edited(r#"{"pins":[]}"#).unwrap().approved_version(), None);
+    fn an_approval_is_of_the_identity_that_was_seen() {
+        let pin: Pin = format!("spki-sha256:{}", "ab".repeat(32)).parse().unwrap();
+        let approves = |body: serde_json::Value, device: &DeviceRecord| {
+            parse_json::<ApprovalRequest>(body.to_string().as_bytes()).unwrap().approves(device)
+        };
+        let pinned = DeviceRecord { endpoint_revision: 3, pins: vec![pin], ..device() };
+        assert_eq!(approves(json!({ "endpointRevision": 3 }), &pinned).unwrap(), [pin]);
+        let unseen = approves(json!({ "endpointRevision": 2 }), &pinned).unwrap_err();
+        assert!(unseen.status() == 409 && unseen.text().contains("is 3, not 2"), "{unseen:?}");
+        let bare = DeviceRecord { pins: Vec::new(), ..pinned };
+        assert_eq!(approves(json!({ "endpointRevision": 3, "pins": [pin] }), &bare).unwrap(), [pin]);
+        assert_eq!(approves(json!({ "endpointRevision": 3 }), &bare).unwrap_err().status(), 400);
     }
 
     #[test]

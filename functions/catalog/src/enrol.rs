@@ -6,16 +6,17 @@ use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use rootcast_core::access::permission::Right;
+use rootcast_core::access::permission::{Operation, Right};
 use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, ResultKind};
 use rootcast_gate::{BULK_BODY_LIMIT, Kind, Principal, Refusal, media_type, parse_json, read};
-use rootcast_ledger::DeviceRecord;
+use rootcast_ledger::{DeviceRecord, Unapproved};
 use rootcast_pki::subject::DeviceSubject;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tracing::info;
 
 use crate::app::{App, Parts};
@@ -41,7 +42,7 @@ pub(crate) async fn enrol(
     // Parsed in order, so that of two rows with one id the second is always refused.
     let parsed: Vec<Result<RequestedDevice, Outcome>> = rows
         .into_iter()
-        .map(|row| parse(row?, &rules, &mut seen).and_then(|wanted| wanted.may_be_created_by(&caller)))
+        .map(|row| parse(row?, &rules, &mut seen)?.may_be_created_by(&caller, (parts.clock)()))
         .collect();
     let results = store(parts, parsed).await?;
     let created = results.iter().filter(|row| row.result == Enrolment::Created).count();
@@ -141,7 +142,6 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<
     let refused = |why: String| Outcome::refused(shown.as_str(), why);
     let sent: Sent = serde_json::from_value(row).map_err(|why| refused(format!("{why}.")))?;
     rules.address(&sent.address).map_err(refused)?;
-    rules.credential(&sent.credential).map_err(refused)?;
     sent.name.as_deref().map_or(Ok(()), Rules::name).map_err(refused)?;
     let pins = Rules::pins(sent.pins.as_deref().unwrap_or_default()).map_err(refused)?;
     let id = match sent.id {
@@ -150,6 +150,7 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<
             id_of(&sent.address).ok_or_else(|| refused("no id can be made of the address: give one.".to_owned()))?
         }
     };
+    rules.credential(&id, &sent.credential).map_err(refused)?;
     if !seen.insert(id.clone()) {
         return Err(Outcome::refused(id.to_string(), "an earlier row of the same request has this id."));
     }
@@ -198,12 +199,16 @@ async fn store(parts: &Parts, parsed: Vec<Result<RequestedDevice, Outcome>>) -> 
 }
 
 impl RequestedDevice {
-    fn may_be_created_by(self, caller: &Principal) -> Result<Self, Outcome> {
+    /// The device is approved with its pins if the caller may approve devices.
+    fn may_be_created_by(mut self, caller: &Principal, now: OffsetDateTime) -> Result<Self, Outcome> {
         let id = &self.record.id;
         caller.require(Right::Create, &application_dn(id)).map_err(|denied| {
             let why = Refusal::from(denied);
             Outcome { kind: why.kind(), ..Outcome::refused(id.as_str(), why.text()) }
         })?;
+        if !self.record.pins.is_empty() && caller.may(Operation::ApproveDevice).is_err() {
+            self.record.unapproved = Some(Unapproved { by: caller.name.clone(), at: now, formerly: None });
+        }
         Ok(self)
     }
 
@@ -256,7 +261,7 @@ fn answer(results: Vec<Outcome>, single: bool) -> Response {
     if refused == 0 {
         let message = Message::done(
             format!("{total} devices are enrolled."),
-            "A device without pins is pending: jobs pass over it until its certificate's fingerprint is approved.",
+            "A device without pins, or enrolled without the permission approve-device, is pending: jobs pass over it until it is approved.",
         );
         return answer.saying(message).into_response();
     }

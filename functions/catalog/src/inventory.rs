@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use rootcast_core::device::address::{AddressPolicy, DeviceAddress};
-use rootcast_core::device::{Driver, Incarnation, Pin, Profile, Slot};
+use rootcast_core::device::credential::may_name;
+use rootcast_core::device::{DeviceId, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, Probe};
-use rootcast_ledger::DeviceRecord;
+use rootcast_ledger::{DeviceRecord, Identity, Unapproved};
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::subject::DeviceSubject;
 use serde::Serialize;
@@ -17,8 +18,6 @@ use crate::stamp::stamp;
 
 /// In characters.
 const LONGEST_NAME: usize = 256;
-/// <https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_PutParameter.html>
-const LONGEST_PARAMETER: usize = 1011;
 /// Replacing a device's certificate needs two pins: the old certificate's and the new key's.
 const MOST_PINS: usize = 8;
 
@@ -28,7 +27,7 @@ pub(crate) struct Device {
     id: String,
     /// Changes when the id is enrolled again.
     incarnation: Incarnation,
-    /// Grows with each change of address, pins, profile, slot or credential.
+    /// Grows with each change of address, pins, profile, slot, credential or subject.
     endpoint_revision: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
@@ -44,6 +43,9 @@ pub(crate) struct Device {
     pins: Vec<Pin>,
     /// Jobs skip pending devices.
     state: &'static str,
+    /// A changed identity that waits for its approval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unapproved: Option<UnapprovedView>,
     /// The imported certificate that the device was last proven to present.
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<CertificateId>,
@@ -70,6 +72,15 @@ struct HeldView {
 }
 
 #[derive(Debug, Serialize)]
+struct UnapprovedView {
+    by: String,
+    at: String,
+    /// The last approved identity, to be compared with the device's present attributes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    formerly: Option<Identity>,
+}
+
+#[derive(Debug, Serialize)]
 struct LastFailure {
     class: ErrorClass,
     message: String,
@@ -85,6 +96,7 @@ struct Lease {
 impl From<DeviceRecord> for Device {
     fn from(record: DeviceRecord) -> Self {
         let version = record.version();
+        let state = if record.approved_version().is_some() { "approved" } else { "pending" };
         let (ack, failure, at) = match record.held {
             Some(held) => (held.ack, held.failure, stamp(held.at)),
             None => (None, None, String::new()),
@@ -100,7 +112,12 @@ impl From<DeviceRecord> for Device {
             slot: record.slot,
             subject: record.subject,
             credential: record.credential,
-            state: if record.pins.is_empty() { "pending" } else { "approved" },
+            state,
+            unapproved: record.unapproved.map(|Unapproved { by, at, formerly }| UnapprovedView {
+                by,
+                at: stamp(at),
+                formerly,
+            }),
             pins: record.pins,
             certificate: record.certificate,
             held: ack.map(|ack| HeldView {
@@ -152,16 +169,14 @@ impl<'a> Rules<'a> {
         })
     }
 
-    pub(crate) fn credential(&self, name: &str) -> Result<(), String> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/');
-        let rest = name.strip_prefix(self.credential_prefix).unwrap_or_default();
-        if rest.is_empty() || rest.ends_with('/') || name.len() > LONGEST_PARAMETER || !name.chars().all(allowed) {
-            return Err(format!(
-                "credential is the name of the SSM parameter with the device's user name and password; here it begins with {}.",
-                self.credential_prefix
-            ));
+    pub(crate) fn credential(&self, id: &DeviceId, name: &str) -> Result<(), String> {
+        let prefix = self.credential_prefix;
+        if may_name(prefix, name, id) {
+            return Ok(());
         }
-        Ok(())
+        Err(format!(
+            "credential is the name of the SSM parameter with the device's user name and password: {prefix}{id}, or {prefix}shared/NAME for one that says itself for which addresses it is."
+        ))
     }
 
     pub(crate) fn name(name: &str) -> Result<(), String> {
@@ -242,17 +257,9 @@ mod tests {
         for refused in ["https://11.0.0.7", "https://169.254.169.254", "https://[::ffff:127.0.0.1]", "https://0x7f.1"] {
             assert!(address(refused).unwrap_err().contains("DeviceCidrs"), "{refused}");
         }
-        assert!(rules.credential("/rootcast/devices/rack-1/bmc_1").is_ok());
-        for refused in [
-            "",
-            "/rootcast/devices/",
-            "/other/bmc",
-            "rootcast/devices/x",
-            "/rootcast/devices/a b",
-            "/rootcast/devices/x/",
-        ] {
-            assert!(rules.credential(refused).is_err(), "{refused}");
-        }
+        let credential = |name: &str| rules.credential(&"bmc-1".parse().unwrap(), name);
+        assert!(credential("/rootcast/devices/bmc-1").is_ok() && credential("/rootcast/devices/shared/rack").is_ok());
+        assert!(credential("/rootcast/devices/bmc-2").unwrap_err().contains("/rootcast/devices/bmc-1"));
         assert!(
             Rules::name("Rack 1, unit 7 – Köln").is_ok() && Rules::name("a\nb").is_err() && Rules::name("").is_err()
         );

@@ -79,6 +79,7 @@ fn xclarity(app: App) -> Router {
         .on(routes::ENROL, enrol::enrol)
         .on(routes::DEVICE, devices::show)
         .on(routes::EDIT_DEVICE, devices::edit)
+        .on(routes::APPROVE_DEVICE, devices::approve)
         .on(routes::DELETE_DEVICE, devices::delete)
         .on(routes::OWN_CERTIFICATE, own::show)
         .on(routes::RENEW_OWN, own::renew)

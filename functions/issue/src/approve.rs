@@ -21,6 +21,13 @@ pub(crate) fn is_usable(reserved: &Reserved, signing: u32, now: OffsetDateTime) 
     reserved.generation == signing && reserved.spec.not_after >= now + SHORTEST
 }
 
+/// Only an approved identity gets a certificate.
+pub(crate) fn is_approved(device: &DeviceRecord) -> Result<(), Failure> {
+    let message = "The device's identity was changed and is not approved: nothing is signed for it.";
+    let refused = || Failure::new(ErrorClass::Unapproved, message).at(Stage::ApproveRequest);
+    device.approved_version().map(|_| ()).ok_or_else(refused)
+}
+
 /// The subject from the device's record, never from its CSR.
 pub(crate) fn subject(device: &DeviceRecord) -> Result<DeviceSubject, Failure> {
     if let Some(subject) = &device.subject {

@@ -6,7 +6,8 @@ use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_ledger::{
-    CertificateOrPending, CertificateRecord, Issuance, LedgerError, Reserved, RootRecord, SerialRecord, UseRecord,
+    CertificateOrPending, CertificateRecord, DeviceRecord, Issuance, LedgerError, Reserved, RootRecord, SerialRecord,
+    UseRecord,
 };
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::crl::CrlShard;
@@ -52,11 +53,13 @@ impl App {
             .ok_or_else(|| Fault::Final(no_root("The root that signs has no certificate.")))?;
         self.vault.confirm(key, certificate).await.map_err(|error| vault(error, Stage::PostCsr))?;
         let signer = Signer { root: &root, key, certificate };
+        let device = self.ledger.device(&binding.device).await?.ok_or(LedgerError::Conflict)?;
+        approve::is_approved(&device).map_err(Fault::Final)?;
         let now = (self.clock)();
         let reserved = binding.issuance.as_ref().and_then(|issuance| issuance.reserved.clone());
         let spec = match reserved.filter(|reserved| approve::is_usable(reserved, root.generation, now)) {
             Some(reserved) => reserved.spec,
-            None => self.reserve(binding, &request, &signer, now).await?,
+            None => self.reserve(binding, &device, &request, &signer, now).await?,
         };
         self.sign(binding, &request, &spec, &signer).await
     }
@@ -73,12 +76,12 @@ impl App {
     async fn reserve(
         &self,
         binding: &mut UseRecord,
+        device: &DeviceRecord,
         request: &SigningRequest,
         signer: &Signer<'_>,
         now: OffsetDateTime,
     ) -> Result<LeafSpec, Fault> {
-        let device = self.ledger.device(&binding.device).await?.ok_or(LedgerError::Conflict)?;
-        let subject = approve::subject(&device).map_err(Fault::Final)?;
+        let subject = approve::subject(device).map_err(Fault::Final)?;
         let generation = signer.root.generation;
         let issuer = (generation, signer.certificate);
         let serial = random_serial()?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use rootcast_core::deployment::lifecycle::{Entry, Stage};
+use rootcast_core::device::credential::is_own;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
 use rootcast_core::job::visit::{self, Opening, Patience, TaskAttempt, Tries, Working};
@@ -195,11 +196,21 @@ impl App {
 
     /// The record of earlier visits decides whether there is another one.
     fn open(&self, attempt: &mut Attempt, device: DeviceRecord, now: OffsetDateTime) {
+        let approved = device.approved_version().is_some();
         let opening = visit::open(attempt.task(), device.tries.as_ref(), device.begun, now);
         attempt.tries.clone_from(&device.tries);
         attempt.working.clone_from(&device.working);
         attempt.device = Some(device);
         match opening {
+            Opening::Visit if !approved => {
+                let message = "The device's identity was changed and is not approved: nothing was sent to it.";
+                let failure = Failure::new(ErrorClass::Unapproved, message);
+                let failure = match attempt.goal.stage() {
+                    Some(stage) => failure.at(stage),
+                    None => failure,
+                };
+                attempt.next = Some(self.after(attempt, failure));
+            }
             Opening::Visit => {}
             Opening::Wait { until } => attempt.next = Some(AfterVisit::Again { seconds: seconds(until - now) }),
             Opening::Record(tries) => {
@@ -243,13 +254,27 @@ impl App {
         let credentials = self.credentials(names).await;
         for attempt in attempts.iter_mut().filter(|attempt| attempt.is_open()) {
             let Some(device) = &attempt.device else { continue };
-            match credentials.get(&device.credential).cloned() {
+            let read = credentials.get(&device.credential).cloned();
+            match read.map(|read| read.and_then(|credential| self.belongs(credential, device))) {
                 Some(Ok(credential)) => attempt.credential = Some(credential),
                 Some(Err(failure)) => attempt.next = Some(self.after(attempt, failure)),
                 None => attempt.next = Some(AfterVisit::Soon),
             }
         }
         attempts
+    }
+
+    /// Whatever the record says: a credential is sent to its own device, or to an address that it names itself.
+    fn belongs(&self, credential: Credential, device: &DeviceRecord) -> Result<Credential, Failure> {
+        let Endpoint { address, .. } = endpoint(device)?;
+        if is_own(&self.credential_prefix, &device.credential, &device.id) || credential.is_for(&address) {
+            return Ok(credential);
+        }
+        let message = format!(
+            "The parameter {} is not the device's own, and does not say that it is for {address}.",
+            device.credential
+        );
+        Err(Failure::new(ErrorClass::Credential, message))
     }
 
     /// The error class and the number of tries decide: again later, or failed.

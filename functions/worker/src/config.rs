@@ -22,6 +22,7 @@ impl App {
             sealer: Sealer::new(&aws_sdk_kms::Client::new(&config), variable::<String>("SEALING_KEY_ARN")?),
             events: Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?),
             redfish: Redfish::new(Arc::new(variable("DEVICE_CIDRS")?)),
+            credential_prefix: variable("CREDENTIAL_PREFIX")?,
             control_queue: variable("CONTROL_QUEUE_URL")?,
             task_queue: variable("TASK_QUEUE_URL")?,
             issue_queue: variable("ISSUE_QUEUE_URL")?,

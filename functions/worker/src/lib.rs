@@ -54,6 +54,8 @@ pub struct App {
     pub sealer: Sealer,
     pub events: Events,
     pub redfish: Redfish,
+    /// Where the devices' own credentials lie: the prefix and the device's id.
+    pub credential_prefix: String,
     pub control_queue: String,
     pub task_queue: String,
     pub issue_queue: String,

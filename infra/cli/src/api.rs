@@ -15,7 +15,10 @@ use url::{Host, Url};
 
 pub(crate) use self::{
     problem::{ApiError, Message, Refusal},
-    wire::{Counts, Deployment, Device, Fingerprint, Job, Proofs, Rollover, RootDetails, Task, Tries, WaveView, Work},
+    wire::{
+        Counts, Deployment, Device, Fingerprint, Identity, Job, Proofs, Rollover, RootDetails, Task, Tries, WaveView,
+        Work,
+    },
 };
 use crate::{exit::Usage, profile::Access};
 

@@ -30,7 +30,7 @@ async fn every_refusal_is_in_the_vendors_envelope() {
         stack.enrol_fleet().await;
         let device = stack.devices().next().unwrap();
         let other = json!({ "id": device.id, "address": "https://127.0.0.2", "driver": "redfish", "profile": "dmtf",
-            "credential": format!("{PREFIX}x") });
+            "credential": format!("{PREFIX}{}", device.id) });
         api.post("/devices", other).await.refused(409);
         stack.local.fleet.stop(&device.id).await.unwrap();
         api.get(&format!("/devices/{}/fingerprint", device.id)).await.refused(502);

@@ -23,7 +23,7 @@ const QUIET: Duration = Duration::from_secs(45 * 60);
 pub async fn put_right(world: &World, all: bool) {
     for (id, known) in world.cloud.truth.devices() {
         world.give_credential(&id, known.address);
-        world.give_credential(&format!("{id}-other"), known.address);
+        world.give_credential(&format!("shared/{id}"), known.address);
         if all || known.approved {
             approve(world, &id).await;
             _ = world.ask("PATCH", &format!("/devices/{id}"), json!({ "profile": "openbmc" })).await;

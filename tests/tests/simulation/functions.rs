@@ -310,6 +310,7 @@ fn app(function: Function, clients: Clients, network: Network) -> App {
             sealer,
             events,
             redfish: Redfish::over(Arc::new(network), Arc::new("10.0.0.0/8".parse().unwrap())),
+            credential_prefix: "/devices/".to_owned(),
             control_queue,
             task_queue,
             issue_queue,

@@ -56,9 +56,9 @@ async fn act(world: &World) {
         72..77 => approve(world, id).await,
         77..79 => _ = world.ask("PATCH", &device, json!({ "pins": [] })).await,
         79..82 => {
-            let other = format!("/devices/{id}-other");
+            let other = format!("/devices/shared/{id}");
             let address = devices[*id].address;
-            world.give_credential(&format!("{id}-other"), address);
+            world.give_credential(&format!("shared/{id}"), address);
             _ = world.ask("PATCH", &device, json!({ "credential": other })).await;
         }
         82..84 => {

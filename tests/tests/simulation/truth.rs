@@ -20,7 +20,7 @@ use crate::openbmc::Bmc;
 /// A device as its operators know it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Known {
-    /// Address, pins, profile, slot and credential.
+    /// Address, pins, profile, slot, credential and subject.
     endpoint: Value,
     pub address: SocketAddr,
     pub approved: bool,
@@ -91,10 +91,12 @@ impl Truth {
             }
             return;
         };
-        let endpoint = json!([row["address"], row["pins"], row["profile"], row["slot"], row["credential"]]);
+        let endpoint =
+            json!([row["address"], row["pins"], row["profile"], row["slot"], row["credential"], row["subject"]]);
         let address = row["address"].as_str().unwrap_or_default().trim_start_matches("https://");
         let address = address.parse().unwrap_or_else(|_| format!("{address}:443").parse().unwrap());
-        let approved = row["pins"].as_array().is_some_and(|pins| !pins.is_empty());
+        let has_pins = row["pins"].as_array().is_some_and(|pins| !pins.is_empty());
+        let approved = has_pins && row["unapproved"].is_null();
         let before = devices.get(id);
         if let Some(known) = before.filter(|known| known.approved && (known.address != address || !approved)) {
             self.left.lock().unwrap().insert(known.address, clock::age());

@@ -202,8 +202,11 @@ impl World {
     }
 
     pub fn credential(&self, id: &str, password: &str) {
-        let value = json!({ "username": USER, "password": password }).to_string();
-        self.cloud.services.set_parameter(format!("/devices/{id}"), value);
+        let mut value = json!({ "username": USER, "password": password });
+        if id.starts_with("shared/") {
+            value["addresses"] = json!(["10.0.0.0/8"]);
+        }
+        self.cloud.services.set_parameter(format!("/devices/{id}"), value.to_string());
     }
 
     /// `PUT /signingCertificate`: returns the job's id, if there is a job.

@@ -1,6 +1,7 @@
 //! A managed device: its address, its protocol, and how it is authenticated.
 
 pub mod address;
+pub mod credential;
 
 use std::fmt;
 use std::str::FromStr;

@@ -302,6 +302,15 @@ impl Job {
             && (pass == Pass::Withdraw || !self.abort_requested)
     }
 
+    /// Whether a gate of this job is still to open: to the root's first signature, or to the end of an abort.
+    pub fn has_closed_gate(&self) -> bool {
+        match self.phase {
+            Phase::Ended => false,
+            Phase::Withdraw => self.withdrawn.is_none(),
+            _ => self.activated.is_none(),
+        }
+    }
+
     /// Whether the device lies in the part of the fleet that the pass has been sent to.
     pub fn is_taken(&self, device: &DeviceId) -> bool {
         self.cursor.is_past(self.id, device) && self.bound.as_ref().is_none_or(|bound| bound.is_past(self.id, device))

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 use http::StatusCode;
+use rootcast_core::access::permission::Operation;
 use rootcast_ledger::LedgerError;
 use rootcast_seal::SealError;
 use serde_json::Value;
@@ -184,7 +185,8 @@ impl Refusal {
     }
 }
 
-/// A ledger error is an internal error, except for a conflict, a transient error and a record that is too large.
+/// A ledger error is an internal error, except for a conflict, a transient error, a record that is too large, and a
+/// device that a rollover waits for.
 impl From<LedgerError> for Refusal {
     fn from(error: LedgerError) -> Self {
         match error {
@@ -194,6 +196,14 @@ impl From<LedgerError> for Refusal {
                 "Look at it as it is now, and send the request again if it is still wanted.",
             ),
             LedgerError::Transient { .. } => Self::unavailable(error),
+            LedgerError::Awaited { job, device } => Self::new(
+                Kind::Forbidden,
+                format!(
+                    "Job {job} waits for device {device}: to take it out of the fleet now needs the permission {}.",
+                    Operation::Activate
+                ),
+                "Wait until the device has proven what it holds or the job has ended, or ask somebody with this permission to waive the device.",
+            ),
             LedgerError::TooLarge { what, .. } => Self::new(
                 Kind::TooLarge,
                 format!("The record of the {what} would be larger than it can be kept."),

@@ -127,6 +127,7 @@ table! {
     ENROL: Catalog Post "/devices" needs Needs::Right(Right::Create, Device);
     DEVICE: Catalog Get "/devices/{device}" needs READ_DEVICE;
     EDIT_DEVICE: Catalog Patch "/devices/{device}" needs WRITE_DEVICE;
+    APPROVE_DEVICE: Catalog Post "/devices/{device}/approval" needs Needs::Operation(Operation::ApproveDevice, Device);
     DELETE_DEVICE: Catalog Delete "/devices/{device}" needs Needs::Right(Right::Delete, Device);
     OWN_CERTIFICATE: Catalog Get "/devices/{device}/certificate" needs READ_DEVICE;
     RENEW_OWN: Catalog Post "/devices/{device}/certificate" needs WRITE_DEVICE;

@@ -5,8 +5,9 @@ mod record;
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
-use rootcast_core::device::{DeviceId, SHARDS};
-use rootcast_core::job::Pass;
+use rootcast_core::device::{DeviceId, DeviceVersion, Pin, SHARDS};
+use rootcast_core::job::{JobId, JobRecord, Pass};
+use rootcast_core::rollover::survey::{Demand, Finding, find};
 use time::OffsetDateTime;
 
 use crate::authority::Authority;
@@ -15,9 +16,10 @@ use crate::departures::{Departure, Leave};
 use crate::fleet::FleetChange;
 use crate::item::{Item, from_item, id_key, number, to_item};
 use crate::joining::Joining;
+use crate::tasks::TaskKey;
 use crate::{Ledger, LedgerError};
 
-pub use self::record::{DeviceRecord, ObservedTrustStore};
+pub use self::record::{DeviceRecord, Editor, Identity, ObservedTrustStore, Unapproved};
 
 /// Tries of a write despite concurrent changes to the device.
 const ATTEMPTS: u32 = 5;
@@ -25,8 +27,18 @@ const ATTEMPTS: u32 = 5;
 /// the joining list), sixteen for the fleet's shards, one for the authority.
 const ENROLLED_AT_ONCE: usize = 27;
 /// Attributes that an operator's edit changes, directly or indirectly.
-const EDITED: [&str; 9] =
-    ["name", "address", "profile", "slot", "subject", "credential", "pins", "endpointRevision", "revision"];
+const EDITED: [&str; 10] = [
+    "name",
+    "address",
+    "profile",
+    "slot",
+    "subject",
+    "credential",
+    "pins",
+    "unapproved",
+    "endpointRevision",
+    "revision",
+];
 
 #[derive(Debug)]
 pub struct Page<T> {
@@ -121,27 +133,49 @@ impl Ledger {
         Ok(Page { items: items.collect::<Result<_, _>>()?, next })
     }
 
-    /// Writes an operator's edit of the device, which is `before` as it was read. Only attributes that an operator may
-    /// edit are written, so a worker's lease and findings stay. A change of address, pins or similar voids earlier
-    /// proofs. If the approval is revoked, a running rollover records the departure. `by`: the principal. Returns the
-    /// device after the edit.
+    /// Writes an edit of the device, which is `before` as it was read. Only attributes that a person may edit are
+    /// written, so a worker's lease and findings stay. A change of its identity voids earlier proofs, and needs an
+    /// approval. If the device so leaves the fleet, a running rollover records the departure. Returns the device after
+    /// the edit.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] if the device was edited since it was read, or deleted.
+    /// [`LedgerError::Conflict`] if the device was edited since it was read, or deleted; [`LedgerError::Awaited`].
     pub async fn edit_device(
         &self,
         before: &DeviceRecord,
         after: DeviceRecord,
-        by: &str,
+        editor: Editor<'_>,
         now: OffsetDateTime,
     ) -> Result<DeviceRecord, LedgerError> {
-        let moved = !before.is_same_endpoint(&after);
-        let edited = DeviceRecord {
-            revision: before.revision + 1,
-            endpoint_revision: before.endpoint_revision + u64::from(moved),
-            ..after
-        };
+        let edited = before.edited(after, editor, now);
+        self.write_edited(before, edited, editor, now).await
+    }
+
+    /// Approves the identity of the device, which is `before` as it was read, with these pins. Returns the device as it
+    /// is then.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if the device was edited since it was read, or deleted.
+    pub async fn approve_device(
+        &self,
+        before: &DeviceRecord,
+        pins: Vec<Pin>,
+        editor: Editor<'_>,
+        now: OffsetDateTime,
+    ) -> Result<DeviceRecord, LedgerError> {
+        let edited = before.edited(DeviceRecord { pins, ..before.clone() }, editor, now);
+        self.write_edited(before, DeviceRecord { unapproved: None, ..edited }, editor, now).await
+    }
+
+    async fn write_edited(
+        &self,
+        before: &DeviceRecord,
+        edited: DeviceRecord,
+        editor: Editor<'_>,
+        now: OffsetDateTime,
+    ) -> Result<DeviceRecord, LedgerError> {
         // The device that failed to join was another one; a job's tries end with its task.
+        let moved = before.endpoint_revision != edited.endpoint_revision;
         let forgets = moved && before.tries.as_ref().is_some_and(|tries| tries.task.pass == Pass::Join);
         let mut writes = vec![self.edited(before.revision, &edited, forgets)?];
         let change = FleetChange::between(Some(before), Some(&edited), &edited.id);
@@ -149,7 +183,7 @@ impl Ledger {
             let authority = self.authority().await?;
             writes.extend(self.change_fleet([change], authority.running)?);
             writes.extend(self.joining(&[&edited], &authority, now)?);
-            writes.extend(self.leaving(before, Some(&edited), &authority, by, now)?);
+            writes.extend(self.leaving(before, Some(&edited), &authority, editor, now).await?);
         }
         self.transact(writes).await?;
         Ok(edited)
@@ -189,30 +223,58 @@ impl Ledger {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// The record of a device that leaves the fleet during a rollover.
-    fn leaving(
+    /// The record of a device that leaves the fleet during a rollover. Whoever takes out a device that the rollover
+    /// waits for lets the root sign without its proof.
+    async fn leaving(
         &self,
         before: &DeviceRecord,
         after: Option<&DeviceRecord>,
         authority: &Authority,
-        by: &str,
+        editor: Editor<'_>,
         now: OffsetDateTime,
     ) -> Result<Option<TransactWriteItem>, LedgerError> {
         let stays = after.is_some_and(|after| after.approved_version().is_some());
         let (Some(job), Some(version), false) = (authority.running, before.approved_version(), stays) else {
             return Ok(None);
         };
+        if !editor.may_release && self.awaits(job, &before.id, version).await? {
+            return Err(LedgerError::Awaited { job, device: before.id.clone() });
+        }
         let how = if after.is_some() { Leave::Pending } else { Leave::Deleted };
-        let departure = Departure { device: before.id.clone(), how, version, by: by.to_owned(), at: now };
+        let departure = Departure { device: before.id.clone(), how, version, by: editor.name.to_owned(), at: now };
         self.put_departure(job, &departure).map(Some)
     }
 
+    /// Whether the rollover's gate is closed and waits for a proof of this version of the device. A waiver by name
+    /// replaces the proof.
+    async fn awaits(&self, job: JobId, device: &DeviceId, version: DeviceVersion) -> Result<bool, LedgerError> {
+        let (jobs, _) = self.jobs_and_tasks([job], &[]).await?;
+        let rollover = match jobs.get(&job) {
+            Some(JobRecord::Rollover(rollover)) if rollover.has_closed_gate() => rollover,
+            _ => return Ok(false),
+        };
+        let key = TaskKey { job, pass: rollover.pass(), device: device.clone() };
+        let (_, tasks) = self.jobs_and_tasks([], std::slice::from_ref(&key)).await?;
+        // Its proof may be old: the device held the bundle when it left.
+        let demand = Demand { bundle_version: rollover.bundle_version, since: OffsetDateTime::UNIX_EPOCH };
+        let finding = find(Some(version), tasks.get(&key), demand);
+        // An abort that has not begun to withdraw has no proofs yet.
+        let withdraws = rollover.abort_requested == (rollover.pass() == Pass::Withdraw);
+        Ok(!withdraws || !matches!(finding, Finding::Proven { .. } | Finding::Waived))
+    }
+
     /// Deletes a device with its uses, and decrements the counts of its certificates. A running rollover records the
-    /// departure. `by`: the principal.
+    /// departure.
     ///
     /// # Errors
-    /// [`LedgerError::Conflict`] if a worker holds the device's lease, or the device keeps changing.
-    pub async fn delete_device(&self, id: &DeviceId, by: &str, now: OffsetDateTime) -> Result<(), LedgerError> {
+    /// [`LedgerError::Conflict`] if a worker holds the device's lease, or the device keeps changing;
+    /// [`LedgerError::Awaited`].
+    pub async fn delete_device(
+        &self,
+        id: &DeviceId,
+        editor: Editor<'_>,
+        now: OffsetDateTime,
+    ) -> Result<(), LedgerError> {
         for _ in 0..ATTEMPTS {
             let Some(device) = self.device(id).await? else { return Ok(()) };
             if device.lease.as_ref().is_some_and(|lease| now < lease.until) {
@@ -223,7 +285,7 @@ impl Ledger {
                 let authority = self.authority().await?;
                 writes.extend(self.change_fleet([FleetChange::between(Some(&device), None, &device.id)], None)?);
                 writes.push(authority.demand_as_read(self.certificates()?)?);
-                writes.extend(self.leaving(&device, None, &authority, by, now)?);
+                writes.extend(self.leaving(&device, None, &authority, editor, now).await?);
             }
             for binding in &self.uses_of_devices([&device]).await? {
                 writes.push(self.drop_use(binding)?);

@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::JobId;
 use thiserror::Error;
 
 use crate::retries::is_passing;
@@ -25,6 +27,9 @@ pub enum LedgerError {
     /// Nothing was written.
     #[error("the record of {what} would have {bytes} bytes, more than DynamoDB takes")]
     TooLarge { what: &'static str, bytes: usize },
+    /// The device may not leave the fleet: the rollover waits for its proof. Nothing was written.
+    #[error("job {job} waits for device {device}")]
+    Awaited { job: JobId, device: DeviceId },
     #[error("the environment variable {0} is not set")]
     Unconfigured(&'static str),
 }

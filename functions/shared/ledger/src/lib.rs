@@ -46,7 +46,7 @@ pub use commit::{Change, Dispatched};
 pub use conducting::Conducting;
 pub use departures::{Departure, Leave};
 pub use deployments::{NewUse, RunningPage};
-pub use devices::{DeviceRecord, ObservedTrustStore, Page};
+pub use devices::{DeviceRecord, Editor, Identity, ObservedTrustStore, Page, Unapproved};
 pub use environment::{Misconfigured, Tables, variable};
 pub use error::LedgerError;
 pub use expiring::Expiring;

@@ -19,8 +19,8 @@ use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
 use rootcast_core::job::{JobId, Pass};
 use rootcast_ledger::{
-    DeviceRecord, Lease, Ledger, LedgerError, MOST_BINDINGS, MOST_BINDINGS_OF_DEVICE, NewUse, Proven, Settlement,
-    Tables, TaskKey, UseRecord,
+    DeviceRecord, Editor, Lease, Ledger, LedgerError, MOST_BINDINGS, MOST_BINDINGS_OF_DEVICE, NewUse, Proven,
+    Settlement, Tables, TaskKey, UseRecord,
 };
 use rootcast_pki::fingerprint::Fingerprint;
 use time::OffsetDateTime;
@@ -34,6 +34,8 @@ fn certificate(number: u32) -> CertificateId {
 fn pin(text: &str) -> Pin {
     Pin::Key(Fingerprint::of(text.as_bytes()))
 }
+
+const OPS: Editor<'static> = Editor { name: "ops", may_approve: true, may_release: true };
 
 fn device(id: &str, bindings: &[u32]) -> DeviceRecord {
     let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc".to_owned());
@@ -294,7 +296,7 @@ async fn deleting_a_device_deletes_all_its_uses() {
         "delete scs0000000000004 use#bmc-1",
         "update scs0000000000004 ADD uses :more, revision :one [:more=-1 :one=1]",
     ]);
-    ledger(&[&there, &rolling(), &uses, &written]).delete_device(&"bmc-1".parse().unwrap(), "ops", NOW).await.unwrap();
+    ledger(&[&there, &rolling(), &uses, &written]).delete_device(&"bmc-1".parse().unwrap(), OPS, NOW).await.unwrap();
 }
 
 #[tokio::test]
@@ -302,7 +304,7 @@ async fn a_leased_device_is_not_deleted() {
     let until = NOW + time::Duration::MINUTE;
     let held = DeviceRecord { lease: Some(Lease { owner: "worker".to_owned(), until }), ..device("bmc-1", &[]) };
     let there = read(&held);
-    let error = ledger(&[&there]).delete_device(&held.id, "ops", NOW).await.unwrap_err();
+    let error = ledger(&[&there]).delete_device(&held.id, OPS, NOW).await.unwrap_err();
     assert!(matches!(error, LedgerError::Conflict), "{error:?}");
 }
 
@@ -315,7 +317,7 @@ async fn a_full_device_is_deleted_in_one_transaction() {
         .match_requests(|request| request.transact_items().len() == 97)
         .then_output(|| TransactWriteItemsOutput::builder().build());
     let there = read(&device("bmc-1", &numbers));
-    ledger(&[&there, &rolling(), &uses, &written]).delete_device(&"bmc-1".parse().unwrap(), "ops", NOW).await.unwrap();
+    ledger(&[&there, &rolling(), &uses, &written]).delete_device(&"bmc-1".parse().unwrap(), OPS, NOW).await.unwrap();
     assert_eq!(written.num_calls(), 1);
 }
 

@@ -12,7 +12,9 @@ use thiserror::Error;
 pub enum DeviceRefusal {
     #[error("There is no such device: GET /devices lists those that there are.")]
     NoDevice,
-    #[error("The device is not approved: PATCH /devices/{{id}} with the pin of the certificate that it shows.")]
+    #[error(
+        "The device is not approved: somebody with the permission approve-device approves it first (`rootcast device approve`)."
+    )]
     NotApproved,
     #[error(
         "A device of profile {0} takes no private key, only certificates for keys of its own; devices of the profiles dmtf and openbmc take one."
@@ -36,7 +38,7 @@ pub(crate) fn judge(
     uses: &[UseRecord],
 ) -> Result<NewUse, DeviceRefusal> {
     let device = device.ok_or(DeviceRefusal::NoDevice)?;
-    if device.pins.is_empty() {
+    if device.approved_version().is_none() {
         return Err(DeviceRefusal::NotApproved);
     }
     if !device.profile.has_web_server() && work == Work::Issue {

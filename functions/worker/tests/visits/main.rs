@@ -87,6 +87,7 @@ impl World {
             sealer: Sealer::new(&client!(aws_sdk_kms, aws), "none"),
             events: Events::new(client!(aws_sdk_eventbridge, aws), "default"),
             redfish: Redfish::new(Arc::new("127.0.0.1".parse().unwrap())),
+            credential_prefix: "/rootcast/devices/".to_owned(),
             control_queue: "https://sqs.invalid/control".to_owned(),
             task_queue: "https://sqs.invalid/task".to_owned(),
             issue_queue: "https://sqs.invalid/issue".to_owned(),

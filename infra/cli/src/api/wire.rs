@@ -169,14 +169,49 @@ pub(crate) struct Tries {
     pub(crate) next: Option<String>,
 }
 
+/// A changed identity that waits for its approval.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Unapproved {
+    pub(crate) by: String,
+    /// The last approved identity.
+    #[serde(default)]
+    pub(crate) formerly: Option<Identity>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) address: String,
+    pub(crate) profile: String,
+    #[serde(default)]
+    pub(crate) slot: Option<String>,
+    pub(crate) credential: String,
+    #[serde(default)]
+    pub(crate) subject: Option<serde_json::Value>,
+    #[serde(default)]
+    pub(crate) pins: Vec<Pin>,
+}
+
 /// `GET /devices`
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Device {
     pub(crate) id: DeviceId,
     pub(crate) address: String,
     pub(crate) profile: String,
     /// `pending` or `approved`.
     pub(crate) state: String,
+    #[serde(default)]
+    pub(crate) endpoint_revision: u64,
+    #[serde(default)]
+    pub(crate) slot: Option<String>,
+    #[serde(default)]
+    pub(crate) credential: String,
+    #[serde(default)]
+    pub(crate) subject: Option<serde_json::Value>,
+    #[serde(default)]
+    pub(crate) pins: Vec<Pin>,
+    #[serde(default)]
+    pub(crate) unapproved: Option<Unapproved>,
     #[serde(default)]
     pub(crate) held: Option<ObservedTrustStore>,
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::{
-    api::{Api, ApiError, Device, Fingerprint},
+    api::{Api, ApiError, Device, Fingerprint, Identity},
     exit::{End, Usage},
     output::{self, Format, out, plain, table},
 };
@@ -122,7 +122,9 @@ pub(crate) async fn decide(api: &Api, devices: Vec<DeviceId>, judge: &Judge, pin
     stream::iter(decisions).buffered(AT_ONCE).try_collect().await
 }
 
+/// Approves the identity as it was read here, and no later one.
 async fn approve_one(api: &Api, id: &DeviceId, judge: &Judge, pin_key: bool) -> Result<Approval> {
+    let device: Device = api.get(&format!("/devices/{id}"), &[]).await?;
     let shown: Fingerprint = api.get(&format!("/devices/{id}/fingerprint"), &[]).await?;
     let pin = if pin_key { shown.spki } else { shown.fingerprint };
     let pin = match judge {
@@ -135,15 +137,15 @@ async fn approve_one(api: &Api, id: &DeviceId, judge: &Judge, pin_key: bool) -> 
         },
         Judge::Person(terminal) => {
             let _one_at_a_time = terminal.lock().await;
-            let question = question(id, &shown);
+            let question = question(&device, &shown);
             if !tokio::task::spawn_blocking(move || ask(&question)).await?? {
                 return Ok(Approval::Declined);
             }
             pin
         }
     };
-    let changed = json!({"pins": [pin]});
-    let _: Option<Value> = api.send(Method::PATCH, &format!("/devices/{id}"), &[], Some(&changed)).await?;
+    let approval = json!({"endpointRevision": device.endpoint_revision, "pins": [pin]});
+    let _: Option<Value> = api.send(Method::POST, &format!("/devices/{id}/approval"), &[], Some(&approval)).await?;
     Ok(Approval::Approved { pin })
 }
 
@@ -215,14 +217,50 @@ fn read(file: &Path) -> Result<HashMap<DeviceId, Pin>> {
         .collect()
 }
 
-fn question(id: &DeviceId, shown: &Fingerprint) -> String {
+fn question(device: &Device, shown: &Fingerprint) -> String {
     let Fingerprint { fingerprint, spki, subject, issuer, not_after } = shown;
     format!(
-        "{id} shows\n  subject      {}\n  issuer       {}\n  valid until  {}\n  certificate  {fingerprint}\n  key          {spki}\nIs this the device? [y/N] ",
+        "{}{} shows\n  subject      {}\n  issuer       {}\n  valid until  {}\n  certificate  {fingerprint}\n  key          {spki}\nIs this the device? [y/N] ",
+        changes(device),
+        device.id,
         plain(subject),
         plain(issuer),
         plain(not_after)
     )
+}
+
+/// What somebody without the right to approve has changed, old and new.
+fn changes(device: &Device) -> String {
+    let Some(unapproved) = &device.unapproved else { return String::new() };
+    let of = |identity: &Identity| {
+        let text =
+            |value: &Option<serde_json::Value>| value.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        [
+            ("address", identity.address.clone()),
+            ("profile", identity.profile.clone()),
+            ("slot", identity.slot.clone().unwrap_or_else(|| "-".to_owned())),
+            ("credential", identity.credential.clone()),
+            ("subject", text(&identity.subject)),
+            ("pins", identity.pins.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
+        ]
+    };
+    let now = of(&Identity {
+        address: device.address.clone(),
+        profile: device.profile.clone(),
+        slot: device.slot.clone(),
+        credential: device.credential.clone(),
+        subject: device.subject.clone(),
+        pins: device.pins.clone(),
+    });
+    let Some(formerly) = unapproved.formerly.as_ref().map(of) else {
+        let rows: Vec<_> = now.map(|(name, value)| format!("  {name:<12} {}\n", plain(&value))).into();
+        return format!("{} was enrolled by {} with\n{}", device.id, plain(&unapproved.by), rows.concat());
+    };
+    let changed = formerly.iter().zip(&now).filter(|(old, new)| old != new);
+    let rows: Vec<_> = changed
+        .map(|((name, old), (_, new))| format!("  {name:<12} {}\n{:15}{}\n", plain(old), "-> ", plain(new)))
+        .collect();
+    format!("{} was changed by {}:\n{}", device.id, plain(&unapproved.by), rows.concat())
 }
 
 fn ask(question: &str) -> Result<bool> {
@@ -237,6 +275,25 @@ fn ask(question: &str) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+    #[test]
+    fn an_approver_sees_what_was_changed() {
+        let (old, new) = ("https://10.0.0.7", "https://10.6.6.6");
+        let device = |unapproved: serde_json::Value| {
+            serde_json::from_value::<super::Device>(serde_json::json!({
+                "id": "bmc-1", "address": new, "profile": "dmtf", "credential": "/c/bmc-1", "state": "pending",
+                "unapproved": unapproved,
+            }))
+            .unwrap()
+        };
+        let formerly = serde_json::json!({ "address": old, "profile": "dmtf", "credential": "/c/bmc-1" });
+        let shown = super::changes(&device(serde_json::json!({ "by": "eve", "formerly": formerly })));
+        assert!(shown.contains("by eve") && shown.contains(old) && shown.contains(new), "{shown}");
+        assert!(!shown.contains("credential"), "only what was changed: {shown}");
+        let enrolled = super::changes(&device(serde_json::json!({ "by": "eve" })));
+        assert!(enrolled.contains("enrolled by eve") && enrolled.contains("/c/bmc-1"), "{enrolled}");
+        assert_eq!(super::changes(&device(serde_json::Value::Null)), "");
+    }
 
     #[test]
     fn a_wrong_line_in_a_fingerprint_file_is_named() {

@@ -22,7 +22,7 @@ pub(super) async fn run(api: &Api, format: Format) -> Result<End> {
     }
     let rows: Vec<[String; 5]> = devices
         .into_iter()
-        .map(|Device { id, address, profile, state, held }| {
+        .map(|Device { id, address, profile, state, held, .. }| {
             let held =
                 held.map_or_else(|| "-".to_owned(), |held| format!("bundle {} ({})", held.bundle_version, held.at));
             [id.to_string(), state, profile, address, held]

@@ -16,7 +16,7 @@ use rootcast_vault::Vault;
 use time::{Duration, OffsetDateTime};
 
 use super::openssl;
-use super::regenerator::{Regenerator, seconds_ago};
+use super::regenerator::{OPS, Regenerator, seconds_ago};
 use super::requester::{CRL_BASE, Requester, deliver, device, issuer, issuer_with, publish, request, wake};
 use super::wire::{Cut, Wire};
 use crate::stack::Stack;
@@ -151,7 +151,7 @@ async fn a_renewal_keeps_the_id_and_a_revocation_is_read() {
         let subject = subject.unwrap().with_attributes("OU=BMC,O=Example Corp,C=DE".parse().unwrap());
         let before = regenerator.ledger.device(&device()).await.unwrap().unwrap();
         let after = DeviceRecord { subject: Some(subject), ..before.clone() };
-        regenerator.ledger.edit_device(&before, after, "ops", seconds_ago::<0>()).await.unwrap();
+        regenerator.ledger.edit_device(&before, after, OPS, seconds_ago::<0>()).await.unwrap();
         let again = Requester::open(&regenerator, &request()).await;
         assert_eq!(again.certificate, requester.certificate);
         assert!(deliver(&app, &again.message(), 1).await);
@@ -229,7 +229,7 @@ async fn a_failed_issuance_names_its_stage_and_reason() {
             let before = regenerator.ledger.device(&device()).await.unwrap().unwrap();
             let mut after = before.clone();
             edit(&mut after);
-            regenerator.ledger.edit_device(&before, after, "ops", seconds_ago::<0>()).await.unwrap();
+            regenerator.ledger.edit_device(&before, after, OPS, seconds_ago::<0>()).await.unwrap();
             let requester = Requester::open(&regenerator, &request).await;
             assert!(deliver(&issuer(&regenerator, &Wire::default(), seconds_ago::<0>), &requester.message(), 1).await);
             assert_failed(&requester, stage, class).await;
@@ -315,7 +315,7 @@ async fn without_an_active_root_no_certificate_is_issued() {
         assert!(deliver(&issuer(&regenerator, &Wire::default(), seconds_ago::<0>), &requester.message(), 1).await);
         assert_failed(&requester, Stage::PostCsr, ErrorClass::Authority).await;
         // The device was deleted before its next message arrives.
-        regenerator.ledger.delete_device(&device(), "ops", seconds_ago::<0>()).await.unwrap();
+        regenerator.ledger.delete_device(&device(), OPS, seconds_ago::<0>()).await.unwrap();
         assert!(deliver(&issuer(&regenerator, &Wire::default(), seconds_ago::<0>), &requester.message(), 1).await);
     })
     .await;

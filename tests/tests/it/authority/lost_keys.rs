@@ -18,7 +18,7 @@ use rootcast_pki::bundle::verify_jws;
 use rootcast_vault::Vault;
 
 use super::keys::Key;
-use super::regenerator::{Regenerator, put, seconds_ago};
+use super::regenerator::{OPS, Regenerator, put, seconds_ago};
 use super::wire::Wire;
 use crate::stack::Stack;
 
@@ -128,7 +128,7 @@ async fn a_new_root_whose_key_is_disabled_pauses_its_job() {
         disable(&regenerator, 2).await;
         regenerator
             .ledger
-            .delete_device(&super::regenerator::DEVICE.parse().unwrap(), "ops", seconds_ago::<0>())
+            .delete_device(&super::regenerator::DEVICE.parse().unwrap(), OPS, seconds_ago::<0>())
             .await
             .unwrap();
         let mut job = regenerator.conduct(JOB).await;

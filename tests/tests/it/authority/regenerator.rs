@@ -16,7 +16,7 @@ use rootcast_core::access::permission::Role;
 use rootcast_core::device::{DeviceId, Driver, Pin, Profile};
 use rootcast_core::job::{Job, JobId, JobState};
 use rootcast_events::Events;
-use rootcast_ledger::{DeviceRecord, Ledger, Tables, TokenRecord};
+use rootcast_ledger::{DeviceRecord, Editor, Ledger, Tables, TokenRecord};
 use rootcast_local::LocalStack;
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_queue::Queue;
@@ -31,6 +31,7 @@ use super::wire::Wire;
 
 pub(crate) const TOKEN: &str = "b2ZmaWNlLW9mZmljZS1vZmZpY2Utb2ZmaWNlLW9mZmljZQ==";
 pub(crate) const DEVICE: &str = "bmc-0001";
+pub(crate) const OPS: Editor<'static> = Editor { name: "ops", may_approve: true, may_release: true };
 
 /// A deployment without functions: tables as in template.yaml, queues without consumers, keys under a separate tag.
 /// Creating one takes some milliseconds, and nothing else writes to it.
@@ -169,7 +170,7 @@ impl Regenerator {
 
     /// Deletes the device, and lets the conductor finish the job.
     pub(crate) async fn end_job(&self, id: JobId) -> Job {
-        self.ledger.delete_device(&DEVICE.parse().unwrap(), "ops", seconds_ago::<0>()).await.unwrap();
+        self.ledger.delete_device(&DEVICE.parse().unwrap(), OPS, seconds_ago::<0>()).await.unwrap();
         let job = self.conduct(id).await;
         assert_eq!(job.state, JobState::Ended, "{job:?}");
         job

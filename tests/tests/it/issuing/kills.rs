@@ -260,6 +260,7 @@ impl Scene {
     fn worker(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> worker::App {
         let regenerator = &self.regenerator;
         worker::App {
+            credential_prefix: PREFIX.to_owned(),
             ledger: regenerator.ledger_over(wire),
             queue: Queue::new(regenerator.sqs_over(wire)),
             ssm: regenerator.ssm_over(wire),

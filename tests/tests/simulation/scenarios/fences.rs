@@ -89,7 +89,7 @@ fn one_device_ahead_of_the_tables_prevents_a_new_root() {
         world.must("PUT", "/signingCertificate", Value::Null).await;
         let row = |number: u8| {
             let address = format!("https://10.0.1.{number}");
-            json!({ "id": id(number), "address": address, "credential": "/devices/bmc" })
+            json!({ "id": id(number), "address": address, "credential": "/devices/shared/bmc" })
         };
         world.must("POST", "/devices", (0..150).map(row).collect()).await;
         let last = world.cloud.tables.all(DEVICES).pop().unwrap()["id"].as_str().unwrap().parse().unwrap();

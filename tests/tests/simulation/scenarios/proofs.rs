@@ -45,8 +45,8 @@ fn repeated_messages_repeat_no_log_in_of_a_joining_device() {
         sleep(HOUR).await;
         scene.world.faults(Faults::default());
         assert_eq!(scene.place(9, |bmc| bmc.wrong), 1);
-        scene.world.credential("other", crate::world::PASSWORD);
-        scene.world.must("PATCH", "/devices/late", json!({ "credential": "/devices/other" })).await;
+        scene.world.credential("shared/other", crate::world::PASSWORD);
+        scene.world.must("PATCH", "/devices/late", json!({ "credential": "/devices/shared/other" })).await;
         sleep(Duration::from_secs(180)).await;
         assert!(scene.holds(9, 2));
     });
@@ -118,7 +118,7 @@ fn an_entry_of_an_edited_device_is_not_removed() {
             due
         };
         let read = entries().await;
-        scene.world.must("PATCH", "/devices/late", json!({ "credential": "/devices/other" })).await;
+        scene.world.must("PATCH", "/devices/late", json!({ "credential": "/devices/shared/other" })).await;
         let edited = entries().await;
         assert_eq!((read.len(), edited.len(), edited[0].due), (1, 1, read[0].due), "in the place of the other");
         assert!(ledger.postpone_joining([(read[0].clone(), clock::now() + HOUR)]).await.unwrap().is_empty());

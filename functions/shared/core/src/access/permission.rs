@@ -76,7 +76,10 @@ words! {
     Operation or NotAnOperation, "there is no such permission":
     /// Create a root, and set the policy of the next one.
     Regenerate = "regenerate",
-    /// Let a root sign before every device has proven that it holds it: waive devices, or activate at once.
+    /// Approve a device's identity: where its credential is sent, which certificate it shows, and which name it gets.
+    ApproveDevice = "approve-device",
+    /// Let a root sign before every device has proven that it holds it: waive devices, take them out of the fleet while
+    /// a rollover waits for them, or activate at once.
     Activate = "activate",
     /// Abort a rollover.
     Abort = "abort",

@@ -129,7 +129,11 @@ const fn rights(right: Right) -> &'static [(Resource, Option<Privilege>)] {
 const fn operations(operation: Operation) -> &'static [(Resource, Option<Privilege>)] {
     match operation {
         Operation::AdministerAccess => &[(Resource::Security, Some(Privilege::Manage))],
-        Operation::Regenerate | Operation::Activate | Operation::Abort | Operation::ExportKey => &[],
+        Operation::Regenerate
+        | Operation::ApproveDevice
+        | Operation::Activate
+        | Operation::Abort
+        | Operation::ExportKey => &[],
     }
 }
 

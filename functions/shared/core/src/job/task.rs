@@ -67,6 +67,8 @@ pub enum ErrorClass {
     Unauthorized,
     /// The device shows another certificate than the approved one. Raises an alarm; no credential was sent.
     PinMismatch,
+    /// The device's identity was changed, and nobody has approved it. Nothing was sent.
+    Unapproved,
     StoreFull,
     /// The address is not in the allow-list of the installation.
     AddressRefused,
@@ -104,6 +106,7 @@ impl ErrorClass {
             | Self::NotStored => true,
             Self::Unauthorized
             | Self::PinMismatch
+            | Self::Unapproved
             | Self::StoreFull
             | Self::AddressRefused
             | Self::Unsupported
@@ -142,6 +145,9 @@ impl ErrorClass {
             Self::PinMismatch => {
                 "The device shows another certificate than the approved one. Find out why first. If it was replaced on purpose, approve the new fingerprint, then resume the job."
             }
+            Self::Unapproved => {
+                "Compare the device's new address, pins, profile, slot, credential and subject with the approved ones and approve them (`rootcast device approve`), then resume the job."
+            }
             Self::StoreFull => {
                 "Remove certificates that are no longer needed from the device's trust store, then resume the job."
             }
@@ -152,7 +158,7 @@ impl ErrorClass {
                 "Choose the profile, or name the trust slot, that fits the device, then resume the job."
             }
             Self::Credential => {
-                "Store {\"username\":…,\"password\":…} as a SecureString under the device's credential parameter, then resume the job."
+                "Store {\"username\":…,\"password\":…} as a SecureString under the device's credential parameter; a parameter that several devices share also says \"addresses\":[…]. Then resume the job."
             }
             Self::NotYetValid => "Correct the device's clock or its NTP server, then resume the job.",
             Self::NewerBundle => {
@@ -185,6 +191,7 @@ impl fmt::Display for ErrorClass {
             Self::NotStored => "notStored",
             Self::Unauthorized => "unauthorized",
             Self::PinMismatch => "pinMismatch",
+            Self::Unapproved => "unapproved",
             Self::StoreFull => "storeFull",
             Self::AddressRefused => "addressRefused",
             Self::Unsupported => "unsupported",

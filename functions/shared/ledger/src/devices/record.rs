@@ -31,9 +31,12 @@ pub struct DeviceRecord {
     pub subject: Option<DeviceSubject>,
     /// Name of the SSM parameter with user name and password. Never the credential itself.
     pub credential: String,
-    /// Empty until an operator has approved the certificate that the device showed.
+    /// Empty until the certificate that the device shows is known.
     #[serde(default)]
     pub pins: Vec<Pin>,
+    /// Absent if the identity is approved, or was never edited since it was enrolled without pins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unapproved: Option<Unapproved>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<ObservedTrustStore>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,6 +61,42 @@ pub struct DeviceRecord {
     pub bindings: Vec<CertificateId>,
     /// Incremented by each change of pins, bindings, or what an operator edits; not by leases and findings.
     pub revision: u64,
+}
+
+/// What decides where a device's credential and keys are sent, and which name its certificate carries. Only a caller
+/// with the operation `approve-device` decides that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub address: String,
+    pub pins: Vec<Pin>,
+    pub profile: Profile,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Slot>,
+    pub credential: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<DeviceSubject>,
+}
+
+/// A new or changed identity that waits for its approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unapproved {
+    /// Name of the principal who made the last change.
+    pub by: String,
+    #[serde(with = "time::serde::timestamp")]
+    pub at: OffsetDateTime,
+    /// The last approved identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub formerly: Option<Identity>,
+}
+
+/// Who writes a device, and what this principal may decide.
+#[derive(Debug, Clone, Copy)]
+pub struct Editor<'a> {
+    pub name: &'a str,
+    /// Whether a new identity counts as approved.
+    pub may_approve: bool,
+    /// Whether a device may leave the fleet while a rollover waits for its proof.
+    pub may_release: bool,
 }
 
 /// What the device's trust store was last *seen* to hold, or why it could not be read.
@@ -94,6 +133,7 @@ impl DeviceRecord {
             subject: None,
             credential,
             pins: Vec::new(),
+            unapproved: None,
             held: None,
             lease: None,
             begun: 0,
@@ -111,9 +151,39 @@ impl DeviceRecord {
         DeviceVersion { incarnation: self.incarnation, endpoint_revision: self.endpoint_revision }
     }
 
-    /// `None` until the device's pins are approved: jobs skip it.
+    /// `None` until the device's identity is approved: jobs skip it, and nothing is sent to it.
     pub fn approved_version(&self) -> Option<DeviceVersion> {
-        (!self.pins.is_empty()).then(|| self.version())
+        (!self.pins.is_empty() && self.unapproved.is_none()).then(|| self.version())
+    }
+
+    pub fn identity(&self) -> Identity {
+        Identity {
+            address: self.address.clone(),
+            pins: self.pins.clone(),
+            profile: self.profile,
+            slot: self.slot.clone(),
+            credential: self.credential.clone(),
+            subject: self.subject.clone(),
+        }
+    }
+
+    /// The record after an edit of `self` to `after`. A changed identity is a new version of the device. An approved
+    /// device stays approved if its editor may approve devices; an unapproved one needs an approval of its own, so that
+    /// nobody approves an earlier change without seeing it.
+    pub(super) fn edited(&self, after: Self, editor: Editor<'_>, now: OffsetDateTime) -> Self {
+        let moved = self.identity() != after.identity();
+        let stays = !moved || (editor.may_approve && self.unapproved.is_none());
+        let formerly = match &self.unapproved {
+            Some(unapproved) => unapproved.formerly.clone(),
+            None => self.approved_version().map(|_| self.identity()),
+        };
+        let unapproved = Unapproved { by: editor.name.to_owned(), at: now, formerly };
+        Self {
+            revision: self.revision + 1,
+            endpoint_revision: self.endpoint_revision + u64::from(moved),
+            unapproved: if stays { self.unapproved.clone() } else { Some(unapproved) },
+            ..after
+        }
     }
 
     /// Whether a worker holds the device, or this attempt will continue by itself.
@@ -121,18 +191,72 @@ impl DeviceRecord {
         let is_leased = self.lease.as_ref().is_some_and(|lease| now < lease.until);
         is_leased || visit::is_under_way(task, self.tries.as_ref(), self.working.as_ref(), late, now)
     }
+}
 
-    /// Whether both have the same address, pins and other endpoint attributes.
-    pub(super) fn is_same_endpoint(&self, other: &Self) -> bool {
-        let of = |device: &'_ Self| {
-            (
-                device.address.clone(),
-                device.pins.clone(),
-                device.profile,
-                device.slot.clone(),
-                device.credential.clone(),
-            )
-        };
-        of(self) == of(other)
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use super::*;
+
+    const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+    const OPERATOR: Editor<'static> = Editor { name: "operator", may_approve: false, may_release: false };
+    const APPROVER: Editor<'static> = Editor { name: "approver", may_approve: true, may_release: false };
+
+    fn approved() -> DeviceRecord {
+        let incarnation = Incarnation::from_random([1; 16]);
+        let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc-1".to_owned());
+        let id = "bmc-1".parse().unwrap();
+        let device = DeviceRecord::new(id, incarnation, address, Driver::Redfish, Profile::Dmtf, credential);
+        DeviceRecord { pins: vec![format!("sha256:{}", "ab".repeat(32)).parse().unwrap()], ..device }
+    }
+
+    /// Each attribute of the identity, changed alone.
+    fn moved(device: &DeviceRecord) -> [DeviceRecord; 6] {
+        let subject = DeviceSubject::new("other", ["other.example".to_owned()], Vec::new()).unwrap();
+        let pin = format!("sha256:{}", "cd".repeat(32)).parse().unwrap();
+        [
+            DeviceRecord { address: "https://10.9.9.9".to_owned(), ..device.clone() },
+            DeviceRecord { pins: vec![pin], ..device.clone() },
+            DeviceRecord { profile: Profile::Openbmc, ..device.clone() },
+            DeviceRecord { slot: Some("/redfish/v1/Managers/1/Other".parse().unwrap()), ..device.clone() },
+            DeviceRecord { credential: "/rootcast/devices/bmc-2".to_owned(), ..device.clone() },
+            DeviceRecord { subject: Some(subject), ..device.clone() },
+        ]
+    }
+
+    #[test]
+    fn an_operators_change_of_identity_needs_an_approval() {
+        let before = approved();
+        for after in moved(&before) {
+            let edited = before.edited(after.clone(), OPERATOR, NOW);
+            assert_eq!((edited.approved_version(), edited.endpoint_revision), (None, 2), "{after:?}");
+            let unapproved = edited.unapproved.clone().unwrap();
+            assert_eq!((unapproved.by.as_str(), &unapproved.formerly), ("operator", &Some(before.identity())));
+            // Another change keeps the identity that was approved last.
+            let again = edited.edited(DeviceRecord { address: "https://10.8.8.8".to_owned(), ..after }, OPERATOR, NOW);
+            assert_eq!(again.unapproved.unwrap().formerly, Some(before.identity()));
+        }
+    }
+
+    #[test]
+    fn nobody_approves_an_earlier_change_by_another_edit() {
+        let before = approved();
+        for after in moved(&before) {
+            assert!(before.edited(after.clone(), APPROVER, NOW).approved_version().is_some(), "{after:?}");
+            let pending = before.edited(after, OPERATOR, NOW);
+            let named = DeviceRecord { name: Some("BMC".to_owned()), ..pending.clone() };
+            assert_eq!(pending.edited(named, APPROVER, NOW).approved_version(), None);
+            for next in moved(&pending) {
+                assert_eq!(pending.edited(next, APPROVER, NOW).approved_version(), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_or_an_unchanged_identity_needs_no_approval() {
+        let before = approved();
+        let named = before.edited(DeviceRecord { name: Some("BMC".to_owned()), ..before.clone() }, OPERATOR, NOW);
+        assert_eq!((named.approved_version(), named.revision), (Some(before.version()), 1));
+        assert!(before.edited(before.clone(), OPERATOR, NOW).approved_version().is_some());
     }
 }
