@@ -30,6 +30,9 @@ async fn act(world: &World) {
         return imported::act(world, id).await;
     }
     let device = format!("/devices/{id}");
+    if random.chance(0.1) {
+        return operate(world, id).await;
+    }
     let post = async |what: &str, body: Value| _ = world.ask("POST", &format!("/jobs/{job}/{what}"), body).await;
     match random.below(100) {
         0..14 => post("pause", Value::Null).await,
@@ -83,11 +86,31 @@ async fn act(world: &World) {
     }
 }
 
-/// Approves the certificate that the device shows now.
+/// An operator edits, deletes and enrols devices. What changes an identity then waits for its approval.
+async fn operate(world: &World, id: &str) {
+    let random = &world.cloud.random;
+    let device = format!("/devices/{id}");
+    let Some(at) = random.pick(&world.cloud.fleet.places()).copied() else { return };
+    _ = match random.below(5) {
+        0 => world.ask_as_operator("DELETE", &device, Value::Null).await,
+        1 => world.ask_as_operator("PATCH", &device, json!({ "address": format!("https://{}", at.ip()) })).await,
+        2 => world.ask_as_operator("PATCH", &device, json!({ "profile": "dmtf" })).await,
+        3 => world.ask_as_operator("PATCH", &device, json!({ "name": "renamed" })).await,
+        _ => {
+            let row = world.enrolment(&format!("d{}", random.below(80)), at);
+            world.ask_as_operator("POST", "/devices", row).await
+        }
+    };
+}
+
+/// Approves the device as it is recorded, with the certificate that it shows now.
 pub async fn approve(world: &World, id: &str) {
     let Some(known) = world.cloud.truth.devices().get(id).cloned() else { return };
     let Some(pin) = world.cloud.fleet.at(known.address, |bmc| bmc.pin()) else { return };
-    _ = world.ask("PATCH", &format!("/devices/{id}"), json!({ "pins": [pin] })).await;
+    let path = format!("/devices/{id}");
+    let Some((200, shown)) = world.ask("GET", &path, Value::Null).await else { return };
+    let approval = json!({ "endpointRevision": shown["response"]["endpointRevision"], "pins": [pin] });
+    _ = world.ask("POST", &format!("{path}/approval"), approval).await;
 }
 
 /// Devices fail and recover, lose their content, and are replaced.

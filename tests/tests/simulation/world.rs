@@ -27,6 +27,8 @@ use crate::random::Random;
 use crate::truth;
 
 const TOKEN: &str = "token";
+/// Of somebody who may write, create and delete every device, but approve none.
+const OPERATOR: &str = "operator";
 pub const PASSWORD: &str = "correct horse";
 
 /// A handle; clones refer to the same world.
@@ -67,15 +69,17 @@ impl World {
         queues.create("control", Duration::from_secs(360), 5);
         queues.create("task", Duration::from_secs(180), 10);
         queues.create("issue", Duration::from_secs(180), 10);
-        let record = TokenRecord {
-            principal: "people".to_owned(),
-            grants: Role::Administrator.into(),
-            granted: None,
-            exchanged: None,
-            expires: clock::now() + time::Duration::days(300),
-            created: clock::now(),
-        };
-        self.functions.ledger().put_token(&Fingerprint::of(TOKEN.as_bytes()), &record).await.unwrap();
+        for (token, role) in [(TOKEN, Role::Administrator), (OPERATOR, Role::Operator)] {
+            let record = TokenRecord {
+                principal: "people".to_owned(),
+                grants: role.into(),
+                granted: None,
+                exchanged: None,
+                expires: clock::now() + time::Duration::days(300),
+                created: clock::now(),
+            };
+            self.functions.ledger().put_token(&Fingerprint::of(token.as_bytes()), &record).await.unwrap();
+        }
         self.serve("control", Function::Conduct, 2);
         self.serve("task", Function::Worker, 5);
         self.serve("issue", Function::Issue, 4);
@@ -131,6 +135,15 @@ impl World {
 
     /// A person's request: returns status and body, or `None` if the function died.
     pub async fn ask(&self, method: &str, path: &str, body: Value) -> Option<(u16, Value)> {
+        self.ask_as(TOKEN, method, path, body).await
+    }
+
+    /// As [`Self::ask`], by an operator.
+    pub async fn ask_as_operator(&self, method: &str, path: &str, body: Value) -> Option<(u16, Value)> {
+        self.ask_as(OPERATOR, method, path, body).await
+    }
+
+    async fn ask_as(&self, token: &str, method: &str, path: &str, body: Value) -> Option<(u16, Value)> {
         let function = match path {
             _ if path.starts_with("/vedsdk") => Function::Retry,
             "/v3/scm/certificates/import" => Function::Import,
@@ -141,11 +154,11 @@ impl World {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header(AUTHORIZATION, format!("Bearer {TOKEN}"))
+            .header(AUTHORIZATION, format!("Bearer {token}"))
             .header(CONTENT_TYPE, "application/json")
             .body(Body::from(text.clone()))
             .unwrap();
-        self.cloud.note(format_args!("--- {method} {path} {}", text.get(..200).unwrap_or(&text)));
+        self.cloud.note(format_args!("--- {token}: {method} {path} {}", text.get(..200).unwrap_or(&text)));
         // Recorded before the request, for its immediate effects, and after it.
         if method != "GET" {
             self.cloud.passwords.acted(path);
