@@ -4,7 +4,7 @@ use axum::Extension;
 use axum::extract::State;
 use rootcast_core::access::permission::{Operation, Right};
 use rootcast_core::device::address::DeviceAddress;
-use rootcast_core::device::{DeviceId, Pin, Profile, Slot};
+use rootcast_core::device::{DeviceId, DeviceVersion, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
@@ -178,10 +178,11 @@ pub(crate) async fn edit(
     Err(LedgerError::Conflict.into())
 }
 
-/// The identity that the caller has looked at, and the pins that it shall have if they are to be others.
+/// The version of the device that the caller has looked at, and the pins that it shall have if they are to be others.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct ApprovalRequest {
+    incarnation: Incarnation,
     endpoint_revision: u64,
     pins: Option<Vec<Pin>>,
 }
@@ -212,11 +213,11 @@ impl ApprovalRequest {
     /// The device's pins with the approval.
     fn approves(&self, device: &DeviceRecord) -> Result<Vec<Pin>, LenovoError> {
         let id = &device.id;
-        if self.endpoint_revision != device.endpoint_revision {
+        let Self { incarnation, endpoint_revision, .. } = *self;
+        if device.version() != (DeviceVersion { incarnation, endpoint_revision }) {
             return Err(LenovoError::conflict(
                 format!(
-                    "The endpoint revision of device {id} is {}, not {}: its identity was changed meanwhile.",
-                    device.endpoint_revision, self.endpoint_revision
+                    "The identity of device {id} was changed meanwhile, or another device was enrolled under this id."
                 ),
                 "Compare the identity as it is now (GET /devices/{id}), and approve that one.",
             ));
@@ -367,13 +368,22 @@ mod tests {
         let approves = |body: serde_json::Value, device: &DeviceRecord| {
             parse_json::<ApprovalRequest>(body.to_string().as_bytes()).unwrap().approves(device)
         };
+        let seen = |incarnation: &str, revision: u64, pins: &[Pin]| {
+            let body = json!({ "incarnation": incarnation.repeat(16), "endpointRevision": revision });
+            let mut body = body.as_object().unwrap().clone();
+            if !pins.is_empty() {
+                body.insert("pins".to_owned(), json!(pins));
+            }
+            serde_json::Value::from(body)
+        };
         let pinned = DeviceRecord { endpoint_revision: 3, pins: vec![pin], ..device() };
-        assert_eq!(approves(json!({ "endpointRevision": 3 }), &pinned).unwrap(), [pin]);
-        let unseen = approves(json!({ "endpointRevision": 2 }), &pinned).unwrap_err();
-        assert!(unseen.status() == 409 && unseen.text().contains("is 3, not 2"), "{unseen:?}");
+        assert_eq!(approves(seen("01", 3, &[]), &pinned).unwrap(), [pin]);
+        for unseen in [seen("01", 2, &[]), seen("02", 3, &[])] {
+            assert_eq!(approves(unseen, &pinned).unwrap_err().status(), 409);
+        }
         let bare = DeviceRecord { pins: Vec::new(), ..pinned };
-        assert_eq!(approves(json!({ "endpointRevision": 3, "pins": [pin] }), &bare).unwrap(), [pin]);
-        assert_eq!(approves(json!({ "endpointRevision": 3 }), &bare).unwrap_err().status(), 400);
+        assert_eq!(approves(seen("01", 3, &[pin]), &bare).unwrap(), [pin]);
+        assert_eq!(approves(seen("01", 3, &[]), &bare).unwrap_err().status(), 400);
     }
 
     #[test]

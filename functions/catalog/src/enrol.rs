@@ -190,7 +190,9 @@ async fn store(parts: &Parts, parsed: Vec<Result<RequestedDevice, Outcome>>) -> 
     let mut enrolled = enrolled.into_iter();
     let outcome = |row: Result<RequestedDevice, Outcome>| match row {
         Ok(wanted) if enrolled.next().unwrap_or(false) => {
-            Outcome::done(wanted.record.id.to_string(), Enrolment::Created)
+            let waits = "it is pending until somebody with the permission approve-device approves it.";
+            let message = wanted.record.unapproved.is_some().then(|| waits.to_owned());
+            Outcome { message, ..Outcome::done(wanted.record.id.to_string(), Enrolment::Created) }
         }
         Ok(wanted) => wanted.compared(there.get(&wanted.record.id)),
         Err(refused) => refused,

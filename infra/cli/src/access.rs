@@ -2,6 +2,7 @@
 //! table.
 
 mod add;
+mod grant;
 mod list;
 mod password;
 mod revoke;
@@ -12,7 +13,7 @@ use clap::{Args, Subcommand};
 use rootcast_core::access::identity::{Identity, NotAnIdentity};
 use rootcast_ledger::{Ledger, Tables};
 
-use self::{add::Add, password::Passwd, revoke::Revoke};
+use self::{add::Add, grant::Grant, password::Passwd, revoke::Revoke};
 use crate::{
     access_key::{self, RotateKey},
     exit::{End, Usage},
@@ -27,6 +28,8 @@ pub(crate) const NOT_WRITTEN: &str = "the access table could not be written with
 pub(crate) enum AccessCommand {
     /// Add a user, with a password (asked for at the terminal) or an identity in IAM or at an OpenID provider
     Add(Add),
+    /// Replace a user's rights and permissions, at once also for its tokens and sessions
+    Grant(Grant),
     /// List users and their credentials
     List(Table),
     /// Revoke a user or one credential; its tokens become invalid at once
@@ -74,6 +77,7 @@ pub(crate) async fn run(command: AccessCommand, format: Format) -> Result<End> {
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     match command {
         AccessCommand::Add(add) => add::run(&config, add, format).await,
+        AccessCommand::Grant(grant) => grant::run(&config, grant, format).await,
         AccessCommand::List(table) => list::run(&table.ledger(&config).await?, format).await,
         AccessCommand::Revoke(revoke) => revoke::run(&config, revoke, format).await,
         AccessCommand::Passwd(passwd) => password::run(&config, passwd, format).await,

@@ -12,7 +12,7 @@ pub(crate) struct Allowed {
     /// Rights below a distinguished name: read, write, create, delete, or manage for all of them; may be repeated
     #[arg(long = "grant", value_name = r"\VED\Policy\…=RIGHT,…")]
     grants: Vec<Grant>,
-    /// Permission that no right includes: regenerate, activate, abort, export-key, administer-access; may be repeated
+    /// Permission that no right includes: regenerate, approve-device, activate, abort, export-key, administer-access; may be repeated
     #[arg(long = "permission", value_name = "PERMISSION")]
     permissions: Vec<Operation>,
 }

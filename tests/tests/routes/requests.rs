@@ -95,6 +95,7 @@ fn body(route: &Route) -> Option<Value> {
         routes::ENROL => {
             json!({ "id": DEVICE, "address": "https://10.0.0.7", "credential": "/rootcast/devices/bmc" })
         }
+        routes::APPROVE_DEVICE => json!({ "incarnation": "01".repeat(16), "endpointRevision": 1 }),
         routes::EDIT_DEVICE => json!({ "name": "another" }),
         routes::WAIVE => json!({ "devices": [DEVICE], "reason": "scrapped" }),
         routes::SCM_DEPLOY => json!({ "service_name": "DEVICE", "resources": [{ "id": DEVICE }] }),

@@ -109,7 +109,9 @@ pub async fn approve(world: &World, id: &str) {
     let Some(pin) = world.cloud.fleet.at(known.address, |bmc| bmc.pin()) else { return };
     let path = format!("/devices/{id}");
     let Some((200, shown)) = world.ask("GET", &path, Value::Null).await else { return };
-    let approval = json!({ "endpointRevision": shown["response"]["endpointRevision"], "pins": [pin] });
+    let shown = &shown["response"];
+    let seen = (&shown["incarnation"], &shown["endpointRevision"]);
+    let approval = json!({ "incarnation": seen.0, "endpointRevision": seen.1, "pins": [pin] });
     _ = world.ask("POST", &format!("{path}/approval"), approval).await;
 }
 

@@ -1,7 +1,7 @@
 //! The API's JSON, limited to the fields that the command reads.
 
 use rootcast_core::deployment::DeploymentOutcome;
-use rootcast_core::device::{DeviceId, Pin};
+use rootcast_core::device::{DeviceId, Incarnation, Pin};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, TaskState};
 use rootcast_core::job::{Activation, JobId, JobOutcome, JobState, Pass, Phase};
@@ -200,7 +200,7 @@ pub(crate) struct Device {
     pub(crate) profile: String,
     /// `pending` or `approved`.
     pub(crate) state: String,
-    #[serde(default)]
+    pub(crate) incarnation: Incarnation,
     pub(crate) endpoint_revision: u64,
     #[serde(default)]
     pub(crate) slot: Option<String>,

@@ -144,7 +144,8 @@ async fn approve_one(api: &Api, id: &DeviceId, judge: &Judge, pin_key: bool) -> 
             pin
         }
     };
-    let approval = json!({"endpointRevision": device.endpoint_revision, "pins": [pin]});
+    let approval =
+        json!({"incarnation": device.incarnation, "endpointRevision": device.endpoint_revision, "pins": [pin]});
     let _: Option<Value> = api.send(Method::POST, &format!("/devices/{id}/approval"), &[], Some(&approval)).await?;
     Ok(Approval::Approved { pin })
 }
@@ -282,7 +283,7 @@ mod tests {
         let device = |unapproved: serde_json::Value| {
             serde_json::from_value::<super::Device>(serde_json::json!({
                 "id": "bmc-1", "address": new, "profile": "dmtf", "credential": "/c/bmc-1", "state": "pending",
-                "unapproved": unapproved,
+                "incarnation": "01".repeat(16), "endpointRevision": 2, "unapproved": unapproved,
             }))
             .unwrap()
         };

@@ -95,6 +95,8 @@ async fn every_principal_is_created_with_aws_credentials() {
         stack.cli("access passwd admin --password-stdin", &format!("{second}\r\n")).await.done();
         assert_eq!((stack.session_of("admin", first).await, stack.session_of("admin", second).await), (401, 200));
         stack.cli("access passwd nobody --password-stdin", second).await.refused(1, "no user nobody");
+        stack.cli("access grant admin --role administrator", "").await.done();
+        stack.cli("access grant nobody --role reader", "").await.refused(1, "no user nobody");
 
         // Users without a password; one identity is added later.
         stack.cli(&format!("access add deployer --iam {ROLE}"), "").await.done();

@@ -48,8 +48,8 @@ async fn an_operator_obtains_no_other_devices_credential() {
         let moved = json!({ "address": thief.address.to_string(), "pins": [thief.pin.to_string()] });
         let pending = patched(&operator, "victim", moved).await;
         assert_eq!((&pending["state"], &pending["unapproved"]["by"]), (&json!("pending"), &json!("eve")));
-        let revision = pending["endpointRevision"].clone();
-        let approval = json!({ "endpointRevision": revision });
+        let approval =
+            json!({ "incarnation": pending["incarnation"], "endpointRevision": pending["endpointRevision"] });
         operator.post("/devices/victim/approval", approval.clone()).await.refused(403);
 
         // Neither a new root nor a certificate of its own makes a worker visit an unapproved device.
@@ -102,8 +102,9 @@ async fn an_operator_obtains_no_private_key() {
         assert!(answer["failure_list"][0]["failure_info"].as_str().unwrap().contains("approve-device"), "{answer}");
 
         // A deployment that is under way stops at a device that was moved meanwhile.
-        let path = "/devices/thief/approval";
-        stack.api.post(path, json!({ "endpointRevision": 1 })).await.response();
+        let shown = stack.api.get("/devices/thief").await.response();
+        let approval = json!({ "incarnation": shown["incarnation"], "endpointRevision": shown["endpointRevision"] });
+        stack.api.post("/devices/thief/approval", approval).await.response();
         let other = Fake::start(Model::OpenBmc).await;
         thief.fault(|_, _| Some(Reply::status(503)));
         let (job, _) = deploy(stack, certificate, &["thief"]).await;

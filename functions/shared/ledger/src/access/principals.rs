@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use rootcast_core::access::password::PasswordHash;
 use rootcast_core::access::permission::Grants;
 use rootcast_core::access::principal::PrincipalName;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::from_prefixed;
-use crate::item::{id_key, text};
+use crate::item::{id_key, text, to_item};
 use crate::{Ledger, LedgerError};
 
 const PREFIX: &str = "principal#";
@@ -68,11 +69,24 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Conflict`] if there is no principal of this name.
     pub async fn change_password(&self, name: &PrincipalName, password: &PasswordHash) -> Result<(), LedgerError> {
+        self.change(name, "password", text(String::from(password.clone()))).await
+    }
+
+    /// Replaces a principal's grants.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if there is no principal of this name.
+    pub async fn change_grants(&self, name: &PrincipalName, grants: &Grants) -> Result<(), LedgerError> {
+        self.change(name, "grants", AttributeValue::M(to_item("grants", grants)?)).await
+    }
+
+    async fn change(&self, name: &PrincipalName, field: &str, to: AttributeValue) -> Result<(), LedgerError> {
         let update = self.client.update_item().table_name(self.access()?).set_key(Some(id_key(principal_id(name))));
         let update = update
-            .update_expression("SET password = :password")
+            .update_expression("SET #field = :to")
             .condition_expression("attribute_exists(id)")
-            .expression_attribute_values(":password", text(String::from(password.clone())));
+            .expression_attribute_names("#field", field)
+            .expression_attribute_values(":to", to);
         update.send().await.map(|_| ()).map_err(|error| match error.as_service_error() {
             Some(service) if service.is_conditional_check_failed_exception() => LedgerError::Conflict,
             _ => LedgerError::aws("UpdateItem principal")(error),
