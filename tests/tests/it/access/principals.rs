@@ -39,7 +39,7 @@ async fn an_administrator_adds_and_removes_a_user() {
         for (body, word) in [
             (json!({ "name": "john" }), "neither"),
             (json!({ "name": "john", "password": "short" }), "15 characters"),
-            (json!({ "name": "john", "password": 7_777_777 }), "no text"),
+            (json!({ "name": "john", "password": 7_777_777 }), "not a string"),
             (json!({ "name": "jo hn", "password": password }), "principal's name"),
             (json!({ "name": "john", "password": password, "role": "root" }), "reader, operator, administrator"),
             (json!({ "name": "john", "password": password, "grants": ["Web=read"] }), "prefix"),
