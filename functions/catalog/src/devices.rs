@@ -120,7 +120,7 @@ impl Edit {
             device.subject.clone_from(subject);
         }
         if let Some(address) = address {
-            device.address = address.to_string();
+            device.address.clone_from(address);
         }
         if let Some(credential) = credential {
             device.credential.clone_from(credential);
@@ -201,8 +201,8 @@ pub(crate) async fn fingerprint(
 ) -> Result<Envelope<FingerprintView>, LenovoError> {
     let parts = app.parts().await?;
     let device = load(&parts.ledger, &caller, Right::Read, &id).await?;
-    let address: DeviceAddress = device.address.parse().map_err(LenovoError::internal)?;
-    let seen = observe(&parts.networks, &address).await.map_err(unseen)?;
+    let address = &device.address;
+    let seen = observe(&parts.networks, address).await.map_err(unseen)?;
     let unreadable =
         |why| unseen(Failure::new(ErrorClass::TlsHandshake, format!("{address}: its certificate is {why}.")));
     let certificate = Certificate::from_der(seen.der).map_err(unreadable)?;
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     fn device() -> DeviceRecord {
-        let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc-1".to_owned());
+        let (address, credential) = ("https://10.0.0.7".parse().unwrap(), "/rootcast/devices/bmc-1".to_owned());
         let id = "bmc-1".parse().unwrap();
         DeviceRecord {
             name: Some("old".to_owned()),
@@ -283,7 +283,10 @@ mod tests {
         let subject = edited(r#"{"subject":{"commonName":"bmc-1","dnsNames":["bmc-1.example"]}}"#).unwrap().subject;
         assert_eq!(subject.unwrap().dns_names(), ["bmc-1.example"]);
         assert!(edited(r#"{"subject":{"commonName":"bmc-1"}}"#).is_err(), "no name");
-        assert_eq!(edited(r#"{"address":"https://10.9.9.9:8443"}"#).unwrap().address, "https://10.9.9.9:8443");
+        assert_eq!(
+            edited(r#"{"address":"https://10.9.9.9:8443"}"#).unwrap().address,
+            "https://10.9.9.9:8443".parse().unwrap()
+        );
     }
 
     #[test]

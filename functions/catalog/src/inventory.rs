@@ -94,7 +94,7 @@ impl From<DeviceRecord> for Device {
             incarnation: record.incarnation,
             endpoint_revision: record.endpoint_revision,
             name: record.name,
-            address: record.address,
+            address: record.address.to_string(),
             driver: record.driver,
             profile: record.profile,
             slot: record.slot,
@@ -205,7 +205,7 @@ mod tests {
         let sha256 = Fingerprint::from_bytes([0xcd; 32]);
         let ack = Ack { of, at, bundle_version: 3, sha256, probe: Probe::ReadBack };
         let held = rootcast_ledger::ObservedTrustStore { ack: Some(ack), failure: None, at };
-        let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc-1".to_owned());
+        let (address, credential) = ("https://10.0.0.7".parse().unwrap(), "/rootcast/devices/bmc-1".to_owned());
         let id = "bmc-1".parse().unwrap();
         let mut record = DeviceRecord::new(id, incarnation, address, Driver::Redfish, Profile::LenovoXcc, credential);
         let expected = json!({

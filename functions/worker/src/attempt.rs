@@ -143,12 +143,8 @@ impl Attempt {
     }
 }
 
-pub(crate) fn endpoint(device: &DeviceRecord) -> Result<Endpoint, Failure> {
-    let address = device
-        .address
-        .parse()
-        .map_err(|error| Failure::new(ErrorClass::AddressRefused, format!("{}: {error}", device.address)))?;
-    Ok(Endpoint { address, pins: device.pins.clone() })
+pub(crate) fn endpoint(device: &DeviceRecord) -> Endpoint {
+    Endpoint { address: device.address.clone(), pins: device.pins.clone() }
 }
 
 impl App {

@@ -1,5 +1,6 @@
 //! A device's record.
 
+use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, DeviceVersion, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{Ack, Failure};
@@ -20,8 +21,7 @@ pub struct DeviceRecord {
     pub endpoint_revision: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// `https://host[:port]`.
-    pub address: String,
+    pub address: DeviceAddress,
     pub driver: Driver,
     pub profile: Profile,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -77,7 +77,7 @@ impl DeviceRecord {
     pub const fn new(
         id: DeviceId,
         incarnation: Incarnation,
-        address: String,
+        address: DeviceAddress,
         driver: Driver,
         profile: Profile,
         credential: String,
