@@ -8,6 +8,7 @@ use rootcast_core::device::{DeviceId, Pin, Profile, Slot};
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
+use rootcast_dialects::native::{Device, Fingerprint};
 use rootcast_drivers::observe;
 use rootcast_gate::{Kind, Principal};
 use rootcast_ledger::{DeviceRecord, Ledger, LedgerError};
@@ -18,7 +19,7 @@ use tracing::info;
 
 use crate::app::App;
 use crate::extract::{Id, Params};
-use crate::inventory::{Device, Rules};
+use crate::inventory::{Rules, shown};
 use crate::page::{Paging, cursor};
 use crate::stamp::stamp;
 
@@ -42,7 +43,7 @@ pub(crate) async fn list(
     let page = app.parts().await?.ledger.devices_after(after.as_ref(), paging.limit(1000)?).await?;
     let cursor = page.next.as_ref().map(cursor).transpose()?;
     let seen = page.items.into_iter().filter(|device| caller.sees(&application_dn(&device.id)));
-    Ok(Envelope::success(Devices { devices: seen.map(Device::from).collect(), cursor }))
+    Ok(Envelope::success(Devices { devices: seen.map(shown).collect(), cursor }))
 }
 
 pub(crate) async fn show(
@@ -50,7 +51,7 @@ pub(crate) async fn show(
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
 ) -> Result<Envelope<Device>, LenovoError> {
-    Ok(Envelope::success(load(&app.parts().await?.ledger, &caller, Right::Read, &id).await?.into()))
+    Ok(Envelope::success(shown(load(&app.parts().await?.ledger, &caller, Right::Read, &id).await?)))
 }
 
 async fn load(ledger: &Ledger, caller: &Principal, right: Right, id: &DeviceId) -> Result<DeviceRecord, LenovoError> {
@@ -151,7 +152,7 @@ pub(crate) async fn edit(
             written => {
                 let device = written?;
                 info!(caller = caller.name, device.id = %id, device.approved = !device.pins.is_empty(), "device edited");
-                return Ok(Envelope::success(device.into()));
+                return Ok(Envelope::success(shown(device)));
             }
         }
     }
@@ -181,24 +182,12 @@ pub(crate) async fn delete(
     Ok(Envelope { response: None, ..Envelope::success(()) }.saying(message))
 }
 
-/// What the device presents to any client. The operator decides whether it is the right device.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct FingerprintView {
-    fingerprint: Pin,
-    spki: Pin,
-    subject: String,
-    issuer: String,
-    not_before: String,
-    not_after: String,
-}
-
 /// Only a TLS handshake: no credential is sent. Takes 10 s at most.
 pub(crate) async fn fingerprint(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
-) -> Result<Envelope<FingerprintView>, LenovoError> {
+) -> Result<Envelope<Fingerprint>, LenovoError> {
     let parts = app.parts().await?;
     let device = load(&parts.ledger, &caller, Right::Read, &id).await?;
     let address = &device.address;
@@ -206,7 +195,7 @@ pub(crate) async fn fingerprint(
     let unreadable =
         |why| unseen(Failure::new(ErrorClass::TlsHandshake, format!("{address}: its certificate is {why}.")));
     let certificate = Certificate::from_der(seen.der).map_err(unreadable)?;
-    Ok(Envelope::success(FingerprintView {
+    Ok(Envelope::success(Fingerprint {
         fingerprint: Pin::Certificate(seen.certificate),
         spki: Pin::Key(seen.key),
         subject: certificate.subject_dn().to_owned(),

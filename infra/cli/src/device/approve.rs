@@ -11,12 +11,13 @@ use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
 use rootcast_core::device::{DeviceId, Pin};
+use rootcast_dialects::native::{Device, Fingerprint, Standing};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::{
-    api::{Api, ApiError, Device, Fingerprint},
+    api::{Api, ApiError},
     exit::{End, Usage},
     output::{self, Format, out, plain, table},
 };
@@ -149,7 +150,7 @@ async fn approve_one(api: &Api, id: &DeviceId, judge: &Judge, pin_key: bool) -> 
 
 async fn pending(api: &Api) -> Result<Vec<DeviceId>> {
     let devices: Vec<Device> = api.pages("/devices", &[], "devices").await?;
-    Ok(devices.into_iter().filter(|device| device.state == "pending").map(|device| device.id).collect())
+    Ok(devices.into_iter().filter(|device| device.state == Standing::Pending).map(|device| device.id).collect())
 }
 
 impl Approve {
@@ -216,7 +217,7 @@ fn read(file: &Path) -> Result<HashMap<DeviceId, Pin>> {
 }
 
 fn question(id: &DeviceId, shown: &Fingerprint) -> String {
-    let Fingerprint { fingerprint, spki, subject, issuer, not_after } = shown;
+    let Fingerprint { fingerprint, spki, subject, issuer, not_after, .. } = shown;
     format!(
         "{id} shows\n  subject      {}\n  issuer       {}\n  valid until  {}\n  certificate  {fingerprint}\n  key          {spki}\nIs this the device? [y/N] ",
         plain(subject),
