@@ -1,51 +1,29 @@
 //! Deployments as `/jobs` shows them.
 
-use rootcast_core::deployment::{Deployment, DeploymentOutcome};
-use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::deployment::Deployment;
 use rootcast_core::job::{JobId, JobState, Pass, Tally};
 use rootcast_dialects::lenovo::LenovoError;
+use rootcast_dialects::native::{self, Summary, Work};
 use rootcast_ledger::{Ledger, TaskKey};
-use serde::Serialize;
 
 use crate::fleet::Row;
-use crate::jobs::Counts;
+use crate::jobs::counts;
 use crate::stamp::stamp;
 
-/// A deployment as listed.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Summary {
-    kind: &'static str,
-    id: JobId,
-    job_path: String,
-    state: JobState,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<DeploymentOutcome>,
-    /// Why the job is in this state, in a sentence.
-    reason: String,
-    certificate: CertificateId,
-    #[serde(rename = "leg")]
-    pass: Pass,
-    requested_by: String,
-    created: String,
-    updated: String,
-}
-
-impl From<&Deployment> for Summary {
-    fn from(job: &Deployment) -> Self {
-        Self {
-            kind: "deployment",
-            id: job.id,
-            job_path: path(job.id),
-            state: if job.is_running() { JobState::Running } else { JobState::Ended },
+pub(crate) fn summary(job: &Deployment) -> Summary {
+    Summary {
+        id: job.id,
+        job_path: path(job.id),
+        state: if job.is_running() { JobState::Running } else { JobState::Ended },
+        reason: job.reason.clone(),
+        pass: Pass::Install,
+        created: stamp(job.created),
+        updated: stamp(job.updated),
+        work: Work::Deployment(native::Deployment {
             outcome: job.outcome,
-            reason: job.reason.clone(),
             certificate: job.certificate,
-            pass: Pass::Install,
             requested_by: job.requested_by.clone(),
-            created: stamp(job.created),
-            updated: stamp(job.updated),
-        }
+        }),
     }
 }
 
@@ -53,18 +31,14 @@ pub(crate) fn path(job: JobId) -> String {
     format!("/jobs/{job}")
 }
 
-#[derive(Debug, Serialize)]
-pub(crate) struct DeploymentView {
-    #[serde(flatten)]
-    summary: Summary,
-    devices: Counts,
+pub(crate) async fn view(ledger: &Ledger, job: &Deployment) -> Result<native::Job, LenovoError> {
+    let counted: Tally = ledger.counters(job.id, Pass::Install).await?.into_iter().sum();
+    Ok(viewed(job, counted))
 }
 
-impl DeploymentView {
-    pub(crate) async fn load(ledger: &Ledger, job: &Deployment) -> Result<Self, LenovoError> {
-        let counted: Tally = ledger.counters(job.id, Pass::Install).await?.into_iter().sum();
-        Ok(Self { summary: job.into(), devices: Counts::of(&job.tally(counted), true) })
-    }
+fn viewed(job: &Deployment, counted: Tally) -> native::Job {
+    let devices = counts(&job.tally(counted), true);
+    native::Job { summary: summary(job), devices, proofs: None, left: Vec::new(), waves: None }
 }
 
 /// All devices, in the order of their ids: there are few.
@@ -78,7 +52,7 @@ pub(crate) async fn rows(ledger: &Ledger, job: &Deployment) -> Result<Vec<Row>, 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
-    use rootcast_core::deployment::lifecycle::Work;
+    use rootcast_core::deployment::{DeploymentOutcome, lifecycle};
     use serde_json::json;
     use time::macros::datetime;
 
@@ -91,16 +65,17 @@ mod tests {
         let mut job = Deployment::new(
             JobId(12),
             certificate,
-            Work::Install,
+            lifecycle::Work::Install,
             devices,
             "ops".to_owned(),
             datetime!(2026-01-02 03:04:05 UTC),
         );
         job.end(DeploymentOutcome::DeployedWithFailures, "1 of 2 devices show the certificate, 1 failed.");
-        let tally = job.tally(Tally { acked: 1, failed: 1, ..Tally::default() });
-        let shown = DeploymentView { summary: (&job).into(), devices: Counts::of(&tally, true) };
+        let view = viewed(&job, Tally { acked: 1, failed: 1, ..Tally::default() });
+        let shown = serde_json::to_value(&view).unwrap();
+        assert_eq!(serde_json::from_value::<native::Job>(shown.clone()).unwrap(), view);
         assert_eq!(
-            serde_json::to_value(shown).unwrap(),
+            shown,
             json!({
                 "kind": "deployment", "id": 12, "jobPath": "/jobs/12", "state": "ended",
                 "outcome": "deployedWithFailures", "reason": "1 of 2 devices show the certificate, 1 failed.",

@@ -8,6 +8,7 @@ use rootcast_core::device::{DeviceId, DeviceVersion, Incarnation, Pin, Profile, 
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
+use rootcast_dialects::native::{Device, Fingerprint};
 use rootcast_drivers::observe;
 use rootcast_gate::{Kind, Principal};
 use rootcast_ledger::{DeviceRecord, Editor, Ledger, LedgerError};
@@ -18,7 +19,7 @@ use tracing::info;
 
 use crate::app::App;
 use crate::extract::{Id, Params};
-use crate::inventory::{Device, Rules};
+use crate::inventory::{Rules, shown};
 use crate::page::{Paging, cursor};
 use crate::stamp::stamp;
 
@@ -42,7 +43,7 @@ pub(crate) async fn list(
     let page = app.parts().await?.ledger.devices_after(after.as_ref(), paging.limit(1000)?).await?;
     let cursor = page.next.as_ref().map(cursor).transpose()?;
     let seen = page.items.into_iter().filter(|device| caller.sees(&application_dn(&device.id)));
-    Ok(Envelope::success(Devices { devices: seen.map(Device::from).collect(), cursor }))
+    Ok(Envelope::success(Devices { devices: seen.map(shown).collect(), cursor }))
 }
 
 pub(crate) async fn show(
@@ -50,7 +51,7 @@ pub(crate) async fn show(
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
 ) -> Result<Envelope<Device>, LenovoError> {
-    Ok(Envelope::success(load(&app.parts().await?.ledger, &caller, Right::Read, &id).await?.into()))
+    Ok(Envelope::success(shown(load(&app.parts().await?.ledger, &caller, Right::Read, &id).await?)))
 }
 
 async fn load(ledger: &Ledger, caller: &Principal, right: Right, id: &DeviceId) -> Result<DeviceRecord, LenovoError> {
@@ -130,7 +131,7 @@ impl Edit {
             device.subject.clone_from(subject);
         }
         if let Some(address) = address {
-            device.address = address.to_string();
+            device.address.clone_from(address);
         }
         if let Some(credential) = credential {
             device.credential.clone_from(credential);
@@ -167,7 +168,7 @@ pub(crate) async fn edit(
                         "Jobs pass over it, and nothing is sent to it, until somebody with the permission approve-device approves it.",
                     )
                 });
-                let answer = Envelope::success(device.into());
+                let answer = Envelope::success(shown(device));
                 return Ok(match waits {
                     Some(message) => answer.saying(message),
                     None => answer,
@@ -202,7 +203,7 @@ pub(crate) async fn approve(
             written => {
                 let device = written?;
                 info!(caller = caller.name, device.id = %id, device.endpoint_revision = device.endpoint_revision, "device approved");
-                return Ok(Envelope::success(device.into()));
+                return Ok(Envelope::success(shown(device)));
             }
         }
     }
@@ -256,32 +257,20 @@ pub(crate) async fn delete(
     Ok(Envelope { response: None, ..Envelope::success(()) }.saying(message))
 }
 
-/// What the device presents to any client. The operator decides whether it is the right device.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct FingerprintView {
-    fingerprint: Pin,
-    spki: Pin,
-    subject: String,
-    issuer: String,
-    not_before: String,
-    not_after: String,
-}
-
 /// Only a TLS handshake: no credential is sent. Takes 10 s at most.
 pub(crate) async fn fingerprint(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
-) -> Result<Envelope<FingerprintView>, LenovoError> {
+) -> Result<Envelope<Fingerprint>, LenovoError> {
     let parts = app.parts().await?;
     let device = load(&parts.ledger, &caller, Right::Read, &id).await?;
-    let address: DeviceAddress = device.address.parse().map_err(LenovoError::internal)?;
-    let seen = observe(&parts.networks, &address).await.map_err(unseen)?;
+    let address = &device.address;
+    let seen = observe(&parts.networks, address).await.map_err(unseen)?;
     let unreadable =
         |why| unseen(Failure::new(ErrorClass::TlsHandshake, format!("{address}: its certificate is {why}.")));
     let certificate = Certificate::from_der(seen.der).map_err(unreadable)?;
-    Ok(Envelope::success(FingerprintView {
+    Ok(Envelope::success(Fingerprint {
         fingerprint: Pin::Certificate(seen.certificate),
         spki: Pin::Key(seen.key),
         subject: certificate.subject_dn().to_owned(),
@@ -317,7 +306,7 @@ mod tests {
     use super::*;
 
     fn device() -> DeviceRecord {
-        let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc-1".to_owned());
+        let (address, credential) = ("https://10.0.0.7".parse().unwrap(), "/rootcast/devices/bmc-1".to_owned());
         let id = "bmc-1".parse().unwrap();
         DeviceRecord {
             name: Some("old".to_owned()),
@@ -359,7 +348,10 @@ mod tests {
         let subject = edited(r#"{"subject":{"commonName":"bmc-1","dnsNames":["bmc-1.example"]}}"#).unwrap().subject;
         assert_eq!(subject.unwrap().dns_names(), ["bmc-1.example"]);
         assert!(edited(r#"{"subject":{"commonName":"bmc-1"}}"#).is_err(), "no name");
-        assert_eq!(edited(r#"{"address":"https://10.9.9.9:8443"}"#).unwrap().address, "https://10.9.9.9:8443");
+        assert_eq!(
+            edited(r#"{"address":"https://10.9.9.9:8443"}"#).unwrap().address,
+            "https://10.9.9.9:8443".parse().unwrap()
+        );
     }
 
     #[test]

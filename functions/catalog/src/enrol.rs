@@ -156,7 +156,7 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<
     }
     let driver = sent.driver.unwrap_or(Driver::Redfish);
     let profile = sent.profile.unwrap_or(Profile::Dmtf);
-    let record = DeviceRecord::new(id, incarnation()?, sent.address.to_string(), driver, profile, sent.credential);
+    let record = DeviceRecord::new(id, incarnation()?, sent.address, driver, profile, sent.credential);
     let mut record = DeviceRecord { name: sent.name, slot: sent.slot, subject: sent.subject, ..record };
     record.pins = pins;
     Ok(RequestedDevice { record, says_pins: sent.pins.is_some() })

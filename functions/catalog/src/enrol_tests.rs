@@ -52,7 +52,7 @@ fn missing_fields_get_defaults() {
     let record = wanted.record;
     assert_eq!((record.driver, record.profile), (Driver::Redfish, Profile::Dmtf));
     assert_eq!(record.approved_version(), None);
-    assert_eq!(record.address, "https://10.0.0.7");
+    assert_eq!(record.address.to_string(), "https://10.0.0.7");
     let pin = format!("sha256:{}", "ab".repeat(32));
     let approved = parsed(with("pins", json!([pin]))).unwrap().record;
     assert_eq!(approved.approved_version(), Some(approved.version()));

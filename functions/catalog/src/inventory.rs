@@ -4,13 +4,9 @@ use std::net::IpAddr;
 
 use rootcast_core::device::address::{AddressPolicy, DeviceAddress};
 use rootcast_core::device::credential::may_name;
-use rootcast_core::device::{DeviceId, Driver, Incarnation, Pin, Profile, Slot};
-use rootcast_core::inventory::id::CertificateId;
-use rootcast_core::job::task::{ErrorClass, Probe};
-use rootcast_ledger::{DeviceRecord, Identity, Unapproved};
-use rootcast_pki::fingerprint::Fingerprint;
-use rootcast_pki::subject::DeviceSubject;
-use serde::Serialize;
+use rootcast_core::device::{DeviceId, Pin};
+use rootcast_dialects::native::{Device, Held, LastFailure, LeasedUntil, Standing, Unapproved};
+use rootcast_ledger::DeviceRecord;
 use url::Host;
 
 use crate::app::Parts;
@@ -21,120 +17,46 @@ const LONGEST_NAME: usize = 256;
 /// Replacing a device's certificate needs two pins: the old certificate's and the new key's.
 const MOST_PINS: usize = 8;
 
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Device {
-    id: String,
-    /// Changes when the id is enrolled again.
-    incarnation: Incarnation,
-    /// Grows with each change of address, pins, profile, slot, credential or subject.
-    endpoint_revision: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    address: String,
-    driver: Driver,
-    profile: Profile,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    slot: Option<Slot>,
-    /// The device's name in its own certificate, if it differs from the host of its address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    subject: Option<DeviceSubject>,
-    credential: String,
-    pins: Vec<Pin>,
-    /// Jobs skip pending devices.
-    state: &'static str,
-    /// A changed identity that waits for its approval.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    unapproved: Option<UnapprovedView>,
-    /// The imported certificate that the device was last proven to present.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    certificate: Option<CertificateId>,
-    /// The last proven content of the trust store.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    held: Option<HeldView>,
-    /// The failure of the last visit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<LastFailure>,
-    /// The lease of the worker that is working on the device.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lease: Option<Lease>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct HeldView {
-    bundle_version: u64,
-    sha256: Fingerprint,
-    at: String,
-    probe: Probe,
-    /// Whether the proof is of the device's current version.
-    current: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct UnapprovedView {
-    by: String,
-    at: String,
-    /// The last approved identity, to be compared with the device's present attributes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    formerly: Option<Identity>,
-}
-
-#[derive(Debug, Serialize)]
-struct LastFailure {
-    class: ErrorClass,
-    message: String,
-    recovery: &'static str,
-    at: String,
-}
-
-#[derive(Debug, Serialize)]
-struct Lease {
-    until: String,
-}
-
-impl From<DeviceRecord> for Device {
-    fn from(record: DeviceRecord) -> Self {
-        let version = record.version();
-        let state = if record.approved_version().is_some() { "approved" } else { "pending" };
-        let (ack, failure, at) = match record.held {
-            Some(held) => (held.ack, held.failure, stamp(held.at)),
-            None => (None, None, String::new()),
-        };
-        Self {
-            id: record.id.to_string(),
-            incarnation: record.incarnation,
-            endpoint_revision: record.endpoint_revision,
-            name: record.name,
-            address: record.address,
-            driver: record.driver,
-            profile: record.profile,
-            slot: record.slot,
-            subject: record.subject,
-            credential: record.credential,
-            state,
-            unapproved: record.unapproved.map(|Unapproved { by, at, formerly }| UnapprovedView {
-                by,
-                at: stamp(at),
-                formerly,
-            }),
-            pins: record.pins,
-            certificate: record.certificate,
-            held: ack.map(|ack| HeldView {
-                bundle_version: ack.bundle_version,
-                sha256: ack.sha256,
-                at: stamp(ack.at),
-                probe: ack.probe,
-                current: ack.of == version,
-            }),
-            failure: failure.map(|failure| LastFailure {
-                recovery: failure.class.recovery(),
-                class: failure.class,
-                message: failure.message,
-                at,
-            }),
-            lease: record.lease.map(|lease| Lease { until: stamp(lease.until) }),
-        }
+pub(crate) fn shown(record: DeviceRecord) -> Device {
+    let version = record.version();
+    let is_approved = record.approved_version().is_some();
+    let (ack, failure, at) = match record.held {
+        Some(held) => (held.ack, held.failure, stamp(held.at)),
+        None => (None, None, String::new()),
+    };
+    Device {
+        id: record.id,
+        incarnation: record.incarnation,
+        endpoint_revision: record.endpoint_revision,
+        name: record.name,
+        address: record.address,
+        driver: record.driver,
+        profile: record.profile,
+        slot: record.slot,
+        subject: record.subject,
+        credential: record.credential,
+        state: if is_approved { Standing::Approved } else { Standing::Pending },
+        unapproved: record.unapproved.map(|rootcast_ledger::Unapproved { by, at, formerly }| Unapproved {
+            by,
+            at: stamp(at),
+            formerly,
+        }),
+        pins: record.pins,
+        certificate: record.certificate,
+        held: ack.map(|ack| Held {
+            bundle_version: ack.bundle_version,
+            sha256: ack.sha256,
+            at: stamp(ack.at),
+            probe: ack.probe,
+            current: ack.of == version,
+        }),
+        failure: failure.map(|failure| LastFailure {
+            recovery: failure.class.recovery().to_owned(),
+            class: failure.class,
+            message: failure.message,
+            at,
+        }),
+        lease: record.lease.map(|lease| LeasedUntil { until: stamp(lease.until) }),
     }
 }
 
@@ -204,8 +126,9 @@ impl<'a> Rules<'a> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
-    use rootcast_core::device::DeviceVersion;
-    use rootcast_core::job::task::{Ack, Failure};
+    use rootcast_core::device::{DeviceVersion, Driver, Incarnation, Profile};
+    use rootcast_core::job::task::{Ack, ErrorClass, Failure, Probe};
+    use rootcast_pki::fingerprint::Fingerprint;
     use serde_json::json;
     use time::macros::datetime;
 
@@ -220,32 +143,32 @@ mod tests {
         let sha256 = Fingerprint::from_bytes([0xcd; 32]);
         let ack = Ack { of, at, bundle_version: 3, sha256, probe: Probe::ReadBack };
         let held = rootcast_ledger::ObservedTrustStore { ack: Some(ack), failure: None, at };
-        let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc-1".to_owned());
+        let (address, credential) = ("https://10.0.0.7".parse().unwrap(), "/rootcast/devices/bmc-1".to_owned());
         let id = "bmc-1".parse().unwrap();
         let mut record = DeviceRecord::new(id, incarnation, address, Driver::Redfish, Profile::LenovoXcc, credential);
         let expected = json!({
             "id": "bmc-1", "incarnation": "01".repeat(16), "endpointRevision": 1, "address": "https://10.0.0.7", "driver": "redfish", "profile": "lenovo-xcc",
             "credential": "/rootcast/devices/bmc-1", "pins": [], "state": "pending",
         });
-        assert_eq!(serde_json::to_value(Device::from(record.clone())).unwrap(), expected);
+        assert_eq!(serde_json::to_value(shown(record.clone())).unwrap(), expected);
         record.pins = vec![pin];
         record.held = Some(held.clone());
         record.lease =
             Some(rootcast_ledger::Lease { owner: "w".to_owned(), until: datetime!(2026-01-02 03:06:05 UTC) });
-        let shown = serde_json::to_value(Device::from(record.clone())).unwrap();
-        assert_eq!(shown["state"], "approved");
+        let seen = serde_json::to_value(shown(record.clone())).unwrap();
+        assert_eq!(seen["state"], "approved");
         assert_eq!(
-            shown["held"],
+            seen["held"],
             json!({ "bundleVersion": 3, "sha256": "cd".repeat(32), "at": "2026-01-02T03:04:05Z", "probe": "readBack", "current": true })
         );
-        assert_eq!(shown["lease"], json!({ "until": "2026-01-02T03:06:05Z" }));
+        assert_eq!(seen["lease"], json!({ "until": "2026-01-02T03:06:05Z" }));
         record.held = Some(rootcast_ledger::ObservedTrustStore {
             ack: None,
             failure: Some(Failure::new(ErrorClass::StoreFull, "full")),
             ..held
         });
-        let shown = serde_json::to_value(Device::from(record)).unwrap();
-        assert_eq!((&shown["held"], &shown["failure"]["class"]), (&json!(null), &json!("storeFull")));
+        let seen = serde_json::to_value(shown(record)).unwrap();
+        assert_eq!((&seen["held"], &seen["failure"]["class"]), (&json!(null), &json!("storeFull")));
     }
 
     #[test]

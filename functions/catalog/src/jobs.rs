@@ -1,15 +1,12 @@
 //! Jobs: `GET /jobs` and `GET /jobs/{id}`.
 
-use std::collections::BTreeSet;
-
 use axum::extract::State;
-use rootcast_core::device::DeviceId;
-use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobRecord, JobState, Pass, Phase, Tally};
-use rootcast_core::rollover::rollout::Rollout;
+use rootcast_core::job::{Job, JobId, JobRecord, JobState, Tally};
 use rootcast_core::rollover::survey::Findings;
 use rootcast_core::rollover::transition::WaveRecord;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
-use rootcast_ledger::{Departure, Leave, Ledger};
+use rootcast_dialects::native::{self, Counts, Left, Proofs, Rollover, Summary, Wave, Work};
+use rootcast_ledger::{Departure, Ledger};
 use serde::Serialize;
 
 use crate::app::App;
@@ -23,7 +20,7 @@ const MOST_LEFT: u32 = 100;
 
 #[derive(Debug, Serialize)]
 pub(crate) struct Jobs {
-    jobs: Vec<Listed>,
+    jobs: Vec<Summary>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
 }
@@ -36,13 +33,13 @@ pub(crate) async fn list(
     let before: Option<JobId> = paging.place()?;
     let page = app.parts().await?.ledger.jobs_before(before, paging.limit(100)?).await?;
     let cursor = page.next.as_ref().map(cursor).transpose()?;
-    Ok(Envelope::success(Jobs { jobs: page.jobs.iter().map(Listed::from).collect(), cursor }))
+    Ok(Envelope::success(Jobs { jobs: page.jobs.iter().map(summary).collect(), cursor }))
 }
 
-pub(crate) async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<Envelope<JobView>, LenovoError> {
+pub(crate) async fn show(State(app): State<App>, Id(id): Id<JobId>) -> Result<Envelope<native::Job>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let job = load_any(ledger, id).await?;
-    Ok(Envelope::success(JobView::load(ledger, &job).await?))
+    Ok(Envelope::success(view(ledger, &job).await?))
 }
 
 pub(crate) async fn load_any(ledger: &Ledger, id: JobId) -> Result<JobRecord, LenovoError> {
@@ -64,217 +61,95 @@ pub(crate) async fn load(ledger: &Ledger, id: JobId) -> Result<Job, LenovoError>
     }
 }
 
-/// A job of either kind, without its devices.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum Listed {
-    Rollover(Box<Summary>),
-    Deployment(deployments::Summary),
-}
-
-impl From<&JobRecord> for Listed {
-    fn from(job: &JobRecord) -> Self {
-        match job {
-            JobRecord::Rollover(job) => Self::Rollover(Box::new((&**job).into())),
-            JobRecord::Deployment(job) => Self::Deployment(job.into()),
-        }
+/// A job without its devices.
+fn summary(job: &JobRecord) -> Summary {
+    match job {
+        JobRecord::Rollover(job) => rollover_summary(job),
+        JobRecord::Deployment(job) => deployments::summary(job),
     }
 }
 
-/// A job of either kind, with its devices.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub(crate) enum JobView {
-    Rollover(Box<RolloverView>),
-    Deployment(Box<deployments::DeploymentView>),
-}
-
-impl JobView {
-    pub(crate) async fn load(ledger: &Ledger, job: &JobRecord) -> Result<Self, LenovoError> {
-        match job {
-            JobRecord::Rollover(job) => Ok(Self::Rollover(Box::new(RolloverView::load(ledger, job).await?))),
-            JobRecord::Deployment(job) => {
-                Ok(Self::Deployment(Box::new(deployments::DeploymentView::load(ledger, job).await?)))
-            }
-        }
-    }
-}
-
-/// A rollover without its devices, as listed.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Summary {
-    kind: &'static str,
-    id: JobId,
-    job_path: String,
-    phase: Phase,
-    state: JobState,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<JobOutcome>,
-    /// Why the job is in this state, in a sentence.
-    reason: String,
-    /// Why the operator asked for a new root.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    requested_for: Option<String>,
-    generation: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    old_generation: Option<u32>,
-    bundle_version: u64,
-    /// Older generations whose KMS key could not sign: the bundle lacks their signature, or there is no link from them.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    unusable_keys: BTreeSet<u32>,
-    activation: Activation,
-    #[serde(rename = "leg")]
-    pass: Pass,
-    rollout: Rollout,
-    created: String,
-    updated: String,
-}
-
-impl From<&Job> for Summary {
-    fn from(job: &Job) -> Self {
-        Self {
-            kind: "rollover",
-            id: job.id,
-            job_path: job.id.path(),
+fn rollover_summary(job: &Job) -> Summary {
+    Summary {
+        id: job.id,
+        job_path: job.id.path(),
+        state: job.state,
+        reason: job.reason.clone(),
+        pass: job.pass(),
+        created: stamp(job.created),
+        updated: stamp(job.updated),
+        work: Work::Rollover(Rollover {
             phase: job.phase,
-            state: job.state,
             outcome: job.outcome,
-            reason: job.reason.clone(),
             requested_for: job.requested_for.clone(),
             generation: job.generation,
             old_generation: job.old_generation,
             bundle_version: job.bundle_version,
             unusable_keys: job.unusable_keys.clone(),
             activation: job.activation,
-            pass: job.pass(),
             rollout: job.rollout,
-            created: stamp(job.created),
-            updated: stamp(job.updated),
-        }
+        }),
+    }
+}
+
+/// Loads the devices of the job's current pass.
+pub(crate) async fn view(ledger: &Ledger, job: &JobRecord) -> Result<native::Job, LenovoError> {
+    match job {
+        JobRecord::Rollover(job) => rollover_view(ledger, job).await,
+        JobRecord::Deployment(job) => deployments::view(ledger, job).await,
     }
 }
 
 /// A rollover with the devices of its current pass and the waves of all passes.
-#[derive(Debug, Serialize)]
-pub(crate) struct RolloverView {
-    #[serde(flatten)]
-    summary: Summary,
-    devices: Counts,
-    /// The result of the last survey, once it has read every shard.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    proofs: Option<Proofs>,
-    /// Devices that left the fleet during the job: the first hundred.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    left: Vec<Left>,
-    waves: Vec<Wave>,
+pub(crate) async fn rollover_view(ledger: &Ledger, job: &Job) -> Result<native::Job, LenovoError> {
+    let (tally, waves, (left, _)) =
+        futures::try_join!(tally(ledger, job), async { Ok(ledger.waves(job.id).await?) }, async {
+            Ok(ledger.departures(job.id, MOST_LEFT).await?)
+        })?;
+    Ok(viewed(job, &tally, waves, left))
 }
 
-/// Devices by the current state of their proof. The gate opens when `old`, `missing` and `failed` are 0.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Proofs {
-    fresh: u64,
-    /// The proof is too old.
-    old: u64,
-    /// No result yet, or one from before the device was enrolled again or edited.
-    missing: u64,
-    failed: u64,
-    waived: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    oldest: Option<String>,
-}
-
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Left {
-    device: DeviceId,
-    how: Leave,
-    by: String,
-    at: String,
-}
-
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Counts {
-    /// `null` until the whole fleet is paged: its size is not known before.
-    total: Option<u64>,
-    dispatched: u64,
-    acked: u64,
-    failed: u64,
-    skipped: u64,
-    waived: u64,
-    /// Dispatched, but without a result yet.
-    waiting: u64,
-}
-
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Wave {
-    #[serde(rename = "leg")]
-    pass: Pass,
-    number: u32,
-    size: u64,
-    acked: u64,
-    failed: u64,
-    opened: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    closed: Option<String>,
-}
-
-impl Counts {
-    pub(crate) fn of(tally: &Tally, is_counted: bool) -> Self {
-        Self {
-            total: is_counted.then_some(tally.dispatched),
-            dispatched: tally.dispatched,
-            acked: tally.acked,
-            failed: tally.failed,
-            skipped: tally.skipped,
-            waived: tally.waived,
-            waiting: tally.waiting(),
-        }
+fn viewed(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>, left: Vec<Departure>) -> native::Job {
+    waves.extend(job.wave_record(tally));
+    let wave = |wave: WaveRecord| Wave {
+        pass: wave.pass,
+        number: wave.number,
+        size: wave.size,
+        acked: wave.acked,
+        failed: wave.failed,
+        opened: stamp(wave.opened),
+        closed: wave.closed.map(stamp),
+    };
+    let named = |Departure { device, how, by, at, .. }| Left { device, how, by, at: stamp(at) };
+    native::Job {
+        summary: rollover_summary(job),
+        devices: counts(tally, is_counted(job)),
+        proofs: job.survey.is_complete().then(|| proofs(job.survey.total())),
+        left: left.into_iter().map(named).collect(),
+        waves: Some(waves.into_iter().map(wave).collect()),
     }
 }
 
-impl RolloverView {
-    pub(crate) async fn load(ledger: &Ledger, job: &Job) -> Result<Self, LenovoError> {
-        let (tally, waves, (left, _)) =
-            futures::try_join!(tally(ledger, job), async { Ok(ledger.waves(job.id).await?) }, async {
-                Ok(ledger.departures(job.id, MOST_LEFT).await?)
-            })?;
-        Ok(Self::of(job, &tally, waves, left))
-    }
-
-    fn of(job: &Job, tally: &Tally, mut waves: Vec<WaveRecord>, left: Vec<Departure>) -> Self {
-        waves.extend(job.wave_record(tally));
-        let counts = Counts::of(tally, is_counted(job));
-        let wave = |wave: WaveRecord| Wave {
-            pass: wave.pass,
-            number: wave.number,
-            size: wave.size,
-            acked: wave.acked,
-            failed: wave.failed,
-            opened: stamp(wave.opened),
-            closed: wave.closed.map(stamp),
-        };
-        let named = |Departure { device, how, by, at, .. }| Left { device, how, by, at: stamp(at) };
-        Self {
-            summary: job.into(),
-            devices: counts,
-            proofs: job.survey.is_complete().then(|| job.survey.total().into()),
-            left: left.into_iter().map(named).collect(),
-            waves: waves.into_iter().map(wave).collect(),
-        }
+fn proofs(found: Findings) -> Proofs {
+    Proofs {
+        fresh: found.proven,
+        old: found.old,
+        missing: found.unknown + found.open + found.void,
+        failed: found.failed,
+        waived: found.waived,
+        oldest: found.oldest.map(stamp),
     }
 }
 
-impl From<Findings> for Proofs {
-    fn from(found: Findings) -> Self {
-        Self {
-            fresh: found.proven,
-            old: found.old,
-            missing: found.unknown + found.open + found.void,
-            failed: found.failed,
-            waived: found.waived,
-            oldest: found.oldest.map(stamp),
-        }
+pub(crate) fn counts(tally: &Tally, is_counted: bool) -> Counts {
+    Counts {
+        total: is_counted.then_some(tally.dispatched),
+        dispatched: tally.dispatched,
+        acked: tally.acked,
+        failed: tally.failed,
+        skipped: tally.skipped,
+        waived: tally.waived,
+        waiting: tally.waiting(),
     }
 }
 
@@ -311,7 +186,8 @@ pub(crate) fn progress(job: &Job, tally: &Tally) -> f64 {
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 pub(crate) mod tests {
     use proptest::prelude::*;
-    use rootcast_core::job::NewJob;
+    use rootcast_core::job::{Activation, JobOutcome, NewJob};
+    use rootcast_core::rollover::rollout::Rollout;
     use serde_json::json;
     use time::OffsetDateTime;
     use time::macros::datetime;
@@ -347,7 +223,9 @@ pub(crate) mod tests {
         let first = job.close_wave(&tally(5, 5, 0), NOW).unwrap();
         job.open_wave(2, 50, &tally(5, 5, 0), NOW);
         job.take_page(rootcast_core::job::Cursor { step: 8, after: None }, 5);
-        let shown = serde_json::to_value(RolloverView::of(&job, &tally(10, 6, 1), vec![first], Vec::new())).unwrap();
+        let view = viewed(&job, &tally(10, 6, 1), vec![first], Vec::new());
+        let shown = serde_json::to_value(&view).unwrap();
+        assert_eq!(serde_json::from_value::<native::Job>(shown.clone()).unwrap(), view);
         assert_eq!(
             shown,
             json!({
@@ -365,9 +243,9 @@ pub(crate) mod tests {
             })
         );
         job.take_page(rootcast_core::job::Cursor { step: 16, after: None }, 0);
-        assert_eq!(RolloverView::of(&job, &tally(10, 6, 1), Vec::new(), Vec::new()).devices.total, Some(10));
+        assert_eq!(viewed(&job, &tally(10, 6, 1), Vec::new(), Vec::new()).devices.total, Some(10));
         job.begin_survey(Vec::new(), &tally(10, 10, 0), NOW);
-        assert_eq!(RolloverView::of(&job, &tally(10, 10, 0), Vec::new(), Vec::new()).devices.total, Some(10));
+        assert_eq!(viewed(&job, &tally(10, 10, 0), Vec::new(), Vec::new()).devices.total, Some(10));
     }
 
     #[test]

@@ -6,12 +6,12 @@ use axum::extract::State;
 use http::HeaderMap;
 use http::header::LOCATION;
 use rootcast_core::access::permission::Right;
-use rootcast_core::deployment::lifecycle::{Lifecycle, Stage};
+use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::{CertificateDn, application_dn};
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_core::job::JobId;
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
+use rootcast_dialects::native::{Issued, OwnCertificate};
 use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{CertificateOrPending, CertificateRecord};
 use rootcast_operations::{DeviceRefusal, NotBegun, NotDone};
@@ -24,7 +24,7 @@ use crate::deployments::path;
 use crate::devices::{may, no_such_device};
 use crate::extract::Id;
 use crate::stamp::stamp;
-use crate::tasks::Past;
+use crate::tasks::past;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -77,44 +77,12 @@ fn refused(id: &DeviceId, why: NotDone<NotBegun>) -> LenovoError {
     }
 }
 
-/// A device's own certificate and its processing state.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Own {
-    id: CertificateId,
-    dn: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    issued: Option<Issued>,
-    /// The current or failed step, by Venafi's stage numbers; `null` if there is nothing to do.
-    stage: Option<Stage>,
-    in_error: bool,
-    /// A sentence.
-    status: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    job: Option<JobId>,
-    history: Vec<Past>,
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Issued {
-    /// PEM.
-    certificate: String,
-    /// Starts with the leaf's issuer; PEM.
-    chain: Vec<String>,
-    subject_dn: String,
-    names: Vec<String>,
-    serial_number: String,
-    not_before: String,
-    not_after: String,
-}
-
 /// Three calls: name, certificate, use.
 pub(crate) async fn show(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
-) -> Result<Envelope<Own>, LenovoError> {
+) -> Result<Envelope<OwnCertificate>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let none = || {
         LenovoError::not_found(
@@ -132,23 +100,21 @@ pub(crate) async fn show(
     let unbound = || Lifecycle::idle(Default::default(), "The device does not have it any more.");
     let Lifecycle { stage, in_error, status, history, .. } = binding.map_or_else(unbound, |binding| binding.lifecycle);
     let issued = match &held {
-        CertificateOrPending::Certificate(record) => Some(Issued::of(record)),
+        CertificateOrPending::Certificate(record) => Some(issued(record)),
         CertificateOrPending::Pending(_) => None,
     };
-    let history = history.into_iter().map(Past::from).collect();
-    Ok(Envelope::success(Own { id: certificate, dn: held.dn(), issued, stage, in_error, status, job, history }))
+    let (id, dn, history) = (certificate, held.dn(), past(history));
+    Ok(Envelope::success(OwnCertificate { id, dn, issued, stage, in_error, status, job, history }))
 }
 
-impl Issued {
-    fn of(record: &CertificateRecord) -> Self {
-        Self {
-            certificate: record.leaf.pem(),
-            chain: record.chain.iter().map(Certificate::pem).collect(),
-            subject_dn: record.leaf.subject_dn().to_owned(),
-            names: record.names.clone(),
-            serial_number: record.leaf.serial().to_owned(),
-            not_before: stamp(record.not_before),
-            not_after: stamp(record.not_after),
-        }
+fn issued(record: &CertificateRecord) -> Issued {
+    Issued {
+        certificate: record.leaf.pem(),
+        chain: record.chain.iter().map(Certificate::pem).collect(),
+        subject_dn: record.leaf.subject_dn().to_owned(),
+        names: record.names.clone(),
+        serial_number: record.leaf.serial().to_owned(),
+        not_before: stamp(record.not_before),
+        not_after: stamp(record.not_after),
     }
 }

@@ -10,6 +10,7 @@ use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::task::ErrorClass;
 use rootcast_core::job::{JobId, MOST_RETRIED, MOST_WAVES};
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
+use rootcast_dialects::native;
 use rootcast_gate::{BODY_LIMIT, Principal, RequestId, media_type, parse_json, read};
 use rootcast_operations::Filters;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use tracing::info;
 
 use crate::app::App;
 use crate::extract::Id;
-use crate::jobs::JobView;
+use crate::jobs::view;
 use crate::refused::{Asked, nothing_chosen, refused};
 
 /// See [`Filters`]; errors about the body use that name.
@@ -33,7 +34,7 @@ struct Sent {
 #[derive(Debug, Serialize)]
 pub(crate) struct Retried {
     #[serde(flatten)]
-    job: JobView,
+    job: native::Job,
     retried: u64,
 }
 
@@ -60,7 +61,7 @@ pub(crate) async fn retry(
         format!("{devices} failed devices of job {id} are tried again."),
         "What else failed stays as it is.",
     );
-    let shown = Retried { job: JobView::load(&parts.ledger, &job).await?, retried: devices };
+    let shown = Retried { job: view(&parts.ledger, &job).await?, retried: devices };
     Ok(Envelope::success(shown).saying(message))
 }
 

@@ -3,16 +3,15 @@
 use axum::extract::State;
 use axum::response::IntoResponse;
 use http::header::CONTENT_TYPE;
-use rootcast_core::deployment::lifecycle::{Lifecycle, Stage};
-use rootcast_core::rollover::generation::GenerationState;
+use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
+use rootcast_dialects::native::Root;
 use rootcast_ledger::RootRecord;
 use rootcast_pki::certificate::Certificate;
-use serde::Serialize;
 
 use crate::app::App;
 use crate::stamp::stamp;
-use crate::tasks::Past;
+use crate::tasks::past;
 
 /// `GET /signingCertificate`: the active root, as PEM.
 pub(crate) async fn active(State(app): State<App>) -> Result<impl IntoResponse, LenovoError> {
@@ -26,7 +25,7 @@ pub(crate) async fn active(State(app): State<App>) -> Result<impl IntoResponse, 
 }
 
 /// `GET /signingCertificate/details`: a row for each generation that has a certificate.
-pub(crate) async fn details(State(app): State<App>) -> Result<Envelope<Vec<Details>>, LenovoError> {
+pub(crate) async fn details(State(app): State<App>) -> Result<Envelope<Vec<Root>>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let authority = ledger.authority().await?;
     Ok(Envelope::success(rows(ledger.roots(&authority).await?, authority.signing)))
@@ -40,53 +39,27 @@ fn no_root() -> LenovoError {
 }
 
 /// The active generation first, then from the newest to the oldest.
-fn rows(mut roots: Vec<RootRecord>, signing: Option<u32>) -> Vec<Details> {
+fn rows(mut roots: Vec<RootRecord>, signing: Option<u32>) -> Vec<Root> {
     roots.sort_by_key(|root| (Some(root.generation) != signing, std::cmp::Reverse(root.generation)));
-    let row = |root: &RootRecord| Some(Details::of(root.certificate.as_ref()?, root));
-    roots.iter().filter_map(row).collect()
+    roots.iter().filter_map(|root| Some(row(root.certificate.as_ref()?, root))).collect()
 }
 
-/// Source: <https://pubs.lenovo.com/lxca_scripting/rest_api_signingcertificate_details_get>; the attributes after
-/// `notAfter` are our own.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Details {
-    /// PEM.
-    certificate: String,
-    issuer_dn: String,
-    subject_dn: String,
-    serial_number: String,
-    signature_algorithm: String,
-    not_before: String,
-    not_after: String,
-    generation: u32,
-    state: GenerationState,
-    /// The current or failed step, by Venafi's stage numbers; `null` since the activation.
-    stage: Option<Stage>,
-    in_error: bool,
-    /// A sentence.
-    status: String,
-    history: Vec<Past>,
-}
-
-impl Details {
-    fn of(certificate: &Certificate, root: &RootRecord) -> Self {
-        let Lifecycle { stage, in_error, status, history, .. } = root.lifecycle.clone();
-        Self {
-            certificate: certificate.pem(),
-            issuer_dn: certificate.issuer_dn().to_owned(),
-            subject_dn: certificate.subject_dn().to_owned(),
-            serial_number: certificate.serial().to_owned(),
-            signature_algorithm: certificate.signature_algorithm_name().to_owned(),
-            not_before: stamp(certificate.not_before()),
-            not_after: stamp(certificate.not_after()),
-            generation: root.generation,
-            state: root.state,
-            stage,
-            in_error,
-            status,
-            history: history.into_iter().map(Past::from).collect(),
-        }
+fn row(certificate: &Certificate, root: &RootRecord) -> Root {
+    let Lifecycle { stage, in_error, status, history, .. } = root.lifecycle.clone();
+    Root {
+        certificate: certificate.pem(),
+        issuer_dn: certificate.issuer_dn().to_owned(),
+        subject_dn: certificate.subject_dn().to_owned(),
+        serial_number: certificate.serial().to_owned(),
+        signature_algorithm: certificate.signature_algorithm_name().to_owned(),
+        not_before: stamp(certificate.not_before()),
+        not_after: stamp(certificate.not_after()),
+        generation: root.generation,
+        state: root.state,
+        stage,
+        in_error,
+        status,
+        history: past(history),
     }
 }
 
@@ -111,7 +84,7 @@ mod tests {
             "lifecycle": { "work": "root", "inError": false, "status": "The root signs.", "attempt": 1 },
         }))
         .unwrap();
-        let row = serde_json::to_value(Details::of(&made, &root)).unwrap();
+        let row = serde_json::to_value(row(&made, &root)).unwrap();
         assert_eq!((&row["stage"], &row["status"]), (&Value::Null, &json!("The root signs.")));
         let attributes: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
         for published in

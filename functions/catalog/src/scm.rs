@@ -12,11 +12,9 @@ mod list;
 mod show;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Path, Request, State};
-use axum::http::request::Parts;
+use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::Response;
-use rootcast_core::inventory::id::CertificateId;
 use rootcast_dialects::huawei::{HuaweiError, report};
 use rootcast_gate::{Guarded, Kind, Refusal, fold_case, routes};
 
@@ -58,23 +56,6 @@ async fn no_such_method() -> HuaweiError {
         "The resource does not have this method: use one that the header Allow names. POST certificates/import and \
          certificates/{id}/export are taken in lower case only.",
     )
-}
-
-/// The certificate id in the path.
-pub(crate) struct Named(pub(crate) CertificateId);
-
-impl<S: Send + Sync> FromRequestParts<S> for Named {
-    type Rejection = HuaweiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HuaweiError> {
-        let named = Path::<String>::from_request_parts(parts, state).await.ok();
-        named.and_then(|Path(id)| id.parse().ok()).map(Self).ok_or_else(no_such_certificate)
-    }
-}
-
-/// Also for text that is not a certificate id.
-pub(crate) fn no_such_certificate() -> HuaweiError {
-    HuaweiError::not_found("There is no certificate of that id. GET /v3/scm/certificates lists those that there are.")
 }
 
 #[cfg(test)]

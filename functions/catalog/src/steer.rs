@@ -5,15 +5,16 @@ use axum::extract::State;
 use rootcast_core::audit::Actor;
 use rootcast_core::job::{Command, JobId, JobRecord};
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
+use rootcast_dialects::native;
 use rootcast_gate::{Principal, RequestId};
 use tracing::info;
 
 use crate::app::{App, Parts};
 use crate::extract::Id;
-use crate::jobs::JobView;
+use crate::jobs::view;
 use crate::refused::{Asked, refused};
 
-type Answer = Result<Envelope<JobView>, LenovoError>;
+type Answer = Result<Envelope<native::Job>, LenovoError>;
 
 pub(crate) async fn pause(
     State(app): State<App>,
@@ -51,7 +52,7 @@ async fn answer(app: &App, by: &Actor, id: JobId, command: Command) -> Answer {
         (Command::Resume, JobRecord::Deployment(_)) => ("is resumed", "Failed devices are retried."),
         (Command::Abort, _) => ("is being aborted", "The new root is taken off the devices that hold it."),
     };
-    let shown = JobView::load(&parts.ledger, &job).await?;
+    let shown = view(&parts.ledger, &job).await?;
     Ok(Envelope::success(shown).saying(Message::done(format!("Job {id} {text}."), explanation)))
 }
 

@@ -2,14 +2,14 @@
 
 use axum::Extension;
 use axum::extract::State;
-use rootcast_core::deployment::lifecycle::{Entry, Stage};
-use rootcast_core::device::DeviceId;
+use rootcast_core::deployment::lifecycle::Entry;
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::standing::Standing;
-use rootcast_core::job::task::{ErrorClass, Failure, TaskState};
+use rootcast_core::job::task::{Failure, TaskState};
 use rootcast_core::job::visit::{TaskAttempt, Tries};
 use rootcast_core::job::{Job, JobId, JobRecord, Pass};
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
+use rootcast_dialects::native::{Past, Task, Visits};
 use rootcast_gate::Principal;
 use rootcast_ledger::Ledger;
 use serde::{Deserialize, Serialize};
@@ -34,66 +34,15 @@ pub(crate) struct Tasks {
     cursor: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Task {
-    device: DeviceId,
-    #[serde(rename = "leg")]
-    pass: Pass,
-    state: TaskState,
-    attempt: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    class: Option<ErrorClass>,
-    /// The current or failed step, by Venafi's stage numbers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stage: Option<Stage>,
-    /// The device's own message, if it sent one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    recovery: Option<&'static str>,
-    /// Why an operator waived the device.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    waiver: Option<String>,
-    /// The failed visits of a waiting task so far.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tries: Option<Visits>,
-    /// How each attempt ended, the latest last.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    history: Vec<Past>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    at: Option<String>,
-}
-
-/// Failed visits to the device in the current attempt.
-#[derive(Debug, Serialize)]
-struct Visits {
-    count: u32,
-    /// The error class of the last visit.
-    class: ErrorClass,
-    message: String,
-    at: String,
-    /// Time of the next visit; absent after the last visit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next: Option<String>,
-}
-
-/// One result of a stage.
-#[derive(Debug, Serialize)]
-pub(crate) struct Past {
-    stage: Stage,
-    attempt: u32,
-    /// `done`, `queued`, `reset`, or the class of its failure.
-    result: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    words: String,
-    at: String,
-}
-
-impl From<Entry> for Past {
-    fn from(entry: Entry) -> Self {
-        let Entry { stage, attempt, result, words, at } = entry;
-        Self { stage, attempt, result: result.to_string(), words, at: stamp(at) }
-    }
+pub(crate) fn past(history: Vec<Entry>) -> Vec<Past> {
+    let past = |Entry { stage, attempt, result, words, at }| Past {
+        stage,
+        attempt,
+        result: result.to_string(),
+        words,
+        at: stamp(at),
+    };
+    history.into_iter().map(past).collect()
 }
 
 /// A page may have fewer rows than `limit`, or none, and still have a cursor: a filter skips the other rows.
@@ -109,7 +58,7 @@ pub(crate) async fn list(
         JobRecord::Rollover(job) => job,
         JobRecord::Deployment(job) => {
             let rows = rows(ledger, &job).await?.into_iter().filter(|row| sees(&caller, row));
-            let tasks = rows.map(|row| Task::of(Pass::Install, installing(&row), row));
+            let tasks = rows.map(|row| shown(Pass::Install, installing(&row), row));
             let tasks = tasks.filter(|task| filter.state.is_none_or(|wanted| wanted == task.state)).collect();
             let tasks = with_tries(ledger, id, tasks).await?;
             return Ok(Envelope::success(Tasks { tasks, cursor: None }));
@@ -119,7 +68,7 @@ pub(crate) async fn list(
     let keep = |row: &Row| sees(&caller, row) && is_wanted(row);
     let is_filtered = filter.state.is_some() || !caller.sees_everything();
     let (rows, cursor) = page(ledger, &job, &paging, is_filtered, keep).await?;
-    let tasks = rows.into_iter().filter_map(|row| Some(Task::of(job.pass(), state(&job, &row)?, row))).collect();
+    let tasks = rows.into_iter().filter_map(|row| Some(shown(job.pass(), state(&job, &row)?, row))).collect();
     let tasks = with_tries(ledger, id, tasks).await?;
     Ok(Envelope::success(Tasks { tasks, cursor }))
 }
@@ -131,7 +80,7 @@ async fn with_tries(ledger: &Ledger, job: JobId, mut tasks: Vec<Task>) -> Result
     for task in &mut tasks {
         let present = TaskAttempt { job, pass: task.pass, attempt: task.attempt };
         let tries = devices.get(&task.device).and_then(|device| device.tries.as_ref());
-        task.tries = tries.filter(|tries| tries.task == present).map(Visits::from);
+        task.tries = tries.filter(|tries| tries.task == present).map(visits);
     }
     Ok(tasks)
 }
@@ -155,46 +104,43 @@ fn state(job: &Job, row: &Row) -> Option<TaskState> {
     }
 }
 
-impl From<&Tries> for Visits {
-    fn from(tries: &Tries) -> Self {
-        let Failure { class, message, .. } = tries.failure.clone();
-        Self { count: tries.count, class, message, at: stamp(tries.at), next: tries.next.map(stamp) }
-    }
+fn visits(tries: &Tries) -> Visits {
+    let Failure { class, message, .. } = tries.failure.clone();
+    Visits { count: tries.count, class, message, at: stamp(tries.at), next: tries.next.map(stamp) }
 }
 
-impl Task {
-    fn of(pass: Pass, state: TaskState, row: Row) -> Self {
-        let stage = match &row.task {
-            Some(task) => task.stage(pass.work()),
-            None => (state == TaskState::Waiting).then(|| pass.work().first()),
-        };
-        let (attempt, failure, waiver, history, at) = match row.task {
-            Some(task) => (task.attempt, task.failure, task.waiver, task.history, Some(stamp(task.at))),
-            None => (1, None, None, Vec::new(), None),
-        };
-        let class = failure.as_ref().map(|failure| failure.class);
-        Self {
-            device: row.device,
-            pass,
-            state,
-            attempt,
-            class,
-            stage,
-            message: failure.map(|failure| failure.message),
-            recovery: class.map(ErrorClass::recovery),
-            waiver,
-            tries: None,
-            history: history.into_iter().map(Past::from).collect(),
-            at,
-        }
+fn shown(pass: Pass, state: TaskState, row: Row) -> Task {
+    let stage = match &row.task {
+        Some(task) => task.stage(pass.work()),
+        None => (state == TaskState::Waiting).then(|| pass.work().first()),
+    };
+    let (attempt, failure, waiver, history, at) = match row.task {
+        Some(task) => (task.attempt, task.failure, task.waiver, task.history, Some(stamp(task.at))),
+        None => (1, None, None, Vec::new(), None),
+    };
+    let class = failure.as_ref().map(|failure| failure.class);
+    Task {
+        device: row.device,
+        pass,
+        state,
+        attempt,
+        class,
+        stage,
+        message: failure.map(|failure| failure.message),
+        recovery: class.map(|class| class.recovery().to_owned()),
+        waiver,
+        tries: None,
+        history: past(history),
+        at,
     }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
+    use rootcast_core::device::DeviceId;
     use rootcast_core::job::Cursor;
-    use rootcast_core::job::task::TaskRecord;
+    use rootcast_core::job::task::{ErrorClass, TaskRecord};
     use serde_json::json;
     use time::macros::datetime;
 
@@ -208,7 +154,7 @@ mod tests {
         let at = datetime!(2026-01-02 03:04:05 UTC);
         let tries = Tries { task, count: 2, failure, at, next: Some(at + time::Duration::MINUTE) };
         assert_eq!(
-            serde_json::to_value(Visits::from(&tries)).unwrap(),
+            serde_json::to_value(visits(&tries)).unwrap(),
             json!({
                 "count": 2, "class": "connect", "message": "Nobody answers.",
                 "at": "2026-01-02T03:04:05Z", "next": "2026-01-02T03:05:05Z",
@@ -223,8 +169,8 @@ mod tests {
         let bare = Row { device: device.clone(), task: None };
         assert_eq!(state(&job, &bare), None);
         job.cursor = Cursor { step: 16, after: None };
-        let shown = |row: Row| serde_json::to_value(Task::of(job.pass(), state(&job, &row).unwrap(), row)).unwrap();
-        let sent = shown(bare);
+        let json = |row: Row| serde_json::to_value(shown(job.pass(), state(&job, &row).unwrap(), row)).unwrap();
+        let sent = json(bare);
         assert_eq!(
             sent,
             json!({ "device": "bmc-1", "leg": "distribute", "state": "waiting", "attempt": 1, "stage": 1500 })
@@ -241,7 +187,7 @@ mod tests {
             history: Vec::new(),
             at: datetime!(2026-01-02 03:04:05 UTC),
         };
-        let failed = shown(Row { device, task: Some(task) });
+        let failed = json(Row { device, task: Some(task) });
         assert_eq!(
             failed,
             json!({

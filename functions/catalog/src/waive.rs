@@ -9,6 +9,7 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::JobId;
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message, ResultKind};
+use rootcast_dialects::native;
 use rootcast_gate::{Principal, RequestId};
 use rootcast_operations::{NotWaived, Waived};
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use tracing::info;
 
 use crate::app::App;
 use crate::extract::Id;
-use crate::jobs::{RolloverView, load};
+use crate::jobs::{load, rollover_view};
 use crate::refused::{Asked, refused};
 
 /// Devices per call. Each needs one transaction of about 10 ms; those of one shard run one after the other. If a
@@ -59,7 +60,7 @@ impl Waiver {
 #[derive(Debug, Serialize)]
 pub(crate) struct Results {
     #[serde(flatten)]
-    job: RolloverView,
+    job: native::Job,
     results: Vec<Outcome>,
 }
 
@@ -97,7 +98,7 @@ pub(crate) async fn waive(
         caller = caller.name, job.id = %id, devices.waived = results.len() - refused, devices.refused = refused,
         reason = waiver.reason, "devices waived"
     );
-    let shown = RolloverView::load(&parts.ledger, &load(&parts.ledger, id).await?).await?;
+    let shown = rollover_view(&parts.ledger, &load(&parts.ledger, id).await?).await?;
     let total = results.len();
     let answer = Envelope::success(Results { job: shown, results });
     if refused == 0 {

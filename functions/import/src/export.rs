@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rootcast_core::audit::{Act, Action, Outcome, Subject};
-use rootcast_core::inventory::id::CertificateId;
-use rootcast_dialects::huawei::HuaweiError;
+use rootcast_dialects::huawei::{HuaweiError, Named, no_such_certificate};
 use rootcast_gate::{Principal, RequestId};
 use rootcast_pki::certificate::Certificate;
 use serde::{Serialize, Serializer};
@@ -37,11 +36,10 @@ pub(crate) async fn export(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
-    Path(id): Path<String>,
+    Named(id): Named,
 ) -> Result<([(HeaderName, HeaderValue); 1], Json<Exported>), HuaweiError> {
-    let unknown = || HuaweiError::not_found("There is no certificate of that id: GET /v3/scm/certificates lists them.");
-    let id: CertificateId = id.parse().map_err(|_| unknown())?;
-    let record = app.ledger.certificate(id).await?.filter(|record| caller.sees(&record.dn())).ok_or_else(unknown)?;
+    let record = app.ledger.certificate(id).await?.filter(|record| caller.sees(&record.dn()));
+    let record = record.ok_or_else(no_such_certificate)?;
     let sealed = record.key.as_ref().ok_or_else(|| {
         HuaweiError::invalid("The private key of this certificate was made by its device and never left it.")
     })?;

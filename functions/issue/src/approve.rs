@@ -1,7 +1,6 @@
 //! Determines the contents of a device's certificate. Pure.
 
 use rootcast_core::deployment::lifecycle::Stage;
-use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_ledger::{DeviceRecord, Reserved};
 use rootcast_pki::certificate::Certificate;
@@ -33,13 +32,11 @@ pub(crate) fn subject(device: &DeviceRecord) -> Result<DeviceSubject, Failure> {
     if let Some(subject) = &device.subject {
         return Ok(subject.clone());
     }
-    let unfit = |why: String| {
+    DeviceSubject::of_host(device.address.host()).map_err(|why| {
         let message =
             format!("The device's record names no subject, and its address {} is none: {why}.", device.address);
         Failure::new(ErrorClass::Subject, message).at(Stage::ApproveRequest)
-    };
-    let address: DeviceAddress = device.address.parse().map_err(|error| unfit(format!("{error}")))?;
-    DeviceSubject::of_host(address.host()).map_err(|error| unfit(error.to_string()))
+    })
 }
 
 /// `validity`: limited by the root's.

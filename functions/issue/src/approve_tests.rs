@@ -23,7 +23,7 @@ fn device(address: &str) -> DeviceRecord {
     DeviceRecord::new(
         id,
         rootcast_core::device::Incarnation::from_random([1; 16]),
-        address.to_owned(),
+        address.parse().unwrap(),
         Driver::Redfish,
         Profile::Openbmc,
         "/rootcast/devices/bmc-1".to_owned(),

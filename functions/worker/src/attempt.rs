@@ -144,12 +144,8 @@ impl Attempt {
     }
 }
 
-pub(crate) fn endpoint(device: &DeviceRecord) -> Result<Endpoint, Failure> {
-    let address = device
-        .address
-        .parse()
-        .map_err(|error| Failure::new(ErrorClass::AddressRefused, format!("{}: {error}", device.address)))?;
-    Ok(Endpoint { address, pins: device.pins.clone() })
+pub(crate) fn endpoint(device: &DeviceRecord) -> Endpoint {
+    Endpoint { address: device.address.clone(), pins: device.pins.clone() }
 }
 
 impl App {
@@ -266,8 +262,8 @@ impl App {
 
     /// Whatever the record says: a credential is sent to its own device, or to an address that it names itself.
     fn belongs(&self, credential: Credential, device: &DeviceRecord) -> Result<Credential, Failure> {
-        let Endpoint { address, .. } = endpoint(device)?;
-        if is_own(&self.credential_prefix, &device.credential, &device.id) || credential.is_for(&address) {
+        let DeviceRecord { address, .. } = device;
+        if is_own(&self.credential_prefix, &device.credential, &device.id) || credential.is_for(address) {
             return Ok(credential);
         }
         let message = format!(

@@ -60,7 +60,7 @@ impl App {
         let Attempt { device, credential, owner, .. } = attempt;
         let missing = || Failure::new(ErrorClass::Credential, "The device's credential was not read.");
         let (Some(device), Some(credential)) = (device, credential) else { return Err(missing().into()) };
-        let endpoint = endpoint(device)?;
+        let endpoint = endpoint(device);
         let installation = Installation {
             endpoint: &endpoint,
             profile: device.profile,

@@ -68,7 +68,7 @@ impl App {
         let (Some(device), Some(credential)) = (&attempt.device, &attempt.credential) else {
             return Err(Failure::new(ErrorClass::Credential, "The device's credential was not read."));
         };
-        let endpoint = endpoint(device)?;
+        let endpoint = endpoint(device);
         let Endpoint { address, .. } = &endpoint;
         let subject = device.subject.clone().or_else(|| DeviceSubject::of_host(address.host()).ok());
         let wanted = GenerateCsr {

@@ -41,7 +41,7 @@ impl App {
     ) -> Result<Progress, Failure> {
         let missing = || Failure::new(ErrorClass::Credential, "The device's credential was not read.");
         let (Some(device), Some(credential)) = (&attempt.device, &attempt.credential) else { return Err(missing()) };
-        let endpoint = endpoint(device)?;
+        let endpoint = endpoint(device);
         let goal = TrustGoal {
             install: bundle.anchors.iter().map(|anchor| anchor.der().to_vec()).collect(),
             remove: bundle.withdrawn.clone(),

@@ -100,7 +100,7 @@ impl App {
     async fn ask(&self, attempt: &Attempt, monitor: &Monitor, deadline: Instant) -> Result<Progress<Ended>, Failure> {
         let missing = || Failure::new(ErrorClass::Credential, "The device's credential was not read.");
         let (Some(device), Some(credential)) = (&attempt.device, &attempt.credential) else { return Err(missing()) };
-        let endpoint = endpoint(device)?;
+        let endpoint = endpoint(device);
         let enquiry = Enquiry { endpoint: &endpoint, profile: device.profile, credential, monitor, deadline };
         match device.driver {
             Driver::Redfish => self.within(deadline, self.redfish.ask(&enquiry)).await,

@@ -1,7 +1,6 @@
 //! A client of the HTTP API.
 
 mod problem;
-mod wire;
 
 use std::time::Duration;
 
@@ -13,13 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use url::{Host, Url};
 
-pub(crate) use self::{
-    problem::{ApiError, Message, Refusal},
-    wire::{
-        Counts, Deployment, Device, Fingerprint, Identity, Job, Proofs, Rollover, RootDetails, Task, Tries, WaveView,
-        Work,
-    },
-};
+pub(crate) use self::problem::{ApiError, Message, Refusal};
 use crate::{exit::Usage, profile::Access};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);

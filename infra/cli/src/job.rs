@@ -8,12 +8,13 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{JobId, JobState};
+use rootcast_core::job::{JobId, JobState, Phase};
+use rootcast_dialects::native::{Job, Task, Work};
 use serde_json::Value;
 
 pub(crate) use self::show::failures;
 use crate::{
-    api::{Api, ApiError, Job, Task},
+    api::{Api, ApiError},
     exit::{End, Usage},
     output::{self, Format, out, plain},
     watch,
@@ -111,7 +112,7 @@ fn tell(id: JobId, job: Option<Value>, format: Format) -> Result<End> {
         output::json(&job)?;
         return Ok(End::Done);
     }
-    let job = read(id, job)?;
+    let job = read(id, job)?.summary;
     out!("Job {id}: {}", plain(&job.reason));
     if job.state == JobState::Paused {
         out!("Resume with: rootcast job resume {id} --watch");
@@ -126,17 +127,36 @@ pub(crate) async fn some_failed(api: &Api, job: &Job) -> Result<Vec<Task>> {
 
 /// At least `count` tasks in this state, if there are that many.
 async fn some(api: &Api, job: &Job, (state, name): (TaskState, &str), count: usize) -> Result<Vec<Task>> {
-    let (path, filter, limit) = (format!("/jobs/{}/tasks", job.id), [("state", name)], count.to_string());
+    let (path, filter, limit) = (format!("/jobs/{}/tasks", job.summary.id), [("state", name)], count.to_string());
     let mut pages = api.paged(&path, &filter, "tasks", &limit);
     let mut found = Vec::new();
     while found.len() < count
         && let Some(tasks) = pages.next::<Task>().await?
     {
-        found.extend(tasks.into_iter().filter(|task| task.state == state && task.pass == job.pass));
+        found.extend(tasks.into_iter().filter(|task| task.state == state && task.pass == job.summary.pass));
     }
     Ok(found)
 }
 
 pub(crate) fn read(id: JobId, job: Value) -> Result<Job, ApiError> {
     serde_json::from_value(job).map_err(|error| ApiError::unintelligible(&format!("/jobs/{id}"), error))
+}
+
+/// The current phase, in one word.
+pub(crate) const fn phase(job: &Job) -> &'static str {
+    match &job.summary.work {
+        Work::Rollover(rollover) => match rollover.phase {
+            Phase::Create => "create",
+            Phase::Publish => "publish",
+            Phase::Distribute => "distribute",
+            Phase::HoldDown => "hold-down",
+            Phase::Activate => "activate",
+            Phase::Reissue => "reissue",
+            Phase::Distrust => "distrust",
+            Phase::Retire => "retire",
+            Phase::Withdraw => "withdraw",
+            Phase::Ended => "ended",
+        },
+        Work::Deployment(_) => "install",
+    }
 }

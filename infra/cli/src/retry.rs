@@ -71,7 +71,7 @@ fn tell(id: JobId, answer: Value, is_watched: bool) -> Result<()> {
     };
     out!("Job {id}: {devices} tried again.");
     if !is_watched {
-        out!("{}", plain(&read(id, answer)?.reason));
+        out!("{}", plain(&read(id, answer)?.summary.reason));
         out!("Follow it: rootcast job watch {id}");
     }
     Ok(())

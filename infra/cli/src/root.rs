@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use reqwest::StatusCode;
+use rootcast_dialects::native;
 use rootcast_pki::bundle::verify_jws;
 use rootcast_pki::certificate::{Certificate, split_pem_bundle};
 use serde_json::{Value, json};
 
 use crate::{
-    api::{Api, ApiError, RootDetails},
+    api::{Api, ApiError},
     exit::End,
     output::{self, Format, out, plain, table},
 };
@@ -41,7 +42,7 @@ pub(crate) async fn run(api: &Api, RootCommand::Show(show): RootCommand, format:
         return Ok(End::Done);
     }
     let details: Vec<Value> = api.get("/signingCertificate/details", &[]).await?;
-    let roots: Vec<RootDetails> =
+    let roots: Vec<native::Root> =
         serde_json::from_value(Value::Array(details.clone())).context("the roots cannot be read")?;
     let roots = roots.into_iter().map(Root::read).collect::<Result<Vec<_>>>()?;
     let signing = signing(api).await?;
@@ -80,12 +81,12 @@ pub(crate) async fn run(api: &Api, RootCommand::Show(show): RootCommand, format:
 }
 
 struct Root {
-    details: RootDetails,
+    details: native::Root,
     certificate: Certificate,
 }
 
 impl Root {
-    fn read(details: RootDetails) -> Result<Self> {
+    fn read(details: native::Root) -> Result<Self> {
         let certificate = Certificate::from_pem(&details.certificate);
         let certificate =
             certificate.with_context(|| format!("the certificate of {} cannot be read", details.subject_dn))?;

@@ -14,12 +14,13 @@ use std::{
 use anyhow::Result;
 use rootcast_core::deployment::DeploymentOutcome;
 use rootcast_core::job::{JobId, JobOutcome, JobState, Phase};
+use rootcast_dialects::native::{Deployment, Job, Rollover, Work};
 use serde_json::Value;
 use time::OffsetDateTime;
 
 use self::{bar::Bar, lines::Line, pace::Pace};
 use crate::{
-    api::{Api, Deployment, Job, Rollover, Work},
+    api::Api,
     exit::End,
     job::{failures, read, some_failed},
     output::{self, Format, out, plain},
@@ -58,7 +59,7 @@ pub(crate) async fn follow(api: &Api, id: JobId, format: Format) -> Result<End> 
             let job = read(id, answer.clone())?;
             pace.observe(begun.elapsed(), job.devices.settled());
             view.show(&job, &answer, &pace)?;
-            if job.state != JobState::Running {
+            if job.summary.state != JobState::Running {
                 drop(view);
                 return conclude(api, &job, format).await;
             }
@@ -106,19 +107,19 @@ async fn conclude(api: &Api, job: &Job, format: Format) -> Result<End> {
     if format == Format::Json {
         return Ok(end);
     }
-    out!("Job {}: {}", job.id, plain(&job.reason));
+    out!("Job {}: {}", job.summary.id, plain(&job.summary.reason));
     if end != End::Done && job.devices.failed > 0 {
         out!("\n{}", failures(&some_failed(api, job).await?, job.devices.failed));
     }
-    if end == End::Paused || end == End::Failed && matches!(job.work, Work::Deployment(_)) {
+    if end == End::Paused || end == End::Failed && matches!(job.summary.work, Work::Deployment(_)) {
         out!("\n{}", next_commands(job));
     }
     Ok(end)
 }
 
 fn end(job: &Job) -> End {
-    match &job.work {
-        _ if job.state == JobState::Paused => End::Paused,
+    match &job.summary.work {
+        _ if job.summary.state == JobState::Paused => End::Paused,
         Work::Rollover(Rollover { outcome: Some(JobOutcome::Aborted | JobOutcome::ActivatedWithFailures), .. })
         | Work::Deployment(Deployment { outcome: Some(DeploymentOutcome::DeployedWithFailures), .. }) => End::Failed,
         _ => End::Done,
@@ -126,11 +127,11 @@ fn end(job: &Job) -> End {
 }
 
 fn next_commands(job: &Job) -> String {
-    let id = job.id;
+    let id = job.summary.id;
     let failed = job.devices.failed > 0;
     let when = if failed { "when the devices are mended" } else { "to go on" };
     let mut next = vec![(when, format!("rootcast job resume {id} --watch"))];
-    if let Work::Rollover(rollover) = &job.work {
+    if let Work::Rollover(rollover) = &job.summary.work {
         if failed {
             next.push((
                 "to go on without them",

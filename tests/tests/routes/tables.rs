@@ -238,7 +238,7 @@ fn place() -> PendingCertificate {
 
 /// A device at a forbidden address, so that no test waits for it.
 fn device() -> DeviceRecord {
-    let (address, credential) = ("https://192.0.2.1".to_owned(), "/rootcast/devices/bmc".to_owned());
+    let (address, credential) = ("https://192.0.2.1".parse().unwrap(), "/rootcast/devices/bmc".to_owned());
     let mut device = DeviceRecord::new(
         DEVICE.parse().unwrap(),
         rootcast_core::device::Incarnation::from_random([1; 16]),

@@ -6,13 +6,12 @@ use axum::http::StatusCode;
 use rootcast_core::access::permission::Right;
 use rootcast_core::audit::{Act, Action, Subject};
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_dialects::huawei::HuaweiError;
+use rootcast_dialects::huawei::{HuaweiError, Named, no_such_certificate};
 use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::RemoveRefused;
 use tracing::info;
 
 use super::show::load;
-use super::{Named, no_such_certificate};
 use crate::app::App;
 
 /// Four calls: the record, its leaf's count, the head of its audit chain, and the transaction that appends to the

@@ -14,7 +14,7 @@ use rootcast_core::deployment::MOST_DEPLOYED;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::JobId;
-use rootcast_dialects::huawei::{Body, HuaweiError};
+use rootcast_dialects::huawei::{Body, HuaweiError, Named, no_such_certificate};
 use rootcast_gate::routes::Denied;
 use rootcast_gate::{Principal, RequestId};
 use rootcast_operations::{Begun, DeviceRefusal, NotBegun, NotDone};
@@ -22,7 +22,6 @@ use serde::{Deserialize, Serialize};
 use tracing::info;
 
 use super::show::load;
-use super::{Named, no_such_certificate};
 use crate::app::App;
 use crate::deployments::path;
 

@@ -4,12 +4,11 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use rootcast_core::access::permission::Right;
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_dialects::huawei::HuaweiError;
 use rootcast_dialects::huawei::certificate::CertificateView;
+use rootcast_dialects::huawei::{HuaweiError, Named, no_such_certificate};
 use rootcast_gate::Principal;
 use rootcast_ledger::{CertificateRecord, Ledger};
 
-use super::{Named, no_such_certificate};
 use crate::app::App;
 
 /// One call to AWS.

@@ -69,7 +69,7 @@ impl World {
         let mut world = Self::default();
         for index in 0..count {
             let id = format!("bmc-{index:05}");
-            let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/bmc".to_owned());
+            let (address, credential) = ("https://10.0.0.7".parse().unwrap(), "/rootcast/bmc".to_owned());
             let incarnation = Incarnation::from_random([1; 16]);
             let mut device = DeviceRecord::new(
                 id.parse().unwrap(),

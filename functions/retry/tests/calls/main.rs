@@ -169,7 +169,7 @@ fn held(record: impl Serialize) -> Rule {
 }
 
 fn device(id: &str, bindings: &[&str]) -> DeviceRecord {
-    let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc".to_owned());
+    let (address, credential) = ("https://10.0.0.7".parse().unwrap(), "/rootcast/devices/bmc".to_owned());
     let mut device = DeviceRecord {
         bindings: bindings.iter().map(|binding| binding.parse().unwrap()).collect(),
         revision: 4,

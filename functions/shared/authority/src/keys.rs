@@ -94,7 +94,7 @@ impl CertificateAuthority {
             let generation = root.generation;
             if !is_too_early(&error, root, now) {
                 return Err(match error {
-                    source @ VaultError::Unusable { .. } => AuthorityError::KeyUnusable { generation, source },
+                    source if source.is_unusable() => AuthorityError::KeyUnusable { generation, source },
                     other => other.into(),
                 });
             }
@@ -118,7 +118,7 @@ pub(crate) fn key_and_certificate(root: &RootRecord) -> Result<(&str, &Certifica
 
 /// A refusal by policy may be temporary whenever tags were changed; an unknown key is either young or gone.
 fn is_too_early(error: &VaultError, root: &RootRecord, now: OffsetDateTime) -> bool {
-    error.may_be_too_early() && (is_young(root, now) || matches!(error, VaultError::Denied { .. }))
+    error.may_be_too_early() && (is_young(root, now) || error.is_denied())
 }
 
 fn is_young(root: &RootRecord, now: OffsetDateTime) -> bool {

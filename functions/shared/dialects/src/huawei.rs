@@ -8,7 +8,9 @@ pub mod import;
 pub mod list;
 mod refusal;
 
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use http::request::Parts;
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_gate::{BODY_LIMIT, json};
 use serde::de::DeserializeOwned;
 
@@ -25,4 +27,22 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, HuaweiError> {
         Ok(Self(json(request, BODY_LIMIT).await?))
     }
+}
+
+/// The certificate id in the path.
+#[derive(Debug)]
+pub struct Named(pub CertificateId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Named {
+    type Rejection = HuaweiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, HuaweiError> {
+        let named = Path::<String>::from_request_parts(parts, state).await.ok();
+        named.and_then(|Path(id)| id.parse().ok()).map(Self).ok_or_else(no_such_certificate)
+    }
+}
+
+/// Also for text that is not a certificate id.
+pub fn no_such_certificate() -> HuaweiError {
+    HuaweiError::not_found("There is no certificate of that id. GET /v3/scm/certificates lists those that there are.")
 }

@@ -21,7 +21,7 @@ fn lease(owner: &str) -> Lease {
 }
 
 fn device(owner: &str) -> DeviceRecord {
-    let (id, address) = ("bmc-1".parse().unwrap(), "https://10.0.0.7".to_owned());
+    let (id, address) = ("bmc-1".parse().unwrap(), "https://10.0.0.7".parse().unwrap());
     let device = DeviceRecord::new(
         id,
         rootcast_core::device::Incarnation::from_random([1; 16]),
@@ -93,7 +93,7 @@ async fn a_device_edited_meanwhile_is_not_pinned() {
     let read = device("worker message");
     let pins = [Pin::Key(Fingerprint::of(b"key"))];
     let moved =
-        DeviceRecord { address: "https://10.0.0.8".to_owned(), pins: pins.to_vec(), revision: 5, ..read.clone() };
+        DeviceRecord { address: "https://10.0.0.8".parse().unwrap(), pins: pins.to_vec(), revision: 5, ..read.clone() };
     let (refused, there) = (refused(&moved), there_is(&moved));
     let pinned = ledger(&[&refused, &there]).pin(&read, "worker message", &pins).await;
     assert!(matches!(pinned, Err(LedgerError::Conflict)));

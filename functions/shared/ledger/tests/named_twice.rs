@@ -61,7 +61,7 @@ async fn devices_and_uses_named_twice_are_found_once() {
         ..DeviceRecord::new(
             id.clone(),
             Incarnation::from_random([1; 16]),
-            "https://10.0.0.7".to_owned(),
+            "https://10.0.0.7".parse().unwrap(),
             Driver::Redfish,
             Profile::Openbmc,
             "/rootcast/devices/bmc".to_owned(),

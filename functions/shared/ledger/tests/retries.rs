@@ -92,7 +92,7 @@ async fn move_schedule(ledger: &Ledger) -> Result<(), LedgerError> {
 }
 
 fn device() -> DeviceRecord {
-    let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc".to_owned());
+    let (address, credential) = ("https://10.0.0.7".parse().unwrap(), "/rootcast/devices/bmc".to_owned());
     DeviceRecord::new(
         "bmc-1".parse().unwrap(),
         rootcast_core::device::Incarnation::from_random([1; 16]),

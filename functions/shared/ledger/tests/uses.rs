@@ -38,7 +38,7 @@ fn pin(text: &str) -> Pin {
 const OPS: Editor<'static> = Editor { name: "ops", may_approve: true, may_release: true };
 
 fn device(id: &str, bindings: &[u32]) -> DeviceRecord {
-    let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc".to_owned());
+    let (address, credential) = ("https://10.0.0.7".parse().unwrap(), "/rootcast/devices/bmc".to_owned());
     let mut device = DeviceRecord {
         bindings: bindings.iter().copied().map(certificate).collect(),
         revision: 4,

@@ -77,7 +77,7 @@ mod tests {
 
     fn device(profile: Profile) -> DeviceRecord {
         let pin: Pin = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
-        let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc-1".to_owned());
+        let (address, credential) = ("https://10.0.0.7".parse().unwrap(), "/rootcast/devices/bmc-1".to_owned());
         let mut device = DeviceRecord::new(
             "bmc-1".parse().unwrap(),
             rootcast_core::device::Incarnation::from_random([1; 16]),

@@ -1,8 +1,9 @@
-//! Errors of sealing and opening, and whether a retry may help.
+//! What sealing and opening fail with.
 
 use std::error::Error;
 
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use rootcast_kms::{Kind, KmsError};
 use thiserror::Error;
 
 /// No variant contains any part of a secret.
@@ -10,23 +11,8 @@ use thiserror::Error;
 pub enum SealError {
     #[error("the secret does not belong here: it was sealed for another record or under another key, or was changed")]
     Foreign,
-    /// The key does not exist, is disabled or pending deletion, or is not a symmetric one.
-    #[error("{operation}: key {key} cannot be used: {reason}")]
-    Unusable {
-        operation: &'static str,
-        key: String,
-        reason: String,
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
-    #[error("{operation} failed: {reason}")]
-    Call {
-        operation: &'static str,
-        reason: String,
-        retryable: bool,
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
+    #[error(transparent)]
+    Kms(KmsError),
     #[error("{operation} answered without {field}")]
     Incomplete { operation: &'static str, field: &'static str },
     #[error("AES-256-GCM could not encrypt")]
@@ -34,46 +20,27 @@ pub enum SealError {
 }
 
 impl SealError {
-    /// Whether a later retry may succeed: a throttle, a fault inside KMS, a timeout, a lost connection. The SDK's own
-    /// retries are already used up.
+    /// Whether a later retry may succeed. The SDK's own retries are already used up.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Call { retryable: true, .. })
+        matches!(self, Self::Kms(error) if error.is_retryable())
     }
 }
 
-/// [KMS's](https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html#API_Decrypt_Errors) transient errors.
-const TRANSIENT: [&str; 4] =
-    ["ThrottlingException", "KMSInternalException", "DependencyTimeoutException", "KeyUnavailableException"];
-
-/// [Key states](https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html) and key usages that make KMS
-/// refuse a call.
-const UNUSABLE: [&str; 4] =
-    ["NotFoundException", "DisabledException", "KMSInvalidStateException", "InvalidKeyUsageException"];
-
-/// Decrypt's errors for a data key that was changed, or sealed under another context or another key.
+/// [Decrypt's errors](https://docs.aws.amazon.com/kms/latest/APIReference/API_Decrypt.html#API_Decrypt_Errors) for a
+/// data key that was changed, or sealed under another context or another key.
 const FOREIGN: [&str; 2] = ["InvalidCiphertextException", "IncorrectKeyException"];
 
 pub(crate) fn failed<E>(operation: &'static str, key: &str, error: SdkError<E>) -> SealError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let code = error.code().unwrap_or_default().to_owned();
-    if FOREIGN.contains(&code.as_str()) {
+    if error.code().is_some_and(|code| FOREIGN.contains(&code)) {
         return SealError::Foreign;
     }
-    let reason = match (error.code(), error.message()) {
-        (Some(code), Some(message)) => format!("{code}: {message}"),
-        (Some(code), None) => code.to_owned(),
-        (None, _) => error.to_string(),
-    };
-    if UNUSABLE.contains(&code.as_str()) {
-        return SealError::Unusable { operation, key: key.to_owned(), reason, source: error.into() };
-    }
-    let retryable = match &error {
-        SdkError::ConstructionFailure(_) => false,
-        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => true,
-        SdkError::ServiceError(answer) => TRANSIENT.contains(&code.as_str()) || answer.raw().status().is_server_error(),
-        _ => false,
-    };
-    SealError::Call { operation, reason, retryable, source: error.into() }
+    let failed = KmsError::new(operation, Some(key), error);
+    SealError::Kms(match failed.kind {
+        // This key is no root's: no tag allows its use, and a denial is a failure like any other.
+        Kind::Denied => KmsError { kind: Kind::Failed, ..failed },
+        _ => failed,
+    })
 }

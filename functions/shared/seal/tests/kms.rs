@@ -167,7 +167,7 @@ async fn faults_and_refusals_are_distinguished() {
         let failure = sealer(&[&made]).seal(&access_key("AK"), b"secret").await.unwrap_err();
         assert_eq!(failure.is_retryable(), retryable, "{failure}");
         assert!(failure.to_string().contains(code) && std::error::Error::source(&failure).is_some(), "{failure}");
-        let unusable = matches!(&failure, SealError::Unusable { key, .. } if key == ARN);
+        let unusable = matches!(&failure, SealError::Kms(error) if error.is_unusable() && error.key == ARN);
         assert_eq!(unusable, !retryable && code != "AccessDeniedException", "{failure}");
     }
 }

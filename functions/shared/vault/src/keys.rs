@@ -2,9 +2,9 @@
 
 use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, TagFilter};
 use rootcast_core::installation::InstallationId;
+use rootcast_kms::KmsError;
 use rootcast_pki::root::Serial;
 
-use crate::error::failed;
 use crate::{GENERATION_TAG, INSTALLATION_TAG, SERIAL_TAG, SIGNS_TAG, STACK_TAG, Vault, VaultError};
 
 /// What a key is created for. Generation numbers and stack names are reused after a loss of the tables; installation
@@ -60,7 +60,7 @@ impl Vault {
             let standing = match self.get_public_key(&arn).await {
                 Ok(_) => Standing::Usable,
                 Err(error) if error.may_be_too_early() => Standing::Unseen,
-                Err(VaultError::Unusable { .. }) => Standing::Dead,
+                Err(error) if error.is_unusable() => Standing::Dead,
                 Err(error) => return Err(error),
             };
             made.push(MadeKey { arn, standing, signs });
@@ -95,7 +95,7 @@ impl Vault {
             .send();
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failed("tag:GetResources", None, error))?;
+            let page = page.map_err(|error| KmsError::new("tag:GetResources", None, error))?;
             found.extend(page.resource_tag_mapping_list.into_iter().flatten());
         }
         Ok(found)

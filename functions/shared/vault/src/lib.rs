@@ -19,6 +19,7 @@ use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeySpec, KeyUsageType, MessageType, SigningAlgorithmSpec, Tag};
+use rootcast_kms::KmsError;
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::bundle::SignedBundle;
 use rootcast_pki::certificate::Certificate;
@@ -26,7 +27,6 @@ use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::root::{Prepared, Unsigned};
 
 pub use self::error::VaultError;
-use self::error::failed;
 pub use self::keys::{MadeKey, Purpose, Standing, TaggedKey};
 
 /// The permissions to use a key depend on this tag. Its value is the stack's name.
@@ -97,7 +97,7 @@ impl Vault {
             .config_override(once)
             .send()
             .await
-            .map_err(|error| failed(OPERATION, None, error))?;
+            .map_err(|error| KmsError::new(OPERATION, None, error))?;
         let arn = created.key_metadata.and_then(|metadata| metadata.arn);
         arn.ok_or(VaultError::Incomplete { operation: OPERATION, field: "Arn" })
     }
@@ -113,7 +113,7 @@ impl Vault {
             .tags(tag(OPERATION, SIGNS_TAG, "true")?)
             .send()
             .await
-            .map_err(|error| failed(OPERATION, Some(key), error))?;
+            .map_err(|error| KmsError::new(OPERATION, Some(key), error))?;
         Ok(())
     }
 
@@ -151,7 +151,7 @@ impl Vault {
             .signing_algorithm(SigningAlgorithmSpec::from(algorithm.kms_signing_algorithm()))
             .send()
             .await
-            .map_err(|error| failed("kms:Sign", Some(key), error))?;
+            .map_err(|error| KmsError::new("kms:Sign", Some(key), error))?;
         let signature = signed.signature.map(Blob::into_inner);
         signature.ok_or(VaultError::Incomplete { operation: "kms:Sign", field: "Signature" })
     }
@@ -192,7 +192,7 @@ impl Vault {
     /// Fails unless `key` can sign now. Queries KMS each time: a key may be disabled at any moment.
     ///
     /// # Errors
-    /// [`VaultError::Unusable`] if the key is disabled, pending deletion or gone.
+    /// [Unusable](VaultError::is_unusable) if the key is disabled, pending deletion or gone.
     pub async fn check(&self, key: &str, certificate: &Certificate) -> Result<(), VaultError> {
         self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
         self.confirm(key, certificate).await
@@ -203,9 +203,9 @@ impl Vault {
     pub async fn schedule_deletion(&self, key: &str, days: u8) -> Result<(), VaultError> {
         let scheduled =
             self.kms.schedule_key_deletion().key_id(key).pending_window_in_days(i32::from(days)).send().await;
-        match scheduled.map_err(|error| failed("kms:ScheduleKeyDeletion", Some(key), error)) {
-            Ok(_) | Err(VaultError::Unusable { .. }) => Ok(()),
-            Err(error) => Err(error),
+        match scheduled.map_err(|error| KmsError::new("kms:ScheduleKeyDeletion", Some(key), error)) {
+            Err(error) if !error.is_unusable() => Err(error.into()),
+            _ => Ok(()),
         }
     }
 
@@ -214,7 +214,7 @@ impl Vault {
         key: &str,
     ) -> Result<aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput, VaultError> {
         let answer = self.kms.get_public_key().key_id(key).send().await;
-        answer.map_err(|error| failed("kms:GetPublicKey", Some(key), error))
+        Ok(answer.map_err(|error| KmsError::new("kms:GetPublicKey", Some(key), error))?)
     }
 }
 

@@ -260,7 +260,7 @@ async fn calls_with_an_unusable_key_are_not_retried() {
     for code in ["NotFoundException", "DisabledException", "KMSInvalidStateException", "InvalidKeyUsageException"] {
         let sign = mock!(aws_sdk_kms::Client::sign).sequence().http_status(400, error(code)).repeatedly().build();
         let failure = vault(&[&sign], &[]).sign(ARN, KeyAlgorithm::EcdsaP256, &[0; 32]).await.unwrap_err();
-        assert!(matches!(&failure, VaultError::Unusable { key, .. } if key == ARN), "{failure}");
+        assert!(matches!(&failure, VaultError::Kms(error) if error.is_unusable() && error.key == ARN), "{failure}");
         assert_eq!(failure.may_be_too_early(), code == "NotFoundException");
         assert!(!failure.is_retryable());
         assert_eq!(sign.num_calls(), 1);

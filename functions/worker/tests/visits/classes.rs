@@ -16,7 +16,7 @@ fn refuses(world: &World, status: u16) {
 
 fn move_to(world: &World, address: &str) {
     let mut device = world.device();
-    device.address = address.to_owned();
+    device.address = address.parse().unwrap();
     world.aws.set_device(&device);
 }
 

@@ -115,7 +115,7 @@ impl World {
 
     /// Enrols the fake device under this id.
     fn enrol(&self, id: &str) {
-        let (id, address) = (id.parse().unwrap(), self.fake.address.to_string());
+        let (id, address) = (id.parse().unwrap(), self.fake.address.clone());
         let mut device = DeviceRecord::new(
             id,
             rootcast_core::device::Incarnation::from_random([1; 16]),

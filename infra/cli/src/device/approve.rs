@@ -11,12 +11,14 @@ use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
 use rootcast_core::device::{DeviceId, Pin};
+use rootcast_dialects::native::{Device, Fingerprint, Standing};
+use rootcast_ledger::Identity;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use crate::{
-    api::{Api, ApiError, Device, Fingerprint, Identity},
+    api::{Api, ApiError},
     exit::{End, Usage},
     output::{self, Format, out, plain, table},
 };
@@ -152,7 +154,7 @@ async fn approve_one(api: &Api, id: &DeviceId, judge: &Judge, pin_key: bool) -> 
 
 async fn pending(api: &Api) -> Result<Vec<DeviceId>> {
     let devices: Vec<Device> = api.pages("/devices", &[], "devices").await?;
-    Ok(devices.into_iter().filter(|device| device.state == "pending").map(|device| device.id).collect())
+    Ok(devices.into_iter().filter(|device| device.state == Standing::Pending).map(|device| device.id).collect())
 }
 
 impl Approve {
@@ -219,7 +221,7 @@ fn read(file: &Path) -> Result<HashMap<DeviceId, Pin>> {
 }
 
 fn question(device: &Device, shown: &Fingerprint) -> String {
-    let Fingerprint { fingerprint, spki, subject, issuer, not_after } = shown;
+    let Fingerprint { fingerprint, spki, subject, issuer, not_after, .. } = shown;
     format!(
         "{}{} shows\n  subject      {}\n  issuer       {}\n  valid until  {}\n  certificate  {fingerprint}\n  key          {spki}\nIs this the device? [y/N] ",
         changes(device),
@@ -234,20 +236,19 @@ fn question(device: &Device, shown: &Fingerprint) -> String {
 fn changes(device: &Device) -> String {
     let Some(unapproved) = &device.unapproved else { return String::new() };
     let of = |identity: &Identity| {
-        let text =
-            |value: &Option<serde_json::Value>| value.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         [
-            ("address", identity.address.clone()),
-            ("profile", identity.profile.clone()),
-            ("slot", identity.slot.clone().unwrap_or_else(|| "-".to_owned())),
+            ("address", identity.address.to_string()),
+            ("profile", identity.profile.to_string()),
+            ("slot", or_none(identity.slot.as_ref().map(ToString::to_string))),
             ("credential", identity.credential.clone()),
-            ("subject", text(&identity.subject)),
+            ("subject", or_none(identity.subject.as_ref().map(|subject| json!(subject).to_string()))),
             ("pins", identity.pins.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")),
         ]
     };
     let now = of(&Identity {
         address: device.address.clone(),
-        profile: device.profile.clone(),
+        profile: device.profile,
         slot: device.slot.clone(),
         credential: device.credential.clone(),
         subject: device.subject.clone(),
@@ -282,16 +283,16 @@ mod tests {
         let (old, new) = ("https://10.0.0.7", "https://10.6.6.6");
         let device = |unapproved: serde_json::Value| {
             serde_json::from_value::<super::Device>(serde_json::json!({
-                "id": "bmc-1", "address": new, "profile": "dmtf", "credential": "/c/bmc-1", "state": "pending",
+                "id": "bmc-1", "address": new, "driver": "redfish", "profile": "dmtf", "credential": "/c/bmc-1", "pins": [], "state": "pending",
                 "incarnation": "01".repeat(16), "endpointRevision": 2, "unapproved": unapproved,
             }))
             .unwrap()
         };
-        let formerly = serde_json::json!({ "address": old, "profile": "dmtf", "credential": "/c/bmc-1" });
-        let shown = super::changes(&device(serde_json::json!({ "by": "eve", "formerly": formerly })));
+        let formerly = serde_json::json!({ "address": old, "profile": "dmtf", "credential": "/c/bmc-1", "pins": [] });
+        let shown = super::changes(&device(serde_json::json!({ "by": "eve", "at": "now", "formerly": formerly })));
         assert!(shown.contains("by eve") && shown.contains(old) && shown.contains(new), "{shown}");
         assert!(!shown.contains("credential"), "only what was changed: {shown}");
-        let enrolled = super::changes(&device(serde_json::json!({ "by": "eve" })));
+        let enrolled = super::changes(&device(serde_json::json!({ "by": "eve", "at": "now" })));
         assert!(enrolled.contains("enrolled by eve") && enrolled.contains("/c/bmc-1"), "{enrolled}");
         assert_eq!(super::changes(&device(serde_json::Value::Null)), "");
     }

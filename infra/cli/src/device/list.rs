@@ -1,10 +1,11 @@
 //! `rootcast device list`
 
 use anyhow::Result;
+use rootcast_dialects::native::{Device, Standing};
 use serde_json::Value;
 
 use crate::{
-    api::{Api, Device},
+    api::Api,
     exit::End,
     output::{self, Format, out, table},
 };
@@ -23,9 +24,13 @@ pub(super) async fn run(api: &Api, format: Format) -> Result<End> {
     let rows: Vec<[String; 5]> = devices
         .into_iter()
         .map(|Device { id, address, profile, state, held, .. }| {
+            let state = match state {
+                Standing::Pending => "pending",
+                Standing::Approved => "approved",
+            };
             let held =
                 held.map_or_else(|| "-".to_owned(), |held| format!("bundle {} ({})", held.bundle_version, held.at));
-            [id.to_string(), state, profile, address, held]
+            [id.to_string(), state.to_owned(), profile.to_string(), address.to_string(), held]
         })
         .collect();
     out!("{}", table(["device", "state", "profile", "address", "holds"], &rows));

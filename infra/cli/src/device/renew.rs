@@ -7,7 +7,8 @@ use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
 use rootcast_core::device::DeviceId;
-use serde::{Deserialize, Serialize};
+use rootcast_dialects::native::{Issued, OwnCertificate};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
@@ -39,38 +40,6 @@ pub(crate) struct Show {
     /// Only the certificate and its chain
     #[arg(long)]
     pem: bool,
-}
-
-/// The API's answer.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Own {
-    dn: String,
-    issued: Option<Issued>,
-    stage: Option<u16>,
-    in_error: bool,
-    status: String,
-    history: Vec<Past>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Issued {
-    certificate: String,
-    chain: Vec<String>,
-    subject_dn: String,
-    serial_number: String,
-    not_after: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Past {
-    stage: u16,
-    attempt: u32,
-    result: String,
-    #[serde(default)]
-    words: String,
-    at: String,
 }
 
 /// The result for one device.
@@ -112,21 +81,19 @@ async fn one(api: &Api, device: DeviceId, wait: bool) -> Result<Renewed> {
         Err(error) => return Err(error.into()),
     };
     loop {
-        let own: Own = api.get(&path, &[]).await?;
+        let own: OwnCertificate = api.get(&path, &[]).await?;
         if !wait || own.stage.is_none() || own.in_error {
-            return Ok(Renewed { device, job_path, failed: own.in_error, status: own.standing() });
+            return Ok(Renewed { device, job_path, failed: own.in_error, status: standing(&own) });
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-impl Own {
-    fn standing(&self) -> String {
-        match (self.stage, self.in_error) {
-            (Some(stage), true) => format!("failed at stage {stage}: {}", self.status),
-            (Some(stage), false) => format!("at stage {stage}: {}", self.status),
-            (None, _) => self.status.clone(),
-        }
+fn standing(own: &OwnCertificate) -> String {
+    match (own.stage, own.in_error) {
+        (Some(stage), true) => format!("failed at stage {stage}: {}", own.status),
+        (Some(stage), false) => format!("at stage {stage}: {}", own.status),
+        (None, _) => own.status.clone(),
     }
 }
 
@@ -136,7 +103,7 @@ pub(super) async fn show(api: &Api, show: Show, format: Format) -> Result<End> {
         output::json(&api.get::<Value>(&path, &[]).await?)?;
         return Ok(End::Done);
     }
-    let own: Own = api.get(&path, &[]).await?;
+    let own: OwnCertificate = api.get(&path, &[]).await?;
     if show.pem {
         if let Some(Issued { certificate, chain, .. }) = &own.issued {
             out!("{}", format!("{certificate}{}", chain.concat()).trim_end());
@@ -147,7 +114,7 @@ pub(super) async fn show(api: &Api, show: Show, format: Format) -> Result<End> {
     if let Some(issued) = &own.issued {
         out!("{}, serial {}, until {}", plain(&issued.subject_dn), issued.serial_number, issued.not_after);
     }
-    out!("{}", plain(&own.standing()));
+    out!("{}", plain(&standing(&own)));
     let rows: Vec<_> = own
         .history
         .iter()

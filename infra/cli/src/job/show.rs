@@ -5,11 +5,13 @@ use rootcast_core::deployment::DeploymentOutcome;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Activation, JobId, JobOutcome, JobState};
+use rootcast_dialects::native::{Deployment, Job, Proofs, Rollover, Summary, Task, Visits, Wave, Work};
+use rootcast_ledger::Leave;
 use serde_json::Value;
 
-use super::{read, some, some_failed};
+use super::{phase, read, some, some_failed};
 use crate::{
-    api::{Api, Deployment, Job, Proofs, Rollover, Task, Tries, WaveView, Work},
+    api::Api,
     exit::End,
     output::{self, Format, out, plain, table},
 };
@@ -54,14 +56,14 @@ pub(super) async fn run(api: &Api, id: JobId, format: Format) -> Result<End> {
     }
     let job = read(id, answer)?;
     out!("{}", describe(&job));
-    if !job.waves.is_empty() {
-        out!("\n{}", waves(&job.waves));
+    if let Some(of_job) = job.waves.as_deref().filter(|of_job| !of_job.is_empty()) {
+        out!("\n{}", waves(of_job));
     }
     if job.devices.failed > 0 {
         out!("\n{}", failures(&some_failed(api, &job).await?, job.devices.failed));
     }
     let open = job.devices.dispatched.saturating_sub(job.devices.settled());
-    if open > 0 && job.state != JobState::Ended {
+    if open > 0 && job.summary.state != JobState::Ended {
         out!("\n{}", under_way(&some(api, &job, (TaskState::Waiting, "waiting"), LOOKED_AT).await?, open));
     }
     Ok(End::Done)
@@ -78,19 +80,21 @@ fn describe(job: &Job) -> String {
         counts.skipped,
         counts.dispatched.saturating_sub(counts.settled())
     );
-    let mut lines = vec![("Job", format!("{}: {}, {}", job.id, job.phase(), state(job))), ("Why", plain(&job.reason))];
-    match &job.work {
-        Work::Rollover(rollover) => lines.extend(describe_rollover(rollover)),
+    let summary = &job.summary;
+    let mut lines =
+        vec![("Job", format!("{}: {}, {}", summary.id, phase(job), state(summary))), ("Why", plain(&summary.reason))];
+    match &summary.work {
+        Work::Rollover(rollover) => lines.extend(describe_rollover(job, rollover)),
         Work::Deployment(Deployment { certificate, requested_by, .. }) => {
             lines.push(("Brings", format!("certificate {certificate}, asked for by {}", plain(requested_by))));
         }
     }
     lines.push(("Devices", devices));
-    lines.push(("Times", format!("created {}, changed {}", job.created, job.updated)));
+    lines.push(("Times", format!("created {}, changed {}", summary.created, summary.updated)));
     lines.iter().map(|(name, value)| format!("{name:9}{value}")).collect::<Vec<_>>().join("\n")
 }
 
-fn state(job: &Job) -> &'static str {
+fn state(job: &Summary) -> &'static str {
     match (job.state, &job.work) {
         (JobState::Running, _) => "running",
         (JobState::Paused, _) => "paused",
@@ -110,7 +114,7 @@ fn state(job: &Job) -> &'static str {
     }
 }
 
-fn describe_rollover(rollover: &Rollover) -> Vec<(&'static str, String)> {
+fn describe_rollover(job: &Job, rollover: &Rollover) -> Vec<(&'static str, String)> {
     let follows = rollover.old_generation.map_or_else(|| "the first one".to_owned(), |old| format!("after {old}"));
     let activation = match rollover.activation {
         Activation::Proven => "activated when every device has proven that it holds it, or is waived",
@@ -134,15 +138,15 @@ fn describe_rollover(rollover: &Rollover) -> Vec<(&'static str, String)> {
             ),
         ),
     ];
-    if let Some(Proofs { fresh, old, missing, failed, waived }) = rollover.proofs {
+    if let Some(Proofs { fresh, old, missing, failed, waived, .. }) = &job.proofs {
         let found =
             format!("{fresh} fresh, {old} old, {missing} missing; {failed} devices failed, {waived} are waived");
         lines.push(("Proofs", found));
     }
     lines.extend(
-        rollover.left.iter().map(|left| {
-            ("Left", format!("{} ({}) at {} by {}", left.device, plain(&left.how), left.at, plain(&left.by)))
-        }),
+        job.left
+            .iter()
+            .map(|left| ("Left", format!("{} ({}) at {} by {}", left.device, how(left.how), left.at, plain(&left.by)))),
     );
     if !rollover.unusable_keys.is_empty() {
         let generations: Vec<_> = rollover.unusable_keys.iter().map(u32::to_string).collect();
@@ -152,8 +156,15 @@ fn describe_rollover(rollover: &Rollover) -> Vec<(&'static str, String)> {
     lines
 }
 
-fn waves(waves: &[WaveView]) -> String {
-    let row = |wave: &WaveView| {
+const fn how(left: Leave) -> &'static str {
+    match left {
+        Leave::Deleted => "deleted",
+        Leave::Pending => "pending",
+    }
+}
+
+fn waves(waves: &[Wave]) -> String {
+    let row = |wave: &Wave| {
         let closed = wave.closed.clone().unwrap_or_else(|| "-".to_owned());
         let numbers = [u64::from(wave.number), wave.size, wave.acked, wave.failed].map(|number| number.to_string());
         let [number, size, acked, failed] = numbers;
@@ -165,7 +176,7 @@ fn waves(waves: &[WaveView]) -> String {
 /// Failed attempts of devices under way, and the time of the next attempt. `all`: number of devices under way.
 fn under_way(tasks: &[Task], all: u64) -> String {
     let tried = tasks.iter().filter_map(|task| Some((&task.device, task.tries.as_ref()?)));
-    let row = |(device, tries): (&DeviceId, &Tries)| {
+    let row = |(device, tries): (&DeviceId, &Visits)| {
         let visits = if tries.count == 1 { "visit" } else { "visits" };
         let next = tries.next.as_ref().map_or_else(|| "that was the last".to_owned(), |next| format!("next at {next}"));
         format!("  {device}  {} {visits} failed, {next}; {}: {}", tries.count, tries.class, plain(&tries.message))
@@ -248,7 +259,7 @@ mod tests {
     #[test]
     fn failures_are_grouped_by_remedy() {
         let task = |device: &str, recovery: &str| {
-            from_value(json!({"device": device, "leg": "distribute", "state": "failed", "class": "connect", "message": "refused\n", "recovery": recovery})).unwrap()
+            from_value(json!({"device": device, "leg": "distribute", "state": "failed", "attempt": 1, "class": "connect", "message": "refused\n", "recovery": recovery})).unwrap()
         };
         assert_eq!(
             failures(&[task("c", "Switch it on."), task("a", "Mend it."), task("b", "Switch it on.")], 100_000),

@@ -7,12 +7,13 @@ use reqwest::Method;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
 use rootcast_core::job::task::TaskState;
+use rootcast_dialects::native::{Job, Task};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Waive, find, read, tell};
 use crate::{
-    api::{Api, ApiError, Job, Task},
+    api::{Api, ApiError},
     exit::{End, Usage},
     output::{self, Format, note, out, plain},
 };
@@ -77,7 +78,8 @@ impl Waiving<'_> {
         let path = format!("/jobs/{}/tasks", self.id);
         let mut pages = self.api.paged(&path, &[("state", "failed")], "tasks", PAGE);
         while let Some(tasks) = pages.next::<Task>().await? {
-            let failed = tasks.into_iter().filter(|task| task.state == TaskState::Failed && task.pass == job.pass);
+            let failed =
+                tasks.into_iter().filter(|task| task.state == TaskState::Failed && task.pass == job.summary.pass);
             self.each(failed.map(|task| task.device).collect()).await?;
         }
         if self.job.is_none() {

@@ -56,7 +56,7 @@ async fn tasks(State(world): State<Shared>, Query(query): Query<HashMap<String, 
     world.calls.0 += 1;
     let from = query.get("cursor").map_or(0, |cursor| cursor.parse().unwrap());
     let to = (from + limit).min(world.failed);
-    let task = |number: usize| json!({"device": format!("bmc-{number:06}"), "leg": "distribute", "state": "failed"});
+    let task = |number: usize| json!({"device": format!("bmc-{number:06}"), "leg": "distribute", "state": "failed", "attempt": 1});
     let tasks: Vec<Value> = (from..to).filter(|number| !world.waived.contains(number)).map(task).collect();
     let mut page = json!({"tasks": tasks});
     if to < world.failed {

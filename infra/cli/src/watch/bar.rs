@@ -2,12 +2,13 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rootcast_core::job::JobState;
+use rootcast_dialects::native::Job;
 
 use super::{
     lines::{counts, has_devices, wave},
     pace::{self, Pace},
 };
-use crate::{api::Job, output::plain};
+use crate::{job::phase, output::plain};
 
 /// `⠹ distribute, wave 2 [#####>    ] acked 14/25  failed 1  3.2/s, 4 s left`, with the reason under it.
 pub(super) struct Bar(ProgressBar);
@@ -23,11 +24,11 @@ impl Bar {
         let devices = &job.devices;
         let wave = wave(job);
         self.0.set_style(style(has_devices(job)));
-        let phase = job.phase();
-        let paused = if job.state == JobState::Paused { ", paused" } else { "" };
+        let phase = phase(job);
+        let paused = if job.summary.state == JobState::Paused { ", paused" } else { "" };
         self.0.set_prefix(match wave {
-            Some(wave) => format!("job {}: {phase}, wave {wave}{paused}", job.id),
-            None => format!("job {}: {phase}{paused}", job.id),
+            Some(wave) => format!("job {}: {phase}, wave {wave}{paused}", job.summary.id),
+            None => format!("job {}: {phase}{paused}", job.summary.id),
         });
         // Until every page of the fleet was read, the known part is the length.
         self.0.set_length(devices.total.unwrap_or(devices.dispatched).max(1));
@@ -36,7 +37,7 @@ impl Bar {
             "{}  {}\n  {}",
             counts(devices),
             pace::words(pace, devices.total),
-            plain(&job.reason)
+            plain(&job.summary.reason)
         ));
     }
 }

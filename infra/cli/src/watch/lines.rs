@@ -1,13 +1,11 @@
 //! A job as log lines, one per change.
 
 use rootcast_core::job::{JobId, JobState, Pass};
+use rootcast_dialects::native::{Counts, Job};
 use time::{OffsetDateTime, macros::format_description};
 
 use super::pace::{self, Pace};
-use crate::{
-    api::{Counts, Job},
-    output::plain,
-};
+use crate::{job::phase, output::plain};
 
 /// The content of a line. A new line is written when it has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +21,12 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn of(job: &Job) -> Self {
         Self {
-            id: job.id,
-            phase: job.phase(),
-            paused: job.state == JobState::Paused,
+            id: job.summary.id,
+            phase: phase(job),
+            paused: job.summary.state == JobState::Paused,
             wave: wave(job),
             devices: job.devices,
-            reason: plain(&job.reason),
+            reason: plain(&job.summary.reason),
         }
     }
 
@@ -54,12 +52,12 @@ impl Line {
 
 /// The current wave, or the last one.
 pub(super) fn wave(job: &Job) -> Option<u32> {
-    job.waves.iter().filter(|wave| wave.pass == job.pass).map(|wave| wave.number).max()
+    job.waves.iter().flatten().filter(|wave| wave.pass == job.summary.pass).map(|wave| wave.number).max()
 }
 
 /// A rollover has no device counts before its first wave; a deployment has them from the beginning.
 pub(super) fn has_devices(job: &Job) -> bool {
-    job.pass == Pass::Install || wave(job).is_some()
+    job.summary.pass == Pass::Install || wave(job).is_some()
 }
 
 pub(super) fn counts(devices: &Counts) -> String {

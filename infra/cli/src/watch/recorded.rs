@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use crate::api::Job;
+use rootcast_dialects::native::Job;
 
 macro_rules! answer {
     ($phase:literal, $state:literal, $outcome:literal, $reason:literal, $devices:literal, $waves:literal) => {
         concat!(
-            r#"{"id":7,"jobPath":"/signingCertificate/jobs/7","phase":""#, $phase, r#"","state":""#, $state, r#"","outcome":"#, $outcome,
+            r#"{"kind":"rollover","id":7,"jobPath":"/signingCertificate/jobs/7","phase":""#, $phase, r#"","state":""#, $state, r#"","outcome":"#, $outcome,
             r#","reason":""#, $reason, r#"","generation":2,"oldGeneration":1,"bundleVersion":2,"activation":"proven","leg":"distribute","#,
             r#""rollout":{"canary":5,"growth":10,"largestWave":10000,"wavePause":0,"errorBudget":5,"errorBudgetMinimum":20},"#,
             r#""devices":"#, $devices, r#","waves":"#, $waves,

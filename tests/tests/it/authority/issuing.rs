@@ -219,7 +219,7 @@ async fn a_failed_issuance_names_its_stage_and_reason() {
         let mut broken = request().replace('\n', "");
         broken.replace_range(120..121, if &broken[120..121] == "A" { "B" } else { "A" });
         let broken = broken.replace("REQUEST-----", "REQUEST-----\n").replace("-----END", "\n-----END");
-        let unfit = |device: &mut DeviceRecord| device.address = "https://bmc_1.example".to_owned();
+        let unfit = |device: &mut DeviceRecord| device.address = "https://bmc_1.example".parse().unwrap();
         let nothing: fn(&mut DeviceRecord) = |_| {};
         for (name, request, edit, stage, class) in [
             ("bad-request", broken, nothing, Stage::CreateCsr, ErrorClass::Rejected),

@@ -292,7 +292,7 @@ pub(crate) fn settings() -> Settings {
 
 pub(crate) fn unreachable_device(id: &str) -> DeviceRecord {
     let id: DeviceId = id.parse().unwrap();
-    let (address, credential) = ("https://127.0.0.1:9".to_owned(), format!("/rootcast/devices/{id}"));
+    let (address, credential) = ("https://127.0.0.1:9".parse().unwrap(), format!("/rootcast/devices/{id}"));
     let mut device = DeviceRecord::new(
         id,
         rootcast_core::device::Incarnation::from_random([1; 16]),

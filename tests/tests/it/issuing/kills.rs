@@ -161,7 +161,7 @@ impl Scene {
         let founded = regenerator.put(&Wire::default(), seconds_ago::<400>).await;
         assert!(founded.status.is_success(), "{founded:?}");
         let fake = Fake::start(Model::OpenBmc).await;
-        let (address, credential) = (fake.address.to_string(), format!("{PREFIX}{DEVICE}"));
+        let (address, credential) = (fake.address.clone(), format!("{PREFIX}{DEVICE}"));
         let mut device = DeviceRecord::new(
             DEVICE.parse().unwrap(),
             rootcast_core::device::Incarnation::from_random([1; 16]),

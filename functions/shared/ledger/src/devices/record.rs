@@ -1,5 +1,6 @@
 //! A device's record.
 
+use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, DeviceVersion, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{Ack, Failure};
@@ -20,8 +21,7 @@ pub struct DeviceRecord {
     pub endpoint_revision: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// `https://host[:port]`.
-    pub address: String,
+    pub address: DeviceAddress,
     pub driver: Driver,
     pub profile: Profile,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,7 @@ pub struct DeviceRecord {
 /// with the operation `approve-device` decides that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    pub address: String,
+    pub address: DeviceAddress,
     pub pins: Vec<Pin>,
     pub profile: Profile,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,7 +116,7 @@ impl DeviceRecord {
     pub const fn new(
         id: DeviceId,
         incarnation: Incarnation,
-        address: String,
+        address: DeviceAddress,
         driver: Driver,
         profile: Profile,
         credential: String,
@@ -204,7 +204,7 @@ mod tests {
 
     fn approved() -> DeviceRecord {
         let incarnation = Incarnation::from_random([1; 16]);
-        let (address, credential) = ("https://10.0.0.7".to_owned(), "/rootcast/devices/bmc-1".to_owned());
+        let (address, credential) = ("https://10.0.0.7".parse().unwrap(), "/rootcast/devices/bmc-1".to_owned());
         let id = "bmc-1".parse().unwrap();
         let device = DeviceRecord::new(id, incarnation, address, Driver::Redfish, Profile::Dmtf, credential);
         DeviceRecord { pins: vec![format!("sha256:{}", "ab".repeat(32)).parse().unwrap()], ..device }
@@ -215,7 +215,7 @@ mod tests {
         let subject = DeviceSubject::new("other", ["other.example".to_owned()], Vec::new()).unwrap();
         let pin = format!("sha256:{}", "cd".repeat(32)).parse().unwrap();
         [
-            DeviceRecord { address: "https://10.9.9.9".to_owned(), ..device.clone() },
+            DeviceRecord { address: "https://10.9.9.9".parse().unwrap(), ..device.clone() },
             DeviceRecord { pins: vec![pin], ..device.clone() },
             DeviceRecord { profile: Profile::Openbmc, ..device.clone() },
             DeviceRecord { slot: Some("/redfish/v1/Managers/1/Other".parse().unwrap()), ..device.clone() },
@@ -233,7 +233,8 @@ mod tests {
             let unapproved = edited.unapproved.clone().unwrap();
             assert_eq!((unapproved.by.as_str(), &unapproved.formerly), ("operator", &Some(before.identity())));
             // Another change keeps the identity that was approved last.
-            let again = edited.edited(DeviceRecord { address: "https://10.8.8.8".to_owned(), ..after }, OPERATOR, NOW);
+            let again =
+                edited.edited(DeviceRecord { address: "https://10.8.8.8".parse().unwrap(), ..after }, OPERATOR, NOW);
             assert_eq!(again.unapproved.unwrap().formerly, Some(before.identity()));
         }
     }

@@ -1,0 +1,14 @@
+//! Our own API's JSON: the functions write it, and the operator's command reads it. It is sent in Lenovo's
+//! [envelope](crate::lenovo::Envelope). Times are RFC 3339 in UTC, to the second.
+//!
+//! What an answer may lack has a default here.
+
+mod certificate;
+mod device;
+mod job;
+mod task;
+
+pub use certificate::{Issued, OwnCertificate, Root};
+pub use device::{Device, Fingerprint, Held, LastFailure, LeasedUntil, Standing, Unapproved};
+pub use job::{Counts, Deployment, Job, Left, Proofs, Rollover, Summary, Wave, Work};
+pub use task::{Past, Task, Visits};

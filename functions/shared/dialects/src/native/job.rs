@@ -1,0 +1,144 @@
+//! Jobs: rollovers and deployments.
+
+use std::collections::BTreeSet;
+
+use rootcast_core::deployment::DeploymentOutcome;
+use rootcast_core::device::DeviceId;
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_core::job::{Activation, JobId, JobOutcome, JobState, Pass, Phase};
+use rootcast_core::rollover::rollout::Rollout;
+use rootcast_ledger::Leave;
+use serde::{Deserialize, Serialize};
+
+/// `GET /jobs/{id}`: a job with the devices of its current pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    #[serde(flatten)]
+    pub summary: Summary,
+    pub devices: Counts,
+    /// The result of a rollover's last survey, once it has read every shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proofs: Option<Proofs>,
+    /// Devices that left the fleet during a rollover: the first hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Left>,
+    /// The waves of all passes; `None` for a deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waves: Option<Vec<Wave>>,
+}
+
+/// `GET /jobs`: a job without its devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    pub id: JobId,
+    pub job_path: String,
+    pub state: JobState,
+    /// Why the job is in this state, in a sentence.
+    #[serde(default)]
+    pub reason: String,
+    #[serde(rename = "leg")]
+    pub pass: Pass,
+    pub created: String,
+    pub updated: String,
+    #[serde(flatten)]
+    pub work: Work,
+}
+
+/// What a job distributes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "kind")]
+pub enum Work {
+    Rollover(Rollover),
+    Deployment(Deployment),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rollover {
+    pub phase: Phase,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<JobOutcome>,
+    /// Why the operator asked for a new root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_for: Option<String>,
+    pub generation: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_generation: Option<u32>,
+    pub bundle_version: u64,
+    /// Older generations whose KMS key could not sign: the bundle lacks their signature, or there is no link from them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub unusable_keys: BTreeSet<u32>,
+    pub activation: Activation,
+    pub rollout: Rollout,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deployment {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<DeploymentOutcome>,
+    pub certificate: CertificateId,
+    pub requested_by: String,
+}
+
+/// Devices by the current state of their proof. The gate opens when `old`, `missing` and `failed` are 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proofs {
+    pub fresh: u64,
+    /// The proof is too old.
+    pub old: u64,
+    /// No result yet, or one from before the device was enrolled again or edited.
+    pub missing: u64,
+    pub failed: u64,
+    pub waived: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<String>,
+}
+
+/// A device that left the fleet while the job ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    pub device: DeviceId,
+    pub how: Leave,
+    pub by: String,
+    pub at: String,
+}
+
+/// Devices of the job's current pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// `null` until the whole fleet is paged: its size is not known before.
+    #[serde(default)]
+    pub total: Option<u64>,
+    pub dispatched: u64,
+    pub acked: u64,
+    pub failed: u64,
+    #[serde(default)]
+    pub skipped: u64,
+    #[serde(default)]
+    pub waived: u64,
+    /// Dispatched, but without a result yet.
+    #[serde(default)]
+    pub waiting: u64,
+}
+
+impl Counts {
+    /// Devices with a result.
+    pub const fn settled(&self) -> u64 {
+        self.acked + self.failed + self.skipped + self.waived
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wave {
+    #[serde(rename = "leg")]
+    pub pass: Pass,
+    pub number: u32,
+    pub size: u64,
+    pub acked: u64,
+    pub failed: u64,
+    pub opened: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<String>,
+}
