@@ -46,8 +46,7 @@ fn refused(found: &DeviceRecord) -> Rule {
     })
 }
 
-fn there_is(device: &DeviceRecord) -> Rule {
-    let found = item(device);
+fn there_is(found: HashMap<String, AttributeValue>) -> Rule {
     mock!(Client::get_item).then_output(move || GetItemOutput::builder().set_item(Some(found.clone())).build())
 }
 
@@ -84,7 +83,7 @@ async fn pins_already_written_count_as_written() {
     let read = device("worker message");
     let pins = [Pin::Key(Fingerprint::of(b"key"))];
     let written = DeviceRecord { pins: pins.to_vec(), revision: 5, ..read.clone() };
-    let (refused, there) = (refused(&written), there_is(&written));
+    let (refused, there) = (refused(&written), there_is(item(&written)));
     assert_eq!(ledger(&[&refused, &there]).pin(&read, "worker message", &pins).await.unwrap(), written);
 }
 
@@ -94,7 +93,15 @@ async fn a_device_edited_meanwhile_is_not_pinned() {
     let pins = [Pin::Key(Fingerprint::of(b"key"))];
     let moved =
         DeviceRecord { address: "https://10.0.0.8".parse().unwrap(), pins: pins.to_vec(), revision: 5, ..read.clone() };
-    let (refused, there) = (refused(&moved), there_is(&moved));
+    let (refused, there) = (refused(&moved), there_is(item(&moved)));
     let pinned = ledger(&[&refused, &there]).pin(&read, "worker message", &pins).await;
     assert!(matches!(pinned, Err(LedgerError::Conflict)));
+}
+
+#[tokio::test]
+async fn a_device_with_an_unreadable_address_is_corrupt() {
+    let mut found = item(&device("worker message"));
+    found.insert("address".to_owned(), AttributeValue::S("http://10.0.0.7".to_owned()));
+    let read = ledger(&[&there_is(found)]).device(&"bmc-1".parse().unwrap()).await;
+    assert!(matches!(read, Err(LedgerError::Corrupt { what: "device", .. })), "{read:?}");
 }
