@@ -20,6 +20,7 @@ use tracing::info;
 use crate::app::App;
 use crate::extract::{Id, Params};
 use crate::inventory::{Rules, shown};
+use crate::issuance_policy;
 use crate::page::{Paging, cursor};
 use crate::stamp::stamp;
 
@@ -119,6 +120,11 @@ impl Edit {
         }
     }
 
+    /// Whether it may change what the device's certificate may say.
+    const fn changes_names(&self) -> bool {
+        self.subject.is_some() || self.address.is_some()
+    }
+
     fn apply(&self, device: &mut DeviceRecord) -> Result<(), String> {
         let Self { name, address, profile, credential, pins, slot, subject } = self;
         if let Some(name) = name {
@@ -157,6 +163,10 @@ pub(crate) async fn edit(
         let before = load(&parts.ledger, &caller, Right::Write, &id).await?;
         let mut device = before.clone();
         edit.apply(&mut device).map_err(refused)?;
+        if edit.changes_names() {
+            let policy = parts.ledger.issuance_policy().await?.policy;
+            issuance_policy::permits(&policy, &device).map_err(refused)?;
+        }
         match parts.ledger.edit_device(&before, device, editor(&caller), (parts.clock)()).await {
             Err(LedgerError::Conflict) => {}
             written => {

@@ -21,6 +21,7 @@ use tracing::info;
 
 use crate::app::{App, Parts};
 use crate::inventory::Rules;
+use crate::issuance_policy;
 
 /// Rows per request. A transaction of 27 devices takes about 20 ms, so all of them take some 8 s of the function's 29.
 const MOST_ROWS: usize = 10_000;
@@ -44,7 +45,7 @@ pub(crate) async fn enrol(
         .into_iter()
         .map(|row| parse(row?, &rules, &mut seen)?.may_be_created_by(&caller, (parts.clock)()))
         .collect();
-    let results = store(parts, parsed).await?;
+    let results = store(parts, permitted(parts, parsed).await?).await?;
     let created = results.iter().filter(|row| row.result == Enrolment::Created).count();
     info!(caller = caller.name, devices.sent = results.len(), devices.created = created, "devices enrolled");
     Ok(answer(results, single))
@@ -179,6 +180,22 @@ fn id_of(address: &DeviceAddress) -> Option<DeviceId> {
     };
     let id: String = authority.chars().filter(|c| !matches!(c, '[' | ']')).map(plain).collect();
     id.parse().ok()
+}
+
+/// Refuses the rows whose subject the issuance policy does not permit.
+async fn permitted(
+    parts: &Parts,
+    parsed: Vec<Result<RequestedDevice, Outcome>>,
+) -> Result<Vec<Result<RequestedDevice, Outcome>>, LenovoError> {
+    if parsed.iter().flatten().all(|wanted| wanted.record.subject.is_none()) {
+        return Ok(parsed);
+    }
+    let policy = parts.ledger.issuance_policy().await?.policy;
+    let check = |wanted: RequestedDevice| match issuance_policy::permits(&policy, &wanted.record) {
+        Ok(()) => Ok(wanted),
+        Err(why) => Err(Outcome::refused(wanted.record.id.as_str(), why)),
+    };
+    Ok(parsed.into_iter().map(|row| row.and_then(check)).collect())
 }
 
 /// Stores the valid rows, and returns a result for each row, in order.

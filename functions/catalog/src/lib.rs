@@ -1,5 +1,5 @@
 //! Everything that is read or edited without a private key: devices, jobs, roots, the bundle, the policy of the next
-//! root, and imported certificates.
+//! root and of issuance, and imported certificates.
 //!
 //! In scope: the HTTP API except `PUT /signingCertificate`, import, export, Venafi's API (`retry`), logins and
 //! principals (`access`). This function reads what other functions made, edits device records, deletes certificates,
@@ -20,6 +20,7 @@ mod enrol;
 mod extract;
 mod fleet;
 mod inventory;
+mod issuance_policy;
 mod jobs;
 mod lxca;
 mod own;
@@ -70,6 +71,8 @@ fn xclarity(app: App) -> Router {
         .on(routes::ROOT_JOB, lxca::job)
         .on(routes::POLICY, policy::show)
         .on(routes::CHOOSE_POLICY, policy::choose)
+        .on(routes::ISSUANCE_POLICY, issuance_policy::show)
+        .on(routes::SET_ISSUANCE_POLICY, issuance_policy::replace)
         .on(routes::ABOUT, lxca::about)
         .on(routes::CANCEL_TASKS, lxca::cancel)
         .on(routes::TASK_LIST, lxca::newest)

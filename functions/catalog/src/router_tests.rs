@@ -86,7 +86,7 @@ async fn refused(response: Response<Body>) -> (u16, Value) {
     (status, body)
 }
 
-const ROUTES: [(&str, &str); 23] = [
+const ROUTES: [(&str, &str); 25] = [
     ("GET", "/aicc"),
     ("GET", "/signingCertificate"),
     ("GET", "/signingCertificate/details"),
@@ -94,6 +94,8 @@ const ROUTES: [(&str, &str); 23] = [
     ("GET", "/signingCertificate/jobs/7"),
     ("GET", "/certificatePolicy"),
     ("PUT", "/certificatePolicy"),
+    ("GET", "/issuancePolicy"),
+    ("PUT", "/issuancePolicy"),
     ("PUT", "/tasks"),
     ("GET", "/tasks/7"),
     ("GET", "/devices"),
@@ -232,6 +234,8 @@ async fn invalid_bodies_are_refused() {
         ("PUT", "/certificatePolicy", "{"),
         ("PUT", "/certificatePolicy", r#"{"specName":"ROT13"}"#),
         ("PUT", "/certificatePolicy", r#"{"specName":"CNSA","x":1}"#),
+        ("PUT", "/issuancePolicy", r#"{"rules":[]}"#),
+        ("PUT", "/issuancePolicy", r#"{"revision":0,"rules":[{"prefix":"x"}]}"#),
         ("PATCH", "/devices/x", r#"{"pin":[]}"#),
         ("POST", "/devices", "[]"),
         ("POST", "/devices", r#"{"address":"http://x"}"#),
@@ -244,6 +248,24 @@ async fn invalid_bodies_are_refused() {
     }
     assert_eq!(refused(call(json("PATCH", "/devices/x"), vec![b' '; (1 << 20) + 1]).await).await.0, 413);
     assert_eq!(refused(call(json("POST", "/devices"), vec![b' '; (6 << 20) + 1]).await).await.0, 413);
+}
+
+#[tokio::test]
+async fn a_device_is_not_enrolled_with_a_foreign_name() {
+    let row = |name: &str| {
+        json!({
+            "id": "bmc-1", "address": "https://10.0.0.7", "credential": "/rootcast/devices/bmc-1",
+            "subject": { "commonName": "Rack 1", "dnsNames": [name] },
+        })
+    };
+    let body = json!([row("pay.example")]).to_string();
+    let response = call(signed_in("POST", "/devices").header(CONTENT_TYPE, "application/json"), body).await;
+    assert_eq!(response.status(), 207);
+    let body: Value = serde_json::from_slice(&to_bytes(response.into_body(), 100_000).await.unwrap()).unwrap();
+    let refused = &body["response"]["devices"][0];
+    let message = refused["message"].as_str().unwrap();
+    assert_eq!(refused["result"], "refused");
+    assert!(message.contains("pay.example") && message.contains("has no rule for"), "{message}");
 }
 
 #[tokio::test]

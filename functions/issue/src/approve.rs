@@ -1,6 +1,9 @@
 //! Determines the contents of a device's certificate. Pure.
 
+use rootcast_core::access::issuance::{IssuancePolicy, Wanted};
 use rootcast_core::deployment::lifecycle::Stage;
+use rootcast_core::device::address::DeviceAddress;
+use rootcast_core::inventory::dn::CertificateDn;
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_ledger::{DeviceRecord, Reserved};
 use rootcast_pki::certificate::Certificate;
@@ -15,20 +18,56 @@ const BACKDATED: Duration = Duration::hours(1);
 /// Shortest validity that is worth an installation.
 const SHORTEST: Duration = Duration::DAY;
 
+/// What decides what a device's certificate may say, as read just before it is signed.
+pub(crate) struct Limits<'a> {
+    pub(crate) device: &'a DeviceRecord,
+    /// The device's address when it made its request.
+    pub(crate) requested_at: &'a DeviceAddress,
+    pub(crate) policy: &'a IssuancePolicy,
+}
+
+impl Limits<'_> {
+    /// The longest life that the policy gives a certificate with this subject, if it limits it.
+    fn permit(&self, subject: &DeviceSubject) -> Result<Option<Duration>, Failure> {
+        let Self { device, requested_at, policy } = *self;
+        let refused = |why: String| Failure::new(ErrorClass::NotPermitted, why).at(Stage::ApproveRequest);
+        if device.approved_version().is_none() {
+            let message = "The device's identity was changed and is not approved: nothing is signed for it.";
+            return Err(Failure::new(ErrorClass::Unapproved, message).at(Stage::ApproveRequest));
+        }
+        let dn = CertificateDn::of_device(&device.id).to_string();
+        let wanted = Wanted { dn: &dn, host: Some(device.address.host()), subject };
+        let longest = policy.check(wanted).map_err(|why| refused(format!("No certificate is issued: {why}.")))?;
+        if device.address == *requested_at {
+            return Ok(longest);
+        }
+        // The key belongs to whatever was at the other address.
+        let message = format!(
+            "The device made its request at {requested_at}, and its address is {} now: it has to make another one.",
+            device.address
+        );
+        Err(Failure::new(ErrorClass::Rejected, message).at(Stage::CreateCsr))
+    }
+
+    /// Whether exactly this may be signed.
+    pub(crate) fn check(&self, spec: &LeafSpec) -> Result<(), Failure> {
+        match self.permit(&spec.subject)? {
+            Some(longest) if spec.not_after - spec.not_before > longest => {
+                let message = format!("The certificate would be valid for more than {} days.", longest.whole_days());
+                Err(Failure::new(ErrorClass::NotPermitted, message).at(Stage::ApproveRequest))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Whether an earlier reservation may still be signed: by the currently signing root, and with enough validity left.
 pub(crate) fn is_usable(reserved: &Reserved, signing: u32, now: OffsetDateTime) -> bool {
     reserved.generation == signing && reserved.spec.not_after >= now + SHORTEST
 }
 
-/// Only an approved identity gets a certificate.
-pub(crate) fn is_approved(device: &DeviceRecord) -> Result<(), Failure> {
-    let message = "The device's identity was changed and is not approved: nothing is signed for it.";
-    let refused = || Failure::new(ErrorClass::Unapproved, message).at(Stage::ApproveRequest);
-    device.approved_version().map(|_| ()).ok_or_else(refused)
-}
-
 /// The subject from the device's record, never from its CSR.
-pub(crate) fn subject(device: &DeviceRecord) -> Result<DeviceSubject, Failure> {
+fn subject(device: &DeviceRecord) -> Result<DeviceSubject, Failure> {
     if let Some(subject) = &device.subject {
         return Ok(subject.clone());
     }
@@ -39,28 +78,28 @@ pub(crate) fn subject(device: &DeviceRecord) -> Result<DeviceSubject, Failure> {
     })
 }
 
-/// `validity`: limited by the root's.
+/// `validity`: limited by the root's and by the policy's.
 pub(crate) fn spec(
-    subject: DeviceSubject,
+    limits: &Limits<'_>,
     serial: Serial,
     (generation, issuer): (u32, &Certificate),
     crl_base: &str,
     validity: Duration,
     now: OffsetDateTime,
 ) -> Result<LeafSpec, Failure> {
+    let subject = subject(limits.device)?;
+    let longest = limits.permit(&subject)?;
     let now = now.replace_nanosecond(0).unwrap_or(now);
-    let not_after = issuer.not_after().min(now + validity);
+    let not_before = issuer.not_before().max(now - BACKDATED);
+    let permitted = longest.map_or(now + validity, |longest| (now + validity).min(not_before + longest));
+    let not_after = issuer.not_after().min(permitted);
     if not_after < now + SHORTEST {
         let message = format!("Root generation {generation} ends at {}: too soon to sign with it.", issuer.not_after());
         return Err(Failure::new(ErrorClass::Authority, message).at(Stage::ApproveRequest));
     }
-    Ok(LeafSpec {
-        subject,
-        serial,
-        not_before: issuer.not_before().max(now - BACKDATED),
-        not_after,
-        crl: Some(CrlShard::of(generation, &serial).url(crl_base)),
-    })
+    let spec =
+        LeafSpec { subject, serial, not_before, not_after, crl: Some(CrlShard::of(generation, &serial).url(crl_base)) };
+    limits.check(&spec).map(|()| spec)
 }
 
 /// Whether a certificate can be made from the spec.
@@ -68,6 +107,7 @@ pub(crate) fn check(spec: &LeafSpec, spki_der: &[u8], issuer: &Certificate) -> R
     prepare_server_leaf(spec, spki_der, issuer).map(|_| ()).map_err(|error| {
         let class = match error {
             IssueError::Name(_) | IssueError::Subject(_) => ErrorClass::Subject,
+            IssueError::Constraints(_) => ErrorClass::NotPermitted,
             _ => ErrorClass::Authority,
         };
         Failure::new(class, format!("The certificate cannot be made: {error}.")).at(Stage::ApproveRequest)

@@ -20,19 +20,84 @@ fn root(not_before: OffsetDateTime, not_after: OffsetDateTime) -> Certificate {
 
 fn device(address: &str) -> DeviceRecord {
     let id = "bmc-1".parse().unwrap();
-    DeviceRecord::new(
+    let mut device = DeviceRecord::new(
         id,
         rootcast_core::device::Incarnation::from_random([1; 16]),
         address.parse().unwrap(),
         Driver::Redfish,
         Profile::Openbmc,
         "/rootcast/devices/bmc-1".to_owned(),
-    )
+    );
+    device.pins = vec![format!("sha256:{}", "ab".repeat(32)).parse().unwrap()];
+    device
 }
 
 fn made(root: &Certificate, validity: Duration) -> Result<LeafSpec, Failure> {
-    let subject = subject(&device("https://10.0.0.7")).unwrap();
-    spec(subject, Serial::from_random([9; 16]), (3, root), "https://pki.example.com/", validity, NOW)
+    of(&device("https://10.0.0.7"), &IssuancePolicy::default(), root, validity)
+}
+
+fn of(
+    device: &DeviceRecord,
+    policy: &IssuancePolicy,
+    root: &Certificate,
+    validity: Duration,
+) -> Result<LeafSpec, Failure> {
+    let limits = Limits { device, requested_at: &device.address, policy };
+    spec(&limits, Serial::from_random([9; 16]), (3, root), "https://pki.example.com/", validity, NOW)
+}
+
+fn policy(rule: &str) -> IssuancePolicy {
+    serde_json::from_str(&format!(r#"{{"rules":[{{"prefix":"\\VED\\Policy\\Devices",{rule}}}]}}"#)).unwrap()
+}
+
+fn named(host: &str) -> DeviceSubject {
+    DeviceSubject::new(host, [host.to_owned()], Vec::new()).unwrap()
+}
+
+#[test]
+fn a_foreign_subject_in_the_record_is_not_signed() {
+    let root = root(NOW - YEAR, NOW + YEAR * 2);
+    let foreign = DeviceRecord { subject: Some(named("pay.example")), ..device("https://bmc-1.example") };
+    let failure = of(&foreign, &IssuancePolicy::default(), &root, YEAR).unwrap_err();
+    assert_eq!((failure.class, failure.stage), (ErrorClass::NotPermitted, Some(Stage::ApproveRequest)));
+    assert!(failure.message.contains("pay.example") && failure.message.contains("bmc-1.example"), "{failure:?}");
+    assert!(of(&foreign, &policy(r#""dnsSuffixes":["example"]"#), &root, YEAR).is_ok());
+
+    let client = DeviceRecord { subject: Some(named("bmc-1.example").with_client_auth()), ..foreign };
+    assert_eq!(of(&client, &IssuancePolicy::default(), &root, YEAR).unwrap_err().class, ErrorClass::NotPermitted);
+    let pending = DeviceRecord { pins: Vec::new(), ..device("https://bmc-1.example") };
+    assert_eq!(of(&pending, &IssuancePolicy::default(), &root, YEAR).unwrap_err().class, ErrorClass::NotPermitted);
+}
+
+#[test]
+fn a_reservation_is_void_under_a_narrower_policy() {
+    let root = root(NOW - YEAR, NOW + YEAR * 2);
+    let (before, short) = (policy(r#""dnsSuffixes":["example"]"#), policy(r#""longestDays":30"#));
+    let device = DeviceRecord { subject: Some(named("a.example")), ..device("https://bmc-1.example") };
+    let spec = of(&device, &before, &root, YEAR).unwrap();
+    let checked = |policy: &IssuancePolicy, device: &DeviceRecord, spec: &LeafSpec| {
+        Limits { device, requested_at: "https://bmc-1.example", policy }.check(spec).map_err(|why| why.class)
+    };
+    assert_eq!(checked(&before, &device, &spec), Ok(()));
+    assert_eq!(checked(&IssuancePolicy::default(), &device, &spec), Err(ErrorClass::NotPermitted));
+    let own = DeviceRecord { subject: None, ..device };
+    let year = of(&own, &before, &root, YEAR).unwrap();
+    assert_eq!(checked(&short, &own, &year), Err(ErrorClass::NotPermitted), "too long");
+    let month = of(&own, &short, &root, YEAR).unwrap();
+    assert_eq!(month.not_after - month.not_before, Duration::days(30));
+    assert_eq!(checked(&short, &own, &month), Ok(()));
+    assert_eq!(of(&own, &short, &root, Duration::days(9)).unwrap().not_after, datetime!(2026-06-10 12:00 UTC));
+}
+
+/// The key of a device that was at another address would be certified for this one.
+#[test]
+fn a_request_from_another_address_is_made_again() {
+    let (root, device, policy) =
+        (root(NOW - YEAR, NOW + YEAR), device("https://pay.example"), IssuancePolicy::default());
+    let limits = Limits { device: &device, requested_at: "https://bmc-1.example", policy: &policy };
+    let failure = spec(&limits, Serial::from_random([9; 16]), (3, &root), "https://pki.example.com/", YEAR, NOW);
+    let failure = failure.unwrap_err();
+    assert_eq!((failure.class, failure.stage), (ErrorClass::Rejected, Some(Stage::CreateCsr)));
 }
 
 #[test]

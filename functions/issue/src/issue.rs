@@ -4,10 +4,10 @@ use std::error::Error;
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::deployment::lifecycle::Stage;
+use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_ledger::{
-    CertificateOrPending, CertificateRecord, DeviceRecord, Issuance, LedgerError, Reserved, RootRecord, SerialRecord,
-    UseRecord,
+    CertificateOrPending, CertificateRecord, Issuance, LedgerError, Reserved, RootRecord, SerialRecord, UseRecord,
 };
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::crl::CrlShard;
@@ -17,6 +17,7 @@ use rootcast_vault::VaultError;
 use time::OffsetDateTime;
 use tracing::info;
 
+use crate::approve::Limits;
 use crate::{App, IssuerError, approve};
 
 /// Why no certificate was issued.
@@ -46,7 +47,7 @@ struct Signer<'a> {
 impl App {
     /// Issues the certificate. `binding` always reflects what is recorded.
     pub(crate) async fn issue(&self, binding: &mut UseRecord) -> Result<(), Fault> {
-        let request = request(binding.issuance.as_ref()).map_err(Fault::Final)?;
+        let (request, address) = request(binding.issuance.as_ref()).map_err(Fault::Final)?;
         let root = self.signing_root().await?;
         let (key, certificate) = root
             .key_and_certificate()
@@ -54,12 +55,17 @@ impl App {
         self.vault.confirm(key, certificate).await.map_err(|error| vault(error, Stage::PostCsr))?;
         let signer = Signer { root: &root, key, certificate };
         let device = self.ledger.device(&binding.device).await?.ok_or(LedgerError::Conflict)?;
-        approve::is_approved(&device).map_err(Fault::Final)?;
         let now = (self.clock)();
+        let policy = self.ledger.issuance_policy().await?.policy;
+        let limits = Limits { device: &device, requested_at: &address, policy: &policy };
         let reserved = binding.issuance.as_ref().and_then(|issuance| issuance.reserved.clone());
-        let spec = match reserved.filter(|reserved| approve::is_usable(reserved, root.generation, now)) {
+        // Device and policy may have changed since the reservation.
+        let is_usable = |reserved: &Reserved| {
+            approve::is_usable(reserved, root.generation, now) && limits.check(&reserved.spec).is_ok()
+        };
+        let spec = match reserved.filter(is_usable) {
             Some(reserved) => reserved.spec,
-            None => self.reserve(binding, &device, &request, &signer, now).await?,
+            None => self.reserve(binding, &request, &signer, &limits, now).await?,
         };
         self.sign(binding, &request, &spec, &signer).await
     }
@@ -76,16 +82,15 @@ impl App {
     async fn reserve(
         &self,
         binding: &mut UseRecord,
-        device: &DeviceRecord,
         request: &SigningRequest,
         signer: &Signer<'_>,
+        limits: &Limits<'_>,
         now: OffsetDateTime,
     ) -> Result<LeafSpec, Fault> {
-        let subject = approve::subject(device).map_err(Fault::Final)?;
         let generation = signer.root.generation;
         let issuer = (generation, signer.certificate);
         let serial = random_serial()?;
-        let spec = approve::spec(subject, serial, issuer, &self.crl_base, self.validity, now).map_err(Fault::Final)?;
+        let spec = approve::spec(limits, serial, issuer, &self.crl_base, self.validity, now).map_err(Fault::Final)?;
         approve::check(&spec, request.spki_der(), signer.certificate).map_err(Fault::Final)?;
 
         let mut next = binding.clone();
@@ -149,11 +154,13 @@ impl App {
     }
 }
 
-/// Parses the recorded CSR. The worker has checked it before, but the record is decisive.
-fn request(issuance: Option<&Issuance>) -> Result<SigningRequest, Failure> {
+/// Parses the recorded CSR; returns it with the address of the device that made it. The worker has checked it before,
+/// but the record is decisive.
+fn request(issuance: Option<&Issuance>) -> Result<(SigningRequest, DeviceAddress), Failure> {
     let unfit = |why: String| Failure::new(ErrorClass::Rejected, why).at(Stage::CreateCsr);
     let issuance = issuance.ok_or_else(|| unfit("The device has made no request.".to_owned()))?;
     SigningRequest::parse(&issuance.request)
+        .map(|request| (request, issuance.address.clone()))
         .map_err(|error| unfit(format!("The device's request is refused: {error}.")))
 }
 

@@ -26,6 +26,7 @@ impl App {
             settings: Settings {
                 root_name: variable("ROOT_NAME")?,
                 subject: variable("ROOT_SUBJECT")?,
+                permitted: variable("ROOT_PERMITTED_NAMES")?,
                 validity: Duration::days(days),
                 backdate: Duration::minutes(variable("ROOT_BACKDATE_MINUTES")?),
             },

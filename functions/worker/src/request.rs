@@ -45,7 +45,10 @@ impl App {
         let Ok(lifecycle) = read.lifecycle.advance(task.attempt, Stage::PostCsr, REQUESTED, now) else {
             return Visit::Ended(AfterVisit::Done);
         };
-        let issuance = Some(Issuance { request, reserved: None });
+        let Some(address) = attempt.device.as_ref().map(|device| device.address.clone()) else {
+            return Visit::Ended(AfterVisit::Soon);
+        };
+        let issuance = Some(Issuance { request, address, reserved: None });
         match self.ledger.save_use(&UseRecord { issuance, ..read.with(lifecycle, now) }).await {
             Ok(()) => {
                 info!(job.id = task.job.0, device.id = %read.device, "the device made a request");

@@ -7,8 +7,8 @@ use url::Url;
 
 use crate::{
     access::AccessCommand, access_key::AccessKey, audit::AuditCommand, certificate::CertificateCommand,
-    device::DeviceCommand, job::JobCommand, local::Local, login::Login, output::Format, restore::Restore, retry::Retry,
-    root::RootCommand, rotate::Rotate,
+    device::DeviceCommand, issuance_policy::IssuancePolicyCommand, job::JobCommand, local::Local, login::Login,
+    output::Format, restore::Restore, retry::Retry, root::RootCommand, rotate::Rotate,
 };
 
 const EXIT_CODES: &str = "\
@@ -94,6 +94,9 @@ pub(crate) enum Command {
     /// Show the root certificates and verify the bundle
     #[command(subcommand)]
     Root(RootCommand),
+    /// Show and set which names device certificates may have
+    #[command(subcommand)]
+    IssuancePolicy(IssuancePolicyCommand),
     /// Repair the counters after tables were lost or restored, with your AWS credentials
     Restore(Restore),
     /// Run the whole stack on this machine, with emulated devices and two rollovers

@@ -9,6 +9,7 @@ mod audit;
 mod certificate;
 mod device;
 mod exit;
+mod issuance_policy;
 mod job;
 mod local;
 mod login;
@@ -58,6 +59,7 @@ async fn execute(arguments: Arguments) -> Result<End> {
         Command::Certificate(command) => certificate::run(&api()?, command, format).await,
         Command::Audit(command) => audit::run(api, command, format).await,
         Command::Root(command) => root::run(&api()?, command, format).await,
+        Command::IssuancePolicy(command) => issuance_policy::run(&api()?, command, format).await,
         Command::Local(options) => local::run(options, format).await,
     }
 }

@@ -32,8 +32,11 @@ async fn a_recorded_request_is_signed_and_its_list_public() {
         let device = json!({
             "id": DEVICE, "address": "https://127.0.0.1:9", "driver": "redfish", "profile": "openbmc",
             "credential": "/rootcast/devices/nobody", "pins": [format!("sha256:{}", "0".repeat(64))],
-            "subject": { "commonName": "Rack 7", "attributes": "O=Example Corp,C=DE", "dnsNames": ["bmc-7.example"], "clientAuth": true },
+            "subject": { "commonName": "bmc-7.example", "attributes": "O=Example Corp,C=DE", "dnsNames": ["bmc-7.example"], "clientAuth": true },
         });
+        stack
+            .permit(json!({ "dnsSuffixes": ["bmc-7.example"], "attributes": ["O=Example Corp,C=DE"], "usages": ["server", "client"] }))
+            .await;
         stack.enrol(vec![device]).await;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
         let request = rcgen::CertificateParams::new(Vec::new()).unwrap().serialize_request(&key).unwrap();
@@ -44,7 +47,7 @@ async fn a_recorded_request_is_signed_and_its_list_public() {
         let record = issued(stack).await;
         let root = signing(stack).await;
         assert_eq!(record.leaf.spki_der(), key.subject_public_key_info());
-        assert_eq!(record.leaf.subject_dn(), "CN=Rack 7,O=Example Corp,C=DE");
+        assert_eq!(record.leaf.subject_dn(), "CN=bmc-7.example,O=Example Corp,C=DE");
         let text = openssl::text(&record.leaf);
         let list = CrlShard::of(1, &serial(&record));
         for expected in ["DNS:bmc-7.example", "TLS Web Client Authentication", &format!("URI:http://pki.example.com/rootcast{list}")] {
@@ -107,11 +110,12 @@ async fn asked(stack: &Stack, request: String) -> Task {
         created: now,
     };
     let record = stack.ledger.device(&device).await.unwrap().unwrap();
+    let address = record.address.clone();
     let uses = [NewUse { device: record, earlier: None }];
     stack.ledger.deploy(&Deployment { sent: true, ..deployment }, &uses, Some(&place), &by()).await.unwrap();
     let binding = stack.ledger.uses_by(certificate, [&device]).await.unwrap().remove(0);
     let lifecycle = binding.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", now).unwrap();
-    let issuance = Some(Issuance { request, reserved: None });
+    let issuance = Some(Issuance { request, address, reserved: None });
     stack.ledger.save_use(&UseRecord { issuance, ..binding.with(lifecycle, now) }).await.unwrap();
     Task::new(job, Pass::Install, device, 1)
 }

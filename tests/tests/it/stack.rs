@@ -159,6 +159,14 @@ impl Stack {
         assert!(results.iter().all(|row| row["result"] == "created"), "{answer}");
     }
 
+    /// Replaces the issuance policy by one rule for all devices.
+    pub async fn permit(&self, mut rule: Value) {
+        rule["prefix"] = json!(r"\VED\Policy\Devices");
+        let revision = self.api.get("/issuancePolicy").await.response()["revision"].clone();
+        let policy = json!({ "revision": revision, "rules": [rule] });
+        self.api.send(reqwest::Method::PUT, "/issuancePolicy", Some(policy)).await.response();
+    }
+
     /// Stores a device's user name and password where the worker reads them.
     pub async fn store_credential(&self, id: &str, username: &str, password: &str) {
         self.secrets.keep(password);

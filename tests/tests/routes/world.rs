@@ -52,6 +52,7 @@ impl World {
             settings: Settings {
                 root_name: "Root".to_owned(),
                 subject: "O=Example".parse().unwrap(),
+                permitted: Default::default(),
                 validity: Duration::days(3650),
                 backdate: Duration::hours(1),
             },

@@ -268,6 +268,7 @@ fn app(function: Function, clients: Clients, network: Network) -> App {
             settings: Settings {
                 root_name: "Root".to_owned(),
                 subject: "O=World".parse().unwrap(),
+                permitted: Default::default(),
                 validity: time::Duration::days(3650),
                 backdate: time::Duration::HOUR,
             },

@@ -83,6 +83,7 @@ fn root() -> RootRecord {
         serial: Serial::from_random([1; 16]),
         not_before: NOW,
         not_after: NOW,
+        permitted: Default::default(),
     };
     RootRecord {
         revision: 3,

@@ -9,6 +9,7 @@ use rootcast_core::job::{Activation, JobId};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Authority, Change, Claim, RootRecord};
 use rootcast_pki::name::Subject;
+use rootcast_pki::permitted::PermittedNames;
 use rootcast_pki::root::{Serial, prepare_root};
 use rootcast_vault::Standing;
 use time::{Duration, OffsetDateTime};
@@ -25,6 +26,7 @@ pub struct Settings {
     /// The CN without the generation.
     pub root_name: String,
     pub subject: Subject,
+    pub permitted: PermittedNames,
     pub validity: Duration,
     /// The root's validity starts this long before its creation, because devices' clocks may be slow.
     pub backdate: Duration,

@@ -119,6 +119,8 @@ table! {
     ROOT_JOB: Catalog Get "/signingcertificate/jobs/{job}" needs READ_JOBS;
     POLICY: Catalog Get "/certificatepolicy" needs READ_ROOTS;
     CHOOSE_POLICY: Catalog Put "/certificatepolicy" needs REGENERATE_ROOT;
+    ISSUANCE_POLICY: Catalog Get "/issuancepolicy" needs READ_ROOTS;
+    SET_ISSUANCE_POLICY: Catalog Put "/issuancepolicy" needs REGENERATE_ROOT;
     ABOUT: Catalog Get "/aicc" needs Authenticated;
     CANCEL_TASKS: Catalog Put "/tasks" needs ABORT;
     TASK_LIST: Catalog Get "/tasks" needs READ_JOBS;

@@ -1,6 +1,7 @@
 //! The certificate authority's records: root generations, bundles, and the pointer to the signing generation.
 
 use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
+use rootcast_core::access::issuance::IssuancePolicy;
 use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_core::installation::InstallationId;
 use rootcast_core::job::JobId;
@@ -20,6 +21,7 @@ use crate::{Ledger, LedgerError};
 
 pub(crate) const AUTHORITY: &str = "authority";
 const POLICY: &str = "policy";
+const ISSUANCE_POLICY: &str = "issuance-policy";
 
 pub(crate) fn root_id(generation: u32) -> String {
     format!("root#{generation:010}")
@@ -156,6 +158,14 @@ pub struct Policy {
     pub revision: u64,
 }
 
+/// Which names certificates may carry.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuancePolicyRecord {
+    pub policy: IssuancePolicy,
+    /// 0 before the first write.
+    pub revision: u64,
+}
+
 impl Authority {
     /// Requires in a transaction that the record is unchanged since it was read.
     pub(crate) fn demand_as_read(&self, table: &str) -> Result<TransactWriteItem, LedgerError> {
@@ -181,9 +191,41 @@ impl Ledger {
     }
 
     pub async fn set_policy(&self, policy: Policy) -> Result<(), LedgerError> {
-        let mut item = to_item("policy", &Policy { revision: policy.revision + 1, ..policy })?;
-        item.extend(id_key(POLICY));
-        let condition = Condition::as_read(policy.revision, "id");
+        let next = Policy { revision: policy.revision + 1, ..policy };
+        self.replace("policy", &next, POLICY, policy.revision).await
+    }
+
+    pub async fn issuance_policy(&self) -> Result<IssuancePolicyRecord, LedgerError> {
+        Ok(self.certificate_record("issuance policy", ISSUANCE_POLICY).await?.unwrap_or_default())
+    }
+
+    /// Writes the policy as the one after `read`, the revision that was read, and returns it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if another one was written since.
+    pub async fn set_issuance_policy(
+        &self,
+        policy: IssuancePolicy,
+        read: u64,
+    ) -> Result<IssuancePolicyRecord, LedgerError> {
+        // A revision that no read has shown.
+        let revision = read.checked_add(1).ok_or(LedgerError::Conflict)?;
+        let next = IssuancePolicyRecord { policy, revision };
+        self.replace("issuance policy", &next, ISSUANCE_POLICY, read).await?;
+        Ok(next)
+    }
+
+    /// Writes a record of the certificates table, if its revision is still the one that was read.
+    async fn replace<T: Serialize>(
+        &self,
+        what: &'static str,
+        record: &T,
+        id: &str,
+        read: u64,
+    ) -> Result<(), LedgerError> {
+        let mut item = to_item(what, record)?;
+        item.extend(id_key(id));
+        let condition = Condition::as_read(read, "id");
         self.client
             .put_item()
             .table_name(self.certificates()?)

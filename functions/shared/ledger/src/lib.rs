@@ -37,7 +37,7 @@ pub use access::{
     NotCounted, Pair, PrincipalRecord, PrincipalsPage, Refresh, SessionRecord, TokenRecord,
 };
 pub use audit::AuditPage;
-pub use authority::{Authority, BundleRecord, Claim, LinkRecord, Policy, RootRecord};
+pub use authority::{Authority, BundleRecord, Claim, IssuancePolicyRecord, LinkRecord, Policy, RootRecord};
 pub use bindings::{MOST_BINDINGS, MOST_BINDINGS_OF_DEVICE};
 pub use certificates::{
     CertificateOrPending, CertificateRecord, ClientRequest, PendingCertificate, RemoveRefused, StoreRefused,

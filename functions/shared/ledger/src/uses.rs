@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
 use futures::{StreamExt, TryStreamExt, stream};
 use rootcast_core::deployment::Deployment;
 use rootcast_core::deployment::lifecycle::{Lifecycle, OutOfOrder};
+use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, Pin, SHARDS};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome, TaskRecord};
@@ -48,6 +49,8 @@ pub struct UseRecord {
 pub struct Issuance {
     /// From the device: PKCS #10 in PEM.
     pub request: String,
+    /// The device's address when it made the request. Its key is only certified for the device at that address.
+    pub address: DeviceAddress,
     /// Recorded before the signature, so that a retry signs the same bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved: Option<Reserved>,

@@ -20,7 +20,7 @@
 //! most 33 bits. Each limit has a problem with its own message.
 
 mod assess;
-mod constraints;
+pub(crate) mod constraints;
 pub(crate) mod der;
 mod judge;
 mod key;

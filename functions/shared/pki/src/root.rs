@@ -11,9 +11,10 @@ pub(crate) mod prepared;
 use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyIdMethod, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, KeyIdMethod, KeyUsagePurpose};
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, UtcOffset};
+use x509_parser::oid_registry::OID_X509_EXT_NAME_CONSTRAINTS;
 use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo};
 
 pub use self::leaf::{LeafSpec, prepare_server_leaf};
@@ -22,6 +23,7 @@ pub use self::prepared::{IssueError, Prepared, Unsigned};
 use crate::algorithm::{KeyAlgorithm, UnsupportedKey};
 use crate::certificate::{Certificate, parse};
 use crate::name::{self, Subject, common_name};
+use crate::permitted::PermittedNames;
 
 /// A certificate's serial number: 16 octets, positive (RFC 5280 §4.1.2.2 allows 20).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,6 +60,10 @@ pub struct RootSpec {
     pub not_before: OffsetDateTime,
     #[serde(with = "time::serde::timestamp")]
     pub not_after: OffsetDateTime,
+    /// The names that it may certify. In the certificate they are critical constraints: a client that does not know
+    /// them refuses the root.
+    #[serde(default, skip_serializing_if = "PermittedNames::is_unlimited")]
+    pub permitted: PermittedNames,
 }
 
 /// The self-signed root of a generation (RFC 9810's NewWithNew): with SKI and AKI, keyCertSign and cRLSign. Without
@@ -71,6 +77,7 @@ pub fn prepare_root(spec: &RootSpec, spki_der: &[u8]) -> Result<Prepared, IssueE
     let mut params = authority(&identifier);
     params.distinguished_name = spec.subject.with_common_name(&common_name(&spec.root_name, spec.generation)?);
     params.serial_number = Some(spec.serial.0.to_vec().into());
+    params.name_constraints = spec.permitted.constraints();
     (params.not_before, params.not_after) = validity(spec.not_before, spec.not_after)?;
     let issuer = Issuer { name: params.distinguished_name.clone(), identifier, spki_der: spki_der.to_vec(), algorithm };
     Prepared::certificate(params, spki_der, issuer)
@@ -100,6 +107,8 @@ pub struct LinkSpec {
 /// starts and ends with OldWithOld. So each starts with its subject, and ends with its subject or its issuer, whichever
 /// is first, because a certificate never outlives its issuer. OldWithNew starts before its issuer on purpose: the RFC
 /// requires it to cover the old key's whole validity, and RFC 5280 §6.1 compares both only with the current time.
+///
+/// Its subject's name constraints are copied: a way around the root itself must not lead around them.
 pub fn prepare_link(spec: &LinkSpec, subject: &Certificate, issuer: &Certificate) -> Result<Prepared, IssueError> {
     let (old, new) = match spec.kind {
         LinkKind::NewWithOld => (issuer, subject),
@@ -112,11 +121,20 @@ pub fn prepare_link(spec: &LinkSpec, subject: &Certificate, issuer: &Certificate
     let identifier = subject.subject_key_identifier().filter(|_| subject.is_ca()).ok_or(IssueError::NotAnAuthority)?;
     let mut params = authority(identifier);
     params.distinguished_name = name::for_rcgen(parsed.subject()).ok_or(IssueError::ForeignName)?;
+    let constraints = parsed.iter_extensions().find(|extension| extension.oid == OID_X509_EXT_NAME_CONSTRAINTS);
+    if let Some(extension) = constraints {
+        let mut copy = CustomExtension::from_oid_content(NAME_CONSTRAINTS, extension.value.to_vec());
+        copy.set_criticality(true);
+        params.custom_extensions = vec![copy];
+    }
     params.serial_number = Some(spec.serial.0.to_vec().into());
     (params.not_before, params.not_after) =
         validity(subject.not_before(), subject.not_after().min(issuer.not_after()))?;
     Prepared::certificate(params, subject.spki_der(), Issuer::of(issuer)?)
 }
+
+/// id-ce-nameConstraints (RFC 5280 §4.2.1.10).
+const NAME_CONSTRAINTS: &[u64] = &[2, 5, 29, 30];
 
 /// RFC 7093 §2 method 1: the first 160 bits of SHA-256 over the subjectPublicKey's bits. FIPS builds refuse SHA-1, RFC
 /// 5280's own example; rcgen's default hashes the whole SPKI, which is none of the methods.

@@ -158,7 +158,7 @@ fn twice<T: PartialEq>(values: &[T]) -> Option<&T> {
 const DNS_NAME_LIMIT: usize = 253;
 
 /// RFC 1034 §3.5 and RFC 1123 §2.1, with `*` as the whole first label (RFC 6125 §6.4.3).
-fn is_dns_name(name: &str) -> bool {
+pub(crate) fn is_dns_name(name: &str) -> bool {
     let host = name.strip_prefix("*.").unwrap_or(name);
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())

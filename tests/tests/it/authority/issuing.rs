@@ -13,6 +13,7 @@ use rootcast_pki::crl::{CrlShard, LIFETIME, Reason};
 use rootcast_pki::root::Serial;
 use rootcast_pki::subject::DeviceSubject;
 use rootcast_vault::Vault;
+use serde_json::json;
 use time::{Duration, OffsetDateTime};
 
 use super::openssl;
@@ -146,7 +147,13 @@ async fn a_renewal_keeps_the_id_and_a_revocation_is_read() {
         let first = requester.record().await;
         requester.end().await;
 
-        // In the meantime an operator has added details to the device.
+        // In the meantime an operator has added details to the device, which the policy permits.
+        let rule = json!({
+            "prefix": r"\VED\Policy\Devices", "dnsSuffixes": ["example"], "networks": ["10.0.0.7"],
+            "attributes": ["OU=BMC,O=Example Corp,C=DE"],
+        });
+        let policy = serde_json::from_value(json!({ "rules": [rule] })).unwrap();
+        regenerator.ledger.set_issuance_policy(policy, 0).await.unwrap();
         let subject = DeviceSubject::new("Rack 7", ["bmc-7.example".to_owned()], vec!["10.0.0.7".parse().unwrap()]);
         let subject = subject.unwrap().with_attributes("OU=BMC,O=Example Corp,C=DE".parse().unwrap());
         let before = regenerator.ledger.device(&device()).await.unwrap().unwrap();

@@ -285,6 +285,7 @@ pub(crate) fn settings() -> Settings {
     Settings {
         root_name: "Regenerator Root".to_owned(),
         subject: "O=Example Corp,C=DE".parse().unwrap(),
+        permitted: Default::default(),
         validity: time::Duration::days(400),
         backdate: time::Duration::hours(1),
     }

@@ -92,7 +92,8 @@ impl<'a> Requester<'a> {
         let binding = requester.binding().await;
         let lifecycle =
             binding.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", by.now).unwrap();
-        let issuance = Some(Issuance { request: request.to_owned(), reserved: None });
+        let address = regenerator.ledger.device(&device()).await.unwrap().unwrap().address;
+        let issuance = Some(Issuance { request: request.to_owned(), address, reserved: None });
         regenerator.ledger.save_use(&UseRecord { issuance, ..binding.with(lifecycle, by.now) }).await.unwrap();
         requester
     }

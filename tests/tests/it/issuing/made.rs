@@ -16,6 +16,9 @@ async fn devices_show_our_certificates_for_keys_they_made() {
     Stack::run(0, async |stack| {
         stack.found().await;
         let root = signing(stack).await;
+        let suffixes = ["example", "bmc", "standard", "xcc"];
+        let rule = json!({ "dnsSuffixes": suffixes, "networks": ["127.0.0.1"], "attributes": ["O=Example Corp,C=DE"] });
+        stack.permit(rule).await;
         for (id, model) in [("bmc", Model::OpenBmc), ("standard", Model::Dmtf { expand: false }), ("xcc", Model::Xcc)] {
             let fake = device(stack, id, model).await;
             let name = format!("{id}.example");

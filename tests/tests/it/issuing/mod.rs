@@ -4,6 +4,7 @@ mod devices;
 mod issuer;
 mod kills;
 mod made;
+mod names;
 
 use rootcast_core::deployment::lifecycle::{Entry, Stage, StageResult, Work};
 use rootcast_core::device::DeviceId;

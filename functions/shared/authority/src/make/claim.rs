@@ -98,6 +98,7 @@ impl CertificateAuthority {
                 serial: random_serial()?,
                 not_before,
                 not_after,
+                permitted: settings.permitted.clone(),
             },
             key: None,
             key_made: None,

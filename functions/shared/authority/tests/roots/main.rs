@@ -27,6 +27,7 @@ impl Aws {
         let settings = Settings {
             root_name: "Rootcast Root".to_owned(),
             subject: "O=Example Corp,C=DE".parse().unwrap(),
+            permitted: Default::default(),
             validity: Duration::days(3650),
             backdate: Duration::hours(1),
         };

@@ -74,7 +74,7 @@ words! {
 words! {
     /// An operation that no right implies, on any DN.
     Operation or NotAnOperation, "there is no such permission":
-    /// Create a root, and set the policy of the next one.
+    /// Create a root, and set the policies: of the next root, and of the names that certificates may carry.
     Regenerate = "regenerate",
     /// Approve a device's identity: where its credential is sent, which certificate it shows, and which name it gets.
     ApproveDevice = "approve-device",
@@ -118,6 +118,19 @@ impl DnPrefix {
     /// Parts: two for the tree, eight for a folder, one for a name.
     const DEEPEST: usize = 11;
 
+    pub(crate) fn everything() -> Self {
+        Self(EVERYTHING.to_owned())
+    }
+
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+
+    /// Number of parts: of two prefixes that cover a DN, the deeper one is more specific.
+    pub fn depth(&self) -> usize {
+        self.0.split('\\').count()
+    }
+
     /// Compares part by part, so `\VED\Policy\Web` does not cover `\VED\Policy\Website`.
     pub fn covers(&self, dn: &str) -> bool {
         let mut parts = dn.split('\\');
@@ -135,7 +148,7 @@ impl FromStr for DnPrefix {
         };
         let path = text.strip_prefix('\\').ok_or(NotADnPrefix)?;
         let prefix = Self(text.to_owned());
-        let is_below = Self(EVERYTHING.to_owned()).covers(text);
+        let is_below = Self::everything().covers(text);
         (is_below && path.split('\\').all(fits) && path.split('\\').count() <= Self::DEEPEST)
             .then_some(prefix)
             .ok_or(NotADnPrefix)
@@ -257,7 +270,7 @@ impl From<Role> for Grants {
         };
         let operations: &[Operation] = if role == Role::Administrator { Operation::ALL } else { &[] };
         Self {
-            rights: [(DnPrefix(EVERYTHING.to_owned()), rights.iter().copied().collect())].into(),
+            rights: [(DnPrefix::everything(), rights.iter().copied().collect())].into(),
             operations: operations.iter().copied().collect(),
         }
     }

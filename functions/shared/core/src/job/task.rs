@@ -86,6 +86,8 @@ pub enum ErrorClass {
     Certificate,
     /// The device's names, or other values of its record, cannot be in a certificate.
     Subject,
+    /// The issuance policy does not permit what the device's certificate is to say.
+    NotPermitted,
     /// No root signs certificates, or KMS refuses to sign with its key.
     Authority,
     /// Each time, the worker died or the message was lost.
@@ -116,6 +118,7 @@ impl ErrorClass {
             | Self::Rejected
             | Self::Certificate
             | Self::Subject
+            | Self::NotPermitted
             | Self::Authority
             | Self::Lost
             | Self::Reset => false,
@@ -169,6 +172,9 @@ impl ErrorClass {
             Self::Subject => {
                 "Give the device a subject with names that a certificate can have (PATCH /devices/{id}), then resume the job."
             }
+            Self::NotPermitted => {
+                "Correct the device's subject (PATCH /devices/{id}), or have it permitted (PUT /issuancePolicy), then resume the job."
+            }
             Self::Authority => {
                 "Check that a root signs (GET /signingCertificate) and that its KMS key is enabled, then resume the job."
             }
@@ -201,6 +207,7 @@ impl fmt::Display for ErrorClass {
             Self::Rejected => "rejected",
             Self::Certificate => "certificate",
             Self::Subject => "subject",
+            Self::NotPermitted => "notPermitted",
             Self::Authority => "authority",
             Self::Lost => "lost",
             Self::Reset => "reset",

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use x509_parser::asn1_rs::{Any, FromDer};
-use x509_parser::extensions::{GeneralName, GeneralSubtree};
+use x509_parser::extensions::{GeneralName, GeneralSubtree, NameConstraints};
 use x509_parser::x509::{AttributeTypeAndValue, RelativeDistinguishedName, X509Name};
 
 use super::der::{element, sequence, tagged};
@@ -33,6 +33,20 @@ pub(super) fn check(path: &[&Node<'_>], budget: &mut usize, problems: &mut Vec<P
             }
         }
     }
+}
+
+/// Whether an issuer may certify these names.
+pub(crate) fn permits(
+    issuer: &NameConstraints<'_>,
+    dns_names: &[String],
+    addresses: &[IpAddr],
+) -> Result<(), ConstraintFault> {
+    let names = dns_names.iter().map(|name| Presented::Dns(name));
+    let (permitted, excluded) = (issuer.permitted_subtrees.as_deref(), issuer.excluded_subtrees.as_deref());
+    let mut budget = COMPARISONS;
+    names
+        .chain(addresses.iter().map(|address| Presented::Ip(Some(*address))))
+        .try_for_each(|name| refuse(&name, permitted.unwrap_or_default(), excluded.unwrap_or_default(), &mut budget))
 }
 
 /// Whether each subtree has a base only. Otherwise minimum and maximum, which RFC 5280 does not use, would be ignored.

@@ -5,12 +5,14 @@ use rcgen::{
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use x509_parser::extensions::NameConstraints;
 
 use super::prepared::{IssueError, Issuer, Prepared};
 use super::{Serial, key_identifier, validity};
 use crate::algorithm::KeyAlgorithm;
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, parse};
 use crate::crl::is_url;
+use crate::import::constraints;
 use crate::subject::{DeviceSubject, InvalidSubject};
 
 /// Everything that determines the bytes of a TLS server certificate, except its key and its issuer. Recorded before the
@@ -33,6 +35,13 @@ pub struct LeafSpec {
 pub fn prepare_server_leaf(spec: &LeafSpec, spki_der: &[u8], issuer: &Certificate) -> Result<Prepared, IssueError> {
     if spec.not_before < issuer.not_before() || spec.not_after > issuer.not_after() {
         return Err(IssueError::OutlivesIssuer);
+    }
+    // Clients would refuse the certificate.
+    let subject = &spec.subject;
+    let permits =
+        |names: &NameConstraints<'_>| constraints::permits(names, subject.dns_names(), subject.ip_addresses());
+    if let Some(names) = parse(issuer.der())?.name_constraints().map_err(|_| IssueError::NotAnAuthority)? {
+        permits(names.value).map_err(IssueError::Constraints)?;
     }
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::ExplicitNoCa;

@@ -11,6 +11,7 @@ use x509_parser::prelude::{FromDer, TbsCertificate};
 use crate::algorithm::{KeyAlgorithm, UnsupportedKey, VerifyError};
 use crate::certificate::{Certificate, InvalidCertificate, parse};
 use crate::fingerprint::Fingerprint;
+use crate::import::ConstraintFault;
 use crate::name::{self, InvalidName};
 use crate::subject::InvalidSubject;
 
@@ -54,6 +55,8 @@ pub enum IssueError {
     LinkDirection,
     #[error("the certificate's name has a form that is never written here")]
     ForeignName,
+    #[error("the root does not certify such names: {0}")]
+    Constraints(ConstraintFault),
     #[error("a revocation list's address is an http or https URL in ASCII")]
     CrlUrl,
     #[error("it could not be written: {0}")]

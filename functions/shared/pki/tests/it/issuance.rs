@@ -43,6 +43,7 @@ prop_compose! {
         serial: [u8; 16],
         from in 0..4_000_000_000_i64,
         length in 1..4_000_000_000_i64,
+        permitted in "|lab.example|10.0.0.0/8|lab.example,10.0.0.0/8,fd12::/64",
     ) -> (RootSpec, Vec<(String, String)>) {
         let not_before = OffsetDateTime::from_unix_timestamp(from).unwrap();
         let spec = RootSpec {
@@ -53,6 +54,7 @@ prop_compose! {
             serial: Serial::from_random(serial),
             not_before,
             not_after: not_before + Duration::seconds(length),
+            permitted: permitted.parse().unwrap(),
         };
         (spec, values)
     }

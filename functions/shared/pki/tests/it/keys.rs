@@ -92,6 +92,7 @@ impl Key {
             serial: Serial::from_random([generation.to_be_bytes()[3]; 16]),
             not_before,
             not_after: not_before + time::Duration::days(3650),
+            permitted: Default::default(),
         }
     }
 }
