@@ -27,7 +27,7 @@ pub(crate) const NOT_WRITTEN: &str = "the access table could not be written with
 pub(crate) enum AccessCommand {
     /// Add a user, with a password (asked for at the terminal) or an identity in IAM or at an OpenID provider
     Add(Add),
-    /// List users and their credentials
+    /// List users and their credentials, with every live token and session
     List(Table),
     /// Revoke a user or one credential; its tokens become invalid at once
     Revoke(Revoke),
