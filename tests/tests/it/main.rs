@@ -13,6 +13,7 @@
 
 mod access;
 mod api;
+mod attacks;
 mod audit;
 mod authority;
 mod clients;

@@ -1,0 +1,4 @@
+//! Attacks on the running stack. Each was possible once.
+
+mod guessing;
+mod tokens;
