@@ -64,7 +64,7 @@ impl App {
             return Err(nobodys(&identity));
         };
         let token = Token::from_random(&random()?);
-        let exchanged = Exchanged { identity: identity.clone(), epoch: owner.epoch };
+        let exchanged = Exchanged { identity: Some(identity.clone()), epoch: owner.epoch };
         let record = TokenRecord {
             principal: owner.principal.to_string(),
             grants: Default::default(),

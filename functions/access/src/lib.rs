@@ -32,7 +32,7 @@ const GRANT: Duration = Duration::days(30);
 /// The function's clients and configuration.
 pub struct App {
     pub ledger: Ledger,
-    /// A session ends after this time without a request.
+    /// A session ends after this time without a request, and after twelve hours in any case.
     pub idle: Duration,
     pub clock: fn() -> OffsetDateTime,
 }

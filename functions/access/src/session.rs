@@ -13,7 +13,7 @@ use rootcast_gate::{
     CSRF_COOKIE, Claim, InSession, Kind, Proven, Refusal, SESSION_COOKIE, in_session, media_type, parse_json, prove,
     read, secret, source,
 };
-use rootcast_ledger::SessionRecord;
+use rootcast_ledger::{LONGEST_SESSION, SessionRecord};
 use serde::{Deserialize, Serialize};
 use time::format_description::well_known::Rfc3339;
 use tracing::info;
@@ -69,7 +69,7 @@ pub(crate) async fn begin(State(app): State<Arc<App>>, request: Request) -> Resu
         epoch: login_epoch,
         csrf: csrf.sha256(),
         idle: app.idle.whole_seconds(),
-        expires: now + app.idle,
+        expires: now + app.idle.min(LONGEST_SESSION),
         created: now,
     };
     app.ledger.put_session(&id.sha256(), &record).await?;
@@ -80,7 +80,7 @@ pub(crate) async fn begin(State(app): State<Arc<App>>, request: Request) -> Resu
         created: began.clone(),
         csrf: csrf.expose(),
         id: id.expose(),
-        inactivity_timeout: app.idle.whole_minutes(),
+        inactivity_timeout: app.idle.min(LONGEST_SESSION).whole_minutes(),
         is_own_session: true,
         last_accessed: began,
         user_id: record.principal.to_string(),

@@ -49,14 +49,14 @@ pub(crate) async fn verify(
     Ok(Json(Verified {
         access_issued_on: told(record.created)?,
         access_issued_on_unix_time: record.created.unix_timestamp(),
-        expires: told(record.expires)?,
-        expires_unix_time: record.expires.unix_timestamp(),
+        expires: told(record.until())?,
+        expires_unix_time: record.until().unix_timestamp(),
         grant_issued_on: grant.as_ref().map(|grant| told(grant.created)).transpose()?,
         grant_issued_on_unix_time: grant.as_ref().map(|grant| grant.created.unix_timestamp()),
         application: grant.map(|grant| grant.client),
         identity: identity(principal.name),
         scope: principal.scopes.map(|scopes| scopes.to_string()),
-        valid_for: (record.expires - (app.clock)()).whole_seconds(),
+        valid_for: (record.until() - (app.clock)()).whole_seconds(),
     }))
 }
 

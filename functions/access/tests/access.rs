@@ -8,11 +8,10 @@ use access::{App, router};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemOutput;
 use aws_sdk_dynamodb::operation::get_item::{GetItemError, GetItemOutput};
-use aws_sdk_dynamodb::operation::transact_write_items::{
-    TransactWriteItemsError, TransactWriteItemsInput, TransactWriteItemsOutput,
-};
-use aws_sdk_dynamodb::types::error::{ResourceNotFoundException, TransactionCanceledException};
-use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason};
+use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsInput, TransactWriteItemsOutput};
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemInput, UpdateItemOutput};
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::error::ResourceNotFoundException;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use axum::body::{Body, to_bytes};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -57,22 +56,23 @@ fn nothing(_: &str) -> Option<Item> {
     None
 }
 
-fn put() -> Rule {
-    mock!(Client::transact_write_items)
-        .match_requests(counts)
-        .then_output(|| TransactWriteItemsOutput::builder().build())
+/// Reserves a place for an attempt.
+fn reserved() -> Rule {
+    mock!(Client::update_item)
+        .match_requests(|request| is_of_attempts(request, "in_flight = :first"))
+        .then_output(|| UpdateItemOutput::builder().build())
 }
 
-/// Whether the transaction counts an attempt, and nothing else.
-fn counts(request: &TransactWriteItemsInput) -> bool {
-    let [write] = request.transact_items() else { return false };
-    write.put().is_some_and(|put| put.item()["id"].as_s().unwrap().starts_with("attempts#"))
+/// Gives a place back.
+fn settled() -> Rule {
+    mock!(Client::update_item)
+        .match_requests(|request| is_of_attempts(request, "REMOVE in_flight.#id0"))
+        .then_output(|| UpdateItemOutput::builder().build())
 }
 
-fn forgiven() -> Rule {
-    mock!(Client::transact_write_items)
-        .match_requests(|request| request.transact_items().iter().all(|write| write.update().is_some()))
-        .then_output(|| TransactWriteItemsOutput::builder().build())
+fn is_of_attempts(request: &UpdateItemInput, part: &str) -> bool {
+    let id = request.key().unwrap()["id"].as_s().unwrap();
+    id.starts_with("attempts#") && request.update_expression().unwrap().contains(part)
 }
 
 fn granted() -> Rule {
@@ -113,12 +113,12 @@ fn asking(username: &str, password: &str) -> Request<Body> {
 
 #[tokio::test]
 async fn a_login_returns_tokens_and_stores_only_hashes() {
-    let (read, put, forgiven, granted) = (read(nothing), put(), forgiven(), granted());
-    let (status, _, given) = answer(&[&read, &put, &forgiven, &granted], asking("ops", PASSWORD)).await;
+    let (read, reserved, settled, granted) = (read(nothing), reserved(), settled(), granted());
+    let (status, _, given) = answer(&[&read, &reserved, &settled, &granted], asking("ops", PASSWORD)).await;
     assert_eq!((status, &given["scope"]), (200, &json!("certificate:manage")), "{given}");
     assert_eq!((&given["expires"], &given["expires_in"]), (&json!(3600), &json!(3600)));
     assert_eq!((&given["refresh_until"], &given["identity"]), (&json!(30 * 86_400), &json!("local:ops")));
-    assert_eq!((put.num_calls(), forgiven.num_calls(), granted.num_calls()), (2, 2, 1));
+    assert_eq!((reserved.num_calls(), settled.num_calls(), granted.num_calls()), (3, 3, 1));
 }
 
 #[tokio::test]
@@ -129,9 +129,9 @@ async fn forms_equal_json_and_refuse_duplicate_fields() {
             .body(Body::from(body.to_owned()))
             .unwrap()
     };
-    let (read, put, forgiven, granted) = (read(nothing), put(), forgiven(), granted());
+    let (read, reserved, settled, granted) = (read(nothing), reserved(), settled(), granted());
     let whole = "grant_type=password&client_id=c&username=ops&password=correct+horse%20battery+staple&scope=ssh";
-    assert_eq!(answer(&[&read, &put, &forgiven, &granted], form(whole)).await.0, 200);
+    assert_eq!(answer(&[&read, &reserved, &settled, &granted], form(whole)).await.0, 200);
     let (status, _, told) = answer(&[], form(&format!("{whole}&scope=certificate"))).await;
     assert_eq!((status, &told["error"]), (400, &json!("invalid_request")));
 }
@@ -140,9 +140,9 @@ async fn forms_equal_json_and_refuse_duplicate_fields() {
 async fn failed_logins_look_alike_and_are_counted() {
     let mut told = Vec::new();
     for (username, password) in [("ops", "wrong"), ("nobody", PASSWORD), ("local:ops\n", PASSWORD)] {
-        let (read, put) = (read(nothing), put());
-        told.push(answer(&[&read, &put], asking(username, password)).await);
-        assert_eq!(put.num_calls(), 2, "{username}");
+        let (read, reserved, settled) = (read(nothing), reserved(), settled());
+        told.push(answer(&[&read, &reserved, &settled], asking(username, password)).await);
+        assert_eq!((reserved.num_calls(), settled.num_calls()), (3, 3), "{username}");
     }
     assert_eq!((told[0].0, &told[0].2["error"]), (400, &json!("invalid_grant")));
     assert!(told.iter().all(|each| (each.0, &each.2) == (told[0].0, &told[0].2)), "{told:?}");
@@ -150,32 +150,44 @@ async fn failed_logins_look_alike_and_are_counted() {
 
 #[tokio::test]
 async fn a_locked_name_or_source_is_refused_unchecked() {
-    for (locked, calls) in [("attempts#name#", 1), ("attempts#source#unknown", 0)] {
-        let read = read(move |id| {
-            let attempts = [("failures", number(45)), ("counted", number(0)), ("expires", number(86_400))];
-            id.starts_with(locked).then(|| attempts.map(|(name, value)| (name.to_owned(), value)).into())
-        });
-        let put = put();
-        let (status, headers, told) = answer(&[&read, &put], asking("ops", PASSWORD)).await;
-        assert_eq!(
-            (status, &told["error"], &headers[RETRY_AFTER]),
-            (429, &json!("invalid_grant"), &"900".parse().unwrap())
-        );
-        assert!(told["error_description"].as_str().unwrap().contains("900 s"), "{told}");
-        assert_eq!(put.num_calls(), calls);
+    for (locked, calls, seconds) in
+        [("attempts#pair#", 0, 900), ("attempts#from#unknown", 1, 300), ("attempts#as#", 2, 60)]
+    {
+        let read = read(move |id| id.starts_with(locked).then(|| attempts(86_400, 0)));
+        let (reserved, settled) = (reserved(), settled());
+        let (status, headers, told) = answer(&[&read, &reserved, &settled], asking("ops", PASSWORD)).await;
+        let after: i64 = headers[RETRY_AFTER].to_str().unwrap().parse().unwrap();
+        assert_eq!((status, &told["error"], after), (429, &json!("invalid_grant"), seconds));
+        assert!(told["error_description"].as_str().unwrap().contains(&format!("{seconds} s")), "{told}");
+        // What one count refuses counts in no other.
+        assert_eq!((reserved.num_calls(), settled.num_calls()), (calls, calls), "{locked}");
     }
 }
 
 #[tokio::test]
-async fn a_login_attempt_that_cannot_be_counted_is_refused() {
-    let busy = mock!(Client::transact_write_items).match_requests(counts).then_error(|| {
-        let reasons = CancellationReason::builder().code("ConditionalCheckFailed").build();
-        TransactWriteItemsError::TransactionCanceledException(
-            TransactionCanceledException::builder().cancellation_reasons(reasons).build(),
-        )
+async fn other_counts_do_not_delay_a_name_known_at_its_source() {
+    let read = read(|id| match id {
+        id if id.starts_with("attempts#pair#") => Some(attempts(0, 1)),
+        id if id.starts_with("attempts#") => Some(attempts(86_400, 0)),
+        _ => None,
     });
-    let (status, headers, _) = answer(&[&read(nothing), &busy], asking("ops", PASSWORD)).await;
-    assert_eq!((status, &headers[RETRY_AFTER], busy.num_calls()), (429, &"1".parse().unwrap(), 12));
+    let reserved = mock!(Client::update_item)
+        .match_requests(|request| is_of_attempts(request, "SET in_flight.#id = :until"))
+        .then_output(|| UpdateItemOutput::builder().build());
+    let (settled, granted) = (settled(), granted());
+    assert_eq!(answer(&[&read, &reserved, &settled, &granted], asking("ops", PASSWORD)).await.0, 200);
+    assert_eq!((reserved.num_calls(), settled.num_calls()), (1, 1));
+}
+
+/// A count. A day until all failures are forgotten is more failures than any count has free.
+fn attempts(forgotten: i64, known_until: i64) -> Item {
+    let fields = [("forgotten", forgotten), ("counted", 0), ("known_until", known_until), ("clears_from", 0)];
+    let fields = fields.map(|(name, value)| (name.to_owned(), number(value)));
+    fields.into_iter().chain([("in_flight".to_owned(), AttributeValue::M(Item::new()))]).collect()
+}
+
+#[tokio::test]
+async fn a_login_attempt_that_cannot_be_counted_is_refused() {
     let gone = mock!(Client::get_item)
         .then_error(|| GetItemError::ResourceNotFoundException(ResourceNotFoundException::builder().build()));
     let (status, _, told) = answer(&[&gone], asking("ops", PASSWORD)).await;

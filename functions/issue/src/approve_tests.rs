@@ -76,7 +76,9 @@ fn a_reservation_is_void_under_a_narrower_policy() {
     let device = DeviceRecord { subject: Some(named("a.example")), ..device("https://bmc-1.example") };
     let spec = of(&device, &before, &root, YEAR).unwrap();
     let checked = |policy: &IssuancePolicy, device: &DeviceRecord, spec: &LeafSpec| {
-        Limits { device, requested_at: "https://bmc-1.example", policy }.check(spec).map_err(|why| why.class)
+        Limits { device, requested_at: &"https://bmc-1.example".parse().unwrap(), policy }
+            .check(spec)
+            .map_err(|why| why.class)
     };
     assert_eq!(checked(&before, &device, &spec), Ok(()));
     assert_eq!(checked(&IssuancePolicy::default(), &device, &spec), Err(ErrorClass::NotPermitted));
@@ -94,7 +96,8 @@ fn a_reservation_is_void_under_a_narrower_policy() {
 fn a_request_from_another_address_is_made_again() {
     let (root, device, policy) =
         (root(NOW - YEAR, NOW + YEAR), device("https://pay.example"), IssuancePolicy::default());
-    let limits = Limits { device: &device, requested_at: "https://bmc-1.example", policy: &policy };
+    let asked_at = "https://bmc-1.example".parse().unwrap();
+    let limits = Limits { device: &device, requested_at: &asked_at, policy: &policy };
     let failure = spec(&limits, Serial::from_random([9; 16]), (3, &root), "https://pki.example.com/", YEAR, NOW);
     let failure = failure.unwrap_err();
     assert_eq!((failure.class, failure.stage), (ErrorClass::Rejected, Some(Stage::CreateCsr)));

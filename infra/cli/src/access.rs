@@ -30,7 +30,7 @@ pub(crate) enum AccessCommand {
     Add(Add),
     /// Replace a user's rights and permissions, at once also for its tokens and sessions
     Grant(Grant),
-    /// List users and their credentials
+    /// List users and their credentials, with every live token and session
     List(Table),
     /// Revoke a user or one credential; its tokens become invalid at once
     Revoke(Revoke),

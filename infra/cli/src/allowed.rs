@@ -18,6 +18,10 @@ pub(crate) struct Allowed {
 }
 
 impl Allowed {
+    pub(crate) fn of(role: Role) -> Self {
+        Self { role: Some(role), ..Self::default() }
+    }
+
     pub(crate) fn is_said(&self) -> bool {
         self.role.is_some() || !self.grants.is_empty() || !self.permissions.is_empty()
     }

@@ -7,11 +7,12 @@ mod issue;
 mod proof;
 mod steps;
 
-use std::{collections::HashMap, io::IsTerminal, path::PathBuf, time::Duration};
+use std::{collections::HashMap, io::IsTerminal, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use rootcast_core::access::permission::Role;
+use rootcast_core::access::token::LONGEST;
 use rootcast_core::device::Pin;
 use rootcast_local::{ImageServer, LocalOptions, LocalStack, store_credentials};
 use rootcast_pki::fingerprint::Fingerprint;
@@ -19,6 +20,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::steps::Steps;
 use crate::{
+    allowed::Allowed,
     api::Api,
     device::{add, approve},
     exit::End,
@@ -30,8 +32,6 @@ use crate::{
 const STACK: &str = "rootcast";
 /// The default of template.yaml's `CredentialPrefix`.
 const CREDENTIAL_PREFIX: &str = "/rootcast/devices/";
-/// Longer than a demonstration lasts.
-const TOKEN_LIFETIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 #[derive(Debug, Args)]
 pub(crate) struct Local {
@@ -111,9 +111,8 @@ async fn show(stack: &LocalStack, steps: &Steps, format: Format) -> Result<End> 
 async fn log_in(stack: &LocalStack) -> Result<Api> {
     let table = stack.outputs.of("AccessTable")?;
     let (url, ca) = (stack.api_url.parse()?, stack.ca_pem.clone());
-    let access =
-        login::grant(&stack.sdk_config, table, "local", Role::Administrator.into(), TOKEN_LIFETIME, url, Some(ca))
-            .await?;
+    let (_, access) =
+        login::grant(&stack.sdk_config, table, None, Allowed::of(Role::Administrator), LONGEST, url, Some(ca)).await?;
     access.save(&profile(stack))?;
     Api::connect(&access)
 }

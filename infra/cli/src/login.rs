@@ -1,16 +1,21 @@
 //! `rootcast login`: creates a token for the caller. Requires AWS credentials that may write the stack's access
 //! table.
+//!
+//! A token belongs to a principal, whose rights it has at every request; or to the caller's IAM identity, with rights of
+//! its own. So its name is never one that a later principal could have.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aws_config::{BehaviorVersion, SdkConfig};
 use clap::Args;
+use rootcast_core::access::identity::Identity;
 use rootcast_core::access::permission::Grants;
+use rootcast_core::access::principal::PrincipalName;
 use rootcast_core::access::token::Token;
-use rootcast_ledger::{Ledger, Tables, TokenRecord};
+use rootcast_ledger::{Exchanged, Ledger, Tables, TokenRecord};
 use serde_json::json;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use url::Url;
 
 use crate::{
@@ -23,10 +28,9 @@ use crate::{
     stack::Stack,
 };
 
+const NOT_READ: &str = "the access table could not be read with your AWS credentials";
 /// A route that every caller may use.
 const VERSION: &str = "/vedsdk/systemstatus/version";
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Debug, Args)]
 pub(crate) struct Login {
@@ -36,14 +40,14 @@ pub(crate) struct Login {
     /// Name of the access table, instead of the stack's; then --url is needed too
     #[arg(long, value_name = "NAME")]
     access_table: Option<String>,
-    /// Name of the caller in the audit record
-    #[arg(long, value_name = "NAME", env = "USER")]
-    principal: String,
+    /// User whose rights the token has; default: the user that your IAM identity belongs to, else that identity itself
+    #[arg(long, value_name = "NAME")]
+    principal: Option<PrincipalName>,
     #[command(flatten)]
     allowed: Allowed,
-    /// Days until the token expires
-    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=365))]
-    days: u16,
+    /// Hours until the token expires
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u8).range(1..=24))]
+    hours: u8,
     /// Print the token too, for use as ROOTCAST_TOKEN
     #[arg(long)]
     print: bool,
@@ -53,19 +57,15 @@ pub(crate) async fn run(arguments: &AccessArguments, login: Login, format: Forma
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let (table, url) = find(&config, &login, arguments.url.clone()).await?;
     let ca = arguments.ca.as_deref().map(std::path::absolute).transpose()?;
-    let grants = login.allowed.clone().grants();
-    let lifetime = u32::from(login.days) * DAY;
-    let access = grant(&config, &table, &login.principal, grants, lifetime, url, ca).await.context(
-        "no token could be stored with your AWS credentials \
-         (those of an SSO session: eval \"$(aws configure export-credentials --format env)\")",
-    )?;
+    let lifetime = Duration::hours(login.hours.into());
+    let (name, access) = grant(&config, &table, login.principal, login.allowed, lifetime, url, ca).await?;
     let file = arguments.file()?;
     access.save(&file)?;
     // Report a wrong address now, and not at the first use.
     Api::connect(&access)?.raw(VERSION).await?;
     match format {
         Format::Text => {
-            out!("{} may call {} for {} days.", login.principal, access.url, login.days);
+            out!("{name} may call {} for {} hours.", access.url, login.hours);
             out!("Saved in {}.", file.display());
             if login.print {
                 out!("{}", access.token.expose());
@@ -73,33 +73,79 @@ pub(crate) async fn run(arguments: &AccessArguments, login: Login, format: Forma
         }
         Format::Json => {
             let token = login.print.then(|| access.token.expose());
-            output::json(&json!({"url": access.url, "principal": login.principal, "profile": file, "token": token}))?;
+            output::json(&json!({"url": access.url, "principal": name, "profile": file, "token": token}))?;
         }
     }
     Ok(End::Done)
 }
 
-/// Creates a token, stores its hash in `table`, and returns what its owner needs to call the API.
+/// Creates a token, stores its hash in `table`, and returns whose it is and what its owner needs to call the API.
 pub(crate) async fn grant(
     config: &SdkConfig,
     table: &str,
-    principal: &str,
-    grants: Grants,
+    principal: Option<PrincipalName>,
+    allowed: Allowed,
     lifetime: Duration,
     url: Url,
     ca: Option<PathBuf>,
-) -> Result<Access> {
+) -> Result<(String, Access)> {
     let tables = Tables { access: Some(table.to_owned()), ..Tables::default() };
     let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(config), tables);
     let created = OffsetDateTime::now_utc();
-    let expires = created + lifetime;
-    let record =
-        TokenRecord { principal: principal.to_owned(), grants, granted: None, exchanged: None, created, expires };
+    let (principal, grants, exchanged) = owner(config, &ledger, principal, allowed).await?;
+    let record = TokenRecord { principal, grants, granted: None, exchanged, created, expires: created + lifetime };
     let mut random = [0; Token::RANDOM_BYTES];
     getrandom::fill(&mut random).context("the operating system gives no random numbers")?;
     let token = Token::from_random(&random);
-    ledger.put_token(&token.sha256(), &record).await?;
-    Ok(Access { url, token, ca })
+    ledger.put_token(&token.sha256(), &record).await.context(
+        "no token could be stored with your AWS credentials \
+         (those of an SSO session: eval \"$(aws configure export-credentials --format env)\")",
+    )?;
+    Ok((record.principal, Access { url, token, ca }))
+}
+
+/// Whose token it is: name, own rights, and what ties it to a principal.
+type Owner = (String, Grants, Option<Exchanged>);
+
+async fn owner(
+    config: &SdkConfig,
+    ledger: &Ledger,
+    principal: Option<PrincipalName>,
+    allowed: Allowed,
+) -> Result<Owner> {
+    if let Some(name) = principal {
+        return of_user(ledger, name, None, &allowed).await;
+    }
+    let identity = caller(config).await?;
+    match ledger.owner(&identity).await.context(NOT_READ)? {
+        Some(name) => of_user(ledger, name, Some(identity), &allowed).await,
+        None => Ok((identity.to_string(), allowed.grants(), None)),
+    }
+}
+
+async fn of_user(ledger: &Ledger, name: PrincipalName, identity: Option<Identity>, allowed: &Allowed) -> Result<Owner> {
+    let Some(user) = ledger.principal(&name).await.context(NOT_READ)? else {
+        bail!(
+            "there is no user {name}: add it with `rootcast access add {name}`, or leave out --principal for a token of \
+             your IAM identity"
+        );
+    };
+    if allowed.is_said() {
+        return Err(Usage(format!(
+            "a token of the user {name} has that user's rights: leave out --role, --grant and --permission, or choose \
+             another user with --principal"
+        ))
+        .into());
+    }
+    Ok((name.to_string(), Grants::default(), Some(Exchanged { identity, epoch: user.epoch })))
+}
+
+/// The IAM user or role that the AWS credentials belong to. The call needs no permission.
+async fn caller(config: &SdkConfig) -> Result<Identity> {
+    let asked = aws_sdk_sts::Client::new(config).get_caller_identity().send().await;
+    let arn = asked.context("AWS does not say whose your credentials are (sts:GetCallerIdentity)")?.arn;
+    let arn = arn.context("AWS names no ARN for your credentials")?;
+    Identity::iam(&arn).with_context(|| format!("{arn} gets no token: choose a user with --principal"))
 }
 
 /// The access table and the API's address: from the arguments, else from the stack's outputs.

@@ -21,8 +21,8 @@ use rootcast_core::device::{Driver, Pin, Profile};
 use rootcast_core::inventory::sealed::Sealed;
 use rootcast_gate::secret;
 use rootcast_ledger::{
-    AccessKeyRecord, CertificateRecord, DeviceRecord, GrantId, GrantRecord, Granted, Ledger, PendingCertificate,
-    PrincipalRecord, SessionRecord, Tables, TokenRecord,
+    AccessKeyRecord, CertificateRecord, DeviceRecord, Exchanged, GrantId, GrantRecord, Granted, Ledger,
+    PendingCertificate, PrincipalRecord, SessionRecord, Tables, TokenRecord,
 };
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
@@ -127,13 +127,12 @@ fn access(Caller { grants, scope }: &Caller, sealed: &Sealed) -> Vec<(String, It
     let epoch = principal.login_epoch().unwrap();
     let granted =
         scope.map(|scope| Granted { grant: GrantId::from_random([1; 16]), epoch, scopes: scope.parse().unwrap() });
-    // A granted token has its principal's grants.
-    let own = if granted.is_some() { Grants::default() } else { grants.clone() };
+    let exchanged = granted.is_none().then_some(Exchanged { identity: None, epoch: EPOCH });
     let token = TokenRecord {
         principal: "ops".to_owned(),
-        grants: own,
+        grants: Grants::default(),
         granted,
-        exchanged: None,
+        exchanged,
         expires: now + Duration::HOUR,
         created: now,
     };

@@ -6,7 +6,7 @@
 use serde_json::json;
 use time::OffsetDateTime;
 
-/// The metrics behind the alarms in template.yaml.
+/// Metrics of the namespace `Rootcast`. template.yaml has alarms on those about jobs and devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
     JobsPaused,
@@ -14,6 +14,12 @@ pub enum Metric {
     JobsFailed,
     /// A device showed another certificate than the approved one.
     PinMismatches,
+    /// Wrong passwords.
+    LoginFailures,
+    /// Wrong passwords that delay the next attempt.
+    LoginLocks,
+    /// Right passwords that ended a delay.
+    LoginUnlocks,
 }
 
 impl Metric {
@@ -22,6 +28,9 @@ impl Metric {
             Self::JobsPaused => "JobsPaused",
             Self::JobsFailed => "JobsFailed",
             Self::PinMismatches => "PinMismatches",
+            Self::LoginFailures => "LoginFailures",
+            Self::LoginLocks => "LoginLocks",
+            Self::LoginUnlocks => "LoginUnlocks",
         }
     }
 

@@ -19,10 +19,10 @@ use crate::routes::Denied;
 /// The authenticated caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// For the log. A token made by `rootcast login` keeps the name given at its creation.
+    /// For the log: a principal's name, or the IAM identity that `rootcast login` made a token for.
     pub name: String,
-    /// A token made by `rootcast login` keeps the grants given at its creation. Any other caller has the present grants
-    /// of its record, narrowed to the token's scopes.
+    /// An IAM identity without a principal has the grants that its token was given. Any other caller has the present
+    /// grants of its record, narrowed to the token's scopes.
     pub grants: Grants,
     /// The scopes that the token was narrowed to when it was requested.
     pub scopes: Option<Scopes>,
@@ -139,18 +139,19 @@ pub async fn authenticate_venafi(
 }
 
 /// Looks the token up by its SHA-256. This needs no comparison in constant time: without the token, nobody can choose
-/// its hash, so the timing of a lookup reveals nothing. A granted or exchanged token is invalid once its principal is
-/// removed or replaced by another one of the same name.
+/// its hash, so the timing of a lookup reveals nothing. A principal's token is invalid once the principal is removed or
+/// replaced by another one of the same name. A token without a principal is invalid once a principal has its name.
 pub(crate) async fn look_up(
     ledger: &Ledger,
     token: &str,
     now: OffsetDateTime,
 ) -> Result<Option<Presented>, LedgerError> {
     let token = Fingerprint::of(token.as_bytes());
-    let Some(record) = ledger.token(&token).await?.filter(|record| now < record.expires) else {
+    let Some(record) = ledger.token(&token).await?.filter(|record| now < record.until()) else {
         return Ok(None);
     };
     let principal = match (&record.granted, &record.exchanged) {
+        (None, None) if ledger.namesake(&record.principal).await?.is_some() => return Ok(None),
         (None, None) => Principal { name: record.principal.clone(), grants: record.grants.clone(), scopes: None },
         (granted, exchanged) => {
             let Ok(name) = record.principal.parse() else { return Ok(None) };
@@ -179,7 +180,7 @@ async fn holder(
     login: Option<u64>,
     exchanged: Option<&Exchanged>,
 ) -> Result<Option<PrincipalRecord>, LedgerError> {
-    if let Some(Exchanged { identity, epoch }) = exchanged {
+    if let Some(Exchanged { identity: Some(identity), epoch }) = exchanged {
         let owner = ledger.identity(identity).await?;
         if !owner.is_some_and(|owner| owner.principal == *name && owner.epoch == *epoch) {
             return Ok(None);

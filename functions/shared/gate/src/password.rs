@@ -5,10 +5,15 @@ use std::error::Error;
 use rootcast_core::access::lockout::Counted;
 use rootcast_core::access::password::{NoPassword, PasswordHash};
 use rootcast_core::access::principal::PrincipalName;
-use rootcast_ledger::{Ledger, LedgerError, Locked, NotCounted, PrincipalRecord};
+use rootcast_core::metric::Metric;
+use rootcast_ledger::{
+    Attempted, Effect, Ledger, LedgerError, Locked, NotCounted, PrincipalRecord, Reservation, variable,
+};
 use thiserror::Error;
 use time::{Duration, OffsetDateTime};
-use tracing::warn;
+use tokio::time::Instant;
+use tracing::{info, warn};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 /// A name and password that are not verified yet.
@@ -63,18 +68,62 @@ impl From<NoPassword> for NotProven {
     }
 }
 
-/// Verifies the password and returns its principal. The attempt is counted before the check, so that no more passwords
-/// are checked than there are free attempts, and uncounted if the password is right.
+/// Verifies the password and returns its principal. The attempt reserves its places before the check, so that no more
+/// passwords are checked than there are free ones.
 pub async fn prove(ledger: &Ledger, claim: Claim, now: OffsetDateTime) -> Result<Proven, NotProven> {
-    let Claim { source, name: claimed, password } = claim;
-    for (whose, of) in [(Counted::Source, &source), (Counted::Name, &claimed)] {
-        let counted = ledger.count_attempt(whose, of, now).await;
-        if let Err(NotCounted::Locked(Locked(pause))) = &counted {
-            // The name is not logged: it may be a password in the wrong field.
-            warn!(source, locked.by = ?whose, locked.seconds = pause.whole_seconds(), "login locked");
-        }
-        counted?;
+    let begun = Instant::now();
+    let Claim { source, name, password } = claim;
+    let reservations = reserve(ledger, &source, &name, now, begun).await?;
+    let proven = verify(ledger, &source, &name, password).await;
+    let attempted = match &proven {
+        Ok(_) => Attempted::Right,
+        Err(NotProven::Wrong) => Attempted::Wrong,
+        Err(_) => Attempted::Not,
+    };
+    if attempted == Attempted::Wrong {
+        count(Metric::LoginFailures, now);
     }
+    settle(ledger, &source, reservations, attempted, now + begun.elapsed()).await;
+    proven
+}
+
+/// A place in each count that applies: the name's at this source; and those of the source and of the name, unless the
+/// name is known at the source.
+async fn reserve<'a>(
+    ledger: &Ledger,
+    source: &'a str,
+    name: &'a str,
+    now: OffsetDateTime,
+    begun: Instant,
+) -> Result<Vec<(Counted<'a>, Reservation<'a>)>, NotProven> {
+    let id = Uuid::new_v4().to_string();
+    let mut reservations: Vec<(Counted<'_>, Reservation<'_>)> = Vec::new();
+    for of in [Counted::Pair { name, source }, Counted::Source(source), Counted::Name(name)] {
+        if reservations.iter().any(|(_, reservation)| reservation.is_known(now)) {
+            break;
+        }
+        match ledger.reserve_attempt(of, &id, now, begun).await {
+            Ok(reservation) => reservations.push((of, reservation)),
+            Err(refusal) => {
+                if let NotCounted::Locked(Locked(pause)) = &refusal {
+                    // The name is not logged: it may be a password in the wrong field.
+                    warn!(source, locked.by = of.as_str(), locked.seconds = pause.whole_seconds(), "login locked");
+                }
+                // A refused attempt counts nowhere.
+                settle(ledger, source, reservations, Attempted::Not, now).await;
+                return Err(refusal.into());
+            }
+        }
+    }
+    Ok(reservations)
+}
+
+async fn verify(
+    ledger: &Ledger,
+    source: &str,
+    claimed: &str,
+    password: Zeroizing<String>,
+) -> Result<Proven, NotProven> {
     let found = match claimed.parse::<PrincipalName>() {
         Ok(name) => ledger.principal(&name).await?.map(|record| (name, record)),
         Err(_) => None,
@@ -84,12 +133,7 @@ pub async fn prove(ledger: &Ledger, claim: Claim, now: OffsetDateTime) -> Result
     let matches = matches.map_err(|error| NotProven::Hashing(Box::new(error)))??;
     let login_epoch = found.as_ref().and_then(|(_, record)| record.login_epoch());
     match (found, login_epoch) {
-        (Some((name, record)), Some(login_epoch)) if matches => {
-            let of_name = ledger.forgive_attempt(Counted::Name, &claimed);
-            let (of_name, of_source) = tokio::join!(of_name, ledger.forgive_attempt(Counted::Source, &source));
-            [of_name, of_source].into_iter().for_each(log_kept);
-            Ok(Proven { name, login_epoch, record })
-        }
+        (Some((name, record)), Some(login_epoch)) if matches => Ok(Proven { name, login_epoch, record }),
         // An unknown name is not logged: it may be a password in the wrong field.
         (found, _) => {
             let name = found.map(|(name, _)| name.to_string());
@@ -99,9 +143,44 @@ pub async fn prove(ledger: &Ledger, claim: Claim, now: OffsetDateTime) -> Result
     }
 }
 
-/// A successful login is not refused because its attempt stays counted: the count expires within a day.
-fn log_kept(forgiven: Result<(), LedgerError>) {
-    if let Err(error) = forgiven {
-        warn!(error = &error as &dyn Error, "an attempt that succeeded stays counted as failed");
+/// The answer is the same if a result cannot be recorded: then the attempt counts as failed in half a minute.
+async fn settle(
+    ledger: &Ledger,
+    source: &str,
+    reservations: Vec<(Counted<'_>, Reservation<'_>)>,
+    attempted: Attempted,
+    now: OffsetDateTime,
+) {
+    let (mut locked, mut unlocked) = (false, false);
+    for (of, reservation) in reservations {
+        let by = of.as_str();
+        match ledger.settle_attempt(reservation, attempted, now).await {
+            Ok(Effect::None) => {}
+            Ok(Effect::Locked(pause)) => {
+                locked = true;
+                warn!(source, locked.by = by, locked.seconds = pause.whole_seconds(), "login lock begins");
+            }
+            Ok(Effect::Unlocked) => {
+                unlocked = true;
+                info!(source, locked.by = by, "login lock ended by the right password");
+            }
+            Err(error) => {
+                warn!(source, locked.by = by, error = &error as &dyn Error, "a login attempt will count as failed");
+            }
+        }
+    }
+    if locked {
+        count(Metric::LoginLocks, now);
+    }
+    if unlocked {
+        count(Metric::LoginUnlocks, now);
+    }
+}
+
+/// Only a deployed function has the variable, and a log from which CloudWatch reads metrics.
+#[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
+fn count(metric: Metric, now: OffsetDateTime) {
+    if let Ok(stack) = variable::<String>("STACK") {
+        println!("{}", metric.line(1, &stack, now));
     }
 }

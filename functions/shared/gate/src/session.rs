@@ -51,7 +51,7 @@ pub struct InSession {
 /// [`Kind::Forbidden`] for a CSRF token that is missing or wrong.
 pub async fn in_session(ledger: &Ledger, request: &Parts, now: OffsetDateTime) -> Result<Option<InSession>, Refusal> {
     let Some(id) = cookie(&request.headers).map(|id| Fingerprint::of(id.as_bytes())) else { return Ok(None) };
-    let Some(session) = ledger.session(&id).await?.filter(|session| now < session.expires) else { return Ok(None) };
+    let Some(session) = ledger.session(&id).await?.filter(|session| now < session.until()) else { return Ok(None) };
     let holder = ledger.principal(&session.principal).await?;
     let Some(holder) = holder.filter(|holder| holder.login_epoch() == Some(session.epoch)) else { return Ok(None) };
     if !is_meant(request, &session) {

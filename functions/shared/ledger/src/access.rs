@@ -13,38 +13,51 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::str::FromStr;
 
+use rootcast_core::access::identity::Identity;
 use rootcast_core::access::permission::Grants;
+use rootcast_core::access::principal::PrincipalName;
+use rootcast_core::access::token::LONGEST;
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-pub use self::attempts::{Locked, NotCounted};
+pub use self::attempts::{Attempted, Effect, Locked, NotCounted, Reservation};
 pub use self::grants::{GrantId, GrantRecord, Granted, Pair, Refresh};
 pub use self::identities::{Exchanged, IdentityRecord};
 pub use self::keys::{AccessKeyId, AccessKeyRecord, NotAnAccessKeyId};
 pub use self::principals::{PrincipalRecord, PrincipalsPage};
-pub use self::sessions::SessionRecord;
+pub use self::sessions::{LONGEST_SESSION, SessionRecord};
 use crate::item::{Item, from_item, id_key, text, to_item};
 use crate::{Ledger, LedgerError};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TokenRecord {
-    /// Name of the caller in audit records.
+    /// Name of the caller in audit records: a principal; or an IAM identity, for a token that `rootcast login` made for
+    /// somebody who is no principal. Earlier versions wrote any text.
     pub principal: String,
-    /// Empty for a token from a login or an exchange: the rights are read from the principal.
+    /// Empty for a principal's token: the rights are read from the principal.
     #[serde(default)]
     pub grants: Grants,
     /// The grant, for a token from a login with a password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granted: Option<Granted>,
-    /// The identity, for a token from an exchange.
+    /// What was exchanged for the token, if its principal did not log in with a password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exchanged: Option<Exchanged>,
     #[serde(with = "time::serde::timestamp")]
     pub expires: OffsetDateTime,
     #[serde(with = "time::serde::timestamp")]
     pub created: OffsetDateTime,
+}
+
+const TOKEN: &str = "token#";
+
+impl TokenRecord {
+    /// Expiry. A token lives for [`LONGEST`], whatever an earlier version stored.
+    pub fn until(&self) -> OffsetDateTime {
+        self.expires.min(self.created.saturating_add(LONGEST))
+    }
 }
 
 impl Ledger {
@@ -64,6 +77,21 @@ impl Ledger {
         let delete = delete.condition_expression("attribute_not_exists(granted)");
         delete.send().await.map_err(LedgerError::aws("DeleteItem token"))?;
         Ok(())
+    }
+
+    /// All tokens, by their SHA-256. For operators, not for request paths.
+    pub async fn tokens(&self) -> Result<BTreeMap<Fingerprint, TokenRecord>, LedgerError> {
+        self.access_records("token", TOKEN).await
+    }
+
+    /// The principal that `name` is, or to whom the identity `name` belongs. A token without a principal is invalid once
+    /// there is one: it was not made for that principal.
+    pub async fn namesake(&self, name: &str) -> Result<Option<PrincipalName>, LedgerError> {
+        if let Ok(identity) = name.parse::<Identity>() {
+            return self.owner(&identity).await;
+        }
+        let Ok(name) = name.parse::<PrincipalName>() else { return Ok(None) };
+        Ok(self.principal(&name).await?.map(|_| name))
     }
 
     async fn access_record<T: DeserializeOwned>(
@@ -139,7 +167,7 @@ where
 }
 
 fn token_id(token: &Fingerprint) -> String {
-    format!("token#{token}")
+    format!("{TOKEN}{token}")
 }
 
 #[cfg(test)]
@@ -148,6 +176,24 @@ mod tests {
 
     use super::*;
     use crate::item::number;
+
+    #[test]
+    fn a_token_lives_for_a_day_at_most() {
+        let lives = |seconds: i64| {
+            let created = OffsetDateTime::UNIX_EPOCH;
+            let expires = created + time::Duration::seconds(seconds);
+            let token = TokenRecord {
+                principal: "ops".to_owned(),
+                grants: Grants::default(),
+                granted: None,
+                exchanged: None,
+                expires,
+                created,
+            };
+            (token.until() - created).whole_seconds()
+        };
+        assert_eq!((lives(3600), lives(86_400), lives(365 * 86_400)), (3600, 86_400, 86_400));
+    }
 
     #[test]
     fn a_token_stored_before_grants_existed_has_none() {

@@ -33,8 +33,9 @@ mod tasks;
 mod uses;
 
 pub use access::{
-    AccessKeyId, AccessKeyRecord, Exchanged, GrantId, GrantRecord, Granted, IdentityRecord, Locked, NotAnAccessKeyId,
-    NotCounted, Pair, PrincipalRecord, PrincipalsPage, Refresh, SessionRecord, TokenRecord,
+    AccessKeyId, AccessKeyRecord, Attempted, Effect, Exchanged, GrantId, GrantRecord, Granted, IdentityRecord,
+    LONGEST_SESSION, Locked, NotAnAccessKeyId, NotCounted, Pair, PrincipalRecord, PrincipalsPage, Refresh, Reservation,
+    SessionRecord, TokenRecord,
 };
 pub use audit::AuditPage;
 pub use authority::{Authority, BundleRecord, Claim, IssuancePolicyRecord, LinkRecord, Policy, RootRecord};

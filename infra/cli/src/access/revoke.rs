@@ -6,6 +6,7 @@ use clap::Args;
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_ledger::{AccessKeyId, Ledger};
 use serde_json::json;
+use time::OffsetDateTime;
 
 use super::{Identities, NOT_WRITTEN, Table};
 use crate::{
@@ -46,8 +47,11 @@ pub(super) async fn run(config: &SdkConfig, arguments: Revoke, format: Format) -
         revoked.push(id.to_string());
     }
     for identity in identities {
-        if !ledger.remove_identity(&identity).await.context(NOT_WRITTEN)? {
-            bail!("{identity} belongs to no user: `rootcast access list` shows the identities that do");
+        let tokens = logins(&ledger, &[identity.to_string()]).await.context(NOT_WRITTEN)?;
+        if !ledger.remove_identity(&identity).await.context(NOT_WRITTEN)? && !tokens {
+            bail!(
+                "{identity} belongs to no user and has no token: `rootcast access list` shows the identities that do"
+            );
         }
         revoked.push(identity.to_string());
     }
@@ -60,15 +64,33 @@ pub(super) async fn run(config: &SdkConfig, arguments: Revoke, format: Format) -
     Ok(End::Done)
 }
 
-/// Removes the principal first, which invalidates all of its credentials at once. Then removes its keys and
-/// identities, including those that an interrupted revocation left. Returns whether anything was removed.
+/// Removes the principal first, which invalidates its credentials, tokens and sessions at once. Then removes what does
+/// not depend on the principal's record: tokens of `rootcast login` that were made for this name, or for an identity
+/// that belongs to the principal. Then its keys and identities, including those that an interrupted revocation left.
+/// Returns whether anything was removed.
 async fn principal(ledger: &Ledger, name: &PrincipalName) -> Result<bool> {
     let mut any = ledger.remove_principal(name).await?;
+    let identities = ledger.identities().await?;
+    let his = identities.iter().filter(|(_, bound)| bound.principal == *name);
+    let names: Vec<String> = his.map(|(identity, _)| identity.to_string()).chain([name.to_string()]).collect();
+    any |= logins(ledger, &names).await?;
     for (id, key) in ledger.access_keys().await? {
         any |= key.principal == *name && ledger.remove_access_key(&id).await?;
     }
-    for (identity, bound) in ledger.identities().await? {
+    for (identity, bound) in identities {
         any |= bound.principal == *name && ledger.remove_identity(&identity).await?;
+    }
+    Ok(any)
+}
+
+/// Removes the tokens of `rootcast login` that have one of these names. Returns whether there was one.
+async fn logins(ledger: &Ledger, names: &[String]) -> Result<bool> {
+    let mut any = false;
+    for (token, record) in ledger.tokens().await? {
+        if record.granted.is_none() && names.contains(&record.principal) {
+            ledger.remove_token(&token).await?;
+            any |= record.until() > OffsetDateTime::now_utc();
+        }
     }
     Ok(any)
 }

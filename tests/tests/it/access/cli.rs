@@ -39,7 +39,7 @@ impl Said {
         if self.lines.len() == 1 { self.lines.remove(0) } else { Value::Array(self.lines) }
     }
 
-    fn refused(self, code: i32, why: &str) {
+    pub(crate) fn refused(self, code: i32, why: &str) {
         assert!(self.code == Some(code) && self.errors.contains(why), "{:?}: {}", self.code, self.errors);
     }
 }
@@ -50,6 +50,7 @@ impl Stack {
         let mut child = Command::new(rootcast().await)
             .args(["--json"].into_iter().chain(line.split(' ')).chain(["--stack", "rootcast"]))
             .env("AWS_ENDPOINT_URL", &self.local.endpoint_url)
+            .env("XDG_CONFIG_HOME", self.local.data.join("config"))
             .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_REGION", "us-east-1")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -120,7 +121,13 @@ async fn every_principal_is_created_with_aws_credentials() {
 
         let all = stack.listed().await;
         let names: Vec<_> = all.iter().map(|each| each["name"].as_str().unwrap()).collect();
-        assert_eq!(names, ["admin", "deployer"]);
+        assert_eq!(names, ["admin", "deployer", "tests"], "tests is no principal, and has a token");
+        let kinds = |line: &Value| {
+            let credentials = line["credentials"].as_array().unwrap().iter();
+            credentials.map(|each| each["credential"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!((kinds(&all[0]), kinds(&all[2])), (vec!["session".to_owned()], vec!["token".to_owned()]));
+        assert_eq!(kinds(&all[1]), ["access key", "access key"]);
         assert_eq!((&all[0]["password"], &all[1]["password"]), (&json!(true), &json!(false)));
         let identities = [format!("iam#{ROLE}"), format!("oidc#{ISSUER}#Jane")];
         assert_eq!(all[1]["identities"], json!(identities));

@@ -1,3 +1,5 @@
-//! What people with fewer rights try: each test is an attempt to obtain what only a greater right gives.
+//! What people with fewer rights try on the running stack. Each attack was possible once.
 
 mod devices;
+mod guessing;
+mod tokens;

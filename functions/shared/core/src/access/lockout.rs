@@ -1,115 +1,179 @@
 //! Delays between failed login attempts.
 //!
-//! An attempt is counted as failed before its password is verified, and uncounted if the password was right. So
-//! concurrent attempts cannot verify more passwords than the limit allows.
+//! An attempt reserves a place before its password is verified. A wrong password turns the reservation into a failure,
+//! a right one gives it back. Reservations and failures share the free places, so concurrent attempts cannot verify
+//! more passwords than the limit allows; while all places are reserved, an attempt waits instead of being refused. So a
+//! burst of right passwords succeeds. A refused attempt reserves nothing and counts nowhere.
+//!
+//! Failures are forgotten one after the other, so nobody is punished for ever.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
-/// Failed login attempts for one name or from one source address.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempts {
-    pub failures: u32,
-    /// Time of the last counted failure, in Unix seconds.
-    pub counted: i64,
-}
-
 /// What the attempts are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Counted {
-    /// A principal's name, whether or not the principal exists.
-    Name,
-    /// A source address, which many clients may share.
-    Source,
+pub enum Counted<'a> {
+    /// A name from one source address. After a right password, the name is known at that source, and only this count
+    /// applies there: what strangers do elsewhere, or under other names, delays nobody who has logged in before.
+    Pair { name: &'a str, source: &'a str },
+    /// All names from a source address, which many people may share.
+    Source(&'a str),
+    /// A name from all source addresses, whether or not there is such a principal. Slows a guess that is distributed
+    /// over many sources.
+    Name(&'a str),
 }
 
-impl Counted {
+impl Counted<'_> {
     /// Failures without a delay.
-    const fn free(self) -> u32 {
+    const fn free(self) -> i64 {
         match self {
-            Self::Name => 10,
-            Self::Source => 30,
+            Self::Pair { .. } => 10,
+            Self::Source(_) => 30,
+            Self::Name(_) => 100,
+        }
+    }
+
+    /// The time in which one failure is forgotten, and the longest delay. In the long run an attacker has one guess in
+    /// this time: 96 a day for a pair, 288 from a source, 1440 for a name. A name's delay is the shortest one, because
+    /// it also meets its owner at a new address.
+    const fn memory(self) -> Duration {
+        match self {
+            Self::Pair { .. } => Duration::minutes(15),
+            Self::Source(_) => Duration::minutes(5),
+            Self::Name(_) => Duration::MINUTE,
+        }
+    }
+
+    /// For the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pair { .. } => "name and source",
+            Self::Source(_) => "source",
+            Self::Name(_) => "name",
         }
     }
 }
 
-/// Delay after the first failure beyond the free ones. Each further failure doubles it, up to [`LOCK`].
+/// Delay after the first failure beyond the free ones. Each further failure doubles it.
 const FIRST_PAUSE: Duration = Duration::SECOND;
-/// Longest delay: limits an attacker to about a hundred guesses a day.
-const LOCK: Duration = Duration::minutes(15);
-/// Failures are forgotten after this time without another one.
-const FORGOTTEN: Duration = Duration::DAY;
+/// A reservation without a result counts as a failure after this time: every function's timeout is shorter, so its
+/// attempt has ended, and its password may have been verified.
+const LIFE: Duration = Duration::seconds(30);
+/// A name stays known at a source for this time after its last right password, as long as a refresh token is valid.
+const KNOWN: Duration = Duration::days(30);
+/// A right password clears a pair's failures at most once in this time. Otherwise a guesser behind the same source as a
+/// client that logs in all the time would never be slowed.
+const CLEARED: Duration = Duration::HOUR;
+
+/// Failed and present attempts. Times are in Unix seconds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempts {
+    /// When the last failure will be forgotten.
+    pub forgotten: i64,
+    /// Time of the last failure.
+    pub counted: i64,
+    /// Until when the name is known at the source.
+    pub known_until: i64,
+    /// From when on a right password clears the failures again.
+    pub clears_from: i64,
+    /// Reservations by id, each with the time after which it counts as a failure.
+    pub in_flight: BTreeMap<String, i64>,
+}
+
+/// Whether an attempt may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// With fewer than this many reservations.
+    Free { places: i64 },
+    /// Every place is reserved: there will be a result soon.
+    Busy,
+    /// After too many failures, for at least one second.
+    Locked(Duration),
+}
 
 impl Attempts {
-    /// Counts one more failure, at `now`.
-    ///
-    /// # Errors
-    /// The remaining delay, at least one second, if no attempt is allowed yet.
-    pub fn one_more(self, whose: Counted, now: OffsetDateTime) -> Result<Self, Duration> {
+    pub fn verdict(&self, of: Counted<'_>, now: OffsetDateTime) -> Verdict {
+        let left = self.locked_until(of).saturating_sub(now.unix_timestamp());
+        let places = of.free().saturating_sub(self.failures(of, now.unix_timestamp())).max(1);
+        if left > 0 {
+            Verdict::Locked(Duration::seconds(left))
+        } else if self.in_flight.len() as i64 >= places {
+            Verdict::Busy
+        } else {
+            Verdict::Free { places }
+        }
+    }
+
+    /// Until when a new reservation is kept.
+    pub fn kept_until(now: OffsetDateTime) -> i64 {
+        (now + LIFE).unix_timestamp()
+    }
+
+    /// The reservations whose attempts ended without a result. Each is to be counted as a failure.
+    pub fn lost(&self, now: OffsetDateTime) -> Vec<&str> {
+        let lost = self.in_flight.iter().filter(|(_, until)| **until <= now.unix_timestamp());
+        lost.map(|(id, _)| id.as_str()).collect()
+    }
+
+    /// After this many wrong passwords.
+    #[must_use]
+    pub fn failed(&self, of: Counted<'_>, times: usize, now: OffsetDateTime) -> Self {
         let now = now.unix_timestamp();
-        let remembered = if now >= self.expires() { Self::default() } else { self };
-        let left = remembered.counted.saturating_add(remembered.pause(whose).whole_seconds()).saturating_sub(now);
-        if remembered.failures > 0 && left > 0 {
-            return Err(Duration::seconds(left));
-        }
-        Ok(Self { failures: remembered.failures.saturating_add(1), counted: now })
+        let times = i64::try_from(times).unwrap_or(i64::MAX);
+        let more = of.memory().whole_seconds().saturating_mul(times);
+        Self { forgotten: self.forgotten.max(now).saturating_add(more), counted: self.counted.max(now), ..self.clone() }
     }
 
-    /// When these failures are forgotten, in Unix seconds.
-    pub fn expires(self) -> i64 {
-        self.counted.saturating_add(FORGOTTEN.whole_seconds())
+    /// After the right password, which only a pair's count takes note of. Unchanged if the note is less than a day old:
+    /// a client may log in for every request.
+    #[must_use]
+    pub fn succeeded(&self, of: Counted<'_>, now: OffsetDateTime) -> Self {
+        let mut next = self.clone();
+        if !matches!(of, Counted::Pair { .. }) {
+            return next;
+        }
+        if (now + KNOWN - Duration::DAY).unix_timestamp() >= self.known_until {
+            next.known_until = (now + KNOWN).unix_timestamp();
+        }
+        if self.forgotten > now.unix_timestamp() && now.unix_timestamp() >= self.clears_from {
+            (next.forgotten, next.counted) = (0, 0);
+            next.clears_from = (now + CLEARED).unix_timestamp();
+        }
+        next
     }
 
-    fn pause(self, whose: Counted) -> Duration {
-        match self.failures.checked_sub(whose.free()) {
-            None => Duration::ZERO,
-            Some(doublings) => FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LOCK),
-        }
+    /// Whether the right password came from this source before.
+    pub fn is_known(&self, now: OffsetDateTime) -> bool {
+        now.unix_timestamp() < self.known_until
+    }
+
+    /// The delay that the last failure caused, if any.
+    pub fn pause(&self, of: Counted<'_>) -> Option<Duration> {
+        let pause = self.locked_until(of).saturating_sub(self.counted);
+        (pause > 0).then(|| Duration::seconds(pause))
+    }
+
+    /// When nothing of this matters any more.
+    pub fn expires(&self) -> i64 {
+        let reserved = self.in_flight.values().copied().max().unwrap_or_default();
+        self.forgotten.max(self.known_until).max(self.clears_from).max(reserved)
+    }
+
+    /// Failures that are not forgotten at `at`.
+    fn failures(&self, of: Counted<'_>, at: i64) -> i64 {
+        let memory = of.memory().whole_seconds();
+        self.forgotten.saturating_sub(at).max(0).saturating_add(memory - 1) / memory
+    }
+
+    fn locked_until(&self, of: Counted<'_>) -> i64 {
+        let over = self.failures(of, self.counted) - of.free();
+        let pause =
+            if over < 0 { 0 } else { (FIRST_PAUSE.whole_seconds() << over.min(16)).min(of.memory().whole_seconds()) };
+        self.counted.saturating_add(pause)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
-
-    use super::*;
-
-    fn at(second: i64) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp(second).unwrap()
-    }
-
-    fn failed(whose: Counted, times: u32) -> Attempts {
-        assert!(times <= whose.free());
-        (0..times).fold(Attempts::default(), |attempts, _| attempts.one_more(whose, at(1000)).unwrap())
-    }
-
-    #[test]
-    fn each_delay_after_the_free_failures_doubles() {
-        for whose in [Counted::Name, Counted::Source] {
-            let mut attempts = failed(whose, whose.free());
-            let mut now = 1000;
-            for pause in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900] {
-                assert_eq!(attempts.one_more(whose, at(now)), Err(Duration::seconds(pause)));
-                assert_eq!(attempts.one_more(whose, at(now + pause - 1)), Err(Duration::SECOND));
-                now += pause;
-                attempts = attempts.one_more(whose, at(now)).unwrap();
-            }
-            assert_eq!(Attempts { failures: u32::MAX, ..attempts }.one_more(whose, at(now)), Err(LOCK));
-        }
-        assert!(failed(Counted::Source, Counted::Name.free()).one_more(Counted::Source, at(1000)).is_ok());
-    }
-
-    #[test]
-    fn failures_are_forgotten_after_a_day_without_one() {
-        let locked = Attempts { failures: 40, counted: 1000 };
-        let day = FORGOTTEN.whole_seconds();
-        assert_eq!(locked.one_more(Counted::Name, at(1000 + day - 1)).unwrap().failures, 41);
-        assert_eq!(locked.one_more(Counted::Name, at(1000 + day)).unwrap().failures, 1);
-    }
-
-    #[test]
-    fn a_refused_attempt_always_has_a_positive_delay() {
-        assert_eq!(Attempts::default().one_more(Counted::Name, at(0)).unwrap().failures, 1);
-        assert_eq!(Attempts { failures: 0, counted: 1000 }.one_more(Counted::Name, at(1000)).unwrap().failures, 1);
-    }
-}
+mod tests;

@@ -6,6 +6,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
+use time::Duration;
+
+/// Longest lifetime of a token, whatever its record says: earlier versions stored tokens for up to a year. A refresh
+/// token is no bearer token, and lives longer.
+pub const LONGEST: Duration = Duration::DAY;
 
 /// `Debug` hides its text.
 #[derive(Clone, Serialize, Deserialize)]

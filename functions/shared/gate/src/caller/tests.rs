@@ -4,15 +4,15 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
+use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_dynamodb::types::error::ResourceNotFoundException;
-use aws_sdk_dynamodb::types::{AttributeValue, Put, Update};
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use http::header::COOKIE;
 use http::{HeaderValue, Method, Request};
 use proptest::prelude::*;
 use rootcast_core::access::identity::Identity;
+use rootcast_core::access::lockout::Attempts;
 use rootcast_core::access::password::PasswordHash;
 use rootcast_ledger::{Exchanged, IdentityRecord, PrincipalRecord, SessionRecord, Tables, TokenRecord};
 use rootcast_pki::fingerprint::Fingerprint;
@@ -30,8 +30,8 @@ type Item = HashMap<String, AttributeValue>;
 struct Fixture {
     ledger: Ledger,
     read: Rule,
-    counted: Rule,
-    forgiven: Rule,
+    reserved: Rule,
+    settled: Rule,
     updated: Rule,
 }
 
@@ -57,7 +57,7 @@ fn items(edit: impl FnOnce(&mut PrincipalRecord)) -> HashMap<String, Item> {
         principal: "ops".to_owned(),
         grants: Default::default(),
         granted: None,
-        exchanged: Some(Exchanged { identity: identity.clone(), epoch: 7 }),
+        exchanged: Some(Exchanged { identity: Some(identity.clone()), epoch: 7 }),
         expires: NOW + Duration::HOUR,
         created: NOW,
     };
@@ -90,16 +90,18 @@ impl Fixture {
             let item = items.get(request.key().unwrap()["id"].as_s().unwrap());
             GetItemOutput::builder().set_item(item.cloned()).build()
         });
-        let attempts = |row: Option<&Item>| row.is_some_and(|row| row["id"].as_s().unwrap().starts_with("attempts#"));
-        let counted = mock!(Client::transact_write_items)
-            .match_requests(move |request| attempts(request.transact_items()[0].put().map(Put::item)))
-            .then_output(|| TransactWriteItemsOutput::builder().build());
-        let forgiven = mock!(Client::transact_write_items)
-            .match_requests(move |request| attempts(request.transact_items()[0].update().map(Update::key)))
-            .then_output(|| TransactWriteItemsOutput::builder().build());
-        let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&read, &counted, &forgiven, &updated]);
+        let attempts = |part: &'static str| {
+            mock!(Client::update_item)
+                .match_requests(move |request| {
+                    let id = request.key().unwrap()["id"].as_s().unwrap();
+                    id.starts_with("attempts#") && request.update_expression().unwrap().contains(part)
+                })
+                .then_output(|| UpdateItemOutput::builder().build())
+        };
+        let (reserved, settled) = (attempts("in_flight = :first"), attempts("REMOVE in_flight.#id0"));
+        let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&read, &reserved, &settled, &updated]);
         let ledger = Ledger::new(client, Tables { access: Some("access".to_owned()), ..Tables::default() });
-        Self { ledger, read, counted, forgiven, updated }
+        Self { ledger, read, reserved, settled, updated }
     }
 
     async fn ask(
@@ -149,7 +151,7 @@ async fn a_change_in_a_session_needs_its_csrf_token() {
     refused(fixture.ask(Method::GET, &[cookie, cookie], NOW).await, Kind::Unauthenticated, "two cookies");
     let other = format!("JSESSIONID={csrf}");
     refused(fixture.ask(Method::GET, &[("cookie", &other)], NOW).await, Kind::Unauthenticated, "another session");
-    assert_eq!((fixture.updated.num_calls(), fixture.counted.num_calls()), (0, 0));
+    assert_eq!((fixture.updated.num_calls(), fixture.reserved.num_calls()), (0, 0));
 }
 
 #[tokio::test]
@@ -191,12 +193,16 @@ async fn every_attempt_with_a_password_is_checked_and_counted() {
     for header in [right.clone(), right.replace("Basic", "bASIC ")] {
         assert_eq!(fixture.ask(Method::PUT, &[("authorization", &header)], NOW).await.unwrap(), "ops");
     }
-    assert_eq!((fixture.counted.num_calls(), fixture.forgiven.num_calls()), (4, 4), "counted, and taken back");
+    assert_eq!(
+        (fixture.reserved.num_calls(), fixture.settled.num_calls()),
+        (6, 6),
+        "three places, which are given back"
+    );
     for wrong in ["ops:wrong", &format!("nobody:{PASSWORD}"), &format!("OPS:{PASSWORD}")] {
         let answer = fixture.ask(Method::GET, &[("authorization", &basic_of(wrong))], NOW).await;
         refused(answer, Kind::Unauthenticated, wrong);
     }
-    assert_eq!((fixture.counted.num_calls(), fixture.forgiven.num_calls()), (10, 4));
+    assert_eq!((fixture.reserved.num_calls(), fixture.settled.num_calls()), (15, 15));
     let no_password = Fixture::new(items(|ops| ops.password = None));
     refused(no_password.ask(Method::GET, &[("authorization", &right)], NOW).await, Kind::Unauthenticated, "none");
 
@@ -210,11 +216,10 @@ async fn every_attempt_with_a_password_is_checked_and_counted() {
 
 #[tokio::test]
 async fn a_lockout_refuses_the_right_password_too() {
-    let number = |value: i64| AttributeValue::N(value.to_string());
-    let attempts = [("failures", number(45)), ("counted", number(0)), ("expires", number(86_400))];
-    let attempts: Item = attempts.map(|(name, value)| (name.to_owned(), value)).into();
+    let attempts = Attempts { forgotten: 86_400, ..Attempts::default() };
     let mut items = items(|_| {});
-    items.insert(format!("attempts#name#{}", Fingerprint::of(b"ops")), attempts);
+    let id = format!("attempts#pair#{}#unknown", Fingerprint::of(b"ops"));
+    items.insert(id, serde_dynamo::to_item(attempts).unwrap());
     let fixture = Fixture::new(items);
     let right = basic_of(&format!("ops:{PASSWORD}"));
     let error = fixture.ask(Method::GET, &[("authorization", &right)], NOW).await.unwrap_err();
@@ -239,7 +244,7 @@ async fn an_invalid_header_is_refused_despite_other_valid_credentials() {
     ] {
         refused(fixture.ask(Method::GET, &headers, NOW).await, Kind::Unauthenticated, &format!("{headers:?}"));
     }
-    assert_eq!(fixture.counted.num_calls(), 0);
+    assert_eq!(fixture.reserved.num_calls(), 0);
     let both = [("cookie", cookie.as_str()), ("authorization", bearer.as_str())];
     assert_eq!(fixture.ask(Method::PUT, &both, NOW).await.unwrap(), "ops", "a header is never sent by itself");
 }
@@ -271,6 +276,55 @@ async fn an_identitys_token_is_valid_while_its_principal_has_it() {
     for fixture in ended {
         refused(fixture.ask(Method::GET, &bearer, NOW).await, Kind::Unauthenticated, "it is somebody else's");
     }
+}
+
+#[tokio::test]
+async fn a_session_ends_twelve_hours_after_its_login() {
+    let mut items = items(|_| {});
+    let id = format!("session#{}", Fingerprint::of(id().as_bytes()));
+    let session = items.get_mut(&id).unwrap();
+    for (name, seconds) in [("idle", 86_400), ("expires", 20 * 3600)] {
+        session.insert(name.to_owned(), AttributeValue::N(seconds.to_string()));
+    }
+    let (fixture, cookie) = (Fixture::new(items), format!("JSESSIONID={}", self::id()));
+    let at = async |seconds| fixture.ask(Method::GET, &[("cookie", &cookie)], NOW + Duration::seconds(seconds)).await;
+    assert_eq!(at(12 * 3600 - 1).await.unwrap(), "ops");
+    refused(at(12 * 3600).await, Kind::Unauthenticated, "its use is no reason to go on");
+}
+
+#[tokio::test]
+async fn a_logins_token_ends_with_its_owner_or_after_a_day() {
+    let bearer = [("authorization", &*format!("Bearer {TOKEN}"))];
+    const ARN: &str = "iam#arn:aws:iam::123456789012:role/ops";
+    let token = |principal: &str, exchanged: Option<Exchanged>| TokenRecord {
+        principal: principal.to_owned(),
+        grants: Default::default(),
+        granted: None,
+        exchanged,
+        expires: NOW + Duration::days(365),
+        created: NOW,
+    };
+    let ask = async |token: TokenRecord, edit: fn(&mut HashMap<String, Item>), seconds: i64| {
+        let mut items = items(|_| {});
+        items.insert(format!("token#{}", Fingerprint::of(TOKEN.as_bytes())), serde_dynamo::to_item(token).unwrap());
+        edit(&mut items);
+        Fixture::new(items).ask(Method::PUT, &bearer, NOW + Duration::seconds(seconds)).await
+    };
+    // Of a principal.
+    let of = |epoch| token("ops", Some(Exchanged { identity: None, epoch }));
+    assert_eq!(ask(of(7), |_| {}, 86_399).await.unwrap(), "ops");
+    refused(ask(of(7), |_| {}, 86_400).await, Kind::Unauthenticated, "a day");
+    refused(ask(of(8), |_| {}, 0).await, Kind::Unauthenticated, "a namesake's");
+    refused(ask(of(7), |items| drop(items.remove("principal#ops")), 0).await, Kind::Unauthenticated, "revoked");
+    // Of an IAM identity, until the identity is a principal's.
+    let unbound: fn(&mut HashMap<String, Item>) = |items| drop(items.remove(&format!("identity#{ARN}")));
+    assert_eq!(ask(token(ARN, None), unbound, 86_399).await.unwrap(), ARN);
+    refused(ask(token(ARN, None), unbound, 86_400).await, Kind::Unauthenticated, "a day");
+    refused(ask(token(ARN, None), |_| {}, 0).await, Kind::Unauthenticated, "a principal's");
+    // Stored by an earlier version, with any name.
+    assert_eq!(ask(token("carl", None), |_| {}, 86_399).await.unwrap(), "carl");
+    refused(ask(token("carl", None), |_| {}, 86_400).await, Kind::Unauthenticated, "a day");
+    refused(ask(token("ops", None), |_| {}, 0).await, Kind::Unauthenticated, "made before there was a principal ops");
 }
 
 proptest! {

@@ -5,6 +5,8 @@
 //! exchanges with the same token, one wins. A used refresh token is kept, so that its reuse is detected (RFC 9700
 //! §4.14.2). A refresh token without its grant is invalid; the access token is deleted with the grant.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem, Update};
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_core::access::scope::Scopes;
@@ -20,14 +22,24 @@ use crate::{Ledger, LedgerError};
 /// Tries to revoke a grant despite concurrent exchanges.
 const LOOKS: u32 = 5;
 
+const PREFIX: &str = "grant#";
+
 /// 128 random bits. Not secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct GrantId(String);
 
 impl GrantId {
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(format!("{:032x}", u128::from_be_bytes(bytes)))
+    }
+}
+
+impl std::str::FromStr for GrantId {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -98,6 +110,11 @@ impl GrantRecord {
 impl Ledger {
     pub async fn grant(&self, id: &GrantId) -> Result<Option<GrantRecord>, LedgerError> {
         self.access_record("grant", "GetItem grant", grant_id(id)).await
+    }
+
+    /// All grants. For operators, not for request paths.
+    pub async fn grants(&self) -> Result<BTreeMap<GrantId, GrantRecord>, LedgerError> {
+        self.access_records("grant", PREFIX).await
     }
 
     pub async fn refresh(&self, refresh: &Fingerprint) -> Result<Option<Refresh>, LedgerError> {
@@ -174,7 +191,7 @@ impl Ledger {
 }
 
 fn grant_id(id: &GrantId) -> String {
-    format!("grant#{id}")
+    format!("{PREFIX}{id}")
 }
 
 fn refresh_id(refresh: &Fingerprint) -> String {

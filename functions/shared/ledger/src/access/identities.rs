@@ -21,10 +21,14 @@ pub struct IdentityRecord {
     pub created: OffsetDateTime,
 }
 
-/// The identity for which a token was issued. The token is valid only while that binding exists.
+/// What was exchanged for a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exchanged {
-    pub identity: Identity,
+    /// The token is valid only while this identity is bound. `None`: `rootcast login` made the token for its principal,
+    /// with AWS credentials that may write any record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
+    /// The principal's epoch.
     pub epoch: u64,
 }
 

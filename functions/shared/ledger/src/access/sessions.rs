@@ -1,5 +1,7 @@
 //! Sessions: logins of clients that keep cookies.
 
+use std::collections::BTreeMap;
+
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,10 @@ use crate::{Ledger, LedgerError};
 
 /// A session's last use is recorded at most once in this time.
 const NOTED: Duration = Duration::MINUTE;
+/// A session ends this long after its login, whatever its use: no working day is longer.
+pub const LONGEST_SESSION: Duration = Duration::hours(12);
+
+const PREFIX: &str = "session#";
 
 /// Stored under the SHA-256 of its id, which only the client knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,9 +35,18 @@ pub struct SessionRecord {
 }
 
 impl SessionRecord {
-    /// The new expiry after a use now. `None` if a use was recorded just before.
+    /// When the session ends without a further use.
+    pub fn until(&self) -> OffsetDateTime {
+        self.expires.min(self.last())
+    }
+
+    fn last(&self) -> OffsetDateTime {
+        self.created.saturating_add(LONGEST_SESSION)
+    }
+
+    /// The new expiry after a use now. `None` if it is the same, or if a use was recorded just before.
     pub fn used(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
-        let until = now + Duration::seconds(self.idle);
+        let until = now.saturating_add(Duration::seconds(self.idle)).min(self.last());
         (until - self.expires >= NOTED).then_some(until)
     }
 }
@@ -44,6 +59,11 @@ impl Ledger {
 
     pub async fn put_session(&self, session: &Fingerprint, record: &SessionRecord) -> Result<(), LedgerError> {
         self.put_access_record("session", "PutItem session", session_id(session), record).await
+    }
+
+    /// All sessions, by the SHA-256 of their ids. For operators, not for request paths.
+    pub async fn sessions(&self) -> Result<BTreeMap<Fingerprint, SessionRecord>, LedgerError> {
+        self.access_records("session", PREFIX).await
     }
 
     /// Records a use, unless the session has ended.
@@ -68,7 +88,7 @@ impl Ledger {
 }
 
 fn session_id(session: &Fingerprint) -> String {
-    format!("session#{session}")
+    format!("{PREFIX}{session}")
 }
 
 #[cfg(test)]
@@ -93,6 +113,14 @@ mod tests {
             let now = began + Duration::seconds(seconds);
             assert_eq!(session.used(now), noted.then(|| now + Duration::minutes(10)), "{seconds}");
         }
+        // In use all the time, it ends after half a day.
+        let mut used = session.clone();
+        for minute in 0..2 * 12 * 60 {
+            used.expires = used.used(began + Duration::minutes(minute)).unwrap_or(used.expires);
+        }
+        assert_eq!(used.until(), began + Duration::hours(12));
+        let stored_by_an_earlier_version = SessionRecord { expires: began + Duration::DAY, ..session.clone() };
+        assert_eq!(stored_by_an_earlier_version.until(), began + Duration::hours(12));
         let back: SessionRecord = from_item("session", to_item("session", &session).unwrap()).unwrap();
         assert_eq!(back, session);
     }
