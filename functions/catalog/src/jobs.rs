@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use axum::Extension;
 use axum::extract::State;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobRecord, JobState, Pass, Phase, Tally};
@@ -9,6 +10,7 @@ use rootcast_core::rollover::rollout::Rollout;
 use rootcast_core::rollover::survey::Findings;
 use rootcast_core::rollover::transition::WaveRecord;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
+use rootcast_gate::{Cursors, Principal};
 use rootcast_ledger::{Departure, Leave, Ledger};
 use serde::Serialize;
 
@@ -31,11 +33,15 @@ pub(crate) struct Jobs {
 /// Newest first.
 pub(crate) async fn list(
     State(app): State<App>,
+    Extension(caller): Extension<Principal>,
     Params(paging): Params<Paging>,
 ) -> Result<Envelope<Jobs>, LenovoError> {
-    let before: Option<JobId> = paging.place()?;
-    let page = app.parts().await?.ledger.jobs_before(before, paging.limit(100)?).await?;
-    let cursor = page.next.as_ref().map(cursor).transpose()?;
+    let ledger = &app.parts().await?.ledger;
+    let list = Cursors { ledger, caller: &caller, list: "jobs" };
+    let limit = paging.limit(100)?;
+    let before: Option<JobId> = paging.place(list).await?;
+    let page = ledger.jobs_before(before, limit).await?;
+    let cursor = cursor(list, page.next.as_ref()).await?;
     Ok(Envelope::success(Jobs { jobs: page.jobs.iter().map(Listed::from).collect(), cursor }))
 }
 

@@ -33,8 +33,8 @@ mod tasks;
 mod uses;
 
 pub use access::{
-    AccessKeyId, AccessKeyRecord, Exchanged, GrantId, GrantRecord, Granted, IdentityRecord, Locked, NotAnAccessKeyId,
-    NotCounted, Pair, PrincipalRecord, PrincipalsPage, Refresh, SessionRecord, TokenRecord,
+    AccessKeyId, AccessKeyRecord, CursorKey, Exchanged, GrantId, GrantRecord, Granted, IdentityRecord, Locked,
+    NotAnAccessKeyId, NotCounted, Pair, PrincipalRecord, PrincipalsPage, Refresh, SessionRecord, TokenRecord,
 };
 pub use audit::AuditPage;
 pub use authority::{Authority, BundleRecord, Claim, LinkRecord, Policy, RootRecord};
@@ -62,19 +62,24 @@ pub use revocation::{CrlRecord, Revocation, RevokedRecord};
 pub use tasks::{Settled, Settlement, TaskKey};
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
 
+use std::sync::Arc;
+
 use aws_sdk_dynamodb::Client;
+use tokio::sync::OnceCell;
 
 /// Access to all records, with one client.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     client: Client,
     tables: Tables,
+    /// Once it was read.
+    cursor_key: Arc<OnceCell<CursorKey>>,
 }
 
 impl Ledger {
     /// Adds retries to the client: see the module `retries`.
     pub fn new(client: Client, tables: Tables) -> Self {
-        Self { client: retries::patient(&client), tables }
+        Self { client: retries::patient(&client), tables, cursor_key: Arc::default() }
     }
 
     fn certificates(&self) -> Result<&str, LedgerError> {
