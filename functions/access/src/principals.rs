@@ -16,7 +16,7 @@ use rootcast_core::access::password::{NoPassword, PasswordHash};
 use rootcast_core::access::permission::{Grant, Grants, Operation, Role};
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
-use rootcast_gate::{Principal, authenticate, media_type, parse_json, read};
+use rootcast_gate::{Cursors, Principal, authenticate, media_type, parse_json, read};
 use rootcast_ledger::{IdentityRecord, LedgerError, PrincipalRecord, PrincipalsPage};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -30,8 +30,6 @@ use crate::{App, random};
 
 /// Each identity takes five calls to AWS.
 const MOST_IDENTITIES: usize = 10;
-/// In bytes: DynamoDB's limit for a key.
-const LONGEST_CURSOR: usize = 2048;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,15 +105,30 @@ pub(crate) async fn identify(
 }
 
 /// A page may be empty without being the last one. One call.
-pub(crate) async fn list(State(app): State<Arc<App>>, uri: Uri) -> Result<Envelope<Page>, LenovoError> {
+pub(crate) async fn list(
+    State(app): State<Arc<App>>,
+    Extension(caller): Extension<Principal>,
+    uri: Uri,
+) -> Result<Envelope<Page>, LenovoError> {
+    let list = Cursors { ledger: &app.ledger, caller: &caller, list: "principals" };
     let mut query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let cursor = query.find_map(|(name, value)| (name == "cursor").then_some(value));
-    if cursor.as_ref().is_some_and(|cursor| !(1..=LONGEST_CURSOR).contains(&cursor.len())) {
-        return Err(LenovoError::invalid("The cursor is not one of this list.", "Start again without a cursor."));
-    }
-    let PrincipalsPage { principals, next } = app.ledger.principals_page(cursor.as_deref()).await?;
+    let after: Option<String> = match &cursor {
+        Some(cursor) => Some(list.open(cursor).await?.ok_or_else(stale)?),
+        None => None,
+    };
+    let PrincipalsPage { principals, next } = app.ledger.principals_page(after.as_deref()).await?;
+    // The position may be the id of any credential in the table.
+    let cursor = match next {
+        Some(next) => Some(list.seal(&next).await?),
+        None => None,
+    };
     let principals = principals.into_iter().map(|(name, record)| PrincipalView::of(name, &record)).collect();
-    Ok(Envelope::success(Page { principals, cursor: next }))
+    Ok(Envelope::success(Page { principals, cursor }))
+}
+
+fn stale() -> LenovoError {
+    LenovoError::invalid("The cursor is not one of this list.", "Start again without a cursor.")
 }
 
 pub(crate) async fn show(

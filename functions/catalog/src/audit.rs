@@ -10,7 +10,7 @@ use rootcast_core::audit::{Head, Subject};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
-use rootcast_gate::Principal;
+use rootcast_gate::{Cursors, Principal};
 use serde::Serialize;
 
 use crate::app::App;
@@ -31,10 +31,11 @@ pub(crate) struct Chain {
 
 pub(crate) async fn of_job(
     State(app): State<App>,
+    Extension(caller): Extension<Principal>,
     Id(id): Id<JobId>,
     Params(paging): Params<Paging>,
 ) -> Result<Envelope<Chain>, LenovoError> {
-    show(&app, Subject::Job(id), &paging).await
+    show(&app, &caller, Subject::Job(id), &paging).await
 }
 
 pub(crate) async fn of_certificate(
@@ -50,27 +51,35 @@ pub(crate) async fn of_certificate(
             return Err(nothing_on_record(subject));
         }
     }
-    show(&app, subject, &paging).await
+    show(&app, &caller, subject, &paging).await
 }
 
 pub(crate) async fn of_root(
     State(app): State<App>,
+    Extension(caller): Extension<Principal>,
     Id(generation): Id<u32>,
     Params(paging): Params<Paging>,
 ) -> Result<Envelope<Chain>, LenovoError> {
-    show(&app, Subject::Root(generation), &paging).await
+    show(&app, &caller, Subject::Root(generation), &paging).await
 }
 
-async fn show(app: &App, subject: Subject, paging: &Paging) -> Result<Envelope<Chain>, LenovoError> {
-    let (after, limit) = (paging.place()?.unwrap_or(0), paging.limit(100)?);
+async fn show(
+    app: &App,
+    caller: &Principal,
+    subject: Subject,
+    paging: &Paging,
+) -> Result<Envelope<Chain>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
+    let list = Cursors { ledger, caller, list: &format!("audit of {subject}") };
+    let limit = paging.limit(100)?;
+    let after = paging.place(list).await?.unwrap_or(0);
     // The head is read first: an entry appended meanwhile is on a later page, or after the head.
     let head = ledger.audit_head(subject).await?;
     if head == Head::NONE {
         return Err(nothing_on_record(subject));
     }
     let page = ledger.audit_page(subject, after, limit).await?;
-    let cursor = page.next.as_ref().map(cursor).transpose()?;
+    let cursor = cursor(list, page.next.as_ref()).await?;
     Ok(Envelope::success(Chain { subject, entries: page.lines, head, cursor }))
 }
 

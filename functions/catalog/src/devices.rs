@@ -10,7 +10,7 @@ use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
 use rootcast_dialects::native::{Device, Fingerprint};
 use rootcast_drivers::observe;
-use rootcast_gate::{Kind, Principal};
+use rootcast_gate::{Cursors, Kind, Principal};
 use rootcast_ledger::{DeviceRecord, Editor, Ledger, LedgerError};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::subject::DeviceSubject;
@@ -40,9 +40,12 @@ pub(crate) async fn list(
     Extension(caller): Extension<Principal>,
     Params(paging): Params<Paging>,
 ) -> Result<Envelope<Devices>, LenovoError> {
-    let after: Option<DeviceId> = paging.place()?;
-    let page = app.parts().await?.ledger.devices_after(after.as_ref(), paging.limit(1000)?).await?;
-    let cursor = page.next.as_ref().map(cursor).transpose()?;
+    let ledger = &app.parts().await?.ledger;
+    let list = Cursors { ledger, caller: &caller, list: "devices" };
+    let limit = paging.limit(1000)?;
+    let after: Option<DeviceId> = paging.place(list).await?;
+    let page = ledger.devices_after(after.as_ref(), limit).await?;
+    let cursor = cursor(list, page.next.as_ref()).await?;
     let seen = page.items.into_iter().filter(|device| caller.sees(&application_dn(&device.id)));
     Ok(Envelope::success(Devices { devices: seen.map(shown).collect(), cursor }))
 }

@@ -55,7 +55,7 @@ pub(crate) async fn enrol(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Sent {
-    id: Option<DeviceId>,
+    id: Option<String>,
     name: Option<String>,
     address: DeviceAddress,
     driver: Option<Driver>,
@@ -145,8 +145,8 @@ fn parse(row: Value, rules: &Rules<'_>, seen: &mut HashSet<DeviceId>) -> Result<
     rules.address(&sent.address).map_err(refused)?;
     sent.name.as_deref().map_or(Ok(()), Rules::name).map_err(refused)?;
     let pins = Rules::pins(sent.pins.as_deref().unwrap_or_default()).map_err(refused)?;
-    let id = match sent.id {
-        Some(id) => id,
+    let id = match &sent.id {
+        Some(id) => DeviceId::to_enrol(id).map_err(|why| refused(format!("id: {why}.")))?,
         None => {
             id_of(&sent.address).ok_or_else(|| refused("no id can be made of the address: give one.".to_owned()))?
         }
@@ -179,7 +179,7 @@ fn id_of(address: &DeviceAddress) -> Option<DeviceId> {
         if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' }
     };
     let id: String = authority.chars().filter(|c| !matches!(c, '[' | ']')).map(plain).collect();
-    id.parse().ok()
+    DeviceId::to_enrol(&id.to_ascii_lowercase()).ok()
 }
 
 /// Refuses the rows whose subject the issuance policy does not permit.

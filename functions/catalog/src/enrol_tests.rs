@@ -68,6 +68,10 @@ fn refusals_name_what_is_wrong() {
     assert!(why(with("slot", json!("/redfish/../x"))).contains("/redfish/"));
     assert!(why(with("profile", json!("dell"))).contains("openbmc"));
     assert!(why(with("id", json!("a b"))).contains("1 to 64"));
+    assert!(why(with("id", json!("CASE-x"))).contains("in lower case: send case-x"));
+    for id in [".", "..", "-a", "a_", "\u{441}ase"] {
+        assert!(why(with("id", json!(id))).contains("a letter or digit first and last"), "{id}");
+    }
     assert!(why(json!({ "id": "x" })).contains("missing field `address`"));
     assert_eq!(parsed(with("profile", json!(7))).unwrap_err().id, "bmc-1");
 }
@@ -78,7 +82,10 @@ fn a_missing_id_is_derived_from_the_address() {
     assert_eq!(id("https://10.0.0.7").unwrap(), "10.0.0.7");
     assert_eq!(id("https://10.0.0.7:8443").unwrap(), "10.0.0.7-8443");
     assert_eq!(id("https://[2001:db8::7]:444").unwrap(), "2001-db8--7-444");
-    assert_eq!(id(&format!("https://{}.example", "a".repeat(60))), None);
+    assert_eq!(id("https://BMC-7.Example").unwrap(), "bmc-7.example");
+    for none in [&*format!("https://{}.example", "a".repeat(60)), "https://[::7]", "https://[2001:db8::]"] {
+        assert_eq!(id(none), None, "{none}");
+    }
 }
 
 #[test]

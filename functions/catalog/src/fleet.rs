@@ -5,6 +5,7 @@ use rootcast_core::job::standing::Standing;
 use rootcast_core::job::task::TaskRecord;
 use rootcast_core::job::{Cursor, Job, Pass};
 use rootcast_dialects::lenovo::LenovoError;
+use rootcast_gate::Cursors;
 use rootcast_ledger::Ledger;
 use serde::{Deserialize, Serialize};
 
@@ -80,15 +81,15 @@ struct PageStart {
 
 /// The next rows that `keep` accepts, and a cursor for the rest; no cursor after the last page.
 pub(crate) async fn page(
-    ledger: &Ledger,
+    list: Cursors<'_>,
     job: &Job,
     paging: &Paging,
     filtered: bool,
     keep: impl Fn(&Row) -> bool,
 ) -> Result<(Vec<Row>, Option<String>), LenovoError> {
     let limit = paging.limit(1000)? as usize;
-    let pass = job.pass();
-    let mut at = match paging.place::<PageStart>()? {
+    let (ledger, pass) = (list.ledger, job.pass());
+    let mut at = match paging.place::<PageStart>(list).await? {
         Some(place) if place.pass == pass => place.at,
         Some(_) => return Err(stale()),
         None => Cursor::default(),
@@ -100,8 +101,8 @@ pub(crate) async fn page(
         looked_at += found.len();
         at = take(&mut rows, found, &keep, &at).unwrap_or(next);
     }
-    let next = (!at.is_at_end()).then(|| cursor(&PageStart { pass, at })).transpose()?;
-    Ok((rows.found, next))
+    let next = (!at.is_at_end()).then_some(PageStart { pass, at });
+    Ok((rows.found, cursor(list, next.as_ref()).await?))
 }
 
 /// Devices of the shard at `at`, with their tasks, and the position after them. Includes tasks of devices that were

@@ -1,11 +1,13 @@
 //! Jobs: `GET /jobs` and `GET /jobs/{id}`.
 
+use axum::Extension;
 use axum::extract::State;
 use rootcast_core::job::{Job, JobId, JobRecord, JobState, Tally};
 use rootcast_core::rollover::survey::Findings;
 use rootcast_core::rollover::transition::WaveRecord;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
 use rootcast_dialects::native::{self, Counts, Left, Proofs, Rollover, Summary, Wave, Work};
+use rootcast_gate::{Cursors, Principal};
 use rootcast_ledger::{Departure, Ledger};
 use serde::Serialize;
 
@@ -28,11 +30,15 @@ pub(crate) struct Jobs {
 /// Newest first.
 pub(crate) async fn list(
     State(app): State<App>,
+    Extension(caller): Extension<Principal>,
     Params(paging): Params<Paging>,
 ) -> Result<Envelope<Jobs>, LenovoError> {
-    let before: Option<JobId> = paging.place()?;
-    let page = app.parts().await?.ledger.jobs_before(before, paging.limit(100)?).await?;
-    let cursor = page.next.as_ref().map(cursor).transpose()?;
+    let ledger = &app.parts().await?.ledger;
+    let list = Cursors { ledger, caller: &caller, list: "jobs" };
+    let limit = paging.limit(100)?;
+    let before: Option<JobId> = paging.place(list).await?;
+    let page = ledger.jobs_before(before, limit).await?;
+    let cursor = cursor(list, page.next.as_ref()).await?;
     Ok(Envelope::success(Jobs { jobs: page.jobs.iter().map(summary).collect(), cursor }))
 }
 

@@ -7,7 +7,7 @@ use rootcast_core::job::standing::Standing;
 use rootcast_core::job::{Command, Job, JobId, JobRecord, JobState, Tally};
 use rootcast_dialects::lenovo::jobs::{Action, Compact, DeviceResult, JobView, Task, job_ids};
 use rootcast_dialects::lenovo::{About, Body, Envelope, LenovoError, Message};
-use rootcast_gate::{Principal, RequestId};
+use rootcast_gate::{Cursors, Principal, RequestId};
 use rootcast_ledger::Ledger;
 use time::OffsetDateTime;
 
@@ -66,7 +66,8 @@ async fn results(
     paging: &Paging,
 ) -> Result<(Vec<DeviceResult>, Option<String>), LenovoError> {
     let keep = |row: &Row| sees(caller, row) && row.standing(job) != Standing::NotInJob;
-    let (rows, cursor) = page(ledger, job, paging, !caller.sees_everything(), keep).await?;
+    let list = Cursors { ledger, caller, list: &format!("results of job {}", job.id) };
+    let (rows, cursor) = page(list, job, paging, !caller.sees_everything(), keep).await?;
     let now = clock();
     let results = stream::iter(rows)
         .map(|row| async move {

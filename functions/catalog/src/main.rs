@@ -2,11 +2,12 @@
 
 use std::sync::LazyLock;
 
-use lambda_http::{Error, run, service_fn, tower::ServiceExt, tracing};
+use lambda_http::{Error, tracing};
+use rootcast_dialects::serve;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     tracing::init_default_subscriber();
     let router = LazyLock::new(|| catalog::router(catalog::App::default()));
-    run(service_fn(async |request| router.clone().oneshot(request).await)).await
+    serve(async || Ok(router.clone())).await
 }

@@ -1,8 +1,7 @@
 //! Long answers in pages: `limit` and an opaque `cursor`.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rootcast_dialects::lenovo::LenovoError;
+use rootcast_gate::Cursors;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -25,36 +24,34 @@ impl Paging {
         }
     }
 
-    /// Where the previous page ended; `None` for the first page.
-    pub(crate) fn place<T: DeserializeOwned>(&self) -> Result<Option<T>, LenovoError> {
+    /// Where the previous page of the list ended; `None` for the first page.
+    pub(crate) async fn place<T: DeserializeOwned>(&self, list: Cursors<'_>) -> Result<Option<T>, LenovoError> {
         let Some(cursor) = &self.cursor else { return Ok(None) };
-        let place = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|json| serde_json::from_slice(&json).ok());
-        place.map(Some).ok_or_else(stale)
+        list.open(cursor).await?.map(Some).ok_or_else(stale)
+    }
+
+    /// For a list that is never longer than one page.
+    pub(crate) fn is_first(&self) -> Result<(), LenovoError> {
+        if self.cursor.is_none() { Ok(()) } else { Err(stale()) }
     }
 }
 
-/// The cursor is malformed, or belongs to another list.
+/// The cursor is malformed, or belongs to another list or caller.
 pub(crate) fn stale() -> LenovoError {
     LenovoError::invalid("The cursor is not one of this list.", "Start again without a cursor.")
 }
 
-/// base64url (RFC 4648 §5) of the position's JSON.
-pub(crate) fn cursor<T: Serialize>(place: &T) -> Result<String, LenovoError> {
-    Ok(URL_SAFE_NO_PAD.encode(serde_json::to_vec(place).map_err(LenovoError::internal)?))
+/// The cursor of the position where the next page begins, if there is one.
+pub(crate) async fn cursor<T: Serialize>(list: Cursors<'_>, next: Option<&T>) -> Result<Option<String>, LenovoError> {
+    match next {
+        Some(place) => Ok(Some(list.seal(place).await?)),
+        None => Ok(None),
+    }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
-    use proptest::prelude::*;
-    use rootcast_core::device::DeviceId;
-    use rootcast_core::job::Cursor;
-
     use super::*;
-
-    fn paging(cursor: String) -> Paging {
-        Paging { limit: None, cursor: Some(cursor) }
-    }
 
     #[test]
     fn limit_must_be_1_to_most() {
@@ -62,25 +59,5 @@ mod tests {
         assert_eq!(limit(None), Some(100));
         assert_eq!((limit(Some(1)), limit(Some(1000))), (Some(1), Some(1000)));
         assert_eq!((limit(Some(0)), limit(Some(1001))), (None, None));
-    }
-
-    proptest! {
-        #[test]
-        fn cursors_round_trip(step: u8, after in proptest::option::of("[A-Za-z0-9._-]{1,64}")) {
-            let place = Cursor { step, after: after.map(|id| id.parse::<DeviceId>().unwrap()) };
-            let text = cursor(&place).unwrap();
-            prop_assert!(text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'));
-            prop_assert_eq!(paging(text).place::<Cursor>().unwrap(), Some(place));
-        }
-
-        #[test]
-        fn arbitrary_text_as_cursor_never_panics(text: String) {
-            let _ = paging(text).place::<Cursor>();
-        }
-
-        #[test]
-        fn arbitrary_bytes_as_cursor_never_panic(bytes: Vec<u8>) {
-            let _ = paging(URL_SAFE_NO_PAD.encode(bytes)).place::<Cursor>();
-        }
     }
 }

@@ -10,7 +10,7 @@ use rootcast_core::job::visit::{TaskAttempt, Tries};
 use rootcast_core::job::{Job, JobId, JobRecord, Pass};
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
 use rootcast_dialects::native::{Past, Task, Visits};
-use rootcast_gate::Principal;
+use rootcast_gate::{Cursors, Principal};
 use rootcast_ledger::Ledger;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,7 @@ pub(crate) async fn list(
     let job = match load_any(ledger, id).await? {
         JobRecord::Rollover(job) => job,
         JobRecord::Deployment(job) => {
+            paging.is_first()?;
             let rows = rows(ledger, &job).await?.into_iter().filter(|row| sees(&caller, row));
             let tasks = rows.map(|row| shown(Pass::Install, installing(&row), row));
             let tasks = tasks.filter(|task| filter.state.is_none_or(|wanted| wanted == task.state)).collect();
@@ -67,7 +68,8 @@ pub(crate) async fn list(
     let is_wanted = |row: &Row| state(&job, row).is_some_and(|state| filter.state.is_none_or(|wanted| wanted == state));
     let keep = |row: &Row| sees(&caller, row) && is_wanted(row);
     let is_filtered = filter.state.is_some() || !caller.sees_everything();
-    let (rows, cursor) = page(ledger, &job, &paging, is_filtered, keep).await?;
+    let list = Cursors { ledger, caller: &caller, list: &format!("tasks of job {id}") };
+    let (rows, cursor) = page(list, &job, &paging, is_filtered, keep).await?;
     let tasks = rows.into_iter().filter_map(|row| Some(shown(job.pass(), state(&job, &row)?, row))).collect();
     let tasks = with_tries(ledger, id, tasks).await?;
     Ok(Envelope::success(Tasks { tasks, cursor }))

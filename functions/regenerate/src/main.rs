@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use lambda_http::{Error, run, service_fn, tower::ServiceExt};
+use lambda_http::Error;
+use rootcast_dialects::serve;
 use tokio::sync::OnceCell;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     lambda_http::tracing::init_default_subscriber();
     let router = OnceCell::new();
-    run(service_fn(async |request| {
-        let router =
+    serve(async || {
+        let made =
             router.get_or_try_init(async || regenerate::App::from_env().await.map(Arc::new).map(regenerate::router));
-        router.await?.clone().oneshot(request).await.map_err(Error::from)
-    }))
+        Ok(made.await?.clone())
+    })
     .await
 }

@@ -14,7 +14,7 @@ use axum::{Extension, Json};
 use rootcast_dialects::huawei::HuaweiError;
 use rootcast_dialects::huawei::certificate::Listed;
 use rootcast_dialects::huawei::list::{Certificates, Chosen, Cursor, ListRequest};
-use rootcast_gate::Principal;
+use rootcast_gate::{Cursors, Principal};
 use rootcast_ledger::{CertificateRow, Listing};
 
 use crate::app::App;
@@ -26,15 +26,20 @@ pub(crate) async fn list(
 ) -> Result<Json<Certificates>, HuaweiError> {
     let Query(wanted) = wanted.map_err(|why| HuaweiError::invalid(format!("{}.", why.body_text())))?;
     let parts = app.parts().await?;
+    let ledger = &parts.ledger;
+    let cursors = Cursors { ledger, caller: &caller, list: "certificates" };
+    let opened = match wanted.cursor() {
+        Some(text) => cursors.open::<Cursor>(text).await?,
+        None => None,
+    };
     let now = (parts.clock)();
     let nothing = |total_count| Ok(Json(Certificates { certificates: Vec::new(), total_count, cursor: None }));
-    let Some(chosen) = wanted.choose(now)? else { return nothing(0) };
+    let Some(chosen) = wanted.choose(now, opened)? else { return nothing(0) };
     let Chosen { sort, descending, limit, skipped, place, ends_from, ends_before, filter } = chosen;
     let takes = |row: &CertificateRow| caller.sees(&row.dn()) && filter.takes(row);
     let takes_all = filter.is_empty() && caller.sees_everything();
     let filter: Option<&(dyn Fn(&CertificateRow) -> bool + Sync)> = if takes_all { None } else { Some(&takes) };
     let listing = Listing { sort, descending, ends_from, ends_before, filter };
-    let ledger = &parts.ledger;
     let (total_count, behind) = ledger.survey_certificates(&listing, skipped).await?;
     if skipped > 0 && behind.is_none() {
         return nothing(total_count);
@@ -42,8 +47,10 @@ pub(crate) async fn list(
     let mut rows = ledger.certificates_behind(&listing, place.or(behind), limit + 1).await?;
     let is_more = rows.len() > limit;
     rows.truncate(limit);
-    let last = rows.last().filter(|_| is_more).map(|row| listing.place(row));
-    let cursor = last.map(|place| Cursor { sort, descending, place }.text()).transpose()?;
+    let cursor = match rows.last().filter(|_| is_more) {
+        Some(row) => Some(cursors.seal(&Cursor { sort, descending, place: listing.place(row) }).await?),
+        None => None,
+    };
     let certificates = rows.iter().map(|row| Listed::of(row, now)).collect();
     Ok(Json(Certificates { certificates, total_count, cursor }))
 }

@@ -14,11 +14,25 @@ use thiserror::Error;
 /// units a second, and a settled task costs about two and a half: sixteen partitions carry some 6 000 devices a second.
 pub const SHARDS: u8 = 16;
 
-/// The permanent id of a device: 1–64 of `A–Z a–z 0–9 . _ -`.
+/// The permanent id of a device. One that is read has 1–64 of `A–Z a–z 0–9 . _ -`, because a fleet that was enrolled
+/// earlier may have any of them; one that is enrolled has one spelling ([`DeviceId::to_enrol`]).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DeviceId(String);
 
 impl DeviceId {
+    /// The id of a device that is to be enrolled: 1–64 of `a–z 0–9 . _ -`, a letter or digit first and last. Two ids
+    /// that differ in letter case would be one name to whoever reads it, and `.` and `..` have a meaning of their own in
+    /// a path.
+    pub fn to_enrol(text: &str) -> Result<Self, InvalidDevice> {
+        let id: Self = text.parse().map_err(|_| InvalidDevice::NewId)?;
+        let ends = |c: char| c.is_ascii_alphanumeric();
+        if !(text.starts_with(ends) && text.ends_with(ends)) {
+            return Err(InvalidDevice::NewId);
+        }
+        let lower = text.to_ascii_lowercase();
+        if lower == text { Ok(id) } else { Err(InvalidDevice::UpperCase(lower)) }
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -72,6 +86,12 @@ pub enum InvalidDevice {
     Incarnation,
     #[error("a device id has 1 to 64 characters of A–Z, a–z, 0–9, dot, underscore and hyphen")]
     Id,
+    #[error(
+        "a new device's id has 1 to 64 characters of a–z, 0–9, dot, underscore and hyphen, a letter or digit first and last"
+    )]
+    NewId,
+    #[error("a new device's id is in lower case: send {0}")]
+    UpperCase(String),
     #[error("a pin is sha256: or spki-sha256: and 64 hexadecimal digits")]
     Pin,
     #[error("a trust slot is a path under /redfish/ without a query, a fragment or dot segments")]
@@ -217,5 +237,60 @@ impl fmt::Display for DeviceId {
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_new_id_has_one_spelling() {
+        for text in ["a", "7", "bmc-1", "10.0.0.7-8443", "a..b", &"x".repeat(64)] {
+            assert_eq!(DeviceId::to_enrol(text).unwrap().as_str(), text);
+        }
+        for (text, lower) in [("CASE-x", "case-x"), ("A", "a"), ("bmC.1", "bmc.1")] {
+            let why = DeviceId::to_enrol(text).unwrap_err();
+            assert!(why.to_string().ends_with(&format!("send {lower}")), "{why}");
+        }
+        for text in [
+            "",
+            ".",
+            "..",
+            "...",
+            "-",
+            "_a",
+            "a.",
+            "-a",
+            "a-",
+            "a b",
+            "a/b",
+            "a%2e",
+            "\u{430}bc",
+            "\u{ff41}",
+            &"x".repeat(65),
+        ] {
+            assert_eq!(DeviceId::to_enrol(text), Err(InvalidDevice::NewId), "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_of_an_earlier_fleet_are_still_read() {
+        for text in ["CASE-x", ".", "..", "-a", "A_"] {
+            let id: DeviceId = serde_json::from_value(serde_json::json!(text)).unwrap();
+            assert_eq!((id.as_str(), serde_json::to_value(&id).unwrap()), (text, serde_json::json!(text)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn new_ids_differ_in_more_than_case(one in "[A-Ca-c.-]{0,3}", other in "[A-Ca-c.-]{0,3}") {
+            if let (Ok(one), Ok(other)) = (DeviceId::to_enrol(&one), DeviceId::to_enrol(&other)) {
+                prop_assert_eq!(one == other, one.as_str().eq_ignore_ascii_case(other.as_str()));
+            }
+        }
     }
 }

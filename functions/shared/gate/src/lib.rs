@@ -1,7 +1,8 @@
 //! The gate of the APIs: authenticates callers, checks the requirements of routes, limits bodies, and defines refusals.
 //!
 //! In scope: every kind of credential, each of which yields a [`Principal`]; the table of [`routes`] with the rights
-//! and Venafi scopes that they require; the limits on request bodies; the table from errors to a [`Refusal`].
+//! and Venafi scopes that they require; the [`request`] that an event holds, and the limits on its body; the sealed
+//! [`Cursors`] of lists; the table from errors to a [`Refusal`].
 //!
 //! Out of scope: what a request does, and the format of answers and refusals, which the dialects define
 //! (`rootcast-dialects`). A function of the native and XClarity-style APIs first checks the caller with
@@ -12,6 +13,8 @@
 mod bearer;
 mod body;
 mod caller;
+mod cursors;
+mod event;
 mod guarded;
 mod header;
 mod password;
@@ -26,6 +29,8 @@ mod source;
 pub use bearer::{Forbidden, OutOfScope, Presented, Principal, authenticate_venafi, presented};
 pub use body::{BODY_LIMIT, BULK_BODY_LIMIT, json, media_type, parse_json, read};
 pub use caller::authenticate;
+pub use cursors::Cursors;
+pub use event::{NotARequest, request};
 pub use guarded::Guarded;
 pub use password::{Claim, NotProven, Proven, prove};
 pub use path::{fold_case, is_under};

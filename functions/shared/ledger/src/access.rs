@@ -1,8 +1,9 @@
 //! Callers: principals with their passwords, access keys and external identities; tokens with their grants, sessions,
-//! used signatures, and failed login attempts. DynamoDB deletes a record some time after it `expires`, so each reader
+//! used signatures, failed login attempts, and the key of cursors. DynamoDB deletes a record some time after it `expires`, so each reader
 //! must compare `expires` itself.
 
 mod attempts;
+mod cursors;
 mod grants;
 mod identities;
 mod keys;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use self::attempts::{Attempted, Effect, Locked, NotCounted, Reservation};
+pub use self::cursors::CursorKey;
 pub use self::grants::{GrantId, GrantRecord, Granted, Pair, Refresh};
 pub use self::identities::{Exchanged, IdentityRecord};
 pub use self::keys::{AccessKeyId, AccessKeyRecord, NotAnAccessKeyId};

@@ -33,9 +33,9 @@ mod tasks;
 mod uses;
 
 pub use access::{
-    AccessKeyId, AccessKeyRecord, Attempted, Effect, Exchanged, GrantId, GrantRecord, Granted, IdentityRecord,
-    LONGEST_SESSION, Locked, NotAnAccessKeyId, NotCounted, Pair, PrincipalRecord, PrincipalsPage, Refresh, Reservation,
-    SessionRecord, TokenRecord,
+    AccessKeyId, AccessKeyRecord, Attempted, CursorKey, Effect, Exchanged, GrantId, GrantRecord, Granted,
+    IdentityRecord, LONGEST_SESSION, Locked, NotAnAccessKeyId, NotCounted, Pair, PrincipalRecord, PrincipalsPage,
+    Refresh, Reservation, SessionRecord, TokenRecord,
 };
 pub use audit::AuditPage;
 pub use authority::{Authority, BundleRecord, Claim, IssuancePolicyRecord, LinkRecord, Policy, RootRecord};
@@ -63,19 +63,24 @@ pub use revocation::{CrlRecord, Revocation, RevokedRecord};
 pub use tasks::{Settled, Settlement, TaskKey};
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
 
+use std::sync::Arc;
+
 use aws_sdk_dynamodb::Client;
+use tokio::sync::OnceCell;
 
 /// Access to all records, with one client.
 #[derive(Debug, Clone)]
 pub struct Ledger {
     client: Client,
     tables: Tables,
+    /// Once it was read.
+    cursor_key: Arc<OnceCell<CursorKey>>,
 }
 
 impl Ledger {
     /// Adds retries to the client: see the module `retries`.
     pub fn new(client: Client, tables: Tables) -> Self {
-        Self { client: retries::patient(&client), tables }
+        Self { client: retries::patient(&client), tables, cursor_key: Arc::default() }
     }
 
     fn certificates(&self) -> Result<&str, LedgerError> {

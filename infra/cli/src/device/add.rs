@@ -28,8 +28,8 @@ pub(crate) struct Add {
     /// JSON file: an array of devices, or one device a line; - is standard input. Fields are named like the options; pins is an array
     #[arg(long, value_name = "FILE", conflicts_with_all = ["id", "address", "profile", "credential", "pin", "name", "slot"])]
     file: Option<PathBuf>,
-    /// Permanent id: 1 to 64 of A-Z a-z 0-9 . _ - (default: one that the API chooses)
-    #[arg(long)]
+    /// Permanent id: 1 to 64 of a-z 0-9 . _ - with a letter or digit first and last (default: one that the API chooses)
+    #[arg(long, value_parser = DeviceId::to_enrol)]
     id: Option<DeviceId>,
     /// Address, such as https://10.0.0.7
     #[arg(long, required_unless_present = "file")]

@@ -162,6 +162,7 @@ async fn roll_over(stack: &Stack) {
     let fakes = fakes(stack, &["a", "b", "c", "going"]).await;
     api.patch("/devices/a", json!({ "name": "first" })).await.response();
     api.get("/devices").await.response();
+    assert!(api.get("/devices?limit=1").await.response()["cursor"].is_string());
     api.get("/devices/a/fingerprint").await.response();
     let id = stack.put_root("").await;
     assert_eq!(stack.ended(id).await.outcome, Some(JobOutcome::Activated));

@@ -10,6 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::inventory::dn::DEVICES;
+
 /// The DN above all others.
 pub const EVERYTHING: &str = r"\VED\Policy";
 /// Root generations, bundles, and the policy of the next root.
@@ -101,7 +103,8 @@ words! {
     Administrator = "administrator",
 }
 
-/// A DN that stands for itself and everything below it: `\VED\Policy`, `\VED\Policy\Servers`. Not case-sensitive.
+/// A DN that stands for itself and everything below it: `\VED\Policy`, `\VED\Policy\Servers`. Not case-sensitive,
+/// except for the id of a device: the ids of an earlier fleet may differ only in letter case.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DnPrefix(String);
 
@@ -117,6 +120,8 @@ impl DnPrefix {
     const LONGEST_PART: usize = 64;
     /// Parts: two for the tree, eight for a folder, one for a name.
     const DEEPEST: usize = 11;
+    /// The place of a device's id among the parts, of which the first is empty.
+    const DEVICE: usize = 4;
 
     pub(crate) fn everything() -> Self {
         Self(EVERYTHING.to_owned())
@@ -133,8 +138,12 @@ impl DnPrefix {
 
     /// Compares part by part, so `\VED\Policy\Web` does not cover `\VED\Policy\Website`.
     pub fn covers(&self, dn: &str) -> bool {
-        let mut parts = dn.split('\\');
-        self.0.split('\\').all(|part| parts.next().is_some_and(|other| other.eq_ignore_ascii_case(part)))
+        let (mut parts, mut above) = (dn.split('\\'), "");
+        self.0.split('\\').enumerate().all(|(at, part)| {
+            let is_device = at == Self::DEVICE && above.eq_ignore_ascii_case(DEVICES);
+            above = part;
+            parts.next().is_some_and(|other| other == part || (!is_device && other.eq_ignore_ascii_case(part)))
+        })
     }
 }
 

@@ -24,6 +24,18 @@ fn only_the_known_words_are_parsed() {
 }
 
 #[test]
+fn a_right_on_a_device_is_for_its_exact_id() {
+    for (granted, other) in [("case-x", "CASE-x"), ("CASE-x", "case-x")] {
+        let grants = grants(&[&format!(r"\VED\policy\DEVICES\{granted}=write")]);
+        for below in ["", r"\certificate", r"\CERTIFICATE"] {
+            assert!(grants.allow(Right::Write, &format!(r"\ved\Policy\devices\{granted}{below}")), "{granted}");
+            assert!(!grants.allow(Right::Write, &format!(r"\VED\Policy\Devices\{other}{below}")), "{other}");
+        }
+    }
+    assert!(grants(&[r"\VED\Policy\a\Devices\X=read"]).allow(Right::Read, r"\VED\Policy\a\devices\x"));
+}
+
+#[test]
 fn a_prefix_covers_whole_parts_in_any_case() {
     let grants = grants(&[r"\VED\policy\Web=read"]);
     for dn in [r"\VED\Policy\Web", r"\ved\POLICY\WEB\shop", r"\VED\Policy\web\a\b"] {

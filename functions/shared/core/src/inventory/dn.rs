@@ -29,7 +29,7 @@ pub enum NotACertificateDn {
 const ROOT: [&str; 2] = ["VED", "Policy"];
 
 /// The folder of devices: each device is an application in it.
-const DEVICES: &str = "Devices";
+pub(crate) const DEVICES: &str = "Devices";
 
 impl CertificateDn {
     /// The DN of the device's own certificate.
