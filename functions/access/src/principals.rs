@@ -18,8 +18,8 @@ use rootcast_core::access::principal::PrincipalName;
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
 use rootcast_gate::{Cursors, Principal, authenticate, media_type, parse_json, read};
 use rootcast_ledger::{IdentityRecord, LedgerError, PrincipalRecord, PrincipalsPage};
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tracing::info;
@@ -34,6 +34,7 @@ const MOST_IDENTITIES: usize = 10;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct New {
+    #[serde(deserialize_with = "to_add")]
     name: PrincipalName,
     #[serde(default)]
     identities: Vec<Identity>,
@@ -42,6 +43,10 @@ struct New {
     grants: Vec<Grant>,
     #[serde(default)]
     permissions: Vec<Operation>,
+}
+
+fn to_add<'de, D: Deserializer<'de>>(from: D) -> Result<PrincipalName, D::Error> {
+    PrincipalName::to_add(&String::deserialize(from)?).map_err(D::Error::custom)
 }
 
 /// The attributes besides the password: none.

@@ -56,8 +56,7 @@ impl Cloud {
             environment: vec![
                 ("GATEWAY_PORT", port.to_string().into()),
                 ("BIND_HOST", "127.0.0.1".into()),
-                // The host in the URLs that the local cloud returns. With an IP address here, lambda_http rejects the
-                // API's host name.
+                // The host in the URLs that the local cloud returns.
                 ("MINISTACK_HOST", "localhost".into()),
                 ("LAMBDA_EXECUTOR", "local".into()),
                 ("AWS_EC2_METADATA_DISABLED", "true".into()),

@@ -1,7 +1,7 @@
 //! The TLS front of the API: one base URL, as with API Gateway, before the local cloud's plain HTTP.
 //!
 //! The local cloud finds the API by the path `/_aws/execute-api/{api}/$default`. So the client's `Host`, which may be
-//! signed, reaches the function unchanged, as do path, query, headers and body.
+//! signed, reaches the function unchanged, as do path, query, headers (a forged `X-Forwarded-Proto` too) and body.
 
 use std::time::Duration;
 

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct Add {
     /// The name to log in with
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = PrincipalName::to_add)]
     name: PrincipalName,
     #[command(flatten)]
     allowed: Allowed,

@@ -16,6 +16,13 @@ pub struct NotAPrincipalName;
 
 impl PrincipalName {
     const LONGEST: usize = 64;
+
+    /// The name of a principal that is to be added, with a letter or digit in it. Clients resolve `.` and `..` in a
+    /// path, so no request could name such a principal again.
+    pub fn to_add(text: &str) -> Result<Self, NotAPrincipalName> {
+        let plain = text.bytes().any(|byte| byte.is_ascii_alphanumeric());
+        if plain { text.parse() } else { Err(NotAPrincipalName) }
+    }
 }
 
 impl FromStr for PrincipalName {
@@ -48,5 +55,14 @@ mod tests {
         for text in ["", "a b", "local:admin", "a#b", "é", "a\n", &"x".repeat(65)] {
             assert_eq!(text.parse::<PrincipalName>(), Err(NotAPrincipalName), "{text}");
         }
+    }
+
+    #[test]
+    fn a_new_name_has_a_letter_or_digit() {
+        assert!(PrincipalName::to_add("_7").is_ok());
+        for text in [".", "..", "@", "", "a b"] {
+            assert_eq!(PrincipalName::to_add(text), Err(NotAPrincipalName), "{text}");
+        }
+        assert!("..".parse::<PrincipalName>().is_ok(), "a stored name is read");
     }
 }
