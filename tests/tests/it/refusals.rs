@@ -76,7 +76,7 @@ async fn a_device_id_has_one_spelling() {
     Stack::run(0, async |stack| {
         let device = |id: &str| {
             json!({ "id": id, "address": "https://127.0.0.1", "driver": "redfish", "profile": "dmtf",
-                "credential": format!("{PREFIX}x") })
+                "credential": format!("{PREFIX}{id}") })
         };
         stack.api.post("/devices", device("case-x")).await.response();
         let why = stack.api.post("/devices", device("CASE-x")).await.refused(400);
@@ -86,7 +86,7 @@ async fn a_device_id_has_one_spelling() {
         }
         // Devices of an earlier fleet can be read and deleted, and share no rights with others.
         for id in ["CASE-x", "_"] {
-            let (address, credential) = ("https://127.0.0.1".to_owned(), format!("{PREFIX}x"));
+            let (address, credential) = ("https://127.0.0.1".parse().unwrap(), format!("{PREFIX}{id}"));
             let (new, id) = (Incarnation::from_random([7; 16]), id.parse().unwrap());
             let old = DeviceRecord::new(id, new, address, Driver::Redfish, Profile::Dmtf, credential);
             assert_eq!(stack.ledger.enrol(&[old], OffsetDateTime::now_utc()).await.unwrap(), [true]);
@@ -108,7 +108,7 @@ async fn a_cursor_is_for_its_list_and_caller_alone() {
     Stack::run(0, async |stack| {
         let device = |id: &str| {
             json!({ "id": id, "address": format!("https://{id}.example"), "driver": "redfish", "profile": "dmtf",
-                "credential": format!("{PREFIX}x") })
+                "credential": format!("{PREFIX}{id}") })
         };
         stack.api.post("/devices", json!([device("hidden-1"), device("hidden-2")])).await.response();
         let page = stack.api.get("/devices?limit=1").await.response();

@@ -94,7 +94,7 @@ fn body(route: &Route) -> Option<Value> {
         routes::SET_ISSUANCE_POLICY => json!({ "revision": 0, "rules": [] }),
         routes::CANCEL_TASKS => json!({ "action": "cancel", "list": ["7"] }),
         routes::ENROL => {
-            json!({ "id": DEVICE, "address": "https://10.0.0.7", "credential": "/rootcast/devices/bmc" })
+            json!({ "id": DEVICE, "address": "https://10.0.0.7", "credential": "/rootcast/devices/bmc-1" })
         }
         routes::APPROVE_DEVICE => json!({ "incarnation": "01".repeat(16), "endpointRevision": 1 }),
         routes::EDIT_DEVICE => json!({ "name": "another" }),
