@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::App;
 
-/// One call to AWS, including its retries. The function has 29 s, and a login makes at least eight calls.
+/// One call to AWS, including its retries. The function has 29 s, and a login makes five to eleven calls.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 const ATTEMPT_LIMIT: Duration = Duration::from_secs(2);
 

@@ -77,7 +77,9 @@ fn many_wrong_passwords_at_once_stay_within_the_limit() {
                 verified
             });
             let verified = join_all(all).await.into_iter().filter(|verified| *verified).count();
-            assert_eq!((verified, most.get()), (limit, 300), "{of:?}\n{}", world.cloud.trace());
+            assert_eq!(most.get(), 300);
+            // Those who had waited for a place may come after the first delays, of one and of two seconds.
+            assert!((limit..=limit + 2).contains(&verified), "{of:?}: {verified}\n{}", world.cloud.trace());
         });
     }
 }

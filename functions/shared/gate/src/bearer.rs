@@ -151,7 +151,7 @@ pub(crate) async fn look_up(
         return Ok(None);
     };
     let principal = match (&record.granted, &record.exchanged) {
-        (None, None) if ledger.namesake(&record.principal).await?.is_some() => return Ok(None),
+        (None, None) if ledger.has_namesake(&record).await? => return Ok(None),
         (None, None) => Principal { name: record.principal.clone(), grants: record.grants.clone(), scopes: None },
         (granted, exchanged) => {
             let Ok(name) = record.principal.parse() else { return Ok(None) };

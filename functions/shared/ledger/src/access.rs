@@ -16,7 +16,6 @@ use std::str::FromStr;
 
 use rootcast_core::access::identity::Identity;
 use rootcast_core::access::permission::Grants;
-use rootcast_core::access::principal::PrincipalName;
 use rootcast_core::access::token::LONGEST;
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::de::DeserializeOwned;
@@ -60,6 +59,12 @@ impl TokenRecord {
     pub fn until(&self) -> OffsetDateTime {
         self.expires.min(self.created.saturating_add(LONGEST))
     }
+
+    /// Whether a token of an IAM identity is invalid because the identity belongs to a principal, or was given to one
+    /// after the token was made: then the token stays invalid when that principal is removed.
+    pub fn is_ended_by(&self, bound: &IdentityRecord, holder: Option<&PrincipalRecord>) -> bool {
+        bound.created >= self.created || holder.is_some_and(|holder| holder.epoch == bound.epoch)
+    }
 }
 
 impl Ledger {
@@ -86,14 +91,16 @@ impl Ledger {
         self.access_records("token", TOKEN).await
     }
 
-    /// The principal that `name` is, or to whom the identity `name` belongs. A token without a principal is invalid once
-    /// there is one: it was not made for that principal.
-    pub async fn namesake(&self, name: &str) -> Result<Option<PrincipalName>, LedgerError> {
-        if let Ok(identity) = name.parse::<Identity>() {
-            return self.owner(&identity).await;
+    /// Whether a principal has the name, or the IAM identity, of this token without a principal. It was not made for that
+    /// principal, and is invalid.
+    pub async fn has_namesake(&self, token: &TokenRecord) -> Result<bool, LedgerError> {
+        if let Ok(identity) = token.principal.parse::<Identity>() {
+            let Some(bound) = self.identity(&identity).await? else { return Ok(false) };
+            let holder = self.principal(&bound.principal).await?;
+            return Ok(token.is_ended_by(&bound, holder.as_ref()));
         }
-        let Ok(name) = name.parse::<PrincipalName>() else { return Ok(None) };
-        Ok(self.principal(&name).await?.map(|_| name))
+        let Ok(name) = token.principal.parse() else { return Ok(false) };
+        Ok(self.principal(&name).await?.is_some())
     }
 
     async fn access_record<T: DeserializeOwned>(

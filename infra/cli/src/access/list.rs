@@ -153,9 +153,8 @@ impl All {
             (None, None) => {
                 let identity = token.principal.parse::<Identity>().ok();
                 let owner = identity.as_ref().and_then(|identity| self.identities.get(identity));
-                let owner = owner.and_then(|owner| Some((self.principals.get(&owner.principal)?, owner)));
-                let taken = holder.is_some() || owner.is_some_and(|(record, owner)| record.epoch == owner.epoch);
-                (!taken).then(|| "rootcast login".to_owned())
+                let ended = owner.is_some_and(|owner| token.is_ended_by(owner, self.principals.get(&owner.principal)));
+                (holder.is_none() && !ended).then(|| "rootcast login".to_owned())
             }
         }
     }

@@ -321,6 +321,10 @@ async fn a_logins_token_ends_with_its_owner_or_after_a_day() {
     assert_eq!(ask(token(ARN, None), unbound, 86_399).await.unwrap(), ARN);
     refused(ask(token(ARN, None), unbound, 86_400).await, Kind::Unauthenticated, "a day");
     refused(ask(token(ARN, None), |_| {}, 0).await, Kind::Unauthenticated, "a principal's");
+    let gone = |items: &mut HashMap<String, Item>| drop(items.remove("principal#ops"));
+    refused(ask(token(ARN, None), gone, 0).await, Kind::Unauthenticated, "was a principal's");
+    let later = TokenRecord { created: NOW + Duration::SECOND, ..token(ARN, None) };
+    assert_eq!(ask(later, gone, 0).await.unwrap(), ARN, "made after that");
     // Stored by an earlier version, with any name.
     assert_eq!(ask(token("carl", None), |_| {}, 86_399).await.unwrap(), "carl");
     refused(ask(token("carl", None), |_| {}, 86_400).await, Kind::Unauthenticated, "a day");
