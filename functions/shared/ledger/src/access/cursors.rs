@@ -69,3 +69,66 @@ impl Ledger {
         Ok(Some(CursorKey(bytes)))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+mod tests {
+    use aws_sdk_dynamodb::Client;
+    use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+    use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemOutput};
+    use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
+    use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
+
+    use super::*;
+    use crate::Tables;
+    use crate::item::text;
+
+    fn ledger(rules: &[&Rule]) -> Ledger {
+        let tables = Tables { access: Some("access".to_owned()), ..Tables::default() };
+        Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::Sequential, rules), tables)
+    }
+
+    fn new(byte: u8) -> CursorKey {
+        CursorKey::from_random(Zeroizing::new([byte; CursorKey::LENGTH]))
+    }
+
+    fn stored(key: &'static str) -> Rule {
+        mock!(Client::get_item).then_output(move || GetItemOutput::builder().item("key", text(key)).build())
+    }
+
+    fn none() -> Rule {
+        mock!(Client::get_item).then_output(|| GetItemOutput::builder().build())
+    }
+
+    const SEVENS: &str = "0707070707070707070707070707070707070707070707070707070707070707";
+
+    #[tokio::test]
+    async fn the_first_key_is_stored_and_kept() {
+        let put = mock!(Client::put_item)
+            .match_requests(|put| {
+                put.condition_expression() == Some("attribute_not_exists(id)")
+                    && put.item().unwrap()["key"].as_s().unwrap() == SEVENS
+            })
+            .then_output(|| PutItemOutput::builder().build());
+        let ledger = ledger(&[&none(), &put]);
+        for later in [7, 8] {
+            assert_eq!(ledger.clone().cursor_key(new(later)).await.unwrap().expose(), [7; CursorKey::LENGTH]);
+        }
+    }
+
+    #[tokio::test]
+    async fn another_process_key_is_taken() {
+        let taken = mock!(Client::put_item).then_error(|| {
+            PutItemError::ConditionalCheckFailedException(ConditionalCheckFailedException::builder().build())
+        });
+        let key = ledger(&[&none(), &taken, &stored(SEVENS)]);
+        assert_eq!(key.cursor_key(new(8)).await.unwrap().expose(), [7; CursorKey::LENGTH]);
+    }
+
+    #[tokio::test]
+    async fn a_key_of_another_length_is_corrupt_and_not_shown() {
+        let error = ledger(&[&stored("0707")]).cursor_key(new(8)).await.unwrap_err();
+        assert!(matches!(error, LedgerError::Corrupt { .. }));
+        assert!(!format!("{error:?}{:?}", new(7)).contains('7'));
+    }
+}
