@@ -68,7 +68,7 @@ pub(crate) fn may(caller: &Principal, right: Right, id: &DeviceId) -> Result<(),
 }
 
 pub(crate) fn no_such_device(id: &DeviceId) -> LenovoError {
-    LenovoError::not_found(format!("There is no device {id}."), "GET /devices lists those that there are.")
+    LenovoError::not_found(format!("There is no device {id}."), "GET /devices lists the devices.")
 }
 
 /// What the caller may decide about a device's identity.

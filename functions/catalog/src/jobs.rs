@@ -53,7 +53,7 @@ pub(crate) async fn load_any(ledger: &Ledger, id: JobId) -> Result<JobRecord, Le
 }
 
 pub(crate) fn no_such_job(id: JobId) -> LenovoError {
-    LenovoError::not_found(format!("There is no job {id}."), "GET /jobs lists those that there are.")
+    LenovoError::not_found(format!("There is no job {id}."), "GET /jobs lists the jobs.")
 }
 
 /// Loads a rollover. A deployment is refused.

@@ -99,7 +99,7 @@ fn failure(job: JobId, why: NotDone<JobRefusal>) -> Failure {
             Failure::new(ResultCode::TransactionCollision, over)
         }
         NotDone::Refused(JobRefusal::NoJob) => {
-            let gone = format!("The deployment {job} is no more: deploy the certificate to the device again.");
+            let gone = format!("The deployment {job} no longer exists: deploy the certificate to the device again.");
             Failure::new(ResultCode::IdentifierDoesNotExist, gone)
         }
         NotDone::Refused(why) => {

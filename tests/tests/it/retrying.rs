@@ -47,7 +47,7 @@ async fn only_the_chosen_devices_are_retried() {
         settled(stack, id, 5, 2).await;
         assert_eq!(fleet.visited(), ["z-locked"]);
         fleet.assert_attempts(stack, id, [2, 1, 2, 1]).await;
-        retry_refused(stack, id, json!({ "classes": ["unauthorized"] }), 409, "No device of job").await;
+        retry_refused(stack, id, json!({ "classes": ["unauthorized"] }), 409, "No failed device of job").await;
         stack.assert_counters_equal_task_states(id).await;
         assert_eq!(signing(stack).await, old);
 
@@ -114,7 +114,7 @@ async fn a_deployments_chosen_devices_get_the_certificate_again() {
         assert_eq!(visited(), ["one", "two", "well"]);
 
         retry_refused(stack, job, json!({ "waves": [1] }), 400, "it has no waves").await;
-        retry_refused(stack, job, json!({ "devices": ["well"] }), 409, "No device of job").await;
+        retry_refused(stack, job, json!({ "devices": ["well"] }), 409, "No failed device of job").await;
         for id in ["one", "two"] {
             stack.store_credential(id, USER, PASSWORD).await;
         }
@@ -199,9 +199,9 @@ async fn refused(stack: &Stack, id: JobId) {
     for (body, status, why) in [
         (json!({ "classes": ["asleep"] }), 400, "unknown variant `asleep`"),
         (json!({ "waves": [] }), 400, "waves is empty"),
-        (json!({ "classes": ["timeout"] }), 409, "No device of job"),
-        (json!({ "waves": [9] }), 409, "No device of job"),
-        (json!({ "devices": ["nobody", "nobody"] }), 409, "No device of job"),
+        (json!({ "classes": ["timeout"] }), 409, "No failed device of job"),
+        (json!({ "waves": [9] }), 409, "No failed device of job"),
+        (json!({ "devices": ["nobody", "nobody"] }), 409, "No failed device of job"),
     ] {
         retry_refused(stack, id, body, status, why).await;
     }

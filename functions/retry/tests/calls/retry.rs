@@ -190,7 +190,7 @@ async fn a_refused_device_does_not_block_others() {
                 details: [The deployment 7 cannot be resumed: earlier retries are still being worked on: send this one again in \
                 a moment.] Result Code: [103]\n\
                 Failed to add work for application [bmc-3]. Retry for this application will not occur. Failure details: \
-                [The deployment 8 is no more: deploy the certificate to the device again.] Result Code: [300]";
+                [The deployment 8 no longer exists: deploy the certificate to the device again.] Result Code: [300]";
     assert_eq!(call_with(retry_of(DN), client, &wake).await, refused(text));
     assert_eq!((good.num_calls(), wake.num_calls()), (1, 1));
 }

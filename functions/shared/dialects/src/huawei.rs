@@ -44,5 +44,5 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
 
 /// Also for text that is not a certificate id.
 pub fn no_such_certificate() -> HuaweiError {
-    HuaweiError::not_found("There is no certificate of that id. GET /v3/scm/certificates lists those that there are.")
+    HuaweiError::not_found("There is no certificate of that id. GET /v3/scm/certificates lists the certificates.")
 }

@@ -10,7 +10,7 @@ use thiserror::Error;
 /// Why a device does not get a certificate, and what to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum DeviceRefusal {
-    #[error("There is no such device: GET /devices lists those that there are.")]
+    #[error("There is no such device: GET /devices lists the devices.")]
     NoDevice,
     #[error(
         "The device is not approved: somebody with the permission approve-device approves it first (`rootcast device approve`)."

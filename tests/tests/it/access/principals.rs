@@ -61,7 +61,7 @@ async fn an_administrator_adds_and_removes_a_user() {
 
         let next = "another very long password";
         warden.send(Method::PUT, "/principals/Jane/password", Some(json!({ "password": next }))).await.response();
-        assert_eq!(stack.status_with(&given).await, 401, "what was given for the last one is good no more");
+        assert_eq!(stack.status_with(&given).await, 401, "tokens of the former password are invalid");
         let given = stack.log_in("Jane", next, "certificate").await.json();
         assert_eq!(stack.status_with(&given).await, 200);
         warden.send(Method::PUT, "/principals/john/password", Some(json!({ "password": next }))).await.refused(404);

@@ -251,7 +251,7 @@ pub fn job_ids<'a>(ids: impl Iterator<Item = &'a str>) -> Result<Vec<JobId>, Len
         Ok(ids) if (1..=MOST_JOBS).contains(&ids.len()) => Ok(ids),
         _ => Err(LenovoError::invalid(
             format!("The list names 1 to {MOST_JOBS} jobs by their decimal ids."),
-            "GET /jobs lists those that there are.",
+            "GET /jobs lists the jobs.",
         )),
     }
 }

@@ -1,11 +1,13 @@
 //! TLS server certificates, for devices and other services.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
+
 use rcgen::{
     CertificateParams, CrlDistributionPoint, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose, SanType,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use x509_parser::extensions::NameConstraints;
 
 use super::prepared::{IssueError, Issuer, Prepared};
 use super::{Serial, key_identifier, validity};
@@ -13,6 +15,7 @@ use crate::algorithm::KeyAlgorithm;
 use crate::certificate::{Certificate, parse};
 use crate::crl::is_url;
 use crate::import::constraints;
+use crate::permitted::HostName;
 use crate::subject::{DeviceSubject, InvalidSubject};
 
 /// Everything that determines the bytes of a TLS server certificate, except its key and its issuer. Recorded before the
@@ -36,13 +39,7 @@ pub fn prepare_server_leaf(spec: &LeafSpec, spki_der: &[u8], issuer: &Certificat
     if spec.not_before < issuer.not_before() || spec.not_after > issuer.not_after() {
         return Err(IssueError::OutlivesIssuer);
     }
-    // Clients would refuse the certificate.
-    let subject = &spec.subject;
-    let permits =
-        |names: &NameConstraints<'_>| constraints::permits(names, subject.dns_names(), subject.ip_addresses());
-    if let Some(names) = parse(issuer.der())?.name_constraints().map_err(|_| IssueError::NotAnAuthority)? {
-        permits(names.value).map_err(IssueError::Constraints)?;
-    }
+    let common_name = constrained(&spec.subject, issuer)?;
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -59,7 +56,7 @@ pub fn prepare_server_leaf(spec: &LeafSpec, spki_der: &[u8], issuer: &Certificat
     }
     params.key_identifier_method = KeyIdMethod::PreSpecified(key_identifier(spki_der)?);
     params.use_authority_key_identifier_extension = true;
-    params.distinguished_name = spec.subject.attributes().with_common_name(spec.subject.common_name());
+    params.distinguished_name = spec.subject.attributes().with_common_name(&common_name);
     params.subject_alt_names = alternative_names(&spec.subject)?;
     if let Some(url) = &spec.crl {
         if !is_url(url) {
@@ -70,6 +67,26 @@ pub fn prepare_server_leaf(spec: &LeafSpec, spki_der: &[u8], issuer: &Certificat
     params.serial_number = Some(spec.serial.0.to_vec().into());
     (params.not_before, params.not_after) = validity(spec.not_before, spec.not_after)?;
     Prepared::certificate(params, spki_der, Issuer::of(issuer)?)
+}
+
+/// Refuses names that the issuer does not certify, since clients would. Returns the common name to be written.
+fn constrained<'a>(subject: &'a DeviceSubject, issuer: &Certificate) -> Result<Cow<'a, str>, IssueError> {
+    let common_name = subject.common_name();
+    let parsed = parse(issuer.der())?;
+    let Some(limits) = parsed.name_constraints().map_err(|_| IssueError::NotAnAuthority)? else {
+        return Ok(common_name.into());
+    };
+    let permits = |names: &[String], addresses: &[IpAddr]| {
+        constraints::permits(limits.value, names, addresses).map_err(IssueError::Constraints)
+    };
+    permits(subject.dns_names(), subject.ip_addresses())?;
+    // If no DNS name is beside it, OpenSSL takes a common name for one, even an IPv4 address unless it is in brackets.
+    match HostName::in_text(common_name).filter(|_| subject.dns_names().is_empty()) {
+        Some(HostName::Address(IpAddr::V4(address))) => return Ok(format!("[{address}]").into()),
+        Some(HostName::Name { .. }) => permits(&[common_name.to_owned()], &[])?,
+        Some(HostName::Address(_)) | None => {}
+    }
+    Ok(common_name.into())
 }
 
 fn alternative_names(subject: &DeviceSubject) -> Result<Vec<SanType>, IssueError> {

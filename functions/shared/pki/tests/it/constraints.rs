@@ -75,6 +75,17 @@ fn a_root_certifies_its_permitted_names_only() {
         }
     }
     assert!(!openssl::text(&free).contains("Name Constraints"));
+
+    // A common name alone counts as a DNS name for OpenSSL.
+    let root = root(key, 6, "lab.example,10.0.0.0/8");
+    for (common, is_permitted) in [("a.lab.example", true), ("Rack 7", true), ("pay.example", false)] {
+        let subject = DeviceSubject::new(common, [], vec![[10, 1, 2, 3].into()]).unwrap();
+        let prepared = prepare_server_leaf(&LeafSpec { subject, ..of_host("10.1.2.3") }, &device.spki_der, &root);
+        assert_eq!(prepared.is_ok(), is_permitted, "{common}");
+        if let Ok(prepared) = prepared {
+            openssl::verify(&[&root], &key.complete(prepared), &[], TODAY).unwrap();
+        }
+    }
 }
 
 #[test]
