@@ -208,9 +208,12 @@ pub(crate) async fn approve(
     Body(request): Body<ApprovalRequest>,
 ) -> Result<Envelope<Device>, LenovoError> {
     let parts = app.parts().await?;
+    let refused = |why: String| LenovoError::invalid(why, "Correct the device's record, and approve it then.");
     for _ in 0..ATTEMPTS {
         let before = load(&parts.ledger, &caller, Right::Read, &id).await?;
         let pins = request.approves(&before)?;
+        let policy = parts.ledger.issuance_policy().await?.policy;
+        issuance_policy::permits(&policy, &before).map_err(refused)?;
         match parts.ledger.approve_device(&before, pins, editor(&caller), (parts.clock)()).await {
             Err(LedgerError::Conflict) => {}
             written => {
