@@ -24,15 +24,18 @@ use super::*;
 
 /// Every token is an administrator's; otherwise the tables are empty.
 fn app() -> Router {
-    let is_token =
-        |request: &aws_sdk_dynamodb::operation::get_item::GetItemInput| request.table_name() == Some("access");
+    let is_token = |request: &aws_sdk_dynamodb::operation::get_item::GetItemInput| {
+        let id = request.key().and_then(|key| key.get("id")?.as_s().ok());
+        request.table_name() == Some("access") && id.is_some_and(|id| id.starts_with("token#"))
+    };
     let known = mock!(Client::get_item).match_requests(is_token).then_output(|| {
-        let far = AttributeValue::N("99999999999".to_owned());
+        let (far, lately) = ("99999999999", OffsetDateTime::now_utc().unix_timestamp().to_string());
+        let far = AttributeValue::N(far.to_owned());
         let record = GetItemOutput::builder()
             .item("principal", AttributeValue::S("ops".to_owned()))
             .item("grants", serde_dynamo::to_attribute_value(Grants::from(Role::Administrator)).unwrap())
             .item("expires", far)
-            .item("created", AttributeValue::N("0".to_owned()));
+            .item("created", AttributeValue::N(lately));
         record.build()
     });
     let empty = mock!(Client::get_item).then_output(|| GetItemOutput::builder().build());

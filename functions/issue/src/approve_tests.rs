@@ -66,7 +66,7 @@ fn a_foreign_subject_in_the_record_is_not_signed() {
     let client = DeviceRecord { subject: Some(named("bmc-1.example").with_client_auth()), ..foreign };
     assert_eq!(of(&client, &IssuancePolicy::default(), &root, YEAR).unwrap_err().class, ErrorClass::NotPermitted);
     let pending = DeviceRecord { pins: Vec::new(), ..device("https://bmc-1.example") };
-    assert_eq!(of(&pending, &IssuancePolicy::default(), &root, YEAR).unwrap_err().class, ErrorClass::NotPermitted);
+    assert_eq!(of(&pending, &IssuancePolicy::default(), &root, YEAR).unwrap_err().class, ErrorClass::Unapproved);
 }
 
 #[test]

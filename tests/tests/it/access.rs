@@ -46,19 +46,21 @@ impl Stack {
     }
 
     /// Counts failed attempts until the next one is locked for more than six seconds; returns that time in seconds.
-    async fn fail(&self, of: Counted<'_>) -> i64 {
-        let begun = OffsetDateTime::now_utc();
-        let mut now = begun;
+    pub async fn fail(&self, of: Counted<'_>) -> i64 {
+        let mut now = OffsetDateTime::now_utc();
         loop {
             let id = uuid::Uuid::new_v4().to_string();
             match self.ledger.reserve_attempt(of, &id, now, tokio::time::Instant::now()).await {
                 Ok(reservation) => {
                     self.ledger.settle_attempt(reservation, Attempted::Wrong, now).await.unwrap();
                 }
-                Err(NotCounted::Locked(Locked(pause))) if now + pause - begun > Duration::from_secs(6) => {
-                    return (now + pause - begun).whole_seconds() + 1;
+                Err(NotCounted::Locked(Locked(pause))) => {
+                    let left = now + pause - OffsetDateTime::now_utc();
+                    if left > Duration::from_secs(6) {
+                        return left.whole_seconds() + 1;
+                    }
+                    now += pause;
                 }
-                Err(NotCounted::Locked(Locked(pause))) => now += pause,
                 Err(NotCounted::Ledger(error)) => panic!("{error}"),
             }
         }

@@ -80,9 +80,8 @@ fn made(event: ApiGatewayV2httpRequest) -> Result<Request, Refusal> {
         ));
     }
     if let Some(cookies) = event.cookies {
-        let cookies = HeaderValue::from_str(&cookies.join("; ")).map_err(|_| {
-            Refusal::invalid("The cookies have a character that none may have.", "Send cookies of printable ASCII.")
-        })?;
+        let cookies = HeaderValue::from_bytes(cookies.join("; ").as_bytes())
+            .map_err(|_| Refusal::invalid("The cookies have a control character.", "Send cookies without one."))?;
         headers.insert(COOKIE, cookies);
     }
     let body = match event.body {

@@ -83,11 +83,15 @@ async fn principal(ledger: &Ledger, name: &PrincipalName) -> Result<bool> {
     Ok(any)
 }
 
-/// Removes the tokens of `rootcast login` that have one of these names. Returns whether there was one.
+/// Removes the tokens of `rootcast login` that have one of these names, and every token for which one of these
+/// identities was exchanged: it must stay invalid when the identity is given to the same user again. Returns whether
+/// there was one.
 async fn logins(ledger: &Ledger, names: &[String]) -> Result<bool> {
     let mut any = false;
     for (token, record) in ledger.tokens().await? {
-        if record.granted.is_none() && names.contains(&record.principal) {
+        let exchanged = record.exchanged.as_ref().and_then(|exchanged| exchanged.identity.as_ref());
+        let is_of = |name: &String| *name == record.principal || exchanged.is_some_and(|it| it.to_string() == *name);
+        if record.granted.is_none() && names.iter().any(is_of) {
             ledger.remove_token(&token).await?;
             any |= record.until() > OffsetDateTime::now_utc();
         }

@@ -1,6 +1,7 @@
 //! Guessing passwords, and keeping a user out by guessing.
 
 use futures::future::join_all;
+use rootcast_core::access::lockout::Counted;
 use rootcast_core::access::permission::Role;
 use serde_json::{Value, json};
 
@@ -56,10 +57,13 @@ async fn eleven_wrong_passwords_from_one_address_keep_nobody_else_out() {
     Stack::run(0, async |stack| {
         let password = stack.principal_who_may("ops", Role::Administrator).await;
         let mut told = Vec::new();
-        for _ in 0..11 {
+        for _ in 0..10 {
             told.push(stack.session_from(STRANGER, "ops", WRONG).await);
         }
-        assert_eq!((&told[..10], told[10]), (&[401; 10][..], 429));
+        assert_eq!(told, [401; 10]);
+        // The first delay is of a second: make it long enough for a slow machine.
+        stack.fail(Counted::Pair { name: "ops", source: STRANGER }).await;
+        assert_eq!(stack.session_from(STRANGER, "ops", WRONG).await, 429);
         assert_eq!(stack.session_from(STRANGER, "ops", &password).await, 429, "not even the right one is checked");
         assert_eq!(stack.basic_from(STRANGER, "ops", &password).await, 429, "all ways to log in share the count");
 
@@ -86,10 +90,10 @@ async fn what_a_locked_name_refuses_counts_against_no_colleague() {
 async fn a_burst_of_right_passwords_is_no_attack() {
     Stack::run(0, async |stack| {
         let password = stack.principal_who_may("ops", Role::Administrator).await;
-        let logins = join_all((0..32).map(|_| stack.session_from(STRANGER, "ops", &password)));
-        let requests = join_all((0..32).map(|_| stack.basic_from(STRANGER, "ops", &password)));
+        let logins = join_all((0..12).map(|_| stack.session_from(STRANGER, "ops", &password)));
+        let requests = join_all((0..12).map(|_| stack.basic_from(STRANGER, "ops", &password)));
         let (logins, requests) = tokio::join!(logins, requests);
-        assert_eq!((logins, requests), (vec![200; 32], vec![200; 32]));
+        assert_eq!((logins, requests), (vec![200; 12], vec![200; 12]));
     })
     .await;
 }
@@ -100,8 +104,8 @@ async fn a_burst_of_wrong_passwords_is_not_verified() {
         stack.principal("ops").await;
         let told = join_all((0..40).map(|_| stack.session_from(STRANGER, "ops", WRONG))).await;
         let verified = told.iter().filter(|status| **status == 401).count();
-        // Ten are free. On a busy machine, the first delays of one, two and four seconds may pass.
-        assert!((10..=13).contains(&verified) && told.iter().all(|status| [401, 429].contains(status)), "{told:?}");
+        // Ten are free. On a busy machine, the first delays may pass: six of them take a minute.
+        assert!((10..=16).contains(&verified) && told.iter().all(|status| [401, 429].contains(status)), "{told:?}");
         // Stable fields, for a metric or a search.
         let log = stack.log("LoginFunction").await;
         for part in ["LoginFailures", "LoginLocks", "login lock begins", "login locked", "locked.by", "locked.seconds"]

@@ -54,6 +54,11 @@ async fn a_login_token_ends_with_its_owner() {
         assert_eq!(stack.status_of(tokens[1]).await, 401);
         let of_jane = login("").await.done();
         assert_eq!((&of_jane["principal"], stack.status_of(&of_jane["token"]).await), (&json!("jane"), 200));
+        // A revoked identity that is given back does not bring its tokens back.
+        stack.cli(&format!("access revoke --iam {ARN}"), "").await.done();
+        stack.cli(&format!("access add jane --iam {ARN}"), "").await.done();
+        assert_eq!(stack.status_of(&of_jane["token"]).await, 401);
+        let of_jane = login("").await.done();
         for name in ["ops", "jane"] {
             stack.cli(&format!("access revoke {name}"), "").await.done();
         }

@@ -122,14 +122,14 @@ fn a_rule_limits_usages_attributes_and_life() {
 #[test]
 fn the_most_specific_rule_decides_alone() {
     let policy = policy(json!([
-        { "prefix": r"\ved\policy\devices\rack-1", "dnsSuffixes": ["one.example"], "addressHost": false },
+        { "prefix": r"\ved\policy\devices\Rack-1", "dnsSuffixes": ["one.example"], "addressHost": false },
         { "prefix": r"\VED\Policy", "dnsSuffixes": ["all.example"] },
         { "prefix": r"\VED\Policy\Devices\Rack", "dnsSuffixes": ["other.example"] },
     ]))
     .unwrap();
     assert_eq!(checked(&policy, "10.0.0.7", server_named("a.one.example")), Ok(None));
     let error = checked(&policy, "10.0.0.7", server_named("a.all.example")).unwrap_err();
-    assert!(error.to_string().contains(r"rule for \ved\policy\devices\rack-1"), "{error}");
+    assert!(error.to_string().contains(r"rule for \ved\policy\devices\Rack-1"), "{error}");
     assert!(checked(&policy, "10.0.0.7", server_at("10.0.0.7")).is_err(), "its address's host");
     let subject: DeviceSubject = serde_json::from_value(server_named("a.all.example")).unwrap();
     let elsewhere = Wanted { dn: r"\VED\Policy\Devices\Rack-2\certificate", host: None, subject: &subject };

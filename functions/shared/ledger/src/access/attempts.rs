@@ -218,7 +218,7 @@ async fn sent(update: UpdateItemFluentBuilder) -> Result<(), LedgerError> {
 const FIELDS: &str = "forgotten = :forgotten, counted = :counted, known_until = :known_until, \
                       clears_from = :clears_from, expires = :expires";
 /// These change with every result that is recorded.
-const AS_READ: &str = "forgotten = :forgotten_read AND known_until = :known_read";
+const AS_READ: &str = "forgotten = :forgotten_read AND known_until = :known_read AND clears_from = :clears_read";
 
 fn fields(update: UpdateItemFluentBuilder, attempts: &Attempts) -> UpdateItemFluentBuilder {
     let Attempts { forgotten, counted, known_until, clears_from, .. } = attempts;
@@ -234,6 +234,7 @@ fn as_read(update: UpdateItemFluentBuilder, read: &Attempts) -> UpdateItemFluent
     update
         .expression_attribute_values(":forgotten_read", number(read.forgotten))
         .expression_attribute_values(":known_read", number(read.known_until))
+        .expression_attribute_values(":clears_read", number(read.clears_from))
 }
 
 /// Doubles with each look, and differs by attempt, so that those who wait do not all look at once.
