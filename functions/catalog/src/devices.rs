@@ -175,10 +175,10 @@ pub(crate) async fn edit(
             written => {
                 let device = written?;
                 info!(caller = caller.name, device.id = %id, device.approved = device.approved_version().is_some(), "device edited");
-                let waits = device.unapproved.is_some().then(|| {
+                let waits = device.approved_version().is_none().then(|| {
                     Message::done(
-                        format!("Device {id} is pending: its identity was changed."),
-                        "Jobs pass over it, and nothing is sent to it, until somebody with the permission approve-device approves it.",
+                        format!("Device {id} is pending."),
+                        "Jobs pass over it, and nothing is sent to it, until somebody with the permission approve-device approves it: POST /devices/{id}/approval.",
                     )
                 });
                 let answer = Envelope::success(shown(device));

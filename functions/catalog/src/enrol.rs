@@ -218,14 +218,14 @@ async fn store(parts: &Parts, parsed: Vec<Result<RequestedDevice, Outcome>>) -> 
 }
 
 impl RequestedDevice {
-    /// The device is approved with its pins if the caller may approve devices.
+    /// The device is approved with its pins if the caller may approve devices. Otherwise an approver has to look at it.
     fn may_be_created_by(mut self, caller: &Principal, now: OffsetDateTime) -> Result<Self, Outcome> {
         let id = &self.record.id;
         caller.require(Right::Create, &application_dn(id)).map_err(|denied| {
             let why = Refusal::from(denied);
             Outcome { kind: why.kind(), ..Outcome::refused(id.as_str(), why.text()) }
         })?;
-        if !self.record.pins.is_empty() && caller.may(Operation::ApproveDevice).is_err() {
+        if caller.may(Operation::ApproveDevice).is_err() {
             self.record.unapproved = Some(Unapproved { by: caller.name.clone(), at: now, formerly: None });
         }
         Ok(self)

@@ -32,7 +32,7 @@ impl Limits<'_> {
         let Self { device, requested_at, policy } = *self;
         let refused = |why: String| Failure::new(ErrorClass::NotPermitted, why).at(Stage::ApproveRequest);
         if device.approved_version().is_none() {
-            let message = "The device's identity was changed and is not approved: nothing is signed for it.";
+            let message = "The device's identity is not approved: nothing is signed for it.";
             return Err(Failure::new(ErrorClass::Unapproved, message).at(Stage::ApproveRequest));
         }
         let dn = CertificateDn::of_device(&device.id).to_string();
@@ -67,7 +67,7 @@ pub(crate) fn is_usable(reserved: &Reserved, signing: u32, now: OffsetDateTime) 
 }
 
 /// The subject from the device's record, never from its CSR.
-fn subject(device: &DeviceRecord) -> Result<DeviceSubject, Failure> {
+pub(crate) fn subject(device: &DeviceRecord) -> Result<DeviceSubject, Failure> {
     if let Some(subject) = &device.subject {
         return Ok(subject.clone());
     }

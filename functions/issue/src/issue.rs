@@ -61,7 +61,9 @@ impl App {
         let reserved = binding.issuance.as_ref().and_then(|issuance| issuance.reserved.clone());
         // Device and policy may have changed since the reservation.
         let is_usable = |reserved: &Reserved| {
-            approve::is_usable(reserved, root.generation, now) && limits.check(&reserved.spec).is_ok()
+            approve::is_usable(reserved, root.generation, now)
+                && approve::subject(&device).is_ok_and(|subject| subject == reserved.spec.subject)
+                && limits.check(&reserved.spec).is_ok()
         };
         let spec = match reserved.filter(is_usable) {
             Some(reserved) => reserved.spec,
@@ -157,10 +159,12 @@ impl App {
 /// Parses the recorded CSR; returns it with the address of the device that made it. The worker has checked it before,
 /// but the record is decisive.
 fn request(issuance: Option<&Issuance>) -> Result<(SigningRequest, DeviceAddress), Failure> {
+    let old = "It is not known at which address the device made its request: it has to make another one.";
     let unfit = |why: String| Failure::new(ErrorClass::Rejected, why).at(Stage::CreateCsr);
     let issuance = issuance.ok_or_else(|| unfit("The device has made no request.".to_owned()))?;
+    let address = issuance.address.clone().ok_or_else(|| unfit(old.to_owned()))?;
     SigningRequest::parse(&issuance.request)
-        .map(|request| (request, issuance.address.clone()))
+        .map(|request| (request, address))
         .map_err(|error| unfit(format!("The device's request is refused: {error}.")))
 }
 

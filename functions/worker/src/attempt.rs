@@ -199,7 +199,7 @@ impl App {
         attempt.device = Some(device);
         match opening {
             Opening::Visit if !approved => {
-                let message = "The device's identity was changed and is not approved: nothing was sent to it.";
+                let message = "The device's identity is not approved: nothing was sent to it.";
                 let failure = Failure::new(ErrorClass::Unapproved, message);
                 let failure = match attempt.goal.stage() {
                     Some(stage) => failure.at(stage),

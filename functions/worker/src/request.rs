@@ -45,9 +45,7 @@ impl App {
         let Ok(lifecycle) = read.lifecycle.advance(task.attempt, Stage::PostCsr, REQUESTED, now) else {
             return Visit::Ended(AfterVisit::Done);
         };
-        let Some(address) = attempt.device.as_ref().map(|device| device.address.clone()) else {
-            return Visit::Ended(AfterVisit::Soon);
-        };
+        let address = attempt.device.as_ref().map(|device| device.address.clone());
         let issuance = Some(Issuance { request, address, reserved: None });
         match self.ledger.save_use(&UseRecord { issuance, ..read.with(lifecycle, now) }).await {
             Ok(()) => {

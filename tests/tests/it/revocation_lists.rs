@@ -115,7 +115,7 @@ async fn asked(stack: &Stack, request: String) -> Task {
     stack.ledger.deploy(&Deployment { sent: true, ..deployment }, &uses, Some(&place), &by()).await.unwrap();
     let binding = stack.ledger.uses_by(certificate, [&device]).await.unwrap().remove(0);
     let lifecycle = binding.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", now).unwrap();
-    let issuance = Some(Issuance { request, address, reserved: None });
+    let issuance = Some(Issuance { request, address: Some(address), reserved: None });
     stack.ledger.save_use(&UseRecord { issuance, ..binding.with(lifecycle, now) }).await.unwrap();
     Task::new(job, Pass::Install, device, 1)
 }

@@ -74,7 +74,7 @@ impl fmt::Display for Incarnation {
 #[serde(rename_all = "camelCase")]
 pub struct DeviceVersion {
     pub incarnation: Incarnation,
-    /// Incremented when a person changes the address, pins, profile, slot or credential. A worker that replaces the
+    /// Incremented when a person changes the address, pins, profile, slot, credential or subject. A worker that replaces the
     /// device's certificate does not increment it: the connection with the old pin vouches for the new certificate.
     pub endpoint_revision: u64,
 }

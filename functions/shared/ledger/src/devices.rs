@@ -174,9 +174,10 @@ impl Ledger {
         editor: Editor<'_>,
         now: OffsetDateTime,
     ) -> Result<DeviceRecord, LedgerError> {
-        // The device that failed to join was another one; a job's tries end with its task.
+        // The device that failed to join was another one, or was not approved; a job's tries end with its task.
+        let (was, is) = (before.approved_version(), edited.approved_version());
         let moved = before.endpoint_revision != edited.endpoint_revision;
-        let forgets = moved && before.tries.as_ref().is_some_and(|tries| tries.task.pass == Pass::Join);
+        let forgets = (moved || was != is) && before.tries.as_ref().is_some_and(|tries| tries.task.pass == Pass::Join);
         let mut writes = vec![self.edited(before.revision, &edited, forgets)?];
         let change = FleetChange::between(Some(before), Some(&edited), &edited.id);
         if change.before != change.after {

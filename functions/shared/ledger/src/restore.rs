@@ -32,7 +32,8 @@ impl Goals {
     fn of(device: &Item) -> Self {
         let goal = device.get("goal").and_then(|goal| goal.as_n().ok()?.parse().ok());
         let pins = device.get("pins").and_then(|pins| pins.as_l().ok());
-        Self { devices: 1, highest: goal.unwrap_or(0), approved: pins.is_some_and(|pins| !pins.is_empty()) }
+        let approved = pins.is_some_and(|pins| !pins.is_empty()) && !device.contains_key("unapproved");
+        Self { devices: 1, highest: goal.unwrap_or(0), approved }
     }
 }
 
@@ -43,7 +44,7 @@ impl Ledger {
         let (parts, pages) = if all { (PARTS, usize::MAX) } else { (1, 1) };
         let goals = stream::iter(0..parts).map(|part| async move {
             let scan = self.client.scan().table_name(self.devices()?).segment(part.into()).total_segments(parts.into());
-            let scan = scan.select(Select::SpecificAttributes).projection_expression("id, goal, pins");
+            let scan = scan.select(Select::SpecificAttributes).projection_expression("id, goal, pins, unapproved");
             let (mut found, mut read) = (scan.consistent_read(true).into_paginator().send(), 0);
             let mut goals = Goals::default();
             while read < pages

@@ -49,8 +49,10 @@ pub struct UseRecord {
 pub struct Issuance {
     /// From the device: PKCS #10 in PEM.
     pub request: String,
-    /// The device's address when it made the request. Its key is only certified for the device at that address.
-    pub address: DeviceAddress,
+    /// The device's address when it made the request. Its key is only certified for the device at that address. `None`
+    /// in records from before this rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<DeviceAddress>,
     /// Recorded before the signature, so that a retry signs the same bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved: Option<Reserved>,

@@ -93,7 +93,7 @@ impl<'a> Requester<'a> {
         let lifecycle =
             binding.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", by.now).unwrap();
         let address = regenerator.ledger.device(&device()).await.unwrap().unwrap().address;
-        let issuance = Some(Issuance { request: request.to_owned(), address, reserved: None });
+        let issuance = Some(Issuance { request: request.to_owned(), address: Some(address), reserved: None });
         regenerator.ledger.save_use(&UseRecord { issuance, ..binding.with(lifecycle, by.now) }).await.unwrap();
         requester
     }

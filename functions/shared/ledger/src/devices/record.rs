@@ -34,7 +34,7 @@ pub struct DeviceRecord {
     /// Empty until the certificate that the device shows is known.
     #[serde(default)]
     pub pins: Vec<Pin>,
-    /// Absent if the identity is approved, or was never edited since it was enrolled without pins.
+    /// Absent if the identity is approved, or was set by somebody who may approve it, but without pins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unapproved: Option<Unapproved>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
