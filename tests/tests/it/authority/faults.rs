@@ -310,7 +310,7 @@ async fn a_failed_clean_up_is_done_by_the_next_caller() {
 /// A process died right after CreateKey. The index first shows nothing, then fails this number of times, and then
 /// shows the key.
 async fn index_that_lags(regenerator: &Regenerator, failures: usize) -> aws_sdk_resourcegroupstagging::Client {
-    let wire = Wire::cut_at(Cut::Answer(8));
+    let wire = Wire::cut_at(Cut::Answer(9));
     let died = regenerator.put(&wire, seconds_ago::<65>).await;
     assert!(died.status.is_server_error(), "{died:?}");
     assert_eq!(wire.sent().last().map(String::as_str), Some("CreateKey"));

@@ -148,7 +148,7 @@ async fn a_new_key_lost_before_signing_is_replaced() {
     Stack::run(0, async |stack| {
         let regenerator = Regenerator::open(&stack.local, "lost-first").await;
         // The process dies after the key is created and recorded, before its public key is read.
-        let cut = super::wire::Cut::Answer(9);
+        let cut = super::wire::Cut::Answer(10);
         assert!(regenerator.put(&Wire::cut_at(cut), seconds_ago::<65>).await.status.is_server_error());
         disable(&regenerator, 1).await;
         let lost = root(&regenerator, 1).await;
