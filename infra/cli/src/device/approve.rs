@@ -132,7 +132,8 @@ async fn approve_one(api: &Api, id: &DeviceId, judge: &Judge, pin_key: bool) -> 
     // A fingerprint says nothing of what was changed besides: a person has to look at it.
     let is_changed = device.unapproved.as_ref().is_some_and(|unapproved| unapproved.formerly.is_some());
     if is_changed && !matches!(judge, Judge::Person(_)) {
-        let message = format!("{}Look at it, and approve it at a terminal, without --yes and --fingerprint.", changes(&device));
+        let message =
+            format!("{}Look at it, and approve it at a terminal, without --yes and --fingerprint.", changes(&device));
         return Ok(Approval::Failed { message });
     }
     let pin = match judge {
