@@ -61,7 +61,8 @@ async fn a_forged_header_gets_400_from_every_function() {
             for scheme in ["ht tp", "https://elsewhere.example/jobs?", ""] {
                 let answer = stack.api.send_with(&[("x-forwarded-proto", scheme)], method.clone(), path, None).await;
                 assert_eq!(answer.status, 400, "{path} {scheme}");
-                assert!(answer.json()[attribute].to_string().contains("X-Forwarded-Proto"), "{path} {scheme}");
+                let told: Value = serde_json::from_str(&answer.text).unwrap();
+                assert!(told[attribute].to_string().contains("X-Forwarded-Proto"), "{path} {scheme}");
             }
         }
         let bearer = format!("Bearer {}", stack.api.token);
@@ -133,7 +134,8 @@ async fn a_cursor_is_for_its_list_and_caller_alone() {
             assert_eq!(refused.refused(400)["text"], "The cursor is not one of this list.");
         }
         let huawei = stack.api.get(&format!("/v3/scm/certificates?cursor={cursor}")).await;
-        assert_eq!((huawei.status.as_u16(), &huawei.json()["error_code"]), (400, &json!("SCM.0400")));
+        let told: Value = serde_json::from_str(&huawei.text).unwrap();
+        assert_eq!((huawei.status.as_u16(), &told["error_code"]), (400, &json!("SCM.0400")));
     })
     .await;
 }

@@ -119,11 +119,12 @@ impl State {
                 Ok(json!({}))
             }
             "GetParameters" => {
-                let name = &body["Names"][0];
+                let names = body["Names"].as_array().unwrap();
                 if self.parameter.is_empty() {
-                    return Ok(json!({ "Parameters": [], "InvalidParameters": [name] }));
+                    return Ok(json!({ "Parameters": [], "InvalidParameters": names }));
                 }
-                Ok(json!({ "Parameters": [{ "Name": name, "Value": self.parameter }] }))
+                let found = names.iter().map(|name| json!({ "Name": name, "Value": self.parameter }));
+                Ok(json!({ "Parameters": found.collect::<Vec<_>>() }))
             }
             "SendMessage" => {
                 let text = body["MessageBody"].as_str().unwrap();

@@ -13,7 +13,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn devices_of_a_batch_share_one_read_of_their_credential() {
+async fn the_credentials_of_a_batch_are_read_at_once() {
     let world = World::new().await;
     world.enrol("bmc-2");
     world.fake.hold(&world.root);

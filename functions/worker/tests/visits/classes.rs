@@ -2,6 +2,7 @@
 
 use rootcast_core::device::Pin;
 use rootcast_core::job::task::ErrorClass;
+use rootcast_ledger::Unapproved;
 use rootcast_pki::fingerprint::Fingerprint;
 
 use crate::World;
@@ -20,9 +21,25 @@ fn move_to(world: &World, address: &str) {
     world.aws.set_device(&device);
 }
 
+/// The device names another parameter, which does not say for which addresses it is.
+fn named(world: &World, credential: &str) {
+    let mut device = world.device();
+    device.credential = credential.to_owned();
+    world.aws.set_device(&device);
+}
+
+/// Somebody has changed the device, and nobody has approved it.
+fn unapproved(world: &World) {
+    let mut device = world.device();
+    device.unapproved = Some(Unapproved { by: "eve".to_owned(), at: crate::now(), formerly: None });
+    world.aws.set_device(&device);
+}
+
 #[tokio::test]
 async fn permanent_failures_fail_the_task_at_once() {
-    let cases: [Case; 5] = [
+    let cases: [Case; 7] = [
+        (|world| named(world, "/rootcast/devices/bmc-2"), ErrorClass::Credential, 0),
+        (|world| unapproved(world), ErrorClass::Unapproved, 0),
         (|world| world.password("tr0ub4dor-and-3"), ErrorClass::Unauthorized, 1),
         (|world| world.aws.state().parameter.clear(), ErrorClass::Credential, 0),
         (|world| move_to(world, "https://192.0.2.1"), ErrorClass::AddressRefused, 0),

@@ -115,14 +115,15 @@ impl World {
 
     /// Enrols the fake device under this id.
     fn enrol(&self, id: &str) {
-        let (id, address) = (id.parse().unwrap(), self.fake.address.clone());
+        let (id, address, credential) =
+            (id.parse().unwrap(), self.fake.address.clone(), format!("/rootcast/devices/{id}"));
         let mut device = DeviceRecord::new(
             id,
             rootcast_core::device::Incarnation::from_random([1; 16]),
             address,
             Driver::Redfish,
             Profile::Openbmc,
-            "/rootcast/bmc-1".to_owned(),
+            credential,
         );
         device.pins = vec![self.fake.pin];
         self.aws.set_device(&device);

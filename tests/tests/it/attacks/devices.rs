@@ -54,7 +54,7 @@ async fn an_operator_obtains_no_other_devices_credential() {
 
         // Neither a new root nor a certificate of its own makes a worker visit an unapproved device.
         assert_eq!(operator.send(Method::PUT, "/signingCertificate", None).await.status, 403);
-        operator.post("/devices/victim/certificate", json!({})).await.refused(409);
+        operator.post("/devices/victim/certificate", json!({})).await.refused(400);
         let job = stack.api.put("/signingCertificate").await.response();
         assert_eq!(job["jobPath"], "", "no device is approved: {job}");
         assert!(thief.requests().is_empty());

@@ -39,7 +39,7 @@ async fn a_foreign_name_is_refused_at_the_edit() {
         let mut row = fake_enrolment("other", &fake);
         row["subject"] = foreign();
         let said = operator.post("/devices", row).await.refused(400);
-        assert!(said["text"].as_str().unwrap().contains("pay.example"), "{said}");
+        assert!(said["text"].as_str().unwrap().contains("the use as a client's certificate"), "{said}");
         operator.get("/devices/other").await.refused(404);
         let own = json!({ "rules": [{ "prefix": r"\VED\Policy", "dnsSuffixes": ["example"] }], "revision": 0 });
         operator.send(Method::PUT, "/issuancePolicy", Some(own)).await.refused(403);
