@@ -3,10 +3,11 @@
 use std::{
     net::{Ipv4Addr, TcpListener},
     path::Path,
+    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use serde::Deserialize;
@@ -137,9 +138,17 @@ impl Cloud {
     }
 }
 
-/// Different ports on loopback that are free now.
+/// Below the ports that outgoing connections get (from 32768 on, on Linux): between this look and the start of a server,
+/// nobody takes one of these.
+const FIRST_PORT: u16 = 10_000;
+const PORTS: u16 = 22_000;
+
+/// Different ports on loopback that are free now, and not given to another server of this process.
 pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
-    let bound = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback");
-    let listeners = std::iter::repeat_with(bound).take(count).collect::<Result<Vec<_>>>()?;
-    listeners.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let start = u16::try_from(std::process::id() % u32::from(PORTS))?;
+    let next = || FIRST_PORT + start.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % PORTS;
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let ports: Vec<u16> = std::iter::repeat_with(next).take(PORTS.into()).filter(is_free).take(count).collect();
+    if ports.len() < count { Err(anyhow!("no free port on loopback")) } else { Ok(ports) }
 }
