@@ -11,6 +11,7 @@
 //! Each file is one group of routes. Paths match in any letter case; ids are case-sensitive.
 
 mod app;
+mod approval;
 mod audit;
 mod bundle;
 mod crl;
@@ -82,7 +83,7 @@ fn xclarity(app: App) -> Router {
         .on(routes::ENROL, enrol::enrol)
         .on(routes::DEVICE, devices::show)
         .on(routes::EDIT_DEVICE, devices::edit)
-        .on(routes::APPROVE_DEVICE, devices::approve)
+        .on(routes::APPROVE_DEVICE, approval::approve)
         .on(routes::DELETE_DEVICE, devices::delete)
         .on(routes::OWN_CERTIFICATE, own::show)
         .on(routes::RENEW_OWN, own::renew)
