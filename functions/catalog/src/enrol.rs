@@ -11,10 +11,11 @@ use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, ResultKind};
+use rootcast_dialects::native::{Enrolled, Enrolment};
 use rootcast_gate::{BULK_BODY_LIMIT, Kind, Principal, Refusal, media_type, parse_json, read};
 use rootcast_ledger::{DeviceRecord, Unapproved};
 use rootcast_pki::subject::DeviceSubject;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tracing::info;
@@ -46,7 +47,7 @@ pub(crate) async fn enrol(
         .map(|row| parse(row?, &rules, &mut seen)?.may_be_created_by(&caller, (parts.clock)()))
         .collect();
     let results = store(parts, permitted(parts, parsed).await?).await?;
-    let created = results.iter().filter(|row| row.result == Enrolment::Created).count();
+    let created = results.iter().filter(|done| done.row.result == Enrolment::Created).count();
     info!(caller = caller.name, devices.sent = results.len(), devices.created = created, "devices enrolled");
     Ok(answer(results, single))
 }
@@ -74,34 +75,21 @@ struct RequestedDevice {
     says_pins: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-enum Enrolment {
-    Created,
-    Unchanged,
-    Refused,
-}
-
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 struct Outcome {
-    /// As sent; empty if it could not be read.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    id: String,
-    result: Enrolment,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<String>,
+    row: Enrolled,
     /// The error's kind if this is the only row.
-    #[serde(skip)]
     kind: Kind,
 }
 
 impl Outcome {
     fn done(id: String, result: Enrolment) -> Self {
-        Self { id, result, message: None, kind: Kind::Invalid }
+        Self { row: Enrolled { id, result, message: None }, kind: Kind::Invalid }
     }
 
     fn refused(id: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { id: id.into(), result: Enrolment::Refused, message: Some(message.into()), kind: Kind::Invalid }
+        let row = Enrolled { id: id.into(), result: Enrolment::Refused, message: Some(message.into()) };
+        Self { row, kind: Kind::Invalid }
     }
 }
 
@@ -209,7 +197,8 @@ async fn store(parts: &Parts, parsed: Vec<Result<RequestedDevice, Outcome>>) -> 
         Ok(wanted) if enrolled.next().unwrap_or(false) => {
             let waits = "it is pending until somebody with the permission approve-device approves it.";
             let message = wanted.record.unapproved.is_some().then(|| waits.to_owned());
-            Outcome { message, ..Outcome::done(wanted.record.id.to_string(), Enrolment::Created) }
+            let row = Enrolled { id: wanted.record.id.to_string(), result: Enrolment::Created, message };
+            Outcome { row, kind: Kind::Invalid }
         }
         Ok(wanted) => wanted.compared(there.get(&wanted.record.id)),
         Err(refused) => refused,
@@ -267,16 +256,17 @@ impl RequestedDevice {
 
 /// 200 if every row succeeded; 207 if some were refused; for a single refused device, the status of its refusal.
 fn answer(results: Vec<Outcome>, single: bool) -> Response {
-    let refused = results.iter().filter(|row| row.result == Enrolment::Refused).count();
+    let refused = results.iter().filter(|done| done.row.result == Enrolment::Refused).count();
     if let ([only], 1, true) = (results.as_slice(), refused, single) {
-        let text = format!("The device was refused: {}", only.message.as_deref().unwrap_or_default());
+        let text = format!("The device was refused: {}", only.row.message.as_deref().unwrap_or_default());
         let recovery = "Correct it and send it again.";
         return LenovoError::new(only.kind, text, recovery)
-            .with_response(json!({ "devices": results }))
+            .with_response(json!({ "devices": [only.row] }))
             .into_response();
     }
     let total = results.len();
-    let answer = Envelope::success(json!({ "devices": results }));
+    let rows: Vec<Enrolled> = results.into_iter().map(|done| done.row).collect();
+    let answer = Envelope::success(json!({ "devices": rows }));
     if refused == 0 {
         let message = Message::done(
             format!("{total} devices are enrolled."),

@@ -23,7 +23,7 @@ fn with(field: &str, value: Value) -> Value {
 }
 
 fn why(row: Value) -> String {
-    parsed(row).unwrap_err().message.unwrap()
+    parsed(row).unwrap_err().row.message.unwrap()
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn bodies_have_three_forms() {
 #[test]
 fn an_invalid_json_line_is_refused_alone() {
     let (rows, _) = rows(LINES, b"{}\nnot json\n").unwrap();
-    assert!(rows[0].is_ok() && rows[1].as_ref().unwrap_err().message.as_ref().unwrap().starts_with("not JSON"));
+    assert!(rows[0].is_ok() && rows[1].as_ref().unwrap_err().row.message.as_ref().unwrap().starts_with("not JSON"));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn refusals_name_what_is_wrong() {
         assert!(why(with("id", json!(id))).contains("a letter or digit first and last"), "{id}");
     }
     assert!(why(json!({ "id": "x" })).contains("missing field `address`"));
-    assert_eq!(parsed(with("profile", json!(7))).unwrap_err().id, "bmc-1");
+    assert_eq!(parsed(with("profile", json!(7))).unwrap_err().row.id, "bmc-1");
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn the_second_row_of_an_id_is_refused() {
     let networks = "10.0.0.0/8".parse().unwrap();
     let (rules, mut seen) = (Rules::new(&networks, "/rootcast/devices/"), HashSet::new());
     assert!(parse(row(), &rules, &mut seen).is_ok());
-    assert!(parse(row(), &rules, &mut seen).unwrap_err().message.unwrap().contains("earlier row"));
+    assert!(parse(row(), &rules, &mut seen).unwrap_err().row.message.unwrap().contains("earlier row"));
 }
 
 #[test]

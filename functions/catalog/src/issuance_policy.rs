@@ -83,7 +83,7 @@ pub(crate) async fn replace(
 pub(crate) fn permits(policy: &IssuancePolicy, device: &DeviceRecord) -> Result<(), String> {
     let Some(subject) = &device.subject else { return Ok(()) };
     let dn = CertificateDn::of_device(&device.id).to_string();
-    let wanted = Wanted { dn: &dn, host: Some(device.address.host()), subject };
+    let wanted = Wanted { dn: &dn, host: device.address.host(), subject };
     policy.check(wanted).map(|_| ()).map_err(|why| {
         format!("subject: {why}. Correct it, or have it permitted by somebody who may PUT /issuancePolicy.")
     })

@@ -9,10 +9,10 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::JobId;
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message, ResultKind};
-use rootcast_dialects::native;
+use rootcast_dialects::native::{WaiverOutcome, WaiverResult, WaiverResults};
 use rootcast_gate::{Principal, RequestId};
 use rootcast_operations::{NotWaived, Waived};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -56,29 +56,13 @@ impl Waiver {
     }
 }
 
-/// The job, and the result of each device: in the order given, without duplicates.
-#[derive(Debug, Serialize)]
-pub(crate) struct Results {
-    #[serde(flatten)]
-    job: native::Job,
-    results: Vec<Outcome>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Outcome {
-    device: DeviceId,
-    result: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<&'static str>,
-}
-
 pub(crate) async fn waive(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
     Id(id): Id<JobId>,
     Body(waiver): Body<Waiver>,
-) -> Result<Envelope<Results>, LenovoError> {
+) -> Result<Envelope<WaiverResults>, LenovoError> {
     let waiver = waiver.checked()?;
     let deadline = Instant::now() + LIMIT;
     let parts = app.parts().await?;
@@ -92,7 +76,7 @@ pub(crate) async fn waive(
     let done = parts.operations().waive(id, asked, &caller.acting(&request), deadline).await;
     let done = done.map_err(|why| refused(id, Asked::Waive, why))?;
     let of = |device| done.get(device).copied().unwrap_or(Waived::Not(NotWaived::NoResult));
-    let results: Vec<Outcome> = waiver.devices.iter().map(|device| Outcome::of(device, of(device))).collect();
+    let results: Vec<WaiverResult> = waiver.devices.iter().map(|device| result(device, of(device))).collect();
     let refused = waiver.devices.iter().filter(|device| !of(device).is_waived()).count();
     info!(
         caller = caller.name, job.id = %id, devices.waived = results.len() - refused, devices.refused = refused,
@@ -100,7 +84,7 @@ pub(crate) async fn waive(
     );
     let shown = rollover_view(&parts.ledger, &load(&parts.ledger, id).await?).await?;
     let total = results.len();
-    let answer = Envelope::success(Results { job: shown, results });
+    let answer = Envelope::success(WaiverResults { job: shown, results });
     if refused == 0 {
         let message = Message::done(
             format!("{total} devices are waived."),
@@ -115,16 +99,14 @@ pub(crate) async fn waive(
     Ok(answer.judged(if refused == total { ResultKind::Failed } else { ResultKind::Warning }).saying(message))
 }
 
-impl Outcome {
-    fn of(device: &DeviceId, waived: Waived) -> Self {
-        let (result, message) = match waived {
-            Waived::Now => ("waived", None),
-            Waived::Before => ("unchanged", None),
-            Waived::Not(NotWaived::Busy) => ("busy", Some(told(NotWaived::Busy))),
-            Waived::Not(why) => ("refused", Some(told(why))),
-        };
-        Self { device: device.clone(), result, message }
-    }
+fn result(device: &DeviceId, waived: Waived) -> WaiverResult {
+    let (result, message) = match waived {
+        Waived::Now => (WaiverOutcome::Waived, None),
+        Waived::Before => (WaiverOutcome::Unchanged, None),
+        Waived::Not(NotWaived::Busy) => (WaiverOutcome::Busy, Some(told(NotWaived::Busy))),
+        Waived::Not(why) => (WaiverOutcome::Refused, Some(told(why))),
+    };
+    WaiverResult { device: device.clone(), result, message: message.map(str::to_owned) }
 }
 
 const fn told(why: NotWaived) -> &'static str {

@@ -36,7 +36,7 @@ impl Limits<'_> {
             return Err(Failure::new(ErrorClass::Unapproved, message).at(Stage::ApproveRequest));
         }
         let dn = CertificateDn::of_device(&device.id).to_string();
-        let wanted = Wanted { dn: &dn, host: Some(device.address.host()), subject };
+        let wanted = Wanted { dn: &dn, host: device.address.host(), subject };
         let longest = policy.check(wanted).map_err(|why| refused(format!("No certificate is issued: {why}.")))?;
         if device.address == *requested_at {
             return Ok(longest);

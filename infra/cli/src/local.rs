@@ -14,6 +14,7 @@ use clap::Args;
 use rootcast_core::access::permission::Role;
 use rootcast_core::access::token::LONGEST;
 use rootcast_core::device::Pin;
+use rootcast_dialects::native::Enrolment;
 use rootcast_local::{ImageServer, LocalOptions, LocalStack, store_credentials};
 use rootcast_pki::fingerprint::Fingerprint;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -128,7 +129,7 @@ async fn enrol(stack: &LocalStack, api: &Api) -> Result<()> {
     });
     for added in add::send(api, records.collect()).await? {
         let reason = added.message.unwrap_or_default();
-        ensure!(added.result == add::Enrolment::Created, "{} was not enrolled: {reason}", added.id);
+        ensure!(added.result == Enrolment::Created, "{} was not enrolled: {reason}", added.id);
     }
     Ok(())
 }

@@ -9,6 +9,8 @@ mod job;
 mod task;
 
 pub use certificate::{Issued, OwnCertificate, Root};
-pub use device::{Device, Fingerprint, Held, LastFailure, LeasedUntil, Standing, Unapproved};
-pub use job::{Counts, Deployment, Job, Left, Proofs, Rollover, Summary, Wave, Work};
+pub use device::{Device, Enrolled, Enrolment, Fingerprint, Held, LastFailure, LeasedUntil, Standing, Unapproved};
+pub use job::{
+    Counts, Deployment, Job, Left, Proofs, Rollover, Summary, WaiverOutcome, WaiverResult, WaiverResults, Wave, Work,
+};
 pub use task::{Past, Task, Visits};

@@ -10,7 +10,8 @@ use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
 use reqwest::Method;
 use rootcast_core::device::{DeviceId, Pin};
-use serde::{Deserialize, Serialize};
+use rootcast_dialects::native::{Enrolled, Enrolment};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -54,24 +55,6 @@ pub(crate) struct Add {
     slot: Option<String>,
 }
 
-/// The result for one device.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Added {
-    #[serde(default)]
-    pub(crate) id: String,
-    pub(crate) result: Enrolment,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) message: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) enum Enrolment {
-    Created,
-    Unchanged,
-    Refused,
-}
-
 pub(crate) async fn run(api: &Api, add: Add, format: Format) -> Result<End> {
     let devices = match &add.file {
         Some(file) => parse(&read(file)?).map_err(|error| Usage(format!("{}: {error}", file.display())))?,
@@ -97,17 +80,17 @@ pub(crate) async fn run(api: &Api, add: Add, format: Format) -> Result<End> {
 }
 
 /// Enrols devices in batches. The results are in the order of the devices.
-pub(crate) async fn send(api: &Api, devices: Vec<Value>) -> Result<Vec<Added>> {
+pub(crate) async fn send(api: &Api, devices: Vec<Value>) -> Result<Vec<Enrolled>> {
     let batches: Vec<Vec<Value>> = devices.chunks(BATCH).map(<[Value]>::to_vec).collect();
-    let answers: Vec<Vec<Added>> =
+    let answers: Vec<Vec<Enrolled>> =
         stream::iter(batches).map(|batch| send_batch(api, batch)).buffered(CALLS_AT_ONCE).try_collect().await?;
     Ok(answers.into_iter().flatten().collect())
 }
 
-async fn send_batch(api: &Api, batch: Vec<Value>) -> Result<Vec<Added>> {
+async fn send_batch(api: &Api, batch: Vec<Value>) -> Result<Vec<Enrolled>> {
     #[derive(Deserialize)]
     struct Answer {
-        devices: Vec<Added>,
+        devices: Vec<Enrolled>,
     }
     let body = json!({"devices": batch});
     match api.send::<Answer>(Method::POST, "/devices", &[], Some(&body)).await {

@@ -7,8 +7,7 @@ use reqwest::Method;
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::JobId;
 use rootcast_core::job::task::TaskState;
-use rootcast_dialects::native::{Job, Task};
-use serde::Deserialize;
+use rootcast_dialects::native::{Job, Task, WaiverOutcome, WaiverResult};
 use serde_json::{Value, json};
 
 use super::{Waive, find, read, tell};
@@ -28,15 +27,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// A longer list would scroll the rest of the output away.
 const SHOWN_REFUSALS: usize = 20;
 
-/// The result for one device.
-#[derive(Debug, Deserialize)]
-struct Outcome {
-    device: DeviceId,
-    result: String,
-    #[serde(default)]
-    message: Option<String>,
-}
-
 /// Progress so far. At most one page of devices is in memory.
 struct Waiving<'a> {
     api: &'a Api,
@@ -48,7 +38,7 @@ struct Waiving<'a> {
     waived: u64,
     refused: u64,
     /// The first refusals.
-    refusals: Vec<Outcome>,
+    refusals: Vec<WaiverResult>,
     /// The last answer.
     job: Option<Value>,
 }
@@ -110,7 +100,7 @@ impl Waiving<'_> {
         let body = json!({"devices": devices, "reason": self.reason});
         let answer: Option<Value> = self.api.send_repeatedly(Method::POST, &path, &body).await?;
         let answer = answer.ok_or_else(|| ApiError::unintelligible(&path, "it has no response"))?;
-        let outcomes: Vec<Outcome> = serde_json::from_value(answer["results"].clone())
+        let outcomes: Vec<WaiverResult> = serde_json::from_value(answer["results"].clone())
             .map_err(|error| ApiError::unintelligible(&path, error))?;
         if self.format == Format::Json {
             output::json(&answer)?;
@@ -118,10 +108,10 @@ impl Waiving<'_> {
         self.job = Some(answer);
         let mut busy = Vec::new();
         for outcome in outcomes {
-            match outcome.result.as_str() {
-                "waived" | "unchanged" => self.waived += 1,
-                "busy" if !is_last => busy.push(outcome.device),
-                _ => {
+            match outcome.result {
+                WaiverOutcome::Waived | WaiverOutcome::Unchanged => self.waived += 1,
+                WaiverOutcome::Busy if !is_last => busy.push(outcome.device),
+                WaiverOutcome::Busy | WaiverOutcome::Refused => {
                     self.refused += 1;
                     if self.refusals.len() < SHOWN_REFUSALS {
                         self.refusals.push(outcome);
@@ -150,7 +140,7 @@ impl Waiving<'_> {
         if self.format == Format::Json {
             return Ok(end);
         }
-        for Outcome { device, message, .. } in &self.refusals {
+        for WaiverResult { device, message, .. } in &self.refusals {
             out!("{device} not waived: {}", plain(message.as_deref().unwrap_or("no reason was given")));
         }
         let more = self.refused.saturating_sub(self.refusals.len() as u64);

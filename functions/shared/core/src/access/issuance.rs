@@ -106,8 +106,8 @@ impl TryFrom<Text> for IssuancePolicy {
 pub struct Wanted<'a> {
     /// The certificate's DN.
     pub dn: &'a str,
-    /// The host of the device's address; `None` if it has none.
-    pub host: Option<&'a Host<String>>,
+    /// The host of the device's address.
+    pub host: &'a Host<String>,
     pub subject: &'a DeviceSubject,
 }
 
@@ -181,7 +181,6 @@ impl IssuancePolicy {
 }
 
 fn unruled(Wanted { dn, host, .. }: Wanted<'_>) -> String {
-    let host = host.map_or_else(|| "none".to_owned(), Host::to_string);
     format!(
         "the issuance policy: it has no rule for {dn}, and without one a device is named by the host of its address \
          ({host}), as a server"
@@ -212,7 +211,7 @@ impl Rule {
         if *attributes != Subject::default() && !self.attributes.contains(attributes) {
             return Some(Unpermitted::Attributes(attributes.to_string()));
         }
-        let own = host.filter(|_| self.address_host).map(HostName::from);
+        let own = self.address_host.then(|| HostName::from(host));
         let permits = |name: &HostName| own.as_ref() == Some(name) || self.covers(name);
         let common = subject.common_name();
         // A server is known by the names beside the common name, a client by the common name itself.

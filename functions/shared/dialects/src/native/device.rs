@@ -105,3 +105,24 @@ pub struct Fingerprint {
     #[serde(default)]
     pub not_after: String,
 }
+
+/// The result of one row of `POST /devices`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrolled {
+    /// As sent, or made of the address; empty if it could not be read.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    pub result: Enrolment,
+    /// Why the row was refused, or what the device waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Enrolment {
+    Created,
+    /// The same device was enrolled before.
+    Unchanged,
+    Refused,
+}

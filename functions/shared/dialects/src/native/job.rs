@@ -142,3 +142,31 @@ pub struct Wave {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,
 }
+
+/// `POST /jobs/{id}/waive`: the job, and the result of each device, in the order given and without duplicates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaiverResults {
+    #[serde(flatten)]
+    pub job: Job,
+    pub results: Vec<WaiverResult>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaiverResult {
+    pub device: DeviceId,
+    pub result: WaiverOutcome,
+    /// Why the device was not waived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum WaiverOutcome {
+    Waived,
+    /// The device was waived before.
+    Unchanged,
+    /// Not waived yet: the same request may be sent again.
+    Busy,
+    Refused,
+}
