@@ -253,6 +253,17 @@ mod tests {
     }
 
     #[test]
+    fn an_interrupted_retry_continues_after_its_last_shard() {
+        let mut reopen = Reopen::everything(NOW);
+        assert!(reopen.add(Selection::everything(NOW + time::Duration::SECOND)));
+        reopen.note_shard(4);
+        let read: Reopen = from_value(to_value(&reopen).unwrap()).unwrap();
+        assert_eq!(read.selection().unwrap().shards_done, 5);
+        reopen.finish();
+        assert_eq!(reopen.selection().unwrap().shards_done, 0, "the next request begins at the first shard");
+    }
+
+    #[test]
     fn selections_are_recorded_as_a_list() {
         let chosen = Reopen::everything(NOW);
         for (reopen, json) in [(Reopen::NOTHING, json!([])), (chosen, json!([{ "asked": 0, "shardsDone": 0 }]))] {
