@@ -144,7 +144,7 @@ const FIRST_PORT: u16 = 10_000;
 const PORTS: u16 = 22_000;
 
 /// Different ports on loopback that are free now, and not given to another server of this process.
-pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
+pub fn free_ports(count: usize) -> Result<Vec<u16>> {
     static GIVEN: AtomicU16 = AtomicU16::new(0);
     let start = u16::try_from(std::process::id() % u32::from(PORTS))?;
     let next = || FIRST_PORT + start.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % PORTS;

@@ -14,6 +14,7 @@ mod stack;
 mod tls;
 mod tools;
 
+pub use cloud::free_ports;
 pub use deploy::Outputs;
 pub use fleet::{Device, Fleet, store_credentials};
 pub use progress::{Progress, Stage, Step};

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use rootcast_core::job::JobOutcome;
-use rootcast_local::{LocalOptions, Progress};
+use rootcast_local::{LocalOptions, Progress, free_ports};
 use serde_json::Value;
 
 use crate::fake::{Fake, Model, PASSWORD, USER};
-use crate::proxy::{Proxy, Recorded, free_port};
+use crate::proxy::{Proxy, Recorded};
 use crate::stack::{Stack, fake_enrolment};
 
 /// Large enough that the job's fixed cost is negligible, and small enough for a test.
@@ -15,7 +15,7 @@ const DEVICES: u32 = 200;
 
 #[tokio::test]
 async fn a_rollovers_cost_per_device_stays_in_its_budget() {
-    let cloud_port = free_port();
+    let cloud_port = free_ports(1).unwrap()[0];
     let proxy = Proxy::to(cloud_port);
     let mut options = LocalOptions::new(0, Progress::silent()).unwrap();
     options.cloud_port = Some(cloud_port);

@@ -1,6 +1,6 @@
 //! A proxy to the local cloud: it forwards every request, and records each with its sender.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -64,8 +64,4 @@ async fn pass_on(
     let mut response = Response::builder().status(answer.status());
     *response.headers_mut().unwrap() = answer.headers().clone();
     response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }

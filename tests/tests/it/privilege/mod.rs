@@ -16,7 +16,7 @@ use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::inventory::id::policy_dn;
 use rootcast_core::job::task::ErrorClass;
 use rootcast_core::job::{JobOutcome, JobState};
-use rootcast_local::{LocalOptions, Progress};
+use rootcast_local::{LocalOptions, Progress, free_ports};
 use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -32,12 +32,12 @@ use crate::import::deploying::{deploy, ended, fakes};
 use crate::import::events::look;
 use crate::import::pki::Bundle;
 use crate::issuing;
-use crate::proxy::{Proxy, free_port};
+use crate::proxy::Proxy;
 use crate::stack::{FUNCTIONS, LIMIT, Stack, fake_enrolment, until};
 
 #[tokio::test]
 async fn every_functions_permissions_match_its_calls() {
-    let cloud_port = free_port();
+    let cloud_port = free_ports(1).unwrap()[0];
     let proxy = Proxy::to(cloud_port);
     let mut options = LocalOptions::new(0, Progress::silent()).unwrap();
     options.cloud_port = Some(cloud_port);
