@@ -60,7 +60,7 @@ async fn an_export_of_a_job_is_verified_or_found_changed() {
         let line = page.lines[5].replace("waive", "abort");
         let key = [("pk", id.to_string()), ("sk", "audit#000000000006".to_owned())];
         let key = key.map(|(name, value)| (name.to_owned(), AttributeValue::S(value)));
-        let update = database.update_item().table_name(stack.local.outputs.of("JobsTable").unwrap());
+        let update = database.update_item().table_name(stack.local.outputs.of("AuditTable").unwrap());
         let update = update.set_key(Some(key.into())).update_expression("SET line = :line");
         update.expression_attribute_values(":line", AttributeValue::S(line)).send().await.unwrap();
         let page = stack.ledger.audit_page(&subject, 0, 100).await.unwrap();

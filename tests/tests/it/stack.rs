@@ -106,6 +106,7 @@ impl Stack {
             jobs: table("JobsTable"),
             devices: table("DevicesTable"),
             access: table("AccessTable"),
+            audit: table("AuditTable"),
         };
         let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&local.sdk_config), tables);
         let secrets = Secrets::default();

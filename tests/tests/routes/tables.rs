@@ -112,6 +112,7 @@ pub(crate) fn ledger(caller: Option<&Caller>, sealed: &Sealed) -> Ledger {
         jobs: table("jobs"),
         devices: table("devices"),
         access: table("access"),
+        audit: table("audit"),
     };
     Ledger::new(client, tables)
 }

@@ -1,5 +1,5 @@
-//! Audit chains, in the jobs table under their subject. `audit#{sequence}` is an entry's line as it was hashed, `audit`
-//! is the head.
+//! Audit chains, in a table of their own, under their subject. `audit#{sequence}` is an entry's line as it was hashed,
+//! `audit` is the head. No role may update or delete an item there, and none that speaks to devices may write one.
 //!
 //! An entry is written in one transaction with its act, on the condition that the head is unchanged since it was read.
 //! On a conflict, neither the act nor the entry is written, and the caller repeats both.
@@ -73,14 +73,14 @@ fn line_sort(sequence: u64) -> String {
 impl Ledger {
     /// The head of a chain. One call.
     pub async fn audit_head(&self, subject: &Subject) -> Result<Head, LedgerError> {
-        let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(head_key(subject)));
+        let get = self.client.get_item().table_name(self.audits()?).set_key(Some(head_key(subject)));
         let answer = get.consistent_read(true).send().await.map_err(LedgerError::aws("GetItem audit"))?;
         Ok(answer.item.map(|item| from_item("audit head", item)).transpose()?.unwrap_or(Head::NONE))
     }
 
     /// At most `limit` entries after `after`; 0 stands for the start. One call.
     pub async fn audit_page(&self, subject: &Subject, after: u64, limit: u32) -> Result<AuditPage, LedgerError> {
-        let query = self.client.query().table_name(self.jobs()?);
+        let query = self.client.query().table_name(self.audits()?);
         let query = query.key_condition_expression("pk = :subject AND sk BETWEEN :first AND :last");
         let query = query
             .expression_attribute_values(":subject", text(subject.to_string()))
@@ -143,8 +143,8 @@ impl Ledger {
             },
         };
         let writes = vec![
-            put(self.jobs()?, "audit", &LineItem { line }, key, Some(Condition::absent("pk")))?,
-            put(self.jobs()?, "audit head", &head, head_key(&act.subject), Some(as_read))?,
+            put(self.audits()?, "audit", &LineItem { line }, key, Some(Condition::absent("pk")))?,
+            put(self.audits()?, "audit head", &head, head_key(&act.subject), Some(as_read))?,
         ];
         Ok(Links { writes, made: vec![(entry, head)] })
     }

@@ -42,6 +42,7 @@ fn ledger_with(rules: &[&Rule], configured: impl Fn(Builder) -> Builder) -> Ledg
         jobs: table("jobs"),
         devices: table("devices"),
         access: table("access"),
+        audit: table("audit"),
     };
     Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules, configured), tables)
 }

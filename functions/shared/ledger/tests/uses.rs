@@ -160,8 +160,13 @@ fn read(device: &DeviceRecord) -> Rule {
 
 fn ledger(rules: &[&Rule]) -> Ledger {
     let table = |name: &str| Some(name.to_owned());
-    let tables =
-        Tables { certificates: table("certificates"), jobs: table("jobs"), devices: table("devices"), access: None };
+    let tables = Tables {
+        certificates: table("certificates"),
+        jobs: table("jobs"),
+        devices: table("devices"),
+        access: None,
+        audit: table("audit"),
+    };
     Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::Sequential, rules), tables)
 }
 

@@ -98,6 +98,7 @@ impl Regenerator {
             jobs: copy("JobsTable").await,
             devices: copy("DevicesTable").await,
             access: copy("AccessTable").await,
+            audit: copy("AuditTable").await,
         };
         let created = aws_sdk_sqs::Client::new(&config).create_queue().queue_name(prefix).send().await.unwrap();
         let ledger = Ledger::new(dynamodb, tables.clone());
