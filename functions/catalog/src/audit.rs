@@ -1,19 +1,25 @@
-//! `GET /jobs/{id}/audit`, `GET /certificates/{id}/audit` and `GET /roots/{generation}/audit`: who did what, as
+//! `GET /jobs/{id}/audit`, `GET /certificates/{id}/audit`, `GET /roots/{generation}/audit`, `GET /devices/{id}/audit`,
+//! and `GET /audit/policies`, `/audit/principals` and `/audit/denials` with `name` in the query: who did what, as
 //! recorded and hashed.
 //!
 //! A certificate's chain outlives the certificate: principals who may read everything can still read it by the deleted
-//! certificate's id.
+//! certificate's id. A device's chain is about its id.
+
+use std::str::FromStr;
 
 use axum::Extension;
 use axum::extract::State;
+use rootcast_core::access::permission::Right;
 use rootcast_core::audit::{Head, Subject};
+use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
 use rootcast_gate::{Cursors, Principal};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
+use crate::devices::may;
 use crate::extract::{Id, Params};
 use crate::page::{Paging, cursor};
 
@@ -63,6 +69,61 @@ pub(crate) async fn of_root(
     show(&app, &caller, Subject::Root(generation), &paging).await
 }
 
+pub(crate) async fn of_device(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<DeviceId>,
+    Params(paging): Params<Paging>,
+) -> Result<Envelope<Chain>, LenovoError> {
+    may(&caller, Right::Read, &id)?;
+    show(&app, &caller, Subject::Device(id), &paging).await
+}
+
+/// In the query, where a name may have any character.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Named {
+    name: Option<String>,
+}
+
+impl Named {
+    fn read<T: FromStr>(self) -> Result<T, LenovoError> {
+        let name = self.name.and_then(|name| name.parse().ok());
+        name.ok_or_else(|| {
+            LenovoError::invalid(
+                "The query does not name what the audit is wanted of.",
+                "Send name: issuance or certificate for a policy; else a principal, or the ARN of an IAM identity after iam#.",
+            )
+        })
+    }
+}
+
+pub(crate) async fn of_policy(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Params(named): Params<Named>,
+    Params(paging): Params<Paging>,
+) -> Result<Envelope<Chain>, LenovoError> {
+    show(&app, &caller, Subject::Policy(named.read()?), &paging).await
+}
+
+pub(crate) async fn of_principal(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Params(named): Params<Named>,
+    Params(paging): Params<Paging>,
+) -> Result<Envelope<Chain>, LenovoError> {
+    show(&app, &caller, Subject::Principal(named.read()?), &paging).await
+}
+
+pub(crate) async fn of_denials(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Params(named): Params<Named>,
+    Params(paging): Params<Paging>,
+) -> Result<Envelope<Chain>, LenovoError> {
+    show(&app, &caller, Subject::Denials(named.read()?), &paging).await
+}
+
 async fn show(
     app: &App,
     caller: &Principal,
@@ -86,6 +147,6 @@ async fn show(
 fn nothing_on_record(subject: &Subject) -> LenovoError {
     LenovoError::not_found(
         format!("Nothing is on record of {subject}."),
-        "GET /jobs, GET /v3/scm/certificates and GET /signingCertificate/details list what there is.",
+        "GET /jobs, GET /devices, GET /principals, GET /v3/scm/certificates and GET /signingCertificate/details list what there is.",
     )
 }

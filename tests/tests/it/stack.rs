@@ -125,7 +125,7 @@ impl Stack {
         let principal: PrincipalName = name.parse().unwrap();
         let created = OffsetDateTime::now_utc();
         let holder = PrincipalRecord { password: None, grants: grants.into(), epoch: 7, created };
-        self.ledger.put_principal(&principal, &holder).await.unwrap();
+        self.ledger.put_principal(&principal, &holder, &rootcast_core::audit::Actor::function("tests")).await.unwrap();
         let id: AccessKeyId = "AKIDEXAMPLE012345678".parse().unwrap();
         let secret = uuid::Uuid::new_v4().to_string();
         self.secrets.keep(&secret);
@@ -138,7 +138,7 @@ impl Stack {
             expires: None,
             created,
         };
-        self.ledger.put_access_key(&id, &record).await.unwrap();
+        self.ledger.put_access_key(&id, &record, &rootcast_core::audit::Actor::function("tests")).await.unwrap();
         (id.to_string(), secret)
     }
 

@@ -20,6 +20,11 @@ use crate::job::JobId;
 const LONGEST_TEXT: usize = 256;
 /// Most details of an act. Further ones are left out.
 const MOST_DETAILS: usize = 12;
+/// Most names in an entry, and most bytes of all of them. Further ones go into further entries.
+const MOST_NAMED: usize = 100;
+const LONGEST_LIST: usize = 7 * 1024;
+/// Longest old or new value of what was changed, in characters. Of a longer one, the entry has the SHA-256 too.
+const LONGEST_VALUE: usize = 640;
 
 /// What an audit chain is about. Written as a job's number, a certificate's id, `root-` and a generation, or a kind, a
 /// colon and a name. The forms cannot be confused: without a colon, the first three differ in their first letter; with
@@ -53,11 +58,19 @@ pub enum Policy {
 impl Policy {
     const ALL: [Self; 2] = [Self::Issuance, Self::Certificate];
 
-    const fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Issuance => "issuance",
             Self::Certificate => "certificate",
         }
+    }
+}
+
+impl FromStr for Policy {
+    type Err = NotASubject;
+
+    fn from_str(text: &str) -> Result<Self, NotASubject> {
+        Self::ALL.into_iter().find(|policy| policy.as_str() == text).ok_or(NotASubject)
     }
 }
 
@@ -125,7 +138,7 @@ impl FromStr for Subject {
         let found = match text.split_once(':') {
             Some(("device", id)) => id.parse().ok().map(Self::Device),
             Some(("principal", name)) => name.parse().ok().map(Self::Principal),
-            Some(("policy", name)) => Policy::ALL.into_iter().find(|policy| policy.as_str() == name).map(Self::Policy),
+            Some(("policy", name)) => name.parse().ok().map(Self::Policy),
             Some(("denials", name)) => name.parse().ok().map(Self::Denials),
             Some(("request", name)) => name.parse().ok().map(Self::Request),
             Some(_) => None,
@@ -184,8 +197,6 @@ pub enum Action {
     Edit,
     /// The identity of the device, in the version that the details name, was approved.
     Approve,
-    /// The device left a running rollover, since it was deleted or its identity is no longer approved.
-    Leave,
     /// The rights of the principal were changed.
     Grant,
     ChangePassword,
@@ -265,6 +276,43 @@ impl Act {
         self
     }
 
+    /// The act with the names of all these objects: further acts follow where they are more than an entry takes.
+    pub fn naming(self, what: &str, names: impl IntoIterator<Item = String>) -> Vec<Self> {
+        let mut lists = vec![(0, String::new())];
+        for name in names {
+            let name = cut(&name);
+            match lists.last_mut() {
+                Some((count, list)) if *count < MOST_NAMED && list.len() + 1 + name.len() <= LONGEST_LIST => {
+                    *list = if list.is_empty() { name } else { format!("{list} {name}") };
+                    *count += 1;
+                }
+                _ => lists.push((1, name)),
+            }
+        }
+        let parts = lists.len();
+        let part = |((_, list), number): ((usize, String), usize)| {
+            let mut act = self.clone();
+            if !list.is_empty() {
+                act.details.insert(cut(what), list);
+            }
+            if parts > 1 { act.with("part", format!("{number} of {parts}")) } else { act }
+        };
+        lists.into_iter().zip(1..).map(part).collect()
+    }
+
+    /// What a value was and is, if that is not the same.
+    #[must_use]
+    pub fn changing(mut self, name: &str, before: Option<&str>, after: Option<&str>) -> Self {
+        if before != after && self.details.len() < MOST_DETAILS {
+            let said = match before {
+                None => value(after),
+                Some(_) => format!("{} -> {}", value(before), value(after)),
+            };
+            self.details.insert(cut(name), said);
+        }
+        self
+    }
+
     /// The same act, recorded for another subject too.
     #[must_use]
     pub fn about(self, subject: Subject) -> Self {
@@ -291,6 +339,15 @@ impl Act {
             subject: self.subject.clone(),
         }
     }
+}
+
+fn value(text: Option<&str>) -> String {
+    let Some(text) = text else { return "none".to_owned() };
+    if text.chars().count() <= LONGEST_VALUE {
+        return text.to_owned();
+    }
+    let some: String = text.chars().take(LONGEST_VALUE).collect();
+    format!("{some}... (sha256 {})", Fingerprint::of(text.as_bytes()))
 }
 
 fn cut(text: &str) -> String {

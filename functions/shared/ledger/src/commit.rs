@@ -124,7 +124,8 @@ impl Ledger {
                 Subject::Root(generation) => new_roots.contains(generation),
                 _ => false,
             };
-            links = links.and(if is_new { self.first_link(act)? } else { self.link(act).await? });
+            links =
+                links.and(if is_new { self.first_link(act)? } else { self.link(std::slice::from_ref(act)).await? });
         }
         writes.extend(links.writes());
         self.transact(writes).await?;

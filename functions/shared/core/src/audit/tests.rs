@@ -87,6 +87,41 @@ fn texts_and_details_of_an_act_are_bounded() {
 }
 
 #[test]
+fn every_object_is_named_in_bounded_entries() {
+    let names: Vec<String> = (0..1000).map(|number| format!("{number:0>64}")).collect();
+    let acts = act(JOB, 1).naming("names", names.clone());
+    assert_eq!((acts.len(), acts[9].details["part"].as_str()), (10, "10 of 10"));
+    let told: Vec<&str> = acts.iter().flat_map(|act| act.details["names"].split(' ')).collect();
+    assert_eq!(told, names);
+    assert!(acts.iter().all(|act| act.after(&Head::NONE).line().unwrap().len() < 8 * 1024));
+    assert!(acts.iter().all(|act| act.details["devices"] == "1"));
+    let few = act(JOB, 1).naming("names", ["a".to_owned(), "b".to_owned()]);
+    assert_eq!((few.len(), few[0].details["names"].as_str(), few[0].details.get("part")), (1, "a b", None));
+    assert_eq!(act(JOB, 1).naming("names", []), [act(JOB, 1)]);
+    let long = act(JOB, 1).naming("names", (0..60).map(|_| "ü".repeat(300)));
+    assert!(long.len() > 1 && long.iter().all(|act| act.details["names"].len() <= LONGEST_LIST));
+}
+
+#[test]
+fn a_change_says_what_was_and_what_is() {
+    let changed = |before, after| {
+        Act::new(JOB, Action::Edit, &Actor::function("x"), OffsetDateTime::UNIX_EPOCH)
+            .changing("address", before, after)
+            .details
+            .remove("address")
+    };
+    assert_eq!(changed(Some("a"), Some("b")).as_deref(), Some("a -> b"));
+    assert_eq!(
+        (changed(None, Some("b")).as_deref(), changed(Some("a"), None).as_deref()),
+        (Some("b"), Some("a -> none"))
+    );
+    assert_eq!(changed(Some("a"), Some("a")), None);
+    let (one, other) = ("x".repeat(5000), "x".repeat(5001));
+    assert_ne!(changed(None, Some(&one)), changed(None, Some(&other)), "the whole value is bound by its hash");
+    assert!(changed(None, Some(&one)).unwrap().len() < 1024);
+}
+
+#[test]
 fn a_file_cut_short_or_with_another_head_is_refused() {
     let (lines, head) = chain(JOB, 3);
     let file = export(JOB, &lines, head).unwrap();
