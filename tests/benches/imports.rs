@@ -89,7 +89,7 @@ async fn app(local: &LocalStack) -> import::App {
     let output = |name| local.outputs.of(name).unwrap().to_owned();
     let tables = Tables {
         certificates: Some(output("CertificatesTable")),
-        jobs: Some(output("JobsTable")),
+        audit: Some(output("AuditTable")),
         access: Some(output("AccessTable")),
         ..Tables::default()
     };
@@ -123,7 +123,7 @@ struct Bare {
     events: aws_sdk_eventbridge::Client,
     access: String,
     certificates: String,
-    jobs: String,
+    audit: String,
     key: String,
 }
 
@@ -136,7 +136,7 @@ impl Bare {
             events: aws_sdk_eventbridge::Client::new(&local.sdk_config),
             access: output("AccessTable"),
             certificates: output("CertificatesTable"),
-            jobs: output("JobsTable"),
+            audit: output("AuditTable"),
             key: output("SealingKeyArn"),
         }
     }
@@ -156,7 +156,7 @@ impl Bare {
         let certificate =
             |body: &str| write(Put::builder().table_name(&self.certificates).item("id", id()), "id", body);
         let job = |sort: &str, body: &str| {
-            write(Put::builder().table_name(&self.jobs).item("pk", id()).item("sk", text(sort)), "pk", body)
+            write(Put::builder().table_name(&self.audit).item("pk", id()).item("sk", text(sort)), "pk", body)
         };
         let copies = Update::builder().table_name(&self.certificates).key("id", id());
         let copies = copies

@@ -102,6 +102,17 @@ def callers_are_made_where_they_are_administered(template):
 
 
 @check
+def the_audit_is_only_appended_to(template):
+    for owner, statement in template.statements():
+        if "Audit" in {target(resource) for resource in listed(statement["Resource"])}:
+            beyond = set(listed(statement["Action"])) - {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"}
+            if beyond:
+                yield f"{owner}: {sorted(beyond)} on what was recorded"
+            if owner in ("WorkerRole", "NetworkInterfaces"):
+                yield f"{owner} speaks to devices and reaches the audit"
+
+
+@check
 def functions_write_their_own_log(template):
     groups = {}
     for function, properties in template.of("Lambda::Function"):
@@ -190,6 +201,7 @@ def tables_have_their_keys(template):
     keys = {name: [(k["AttributeName"], k["KeyType"]) for k in t["KeySchema"]] for name, t in tables.items()}
     one = [("id", "HASH")]
     wanted = {"Certificates": one, "Jobs": [("pk", "HASH"), ("sk", "RANGE")], "Devices": one, "Access": one}
+    wanted["Audit"] = wanted["Jobs"]
     if keys != wanted:
         yield f"the tables' keys are {keys}"
     for name in ("Access", "Certificates"):

@@ -16,7 +16,7 @@ use rootcast_core::access::password::{NoPassword, PasswordHash};
 use rootcast_core::access::permission::{Grant, Grants, Operation, Role};
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
-use rootcast_gate::{Cursors, Principal, authenticate, media_type, parse_json, read};
+use rootcast_gate::{Cursors, Principal, RequestId, authenticate, media_type, parse_json, read};
 use rootcast_ledger::{IdentityRecord, LedgerError, PrincipalRecord, PrincipalsPage};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -148,6 +148,7 @@ pub(crate) async fn show(
 pub(crate) async fn add(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
+    Extension(id): Extension<RequestId>,
     request: Request,
 ) -> Result<(StatusCode, Envelope<PrincipalView>), LenovoError> {
     let (New { name, identities, role, grants, permissions }, password) = body(request).await?;
@@ -171,10 +172,10 @@ pub(crate) async fn add(
         Some(password) => Some(hashed(password).await?),
         None => None,
     };
-    let now = (app.clock)();
+    let (by, now) = (caller.acting(&id), (app.clock)());
     let epoch = u64::from_be_bytes(random()?);
     let record = PrincipalRecord { password, grants: Grants::given(role, grants, permissions), epoch, created: now };
-    match app.ledger.put_principal(&name, &record).await {
+    match app.ledger.put_principal(&name, &record, &by).await {
         Err(LedgerError::Conflict) => {
             return Err(LenovoError::conflict(
                 format!("There is a principal {name} already."),
@@ -185,10 +186,10 @@ pub(crate) async fn add(
     }
     for identity in &identities {
         let bound = IdentityRecord { principal: name.clone(), epoch, created: now };
-        match app.ledger.tie_identity(identity, &bound).await {
+        match app.ledger.tie_identity(identity, &bound, &by).await {
             Err(LedgerError::Conflict) => {
                 // Another caller bound the identity first. The principal is removed: all of it is added, or nothing.
-                app.ledger.remove_principal(&name).await?;
+                app.ledger.remove_principal(&name, &by, now).await?;
                 return Err(taken(identity));
             }
             put => put?,
@@ -203,9 +204,10 @@ pub(crate) async fn add(
 pub(crate) async fn remove(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
+    Extension(id): Extension<RequestId>,
     Named(name): Named,
 ) -> Result<Envelope<()>, LenovoError> {
-    if !app.ledger.remove_principal(&name).await? {
+    if !app.ledger.remove_principal(&name, &caller.acting(&id), (app.clock)()).await? {
         return Err(nobody());
     }
     info!(caller = caller.name, principal = %name, "a principal is removed");
@@ -215,13 +217,14 @@ pub(crate) async fn remove(
 pub(crate) async fn change_password(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
+    Extension(id): Extension<RequestId>,
     Named(name): Named,
     request: Request,
 ) -> Result<Envelope<()>, LenovoError> {
     let (Nothing {}, password) = body(request).await?;
     let password =
         password.ok_or_else(|| LenovoError::invalid("There is no password.", "Send the attribute password."))?;
-    match app.ledger.change_password(&name, &hashed(password).await?).await {
+    match app.ledger.change_password(&name, &hashed(password).await?, &caller.acting(&id), (app.clock)()).await {
         Err(LedgerError::Conflict) => return Err(nobody()),
         changed => changed?,
     }

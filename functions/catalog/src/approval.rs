@@ -6,7 +6,7 @@ use rootcast_core::access::permission::Right;
 use rootcast_core::device::{DeviceId, DeviceVersion, Incarnation, Pin};
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError};
 use rootcast_dialects::native::Device;
-use rootcast_gate::Principal;
+use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{DeviceRecord, LedgerError};
 use serde::Deserialize;
 use tracing::info;
@@ -29,6 +29,7 @@ pub(crate) struct ApprovalRequest {
 pub(crate) async fn approve(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
+    Extension(by): Extension<RequestId>,
     Id(id): Id<DeviceId>,
     Body(request): Body<ApprovalRequest>,
 ) -> Result<Envelope<Device>, LenovoError> {
@@ -39,7 +40,7 @@ pub(crate) async fn approve(
         let pins = request.approves(&before)?;
         let policy = parts.ledger.issuance_policy().await?.policy;
         issuance_policy::permits(&policy, &before).map_err(refused)?;
-        match parts.ledger.approve_device(&before, pins, editor(&caller), (parts.clock)()).await {
+        match parts.ledger.approve_device(&before, pins, editor(&caller, &by), (parts.clock)()).await {
             Err(LedgerError::Conflict) => {}
             written => {
                 let device = written?;

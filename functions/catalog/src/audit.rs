@@ -1,19 +1,25 @@
-//! `GET /jobs/{id}/audit`, `GET /certificates/{id}/audit` and `GET /roots/{generation}/audit`: who did what, as
+//! `GET /jobs/{id}/audit`, `GET /certificates/{id}/audit`, `GET /roots/{generation}/audit`, `GET /devices/{id}/audit`,
+//! and `GET /audit/policies`, `/audit/principals` and `/audit/denials` with `name` in the query: who did what, as
 //! recorded and hashed.
 //!
 //! A certificate's chain outlives the certificate: principals who may read everything can still read it by the deleted
-//! certificate's id.
+//! certificate's id. A device's chain is about its id.
+
+use std::str::FromStr;
 
 use axum::Extension;
 use axum::extract::State;
+use rootcast_core::access::permission::Right;
 use rootcast_core::audit::{Head, Subject};
+use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
 use rootcast_gate::{Cursors, Principal};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::app::App;
+use crate::devices::may;
 use crate::extract::{Id, Params};
 use crate::page::{Paging, cursor};
 
@@ -48,7 +54,7 @@ pub(crate) async fn of_certificate(
     if !caller.sees_everything() {
         let there = app.parts().await?.ledger.certificate_or_pending(id).await?;
         if !there.is_some_and(|there| caller.sees(&there.dn())) {
-            return Err(nothing_on_record(subject));
+            return Err(nothing_on_record(&subject));
         }
     }
     show(&app, &caller, subject, &paging).await
@@ -63,6 +69,61 @@ pub(crate) async fn of_root(
     show(&app, &caller, Subject::Root(generation), &paging).await
 }
 
+pub(crate) async fn of_device(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Id(id): Id<DeviceId>,
+    Params(paging): Params<Paging>,
+) -> Result<Envelope<Chain>, LenovoError> {
+    may(&caller, Right::Read, &id)?;
+    show(&app, &caller, Subject::Device(id), &paging).await
+}
+
+/// In the query, where a name may have any character.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Named {
+    name: Option<String>,
+}
+
+impl Named {
+    fn read<T: FromStr>(self) -> Result<T, LenovoError> {
+        let name = self.name.and_then(|name| name.parse().ok());
+        name.ok_or_else(|| {
+            LenovoError::invalid(
+                "The query does not name what the audit is wanted of.",
+                "Send name: issuance or certificate for a policy; else a principal, or the ARN of an IAM identity after iam#.",
+            )
+        })
+    }
+}
+
+pub(crate) async fn of_policy(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Params(named): Params<Named>,
+    Params(paging): Params<Paging>,
+) -> Result<Envelope<Chain>, LenovoError> {
+    show(&app, &caller, Subject::Policy(named.read()?), &paging).await
+}
+
+pub(crate) async fn of_principal(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Params(named): Params<Named>,
+    Params(paging): Params<Paging>,
+) -> Result<Envelope<Chain>, LenovoError> {
+    show(&app, &caller, Subject::Principal(named.read()?), &paging).await
+}
+
+pub(crate) async fn of_denials(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Params(named): Params<Named>,
+    Params(paging): Params<Paging>,
+) -> Result<Envelope<Chain>, LenovoError> {
+    show(&app, &caller, Subject::Denials(named.read()?), &paging).await
+}
+
 async fn show(
     app: &App,
     caller: &Principal,
@@ -74,18 +135,18 @@ async fn show(
     let limit = paging.limit(100)?;
     let after = paging.place(list).await?.unwrap_or(0);
     // The head is read first: an entry appended meanwhile is on a later page, or after the head.
-    let head = ledger.audit_head(subject).await?;
+    let head = ledger.audit_head(&subject).await?;
     if head == Head::NONE {
-        return Err(nothing_on_record(subject));
+        return Err(nothing_on_record(&subject));
     }
-    let page = ledger.audit_page(subject, after, limit).await?;
+    let page = ledger.audit_page(&subject, after, limit).await?;
     let cursor = cursor(list, page.next.as_ref()).await?;
     Ok(Envelope::success(Chain { subject, entries: page.lines, head, cursor }))
 }
 
-fn nothing_on_record(subject: Subject) -> LenovoError {
+fn nothing_on_record(subject: &Subject) -> LenovoError {
     LenovoError::not_found(
         format!("Nothing is on record of {subject}."),
-        "GET /jobs, GET /v3/scm/certificates and GET /signingCertificate/details list what there is.",
+        "GET /jobs, GET /devices, GET /principals, GET /v3/scm/certificates and GET /signingCertificate/details list what there is.",
     )
 }

@@ -10,7 +10,7 @@ use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
 use rootcast_dialects::native::{Device, Fingerprint};
 use rootcast_drivers::observe;
-use rootcast_gate::{Cursors, Kind, Principal};
+use rootcast_gate::{Cursors, Kind, Principal, RequestId};
 use rootcast_ledger::{DeviceRecord, Editor, Ledger, LedgerError};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::subject::DeviceSubject;
@@ -77,9 +77,10 @@ pub(crate) fn no_such_device(id: &DeviceId) -> LenovoError {
 }
 
 /// What the caller may decide about a device's identity.
-pub(crate) fn editor(caller: &Principal) -> Editor<'_> {
+pub(crate) fn editor<'a>(caller: &'a Principal, RequestId(request): &'a RequestId) -> Editor<'a> {
     Editor {
         name: &caller.name,
+        request: Some(request),
         may_approve: caller.may(Operation::ApproveDevice).is_ok(),
         may_release: caller.may(Operation::Activate).is_ok(),
     }
@@ -161,6 +162,7 @@ impl Edit {
 pub(crate) async fn edit(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
+    Extension(request): Extension<RequestId>,
     Id(id): Id<DeviceId>,
     Body(edit): Body<Edit>,
 ) -> Result<Envelope<Device>, LenovoError> {
@@ -175,7 +177,7 @@ pub(crate) async fn edit(
             let policy = parts.ledger.issuance_policy().await?.policy;
             issuance_policy::permits(&policy, &device).map_err(refused)?;
         }
-        match parts.ledger.edit_device(&before, device, editor(&caller), (parts.clock)()).await {
+        match parts.ledger.edit_device(&before, device, editor(&caller, &request), (parts.clock)()).await {
             Err(LedgerError::Conflict) => {}
             written => {
                 let device = written?;
@@ -200,12 +202,13 @@ pub(crate) async fn edit(
 pub(crate) async fn delete(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
+    Extension(request): Extension<RequestId>,
     Id(id): Id<DeviceId>,
 ) -> Result<Envelope<()>, LenovoError> {
     let parts = app.parts().await?;
     let ledger = &parts.ledger;
     load(ledger, &caller, Right::Delete, &id).await?;
-    ledger.delete_device(&id, editor(&caller), (parts.clock)()).await.map_err(|error| match error {
+    ledger.delete_device(&id, editor(&caller, &request), (parts.clock)()).await.map_err(|error| match error {
         LedgerError::Conflict => LenovoError::conflict(
             format!("A worker is at device {id}."),
             "Wait until it is done: the device's lease says until when at most. Then delete it.",

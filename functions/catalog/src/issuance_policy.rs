@@ -6,7 +6,7 @@ use axum::{Extension, Json};
 use rootcast_core::access::issuance::{IssuancePolicy, Rule, Wanted};
 use rootcast_core::inventory::dn::CertificateDn;
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
-use rootcast_gate::Principal;
+use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{DeviceRecord, IssuancePolicyRecord, LedgerError};
 use serde::{Deserialize, Serialize};
 use tracing::info;
@@ -54,17 +54,21 @@ pub(crate) async fn show(State(app): State<App>) -> Result<Envelope<View>, Lenov
 pub(crate) async fn replace(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
+    Extension(id): Extension<RequestId>,
     Body(sent): Body<Replacement>,
 ) -> Result<Json<Envelope<View>>, LenovoError> {
-    let ledger = &app.parts().await?.ledger;
+    let parts = app.parts().await?;
     let read = sent.revision;
-    let written = ledger.set_issuance_policy(sent.policy()?, read).await.map_err(|error| match error {
-        LedgerError::Conflict => LenovoError::conflict(
-            format!("Revision {read} is not the current one: the issuance policy was changed in the meantime."),
-            "GET /issuancePolicy shows the current one; make the change there, and send it with its revision.",
-        ),
-        other => other.into(),
-    })?;
+    let written =
+        parts.ledger.set_issuance_policy(sent.policy()?, read, &caller.acting(&id), (parts.clock)()).await.map_err(
+            |error| match error {
+                LedgerError::Conflict => LenovoError::conflict(
+                    format!("Revision {read} is not the current one: the issuance policy was changed in the meantime."),
+                    "GET /issuancePolicy shows the current one; make the change there, and send it with its revision.",
+                ),
+                other => other.into(),
+            },
+        )?;
     info!(
         caller = caller.name,
         policy.revision = written.revision,

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::{Extension, Json};
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
-use rootcast_gate::Principal;
+use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{LedgerError, Policy};
 use rootcast_pki::algorithm::KeyAlgorithm;
 use serde::{Deserialize, Serialize};
@@ -45,14 +45,16 @@ pub(crate) async fn show(State(app): State<App>) -> Result<Envelope<Choice>, Len
 pub(crate) async fn choose(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
+    Extension(id): Extension<RequestId>,
     Body(choice): Body<Choice>,
 ) -> Result<Json<Envelope<Choice>>, LenovoError> {
-    let ledger = &app.parts().await?.ledger;
+    let parts = app.parts().await?;
+    let (ledger, by, now) = (&parts.ledger, caller.acting(&id), (parts.clock)());
     let algorithm = choice.algorithm()?;
     let mut attempt = 1;
     loop {
         let read = ledger.policy().await?;
-        match ledger.set_policy(Policy { algorithm, ..read }).await {
+        match ledger.set_policy(Policy { algorithm, ..read }, &by, now).await {
             // The conflicting write was a choice too; the last choice wins.
             Err(LedgerError::Conflict) if attempt < ATTEMPTS => attempt += 1,
             written => break written?,

@@ -49,6 +49,7 @@ fn app() -> Router {
         jobs: table("jobs"),
         devices: table("devices"),
         access: table("access"),
+        audit: table("audit"),
     };
     let sqs = aws_sdk_sqs::Client::from_conf(
         aws_sdk_sqs::Config::builder().behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest()).build(),

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::{Extension, Json};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rootcast_core::audit::{Act, Action, Outcome, Subject};
 use rootcast_dialects::huawei::{HuaweiError, Named, no_such_certificate};
-use rootcast_gate::{Principal, RequestId};
+use rootcast_gate::{Principal, RequestId, source};
 use rootcast_pki::certificate::Certificate;
 use serde::{Serialize, Serializer};
 use tracing::info;
@@ -30,12 +31,14 @@ pub(crate) struct Exported {
     private_key: Zeroizing<String>,
 }
 
-/// Four calls: GetItem of the record, two for the entry in its audit chain and, once that is written, Decrypt. Expired
+/// Six calls: GetItem of the record, two for the entry in its audit chain and, once that is written, Decrypt; two for
+/// the outcome. They say to which address the key goes. Expired
 /// certificates can be exported too: data that was encrypted to them must remain readable.
 pub(crate) async fn export(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
     Extension(request): Extension<RequestId>,
+    parts: Parts,
     Named(id): Named,
 ) -> Result<([(HeaderName, HeaderValue); 1], Json<Exported>), HuaweiError> {
     let record = app.ledger.certificate(id).await?.filter(|record| caller.sees(&record.dn()));
@@ -44,7 +47,8 @@ pub(crate) async fn export(
         HuaweiError::invalid("The private key of this certificate was made by its device and never left it.")
     })?;
     let act = Act::new(Subject::Certificate(id), Action::Export, &caller.acting(&request), (app.clock)());
-    let act = act.with("dn", record.dn()).with("leaf", record.leaf.fingerprint()).came_to(Outcome::Begun);
+    let act = act.with("dn", record.dn()).with("leaf", record.leaf.fingerprint());
+    let act = act.with("to", source(&parts)).came_to(Outcome::Begun);
     app.ledger.audit(&act).await?;
     info!(caller = caller.name, certificate.id = %id, certificate.dn = record.dn(), "private key exported");
     let key = match app.sealer.open(&record.seal_context(), sealed).await {
@@ -54,6 +58,8 @@ pub(crate) async fn export(
             return Err(error.into());
         }
     };
+    // The key leaves with this answer. Without this entry, too, `begun` counts as done.
+    app.ledger.audit(&act.came_to(Outcome::Done)).await?;
     let exported = Exported::of(&record.leaf, &record.chain, &key);
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(exported)))
 }

@@ -11,6 +11,7 @@ use anyhow::Result;
 use aws_config::{BehaviorVersion, SdkConfig};
 use clap::{Args, Subcommand};
 use rootcast_core::access::identity::{Identity, NotAnIdentity};
+use rootcast_core::audit::Actor;
 use rootcast_ledger::{Ledger, Tables};
 
 use self::{add::Add, grant::Grant, password::Passwd, revoke::Revoke};
@@ -18,6 +19,7 @@ use crate::{
     access_key::{self, RotateKey},
     exit::{End, Usage},
     output::Format,
+    restore::actor,
     stack::Stack,
 };
 
@@ -45,9 +47,12 @@ pub(crate) struct Table {
     /// CloudFormation stack whose outputs name the table
     #[arg(long, value_name = "NAME", required_unless_present = "access_table")]
     stack: Option<String>,
-    /// Name of the access table, instead of the stack's
-    #[arg(long, value_name = "NAME")]
+    /// Name of the access table, instead of the stack's; then --audit-table is needed too
+    #[arg(long, value_name = "NAME", requires = "audit_table")]
     access_table: Option<String>,
+    /// Name of the table of audit chains
+    #[arg(long, value_name = "NAME", requires = "access_table")]
+    audit_table: Option<String>,
 }
 
 /// An identity at another provider.
@@ -73,6 +78,11 @@ impl Identities {
     }
 }
 
+/// The tables of callers, and of what is recorded about them.
+pub(crate) fn callers(access: &str, audit: &str) -> Tables {
+    Tables { access: Some(access.to_owned()), audit: Some(audit.to_owned()), ..Tables::default() }
+}
+
 pub(crate) async fn run(command: AccessCommand, format: Format) -> Result<End> {
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     match command {
@@ -87,11 +97,19 @@ pub(crate) async fn run(command: AccessCommand, format: Format) -> Result<End> {
 
 impl Table {
     async fn ledger(&self, config: &SdkConfig) -> Result<Ledger> {
-        let table = match (&self.access_table, &self.stack) {
-            (Some(table), _) => table.clone(),
-            (None, Some(stack)) => Stack::describe(config, stack).await?.output("AccessTable")?.to_owned(),
-            (None, None) => return Err(Usage("no table: give --stack or --access-table".to_owned()).into()),
+        let tables = match (&self.access_table, &self.audit_table, &self.stack) {
+            (Some(access), Some(audit), _) => callers(access, audit),
+            (_, _, Some(stack)) => {
+                let stack = Stack::describe(config, stack).await?;
+                callers(stack.output("AccessTable")?, stack.output("AuditTable")?)
+            }
+            _ => return Err(Usage("no table: give --stack or --access-table".to_owned()).into()),
         };
-        Ok(Ledger::new(aws_sdk_dynamodb::Client::new(config), Tables { access: Some(table), ..Tables::default() }))
+        Ok(Ledger::new(aws_sdk_dynamodb::Client::new(config), tables))
+    }
+
+    /// And who writes into it.
+    async fn to_write(&self, config: &SdkConfig) -> Result<(Ledger, Actor)> {
+        Ok((self.ledger(config).await?, actor(config).await?))
     }
 }

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use aws_config::{BehaviorVersion, SdkConfig};
 use clap::Args;
 use rootcast_core::access::principal::PrincipalName;
+use rootcast_core::audit::Actor;
 use rootcast_ledger::{AccessKeyId, AccessKeyRecord, Ledger, LedgerError, Tables};
 use rootcast_seal::Sealer;
 use serde_json::json;
@@ -12,9 +13,10 @@ use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use crate::{
-    access::NOT_WRITTEN,
+    access::{NOT_WRITTEN, callers},
     exit::{End, Usage},
     output::{self, Format, out},
+    restore::actor,
     stack::Stack,
 };
 
@@ -51,9 +53,12 @@ struct StackTable {
     /// CloudFormation stack whose outputs name table and KMS key
     #[arg(long, value_name = "NAME", required_unless_present = "access_table")]
     stack: Option<String>,
-    /// Name of the access table, instead of the stack's; then --sealing-key is needed too
-    #[arg(long, value_name = "NAME")]
+    /// Name of the access table, instead of the stack's; then --audit-table and --sealing-key are needed too
+    #[arg(long, value_name = "NAME", requires = "audit_table")]
     access_table: Option<String>,
+    /// Name of the table of audit chains, instead of the stack's
+    #[arg(long, value_name = "NAME")]
+    audit_table: Option<String>,
     /// ARN of the KMS key that seals secrets, instead of the stack's
     #[arg(long, value_name = "ARN")]
     sealing_key: Option<String>,
@@ -62,6 +67,7 @@ struct StackTable {
 /// Creates access keys.
 struct Forge {
     ledger: Ledger,
+    by: Actor,
     sealer: Sealer,
 }
 
@@ -113,7 +119,7 @@ impl Forge {
             expires,
             created: OffsetDateTime::now_utc(),
         };
-        self.ledger.put_access_key(&id, &record).await.context(NOT_WRITTEN)?;
+        self.ledger.put_access_key(&id, &record, &self.by).await.context(NOT_WRITTEN)?;
         match format {
             Format::Text => {
                 let until = expires.map_or_else(|| "it is revoked".to_owned(), |expires| expires.date().to_string());
@@ -138,25 +144,27 @@ impl Forge {
 impl StackTable {
     async fn forge(&self) -> Result<Forge> {
         let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
-        let (table, sealing_key) = self.find(&config).await?;
-        let tables = Tables { access: Some(table), ..Tables::default() };
+        let (tables, sealing_key) = self.find(&config).await?;
         Ok(Forge {
+            by: actor(&config).await?,
             ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), tables),
             sealer: Sealer::new(&aws_sdk_kms::Client::new(&config), sealing_key),
         })
     }
 
-    /// The access table and the KMS key: from the arguments, else from the stack's outputs.
-    async fn find(&self, config: &SdkConfig) -> Result<(String, String)> {
-        if let (Some(table), Some(key)) = (&self.access_table, &self.sealing_key) {
-            return Ok((table.clone(), key.clone()));
+    /// The tables and the KMS key: from the arguments, else from the stack's outputs.
+    async fn find(&self, config: &SdkConfig) -> Result<(Tables, String)> {
+        if let (Some(access), Some(audit), Some(key)) = (&self.access_table, &self.audit_table, &self.sealing_key) {
+            return Ok((callers(access, audit), key.clone()));
         }
         let stack = self.stack.as_ref();
         let stack = stack.ok_or_else(|| Usage("--access-table needs --sealing-key as well".to_owned()))?;
         let stack = Stack::describe(config, stack).await?;
         let given_or =
             |given: &Option<String>, name| given.clone().map_or_else(|| stack.output(name).map(str::to_owned), Ok);
-        Ok((given_or(&self.access_table, "AccessTable")?, given_or(&self.sealing_key, "AccessKeyArn")?))
+        let access = given_or(&self.access_table, "AccessTable")?;
+        let audit = given_or(&self.audit_table, "AuditTable")?;
+        Ok((callers(&access, &audit), given_or(&self.sealing_key, "AccessKeyArn")?))
     }
 }
 

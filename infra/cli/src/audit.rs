@@ -1,11 +1,12 @@
-//! `rootcast audit`: who did what to a job, a certificate or a root, and whether the record is complete and
+//! `rootcast audit`: who did what to a job, a certificate, a device or whatever has a chain, and whether the record is complete and
 //! unchanged.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use rootcast_core::audit::{Entry, Head, Subject, Unverified, Verified, export, verify_export};
+use rootcast_core::audit::{Entry, Head, Name, Policy, Subject, Unverified, Verified, export, verify_export};
+use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
 use rootcast_pki::fingerprint::Fingerprint;
@@ -27,6 +28,14 @@ pub(crate) enum AuditCommand {
     Certificate(Chain<CertificateId>),
     /// Show the audit record of a root generation
     Root(Chain<u32>),
+    /// Show the audit record of a device's id: enrolments, changes of its identity, approvals, deletions
+    Device(Chain<DeviceId>),
+    /// Show the audit record of a user, or of an IAM identity with tokens (iam#ARN)
+    Principal(Chain<Name>),
+    /// Show the audit record of a policy: issuance or certificate
+    Policy(Chain<Policy>),
+    /// Show what a user, or an IAM identity (iam#ARN), tried without the right to
+    Denials(Chain<Name>),
     /// Verify that an exported file is complete and unchanged, without the API; exit code 1 where it is not
     Verify(Verify),
 }
@@ -62,15 +71,31 @@ struct Page {
 pub(crate) async fn run(api: impl FnOnce() -> Result<Api>, command: AuditCommand, format: Format) -> Result<End> {
     match command {
         AuditCommand::Job(Chain { id, export }) => {
-            show(&api()?, &format!("/jobs/{id}/audit"), Subject::Job(id), export.as_deref(), format).await
+            show(&api()?, (&format!("/jobs/{id}/audit"), None), Subject::Job(id), export.as_deref(), format).await
         }
         AuditCommand::Certificate(Chain { id, export }) => {
             let path = format!("/certificates/{id}/audit");
-            show(&api()?, &path, Subject::Certificate(id), export.as_deref(), format).await
+            show(&api()?, (&path, None), Subject::Certificate(id), export.as_deref(), format).await
         }
         AuditCommand::Root(Chain { id, export }) => {
             let path = format!("/roots/{id}/audit");
-            show(&api()?, &path, Subject::Root(id), export.as_deref(), format).await
+            show(&api()?, (&path, None), Subject::Root(id), export.as_deref(), format).await
+        }
+        AuditCommand::Device(Chain { id, export }) => {
+            let path = format!("/devices/{id}/audit");
+            show(&api()?, (&path, None), Subject::Device(id), export.as_deref(), format).await
+        }
+        AuditCommand::Principal(Chain { id, export }) => {
+            let place = ("/audit/principals", Some(id.as_str()));
+            show(&api()?, place, Subject::Principal(id.clone()), export.as_deref(), format).await
+        }
+        AuditCommand::Policy(Chain { id, export }) => {
+            let place = ("/audit/policies", Some(id.as_str()));
+            show(&api()?, place, Subject::Policy(id), export.as_deref(), format).await
+        }
+        AuditCommand::Denials(Chain { id, export }) => {
+            let place = ("/audit/denials", Some(id.as_str()));
+            show(&api()?, place, Subject::Denials(id.clone()), export.as_deref(), format).await
         }
         AuditCommand::Verify(Verify { file, head }) => {
             let text = std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
@@ -80,8 +105,11 @@ pub(crate) async fn run(api: impl FnOnce() -> Result<Api>, command: AuditCommand
     }
 }
 
-async fn show(api: &Api, path: &str, subject: Subject, file: Option<&Path>, format: Format) -> Result<End> {
-    let text = fetch(api, path, subject).await?;
+/// A chain's path, and its name in the query if it has one.
+type Place<'a> = (&'a str, Option<&'a str>);
+
+async fn show(api: &Api, place: Place<'_>, subject: Subject, file: Option<&Path>, format: Format) -> Result<End> {
+    let text = fetch(api, place, subject.clone()).await?;
     if let Some(file) = file {
         std::fs::write(file, &text).with_context(|| format!("{} cannot be written", file.display()))?;
         return verified(verify_export(&text, None), &file.display().to_string(), format);
@@ -102,10 +130,11 @@ async fn show(api: &Api, path: &str, subject: Subject, file: Option<&Path>, form
 }
 
 /// All pages, in the format of an export.
-async fn fetch(api: &Api, path: &str, subject: Subject) -> Result<String> {
+async fn fetch(api: &Api, (path, name): Place<'_>, subject: Subject) -> Result<String> {
     let (mut lines, mut cursor): (Vec<String>, Option<String>) = (Vec::new(), None);
     let head = loop {
-        let query: Vec<(&str, &str)> = cursor.iter().map(|cursor| ("cursor", cursor.as_str())).collect();
+        let cursors = cursor.iter().map(|cursor| ("cursor", cursor.as_str()));
+        let query: Vec<(&str, &str)> = name.iter().map(|name| ("name", *name)).chain(cursors).collect();
         let page: Page = api.get(path, &query).await?;
         lines.extend(page.entries);
         match page.cursor {

@@ -21,6 +21,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::steps::Steps;
 use crate::{
+    access::callers,
     allowed::Allowed,
     api::Api,
     device::{add, approve},
@@ -110,10 +111,10 @@ async fn show(stack: &LocalStack, steps: &Steps, format: Format) -> Result<End> 
 }
 
 async fn log_in(stack: &LocalStack) -> Result<Api> {
-    let table = stack.outputs.of("AccessTable")?;
+    let tables = callers(stack.outputs.of("AccessTable")?, stack.outputs.of("AuditTable")?);
     let (url, ca) = (stack.api_url.parse()?, stack.ca_pem.clone());
     let (_, access) =
-        login::grant(&stack.sdk_config, table, None, Allowed::of(Role::Administrator), LONGEST, url, Some(ca)).await?;
+        login::grant(&stack.sdk_config, tables, None, Allowed::of(Role::Administrator), LONGEST, url, Some(ca)).await?;
     access.save(&profile(stack))?;
     Api::connect(&access)
 }

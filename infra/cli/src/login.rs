@@ -19,12 +19,14 @@ use time::{Duration, OffsetDateTime};
 use url::Url;
 
 use crate::{
+    access::callers,
     allowed::Allowed,
     api::Api,
     arguments::AccessArguments,
     exit::{End, Usage},
     output::{self, Format, out},
     profile::Access,
+    restore::actor,
     stack::Stack,
 };
 
@@ -37,9 +39,12 @@ pub(crate) struct Login {
     /// CloudFormation stack whose outputs name table and API
     #[arg(long, value_name = "NAME", required_unless_present = "access_table")]
     stack: Option<String>,
-    /// Name of the access table, instead of the stack's; then --url is needed too
-    #[arg(long, value_name = "NAME")]
+    /// Name of the access table, instead of the stack's; then --audit-table and --url are needed too
+    #[arg(long, value_name = "NAME", requires = "audit_table")]
     access_table: Option<String>,
+    /// Name of the table of audit chains, instead of the stack's
+    #[arg(long, value_name = "NAME")]
+    audit_table: Option<String>,
     /// User whose rights the token has; default: the user that your IAM identity belongs to, else that identity itself
     #[arg(long, value_name = "NAME")]
     principal: Option<PrincipalName>,
@@ -55,10 +60,10 @@ pub(crate) struct Login {
 
 pub(crate) async fn run(arguments: &AccessArguments, login: Login, format: Format) -> Result<End> {
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
-    let (table, url) = find(&config, &login, arguments.url.clone()).await?;
+    let (tables, url) = find(&config, &login, arguments.url.clone()).await?;
     let ca = arguments.ca.as_deref().map(std::path::absolute).transpose()?;
     let lifetime = Duration::hours(login.hours.into());
-    let (name, access) = grant(&config, &table, login.principal, login.allowed, lifetime, url, ca).await?;
+    let (name, access) = grant(&config, tables, login.principal, login.allowed, lifetime, url, ca).await?;
     let file = arguments.file()?;
     access.save(&file)?;
     // Report a wrong address now, and not at the first use.
@@ -79,17 +84,16 @@ pub(crate) async fn run(arguments: &AccessArguments, login: Login, format: Forma
     Ok(End::Done)
 }
 
-/// Creates a token, stores its hash in `table`, and returns whose it is and what its owner needs to call the API.
+/// Creates a token, stores its hash in the access table, and returns whose it is and what its owner needs to call the API.
 pub(crate) async fn grant(
     config: &SdkConfig,
-    table: &str,
+    tables: Tables,
     principal: Option<PrincipalName>,
     allowed: Allowed,
     lifetime: Duration,
     url: Url,
     ca: Option<PathBuf>,
 ) -> Result<(String, Access)> {
-    let tables = Tables { access: Some(table.to_owned()), ..Tables::default() };
     let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(config), tables);
     let created = OffsetDateTime::now_utc();
     let (principal, grants, exchanged) = owner(config, &ledger, principal, allowed).await?;
@@ -97,7 +101,7 @@ pub(crate) async fn grant(
     let mut random = [0; Token::RANDOM_BYTES];
     getrandom::fill(&mut random).context("the operating system gives no random numbers")?;
     let token = Token::from_random(&random);
-    ledger.put_token(&token.sha256(), &record).await.context(
+    ledger.log_in(&token.sha256(), &record, &actor(config).await?).await.context(
         "no token could be stored with your AWS credentials \
          (those of an SSO session: eval \"$(aws configure export-credentials --format env)\")",
     )?;
@@ -148,14 +152,16 @@ async fn caller(config: &SdkConfig) -> Result<Identity> {
     Identity::iam(&arn).with_context(|| format!("{arn} gets no token: choose a user with --principal"))
 }
 
-/// The access table and the API's address: from the arguments, else from the stack's outputs.
-async fn find(config: &SdkConfig, login: &Login, url: Option<Url>) -> Result<(String, Url)> {
-    if let (Some(table), Some(url)) = (&login.access_table, &url) {
-        return Ok((table.clone(), url.clone()));
+/// The tables and the API's address: from the arguments, else from the stack's outputs.
+async fn find(config: &SdkConfig, login: &Login, url: Option<Url>) -> Result<(Tables, Url)> {
+    if let (Some(access), Some(audit), Some(url)) = (&login.access_table, &login.audit_table, &url) {
+        return Ok((callers(access, audit), url.clone()));
     }
     let stack = login.stack.as_ref().ok_or_else(|| Usage("--access-table needs --url as well".to_owned()))?;
     let stack = Stack::describe(config, stack).await?;
-    let table = login.access_table.clone().map_or_else(|| stack.output("AccessTable").map(str::to_owned), Ok)?;
+    let given_or =
+        |given: &Option<String>, name| given.clone().map_or_else(|| stack.output(name).map(str::to_owned), Ok);
+    let (access, audit) = (given_or(&login.access_table, "AccessTable")?, given_or(&login.audit_table, "AuditTable")?);
     let url = url.map_or_else(|| Ok::<_, anyhow::Error>(stack.output("ApiUrl")?.parse()?), Ok)?;
-    Ok((table, url))
+    Ok((callers(&access, &audit), url))
 }

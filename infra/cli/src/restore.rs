@@ -58,6 +58,7 @@ pub(crate) async fn run(arguments: Restore, format: Format) -> Result<End> {
         jobs: table("JobsTable")?,
         devices: table("DevicesTable")?,
         access: None,
+        audit: table("AuditTable")?,
     };
     let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&config), tables);
     let (kms, tagging) = (aws_sdk_kms::Client::new(&config), aws_sdk_resourcegroupstagging::Client::new(&config));
@@ -83,7 +84,7 @@ pub(crate) async fn run(arguments: Restore, format: Format) -> Result<End> {
 }
 
 /// The AWS access key id, which is not secret: AWS knows its owner.
-async fn actor(config: &SdkConfig) -> Result<Actor> {
+pub(crate) async fn actor(config: &SdkConfig) -> Result<Actor> {
     let provider = config.credentials_provider().context("there are no AWS credentials")?;
     let credentials = provider.provide_credentials().await.context("the AWS credentials cannot be read")?;
     Ok(Actor { principal: format!("aws:{}", credentials.access_key_id()), request_id: None })

@@ -41,7 +41,10 @@ impl Stack {
             epoch: uuid::Uuid::new_v4().as_u64_pair().0,
             created: OffsetDateTime::now_utc(),
         };
-        self.ledger.put_principal(&name.parse().unwrap(), &record).await.unwrap();
+        self.ledger
+            .put_principal(&name.parse().unwrap(), &record, &rootcast_core::audit::Actor::function("tests"))
+            .await
+            .unwrap();
         password
     }
 
@@ -133,8 +136,28 @@ async fn a_revoked_users_tokens_stay_invalid_for_a_namesake() {
         let password = stack.principal("ops").await;
         let given = stack.log_in("ops", &password, "certificate:manage").await.json();
         assert_eq!(stack.status_with(&given).await, 200);
-        assert!(stack.ledger.remove_principal(&name).await.unwrap());
-        assert!(!stack.ledger.remove_principal(&name).await.unwrap());
+        assert!(
+            stack
+                .ledger
+                .remove_principal(
+                    &name,
+                    &rootcast_core::audit::Actor::function("tests"),
+                    time::OffsetDateTime::now_utc()
+                )
+                .await
+                .unwrap()
+        );
+        assert!(
+            !stack
+                .ledger
+                .remove_principal(
+                    &name,
+                    &rootcast_core::audit::Actor::function("tests"),
+                    time::OffsetDateTime::now_utc()
+                )
+                .await
+                .unwrap()
+        );
         let of_nobody = async || {
             assert_eq!(stack.status_with(&given).await, 401);
             refused(&stack.exchange("tests", &given["refresh_token"]).await, 400, "invalid_grant");

@@ -90,7 +90,14 @@ async fn a_device_id_has_one_spelling() {
             let (address, credential) = ("https://127.0.0.1".parse().unwrap(), format!("{PREFIX}{id}"));
             let (new, id) = (Incarnation::from_random([7; 16]), id.parse().unwrap());
             let old = DeviceRecord::new(id, new, address, Driver::Redfish, Profile::Dmtf, credential);
-            assert_eq!(stack.ledger.enrol(&[old], OffsetDateTime::now_utc()).await.unwrap(), [true]);
+            assert_eq!(
+                stack
+                    .ledger
+                    .enrol(&[old], &rootcast_core::audit::Actor::function("tests"), OffsetDateTime::now_utc())
+                    .await
+                    .unwrap(),
+                [true]
+            );
         }
         for id in ["CASE-x", "_"] {
             let path = format!("/devices/{id}");

@@ -106,6 +106,7 @@ impl Stack {
             jobs: table("JobsTable"),
             devices: table("DevicesTable"),
             access: table("AccessTable"),
+            audit: table("AuditTable"),
         };
         let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&local.sdk_config), tables);
         let secrets = Secrets::default();
@@ -124,7 +125,7 @@ impl Stack {
         let principal: PrincipalName = name.parse().unwrap();
         let created = OffsetDateTime::now_utc();
         let holder = PrincipalRecord { password: None, grants: grants.into(), epoch: 7, created };
-        self.ledger.put_principal(&principal, &holder).await.unwrap();
+        self.ledger.put_principal(&principal, &holder, &rootcast_core::audit::Actor::function("tests")).await.unwrap();
         let id: AccessKeyId = "AKIDEXAMPLE012345678".parse().unwrap();
         let secret = uuid::Uuid::new_v4().to_string();
         self.secrets.keep(&secret);
@@ -137,7 +138,7 @@ impl Stack {
             expires: None,
             created,
         };
-        self.ledger.put_access_key(&id, &record).await.unwrap();
+        self.ledger.put_access_key(&id, &record, &rootcast_core::audit::Actor::function("tests")).await.unwrap();
         (id.to_string(), secret)
     }
 

@@ -112,6 +112,7 @@ pub(crate) fn ledger(caller: Option<&Caller>, sealed: &Sealed) -> Ledger {
         jobs: table("jobs"),
         devices: table("devices"),
         access: table("access"),
+        audit: table("audit"),
     };
     Ledger::new(client, tables)
 }
@@ -179,11 +180,11 @@ fn holder(certificate: &str) -> Item {
     HashMap::from([("certificate".to_owned(), AttributeValue::S(certificate.to_owned()))])
 }
 
-/// The ends of the audit chains of the certificate, the job and the root.
+/// The ends of the audit chains of the certificate, the job, the root and the device.
 fn audited(key: &Item) -> Option<Item> {
     let named = |name: &str| key.get(name)?.as_s().ok();
     let there = named("sk").is_some_and(|sort| sort == "audit")
-        && named("pk").is_some_and(|subject| [CERTIFICATE, JOB, "root-1"].contains(&subject.as_str()));
+        && named("pk").is_some_and(|subject| [CERTIFICATE, JOB, "root-1", "device:bmc-1"].contains(&subject.as_str()));
     there.then(|| item(Head { sequence: 1, ..Head::NONE }))
 }
 

@@ -16,6 +16,7 @@ pub const CERTIFICATES: &str = "certificates";
 pub const JOBS: &str = "jobs";
 pub const DEVICES: &str = "devices";
 pub const ACCESS: &str = "access";
+pub const AUDIT: &str = "audit";
 
 pub struct Tables {
     database: Database,
@@ -156,7 +157,7 @@ pub fn written(operation: &str, body: &[u8]) -> Vec<(String, Key)> {
         let named = write.get("Key").or_else(|| write.get("Item"))?.as_object()?;
         let key =
             ["id", "pk", "sk"].into_iter().filter_map(|name| Some((name.to_owned(), named.get(name)?["S"].clone())));
-        let wanted: &[&str] = if table == JOBS { &["pk", "sk"] } else { &["id"] };
+        let wanted: &[&str] = if table == JOBS || table == AUDIT { &["pk", "sk"] } else { &["id"] };
         Some((table, key.filter(|(name, _)| wanted.contains(&name.as_str())).collect()))
     };
     if operation == "TransactWriteItems" {
@@ -187,7 +188,7 @@ fn untyped(value: &Value) -> Value {
 }
 
 /// As in template.yaml.
-fn tables() -> [Value; 4] {
+fn tables() -> [Value; 5] {
     let text = |name: &str| json!({ "AttributeName": name, "AttributeType": "S" });
     let number = |name: &str| json!({ "AttributeName": name, "AttributeType": "N" });
     let hash = |name: &str| json!({ "AttributeName": name, "KeyType": "HASH" });
@@ -222,6 +223,7 @@ fn tables() -> [Value; 4] {
             vec![index("unfinished", vec![hash("openShard")], all())],
         ),
         table(DEVICES, vec![text("id")], vec![hash("id")], vec![]),
+        table(AUDIT, vec![text("pk"), text("sk")], vec![hash("pk"), range("sk")], vec![]),
         table(ACCESS, vec![text("id")], vec![hash("id")], vec![]),
     ]
 }

@@ -31,7 +31,7 @@ use tower::ServiceExt;
 use crate::clock;
 use crate::cloud::{Cloud, Process, Wire};
 use crate::devices::Network;
-use crate::dynamo::{ACCESS, CERTIFICATES, DEVICES, JOBS};
+use crate::dynamo::{ACCESS, AUDIT, CERTIFICATES, DEVICES, JOBS};
 use crate::keys::SEALING;
 use crate::queues::{Message, url};
 use crate::random::random;
@@ -233,6 +233,7 @@ impl Clients {
             jobs: table(JOBS),
             devices: table(DEVICES),
             access: table(ACCESS),
+            audit: table(AUDIT),
         };
         Self {
             ledger: Ledger::new(client!(aws_sdk_dynamodb, wire), tables),

@@ -33,8 +33,13 @@ fn number(value: u64) -> AttributeValue {
 /// The function over these tables and this queue. It has no KMS.
 fn app(tables: &[&Rule], queue: &Rule, clock: fn() -> OffsetDateTime) -> App {
     let table = |name: &str| Some(name.to_owned());
-    let names =
-        Tables { certificates: table("certificates"), jobs: table("jobs"), devices: table("devices"), access: None };
+    let names = Tables {
+        certificates: table("certificates"),
+        jobs: table("jobs"),
+        devices: table("devices"),
+        access: None,
+        audit: table("audit"),
+    };
     let ledger = Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, tables), names);
     let (kms, tagging) = (mock_client!(aws_sdk_kms, []), mock_client!(aws_sdk_resourcegroupstagging, []));
     App {

@@ -286,6 +286,7 @@ async fn answer(request: Request<Body>, dynamodb: Client, wake: &Rule) -> Respon
         certificates: table("certificates"),
         jobs: table("jobs"),
         access: table("access"),
+        audit: table("audit"),
         devices: table("devices"),
     };
     let app = App {

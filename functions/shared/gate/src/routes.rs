@@ -143,6 +143,11 @@ table! {
     WAIVE: Catalog Post "/jobs/{job}/waive" needs Needs::Operation(Operation::Activate, Jobs);
     ROOT_AUDIT: Catalog Get "/roots/{generation}/audit" needs READ_ROOTS;
     JOB_AUDIT: Catalog Get "/jobs/{job}/audit" needs READ_JOBS;
+    DEVICE_AUDIT: Catalog Get "/devices/{device}/audit" needs READ_DEVICE;
+    // The next three name the chain in the query.
+    POLICY_AUDIT: Catalog Get "/audit/policies" needs READ_ROOTS;
+    PRINCIPAL_AUDIT: Catalog Get "/audit/principals" needs ADMINISTER;
+    DENIAL_AUDIT: Catalog Get "/audit/denials" needs ADMINISTER;
     JOB_TASKS: Catalog Get "/jobs/{job}/tasks" needs READ_JOBS;
 
     // For a deleted certificate: the right to read everything.

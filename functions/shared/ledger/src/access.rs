@@ -14,9 +14,11 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::str::FromStr;
 
+use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use rootcast_core::access::identity::Identity;
 use rootcast_core::access::permission::Grants;
 use rootcast_core::access::token::LONGEST;
+use rootcast_core::audit::{Act, Action, Actor, Name, Subject};
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,7 @@ pub use self::identities::{Exchanged, IdentityRecord};
 pub use self::keys::{AccessKeyId, AccessKeyRecord, NotAnAccessKeyId};
 pub use self::principals::{PrincipalRecord, PrincipalsPage};
 pub use self::sessions::{LONGEST_SESSION, SessionRecord};
+use crate::commit::{Condition, put};
 use crate::item::{Item, from_item, id_key, text, to_item};
 use crate::{Ledger, LedgerError};
 
@@ -76,6 +79,15 @@ impl Ledger {
     /// Stores a token without a grant.
     pub async fn put_token(&self, token: &Fingerprint, record: &TokenRecord) -> Result<(), LedgerError> {
         self.put_access_record("token", "PutItem token", token_id(token), record).await
+    }
+
+    /// As [`Self::put_token`], with an entry in the audit chain of whose token it is.
+    pub async fn log_in(&self, token: &Fingerprint, record: &TokenRecord, by: &Actor) -> Result<(), LedgerError> {
+        let subject = Subject::Principal(Name::of(&record.principal));
+        let act = Act::new(subject, Action::Login, by, record.created).with("until", record.until().unix_timestamp());
+        let key = id_key(token_id(token));
+        let put = put(self.access()?, "token", record, key, Some(Condition::absent("id")))?;
+        self.write_audited(put, &act).await
     }
 
     /// Removes a token without a grant, if it still exists.
@@ -141,6 +153,21 @@ impl Ledger {
                 Ok(false)
             }
             Err(error) => Err(LedgerError::aws(operation)(error)),
+        }
+    }
+
+    /// As [`Self::remove_access_record`], with an entry in the audit chain.
+    async fn remove_audited(&self, what: &'static str, id: String, act: &Act) -> Result<bool, LedgerError> {
+        let delete = Delete::builder()
+            .table_name(self.access()?)
+            .set_key(Some(id_key(id)))
+            .condition_expression("attribute_exists(id)")
+            .build()
+            .map_err(|source| LedgerError::Unwritable { what, source: Box::new(source) })?;
+        match self.write_audited(TransactWriteItem::builder().delete(delete).build(), act).await {
+            Ok(()) => Ok(true),
+            Err(LedgerError::Conflict) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -1,5 +1,5 @@
-//! Audit chains, in the jobs table under their subject. `audit#{sequence}` is an entry's line as it was hashed, `audit`
-//! is the head.
+//! Audit chains, in a table of their own, under their subject. `audit#{sequence}` is an entry's line as it was hashed,
+//! `audit` is the head. No role may update or delete an item there, and none that speaks to devices may write one.
 //!
 //! An entry is written in one transaction with its act, on the condition that the head is unchanged since it was read.
 //! On a conflict, neither the act nor the entry is written, and the caller repeats both.
@@ -16,6 +16,8 @@ use crate::{Ledger, LedgerError};
 
 /// Retries of a standalone entry after a conflict over the head: at most 1.8 s in total.
 const RACES: u32 = 7;
+/// Entries in one transaction, of 8 KiB each at most.
+const AT_ONCE: usize = 40;
 
 /// One page of a chain, in order.
 #[derive(Debug, Clone, Default)]
@@ -31,7 +33,7 @@ struct LineItem {
     line: String,
 }
 
-/// The next entries of several chains, at most one per chain.
+/// The next entries of several chains.
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     writes: Vec<TransactWriteItem>,
@@ -62,7 +64,7 @@ impl Links {
     }
 }
 
-fn head_key(subject: Subject) -> Item {
+fn head_key(subject: &Subject) -> Item {
     job_key(subject.to_string(), "audit")
 }
 
@@ -72,18 +74,18 @@ fn line_sort(sequence: u64) -> String {
 
 impl Ledger {
     /// The head of a chain. One call.
-    pub async fn audit_head(&self, subject: Subject) -> Result<Head, LedgerError> {
-        let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(head_key(subject)));
+    pub async fn audit_head(&self, subject: &Subject) -> Result<Head, LedgerError> {
+        let get = self.client.get_item().table_name(self.audits()?).set_key(Some(head_key(subject)));
         let answer = get.consistent_read(true).send().await.map_err(LedgerError::aws("GetItem audit"))?;
         Ok(answer.item.map(|item| from_item("audit head", item)).transpose()?.unwrap_or(Head::NONE))
     }
 
     /// At most `limit` entries after `after`; 0 stands for the start. One call.
-    pub async fn audit_page(&self, subject: Subject, after: u64, limit: u32) -> Result<AuditPage, LedgerError> {
-        let query = self.client.query().table_name(self.jobs()?);
+    pub async fn audit_page(&self, subject: &Subject, after: u64, limit: u32) -> Result<AuditPage, LedgerError> {
+        let query = self.client.query().table_name(self.audits()?);
         let query = query.key_condition_expression("pk = :subject AND sk BETWEEN :first AND :last");
         let query = query
-            .expression_attribute_values(":subject", text(subject))
+            .expression_attribute_values(":subject", text(subject.to_string()))
             .expression_attribute_values(":first", text(line_sort(after.saturating_add(1))))
             .expression_attribute_values(":last", text(line_sort(999_999_999_999)));
         let query = query.consistent_read(true).limit(i32::try_from(limit).unwrap_or(100));
@@ -96,44 +98,81 @@ impl Ledger {
 
     /// Records an act on its own, with retries.
     pub async fn audit(&self, act: &Act) -> Result<(), LedgerError> {
-        for race in 0.. {
-            match self.transact_audited(Vec::new(), act).await {
-                Err(LedgerError::Conflict) if race < RACES => pause(race + 1).await,
-                written => return written,
+        self.audit_all(std::slice::from_ref(act)).await
+    }
+
+    /// Records acts on one subject, in this order, with retries. Two calls for each forty.
+    pub async fn audit_all(&self, acts: &[Act]) -> Result<(), LedgerError> {
+        for some in acts.chunks(AT_ONCE) {
+            let mut race = 0;
+            loop {
+                match self.transact_audited(Vec::new(), some).await {
+                    Err(LedgerError::Conflict) if race < RACES => race += 1,
+                    written => break written?,
+                }
+                pause(race).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one write together with its entry, and repeats both while others add to the chain. Two calls.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if the write's own condition failed.
+    pub(crate) async fn write_audited(&self, write: TransactWriteItem, act: &Act) -> Result<(), LedgerError> {
+        for race in 0..=RACES {
+            let links = self.link(std::slice::from_ref(act)).await?;
+            let writes = std::iter::once(write.clone()).chain(links.writes()).collect();
+            match self.transact_by_write(writes, "TransactWriteItems audited").await? {
+                Ok(()) => {
+                    links.tell();
+                    return Ok(());
+                }
+                Err(codes) if codes.first().is_some_and(|code| code == "ConditionalCheckFailed") => break,
+                Err(_) => pause(race + 1).await,
             }
         }
         Err(LedgerError::Conflict)
     }
 
-    /// Writes an act together with its entry. Two calls.
+    /// Writes an act together with its entries, which have one subject. Two calls.
     pub(crate) async fn transact_audited(
         &self,
         mut writes: Vec<TransactWriteItem>,
-        act: &Act,
+        acts: &[Act],
     ) -> Result<(), LedgerError> {
-        let links = self.link(act).await?;
+        let links = self.link(acts).await?;
         writes.extend(links.writes());
         self.transact(writes).await?;
         links.tell();
         Ok(())
     }
 
-    /// The act as the next entry of its chain. One call.
-    pub(crate) async fn link(&self, act: &Act) -> Result<Links, LedgerError> {
-        self.link_to(act, &self.audit_head(act.subject).await?)
+    /// The acts, which have one subject, as the next entries of its chain. One call.
+    pub(crate) async fn link(&self, acts: &[Act]) -> Result<Links, LedgerError> {
+        match acts.first() {
+            Some(act) => self.link_to(acts, self.audit_head(&act.subject).await?),
+            None => Ok(Links::default()),
+        }
     }
 
     /// The act as the first entry of its chain.
     pub(crate) fn first_link(&self, act: &Act) -> Result<Links, LedgerError> {
-        self.link_to(act, &Head::NONE)
+        self.link_to(std::slice::from_ref(act), Head::NONE)
     }
 
-    fn link_to(&self, act: &Act, read: &Head) -> Result<Links, LedgerError> {
-        let entry = act.after(read);
-        let line =
-            entry.line().map_err(|source| LedgerError::Unwritable { what: "audit", source: Box::new(source) })?;
-        let head = entry.head(&line);
-        let key = job_key(act.subject.to_string(), line_sort(entry.sequence));
+    pub(crate) fn link_to(&self, acts: &[Act], read: Head) -> Result<Links, LedgerError> {
+        let (mut links, mut head) = (Links::default(), read);
+        for act in acts {
+            let entry = act.after(&head);
+            let line =
+                entry.line().map_err(|source| LedgerError::Unwritable { what: "audit", source: Box::new(source) })?;
+            head = entry.head(&line);
+            let key = job_key(act.subject.to_string(), line_sort(entry.sequence));
+            links.writes.push(put(self.audits()?, "audit", &LineItem { line }, key, Some(Condition::absent("pk")))?);
+            links.made.push((entry, head));
+        }
         let as_read = match read.sequence {
             0 => Condition::absent("pk"),
             sequence => Condition {
@@ -142,10 +181,10 @@ impl Ledger {
                 values: Some([(":read".to_owned(), number(sequence))].into()),
             },
         };
-        let writes = vec![
-            put(self.jobs()?, "audit", &LineItem { line }, key, Some(Condition::absent("pk")))?,
-            put(self.jobs()?, "audit head", &head, head_key(act.subject), Some(as_read))?,
-        ];
-        Ok(Links { writes, made: vec![(entry, head)] })
+        if let Some(act) = acts.first() {
+            let key = head_key(&act.subject);
+            links.writes.push(put(self.audits()?, "audit head", &head, key, Some(as_read))?);
+        }
+        Ok(links)
     }
 }

@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
 use rootcast_core::access::issuance::IssuancePolicy;
+use rootcast_core::audit::{self, Act, Action, Actor, Subject};
 use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_core::installation::InstallationId;
 use rootcast_core::job::JobId;
@@ -15,8 +16,8 @@ use rootcast_pki::root::{LinkSpec, RootSpec};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::commit::Condition;
-use crate::item::{Item, from_item, id_key, to_item};
+use crate::commit::{Condition, put};
+use crate::item::{Item, from_item, id_key};
 use crate::{Ledger, LedgerError};
 
 pub(crate) const AUTHORITY: &str = "authority";
@@ -190,9 +191,11 @@ impl Ledger {
         Ok(self.certificate_record("policy", POLICY).await?.unwrap_or_default())
     }
 
-    pub async fn set_policy(&self, policy: Policy) -> Result<(), LedgerError> {
+    /// `by`: for the policy's audit chain.
+    pub async fn set_policy(&self, policy: Policy, by: &Actor, now: OffsetDateTime) -> Result<(), LedgerError> {
         let next = Policy { revision: policy.revision + 1, ..policy };
-        self.replace("policy", &next, POLICY, policy.revision).await
+        let act = Act::new(Subject::Policy(audit::Policy::Certificate), Action::SetPolicy, by, now);
+        self.replace("policy", &next, POLICY, policy.revision, act).await
     }
 
     pub async fn issuance_policy(&self) -> Result<IssuancePolicyRecord, LedgerError> {
@@ -207,38 +210,30 @@ impl Ledger {
         &self,
         policy: IssuancePolicy,
         read: u64,
+        by: &Actor,
+        now: OffsetDateTime,
     ) -> Result<IssuancePolicyRecord, LedgerError> {
         // A revision that no read has shown.
         let revision = read.checked_add(1).ok_or(LedgerError::Conflict)?;
         let next = IssuancePolicyRecord { policy, revision };
-        self.replace("issuance policy", &next, ISSUANCE_POLICY, read).await?;
+        let act = Act::new(Subject::Policy(audit::Policy::Issuance), Action::SetPolicy, by, now);
+        self.replace("issuance policy", &next, ISSUANCE_POLICY, read, act).await?;
         Ok(next)
     }
 
-    /// Writes a record of the certificates table, if its revision is still the one that was read.
+    /// Writes a policy with its audit entry, if its revision is still the one that was read.
     async fn replace<T: Serialize>(
         &self,
         what: &'static str,
         record: &T,
         id: &str,
         read: u64,
+        act: Act,
     ) -> Result<(), LedgerError> {
-        let mut item = to_item(what, record)?;
-        item.extend(id_key(id));
-        let condition = Condition::as_read(read, "id");
-        self.client
-            .put_item()
-            .table_name(self.certificates()?)
-            .set_item(Some(item))
-            .condition_expression(condition.expression)
-            .set_expression_attribute_values(condition.values)
-            .send()
-            .await
-            .map_err(|error| match error.as_service_error() {
-                Some(service) if service.is_conditional_check_failed_exception() => LedgerError::Conflict,
-                _ => LedgerError::aws("PutItem policy")(error),
-            })?;
-        Ok(())
+        let said = serde_json::to_string(record).ok();
+        let act = act.with("revision", read + 1).changing("policy", None, said.as_deref());
+        let put = put(self.certificates()?, what, record, id_key(id), Some(Condition::as_read(read, "id")))?;
+        self.write_audited(put, &act).await
     }
 
     pub async fn root(&self, generation: u32) -> Result<Option<RootRecord>, LedgerError> {

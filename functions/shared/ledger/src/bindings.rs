@@ -6,6 +6,7 @@
 use rootcast_core::audit::Act;
 use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
 use rootcast_core::inventory::id::CertificateId;
+use time::OffsetDateTime;
 
 use crate::commit::TRANSACTION;
 use crate::{DeviceRecord, Ledger, LedgerError, UseRecord};
@@ -25,7 +26,7 @@ const BOUND: &str = "The certificate is associated with the device, and was not 
 
 impl Ledger {
     /// Gives each device, as it was read, an idle use of the certificate. No device may have one yet. 1 to
-    /// [`MOST_BINDINGS`] devices. `act`: for the certificate's audit chain.
+    /// [`MOST_BINDINGS`] devices. `acts`: for the certificate's audit chain.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if a device was changed or the certificate was deleted; then nothing is written.
@@ -33,17 +34,18 @@ impl Ledger {
         &self,
         certificate: CertificateId,
         devices: &[DeviceRecord],
-        act: &Act,
+        acts: &[Act],
     ) -> Result<(), LedgerError> {
         let mut writes = vec![self.count_uses(certificate, i64::try_from(devices.len()).unwrap_or(i64::MAX))?];
+        let now = acts.first().map_or(OffsetDateTime::UNIX_EPOCH, |act| act.at);
         for device in devices {
             let idle = Lifecycle::idle(Work::Install, BOUND);
-            writes.push(self.put_use(&UseRecord::new(certificate, device.id.clone(), idle, act.at))?);
+            writes.push(self.put_use(&UseRecord::new(certificate, device.id.clone(), idle, now))?);
             let mut bound = device.clone();
             bound.bindings.push(certificate);
             writes.push(self.replace_bindings(&bound)?);
         }
-        self.transact_audited(writes, act).await
+        self.transact_audited(writes, acts).await
     }
 
     /// Removes each device's use of the certificate; both as they were read. 1 to [`MOST_BINDINGS`] devices.
@@ -54,7 +56,7 @@ impl Ledger {
         &self,
         certificate: CertificateId,
         bindings: &[(DeviceRecord, UseRecord)],
-        act: &Act,
+        acts: &[Act],
     ) -> Result<(), LedgerError> {
         let mut writes =
             vec![self.count_uses(certificate, i64::try_from(bindings.len()).map_or(i64::MIN, |less| -less))?];
@@ -64,6 +66,6 @@ impl Ledger {
             freed.bindings.retain(|other| *other != certificate);
             writes.push(self.replace_bindings(&freed)?);
         }
-        self.transact_audited(writes, act).await
+        self.transact_audited(writes, acts).await
     }
 }

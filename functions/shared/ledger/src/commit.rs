@@ -119,12 +119,13 @@ impl Ledger {
         }
         let mut links = Links::default();
         for act in &change.acts {
-            let is_new = match act.subject {
+            let is_new = match &act.subject {
                 Subject::Job(_) => change.new_job,
-                Subject::Root(generation) => new_roots.contains(&generation),
-                Subject::Certificate(_) => false,
+                Subject::Root(generation) => new_roots.contains(generation),
+                _ => false,
             };
-            links = links.and(if is_new { self.first_link(act)? } else { self.link(act).await? });
+            links =
+                links.and(if is_new { self.first_link(act)? } else { self.link(std::slice::from_ref(act)).await? });
         }
         writes.extend(links.writes());
         self.transact(writes).await?;

@@ -5,7 +5,7 @@
 //! need work.
 
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
-use rootcast_core::audit::{Act, Action, Actor, Subject};
+use rootcast_core::audit::{Act, Action, Actor, Head, Subject};
 use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
 use rootcast_core::deployment::{Deployment, MOST_DEPLOYED};
 use rootcast_core::job::JobId;
@@ -166,9 +166,12 @@ impl Ledger {
             }
             writes.push(self.replace_bindings(&bound)?);
         }
-        let (job, act) = acts(deployment, place.is_some(), by);
-        let of_certificate = if place.is_some() { self.first_link(&act)? } else { self.link(&act).await? };
-        let links = self.first_link(&job)?.and(of_certificate);
+        let (of_job, of_certificate) = acts(deployment, uses, place.is_some(), by);
+        let read = match of_certificate.first() {
+            Some(act) if place.is_none() => self.audit_head(&act.subject).await?,
+            _ => Head::NONE,
+        };
+        let links = self.link_to(&of_job, Head::NONE)?.and(self.link_to(&of_certificate, read)?);
         writes.extend(links.writes());
         self.transact(writes).await?;
         links.tell();
@@ -195,7 +198,7 @@ impl Ledger {
             TransactWriteItem::builder().delete(delete).build()
         };
         let links = match act {
-            Some(act) => self.link(act).await?,
+            Some(act) => self.link(std::slice::from_ref(act)).await?,
             None => Links::default(),
         };
         self.transact([saved, entry].into_iter().chain(links.writes()).collect()).await?;
@@ -204,8 +207,8 @@ impl Ledger {
     }
 }
 
-/// The audit entries of a new deployment, for its job and its certificate.
-fn acts(deployment: &Deployment, is_new: bool, by: &Actor) -> (Act, Act) {
+/// The audit entries of a new deployment, for its job and its certificate: they name where a private key is sent.
+fn acts(deployment: &Deployment, uses: &[NewUse], is_new: bool, by: &Actor) -> (Vec<Act>, Vec<Act>) {
     let Deployment { id, certificate, created, .. } = deployment;
     let devices = deployment.devices.len();
     let action = match (deployment.work, is_new) {
@@ -215,7 +218,13 @@ fn acts(deployment: &Deployment, is_new: bool, by: &Actor) -> (Act, Act) {
     };
     let job = Act::new(Subject::Job(*id), Action::Create, by, *created).with("certificate", certificate);
     let act = Act::new(Subject::Certificate(*certificate), action, by, *created).with("job", id);
-    (job.with("devices", devices), act.with("devices", devices))
+    let names = uses.iter().map(|NewUse { device, .. }| match deployment.work {
+        Work::Install => format!("{}={}", device.id, device.address),
+        Work::Issue | Work::Trust | Work::Root => device.id.to_string(),
+    });
+    let names: Vec<String> = names.collect();
+    let all = |act: Act| act.with("devices", devices).naming("names", names.clone());
+    (all(job), all(act))
 }
 
 const fn begins(work: Work) -> &'static str {

@@ -1,15 +1,19 @@
 //! Device records: the managed devices, and the last known contents of their trust stores.
 
 mod record;
+mod told;
 
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
+use futures::future::try_join_all;
+use rootcast_core::audit::{Act, Actor, Head};
 use rootcast_core::device::{DeviceId, DeviceVersion, Pin, SHARDS};
 use rootcast_core::job::{JobId, JobRecord, Pass};
 use rootcast_core::rollover::survey::{Demand, Finding, find};
 use time::OffsetDateTime;
 
+use crate::audit::Links;
 use crate::authority::Authority;
 use crate::commit::{Condition, put};
 use crate::departures::{Departure, Leave};
@@ -23,9 +27,9 @@ pub use self::record::{DeviceRecord, Editor, Identity, ObservedTrustStore, Unapp
 
 /// Tries of a write despite concurrent changes to the device.
 const ATTEMPTS: u32 = 5;
-/// Most devices enrolled in one transaction of 100 writes: three per device (the device, its fleet entry, its entry in
-/// the joining list), sixteen for the fleet's shards, one for the authority.
-const ENROLLED_AT_ONCE: usize = 27;
+/// Most devices enrolled in one transaction of 100 writes: five per device (the device, its fleet entry, its entry in
+/// the joining list, two for its audit chain), sixteen for the fleet's shards, one for the authority.
+const ENROLLED_AT_ONCE: usize = 16;
 /// Attributes that an operator's edit changes, directly or indirectly.
 const EDITED: [&str; 10] = [
     "name",
@@ -47,20 +51,30 @@ pub struct Page<T> {
 }
 
 impl Ledger {
-    /// Enrols any number of devices, 27 per transaction; approved ones also join the fleet. Returns for each whether it
+    /// Enrols any number of devices, 16 per transaction; approved ones also join the fleet. Returns for each whether it
     /// was enrolled; `false`: its id is taken.
-    pub async fn enrol(&self, devices: &[DeviceRecord], now: OffsetDateTime) -> Result<Vec<bool>, LedgerError> {
+    pub async fn enrol(
+        &self,
+        devices: &[DeviceRecord],
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<Vec<bool>, LedgerError> {
         let mut enrolled = Vec::with_capacity(devices.len());
         for some in devices.chunks(ENROLLED_AT_ONCE) {
-            enrolled.extend(self.enrol_some(some, now).await?);
+            enrolled.extend(self.enrol_some(some, by, now).await?);
         }
         Ok(enrolled)
     }
 
-    async fn enrol_some(&self, devices: &[DeviceRecord], now: OffsetDateTime) -> Result<Vec<bool>, LedgerError> {
+    async fn enrol_some(
+        &self,
+        devices: &[DeviceRecord],
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<Vec<bool>, LedgerError> {
         let mut open: Vec<usize> = (0..devices.len()).collect();
         let mut enrolled = vec![false; devices.len()];
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
             let records: Vec<&DeviceRecord> = open.iter().filter_map(|index| devices.get(*index)).collect();
             if records.is_empty() {
                 return Ok(enrolled);
@@ -76,7 +90,19 @@ impl Ledger {
                 writes.extend(self.change_fleet(changes, authority.running)?);
                 writes.extend(self.joining(&records, &authority, now)?);
             }
+            let acts: Vec<Act> = records.iter().map(|device| told::enrolled(device, by, now)).collect();
+            // An id of which nothing is on record yet is the rule.
+            let heads = match attempt {
+                0 => vec![Head::NONE; acts.len()],
+                _ => try_join_all(acts.iter().map(|act| self.audit_head(&act.subject))).await?,
+            };
+            let mut links = Links::default();
+            for (act, head) in acts.iter().zip(heads) {
+                links = links.and(self.link_to(std::slice::from_ref(act), head)?);
+            }
+            writes.extend(links.writes());
             let Err(codes) = self.transact_by_write(writes, "TransactWriteItems devices").await? else {
+                links.tell();
                 open.iter().for_each(|index| enrolled[*index] = true);
                 return Ok(enrolled);
             };
@@ -148,7 +174,8 @@ impl Ledger {
         now: OffsetDateTime,
     ) -> Result<DeviceRecord, LedgerError> {
         let edited = before.edited(after, editor, now);
-        self.write_edited(before, edited, editor, now).await
+        let act = told::edited(before, &edited, editor, now);
+        self.write_edited(before, edited, editor, act).await
     }
 
     /// Approves the identity of the device, which is `before` as it was read, with these pins. Returns the device as it
@@ -164,7 +191,9 @@ impl Ledger {
         now: OffsetDateTime,
     ) -> Result<DeviceRecord, LedgerError> {
         let edited = before.edited(DeviceRecord { pins, ..before.clone() }, editor, now);
-        self.write_edited(before, DeviceRecord { unapproved: None, ..edited }, editor, now).await
+        let approved = DeviceRecord { unapproved: None, ..edited };
+        let act = told::approved(before, &approved, editor, now);
+        self.write_edited(before, approved, editor, act).await
     }
 
     async fn write_edited(
@@ -172,8 +201,9 @@ impl Ledger {
         before: &DeviceRecord,
         edited: DeviceRecord,
         editor: Editor<'_>,
-        now: OffsetDateTime,
+        act: Act,
     ) -> Result<DeviceRecord, LedgerError> {
+        let (now, mut act) = (act.at, act);
         // The device that failed to join was another one, or was not approved; a job's tries end with its task.
         let (was, is) = (before.approved_version(), edited.approved_version());
         let moved = before.endpoint_revision != edited.endpoint_revision;
@@ -184,9 +214,14 @@ impl Ledger {
             let authority = self.authority().await?;
             writes.extend(self.change_fleet([change], authority.running)?);
             writes.extend(self.joining(&[&edited], &authority, now)?);
-            writes.extend(self.leaving(before, Some(&edited), &authority, editor, now).await?);
+            if let (Some(departure), Some(job)) =
+                (self.leaving(before, Some(&edited), &authority, editor, now).await?, authority.running)
+            {
+                writes.push(departure);
+                act = act.with("left", job);
+            }
         }
-        self.transact(writes).await?;
+        self.transact_audited(writes, &[act]).await?;
         Ok(edited)
     }
 
@@ -281,18 +316,24 @@ impl Ledger {
             if device.lease.as_ref().is_some_and(|lease| now < lease.until) {
                 return Err(LedgerError::Conflict);
             }
+            let mut act = told::deleted(&device, editor, now);
             let mut writes = vec![self.delete_as_read(&device, now)?];
             if device.approved_version().is_some() {
                 let authority = self.authority().await?;
                 writes.extend(self.change_fleet([FleetChange::between(Some(&device), None, &device.id)], None)?);
                 writes.push(authority.demand_as_read(self.certificates()?)?);
-                writes.extend(self.leaving(&device, None, &authority, editor, now).await?);
+                if let (Some(departure), Some(job)) =
+                    (self.leaving(&device, None, &authority, editor, now).await?, authority.running)
+                {
+                    writes.push(departure);
+                    act = act.with("left", job);
+                }
             }
             for binding in &self.uses_of_devices([&device]).await? {
                 writes.push(self.drop_use(binding)?);
                 writes.push(self.count_uses(binding.certificate, -1)?);
             }
-            match self.transact(writes).await {
+            match self.transact_audited(writes, &[act]).await {
                 Err(LedgerError::Conflict) => {}
                 deleted => return deleted,
             }
@@ -380,4 +421,4 @@ pub(crate) fn device_id(item: &Item) -> Result<DeviceId, LedgerError> {
 }
 
 const _: () = assert!(SHARDS <= 100, "one BatchGetItem reads all counters");
-const _: () = assert!(3 * ENROLLED_AT_ONCE + (SHARDS as usize) < 100, "a transaction takes 100 writes");
+const _: () = assert!(5 * ENROLLED_AT_ONCE + (SHARDS as usize) < 100, "a transaction takes 100 writes");

@@ -23,10 +23,11 @@ pub struct Tables {
     pub jobs: Option<String>,
     pub devices: Option<String>,
     pub access: Option<String>,
+    pub audit: Option<String>,
 }
 
 impl Tables {
-    /// From `CERTIFICATES_TABLE`, `JOBS_TABLE`, `DEVICES_TABLE` and `ACCESS_TABLE`.
+    /// From `CERTIFICATES_TABLE`, `JOBS_TABLE`, `DEVICES_TABLE`, `ACCESS_TABLE` and `AUDIT_TABLE`.
     pub fn from_env() -> Self {
         let name = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
         Self {
@@ -34,6 +35,7 @@ impl Tables {
             jobs: name("JOBS_TABLE"),
             devices: name("DEVICES_TABLE"),
             access: name("ACCESS_TABLE"),
+            audit: name("AUDIT_TABLE"),
         }
     }
 }

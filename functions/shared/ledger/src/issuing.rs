@@ -86,7 +86,7 @@ impl Ledger {
         if let CertificateOrPending::Certificate(before) = there {
             writes.push(self.uncount_leaf(before).await?);
         }
-        self.transact_audited(writes, act).await
+        self.transact_audited(writes, std::slice::from_ref(act)).await
     }
 
     fn sign_serial(&self, serial: Serial, leaf: Fingerprint) -> Result<TransactWriteItem, LedgerError> {

@@ -98,4 +98,8 @@ impl Ledger {
     fn access(&self) -> Result<&str, LedgerError> {
         self.tables.access.as_deref().ok_or(LedgerError::Unconfigured("ACCESS_TABLE"))
     }
+
+    fn audits(&self) -> Result<&str, LedgerError> {
+        self.tables.audit.as_deref().ok_or(LedgerError::Unconfigured("AUDIT_TABLE"))
+    }
 }

@@ -168,7 +168,7 @@ impl Ledger {
             .expression_attribute_values(":one", number(1))
             .build()
             .map_err(unwritable("certificate"))?;
-        let links = self.link(act).await?;
+        let links = self.link(std::slice::from_ref(act)).await?;
         let mut writes = vec![
             put(self.jobs()?, "revoked certificate", record, key, Some(Condition::absent("pk")))?,
             TransactWriteItem::builder().update(behind).build(),

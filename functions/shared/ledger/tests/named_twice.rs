@@ -36,8 +36,13 @@ fn strict(item: Option<Item>) -> Rule {
 
 fn ledger(rule: &Rule) -> Ledger {
     let table = |name: &str| Some(name.to_owned());
-    let tables =
-        Tables { certificates: table("certificates"), jobs: table("jobs"), devices: table("devices"), access: None };
+    let tables = Tables {
+        certificates: table("certificates"),
+        jobs: table("jobs"),
+        devices: table("devices"),
+        access: None,
+        audit: table("audit"),
+    };
     Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &[rule]), tables)
 }
 

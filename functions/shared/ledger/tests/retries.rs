@@ -27,7 +27,9 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use rootcast_core::device::{DeviceId, Driver, Profile};
 use rootcast_core::job::{JobId, Pass};
-use rootcast_ledger::{Change, DeviceRecord, Lease, LeaseRefused, Ledger, LedgerError, Policy, RootRecord, Tables};
+use rootcast_ledger::{
+    Change, DeviceRecord, Lease, LeaseRefused, Ledger, LedgerError, RootRecord, Tables, TokenRecord,
+};
 use rootcast_pki::fingerprint::Fingerprint;
 use time::OffsetDateTime;
 
@@ -42,6 +44,7 @@ fn ledger_with(rules: &[&Rule], configured: impl Fn(Builder) -> Builder) -> Ledg
         jobs: table("jobs"),
         devices: table("devices"),
         access: table("access"),
+        audit: table("audit"),
     };
     Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules, configured), tables)
 }
@@ -183,7 +186,15 @@ async fn an_update_conflicting_with_a_transaction_is_retried() {
 async fn a_put_conflicting_with_a_transaction_is_retried() {
     let rule =
         after(mock!(Client::put_item), [error("TransactionConflictException")], || PutItemOutput::builder().build());
-    ledger(&[&rule]).set_policy(Policy::default()).await.unwrap();
+    let record = TokenRecord {
+        principal: "ops".to_owned(),
+        grants: Default::default(),
+        granted: None,
+        exchanged: None,
+        expires: NOW,
+        created: NOW,
+    };
+    ledger(&[&rule]).put_token(&Fingerprint::of(b"token"), &record).await.unwrap();
     assert_eq!(rule.num_calls(), 2);
 }
 

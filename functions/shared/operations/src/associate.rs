@@ -38,8 +38,8 @@ impl Operations<'_> {
                     }
                 }
                 if !fresh.is_empty() && refused.is_empty() {
-                    let act = act(certificate, Action::Associate, fresh.iter().map(|device| &device.id), request);
-                    ledger.bind(certificate, &fresh, &act).await?;
+                    let acts = acts(certificate, Action::Associate, fresh.iter().map(|device| &device.id), request);
+                    ledger.bind(certificate, &fresh, &acts).await?;
                 }
                 Ok(refused)
             },
@@ -81,9 +81,9 @@ impl Operations<'_> {
                     }
                 }
                 if !bindings.is_empty() && refused.is_empty() {
-                    let act =
-                        act(certificate, Action::Dissociate, bindings.iter().map(|(device, _)| &device.id), request);
-                    ledger.unbind(certificate, &bindings, &act).await?;
+                    let acts =
+                        acts(certificate, Action::Dissociate, bindings.iter().map(|(device, _)| &device.id), request);
+                    ledger.unbind(certificate, &bindings, &acts).await?;
                 }
                 Ok(refused)
             },
@@ -92,17 +92,15 @@ impl Operations<'_> {
     }
 }
 
-/// The audit entry, with the names of the devices as far as there is room.
-fn act<'a>(
+/// The audit entries, with the names of all devices.
+fn acts<'a>(
     certificate: CertificateId,
     action: Action,
     devices: impl Iterator<Item = &'a DeviceId>,
     Request { by, now }: Request<'_>,
-) -> Act {
-    let names: Vec<&str> = devices.map(DeviceId::as_str).collect();
-    Act::new(Subject::Certificate(certificate), action, by, now)
-        .with("devices", names.len())
-        .with("names", names.join(" "))
+) -> Vec<Act> {
+    let names: Vec<String> = devices.map(DeviceId::to_string).collect();
+    Act::new(Subject::Certificate(certificate), action, by, now).with("devices", names.len()).naming("names", names)
 }
 
 fn binding_of<'a>(uses: &'a [UseRecord], certificate: CertificateId, device: &DeviceId) -> Option<&'a UseRecord> {

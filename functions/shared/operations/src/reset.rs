@@ -49,7 +49,8 @@ impl Operations<'_> {
         // A reset takes many transactions: it is recorded before the first one, and its outcome after the last.
         let act = Act::new(Subject::Certificate(certificate), Action::Reset, by, (self.clock)());
         let act = act.with("devices", open.len());
-        self.ledger.audit(&act.clone().came_to(Outcome::Begun)).await?;
+        let named = open.iter().map(|each| each.device.to_string());
+        self.ledger.audit_all(&act.clone().came_to(Outcome::Begun).naming("names", named)).await?;
         let why = format!("{} gave it up.", by.principal);
         let giving_up = open.into_iter().map(|each| self.give_up(each, &why, deadline));
         let given_up = stream::iter(giving_up).buffer_unordered(CONCURRENCY).try_filter_map(async |each| Ok(each));
@@ -60,7 +61,8 @@ impl Operations<'_> {
                 return Err(why);
             }
         };
-        self.ledger.audit(&act.with("reset", given_up.len())).await?;
+        let named = given_up.iter().map(|each| each.device.to_string());
+        self.ledger.audit_all(&act.with("reset", given_up.len()).naming("names", named)).await?;
         if given_up.is_empty() {
             return Err(NotReset::Nothing.into());
         }

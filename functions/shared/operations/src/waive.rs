@@ -72,7 +72,8 @@ impl Operations<'_> {
         // A waiver takes many transactions: it is recorded before the first one, and its outcome after the last.
         let act = Act::new(Subject::Job(id), Action::Waive, by, (self.clock)());
         let act = act.with("devices", waiver.named).with("reason", waiver.reason);
-        self.ledger.audit(&act.clone().came_to(Outcome::Begun)).await?;
+        let named = waiver.devices.iter().map(DeviceId::to_string);
+        self.ledger.audit_all(&act.clone().came_to(Outcome::Begun).naming("names", named)).await?;
         let mut shards: BTreeMap<u8, Vec<TaskKey>> = BTreeMap::new();
         for device in waiver.devices {
             let key = TaskKey { job: id, pass: job.pass(), device: device.clone() };
@@ -89,8 +90,10 @@ impl Operations<'_> {
             }
         };
         let done: HashMap<DeviceId, Waived> = done.into_iter().flatten().collect();
-        let waived = done.values().filter(|outcome| outcome.is_waived()).count();
-        self.ledger.audit(&act.with("waived", waived)).await?;
+        let mut waived: Vec<String> =
+            done.iter().filter(|(_, outcome)| outcome.is_waived()).map(|(device, _)| device.to_string()).collect();
+        waived.sort_unstable();
+        self.ledger.audit_all(&act.with("waived", waived.len()).naming("names", waived)).await?;
         self.wake(id, "waive").await;
         Ok(done)
     }

@@ -110,7 +110,7 @@ struct World {
 
 impl World {
     fn new(mode: RuleMode, rules: &[&Rule], wake: &Rule) -> Self {
-        let tables = Tables { jobs: Some("jobs".to_owned()), ..Tables::default() };
+        let tables = Tables { jobs: Some("jobs".to_owned()), audit: Some("audit".to_owned()), ..Tables::default() };
         Self {
             ledger: Ledger::new(mock_client!(aws_sdk_dynamodb, mode, rules), tables),
             queue: Queue::new(mock_client!(aws_sdk_sqs, RuleMode::MatchAny, &[wake])),

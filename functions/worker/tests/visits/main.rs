@@ -79,6 +79,7 @@ impl World {
             jobs: table("jobs"),
             devices: table("devices"),
             access: None,
+            audit: None,
         };
         let app = App {
             ledger: Ledger::new(client!(aws_sdk_dynamodb, aws), tables),

@@ -38,7 +38,7 @@ pub(crate) struct Add {
 pub(super) async fn run(config: &SdkConfig, arguments: Add, format: Format) -> Result<End> {
     let Add { name, allowed, password_stdin, identities, table } = arguments;
     let identities = identities.all()?;
-    let ledger = table.ledger(config).await?;
+    let (ledger, by) = table.to_write(config).await?;
     // Check every identity before the first write.
     for identity in &identities {
         if let Some(owner) = ledger.owner(identity).await.context(NOT_WRITTEN)?.filter(|owner| *owner != name) {
@@ -61,7 +61,7 @@ pub(super) async fn run(config: &SdkConfig, arguments: Add, format: Format) -> R
                 epoch: u64::from_be_bytes(random()?),
                 created: OffsetDateTime::now_utc(),
             };
-            match ledger.put_principal(&name, &record).await {
+            match ledger.put_principal(&name, &record, &by).await {
                 Err(LedgerError::Conflict) => bail!("another process has just added {name}"),
                 put => put.context(NOT_WRITTEN)?,
             }
@@ -70,7 +70,7 @@ pub(super) async fn run(config: &SdkConfig, arguments: Add, format: Format) -> R
     };
     for identity in &identities {
         let bound = IdentityRecord { principal: name.clone(), epoch: record.epoch, created: OffsetDateTime::now_utc() };
-        ledger.tie_identity(identity, &bound).await.context(NOT_WRITTEN)?;
+        ledger.tie_identity(identity, &bound, &by).await.context(NOT_WRITTEN)?;
     }
     match format {
         Format::Text => out!("{name} is added, with these rights: {}", told(&record.grants)),

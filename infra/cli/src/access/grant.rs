@@ -6,6 +6,7 @@ use clap::Args;
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_ledger::LedgerError;
 use serde_json::json;
+use time::OffsetDateTime;
 
 use super::{NOT_WRITTEN, Table};
 use crate::{
@@ -30,8 +31,8 @@ pub(super) async fn run(config: &SdkConfig, arguments: Grant, format: Format) ->
     if !allowed.is_said() {
         return Err(Usage("no rights: give --role, --grant or --permission".to_owned()).into());
     }
-    let (ledger, grants) = (table.ledger(config).await?, allowed.grants());
-    match ledger.change_grants(&name, &grants).await {
+    let ((ledger, by), grants) = (table.to_write(config).await?, allowed.grants());
+    match ledger.change_grants(&name, &grants, &by, OffsetDateTime::now_utc()).await {
         Err(LedgerError::Conflict) => bail!("there is no user {name}: `rootcast access list` shows the users"),
         changed => changed.context(NOT_WRITTEN)?,
     }

@@ -10,6 +10,7 @@ use rootcast_core::access::password::{NoPassword, PasswordHash};
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_ledger::LedgerError;
 use serde_json::json;
+use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::{NOT_WRITTEN, Table};
@@ -31,8 +32,8 @@ pub(crate) struct Passwd {
 
 pub(super) async fn run(config: &SdkConfig, arguments: Passwd, format: Format) -> Result<End> {
     let Passwd { name, password_stdin, table } = arguments;
-    let ledger = table.ledger(config).await?;
-    match ledger.change_password(&name, &asked(password_stdin).await?).await {
+    let (ledger, by) = table.to_write(config).await?;
+    match ledger.change_password(&name, &asked(password_stdin).await?, &by, OffsetDateTime::now_utc()).await {
         Err(LedgerError::Conflict) => bail!("there is no user {name}: `rootcast access list` shows the users"),
         changed => changed.context(NOT_WRITTEN)?,
     }

@@ -1,9 +1,12 @@
 //! `rootcast access revoke`.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail};
 use aws_config::SdkConfig;
 use clap::Args;
 use rootcast_core::access::principal::PrincipalName;
+use rootcast_core::audit::{Act, Action, Actor, Name, Subject};
 use rootcast_ledger::{AccessKeyId, Ledger};
 use serde_json::json;
 use time::OffsetDateTime;
@@ -32,23 +35,24 @@ pub(crate) struct Revoke {
 pub(super) async fn run(config: &SdkConfig, arguments: Revoke, format: Format) -> Result<End> {
     let Revoke { name, key, identities, table } = arguments;
     let identities = identities.all()?;
-    let ledger = table.ledger(config).await?;
+    let (ledger, by) = table.to_write(config).await?;
+    let now = OffsetDateTime::now_utc();
     let mut revoked = Vec::new();
     if let Some(name) = name {
-        if !principal(&ledger, &name).await.context(NOT_WRITTEN)? {
+        if !principal(&ledger, &name, &by).await.context(NOT_WRITTEN)? {
             bail!("there is no user {name}: `rootcast access list` shows the users");
         }
         revoked.push(name.to_string());
     }
     for id in key {
-        if !ledger.remove_access_key(&id).await.context(NOT_WRITTEN)? {
+        if !ledger.remove_access_key(&id, &by, now).await.context(NOT_WRITTEN)? {
             bail!("there is no key {id}: `rootcast access list` shows them");
         }
         revoked.push(id.to_string());
     }
     for identity in identities {
-        let tokens = logins(&ledger, &[identity.to_string()]).await.context(NOT_WRITTEN)?;
-        if !ledger.remove_identity(&identity).await.context(NOT_WRITTEN)? && !tokens {
+        let tokens = logins(&ledger, &[identity.to_string()], &by).await.context(NOT_WRITTEN)?;
+        if !ledger.remove_identity(&identity, &by, now).await.context(NOT_WRITTEN)? && !tokens {
             bail!(
                 "{identity} belongs to no user and has no token: `rootcast access list` shows the identities that do"
             );
@@ -68,17 +72,18 @@ pub(super) async fn run(config: &SdkConfig, arguments: Revoke, format: Format) -
 /// not depend on the principal's record: tokens of `rootcast login` that were made for this name, or for an identity
 /// that belongs to the principal. Then its keys and identities, including those that an interrupted revocation left.
 /// Returns whether anything was removed.
-async fn principal(ledger: &Ledger, name: &PrincipalName) -> Result<bool> {
-    let mut any = ledger.remove_principal(name).await?;
+async fn principal(ledger: &Ledger, name: &PrincipalName, by: &Actor) -> Result<bool> {
+    let now = OffsetDateTime::now_utc();
+    let mut any = ledger.remove_principal(name, by, now).await?;
     let identities = ledger.identities().await?;
     let his = identities.iter().filter(|(_, bound)| bound.principal == *name);
     let names: Vec<String> = his.map(|(identity, _)| identity.to_string()).chain([name.to_string()]).collect();
-    any |= logins(ledger, &names).await?;
+    any |= logins(ledger, &names, by).await?;
     for (id, key) in ledger.access_keys().await? {
-        any |= key.principal == *name && ledger.remove_access_key(&id).await?;
+        any |= key.principal == *name && ledger.remove_access_key(&id, by, now).await?;
     }
     for (identity, bound) in identities {
-        any |= bound.principal == *name && ledger.remove_identity(&identity).await?;
+        any |= bound.principal == *name && ledger.remove_identity(&identity, by, now).await?;
     }
     Ok(any)
 }
@@ -86,15 +91,22 @@ async fn principal(ledger: &Ledger, name: &PrincipalName) -> Result<bool> {
 /// Removes the tokens of `rootcast login` that have one of these names, and every token for which one of these
 /// identities was exchanged: it must stay invalid when the identity is given to the same user again. Returns whether
 /// there was one.
-async fn logins(ledger: &Ledger, names: &[String]) -> Result<bool> {
+async fn logins(ledger: &Ledger, names: &[String], by: &Actor) -> Result<bool> {
+    let now = OffsetDateTime::now_utc();
     let mut any = false;
+    let mut ended: BTreeMap<String, u64> = BTreeMap::new();
     for (token, record) in ledger.tokens().await? {
         let exchanged = record.exchanged.as_ref().and_then(|exchanged| exchanged.identity.as_ref());
         let is_of = |name: &String| *name == record.principal || exchanged.is_some_and(|it| it.to_string() == *name);
         if record.granted.is_none() && names.iter().any(is_of) {
             ledger.remove_token(&token).await?;
-            any |= record.until() > OffsetDateTime::now_utc();
+            any |= record.until() > now;
+            *ended.entry(record.principal).or_default() += 1;
         }
+    }
+    for (name, tokens) in ended {
+        let subject = Subject::Principal(Name::of(&name));
+        ledger.audit(&Act::new(subject, Action::Logout, by, now).with("tokens", tokens)).await?;
     }
     Ok(any)
 }

@@ -81,9 +81,12 @@ impl Stack {
     pub async fn known_as(&self, name: &str, identity: &Identity) {
         let created = OffsetDateTime::now_utc();
         let record = PrincipalRecord { password: None, grants: Role::Operator.into(), epoch: 7, created };
-        self.ledger.put_principal(&name.parse().unwrap(), &record).await.unwrap();
+        self.ledger
+            .put_principal(&name.parse().unwrap(), &record, &rootcast_core::audit::Actor::function("tests"))
+            .await
+            .unwrap();
         let bound = IdentityRecord { principal: name.parse().unwrap(), epoch: 7, created };
-        self.ledger.put_identity(identity, &bound).await.unwrap();
+        self.ledger.put_identity(identity, &bound, &rootcast_core::audit::Actor::function("tests")).await.unwrap();
     }
 
     /// Checks that the token is this user's, and valid until the identity is removed.
@@ -96,7 +99,16 @@ impl Stack {
         assert!(verified["valid_for"].as_i64().is_some_and(|seconds| (3500..=3600).contains(&seconds)), "{verified}");
         self.api.send_as(token, Method::GET, "/jobs", None).await.response();
         assert_eq!(self.api.send_as(token, Method::GET, "/v3/scm/certificates", None).await.status, 200);
-        assert!(self.ledger.remove_identity(identity).await.unwrap());
+        assert!(
+            self.ledger
+                .remove_identity(
+                    identity,
+                    &rootcast_core::audit::Actor::function("tests"),
+                    time::OffsetDateTime::now_utc()
+                )
+                .await
+                .unwrap()
+        );
         self.api.send_as(token, Method::GET, "/jobs", None).await.refused(401);
     }
 }

@@ -103,12 +103,31 @@ async fn a_session_is_extended_by_use_and_ended_by_revocation() {
         let next = "another correct horse";
         let name = "ops".parse().unwrap();
         let hash = PasswordHash::of(next, *uuid::Uuid::new_v4().as_bytes()).unwrap();
-        stack.ledger.change_password(&name, &hash).await.unwrap();
+        stack
+            .ledger
+            .change_password(
+                &name,
+                &hash,
+                &rootcast_core::audit::Actor::function("tests"),
+                time::OffsetDateTime::now_utc(),
+            )
+            .await
+            .unwrap();
         stack.in_session(&other, None, get.clone(), "/jobs").await.refused(401);
         assert_eq!(stack.status_with(&given).await, 401);
         stack.begin("ops", &password).await.refused(401);
         let last = stack.session("ops", next).await;
-        assert!(stack.ledger.remove_principal(&name).await.unwrap());
+        assert!(
+            stack
+                .ledger
+                .remove_principal(
+                    &name,
+                    &rootcast_core::audit::Actor::function("tests"),
+                    time::OffsetDateTime::now_utc()
+                )
+                .await
+                .unwrap()
+        );
         stack.in_session(&last, None, get, "/jobs").await.refused(401);
     })
     .await;

@@ -153,7 +153,11 @@ async fn a_renewal_keeps_the_id_and_a_revocation_is_read() {
             "attributes": ["OU=BMC,O=Example Corp,C=DE"],
         });
         let policy = serde_json::from_value(json!({ "rules": [rule] })).unwrap();
-        regenerator.ledger.set_issuance_policy(policy, 0).await.unwrap();
+        regenerator
+            .ledger
+            .set_issuance_policy(policy, 0, &Actor::function("tests"), OffsetDateTime::now_utc())
+            .await
+            .unwrap();
         let subject = DeviceSubject::new("Rack 7", ["bmc-7.example".to_owned()], vec!["10.0.0.7".parse().unwrap()]);
         let subject = subject.unwrap().with_attributes("OU=BMC,O=Example Corp,C=DE".parse().unwrap());
         let before = regenerator.ledger.device(&device()).await.unwrap().unwrap();

@@ -54,7 +54,15 @@ async fn each_link_lets_a_client_verify_the_other_root() {
 
 async fn next_root(regenerator: &Regenerator, algorithm: KeyAlgorithm) -> RootRecord {
     let policy = regenerator.ledger.policy().await.unwrap();
-    regenerator.ledger.set_policy(Policy { algorithm, ..policy }).await.unwrap();
+    regenerator
+        .ledger
+        .set_policy(
+            Policy { algorithm, ..policy },
+            &rootcast_core::audit::Actor::function("tests"),
+            time::OffsetDateTime::now_utc(),
+        )
+        .await
+        .unwrap();
     let reply = regenerator.put(&Wire::default(), seconds_ago::<30>).await;
     assert!(reply.status.is_success(), "{reply:?}");
     let signing = regenerator.ledger.authority().await.unwrap().signing.unwrap();

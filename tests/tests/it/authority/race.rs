@@ -264,6 +264,7 @@ fn tables() -> Tables {
         jobs: table("jobs"),
         devices: table("devices"),
         access: table("access"),
+        audit: table("audit"),
     }
 }
 

@@ -31,7 +31,7 @@ use super::wire::Wire;
 
 pub(crate) const TOKEN: &str = "b2ZmaWNlLW9mZmljZS1vZmZpY2Utb2ZmaWNlLW9mZmljZQ==";
 pub(crate) const DEVICE: &str = "bmc-0001";
-pub(crate) const OPS: Editor<'static> = Editor { name: "ops", may_approve: true, may_release: true };
+pub(crate) const OPS: Editor<'static> = Editor { name: "ops", request: None, may_approve: true, may_release: true };
 
 /// A deployment without functions: tables as in template.yaml, queues without consumers, keys under a separate tag.
 /// Creating one takes some milliseconds, and nothing else writes to it.
@@ -98,6 +98,7 @@ impl Regenerator {
             jobs: copy("JobsTable").await,
             devices: copy("DevicesTable").await,
             access: copy("AccessTable").await,
+            audit: copy("AuditTable").await,
         };
         let created = aws_sdk_sqs::Client::new(&config).create_queue().queue_name(prefix).send().await.unwrap();
         let ledger = Ledger::new(dynamodb, tables.clone());
@@ -137,7 +138,10 @@ impl Regenerator {
 
     /// Enrols an approved device that cannot be reached.
     pub(crate) async fn enrol(&self) {
-        self.ledger.enrol(&[unreachable_device(DEVICE)], seconds_ago::<0>()).await.unwrap();
+        self.ledger
+            .enrol(&[unreachable_device(DEVICE)], &rootcast_core::audit::Actor::function("tests"), seconds_ago::<0>())
+            .await
+            .unwrap();
     }
 
     /// The function, started at this clock, with this wire.

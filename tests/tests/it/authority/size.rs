@@ -85,5 +85,12 @@ async fn forget(stack: &Stack, id: JobId) {
 /// Enrols approved devices that cannot be reached.
 async fn enrol(ledger: &Ledger, devices: usize) {
     let records: Vec<_> = (1..=devices).map(|number| unreachable_device(&format!("bmc-{number:05}"))).collect();
-    assert!(ledger.enrol(&records, seconds_ago::<0>()).await.unwrap().into_iter().all(|enrolled| enrolled));
+    assert!(
+        ledger
+            .enrol(&records, &rootcast_core::audit::Actor::function("tests"), seconds_ago::<0>())
+            .await
+            .unwrap()
+            .into_iter()
+            .all(|enrolled| enrolled)
+    );
 }

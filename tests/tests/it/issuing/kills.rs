@@ -171,7 +171,11 @@ impl Scene {
             credential,
         );
         device.pins = vec![fake.pin];
-        regenerator.ledger.enrol(std::slice::from_ref(&device), OffsetDateTime::now_utc()).await.unwrap();
+        regenerator
+            .ledger
+            .enrol(std::slice::from_ref(&device), &Actor::function("tests"), OffsetDateTime::now_utc())
+            .await
+            .unwrap();
         let by = Actor { principal: "tests".to_owned(), request_id: None };
         let request = Request { by: &by, now: seconds_ago::<350>() };
         let job = rootcast_operations::issue(&regenerator.ledger, &device.id, request).await.unwrap();

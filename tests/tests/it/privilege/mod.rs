@@ -3,6 +3,7 @@
 //! Each function gets a separate endpoint for AWS, by the SDK's variable, without being changed otherwise. Lambda's
 //! own use of a role (logs, receiving messages) does not pass through it.
 
+mod audit;
 mod call;
 mod policy;
 mod unused;

@@ -203,6 +203,7 @@ impl Aws {
             jobs: table("jobs"),
             devices: table("devices"),
             access: None,
+            audit: table("audit"),
         };
         let rules = self.tables();
         let rules: Vec<&Rule> = rules.iter().collect();

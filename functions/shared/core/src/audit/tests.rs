@@ -18,7 +18,7 @@ const JOB: Subject = Subject::Job(JobId(7));
 fn chain(subject: Subject, length: u64) -> (Vec<String>, Head) {
     let (mut lines, mut head) = (Vec::new(), Head::NONE);
     for number in 0..length {
-        let entry = act(subject, number).after(&head);
+        let entry = act(subject.clone(), number).after(&head);
         let line = entry.line().unwrap();
         head = entry.head(&line);
         lines.push(line);
@@ -46,13 +46,33 @@ fn an_entry_is_canonical_json_in_one_line() {
 }
 
 #[test]
-fn a_subject_is_a_job_a_certificate_or_a_root() {
-    for text in ["7", "scs1600313391074", "root-7"] {
-        assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
+fn each_subject_has_one_spelling() {
+    let role = "iam#arn:aws:iam::123456789012:role/deployer";
+    let named =
+        ["device:a.b-C_7", "device:7", "principal:ops@x", "policy:issuance", "policy:certificate"].map(String::from);
+    let of_role = [format!("principal:{role}"), format!("denials:{role}"), "request:7".to_owned()];
+    for text in ["7", "scs1600313391074", "root-7"].map(String::from).iter().chain(&named).chain(&of_role) {
+        assert_eq!(text.parse::<Subject>().unwrap().to_string(), *text);
     }
     for text in ["", "07", "+7", "scs1", "-1", "jobs", "root-", "root-07", "root-+7", "root-99999999999"] {
         assert_eq!(text.parse::<Subject>(), Err(NotASubject), "{text}");
     }
+    for text in [":", "device:", "device:a b", "device:a/b", "Device:a", "job:7", "policy:", "policy:Issuance"] {
+        assert_eq!(text.parse::<Subject>(), Err(NotASubject), "{text}");
+    }
+    for name in ["", " ops", "o ps", "öps", "ops\n", &"x".repeat(1025)] {
+        for kind in ["principal", "denials", "request"] {
+            assert_eq!(format!("{kind}:{name}").parse::<Subject>(), Err(NotASubject), "{name}");
+        }
+    }
+}
+
+#[test]
+fn any_callers_text_has_a_chain_of_its_own() {
+    assert_eq!(Name::of("ops").as_str(), "ops");
+    let (one, other) = (Name::of("o ps"), Name::of(" ops"));
+    assert_ne!(one, other);
+    assert_eq!(one.as_str().parse(), Ok(one.clone()));
 }
 
 #[test]
@@ -67,11 +87,46 @@ fn texts_and_details_of_an_act_are_bounded() {
 }
 
 #[test]
+fn every_object_is_named_in_bounded_entries() {
+    let names: Vec<String> = (0..1000).map(|number| format!("{number:0>64}")).collect();
+    let acts = act(JOB, 1).naming("names", names.clone());
+    assert_eq!((acts.len(), acts[9].details["part"].as_str()), (10, "10 of 10"));
+    let told: Vec<&str> = acts.iter().flat_map(|act| act.details["names"].split(' ')).collect();
+    assert_eq!(told, names);
+    assert!(acts.iter().all(|act| act.after(&Head::NONE).line().unwrap().len() < 8 * 1024));
+    assert!(acts.iter().all(|act| act.details["devices"] == "1"));
+    let few = act(JOB, 1).naming("names", ["a".to_owned(), "b".to_owned()]);
+    assert_eq!((few.len(), few[0].details["names"].as_str(), few[0].details.get("part")), (1, "a b", None));
+    assert_eq!(act(JOB, 1).naming("names", []), [act(JOB, 1)]);
+    let long = act(JOB, 1).naming("names", (0..60).map(|_| "ü".repeat(300)));
+    assert!(long.len() > 1 && long.iter().all(|act| act.details["names"].len() <= LONGEST_LIST));
+}
+
+#[test]
+fn a_change_says_what_was_and_what_is() {
+    let changed = |before, after| {
+        Act::new(JOB, Action::Edit, &Actor::function("x"), OffsetDateTime::UNIX_EPOCH)
+            .changing("address", before, after)
+            .details
+            .remove("address")
+    };
+    assert_eq!(changed(Some("a"), Some("b")).as_deref(), Some("a -> b"));
+    assert_eq!(
+        (changed(None, Some("b")).as_deref(), changed(Some("a"), None).as_deref()),
+        (Some("b"), Some("a -> none"))
+    );
+    assert_eq!(changed(Some("a"), Some("a")), None);
+    let (one, other) = ("x".repeat(5000), "x".repeat(5001));
+    assert_ne!(changed(None, Some(&one)), changed(None, Some(&other)), "the whole value is bound by its hash");
+    assert!(changed(None, Some(&one)).unwrap().len() < 1024);
+}
+
+#[test]
 fn a_file_cut_short_or_with_another_head_is_refused() {
     let (lines, head) = chain(JOB, 3);
     let file = export(JOB, &lines, head).unwrap();
     let verified = verify_export(&file, Some(head.hash)).unwrap();
-    assert_eq!((verified.subject, verified.entries.len(), verified.head), (JOB, 3, head));
+    assert_eq!((verified.subject.clone(), verified.entries.len(), verified.head), (JOB, 3, head));
     assert_eq!(verify_export(&lines.join("\n"), None), Err(Unverified::NoHead));
     assert_eq!(verify_export("", None), Err(Unverified::NoHead));
     let shorter = export(JOB, &lines[..2], head).unwrap();
@@ -150,6 +205,16 @@ proptest! {
         }
         prop_assert_eq!(head_of(&lines), Ok(made));
         prop_assert_ne!(made, head);
+    }
+
+    #[test]
+    fn a_name_is_never_read_as_another_subject(name in "[!-~]{1,80}") {
+        for subject in [Subject::Principal(Name::of(&name)), Subject::Denials(Name::of(&name)), Subject::Request(Name::of(&name))] {
+            prop_assert_eq!(subject.to_string().parse::<Subject>(), Ok(subject));
+        }
+        if let Ok(subject) = name.parse::<Subject>() {
+            prop_assert_eq!(subject.to_string(), name);
+        }
     }
 
     #[test]

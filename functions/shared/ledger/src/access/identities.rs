@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use rootcast_core::access::identity::Identity;
 use rootcast_core::access::principal::PrincipalName;
+use rootcast_core::audit::{Act, Action, Actor};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+use super::principals::chain;
+use crate::commit::{Condition, put};
+use crate::item::id_key;
 use crate::{Ledger, LedgerError};
 
 const PREFIX: &str = "identity#";
@@ -39,8 +43,17 @@ impl Ledger {
 
     /// # Errors
     /// [`LedgerError::Conflict`] if the identity already has a record.
-    pub async fn put_identity(&self, identity: &Identity, record: &IdentityRecord) -> Result<(), LedgerError> {
-        self.put_access_record("identity", "PutItem identity", identity_id(identity), record).await
+    pub async fn put_identity(
+        &self,
+        identity: &Identity,
+        record: &IdentityRecord,
+        by: &Actor,
+    ) -> Result<(), LedgerError> {
+        let act = Act::new(chain(&record.principal), Action::AddCredential, by, record.created);
+        let act = act.with("identity", identity);
+        let key = id_key(identity_id(identity));
+        let put = put(self.access()?, "identity", record, key, Some(Condition::absent("id")))?;
+        self.write_audited(put, &act).await
     }
 
     /// The principal that the identity belongs to, if that principal still exists.
@@ -55,18 +68,30 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if the identity belongs to another principal.
-    pub async fn tie_identity(&self, identity: &Identity, record: &IdentityRecord) -> Result<(), LedgerError> {
+    pub async fn tie_identity(
+        &self,
+        identity: &Identity,
+        record: &IdentityRecord,
+        by: &Actor,
+    ) -> Result<(), LedgerError> {
         match self.owner(identity).await? {
             Some(owner) if owner == record.principal => return Ok(()),
             Some(_) => return Err(LedgerError::Conflict),
-            None => self.remove_identity(identity).await?,
+            None => self.remove_identity(identity, by, record.created).await?,
         };
-        self.put_identity(identity, record).await
+        self.put_identity(identity, record, by).await
     }
 
     /// Returns whether the identity was bound. Its tokens become invalid.
-    pub async fn remove_identity(&self, identity: &Identity) -> Result<bool, LedgerError> {
-        self.remove_access_record("DeleteItem identity", identity_id(identity)).await
+    pub async fn remove_identity(
+        &self,
+        identity: &Identity,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<bool, LedgerError> {
+        let Some(bound) = self.identity(identity).await? else { return Ok(false) };
+        let act = Act::new(chain(&bound.principal), Action::RemoveCredential, by, now).with("identity", identity);
+        self.remove_audited("identity", identity_id(identity), &act).await
     }
 
     /// All identities. For operators, not for request paths.

@@ -5,12 +5,15 @@ use std::fmt;
 use std::str::FromStr;
 
 use rootcast_core::access::principal::PrincipalName;
+use rootcast_core::audit::{Act, Action, Actor};
 use rootcast_core::inventory::sealed::{SealContext, Sealed};
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::OffsetDateTime;
 
+use super::principals::chain;
+use crate::commit::{Condition, put};
 use crate::item::{id_key, number, text};
 use crate::{Ledger, LedgerError};
 
@@ -68,8 +71,17 @@ impl Ledger {
         self.access_record("access key", "GetItem access key", access_key_id(id)).await
     }
 
-    pub async fn put_access_key(&self, id: &AccessKeyId, record: &AccessKeyRecord) -> Result<(), LedgerError> {
-        self.put_access_record("access key", "PutItem access key", access_key_id(id), record).await
+    /// `by`: for the principal's audit chain, as in what follows.
+    pub async fn put_access_key(
+        &self,
+        id: &AccessKeyId,
+        record: &AccessKeyRecord,
+        by: &Actor,
+    ) -> Result<(), LedgerError> {
+        let act = Act::new(chain(&record.principal), Action::AddCredential, by, record.created);
+        let key = id_key(access_key_id(id));
+        let put = put(self.access()?, "access key", record, key, Some(Condition::absent("id")))?;
+        self.write_audited(put, &act.with("accessKey", id)).await
     }
 
     /// All access keys. For operators, not for request paths.
@@ -94,8 +106,15 @@ impl Ledger {
     }
 
     /// Returns whether the key existed.
-    pub async fn remove_access_key(&self, id: &AccessKeyId) -> Result<bool, LedgerError> {
-        self.remove_access_record("DeleteItem access key", access_key_id(id)).await
+    pub async fn remove_access_key(
+        &self,
+        id: &AccessKeyId,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<bool, LedgerError> {
+        let Some(record) = self.access_key(id).await? else { return Ok(false) };
+        let act = Act::new(chain(&record.principal), Action::RemoveCredential, by, now).with("accessKey", id);
+        self.remove_audited("access key", access_key_id(id), &act).await
     }
 
     /// Whether `request` is the first one with this signature. The signature is remembered at least until `until`.

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use rootcast_core::access::password::PasswordHash;
 use rootcast_core::access::permission::Grants;
 use rootcast_core::access::principal::PrincipalName;
+use rootcast_core::audit::{Act, Action, Actor, Name, Subject};
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::from_prefixed;
+use crate::commit::{Condition, put};
 use crate::item::{id_key, text, to_item};
 use crate::{Ledger, LedgerError};
 
@@ -53,44 +55,81 @@ impl Ledger {
         self.access_record("principal", "GetItem principal", principal_id(name)).await
     }
 
+    /// `by`: for the principal's audit chain, as in what follows.
+    ///
     /// # Errors
     /// [`LedgerError::Conflict`] if the name is taken.
-    pub async fn put_principal(&self, name: &PrincipalName, record: &PrincipalRecord) -> Result<(), LedgerError> {
-        self.put_access_record("principal", "PutItem principal", principal_id(name), record).await
+    pub async fn put_principal(
+        &self,
+        name: &PrincipalName,
+        record: &PrincipalRecord,
+        by: &Actor,
+    ) -> Result<(), LedgerError> {
+        let act = Act::new(chain(name), Action::Create, by, record.created).with("password", record.password.is_some());
+        let act = act.changing("grants", None, told(&record.grants).as_deref());
+        let key = id_key(principal_id(name));
+        let put = put(self.access()?, "principal", record, key, Some(Condition::absent("id")))?;
+        self.write_audited(put, &act).await
     }
 
     /// Returns whether the principal existed. Its credentials, grants and tokens become invalid.
-    pub async fn remove_principal(&self, name: &PrincipalName) -> Result<bool, LedgerError> {
-        self.remove_access_record("DeleteItem principal", principal_id(name)).await
+    pub async fn remove_principal(
+        &self,
+        name: &PrincipalName,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<bool, LedgerError> {
+        let act = Act::new(chain(name), Action::Delete, by, now);
+        self.remove_audited("principal", principal_id(name), &act).await
     }
 
     /// Sets or changes a principal's password.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if there is no principal of this name.
-    pub async fn change_password(&self, name: &PrincipalName, password: &PasswordHash) -> Result<(), LedgerError> {
-        self.change(name, "password", text(String::from(password.clone()))).await
+    pub async fn change_password(
+        &self,
+        name: &PrincipalName,
+        password: &PasswordHash,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<(), LedgerError> {
+        let act = Act::new(chain(name), Action::ChangePassword, by, now);
+        self.change(name, "password", text(String::from(password.clone())), &act).await
     }
 
     /// Replaces a principal's grants.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if there is no principal of this name.
-    pub async fn change_grants(&self, name: &PrincipalName, grants: &Grants) -> Result<(), LedgerError> {
-        self.change(name, "grants", AttributeValue::M(to_item("grants", grants)?)).await
+    pub async fn change_grants(
+        &self,
+        name: &PrincipalName,
+        grants: &Grants,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<(), LedgerError> {
+        let act = Act::new(chain(name), Action::Grant, by, now).changing("grants", None, told(grants).as_deref());
+        self.change(name, "grants", AttributeValue::M(to_item("grants", grants)?), &act).await
     }
 
-    async fn change(&self, name: &PrincipalName, field: &str, to: AttributeValue) -> Result<(), LedgerError> {
-        let update = self.client.update_item().table_name(self.access()?).set_key(Some(id_key(principal_id(name))));
-        let update = update
+    async fn change(
+        &self,
+        name: &PrincipalName,
+        field: &str,
+        to: AttributeValue,
+        act: &Act,
+    ) -> Result<(), LedgerError> {
+        let update = Update::builder()
+            .table_name(self.access()?)
+            .set_key(Some(id_key(principal_id(name))))
             .update_expression("SET #field = :to")
             .condition_expression("attribute_exists(id)")
             .expression_attribute_names("#field", field)
-            .expression_attribute_values(":to", to);
-        update.send().await.map(|_| ()).map_err(|error| match error.as_service_error() {
-            Some(service) if service.is_conditional_check_failed_exception() => LedgerError::Conflict,
-            _ => LedgerError::aws("UpdateItem principal")(error),
-        })
+            .expression_attribute_values(":to", to)
+            .build()
+            .map_err(|source| LedgerError::Unwritable { what: "principal", source: Box::new(source) })?;
+        self.write_audited(TransactWriteItem::builder().update(update).build(), act).await
     }
 
     /// One page of principals, in no order. A page may be empty without being the last. One call.
@@ -110,6 +149,15 @@ impl Ledger {
     pub async fn principals(&self) -> Result<BTreeMap<PrincipalName, PrincipalRecord>, LedgerError> {
         self.access_records("principal", PREFIX).await
     }
+}
+
+/// The principal's audit chain.
+pub(super) fn chain(name: &PrincipalName) -> Subject {
+    Subject::Principal(Name::of(&name.to_string()))
+}
+
+fn told(grants: &Grants) -> Option<String> {
+    serde_json::to_string(grants).ok()
 }
 
 pub(super) fn principal_id(name: &PrincipalName) -> String {

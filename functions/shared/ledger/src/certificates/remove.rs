@@ -42,7 +42,7 @@ impl Ledger {
     /// conflicts. The audit chain stays.
     pub async fn remove_certificate(&self, record: &CertificateRecord, act: &Act) -> Result<(), RemoveRefused> {
         for look in 1..=LOOKS {
-            let links = self.link(act).await?;
+            let links = self.link(std::slice::from_ref(act)).await?;
             let mut writes = vec![
                 self.delete_unused(record)?,
                 self.delete(name_key(&record.folder, &record.name), None)?,

@@ -1,5 +1,6 @@
 //! A device's record.
 
+use rootcast_core::audit::Actor;
 use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, DeviceVersion, Driver, Incarnation, Pin, Profile, Slot};
 use rootcast_core::inventory::id::CertificateId;
@@ -93,10 +94,19 @@ pub struct Unapproved {
 #[derive(Debug, Clone, Copy)]
 pub struct Editor<'a> {
     pub name: &'a str,
+    /// Request id of the API call.
+    pub request: Option<&'a str>,
     /// Whether a new identity counts as approved.
     pub may_approve: bool,
     /// Whether a device may leave the fleet while a rollover waits for its proof.
     pub may_release: bool,
+}
+
+impl Editor<'_> {
+    /// As named in the audit chains.
+    pub(super) fn actor(&self) -> Actor {
+        Actor { principal: self.name.to_owned(), request_id: self.request.map(str::to_owned) }
+    }
 }
 
 /// What the device's trust store was last *seen* to hold, or why it could not be read.
@@ -199,8 +209,9 @@ mod tests {
     use super::*;
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
-    const OPERATOR: Editor<'static> = Editor { name: "operator", may_approve: false, may_release: false };
-    const APPROVER: Editor<'static> = Editor { name: "approver", may_approve: true, may_release: false };
+    const OPERATOR: Editor<'static> =
+        Editor { name: "operator", request: None, may_approve: false, may_release: false };
+    const APPROVER: Editor<'static> = Editor { name: "approver", request: None, may_approve: true, may_release: false };
 
     fn approved() -> DeviceRecord {
         let incarnation = Incarnation::from_random([1; 16]);
