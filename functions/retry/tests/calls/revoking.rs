@@ -26,7 +26,9 @@ fn serial_of(record: &CertificateRecord) -> Rule {
         device: "bmc-1".parse().unwrap(),
         generation: 3,
         leaf: Some(record.leaf.fingerprint()),
-        not_after: NOW,
+        thumbprint: Some(record.leaf.thumbprint()),
+        subject: None,
+        not_after: NOW + time::Duration::DAY,
         at: NOW,
     };
     let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(given).unwrap();

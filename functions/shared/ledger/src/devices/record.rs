@@ -97,6 +97,8 @@ pub struct Editor<'a> {
     pub may_approve: bool,
     /// Whether a device may leave the fleet while a rollover waits for its proof.
     pub may_release: bool,
+    /// Whether the device's own certificate may be revoked.
+    pub may_revoke: bool,
 }
 
 /// What the device's trust store was last *seen* to hold, or why it could not be read.
@@ -199,8 +201,10 @@ mod tests {
     use super::*;
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
-    const OPERATOR: Editor<'static> = Editor { name: "operator", may_approve: false, may_release: false };
-    const APPROVER: Editor<'static> = Editor { name: "approver", may_approve: true, may_release: false };
+    const OPERATOR: Editor<'static> =
+        Editor { name: "operator", may_approve: false, may_release: false, may_revoke: false };
+    const APPROVER: Editor<'static> =
+        Editor { name: "approver", may_approve: true, may_release: false, may_revoke: false };
 
     fn approved() -> DeviceRecord {
         let incarnation = Incarnation::from_random([1; 16]);
