@@ -119,6 +119,13 @@ impl Parts {
             }
             (None, Some(text), None) => {
                 let found = self.ledger.by_thumbprint(&digits(text).to_ascii_uppercase()).await?;
+                if found.serial.is_none() {
+                    // Signed before serial numbers had thumbprints.
+                    let held = self.ledger.certificates_or_pending(found.certificates).await?;
+                    if let Some(own) = held.iter().find(|held| held.device().is_some() && caller.sees(&held.dn())) {
+                        return self.target_of(caller, own.id()).await;
+                    }
+                }
                 (format!("thumbprint {text}"), found.serial)
             }
             (None, None, Some(id)) => return self.target_of(caller, id).await,

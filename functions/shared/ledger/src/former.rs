@@ -7,7 +7,7 @@
 //! - `former#{shard}`, `{certificate}#{serial}`: a certificate that a renewal replaced.
 //! - `ended`, `{certificate}`: a certificate that was deleted, or whose device was.
 
-use aws_sdk_dynamodb::types::TransactWriteItem;
+use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::superseding::Replaced;
 use rootcast_pki::fingerprint::Fingerprint;
@@ -53,8 +53,8 @@ fn partition(shard: u8) -> String {
     format!("former#{shard:02}")
 }
 
-fn former_key(record: &FormerRecord) -> Item {
-    job_key(partition(record.certificate.shard()), format!("{}#{}", record.certificate, record.serial))
+fn former_key(certificate: CertificateId, serial: Serial) -> Item {
+    job_key(partition(certificate.shard()), format!("{certificate}#{serial}"))
 }
 
 impl FormerRecord {
@@ -80,11 +80,23 @@ impl CertificateRecord {
 
 impl Ledger {
     pub(crate) fn put_former(&self, record: &FormerRecord) -> Result<TransactWriteItem, LedgerError> {
-        put(self.jobs()?, "replaced certificate", record, former_key(record), None)
+        put(self.jobs()?, "replaced certificate", record, former_key(record.certificate, record.serial), None)
     }
 
     pub(crate) fn put_ended(&self, record: &EndedRecord) -> Result<TransactWriteItem, LedgerError> {
         put(self.jobs()?, "ended certificate", record, job_key(ENDED, record.certificate.to_string()), None)
+    }
+
+    /// Deletes the record of a certificate that was replaced, if there is one, with its revocation.
+    pub(crate) fn drop_former(
+        &self,
+        certificate: CertificateId,
+        serial: Serial,
+    ) -> Result<TransactWriteItem, LedgerError> {
+        let delete = Delete::builder().table_name(self.jobs()?).set_key(Some(former_key(certificate, serial))).build();
+        let delete =
+            delete.map_err(|source| LedgerError::Unwritable { what: "revocation", source: Box::new(source) })?;
+        Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
     /// What has to be revoked if the certificate ends now; `None`: nothing. One call at most.
@@ -137,7 +149,11 @@ impl Ledger {
 
     /// Deletes the record of a certificate that was replaced and is revoked, or has expired.
     pub async fn forget_former(&self, record: &FormerRecord) -> Result<(), LedgerError> {
-        let delete = self.client.delete_item().table_name(self.jobs()?).set_key(Some(former_key(record)));
+        let delete = self
+            .client
+            .delete_item()
+            .table_name(self.jobs()?)
+            .set_key(Some(former_key(record.certificate, record.serial)));
         delete.send().await.map(|_| ()).map_err(LedgerError::aws("DeleteItem replaced"))
     }
 

@@ -196,6 +196,8 @@ impl Ledger {
                 .build()
                 .map_err(unwritable("certificate"))?;
             writes.push(TransactWriteItem::builder().update(revoked).build());
+        } else {
+            writes.push(self.drop_former(record.certificate, record.serial)?);
         }
         let links = self.link(act).await?;
         writes.extend(links.writes());
