@@ -40,7 +40,7 @@ pub(crate) async fn approve(
         let pins = request.approves(&before)?;
         let policy = parts.ledger.issuance_policy().await?.policy;
         issuance_policy::permits(&policy, &before).map_err(refused)?;
-        match parts.ledger.approve_device(&before, pins, editor(&caller, &by), (parts.clock)()).await {
+        match parts.ledger.approve_device(&before, pins, editor(&caller, &id, &by), (parts.clock)()).await {
             Err(LedgerError::Conflict) => {}
             written => {
                 let device = written?;

@@ -5,7 +5,7 @@ use axum::extract::State;
 use rootcast_core::access::permission::{Operation, Right};
 use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, Pin, Profile, Slot};
-use rootcast_core::inventory::dn::application_dn;
+use rootcast_core::inventory::dn::{CertificateDn, application_dn};
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
 use rootcast_dialects::native::{Device, Fingerprint};
@@ -77,12 +77,13 @@ pub(crate) fn no_such_device(id: &DeviceId) -> LenovoError {
 }
 
 /// What the caller may decide about a device's identity.
-pub(crate) fn editor<'a>(caller: &'a Principal, RequestId(request): &'a RequestId) -> Editor<'a> {
+pub(crate) fn editor<'a>(caller: &'a Principal, id: &DeviceId, RequestId(request): &'a RequestId) -> Editor<'a> {
     Editor {
         name: &caller.name,
         request: Some(request),
         may_approve: caller.may(Operation::ApproveDevice).is_ok(),
         may_release: caller.may(Operation::Activate).is_ok(),
+        may_revoke: caller.require(Right::Write, &CertificateDn::of_device(id).to_string()).is_ok(),
     }
 }
 
@@ -177,7 +178,7 @@ pub(crate) async fn edit(
             let policy = parts.ledger.issuance_policy().await?.policy;
             issuance_policy::permits(&policy, &device).map_err(refused)?;
         }
-        match parts.ledger.edit_device(&before, device, editor(&caller, &request), (parts.clock)()).await {
+        match parts.ledger.edit_device(&before, device, editor(&caller, &id, &request), (parts.clock)()).await {
             Err(LedgerError::Conflict) => {}
             written => {
                 let device = written?;
@@ -208,7 +209,8 @@ pub(crate) async fn delete(
     let parts = app.parts().await?;
     let ledger = &parts.ledger;
     load(ledger, &caller, Right::Delete, &id).await?;
-    ledger.delete_device(&id, editor(&caller, &request), (parts.clock)()).await.map_err(|error| match error {
+    let deleted = ledger.delete_device(&id, editor(&caller, &id, &request), (parts.clock)()).await;
+    let ended = deleted.map_err(|error| match error {
         LedgerError::Conflict => LenovoError::conflict(
             format!("A worker is at device {id}."),
             "Wait until it is done: the device's lease says until when at most. Then delete it.",
@@ -216,10 +218,15 @@ pub(crate) async fn delete(
         other => other.into(),
     })?;
     info!(caller = caller.name, device.id = %id, "device deleted");
-    let message = Message::done(
-        format!("Device {id} is deleted."),
-        "A running job names it as having left. What its trust store holds was left as it is.",
-    );
+    let text = match &ended {
+        Some(ended) => {
+            parts.end(ended, &caller.acting(&request)).await;
+            format!("Device {id} is deleted, and its certificate is revoked.")
+        }
+        None => format!("Device {id} is deleted."),
+    };
+    let message =
+        Message::done(text, "A running job names it as having left. What its trust store holds was left as it is.");
     Ok(Envelope { response: None, ..Envelope::success(()) }.saying(message))
 }
 

@@ -29,8 +29,10 @@ mod page;
 mod policy;
 mod refused;
 mod retry;
+mod revocation;
 mod roots;
 mod scm;
+mod signed;
 mod stamp;
 mod steer;
 mod tasks;
@@ -79,6 +81,8 @@ fn xclarity(app: App) -> Router {
         .on(routes::TASK_LIST, lxca::newest)
         .on(routes::TASKS, lxca::tasks)
         .on(routes::CERTIFICATE_AUDIT, audit::of_certificate)
+        .on(routes::SIGNED, signed::list)
+        .on(routes::REVOKE_SIGNED, revocation::revoke_signed)
         .on(routes::DEVICES, devices::list)
         .on(routes::ENROL, enrol::enrol)
         .on(routes::DEVICE, devices::show)

@@ -4,7 +4,7 @@ use aws_lambda_events::event::sqs::SqsEvent;
 use rootcast_core::deployment::lifecycle::{Stage, Work};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobRecord;
-use rootcast_core::job::message::{Publish, Task};
+use rootcast_core::job::message::{Publish, Renewed, Task};
 use rootcast_core::job::task::TaskRecord;
 use rootcast_ledger::UseRecord;
 use rootcast_pki::crl::CrlShard;
@@ -16,6 +16,8 @@ use serde::Deserialize;
 pub(crate) struct Batch {
     pub(crate) tasks: Vec<Delivery<Task>>,
     pub(crate) lists: Vec<Delivery<CrlShard>>,
+    /// Certificates of which a renewal was proven.
+    pub(crate) renewed: Vec<Delivery<CertificateId>>,
     /// Ids of messages that cannot be read.
     pub(crate) unreadable: Vec<String>,
 }
@@ -29,6 +31,9 @@ pub(crate) fn read(event: SqsEvent) -> Batch {
             Body::Publish(Publish { crl: body }) => {
                 batch.lists.push(Delivery { body, message_id, receipt_handle, receives });
             }
+            Body::Renewed(Renewed { renewed: body }) => {
+                batch.renewed.push(Delivery { body, message_id, receipt_handle, receives });
+            }
         }
     }
     batch
@@ -38,6 +43,7 @@ pub(crate) fn read(event: SqsEvent) -> Batch {
 #[serde(untagged)]
 enum Body {
     Publish(Publish),
+    Renewed(Renewed),
     Task(Task),
 }
 

@@ -25,6 +25,7 @@ impl App {
             task_queue: variable("TASK_QUEUE_URL")?,
             control_queue: variable("CONTROL_QUEUE_URL")?,
             validity: Duration::days(variable("DEVICE_CERTIFICATE_DAYS")?),
+            revoke_superseded: variable("REVOKE_SUPERSEDED")?,
             crl_base: variable("CRL_BASE_URL")?,
             retry_base: variable("RETRY_BASE_SECONDS")?,
             clock: OffsetDateTime::now_utc,

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, LambdaEvent};
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::backoff;
 use rootcast_pki::crl::CrlShard;
 use rootcast_queue::{Delivery, Postponed, Returning};
@@ -47,6 +48,7 @@ impl From<IssuerError> for Diagnostic {
             IssuerError::Vault(_) => "VaultError",
             IssuerError::List(..) => "IssueError",
             IssuerError::NoRoot(_) => "NoRoot",
+            IssuerError::Busy => "Busy",
         };
         Self { error_type: error_type.to_owned(), error_message: error.to_string() }
     }
@@ -58,15 +60,19 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
     let mut answer = SqsBatchResponse::default();
     match event.payload {
         Wake::Schedule { what: Lists::Lists } => {
-            app.renew_lists(deadline(event.context.deadline(), (app.clock)())).await?
+            let deadline = deadline(event.context.deadline(), (app.clock)());
+            // What is revoked now is published in the same run.
+            let caught_up = app.catch_up(Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2).await;
+            caught_up.and(app.renew_lists(deadline).await)?;
         }
         Wake::Queue(event) => {
-            let Batch { tasks, lists, unreadable } = batch::read(event);
+            let Batch { tasks, lists, renewed, unreadable } = batch::read(event);
             for id in unreadable {
                 // It ends in the dead-letter queue, where an operator can inspect it.
                 answer.add_failure(id);
             }
-            let postponed = app.publish_all(lists, &mut answer).await;
+            let mut postponed = app.publish_all(lists, &mut answer).await;
+            postponed.extend(app.supersede_all(renewed, &mut answer).await);
             if !postponed.is_empty() {
                 app.queue.postpone(&app.issue_queue, &postponed).await;
             }
@@ -94,13 +100,29 @@ impl App {
         for (list, messages) in lists {
             let Err(error) = self.publish(list).await else { continue };
             error!(crl = %list, error = &error as &dyn Error, "the revocation list could not be made and is tried again");
-            for message in messages {
-                let seconds = backoff::seconds(self.retry_base, message.receives, (self.random)());
-                answer.add_failure(message.message_id);
-                postponed.push(Postponed { receipt_handle: message.receipt_handle, seconds });
-            }
+            postponed.extend(messages.into_iter().map(|message| self.later(message, answer)));
         }
         postponed
+    }
+
+    async fn supersede_all(
+        &self,
+        deliveries: Vec<Delivery<CertificateId>>,
+        answer: &mut SqsBatchResponse,
+    ) -> Vec<Postponed> {
+        let mut postponed = Vec::new();
+        for delivery in deliveries {
+            let Err(error) = self.supersede(delivery.body).await else { continue };
+            error!(certificate.id = %delivery.body, error = &error as &dyn Error, "what a renewal replaced could not be revoked; this is tried again");
+            postponed.push(self.later(delivery, answer));
+        }
+        postponed
+    }
+
+    fn later<T>(&self, message: Delivery<T>, answer: &mut SqsBatchResponse) -> Postponed {
+        let seconds = backoff::seconds(self.retry_base, message.receives, (self.random)());
+        answer.add_failure(message.message_id);
+        Postponed { receipt_handle: message.receipt_handle, seconds }
     }
 }
 

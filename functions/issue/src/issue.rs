@@ -110,6 +110,8 @@ impl App {
             device: binding.device.clone(),
             generation,
             leaf: None,
+            thumbprint: None,
+            subject: None,
             not_after: spec.not_after,
             at: now,
         };

@@ -6,6 +6,7 @@ mod config;
 mod event;
 mod issue;
 mod lists;
+mod superseding;
 mod task;
 
 use rootcast_events::Events;
@@ -30,6 +31,8 @@ pub struct App {
     pub control_queue: String,
     /// Validity of a device's certificate, limited by its root's.
     pub validity: Duration,
+    /// Whether a certificate that a renewal replaced is revoked once the renewal is proven.
+    pub revoke_superseded: bool,
     /// Base URL of the revocation lists, as named in certificates.
     pub crl_base: String,
     /// The first wait before a retry, in seconds.
@@ -52,4 +55,7 @@ pub enum IssuerError {
     List(CrlShard, #[source] IssueError),
     #[error("{0} has no root that could sign it")]
     NoRoot(CrlShard),
+    /// Nothing was written.
+    #[error("the certificate is changing all the time")]
+    Busy,
 }

@@ -1,9 +1,12 @@
 //! Revocation lists: created before the first certificate that names them, and renewed after a revocation and at half
 //! of their lifetime.
 
+use std::collections::HashSet;
+
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{CrlRecord, LedgerError, RevokedRecord, RootRecord};
 use rootcast_pki::crl::{CrlShard, CrlSpec, LIFETIME, Revoked, is_due, names, prepare_crl};
+use rootcast_pki::root::Serial;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -51,7 +54,9 @@ impl App {
         for _ in 0..ATTEMPTS {
             let (published, revoked) = self.ledger.crl_and_revoked(list).await?;
             let now = (self.clock)();
-            let Some(spec) = next(published.as_ref(), &revoked, url, now) else { return Ok(()) };
+            let earlier = published.as_ref().map_or(Ok(Vec::new()), |published| published.crl.revoked());
+            let earlier = earlier.map_err(|error| IssuerError::List(list, error))?;
+            let Some(spec) = next(published.as_ref(), &earlier, &revoked, url, now) else { return Ok(()) };
             let prepared = prepare_crl(&spec, issuer).map_err(|error| IssuerError::List(list, error))?;
             self.vault.confirm(key, issuer).await?;
             let crl = self.vault.sign_prepared(key, prepared).await?;
@@ -83,9 +88,11 @@ fn wants_renewal(published: &CrlRecord, now: OffsetDateTime) -> bool {
 }
 
 /// The spec of the list to publish, if there is one. Without `url`, only a published list is renewed: a list that no
-/// certificate names is not needed. Pure.
+/// certificate names is not needed. What the published list names (`earlier`) and no record does stays on it: it is not
+/// known when it expires. Pure.
 fn next(
     published: Option<&CrlRecord>,
+    earlier: &[Revoked],
     revoked: &[RevokedRecord],
     url: Option<&str>,
     now: OffsetDateTime,
@@ -100,12 +107,15 @@ fn next(
     let this_update = published.map_or(now, |published| now.max(published.this_update));
     let this_update = this_update.replace_nanosecond(0).unwrap_or(this_update);
     let named = revoked.iter().filter(|each| names(each.not_after, this_update));
+    let named = named.map(|each| Revoked { serial: each.serial, at: each.at, reason: each.reason });
+    let recorded: HashSet<Serial> = revoked.iter().map(|each| each.serial).collect();
+    let unrecorded = earlier.iter().filter(|each| !recorded.contains(&each.serial));
     Some(CrlSpec {
         number: published.map_or(0, |published| published.number) + 1,
         this_update,
         next_update: this_update + LIFETIME,
         urls,
-        revoked: named.map(|each| Revoked { serial: each.serial, at: each.at, reason: each.reason }).collect(),
+        revoked: named.chain(unrecorded.cloned()).collect(),
     })
 }
 

@@ -42,36 +42,47 @@ fn revoked(not_after: OffsetDateTime) -> RevokedRecord {
 
 #[test]
 fn a_recent_list_is_not_renewed() {
-    let first = next(None, &[], Some(URL), NOW).unwrap();
+    let first = next(None, &[], &[], Some(URL), NOW).unwrap();
     assert_eq!((first.number, first.this_update, first.next_update), (1, NOW, NOW + LIFETIME));
     assert_eq!((first.urls, first.revoked), (vec![URL.to_owned()], vec![]));
-    assert_eq!(next(None, &[], None, NOW), None, "nobody names it");
-    assert_eq!(next(Some(&published(Duration::DAY)), &[], Some(URL), NOW), None);
-    assert_eq!(next(Some(&published(Duration::DAY)), &[], None, NOW), None);
+    assert_eq!(next(None, &[], &[], None, NOW), None, "nobody names it");
+    assert_eq!(next(Some(&published(Duration::DAY)), &[], &[], Some(URL), NOW), None);
+    assert_eq!(next(Some(&published(Duration::DAY)), &[], &[], None, NOW), None);
 }
 
 #[test]
 fn an_old_behind_or_moved_list_is_renewed() {
     let old = published(LIFETIME / 2);
-    assert_eq!(next(Some(&old), &[], None, NOW).unwrap().number, 5);
+    assert_eq!(next(Some(&old), &[], &[], None, NOW).unwrap().number, 5);
     let behind = CrlRecord { behind: true, ..published(Duration::ZERO) };
-    let named = next(Some(&behind), &[revoked(NOW)], None, NOW).unwrap();
+    let named = next(Some(&behind), &[], &[revoked(NOW)], None, NOW).unwrap();
     assert_eq!(named.revoked, [Revoked { serial: Serial::from_random([9; 16]), at: NOW, reason: Reason::Superseded }]);
-    let moved = next(Some(&published(Duration::ZERO)), &[], Some("https://b.example/crl/3/9.crl"), NOW).unwrap();
+    let moved = next(Some(&published(Duration::ZERO)), &[], &[], Some("https://b.example/crl/3/9.crl"), NOW).unwrap();
     assert_eq!(moved.urls, [URL, "https://b.example/crl/3/9.crl"], "older certificates name the older one");
 }
 
 #[test]
 fn revoked_certificates_stay_listed_for_some_time_after_expiry() {
     let old = published(LIFETIME);
-    let still = next(Some(&old), &[revoked(NOW - LIFETIME)], None, NOW).unwrap();
+    let still = next(Some(&old), &[], &[revoked(NOW - LIFETIME)], None, NOW).unwrap();
     assert_eq!(still.revoked.len(), 1);
-    let over = next(Some(&old), &[revoked(NOW - LIFETIME - Duration::SECOND)], None, NOW).unwrap();
+    let over = next(Some(&old), &[], &[revoked(NOW - LIFETIME - Duration::SECOND)], None, NOW).unwrap();
     assert_eq!(over.revoked, []);
 }
 
 #[test]
 fn this_update_never_goes_back_in_time() {
     let ahead = CrlRecord { behind: true, ..published(-Duration::HOUR) };
-    assert_eq!(next(Some(&ahead), &[], None, NOW).unwrap().this_update, NOW + Duration::HOUR);
+    assert_eq!(next(Some(&ahead), &[], &[], None, NOW).unwrap().this_update, NOW + Duration::HOUR);
+}
+
+#[test]
+fn a_listed_certificate_without_a_record_stays_listed() {
+    let lost = Revoked { serial: Serial::from_random([8; 16]), at: NOW, reason: Reason::KeyCompromise };
+    let recorded = Revoked { serial: Serial::from_random([9; 16]), at: NOW, reason: Reason::Superseded };
+    let earlier = [lost.clone(), recorded.clone()];
+    let old = published(LIFETIME);
+    assert_eq!(next(Some(&old), &earlier, &[revoked(NOW)], None, NOW).unwrap().revoked, [recorded, lost.clone()]);
+    let over = revoked(NOW - LIFETIME - Duration::SECOND);
+    assert_eq!(next(Some(&old), &earlier, &[over], None, NOW).unwrap().revoked, [lost], "one is known to be over");
 }

@@ -90,7 +90,7 @@ pub fn router(app: Arc<App>) -> Router {
         .on(routes::DOWNLOAD, retrieve::download)
         .on(routes::RETRIEVE, retrieve::retrieve)
         .on(routes::RETRY, retry::retry)
-        .on(routes::REVOKE, revoke::revoke)
+        .on(routes::REVOKE, revoke::revoke_certificate)
         .on(routes::VERSION, version)
         .into_router()
         .fallback(async || VenafiError::from(Refusal::nothing_here()))

@@ -8,24 +8,22 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use rootcast_core::audit::{Act, Action, Subject};
 use rootcast_core::job::message::Publish;
 use rootcast_dialects::venafi::{Body, Flag, VenafiError};
 use rootcast_gate::{Principal, RequestId};
-use rootcast_ledger::{CertificateOrPending, CertificateRecord, CrlRecord, LedgerError, RevokedRecord};
+use rootcast_ledger::{CertificateOrPending, CertificateRecord, CrlRecord, LedgerError, SerialRecord};
+use rootcast_operations::{NotDone, NotRevoked, Revocation, revoke};
 use rootcast_pki::crl::{CrlShard, Reason};
 use rootcast_pki::root::Serial;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::named::{Call, Named};
+use crate::named::Call;
 use crate::wait::{patience, pauses};
 use crate::{App, Deadline};
 
 const CALL: Call = Call::writing("Revoke");
-/// Attempts. A worker that counts the certificate's uses causes a conflict; then the certificate is read again.
-const LOOKS: usize = 5;
 /// In characters; the lowest limit of Venafi's certificate authorities.
 const LONGEST_COMMENTS: usize = 250;
 
@@ -50,7 +48,7 @@ pub(crate) struct Revoked {
     success: bool,
 }
 
-pub(crate) async fn revoke(
+pub(crate) async fn revoke_certificate(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
     Extension(id): Extension<RequestId>,
@@ -69,95 +67,107 @@ pub(crate) async fn revoke(
             "Disable is false: no certificate is replaced here before somebody asks for it with Certificates/Renew.",
         ));
     }
-    let mut found = app.to_be_revoked(&caller, wanted.certificate_dn, wanted.thumbprint).await?;
-    for pause in pauses().take(LOOKS) {
-        let (named, record) = found;
-        let (list, serial) = app.signed_by_us(&named, &record).await?;
-        let revoked = RevokedRecord {
-            serial,
-            certificate: record.id,
-            at: (app.clock)(),
-            reason,
-            by: caller.name.clone(),
-            comments: comments.clone(),
-            not_after: record.not_after,
-        };
-        let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &caller.acting(&id), revoked.at);
-        let act = act.with("serial", serial).with("reason", format_args!("{reason:?}"));
-        match app.ledger.revoke(&record, list, &revoked, &act).await {
-            Err(LedgerError::Conflict) => {}
-            Ok(false) => return Ok(Json(Revoked { requested: false, success: true })),
-            Ok(true) => {
-                info!(
-                    caller = caller.name, certificate.id = %named.id, certificate.serial = %serial, ?reason,
-                    "certificate revoked"
-                );
-                app.publish(list).await;
-                app.published(list, deadline.min(Instant::now() + timeout)).await;
-                return Ok(Json(Revoked { requested: true, success: true }));
-            }
-            Err(error) => return Err(error.into()),
-        }
-        sleep(pause).await;
-        let thumbprint = Some(record.leaf.thumbprint());
-        found = app.to_be_revoked(&caller, Some(named.dn), thumbprint).await?;
+    let Target { serial, signed, held } = app.to_be_revoked(&caller, wanted.certificate_dn, wanted.thumbprint).await?;
+    let by = caller.acting(&id);
+    let how = Revocation { reason, comments: comments.as_deref(), by: &by, now: (app.clock)() };
+    let revoked = revoke(&app.ledger, serial, &signed, held, how).await.map_err(refused)?;
+    if revoked.is_new {
+        app.publish(revoked.list).await;
+        app.published(revoked.list, deadline.min(Instant::now() + timeout)).await;
     }
-    Err(LedgerError::Conflict.into())
+    Ok(Json(Revoked { requested: revoked.is_new, success: true }))
+}
+
+fn refused(why: NotDone<NotRevoked>) -> VenafiError {
+    match why {
+        NotDone::Ledger(error) => error.into(),
+        NotDone::Busy => LedgerError::Conflict.into(),
+        refused @ (NotDone::Refused(_) | NotDone::Late) => VenafiError::invalid(refused.to_string()),
+    }
+}
+
+/// The serial number to revoke.
+struct Target {
+    serial: Serial,
+    signed: SerialRecord,
+    /// The certificate that holds it, if that was read.
+    held: Option<CertificateRecord>,
 }
 
 impl App {
-    /// Finds the certificate by name, by thumbprint, or by both, which must agree.
+    /// Finds the certificate by name, by thumbprint, or by both, which must agree. A thumbprint also finds one that was
+    /// renewed or deleted since.
     async fn to_be_revoked(
         &self,
         caller: &Principal,
         dn: Option<String>,
         thumbprint: Option<String>,
-    ) -> Result<(Named, CertificateRecord), VenafiError> {
+    ) -> Result<Target, VenafiError> {
         let thumbprint = thumbprint.filter(|print| !print.is_empty()).map(|print| print.to_ascii_uppercase());
-        let (named, held) = match (dn, &thumbprint) {
-            (Some(dn), _) => self.held(CALL, caller, Some(dn)).await?,
-            (None, Some(print)) => self.held_as(caller, print).await?,
+        let (dn, print) = match (dn, thumbprint) {
             (None, None) => return Err(VenafiError::invalid("Send CertificateDN, or Thumbprint.")),
+            (None, Some(print)) => return self.printed(caller, &print).await,
+            (dn @ Some(_), print) => (dn, print),
         };
-        let none =
-            || VenafiError::invalid(format!("Certificate [{}] does not have a certificate to revoke.", named.dn));
-        let CertificateOrPending::Certificate(record) = held else { return Err(none()) };
-        match thumbprint {
-            Some(print) if print != record.leaf.thumbprint() => Err(VenafiError::invalid(format!(
-                "Certificate [{}] has another thumbprint by now: what it was before it was renewed is not kept.",
-                named.dn
-            ))),
-            _ => Ok((named, *record)),
+        let (named, held) = self.held(CALL, caller, dn).await?;
+        let place = held.dn();
+        let held = match held {
+            CertificateOrPending::Certificate(record) => Some(*record),
+            CertificateOrPending::Pending(_) => None,
+        };
+        match (held, print) {
+            (Some(record), print) if print.as_ref().is_none_or(|print| *print == record.leaf.thumbprint()) => {
+                self.signed_by_us(&named.dn, record).await
+            }
+            (_, Some(print)) => {
+                let former = self.former(&print).await?.filter(|former| former.signed.dn() == place);
+                former.ok_or_else(|| {
+                    let text = format!("Certificate [{}] has, and had, none with this thumbprint on record.", named.dn);
+                    VenafiError::invalid(text)
+                })
+            }
+            (_, None) => {
+                let text = format!("Certificate [{}] does not have a certificate to revoke.", named.dn);
+                Err(VenafiError::invalid(text))
+            }
         }
     }
 
-    /// Imports may have stored copies; the certificate that one of our roots signed is preferred.
-    async fn held_as(
-        &self,
-        caller: &Principal,
-        thumbprint: &str,
-    ) -> Result<(Named, CertificateOrPending), VenafiError> {
-        let ids = self.ledger.certificates_by_thumbprint(thumbprint).await?;
-        let found = self.ledger.certificates_or_pending(ids).await?;
-        let found = found.into_iter().filter(|held| CALL.is_of(caller, &held.dn()));
-        let held = found.max_by_key(|held| held.device().is_some());
-        let held = held.ok_or_else(|| CALL.no_access(thumbprint.chars().take(60).collect::<String>()))?;
-        Ok((Named { dn: held.dn(), id: held.id() }, held))
+    /// What one of our roots signed is preferred to imported copies of it.
+    async fn printed(&self, caller: &Principal, thumbprint: &str) -> Result<Target, VenafiError> {
+        let no_access = || CALL.no_access(thumbprint.chars().take(60).collect::<String>());
+        let found = self.ledger.by_thumbprint(thumbprint).await?;
+        if let Some(serial) = found.serial
+            && let Some(signed) = self.ledger.serial(serial).await?
+        {
+            let is_its = CALL.is_of(caller, &signed.dn());
+            return is_its.then_some(Target { serial, signed, held: None }).ok_or_else(|| no_access().into());
+        }
+        let held = self.ledger.certificates_or_pending(found.certificates).await?;
+        let held = held.into_iter().filter(|held| CALL.is_of(caller, &held.dn()));
+        match held.max_by_key(|held| held.device().is_some()) {
+            Some(CertificateOrPending::Certificate(record)) => self.signed_by_us(&record.dn(), *record).await,
+            Some(CertificateOrPending::Pending(_)) | None => Err(no_access().into()),
+        }
     }
 
-    /// The list that publishes its revocation, and its serial number on that list.
-    async fn signed_by_us(&self, named: &Named, record: &CertificateRecord) -> Result<(CrlShard, Serial), VenafiError> {
+    /// What one of our roots signed, by its thumbprint.
+    async fn former(&self, thumbprint: &str) -> Result<Option<Target>, VenafiError> {
+        let Some(serial) = self.ledger.by_thumbprint(thumbprint).await?.serial else { return Ok(None) };
+        Ok(self.ledger.serial(serial).await?.map(|signed| Target { serial, signed, held: None }))
+    }
+
+    async fn signed_by_us(&self, dn: &str, record: CertificateRecord) -> Result<Target, VenafiError> {
         let stranger = || {
             VenafiError::invalid(format!(
-                "Certificate [{}] was not signed by one of our roots: whoever signed it revokes it.",
-                named.dn
+                "Certificate [{dn}] was not signed by one of our roots: whoever signed it revokes it."
             ))
         };
         let serial = Serial::try_from(record.leaf.serial().to_owned()).map_err(|_| stranger())?;
         let known = self.ledger.serial(serial).await?;
         let known =
             known.filter(|known| known.certificate == record.id && known.leaf == Some(record.leaf.fingerprint()));
-        known.map(|known| (CrlShard::of(known.generation, &serial), serial)).ok_or_else(stranger)
+        known.map(|signed| Target { serial, signed, held: Some(record) }).ok_or_else(stranger)
     }
 
     async fn publish(&self, list: CrlShard) {

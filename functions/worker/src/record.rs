@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::time::Duration;
 
+use rootcast_core::deployment::lifecycle::Work;
 use rootcast_core::event::Event;
-use rootcast_core::job::message::Task;
+use rootcast_core::job::message::{Renewed, Task};
 use rootcast_core::job::task::{ErrorClass, Outcome};
 use rootcast_core::job::{JobId, Pass};
 use rootcast_core::metric::Metric;
@@ -56,6 +57,7 @@ impl App {
             self.events.publish(&events).await;
         }
         let passed_on = self.pass_on(&attempts).await;
+        self.tell_of_renewals(&attempts, &recorded).await;
         let done = attempts.into_iter().zip(given_back);
         done.map(|(attempt, on_record)| attempt.done(&recorded, on_record, passed_on)).collect()
     }
@@ -133,6 +135,22 @@ impl App {
             Err(error) => {
                 warn!(error = &error as &dyn Error, "tasks could not be passed on to the issuer");
                 false
+            }
+        }
+    }
+
+    /// Tells the issuer which certificates were replaced by a proven renewal: it revokes them. Its schedule finds those
+    /// of a lost message.
+    async fn tell_of_renewals(&self, attempts: &[Attempt], recorded: &Recorded) {
+        let deployed = |attempt: &&Attempt| {
+            matches!(attempt.next, Some(AfterVisit::Settle(Outcome::Deployed(_)))) && recorded.is_new(attempt)
+        };
+        let renewed = attempts.iter().filter(deployed).filter_map(Attempt::use_of);
+        // Without an earlier proof, nothing was replaced.
+        for binding in renewed.filter(|binding| binding.lifecycle.work == Work::Issue && binding.shown.is_some()) {
+            let message = Renewed { renewed: binding.certificate };
+            if let Err(error) = self.queue.send_later(&self.issue_queue, &message, 0).await {
+                warn!(certificate.id = %binding.certificate, error = &error as &dyn Error, "the issuer could not be told of a renewal; its schedule finds it");
             }
         }
     }

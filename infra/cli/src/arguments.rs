@@ -85,7 +85,7 @@ pub(crate) enum Command {
     Job(JobCommand),
     /// Retry the failed devices of a job: all, or by class, wave or device
     Retry(Retry),
-    /// Import certificates that were made elsewhere, and deploy them to devices
+    /// Import certificates and deploy them to devices; list and revoke what our roots signed
     #[command(subcommand)]
     Certificate(CertificateCommand),
     /// Show who did what to a job, certificate or root, and verify the record
@@ -189,6 +189,7 @@ mod tests {
         assert_eq!(refused("rootcast access revoke ops --stack s --oidc https://x y"), ErrorKind::ArgumentConflict);
         assert_eq!(refused("rootcast access rotate-key AKID --stack s"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast access passwd --stack s"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused("rootcast certificate revoke 7"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast audit certificate 7"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast audit verify a --head 00"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast access-key --principal me"), ErrorKind::MissingRequiredArgument);

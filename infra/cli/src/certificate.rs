@@ -1,4 +1,7 @@
-//! `rootcast certificate`: imported certificates, and their deployment to devices.
+//! `rootcast certificate`: imported certificates, and their deployment to devices; what our roots signed, and its
+//! revocation.
+
+mod revocation;
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +13,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
+use self::revocation::Revoke;
 use crate::{
     api::Api,
     exit::End,
@@ -34,6 +38,10 @@ pub(crate) enum CertificateCommand {
     Delete(Which),
     /// Deploy a certificate to devices; follow it with `rootcast job watch`
     Deploy(Deploy),
+    /// List everything that our roots ever signed for devices, the latest first
+    Signed,
+    /// Revoke what one of our roots signed, also after it was renewed or deleted; this cannot be undone
+    Revoke(Revoke),
 }
 
 #[derive(Debug, Args)]
@@ -127,6 +135,8 @@ pub(crate) async fn run(api: &Api, command: CertificateCommand, format: Format) 
             Ok(End::Done)
         }
         CertificateCommand::Deploy(deploy) => send(api, &deploy, format).await,
+        CertificateCommand::Signed => revocation::signed(api, format).await,
+        CertificateCommand::Revoke(revoke) => revocation::revoke(api, &revoke, format).await,
     }
 }
 

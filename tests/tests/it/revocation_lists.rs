@@ -12,6 +12,7 @@ use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::Pass;
 use rootcast_core::job::message::{Publish, Task};
 use rootcast_ledger::{CertificateRecord, Issuance, NewUse, PendingCertificate, RevokedRecord, UseRecord};
+use rootcast_pki::certificate::Certificate;
 use rootcast_pki::crl::{CrlShard, Reason};
 use rootcast_pki::root::Serial;
 use rootcast_queue::Queue;
@@ -66,7 +67,7 @@ async fn a_recorded_request_is_signed_and_its_list_public() {
             not_after: record.not_after,
         };
         let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &by(), revoked.at);
-        stack.ledger.revoke(&record, list, &revoked, &act).await.unwrap();
+        stack.ledger.revoke(Some(&record), list, &revoked, &act).await.unwrap();
         queue.send_later(url, &Publish { crl: list }, 0).await.unwrap();
         let bad = until("the list is made anew", LIMIT, async || {
             let now = served(stack, list).await;
@@ -131,4 +132,15 @@ pub async fn served(stack: &Stack, list: CrlShard) -> Vec<u8> {
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     assert_eq!(answer.headers["content-type"], "application/pkix-crl");
     answer.bytes
+}
+
+/// OpenSSL refuses the certificate with the list that is served.
+pub async fn revoked(stack: &Stack, root: &Certificate, record: &CertificateRecord) {
+    let list = CrlShard::of(1, &serial(record));
+    until("the certificate is on its list", LIMIT, async || {
+        let list = served(stack, list).await;
+        let verdict = openssl::verify_with(&[root], &record.leaf, &[], Some(&list), OffsetDateTime::now_utc());
+        verdict.err().filter(|why| why.contains("revoked"))
+    })
+    .await;
 }

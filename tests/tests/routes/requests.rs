@@ -99,6 +99,7 @@ fn body(route: &Route) -> Option<Value> {
         routes::APPROVE_DEVICE => json!({ "incarnation": "01".repeat(16), "endpointRevision": 1 }),
         routes::EDIT_DEVICE => json!({ "name": "another" }),
         routes::WAIVE => json!({ "devices": [DEVICE], "reason": "scrapped" }),
+        routes::REVOKE_SIGNED => json!({ "certificate": CERTIFICATE }),
         routes::SCM_DEPLOY => json!({ "service_name": "DEVICE", "resources": [{ "id": DEVICE }] }),
         routes::SCM_DEPLOYED => json!({ "certificate_ids": [CERTIFICATE] }),
         routes::SCM_IMPORT => {

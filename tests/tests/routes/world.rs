@@ -63,6 +63,7 @@ impl World {
             gate: gate(),
             queue: queue(),
             control_queue: control_queue.clone(),
+            issue_queue: "https://sqs.invalid/issue".to_owned(),
             networks: "10.0.0.0/8".parse().unwrap(),
             credential_prefix: "/rootcast/devices/".to_owned(),
             clock,

@@ -7,7 +7,7 @@ use rootcast_core::access::permission::Right;
 use rootcast_core::audit::{Act, Action, Subject};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_dialects::huawei::{HuaweiError, Named, no_such_certificate};
-use rootcast_gate::{Principal, RequestId};
+use rootcast_gate::{Kind, Principal, RequestId};
 use rootcast_ledger::RemoveRefused;
 use tracing::info;
 
@@ -16,7 +16,8 @@ use crate::app::App;
 
 /// Four calls: the record, its leaf's count, the head of its audit chain, and the transaction that appends to the
 /// chain. The sealed key is deleted with the record. The table's backups keep it for 35 more days; opening it there
-/// needs the right to use the KMS key.
+/// needs the right to use the KMS key. A device's own certificate that is valid is revoked as well, with what its
+/// renewals replaced.
 pub(crate) async fn delete(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
@@ -29,9 +30,25 @@ pub(crate) async fn delete(
     let by = caller.acting(&request);
     let act = Act::new(Subject::Certificate(id), Action::Delete, &by, (parts.clock)());
     let act = act.with("dn", record.dn()).with("leaf", record.leaf.fingerprint());
-    ledger.remove_certificate(&record, &act).await.map_err(|why| refused(why, id))?;
+    let ended = ledger.ending(&record, &caller.name, act.at).await?;
+    if ended.is_some() && caller.require(Right::Write, &record.dn()).is_err() {
+        return Err(standing(id));
+    }
+    ledger.remove_certificate(&record, ended.as_ref(), &act).await.map_err(|why| refused(why, id))?;
+    if let Some(ended) = &ended {
+        parts.end(ended, &by).await;
+    }
     info!(caller = caller.name, certificate.id = %id, certificate.dn = record.dn(), "certificate deleted");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A right to delete does not contain that to revoke.
+fn standing(id: CertificateId) -> HuaweiError {
+    let text = format!(
+        "One of our roots signed {id}, and it is valid: to delete it revokes it, which needs the right to write it. Ask \
+         somebody with this right to delete it, or to revoke it first."
+    );
+    HuaweiError::new(Kind::Forbidden, text)
 }
 
 fn refused(why: RemoveRefused, id: CertificateId) -> HuaweiError {

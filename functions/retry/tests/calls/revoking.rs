@@ -1,7 +1,8 @@
 //! `POST Certificates/Revoke`, and how a revoked certificate is shown.
 
 use rcgen::{CertificateParams, KeyPair, SerialNumber};
-use rootcast_ledger::{Revocation, SerialRecord};
+use rootcast_core::inventory::id::CertificateId;
+use rootcast_ledger::{Revocation, RevokedRecord, SerialRecord};
 use rootcast_pki::crl::{CrlShard, Reason};
 use rootcast_pki::root::Serial;
 
@@ -20,35 +21,69 @@ fn signed() -> CertificateRecord {
 }
 
 /// The record that assigns the serial number to the certificate.
-fn serial_of(record: &CertificateRecord) -> Rule {
-    let given = SerialRecord {
+fn given(record: &CertificateRecord) -> SerialRecord {
+    SerialRecord {
         certificate: record.id,
         device: "bmc-1".parse().unwrap(),
         generation: 3,
         leaf: Some(record.leaf.fingerprint()),
-        not_after: NOW,
+        thumbprint: Some(record.leaf.thumbprint()),
+        subject: None,
+        not_after: NOW + time::Duration::DAY,
         at: NOW,
-    };
+    }
+}
+
+fn serial_of(record: &CertificateRecord) -> Rule {
+    serial_as(given(record))
+}
+
+fn serial_as(given: SerialRecord) -> Rule {
     let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(given).unwrap();
     mock!(Client::get_item)
         .match_requests(|request| key(request) == format!("serial#{}", Serial::from_random(OCTETS)))
         .then_output(move || GetItemOutput::builder().set_item(Some(item.clone())).build())
 }
 
+/// An earlier revocation.
+fn revoked_before(record: &CertificateRecord) -> Rule {
+    let revoked = RevokedRecord {
+        serial: Serial::from_random(OCTETS),
+        certificate: record.id,
+        at: NOW,
+        reason: Reason::Superseded,
+        by: "jane".to_owned(),
+        comments: None,
+        not_after: NOW,
+    };
+    let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(revoked).unwrap();
+    mock!(Client::get_item)
+        .match_requests(|request| key(request) == LIST)
+        .then_output(move || GetItemOutput::builder().set_item(Some(item.clone())).build())
+}
+
 fn taken() -> Rule {
+    taken_with(&format!("update {CERTIFICATE}"))
+}
+
+/// As [`taken`], where the certificate holds another one, or was deleted.
+fn taken_of_former() -> Rule {
+    let shard = CERTIFICATE.parse::<CertificateId>().unwrap().shard();
+    taken_with(&format!("delete former#{shard:02} {CERTIFICATE}#{}", hex(OCTETS)))
+}
+
+/// The transaction, with this write besides the revocation and its trace.
+fn taken_with(other: &str) -> Rule {
+    let other = other.to_owned();
     mock!(Client::transact_write_items)
-        .match_requests(|request| {
+        .match_requests(move |request| {
             let writes: Vec<String> = request.transact_items().iter().map(told).collect();
             let revoked = request.transact_items()[0].put().unwrap().item();
             assert_eq!((&revoked["reason"], &revoked["by"]), (&text("keyCompromise"), &text("ops")));
-            writes
-                == [
-                    format!("put {LIST} {}", hex(OCTETS)),
-                    format!("update {LIST} list"),
-                    format!("update {CERTIFICATE}"),
-                    format!("put {CERTIFICATE} audit#000000000001"),
-                    format!("put {CERTIFICATE} audit"),
-                ]
+            let mut expected = vec![format!("put {LIST} {}", hex(OCTETS)), format!("update {LIST} list")];
+            expected.push(other.clone());
+            expected.extend(["audit#000000000001", "audit"].map(|sort| format!("put {CERTIFICATE} {sort}")));
+            writes == expected
         })
         .then_output(|| TransactWriteItemsOutput::builder().build())
 }
@@ -101,7 +136,7 @@ async fn a_thumbprint_finds_the_certificate_without_a_name() {
 #[tokio::test]
 async fn a_repeated_revocation_requests_nothing() {
     let (record, asked) = (signed(), published());
-    let rules = [&name(), &held(&record), &serial_of(&record), &chain(), &lost()];
+    let rules = [&name(), &held(&record), &serial_of(&record), &chain(), &lost(), &revoked_before(&record)];
     let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &asked).await;
     assert_eq!((answer, asked.num_calls()), ((200, json!({ "Requested": false, "Success": true })), 0));
 }
@@ -118,16 +153,91 @@ async fn a_conflict_reads_the_certificate_again() {
         })
     };
     let look = || [name(), held(&record), serial_of(&record), chain()];
-    let ([a, b, c, d], [e, f, g, h]) = (look(), look());
-    let rules = [&a, &b, &c, &d, &changed(), &e, &f, &g, &h, &taken()];
+    let [a, b, c, d] = look();
+    let rules = [&a, &b, &c, &d, &changed(), &held(&record), &chain(), &taken()];
     let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &published()).await;
     assert_eq!(answer, (200, json!({ "Requested": true, "Success": true })));
-    // The certificate was renewed: the one to revoke is gone.
+    // It was renewed meanwhile: what was asked for is revoked, and the renewal is left alone.
     let ([a, b, c, d], renewed) = (look(), signed());
-    let rules = [&a, &b, &c, &d, &changed(), &name(), &held(&renewed)];
-    let (status, said) = call(revoke(json!({ "CertificateDN": DN })), &rules, &published()).await;
-    assert_eq!(status, 400);
-    assert!(said["Error"].as_str().unwrap().contains("another thumbprint"), "{said}");
+    let rules = [&a, &b, &c, &d, &changed(), &held(&renewed), &chain(), &taken_of_former()];
+    let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &published()).await;
+    assert_eq!(answer, (200, json!({ "Requested": true, "Success": true })));
+}
+
+/// The index, which names the serial number.
+fn printed(record: &CertificateRecord) -> Rule {
+    let print = record.leaf.thumbprint();
+    mock!(Client::query)
+        .match_requests(move |request| {
+            let asked = request.expression_attribute_values().unwrap();
+            request.index_name() == Some("by-thumbprint") && asked[":thumbprint"] == text(&print)
+        })
+        .then_output(|| {
+            let serial = format!("serial#{}", Serial::from_random(OCTETS));
+            QueryOutput::builder().items([("id".to_owned(), text(&serial))].into()).build()
+        })
+}
+
+/// The name under which a serial number was signed is its device's.
+const OWN: &str = r"\VED\Policy\Devices\bmc-1\certificate";
+
+fn own_name() -> Rule {
+    mock!(Client::get_item)
+        .match_requests(|request| key(request) == r"name#devices\bmc-1\certificate")
+        .then_output(|| GetItemOutput::builder().item("certificate", text(CERTIFICATE)).build())
+}
+
+#[tokio::test]
+async fn a_thumbprint_finds_what_was_renewed_or_deleted() {
+    let (before, after) = (signed(), signed());
+    let after = CertificateRecord { folder: r"Devices\bmc-1".to_owned(), name: "certificate".to_owned(), ..after };
+    let by_print = || revoke(json!({ "Thumbprint": before.leaf.thumbprint().to_lowercase() }));
+    let done = (200, json!({ "Requested": true, "Success": true }));
+    let rules = [&printed(&before), &serial_of(&before), &held(&after), &chain(), &taken_of_former()];
+    assert_eq!(call(by_print(), &rules, &published()).await, done);
+    let gone = mock!(Client::get_item)
+        .match_requests(|request| key(request) == CERTIFICATE)
+        .then_output(|| GetItemOutput::builder().build());
+    let rules = [&printed(&before), &serial_of(&before), &gone, &chain(), &taken_of_former()];
+    assert_eq!(call(by_print(), &rules, &published()).await, done);
+    // With the name, which must agree.
+    let named = |dn: &str| revoke(json!({ "CertificateDN": dn, "Thumbprint": before.leaf.thumbprint() }));
+    let rules = [
+        &own_name(),
+        &held(&after),
+        &printed(&before),
+        &serial_of(&before),
+        &held(&after),
+        &chain(),
+        &taken_of_former(),
+    ];
+    assert_eq!(call(named(OWN), &rules, &published()).await, done);
+    let rules = [&name(), &held(record()), &printed(&before), &serial_of(&before)];
+    let (status, said) = call(named(DN), &rules, &published()).await;
+    assert!(status == 400 && said["Error"].as_str().unwrap().contains("none with this thumbprint"), "{said}");
+}
+
+#[tokio::test]
+async fn an_expired_or_unsigned_certificate_is_not_revoked() {
+    let record = signed();
+    let by_print = || revoke(json!({ "Thumbprint": record.leaf.thumbprint() }));
+    let change = |change: fn(&mut SerialRecord)| {
+        let mut given = given(&record);
+        change(&mut given);
+        serial_as(given)
+    };
+    let expired = || change(|given| given.not_after = NOW);
+    let none = mock!(Client::get_item)
+        .match_requests(|request| key(request) == LIST)
+        .then_output(|| GetItemOutput::builder().build());
+    let (status, said) = call(by_print(), &[&printed(&record), &expired(), &none], &published()).await;
+    assert!(status == 400 && said["Error"].as_str().unwrap().contains("expired on 1970-01-01"), "{said}");
+    let before = revoked_before(&record);
+    let (status, said) = call(by_print(), &[&printed(&record), &expired(), &before], &published()).await;
+    assert_eq!((status, &said["Requested"]), (200, &json!(false)), "it was revoked in time");
+    let unsigned = change(|given| given.leaf = None);
+    let (status, said) = call(by_print(), &[&printed(&record), &unsigned], &published()).await;
+    assert!(status == 400 && said["Error"].as_str().unwrap().contains("no certificate was signed"), "{said}");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 //! | [`job`] | what both kinds of jobs share: the record, its tasks, their messages and tries |
 //! | [`device`] | what a device is, and which addresses may be reached |
 //! | [`inventory`] | the names of a stored certificate |
+//! | [`superseding`] | when a certificate that was renewed is revoked |
 //! | [`access`] | who may call, and do what |
 //! | [`audit`] | who did what, in tamper-evident chains |
 //!
@@ -23,3 +24,4 @@ pub mod inventory;
 pub mod job;
 pub mod metric;
 pub mod rollover;
+pub mod superseding;

@@ -8,7 +8,7 @@ mod device;
 mod job;
 mod task;
 
-pub use certificate::{Issued, OwnCertificate, Root};
+pub use certificate::{Issued, OwnCertificate, Revocation, Root, Signed, SignedState};
 pub use device::{Device, Enrolled, Enrolment, Fingerprint, Held, LastFailure, LeasedUntil, Standing, Unapproved};
 pub use job::{
     Counts, Deployment, Job, Left, Proofs, Rollover, Summary, WaiverOutcome, WaiverResult, WaiverResults, Wave, Work,

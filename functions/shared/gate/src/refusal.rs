@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 
 use http::StatusCode;
-use rootcast_core::access::permission::Operation;
+use rootcast_core::access::permission::{Operation, Right};
 use rootcast_ledger::LedgerError;
 use rootcast_seal::SealError;
 use serde_json::Value;
@@ -185,8 +185,8 @@ impl Refusal {
     }
 }
 
-/// A ledger error is an internal error, except for a conflict, a transient error, a record that is too large, and a
-/// device that a rollover waits for.
+/// A ledger error is an internal error, except for a conflict, a transient error, a record that is too large, a device
+/// that a rollover waits for, and one whose certificate is valid.
 impl From<LedgerError> for Refusal {
     fn from(error: LedgerError) -> Self {
         match error {
@@ -203,6 +203,14 @@ impl From<LedgerError> for Refusal {
                     Operation::Activate
                 ),
                 "Wait until the device has proven what it holds or the job has ended, or ask somebody with this permission to waive the device.",
+            ),
+            LedgerError::Certified { device } => Self::new(
+                Kind::Forbidden,
+                format!(
+                    "Device {device} has a valid certificate: to delete it revokes that, which needs the right to {} it.",
+                    Right::Write
+                ),
+                "Ask somebody with this right to delete the device, or to revoke its certificates first: GET /certificates/signed lists them.",
             ),
             LedgerError::TooLarge { what, .. } => Self::new(
                 Kind::TooLarge,

@@ -9,12 +9,14 @@ use rootcast_core::inventory::id::{CertificateId, policy_dn};
 use rootcast_core::inventory::sealed::{SealContext, Sealed};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
+use rootcast_pki::root::Serial;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use self::remove::RemoveRefused;
 pub use self::store::{ClientRequest, StoreRefused};
 use self::store::{Holder, name_key};
+use crate::issuing::SERIAL;
 use crate::item::{Item, from_item, id_key, text};
 use crate::{Ledger, LedgerError, Revocation};
 
@@ -105,7 +107,16 @@ const BY_THUMBPRINT: &str = "by-thumbprint";
 /// The attributes of that index.
 #[derive(Deserialize)]
 struct Indexed {
-    id: CertificateId,
+    id: String,
+}
+
+/// What has a certificate with some thumbprint.
+#[derive(Debug, Default)]
+pub struct ByThumbprint {
+    /// Those that hold it: several if it is stored more than once.
+    pub certificates: Vec<CertificateId>,
+    /// The one under which one of our roots signed it, whatever became of the certificate's record.
+    pub serial: Option<Serial>,
 }
 
 impl CertificateOrPending {
@@ -192,17 +203,22 @@ impl Ledger {
         found.into_iter().map(CertificateOrPending::from_item).collect()
     }
 
-    /// Certificates whose leaf has this [thumbprint](Certificate::thumbprint): several if the leaf is stored more than
-    /// once. The index is eventually consistent.
-    pub async fn certificates_by_thumbprint(&self, thumbprint: &str) -> Result<Vec<CertificateId>, LedgerError> {
+    /// What has this [thumbprint](Certificate::thumbprint). The index is eventually consistent.
+    pub async fn by_thumbprint(&self, thumbprint: &str) -> Result<ByThumbprint, LedgerError> {
         let query = self.client.query().table_name(self.certificates()?).index_name(BY_THUMBPRINT);
         let query = query.key_condition_expression("thumbprint = :thumbprint");
         let query = query.expression_attribute_values(":thumbprint", text(thumbprint));
         let mut pages = query.into_paginator().items().send();
-        let mut found = Vec::new();
+        let mut found = ByThumbprint::default();
+        let corrupt = |source| LedgerError::Corrupt { what: "thumbprint", source };
         while let Some(item) = pages.next().await {
             let Indexed { id } = from_item("certificate", item.map_err(LedgerError::aws("Query by-thumbprint"))?)?;
-            found.push(id);
+            match id.strip_prefix(SERIAL) {
+                Some(serial) => {
+                    found.serial = Some(serial.to_owned().try_into().map_err(|why| corrupt(Box::new(why) as _))?);
+                }
+                None => found.certificates.push(id.parse().map_err(|why| corrupt(Box::new(why) as _))?),
+            }
         }
         Ok(found)
     }

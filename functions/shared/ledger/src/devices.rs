@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update}
 use futures::future::try_join_all;
 use rootcast_core::audit::{Act, Actor, Head};
 use rootcast_core::device::{DeviceId, DeviceVersion, Pin, SHARDS};
+use rootcast_core::inventory::dn::CertificateDn;
 use rootcast_core::job::{JobId, JobRecord, Pass};
 use rootcast_core::rollover::survey::{Demand, Finding, find};
 use time::OffsetDateTime;
@@ -21,7 +22,7 @@ use crate::fleet::FleetChange;
 use crate::item::{Item, from_item, id_key, number, to_item};
 use crate::joining::Joining;
 use crate::tasks::TaskKey;
-use crate::{Ledger, LedgerError};
+use crate::{EndedRecord, Ledger, LedgerError};
 
 pub use self::record::{DeviceRecord, Editor, Identity, ObservedTrustStore, Unapproved};
 
@@ -300,19 +301,20 @@ impl Ledger {
     }
 
     /// Deletes a device with its uses, and decrements the counts of its certificates. A running rollover records the
-    /// departure.
+    /// departure. Returns what has to be revoked of the device's own certificate, which is recorded in the same
+    /// transaction.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if a worker holds the device's lease, or the device keeps changing;
-    /// [`LedgerError::Awaited`].
+    /// [`LedgerError::Awaited`]; [`LedgerError::Certified`].
     pub async fn delete_device(
         &self,
         id: &DeviceId,
         editor: Editor<'_>,
         now: OffsetDateTime,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<Option<EndedRecord>, LedgerError> {
         for _ in 0..ATTEMPTS {
-            let Some(device) = self.device(id).await? else { return Ok(()) };
+            let Some(device) = self.device(id).await? else { return Ok(None) };
             if device.lease.as_ref().is_some_and(|lease| now < lease.until) {
                 return Err(LedgerError::Conflict);
             }
@@ -333,12 +335,34 @@ impl Ledger {
                 writes.push(self.drop_use(binding)?);
                 writes.push(self.count_uses(binding.certificate, -1)?);
             }
+            // Read after the uses: a certificate that is issued meanwhile changes the use, and then nothing is written.
+            let ended = self.own_ending(id, editor, now).await?;
+            writes.extend(ended.as_ref().map(|ended| self.put_ended(ended)).transpose()?);
             match self.transact_audited(writes, &[act]).await {
                 Err(LedgerError::Conflict) => {}
-                deleted => return deleted,
+                deleted => return deleted.map(|()| ended),
             }
         }
         Err(LedgerError::Conflict)
+    }
+
+    /// What has to be revoked of a device's own certificate. Three calls, or one if it never had one.
+    async fn own_ending(
+        &self,
+        id: &DeviceId,
+        editor: Editor<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Option<EndedRecord>, LedgerError> {
+        let Some(certificate) = self.certificate_by_dn(&CertificateDn::of_device(id)).await? else { return Ok(None) };
+        let held = self.certificate(certificate).await?.filter(|record| record.device.as_ref() == Some(id));
+        let ended = match held {
+            Some(record) => self.ending(&record, editor.name, now).await?,
+            None => None,
+        };
+        match ended {
+            Some(_) if !editor.may_revoke => Err(LedgerError::Certified { device: id.clone() }),
+            ended => Ok(ended),
+        }
     }
 
     fn delete_as_read(&self, device: &DeviceRecord, now: OffsetDateTime) -> Result<TransactWriteItem, LedgerError> {

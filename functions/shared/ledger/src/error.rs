@@ -30,6 +30,9 @@ pub enum LedgerError {
     /// The device may not leave the fleet: the rollover waits for its proof. Nothing was written.
     #[error("job {job} waits for device {device}")]
     Awaited { job: JobId, device: DeviceId },
+    /// The device may not be deleted: it has a valid certificate, which this caller may not revoke. Nothing was written.
+    #[error("device {device} has a valid certificate")]
+    Certified { device: DeviceId },
     #[error("the environment variable {0} is not set")]
     Unconfigured(&'static str),
 }

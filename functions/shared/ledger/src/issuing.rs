@@ -7,15 +7,17 @@
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use rootcast_core::audit::Act;
 use rootcast_core::device::DeviceId;
+use rootcast_core::inventory::dn::CertificateDn;
 use rootcast_core::inventory::id::CertificateId;
+use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::root::Serial;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::commit::{Condition, put};
-use crate::item::{Item, from_item, id_key, text};
-use crate::{CertificateOrPending, CertificateRecord, Ledger, LedgerError, UseRecord};
+use crate::item::{Item, from_item, id_key, number, text};
+use crate::{CertificateOrPending, CertificateRecord, FormerRecord, Ledger, LedgerError, UseRecord};
 
 /// What a serial number was used for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,20 +30,92 @@ pub struct SerialRecord {
     /// SHA-256 of the signed certificate; `None`: reserved, and as far as known never used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaf: Option<Fingerprint>,
+    /// SHA-1 of the signed certificate, for an index. `None` also in records from before that index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thumbprint: Option<String>,
+    /// The distinguished name in the signed certificate. `None` also in records from before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     #[serde(with = "time::serde::timestamp")]
     pub not_after: OffsetDateTime,
     #[serde(with = "time::serde::timestamp")]
     pub at: OffsetDateTime,
 }
 
+impl SerialRecord {
+    /// The name of the certificate, whatever became of its record.
+    pub fn dn(&self) -> String {
+        CertificateDn::of_device(&self.device).to_string()
+    }
+}
+
+/// A position in the list of everything that was signed, newest first: one generation after another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedPlace {
+    generation: u32,
+    /// The last row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<(Serial, i64)>,
+}
+
+impl SignedPlace {
+    /// `None`: no root was ever made.
+    pub const fn newest(last_generation: u32) -> Option<Self> {
+        if last_generation == 0 { None } else { Some(Self { generation: last_generation, after: None }) }
+    }
+}
+
+#[derive(Debug)]
+pub struct SignedPage {
+    pub rows: Vec<(Serial, SerialRecord)>,
+    /// Where the next page starts; `None`: this was the last one.
+    pub next: Option<SignedPlace>,
+}
+
+/// Index of serial numbers by generation and time. Nothing else has both attributes.
+const SIGNED: &str = "signed";
+
+pub(crate) const SERIAL: &str = "serial#";
+
 fn serial_key(serial: Serial) -> Item {
-    id_key(format!("serial#{serial}"))
+    id_key(format!("{SERIAL}{serial}"))
+}
+
+fn serial_of(item: &Item) -> Result<Serial, LedgerError> {
+    let id = item.get("id").and_then(|id| id.as_s().ok()).map(String::as_str).unwrap_or_default();
+    let text = id.strip_prefix(SERIAL).unwrap_or_default().to_owned();
+    text.try_into().map_err(|source| LedgerError::Corrupt { what: "serial", source: Box::new(source) })
 }
 
 impl Ledger {
     /// `None`: no root of ours signed a certificate with this number.
     pub async fn serial(&self, serial: Serial) -> Result<Option<SerialRecord>, LedgerError> {
         self.certificate_item(serial_key(serial)).await?.map(|item| from_item("serial", item)).transpose()
+    }
+
+    /// At most `limit` serial numbers of one generation: what was ever signed or reserved, newest first. One call. The
+    /// index is eventually consistent.
+    pub async fn signed(&self, place: SignedPlace, limit: u32) -> Result<SignedPage, LedgerError> {
+        let SignedPlace { generation, after } = place;
+        let start = after.map(|(serial, at)| {
+            let mut key = serial_key(serial);
+            key.extend([("generation".to_owned(), number(generation)), ("at".to_owned(), number(at))]);
+            key
+        });
+        let query = self.client.query().table_name(self.certificates()?).index_name(SIGNED);
+        let query = query.key_condition_expression("#generation = :generation").scan_index_forward(false);
+        let query = query.expression_attribute_names("#generation", "generation");
+        let query = query.expression_attribute_values(":generation", number(generation));
+        let query = query.limit(i32::try_from(limit).unwrap_or(i32::MAX)).set_exclusive_start_key(start);
+        let answer = query.send().await.map_err(LedgerError::aws("Query signed"))?;
+        let row = |item: Item| Ok((serial_of(&item)?, from_item::<SerialRecord>("serial", item)?));
+        let more = answer.last_evaluated_key.is_some();
+        let rows: Vec<_> = answer.items.unwrap_or_default().into_iter().map(row).collect::<Result<_, LedgerError>>()?;
+        let next = match rows.last().filter(|_| more) {
+            Some((serial, last)) => Some(SignedPlace { generation, after: Some((*serial, last.at.unix_timestamp())) }),
+            None => SignedPlace::newest(generation.saturating_sub(1)),
+        };
+        Ok(SignedPage { rows, next })
     }
 
     /// Records the intent to sign, in one transaction: the serial number, and `binding` with its stage and what is to
@@ -57,8 +131,8 @@ impl Ledger {
     }
 
     /// Records the signed certificate, in one transaction: its record replaces `there`, as it was read; the serial
-    /// number gets the certificate's fingerprint; and `binding` goes to its next stage. `act`: for the certificate's
-    /// audit chain.
+    /// number gets the certificate's fingerprint; what it replaces is kept for its revocation; and `binding` goes to its
+    /// next stage. `act`: for the certificate's audit chain.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if any of these has changed since it was read: the certificate was issued
@@ -80,22 +154,28 @@ impl Ledger {
         let mut writes = vec![
             put(self.certificates()?, "certificate", &record, record.index_attributes(), condition)?,
             self.count_leaf(&record, false)?,
-            self.sign_serial(serial, record.leaf.fingerprint())?,
+            self.sign_serial(serial, &record.leaf)?,
             self.put_use(binding)?,
         ];
         if let CertificateOrPending::Certificate(before) = there {
             writes.push(self.uncount_leaf(before).await?);
+            if let Some(former) = FormerRecord::of(before, record.leaf.fingerprint(), record.updated) {
+                writes.push(self.put_former(&former)?);
+            }
         }
         self.transact_audited(writes, std::slice::from_ref(act)).await
     }
 
-    fn sign_serial(&self, serial: Serial, leaf: Fingerprint) -> Result<TransactWriteItem, LedgerError> {
+    fn sign_serial(&self, serial: Serial, leaf: &Certificate) -> Result<TransactWriteItem, LedgerError> {
         let update = Update::builder()
             .table_name(self.certificates()?)
             .set_key(Some(serial_key(serial)))
-            .update_expression("SET leaf = :leaf")
+            .update_expression("SET leaf = :leaf, thumbprint = :thumbprint, #subject = :subject")
             .condition_expression("attribute_exists(id) AND attribute_not_exists(leaf)")
-            .expression_attribute_values(":leaf", text(leaf))
+            .expression_attribute_values(":leaf", text(leaf.fingerprint()))
+            .expression_attribute_values(":thumbprint", text(leaf.thumbprint()))
+            .expression_attribute_names("#subject", "subject")
+            .expression_attribute_values(":subject", text(leaf.subject_dn()))
             .build()
             .map_err(|source| LedgerError::Unwritable { what: "serial", source: Box::new(source) })?;
         Ok(TransactWriteItem::builder().update(update).build())

@@ -19,6 +19,7 @@ mod environment;
 mod error;
 mod expiring;
 mod fleet;
+mod former;
 mod issuing;
 mod item;
 mod jobs;
@@ -41,7 +42,8 @@ pub use audit::AuditPage;
 pub use authority::{Authority, BundleRecord, Claim, IssuancePolicyRecord, LinkRecord, Policy, RootRecord};
 pub use bindings::{MOST_BINDINGS, MOST_BINDINGS_OF_DEVICE};
 pub use certificates::{
-    CertificateOrPending, CertificateRecord, ClientRequest, PendingCertificate, RemoveRefused, StoreRefused,
+    ByThumbprint, CertificateOrPending, CertificateRecord, ClientRequest, PendingCertificate, RemoveRefused,
+    StoreRefused,
 };
 pub use commit::{Change, Dispatched};
 pub use conducting::Conducting;
@@ -52,7 +54,8 @@ pub use environment::{Misconfigured, Tables, variable};
 pub use error::LedgerError;
 pub use expiring::Expiring;
 pub use fleet::{FleetEntry, FleetShard, RestoredFleet};
-pub use issuing::SerialRecord;
+pub use former::{EndedRecord, FormerRecord};
+pub use issuing::{SerialRecord, SignedPage, SignedPlace};
 pub use jobs::JobPage;
 pub use joining::Joining;
 pub use leases::{Lease, LeaseRefused, Left};

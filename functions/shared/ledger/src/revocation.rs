@@ -72,6 +72,10 @@ fn partition(list: CrlShard) -> String {
     format!("crl#{}#{}", list.generation(), list.shard())
 }
 
+fn revoked_key(list: CrlShard, serial: Serial) -> Item {
+    job_key(partition(list), serial.to_string())
+}
+
 fn list_key(list: CrlShard) -> Item {
     job_key(partition(list), LIST)
 }
@@ -133,20 +137,38 @@ impl Ledger {
         self.transact(vec![put(self.jobs()?, "revocation list", &written, list_key(record.list), condition)?]).await
     }
 
-    /// Revokes the certificate, as it was read, and marks its list as behind. Returns `false` if it was already
-    /// revoked. `act`: for the certificate's audit chain.
+    /// The revocation of a serial number; `None`: it is not revoked. One call.
+    pub async fn revoked(&self, list: CrlShard, serial: Serial) -> Result<Option<RevokedRecord>, LedgerError> {
+        let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(revoked_key(list, serial)));
+        let answer = get.consistent_read(true).send().await.map_err(LedgerError::aws("GetItem revoked certificate"))?;
+        answer.item.map(|item| from_item("revoked certificate", item)).transpose()
+    }
+
+    /// The revoked ones among these serial numbers, in no order.
+    pub async fn revoked_among(
+        &self,
+        serials: impl IntoIterator<Item = (CrlShard, Serial)>,
+    ) -> Result<Vec<RevokedRecord>, LedgerError> {
+        let keys = serials.into_iter().map(|(list, serial)| revoked_key(list, serial)).collect();
+        let found = self.batch_get(keys, "BatchGetItem revoked certificates").await?;
+        found.into_iter().map(|item| from_item("revoked certificate", item)).collect()
+    }
+
+    /// Revokes a serial number, and marks its list as behind. Returns `false` if it was already revoked. `read`: the
+    /// certificate that holds it, as it was read; `None`: it was renewed or deleted. `act`: for the certificate's audit
+    /// chain, which outlives it.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if the certificate has changed since it was read, or the list does not exist, in which
     /// case no certificate names it.
     pub async fn revoke(
         &self,
-        read: &CertificateRecord,
+        read: Option<&CertificateRecord>,
         list: CrlShard,
         record: &RevokedRecord,
         act: &Act,
     ) -> Result<bool, LedgerError> {
-        let key = job_key(partition(list), record.serial.to_string());
+        let key = revoked_key(list, record.serial);
         let unwritable = |what| move |source| LedgerError::Unwritable { what, source: Box::new(source) };
         let behind = Update::builder()
             .table_name(self.jobs()?)
@@ -157,23 +179,27 @@ impl Ledger {
             .expression_attribute_values(":one", number(1))
             .build()
             .map_err(unwritable("revocation list"))?;
-        let revocation = Revocation { list, at: record.at, reason: record.reason, by: record.by.clone() };
-        let revoked = Update::builder()
-            .table_name(self.certificates()?)
-            .set_key(Some(id_key(read.id)))
-            .update_expression("SET revoked = :revoked ADD revision :one")
-            .condition_expression("revision = :read")
-            .expression_attribute_values(":revoked", AttributeValue::M(to_item("revocation", &revocation)?))
-            .expression_attribute_values(":read", number(read.revision))
-            .expression_attribute_values(":one", number(1))
-            .build()
-            .map_err(unwritable("certificate"))?;
-        let links = self.link(std::slice::from_ref(act)).await?;
         let mut writes = vec![
             put(self.jobs()?, "revoked certificate", record, key, Some(Condition::absent("pk")))?,
             TransactWriteItem::builder().update(behind).build(),
-            TransactWriteItem::builder().update(revoked).build(),
         ];
+        if let Some(read) = read {
+            let revocation = Revocation { list, at: record.at, reason: record.reason, by: record.by.clone() };
+            let revoked = Update::builder()
+                .table_name(self.certificates()?)
+                .set_key(Some(id_key(read.id)))
+                .update_expression("SET revoked = :revoked ADD revision :one")
+                .condition_expression("revision = :read")
+                .expression_attribute_values(":revoked", AttributeValue::M(to_item("revocation", &revocation)?))
+                .expression_attribute_values(":read", number(read.revision))
+                .expression_attribute_values(":one", number(1))
+                .build()
+                .map_err(unwritable("certificate"))?;
+            writes.push(TransactWriteItem::builder().update(revoked).build());
+        } else {
+            writes.push(self.drop_former(record.certificate, record.serial)?);
+        }
+        let links = self.link(std::slice::from_ref(act)).await?;
         writes.extend(links.writes());
         match self.transact_by_write(writes, "TransactWriteItems revocation").await? {
             Ok(()) => {

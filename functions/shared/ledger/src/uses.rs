@@ -13,6 +13,7 @@ use rootcast_core::device::{DeviceId, Pin, SHARDS};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome, TaskRecord};
 use rootcast_core::job::{JobId, Pass};
+use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::root::LeafSpec;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -39,6 +40,9 @@ pub struct UseRecord {
     /// For a device's own certificate that is being issued.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuance: Option<Issuance>,
+    /// SHA-256 of what the device was last proven to show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shown: Option<Fingerprint>,
     #[serde(with = "time::serde::timestamp")]
     pub at: OffsetDateTime,
 }
@@ -69,7 +73,7 @@ pub struct Reserved {
 impl UseRecord {
     /// A binding without a job.
     pub fn new(certificate: CertificateId, device: DeviceId, lifecycle: Lifecycle, at: OffsetDateTime) -> Self {
-        Self { certificate, device, job: None, revision: 0, lifecycle, issuance: None, at }
+        Self { certificate, device, job: None, revision: 0, lifecycle, issuance: None, shown: None, at }
     }
 
     /// Whether an unfinished job works on it.
@@ -94,7 +98,11 @@ impl UseRecord {
             Outcome::Failed(failure) => self.lifecycle.fail(*attempt, failure, *at)?,
             _ => self.lifecycle.finish(*attempt, PROVEN, *at)?,
         };
-        Ok(self.with(lifecycle, *at))
+        let shown = match outcome {
+            Outcome::Deployed(leaf) => Some(*leaf),
+            _ => self.shown,
+        };
+        Ok(Self { shown, ..self.with(lifecycle, *at) })
     }
 }
 

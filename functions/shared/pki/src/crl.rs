@@ -16,7 +16,7 @@ use rcgen::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::{Duration, OffsetDateTime};
-use x509_parser::prelude::{CertificateRevocationList, FromDer};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, RevokedCertificate};
 
 use crate::algorithm::{BadSignature, Encoding, KeyAlgorithm};
 use crate::certificate::Certificate;
@@ -212,6 +212,26 @@ pub struct Crl(Vec<u8>);
 impl Crl {
     pub fn der(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The revoked certificates that it contains.
+    ///
+    /// # Errors
+    /// [`IssueError::ReadBackList`] if it is not one of our lists.
+    pub fn revoked(&self) -> Result<Vec<Revoked>, IssueError> {
+        let Ok(([], list)) = CertificateRevocationList::from_der(&self.0) else { return Err(IssueError::ReadBackList) };
+        let entry = |each: &RevokedCertificate<'_>| {
+            let octets: [u8; 16] = each.raw_serial().try_into().ok()?;
+            let serial = Serial::from_random(octets);
+            let reason = each.reason_code().map_or(Some(Reason::Unspecified), |(_, code)| Reason::from_number(code.0));
+            (serial.octets() == &octets).then_some(Revoked {
+                serial,
+                at: each.revocation_date.to_datetime(),
+                reason: reason?,
+            })
+        };
+        let read: Option<Vec<Revoked>> = list.iter_revoked_certificates().map(entry).collect();
+        read.ok_or(IssueError::ReadBackList)
     }
 }
 

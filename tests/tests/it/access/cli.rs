@@ -47,8 +47,17 @@ impl Said {
 impl Stack {
     /// Runs the command on the stack; `input` is its standard input.
     pub(crate) async fn cli(&self, line: &str, input: &str) -> Said {
+        self.run_command(&format!("{line} --stack rootcast"), input).await
+    }
+
+    /// Runs a command of the API, with the profile that `rootcast login` saved.
+    pub(crate) async fn api_command(&self, line: &str) -> Said {
+        self.run_command(line, "").await
+    }
+
+    async fn run_command(&self, line: &str, input: &str) -> Said {
         let mut child = Command::new(rootcast().await)
-            .args(["--json"].into_iter().chain(line.split(' ')).chain(["--stack", "rootcast"]))
+            .args(["--json"].into_iter().chain(line.split(' ')))
             .env("AWS_ENDPOINT_URL", &self.local.endpoint_url)
             .env("XDG_CONFIG_HOME", self.local.data.join("config"))
             .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_REGION", "us-east-1")])

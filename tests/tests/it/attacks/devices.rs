@@ -78,7 +78,7 @@ async fn a_worker_sends_a_foreign_credential_nowhere() {
         let before = stack.ledger.device(&id).await.unwrap().unwrap();
         let mut after = before.clone();
         after.credential = format!("{PREFIX}victim");
-        let all = Editor { name: "root", request: None, may_approve: true, may_release: true };
+        let all = Editor { name: "root", request: None, may_approve: true, may_release: true, may_revoke: true };
         stack.ledger.edit_device(&before, after, all, time::OffsetDateTime::now_utc()).await.unwrap();
         let job = stack.put_root("").await;
         stack.paused(job).await;

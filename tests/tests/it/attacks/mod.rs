@@ -2,4 +2,5 @@
 
 mod devices;
 mod guessing;
+mod revocation;
 mod tokens;

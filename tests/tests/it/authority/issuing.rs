@@ -7,7 +7,7 @@ use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::job::task::{ErrorClass, TaskState};
-use rootcast_ledger::{CertificateRecord, CrlRecord, DeviceRecord, RevokedRecord};
+use rootcast_ledger::{CertificateRecord, CrlRecord, DeviceRecord, RevokedRecord, UseRecord};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::crl::{CrlShard, LIFETIME, Reason};
 use rootcast_pki::root::Serial;
@@ -138,7 +138,7 @@ async fn two_issuers_and_duplicate_messages_make_one_certificate() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renewal_keeps_the_id_and_a_revocation_is_read() {
+async fn what_was_renewed_or_revoked_or_deleted_is_on_a_list() {
     Stack::run(0, async |stack| {
         let regenerator = open(stack, "renewal").await;
         let app = issuer(&regenerator, &Wire::default(), seconds_ago::<0>);
@@ -174,21 +174,42 @@ async fn a_renewal_keeps_the_id_and_a_revocation_is_read() {
         assert_eq!(again.items("leaf#").await, [second.leaf.fingerprint().to_string()]);
         assert_eq!(again.items("serial#").await.len(), 2, "both numbers stay taken");
 
+        wake(&app).await;
+        judged(&regenerator, &first, seconds_ago::<0>()).await.expect("its successor is not proven yet");
+        let proven = UseRecord { shown: Some(second.leaf.fingerprint()), ..again.binding().await };
+        regenerator.ledger.save_use(&proven).await.unwrap();
+        wake(&app).await;
+        wake(&app).await;
+        assert!(judged(&regenerator, &first, seconds_ago::<0>()).await.unwrap_err().contains("revoked"));
+        assert_eq!(regenerator.ledger.formers(first.id).await.unwrap(), []);
+        let number = list_of(&regenerator, &second).await.number;
+
         let (list, revoked, act) = revoked(&second, Reason::Superseded);
-        assert!(regenerator.ledger.revoke(&second, list, &revoked, &act).await.unwrap());
-        assert!(!regenerator.ledger.revoke(&second, list, &revoked, &act).await.unwrap(), "once");
+        assert!(regenerator.ledger.revoke(Some(&second), list, &revoked, &act).await.unwrap());
+        assert!(!regenerator.ledger.revoke(Some(&second), list, &revoked, &act).await.unwrap(), "once");
         judged(&regenerator, &second, seconds_ago::<0>()).await.unwrap();
         assert!(publish(&app, list).await && publish(&app, list).await);
         assert!(judged(&regenerator, &second, seconds_ago::<0>()).await.unwrap_err().contains("revoked"));
-        judged(&regenerator, &first, seconds_ago::<0>()).await.unwrap();
-        assert_eq!(list_of(&regenerator, &second).await.number, 2, "the second message found nothing to do");
+        let published = list_of(&regenerator, &second).await.number;
+        assert_eq!(published, number + 1, "the second message found nothing to do");
         let text = openssl::crl_text(list_of(&regenerator, &second).await.crl.der(), &root(&regenerator).await);
         assert!(text.contains("Superseded") && text.contains(&format!("URI:{CRL_BASE}{list}")), "{text}");
         assert!(again.record().await.revoked.is_some());
         again.end().await;
         let anew = Requester::open(&regenerator, &request()).await;
         assert!(deliver(&app, &anew.message(), 1).await);
-        assert!(anew.record().await.revoked.is_none(), "the new one is not revoked");
+        let third = anew.record().await;
+        assert!(third.revoked.is_none(), "the new one is not revoked");
+
+        // The function that deletes the device dies before it revokes anything.
+        let ended = regenerator.ledger.delete_device(&device(), OPS, seconds_ago::<0>()).await.unwrap();
+        assert_eq!(ended.and_then(|ended| ended.serial), Some(serial_of(&third)));
+        judged(&regenerator, &third, seconds_ago::<0>()).await.unwrap();
+        wake(&app).await;
+        assert!(judged(&regenerator, &third, seconds_ago::<0>()).await.unwrap_err().contains("revoked"));
+        let text = openssl::crl_text(list_of(&regenerator, &third).await.crl.der(), &root(&regenerator).await);
+        assert!(text.contains("Cessation Of Operation"), "{text}");
+        assert_eq!(regenerator.ledger.ended().await.unwrap(), []);
     })
     .await;
 }
@@ -205,7 +226,7 @@ async fn the_schedule_renews_lists_that_are_outdated_or_half_expired() {
         assert_eq!(list_of(&regenerator, &record).await.number, 1, "it is young");
 
         let (list, revoked, act) = revoked(&record, Reason::KeyCompromise);
-        regenerator.ledger.revoke(&record, list, &revoked, &act).await.unwrap();
+        regenerator.ledger.revoke(Some(&record), list, &revoked, &act).await.unwrap();
         // The message was lost.
         wake(&app).await;
         assert_eq!(list_of(&regenerator, &record).await.number, 2);

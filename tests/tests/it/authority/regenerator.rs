@@ -31,7 +31,7 @@ use super::wire::Wire;
 
 pub(crate) const TOKEN: &str = "b2ZmaWNlLW9mZmljZS1vZmZpY2Utb2ZmaWNlLW9mZmljZQ==";
 pub(crate) const DEVICE: &str = "bmc-0001";
-pub(crate) const OPS: Editor<'static> = Editor { name: "ops", request: None, may_approve: true, may_release: true };
+pub(crate) const OPS: Editor<'static> = Editor { name: "ops", request: None, may_approve: true, may_release: true, may_revoke: true };
 
 /// A deployment without functions: tables as in template.yaml, queues without consumers, keys under a separate tag.
 /// Creating one takes some milliseconds, and nothing else writes to it.

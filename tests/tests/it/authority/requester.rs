@@ -56,6 +56,7 @@ pub(super) fn issuer_with(
         task_queue: regenerator.queue().to_owned(),
         control_queue: regenerator.queue().to_owned(),
         validity: Duration::days(90),
+        revoke_superseded: true,
         crl_base: CRL_BASE.to_owned(),
         retry_base: 1,
         clock,

@@ -295,6 +295,7 @@ impl Scene {
             task_queue: regenerator.queue.clone(),
             control_queue: regenerator.queue.clone(),
             validity: time::Duration::days(90),
+            revoke_superseded: true,
             crl_base: "https://pki.example.com".to_owned(),
             retry_base: 1,
             clock,

@@ -58,7 +58,7 @@ async fn a_foreign_name_in_an_old_record_is_not_signed() {
         let subject: DeviceSubject = serde_json::from_value(foreign()).unwrap();
         let before = stack.ledger.device(&"bmc".parse().unwrap()).await.unwrap().unwrap();
         let after = DeviceRecord { subject: Some(subject), ..before.clone() };
-        let ops = Editor { name: "ops", request: None, may_approve: true, may_release: true };
+        let ops = Editor { name: "ops", request: None, may_approve: true, may_release: true, may_revoke: true };
         stack.ledger.edit_device(&before, after, ops, OffsetDateTime::now_utc()).await.unwrap();
 
         let job = begin(stack, "bmc").await;

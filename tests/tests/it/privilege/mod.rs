@@ -271,6 +271,12 @@ async fn issue(stack: &Stack) {
     let record = stack.ledger.certificate(first.certificate).await.unwrap().unwrap();
     let thumbprint = json!({ "Thumbprint": record.leaf.thumbprint(), "Reason": 1, "WorkToDoTimeout": 60 });
     venafi(stack, "Revoke", &thumbprint).await;
+    let serials = |row: &Value| row["serial"].as_str().unwrap().to_owned();
+    let signed = stack.api.get("/certificates/signed").await.response();
+    let signed: Vec<String> = signed["signed"].as_array().unwrap().iter().map(serials).collect();
+    for body in [json!({ "serial": signed[0] }), json!({ "thumbprint": record.leaf.thumbprint() })] {
+        stack.api.post("/certificates/revocation", body).await.response();
+    }
     stack.api.get(&format!("/certificates/{}/audit", first.certificate)).await.response();
     drop(fake);
 }

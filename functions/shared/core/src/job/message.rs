@@ -4,6 +4,7 @@ use rootcast_pki::crl::CrlShard;
 use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceId;
+use crate::inventory::id::CertificateId;
 use crate::job::task::{Failure, TaskRecord, TaskState};
 use crate::job::{JobId, Pass};
 
@@ -19,6 +20,13 @@ pub struct Control {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
     pub crl: CrlShard,
+}
+
+/// To the issuer: a device was proven to show a renewal of this certificate, so what it replaced may be revoked.
+/// Carries no state either.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renewed {
+    pub renewed: CertificateId,
 }
 
 /// To a worker: bring this device to the state that the job's pass requires. To the issuer: sign the device's request.

@@ -1,9 +1,13 @@
 //! Roots, and the devices' own certificates.
 
 use rootcast_core::deployment::lifecycle::Stage;
+use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
 use rootcast_core::rollover::generation::GenerationState;
+use rootcast_pki::crl::Reason;
+use rootcast_pki::fingerprint::Fingerprint;
+use rootcast_pki::root::Serial;
 use serde::{Deserialize, Serialize};
 
 use super::Past;
@@ -62,4 +66,57 @@ pub struct Issued {
     pub serial_number: String,
     pub not_before: String,
     pub not_after: String,
+}
+
+/// `GET /certificates/signed`: a certificate that one of our roots signed, whatever became of its record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Signed {
+    pub serial: Serial,
+    pub state: SignedState,
+    pub dn: String,
+    /// `None` if nothing was signed, or by an earlier release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    pub device: DeviceId,
+    pub certificate: CertificateId,
+    pub generation: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<Fingerprint>,
+    /// SHA-1; `None` as for the subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thumbprint: Option<String>,
+    pub signed: String,
+    pub not_after: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SignedState {
+    /// The number is taken; as far as known, nothing was signed with it.
+    Reserved,
+    Valid,
+    Expired,
+    Revoked,
+}
+
+/// `POST /certificates/revocation`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revocation {
+    pub serial: Serial,
+    pub dn: String,
+    pub certificate: CertificateId,
+    /// False if it was revoked before.
+    pub requested: bool,
+    pub reason: Reason,
+    pub revoked: String,
+    /// The path of the list that names it.
+    pub list: String,
 }

@@ -11,7 +11,7 @@ use super::store::{leaf_key, name_key};
 use crate::commit::{cancelled, failed};
 use crate::item::{Item, from_item, id_key, number};
 use crate::retries::pause;
-use crate::{Ledger, LedgerError};
+use crate::{EndedRecord, Ledger, LedgerError};
 
 const OPERATION: &str = "TransactWriteItems deletion";
 /// Tries to delete despite concurrent changes to other copies of the leaf.
@@ -39,8 +39,13 @@ struct LeafItem {
 impl Ledger {
     /// Deletes record and name and adds the audit entry in one transaction, so no deletion is unrecorded. The
     /// transaction also decrements the leaf's count; the last copy deletes the leaf's item. Three calls without
-    /// conflicts. The audit chain stays.
-    pub async fn remove_certificate(&self, record: &CertificateRecord, act: &Act) -> Result<(), RemoveRefused> {
+    /// conflicts. The audit chain stays. `ended`: what has to be revoked with it.
+    pub async fn remove_certificate(
+        &self,
+        record: &CertificateRecord,
+        ended: Option<&EndedRecord>,
+        act: &Act,
+    ) -> Result<(), RemoveRefused> {
         for look in 1..=LOOKS {
             let links = self.link(std::slice::from_ref(act)).await?;
             let mut writes = vec![
@@ -49,6 +54,7 @@ impl Ledger {
                 self.uncount_leaf(record).await?,
             ];
             writes.extend(links.writes());
+            writes.extend(ended.map(|ended| self.put_ended(ended)).transpose()?);
             let sent = self.client.transact_write_items().set_transact_items(Some(writes)).send().await;
             let Err(error) = sent else {
                 links.tell();

@@ -100,6 +100,8 @@ pub struct Editor<'a> {
     pub may_approve: bool,
     /// Whether a device may leave the fleet while a rollover waits for its proof.
     pub may_release: bool,
+    /// Whether the device's own certificate may be revoked.
+    pub may_revoke: bool,
 }
 
 impl Editor<'_> {
@@ -210,8 +212,9 @@ mod tests {
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
     const OPERATOR: Editor<'static> =
-        Editor { name: "operator", request: None, may_approve: false, may_release: false };
-    const APPROVER: Editor<'static> = Editor { name: "approver", request: None, may_approve: true, may_release: false };
+        Editor { name: "operator", request: None, may_approve: false, may_release: false, may_revoke: false };
+    const APPROVER: Editor<'static> =
+        Editor { name: "approver", request: None, may_approve: true, may_release: false, may_revoke: false };
 
     fn approved() -> DeviceRecord {
         let incarnation = Incarnation::from_random([1; 16]);

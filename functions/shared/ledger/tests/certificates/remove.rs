@@ -34,7 +34,7 @@ fn gone() -> Rule {
 }
 
 async fn remove(rules: &[&Rule]) -> Result<(), RemoveRefused> {
-    ledger(rules).remove_certificate(&record(), &act(Action::Delete)).await
+    ledger(rules).remove_certificate(&record(), None, &act(Action::Delete)).await
 }
 
 /// Record, name, leaf, audit.
