@@ -42,6 +42,8 @@ fn read(more: impl Fn(&str) -> Option<Item> + Send + Sync + 'static) -> Rule {
         grants: Default::default(),
         epoch: 7,
         created: NOW,
+        person: None,
+        made_by: Default::default(),
     };
     let ops: Item = serde_dynamo::to_item(&ops).unwrap();
     mock!(Client::get_item).then_compute_output(move |request| {

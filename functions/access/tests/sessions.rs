@@ -45,6 +45,8 @@ impl Fixture {
             grants: Default::default(),
             epoch: 7,
             created: NOW,
+            person: None,
+            made_by: Default::default(),
         };
         let bound: Item =
             serde_dynamo::to_item(IdentityRecord { principal: "ops".parse().unwrap(), epoch, created: NOW }).unwrap();

@@ -302,6 +302,8 @@ mod tests {
             grants: Role::Administrator.into(),
             epoch,
             created: at(0),
+            person: None,
+            made_by: Default::default(),
         }
     }
 

@@ -58,7 +58,7 @@ impl Fixture {
         let sealer = Sealer::new(&kms, "key");
 
         let id: AccessKeyId = ACCESS_KEY.parse().unwrap();
-        let signer = PrincipalRecord { password: None, grants: Role::Administrator.into(), epoch: 7, created: DATE };
+        let signer = PrincipalRecord { password: None, grants: Role::Administrator.into(), epoch: 7, created: DATE, person: None, made_by: Default::default() };
         let mut key = AccessKeyRecord {
             principal: "signer".parse().unwrap(),
             epoch: 7,
