@@ -48,7 +48,7 @@ pub(crate) async fn of_certificate(
     if !caller.sees_everything() {
         let there = app.parts().await?.ledger.certificate_or_pending(id).await?;
         if !there.is_some_and(|there| caller.sees(&there.dn())) {
-            return Err(nothing_on_record(subject));
+            return Err(nothing_on_record(&subject));
         }
     }
     show(&app, &caller, subject, &paging).await
@@ -74,16 +74,16 @@ async fn show(
     let limit = paging.limit(100)?;
     let after = paging.place(list).await?.unwrap_or(0);
     // The head is read first: an entry appended meanwhile is on a later page, or after the head.
-    let head = ledger.audit_head(subject).await?;
+    let head = ledger.audit_head(&subject).await?;
     if head == Head::NONE {
-        return Err(nothing_on_record(subject));
+        return Err(nothing_on_record(&subject));
     }
-    let page = ledger.audit_page(subject, after, limit).await?;
+    let page = ledger.audit_page(&subject, after, limit).await?;
     let cursor = cursor(list, page.next.as_ref()).await?;
     Ok(Envelope::success(Chain { subject, entries: page.lines, head, cursor }))
 }
 
-fn nothing_on_record(subject: Subject) -> LenovoError {
+fn nothing_on_record(subject: &Subject) -> LenovoError {
     LenovoError::not_found(
         format!("Nothing is on record of {subject}."),
         "GET /jobs, GET /v3/scm/certificates and GET /signingCertificate/details list what there is.",

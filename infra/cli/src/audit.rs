@@ -81,7 +81,7 @@ pub(crate) async fn run(api: impl FnOnce() -> Result<Api>, command: AuditCommand
 }
 
 async fn show(api: &Api, path: &str, subject: Subject, file: Option<&Path>, format: Format) -> Result<End> {
-    let text = fetch(api, path, subject).await?;
+    let text = fetch(api, path, subject.clone()).await?;
     if let Some(file) = file {
         std::fs::write(file, &text).with_context(|| format!("{} cannot be written", file.display()))?;
         return verified(verify_export(&text, None), &file.display().to_string(), format);

@@ -19,7 +19,7 @@ async fn an_export_of_a_job_is_verified_or_found_changed() {
         assert_eq!(job.outcome, Some(JobOutcome::Activated), "{}", job.reason);
         let subject = Subject::Job(id);
 
-        let page = stack.ledger.audit_page(Subject::Root(job.generation), 0, 100).await.unwrap();
+        let page = stack.ledger.audit_page(&Subject::Root(job.generation), 0, 100).await.unwrap();
         let (entries, _) = verify(page.lines.iter().map(String::as_str)).unwrap();
         let done: Vec<_> = entries.iter().map(|entry| (entry.action, entry.principal.as_str())).collect();
         assert_eq!(done, [(Action::Create, "tests"), (Action::Activate, "function:conduct")]);
@@ -32,12 +32,14 @@ async fn an_export_of_a_job_is_verified_or_found_changed() {
 
         // Concurrent writers may lose races, but no entry.
         let by = Actor { principal: "tests".to_owned(), request_id: None };
-        let act = |number: u32| Act::new(subject, Action::Waive, &by, OffsetDateTime::now_utc()).with("number", number);
+        let act = |number: u32| {
+            Act::new(subject.clone(), Action::Waive, &by, OffsetDateTime::now_utc()).with("number", number)
+        };
         let acts: Vec<Act> = (0..4).map(act).collect();
         futures::future::try_join_all(acts.iter().map(|act| stack.ledger.audit(act))).await.unwrap();
-        let page = stack.ledger.audit_page(subject, 0, 100).await.unwrap();
+        let page = stack.ledger.audit_page(&subject, 0, 100).await.unwrap();
         let (entries, head) = verify(page.lines.iter().map(String::as_str)).unwrap();
-        assert_eq!(head, stack.ledger.audit_head(subject).await.unwrap());
+        assert_eq!(head, stack.ledger.audit_head(&subject).await.unwrap());
         let done: Vec<_> = entries.iter().map(|entry| (entry.action, entry.principal.as_str())).collect();
         assert_eq!(done[..2], [(Action::Create, "tests"), (Action::Activate, "function:conduct")]);
         assert_eq!((done.len(), &entries[0].details["reason"]), (6, &"yearly".to_owned()));
@@ -61,8 +63,8 @@ async fn an_export_of_a_job_is_verified_or_found_changed() {
         let update = database.update_item().table_name(stack.local.outputs.of("JobsTable").unwrap());
         let update = update.set_key(Some(key.into())).update_expression("SET line = :line");
         update.expression_attribute_values(":line", AttributeValue::S(line)).send().await.unwrap();
-        let page = stack.ledger.audit_page(subject, 0, 100).await.unwrap();
-        let file = export(subject, &page.lines, stack.ledger.audit_head(subject).await.unwrap()).unwrap();
+        let page = stack.ledger.audit_page(&subject, 0, 100).await.unwrap();
+        let file = export(subject.clone(), &page.lines, stack.ledger.audit_head(&subject).await.unwrap()).unwrap();
         assert_eq!(verify_export(&file, None), Err(Unverified::OtherHead(6)));
     })
     .await;

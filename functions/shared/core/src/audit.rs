@@ -12,6 +12,7 @@ use thiserror::Error;
 use time::{OffsetDateTime, UtcOffset};
 
 pub use self::export::{Unverified, Verified, export, verify_export};
+use crate::device::DeviceId;
 use crate::inventory::id::CertificateId;
 use crate::job::JobId;
 
@@ -20,19 +21,86 @@ const LONGEST_TEXT: usize = 256;
 /// Most details of an act. Further ones are left out.
 const MOST_DETAILS: usize = 12;
 
-/// What an audit chain is about. Written as a job's number, a certificate's id, or `root-` and a generation: the three
-/// forms cannot be confused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// What an audit chain is about. Written as a job's number, a certificate's id, `root-` and a generation, or a kind, a
+/// colon and a name. The forms cannot be confused: without a colon, the first three differ in their first letter; with
+/// one, everything before the first colon is the kind.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     Job(JobId),
     Certificate(CertificateId),
     /// Root generation.
     Root(u32),
+    /// All enrolments of the id.
+    Device(DeviceId),
+    /// A principal, or an IAM identity that has tokens without one.
+    Principal(Name),
+    Policy(Policy),
+    /// What a caller tried without the right to.
+    Denials(Name),
+    /// An act that waits for a second person.
+    Request(Name),
+}
+
+/// The policies that have chains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Policy {
+    /// Which names certificates may carry.
+    Issuance,
+    /// Which certificate the devices are given.
+    Certificate,
+}
+
+impl Policy {
+    const ALL: [Self; 2] = [Self::Issuance, Self::Certificate];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Issuance => "issuance",
+            Self::Certificate => "certificate",
+        }
+    }
+}
+
+/// The name of a caller or of a request: 1 to 1024 ASCII characters without white space. A principal's name and an IAM
+/// identity are such names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name(String);
+
+impl Name {
+    /// With its subject's kind, it fits into a key of the table (2048 bytes).
+    const LONGEST: usize = 1024;
+
+    /// The text, or the SHA-256 of a text that is no name: earlier versions gave tokens to any text.
+    pub fn of(text: &str) -> Self {
+        text.parse().unwrap_or_else(|_| Self(Fingerprint::of(text.as_bytes()).to_string()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Name {
+    type Err = NotASubject;
+
+    fn from_str(text: &str) -> Result<Self, NotASubject> {
+        let plain = (1..=Self::LONGEST).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        plain.then(|| Self(text.to_owned())).ok_or(NotASubject)
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 /// The text names no subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("an audited thing is a job's number, a certificate's id, or root- and a generation")]
+#[error(
+    "an audited thing is a job's number, a certificate's id, root- and a generation, or device:, principal:, policy:, \
+     denials: or request: and a name"
+)]
 pub struct NotASubject;
 
 impl fmt::Display for Subject {
@@ -41,6 +109,11 @@ impl fmt::Display for Subject {
             Self::Job(id) => id.fmt(f),
             Self::Certificate(id) => id.fmt(f),
             Self::Root(generation) => write!(f, "root-{generation}"),
+            Self::Device(id) => write!(f, "device:{}", id.as_str()),
+            Self::Principal(name) => write!(f, "principal:{name}"),
+            Self::Policy(policy) => write!(f, "policy:{}", policy.as_str()),
+            Self::Denials(name) => write!(f, "denials:{name}"),
+            Self::Request(name) => write!(f, "request:{name}"),
         }
     }
 }
@@ -49,8 +122,18 @@ impl FromStr for Subject {
     type Err = NotASubject;
 
     fn from_str(text: &str) -> Result<Self, NotASubject> {
-        let root = || text.strip_prefix("root-")?.parse().ok().map(Self::Root);
-        let found = text.parse().ok().map(Self::Certificate).or_else(|| text.parse().ok().map(Self::Job)).or_else(root);
+        let found = match text.split_once(':') {
+            Some(("device", id)) => id.parse().ok().map(Self::Device),
+            Some(("principal", name)) => name.parse().ok().map(Self::Principal),
+            Some(("policy", name)) => Policy::ALL.into_iter().find(|policy| policy.as_str() == name).map(Self::Policy),
+            Some(("denials", name)) => name.parse().ok().map(Self::Denials),
+            Some(("request", name)) => name.parse().ok().map(Self::Request),
+            Some(_) => None,
+            None => {
+                let root = || text.strip_prefix("root-")?.parse().ok().map(Self::Root);
+                text.parse().ok().map(Self::Certificate).or_else(|| text.parse().ok().map(Self::Job)).or_else(root)
+            }
+        };
         // Each subject has one spelling only.
         found.filter(|subject| subject.to_string() == text).ok_or(NotASubject)
     }
@@ -58,7 +141,7 @@ impl FromStr for Subject {
 
 rootcast_pki::as_text!(Subject);
 
-/// What was done with a job, a certificate or a root.
+/// What was done with the subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Action {
@@ -95,6 +178,40 @@ pub enum Action {
     Restore,
     Associate,
     Dissociate,
+    /// The device was put on record.
+    Enrol,
+    /// A record was changed; for a device, its details name the old and the new identity.
+    Edit,
+    /// The identity of the device, in the version that the details name, was approved.
+    Approve,
+    /// The device left a running rollover, since it was deleted or its identity is no longer approved.
+    Leave,
+    /// The rights of the principal were changed.
+    Grant,
+    ChangePassword,
+    /// An access key or an identity was given to the principal.
+    AddCredential,
+    RemoveCredential,
+    /// A token was made.
+    Login,
+    /// Tokens of the principal were ended.
+    Logout,
+    SetPolicy,
+    /// An operation was refused.
+    Deny,
+    /// After failed logins, the name was locked.
+    Lock,
+    Unlock,
+    /// The act waits for a second person.
+    Request,
+    /// A second person confirmed it.
+    Confirm,
+    /// A second person rejected it, or the requester withdrew it.
+    Reject,
+    /// Nobody decided on it in time.
+    Expire,
+    /// The certificate was revoked because its successor took its place.
+    Supersede,
 }
 
 /// The result of an act.
@@ -171,7 +288,7 @@ impl Act {
             principal: cut(&self.actor.principal),
             request_id: self.actor.request_id.as_deref().map(cut),
             sequence: head.sequence + 1,
-            subject: self.subject,
+            subject: self.subject.clone(),
         }
     }
 }
@@ -235,7 +352,7 @@ impl Entry {
 }
 
 /// What is wrong with an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Fault {
     #[error("it is no entry")]
     NotAnEntry,
@@ -250,7 +367,7 @@ pub enum Fault {
 }
 
 /// Where a chain is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("line {line}: {fault}")]
 pub struct Broken {
     /// From 1.
@@ -268,8 +385,9 @@ pub fn verify<'a>(lines: impl IntoIterator<Item = &'a str>) -> Result<(Vec<Entry
     for (index, line) in lines.into_iter().enumerate() {
         let broken = |fault| Broken { line: index + 1, fault };
         let entry = Entry::parse(line).map_err(broken)?;
-        let expected = entries.first().map_or(entry.subject, |first| first.subject);
-        if entry.subject != expected {
+        let first = entries.first().unwrap_or(&entry);
+        if entry.subject != first.subject {
+            let expected = first.subject.clone();
             return Err(broken(Fault::OtherSubject { expected, found: entry.subject }));
         }
         if entry.sequence != head.sequence + 1 {

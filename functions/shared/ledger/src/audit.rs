@@ -62,7 +62,7 @@ impl Links {
     }
 }
 
-fn head_key(subject: Subject) -> Item {
+fn head_key(subject: &Subject) -> Item {
     job_key(subject.to_string(), "audit")
 }
 
@@ -72,18 +72,18 @@ fn line_sort(sequence: u64) -> String {
 
 impl Ledger {
     /// The head of a chain. One call.
-    pub async fn audit_head(&self, subject: Subject) -> Result<Head, LedgerError> {
+    pub async fn audit_head(&self, subject: &Subject) -> Result<Head, LedgerError> {
         let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(head_key(subject)));
         let answer = get.consistent_read(true).send().await.map_err(LedgerError::aws("GetItem audit"))?;
         Ok(answer.item.map(|item| from_item("audit head", item)).transpose()?.unwrap_or(Head::NONE))
     }
 
     /// At most `limit` entries after `after`; 0 stands for the start. One call.
-    pub async fn audit_page(&self, subject: Subject, after: u64, limit: u32) -> Result<AuditPage, LedgerError> {
+    pub async fn audit_page(&self, subject: &Subject, after: u64, limit: u32) -> Result<AuditPage, LedgerError> {
         let query = self.client.query().table_name(self.jobs()?);
         let query = query.key_condition_expression("pk = :subject AND sk BETWEEN :first AND :last");
         let query = query
-            .expression_attribute_values(":subject", text(subject))
+            .expression_attribute_values(":subject", text(subject.to_string()))
             .expression_attribute_values(":first", text(line_sort(after.saturating_add(1))))
             .expression_attribute_values(":last", text(line_sort(999_999_999_999)));
         let query = query.consistent_read(true).limit(i32::try_from(limit).unwrap_or(100));
@@ -120,7 +120,7 @@ impl Ledger {
 
     /// The act as the next entry of its chain. One call.
     pub(crate) async fn link(&self, act: &Act) -> Result<Links, LedgerError> {
-        self.link_to(act, &self.audit_head(act.subject).await?)
+        self.link_to(act, &self.audit_head(&act.subject).await?)
     }
 
     /// The act as the first entry of its chain.
@@ -144,7 +144,7 @@ impl Ledger {
         };
         let writes = vec![
             put(self.jobs()?, "audit", &LineItem { line }, key, Some(Condition::absent("pk")))?,
-            put(self.jobs()?, "audit head", &head, head_key(act.subject), Some(as_read))?,
+            put(self.jobs()?, "audit head", &head, head_key(&act.subject), Some(as_read))?,
         ];
         Ok(Links { writes, made: vec![(entry, head)] })
     }

@@ -119,10 +119,10 @@ impl Ledger {
         }
         let mut links = Links::default();
         for act in &change.acts {
-            let is_new = match act.subject {
+            let is_new = match &act.subject {
                 Subject::Job(_) => change.new_job,
-                Subject::Root(generation) => new_roots.contains(&generation),
-                Subject::Certificate(_) => false,
+                Subject::Root(generation) => new_roots.contains(generation),
+                _ => false,
             };
             links = links.and(if is_new { self.first_link(act)? } else { self.link(act).await? });
         }

@@ -73,7 +73,7 @@ async fn a_disabled_old_key_does_not_prevent_a_new_root() {
         let reply = regenerator.put(&Wire::default(), seconds_ago::<0>).await;
         assert_eq!(reply.status, StatusCode::OK, "{reply:?}");
         assert_signed_by_the_new_one_alone(&regenerator).await;
-        let acts = regenerator.ledger.audit_page(Subject::Root(2), 0, 10).await.unwrap().lines.concat();
+        let acts = regenerator.ledger.audit_page(&Subject::Root(2), 0, 10).await.unwrap().lines.concat();
         assert!(acts.contains(r#""noLinkFrom":"1""#) && acts.contains(r#""unsignedBy":"1""#), "{acts}");
     })
     .await;
@@ -88,7 +88,7 @@ async fn a_disabled_old_key_is_reported_without_preventing_activation() {
         let job = regenerator.end_job(JOB).await;
         assert_eq!((job.outcome, job.unusable_keys), (Some(JobOutcome::Activated), [1].into()));
         assert_signed_by_the_new_one_alone(&regenerator).await;
-        let acts = regenerator.ledger.audit_page(Subject::Job(JOB), 0, 10).await.unwrap().lines.concat();
+        let acts = regenerator.ledger.audit_page(&Subject::Job(JOB), 0, 10).await.unwrap().lines.concat();
         assert!(acts.contains(r#""action":"publish""#) && acts.contains(r#""noLinkFrom":"1""#), "{acts}");
     })
     .await;
@@ -112,7 +112,7 @@ async fn a_disabled_old_key_does_not_prevent_an_abort() {
         let left = root(&regenerator, 1).await.certificate.unwrap();
         assert_eq!(published.bundle.anchors, [left]);
         assert!(published.is_unsigned(), "published for the workers all the same");
-        let acts = regenerator.ledger.audit_page(Subject::Root(2), 0, 10).await.unwrap().lines.concat();
+        let acts = regenerator.ledger.audit_page(&Subject::Root(2), 0, 10).await.unwrap().lines.concat();
         assert!(acts.contains(r#""unsignedBy":"1""#), "{acts}");
     })
     .await;

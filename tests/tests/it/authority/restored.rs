@@ -157,7 +157,7 @@ async fn restore_raises_every_counter_and_permits_a_new_root() {
         assert_eq!(done["keysWithoutRecord"].as_array().unwrap().len(), 1, "{done}");
         assert!(done["raisedTo"]["bundle"].as_u64() >= Some(2) && done["raisedTo"]["job"].as_u64() >= Some(id.0));
         assert_eq!(stack.cli("restore", "").await.done()["written"], false, "once is enough");
-        let acts = stack.ledger.audit_page(Subject::Root(2), 0, 10).await.unwrap().lines;
+        let acts = stack.ledger.audit_page(&Subject::Root(2), 0, 10).await.unwrap().lines;
         let restored: Vec<_> = acts.iter().filter(|line| line.contains(r#""action":"restore""#)).collect();
         assert!(matches!(restored[..], [line] if line.contains(r#""generation":"1 to 2""#)), "{acts:?}");
         assert!(restored[0].contains(r#""principal":"aws:"#), "{acts:?}");

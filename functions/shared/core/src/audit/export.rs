@@ -23,7 +23,7 @@ pub struct Verified {
 }
 
 /// Why a file cannot be trusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Unverified {
     #[error(transparent)]
     Broken(#[from] Broken),
@@ -68,7 +68,7 @@ pub fn export(subject: Subject, lines: &[String], head: Head) -> Result<String, 
 /// let job = Subject::Job(JobId(7));
 /// let (mut lines, mut head) = (Vec::new(), Head::NONE);
 /// for action in [Action::Pause, Action::Resume, Action::Abort] {
-///     let entry = Act::new(job, action, &Actor::function("doc"), datetime!(2026-06-01 12:00 UTC)).after(&head);
+///     let entry = Act::new(job.clone(), action, &Actor::function("doc"), datetime!(2026-06-01 12:00 UTC)).after(&head);
 ///     let line = entry.line()?;
 ///     head = entry.head(&line);
 ///     lines.push(line);
@@ -91,7 +91,7 @@ pub fn verify_export(file: &str, expected: Option<Fingerprint>) -> Result<Verifi
     let (entries, head) = verify(lines)?;
     let End { head: named, subject } = end.ok_or(Unverified::NoHead)?;
     if let Some(first) = entries.first().filter(|first| first.subject != subject) {
-        return Err(Unverified::OtherSubject { expected: first.subject, found: subject });
+        return Err(Unverified::OtherSubject { expected: first.subject.clone(), found: subject });
     }
     if named.sequence != head.sequence {
         return Err(Unverified::OtherEnd { expected: named.sequence, found: head.sequence });

@@ -18,7 +18,7 @@ const JOB: Subject = Subject::Job(JobId(7));
 fn chain(subject: Subject, length: u64) -> (Vec<String>, Head) {
     let (mut lines, mut head) = (Vec::new(), Head::NONE);
     for number in 0..length {
-        let entry = act(subject, number).after(&head);
+        let entry = act(subject.clone(), number).after(&head);
         let line = entry.line().unwrap();
         head = entry.head(&line);
         lines.push(line);
@@ -46,13 +46,33 @@ fn an_entry_is_canonical_json_in_one_line() {
 }
 
 #[test]
-fn a_subject_is_a_job_a_certificate_or_a_root() {
-    for text in ["7", "scs1600313391074", "root-7"] {
-        assert_eq!(text.parse::<Subject>().unwrap().to_string(), text);
+fn each_subject_has_one_spelling() {
+    let role = "iam#arn:aws:iam::123456789012:role/deployer";
+    let named =
+        ["device:a.b-C_7", "device:7", "principal:ops@x", "policy:issuance", "policy:certificate"].map(String::from);
+    let of_role = [format!("principal:{role}"), format!("denials:{role}"), "request:7".to_owned()];
+    for text in ["7", "scs1600313391074", "root-7"].map(String::from).iter().chain(&named).chain(&of_role) {
+        assert_eq!(text.parse::<Subject>().unwrap().to_string(), *text);
     }
     for text in ["", "07", "+7", "scs1", "-1", "jobs", "root-", "root-07", "root-+7", "root-99999999999"] {
         assert_eq!(text.parse::<Subject>(), Err(NotASubject), "{text}");
     }
+    for text in [":", "device:", "device:a b", "device:a/b", "Device:a", "job:7", "policy:", "policy:Issuance"] {
+        assert_eq!(text.parse::<Subject>(), Err(NotASubject), "{text}");
+    }
+    for name in ["", " ops", "o ps", "öps", "ops\n", &"x".repeat(1025)] {
+        for kind in ["principal", "denials", "request"] {
+            assert_eq!(format!("{kind}:{name}").parse::<Subject>(), Err(NotASubject), "{name}");
+        }
+    }
+}
+
+#[test]
+fn any_callers_text_has_a_chain_of_its_own() {
+    assert_eq!(Name::of("ops").as_str(), "ops");
+    let (one, other) = (Name::of("o ps"), Name::of(" ops"));
+    assert_ne!(one, other);
+    assert_eq!(one.as_str().parse(), Ok(one.clone()));
 }
 
 #[test]
@@ -71,7 +91,7 @@ fn a_file_cut_short_or_with_another_head_is_refused() {
     let (lines, head) = chain(JOB, 3);
     let file = export(JOB, &lines, head).unwrap();
     let verified = verify_export(&file, Some(head.hash)).unwrap();
-    assert_eq!((verified.subject, verified.entries.len(), verified.head), (JOB, 3, head));
+    assert_eq!((verified.subject.clone(), verified.entries.len(), verified.head), (JOB, 3, head));
     assert_eq!(verify_export(&lines.join("\n"), None), Err(Unverified::NoHead));
     assert_eq!(verify_export("", None), Err(Unverified::NoHead));
     let shorter = export(JOB, &lines[..2], head).unwrap();
@@ -150,6 +170,16 @@ proptest! {
         }
         prop_assert_eq!(head_of(&lines), Ok(made));
         prop_assert_ne!(made, head);
+    }
+
+    #[test]
+    fn a_name_is_never_read_as_another_subject(name in "[!-~]{1,80}") {
+        for subject in [Subject::Principal(Name::of(&name)), Subject::Denials(Name::of(&name)), Subject::Request(Name::of(&name))] {
+            prop_assert_eq!(subject.to_string().parse::<Subject>(), Ok(subject));
+        }
+        if let Ok(subject) = name.parse::<Subject>() {
+            prop_assert_eq!(subject.to_string(), name);
+        }
     }
 
     #[test]
