@@ -103,7 +103,7 @@ async fn a_session_is_extended_by_use_and_ended_by_revocation() {
         let next = "another correct horse";
         let name = "ops".parse().unwrap();
         let hash = PasswordHash::of(next, *uuid::Uuid::new_v4().as_bytes()).unwrap();
-        stack.ledger.change_password(&name, &hash).await.unwrap();
+        stack.ledger.change_password(&name, &hash, None).await.unwrap();
         stack.in_session(&other, None, get.clone(), "/jobs").await.refused(401);
         assert_eq!(stack.status_with(&given).await, 401);
         stack.begin("ops", &password).await.refused(401);

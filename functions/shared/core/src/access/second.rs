@@ -57,7 +57,11 @@ impl FromStr for TwoPersons {
             return Ok(Self::default());
         }
         let operations = text.split(',').map(|each| each.trim().parse()).collect::<Result<BTreeSet<_>, _>>()?;
-        if operations.contains(&Operation::AdministerAccess) { Ok(Self(operations)) } else { Err(NotTwoPersons::AccessAlone) }
+        if operations.contains(&Operation::AdministerAccess) {
+            Ok(Self(operations))
+        } else {
+            Err(NotTwoPersons::AccessAlone)
+        }
     }
 }
 

@@ -47,15 +47,19 @@ impl Ledger {
         self.access_record("decision", "GetItem decision", decision_key(id)).await
     }
 
-    /// Stores a request in the place of `before`, the one that was read for the same call. Two calls.
+    /// Stores a request in the place of `before`, the one that was read for the same call. One call.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if there is another one now.
     pub async fn put_ask(&self, ask: &Ask, before: Option<&Ask>, act: &Act) -> Result<(), LedgerError> {
-        let as_read = before.map_or_else(|| Condition::absent("id"), |before| unchanged(before));
+        let as_read = before.map_or_else(|| Condition::absent("id"), unchanged);
         let key = id_key(ask_key(ask.ask.place()));
-        let write = put(self.access()?, "request", ask, key, Some(as_read))?;
-        self.transact_audited(vec![write], act).await
+        let links = self.first_link(act)?;
+        let mut writes = vec![put(self.access()?, "request", ask, key, Some(as_read))?];
+        writes.extend(links.writes());
+        self.transact(writes).await?;
+        links.tell();
+        Ok(())
     }
 
     /// Uses up the confirmation of a request, before it is carried out. Two calls.

@@ -26,7 +26,8 @@ pub struct ShownBody {
 impl ShownBody {
     /// `shown`: the members that are no secret in this call.
     pub fn of(body: &[u8], shown: &[&str]) -> Self {
-        let whole = Self { sha256: Fingerprint::of(body), bytes: body.len() as u64, members: None, left_out: Vec::new() };
+        let whole =
+            Self { sha256: Fingerprint::of(body), bytes: body.len() as u64, members: None, left_out: Vec::new() };
         if body.is_empty() {
             return Self { members: Some("{}".to_owned()), ..whole };
         }

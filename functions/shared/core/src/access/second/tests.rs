@@ -44,15 +44,7 @@ fn ask(operations: &[Operation]) -> Ask {
 
 fn decided(verdict: Verdict) -> Decision {
     let by = party("john");
-    Decision {
-        verdict,
-        by: by.name,
-        epoch: 7,
-        person: by.person,
-        reason: None,
-        at: at(10),
-        expires: at(0) + LIFETIME,
-    }
+    Decision { verdict, by: by.name, epoch: 7, person: by.person, reason: None, at: at(10), expires: at(0) + LIFETIME }
 }
 
 #[test]
