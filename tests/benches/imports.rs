@@ -29,7 +29,7 @@ use futures::{StreamExt, stream};
 use http::Request;
 use rootcast_core::access::permission::Role;
 use rootcast_events::Events;
-use rootcast_gate::ScmGate;
+use rootcast_gate::{ScmGate, SecondPerson};
 use rootcast_ledger::{Ledger, Tables, TokenRecord};
 use rootcast_local::{LocalOptions, LocalStack, Progress};
 use rootcast_pki::fingerprint::Fingerprint;
@@ -111,6 +111,7 @@ async fn app(local: &LocalStack) -> import::App {
         sealer: Sealer::new(&kms, output("SealingKeyArn")),
         events: Events::new(aws_sdk_eventbridge::Client::new(config), "default"),
         roots: import::Roots::new(ledger.clone()),
+        second: SecondPerson::new(ledger.clone(), Default::default(), OffsetDateTime::now_utc),
         ledger,
         clock: OffsetDateTime::now_utc,
     }

@@ -93,7 +93,7 @@ def callers_are_made_where_they_are_administered(template):
             condition = statement.get("Condition", {})
             keys = condition.get("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", ["*"])
             kinds = {key.split("#")[0] for key in keys}
-            elsewhere = {"*", "access-key"} if owner == "LoginRole" else {"*", "access-key", "principal", "identity"}
+            elsewhere = {"*", "access-key"} if owner == "LoginRole" else {"*", "access-key", "principal", "identity", "decision"}
             if kinds & elsewhere:
                 yield f"{owner}: {sorted(writes)} on {keys}: who may call is said by access, and of access keys with AWS credentials"
             written = condition.get("ForAllValues:StringEquals", {}).get("dynamodb:Attributes", ["*"])
@@ -222,7 +222,7 @@ def routes_lead_to_their_function(template):
     for path in ("/v3/scm/certificates/import", "/v3/scm/certificates/{certificate}/export"):
         wanted[path, "post"] = ("Import", None, None)
     wanted["/vedsdk/{path+}", every] = ("Retry", None, None)
-    for path in ("/vedauth/{path+}", "/principals", "/principals/{path+}"):
+    for path in ("/vedauth/{path+}", "/principals", "/principals/{path+}", "/requests", "/requests/{path+}"):
         wanted[path, every] = ("Login", None, None)
     wanted["/sessions", "post"] = wanted["/sessions", "delete"] = ("Login", None, None)
     wanted["/sessions/iam", "post"] = ("Login", "AWS_IAM", None)

@@ -36,6 +36,7 @@ DEFECTS = [
     ("devices that go with the stack", lambda s: s["Resources"]["Devices"].pop("DeletionPolicy"), "tables_outlive_the_stack"),
     ("every action on a table", lambda s: statement(s, "WorkerRole", "Certificates").update(Action="dynamodb:*"), "roles_name_their_actions"),
     ("every table", lambda s: statement(s, "WorkerRole", "Certificates").update(Resource="*"), "wildcards_have_a_reason"),
+    ("an importer that decides for the second person", lambda s: statement(s, "ImportRole", "SecondPerson")["Condition"]["ForAllValues:StringLike"].update({"dynamodb:LeadingKeys": ["decision#*"]}), "callers_are_made_where_they_are_administered"),
     ("every log", lambda s: statement(s, "CatalogRole", "Log").update(Resource="arn:aws:logs:*:*:*"), "functions_write_their_own_log"),
     ("a worker that signs", lambda s: allow(s, "WorkerRole", "kms:Sign", "arn:aws:kms:eu-central-1:111122223333:key/k"), "dependencies_are_permissions"),
     ("signing with any key", lambda s: statement(s, "ConductRole", "RootKeys").pop("Condition"), "keys_are_bound_to_the_stack"),

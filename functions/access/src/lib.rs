@@ -6,6 +6,7 @@ mod exchange;
 mod identity;
 mod login;
 mod principals;
+mod requests;
 mod session;
 mod token;
 
@@ -19,7 +20,7 @@ use axum::response::Response;
 use rootcast_core::access::token::Token;
 use rootcast_dialects::lenovo::{self, LenovoError};
 use rootcast_dialects::venafi::{self, Code, OAuthError};
-use rootcast_gate::{Guarded, Kind, Refusal, fold_case, presented, routes};
+use rootcast_gate::{Guarded, Kind, Refusal, SecondPerson, fold_case, presented, routes};
 use rootcast_ledger::{GrantRecord, Ledger, Pair};
 use serde::Serialize;
 use time::{Duration, OffsetDateTime};
@@ -34,6 +35,7 @@ pub struct App {
     pub ledger: Ledger,
     /// A session ends after this time without a request, and after twelve hours in any case.
     pub idle: Duration,
+    pub second: SecondPerson,
     pub clock: fn() -> OffsetDateTime,
 }
 
@@ -72,6 +74,10 @@ pub fn router(app: Arc<App>) -> Router {
         .on(routes::PRINCIPAL, principals::show)
         .on(routes::REMOVE_PRINCIPAL, principals::remove)
         .on(routes::CHANGE_PASSWORD, principals::change_password)
+        .on(routes::REQUESTS, requests::list)
+        .on(routes::REQUEST, requests::show)
+        .on(routes::CONFIRM, requests::confirm)
+        .on(routes::REJECT, requests::reject)
         .into_router()
         .method_not_allowed_fallback(session::no_such_method)
         .layer(from_fn_with_state(app.clone(), principals::identify))

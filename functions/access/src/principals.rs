@@ -15,6 +15,7 @@ use rootcast_core::access::identity::Identity;
 use rootcast_core::access::password::{NoPassword, PasswordHash};
 use rootcast_core::access::permission::{Grant, Grants, Operation, Role};
 use rootcast_core::access::principal::PrincipalName;
+use rootcast_core::access::second::Person;
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
 use rootcast_gate::{Cursors, Principal, RequestId, authenticate, media_type, parse_json, read};
 use rootcast_ledger::{IdentityRecord, LedgerError, PrincipalRecord, PrincipalsPage};
@@ -36,6 +37,7 @@ const MOST_IDENTITIES: usize = 10;
 struct New {
     #[serde(deserialize_with = "to_add")]
     name: PrincipalName,
+    person: Option<Person>,
     #[serde(default)]
     identities: Vec<Identity>,
     role: Option<Role>,
@@ -74,6 +76,10 @@ pub(crate) struct PrincipalView {
     permissions: Vec<Operation>,
     /// Whether the principal has a password.
     password: bool,
+    /// Whose principal it is.
+    person: Person,
+    /// Who made it or set its password.
+    made_by: Vec<Person>,
     #[serde(with = "time::serde::rfc3339")]
     created: OffsetDateTime,
 }
@@ -88,6 +94,8 @@ pub(crate) struct Page {
 impl PrincipalView {
     fn of(name: PrincipalName, record: &PrincipalRecord) -> Self {
         Self {
+            person: record.party(&name).person,
+            made_by: record.made_by.iter().cloned().collect(),
             name,
             grants: record.grants.grants().collect(),
             permissions: record.grants.operations().collect(),
@@ -106,6 +114,7 @@ pub(crate) async fn identify(
     let (mut parts, body) = request.into_parts();
     let caller = authenticate(&app.ledger, &parts, (app.clock)()).await?;
     parts.extensions.insert(caller);
+    parts.extensions.insert(app.second.clone());
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
@@ -132,7 +141,7 @@ pub(crate) async fn list(
     Ok(Envelope::success(Page { principals, cursor }))
 }
 
-fn stale() -> LenovoError {
+pub(crate) fn stale() -> LenovoError {
     LenovoError::invalid("The cursor is not one of this list.", "Start again without a cursor.")
 }
 
@@ -151,7 +160,7 @@ pub(crate) async fn add(
     Extension(id): Extension<RequestId>,
     request: Request,
 ) -> Result<(StatusCode, Envelope<PrincipalView>), LenovoError> {
-    let (New { name, identities, role, grants, permissions }, password) = body(request).await?;
+    let (New { name, person, identities, role, grants, permissions }, password) = body(request).await?;
     if identities.len() > MOST_IDENTITIES {
         let text =
             format!("There are {} identities; a principal is added with {MOST_IDENTITIES} at most.", identities.len());
@@ -174,7 +183,9 @@ pub(crate) async fn add(
     };
     let (by, now) = (caller.acting(&id), (app.clock)());
     let epoch = u64::from_be_bytes(random()?);
-    let record = PrincipalRecord { password, grants: Grants::given(role, grants, permissions), epoch, created: now };
+    let made_by = caller.party.iter().map(|party| party.person.clone()).collect();
+    let grants = Grants::given(role, grants, permissions);
+    let record = PrincipalRecord { password, grants, epoch, created: now, person, made_by };
     match app.ledger.put_principal(&name, &record, &by).await {
         Err(LedgerError::Conflict) => {
             return Err(LenovoError::conflict(
@@ -224,7 +235,9 @@ pub(crate) async fn change_password(
     let (Nothing {}, password) = body(request).await?;
     let password =
         password.ok_or_else(|| LenovoError::invalid("There is no password.", "Send the attribute password."))?;
-    match app.ledger.change_password(&name, &hashed(password).await?, &caller.acting(&id), (app.clock)()).await {
+    let person = caller.party.as_ref().map(|party| &party.person);
+    let hash = hashed(password).await?;
+    match app.ledger.change_password(&name, &hash, person, &caller.acting(&id), (app.clock)()).await {
         Err(LedgerError::Conflict) => return Err(nobody()),
         changed => changed?,
     }

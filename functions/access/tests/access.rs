@@ -17,6 +17,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, Request};
 use rootcast_core::access::password::PasswordHash;
+use rootcast_gate::SecondPerson;
 use rootcast_ledger::{Ledger, PrincipalRecord, Tables, TokenRecord};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -42,6 +43,8 @@ fn read(more: impl Fn(&str) -> Option<Item> + Send + Sync + 'static) -> Rule {
         grants: Default::default(),
         epoch: 7,
         created: NOW,
+        person: None,
+        made_by: Default::default(),
     };
     let ops: Item = serde_dynamo::to_item(&ops).unwrap();
     mock!(Client::get_item).then_compute_output(move |request| {
@@ -98,8 +101,11 @@ fn ids(request: &TransactWriteItemsInput) -> Vec<String> {
 async fn answer(rules: &[&Rule], request: Request<Body>) -> (u16, HeaderMap, Value) {
     let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules);
     let ledger = Ledger::new(client, Tables { access: Some("access".to_owned()), ..Tables::default() });
-    let response =
-        router(Arc::new(App { ledger, idle: Duration::days(1), clock: || NOW })).oneshot(request).await.unwrap();
+    let second = SecondPerson::new(ledger.clone(), Default::default(), || NOW);
+    let response = router(Arc::new(App { ledger, idle: Duration::days(1), second, clock: || NOW }))
+        .oneshot(request)
+        .await
+        .unwrap();
     assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
     let (head, body) = response.into_parts();
     let body = to_bytes(body, 10_000).await.unwrap();

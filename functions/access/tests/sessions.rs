@@ -17,6 +17,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
 use axum::http::{HeaderMap, Request};
 use rootcast_core::access::password::PasswordHash;
+use rootcast_gate::SecondPerson;
 use rootcast_ledger::{IdentityRecord, Ledger, PrincipalRecord, Tables};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -45,6 +46,8 @@ impl Fixture {
             grants: Default::default(),
             epoch: 7,
             created: NOW,
+            person: None,
+            made_by: Default::default(),
         };
         let bound: Item =
             serde_dynamo::to_item(IdentityRecord { principal: "ops".parse().unwrap(), epoch, created: NOW }).unwrap();
@@ -71,7 +74,8 @@ impl Fixture {
             .then_output(|| DeleteItemOutput::builder().build());
         let client = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&read, &put, &updated, &deleted]);
         let ledger = Ledger::new(client, Tables { access: Some("access".to_owned()), ..Tables::default() });
-        let router = router(Arc::new(App { ledger, idle: Duration::minutes(30), clock: || NOW }));
+        let second = SecondPerson::new(ledger.clone(), Default::default(), || NOW);
+        let router = router(Arc::new(App { ledger, idle: Duration::minutes(30), second, clock: || NOW }));
         Self { router, put, updated, deleted }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
 use rootcast_core::device::address::{AddressPolicy, InvalidNetwork};
-use rootcast_gate::{Refusal, ScmGate};
+use rootcast_gate::{Refusal, ScmGate, SecondPerson};
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_operations::Operations;
 use rootcast_queue::Queue;
@@ -35,6 +35,7 @@ pub struct Parts {
     pub networks: AddressPolicy,
     /// The prefix of the SSM parameters that hold the devices' credentials.
     pub credential_prefix: String,
+    pub second: SecondPerson,
     pub clock: fn() -> OffsetDateTime,
 }
 
@@ -43,6 +44,8 @@ pub struct Parts {
 pub(crate) enum Misconfigured {
     #[error("the environment variable {0} is not set")]
     Unset(&'static str),
+    #[error(transparent)]
+    Invalid(#[from] rootcast_ledger::Misconfigured),
     #[error("the environment variable DEVICE_CIDRS: {0}")]
     Networks(#[from] InvalidNetwork),
 }
@@ -80,6 +83,7 @@ impl Parts {
         let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&aws), Tables::from_env());
         let access_keys = Sealer::new(&aws_sdk_kms::Client::new(&aws), set("ACCESS_KEY_ARN")?);
         Ok(Self {
+            second: SecondPerson::from_env(ledger.clone(), OffsetDateTime::now_utc)?,
             gate: ScmGate::new(ledger.clone(), access_keys),
             ledger,
             queue: Queue::new(aws_sdk_sqs::Client::new(&aws)),

@@ -10,7 +10,7 @@ use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
 use rootcast_dialects::native::{Device, Fingerprint};
 use rootcast_drivers::observe;
-use rootcast_gate::{Cursors, Kind, Principal, RequestId};
+use rootcast_gate::{Cursors, Forbidden, Kind, Principal, RequestId};
 use rootcast_ledger::{DeviceRecord, Editor, Ledger, LedgerError};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::subject::DeviceSubject;
@@ -76,7 +76,8 @@ pub(crate) fn no_such_device(id: &DeviceId) -> LenovoError {
     LenovoError::not_found(format!("There is no device {id}."), "GET /devices lists the devices.")
 }
 
-/// What the caller may decide about a device's identity.
+/// What the caller may decide about a device's identity. Where approvals need a second person, an edit approves nothing:
+/// the approval of what was changed is confirmed.
 pub(crate) fn editor<'a>(caller: &'a Principal, id: &DeviceId, RequestId(request): &'a RequestId) -> Editor<'a> {
     Editor {
         name: &caller.name,
@@ -84,6 +85,14 @@ pub(crate) fn editor<'a>(caller: &'a Principal, id: &DeviceId, RequestId(request
         may_approve: caller.may(Operation::ApproveDevice).is_ok(),
         may_release: caller.may(Operation::Activate).is_ok(),
         may_revoke: caller.require(Right::Write, &CertificateDn::of_device(id).to_string()).is_ok(),
+    }
+}
+
+/// To take out a device that a rollover waits for, a second person is asked if that is all that is lacking.
+fn not_written(caller: &Principal, error: LedgerError) -> LenovoError {
+    match (&error, caller.may(Operation::Activate)) {
+        (LedgerError::Awaited { .. }, Err(why @ Forbidden::SecondPerson(_))) => why.into(),
+        _ => error.into(),
     }
 }
 
@@ -181,7 +190,7 @@ pub(crate) async fn edit(
         match parts.ledger.edit_device(&before, device, editor(&caller, &id, &request), (parts.clock)()).await {
             Err(LedgerError::Conflict) => {}
             written => {
-                let device = written?;
+                let device = written.map_err(|error| not_written(&caller, error))?;
                 info!(caller = caller.name, device.id = %id, device.approved = device.approved_version().is_some(), "device edited");
                 let waits = device.approved_version().is_none().then(|| {
                     Message::done(
@@ -215,7 +224,7 @@ pub(crate) async fn delete(
             format!("A worker is at device {id}."),
             "Wait until it is done: the device's lease says until when at most. Then delete it.",
         ),
-        other => other.into(),
+        other => not_written(&caller, other),
     })?;
     info!(caller = caller.name, device.id = %id, "device deleted");
     let text = match &ended {

@@ -129,6 +129,7 @@ async fn protect(State(app): State<App>, request: Request, next: Next) -> Result
         let app = app.parts().await?;
         let principal = authenticate(&app.ledger, &parts, (app.clock)()).await?;
         parts.extensions.insert(principal);
+        parts.extensions.insert(app.second.clone());
     }
     Ok(next.run(Request::from_parts(parts, body)).await)
 }

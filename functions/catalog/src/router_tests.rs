@@ -12,7 +12,7 @@ use axum::http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{Method, Response, Uri};
 use proptest::prelude::*;
 use rootcast_core::access::permission::{Grants, Role};
-use rootcast_gate::ScmGate;
+use rootcast_gate::{ScmGate, SecondPerson};
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;
 use rootcast_seal::Sealer;
@@ -59,6 +59,7 @@ fn app() -> Router {
     );
     let ledger = Ledger::new(dynamodb, tables);
     router(App::new(Parts {
+        second: SecondPerson::new(ledger.clone(), Default::default(), OffsetDateTime::now_utc),
         gate: ScmGate::new(ledger.clone(), Sealer::new(&kms, "key")),
         ledger,
         queue: Queue::new(sqs),

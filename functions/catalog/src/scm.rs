@@ -46,7 +46,8 @@ pub(crate) fn router(app: App) -> Router {
 /// As in the rest of the API, only authenticated callers learn whether a path exists.
 async fn protect(State(app): State<App>, request: Request, next: Next) -> Result<Response, HuaweiError> {
     let parts = app.parts().await?;
-    let request = parts.gate.admit(request, BODY_LIMIT, (parts.clock)()).await?;
+    let mut request = parts.gate.admit(request, BODY_LIMIT, (parts.clock)()).await?;
+    request.extensions_mut().insert(parts.second.clone());
     Ok(next.run(request).await)
 }
 

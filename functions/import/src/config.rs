@@ -1,7 +1,7 @@
 //! The function's environment.
 
 use rootcast_events::Events;
-use rootcast_gate::ScmGate;
+use rootcast_gate::{ScmGate, SecondPerson};
 use rootcast_ledger::{Ledger, Misconfigured, Tables, variable};
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;
@@ -18,6 +18,7 @@ impl App {
             sealer: Sealer::new(&kms, variable::<String>("SEALING_KEY_ARN")?),
             events: Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?),
             roots: Roots::new(ledger.clone()),
+            second: SecondPerson::from_env(ledger.clone(), OffsetDateTime::now_utc)?,
             ledger,
             clock: OffsetDateTime::now_utc,
         })

@@ -1,6 +1,7 @@
 //! The function's environment.
 
 use rootcast_authority::{CertificateAuthority, Settings};
+use rootcast_gate::SecondPerson;
 use rootcast_ledger::{Ledger, Misconfigured, Tables, variable};
 use rootcast_queue::Queue;
 use rootcast_vault::Vault;
@@ -17,6 +18,8 @@ impl App {
             &aws_sdk_resourcegroupstagging::Client::new(&config),
             variable::<String>("STACK")?,
         );
+        let clock = OffsetDateTime::now_utc;
+        let second = SecondPerson::from_env(ledger.clone(), clock)?;
         let days = variable("ROOT_VALIDITY_DAYS")?;
         Ok(Self {
             authority: CertificateAuthority::new(ledger.clone(), vault),
@@ -30,7 +33,8 @@ impl App {
                 validity: Duration::days(days),
                 backdate: Duration::minutes(variable("ROOT_BACKDATE_MINUTES")?),
             },
-            clock: OffsetDateTime::now_utc,
+            second,
+            clock,
         })
     }
 }

@@ -15,7 +15,7 @@ use rootcast_core::access::permission::Operation;
 use rootcast_core::job::{Activation, JobId};
 use rootcast_core::rollover::restore::Behind;
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, RootQuery, report};
-use rootcast_gate::{Guarded, Kind, Principal, RequestId, authenticate, routes};
+use rootcast_gate::{Guarded, Kind, Principal, RequestId, SecondPerson, authenticate, routes};
 use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
 use serde_json::json;
@@ -28,6 +28,7 @@ pub struct App {
     pub queue: Queue,
     pub control_queue: String,
     pub settings: Settings,
+    pub second: SecondPerson,
     pub clock: fn() -> OffsetDateTime,
 }
 
@@ -47,6 +48,7 @@ async fn protect(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     let (mut parts, body) = request.into_parts();
     let caller = authenticate(&app.ledger, &parts, (app.clock)()).await?;
     parts.extensions.insert(caller);
+    parts.extensions.insert(app.second.clone());
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use backon::{ExponentialBuilder, Retryable};
-use reqwest::{Certificate, Client, Method, RequestBuilder, StatusCode, header::HeaderValue, redirect::Policy};
+use reqwest::{
+    Certificate, Client, Method, RequestBuilder, Response, StatusCode, header, header::HeaderValue, redirect::Policy,
+};
 use rootcast_core::access::token::Token;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use url::{Host, Url};
 
 pub(crate) use self::problem::{ApiError, Message, Refusal};
-use crate::{exit::Usage, profile::Access};
+use crate::{exit::Usage, output::note, profile::Access};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// Longer than API Gateway's 30 seconds, so that its error is reported instead of a client timeout.
@@ -21,6 +23,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(35);
 /// Retries after 0.5, 1 and 2 seconds, each with jitter: for a cold start, a throttle or a lost packet.
 const ATTEMPTS_AFTER_FIRST: usize = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Between two attempts at what waits for a second person.
+const SECOND_PERSON: Duration = Duration::from_secs(5);
 /// The API's largest page.
 const PAGE: &str = "100";
 
@@ -30,6 +34,8 @@ pub(crate) struct Api {
     http: Client,
     base: Url,
     token: Token,
+    /// Whether to wait for a second person.
+    patient: bool,
 }
 
 /// The envelope of every JSON answer.
@@ -72,7 +78,12 @@ impl Api {
             }
             http = http.tls_certs_only(trusted);
         }
-        Ok(Self { http: http.build()?, base: access.url.clone(), token: access.token.clone() })
+        Ok(Self { http: http.build()?, base: access.url.clone(), token: access.token.clone(), patient: false })
+    }
+
+    /// Waits for a second person where one is needed.
+    pub(crate) fn patient(self, patient: bool) -> Self {
+        Self { patient, ..self }
     }
 
     /// The `response` of a GET, with retries.
@@ -192,9 +203,40 @@ impl Api {
 
     async fn answered(&self, request: RequestBuilder) -> Result<(StatusCode, String), ApiError> {
         let lost = |source| ApiError::Unreachable { base: self.base.to_string(), source };
-        let answer = request.send().await.map_err(lost)?;
-        let status = answer.status();
-        Ok((status, answer.text().await.map_err(lost)?))
+        let mut first = None;
+        loop {
+            // Only a request with a stream for its body cannot be sent twice, and there is none.
+            let Some(once) = request.try_clone() else {
+                return Err(ApiError::unintelligible(self.base.path(), "it cannot be sent again"));
+            };
+            let answer = once.send().await.map_err(lost)?;
+            let (status, asked) = (answer.status(), asked(&answer));
+            let body = answer.text().await.map_err(lost)?;
+            let Some(asked) = asked else { return Ok((status, body)) };
+            let waits = waiting(&asked, status, &body);
+            // Another request than the first one: that has expired.
+            if !self.patient || first.as_ref().is_some_and(|first| *first != asked) {
+                return Err(waits);
+            }
+            if first.is_none() {
+                note!("{waits}");
+            }
+            first = Some(asked);
+            tokio::time::sleep(SECOND_PERSON).await;
+        }
+    }
+}
+
+/// The path of the request that waits for a second person, if that is the answer.
+fn asked(answer: &Response) -> Option<String> {
+    let place = answer.headers().get(header::LOCATION).filter(|_| answer.status() == StatusCode::ACCEPTED)?;
+    place.to_str().ok().filter(|place| place.starts_with("/requests/")).map(str::to_owned)
+}
+
+fn waiting(asked: &str, status: StatusCode, body: &str) -> ApiError {
+    match refusal(asked, status, body) {
+        ApiError::Refused(refusal) => ApiError::Waits(refusal),
+        other => other,
     }
 }
 

@@ -8,7 +8,7 @@ use url::Url;
 use crate::{
     access::AccessCommand, access_key::AccessKey, audit::AuditCommand, certificate::CertificateCommand,
     device::DeviceCommand, issuance_policy::IssuancePolicyCommand, job::JobCommand, local::Local, login::Login,
-    output::Format, restore::Restore, retry::Retry, root::RootCommand, rotate::Rotate,
+    output::Format, request::RequestCommand, restore::Restore, retry::Retry, root::RootCommand, rotate::Rotate,
 };
 
 const EXIT_CODES: &str = "\
@@ -18,6 +18,7 @@ Exit codes:
     2  used wrongly
     3  the job is paused and waits for you
     4  the API cannot be reached, or does not authorise you
+    5  nothing is done yet: a second person has to confirm it
   130  interrupted";
 
 /// Moves a fleet of devices from one root certificate to the next.
@@ -51,6 +52,9 @@ pub(crate) struct AccessArguments {
         value_name = "NAME"
     )]
     pub(crate) profile: PathBuf,
+    /// Where a second person is needed: wait until one has confirmed it, and then carry it out
+    #[arg(long, global = true)]
+    pub(crate) until_confirmed: bool,
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +87,9 @@ pub(crate) enum Command {
     /// Show and control rollovers and deployments
     #[command(subcommand)]
     Job(JobCommand),
+    /// Confirm or reject what others may not do alone
+    #[command(subcommand)]
+    Request(RequestCommand),
     /// Retry the failed devices of a job: all, or by class, wave or device
     Retry(Retry),
     /// Import certificates and deploy them to devices; list and revoke what our roots signed
@@ -193,6 +200,8 @@ mod tests {
         assert_eq!(refused("rootcast audit certificate 7"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast audit verify a --head 00"), ErrorKind::ValueValidation);
         assert_eq!(refused("rootcast access-key --principal me"), ErrorKind::MissingRequiredArgument);
+        assert_eq!(refused("rootcast request confirm 7"), ErrorKind::ValueValidation);
+        assert_eq!(refused("rootcast request reject"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast restore"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast access-key --stack s"), ErrorKind::MissingRequiredArgument);
         assert_eq!(refused("rootcast access-key --stack s --principal me --expires 0"), ErrorKind::ValueValidation);

@@ -53,6 +53,8 @@ pub(crate) fn explain(error: &Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match error.downcast_ref::<ApiError>() {
+        // Neither done nor failed.
+        Some(waits @ ApiError::Waits(_)) => note!("{waits}"),
         // API errors have several lines of their own.
         Some(api) => note!("error: {api}"),
         None => note!("error: {error:#}"),
@@ -65,6 +67,7 @@ fn code(error: &Error) -> u8 {
         return 2;
     }
     match error.downcast_ref::<ApiError>() {
+        Some(ApiError::Waits(_)) => 5,
         Some(error) if error.is_no_access() => 4,
         _ => 1,
     }
@@ -92,6 +95,8 @@ mod tests {
         assert_eq!(code(&Usage("no".to_owned()).into()), 2);
         assert_eq!(code(&anyhow!("anything else")), 1);
         assert_eq!(code(&refused(StatusCode::CONFLICT).into()), 1);
+        let waits = Refusal { status: StatusCode::ACCEPTED, messages: Vec::new(), response: None };
+        assert_eq!(code(&ApiError::Waits(Box::new(waits)).into()), 5);
         assert_eq!(code(&refused(StatusCode::UNAUTHORIZED).into()), 4);
         assert_eq!(code(&anyhow::Error::from(refused(StatusCode::FORBIDDEN)).context("around it")), 4);
     }

@@ -15,6 +15,7 @@ mod local;
 mod login;
 mod output;
 mod profile;
+mod request;
 mod restore;
 mod retry;
 mod root;
@@ -46,12 +47,13 @@ pub async fn run() -> ExitCode {
 async fn execute(arguments: Arguments) -> Result<End> {
     let Arguments { access, format, command } = arguments;
     let format = format.into();
-    let api = || Api::connect(&access.resolve()?);
+    let api = || Ok(Api::connect(&access.resolve()?)?.patient(access.until_confirmed));
     match command {
         Command::Login(login) => login::run(&access, login, format).await,
         Command::Access(command) => access::run(command, format).await,
         Command::AccessKey(access_key) => access_key::run(access_key, format).await,
         Command::Device(command) => device::run(&api()?, command, format).await,
+        Command::Request(command) => request::run(&api()?, command, format).await,
         Command::Rotate(rotate) => rotate::run(&api()?, rotate, format).await,
         Command::Job(command) => job::run(&api()?, command, format).await,
         Command::Restore(restore) => restore::run(restore, format).await,

@@ -40,6 +40,8 @@ impl Stack {
             grants: grants.into(),
             epoch: uuid::Uuid::new_v4().as_u64_pair().0,
             created: OffsetDateTime::now_utc(),
+            person: None,
+            made_by: Default::default(),
         };
         self.ledger
             .put_principal(&name.parse().unwrap(), &record, &rootcast_core::audit::Actor::function("tests"))

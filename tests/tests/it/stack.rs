@@ -124,7 +124,14 @@ impl Stack {
     pub async fn access_key(&self, name: &str, grants: impl Into<Grants>) -> (String, String) {
         let principal: PrincipalName = name.parse().unwrap();
         let created = OffsetDateTime::now_utc();
-        let holder = PrincipalRecord { password: None, grants: grants.into(), epoch: 7, created };
+        let holder = PrincipalRecord {
+            password: None,
+            grants: grants.into(),
+            epoch: 7,
+            created,
+            person: None,
+            made_by: Default::default(),
+        };
         self.ledger.put_principal(&principal, &holder, &rootcast_core::audit::Actor::function("tests")).await.unwrap();
         let id: AccessKeyId = "AKIDEXAMPLE012345678".parse().unwrap();
         let secret = uuid::Uuid::new_v4().to_string();

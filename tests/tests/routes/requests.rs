@@ -80,6 +80,7 @@ fn path(route: &Route) -> String {
         ("{certificate}", CERTIFICATE),
         ("{name}", "ops"),
         ("{guid}", guid.as_str()),
+        ("{request}", "0123456789abcdef0123456789abcdef"),
     ];
     let path = values.iter().fold(route.path.to_owned(), |path, (name, value)| path.replace(name, value));
     assert!(!path.contains('{'), "{path} names something that this test does not know");
@@ -110,6 +111,7 @@ fn body(route: &Route) -> Option<Value> {
         routes::LOG_IN => json!({ "client_id": "c", "username": "ops", "password": "wrong", "scope": "ssh" }),
         routes::ADD_PRINCIPAL => json!({ "name": "ops", "password": "too short" }),
         routes::CHANGE_PASSWORD => json!({ "password": "too short" }),
+        routes::REJECT => json!({ "reason": "not now" }),
         routes::BEGIN_SESSION => json!({ "UserId": "ops" }),
         routes::EXCHANGE => json!({ "client_id": "c", "refresh_token": "unknown" }),
         _ => return None,

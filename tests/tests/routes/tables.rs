@@ -124,6 +124,8 @@ fn access(Caller { grants, scope }: &Caller, sealed: &Sealed) -> Vec<(String, It
         grants: grants.clone(),
         epoch: EPOCH,
         created: now,
+        person: None,
+        made_by: Default::default(),
     };
     let epoch = principal.login_epoch().unwrap();
     let granted =

@@ -43,7 +43,7 @@ fn expected(route: &Route, scheme: Scheme, caller: Option<&Caller>) -> Outcome {
     }
     let is_scm = route.path.starts_with("/v3/scm");
     let is_ours = matches!(route.function, Function::Regenerate | Function::Catalog) && !is_scm
-        || route.path.starts_with("/principals");
+        || ["/principals", "/requests"].iter().any(|start| route.path.starts_with(start));
     let ends_session = *route == routes::END_SESSION;
     let carries = match scheme {
         Scheme::None => false,

@@ -15,8 +15,8 @@ use axum::Router;
 use rootcast_authority::{CertificateAuthority, Settings};
 use rootcast_core::inventory::sealed::Sealed;
 use rootcast_events::Events;
-use rootcast_gate::ScmGate;
 use rootcast_gate::routes::Function;
+use rootcast_gate::{ScmGate, SecondPerson};
 use rootcast_ledger::AccessKeyId;
 use rootcast_queue::Queue;
 use rootcast_seal::Sealer;
@@ -44,6 +44,7 @@ impl World {
         let gate = || ScmGate::new(ledger.clone(), sealer());
         let control_queue = "https://sqs.invalid/control".to_owned();
         let clock = OffsetDateTime::now_utc;
+        let second = SecondPerson::new(ledger.clone(), Default::default(), clock);
         let regenerate = regenerate::App {
             authority: CertificateAuthority::new(ledger.clone(), Vault::new(&kms, &tagging(), "stack")),
             ledger: ledger.clone(),
@@ -56,6 +57,7 @@ impl World {
                 validity: Duration::days(3650),
                 backdate: Duration::hours(1),
             },
+            second: second.clone(),
             clock,
         };
         let catalog = catalog::Parts {
@@ -66,6 +68,7 @@ impl World {
             issue_queue: "https://sqs.invalid/issue".to_owned(),
             networks: "10.0.0.0/8".parse().unwrap(),
             credential_prefix: "/rootcast/devices/".to_owned(),
+            second: second.clone(),
             clock,
         };
         let import = import::App {
@@ -74,6 +77,7 @@ impl World {
             sealer: sealer(),
             events: events(),
             roots: import::Roots::new(ledger.clone()),
+            second: second.clone(),
             clock,
         };
         let retry = retry::App {
@@ -88,7 +92,7 @@ impl World {
             catalog: catalog::router(catalog::App::new(catalog)),
             import: import::router(Arc::new(import)),
             retry: retry::router(Arc::new(retry)),
-            access: access::router(Arc::new(access::App { ledger, idle: Duration::DAY, clock })),
+            access: access::router(Arc::new(access::App { ledger, idle: Duration::DAY, second, clock })),
         }
     }
 

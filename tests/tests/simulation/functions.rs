@@ -17,7 +17,7 @@ use lambda_runtime::{Context, LambdaEvent};
 use rootcast_authority::{CertificateAuthority, Settings};
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
-use rootcast_gate::ScmGate;
+use rootcast_gate::{ScmGate, SecondPerson};
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_queue::Queue;
 use rootcast_seal::Sealer;
@@ -262,6 +262,7 @@ fn app(function: Function, clients: Clients, network: Network) -> App {
     let (stack, clock) = ("world".to_owned(), function.clock());
     match function {
         Function::Regenerate => App::Http(regenerate::router(Arc::new(regenerate::App {
+            second: SecondPerson::new(ledger.clone(), Default::default(), clock),
             ledger,
             authority,
             queue,
@@ -276,6 +277,7 @@ fn app(function: Function, clients: Clients, network: Network) -> App {
             clock,
         }))),
         Function::Catalog => App::Http(catalog::router(catalog::App::new(catalog::Parts {
+            second: SecondPerson::new(ledger.clone(), Default::default(), clock),
             gate: ScmGate::new(ledger.clone(), sealer),
             ledger,
             queue,
@@ -286,6 +288,7 @@ fn app(function: Function, clients: Clients, network: Network) -> App {
             clock,
         }))),
         Function::Import => App::Http(import::router(Arc::new(import::App {
+            second: SecondPerson::new(ledger.clone(), Default::default(), clock),
             gate: ScmGate::new(ledger.clone(), Sealer::new(&kms, SEALING)),
             sealer,
             events,

@@ -328,6 +328,8 @@ fn narrowed(scopes: &'static str) -> Client {
         grants: Role::Administrator.into(),
         epoch: 7,
         created: OffsetDateTime::UNIX_EPOCH,
+        person: None,
+        made_by: Default::default(),
     };
     let granted = Granted {
         grant: GrantId::from_random([1; 16]),

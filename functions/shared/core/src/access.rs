@@ -7,4 +7,5 @@ pub mod password;
 pub mod permission;
 pub mod principal;
 pub mod scope;
+pub mod second;
 pub mod token;

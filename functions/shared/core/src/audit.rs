@@ -221,6 +221,8 @@ pub enum Action {
     Reject,
     /// Nobody decided on it in time.
     Expire,
+    /// The confirmed act was carried out, by whoever had asked for it.
+    CarryOut,
     /// The certificate was revoked because its successor took its place.
     Supersede,
 }

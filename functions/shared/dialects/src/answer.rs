@@ -6,7 +6,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
-use rootcast_gate::{Kind, Refusal, RequestId};
+use rootcast_gate::{Awaits, Kind, Refusal, RequestId};
 use serde::Serialize;
 use tracing::error;
 
@@ -42,6 +42,9 @@ pub(crate) fn answer<D: Dialect>(told: D) -> Response {
     }
     if let Some(seconds) = refusal.retry_after() {
         headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Some(operation) = refusal.awaits() {
+        response.extensions_mut().insert(Awaits(operation));
     }
     if refusal.has_cause() {
         response.extensions_mut().insert(told);

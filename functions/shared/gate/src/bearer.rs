@@ -1,10 +1,13 @@
 //! The authenticated caller, and bearer tokens (RFC 6750), which every API accepts.
 
+use std::collections::BTreeSet;
+
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use rootcast_core::access::permission::{EVERYTHING, Grants, Operation, Right};
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_core::access::scope::{Privilege, Resource, Scopes};
+use rootcast_core::access::second::Party;
 use rootcast_core::audit::Actor;
 use rootcast_ledger::{Exchanged, Ledger, LedgerError, PrincipalRecord, TokenRecord};
 use rootcast_pki::fingerprint::Fingerprint;
@@ -26,6 +29,11 @@ pub struct Principal {
     pub grants: Grants,
     /// The scopes that the token was narrowed to when it was requested.
     pub scopes: Option<Scopes>,
+    /// `None`: the token has no principal, and nobody knows whose it is.
+    pub party: Option<Party>,
+    /// The operations that the caller may carry out in this request if he holds them: those that need no second person,
+    /// and those that one has confirmed. The guard of a route says which; until then there are none.
+    pub alone: BTreeSet<Operation>,
 }
 
 impl Principal {
@@ -48,6 +56,9 @@ pub struct Presented {
 pub enum Forbidden {
     #[error("This needs the permission {0}: `rootcast login` and `rootcast access` give it with --permission {0}.")]
     Operation(Operation),
+    /// The caller holds the permission.
+    #[error("This needs the confirmation of a second person with the permission {0}.")]
+    SecondPerson(Operation),
     /// The caller may read the object.
     #[error("This needs the right {right} on {dn}: `rootcast login` and `rootcast access` give it with --grant.")]
     Right { right: Right, dn: String },
@@ -69,11 +80,21 @@ pub enum OutOfScope {
 
 impl Principal {
     pub(crate) fn of(name: &PrincipalName, record: PrincipalRecord) -> Self {
-        Self { name: name.to_string(), grants: record.grants, scopes: None }
+        Self { party: Some(record.party(name)), ..Self::unknown(name.to_string(), record.grants) }
     }
 
+    /// A caller who is no principal.
+    pub fn unknown(name: impl Into<String>, grants: Grants) -> Self {
+        Self { name: name.into(), grants, scopes: None, party: None, alone: BTreeSet::new() }
+    }
+
+    /// Whether the caller may carry out the operation now.
     pub fn may(&self, operation: Operation) -> Result<(), Forbidden> {
-        if self.grants.may(operation) { Ok(()) } else { Err(Forbidden::Operation(operation)) }
+        match (self.grants.may(operation), self.alone.contains(&operation)) {
+            (false, _) => Err(Forbidden::Operation(operation)),
+            (true, false) => Err(Forbidden::SecondPerson(operation)),
+            (true, true) => Ok(()),
+        }
     }
 
     /// Requires the right on the object with this distinguished name.
@@ -152,7 +173,7 @@ pub(crate) async fn look_up(
     };
     let principal = match (&record.granted, &record.exchanged) {
         (None, None) if ledger.has_namesake(&record).await? => return Ok(None),
-        (None, None) => Principal { name: record.principal.clone(), grants: record.grants.clone(), scopes: None },
+        (None, None) => Principal::unknown(record.principal.clone(), record.grants.clone()),
         (granted, exchanged) => {
             let Ok(name) = record.principal.parse() else { return Ok(None) };
             let Some(holder) = holder(ledger, &name, granted.as_ref().map(|it| it.epoch), exchanged.as_ref()).await?
@@ -302,6 +323,8 @@ mod tests {
             grants: Role::Administrator.into(),
             epoch,
             created: at(0),
+            person: None,
+            made_by: Default::default(),
         }
     }
 
@@ -342,7 +365,7 @@ mod tests {
         }
         let found = presented(&granting(Some(7)), &headers, at(0)).await.unwrap().unwrap().principal;
         assert_eq!((found.name.as_str(), found.require(Right::Write, EVERYTHING)), ("ops", Ok(())));
-        let narrowed = found.require(Right::Delete, EVERYTHING).is_err() && found.may(Operation::ExportKey).is_err();
+        let narrowed = found.require(Right::Delete, EVERYTHING).is_err() && !found.grants.may(Operation::ExportKey);
         assert!(narrowed, "the scope lets neither through");
         assert_eq!(found.require_scope(Resource::Certificate, Privilege::Manage), Ok(()));
         let lacks = found.require_scope(Resource::Certificate, Privilege::Revoke).unwrap_err().to_string();

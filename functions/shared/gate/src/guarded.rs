@@ -3,14 +3,20 @@
 use std::marker::PhantomData;
 
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::handler::Handler;
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
+use http::request::Parts;
+use rootcast_core::access::permission::Operation;
 
 use crate::bearer::Principal;
+use crate::body::{BULK_BODY_LIMIT, read};
+use crate::refusal::Refusal;
 use crate::routes::{Denied, Method, Route};
+use crate::second::{Awaits, Called, SecondPerson, located};
 
 /// A router that checks the requirements in a route's row of the table before it calls the handler. The caller is the
 /// [`Principal`] in the request's extensions; `E` is the API's refusal.
@@ -32,7 +38,7 @@ where
 impl<S, E> Guarded<S, E>
 where
     S: Clone + Send + Sync + 'static,
-    E: From<Denied> + IntoResponse + 'static,
+    E: From<Denied> + From<Refusal> + IntoResponse + 'static,
 {
     /// `route`: a row of the table ([`routes`](crate::routes)).
     pub fn on<T: 'static>(self, route: Route, handler: impl Handler<T, S>) -> Self {
@@ -46,7 +52,72 @@ where
     }
 }
 
-async fn guard<E: From<Denied> + IntoResponse>(route: Route, request: Request, next: Next) -> Response {
+async fn guard<E>(route: Route, mut request: Request, next: Next) -> Response
+where
+    E: From<Denied> + From<Refusal> + IntoResponse,
+{
+    let second = request.extensions().get::<SecondPerson>().cloned();
+    let Some(caller) = request.extensions_mut().get_mut::<Principal>() else {
+        return admitted::<E>(route, request, next).await;
+    };
+    match second {
+        // Looking at something needs nobody else.
+        _ if route.method == Method::Get => caller.alone.extend(Operation::ALL),
+        Some(second) if second.is_off() => caller.alone.extend(Operation::ALL),
+        Some(second) => {
+            caller.alone = second.alone();
+            return watched::<E>(route, request, next, &second).await;
+        }
+        // Nobody said what needs a second person: everything does, and there is nobody to ask.
+        None => {}
+    }
+    admitted::<E>(route, request, next).await
+}
+
+/// Carries the call out if it needs no second person, or one has confirmed it. A call that needs one is refused before
+/// it has written anything.
+async fn watched<E>(route: Route, request: Request, next: Next, second: &SecondPerson) -> Response
+where
+    E: From<Denied> + From<Refusal> + IntoResponse,
+{
+    let (parts, body) = request.into_parts();
+    let body = match read(body, BULK_BODY_LIMIT).await {
+        Ok(body) => body,
+        Err(refusal) => return E::from(refusal).into_response(),
+    };
+    let answer = admitted::<E>(route, whole(&parts, &body), next.clone()).await;
+    let (Some(Awaits(operation)), Some(caller)) =
+        (answer.extensions().get::<Awaits>(), parts.extensions.get::<Principal>())
+    else {
+        return answer;
+    };
+    let called = Called { route, parts: &parts, body: &body, caller };
+    let refused = |refusal: Refusal| {
+        let mut answer = E::from(refusal.clone()).into_response();
+        located(&mut answer, &refusal);
+        answer
+    };
+    let begun = match second.confirmed(&called, *operation).await {
+        Ok(begun) => begun,
+        Err(refusal) => return refused(refusal),
+    };
+    let mut again = whole(&parts, &body);
+    if let Some(caller) = again.extensions_mut().get_mut::<Principal>() {
+        caller.alone.extend(&begun.operations);
+    }
+    let answer = admitted::<E>(route, again, next).await;
+    let further = answer.extensions().get::<Awaits>().map(|awaits| awaits.0);
+    match second.settle(&called, begun, answer.status(), further).await {
+        Ok(()) => answer,
+        Err(refusal) => refused(refusal),
+    }
+}
+
+fn whole(parts: &Parts, body: &Bytes) -> Request {
+    Request::from_parts(parts.clone(), Body::from(body.clone()))
+}
+
+async fn admitted<E: From<Denied> + IntoResponse>(route: Route, request: Request, next: Next) -> Response {
     match route.admits(request.extensions().get::<Principal>()) {
         Ok(()) => next.run(request).await,
         Err(denied) => E::from(denied).into_response(),

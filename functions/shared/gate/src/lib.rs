@@ -2,13 +2,13 @@
 //!
 //! In scope: every kind of credential, each of which yields a [`Principal`]; the table of [`routes`] with the rights
 //! and Venafi scopes that they require; the [`request`] that an event holds, and the limits on its body; the sealed
-//! [`Cursors`] of lists; the table from errors to a [`Refusal`].
+//! [`Cursors`] of lists; the calls that need a [`SecondPerson`]; the table from errors to a [`Refusal`].
 //!
 //! Out of scope: what a request does, and the format of answers and refusals, which the dialects define
 //! (`rootcast-dialects`). A function of the native and XClarity-style APIs first checks the caller with
 //! [`authenticate`], one of the SCM API with [`ScmGate::admit`], one of the API under `/vedsdk` with
-//! [`authenticate_venafi`]. Each puts the [`Principal`] into the request's extensions and builds its router with
-//! [`Guarded`]. A handler checks the objects that a request names against the [`Principal`].
+//! [`authenticate_venafi`]. Each puts the [`Principal`] into the request's extensions, with the
+//! [`SecondPerson`], and builds its router with [`Guarded`]. A handler checks the objects that a request names against the [`Principal`].
 
 mod bearer;
 mod body;
@@ -23,6 +23,7 @@ mod refusal;
 mod request_id;
 pub mod routes;
 mod scm;
+mod second;
 mod session;
 mod source;
 
@@ -37,5 +38,6 @@ pub use path::{fold_case, is_under};
 pub use refusal::{Kind, Refusal};
 pub use request_id::{RequestId, request_id};
 pub use scm::ScmGate;
+pub use second::{Awaits, SecondPerson, said};
 pub use session::{CSRF_COOKIE, InSession, SESSION_COOKIE, in_session, secret};
 pub use source::source;

@@ -17,6 +17,8 @@ use crate::routes::Denied;
 /// The kinds of refusal: each has one HTTP status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
+    /// Not carried out yet: it waits for a second person.
+    Waits,
     /// A parameter, an attribute or the body as a whole is not what it must be.
     Invalid,
     Unauthenticated,
@@ -41,6 +43,7 @@ pub enum Kind {
 impl Kind {
     pub const fn status(self) -> StatusCode {
         match self {
+            Self::Waits => StatusCode::ACCEPTED,
             Self::Invalid => StatusCode::BAD_REQUEST,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
@@ -69,6 +72,7 @@ struct Parts {
     recovery: String,
     response: Option<Value>,
     retry_after: Option<i64>,
+    awaits: Option<Operation>,
     cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -82,6 +86,7 @@ impl Refusal {
             recovery: recovery.into(),
             response: None,
             retry_after: None,
+            awaits: None,
             cause: None,
         }))
     }
@@ -167,6 +172,11 @@ impl Refusal {
         self.0.retry_after
     }
 
+    /// The operation for which the call needs a second person, if that is all that it lacks.
+    pub fn awaits(&self) -> Option<Operation> {
+        self.0.awaits
+    }
+
     /// Whether the refusal has a cause for the log.
     pub fn has_cause(&self) -> bool {
         self.0.cause.is_some()
@@ -241,7 +251,12 @@ impl From<NotProven> for Refusal {
 
 impl From<Forbidden> for Refusal {
     fn from(refusal: Forbidden) -> Self {
-        Self::new(Kind::Forbidden, refusal.to_string(), "Ask whoever gives access here.")
+        let Forbidden::SecondPerson(operation) = refusal else {
+            return Self::new(Kind::Forbidden, refusal.to_string(), "Ask whoever gives access here.");
+        };
+        let mut waits = Self::new(Kind::Waits, refusal.to_string(), "Have it confirmed, and send the same call again.");
+        waits.0.awaits = Some(operation);
+        waits
     }
 }
 

@@ -194,6 +194,25 @@ table! {
     PRINCIPAL: Access Get "/principals/{name}" needs ADMINISTER;
     REMOVE_PRINCIPAL: Access Delete "/principals/{name}" needs ADMINISTER;
     CHANGE_PASSWORD: Access Put "/principals/{name}/password" needs ADMINISTER;
+    // The operations of the request, or to have asked for it: the handler checks that.
+    REQUESTS: Access Get "/requests" needs Authenticated;
+    REQUEST: Access Get "/requests/{request}" needs Authenticated;
+    CONFIRM: Access Post "/requests/{request}/confirm" needs Authenticated;
+    REJECT: Access Post "/requests/{request}/reject" needs Authenticated;
+}
+
+/// The members of a call's body that a second person sees: none that may be a secret.
+pub(crate) fn shown(route: &Route) -> &'static [&'static str] {
+    match *route {
+        CHOOSE_POLICY => &["specName"],
+        SET_ISSUANCE_POLICY => &["revision", "rules"],
+        CANCEL_TASKS => &["action", "list"],
+        EDIT_DEVICE => &["name", "address", "profile", "credential", "pins", "slot", "subject"],
+        APPROVE_DEVICE => &["incarnation", "endpointRevision", "pins"],
+        WAIVE => &["devices", "reason"],
+        ADD_PRINCIPAL => &["name", "person", "identities", "role", "grants", "permissions"],
+        _ => &[],
+    }
 }
 
 impl Denied {
@@ -228,6 +247,15 @@ impl Method {
 }
 
 impl Route {
+    /// The operation that the query makes the handler ask for as well, so that one confirmation is for both. Nothing
+    /// depends on it: what is not foreseen here is asked for by itself.
+    pub(crate) fn further(&self, query: Option<&str>) -> Option<Operation> {
+        let mut said = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        let makes_root = matches!(*self, REGENERATE | REGENERATE_LOWER);
+        let at_once = makes_root && said.any(|(name, value)| name == "activation" && value == "immediate");
+        at_once.then_some(Operation::Activate)
+    }
+
     /// Makes every check that does not depend on the objects named in the request.
     pub fn admits(&self, caller: Option<&Principal>) -> Result<(), Denied> {
         if self.needs == Public {

@@ -7,7 +7,9 @@ use rootcast_core::access::permission::{Grants, Role};
 use super::*;
 
 fn caller(grants: impl Into<Grants>, scopes: Option<&str>) -> Principal {
-    Principal { name: "ops".to_owned(), grants: grants.into(), scopes: scopes.map(|text| text.parse().unwrap()) }
+    let alone = Operation::ALL.iter().copied().collect();
+    let scopes = scopes.map(|text| text.parse().unwrap());
+    Principal { scopes, alone, ..Principal::unknown("ops", grants.into()) }
 }
 
 fn of(route: Route, grants: impl Into<Grants>) -> Result<(), Denied> {

@@ -2,6 +2,7 @@
 //! used signatures, failed login attempts, and the key of cursors. DynamoDB deletes a record some time after it `expires`, so each reader
 //! must compare `expires` itself.
 
+mod asks;
 mod attempts;
 mod cursors;
 mod grants;
@@ -24,6 +25,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
+pub use self::asks::AsksPage;
 pub use self::attempts::{Attempted, Effect, Locked, NotCounted, Reservation};
 pub use self::cursors::CursorKey;
 pub use self::grants::{GrantId, GrantRecord, Granted, Pair, Refresh};

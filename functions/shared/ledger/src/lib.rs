@@ -34,7 +34,7 @@ mod tasks;
 mod uses;
 
 pub use access::{
-    AccessKeyId, AccessKeyRecord, Attempted, CursorKey, Effect, Exchanged, GrantId, GrantRecord, Granted,
+    AccessKeyId, AccessKeyRecord, AsksPage, Attempted, CursorKey, Effect, Exchanged, GrantId, GrantRecord, Granted,
     IdentityRecord, LONGEST_SESSION, Locked, NotAnAccessKeyId, NotCounted, Pair, PrincipalRecord, PrincipalsPage,
     Refresh, Reservation, SessionRecord, TokenRecord,
 };

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail};
 use aws_config::SdkConfig;
 use clap::Args;
 use rootcast_core::access::principal::PrincipalName;
+use rootcast_core::access::second::Person;
 use rootcast_ledger::{IdentityRecord, LedgerError, PrincipalRecord};
 use serde_json::json;
 use time::OffsetDateTime;
@@ -23,6 +24,10 @@ pub(crate) struct Add {
     /// The name to log in with
     #[arg(value_name = "NAME", value_parser = PrincipalName::to_add)]
     name: PrincipalName,
+    /// Whose user it is, if somebody has several: nobody confirms a request of his own as another user of his. Default: the
+    /// user's name
+    #[arg(long, value_name = "PERSON")]
+    person: Option<Person>,
     #[command(flatten)]
     allowed: Allowed,
     /// Read the password from standard input, a line break at its end left out
@@ -36,7 +41,7 @@ pub(crate) struct Add {
 
 /// A user with an identity needs no password. An existing user only gets the new identities.
 pub(super) async fn run(config: &SdkConfig, arguments: Add, format: Format) -> Result<End> {
-    let Add { name, allowed, password_stdin, identities, table } = arguments;
+    let Add { name, person, allowed, password_stdin, identities, table } = arguments;
     let identities = identities.all()?;
     let (ledger, by) = table.to_write(config).await?;
     // Check every identity before the first write.
@@ -47,11 +52,16 @@ pub(super) async fn run(config: &SdkConfig, arguments: Add, format: Format) -> R
     }
     let there = ledger.principal(&name).await.context(NOT_WRITTEN)?;
     let record = match there {
-        Some(_) if identities.is_empty() || password_stdin || allowed.is_said() => bail!(
-            "user {name} exists already. Add identities with --iam or --oidc alone; change the password with \
+        Some(_) if (identities.is_empty() && person.is_none()) || password_stdin || allowed.is_said() => bail!(
+            "user {name} exists already. Add identities with --iam or --oidc alone, say whose it is with --person; change the password with \
              `rootcast access passwd {name}`; for anything else, run `rootcast access revoke {name}` first"
         ),
-        Some(record) => record,
+        Some(record) => {
+            if let Some(person) = &person {
+                ledger.change_person(&name, person, &by, OffsetDateTime::now_utc()).await.context(NOT_WRITTEN)?;
+            }
+            record
+        }
         None => {
             let password =
                 if password_stdin || identities.is_empty() { Some(asked(password_stdin).await?) } else { None };
@@ -60,6 +70,8 @@ pub(super) async fn run(config: &SdkConfig, arguments: Add, format: Format) -> R
                 grants: allowed.grants(),
                 epoch: u64::from_be_bytes(random()?),
                 created: OffsetDateTime::now_utc(),
+                person: person.clone(),
+                made_by: Default::default(),
             };
             match ledger.put_principal(&name, &record, &by).await {
                 Err(LedgerError::Conflict) => bail!("another process has just added {name}"),

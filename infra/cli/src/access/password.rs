@@ -33,7 +33,7 @@ pub(crate) struct Passwd {
 pub(super) async fn run(config: &SdkConfig, arguments: Passwd, format: Format) -> Result<End> {
     let Passwd { name, password_stdin, table } = arguments;
     let (ledger, by) = table.to_write(config).await?;
-    match ledger.change_password(&name, &asked(password_stdin).await?, &by, OffsetDateTime::now_utc()).await {
+    match ledger.change_password(&name, &asked(password_stdin).await?, None, &by, OffsetDateTime::now_utc()).await {
         Err(LedgerError::Conflict) => bail!("there is no user {name}: `rootcast access list` shows the users"),
         changed => changed.context(NOT_WRITTEN)?,
     }

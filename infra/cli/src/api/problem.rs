@@ -16,6 +16,9 @@ pub(crate) enum ApiError {
     /// The API refused the request.
     #[error(transparent)]
     Refused(Box<Refusal>),
+    /// The request is not carried out yet: it waits for a second person.
+    #[error(transparent)]
+    Waits(Box<Refusal>),
     /// An answer that did not come from the API.
     #[error("{path} was answered with {status}, and not by Rootcast\n  {}", foreign(*.status))]
     Foreign { status: StatusCode, path: String },
@@ -34,7 +37,7 @@ impl ApiError {
             Self::Unreachable { .. } => true,
             Self::Refused(refusal) => is_unauthorised(refusal.status),
             Self::Foreign { status, .. } => is_unauthorised(*status) || status.is_server_error(),
-            Self::Unintelligible { .. } => false,
+            Self::Unintelligible { .. } | Self::Waits(_) => false,
         }
     }
 
@@ -45,7 +48,7 @@ impl ApiError {
             // The API's own 500 and 502 are not transient: a fault, or a device that does not answer.
             Self::Refused(refusal) => is_busy(refusal.status),
             Self::Foreign { status, .. } => is_busy(*status) || status.is_server_error(),
-            Self::Unintelligible { .. } => false,
+            Self::Unintelligible { .. } | Self::Waits(_) => false,
         }
     }
 }

@@ -112,7 +112,7 @@ pub(crate) async fn decide(api: &Api, devices: Vec<DeviceId>, judge: &Judge, pin
             Ok(verdict) => verdict,
             // An unreachable device does not stop the others; an unreachable API does.
             Err(error) => match error.downcast::<ApiError>() {
-                Ok(error @ ApiError::Refused(_)) if !error.is_no_access() => {
+                Ok(error @ (ApiError::Refused(_) | ApiError::Waits(_))) if !error.is_no_access() => {
                     Approval::Failed { message: error.to_string() }
                 }
                 Ok(error) => return Err(error.into()),
@@ -272,7 +272,8 @@ fn changes(device: &Device) -> String {
     format!("{} was changed by {}:\n{}", device.id, plain(&unapproved.by), rows.concat())
 }
 
-fn ask(question: &str) -> Result<bool> {
+/// At the terminal.
+pub(crate) fn ask(question: &str) -> Result<bool> {
     let mut terminal = std::io::stdout().lock();
     terminal.write_all(question.as_bytes())?;
     terminal.flush()?;

@@ -80,11 +80,15 @@ impl Stack {
     /// Creates a user without a password, with this identity.
     pub async fn known_as(&self, name: &str, identity: &Identity) {
         let created = OffsetDateTime::now_utc();
-        let record = PrincipalRecord { password: None, grants: Role::Operator.into(), epoch: 7, created };
-        self.ledger
-            .put_principal(&name.parse().unwrap(), &record, &rootcast_core::audit::Actor::function("tests"))
-            .await
-            .unwrap();
+        let record = PrincipalRecord {
+            password: None,
+            grants: Role::Operator.into(),
+            epoch: 7,
+            created,
+            person: None,
+            made_by: Default::default(),
+        };
+        self.ledger.put_principal(&name.parse().unwrap(), &record, &rootcast_core::audit::Actor::function("tests")).await.unwrap();
         let bound = IdentityRecord { principal: name.parse().unwrap(), epoch: 7, created };
         self.ledger.put_identity(identity, &bound, &rootcast_core::audit::Actor::function("tests")).await.unwrap();
     }

@@ -108,6 +108,7 @@ async fn a_session_is_extended_by_use_and_ended_by_revocation() {
             .change_password(
                 &name,
                 &hash,
+                None,
                 &rootcast_core::audit::Actor::function("tests"),
                 time::OffsetDateTime::now_utc(),
             )

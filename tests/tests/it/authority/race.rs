@@ -26,6 +26,7 @@ use rootcast_core::deployment::lifecycle::Work;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::{JobId, JobOutcome};
+use rootcast_gate::SecondPerson;
 use rootcast_ledger::{Ledger, PendingCertificate, Tables};
 use rootcast_queue::Queue;
 use rootcast_vault::Vault;
@@ -246,6 +247,7 @@ async fn a_caller_whose_transaction_conflicted_gets_the_winners_job() {
     let nowhere = aws_sdk_sqs::Config::builder().behavior_version(BehaviorVersion::latest()).build();
     let app = regenerate::App {
         authority: CertificateAuthority::new(ledger.clone(), Vault::new(&kms, &tagging, "collision")),
+        second: SecondPerson::new(ledger.clone(), Default::default(), seconds_ago::<0>),
         ledger,
         queue: Queue::new(aws_sdk_sqs::Client::from_conf(nowhere)),
         control_queue: String::new(),

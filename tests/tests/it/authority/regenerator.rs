@@ -16,6 +16,7 @@ use rootcast_core::access::permission::Role;
 use rootcast_core::device::{DeviceId, Driver, Pin, Profile};
 use rootcast_core::job::{Job, JobId, JobState};
 use rootcast_events::Events;
+use rootcast_gate::SecondPerson;
 use rootcast_ledger::{DeviceRecord, Editor, Ledger, Tables, TokenRecord};
 use rootcast_local::LocalStack;
 use rootcast_pki::fingerprint::Fingerprint;
@@ -149,6 +150,7 @@ impl Regenerator {
         let ledger = self.ledger_over(wire);
         regenerate::App {
             authority: CertificateAuthority::new(ledger.clone(), self.vault_over(wire)),
+            second: SecondPerson::new(ledger.clone(), Default::default(), clock),
             ledger,
             queue: Queue::new(self.sqs_over(wire)),
             control_queue: self.queue.clone(),

@@ -84,6 +84,7 @@ impl HuaweiError {
 /// Our codes, in the vendor's form.
 const fn code(kind: Kind) -> &'static str {
     match kind {
+        Kind::Waits => "SCM.0202",
         Kind::Invalid => "SCM.0400",
         Kind::Unauthenticated => "SCM.0401",
         Kind::Forbidden => "SCM.0403",

@@ -70,7 +70,7 @@ impl LenovoError {
         };
         Envelope {
             response: self.0.response().cloned(),
-            result: ResultKind::Failed,
+            result: if self.0.kind() == Kind::Waits { ResultKind::Warning } else { ResultKind::Failed },
             messages: vec![Message {
                 id,
                 text: self.0.text().to_owned(),
@@ -84,6 +84,9 @@ impl LenovoError {
 /// The message's id and explanation.
 const fn message(kind: Kind) -> (&'static str, &'static str) {
     match kind {
+        Kind::Waits => {
+            ("FQXHMSE1002F", "The request is accepted and not carried out: one person is not enough for it.")
+        }
         Kind::Invalid => (
             "FQXHMSE1000J",
             "A query parameter or request attribute is missing or not valid, or the operation is not supported.",

@@ -42,6 +42,8 @@ fn items(edit: impl FnOnce(&mut PrincipalRecord)) -> HashMap<String, Item> {
         grants: Default::default(),
         epoch: 7,
         created: NOW,
+        person: None,
+        made_by: Default::default(),
     };
     let session = SessionRecord {
         principal: "ops".parse().unwrap(),

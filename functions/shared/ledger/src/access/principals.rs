@@ -1,11 +1,12 @@
 //! Principals: API users, each with any number of credentials.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use rootcast_core::access::password::PasswordHash;
 use rootcast_core::access::permission::Grants;
 use rootcast_core::access::principal::PrincipalName;
+use rootcast_core::access::second::{Party, Person};
 use rootcast_core::audit::{Act, Action, Actor, Name, Subject};
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,12 @@ pub struct PrincipalRecord {
     pub epoch: u64,
     #[serde(with = "time::serde::timestamp")]
     pub created: OffsetDateTime,
+    /// Whose principal it is. `None`: its own name stands for the person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<Person>,
+    /// Whoever made it or set its password through the API. With AWS credentials, nobody is recorded.
+    #[serde(default, with = "serde_dynamo::string_set", skip_serializing_if = "BTreeSet::is_empty")]
+    pub made_by: BTreeSet<Person>,
 }
 
 /// One page of principals.
@@ -42,6 +49,16 @@ pub struct PrincipalsPage {
 }
 
 impl PrincipalRecord {
+    /// The principal as a person.
+    pub fn party(&self, name: &PrincipalName) -> Party {
+        Party {
+            name: name.clone(),
+            epoch: self.epoch,
+            person: self.person.clone().unwrap_or_else(|| name.into()),
+            made_by: self.made_by.clone(),
+        }
+    }
+
     /// Copied into grants and sessions from a password login. Changes with the password, which makes them invalid.
     pub fn login_epoch(&self) -> Option<u64> {
         let password = String::from(self.password.clone()?);
@@ -83,7 +100,7 @@ impl Ledger {
         self.remove_audited("principal", principal_id(name), &act).await
     }
 
-    /// Sets or changes a principal's password.
+    /// Sets or changes a principal's password. `by`: who did it through the API, and is recorded.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if there is no principal of this name.
@@ -91,11 +108,27 @@ impl Ledger {
         &self,
         name: &PrincipalName,
         password: &PasswordHash,
+        person: Option<&Person>,
         by: &Actor,
         now: OffsetDateTime,
     ) -> Result<(), LedgerError> {
         let act = Act::new(chain(name), Action::ChangePassword, by, now);
-        self.change(name, "password", text(String::from(password.clone())), &act).await
+        self.change(name, "password", text(String::from(password.clone())), person, &act).await
+    }
+
+    /// Says whose principal it is.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if there is no principal of this name.
+    pub async fn change_person(
+        &self,
+        name: &PrincipalName,
+        person: &Person,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<(), LedgerError> {
+        let act = Act::new(chain(name), Action::Edit, by, now).changing("person", None, Some(&person.to_string()));
+        self.change(name, "person", text(person), None, &act).await
     }
 
     /// Replaces a principal's grants.
@@ -110,7 +143,7 @@ impl Ledger {
         now: OffsetDateTime,
     ) -> Result<(), LedgerError> {
         let act = Act::new(chain(name), Action::Grant, by, now).changing("grants", None, told(grants).as_deref());
-        self.change(name, "grants", AttributeValue::M(to_item("grants", grants)?), &act).await
+        self.change(name, "grants", AttributeValue::M(to_item("grants", grants)?), None, &act).await
     }
 
     async fn change(
@@ -118,12 +151,17 @@ impl Ledger {
         name: &PrincipalName,
         field: &str,
         to: AttributeValue,
+        person: Option<&Person>,
         act: &Act,
     ) -> Result<(), LedgerError> {
-        let update = Update::builder()
-            .table_name(self.access()?)
-            .set_key(Some(id_key(principal_id(name))))
-            .update_expression("SET #field = :to")
+        let update = Update::builder().table_name(self.access()?).set_key(Some(id_key(principal_id(name))));
+        let update = match person {
+            Some(person) => update
+                .update_expression("SET #field = :to ADD made_by :by")
+                .expression_attribute_values(":by", AttributeValue::Ss(vec![person.to_string()])),
+            None => update.update_expression("SET #field = :to"),
+        };
+        let update = update
             .condition_expression("attribute_exists(id)")
             .expression_attribute_names("#field", field)
             .expression_attribute_values(":to", to)
@@ -168,8 +206,6 @@ pub(super) fn principal_id(name: &PrincipalName) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
-    use std::collections::BTreeSet;
-
     use rootcast_core::access::permission::Role;
 
     use super::*;
@@ -183,6 +219,8 @@ mod tests {
             grants: Role::Administrator.into(),
             epoch: u64::MAX,
             created: OffsetDateTime::UNIX_EPOCH,
+            person: None,
+            made_by: BTreeSet::new(),
         }
     }
 
@@ -195,6 +233,19 @@ mod tests {
         let back: PrincipalRecord = from_item("principal", item).unwrap();
         assert_eq!((back.login_epoch(), back.epoch), (record.login_epoch(), u64::MAX));
         assert_eq!((back.password, back.grants), (record.password, record.grants));
+    }
+
+    #[test]
+    fn a_principal_is_its_own_person_unless_another_is_said() {
+        let name = "Ops".parse().unwrap();
+        let old = from_item::<PrincipalRecord>("principal", to_item("principal", &record()).unwrap()).unwrap();
+        assert_eq!((old.party(&name).person.to_string(), old.made_by.len()), ("ops".to_owned(), 0));
+        let (person, made_by): (Person, BTreeSet<_>) = ("jane".parse().unwrap(), ["root".parse().unwrap()].into());
+        let said = PrincipalRecord { person: Some(person.clone()), made_by: made_by.clone(), ..record() };
+        let item = to_item("principal", &said).unwrap();
+        assert!(matches!(item["made_by"], AttributeValue::Ss(_)), "so that it can be added to");
+        let party = from_item::<PrincipalRecord>("principal", item).unwrap().party(&name);
+        assert_eq!((party.person, party.made_by), (person, made_by));
     }
 
     #[test]

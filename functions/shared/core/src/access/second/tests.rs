@@ -1,0 +1,157 @@
+#![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::access::permission::Role;
+
+fn party(name: &str) -> Party {
+    let name: PrincipalName = name.parse().unwrap();
+    Party { person: (&name).into(), name, epoch: 7, made_by: BTreeSet::new() }
+}
+
+fn made_by(name: &str, maker: &str) -> Party {
+    Party { made_by: [maker.parse().unwrap()].into(), ..party(name) }
+}
+
+const CALL: Call<'_> =
+    Call { method: "POST", path: "/jobs/7/waive", query: "", content_type: b"application/json", body: b"{}" };
+
+fn at(second: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(second).unwrap()
+}
+
+fn ask(operations: &[Operation]) -> Ask {
+    let by = party("jane");
+    let digest = CALL.digest(&by);
+    Ask {
+        ask: AskId::new(&digest, [1; 6]),
+        digest,
+        operations: operations.iter().copied().collect(),
+        by: by.name,
+        epoch: by.epoch,
+        person: by.person,
+        method: CALL.method.to_owned(),
+        path: CALL.path.to_owned(),
+        query: CALL.query.to_owned(),
+        body: ShownBody::of(CALL.body, &[]),
+        created: at(0),
+        expires: at(0) + LIFETIME,
+        carried_out: None,
+        formerly: None,
+    }
+}
+
+fn decided(verdict: Verdict) -> Decision {
+    let by = party("john");
+    Decision { verdict, by: by.name, epoch: 7, person: by.person, reason: None, at: at(10), expires: at(0) + LIFETIME }
+}
+
+#[test]
+fn a_list_without_the_administration_of_access_is_refused() {
+    let parse = |text: &str| text.parse::<TwoPersons>();
+    assert!(parse("").unwrap().is_empty());
+    let some = parse("export-key, administer-access").unwrap();
+    assert!(some.contains(Operation::ExportKey) && !some.contains(Operation::Abort));
+    assert_eq!(parse("export-key,regenerate"), Err(NotTwoPersons::AccessAlone));
+    for unknown in ["export", "administer-access,", ",", " "] {
+        assert!(matches!(parse(unknown), Err(NotTwoPersons::Operation(_))), "{unknown}");
+    }
+}
+
+#[test]
+fn whoever_may_act_as_both_is_one_person() {
+    let second = |one: &Party, other: &Party| {
+        assert_eq!(one.is_second_to(other), other.is_second_to(one));
+        one.is_second_to(other)
+    };
+    assert!(second(&party("jane"), &party("john")));
+    assert!(second(&party("jane"), &made_by("john", "root")));
+    assert!(!second(&party("jane"), &party("jane")));
+    assert!(!second(&party("jane"), &Party { epoch: 8, ..party("jane") }));
+    assert!(!second(&party("jane"), &Party { person: "Jane".parse().unwrap(), ..party("jane-laptop") }));
+    assert!(!second(&party("jane"), &party("JANE")), "names of persons have no case");
+    assert!(!second(&party("jane"), &made_by("puppet", "jane")));
+    assert!(!second(&made_by("puppet-1", "jane"), &made_by("puppet-2", "jane")));
+}
+
+#[test]
+fn a_confirmation_needs_another_person_with_the_operation() {
+    let needed = [Operation::Regenerate, Operation::Activate];
+    let (ask, jane, john, all) = (ask(&needed), party("jane"), party("john"), Role::Administrator.into());
+    assert_eq!(ask.can_be_confirmed(Some(&jane), &john, &all), Ok(()));
+    assert_eq!(ask.can_be_confirmed(Some(&jane), &jane, &all), Err(NotSecond::SamePerson));
+    assert_eq!(ask.can_be_confirmed(Some(&jane), &made_by("john", "jane"), &all), Err(NotSecond::SamePerson));
+    let mut some = Grants::default();
+    some.permit(Operation::Regenerate);
+    assert_eq!(ask.can_be_confirmed(Some(&jane), &john, &some), Err(NotSecond::Lacks(Operation::Activate)));
+    for gone in [None, Some(Party { epoch: 8, ..jane })] {
+        assert_eq!(ask.can_be_confirmed(gone.as_ref(), &john, &all), Err(NotSecond::NobodyAsks));
+    }
+}
+
+#[test]
+fn a_request_ends_after_a_day_whatever_was_said() {
+    let open = ask(&[Operation::Activate]);
+    for (decision, state) in [
+        (None, State::Open),
+        (Some(decided(Verdict::Confirmed)), State::Confirmed),
+        (Some(decided(Verdict::Rejected)), State::Rejected),
+    ] {
+        assert_eq!(open.state(decision.as_ref(), at(86_399)), state);
+        assert_eq!(open.state(decision.as_ref(), at(86_400)), State::Expired);
+        let done = Ask { carried_out: Some(at(20)), ..open.clone() };
+        assert_eq!(done.state(decision.as_ref(), at(30)), State::CarriedOut);
+    }
+}
+
+#[test]
+fn a_call_is_the_same_if_all_its_parts_are() {
+    let (jane, digest) = (party("jane"), CALL.digest(&party("jane")));
+    let others = [
+        Call { method: "PUT", ..CALL },
+        Call { path: "/jobs/8/waive", ..CALL },
+        Call { query: "a", ..CALL },
+        Call { path: "/jobs/7/waiv", query: "e", ..CALL },
+        Call { content_type: b"", ..CALL },
+        Call { body: b"{} ", ..CALL },
+    ];
+    assert!(others.iter().all(|other| other.digest(&jane) != digest));
+    assert_ne!(CALL.digest(&party("john")), digest);
+    assert_ne!(CALL.digest(&Party { epoch: 8, ..party("jane") }), digest, "another principal of the name");
+    assert_eq!(CALL.digest(&made_by("jane", "root")), digest);
+}
+
+#[test]
+fn an_id_has_the_place_of_its_call() {
+    let digest = CALL.digest(&party("jane"));
+    let (one, next) = (AskId::new(&digest, [1; 6]), AskId::new(&digest, [2; 6]));
+    assert!(one != next && one.place() == next.place() && one.place() == AskId::place_of(&digest));
+    assert_eq!(one.to_string().parse(), Ok(one.clone()));
+    for text in ["", &one.to_string()[1..], &one.to_string().to_uppercase(), &"é".repeat(16)] {
+        assert_eq!(text.parse::<AskId>(), Err(NotAnAskId), "{text}");
+    }
+}
+
+#[test]
+fn a_body_is_shown_without_what_may_be_secret() {
+    let of = |body: &str| ShownBody::of(body.as_bytes(), &["name", "role"]);
+    let shown = of(r#"{"name":"eve","p\u0061ssword":"s3cret","more":{"role":"s3cret"}}"#);
+    assert_eq!(shown.members.as_deref(), Some(r#"{"name":"eve"}"#));
+    assert_eq!(shown.left_out, ["more", "password"]);
+    assert_eq!(of("").members.as_deref(), Some("{}"));
+    for unshown in ["x", "[1]", "{", &format!(r#"{{"name":"{}"}}"#, "x".repeat(LIMIT))] {
+        assert_eq!((of(unshown).members, of(unshown).bytes), (None, unshown.len() as u64), "{unshown:.20}");
+    }
+    assert_eq!(of("x").sha256, Fingerprint::of(b"x"));
+}
+
+const LIMIT: usize = 80 << 10;
+
+proptest! {
+    #[test]
+    fn any_body_is_shown_within_bounds(body: Vec<u8>) {
+        let shown = ShownBody::of(&body, &["name"]);
+        prop_assert!(shown.members.is_none_or(|text| text.len() <= LIMIT) && shown.left_out.len() <= 20);
+    }
+}

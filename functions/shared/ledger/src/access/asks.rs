@@ -1,0 +1,144 @@
+//! Requests that wait for a second person, and what was decided on them.
+//!
+//! A decision is an item of its own: only the function that checks who decides may write one, and those that carry
+//! requests out may not. Each write is in one transaction with its entry in the request's audit chain.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
+use rootcast_core::access::second::{Ask, AskId, Decision};
+use rootcast_core::audit::Act;
+use rootcast_pki::fingerprint::Fingerprint;
+use time::OffsetDateTime;
+
+use super::from_prefixed;
+use crate::commit::{Condition, put};
+use crate::item::{id_key, number, text};
+use crate::{Ledger, LedgerError};
+
+const ASK: &str = "request#";
+const DECISION: &str = "decision#";
+/// Items that a page of the list reads.
+const PAGE: i32 = 1000;
+
+/// One page of requests.
+#[derive(Debug, Clone, Default)]
+pub struct AsksPage {
+    /// By their places.
+    pub asks: BTreeMap<String, Ask>,
+    /// Where the next page starts.
+    pub next: Option<String>,
+}
+
+impl Ledger {
+    /// The request for the call of this digest, whatever has become of it. One call.
+    pub async fn ask_for(&self, digest: &Fingerprint) -> Result<Option<Ask>, LedgerError> {
+        self.access_record("request", "GetItem request", ask_key(&AskId::place_of(digest))).await
+    }
+
+    /// One call.
+    pub async fn ask(&self, id: &AskId) -> Result<Option<Ask>, LedgerError> {
+        let found: Option<Ask> = self.access_record("request", "GetItem request", ask_key(id.place())).await?;
+        Ok(found.filter(|found| found.ask == *id))
+    }
+
+    /// One call.
+    pub async fn decision(&self, id: &AskId) -> Result<Option<Decision>, LedgerError> {
+        self.access_record("decision", "GetItem decision", decision_key(id)).await
+    }
+
+    /// Stores a request in the place of `before`, the one that was read for the same call. One call.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if there is another one now.
+    pub async fn put_ask(&self, ask: &Ask, before: Option<&Ask>, act: &Act) -> Result<(), LedgerError> {
+        let as_read = before.map_or_else(|| Condition::absent("id"), unchanged);
+        let key = id_key(ask_key(ask.ask.place()));
+        let links = self.first_link(act)?;
+        let mut writes = vec![put(self.access()?, "request", ask, key, Some(as_read))?];
+        writes.extend(links.writes());
+        self.transact(writes).await?;
+        links.tell();
+        Ok(())
+    }
+
+    /// Uses up the confirmation of a request, before it is carried out. Two calls.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if it was used already, or there is another request for the same call.
+    pub async fn begin_ask(&self, ask: &Ask, at: OffsetDateTime, act: &Act) -> Result<(), LedgerError> {
+        let write = self.update(ask, "SET carried_out = :at", Some(at))?;
+        self.transact_audited(vec![write], act).await
+    }
+
+    /// Gives the confirmation of a request back that could not be carried out. `ask`: as it is since
+    /// [`Self::begin_ask`]. Two calls.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if there is another request for the same call.
+    pub async fn give_back_ask(&self, ask: &Ask, act: &Act) -> Result<(), LedgerError> {
+        let write = self.update(ask, "REMOVE carried_out", None)?;
+        self.transact_audited(vec![write], act).await
+    }
+
+    /// Two calls.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if there is a decision already.
+    pub async fn put_decision(&self, id: &AskId, decision: &Decision, act: &Act) -> Result<(), LedgerError> {
+        let key = id_key(decision_key(id));
+        let write = put(self.access()?, "decision", decision, key, Some(Condition::absent("id")))?;
+        self.transact_audited(vec![write], act).await
+    }
+
+    /// One page of requests, in no order. A page may be empty without being the last. One call.
+    pub async fn asks_page(&self, after: Option<&str>) -> Result<AsksPage, LedgerError> {
+        let scan = self.client.scan().table_name(self.access()?).consistent_read(true).limit(PAGE);
+        let scan = scan.filter_expression("begins_with(id, :prefix)").expression_attribute_values(":prefix", text(ASK));
+        let scan = scan.set_exclusive_start_key(after.map(id_key));
+        let answer = scan.send().await.map_err(LedgerError::aws("Scan requests"))?;
+        let next = answer.last_evaluated_key.as_ref().and_then(|key| key.get("id")?.as_s().ok()).cloned();
+        let items = answer.items.unwrap_or_default().into_iter();
+        let asks = items.map(|item| from_prefixed("request", ASK, item)).collect::<Result<_, _>>()?;
+        Ok(AsksPage { asks, next })
+    }
+
+    /// On the condition that the request is unchanged.
+    fn update(&self, ask: &Ask, to: &str, at: Option<OffsetDateTime>) -> Result<TransactWriteItem, LedgerError> {
+        let Condition { expression, names, values } = unchanged(ask);
+        let mut update = Update::builder()
+            .table_name(self.access()?)
+            .set_key(Some(id_key(ask_key(ask.ask.place()))))
+            .update_expression(to)
+            .condition_expression(expression)
+            .set_expression_attribute_names(names)
+            .set_expression_attribute_values(values);
+        if let Some(at) = at {
+            update = update.expression_attribute_values(":at", number(at.unix_timestamp()));
+        }
+        let update =
+            update.build().map_err(|source| LedgerError::Unwritable { what: "request", source: Box::new(source) })?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+}
+
+/// The request is still there, carried out or not as it was read.
+fn unchanged(read: &Ask) -> Condition {
+    let mut values = std::collections::HashMap::from([(":ask".to_owned(), text(read.ask.as_str()))]);
+    let expression = match read.carried_out {
+        Some(at) => {
+            values.insert(":read".to_owned(), number(at.unix_timestamp()));
+            "ask = :ask AND carried_out = :read"
+        }
+        None => "ask = :ask AND attribute_not_exists(carried_out)",
+    };
+    Condition { expression: expression.to_owned(), names: None, values: Some(values) }
+}
+
+fn ask_key(place: &str) -> String {
+    format!("{ASK}{place}")
+}
+
+fn decision_key(id: &AskId) -> String {
+    format!("{DECISION}{id}")
+}
