@@ -29,6 +29,7 @@ impl App {
                 permitted: variable("ROOT_PERMITTED_NAMES")?,
                 validity: Duration::days(days),
                 backdate: Duration::minutes(variable("ROOT_BACKDATE_MINUTES")?),
+                roles: variable("KEY_ROLES")?,
             },
             clock: OffsetDateTime::now_utc,
         })

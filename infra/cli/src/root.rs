@@ -1,5 +1,7 @@
 //! `rootcast root`: the root generations, and the signed bundle.
 
+mod protect;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -20,6 +22,8 @@ use crate::{
 pub(crate) enum RootCommand {
     /// Show every root, the one that signs first, and verify the published bundle against it
     Show(Show),
+    /// Give the KMS keys of an earlier version the policy of this one, with your AWS credentials
+    ProtectKeys(protect::ProtectKeys),
 }
 
 #[derive(Debug, Args)]
@@ -32,7 +36,14 @@ pub(crate) struct Show {
     trusted: Option<PathBuf>,
 }
 
-pub(crate) async fn run(api: &Api, RootCommand::Show(show): RootCommand, format: Format) -> Result<End> {
+pub(crate) async fn run(api: impl FnOnce() -> Result<Api>, command: RootCommand, format: Format) -> Result<End> {
+    match command {
+        RootCommand::Show(given) => show(&api()?, given, format).await,
+        RootCommand::ProtectKeys(given) => protect::run(given, format).await,
+    }
+}
+
+async fn show(api: &Api, show: Show, format: Format) -> Result<End> {
     if show.pem {
         let root = signing(api).await?.context("no root signs yet: rootcast rotate")?;
         match format {

@@ -1,5 +1,7 @@
 //! The certificate authority's records: root generations, bundles, and the pointer to the signing generation.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
 use rootcast_core::access::issuance::IssuancePolicy;
 use rootcast_core::deployment::lifecycle::Lifecycle;
@@ -53,6 +55,9 @@ pub struct Authority {
     pub running: Option<JobId>,
     /// A root is being created.
     pub claim: Option<Claim>,
+    /// Generations that were made after a crash and without a job: the conductor looks for keys that nothing uses.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub unswept: BTreeSet<u32>,
 }
 
 impl Authority {

@@ -5,10 +5,10 @@ use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use aws_sdk_kms::operation::create_alias::CreateAliasOutput;
 use aws_sdk_kms::operation::create_key::CreateKeyOutput;
 use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
 use aws_sdk_kms::operation::sign::SignOutput;
-use aws_sdk_kms::operation::tag_resource::TagResourceOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyUsageType};
 use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
@@ -67,7 +67,7 @@ impl Kms {
                 .resource_tag_mapping_list(ResourceTagMapping::builder().resource_arn(ARN).build())
                 .build()
         });
-        let mark = mock!(aws_sdk_kms::Client::tag_resource).then_output(|| TagResourceOutput::builder().build());
+        let mark = mock!(aws_sdk_kms::Client::create_alias).then_output(|| CreateAliasOutput::builder().build());
         let kms = mock_client!(aws_sdk_kms, RuleMode::MatchAny, [&self.create, &self.show, &self.sign, &mark]);
         let tagging = mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, [&found]);
         Vault::new(&kms, &tagging, "mocked")
