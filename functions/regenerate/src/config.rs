@@ -19,7 +19,7 @@ impl App {
         );
         let days = variable("ROOT_VALIDITY_DAYS")?;
         Ok(Self {
-            authority: CertificateAuthority::new(ledger.clone(), vault),
+            authority: CertificateAuthority::new(ledger.clone(), vault, Duration::days(variable("BUNDLE_DAYS")?)),
             ledger,
             queue: Queue::new(aws_sdk_sqs::Client::new(&config)),
             control_queue: variable("CONTROL_QUEUE_URL")?,

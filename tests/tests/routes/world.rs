@@ -45,7 +45,11 @@ impl World {
         let control_queue = "https://sqs.invalid/control".to_owned();
         let clock = OffsetDateTime::now_utc;
         let regenerate = regenerate::App {
-            authority: CertificateAuthority::new(ledger.clone(), Vault::new(&kms, &tagging(), "stack")),
+            authority: CertificateAuthority::new(
+                ledger.clone(),
+                Vault::new(&kms, &tagging(), "stack"),
+                Duration::days(30),
+            ),
             ledger: ledger.clone(),
             queue: queue(),
             control_queue: control_queue.clone(),

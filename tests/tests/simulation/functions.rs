@@ -249,7 +249,7 @@ impl Clients {
     }
 
     fn authority(&self) -> CertificateAuthority {
-        CertificateAuthority::new(self.ledger.clone(), self.vault())
+        CertificateAuthority::new(self.ledger.clone(), self.vault(), time::Duration::days(30))
     }
 }
 

@@ -31,17 +31,26 @@ impl App {
         let half = || Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         let authority = self.ledger.authority().await?;
         let rollover = authority.running;
+        let renewed = self.renew_bundle(&authority).await;
         let swept = self.sweep_unswept(authority).await;
         if let Some(rollover) = rollover {
             outcome = self.take_up(rollover, owner, half()).await;
         }
         let joined = self.bring_in_joining(half()).await;
-        outcome.and(swept).and(joined).and(self.look_after_deployments(owner, deadline).await)
+        outcome.and(renewed).and(swept).and(joined).and(self.look_after_deployments(owner, deadline).await)
+    }
+
+    async fn renew_bundle(&self, authority: &Authority) -> Result<(), ConductError> {
+        match self.authority.renew_bundle(authority, (self.clock)()).await {
+            // Repeated in a minute.
+            Err(AuthorityError::Ledger(LedgerError::Conflict)) => Ok(()),
+            renewed => Ok(renewed?),
+        }
     }
 
     /// Gives up the keys that a crash left of a root without a job.
     async fn sweep_unswept(&self, authority: Authority) -> Result<(), ConductError> {
-        if authority.unswept.is_empty() {
+        if authority.unswept.is_empty() || authority.is_claimed((self.clock)()) {
             return Ok(());
         }
         for generation in &authority.unswept {

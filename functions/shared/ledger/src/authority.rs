@@ -58,6 +58,9 @@ pub struct Authority {
     /// Generations that were made after a crash and without a job: the conductor looks for keys that nothing uses.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub unswept: BTreeSet<u32>,
+    /// Until when the current bundle is valid. `None`: there is none, or it was signed before bundles expired.
+    #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
+    pub bundle_expires: Option<OffsetDateTime>,
 }
 
 impl Authority {
@@ -65,6 +68,11 @@ impl Authority {
     pub fn counters(&self) -> Option<Counters> {
         let counted = Counters { generation: self.last_generation, job: 0, bundle: self.highest_bundle() };
         (self.revision > 0).then_some(counted)
+    }
+
+    /// Whether a root is being made: whoever makes it relies on this record to stay as it is.
+    pub fn is_claimed(&self, now: OffsetDateTime) -> bool {
+        self.claim.as_ref().is_some_and(|claim| claim.until > now)
     }
 
     /// The highest bundle version ever given out.
@@ -136,7 +144,7 @@ pub struct LinkRecord {
     pub certificate: Option<Certificate>,
 }
 
-/// A published bundle. Never changes.
+/// A published bundle. Its content never changes; it is signed again before it expires.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BundleRecord {

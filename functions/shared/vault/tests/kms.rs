@@ -298,8 +298,13 @@ async fn a_signature_by_another_key_is_refused() {
     assert!(matches!(refused, Err(VaultError::Issue(IssueError::Signature(_)))), "{refused:?}");
 
     let root = key.root(6);
-    let mut signed =
-        SignedBundle::new(&Bundle { version: 1, anchors: vec![root.clone()], withdrawn: vec![], issued: TODAY });
+    let mut signed = SignedBundle::new(&Bundle {
+        version: 1,
+        anchors: vec![root.clone()],
+        withdrawn: vec![],
+        issued: TODAY,
+        exp: None,
+    });
     let signature = vault.signature_of(ARN, &root, &signed).await.unwrap();
     let refused = signed.add(&root, &signature);
     assert!(matches!(refused, Err(JwsError::Verify(_))), "{refused:?}");
@@ -310,7 +315,7 @@ async fn a_signature_by_another_key_is_refused() {
 async fn a_bundle_is_signed_by_every_root() {
     let key = Key::shared(KeyAlgorithm::EcdsaP256);
     let root = key.root(6);
-    let bundle = Bundle { version: 1, anchors: vec![root.clone()], withdrawn: vec![], issued: TODAY };
+    let bundle = Bundle { version: 1, anchors: vec![root.clone()], withdrawn: vec![], issued: TODAY, exp: None };
     let mut signed = SignedBundle::new(&bundle);
     let sign = signing(key);
     let signature = vault(&[&sign], &[]).signature_of(ARN, &root, &signed).await.unwrap();

@@ -215,7 +215,7 @@ impl Aws {
         let rules: Vec<&Rule> = rules.iter().collect();
         let kms = mock_client!(aws_sdk_kms, RuleMode::MatchAny, &rules);
         let tagging = mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, &[&self.tagging()]);
-        CertificateAuthority::new(self.ledger(), Vault::new(&kms, &tagging, "fleet"))
+        CertificateAuthority::new(self.ledger(), Vault::new(&kms, &tagging, "fleet"), time::Duration::days(30))
     }
 
     fn tables(&self) -> [Rule; 5] {
