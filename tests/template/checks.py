@@ -14,13 +14,11 @@ SEALS = {"SealingKey": "rootcast:certificate", "AccessKey": "rootcast:access-key
 # An allowed resource with a wildcard needs a reason. (owner, statement) → why the resource cannot be named.
 WILDCARDS = {
     ("RegenerateRole", "CreateKey"): "CreateKey has no resource type; the request must carry the stack's tag",
-    ("RegenerateRole", "TagKey"): "keys are made at run time; the request must carry the stack's tag",
-    ("RegenerateRole", "RootKeys"): "keys are made at run time; the key must carry the stack's tag",
+    ("RegenerateRole", "TagKey"): "CreateKey tags a key whose id is not known yet; a tag permits nothing",
+    ("RegenerateRole", "NameKey"): "an alias a root, all under the stack's name; the key's own policy must permit it too",
     ("RegenerateRole", "FindKeys"): "tag:GetResources takes neither resource nor condition; it reads names and tags",
     ("ConductRole", "FindKeys"): "tag:GetResources takes neither resource nor condition; it reads names and tags",
-    ("ConductRole", "TagKey"): "keys are made at run time; key and request must carry the stack's tag",
-    ("ConductRole", "RootKeys"): "keys are made at run time; the key must carry the stack's tag",
-    ("IssueRole", "RootKeys"): "keys are made at run time; the key must carry the stack's tag",
+    ("ConductRole", "NameKey"): "an alias a root, all under the stack's name; the key's own policy must permit it too",
     ("WorkerRole", "Credentials"): "a credential a device, all under the prefix of the deployment",
     ("NetworkInterfaces", "Attach"): "interfaces are made by the service at run time; the functions' own code is denied it",
 }
@@ -80,9 +78,55 @@ def keys_are_bound_to_the_stack(template):
             continue
         asked = condition.get("StringEquals", {})
         for action in actions:
-            side = "RequestTag" if action in ("kms:CreateKey", "kms:TagResource") else "ResourceTag"
-            if asked.get(f"aws:{side}/rootcast:stack") != stack:
-                yield f"{owner}: {action} on keys of other stacks (no condition on aws:{side}/rootcast:stack)"
+            if action == "kms:CreateAlias":
+                if not all(text(each).endswith(":alias/rootcast/${AWS::StackName}/*") for each in listed(statement["Resource"])):
+                    yield f"{owner}: {action} on more than the stack's aliases"
+            elif action not in ("kms:CreateKey", "kms:TagResource"):
+                yield f"{owner}: {action} on keys of others: only a root key's own policy permits its use"
+            elif asked.get("aws:RequestTag/rootcast:stack") != stack:
+                yield f"{owner}: {action} on keys of other stacks (no condition on aws:RequestTag/rootcast:stack)"
+
+
+# The folder of the stack's roles, and of a function's.
+ROLES = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/rootcast/${AWS::Region}/${AWS::StackName}"
+ACCOUNT = "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"
+# What a sealing key's policy permits, and to whom: functions, or whoever is none.
+SEALERS = {
+    "SealingKey": {"kms:GenerateDataKey": {"import"}, "kms:Decrypt": {"import", "worker"}},
+    "AccessKey": {"kms:GenerateDataKey": None, "kms:Decrypt": {"catalog", "import"}},
+}
+# What an administrator of a key may not do without changing its policy first, which CloudTrail records.
+USES = {"Sign", "Decrypt", "Encrypt", "GenerateDataKey", "ReEncrypt", "CreateGrant", "DeriveSharedSecret", "GenerateMac", "*"}
+
+
+def callers(statement):
+    """The callers that a key policy's statement permits: functions, or None for whoever is no function of the stack."""
+    conditions = {operator: listed(keys["aws:PrincipalArn"]) for operator, keys in statement["Condition"].items() if "aws:PrincipalArn" in keys}
+    if list(conditions) == ["ArnNotLike"] and [text(each) or each for each in conditions["ArnNotLike"]] == [f"{ROLES}/*"]:
+        return None
+    named = [text(each) for each in conditions.get("ArnLike", [])]
+    return {name.removeprefix(f"{ROLES}/").removesuffix("/*") for name in named} or {"*"}
+
+
+@check
+def key_policies_name_who_uses_a_key(template):
+    for name, key in template.of("KMS::Key"):
+        for statement in key["KeyPolicy"]["Statement"]:
+            actions, may = listed(statement["Action"]), callers(statement)
+            if text(statement["Principal"].get("AWS")) != ACCOUNT:
+                yield f"{name}, statement {statement['Sid']}: a principal that is not the account, and would do without IAM"
+            used = {action for action in actions if any(action.startswith(f"kms:{use}") for use in USES)}
+            if not used:
+                if may is not None:
+                    yield f"{name}, statement {statement['Sid']}: {may} may do {actions}"
+            for action in sorted(used):
+                if action not in SEALERS[name] or may != SEALERS[name][action] or len(actions) > 1:
+                    yield f"{name}, statement {statement['Sid']}: {may} may {action}"
+    for function, properties in template.of("Lambda::Function"):
+        folder = text(properties["FunctionName"]).removeprefix("${AWS::StackName}-")
+        path = template.resources[template.role_of(function)]["Properties"].get("Path")
+        if text(path) != f"/rootcast/${{AWS::Region}}/${{AWS::StackName}}/{folder}/":
+            yield f"{function}: key policies look for its role under another path than {path}"
 
 
 @check
@@ -291,6 +335,6 @@ def outputs_name_what_a_caller_needs(template):
     names = {"ApiUrl", "ApiId", "ControlQueueUrl", "ControlDeadLettersUrl", "TaskQueueUrl", "TaskDeadLettersUrl"}
     names |= {"IssueQueueUrl", "IssueDeadLettersUrl"}
     names |= {f"{table}Table" for table, _ in template.of("DynamoDB::Table")}
-    names |= {f"{function}Function" for function in FUNCTIONS} | {f"{key}Arn" for key in SEALS}
+    names |= {f"{function}Function" for function in FUNCTIONS} | {f"{key}Arn" for key in SEALS} | {"KeyRoles"}
     for name in sorted(names ^ set(template.source["Outputs"])):
         yield f"{name} is an output too many or too few"

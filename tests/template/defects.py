@@ -6,6 +6,11 @@ def statement(source, role, sid):
     return next(each for each in statements if each["Sid"] == sid)
 
 
+def key_statement(source, key, sid):
+    statements = properties(source, key)["KeyPolicy"]["Statement"]
+    return next(each for each in statements if each["Sid"] == sid)
+
+
 def properties(source, name):
     return source["Resources"][name]["Properties"]
 
@@ -39,7 +44,12 @@ DEFECTS = [
     ("an importer that decides for the second person", lambda s: statement(s, "ImportRole", "SecondPerson")["Condition"]["ForAllValues:StringLike"].update({"dynamodb:LeadingKeys": ["decision#*"]}), "callers_are_made_where_they_are_administered"),
     ("every log", lambda s: statement(s, "CatalogRole", "Log").update(Resource="arn:aws:logs:*:*:*"), "functions_write_their_own_log"),
     ("a worker that signs", lambda s: allow(s, "WorkerRole", "kms:Sign", "arn:aws:kms:eu-central-1:111122223333:key/k"), "dependencies_are_permissions"),
-    ("signing with any key", lambda s: statement(s, "ConductRole", "RootKeys").pop("Condition"), "keys_are_bound_to_the_stack"),
+    ("signing with any key that is tagged", lambda s: allow(s, "ConductRole", "kms:Sign", "arn:aws:kms:eu-central-1:111122223333:key/*"), "keys_are_bound_to_the_stack"),
+    ("an alias of others", lambda s: statement(s, "ConductRole", "NameKey").update(Resource="arn:aws:kms:eu-central-1:111122223333:alias/*"), "keys_are_bound_to_the_stack"),
+    ("a private key that IAM alone opens", lambda s: key_statement(s, "SealingKey", "Open").pop("Condition") and key_statement(s, "SealingKey", "Open").update(Condition={}), "key_policies_name_who_uses_a_key"),
+    ("an administrator who opens private keys", lambda s: key_statement(s, "SealingKey", "Administer")["Action"].append("kms:Decrypt"), "key_policies_name_who_uses_a_key"),
+    ("a role that administers a key", lambda s: key_statement(s, "AccessKey", "Administer").update(Condition={}), "key_policies_name_who_uses_a_key"),
+    ("a role that no key policy finds", lambda s: properties(s, "IssueRole").pop("Path"), "key_policies_name_who_uses_a_key"),
     ("making keys without the tag", lambda s: statement(s, "RegenerateRole", "CreateKey").pop("Condition"), "keys_are_bound_to_the_stack"),
     ("a policy of AWS's, which changes without us", lambda s: properties(s, "WorkerRole").update(ManagedPolicyArns=["arn:aws:iam::aws:policy/AmazonSSMReadOnlyAccess"]), "roles_hold_only_what_is_written_here"),
     ("a task given away while it is worked on", lambda s: s["Parameters"]["TaskVisibilitySeconds"].update(Default=60), "time_limits_nest"),
@@ -74,8 +84,8 @@ DEFECTS = [
     ("a catalog that tells", lambda s: allow(s, "CatalogRole", "events:PutEvents", "arn:aws:events:eu-central-1:111122223333:event-bus/default"), "dependencies_are_permissions"),
     ("lists that nobody renews", lambda s: properties(s, "Issue")["Events"].pop("Lists"), "schedules_are_well_formed"),
     ("a certificate put aside by throttles", lambda s: properties(s, "IssueQueue")["RedrivePolicy"].update(maxReceiveCount=8), "time_limits_nest"),
-    ("certificates signed with any key", lambda s: statement(s, "IssueRole", "RootKeys").pop("Condition"), "keys_are_bound_to_the_stack"),
     ("a line of the audit changed", lambda s: statement(s, "CatalogRole", "Audit")["Action"].append("dynamodb:UpdateItem"), "the_audit_is_only_appended_to"),
     ("a worker that records", lambda s: allow(s, "WorkerRole", "dynamodb:PutItem", {"Fn::GetAtt": ["Audit", "Arn"]}), "the_audit_is_only_appended_to"),
+    ("certificates signed with a key of anybody", lambda s: allow(s, "IssueRole", "kms:Sign", "*"), "keys_are_bound_to_the_stack"),
     ("an output that is not there", lambda s: s["Outputs"].pop("JobsTable"), "outputs_name_what_a_caller_needs"),
 ]

@@ -1,10 +1,11 @@
 """Compares the template with the functions' sources: each permission needs a dependency, and each variable is read."""
 
+import json
 import re
 from pathlib import Path
 
 from checks import check, under_condition
-from template import target, text
+from template import listed, target, text
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT / "functions" / "shared"
@@ -43,11 +44,25 @@ def code(folder):
     return "\n".join(re.split(r"^#\[cfg\(test\)\]\nmod ", file, flags=re.M)[0] for file in files)
 
 
+def root_key_policy():
+    """The policy with which root keys are made."""
+    return json.loads((SHARED / "vault/src/policy.json").read_text())["Statement"]
+
+
+def by_root_keys(folder):
+    """What root keys themselves permit the role of the function in this folder."""
+    for statement in root_key_policy():
+        roles = statement["Condition"].get("ArnLike", {}).get("aws:PrincipalArn", [])
+        if statement["Effect"] == "Allow" and f"ROLES/{folder}/*" in listed(roles):
+            yield from listed(statement["Action"])
+
+
 @check
 def dependencies_are_permissions(template):
     for function, properties in template.of("Lambda::Function"):
         needed = dependencies(package(properties))
-        actions = {action for action, _ in template.allowed(function)} - BY_LAMBDA
+        actions = {action for action, _ in template.allowed(function)} | set(by_root_keys(package(properties).name))
+        actions -= BY_LAMBDA
         used = {"seal" if action in SEALING else action.split(":")[0] for action in actions}
         for service in sorted(used):
             if CRATE_OF.get(service) not in needed:

@@ -10,7 +10,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderName, StatusCode};
 use rootcast_dialects::lenovo::LenovoError;
 use rootcast_gate::Kind;
-use rootcast_ledger::BundleRecord;
+use rootcast_ledger::{Authority, BundleRecord};
 use rootcast_pki::pkcs7::certs_only;
 
 use crate::app::App;
@@ -79,14 +79,17 @@ enum Published {
     Bundle(String, Box<BundleRecord>),
 }
 
-/// A published bundle never changes, so its version and `form` identify an answer.
+/// `form`, version and, where the dates are part of the answer, its end identify an answer.
 async fn published(app: &App, form: &str, headers: &HeaderMap) -> Result<Published, LenovoError> {
     let ledger = &app.parts().await?.ledger;
-    let version = ledger.authority().await?.bundle;
+    let Authority { bundle: version, bundle_expires, .. } = ledger.authority().await?;
     if version == 0 {
         return Ok(Published::None);
     }
-    let tag = format!("\"{form}-{version}\"");
+    let tag = match bundle_expires.filter(|_| form == "jws") {
+        Some(exp) => format!("\"{form}-{version}-{}\"", exp.unix_timestamp()),
+        None => format!("\"{form}-{version}\""),
+    };
     if is_known(headers, &tag) {
         return Ok(Published::Seen(tag));
     }

@@ -19,7 +19,7 @@ impl App {
             stack.clone(),
         );
         Ok(Self {
-            authority: CertificateAuthority::new(ledger.clone(), vault),
+            authority: CertificateAuthority::new(ledger.clone(), vault, Duration::days(variable("BUNDLE_DAYS")?)),
             ledger,
             queue: Queue::new(aws_sdk_sqs::Client::new(&config)),
             control_queue: variable("CONTROL_QUEUE_URL")?,

@@ -22,7 +22,7 @@ impl App {
         let second = SecondPerson::from_env(ledger.clone(), clock)?;
         let days = variable("ROOT_VALIDITY_DAYS")?;
         Ok(Self {
-            authority: CertificateAuthority::new(ledger.clone(), vault),
+            authority: CertificateAuthority::new(ledger.clone(), vault, Duration::days(variable("BUNDLE_DAYS")?)),
             ledger,
             queue: Queue::new(aws_sdk_sqs::Client::new(&config)),
             control_queue: variable("CONTROL_QUEUE_URL")?,
@@ -32,6 +32,7 @@ impl App {
                 permitted: variable("ROOT_PERMITTED_NAMES")?,
                 validity: Duration::days(days),
                 backdate: Duration::minutes(variable("ROOT_BACKDATE_MINUTES")?),
+                roles: variable("KEY_ROLES")?,
             },
             second,
             clock,

@@ -193,13 +193,18 @@ impl App {
     /// The record of earlier visits decides whether there is another one.
     fn open(&self, attempt: &mut Attempt, device: DeviceRecord, now: OffsetDateTime) {
         let approved = device.approved_version().is_some();
+        let meant = attempt.goal.is_meant_for(device.version());
         let opening = visit::open(attempt.task(), device.tries.as_ref(), device.begun, now);
         attempt.tries.clone_from(&device.tries);
         attempt.working.clone_from(&device.working);
         attempt.device = Some(device);
         match opening {
-            Opening::Visit if !approved => {
-                let message = "The device's identity is not approved: nothing was sent to it.";
+            Opening::Visit if !approved || !meant => {
+                let message = if approved {
+                    "The device was changed and approved anew after this deployment began: no key was sent to it. Deploy the certificate again."
+                } else {
+                    "The device's identity is not approved: nothing was sent to it."
+                };
                 let failure = Failure::new(ErrorClass::Unapproved, message);
                 let failure = match attempt.goal.stage() {
                     Some(stage) => failure.at(stage),

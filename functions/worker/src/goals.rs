@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::sync::{Arc, PoisonError};
 
-use rootcast_core::deployment::lifecycle::Stage;
-use rootcast_core::device::DeviceId;
+use rootcast_core::deployment::lifecycle::{Stage, Work};
+use rootcast_core::device::{DeviceId, DeviceVersion};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_drivers::Identity;
@@ -40,6 +40,12 @@ impl Goal {
             Self::Trust(bundle) => Some(bundle.version),
             Self::Install { .. } | Self::Request { .. } | Self::PassOn => None,
         }
+    }
+
+    /// Whether the deployment was begun for this very device: its private key is our secret. A device's own key is not.
+    pub(crate) fn is_meant_for(&self, device: DeviceVersion) -> bool {
+        let binding = self.binding().filter(|binding| binding.lifecycle.work == Work::Install);
+        binding.and_then(|binding| binding.of).is_none_or(|of| of == device)
     }
 
     /// The goal's use, as it was read.

@@ -60,7 +60,7 @@ async fn execute(arguments: Arguments) -> Result<End> {
         Command::Retry(retry) => retry::run(&api()?, retry, format).await,
         Command::Certificate(command) => certificate::run(&api()?, command, format).await,
         Command::Audit(command) => audit::run(api, command, format).await,
-        Command::Root(command) => root::run(&api()?, command, format).await,
+        Command::Root(command) => root::run(&access, command, format).await,
         Command::IssuancePolicy(command) => issuance_policy::run(&api()?, command, format).await,
         Command::Local(options) => local::run(options, format).await,
     }

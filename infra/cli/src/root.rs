@@ -1,17 +1,25 @@
 //! `rootcast root`: the root generations, and the signed bundle.
 
+mod protect;
+mod seen;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use reqwest::StatusCode;
 use rootcast_dialects::native;
-use rootcast_pki::bundle::verify_jws;
+use rootcast_pki::bundle::{JwsError, verify_bundle};
 use rootcast_pki::certificate::{Certificate, split_pem_bundle};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use url::Url;
 
+use self::seen::Memory;
 use crate::{
     api::{Api, ApiError},
+    arguments::AccessArguments,
     exit::End,
     output::{self, Format, out, plain, table},
 };
@@ -20,6 +28,8 @@ use crate::{
 pub(crate) enum RootCommand {
     /// Show every root, the one that signs first, and verify the published bundle against it
     Show(Show),
+    /// Give the KMS keys of an earlier version the policy of this one, with your AWS credentials
+    ProtectKeys(protect::ProtectKeys),
 }
 
 #[derive(Debug, Args)]
@@ -30,9 +40,23 @@ pub(crate) struct Show {
     /// PEM file with roots that you trust already: the bundle is verified against those and not against what the API says
     #[arg(long, value_name = "FILE", conflicts_with = "pem")]
     trusted: Option<PathBuf>,
+    /// Accept a bundle that is older than the last one from this API, because the stack was made anew
+    #[arg(long, conflicts_with = "pem")]
+    anew: bool,
 }
 
-pub(crate) async fn run(api: &Api, RootCommand::Show(show): RootCommand, format: Format) -> Result<End> {
+pub(crate) async fn run(arguments: &AccessArguments, command: RootCommand, format: Format) -> Result<End> {
+    match command {
+        RootCommand::Show(given) => {
+            let access = arguments.resolve()?;
+            let memory = Memory::beside(&arguments.file()?)?;
+            show(&Api::connect(&access)?, &access.url, memory, given, format).await
+        }
+        RootCommand::ProtectKeys(given) => protect::run(given, format).await,
+    }
+}
+
+async fn show(api: &Api, url: &Url, mut memory: Memory, show: Show, format: Format) -> Result<End> {
     if show.pem {
         let root = signing(api).await?.context("no root signs yet: rootcast rotate")?;
         match format {
@@ -55,13 +79,23 @@ pub(crate) async fn run(api: &Api, RootCommand::Show(show): RootCommand, format:
         },
     };
     let jws = api.raw("/bundle").await?;
-    let bundle = verify_jws(jws, &trusted)
-        .context("the published bundle does NOT verify: do not use it, and find out who wrote it")?;
+    let seen = memory.of(url).filter(|_| !show.anew);
+    let bundle = match verify_bundle(jws, &trusted, OffsetDateTime::now_utc(), seen) {
+        Err(JwsError::Untimely(why)) => bail!(
+            "the published bundle is signed, but do NOT use it: {why}. If the stack was made anew, say so with --anew"
+        ),
+        verified => {
+            verified.context("the published bundle does NOT verify: do not use it, and find out who wrote it")?
+        }
+    };
+    memory.keep(url, bundle.seen())?;
     match format {
         Format::Json => {
             let anchors: Vec<_> = bundle.anchors.iter().map(Certificate::fingerprint).collect();
-            let bundle =
-                json!({"version": bundle.version, "sha256": bundle.sha256(), "anchors": anchors, "verified": true});
+            let bundle = json!({
+                "version": bundle.version, "sha256": bundle.sha256(), "anchors": anchors, "verified": true,
+                "expires": bundle.exp.map(|at| at.format(&Rfc3339)).transpose()?,
+            });
             output::json(&json!({"roots": details, "bundle": bundle}))?;
         }
         Format::Text => {
@@ -71,8 +105,9 @@ pub(crate) async fn run(api: &Api, RootCommand::Show(show): RootCommand, format:
             let row = |anchor: &Certificate| [anchor.subject_dn().to_owned(), anchor.fingerprint().to_string()];
             let rows: Vec<_> = bundle.anchors.iter().map(row).collect();
             out!(
-                "Bundle version {}; its signature by {by} verifies:\n{}",
+                "Bundle version {}, valid until {}; its signature by {by} verifies:\n{}",
                 bundle.version,
+                bundle.exp.map(|at| at.format(&Rfc3339)).transpose()?.unwrap_or_default(),
                 table(["anchor", "sha256"], &rows)
             );
         }

@@ -46,7 +46,11 @@ impl World {
         let clock = OffsetDateTime::now_utc;
         let second = SecondPerson::new(ledger.clone(), Default::default(), clock);
         let regenerate = regenerate::App {
-            authority: CertificateAuthority::new(ledger.clone(), Vault::new(&kms, &tagging(), "stack")),
+            authority: CertificateAuthority::new(
+                ledger.clone(),
+                Vault::new(&kms, &tagging(), "stack"),
+                Duration::days(30),
+            ),
             ledger: ledger.clone(),
             queue: queue(),
             control_queue: control_queue.clone(),
@@ -56,6 +60,7 @@ impl World {
                 permitted: Default::default(),
                 validity: Duration::days(3650),
                 backdate: Duration::hours(1),
+                roles: "arn:aws:iam::000000000000:role/rootcast/us-east-1/stack".parse().unwrap(),
             },
             second: second.clone(),
             clock,

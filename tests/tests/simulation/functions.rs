@@ -250,7 +250,7 @@ impl Clients {
     }
 
     fn authority(&self) -> CertificateAuthority {
-        CertificateAuthority::new(self.ledger.clone(), self.vault())
+        CertificateAuthority::new(self.ledger.clone(), self.vault(), time::Duration::days(30))
     }
 }
 
@@ -273,6 +273,7 @@ fn app(function: Function, clients: Clients, network: Network) -> App {
                 permitted: Default::default(),
                 validity: time::Duration::days(3650),
                 backdate: time::Duration::HOUR,
+                roles: "arn:aws:iam::000000000000:role/rootcast/us-east-1/world".parse().unwrap(),
             },
             clock,
         }))),

@@ -1,6 +1,7 @@
 //! KMS and its tag index: real keys, real signatures, real states.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ struct Key {
 #[derive(Default)]
 pub struct Keys {
     keys: Mutex<BTreeMap<String, Key>>,
+    /// The key of each alias.
+    names: Mutex<BTreeMap<String, String>>,
 }
 
 impl Keys {
@@ -47,7 +50,9 @@ impl Keys {
 
     pub fn call(&self, cloud: &Cloud, operation: &str, body: &[u8]) -> Answer {
         let body: Value = serde_json::from_slice(body).unwrap();
-        let arn = body["KeyId"].as_str().unwrap_or_default().to_owned();
+        let named = body["KeyId"].as_str().or(body["TargetKeyId"].as_str()).unwrap_or_default();
+        let mut names = self.names.lock().unwrap();
+        let arn = names.get(named).map_or(named, String::as_str).to_owned();
         match operation {
             "CreateKey" => return self.create(cloud, &body),
             "GenerateDataKey" | "Decrypt" => return sealing(operation, &body),
@@ -90,15 +95,14 @@ impl Keys {
                     "KeyId": arn, "Signature": BASE64_STANDARD.encode(signature), "SigningAlgorithm": algorithm,
                 }))
             }
-            "TagResource" if pending => usable.map(|()| Value::Null),
-            "TagResource" => {
-                let tags = key.tags.as_array_mut().unwrap();
-                for tag in body["Tags"].as_array().cloned().unwrap_or_default() {
-                    tags.retain(|there| there["TagKey"] != tag["TagKey"]);
-                    tags.push(tag);
+            "CreateAlias" if pending => usable.map(|()| Value::Null),
+            "CreateAlias" => match names.entry(body["AliasName"].as_str().unwrap_or_default().to_owned()) {
+                Entry::Occupied(there) => Err(Refusal::new("AlreadyExistsException", there.key())),
+                Entry::Vacant(free) => {
+                    free.insert(arn);
+                    Ok(Value::Null)
                 }
-                Ok(json!({}))
-            }
+            },
             "DescribeKey" => Ok(json!({ "KeyMetadata": metadata(&arn, key) })),
             "DisableKey" | "EnableKey" if pending => usable.map(|()| Value::Null),
             "DisableKey" => {
@@ -114,6 +118,10 @@ impl Keys {
                 Ok(json!({ "KeyId": arn }))
             }
             "ScheduleKeyDeletion" if pending => usable.map(|()| Value::Null),
+            // As the key's policy says.
+            "ScheduleKeyDeletion" if names.values().any(|named| *named == arn) => {
+                Err(Refusal::new("AccessDeniedException", "an explicit deny in a resource-based policy"))
+            }
             "ScheduleKeyDeletion" => {
                 let days = body["PendingWindowInDays"].as_u64().unwrap_or(30);
                 if !(7..=30).contains(&days) {

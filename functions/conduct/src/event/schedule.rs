@@ -4,12 +4,13 @@
 //! recorded position, and conducts only deployments that have been waiting so long that a message may be lost. A
 //! deployment with progress wakes the conductor by itself.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 
 use rootcast_authority::AuthorityError;
 use rootcast_core::job::JobId;
 use rootcast_core::job::message::Control;
-use rootcast_ledger::LedgerError;
+use rootcast_ledger::{Authority, Change, LedgerError};
 use rootcast_queue::jitter;
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -28,11 +29,39 @@ impl App {
         // The rollover may have work for hours, so it gets half of the time and then hands itself on. Joining devices
         // get half of the rest.
         let half = || Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
-        if let Some(rollover) = self.ledger.authority().await?.running {
+        let authority = self.ledger.authority().await?;
+        let rollover = authority.running;
+        let renewed = self.renew_bundle(&authority).await;
+        let swept = self.sweep_unswept(authority).await;
+        if let Some(rollover) = rollover {
             outcome = self.take_up(rollover, owner, half()).await;
         }
         let joined = self.bring_in_joining(half()).await;
-        outcome.and(joined).and(self.look_after_deployments(owner, deadline).await)
+        outcome.and(renewed).and(swept).and(joined).and(self.look_after_deployments(owner, deadline).await)
+    }
+
+    async fn renew_bundle(&self, authority: &Authority) -> Result<(), ConductError> {
+        match self.authority.renew_bundle(authority, (self.clock)()).await {
+            // Repeated in a minute.
+            Err(AuthorityError::Ledger(LedgerError::Conflict)) => Ok(()),
+            renewed => Ok(renewed?),
+        }
+    }
+
+    /// Gives up the keys that a crash left of a root without a job.
+    async fn sweep_unswept(&self, authority: Authority) -> Result<(), ConductError> {
+        if authority.unswept.is_empty() || authority.is_claimed((self.clock)()) {
+            return Ok(());
+        }
+        for generation in &authority.unswept {
+            self.authority.sweep_keys(*generation, (self.clock)()).await?;
+        }
+        let swept = Authority { unswept: BTreeSet::new(), ..authority };
+        match self.ledger.commit(Change { authority: Some(&swept), ..Change::default() }).await {
+            // Repeated in a minute.
+            Err(LedgerError::Conflict) => Ok(()),
+            done => Ok(done?),
+        }
     }
 
     async fn look_after_deployments(&self, owner: &str, deadline: Instant) -> Result<(), ConductError> {

@@ -43,7 +43,11 @@ fn app(tables: &[&Rule], queue: &Rule, clock: fn() -> OffsetDateTime) -> App {
     let ledger = Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, tables), names);
     let (kms, tagging) = (mock_client!(aws_sdk_kms, []), mock_client!(aws_sdk_resourcegroupstagging, []));
     App {
-        authority: CertificateAuthority::new(ledger.clone(), Vault::new(&kms, &tagging, "test")),
+        authority: CertificateAuthority::new(
+            ledger.clone(),
+            Vault::new(&kms, &tagging, "test"),
+            time::Duration::days(30),
+        ),
         ledger,
         queue: Queue::new(mock_client!(aws_sdk_sqs, RuleMode::MatchAny, &[queue])),
         control_queue: "https://sqs.invalid/control".to_owned(),

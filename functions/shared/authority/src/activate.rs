@@ -115,10 +115,10 @@ impl CertificateAuthority {
         Ok(Some(old.generation))
     }
 
-    /// Done before the switch: from now on, no sweep deletes the key, whatever the tables say.
+    /// Done before the switch: from now on, no function can delete the key, whatever the tables say.
     async fn mark_as_signing(&self, root: &RootRecord, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let (key, _) = key_and_certificate(root)?;
-        self.patiently(root, now, || self.vault.mark_as_signing(key)).await
+        self.patiently(root, now, || self.vault.mark_as_signing(key, root.spec.serial)).await
     }
 
     async fn check(&self, root: &RootRecord, now: OffsetDateTime) -> Result<(), AuthorityError> {

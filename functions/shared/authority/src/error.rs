@@ -37,7 +37,9 @@ pub enum AuthorityError {
     #[error("the records are older than what they are about: {0}")]
     Behind(#[from] Behind),
     /// KMS propagates a new key and its tags to its hosts gradually: the next call finishes.
-    #[error("the key of root generation {generation} cannot be used yet")]
+    #[error(
+        "the key of root generation {generation} cannot be used yet; one that an earlier version made needs `rootcast root protect-keys`"
+    )]
     TooEarly {
         generation: u32,
         #[source]

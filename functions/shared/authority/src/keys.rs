@@ -49,15 +49,18 @@ impl CertificateAuthority {
 
     /// Considers only keys that `root`, a record of this installation, identifies by its serial number: a lost or
     /// restored table says nothing about other keys.
-    pub(crate) async fn give_up_keys(&self, authority: &Authority, root: &RootRecord) -> Result<(), AuthorityError> {
+    async fn give_up_keys(&self, authority: &Authority, root: &RootRecord) -> Result<(), AuthorityError> {
         let Some(purpose) = purpose(authority, root) else { return Ok(()) };
         // A root that is being made, or signs its last lists, needs its key just like a live one.
         let kept = root.key.as_deref().filter(|_| root.state != GenerationState::Abandoned);
-        for key in self.vault.keys_of(&purpose).await? {
-            if kept == Some(&*key.arn) || key.standing == Standing::Dead {
-                continue;
-            }
-            if key.signs {
+        let mut unused = self.vault.keys_of(&purpose).await?;
+        unused.retain(|key| kept != Some(&*key.arn) && key.standing != Standing::Dead);
+        if unused.is_empty() {
+            return Ok(());
+        }
+        let signing = self.vault.signing_key(purpose.serial).await?;
+        for key in unused {
+            if signing.as_deref() == Some(&*key.arn) {
                 warn!(
                     key = key.arn,
                     root.generation = root.generation,

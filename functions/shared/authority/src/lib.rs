@@ -14,6 +14,7 @@ mod publish;
 
 use rootcast_ledger::{Change, Ledger, RootRecord};
 use rootcast_vault::Vault;
+use time::Duration;
 
 pub use error::AuthorityError;
 pub use make::{Made, RootRequest, Settings};
@@ -21,11 +22,13 @@ pub use make::{Made, RootRequest, Settings};
 pub struct CertificateAuthority {
     ledger: Ledger,
     vault: Vault,
+    /// How long a bundle is valid.
+    bundle_life: Duration,
 }
 
 impl CertificateAuthority {
-    pub fn new(ledger: Ledger, vault: Vault) -> Self {
-        Self { ledger, vault }
+    pub fn new(ledger: Ledger, vault: Vault, bundle_life: Duration) -> Self {
+        Self { ledger, vault, bundle_life }
     }
 
     async fn save_root(&self, root: &mut RootRecord) -> Result<(), AuthorityError> {

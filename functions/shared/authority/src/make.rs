@@ -11,7 +11,7 @@ use rootcast_ledger::{Authority, Change, Claim, RootRecord};
 use rootcast_pki::name::Subject;
 use rootcast_pki::permitted::PermittedNames;
 use rootcast_pki::root::{Serial, prepare_root};
-use rootcast_vault::Standing;
+use rootcast_vault::{KeyRoles, Standing};
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
@@ -30,6 +30,8 @@ pub struct Settings {
     pub validity: Duration,
     /// The root's validity starts this long before its creation, because devices' clocks may be slow.
     pub backdate: Duration,
+    /// The policy of its key names them.
+    pub roles: KeyRoles,
 }
 
 /// The operator's request.
@@ -73,7 +75,7 @@ impl CertificateAuthority {
     ) -> Result<Made, AuthorityError> {
         let claimed = self.claim(settings, request, by, now).await?;
         let (authority, claim) = (claimed.authority.clone(), claimed.claim.clone());
-        let job = match self.make_claimed(claimed, by, now).await {
+        let job = match self.make_claimed(claimed, &settings.roles, by, now).await {
             Ok(job) => job,
             Err(error) => {
                 self.give_back(authority, claim, now).await;
@@ -87,10 +89,11 @@ impl CertificateAuthority {
     async fn make_claimed(
         &self,
         mut claimed: Claimed,
+        roles: &KeyRoles,
         by: &Actor,
         now: OffsetDateTime,
     ) -> Result<Option<JobId>, AuthorityError> {
-        self.ensure_key(&mut claimed, now).await?;
+        self.ensure_key(&mut claimed, roles, now).await?;
         match self.sign_root(&mut claimed.root, now).await {
             Err(AuthorityError::KeyUnusable { source, .. }) => {
                 warn!(
@@ -98,14 +101,13 @@ impl CertificateAuthority {
                     error = &source as &dyn std::error::Error,
                     "the root gets another key"
                 );
-                self.replace_key(&mut claimed, now).await?;
+                self.replace_key(&mut claimed, roles, now).await?;
             }
             signed => signed?,
         }
         if claimed.taken_over && claimed.claim.job.is_none() {
-            // A job does this when it ends. Done before the root is published, so that it is repeated after a crash in
-            // between.
-            self.give_up_keys(&claimed.authority, &claimed.root).await?;
+            // A job has them given up when it ends. The conductor alone can delete a key.
+            claimed.authority.unswept.insert(claimed.claim.generation);
         }
         let job = match claimed.claim.job {
             Some(id) => Some(self.ledger.job(id).await?.ok_or(AuthorityError::Missing("job"))?),
@@ -132,7 +134,12 @@ impl CertificateAuthority {
 
     /// A crash after a key is made and before it is recorded leaves a key that only its tags identify. That key is
     /// used.
-    async fn ensure_key(&self, claimed: &mut Claimed, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    async fn ensure_key(
+        &self,
+        claimed: &mut Claimed,
+        roles: &KeyRoles,
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
         let root = &mut claimed.root;
         if root.key.is_some() {
             return Ok(());
@@ -141,7 +148,7 @@ impl CertificateAuthority {
         let left_behind = if claimed.taken_over { self.vault.keys_of(&purpose).await? } else { Vec::new() };
         let key = match left_behind.into_iter().find(|key| key.standing != Standing::Dead) {
             Some(key) => key.arn,
-            None => self.vault.create_key(&purpose, root.spec.algorithm).await?,
+            None => self.vault.create_key(&purpose, root.spec.algorithm, roles).await?,
         };
         root.key = Some(key);
         root.key_made = Some(now);
@@ -151,11 +158,16 @@ impl CertificateAuthority {
 
     /// The key was disabled or deleted before it signed anything that is recorded. The root is made with another key
     /// and another serial number.
-    async fn replace_key(&self, claimed: &mut Claimed, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    async fn replace_key(
+        &self,
+        claimed: &mut Claimed,
+        roles: &KeyRoles,
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
         let root = &mut claimed.root;
         (root.key, root.tbs, root.spec.serial) = (None, None, random_serial()?);
         self.save_root(root).await?;
-        self.ensure_key(claimed, now).await?;
+        self.ensure_key(claimed, roles, now).await?;
         self.sign_root(&mut claimed.root, now).await
     }
 

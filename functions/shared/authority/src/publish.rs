@@ -3,6 +3,7 @@
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::{Activation, Job, JobId, NewJob};
+use rootcast_core::rollover::renewal::is_due;
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, RootRecord};
 use rootcast_pki::bundle::{Bundle, SignedBundle};
@@ -50,7 +51,7 @@ impl CertificateAuthority {
         }
         roots.push(root.clone());
         let bundle = self.sign_bundle(&authority, &roots, Some(root.generation), now).await?;
-        authority.bundle = bundle.bundle.version;
+        (authority.bundle, authority.bundle_expires) = (bundle.bundle.version, bundle.bundle.exp);
         authority.claim = None;
         if let Some(job) = &mut job {
             job.publish(authority.bundle);
@@ -107,7 +108,7 @@ impl CertificateAuthority {
         root.life().abandon(now);
         let root = root.clone();
         let bundle = self.sign_bundle(&authority, &roots, None, now).await?;
-        authority.bundle = bundle.bundle.version;
+        (authority.bundle, authority.bundle_expires) = (bundle.bundle.version, bundle.bundle.exp);
         job.withdraw(authority.bundle, now);
         job.updated = now;
         let mut act = Act::new(Subject::Root(root.generation), Action::Withdraw, by, now).with("job", job.id);
@@ -143,20 +144,52 @@ impl CertificateAuthority {
         new: Option<u32>,
         now: OffsetDateTime,
     ) -> Result<BundleRecord, AuthorityError> {
-        let live = || roots.iter().filter(|root| root.state.is_live());
         let bundle = Bundle {
             version: authority.highest_bundle() + 1,
-            anchors: live().filter_map(|root| root.certificate.clone()).collect(),
+            anchors: live(roots).filter_map(|root| root.certificate.clone()).collect(),
             withdrawn: roots
                 .iter()
                 .filter(|root| !root.state.is_live())
                 .filter_map(|root| root.certificate.as_ref().map(Certificate::fingerprint))
                 .collect(),
-            issued: now.replace_nanosecond(0).unwrap_or(now),
+            issued: now,
+            exp: None,
         };
+        self.sign_dated(bundle, roots, new, now).await
+    }
+
+    /// Signs the current bundle again, with the same version and content, when half of its life is over. Nothing is
+    /// signed while a root is being made, whose bundle comes next; nor a bundle that a lost one came after.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if the authority has changed since it was read.
+    pub async fn renew_bundle(&self, authority: &Authority, now: OffsetDateTime) -> Result<(), AuthorityError> {
+        let busy = authority.is_claimed(now) || authority.bundle < authority.highest_bundle();
+        if authority.bundle == 0 || busy || !is_due(authority.bundle_expires, self.bundle_life, now) {
+            return Ok(());
+        }
+        let (published, roots) = tokio::try_join!(self.ledger.bundle(authority.bundle), self.ledger.roots(authority))?;
+        let BundleRecord { bundle, .. } = published.ok_or(AuthorityError::Missing("bundle"))?;
+        let renewed = self.sign_dated(bundle, &roots, None, now).await?;
+        let authority = Authority { bundle_expires: renewed.bundle.exp, ..authority.clone() };
+        let change = Change { authority: Some(&authority), renewed: Some(&renewed), ..Change::default() };
+        self.ledger.commit(change).await?;
+        info!(bundle.version = renewed.bundle.version, "the bundle is signed again");
+        Ok(())
+    }
+
+    async fn sign_dated(
+        &self,
+        bundle: Bundle,
+        roots: &[RootRecord],
+        new: Option<u32>,
+        now: OffsetDateTime,
+    ) -> Result<BundleRecord, AuthorityError> {
+        let issued = now.replace_nanosecond(0).unwrap_or(now);
+        let bundle = Bundle { issued, exp: Some(issued + self.bundle_life), ..bundle };
         let mut signed = SignedBundle::new(&bundle);
         let mut unsigned_by = Vec::new();
-        for root in live() {
+        for root in live(roots) {
             match self.add_signature(root, &mut signed, now).await {
                 Err(AuthorityError::KeyUnusable { generation, source }) if Some(generation) != new => {
                     warn!(
@@ -189,6 +222,10 @@ impl CertificateAuthority {
         let signature = self.patiently(root, now, || self.vault.signature_of(key, certificate, unsigned)).await?;
         Ok(signed.add(certificate, &signature)?)
     }
+}
+
+fn live(roots: &[RootRecord]) -> impl Iterator<Item = &RootRecord> {
+    roots.iter().filter(|root| root.state.is_live())
 }
 
 /// Which signatures the bundle lacks, in a sentence.

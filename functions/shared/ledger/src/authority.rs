@@ -1,5 +1,7 @@
 //! The certificate authority's records: root generations, bundles, and the pointer to the signing generation.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_dynamodb::types::{ConditionCheck, TransactWriteItem};
 use rootcast_core::access::issuance::IssuancePolicy;
 use rootcast_core::audit::{self, Act, Action, Actor, Subject};
@@ -54,6 +56,12 @@ pub struct Authority {
     pub running: Option<JobId>,
     /// A root is being created.
     pub claim: Option<Claim>,
+    /// Generations that were made after a crash and without a job: the conductor looks for keys that nothing uses.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub unswept: BTreeSet<u32>,
+    /// Until when the current bundle is valid. `None`: there is none, or it was signed before bundles expired.
+    #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
+    pub bundle_expires: Option<OffsetDateTime>,
 }
 
 impl Authority {
@@ -61,6 +69,11 @@ impl Authority {
     pub fn counters(&self) -> Option<Counters> {
         let counted = Counters { generation: self.last_generation, job: 0, bundle: self.highest_bundle() };
         (self.revision > 0).then_some(counted)
+    }
+
+    /// Whether a root is being made: whoever makes it relies on this record to stay as it is.
+    pub fn is_claimed(&self, now: OffsetDateTime) -> bool {
+        self.claim.as_ref().is_some_and(|claim| claim.until > now)
     }
 
     /// The highest bundle version ever given out.
@@ -132,7 +145,7 @@ pub struct LinkRecord {
     pub certificate: Option<Certificate>,
 }
 
-/// A published bundle. Never changes.
+/// A published bundle. Its content never changes; it is signed again before it expires.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BundleRecord {

@@ -28,6 +28,8 @@ pub struct Change<'a> {
     pub roots: Vec<&'a RootRecord>,
     /// Published only once: its version must not exist.
     pub bundle: Option<&'a BundleRecord>,
+    /// The current bundle, signed again. Needs `authority`, whose condition holds for both.
+    pub renewed: Option<&'a BundleRecord>,
     pub job: Option<&'a Job>,
     /// The job is new, and is added to the list of jobs.
     pub new_job: bool,
@@ -92,6 +94,9 @@ impl Ledger {
                 id_key(bundle_id(bundle.bundle.version)),
                 0,
             )?);
+        }
+        if let Some(bundle) = change.renewed {
+            writes.push(put(self.certificates()?, "bundle", bundle, id_key(bundle_id(bundle.bundle.version)), None)?);
         }
         if let Some(job) = change.job {
             let record = Job { revision: if change.new_job { 1 } else { job.revision + 1 }, ..job.clone() };

@@ -158,7 +158,8 @@ impl Ledger {
             let fresh = || {
                 UseRecord::new(certificate, device.id.clone(), Lifecycle::idle(deployment.work, ""), deployment.created)
             };
-            let record = earlier.clone().unwrap_or_else(fresh).begin(deployment, begins(deployment.work));
+            let record =
+                earlier.clone().unwrap_or_else(fresh).begin(deployment, device.version(), begins(deployment.work));
             writes.push(self.put_use(&record)?);
             let mut bound = device.clone();
             if earlier.is_none() {

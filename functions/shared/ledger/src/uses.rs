@@ -9,7 +9,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use rootcast_core::deployment::Deployment;
 use rootcast_core::deployment::lifecycle::{Lifecycle, OutOfOrder};
 use rootcast_core::device::address::DeviceAddress;
-use rootcast_core::device::{DeviceId, Pin, SHARDS};
+use rootcast_core::device::{DeviceId, DeviceVersion, Pin, SHARDS};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome, TaskRecord};
 use rootcast_core::job::{JobId, Pass};
@@ -31,6 +31,10 @@ const UNFINISHED: &str = "unfinished";
 pub struct UseRecord {
     pub certificate: CertificateId,
     pub device: DeviceId,
+    /// The approved device for which the last job was begun: a private key goes to no other. `None` in records from
+    /// before this rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<DeviceVersion>,
     /// The last job for this use; `None`: the certificate was never brought there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobId>,
@@ -73,7 +77,7 @@ pub struct Reserved {
 impl UseRecord {
     /// A binding without a job.
     pub fn new(certificate: CertificateId, device: DeviceId, lifecycle: Lifecycle, at: OffsetDateTime) -> Self {
-        Self { certificate, device, job: None, revision: 0, lifecycle, issuance: None, shown: None, at }
+        Self { certificate, device, of: None, job: None, revision: 0, lifecycle, issuance: None, shown: None, at }
     }
 
     /// Whether an unfinished job works on it.
@@ -81,10 +85,10 @@ impl UseRecord {
         self.lifecycle.is_under_way()
     }
 
-    /// The use after a job starts on it.
-    pub fn begin(&self, job: &Deployment, status: &str) -> Self {
+    /// The use after a job starts on it, for the device as it is approved now.
+    pub fn begin(&self, job: &Deployment, of: DeviceVersion, status: &str) -> Self {
         let lifecycle = self.lifecycle.begin(job.work, status, job.created);
-        Self { job: Some(job.id), lifecycle, issuance: None, at: job.created, ..self.clone() }
+        Self { of: Some(of), job: Some(job.id), lifecycle, issuance: None, at: job.created, ..self.clone() }
     }
 
     /// The use with its next lifecycle.

@@ -35,7 +35,8 @@ fn pin(text: &str) -> Pin {
     Pin::Key(Fingerprint::of(text.as_bytes()))
 }
 
-const OPS: Editor<'static> = Editor { name: "ops", request: None, may_approve: true, may_release: true, may_revoke: true };
+const OPS: Editor<'static> =
+    Editor { name: "ops", request: None, may_approve: true, may_release: true, may_revoke: true };
 
 fn device(id: &str, bindings: &[u32]) -> DeviceRecord {
     let (address, credential) = ("https://10.0.0.7".parse().unwrap(), "/rootcast/devices/bmc".to_owned());

@@ -9,7 +9,7 @@ use thiserror::Error;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-pub use self::jws::{JwsError, SignedBundle, jws_signature, verify_jws};
+pub use self::jws::{JwsError, SignedBundle, jws_signature, verify_bundle, verify_jws};
 use crate::certificate::Certificate;
 use crate::fingerprint::Fingerprint;
 
@@ -23,11 +23,64 @@ pub struct Bundle {
     pub anchors: Vec<Certificate>,
     /// Former anchors that must be removed.
     pub withdrawn: Vec<Fingerprint>,
-    /// In whole seconds.
+    /// When it was signed, in whole seconds. A bundle is signed again with the same version and content before it expires.
     pub issued: OffsetDateTime,
+    /// From then on it is refused (RFC 7519 §4.1.4), in whole seconds. `None`: signed before bundles expired.
+    pub exp: Option<OffsetDateTime>,
+}
+
+/// What a verifier remembers of the last bundle that it accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    pub version: u64,
+    /// [`Bundle::content`]
+    pub content: Fingerprint,
+}
+
+/// Why a bundle with a good signature is refused: somebody sends an old one again, or holds back a newer one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Untimely {
+    #[error("bundle {version} does not say until when it is valid: an earlier version of Rootcast signed it")]
+    Undated { version: u64 },
+    #[error("bundle {version} expired at {at}: either a newer one is held back, or nothing signs it any more")]
+    Expired { version: u64, at: OffsetDateTime },
+    #[error("bundle {version} is older than bundle {seen}, which was accepted before")]
+    Older { version: u64, seen: u64 },
+    #[error("bundle {version} has another content than the bundle {version} that was accepted before")]
+    Differs { version: u64 },
 }
 
 impl Bundle {
+    /// What to remember of it.
+    pub fn seen(&self) -> Seen {
+        Seen { version: self.version, content: self.content() }
+    }
+
+    /// SHA-256 of everything but the dates, which change when it is signed again.
+    pub fn content(&self) -> Fingerprint {
+        Fingerprint::of(&Self { issued: OffsetDateTime::UNIX_EPOCH, exp: None, ..self.clone() }.payload())
+    }
+
+    /// Whether a verifier that accepted `seen` last may accept this one now.
+    ///
+    /// # Errors
+    /// It is expired, older than `seen`, or of the same version with another content.
+    pub fn check(&self, now: OffsetDateTime, seen: Option<Seen>) -> Result<(), Untimely> {
+        let version = self.version;
+        match seen {
+            Some(seen) if version < seen.version => return Err(Untimely::Older { version, seen: seen.version }),
+            Some(seen) if version == seen.version && self.content() != seen.content => {
+                return Err(Untimely::Differs { version });
+            }
+            _ => {}
+        }
+        match self.exp {
+            None => Err(Untimely::Undated { version }),
+            Some(at) if now >= at => Err(Untimely::Expired { version, at }),
+            Some(_) => Ok(()),
+        }
+    }
+
     /// [`content_hash`] of the anchors.
     pub fn sha256(&self) -> Fingerprint {
         content_hash(self.anchors.iter().map(Certificate::fingerprint))
@@ -36,15 +89,17 @@ impl Bundle {
     /// The signed payload: the bundle as JSON, always the same bytes.
     pub fn payload(&self) -> Vec<u8> {
         let document = Document::from(self.clone());
-        json!({
+        let mut payload = json!({
             "version": document.version,
             "sha256": document.sha256.to_string(),
             "anchors": document.anchors.into_iter().map(String::from).collect::<Vec<_>>(),
             "withdrawn": document.withdrawn,
             "issued": document.issued,
-        })
-        .to_string()
-        .into_bytes()
+        });
+        if let Some(exp) = document.exp {
+            payload["exp"] = exp.into();
+        }
+        payload.to_string().into_bytes()
     }
 }
 
@@ -93,6 +148,9 @@ struct Document {
     anchors: Vec<Certificate>,
     withdrawn: Vec<Fingerprint>,
     issued: String,
+    /// NumericDate (RFC 7519 §2)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exp: Option<i64>,
 }
 
 /// Why a serialised bundle is inconsistent.
@@ -102,15 +160,18 @@ pub enum InvalidBundle {
     Hash,
     #[error("the bundle's issued is not an RFC 3339 time")]
     Issued,
+    #[error("the bundle's exp is not a time in seconds since 1970")]
+    Exp,
 }
 
 impl TryFrom<Document> for Bundle {
     type Error = InvalidBundle;
 
     fn try_from(document: Document) -> Result<Self, InvalidBundle> {
-        let Document { version, sha256, anchors, withdrawn, issued } = document;
+        let Document { version, sha256, anchors, withdrawn, issued, exp } = document;
         let issued = OffsetDateTime::parse(&issued, &Rfc3339).map_err(|_| InvalidBundle::Issued)?;
-        let bundle = Self { version, anchors, withdrawn, issued };
+        let exp = exp.map(OffsetDateTime::from_unix_timestamp).transpose().map_err(|_| InvalidBundle::Exp)?;
+        let bundle = Self { version, anchors, withdrawn, issued, exp };
         if bundle.sha256() != sha256 {
             return Err(InvalidBundle::Hash);
         }
@@ -121,11 +182,11 @@ impl TryFrom<Document> for Bundle {
 impl From<Bundle> for Document {
     fn from(bundle: Bundle) -> Self {
         let sha256 = bundle.sha256();
-        let Bundle { version, anchors, withdrawn, issued } = bundle;
+        let Bundle { version, anchors, withdrawn, issued, exp } = bundle;
         let at = issued.to_utc();
         let (year, month, day) = at.to_calendar_date();
         let (hour, minute, second) = at.as_hms();
         let issued = format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month));
-        Self { version, sha256, anchors, withdrawn, issued }
+        Self { version, sha256, anchors, withdrawn, issued, exp: exp.map(OffsetDateTime::unix_timestamp) }
     }
 }

@@ -17,6 +17,9 @@ pub enum VaultError {
     WrongKind { key: String, expected: KeyAlgorithm, found: String },
     #[error("key {key} is not the key of certificate {certificate}")]
     Differs { key: String, certificate: Fingerprint },
+    /// Somebody else named a key so: nothing is signed, since the key that signs would not be protected.
+    #[error("{alias} is the name of another key than {key}")]
+    Named { alias: String, key: String },
     #[error("the certificate is refused: {0}")]
     Issue(#[from] IssueError),
     #[error("the bundle's signature is refused: {0}")]

@@ -5,7 +5,7 @@ use rootcast_core::installation::InstallationId;
 use rootcast_kms::KmsError;
 use rootcast_pki::root::Serial;
 
-use crate::{GENERATION_TAG, INSTALLATION_TAG, SERIAL_TAG, SIGNS_TAG, STACK_TAG, Vault, VaultError};
+use crate::{GENERATION_TAG, INSTALLATION_TAG, SERIAL_TAG, STACK_TAG, Vault, VaultError};
 
 /// What a key is created for. Generation numbers and stack names are reused after a loss of the tables; installation
 /// ids and serial numbers never are.
@@ -31,8 +31,6 @@ pub struct TaggedKey {
 pub struct MadeKey {
     pub arn: String,
     pub standing: Standing,
-    /// Devices rely on the key, or soon will.
-    pub signs: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +53,6 @@ impl Vault {
         let filters = [(INSTALLATION_TAG, purpose.installation.to_string()), (SERIAL_TAG, purpose.serial.to_string())];
         let mut made = Vec::new();
         for mapping in self.tagged(&filters).await? {
-            let signs = tag_of(&mapping, SIGNS_TAG).is_some();
             let Some(arn) = mapping.resource_arn else { continue };
             let standing = match self.get_public_key(&arn).await {
                 Ok(_) => Standing::Usable,
@@ -63,7 +60,7 @@ impl Vault {
                 Err(error) if error.is_unusable() => Standing::Dead,
                 Err(error) => return Err(error),
             };
-            made.push(MadeKey { arn, standing, signs });
+            made.push(MadeKey { arn, standing });
         }
         made.sort_unstable_by(|a, b| (a.standing, &a.arn).cmp(&(b.standing, &b.arn)));
         Ok(made)

@@ -10,6 +10,7 @@
 
 mod error;
 mod keys;
+mod policy;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -24,12 +25,13 @@ use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::bundle::SignedBundle;
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
-use rootcast_pki::root::{Prepared, Unsigned};
+use rootcast_pki::root::{Prepared, Serial, Unsigned};
 
 pub use self::error::VaultError;
 pub use self::keys::{MadeKey, Purpose, Standing, TaggedKey};
+pub use self::policy::{KeyRoles, NotRoles};
 
-/// The permissions to use a key depend on this tag. Its value is the stack's name.
+/// Tags only find keys, they permit nothing: see `policy`. This one's value is the stack's name.
 pub const STACK_TAG: &str = "rootcast:stack";
 /// Its value is the generation number, in decimal.
 pub const GENERATION_TAG: &str = "rootcast:generation";
@@ -37,8 +39,6 @@ pub const GENERATION_TAG: &str = "rootcast:generation";
 pub const INSTALLATION_TAG: &str = "rootcast:installation";
 /// Its value is the serial number that was reserved for the root: it leads from a key to its record.
 pub const SERIAL_TAG: &str = "rootcast:serial";
-/// On a key that devices rely on, set before its root signs: a sweep never deletes it, whatever the tables say.
-pub const SIGNS_TAG: &str = "rootcast:signs";
 
 /// Per attempt. KMS answers in tens of milliseconds; an RSA-4096 signature is the slowest call.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -74,9 +74,14 @@ impl Vault {
         }
     }
 
-    /// Creates a signing key and returns its ARN. Not retried (see the crate's documentation): after a
+    /// Creates a signing key with its own policy and returns its ARN. Not retried (see the crate's documentation): after a
     /// [retryable](VaultError::is_retryable) error the key may or may not exist.
-    pub async fn create_key(&self, purpose: &Purpose, algorithm: KeyAlgorithm) -> Result<String, VaultError> {
+    pub async fn create_key(
+        &self,
+        purpose: &Purpose,
+        algorithm: KeyAlgorithm,
+        roles: &KeyRoles,
+    ) -> Result<String, VaultError> {
         const OPERATION: &str = "kms:CreateKey";
         let limits = TimeoutConfig::builder()
             .operation_attempt_timeout(CREATE_TIMEOUT)
@@ -88,6 +93,10 @@ impl Vault {
             .create_key()
             .key_spec(KeySpec::from(algorithm.kms_key_spec()))
             .key_usage(KeyUsageType::SignVerify)
+            .policy(roles.policy())
+            // The check wants the caller to be able to change the policy again, which no function may. The account's
+            // administrators can.
+            .bypass_policy_lockout_safety_check(true)
             .description(format!("Root generation {} of Rootcast stack {}", purpose.generation, self.stack))
             .tags(tag(OPERATION, STACK_TAG, &self.stack)?)
             .tags(tag(OPERATION, GENERATION_TAG, &purpose.generation.to_string())?)
@@ -102,19 +111,32 @@ impl Vault {
         arn.ok_or(VaultError::Incomplete { operation: OPERATION, field: "Arn" })
     }
 
-    /// Protects the key from every later sweep. Call it before its root signs for the first time.
-    pub async fn mark_as_signing(&self, key: &str) -> Result<(), VaultError> {
-        const OPERATION: &str = "kms:TagResource";
-        self.kms
-            .tag_resource()
-            .key_id(key)
-            // The policy only allows requests that name the stack.
-            .tags(tag(OPERATION, STACK_TAG, &self.stack)?)
-            .tags(tag(OPERATION, SIGNS_TAG, "true")?)
-            .send()
-            .await
-            .map_err(|error| KmsError::new(OPERATION, Some(key), error))?;
-        Ok(())
+    /// Gives the key the alias of its root: its policy then denies its deletion to every role of the stack. Call it
+    /// before its root signs for the first time.
+    pub async fn mark_as_signing(&self, key: &str, serial: Serial) -> Result<(), VaultError> {
+        let alias = self.alias(serial);
+        let named = self.kms.create_alias().alias_name(&alias).target_key_id(key).send().await;
+        let Err(error) = named else { return Ok(()) };
+        if !error.as_service_error().is_some_and(|error| error.is_already_exists_exception()) {
+            return Err(KmsError::new("kms:CreateAlias", Some(key), error).into());
+        }
+        match self.get_public_key(&alias).await?.key_id {
+            Some(named) if named == key => Ok(()),
+            _ => Err(VaultError::Named { alias, key: key.to_owned() }),
+        }
+    }
+
+    /// The usable key that [`Vault::mark_as_signing`] named for this root.
+    pub async fn signing_key(&self, serial: Serial) -> Result<Option<String>, VaultError> {
+        match self.get_public_key(&self.alias(serial)).await {
+            Ok(found) => Ok(found.key_id),
+            Err(error) if error.is_unusable() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn alias(&self, serial: Serial) -> String {
+        format!("alias/rootcast/{}/{serial}", self.stack)
     }
 
     /// The SubjectPublicKeyInfo in DER. Fails unless the key's spec, usage and public key all match `algorithm`.

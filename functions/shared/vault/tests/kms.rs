@@ -6,12 +6,13 @@ mod keys;
 
 use std::time::Duration;
 
+use aws_sdk_kms::operation::create_alias::{CreateAliasError, CreateAliasOutput};
 use aws_sdk_kms::operation::create_key::CreateKeyOutput;
 use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
 use aws_sdk_kms::operation::schedule_key_deletion::ScheduleKeyDeletionOutput;
 use aws_sdk_kms::operation::sign::SignOutput;
-use aws_sdk_kms::operation::tag_resource::TagResourceOutput;
 use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::error::AlreadyExistsException;
 use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyUsageType, MessageType};
 use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
 use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, Tag};
@@ -20,7 +21,7 @@ use rootcast_core::installation::InstallationId;
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::bundle::{Bundle, JwsError, SignedBundle, verify_jws};
 use rootcast_pki::root::{IssueError, Serial, prepare_root};
-use rootcast_vault::{MadeKey, Purpose, Standing, TaggedKey, Vault, VaultError};
+use rootcast_vault::{KeyRoles, MadeKey, Purpose, Standing, TaggedKey, Vault, VaultError};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
@@ -33,6 +34,12 @@ const PURPOSE: Purpose = Purpose {
     generation: 7,
     serial: Serial::from_random([0x43; 16]),
 };
+
+const ALIAS: &str = "alias/rootcast/fleet/43434343434343434343434343434343";
+
+fn roles() -> KeyRoles {
+    "arn:aws:iam::111122223333:role/rootcast/eu-central-1/fleet".parse().unwrap()
+}
 
 /// Every operation always answers by its own rule.
 fn vault(kms: &[&Rule], tagging: &[&Rule]) -> Vault {
@@ -70,12 +77,13 @@ fn signing(key: &'static Key) -> Rule {
 }
 
 #[tokio::test]
-async fn a_key_is_created_for_signing_and_tagged() {
+async fn a_key_is_created_for_signing_with_policy_and_tags() {
     let create = mock!(aws_sdk_kms::Client::create_key)
         .match_requests(|request| {
             let tags: Vec<_> = request.tags().iter().map(|tag| (tag.tag_key(), tag.tag_value())).collect();
             request.key_spec() == Some(&KeySpec::EccNistP384)
                 && request.key_usage() == Some(&KeyUsageType::SignVerify)
+                && request.policy() == Some(&*roles().policy())
                 && tags
                     == [
                         ("rootcast:stack", "fleet"),
@@ -88,7 +96,7 @@ async fn a_key_is_created_for_signing_and_tagged() {
             let metadata = KeyMetadata::builder().key_id("1234abcd").arn(ARN).build().unwrap();
             CreateKeyOutput::builder().key_metadata(metadata).build()
         });
-    assert_eq!(vault(&[&create], &[]).create_key(&PURPOSE, KeyAlgorithm::EcdsaP384).await.unwrap(), ARN);
+    assert_eq!(vault(&[&create], &[]).create_key(&PURPOSE, KeyAlgorithm::EcdsaP384, &roles()).await.unwrap(), ARN);
 }
 
 /// KMS receives the request, and the connection breaks before the answer: the key may exist.
@@ -108,7 +116,7 @@ async fn creating_a_key_is_not_retried_after_a_lost_answer() {
     let config = aws_sdk_kms::Config::builder().with_test_defaults_v2().endpoint_url(endpoint);
     let tagging = mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, []);
     let vault = Vault::new(&aws_sdk_kms::Client::from_conf(config.build()), &tagging, "fleet");
-    let failure = vault.create_key(&PURPOSE, KeyAlgorithm::EcdsaP384).await.unwrap_err();
+    let failure = vault.create_key(&PURPOSE, KeyAlgorithm::EcdsaP384, &roles()).await.unwrap_err();
     assert!(failure.is_retryable(), "{failure}");
     assert_eq!(served.await.unwrap(), 1);
 }
@@ -118,7 +126,7 @@ async fn creating_a_key_is_not_retried_after_a_lost_answer() {
 async fn creating_a_key_is_never_retried() {
     for (status, body) in [(503, None), (500, error("KMSInternalException")), (400, error("ThrottlingException"))] {
         let create = mock!(aws_sdk_kms::Client::create_key).sequence().http_status(status, body).repeatedly().build();
-        let failure = vault(&[&create], &[]).create_key(&PURPOSE, KeyAlgorithm::EcdsaP384).await.unwrap_err();
+        let failure = vault(&[&create], &[]).create_key(&PURPOSE, KeyAlgorithm::EcdsaP384, &roles()).await.unwrap_err();
         assert!(failure.is_retryable(), "{failure}");
         assert_eq!(create.num_calls(), 1);
     }
@@ -127,7 +135,7 @@ async fn creating_a_key_is_never_retried() {
         .http_status(400, error("LimitExceededException"))
         .repeatedly()
         .build();
-    let failure = vault(&[&quota], &[]).create_key(&PURPOSE, KeyAlgorithm::EcdsaP384).await.unwrap_err();
+    let failure = vault(&[&quota], &[]).create_key(&PURPOSE, KeyAlgorithm::EcdsaP384, &roles()).await.unwrap_err();
     assert!(!failure.is_retryable(), "{failure}");
 }
 
@@ -147,7 +155,7 @@ async fn a_roots_keys_are_those_with_its_serial_and_installation() {
                 && request.resource_type_filters() == ["kms:key"]
         })
         .then_compute_output(|request| match request.pagination_token() {
-            None | Some("") => page(&[("usable-2", &[("rootcast:signs", "true")]), ("pending", &[])], "more"),
+            None | Some("") => page(&[("usable-2", &[]), ("pending", &[])], "more"),
             Some(_) => page(&[("usable-1", &[]), ("disabled", &[]), ("unknown", &[]), ("denied", &[])], ""),
         });
     let refuse = |key: &'static str, code| {
@@ -164,16 +172,16 @@ async fn a_roots_keys_are_those_with_its_serial_and_installation() {
     let (pending, disabled) = (refuse("pending", "KMSInvalidStateException"), refuse("disabled", "DisabledException"));
     let (unknown, denied) = (refuse("unknown", "NotFoundException"), refuse("denied", "AccessDeniedException"));
     let vault = vault(&[&pending, &disabled, &unknown, &denied, &show], &[&resources]);
-    let made = |arn: &str, standing, signs| MadeKey { arn: arn.to_owned(), standing, signs };
+    let made = |arn: &str, standing| MadeKey { arn: arn.to_owned(), standing };
     assert_eq!(
         vault.keys_of(&PURPOSE).await.unwrap(),
         [
-            made("usable-1", Standing::Usable, false),
-            made("usable-2", Standing::Usable, true),
-            made("denied", Standing::Unseen, false),
-            made("unknown", Standing::Unseen, false),
-            made("disabled", Standing::Dead, false),
-            made("pending", Standing::Dead, false),
+            made("usable-1", Standing::Usable),
+            made("usable-2", Standing::Usable),
+            made("denied", Standing::Unseen),
+            made("unknown", Standing::Unseen),
+            made("disabled", Standing::Dead),
+            made("pending", Standing::Dead),
         ]
     );
 }
@@ -201,15 +209,27 @@ async fn a_stacks_keys_are_listed_with_their_installation() {
 }
 
 #[tokio::test]
-async fn a_signing_key_is_marked_with_its_stack() {
-    let mark = mock!(aws_sdk_kms::Client::tag_resource)
-        .match_requests(|request| {
-            let tags: Vec<_> = request.tags().iter().map(|tag| (tag.tag_key(), tag.tag_value())).collect();
-            request.key_id() == Some(ARN) && tags == [("rootcast:stack", "fleet"), ("rootcast:signs", "true")]
-        })
-        .then_output(|| TagResourceOutput::builder().build());
-    vault(&[&mark], &[]).mark_as_signing(ARN).await.unwrap();
-    assert_eq!(mark.num_calls(), 1);
+async fn a_signing_key_is_named_after_its_root() {
+    let name = mock!(aws_sdk_kms::Client::create_alias)
+        .match_requests(|request| request.target_key_id() == Some(ARN) && request.alias_name() == Some(ALIAS))
+        .then_output(|| CreateAliasOutput::builder().build());
+    vault(&[&name], &[]).mark_as_signing(ARN, PURPOSE.serial).await.unwrap();
+    assert_eq!(name.num_calls(), 1);
+}
+
+/// An activation that is repeated finds its own alias; nobody else's key passes for it.
+#[tokio::test]
+async fn a_root_has_one_name_for_one_key() {
+    let taken = mock!(aws_sdk_kms::Client::create_alias)
+        .then_error(|| CreateAliasError::AlreadyExistsException(AlreadyExistsException::builder().build()));
+    let show = mock!(aws_sdk_kms::Client::get_public_key)
+        .match_requests(|request| request.key_id() == Some(ALIAS))
+        .then_output(|| GetPublicKeyOutput::builder().key_id(ARN).build());
+    let vault = vault(&[&taken, &show], &[]);
+    vault.mark_as_signing(ARN, PURPOSE.serial).await.unwrap();
+    assert_eq!(vault.signing_key(PURPOSE.serial).await.unwrap().as_deref(), Some(ARN));
+    let refused = vault.mark_as_signing("another", PURPOSE.serial).await.unwrap_err();
+    assert!(matches!(refused, VaultError::Named { .. }), "{refused}");
 }
 
 fn page(keys: &[(&str, &[(&str, &str)])], next: &str) -> GetResourcesOutput {
@@ -278,8 +298,13 @@ async fn a_signature_by_another_key_is_refused() {
     assert!(matches!(refused, Err(VaultError::Issue(IssueError::Signature(_)))), "{refused:?}");
 
     let root = key.root(6);
-    let mut signed =
-        SignedBundle::new(&Bundle { version: 1, anchors: vec![root.clone()], withdrawn: vec![], issued: TODAY });
+    let mut signed = SignedBundle::new(&Bundle {
+        version: 1,
+        anchors: vec![root.clone()],
+        withdrawn: vec![],
+        issued: TODAY,
+        exp: None,
+    });
     let signature = vault.signature_of(ARN, &root, &signed).await.unwrap();
     let refused = signed.add(&root, &signature);
     assert!(matches!(refused, Err(JwsError::Verify(_))), "{refused:?}");
@@ -290,7 +315,7 @@ async fn a_signature_by_another_key_is_refused() {
 async fn a_bundle_is_signed_by_every_root() {
     let key = Key::shared(KeyAlgorithm::EcdsaP256);
     let root = key.root(6);
-    let bundle = Bundle { version: 1, anchors: vec![root.clone()], withdrawn: vec![], issued: TODAY };
+    let bundle = Bundle { version: 1, anchors: vec![root.clone()], withdrawn: vec![], issued: TODAY, exp: None };
     let mut signed = SignedBundle::new(&bundle);
     let sign = signing(key);
     let signature = vault(&[&sign], &[]).signature_of(ARN, &root, &signed).await.unwrap();

@@ -88,7 +88,10 @@ impl Stack {
             person: None,
             made_by: Default::default(),
         };
-        self.ledger.put_principal(&name.parse().unwrap(), &record, &rootcast_core::audit::Actor::function("tests")).await.unwrap();
+        self.ledger
+            .put_principal(&name.parse().unwrap(), &record, &rootcast_core::audit::Actor::function("tests"))
+            .await
+            .unwrap();
         let bound = IdentityRecord { principal: name.parse().unwrap(), epoch: 7, created };
         self.ledger.put_identity(identity, &bound, &rootcast_core::audit::Actor::function("tests")).await.unwrap();
     }

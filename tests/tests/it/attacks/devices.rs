@@ -113,8 +113,23 @@ async fn an_operator_obtains_no_private_key() {
         let job = ended(stack, job.unwrap()).await;
         assert_eq!(job["outcome"], "deployedWithFailures", "{job}");
         assert!(other.requests().is_empty());
-        let failed = &stack.tasks(JobId(job["id"].as_u64().unwrap()), Pass::Install).await["thief"];
-        assert_eq!(failed.failure.as_ref().map(|failure| failure.class), Some(ErrorClass::Unapproved), "{failed:?}");
+        let id = JobId(job["id"].as_u64().unwrap());
+        let class = async || {
+            let failed = &stack.tasks(id, Pass::Install).await["thief"];
+            failed.failure.as_ref().map(|failure| failure.class)
+        };
+        assert_eq!(class().await, Some(ErrorClass::Unapproved));
+
+        // Whoever deployed the key meant the device as it was then. Approving another one does not send it there.
+        let shown = stack.api.get("/devices/thief").await.response();
+        let approval = json!({ "incarnation": shown["incarnation"], "endpointRevision": shown["endpointRevision"] });
+        stack.api.post("/devices/thief/approval", approval).await.response();
+        operator.post(&format!("/jobs/{id}/retry"), json!({ "devices": ["thief"] })).await.response();
+        ended(stack, id.0).await;
+        assert_eq!(class().await, Some(ErrorClass::Unapproved));
+        assert!(other.requests().is_empty());
+        let (job, _) = deploy(stack, certificate, &["thief"]).await;
+        assert_eq!(ended(stack, job.unwrap()).await["outcome"], "deployed");
     })
     .await;
 }

@@ -1,9 +1,9 @@
 //! KMS keys of recorded roots that were disabled or deleted.
 
+use aws_sdk_kms::operation::create_alias::CreateAliasOutput;
 use aws_sdk_kms::operation::create_key::CreateKeyOutput;
 use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
 use aws_sdk_kms::operation::sign::SignOutput;
-use aws_sdk_kms::operation::tag_resource::TagResourceOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyUsageType};
 use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
@@ -180,7 +180,7 @@ fn vault(key: &'static Key, made: &'static str, refusal: Option<(u16, &'static s
         let signature = key.sign(request.message().unwrap().as_ref());
         SignOutput::builder().signature(Blob::new(signature)).build()
     });
-    let mark = mock!(aws_sdk_kms::Client::tag_resource).then_output(|| TagResourceOutput::builder().build());
+    let mark = mock!(aws_sdk_kms::Client::create_alias).then_output(|| CreateAliasOutput::builder().build());
     let mut rules = vec![&create, &mark];
     let refused;
     if let Some((status, code)) = refusal {

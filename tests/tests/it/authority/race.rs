@@ -246,7 +246,11 @@ async fn a_caller_whose_transaction_conflicted_gets_the_winners_job() {
     let tagging = mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, [&no_key]);
     let nowhere = aws_sdk_sqs::Config::builder().behavior_version(BehaviorVersion::latest()).build();
     let app = regenerate::App {
-        authority: CertificateAuthority::new(ledger.clone(), Vault::new(&kms, &tagging, "collision")),
+        authority: CertificateAuthority::new(
+            ledger.clone(),
+            Vault::new(&kms, &tagging, "collision"),
+            time::Duration::days(30),
+        ),
         second: SecondPerson::new(ledger.clone(), Default::default(), seconds_ago::<0>),
         ledger,
         queue: Queue::new(aws_sdk_sqs::Client::from_conf(nowhere)),

@@ -1,7 +1,7 @@
 //! The function `regenerate` in this process, with the local cloud's DynamoDB, SQS and KMS.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_config::SdkConfig;
 use aws_sdk_dynamodb::types::{BillingMode, GlobalSecondaryIndex};
@@ -32,7 +32,8 @@ use super::wire::Wire;
 
 pub(crate) const TOKEN: &str = "b2ZmaWNlLW9mZmljZS1vZmZpY2Utb2ZmaWNlLW9mZmljZQ==";
 pub(crate) const DEVICE: &str = "bmc-0001";
-pub(crate) const OPS: Editor<'static> = Editor { name: "ops", request: None, may_approve: true, may_release: true, may_revoke: true };
+pub(crate) const OPS: Editor<'static> =
+    Editor { name: "ops", request: None, may_approve: true, may_release: true, may_revoke: true };
 
 /// A deployment without functions: tables as in template.yaml, queues without consumers, keys under a separate tag.
 /// Creating one takes some milliseconds, and nothing else writes to it.
@@ -149,7 +150,7 @@ impl Regenerator {
     pub(crate) fn app(&self, wire: &Wire, clock: fn() -> OffsetDateTime) -> regenerate::App {
         let ledger = self.ledger_over(wire);
         regenerate::App {
-            authority: CertificateAuthority::new(ledger.clone(), self.vault_over(wire)),
+            authority: CertificateAuthority::new(ledger.clone(), self.vault_over(wire), time::Duration::days(30)),
             second: SecondPerson::new(ledger.clone(), Default::default(), clock),
             ledger,
             queue: Queue::new(self.sqs_over(wire)),
@@ -161,12 +162,12 @@ impl Regenerator {
 
     /// The function with another KMS.
     pub(crate) fn app_with_vault(&self, vault: Vault) -> regenerate::App {
-        let authority = CertificateAuthority::new(self.ledger.clone(), vault);
+        let authority = CertificateAuthority::new(self.ledger.clone(), vault, time::Duration::days(30));
         regenerate::App { authority, ..self.app(&Wire::default(), seconds_ago::<0>) }
     }
 
     pub(super) fn authority(&self) -> CertificateAuthority {
-        CertificateAuthority::new(self.ledger.clone(), self.vault_over(&Wire::default()))
+        CertificateAuthority::new(self.ledger.clone(), self.vault_over(&Wire::default()), time::Duration::days(30))
     }
 
     /// `PUT /signingCertificate`.
@@ -182,19 +183,31 @@ impl Regenerator {
         job
     }
 
-    /// Runs the conductor until it has nothing to do.
-    pub(crate) async fn conduct(&self, id: JobId) -> Job {
-        let wire = Wire::default();
-        let conductor = conduct::App {
+    fn conductor(&self, vault: Vault) -> conduct::App {
+        conduct::App {
             ledger: self.ledger.clone(),
-            authority: CertificateAuthority::new(self.ledger.clone(), self.vault_over(&wire)),
-            queue: Queue::new(self.sqs_over(&wire)),
+            authority: CertificateAuthority::new(self.ledger.clone(), vault, time::Duration::days(30)),
+            queue: Queue::new(self.sqs_over(&Wire::default())),
             control_queue: self.queue.clone(),
             task_queue: self.queue.clone(),
             stall: time::Duration::minutes(15),
             stack: self.name.clone(),
             clock: seconds_ago::<0>,
-        };
+        }
+    }
+
+    /// The conductor's schedule.
+    pub(super) async fn wake(&self, vault: Vault) -> Result<(), conduct::ConductError> {
+        let mut context = lambda_runtime::Context::default();
+        let end = SystemTime::now() + Duration::from_secs(60);
+        context.deadline = end.duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
+        let wake = serde_json::from_str(r#"{"wake":"running"}"#).unwrap();
+        conduct::handle(&self.conductor(vault), lambda_runtime::LambdaEvent::new(wake, context)).await.map(|_| ())
+    }
+
+    /// Runs the conductor until it has nothing to do.
+    pub(crate) async fn conduct(&self, id: JobId) -> Job {
+        let conductor = self.conductor(self.vault_over(&Wire::default()));
         conductor.conduct(id, "test", Instant::now() + Duration::from_secs(60)).await.unwrap();
         self.ledger.job(id).await.unwrap().unwrap()
     }
@@ -294,6 +307,7 @@ pub(crate) fn settings() -> Settings {
         permitted: Default::default(),
         validity: time::Duration::days(400),
         backdate: time::Duration::hours(1),
+        roles: "arn:aws:iam::000000000000:role/rootcast/us-east-1/regenerator".parse().unwrap(),
     }
 }
 

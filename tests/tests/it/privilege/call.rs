@@ -22,6 +22,8 @@ pub struct Call {
     pub context: BTreeMap<String, Vec<String>>,
 }
 
+/// Several for a key with several names.
+pub const ALIASES: &str = "kms:ResourceAliases";
 pub const LEADING_KEYS: &str = "dynamodb:LeadingKeys";
 const ATTRIBUTES: &str = "dynamodb:Attributes";
 
@@ -156,8 +158,18 @@ fn queried(body: &Value) -> Option<String> {
 
 fn kms(operation: &str, body: &Value) -> Vec<Part> {
     let key = text(&body["KeyId"]);
-    let resource = if key.starts_with("arn:") { key.to_owned() } else { format!("arn:aws:kms:{PLACE}:key/{key}") };
+    let arn = |key: &str| match key {
+        whole if whole.starts_with("arn:") => whole.to_owned(),
+        alias if alias.starts_with("alias/") => format!("arn:aws:kms:{PLACE}:{alias}"),
+        id => format!("arn:aws:kms:{PLACE}:key/{id}"),
+    };
+    let resource = arn(key);
     let action = format!("kms:{operation}");
+    if operation == "CreateAlias" {
+        // On both.
+        let on = |named: &Value| (action.clone(), arn(text(named)), BTreeMap::new());
+        return vec![on(&body["AliasName"]), on(&body["TargetKeyId"])];
+    }
     if !matches!(operation, "CreateKey" | "TagResource") {
         let named = body["EncryptionContext"].as_object().into_iter().flatten();
         let context =

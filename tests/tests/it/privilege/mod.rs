@@ -3,12 +3,14 @@
 //! Each function gets a separate endpoint for AWS, by the SDK's variable, without being changed otherwise. Lambda's
 //! own use of a role (logs, receiving messages) does not pass through it.
 
+mod attacks;
 mod audit;
 mod call;
+mod keys;
 mod policy;
 mod unused;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use reqwest::Method;
 use rootcast_core::access::identity::Identity;
@@ -23,7 +25,8 @@ use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
 
 use self::call::{Call, calls};
-use self::policy::{Statement, is_like, statements};
+use self::keys::Keys;
+use self::policy::{Statement, allowed, is_like};
 use self::unused::{BY_LAMBDA, UNUSED};
 use crate::access::identities::{Provider, SIGNED};
 use crate::access::sessions::basic;
@@ -63,16 +66,18 @@ async fn every_functions_permissions_match_its_calls() {
         }
 
         let asked: BTreeSet<Call> = proxy.take().iter().flat_map(calls).collect();
-        let asked = tagged(stack, asked).await;
+        let mut keys = Keys::default();
+        let asked = keys.of_calls(stack, asked).await;
         let mut findings = Vec::new();
         for function in FUNCTIONS {
-            let allowed = statements(stack, function).await;
+            let allowed = allowed(stack, function).await;
             let asked: Vec<&Call> = asked.iter().filter(|call| call.function == function).collect();
             assert!(!asked.is_empty(), "{function} asked for nothing");
-            let refused = asked.iter().filter(|call| !allowed.iter().any(|statement| statement.allows(call)));
+            let refused = asked.iter().filter(|call| !allowed.permits(call, keys.policy(&call.resource)));
             let refused: BTreeSet<_> = refused.map(|call| (&call.action, &call.resource, &call.context)).collect();
             findings.extend(refused.into_iter().map(|what| format!("{function} does what it may not: {what:?}")));
-            findings.extend(allowed.iter().flat_map(|statement| superfluous(statement, &asked)));
+            findings.extend(allowed.statements.iter().flat_map(|statement| superfluous(statement, &asked)));
+            findings.extend(keys.superfluous(&allowed.role, function, &asked));
         }
         let told: BTreeSet<&str> = findings.iter().map(String::as_str).collect();
         let excused: BTreeSet<&str> = UNUSED.iter().map(|(what, _)| *what).collect();
@@ -96,26 +101,6 @@ async fn watch(stack: &Stack, function: &str, endpoint: &str) {
     changed.error_for_status().unwrap();
     // Running processes still use the old address.
     stack.crash(function).await;
-}
-
-/// Calls to a root's key, with the key's tags.
-async fn tagged(stack: &Stack, asked: BTreeSet<Call>) -> Vec<Call> {
-    let kms = aws_sdk_kms::Client::new(&stack.local.sdk_config);
-    let mut known: BTreeMap<String, BTreeMap<String, Vec<String>>> = BTreeMap::new();
-    let mut calls = Vec::new();
-    for mut call in asked {
-        if call.resource.starts_with("arn:aws:kms:") && !call.resource.ends_with("key/new") {
-            if !known.contains_key(&call.resource) {
-                let listed = kms.list_resource_tags().key_id(&call.resource).send().await.unwrap();
-                let tags = listed.tags.unwrap_or_default().into_iter();
-                let tags = tags.map(|tag| (format!("aws:ResourceTag/{}", tag.tag_key), vec![tag.tag_value]));
-                known.insert(call.resource.clone(), tags.collect());
-            }
-            call.context.extend(known[&call.resource].clone());
-        }
-        calls.push(call);
-    }
-    calls
 }
 
 /// The parts of the statement that no call used.

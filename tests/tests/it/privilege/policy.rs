@@ -9,8 +9,12 @@ use serde_json::{Value, json};
 use super::call::{Call, LEADING_KEYS};
 use crate::stack::Stack;
 
-/// An `Allow` statement.
-#[derive(Debug)]
+/// The local cloud's account.
+const ACCOUNT: &str = "000000000000";
+const PRINCIPAL: &str = "aws:PrincipalArn";
+
+/// A statement of a role's or a key's policy.
+#[derive(Debug, Clone)]
 pub struct Statement {
     pub function: String,
     pub sid: String,
@@ -20,24 +24,55 @@ pub struct Statement {
     conditions: Vec<(String, String, Vec<String>)>,
 }
 
+/// A function's role: its ARN, and what IAM allows it.
+pub struct Allowed {
+    pub role: String,
+    pub statements: Vec<Statement>,
+}
+
+/// A statement of a key's policy.
+#[derive(Debug, Clone)]
+pub struct KeyStatement {
+    pub denies: bool,
+    /// The principal is `*`: whoever meets the conditions needs no permission of IAM. Otherwise it is the account, and
+    /// IAM decides.
+    pub directly: bool,
+    pub statement: Statement,
+}
+
 impl Statement {
     pub fn allows(&self, call: &Call) -> bool {
         self.function == call.function
-            && self.actions.contains(&call.action)
             && self.resources.iter().any(|pattern| is_like(&call.resource, pattern))
+            && self.covers(call)
+    }
+
+    /// Action and conditions, whoever asks and for what.
+    fn covers(&self, call: &Call) -> bool {
+        self.actions.iter().any(|pattern| is_like(&call.action, pattern))
             && self.conditions.iter().all(|(operator, key, values)| {
                 let found = call.context.get(key);
                 let is = |value: &String| match operator.rsplit(':').next().unwrap() {
                     "StringEquals" => values.contains(value),
-                    "StringLike" => values.iter().any(|pattern| is_like(value, pattern)),
+                    "StringLike" | "ArnLike" | "ArnNotLike" => values.iter().any(|pattern| is_like(value, pattern)),
                     _ => panic!("{operator} is not known here"),
                 };
                 match operator.as_str() {
                     "Null" => values.iter().all(|absent| (absent == "true") == found.is_none()),
+                    "ArnNotLike" => found.is_none_or(|found| !found.iter().any(is)),
                     _ if operator.starts_with("ForAllValues:") => found.is_none_or(|found| found.iter().all(is)),
+                    _ if operator.starts_with("ForAnyValue:") => found.is_some_and(|found| found.iter().any(is)),
                     _ => found.is_some_and(|found| found.iter().all(is)),
                 }
             })
+    }
+
+    /// The roles that the statement's conditions name.
+    pub fn roles(&self) -> impl Iterator<Item = &String> {
+        self.conditions
+            .iter()
+            .filter(|(operator, key, _)| operator == "ArnLike" && key == PRINCIPAL)
+            .flat_map(|(.., values)| values)
     }
 
     /// Patterns for the first part of a key.
@@ -51,6 +86,21 @@ impl Statement {
     }
 }
 
+impl Allowed {
+    /// Whether KMS or another service lets the role do this. `key`: the policy of the key that the call uses, if any.
+    pub fn permits(&self, call: &Call, key: Option<&[KeyStatement]>) -> bool {
+        let by_iam = self.statements.iter().any(|statement| statement.allows(call));
+        let Some(key) = key else { return by_iam };
+        let mut call = call.clone();
+        call.context.insert(PRINCIPAL.to_owned(), vec![self.role.clone()]);
+        call.context.insert("kms:CallerAccount".to_owned(), vec![ACCOUNT.to_owned()]);
+        let says = |denies, directly| {
+            key.iter().any(|each| each.denies == denies && each.directly == directly && each.statement.covers(&call))
+        };
+        !says(true, true) && !says(true, false) && (says(false, true) || (by_iam && says(false, false)))
+    }
+}
+
 /// `*` matches any text, including none.
 pub fn is_like(text: &str, pattern: &str) -> bool {
     match pattern.split_once('*') {
@@ -61,12 +111,32 @@ pub fn is_like(text: &str, pattern: &str) -> bool {
     }
 }
 
-/// The statements for the function that template.yaml's output names.
-pub async fn statements(stack: &Stack, output: &str) -> Vec<Statement> {
+/// The policy of a key in the local cloud.
+pub async fn key_policy(stack: &Stack, key: &str) -> Vec<KeyStatement> {
+    let kms = aws_sdk_kms::Client::new(&stack.local.sdk_config);
+    let document: Value =
+        serde_json::from_str(&kms.get_key_policy().key_id(key).send().await.unwrap().policy.unwrap()).unwrap();
+    let of = |statement: &Value| {
+        let principal = &statement["Principal"]["AWS"];
+        let account = format!("arn:aws:iam::{ACCOUNT}:root");
+        assert!(*principal == json!("*") || *principal == json!(account), "{statement}");
+        assert_eq!(statement["Resource"], "*", "{statement}");
+        KeyStatement {
+            denies: statement["Effect"] == "Deny",
+            directly: *principal == json!("*"),
+            statement: read("", statement),
+        }
+    };
+    listed(&document["Statement"]).iter().map(of).collect()
+}
+
+/// The role of the function that template.yaml's output names.
+pub async fn allowed(stack: &Stack, output: &str) -> Allowed {
     let name = stack.local.outputs.of(output).unwrap();
     let url = format!("{}/2015-03-31/functions/{name}/configuration", stack.local.endpoint_url);
     let config: Value = reqwest::get(url).await.unwrap().json().await.unwrap();
-    let role = config["Role"].as_str().unwrap().rsplit('/').next().unwrap();
+    let arn = config["Role"].as_str().unwrap().to_owned();
+    let role = arn.rsplit('/').next().unwrap();
     let mut found = Vec::new();
     for policy in elements(&iam(stack, &[("Action", "ListRolePolicies"), ("RoleName", role)]).await, "member") {
         let asked = [("Action", "GetRolePolicy"), ("RoleName", role), ("PolicyName", policy.as_str())];
@@ -74,10 +144,12 @@ pub async fn statements(stack: &Stack, output: &str) -> Vec<Statement> {
         let document = elements(&answer, "PolicyDocument").remove(0).replace("&quot;", "\"");
         let decoded = form_urlencoded::parse(format!("document={document}").as_bytes()).next().unwrap().1.into_owned();
         let document: Value = serde_json::from_str(&decoded).unwrap();
-        found.extend(listed(&document["Statement"]).iter().map(|statement| read(output, statement)));
+        let statements = listed(&document["Statement"]);
+        assert!(statements.iter().all(|statement| statement["Effect"] == "Allow"), "{document}");
+        found.extend(statements.iter().map(|statement| read(output, statement)));
     }
     assert!(!found.is_empty(), "{output} has no policy");
-    found
+    Allowed { role: arn, statements: found }
 }
 
 /// A query of IAM in the SDK's format: not worth another crate.
@@ -110,7 +182,6 @@ fn texts(value: &Value) -> Vec<String> {
 }
 
 fn read(function: &str, statement: &Value) -> Statement {
-    assert_eq!(statement["Effect"], json!("Allow"), "{statement}");
     let empty = serde_json::Map::new();
     let conditions: BTreeMap<&String, &Value> = statement["Condition"].as_object().unwrap_or(&empty).iter().collect();
     let conditions = conditions.into_iter().flat_map(|(operator, keys)| {

@@ -12,10 +12,10 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
 use aws_sdk_kms::error::ErrorMetadata;
+use aws_sdk_kms::operation::create_alias::CreateAliasOutput;
 use aws_sdk_kms::operation::create_key::{CreateKeyError, CreateKeyOutput};
 use aws_sdk_kms::operation::get_public_key::{GetPublicKeyError, GetPublicKeyOutput};
 use aws_sdk_kms::operation::sign::{SignError, SignOutput};
-use aws_sdk_kms::operation::tag_resource::TagResourceOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::error::DisabledException;
 use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyUsageType};
@@ -216,7 +216,7 @@ impl Aws {
         let rules: Vec<&Rule> = rules.iter().collect();
         let kms = mock_client!(aws_sdk_kms, RuleMode::MatchAny, &rules);
         let tagging = mock_client!(aws_sdk_resourcegroupstagging, RuleMode::MatchAny, &[&self.tagging()]);
-        CertificateAuthority::new(self.ledger(), Vault::new(&kms, &tagging, "fleet"))
+        CertificateAuthority::new(self.ledger(), Vault::new(&kms, &tagging, "fleet"), time::Duration::days(30))
     }
 
     fn tables(&self) -> [Rule; 5] {
@@ -264,7 +264,7 @@ impl Aws {
 
     fn kms(&self) -> [Rule; 4] {
         use aws_sdk_kms::Client;
-        let (create, show, sign, tag) = (self.clone(), self.clone(), self.clone(), self.clone());
+        let (create, show, sign, name) = (self.clone(), self.clone(), self.clone(), self.clone());
         [
             mock!(Client::create_key).then_compute_response(move |request| {
                 let mut state = create.state();
@@ -305,13 +305,9 @@ impl Aws {
                 let signature = forged.as_ref().unwrap_or(&state.keys[arn].pair).sign(digest);
                 MockResponse::Output(SignOutput::builder().signature(Blob::new(signature)).build())
             }),
-            mock!(Client::tag_resource).then_compute_output(move |request| {
-                let mut state = tag.state();
-                let arn = request.key_id().unwrap().to_owned();
-                let tags = request.tags().iter().map(|tag| (tag.tag_key().to_owned(), tag.tag_value().to_owned()));
-                state.keys.get_mut(&arn).unwrap().tags.extend(tags);
-                state.calls.push(format!("mark {arn}"));
-                TagResourceOutput::builder().build()
+            mock!(Client::create_alias).then_compute_output(move |request| {
+                name.state().calls.push(format!("mark {}", request.target_key_id().unwrap()));
+                CreateAliasOutput::builder().build()
             }),
         ]
     }

@@ -11,8 +11,9 @@ use rootcast_core::audit::Actor;
 use rootcast_core::job::{Activation, Job, JobId};
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_core::rollover::rollout::Rollout;
-use rootcast_ledger::{Conducting, LedgerError};
+use rootcast_ledger::{Authority, Claim, Conducting, LedgerError};
 use rootcast_pki::algorithm::KeyAlgorithm;
+use rootcast_pki::bundle::verify_bundle;
 use rootcast_vault::VaultError;
 use time::{Duration, OffsetDateTime};
 
@@ -30,6 +31,7 @@ impl Aws {
             permitted: Default::default(),
             validity: Duration::days(3650),
             backdate: Duration::hours(1),
+            roles: "arn:aws:iam::111122223333:role/rootcast/eu-central-1/fleet".parse().unwrap(),
         };
         let request = RootRequest { activation: Activation::Proven, rollout: Rollout::default(), requested_for: None };
         self.authority().make_root(&settings, &request, &Actor::function("tests"), now).await
@@ -218,4 +220,49 @@ async fn a_disabled_old_key_stops_no_abort() {
     let bundle = aws.ledger().bundle(3).await.unwrap().unwrap();
     assert_eq!((bundle.unsigned_by, bundle.bundle.anchors.len(), bundle.bundle.withdrawn.len()), (vec![1], 1, 1));
     assert_eq!(aws.state().roots()[1].state, GenerationState::Abandoned);
+}
+
+/// A verifier with a clock sees that a bundle is held back, and one with a memory that nothing else has changed.
+#[tokio::test]
+async fn a_bundle_is_signed_again_without_another_version() {
+    let aws = signing_root().await;
+    let first = aws.ledger().bundle(1).await.unwrap().unwrap();
+    let root = first.bundle.anchors.clone();
+    let renew = async |days| {
+        let authority = aws.ledger().authority().await.unwrap();
+        aws.authority().renew_bundle(&authority, TODAY + Duration::days(days)).await
+    };
+    aws.calls();
+    renew(14).await.unwrap();
+    assert!(aws.calls().is_empty(), "half of its life is left");
+    assert!(verify_bundle(&first.jws, &root, TODAY + Duration::days(30), None).is_err());
+
+    renew(15).await.unwrap();
+    assert_eq!(aws.calls().len(), 2, "one signature, one write");
+    let again = aws.ledger().bundle(1).await.unwrap().unwrap();
+    let now = TODAY + Duration::days(44);
+    let verified = verify_bundle(&again.jws, &root, now, Some(first.bundle.seen())).unwrap();
+    assert_eq!((verified.version, verified.exp), (1, Some(TODAY + Duration::days(45))));
+    assert_eq!(aws.ledger().authority().await.unwrap().bundle_expires, verified.exp);
+    renew(15).await.unwrap();
+    assert!(aws.calls().is_empty());
+
+    // Whoever makes a root relies on the authority's record, and publishes the next bundle.
+    aws.state().lose_write_in(3, false);
+    let later = TODAY + Duration::days(40);
+    assert!(aws.make_root_at(later).await.is_err());
+    let claimed = aws.ledger().authority().await.unwrap();
+    let held = Claim { until: later + Duration::SECOND, ..claimed.claim.clone().unwrap() };
+    aws.calls();
+    aws.authority().renew_bundle(&Authority { claim: Some(held), ..claimed }, later).await.unwrap();
+    assert!(aws.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_bundle_with_a_lost_successor_is_not_signed_again() {
+    let aws = signing_root().await;
+    let authority = Authority { last_bundle: 2, ..aws.ledger().authority().await.unwrap() };
+    aws.calls();
+    aws.authority().renew_bundle(&authority, TODAY + Duration::days(300)).await.unwrap();
+    assert!(aws.calls().is_empty());
 }

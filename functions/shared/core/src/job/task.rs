@@ -67,7 +67,7 @@ pub enum ErrorClass {
     Unauthorized,
     /// The device shows another certificate than the approved one. Raises an alarm; no credential was sent.
     PinMismatch,
-    /// The device's identity was changed, and nobody has approved it. Nothing was sent.
+    /// The device's identity was changed, and nobody has approved it, or not for this deployment. Nothing was sent.
     Unapproved,
     StoreFull,
     /// The address is not in the allow-list of the installation.
@@ -149,7 +149,7 @@ impl ErrorClass {
                 "The device shows another certificate than the approved one. Find out why first. If it was replaced on purpose, approve the new fingerprint, then resume the job."
             }
             Self::Unapproved => {
-                "Compare the device's new address, pins, profile, slot, credential and subject with the approved ones and approve them (`rootcast device approve`), then resume the job."
+                "Compare the device's new address, pins, profile, slot, credential and subject with the approved ones and approve them (`rootcast device approve`), then resume the job. A certificate with its private key is deployed again: it only goes to the device as it was approved then."
             }
             Self::StoreFull => {
                 "Remove certificates that are no longer needed from the device's trust store, then resume the job."

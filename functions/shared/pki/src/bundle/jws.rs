@@ -9,8 +9,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use thiserror::Error;
+use time::OffsetDateTime;
 
-use super::Bundle;
+use super::{Bundle, Seen, Untimely};
 use crate::algorithm::{Encoding, KeyAlgorithm, UnsupportedKey, VerifyError};
 use crate::certificate::Certificate;
 use crate::fingerprint::Fingerprint;
@@ -52,6 +53,9 @@ pub enum JwsError {
     Untrusted,
     #[error("the signed bundle is malformed: {0}")]
     Bundle(#[source] serde_json::Error),
+    /// The signature is good.
+    #[error(transparent)]
+    Untimely(#[from] Untimely),
 }
 
 /// `alg` must match the anchor's key and is never trusted; `x5t#S256` (RFC 7515 §4.1.8) names the anchor.
@@ -113,13 +117,14 @@ pub fn jws_signature(algorithm: KeyAlgorithm, kms_signature: &[u8]) -> Result<Ve
     }
 }
 
-/// Accepts a bundle that any trusted anchor signed. The anchor's key determines the algorithm. A header that names
-/// another algorithm, or that requires extensions, is refused. The version is not checked: the caller must compare it
-/// with the last version seen.
+/// Accepts a bundle that any trusted anchor signed, that is valid now, and that is not older than the last one.
+/// `seen`: what the caller kept of that one, wherever the bundles came from; without it, only `now` shows that a server
+/// sends an old bundle.
 ///
 /// ```
-/// use rootcast_pki::bundle::{Bundle, SignedBundle, verify_jws};
+/// use rootcast_pki::bundle::{Bundle, JwsError, SignedBundle, Untimely, verify_bundle};
 /// use rootcast_pki::certificate::Certificate;
+/// use time::Duration;
 /// use time::macros::datetime;
 /// # use aws_lc_rs::digest::{Digest, SHA256};
 /// # use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair};
@@ -129,16 +134,39 @@ pub fn jws_signature(algorithm: KeyAlgorithm, kms_signature: &[u8]) -> Result<Ve
 /// # let kms = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &key.serialize_der())?;
 /// # let sign = |digest: &[u8]| kms.sign_digest(&Digest::import_less_safe(digest, &SHA256)?);
 /// let root = Certificate::from_der(CertificateParams::default().self_signed(&key)?.der().to_vec())?;
-/// let bundle = Bundle { version: 3, anchors: vec![root.clone()], withdrawn: vec![], issued: datetime!(2026-06-01 12:00 UTC) };
+/// let issued = datetime!(2026-06-01 12:00 UTC);
+/// let exp = Some(issued + Duration::days(30));
+/// let bundle = Bundle { version: 3, anchors: vec![root.clone()], withdrawn: vec![], issued, exp };
 /// let mut signed = SignedBundle::new(&bundle);
 /// let signature = sign(&signed.digest(&root)?)?; // KMS, with the root's key
 /// signed.add(&root, signature.as_ref())?;
 ///
-/// // Whoever trusts the root reads `GET /bundle`, from whatever server it came.
-/// assert_eq!(verify_jws(signed.to_json(), &[root])?, bundle);
-/// assert!(verify_jws(signed.to_json(), &[]).is_err());
+/// // Whoever trusts the root reads `GET /bundle`, from whatever server it came, and keeps `seen` for the next time.
+/// let json = signed.to_json();
+/// let accepted = verify_bundle(&json, &[root.clone()], issued, None)?;
+/// assert_eq!(accepted, bundle);
+/// let seen = Some(accepted.seen());
+/// assert!(verify_bundle(&json, &[root.clone()], issued, seen).is_ok());
+///
+/// // A month later, the server still sends it.
+/// let frozen = verify_bundle(&json, &[root], issued + Duration::days(30), seen);
+/// assert!(matches!(frozen, Err(JwsError::Untimely(Untimely::Expired { version: 3, .. }))));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+pub fn verify_bundle(
+    json: impl AsRef<[u8]>,
+    trusted: &[Certificate],
+    now: OffsetDateTime,
+    seen: Option<Seen>,
+) -> Result<Bundle, JwsError> {
+    let bundle = verify_jws(json, trusted)?;
+    bundle.check(now, seen)?;
+    Ok(bundle)
+}
+
+/// Accepts a bundle that any trusted anchor signed. The anchor's key determines the algorithm. A header that names
+/// another algorithm, or that requires extensions, is refused. Neither dates nor version are checked: see
+/// [`verify_bundle`].
 pub fn verify_jws(json: impl AsRef<[u8]>, trusted: &[Certificate]) -> Result<Bundle, JwsError> {
     let signed: SignedBundle = serde_json::from_slice(json.as_ref()).map_err(JwsError::Form)?;
     let mut refusal = JwsError::Untrusted;

@@ -5,18 +5,26 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::bundle::{
-    Bundle, JwsError, LARGEST_ANCHOR, ROOTS_THAT_FIT, SignedBundle, content_hash, fits, jws_signature, verify_jws,
+    Bundle, JwsError, LARGEST_ANCHOR, ROOTS_THAT_FIT, SignedBundle, Untimely, content_hash, fits, jws_signature,
+    verify_bundle, verify_jws,
 };
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::{Value, json};
+use time::Duration;
 
 use crate::keys::{Key, TODAY};
 
 const PAIR: [KeyAlgorithm; 2] = [KeyAlgorithm::Rsa2048, KeyAlgorithm::EcdsaP384];
 
 fn bundle(anchors: Vec<Certificate>) -> Bundle {
-    Bundle { version: 3, anchors, withdrawn: vec![Fingerprint::of(b"an older root")], issued: TODAY }
+    Bundle {
+        version: 3,
+        anchors,
+        withdrawn: vec![Fingerprint::of(b"an older root")],
+        issued: TODAY,
+        exp: Some(TODAY + Duration::days(30)),
+    }
 }
 
 fn signed(bundle: &Bundle, signers: &[KeyAlgorithm]) -> SignedBundle {
@@ -205,4 +213,57 @@ fn a_bundle_that_fits_by_count_fits_by_bytes() {
     assert!(roots.iter().all(|root| root.der().len() < LARGEST_ANCHOR));
     assert!(fits((0..ROOTS_THAT_FIT).map(|_| LARGEST_ANCHOR), 0));
     assert!(!fits((0..2 * ROOTS_THAT_FIT).map(|_| LARGEST_ANCHOR), 0));
+}
+
+/// The signature is good each time.
+#[test]
+fn a_frozen_or_replayed_bundle_is_refused() {
+    let root = Key::shared(KeyAlgorithm::EcdsaP384).root(5);
+    let current = bundle(vec![root.clone()]);
+    let end = current.exp.unwrap();
+    let check = |bundle: &Bundle, now, seen: Option<&Bundle>| {
+        let json = signed(bundle, &[KeyAlgorithm::EcdsaP384]).to_json();
+        match verify_bundle(json, std::slice::from_ref(&root), now, seen.map(Bundle::seen)) {
+            Ok(accepted) => {
+                assert_eq!(accepted, *bundle);
+                Ok(())
+            }
+            Err(JwsError::Untimely(why)) => Err(why),
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let version = current.version;
+    let older = Bundle { version: 2, ..current.clone() };
+    let other = Bundle { withdrawn: Vec::new(), ..current.clone() };
+    let again = Bundle { issued: end, exp: Some(end + Duration::days(30)), ..current.clone() };
+    let next = Bundle { version: 4, withdrawn: Vec::new(), ..current.clone() };
+    let undated = Bundle { exp: None, ..current.clone() };
+    for (bundle, now, seen, expected) in [
+        (&current, TODAY, None, Ok(())),
+        (&current, end - Duration::SECOND, Some(&current), Ok(())),
+        (&again, TODAY, Some(&current), Ok(())),
+        (&current, TODAY, Some(&again), Ok(())),
+        (&next, TODAY, Some(&current), Ok(())),
+        (&current, end, None, Err(Untimely::Expired { version, at: end })),
+        (&older, TODAY, Some(&current), Err(Untimely::Older { version: 2, seen: 3 })),
+        (&older, end, Some(&current), Err(Untimely::Older { version: 2, seen: 3 })),
+        (&other, TODAY, Some(&current), Err(Untimely::Differs { version })),
+        (&undated, TODAY, None, Err(Untimely::Undated { version })),
+    ] {
+        assert_eq!(check(bundle, now, seen), expected, "{bundle:?} at {now}");
+    }
+}
+
+#[test]
+fn the_end_is_a_numeric_date_that_the_signature_covers() {
+    let bundle = bundle(Vec::new());
+    let payload: Value = serde_json::from_slice(&bundle.payload()).unwrap();
+    assert_eq!(payload["exp"], (TODAY + Duration::days(30)).unix_timestamp());
+    let back: Bundle = serde_json::from_value(payload.clone()).unwrap();
+    assert_eq!((back.exp, back.seen()), (bundle.exp, bundle.seen()));
+    for wrong in [json!("2026-06-01T12:00:00Z"), json!(i64::MAX), json!(1.5)] {
+        let mut payload = payload.clone();
+        payload["exp"] = wrong;
+        assert!(serde_json::from_value::<Bundle>(payload.clone()).is_err(), "{payload}");
+    }
 }

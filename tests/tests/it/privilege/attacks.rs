@@ -1,0 +1,164 @@
+//! What a role obtains of keys when its function's code is somebody else's: every role, every action, every kind of
+//! key, judged by the policies that were deployed and with which keys are made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_kms::types::{KeySpec, KeyUsageType, Tag};
+use rootcast_core::installation::InstallationId;
+use rootcast_pki::algorithm::KeyAlgorithm;
+use rootcast_pki::root::Serial;
+use rootcast_vault::{GENERATION_TAG, INSTALLATION_TAG, Purpose, SERIAL_TAG, STACK_TAG, Vault};
+
+use super::call::Call;
+use super::keys::Keys;
+use super::policy::{Allowed, allowed};
+use crate::stack::{FUNCTIONS, Stack};
+
+const ACTIONS: [&str; 13] = [
+    "CancelKeyDeletion",
+    "CreateAlias",
+    "CreateGrant",
+    "Decrypt",
+    "DisableKey",
+    "Encrypt",
+    "GenerateDataKey",
+    "PutKeyPolicy",
+    "ScheduleKeyDeletion",
+    "Sign",
+    "TagResource",
+    "UntagResource",
+    "UpdateAlias",
+];
+
+/// Role, action and key of everything that succeeds.
+const MEANT: [(&str, &str, &[&str]); 16] = [
+    ("Catalog", "Decrypt", &["access"]),
+    ("Conduct", "CreateAlias", &["live", "next"]),
+    ("Conduct", "ScheduleKeyDeletion", &["next"]),
+    ("Conduct", "Sign", &["live", "next"]),
+    ("Import", "Decrypt", &["access", "sealing"]),
+    ("Import", "GenerateDataKey", &["sealing"]),
+    ("Issue", "Sign", &["live", "next"]),
+    ("Regenerate", "CreateAlias", &["live", "next"]),
+    ("Regenerate", "Sign", &["live", "next"]),
+    // KMS cannot tell the tags of a new key from those of an existing one. They obtain nothing: no line says "tagged"
+    // but this.
+    ("Regenerate", "TagResource", &["foreign", "tagged"]),
+    ("Worker", "Decrypt", &["sealing"]),
+    // Nothing: named, so that the list shows every role.
+    ("Login", "", &[]),
+    ("Retry", "", &[]),
+    ("Rotate", "", &[]),
+    ("Worker", "Sign", &[]),
+    ("Worker", "GenerateDataKey", &[]),
+];
+
+/// The keys, by the names that [`MEANT`] uses.
+async fn keys(stack: &Stack) -> BTreeMap<&'static str, String> {
+    let (config, outputs) = (&stack.local.sdk_config, &stack.local.outputs);
+    let kms = aws_sdk_kms::Client::new(config);
+    stack.found().await;
+    let live = stack.ledger.root(1).await.unwrap().unwrap().key.unwrap();
+    let purpose = Purpose {
+        installation: InstallationId::from_random([1; 16]),
+        generation: 2,
+        serial: Serial::from_random([2; 16]),
+    };
+    let vault = Vault::new(&kms, &aws_sdk_resourcegroupstagging::Client::new(config), "rootcast");
+    let roles = outputs.of("KeyRoles").unwrap().parse().unwrap();
+    let next = vault.create_key(&purpose, KeyAlgorithm::EcdsaP256, &roles).await.unwrap();
+    let foreign = async || {
+        let made = kms.create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify).send().await;
+        made.unwrap().key_metadata.unwrap().arn.unwrap()
+    };
+    let tagged = foreign().await;
+    let (installation, serial) = (purpose.installation.to_string(), purpose.serial.to_string());
+    for (name, value) in [
+        (STACK_TAG, "rootcast"),
+        (GENERATION_TAG, "2"),
+        (INSTALLATION_TAG, installation.as_str()),
+        (SERIAL_TAG, serial.as_str()),
+    ] {
+        let tag = Tag::builder().tag_key(name).tag_value(value).build().unwrap();
+        kms.tag_resource().key_id(&tagged).tags(tag).send().await.unwrap();
+    }
+    let output = |name: &str| outputs.of(name).unwrap().to_owned();
+    [
+        ("live", live),
+        ("next", next),
+        ("foreign", foreign().await),
+        ("tagged", tagged),
+        ("sealing", output("SealingKeyArn")),
+        ("access", output("AccessKeyArn")),
+    ]
+    .into()
+}
+
+/// A call with everything in its favour: our tags, the right encryption context, an alias of ours.
+fn attempt(function: &str, action: &str, key: &str, known: &BTreeMap<String, Vec<String>>) -> Call {
+    let mut context = known.clone();
+    let mut say =
+        |name: &str, values: &[&str]| context.insert(name.to_owned(), values.iter().map(|v| (*v).to_owned()).collect());
+    say("aws:RequestTag/rootcast:stack", &["rootcast"]);
+    say("aws:TagKeys", &[STACK_TAG, SERIAL_TAG]);
+    for sealed in ["certificate", "access-key"] {
+        say(&format!("kms:EncryptionContext:rootcast:{sealed}"), &["1"]);
+    }
+    Call { function: function.to_owned(), action: format!("kms:{action}"), resource: key.to_owned(), context }
+}
+
+/// The keys with which the role succeeds.
+fn obtained<'a>(
+    role: &Allowed,
+    function: &str,
+    action: &str,
+    keys: &BTreeMap<&'a str, String>,
+    known: &BTreeMap<&'a str, BTreeMap<String, Vec<String>>>,
+    judged: &Keys,
+) -> BTreeSet<&'a str> {
+    let succeeds = |(name, arn): &(&&'a str, &String)| {
+        let call = attempt(function, action, arn, &known[**name]);
+        // An alias needs a permission for itself as well, which counts if it has our name.
+        let by_iam = action == "CreateAlias" && {
+            let alias = "arn:aws:kms:us-east-1:000000000000:alias/rootcast/rootcast/1".to_owned();
+            !role.permits(&Call { resource: alias, ..call.clone() }, None)
+        };
+        !by_iam && role.permits(&call, judged.policy(arn))
+    };
+    keys.iter().filter(succeeds).map(|(name, _)| *name).collect()
+}
+
+#[tokio::test]
+async fn no_role_obtains_more_of_a_key_than_meant() {
+    Stack::run(0, async |stack| {
+        let keys = keys(stack).await;
+        let (mut judged, mut known) = (Keys::default(), BTreeMap::new());
+        for (name, arn) in &keys {
+            known.insert(*name, judged.look_at(stack, arn).await.clone());
+        }
+        for output in FUNCTIONS {
+            let function = output.strip_suffix("Function").unwrap();
+            let mut role = allowed(stack, output).await;
+            let meant = |action: &str| -> BTreeSet<&str> {
+                let lines = MEANT.iter().filter(|(of, what, _)| *of == function && *what == action);
+                lines.flat_map(|(.., keys)| keys.iter().copied()).collect()
+            };
+            for action in ACTIONS {
+                let found = obtained(&role, output, action, &keys, &known, &judged);
+                assert_eq!(found, meant(action), "{function} {action}");
+            }
+            // Whatever IAM allows the role by mistake, our keys refuse what their policies do not say.
+            let mut any = role.statements[0].clone();
+            (any.actions, any.resources) = (vec!["kms:*".to_owned()], vec!["*".to_owned()]);
+            role.statements.push(any);
+            for action in ACTIONS {
+                let mut found = obtained(&role, output, action, &keys, &known, &judged);
+                found.retain(|key| !["foreign", "tagged"].contains(key));
+                let meant: BTreeSet<&str> =
+                    meant(action).into_iter().filter(|key| !["foreign", "tagged"].contains(key)).collect();
+                assert_eq!(found, meant, "{function} with kms:* {action}");
+            }
+        }
+    })
+    .await;
+}
