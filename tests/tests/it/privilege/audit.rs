@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::call::{Call, LEADING_KEYS, PLACE};
-use super::policy::statements;
+use super::policy::allowed;
 use crate::stack::{FUNCTIONS, Stack};
 
 /// Every way to change an item of a table: <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazondynamodb.html>.
@@ -18,7 +18,7 @@ async fn no_role_can_change_a_line_of_the_audit() {
         let table = stack.local.outputs.of("AuditTable").unwrap();
         let mut writers = Vec::new();
         for function in FUNCTIONS {
-            let allowed = statements(stack, function).await;
+            let role = allowed(stack, function).await;
             let may = |action: &str, subject: &str| {
                 let call = Call {
                     function: function.to_owned(),
@@ -26,7 +26,7 @@ async fn no_role_can_change_a_line_of_the_audit() {
                     resource: format!("arn:aws:dynamodb:{PLACE}:table/{table}"),
                     context: BTreeMap::from([(LEADING_KEYS.to_owned(), vec![subject.to_owned()])]),
                 };
-                allowed.iter().any(|statement| statement.allows(&call))
+                role.permits(&call, None)
             };
             let subjects =
                 ["7", "root-1", "scs0000000000001", "device:a", "principal:ops", "policy:issuance", "denials:x"];

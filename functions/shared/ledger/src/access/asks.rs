@@ -68,7 +68,7 @@ impl Ledger {
     /// [`LedgerError::Conflict`] if it was used already, or there is another request for the same call.
     pub async fn begin_ask(&self, ask: &Ask, at: OffsetDateTime, act: &Act) -> Result<(), LedgerError> {
         let write = self.update(ask, "SET carried_out = :at", Some(at))?;
-        self.transact_audited(vec![write], act).await
+        self.transact_audited(vec![write], std::slice::from_ref(act)).await
     }
 
     /// Gives the confirmation of a request back that could not be carried out. `ask`: as it is since
@@ -78,7 +78,7 @@ impl Ledger {
     /// [`LedgerError::Conflict`] if there is another request for the same call.
     pub async fn give_back_ask(&self, ask: &Ask, act: &Act) -> Result<(), LedgerError> {
         let write = self.update(ask, "REMOVE carried_out", None)?;
-        self.transact_audited(vec![write], act).await
+        self.transact_audited(vec![write], std::slice::from_ref(act)).await
     }
 
     /// Two calls.
@@ -88,7 +88,7 @@ impl Ledger {
     pub async fn put_decision(&self, id: &AskId, decision: &Decision, act: &Act) -> Result<(), LedgerError> {
         let key = id_key(decision_key(id));
         let write = put(self.access()?, "decision", decision, key, Some(Condition::absent("id")))?;
-        self.transact_audited(vec![write], act).await
+        self.transact_audited(vec![write], std::slice::from_ref(act)).await
     }
 
     /// One page of requests, in no order. A page may be empty without being the last. One call.

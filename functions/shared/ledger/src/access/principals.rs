@@ -128,7 +128,7 @@ impl Ledger {
         now: OffsetDateTime,
     ) -> Result<(), LedgerError> {
         let act = Act::new(chain(name), Action::Edit, by, now).changing("person", None, Some(&person.to_string()));
-        self.change(name, "person", text(person), None, &act).await
+        self.change(name, "person", text(person.to_string()), None, &act).await
     }
 
     /// Replaces a principal's grants.
