@@ -82,7 +82,8 @@ mod tests {
     use super::*;
     use crate::Unapproved;
 
-    const BY: Editor<'static> = Editor { name: "ops", request: Some("r-1"), may_approve: false, may_release: false };
+    const BY: Editor<'static> =
+        Editor { name: "ops", request: Some("r-1"), may_approve: false, may_release: false, may_revoke: false };
 
     fn device() -> DeviceRecord {
         let (address, credential) = ("https://10.0.0.7".parse().unwrap(), "/rootcast/devices/bmc-1".to_owned());
