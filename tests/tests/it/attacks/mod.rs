@@ -2,4 +2,5 @@
 
 mod devices;
 mod guessing;
+pub mod persons;
 mod tokens;
