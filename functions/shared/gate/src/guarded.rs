@@ -133,3 +133,7 @@ const fn filter(method: Method) -> MethodFilter {
         Method::Delete => MethodFilter::DELETE,
     }
 }
+
+#[cfg(test)]
+#[path = "guarded_tests.rs"]
+mod tests;

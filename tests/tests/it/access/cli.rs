@@ -45,19 +45,26 @@ impl Said {
 }
 
 impl Stack {
-    /// Runs the command on the stack; `input` is its standard input.
+    /// Runs the command on the stack, with AWS credentials; `input` is its standard input.
     pub(crate) async fn cli(&self, line: &str, input: &str) -> Said {
-        self.run_command(&format!("{line} --stack rootcast"), input).await
+        self.said(Command::new(rootcast().await).args(line.split(' ')).args(["--stack", "rootcast"]), input).await
     }
 
     /// Runs a command of the API, with the profile that `rootcast login` saved.
     pub(crate) async fn api_command(&self, line: &str) -> Said {
-        self.run_command(line, "").await
+        self.said(Command::new(rootcast().await).args(line.split(' ')), "").await
     }
 
-    async fn run_command(&self, line: &str, input: &str) -> Said {
-        let mut child = Command::new(rootcast().await)
-            .args(["--json"].into_iter().chain(line.split(' ')))
+    /// As [`Self::cli`], for a command that calls the API with this token.
+    pub(crate) async fn cli_as(&self, token: &str, line: &str) -> Said {
+        let mut command = Command::new(rootcast().await);
+        command.env("ROOTCAST_TOKEN", token).env("ROOTCAST_URL", &self.local.api_url);
+        self.said(command.env("ROOTCAST_CA", &self.local.ca_pem).args(line.split(' ')), "").await
+    }
+
+    async fn said(&self, command: &mut Command, input: &str) -> Said {
+        let mut child = command
+            .arg("--json")
             .env("AWS_ENDPOINT_URL", &self.local.endpoint_url)
             .env("XDG_CONFIG_HOME", self.local.data.join("config"))
             .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_REGION", "us-east-1")])

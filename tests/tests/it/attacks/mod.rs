@@ -2,5 +2,6 @@
 
 mod devices;
 mod guessing;
+pub mod persons;
 mod revocation;
 mod tokens;

@@ -30,6 +30,7 @@ use self::policy::{Statement, allowed, is_like};
 use self::unused::{BY_LAMBDA, UNUSED};
 use crate::access::identities::{Provider, SIGNED};
 use crate::access::sessions::basic;
+use crate::attacks::persons::together;
 use crate::clients;
 use crate::fake::{Model, PASSWORD, USER};
 use crate::import::deploying::{deploy, ended, fakes};
@@ -61,6 +62,7 @@ async fn every_functions_permissions_match_its_calls() {
         look(stack).await;
         stack.invoke("IssueFunction", &json!({ "wake": "lists" })).await;
         call(stack, &provider).await;
+        have_confirmed(stack).await;
         for queue in ["ControlQueueUrl", "TaskQueueUrl", "IssueQueueUrl"] {
             stack.emptied(queue).await;
         }
@@ -91,15 +93,19 @@ async fn every_functions_permissions_match_its_calls() {
 
 /// Routes the function's calls through this address from now on.
 async fn watch(stack: &Stack, function: &str, endpoint: &str) {
+    set(stack, function, "AWS_ENDPOINT_URL", endpoint).await;
+}
+
+async fn set(stack: &Stack, function: &str, variable: &str, value: &str) {
     let name = stack.local.outputs.of(function).unwrap();
     let url = format!("{}/2015-03-31/functions/{name}/configuration", stack.local.endpoint_url);
     let client = reqwest::Client::new();
     let config: Value = client.get(&url).send().await.unwrap().json().await.unwrap();
     let mut environment = config["Environment"].clone();
-    environment["Variables"]["AWS_ENDPOINT_URL"] = json!(endpoint);
+    environment["Variables"][variable] = json!(value);
     let changed = client.put(&url).json(&json!({ "Environment": environment })).send().await.unwrap();
     changed.error_for_status().unwrap();
-    // Running processes still use the old address.
+    // Running processes still use the old value.
     stack.crash(function).await;
 }
 
@@ -303,6 +309,25 @@ async fn call(stack: &Stack, provider: &Provider) {
     api.delete("/principals/jane").await.response();
     // Takes over the removed user's identities.
     assert_eq!(api.post("/principals", principal).await.status, 201);
+}
+
+/// In each function that asks for a second person, a call that a second person confirms, and that cannot be carried out.
+async fn have_confirmed(stack: &Stack) {
+    for function in ["RegenerateFunction", "CatalogFunction", "ImportFunction", "LoginFunction"] {
+        set(stack, function, "TWO_PERSONS", "regenerate,abort,export-key,administer-access").await;
+    }
+    let one = stack.person("one", None, Role::Administrator).await;
+    let other = stack.person("other", None, Role::Administrator).await;
+    for (method, path, body) in [
+        (Method::PUT, "/signingCertificate?wavePause=x", None),
+        (Method::POST, "/jobs/999/abort", None),
+        (Method::POST, "/v3/scm/certificates/scs0000000000009/export", None),
+        (Method::POST, "/principals", Some(json!({ "name": "nobody" }))),
+    ] {
+        let answer = together(&one, &other, method, path, body).await;
+        assert!(answer.status.is_client_error(), "{answer:?}");
+    }
+    other.get("/requests?state=all").await.response();
 }
 
 async fn venafi(stack: &Stack, call: &str, body: &Value) {

@@ -3,7 +3,7 @@
 //! A decision is an item of its own: only the function that checks who decides may write one, and those that carry
 //! requests out may not. Each write is in one transaction with its entry in the request's audit chain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use rootcast_core::access::second::{Ask, AskId, Decision};
@@ -18,8 +18,6 @@ use crate::{Ledger, LedgerError};
 
 const ASK: &str = "request#";
 const DECISION: &str = "decision#";
-/// Items that a page of the list reads.
-const PAGE: i32 = 1000;
 
 /// One page of requests.
 #[derive(Debug, Clone, Default)]
@@ -93,7 +91,7 @@ impl Ledger {
 
     /// One page of requests, in no order. A page may be empty without being the last. One call.
     pub async fn asks_page(&self, after: Option<&str>) -> Result<AsksPage, LedgerError> {
-        let scan = self.client.scan().table_name(self.access()?).consistent_read(true).limit(PAGE);
+        let scan = self.client.scan().table_name(self.access()?).consistent_read(true);
         let scan = scan.filter_expression("begins_with(id, :prefix)").expression_attribute_values(":prefix", text(ASK));
         let scan = scan.set_exclusive_start_key(after.map(id_key));
         let answer = scan.send().await.map_err(LedgerError::aws("Scan requests"))?;
@@ -124,7 +122,7 @@ impl Ledger {
 
 /// The request is still there, carried out or not as it was read.
 fn unchanged(read: &Ask) -> Condition {
-    let mut values = std::collections::HashMap::from([(":ask".to_owned(), text(read.ask.as_str()))]);
+    let mut values = HashMap::from([(":ask".to_owned(), text(read.ask.as_str()))]);
     let expression = match read.carried_out {
         Some(at) => {
             values.insert(":read".to_owned(), number(at.unix_timestamp()));

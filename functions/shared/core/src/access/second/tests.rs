@@ -138,7 +138,7 @@ fn a_body_is_shown_without_what_may_be_secret() {
     let of = |body: &str| ShownBody::of(body.as_bytes(), &["name", "role"]);
     let shown = of(r#"{"name":"eve","p\u0061ssword":"s3cret","more":{"role":"s3cret"}}"#);
     assert_eq!(shown.members.as_deref(), Some(r#"{"name":"eve"}"#));
-    assert_eq!(shown.left_out, ["more", "password"]);
+    assert_eq!(BTreeSet::from_iter(shown.left_out), ["more", "password"].map(str::to_owned).into());
     assert_eq!(of("").members.as_deref(), Some("{}"));
     for unshown in ["x", "[1]", "{", &format!(r#"{{"name":"{}"}}"#, "x".repeat(LIMIT))] {
         assert_eq!((of(unshown).members, of(unshown).bytes), (None, unshown.len() as u64), "{unshown:.20}");

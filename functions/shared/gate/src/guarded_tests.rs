@@ -1,0 +1,85 @@
+#![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_smithy_mocks::{mock, mock_client};
+use axum::extract::Extension;
+use http::StatusCode;
+use lambda_http::tower::ServiceExt;
+use rootcast_core::access::permission::Role;
+use rootcast_ledger::{Ledger, Tables};
+use time::OffsetDateTime;
+
+use super::*;
+use crate::routes;
+
+struct Refused(Refusal);
+
+impl<T> From<T> for Refused
+where
+    Refusal: From<T>,
+{
+    fn from(why: T) -> Self {
+        Self(why.into())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let mut response = self.0.status().into_response();
+        if let Some(operation) = self.0.awaits() {
+            response.extensions_mut().insert(Awaits(operation));
+        }
+        response
+    }
+}
+
+/// The answer to an administrator without a principal, and the number of calls to AWS.
+async fn answered(route: Route, list: Option<&str>, body: &'static str) -> (StatusCode, usize) {
+    let read = mock!(Client::get_item).then_output(|| GetItemOutput::builder().build());
+    let client = mock_client!(aws_sdk_dynamodb, [&read]);
+    let ledger = Ledger::new(client, Tables { access: Some("access".to_owned()), ..Tables::default() });
+    let second = list.map(|list| SecondPerson::new(ledger, list.parse().unwrap(), || OffsetDateTime::UNIX_EPOCH));
+    let handler = async move |Extension(caller): Extension<Principal>, got: String| {
+        assert_eq!(got, body);
+        caller.may(Operation::Activate).map_err(Refused::from)
+    };
+    let router = Guarded::<(), Refused>::default().on(route, handler).into_router();
+    let mut request = Request::builder().method(route.method.as_str()).uri(route.path).body(Body::from(body)).unwrap();
+    request.extensions_mut().insert(Principal::unknown("root", Role::Administrator.into()));
+    if let Some(second) = second {
+        request.extensions_mut().insert(second);
+    }
+    (router.oneshot(request).await.unwrap().status(), read.num_calls())
+}
+
+#[tokio::test]
+async fn without_a_list_everybody_carries_out_what_he_may() {
+    assert_eq!(answered(routes::CANCEL_TASKS, Some(""), "body").await, (StatusCode::OK, 0));
+}
+
+#[tokio::test]
+async fn a_router_that_was_given_no_list_carries_out_no_operation() {
+    let (status, calls) = answered(routes::CANCEL_TASKS, None, "body").await;
+    assert_eq!((status, calls), (StatusCode::ACCEPTED, 0));
+    assert_eq!(answered(routes::PRINCIPALS, None, "").await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn only_what_is_in_the_list_needs_a_second_person() {
+    let other = Some("administer-access,export-key");
+    assert_eq!(answered(routes::CANCEL_TASKS, other, "body").await, (StatusCode::OK, 0));
+    // By the route, by the handler, and to look at something.
+    let refused = (StatusCode::FORBIDDEN, 0);
+    assert_eq!(answered(routes::CANCEL_TASKS, Some("administer-access,abort"), "body").await, refused);
+    assert_eq!(answered(routes::CANCEL_TASKS, Some("administer-access,activate"), "body").await, refused);
+    assert_eq!(answered(routes::PRINCIPALS, Some("administer-access,activate"), "").await, (StatusCode::OK, 0));
+}
+
+#[test]
+fn an_immediate_root_is_confirmed_as_a_whole() {
+    let further = |query| routes::REGENERATE.further(Some(query));
+    assert_eq!(further("reason=x&activation=immediate"), Some(Operation::Activate));
+    assert_eq!((further("activation=proven"), routes::REGENERATE.further(None)), (None, None));
+    assert_eq!(routes::WAIVE.further(Some("activation=immediate")), None);
+}
