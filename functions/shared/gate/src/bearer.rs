@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::request::Parts;
 use rootcast_core::access::permission::{EVERYTHING, Grants, Operation, Right};
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_core::access::scope::{Privilege, Resource, Scopes};
@@ -11,6 +12,7 @@ use rootcast_pki::fingerprint::Fingerprint;
 use thiserror::Error;
 use time::OffsetDateTime;
 
+use crate::denials::{Denial, Missed, record_denial};
 use crate::header::only;
 use crate::refusal::Refusal;
 use crate::request_id::RequestId;
@@ -26,6 +28,8 @@ pub struct Principal {
     pub grants: Grants,
     /// The scopes that the token was narrowed to when it was requested.
     pub scopes: Option<Scopes>,
+    /// What the caller lacked so far, for the audit.
+    pub missed: Missed,
 }
 
 impl Principal {
@@ -69,11 +73,15 @@ pub enum OutOfScope {
 
 impl Principal {
     pub(crate) fn of(name: &PrincipalName, record: PrincipalRecord) -> Self {
-        Self { name: name.to_string(), grants: record.grants, scopes: None }
+        Self { name: name.to_string(), grants: record.grants, scopes: None, missed: Missed::default() }
     }
 
     pub fn may(&self, operation: Operation) -> Result<(), Forbidden> {
-        if self.grants.may(operation) { Ok(()) } else { Err(Forbidden::Operation(operation)) }
+        if self.grants.may(operation) {
+            return Ok(());
+        }
+        self.missed.operation(format!("permission {operation}"));
+        Err(Forbidden::Operation(operation))
     }
 
     /// Requires the right on the object with this distinguished name.
@@ -81,21 +89,27 @@ impl Principal {
     /// # Errors
     /// [`Denied::Unseen`] if the caller does not [see](Self::sees) the object, unless it is to be created.
     pub fn require(&self, right: Right, dn: &str) -> Result<(), Denied> {
-        match self.grants.allow(right, dn) {
-            _ if right != Right::Create && !self.sees(dn) => Err(Denied::Unseen),
-            true => Ok(()),
-            false => Err(Denied::Forbidden(Forbidden::Right { right, dn: dn.to_owned() })),
-        }
+        let denied = match self.grants.allow(right, dn) {
+            _ if right != Right::Create && !self.sees(dn) => Denied::Unseen,
+            true => return Ok(()),
+            false => Denied::Forbidden(Forbidden::Right { right, dn: dn.to_owned() }),
+        };
+        self.missed.required(format!("right {right} on {dn}"));
+        Err(denied)
     }
 
     /// An object that the caller may not read is treated as absent.
     pub fn sees(&self, dn: &str) -> bool {
-        self.grants.allow(Right::Read, dn)
+        let sees = self.grants.allow(Right::Read, dn);
+        if !sees {
+            self.missed.unseen(dn);
+        }
+        sees
     }
 
     /// Whether the caller may read everything, so that a list needs no filter.
     pub fn sees_everything(&self) -> bool {
-        self.sees(EVERYTHING)
+        self.grants.allow(Right::Read, EVERYTHING)
     }
 
     /// A token that was never narrowed has every scope.
@@ -103,6 +117,25 @@ impl Principal {
         let privilege = privilege.into();
         let lacks = self.scopes.as_ref().is_some_and(|scopes| !scopes.allow(resource, privilege));
         if lacks { Err(OutOfScope::Lacks(resource, privilege)) } else { Ok(()) }
+    }
+
+    /// As [`Self::require_no_scope`]. The denial is recorded, since no route sees this caller.
+    pub(crate) async fn admit_unscoped(
+        &self,
+        ledger: &Ledger,
+        request: &Parts,
+        now: OffsetDateTime,
+    ) -> Result<(), OutOfScope> {
+        let Err(why) = self.require_no_scope() else { return Ok(()) };
+        let denial = Denial {
+            caller: self.name.clone(),
+            request_id: request.extensions.get::<RequestId>().map(|RequestId(id)| id.clone()),
+            route: request.method.to_string(),
+            path: request.uri.path().to_owned(),
+            missing: why.to_string(),
+        };
+        record_denial(ledger, denial, now).await;
+        Err(why)
     }
 
     /// Required by every API except Venafi's, which defines the scopes.
@@ -152,7 +185,12 @@ pub(crate) async fn look_up(
     };
     let principal = match (&record.granted, &record.exchanged) {
         (None, None) if ledger.has_namesake(&record).await? => return Ok(None),
-        (None, None) => Principal { name: record.principal.clone(), grants: record.grants.clone(), scopes: None },
+        (None, None) => Principal {
+            name: record.principal.clone(),
+            grants: record.grants.clone(),
+            scopes: None,
+            missed: Missed::default(),
+        },
         (granted, exchanged) => {
             let Ok(name) = record.principal.parse() else { return Ok(None) };
             let Some(holder) = holder(ledger, &name, granted.as_ref().map(|it| it.epoch), exchanged.as_ref()).await?
@@ -215,7 +253,6 @@ mod tests {
     use aws_sdk_dynamodb::types::AttributeValue;
     use aws_sdk_dynamodb::types::error::ResourceNotFoundException;
     use aws_smithy_mocks::{mock, mock_client};
-    use http::request::Parts;
     use http::{HeaderValue, Request};
     use proptest::prelude::*;
     use rootcast_core::access::password::PasswordHash;

@@ -90,7 +90,7 @@ mod tests {
     }
 
     fn caller(name: &str) -> Principal {
-        Principal { name: name.to_owned(), grants: Default::default(), scopes: None }
+        Principal { name: name.to_owned(), grants: Default::default(), scopes: None, missed: Default::default() }
     }
 
     #[tokio::test]

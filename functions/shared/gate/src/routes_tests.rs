@@ -7,7 +7,12 @@ use rootcast_core::access::permission::{Grants, Role};
 use super::*;
 
 fn caller(grants: impl Into<Grants>, scopes: Option<&str>) -> Principal {
-    Principal { name: "ops".to_owned(), grants: grants.into(), scopes: scopes.map(|text| text.parse().unwrap()) }
+    Principal {
+        name: "ops".to_owned(),
+        grants: grants.into(),
+        scopes: scopes.map(|text| text.parse().unwrap()),
+        missed: Default::default(),
+    }
 }
 
 fn of(route: Route, grants: impl Into<Grants>) -> Result<(), Denied> {

@@ -242,7 +242,8 @@ mod tests {
     fn client_token(values: &[&[u8]]) -> Result<Option<ClientRequest>, HuaweiError> {
         let values =
             values.iter().map(|value| (CLIENT_TOKEN.parse().unwrap(), HeaderValue::from_bytes(value).unwrap()));
-        let caller = Principal { name: "ops".to_owned(), grants: Default::default(), scopes: None };
+        let caller =
+            Principal { name: "ops".to_owned(), grants: Default::default(), scopes: None, missed: Default::default() };
         client_request(&values.collect(), &caller, b"body")
     }
 
