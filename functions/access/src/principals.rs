@@ -17,7 +17,7 @@ use rootcast_core::access::permission::{Grant, Grants, Operation, Role};
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_core::access::second::Person;
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
-use rootcast_gate::{Cursors, Principal, RequestId, authenticate, media_type, parse_json, read};
+use rootcast_gate::{Cursors, Principal, RequestId, authenticate, media_type, parse_json, read, recorded};
 use rootcast_ledger::{IdentityRecord, LedgerError, PrincipalRecord, PrincipalsPage};
 use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -115,7 +115,8 @@ pub(crate) async fn identify(
     let caller = authenticate(&app.ledger, &parts, (app.clock)()).await?;
     parts.extensions.insert(caller);
     parts.extensions.insert(app.second.clone());
-    Ok(next.run(Request::from_parts(parts, body)).await)
+    let response = next.run(Request::from_parts(parts, body)).await;
+    Ok(recorded(&app.ledger, response, (app.clock)()).await)
 }
 
 /// A page may be empty without being the last one. One call.

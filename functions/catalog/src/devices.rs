@@ -84,7 +84,7 @@ pub(crate) fn editor<'a>(caller: &'a Principal, id: &DeviceId, RequestId(request
         request: Some(request),
         may_approve: caller.may(Operation::ApproveDevice).is_ok(),
         may_release: caller.may(Operation::Activate).is_ok(),
-        may_revoke: caller.require(Right::Write, &CertificateDn::of_device(id).to_string()).is_ok(),
+        may_revoke: caller.grants.allow(Right::Write, &CertificateDn::of_device(id).to_string()),
     }
 }
 

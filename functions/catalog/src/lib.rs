@@ -44,7 +44,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::Response;
 use lambda_http::tower::ServiceExt;
 use rootcast_dialects::lenovo::{LenovoError, report};
-use rootcast_gate::{Guarded, Kind, Refusal, authenticate, fold_case, is_under, routes};
+use rootcast_gate::{Guarded, Kind, Refusal, authenticate, fold_case, is_under, recorded, routes};
 use rootcast_pki::crl::CrlShard;
 
 pub use crate::app::{App, Parts};
@@ -130,6 +130,8 @@ async fn protect(State(app): State<App>, request: Request, next: Next) -> Result
         let principal = authenticate(&app.ledger, &parts, (app.clock)()).await?;
         parts.extensions.insert(principal);
         parts.extensions.insert(app.second.clone());
+        let response = next.run(Request::from_parts(parts, body)).await;
+        return Ok(recorded(&app.ledger, response, (app.clock)()).await);
     }
     Ok(next.run(Request::from_parts(parts, body)).await)
 }

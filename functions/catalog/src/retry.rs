@@ -5,6 +5,7 @@ use std::hash::Hash;
 
 use axum::Extension;
 use axum::extract::{Request, State};
+use rootcast_core::access::permission::Right;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::task::ErrorClass;
@@ -47,7 +48,7 @@ pub(crate) async fn retry(
 ) -> Result<Envelope<Retried>, LenovoError> {
     let mut filters = filters(request).await?;
     if let Some(devices) = &mut filters.devices {
-        devices.retain(|device| caller.sees(&application_dn(device)));
+        devices.retain(|device| caller.require(Right::Read, &application_dn(device)).is_ok());
         // An empty list would select everything.
         if devices.is_empty() {
             return Err(nothing_chosen(id));

@@ -16,7 +16,7 @@ use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_request};
 use axum::response::Response;
 use rootcast_dialects::huawei::{HuaweiError, report};
-use rootcast_gate::{Guarded, Kind, Refusal, fold_case, routes};
+use rootcast_gate::{Guarded, Kind, Refusal, fold_case, recorded, routes};
 
 use crate::app::App;
 
@@ -48,7 +48,7 @@ async fn protect(State(app): State<App>, request: Request, next: Next) -> Result
     let parts = app.parts().await?;
     let mut request = parts.gate.admit(request, BODY_LIMIT, (parts.clock)()).await?;
     request.extensions_mut().insert(parts.second.clone());
-    Ok(next.run(request).await)
+    Ok(recorded(&parts.ledger, next.run(request).await, (parts.clock)()).await)
 }
 
 async fn no_such_method() -> HuaweiError {

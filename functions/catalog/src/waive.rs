@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
+use rootcast_core::access::permission::Right;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::application_dn;
 use rootcast_core::job::JobId;
@@ -67,7 +68,8 @@ pub(crate) async fn waive(
     let deadline = Instant::now() + LIMIT;
     let parts = app.parts().await?;
     // Devices that the caller may not see get the same result as devices that do not exist.
-    let seen = waiver.devices.iter().filter(|device| caller.sees(&application_dn(device))).cloned();
+    let seen =
+        waiver.devices.iter().filter(|device| caller.require(Right::Read, &application_dn(device)).is_ok()).cloned();
     let asked = rootcast_operations::Waiver {
         devices: &seen.collect::<Vec<_>>(),
         named: waiver.devices.len(),

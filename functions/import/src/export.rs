@@ -32,8 +32,8 @@ pub(crate) struct Exported {
 }
 
 /// Six calls: GetItem of the record, two for the entry in its audit chain and, once that is written, Decrypt; two for
-/// the outcome. They say to which address the key goes. Expired
-/// certificates can be exported too: data that was encrypted to them must remain readable.
+/// the outcome. The entries say to which address the key goes. Expired certificates can be exported too: data that was
+/// encrypted to them must remain readable.
 pub(crate) async fn export(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,

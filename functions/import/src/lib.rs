@@ -13,7 +13,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use rootcast_dialects::huawei::{HuaweiError, report};
 use rootcast_events::Events;
-use rootcast_gate::{Guarded, ScmGate, SecondPerson, routes};
+use rootcast_gate::{Guarded, ScmGate, SecondPerson, recorded, routes};
 use rootcast_ledger::Ledger;
 use rootcast_seal::Sealer;
 use time::OffsetDateTime;
@@ -49,7 +49,7 @@ pub fn router(app: Arc<App>) -> Router {
 async fn protect(State(app): State<Arc<App>>, request: Request, next: Next) -> Result<Response, HuaweiError> {
     let mut request = app.gate.admit(request, BODY_LIMIT, (app.clock)()).await?;
     request.extensions_mut().insert(app.second.clone());
-    Ok(next.run(request).await)
+    Ok(recorded(&app.ledger, next.run(request).await, (app.clock)()).await)
 }
 
 /// Random bytes from the operating system.

@@ -15,7 +15,7 @@ use rootcast_core::access::permission::Operation;
 use rootcast_core::job::{Activation, JobId};
 use rootcast_core::rollover::restore::Behind;
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message, RootQuery, report};
-use rootcast_gate::{Guarded, Kind, Principal, RequestId, SecondPerson, authenticate, routes};
+use rootcast_gate::{Guarded, Kind, Principal, RequestId, SecondPerson, authenticate, recorded, routes};
 use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_queue::Queue;
 use serde_json::json;
@@ -49,7 +49,8 @@ async fn protect(State(app): State<Arc<App>>, request: Request, next: Next) -> R
     let caller = authenticate(&app.ledger, &parts, (app.clock)()).await?;
     parts.extensions.insert(caller);
     parts.extensions.insert(app.second.clone());
-    Ok(next.run(Request::from_parts(parts, body)).await)
+    let response = next.run(Request::from_parts(parts, body)).await;
+    Ok(recorded(&app.ledger, response, (app.clock)()).await)
 }
 
 async fn regenerate(

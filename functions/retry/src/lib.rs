@@ -25,7 +25,7 @@ use axum::response::Response;
 use axum::{Json, Router};
 use lambda_http::RequestExt;
 use rootcast_dialects::venafi::{VenafiError, report};
-use rootcast_gate::{Guarded, Kind, Refusal, authenticate_venafi, fold_case, routes};
+use rootcast_gate::{Guarded, Kind, Refusal, authenticate_venafi, fold_case, recorded, routes};
 use rootcast_ledger::Ledger;
 use rootcast_operations::Operations;
 use rootcast_queue::Queue;
@@ -114,7 +114,7 @@ async fn protect(State(app): State<Arc<App>>, mut request: Request, next: Next) 
     let principal = authenticate_venafi(&app.ledger, request.headers(), now).await?;
     request.extensions_mut().insert(principal);
     request.extensions_mut().insert(deadline);
-    Ok(next.run(request).await)
+    Ok(recorded(&app.ledger, next.run(request).await, (app.clock)()).await)
 }
 
 /// The answer of a call that has nothing else to return.

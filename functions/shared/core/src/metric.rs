@@ -14,6 +14,8 @@ pub enum Metric {
     JobsFailed,
     /// A device showed another certificate than the approved one.
     PinMismatches,
+    /// Operations that an authenticated caller had no right to.
+    OperationsDenied,
     /// Wrong passwords.
     LoginFailures,
     /// Wrong passwords that delay the next attempt.
@@ -28,6 +30,7 @@ impl Metric {
             Self::JobsPaused => "JobsPaused",
             Self::JobsFailed => "JobsFailed",
             Self::PinMismatches => "PinMismatches",
+            Self::OperationsDenied => "OperationsDenied",
             Self::LoginFailures => "LoginFailures",
             Self::LoginLocks => "LoginLocks",
             Self::LoginUnlocks => "LoginUnlocks",

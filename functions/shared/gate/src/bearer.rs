@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::request::Parts;
 use rootcast_core::access::permission::{EVERYTHING, Grants, Operation, Right};
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_core::access::scope::{Privilege, Resource, Scopes};
@@ -14,6 +15,7 @@ use rootcast_pki::fingerprint::Fingerprint;
 use thiserror::Error;
 use time::OffsetDateTime;
 
+use crate::denials::{Denial, Missed, record_denial};
 use crate::header::only;
 use crate::refusal::Refusal;
 use crate::request_id::RequestId;
@@ -34,6 +36,8 @@ pub struct Principal {
     /// The operations that the caller may carry out in this request if he holds them: those that need no second person,
     /// and those that one has confirmed. The guard of a route says which; until then there are none.
     pub alone: BTreeSet<Operation>,
+    /// What the caller lacked so far, for the audit.
+    pub missed: Missed,
 }
 
 impl Principal {
@@ -85,13 +89,16 @@ impl Principal {
 
     /// A caller who is no principal.
     pub fn unknown(name: impl Into<String>, grants: Grants) -> Self {
-        Self { name: name.into(), grants, scopes: None, party: None, alone: BTreeSet::new() }
+        Self { name: name.into(), grants, scopes: None, party: None, alone: BTreeSet::new(), missed: Missed::default() }
     }
 
     /// Whether the caller may carry out the operation now.
     pub fn may(&self, operation: Operation) -> Result<(), Forbidden> {
         match (self.grants.may(operation), self.alone.contains(&operation)) {
-            (false, _) => Err(Forbidden::Operation(operation)),
+            (false, _) => {
+                self.missed.operation(format!("permission {operation}"));
+                Err(Forbidden::Operation(operation))
+            }
             (true, false) => Err(Forbidden::SecondPerson(operation)),
             (true, true) => Ok(()),
         }
@@ -102,21 +109,27 @@ impl Principal {
     /// # Errors
     /// [`Denied::Unseen`] if the caller does not [see](Self::sees) the object, unless it is to be created.
     pub fn require(&self, right: Right, dn: &str) -> Result<(), Denied> {
-        match self.grants.allow(right, dn) {
-            _ if right != Right::Create && !self.sees(dn) => Err(Denied::Unseen),
-            true => Ok(()),
-            false => Err(Denied::Forbidden(Forbidden::Right { right, dn: dn.to_owned() })),
-        }
+        let denied = match self.grants.allow(right, dn) {
+            _ if right != Right::Create && !self.sees(dn) => Denied::Unseen,
+            true => return Ok(()),
+            false => Denied::Forbidden(Forbidden::Right { right, dn: dn.to_owned() }),
+        };
+        self.missed.required(format!("right {right} on {dn}"));
+        Err(denied)
     }
 
     /// An object that the caller may not read is treated as absent.
     pub fn sees(&self, dn: &str) -> bool {
-        self.grants.allow(Right::Read, dn)
+        let sees = self.grants.allow(Right::Read, dn);
+        if !sees {
+            self.missed.unseen(dn);
+        }
+        sees
     }
 
     /// Whether the caller may read everything, so that a list needs no filter.
     pub fn sees_everything(&self) -> bool {
-        self.sees(EVERYTHING)
+        self.grants.allow(Right::Read, EVERYTHING)
     }
 
     /// A token that was never narrowed has every scope.
@@ -124,6 +137,25 @@ impl Principal {
         let privilege = privilege.into();
         let lacks = self.scopes.as_ref().is_some_and(|scopes| !scopes.allow(resource, privilege));
         if lacks { Err(OutOfScope::Lacks(resource, privilege)) } else { Ok(()) }
+    }
+
+    /// As [`Self::require_no_scope`]. The denial is recorded, since no route sees this caller.
+    pub(crate) async fn admit_unscoped(
+        &self,
+        ledger: &Ledger,
+        request: &Parts,
+        now: OffsetDateTime,
+    ) -> Result<(), OutOfScope> {
+        let Err(why) = self.require_no_scope() else { return Ok(()) };
+        let denial = Denial {
+            caller: self.name.clone(),
+            request_id: request.extensions.get::<RequestId>().map(|RequestId(id)| id.clone()),
+            route: request.method.to_string(),
+            path: request.uri.path().to_owned(),
+            missing: why.to_string(),
+        };
+        record_denial(ledger, denial, now).await;
+        Err(why)
     }
 
     /// Required by every API except Venafi's, which defines the scopes.
@@ -236,7 +268,6 @@ mod tests {
     use aws_sdk_dynamodb::types::AttributeValue;
     use aws_sdk_dynamodb::types::error::ResourceNotFoundException;
     use aws_smithy_mocks::{mock, mock_client};
-    use http::request::Parts;
     use http::{HeaderValue, Request};
     use proptest::prelude::*;
     use rootcast_core::access::password::PasswordHash;

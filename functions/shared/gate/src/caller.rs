@@ -39,7 +39,7 @@ pub async fn authenticate(ledger: &Ledger, request: &Parts, now: OffsetDateTime)
         None
     };
     let principal = found.ok_or_else(Refusal::unauthenticated)?;
-    principal.require_no_scope()?;
+    principal.admit_unscoped(ledger, request, now).await?;
     Ok(principal)
 }
 

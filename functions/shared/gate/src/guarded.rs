@@ -14,7 +14,9 @@ use rootcast_core::access::permission::Operation;
 
 use crate::bearer::Principal;
 use crate::body::{BULK_BODY_LIMIT, read};
+use crate::denials::Denial;
 use crate::refusal::Refusal;
+use crate::request_id::RequestId;
 use crate::routes::{Denied, Method, Route};
 use crate::second::{Awaits, Called, SecondPerson, located};
 
@@ -117,11 +119,29 @@ fn whole(parts: &Parts, body: &Bytes) -> Request {
     Request::from_parts(parts.clone(), Body::from(body.clone()))
 }
 
+/// A denial, by the route or by its handler, goes along in the answer's extensions: see [`recorded`](crate::recorded).
 async fn admitted<E: From<Denied> + IntoResponse>(route: Route, request: Request, next: Next) -> Response {
-    match route.admits(request.extensions().get::<Principal>()) {
-        Ok(()) => next.run(request).await,
-        Err(denied) => E::from(denied).into_response(),
+    let caller = request.extensions().get::<Principal>();
+    let admitted = route.admits(caller);
+    let known = caller.map(|caller| (caller.name.clone(), caller.missed.clone()));
+    let request_id = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone());
+    let path = request.uri().path().to_owned();
+    let (mut response, missing) = match admitted {
+        Ok(()) => {
+            let response = next.run(request).await;
+            let missing = known.as_ref().and_then(|(_, missed)| missed.denied(response.status()));
+            (response, missing)
+        }
+        Err(denied) => {
+            let missing = denied.missing();
+            (E::from(denied).into_response(), missing)
+        }
+    };
+    if let (Some((caller, _)), Some(missing)) = (known, missing) {
+        let route = format!("{} {}", route.method.as_str(), route.path);
+        response.extensions_mut().insert(Denial { caller, request_id, route, path, missing });
     }
+    response
 }
 
 const fn filter(method: Method) -> MethodFilter {
@@ -137,3 +157,7 @@ const fn filter(method: Method) -> MethodFilter {
 #[cfg(test)]
 #[path = "guarded_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "guarded_denials_tests.rs"]
+mod denials_tests;

@@ -14,6 +14,7 @@ mod bearer;
 mod body;
 mod caller;
 mod cursors;
+mod denials;
 mod event;
 mod guarded;
 mod header;
@@ -31,6 +32,7 @@ pub use bearer::{Forbidden, OutOfScope, Presented, Principal, authenticate_venaf
 pub use body::{BODY_LIMIT, BULK_BODY_LIMIT, json, media_type, parse_json, read};
 pub use caller::authenticate;
 pub use cursors::Cursors;
+pub use denials::{Missed, recorded};
 pub use event::{NotARequest, request};
 pub use guarded::Guarded;
 pub use password::{Claim, NotProven, Proven, prove};

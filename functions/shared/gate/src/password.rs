@@ -5,16 +5,17 @@ use std::error::Error;
 use rootcast_core::access::lockout::Counted;
 use rootcast_core::access::password::{NoPassword, PasswordHash};
 use rootcast_core::access::principal::PrincipalName;
+use rootcast_core::audit::Action;
 use rootcast_core::metric::Metric;
-use rootcast_ledger::{
-    Attempted, Effect, Ledger, LedgerError, Locked, NotCounted, PrincipalRecord, Reservation, variable,
-};
+use rootcast_ledger::{Attempted, Effect, Ledger, LedgerError, Locked, NotCounted, PrincipalRecord, Reservation};
 use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 use tokio::time::Instant;
 use tracing::{info, warn};
 use uuid::Uuid;
 use zeroize::Zeroizing;
+
+use crate::denials::{count, record_lock};
 
 /// A name and password that are not verified yet.
 pub struct Claim {
@@ -83,7 +84,7 @@ pub async fn prove(ledger: &Ledger, claim: Claim, now: OffsetDateTime) -> Result
     if attempted == Attempted::Wrong {
         count(Metric::LoginFailures, now);
     }
-    settle(ledger, &source, reservations, attempted, now + begun.elapsed()).await;
+    settle(ledger, &source, &name, reservations, attempted, now + begun.elapsed()).await;
     proven
 }
 
@@ -110,7 +111,7 @@ async fn reserve<'a>(
                     warn!(source, locked.by = of.as_str(), locked.seconds = pause.whole_seconds(), "login locked");
                 }
                 // A refused attempt counts nowhere.
-                settle(ledger, source, reservations, Attempted::Not, now).await;
+                settle(ledger, source, name, reservations, Attempted::Not, now).await;
                 return Err(refusal.into());
             }
         }
@@ -147,6 +148,7 @@ async fn verify(
 async fn settle(
     ledger: &Ledger,
     source: &str,
+    name: &str,
     reservations: Vec<(Counted<'_>, Reservation<'_>)>,
     attempted: Attempted,
     now: OffsetDateTime,
@@ -169,18 +171,14 @@ async fn settle(
             }
         }
     }
-    if locked {
-        count(Metric::LoginLocks, now);
-    }
-    if unlocked {
-        count(Metric::LoginUnlocks, now);
-    }
-}
-
-/// Only a deployed function has the variable, and a log from which CloudWatch reads metrics.
-#[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
-fn count(metric: Metric, now: OffsetDateTime) {
-    if let Ok(stack) = variable::<String>("STACK") {
-        println!("{}", metric.line(1, &stack, now));
+    let told = [(locked, Metric::LoginLocks, Action::Lock), (unlocked, Metric::LoginUnlocks, Action::Unlock)];
+    for (_, metric, action) in told.into_iter().filter(|(is, ..)| *is) {
+        count(metric, now);
+        // Only a principal has a chain: any other text may be a password in the wrong field.
+        if let Ok(known) = name.parse()
+            && let Ok(Some(_)) = ledger.principal(&known).await
+        {
+            record_lock(ledger, name, action, source, now).await;
+        }
     }
 }

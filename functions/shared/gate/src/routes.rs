@@ -216,6 +216,18 @@ pub(crate) fn shown(route: &Route) -> &'static [&'static str] {
 }
 
 impl Denied {
+    /// What the caller lacks; `None` if nobody knows the caller.
+    pub(crate) fn missing(&self) -> Option<String> {
+        match self {
+            // What waits for a second person is no denial.
+            Self::Unauthenticated | Self::Forbidden(Forbidden::SecondPerson(_)) => None,
+            Self::Unseen => Some("the right to see it".to_owned()),
+            Self::Forbidden(Forbidden::Operation(operation)) => Some(format!("permission {operation}")),
+            Self::Forbidden(Forbidden::Right { right, dn }) => Some(format!("right {right} on {dn}")),
+            Self::OutOfScope(scope) => Some(scope.to_string()),
+        }
+    }
+
     /// The refusal, or `unseen()` if the object is reported as absent.
     pub fn or<E: From<Self>>(self, unseen: impl FnOnce() -> E) -> E {
         if self == Self::Unseen { unseen() } else { self.into() }

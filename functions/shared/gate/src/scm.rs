@@ -85,7 +85,7 @@ impl ScmGate {
             Credential::Signature(authorization) => self.signer(authorization, &parts, &body, now).await?,
         };
         let principal = principal.ok_or_else(Refusal::unauthenticated)?;
-        principal.require_no_scope()?;
+        principal.admit_unscoped(&self.ledger, &parts, now).await?;
         parts.extensions.insert(principal);
         Ok(Request::from_parts(parts, Body::from(body)))
     }

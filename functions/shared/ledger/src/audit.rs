@@ -101,6 +101,14 @@ impl Ledger {
         self.audit_all(std::slice::from_ref(act)).await
     }
 
+    /// Records an act on its own, without a second try. Two calls.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if another act on the same subject was recorded at the same time.
+    pub async fn try_audit(&self, act: &Act) -> Result<(), LedgerError> {
+        self.transact_audited(Vec::new(), std::slice::from_ref(act)).await
+    }
+
     /// Records acts on one subject, in this order, with retries. Two calls for each forty.
     pub async fn audit_all(&self, acts: &[Act]) -> Result<(), LedgerError> {
         for some in acts.chunks(AT_ONCE) {
