@@ -7,7 +7,7 @@ use reqwest::Method;
 use reqwest::header::LOCATION;
 use rootcast_core::access::permission::{Grants, Operation, Right, Role};
 use rootcast_core::access::second::AskId;
-use rootcast_core::audit::{Action, Entry, Name, Outcome, Subject};
+use rootcast_core::audit::{Action, Actor, Entry, Name, Outcome, Subject};
 use rootcast_core::job::JobId;
 use rootcast_core::job::task::TaskState;
 use rootcast_ledger::{Exchanged, PrincipalRecord, TokenRecord};
@@ -36,7 +36,7 @@ impl Stack {
             person: person.map(|person| person.parse().unwrap()),
             made_by: BTreeSet::new(),
         };
-        self.ledger.put_principal(&name.parse().unwrap(), &record).await.unwrap();
+        self.ledger.put_principal(&name.parse().unwrap(), &record, &Actor::function("tests")).await.unwrap();
         let given = TokenRecord {
             principal: name.to_owned(),
             grants: Grants::default(),
@@ -52,7 +52,7 @@ impl Stack {
     /// What became of a request, in order.
     async fn recorded(&self, id: &str) -> Vec<(Action, Outcome, String)> {
         let page = self.ledger.audit_page(&Subject::Request(Name::of(id)), 0, 100).await.unwrap();
-        let entries = page.lines.iter().map(|line| Entry::parse(line).unwrap());
+        let entries = page.lines.iter().map(|line| serde_json::from_str::<Entry>(line).unwrap());
         entries.map(|entry| (entry.action, entry.outcome, entry.principal)).collect()
     }
 }
@@ -195,7 +195,8 @@ async fn a_private_key(stack: &Stack, jane: &Api, john: &Api) {
     let paul = stack.person("paul", None, Role::Administrator).await;
     let id = waits(&jane.send(Method::POST, &path, None).await);
     confirmed(&paul, &id).await;
-    stack.ledger.change_grants(&"paul".parse().unwrap(), &Role::Operator.into()).await.unwrap();
+    let (by, now) = (Actor::function("tests"), OffsetDateTime::now_utc());
+    stack.ledger.change_grants(&"paul".parse().unwrap(), &Role::Operator.into(), &by, now).await.unwrap();
     assert_ne!(waits(&jane.send(Method::POST, &path, None).await), id);
 }
 
