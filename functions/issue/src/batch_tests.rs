@@ -42,12 +42,14 @@ fn a_batch_is_sorted_and_unreadable_messages_are_named() {
     let event = json!({ "Records": [
         message("list", json!({ "crl": { "generation": 2, "shard": 63 } })),
         message("task", serde_json::to_value(task(1)).unwrap()),
+        message("renewed", json!({ "renewed": certificate() })),
         message("no such list", json!({ "crl": { "generation": 2, "shard": 64 } })),
         message("control", json!({ "job": 7, "why": "created" })),
     ] });
     let batch = read(serde_json::from_value(event).unwrap());
     assert_eq!(batch.lists[0].body, CrlShard::new(2, 63).unwrap());
     assert_eq!((&batch.tasks[0].body, batch.tasks[0].receives), (&task(1), 3));
+    assert_eq!(batch.renewed[0].body, certificate());
     assert_eq!(batch.unreadable, ["no such list", "control"]);
 }
 

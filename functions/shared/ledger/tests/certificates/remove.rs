@@ -2,9 +2,11 @@ use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use aws_smithy_mocks::{Rule, mock};
 use rootcast_core::audit::Action;
-use rootcast_ledger::RemoveRefused;
+use rootcast_ledger::{CertificateRecord, FormerRecord, RemoveRefused};
+use rootcast_pki::fingerprint::Fingerprint;
+use rootcast_pki::root::Serial;
 
-use super::{FAILED, accepted, act, cancelled, ledger, number, record, text};
+use super::{FAILED, NOW, accepted, act, cancelled, ledger, number, record, text};
 
 /// The head of its audit chain, which has one entry.
 fn chain() -> Rule {
@@ -98,4 +100,56 @@ async fn a_copy_stored_meanwhile_is_found_by_a_retry() {
     let (one, two) = (leaf(1, "scs0000000000001"), leaf(2, "scs0000000000001"));
     let (first, second) = (chain(), chain());
     remove(&[&first, &one, &refused, &second, &two, &then]).await.unwrap();
+}
+
+/// A device's own certificate, which one of our roots signed.
+fn own(lasts: time::Duration) -> CertificateRecord {
+    let mut params = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+    params.serial_number = Some(rcgen::SerialNumber::from_slice(&[0x41; 16]));
+    let made = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let leaf = rootcast_pki::certificate::Certificate::from_der(made.der().to_vec()).unwrap();
+    CertificateRecord { leaf, device: Some("bmc-1".parse().unwrap()), not_after: NOW + lasts, ..record() }
+}
+
+/// What renewals of the certificate replaced.
+fn formers(expire: &[time::Duration]) -> Rule {
+    let former = |lasts: &time::Duration| FormerRecord {
+        serial: Serial::from_random([7; 16]),
+        certificate: record().id,
+        successor: Fingerprint::of(b"leaf"),
+        not_after: NOW + *lasts,
+        signed: NOW,
+    };
+    let items: Vec<std::collections::HashMap<_, _>> =
+        expire.iter().map(|lasts| serde_dynamo::to_item(former(lasts)).unwrap()).collect();
+    mock!(aws_sdk_dynamodb::Client::query).then_output(move || {
+        aws_sdk_dynamodb::operation::query::QueryOutput::builder().set_items(Some(items.clone())).build()
+    })
+}
+
+#[tokio::test]
+async fn only_what_is_valid_and_ours_has_to_be_revoked() {
+    let (day, over) = (time::Duration::DAY, time::Duration::ZERO);
+    let ending = async |record: &CertificateRecord, rules: &[&Rule]| {
+        let ended = ledger(rules).ending(record, "ops", NOW).await.unwrap();
+        ended.map(|ended| ended.serial)
+    };
+    let serial = Serial::from_random([0x41; 16]);
+    assert_eq!(ending(&own(day), &[]).await, Some(Some(serial)));
+    assert_eq!(ending(&own(over), &[&formers(&[])]).await, None);
+    assert_eq!(ending(&own(over), &[&formers(&[over])]).await, None);
+    assert_eq!(ending(&own(over), &[&formers(&[over, day])]).await, Some(None), "a predecessor is still valid");
+    assert_eq!(ending(&CertificateRecord { device: None, ..own(day) }, &[]).await, None, "a copy");
+}
+
+#[tokio::test]
+async fn a_deletion_records_what_it_revokes_in_its_transaction() {
+    let record = own(time::Duration::DAY);
+    let ended = ledger(&[]).ending(&record, "ops", NOW).await.unwrap().unwrap();
+    let then = accepted(|writes| {
+        let last = writes.last().unwrap().put().unwrap().item();
+        last["pk"] == text("ended") && last["sk"] == text("scs0000000000001") && last["by"] == text("ops")
+    });
+    let rules = [&chain(), &leaf(1, "scs0000000000001"), &then];
+    ledger(&rules).remove_certificate(&record, Some(&ended), &act(Action::Delete)).await.unwrap();
 }

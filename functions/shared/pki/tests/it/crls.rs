@@ -99,8 +99,10 @@ fn a_list_has_the_contents_that_rfc_5280_requires() {
     let shard = CrlShard::new(6, 63).unwrap();
     let reasons = [Reason::Unspecified, Reason::Superseded, Reason::CessationOfOperation];
     let revoked = reasons.into_iter().zip(1..).map(|(reason, n)| Revoked { serial: serial(n), at: TODAY, reason });
-    let text =
-        openssl::crl_text(key.complete(prepare_crl(&spec(shard, revoked.collect()), &root).unwrap()).der(), &root);
+    let revoked: Vec<_> = revoked.collect();
+    let list = key.complete(prepare_crl(&spec(shard, revoked.clone()), &root).unwrap());
+    assert_eq!(list.revoked().unwrap(), revoked);
+    let text = openssl::crl_text(list.der(), &root);
     let identifier: Vec<_> = root.subject_key_identifier().unwrap().iter().map(|byte| format!("{byte:02X}")).collect();
     for expected in [
         "Version 2 (0x1)".to_owned(),
