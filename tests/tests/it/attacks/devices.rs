@@ -125,7 +125,7 @@ async fn an_operator_obtains_no_private_key() {
         let approval = json!({ "incarnation": shown["incarnation"], "endpointRevision": shown["endpointRevision"] });
         stack.api.post("/devices/thief/approval", approval).await.response();
         operator.post(&format!("/jobs/{id}/retry"), json!({ "devices": ["thief"] })).await.response();
-        ended(stack, id.0).await;
+        ended(stack, id).await;
         assert_eq!(class().await, Some(ErrorClass::Unapproved));
         assert!(other.requests().is_empty());
         let (job, _) = deploy(stack, certificate, &["thief"]).await;
