@@ -7,10 +7,11 @@ use futures::future::join_all;
 use rootcast_core::job::task::TaskState;
 use rootcast_core::job::{Activation, Job, JobId, JobOutcome, Pass, Phase};
 use rootcast_core::rollover::generation::GenerationState;
-use rootcast_ledger::RootRecord;
-use rootcast_pki::bundle::verify_jws;
+use rootcast_ledger::{Authority, Change, RootRecord};
+use rootcast_pki::bundle::{verify_bundle, verify_jws};
 use rootcast_pki::certificate::{Certificate, split_pem_bundle};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
@@ -198,6 +199,7 @@ async fn assert_published_bundle(stack: &Stack, job: &Job, old: &Certificate, ne
         assert_eq!((bundle.version, &bundle.withdrawn), (job.bundle_version, &Vec::new()));
         assert_eq!(bundle.anchors, [old.clone(), new.clone()]);
     }
+    assert_signed_again(stack, answer.raw(), answer.headers["etag"].to_str().unwrap(), new).await;
     let answer = stack.api.send_as(None, reqwest::Method::GET, "/.well-known/est/cacerts", None).await;
     assert_eq!(answer.headers["content-type"], "application/pkcs7-mime; smime-type=certs-only");
     let pkcs7 = openssl(&["base64", "-d"], answer.raw().as_bytes()).await;
@@ -205,6 +207,21 @@ async fn assert_published_bundle(stack: &Stack, job: &Job, old: &Certificate, ne
     let certificates = split_pem_bundle(&String::from_utf8(printed).unwrap()).unwrap();
     let found: BTreeSet<&[u8]> = certificates.iter().map(Certificate::der).collect();
     assert_eq!(found, BTreeSet::from([old.der(), new.der()]));
+}
+
+/// When half of its life is over: the same bundle with another end, also for clients that cache it.
+async fn assert_signed_again(stack: &Stack, first: &str, tag: &str, root: &Certificate) {
+    let (trusted, now) = (std::slice::from_ref(root), OffsetDateTime::now_utc());
+    let first = verify_bundle(first, trusted, now, None).unwrap();
+    let authority = stack.ledger.authority().await.unwrap();
+    assert_eq!(authority.bundle_expires, first.exp);
+    let old = Authority { bundle_expires: Some(now + time::Duration::days(14)), ..authority };
+    stack.ledger.commit(Change { authority: Some(&old), ..Change::default() }).await.unwrap();
+    stack.invoke("ConductFunction", &json!({ "wake": "running" })).await;
+    let answer = stack.api.send_with(&[("if-none-match", tag)], reqwest::Method::GET, "/bundle", None).await;
+    assert_eq!(answer.status, 200, "the end of the one that the client has is no longer right");
+    let again = verify_bundle(answer.raw(), trusted, now, Some(first.seen())).unwrap();
+    assert!(again.exp > first.exp && again.version == first.version, "{again:?}");
 }
 
 /// The job as Lenovo's clients read it.

@@ -141,7 +141,9 @@ fn tables(world: &Shared) -> [Rule; 5] {
         let item = is_authority.then(|| {
             let running = runs.then(|| ("running".to_owned(), AttributeValue::N("7".to_owned())));
             let bundle = ("bundle".to_owned(), AttributeValue::N(BUNDLE.to_string()));
-            running.into_iter().chain([bundle]).collect()
+            let expires = (now() + time::Duration::days(30)).unix_timestamp();
+            let expires = ("bundleExpires".to_owned(), AttributeValue::N(expires.to_string()));
+            running.into_iter().chain([bundle, expires]).collect()
         });
         GetItemOutput::builder().set_item(item).build()
     });
