@@ -45,6 +45,13 @@ impl Keys {
         self.keys.lock().unwrap().iter().map(|(arn, key)| (arn.clone(), key.state)).collect()
     }
 
+    /// The keys that there were, in these states.
+    pub fn restore(&self, states: &[(String, State)]) {
+        let mut keys = self.keys.lock().unwrap();
+        keys.retain(|arn, _| states.iter().any(|(known, _)| known == arn));
+        states.iter().for_each(|(arn, state)| keys.get_mut(arn).unwrap().state = *state);
+    }
+
     pub fn call(&self, cloud: &Cloud, operation: &str, body: &[u8]) -> Answer {
         let body: Value = serde_json::from_slice(body).unwrap();
         let arn = body["KeyId"].as_str().unwrap_or_default().to_owned();
