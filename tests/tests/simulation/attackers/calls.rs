@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::roles::{Attacker, Credential};
 use super::scene::{
-    ATTACKER, CLIENT, FREE, IMPORTED, LOGIN, MINE, OTHER, REFRESH, SLOW, Scene, THEIRS, VICTIM, VICTIMS,
-    application, dn, own_dn,
+    ATTACKER, CLIENT, FREE, IMPORTED, LOGIN, MINE, OTHER, REFRESH, SLOW, Scene, THEIRS, VICTIM, VICTIMS, application,
+    dn, own_dn,
 };
 use crate::dynamo::DEVICES;
 use crate::imported;
@@ -88,9 +88,7 @@ impl Scene {
         let both = |more: Value| {
             vec![("imported", named(&dn(IMPORTED), more.clone())), ("the victim's", named(&own_dn(VICTIM), more))]
         };
-        let device = |id: &str, credential: &str| {
-            json!({ "id": id, "address": server, "credential": format!("/devices/{credential}"), "profile": "openbmc", "pins": pins })
-        };
+        let device = |id: &str, credential: &str| json!({ "id": id, "address": server, "credential": format!("/devices/{credential}"), "profile": "openbmc", "pins": pins });
         let with = |mut row: Value, name: &str, value: Value| {
             row[name] = value;
             row
@@ -99,7 +97,8 @@ impl Scene {
         let bodies: Vec<(&'static str, Value)> = match *route {
             routes::CHOOSE_POLICY => vec![("", json!({ "specName": "CNSA" }))],
             routes::SET_ISSUANCE_POLICY => {
-                let rule = json!({ "prefix": r"\VED\Policy", "dnsSuffixes": [FOREIGN], "usages": ["server", "client"] });
+                let rule =
+                    json!({ "prefix": r"\VED\Policy", "dnsSuffixes": [FOREIGN], "usages": ["server", "client"] });
                 [0, 1].map(|revision| ("any", json!({ "revision": revision, "rules": [rule] }))).into()
             }
             routes::CANCEL_TASKS => vec![("", json!({ "action": "cancel", "list": [self.job.to_string()] }))],
@@ -174,7 +173,9 @@ impl Scene {
                 ("", json!({ "UserId": ATTACKER, "password": self.known_password() })),
                 ("as another", json!({ "UserId": OTHER, "password": "guessed password" })),
             ],
-            routes::ADD_PRINCIPAL => vec![("", json!({ "name": "mallory", "password": LOGIN, "role": "administrator" }))],
+            routes::ADD_PRINCIPAL => {
+                vec![("", json!({ "name": "mallory", "password": LOGIN, "role": "administrator" }))]
+            }
             routes::CHANGE_PASSWORD => vec![("", json!({ "password": "another password of eve" }))],
             _ => return vec![("", None)],
         };
@@ -194,7 +195,7 @@ fn queries(route: &Route) -> Vec<(&'static str, String)> {
     match *route {
         routes::REGENERATE => {
             let immediate = ("immediate", "?activation=immediate".to_owned());
-            vec![("", String::new()), immediate, ("proof of years", "?proofAge=31536000".to_owned())]
+            vec![("", String::new()), immediate, ("proof of a month", "?proofAge=2592000".to_owned())]
         }
         routes::DOWNLOAD => {
             vec![("imported", format!("?CertificateDN={}&IncludePrivateKey=true", dn(IMPORTED).replace('\\', "%5C")))]
@@ -208,5 +209,6 @@ pub fn is_never_admitted(route: &Route, attacker: &Attacker) -> bool {
     let (grants, scopes) = attacker.effective();
     let is_elsewhere = scopes.is_some() && !route.path.starts_with("/vedsdk");
     let caller = Principal { name: ATTACKER.to_owned(), grants, scopes };
-    route.needs != Needs::Public && (route.admits(Some(&caller)).is_err() || (is_elsewhere && route.needs != Needs::Authenticated))
+    route.needs != Needs::Public
+        && (route.admits(Some(&caller)).is_err() || (is_elsewhere && route.needs != Needs::Authenticated))
 }

@@ -20,11 +20,13 @@ pub struct Attacker {
     /// Of the attacker's principal.
     pub grants: Grants,
     pub credential: Credential,
+    /// Whether no rollover is under way.
+    pub calm: bool,
 }
 
 impl Attacker {
     fn new(name: impl Into<String>, grants: impl Into<Grants>, credential: Credential) -> Self {
-        Self { name: name.into(), grants: grants.into(), credential }
+        Self { name: name.into(), grants: grants.into(), credential, calm: false }
     }
 
     /// Everybody who attacks.
@@ -53,12 +55,18 @@ impl Attacker {
             )
         };
         all.extend(Operation::ALL.iter().map(without));
+        all.push(without(&Operation::Activate).in_a_calm_fleet());
         all
     }
 
     /// Somebody who may do everything.
     pub fn administrator() -> Self {
         Self::new("administrator", Role::Administrator, Credential::Token)
+    }
+
+    /// The same attacker before a rollover.
+    pub fn in_a_calm_fleet(self) -> Self {
+        Self { name: format!("{}, before a rollover", self.name), calm: true, ..self }
     }
 
     /// What the credential is good for.

@@ -91,7 +91,7 @@ pub fn explore(attackers: &[Attacker], attacker: usize, path: &[Step], calls: &[
 }
 
 /// Explores on every core.
-pub fn explore_all(attackers: &[Attacker], tasks: &[(usize, Vec<Step>, Vec<Step>)]) -> Vec<Explored> {
+pub fn explore_all(attackers: &[Attacker], tasks: &[Task]) -> Vec<Explored> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
@@ -117,26 +117,46 @@ pub fn every_call() -> Vec<Step> {
     })
 }
 
-/// All sequences of one and two calls, and as many of three as the sample has states to begin from.
-pub fn search(attackers: &[Attacker], sample: usize, seed: u64) -> Vec<Vec<Explored>> {
+/// All sequences of one call. Two calls: from every state, or from a sample of the states of an attacker with many. Three
+/// calls: from a sample.
+pub fn search(attackers: &[Attacker], sample: Sample) -> Vec<Vec<Explored>> {
     let calls = every_call();
     let first: Vec<_> = (0..attackers.len()).map(|attacker| (attacker, Vec::new(), calls.clone())).collect();
     let first = explore_all(attackers, &first);
     let mut known: Vec<BTreeSet<u64>> = first.iter().map(|explored| BTreeSet::from([explored.state])).collect();
     let admitted: Vec<Vec<Step>> = first.iter().map(|first| admitted(attackers, first)).collect();
-    let second = explore_all(attackers, &next(&first, &admitted, &mut known));
-    let mut third = next(&second, &admitted, &mut known);
-    let random = Random::new(seed);
-    for last in (1..third.len()).rev() {
-        third.swap(last, usize::try_from(random.below(last as u64 + 1)).unwrap());
-    }
-    let mut taken = vec![0; attackers.len()];
-    third.retain(|(attacker, ..)| {
-        taken[*attacker] += 1;
-        taken[*attacker] <= sample
-    });
+    let second = sample.of(next(&first, &admitted, &mut known), sample.seconds);
+    let second = explore_all(attackers, &second);
+    let third = sample.of(next(&second, &admitted, &mut known), sample.thirds);
     let third = explore_all(attackers, &third);
     vec![first, second, third]
+}
+
+/// Most states per attacker from which a second and a third call is tried.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    pub seconds: usize,
+    pub thirds: usize,
+    pub seed: u64,
+}
+
+/// An attacker, the calls made, and those to be tried now.
+type Task = (usize, Vec<Step>, Vec<Step>);
+
+impl Sample {
+    fn of(self, mut tasks: Vec<Task>, most: usize) -> Vec<Task> {
+        let random = Random::new(self.seed);
+        for last in (1..tasks.len()).rev() {
+            tasks.swap(last, usize::try_from(random.below(last as u64 + 1)).unwrap());
+        }
+        let mut taken = BTreeMap::new();
+        tasks.retain(|(attacker, ..)| {
+            let taken = taken.entry(*attacker).or_insert(0);
+            *taken += 1;
+            *taken <= most
+        });
+        tasks
+    }
 }
 
 /// The calls that may ever be answered otherwise than at first.
@@ -150,11 +170,7 @@ fn admitted(attackers: &[Attacker], first: &Explored) -> Vec<Step> {
 }
 
 /// The states that were reached for the first time, to be explored next.
-fn next(
-    explored: &[Explored],
-    admitted: &[Vec<Step>],
-    known: &mut [BTreeSet<u64>],
-) -> Vec<(usize, Vec<Step>, Vec<Step>)> {
+fn next(explored: &[Explored], admitted: &[Vec<Step>], known: &mut [BTreeSet<u64>]) -> Vec<Task> {
     let mut tasks = Vec::new();
     for Explored { attacker, path, tried, .. } in explored {
         for (step, call) in tried {
@@ -168,7 +184,8 @@ fn next(
 }
 
 /// Attributes that only say when, how often, or in which order.
-const VOLATILE: [&str; 18] = [
+const VOLATILE: [&str; 19] = [
+    "shard",
     "jws",
     "tbs",
     "crl",
@@ -199,12 +216,15 @@ pub fn fingerprint(scene: &Scene) -> u64 {
 /// Each row, as it counts for the state.
 pub fn told(scene: &Scene) -> Vec<String> {
     let names = scene.pins.iter().map(|(name, pin)| (*name, pin.as_str()));
-    let names: Vec<(&str, &str)> =
-        names.chain([("WEB", scene.web.as_str()), ("OWN", scene.own.as_str())]).collect();
+    let names: Vec<(&str, &str)> = names.chain([("WEB", scene.web.as_str()), ("OWN", scene.own.as_str())]).collect();
     let mut rows = Vec::new();
     for table in [CERTIFICATES, DEVICES, JOBS, ACCESS] {
         for row in scene.world.cloud.tables.all(table) {
             let key = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+            if key("pk").starts_with("crl#") {
+                // Which list it is depends on a random serial number.
+                continue;
+            }
             let passing = ["attempts#", "signature#"].iter().any(|kind| key("id").starts_with(kind));
             if !passing && !key("sk").starts_with("audit") {
                 let mut text = format!("{table} ");
