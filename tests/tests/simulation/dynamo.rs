@@ -17,6 +17,7 @@ pub const CERTIFICATES: &str = "certificates";
 pub const JOBS: &str = "jobs";
 pub const DEVICES: &str = "devices";
 pub const ACCESS: &str = "access";
+pub const NAMES: [&str; 4] = [CERTIFICATES, JOBS, DEVICES, ACCESS];
 
 pub struct Tables {
     database: Database,
@@ -124,7 +125,7 @@ impl Tables {
     /// Everything that the tables hold.
     pub fn rows(&self) -> Rows {
         let mut rows = Rows::new();
-        for table in [CERTIFICATES, JOBS, DEVICES, ACCESS] {
+        for table in NAMES {
             let mut request = json!({ "TableName": table });
             loop {
                 let answer = self.read(&request, |database, request| database.scan(request));

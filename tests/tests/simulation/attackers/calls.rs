@@ -44,7 +44,8 @@ impl Scene {
             for (label, body) in self.bodies(route, object) {
                 for (query, suffix) in queries(route) {
                     let label = [object, label, query].into_iter().filter(|part| !part.is_empty());
-                    let label = format!("{} {}", route.path, label.collect::<Vec<_>>().join(", "));
+                    let label =
+                        format!("{} {}: {}", route.method.as_str(), route.path, label.collect::<Vec<_>>().join(", "));
                     calls.push(Call { label, path: format!("{path}{suffix}"), body: body.clone() });
                 }
             }

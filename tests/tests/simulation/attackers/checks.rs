@@ -18,9 +18,12 @@ use crate::clock;
 use crate::dynamo::JOBS;
 use crate::world::World;
 
-/// States per attacker in the README's test command: all of an operator's, some of an administrator's.
-const SECONDS: usize = 8;
-const THIRDS: usize = 2;
+/// States per attacker in the README's test command, beside all from which an operator makes a second call.
+const SECONDS: usize = 3;
+const THIRDS: usize = 1;
+
+/// Each denial has an entry in an audit chain.
+const DENIALS_ARE_RECORDED: bool = false;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -40,9 +43,16 @@ fn no_attacker_obtains_more_than_the_role_gives() {
     for (calls, level) in (1..).zip(&found) {
         eprintln!("{calls} calls: {}", counts(level.iter()));
     }
-    let wrong: BTreeSet<String> = found.iter().flatten().flat_map(|explored| obtained(&attackers, explored)).collect();
-    let some: Vec<&String> = wrong.iter().take(40).collect();
-    assert!(wrong.is_empty(), "{} sequences obtain what the role does not give:\n{some:#?}", wrong.len());
+    if DENIALS_ARE_RECORDED {
+        let silent: BTreeSet<&String> = found.iter().flatten().flat_map(|explored| &explored.unrecorded).collect();
+        assert!(silent.is_empty(), "refused, and in no audit chain: {silent:#?}");
+    }
+    // The shortest sequence for each.
+    let mut wrong: BTreeMap<(&str, String), String> = BTreeMap::new();
+    for (who, path, facts) in found.iter().flatten().flat_map(|explored| obtained(&attackers, explored)) {
+        wrong.entry((who, facts)).or_insert(path);
+    }
+    assert!(wrong.is_empty(), "obtained what the role does not give: {wrong:#?}");
 }
 
 fn counts<'a>(explored: impl Iterator<Item = &'a Explored>) -> String {
@@ -56,15 +66,18 @@ fn counts<'a>(explored: impl Iterator<Item = &'a Explored>) -> String {
     format!("{sequences} sequences from {from} states, {refused} refused, {} states after", states.len())
 }
 
-/// The sequences that obtain something which the role does not give.
-fn obtained<'a>(attackers: &'a [Attacker], explored: &'a Explored) -> impl Iterator<Item = String> + 'a {
+/// The sequences that obtain something which the role does not give: who made them, and what was obtained.
+fn obtained<'a>(
+    attackers: &'a [Attacker],
+    explored: &'a Explored,
+) -> impl Iterator<Item = (&'a str, String, String)> + 'a {
     let attacker = &attackers[explored.attacker];
-    explored.tried.iter().filter_map(move |(step, tried)| {
+    explored.tried.values().filter_map(move |tried| {
         let facts = tried.facts.iter().filter(|fact| !fact.goal.is_given_to(attacker));
         let facts: Vec<String> = facts.map(ToString::to_string).collect();
-        let before = explored.path.iter().map(|(route, call)| format!("{} #{call}", TABLE[*route].path));
-        let path: Vec<String> = before.chain([format!("{} #{}", tried.label, step.1)]).collect();
-        (!facts.is_empty()).then(|| format!("{}: {}: {}", attacker.name, path.join(", then "), facts.join("; ")))
+        let before = explored.labels.iter().map(String::as_str);
+        let path: Vec<&str> = before.chain([tried.label.as_str()]).collect();
+        (!facts.is_empty()).then(|| (attacker.name.as_str(), path.join(", then "), facts.join("; ")))
     })
 }
 
@@ -74,7 +87,7 @@ async fn reached(scene: &Scene, calls: &[(Route, &str)]) -> BTreeSet<Goal> {
     let mut facts: Vec<Fact> = Vec::new();
     for (route, label) in calls {
         let known = scene.calls(route);
-        let call = known.iter().find(|call| call.label == format!("{} {label}", route.path));
+        let call = known.iter().find(|call| call.label.ends_with(&format!("{}: {label}", route.path)));
         let call = call.unwrap_or_else(|| panic!("no call is {} {label}", route.path));
         let answer = scene.call(route, call).await;
         assert!(answer.status < 400, "{}: {}", call.label, answer.text);
@@ -90,35 +103,36 @@ fn in_a_scene<T: 'static>(attacker: Attacker, what: impl AsyncFnOnce(&Scene) -> 
 
 #[test]
 fn an_administrator_is_seen_to_reach_what_the_role_gives() {
-    use Goal::{Activation, Callers, Key, MovedCredential, Name, Waiver};
-    let sequences: [(&[(Route, &str)], Goal); 7] = [
+    use Goal::{Abort, Activation, Approval, Callers, DeployedKey, ExportedKey, MovedCredential, Name, Root, Waiver};
+    let sequences: [(&[(Route, &str)], &[Goal]); 8] = [
         (&[(routes::EDIT_DEVICE, "victim, attacker's server"), (routes::RENEW_OWN, "victim")], MovedCredential),
-        (&[(routes::SCM_EXPORT, "imported")], Key),
-        (&[(routes::APPROVE_DEVICE, "mine"), (routes::SCM_DEPLOY, "imported, mine")], Key),
+        (&[(routes::SCM_EXPORT, "imported")], &[ExportedKey]),
+        (&[(routes::APPROVE_DEVICE, "mine"), (routes::SCM_DEPLOY, "imported, mine")], &[DeployedKey, Approval]),
         (
             &[
                 (routes::SET_ISSUANCE_POLICY, "any"),
                 (routes::EDIT_DEVICE, "victim, foreign name"),
                 (routes::RENEW_OWN, "victim"),
             ],
-            Name,
+            &[Name, Approval],
         ),
-        (&[(routes::DELETE_DEVICE, "slow"), (routes::RESUME, "running")], Activation),
-        (&[(routes::WAIVE, "running, slow")], Waiver),
-        (&[(routes::ADD_PRINCIPAL, "")], Callers),
+        (&[(routes::DELETE_DEVICE, "slow"), (routes::RESUME, "running")], &[Activation]),
+        (&[(routes::WAIVE, "running, slow")], &[Waiver]),
+        (&[(routes::ADD_PRINCIPAL, "")], &[Callers]),
+        (&[(routes::ABORT_JOB, "running")], &[Abort]),
     ];
     in_a_scene(Attacker::administrator(), async move |scene| {
         let before = scene.world.snapshot();
-        for (calls, goal) in sequences {
+        for (calls, expected) in sequences {
             let goals = reached(scene, calls).await;
-            assert_eq!(goals, BTreeSet::from([goal]), "{calls:?}\n{}", scene.world.cloud.trace());
+            assert_eq!(goals, expected.iter().copied().collect(), "{calls:?}\n{}", scene.world.cloud.trace());
             scene.world.restore(&before);
         }
         assert_eq!(reached(scene, &[]).await, BTreeSet::new());
     });
     in_a_scene(Attacker::administrator().in_a_calm_fleet(), async |scene| {
         let goals = reached(scene, &[(routes::REGENERATE, "immediate")]).await;
-        assert_eq!(goals, BTreeSet::from([Activation]));
+        assert_eq!(goals, BTreeSet::from([Activation, Root]));
     });
 }
 

@@ -22,18 +22,21 @@ pub struct Attacker {
     pub credential: Credential,
     /// Whether no rollover is under way.
     pub calm: bool,
+    /// Tries every sequence of two calls. The others try some: an operator in a session has an operator's rights, and an
+    /// administrator's states are many.
+    pub thorough: bool,
 }
 
 impl Attacker {
     fn new(name: impl Into<String>, grants: impl Into<Grants>, credential: Credential) -> Self {
-        Self { name: name.into(), grants: grants.into(), credential, calm: false }
+        Self { name: name.into(), grants: grants.into(), credential, calm: false, thorough: false }
     }
 
     /// Everybody who attacks.
     pub fn all() -> Vec<Self> {
         let mut all = vec![
             Self::new("reader", Role::Reader, Credential::Token),
-            Self::new("operator", Role::Operator, Credential::Token),
+            Self { thorough: true, ..Self::new("operator", Role::Operator, Credential::Token) },
             Self::new("operator in a session", Role::Operator, Credential::Session),
             Self::new("administrator's narrowest token", Role::Administrator, Credential::Narrowed("certificate")),
             Self::new(

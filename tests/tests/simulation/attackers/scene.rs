@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use super::calls::Call;
 use super::roles::{Attacker, Credential};
 use crate::clock;
-use crate::dynamo::CERTIFICATES;
+use crate::dynamo::{ACCESS, CERTIFICATES, DEVICES};
 use crate::imported;
 use crate::openbmc::{Bmc, Mood, USER};
 use crate::world::World;
@@ -77,13 +77,14 @@ pub struct Scene {
     /// The pin of the attacker's server, and those of the others.
     pub pin: Pin,
     pub pins: Vec<(&'static str, String)>,
-    /// The generation that signs.
-    pub signing: Value,
+    /// The roots and the devices in the beginning.
+    pub authority: Value,
+    pub devices: Vec<Value>,
     /// Callers and their credentials.
     pub callers: Vec<Value>,
 }
 
-/// An answer, and how the world received it.
+/// An answer to a call.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -91,9 +92,9 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Refused because of who asked.
+    /// Refused because the caller, who is known, may not do this.
     pub fn is_denial(&self) -> bool {
-        matches!(self.status, 401 | 403) || self.text.contains("Access error. ")
+        self.status == 403 || self.text.contains("Access error. ")
     }
 }
 
@@ -141,13 +142,15 @@ impl Scene {
             job,
             pin: fleet.at(THEIRS, |bmc| bmc.pin()).unwrap(),
             pins: pins.into(),
-            signing: Value::Null,
+            authority: Value::Null,
+            devices: Vec::new(),
             callers: Vec::new(),
             world,
         };
         scene.admit().await;
-        scene.signing = scene.authority()["signing"].clone();
-        scene.callers = scene.world.cloud.tables.all(crate::dynamo::ACCESS);
+        scene.authority = scene.authority();
+        scene.devices = scene.world.cloud.tables.all(DEVICES);
+        scene.callers = scene.world.cloud.tables.all(ACCESS);
         scene.callers.retain(|row| !row["id"].as_str().unwrap().starts_with("attempts#"));
         scene
     }

@@ -21,7 +21,7 @@ use super::calls::{all_routes, is_never_admitted};
 use super::goals::{Fact, Watch, outlives};
 use super::roles::Attacker;
 use super::scene::{Answer, Scene};
-use crate::dynamo::{ACCESS, CERTIFICATES, DEVICES, JOBS};
+use crate::dynamo::NAMES;
 use crate::random::Random;
 use crate::world::World;
 
@@ -41,6 +41,8 @@ pub struct Tried {
 pub struct Explored {
     pub attacker: usize,
     pub path: Vec<Step>,
+    /// What these calls are.
+    pub labels: Vec<String>,
     pub state: u64,
     pub tried: BTreeMap<Step, Tried>,
     /// Denials without a record.
@@ -56,9 +58,12 @@ pub fn explore(attackers: &[Attacker], attacker: usize, path: &[Step], calls: &[
     World::live(SEED, async move |world| {
         let scene = Scene::build(world, who).await;
         let mut watch = Watch::of(&scene.world);
+        let mut labels = Vec::new();
         for (route, call) in &path {
             let route = &TABLE[*route];
-            scene.call(route, &scene.calls(route)[*call]).await;
+            let call = scene.calls(route).swap_remove(*call);
+            scene.call(route, &call).await;
+            labels.push(call.label);
         }
         let (tables, before) = (&scene.world.cloud.tables, watch.clone());
         let (state, snapshot) = (fingerprint(&scene), scene.world.snapshot());
@@ -86,7 +91,7 @@ pub fn explore(attackers: &[Attacker], attacker: usize, path: &[Step], calls: &[
             }
             tried.insert(step, Tried { label: call.label, answer, led_to, facts });
         }
-        Explored { attacker, path, state, tried, unrecorded }
+        Explored { attacker, path, labels, state, tried, unrecorded }
     })
 }
 
@@ -125,14 +130,14 @@ pub fn search(attackers: &[Attacker], sample: Sample) -> Vec<Vec<Explored>> {
     let first = explore_all(attackers, &first);
     let mut known: Vec<BTreeSet<u64>> = first.iter().map(|explored| BTreeSet::from([explored.state])).collect();
     let admitted: Vec<Vec<Step>> = first.iter().map(|first| admitted(attackers, first)).collect();
-    let second = sample.of(next(&first, &admitted, &mut known), sample.seconds);
+    let second = sample.of(attackers, next(&first, &admitted, &mut known), sample.seconds);
     let second = explore_all(attackers, &second);
-    let third = sample.of(next(&second, &admitted, &mut known), sample.thirds);
+    let third = sample.of(attackers, next(&second, &admitted, &mut known), sample.thirds);
     let third = explore_all(attackers, &third);
     vec![first, second, third]
 }
 
-/// Most states per attacker from which a second and a third call is tried.
+/// Most states per attacker from which a second and a third call is tried. A thorough one tries a second from all.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
     pub seconds: usize,
@@ -144,16 +149,16 @@ pub struct Sample {
 type Task = (usize, Vec<Step>, Vec<Step>);
 
 impl Sample {
-    fn of(self, mut tasks: Vec<Task>, most: usize) -> Vec<Task> {
+    fn of(self, attackers: &[Attacker], mut tasks: Vec<Task>, most: usize) -> Vec<Task> {
         let random = Random::new(self.seed);
         for last in (1..tasks.len()).rev() {
             tasks.swap(last, usize::try_from(random.below(last as u64 + 1)).unwrap());
         }
         let mut taken = BTreeMap::new();
-        tasks.retain(|(attacker, ..)| {
+        tasks.retain(|(attacker, path, _)| {
             let taken = taken.entry(*attacker).or_insert(0);
             *taken += 1;
-            *taken <= most
+            *taken <= most || (path.len() == 1 && attackers[*attacker].thorough)
         });
         tasks
     }
@@ -218,7 +223,7 @@ pub fn told(scene: &Scene) -> Vec<String> {
     let names = scene.pins.iter().map(|(name, pin)| (*name, pin.as_str()));
     let names: Vec<(&str, &str)> = names.chain([("WEB", scene.web.as_str()), ("OWN", scene.own.as_str())]).collect();
     let mut rows = Vec::new();
-    for table in [CERTIFICATES, DEVICES, JOBS, ACCESS] {
+    for table in NAMES {
         for row in scene.world.cloud.tables.all(table) {
             let key = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
             if key("pk").starts_with("crl#") {
