@@ -16,6 +16,7 @@ pub const FUNCTIONS: usize = 7;
 
 thread_local! {
     static ORIGIN: Cell<Option<Instant>> = const { Cell::new(None) };
+    static LEAPT: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     /// Milliseconds.
     static SKEW: Cell<[i64; FUNCTIONS]> = const { Cell::new([0; FUNCTIONS]) };
 }
@@ -23,7 +24,19 @@ thread_local! {
 /// Begins a world on this thread.
 pub fn begin(skew: [i64; FUNCTIONS]) {
     ORIGIN.set(Some(Instant::now()));
+    LEAPT.set(Duration::ZERO);
     SKEW.set(skew);
+}
+
+/// From now on every clock shows a later time, without anything having happened meanwhile.
+pub fn leap(over: Duration) {
+    LEAPT.set(LEAPT.get() + over);
+}
+
+/// Back to this age of the world.
+pub fn restore(age: Duration) {
+    ORIGIN.set(Instant::now().checked_sub(age));
+    LEAPT.set(Duration::ZERO);
 }
 
 pub fn age() -> Duration {
@@ -37,7 +50,7 @@ pub fn now() -> OffsetDateTime {
 
 /// The time at this age of the world.
 pub fn at(age: Duration) -> OffsetDateTime {
-    BEGIN + age
+    BEGIN + age + LEAPT.get()
 }
 
 /// A function's time.

@@ -36,6 +36,14 @@ impl Fleet {
         self.bmcs.lock().unwrap().iter_mut().for_each(|(at, bmc)| what(at, bmc));
     }
 
+    pub fn copy(&self) -> BTreeMap<SocketAddr, Bmc> {
+        self.bmcs.lock().unwrap().clone()
+    }
+
+    pub fn restore(&self, bmcs: &BTreeMap<SocketAddr, Bmc>) {
+        self.bmcs.lock().unwrap().clone_from(bmcs);
+    }
+
     pub fn places(&self) -> Vec<SocketAddr> {
         self.bmcs.lock().unwrap().keys().copied().collect()
     }

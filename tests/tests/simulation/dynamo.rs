@@ -1,5 +1,6 @@
 //! DynamoDB: a strict engine in memory.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use dynoxide::storage_backend::Clock;
@@ -17,12 +18,16 @@ pub const JOBS: &str = "jobs";
 pub const DEVICES: &str = "devices";
 pub const ACCESS: &str = "access";
 pub const AUDIT: &str = "audit";
+pub const NAMES: [&str; 5] = [CERTIFICATES, JOBS, DEVICES, ACCESS, AUDIT];
 
 pub struct Tables {
     database: Database,
     /// Write units used.
     units: Mutex<f64>,
 }
+
+/// Every row with its types, by table and key.
+pub type Rows = BTreeMap<(&'static str, String), Value>;
 
 /// A row's key in DynamoDB's format, without types.
 pub type Key = Map<String, Value>;
@@ -118,6 +123,38 @@ impl Tables {
         }
     }
 
+    /// Everything that the tables hold.
+    pub fn rows(&self) -> Rows {
+        let mut rows = Rows::new();
+        for table in NAMES {
+            let mut request = json!({ "TableName": table });
+            loop {
+                let answer = self.read(&request, |database, request| database.scan(request));
+                for row in answer["Items"].as_array().unwrap() {
+                    rows.insert((table, key(table, row).to_string()), row.clone());
+                }
+                match answer.get("LastEvaluatedKey") {
+                    Some(last) => request["ExclusiveStartKey"] = last.clone(),
+                    None => break,
+                }
+            }
+        }
+        rows
+    }
+
+    /// The tables hold these rows again, and no others.
+    pub fn restore(&self, rows: &Rows) {
+        let now = self.rows();
+        for ((table, _), row) in now.iter().filter(|(id, _)| !rows.contains_key(*id)) {
+            let request = json!({ "TableName": table, "Key": key(table, row) });
+            self.read(&request, |database, request| database.delete_item(request));
+        }
+        for ((table, _), row) in rows.iter().filter(|(id, row)| now.get(*id) != Some(row)) {
+            let request = json!({ "TableName": table, "Item": row });
+            self.read(&request, |database, request| database.put_item(request));
+        }
+    }
+
     pub fn all(&self, table: &str) -> Vec<Value> {
         let mut request = json!({ "TableName": table });
         let mut rows = Vec::new();
@@ -147,6 +184,12 @@ fn run<Q: DeserializeOwned, A: Serialize>(
         }
         refusal
     })
+}
+
+/// The attributes that a row's key consists of.
+fn key(table: &str, row: &Value) -> Value {
+    let names: &[&str] = if table == JOBS { &["pk", "sk"] } else { &["id"] };
+    names.iter().map(|name| ((*name).to_owned(), row[*name].clone())).collect()
 }
 
 /// The rows that a write names.

@@ -42,6 +42,7 @@ pub enum Function {
     Catalog,
     Import,
     Retry,
+    Access,
     Conduct,
     Worker,
     Issue,
@@ -68,13 +69,27 @@ pub struct Functions {
     /// Warm sandboxes without an invocation.
     idle: Mutex<BTreeMap<Function, Vec<Rc<Sandbox>>>>,
     started: Mutex<u64>,
+    /// Invocations under way.
+    running: Mutex<u64>,
+}
+
+impl From<rootcast_gate::routes::Function> for Function {
+    fn from(function: rootcast_gate::routes::Function) -> Self {
+        match function {
+            rootcast_gate::routes::Function::Regenerate => Self::Regenerate,
+            rootcast_gate::routes::Function::Catalog => Self::Catalog,
+            rootcast_gate::routes::Function::Import => Self::Import,
+            rootcast_gate::routes::Function::Retry => Self::Retry,
+            rootcast_gate::routes::Function::Access => Self::Access,
+        }
+    }
 }
 
 impl Function {
     /// The time limits of template.yaml.
     const fn limit(self) -> Duration {
         match self {
-            Self::Regenerate | Self::Catalog | Self::Import | Self::Retry => Duration::from_secs(29),
+            Self::Regenerate | Self::Catalog | Self::Import | Self::Retry | Self::Access => Duration::from_secs(29),
             Self::Conduct => Duration::from_secs(60),
             Self::Worker | Self::Issue => Duration::from_secs(120),
         }
@@ -89,13 +104,15 @@ impl Function {
             Self::Worker => clock::of::<4>,
             Self::Issue => clock::of::<5>,
             Self::Import => clock::of::<6>,
+            // Nothing here depends on its skew.
+            Self::Access => clock::now,
         }
     }
 }
 
 impl Functions {
     pub fn new(cloud: Arc<Cloud>) -> Self {
-        Self { cloud, idle: Mutex::default(), started: Mutex::default() }
+        Self { cloud, idle: Mutex::default(), started: Mutex::default(), running: Mutex::default() }
     }
 
     /// A ledger for the tests, without faults.
@@ -149,6 +166,7 @@ impl Functions {
     }
 
     async fn invoke<T>(&self, function: Function, work: impl AsyncFnOnce(&App, Context) -> T) -> Result<T, Died> {
+        *self.running.lock().unwrap() += 1;
         let sandbox = self.sandbox(function);
         let process = &sandbox.process;
         let killed = self.cloud.random.chance(self.cloud.faults().kill);
@@ -165,6 +183,7 @@ impl Functions {
                 done = work => done.ok(),
             }
         };
+        *self.running.lock().unwrap() -= 1;
         match done {
             Some(done) => {
                 process.live_for(None);
@@ -177,6 +196,15 @@ impl Functions {
                 Err(Died)
             }
         }
+    }
+
+    pub fn is_idle(&self) -> bool {
+        *self.running.lock().unwrap() == 0
+    }
+
+    /// Ends every warm sandbox.
+    pub fn cool(&self) {
+        self.idle.lock().unwrap().clear();
     }
 
     fn sandbox(&self, function: Function) -> Rc<Sandbox> {
@@ -299,6 +327,9 @@ fn app(function: Function, clients: Clients, network: Network) -> App {
         }))),
         Function::Retry => {
             App::Http(retry::router(Arc::new(retry::App { ledger, queue, control_queue, issue_queue, clock })))
+        }
+        Function::Access => {
+            App::Http(access::router(Arc::new(access::App { ledger, idle: time::Duration::hours(1), clock })))
         }
         Function::Conduct => App::Conduct(Box::new(conduct::App {
             ledger,

@@ -48,6 +48,13 @@ impl Keys {
         self.keys.lock().unwrap().iter().map(|(arn, key)| (arn.clone(), key.state)).collect()
     }
 
+    /// The keys that there were, in these states.
+    pub fn restore(&self, states: &[(String, State)]) {
+        let mut keys = self.keys.lock().unwrap();
+        keys.retain(|arn, _| states.iter().any(|(known, _)| known == arn));
+        states.iter().for_each(|(arn, state)| keys.get_mut(arn).unwrap().state = *state);
+    }
+
     pub fn call(&self, cloud: &Cloud, operation: &str, body: &[u8]) -> Answer {
         let body: Value = serde_json::from_slice(body).unwrap();
         let named = body["KeyId"].as_str().or(body["TargetKeyId"].as_str()).unwrap_or_default();

@@ -24,6 +24,7 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+mod attackers;
 mod clock;
 mod cloud;
 mod devices;
@@ -43,5 +44,6 @@ mod random;
 mod runs;
 mod scenarios;
 mod services;
+mod snapshot;
 mod truth;
 mod world;

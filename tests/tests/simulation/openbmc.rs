@@ -1,6 +1,7 @@
 //! A management controller in memory. It behaves as OpenBMC was observed to: 200 on create, 500 on a duplicate and on
 //! the eleventh certificate, arbitrary numbers of members, one certificate request at a time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -39,9 +40,16 @@ pub enum Mood {
     Full,
 }
 
+#[derive(Clone)]
 pub struct Bmc {
     pub mood: Mood,
     pub password: String,
+    /// It is an attacker's server: it lets everybody in, to see what is sent next.
+    pub lets_all_in: bool,
+    /// Passwords that it was sent.
+    pub logins: Vec<String>,
+    /// Requests that brought a private key.
+    pub keys: u32,
     /// Log-ins with a wrong password, in total.
     pub wrong: u32,
     /// Its web server is down until this time.
@@ -56,7 +64,7 @@ pub struct Bmc {
     /// Certificates in asynchronous tasks, and when they are stored.
     tasks: Vec<(u32, Duration, Certificate)>,
     /// The key of its last request.
-    requested: Option<KeyPair>,
+    requested: Option<Arc<KeyPair>>,
     next: u32,
 }
 
@@ -80,6 +88,9 @@ impl Bmc {
         Self {
             mood: Mood::Well,
             password: password.to_owned(),
+            lets_all_in: false,
+            logins: Vec::new(),
+            keys: 0,
             wrong: 0,
             back: Duration::ZERO,
             forgot: Duration::ZERO,
@@ -149,6 +160,7 @@ impl Bmc {
 
     pub fn answer(&mut self, method: &str, path: &str, token: Option<&str>, body: &[u8]) -> Reply {
         self.finish_tasks();
+        self.keys += u32::from(String::from_utf8_lossy(body).contains("PRIVATE KEY"));
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         match self.mood {
             Mood::Busy => return error(503, "Retry in a moment."),
@@ -199,7 +211,9 @@ impl Bmc {
     }
 
     fn log_in(&mut self, body: &Value) -> Reply {
-        if body["UserName"] != USER || body["Password"] != self.password.as_str() {
+        self.logins.push(body["Password"].as_str().unwrap_or_default().to_owned());
+        let is_right = body["UserName"] == USER && body["Password"] == self.password.as_str();
+        if !is_right && !self.lets_all_in {
             self.wrong += 1;
             let told = if self.wrong >= LOCKED_AFTER { "The account is locked." } else { "Wrong password." };
             return error(401, told);
@@ -244,7 +258,7 @@ impl Bmc {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, body["CommonName"].as_str().unwrap_or_default());
         let request = params.serialize_request(&key).unwrap().pem().unwrap();
-        self.requested = Some(key);
+        self.requested = Some(Arc::new(key));
         Reply::of(200, json!({ "CSRString": request }))
     }
 
@@ -258,7 +272,7 @@ impl Bmc {
         };
         let brought = blocks.iter().find(|block| block.tag() == "PRIVATE KEY").map(|block| block.contents().to_vec());
         let own = self.requested.as_ref().filter(|key| key.subject_public_key_info() == leaf.spki_der());
-        let Some(key) = brought.or_else(|| own.map(KeyPair::serialize_der)) else {
+        let Some(key) = brought.or_else(|| own.map(|key| key.serialize_der())) else {
             return error(400, "The certificate is for another key.");
         };
         if self.mood != Mood::Lies {

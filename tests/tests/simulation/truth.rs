@@ -43,6 +43,16 @@ pub struct Truth {
 }
 
 impl Truth {
+    pub fn become_like(&self, other: &Self) {
+        self.devices.lock().unwrap().clone_from(&other.devices.lock().unwrap());
+        self.read.lock().unwrap().clone_from(&other.read.lock().unwrap());
+        self.signing.lock().unwrap().clone_from(&other.signing.lock().unwrap());
+        self.gate.lock().unwrap().clone_from(&other.gate.lock().unwrap());
+        self.ended.lock().unwrap().clone_from(&other.ended.lock().unwrap());
+        self.left.lock().unwrap().clone_from(&other.left.lock().unwrap());
+        self.broken.lock().unwrap().clone_from(&other.broken.lock().unwrap());
+    }
+
     /// The violations that were found.
     pub fn broken(&self) -> Vec<String> {
         self.broken.lock().unwrap().clone()

@@ -1,0 +1,230 @@
+//! The search, and the proof that it can fail: whoever may reach a goal is seen to reach it, and so is a world gone bad.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rootcast_core::access::permission::Role;
+use rootcast_gate::routes::{self, Route, TABLE};
+use rootcast_ledger::TokenRecord;
+use rootcast_pki::fingerprint::Fingerprint;
+use serde_json::json;
+
+use super::calls::all_routes;
+use super::goals::{Fact, Goal, Watch, outlives};
+use super::roles::Attacker;
+use super::scene::{SHARED_PASSWORD, Scene, THEIRS};
+use super::search::{Explored, Sample, every_call, explore, search};
+use crate::clock;
+use crate::dynamo::JOBS;
+use crate::world::World;
+
+/// States per attacker in the README's test command, beside all from which an operator makes a second call.
+const SECONDS: usize = 3;
+const THIRDS: usize = 1;
+
+/// Each denial has an entry in an audit chain.
+const DENIALS_ARE_RECORDED: bool = false;
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn no_attacker_obtains_more_than_the_role_gives() {
+    let attackers = Attacker::all();
+    let most = number("ROOTCAST_ATTACKS").map(|states| usize::try_from(states).unwrap());
+    let seed = number("ROOTCAST_SEED").unwrap_or(1);
+    let sample = Sample { seconds: most.unwrap_or(SECONDS), thirds: most.unwrap_or(THIRDS), seed };
+    let found = search(&attackers, sample);
+    for (at, attacker) in attackers.iter().enumerate() {
+        let told: Vec<String> = found.iter().map(|level| counts(level.iter().filter(|of| of.attacker == at))).collect();
+        eprintln!("{}: {}", attacker.name, told.join("; "));
+    }
+    for (calls, level) in (1..).zip(&found) {
+        eprintln!("{calls} calls: {}", counts(level.iter()));
+    }
+    if DENIALS_ARE_RECORDED {
+        let silent: BTreeSet<&String> = found.iter().flatten().flat_map(|explored| &explored.unrecorded).collect();
+        assert!(silent.is_empty(), "refused, and in no audit chain: {silent:#?}");
+    }
+    // The shortest sequence for each.
+    let mut wrong: BTreeMap<(&str, String), String> = BTreeMap::new();
+    for (who, path, facts) in found.iter().flatten().flat_map(|explored| obtained(&attackers, explored)) {
+        wrong.entry((who, facts)).or_insert(path);
+    }
+    assert!(wrong.is_empty(), "obtained what the role does not give: {wrong:#?}");
+}
+
+fn counts<'a>(explored: impl Iterator<Item = &'a Explored>) -> String {
+    let (mut from, mut sequences, mut refused, mut states) = (0, 0, 0, BTreeSet::new());
+    for Explored { attacker, tried, .. } in explored {
+        from += 1;
+        sequences += tried.len();
+        refused += tried.values().filter(|tried| tried.answer.status >= 400).count();
+        states.extend(tried.values().filter_map(|tried| Some((*attacker, tried.led_to?))));
+    }
+    format!("{sequences} sequences from {from} states, {refused} refused, {} states after", states.len())
+}
+
+/// The sequences that obtain something which the role does not give: who made them, and what was obtained.
+fn obtained<'a>(
+    attackers: &'a [Attacker],
+    explored: &'a Explored,
+) -> impl Iterator<Item = (&'a str, String, String)> + 'a {
+    let attacker = &attackers[explored.attacker];
+    explored.tried.values().filter_map(move |tried| {
+        let facts = tried.facts.iter().filter(|fact| !fact.goal.is_given_to(attacker));
+        let facts: Vec<String> = facts.map(ToString::to_string).collect();
+        let before = explored.labels.iter().map(String::as_str);
+        let path: Vec<&str> = before.chain([tried.label.as_str()]).collect();
+        (!facts.is_empty()).then(|| (attacker.name.as_str(), path.join(", then "), facts.join("; ")))
+    })
+}
+
+/// Makes calls by their labels, and returns the goals that were reached.
+async fn reached(scene: &Scene, calls: &[(Route, &str)]) -> BTreeSet<Goal> {
+    let mut watch = Watch::of(&scene.world);
+    let mut facts: Vec<Fact> = Vec::new();
+    for (route, label) in calls {
+        let known = scene.calls(route);
+        let call = known.iter().find(|call| call.label.ends_with(&format!("{}: {label}", route.path)));
+        let call = call.unwrap_or_else(|| panic!("no call is {} {label}", route.path));
+        let answer = scene.call(route, call).await;
+        assert!(answer.status < 400, "{}: {}", call.label, answer.text);
+        facts.extend(watch.of_answer(&answer));
+        facts.extend(watch.reached(scene));
+    }
+    facts.into_iter().map(|fact| fact.goal).collect()
+}
+
+fn in_a_scene<T: 'static>(attacker: Attacker, what: impl AsyncFnOnce(&Scene) -> T + 'static) -> T {
+    World::live(1, async move |world| what(&Scene::build(world, attacker).await).await)
+}
+
+#[test]
+fn an_administrator_is_seen_to_reach_what_the_role_gives() {
+    use Goal::{Abort, Activation, Approval, Callers, DeployedKey, ExportedKey, MovedCredential, Name, Root, Waiver};
+    let sequences: [(&[(Route, &str)], &[Goal]); 8] = [
+        (&[(routes::EDIT_DEVICE, "victim, attacker's server"), (routes::RENEW_OWN, "victim")], MovedCredential),
+        (&[(routes::SCM_EXPORT, "imported")], &[ExportedKey]),
+        (&[(routes::APPROVE_DEVICE, "mine"), (routes::SCM_DEPLOY, "imported, mine")], &[DeployedKey, Approval]),
+        (
+            &[
+                (routes::SET_ISSUANCE_POLICY, "any"),
+                (routes::EDIT_DEVICE, "victim, foreign name"),
+                (routes::RENEW_OWN, "victim"),
+            ],
+            &[Name, Approval],
+        ),
+        (&[(routes::DELETE_DEVICE, "slow"), (routes::RESUME, "running")], &[Activation]),
+        (&[(routes::WAIVE, "running, slow")], &[Waiver]),
+        (&[(routes::ADD_PRINCIPAL, "")], &[Callers]),
+        (&[(routes::ABORT_JOB, "running")], &[Abort]),
+    ];
+    in_a_scene(Attacker::administrator(), async move |scene| {
+        let before = scene.world.snapshot();
+        for (calls, expected) in sequences {
+            let goals = reached(scene, calls).await;
+            assert_eq!(goals, expected.iter().copied().collect(), "{calls:?}\n{}", scene.world.cloud.trace());
+            scene.world.restore(&before);
+        }
+        assert_eq!(reached(scene, &[]).await, BTreeSet::new());
+    });
+    in_a_scene(Attacker::administrator().in_a_calm_fleet(), async |scene| {
+        let goals = reached(scene, &[(routes::REGENERATE, "immediate")]).await;
+        assert_eq!(goals, BTreeSet::from([Activation, Root]));
+    });
+}
+
+#[test]
+fn a_world_gone_bad_is_seen() {
+    in_a_scene(Attacker::all().swap_remove(1), async |scene| {
+        let (world, before) = (&scene.world, scene.world.snapshot());
+        let mut watch = Watch::of(world);
+        let mut now = async |what: &str, goal: Goal| {
+            let goals: Vec<Goal> = watch.clone().reached(scene).iter().map(|fact| fact.goal).collect();
+            assert!(goals == [goal], "{what}: {goals:?}");
+            assert!(!goal.is_given_to(&scene.attacker), "{what}");
+            world.restore(&before);
+            assert_eq!(watch.reached(scene), []);
+        };
+
+        world.cloud.fleet.at(THEIRS, |bmc| bmc.logins.push(SHARED_PASSWORD.to_owned()));
+        now("a shared credential at the attacker's server", Goal::Credential).await;
+        world.cloud.fleet.at(THEIRS, |bmc| bmc.keys += 1);
+        now("a key at a device that is not approved", Goal::UnapprovedKey).await;
+        world.ask("POST", &format!("/jobs/{}/waive", scene.job), json!({ "devices": ["slow"], "reason": "x" })).await;
+        now("a waiver", Goal::Waiver).await;
+        let ledger = world.functions.ledger();
+        let token = |lives: i64| TokenRecord {
+            principal: "eve".to_owned(),
+            grants: Role::Operator.into(),
+            granted: None,
+            exchanged: None,
+            created: clock::now(),
+            expires: clock::now() + time::Duration::hours(lives),
+        };
+        ledger.put_token(&Fingerprint::of(b"from nothing"), &token(1)).await.unwrap();
+        now("a token from nothing", Goal::Token).await;
+        for changed in ["a line is another one", "a line is gone"] {
+            let mut rows = world.cloud.tables.rows();
+            let is_line = |id: &str| id.contains("audit#000000000001");
+            let key = rows.keys().find(|(table, id)| *table == JOBS && is_line(id)).unwrap().clone();
+            match changed {
+                "a line is gone" => _ = rows.remove(&key),
+                _ => rows.get_mut(&key).unwrap()["line"] = json!({ "S": "{}" }),
+            }
+            world.cloud.tables.restore(&rows);
+            let facts = watch.clone().reached(scene);
+            assert!(!facts.is_empty() && facts.iter().all(|fact| fact.goal == Goal::Audit), "{changed}: {facts:?}");
+            world.restore(&before);
+        }
+        assert!(outlives(scene).await.is_none());
+        // The attacker's token, as if it had been made a day later.
+        world.cloud.tables.restore(&{
+            let mut rows = world.cloud.tables.rows();
+            let later = (clock::now() + Duration::from_secs(25 * 3600)).unix_timestamp();
+            for row in rows.values_mut().filter(|row| row["principal"]["S"] == "eve") {
+                row["created"] = json!({ "N": later.to_string() });
+                row["expires"] = json!({ "N": (later + 48 * 3600).to_string() });
+            }
+            rows
+        });
+        assert_eq!(outlives(scene).await.map(|fact| fact.goal), Some(Goal::Token));
+    });
+}
+
+/// Routes without a call that succeeds at once, and why.
+const NOT_AT_ONCE: [(Route, &str); 14] = [
+    (routes::REGENERATE, "another job is running: it succeeds after an abort"),
+    (routes::REGENERATE_LOWER, "in the same way"),
+    (routes::CRL, "there is no such list"),
+    (routes::PAUSE, "the job is paused"),
+    (routes::SCM_DELETE, "the certificates are in use"),
+    (routes::DOWNLOAD, "asks for a private key"),
+    (routes::RESET, "nothing failed"),
+    (routes::RETRY, "nothing failed"),
+    (routes::LOG_IN, "the password is not known"),
+    (routes::EXCHANGE, "a token of another kind"),
+    (routes::BEGIN_SESSION, "the password is not known"),
+    (routes::END_SESSION, "there is no session"),
+    (routes::OF_IAM, "API Gateway lets them in"),
+    (routes::OF_OIDC, "API Gateway lets them in"),
+];
+
+/// Otherwise an attack would be refused for a mistake in its body.
+#[test]
+fn an_administrators_calls_succeed() {
+    let tried = explore(&[Attacker::administrator()], 0, &[], &every_call()).tried;
+    let mut succeeds: BTreeMap<usize, bool> = all_routes().map(|(place, _)| (place, false)).collect();
+    for ((place, _), tried) in &tried {
+        *succeeds.get_mut(place).unwrap() |= tried.answer.status < 400;
+    }
+    let unexpected = succeeds.iter().filter(|(place, succeeds)| {
+        let expected = !NOT_AT_ONCE.iter().any(|(known, _)| *known == TABLE[**place]);
+        **succeeds != expected
+    });
+    let unexpected: Vec<String> =
+        unexpected.map(|(place, succeeds)| format!("{} succeeds: {succeeds}", TABLE[*place].path)).collect();
+    assert!(unexpected.is_empty(), "{unexpected:#?}");
+}
