@@ -328,9 +328,12 @@ fn app(function: Function, clients: Clients, network: Network) -> App {
         Function::Retry => {
             App::Http(retry::router(Arc::new(retry::App { ledger, queue, control_queue, issue_queue, clock })))
         }
-        Function::Access => {
-            App::Http(access::router(Arc::new(access::App { ledger, idle: time::Duration::hours(1), clock })))
-        }
+        Function::Access => App::Http(access::router(Arc::new(access::App {
+            second: SecondPerson::new(ledger.clone(), Default::default(), clock),
+            ledger,
+            idle: time::Duration::hours(1),
+            clock,
+        }))),
         Function::Conduct => App::Conduct(Box::new(conduct::App {
             ledger,
             authority,

@@ -1,6 +1,7 @@
 //! The calls, generated from the table of routes: each route on each object that there is, with each body that matters
 //! for an attack. The list has the same calls in the same order in every state; what they say depends on the state.
 
+use rootcast_core::access::permission::Operation;
 use rootcast_core::inventory::guid::CertificateGuid;
 use rootcast_gate::Principal;
 use rootcast_gate::routes::{self, Needs, Route, TABLE};
@@ -209,7 +210,8 @@ fn queries(route: &Route) -> Vec<(&'static str, String)> {
 pub fn is_never_admitted(route: &Route, attacker: &Attacker) -> bool {
     let (grants, scopes) = attacker.effective();
     let is_elsewhere = scopes.is_some() && !route.path.starts_with("/vedsdk");
-    let caller = Principal { name: ATTACKER.to_owned(), grants, scopes };
+    let alone = Operation::ALL.iter().copied().collect();
+    let caller = Principal { scopes, alone, ..Principal::unknown(ATTACKER, grants) };
     route.needs != Needs::Public
         && (route.admits(Some(&caller)).is_err() || (is_elsewhere && route.needs != Needs::Authenticated))
 }

@@ -9,6 +9,7 @@ use http::Request;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE};
 use rootcast_core::access::password::PasswordHash;
 use rootcast_core::access::token::Token;
+use rootcast_core::audit::Actor;
 use rootcast_core::device::Pin;
 use rootcast_gate::routes::Route;
 use rootcast_gate::{CSRF_COOKIE, SESSION_COOKIE, secret};
@@ -163,8 +164,9 @@ impl Scene {
             let password = Some(PasswordHash::try_from(HASH.to_owned()).unwrap());
             // A token of `rootcast login` is of nobody who logs in otherwise.
             if name == OTHER || *credential != Credential::Token {
-                let record = PrincipalRecord { password, grants, epoch: EPOCH, created: now };
-                ledger.put_principal(&name.parse().unwrap(), &record).await.unwrap();
+                let (person, made_by) = (None, Default::default());
+                let record = PrincipalRecord { password, grants, epoch: EPOCH, created: now, person, made_by };
+                ledger.put_principal(&name.parse().unwrap(), &record, &Actor::function("tests")).await.unwrap();
             }
         }
         let principal = ATTACKER.parse().unwrap();
