@@ -15,32 +15,21 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
+use rootcast_dialects::native::AuditChain;
 use rootcast_gate::{Cursors, Principal};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::app::App;
 use crate::devices::may;
 use crate::extract::{Id, Params};
 use crate::page::{Paging, cursor};
 
-/// In the order of their sequence numbers.
-#[derive(Debug, Serialize)]
-pub(crate) struct Chain {
-    subject: Subject,
-    /// Each entry as the text whose SHA-256 the next entry contains.
-    entries: Vec<String>,
-    /// The chain's head when the page was read.
-    head: Head,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
-}
-
 pub(crate) async fn of_job(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
     Id(id): Id<JobId>,
     Params(paging): Params<Paging>,
-) -> Result<Envelope<Chain>, LenovoError> {
+) -> Result<Envelope<AuditChain>, LenovoError> {
     show(&app, &caller, Subject::Job(id), &paging).await
 }
 
@@ -49,7 +38,7 @@ pub(crate) async fn of_certificate(
     Extension(caller): Extension<Principal>,
     Id(id): Id<CertificateId>,
     Params(paging): Params<Paging>,
-) -> Result<Envelope<Chain>, LenovoError> {
+) -> Result<Envelope<AuditChain>, LenovoError> {
     let subject = Subject::Certificate(id);
     if !caller.sees_everything() {
         let there = app.parts().await?.ledger.certificate_or_pending(id).await?;
@@ -65,7 +54,7 @@ pub(crate) async fn of_root(
     Extension(caller): Extension<Principal>,
     Id(generation): Id<u32>,
     Params(paging): Params<Paging>,
-) -> Result<Envelope<Chain>, LenovoError> {
+) -> Result<Envelope<AuditChain>, LenovoError> {
     show(&app, &caller, Subject::Root(generation), &paging).await
 }
 
@@ -74,7 +63,7 @@ pub(crate) async fn of_device(
     Extension(caller): Extension<Principal>,
     Id(id): Id<DeviceId>,
     Params(paging): Params<Paging>,
-) -> Result<Envelope<Chain>, LenovoError> {
+) -> Result<Envelope<AuditChain>, LenovoError> {
     may(&caller, Right::Read, &id)?;
     show(&app, &caller, Subject::Device(id), &paging).await
 }
@@ -102,7 +91,7 @@ pub(crate) async fn of_policy(
     Extension(caller): Extension<Principal>,
     Params(named): Params<Named>,
     Params(paging): Params<Paging>,
-) -> Result<Envelope<Chain>, LenovoError> {
+) -> Result<Envelope<AuditChain>, LenovoError> {
     show(&app, &caller, Subject::Policy(named.read()?), &paging).await
 }
 
@@ -111,7 +100,7 @@ pub(crate) async fn of_principal(
     Extension(caller): Extension<Principal>,
     Params(named): Params<Named>,
     Params(paging): Params<Paging>,
-) -> Result<Envelope<Chain>, LenovoError> {
+) -> Result<Envelope<AuditChain>, LenovoError> {
     show(&app, &caller, Subject::Principal(named.read()?), &paging).await
 }
 
@@ -120,7 +109,7 @@ pub(crate) async fn of_denials(
     Extension(caller): Extension<Principal>,
     Params(named): Params<Named>,
     Params(paging): Params<Paging>,
-) -> Result<Envelope<Chain>, LenovoError> {
+) -> Result<Envelope<AuditChain>, LenovoError> {
     show(&app, &caller, Subject::Denials(named.read()?), &paging).await
 }
 
@@ -129,7 +118,7 @@ async fn show(
     caller: &Principal,
     subject: Subject,
     paging: &Paging,
-) -> Result<Envelope<Chain>, LenovoError> {
+) -> Result<Envelope<AuditChain>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let list = Cursors { ledger, caller, list: &format!("audit of {subject}") };
     let limit = paging.limit(100)?;
@@ -141,7 +130,7 @@ async fn show(
     }
     let page = ledger.audit_page(&subject, after, limit).await?;
     let cursor = cursor(list, page.next.as_ref()).await?;
-    Ok(Envelope::success(Chain { subject, entries: page.lines, head, cursor }))
+    Ok(Envelope::success(AuditChain { subject, entries: page.lines, head, cursor }))
 }
 
 fn nothing_on_record(subject: &Subject) -> LenovoError {

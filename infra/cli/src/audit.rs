@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
-use rootcast_core::audit::{Entry, Head, Name, Policy, Subject, Unverified, Verified, export, verify_export};
+use rootcast_core::audit::{Entry, Name, Policy, Subject, Unverified, Verified, export, verify_export};
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
+use rootcast_dialects::native::AuditChain;
 use rootcast_pki::fingerprint::Fingerprint;
-use serde::Deserialize;
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 
@@ -58,14 +58,6 @@ pub(crate) struct Verify {
     /// SHA-256 of the last entry, as it is known from elsewhere: an earlier export, or `audit.sha256` in the functions' logs
     #[arg(long, value_name = "SHA256")]
     head: Option<Fingerprint>,
-}
-
-/// One page of the API's answer.
-#[derive(Debug, Deserialize)]
-struct Page {
-    entries: Vec<String>,
-    head: Head,
-    cursor: Option<String>,
 }
 
 pub(crate) async fn run(api: impl FnOnce() -> Result<Api>, command: AuditCommand, format: Format) -> Result<End> {
@@ -135,7 +127,7 @@ async fn fetch(api: &Api, (path, name): Place<'_>, subject: Subject) -> Result<S
     let head = loop {
         let cursors = cursor.iter().map(|cursor| ("cursor", cursor.as_str()));
         let query: Vec<(&str, &str)> = name.iter().map(|name| ("name", *name)).chain(cursors).collect();
-        let page: Page = api.get(path, &query).await?;
+        let page: AuditChain = api.get(path, &query).await?;
         lines.extend(page.entries);
         match page.cursor {
             Some(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
@@ -181,7 +173,7 @@ mod tests {
 
     use axum::{Json, Router, extract::Query, routing::get};
     use rootcast_core::access::token::Token;
-    use rootcast_core::audit::{Act, Action, Actor};
+    use rootcast_core::audit::{Act, Action, Actor, Head};
     use serde_json::Value;
     use time::OffsetDateTime;
 
@@ -209,7 +201,7 @@ mod tests {
             let from: usize = query.iter().find(|(name, _)| name == "cursor").map_or(0, |(_, at)| at.parse().unwrap());
             let until = lines.len().min(from + 2);
             let cursor = (until < lines.len()).then(|| until.to_string());
-            let page: Value = json!({ "entries": lines[from..until], "head": head, "cursor": cursor });
+            let page: Value = json!({ "subject": JOB, "entries": lines[from..until], "head": head, "cursor": cursor });
             Json(json!({ "response": page, "result": "success", "messages": [] }))
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

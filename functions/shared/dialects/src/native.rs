@@ -3,11 +3,13 @@
 //!
 //! What an answer may lack has a default here.
 
+mod audit;
 mod certificate;
 mod device;
 mod job;
 mod task;
 
+pub use audit::AuditChain;
 pub use certificate::{Issued, OwnCertificate, Revocation, Root, Signed, SignedState};
 pub use device::{Device, Enrolled, Enrolment, Fingerprint, Held, LastFailure, LeasedUntil, Standing, Unapproved};
 pub use job::{
