@@ -228,10 +228,10 @@ pub(crate) async fn delete(
     })?;
     info!(caller = caller.name, device.id = %id, "device deleted");
     let text = match &ended {
-        Some(ended) => {
-            parts.end(ended, &caller.acting(&request)).await;
+        Some(ended) if parts.end(ended, &caller.acting(&request)).await => {
             format!("Device {id} is deleted, and its certificate is revoked.")
         }
+        Some(_) => format!("Device {id} is deleted, and its certificate will be revoked within a quarter of an hour."),
         None => format!("Device {id} is deleted."),
     };
     let message =

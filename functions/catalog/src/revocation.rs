@@ -155,14 +155,16 @@ impl Parts {
         Ok(Target { serial, signed, held: Some(record) })
     }
 
-    /// Revokes what ended with the caller's deletion. What fails is left to the issuer's schedule: it is on record.
-    pub(crate) async fn end(&self, ended: &EndedRecord, by: &Actor) {
+    /// Revokes what ended with the caller's deletion. `false`: that is left to the issuer's schedule, as it is on record.
+    pub(crate) async fn end(&self, ended: &EndedRecord, by: &Actor) -> bool {
         match end(&self.ledger, ended, by, (self.clock)()).await {
             Ok(lists) => self.publish(lists).await,
             Err(why) => {
                 error!(certificate.id = %ended.certificate, error = &why as &dyn Error, "the deleted certificate could not be revoked yet; the issuer's schedule does");
+                return false;
             }
         }
+        true
     }
 
     async fn publish(&self, lists: impl IntoIterator<Item = CrlShard>) {

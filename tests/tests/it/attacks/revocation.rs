@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::fake::Model;
+use crate::import::deploying::{deploy, ended};
+use crate::import::pki::Bundle;
 use crate::issuing::{begin, deployed, device, dn};
 use crate::revocation_lists::{revoked, serial};
 use crate::rollover::signing;
@@ -73,20 +75,21 @@ async fn whatever_was_signed_is_revoked_whatever_became_of_it() {
         revoked(stack, &root, &second).await;
         drop(fake);
 
-        // A deleted certificate.
+        // A deleted certificate, which its device does not show any more.
         let fake = device(stack, "bmc", Model::OpenBmc).await;
         let third = deployed(stack, &begin(stack, "bmc").await).await;
         let (fourth, scm) = (deployed(stack, &begin(stack, "bmc").await).await, "/v3/scm/certificates");
-        let bound = json!({ "CertificateDN": dn("bmc"), "ApplicationDN": [r"\VED\Policy\Devices\bmc"] });
-        venafi(&operator, "Dissociate", bound).await;
+        let other = stack.import("web", &Bundle::new("web.example.com")).await;
+        let (job, _) = deploy(stack, other, &["bmc"]).await;
+        assert_eq!(ended(stack, job.unwrap()).await["outcome"], "deployed");
         let refused = clerk.delete(&format!("{scm}/{}", fourth.id)).await;
         assert!(refused.status == 403 && refused.text.contains("the right to write"), "{refused:?}");
         assert_eq!(operator.delete(&format!("{scm}/{}", fourth.id)).await.status, 204);
         revoked(stack, &root, &third).await;
         revoked(stack, &root, &fourth).await;
         let all = [&first, &second, &third, &fourth];
-        let ended = json!(["revoked", "cessationOfOperation"]);
-        let expected = [json!(["revoked", "keyCompromise"]), ended.clone(), ended.clone(), ended];
+        let with_it = json!(["revoked", "cessationOfOperation"]);
+        let expected = [json!(["revoked", "keyCompromise"]), with_it.clone(), with_it.clone(), with_it];
         assert_eq!(states(&clerk, &all).await, expected);
         drop(fake);
 
