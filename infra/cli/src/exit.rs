@@ -15,6 +15,8 @@ pub(crate) enum End {
     Failed,
     /// A job waits for the operator.
     Paused,
+    /// A second person has to confirm it.
+    Waits,
     /// Ctrl-C, before the work was done.
     Interrupted,
 }
@@ -29,6 +31,7 @@ impl End {
             Self::Done => 0,
             Self::Failed => 1,
             Self::Paused => 3,
+            Self::Waits => 5,
             // 128 + SIGINT, the convention of shells.
             Self::Interrupted => 130,
         }
@@ -67,7 +70,7 @@ fn code(error: &Error) -> u8 {
         return 2;
     }
     match error.downcast_ref::<ApiError>() {
-        Some(ApiError::Waits(_)) => 5,
+        Some(ApiError::Waits(_)) => End::Waits.code(),
         Some(error) if error.is_no_access() => 4,
         _ => 1,
     }
@@ -91,7 +94,10 @@ mod tests {
 
     #[test]
     fn each_kind_of_end_has_its_code() {
-        assert_eq!([End::Done, End::Failed, End::Paused, End::Interrupted].map(End::code), [0, 1, 3, 130]);
+        assert_eq!(
+            [End::Done, End::Failed, End::Paused, End::Waits, End::Interrupted].map(End::code),
+            [0, 1, 3, 5, 130]
+        );
         assert_eq!(code(&Usage("no".to_owned()).into()), 2);
         assert_eq!(code(&anyhow!("anything else")), 1);
         assert_eq!(code(&refused(StatusCode::CONFLICT).into()), 1);

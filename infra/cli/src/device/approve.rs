@@ -79,6 +79,10 @@ pub(crate) enum Approval {
         expected: Option<Pin>,
     },
     Declined,
+    /// A second person has to confirm it.
+    Waits {
+        message: String,
+    },
     /// The device could not be reached, or its record could not be changed.
     Failed {
         message: String,
@@ -102,7 +106,9 @@ pub(super) async fn run(api: &Api, approve: Approve, format: Format) -> Result<E
             out!("{}", table(["device", "decision"], &rows));
         }
     }
-    Ok(End::unless(decisions.iter().any(|decision| !decision.is_approval())))
+    let waits = |decision: &Decision| matches!(decision.verdict, Approval::Waits { .. });
+    let failed = decisions.iter().any(|decision| !decision.is_approval() && !waits(decision));
+    Ok(if !failed && decisions.iter().any(waits) { End::Waits } else { End::unless(failed) })
 }
 
 /// Reads each device's certificate through the API, has it confirmed, and pins exactly the confirmed certificate.
@@ -112,7 +118,8 @@ pub(crate) async fn decide(api: &Api, devices: Vec<DeviceId>, judge: &Judge, pin
             Ok(verdict) => verdict,
             // An unreachable device does not stop the others; an unreachable API does.
             Err(error) => match error.downcast::<ApiError>() {
-                Ok(error @ (ApiError::Refused(_) | ApiError::Waits(_))) if !error.is_no_access() => {
+                Ok(error @ ApiError::Waits(_)) => Approval::Waits { message: error.to_string() },
+                Ok(error @ ApiError::Refused(_)) if !error.is_no_access() => {
                     Approval::Failed { message: error.to_string() }
                 }
                 Ok(error) => return Err(error.into()),
@@ -205,6 +212,7 @@ impl Approval {
                 format!("NOT approved: it shows {}, and no fingerprint of it was given", shown.fingerprint)
             }
             Self::Declined => "not approved: you declined".to_owned(),
+            Self::Waits { message } => message.clone(),
             Self::Failed { message } => format!("not approved: {message}"),
         }
     }
