@@ -105,7 +105,10 @@ fn in_a_scene<T: 'static>(attacker: Attacker, what: impl AsyncFnOnce(&Scene) -> 
 fn an_administrator_is_seen_to_reach_what_the_role_gives() {
     use Goal::{Abort, Activation, Approval, Callers, DeployedKey, ExportedKey, MovedCredential, Name, Root, Waiver};
     let sequences: [(&[(Route, &str)], &[Goal]); 8] = [
-        (&[(routes::EDIT_DEVICE, "victim, attacker's server"), (routes::RENEW_OWN, "victim")], MovedCredential),
+        (
+            &[(routes::EDIT_DEVICE, "victim, attacker's server"), (routes::RENEW_OWN, "victim")],
+            &[MovedCredential, Approval],
+        ),
         (&[(routes::SCM_EXPORT, "imported")], &[ExportedKey]),
         (&[(routes::APPROVE_DEVICE, "mine"), (routes::SCM_DEPLOY, "imported, mine")], &[DeployedKey, Approval]),
         (
