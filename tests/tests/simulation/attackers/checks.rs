@@ -106,7 +106,10 @@ fn an_administrator_is_seen_to_reach_what_the_role_gives() {
     use Goal::{Abort, Activation, Approval, Callers, DeployedKey, ExportedKey, MovedCredential, Name, Root, Waiver};
     type Sequence<'a> = (&'a [(Route, &'a str)], &'a [Goal]);
     let sequences: [Sequence; 8] = [
-        (&[(routes::EDIT_DEVICE, "victim, attacker's server"), (routes::RENEW_OWN, "victim")], &[MovedCredential]),
+        (
+            &[(routes::EDIT_DEVICE, "victim, attacker's server"), (routes::RENEW_OWN, "victim")],
+            &[MovedCredential, Approval],
+        ),
         (&[(routes::SCM_EXPORT, "imported")], &[ExportedKey]),
         (&[(routes::APPROVE_DEVICE, "mine"), (routes::SCM_DEPLOY, "imported, mine")], &[DeployedKey, Approval]),
         (
