@@ -81,8 +81,11 @@ fn obtained<'a>(
     })
 }
 
+/// Routes, and the labels of their calls.
+type Calls = &'static [(Route, &'static str)];
+
 /// Makes calls by their labels, and returns the goals that were reached.
-async fn reached(scene: &Scene, calls: &[(Route, &str)]) -> BTreeSet<Goal> {
+async fn reached(scene: &Scene, calls: Calls) -> BTreeSet<Goal> {
     let mut watch = Watch::of(&scene.world);
     let mut facts: Vec<Fact> = Vec::new();
     for (route, label) in calls {
@@ -104,8 +107,7 @@ fn in_a_scene<T: 'static>(attacker: Attacker, what: impl AsyncFnOnce(&Scene) -> 
 #[test]
 fn an_administrator_is_seen_to_reach_what_the_role_gives() {
     use Goal::{Abort, Activation, Approval, Callers, DeployedKey, ExportedKey, MovedCredential, Name, Root, Waiver};
-    type Sequence<'a> = (&'a [(Route, &'a str)], &'a [Goal]);
-    let sequences: [Sequence; 8] = [
+    let sequences: [(Calls, &[Goal]); 8] = [
         (
             &[(routes::EDIT_DEVICE, "victim, attacker's server"), (routes::RENEW_OWN, "victim")],
             &[MovedCredential, Approval],
