@@ -1,7 +1,9 @@
 //! The audit record, from the action to the verified file, and the detection of a changed chain.
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use rootcast_core::audit::{Act, Action, Actor, Subject, Unverified, export, verify, verify_export};
+use reqwest::Method;
+use rootcast_core::access::permission::Role;
+use rootcast_core::audit::{Act, Action, Actor, Entry, Subject, Unverified, export, verify, verify_export};
 use rootcast_core::job::JobOutcome;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -66,6 +68,107 @@ async fn an_export_of_a_job_is_verified_or_found_changed() {
         let page = stack.ledger.audit_page(&subject, 0, 100).await.unwrap();
         let file = export(subject.clone(), &page.lines, stack.ledger.audit_head(&subject).await.unwrap()).unwrap();
         assert_eq!(verify_export(&file, None), Err(Unverified::OtherHead(6)));
+    })
+    .await;
+}
+
+/// The entries of a chain, as the API shows them to an administrator.
+async fn chain(stack: &Stack, path: &str) -> Vec<Entry> {
+    let shown = stack.api.get(path).await.response();
+    let lines: Vec<&str> = shown["entries"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    let (entries, head) = verify(lines).unwrap();
+    assert_eq!(serde_json::to_value(head).unwrap(), shown["head"]);
+    entries
+}
+
+fn acts(entries: &[Entry]) -> Vec<(Action, &str)> {
+    entries.iter().map(|entry| (entry.action, entry.principal.as_str())).collect()
+}
+
+#[tokio::test]
+async fn devices_principals_and_policies_have_chains() {
+    Stack::run(0, async |stack| {
+        let operator = stack.api_of("eve", Role::Operator).await;
+        let row = json!({ "id": "bmc-1", "address": "https://192.0.2.7", "credential": "/rootcast/devices/bmc-1" });
+        let pin = format!("spki-sha256:{}", "ab".repeat(32));
+        stack.api.post("/devices", row.clone()).await.response();
+        let edit = json!({ "address": "https://192.0.2.66", "pins": [pin] });
+        let pending = operator.patch("/devices/bmc-1", edit).await.response();
+        let approval =
+            json!({ "incarnation": pending["incarnation"], "endpointRevision": pending["endpointRevision"] });
+        stack.api.post("/devices/bmc-1/approval", approval).await.response();
+        assert_eq!(operator.delete("/devices/bmc-1").await.status, 200);
+        // Another device under the same id goes on with the chain.
+        stack.api.post("/devices", row).await.response();
+        let told = chain(stack, "/devices/bmc-1/audit").await;
+        let by = [
+            (Action::Enrol, "tests"),
+            (Action::Edit, "eve"),
+            (Action::Approve, "tests"),
+            (Action::Delete, "eve"),
+            (Action::Enrol, "tests"),
+        ];
+        assert_eq!(acts(&told), by);
+        assert_eq!(told[1].details["address"], "https://192.0.2.7 -> https://192.0.2.66");
+        assert_eq!(told[2].details["endpointRevision"], "2");
+        assert_ne!(told[0].details["incarnation"], told[4].details["incarnation"]);
+        assert!(told.iter().all(|entry| entry.request_id.is_some()), "{told:?}");
+
+        let principal = json!({ "name": "jane", "password": "a very long password indeed", "role": "reader" });
+        assert_eq!(stack.api.post("/principals", principal).await.status, 201);
+        let next = json!({ "password": "another very long password" });
+        stack.api.send(Method::PUT, "/principals/jane/password", Some(next)).await.response();
+        stack.api.delete("/principals/jane").await.response();
+        let told = chain(stack, "/audit/principals?name=jane").await;
+        let by = [Action::Create, Action::ChangePassword, Action::Delete].map(|action| (action, "tests"));
+        assert_eq!(acts(&told), by);
+        assert!(!format!("{told:?}").contains("argon2"), "no entry has a password");
+
+        stack.permit(json!({ "networks": ["127.0.0.0/8"] })).await;
+        let spec = json!({ "specName": "ECDSA_P256" });
+        stack.api.send(Method::PUT, "/certificatePolicy", Some(spec)).await.response();
+        for (policy, said) in [("issuance", "127.0.0.0/8"), ("certificate", "P256")] {
+            let told = chain(stack, &format!("/audit/policies?name={policy}")).await;
+            assert_eq!(acts(&told), [(Action::SetPolicy, "tests")]);
+            assert!(told[0].details["policy"].to_uppercase().contains(said), "{told:?}");
+        }
+        stack.api.get("/audit/policies?name=other").await.refused(400);
+        operator.get("/audit/principals?name=jane").await.refused(403);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_denial_is_on_record_and_not_in_the_answer() {
+    Stack::run(0, async |stack| {
+        let bundle = crate::import::pki::Bundle::new("web.example.com");
+        let certificate = stack.import("web", &bundle).await;
+        let reader = stack.api_of("mallory", Role::Reader).await;
+        let mut tried = Vec::new();
+        for (method, path, missing) in [
+            (Method::PUT, "/signingCertificate".to_owned(), "permission regenerate"),
+            (Method::DELETE, "/principals/tests".to_owned(), "permission administer-access"),
+            (Method::POST, format!("/v3/scm/certificates/{certificate}/export"), "permission export-key"),
+            (Method::DELETE, format!("/v3/scm/certificates/{certificate}"), "right delete on"),
+            (Method::POST, "/devices".to_owned(), "right create on"),
+        ] {
+            let body = json!({ "id": "x", "address": "https://192.0.2.7", "credential": "/rootcast/devices/x" });
+            let answer = reader.send(method.clone(), &path, Some(body)).await;
+            assert_eq!(answer.status, 403, "{path}");
+            assert!(!answer.raw().contains("denials"), "{}", answer.raw());
+            tried.push((method.to_string(), path, missing));
+        }
+        let told = chain(stack, "/audit/denials?name=mallory").await;
+        assert_eq!(told.len(), tried.len(), "{told:?}");
+        for (entry, (method, path, missing)) in told.iter().zip(&tried) {
+            assert_eq!((entry.action, entry.principal.as_str()), (Action::Deny, "mallory"));
+            assert!(entry.request_id.is_some() && entry.details["route"].starts_with(method), "{entry:?}");
+            assert!(entry.details["path"].eq_ignore_ascii_case(path), "{entry:?}");
+            assert!(entry.details["missing"].starts_with(missing), "{entry:?}");
+        }
+        reader.get("/audit/denials?name=mallory").await.refused(403);
+        let log = stack.log("CatalogFunction").await;
+        assert!(log.contains("OperationsDenied"), "{log}");
     })
     .await;
 }

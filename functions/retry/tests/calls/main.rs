@@ -352,7 +352,9 @@ fn narrowed(scopes: &'static str) -> Client {
         };
         GetItemOutput::builder().set_item(item).build()
     });
-    mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&read])
+    // A denial is recorded.
+    let recorded = mock!(Client::transact_write_items).then_output(|| TransactWriteItemsOutput::builder().build());
+    mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, [&read, &recorded])
 }
 
 #[tokio::test]

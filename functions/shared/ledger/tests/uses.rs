@@ -311,7 +311,7 @@ async fn deleting_a_device_deletes_all_its_uses() {
         "put device:bmc-1 audit#000000000004",
         "put device:bmc-1 audit",
     ]);
-    let rules = [&there, &rolling(), &chain(), &uses, &no_own(), &written];
+    let rules = [&there, &rolling(), &uses, &no_own(), &chain(), &written];
     assert_eq!(ledger(&rules).delete_device(&"bmc-1".parse().unwrap(), OPS, NOW).await.unwrap(), None);
 }
 
@@ -333,7 +333,7 @@ async fn a_full_device_is_deleted_in_one_transaction() {
         .match_requests(|request| request.transact_items().len() == 99)
         .then_output(|| TransactWriteItemsOutput::builder().build());
     let there = read(&device("bmc-1", &numbers));
-    let rules = [&there, &rolling(), &chain(), &uses, &no_own(), &written];
+    let rules = [&there, &rolling(), &uses, &no_own(), &chain(), &written];
     assert_eq!(ledger(&rules).delete_device(&"bmc-1".parse().unwrap(), OPS, NOW).await.unwrap(), None);
     assert_eq!(written.num_calls(), 1);
 }

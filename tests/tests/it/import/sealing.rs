@@ -5,7 +5,7 @@ use super::{path, refused};
 use crate::stack::{FUNCTIONS, Stack};
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::Method;
-use rootcast_core::audit::{Action, verify};
+use rootcast_core::audit::{Action, Outcome, verify};
 
 #[tokio::test]
 async fn a_sealed_key_does_not_open_in_another_record() {
@@ -56,7 +56,10 @@ async fn exports_and_deletes_are_recorded_and_no_key_logged() {
         let (entries, head) = verify(lines).unwrap();
         assert_eq!(serde_json::to_value(head).unwrap(), chain["head"]);
         let who: Vec<_> = entries.iter().map(|entry| (entry.action, entry.principal.as_str())).collect();
-        assert_eq!(who, [(Action::Import, "tests"), (Action::Export, "exporter"), (Action::Delete, "tests")]);
+        let exported = (Action::Export, "exporter");
+        assert_eq!(who, [(Action::Import, "tests"), exported, exported, (Action::Delete, "tests")]);
+        assert_eq!((entries[1].outcome, entries[2].outcome), (Outcome::Begun, Outcome::Done));
+        assert!(entries[2].details.contains_key("to"), "{entries:?}");
 
         // The middle of the base64 is found regardless of line breaks.
         let middle: String = secret.lines().skip(1).collect::<String>()[8..40].to_owned();

@@ -290,6 +290,13 @@ async fn call(stack: &Stack, provider: &Provider) {
     api.send_as(token, Method::GET, "/vedauth/revoke/token", None).await;
     api.send_with(&[("authorization", SIGNED)], Method::POST, "/sessions/iam", None).await.response();
 
+    // Each function records what it refuses.
+    let reader = stack.api_of("reader", Role::Reader).await;
+    for (method, path) in [(Method::GET, "/principals"), (Method::POST, "/v3/scm/certificates/scs0000000000001/export")]
+    {
+        assert_eq!(reader.send(method, path, None).await.status, 403);
+    }
+
     let basic = basic("jane", password);
     let with_password = [("authorization", basic.as_str())];
     let kept = stack.session("jane", password).await;
