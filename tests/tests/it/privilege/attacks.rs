@@ -53,12 +53,30 @@ const MEANT: [(&str, &str, &[&str]); 16] = [
     ("Worker", "GenerateDataKey", &[]),
 ];
 
+/// The key of a root that signs, which an earlier version made: with KMS's own policy and without a name. The command
+/// gives it what a new key has.
+async fn live_key(stack: &Stack, kms: &aws_sdk_kms::Client) -> String {
+    stack.found().await;
+    let root = stack.ledger.root(1).await.unwrap().unwrap();
+    let (key, alias) = (root.key.unwrap(), format!("alias/rootcast/rootcast/{}", root.spec.serial));
+    let policy = async || kms.get_key_policy().key_id(&key).send().await.unwrap().policy.unwrap();
+    let made_with = policy().await;
+    let default = r#"{"Version":"2012-10-17","Statement":[]}"#;
+    kms.put_key_policy().key_id(&key).policy(default).send().await.unwrap();
+    kms.delete_alias().alias_name(&alias).send().await.unwrap();
+    for _ in 0..2 {
+        let done = stack.cli("root protect-keys", "").await.done();
+        assert_eq!(done["protected"][0]["key"], key.as_str(), "{done}");
+    }
+    assert_eq!(policy().await, made_with);
+    key
+}
+
 /// The keys, by the names that [`MEANT`] uses.
 async fn keys(stack: &Stack) -> BTreeMap<&'static str, String> {
     let (config, outputs) = (&stack.local.sdk_config, &stack.local.outputs);
     let kms = aws_sdk_kms::Client::new(config);
-    stack.found().await;
-    let live = stack.ledger.root(1).await.unwrap().unwrap().key.unwrap();
+    let live = live_key(stack, &kms).await;
     let purpose = Purpose {
         installation: InstallationId::from_random([1; 16]),
         generation: 2,
