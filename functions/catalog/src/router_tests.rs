@@ -5,6 +5,7 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use axum::body::{Body, to_bytes};
@@ -45,7 +46,8 @@ fn app_for(grants: Grants) -> Router {
     let empty = mock!(Client::get_item).then_output(|| GetItemOutput::builder().build());
     let none_found = mock!(Client::query).then_output(|| QueryOutput::builder().build());
     let none_there = mock!(Client::scan).then_output(|| ScanOutput::builder().build());
-    let rules = [&known, &empty, &none_found, &none_there];
+    let noted = mock!(Client::transact_write_items).then_output(|| TransactWriteItemsOutput::builder().build());
+    let rules = [&known, &empty, &none_found, &none_there, &noted];
     let dynamodb = mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules);
     let table = |name: &str| Some(name.to_owned());
     let tables = Tables {
