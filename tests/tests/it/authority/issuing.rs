@@ -185,8 +185,8 @@ async fn what_was_renewed_or_revoked_or_deleted_is_on_a_list() {
         let number = list_of(&regenerator, &second).await.number;
 
         let (list, revoked, act) = revoked(&second, Reason::Superseded);
-        assert!(regenerator.ledger.revoke(Some(&second), list, &revoked, &act).await.unwrap());
-        assert!(!regenerator.ledger.revoke(Some(&second), list, &revoked, &act).await.unwrap(), "once");
+        assert!(regenerator.ledger.revoke(Some(&second), list, &revoked, None, &act).await.unwrap());
+        assert!(!regenerator.ledger.revoke(Some(&second), list, &revoked, None, &act).await.unwrap(), "once");
         judged(&regenerator, &second, seconds_ago::<0>()).await.unwrap();
         assert!(publish(&app, list).await && publish(&app, list).await);
         assert!(judged(&regenerator, &second, seconds_ago::<0>()).await.unwrap_err().contains("revoked"));
@@ -226,7 +226,7 @@ async fn the_schedule_renews_lists_that_are_outdated_or_half_expired() {
         assert_eq!(list_of(&regenerator, &record).await.number, 1, "it is young");
 
         let (list, revoked, act) = revoked(&record, Reason::KeyCompromise);
-        regenerator.ledger.revoke(Some(&record), list, &revoked, &act).await.unwrap();
+        regenerator.ledger.revoke(Some(&record), list, &revoked, None, &act).await.unwrap();
         // The message was lost.
         wake(&app).await;
         assert_eq!(list_of(&regenerator, &record).await.number, 2);
