@@ -66,14 +66,15 @@ pub(crate) async fn revoke_signed(
     let comments = wanted.comments.as_deref().filter(|comments| !comments.is_empty());
     let how = Revocation { reason: wanted.reason, comments, by: &by, now: (parts.clock)() };
     // Before the certificate: where that has expired, these may not have.
-    let formers = match by_record {
-        true => revoke_formers(&parts.ledger, signed.certificate, how).await.map_err(refused)?,
-        false => Vec::new(),
+    let (formers, outcome) = match by_record {
+        true => revoke_formers(&parts.ledger, signed.certificate, how).await,
+        false => (Vec::new(), Ok(())),
     };
     let lists: Vec<CrlShard> = formers.iter().map(|former| former.list).collect();
     parts.publish(lists).await;
     let revoked = revoke(&parts.ledger, serial, &signed, held, how).await.map_err(refused)?;
     parts.publish([revoked.list]).await;
+    outcome.map_err(refused)?;
     let text = match revoked.is_new {
         true => "is revoked",
         false => "was revoked already",

@@ -74,9 +74,9 @@ pub(crate) async fn revoke_certificate(
     let how = Revocation { reason, comments: comments.as_deref(), by: &by, now: (app.clock)() };
     // A name means all that is in use under it: also what renewals replaced. Before the certificate: where that has
     // expired, these may not have.
-    let formers = match by_name {
-        true => revoke_formers(&app.ledger, signed.certificate, how).await.map_err(refused)?,
-        false => Vec::new(),
+    let (formers, outcome) = match by_name {
+        true => revoke_formers(&app.ledger, signed.certificate, how).await,
+        false => (Vec::new(), Ok(())),
     };
     for former in &formers {
         app.publish(former.list).await;
@@ -86,6 +86,7 @@ pub(crate) async fn revoke_certificate(
     if revoked.is_new {
         app.publish(revoked.list).await;
     }
+    outcome.map_err(refused)?;
     let until = deadline.min(Instant::now() + timeout);
     for each in formers.iter().chain([&revoked]).filter(|each| each.is_new) {
         app.published(each.list, until).await;

@@ -132,21 +132,30 @@ async fn once(
 }
 
 /// Revokes what renewals of one certificate replaced, whatever its devices were proven to show: a renewal that is not
-/// proven yet, or failed, leaves its predecessor in use. Returns the revocations that are new.
+/// proven yet, or failed, leaves its predecessor in use. Returns the revocations that are new, and the first failure,
+/// which does not hold up the others.
 pub async fn revoke_formers(
     ledger: &Ledger,
     certificate: CertificateId,
     how: Revocation<'_>,
-) -> Result<Vec<Revoked>, NotDone<NotRevoked>> {
-    let mut revoked = Vec::new();
-    for former in ledger.formers(certificate).await? {
-        revoked.extend(ledger_revoke(Action::Revoke, ledger, former.serial, how).await?);
+) -> (Vec<Revoked>, Result<(), NotDone<NotRevoked>>) {
+    let (mut revoked, mut outcome) = (Vec::new(), Ok(()));
+    match ledger.formers(certificate).await {
+        Ok(formers) => {
+            for former in formers {
+                match ledger_revoke(Action::Revoke, ledger, former.serial, how).await {
+                    Ok(new) => revoked.extend(new),
+                    Err(why) => outcome = outcome.and(Err(why)),
+                }
+            }
+        }
+        Err(error) => outcome = Err(error.into()),
     }
-    Ok(revoked)
+    (revoked, outcome)
 }
 
 /// Revokes everything that was signed for a certificate before it ended, with the reason *cessationOfOperation*. Returns
-/// the lists to publish. May be repeated.
+/// the lists to publish. One that fails does not hold up the others. May be repeated.
 pub async fn end(
     ledger: &Ledger,
     ended: &EndedRecord,
@@ -154,17 +163,23 @@ pub async fn end(
     now: OffsetDateTime,
 ) -> Result<BTreeSet<CrlShard>, NotDone<NotRevoked>> {
     let how = Revocation { reason: Reason::CessationOfOperation, comments: None, by, now };
-    let mut lists = BTreeSet::new();
+    let (mut lists, mut outcome) = (BTreeSet::new(), Ok(()));
     if let Some(serial) = ended.serial {
-        lists.extend(ledger_revoke(Action::Revoke, ledger, serial, how).await?.map(|revoked| revoked.list));
-    }
-    for former in ledger.formers(ended.certificate).await? {
-        if former.signed <= ended.at {
-            let revoked = ledger_revoke(Action::Revoke, ledger, former.serial, how).await?;
-            lists.extend(revoked.map(|revoked| revoked.list));
-            ledger.forget_former(&former).await?;
+        match ledger_revoke(Action::Revoke, ledger, serial, how).await {
+            Ok(revoked) => lists.extend(revoked.map(|revoked| revoked.list)),
+            Err(why) => outcome = Err(why),
         }
     }
+    for former in ledger.formers(ended.certificate).await?.iter().filter(|former| former.signed <= ended.at) {
+        match ledger_revoke(Action::Revoke, ledger, former.serial, how).await {
+            Ok(revoked) => {
+                lists.extend(revoked.map(|revoked| revoked.list));
+                ledger.forget_former(former).await?;
+            }
+            Err(why) => outcome = outcome.and(Err(why)),
+        }
+    }
+    outcome?;
     ledger.forget_ended(ended).await?;
     Ok(lists)
 }
@@ -183,15 +198,19 @@ pub async fn supersede(
     // Read after the uses: a certificate that a use shows is this one, or an earlier one.
     let current = ledger.certificate(certificate).await?.map(|record| record.leaf.fingerprint());
     let how = Revocation { reason: Reason::Superseded, comments: None, by, now };
+    let mut outcome = Ok(());
     for former in formers {
-        match former.replaced().judge(current, &shown, now) {
+        let done = match former.replaced().judge(current, &shown, now) {
             Verdict::Wait => continue,
-            Verdict::Revoke => _ = ledger_revoke(Action::Supersede, ledger, former.serial, how).await?,
-            Verdict::Forget => {}
+            Verdict::Revoke => ledger_revoke(Action::Supersede, ledger, former.serial, how).await.map(|_| ()),
+            Verdict::Forget => Ok(()),
+        };
+        match done {
+            Ok(()) => ledger.forget_former(former).await?,
+            failed => outcome = outcome.and(failed),
         }
-        ledger.forget_former(former).await?;
     }
-    Ok(())
+    outcome
 }
 
 /// `None`: it was revoked before, or need not be.
