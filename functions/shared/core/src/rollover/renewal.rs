@@ -5,7 +5,8 @@ use time::{Duration, OffsetDateTime};
 /// Clocks of two functions may differ.
 const SLACK: Duration = Duration::DAY;
 
-/// When half of its life is left. A bundle without an end is due, and one that lives longer than the setting says now.
+/// When half of its life is left. A bundle is also due if it never expires, or expires later than the present setting
+/// permits.
 pub fn is_due(expires: Option<OffsetDateTime>, life: Duration, now: OffsetDateTime) -> bool {
     expires.is_none_or(|at| now >= at - life / 2 || at > now + life + SLACK)
 }
