@@ -9,14 +9,14 @@ use std::str::FromStr;
 
 use axum::Extension;
 use axum::extract::State;
-use rootcast_core::access::permission::Right;
+use rootcast_core::access::permission::{DEVICES, Right};
 use rootcast_core::audit::{Head, Subject};
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
 use rootcast_dialects::native::AuditChain;
-use rootcast_gate::{Cursors, Principal};
+use rootcast_gate::{Cursors, Kind, Principal};
 use serde::Deserialize;
 
 use crate::app::App;
@@ -30,6 +30,7 @@ pub(crate) async fn of_job(
     Id(id): Id<JobId>,
     Params(paging): Params<Paging>,
 ) -> Result<Envelope<AuditChain>, LenovoError> {
+    may_read_all_devices(&caller)?;
     show(&app, &caller, Subject::Job(id), &paging).await
 }
 
@@ -42,8 +43,11 @@ pub(crate) async fn of_certificate(
     let subject = Subject::Certificate(id);
     if !caller.sees_everything() {
         let there = app.parts().await?.ledger.certificate_or_pending(id).await?;
-        if !there.is_some_and(|there| caller.sees(&there.dn())) {
-            return Err(nothing_on_record(&subject));
+        let there = there.filter(|there| caller.sees(&there.dn())).ok_or_else(|| nothing_on_record(&subject))?;
+        // A device's own certificate goes to no other device.
+        match there.device() {
+            Some(device) => may(&caller, Right::Read, device)?,
+            None => may_read_all_devices(&caller)?,
         }
     }
     show(&app, &caller, subject, &paging).await
@@ -131,6 +135,17 @@ async fn show(
     let page = ledger.audit_page(&subject, after, limit).await?;
     let cursor = cursor(list, page.next.as_ref()).await?;
     Ok(Envelope::success(AuditChain { subject, entries: page.lines, head, cursor }))
+}
+
+/// A chain names devices and their addresses. Its lines are hashed, so none can be left out for a caller.
+fn may_read_all_devices(caller: &Principal) -> Result<(), LenovoError> {
+    caller.require(Right::Read, DEVICES).map_err(|_| {
+        LenovoError::new(
+            Kind::Forbidden,
+            "The audit names devices that you may not read, and is hashed as a whole.",
+            format!(r"Ask an administrator for the right read on {DEVICES}, or to read the audit for you."),
+        )
+    })
 }
 
 fn nothing_on_record(subject: &Subject) -> LenovoError {

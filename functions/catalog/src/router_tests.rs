@@ -24,16 +24,20 @@ use super::*;
 
 /// Every token is an administrator's; otherwise the tables are empty.
 fn app() -> Router {
+    app_for(Role::Administrator.into())
+}
+
+fn app_for(grants: Grants) -> Router {
     let is_token = |request: &aws_sdk_dynamodb::operation::get_item::GetItemInput| {
         let id = request.key().and_then(|key| key.get("id")?.as_s().ok());
         request.table_name() == Some("access") && id.is_some_and(|id| id.starts_with("token#"))
     };
-    let known = mock!(Client::get_item).match_requests(is_token).then_output(|| {
+    let known = mock!(Client::get_item).match_requests(is_token).then_output(move || {
         let (far, lately) = ("99999999999", OffsetDateTime::now_utc().unix_timestamp().to_string());
         let far = AttributeValue::N(far.to_owned());
         let record = GetItemOutput::builder()
             .item("principal", AttributeValue::S("ops".to_owned()))
-            .item("grants", serde_dynamo::to_attribute_value(Grants::from(Role::Administrator)).unwrap())
+            .item("grants", serde_dynamo::to_attribute_value(&grants).unwrap())
             .item("expires", far)
             .item("created", AttributeValue::N(lately));
         record.build()
@@ -207,6 +211,22 @@ async fn unknown_resources_get_404_and_methods_405() {
         let response = call(signed_in(method, path), "").await;
         assert_eq!(response.headers()[ALLOW], allowed);
         assert_eq!(refused(response).await.0, 405, "{method} {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_jobs_audit_needs_the_right_on_all_devices() {
+    for (grants, status) in [
+        (r"\VED\Policy\Jobs=read", 403),
+        (r"\VED\Policy\Jobs=read \VED\Policy\Devices\bmc-1=read", 403),
+        // Nothing is on record.
+        (r"\VED\Policy\Jobs=read \VED\Policy\Devices=read", 404),
+    ] {
+        let given = grants.split(' ').map(|grant| grant.parse().unwrap()).collect();
+        let app = app_for(Grants::given(None, given, Vec::new()));
+        let asked = signed_in("GET", "/jobs/7/audit").body(Body::empty()).unwrap();
+        let (answered, body) = refused(app.oneshot(asked).await.unwrap()).await;
+        assert_eq!(answered, status, "{grants} {body}");
     }
 }
 

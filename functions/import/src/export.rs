@@ -58,7 +58,7 @@ pub(crate) async fn export(
             return Err(error.into());
         }
     };
-    // The key leaves with this answer. Without this entry, too, `begun` counts as done.
+    // The key leaves with this answer. If this entry fails, `begun` alone still counts as done.
     app.ledger.audit(&act.came_to(Outcome::Done)).await?;
     let exported = Exported::of(&record.leaf, &record.chain, &key);
     Ok(([(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(exported)))

@@ -86,10 +86,10 @@ pub(crate) async fn rotate(arguments: RotateKey, format: Format) -> Result<End> 
     // The new key gets the old key's lifetime: a limited lifetime was chosen on purpose.
     let now = OffsetDateTime::now_utc();
     let expires = record.expires.map(|expires| now + (expires - record.created));
-    forge.make(record.principal, expires, format).await?;
+    forge.make(record.principal.clone(), expires, format).await?;
     let until = now + Duration::hours(i64::from(overlap));
     if record.expires.is_none_or(|expires| until < expires) {
-        match forge.ledger.end_access_key(&old, until).await {
+        match forge.ledger.end_access_key(&old, &record.principal, until, &forge.by, now).await {
             // The old key was removed in the meantime.
             Ok(()) | Err(LedgerError::Conflict) => {}
             ended => ended.context(NOT_WRITTEN)?,

@@ -20,8 +20,9 @@ use crate::job::JobId;
 const LONGEST_TEXT: usize = 256;
 /// Most details of an act. Further ones are left out.
 const MOST_DETAILS: usize = 12;
-/// Most names in an entry, and most bytes of all of them. Further ones go into further entries.
+/// Most names in an entry. Further ones go into further entries.
 const MOST_NAMED: usize = 100;
+/// Most bytes of all names of an entry, or of a part of a long text. The rest goes into further entries.
 const LONGEST_LIST: usize = 7 * 1024;
 /// Longest old or new value of what was changed, in characters. Of a longer one, the entry has the SHA-256 too.
 const LONGEST_VALUE: usize = 640;
@@ -51,7 +52,7 @@ pub enum Subject {
 pub enum Policy {
     /// Which names certificates may carry.
     Issuance,
-    /// Which certificate the devices are given.
+    /// The algorithm of the next root's key.
     Certificate,
 }
 
@@ -219,8 +220,6 @@ pub enum Action {
     Confirm,
     /// A second person rejected it, or the requester withdrew it.
     Reject,
-    /// Nobody decided on it in time.
-    Expire,
     /// The confirmed act was carried out, by whoever had asked for it.
     CarryOut,
     /// What a renewal of the certificate replaced was revoked, since the new one is proven.
@@ -282,7 +281,8 @@ impl Act {
     pub fn naming(self, what: &str, names: impl IntoIterator<Item = String>) -> Vec<Self> {
         let mut lists = vec![(0, String::new())];
         for name in names {
-            let name = cut(&name);
+            // The end of a name may be an address's domain: it counts too.
+            let name = value(Some(&name));
             match lists.last_mut() {
                 Some((count, list)) if *count < MOST_NAMED && list.len() + 1 + name.len() <= LONGEST_LIST => {
                     *list = if list.is_empty() { name } else { format!("{list} {name}") };
@@ -291,15 +291,31 @@ impl Act {
                 _ => lists.push((1, name)),
             }
         }
-        let parts = lists.len();
-        let part = |((_, list), number): ((usize, String), usize)| {
+        self.in_parts(what, lists.into_iter().map(|(_, list)| list).collect())
+    }
+
+    /// The act with the whole text: further acts follow where it is longer than an entry takes.
+    pub fn saying(self, what: &str, text: &str) -> Vec<Self> {
+        let mut parts = vec![String::new()];
+        for each in text.chars() {
+            match parts.last_mut() {
+                Some(part) if part.len() + each.len_utf8() <= LONGEST_LIST => part.push(each),
+                _ => parts.push(each.to_string()),
+            }
+        }
+        self.in_parts(what, parts)
+    }
+
+    fn in_parts(self, what: &str, texts: Vec<String>) -> Vec<Self> {
+        let parts = texts.len();
+        let part = |(text, number): (String, usize)| {
             let mut act = self.clone();
-            if !list.is_empty() {
-                act.details.insert(cut(what), list);
+            if !text.is_empty() {
+                act.details.insert(cut(what), text);
             }
             if parts > 1 { act.with("part", format!("{number} of {parts}")) } else { act }
         };
-        lists.into_iter().zip(1..).map(part).collect()
+        texts.into_iter().zip(1..).map(part).collect()
     }
 
     /// What a value was and is, if that is not the same.

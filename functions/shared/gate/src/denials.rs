@@ -92,7 +92,7 @@ pub(crate) struct Denial {
     pub(crate) missing: String,
 }
 
-/// The answer, after the denial that it may be has been recorded.
+/// The answer. If it is a denial, that is recorded first.
 pub async fn recorded(ledger: &Ledger, mut response: Response, now: OffsetDateTime) -> Response {
     if let Some(denial) = response.extensions_mut().remove::<Denial>() {
         record_denial(ledger, denial, now).await;

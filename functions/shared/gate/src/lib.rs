@@ -7,8 +7,8 @@
 //! Out of scope: what a request does, and the format of answers and refusals, which the dialects define
 //! (`rootcast-dialects`). A function of the native and XClarity-style APIs first checks the caller with
 //! [`authenticate`], one of the SCM API with [`ScmGate::admit`], one of the API under `/vedsdk` with
-//! [`authenticate_venafi`]. Each puts the [`Principal`] into the request's extensions, with the
-//! [`SecondPerson`], and builds its router with [`Guarded`]. A handler checks the objects that a request names against the [`Principal`].
+//! [`authenticate_venafi`]. Each puts the [`Principal`] into the request's extensions, with the [`SecondPerson`], and
+//! builds its router with [`Guarded`]. A handler checks the objects that a request names against the [`Principal`].
 
 mod bearer;
 mod body;

@@ -19,8 +19,10 @@ use time::OffsetDateTime;
 use tracing::warn;
 
 use crate::bearer::Principal;
+use crate::denials::{Denial, record_denial};
 use crate::header::only;
 use crate::refusal::{Kind, Refusal};
+use crate::request_id::RequestId;
 
 /// The cookie that identifies the session.
 pub const SESSION_COOKIE: &str = "JSESSIONID";
@@ -55,6 +57,7 @@ pub async fn in_session(ledger: &Ledger, request: &Parts, now: OffsetDateTime) -
     let holder = ledger.principal(&session.principal).await?;
     let Some(holder) = holder.filter(|holder| holder.login_epoch() == Some(session.epoch)) else { return Ok(None) };
     if !is_meant(request, &session) {
+        record_denial(ledger, denial(request, &session), now).await;
         return Err(forged());
     }
     note(ledger, request, &id, &session, now).await;
@@ -68,6 +71,17 @@ fn is_meant(request: &Parts, session: &SessionRecord) -> bool {
     }
     let sent = only(&request.headers, &X_CSRF_TOKEN).map(|value| Fingerprint::of(value.as_bytes()));
     sent.is_some_and(|sent| verify_slices_are_equal(sent.as_bytes(), session.csrf.as_bytes()).is_ok())
+}
+
+/// Of the session's principal, in whose name another site may have sent the request.
+fn denial(request: &Parts, session: &SessionRecord) -> Denial {
+    Denial {
+        caller: session.principal.to_string(),
+        request_id: request.extensions.get::<RequestId>().map(|RequestId(id)| id.clone()),
+        route: request.method.to_string(),
+        path: request.uri.path().to_owned(),
+        missing: "the session's X-Csrf-Token".to_owned(),
+    }
 }
 
 fn forged() -> Refusal {

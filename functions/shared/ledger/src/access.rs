@@ -1,6 +1,6 @@
 //! Callers: principals with their passwords, access keys and external identities; tokens with their grants, sessions,
-//! used signatures, failed login attempts, and the key of cursors. DynamoDB deletes a record some time after it `expires`, so each reader
-//! must compare `expires` itself.
+//! used signatures, failed login attempts, and the key of cursors. DynamoDB deletes a record some time after it
+//! `expires`, so each reader must compare `expires` itself.
 
 mod asks;
 mod attempts;

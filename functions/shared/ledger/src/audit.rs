@@ -64,6 +64,12 @@ impl Links {
     }
 }
 
+/// Others were faster at every attempt. That says nothing about the act itself, as [`LedgerError::Conflict`] would.
+fn outrun() -> LedgerError {
+    let source = "other entries of the same chain were written at every attempt".into();
+    LedgerError::Transient { operation: "TransactWriteItems audited", source }
+}
+
 fn head_key(subject: &Subject) -> Item {
     job_key(subject.to_string(), "audit")
 }
@@ -116,6 +122,7 @@ impl Ledger {
             loop {
                 match self.transact_audited(Vec::new(), some).await {
                     Err(LedgerError::Conflict) if race < RACES => race += 1,
+                    Err(LedgerError::Conflict) => return Err(outrun()),
                     written => break written?,
                 }
                 pause(race).await;
@@ -129,19 +136,30 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Conflict`] if the write's own condition failed.
     pub(crate) async fn write_audited(&self, write: TransactWriteItem, act: &Act) -> Result<(), LedgerError> {
+        self.write_audited_in_parts(write, std::slice::from_ref(act)).await
+    }
+
+    /// As [`Self::write_audited`], with an act that takes more than one entry.
+    pub(crate) async fn write_audited_in_parts(
+        &self,
+        write: TransactWriteItem,
+        acts: &[Act],
+    ) -> Result<(), LedgerError> {
         for race in 0..=RACES {
-            let links = self.link(std::slice::from_ref(act)).await?;
+            let links = self.link(acts).await?;
             let writes = std::iter::once(write.clone()).chain(links.writes()).collect();
             match self.transact_by_write(writes, "TransactWriteItems audited").await? {
                 Ok(()) => {
                     links.tell();
                     return Ok(());
                 }
-                Err(codes) if codes.first().is_some_and(|code| code == "ConditionalCheckFailed") => break,
+                Err(codes) if codes.first().is_some_and(|code| code == "ConditionalCheckFailed") => {
+                    return Err(LedgerError::Conflict);
+                }
                 Err(_) => pause(race + 1).await,
             }
         }
-        Err(LedgerError::Conflict)
+        Err(outrun())
     }
 
     /// Writes an act together with its entries, which have one subject. Two calls.

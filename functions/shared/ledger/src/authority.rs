@@ -234,7 +234,7 @@ impl Ledger {
         Ok(next)
     }
 
-    /// Writes a policy with its audit entry, if its revision is still the one that was read.
+    /// Writes a policy with its audit entries, which have the whole text, if its revision is still the one that was read.
     async fn replace<T: Serialize>(
         &self,
         what: &'static str,
@@ -243,10 +243,11 @@ impl Ledger {
         read: u64,
         act: Act,
     ) -> Result<(), LedgerError> {
-        let said = serde_json::to_string(record).ok();
-        let act = act.with("revision", read + 1).changing("policy", None, said.as_deref());
+        let said = serde_json::to_string(record)
+            .map_err(|source| LedgerError::Unwritable { what, source: Box::new(source) })?;
+        let acts = act.with("revision", read + 1).saying("policy", &said);
         let put = put(self.certificates()?, what, record, id_key(id), Some(Condition::as_read(read, "id")))?;
-        self.write_audited(put, &act).await
+        self.write_audited_in_parts(put, &acts).await
     }
 
     pub async fn root(&self, generation: u32) -> Result<Option<RootRecord>, LedgerError> {

@@ -1,8 +1,9 @@
 //! Gives up work on a certificate that is under way or failed.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use rootcast_core::audit::{Act, Action, Actor, Outcome, Subject};
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
@@ -52,25 +53,39 @@ impl Operations<'_> {
         let named = open.iter().map(|each| each.device.to_string());
         self.ledger.audit_all(&act.clone().came_to(Outcome::Begun).naming("names", named)).await?;
         let why = format!("{} gave it up.", by.principal);
-        let giving_up = open.into_iter().map(|each| self.give_up(each, &why, deadline));
-        let given_up = stream::iter(giving_up).buffer_unordered(CONCURRENCY).try_filter_map(async |each| Ok(each));
-        let mut given_up: Vec<UseRecord> = match given_up.try_collect().await {
-            Ok(given_up) => given_up,
-            Err(why) => {
-                self.ledger.audit(&act.came_to(Outcome::Failed)).await?;
-                return Err(why);
+        // After an error, what has begun is awaited, and nothing else begins.
+        let (stopped, why) = (&AtomicBool::new(false), &why);
+        let giving_up = open.into_iter().map(|each| async move {
+            if stopped.load(Ordering::Relaxed) {
+                return Ok(None);
             }
-        };
-        let named = given_up.iter().map(|each| each.device.to_string());
-        self.ledger.audit_all(&act.with("reset", given_up.len()).naming("names", named)).await?;
-        if given_up.is_empty() {
-            return Err(NotReset::Nothing.into());
+            let given_up = self.give_up(each, why, deadline).await;
+            stopped.fetch_or(given_up.is_err(), Ordering::Relaxed);
+            given_up
+        });
+        let results: Vec<Result<_, NotDone<NotReset>>> =
+            stream::iter(giving_up).buffer_unordered(CONCURRENCY).collect().await;
+        let (mut given_up, mut error): (Vec<UseRecord>, _) = (Vec::new(), None);
+        for result in results {
+            match result {
+                Ok(each) => given_up.extend(each),
+                Err(why) => error = error.or(Some(why)),
+            }
         }
         given_up.sort_by(|one, other| one.device.cmp(&other.device));
         // Jobs whose tasks were settled by the reset may be complete now.
         let settled: BTreeSet<JobId> =
             given_up.iter().filter(|each| each.is_under_way()).filter_map(|each| each.job).collect();
         stream::iter(&settled).for_each_concurrent(CONCURRENCY, |job| self.wake(*job, "reset")).await;
+        let act = if error.is_some() { act.with("unfinished", true) } else { act };
+        let named = given_up.iter().map(|each| each.device.to_string());
+        self.ledger.audit_all(&act.with("reset", given_up.len()).naming("names", named)).await?;
+        if let Some(why) = error {
+            return Err(why);
+        }
+        if given_up.is_empty() {
+            return Err(NotReset::Nothing.into());
+        }
         Ok(given_up.into_iter().map(|each| each.device).collect())
     }
 

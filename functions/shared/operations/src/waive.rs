@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 use rootcast_core::audit::{Act, Action, Actor, Outcome, Subject};
 use rootcast_core::device::{DeviceId, DeviceVersion, SHARDS};
 use rootcast_core::job::JobId;
@@ -82,30 +82,39 @@ impl Operations<'_> {
         let done = stream::iter(shards.into_values())
             .map(|keys| self.waive_shard(keys, waiver.reason, deadline))
             .buffer_unordered(usize::from(SHARDS));
-        let done: Vec<HashMap<DeviceId, Waived>> = match done.try_collect().await {
-            Ok(done) => done,
-            Err(why) => {
-                self.ledger.audit(&act.came_to(Outcome::Failed)).await?;
-                return Err(why.into());
-            }
-        };
+        let (done, ended): (Vec<_>, Vec<_>) = done.unzip().await;
         let done: HashMap<DeviceId, Waived> = done.into_iter().flatten().collect();
+        self.wake(id, "waive").await;
         let mut waived: Vec<String> =
             done.iter().filter(|(_, outcome)| outcome.is_waived()).map(|(device, _)| device.to_string()).collect();
         waived.sort_unstable();
+        let ended: Result<(), LedgerError> = ended.into_iter().collect();
+        // What was waived before an error is as final as the rest.
+        let act = if ended.is_err() { act.with("unfinished", true) } else { act };
         self.ledger.audit_all(&act.with("waived", waived.len()).naming("names", waived)).await?;
-        self.wake(id, "waive").await;
+        ended?;
         Ok(done)
     }
 
+    /// The outcome for each device, also if an error ends it.
     async fn waive_shard(
         &self,
         keys: Vec<TaskKey>,
         why: &str,
         deadline: Instant,
-    ) -> Result<HashMap<DeviceId, Waived>, LedgerError> {
-        let mut done: HashMap<DeviceId, Waived> =
-            keys.iter().map(|key| (key.device.clone(), Waived::Not(NotWaived::Busy))).collect();
+    ) -> (HashMap<DeviceId, Waived>, Result<(), LedgerError>) {
+        let mut done = keys.iter().map(|key| (key.device.clone(), Waived::Not(NotWaived::Busy))).collect();
+        let ended = self.waive_in_order(&keys, why, deadline, &mut done).await;
+        (done, ended)
+    }
+
+    async fn waive_in_order(
+        &self,
+        keys: &[TaskKey],
+        why: &str,
+        deadline: Instant,
+        done: &mut HashMap<DeviceId, Waived>,
+    ) -> Result<(), LedgerError> {
         for part in keys.chunks(READ) {
             if Instant::now() >= deadline {
                 break;
@@ -117,7 +126,7 @@ impl Operations<'_> {
                 done.insert(key.device.clone(), self.waive_one(key, tasks.get(key), of, why).await?);
             }
         }
-        Ok(done)
+        Ok(())
     }
 
     async fn waive_one(

@@ -1,25 +1,29 @@
 //! Commands with a concurrent writer, on the SDK's own mock layer.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::batch_get_item::{BatchGetItemError, BatchGetItemInput, BatchGetItemOutput};
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput};
-use aws_sdk_dynamodb::types::error::TransactionCanceledException;
+use aws_sdk_dynamodb::types::error::{ResourceNotFoundException, TransactionCanceledException};
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason};
 use aws_sdk_sqs::operation::send_message::SendMessageOutput;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use rootcast_core::audit::Actor;
 use rootcast_core::deployment::lifecycle::Work;
 use rootcast_core::deployment::{Deployment, DeploymentOutcome, NotResumed};
+use rootcast_core::device::DeviceId;
+use rootcast_core::job::task::{TaskRecord, TaskState};
 use rootcast_core::job::{
     Activation, Command, Job, JobId, JobOutcome, JobRecord, MOST_SELECTIONS, NewJob, Refusal, Refused, Reopen,
     Selection,
 };
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Ledger, Tables};
-use rootcast_operations::{JobRefusal, NotDone, Operations, Requeued};
+use rootcast_operations::{JobRefusal, NotDone, Operations, Requeued, Waiver};
 use rootcast_queue::Queue;
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -230,4 +234,49 @@ async fn no_attempt_begins_after_the_deadline() {
         assert_eq!(there.num_calls(), looks);
         assert!(begun.elapsed() <= left, "no pause goes past it: {:?}", begun.elapsed());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_waived_before_an_error_is_recorded() {
+    let one: DeviceId = "bmc-1".parse().unwrap();
+    let others = (2..).map(|number| format!("bmc-{number}").parse::<DeviceId>().unwrap());
+    let other = others.into_iter().find(|other| other.shard() != one.shard()).unwrap();
+
+    let asks_for = |shard: u8| {
+        let shard = AttributeValue::S(format!("{ID}#{shard:02}"));
+        move |request: &BatchGetItemInput| request.request_items().unwrap()["jobs"].keys()[0]["pk"] == shard
+    };
+    let task = TaskRecord::new(one.clone(), TaskState::Failed, 1, NOW);
+    let there_is =
+        mock!(Client::batch_get_item).match_requests(asks_for(one.shard())).then_compute_output(move |asked| {
+            let mut item: std::collections::HashMap<_, _> = serde_dynamo::to_item(&task).unwrap();
+            item.extend(asked.request_items().unwrap()["jobs"].keys()[0].clone());
+            BatchGetItemOutput::builder().responses("jobs", vec![item]).build()
+        });
+    let lost = mock!(Client::batch_get_item)
+        .match_requests(asks_for(other.shard()))
+        .then_error(|| BatchGetItemError::ResourceNotFoundException(ResourceNotFoundException::builder().build()));
+    let nothing = mock!(Client::batch_get_item).then_output(|| BatchGetItemOutput::builder().build());
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&lines);
+    let written = mock!(Client::transact_write_items).then_compute_output(move |request| {
+        let puts = request.transact_items().iter().filter_map(|write| write.put()?.item().get("line")?.as_s().ok());
+        kept.lock().unwrap().extend(puts.cloned());
+        TransactWriteItemsOutput::builder().build()
+    });
+
+    let wake = woken();
+    let job = there(JobRecord::Rollover(Box::new(rollover(5))));
+    let rules = [&job, &chain(), &there_is, &lost, &nothing, &written];
+    let world = World::new(RuleMode::MatchAny, &rules, &wake);
+    let waiver = Waiver { devices: &[one, other], named: 2, reason: "broken" };
+    let answer = world.operations().waive(ID, waiver, &by(), in_a_minute()).await;
+    assert!(matches!(answer, Err(NotDone::Ledger(_))), "{answer:?}");
+    let lines = lines.lock().unwrap();
+    let [begun, ended] = lines.as_slice() else { panic!("{lines:?}") };
+    assert!(begun.contains(r#""outcome":"begun""#), "{begun}");
+    for part in [r#""names":"bmc-1","#, r#""unfinished":"true""#, r#""waived":"1""#, r#""outcome":"done""#] {
+        assert!(ended.contains(part), "{part} {ended}");
+    }
+    assert_eq!(wake.num_calls(), 1, "the gate may be open now");
 }

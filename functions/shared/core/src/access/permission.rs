@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::inventory::dn::DEVICES;
+use crate::inventory::dn;
 
 /// The DN above all others.
 pub const EVERYTHING: &str = r"\VED\Policy";
@@ -18,6 +18,8 @@ pub const EVERYTHING: &str = r"\VED\Policy";
 pub const ROOTS: &str = r"\VED\Policy\Roots";
 /// Jobs of either kind.
 pub const JOBS: &str = r"\VED\Policy\Jobs";
+/// All devices.
+pub const DEVICES: &str = r"\VED\Policy\Devices";
 /// API users.
 pub const PRINCIPALS: &str = r"\VED\Policy\Principals";
 
@@ -140,7 +142,7 @@ impl DnPrefix {
     pub fn covers(&self, dn: &str) -> bool {
         let (mut parts, mut above) = (dn.split('\\'), "");
         self.0.split('\\').enumerate().all(|(at, part)| {
-            let is_device = at == Self::DEVICE && above.eq_ignore_ascii_case(DEVICES);
+            let is_device = at == Self::DEVICE && above.eq_ignore_ascii_case(dn::DEVICES);
             above = part;
             parts.next().is_some_and(|other| other == part || (!is_device && other.eq_ignore_ascii_case(part)))
         })

@@ -103,6 +103,27 @@ fn every_object_is_named_in_bounded_entries() {
 }
 
 #[test]
+fn a_long_names_end_is_told() {
+    let named = |end: &str| {
+        let name = format!("{}=https://{}.{end}", "d".repeat(64), "a.".repeat(120));
+        act(JOB, 1).naming("names", [name])[0].details["names"].clone()
+    };
+    assert!(named("attacker.example").ends_with(".attacker.example"));
+    let far = |end: &str| act(JOB, 1).naming("names", [format!("{}{end}", "x".repeat(5000))]);
+    assert_ne!(far("one"), far("other"), "the whole name is bound by its hash");
+}
+
+#[test]
+fn a_long_text_is_recorded_whole() {
+    let text = "ü\"rule\" ".repeat(6000);
+    let acts = act(JOB, 1).saying("policy", &text);
+    assert!(acts.iter().all(|act| act.details["policy"].len() <= LONGEST_LIST));
+    assert_eq!(acts.iter().map(|act| act.details["policy"].as_str()).collect::<String>(), text);
+    assert_eq!(acts[1].details["part"], format!("2 of {}", acts.len()));
+    assert_eq!(act(JOB, 1).saying("policy", "{}"), [act(JOB, 1).changing("policy", None, Some("{}"))]);
+}
+
+#[test]
 fn a_change_says_what_was_and_what_is() {
     let changed = |before, after| {
         Act::new(JOB, Action::Edit, &Actor::function("x"), OffsetDateTime::UNIX_EPOCH)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use rootcast_core::access::principal::PrincipalName;
 use rootcast_core::audit::{Act, Action, Actor};
 use rootcast_core::inventory::sealed::{SealContext, Sealed};
@@ -89,20 +90,29 @@ impl Ledger {
         self.access_records("access key", PREFIX).await
     }
 
-    /// Limits a key's validity to `until`.
+    /// Limits the validity of the principal's key to `until`.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if the key does not exist.
-    pub async fn end_access_key(&self, id: &AccessKeyId, until: OffsetDateTime) -> Result<(), LedgerError> {
-        let update = self.client.update_item().table_name(self.access()?).set_key(Some(id_key(access_key_id(id))));
-        let update = update
+    pub async fn end_access_key(
+        &self,
+        id: &AccessKeyId,
+        principal: &PrincipalName,
+        until: OffsetDateTime,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<(), LedgerError> {
+        let act = Act::new(chain(principal), Action::RemoveCredential, by, now).with("accessKey", id);
+        let update = Update::builder()
+            .table_name(self.access()?)
+            .set_key(Some(id_key(access_key_id(id))))
             .update_expression("SET expires = :until")
             .condition_expression("attribute_exists(id)")
-            .expression_attribute_values(":until", number(until.unix_timestamp()));
-        update.send().await.map(|_| ()).map_err(|error| match error.as_service_error() {
-            Some(service) if service.is_conditional_check_failed_exception() => LedgerError::Conflict,
-            _ => LedgerError::aws("UpdateItem access key")(error),
-        })
+            .expression_attribute_values(":until", number(until.unix_timestamp()))
+            .build()
+            .map_err(|source| LedgerError::Unwritable { what: "access key", source: Box::new(source) })?;
+        let update = TransactWriteItem::builder().update(update).build();
+        self.write_audited(update, &act.with("until", until.unix_timestamp())).await
     }
 
     /// Returns whether the key existed.

@@ -142,8 +142,8 @@ impl Ledger {
         by: &Actor,
         now: OffsetDateTime,
     ) -> Result<(), LedgerError> {
-        let act = Act::new(chain(name), Action::Grant, by, now).changing("grants", None, told(grants).as_deref());
-        self.change(name, "grants", AttributeValue::M(to_item("grants", grants)?), None, &act).await
+        let acts = Act::new(chain(name), Action::Grant, by, now).saying("grants", &told(grants).unwrap_or_default());
+        self.change_in_parts(name, "grants", AttributeValue::M(to_item("grants", grants)?), None, &acts).await
     }
 
     async fn change(
@@ -153,6 +153,17 @@ impl Ledger {
         to: AttributeValue,
         person: Option<&Person>,
         act: &Act,
+    ) -> Result<(), LedgerError> {
+        self.change_in_parts(name, field, to, person, std::slice::from_ref(act)).await
+    }
+
+    async fn change_in_parts(
+        &self,
+        name: &PrincipalName,
+        field: &str,
+        to: AttributeValue,
+        person: Option<&Person>,
+        acts: &[Act],
     ) -> Result<(), LedgerError> {
         let update = Update::builder().table_name(self.access()?).set_key(Some(id_key(principal_id(name))));
         let update = match person {
@@ -167,7 +178,7 @@ impl Ledger {
             .expression_attribute_values(":to", to)
             .build()
             .map_err(|source| LedgerError::Unwritable { what: "principal", source: Box::new(source) })?;
-        self.write_audited(TransactWriteItem::builder().update(update).build(), act).await
+        self.write_audited_in_parts(TransactWriteItem::builder().update(update).build(), acts).await
     }
 
     /// One page of principals, in no order. A page may be empty without being the last. One call.

@@ -29,7 +29,7 @@ pub(super) fn approved(before: &DeviceRecord, after: &DeviceRecord, editor: Edit
 
 pub(super) fn deleted(device: &DeviceRecord, editor: Editor<'_>, now: OffsetDateTime) -> Act {
     let act = Act::new(Subject::Device(device.id.clone()), Action::Delete, &editor.actor(), now);
-    let act = version(act, device).with("address", &device.address);
+    let act = version(act, device).changing("address", None, text(&device.address).as_deref());
     match &device.certificate {
         Some(certificate) => act.with("certificate", certificate),
         None => act,
