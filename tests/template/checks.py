@@ -66,6 +66,8 @@ def roles_hold_only_what_is_written_here(template):
 def keys_are_bound_to_the_stack(template):
     stack = {"Ref": "AWS::StackName"}
     for owner, statement in template.statements():
+        if statement["Effect"] == "Deny":
+            continue
         actions = [action for action in listed(statement["Action"]) if action.startswith("kms:")]
         condition = statement.get("Condition", {})
         named = {target(resource) for resource in listed(statement["Resource"])}

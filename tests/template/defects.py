@@ -45,6 +45,8 @@ DEFECTS = [
     ("every log", lambda s: statement(s, "CatalogRole", "Log").update(Resource="arn:aws:logs:*:*:*"), "functions_write_their_own_log"),
     ("a worker that signs", lambda s: allow(s, "WorkerRole", "kms:Sign", "arn:aws:kms:eu-central-1:111122223333:key/k"), "dependencies_are_permissions"),
     ("signing with any key that is tagged", lambda s: allow(s, "ConductRole", "kms:Sign", "arn:aws:kms:eu-central-1:111122223333:key/*"), "keys_are_bound_to_the_stack"),
+    ("a key policy that KMS refuses", lambda s: key_statement(s, "SealingKey", "Open")["Condition"].update({"ForAnyValue:StringLike": {"kms:ResourceAliases": "alias/*"}}), "kms_accepts_the_key_policies"),
+    ("a conductor that deletes what has signed", lambda s: statement(s, "ConductRole", "KeepNamed").update(Effect="Allow"), "no_role_deletes_a_named_key"),
     ("an alias of others", lambda s: statement(s, "ConductRole", "NameKey").update(Resource="arn:aws:kms:eu-central-1:111122223333:alias/*"), "keys_are_bound_to_the_stack"),
     ("a private key that IAM alone opens", lambda s: key_statement(s, "SealingKey", "Open").pop("Condition") and key_statement(s, "SealingKey", "Open").update(Condition={}), "key_policies_name_who_uses_a_key"),
     ("an administrator who opens private keys", lambda s: key_statement(s, "SealingKey", "Administer")["Action"].append("kms:Decrypt"), "key_policies_name_who_uses_a_key"),

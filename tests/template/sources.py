@@ -57,6 +57,35 @@ def by_root_keys(folder):
             yield from listed(statement["Action"])
 
 
+# KMS accepts these in a role's policy, and refuses a key policy with one of them as malformed:
+# https://docs.aws.amazon.com/kms/latest/developerguide/conditions-kms.html
+ONLY_IN_ROLES = {"aws:resourcetag", "kms:resourcetag", "kms:resourcealiases"}
+
+
+@check
+def kms_accepts_the_key_policies(template):
+    policies = {name: key["KeyPolicy"]["Statement"] for name, key in template.of("KMS::Key")} | {"policy.json": root_key_policy()}
+    for name, statements in policies.items():
+        for statement in statements:
+            for key in {key for keys in statement.get("Condition", {}).values() for key in keys}:
+                if key.split("/")[0].lower() in ONLY_IN_ROLES:
+                    yield f"{name}, statement {statement['Sid']}: KMS accepts {key} in no key policy"
+
+
+@check
+def no_role_deletes_a_named_key(template):
+    named = {"ForAnyValue:StringLike": {"kms:ResourceAliases": "alias/*"}}
+    for function, properties in template.of("Lambda::Function"):
+        denied = any(
+            owner == template.role_of(function)
+            and (statement["Effect"], statement["Resource"], statement.get("Condition")) == ("Deny", "*", named)
+            and "kms:ScheduleKeyDeletion" in listed(statement["Action"])
+            for owner, statement in template.statements()
+        )
+        if not denied and "kms:ScheduleKeyDeletion" in by_root_keys(package(properties).name):
+            yield f"{function} may delete a root key that has a name: a root that has signed"
+
+
 @check
 def dependencies_are_permissions(template):
     for function, properties in template.of("Lambda::Function"):

@@ -184,7 +184,7 @@ pub(crate) async fn add(
     };
     let (by, now) = (caller.acting(&id), (app.clock)());
     let epoch = u64::from_be_bytes(random()?);
-    let made_by = caller.party.iter().map(|party| party.person.clone()).collect();
+    let made_by = [maker(&caller)].into();
     let grants = Grants::given(role, grants, permissions);
     let record = PrincipalRecord { password, grants, epoch, created: now, person, made_by };
     match app.ledger.put_principal(&name, &record, &by).await {
@@ -236,14 +236,19 @@ pub(crate) async fn change_password(
     let (Nothing {}, password) = body(request).await?;
     let password =
         password.ok_or_else(|| LenovoError::invalid("There is no password.", "Send the attribute password."))?;
-    let person = caller.party.as_ref().map(|party| &party.person);
+    let person = maker(&caller);
     let hash = hashed(password).await?;
-    match app.ledger.change_password(&name, &hash, person, &caller.acting(&id), (app.clock)()).await {
+    match app.ledger.change_password(&name, &hash, Some(&person), &caller.acting(&id), (app.clock)()).await {
         Err(LedgerError::Conflict) => return Err(nobody()),
         changed => changed?,
     }
     info!(caller = caller.name, principal = %name, "a password is changed");
     Ok(done(format!("The password of {name} is changed."), "Tokens and sessions of the former one are invalid."))
+}
+
+/// Whoever made two users counts as one person behind both, also if he has no user himself.
+fn maker(caller: &Principal) -> Person {
+    caller.party.as_ref().map_or_else(|| Person::unknown(&caller.name), |party| party.person.clone())
 }
 
 fn done(text: String, explanation: &str) -> Envelope<()> {

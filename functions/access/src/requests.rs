@@ -206,7 +206,8 @@ pub(crate) async fn confirm(
     Ok(Envelope::success(told).saying(Message::done(text, "A second person has agreed.")))
 }
 
-/// Whoever asked may reject too, which withdraws the request.
+/// Whoever asked may reject too, which withdraws the request. What is confirmed and not carried out yet is stopped by
+/// whoever asked or confirmed.
 pub(crate) async fn reject(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
@@ -229,8 +230,12 @@ pub(crate) async fn reject(
 
 impl App {
     async fn seen(&self, caller: &Principal, id: &AskId) -> Result<Ask, LenovoError> {
-        let ask = self.ledger.ask(id).await?.filter(|ask| sees(caller, ask));
-        ask.ok_or_else(no_such_request)
+        let ask = self.ledger.ask(id).await?.ok_or_else(no_such_request)?;
+        if !sees(caller, &ask) {
+            caller.lacks(format!("what request {id} needs"));
+            return Err(no_such_request());
+        }
+        Ok(ask)
     }
 
     async fn decide(
@@ -241,7 +246,7 @@ impl App {
         verdict: Verdict,
         reason: Option<&str>,
     ) -> Result<View, LenovoError> {
-        let party = caller.party.as_ref().ok_or_else(nobody_knows)?;
+        let party = caller.party.as_ref().ok_or_else(|| nobody_knows(caller))?;
         let now = (self.clock)();
         for _ in 0..ATTEMPTS {
             let ask = self.seen(caller, id).await?;
@@ -250,10 +255,20 @@ impl App {
                 // Sent again, since its answer was lost.
                 return Ok(View::of(ask, Some(before.clone()), now));
             }
-            is_open(&ask, before.as_ref(), now)?;
+            let stops = before.as_ref().filter(|_| verdict == Verdict::Rejected).filter(|before| {
+                ask.state(Some(before), now) == Standing::Confirmed
+                    && (ask.is_by(party) || is_the_same(before, party, Verdict::Confirmed))
+            });
+            if stops.is_none() {
+                is_open(&ask, before.as_ref(), now)?;
+            }
             if verdict == Verdict::Confirmed {
+                if !ask.shows_its_call() {
+                    return Err(not_what_was_asked(id));
+                }
                 let asker = self.ledger.principal(&ask.by).await?.map(|record| record.party(&ask.by));
                 ask.can_be_confirmed(asker.as_ref(), party, &caller.grants).map_err(|why| {
+                    caller.lacks(format!("to be a second person to request {id}: {why}"));
                     LenovoError::new(
                         Kind::Forbidden,
                         format!("Request {id} cannot be confirmed by {}: {why}.", party.name),
@@ -273,7 +288,11 @@ impl App {
             let action = if verdict == Verdict::Confirmed { Action::Confirm } else { Action::Reject };
             let act = said(&ask, action, &caller.acting(request), now).with("person", &party.person);
             let act = if let Some(reason) = reason { act.with("reason", reason) } else { act };
-            match self.ledger.put_decision(id, &decision, &act).await {
+            let written = match stops {
+                Some(_) => self.ledger.stop_ask(&ask, &decision, &act).await,
+                None => self.ledger.put_decision(id, &decision, &act).await,
+            };
+            match written {
                 Err(LedgerError::Conflict) => {}
                 written => {
                     written?;
@@ -312,7 +331,15 @@ fn no_such_request() -> LenovoError {
     )
 }
 
-fn nobody_knows() -> LenovoError {
+fn not_what_was_asked(id: &AskId) -> LenovoError {
+    LenovoError::conflict(
+        format!("Request {id} does not show the call that it was made for: its record was changed."),
+        "Do not confirm it, and tell whoever looks after the stack: one of its functions may not be what it was.",
+    )
+}
+
+fn nobody_knows(caller: &Principal) -> LenovoError {
+    caller.lacks("to be known as a person");
     LenovoError::new(
         Kind::Forbidden,
         "It is not known whose token this is.",

@@ -1,6 +1,6 @@
 //! `GET /jobs/{id}/audit`, `GET /certificates/{id}/audit`, `GET /roots/{generation}/audit`, `GET /devices/{id}/audit`,
-//! and `GET /audit/policies`, `/audit/principals` and `/audit/denials` with `name` in the query: who did what, as
-//! recorded and hashed.
+//! and `GET /audit/policies`, `/audit/principals`, `/audit/denials` and `/audit/requests` with `name` in the query: who
+//! did what, as recorded and hashed.
 //!
 //! A certificate's chain outlives the certificate: principals who may read everything can still read it by the deleted
 //! certificate's id. A device's chain is about its id.
@@ -84,7 +84,7 @@ impl Named {
         name.ok_or_else(|| {
             LenovoError::invalid(
                 "The query does not name what the audit is wanted of.",
-                "Send name: issuance or certificate for a policy; else a principal, or the ARN of an IAM identity after iam#.",
+                "Send name: issuance or certificate for a policy; else a principal, or the ARN of an IAM identity after iam#; for requests, a request's id.",
             )
         })
     }
@@ -115,6 +115,16 @@ pub(crate) async fn of_denials(
     Params(paging): Params<Paging>,
 ) -> Result<Envelope<AuditChain>, LenovoError> {
     show(&app, &caller, Subject::Denials(named.read()?), &paging).await
+}
+
+/// The chain outlives the request, which is gone after a day.
+pub(crate) async fn of_request(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Params(named): Params<Named>,
+    Params(paging): Params<Paging>,
+) -> Result<Envelope<AuditChain>, LenovoError> {
+    show(&app, &caller, Subject::Request(named.read()?), &paging).await
 }
 
 async fn show(

@@ -90,8 +90,16 @@ pub(crate) fn editor<'a>(caller: &'a Principal, id: &DeviceId, RequestId(request
 
 /// To take out a device that a rollover waits for, a second person is asked if that is all that is lacking.
 fn not_written(caller: &Principal, error: LedgerError) -> LenovoError {
-    match (&error, caller.may(Operation::Activate)) {
-        (LedgerError::Awaited { .. }, Err(why @ Forbidden::SecondPerson(_))) => why.into(),
+    match &error {
+        LedgerError::Awaited { .. } => match caller.may(Operation::Activate) {
+            Err(why @ Forbidden::SecondPerson(_)) => why.into(),
+            _ => error.into(),
+        },
+        // The denial's entry names this right.
+        LedgerError::Certified { device } => {
+            let _ = caller.require(Right::Write, &CertificateDn::of_device(device).to_string());
+            error.into()
+        }
         _ => error.into(),
     }
 }

@@ -6,7 +6,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use rootcast_core::job::standing::Standing;
 use rootcast_core::job::{Command, Job, JobId, JobRecord, JobState, Tally};
 use rootcast_dialects::lenovo::jobs::{Action, Compact, DeviceResult, JobView, Task, job_ids};
-use rootcast_dialects::lenovo::{About, Body, Envelope, LenovoError, Message};
+use rootcast_dialects::lenovo::{About, Body, Envelope, LenovoError, Message, ResultKind};
 use rootcast_gate::{Cursors, Principal, RequestId};
 use rootcast_ledger::Ledger;
 use time::OffsetDateTime;
@@ -147,12 +147,28 @@ pub(crate) async fn cancel(
     let parts = app.parts().await?;
     let ids = action.cancelled()?;
     let by = caller.acting(&request);
+    // A refusal says that nothing was done, so one job's does not keep the others from being aborted.
+    let (mut aborted, mut refused) = (Vec::new(), Vec::new());
     for id in &ids {
-        steer(parts, &by, *id, Command::Abort).await?;
+        match steer(parts, &by, *id, Command::Abort).await {
+            Ok(_) => aborted.push(format!("job {id}")),
+            Err(why) => refused.push(why),
+        }
+    }
+    // What may be done after all outweighs what is not.
+    if aborted.is_empty()
+        && let Some(why) = refused.iter().cloned().rev().max_by_key(LenovoError::status)
+    {
+        return Err(why);
     }
     let message = Message::done(
-        format!("Aborting {}.", ids.iter().map(|id| format!("job {id}")).collect::<Vec<_>>().join(", ")),
+        format!("Aborting {}.", aborted.join(", ")),
         "The new root is taken off the devices that hold it.",
     );
-    Ok(Envelope { response: None, ..Envelope::success(()) }.saying(message))
+    let answer = Envelope { response: None, ..Envelope::success(()) }.saying(message);
+    if refused.is_empty() {
+        return Ok(answer);
+    }
+    let text = refused.iter().map(LenovoError::text).collect::<Vec<_>>().join(" ");
+    Ok(answer.judged(ResultKind::Warning).saying(Message::partly(text, "GET /jobs shows where each job is and why.")))
 }

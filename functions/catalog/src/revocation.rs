@@ -1,5 +1,5 @@
 //! `POST /certificates/revocation`: revokes what one of our roots signed, also after its record was renewed or deleted;
-//! and what is revoked because it was deleted.
+//! and the revocations that a deletion makes necessary.
 
 use std::error::Error;
 
@@ -13,7 +13,7 @@ use rootcast_dialects::lenovo::{Body, Envelope, LenovoError, Message};
 use rootcast_dialects::native::Revocation as Shown;
 use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{CertificateRecord, EndedRecord, LedgerError, SerialRecord};
-use rootcast_operations::{NotDone, NotRevoked, Revocation, Revoked, end, revoke};
+use rootcast_operations::{NotDone, NotRevoked, Revocation, Revoked, end, revoke, revoke_formers};
 use rootcast_pki::crl::{CrlShard, Reason};
 use rootcast_pki::root::Serial;
 use serde::Deserialize;
@@ -45,10 +45,12 @@ struct Target {
     serial: Serial,
     signed: SerialRecord,
     held: Option<CertificateRecord>,
+    /// Named by its record, which means all that is in use under it: also what its renewals replaced.
+    by_record: bool,
 }
 
 /// Five calls, and one message: the serial number, its certificate, the audit chain, the transaction, the list; by
-/// thumbprint one more.
+/// thumbprint or by id one more.
 pub(crate) async fn revoke_signed(
     State(app): State<App>,
     Extension(caller): Extension<Principal>,
@@ -59,21 +61,42 @@ pub(crate) async fn revoke_signed(
     if wanted.comments.as_ref().is_some_and(|comments| comments.chars().count() > LONGEST_COMMENTS) {
         return Err(invalid(format!("comments has {LONGEST_COMMENTS} characters at most.")));
     }
-    let Target { serial, signed, held } = parts.target(&caller, &wanted).await?;
+    let Target { serial, signed, held, by_record } = parts.target(&caller, &wanted).await?;
     let by = caller.acting(&request);
     let comments = wanted.comments.as_deref().filter(|comments| !comments.is_empty());
     let how = Revocation { reason: wanted.reason, comments, by: &by, now: (parts.clock)() };
+    // Before the certificate: where that has expired, these may not have.
+    let (formers, outcome) = match by_record {
+        true => revoke_formers(&parts.ledger, signed.certificate, how).await,
+        false => (Vec::new(), Ok(())),
+    };
+    let lists: Vec<CrlShard> = formers.iter().map(|former| former.list).collect();
+    parts.publish(lists).await;
     let revoked = revoke(&parts.ledger, serial, &signed, held, how).await.map_err(refused)?;
     parts.publish([revoked.list]).await;
-    let (text, what_next) = match revoked.is_new {
-        true => ("is revoked", "Its list is being published; verifiers see it when they fetch the list."),
-        false => ("was revoked already", "Nothing was changed."),
+    outcome.map_err(refused)?;
+    let text = match revoked.is_new {
+        true => "is revoked",
+        false => "was revoked already",
     };
-    let message = Message::done(format!("The certificate with the serial number {serial} {text}."), what_next);
-    Ok(Envelope::success(shown(revoked, &signed)).saying(message))
+    let formers: Vec<Serial> = formers.into_iter().map(|former| former.record.serial).collect();
+    let also = match &*formers {
+        [] => String::new(),
+        formers => format!(" So is what its renewals replaced: {}.", join(formers)),
+    };
+    let what_next = match revoked.is_new || !formers.is_empty() {
+        true => "The revocation lists are being published; verifiers see it when they fetch them.",
+        false => "Nothing was changed.",
+    };
+    let message = Message::done(format!("The certificate with the serial number {serial} {text}.{also}"), what_next);
+    Ok(Envelope::success(shown(revoked, formers, &signed)).saying(message))
 }
 
-fn shown(Revoked { list, record, is_new }: Revoked, signed: &SerialRecord) -> Shown {
+fn join(serials: &[Serial]) -> String {
+    serials.iter().map(Serial::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn shown(Revoked { list, record, is_new }: Revoked, formers: Vec<Serial>, signed: &SerialRecord) -> Shown {
     Shown {
         serial: record.serial,
         dn: signed.dn(),
@@ -82,6 +105,7 @@ fn shown(Revoked { list, record, is_new }: Revoked, signed: &SerialRecord) -> Sh
         reason: record.reason,
         revoked: stamp(record.at),
         list: list.to_string(),
+        formers,
     }
 }
 
@@ -105,7 +129,7 @@ fn unknown(what: &str) -> LenovoError {
     let what: String = what.chars().take(60).collect();
     LenovoError::not_found(
         format!("No certificate that one of our roots signed has the {what}."),
-        "GET /certificates/signed lists what was signed. Whoever signed another certificate revokes it.",
+        "GET /certificates/signed lists what was signed. Other certificates are revoked by their issuer.",
     )
 }
 
@@ -123,7 +147,7 @@ impl Parts {
                     // Signed before serial numbers had thumbprints.
                     let held = self.ledger.certificates_or_pending(found.certificates).await?;
                     if let Some(own) = held.iter().find(|held| held.device().is_some() && caller.sees(&held.dn())) {
-                        return self.target_of(caller, own.id()).await;
+                        return Ok(Target { by_record: false, ..self.target_of(caller, own.id()).await? });
                     }
                 }
                 (format!("thumbprint {text}"), found.serial)
@@ -135,7 +159,7 @@ impl Parts {
         let serial = serial.ok_or_else(|| unknown(&what))?;
         let signed = self.ledger.serial(serial).await?.ok_or_else(|| unknown(&what))?;
         caller.require(Right::Write, &signed.dn()).map_err(|denied| denied.or(|| unknown(&what)))?;
-        Ok(Target { serial, signed, held: None })
+        Ok(Target { serial, signed, held: None, by_record: false })
     }
 
     async fn target_of(&self, caller: &Principal, id: CertificateId) -> Result<Target, LenovoError> {
@@ -145,14 +169,14 @@ impl Parts {
         let stranger = || {
             LenovoError::invalid(
                 format!("Certificate {id} was not signed by one of our roots."),
-                "Have it revoked by whoever signed it.",
+                "Its issuer revokes it.",
             )
         };
         let serial = Serial::try_from(record.leaf.serial().to_owned()).map_err(|_| stranger())?;
         let signed = self.ledger.serial(serial).await?;
         let is_its = |signed: &SerialRecord| signed.certificate == id && signed.leaf == Some(record.leaf.fingerprint());
         let signed = signed.filter(is_its).ok_or_else(stranger)?;
-        Ok(Target { serial, signed, held: Some(record) })
+        Ok(Target { serial, signed, held: Some(record), by_record: true })
     }
 
     /// Revokes what ended with the caller's deletion. `false`: that is left to the issuer's schedule, as it is on record.

@@ -19,7 +19,7 @@ use crate::extract::Params;
 use crate::page::{Paging, cursor};
 use crate::stamp::stamp;
 
-/// Most queries of one page: a generation that signed little takes one of its own.
+/// Most queries of one page. Each generation needs at least one, however little it signed.
 const MOST_QUERIES: usize = 8;
 
 #[derive(Debug, Serialize)]

@@ -25,7 +25,7 @@ use crate::{App, IssuerError, approve};
 pub(crate) enum Fault {
     /// A permanent failure.
     Final(Failure),
-    /// KMS throttled or failed. Retried until the conductor gives the task up.
+    /// KMS throttled, failed or denied it. Retried until the conductor gives the task up.
     Passing(Failure),
     /// A record has changed since it was read, or could not be read or written: start again.
     Again(Box<dyn Error + Send + Sync>),
@@ -221,7 +221,8 @@ fn no_root(message: &str) -> Failure {
 
 fn vault(error: VaultError, stage: Stage) -> Fault {
     let failure = Failure::new(ErrorClass::Authority, format!("{error}.")).at(stage);
-    if error.is_retryable() { Fault::Passing(failure) } else { Fault::Final(failure) }
+    // A deployment changes roles and keys one after the other: a refusal may pass.
+    if error.is_retryable() || error.is_denied() { Fault::Passing(failure) } else { Fault::Final(failure) }
 }
 
 fn issuer(error: IssuerError, stage: Stage) -> Fault {

@@ -2,6 +2,7 @@
 //! of their lifetime.
 
 use std::collections::HashSet;
+use std::error::Error;
 
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{CrlRecord, LedgerError, RevokedRecord, RootRecord};
@@ -31,20 +32,34 @@ impl App {
         self.make(&root, list, None).await
     }
 
-    /// Renews all lists that are due. A list that fails does not hold up the others.
+    /// Renews all lists that are due. A list that fails does not hold up the others. An old root whose key was disabled
+    /// or deleted cannot sign any more: that is logged once, and is no failure.
     pub(crate) async fn renew_lists(&self, deadline: Instant) -> Result<(), IssuerError> {
         let now = (self.clock)();
         let roots = self.ledger.roots(&self.ledger.authority().await?).await?;
         let roots: Vec<RootRecord> = roots.into_iter().filter(|root| can_sign(root, now)).collect();
         let lists = self.ledger.crls(roots.iter().map(|root| root.generation)).await?;
-        let mut outcome = Ok(());
+        let (mut outcome, mut unusable) = (Ok(()), HashSet::new());
         for published in lists.iter().filter(|published| wants_renewal(published, now)) {
             if Instant::now() >= deadline {
                 warn!("not every revocation list was made in time; the next run continues");
                 break;
             }
             let Some(root) = roots.iter().find(|root| root.generation == published.list.generation()) else { continue };
-            outcome = outcome.and(self.make(root, published.list, None).await);
+            if unusable.contains(&root.generation) {
+                continue;
+            }
+            match self.make(root, published.list, None).await {
+                Err(IssuerError::Vault(error)) if error.is_unusable() && root.state != GenerationState::Signing => {
+                    unusable.insert(root.generation);
+                    warn!(
+                        root.generation,
+                        error = &error as &dyn Error,
+                        "the revocation lists of an old root expire: its key has to stay usable until its last certificate expires"
+                    );
+                }
+                made => outcome = outcome.and(made),
+            }
         }
         outcome
     }

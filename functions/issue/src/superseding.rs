@@ -1,13 +1,15 @@
 //! Certificates that a renewal replaced are revoked once it is proven, and so are those that ended with their record or
 //! device. Where a message or a function was lost, the schedule finds what is left.
 
+use std::error::Error;
+
 use rootcast_core::audit::Actor;
 use rootcast_core::device::SHARDS;
 use rootcast_core::inventory::id::CertificateId;
+use rootcast_ledger::{FormerRecord, Ledger};
 use rootcast_operations::{NotDone, NotRevoked, end, supersede};
-use rootcast_pki::crl::CrlShard;
 use tokio::time::Instant;
-use tracing::{error, warn};
+use tracing::warn;
 
 use crate::{App, IssuerError};
 
@@ -25,27 +27,36 @@ impl App {
         Actor::function("issue")
     }
 
-    /// One call if there is nothing to revoke.
+    /// One call if there is nothing to revoke. Nobody is in a hurry for the list, so the schedule makes it: once for
+    /// all renewals of a quarter of an hour.
     pub(crate) async fn supersede(&self, certificate: CertificateId) -> Result<(), IssuerError> {
         if !self.revoke_superseded {
             return Ok(());
         }
         let formers = self.ledger.formers(certificate).await?;
-        let lists = supersede(&self.ledger, &formers, &Self::actor(), (self.clock)()).await?;
-        self.publish_each(lists).await;
-        Ok(())
+        Ok(supersede(&self.ledger, &formers, &Self::actor(), (self.clock)()).await?)
     }
 
-    /// One that fails does not hold up the others. The lists are published afterwards.
+    /// One that fails does not hold up the others, and neither does much work: the next run begins elsewhere. The lists
+    /// are published afterwards.
     pub(crate) async fn catch_up(&self, deadline: Instant) -> Result<(), IssuerError> {
         let mut outcome = Ok(());
-        for ended in self.ledger.ended().await? {
+        let mut waiting = self.ledger.ended().await?;
+        if !waiting.is_empty() {
+            let first = (self.random)() as usize % waiting.len();
+            waiting.rotate_left(first);
+        }
+        for ended in waiting {
+            if Instant::now() >= deadline {
+                warn!("not everything that has ended was revoked in time; the next run continues");
+                return outcome;
+            }
             let by = Actor { principal: ended.by.clone(), request_id: None };
             let done = end(&self.ledger, &ended, &by, (self.clock)()).await;
+            if let Err(why) = &done {
+                warn!(certificate.id = %ended.certificate, error = why as &dyn Error, "what has ended could not be revoked");
+            }
             outcome = outcome.and(done.map(|_| ()).map_err(IssuerError::from));
-        }
-        if !self.revoke_superseded {
-            return outcome;
         }
         // Begins somewhere else each time, so that the shards share the time.
         let first = (self.random)() % u32::from(SHARDS);
@@ -57,10 +68,16 @@ impl App {
     }
 
     async fn catch_up_shard(&self, shard: u8, deadline: Instant) -> Result<(), IssuerError> {
-        let (mut after, mut outcome) = (None, Ok(()));
+        // Begins somewhere else each time, so that those that wait do not hold up the ones behind them: from there to
+        // the end, then from the beginning to there.
+        let start = CertificateId::from_random(std::array::from_fn(|_| (self.random)().to_le_bytes()[0]));
+        let (mut after, mut is_second, mut outcome) = (Some(Ledger::formers_from(shard, start)), false, Ok(()));
         loop {
             let (page, next) = self.ledger.formers_of_shard(shard, after).await?;
             for formers in page.chunk_by(|one, other| one.certificate == other.certificate) {
+                if is_second && formers.iter().any(|former| former.certificate >= start) {
+                    return outcome;
+                }
                 if Instant::now() >= deadline {
                     warn!(
                         certificates.shard = shard,
@@ -68,21 +85,17 @@ impl App {
                     );
                     return outcome;
                 }
-                let done = supersede(&self.ledger, formers, &Self::actor(), (self.clock)()).await;
-                outcome = outcome.and(done.map(|_| ()).map_err(IssuerError::from));
+                let now = (self.clock)();
+                // Those that have expired are forgotten in any case.
+                let due = |former: &&FormerRecord| self.revoke_superseded || former.not_after <= now;
+                let due: Vec<_> = formers.iter().filter(due).cloned().collect();
+                let done = supersede(&self.ledger, &due, &Self::actor(), now).await;
+                outcome = outcome.and(done.map_err(IssuerError::from));
             }
             match next {
                 Some(_) => after = next,
-                None => return outcome,
-            }
-        }
-    }
-
-    /// A list that fails stays marked as behind, so the schedule makes it.
-    async fn publish_each(&self, lists: impl IntoIterator<Item = CrlShard>) {
-        for list in lists {
-            if let Err(error) = self.publish(list).await {
-                error!(crl = %list, error = &error as &dyn std::error::Error, "the revocation list could not be made; the schedule does");
+                None if is_second => return outcome,
+                None => (after, is_second) = (None, true),
             }
         }
     }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
+use rootcast_core::access::permission::Right;
 use rootcast_core::job::message::Publish;
 use rootcast_dialects::venafi::{Body, Flag, VenafiError};
 use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{CertificateOrPending, CertificateRecord, CrlRecord, LedgerError, SerialRecord};
-use rootcast_operations::{NotDone, NotRevoked, Revocation, revoke};
+use rootcast_operations::{NotDone, NotRevoked, Revocation, revoke, revoke_formers};
 use rootcast_pki::crl::{CrlShard, Reason};
 use rootcast_pki::root::Serial;
 use serde::{Deserialize, Serialize};
@@ -40,7 +41,7 @@ pub(crate) struct RevokeRequest {
     work_to_do_timeout: Option<i64>,
 }
 
-/// `Requested` is false if the certificate was revoked before.
+/// `Requested` is false if nothing was revoked now.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Revoked {
@@ -67,15 +68,30 @@ pub(crate) async fn revoke_certificate(
             "Disable is false: no certificate is replaced here before somebody asks for it with Certificates/Renew.",
         ));
     }
+    let by_name = wanted.thumbprint.as_ref().is_none_or(String::is_empty);
     let Target { serial, signed, held } = app.to_be_revoked(&caller, wanted.certificate_dn, wanted.thumbprint).await?;
     let by = caller.acting(&id);
     let how = Revocation { reason, comments: comments.as_deref(), by: &by, now: (app.clock)() };
+    // A name means all that is in use under it: also what renewals replaced. Before the certificate: where that has
+    // expired, these may not have.
+    let (formers, outcome) = match by_name {
+        true => revoke_formers(&app.ledger, signed.certificate, how).await,
+        false => (Vec::new(), Ok(())),
+    };
+    for former in &formers {
+        app.publish(former.list).await;
+    }
     let revoked = revoke(&app.ledger, serial, &signed, held, how).await.map_err(refused)?;
+    let requested = revoked.is_new || !formers.is_empty();
     if revoked.is_new {
         app.publish(revoked.list).await;
-        app.published(revoked.list, deadline.min(Instant::now() + timeout)).await;
     }
-    Ok(Json(Revoked { requested: revoked.is_new, success: true }))
+    outcome.map_err(refused)?;
+    let until = deadline.min(Instant::now() + timeout);
+    for each in formers.iter().chain([&revoked]).filter(|each| each.is_new) {
+        app.published(each.list, until).await;
+    }
+    Ok(Json(Revoked { requested, success: true }))
 }
 
 fn refused(why: NotDone<NotRevoked>) -> VenafiError {
@@ -122,12 +138,12 @@ impl App {
             (_, Some(print)) => {
                 let former = self.former(&print).await?.filter(|former| former.signed.dn() == place);
                 former.ok_or_else(|| {
-                    let text = format!("Certificate [{}] has, and had, none with this thumbprint on record.", named.dn);
+                    let text = format!("Certificate [{}] never had a certificate with this thumbprint.", named.dn);
                     VenafiError::invalid(text)
                 })
             }
             (_, None) => {
-                let text = format!("Certificate [{}] does not have a certificate to revoke.", named.dn);
+                let text = format!("Certificate [{}]: no certificate has been issued for it yet.", named.dn);
                 Err(VenafiError::invalid(text))
             }
         }
@@ -144,10 +160,19 @@ impl App {
             return is_its.then_some(Target { serial, signed, held: None }).ok_or_else(|| no_access().into());
         }
         let held = self.ledger.certificates_or_pending(found.certificates).await?;
-        let held = held.into_iter().filter(|held| CALL.is_of(caller, &held.dn()));
-        match held.max_by_key(|held| held.device().is_some()) {
+        // Not `is_of`, which records a denial: one copy that the caller may write is enough.
+        let (may, rest): (Vec<_>, Vec<_>) = held
+            .into_iter()
+            .partition(|held| [Right::Read, CALL.needs].iter().all(|right| caller.grants.allow(*right, &held.dn())));
+        match may.into_iter().max_by_key(|held| held.device().is_some()) {
             Some(CertificateOrPending::Certificate(record)) => self.signed_by_us(&record.dn(), *record).await,
-            Some(CertificateOrPending::Pending(_)) | None => Err(no_access().into()),
+            Some(CertificateOrPending::Pending(_)) => Err(no_access().into()),
+            None => {
+                for held in rest {
+                    CALL.is_of(caller, &held.dn());
+                }
+                Err(no_access().into())
+            }
         }
     }
 
@@ -160,7 +185,7 @@ impl App {
     async fn signed_by_us(&self, dn: &str, record: CertificateRecord) -> Result<Target, VenafiError> {
         let stranger = || {
             VenafiError::invalid(format!(
-                "Certificate [{dn}] was not signed by one of our roots: whoever signed it revokes it."
+                "Certificate [{dn}] was not signed by one of our roots: its issuer revokes it."
             ))
         };
         let serial = Serial::try_from(record.leaf.serial().to_owned()).map_err(|_| stranger())?;

@@ -172,6 +172,10 @@ impl App {
         if record.not_after <= (self.clock)() {
             return Ok(unusable("the certificate has expired"));
         }
+        // Its list may not be published yet, and a device that shows it would pass as renewed.
+        if record.revoked.is_some() {
+            return Ok(unusable("the certificate is revoked; renew it"));
+        }
         if own {
             return Ok(Some(Ok(Arc::new(Identity::new(record.leaf, record.chain, None)))));
         }

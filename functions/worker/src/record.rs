@@ -146,8 +146,8 @@ impl App {
             matches!(attempt.next, Some(AfterVisit::Settle(Outcome::Deployed(_)))) && recorded.is_new(attempt)
         };
         let renewed = attempts.iter().filter(deployed).filter_map(Attempt::use_of);
-        // Without an earlier proof, nothing was replaced.
-        for binding in renewed.filter(|binding| binding.lifecycle.work == Work::Issue && binding.shown.is_some()) {
+        // Also without an earlier proof: what was replaced may never have been installed.
+        for binding in renewed.filter(|binding| binding.lifecycle.work == Work::Issue) {
             let message = Renewed { renewed: binding.certificate };
             if let Err(error) = self.queue.send_later(&self.issue_queue, &message, 0).await {
                 warn!(certificate.id = %binding.certificate, error = &error as &dyn Error, "the issuer could not be told of a renewal; its schedule finds it");

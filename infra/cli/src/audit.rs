@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use rootcast_core::access::second::AskId;
 use rootcast_core::audit::{Entry, Name, Policy, Subject, Unverified, Verified, export, verify_export};
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
@@ -36,6 +37,8 @@ pub(crate) enum AuditCommand {
     Policy(Chain<Policy>),
     /// Show what a user, or an IAM identity (iam#ARN), tried without the right to
     Denials(Chain<Name>),
+    /// Show who asked for something that needs a second person, and who confirmed it; also long afterwards
+    Request(Chain<AskId>),
     /// Verify that an exported file is complete and unchanged, without the API; exit code 1 where it is not
     Verify(Verify),
 }
@@ -88,6 +91,10 @@ pub(crate) async fn run(api: impl FnOnce() -> Result<Api>, command: AuditCommand
         AuditCommand::Denials(Chain { id, export }) => {
             let place = ("/audit/denials", Some(id.as_str()));
             show(&api()?, place, Subject::Denials(id.clone()), export.as_deref(), format).await
+        }
+        AuditCommand::Request(Chain { id, export }) => {
+            let place = ("/audit/requests", Some(id.as_str()));
+            show(&api()?, place, Subject::Request(Name::of(id.as_str())), export.as_deref(), format).await
         }
         AuditCommand::Verify(Verify { file, head }) => {
             let text = std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;

@@ -171,6 +171,9 @@ fn tell(request: &Value, id: &AskId, format: Format) -> Result<End> {
     line("call", &call(&method, &path, &query))?;
     line("body", &said(&body))?;
     line("body's hash", &format!("sha256:{}, {} bytes", body.sha256, body.bytes))?;
+    if let Some(device) = approved(&path) {
+        line("identity", &format!("`rootcast device show {device}` shows what is approved"))?;
+    }
     line("until", &expires)?;
     if let Some(former) = formerly {
         line("before", &format!("the same call was carried out by request {former}"))?;
@@ -180,6 +183,11 @@ fn tell(request: &Value, id: &AskId, format: Format) -> Result<End> {
         line(&verdict, &format!("by {by}, {at}{reason}"))?;
     }
     Ok(End::Done)
+}
+
+/// The device, if the call approves one: the body has only the versions of what was looked at.
+fn approved(path: &str) -> Option<&str> {
+    path.strip_prefix("/devices/")?.strip_suffix("/approval")
 }
 
 fn said(body: &ShownBody) -> String {
@@ -195,6 +203,12 @@ fn said(body: &ShownBody) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_approval_says_where_the_identity_is_shown() {
+        assert_eq!(approved("/devices/bmc-1/approval"), Some("bmc-1"));
+        assert_eq!(approved("/devices/bmc-1"), None);
+    }
 
     #[test]
     fn a_body_that_cannot_be_shown_says_so() {

@@ -12,11 +12,12 @@ use aws_sdk_dynamodb::config::ProvideCredentials;
 use clap::Args;
 use rootcast_core::audit::{Act, Action, Actor, Outcome, Subject};
 use rootcast_core::installation::InstallationId;
-use rootcast_core::rollover::restore::{Counters, Evidence, raised};
+use rootcast_core::rollover::restore::{Counters, Evidence, is_plausible, raised};
 use rootcast_ledger::{Authority, Change, Ledger, LedgerError, RestoredFleet, Tables};
 use rootcast_vault::{TaggedKey, Vault};
 use serde_json::json;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use self::queues::Queued;
 use crate::{
@@ -110,13 +111,18 @@ async fn look(ledger: &Ledger, vault: &Vault, queued: Queued) -> Result<Found> {
 impl Found {
     fn evidence(&self) -> Evidence {
         Evidence {
-            key_generation: self.keys.last().map(|key| key.generation),
+            key_generation: self.highest_key(),
             root_generation: Some(self.roots),
             device_bundle: self.highest_bundle,
             unlisted: false,
             job: self.queued.job,
             unread_messages: self.queued.is_unread(),
         }
+    }
+
+    fn highest_key(&self) -> Option<u32> {
+        let recorded = self.authority.last_generation.max(self.roots);
+        self.keys.iter().map(|key| key.generation).filter(|generation| is_plausible(*generation, recorded)).max()
     }
 
     /// Keys that no record of this installation names: nothing signs with them, and nothing deletes them.
@@ -136,7 +142,7 @@ impl Found {
             .with("job", format!("{} to {}", before.job, after.job))
             .with("bundle", format!("{} to {}", before.bundle, after.bundle))
             .with("keys", self.keys.len())
-            .with("highestKeyGeneration", self.keys.last().map_or(0, |key| key.generation))
+            .with("highestKeyGeneration", self.highest_key().unwrap_or(0))
             .with("keysWithoutRecord", self.strangers().count())
             .with("highestBundle", self.highest_bundle)
             .with("deadLettersRead", self.queued.read)
@@ -179,13 +185,16 @@ fn tell(
     let Found { recorded, keys, devices, highest_bundle, queued, .. } = found;
     let before = recorded.unwrap_or_default();
     let strangers: Vec<_> = found.strangers().collect();
+    // It is not signed again once a later one is known of.
+    let valid = found.authority.bundle_expires.filter(|_| found.authority.bundle < after.bundle);
     if format == Format::Json {
         let of = |counters: Counters| json!({ "generation": counters.generation, "job": counters.job, "bundle": counters.bundle });
         let key = |key: &&TaggedKey| json!({ "arn": key.arn, "generation": key.generation });
         return output::json(&json!({
             "recorded": recorded.map(of),
             "keys": keys.len(),
-            "highestKeyGeneration": keys.last().map(|key| key.generation),
+            "highestKeyGeneration": found.highest_key(),
+            "bundleValidUntil": valid.map(|at| at.format(&Rfc3339)).transpose()?,
             "keysWithoutRecord": strangers.iter().map(key).collect::<Vec<_>>(),
             "devices": devices,
             "highestBundle": highest_bundle,
@@ -203,7 +212,7 @@ fn tell(
         }
         None => out!("Records   none of an authority"),
     }
-    let highest = keys.last().map_or_else(String::new, |key| format!(", up to root generation {}", key.generation));
+    let highest = found.highest_key().map_or_else(String::new, |key| format!(", up to root generation {key}"));
     out!("Keys      {} of this stack{highest}", keys.len());
     for key in &strangers {
         out!(
@@ -236,6 +245,12 @@ fn tell(
         before.bundle,
         after.bundle
     );
+    if let Some(at) = valid {
+        out!(
+            "The published bundle is valid until {}, and is not signed again: a new root brings the next.",
+            at.format(&Rfc3339)?
+        );
+    }
     match found.authority.running {
         Some(job) if written => {
             out!("Now abort job {job} (`rootcast job abort {job}`), then ask for a new root (`rootcast rotate`).")

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use reqwest::StatusCode;
 use rootcast_dialects::native;
-use rootcast_pki::bundle::{JwsError, verify_bundle};
+use rootcast_pki::bundle::{JwsError, Untimely, verify_bundle};
 use rootcast_pki::certificate::{Certificate, split_pem_bundle};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -21,7 +21,7 @@ use crate::{
     api::{Api, ApiError},
     arguments::AccessArguments,
     exit::End,
-    output::{self, Format, out, plain, table},
+    output::{self, Format, note, out, plain, table},
 };
 
 #[derive(Debug, Subcommand)]
@@ -40,7 +40,7 @@ pub(crate) struct Show {
     /// PEM file with roots that you trust already: the bundle is verified against those and not against what the API says
     #[arg(long, value_name = "FILE", conflicts_with = "pem")]
     trusted: Option<PathBuf>,
-    /// Accept a bundle that is older than the last one from this API, because the stack was made anew
+    /// Accept a bundle that is older than the last one from this API, because the stack was deleted and created again
     #[arg(long, conflicts_with = "pem")]
     anew: bool,
 }
@@ -56,7 +56,7 @@ pub(crate) async fn run(arguments: &AccessArguments, command: RootCommand, forma
     }
 }
 
-async fn show(api: &Api, url: &Url, mut memory: Memory, show: Show, format: Format) -> Result<End> {
+async fn show(api: &Api, url: &Url, memory: Memory, show: Show, format: Format) -> Result<End> {
     if show.pem {
         let root = signing(api).await?.context("no root signs yet: rootcast rotate")?;
         match format {
@@ -81,14 +81,22 @@ async fn show(api: &Api, url: &Url, mut memory: Memory, show: Show, format: Form
     let jws = api.raw("/bundle").await?;
     let seen = memory.of(url).filter(|_| !show.anew);
     let bundle = match verify_bundle(jws, &trusted, OffsetDateTime::now_utc(), seen) {
-        Err(JwsError::Untimely(why)) => bail!(
-            "the published bundle is signed, but do NOT use it: {why}. If the stack was made anew, say so with --anew"
-        ),
+        Err(JwsError::Untimely(why)) => {
+            let advice = match why {
+                Untimely::Older { .. } | Untimely::Differs { .. } => {
+                    ". If the stack was deleted and created again, say so with --anew"
+                }
+                Untimely::Expired { .. } | Untimely::Undated { .. } => "",
+            };
+            bail!("the published bundle is signed, but do NOT use it: {why}{advice}")
+        }
         verified => {
             verified.context("the published bundle does NOT verify: do not use it, and find out who wrote it")?
         }
     };
-    memory.keep(url, bundle.seen())?;
+    if let Err(error) = memory.keep(url, bundle.seen(), show.anew) {
+        note!("the bundle is good, but is not remembered: {error:#}");
+    }
     match format {
         Format::Json => {
             let anchors: Vec<_> = bundle.anchors.iter().map(Certificate::fingerprint).collect();

@@ -67,7 +67,7 @@ async fn a_recorded_request_is_signed_and_its_list_public() {
             not_after: record.not_after,
         };
         let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &by(), revoked.at);
-        stack.ledger.revoke(Some(&record), list, &revoked, &act).await.unwrap();
+        stack.ledger.revoke(Some(&record), list, &revoked, None, &act).await.unwrap();
         queue.send_later(url, &Publish { crl: list }, 0).await.unwrap();
         let bad = until("the list is made anew", LIMIT, async || {
             let now = served(stack, list).await;

@@ -22,8 +22,8 @@ pub const NAMES: [&str; 5] = [CERTIFICATES, JOBS, DEVICES, ACCESS, AUDIT];
 
 pub struct Tables {
     database: Database,
-    /// Write units used.
-    units: Mutex<f64>,
+    /// Write units used, by table.
+    units: Mutex<BTreeMap<String, f64>>,
 }
 
 /// Every row with its types, by table and key.
@@ -54,7 +54,12 @@ impl Tables {
     }
 
     pub fn write_units(&self) -> f64 {
-        *self.units.lock().unwrap()
+        self.units.lock().unwrap().values().sum()
+    }
+
+    /// A refusal has an entry in the audit, and changes nothing else.
+    pub fn write_units_without_audit(&self) -> f64 {
+        self.units.lock().unwrap().iter().filter(|(table, _)| *table != AUDIT).map(|(_, units)| units).sum()
     }
 
     pub fn call(&self, function: Function, operation: &str, body: &[u8]) -> Result<Vec<u8>, Refusal> {
@@ -78,8 +83,11 @@ impl Tables {
             let answer: Value = serde_json::from_slice(&answer).unwrap();
             let used = &answer["ConsumedCapacity"];
             let all: &[Value] = used.as_array().map_or(std::slice::from_ref(used), Vec::as_slice);
-            let used: f64 = all.iter().filter_map(|used| used["CapacityUnits"].as_f64()).sum();
-            *self.units.lock().unwrap() += used;
+            let mut units = self.units.lock().unwrap();
+            for used in all {
+                let table = used["TableName"].as_str().unwrap_or_default().to_owned();
+                *units.entry(table).or_default() += used["CapacityUnits"].as_f64().unwrap_or(0.0);
+            }
         }
         Ok(answer)
     }
@@ -186,10 +194,13 @@ fn run<Q: DeserializeOwned, A: Serialize>(
     })
 }
 
+fn key_names(table: &str) -> &'static [&'static str] {
+    if table == JOBS || table == AUDIT { &["pk", "sk"] } else { &["id"] }
+}
+
 /// The attributes that a row's key consists of.
 fn key(table: &str, row: &Value) -> Value {
-    let names: &[&str] = if table == JOBS { &["pk", "sk"] } else { &["id"] };
-    names.iter().map(|name| ((*name).to_owned(), row[*name].clone())).collect()
+    key_names(table).iter().map(|name| ((*name).to_owned(), row[*name].clone())).collect()
 }
 
 /// The rows that a write names.
@@ -200,7 +211,7 @@ pub fn written(operation: &str, body: &[u8]) -> Vec<(String, Key)> {
         let named = write.get("Key").or_else(|| write.get("Item"))?.as_object()?;
         let key =
             ["id", "pk", "sk"].into_iter().filter_map(|name| Some((name.to_owned(), named.get(name)?["S"].clone())));
-        let wanted: &[&str] = if table == JOBS || table == AUDIT { &["pk", "sk"] } else { &["id"] };
+        let wanted = key_names(&table);
         Some((table, key.filter(|(name, _)| wanted.contains(&name.as_str())).collect()))
     };
     if operation == "TransactWriteItems" {
@@ -251,12 +262,21 @@ fn tables() -> [Value; 5] {
     [
         table(
             CERTIFICATES,
-            vec![text("id"), number("shard"), number("notAfter"), number("updated"), text("thumbprint")],
+            vec![
+                text("id"),
+                number("shard"),
+                number("notAfter"),
+                number("updated"),
+                text("thumbprint"),
+                number("generation"),
+                number("at"),
+            ],
             vec![hash("id")],
             vec![
                 index("by-expiry", vec![hash("shard"), range("notAfter")], all()),
                 index("by-update", vec![hash("shard"), range("updated")], all()),
                 index("by-thumbprint", vec![hash("thumbprint")], keys_only()),
+                index("signed", vec![hash("generation"), range("at")], all()),
             ],
         ),
         table(

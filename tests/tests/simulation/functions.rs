@@ -15,6 +15,7 @@ use http::{Request, Response};
 use lambda_http::RequestExt;
 use lambda_runtime::{Context, LambdaEvent};
 use rootcast_authority::{CertificateAuthority, Settings};
+use rootcast_core::access::second::TwoPersons;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
 use rootcast_gate::{ScmGate, SecondPerson};
@@ -71,6 +72,8 @@ pub struct Functions {
     started: Mutex<u64>,
     /// Invocations under way.
     running: Mutex<u64>,
+    /// The parameter `TwoPersons`.
+    two_persons: Mutex<TwoPersons>,
 }
 
 impl From<rootcast_gate::routes::Function> for Function {
@@ -112,7 +115,13 @@ impl Function {
 
 impl Functions {
     pub fn new(cloud: Arc<Cloud>) -> Self {
-        Self { cloud, idle: Mutex::default(), started: Mutex::default(), running: Mutex::default() }
+        Self {
+            cloud,
+            idle: Mutex::default(),
+            started: Mutex::default(),
+            running: Mutex::default(),
+            two_persons: Mutex::default(),
+        }
     }
 
     /// A ledger for the tests, without faults.
@@ -198,6 +207,12 @@ impl Functions {
         }
     }
 
+    /// From now on these operations need a second person.
+    pub fn need_two_persons(&self, operations: TwoPersons) {
+        *self.two_persons.lock().unwrap() = operations;
+        self.cool();
+    }
+
     pub fn is_idle(&self) -> bool {
         *self.running.lock().unwrap() == 0
     }
@@ -218,7 +233,8 @@ impl Functions {
         };
         let process = Arc::new(Process::new(function, number));
         let network = Network { cloud: Arc::clone(&self.cloud), process: Arc::clone(&process) };
-        let app = app(function, Clients::new(&self.cloud, Arc::clone(&process)), network);
+        let two_persons = self.two_persons.lock().unwrap().clone();
+        let app = app(function, Clients::new(&self.cloud, Arc::clone(&process)), network, two_persons);
         Rc::new(Sandbox { process, app })
     }
 }
@@ -282,15 +298,16 @@ impl Clients {
     }
 }
 
-fn app(function: Function, clients: Clients, network: Network) -> App {
+fn app(function: Function, clients: Clients, network: Network, two_persons: TwoPersons) -> App {
     let (authority, vault) = (clients.authority(), clients.vault());
     let Clients { ledger, queue, kms, ssm, events, .. } = clients;
     let sealer = Sealer::new(&kms, SEALING);
     let (control_queue, task_queue, issue_queue) = (url("control"), url("task"), url("issue"));
     let (stack, clock) = ("world".to_owned(), function.clock());
+    let second = SecondPerson::new(ledger.clone(), two_persons, clock);
     match function {
         Function::Regenerate => App::Http(regenerate::router(Arc::new(regenerate::App {
-            second: SecondPerson::new(ledger.clone(), Default::default(), clock),
+            second,
             ledger,
             authority,
             queue,
@@ -306,7 +323,7 @@ fn app(function: Function, clients: Clients, network: Network) -> App {
             clock,
         }))),
         Function::Catalog => App::Http(catalog::router(catalog::App::new(catalog::Parts {
-            second: SecondPerson::new(ledger.clone(), Default::default(), clock),
+            second,
             gate: ScmGate::new(ledger.clone(), sealer),
             ledger,
             queue,
@@ -317,7 +334,7 @@ fn app(function: Function, clients: Clients, network: Network) -> App {
             clock,
         }))),
         Function::Import => App::Http(import::router(Arc::new(import::App {
-            second: SecondPerson::new(ledger.clone(), Default::default(), clock),
+            second,
             gate: ScmGate::new(ledger.clone(), Sealer::new(&kms, SEALING)),
             sealer,
             events,
@@ -328,12 +345,9 @@ fn app(function: Function, clients: Clients, network: Network) -> App {
         Function::Retry => {
             App::Http(retry::router(Arc::new(retry::App { ledger, queue, control_queue, issue_queue, clock })))
         }
-        Function::Access => App::Http(access::router(Arc::new(access::App {
-            second: SecondPerson::new(ledger.clone(), Default::default(), clock),
-            ledger,
-            idle: time::Duration::hours(1),
-            clock,
-        }))),
+        Function::Access => {
+            App::Http(access::router(Arc::new(access::App { second, ledger, idle: time::Duration::hours(1), clock })))
+        }
         Function::Conduct => App::Conduct(Box::new(conduct::App {
             ledger,
             authority,

@@ -125,9 +125,9 @@ impl Keys {
                 Ok(json!({ "KeyId": arn }))
             }
             "ScheduleKeyDeletion" if pending => usable.map(|()| Value::Null),
-            // As the key's policy says.
+            // As the conductor's role says.
             "ScheduleKeyDeletion" if names.values().any(|named| *named == arn) => {
-                Err(Refusal::new("AccessDeniedException", "an explicit deny in a resource-based policy"))
+                Err(Refusal::new("AccessDeniedException", "an explicit deny in an identity-based policy"))
             }
             "ScheduleKeyDeletion" => {
                 let days = body["PendingWindowInDays"].as_u64().unwrap_or(30);

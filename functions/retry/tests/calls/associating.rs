@@ -195,6 +195,6 @@ async fn a_full_device_is_named_before_anything_is_written() {
         (0..rootcast_ledger::MOST_BINDINGS_OF_DEVICE).map(|number| format!("scs{:013}", number + 10)).collect();
     let full = device("bmc-1", &bindings.iter().map(String::as_str).collect::<Vec<_>>());
     let rules = [&name(), &held(record()), &devices(vec![full]), &uses_then(Vec::new())];
-    let text = r"[\VED\Policy\Devices\bmc-1] The device has 46 certificates already, the most that one can have: dissociate one from it first.";
+    let text = r"[\VED\Policy\Devices\bmc-1] The device has 45 certificates already, the most that one can have: dissociate one from it first.";
     assert_eq!(call(associate(&["bmc-1"], json!(false)), &rules, &woken("")).await, refused(text));
 }

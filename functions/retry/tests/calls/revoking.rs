@@ -2,13 +2,18 @@
 
 use rcgen::{CertificateParams, KeyPair, SerialNumber};
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_ledger::{Revocation, RevokedRecord, SerialRecord};
+use rootcast_ledger::{FormerRecord, Revocation, RevokedRecord, SerialRecord};
 use rootcast_pki::crl::{CrlShard, Reason};
+use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::root::Serial;
 
 use crate::*;
 
 const OCTETS: [u8; 16] = [0x41; 16];
+/// Of what a renewal replaced; in the same list.
+const FORMER: [u8; 16] = [0x01; 16];
+/// When it was revoked before, as a Unix timestamp.
+const EARLIER: i64 = -60;
 /// The list of generation 3 whose serial numbers begin with 0x41, which is 1 in six bits.
 const LIST: &str = "crl#3#1";
 
@@ -39,19 +44,42 @@ fn serial_of(record: &CertificateRecord) -> Rule {
 }
 
 fn serial_as(given: SerialRecord) -> Rule {
+    numbered(OCTETS, given)
+}
+
+fn numbered(octets: [u8; 16], given: SerialRecord) -> Rule {
     let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(given).unwrap();
     mock!(Client::get_item)
-        .match_requests(|request| key(request) == format!("serial#{}", Serial::from_random(OCTETS)))
+        .match_requests(move |request| key(request) == format!("serial#{}", Serial::from_random(octets)))
         .then_output(move || GetItemOutput::builder().set_item(Some(item.clone())).build())
 }
 
+/// What renewals of the certificate replaced, as it is on record.
+fn formers(serials: &[[u8; 16]]) -> Rule {
+    let former = |octets: &[u8; 16]| FormerRecord {
+        serial: Serial::from_random(*octets),
+        certificate: CERTIFICATE.parse().unwrap(),
+        successor: Fingerprint::of(b"leaf"),
+        not_after: NOW + time::Duration::DAY,
+        signed: NOW,
+    };
+    let items: Vec<HashMap<_, _>> = serials.iter().map(|each| serde_dynamo::to_item(former(each)).unwrap()).collect();
+    let shard = CERTIFICATE.parse::<CertificateId>().unwrap().shard();
+    mock!(Client::query)
+        .match_requests(move |request| {
+            let asked = request.expression_attribute_values().unwrap();
+            asked.get(":shard") == Some(&text(format!("former#{shard:02}")))
+        })
+        .then_output(move || QueryOutput::builder().set_items(Some(items.clone())).build())
+}
+
 /// An earlier revocation.
-fn revoked_before(record: &CertificateRecord) -> Rule {
+fn revoked_before(record: &CertificateRecord, reason: Reason) -> Rule {
     let revoked = RevokedRecord {
         serial: Serial::from_random(OCTETS),
         certificate: record.id,
-        at: NOW,
-        reason: Reason::Superseded,
+        at: NOW + time::Duration::seconds(EARLIER),
+        reason,
         by: "jane".to_owned(),
         comments: None,
         not_after: NOW,
@@ -63,25 +91,24 @@ fn revoked_before(record: &CertificateRecord) -> Rule {
 }
 
 fn taken() -> Rule {
-    taken_with(&format!("update {CERTIFICATE}"))
+    taken_with(OCTETS, Some(&format!("update {CERTIFICATE}")))
 }
 
 /// As [`taken`], where the certificate holds another one, or was deleted.
 fn taken_of_former() -> Rule {
-    let shard = CERTIFICATE.parse::<CertificateId>().unwrap().shard();
-    taken_with(&format!("delete former#{shard:02} {CERTIFICATE}#{}", hex(OCTETS)))
+    taken_with(OCTETS, None)
 }
 
 /// The transaction, with this write besides the revocation and its trace.
-fn taken_with(other: &str) -> Rule {
-    let other = other.to_owned();
+fn taken_with(octets: [u8; 16], other: Option<&str>) -> Rule {
+    let other = other.map(str::to_owned);
     mock!(Client::transact_write_items)
         .match_requests(move |request| {
             let writes: Vec<String> = request.transact_items().iter().map(told).collect();
             let revoked = request.transact_items()[0].put().unwrap().item();
             assert_eq!((&revoked["reason"], &revoked["by"]), (&text("keyCompromise"), &text("ops")));
-            let mut expected = vec![format!("put {LIST} {}", hex(OCTETS)), format!("update {LIST} list")];
-            expected.push(other.clone());
+            let mut expected = vec![format!("put {LIST} {}", hex(octets)), format!("update {LIST} list")];
+            expected.extend(other.clone());
             expected.extend(["audit#000000000001", "audit"].map(|sort| format!("put {CERTIFICATE} {sort}")));
             writes == expected
         })
@@ -112,7 +139,7 @@ fn revoke(body: Value) -> Request<Body> {
 async fn our_certificate_is_revoked_and_its_list_requested() {
     let record = signed();
     let asked = published();
-    let rules = [&name(), &held(&record), &serial_of(&record), &chain(), &taken()];
+    let rules = [&name(), &held(&record), &serial_of(&record), &formers(&[]), &chain(), &taken()];
     let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &asked).await;
     assert_eq!(answer, (200, json!({ "Requested": true, "Success": true })));
     assert_eq!(asked.num_calls(), 1);
@@ -136,9 +163,58 @@ async fn a_thumbprint_finds_the_certificate_without_a_name() {
 #[tokio::test]
 async fn a_repeated_revocation_requests_nothing() {
     let (record, asked) = (signed(), published());
-    let rules = [&name(), &held(&record), &serial_of(&record), &chain(), &lost(), &revoked_before(&record)];
+    for reason in [Reason::KeyCompromise, Reason::CaCompromise] {
+        let before = revoked_before(&record, reason);
+        let rules = [&name(), &held(&record), &serial_of(&record), &formers(&[]), &chain(), &lost(), &before];
+        let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &asked).await;
+        assert_eq!((answer, asked.num_calls()), ((200, json!({ "Requested": false, "Success": true })), 0));
+    }
+}
+
+#[tokio::test]
+async fn a_compromise_replaces_a_weaker_reason_and_keeps_its_date() {
+    let (record, asked) = (signed(), published());
+    let before = revoked_before(&record, Reason::Superseded);
+    let replaced = mock!(Client::transact_write_items)
+        .match_requests(|request| {
+            let put = request.transact_items()[0].put().unwrap();
+            let trace = request.transact_items()[3].put().unwrap().item();
+            put.condition_expression() == Some("#reason = :before")
+                && put.expression_attribute_values().unwrap()[":before"] == text("superseded")
+                && (&put.item()["reason"], &put.item()["at"])
+                    == (&text("keyCompromise"), &AttributeValue::N(EARLIER.to_string()))
+                && trace["line"].as_s().unwrap().contains(r#""before":"Superseded""#)
+        })
+        .then_output(|| TransactWriteItemsOutput::builder().build());
+    let rules =
+        [&name(), &held(&record), &serial_of(&record), &formers(&[]), &chain(), &lost(), &before, &chain(), &replaced];
     let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &asked).await;
-    assert_eq!((answer, asked.num_calls()), ((200, json!({ "Requested": false, "Success": true })), 0));
+    assert_eq!((answer, asked.num_calls()), ((200, json!({ "Requested": true, "Success": true })), 1));
+}
+
+/// The device may still show what a renewal replaced, whose key was stolen with it.
+#[tokio::test]
+async fn a_name_revokes_what_its_renewals_replaced_as_well() {
+    let (record, asked) = (signed(), published());
+    let before = SerialRecord { leaf: Some(Fingerprint::of(b"before")), ..given(&record) };
+    let rules = [
+        &name(),
+        &held(&record),
+        &serial_of(&record),
+        &formers(&[FORMER]),
+        &numbered(FORMER, before),
+        &held(&record),
+        &chain(),
+        &taken_with(FORMER, None),
+        &chain(),
+        &taken(),
+    ];
+    let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &asked).await;
+    assert_eq!((answer, asked.num_calls()), ((200, json!({ "Requested": true, "Success": true })), 2));
+    // A name with a thumbprint means one certificate.
+    let rules = [&name(), &held(&record), &serial_of(&record), &chain(), &taken()];
+    let body = json!({ "CertificateDN": DN, "Thumbprint": record.leaf.thumbprint() });
+    assert_eq!(call(revoke(body), &rules, &published()).await.0, 200);
 }
 
 #[tokio::test]
@@ -152,14 +228,14 @@ async fn a_conflict_reads_the_certificate_again() {
             TransactWriteItemsError::TransactionCanceledException(cancelled)
         })
     };
-    let look = || [name(), held(&record), serial_of(&record), chain()];
-    let [a, b, c, d] = look();
-    let rules = [&a, &b, &c, &d, &changed(), &held(&record), &chain(), &taken()];
+    let look = || [name(), held(&record), serial_of(&record), formers(&[]), chain()];
+    let [a, b, c, d, e] = look();
+    let rules = [&a, &b, &c, &d, &e, &changed(), &held(&record), &chain(), &taken()];
     let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &published()).await;
     assert_eq!(answer, (200, json!({ "Requested": true, "Success": true })));
     // It was renewed meanwhile: what was asked for is revoked, and the renewal is left alone.
-    let ([a, b, c, d], renewed) = (look(), signed());
-    let rules = [&a, &b, &c, &d, &changed(), &held(&renewed), &chain(), &taken_of_former()];
+    let ([a, b, c, d, e], renewed) = (look(), signed());
+    let rules = [&a, &b, &c, &d, &e, &changed(), &held(&renewed), &chain(), &taken_of_former()];
     let answer = call(revoke(json!({ "CertificateDN": DN })), &rules, &published()).await;
     assert_eq!(answer, (200, json!({ "Requested": true, "Success": true })));
 }
@@ -214,7 +290,10 @@ async fn a_thumbprint_finds_what_was_renewed_or_deleted() {
     assert_eq!(call(named(OWN), &rules, &published()).await, done);
     let rules = [&name(), &held(record()), &printed(&before), &serial_of(&before)];
     let (status, said) = call(named(DN), &rules, &published()).await;
-    assert!(status == 400 && said["Error"].as_str().unwrap().contains("none with this thumbprint"), "{said}");
+    assert!(
+        status == 400 && said["Error"].as_str().unwrap().contains("never had a certificate with this thumbprint"),
+        "{said}"
+    );
 }
 
 #[tokio::test]
@@ -232,7 +311,7 @@ async fn an_expired_or_unsigned_certificate_is_not_revoked() {
         .then_output(|| GetItemOutput::builder().build());
     let (status, said) = call(by_print(), &[&printed(&record), &expired(), &none], &published()).await;
     assert!(status == 400 && said["Error"].as_str().unwrap().contains("expired on 1970-01-01"), "{said}");
-    let before = revoked_before(&record);
+    let before = revoked_before(&record, Reason::Superseded);
     let (status, said) = call(by_print(), &[&printed(&record), &expired(), &before], &published()).await;
     assert_eq!((status, &said["Requested"]), (200, &json!(false)), "it was revoked in time");
     let unsigned = change(|given| given.leaf = None);
@@ -250,7 +329,7 @@ async fn only_certificates_of_our_roots_are_revoked() {
     let (record, other) = (signed(), signed());
     let rules = [&name(), &held(&record), &serial_of(&other)];
     assert_eq!(call(revoke(json!({ "CertificateDN": DN })), &rules, &published()).await.0, 400);
-    let text = format!("Certificate [{DN}] does not have a certificate to revoke.");
+    let text = format!("Certificate [{DN}]: no certificate has been issued for it yet.");
     let rules = [&name(), &held(place())];
     assert_eq!(call(revoke(json!({ "CertificateDN": DN })), &rules, &published()).await, refused(&text));
 }

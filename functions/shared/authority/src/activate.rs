@@ -115,7 +115,8 @@ impl CertificateAuthority {
         Ok(Some(old.generation))
     }
 
-    /// Done before the switch: from now on, no function can delete the key, whatever the tables say.
+    /// Done before the switch: a key with a name cannot be deleted by any function, whatever the tables say. KMS may
+    /// take five minutes to see the name.
     async fn mark_as_signing(&self, root: &RootRecord, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let (key, _) = key_and_certificate(root)?;
         self.patiently(root, now, || self.vault.mark_as_signing(key, root.spec.serial)).await

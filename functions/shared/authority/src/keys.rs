@@ -59,6 +59,7 @@ impl CertificateAuthority {
             return Ok(());
         }
         let signing = self.vault.signing_key(purpose.serial).await?;
+        let mut refused = None;
         for key in unused {
             if signing.as_deref() == Some(&*key.arn) {
                 warn!(
@@ -68,10 +69,16 @@ impl CertificateAuthority {
                 );
                 continue;
             }
-            self.vault.schedule_deletion(&key.arn, ABANDONED_KEY_DAYS).await?;
-            info!(key = key.arn, root.generation = root.generation, "an unused key is scheduled for deletion");
+            // A key that somebody else tagged like ours is not given up, and keeps none of ours.
+            match self.vault.schedule_deletion(&key.arn, ABANDONED_KEY_DAYS).await {
+                Err(error) if error.is_denied() => refused = Some(error),
+                scheduled => {
+                    scheduled?;
+                    info!(key = key.arn, root.generation = root.generation, "an unused key is scheduled for deletion");
+                }
+            }
         }
-        Ok(())
+        refused.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Retries a call that uses a root's key for some seconds, as long as a refusal may be due to the key's age.
@@ -124,6 +131,6 @@ fn is_too_early(error: &VaultError, root: &RootRecord, now: OffsetDateTime) -> b
     error.may_be_too_early() && (is_young(root, now) || error.is_denied())
 }
 
-fn is_young(root: &RootRecord, now: OffsetDateTime) -> bool {
+pub(crate) fn is_young(root: &RootRecord, now: OffsetDateTime) -> bool {
     now < root.key_made.unwrap_or(root.created) + YOUNG
 }

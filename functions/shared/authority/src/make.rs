@@ -11,7 +11,7 @@ use rootcast_ledger::{Authority, Change, Claim, RootRecord};
 use rootcast_pki::name::Subject;
 use rootcast_pki::permitted::PermittedNames;
 use rootcast_pki::root::{Serial, prepare_root};
-use rootcast_vault::{KeyRoles, Standing};
+use rootcast_vault::KeyRoles;
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
@@ -132,8 +132,8 @@ impl CertificateAuthority {
         }
     }
 
-    /// A crash after a key is made and before it is recorded leaves a key that only its tags identify. That key is
-    /// used.
+    /// A crash after a key is made and before it is recorded leaves a key that only its tags identify. It is not used,
+    /// since anybody may have tagged it, but given up with the other unused keys of its root.
     async fn ensure_key(
         &self,
         claimed: &mut Claimed,
@@ -145,12 +145,7 @@ impl CertificateAuthority {
             return Ok(());
         }
         let purpose = purpose(&claimed.authority, root).ok_or(AuthorityError::Missing("installation"))?;
-        let left_behind = if claimed.taken_over { self.vault.keys_of(&purpose).await? } else { Vec::new() };
-        let key = match left_behind.into_iter().find(|key| key.standing != Standing::Dead) {
-            Some(key) => key.arn,
-            None => self.vault.create_key(&purpose, root.spec.algorithm, roles).await?,
-        };
-        root.key = Some(key);
+        root.key = Some(self.vault.create_key(&purpose, root.spec.algorithm, roles).await?);
         root.key_made = Some(now);
         root.life().reach(Stage::ApproveRequest, "Its key is made.", now);
         self.save_root(root).await

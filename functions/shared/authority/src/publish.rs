@@ -3,16 +3,19 @@
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::{Activation, Job, JobId, NewJob};
-use rootcast_core::rollover::renewal::is_due;
+use rootcast_core::rollover::renewal::{Lost, is_better, is_daily, is_due};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, RootRecord};
 use rootcast_pki::bundle::{Bundle, SignedBundle};
 use rootcast_pki::certificate::Certificate;
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
-use crate::keys::key_and_certificate;
+use crate::keys::{is_young, key_and_certificate};
 use crate::{AuthorityError, CertificateAuthority};
+
+/// After a bundle could not be signed as well as it is. A process that starts meanwhile tries at once.
+const PUT_OFF: Duration = Duration::HOUR;
 
 impl CertificateAuthority {
     /// Adds the new root to the bundle. Without a job there are no devices to wait for, and the root is activated at
@@ -136,7 +139,8 @@ impl CertificateAuthority {
     /// Withdrawn roots stay listed, for devices that missed the withdrawal.
     ///
     /// `new` must sign. Of the other roots, a key that is disabled, pending deletion or gone is skipped: workers need
-    /// the bundle too, and take it from its record without the signature.
+    /// the bundle too, and take it from its record without the signature. So is one whose policy denies it, if there
+    /// is no `new` root that could wait, and another root signs.
     async fn sign_bundle(
         &self,
         authority: &Authority,
@@ -159,18 +163,37 @@ impl CertificateAuthority {
     }
 
     /// Signs the current bundle again, with the same version and content, when half of its life is over. Nothing is
-    /// signed while a root is being made, whose bundle comes next; nor a bundle that a lost one came after.
+    /// signed while a root is being made, whose bundle comes next; nor a bundle that a lost one came after. One that
+    /// lacks signatures is signed again each day. One that would lose signatures is kept as long as it can be.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if the authority has changed since it was read.
     pub async fn renew_bundle(&self, authority: &Authority, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let busy = authority.is_claimed(now) || authority.bundle < authority.highest_bundle();
-        if authority.bundle == 0 || busy || !is_due(authority.bundle_expires, self.bundle_life, now) {
+        let (expires, life) = (authority.bundle_expires, self.bundle_life);
+        let due = is_due(expires, life, now);
+        if authority.bundle == 0 || busy || !(due || is_daily(expires, life, now)) || self.is_put_off(now) {
             return Ok(());
         }
-        let (published, roots) = tokio::try_join!(self.ledger.bundle(authority.bundle), self.ledger.roots(authority))?;
-        let BundleRecord { bundle, .. } = published.ok_or(AuthorityError::Missing("bundle"))?;
-        let renewed = self.sign_dated(bundle, &roots, None, now).await?;
+        let published = self.ledger.bundle(authority.bundle).await?.ok_or(AuthorityError::Missing("bundle"))?;
+        if !due && published.unsigned_by.is_empty() {
+            return Ok(());
+        }
+        let roots = self.ledger.roots(authority).await?;
+        let renewed = self.sign_dated(published.bundle.clone(), &roots, None, now).await?;
+        let lost = match &renewed.unsigned_by {
+            _ if renewed.is_unsigned() && !published.is_unsigned() => Lost::All,
+            missing if missing.iter().any(|root| !published.unsigned_by.contains(root)) => Lost::Some,
+            _ => Lost::None,
+        };
+        if !is_better(lost, expires, life, now) {
+            warn!(
+                bundle.version = authority.bundle,
+                "the published bundle is kept: signed again, it lacks signatures that it has"
+            );
+            self.put_off(now + PUT_OFF);
+            return Ok(());
+        }
         let authority = Authority { bundle_expires: renewed.bundle.exp, ..authority.clone() };
         let change = Change { authority: Some(&authority), renewed: Some(&renewed), ..Change::default() };
         self.ledger.commit(change).await?;
@@ -188,20 +211,28 @@ impl CertificateAuthority {
         let issued = now.replace_nanosecond(0).unwrap_or(now);
         let bundle = Bundle { issued, exp: Some(issued + self.bundle_life), ..bundle };
         let mut signed = SignedBundle::new(&bundle);
-        let mut unsigned_by = Vec::new();
+        let (mut unsigned_by, mut denied) = (Vec::new(), None);
         for root in live(roots) {
-            match self.add_signature(root, &mut signed, now).await {
-                Err(AuthorityError::KeyUnusable { generation, source }) if Some(generation) != new => {
-                    warn!(
-                        root.generation = generation,
-                        bundle.version = bundle.version,
-                        error = &source as &dyn std::error::Error,
-                        "the bundle lacks this root's signature"
-                    );
-                    unsigned_by.push(generation);
-                }
-                added => added?,
+            let Err(error) = self.add_signature(root, &mut signed, now).await else { continue };
+            let is_skipped = match &error {
+                AuthorityError::KeyUnusable { .. } => Some(root.generation) != new,
+                AuthorityError::TooEarly { .. } => new.is_none() && !is_young(root, now),
+                _ => false,
+            };
+            if !is_skipped {
+                return Err(error);
             }
+            warn!(
+                root.generation = root.generation,
+                bundle.version = bundle.version,
+                error = &error as &dyn std::error::Error,
+                "the bundle lacks this root's signature"
+            );
+            unsigned_by.push(root.generation);
+            denied = denied.or(matches!(error, AuthorityError::TooEarly { .. }).then_some(error));
+        }
+        if let Some(error) = denied.filter(|_| unsigned_by.len() == live(roots).count()) {
+            return Err(error);
         }
         let record = BundleRecord { bundle, jws: signed.to_json(), unsigned_by };
         if !record.unsigned_by.is_empty() {
@@ -233,12 +264,12 @@ fn without_signatures(record: &BundleRecord) -> String {
     let missing = listed(&record.unsigned_by);
     if record.is_unsigned() {
         return format!(
-            "Bundle {} can no longer be signed: the keys of root generations {missing} are disabled, pending deletion or gone. The workers bring it to the devices, and devices that fetch it themselves cannot verify it.",
+            "Bundle {} can no longer be signed: the keys of root generations {missing} are disabled, pending deletion, gone or denied by policy. The workers bring it to the devices, and devices that fetch it themselves cannot verify it.",
             record.bundle.version
         );
     }
     format!(
-        "Bundle {} lacks the signatures of root generations {missing}, whose keys are disabled, pending deletion or gone: a device that holds only those roots cannot verify it.",
+        "Bundle {} lacks the signatures of root generations {missing}, whose keys are disabled, pending deletion, gone or denied by policy: a device that holds only those roots cannot verify it.",
         record.bundle.version
     )
 }

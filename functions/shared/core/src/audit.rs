@@ -222,7 +222,7 @@ pub enum Action {
     Reject,
     /// The confirmed act was carried out, by whoever had asked for it.
     CarryOut,
-    /// The certificate was revoked because its successor took its place.
+    /// What a renewal of the certificate replaced was revoked, since the new one is proven.
     Supersede,
 }
 

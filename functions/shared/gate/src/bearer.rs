@@ -118,6 +118,11 @@ impl Principal {
         Err(denied)
     }
 
+    /// Notes what the caller lacks for a request that is refused because of it.
+    pub fn lacks(&self, what: impl Into<String>) {
+        self.missed.required(what.into());
+    }
+
     /// An object that the caller may not read is treated as absent.
     pub fn sees(&self, dn: &str) -> bool {
         let sees = self.grants.allow(Right::Read, dn);

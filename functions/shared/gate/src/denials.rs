@@ -4,10 +4,7 @@
 //! A refusal is seen at one place, the guard of its route, whether the guard refuses or the handler. A handler asks the
 //! [`Principal`](crate::Principal), which notes what it lacked.
 
-use std::collections::HashMap;
-use std::error::Error;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::response::Response;
 use http::StatusCode;
@@ -16,14 +13,6 @@ use rootcast_core::metric::Metric;
 use rootcast_ledger::{Ledger, variable};
 use time::OffsetDateTime;
 use tracing::warn;
-
-/// Entries of a caller in a minute, by one process. Further denials are counted in the next entry.
-const ENTRIES: u32 = 10;
-const MINUTE: time::Duration = time::Duration::MINUTE;
-/// Callers that a process remembers.
-const CALLERS: usize = 1000;
-/// An entry that takes longer is counted in the next one: the answer waits no longer than this.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a caller lacked while a request was answered: of each kind, the last.
 #[derive(Debug, Clone, Default)]
@@ -108,29 +97,13 @@ pub(crate) async fn record_denial(ledger: &Ledger, denial: Denial, now: OffsetDa
     let name = Name::of(&caller);
     let by = Actor { principal: caller, request_id };
     let act = Act::new(Subject::Denials(name), Action::Deny, &by, now).came_to(Outcome::Failed);
-    enter(ledger, act.with("route", route).with("path", path).with("missing", missing)).await;
+    ledger.audit_denial(act.with("route", route).with("path", path).with("missing", missing)).await;
 }
 
 /// The lock or unlock of a principal's name. `source`: from where.
 pub(crate) async fn record_lock(ledger: &Ledger, name: &str, action: Action, source: &str, now: OffsetDateTime) {
     let by = Actor { principal: format!("login:{source}"), request_id: None };
-    enter(ledger, Act::new(Subject::Denials(Name::of(name)), action, &by, now).with("source", source)).await;
-}
-
-async fn enter(ledger: &Ledger, act: Act) {
-    let caller = act.subject.to_string();
-    let Some(left_out) = windows(|windows| windows.admit(&caller, act.at)) else { return };
-    let act = if left_out > 0 { act.with("leftOut", left_out) } else { act };
-    let written = tokio::time::timeout(PATIENCE, ledger.try_audit(&act)).await;
-    let why: Option<&dyn Error> = match &written {
-        Ok(Ok(())) => None,
-        Ok(Err(why)) => Some(why),
-        Err(elapsed) => Some(elapsed),
-    };
-    if let Some(why) = why {
-        warn!(audit.subject = caller, error = why, "a denial was not recorded");
-        windows(|windows| windows.leave_out(&caller, left_out + 1));
-    }
+    ledger.audit_denial(Act::new(Subject::Denials(Name::of(name)), action, &by, now).with("source", source)).await;
 }
 
 /// Only a deployed function has the variable, and a log from which CloudWatch reads metrics.
@@ -141,79 +114,9 @@ pub(crate) fn count(metric: Metric, now: OffsetDateTime) {
     }
 }
 
-fn windows<T>(with: impl FnOnce(&mut Windows) -> T) -> T {
-    static WINDOWS: LazyLock<Mutex<Windows>> = LazyLock::new(Mutex::default);
-    with(&mut WINDOWS.lock().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// How many entries each caller has had lately.
-#[derive(Debug, Default)]
-struct Windows(HashMap<String, Window>);
-
-#[derive(Debug)]
-struct Window {
-    began: OffsetDateTime,
-    entries: u32,
-    /// Denials without an entry.
-    left_out: u64,
-}
-
-impl Windows {
-    /// The number of denials that were left out before this one, if it may have an entry.
-    fn admit(&mut self, caller: &str, now: OffsetDateTime) -> Option<u64> {
-        let is_over = |window: &Window| now >= window.began + MINUTE || now < window.began;
-        if self.0.len() >= CALLERS && !self.0.contains_key(caller) {
-            self.0.retain(|_, window| !is_over(window));
-            if self.0.len() >= CALLERS {
-                return None;
-            }
-        }
-        let fresh = Window { began: now, entries: 0, left_out: 0 };
-        let window = self.0.entry(caller.to_owned()).or_insert(fresh);
-        if is_over(window) {
-            (window.began, window.entries) = (now, 0);
-        }
-        if window.entries < ENTRIES {
-            window.entries += 1;
-            Some(std::mem::take(&mut window.left_out))
-        } else {
-            window.left_out += 1;
-            None
-        }
-    }
-
-    fn leave_out(&mut self, caller: &str, denials: u64) {
-        if let Some(window) = self.0.get_mut(caller) {
-            window.left_out += denials;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_flood_has_few_entries_which_count_the_rest() {
-        let at = |seconds| OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(seconds);
-        let mut windows = Windows::default();
-        let admitted = (0..1000).filter(|_| windows.admit("ops", at(1)) == Some(0)).count();
-        assert_eq!(admitted, 10);
-        assert_eq!(windows.admit("other", at(1)), Some(0), "one caller's flood hides no other's denials");
-        assert_eq!(windows.admit("ops", at(61)), Some(990));
-        windows.leave_out("ops", 991);
-        assert_eq!((windows.admit("ops", at(62)), windows.admit("ops", at(63))), (Some(991), Some(0)));
-    }
-
-    #[test]
-    fn many_callers_take_bounded_memory() {
-        let mut windows = Windows::default();
-        for number in 0..5000 {
-            windows.admit(&number.to_string(), OffsetDateTime::UNIX_EPOCH);
-        }
-        assert_eq!(windows.0.len(), CALLERS);
-        assert_eq!(windows.admit("late", OffsetDateTime::UNIX_EPOCH + MINUTE), Some(0));
-    }
 
     #[test]
     fn what_a_list_leaves_out_is_no_denial() {

@@ -11,13 +11,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
 use http::request::Parts;
 use rootcast_core::access::permission::Operation;
+use rootcast_core::access::second::ShownBody;
 
 use crate::bearer::Principal;
 use crate::body::{BULK_BODY_LIMIT, read};
 use crate::denials::Denial;
-use crate::refusal::Refusal;
+use crate::refusal::{Kind, Refusal};
 use crate::request_id::RequestId;
-use crate::routes::{Denied, Method, Route};
+use crate::routes::{Denied, Method, Route, shown};
 use crate::second::{Awaits, Called, SecondPerson, located};
 
 /// A router that checks the requirements in a route's row of the table before it calls the handler. The caller is the
@@ -70,7 +71,7 @@ where
             caller.alone = second.alone();
             return watched::<E>(route, request, next, &second).await;
         }
-        // Nobody said what needs a second person: everything does, and there is nobody to ask.
+        // It is not known what needs a second person, so nothing may be done alone, and no request can be stored.
         None => {}
     }
     admitted::<E>(route, request, next).await
@@ -93,10 +94,20 @@ where
     else {
         return answer;
     };
-    let called = Called { route, parts: &parts, body: &body, caller };
+    let shown = ShownBody::of(&body, shown(&route));
+    let called = Called { route, parts: &parts, body: shown, caller };
     let refused = |refusal: Refusal| {
         let mut answer = E::from(refusal.clone()).into_response();
         located(&mut answer, &refusal);
+        if refusal.kind() == Kind::Forbidden {
+            answer.extensions_mut().insert(Denial {
+                caller: caller.name.clone(),
+                request_id: parts.extensions.get::<RequestId>().map(|RequestId(id)| id.clone()),
+                route: named(route),
+                path: parts.uri.path().to_owned(),
+                missing: refusal.text().to_owned(),
+            });
+        }
         answer
     };
     let begun = match second.confirmed(&called, *operation).await {
@@ -138,10 +149,14 @@ async fn admitted<E: From<Denied> + IntoResponse>(route: Route, request: Request
         }
     };
     if let (Some((caller, _)), Some(missing)) = (known, missing) {
-        let route = format!("{} {}", route.method.as_str(), route.path);
+        let route = named(route);
         response.extensions_mut().insert(Denial { caller, request_id, route, path, missing });
     }
     response
+}
+
+fn named(route: Route) -> String {
+    format!("{} {}", route.method.as_str(), route.path)
 }
 
 const fn filter(method: Method) -> MethodFilter {

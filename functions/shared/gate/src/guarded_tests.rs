@@ -36,6 +36,11 @@ impl IntoResponse for Refused {
 
 /// The answer to an administrator without a principal, and the number of calls to AWS.
 async fn answered(route: Route, list: Option<&str>, body: &'static str) -> (StatusCode, usize) {
+    let (answer, calls) = response(route, list, body).await;
+    (answer.status(), calls)
+}
+
+async fn response(route: Route, list: Option<&str>, body: &'static str) -> (Response, usize) {
     let read = mock!(Client::get_item).then_output(|| GetItemOutput::builder().build());
     let client = mock_client!(aws_sdk_dynamodb, [&read]);
     let ledger = Ledger::new(client, Tables { access: Some("access".to_owned()), ..Tables::default() });
@@ -50,7 +55,7 @@ async fn answered(route: Route, list: Option<&str>, body: &'static str) -> (Stat
     if let Some(second) = second {
         request.extensions_mut().insert(second);
     }
-    (router.oneshot(request).await.unwrap().status(), read.num_calls())
+    (router.oneshot(request).await.unwrap(), read.num_calls())
 }
 
 #[tokio::test]
@@ -74,6 +79,29 @@ async fn only_what_is_in_the_list_needs_a_second_person() {
     assert_eq!(answered(routes::CANCEL_TASKS, Some("administer-access,abort"), "body").await, refused);
     assert_eq!(answered(routes::CANCEL_TASKS, Some("administer-access,activate"), "body").await, refused);
     assert_eq!(answered(routes::PRINCIPALS, Some("administer-access,activate"), "").await, (StatusCode::OK, 0));
+}
+
+#[tokio::test]
+async fn whoever_is_refused_for_having_no_principal_is_on_record() {
+    let (answer, _) = response(routes::CANCEL_TASKS, Some("administer-access,abort"), "body").await;
+    let denial = answer.extensions().get::<Denial>().unwrap();
+    assert_eq!((denial.caller.as_str(), denial.route.as_str()), ("root", "PUT /tasks"));
+    assert!(denial.missing.contains("whose token this is"), "{}", denial.missing);
+}
+
+#[test]
+fn a_decider_has_to_read_what_the_call_is_about() {
+    let about = |route: Route, path: &str| route.about(path);
+    assert_eq!(about(routes::ABORT_JOB, "/jobs/7/abort"), r"\VED\Policy\Jobs");
+    assert_eq!(about(routes::APPROVE_DEVICE, "/devices/bmc-1/approval"), r"\VED\Policy\Devices\bmc-1");
+    for (route, path) in [
+        (routes::APPROVE_DEVICE, "/devices/%2e/approval"),
+        (routes::ENROL, "/devices"),
+        (routes::SCM_EXPORT, "/v3/scm/certificates/scs1/export"),
+        (routes::WAIVE, "/jobs/7/waive"),
+    ] {
+        assert_eq!(about(route, path), r"\VED\Policy", "{path}");
+    }
 }
 
 #[test]

@@ -217,7 +217,7 @@ impl From<LedgerError> for Refusal {
             LedgerError::Certified { device } => Self::new(
                 Kind::Forbidden,
                 format!(
-                    "Device {device} has a valid certificate: to delete it revokes that, which needs the right to {} it.",
+                    "Device {device} has a valid certificate: deleting it also revokes that; this needs the right to {} the certificate.",
                     Right::Write
                 ),
                 "Ask somebody with this right to delete the device, or to revoke its certificates first: GET /certificates/signed lists them.",

@@ -1,7 +1,8 @@
 //! The only table of routes and their requirements. Routers are built from it with [`Guarded`](crate::Guarded).
 
-use rootcast_core::access::permission::{JOBS, Operation, PRINCIPALS as CALLERS, ROOTS, Right};
+use rootcast_core::access::permission::{EVERYTHING, JOBS, Operation, PRINCIPALS as CALLERS, ROOTS, Right};
 use rootcast_core::access::scope::{Privilege, Resource};
+use rootcast_core::inventory::dn::application_dn;
 
 use crate::bearer::{Forbidden, OutOfScope, Principal};
 
@@ -144,10 +145,11 @@ table! {
     ROOT_AUDIT: Catalog Get "/roots/{generation}/audit" needs READ_ROOTS;
     JOB_AUDIT: Catalog Get "/jobs/{job}/audit" needs READ_JOBS;
     DEVICE_AUDIT: Catalog Get "/devices/{device}/audit" needs READ_DEVICE;
-    // The next three name the chain in the query.
+    // The next four name the chain in the query.
     POLICY_AUDIT: Catalog Get "/audit/policies" needs READ_ROOTS;
     PRINCIPAL_AUDIT: Catalog Get "/audit/principals" needs ADMINISTER;
     DENIAL_AUDIT: Catalog Get "/audit/denials" needs ADMINISTER;
+    REQUEST_AUDIT: Catalog Get "/audit/requests" needs ADMINISTER;
     JOB_TASKS: Catalog Get "/jobs/{job}/tasks" needs READ_JOBS;
 
     // For a deleted certificate: the right to read everything.
@@ -266,6 +268,27 @@ impl Route {
         let makes_root = matches!(*self, REGENERATE | REGENERATE_LOWER);
         let at_once = makes_root && said.any(|(name, value)| name == "activation" && value == "immediate");
         at_once.then_some(Operation::Activate)
+    }
+
+    /// Whether the same call, sent again after an internal error, goes on with what it began instead of doing it twice: a
+    /// root's claim stays open until the root is complete.
+    pub(crate) fn goes_on(&self) -> bool {
+        matches!(*self, REGENERATE | REGENERATE_LOWER)
+    }
+
+    /// The distinguished name of what a call is about, for whoever decides on it. Where only an id is known, or the body
+    /// names the objects, that is everything.
+    pub(crate) fn about(&self, path: &str) -> String {
+        let device = || path.strip_prefix("/devices/")?.split('/').next()?.parse().ok();
+        match self.needs {
+            _ if *self == WAIVE => EVERYTHING.to_owned(),
+            Needs::Right(_, object) | Needs::Operation(_, object) => match (object.dn(), device()) {
+                (Some(dn), _) => dn.to_owned(),
+                (None, Some(device)) if object == Device => application_dn(&device),
+                _ => EVERYTHING.to_owned(),
+            },
+            Public | Authenticated => EVERYTHING.to_owned(),
+        }
     }
 
     /// Makes every check that does not depend on the objects named in the request.

@@ -10,7 +10,6 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
@@ -28,7 +27,7 @@ use uuid::Uuid;
 use crate::bearer::Principal;
 use crate::refusal::{Kind, Refusal};
 use crate::request_id::RequestId;
-use crate::routes::{self, Route};
+use crate::routes::Route;
 
 /// Attempts to find and write a request: the same call may come twice at the same time.
 const ATTEMPTS: u32 = 4;
@@ -58,7 +57,7 @@ pub struct Awaits(pub Operation);
 pub(crate) struct Called<'a> {
     pub(crate) route: Route,
     pub(crate) parts: &'a Parts,
-    pub(crate) body: &'a Bytes,
+    pub(crate) body: ShownBody,
     pub(crate) caller: &'a Principal,
 }
 
@@ -90,7 +89,7 @@ impl SecondPerson {
     pub(crate) async fn confirmed(&self, called: &Called<'_>, operation: Operation) -> Result<Ask, Refusal> {
         let party = called.caller.party.as_ref().ok_or_else(nobody_knows)?;
         let call = called.call();
-        let (digest, now) = (call.digest(party), (self.0.clock)());
+        let (digest, now) = (call.digest(&party.name, party.epoch), (self.0.clock)());
         for _ in 0..ATTEMPTS {
             let before = self.0.ledger.ask_for(&digest).await?;
             if before.as_ref().is_some_and(|before| before.digest != digest) {
@@ -175,7 +174,9 @@ impl SecondPerson {
             method: call.method.to_owned(),
             path: call.path.to_owned(),
             query: call.query.to_owned(),
-            body: ShownBody::of(call.body, routes::shown(&called.route)),
+            content_type: String::from_utf8_lossy(call.content_type).into_owned(),
+            body: called.body.clone(),
+            about: called.route.about(call.path),
             created: now,
             expires: now + LIFETIME,
             carried_out: None,
@@ -198,15 +199,22 @@ impl SecondPerson {
         further: Option<Operation>,
     ) -> Result<(), Refusal> {
         let now = (self.0.clock)();
-        if further.is_some() || status.is_client_error() || status.is_server_error() {
+        let act = || act(called, &begun, Action::CarryOut, now).with("status", status.as_u16());
+        let written = if further.is_some() || status.is_client_error() {
             // Nothing was done, by the API's own word: the confirmation is good for another attempt.
-            let act = act(called, &begun, Action::CarryOut, now).with("status", status.as_u16());
-            if let Err(error) = self.0.ledger.give_back_ask(&begun, &act.came_to(Outcome::Failed)).await {
-                let error: &(dyn Error + 'static) = &error;
-                warn!(request = %begun.ask, error, "the confirmation of a request that failed could not be given back");
-            }
+            self.0.ledger.give_back_ask(&begun, &act().came_to(Outcome::Failed)).await
+        } else if status.is_server_error() && called.route.goes_on() {
+            self.0.ledger.give_back_ask(&begun, &act().came_to(Outcome::Begun)).await
+        } else if status.is_server_error() {
+            // It may be done: the same call would do it twice, so it has to be asked for again.
+            self.0.ledger.try_audit(&act().came_to(Outcome::Begun)).await
         } else {
             info!(caller = called.caller.name, request = %begun.ask, "a confirmed request is carried out");
+            Ok(())
+        };
+        if let Err(error) = written {
+            let error: &(dyn Error + 'static) = &error;
+            warn!(request = %begun.ask, error, "it could not be recorded how a confirmed request ended");
         }
         if let (Some(further), Some(party)) = (further, &called.caller.party) {
             let operations = begun.operations.iter().copied().chain([further]).collect();
@@ -247,7 +255,7 @@ impl Called<'_> {
             path: uri.path(),
             query: uri.query().unwrap_or_default(),
             content_type: self.parts.headers.get(CONTENT_TYPE).map_or(&[], HeaderValue::as_bytes),
-            body: self.body,
+            body: &self.body,
         }
     }
 }

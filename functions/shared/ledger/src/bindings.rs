@@ -16,10 +16,11 @@ use crate::{DeviceRecord, Ledger, LedgerError, UseRecord};
 pub const MOST_BINDINGS: usize = 48;
 
 /// Most certificates bound to one device. Deleting a device is one transaction: one write for the device, two per
-/// binding (the use, and the certificate's count), and six reserved for the fleet's list and a running rollover.
-pub const MOST_BINDINGS_OF_DEVICE: usize = 46;
+/// binding (the use, and the certificate's count), two for the fleet's list, two for a running rollover, one for what is
+/// revoked with it, two for its audit chain, and one to spare.
+pub const MOST_BINDINGS_OF_DEVICE: usize = 45;
 
-const _: () = assert!(1 + 2 * MOST_BINDINGS_OF_DEVICE + 6 < TRANSACTION);
+const _: () = assert!(1 + 2 * MOST_BINDINGS_OF_DEVICE + 2 + 2 + 1 + 2 < TRANSACTION);
 const _: () = assert!(2 * MOST_BINDINGS + 1 + 2 < TRANSACTION);
 
 const BOUND: &str = "The certificate is associated with the device, and was not brought there yet.";

@@ -7,7 +7,7 @@
 //! - `former#{shard}`, `{certificate}#{serial}`: a certificate that a renewal replaced.
 //! - `ended`, `{certificate}`: a certificate that was deleted, or whose device was.
 
-use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
+use aws_sdk_dynamodb::types::TransactWriteItem;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::superseding::Replaced;
 use rootcast_pki::fingerprint::Fingerprint;
@@ -87,18 +87,6 @@ impl Ledger {
         put(self.jobs()?, "ended certificate", record, job_key(ENDED, record.certificate.to_string()), None)
     }
 
-    /// Deletes the record of a certificate that was replaced, if there is one, with its revocation.
-    pub(crate) fn drop_former(
-        &self,
-        certificate: CertificateId,
-        serial: Serial,
-    ) -> Result<TransactWriteItem, LedgerError> {
-        let delete = Delete::builder().table_name(self.jobs()?).set_key(Some(former_key(certificate, serial))).build();
-        let delete =
-            delete.map_err(|source| LedgerError::Unwritable { what: "revocation", source: Box::new(source) })?;
-        Ok(TransactWriteItem::builder().delete(delete).build())
-    }
-
     /// What has to be revoked if the certificate ends now; `None`: nothing. One call at most.
     pub async fn ending(
         &self,
@@ -132,6 +120,11 @@ impl Ledger {
             found.push(from_item("replaced certificate", item.map_err(LedgerError::aws("Query replaced"))?)?);
         }
         Ok(found)
+    }
+
+    /// Where a page begins that leaves out what is before this certificate.
+    pub fn formers_from(shard: u8, certificate: CertificateId) -> Item {
+        job_key(partition(shard), certificate.to_string())
     }
 
     /// One page of the shard's replaced certificates, those of one certificate together, and where the next begins.

@@ -12,6 +12,7 @@ mod bindings;
 mod certificates;
 mod commit;
 mod conducting;
+mod denials;
 mod departures;
 mod deployments;
 mod devices;
@@ -66,7 +67,7 @@ pub use revocation::{CrlRecord, Revocation, RevokedRecord};
 pub use tasks::{Settled, Settlement, TaskKey};
 pub use uses::{Issuance, Proven, Reserved, UseRecord};
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::Client;
 use tokio::sync::OnceCell;
@@ -78,12 +79,14 @@ pub struct Ledger {
     tables: Tables,
     /// Once it was read.
     cursor_key: Arc<OnceCell<CursorKey>>,
+    /// Of this process.
+    denials: Arc<Mutex<denials::Windows>>,
 }
 
 impl Ledger {
     /// Adds retries to the client: see the module `retries`.
     pub fn new(client: Client, tables: Tables) -> Self {
-        Self { client: retries::patient(&client), tables, cursor_key: Arc::default() }
+        Self { client: retries::patient(&client), tables, cursor_key: Arc::default(), denials: Arc::default() }
     }
 
     fn certificates(&self) -> Result<&str, LedgerError> {

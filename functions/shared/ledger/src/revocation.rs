@@ -76,6 +76,18 @@ fn revoked_key(list: CrlShard, serial: Serial) -> Item {
     job_key(partition(list), serial.to_string())
 }
 
+impl Condition {
+    fn same_reason(before: &RevokedRecord) -> Result<Self, LedgerError> {
+        let mut item = to_item("revoked certificate", before)?;
+        let reason = item.remove("reason").unwrap_or(AttributeValue::Null(true));
+        Ok(Self {
+            expression: "#reason = :before".to_owned(),
+            names: Some([("#reason".to_owned(), "reason".to_owned())].into()),
+            values: Some([(":before".to_owned(), reason)].into()),
+        })
+    }
+}
+
 fn list_key(list: CrlShard) -> Item {
     job_key(partition(list), LIST)
 }
@@ -155,8 +167,8 @@ impl Ledger {
     }
 
     /// Revokes a serial number, and marks its list as behind. Returns `false` if it was already revoked. `read`: the
-    /// certificate that holds it, as it was read; `None`: it was renewed or deleted. `act`: for the certificate's audit
-    /// chain, which outlives it.
+    /// certificate that holds it, as it was read; `None`: it was renewed or deleted. `before`: the revocation that this
+    /// one replaces, as it was read. `act`: for the certificate's audit chain, which outlives it.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if the certificate has changed since it was read, or the list does not exist, in which
@@ -166,6 +178,7 @@ impl Ledger {
         read: Option<&CertificateRecord>,
         list: CrlShard,
         record: &RevokedRecord,
+        before: Option<&RevokedRecord>,
         act: &Act,
     ) -> Result<bool, LedgerError> {
         let key = revoked_key(list, record.serial);
@@ -179,8 +192,12 @@ impl Ledger {
             .expression_attribute_values(":one", number(1))
             .build()
             .map_err(unwritable("revocation list"))?;
+        let condition = match before {
+            Some(before) => Condition::same_reason(before)?,
+            None => Condition::absent("pk"),
+        };
         let mut writes = vec![
-            put(self.jobs()?, "revoked certificate", record, key, Some(Condition::absent("pk")))?,
+            put(self.jobs()?, "revoked certificate", record, key, Some(condition))?,
             TransactWriteItem::builder().update(behind).build(),
         ];
         if let Some(read) = read {
@@ -196,8 +213,6 @@ impl Ledger {
                 .build()
                 .map_err(unwritable("certificate"))?;
             writes.push(TransactWriteItem::builder().update(revoked).build());
-        } else {
-            writes.push(self.drop_former(record.certificate, record.serial)?);
         }
         let links = self.link(std::slice::from_ref(act)).await?;
         writes.extend(links.writes());

@@ -19,8 +19,8 @@ use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
 use rootcast_core::job::{JobId, Pass};
 use rootcast_ledger::{
-    DeviceRecord, Editor, Lease, Ledger, LedgerError, MOST_BINDINGS, MOST_BINDINGS_OF_DEVICE, NewUse, Proven,
-    Settlement, Tables, TaskKey, UseRecord,
+    CertificateRecord, DeviceRecord, Editor, Lease, Ledger, LedgerError, MOST_BINDINGS, MOST_BINDINGS_OF_DEVICE,
+    NewUse, Proven, Settlement, Tables, TaskKey, UseRecord,
 };
 use rootcast_pki::fingerprint::Fingerprint;
 use time::OffsetDateTime;
@@ -99,6 +99,50 @@ fn no_own() -> Rule {
     mock!(Client::get_item)
         .match_requests(|request| request.key().unwrap()["id"].as_s().unwrap() == r"name#devices\bmc-1\certificate")
         .then_output(|| GetItemOutput::builder().build())
+}
+
+/// The device's own certificate is valid: its name, and its record.
+fn own() -> [Rule; 2] {
+    let mut params = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+    params.serial_number = Some(rcgen::SerialNumber::from_slice(&[0x41; 16]));
+    let made = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+    let leaf = rootcast_pki::certificate::Certificate::from_der(made.der().to_vec()).unwrap();
+    let record = CertificateRecord {
+        id: certificate(1),
+        shard: 1,
+        revision: 1,
+        folder: r"Devices\bmc-1".to_owned(),
+        name: "certificate".to_owned(),
+        spki: Fingerprint::of(leaf.spki_der()),
+        leaf,
+        chain: Vec::new(),
+        key: None,
+        device: Some("bmc-1".parse().unwrap()),
+        key_algorithm: "EC P-256".to_owned(),
+        signature_algorithm: "SHA256withECDSA".to_owned(),
+        common_name: None,
+        names: vec!["a.test".to_owned()],
+        not_before: NOW,
+        not_after: NOW + time::Duration::DAY,
+        enterprise_project_id: None,
+        uses: 1,
+        noticed: None,
+        revoked: None,
+        imported_by: "ops".to_owned(),
+        created: NOW,
+        updated: NOW,
+    };
+    let item: HashMap<String, AttributeValue> = serde_dynamo::to_item(record).unwrap();
+    let name = mock!(Client::get_item)
+        .match_requests(|request| request.key().unwrap()["id"].as_s().unwrap() == r"name#devices\bmc-1\certificate")
+        .then_output(|| {
+            let id = AttributeValue::S(certificate(1).to_string());
+            GetItemOutput::builder().item("certificate", id).build()
+        });
+    let record = mock!(Client::get_item)
+        .match_requests(|request| request.key().unwrap()["id"].as_s().unwrap() == &certificate(1).to_string())
+        .then_output(move || GetItemOutput::builder().set_item(Some(item.clone())).build());
+    [name, record]
 }
 
 fn settlement(outcome: Outcome) -> Settlement {
@@ -324,17 +368,20 @@ async fn a_leased_device_is_not_deleted() {
     assert!(matches!(error, LedgerError::Conflict), "{error:?}");
 }
 
-/// Includes its fleet entry and its departure from a rollover, with one write to spare.
+/// Includes its fleet entry, its departure from a rollover and the revocation of its own certificate, with writes to
+/// spare.
 #[tokio::test]
 async fn a_full_device_is_deleted_in_one_transaction() {
     let numbers: Vec<u32> = (1..=MOST_BINDINGS_OF_DEVICE as u32).collect();
     let uses = found(numbers.iter().map(|number| binding(*number, None, false)).collect());
     let written = mock!(Client::transact_write_items)
-        .match_requests(|request| request.transact_items().len() == 99)
+        .match_requests(|request| request.transact_items().len() == 98)
         .then_output(|| TransactWriteItemsOutput::builder().build());
     let there = read(&device("bmc-1", &numbers));
-    let rules = [&there, &rolling(), &uses, &no_own(), &chain(), &written];
-    assert_eq!(ledger(&rules).delete_device(&"bmc-1".parse().unwrap(), OPS, NOW).await.unwrap(), None);
+    let [name, own] = own();
+    let rules = [&there, &rolling(), &uses, &name, &own, &chain(), &written];
+    let ended = ledger(&rules).delete_device(&"bmc-1".parse().unwrap(), OPS, NOW).await.unwrap();
+    assert!(ended.is_some_and(|ended| ended.serial.is_some()));
     assert_eq!(written.num_calls(), 1);
 }
 

@@ -34,7 +34,7 @@ pub use self::judge::DeviceRefusal;
 pub use self::push::{Pushed, Unready, unready};
 pub use self::reset::NotReset;
 pub use self::retry::{Filters, Requeued, Retried};
-pub use self::revoke::{NotRevoked, Revocation, Revoked, end, revoke, supersede};
+pub use self::revoke::{NotRevoked, Revocation, Revoked, end, revoke, revoke_formers, supersede};
 pub use self::waive::{NotWaived, Waived, Waiver};
 
 /// The clients and settings that every operation uses.

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
+use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::superseding::Verdict;
 use rootcast_ledger::{CertificateRecord, EndedRecord, FormerRecord, Ledger, LedgerError, RevokedRecord, SerialRecord};
 use rootcast_pki::crl::{CrlShard, Reason};
@@ -31,7 +32,7 @@ pub struct Revoked {
     /// The list that names it from now on.
     pub list: CrlShard,
     pub record: RevokedRecord,
-    /// It was not revoked before.
+    /// It was not revoked before, or for a weaker reason.
     pub is_new: bool,
 }
 
@@ -54,18 +55,31 @@ impl From<NotRevoked> for NotDone<NotRevoked> {
     }
 }
 
-/// Revokes a serial number. `known`: the certificate as it was just read, which saves a call. Three calls, or four.
+/// Revokes a serial number. `known`: the certificate as it was just read, which saves a call. Three calls, or four; six
+/// if it was revoked before for a weaker reason, which is replaced. The date of the revocation stays.
 pub async fn revoke(
+    ledger: &Ledger,
+    serial: Serial,
+    signed: &SerialRecord,
+    known: Option<CertificateRecord>,
+    how: Revocation<'_>,
+) -> Result<Revoked, NotDone<NotRevoked>> {
+    revoke_as(Action::Revoke, ledger, serial, signed, known, how).await
+}
+
+async fn revoke_as(
+    action: Action,
     ledger: &Ledger,
     serial: Serial,
     signed: &SerialRecord,
     mut known: Option<CertificateRecord>,
     how: Revocation<'_>,
 ) -> Result<Revoked, NotDone<NotRevoked>> {
-    attempts(|| once(ledger, serial, signed, known.take(), how)).await
+    attempts(|| once(action, ledger, serial, signed, known.take(), how)).await
 }
 
 async fn once(
+    action: Action,
     ledger: &Ledger,
     serial: Serial,
     signed: &SerialRecord,
@@ -93,20 +107,55 @@ async fn once(
         comments: comments.map(str::to_owned),
         not_after: signed.not_after,
     };
-    let act = Act::new(Subject::Certificate(signed.certificate), Action::Revoke, by, now);
+    let act = Act::new(Subject::Certificate(signed.certificate), action, by, now);
     let act = act.with("dn", signed.dn()).with("serial", serial).with("reason", format_args!("{reason:?}"));
-    if ledger.revoke(holder.as_ref(), list, &record, &act).await? {
+    let done = |record| {
         info!(
             caller = by.principal, certificate.id = %signed.certificate, certificate.serial = %serial, ?reason,
             "certificate revoked"
         );
-        return Ok(Revoked { list, record, is_new: true });
+        Ok(Revoked { list, record, is_new: true })
+    };
+    if ledger.revoke(holder.as_ref(), list, &record, None, &act).await? {
+        return done(record);
     }
-    Ok(ledger.revoked(list, serial).await?.map(before).ok_or(LedgerError::Conflict)?)
+    let earlier = ledger.revoked(list, serial).await?.ok_or(LedgerError::Conflict)?;
+    if !reason.outranks(earlier.reason) {
+        return Ok(before(earlier));
+    }
+    let record = RevokedRecord { at: earlier.at, ..record };
+    let act = act.with("before", format_args!("{:?}", earlier.reason));
+    if ledger.revoke(holder.as_ref(), list, &record, Some(&earlier), &act).await? {
+        return done(record);
+    }
+    Err(LedgerError::Conflict.into())
+}
+
+/// Revokes what renewals of one certificate replaced, whatever its devices were proven to show: a renewal that is not
+/// proven yet, or failed, leaves its predecessor in use. Returns the revocations that are new, and the first failure,
+/// which does not hold up the others.
+pub async fn revoke_formers(
+    ledger: &Ledger,
+    certificate: CertificateId,
+    how: Revocation<'_>,
+) -> (Vec<Revoked>, Result<(), NotDone<NotRevoked>>) {
+    let (mut revoked, mut outcome) = (Vec::new(), Ok(()));
+    match ledger.formers(certificate).await {
+        Ok(formers) => {
+            for former in formers {
+                match ledger_revoke(Action::Revoke, ledger, former.serial, how).await {
+                    Ok(new) => revoked.extend(new),
+                    Err(why) => outcome = outcome.and(Err(why)),
+                }
+            }
+        }
+        Err(error) => outcome = Err(error.into()),
+    }
+    (revoked, outcome)
 }
 
 /// Revokes everything that was signed for a certificate before it ended, with the reason *cessationOfOperation*. Returns
-/// the lists to publish. May be repeated.
+/// the lists to publish. One that fails does not hold up the others. May be repeated.
 pub async fn end(
     ledger: &Ledger,
     ended: &EndedRecord,
@@ -114,58 +163,69 @@ pub async fn end(
     now: OffsetDateTime,
 ) -> Result<BTreeSet<CrlShard>, NotDone<NotRevoked>> {
     let how = Revocation { reason: Reason::CessationOfOperation, comments: None, by, now };
-    let mut lists = BTreeSet::new();
+    let (mut lists, mut outcome) = (BTreeSet::new(), Ok(()));
     if let Some(serial) = ended.serial {
-        lists.extend(ledger_revoke(ledger, serial, how).await?);
-    }
-    for former in ledger.formers(ended.certificate).await? {
-        if former.signed <= ended.at {
-            lists.extend(ledger_revoke(ledger, former.serial, how).await?);
-            ledger.forget_former(&former).await?;
+        match ledger_revoke(Action::Revoke, ledger, serial, how).await {
+            Ok(revoked) => lists.extend(revoked.map(|revoked| revoked.list)),
+            Err(why) => outcome = Err(why),
         }
     }
+    for former in ledger.formers(ended.certificate).await?.iter().filter(|former| former.signed <= ended.at) {
+        match ledger_revoke(Action::Revoke, ledger, former.serial, how).await {
+            Ok(revoked) => {
+                lists.extend(revoked.map(|revoked| revoked.list));
+                ledger.forget_former(former).await?;
+            }
+            Err(why) => outcome = outcome.and(Err(why)),
+        }
+    }
+    outcome?;
     ledger.forget_ended(ended).await?;
     Ok(lists)
 }
 
 /// Revokes what renewals of one certificate replaced, as *superseded*, once every device that the certificate is bound
-/// to was proven to show a later one. Returns the lists to publish. May be repeated.
+/// to was proven to show a later one. The schedule publishes the lists. May be repeated.
 pub async fn supersede(
     ledger: &Ledger,
     formers: &[FormerRecord],
     by: &Actor,
     now: OffsetDateTime,
-) -> Result<BTreeSet<CrlShard>, NotDone<NotRevoked>> {
-    let mut lists = BTreeSet::new();
-    let Some(certificate) = formers.first().map(|former| former.certificate) else { return Ok(lists) };
+) -> Result<(), NotDone<NotRevoked>> {
+    let Some(certificate) = formers.first().map(|former| former.certificate) else { return Ok(()) };
     let uses = ledger.uses_of_certificate(certificate).await?;
     let shown: Vec<_> = uses.into_iter().map(|binding| binding.shown).collect();
     // Read after the uses: a certificate that a use shows is this one, or an earlier one.
     let current = ledger.certificate(certificate).await?.map(|record| record.leaf.fingerprint());
     let how = Revocation { reason: Reason::Superseded, comments: None, by, now };
+    let mut outcome = Ok(());
     for former in formers {
-        match former.replaced().judge(current, &shown, now) {
+        let done = match former.replaced().judge(current, &shown, now) {
             Verdict::Wait => continue,
-            Verdict::Revoke => lists.extend(ledger_revoke(ledger, former.serial, how).await?),
-            Verdict::Forget => {}
+            Verdict::Revoke => ledger_revoke(Action::Supersede, ledger, former.serial, how).await.map(|_| ()),
+            Verdict::Forget => Ok(()),
+        };
+        match done {
+            Ok(()) => ledger.forget_former(former).await?,
+            failed => outcome = outcome.and(failed),
         }
-        ledger.forget_former(former).await?;
     }
-    Ok(lists)
+    outcome
 }
 
-/// The list to publish; `None`: it was revoked before, or need not be.
+/// `None`: it was revoked before, or need not be.
 async fn ledger_revoke(
+    action: Action,
     ledger: &Ledger,
     serial: Serial,
     how: Revocation<'_>,
-) -> Result<Option<CrlShard>, NotDone<NotRevoked>> {
+) -> Result<Option<Revoked>, NotDone<NotRevoked>> {
     let Some(signed) = ledger.serial(serial).await? else {
         warn!(certificate.serial = %serial, "a serial number to be revoked is not on record");
         return Ok(None);
     };
-    match revoke(ledger, serial, &signed, None, how).await {
-        Ok(revoked) => Ok(revoked.is_new.then_some(revoked.list)),
+    match revoke_as(action, ledger, serial, &signed, None, how).await {
+        Ok(revoked) => Ok(revoked.is_new.then_some(revoked)),
         Err(NotDone::Refused(_)) => Ok(None),
         Err(why) => Err(why),
     }

@@ -56,9 +56,16 @@ impl Bundle {
         Seen { version: self.version, content: self.content() }
     }
 
-    /// SHA-256 of everything but the dates, which change when it is signed again.
+    /// SHA-256 of version, number of anchors, anchors and withdrawn anchors: not of the dates, which change when it is
+    /// signed again, nor of what a later release adds, since verifiers remember it.
     pub fn content(&self) -> Fingerprint {
-        Fingerprint::of(&Self { issued: OffsetDateTime::UNIX_EPOCH, exp: None, ..self.clone() }.payload())
+        let counts = [self.version, self.anchors.len() as u64].map(u64::to_be_bytes);
+        let mut bytes = counts.concat();
+        let anchors = self.anchors.iter().map(Certificate::fingerprint);
+        for anchor in anchors.chain(self.withdrawn.iter().copied()) {
+            bytes.extend_from_slice(anchor.as_bytes());
+        }
+        Fingerprint::of(&bytes)
     }
 
     /// Whether a verifier that accepted `seen` last may accept this one now.

@@ -131,6 +131,15 @@ impl Reason {
         Self::ALL.into_iter().find(|reason| *reason as u8 == number)
     }
 
+    /// Whether it says more than an earlier reason: a key may turn out to be compromised after it was replaced.
+    pub const fn outranks(self, earlier: Self) -> bool {
+        self.is_compromise() && !earlier.is_compromise()
+    }
+
+    const fn is_compromise(self) -> bool {
+        matches!(self, Self::KeyCompromise | Self::CaCompromise)
+    }
+
     const fn rcgen(self) -> Option<RevocationReason> {
         match self {
             // §5.3.1: the extension "SHOULD be absent instead of using the unspecified (0) reasonCode value".

@@ -5,8 +5,8 @@
 //! and to no other.
 //!
 //! Retries are the SDK's own, within the time limits below. Only [`Vault::create_key`] has none: it has no
-//! idempotency token, so a retry after a lost answer would leave an unknown key that costs money. The caller retries
-//! instead, after [`Vault::keys_of`] has found what the first attempt left.
+//! idempotency token, so a retry after a lost answer would leave an unknown key that costs money. The caller makes
+//! another key instead, and gives up what [`Vault::keys_of`] finds of the first attempt.
 
 mod error;
 mod keys;
@@ -97,7 +97,7 @@ impl Vault {
             // The check wants the caller to be able to change the policy again, which no function may. The account's
             // administrators can.
             .bypass_policy_lockout_safety_check(true)
-            .description(format!("Root generation {} of Rootcast stack {}", purpose.generation, self.stack))
+            .description(self.description(purpose.generation))
             .tags(tag(OPERATION, STACK_TAG, &self.stack)?)
             .tags(tag(OPERATION, GENERATION_TAG, &purpose.generation.to_string())?)
             .tags(tag(OPERATION, INSTALLATION_TAG, &purpose.installation.to_string())?)
@@ -111,8 +111,9 @@ impl Vault {
         arn.ok_or(VaultError::Incomplete { operation: OPERATION, field: "Arn" })
     }
 
-    /// Gives the key the alias of its root: its policy then denies its deletion to every role of the stack. Call it
-    /// before its root signs for the first time.
+    /// Gives the key the alias of its root: the one role that may give a key up is denied it for a key with a name.
+    /// KMS may take [up to five minutes](https://docs.aws.amazon.com/kms/latest/developerguide/alias-authorization.html)
+    /// until it does. Call it before its root signs for the first time.
     pub async fn mark_as_signing(&self, key: &str, serial: Serial) -> Result<(), VaultError> {
         let alias = self.alias(serial);
         let named = self.kms.create_alias().alias_name(&alias).target_key_id(key).send().await;
@@ -135,7 +136,13 @@ impl Vault {
         }
     }
 
-    fn alias(&self, serial: Serial) -> String {
+    /// What [`Vault::create_key`] says of a key. No function can give it to an existing key.
+    pub fn description(&self, generation: u32) -> String {
+        format!("Root generation {generation} of Rootcast stack {}", self.stack)
+    }
+
+    /// The name that [`Vault::mark_as_signing`] gives to the root's key.
+    pub fn alias(&self, serial: Serial) -> String {
         format!("alias/rootcast/{}/{serial}", self.stack)
     }
 

@@ -105,7 +105,7 @@ pub(super) async fn revoke(api: &Api, revoke: &Revoke, format: Format) -> Result
 
 async fn confirmed(field: &str, value: &str, reason: Reason) -> Result<bool> {
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        return Err(Usage("no terminal to ask at: give --yes".to_owned()).into());
+        return Err(Usage("cannot ask for confirmation without a terminal: use --yes".to_owned()).into());
     }
     let question = format!(
         "Revoke the certificate with the {field} {value} ({})? Whoever verifies it refuses it from then on; this cannot be undone. [y/N] ",

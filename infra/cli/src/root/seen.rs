@@ -9,22 +9,20 @@ use anyhow::{Context, Result};
 use rootcast_pki::bundle::Seen;
 use url::Url;
 
+/// The last bundle, by the API's address.
+type Bundles = BTreeMap<Url, Seen>;
+
 pub(super) struct Memory {
     file: PathBuf,
-    /// By the API's address.
-    seen: BTreeMap<Url, Seen>,
+    seen: Bundles,
 }
 
 impl Memory {
     /// `profile`: the profile's file.
     pub(super) fn beside(profile: &Path) -> Result<Self> {
-        let file = profile.with_file_name("bundles.json");
-        let seen = match std::fs::read(&file) {
-            Ok(text) => serde_json::from_slice(&text)
-                .with_context(|| format!("{} is damaged: remove it to begin anew", file.display()))?,
-            Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => return Err(error).with_context(|| format!("{} cannot be read", file.display())),
-        };
+        // No profile has a file of this name.
+        let file = profile.with_file_name("bundles.seen");
+        let seen = read(&file)?;
         Ok(Self { file, seen })
     }
 
@@ -32,18 +30,31 @@ impl Memory {
         self.seen.get(api).copied()
     }
 
-    /// Replaces the file atomically, if it does not say so already.
-    pub(super) fn keep(&mut self, api: &Url, accepted: Seen) -> Result<()> {
-        if self.seen.insert(api.clone(), accepted) == Some(accepted) {
+    /// Replaces the file atomically, if it does not say so already. What another process remembered meanwhile stays;
+    /// unless `anew`, also a bundle that is as new.
+    pub(super) fn keep(&self, api: &Url, accepted: Seen, anew: bool) -> Result<()> {
+        let mut seen = read(&self.file)?;
+        let is_known = |kept: &Seen| *kept == accepted || (!anew && kept.version >= accepted.version);
+        if seen.get(api).is_some_and(is_known) {
             return Ok(());
         }
+        seen.insert(api.clone(), accepted);
         let cannot = || format!("{} cannot be written", self.file.display());
         let folder = self.file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).with_context(cannot)?;
         let mut half = tempfile::NamedTempFile::new_in(folder).with_context(cannot)?;
-        half.write_all(&serde_json::to_vec_pretty(&self.seen)?).with_context(cannot)?;
+        half.write_all(&serde_json::to_vec_pretty(&seen)?).with_context(cannot)?;
         half.persist(&self.file).with_context(cannot)?;
         Ok(())
+    }
+}
+
+fn read(file: &Path) -> Result<Bundles> {
+    match std::fs::read(file) {
+        Ok(text) => serde_json::from_slice(&text)
+            .with_context(|| format!("{} is damaged: delete it to start over", file.display())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Bundles::new()),
+        Err(error) => Err(error).with_context(|| format!("{} cannot be read", file.display())),
     }
 }
 
@@ -61,11 +72,27 @@ mod tests {
         let profile = folder.path().join("deep/default.json");
         let url = |text: &str| text.parse::<Url>().unwrap();
         let seen = |version| Seen { version, content: Fingerprint::of(b"content") };
-        let mut memory = Memory::beside(&profile).unwrap();
-        memory.keep(&url("https://one.example"), seen(3)).unwrap();
-        memory.keep(&url("https://two.example"), seen(1)).unwrap();
+        let memory = Memory::beside(&profile).unwrap();
+        memory.keep(&url("https://one.example"), seen(3), false).unwrap();
+        memory.keep(&url("https://two.example"), seen(1), false).unwrap();
         let memory = Memory::beside(&profile).unwrap();
         assert_eq!(memory.of(&url("https://one.example")), Some(seen(3)));
         assert_eq!(memory.of(&url("https://three.example")), None);
+    }
+
+    #[test]
+    fn a_slower_process_does_not_forget_a_newer_bundle() {
+        let folder = tempfile::tempdir().unwrap();
+        let profile = folder.path().join("bundles.json");
+        std::fs::write(&profile, "a profile that is named bundles").unwrap();
+        let api: Url = "https://one.example".parse().unwrap();
+        let seen = |version| Seen { version, content: Fingerprint::of(b"content") };
+        let (slow, fast) = (Memory::beside(&profile).unwrap(), Memory::beside(&profile).unwrap());
+        let kept = || Memory::beside(&profile).unwrap().of(&api);
+        fast.keep(&api, seen(4), false).unwrap();
+        slow.keep(&api, seen(3), false).unwrap();
+        assert_eq!(kept(), Some(seen(4)));
+        slow.keep(&api, seen(1), true).unwrap();
+        assert_eq!(kept(), Some(seen(1)));
     }
 }

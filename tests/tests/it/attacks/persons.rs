@@ -89,6 +89,7 @@ async fn nobody_carries_out_alone_what_needs_two_persons() {
         let john = stack.person("john", None, Role::Administrator).await;
         a_new_root(stack, &jane, &john).await;
         a_private_key(stack, &jane, &john).await;
+        a_second_thought(stack, &jane, &john).await;
         a_second_principal(stack, &jane, &john).await;
         a_device(stack, &jane, &john).await;
         on_the_command_line(stack, &jane, &john).await;
@@ -146,6 +147,10 @@ async fn a_new_root(stack: &Stack, jane: &Api, john: &Api) {
         (Action::CarryOut, Outcome::Begun, by("jane")),
     ];
     assert_eq!(stack.recorded(&id).await, expected);
+    let chain = john.get(&format!("/audit/requests?name={id}")).await.response();
+    assert_eq!(chain["entries"].as_array().unwrap().len(), expected.len(), "{chain}");
+    let denied = stack.ledger.audit_page(&Subject::Denials(Name::of("jane")), 0, 100).await.unwrap();
+    assert!(denied.lines.iter().any(|line| line.contains("nobody confirms his own")), "{:?}", denied.lines);
 
     // One confirmation for two operations, by somebody who holds both.
     let at_once = "/signingCertificate?activation=immediate";
@@ -198,6 +203,19 @@ async fn a_private_key(stack: &Stack, jane: &Api, john: &Api) {
     let (by, now) = (Actor::function("tests"), OffsetDateTime::now_utc());
     stack.ledger.change_grants(&"paul".parse().unwrap(), &Role::Operator.into(), &by, now).await.unwrap();
     assert_ne!(waits(&jane.send(Method::POST, &path, None).await), id);
+}
+
+/// A confirmed request is stopped before it is carried out, by whoever confirmed it.
+async fn a_second_thought(stack: &Stack, jane: &Api, john: &Api) {
+    let certificate = stack.import("thought", &Bundle::new("thought.example.com")).await;
+    let path = format!("/v3/scm/certificates/{certificate}/export");
+    let id = waits(&jane.send(Method::POST, &path, None).await);
+    confirmed(john, &id).await;
+    let reject = async |by: &Api| by.post(&format!("/requests/{id}/reject"), json!({ "reason": "no" })).await;
+    let mary = stack.person("maria", None, Role::Administrator).await;
+    reject(&mary).await.refused(409);
+    assert_eq!(reject(john).await.response()["state"], "rejected");
+    assert_eq!(jane.send(Method::POST, &path, None).await.status, 403);
 }
 
 /// The request ends an hour ago.

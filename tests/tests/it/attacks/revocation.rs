@@ -2,14 +2,16 @@
 
 use reqwest::Method;
 use rootcast_core::access::permission::{Grants, Role};
+use rootcast_core::deployment::lifecycle::Stage;
+use rootcast_core::job::task::ErrorClass;
 use rootcast_ledger::CertificateRecord;
 use serde_json::{Value, json};
 
 use crate::api::Api;
-use crate::fake::Model;
+use crate::fake::{Model, REPLACE, error};
 use crate::import::deploying::{deploy, ended};
 use crate::import::pki::Bundle;
-use crate::issuing::{begin, deployed, device, dn};
+use crate::issuing::{begin, deployed, device, dn, failed};
 use crate::revocation_lists::{revoked, serial};
 use crate::rollover::signing;
 use crate::stack::Stack;
@@ -103,6 +105,43 @@ async fn whatever_was_signed_is_revoked_whatever_became_of_it() {
         let said = unseen.to_string().replace(by_serial["serial"].as_str().unwrap(), &"41".repeat(16));
         assert_eq!(said, absent.to_string());
         clerk.post("/certificates/revocation", by_serial).await.refused(403);
+    })
+    .await;
+}
+
+/// A device is stolen before its renewal is installed: it shows the old certificate, and the record holds the new one.
+#[tokio::test]
+async fn a_half_done_renewal_is_revoked_whole() {
+    Stack::run(0, async |stack| {
+        stack.found().await;
+        let root = signing(stack).await;
+        let fake = device(stack, "bmc", Model::OpenBmc).await;
+        let first = deployed(stack, &begin(stack, "bmc").await).await;
+        fake.fault(|request, _| request.is("POST", REPLACE).then(|| error(409, "The web server is in use.")));
+        let renewal = begin(stack, "bmc").await;
+        failed(stack, &renewal, Stage::InstallCertificate, ErrorClass::Rejected).await;
+        let second = stack.ledger.certificate(first.id).await.unwrap().unwrap();
+        let body = json!({ "certificate": first.id, "reason": "superseded" });
+        let done = stack.api.post("/certificates/revocation", body).await.response();
+        let both = (json!(serial(&second).to_string()), json!([serial(&first).to_string()]));
+        assert_eq!((&done["serial"], &done["formers"]), (&both.0, &both.1));
+        revoked(stack, &root, &first).await;
+        revoked(stack, &root, &second).await;
+
+        // Then the theft is known.
+        for requested in [true, false] {
+            let body = json!({ "CertificateDN": dn("bmc"), "Reason": 1 });
+            let done = venafi(&stack.api, "Revoke", body).await;
+            assert_eq!(done, json!({ "Requested": requested, "Success": true }));
+        }
+        let states = states(&stack.api, &[&first, &second]).await;
+        assert_eq!(states, [json!(["revoked", "keyCompromise"]), json!(["revoked", "keyCompromise"])]);
+
+        // What is revoked is not brought to the device any more.
+        fake.recover();
+        stack.api.post(&format!("/jobs/{}/retry", renewal.job), json!({})).await.response();
+        let after = failed(stack, &renewal, Stage::InstallCertificate, ErrorClass::Certificate).await;
+        assert!(after.lifecycle.status.contains("the certificate is revoked"), "{after:?}");
     })
     .await;
 }

@@ -7,7 +7,8 @@ use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::job::task::{ErrorClass, TaskState};
-use rootcast_ledger::{CertificateRecord, CrlRecord, DeviceRecord, RevokedRecord, UseRecord};
+use rootcast_core::rollover::generation::GenerationState;
+use rootcast_ledger::{CertificateRecord, Change, CrlRecord, DeviceRecord, RevokedRecord, UseRecord};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::crl::{CrlShard, LIFETIME, Reason};
 use rootcast_pki::root::Serial;
@@ -185,8 +186,8 @@ async fn what_was_renewed_or_revoked_or_deleted_is_on_a_list() {
         let number = list_of(&regenerator, &second).await.number;
 
         let (list, revoked, act) = revoked(&second, Reason::Superseded);
-        assert!(regenerator.ledger.revoke(Some(&second), list, &revoked, &act).await.unwrap());
-        assert!(!regenerator.ledger.revoke(Some(&second), list, &revoked, &act).await.unwrap(), "once");
+        assert!(regenerator.ledger.revoke(Some(&second), list, &revoked, None, &act).await.unwrap());
+        assert!(!regenerator.ledger.revoke(Some(&second), list, &revoked, None, &act).await.unwrap(), "once");
         judged(&regenerator, &second, seconds_ago::<0>()).await.unwrap();
         assert!(publish(&app, list).await && publish(&app, list).await);
         assert!(judged(&regenerator, &second, seconds_ago::<0>()).await.unwrap_err().contains("revoked"));
@@ -226,7 +227,7 @@ async fn the_schedule_renews_lists_that_are_outdated_or_half_expired() {
         assert_eq!(list_of(&regenerator, &record).await.number, 1, "it is young");
 
         let (list, revoked, act) = revoked(&record, Reason::KeyCompromise);
-        regenerator.ledger.revoke(Some(&record), list, &revoked, &act).await.unwrap();
+        regenerator.ledger.revoke(Some(&record), list, &revoked, None, &act).await.unwrap();
         // The message was lost.
         wake(&app).await;
         assert_eq!(list_of(&regenerator, &record).await.number, 2);
@@ -236,6 +237,20 @@ async fn the_schedule_renews_lists_that_are_outdated_or_half_expired() {
         let third = list_of(&regenerator, &record).await;
         assert_eq!((third.number, third.next_update - third.this_update), (3, LIFETIME));
         assert!(third.this_update > OffsetDateTime::now_utc() + Duration::days(3));
+
+        // The key is disabled after another root took its place: no failure of the schedule.
+        let mut old = regenerator.ledger.root(1).await.unwrap().unwrap();
+        old.state = GenerationState::Superseded;
+        regenerator.ledger.commit(Change { roots: vec![&old], ..Change::default() }).await.unwrap();
+        let key = root(&regenerator).await.spki_der().to_vec();
+        wake(&issuer_with(
+            &regenerator,
+            &Wire::default(),
+            failing(&regenerator, key, disabled),
+            seconds_ago::<-605_100>,
+        ))
+        .await;
+        assert_eq!(list_of(&regenerator, &record).await, third);
 
         let absent = CrlShard::new(1, (list.shard() + 1) % 64).unwrap();
         assert!(publish(&app, absent).await, "nobody names it: there is nothing to do");
@@ -278,6 +293,11 @@ async fn assert_failed(requester: &Requester<'_>, stage: Stage, class: ErrorClas
     let failure = task.failure.unwrap();
     assert_eq!((task.state, failure.class, failure.stage), (TaskState::Failed, class, Some(stage)));
     assert!(requester.regenerator.ledger.certificate(requester.certificate).await.unwrap().is_none());
+}
+
+fn disabled() -> SignError {
+    let code = ErrorMetadata::builder().code("DisabledException").build();
+    SignError::DisabledException(DisabledException::builder().meta(code).build())
 }
 
 /// A KMS that returns this public key and fails to sign with `why`.
@@ -327,10 +347,6 @@ async fn a_reserved_certificate_is_signed_despite_faults_of_kms() {
         let regenerator = open(stack, "kms-disabled").await;
         let requester = Requester::open(&regenerator, &request).await;
         let key = root(&regenerator).await.spki_der().to_vec();
-        let disabled = || {
-            let code = ErrorMetadata::builder().code("DisabledException").build();
-            SignError::DisabledException(DisabledException::builder().meta(code).build())
-        };
         let ill = issuer_with(&regenerator, &Wire::default(), failing(&regenerator, key, disabled), seconds_ago::<0>);
         assert!(deliver(&ill, &requester.message(), 1).await, "asking again is no use");
         assert_failed(&requester, Stage::RetrieveCertificate, ErrorClass::Authority).await;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_kms::types::{KeySpec, KeyUsageType, Tag};
 use rootcast_core::installation::InstallationId;
+use rootcast_ledger::Change;
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::root::Serial;
 use rootcast_vault::{GENERATION_TAG, INSTALLATION_TAG, Purpose, SERIAL_TAG, STACK_TAG, Vault};
@@ -69,7 +70,24 @@ async fn live_key(stack: &Stack, kms: &aws_sdk_kms::Client) -> String {
         assert_eq!(done["protected"][0]["key"], key.as_str(), "{done}");
     }
     assert_eq!(policy().await, made_with);
+    // A key that is disabled can be protected as well.
+    kms.disable_key().key_id(&key).send().await.unwrap();
+    stack.cli("root protect-keys", "").await.done();
+    kms.enable_key().key_id(&key).send().await.unwrap();
     key
+}
+
+/// Whoever writes the table names another team's key there: it keeps its policy, and the command says so.
+async fn policy_of_others_is_kept(stack: &Stack, kms: &aws_sdk_kms::Client, foreign: &str) {
+    let policy = async || kms.get_key_policy().key_id(foreign).send().await.unwrap().policy.unwrap();
+    let before = policy().await;
+    let mut root = stack.ledger.root(1).await.unwrap().unwrap();
+    let ours = root.key.replace(foreign.to_owned());
+    stack.ledger.commit(Change { roots: vec![&root], ..Change::default() }).await.unwrap();
+    stack.cli("root protect-keys", "").await.refused(1, "who wrote the record?");
+    assert_eq!(policy().await, before);
+    (root.key, root.revision) = (ours, root.revision + 1);
+    stack.ledger.commit(Change { roots: vec![&root], ..Change::default() }).await.unwrap();
 }
 
 /// The keys, by the names that [`MEANT`] uses.
@@ -100,11 +118,13 @@ async fn keys(stack: &Stack) -> BTreeMap<&'static str, String> {
         let tag = Tag::builder().tag_key(name).tag_value(value).build().unwrap();
         kms.tag_resource().key_id(&tagged).tags(tag).send().await.unwrap();
     }
+    let other = foreign().await;
+    policy_of_others_is_kept(stack, &kms, &other).await;
     let output = |name: &str| outputs.of(name).unwrap().to_owned();
     [
         ("live", live),
         ("next", next),
-        ("foreign", foreign().await),
+        ("foreign", other),
         ("tagged", tagged),
         ("sealing", output("SealingKeyArn")),
         ("access", output("AccessKeyArn")),
@@ -166,7 +186,7 @@ async fn no_role_obtains_more_of_a_key_than_meant() {
                 assert_eq!(found, meant(action), "{function} {action}");
             }
             // Whatever IAM allows the role by mistake, our keys refuse what their policies do not say.
-            let mut any = role.statements[0].clone();
+            let mut any = role.statements.iter().find(|each| !each.denies).unwrap().clone();
             (any.actions, any.resources) = (vec!["kms:*".to_owned()], vec!["*".to_owned()]);
             role.statements.push(any);
             for action in ACTIONS {

@@ -62,7 +62,8 @@ impl Keys {
 
     /// What the keys' own policies permit the function's role, and it never did.
     pub fn superfluous(&self, role: &str, function: &str, asked: &[&Call]) -> BTreeSet<String> {
-        let direct = self.known.values().flat_map(|key| &key.policy).filter(|each| each.directly && !each.denies);
+        let direct =
+            self.known.values().flat_map(|key| &key.policy).filter(|each| each.directly && !each.statement.denies);
         direct
             .filter(|each| each.statement.roles().any(|pattern| is_like(role, pattern)))
             .flat_map(|each| &each.statement.actions)

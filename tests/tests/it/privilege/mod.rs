@@ -111,11 +111,11 @@ async fn set(stack: &Stack, function: &str, variable: &str, value: &str) {
 
 /// The parts of the statement that no call used.
 fn superfluous(statement: &Statement, asked: &[&Call]) -> Vec<String> {
-    let Statement { function, sid, actions, resources, .. } = statement;
-    if actions.iter().all(|action| BY_LAMBDA.contains(&action.as_str())) {
+    let Statement { function, sid, denies, actions, resources, .. } = statement;
+    if *denies || actions.iter().all(|action| BY_LAMBDA.contains(&action.as_str())) {
         return Vec::new();
     }
-    let used: Vec<&&Call> = asked.iter().filter(|call| statement.allows(call)).collect();
+    let used: Vec<&&Call> = asked.iter().filter(|call| statement.applies(call)).collect();
     let is_used = |is: &dyn Fn(&Call) -> bool| used.iter().any(|call| is(call));
     let has_key = |call: &Call, pattern: &str| {
         call.context.get(call::LEADING_KEYS).into_iter().flatten().any(|key| is_like(key, pattern))

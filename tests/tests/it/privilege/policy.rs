@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::call::{Call, LEADING_KEYS};
+use super::call::{ALIASES, Call, LEADING_KEYS};
 use crate::stack::Stack;
 
 /// The local cloud's account.
@@ -18,13 +18,14 @@ const PRINCIPAL: &str = "aws:PrincipalArn";
 pub struct Statement {
     pub function: String,
     pub sid: String,
+    pub denies: bool,
     pub actions: Vec<String>,
     pub resources: Vec<String>,
     /// Operator, condition key, values.
     conditions: Vec<(String, String, Vec<String>)>,
 }
 
-/// A function's role: its ARN, and what IAM allows it.
+/// A function's role: its ARN, and what IAM allows and denies it.
 pub struct Allowed {
     pub role: String,
     pub statements: Vec<Statement>,
@@ -33,7 +34,6 @@ pub struct Allowed {
 /// A statement of a key's policy.
 #[derive(Debug, Clone)]
 pub struct KeyStatement {
-    pub denies: bool,
     /// The principal is `*`: whoever meets the conditions needs no permission of IAM. Otherwise it is the account, and
     /// IAM decides.
     pub directly: bool,
@@ -41,7 +41,8 @@ pub struct KeyStatement {
 }
 
 impl Statement {
-    pub fn allows(&self, call: &Call) -> bool {
+    /// Allows or denies the call.
+    pub fn applies(&self, call: &Call) -> bool {
         self.function == call.function
             && self.resources.iter().any(|pattern| is_like(&call.resource, pattern))
             && self.covers(call)
@@ -89,13 +90,19 @@ impl Statement {
 impl Allowed {
     /// Whether KMS or another service lets the role do this. `key`: the policy of the key that the call uses, if any.
     pub fn permits(&self, call: &Call, key: Option<&[KeyStatement]>) -> bool {
-        let by_iam = self.statements.iter().any(|statement| statement.allows(call));
+        let iam = |denies| self.statements.iter().any(|each| each.denies == denies && each.applies(call));
+        if iam(true) {
+            return false;
+        }
+        let by_iam = iam(false);
         let Some(key) = key else { return by_iam };
         let mut call = call.clone();
         call.context.insert(PRINCIPAL.to_owned(), vec![self.role.clone()]);
         call.context.insert("kms:CallerAccount".to_owned(), vec![ACCOUNT.to_owned()]);
         let says = |denies, directly| {
-            key.iter().any(|each| each.denies == denies && each.directly == directly && each.statement.covers(&call))
+            key.iter().any(|KeyStatement { directly: any, statement }| {
+                statement.denies == denies && *any == directly && statement.covers(&call)
+            })
         };
         !says(true, true) && !says(true, false) && (says(false, true) || (by_iam && says(false, false)))
     }
@@ -121,11 +128,12 @@ pub async fn key_policy(stack: &Stack, key: &str) -> Vec<KeyStatement> {
         let account = format!("arn:aws:iam::{ACCOUNT}:root");
         assert!(*principal == json!("*") || *principal == json!(account), "{statement}");
         assert_eq!(statement["Resource"], "*", "{statement}");
-        KeyStatement {
-            denies: statement["Effect"] == "Deny",
-            directly: *principal == json!("*"),
-            statement: read("", statement),
-        }
+        let statement = read("", statement);
+        let refused = statement.conditions.iter().find(|(_, key, _)| {
+            ["aws:ResourceTag", "kms:ResourceTag", ALIASES].contains(&key.split('/').next().unwrap())
+        });
+        assert!(refused.is_none(), "KMS accepts this in no key policy: {refused:?}");
+        KeyStatement { directly: *principal == json!("*"), statement }
     };
     listed(&document["Statement"]).iter().map(of).collect()
 }
@@ -145,7 +153,6 @@ pub async fn allowed(stack: &Stack, output: &str) -> Allowed {
         let decoded = form_urlencoded::parse(format!("document={document}").as_bytes()).next().unwrap().1.into_owned();
         let document: Value = serde_json::from_str(&decoded).unwrap();
         let statements = listed(&document["Statement"]);
-        assert!(statements.iter().all(|statement| statement["Effect"] == "Allow"), "{document}");
         found.extend(statements.iter().map(|statement| read(output, statement)));
     }
     assert!(!found.is_empty(), "{output} has no policy");
@@ -190,6 +197,7 @@ fn read(function: &str, statement: &Value) -> Statement {
     Statement {
         function: function.to_owned(),
         sid: statement["Sid"].as_str().unwrap_or_default().to_owned(),
+        denies: statement["Effect"] == "Deny",
         actions: texts(&statement["Action"]),
         resources: texts(&statement["Resource"]),
         conditions: conditions.collect(),

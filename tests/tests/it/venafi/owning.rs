@@ -27,7 +27,8 @@ async fn a_devices_certificate_is_renewed_then_revoked_publicly() {
         let after = stack.ledger.certificate(before.id).await.unwrap().unwrap();
         assert_ne!(serial(&after), serial(&before));
 
-        // The predecessor follows by itself, once the device has proven the new one.
+        // The predecessor follows by itself, once the device has proven the new one; its list with the schedule.
+        stack.invoke("IssueFunction", &json!({ "wake": "lists" })).await;
         revoked(stack, &root, &before).await;
         let trail = stack.api.get(&format!("/certificates/{}/audit", before.id)).await.response();
         let entries = trail["entries"].as_array().unwrap().iter().map(|entry| entry.as_str().unwrap());

@@ -64,6 +64,7 @@ impl Scene {
             "device" => ALL.map(|device| (device, device.to_owned())).into(),
             "id" | "certificate" => vec![("imported", self.web.clone()), ("the victim's", self.own.clone())],
             "guid" => vec![("imported", guid(&self.web)), ("the victim's", guid(&self.own))],
+            "request" => vec![("", self.request().unwrap_or_else(|| "0".repeat(32)))],
             "job" | "jobs" => vec![("running", self.job.to_string())],
             "generation" => vec![("1", "1".to_owned()), ("2", "2".to_owned())],
             "name" => [ATTACKER, OTHER].map(|name| (name, name.to_owned())).into(),
@@ -135,6 +136,11 @@ impl Scene {
                 let waiver = |devices: &[&str]| json!({ "devices": devices, "reason": "scrapped" });
                 vec![("slow", waiver(&[SLOW])), ("all", waiver(&ALL))]
             }
+            routes::REVOKE_SIGNED => vec![
+                ("by certificate", json!({ "certificate": self.own })),
+                ("by serial number", json!({ "serial": self.serial, "reason": "keyCompromise" })),
+            ],
+            routes::REJECT => vec![("", json!({ "reason": "not wanted" }))],
             routes::RETRY_JOB => vec![("", json!({}))],
             routes::SCM_DEPLOY => {
                 let to = |device| json!({ "service_name": "DEVICE", "resources": [{ "id": device }] });
@@ -198,6 +204,10 @@ fn queries(route: &Route) -> Vec<(&'static str, String)> {
         routes::REGENERATE => {
             let immediate = ("immediate", "?activation=immediate".to_owned());
             vec![("", String::new()), immediate, ("proof of a month", "?proofAge=2592000".to_owned())]
+        }
+        routes::POLICY_AUDIT => ["issuance", "certificate"].map(|name| (name, format!("?name={name}"))).into(),
+        routes::PRINCIPAL_AUDIT | routes::DENIAL_AUDIT => {
+            [ATTACKER, OTHER].map(|name| (name, format!("?name={name}"))).into()
         }
         routes::DOWNLOAD => {
             vec![("imported", format!("?CertificateDN={}&IncludePrivateKey=true", dn(IMPORTED).replace('\\', "%5C")))]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use rootcast_core::access::permission::Operation;
+use rootcast_core::access::permission::{Operation, Right};
 use rootcast_core::audit;
 use rootcast_gate::routes;
 use serde_json::Value;
@@ -15,10 +15,10 @@ use x509_parser::extensions::GeneralName;
 
 use super::roles::{Attacker, Credential};
 use super::scene::{
-    Answer, SHARED_PASSWORD, SLOW, SLOWS, SLOWS_PASSWORD, Scene, THEIRS, VICTIM, VICTIMS, VICTIMS_PASSWORD,
+    Answer, SHARED_PASSWORD, SLOW, SLOWS, SLOWS_PASSWORD, Scene, THEIRS, VICTIM, VICTIMS, VICTIMS_PASSWORD, own_dn,
 };
 use crate::clock;
-use crate::dynamo::{ACCESS, CERTIFICATES, DEVICES, JOBS, NAMES};
+use crate::dynamo::{ACCESS, AUDIT, CERTIFICATES, DEVICES, JOBS};
 use crate::world::World;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +43,8 @@ pub enum Goal {
     /// A root was made.
     Root,
     Abort,
+    /// The victim's own certificate is revoked.
+    Revocation,
     /// A credential that lives longer, or is good for more, than the one that it came from.
     Token,
     /// A caller was added, changed or removed.
@@ -79,6 +81,8 @@ impl Goal {
             // One permits the name, the other gives it to a device.
             Self::Name => may(Operation::Regenerate) && may(Operation::ApproveDevice),
             Self::Activation | Self::Waiver => may(Operation::Activate),
+            // Also by its renewal or deletion.
+            Self::Revocation => attacker.effective().0.allow(Right::Write, &own_dn(VICTIM)),
             Self::Callers => may(Operation::AdministerAccess),
             Self::Credential | Self::UnapprovedKey | Self::Token | Self::Audit | Self::Invariant => false,
         }
@@ -109,11 +113,6 @@ impl Watch {
             facts.push(Fact { goal: Goal::ExportedKey, what: "an answer has a private key".to_owned() });
         }
         facts
-    }
-
-    /// Number of entries in all chains, as last seen.
-    pub fn entries(&self) -> usize {
-        self.chains.values().map(BTreeMap::len).sum()
     }
 
     /// Everything that the world shows the attacker to have obtained so far.
@@ -157,7 +156,7 @@ const PASSWORDS: [(&str, &str); 3] =
 /// Where the audit chains lie.
 pub fn chains(world: &World) -> Chains {
     let mut chains = Chains::new();
-    for row in NAMES.iter().flat_map(|table| world.cloud.tables.all(table)) {
+    for row in world.cloud.tables.all(AUDIT) {
         let (pk, sk) = (row["pk"].as_str().unwrap_or_default(), row["sk"].as_str().unwrap_or_default());
         if let (true, Some(line)) = (sk.starts_with("audit#"), row["line"].as_str()) {
             chains.entry(pk.to_owned()).or_default().insert(sk.to_owned(), line.to_owned());
@@ -232,6 +231,9 @@ fn gate(scene: &Scene, reach: &mut impl FnMut(Goal, String)) {
     }
     if rows.iter().any(|row| row["abortRequested"] == true || row["outcome"] == "aborted") {
         reach(Goal::Abort, "the rollover is aborted".to_owned());
+    }
+    if rows.iter().any(|row| text(&row["pk"]).starts_with("crl#") && row["sk"] == *scene.serial) {
+        reach(Goal::Revocation, format!("the certificate {} is revoked", scene.serial));
     }
     let authority = scene.authority();
     if authority["lastGeneration"] != scene.authority["lastGeneration"] {

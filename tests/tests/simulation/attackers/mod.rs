@@ -5,11 +5,11 @@
 //! - [`scene`]: the world that they find.
 //! - [`calls`]: the calls, generated from the table of routes.
 //! - [`goals`]: what they must not obtain, judged by what the world shows and not by the answers alone.
-//! - [`search`]: every call, every two calls of an operator, and a sample of other sequences of two and three calls.
+//! - [`search`]: every call, and a sample of the sequences of two and three calls.
 //! - [`checks`]: the goals can be seen, and the calls have an effect.
 //!
-//! `ROOTCAST_ATTACKS=n` goes on from `n` states per attacker and number of calls instead of a few; `ROOTCAST_SEED`
-//! chooses others.
+//! `ROOTCAST_ATTACKS=n` goes on from `n` states per attacker and number of calls instead of a few, and tries every two
+//! calls of an operator; `ROOTCAST_SEED` chooses others.
 
 mod calls;
 mod checks;

@@ -6,7 +6,7 @@ use rootcast_core::access::scope::Scopes;
 /// How the attacker authenticates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Credential {
-    /// A token of `rootcast login`.
+    /// A token of `rootcast login`: of nobody who has a principal, unless a second person is to know whose it is.
     Token,
     /// A token of Venafi's API with a refresh token, narrowed to this scope.
     Narrowed(&'static str),
@@ -22,14 +22,16 @@ pub struct Attacker {
     pub credential: Credential,
     /// Whether no rollover is under way.
     pub calm: bool,
-    /// Tries every sequence of two calls. The others try some: an operator in a session has an operator's rights, and an
+    /// Tries many sequences of two calls. The others try some: an operator in a session has an operator's rights, and an
     /// administrator's states are many.
     pub thorough: bool,
+    /// Whether every operation needs a second person, and there is none.
+    pub alone: bool,
 }
 
 impl Attacker {
     fn new(name: impl Into<String>, grants: impl Into<Grants>, credential: Credential) -> Self {
-        Self { name: name.into(), grants: grants.into(), credential, calm: false, thorough: false }
+        Self { name: name.into(), grants: grants.into(), credential, calm: false, thorough: false, alone: false }
     }
 
     /// Everybody who attacks.
@@ -48,6 +50,7 @@ impl Attacker {
                 ),
             ),
         ];
+        all.push(Self::without_a_second_person());
         let without = |left_out: &Operation| {
             let others = Operation::ALL.iter().copied().filter(|operation| operation != left_out).collect();
             let everything = vec![r"\VED\Policy=manage".parse().unwrap()];
@@ -65,6 +68,12 @@ impl Attacker {
     /// Somebody who may do everything.
     pub fn administrator() -> Self {
         Self::new("administrator", Role::Administrator, Credential::Token)
+    }
+
+    /// Somebody who may do everything, where each operation needs a second person.
+    pub fn without_a_second_person() -> Self {
+        let name = "administrator without a second person";
+        Self { alone: true, ..Self::new(name, Role::Administrator, Credential::Token) }
     }
 
     /// The same attacker before a rollover.
@@ -85,6 +94,6 @@ impl Attacker {
 
     /// Whether the credential gives the operation. A narrowed one is good for Venafi's API alone, which has none.
     pub fn may(&self, operation: Operation) -> bool {
-        !matches!(self.credential, Credential::Narrowed(_)) && self.grants.may(operation)
+        !matches!(self.credential, Credential::Narrowed(_)) && !self.alone && self.grants.may(operation)
     }
 }

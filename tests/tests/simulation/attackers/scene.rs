@@ -8,12 +8,13 @@ use axum::body::Body;
 use http::Request;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE};
 use rootcast_core::access::password::PasswordHash;
+use rootcast_core::access::permission::Operation;
 use rootcast_core::access::token::Token;
-use rootcast_core::audit::Actor;
+use rootcast_core::audit::{Actor, Name, Subject};
 use rootcast_core::device::Pin;
 use rootcast_gate::routes::Route;
 use rootcast_gate::{CSRF_COOKIE, SESSION_COOKIE, secret};
-use rootcast_ledger::{GrantId, GrantRecord, Pair, PrincipalRecord, SessionRecord, TokenRecord};
+use rootcast_ledger::{Exchanged, GrantId, GrantRecord, Pair, PrincipalRecord, SessionRecord, TokenRecord};
 use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -21,7 +22,7 @@ use tokio::time::sleep;
 use super::calls::Call;
 use super::roles::{Attacker, Credential};
 use crate::clock;
-use crate::dynamo::{ACCESS, CERTIFICATES, DEVICES};
+use crate::dynamo::{ACCESS, AUDIT, CERTIFICATES, DEVICES};
 use crate::imported;
 use crate::openbmc::{Bmc, Mood, USER};
 use crate::world::World;
@@ -50,7 +51,7 @@ const HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$AAAAAAAAAAA$xNoj5LidTOfLadmmMkiIj
 pub const CLIENT: &str = "script";
 pub const REFRESH: &str = "the-attackers-refresh-token";
 const TOKEN: &str = "the-attackers-token";
-const EPOCH: u64 = 7;
+pub const EPOCH: u64 = 7;
 
 pub const IMPORTED: &str = "web";
 
@@ -72,8 +73,9 @@ pub struct Scene {
     pub attacker: Attacker,
     /// The imported certificate's id.
     pub web: String,
-    /// The id of the victim's own certificate.
+    /// The id of the victim's own certificate, and its serial number.
     pub own: String,
+    pub serial: String,
     pub job: u64,
     /// The pin of the attacker's server, and those of the others.
     pub pin: Pin,
@@ -126,6 +128,11 @@ impl Scene {
         let own = world.must("GET", &format!("/devices/{VICTIM}/certificate"), Value::Null).await;
         let own = own["response"]["id"].as_str().unwrap_or_else(|| panic!("{own}")).to_owned();
 
+        let signed = world.must("GET", "/certificates/signed", Value::Null).await;
+        let signed =
+            signed["response"]["signed"].as_array().unwrap().iter().find(|signed| signed["certificate"] == own);
+        let serial = signed.unwrap()["serial"].as_str().unwrap().to_owned();
+
         fleet.at(SLOWS, |bmc| bmc.mood = Mood::Refuses);
         // The number of the next job, if none is running.
         let mut job = 2;
@@ -140,6 +147,7 @@ impl Scene {
             attacker,
             web,
             own,
+            serial,
             job,
             pin: fleet.at(THEIRS, |bmc| bmc.pin()).unwrap(),
             pins: pins.into(),
@@ -148,6 +156,10 @@ impl Scene {
             callers: Vec::new(),
             world,
         };
+        if scene.attacker.alone {
+            let all: Vec<&str> = Operation::ALL.iter().map(|operation| operation.as_str()).collect();
+            scene.world.functions.need_two_persons(all.join(",").parse().unwrap());
+        }
         scene.admit().await;
         scene.authority = scene.authority();
         scene.devices = scene.world.cloud.tables.all(DEVICES);
@@ -159,11 +171,10 @@ impl Scene {
     /// Stores the attacker and the other principal, and the attacker's credential.
     async fn admit(&self) {
         let (ledger, now) = (self.world.functions.ledger(), clock::now());
-        let Attacker { grants, credential, .. } = &self.attacker;
+        let Attacker { grants, credential, alone, .. } = &self.attacker;
         for (name, grants) in [(ATTACKER, grants.clone()), (OTHER, Attacker::administrator().grants)] {
             let password = Some(PasswordHash::try_from(HASH.to_owned()).unwrap());
-            // A token of `rootcast login` is of nobody who logs in otherwise.
-            if name == OTHER || *credential != Credential::Token {
+            if name == OTHER || *alone || *credential != Credential::Token {
                 let (person, made_by) = (None, Default::default());
                 let record = PrincipalRecord { password, grants, epoch: EPOCH, created: now, person, made_by };
                 ledger.put_principal(&name.parse().unwrap(), &record, &Actor::function("tests")).await.unwrap();
@@ -177,7 +188,7 @@ impl Scene {
                     principal: ATTACKER.to_owned(),
                     grants: grants.clone(),
                     granted: None,
-                    exchanged: None,
+                    exchanged: alone.then_some(Exchanged { identity: None, epoch: EPOCH }),
                     expires: now + time::Duration::hours(8),
                     created: now,
                 };
@@ -218,10 +229,10 @@ impl Scene {
 
     /// Sends the call, and waits until everything that follows from it is done.
     pub async fn call(&self, route: &Route, call: &Call) -> Answer {
-        let written = self.world.cloud.tables.write_units();
+        let written = self.world.cloud.tables.write_units_without_audit();
         let answer = self.send(route, call).await;
         settle(&self.world).await;
-        if self.world.cloud.tables.write_units() != written {
+        if self.world.cloud.tables.write_units_without_audit() != written {
             // The schedule finds devices that joined, and carries on with jobs.
             for _ in 0..TICKS {
                 sleep(Duration::from_secs(61)).await;
@@ -263,6 +274,20 @@ impl Scene {
         let text = String::from_utf8_lossy(&text).into_owned();
         cloud.note(format_args!("--- {method} {} = {status} {text:.300}", call.path));
         Answer { status, text }
+    }
+
+    /// Entries about what the attacker was refused.
+    pub fn denials(&self) -> u64 {
+        let subject = Subject::Denials(Name::of(ATTACKER)).to_string();
+        let key = [("pk", subject.as_str()), ("sk", "audit")].map(|(name, is)| (name.to_owned(), is.into()));
+        let head = self.world.cloud.tables.row(AUDIT, &key.into_iter().collect());
+        head.and_then(|head| head["sequence"].as_u64()).unwrap_or(0)
+    }
+
+    /// The request that waits for a second person, if there is one.
+    pub fn request(&self) -> Option<String> {
+        let rows = self.world.cloud.tables.all(ACCESS);
+        rows.iter().find_map(|row| row["ask"].as_str()).map(str::to_owned)
     }
 
     pub fn authority(&self) -> Value {

@@ -49,6 +49,9 @@ pub struct Explored {
     pub unrecorded: Vec<String>,
 }
 
+/// Denials of a caller that a process records within a minute: the next one meets a new process.
+const RECORDED: u32 = 10;
+
 /// The same seed for each world: all differences come from the calls.
 const SEED: u64 = 1;
 
@@ -68,13 +71,21 @@ pub fn explore(attackers: &[Attacker], attacker: usize, path: &[Step], calls: &[
         let (tables, before) = (&scene.world.cloud.tables, watch.clone());
         let (state, snapshot) = (fingerprint(&scene), scene.world.snapshot());
         let (mut tried, mut unrecorded) = (BTreeMap::new(), Vec::new());
+        let mut refused = 0;
         for step in calls {
             let route = &TABLE[step.0];
             let call = scene.calls(route).swap_remove(step.1);
-            let written = tables.write_units();
+            let (written, denials) = (tables.write_units_without_audit(), scene.denials());
             let answer = scene.call(route, &call).await;
             let (mut led_to, mut facts) = (None, watch.of_answer(&answer));
-            if tables.write_units() != written {
+            let has_written = tables.write_units_without_audit() != written;
+            if answer.is_denial() {
+                refused += 1;
+                if scene.denials() <= denials {
+                    unrecorded.push(format!("{}: {}", call.label, answer.text));
+                }
+            }
+            if has_written {
                 facts.extend(watch.reached(&scene));
                 let now = fingerprint(&scene);
                 led_to = (now != state).then_some(now);
@@ -82,12 +93,11 @@ pub fn explore(attackers: &[Attacker], attacker: usize, path: &[Step], calls: &[
                     facts.extend(outlives(&scene).await);
                 }
             }
-            if answer.is_denial() && watch.entries() <= before.entries() {
-                unrecorded.push(call.label.clone());
-            }
-            if tables.write_units() != written {
+            if has_written {
                 scene.world.restore(&snapshot);
                 watch = before.clone();
+            } else if answer.is_denial() && refused % RECORDED == 0 {
+                scene.world.functions.cool();
             }
             tried.insert(step, Tried { label: call.label, answer, led_to, facts });
         }
@@ -122,8 +132,7 @@ pub fn every_call() -> Vec<Step> {
     })
 }
 
-/// All sequences of one call. Two calls: from every state, or from a sample of the states of an attacker with many. Three
-/// calls: from a sample.
+/// All sequences of one call. Two and three calls: from a sample of the states of each attacker.
 pub fn search(attackers: &[Attacker], sample: Sample) -> Vec<Vec<Explored>> {
     let calls = every_call();
     let first: Vec<_> = (0..attackers.len()).map(|attacker| (attacker, Vec::new(), calls.clone())).collect();
@@ -137,16 +146,18 @@ pub fn search(attackers: &[Attacker], sample: Sample) -> Vec<Vec<Explored>> {
     vec![first, second, third]
 }
 
-/// Most states per attacker from which a second and a third call is tried. A thorough one tries a second from all.
+/// Most states per attacker from which a second and a third call is tried.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {
     pub seconds: usize,
     pub thirds: usize,
+    /// From which a thorough attacker tries a second one.
+    pub thorough: usize,
     pub seed: u64,
 }
 
 /// An attacker, the calls made, and those to be tried now.
-type Task = (usize, Vec<Step>, Vec<Step>);
+pub type Task = (usize, Vec<Step>, Vec<Step>);
 
 impl Sample {
     fn of(self, attackers: &[Attacker], mut tasks: Vec<Task>, most: usize) -> Vec<Task> {
@@ -158,7 +169,8 @@ impl Sample {
         tasks.retain(|(attacker, path, _)| {
             let taken = taken.entry(*attacker).or_insert(0);
             *taken += 1;
-            *taken <= most || (path.len() == 1 && attackers[*attacker].thorough)
+            let is_thorough = path.len() == 1 && attackers[*attacker].thorough;
+            *taken <= if is_thorough { self.thorough } else { most }
         });
         tasks
     }

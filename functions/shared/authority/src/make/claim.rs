@@ -6,12 +6,12 @@ use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
 use rootcast_core::installation::InstallationId;
 use rootcast_core::job::{Activation, Job, NewJob};
 use rootcast_core::rollover::generation::GenerationState;
-use rootcast_core::rollover::restore::{Counters, Evidence, admitted};
+use rootcast_core::rollover::restore::{Counters, Evidence, admitted, is_plausible};
 use rootcast_ledger::{Authority, Change, Claim, LedgerError, RootRecord};
 use rootcast_pki::bundle::{LARGEST_ANCHOR, ROOTS_THAT_FIT, fits};
 use rootcast_pki::root::RootSpec;
 use time::{Duration, OffsetDateTime};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Claimed, RootRequest, Settings, random_serial};
 use crate::{AuthorityError, CertificateAuthority};
@@ -161,7 +161,14 @@ impl CertificateAuthority {
     /// [`AuthorityError::Behind`] if a key or a device shows something that no record has: the tables were restored.
     /// `has_devices`: the fleet's lists are not empty.
     async fn admitted(&self, before: &Authority, has_devices: bool) -> Result<Authority, AuthorityError> {
-        let keys = self.vault.keys_of_stack().await?;
+        let mut keys = self.vault.keys_of_stack().await?;
+        keys.retain(|key| {
+            let plausible = is_plausible(key.generation, before.last_generation);
+            if !plausible {
+                warn!(key = key.arn, root.generation = key.generation, "a key's tag is not believed: who wrote it?");
+            }
+            plausible
+        });
         // Samples some devices, at the same cost for every fleet: a restored table is behind nearly all of them. If
         // only a root's first wave was lost, its key shows it. Anything that only a few devices show is found by
         // `rootcast restore`, which reads all.

@@ -36,7 +36,9 @@ type Item = HashMap<String, AttributeValue>;
 pub(crate) struct KmsKey {
     pub(crate) pair: Key,
     pub(crate) disabled: bool,
-    tags: BTreeMap<String, String>,
+    /// Its policy denies its use.
+    pub(crate) denied: bool,
+    pub(crate) tags: BTreeMap<String, String>,
 }
 
 #[derive(Default)]
@@ -270,8 +272,8 @@ impl Aws {
                 let mut state = create.state();
                 let arn = format!("key {}", state.keys.len() + 1);
                 let tags = request.tags().iter().map(|tag| (tag.tag_key().to_owned(), tag.tag_value().to_owned()));
-                let key =
-                    KmsKey { pair: Key::generate(KeyAlgorithm::EcdsaP256), disabled: false, tags: tags.collect() };
+                let (pair, tags) = (Key::generate(KeyAlgorithm::EcdsaP256), tags.collect());
+                let key = KmsKey { pair, disabled: false, denied: false, tags };
                 state.keys.insert(arn.clone(), key);
                 state.calls.push("make a key".to_owned());
                 if std::mem::take(&mut state.lost_key) {
@@ -283,6 +285,10 @@ impl Aws {
             mock!(Client::get_public_key).then_compute_response(move |request| {
                 let state = show.state();
                 let key = &state.keys[request.key_id().unwrap()];
+                if key.denied {
+                    let code = ErrorMetadata::builder().code("AccessDeniedException").build();
+                    return MockResponse::Error(GetPublicKeyError::generic(code));
+                }
                 if key.disabled {
                     return MockResponse::Error(GetPublicKeyError::DisabledException(disabled()));
                 }

@@ -17,7 +17,7 @@ use rootcast_pki::bundle::verify_bundle;
 use rootcast_vault::VaultError;
 use time::{Duration, OffsetDateTime};
 
-use crate::aws::Aws;
+use crate::aws::{Aws, KmsKey};
 use crate::keys::{Key, TODAY};
 
 const JOB: JobId = JobId(7);
@@ -56,6 +56,23 @@ impl Aws {
 
     fn disable_key(&self, arn: &str) {
         self.state().keys.get_mut(arn).unwrap().disabled = true;
+    }
+
+    fn enable_key(&self, arn: &str) {
+        self.state().keys.get_mut(arn).unwrap().disabled = false;
+    }
+
+    /// In a process of its own.
+    async fn renew_bundle(&self, now: OffsetDateTime) -> Result<(), AuthorityError> {
+        let authority = self.ledger().authority().await.unwrap();
+        self.authority().renew_bundle(&authority, now).await
+    }
+
+    /// When the published bundle was signed, and by which roots it is not.
+    async fn published(&self) -> (OffsetDateTime, Vec<u32>) {
+        let bundle = self.ledger().authority().await.unwrap().bundle;
+        let published = self.ledger().bundle(bundle).await.unwrap().unwrap();
+        (published.bundle.issued, published.unsigned_by)
     }
 }
 
@@ -165,19 +182,24 @@ async fn a_lost_write_makes_no_second_root() {
         }
         let state = aws.state();
         let roots = state.roots();
-        assert_eq!((roots.len(), state.bundles(), state.keys.len()), (1, 1, 1), "{lost:?}");
+        // A key that is not on record is given up later.
+        let keys = if lost == (2, false) { 2 } else { 1 };
+        assert_eq!((roots.len(), state.bundles(), state.keys.len()), (1, 1, keys), "{lost:?}");
         assert_eq!(roots[0].state, GenerationState::Published);
         assert_eq!(state.signed_as("root", 0), 1, "{lost:?}: under one serial number");
     }
 }
 
 #[tokio::test]
-async fn a_key_is_found_again_after_a_lost_response() {
+async fn a_key_that_only_tags_identify_becomes_no_root() {
     let aws = Aws::new();
     aws.state().lost_key = true;
     aws.make_root().await.unwrap_err();
     assert_eq!(aws.make_root().await.unwrap().generation, 1);
-    assert_eq!(aws.state().keys.len(), 1);
+    let authority = aws.ledger().authority().await.unwrap();
+    let state = aws.state();
+    assert_eq!(state.roots()[0].key.as_deref(), Some("key 2"));
+    assert_eq!((state.keys.len(), authority.unswept), (2, [1].into()), "the other is given up");
 }
 
 #[tokio::test]
@@ -265,4 +287,69 @@ async fn a_bundle_with_a_lost_successor_is_not_signed_again() {
     aws.calls();
     aws.authority().renew_bundle(&authority, TODAY + Duration::days(300)).await.unwrap();
     assert!(aws.calls().is_empty());
+}
+
+#[tokio::test]
+async fn a_bundle_loses_no_signature_while_it_lasts() {
+    let aws = signing_root().await;
+    aws.make_root().await.unwrap();
+    let day = |days| TODAY + Duration::days(days);
+    let renewed = async |at| {
+        aws.renew_bundle(at).await.unwrap();
+        aws.published().await
+    };
+    aws.disable_key("key 1");
+    assert_eq!(renewed(day(15)).await, (day(0), vec![]), "half of its life is left");
+    assert_eq!(renewed(day(22)).await, (day(0), vec![]));
+    assert_eq!(renewed(day(23)).await, (day(23), vec![1]), "less than a quarter is left");
+    aws.enable_key("key 1");
+    assert_eq!(renewed(day(23) + Duration::hours(20)).await, (day(23), vec![1]));
+    assert_eq!(renewed(day(24)).await, (day(24), vec![]), "a day later");
+
+    // Nobody could verify it without a signature.
+    aws.disable_key("key 1");
+    aws.disable_key("key 2");
+    assert_eq!(renewed(day(53)).await, (day(24), vec![]));
+    assert_eq!(renewed(day(54)).await, (day(54), vec![1, 2]), "it is expired");
+    aws.enable_key("key 2");
+    assert_eq!(renewed(day(55)).await, (day(55), vec![1]));
+}
+
+#[tokio::test]
+async fn a_bundle_that_would_lose_a_signature_is_tried_hourly() {
+    let aws = signing_root().await;
+    aws.make_root().await.unwrap();
+    aws.disable_key("key 1");
+    let (one, record) = (aws.authority(), aws.ledger().authority().await.unwrap());
+    let tried = async |minutes| {
+        aws.calls();
+        one.renew_bundle(&record, TODAY + Duration::days(15) + Duration::minutes(minutes)).await.unwrap();
+        aws.calls().len()
+    };
+    assert_eq!((tried(0).await, tried(1).await, tried(59).await, tried(60).await), (1, 0, 0, 1));
+}
+
+/// An administrator's mistake with one key, or the time until an update has reached every key.
+#[tokio::test]
+async fn a_denied_key_lets_no_bundle_expire() {
+    let (two, one) = (signing_root().await, signing_root().await);
+    two.make_root().await.unwrap();
+    for aws in [&two, &one] {
+        aws.state().keys.get_mut("key 1").unwrap().denied = true;
+    }
+    let now = TODAY + Duration::days(29);
+    let (without, refused) = tokio::join!(two.renew_bundle(now), one.renew_bundle(now));
+    without.unwrap();
+    assert_eq!(two.published().await, (now, vec![1]));
+    assert!(matches!(refused, Err(AuthorityError::TooEarly { generation: 1, .. })), "{refused:?}");
+    assert_eq!(one.published().await, (TODAY, vec![]));
+}
+
+#[tokio::test]
+async fn a_tag_that_claims_too_much_stops_no_root() {
+    let aws = signing_root().await;
+    let (pair, tag) = (Key::generate(KeyAlgorithm::EcdsaP256), |name: &str, value: &str| (name.into(), value.into()));
+    let tags = [tag("rootcast:stack", "fleet"), tag("rootcast:generation", "4294967295")].into();
+    aws.state().keys.insert("a key of others".to_owned(), KmsKey { pair, disabled: false, denied: false, tags });
+    assert_eq!(aws.make_root().await.unwrap().generation, 2);
 }

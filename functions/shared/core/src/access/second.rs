@@ -16,7 +16,7 @@ use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 
 pub use self::body::ShownBody;
-use super::permission::{Grants, NotAnOperation, Operation};
+use super::permission::{EVERYTHING, Grants, NotAnOperation, Operation, Right};
 use super::principal::{NotAPrincipalName, PrincipalName};
 
 /// How long a request waits for a decision, and a confirmed one for its second call: together, from the first call on.
@@ -75,6 +75,14 @@ impl From<&PrincipalName> for Person {
     }
 }
 
+impl Person {
+    /// Whoever calls without a principal, by the caller's name. Two such names are two persons only for who made whom.
+    pub fn unknown(caller: &str) -> Self {
+        let name = caller.parse().or_else(|_| Fingerprint::of(caller.as_bytes()).to_string().parse::<PrincipalName>());
+        name.map_or_else(|_| Self("unknown".to_owned()), |name| Self::from(&name))
+    }
+}
+
 impl FromStr for Person {
     type Err = NotAPrincipalName;
 
@@ -119,25 +127,28 @@ pub struct Call<'a> {
     pub query: &'a str,
     /// The header `Content-Type`, which decides how the body is read.
     pub content_type: &'a [u8],
-    pub body: &'a [u8],
+    /// What is shown of it counts, so that a stored request cannot show something else.
+    pub body: &'a ShownBody,
 }
 
 impl Call<'_> {
     /// The same for the same call of the same principal only: each part is preceded by its length.
-    pub fn digest(&self, by: &Party) -> Fingerprint {
+    pub fn digest(&self, name: &PrincipalName, epoch: u64) -> Fingerprint {
         let Self { method, path, query, content_type, body } = *self;
-        let (name, body) = (by.name.to_string(), Fingerprint::of(body));
-        let parts: [&[u8]; 7] = [
+        let (name, epoch, bytes) = (name.to_string(), epoch.to_be_bytes(), body.bytes.to_be_bytes());
+        let parts = [
             name.as_bytes(),
-            &by.epoch.to_be_bytes(),
+            &epoch,
             method.as_bytes(),
             path.as_bytes(),
             query.as_bytes(),
             content_type,
-            body.as_bytes(),
+            body.sha256.as_bytes(),
+            &bytes,
+            body.members.as_deref().unwrap_or_default().as_bytes(),
         ];
         let mut text = Vec::new();
-        for part in parts {
+        for part in parts.into_iter().chain(body.left_out.iter().map(String::as_bytes)) {
             text.extend((part.len() as u64).to_be_bytes());
             text.extend(part);
         }
@@ -207,7 +218,13 @@ pub struct Ask {
     pub path: String,
     #[serde(default)]
     pub query: String,
+    /// As it was sent.
+    #[serde(default)]
+    pub content_type: String,
     pub body: ShownBody,
+    /// The distinguished name of what the call is about: whoever decides on it has to be able to read that.
+    #[serde(default = "everything")]
+    pub about: String,
     #[serde(with = "time::serde::timestamp")]
     pub created: OffsetDateTime,
     #[serde(with = "time::serde::timestamp")]
@@ -218,6 +235,10 @@ pub struct Ask {
     /// The request before for the same call, if that was carried out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub formerly: Option<AskId>,
+}
+
+fn everything() -> String {
+    EVERYTHING.to_owned()
 }
 
 /// What a second person said of a request.
@@ -273,7 +294,15 @@ impl Ask {
 
     /// Whether these grants suffice to decide on the request.
     pub fn is_up_to(&self, grants: &Grants) -> bool {
-        self.operations.iter().all(|operation| grants.may(*operation))
+        self.operations.iter().all(|operation| grants.may(*operation)) && grants.allow(Right::Read, &self.about)
+    }
+
+    /// Whether the request shows the call that it is for. Functions that may store requests may store false ones.
+    pub fn shows_its_call(&self) -> bool {
+        let Self { method, path, query, content_type, body, .. } = self;
+        let call = Call { method, path, query, content_type: content_type.as_bytes(), body };
+        let digest = call.digest(&self.by, self.epoch);
+        digest == self.digest && AskId::place_of(&digest) == self.ask.place()
     }
 
     /// Whether this principal's confirmation counts. It is asked when the request is confirmed, and again when it is
@@ -285,6 +314,9 @@ impl Ask {
         if let Some(lacking) = self.operations.iter().find(|operation| !grants.may(**operation)) {
             return Err(NotSecond::Lacks(*lacking));
         }
+        if !grants.allow(Right::Read, &self.about) {
+            return Err(NotSecond::Unseen);
+        }
         let asker = asker.filter(|asker| self.is_by(asker)).ok_or(NotSecond::NobodyAsks)?;
         if by.is_second_to(asker) { Ok(()) } else { Err(NotSecond::SamePerson) }
     }
@@ -295,12 +327,11 @@ impl Ask {
 pub enum NotSecond {
     #[error("this needs the permission {0}")]
     Lacks(Operation),
+    #[error("this needs the right to read what the call is about")]
+    Unseen,
     #[error("the principal that asked no longer exists")]
     NobodyAsks,
-    #[error(
-        "nobody confirms his own request, also not as another principal of his, as one that he has made or given a \
-         password, or as one that somebody has made or given a password who did the same with his own"
-    )]
+    #[error("nobody confirms his own request, nor that of a user who shares a person or a maker with his")]
     SamePerson,
 }
 

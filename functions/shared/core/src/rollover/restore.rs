@@ -12,6 +12,14 @@ const BUNDLES_A_GENERATION: u64 = 16;
 /// delivery.
 pub const UNREAD_JOBS: u64 = 1000;
 
+/// A tag can be written by others: one that claims more generations than this without a record is not believed.
+const LOST_GENERATIONS: u32 = 1000;
+
+/// Whether the tag of a key may tell the truth. `recorded`: the last generation on record.
+pub const fn is_plausible(generation: u32, recorded: u32) -> bool {
+    generation <= recorded.saturating_add(LOST_GENERATIONS)
+}
+
 /// The last number given out by each counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
@@ -138,6 +146,14 @@ mod tests {
         let later = Evidence { key_generation: Some(5), ..Evidence::default() };
         assert_eq!(raised(Some(RECORDED), &later), Counters { generation: 5, job: 7, bundle: 80 });
         assert_eq!(raised(None, &later), founded_above(5));
+    }
+
+    #[test]
+    fn a_tag_far_above_the_records_is_not_believed() {
+        assert!(
+            is_plausible(0, 0) && is_plausible(1000, 0) && is_plausible(1004, 4) && is_plausible(u32::MAX, u32::MAX)
+        );
+        assert!(!is_plausible(1001, 0) && !is_plausible(1005, 4) && !is_plausible(u32::MAX, 4));
     }
 
     #[test]

@@ -113,10 +113,13 @@ pub struct Revocation {
     pub serial: Serial,
     pub dn: String,
     pub certificate: CertificateId,
-    /// False if it was revoked before.
+    /// False if it was revoked before, for this reason or a stronger one.
     pub requested: bool,
     pub reason: Reason,
     pub revoked: String,
     /// The path of the list that names it.
     pub list: String,
+    /// Serial numbers of what its renewals replaced, revoked with it: only where it was named by its certificate's id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formers: Vec<Serial>,
 }

@@ -65,7 +65,9 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Conflict`] if it was used already, or there is another request for the same call.
     pub async fn begin_ask(&self, ask: &Ask, at: OffsetDateTime, act: &Act) -> Result<(), LedgerError> {
-        let write = self.update(ask, "SET carried_out = :at", Some(at))?;
+        let mut still = unchanged(ask);
+        still.expression.push_str(" AND attribute_not_exists(stopped)");
+        let write = self.update(ask, "SET carried_out = :at", Some(at), still)?;
         self.transact_audited(vec![write], std::slice::from_ref(act)).await
     }
 
@@ -75,7 +77,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Conflict`] if there is another request for the same call.
     pub async fn give_back_ask(&self, ask: &Ask, act: &Act) -> Result<(), LedgerError> {
-        let write = self.update(ask, "REMOVE carried_out", None)?;
+        let write = self.update(ask, "REMOVE carried_out", None, unchanged(ask))?;
         self.transact_audited(vec![write], std::slice::from_ref(act)).await
     }
 
@@ -87,6 +89,23 @@ impl Ledger {
         let key = id_key(decision_key(id));
         let write = put(self.access()?, "decision", decision, key, Some(Condition::absent("id")))?;
         self.transact_audited(vec![write], std::slice::from_ref(act)).await
+    }
+
+    /// Rejects a request that is confirmed and not carried out: a call that has read the confirmation cannot use it any
+    /// more. Two calls.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if it is carried out, or no longer confirmed.
+    pub async fn stop_ask(&self, ask: &Ask, decision: &Decision, act: &Act) -> Result<(), LedgerError> {
+        let confirmed = Condition {
+            expression: "verdict = :confirmed".to_owned(),
+            names: None,
+            values: Some(HashMap::from([(":confirmed".to_owned(), text("confirmed"))])),
+        };
+        let key = id_key(decision_key(&ask.ask));
+        let decision_write = put(self.access()?, "decision", decision, key, Some(confirmed))?;
+        let stop = self.update(ask, "SET stopped = :at", Some(decision.at), unchanged(ask))?;
+        self.transact_audited(vec![decision_write, stop], std::slice::from_ref(act)).await
     }
 
     /// One page of requests, in no order. A page may be empty without being the last. One call.
@@ -101,9 +120,13 @@ impl Ledger {
         Ok(AsksPage { asks, next })
     }
 
-    /// On the condition that the request is unchanged.
-    fn update(&self, ask: &Ask, to: &str, at: Option<OffsetDateTime>) -> Result<TransactWriteItem, LedgerError> {
-        let Condition { expression, names, values } = unchanged(ask);
+    fn update(
+        &self,
+        ask: &Ask,
+        to: &str,
+        at: Option<OffsetDateTime>,
+        Condition { expression, names, values }: Condition,
+    ) -> Result<TransactWriteItem, LedgerError> {
         let mut update = Update::builder()
             .table_name(self.access()?)
             .set_key(Some(id_key(ask_key(ask.ask.place()))))

@@ -84,6 +84,8 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         let act = Act::new(chain(name), Action::Create, by, record.created).with("password", record.password.is_some());
         let act = act.changing("grants", None, told(&record.grants).as_deref());
+        let act = act.with("person", record.party(name).person);
+        let act = record.made_by.iter().fold(act, |act, maker| act.with("madeBy", maker));
         let key = id_key(principal_id(name));
         let put = put(self.access()?, "principal", record, key, Some(Condition::absent("id")))?;
         self.write_audited(put, &act).await
@@ -127,7 +129,9 @@ impl Ledger {
         by: &Actor,
         now: OffsetDateTime,
     ) -> Result<(), LedgerError> {
-        let act = Act::new(chain(name), Action::Edit, by, now).changing("person", None, Some(&person.to_string()));
+        let before = self.principal(name).await?.ok_or(LedgerError::Conflict)?.party(name).person.to_string();
+        let after = person.to_string();
+        let act = Act::new(chain(name), Action::Edit, by, now).changing("person", Some(&before), Some(&after));
         self.change(name, "person", text(person.to_string()), None, &act).await
     }
 

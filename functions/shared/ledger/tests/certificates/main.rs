@@ -23,7 +23,9 @@ const NOW: OffsetDateTime = datetime!(2026-06-01 00:00 UTC);
 fn ledger(rules: &[&Rule]) -> Ledger {
     let client = mock_client!(aws_sdk_dynamodb, RuleMode::Sequential, rules);
     let table = |name: &str| Some(name.to_owned());
-    Ledger::new(client, Tables { certificates: table("certificates"), audit: table("audit"), ..Tables::default() })
+    let names =
+        Tables { certificates: table("certificates"), jobs: table("jobs"), audit: table("audit"), ..Tables::default() };
+    Ledger::new(client, names)
 }
 
 fn record() -> CertificateRecord {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::access::permission::Role;
+use crate::access::permission::{JOBS, Role};
 
 fn party(name: &str) -> Party {
     let name: PrincipalName = name.parse().unwrap();
@@ -14,8 +14,13 @@ fn made_by(name: &str, maker: &str) -> Party {
     Party { made_by: [maker.parse().unwrap()].into(), ..party(name) }
 }
 
-const CALL: Call<'_> =
-    Call { method: "POST", path: "/jobs/7/waive", query: "", content_type: b"application/json", body: b"{}" };
+const JSON: &str = "application/json";
+
+fn digest(by: &Party, path: &str, query: &str, content_type: &str, body: &[u8]) -> Fingerprint {
+    let body = &ShownBody::of(body, &["reason"]);
+    let call = Call { method: "POST", path, query, content_type: content_type.as_bytes(), body };
+    call.digest(&by.name, by.epoch)
+}
 
 fn at(second: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(second).unwrap()
@@ -23,7 +28,8 @@ fn at(second: i64) -> OffsetDateTime {
 
 fn ask(operations: &[Operation]) -> Ask {
     let by = party("jane");
-    let digest = CALL.digest(&by);
+    let (path, body) = ("/jobs/7/waive", br#"{"reason":"scrapped"}"#);
+    let digest = digest(&by, path, "", JSON, body);
     Ask {
         ask: AskId::new(&digest, [1; 6]),
         digest,
@@ -31,10 +37,12 @@ fn ask(operations: &[Operation]) -> Ask {
         by: by.name,
         epoch: by.epoch,
         person: by.person,
-        method: CALL.method.to_owned(),
-        path: CALL.path.to_owned(),
-        query: CALL.query.to_owned(),
-        body: ShownBody::of(CALL.body, &[]),
+        method: "POST".to_owned(),
+        path: path.to_owned(),
+        query: String::new(),
+        content_type: JSON.to_owned(),
+        body: ShownBody::of(body, &["reason"]),
+        about: JOBS.to_owned(),
         created: at(0),
         expires: at(0) + LIFETIME,
         carried_out: None,
@@ -84,10 +92,59 @@ fn a_confirmation_needs_another_person_with_the_operation() {
     assert_eq!(ask.can_be_confirmed(Some(&jane), &made_by("john", "jane"), &all), Err(NotSecond::SamePerson));
     let mut some = Grants::default();
     some.permit(Operation::Regenerate);
+    some.add(format!("{JOBS}=read").parse().unwrap());
     assert_eq!(ask.can_be_confirmed(Some(&jane), &john, &some), Err(NotSecond::Lacks(Operation::Activate)));
     for gone in [None, Some(Party { epoch: 8, ..jane })] {
         assert_eq!(ask.can_be_confirmed(gone.as_ref(), &john, &all), Err(NotSecond::NobodyAsks));
     }
+}
+
+#[test]
+fn who_cannot_read_the_object_cannot_decide() {
+    let mut blind = Grants::default();
+    blind.permit(Operation::Abort);
+    let ask = ask(&[Operation::Abort]);
+    assert!(!ask.is_up_to(&blind));
+    let (jane, john) = (party("jane"), party("john"));
+    assert_eq!(ask.can_be_confirmed(Some(&jane), &john, &blind), Err(NotSecond::Unseen));
+    blind.add(format!("{JOBS}=read").parse().unwrap());
+    assert_eq!((ask.is_up_to(&blind), ask.can_be_confirmed(Some(&jane), &john, &blind)), (true, Ok(())));
+}
+
+#[test]
+fn a_forged_request_does_not_show_its_call() {
+    let real = ask(&[Operation::Activate]);
+    assert!(real.shows_its_call());
+    let body = |change: fn(&mut ShownBody)| {
+        let mut body = real.body.clone();
+        change(&mut body);
+        Ask { body, ..real.clone() }
+    };
+    let elsewhere = digest(&party("jane"), "/jobs/8/waive", "", JSON, br#"{"reason":"scrapped"}"#);
+    for forged in [
+        Ask { method: "PUT".to_owned(), ..real.clone() },
+        Ask { path: "/jobs/8/waive".to_owned(), ..real.clone() },
+        Ask { path: "/jobs/8/waive".to_owned(), digest: elsewhere, ..real.clone() },
+        Ask { query: "a".to_owned(), ..real.clone() },
+        Ask { content_type: String::new(), ..real.clone() },
+        Ask { epoch: 8, ..real.clone() },
+        body(|body| body.members = Some(r#"{"reason":"harmless"}"#.to_owned())),
+        body(|body| body.members = None),
+        body(|body| body.left_out = vec!["password".to_owned()]),
+        body(|body| body.sha256 = Fingerprint::of(b"{}")),
+        body(|body| body.bytes = 2),
+    ] {
+        assert!(!forged.shows_its_call(), "{forged:?}");
+    }
+}
+
+#[test]
+fn whoever_has_no_principal_is_somebody_all_the_same() {
+    let arn = "arn:aws:iam::000000000000:user/Root";
+    assert_eq!(Person::unknown("Ops"), "ops".parse().unwrap());
+    assert_eq!(Person::unknown(arn), Person::unknown(arn));
+    assert_ne!(Person::unknown(arn), Person::unknown("ops"));
+    assert_eq!(Person::unknown(arn).to_string().parse(), Ok(Person::unknown(arn)), "it can be stored");
 }
 
 #[test]
@@ -107,24 +164,24 @@ fn a_request_ends_after_a_day_whatever_was_said() {
 
 #[test]
 fn a_call_is_the_same_if_all_its_parts_are() {
-    let (jane, digest) = (party("jane"), CALL.digest(&party("jane")));
+    let of = |by: &Party| digest(by, "/jobs/7/waive", "", JSON, b"{}");
+    let jane = party("jane");
     let others = [
-        Call { method: "PUT", ..CALL },
-        Call { path: "/jobs/8/waive", ..CALL },
-        Call { query: "a", ..CALL },
-        Call { path: "/jobs/7/waiv", query: "e", ..CALL },
-        Call { content_type: b"", ..CALL },
-        Call { body: b"{} ", ..CALL },
+        digest(&jane, "/jobs/8/waive", "", JSON, b"{}"),
+        digest(&jane, "/jobs/7/waive", "a", JSON, b"{}"),
+        digest(&jane, "/jobs/7/waiv", "e", JSON, b"{}"),
+        digest(&jane, "/jobs/7/waive", "", "", b"{}"),
+        digest(&jane, "/jobs/7/waive", "", JSON, b"{} "),
+        of(&party("john")),
+        of(&Party { epoch: 8, ..party("jane") }),
     ];
-    assert!(others.iter().all(|other| other.digest(&jane) != digest));
-    assert_ne!(CALL.digest(&party("john")), digest);
-    assert_ne!(CALL.digest(&Party { epoch: 8, ..party("jane") }), digest, "another principal of the name");
-    assert_eq!(CALL.digest(&made_by("jane", "root")), digest);
+    assert!(!others.contains(&of(&jane)));
+    assert_eq!(of(&made_by("jane", "root")), of(&jane));
 }
 
 #[test]
 fn an_id_has_the_place_of_its_call() {
-    let digest = CALL.digest(&party("jane"));
+    let digest = ask(&[]).digest;
     let (one, next) = (AskId::new(&digest, [1; 6]), AskId::new(&digest, [2; 6]));
     assert!(one != next && one.place() == next.place() && one.place() == AskId::place_of(&digest));
     assert_eq!(one.to_string().parse(), Ok(one.clone()));
