@@ -99,7 +99,10 @@ pub(crate) async fn run(api: &Api, command: RequestCommand, format: Format) -> R
         RequestCommand::Confirm(Confirm { which: Which { id }, yes }) => {
             if !yes {
                 if !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
-                    return Err(Usage("no terminal to ask at: look at the request, and give --yes".to_owned()).into());
+                    return Err(Usage(
+                        "cannot ask for confirmation without a terminal: look at the request, and use --yes".to_owned(),
+                    )
+                    .into());
                 }
                 tell(&api.get(&path(&id), &[]).await?, &id, Format::Text)?;
                 if !ask("Do you want this to be done? [y/N] ")? {

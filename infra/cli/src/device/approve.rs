@@ -185,9 +185,10 @@ impl Approve {
             (None, _) if std::io::stdin().is_terminal() && std::io::stdout().is_terminal() => {
                 Ok(Judge::Person(Mutex::default()))
             }
-            (None, _) => {
-                Err(Usage("no terminal to ask at: give --fingerprint, --fingerprints or --yes".to_owned()).into())
-            }
+            (None, _) => Err(Usage(
+                "cannot ask for confirmation without a terminal: use --fingerprint, --fingerprints or --yes".to_owned(),
+            )
+            .into()),
         }
     }
 }
