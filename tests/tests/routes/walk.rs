@@ -1,7 +1,7 @@
 //! The requests, and the outcome that the table expects for each.
 
 use axum::body::to_bytes;
-use rootcast_core::access::permission::{Grants, Operation, Right, Role};
+use rootcast_core::access::permission::{DEVICES, Grants, Operation, Right, Role};
 use rootcast_core::access::scope::Scopes;
 use rootcast_gate::routes::{self, Function, Method, Needs, Object, Route, TABLE};
 use tower::ServiceExt;
@@ -86,6 +86,11 @@ fn expected(route: &Route, scheme: Scheme, caller: Option<&Caller>) -> Outcome {
     }
     if right != Right::Create && !grants.allow(Right::Read, &dn) {
         return Unseen;
+    }
+    // The entries name devices.
+    let names_devices = [routes::CERTIFICATE_AUDIT, routes::JOB_AUDIT].contains(route);
+    if names_devices && !grants.allow(Right::Read, DEVICES) {
+        return Forbidden;
     }
     match grants.allow(right, &dn) && may {
         true => Admitted,

@@ -9,7 +9,7 @@ use rootcast_pki::fingerprint::Fingerprint;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::readers;
-use super::regenerator::Regenerator;
+use super::regenerator::{Regenerator, seconds_ago};
 
 /// Checks a certificate authority with this number of generations, of which the last one is active.
 pub(super) async fn assert_whole(regenerator: &Regenerator, generations: u32, jobs: usize) {
@@ -27,6 +27,10 @@ pub(super) async fn assert_whole(regenerator: &Regenerator, generations: u32, jo
     assert_bundles(regenerator, &authority, &roots).await;
     let listed = regenerator.ledger.jobs_before(None, 100).await.unwrap().jobs;
     assert_eq!(listed.len(), jobs, "{listed:?}");
+    // As the conductor does each minute, for what a crash left.
+    for generation in &authority.unswept {
+        regenerator.authority().sweep_keys(*generation, seconds_ago::<0>()).await.unwrap();
+    }
     assert_keys(regenerator, &roots).await;
 }
 
