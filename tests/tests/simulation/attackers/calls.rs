@@ -5,6 +5,7 @@ use rootcast_core::access::permission::Operation;
 use rootcast_core::inventory::guid::CertificateGuid;
 use rootcast_gate::Principal;
 use rootcast_gate::routes::{self, Needs, Route, TABLE};
+use rootcast_pki::crl::CrlShard;
 use serde_json::{Map, Value, json};
 
 use super::roles::{Attacker, Credential};
@@ -29,7 +30,7 @@ pub struct Call {
 /// Looks at a device over a real network.
 const NOT_HERE: [Route; 1] = [routes::FINGERPRINT];
 
-const ALL: [&str; 4] = [VICTIM, SLOW, MINE, FREE];
+pub const ALL: [&str; 4] = [VICTIM, SLOW, MINE, FREE];
 
 /// All routes with their places in the table.
 pub fn all_routes() -> impl Iterator<Item = (usize, &'static Route)> {
@@ -58,7 +59,8 @@ impl Scene {
     fn paths(&self, route: &Route) -> Vec<(Option<&'static str>, String)> {
         let Some((before, rest)) = route.path.split_once('{') else { return vec![(None, route.path.to_owned())] };
         let (name, after) = rest.split_once('}').unwrap();
-        let after = after.replace("{list}", "0.crl");
+        let list = CrlShard::of(1, &self.serial.clone().try_into().unwrap()).shard();
+        let after = after.replace("{list}", &format!("{list}.crl"));
         let guid = |id: &str| CertificateGuid(id.parse().unwrap()).to_string().replace('{', "%7B").replace('}', "%7D");
         let objects: Vec<(&'static str, String)> = match name {
             "device" => ALL.map(|device| (device, device.to_owned())).into(),

@@ -19,7 +19,7 @@ use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::calls::Call;
+use super::calls::{ALL, Call};
 use super::roles::{Attacker, Credential};
 use crate::clock;
 use crate::dynamo::{ACCESS, AUDIT, CERTIFICATES, DEVICES};
@@ -73,7 +73,7 @@ pub struct Scene {
     pub attacker: Attacker,
     /// The imported certificate's id.
     pub web: String,
-    /// The id of the victim's own certificate, and its serial number.
+    /// The id of the victim's own certificate, and the serial number, which root 1 gave it.
     pub own: String,
     pub serial: String,
     pub job: u64,
@@ -274,6 +274,17 @@ impl Scene {
         let text = String::from_utf8_lossy(&text).into_owned();
         cloud.note(format_args!("--- {method} {} = {status} {text:.300}", call.path));
         Answer { status, text }
+    }
+
+    /// Whether the call names what is gone: Venafi's API answers then as if the right were missing, and nothing was denied.
+    pub fn is_about_nothing(&self, Call { label, .. }: &Call) -> bool {
+        let parts: Vec<&str> = label.split([':', ',']).map(str::trim).collect();
+        let certificates = [("imported", self.web.as_str()), ("the victim's", self.own.as_str())];
+        let devices = ALL.map(|device| (device, device));
+        let named = certificates.map(|named| (CERTIFICATES, named)).into_iter();
+        let mut named =
+            named.chain(devices.map(|named| (DEVICES, named))).filter(|(_, (name, _))| parts.contains(name));
+        named.any(|(table, (_, id))| self.world.cloud.tables.named(table, id).is_none())
     }
 
     /// Entries about what the attacker was refused.

@@ -75,14 +75,15 @@ pub fn explore(attackers: &[Attacker], attacker: usize, path: &[Step], calls: &[
         for step in calls {
             let route = &TABLE[step.0];
             let call = scene.calls(route).swap_remove(step.1);
+            let is_about_nothing = scene.is_about_nothing(&call);
             let (written, denials) = (tables.write_units_without_audit(), scene.denials());
             let answer = scene.call(route, &call).await;
             let (mut led_to, mut facts) = (None, watch.of_answer(&answer));
             let has_written = tables.write_units_without_audit() != written;
             if answer.is_denial() {
                 refused += 1;
-                if scene.denials() <= denials {
-                    unrecorded.push(format!("{}: {}", call.label, answer.text));
+                if scene.denials() <= denials && !is_about_nothing {
+                    unrecorded.push(format!("{labels:?}, then {}: {}", call.label, answer.text));
                 }
             }
             if has_written {
