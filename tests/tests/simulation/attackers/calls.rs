@@ -208,6 +208,7 @@ fn queries(route: &Route) -> Vec<(&'static str, String)> {
             vec![("", String::new()), immediate, ("proof of a month", "?proofAge=2592000".to_owned())]
         }
         routes::POLICY_AUDIT => ["issuance", "certificate"].map(|name| (name, format!("?name={name}"))).into(),
+        routes::REQUEST_AUDIT => vec![("unknown", "?name=unknown".to_owned())],
         routes::PRINCIPAL_AUDIT | routes::DENIAL_AUDIT => {
             [ATTACKER, OTHER].map(|name| (name, format!("?name={name}"))).into()
         }

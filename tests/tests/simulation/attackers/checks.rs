@@ -258,7 +258,7 @@ fn a_world_gone_bad_is_seen() {
 }
 
 /// Routes without a call that succeeds at once, and why.
-const NOT_AT_ONCE: [(Route, &str); 18] = [
+const NOT_AT_ONCE: [(Route, &str); 19] = [
     (routes::REGENERATE, "another job is running: it succeeds after an abort"),
     (routes::REGENERATE_LOWER, "in the same way"),
     (routes::PAUSE, "the job is paused"),
@@ -272,6 +272,7 @@ const NOT_AT_ONCE: [(Route, &str); 18] = [
     (routes::END_SESSION, "there is no session"),
     (routes::POLICY_AUDIT, "the policies are the first ones"),
     (routes::DENIAL_AUDIT, "nothing was denied"),
+    (routes::REQUEST_AUDIT, "nothing ever waited for a second person"),
     (routes::REQUEST, "nothing waits for a second person"),
     (routes::CONFIRM, "nothing waits for a second person"),
     (routes::REJECT, "nothing waits for a second person"),
