@@ -277,13 +277,16 @@ impl Scene {
     }
 
     /// Whether the call names what is gone: Venafi's API answers then as if the right were missing, and nothing was denied.
-    pub fn is_about_nothing(&self, Call { label, .. }: &Call) -> bool {
+    pub fn is_about_nothing(&self, Call { label, body, .. }: &Call) -> bool {
         let parts: Vec<&str> = label.split([':', ',']).map(str::trim).collect();
+        // A label names what tells the calls apart: some are all about the imported certificate.
+        let is_imported = body.as_ref().is_some_and(|body| body["CertificateDN"] == dn(IMPORTED).as_str());
         let certificates = [("imported", self.web.as_str()), ("the victim's", self.own.as_str())];
         let devices = ALL.map(|device| (device, device));
         let named = certificates.map(|named| (CERTIFICATES, named)).into_iter();
-        let mut named =
-            named.chain(devices.map(|named| (DEVICES, named))).filter(|(_, (name, _))| parts.contains(name));
+        let mut named = named
+            .chain(devices.map(|named| (DEVICES, named)))
+            .filter(|(_, (name, _))| parts.contains(name) || (is_imported && *name == "imported"));
         named.any(|(table, (_, id))| self.world.cloud.tables.named(table, id).is_none())
     }
 
