@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use rootcast_dialects::lenovo::LenovoError;
-use rootcast_pki::crl::CrlShard;
+use rootcast_pki::crl::CrlId;
 
 use crate::app::App;
 use crate::bundle::{CACHE, is_known, not_modified};
@@ -15,7 +15,7 @@ use crate::bundle::{CACHE, is_known, not_modified};
 /// `list`: parsed from the path before the caller is authenticated. A path that only resembles a list's needs a token.
 pub(crate) async fn show(
     State(app): State<App>,
-    list: Option<Extension<CrlShard>>,
+    list: Option<Extension<CrlId>>,
     headers: HeaderMap,
 ) -> Result<Response, LenovoError> {
     let no_list = || {
@@ -26,7 +26,7 @@ pub(crate) async fn show(
     };
     let Extension(list) = list.ok_or_else(no_list)?;
     let published = app.parts().await?.ledger.crl(list).await?.ok_or_else(no_list)?;
-    let tag = format!("\"crl-{}-{}-{}\"", list.generation(), list.shard(), published.number);
+    let tag = format!("\"{list}-{}\"", published.number);
     if is_known(&headers, &tag) {
         return Ok(not_modified(tag));
     }

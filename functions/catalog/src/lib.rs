@@ -45,7 +45,7 @@ use axum::response::Response;
 use lambda_http::tower::ServiceExt;
 use rootcast_dialects::lenovo::{LenovoError, report};
 use rootcast_gate::{Guarded, Kind, Refusal, authenticate, fold_case, is_under, recorded, routes};
-use rootcast_pki::crl::CrlShard;
+use rootcast_pki::crl::CrlId;
 
 pub use crate::app::{App, Parts};
 
@@ -124,7 +124,7 @@ fn xclarity(app: App) -> Router {
 async fn protect(State(app): State<App>, request: Request, next: Next) -> Result<Response, LenovoError> {
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path();
-    if let Ok(list) = path.parse::<CrlShard>() {
+    if let Ok(list) = path.parse::<CrlId>() {
         parts.extensions.insert(list);
     } else if !PUBLIC.contains(&path) {
         let app = app.parts().await?;

@@ -14,7 +14,7 @@ use rootcast_dialects::native::Revocation as Shown;
 use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{CertificateRecord, EndedRecord, LedgerError, SerialRecord};
 use rootcast_operations::{NotDone, NotRevoked, Revocation, Revoked, end, revoke, revoke_formers};
-use rootcast_pki::crl::{CrlShard, Reason};
+use rootcast_pki::crl::{CrlId, Reason};
 use rootcast_pki::root::Serial;
 use serde::Deserialize;
 use tracing::{error, warn};
@@ -70,7 +70,7 @@ pub(crate) async fn revoke_signed(
         true => revoke_formers(&parts.ledger, signed.certificate, how).await,
         false => (Vec::new(), Ok(())),
     };
-    let lists: Vec<CrlShard> = formers.iter().map(|former| former.list).collect();
+    let lists: Vec<CrlId> = formers.iter().map(|former| former.list).collect();
     parts.publish(lists).await;
     let revoked = revoke(&parts.ledger, serial, &signed, held, how).await.map_err(refused)?;
     parts.publish([revoked.list]).await;
@@ -191,7 +191,7 @@ impl Parts {
         true
     }
 
-    async fn publish(&self, lists: impl IntoIterator<Item = CrlShard>) {
+    async fn publish(&self, lists: impl IntoIterator<Item = CrlId>) {
         for list in lists {
             if let Err(error) = self.queue.send_later(&self.issue_queue, &Publish { crl: list }, 0).await {
                 warn!(crl = %list, error = &error as &dyn Error, "the issuer could not be asked for the list; its schedule will");

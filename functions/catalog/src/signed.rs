@@ -9,7 +9,7 @@ use rootcast_dialects::lenovo::{Envelope, LenovoError};
 use rootcast_dialects::native::{Signed, SignedState};
 use rootcast_gate::{Cursors, Principal};
 use rootcast_ledger::{RevokedRecord, SerialRecord, SignedPlace};
-use rootcast_pki::crl::CrlShard;
+use rootcast_pki::crl::CrlId;
 use rootcast_pki::root::Serial;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -53,7 +53,7 @@ pub(crate) async fn list(
         next = page.next;
     }
     rows.retain(|(_, signed)| caller.sees(&signed.dn()));
-    let keys = rows.iter().map(|(serial, signed)| (CrlShard::of(signed.generation, serial), *serial));
+    let keys = rows.iter().map(|(serial, signed)| (CrlId::of(signed.signer, serial), *serial));
     let revoked = ledger.revoked_among(keys).await?;
     let revoked: HashMap<Serial, RevokedRecord> = revoked.into_iter().map(|each| (each.serial, each)).collect();
     let now = (parts.clock)();
@@ -75,7 +75,7 @@ fn shown(serial: Serial, signed: SerialRecord, revoked: Option<&RevokedRecord>, 
         subject: signed.subject,
         device: signed.device,
         certificate: signed.certificate,
-        generation: signed.generation,
+        generation: signed.signer.generation(),
         sha256: signed.leaf,
         thumbprint: signed.thumbprint,
         signed: stamp(signed.at),
@@ -92,6 +92,7 @@ mod tests {
     use rootcast_core::inventory::id::CertificateId;
     use rootcast_pki::crl::Reason;
     use rootcast_pki::fingerprint::Fingerprint;
+    use rootcast_pki::signer::SignerId;
     use time::Duration;
 
     use super::*;
@@ -104,7 +105,7 @@ mod tests {
         let valid = SerialRecord {
             certificate: CertificateId::from_random([1; 16]),
             device: "bmc-1".parse().unwrap(),
-            generation: 3,
+            signer: SignerId::root(3),
             leaf: Some(Fingerprint::of(b"leaf")),
             thumbprint: None,
             subject: None,

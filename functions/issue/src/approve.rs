@@ -7,8 +7,9 @@ use rootcast_core::inventory::dn::CertificateDn;
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_ledger::{DeviceRecord, Reserved};
 use rootcast_pki::certificate::Certificate;
-use rootcast_pki::crl::CrlShard;
+use rootcast_pki::crl::CrlId;
 use rootcast_pki::root::{IssueError, LeafSpec, Serial, prepare_server_leaf};
+use rootcast_pki::signer::SignerId;
 use rootcast_pki::subject::DeviceSubject;
 use time::{Duration, OffsetDateTime};
 
@@ -62,8 +63,8 @@ impl Limits<'_> {
 }
 
 /// Whether an earlier reservation may still be signed: by the currently signing root, and with enough validity left.
-pub(crate) fn is_usable(reserved: &Reserved, signing: u32, now: OffsetDateTime) -> bool {
-    reserved.generation == signing && reserved.spec.not_after >= now + SHORTEST
+pub(crate) fn is_usable(reserved: &Reserved, signing: SignerId, now: OffsetDateTime) -> bool {
+    reserved.signer == signing && reserved.spec.not_after >= now + SHORTEST
 }
 
 /// The subject from the device's record, never from its CSR.
@@ -82,7 +83,7 @@ pub(crate) fn subject(device: &DeviceRecord) -> Result<DeviceSubject, Failure> {
 pub(crate) fn spec(
     limits: &Limits<'_>,
     serial: Serial,
-    (generation, issuer): (u32, &Certificate),
+    (signer, issuer): (SignerId, &Certificate),
     crl_base: &str,
     validity: Duration,
     now: OffsetDateTime,
@@ -94,11 +95,10 @@ pub(crate) fn spec(
     let permitted = longest.map_or(now + validity, |longest| (now + validity).min(not_before + longest));
     let not_after = issuer.not_after().min(permitted);
     if not_after < now + SHORTEST {
-        let message = format!("Root generation {generation} ends at {}: too soon to sign with it.", issuer.not_after());
+        let message = format!("Signer {signer} ends at {}: too soon to sign with it.", issuer.not_after());
         return Err(Failure::new(ErrorClass::Authority, message).at(Stage::ApproveRequest));
     }
-    let spec =
-        LeafSpec { subject, serial, not_before, not_after, crl: Some(CrlShard::of(generation, &serial).url(crl_base)) };
+    let spec = LeafSpec { subject, serial, not_before, not_after, crl: Some(CrlId::of(signer, &serial).url(crl_base)) };
     limits.check(&spec).map(|()| spec)
 }
 

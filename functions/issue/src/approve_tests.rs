@@ -124,7 +124,7 @@ fn a_certificate_never_outlives_its_root() {
 #[test]
 fn a_reservation_is_only_used_by_its_root() {
     let old = root(NOW - YEAR, NOW + YEAR * 2);
-    let reserved = Reserved { generation: 3, spec: made(&old, YEAR).unwrap() };
+    let reserved = Reserved { signer: SignerId::root(3), spec: made(&old, YEAR).unwrap() };
     assert!(is_usable(&reserved, 3, NOW) && is_usable(&reserved, 3, NOW + Duration::days(300)));
     assert!(!is_usable(&reserved, 4, NOW), "another root signs now");
     assert!(!is_usable(&reserved, 3, NOW + Duration::days(364) + Duration::hours(1)));

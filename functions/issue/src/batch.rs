@@ -7,7 +7,7 @@ use rootcast_core::job::JobRecord;
 use rootcast_core::job::message::{Publish, Renewed, Task};
 use rootcast_core::job::task::TaskRecord;
 use rootcast_ledger::UseRecord;
-use rootcast_pki::crl::CrlShard;
+use rootcast_pki::crl::CrlId;
 use rootcast_queue::Delivery;
 use serde::Deserialize;
 
@@ -15,7 +15,7 @@ use serde::Deserialize;
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) tasks: Vec<Delivery<Task>>,
-    pub(crate) lists: Vec<Delivery<CrlShard>>,
+    pub(crate) lists: Vec<Delivery<CrlId>>,
     /// Certificates of which a renewal was proven.
     pub(crate) renewed: Vec<Delivery<CertificateId>>,
     /// Ids of messages that cannot be read.

@@ -9,6 +9,8 @@ use rootcast_core::job::{JobId, Pass};
 use serde_json::json;
 use time::OffsetDateTime;
 
+use rootcast_pki::signer::SignerId;
+
 use super::*;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
@@ -47,7 +49,7 @@ fn a_batch_is_sorted_and_unreadable_messages_are_named() {
         message("control", json!({ "job": 7, "why": "created" })),
     ] });
     let batch = read(serde_json::from_value(event).unwrap());
-    assert_eq!(batch.lists[0].body, CrlShard::new(2, 63).unwrap());
+    assert_eq!(batch.lists[0].body, CrlId::new(SignerId::root(2), 63).unwrap());
     assert_eq!((&batch.tasks[0].body, batch.tasks[0].receives), (&task(1), 3));
     assert_eq!(batch.renewed[0].body, certificate());
     assert_eq!(batch.unreadable, ["no such list", "control"]);

@@ -8,7 +8,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::backoff;
-use rootcast_pki::crl::CrlShard;
+use rootcast_pki::crl::CrlId;
 use rootcast_queue::{Delivery, Postponed, Returning};
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -91,8 +91,8 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
 
 impl App {
     /// Several messages about one list need only one publication.
-    async fn publish_all(&self, deliveries: Vec<Delivery<CrlShard>>, answer: &mut SqsBatchResponse) -> Vec<Postponed> {
-        let mut lists: BTreeMap<CrlShard, Vec<Delivery<CrlShard>>> = BTreeMap::new();
+    async fn publish_all(&self, deliveries: Vec<Delivery<CrlId>>, answer: &mut SqsBatchResponse) -> Vec<Postponed> {
+        let mut lists: BTreeMap<CrlId, Vec<Delivery<CrlId>>> = BTreeMap::new();
         for delivery in deliveries {
             lists.entry(delivery.body).or_default().push(delivery);
         }

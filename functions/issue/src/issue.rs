@@ -10,9 +10,10 @@ use rootcast_ledger::{
     CertificateOrPending, CertificateRecord, Issuance, LedgerError, Reserved, RootRecord, SerialRecord, UseRecord,
 };
 use rootcast_pki::certificate::Certificate;
-use rootcast_pki::crl::CrlShard;
+use rootcast_pki::crl::CrlId;
 use rootcast_pki::request::SigningRequest;
 use rootcast_pki::root::{LeafSpec, Serial, prepare_server_leaf};
+use rootcast_pki::signer::SignerId;
 use rootcast_vault::VaultError;
 use time::OffsetDateTime;
 use tracing::info;
@@ -61,7 +62,7 @@ impl App {
         let reserved = binding.issuance.as_ref().and_then(|issuance| issuance.reserved.clone());
         // Device and policy may have changed since the reservation.
         let is_usable = |reserved: &Reserved| {
-            approve::is_usable(reserved, root.generation, now)
+            approve::is_usable(reserved, SignerId::root(root.generation), now)
                 && approve::subject(&device).is_ok_and(|subject| subject == reserved.spec.subject)
                 && limits.check(&reserved.spec).is_ok()
         };
@@ -90,7 +91,8 @@ impl App {
         now: OffsetDateTime,
     ) -> Result<LeafSpec, Fault> {
         let generation = signer.root.generation;
-        let issuer = (generation, signer.certificate);
+        let id = SignerId::root(generation);
+        let issuer = (id, signer.certificate);
         let serial = random_serial()?;
         let spec = approve::spec(limits, serial, issuer, &self.crl_base, self.validity, now).map_err(Fault::Final)?;
         approve::check(&spec, request.spki_der(), signer.certificate).map_err(Fault::Final)?;
@@ -103,12 +105,12 @@ impl App {
             next = binding.with(advanced.map_err(|_| LedgerError::Conflict)?, now);
         }
         if let Some(issuance) = &mut next.issuance {
-            issuance.reserved = Some(Reserved { generation, spec: spec.clone() });
+            issuance.reserved = Some(Reserved { signer: id, spec: spec.clone() });
         }
         let record = SerialRecord {
             certificate: binding.certificate,
             device: binding.device.clone(),
-            generation,
+            signer: id,
             leaf: None,
             thumbprint: None,
             subject: None,
@@ -128,7 +130,7 @@ impl App {
         signer: &Signer<'_>,
     ) -> Result<(), Fault> {
         let stage = Stage::RetrieveCertificate;
-        let list = CrlShard::of(signer.root.generation, &spec.serial);
+        let list = CrlId::of(SignerId::root(signer.root.generation), &spec.serial);
         if let Some(url) = &spec.crl {
             self.ensure_list(signer.root, list, url).await.map_err(|error| issuer(error, stage))?;
         }

@@ -11,7 +11,7 @@ mod task;
 
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, LedgerError, Misconfigured};
-use rootcast_pki::crl::CrlShard;
+use rootcast_pki::crl::CrlId;
 use rootcast_pki::root::IssueError;
 use rootcast_queue::Queue;
 use rootcast_vault::{Vault, VaultError};
@@ -52,9 +52,9 @@ pub enum IssuerError {
     #[error(transparent)]
     Vault(#[from] VaultError),
     #[error("{0} cannot be made: {1}")]
-    List(CrlShard, #[source] IssueError),
+    List(CrlId, #[source] IssueError),
     #[error("{0} has no root that could sign it")]
-    NoRoot(CrlShard),
+    NoRoot(CrlId),
     /// Nothing was written.
     #[error("the certificate is changing all the time")]
     Busy,

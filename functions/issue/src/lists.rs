@@ -6,8 +6,9 @@ use std::error::Error;
 
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{CrlRecord, LedgerError, RevokedRecord, RootRecord};
-use rootcast_pki::crl::{CrlShard, CrlSpec, LIFETIME, Revoked, is_due, names, prepare_crl};
+use rootcast_pki::crl::{CrlId, CrlSpec, Revoked, is_due, names, prepare_crl};
 use rootcast_pki::root::Serial;
+use rootcast_pki::signer::SignerId;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -19,7 +20,7 @@ const ATTEMPTS: u32 = 5;
 
 impl App {
     /// Ensures that the list exists and serves this address.
-    pub(crate) async fn ensure_list(&self, root: &RootRecord, list: CrlShard, url: &str) -> Result<(), IssuerError> {
+    pub(crate) async fn ensure_list(&self, root: &RootRecord, list: CrlId, url: &str) -> Result<(), IssuerError> {
         match self.ledger.crl(list).await? {
             Some(published) if published.urls.iter().any(|known| known == url) => Ok(()),
             _ => self.make(root, list, Some(url)).await,
@@ -27,8 +28,8 @@ impl App {
     }
 
     /// Publishes a list on request.
-    pub(crate) async fn publish(&self, list: CrlShard) -> Result<(), IssuerError> {
-        let root = self.ledger.root(list.generation()).await?.ok_or(IssuerError::NoRoot(list))?;
+    pub(crate) async fn publish(&self, list: CrlId) -> Result<(), IssuerError> {
+        let root = self.ledger.root(list.signer().generation()).await?.ok_or(IssuerError::NoRoot(list))?;
         self.make(&root, list, None).await
     }
 
@@ -38,14 +39,16 @@ impl App {
         let now = (self.clock)();
         let roots = self.ledger.roots(&self.ledger.authority().await?).await?;
         let roots: Vec<RootRecord> = roots.into_iter().filter(|root| can_sign(root, now)).collect();
-        let lists = self.ledger.crls(roots.iter().map(|root| root.generation)).await?;
+        let lists = self.ledger.crls(roots.iter().map(|root| SignerId::root(root.generation))).await?;
         let (mut outcome, mut unusable) = (Ok(()), HashSet::new());
         for published in lists.iter().filter(|published| wants_renewal(published, now)) {
             if Instant::now() >= deadline {
                 warn!("not every revocation list was made in time; the next run continues");
                 break;
             }
-            let Some(root) = roots.iter().find(|root| root.generation == published.list.generation()) else { continue };
+            let Some(root) = roots.iter().find(|root| root.generation == published.list.signer().generation()) else {
+                continue;
+            };
             if unusable.contains(&root.generation) {
                 continue;
             }
@@ -64,18 +67,18 @@ impl App {
         outcome
     }
 
-    async fn make(&self, root: &RootRecord, list: CrlShard, url: Option<&str>) -> Result<(), IssuerError> {
+    async fn make(&self, root: &RootRecord, list: CrlId, url: Option<&str>) -> Result<(), IssuerError> {
         let (key, issuer) = root.key_and_certificate().ok_or(IssuerError::NoRoot(list))?;
         for _ in 0..ATTEMPTS {
             let (published, revoked) = self.ledger.crl_and_revoked(list).await?;
             let now = (self.clock)();
             let earlier = published.as_ref().map_or(Ok(Vec::new()), |published| published.crl.revoked());
             let earlier = earlier.map_err(|error| IssuerError::List(list, error))?;
-            let Some(spec) = next(published.as_ref(), &earlier, &revoked, url, now) else { return Ok(()) };
+            let Some(spec) = next(list, published.as_ref(), &earlier, &revoked, url, now) else { return Ok(()) };
             let prepared = prepare_crl(&spec, issuer).map_err(|error| IssuerError::List(list, error))?;
             self.vault.confirm(key, issuer).await?;
             let crl = self.vault.sign_prepared(key, prepared).await?;
-            let CrlSpec { number, this_update, next_update, urls, revoked } = spec;
+            let CrlSpec { list, number, this_update, next_update, urls, revoked } = spec;
             let revision = published.map_or(0, |published| published.revision);
             let record = CrlRecord { list, revision, crl, number, this_update, next_update, urls, behind: false };
             match self.ledger.publish_crl(&record).await {
@@ -106,6 +109,7 @@ fn wants_renewal(published: &CrlRecord, now: OffsetDateTime) -> bool {
 /// certificate names is not needed. What the published list names (`earlier`) and no record does stays on it: it is not
 /// known when it expires. Pure.
 fn next(
+    list: CrlId,
     published: Option<&CrlRecord>,
     earlier: &[Revoked],
     revoked: &[RevokedRecord],
@@ -121,14 +125,15 @@ fn next(
     // Never earlier than the previous list's.
     let this_update = published.map_or(now, |published| now.max(published.this_update));
     let this_update = this_update.replace_nanosecond(0).unwrap_or(this_update);
-    let named = revoked.iter().filter(|each| names(each.not_after, this_update));
+    let named = revoked.iter().filter(|each| names(list, each.not_after, this_update));
     let named = named.map(|each| Revoked { serial: each.serial, at: each.at, reason: each.reason });
     let recorded: HashSet<Serial> = revoked.iter().map(|each| each.serial).collect();
     let unrecorded = earlier.iter().filter(|each| !recorded.contains(&each.serial));
     Some(CrlSpec {
+        list,
         number: published.map_or(0, |published| published.number) + 1,
         this_update,
-        next_update: this_update + LIFETIME,
+        next_update: this_update + list.lifetime(),
         urls,
         revoked: named.chain(unrecorded.cloned()).collect(),
     })

@@ -14,7 +14,7 @@ use rootcast_dialects::venafi::{Body, Flag, VenafiError};
 use rootcast_gate::{Principal, RequestId};
 use rootcast_ledger::{CertificateOrPending, CertificateRecord, CrlRecord, LedgerError, SerialRecord};
 use rootcast_operations::{NotDone, NotRevoked, Revocation, revoke, revoke_formers};
-use rootcast_pki::crl::{CrlShard, Reason};
+use rootcast_pki::crl::{CrlId, Reason};
 use rootcast_pki::root::Serial;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -195,14 +195,14 @@ impl App {
         known.map(|signed| Target { serial, signed, held: Some(record) }).ok_or_else(stranger)
     }
 
-    async fn publish(&self, list: CrlShard) {
+    async fn publish(&self, list: CrlId) {
         if let Err(error) = self.queue.send_later(&self.issue_queue, &Publish { crl: list }, 0).await {
             warn!(crl = %list, error = &error as &dyn Error, "the issuer could not be asked for the list; its schedule will");
         }
     }
 
     /// Waits until the list that names the certificate is published, or until the deadline.
-    async fn published(&self, list: CrlShard, until: Instant) {
+    async fn published(&self, list: CrlId, until: Instant) {
         let looking = async {
             for pause in pauses() {
                 sleep(pause).await;

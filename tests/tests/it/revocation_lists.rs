@@ -13,8 +13,9 @@ use rootcast_core::job::Pass;
 use rootcast_core::job::message::{Publish, Task};
 use rootcast_ledger::{CertificateRecord, Issuance, NewUse, PendingCertificate, RevokedRecord, UseRecord};
 use rootcast_pki::certificate::Certificate;
-use rootcast_pki::crl::{CrlShard, Reason};
+use rootcast_pki::crl::{CrlId, Reason};
 use rootcast_pki::root::Serial;
+use rootcast_pki::signer::SignerId;
 use rootcast_queue::Queue;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -50,7 +51,7 @@ async fn a_recorded_request_is_signed_and_its_list_public() {
         assert_eq!(record.leaf.spki_der(), key.subject_public_key_info());
         assert_eq!(record.leaf.subject_dn(), "CN=bmc-7.example,O=Example Corp,C=DE");
         let text = openssl::text(&record.leaf);
-        let list = CrlShard::of(1, &serial(&record));
+        let list = CrlId::of(SignerId::root(1), &serial(&record));
         for expected in ["DNS:bmc-7.example", "TLS Web Client Authentication", &format!("URI:http://pki.example.com/rootcast{list}")] {
             assert!(text.contains(expected), "{expected} is not in {text}");
         }
@@ -127,7 +128,7 @@ async fn issued(stack: &Stack) -> CertificateRecord {
 }
 
 /// Fetches the list as a verifier does, without a token.
-pub async fn served(stack: &Stack, list: CrlShard) -> Vec<u8> {
+pub async fn served(stack: &Stack, list: CrlId) -> Vec<u8> {
     let answer = stack.api.send_as(None, Method::GET, &list.to_string(), None).await;
     assert_eq!(answer.status, StatusCode::OK, "{answer:?}");
     assert_eq!(answer.headers["content-type"], "application/pkix-crl");
@@ -136,7 +137,7 @@ pub async fn served(stack: &Stack, list: CrlShard) -> Vec<u8> {
 
 /// OpenSSL refuses the certificate with the list that is served.
 pub async fn revoked(stack: &Stack, root: &Certificate, record: &CertificateRecord) {
-    let list = CrlShard::of(1, &serial(record));
+    let list = CrlId::of(SignerId::root(1), &serial(record));
     until("the certificate is on its list", LIMIT, async || {
         let list = served(stack, list).await;
         let verdict = openssl::verify_with(&[root], &record.leaf, &[], Some(&list), OffsetDateTime::now_utc());

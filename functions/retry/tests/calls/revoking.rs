@@ -3,9 +3,10 @@
 use rcgen::{CertificateParams, KeyPair, SerialNumber};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_ledger::{FormerRecord, Revocation, RevokedRecord, SerialRecord};
-use rootcast_pki::crl::{CrlShard, Reason};
+use rootcast_pki::crl::{CrlId, Reason};
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::root::Serial;
+use rootcast_pki::signer::SignerId;
 
 use crate::*;
 
@@ -351,7 +352,7 @@ async fn invalid_revocations_are_refused_before_any_read() {
 
 #[tokio::test]
 async fn the_revocation_stage_lasts_until_the_list_is_published() {
-    let list = CrlShard::of(3, &Serial::from_random(OCTETS));
+    let list = CrlId::of(SignerId::root(3), &Serial::from_random(OCTETS));
     let revoked = Revocation { list, at: NOW, reason: Reason::KeyCompromise, by: "ops".to_owned() };
     let record = CertificateRecord { revoked: Some(revoked), ..signed() };
     let missing = mock!(Client::get_item)

@@ -132,7 +132,7 @@ impl CertificateAuthority {
         let (_, new_certificate) = key_and_certificate(root)?;
         let (_, old_certificate) = key_and_certificate(old)?;
         let reserve = |kind| -> Result<LinkRecord, AuthorityError> {
-            let spec = LinkSpec { kind, serial: random_serial()? };
+            let spec = LinkSpec { kind, serial: random_serial()?, crl: None };
             let (subject, issuer) = ends(kind, new_certificate, old_certificate);
             let tbs = prepare_link(&spec, subject, issuer)?.tbs_sha256();
             Ok(LinkRecord { spec, tbs, certificate: None })

@@ -15,6 +15,7 @@ use rootcast_pki::bundle::Bundle;
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::root::{LinkSpec, RootSpec};
+use rootcast_pki::signer::IssuingId;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -47,6 +48,12 @@ pub struct Authority {
     pub first_generation: u32,
     /// The signing generation.
     pub signing: Option<u32>,
+    /// The issuing authority that signs devices' certificates. `None`: there is none yet, or roots sign them themselves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuing: Option<IssuingId>,
+    /// When the next issuing authority is made: at half of this one's life.
+    #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
+    pub issuing_due: Option<OffsetDateTime>,
     /// The version of the current bundle; 0 if there is none.
     pub bundle: u64,
     /// The last version given out, if higher than `bundle`: its record was lost.
@@ -118,6 +125,9 @@ pub struct RootRecord {
     /// The previous generation's key, signed by this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_with_new: Option<LinkRecord>,
+    /// Number of the last issuing authority below it; 0: there was none.
+    #[serde(default)]
+    pub last_issuing: u32,
     /// The stages until the root signs.
     pub lifecycle: Lifecycle,
     #[serde(with = "time::serde::timestamp")]

@@ -12,10 +12,11 @@ use serde::Serialize;
 
 use crate::audit::Links;
 use crate::authority::{AUTHORITY, bundle_id, root_id};
+use crate::issuing_authorities::{SLEEP, issuing_id};
 use crate::item::{Item, id_key, job_key, number, to_item};
 use crate::jobs::{ROLLOVER, list_key, meta_key};
 use crate::retries::{self, Cancelled};
-use crate::{Authority, BundleRecord, Conducting, Ledger, LedgerError, RootRecord, tasks};
+use crate::{Authority, BundleRecord, Conducting, IssuingRecord, Ledger, LedgerError, RootRecord, SleepRecord, tasks};
 
 /// Most writes in one transaction: DynamoDB's limit.
 pub(crate) const TRANSACTION: usize = 100;
@@ -26,6 +27,8 @@ pub(crate) const TRANSACTION: usize = 100;
 pub struct Change<'a> {
     pub authority: Option<&'a Authority>,
     pub roots: Vec<&'a RootRecord>,
+    pub issuing: Vec<&'a IssuingRecord>,
+    pub sleep: Option<&'a SleepRecord>,
     /// Published only once: its version must not exist.
     pub bundle: Option<&'a BundleRecord>,
     /// The current bundle, signed again. Needs `authority`, whose condition holds for both.
@@ -85,6 +88,15 @@ impl Ledger {
                 id_key(root_id(root.generation)),
                 root.revision,
             )?);
+        }
+        for issuing in change.issuing {
+            let record = IssuingRecord { revision: issuing.revision + 1, ..issuing.clone() };
+            let key = id_key(issuing_id(issuing.id()));
+            writes.push(versioned(self.certificates()?, "issuing authority", &record, key, issuing.revision)?);
+        }
+        if let Some(sleep) = change.sleep {
+            let record = SleepRecord { revision: sleep.revision + 1, ..sleep.clone() };
+            writes.push(versioned(self.certificates()?, "sleep", &record, id_key(SLEEP), sleep.revision)?);
         }
         if let Some(bundle) = change.bundle {
             writes.push(versioned(

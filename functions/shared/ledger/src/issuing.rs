@@ -1,4 +1,4 @@
-//! Issuance of certificates by our own roots for devices: the reservation before the signature, and the result after
+//! Issuance of certificates by our own authorities for devices: the reservation before the signature, and the result after
 //! it.
 //!
 //! `serial#{hex}` in the certificates table is the record of a serial number. It is written before the signature is
@@ -12,6 +12,7 @@ use rootcast_core::inventory::id::CertificateId;
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::root::Serial;
+use rootcast_pki::signer::SignerId;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -25,8 +26,9 @@ use crate::{CertificateOrPending, CertificateRecord, FormerRecord, Ledger, Ledge
 pub struct SerialRecord {
     pub certificate: CertificateId,
     pub device: DeviceId,
-    /// The root that signs or signed.
-    pub generation: u32,
+    /// Who signs or signed.
+    #[serde(flatten)]
+    pub signer: SignerId,
     /// SHA-256 of the signed certificate; `None`: reserved, and as far as known never used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leaf: Option<Fingerprint>,

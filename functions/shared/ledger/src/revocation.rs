@@ -1,4 +1,4 @@
-//! Revocation lists and their entries, in the jobs table under `crl#{generation}#{shard}`.
+//! Revocation lists and their entries, in the jobs table under `crl#{signer}#{shard}`.
 //!
 //! `list` is the signed list. Its revision is incremented by everything that should change the list. Each revoked
 //! certificate has a record under its serial number. A list that is behind is marked as such, so the schedule finds it
@@ -7,8 +7,9 @@
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use rootcast_core::audit::Act;
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_pki::crl::{Crl, CrlShard, Reason, SHARDS};
+use rootcast_pki::crl::{Crl, CrlId, Reason};
 use rootcast_pki::root::Serial;
+use rootcast_pki::signer::SignerId;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -20,7 +21,7 @@ use crate::{CertificateRecord, Ledger, LedgerError};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CrlRecord {
-    pub list: CrlShard,
+    pub list: CrlId,
     /// Incremented by each write, and by each revocation.
     pub revision: u64,
     pub crl: Crl,
@@ -42,7 +43,7 @@ pub struct CrlRecord {
 #[serde(rename_all = "camelCase")]
 pub struct Revocation {
     /// The list in which it is published.
-    pub list: CrlShard,
+    pub list: CrlId,
     #[serde(with = "time::serde::timestamp")]
     pub at: OffsetDateTime,
     pub reason: Reason,
@@ -68,11 +69,16 @@ pub struct RevokedRecord {
     pub not_after: OffsetDateTime,
 }
 
-fn partition(list: CrlShard) -> String {
-    format!("crl#{}#{}", list.generation(), list.shard())
+/// The first two are a root's, also of an earlier build: `crl#2#17`, `crl#2#authorities`; an issuing authority's is
+/// `crl#2.1#17`.
+fn partition(list: CrlId) -> String {
+    match list.shard() {
+        Some(shard) => format!("crl#{}#{shard}", list.signer()),
+        None => format!("crl#{}#authorities", list.signer()),
+    }
 }
 
-fn revoked_key(list: CrlShard, serial: Serial) -> Item {
+fn revoked_key(list: CrlId, serial: Serial) -> Item {
     job_key(partition(list), serial.to_string())
 }
 
@@ -88,7 +94,7 @@ impl Condition {
     }
 }
 
-fn list_key(list: CrlShard) -> Item {
+fn list_key(list: CrlId) -> Item {
     job_key(partition(list), LIST)
 }
 
@@ -97,25 +103,21 @@ const LIST: &str = "list";
 
 impl Ledger {
     /// The published list; `None`: no certificate names this list. One call.
-    pub async fn crl(&self, list: CrlShard) -> Result<Option<CrlRecord>, LedgerError> {
+    pub async fn crl(&self, list: CrlId) -> Result<Option<CrlRecord>, LedgerError> {
         let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(list_key(list)));
         let answer = get.send().await.map_err(LedgerError::aws("GetItem revocation list"))?;
         answer.item.map(|item| from_item("revocation list", item)).transpose()
     }
 
-    /// All lists of some generations, in no order.
-    pub async fn crls(&self, generations: impl IntoIterator<Item = u32>) -> Result<Vec<CrlRecord>, LedgerError> {
-        let of = |generation| (0..SHARDS).filter_map(move |shard| CrlShard::new(generation, shard).ok());
-        let keys = generations.into_iter().flat_map(of).map(list_key).collect();
+    /// All lists of some signers, in no order.
+    pub async fn crls(&self, signers: impl IntoIterator<Item = SignerId>) -> Result<Vec<CrlRecord>, LedgerError> {
+        let keys = signers.into_iter().flat_map(CrlId::all).map(list_key).collect();
         let found = self.batch_get(keys, "BatchGetItem revocation lists").await?;
         found.into_iter().map(|item| from_item("revocation list", item)).collect()
     }
 
     /// The published list, and all revocations that belong to it. One call per megabyte.
-    pub async fn crl_and_revoked(
-        &self,
-        list: CrlShard,
-    ) -> Result<(Option<CrlRecord>, Vec<RevokedRecord>), LedgerError> {
+    pub async fn crl_and_revoked(&self, list: CrlId) -> Result<(Option<CrlRecord>, Vec<RevokedRecord>), LedgerError> {
         let mut pages = self
             .client
             .query()
@@ -150,7 +152,7 @@ impl Ledger {
     }
 
     /// The revocation of a serial number; `None`: it is not revoked. One call.
-    pub async fn revoked(&self, list: CrlShard, serial: Serial) -> Result<Option<RevokedRecord>, LedgerError> {
+    pub async fn revoked(&self, list: CrlId, serial: Serial) -> Result<Option<RevokedRecord>, LedgerError> {
         let get = self.client.get_item().table_name(self.jobs()?).set_key(Some(revoked_key(list, serial)));
         let answer = get.consistent_read(true).send().await.map_err(LedgerError::aws("GetItem revoked certificate"))?;
         answer.item.map(|item| from_item("revoked certificate", item)).transpose()
@@ -159,7 +161,7 @@ impl Ledger {
     /// The revoked ones among these serial numbers, in no order.
     pub async fn revoked_among(
         &self,
-        serials: impl IntoIterator<Item = (CrlShard, Serial)>,
+        serials: impl IntoIterator<Item = (CrlId, Serial)>,
     ) -> Result<Vec<RevokedRecord>, LedgerError> {
         let keys = serials.into_iter().map(|(list, serial)| revoked_key(list, serial)).collect();
         let found = self.batch_get(keys, "BatchGetItem revoked certificates").await?;
@@ -176,7 +178,7 @@ impl Ledger {
     pub async fn revoke(
         &self,
         read: Option<&CertificateRecord>,
-        list: CrlShard,
+        list: CrlId,
         record: &RevokedRecord,
         before: Option<&RevokedRecord>,
         act: &Act,

@@ -15,6 +15,7 @@ use rootcast_core::job::task::{ErrorClass, Failure, Outcome, TaskRecord};
 use rootcast_core::job::{JobId, Pass};
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::root::LeafSpec;
+use rootcast_pki::signer::SignerId;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -66,11 +67,12 @@ pub struct Issuance {
     pub reserved: Option<Reserved>,
 }
 
-/// What is to be signed, except for the request's key, and by which root.
+/// What is to be signed, except for the request's key, and by whom.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Reserved {
-    pub generation: u32,
+    #[serde(flatten)]
+    pub signer: SignerId,
     pub spec: LeafSpec,
 }
 

@@ -9,7 +9,7 @@ use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::superseding::Verdict;
 use rootcast_ledger::{CertificateRecord, EndedRecord, FormerRecord, Ledger, LedgerError, RevokedRecord, SerialRecord};
-use rootcast_pki::crl::{CrlShard, Reason};
+use rootcast_pki::crl::{CrlId, Reason};
 use rootcast_pki::root::Serial;
 use thiserror::Error;
 use time::{Date, OffsetDateTime};
@@ -30,7 +30,7 @@ pub struct Revocation<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revoked {
     /// The list that names it from now on.
-    pub list: CrlShard,
+    pub list: CrlId,
     pub record: RevokedRecord,
     /// It was not revoked before, or for a weaker reason.
     pub is_new: bool,
@@ -86,7 +86,7 @@ async fn once(
     known: Option<CertificateRecord>,
     Revocation { reason, comments, by, now }: Revocation<'_>,
 ) -> Result<Revoked, NotDone<NotRevoked>> {
-    let list = CrlShard::of(signed.generation, &serial);
+    let list = CrlId::of(signed.signer, &serial);
     let Some(leaf) = signed.leaf else { return Err(NotRevoked::Unsigned(serial).into()) };
     let before = |record| Revoked { list, record, is_new: false };
     if signed.not_after <= now {
@@ -161,7 +161,7 @@ pub async fn end(
     ended: &EndedRecord,
     by: &Actor,
     now: OffsetDateTime,
-) -> Result<BTreeSet<CrlShard>, NotDone<NotRevoked>> {
+) -> Result<BTreeSet<CrlId>, NotDone<NotRevoked>> {
     let how = Revocation { reason: Reason::CessationOfOperation, comments: None, by, now };
     let (mut lists, mut outcome) = (BTreeSet::new(), Ok(()));
     if let Some(serial) = ended.serial {

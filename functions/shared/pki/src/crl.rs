@@ -1,6 +1,6 @@
-//! Certificate revocation lists (RFC 5280 §5): which of a root's certificates are revoked.
+//! Certificate revocation lists (RFC 5280 §5): which of a signer's certificates are revoked.
 //!
-//! A generation has [`SHARDS`] lists, so that each stays small with any number of devices. A serial number determines
+//! A signer has [`SHARDS`] lists, so that each stays small with any number of devices. A serial number determines
 //! its list for good, and the certificate contains that list's address. A new list replaces the previous one under a
 //! higher number.
 
@@ -22,46 +22,78 @@ use crate::algorithm::{BadSignature, Encoding, KeyAlgorithm};
 use crate::certificate::Certificate;
 use crate::root::prepared::{IssueError, Issuer, Pass, Prepared, Unsigned};
 use crate::root::{Serial, second};
+use crate::signer::SignerId;
 
-/// Lists per generation. With 100 000 devices, a list covers some 1 600 certificates; with all of them revoked, it has
+/// Lists per signer, for the certificates of devices. With 100 000 devices, a list covers some 1 600 certificates; with all of them revoked, it has
 /// 70 KiB.
 pub const SHARDS: u8 = 64;
 
-/// From thisUpdate to nextUpdate. A list is renewed after half of it, so a failure to renew may stay unnoticed for the
-/// other half.
+/// Lifetime of an issuing authority's lists.
 pub const LIFETIME: Duration = Duration::days(7);
+/// Lifetime of the lists of the device certificates that a root signed itself: with an issuing authority below it, it
+/// signs none.
+const ROOT_LIFETIME: Duration = Duration::days(30);
+/// Lifetime of a root's list of authorities.
+const AUTHORITIES_LIFETIME: Duration = Duration::days(182);
 
-/// One of a generation's lists.
+/// A revocation list. Each signer has a list for each shard of the certificates that it signed for devices. Each root has
+/// one more, for the authorities that it certified: issuing authorities, and other roots by their links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "Numbers")]
-pub struct CrlShard {
-    generation: u32,
-    shard: u8,
+#[serde(try_from = "Numbers", into = "Numbers")]
+pub struct CrlId {
+    signer: SignerId,
+    /// `None`: the root's list of authorities.
+    shard: Option<u8>,
 }
 
 /// The text names no list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("a revocation list is /crl/GENERATION/SHARD.crl, with generations from 1 and shards from 0 to 63")]
-pub struct NotAShard;
+#[error(
+    "a revocation list is /crl/SIGNER/SHARD.crl, with signers like 2 or 2.1 and shards from 0 to 63, or /crl/GENERATION/authorities.crl"
+)]
+pub struct NotACrl;
 
-impl CrlShard {
-    pub fn new(generation: u32, shard: u8) -> Result<Self, NotAShard> {
-        if generation == 0 || shard >= SHARDS { Err(NotAShard) } else { Ok(Self { generation, shard }) }
+const AUTHORITIES: &str = "authorities";
+
+impl CrlId {
+    pub fn new(signer: SignerId, shard: u8) -> Result<Self, NotACrl> {
+        if signer.generation() == 0 || shard >= SHARDS { Err(NotACrl) } else { Ok(Self { signer, shard: Some(shard) }) }
     }
 
-    /// The list for the certificate with this serial number, signed by `generation` (from 1). Selected by the lowest
-    /// six bits of the first octet, which are random in every [`Serial`].
-    pub const fn of(generation: u32, serial: &Serial) -> Self {
-        Self { generation, shard: serial.octets()[0] % SHARDS }
+    /// The list for the device certificate with this serial number. Selected by the lowest six bits of the first octet,
+    /// which are random in every [`Serial`].
+    pub const fn of(signer: SignerId, serial: &Serial) -> Self {
+        Self { signer, shard: Some(serial.octets()[0] % SHARDS) }
     }
 
-    pub const fn generation(self) -> u32 {
-        self.generation
+    /// The list for the authorities that the root of this generation (from 1) certified.
+    pub const fn authorities(generation: u32) -> Self {
+        Self { signer: SignerId::root(generation), shard: None }
     }
 
-    /// From 0 to 63.
-    pub const fn shard(self) -> u8 {
+    /// Every list of a signer. A list is there only if a certificate names it.
+    pub fn all(signer: SignerId) -> impl Iterator<Item = Self> {
+        let authorities = signer.is_root().then_some(Self { signer, shard: None });
+        (0..SHARDS).map(move |shard| Self { signer, shard: Some(shard) }).chain(authorities)
+    }
+
+    pub const fn signer(self) -> SignerId {
+        self.signer
+    }
+
+    /// From 0 to 63. `None`: the list is for authorities.
+    pub const fn shard(self) -> Option<u8> {
         self.shard
+    }
+
+    /// From thisUpdate to nextUpdate. A list is renewed after half of it, so a failure to renew may stay unnoticed for
+    /// the other half. A root's key sleeps, and each list wakes it.
+    pub const fn lifetime(self) -> Duration {
+        match self.shard {
+            None => AUTHORITIES_LIFETIME,
+            Some(_) if self.signer.is_root() => ROOT_LIFETIME,
+            Some(_) => LIFETIME,
+        }
     }
 
     /// `base`: where the lists are served, such as `https://pki.example.com`, with or without a trailing slash.
@@ -70,36 +102,55 @@ impl CrlShard {
     }
 }
 
-/// As a path: `/crl/3/17.crl`.
-impl fmt::Display for CrlShard {
+/// As a path: `/crl/2.1/17.crl`, or `/crl/2/authorities.crl`.
+impl fmt::Display for CrlId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "/crl/{}/{}.crl", self.generation, self.shard)
+        match self.shard {
+            Some(shard) => write!(f, "/crl/{}/{shard}.crl", self.signer),
+            None => write!(f, "/crl/{}/{AUTHORITIES}.crl", self.signer),
+        }
     }
 }
 
-impl FromStr for CrlShard {
-    type Err = NotAShard;
+impl FromStr for CrlId {
+    type Err = NotACrl;
 
     /// Accepts only the canonical spelling, so that a list has one address.
-    fn from_str(path: &str) -> Result<Self, NotAShard> {
-        let numbers = path.strip_prefix("/crl/").and_then(|rest| rest.strip_suffix(".crl")).ok_or(NotAShard)?;
-        let (generation, shard) = numbers.split_once('/').ok_or(NotAShard)?;
-        let read = Self::new(generation.parse().map_err(|_| NotAShard)?, shard.parse().map_err(|_| NotAShard)?)?;
-        if read.to_string() == path { Ok(read) } else { Err(NotAShard) }
+    fn from_str(path: &str) -> Result<Self, NotACrl> {
+        let names = path.strip_prefix("/crl/").and_then(|rest| rest.strip_suffix(".crl")).ok_or(NotACrl)?;
+        let (signer, shard) = names.split_once('/').ok_or(NotACrl)?;
+        let signer: SignerId = signer.parse().map_err(|_| NotACrl)?;
+        let read = match shard {
+            AUTHORITIES if signer.is_root() => Self::authorities(signer.generation()),
+            _ => Self::new(signer, shard.parse().map_err(|_| NotACrl)?)?,
+        };
+        if read.to_string() == path { Ok(read) } else { Err(NotACrl) }
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Numbers {
-    generation: u32,
-    shard: u8,
+    #[serde(flatten)]
+    signer: SignerId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    shard: Option<u8>,
 }
 
-impl TryFrom<Numbers> for CrlShard {
-    type Error = NotAShard;
+impl TryFrom<Numbers> for CrlId {
+    type Error = NotACrl;
 
-    fn try_from(numbers: Numbers) -> Result<Self, NotAShard> {
-        Self::new(numbers.generation, numbers.shard)
+    fn try_from(Numbers { signer, shard }: Numbers) -> Result<Self, NotACrl> {
+        match shard {
+            Some(shard) => Self::new(signer, shard),
+            None if signer.is_root() => Ok(Self::authorities(signer.generation())),
+            None => Err(NotACrl),
+        }
+    }
+}
+
+impl From<CrlId> for Numbers {
+    fn from(CrlId { signer, shard }: CrlId) -> Self {
+        Self { signer, shard }
     }
 }
 
@@ -167,6 +218,7 @@ pub struct Revoked {
 /// Everything that determines the bytes of a list, except its issuer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrlSpec {
+    pub list: CrlId,
     /// Higher than every earlier number of this list (§5.2.3).
     pub number: u64,
     /// In whole seconds, like every date in a list.
@@ -182,8 +234,8 @@ pub struct CrlSpec {
 pub type PreparedCrl = Prepared<UnsignedCrl>;
 
 /// Prepares a list of the certificates below `issuer`: version 2, with CRL number, authority key identifier and a
-/// critical issuing distribution point. The latter says that the list covers these addresses, and no certificates of
-/// authorities.
+/// critical issuing distribution point. The latter says that the list covers these addresses, and either certificates of
+/// authorities or no such certificates.
 pub fn prepare_crl(spec: &CrlSpec, issuer: &Certificate) -> Result<PreparedCrl, IssueError> {
     if spec.urls.is_empty() || !spec.urls.iter().all(|url| is_url(url)) {
         return Err(IssueError::CrlUrl);
@@ -205,7 +257,7 @@ pub fn prepare_crl(spec: &CrlSpec, issuer: &Certificate) -> Result<PreparedCrl, 
         crl_number: spec.number.into(),
         issuing_distribution_point: Some(CrlIssuingDistributionPoint {
             distribution_point: CrlDistributionPoint { uris: spec.urls.clone() },
-            scope: Some(CrlScope::UserCertsOnly),
+            scope: Some(if spec.list.shard.is_some() { CrlScope::UserCertsOnly } else { CrlScope::CaCertsOnly }),
         }),
         revoked_certs: spec.revoked.iter().map(revoked).collect::<Result<_, IssueError>>()?,
         key_identifier_method: KeyIdMethod::PreSpecified(issuer.identifier.clone()),
@@ -297,8 +349,8 @@ pub fn is_due(this_update: OffsetDateTime, next_update: OffsetDateTime, now: Off
 
 /// Whether a list contains a revoked certificate that expires at `not_after`. After that, it appears in at least one
 /// more list (§3.3).
-pub fn names(not_after: OffsetDateTime, this_update: OffsetDateTime) -> bool {
-    this_update <= not_after + LIFETIME
+pub fn names(list: CrlId, not_after: OffsetDateTime, this_update: OffsetDateTime) -> bool {
+    this_update <= not_after + list.lifetime()
 }
 
 /// Whether the text can be a list's address in a certificate: an IA5String that is an http or https URL.

@@ -20,4 +20,5 @@ pub mod permitted;
 pub mod pkcs7;
 pub mod request;
 pub mod root;
+pub mod signer;
 pub mod subject;

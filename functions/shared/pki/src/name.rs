@@ -7,6 +7,8 @@ use rcgen::{DistinguishedName, DnType, DnValue};
 use thiserror::Error;
 use x509_parser::x509::X509Name;
 
+use crate::signer::IssuingId;
+
 /// The subject of every root, except its CN, which differs per generation: see [`common_name`].
 ///
 /// Parsed from RFC 4514 text such as `O=Example Corp,C=DE`, with at most one value per type, in any order. In a
@@ -48,6 +50,15 @@ pub enum InvalidName {
 pub fn common_name(root_name: &str, generation: u32) -> Result<String, InvalidName> {
     let name = format!("{} G{generation}", root_name.trim());
     check("CN", COMMON_NAME_LIMIT, root_name.trim())?;
+    check("CN", COMMON_NAME_LIMIT, &name)?;
+    Ok(name)
+}
+
+/// The CN of an issuing authority: `{root name} Issuing G{generation}.{number}`. A root name that leaves no room is cut.
+pub fn issuing_common_name(root_name: &str, id: IssuingId) -> Result<String, InvalidName> {
+    let end = format!(" Issuing G{id}");
+    let name: String = root_name.trim().chars().take(COMMON_NAME_LIMIT - end.len()).collect();
+    let name = format!("{}{end}", name.trim_end());
     check("CN", COMMON_NAME_LIMIT, &name)?;
     Ok(name)
 }

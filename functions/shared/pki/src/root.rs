@@ -1,27 +1,32 @@
-//! The signatures of a root generation: the root itself, links to its neighbours, TLS server certificates, and
-//! revocation lists ([`crate::crl`]).
+//! The signatures of a root generation: the root itself, links to its neighbours, issuing authorities, TLS server
+//! certificates, and revocation lists ([`crate::crl`]).
 //!
 //! A certificate is made in two phases. A spec, which is recorded first, is *prepared* into the exact bytes to be
 //! signed. The key, which is elsewhere, signs their digest. Only [`Prepared::complete`] makes a [`Certificate`] of
 //! both, after verifying the signature. After a crash in between, the same spec gives the same bytes again.
 
+mod issuing;
 mod leaf;
 pub(crate) mod prepared;
 
 use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use rcgen::{BasicConstraints, CertificateParams, CustomExtension, IsCa, KeyIdMethod, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CrlDistributionPoint, CustomExtension, IsCa, KeyIdMethod, KeyUsagePurpose,
+};
 use serde::{Deserialize, Serialize};
 use time::{OffsetDateTime, UtcOffset};
 use x509_parser::oid_registry::OID_X509_EXT_NAME_CONSTRAINTS;
 use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo};
 
+pub use self::issuing::{IssuingSpec, prepare_issuing};
 pub use self::leaf::{LeafSpec, prepare_server_leaf};
 use self::prepared::Issuer;
 pub use self::prepared::{IssueError, Prepared, Unsigned};
 use crate::algorithm::{KeyAlgorithm, UnsupportedKey};
 use crate::certificate::{Certificate, parse};
+use crate::crl::is_url;
 use crate::name::{self, Subject, common_name};
 use crate::permitted::PermittedNames;
 
@@ -99,6 +104,9 @@ pub enum LinkKind {
 pub struct LinkSpec {
     pub kind: LinkKind,
     pub serial: Serial,
+    /// URL of its issuer's list of authorities. `None`: reserved before roots had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crl: Option<String>,
 }
 
 /// Prepares a link with `subject`'s name and key, signed by `issuer`.
@@ -127,10 +135,19 @@ pub fn prepare_link(spec: &LinkSpec, subject: &Certificate, issuer: &Certificate
         copy.set_criticality(true);
         params.custom_extensions = vec![copy];
     }
+    params.crl_distribution_points = distribution_points(spec.crl.as_deref())?;
     params.serial_number = Some(spec.serial.0.to_vec().into());
     (params.not_before, params.not_after) =
         validity(subject.not_before(), subject.not_after().min(issuer.not_after()))?;
     Prepared::certificate(params, subject.spki_der(), Issuer::of(issuer)?)
+}
+
+fn distribution_points(url: Option<&str>) -> Result<Vec<CrlDistributionPoint>, IssueError> {
+    let Some(url) = url else { return Ok(Vec::new()) };
+    if !is_url(url) {
+        return Err(IssueError::CrlUrl);
+    }
+    Ok(vec![CrlDistributionPoint { uris: vec![url.to_owned()] }])
 }
 
 /// id-ce-nameConstraints (RFC 5280 §4.2.1.10).

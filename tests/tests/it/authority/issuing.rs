@@ -10,8 +10,9 @@ use rootcast_core::job::task::{ErrorClass, TaskState};
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{CertificateRecord, Change, CrlRecord, DeviceRecord, RevokedRecord, UseRecord};
 use rootcast_pki::certificate::Certificate;
-use rootcast_pki::crl::{CrlShard, LIFETIME, Reason};
+use rootcast_pki::crl::{CrlId, LIFETIME, Reason};
 use rootcast_pki::root::Serial;
+use rootcast_pki::signer::SignerId;
 use rootcast_pki::subject::DeviceSubject;
 use rootcast_vault::Vault;
 use serde_json::json;
@@ -37,7 +38,7 @@ fn serial_of(record: &CertificateRecord) -> Serial {
 }
 
 async fn list_of(regenerator: &Regenerator, record: &CertificateRecord) -> CrlRecord {
-    regenerator.ledger.crl(CrlShard::of(1, &serial_of(record))).await.unwrap().unwrap()
+    regenerator.ledger.crl(CrlId::of(SignerId::root(1), &serial_of(record))).await.unwrap().unwrap()
 }
 
 async fn root(regenerator: &Regenerator) -> Certificate {
@@ -45,7 +46,7 @@ async fn root(regenerator: &Regenerator) -> Certificate {
 }
 
 /// The arguments of a revocation, and the list that will contain it.
-fn revoked(record: &CertificateRecord, reason: Reason) -> (CrlShard, RevokedRecord, Act) {
+fn revoked(record: &CertificateRecord, reason: Reason) -> (CrlId, RevokedRecord, Act) {
     let revoked = RevokedRecord {
         serial: serial_of(record),
         certificate: record.id,
@@ -56,7 +57,7 @@ fn revoked(record: &CertificateRecord, reason: Reason) -> (CrlShard, RevokedReco
         not_after: record.not_after,
     };
     let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &Actor::function("tests"), revoked.at);
-    (CrlShard::of(1, &revoked.serial), revoked, act)
+    (CrlId::of(SignerId::root(1), &revoked.serial), revoked, act)
 }
 
 /// OpenSSL's verdict, with the root and the list that the certificate names.
@@ -252,10 +253,10 @@ async fn the_schedule_renews_lists_that_are_outdated_or_half_expired() {
         .await;
         assert_eq!(list_of(&regenerator, &record).await, third);
 
-        let absent = CrlShard::new(1, (list.shard() + 1) % 64).unwrap();
+        let absent = CrlId::new(SignerId::root(1), (list.shard().unwrap() + 1) % 64).unwrap();
         assert!(publish(&app, absent).await, "nobody names it: there is nothing to do");
         assert!(regenerator.ledger.crl(absent).await.unwrap().is_none());
-        assert!(!publish(&app, CrlShard::new(9, 1).unwrap()).await, "no such root");
+        assert!(!publish(&app, CrlId::new(SignerId::root(9), 1).unwrap()).await, "no such root");
     })
     .await;
 }

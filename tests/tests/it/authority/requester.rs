@@ -74,7 +74,7 @@ pub(super) async fn deliver(app: &issue::App, body: &Value, receives: u32) -> bo
     issue::handle(app, LambdaEvent::new(wake, Context::default())).await.unwrap().batch_item_failures.is_empty()
 }
 
-pub(super) async fn publish(app: &issue::App, crl: rootcast_pki::crl::CrlShard) -> bool {
+pub(super) async fn publish(app: &issue::App, crl: rootcast_pki::crl::CrlId) -> bool {
     deliver(app, &serde_json::to_value(Publish { crl }).unwrap(), 1).await
 }
 

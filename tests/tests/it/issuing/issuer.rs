@@ -2,6 +2,7 @@
 
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::job::task::ErrorClass;
+use rootcast_pki::signer::SignerId;
 use serde_json::json;
 
 use super::{asked, begin, binding, device, failed, retried};
@@ -53,7 +54,7 @@ async fn the_issuer_continues_with_the_recorded_request() {
         let record = retried(stack, &job, Stage::RetrieveCertificate).await;
         assert_eq!(asked(&fake), (0, 1));
         let reserved = before.issuance.unwrap().reserved.unwrap();
-        assert_eq!(reserved.generation, generation);
+        assert_eq!(reserved.signer, SignerId::root(generation));
         assert_eq!(record.leaf.serial(), reserved.spec.serial.to_string(), "the number that was reserved");
         crate::authority::openssl::verify(&[&signing(stack).await], &record.leaf, &[], time::OffsetDateTime::now_utc())
             .unwrap();

@@ -1,6 +1,7 @@
 //! A device's own certificate.
 
-use rootcast_pki::crl::CrlShard;
+use rootcast_pki::crl::CrlId;
+use rootcast_pki::signer::SignerId;
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -34,7 +35,7 @@ async fn a_devices_certificate_is_renewed_then_revoked_publicly() {
         let entries = trail["entries"].as_array().unwrap().iter().map(|entry| entry.as_str().unwrap());
         let superseded = entries.filter(|entry| entry.contains(r#""reason":"Superseded""#)).collect::<Vec<_>>();
         assert!(superseded.len() == 1 && superseded[0].contains(&serial(&before).to_string()), "{trail}");
-        let list = served(stack, CrlShard::of(1, &serial(&after))).await;
+        let list = served(stack, CrlId::of(SignerId::root(1), &serial(&after))).await;
         openssl::verify_with(&[&root], &after.leaf, &[], Some(&list), OffsetDateTime::now_utc()).unwrap();
 
         let mut revoke = about();

@@ -5,7 +5,8 @@ use rootcast_core::access::permission::Operation;
 use rootcast_core::inventory::guid::CertificateGuid;
 use rootcast_gate::Principal;
 use rootcast_gate::routes::{self, Needs, Route, TABLE};
-use rootcast_pki::crl::CrlShard;
+use rootcast_pki::crl::CrlId;
+use rootcast_pki::signer::SignerId;
 use serde_json::{Map, Value, json};
 
 use super::roles::{Attacker, Credential};
@@ -59,7 +60,7 @@ impl Scene {
     fn paths(&self, route: &Route) -> Vec<(Option<&'static str>, String)> {
         let Some((before, rest)) = route.path.split_once('{') else { return vec![(None, route.path.to_owned())] };
         let (name, after) = rest.split_once('}').unwrap();
-        let list = CrlShard::of(1, &self.serial.clone().try_into().unwrap()).shard();
+        let list = CrlId::of(SignerId::root(1), &self.serial.clone().try_into().unwrap()).shard().unwrap();
         let after = after.replace("{list}", &format!("{list}.crl"));
         let guid = |id: &str| CertificateGuid(id.parse().unwrap()).to_string().replace('{', "%7B").replace('}', "%7D");
         let objects: Vec<(&'static str, String)> = match name {

@@ -106,6 +106,7 @@ impl CertificateAuthority {
             certificate: None,
             new_with_old: None,
             old_with_new: None,
+            last_issuing: 0,
             lifecycle: Lifecycle::idle(Work::Root, "").begin(Work::Root, "Its key is to be made.", now),
             created: now,
         };

@@ -1,6 +1,6 @@
 //! The messages in the queues.
 
-use rootcast_pki::crl::CrlShard;
+use rootcast_pki::crl::CrlId;
 use serde::{Deserialize, Serialize};
 
 use crate::device::DeviceId;
@@ -19,7 +19,7 @@ pub struct Control {
 /// To the issuer: publish this revocation list again if that is due. Carries no state either.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
-    pub crl: CrlShard,
+    pub crl: CrlId,
 }
 
 /// To the issuer: a device was proven to show a renewal of this certificate, so what it replaced may be revoked.

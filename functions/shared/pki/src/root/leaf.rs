@@ -3,17 +3,14 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use rcgen::{
-    CertificateParams, CrlDistributionPoint, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose, SanType,
-};
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyUsagePurpose, SanType};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::prepared::{IssueError, Issuer, Prepared};
-use super::{Serial, key_identifier, validity};
+use super::{Serial, distribution_points, key_identifier, validity};
 use crate::algorithm::KeyAlgorithm;
 use crate::certificate::{Certificate, parse};
-use crate::crl::is_url;
 use crate::import::constraints;
 use crate::permitted::HostName;
 use crate::subject::{DeviceSubject, InvalidSubject};
@@ -58,12 +55,7 @@ pub fn prepare_server_leaf(spec: &LeafSpec, spki_der: &[u8], issuer: &Certificat
     params.use_authority_key_identifier_extension = true;
     params.distinguished_name = spec.subject.attributes().with_common_name(&common_name);
     params.subject_alt_names = alternative_names(&spec.subject)?;
-    if let Some(url) = &spec.crl {
-        if !is_url(url) {
-            return Err(IssueError::CrlUrl);
-        }
-        params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![url.clone()] }];
-    }
+    params.crl_distribution_points = distribution_points(spec.crl.as_deref())?;
     params.serial_number = Some(spec.serial.0.to_vec().into());
     (params.not_before, params.not_after) = validity(spec.not_before, spec.not_after)?;
     Prepared::certificate(params, spki_der, Issuer::of(issuer)?)

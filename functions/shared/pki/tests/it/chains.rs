@@ -35,7 +35,7 @@ fn one_link_beside_one_chain_satisfies_every_device() {
         let issuing_key = Key::generate(KeyAlgorithm::EcdsaP256);
         let by_old = issuing(&issuing_key, &old, &old_key);
         let by_new = issuing(&issuing_key, &new, &new_key);
-        let spec = |kind| LinkSpec { kind, serial: Serial::from_random([7; 16]) };
+        let spec = |kind| LinkSpec { kind, serial: Serial::from_random([7; 16]), crl: None };
         let new_with_old = old_key.complete(prepare_link(&spec(LinkKind::NewWithOld), &new, &old).unwrap());
         let old_with_new = new_key.complete(prepare_link(&spec(LinkKind::OldWithNew), &old, &new).unwrap());
         let server_key = Key::generate(KeyAlgorithm::EcdsaP256);

@@ -93,7 +93,7 @@ fn a_link_does_not_lead_around_constraints() {
     let (old_key, new_key) = (Key::shared(KeyAlgorithm::EcdsaP384), Key::shared(KeyAlgorithm::EcdsaP256));
     let device = Key::shared(KeyAlgorithm::EcdsaP256);
     let (old, new, free) = (root(old_key, 5, ""), root(new_key, 6, "lab.example"), root(new_key, 6, ""));
-    let spec = |kind| LinkSpec { kind, serial: Serial::from_random([9; 16]) };
+    let spec = |kind| LinkSpec { kind, serial: Serial::from_random([9; 16]), crl: None };
     let link = old_key.complete(prepare_link(&spec(LinkKind::NewWithOld), &new, &old).unwrap());
     assert!(openssl::text(&link).contains("X509v3 Name Constraints: critical"));
     for (host, is_accepted) in [("a.lab.example", true), ("pay.example", false)] {

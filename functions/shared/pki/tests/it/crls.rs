@@ -2,8 +2,9 @@
 
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::certificate::Certificate;
-use rootcast_pki::crl::{CrlShard, CrlSpec, LIFETIME, NotAShard, Reason, Revoked, SHARDS, is_due, prepare_crl};
+use rootcast_pki::crl::{CrlId, CrlSpec, LIFETIME, NotACrl, Reason, Revoked, SHARDS, is_due, prepare_crl};
 use rootcast_pki::root::{IssueError, LeafSpec, Serial, prepare_server_leaf};
+use rootcast_pki::signer::SignerId;
 use rootcast_pki::subject::DeviceSubject;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use time::{Duration, OffsetDateTime};
@@ -24,13 +25,20 @@ fn leaf(key: &Key, root: &Certificate, serial: Serial) -> Certificate {
         serial,
         not_before: TODAY,
         not_after: TODAY + Duration::days(365),
-        crl: Some(CrlShard::of(6, &serial).url(BASE)),
+        crl: Some(CrlId::of(SignerId::root(6), &serial).url(BASE)),
     };
     key.complete(prepare_server_leaf(&spec, &Key::shared(KeyAlgorithm::EcdsaP256).spki_der, root).unwrap())
 }
 
-fn spec(shard: CrlShard, revoked: Vec<Revoked>) -> CrlSpec {
-    CrlSpec { number: 7, this_update: TODAY, next_update: TODAY + LIFETIME, urls: vec![shard.url(BASE)], revoked }
+fn spec(shard: CrlId, revoked: Vec<Revoked>) -> CrlSpec {
+    CrlSpec {
+        list: shard,
+        number: 7,
+        this_update: TODAY,
+        next_update: TODAY + LIFETIME,
+        urls: vec![shard.url(BASE)],
+        revoked,
+    }
 }
 
 fn webpki(root: &Certificate, leaf: &Certificate, crl: &[u8], at: OffsetDateTime) -> Result<(), webpki::Error> {
@@ -57,7 +65,7 @@ fn verifiers_with_the_list_refuse_a_revoked_certificate() {
             leaf(key, &root, serial(5)),
             leaf(key, &root, Serial::from_random([5, 1, 5, 1, 5, 1, 5, 1, 5, 1, 5, 1, 5, 1, 5, 1])),
         );
-        let shard = CrlShard::of(6, &serial(5));
+        let shard = CrlId::of(SignerId::root(6), &serial(5));
         let list = |revoked| key.complete(prepare_crl(&spec(shard, revoked), &root).unwrap());
         let empty = list(vec![]);
         let revoked =
@@ -83,7 +91,8 @@ fn verifiers_with_the_list_refuse_a_revoked_certificate() {
         openssl::verify_with(&[&root], &one, &[], Some(moved.der()), TODAY).unwrap();
         webpki(&root, &one, moved.der(), TODAY).unwrap();
 
-        let elsewhere = key.complete(prepare_crl(&spec(CrlShard::new(6, 6).unwrap(), vec![]), &root).unwrap());
+        let elsewhere =
+            key.complete(prepare_crl(&spec(CrlId::new(SignerId::root(6), 6).unwrap(), vec![]), &root).unwrap());
         assert!(
             openssl::verify_with(&[&root], &one, &[], Some(elsewhere.der()), TODAY).is_err(),
             "another list's address"
@@ -96,7 +105,7 @@ fn verifiers_with_the_list_refuse_a_revoked_certificate() {
 fn a_list_has_the_contents_that_rfc_5280_requires() {
     let key = Key::shared(KeyAlgorithm::EcdsaP384);
     let root = key.root(6);
-    let shard = CrlShard::new(6, 63).unwrap();
+    let shard = CrlId::new(SignerId::root(6), 63).unwrap();
     let reasons = [Reason::Unspecified, Reason::Superseded, Reason::CessationOfOperation];
     let revoked = reasons.into_iter().zip(1..).map(|(reason, n)| Revoked { serial: serial(n), at: TODAY, reason });
     let revoked: Vec<_> = revoked.collect();
@@ -138,7 +147,7 @@ fn a_list_has_the_contents_that_rfc_5280_requires() {
 fn an_impossible_or_foreign_list_is_refused() {
     let key = Key::shared(KeyAlgorithm::EcdsaP256);
     let root = key.root(6);
-    let good = spec(CrlShard::new(6, 0).unwrap(), vec![]);
+    let good = spec(CrlId::new(SignerId::root(6), 0).unwrap(), vec![]);
     let backwards = CrlSpec { next_update: TODAY, ..good.clone() };
     assert!(matches!(prepare_crl(&backwards, &root), Err(IssueError::Encoding(_))));
     let nowhere = CrlSpec { urls: vec!["file:///crl".to_owned()], ..good.clone() };
@@ -156,21 +165,37 @@ fn an_impossible_or_foreign_list_is_refused() {
 #[test]
 fn a_list_has_one_address() {
     for shard in 0..SHARDS {
-        let list = CrlShard::new(3, shard).unwrap();
+        let list = CrlId::new(SignerId::root(3), shard).unwrap();
         assert_eq!(list.to_string().parse(), Ok(list));
         assert_eq!(list.url("https://a.example/stage"), format!("https://a.example/stage/crl/3/{shard}.crl"));
-        assert_eq!(CrlShard::of(3, &serial(shard)), list);
-        assert_eq!(CrlShard::of(3, &serial(shard | 0xc0)), list);
+        assert_eq!(CrlId::of(SignerId::root(3), &serial(shard)), list);
+        assert_eq!(CrlId::of(SignerId::root(3), &serial(shard | 0xc0)), list);
         let json = serde_json::json!({"generation": 3, "shard": shard});
         assert_eq!(serde_json::to_value(list).unwrap(), json);
-        assert_eq!(serde_json::from_value::<CrlShard>(json).unwrap(), list);
+        assert_eq!(serde_json::from_value::<CrlId>(json).unwrap(), list);
     }
-    for path in
-        ["/crl/3/64.crl", "/crl/0/1.crl", "/crl/03/1.crl", "/crl/3/+1.crl", "/crl/3/1", "/crl/3/1/1.crl", "crl/3/1.crl"]
-    {
-        assert_eq!(path.parse::<CrlShard>(), Err(NotAShard), "{path}");
+    for (path, lifetime) in [("/crl/3.2/63.crl", 7), ("/crl/3/63.crl", 30), ("/crl/3/authorities.crl", 182)] {
+        let list: CrlId = path.parse().unwrap();
+        assert_eq!((list.to_string().as_str(), list.lifetime()), (path, Duration::days(lifetime)));
+        let json = serde_json::to_value(list).unwrap();
+        assert_eq!(serde_json::from_value::<CrlId>(json).unwrap(), list);
     }
-    assert!(serde_json::from_str::<CrlShard>(r#"{"generation":3,"shard":64}"#).is_err());
+    for path in [
+        "/crl/3.1/authorities.crl",
+        "/crl/3.0/1.crl",
+        "/crl/3/64.crl",
+        "/crl/0/1.crl",
+        "/crl/03/1.crl",
+        "/crl/3/+1.crl",
+        "/crl/3/1",
+        "/crl/3/1/1.crl",
+        "crl/3/1.crl",
+    ] {
+        assert_eq!(path.parse::<CrlId>(), Err(NotACrl), "{path}");
+    }
+    for wrong in [r#"{"generation":3,"shard":64}"#, r#"{"generation":3,"issuing":1}"#] {
+        assert!(serde_json::from_str::<CrlId>(wrong).is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn an_invalid_spec_is_refused() {
 fn a_link_the_wrong_way_round_is_refused() {
     let key = Key::shared(KeyAlgorithm::EcdsaP256);
     let (old, new) = (key.root(5), key.root(6));
-    let spec = |kind| LinkSpec { kind, serial: Serial::from_random([1; 16]) };
+    let spec = |kind| LinkSpec { kind, serial: Serial::from_random([1; 16]), crl: None };
     assert!(matches!(prepare_link(&spec(LinkKind::NewWithOld), &old, &new), Err(IssueError::LinkDirection)));
     assert!(matches!(prepare_link(&spec(LinkKind::OldWithNew), &new, &old), Err(IssueError::LinkDirection)));
 }

@@ -9,7 +9,7 @@ use crate::keys::{Key, TODAY};
 use crate::openssl;
 
 fn link(kind: LinkKind, subject: &Certificate, issuer: &Certificate, key: &Key) -> Certificate {
-    let spec = LinkSpec { kind, serial: Serial::from_random([9; 16]) };
+    let spec = LinkSpec { kind, serial: Serial::from_random([9; 16]), crl: None };
     key.complete(prepare_link(&spec, subject, issuer).unwrap())
 }
 
