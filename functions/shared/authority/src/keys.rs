@@ -3,7 +3,7 @@
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Authority, RootRecord};
 use rootcast_pki::certificate::Certificate;
-use rootcast_vault::{Purpose, Standing, VaultError};
+use rootcast_vault::{KeyRole, Purpose, Standing, VaultError};
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
@@ -119,7 +119,7 @@ impl CertificateAuthority {
 /// What the root's key is, or was, made for. `None` if its installation made keys without an id.
 pub(crate) fn purpose(authority: &Authority, root: &RootRecord) -> Option<Purpose> {
     let installation = authority.installation?;
-    Some(Purpose { installation, generation: root.generation, serial: root.spec.serial })
+    Some(Purpose { installation, role: KeyRole::Root, generation: root.generation, serial: root.spec.serial })
 }
 
 pub(crate) fn key_and_certificate(root: &RootRecord) -> Result<(&str, &Certificate), AuthorityError> {
