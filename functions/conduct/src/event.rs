@@ -13,7 +13,7 @@ use rootcast_core::job::message::{Control, Issuing};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::{App, ConductError};
 
@@ -72,7 +72,10 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
             for record in batch.records {
                 let id = record.message_id.unwrap_or_default();
                 match serde_json::from_str::<Message>(&record.body.unwrap_or_default()) {
-                    Ok(Message::Issuing(_)) => issuing.push(id),
+                    Ok(Message::Issuing(why)) => {
+                        debug!(message.id = id, "the issuing authorities are looked after: {}", why.issuing);
+                        issuing.push(id);
+                    }
                     Ok(Message::Job(control)) => jobs.entry(control.job).or_default().push(id),
                     // An unreadable message is dropped: a retry would not help, and it carries no state that could be
                     // lost.
