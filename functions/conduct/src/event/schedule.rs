@@ -37,12 +37,22 @@ impl App {
             Err(error) => (Err(error), authority),
         };
         let renewed = self.renew_bundle(&authority).await;
+        let revoked = match authority.compromised.is_empty() {
+            true => Ok(()),
+            false => self.revoke_leaves(&authority, half()).await,
+        };
         let swept = self.sweep_unswept(authority).await;
         if let Some(rollover) = rollover {
             outcome = self.take_up(rollover, owner, half()).await;
         }
         let joined = self.bring_in_joining(half()).await;
-        outcome.and(kept).and(renewed).and(swept).and(joined).and(self.look_after_deployments(owner, deadline).await)
+        outcome
+            .and(kept)
+            .and(renewed)
+            .and(revoked)
+            .and(swept)
+            .and(joined)
+            .and(self.look_after_deployments(owner, deadline).await)
     }
 
     async fn renew_bundle(&self, authority: &Authority) -> Result<(), ConductError> {
