@@ -43,7 +43,7 @@ fn of(
     validity: Duration,
 ) -> Result<LeafSpec, Failure> {
     let limits = Limits { device, requested_at: &device.address, policy };
-    spec(&limits, Serial::from_random([9; 16]), (3, root), "https://pki.example.com/", validity, NOW)
+    spec(&limits, Serial::from_random([9; 16]), (SignerId::root(3), root), "https://pki.example.com/", validity, NOW)
 }
 
 fn policy(rule: &str) -> IssuancePolicy {
@@ -98,7 +98,8 @@ fn a_request_from_another_address_is_made_again() {
         (root(NOW - YEAR, NOW + YEAR), device("https://pay.example"), IssuancePolicy::default());
     let asked_at = "https://bmc-1.example".parse().unwrap();
     let limits = Limits { device: &device, requested_at: &asked_at, policy: &policy };
-    let failure = spec(&limits, Serial::from_random([9; 16]), (3, &root), "https://pki.example.com/", YEAR, NOW);
+    let failure =
+        spec(&limits, Serial::from_random([9; 16]), (SignerId::root(3), &root), "https://pki.example.com/", YEAR, NOW);
     let failure = failure.unwrap_err();
     assert_eq!((failure.class, failure.stage), (ErrorClass::Rejected, Some(Stage::CreateCsr)));
 }
@@ -125,9 +126,12 @@ fn a_certificate_never_outlives_its_root() {
 fn a_reservation_is_only_used_by_its_root() {
     let old = root(NOW - YEAR, NOW + YEAR * 2);
     let reserved = Reserved { signer: SignerId::root(3), spec: made(&old, YEAR).unwrap() };
-    assert!(is_usable(&reserved, 3, NOW) && is_usable(&reserved, 3, NOW + Duration::days(300)));
-    assert!(!is_usable(&reserved, 4, NOW), "another root signs now");
-    assert!(!is_usable(&reserved, 3, NOW + Duration::days(364) + Duration::hours(1)));
+    assert!(
+        is_usable(&reserved, SignerId::root(3), NOW)
+            && is_usable(&reserved, SignerId::root(3), NOW + Duration::days(300))
+    );
+    assert!(!is_usable(&reserved, SignerId::root(4), NOW), "another root signs now");
+    assert!(!is_usable(&reserved, SignerId::root(3), NOW + Duration::days(364) + Duration::hours(1)));
 }
 
 #[test]

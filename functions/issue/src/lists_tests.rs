@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
 use rootcast_core::inventory::id::CertificateId;
+use rootcast_pki::crl::LIFETIME;
 use rootcast_pki::crl::Reason;
 use rootcast_pki::root::Serial;
 use rootcast_pki::signer::IssuingId;
