@@ -1,6 +1,7 @@
 //! Ordinary actions while a job runs, step by step. Each scenario has once broken the gate.
 
 mod fences;
+mod ids;
 mod keys;
 mod proofs;
 
