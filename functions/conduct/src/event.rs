@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use rootcast_core::job::JobId;
-use rootcast_core::job::message::Control;
+use rootcast_core::job::message::{Control, Issuing};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -47,6 +47,14 @@ impl From<ConductError> for Diagnostic {
     }
 }
 
+/// A message of the queue.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Message {
+    Job(Control),
+    Issuing(Issuing),
+}
+
 /// # Errors
 /// If a scheduled call failed. Messages of the queue fail individually.
 pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchResponse, ConductError> {
@@ -60,16 +68,21 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
         Wake::Queue(batch) => {
             // Several messages about one job need only one look at it.
             let mut jobs: BTreeMap<JobId, Vec<String>> = BTreeMap::new();
+            let mut issuing = Vec::new();
             for record in batch.records {
                 let id = record.message_id.unwrap_or_default();
-                match serde_json::from_str::<Control>(&record.body.unwrap_or_default()) {
-                    Ok(control) => jobs.entry(control.job).or_default().push(id),
+                match serde_json::from_str::<Message>(&record.body.unwrap_or_default()) {
+                    Ok(Message::Issuing(_)) => issuing.push(id),
+                    Ok(Message::Job(control)) => jobs.entry(control.job).or_default().push(id),
                     // An unreadable message is dropped: a retry would not help, and it carries no state that could be
                     // lost.
                     Err(error) => {
                         warn!(message.id = id, error = &error as &dyn Error, "a control message cannot be read")
                     }
                 }
+            }
+            if !issuing.is_empty() && app.issuing_woken().await.is_err() {
+                issuing.into_iter().for_each(|message| answer.add_failure(message));
             }
             for (job, messages) in jobs {
                 if app.take_up(job, &owner, deadline).await.is_err() {
