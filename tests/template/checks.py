@@ -17,6 +17,8 @@ WILDCARDS = {
     ("RegenerateRole", "TagKey"): "CreateKey tags a key whose id is not known yet; a tag permits nothing",
     ("RegenerateRole", "NameKey"): "an alias a root, all under the stack's name; the key's own policy must permit it too",
     ("RegenerateRole", "FindKeys"): "tag:GetResources takes neither resource nor condition; it reads names and tags",
+    ("ConductRole", "CreateKey"): "CreateKey has no resource type; the request must carry the stack's tag",
+    ("ConductRole", "TagKey"): "CreateKey tags a key whose id is not known yet; a tag permits nothing",
     ("ConductRole", "FindKeys"): "tag:GetResources takes neither resource nor condition; it reads names and tags",
     ("ConductRole", "NameKey"): "an alias a root, all under the stack's name; the key's own policy must permit it too",
     ("WorkerRole", "Credentials"): "a credential a device, all under the prefix of the deployment",
@@ -337,6 +339,6 @@ def outputs_name_what_a_caller_needs(template):
     names = {"ApiUrl", "ApiId", "ControlQueueUrl", "ControlDeadLettersUrl", "TaskQueueUrl", "TaskDeadLettersUrl"}
     names |= {"IssueQueueUrl", "IssueDeadLettersUrl"}
     names |= {f"{table}Table" for table, _ in template.of("DynamoDB::Table")}
-    names |= {f"{function}Function" for function in FUNCTIONS} | {f"{key}Arn" for key in SEALS} | {"KeyRoles"}
+    names |= {f"{function}Function" for function in FUNCTIONS} | {f"{key}Arn" for key in SEALS} | {"KeyRoles", "LeavesFromRoot"}
     for name in sorted(names ^ set(template.source["Outputs"])):
         yield f"{name} is an output too many or too few"

@@ -282,6 +282,7 @@ impl App {
     }
 
     /// Unused keys are scheduled for deletion before the job ends, so that this is repeated after a crash in between.
+    /// Those of a job of a few minutes may not all be found: the schedule looks for them again.
     async fn end(
         &self,
         held: &Conducting,
@@ -290,8 +291,11 @@ impl App {
         why: &str,
         now: OffsetDateTime,
     ) -> Result<StepResult, ConductError> {
-        self.authority.sweep_keys(job.generation, now).await?;
-        let authority = Authority { running: None, ..self.ledger.authority().await? };
+        let swept = self.authority.sweep_keys(job.generation, now).await?;
+        let mut authority = Authority { running: None, ..self.ledger.authority().await? };
+        if !swept {
+            authority.unswept.insert(job.generation);
+        }
         job.end(outcome, why);
         job.updated = now;
         let change =

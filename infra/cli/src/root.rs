@@ -28,7 +28,7 @@ use crate::{
 pub(crate) enum RootCommand {
     /// Show every root, the one that signs first, and verify the published bundle against it
     Show(Show),
-    /// Give the KMS keys of an earlier version the policy of this one, with your AWS credentials
+    /// Give existing KMS keys the policy of this version and of LeavesFromRoot, with your AWS credentials
     ProtectKeys(protect::ProtectKeys),
 }
 

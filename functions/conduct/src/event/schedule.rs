@@ -48,15 +48,21 @@ impl App {
         }
     }
 
-    /// Gives up the keys that a crash left of a root without a job.
+    /// Gives up the keys that a crash left of a root without a job, or that its job could not find yet.
     async fn sweep_unswept(&self, authority: Authority) -> Result<(), ConductError> {
         if authority.unswept.is_empty() || authority.is_claimed((self.clock)()) {
             return Ok(());
         }
+        let mut unswept = BTreeSet::new();
         for generation in &authority.unswept {
-            self.authority.sweep_keys(*generation, (self.clock)()).await?;
+            if !self.authority.sweep_keys(*generation, (self.clock)()).await? {
+                unswept.insert(*generation);
+            }
         }
-        let swept = Authority { unswept: BTreeSet::new(), ..authority };
+        if unswept == authority.unswept {
+            return Ok(());
+        }
+        let swept = Authority { unswept, ..authority };
         match self.ledger.commit(Change { authority: Some(&swept), ..Change::default() }).await {
             // Repeated in a minute.
             Err(LedgerError::Conflict) => Ok(()),

@@ -96,6 +96,7 @@ fn root() -> RootRecord {
         certificate: None,
         new_with_old: None,
         old_with_new: None,
+        last_issuing: 0,
         lifecycle: Lifecycle::idle(Work::Root, ""),
         created: NOW,
     }

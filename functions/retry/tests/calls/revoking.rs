@@ -31,7 +31,7 @@ fn given(record: &CertificateRecord) -> SerialRecord {
     SerialRecord {
         certificate: record.id,
         device: "bmc-1".parse().unwrap(),
-        generation: 3,
+        signer: SignerId::root(3),
         leaf: Some(record.leaf.fingerprint()),
         thumbprint: Some(record.leaf.thumbprint()),
         subject: None,

@@ -3,7 +3,7 @@
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Authority, RootRecord};
 use rootcast_pki::certificate::Certificate;
-use rootcast_vault::{Purpose, Standing, VaultError};
+use rootcast_vault::{KeyRole, Purpose, Standing, VaultError};
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
@@ -24,11 +24,12 @@ const PAUSES: [std::time::Duration; 3] =
 impl CertificateAuthority {
     /// Schedules the deletion of every key that was made for the generation and is not, or no longer, its own:
     /// leftovers of a crash, and the key of an abandoned root. A key that cannot be scheduled is logged, and blocks
-    /// nothing.
+    /// nothing. Returns `false` if the root is so young that the tags may not show each of its keys yet: they are to be
+    /// swept again.
     ///
     /// # Errors
     /// Transient errors of KMS, and errors of the ledger.
-    pub async fn sweep_keys(&self, generation: u32, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    pub async fn sweep_keys(&self, generation: u32, now: OffsetDateTime) -> Result<bool, AuthorityError> {
         let authority = self.ledger.authority().await?;
         let root = self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("root"))?;
         match self.give_up_keys(&authority, &root).await {
@@ -41,9 +42,9 @@ impl CertificateAuthority {
                     error = &error as &dyn std::error::Error,
                     "the unused keys of this generation could not be scheduled for deletion; schedule them by hand"
                 );
-                Ok(())
+                Ok(true)
             }
-            swept => swept,
+            swept => swept.map(|()| !is_young(&root, now)),
         }
     }
 
@@ -119,7 +120,7 @@ impl CertificateAuthority {
 /// What the root's key is, or was, made for. `None` if its installation made keys without an id.
 pub(crate) fn purpose(authority: &Authority, root: &RootRecord) -> Option<Purpose> {
     let installation = authority.installation?;
-    Some(Purpose { installation, generation: root.generation, serial: root.spec.serial })
+    Some(Purpose { installation, role: KeyRole::Root, generation: root.generation, serial: root.spec.serial })
 }
 
 pub(crate) fn key_and_certificate(root: &RootRecord) -> Result<(&str, &Certificate), AuthorityError> {

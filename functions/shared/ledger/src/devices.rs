@@ -205,7 +205,7 @@ impl Ledger {
         act: Act,
     ) -> Result<DeviceRecord, LedgerError> {
         let (now, mut act) = (act.at, act);
-        // The device that failed to join was another one, or was not approved; a job's tries end with its task.
+        // The device that failed to join was another one, or was not approved; a job has another attempt for it.
         let (was, is) = (before.approved_version(), edited.approved_version());
         let moved = before.endpoint_revision != edited.endpoint_revision;
         let forgets = (moved || was != is) && before.tries.as_ref().is_some_and(|tries| tries.task.pass == Pass::Join);

@@ -32,6 +32,11 @@ impl VaultError {
         matches!(self, Self::Kms(error) if error.is_unusable())
     }
 
+    /// Whether the key is disabled, and can sign again once it is enabled. False of a key that is pending deletion or gone.
+    pub fn is_disabled(&self) -> bool {
+        matches!(self, Self::Kms(KmsError { kind: Kind::Disabled, .. }))
+    }
+
     /// Whether neither a policy nor, for a new key, its tags allow the call.
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Kms(KmsError { kind: Kind::Denied, .. }))

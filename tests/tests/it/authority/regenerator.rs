@@ -196,13 +196,14 @@ impl Regenerator {
         }
     }
 
-    /// The conductor's schedule.
+    /// The conductor's schedule, when the tags show every key.
     pub(super) async fn wake(&self, vault: Vault) -> Result<(), conduct::ConductError> {
         let mut context = lambda_runtime::Context::default();
-        let end = SystemTime::now() + Duration::from_secs(60);
+        let end = SystemTime::now() + Duration::from_secs(660 + 60);
         context.deadline = end.duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
         let wake = serde_json::from_str(r#"{"wake":"running"}"#).unwrap();
-        conduct::handle(&self.conductor(vault), lambda_runtime::LambdaEvent::new(wake, context)).await.map(|_| ())
+        let conductor = conduct::App { clock: seconds_ago::<-660>, ..self.conductor(vault) };
+        conduct::handle(&conductor, lambda_runtime::LambdaEvent::new(wake, context)).await.map(|_| ())
     }
 
     /// Runs the conductor until it has nothing to do.

@@ -14,6 +14,9 @@ use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteI
 use aws_sdk_kms::error::ErrorMetadata;
 use aws_sdk_kms::operation::create_alias::CreateAliasOutput;
 use aws_sdk_kms::operation::create_key::{CreateKeyError, CreateKeyOutput};
+use aws_sdk_kms::operation::describe_key::{DescribeKeyError, DescribeKeyOutput};
+use aws_sdk_kms::operation::disable_key::DisableKeyOutput;
+use aws_sdk_kms::operation::enable_key::EnableKeyOutput;
 use aws_sdk_kms::operation::get_public_key::{GetPublicKeyError, GetPublicKeyOutput};
 use aws_sdk_kms::operation::sign::{SignError, SignOutput};
 use aws_sdk_kms::primitives::Blob;
@@ -46,6 +49,8 @@ pub(crate) struct State {
     /// Keyed by `id`, or by `pk` and `sk`.
     rows: BTreeMap<String, Item>,
     pub(crate) keys: BTreeMap<String, KmsKey>,
+    /// The key of each alias.
+    names: BTreeMap<String, String>,
     /// Writes, and calls to KMS except those for public keys.
     pub(crate) calls: Vec<String>,
     /// For each signature, what its digest was reserved for, and the digest.
@@ -264,9 +269,10 @@ impl Aws {
         ]
     }
 
-    fn kms(&self) -> [Rule; 4] {
+    fn kms(&self) -> [Rule; 7] {
         use aws_sdk_kms::Client;
         let (create, show, sign, name) = (self.clone(), self.clone(), self.clone(), self.clone());
+        let (describe, enable, disable) = (self.clone(), self.clone(), self.clone());
         [
             mock!(Client::create_key).then_compute_response(move |request| {
                 let mut state = create.state();
@@ -312,8 +318,35 @@ impl Aws {
                 MockResponse::Output(SignOutput::builder().signature(Blob::new(signature)).build())
             }),
             mock!(Client::create_alias).then_compute_output(move |request| {
-                name.state().calls.push(format!("mark {}", request.target_key_id().unwrap()));
+                let mut state = name.state();
+                let (alias, arn) = (request.alias_name().unwrap(), request.target_key_id().unwrap());
+                state.calls.push(format!("mark {arn}"));
+                state.names.insert(alias.to_owned(), arn.to_owned());
                 CreateAliasOutput::builder().build()
+            }),
+            mock!(Client::describe_key).then_compute_response(move |request| {
+                let state = describe.state();
+                let Some(arn) = state.names.get(request.key_id().unwrap()) else {
+                    return MockResponse::Error(DescribeKeyError::generic(
+                        ErrorMetadata::builder().code("NotFoundException").build(),
+                    ));
+                };
+                let metadata = KeyMetadata::builder().key_id(arn).arn(arn).build().unwrap();
+                MockResponse::Output(DescribeKeyOutput::builder().key_metadata(metadata).build())
+            }),
+            mock!(Client::enable_key).then_compute_output(move |request| {
+                let mut state = enable.state();
+                let arn = request.key_id().unwrap();
+                state.calls.push(format!("wake {arn}"));
+                state.keys.get_mut(arn).unwrap().disabled = false;
+                EnableKeyOutput::builder().build()
+            }),
+            mock!(Client::disable_key).then_compute_output(move |request| {
+                let mut state = disable.state();
+                let arn = request.key_id().unwrap();
+                state.calls.push(format!("put {arn} to sleep"));
+                state.keys.get_mut(arn).unwrap().disabled = true;
+                DisableKeyOutput::builder().build()
             }),
         ]
     }
