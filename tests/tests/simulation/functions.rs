@@ -385,6 +385,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             issue_queue,
             task_queue,
             control_queue,
+            leaves_from_root: false,
             validity: time::Duration::days(365),
             revoke_superseded: true,
             crl_base: "https://pki.example.com".to_owned(),

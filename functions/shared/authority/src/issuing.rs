@@ -286,7 +286,7 @@ impl CertificateAuthority {
             Some(certificate) => self.patiently(&*next, now, || self.vault.check(&key, certificate)).await?,
             None => self.sign_issuing(root, &key, next, now).await?,
         }
-        self.publish_authorities(root, None, now).await?;
+        self.publish_authorities(root, &next.spec.crl, now).await?;
         // A key with a name cannot be deleted by any function.
         self.patiently(&*next, now, || self.vault.mark_as_signing(&key, next.spec.serial)).await
     }
@@ -339,7 +339,7 @@ fn path(root: &RootRecord, roots: &[RootRecord]) -> Vec<Certificate> {
         let Some(link) = root.new_with_old.as_ref().and_then(|link| link.certificate.clone()) else { break };
         path.push(link);
         // The link is by the root that signed before.
-        at = older(root.generation).filter(|other| has_signed(other.state)).last();
+        at = older(root.generation).rfind(|other| has_signed(other.state));
     }
     path
 }

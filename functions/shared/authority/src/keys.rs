@@ -45,7 +45,7 @@ impl CertificateAuthority {
                 );
                 Ok(true)
             }
-            swept => swept.map(|()| !is_young(&root, now)),
+            swept => swept.map(|()| !KeyOf::from(&root).is_young(now)),
         }
     }
 

@@ -113,7 +113,7 @@ table! {
 
     BUNDLE: Catalog Get "/bundle" needs Public;
     CACERTS: Catalog Get "/.well-known/est/cacerts" needs Public;
-    CRL: Catalog Get "/crl/{generation}/{list}" needs Public;
+    CRL: Catalog Get "/crl/{signer}/{list}" needs Public;
     ROOT: Catalog Get "/signingcertificate" needs READ_ROOTS;
     ROOT_DETAILS: Catalog Get "/signingcertificate/details" needs READ_ROOTS;
     ROOT_JOBS: Catalog Get "/signingcertificate/jobs" needs READ_JOBS;

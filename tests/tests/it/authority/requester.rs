@@ -55,6 +55,7 @@ pub(super) fn issuer_with(
         issue_queue: regenerator.queue().to_owned(),
         task_queue: regenerator.queue().to_owned(),
         control_queue: regenerator.queue().to_owned(),
+        leaves_from_root: false,
         validity: Duration::days(90),
         revoke_superseded: true,
         crl_base: CRL_BASE.to_owned(),

@@ -294,6 +294,7 @@ impl Scene {
             issue_queue: regenerator.queue.clone(),
             task_queue: regenerator.queue.clone(),
             control_queue: regenerator.queue.clone(),
+            leaves_from_root: false,
             validity: time::Duration::days(90),
             revoke_superseded: true,
             crl_base: "https://pki.example.com".to_owned(),
