@@ -10,6 +10,7 @@ use std::error::Error;
 use rootcast_authority::AuthorityError;
 use rootcast_core::job::JobId;
 use rootcast_core::job::message::Control;
+use rootcast_core::metric::Metric;
 use rootcast_ledger::{Authority, Change, LedgerError};
 use rootcast_queue::jitter;
 use tokio::time::Instant;
@@ -31,6 +32,9 @@ impl App {
         let half = || Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         let authority = self.ledger.authority().await?;
         let rollover = authority.running;
+        if let Some(left) = self.authority.bundle_life_left(&authority, (self.clock)()) {
+            self.gauge(Metric::BundleLifeLeft, left);
+        }
         let renewed = self.renew_bundle(&authority).await;
         let swept = self.sweep_unswept(authority).await;
         if let Some(rollover) = rollover {
