@@ -320,6 +320,10 @@ def alarms_cover_what_can_go_wrong(template):
     wanted |= {("Rootcast", metric, "Stack", "AWS::StackName") for metric in ("JobsPaused", "JobsFailed")}
     for missing in sorted(wanted - watched):
         yield f"no alarm on {missing}"
+    # Below half, at which the bundle is signed again, and early enough to mend what keeps it from that.
+    low = [alarm["Threshold"] for _, alarm in template.of("CloudWatch::Alarm") if alarm["MetricName"] == "BundleLifeLeft" and alarm["ComparisonOperator"] == "LessThanThreshold"]
+    if not any(10 <= percent < 50 for percent in low):
+        yield "no alarm before the signed bundle expires"
 
 
 @check

@@ -65,6 +65,7 @@ DEFECTS = [
     ("a queue in clear", lambda s: properties(s, "ControlQueue").pop("SqsManagedSseEnabled"), "queues_are_encrypted"),
     ("a queue over plain HTTP", lambda s: properties(s, "QueuesOverTls")["Queues"].pop(), "every_working_queue_is_consumed_and_redriven"),
     ("dead letters that nobody hears of", lambda s: s["Resources"].pop("TaskDeadLettersAlarm"), "alarms_cover_what_can_go_wrong"),
+    ("a bundle that expires unseen", lambda s: properties(s, "BundleLifeAlarm").update(Threshold=0), "alarms_cover_what_can_go_wrong"),
     ("an alarm on a metric that is not there", lambda s: properties(s, "JobsFailedAlarm").update(Namespace="rootcast"), "alarms_cover_what_can_go_wrong"),
     ("an alarm that goes nowhere", lambda s: properties(s, "JobsPausedAlarm").pop("AlarmActions"), "alarms_are_sent"),
     ("logs for ever", lambda s: properties(s, "WorkerLogs").pop("RetentionInDays"), "logs_are_kept_for_a_time"),

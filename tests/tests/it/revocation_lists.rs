@@ -3,7 +3,7 @@
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use reqwest::{Method, StatusCode};
-use rootcast_core::audit::{Act, Action, Actor, Subject};
+use rootcast_core::audit::{Act, Action, Subject};
 use rootcast_core::deployment::Deployment;
 use rootcast_core::deployment::lifecycle::{Stage, Work};
 use rootcast_core::device::DeviceId;
@@ -22,7 +22,7 @@ use time::OffsetDateTime;
 
 use crate::authority::openssl;
 use crate::rollover::signing;
-use crate::stack::{LIMIT, Stack, until};
+use crate::stack::{LIMIT, Stack, by_tests, until};
 
 /// Does not exist: what the worker does afterwards is not checked.
 const DEVICE: &str = "nobody";
@@ -67,7 +67,7 @@ async fn a_recorded_request_is_signed_and_its_list_public() {
             comments: None,
             not_after: record.not_after,
         };
-        let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &by(), revoked.at);
+        let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &by_tests(), revoked.at);
         stack.ledger.revoke(Some(&record), list, &revoked, None, &act).await.unwrap();
         queue.send_later(url, &Publish { crl: list }, 0).await.unwrap();
         let bad = until("the list is made anew", LIMIT, async || {
@@ -81,10 +81,6 @@ async fn a_recorded_request_is_signed_and_its_list_public() {
         stack.emptied("IssueDeadLettersUrl").await;
     })
     .await;
-}
-
-fn by() -> Actor {
-    Actor::function("tests")
 }
 
 fn queue(stack: &Stack) -> Queue {
@@ -114,7 +110,7 @@ async fn asked(stack: &Stack, request: String) -> Task {
     let record = stack.ledger.device(&device).await.unwrap().unwrap();
     let address = record.address.clone();
     let uses = [NewUse { device: record, earlier: None }];
-    stack.ledger.deploy(&Deployment { sent: true, ..deployment }, &uses, Some(&place), &by()).await.unwrap();
+    stack.ledger.deploy(&Deployment { sent: true, ..deployment }, &uses, Some(&place), &by_tests()).await.unwrap();
     let binding = stack.ledger.uses_by(certificate, [&device]).await.unwrap().remove(0);
     let lifecycle = binding.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", now).unwrap();
     let issuance = Some(Issuance { request, address: Some(address), reserved: None });

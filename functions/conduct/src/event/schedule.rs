@@ -11,6 +11,7 @@ use std::error::Error;
 use rootcast_authority::AuthorityError;
 use rootcast_core::job::JobId;
 use rootcast_core::job::message::Control;
+use rootcast_core::metric::Metric;
 use rootcast_ledger::{Authority, Change, LedgerError};
 use rootcast_queue::jitter;
 use tokio::time::Instant;
@@ -36,6 +37,9 @@ impl App {
             Ok(authority) => (Ok(()), authority),
             Err(error) => (Err(error), authority),
         };
+        if let Some(left) = self.authority.bundle_life_left(&authority, (self.clock)()) {
+            self.gauge(Metric::BundleLifeLeft, left);
+        }
         let renewed = self.renew_bundle(&authority).await;
         let swept = self.sweep_unswept(authority).await;
         if let Some(rollover) = rollover {

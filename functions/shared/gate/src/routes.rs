@@ -4,7 +4,7 @@ use rootcast_core::access::permission::{EVERYTHING, JOBS, Operation, PRINCIPALS 
 use rootcast_core::access::scope::{Privilege, Resource};
 use rootcast_core::inventory::dn::application_dn;
 
-use crate::bearer::{Forbidden, OutOfScope, Principal};
+use crate::principal::{Forbidden, OutOfScope, Principal};
 
 /// The functions that answer requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

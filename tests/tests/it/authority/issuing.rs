@@ -4,7 +4,7 @@ use aws_sdk_kms::error::ErrorMetadata;
 use aws_sdk_kms::operation::sign::SignError;
 use aws_sdk_kms::types::error::{DisabledException, KmsInternalException};
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
-use rootcast_core::audit::{Act, Action, Actor, Subject};
+use rootcast_core::audit::{Act, Action, Subject};
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::job::task::{ErrorClass, TaskState};
 use rootcast_core::rollover::generation::GenerationState;
@@ -22,7 +22,7 @@ use super::openssl;
 use super::regenerator::{OPS, Regenerator, seconds_ago};
 use super::requester::{CRL_BASE, Requester, deliver, device, issuer, issuer_with, publish, request, wake};
 use super::wire::{Cut, Wire};
-use crate::stack::Stack;
+use crate::stack::{Stack, by_tests};
 
 /// An authority with one active root and one device.
 async fn open(stack: &Stack, name: &str) -> Regenerator {
@@ -56,7 +56,7 @@ fn revoked(record: &CertificateRecord, reason: Reason) -> (CrlId, RevokedRecord,
         comments: None,
         not_after: record.not_after,
     };
-    let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &Actor::function("tests"), revoked.at);
+    let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &by_tests(), revoked.at);
     (CrlId::of(SignerId::root(1), &revoked.serial), revoked, act)
 }
 
@@ -155,11 +155,7 @@ async fn what_was_renewed_or_revoked_or_deleted_is_on_a_list() {
             "attributes": ["OU=BMC,O=Example Corp,C=DE"],
         });
         let policy = serde_json::from_value(json!({ "rules": [rule] })).unwrap();
-        regenerator
-            .ledger
-            .set_issuance_policy(policy, 0, &Actor::function("tests"), OffsetDateTime::now_utc())
-            .await
-            .unwrap();
+        regenerator.ledger.set_issuance_policy(policy, 0, &by_tests(), OffsetDateTime::now_utc()).await.unwrap();
         let subject = DeviceSubject::new("Rack 7", ["bmc-7.example".to_owned()], vec!["10.0.0.7".parse().unwrap()]);
         let subject = subject.unwrap().with_attributes("OU=BMC,O=Example Corp,C=DE".parse().unwrap());
         let before = regenerator.ledger.device(&device()).await.unwrap().unwrap();

@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use tower::ServiceExt;
 
 use super::wire::Wire;
+use crate::stack::by_tests;
 
 pub(crate) const TOKEN: &str = "b2ZmaWNlLW9mZmljZS1vZmZpY2Utb2ZmaWNlLW9mZmljZQ==";
 pub(crate) const DEVICE: &str = "bmc-0001";
@@ -140,10 +141,7 @@ impl Regenerator {
 
     /// Enrols an approved device that cannot be reached.
     pub(crate) async fn enrol(&self) {
-        self.ledger
-            .enrol(&[unreachable_device(DEVICE)], &rootcast_core::audit::Actor::function("tests"), seconds_ago::<0>())
-            .await
-            .unwrap();
+        self.ledger.enrol(&[unreachable_device(DEVICE)], &by_tests(), seconds_ago::<0>()).await.unwrap();
     }
 
     /// The function, started at this clock, with this wire.
