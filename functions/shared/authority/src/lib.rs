@@ -9,7 +9,7 @@
 mod activate;
 mod error;
 mod keys;
-mod lists;
+mod leaf_lists;
 mod make;
 mod publish;
 
