@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::error::Error;
 
 use rootcast_core::job::message::RootLists;
-use rootcast_ledger::{CrlRecord, IssuingRecord, IssuingState};
-use rootcast_lists::{NotMade, is_due, is_kept, of_authorities};
+use rootcast_ledger::{CrlRecord, IssuingState};
+use rootcast_lists::{NotMade, is_due, is_kept};
 use rootcast_pki::crl::{CrlId, prepare_crl};
 use rootcast_pki::signer::{IssuingId, SignerId};
 use time::OffsetDateTime;
@@ -51,7 +51,7 @@ impl App {
         let below = issuing.iter().filter(|each| each.certificate.as_ref().is_some_and(|it| it.not_after() > now));
         let signers =
             roots.iter().map(|root| SignerId::root(root.generation)).chain(below.map(|each| each.id().into()));
-        let Due { own, handed_over } = due(&self.ledger.crls(signers).await?, &issuing, now);
+        let Due { own, handed_over } = due(&self.ledger.crls(signers).await?, now);
         let (mut outcome, mut unusable) = (Ok(()), BTreeSet::new());
         for generation in handed_over {
             outcome = outcome.and(self.hand_over(generation).await);
@@ -90,23 +90,18 @@ impl App {
             self.vault.confirm(key, certificate).await?;
             Ok(self.vault.sign_prepared(key, prepared).await?)
         };
-        rootcast_lists::publish(&self.ledger, list, url, &[], (self.clock)(), sign).await
+        rootcast_lists::publish(&self.ledger, list, url.as_slice(), &[], (self.clock)(), sign).await
     }
 }
 
-fn due(published: &[CrlRecord], issuing: &[IssuingRecord], now: OffsetDateTime) -> Due {
+/// The conductor looks after the lists of authorities by itself.
+fn due(published: &[CrlRecord], now: OffsetDateTime) -> Due {
     let mut due = Due { own: Vec::new(), handed_over: BTreeSet::new() };
-    for each in published {
-        let signer = each.list.signer();
-        let below = issuing.iter().filter(|issuing| issuing.id().generation == signer.generation());
-        let entries = if each.list.shard().is_none() { of_authorities(below) } else { Vec::new() };
-        if !is_due(each, &entries, now) {
-            continue;
-        }
-        match signer.issuing() {
+    for each in published.iter().filter(|each| each.list.shard().is_some() && is_due(each, now)) {
+        match each.list.signer().issuing() {
             Some(id) => due.own.push((each.list, id)),
             None => {
-                due.handed_over.insert(signer.generation());
+                due.handed_over.insert(each.list.signer().generation());
             }
         }
     }

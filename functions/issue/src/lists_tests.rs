@@ -1,12 +1,9 @@
 #![allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 
-use rootcast_ledger::IssuingRevocation;
-use rootcast_pki::crl::Reason;
 use time::Duration;
 use time::macros::datetime;
 
 use super::*;
-use crate::signer::tests::issuing;
 
 const NOW: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
 const ID: IssuingId = IssuingId { generation: 3, number: 2 };
@@ -39,17 +36,5 @@ fn a_roots_lists_are_handed_over_and_others_made_here() {
     ];
     let own = [("/crl/3.2/9.crl", ID), ("/crl/3.1/9.crl", IssuingId { generation: 3, number: 1 })];
     let own = own.map(|(list, id)| (list.parse().unwrap(), id)).to_vec();
-    assert_eq!(due(&lists, &[], NOW), Due { own, handed_over: [1, 3].into() });
-}
-
-#[test]
-fn a_list_of_authorities_that_lacks_a_compromised_one_is_due() {
-    let lists =
-        [published("/crl/3/authorities.crl", Duration::DAY), published("/crl/2/authorities.crl", Duration::DAY)];
-    let revoked = IssuingRevocation { at: NOW, reason: Reason::CaCompromise, by: "ops".to_owned() };
-    let mut below = issuing(ID, IssuingState::Revoked);
-    (below.revoked, below.spec.not_after) = (Some(revoked), NOW + Duration::DAY);
-    assert_eq!(due(&lists, &[below.clone()], NOW).handed_over, [3].into());
-    below.revoked = None;
-    assert_eq!(due(&lists, &[below], NOW).handed_over, [].into());
+    assert_eq!(due(&lists, NOW), Due { own, handed_over: [1].into() });
 }

@@ -75,4 +75,4 @@ fn failure(message: String) -> Failure {
 
 #[cfg(test)]
 #[path = "signer_tests.rs"]
-pub(crate) mod tests;
+mod tests;

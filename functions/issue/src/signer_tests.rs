@@ -15,14 +15,14 @@ use super::*;
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 const ID: IssuingId = IssuingId { generation: 3, number: 2 };
 
-pub(crate) fn certificate() -> Certificate {
+fn certificate() -> Certificate {
     let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
     Certificate::from_der(params.self_signed(&key).unwrap().der().to_vec()).unwrap()
 }
 
-pub(crate) fn issuing(id: IssuingId, state: IssuingState) -> IssuingRecord {
+fn issuing(id: IssuingId, state: IssuingState) -> IssuingRecord {
     IssuingRecord {
         revision: 1,
         state,

@@ -10,7 +10,7 @@ mod activate;
 mod error;
 mod issuing;
 mod keys;
-mod lists;
+mod leaf_lists;
 mod make;
 mod publish;
 

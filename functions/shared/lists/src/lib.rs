@@ -56,14 +56,8 @@ pub fn is_kept(root: &RootRecord, now: OffsetDateTime) -> bool {
     !given_up && root.certificate.as_ref().is_some_and(|certificate| certificate.not_after() > now)
 }
 
-/// Whether the list must be made again. `entries`: of a root's list of authorities. Nobody marks that one as behind, so
-/// it is compared with them; one that cannot be read is due, and making it says why.
-pub fn is_due(published: &CrlRecord, entries: &[Entry], now: OffsetDateTime) -> bool {
-    let lacks = || published.crl.revoked().map_or(true, |earlier| lacks(published.list, &earlier, entries, now));
-    is_old_or_behind(published, now) || (!entries.is_empty() && lacks())
-}
-
-fn is_old_or_behind(published: &CrlRecord, now: OffsetDateTime) -> bool {
+/// Whether the list must be made again, as far as its record says.
+pub fn is_due(published: &CrlRecord, now: OffsetDateTime) -> bool {
     published.behind || crl::is_due(published.this_update, published.next_update, now)
 }
 
@@ -75,16 +69,16 @@ fn lacks(list: CrlId, earlier: &[Revoked], entries: &[Entry], now: OffsetDateTim
     entries.iter().any(|entry| names(list, entry.not_after, now) && !is_there(entry))
 }
 
-/// Publishes the list if that is due, or if it does not name `url` yet. Without `url`, only a published list is renewed:
-/// a list that no certificate names is not needed. `entries`: those that are recorded elsewhere, of a root's list of
-/// authorities. `sign` is called again after each conflict with another writer.
+/// Publishes the list if that is due, or if it lacks one of `urls` or of `entries`. Without `urls`, only a published list
+/// is renewed: a list that no certificate names is not needed. `entries`: those that are recorded elsewhere, of a root's
+/// list of authorities. `sign` is called again after each conflict with another writer.
 ///
 /// # Errors
 /// [`LedgerError::Conflict`] if other writers were first each time, and the errors of `sign`.
 pub async fn publish<E, F>(
     ledger: &Ledger,
     list: CrlId,
-    url: Option<&str>,
+    urls: &[&str],
     entries: &[Entry],
     now: OffsetDateTime,
     sign: impl Fn(CrlSpec) -> F,
@@ -98,7 +92,7 @@ where
         let entries: Vec<Entry> = revoked.iter().map(Entry::from).chain(entries.iter().cloned()).collect();
         let earlier = published.as_ref().map_or(Ok(Vec::new()), |published| published.crl.revoked());
         let earlier = earlier.map_err(|source| NotMade { list, source })?;
-        let Some(spec) = next(list, published.as_ref(), &earlier, &entries, url, now) else { return Ok(()) };
+        let Some(spec) = next(list, published.as_ref(), &earlier, &entries, urls, now) else { return Ok(()) };
         let crl = sign(spec.clone()).await?;
         let CrlSpec { list, number, this_update, next_update, urls, revoked } = spec;
         let revision = published.map_or(0, |published| published.revision);
@@ -124,20 +118,24 @@ fn next(
     published: Option<&CrlRecord>,
     earlier: &[Revoked],
     entries: &[Entry],
-    url: Option<&str>,
+    urls: &[&str],
     now: OffsetDateTime,
 ) -> Option<CrlSpec> {
-    let mut urls = published.map(|published| published.urls.clone()).unwrap_or_default();
-    let new = url.filter(|url| !urls.iter().any(|known| known == url)).map(str::to_owned);
-    let is_due = |published| is_old_or_behind(published, now) || lacks(list, earlier, entries, now);
-    if new.is_none() && !published.is_some_and(is_due) {
+    let mut named = published.map(|published| published.urls.clone()).unwrap_or_default();
+    let before = named.len();
+    for url in urls {
+        if !named.iter().any(|known| known == url) {
+            named.push((*url).to_owned());
+        }
+    }
+    let is_due = |published| is_due(published, now) || lacks(list, earlier, entries, now);
+    if named.len() == before && !published.is_some_and(is_due) {
         return None;
     }
-    urls.extend(new);
     // Never earlier than the previous list's.
     let this_update = published.map_or(now, |published| now.max(published.this_update));
     let this_update = this_update.replace_nanosecond(0).unwrap_or(this_update);
-    let named = entries.iter().filter(|each| names(list, each.not_after, this_update));
+    let revoked = entries.iter().filter(|each| names(list, each.not_after, this_update));
     let recorded: HashSet<Serial> = entries.iter().map(|each| each.revoked.serial).collect();
     let unrecorded = earlier.iter().filter(|each| !recorded.contains(&each.serial));
     Some(CrlSpec {
@@ -145,8 +143,8 @@ fn next(
         number: published.map_or(0, |published| published.number) + 1,
         this_update,
         next_update: this_update + list.lifetime(),
-        urls,
-        revoked: named.map(|each| &each.revoked).chain(unrecorded).cloned().collect(),
+        urls: named,
+        revoked: revoked.map(|each| &each.revoked).chain(unrecorded).cloned().collect(),
     })
 }
 

@@ -1,11 +1,11 @@
-//! The revocation lists that roots sign: of authorities, and of the certificates of devices that they signed themselves.
+//! The revocation lists of certificates of devices that a root signed itself: before there were issuing authorities, or by
+//! parameter.
 
 use std::error::Error;
-use std::slice;
 
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::RootRecord;
-use rootcast_lists::{Entry, is_due, is_kept, of_authorities, publish};
+use rootcast_lists::{is_due, is_kept, publish};
 use rootcast_pki::crl::{CrlId, CrlSpec, prepare_crl};
 use rootcast_pki::signer::SignerId;
 use time::OffsetDateTime;
@@ -16,18 +16,6 @@ use crate::keys::key_and_certificate;
 use crate::{AuthorityError, CertificateAuthority};
 
 impl CertificateAuthority {
-    /// Ensures that the root's list of authorities exists, serves this address, and names every one that is revoked.
-    /// Called before a certificate names the address, and after a revocation.
-    pub async fn publish_authorities(
-        &self,
-        root: &RootRecord,
-        url: &str,
-        now: OffsetDateTime,
-    ) -> Result<(), AuthorityError> {
-        let entries = of_authorities(&self.ledger.issuings(slice::from_ref(root)).await?);
-        self.publish_list(root, CrlId::authorities(root.generation), Some(url), &entries, now).await
-    }
-
     /// Publishes those of the root's lists that are due. An old root whose key was disabled or deleted cannot sign any
     /// more: that is logged, and is no failure. What is not done by `deadline` stays due.
     pub async fn publish_lists(
@@ -40,17 +28,13 @@ impl CertificateAuthority {
         if !is_kept(&root, now) {
             return Ok(());
         }
-        let entries = of_authorities(&self.ledger.issuings(slice::from_ref(&root)).await?);
-        for published in self.ledger.crls([SignerId::root(generation)]).await? {
-            let entries = if published.list.shard().is_none() { entries.as_slice() } else { &[] };
-            if !is_due(&published, entries, now) {
-                continue;
-            }
+        let lists = self.ledger.crls([SignerId::root(generation)]).await?;
+        for due in lists.iter().filter(|published| published.list.shard().is_some() && is_due(published, now)) {
             if Instant::now() >= deadline {
                 warn!(root.generation = generation, "not every revocation list of the root was made in time");
                 break;
             }
-            match self.publish_list(&root, published.list, None, entries, now).await {
+            match self.publish_list(&root, due.list, now).await {
                 Err(AuthorityError::KeyUnusable { source, .. }) if root.state != GenerationState::Signing => {
                     warn!(
                         root.generation = generation,
@@ -65,23 +49,16 @@ impl CertificateAuthority {
         Ok(())
     }
 
-    async fn publish_list(
-        &self,
-        root: &RootRecord,
-        list: CrlId,
-        url: Option<&str>,
-        entries: &[Entry],
-        now: OffsetDateTime,
-    ) -> Result<(), AuthorityError> {
+    async fn publish_list(&self, root: &RootRecord, list: CrlId, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let (key, issuer) = key_and_certificate(root)?;
         let sign = |spec: CrlSpec| async move {
             let spec = &spec;
-            self.patiently(root, now, || async move {
+            let sign = || async move {
                 self.vault.confirm(key, issuer).await?;
                 self.vault.sign_prepared(key, prepare_crl(spec, issuer)?).await
-            })
-            .await
+            };
+            self.patiently(root, now, sign).await
         };
-        publish(&self.ledger, list, url, entries, now, sign).await
+        publish(&self.ledger, list, &[], &[], now, sign).await
     }
 }
