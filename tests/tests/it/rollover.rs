@@ -205,8 +205,16 @@ async fn assert_published_bundle(stack: &Stack, job: &Job, old: &Certificate, ne
     let pkcs7 = openssl(&["base64", "-d"], answer.raw().as_bytes()).await;
     let printed = openssl(&["pkcs7", "-inform", "DER", "-print_certs"], &pkcs7).await;
     let certificates = split_pem_bundle(&String::from_utf8(printed).unwrap()).unwrap();
-    let found: BTreeSet<&[u8]> = certificates.iter().map(Certificate::der).collect();
+    let is_root = |each: &&Certificate| each.subject_dn() == each.issuer_dn();
+    let found: BTreeSet<&[u8]> = certificates.iter().filter(is_root).map(Certificate::der).collect();
     assert_eq!(found, BTreeSet::from([old.der(), new.der()]));
+    let leads = |subject: &Certificate, issuer: &Certificate| {
+        certificates.iter().any(|each| {
+            (each.spki_der(), each.issuer_dn()) == (subject.spki_der(), issuer.subject_dn())
+                && each.verify_signed_by(issuer).is_ok()
+        })
+    };
+    assert!(leads(new, old) && leads(old, new), "NewWithOld and OldWithNew");
 }
 
 /// When half of its life is over: the same bundle with another end, also for clients that cache it.

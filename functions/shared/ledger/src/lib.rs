@@ -21,6 +21,7 @@ mod error;
 mod expiring;
 mod fleet;
 mod former;
+mod hierarchy;
 mod issuing;
 mod issuing_authorities;
 mod item;

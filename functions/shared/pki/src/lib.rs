@@ -14,6 +14,7 @@ pub mod bundle;
 pub mod certificate;
 pub mod crl;
 pub mod fingerprint;
+pub mod hierarchy;
 pub mod import;
 pub mod name;
 pub mod permitted;

@@ -5,7 +5,10 @@
 mod chains;
 mod constraints;
 mod crls;
+mod fleet;
+mod hierarchy;
 mod issuance;
+mod issuing;
 mod jws;
 mod keys;
 mod openssl;
