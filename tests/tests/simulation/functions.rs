@@ -278,6 +278,7 @@ impl Clients {
             devices: table(DEVICES),
             access: table(ACCESS),
             audit: table(AUDIT),
+            heads: None,
         };
         Self {
             ledger: Ledger::new(client!(aws_sdk_dynamodb, wire), tables),

@@ -22,6 +22,8 @@ pub enum Metric {
     LoginLocks,
     /// Right passwords that ended a delay.
     LoginUnlocks,
+    /// All heads of the audit chains that had changed are in signed statements.
+    AuditHeadsSigned,
 }
 
 impl Metric {
@@ -34,6 +36,7 @@ impl Metric {
             Self::LoginFailures => "LoginFailures",
             Self::LoginLocks => "LoginLocks",
             Self::LoginUnlocks => "LoginUnlocks",
+            Self::AuditHeadsSigned => "AuditHeadsSigned",
         }
     }
 

@@ -16,6 +16,7 @@ pub mod crl;
 pub mod fingerprint;
 pub mod import;
 pub mod name;
+pub mod notary;
 pub mod permitted;
 pub mod pkcs7;
 pub mod request;

@@ -8,6 +8,7 @@ mod crls;
 mod issuance;
 mod jws;
 mod keys;
+mod notary;
 mod openssl;
 mod requests;
 mod roots;
