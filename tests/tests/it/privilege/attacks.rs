@@ -45,11 +45,11 @@ const MEANT: [(&str, &str, &[&str]); 16] = [
     // KMS cannot tell the tags of a new key from those of an existing one. They obtain nothing: no line says "tagged"
     // but this.
     ("Regenerate", "TagResource", &["foreign", "tagged"]),
+    ("Rotate", "Sign", &["audit"]),
     ("Worker", "Decrypt", &["sealing"]),
     // Nothing: named, so that the list shows every role.
     ("Login", "", &[]),
     ("Retry", "", &[]),
-    ("Rotate", "", &[]),
     ("Worker", "Sign", &[]),
     ("Worker", "GenerateDataKey", &[]),
 ];
@@ -128,6 +128,7 @@ async fn keys(stack: &Stack) -> BTreeMap<&'static str, String> {
         ("tagged", tagged),
         ("sealing", output("SealingKeyArn")),
         ("access", output("AccessKeyArn")),
+        ("audit", output("AuditKeyArn")),
     ]
     .into()
 }
