@@ -91,6 +91,10 @@ DEFECTS = [
     ("a certificate put aside by throttles", lambda s: properties(s, "IssueQueue")["RedrivePolicy"].update(maxReceiveCount=8), "time_limits_nest"),
     ("a line of the audit changed", lambda s: statement(s, "CatalogRole", "Audit")["Action"].append("dynamodb:UpdateItem"), "the_audit_is_only_appended_to"),
     ("a worker that records", lambda s: allow(s, "WorkerRole", "dynamodb:PutItem", {"Fn::GetAtt": ["Audit", "Arn"]}), "the_audit_is_only_appended_to"),
+    ("a catalog that states heads", lambda s: allow(s, "CatalogRole", "dynamodb:PutItem", {"Fn::GetAtt": ["Heads", "Arn"]}), "the_audit_is_only_appended_to"),
+    ("a catalog that signs heads", lambda s: allow(s, "CatalogRole", "kms:Sign", {"Fn::GetAtt": ["AuditKey", "Arn"]}), "keys_are_bound_to_the_stack"),
+    ("heads that an issuer signs", lambda s: key_statement(s, "AuditKey", "State").update(Condition=key_statement(s, "SealingKey", "Seal")["Condition"]), "key_policies_name_who_uses_a_key"),
+    ("heads that nobody misses", lambda s: s["Resources"].pop("AuditHeadsAlarm"), "alarms_cover_what_can_go_wrong"),
     ("certificates signed with a key of anybody", lambda s: allow(s, "IssueRole", "kms:Sign", "*"), "keys_are_bound_to_the_stack"),
     ("an output that is not there", lambda s: s["Outputs"].pop("JobsTable"), "outputs_name_what_a_caller_needs"),
 ]

@@ -56,6 +56,7 @@ fn app_for(grants: Grants) -> Router {
         devices: table("devices"),
         access: table("access"),
         audit: table("audit"),
+        heads: None,
     };
     let sqs = aws_sdk_sqs::Client::from_conf(
         aws_sdk_sqs::Config::builder().behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest()).build(),

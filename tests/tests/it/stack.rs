@@ -108,6 +108,7 @@ impl Stack {
             devices: table("DevicesTable"),
             access: table("AccessTable"),
             audit: table("AuditTable"),
+            heads: table("HeadsTable"),
         };
         let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&local.sdk_config), tables);
         let secrets = Secrets::default();

@@ -32,7 +32,7 @@ use tower::ServiceExt;
 use crate::clock;
 use crate::cloud::{Cloud, Process, Wire};
 use crate::devices::Network;
-use crate::dynamo::{ACCESS, AUDIT, CERTIFICATES, DEVICES, JOBS};
+use crate::dynamo::{ACCESS, AUDIT, CERTIFICATES, DEVICES, HEADS, JOBS};
 use crate::keys::SEALING;
 use crate::queues::{Message, url};
 use crate::random::random;
@@ -278,6 +278,7 @@ impl Clients {
             devices: table(DEVICES),
             access: table(ACCESS),
             audit: table(AUDIT),
+            heads: table(HEADS),
         };
         Self {
             ledger: Ledger::new(client!(aws_sdk_dynamodb, wire), tables),

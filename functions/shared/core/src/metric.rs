@@ -24,6 +24,8 @@ pub enum Metric {
     LoginLocks,
     /// Right passwords that ended a delay.
     LoginUnlocks,
+    /// All heads of the audit chains that had changed are in signed statements.
+    AuditHeadsSigned,
 }
 
 impl Metric {
@@ -37,6 +39,7 @@ impl Metric {
             Self::LoginFailures => "LoginFailures",
             Self::LoginLocks => "LoginLocks",
             Self::LoginUnlocks => "LoginUnlocks",
+            Self::AuditHeadsSigned => "AuditHeadsSigned",
         }
     }
 

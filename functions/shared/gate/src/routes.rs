@@ -150,6 +150,8 @@ table! {
     PRINCIPAL_AUDIT: Catalog Get "/audit/principals" needs ADMINISTER;
     DENIAL_AUDIT: Catalog Get "/audit/denials" needs ADMINISTER;
     REQUEST_AUDIT: Catalog Get "/audit/requests" needs ADMINISTER;
+    // The statements name every chain: the handler asks for the right to read everything as well.
+    AUDIT_HEADS: Catalog Get "/audit/heads" needs ADMINISTER;
     JOB_TASKS: Catalog Get "/jobs/{job}/tasks" needs READ_JOBS;
 
     // For a deleted certificate: the right to read everything.

@@ -270,6 +270,7 @@ fn tables() -> Tables {
         devices: table("devices"),
         access: table("access"),
         audit: table("audit"),
+        heads: None,
     }
 }
 

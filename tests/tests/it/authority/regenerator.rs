@@ -102,6 +102,7 @@ impl Regenerator {
             devices: copy("DevicesTable").await,
             access: copy("AccessTable").await,
             audit: copy("AuditTable").await,
+            heads: None,
         };
         let created = aws_sdk_sqs::Client::new(&config).create_queue().queue_name(prefix).send().await.unwrap();
         let ledger = Ledger::new(dynamodb, tables.clone());

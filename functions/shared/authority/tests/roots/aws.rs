@@ -265,6 +265,7 @@ impl Aws {
             devices: table("devices"),
             access: None,
             audit: table("audit"),
+            heads: None,
         };
         let rules = self.tables();
         let rules: Vec<&Rule> = rules.iter().collect();

@@ -218,6 +218,7 @@ fn ledger(rules: &[&Rule]) -> Ledger {
         devices: table("devices"),
         access: None,
         audit: table("audit"),
+        heads: None,
     };
     Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::Sequential, rules), tables)
 }
