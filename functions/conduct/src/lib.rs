@@ -4,6 +4,7 @@ mod config;
 mod deploy;
 mod dispatch;
 mod event;
+mod issuing;
 mod joining;
 mod reopen;
 mod sweep;
@@ -222,14 +223,14 @@ impl App {
 
     async fn activate(&self, held: &Conducting, mut job: Job, now: OffsetDateTime) -> Result<StepResult, ConductError> {
         match self.authority.activate_root(&mut job, Some(held), &Actor::function("conduct"), now).await {
-            Err(AuthorityError::KeyUnusable { generation, source }) => {
+            Err(AuthorityError::KeyUnusable { signer, source }) if signer.is_root() => {
                 warn!(
                     job.id = job.id.0,
-                    root.generation = generation,
+                    %signer,
                     error = &source as &dyn std::error::Error,
                     "the new root's key cannot sign; its job is paused"
                 );
-                self.pause(job, &without_key(generation), now).await
+                self.pause(job, &without_key(signer.generation()), now).await
             }
             activated => activated.map(|()| StepResult::Continue).map_err(Into::into),
         }

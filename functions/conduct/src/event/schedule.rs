@@ -1,4 +1,5 @@
-//! The schedule, once a minute: the rollover first, then joining devices, then some of the running deployments.
+//! The schedule, once a minute: issuing authorities and the rollover first, then joining devices, then some of the running
+//! deployments.
 //!
 //! A wake-up costs the same with ten running deployments as with ten thousand. It reads one page of their list, from a
 //! recorded position, and conducts only deployments that have been waiting so long that a message may be lost. A
@@ -31,13 +32,17 @@ impl App {
         let half = || Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         let authority = self.ledger.authority().await?;
         let rollover = authority.running;
+        let (kept, authority) = match self.look_after_issuing(authority.clone()).await {
+            Ok(authority) => (Ok(()), authority),
+            Err(error) => (Err(error), authority),
+        };
         let renewed = self.renew_bundle(&authority).await;
         let swept = self.sweep_unswept(authority).await;
         if let Some(rollover) = rollover {
             outcome = self.take_up(rollover, owner, half()).await;
         }
         let joined = self.bring_in_joining(half()).await;
-        outcome.and(renewed).and(swept).and(joined).and(self.look_after_deployments(owner, deadline).await)
+        outcome.and(kept).and(renewed).and(swept).and(joined).and(self.look_after_deployments(owner, deadline).await)
     }
 
     async fn renew_bundle(&self, authority: &Authority) -> Result<(), ConductError> {

@@ -123,7 +123,7 @@ fn a_list_of_authorities_names_those_that_are_revoked() {
     let entries = of_authorities(&[below(1, None), below(2, Some(Reason::CaCompromise))]);
     let named = [Revoked { serial: Serial::from_random([2; 16]), at: NOW, reason: Reason::CaCompromise }];
     let recent = CrlRecord { list, ..published(Duration::DAY) };
-    let made = next(list, Some(&recent), &[], &entries, &[], NOW).expect("it lacks one");
+    let made = next(list, Some(&recent), &[], &entries, &[], NOW).unwrap();
     assert_eq!((&made.revoked[..], made.next_update), (&named[..], NOW + Duration::days(182)));
     assert_eq!(next(list, Some(&recent), &named, &entries, &[], NOW), None, "it names it");
     let weaker = [Revoked { reason: Reason::Superseded, ..named[0].clone() }];

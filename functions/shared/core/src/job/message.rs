@@ -16,6 +16,13 @@ pub struct Control {
     pub why: String,
 }
 
+/// To the conductor: look after the issuing authorities. Carries no state either.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issuing {
+    /// Why, for people who read the queue.
+    pub issuing: String,
+}
+
 /// To the issuer: publish this revocation list again if that is due. Carries no state either.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Publish {
