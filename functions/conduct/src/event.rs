@@ -50,10 +50,10 @@ impl From<ConductError> for Diagnostic {
 /// A message of the queue.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Body {
-    Lists(RootLists),
+enum Message {
+    Job(Control),
     Issuing(Issuing),
-    Control(Control),
+    Lists(RootLists),
 }
 
 /// # Errors
@@ -69,26 +69,22 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
         Wake::Queue(batch) => {
             // Several messages about one job, or about the lists of one root, need only one look.
             let mut jobs: BTreeMap<JobId, Vec<String>> = BTreeMap::new();
-            let mut roots: BTreeMap<u32, Vec<String>> = BTreeMap::new();
-            let mut issuing = Vec::new();
+            let (mut issuing, mut roots) = (Vec::new(), BTreeMap::<u32, Vec<String>>::new());
             for record in batch.records {
                 let id = record.message_id.unwrap_or_default();
-                match serde_json::from_str(&record.body.unwrap_or_default()) {
-                    Ok(Body::Control(control)) => jobs.entry(control.job).or_default().push(id),
-                    Ok(Body::Lists(RootLists { lists_of_root })) => roots.entry(lists_of_root).or_default().push(id),
-                    Ok(Body::Issuing(Issuing { issuing: why })) => {
-                        debug!(message.id = id, "to look after the issuing authorities: {why}");
+                match serde_json::from_str::<Message>(&record.body.unwrap_or_default()) {
+                    Ok(Message::Issuing(Issuing { issuing: why })) => {
+                        debug!("woken for the issuing authorities: {why}");
                         issuing.push(id);
                     }
+                    Ok(Message::Job(control)) => jobs.entry(control.job).or_default().push(id),
+                    Ok(Message::Lists(RootLists { lists_of_root })) => roots.entry(lists_of_root).or_default().push(id),
                     // An unreadable message is dropped: a retry would not help, and it carries no state that could be
                     // lost.
                     Err(error) => {
                         warn!(message.id = id, error = &error as &dyn Error, "a control message cannot be read")
                     }
                 }
-            }
-            if !issuing.is_empty() && app.issuing_woken().await.is_err() {
-                issuing.into_iter().for_each(|message| answer.add_failure(message));
             }
             // Whoever verifies a certificate waits for a list; and it takes a second.
             for (root, messages) in roots {
@@ -99,10 +95,11 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
                         error = &error as &dyn Error,
                         "the root's revocation lists could not be made and are tried again"
                     );
-                    for message in messages {
-                        answer.add_failure(message);
-                    }
+                    messages.into_iter().for_each(|message| answer.add_failure(message));
                 }
+            }
+            if !issuing.is_empty() && app.issuing_woken().await.is_err() {
+                issuing.into_iter().for_each(|message| answer.add_failure(message));
             }
             for (job, messages) in jobs {
                 if app.take_up(job, &owner, deadline).await.is_err() {

@@ -1,4 +1,4 @@
-//! Issuing authorities: the one that signs is replaced in time.
+//! Issuing authorities: the one that signs is replaced in time, and roots' lists of authorities are renewed.
 
 use rootcast_authority::AuthorityError;
 use rootcast_core::audit::Actor;
@@ -20,11 +20,14 @@ impl App {
         done
     }
 
-    /// What there is to do about issuing authorities. Nothing is read where there is nothing to do. Returns the authority's record as it is then.
+    /// What there is to do about issuing authorities. Nothing is read where there is nothing to do, apart from a look at
+    /// the lists once an hour. Returns the authority's record as it is then.
     pub(crate) async fn look_after_issuing(&self, authority: Authority) -> Result<Authority, ConductError> {
         let now = (self.clock)();
         let kept = self.authority.keep_issuing(&authority, &Actor::function("conduct"), now).await;
-        if passed(kept)? { Ok(self.ledger.authority().await?) } else { Ok(authority) }
+        let authority = if passed(kept)? { self.ledger.authority().await? } else { authority };
+        passed(self.authority.renew_authorities(&authority, now).await.map(|()| false))?;
+        Ok(authority)
     }
 }
 

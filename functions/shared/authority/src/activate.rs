@@ -178,7 +178,7 @@ impl CertificateAuthority {
             return Err(AuthorityError::NotAsReserved);
         }
         if let Some(url) = &link.spec.crl {
-            self.publish_authorities(signer, url, now).await?;
+            self.publish_authorities(signer, Some(url), now).await?;
         }
         let sign = || async move { self.vault.sign_prepared(key, prepare_link(&link.spec, subject, issuer)?).await };
         self.patiently(signer, now, sign).await.map(Some)

@@ -286,7 +286,7 @@ impl CertificateAuthority {
             Some(certificate) => self.patiently(&*next, now, || self.vault.check(&key, certificate)).await?,
             None => self.sign_issuing(root, &key, next, now).await?,
         }
-        self.publish_authorities(root, &next.spec.crl, now).await?;
+        self.publish_authorities(root, None, now).await?;
         // A key with a name cannot be deleted by any function.
         self.patiently(&*next, now, || self.vault.mark_as_signing(&key, next.spec.serial)).await
     }

@@ -1,5 +1,5 @@
 //! The certificate authority's procedures, over the ledger and the vault: a new root, its bundle, its activation, its
-//! withdrawal; the issuing authorities below it; and the revocation lists that roots sign.
+//! withdrawal; the issuing authorities below it; its revocation lists.
 //!
 //! In scope: the order *reserve → sign → verify → store → publish*, and resuming it after an interruption at any step.
 //! Decisions belong to `rootcast-core`, signatures to `rootcast-vault`, records to `rootcast-ledger`.
@@ -10,7 +10,7 @@ mod activate;
 mod error;
 mod issuing;
 mod keys;
-mod leaf_lists;
+mod lists;
 mod make;
 mod publish;
 
@@ -33,6 +33,8 @@ pub struct CertificateAuthority {
     issuing: Option<IssuingSettings>,
     /// Signing the published bundle again.
     bundle_put_off: PutOff,
+    /// Looking at the age of the roots' lists of authorities.
+    lists_put_off: PutOff,
     /// Making the next issuing authority.
     issuing_put_off: PutOff,
 }
@@ -56,8 +58,8 @@ impl PutOff {
 
 impl CertificateAuthority {
     pub fn new(ledger: Ledger, vault: Vault, bundle_life: Duration) -> Self {
-        let (bundle_put_off, issuing_put_off) = (PutOff::never(), PutOff::never());
-        Self { ledger, vault, bundle_life, issuing: None, bundle_put_off, issuing_put_off }
+        let (bundle_put_off, lists_put_off, issuing_put_off) = (PutOff::never(), PutOff::never(), PutOff::never());
+        Self { ledger, vault, bundle_life, issuing: None, bundle_put_off, lists_put_off, issuing_put_off }
     }
 
     async fn save_root(&self, root: &mut RootRecord) -> Result<(), AuthorityError> {
