@@ -25,22 +25,20 @@ fn row(issuing: IssuingRecord, authority: &Authority) -> Issuing {
     let id = issuing.id();
     let due = authority.issuing_due.filter(|_| authority.issuing == Some(id)).map(stamp);
     let pass = issuing.pass.unwrap_or_default();
-    let (state, status) = match (issuing.state, &due) {
-        (IssuingState::Reserved, _) => ("reserved", "It is being made.".to_owned()),
-        (IssuingState::Signing, Some(due)) => ("signing", format!("It signs; the next one is made at {due}.")),
-        (IssuingState::Signing, None) => ("signing", "It signs, and ends with its root.".to_owned()),
-        (IssuingState::Superseded, _) => {
-            ("superseded", "It signs only the revocation lists of what it signed before.".to_owned())
-        }
+    let status = match (issuing.state, &due) {
+        (IssuingState::Reserved, _) => "It is being made.".to_owned(),
+        (IssuingState::Signing, Some(due)) => format!("It signs; the next one is made at {due}."),
+        (IssuingState::Signing, None) => "It signs, and ends with its root.".to_owned(),
+        (IssuingState::Superseded, _) => "It signs only the revocation lists of what it signed before.".to_owned(),
         (IssuingState::Revoked, _) if pass.is_done => {
-            ("revoked", "What it signed is revoked, and its renewal was asked for.".to_owned())
+            "What it signed is revoked, and its renewal was asked for.".to_owned()
         }
-        (IssuingState::Revoked, _) => ("revoked", "What it signed is being revoked and renewed.".to_owned()),
+        (IssuingState::Revoked, _) => "What it signed is being revoked and renewed.".to_owned(),
     };
     Issuing {
         id: id.to_string(),
         generation: id.generation,
-        state: state.to_owned(),
+        state: issuing.state,
         status,
         certificate: issuing.certificate.as_ref().map(Certificate::pem),
         chain: issuing.path.iter().map(Certificate::pem).collect(),

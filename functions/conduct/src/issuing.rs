@@ -1,7 +1,7 @@
 //! Issuing authorities: the one that signs is replaced in time, roots' lists of authorities are renewed, and what a
 //! compromised one signed is revoked and renewed.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{HashMap, HashSet};
 
 use futures::stream::{self, StreamExt};
 use rootcast_authority::AuthorityError;
@@ -139,7 +139,7 @@ impl App {
         let ids = rows.iter().map(|(_, signed)| signed.certificate);
         let (known, held) =
             tokio::try_join!(self.ledger.revoked_among(keys), self.ledger.certificates_or_pending(ids))?;
-        let known: BTreeSet<Serial> = known.into_iter().map(|revoked| revoked.serial).collect();
+        let known: HashSet<Serial> = known.into_iter().map(|revoked| revoked.serial).collect();
         let held: HashMap<_, CertificateRecord> = held
             .into_iter()
             .filter_map(|held| match held {

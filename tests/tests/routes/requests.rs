@@ -73,6 +73,7 @@ fn path(route: &Route) -> String {
     let values = [
         ("{generation}", "1"),
         ("{issuing}", "1.1"),
+        ("{signer}", "1.1"),
         ("{list}", "1.crl"),
         ("{job}", JOB),
         ("{jobs}", JOB),

@@ -14,7 +14,7 @@ use axum::body::Body;
 use http::{Request, Response};
 use lambda_http::RequestExt;
 use lambda_runtime::{Context, LambdaEvent};
-use rootcast_authority::{CertificateAuthority, Settings};
+use rootcast_authority::{CertificateAuthority, IssuingSettings, Settings};
 use rootcast_core::access::second::TwoPersons;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
@@ -32,7 +32,7 @@ use tower::ServiceExt;
 use crate::clock;
 use crate::cloud::{Cloud, Process, Wire};
 use crate::devices::Network;
-use crate::dynamo::{ACCESS, AUDIT, CERTIFICATES, DEVICES, JOBS};
+use crate::dynamo::{ACCESS, AUDIT, CERTIFICATES, DEVICES, HEADS, JOBS};
 use crate::keys::SEALING;
 use crate::queues::{Message, url};
 use crate::random::random;
@@ -278,6 +278,7 @@ impl Clients {
             devices: table(DEVICES),
             access: table(ACCESS),
             audit: table(AUDIT),
+            heads: table(HEADS),
         };
         Self {
             ledger: Ledger::new(client!(aws_sdk_dynamodb, wire), tables),
@@ -295,6 +296,17 @@ impl Clients {
 
     fn authority(&self) -> CertificateAuthority {
         CertificateAuthority::new(self.ledger.clone(), self.vault(), time::Duration::days(30))
+    }
+}
+
+fn issuing_settings() -> IssuingSettings {
+    IssuingSettings {
+        validity: time::Duration::days(730),
+        backdate: time::Duration::HOUR,
+        crl_base: "https://pki.example.com".to_owned(),
+        roles: "arn:aws:iam::000000000000:role/rootcast/us-east-1/world".parse().unwrap(),
+        permitted: Default::default(),
+        leaves_from_root: false,
     }
 }
 
@@ -350,7 +362,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
         }
         Function::Conduct => App::Conduct(Box::new(conduct::App {
             ledger,
-            authority,
+            authority: authority.with_issuing(issuing_settings()),
             queue,
             control_queue,
             task_queue,
@@ -385,6 +397,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             issue_queue,
             task_queue,
             control_queue,
+            leaves_from_root: false,
             validity: time::Duration::days(365),
             revoke_superseded: true,
             crl_base: "https://pki.example.com".to_owned(),

@@ -70,6 +70,10 @@ impl Keys {
         self.keys.lock().unwrap().iter().map(|(arn, key)| (arn.clone(), key.state)).collect()
     }
 
+    pub fn is_named(&self, arn: &str) -> bool {
+        self.names.lock().unwrap().values().any(|named| named == arn)
+    }
+
     /// The keys that there were, in these states.
     pub fn restore(&self, states: &[(String, State)]) {
         let mut keys = self.keys.lock().unwrap();

@@ -11,6 +11,7 @@ use std::error::Error;
 use rootcast_authority::AuthorityError;
 use rootcast_core::job::JobId;
 use rootcast_core::job::message::Control;
+use rootcast_core::metric::Metric;
 use rootcast_ledger::{Authority, Change, LedgerError};
 use rootcast_queue::jitter;
 use tokio::time::Instant;
@@ -36,6 +37,9 @@ impl App {
             Ok(authority) => (Ok(()), authority),
             Err(error) => (Err(error), authority),
         };
+        if let Some(left) = self.authority.bundle_life_left(&authority, (self.clock)()) {
+            self.gauge(Metric::BundleLifeLeft, left);
+        }
         let renewed = self.renew_bundle(&authority).await;
         let revoked = match authority.compromised.is_empty() {
             true => Ok(()),
@@ -63,15 +67,21 @@ impl App {
         }
     }
 
-    /// Gives up the keys that a crash left of a root without a job.
+    /// Gives up the keys that a crash left of a root without a job, or that its job could not find yet.
     async fn sweep_unswept(&self, authority: Authority) -> Result<(), ConductError> {
         if authority.unswept.is_empty() || authority.is_claimed((self.clock)()) {
             return Ok(());
         }
+        let mut unswept = BTreeSet::new();
         for generation in &authority.unswept {
-            self.authority.sweep_keys(*generation, (self.clock)()).await?;
+            if !self.authority.sweep_keys(*generation, (self.clock)()).await? {
+                unswept.insert(*generation);
+            }
         }
-        let swept = Authority { unswept: BTreeSet::new(), ..authority };
+        if unswept == authority.unswept {
+            return Ok(());
+        }
+        let swept = Authority { unswept, ..authority };
         match self.ledger.commit(Change { authority: Some(&swept), ..Change::default() }).await {
             // Repeated in a minute.
             Err(LedgerError::Conflict) => Ok(()),

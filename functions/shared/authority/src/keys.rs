@@ -25,11 +25,12 @@ const PAUSES: [std::time::Duration; 3] =
 impl CertificateAuthority {
     /// Schedules the deletion of every key that was made for the generation and is not, or no longer, its own:
     /// leftovers of a crash, and the key of an abandoned root. A key that cannot be scheduled is logged, and blocks
-    /// nothing.
+    /// nothing. Returns `false` if the root is so young that the tags may not show each of its keys yet: they are to be
+    /// swept again.
     ///
     /// # Errors
     /// Transient errors of KMS, and errors of the ledger.
-    pub async fn sweep_keys(&self, generation: u32, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    pub async fn sweep_keys(&self, generation: u32, now: OffsetDateTime) -> Result<bool, AuthorityError> {
         let authority = self.ledger.authority().await?;
         let root = self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("root"))?;
         match self.give_up_keys(&authority, &root).await {
@@ -42,9 +43,9 @@ impl CertificateAuthority {
                     error = &error as &dyn std::error::Error,
                     "the unused keys of this generation could not be scheduled for deletion; schedule them by hand"
                 );
-                Ok(())
+                Ok(true)
             }
-            swept => swept,
+            swept => swept.map(|()| !KeyOf::from(&root).is_young(now)),
         }
     }
 
