@@ -4,10 +4,6 @@
 #[path = "../../../functions/shared/pki/tests/it/fleet.rs"]
 #[allow(dead_code, clippy::cast_possible_truncation, reason = "the crate's own tests use more of it")]
 mod fleet;
-#[path = "../../../functions/shared/pki/tests/it/keys.rs"]
-#[allow(dead_code, reason = "the crate's own tests use more of it")]
-mod keys;
-
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
@@ -24,9 +20,9 @@ use serde_json::json;
 use time::{Duration, OffsetDateTime};
 
 use self::fleet::{Fleet, issuing_spec, leaf_spec};
-use self::keys::Key;
 use crate::api::Answer;
-use crate::authority::openssl;
+use crate::authority::keys::Key;
+use crate::authority::{keys, openssl};
 use crate::import::pki::new_key;
 use crate::import::{CERTIFICATES, imported, refused};
 use crate::import_readers::{bundle, python};
