@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from checks import check, under_condition
+from checks import USES, check, under_condition
 from template import listed, target, text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,17 +44,62 @@ def code(folder):
     return "\n".join(re.split(r"^#\[cfg\(test\)\]\nmod ", file, flags=re.M)[0] for file in files)
 
 
-def root_key_policy():
-    """The policy with which root keys are made."""
-    return json.loads((SHARED / "vault/src/policy.json").read_text())["Statement"]
+def signing_key_policies():
+    """The policies with which keys are made, by their role; "leaves" is added to that of roots with LeavesFromRoot."""
+    read = {path.stem: json.loads(path.read_text()) for path in (SHARED / "vault/src/policies").glob("*.json")}
+    return {role: policy.get("Statement", [policy]) for role, policy in read.items()}
 
 
-def by_root_keys(folder):
-    """What root keys themselves permit the role of the function in this folder."""
-    for statement in root_key_policy():
-        roles = statement["Condition"].get("ArnLike", {}).get("aws:PrincipalArn", [])
-        if statement["Effect"] == "Allow" and f"ROLES/{folder}/*" in listed(roles):
-            yield from listed(statement["Action"])
+def by_keys(folder, of=("root", "issuing", "leaves")):
+    """What signing keys themselves permit the role of the function in this folder."""
+    for role in of:
+        for statement in signing_key_policies()[role]:
+            roles = statement["Condition"].get("ArnLike", {}).get("aws:PrincipalArn", [])
+            if statement["Effect"] == "Allow" and f"ROLES/{folder}/*" in listed(roles):
+                yield from listed(statement["Action"])
+
+
+# Who may do what with a signing key, by its role. Nobody else may do anything, and no function anything else.
+MAKERS = {"conduct", "regenerate"}
+LOOK = {"kms:GetPublicKey": MAKERS, "kms:DescribeKey": MAKERS, "kms:CreateAlias": MAKERS, "kms:ScheduleKeyDeletion": {"conduct"}}
+KEY_USERS = {
+    "root": LOOK | {"kms:Sign": MAKERS, "kms:EnableKey": MAKERS, "kms:DisableKey": MAKERS},
+    "issuing": {action: {"conduct"} for action in LOOK} | {"kms:Sign": {"issue"}, "kms:GetPublicKey": {"conduct", "issue"}},
+    "leaves": {"kms:Sign": {"issue"}, "kms:GetPublicKey": {"issue"}},
+}
+
+
+@check
+def signing_keys_are_used_as_written_here(template):
+    functions = {package(properties).name for _, properties in template.of("Lambda::Function")}
+    for role, wanted in KEY_USERS.items():
+        found = {}
+        for function in functions:
+            for action in by_keys(function, (role,)):
+                found.setdefault(action, set()).add(function)
+        for action in sorted(set(wanted) | set(found)):
+            if found.get(action) != wanted.get(action):
+                yield f"{role} keys permit {action} to {found.get(action)}, not to {wanted.get(action)}"
+        for statement in signing_key_policies()[role]:
+            named = listed(statement["Condition"].get("ArnLike", {}).get("aws:PrincipalArn", []))
+            if statement["Condition"] == {"ArnNotLike": {"aws:PrincipalArn": "ROLES/*"}}:
+                uses = {action for action in listed(statement["Action"]) if action.removeprefix("kms:") in USES}
+                if uses:
+                    yield f"{role} keys: an administrator may {sorted(uses)}"
+            elif not named or {name for name in named if not re.fullmatch(r"ROLES/[a-z]+/\*", name)}:
+                yield f"{role} keys, statement {statement['Sid']}: it names {named}"
+
+
+@check
+def a_root_that_signs_leaves_is_awake(template):
+    def equal(name, value):
+        return {"Fn::Equals": [{"Ref": name}, value]}
+
+    for rule in template.source.get("Rules", {}).values():
+        asserted = [each["Assert"] for each in rule["Assertions"]]
+        if rule.get("RuleCondition") == equal("LeavesFromRoot", "true") and equal("RootKeySleeps", "false") in asserted:
+            return
+    yield "no rule: a root that signs every certificate could sleep"
 
 
 # KMS accepts these in a role's policy, and refuses a key policy with one of them as malformed:
@@ -64,7 +109,7 @@ ONLY_IN_ROLES = {"aws:resourcetag", "kms:resourcetag", "kms:resourcealiases"}
 
 @check
 def kms_accepts_the_key_policies(template):
-    policies = {name: key["KeyPolicy"]["Statement"] for name, key in template.of("KMS::Key")} | {"policy.json": root_key_policy()}
+    policies = {name: key["KeyPolicy"]["Statement"] for name, key in template.of("KMS::Key")} | signing_key_policies()
     for name, statements in policies.items():
         for statement in statements:
             for key in {key for keys in statement.get("Condition", {}).values() for key in keys}:
@@ -82,15 +127,15 @@ def no_role_deletes_a_named_key(template):
             and "kms:ScheduleKeyDeletion" in listed(statement["Action"])
             for owner, statement in template.statements()
         )
-        if not denied and "kms:ScheduleKeyDeletion" in by_root_keys(package(properties).name):
-            yield f"{function} may delete a root key that has a name: a root that has signed"
+        if not denied and "kms:ScheduleKeyDeletion" in by_keys(package(properties).name):
+            yield f"{function} may delete a key that has a name: one that has signed"
 
 
 @check
 def dependencies_are_permissions(template):
     for function, properties in template.of("Lambda::Function"):
         needed = dependencies(package(properties))
-        actions = {action for action, _ in template.allowed(function)} | set(by_root_keys(package(properties).name))
+        actions = {action for action, _ in template.allowed(function)} | set(by_keys(package(properties).name))
         actions -= BY_LAMBDA
         used = {"seal" if action in SEALING else action.split(":")[0] for action in actions}
         for service in sorted(used):

@@ -1,9 +1,9 @@
 //! The function's environment.
 
-use rootcast_authority::CertificateAuthority;
+use rootcast_authority::{CertificateAuthority, IssuingSettings};
 use rootcast_ledger::{Ledger, Tables, variable};
 use rootcast_queue::Queue;
-use rootcast_vault::Vault;
+use rootcast_vault::{KeyRoles, Vault};
 use time::{Duration, OffsetDateTime};
 
 use crate::{App, ConductError};
@@ -18,8 +18,17 @@ impl App {
             &aws_sdk_resourcegroupstagging::Client::new(&config),
             stack.clone(),
         );
+        let leaves_from_root = variable("LEAVES_FROM_ROOT")?;
+        let authority = CertificateAuthority::new(ledger.clone(), vault, Duration::days(variable("BUNDLE_DAYS")?));
         Ok(Self {
-            authority: CertificateAuthority::new(ledger.clone(), vault, Duration::days(variable("BUNDLE_DAYS")?)),
+            authority: authority.with_issuing(IssuingSettings {
+                validity: Duration::days(variable("ISSUING_VALIDITY_DAYS")?),
+                backdate: Duration::minutes(variable("ROOT_BACKDATE_MINUTES")?),
+                crl_base: variable("CRL_BASE_URL")?,
+                roles: variable::<KeyRoles>("KEY_ROLES")?.with_leaves_from_root(leaves_from_root),
+                permitted: variable("ROOT_PERMITTED_NAMES")?,
+                leaves_from_root,
+            }),
             ledger,
             queue: Queue::new(aws_sdk_sqs::Client::new(&config)),
             control_queue: variable("CONTROL_QUEUE_URL")?,

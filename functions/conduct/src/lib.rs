@@ -4,6 +4,7 @@ mod config;
 mod deploy;
 mod dispatch;
 mod event;
+mod issuing;
 mod joining;
 mod reopen;
 mod sweep;
@@ -222,14 +223,14 @@ impl App {
 
     async fn activate(&self, held: &Conducting, mut job: Job, now: OffsetDateTime) -> Result<StepResult, ConductError> {
         match self.authority.activate_root(&mut job, Some(held), &Actor::function("conduct"), now).await {
-            Err(AuthorityError::KeyUnusable { generation, source }) => {
+            Err(AuthorityError::KeyUnusable { signer, source }) if signer.is_root() => {
                 warn!(
                     job.id = job.id.0,
-                    root.generation = generation,
+                    %signer,
                     error = &source as &dyn std::error::Error,
                     "the new root's key cannot sign; its job is paused"
                 );
-                self.pause(job, &without_key(generation), now).await
+                self.pause(job, &without_key(signer.generation()), now).await
             }
             activated => activated.map(|()| StepResult::Continue).map_err(Into::into),
         }
@@ -282,6 +283,7 @@ impl App {
     }
 
     /// Unused keys are scheduled for deletion before the job ends, so that this is repeated after a crash in between.
+    /// Those of a job of a few minutes may not all be found: the schedule looks for them again.
     async fn end(
         &self,
         held: &Conducting,
@@ -290,8 +292,11 @@ impl App {
         why: &str,
         now: OffsetDateTime,
     ) -> Result<StepResult, ConductError> {
-        self.authority.sweep_keys(job.generation, now).await?;
-        let authority = Authority { running: None, ..self.ledger.authority().await? };
+        let swept = self.authority.sweep_keys(job.generation, now).await?;
+        let mut authority = Authority { running: None, ..self.ledger.authority().await? };
+        if !swept {
+            authority.unswept.insert(job.generation);
+        }
         job.end(outcome, why);
         job.updated = now;
         let change =
@@ -303,9 +308,13 @@ impl App {
         Ok(StepResult::Rest)
     }
 
-    #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
     fn count(&self, metric: Metric) {
-        println!("{}", metric.line(1, &self.stack, (self.clock)()));
+        self.gauge(metric, 1);
+    }
+
+    #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
+    fn gauge(&self, metric: Metric, value: u64) {
+        println!("{}", metric.line(value, &self.stack, (self.clock)()));
     }
 }
 

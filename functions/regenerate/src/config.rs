@@ -4,7 +4,7 @@ use rootcast_authority::{CertificateAuthority, Settings};
 use rootcast_gate::SecondPerson;
 use rootcast_ledger::{Ledger, Misconfigured, Tables, variable};
 use rootcast_queue::Queue;
-use rootcast_vault::Vault;
+use rootcast_vault::{KeyRoles, Vault};
 use time::{Duration, OffsetDateTime};
 
 use crate::App;
@@ -32,7 +32,7 @@ impl App {
                 permitted: variable("ROOT_PERMITTED_NAMES")?,
                 validity: Duration::days(days),
                 backdate: Duration::minutes(variable("ROOT_BACKDATE_MINUTES")?),
-                roles: variable("KEY_ROLES")?,
+                roles: variable::<KeyRoles>("KEY_ROLES")?.with_leaves_from_root(variable("LEAVES_FROM_ROOT")?),
             },
             second,
             clock,

@@ -67,8 +67,9 @@ async fn regenerate(
     let request = RootRequest { activation, rollout, requested_for: reason };
     match app.authority.make_root(&app.settings, &request, &caller.acting(&id), now).await {
         Ok(made) => {
-            if let Some(job) = made.job {
-                app.queue.wake_conductor(&app.control_queue, job, "created").await;
+            match made.job {
+                Some(job) => app.queue.wake_conductor(&app.control_queue, job, "created").await,
+                None => app.queue.wake_for_issuing(&app.control_queue, "a root was activated").await,
             }
             Ok(accepted(made.job))
         }

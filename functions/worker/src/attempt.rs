@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures::future::join_all;
 use rootcast_core::deployment::lifecycle::{Entry, Stage};
 use rootcast_core::device::credential::is_own;
+use rootcast_core::job::JobRecord;
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, Failure, Outcome};
 use rootcast_core::job::visit::{self, Opening, Patience, TaskAttempt, Tries, Working};
-use rootcast_core::job::{JobRecord, Pass};
 use rootcast_drivers::{Credential, Endpoint, Monitor};
 use rootcast_ledger::{DeviceRecord, Lease, LeaseRefused, Left, ObservedTrustStore, Settlement};
 use rootcast_queue::Delivery;
@@ -103,14 +103,13 @@ impl Attempt {
         }
     }
 
-    /// What the device's record keeps. `recorded`: the task's result was recorded, so its tries are no longer needed. A
-    /// joining device has no task record: its tries stay after a failure, so that a repeated message does not visit it
-    /// again. If the device was not contacted, the count of visits is restored.
+    /// What the device's record keeps. `recorded`: the task's result was recorded. After a failure the tries stay: a
+    /// second message of this attempt may have read the task before, and comes next. Tries of another task stay too: its
+    /// failure may not be recorded yet. If the device was not contacted, the count of visits is restored.
     pub(crate) fn left(&self, device: &DeviceRecord, recorded: bool, at: OffsetDateTime) -> Left {
         let begun = if self.visited || recorded { 0 } else { device.begun.saturating_sub(1) };
         let failed = matches!(self.next, Some(AfterVisit::Settle(Outcome::Failed(_))));
-        let kept = !recorded || (failed && self.delivery.body.pass == Pass::Join);
-        let tries = self.tries.clone().filter(|_| kept);
+        let tries = self.tries.clone().filter(|tries| !recorded || failed || tries.task != self.task());
         Left { held: self.held(at), tries, working: self.working.clone(), begun }
     }
 

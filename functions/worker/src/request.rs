@@ -51,7 +51,8 @@ impl App {
             Ok(()) => {
                 info!(job.id = task.job.0, device.id = %read.device, "the device made a request");
                 // The next stage has its own tries.
-                attempt.tries = None;
+                let own = attempt.task();
+                attempt.tries.take_if(|tries| tries.task == own);
                 Visit::Ended(AfterVisit::PassOn)
             }
             Err(error) => again(attempt, &error, "the device's request could not be recorded, and is made again"),

@@ -1,7 +1,6 @@
 //! `rootcast root`: the root generations, and the signed bundle.
 
 mod protect;
-mod seen;
 
 use std::path::{Path, PathBuf};
 
@@ -9,26 +8,26 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use reqwest::StatusCode;
 use rootcast_dialects::native;
-use rootcast_pki::bundle::{JwsError, Untimely, verify_bundle};
+use rootcast_pki::bundle::{JwsError, Seen, Untimely, verify_bundle};
 use rootcast_pki::certificate::{Certificate, split_pem_bundle};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
 
-use self::seen::Memory;
 use crate::{
     api::{Api, ApiError},
     arguments::AccessArguments,
     exit::End,
     output::{self, Format, note, out, plain, table},
+    seen::Memory,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RootCommand {
     /// Show every root, the one that signs first, and verify the published bundle against it
     Show(Show),
-    /// Give the KMS keys of an earlier version the policy of this one, with your AWS credentials
+    /// Give existing KMS keys the policy of this version and of LeavesFromRoot, with your AWS credentials
     ProtectKeys(protect::ProtectKeys),
 }
 
@@ -60,7 +59,7 @@ pub(crate) async fn run(arguments: &AccessArguments, command: RootCommand, forma
     }
 }
 
-async fn show(api: &Api, url: &Url, memory: Memory, show: Show, format: Format) -> Result<End> {
+async fn show(api: &Api, url: &Url, memory: Memory<Seen>, show: Show, format: Format) -> Result<End> {
     if show.pem {
         let root = signing(api).await?.context("no root signs yet: rootcast rotate")?;
         match format {

@@ -40,6 +40,8 @@ pub struct Faults {
     pub server_error: f64,
     /// The call takes effect, and its answer is lost.
     pub lost_answer: f64,
+    /// Some of KMS's hosts learn a second or two later that a key was enabled or disabled.
+    pub unseen: f64,
     /// A message is delivered again although it was deleted.
     pub duplicate: f64,
     /// A message arrives minutes late.

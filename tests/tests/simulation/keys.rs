@@ -33,7 +33,29 @@ struct Key {
     spec: String,
     tags: Value,
     state: State,
+    /// The state before the last change, which some calls meet until this age of the world.
+    before: Option<(State, Duration)>,
     made: Duration,
+}
+
+impl Key {
+    fn change(&mut self, cloud: &Cloud, state: State) {
+        let is_late = self.state != state && cloud.random.chance(cloud.faults().unseen);
+        self.before =
+            is_late.then(|| (self.state, clock::age() + Duration::from_millis(cloud.random.between(100, 2000))));
+        self.state = state;
+    }
+
+    /// The state as the host that gets this call knows it.
+    fn seen(&self, cloud: &Cloud) -> State {
+        match self.before {
+            Some((before, until)) if clock::age() < until && cloud.random.chance(0.5) => {
+                cloud.inject("key state unseen");
+                before
+            }
+            _ => self.state,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -48,11 +70,18 @@ impl Keys {
         self.keys.lock().unwrap().iter().map(|(arn, key)| (arn.clone(), key.state)).collect()
     }
 
+    pub fn is_named(&self, arn: &str) -> bool {
+        self.names.lock().unwrap().values().any(|named| named == arn)
+    }
+
     /// The keys that there were, in these states.
     pub fn restore(&self, states: &[(String, State)]) {
         let mut keys = self.keys.lock().unwrap();
         keys.retain(|arn, _| states.iter().any(|(known, _)| known == arn));
-        states.iter().for_each(|(arn, state)| keys.get_mut(arn).unwrap().state = *state);
+        for (arn, state) in states {
+            let key = keys.get_mut(arn).unwrap();
+            (key.state, key.before) = (*state, None);
+        }
     }
 
     pub fn call(&self, cloud: &Cloud, operation: &str, body: &[u8]) -> Answer {
@@ -69,11 +98,15 @@ impl Keys {
         let key = keys.get_mut(&arn).filter(|key| !is_gone(key.state));
         let key = key.ok_or_else(|| Refusal::new("NotFoundException", format!("Key '{arn}' does not exist")))?;
         let pending = matches!(key.state, State::PendingDeletion(_));
-        let usable = match key.state {
+        let state = if matches!(operation, "Sign" | "GetPublicKey") { key.seen(cloud) } else { key.state };
+        let usable = match state {
             State::Enabled => Ok(()),
             State::Disabled => Err(Refusal::new("DisabledException", format!("{arn} is disabled."))),
             State::PendingDeletion(_) => {
-                Err(Refusal::new("KMSInvalidStateException", format!("{arn} is pending deletion.")))
+                // KMS documents both codes for the use of such a key.
+                let uses = matches!(operation, "Sign" | "GetPublicKey") && arn.ends_with(['1', '3', '5', '7', '9']);
+                let code = if uses { "DisabledException" } else { "KMSInvalidStateException" };
+                Err(Refusal::new(code, format!("{arn} is pending deletion.")))
             }
         };
         match operation {
@@ -113,12 +146,12 @@ impl Keys {
             "DescribeKey" => Ok(json!({ "KeyMetadata": metadata(&arn, key) })),
             "DisableKey" | "EnableKey" if pending => usable.map(|()| Value::Null),
             "DisableKey" => {
-                key.state = State::Disabled;
-                Ok(json!({}))
+                key.change(cloud, State::Disabled);
+                Ok(Value::Null)
             }
             "EnableKey" => {
-                key.state = State::Enabled;
-                Ok(json!({}))
+                key.change(cloud, State::Enabled);
+                Ok(Value::Null)
             }
             "CancelKeyDeletion" if pending => {
                 key.state = State::Disabled;
@@ -153,6 +186,7 @@ impl Keys {
             spec: spec.to_owned(),
             tags: body["Tags"].clone(),
             state: State::Enabled,
+            before: None,
             made: clock::age(),
         };
         let arn = format!("arn:aws:kms:eu-central-1:000000000000:key/{:016x}", cloud.random.next());

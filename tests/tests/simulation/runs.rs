@@ -190,6 +190,7 @@ fn faults(world: &World) -> Faults {
         throttled: some(0.04),
         server_error: some(0.04),
         lost_answer: some(0.04),
+        unseen: some(0.8),
         duplicate: some(0.2),
         late: some(0.1),
         kill: some(0.15),

@@ -1,6 +1,8 @@
 //! Ordinary actions while a job runs, step by step. Each scenario has once broken the gate.
 
 mod fences;
+mod ids;
+mod keys;
 mod proofs;
 
 use std::time::Duration;

@@ -36,6 +36,8 @@ pub struct Truth {
     signing: Mutex<Option<u64>>,
     /// The job that activated the active root.
     gate: Mutex<Option<Value>>,
+    /// What each job was begun as.
+    jobs: Mutex<BTreeMap<String, Value>>,
     ended: Mutex<BTreeSet<String>>,
     /// When a record last left an address: deleted, moved, or no longer approved.
     left: Mutex<BTreeMap<SocketAddr, Duration>>,
@@ -48,6 +50,7 @@ impl Truth {
         self.read.lock().unwrap().clone_from(&other.read.lock().unwrap());
         self.signing.lock().unwrap().clone_from(&other.signing.lock().unwrap());
         self.gate.lock().unwrap().clone_from(&other.gate.lock().unwrap());
+        self.jobs.lock().unwrap().clone_from(&other.jobs.lock().unwrap());
         self.ended.lock().unwrap().clone_from(&other.ended.lock().unwrap());
         self.left.lock().unwrap().clone_from(&other.left.lock().unwrap());
         self.broken.lock().unwrap().clone_from(&other.broken.lock().unwrap());
@@ -133,6 +136,11 @@ impl Truth {
         if table == JOBS && key.get("sk").is_some_and(|sk| sk == "meta") {
             let Some(job) = cloud.tables.row(JOBS, key) else { return };
             let id = job["id"].to_string();
+            let begun = json!([job["kind"], job["created"], job["generation"], job["certificate"]]);
+            let before = self.jobs.lock().unwrap().entry(id.clone()).or_insert_with(|| begun.clone()).clone();
+            if before != begun {
+                self.accuse(cloud, format!("I4 the id of job {id} is given twice: {before}, then {begun}"));
+            }
             if job["kind"] == "rollover" && job["state"] == "ended" && self.ended.lock().unwrap().insert(id) {
                 self.ended(cloud, &job);
             }

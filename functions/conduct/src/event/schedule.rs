@@ -1,4 +1,5 @@
-//! The schedule, once a minute: the rollover first, then joining devices, then some of the running deployments.
+//! The schedule, once a minute: issuing authorities and the rollover first, then joining devices, then some of the running
+//! deployments.
 //!
 //! A wake-up costs the same with ten running deployments as with ten thousand. It reads one page of their list, from a
 //! recorded position, and conducts only deployments that have been waiting so long that a message may be lost. A
@@ -10,6 +11,7 @@ use std::error::Error;
 use rootcast_authority::AuthorityError;
 use rootcast_core::job::JobId;
 use rootcast_core::job::message::Control;
+use rootcast_core::metric::Metric;
 use rootcast_ledger::{Authority, Change, LedgerError};
 use rootcast_queue::jitter;
 use tokio::time::Instant;
@@ -31,13 +33,20 @@ impl App {
         let half = || Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         let authority = self.ledger.authority().await?;
         let rollover = authority.running;
+        let (kept, authority) = match self.look_after_issuing(authority.clone()).await {
+            Ok(authority) => (Ok(()), authority),
+            Err(error) => (Err(error), authority),
+        };
+        if let Some(left) = self.authority.bundle_life_left(&authority, (self.clock)()) {
+            self.gauge(Metric::BundleLifeLeft, left);
+        }
         let renewed = self.renew_bundle(&authority).await;
         let swept = self.sweep_unswept(authority).await;
         if let Some(rollover) = rollover {
             outcome = self.take_up(rollover, owner, half()).await;
         }
         let joined = self.bring_in_joining(half()).await;
-        outcome.and(renewed).and(swept).and(joined).and(self.look_after_deployments(owner, deadline).await)
+        outcome.and(kept).and(renewed).and(swept).and(joined).and(self.look_after_deployments(owner, deadline).await)
     }
 
     async fn renew_bundle(&self, authority: &Authority) -> Result<(), ConductError> {
@@ -48,15 +57,21 @@ impl App {
         }
     }
 
-    /// Gives up the keys that a crash left of a root without a job.
+    /// Gives up the keys that a crash left of a root without a job, or that its job could not find yet.
     async fn sweep_unswept(&self, authority: Authority) -> Result<(), ConductError> {
         if authority.unswept.is_empty() || authority.is_claimed((self.clock)()) {
             return Ok(());
         }
+        let mut unswept = BTreeSet::new();
         for generation in &authority.unswept {
-            self.authority.sweep_keys(*generation, (self.clock)()).await?;
+            if !self.authority.sweep_keys(*generation, (self.clock)()).await? {
+                unswept.insert(*generation);
+            }
         }
-        let swept = Authority { unswept: BTreeSet::new(), ..authority };
+        if unswept == authority.unswept {
+            return Ok(());
+        }
+        let swept = Authority { unswept, ..authority };
         match self.ledger.commit(Change { authority: Some(&swept), ..Change::default() }).await {
             // Repeated in a minute.
             Err(LedgerError::Conflict) => Ok(()),

@@ -3,7 +3,7 @@
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::Job;
 use rootcast_core::rollover::generation::activate;
-use rootcast_ledger::{Authority, Change, Conducting, LedgerError, LinkRecord, RootRecord};
+use rootcast_ledger::{Authority, Change, Conducting, IssuingRecord, LedgerError, LinkRecord, RootRecord};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::root::{LinkKind, LinkSpec, prepare_link};
 use time::OffsetDateTime;
@@ -12,6 +12,15 @@ use tracing::{info, warn};
 use crate::keys::key_and_certificate;
 use crate::make::random_serial;
 use crate::{AuthorityError, CertificateAuthority};
+
+/// What an activation writes, besides authority and roots.
+pub(crate) struct Switched {
+    /// The generation without a link from it, if any.
+    pub(crate) left_out: Option<u32>,
+    /// The root's audit entry.
+    pub(crate) act: Act,
+    pub(crate) issuing: Vec<IssuingRecord>,
+}
 
 impl CertificateAuthority {
     /// Activates the job's root; the previous root signs no more certificates. Both links are made before the switch,
@@ -37,7 +46,7 @@ impl CertificateAuthority {
             Some(generation) => Some(self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("old root"))?),
             None => None,
         };
-        let (left_out, act) = self.switch(&mut authority, &mut root, old.as_mut(), by, now).await?;
+        let Switched { left_out, act, issuing } = self.switch(&mut authority, &mut root, old.as_mut(), by, now).await?;
         job.activate(now);
         job.updated = now;
         if let Some(old) = left_out {
@@ -49,6 +58,7 @@ impl CertificateAuthority {
             .commit(Change {
                 authority: Some(&authority),
                 roots: std::iter::once(&root).chain(&old).collect(),
+                issuing: issuing.iter().collect(),
                 job: Some(job),
                 acts,
                 fleet: job.survey.revisions(),
@@ -61,8 +71,8 @@ impl CertificateAuthority {
         Ok(())
     }
 
-    /// Does everything of an activation except the write: makes both links, marks the new key, and updates the records
-    /// in memory. Returns the generation without a link from it, if any, and the root's audit entry.
+    /// Does everything of an activation except the write: makes both links and the issuing authority, marks the new key,
+    /// and updates the records in memory.
     pub(crate) async fn switch(
         &self,
         authority: &mut Authority,
@@ -70,12 +80,15 @@ impl CertificateAuthority {
         old: Option<&mut RootRecord>,
         by: &Actor,
         now: OffsetDateTime,
-    ) -> Result<(Option<u32>, Act), AuthorityError> {
+    ) -> Result<Switched, AuthorityError> {
         let left_out = self.sign_links(root, old.as_deref(), now).await?;
         self.mark_as_signing(root, now).await?;
+        let issuing = self.switch_issuing(authority, false, root, by, now).await?;
         activate(&mut authority.signing, root.generation, root.life(), old.map(RootRecord::life), now);
         let act = Act::new(Subject::Root(root.generation), Action::Activate, by, now);
-        Ok((left_out, left_out.into_iter().fold(act, |act, old| act.with("noLinkFrom", old))))
+        let act = left_out.into_iter().fold(act, |act, old| act.with("noLinkFrom", old));
+        let act = authority.issuing.iter().fold(act, |act, id| act.with("issuing", id));
+        Ok(Switched { left_out, act, issuing })
     }
 
     /// RFC 9810 §4.4, steps 3 and 4 of the root CA key update. Without an old root, only checks that the new key can
@@ -129,10 +142,12 @@ impl CertificateAuthority {
 
     /// A link that is already reserved does not change.
     async fn reserve_links(&self, root: &mut RootRecord, old: &RootRecord, both: bool) -> Result<(), AuthorityError> {
+        let new = root.generation;
         let (_, new_certificate) = key_and_certificate(root)?;
         let (_, old_certificate) = key_and_certificate(old)?;
         let reserve = |kind| -> Result<LinkRecord, AuthorityError> {
-            let spec = LinkSpec { kind, serial: random_serial()?, crl: None };
+            let signer = if kind == LinkKind::NewWithOld { old.generation } else { new };
+            let spec = LinkSpec { kind, serial: random_serial()?, crl: self.authorities_url(signer) };
             let (subject, issuer) = ends(kind, new_certificate, old_certificate);
             let tbs = prepare_link(&spec, subject, issuer)?.tbs_sha256();
             Ok(LinkRecord { spec, tbs, certificate: None })
@@ -161,6 +176,9 @@ impl CertificateAuthority {
         let (subject, _) = ends(link.spec.kind, key_and_certificate(new)?.1, key_and_certificate(old)?.1);
         if prepare_link(&link.spec, subject, issuer)?.tbs_sha256() != link.tbs {
             return Err(AuthorityError::NotAsReserved);
+        }
+        if let Some(url) = &link.spec.crl {
+            self.publish_authorities(signer, Some(url), now).await?;
         }
         let sign = || async move { self.vault.sign_prepared(key, prepare_link(&link.spec, subject, issuer)?).await };
         self.patiently(signer, now, sign).await.map(Some)

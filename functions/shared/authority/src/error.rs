@@ -3,9 +3,11 @@
 use rootcast_core::job::JobId;
 use rootcast_core::rollover::restore::Behind;
 use rootcast_ledger::LedgerError;
+use rootcast_lists::NotMade;
 use rootcast_pki::bundle::JwsError;
 use rootcast_pki::name::InvalidName;
 use rootcast_pki::root::IssueError;
+use rootcast_pki::signer::{IssuingId, SignerId};
 use rootcast_vault::VaultError;
 use thiserror::Error;
 
@@ -24,6 +26,8 @@ pub enum AuthorityError {
     Vault(#[from] VaultError),
     #[error("a certificate cannot be made")]
     Issue(#[from] IssueError),
+    #[error(transparent)]
+    List(#[from] NotMade),
     #[error("a bundle cannot be signed")]
     Jws(#[from] JwsError),
     #[error("the root's name cannot be used")]
@@ -38,20 +42,37 @@ pub enum AuthorityError {
     Behind(#[from] Behind),
     /// KMS propagates a new key and its tags to its hosts gradually: the next call finishes.
     #[error(
-        "the key of root generation {generation} cannot be used yet; one that an earlier version made needs `rootcast root protect-keys`"
+        "the key of {} cannot be used yet; one that an earlier version made needs `rootcast root protect-keys`", named(*.signer)
     )]
     TooEarly {
-        generation: u32,
+        signer: SignerId,
         #[source]
         source: VaultError,
     },
-    /// The root that must sign cannot.
-    #[error("the key of root generation {generation} is disabled, pending deletion or gone: {source}")]
+    /// Who must sign cannot.
+    #[error("the key of {} is disabled, pending deletion or gone: {source}", named(*.signer))]
     KeyUnusable {
-        generation: u32,
+        signer: SignerId,
         #[source]
         source: VaultError,
     },
     #[error("the operating system gives no random numbers")]
     Random(#[source] getrandom::Error),
+    /// Devices' certificates are signed by roots themselves (`LeavesFromRoot`).
+    #[error("this deployment has no issuing authorities: its roots sign the certificates of devices (LeavesFromRoot)")]
+    LeavesFromRoot,
+    #[error("no root signs yet")]
+    NoRoot,
+    #[error("there is no issuing authority {0}")]
+    NoIssuing(IssuingId),
+    #[error("issuing authority {0} is being made, and has signed nothing")]
+    SignedNothing(IssuingId),
+    /// What it signs would be valid for no time.
+    #[error("root generation {0} ends before it could certify an issuing authority")]
+    RootEnds(u32),
+}
+
+fn named(signer: SignerId) -> String {
+    let kind = if signer.is_root() { "root generation" } else { "issuing authority" };
+    format!("{kind} {signer}")
 }

@@ -1,9 +1,10 @@
-//! The roots' KMS keys: which can sign, which are still unknown to KMS, and which are unused.
+//! The KMS keys of roots and issuing authorities: which can sign, which are still unknown to KMS, and which are unused.
 
 use rootcast_core::rollover::generation::GenerationState;
-use rootcast_ledger::{Authority, RootRecord};
+use rootcast_ledger::{Authority, IssuingRecord, IssuingState, RootRecord};
 use rootcast_pki::certificate::Certificate;
-use rootcast_vault::{Purpose, Standing, VaultError};
+use rootcast_pki::signer::SignerId;
+use rootcast_vault::{KeyRole, Purpose, Standing, VaultError};
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
@@ -24,16 +25,17 @@ const PAUSES: [std::time::Duration; 3] =
 impl CertificateAuthority {
     /// Schedules the deletion of every key that was made for the generation and is not, or no longer, its own:
     /// leftovers of a crash, and the key of an abandoned root. A key that cannot be scheduled is logged, and blocks
-    /// nothing.
+    /// nothing. Returns `false` if the root is so young that the tags may not show each of its keys yet: they are to be
+    /// swept again.
     ///
     /// # Errors
     /// Transient errors of KMS, and errors of the ledger.
-    pub async fn sweep_keys(&self, generation: u32, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    pub async fn sweep_keys(&self, generation: u32, now: OffsetDateTime) -> Result<bool, AuthorityError> {
         let authority = self.ledger.authority().await?;
         let root = self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("root"))?;
         match self.give_up_keys(&authority, &root).await {
-            Err(AuthorityError::Vault(source)) if source.may_be_too_early() && is_young(&root, now) => {
-                Err(AuthorityError::TooEarly { generation, source })
+            Err(AuthorityError::Vault(source)) if source.may_be_too_early() && KeyOf::from(&root).is_young(now) => {
+                Err(AuthorityError::TooEarly { signer: SignerId::root(generation), source })
             }
             Err(AuthorityError::Vault(error)) if !error.is_retryable() => {
                 warn!(
@@ -41,19 +43,34 @@ impl CertificateAuthority {
                     error = &error as &dyn std::error::Error,
                     "the unused keys of this generation could not be scheduled for deletion; schedule them by hand"
                 );
-                Ok(())
+                Ok(true)
             }
-            swept => swept,
+            swept => swept.map(|()| !KeyOf::from(&root).is_young(now)),
         }
     }
 
-    /// Considers only keys that `root`, a record of this installation, identifies by its serial number: a lost or
-    /// restored table says nothing about other keys.
+    /// Considers only keys that `root`, or an issuing authority below it, a record of this installation, identifies by its
+    /// serial number: a lost or restored table says nothing about other keys.
     async fn give_up_keys(&self, authority: &Authority, root: &RootRecord) -> Result<(), AuthorityError> {
         let Some(purpose) = purpose(authority, root) else { return Ok(()) };
         // A root that is being made, or signs its last lists, needs its key just like a live one.
-        let kept = root.key.as_deref().filter(|_| root.state != GenerationState::Abandoned);
-        let mut unused = self.vault.keys_of(&purpose).await?;
+        let is_kept = root.state != GenerationState::Abandoned;
+        let mut outcome = self.give_up(&purpose, root.key.as_deref().filter(|_| is_kept), root).await;
+        if !is_kept || authority.unswept.contains(&root.generation) {
+            let below = self.ledger.issuings(std::slice::from_ref(root)).await?;
+            // One that is being made may have a key that is not recorded yet.
+            let is_made = |issuing: &&IssuingRecord| !is_kept || issuing.state != IssuingState::Reserved;
+            for issuing in below.iter().filter(is_made) {
+                let purpose = Purpose { role: KeyRole::Issuing, serial: issuing.spec.serial, ..purpose };
+                let given_up = self.give_up(&purpose, issuing.key.as_deref().filter(|_| is_kept), root).await;
+                outcome = outcome.and(given_up);
+            }
+        }
+        outcome
+    }
+
+    async fn give_up(&self, purpose: &Purpose, kept: Option<&str>, root: &RootRecord) -> Result<(), AuthorityError> {
+        let mut unused = self.vault.keys_of(purpose).await?;
         unused.retain(|key| kept != Some(&*key.arn) && key.standing != Standing::Dead);
         if unused.is_empty() {
             return Ok(());
@@ -81,36 +98,38 @@ impl CertificateAuthority {
         refused.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Retries a call that uses a root's key for some seconds, as long as a refusal may be due to the key's age.
+    /// Retries a call that uses a key for some seconds, as long as a refusal may be due to the key's age.
     ///
     /// # Errors
     /// [`AuthorityError::TooEarly`] if a later call may succeed; [`AuthorityError::KeyUnusable`] if the key cannot sign
     /// any more.
     pub(crate) async fn patiently<T, F>(
         &self,
-        root: &RootRecord,
+        key: impl Into<KeyOf>,
         now: OffsetDateTime,
         call: impl Fn() -> F,
     ) -> Result<T, AuthorityError>
     where
         F: Future<Output = Result<T, VaultError>>,
     {
+        let key: KeyOf = key.into();
+        let signer = key.signer;
         let mut pauses = PAUSES.iter();
         loop {
             let error = match call().await {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
-            let generation = root.generation;
-            if !is_too_early(&error, root, now) {
+            // A refusal by policy may be temporary whenever tags were changed; an unknown key is either young or gone.
+            if !(error.may_be_too_early() && (key.is_young(now) || error.is_denied())) {
                 return Err(match error {
-                    source if source.is_unusable() => AuthorityError::KeyUnusable { generation, source },
+                    source if source.is_unusable() => AuthorityError::KeyUnusable { signer, source },
                     other => other.into(),
                 });
             }
             match pauses.next() {
                 Some(pause) => tokio::time::sleep(*pause).await,
-                None => return Err(AuthorityError::TooEarly { generation, source: error }),
+                None => return Err(AuthorityError::TooEarly { signer, source: error }),
             }
         }
     }
@@ -119,18 +138,34 @@ impl CertificateAuthority {
 /// What the root's key is, or was, made for. `None` if its installation made keys without an id.
 pub(crate) fn purpose(authority: &Authority, root: &RootRecord) -> Option<Purpose> {
     let installation = authority.installation?;
-    Some(Purpose { installation, generation: root.generation, serial: root.spec.serial })
+    Some(Purpose { installation, role: KeyRole::Root, generation: root.generation, serial: root.spec.serial })
 }
 
 pub(crate) fn key_and_certificate(root: &RootRecord) -> Result<(&str, &Certificate), AuthorityError> {
     root.key_and_certificate().ok_or(AuthorityError::Missing("certificate"))
 }
 
-/// A refusal by policy may be temporary whenever tags were changed; an unknown key is either young or gone.
-fn is_too_early(error: &VaultError, root: &RootRecord, now: OffsetDateTime) -> bool {
-    error.may_be_too_early() && (is_young(root, now) || error.is_denied())
+/// Whose key a call uses, and since when there is one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeyOf {
+    signer: SignerId,
+    made: OffsetDateTime,
 }
 
-pub(crate) fn is_young(root: &RootRecord, now: OffsetDateTime) -> bool {
-    now < root.key_made.unwrap_or(root.created) + YOUNG
+impl KeyOf {
+    pub(crate) fn is_young(self, now: OffsetDateTime) -> bool {
+        now < self.made + YOUNG
+    }
+}
+
+impl From<&RootRecord> for KeyOf {
+    fn from(root: &RootRecord) -> Self {
+        Self { signer: SignerId::root(root.generation), made: root.key_made.unwrap_or(root.created) }
+    }
+}
+
+impl From<&IssuingRecord> for KeyOf {
+    fn from(issuing: &IssuingRecord) -> Self {
+        Self { signer: issuing.id().into(), made: issuing.key_made.unwrap_or(issuing.created) }
+    }
 }

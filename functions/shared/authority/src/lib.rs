@@ -1,5 +1,5 @@
 //! The certificate authority's procedures, over the ledger and the vault: a new root, its bundle, its activation, its
-//! withdrawal.
+//! withdrawal; the issuing authorities below it; its revocation lists.
 //!
 //! In scope: the order *reserve → sign → verify → store → publish*, and resuming it after an interruption at any step.
 //! Decisions belong to `rootcast-core`, signatures to `rootcast-vault`, records to `rootcast-ledger`.
@@ -8,7 +8,9 @@
 
 mod activate;
 mod error;
+mod issuing;
 mod keys;
+mod lists;
 mod make;
 mod publish;
 
@@ -19,6 +21,7 @@ use rootcast_vault::Vault;
 use time::{Duration, OffsetDateTime};
 
 pub use error::AuthorityError;
+pub use issuing::IssuingSettings;
 pub use make::{Made, RootRequest, Settings};
 
 pub struct CertificateAuthority {
@@ -26,21 +29,37 @@ pub struct CertificateAuthority {
     vault: Vault,
     /// How long a bundle is valid.
     bundle_life: Duration,
-    /// The Unix time before which this process does not sign the published bundle again.
-    put_off: AtomicI64,
+    /// `None`: none is made here.
+    issuing: Option<IssuingSettings>,
+    /// Signing the published bundle again.
+    bundle_put_off: PutOff,
+    /// Looking at the age of the roots' lists of authorities.
+    lists_put_off: PutOff,
+    /// Making the next issuing authority.
+    issuing_put_off: PutOff,
+}
+
+/// The Unix time before which this process does not try something again.
+struct PutOff(AtomicI64);
+
+impl PutOff {
+    const fn never() -> Self {
+        Self(AtomicI64::new(i64::MIN))
+    }
+
+    fn set(&self, until: OffsetDateTime) {
+        self.0.store(until.unix_timestamp(), Ordering::Relaxed);
+    }
+
+    fn is_on(&self, now: OffsetDateTime) -> bool {
+        now.unix_timestamp() < self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl CertificateAuthority {
     pub fn new(ledger: Ledger, vault: Vault, bundle_life: Duration) -> Self {
-        Self { ledger, vault, bundle_life, put_off: AtomicI64::new(i64::MIN) }
-    }
-
-    fn put_off(&self, until: OffsetDateTime) {
-        self.put_off.store(until.unix_timestamp(), Ordering::Relaxed);
-    }
-
-    fn is_put_off(&self, now: OffsetDateTime) -> bool {
-        now.unix_timestamp() < self.put_off.load(Ordering::Relaxed)
+        let (bundle_put_off, lists_put_off, issuing_put_off) = (PutOff::never(), PutOff::never(), PutOff::never());
+        Self { ledger, vault, bundle_life, issuing: None, bundle_put_off, lists_put_off, issuing_put_off }
     }
 
     async fn save_root(&self, root: &mut RootRecord) -> Result<(), AuthorityError> {

@@ -15,6 +15,7 @@ use rootcast_vault::KeyRoles;
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
+pub(crate) use self::claim::installed;
 use crate::keys::purpose;
 use crate::{AuthorityError, CertificateAuthority};
 
@@ -169,7 +170,7 @@ impl CertificateAuthority {
     async fn sign_root(&self, root: &mut RootRecord, now: OffsetDateTime) -> Result<(), AuthorityError> {
         let key = root.key.clone().ok_or(AuthorityError::Missing("key"))?;
         let algorithm = root.spec.algorithm;
-        let public_key = self.patiently(root, now, || self.vault.public_key(&key, algorithm)).await?;
+        let public_key = self.patiently(&*root, now, || self.vault.public_key(&key, algorithm)).await?;
         let prepared = prepare_root(&root.spec, &public_key)?;
         match root.tbs {
             Some(tbs) if tbs != prepared.tbs_sha256() => return Err(AuthorityError::NotAsReserved),
@@ -182,7 +183,7 @@ impl CertificateAuthority {
         }
         let (vault, key, spec, public_key) = (&self.vault, &key, &root.spec, &public_key);
         let sign = || async move { vault.sign_prepared(key, prepare_root(spec, public_key)?).await };
-        root.certificate = Some(self.patiently(root, now, sign).await?);
+        root.certificate = Some(self.patiently(&*root, now, sign).await?);
         Ok(())
     }
 }

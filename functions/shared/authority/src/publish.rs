@@ -3,7 +3,7 @@
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::{Activation, Job, JobId, NewJob};
-use rootcast_core::rollover::renewal::{Lost, is_better, is_daily, is_due};
+use rootcast_core::rollover::renewal::{Lost, is_better, is_daily, is_due, percent_left};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, RootRecord};
 use rootcast_pki::bundle::{Bundle, SignedBundle};
@@ -11,7 +11,7 @@ use rootcast_pki::certificate::Certificate;
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
-use crate::keys::{is_young, key_and_certificate};
+use crate::keys::{KeyOf, key_and_certificate};
 use crate::{AuthorityError, CertificateAuthority};
 
 /// After a bundle could not be signed as well as it is. A process that starts meanwhile tries at once.
@@ -30,7 +30,7 @@ impl CertificateAuthority {
     ) -> Result<Option<JobId>, AuthorityError> {
         let mut roots = self.ledger.roots(&authority).await?;
         roots.retain(|other| other.generation != root.generation);
-        let (mut old, mut acts, mut fleet) = (None, Vec::new(), Vec::new());
+        let (mut old, mut acts, mut fleet, mut issuing) = (None, Vec::new(), Vec::new(), Vec::new());
         let mut new_job = false;
         if job.is_none() {
             // A device that is approved meanwhile has proved nothing: the switch requires that the fleet is still
@@ -48,7 +48,9 @@ impl CertificateAuthority {
         }
         if job.is_none() {
             old = roots.iter().find(|other| Some(other.generation) == authority.signing).cloned();
-            acts.push(self.switch(&mut authority, &mut root, old.as_mut(), by, now).await?.1);
+            let switched = self.switch(&mut authority, &mut root, old.as_mut(), by, now).await?;
+            acts.push(switched.act);
+            issuing = switched.issuing;
         } else {
             root.life().publish(now);
         }
@@ -73,6 +75,7 @@ impl CertificateAuthority {
             .commit(Change {
                 authority: Some(&authority),
                 roots: std::iter::once(&root).chain(&old).collect(),
+                issuing: issuing.iter().collect(),
                 bundle: Some(&bundle),
                 job: job.as_ref(),
                 new_job,
@@ -172,7 +175,7 @@ impl CertificateAuthority {
         let busy = authority.is_claimed(now) || authority.bundle < authority.highest_bundle();
         let (expires, life) = (authority.bundle_expires, self.bundle_life);
         let due = is_due(expires, life, now);
-        if authority.bundle == 0 || busy || !(due || is_daily(expires, life, now)) || self.is_put_off(now) {
+        if authority.bundle == 0 || busy || !(due || is_daily(expires, life, now)) || self.bundle_put_off.is_on(now) {
             return Ok(());
         }
         let published = self.ledger.bundle(authority.bundle).await?.ok_or(AuthorityError::Missing("bundle"))?;
@@ -191,7 +194,7 @@ impl CertificateAuthority {
                 bundle.version = authority.bundle,
                 "the published bundle is kept: signed again, it lacks signatures that it has"
             );
-            self.put_off(now + PUT_OFF);
+            self.bundle_put_off.set(now + PUT_OFF);
             return Ok(());
         }
         let authority = Authority { bundle_expires: renewed.bundle.exp, ..authority.clone() };
@@ -199,6 +202,11 @@ impl CertificateAuthority {
         self.ledger.commit(change).await?;
         info!(bundle.version = renewed.bundle.version, "the bundle is signed again");
         Ok(())
+    }
+
+    /// What is left of the published bundle's life, in percent; `None` if there is none that expires.
+    pub fn bundle_life_left(&self, authority: &Authority, now: OffsetDateTime) -> Option<u64> {
+        authority.bundle_expires.map(|expires| percent_left(expires, self.bundle_life, now))
     }
 
     async fn sign_dated(
@@ -216,7 +224,7 @@ impl CertificateAuthority {
             let Err(error) = self.add_signature(root, &mut signed, now).await else { continue };
             let is_skipped = match &error {
                 AuthorityError::KeyUnusable { .. } => Some(root.generation) != new,
-                AuthorityError::TooEarly { .. } => new.is_none() && !is_young(root, now),
+                AuthorityError::TooEarly { .. } => new.is_none() && !KeyOf::from(root).is_young(now),
                 _ => false,
             };
             if !is_skipped {

@@ -9,7 +9,7 @@ mod device;
 mod job;
 mod task;
 
-pub use audit::AuditChain;
+pub use audit::{AuditChain, AuditHeads};
 pub use certificate::{Issued, IssuingAuthority, OwnCertificate, Revocation, Root, Signed, SignedState};
 pub use device::{Device, Enrolled, Enrolment, Fingerprint, Held, LastFailure, LeasedUntil, Standing, Unapproved};
 pub use job::{

@@ -24,7 +24,9 @@ pub struct KmsError {
 pub enum Kind {
     /// KMS does not know the key. Temporary for a key that was just created.
     Unknown,
-    /// The key is disabled or pending deletion, or has another usage.
+    /// The key is disabled, and could be enabled.
+    Disabled,
+    /// The key is pending deletion, or has another usage.
     Unusable,
     /// Neither a policy nor, for a new key, its tags allow the call.
     Denied,
@@ -63,7 +65,7 @@ impl KmsError {
 
     /// Whether the key cannot be used, whoever asks.
     pub const fn is_unusable(&self) -> bool {
-        matches!(self.kind, Kind::Unknown | Kind::Unusable)
+        matches!(self.kind, Kind::Unknown | Kind::Disabled | Kind::Unusable)
     }
 
     /// Whether a later retry may succeed.
@@ -77,7 +79,8 @@ impl Kind {
         match error.code().unwrap_or_default() {
             "NotFoundException" if uses_key => return Self::Unknown,
             // [Key states](https://docs.aws.amazon.com/kms/latest/developerguide/key-state.html) and key usages that
-            // make KMS refuse a call.
+            // make KMS refuse a call. A key that is pending deletion may be refused by either code.
+            "DisabledException" if uses_key && !is_pending_deletion(error) => return Self::Disabled,
             "DisabledException" | "KMSInvalidStateException" | "InvalidKeyUsageException" if uses_key => {
                 return Self::Unusable;
             }
@@ -94,9 +97,14 @@ impl Kind {
 
     fn text(self, key: &str) -> String {
         match self {
-            Self::Unknown | Self::Unusable => format!(": key {key} cannot be used"),
+            Self::Unknown | Self::Disabled | Self::Unusable => format!(": key {key} cannot be used"),
             Self::Denied => format!(": key {key} may not be used"),
             Self::Passing | Self::Failed => " failed".to_owned(),
         }
     }
+}
+
+/// KMS says `DisabledException: ARN is disabled.` of one, and `DisabledException: ARN is pending deletion.` of the other.
+fn is_pending_deletion<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    error.message().is_some_and(|message| message.contains(" is pending "))
 }

@@ -63,7 +63,8 @@ pub struct Authority {
     pub running: Option<JobId>,
     /// A root is being created.
     pub claim: Option<Claim>,
-    /// Generations that were made after a crash and without a job: the conductor looks for keys that nothing uses.
+    /// Generations that were made after a crash and without a job, or whose job ended within minutes: the conductor looks
+    /// for keys that nothing uses.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub unswept: BTreeSet<u32>,
     /// Until when the current bundle is valid. `None`: there is none, or it was signed before bundles expired.

@@ -189,7 +189,7 @@ impl Ledger {
         let update = Update::builder()
             .table_name(self.devices()?)
             .set_key(Some(id_key(device.id.as_str())))
-            .update_expression(format!("SET {}, begun = :zero REMOVE lease, tries, working", clauses.join(", ")))
+            .update_expression(format!("SET {}, begun = :zero REMOVE lease, working", clauses.join(", ")))
             .condition_expression(OURS_AS_READ)
             .set_expression_attribute_names(Some(names.collect()))
             .set_expression_attribute_values(Some(self.values(&after, owner, device.revision, &set)?))

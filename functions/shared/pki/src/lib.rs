@@ -17,6 +17,7 @@ pub mod fingerprint;
 pub mod hierarchy;
 pub mod import;
 pub mod name;
+pub mod notary;
 pub mod permitted;
 pub mod pkcs7;
 pub mod request;

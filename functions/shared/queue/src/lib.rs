@@ -11,7 +11,7 @@ use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{ChangeMessageVisibilityBatchRequestEntry, SendMessageBatchRequestEntry};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use rootcast_core::job::JobId;
-use rootcast_core::job::message::{Control, Task};
+use rootcast_core::job::message::{Control, Issuing, Task};
 use serde::Serialize;
 use thiserror::Error;
 use tracing::warn;
@@ -89,6 +89,14 @@ impl Queue {
         if let Err(error) = self.send_control(url, &Control { job, why: why.into() }).await {
             let error: &dyn StdError = &error;
             warn!(job.id = job.0, error, "the conductor could not be woken; its schedule will");
+        }
+    }
+
+    /// Has the conductor look after the issuing authorities, and only logs a failure: its schedule does within a minute.
+    pub async fn wake_for_issuing(&self, url: &str, why: impl Into<String>) {
+        if let Err(error) = self.send_later(url, &Issuing { issuing: why.into() }, 0).await {
+            let error: &dyn StdError = &error;
+            warn!(error, "the conductor could not be woken for the issuing authorities; its schedule will");
         }
     }
 

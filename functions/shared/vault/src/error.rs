@@ -24,12 +24,19 @@ pub enum VaultError {
     Issue(#[from] IssueError),
     #[error("the bundle's signature is refused: {0}")]
     Bundle(#[from] JwsError),
+    #[error("the statement's signature is refused: {0}")]
+    Notarised(#[source] JwsError),
 }
 
 impl VaultError {
     /// Whether the key does not exist, is disabled or pending deletion, or is not a signing key.
     pub fn is_unusable(&self) -> bool {
         matches!(self, Self::Kms(error) if error.is_unusable())
+    }
+
+    /// Whether the key is disabled, and can sign again once it is enabled. False of a key that is pending deletion or gone.
+    pub fn is_disabled(&self) -> bool {
+        matches!(self, Self::Kms(KmsError { kind: Kind::Disabled, .. }))
     }
 
     /// Whether neither a policy nor, for a new key, its tags allow the call.

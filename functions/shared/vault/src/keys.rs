@@ -5,15 +5,17 @@ use rootcast_core::installation::InstallationId;
 use rootcast_kms::KmsError;
 use rootcast_pki::root::Serial;
 
-use crate::{GENERATION_TAG, INSTALLATION_TAG, SERIAL_TAG, STACK_TAG, Vault, VaultError};
+use crate::{GENERATION_TAG, INSTALLATION_TAG, KeyRole, SERIAL_TAG, STACK_TAG, Vault, VaultError};
 
 /// What a key is created for. Generation numbers and stack names are reused after a loss of the tables; installation
 /// ids and serial numbers never are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Purpose {
     pub installation: InstallationId,
+    pub role: KeyRole,
+    /// The root's own, or that of the root above the issuing authority.
     pub generation: u32,
-    /// The serial number that is reserved for the root and recorded.
+    /// The serial number that is reserved for the certificate of root or issuing authority, and recorded.
     pub serial: Serial,
 }
 
@@ -26,7 +28,7 @@ pub struct TaggedKey {
     pub installation: Option<InstallationId>,
 }
 
-/// A key that was created for one root.
+/// A key that was created for one root or issuing authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MadeKey {
     pub arn: String,
@@ -38,13 +40,16 @@ pub enum Standing {
     Usable,
     /// KMS does not know the key, or denies access. Temporary for a key that was just created.
     Unseen,
-    /// Disabled, or pending deletion.
+    /// Could be enabled: a root's key sleeps.
+    Disabled,
+    /// Pending deletion.
     Dead,
 }
 
 impl Vault {
-    /// The keys that were created for this root, usable ones first: what a crash after [`Vault::create_key`] left.
-    /// Excludes keys of another installation, or of a root without a record.
+    /// The keys that were created for this root or issuing authority, usable ones first: what a crash after
+    /// [`Vault::create_key`] left. Excludes keys of another installation, or of a root without a record. Serial numbers
+    /// differ, so the role needs no filter, and keys from before there were roles are found.
     ///
     /// The tag index follows KMS with a delay of seconds: a key that was just created may be missing. Keys that are
     /// disabled or pending deletion stay in the index, but
@@ -57,6 +62,7 @@ impl Vault {
             let standing = match self.get_public_key(&arn).await {
                 Ok(_) => Standing::Usable,
                 Err(error) if error.may_be_too_early() => Standing::Unseen,
+                Err(error) if error.is_disabled() => Standing::Disabled,
                 Err(error) if error.is_unusable() => Standing::Dead,
                 Err(error) => return Err(error),
             };
@@ -66,7 +72,7 @@ impl Vault {
         Ok(made)
     }
 
-    /// Every root key with this stack's name, from any installation, sorted by generation.
+    /// Every key of a root or an issuing authority with this stack's name, from any installation, sorted by generation.
     pub async fn keys_of_stack(&self) -> Result<Vec<TaggedKey>, VaultError> {
         let of = |mapping: ResourceTagMapping| {
             // Keys that template.yaml creates have no generation.

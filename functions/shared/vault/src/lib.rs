@@ -1,5 +1,6 @@
-//! The KMS keys of the root generations: created, found again after a crash, compared with their certificates, used,
-//! and scheduled for deletion. The private keys never leave KMS.
+//! The KMS keys of the root generations and of the issuing authorities below them: created, found again after a crash,
+//! compared with their certificates, used, put to sleep and woken, and scheduled for deletion. The private keys never
+//! leave KMS.
 //!
 //! A dependency on this crate is a permission: template.yaml grants KMS access to the functions that depend on it,
 //! and to no other.
@@ -10,6 +11,7 @@
 
 mod error;
 mod keys;
+mod notary;
 mod policy;
 
 use std::collections::HashMap;
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
+use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeySpec, KeyUsageType, MessageType, SigningAlgorithmSpec, Tag};
 use rootcast_kms::KmsError;
@@ -29,15 +32,18 @@ use rootcast_pki::root::{Prepared, Serial, Unsigned};
 
 pub use self::error::VaultError;
 pub use self::keys::{MadeKey, Purpose, Standing, TaggedKey};
-pub use self::policy::{KeyRoles, NotRoles};
+pub use self::notary::Notary;
+pub use self::policy::{KeyRole, KeyRoles, NotRoles};
 
 /// Tags only find keys, they permit nothing: see `policy`. This one's value is the stack's name.
 pub const STACK_TAG: &str = "rootcast:stack";
+/// Its value is that of the [`KeyRole`]. Keys from before there were issuing authorities have none: they are roots'.
+pub const ROLE_TAG: &str = "rootcast:role";
 /// Its value is the generation number, in decimal.
 pub const GENERATION_TAG: &str = "rootcast:generation";
 /// Its value is the [`InstallationId`] in the tables. A stack that is recreated with the same name has another one.
 pub const INSTALLATION_TAG: &str = "rootcast:installation";
-/// Its value is the serial number that was reserved for the root: it leads from a key to its record.
+/// Its value is the serial number that was reserved for the certificate: it leads from a key to its record.
 pub const SERIAL_TAG: &str = "rootcast:serial";
 
 /// Per attempt. KMS answers in tens of milliseconds; an RSA-4096 signature is the slowest call.
@@ -93,12 +99,13 @@ impl Vault {
             .create_key()
             .key_spec(KeySpec::from(algorithm.kms_key_spec()))
             .key_usage(KeyUsageType::SignVerify)
-            .policy(roles.policy())
+            .policy(roles.policy(purpose.role))
             // The check wants the caller to be able to change the policy again, which no function may. The account's
             // administrators can.
             .bypass_policy_lockout_safety_check(true)
-            .description(self.description(purpose.generation))
+            .description(self.description(purpose.role, purpose.generation))
             .tags(tag(OPERATION, STACK_TAG, &self.stack)?)
+            .tags(tag(OPERATION, ROLE_TAG, purpose.role.tag())?)
             .tags(tag(OPERATION, GENERATION_TAG, &purpose.generation.to_string())?)
             .tags(tag(OPERATION, INSTALLATION_TAG, &purpose.installation.to_string())?)
             .tags(tag(OPERATION, SERIAL_TAG, &purpose.serial.to_string())?)
@@ -111,9 +118,9 @@ impl Vault {
         arn.ok_or(VaultError::Incomplete { operation: OPERATION, field: "Arn" })
     }
 
-    /// Gives the key the alias of its root: the one role that may give a key up is denied it for a key with a name.
+    /// Gives the key the alias of its root or issuing authority: the one role that may give a key up is denied it for a key with a name.
     /// KMS may take [up to five minutes](https://docs.aws.amazon.com/kms/latest/developerguide/alias-authorization.html)
-    /// until it does. Call it before its root signs for the first time.
+    /// until it does. Call it before the key signs for the first time; the key may be disabled.
     pub async fn mark_as_signing(&self, key: &str, serial: Serial) -> Result<(), VaultError> {
         let alias = self.alias(serial);
         let named = self.kms.create_alias().alias_name(&alias).target_key_id(key).send().await;
@@ -121,68 +128,46 @@ impl Vault {
         if !error.as_service_error().is_some_and(|error| error.is_already_exists_exception()) {
             return Err(KmsError::new("kms:CreateAlias", Some(key), error).into());
         }
-        match self.get_public_key(&alias).await?.key_id {
+        match self.signing_key(serial).await? {
             Some(named) if named == key => Ok(()),
             _ => Err(VaultError::Named { alias, key: key.to_owned() }),
         }
     }
 
-    /// The usable key that [`Vault::mark_as_signing`] named for this root.
+    /// The key that [`Vault::mark_as_signing`] named, in whatever state: KMS shows no public key of one that sleeps.
     pub async fn signing_key(&self, serial: Serial) -> Result<Option<String>, VaultError> {
-        match self.get_public_key(&self.alias(serial)).await {
-            Ok(found) => Ok(found.key_id),
+        let alias = self.alias(serial);
+        let shown = self.kms.describe_key().key_id(&alias).send().await;
+        match shown.map_err(|error| VaultError::from(KmsError::new("kms:DescribeKey", Some(&alias), error))) {
+            Ok(shown) => Ok(shown.key_metadata.and_then(|metadata| metadata.arn)),
             Err(error) if error.is_unusable() => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// What [`Vault::create_key`] says of a key. No function can give it to an existing key.
-    pub fn description(&self, generation: u32) -> String {
-        format!("Root generation {generation} of Rootcast stack {}", self.stack)
+    pub fn description(&self, role: KeyRole, generation: u32) -> String {
+        match role {
+            KeyRole::Root => format!("Root generation {generation} of Rootcast stack {}", self.stack),
+            KeyRole::Issuing => {
+                format!("Issuing authority below root generation {generation} of Rootcast stack {}", self.stack)
+            }
+        }
     }
 
-    /// The name that [`Vault::mark_as_signing`] gives to the root's key.
+    /// The name that [`Vault::mark_as_signing`] gives to the key of this root or issuing authority.
     pub fn alias(&self, serial: Serial) -> String {
         format!("alias/rootcast/{}/{serial}", self.stack)
     }
 
     /// The SubjectPublicKeyInfo in DER. Fails unless the key's spec, usage and public key all match `algorithm`.
     pub async fn public_key(&self, key: &str, algorithm: KeyAlgorithm) -> Result<Vec<u8>, VaultError> {
-        let answer = self.get_public_key(key).await?;
-        let mismatch = |found: String| VaultError::WrongKind { key: key.to_owned(), expected: algorithm, found };
-        let spec = answer.key_spec.as_ref().map(KeySpec::as_str).unwrap_or_default();
-        if spec != algorithm.kms_key_spec() {
-            return Err(mismatch(spec.to_owned()));
-        }
-        let usage = answer.key_usage.as_ref().map(KeyUsageType::as_str).unwrap_or_default();
-        if usage != KeyUsageType::SignVerify.as_str() {
-            return Err(mismatch(usage.to_owned()));
-        }
-        let spki = answer.public_key.map(Blob::into_inner);
-        let spki = spki.ok_or(VaultError::Incomplete { operation: "kms:GetPublicKey", field: "PublicKey" })?;
-        match KeyAlgorithm::of_spki(&spki) {
-            Ok(found) if found == algorithm => Ok(spki),
-            Ok(found) => Err(mismatch(found.kms_key_spec().to_owned())),
-            Err(error) => Err(mismatch(error.to_string())),
-        }
+        public_key(&self.kms, key, algorithm).await
     }
 
     /// Signs a digest with the algorithm's length. The signature is DER for ECDSA, PKCS #1 v1.5 for RSA.
-    ///
-    /// Sends the digest and not the message: KMS's limit for a message is 4096 bytes.
     pub async fn sign(&self, key: &str, algorithm: KeyAlgorithm, digest: &[u8]) -> Result<Vec<u8>, VaultError> {
-        let signed = self
-            .kms
-            .sign()
-            .key_id(key)
-            .message(Blob::new(digest))
-            .message_type(MessageType::Digest)
-            .signing_algorithm(SigningAlgorithmSpec::from(algorithm.kms_signing_algorithm()))
-            .send()
-            .await
-            .map_err(|error| KmsError::new("kms:Sign", Some(key), error))?;
-        let signature = signed.signature.map(Blob::into_inner);
-        signature.ok_or(VaultError::Incomplete { operation: "kms:Sign", field: "Signature" })
+        sign(&self.kms, key, algorithm, digest).await
     }
 
     /// Signs a prepared object. A signature by another key than the issuer's is refused.
@@ -227,8 +212,31 @@ impl Vault {
         self.confirm(key, certificate).await
     }
 
+    /// Wakes a key: it can sign as soon as all of KMS's hosts
+    /// [know it](https://docs.aws.amazon.com/kms/latest/developerguide/accessing-kms.html#programming-eventual-consistency),
+    /// mostly within seconds. Succeeds if the key is awake.
+    ///
+    /// # Errors
+    /// [Unusable](VaultError::is_unusable) if the key is pending deletion or gone.
+    pub async fn enable(&self, key: &str) -> Result<(), VaultError> {
+        let woken = self.kms.enable_key().key_id(key).send().await;
+        woken.map_err(|error| KmsError::new("kms:EnableKey", Some(key), error))?;
+        Ok(())
+    }
+
+    /// Puts a key to sleep: it cannot sign until it is enabled, as soon as all of KMS's hosts know it. Succeeds if the
+    /// key sleeps already.
+    ///
+    /// # Errors
+    /// [Unusable](VaultError::is_unusable) if the key is pending deletion or gone: then it cannot sign either.
+    pub async fn disable(&self, key: &str) -> Result<(), VaultError> {
+        let asleep = self.kms.disable_key().key_id(key).send().await;
+        asleep.map_err(|error| KmsError::new("kms:DisableKey", Some(key), error))?;
+        Ok(())
+    }
+
     /// Schedules a key's deletion: it cannot sign any more, and is deleted after `days` (KMS accepts 7 to 30).
-    /// Succeeds if the key is already pending deletion or gone.
+    /// Succeeds if the key is already pending deletion or gone, and for a key that is disabled.
     pub async fn schedule_deletion(&self, key: &str, days: u8) -> Result<(), VaultError> {
         let scheduled =
             self.kms.schedule_key_deletion().key_id(key).pending_window_in_days(i32::from(days)).send().await;
@@ -238,13 +246,54 @@ impl Vault {
         }
     }
 
-    async fn get_public_key(
-        &self,
-        key: &str,
-    ) -> Result<aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput, VaultError> {
-        let answer = self.kms.get_public_key().key_id(key).send().await;
-        Ok(answer.map_err(|error| KmsError::new("kms:GetPublicKey", Some(key), error))?)
+    async fn get_public_key(&self, key: &str) -> Result<GetPublicKeyOutput, VaultError> {
+        get_public_key(&self.kms, key).await
     }
+}
+
+async fn public_key(kms: &aws_sdk_kms::Client, key: &str, algorithm: KeyAlgorithm) -> Result<Vec<u8>, VaultError> {
+    let answer = get_public_key(kms, key).await?;
+    let mismatch = |found: String| VaultError::WrongKind { key: key.to_owned(), expected: algorithm, found };
+    let spec = answer.key_spec.as_ref().map(KeySpec::as_str).unwrap_or_default();
+    if spec != algorithm.kms_key_spec() {
+        return Err(mismatch(spec.to_owned()));
+    }
+    let usage = answer.key_usage.as_ref().map(KeyUsageType::as_str).unwrap_or_default();
+    if usage != KeyUsageType::SignVerify.as_str() {
+        return Err(mismatch(usage.to_owned()));
+    }
+    let spki = answer.public_key.map(Blob::into_inner);
+    let spki = spki.ok_or(VaultError::Incomplete { operation: "kms:GetPublicKey", field: "PublicKey" })?;
+    match KeyAlgorithm::of_spki(&spki) {
+        Ok(found) if found == algorithm => Ok(spki),
+        Ok(found) => Err(mismatch(found.kms_key_spec().to_owned())),
+        Err(error) => Err(mismatch(error.to_string())),
+    }
+}
+
+/// Sends the digest and not the message: KMS's limit for a message is 4096 bytes.
+async fn sign(
+    kms: &aws_sdk_kms::Client,
+    key: &str,
+    algorithm: KeyAlgorithm,
+    digest: &[u8],
+) -> Result<Vec<u8>, VaultError> {
+    let signed = kms
+        .sign()
+        .key_id(key)
+        .message(Blob::new(digest))
+        .message_type(MessageType::Digest)
+        .signing_algorithm(SigningAlgorithmSpec::from(algorithm.kms_signing_algorithm()))
+        .send()
+        .await
+        .map_err(|error| KmsError::new("kms:Sign", Some(key), error))?;
+    let signature = signed.signature.map(Blob::into_inner);
+    signature.ok_or(VaultError::Incomplete { operation: "kms:Sign", field: "Signature" })
+}
+
+async fn get_public_key(kms: &aws_sdk_kms::Client, key: &str) -> Result<GetPublicKeyOutput, VaultError> {
+    let answer = kms.get_public_key().key_id(key).send().await;
+    Ok(answer.map_err(|error| KmsError::new("kms:GetPublicKey", Some(key), error))?)
 }
 
 fn tag(operation: &'static str, key: &'static str, value: &str) -> Result<Tag, VaultError> {

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use aws_sdk_kms::operation::create_alias::{CreateAliasError, CreateAliasOutput};
 use aws_sdk_kms::operation::create_key::CreateKeyOutput;
+use aws_sdk_kms::operation::describe_key::DescribeKeyOutput;
+use aws_sdk_kms::operation::disable_key::DisableKeyOutput;
+use aws_sdk_kms::operation::enable_key::EnableKeyOutput;
 use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
 use aws_sdk_kms::operation::schedule_key_deletion::ScheduleKeyDeletionOutput;
 use aws_sdk_kms::operation::sign::SignOutput;
@@ -21,7 +24,7 @@ use rootcast_core::installation::InstallationId;
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::bundle::{Bundle, JwsError, SignedBundle, verify_jws};
 use rootcast_pki::root::{IssueError, Serial, prepare_root};
-use rootcast_vault::{KeyRoles, MadeKey, Purpose, Standing, TaggedKey, Vault, VaultError};
+use rootcast_vault::{KeyRole, KeyRoles, MadeKey, Purpose, Standing, TaggedKey, Vault, VaultError};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
@@ -31,6 +34,7 @@ const ARN: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-
 
 const PURPOSE: Purpose = Purpose {
     installation: InstallationId::from_random([0x0a; 16]),
+    role: KeyRole::Root,
     generation: 7,
     serial: Serial::from_random([0x43; 16]),
 };
@@ -50,7 +54,11 @@ fn vault(kms: &[&Rule], tagging: &[&Rule]) -> Vault {
 
 /// KMS's error on the wire (JSON 1.1).
 fn error(code: &str) -> Option<String> {
-    Some(format!(r#"{{"__type":"{code}","message":"as KMS says"}}"#))
+    told(code, "as KMS says")
+}
+
+fn told(code: &str, message: &str) -> Option<String> {
+    Some(format!(r#"{{"__type":"{code}","message":"{message}"}}"#))
 }
 
 fn public_key(key: &'static Key) -> impl Fn() -> GetPublicKeyOutput + Send + Sync + 'static {
@@ -77,26 +85,35 @@ fn signing(key: &'static Key) -> Rule {
 }
 
 #[tokio::test]
-async fn a_key_is_created_for_signing_with_policy_and_tags() {
-    let create = mock!(aws_sdk_kms::Client::create_key)
-        .match_requests(|request| {
-            let tags: Vec<_> = request.tags().iter().map(|tag| (tag.tag_key(), tag.tag_value())).collect();
-            request.key_spec() == Some(&KeySpec::EccNistP384)
-                && request.key_usage() == Some(&KeyUsageType::SignVerify)
-                && request.policy() == Some(&*roles().policy())
-                && tags
-                    == [
-                        ("rootcast:stack", "fleet"),
-                        ("rootcast:generation", "7"),
-                        ("rootcast:installation", "0a".repeat(16).as_str()),
-                        ("rootcast:serial", "43".repeat(16).as_str()),
-                    ]
-        })
-        .then_output(|| {
-            let metadata = KeyMetadata::builder().key_id("1234abcd").arn(ARN).build().unwrap();
-            CreateKeyOutput::builder().key_metadata(metadata).build()
-        });
-    assert_eq!(vault(&[&create], &[]).create_key(&PURPOSE, KeyAlgorithm::EcdsaP384, &roles()).await.unwrap(), ARN);
+async fn a_key_is_created_with_the_policy_and_tags_of_its_role() {
+    for (role, tag, description) in [
+        (KeyRole::Root, "root", "Root generation 7 of Rootcast stack fleet"),
+        (KeyRole::Issuing, "issuing", "Issuing authority below root generation 7 of Rootcast stack fleet"),
+    ] {
+        let create = mock!(aws_sdk_kms::Client::create_key)
+            .match_requests(move |request| {
+                let tags: Vec<_> = request.tags().iter().map(|tag| (tag.tag_key(), tag.tag_value())).collect();
+                request.key_spec() == Some(&KeySpec::EccNistP384)
+                    && request.key_usage() == Some(&KeyUsageType::SignVerify)
+                    && request.description() == Some(description)
+                    && request.policy() == Some(&*roles().policy(role))
+                    && tags
+                        == [
+                            ("rootcast:stack", "fleet"),
+                            ("rootcast:role", tag),
+                            ("rootcast:generation", "7"),
+                            ("rootcast:installation", "0a".repeat(16).as_str()),
+                            ("rootcast:serial", "43".repeat(16).as_str()),
+                        ]
+            })
+            .then_output(|| {
+                let metadata = KeyMetadata::builder().key_id("1234abcd").arn(ARN).build().unwrap();
+                CreateKeyOutput::builder().key_metadata(metadata).build()
+            });
+        let purpose = Purpose { role, ..PURPOSE };
+        let made = vault(&[&create], &[]).create_key(&purpose, KeyAlgorithm::EcdsaP384, &roles()).await;
+        assert_eq!(made.unwrap(), ARN);
+    }
 }
 
 /// KMS receives the request, and the connection breaks before the answer: the key may exist.
@@ -155,14 +172,16 @@ async fn a_roots_keys_are_those_with_its_serial_and_installation() {
                 && request.resource_type_filters() == ["kms:key"]
         })
         .then_compute_output(|request| match request.pagination_token() {
-            None | Some("") => page(&[("usable-2", &[]), ("pending", &[])], "more"),
+            None | Some("") => page(&[("usable-2", &[]), ("pending", &[]), ("deleted", &[])], "more"),
             Some(_) => page(&[("usable-1", &[]), ("disabled", &[]), ("unknown", &[]), ("denied", &[])], ""),
         });
     let refuse = |key: &'static str, code| {
+        // KMS documents two codes for a key that is pending deletion.
+        let state = if ["pending", "deleted"].contains(&key) { "pending deletion" } else { "disabled" };
         mock!(aws_sdk_kms::Client::get_public_key)
             .match_requests(move |request| request.key_id() == Some(key))
             .sequence()
-            .http_status(400, error(code))
+            .http_status(400, told(code, &format!("{key} is {state}.")))
             .repeatedly()
             .build()
     };
@@ -171,7 +190,8 @@ async fn a_roots_keys_are_those_with_its_serial_and_installation() {
         .then_output(public_key(Key::shared(KeyAlgorithm::EcdsaP256)));
     let (pending, disabled) = (refuse("pending", "KMSInvalidStateException"), refuse("disabled", "DisabledException"));
     let (unknown, denied) = (refuse("unknown", "NotFoundException"), refuse("denied", "AccessDeniedException"));
-    let vault = vault(&[&pending, &disabled, &unknown, &denied, &show], &[&resources]);
+    let deleted = refuse("deleted", "DisabledException");
+    let vault = vault(&[&pending, &deleted, &disabled, &unknown, &denied, &show], &[&resources]);
     let made = |arn: &str, standing| MadeKey { arn: arn.to_owned(), standing };
     assert_eq!(
         vault.keys_of(&PURPOSE).await.unwrap(),
@@ -180,7 +200,8 @@ async fn a_roots_keys_are_those_with_its_serial_and_installation() {
             made("usable-2", Standing::Usable),
             made("denied", Standing::Unseen),
             made("unknown", Standing::Unseen),
-            made("disabled", Standing::Dead),
+            made("disabled", Standing::Disabled),
+            made("deleted", Standing::Dead),
             made("pending", Standing::Dead),
         ]
     );
@@ -217,14 +238,17 @@ async fn a_signing_key_is_named_after_its_root() {
     assert_eq!(name.num_calls(), 1);
 }
 
-/// An activation that is repeated finds its own alias; nobody else's key passes for it.
+/// An activation that is repeated finds its own alias, also of a key that sleeps; nobody else's key passes for it.
 #[tokio::test]
 async fn a_root_has_one_name_for_one_key() {
     let taken = mock!(aws_sdk_kms::Client::create_alias)
         .then_error(|| CreateAliasError::AlreadyExistsException(AlreadyExistsException::builder().build()));
-    let show = mock!(aws_sdk_kms::Client::get_public_key)
+    let show = mock!(aws_sdk_kms::Client::describe_key)
         .match_requests(|request| request.key_id() == Some(ALIAS))
-        .then_output(|| GetPublicKeyOutput::builder().key_id(ARN).build());
+        .then_output(|| {
+            let metadata = KeyMetadata::builder().key_id("1234abcd").arn(ARN).enabled(false).build().unwrap();
+            DescribeKeyOutput::builder().key_metadata(metadata).build()
+        });
     let vault = vault(&[&taken, &show], &[]);
     vault.mark_as_signing(ARN, PURPOSE.serial).await.unwrap();
     assert_eq!(vault.signing_key(PURPOSE.serial).await.unwrap().as_deref(), Some(ARN));
@@ -383,4 +407,59 @@ async fn deleting_a_key_twice_succeeds() {
         vault.schedule_deletion(ARN, 7).await.unwrap();
     }
     assert!(vault.schedule_deletion(ARN, 7).await.is_err());
+}
+
+#[tokio::test]
+async fn a_key_is_woken_and_put_to_sleep_twice() {
+    let enable = mock!(aws_sdk_kms::Client::enable_key)
+        .match_requests(|request| request.key_id() == Some(ARN))
+        .then_output(|| EnableKeyOutput::builder().build());
+    let disable = mock!(aws_sdk_kms::Client::disable_key)
+        .match_requests(|request| request.key_id() == Some(ARN))
+        .then_output(|| DisableKeyOutput::builder().build());
+    let vault = vault(&[&enable, &disable], &[]);
+    for _ in 0..2 {
+        vault.enable(ARN).await.unwrap();
+        vault.disable(ARN).await.unwrap();
+    }
+    assert_eq!((enable.num_calls(), disable.num_calls()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_key_that_is_given_up_cannot_be_woken() {
+    for code in ["KMSInvalidStateException", "NotFoundException"] {
+        let refusal = || told(code, &format!("{ARN} is pending deletion."));
+        let enable = mock!(aws_sdk_kms::Client::enable_key).sequence().http_status(400, refusal()).repeatedly().build();
+        let disable =
+            mock!(aws_sdk_kms::Client::disable_key).sequence().http_status(400, refusal()).repeatedly().build();
+        let vault = vault(&[&enable, &disable], &[]);
+        for refused in [vault.enable(ARN).await.unwrap_err(), vault.disable(ARN).await.unwrap_err()] {
+            assert!(refused.is_unusable() && !refused.is_disabled(), "{refused}");
+        }
+    }
+}
+
+/// A key that sleeps can be woken; one that is pending deletion is lost to whoever may only do that.
+#[tokio::test]
+async fn a_disabled_key_is_told_from_one_pending_deletion() {
+    for (code, state, is_disabled) in [
+        ("DisabledException", "disabled", true),
+        ("DisabledException", "pending deletion", false),
+        ("DisabledException", "pending deletion (or pending replica deletion)", false),
+        ("KMSInvalidStateException", "pending deletion", false),
+        ("NotFoundException", "gone", false),
+        ("AccessDeniedException", "disabled", false),
+    ] {
+        let refusal = || told(code, &format!("{ARN} is {state}."));
+        let sign = mock!(aws_sdk_kms::Client::sign).sequence().http_status(400, refusal()).repeatedly().build();
+        let show =
+            mock!(aws_sdk_kms::Client::get_public_key).sequence().http_status(400, refusal()).repeatedly().build();
+        let vault = vault(&[&sign, &show], &[]);
+        let unsigned = vault.sign(ARN, KeyAlgorithm::EcdsaP256, &[0; 32]).await.unwrap_err();
+        let unseen = vault.public_key(ARN, KeyAlgorithm::EcdsaP256).await.unwrap_err();
+        for refused in [unsigned, unseen] {
+            assert_eq!(refused.is_disabled(), is_disabled, "{refused}");
+            assert_eq!(refused.is_unusable(), code != "AccessDeniedException", "{refused}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ async fn a_wrong_password_is_sent_once_although_recording_fails() {
     assert!(world.deliver().await);
     world.assert_failed(ErrorClass::Unauthorized);
     assert_eq!(log_ins(&world.fake.requests()), 1);
-    assert_eq!((world.device().tries, world.device().begun, world.device().lease), (None, 0, None));
+    assert_eq!((world.device().begun, world.device().lease), (0, None));
 }
 
 #[tokio::test]
@@ -96,4 +96,33 @@ async fn a_workers_lease_for_another_message_is_not_reused() {
     assert_eq!(world.fake.requests().len(), 0);
     assert_eq!(world.aws.state().postponed, [31], "when the lease is over");
     assert_eq!((world.device().tries, world.task()), (None, None), "and that was no try");
+}
+
+/// SQS delivers twice, and a batch whose answer was lost is sent again.
+#[tokio::test]
+async fn a_second_message_read_before_the_record_sends_no_password() {
+    let world = World::new().await;
+    world.password("tr0ub4dor-and-3");
+    assert!(world.deliver().await);
+    // As the second message's worker read it. It gets the lease as soon as the first one releases it.
+    world.aws.state().task = None;
+    assert!(world.deliver().await);
+    world.assert_failed(ErrorClass::Unauthorized);
+    assert_eq!(log_ins(&world.fake.requests()), 1);
+}
+
+#[tokio::test]
+async fn an_unrecorded_failure_survives_another_tasks_visit() {
+    let mut world = World::new().await;
+    world.password("tr0ub4dor-and-3");
+    world.aws.fault("TransactWriteItems", Fault::Throttled, 8);
+    assert!(!world.deliver().await, "it comes back");
+    world.aws.state().faults.clear();
+    let (first, unrecorded) = (world.job.clone(), world.device().tries);
+    world.job.id = rootcast_core::job::JobId(8);
+    world.password(crate::PASSWORD);
+    let world = world.distributes();
+    assert!(world.deliver().await);
+    world.assert_acked();
+    assert_eq!(world.device().tries, unrecorded, "of job {}", first.id);
 }

@@ -1,4 +1,5 @@
-//! `rootcast root protect-keys`: gives the root keys of an earlier version the policy with which keys are made now.
+//! `rootcast root protect-keys`: gives existing root keys, those of an earlier version too, the policy with which keys
+//! are made now.
 
 use anyhow::{Context, Result, bail};
 use aws_config::BehaviorVersion;
@@ -7,7 +8,7 @@ use clap::Args;
 use rootcast_core::audit::{Act, Action, Actor, Outcome, Subject};
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Ledger, RootRecord, Tables};
-use rootcast_vault::{KeyRoles, Vault};
+use rootcast_vault::{KeyRole, KeyRoles, Vault};
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -23,7 +24,7 @@ const SIGNS_TAG: &str = "rootcast:signs";
 
 #[derive(Debug, Args)]
 pub(crate) struct ProtectKeys {
-    /// CloudFormation stack whose root keys were made by an earlier version
+    /// CloudFormation stack whose root keys were made by an earlier version, or with another LeavesFromRoot
     #[arg(long, value_name = "NAME")]
     stack: String,
 }
@@ -48,7 +49,7 @@ pub(super) async fn run(ProtectKeys { stack: name }: ProtectKeys, format: Format
         ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), tables),
         vault: Vault::new(&kms, &aws_sdk_resourcegroupstagging::Client::new(&config), name.as_str()),
         kms,
-        roles: stack.output("KeyRoles")?.parse().context("the stack's output KeyRoles cannot be used")?,
+        roles: roles(&stack)?,
         by: actor(&config).await?,
     };
     let unread = "the table of roots cannot be read";
@@ -85,6 +86,13 @@ pub(super) async fn run(ProtectKeys { stack: name }: ProtectKeys, format: Format
     Ok(end)
 }
 
+/// As the functions of the stack read them.
+fn roles(stack: &Stack) -> Result<KeyRoles> {
+    let roles: KeyRoles = stack.output("KeyRoles")?.parse().context("the stack's output KeyRoles cannot be used")?;
+    let leaves = stack.output("LeavesFromRoot")?.parse();
+    Ok(roles.with_leaves_from_root(leaves.context("the stack's output LeavesFromRoot cannot be used")?))
+}
+
 impl Protector {
     /// Restored tables may say of a root that signs that it is only published.
     async fn has_signed(&self, root: &RootRecord, key: &str) -> Result<bool> {
@@ -101,7 +109,7 @@ impl Protector {
         let act = Act::new(Subject::Root(root.generation), Action::SetPolicy, &self.by, OffsetDateTime::now_utc());
         let begun = act.with("key", key).came_to(Outcome::Begun);
         self.ledger.audit(&begun).await.context("the audit entry cannot be written")?;
-        let put = self.kms.put_key_policy().key_id(key).policy(self.roles.policy()).send().await;
+        let put = self.kms.put_key_policy().key_id(key).policy(self.roles.policy(KeyRole::Root)).send().await;
         put.context("its policy cannot be replaced with your AWS credentials")?;
         // The conductor names a root's key when it activates the root.
         if has_signed { self.name(root, key).await } else { Ok(()) }
@@ -109,7 +117,7 @@ impl Protector {
 
     /// Whoever can write the table could name a key of others there, and have its policy replaced.
     async fn admit(&self, root: &RootRecord, key: &str, shown: &KeyMetadata) -> Result<()> {
-        let expected = self.vault.description(root.generation);
+        let expected = self.vault.description(KeyRole::Root, root.generation);
         let described = shown.description().unwrap_or_default();
         if described != expected || shown.key_usage() != Some(&KeyUsageType::SignVerify) || shown.arn() != Some(key) {
             bail!(

@@ -8,21 +8,25 @@ use rootcast_core::installation::InstallationId;
 use rootcast_ledger::Change;
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::root::Serial;
-use rootcast_vault::{GENERATION_TAG, INSTALLATION_TAG, Purpose, SERIAL_TAG, STACK_TAG, Vault};
+use rootcast_vault::{
+    GENERATION_TAG, INSTALLATION_TAG, KeyRole, KeyRoles, Purpose, ROLE_TAG, SERIAL_TAG, STACK_TAG, Vault,
+};
 
 use super::call::Call;
 use super::keys::Keys;
 use super::policy::{Allowed, allowed};
 use crate::stack::{FUNCTIONS, Stack};
 
-const ACTIONS: [&str; 13] = [
+const ACTIONS: [&str; 15] = [
     "CancelKeyDeletion",
     "CreateAlias",
     "CreateGrant",
     "Decrypt",
     "DisableKey",
+    "EnableKey",
     "Encrypt",
     "GenerateDataKey",
+    "GetPublicKey",
     "PutKeyPolicy",
     "ScheduleKeyDeletion",
     "Sign",
@@ -31,30 +35,42 @@ const ACTIONS: [&str; 13] = [
     "UpdateAlias",
 ];
 
+/// Root keys: of a root that signs, of one that is made, and of one in a stack with LeavesFromRoot.
+const ROOTS: [&str; 3] = ["live", "next", "signs leaves"];
+const OURS: [&str; 4] = ["issuing", "live", "next", "signs leaves"];
+
 /// Role, action and key of everything that succeeds.
-const MEANT: [(&str, &str, &[&str]); 16] = [
+const MEANT: [(&str, &str, &[&str]); 24] = [
     ("Catalog", "Decrypt", &["access"]),
-    ("Conduct", "CreateAlias", &["live", "next"]),
-    ("Conduct", "ScheduleKeyDeletion", &["next"]),
-    ("Conduct", "Sign", &["live", "next"]),
+    ("Conduct", "CreateAlias", &OURS),
+    ("Conduct", "DisableKey", &ROOTS),
+    ("Conduct", "EnableKey", &ROOTS),
+    ("Conduct", "GetPublicKey", &OURS),
+    ("Conduct", "ScheduleKeyDeletion", &["issuing", "next", "signs leaves"]),
+    ("Conduct", "Sign", &ROOTS),
+    // KMS cannot tell the tags of a new key from those of an existing one. They obtain nothing: no line says "tagged"
+    // but these two.
+    ("Conduct", "TagResource", &["foreign", "tagged"]),
     ("Import", "Decrypt", &["access", "sealing"]),
     ("Import", "GenerateDataKey", &["sealing"]),
-    ("Issue", "Sign", &["live", "next"]),
-    ("Regenerate", "CreateAlias", &["live", "next"]),
-    ("Regenerate", "Sign", &["live", "next"]),
-    // KMS cannot tell the tags of a new key from those of an existing one. They obtain nothing: no line says "tagged"
-    // but this.
+    ("Issue", "GetPublicKey", &["issuing", "signs leaves"]),
+    ("Issue", "Sign", &["issuing", "signs leaves"]),
+    ("Regenerate", "CreateAlias", &ROOTS),
+    ("Regenerate", "DisableKey", &ROOTS),
+    ("Regenerate", "EnableKey", &ROOTS),
+    ("Regenerate", "GetPublicKey", &ROOTS),
+    ("Regenerate", "Sign", &ROOTS),
     ("Regenerate", "TagResource", &["foreign", "tagged"]),
+    ("Rotate", "Sign", &["audit"]),
     ("Worker", "Decrypt", &["sealing"]),
     // Nothing: named, so that the list shows every role.
     ("Login", "", &[]),
     ("Retry", "", &[]),
-    ("Rotate", "", &[]),
     ("Worker", "Sign", &[]),
     ("Worker", "GenerateDataKey", &[]),
 ];
 
-/// The key of a root that signs, which an earlier version made: with KMS's own policy and without a name. The command
+/// The key of a root that signs, which an earlier version made: the issuer signs with it, and it has no name. The command
 /// gives it what a new key has.
 async fn live_key(stack: &Stack, kms: &aws_sdk_kms::Client) -> String {
     stack.found().await;
@@ -62,8 +78,9 @@ async fn live_key(stack: &Stack, kms: &aws_sdk_kms::Client) -> String {
     let (key, alias) = (root.key.unwrap(), format!("alias/rootcast/rootcast/{}", root.spec.serial));
     let policy = async || kms.get_key_policy().key_id(&key).send().await.unwrap().policy.unwrap();
     let made_with = policy().await;
-    let default = r#"{"Version":"2012-10-17","Statement":[]}"#;
-    kms.put_key_policy().key_id(&key).policy(default).send().await.unwrap();
+    let before = roles(stack).with_leaves_from_root(true).policy(KeyRole::Root);
+    assert_ne!(before, made_with);
+    kms.put_key_policy().key_id(&key).policy(before).send().await.unwrap();
     kms.delete_alias().alias_name(&alias).send().await.unwrap();
     for _ in 0..2 {
         let done = stack.cli("root protect-keys", "").await.done();
@@ -90,6 +107,13 @@ async fn policy_of_others_is_kept(stack: &Stack, kms: &aws_sdk_kms::Client, fore
     stack.ledger.commit(Change { roots: vec![&root], ..Change::default() }).await.unwrap();
 }
 
+/// As the stack's functions read them.
+fn roles(stack: &Stack) -> KeyRoles {
+    let output = |name| stack.local.outputs.of(name).unwrap();
+    let roles: KeyRoles = output("KeyRoles").parse().unwrap();
+    roles.with_leaves_from_root(output("LeavesFromRoot").parse().unwrap())
+}
+
 /// The keys, by the names that [`MEANT`] uses.
 async fn keys(stack: &Stack) -> BTreeMap<&'static str, String> {
     let (config, outputs) = (&stack.local.sdk_config, &stack.local.outputs);
@@ -97,12 +121,17 @@ async fn keys(stack: &Stack) -> BTreeMap<&'static str, String> {
     let live = live_key(stack, &kms).await;
     let purpose = Purpose {
         installation: InstallationId::from_random([1; 16]),
+        role: KeyRole::Root,
         generation: 2,
         serial: Serial::from_random([2; 16]),
     };
     let vault = Vault::new(&kms, &aws_sdk_resourcegroupstagging::Client::new(config), "rootcast");
-    let roles = outputs.of("KeyRoles").unwrap().parse().unwrap();
-    let next = vault.create_key(&purpose, KeyAlgorithm::EcdsaP256, &roles).await.unwrap();
+    let make = async |role, roles: &KeyRoles| {
+        vault.create_key(&Purpose { role, ..purpose }, KeyAlgorithm::EcdsaP256, roles).await.unwrap()
+    };
+    let roles = roles(stack);
+    let (next, issuing) = (make(KeyRole::Root, &roles).await, make(KeyRole::Issuing, &roles).await);
+    let signs_leaves = make(KeyRole::Root, &roles.with_leaves_from_root(true)).await;
     let foreign = async || {
         let made = kms.create_key().key_spec(KeySpec::EccNistP256).key_usage(KeyUsageType::SignVerify).send().await;
         made.unwrap().key_metadata.unwrap().arn.unwrap()
@@ -111,6 +140,7 @@ async fn keys(stack: &Stack) -> BTreeMap<&'static str, String> {
     let (installation, serial) = (purpose.installation.to_string(), purpose.serial.to_string());
     for (name, value) in [
         (STACK_TAG, "rootcast"),
+        (ROLE_TAG, "issuing"),
         (GENERATION_TAG, "2"),
         (INSTALLATION_TAG, installation.as_str()),
         (SERIAL_TAG, serial.as_str()),
@@ -124,10 +154,13 @@ async fn keys(stack: &Stack) -> BTreeMap<&'static str, String> {
     [
         ("live", live),
         ("next", next),
+        ("issuing", issuing),
+        ("signs leaves", signs_leaves),
         ("foreign", other),
         ("tagged", tagged),
         ("sealing", output("SealingKeyArn")),
         ("access", output("AccessKeyArn")),
+        ("audit", output("AuditKeyArn")),
     ]
     .into()
 }

@@ -239,7 +239,7 @@ fn created(root: &RootRecord, job: Option<&Job>, request: &RootRequest, by: &Act
 }
 
 /// Adds an installation id if there is none yet.
-fn installed(authority: &Authority) -> Result<Authority, AuthorityError> {
+pub(crate) fn installed(authority: &Authority) -> Result<Authority, AuthorityError> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(AuthorityError::Random)?;
     let installation = authority.installation.unwrap_or(InstallationId::from_random(random));

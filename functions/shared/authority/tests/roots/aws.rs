@@ -6,25 +6,31 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::error::TransactionCanceledException;
 use aws_sdk_dynamodb::types::{AttributeValue, CancellationReason, TransactWriteItem};
 use aws_sdk_kms::error::ErrorMetadata;
-use aws_sdk_kms::operation::create_alias::CreateAliasOutput;
+use aws_sdk_kms::operation::create_alias::{CreateAliasError, CreateAliasOutput};
 use aws_sdk_kms::operation::create_key::{CreateKeyError, CreateKeyOutput};
+use aws_sdk_kms::operation::describe_key::{DescribeKeyError, DescribeKeyOutput};
+use aws_sdk_kms::operation::disable_key::DisableKeyOutput;
+use aws_sdk_kms::operation::enable_key::EnableKeyOutput;
 use aws_sdk_kms::operation::get_public_key::{GetPublicKeyError, GetPublicKeyOutput};
+use aws_sdk_kms::operation::schedule_key_deletion::ScheduleKeyDeletionOutput;
 use aws_sdk_kms::operation::sign::{SignError, SignOutput};
 use aws_sdk_kms::primitives::Blob;
-use aws_sdk_kms::types::error::DisabledException;
+use aws_sdk_kms::types::error::{AlreadyExistsException, DisabledException};
 use aws_sdk_kms::types::{KeyMetadata, KeySpec, KeyUsageType};
 use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
 use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, Tag};
 use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
-use rootcast_authority::CertificateAuthority;
-use rootcast_ledger::{Ledger, RootRecord, Tables};
+use rootcast_authority::{CertificateAuthority, IssuingSettings};
+use rootcast_ledger::{IssuingRecord, Ledger, RootRecord, Tables};
 use rootcast_pki::algorithm::KeyAlgorithm;
+use rootcast_pki::crl::Crl;
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_vault::Vault;
 
@@ -46,6 +52,8 @@ pub(crate) struct State {
     /// Keyed by `id`, or by `pk` and `sk`.
     rows: BTreeMap<String, Item>,
     pub(crate) keys: BTreeMap<String, KmsKey>,
+    /// The key of each alias.
+    names: BTreeMap<String, String>,
     /// Writes, and calls to KMS except those for public keys.
     pub(crate) calls: Vec<String>,
     /// For each signature, what its digest was reserved for, and the digest.
@@ -55,6 +63,10 @@ pub(crate) struct State {
     lost_write: Option<usize>,
     /// This write fails; counted from 1.
     failed_write: Option<usize>,
+    /// Writes, and calls to KMS that change something.
+    done: usize,
+    /// The response to this one of them is lost; counted from 1.
+    lost_call: Option<usize>,
     /// The next key is made, but the response is lost.
     pub(crate) lost_key: bool,
     /// KMS signs with a different key than requested.
@@ -75,6 +87,11 @@ fn key_of(item: &Item) -> String {
 /// `root#0000000001` becomes `root 1`.
 fn named(key: &str) -> Option<String> {
     match key.split_once('#') {
+        Some(("issuing", id)) => {
+            let (generation, number) = id.split_once('#')?;
+            Some(format!("issuing {}.{}", generation.parse::<u32>().ok()?, number.parse::<u32>().ok()?))
+        }
+        Some(("crl", list)) => Some(format!("list {}", list.split('#').next()?)),
         Some((kind @ ("root" | "bundle"), number)) => Some(format!("{kind} {}", number.parse::<u64>().ok()?)),
         Some(_) => None,
         None if key.ends_with(" meta") => Some("job".to_owned()),
@@ -125,6 +142,7 @@ impl State {
             }
             names.extend(named(&key_of(key)));
         }
+        rows.iter().for_each(|row| self.note_list(row));
         self.rows.extend(rows.into_iter().map(|row| (key_of(&row), row)));
         self.calls.push(format!("write {}", names.join(", ")));
         self.writes += 1;
@@ -135,6 +153,45 @@ impl State {
     pub(crate) fn lose_write_in(&mut self, number: usize, done: bool) {
         let lost = if done { &mut self.lost_write } else { &mut self.failed_write };
         *lost = Some(self.writes + number);
+    }
+
+    /// Whether the response to the call that was just carried out is lost.
+    fn is_lost(&mut self) -> bool {
+        self.done += 1;
+        self.lost_call == Some(self.done)
+    }
+
+    /// Whoever makes the call after `number - 1` others dies before its response.
+    pub(crate) fn die_in(&mut self, number: usize) {
+        self.lost_call = Some(self.done + number);
+    }
+
+    /// Whether the call of the last [`State::die_in`] was made.
+    pub(crate) fn has_died(&self) -> bool {
+        self.lost_call.is_some_and(|lost| self.done >= lost)
+    }
+
+    /// A list tells what a digest was signed for.
+    fn note_list(&mut self, row: &Item) {
+        let Some(crl) = row.get("crl").and_then(|crl| crl.as_s().ok()) else { return };
+        let crl = Crl::try_from(crl.clone()).unwrap();
+        let (digest, arn) = (Fingerprint::of(tbs(crl.der())), "sign a bundle with ");
+        for signed in self.signed.iter_mut().filter(|(_, signed)| *signed == digest) {
+            signed.0 = "list";
+        }
+        if let Some(call) = self.calls.iter_mut().rfind(|call| call.starts_with(arn)) {
+            *call = call.replace("a bundle", "a list");
+        }
+    }
+
+    /// The counter of jobs stands still: the next job needs the number again.
+    pub(crate) fn forget_job(&mut self, id: u64) {
+        self.rows.retain(|key, _| !key.split(' ').any(|part| part.parse() == Ok(id)));
+    }
+
+    pub(crate) fn issuings(&self) -> Vec<IssuingRecord> {
+        let rows = self.rows.iter().filter(|(key, _)| key.starts_with("issuing#"));
+        rows.map(|(_, row)| serde_dynamo::from_item(row.clone()).unwrap()).collect()
     }
 
     /// The number of different digests that were signed for this purpose.
@@ -158,6 +215,9 @@ impl State {
         let links = roots.iter().flat_map(|root| root.new_with_old.iter().chain(&root.old_with_new));
         if links.into_iter().any(|link| link.tbs == digest) {
             return "link";
+        }
+        if self.issuings().iter().any(|issuing| issuing.tbs == Some(digest)) {
+            return "certificate of an issuing authority";
         }
         if roots.iter().any(|root| root.tbs == Some(digest)) { "root" } else { "bundle" }
     }
@@ -206,6 +266,7 @@ impl Aws {
             devices: table("devices"),
             access: None,
             audit: table("audit"),
+            heads: None,
         };
         let rules = self.tables();
         let rules: Vec<&Rule> = rules.iter().collect();
@@ -221,9 +282,14 @@ impl Aws {
         CertificateAuthority::new(self.ledger(), Vault::new(&kms, &tagging, "fleet"), time::Duration::days(30))
     }
 
-    fn tables(&self) -> [Rule; 5] {
+    /// The authority that makes issuing authorities, as the conductor has it.
+    pub(crate) fn conductor(&self) -> CertificateAuthority {
+        self.authority().with_issuing(settings())
+    }
+
+    fn tables(&self) -> [Rule; 6] {
         use aws_sdk_dynamodb::Client;
-        let (get, batch, write) = (self.clone(), self.clone(), self.clone());
+        let (get, batch, query, write) = (self.clone(), self.clone(), self.clone(), self.clone());
         [
             mock!(Client::get_item).then_compute_output(move |request| {
                 let row = get.state().rows.get(&key_of(request.key().unwrap())).cloned();
@@ -239,6 +305,12 @@ impl Aws {
                         answer.responses(table, found)
                     })
                     .build()
+            }),
+            // A list and its revocations.
+            mock!(Client::query).then_compute_output(move |request| {
+                let list = &request.expression_attribute_values().unwrap()[":list"];
+                let rows = query.state().rows.values().filter(|row| row.get("pk") == Some(list)).cloned().collect();
+                QueryOutput::builder().set_items(Some(rows)).build()
             }),
             mock!(Client::scan).then_output(|| ScanOutput::builder().build()),
             // The counter of job ids.
@@ -256,7 +328,7 @@ impl Aws {
                     let cancelled = TransactionCanceledException::builder().cancellation_reasons(reason).build();
                     return MockResponse::Error(TransactWriteItemsError::TransactionCanceledException(cancelled));
                 }
-                if state.lost_write == Some(state.writes) {
+                if state.is_lost() || state.lost_write == Some(state.writes) {
                     return MockResponse::Error(TransactWriteItemsError::unhandled("the answer is lost"));
                 }
                 MockResponse::Output(TransactWriteItemsOutput::builder().build())
@@ -264,9 +336,10 @@ impl Aws {
         ]
     }
 
-    fn kms(&self) -> [Rule; 4] {
+    fn kms(&self) -> [Rule; 8] {
         use aws_sdk_kms::Client;
         let (create, show, sign, name) = (self.clone(), self.clone(), self.clone(), self.clone());
+        let (describe, enable, disable, give_up) = (self.clone(), self.clone(), self.clone(), self.clone());
         [
             mock!(Client::create_key).then_compute_response(move |request| {
                 let mut state = create.state();
@@ -276,7 +349,7 @@ impl Aws {
                 let key = KmsKey { pair, disabled: false, denied: false, tags };
                 state.keys.insert(arn.clone(), key);
                 state.calls.push("make a key".to_owned());
-                if std::mem::take(&mut state.lost_key) {
+                if state.is_lost() || std::mem::take(&mut state.lost_key) {
                     return MockResponse::Error(CreateKeyError::unhandled("the answer is lost"));
                 }
                 let metadata = KeyMetadata::builder().key_id(&arn).arn(&arn).build().unwrap();
@@ -307,13 +380,58 @@ impl Aws {
                 let purpose = state.purpose(of);
                 state.calls.push(format!("sign a {purpose} with {arn}"));
                 state.signed.push((purpose, of));
+                if state.is_lost() {
+                    return MockResponse::Error(SignError::unhandled("the answer is lost"));
+                }
                 let forged = state.forges.then(|| Key::generate(KeyAlgorithm::EcdsaP256));
                 let signature = forged.as_ref().unwrap_or(&state.keys[arn].pair).sign(digest);
                 MockResponse::Output(SignOutput::builder().signature(Blob::new(signature)).build())
             }),
-            mock!(Client::create_alias).then_compute_output(move |request| {
-                name.state().calls.push(format!("mark {}", request.target_key_id().unwrap()));
-                CreateAliasOutput::builder().build()
+            mock!(Client::create_alias).then_compute_response(move |request| {
+                let mut state = name.state();
+                let (alias, arn) = (request.alias_name().unwrap(), request.target_key_id().unwrap());
+                if state.names.contains_key(alias) {
+                    let meta = ErrorMetadata::builder().code("AlreadyExistsException").build();
+                    let exists = AlreadyExistsException::builder().meta(meta).build();
+                    return MockResponse::Error(CreateAliasError::AlreadyExistsException(exists));
+                }
+                state.calls.push(format!("mark {arn}"));
+                state.names.insert(alias.to_owned(), arn.to_owned());
+                if state.is_lost() {
+                    return MockResponse::Error(CreateAliasError::unhandled("the answer is lost"));
+                }
+                MockResponse::Output(CreateAliasOutput::builder().build())
+            }),
+            mock!(Client::describe_key).then_compute_response(move |request| {
+                let state = describe.state();
+                let Some(arn) = state.names.get(request.key_id().unwrap()) else {
+                    return MockResponse::Error(DescribeKeyError::generic(
+                        ErrorMetadata::builder().code("NotFoundException").build(),
+                    ));
+                };
+                let metadata = KeyMetadata::builder().key_id(arn).arn(arn).build().unwrap();
+                MockResponse::Output(DescribeKeyOutput::builder().key_metadata(metadata).build())
+            }),
+            mock!(Client::enable_key).then_compute_output(move |request| {
+                let mut state = enable.state();
+                let arn = request.key_id().unwrap();
+                state.calls.push(format!("wake {arn}"));
+                state.keys.get_mut(arn).unwrap().disabled = false;
+                EnableKeyOutput::builder().build()
+            }),
+            mock!(Client::schedule_key_deletion).then_compute_output(move |request| {
+                let mut state = give_up.state();
+                let arn = request.key_id().unwrap();
+                state.calls.push(format!("give up {arn}"));
+                state.keys.get_mut(arn).unwrap().disabled = true;
+                ScheduleKeyDeletionOutput::builder().build()
+            }),
+            mock!(Client::disable_key).then_compute_output(move |request| {
+                let mut state = disable.state();
+                let arn = request.key_id().unwrap();
+                state.calls.push(format!("put {arn} to sleep"));
+                state.keys.get_mut(arn).unwrap().disabled = true;
+                DisableKeyOutput::builder().build()
             }),
         ]
     }
@@ -335,6 +453,31 @@ impl Aws {
             GetResourcesOutput::builder().set_resource_tag_mapping_list(Some(found)).build()
         })
     }
+}
+
+pub(crate) fn settings() -> IssuingSettings {
+    IssuingSettings {
+        validity: time::Duration::days(730),
+        backdate: time::Duration::hours(1),
+        crl_base: "http://pki.example.com".to_owned(),
+        roles: "arn:aws:iam::111122223333:role/rootcast/eu-central-1/fleet".parse().unwrap(),
+        permitted: Default::default(),
+        leaves_from_root: false,
+    }
+}
+
+/// The first element of a DER sequence: what is signed.
+fn tbs(der: &[u8]) -> &[u8] {
+    let header = |der: &[u8]| match der[1] {
+        short @ ..0x80 => (2, usize::from(short)),
+        long => {
+            let octets = usize::from(long & 0x7f);
+            (2 + octets, der[2..2 + octets].iter().fold(0, |length, octet| length << 8 | usize::from(*octet)))
+        }
+    };
+    let inner = &der[header(der).0..];
+    let (start, length) = header(inner);
+    &inner[..start + length]
 }
 
 fn disabled() -> DisabledException {

@@ -105,7 +105,10 @@ pub struct Signed {
     pub subject: Option<String>,
     pub device: DeviceId,
     pub certificate: CertificateId,
+    /// The root that signed it, or of the issuing authority that did.
     pub generation: u32,
+    /// `2` for a root, `2.1` for an issuing authority below it.
+    pub signer: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Fingerprint>,
     /// SHA-1; `None` as for the subject.

@@ -11,6 +11,7 @@ mod issuance;
 mod issuing;
 mod jws;
 mod keys;
+mod notary;
 mod openssl;
 mod requests;
 mod roots;

@@ -218,6 +218,7 @@ fn ledger(rules: &[&Rule]) -> Ledger {
         devices: table("devices"),
         access: None,
         audit: table("audit"),
+        heads: None,
     };
     Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::Sequential, rules), tables)
 }
@@ -234,7 +235,7 @@ async fn a_proven_device_drops_all_uses_not_under_way() {
         "update 7#12 counters#install ADD acked :acked [:acked=1]",
         "put scs0000000000001 use#bmc-1",
         "update bmc-1 SET #certificate = :certificate, #pins = :pins, #bindings = :bindings, #revision = :revision, begun = :zero \
-         REMOVE lease, tries, working \
+         REMOVE lease, working \
          [:bindings=2 :certificate=scs0000000000001 :owner=worker :pins=1 :read=4 :revision=5 :zero=0]",
         "delete scs0000000000002 use#bmc-1",
         "update scs0000000000002 ADD uses :more, revision :one [:more=-1 :one=1]",

@@ -1,0 +1,115 @@
+//! The revocation lists that roots sign: which issuing authorities are revoked, and which certificates of devices that a
+//! root signed itself, before there were issuing authorities, or by parameter. Each signature wakes the root's key.
+
+use std::error::Error;
+use std::slice;
+
+use rootcast_core::rollover::generation::GenerationState;
+use rootcast_ledger::{Authority, RootRecord};
+use rootcast_lists::{Entry, is_due, is_kept, of_authorities, publish};
+use rootcast_pki::crl::{CrlId, CrlSpec, prepare_crl};
+use rootcast_pki::signer::SignerId;
+use time::{Duration, OffsetDateTime};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::keys::key_and_certificate;
+use crate::{AuthorityError, CertificateAuthority};
+
+/// Between two looks of a process at the age of the lists of authorities. They are due months before they expire.
+const PAUSE: Duration = Duration::HOUR;
+
+impl CertificateAuthority {
+    /// Publishes the root's list of authorities where that is needed: half of its life is over, it lacks a revocation, or
+    /// a certificate names an address that it does not serve yet. `url`: such an address, apart from the issuing
+    /// authorities' own.
+    pub(crate) async fn publish_authorities(
+        &self,
+        root: &RootRecord,
+        url: Option<&str>,
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
+        let below = self.ledger.issuings(slice::from_ref(root)).await?;
+        let urls: Vec<&str> = url.into_iter().chain(below.iter().map(|each| &*each.spec.crl)).collect();
+        let list = CrlId::authorities(root.generation);
+        self.publish_list(root, list, &urls, &of_authorities(&below), now).await
+    }
+
+    /// Renews the lists of authorities that are due.
+    pub async fn renew_authorities(&self, authority: &Authority, now: OffsetDateTime) -> Result<(), AuthorityError> {
+        if authority.signing.is_none() || authority.is_claimed(now) || self.lists_put_off.is_on(now) {
+            return Ok(());
+        }
+        self.lists_put_off.set(now + PAUSE);
+        let mut outcome = Ok(());
+        for root in self.ledger.roots(authority).await?.iter().filter(|root| is_kept(root, now)) {
+            outcome = outcome.and(without_old_key(root, self.publish_authorities(root, None, now).await));
+        }
+        outcome
+    }
+
+    /// Publishes those of the root's lists that are due. What is not done by `deadline` stays due.
+    pub async fn publish_lists(
+        &self,
+        generation: u32,
+        deadline: Instant,
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
+        let root = self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("root"))?;
+        if !is_kept(&root, now) {
+            return Ok(());
+        }
+        without_old_key(&root, self.publish_due(&root, deadline, now).await)
+    }
+
+    async fn publish_due(
+        &self,
+        root: &RootRecord,
+        deadline: Instant,
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
+        self.publish_authorities(root, None, now).await?;
+        let lists = self.ledger.crls([SignerId::root(root.generation)]).await?;
+        for due in lists.iter().filter(|published| published.list.shard().is_some() && is_due(published, now)) {
+            if Instant::now() >= deadline {
+                warn!(root.generation = root.generation, "not every revocation list of the root was made in time");
+                break;
+            }
+            self.publish_list(root, due.list, &[], &[], now).await?;
+        }
+        Ok(())
+    }
+
+    async fn publish_list(
+        &self,
+        root: &RootRecord,
+        list: CrlId,
+        urls: &[&str],
+        entries: &[Entry],
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
+        let (key, issuer) = key_and_certificate(root)?;
+        let sign = |spec: CrlSpec| async move {
+            self.patiently(root, now, || self.vault.confirm(key, issuer)).await?;
+            let spec = &spec;
+            let sign = || async move { self.vault.sign_prepared(key, prepare_crl(spec, issuer)?).await };
+            self.patiently(root, now, sign).await
+        };
+        publish(&self.ledger, list, urls, entries, now, sign).await
+    }
+}
+
+/// An old root whose key was disabled or deleted cannot sign any more: that is logged, and is no failure.
+fn without_old_key(root: &RootRecord, published: Result<(), AuthorityError>) -> Result<(), AuthorityError> {
+    match published {
+        Err(AuthorityError::KeyUnusable { source, .. }) if root.state != GenerationState::Signing => {
+            warn!(
+                root.generation = root.generation,
+                error = &source as &dyn Error,
+                "the revocation lists of an old root expire: its key has to stay usable until what it signed expires"
+            );
+            Ok(())
+        }
+        published => published,
+    }
+}
