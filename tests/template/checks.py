@@ -317,7 +317,7 @@ def alarms_cover_what_can_go_wrong(template):
     for name, _ in template.of("SQS::Queue"):
         if name.endswith("DeadLetters"):
             wanted.add(("AWS/SQS", "ApproximateNumberOfMessagesVisible", "QueueName", name))
-    wanted |= {("Rootcast", metric, "Stack", "AWS::StackName") for metric in ("JobsPaused", "JobsFailed")}
+    wanted |= {("Rootcast", metric, "Stack", "AWS::StackName") for metric in ("JobsPaused", "JobsFailed", "RootKeysAwake")}
     for missing in sorted(wanted - watched):
         yield f"no alarm on {missing}"
 

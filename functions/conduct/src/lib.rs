@@ -308,9 +308,13 @@ impl App {
         Ok(StepResult::Rest)
     }
 
-    #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
     fn count(&self, metric: Metric) {
-        println!("{}", metric.line(1, &self.stack, (self.clock)()));
+        self.measure(metric, 1);
+    }
+
+    #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
+    fn measure(&self, metric: Metric, value: u64) {
+        println!("{}", metric.line(value, &self.stack, (self.clock)()));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::slice;
 
+use rootcast_core::audit::Actor;
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Authority, CrlRecord, IssuingRecord, LedgerError, RootRecord};
 use rootcast_pki::crl::{CrlId, CrlSpec, Revoked, is_due, names, prepare_crl};
@@ -63,7 +64,9 @@ impl CertificateAuthority {
         self.lists_put_off.set(now + PAUSE);
         let mut outcome = Ok(());
         for root in self.ledger.roots(authority).await?.iter().filter(|root| can_sign(root, now)) {
-            match self.publish_authorities(root, None, now).await {
+            let published = self.publish_authorities(root, None, now);
+            let why = "its list of authorities is renewed";
+            match self.awake(why, &Actor::function("conduct"), now, published).await {
                 Err(AuthorityError::KeyUnusable { source, .. }) if root.state != GenerationState::Signing => warn!(
                     root.generation = root.generation,
                     error = &source as &dyn std::error::Error,

@@ -12,6 +12,8 @@ pub enum Metric {
     JobsPaused,
     /// A job ended without a root that every device holds.
     JobsFailed,
+    /// Roots' keys that have been awake for long.
+    RootKeysAwake,
     /// A device showed another certificate than the approved one.
     PinMismatches,
     /// Operations that an authenticated caller had no right to.
@@ -29,6 +31,7 @@ impl Metric {
         match self {
             Self::JobsPaused => "JobsPaused",
             Self::JobsFailed => "JobsFailed",
+            Self::RootKeysAwake => "RootKeysAwake",
             Self::PinMismatches => "PinMismatches",
             Self::OperationsDenied => "OperationsDenied",
             Self::LoginFailures => "LoginFailures",
