@@ -92,7 +92,7 @@ impl CertificateAuthority {
         now: OffsetDateTime,
     ) -> Result<(), AuthorityError> {
         let mut root = self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("root"))?;
-        let switched = self.switch_issuing(&mut authority, true, &mut root, by, now);
+        let switched = Box::pin(self.switch_issuing(&mut authority, true, &mut root, by, now));
         let changed = self.awake("an issuing authority is made", by, now, switched).await?;
         let act = Act::new(Subject::Root(generation), Action::Activate, by, now);
         let acts = vec![authority.issuing.iter().fold(act, |act, id| act.with("issuing", id))];

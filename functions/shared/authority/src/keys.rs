@@ -116,7 +116,7 @@ impl CertificateAuthority {
     {
         let key: KeyOf<'_> = key.into();
         // Mostly part of a larger operation, for which the key is woken once.
-        self.awake("it signs", &Actor::function("authority"), now, self.repeatedly(key, now, call)).await
+        self.awake("it signs", &Actor::function("authority"), now, Box::pin(self.repeatedly(key, now, call))).await
     }
 
     async fn repeatedly<T, F>(

@@ -64,7 +64,7 @@ impl CertificateAuthority {
         self.lists_put_off.set(now + PAUSE);
         let mut outcome = Ok(());
         for root in self.ledger.roots(authority).await?.iter().filter(|root| can_sign(root, now)) {
-            let published = self.publish_authorities(root, None, now);
+            let published = Box::pin(self.publish_authorities(root, None, now));
             let why = "its list of authorities is renewed";
             match self.awake(why, &Actor::function("conduct"), now, published).await {
                 Err(AuthorityError::KeyUnusable { source, .. }) if root.state != GenerationState::Signing => warn!(

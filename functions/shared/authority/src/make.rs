@@ -76,7 +76,7 @@ impl CertificateAuthority {
     ) -> Result<Made, AuthorityError> {
         let claimed = self.claim(settings, request, by, now).await?;
         let (authority, claim) = (claimed.authority.clone(), claimed.claim.clone());
-        let made = self.make_claimed(claimed, &settings.roles, by, now);
+        let made = Box::pin(self.make_claimed(claimed, &settings.roles, by, now));
         let job = match self.awake("a root is made and published", by, now, made).await {
             Ok(job) => job,
             Err(error) => {

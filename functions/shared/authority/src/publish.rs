@@ -113,7 +113,7 @@ impl CertificateAuthority {
         let root = root.ok_or(AuthorityError::Missing("root"))?;
         root.life().abandon(now);
         let root = root.clone();
-        let signed = self.sign_bundle(&authority, &roots, None, now);
+        let signed = Box::pin(self.sign_bundle(&authority, &roots, None, now));
         let bundle = self.awake("a root is withdrawn from the bundle", by, now, signed).await?;
         (authority.bundle, authority.bundle_expires) = (bundle.bundle.version, bundle.bundle.exp);
         job.withdraw(authority.bundle, now);
@@ -184,7 +184,7 @@ impl CertificateAuthority {
             return Ok(());
         }
         let roots = self.ledger.roots(authority).await?;
-        let signed = self.sign_dated(published.bundle.clone(), &roots, None, now);
+        let signed = Box::pin(self.sign_dated(published.bundle.clone(), &roots, None, now));
         let renewed = self.awake("the bundle is signed again", &Actor::function("conduct"), now, signed).await?;
         let lost = match &renewed.unsigned_by {
             _ if renewed.is_unsigned() && !published.is_unsigned() => Lost::All,

@@ -4,6 +4,7 @@
 //! A key that the record does not name is not ours to wake: if it is disabled, somebody else disabled it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
@@ -93,10 +94,9 @@ impl CertificateAuthority {
         why: &'static str,
         by: &Actor,
         now: OffsetDateTime,
-        work: impl Future<Output = Result<T, AuthorityError>>,
+        // On the heap: one within the other, they would need a large stack.
+        work: Pin<Box<impl Future<Output = Result<T, AuthorityError>>>>,
     ) -> Result<T, AuthorityError> {
-        // Nested operations would need a large stack otherwise.
-        let work = Box::pin(work);
         if OPERATION.try_with(|_| ()).is_ok() {
             return work.await;
         }
