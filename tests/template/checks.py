@@ -10,6 +10,8 @@ from template import listed, target, text
 FUNCTIONS = {"Regenerate", "Conduct", "Worker", "Issue", "Catalog", "Import", "Retry", "Login", "Rotate"}
 # Keys that the template creates, and the encryption context that their use requires.
 SEALS = {"SealingKey": "rootcast:certificate", "AccessKey": "rootcast:access-key"}
+# The key that the template creates to sign the audit's heads, and the role that does.
+NOTARY = {"AuditKey": "RotateRole"}
 
 # An allowed resource with a wildcard needs a reason. (owner, statement) → why the resource cannot be named.
 WILDCARDS = {
@@ -80,6 +82,10 @@ def keys_are_bound_to_the_stack(template):
                 if set(actions) - {"kms:Decrypt", "kms:GenerateDataKey"}:
                     yield f"{owner} does more with {key} than seal and open: {actions}"
             continue
+        if actions and named <= set(NOTARY):
+            if any(owner != NOTARY[key] for key in named) or set(actions) - {"kms:GetPublicKey", "kms:Sign"}:
+                yield f"{owner}: {actions} on {named}"
+            continue
         asked = condition.get("StringEquals", {})
         for action in actions:
             if action == "kms:CreateAlias":
@@ -98,6 +104,7 @@ ACCOUNT = "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"
 SEALERS = {
     "SealingKey": {"kms:GenerateDataKey": {"import"}, "kms:Decrypt": {"import", "worker"}},
     "AccessKey": {"kms:GenerateDataKey": None, "kms:Decrypt": {"catalog", "import"}},
+    "AuditKey": {"kms:Sign": {"rotate"}},
 }
 # What an administrator of a key may not do without changing its policy first, which CloudTrail records.
 USES = {"Sign", "Decrypt", "Encrypt", "GenerateDataKey", "ReEncrypt", "CreateGrant", "DeriveSharedSecret", "GenerateMac", "*"}
@@ -121,7 +128,7 @@ def key_policies_name_who_uses_a_key(template):
                 yield f"{name}, statement {statement['Sid']}: a principal that is not the account, and would do without IAM"
             used = {action for action in actions if any(action.startswith(f"kms:{use}") for use in USES)}
             if not used:
-                if may is not None:
+                if may is not None and actions != ["kms:GetPublicKey"]:
                     yield f"{name}, statement {statement['Sid']}: {may} may do {actions}"
             for action in sorted(used):
                 if action not in SEALERS[name] or may != SEALERS[name][action] or len(actions) > 1:
@@ -158,6 +165,10 @@ def the_audit_is_only_appended_to(template):
                 yield f"{owner}: {sorted(beyond)} on what was recorded"
             if owner in ("WorkerRole", "NetworkInterfaces"):
                 yield f"{owner} speaks to devices and reaches the audit"
+        if "Heads" in {target(resource) for resource in listed(statement["Resource"])}:
+            beyond = set(listed(statement["Action"])) - {"dynamodb:Query"}
+            if beyond - {"dynamodb:PutItem"} or (beyond and owner != "RotateRole"):
+                yield f"{owner}: {sorted(beyond)} on what was stated of the audit"
 
 
 @check
@@ -249,7 +260,7 @@ def tables_have_their_keys(template):
     keys = {name: [(k["AttributeName"], k["KeyType"]) for k in t["KeySchema"]] for name, t in tables.items()}
     one = [("id", "HASH")]
     wanted = {"Certificates": one, "Jobs": [("pk", "HASH"), ("sk", "RANGE")], "Devices": one, "Access": one}
-    wanted["Audit"] = wanted["Jobs"]
+    wanted["Audit"] = wanted["Heads"] = wanted["Jobs"]
     if keys != wanted:
         yield f"the tables' keys are {keys}"
     for name in ("Access", "Certificates"):
@@ -320,6 +331,13 @@ def alarms_cover_what_can_go_wrong(template):
     wanted |= {("Rootcast", metric, "Stack", "AWS::StackName") for metric in ("JobsPaused", "JobsFailed", "RootKeysAwake")}
     for missing in sorted(wanted - watched):
         yield f"no alarm on {missing}"
+    # Below half, at which the bundle is signed again, and early enough to mend what keeps it from that.
+    low = [alarm["Threshold"] for _, alarm in template.of("CloudWatch::Alarm") if alarm["MetricName"] == "BundleLifeLeft" and alarm["ComparisonOperator"] == "LessThanThreshold"]
+    if not any(10 <= percent < 50 for percent in low):
+        yield "no alarm before the signed bundle expires"
+    silence = {"MetricName": "AuditHeadsSigned", "TreatMissingData": "breaching", "ComparisonOperator": "LessThanThreshold", "Threshold": 1}
+    if not any(silence.items() <= alarm.items() for _, alarm in template.of("CloudWatch::Alarm")):
+        yield "no alarm says that the audit's heads are not signed"
 
 
 @check
@@ -339,6 +357,6 @@ def outputs_name_what_a_caller_needs(template):
     names = {"ApiUrl", "ApiId", "ControlQueueUrl", "ControlDeadLettersUrl", "TaskQueueUrl", "TaskDeadLettersUrl"}
     names |= {"IssueQueueUrl", "IssueDeadLettersUrl"}
     names |= {f"{table}Table" for table, _ in template.of("DynamoDB::Table")}
-    names |= {f"{function}Function" for function in FUNCTIONS} | {f"{key}Arn" for key in SEALS} | {"KeyRoles", "LeavesFromRoot"}
+    names |= {f"{function}Function" for function in FUNCTIONS} | {f"{key}Arn" for key in [*SEALS, *NOTARY]} | {"KeyRoles", "LeavesFromRoot"}
     for name in sorted(names ^ set(template.source["Outputs"])):
         yield f"{name} is an output too many or too few"

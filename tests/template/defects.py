@@ -65,6 +65,7 @@ DEFECTS = [
     ("a queue in clear", lambda s: properties(s, "ControlQueue").pop("SqsManagedSseEnabled"), "queues_are_encrypted"),
     ("a queue over plain HTTP", lambda s: properties(s, "QueuesOverTls")["Queues"].pop(), "every_working_queue_is_consumed_and_redriven"),
     ("dead letters that nobody hears of", lambda s: s["Resources"].pop("TaskDeadLettersAlarm"), "alarms_cover_what_can_go_wrong"),
+    ("a bundle that expires unseen", lambda s: properties(s, "BundleLifeAlarm").update(Threshold=0), "alarms_cover_what_can_go_wrong"),
     ("an alarm on a metric that is not there", lambda s: properties(s, "JobsFailedAlarm").update(Namespace="rootcast"), "alarms_cover_what_can_go_wrong"),
     ("an alarm that goes nowhere", lambda s: properties(s, "JobsPausedAlarm").pop("AlarmActions"), "alarms_are_sent"),
     ("logs for ever", lambda s: properties(s, "WorkerLogs").pop("RetentionInDays"), "logs_are_kept_for_a_time"),
@@ -90,6 +91,10 @@ DEFECTS = [
     ("a certificate put aside by throttles", lambda s: properties(s, "IssueQueue")["RedrivePolicy"].update(maxReceiveCount=8), "time_limits_nest"),
     ("a line of the audit changed", lambda s: statement(s, "CatalogRole", "Audit")["Action"].append("dynamodb:UpdateItem"), "the_audit_is_only_appended_to"),
     ("a worker that records", lambda s: allow(s, "WorkerRole", "dynamodb:PutItem", {"Fn::GetAtt": ["Audit", "Arn"]}), "the_audit_is_only_appended_to"),
+    ("a catalog that states heads", lambda s: allow(s, "CatalogRole", "dynamodb:PutItem", {"Fn::GetAtt": ["Heads", "Arn"]}), "the_audit_is_only_appended_to"),
+    ("a catalog that signs heads", lambda s: allow(s, "CatalogRole", "kms:Sign", {"Fn::GetAtt": ["AuditKey", "Arn"]}), "keys_are_bound_to_the_stack"),
+    ("heads that an issuer signs", lambda s: key_statement(s, "AuditKey", "State").update(Condition=key_statement(s, "SealingKey", "Seal")["Condition"]), "key_policies_name_who_uses_a_key"),
+    ("heads that nobody misses", lambda s: s["Resources"].pop("AuditHeadsAlarm"), "alarms_cover_what_can_go_wrong"),
     ("certificates signed with a key of anybody", lambda s: allow(s, "IssueRole", "kms:Sign", "*"), "keys_are_bound_to_the_stack"),
     ("an output that is not there", lambda s: s["Outputs"].pop("JobsTable"), "outputs_name_what_a_caller_needs"),
 ]

@@ -64,7 +64,7 @@ MAKERS = {"conduct", "regenerate"}
 LOOK = {"kms:GetPublicKey": MAKERS, "kms:DescribeKey": MAKERS, "kms:CreateAlias": MAKERS, "kms:ScheduleKeyDeletion": {"conduct"}}
 KEY_USERS = {
     "root": LOOK | {"kms:Sign": MAKERS, "kms:EnableKey": MAKERS, "kms:DisableKey": MAKERS},
-    "issuing": LOOK | {"kms:Sign": {"issue"}, "kms:GetPublicKey": MAKERS | {"issue"}},
+    "issuing": {action: {"conduct"} for action in LOOK} | {"kms:Sign": {"issue"}, "kms:GetPublicKey": {"conduct", "issue"}},
     "leaves": {"kms:Sign": {"issue"}, "kms:GetPublicKey": {"issue"}},
 }
 

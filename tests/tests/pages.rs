@@ -1,4 +1,5 @@
-//! Every link in the pages, and every path that they name, exists.
+//! What the files say of each other: every link in the pages, and every path that they name, exists; what a Cargo.toml
+//! says to have no tests has none.
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::fs;
@@ -6,15 +7,15 @@ use std::path::{Path, PathBuf};
 
 const FOLDERS: [&str; 4] = [".github", "functions", "infra", "tests"];
 
-/// Pages below the folder, except for what is built or downloaded there.
-fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
+/// Files below the folder whose name ends so, except for what is built or downloaded there.
+fn files(folder: &Path, end: &str, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap()) {
         let path = entry.path();
         if entry.file_type().unwrap().is_dir() {
             if entry.file_name() != "target" {
-                pages(&path, found);
+                files(&path, end, found);
             }
-        } else if path.extension().is_some_and(|extension| extension == "md") {
+        } else if entry.file_name().to_string_lossy().ends_with(end) {
             found.push(path);
         }
     }
@@ -34,11 +35,43 @@ fn expanded(path: &str) -> Vec<String> {
     choices.split(',').map(|choice| format!("{before}{choice}{after}")).collect()
 }
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Cargo would compile a program without tests for each of these targets.
+#[test]
+fn no_test_is_in_a_target_that_cargo_skips() {
+    let mut manifests = Vec::new();
+    FOLDERS.iter().for_each(|folder| files(&root().join(folder), "Cargo.toml", &mut manifests));
+    let (mut skipped, mut lost) = (0, Vec::new());
+    for manifest in manifests {
+        let text = fs::read_to_string(&manifest).unwrap();
+        let main = manifest.with_file_name("src").join("main.rs");
+        for section in text.split("\n[").filter(|section| section.contains("\ntest = false")) {
+            skipped += 1;
+            let mut sources = vec![main.clone()];
+            if section.starts_with("lib]") {
+                sources.clear();
+                files(&manifest.with_file_name("src"), ".rs", &mut sources);
+                sources.retain(|source| *source != main);
+            }
+            let has_tests = |source: &PathBuf| {
+                let text = fs::read_to_string(source).unwrap();
+                ["cfg(test)", "#[test]", "::test]"].iter().any(|sign| text.contains(sign))
+            };
+            lost.extend(sources.into_iter().filter(has_tests));
+        }
+    }
+    assert!(lost.is_empty(), "remove `test = false` from the Cargo.toml of {lost:#?}");
+    assert_eq!(skipped, 20, "the targets without tests: nine functions and the command, and ten libraries");
+}
+
 #[test]
 fn every_link_and_path_on_a_page_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = root();
     let mut found = vec![root.join("README.md")];
-    FOLDERS.iter().for_each(|folder| pages(&root.join(folder), &mut found));
+    FOLDERS.iter().for_each(|folder| files(&root.join(folder), ".md", &mut found));
     let (mut seen, mut dead) = (0, Vec::new());
     for page in &found {
         let text = fs::read_to_string(page).unwrap();

@@ -1,6 +1,6 @@
 //! `GET /jobs/{id}/audit`, `GET /certificates/{id}/audit`, `GET /roots/{generation}/audit`, `GET /devices/{id}/audit`,
 //! and `GET /audit/policies`, `/audit/principals`, `/audit/denials` and `/audit/requests` with `name` in the query: who
-//! did what, as recorded and hashed.
+//! did what, as recorded and hashed. `GET /audit/heads`: what was signed of these chains, hour by hour.
 //!
 //! A certificate's chain outlives the certificate: principals who may read everything can still read it by the deleted
 //! certificate's id. A device's chain is about its id.
@@ -9,13 +9,13 @@ use std::str::FromStr;
 
 use axum::Extension;
 use axum::extract::State;
-use rootcast_core::access::permission::{DEVICES, Right};
+use rootcast_core::access::permission::{DEVICES, EVERYTHING, Right};
 use rootcast_core::audit::{Head, Subject};
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
-use rootcast_dialects::native::AuditChain;
+use rootcast_dialects::native::{AuditChain, AuditHeads};
 use rootcast_gate::{Cursors, Kind, Principal};
 use serde::Deserialize;
 
@@ -125,6 +125,28 @@ pub(crate) async fn of_request(
     Params(paging): Params<Paging>,
 ) -> Result<Envelope<AuditChain>, LenovoError> {
     show(&app, &caller, Subject::Request(named.read()?), &paging).await
+}
+
+/// DynamoDB returns 1 MB at most, and so does a page.
+pub(crate) async fn heads(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Params(paging): Params<Paging>,
+) -> Result<Envelope<AuditHeads>, LenovoError> {
+    caller.require(Right::Read, EVERYTHING).map_err(|_| {
+        LenovoError::new(
+            Kind::Forbidden,
+            "The statements name every device, certificate and caller, and are signed as a whole.",
+            format!(r"Ask an administrator for the right read on {EVERYTHING}, or to verify the audit for you."),
+        )
+    })?;
+    let ledger = &app.parts().await?.ledger;
+    let list = Cursors { ledger, caller: &caller, list: "audit heads" };
+    let limit = paging.limit(100)?;
+    let after = paging.place(list).await?.unwrap_or(0);
+    let page = ledger.statements(after, limit).await?;
+    let cursor = cursor(list, page.next.as_ref()).await?;
+    Ok(Envelope::success(AuditHeads { statements: page.statements, cursor }))
 }
 
 async fn show(

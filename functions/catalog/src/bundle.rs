@@ -1,6 +1,7 @@
 //! The bundle for devices that fetch it themselves: signed (`/bundle`), and in EST's form (`/cacerts`).
 //!
-//! Neither needs a token: the content is public, and each request costs at most two reads of one item.
+//! Neither needs a token: the content is public. `/bundle` costs at most two reads of one item; `/cacerts` at most one, and
+//! one each of the roots and of the issuing authorities. A client that has it already costs one.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -11,6 +12,7 @@ use http::{HeaderMap, HeaderName, StatusCode};
 use rootcast_dialects::lenovo::LenovoError;
 use rootcast_gate::Kind;
 use rootcast_ledger::{Authority, BundleRecord};
+use rootcast_pki::hierarchy::Hierarchy;
 use rootcast_pki::pkcs7::certs_only;
 
 use crate::app::App;
@@ -19,12 +21,10 @@ use crate::app::App;
 pub(crate) const CACHE: &str = "public, max-age=60";
 /// HTTP has no such header, but RFC 7030 §4.1.3 shows it and older clients look for it (erratum 5107).
 const TRANSFER_ENCODING: HeaderName = HeaderName::from_static("content-transfer-encoding");
-/// RFC 2045 §6.8. RFC 8951 §3.1: receivers accept base64 with and without line breaks.
-const BASE64_LINE: usize = 76;
 
 /// `GET /bundle`: a JWS that a holder of any live root can verify.
 pub(crate) async fn signed(State(app): State<App>, headers: HeaderMap) -> Result<Response, LenovoError> {
-    match published(&app, "jws", &headers).await? {
+    match published(&app, &headers).await? {
         Published::None => Err(LenovoError::not_found(
             "No bundle is published yet.",
             "Ask for the first root with PUT /signingCertificate.",
@@ -45,16 +45,19 @@ pub(crate) async fn signed(State(app): State<App>, headers: HeaderMap) -> Result
     }
 }
 
-/// `GET /.well-known/est/cacerts` (RFC 7030 §4.1.3).
+/// `GET /.well-known/est/cacerts` (RFC 7030 §4.1.3): the live roots; the links between them, OldWithNew and NewWithOld; and
+/// the issuing authorities, since a client that was issued a certificate needs what leads to its root. Only what is signed
+/// by itself is an anchor, as the RFC says. RFC 8951 §3.1: base64 without line breaks.
 pub(crate) async fn cacerts(State(app): State<App>, headers: HeaderMap) -> Response {
-    let answer = match published(&app, "pkcs7", &headers).await {
-        Ok(Published::None) => {
+    let answer = match published_authorities(&app, &headers).await {
+        Ok(Authorities::None) => {
             let text = "No root is published yet: an operator asks for the first one.\n";
             return (StatusCode::NOT_FOUND, [(CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response();
         }
-        Ok(Published::Seen(tag)) => return not_modified(tag),
-        Ok(Published::Bundle(tag, record)) => {
-            certs_only(&record.bundle.anchors).map(|pkcs7| (tag, pkcs7)).map_err(LenovoError::internal)
+        Ok(Authorities::Seen(tag)) => return not_modified(tag),
+        Ok(Authorities::All(tag, all)) => {
+            let certificates = all.roots().chain(all.links()).chain(all.issuing());
+            certs_only(certificates).map(|pkcs7| (tag, pkcs7)).map_err(LenovoError::internal)
         }
         Err(error) => Err(error),
     };
@@ -66,10 +69,31 @@ pub(crate) async fn cacerts(State(app): State<App>, headers: HeaderMap) -> Respo
                 (ETAG, tag),
                 (CACHE_CONTROL, CACHE.to_owned()),
             ];
-            (headers, lines(&pkcs7)).into_response()
+            (headers, STANDARD.encode(pkcs7)).into_response()
         }
         Err(error) => error.into_response(),
     }
+}
+
+enum Authorities {
+    None,
+    Seen(String),
+    All(String, Hierarchy),
+}
+
+/// Links are made by the activation of a root, before it signs; an issuing authority before it signs.
+async fn published_authorities(app: &App, headers: &HeaderMap) -> Result<Authorities, LenovoError> {
+    let ledger = &app.parts().await?.ledger;
+    let authority = ledger.authority().await?;
+    if authority.bundle == 0 {
+        return Ok(Authorities::None);
+    }
+    let issuing = authority.issuing.map(|id| format!("-{id}")).unwrap_or_default();
+    let tag = format!("\"pkcs7-{}-{}{issuing}\"", authority.bundle, authority.signing.unwrap_or_default());
+    if is_known(headers, &tag) {
+        return Ok(Authorities::Seen(tag));
+    }
+    Ok(Authorities::All(tag, ledger.hierarchy(&authority).await?))
 }
 
 enum Published {
@@ -79,16 +103,16 @@ enum Published {
     Bundle(String, Box<BundleRecord>),
 }
 
-/// `form`, version and, where the dates are part of the answer, its end identify an answer.
-async fn published(app: &App, form: &str, headers: &HeaderMap) -> Result<Published, LenovoError> {
+/// Version and end identify an answer.
+async fn published(app: &App, headers: &HeaderMap) -> Result<Published, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let Authority { bundle: version, bundle_expires, .. } = ledger.authority().await?;
     if version == 0 {
         return Ok(Published::None);
     }
-    let tag = match bundle_expires.filter(|_| form == "jws") {
-        Some(exp) => format!("\"{form}-{version}-{}\"", exp.unix_timestamp()),
-        None => format!("\"{form}-{version}\""),
+    let tag = match bundle_expires {
+        Some(exp) => format!("\"jws-{version}-{}\"", exp.unix_timestamp()),
+        None => format!("\"jws-{version}\""),
     };
     if is_known(headers, &tag) {
         return Ok(Published::Seen(tag));
@@ -114,32 +138,12 @@ pub(crate) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     tags.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
 
-fn lines(der: &[u8]) -> String {
-    let mut wrapped = String::new();
-    for (at, c) in STANDARD.encode(der).chars().enumerate() {
-        if at > 0 && at % BASE64_LINE == 0 {
-            wrapped.push_str("\r\n");
-        }
-        wrapped.push(c);
-    }
-    wrapped.push_str("\r\n");
-    wrapped
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use http::HeaderValue;
 
     use super::*;
-
-    #[test]
-    fn base64_has_lines_of_76_characters() {
-        let der = [7; 100];
-        let text = lines(&der);
-        assert!(text.ends_with("\r\n") && text.lines().all(|line| line.len() <= BASE64_LINE));
-        assert_eq!(STANDARD.decode(text.replace("\r\n", "")).unwrap(), der);
-    }
 
     #[test]
     fn etags_are_compared_weakly() {

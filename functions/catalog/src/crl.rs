@@ -1,4 +1,4 @@
-//! `GET /crl/{generation}/{shard}.crl`: which of our certificates are revoked, for anyone who verifies one. Needs no
+//! `GET /crl/{signer}/{list}.crl`: which of our certificates are revoked, for anyone who verifies one. Needs no
 //! token: the content is public, and each request costs one read.
 
 use axum::Extension;

@@ -106,6 +106,7 @@ fn xclarity(app: App) -> Router {
         .on(routes::PRINCIPAL_AUDIT, audit::of_principal)
         .on(routes::DENIAL_AUDIT, audit::of_denials)
         .on(routes::REQUEST_AUDIT, audit::of_request)
+        .on(routes::AUDIT_HEADS, audit::heads)
         .on(routes::JOB_TASKS, tasks::list)
         .into_router()
         .fallback(async || LenovoError::from(Refusal::nothing_here()))

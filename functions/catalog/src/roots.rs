@@ -5,8 +5,8 @@ use axum::response::IntoResponse;
 use http::header::CONTENT_TYPE;
 use rootcast_core::deployment::lifecycle::Lifecycle;
 use rootcast_dialects::lenovo::{Envelope, LenovoError};
-use rootcast_dialects::native::Root;
-use rootcast_ledger::RootRecord;
+use rootcast_dialects::native::{IssuingAuthority, Root};
+use rootcast_ledger::{IssuingRecord, LinkRecord, RootRecord};
 use rootcast_pki::certificate::Certificate;
 
 use crate::app::App;
@@ -24,11 +24,14 @@ pub(crate) async fn active(State(app): State<App>) -> Result<impl IntoResponse, 
     Ok(([(CONTENT_TYPE, "application/x-pem-file")], certificate.pem()))
 }
 
-/// `GET /signingCertificate/details`: a row for each generation that has a certificate.
+/// `GET /signingCertificate/details`: a row for each generation that has a certificate, with its issuing authorities inside:
+/// to Lenovo's clients, every row is a root. Three calls; two before there was any issuing authority.
 pub(crate) async fn details(State(app): State<App>) -> Result<Envelope<Vec<Root>>, LenovoError> {
     let ledger = &app.parts().await?.ledger;
     let authority = ledger.authority().await?;
-    Ok(Envelope::success(rows(ledger.roots(&authority).await?, authority.signing)))
+    let roots = ledger.roots(&authority).await?;
+    let issuing = ledger.issuings(&roots).await?;
+    Ok(Envelope::success(rows(roots, &issuing, authority.signing)))
 }
 
 fn no_root() -> LenovoError {
@@ -39,12 +42,14 @@ fn no_root() -> LenovoError {
 }
 
 /// The active generation first, then from the newest to the oldest.
-fn rows(mut roots: Vec<RootRecord>, signing: Option<u32>) -> Vec<Root> {
+fn rows(mut roots: Vec<RootRecord>, issuing: &[IssuingRecord], signing: Option<u32>) -> Vec<Root> {
     roots.sort_by_key(|root| (Some(root.generation) != signing, std::cmp::Reverse(root.generation)));
-    roots.iter().filter_map(|root| Some(row(root.certificate.as_ref()?, root))).collect()
+    roots.iter().filter_map(|root| Some(row(root.certificate.as_ref()?, root, issuing))).collect()
 }
 
-fn row(certificate: &Certificate, root: &RootRecord) -> Root {
+fn row(certificate: &Certificate, root: &RootRecord, issuing: &[IssuingRecord]) -> Root {
+    let pem = |link: &Option<LinkRecord>| Some(link.as_ref()?.certificate.as_ref()?.pem());
+    let below = issuing.iter().rev().filter(|each| each.id().generation == root.generation);
     let Lifecycle { stage, in_error, status, history, .. } = root.lifecycle.clone();
     Root {
         certificate: certificate.pem(),
@@ -56,11 +61,28 @@ fn row(certificate: &Certificate, root: &RootRecord) -> Root {
         not_after: stamp(certificate.not_after()),
         generation: root.generation,
         state: root.state,
+        issuing_authorities: below.filter_map(authority).collect(),
+        new_with_old: pem(&root.new_with_old),
+        old_with_new: pem(&root.old_with_new),
         stage,
         in_error,
         status,
         history: past(history),
     }
+}
+
+/// `None` while it is being made.
+fn authority(issuing: &IssuingRecord) -> Option<IssuingAuthority> {
+    let certificate = issuing.certificate.as_ref()?;
+    Some(IssuingAuthority {
+        id: issuing.id().to_string(),
+        state: issuing.state,
+        subject_dn: certificate.subject_dn().to_owned(),
+        serial_number: certificate.serial().to_owned(),
+        not_before: stamp(certificate.not_before()),
+        not_after: stamp(certificate.not_after()),
+        certificate: certificate.pem(),
+    })
 }
 
 #[cfg(test)]
@@ -84,7 +106,7 @@ mod tests {
             "lifecycle": { "work": "root", "inError": false, "status": "The root signs.", "attempt": 1 },
         }))
         .unwrap();
-        let row = serde_json::to_value(row(&made, &root)).unwrap();
+        let row = serde_json::to_value(row(&made, &root, &[])).unwrap();
         assert_eq!((&row["stage"], &row["status"]), (&Value::Null, &json!("The root signs.")));
         let attributes: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
         for published in
@@ -92,7 +114,51 @@ mod tests {
         {
             assert!(attributes.contains(&published), "{published}");
         }
+        assert!(!attributes.contains(&"issuingAuthorities"));
         assert_eq!(row["signatureAlgorithm"], "SHA384withECDSA");
         assert_eq!(Certificate::from_pem(row["certificate"].as_str().unwrap()).unwrap(), made);
+    }
+
+    #[test]
+    fn a_root_has_its_own_issuing_authorities_newest_first() {
+        let params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let made = Certificate::from_der(params.self_signed(&key).unwrap().der().to_vec()).unwrap();
+        let root = |generation: u32| -> RootRecord {
+            serde_json::from_value(json!({
+                "revision": 1, "generation": generation, "state": "superseded", "created": 0, "certificate": made,
+                "spec": {
+                    "generation": generation, "rootName": "Test Root", "subject": "O=Example", "algorithm": "ECDSA_P384",
+                    "serial": "40000000000000000000000000000000", "notBefore": 0, "notAfter": 1,
+                },
+                "lifecycle": { "work": "root", "inError": false, "status": "The root signs.", "attempt": 1 },
+            }))
+            .unwrap()
+        };
+        let issuing = |generation: u32, number: u32, state: &str, made: Option<&Certificate>| -> IssuingRecord {
+            serde_json::from_value(json!({
+                "revision": 1, "state": state, "created": 0, "certificate": made,
+                "spec": {
+                    "id": { "generation": generation, "number": number }, "rootName": "Test Root", "subject": "O=Example",
+                    "algorithm": "ECDSA_P384", "serial": "40000000000000000000000000000000", "notBefore": 0, "notAfter": 1,
+                    "crl": "https://example.com",
+                },
+            }))
+            .unwrap()
+        };
+        let issuing = [
+            issuing(1, 1, "superseded", Some(&made)),
+            issuing(2, 1, "revoked", Some(&made)),
+            issuing(2, 2, "signing", Some(&made)),
+            issuing(2, 3, "reserved", None),
+        ];
+        let rows = serde_json::to_value(rows(vec![root(1), root(2)], &issuing, Some(2))).unwrap();
+        let below = |row: usize| -> Vec<(&str, &str)> {
+            let all = rows[row]["issuingAuthorities"].as_array().unwrap();
+            all.iter().map(|each| (each["id"].as_str().unwrap(), each["state"].as_str().unwrap())).collect()
+        };
+        assert_eq!(below(0), [("2.2", "signing"), ("2.1", "revoked")]);
+        assert_eq!(below(1), [("1.1", "superseded")]);
+        assert_eq!(rows[1]["issuingAuthorities"][0]["certificate"], made.pem());
     }
 }

@@ -56,6 +56,7 @@ fn app_for(grants: Grants) -> Router {
         devices: table("devices"),
         access: table("access"),
         audit: table("audit"),
+        heads: None,
     };
     let sqs = aws_sdk_sqs::Client::from_conf(
         aws_sdk_sqs::Config::builder().behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest()).build(),
@@ -167,6 +168,8 @@ async fn without_a_token_every_path_gets_401() {
         ("POST", "/"),
         ("GET", "/bundle/x"),
         ("GET", "/crl/1/64.crl"),
+        ("GET", "/crl/1.0/1.crl"),
+        ("GET", "/crl/1.1/authorities.crl"),
         ("GET", "/crl/01/1.crl"),
     ]) {
         for path in [path.to_owned(), path.to_uppercase()] {
@@ -234,7 +237,9 @@ async fn a_jobs_audit_needs_the_right_on_all_devices() {
 
 #[tokio::test]
 async fn revocation_lists_need_no_token() {
-    for path in ["/crl/1/63.crl", "/CRL/1/63.CRL"] {
+    for path in
+        ["/crl/1/63.crl", "/CRL/1/63.CRL", "/crl/1.2/63.crl", "/crl/1/authorities.crl", "/CRL/1/Authorities.crl"]
+    {
         let (status, body) = refused(call(Request::get(path), "").await).await;
         assert_eq!((status, &body["messages"][0]["text"]), (404, &"There is no such revocation list.".into()));
     }

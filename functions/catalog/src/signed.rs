@@ -76,6 +76,7 @@ fn shown(serial: Serial, signed: SerialRecord, revoked: Option<&RevokedRecord>, 
         device: signed.device,
         certificate: signed.certificate,
         generation: signed.signer.generation(),
+        signer: signed.signer.to_string(),
         sha256: signed.leaf,
         thumbprint: signed.thumbprint,
         signed: stamp(signed.at),
@@ -92,7 +93,7 @@ mod tests {
     use rootcast_core::inventory::id::CertificateId;
     use rootcast_pki::crl::Reason;
     use rootcast_pki::fingerprint::Fingerprint;
-    use rootcast_pki::signer::SignerId;
+    use rootcast_pki::signer::{IssuingId, SignerId};
     use time::Duration;
 
     use super::*;
@@ -128,7 +129,11 @@ mod tests {
         assert_eq!(state(&reserved, None), SignedState::Reserved);
         assert_eq!(state(&expired, None), SignedState::Expired);
         assert_eq!(state(&expired, Some(&revoked)), SignedState::Revoked);
+        let below = SerialRecord { signer: IssuingId { generation: 3, number: 2 }.into(), ..valid.clone() };
+        let below = shown(serial, below, None, NOW);
+        assert_eq!((below.generation, below.signer.as_str()), (3, "3.2"));
         let shown = shown(serial, valid, Some(&revoked), NOW);
+        assert_eq!((shown.generation, shown.signer.as_str()), (3, "3"));
         assert_eq!(
             (shown.reason, shown.dn.as_str()),
             (Some(Reason::Superseded), r"\VED\Policy\Devices\bmc-1\certificate")

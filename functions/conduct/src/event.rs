@@ -9,11 +9,11 @@ use std::time::{Duration, SystemTime};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use rootcast_core::job::JobId;
-use rootcast_core::job::message::{Control, Issuing};
+use rootcast_core::job::message::{Control, Issuing, RootLists};
 use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{debug, error, warn};
 
 use crate::{App, ConductError};
 
@@ -53,6 +53,7 @@ impl From<ConductError> for Diagnostic {
 enum Message {
     Job(Control),
     Issuing(Issuing),
+    Lists(RootLists),
 }
 
 /// # Errors
@@ -66,19 +67,35 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
             app.look_after(&owner, deadline).await?;
         }
         Wake::Queue(batch) => {
-            // Several messages about one job need only one look at it.
+            // Several messages about one job, or about the lists of one root, need only one look.
             let mut jobs: BTreeMap<JobId, Vec<String>> = BTreeMap::new();
-            let mut issuing = Vec::new();
+            let (mut issuing, mut roots) = (Vec::new(), BTreeMap::<u32, Vec<String>>::new());
             for record in batch.records {
                 let id = record.message_id.unwrap_or_default();
                 match serde_json::from_str::<Message>(&record.body.unwrap_or_default()) {
-                    Ok(Message::Issuing(_)) => issuing.push(id),
+                    Ok(Message::Issuing(Issuing { issuing: why })) => {
+                        debug!("woken for the issuing authorities: {why}");
+                        issuing.push(id);
+                    }
                     Ok(Message::Job(control)) => jobs.entry(control.job).or_default().push(id),
+                    Ok(Message::Lists(RootLists { lists_of_root })) => roots.entry(lists_of_root).or_default().push(id),
                     // An unreadable message is dropped: a retry would not help, and it carries no state that could be
                     // lost.
                     Err(error) => {
                         warn!(message.id = id, error = &error as &dyn Error, "a control message cannot be read")
                     }
+                }
+            }
+            // Whoever verifies a certificate waits for a list; and it takes a second.
+            for (root, messages) in roots {
+                let half = Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
+                if let Err(error) = app.authority.publish_lists(root, half, (app.clock)()).await {
+                    error!(
+                        root.generation = root,
+                        error = &error as &dyn Error,
+                        "the root's revocation lists could not be made and are tried again"
+                    );
+                    messages.into_iter().for_each(|message| answer.add_failure(message));
                 }
             }
             if !issuing.is_empty() && app.issuing_woken().await.is_err() {

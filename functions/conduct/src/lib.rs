@@ -309,11 +309,11 @@ impl App {
     }
 
     fn count(&self, metric: Metric) {
-        self.measure(metric, 1);
+        self.gauge(metric, 1);
     }
 
     #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
-    fn measure(&self, metric: Metric, value: u64) {
+    fn gauge(&self, metric: Metric, value: u64) {
         println!("{}", metric.line(value, &self.stack, (self.clock)()));
     }
 }

@@ -14,9 +14,9 @@ use rootcast_core::inventory::sealed::SealContext;
 use rootcast_dialects::huawei::import::{ImportRequest, client_request};
 use rootcast_dialects::huawei::{HuaweiError, checks_failed, not_stored};
 use rootcast_gate::{Principal, RequestId, media_type};
-use rootcast_ledger::{CertificateRecord, ClientRequest, LedgerError, StoreRefused};
+use rootcast_ledger::{CertificateRecord, ClientRequest, StoreRefused};
 use rootcast_pki::fingerprint::Fingerprint;
-use rootcast_pki::import::{Checked, Material, Problem, Problems, check};
+use rootcast_pki::import::{Checked, Problem};
 use serde::Serialize;
 use time::OffsetDateTime;
 use tracing::{info, warn};
@@ -35,8 +35,8 @@ pub(crate) struct Imported {
     warnings: Vec<String>,
 }
 
-/// Two calls if all checks pass and the roots are known: GenerateDataKey and TransactWriteItems. A client token adds a
-/// GetItem before them, and PutEvents follows. Calls of the gate are not counted.
+/// Two calls if all checks pass and the chain does not end at one of our roots: GenerateDataKey and TransactWriteItems. A
+/// client token adds a GetItem before them, and PutEvents follows. Calls of the gate are not counted.
 pub(crate) async fn import(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Principal>,
@@ -76,7 +76,7 @@ impl App {
             info!(caller = caller.name, certificate.id = %certificate_id, "imported before by the same request");
             return Ok(Imported { certificate_id, warnings: Vec::new() });
         }
-        let checked = match self.check(&request.material(), now).await? {
+        let checked = match self.roots.check(&request.material(), now).await? {
             Ok(checked) => checked,
             Err(problems) => {
                 let codes: Vec<&str> = problems.iter().map(Problem::code).collect();
@@ -106,23 +106,6 @@ impl App {
             }
         }
         Err(refused(StoreRefused::IdTaken))
-    }
-
-    /// Checks against the known roots, and if these do not suffice, against the current ones.
-    async fn check(
-        &self,
-        material: &Material<'_>,
-        now: OffsetDateTime,
-    ) -> Result<Result<Checked, Problems>, LedgerError> {
-        let roots = self.roots.known().await?;
-        let checked = check(material, &roots, now);
-        if let Err(problems) = &checked
-            && problems.iter().any(|problem| matches!(problem, Problem::ChainIncomplete { .. }))
-            && let Some(newer) = self.roots.newer(&roots).await?
-        {
-            return Ok(check(material, &newer, now));
-        }
-        Ok(checked)
     }
 
     async fn record(

@@ -1,16 +1,27 @@
-//! Our own live root certificates. A chain may end at one without containing it.
+//! Our own live roots, and the issuing authorities below them. A chain may end at one without containing it.
 
 use std::sync::Arc;
 
 use rootcast_ledger::{Ledger, LedgerError};
 use rootcast_pki::certificate::Certificate;
+use rootcast_pki::hierarchy::Hierarchy;
+use rootcast_pki::import::{Checked, Material, Problem, Problems, Warning, check};
+use time::OffsetDateTime;
 use tokio::sync::Mutex;
 
-/// Read when the first chain is checked, and again when a chain is incomplete, because its root may be new.
+/// Read when the first chain is checked, and again when a chain is incomplete, because its issuer may be new, or ends at
+/// one of ours, because that may be new, revoked or no longer trusted.
 #[derive(Debug)]
 pub struct Roots {
     ledger: Ledger,
-    read: Mutex<Option<Arc<[Certificate]>>>,
+    read: Mutex<Option<Arc<Ours>>>,
+}
+
+#[derive(Debug, PartialEq)]
+struct Ours {
+    hierarchy: Hierarchy,
+    /// Roots, and issuing authorities.
+    authorities: Vec<Certificate>,
 }
 
 impl Roots {
@@ -18,27 +29,56 @@ impl Roots {
         Self { ledger, read: Mutex::default() }
     }
 
-    /// Two calls the first time, none from then on.
-    pub(crate) async fn known(&self) -> Result<Arc<[Certificate]>, LedgerError> {
-        let mut read = self.read.lock().await;
-        if let Some(roots) = &*read {
-            return Ok(Arc::clone(roots));
+    /// Checks, and completes a chain that ends at one of ours. No call for a chain that ends elsewhere, and three for one
+    /// that does not; the first time, three more.
+    pub(crate) async fn check(
+        &self,
+        material: &Material<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Result<Checked, Problems>, LedgerError> {
+        let known = self.known().await?;
+        let checked = check(material, &known.authorities, now);
+        let is_elsewhere = match &checked {
+            Ok(checked) => known.hierarchy.complete(&checked.leaf, &checked.chain).is_none(),
+            Err(problems) => !problems.iter().any(|problem| matches!(problem, Problem::ChainIncomplete { .. })),
+        };
+        if is_elsewhere {
+            return Ok(checked);
         }
-        let roots = self.load().await?;
-        *read = Some(Arc::clone(&roots));
-        Ok(roots)
+        let newer = Arc::new(self.load().await?);
+        *self.read.lock().await = Some(Arc::clone(&newer));
+        let checked = if newer == known { checked } else { check(material, &newer.authorities, now) };
+        Ok(checked.map(|checked| newer.complete(checked)))
     }
 
-    /// The current roots, if they differ from `known`. Two calls.
-    pub(crate) async fn newer(&self, known: &Arc<[Certificate]>) -> Result<Option<Arc<[Certificate]>>, LedgerError> {
-        let now = self.load().await?;
-        *self.read.lock().await = Some(Arc::clone(&now));
-        Ok(Some(now).filter(|roots| roots != known))
+    async fn known(&self) -> Result<Arc<Ours>, LedgerError> {
+        let mut read = self.read.lock().await;
+        if let Some(ours) = &*read {
+            return Ok(Arc::clone(ours));
+        }
+        let ours = Arc::new(self.load().await?);
+        *read = Some(Arc::clone(&ours));
+        Ok(ours)
     }
 
-    async fn load(&self) -> Result<Arc<[Certificate]>, LedgerError> {
+    async fn load(&self) -> Result<Ours, LedgerError> {
         let authority = self.ledger.authority().await?;
-        let generations = self.ledger.roots(&authority).await?;
-        Ok(generations.into_iter().filter(|root| root.state.is_live()).filter_map(|root| root.certificate).collect())
+        let hierarchy = self.ledger.hierarchy(&authority).await?;
+        let authorities = hierarchy.roots().chain(hierarchy.issuing()).cloned().collect();
+        Ok(Ours { hierarchy, authorities })
+    }
+}
+
+impl Ours {
+    /// With what the sender left out of our part of the chain, and without our root, which no client needs from a server.
+    /// What was sent of that part was not dropped, even where the path does not need it.
+    fn complete(&self, mut checked: Checked) -> Checked {
+        let Some(whole) = self.hierarchy.complete(&checked.leaf, &checked.chain) else { return checked };
+        let ours: Vec<_> = whole.chain.iter().chain(self.hierarchy.roots()).map(Certificate::fingerprint).collect();
+        checked
+            .warnings
+            .retain(|warning| !matches!(warning, Warning::Dropped { fingerprint, .. } if ours.contains(fingerprint)));
+        checked.chain = whole.chain;
+        checked
     }
 }

@@ -13,6 +13,8 @@ use rootcast_pki::signer::SignerId;
 use rootcast_pki::subject::DeviceSubject;
 use time::{Duration, OffsetDateTime};
 
+use crate::signer::named;
+
 /// Some devices' clocks are slow: a certificate valid from now would not be valid yet for them.
 const BACKDATED: Duration = Duration::hours(1);
 
@@ -62,7 +64,7 @@ impl Limits<'_> {
     }
 }
 
-/// Whether an earlier reservation may still be signed: by the currently signing root, and with enough validity left.
+/// Whether an earlier reservation may still be signed: by who signs now, and with enough validity left.
 pub(crate) fn is_usable(reserved: &Reserved, signing: SignerId, now: OffsetDateTime) -> bool {
     reserved.signer == signing && reserved.spec.not_after >= now + SHORTEST
 }
@@ -79,7 +81,7 @@ pub(crate) fn subject(device: &DeviceRecord) -> Result<DeviceSubject, Failure> {
     })
 }
 
-/// `validity`: limited by the root's and by the policy's.
+/// `validity`: limited by the signer's and by the policy's.
 pub(crate) fn spec(
     limits: &Limits<'_>,
     serial: Serial,
@@ -95,7 +97,7 @@ pub(crate) fn spec(
     let permitted = longest.map_or(now + validity, |longest| (now + validity).min(not_before + longest));
     let not_after = issuer.not_after().min(permitted);
     if not_after < now + SHORTEST {
-        let message = format!("Signer {signer} ends at {}: too soon to sign with it.", issuer.not_after());
+        let message = format!("{} ends at {}: too soon to sign with it.", named(signer), issuer.not_after());
         return Err(Failure::new(ErrorClass::Authority, message).at(Stage::ApproveRequest));
     }
     let spec = LeafSpec { subject, serial, not_before, not_after, crl: Some(CrlId::of(signer, &serial).url(crl_base)) };

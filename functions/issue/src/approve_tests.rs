@@ -2,6 +2,7 @@
 
 use rcgen::{KeyPair, PublicKeyData};
 use rootcast_core::device::{Driver, Profile};
+use rootcast_pki::signer::IssuingId;
 use time::macros::datetime;
 
 use super::*;
@@ -105,7 +106,7 @@ fn a_request_from_another_address_is_made_again() {
 }
 
 #[test]
-fn a_certificate_never_outlives_its_root() {
+fn a_certificate_never_outlives_its_signer() {
     let old = root(NOW - YEAR, NOW + YEAR * 2);
     let spec = made(&old, YEAR).unwrap();
     assert_eq!(spec.not_before, datetime!(2026-06-01 11:00 UTC), "an hour for slow clocks");
@@ -123,15 +124,17 @@ fn a_certificate_never_outlives_its_root() {
 }
 
 #[test]
-fn a_reservation_is_only_used_by_its_root() {
+fn a_reservation_is_only_used_by_its_signer() {
     let old = root(NOW - YEAR, NOW + YEAR * 2);
     let reserved = Reserved { signer: SignerId::root(3), spec: made(&old, YEAR).unwrap() };
-    assert!(
-        is_usable(&reserved, SignerId::root(3), NOW)
-            && is_usable(&reserved, SignerId::root(3), NOW + Duration::days(300))
-    );
+    let (root, below) = (SignerId::root(3), SignerId::from(IssuingId { generation: 3, number: 1 }));
+    assert!(is_usable(&reserved, root, NOW) && is_usable(&reserved, root, NOW + Duration::days(300)));
     assert!(!is_usable(&reserved, SignerId::root(4), NOW), "another root signs now");
-    assert!(!is_usable(&reserved, SignerId::root(3), NOW + Duration::days(364) + Duration::hours(1)));
+    assert!(!is_usable(&reserved, below, NOW), "an issuing authority below it signs now");
+    assert!(!is_usable(&reserved, root, NOW + Duration::days(364) + Duration::hours(1)));
+    let reserved = Reserved { signer: below, ..reserved };
+    assert!(is_usable(&reserved, below, NOW) && !is_usable(&reserved, root, NOW));
+    assert!(!is_usable(&reserved, IssuingId { generation: 3, number: 2 }.into(), NOW), "the next one signs now");
 }
 
 #[test]

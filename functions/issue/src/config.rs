@@ -24,6 +24,7 @@ impl App {
             issue_queue: variable("ISSUE_QUEUE_URL")?,
             task_queue: variable("TASK_QUEUE_URL")?,
             control_queue: variable("CONTROL_QUEUE_URL")?,
+            leaves_from_root: variable("LEAVES_FROM_ROOT")?,
             validity: Duration::days(variable("DEVICE_CERTIFICATE_DAYS")?),
             revoke_superseded: variable("REVOKE_SUPERSEDED")?,
             crl_base: variable("CRL_BASE_URL")?,

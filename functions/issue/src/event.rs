@@ -46,8 +46,9 @@ impl From<IssuerError> for Diagnostic {
             IssuerError::Misconfigured(_) => "Misconfigured",
             IssuerError::Ledger(_) => "LedgerError",
             IssuerError::Vault(_) => "VaultError",
-            IssuerError::List(..) => "IssueError",
-            IssuerError::NoRoot(_) => "NoRoot",
+            IssuerError::Queue(_) => "QueueError",
+            IssuerError::List(_) => "IssueError",
+            IssuerError::NoSigner(_) => "NoSigner",
             IssuerError::Busy => "Busy",
         };
         Self { error_type: error_type.to_owned(), error_message: error.to_string() }

@@ -7,18 +7,18 @@ use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::job::task::{ErrorClass, Failure};
 use rootcast_ledger::{
-    CertificateOrPending, CertificateRecord, Issuance, LedgerError, Reserved, RootRecord, SerialRecord, UseRecord,
+    CertificateOrPending, CertificateRecord, Issuance, LedgerError, Reserved, SerialRecord, UseRecord,
 };
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::crl::CrlId;
 use rootcast_pki::request::SigningRequest;
 use rootcast_pki::root::{LeafSpec, Serial, prepare_server_leaf};
-use rootcast_pki::signer::SignerId;
 use rootcast_vault::VaultError;
 use time::OffsetDateTime;
 use tracing::info;
 
 use crate::approve::Limits;
+use crate::signer::{Signer, chosen, named, ready, ready_root};
 use crate::{App, IssuerError, approve};
 
 /// Why no certificate was issued.
@@ -26,7 +26,8 @@ use crate::{App, IssuerError, approve};
 pub(crate) enum Fault {
     /// A permanent failure.
     Final(Failure),
-    /// KMS throttled, failed or denied it. Retried until the conductor gives the task up.
+    /// KMS throttled, failed or denied it, or there is no issuing authority yet. Retried until the conductor gives the
+    /// task up.
     Passing(Failure),
     /// A record has changed since it was read, or could not be read or written: start again.
     Again(Box<dyn Error + Send + Sync>),
@@ -38,23 +39,13 @@ impl From<LedgerError> for Fault {
     }
 }
 
-/// The signing root: its generation, KMS key and certificate.
-struct Signer<'a> {
-    root: &'a RootRecord,
-    key: &'a str,
-    certificate: &'a Certificate,
-}
-
 impl App {
     /// Issues the certificate. `binding` always reflects what is recorded.
     pub(crate) async fn issue(&self, binding: &mut UseRecord) -> Result<(), Fault> {
         let (request, address) = request(binding.issuance.as_ref()).map_err(Fault::Final)?;
-        let root = self.signing_root().await?;
-        let (key, certificate) = root
-            .key_and_certificate()
-            .ok_or_else(|| Fault::Final(no_root("The root that signs has no certificate.")))?;
-        self.vault.confirm(key, certificate).await.map_err(|error| vault(error, Stage::PostCsr))?;
-        let signer = Signer { root: &root, key, certificate };
+        let signer = self.signer().await?;
+        let confirmed = self.vault.confirm(&signer.key, &signer.certificate).await;
+        confirmed.map_err(|error| vault(error, Stage::PostCsr))?;
         let device = self.ledger.device(&binding.device).await?.ok_or(LedgerError::Conflict)?;
         let now = (self.clock)();
         let policy = self.ledger.issuance_policy().await?.policy;
@@ -62,7 +53,7 @@ impl App {
         let reserved = binding.issuance.as_ref().and_then(|issuance| issuance.reserved.clone());
         // Device and policy may have changed since the reservation.
         let is_usable = |reserved: &Reserved| {
-            approve::is_usable(reserved, SignerId::root(root.generation), now)
+            approve::is_usable(reserved, signer.id, now)
                 && approve::subject(&device).is_ok_and(|subject| subject == reserved.spec.subject)
                 && limits.check(&reserved.spec).is_ok()
         };
@@ -73,12 +64,13 @@ impl App {
         self.sign(binding, &request, &spec, &signer).await
     }
 
-    async fn signing_root(&self) -> Result<RootRecord, Fault> {
-        let signing = match self.ledger.authority().await?.signing {
-            Some(generation) => self.ledger.root(generation).await?,
-            None => None,
-        };
-        signing.ok_or_else(|| Fault::Final(no_root("No root signs yet.")))
+    /// Two calls, whoever signs.
+    async fn signer(&self) -> Result<Signer, Fault> {
+        let id = chosen(&self.ledger.authority().await?, self.leaves_from_root)?;
+        match id.issuing() {
+            Some(issuing) => ready(id, self.ledger.issuing(issuing).await?),
+            None => ready_root(self.ledger.root(id.generation()).await?),
+        }
     }
 
     /// Records what is to be signed before it is signed.
@@ -86,20 +78,18 @@ impl App {
         &self,
         binding: &mut UseRecord,
         request: &SigningRequest,
-        signer: &Signer<'_>,
+        signer: &Signer,
         limits: &Limits<'_>,
         now: OffsetDateTime,
     ) -> Result<LeafSpec, Fault> {
-        let generation = signer.root.generation;
-        let id = SignerId::root(generation);
-        let issuer = (id, signer.certificate);
+        let (id, issuer) = (signer.id, (signer.id, &signer.certificate));
         let serial = random_serial()?;
         let spec = approve::spec(limits, serial, issuer, &self.crl_base, self.validity, now).map_err(Fault::Final)?;
-        approve::check(&spec, request.spki_der(), signer.certificate).map_err(Fault::Final)?;
+        approve::check(&spec, request.spki_der(), &signer.certificate).map_err(Fault::Final)?;
 
         let mut next = binding.clone();
         if binding.lifecycle.stage != Some(Stage::RetrieveCertificate) {
-            let status = format!("Root generation {generation} is to sign serial number {serial}.");
+            let status = format!("{} is to sign serial number {serial}.", named(id));
             let advanced =
                 binding.lifecycle.advance(binding.lifecycle.attempt, Stage::RetrieveCertificate, status, now);
             next = binding.with(advanced.map_err(|_| LedgerError::Conflict)?, now);
@@ -127,35 +117,33 @@ impl App {
         binding: &mut UseRecord,
         request: &SigningRequest,
         spec: &LeafSpec,
-        signer: &Signer<'_>,
+        signer: &Signer,
     ) -> Result<(), Fault> {
         let stage = Stage::RetrieveCertificate;
-        let list = CrlId::of(SignerId::root(signer.root.generation), &spec.serial);
+        let list = CrlId::of(signer.id, &spec.serial);
         if let Some(url) = &spec.crl {
-            self.ensure_list(signer.root, list, url).await.map_err(|error| issuer(error, stage))?;
+            self.ensure_list(signer, list, url).await.map_err(|error| issuer(error, stage))?;
         }
         let refused = |error| Fault::Final(Failure::new(ErrorClass::Authority, format!("{error}.")).at(stage));
-        let prepared = prepare_server_leaf(spec, request.spki_der(), signer.certificate).map_err(refused)?;
-        let leaf = self.vault.sign_prepared(signer.key, prepared).await.map_err(|error| vault(error, stage))?;
+        let prepared = prepare_server_leaf(spec, request.spki_der(), &signer.certificate).map_err(refused)?;
+        let leaf = self.vault.sign_prepared(&signer.key, prepared).await.map_err(|error| vault(error, stage))?;
 
         let now = (self.clock)();
-        let there = self.ledger.certificate_or_pending(binding.certificate).await?.ok_or(LedgerError::Conflict)?;
-        let record = record(&there, leaf, request, spec, signer.root, now);
+        let there = self.ledger.to_be_issued(binding.certificate, signer.id).await?;
+        let record = record(&there, leaf, request, spec, signer.chain.clone(), now);
         let status = "The certificate is signed; it will be installed on the device.";
         let advanced = binding.lifecycle.advance(binding.lifecycle.attempt, Stage::InstallCertificate, status, now);
         let next = binding.with(advanced.map_err(|_| LedgerError::Conflict)?, now);
         let act = Act::new(Subject::Certificate(binding.certificate), Action::Sign, &Actor::function("issue"), now)
             .with("device", &binding.device)
-            .with("generation", signer.root.generation)
+            .with("generation", signer.id.generation())
             .with("leaf", record.leaf.fingerprint())
             .with("serial", spec.serial);
-        let act = match binding.job {
-            Some(job) => act.with("job", job),
-            None => act,
-        };
+        let act = signer.id.issuing().into_iter().fold(act, |act, issuing| act.with("issuing", issuing));
+        let act = binding.job.into_iter().fold(act, |act, job| act.with("job", job));
         self.ledger.issue(&record, &there, spec.serial, &next, &act).await?;
         *binding = UseRecord { revision: next.revision + 1, ..next };
-        info!(device.id = %binding.device, certificate.id = %binding.certificate, serial = %spec.serial, root.generation = signer.root.generation, "a certificate is issued");
+        info!(device.id = %binding.device, certificate.id = %binding.certificate, serial = %spec.serial, signer = %signer.id, "a certificate is issued");
         Ok(())
     }
 }
@@ -178,7 +166,7 @@ fn record(
     leaf: Certificate,
     request: &SigningRequest,
     spec: &LeafSpec,
-    root: &RootRecord,
+    chain: Vec<Certificate>,
     now: OffsetDateTime,
 ) -> CertificateRecord {
     let (id, uses, created, imported_by, enterprise_project_id) = match there {
@@ -195,8 +183,7 @@ fn record(
         revision: 0,
         folder: folder.to_owned(),
         name: name.to_owned(),
-        // The link certificate, for clients that only have the previous root.
-        chain: root.new_with_old.as_ref().and_then(|link| link.certificate.clone()).into_iter().collect(),
+        chain,
         key: None,
         device: there.device().cloned(),
         spki: request.key(),
@@ -215,10 +202,6 @@ fn record(
         created,
         updated: now,
     }
-}
-
-fn no_root(message: &str) -> Failure {
-    Failure::new(ErrorClass::Authority, message).at(Stage::PostCsr)
 }
 
 fn vault(error: VaultError, stage: Stage) -> Fault {

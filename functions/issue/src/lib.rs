@@ -6,14 +6,15 @@ mod config;
 mod event;
 mod issue;
 mod lists;
+mod signer;
 mod superseding;
 mod task;
 
 use rootcast_events::Events;
 use rootcast_ledger::{Ledger, LedgerError, Misconfigured};
+use rootcast_lists::NotMade;
 use rootcast_pki::crl::CrlId;
-use rootcast_pki::root::IssueError;
-use rootcast_queue::Queue;
+use rootcast_queue::{Queue, QueueError};
 use rootcast_vault::{Vault, VaultError};
 use thiserror::Error;
 use time::{Duration, OffsetDateTime};
@@ -29,7 +30,9 @@ pub struct App {
     pub issue_queue: String,
     pub task_queue: String,
     pub control_queue: String,
-    /// Validity of a device's certificate, limited by its root's.
+    /// Whether roots sign devices' certificates themselves.
+    pub leaves_from_root: bool,
+    /// Validity of a device's certificate, limited by its signer's.
     pub validity: Duration,
     /// Whether a certificate that a renewal replaced is revoked once the renewal is proven.
     pub revoke_superseded: bool,
@@ -51,10 +54,12 @@ pub enum IssuerError {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Vault(#[from] VaultError),
-    #[error("{0} cannot be made: {1}")]
-    List(CrlId, #[source] IssueError),
-    #[error("{0} has no root that could sign it")]
-    NoRoot(CrlId),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error(transparent)]
+    List(#[from] NotMade),
+    #[error("{0} has no authority that could sign it")]
+    NoSigner(CrlId),
     /// Nothing was written.
     #[error("the certificate is changing all the time")]
     Busy,

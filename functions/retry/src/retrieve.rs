@@ -149,19 +149,19 @@ impl App {
         }
     }
 
-    /// Starts with the issuer. Our own roots are not stored with the certificates that they signed.
+    /// Starts with the issuer, and ends with the root. Below one of our roots, the links between are those of today: a root
+    /// that was activated since is trusted by devices that never had the leaf's.
     async fn chain(&self, record: &CertificateRecord) -> Result<Vec<Certificate>, LedgerError> {
-        let mut chain = record.chain.clone();
-        let last = chain.last().unwrap_or(&record.leaf);
-        if last.issuer_dn() != last.subject_dn() {
-            let authority = self.ledger.authority().await?;
-            let roots = self.ledger.roots(&authority).await?.into_iter().filter_map(|root| root.certificate);
-            let issued =
-                |root: &Certificate| root.subject_dn() == last.issuer_dn() && last.verify_signed_by(root).is_ok();
-            let root = roots.into_iter().find(issued);
-            chain.extend(root);
+        let last = record.chain.last().unwrap_or(&record.leaf);
+        if last.issuer_dn() == last.subject_dn() {
+            return Ok(record.chain.clone());
         }
-        Ok(chain)
+        let authority = self.ledger.authority().await?;
+        let ours = self.ledger.live_roots(&authority).await?;
+        Ok(match ours.complete(&record.leaf, &record.chain) {
+            Some(whole) => whole.chain.into_iter().chain([whole.root.clone()]).collect(),
+            None => record.chain.clone(),
+        })
     }
 }
 

@@ -1,17 +1,21 @@
-//! Notices of expiry: every hour, an event for each certificate that has passed 30, 15, 7 or 1 days before its expiry.
+//! What has to be done every hour: notices of expiry, and signed statements of the audit chains' heads (`heads`).
 //!
-//! The event is sent before it is noted on the record, so it may come twice, but is never left out. The next run does
+//! A notice is an event for each certificate that has passed 30, 15, 7 or 1 days before its expiry. The event is sent before it is noted on the record, so it may come twice, but is never left out. The next run does
 //! what does not fit into one.
+
+mod heads;
 
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
 use futures::{StreamExt, stream};
 use lambda_runtime::Diagnostic;
+use rootcast_core::audit::Unreadable;
 use rootcast_core::device::SHARDS;
 use rootcast_core::event::{Event, FIRST_NOTICE, notice_due};
 use rootcast_events::Events;
 use rootcast_ledger::{Expiring, Ledger, LedgerError, Misconfigured, Tables, variable};
+use rootcast_vault::{Notary, VaultError};
 use thiserror::Error;
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -26,6 +30,9 @@ const MARGIN: Duration = Duration::from_secs(5);
 pub struct App {
     pub ledger: Ledger,
     pub events: Events,
+    pub notary: Notary,
+    /// The stack's name.
+    pub stack: String,
     pub clock: fn() -> OffsetDateTime,
 }
 
@@ -36,6 +43,13 @@ pub enum RotateError {
     /// The next run tries again.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    #[error("the audit's heads are not signed: {0}")]
+    Vault(#[from] VaultError),
+    /// Nobody but this function may write there.
+    #[error("the last statement of audit heads cannot be read, so none can follow it: {0}")]
+    Statement(#[from] Unreadable),
+    #[error("a statement of audit heads cannot be written: {0}")]
+    Unwritable(#[from] serde_json::Error),
 }
 
 impl From<RotateError> for Diagnostic {
@@ -43,6 +57,8 @@ impl From<RotateError> for Diagnostic {
         let error_type = match error {
             RotateError::Misconfigured(_) => "Misconfigured",
             RotateError::Ledger(_) => "LedgerError",
+            RotateError::Vault(_) => "VaultError",
+            RotateError::Statement(_) | RotateError::Unwritable(_) => "StatementError",
         };
         Self { error_type: error_type.to_owned(), error_message: error.to_string() }
     }
@@ -54,6 +70,8 @@ impl App {
         Ok(Self {
             ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()),
             events: Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?),
+            notary: Notary::new(&aws_sdk_kms::Client::new(&config), variable::<String>("AUDIT_KEY_ARN")?),
+            stack: variable("STACK")?,
             clock: OffsetDateTime::now_utc,
         })
     }
@@ -62,16 +80,22 @@ impl App {
 /// `deadline`: end of the invocation.
 ///
 /// # Errors
-/// If certificates could not be read.
+/// If certificates could not be read, or no statement of heads could be made. Neither holds up the other.
 pub async fn handle(app: &App, deadline: SystemTime) -> Result<(), RotateError> {
     let left = deadline.duration_since(SystemTime::from((app.clock)())).unwrap_or_default();
     let deadline = Instant::now() + left.saturating_sub(MARGIN);
-    let shards = stream::iter(0..SHARDS).map(|shard| app.shard(shard, deadline)).buffer_unordered(CONCURRENCY);
-    // A shard that cannot be read does not hold up the others.
-    Ok(shards.fold(Ok(()), |outcome: Result<(), LedgerError>, shard| async { outcome.and(shard) }).await?)
+    let stated = app.state_heads(deadline).await;
+    let noticed = app.give_notices(deadline).await;
+    stated.and(noticed)
 }
 
 impl App {
+    async fn give_notices(&self, deadline: Instant) -> Result<(), RotateError> {
+        let shards = stream::iter(0..SHARDS).map(|shard| self.shard(shard, deadline)).buffer_unordered(CONCURRENCY);
+        // A shard that cannot be read does not hold up the others.
+        Ok(shards.fold(Ok(()), |outcome: Result<(), LedgerError>, shard| async { outcome.and(shard) }).await?)
+    }
+
     async fn shard(&self, shard: u8, deadline: Instant) -> Result<(), LedgerError> {
         let now = (self.clock)();
         let mut after = None;

@@ -37,7 +37,8 @@ impl App {
         match self.give(attempt, identity, stage(binding), earlier, deadline).await {
             Ok(Progress::Done(Installed { shown, changed })) => {
                 info!(job.id = attempt.delivery.body.job.0, device.id = %attempt.delivery.body.device, certificate.sha256 = %shown, changed, "the device shows the certificate");
-                Visit::Ended(AfterVisit::Settle(Outcome::Deployed(shown)))
+                let alone = attempt.device.as_ref().is_some_and(|device| identity.is_served_alone(device.profile));
+                Visit::Ended(AfterVisit::Settle(Outcome::Deployed { leaf: shown, alone }))
             }
             Ok(Progress::Running { monitor, after }) => Visit::Running { monitor, after },
             Err(Unfinished::Failed(failure)) => Visit::Failed(failure),
@@ -84,7 +85,7 @@ impl App {
 impl Attempt {
     /// What a device that shows its new certificate keeps: of its pins, only those that match the certificate.
     pub(crate) fn proven(&self) -> Option<Proven> {
-        let (Goal::Install { identity: Ok(identity), .. }, Some(AfterVisit::Settle(Outcome::Deployed(_)))) =
+        let (Goal::Install { identity: Ok(identity), .. }, Some(AfterVisit::Settle(Outcome::Deployed { .. }))) =
             (&self.goal, &self.next)
         else {
             return None;

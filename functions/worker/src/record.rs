@@ -143,7 +143,7 @@ impl App {
     /// of a lost message.
     async fn tell_of_renewals(&self, attempts: &[Attempt], recorded: &Recorded) {
         let deployed = |attempt: &&Attempt| {
-            matches!(attempt.next, Some(AfterVisit::Settle(Outcome::Deployed(_)))) && recorded.is_new(attempt)
+            matches!(attempt.next, Some(AfterVisit::Settle(Outcome::Deployed { .. }))) && recorded.is_new(attempt)
         };
         let renewed = attempts.iter().filter(deployed).filter_map(Attempt::use_of);
         // Also without an earlier proof: what was replaced may never have been installed.
@@ -222,7 +222,7 @@ impl Attempt {
     /// The use that changes with the outcome. A deleted device has none.
     fn use_of(&self) -> Option<&UseRecord> {
         match &self.next {
-            Some(AfterVisit::Settle(Outcome::Deployed(_) | Outcome::Failed(_))) => self.goal.binding(),
+            Some(AfterVisit::Settle(Outcome::Deployed { .. } | Outcome::Failed(_))) => self.goal.binding(),
             _ => None,
         }
     }
@@ -234,7 +234,7 @@ fn event(attempt: &Attempt) -> Option<Event> {
     let certificate_id = binding.certificate;
     let TaskKey { job: job_id, device, .. } = TaskKey::from(&attempt.delivery.body);
     match outcome {
-        Outcome::Deployed(_) => Some(Event::Deployed { certificate_id, device, job_id }),
+        Outcome::Deployed { .. } => Some(Event::Deployed { certificate_id, device, job_id }),
         Outcome::Failed(failure) => Some(Event::Failed {
             certificate_id,
             device,

@@ -1,6 +1,8 @@
 //! `rootcast audit`: who did what to a job, a certificate, a device or whatever has a chain, and whether the record is complete and
 //! unchanged.
 
+mod heads;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -11,15 +13,23 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
 use rootcast_dialects::native::AuditChain;
-use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;
+use url::Url;
 
 use crate::{
     api::{Api, ApiError},
     exit::End,
     output::{self, Format, note, out},
 };
+
+/// Where the audit is read.
+pub(crate) struct Source {
+    pub(crate) api: Api,
+    pub(crate) url: Url,
+    /// The profile's file: what was seen before is beside it.
+    pub(crate) profile: PathBuf,
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AuditCommand {
@@ -39,8 +49,11 @@ pub(crate) enum AuditCommand {
     Denials(Chain<Name>),
     /// Show who asked for something that needs a second person, and who confirmed it; also long afterwards
     Request(Chain<AskId>),
-    /// Verify that an exported file is complete and unchanged, without the API; exit code 1 where it is not
-    Verify(Verify),
+    /// Verify the signed statements of the chains' heads, and remember them: an API that withholds one later is found out
+    Heads(heads::Heads),
+    /// Verify that exported files are complete and unchanged, without the API; without files, every chain of the API that a
+    /// statement names. Exit code 1 where one is not
+    Verify(heads::Verify),
 }
 
 #[derive(Debug, Args)]
@@ -54,69 +67,46 @@ pub(crate) struct Chain<
     export: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Verify {
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// SHA-256 of the last entry, as it is known from elsewhere: an earlier export, or `audit.sha256` in the functions' logs
-    #[arg(long, value_name = "SHA256")]
-    head: Option<Fingerprint>,
-}
-
-pub(crate) async fn run(api: impl FnOnce() -> Result<Api>, command: AuditCommand, format: Format) -> Result<End> {
-    match command {
-        AuditCommand::Job(Chain { id, export }) => {
-            show(&api()?, (&format!("/jobs/{id}/audit"), None), Subject::Job(id), export.as_deref(), format).await
-        }
-        AuditCommand::Certificate(Chain { id, export }) => {
-            let path = format!("/certificates/{id}/audit");
-            show(&api()?, (&path, None), Subject::Certificate(id), export.as_deref(), format).await
-        }
-        AuditCommand::Root(Chain { id, export }) => {
-            let path = format!("/roots/{id}/audit");
-            show(&api()?, (&path, None), Subject::Root(id), export.as_deref(), format).await
-        }
-        AuditCommand::Device(Chain { id, export }) => {
-            let path = format!("/devices/{id}/audit");
-            show(&api()?, (&path, None), Subject::Device(id), export.as_deref(), format).await
-        }
-        AuditCommand::Principal(Chain { id, export }) => {
-            let place = ("/audit/principals", Some(id.as_str()));
-            show(&api()?, place, Subject::Principal(id.clone()), export.as_deref(), format).await
-        }
-        AuditCommand::Policy(Chain { id, export }) => {
-            let place = ("/audit/policies", Some(id.as_str()));
-            show(&api()?, place, Subject::Policy(id), export.as_deref(), format).await
-        }
-        AuditCommand::Denials(Chain { id, export }) => {
-            let place = ("/audit/denials", Some(id.as_str()));
-            show(&api()?, place, Subject::Denials(id.clone()), export.as_deref(), format).await
-        }
-        AuditCommand::Request(Chain { id, export }) => {
-            let place = ("/audit/requests", Some(id.as_str()));
-            show(&api()?, place, Subject::Request(Name::of(id.as_str())), export.as_deref(), format).await
-        }
-        AuditCommand::Verify(Verify { file, head }) => {
-            let text = std::fs::read(&file).with_context(|| format!("{} cannot be read", file.display()))?;
-            // Bytes that are not UTF-8 are no entry either, so verification fails.
-            verified(verify_export(&String::from_utf8_lossy(&text), head), &file.display().to_string(), format)
-        }
-    }
+pub(crate) async fn run(source: impl FnOnce() -> Result<Source>, command: AuditCommand, format: Format) -> Result<End> {
+    let (subject, export) = match command {
+        AuditCommand::Job(Chain { id, export }) => (Subject::Job(id), export),
+        AuditCommand::Certificate(Chain { id, export }) => (Subject::Certificate(id), export),
+        AuditCommand::Root(Chain { id, export }) => (Subject::Root(id), export),
+        AuditCommand::Device(Chain { id, export }) => (Subject::Device(id), export),
+        AuditCommand::Principal(Chain { id, export }) => (Subject::Principal(id), export),
+        AuditCommand::Policy(Chain { id, export }) => (Subject::Policy(id), export),
+        AuditCommand::Denials(Chain { id, export }) => (Subject::Denials(id), export),
+        AuditCommand::Request(Chain { id, export }) => (Subject::Request(Name::of(id.as_str())), export),
+        AuditCommand::Heads(given) => return heads::show(&source()?, given, format).await,
+        AuditCommand::Verify(given) => return heads::verify(source, given, format).await,
+    };
+    show(&source()?.api, subject, export.as_deref(), format).await
 }
 
 /// A chain's path, and its name in the query if it has one.
-type Place<'a> = (&'a str, Option<&'a str>);
+fn place(subject: &Subject) -> (String, Option<&str>) {
+    match subject {
+        Subject::Job(id) => (format!("/jobs/{id}/audit"), None),
+        Subject::Certificate(id) => (format!("/certificates/{id}/audit"), None),
+        Subject::Root(generation) => (format!("/roots/{generation}/audit"), None),
+        Subject::Device(id) => (format!("/devices/{id}/audit"), None),
+        Subject::Principal(name) => ("/audit/principals".to_owned(), Some(name.as_str())),
+        Subject::Policy(policy) => ("/audit/policies".to_owned(), Some(policy.as_str())),
+        Subject::Denials(name) => ("/audit/denials".to_owned(), Some(name.as_str())),
+        Subject::Request(name) => ("/audit/requests".to_owned(), Some(name.as_str())),
+    }
+}
 
-async fn show(api: &Api, place: Place<'_>, subject: Subject, file: Option<&Path>, format: Format) -> Result<End> {
-    let text = fetch(api, place, subject.clone()).await?;
+async fn show(api: &Api, subject: Subject, file: Option<&Path>, format: Format) -> Result<End> {
+    let text = fetch(api, &subject).await?;
     if let Some(file) = file {
         std::fs::write(file, &text).with_context(|| format!("{} cannot be written", file.display()))?;
-        return verified(verify_export(&text, None), &file.display().to_string(), format);
+        return verified(&alone(verify_export(&text, None)), &file.display().to_string(), format);
     }
     // Only a verified chain is shown as the record.
     let Verified { entries, .. } = match verify_export(&text, None) {
         Ok(verified) => verified,
-        broken => return self::verified(broken, &format!("the chain of {subject}"), format),
+        broken => return self::verified(&alone(broken), &format!("the chain of {subject}"), format),
     };
     match format {
         Format::Json => entries.iter().try_for_each(output::json)?,
@@ -129,22 +119,23 @@ async fn show(api: &Api, place: Place<'_>, subject: Subject, file: Option<&Path>
 }
 
 /// All pages, in the format of an export.
-async fn fetch(api: &Api, (path, name): Place<'_>, subject: Subject) -> Result<String> {
+async fn fetch(api: &Api, subject: &Subject) -> Result<String> {
+    let (path, name) = place(subject);
     let (mut lines, mut cursor): (Vec<String>, Option<String>) = (Vec::new(), None);
     let head = loop {
         let cursors = cursor.iter().map(|cursor| ("cursor", cursor.as_str()));
-        let query: Vec<(&str, &str)> = name.iter().map(|name| ("name", *name)).chain(cursors).collect();
-        let page: AuditChain = api.get(path, &query).await?;
+        let query: Vec<(&str, &str)> = name.iter().map(|&name| ("name", name)).chain(cursors).collect();
+        let page: AuditChain = api.get(&path, &query).await?;
         lines.extend(page.entries);
         match page.cursor {
             Some(next) if cursor.as_ref() != Some(&next) => cursor = Some(next),
-            Some(_) => return Err(ApiError::unintelligible(path, "its pages do not end").into()),
+            Some(_) => return Err(ApiError::unintelligible(&path, "its pages do not end").into()),
             None => break page.head,
         }
     };
     // Drop entries that were added after the head was read.
     lines.truncate(usize::try_from(head.sequence)?);
-    Ok(export(subject, &lines, head)?)
+    Ok(export(subject.clone(), &lines, head)?)
 }
 
 fn row(entry: &Entry) -> Result<[String; 6]> {
@@ -160,13 +151,25 @@ fn row(entry: &Entry) -> Result<[String; 6]> {
     ])
 }
 
-fn verified(result: Result<Verified, Unverified>, what: &str, format: Format) -> Result<End> {
-    match (&result, format) {
-        (Ok(Verified { subject, entries, head }), Format::Json) => {
-            output::json(&json!({ "subject": subject, "entries": entries.len(), "head": head, "verified": true }))?;
+/// With up to which entry signed statements name the chain, if it was compared with any.
+type Compared = Result<(Verified, Option<u64>), Unverified>;
+
+fn alone(result: Result<Verified, Unverified>) -> Compared {
+    result.map(|verified| (verified, None))
+}
+
+fn verified(result: &Compared, what: &str, format: Format) -> Result<End> {
+    match (result, format) {
+        (Ok((Verified { subject, entries, head }, stated)), Format::Json) => {
+            let (entries, signed) = (entries.len(), stated);
+            let said =
+                json!({ "subject": subject, "entries": entries, "head": head, "signed": signed, "verified": true });
+            output::json(&said)?;
         }
-        (Ok(Verified { subject, entries, head }), Format::Text) => {
-            out!("{what}: {} entries of {subject}, complete and unchanged up to the head {}", entries.len(), head.hash);
+        (Ok((Verified { subject, entries, head }, stated)), Format::Text) => {
+            let signed = stated.map(|last| format!("; signed up to entry {last}")).unwrap_or_default();
+            let (count, hash) = (entries.len(), head.hash);
+            out!("{what}: {count} entries of {subject}, complete and unchanged up to the head {hash}{signed}");
         }
         (Err(why), Format::Json) => output::json(&json!({ "verified": false, "why": why.to_string() }))?,
         (Err(why), Format::Text) => note!("{what} does not verify: {why}"),
@@ -181,6 +184,7 @@ mod tests {
     use axum::{Json, Router, extract::Query, routing::get};
     use rootcast_core::access::token::Token;
     use rootcast_core::audit::{Act, Action, Actor, Head};
+    use rootcast_pki::fingerprint::Fingerprint;
     use serde_json::Value;
     use time::OffsetDateTime;
 
@@ -220,12 +224,15 @@ mod tests {
     }
 
     async fn job(api: Api, export: Option<PathBuf>) -> End {
-        run(|| Ok(api), AuditCommand::Job(Chain { id: JobId(7), export }), Format::Text).await.unwrap()
+        let url = "http://127.0.0.1".parse().unwrap();
+        let source = Source { api, url, profile: PathBuf::new() };
+        run(|| Ok(source), AuditCommand::Job(Chain { id: JobId(7), export }), Format::Text).await.unwrap()
     }
 
     async fn verify(file: &Path, head: Option<Fingerprint>) -> End {
         let offline = || anyhow::bail!("it needs no API");
-        run(offline, AuditCommand::Verify(Verify { file: file.to_owned(), head }), Format::Json).await.unwrap()
+        let given = heads::Verify::of(file, head);
+        run(offline, AuditCommand::Verify(given), Format::Json).await.unwrap()
     }
 
     #[tokio::test]

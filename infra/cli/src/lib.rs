@@ -20,6 +20,7 @@ mod restore;
 mod retry;
 mod root;
 mod rotate;
+mod seen;
 mod stack;
 mod watch;
 
@@ -47,7 +48,7 @@ pub async fn run() -> ExitCode {
 async fn execute(arguments: Arguments) -> Result<End> {
     let Arguments { access, format, command } = arguments;
     let format = format.into();
-    let api = || Ok(Api::connect(&access.resolve()?)?.patient(access.until_confirmed));
+    let api = || anyhow::Ok(Api::connect(&access.resolve()?)?.patient(access.until_confirmed));
     match command {
         Command::Login(login) => login::run(&access, login, format).await,
         Command::Access(command) => access::run(command, format).await,
@@ -59,7 +60,10 @@ async fn execute(arguments: Arguments) -> Result<End> {
         Command::Restore(restore) => restore::run(restore, format).await,
         Command::Retry(retry) => retry::run(&api()?, retry, format).await,
         Command::Certificate(command) => certificate::run(&api()?, command, format).await,
-        Command::Audit(command) => audit::run(api, command, format).await,
+        Command::Audit(command) => {
+            let source = || Ok(audit::Source { api: api()?, url: access.resolve()?.url, profile: access.file()? });
+            audit::run(source, command, format).await
+        }
         Command::Root(command) => root::run(&access, command, format).await,
         Command::IssuancePolicy(command) => issuance_policy::run(&api()?, command, format).await,
         Command::Local(options) => local::run(options, format).await,

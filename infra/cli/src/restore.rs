@@ -60,6 +60,7 @@ pub(crate) async fn run(arguments: Restore, format: Format) -> Result<End> {
         devices: table("DevicesTable")?,
         access: None,
         audit: table("AuditTable")?,
+        heads: None,
     };
     let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&config), tables);
     let (kms, tagging) = (aws_sdk_kms::Client::new(&config), aws_sdk_resourcegroupstagging::Client::new(&config));

@@ -1,7 +1,6 @@
 //! `rootcast root`: the root generations, and the signed bundle.
 
 mod protect;
-mod seen;
 
 use std::path::{Path, PathBuf};
 
@@ -9,19 +8,19 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use reqwest::StatusCode;
 use rootcast_dialects::native;
-use rootcast_pki::bundle::{JwsError, Untimely, verify_bundle};
+use rootcast_pki::bundle::{JwsError, Seen, Untimely, verify_bundle};
 use rootcast_pki::certificate::{Certificate, split_pem_bundle};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
 
-use self::seen::Memory;
 use crate::{
     api::{Api, ApiError},
     arguments::AccessArguments,
     exit::End,
     output::{self, Format, note, out, plain, table},
+    seen::Memory,
 };
 
 #[derive(Debug, Subcommand)]
@@ -37,6 +36,10 @@ pub(crate) struct Show {
     /// Print the root that signs as PEM, and nothing else
     #[arg(long)]
     pem: bool,
+    /// Print the links between the roots as PEM, and nothing else: newest root first, each signed by the one before and each
+    /// signing that one
+    #[arg(long, conflicts_with = "pem")]
+    links: bool,
     /// PEM file with roots that you trust already: the bundle is verified against those and not against what the API says
     #[arg(long, value_name = "FILE", conflicts_with = "pem")]
     trusted: Option<PathBuf>,
@@ -56,7 +59,7 @@ pub(crate) async fn run(arguments: &AccessArguments, command: RootCommand, forma
     }
 }
 
-async fn show(api: &Api, url: &Url, memory: Memory, show: Show, format: Format) -> Result<End> {
+async fn show(api: &Api, url: &Url, memory: Memory<Seen>, show: Show, format: Format) -> Result<End> {
     if show.pem {
         let root = signing(api).await?.context("no root signs yet: rootcast rotate")?;
         match format {
@@ -68,6 +71,9 @@ async fn show(api: &Api, url: &Url, memory: Memory, show: Show, format: Format) 
     let details: Vec<Value> = api.get("/signingCertificate/details", &[]).await?;
     let roots: Vec<native::Root> =
         serde_json::from_value(Value::Array(details.clone())).context("the roots cannot be read")?;
+    if show.links {
+        return links(&roots, format);
+    }
     let roots = roots.into_iter().map(Root::read).collect::<Result<Vec<_>>>()?;
     let signing = signing(api).await?;
     let (trusted, by) = match &show.trusted {
@@ -123,6 +129,25 @@ async fn show(api: &Api, url: &Url, memory: Memory, show: Show, format: Format) 
     Ok(End::Done)
 }
 
+fn links(roots: &[native::Root], format: Format) -> Result<End> {
+    let kinds =
+        |root: &native::Root| [("newWithOld", root.new_with_old.clone()), ("oldWithNew", root.old_with_new.clone())];
+    let all = roots.iter().flat_map(|root| kinds(root).map(|(kind, pem)| (root.generation, kind, pem)));
+    let all = all.filter_map(|(generation, kind, pem)| Some((generation, kind, pem?)));
+    match format {
+        Format::Text => {
+            for (_, _, pem) in all {
+                out!("{}", pem.trim_end());
+            }
+        }
+        Format::Json => {
+            let row = |(generation, kind, pem)| json!({"generation": generation, "kind": kind, "certificate": pem});
+            output::json(&all.map(row).collect::<Vec<_>>())?;
+        }
+    }
+    Ok(End::Done)
+}
+
 struct Root {
     details: native::Root,
     certificate: Certificate,
@@ -138,16 +163,22 @@ impl Root {
 
     fn describe(&self, signs: bool) -> String {
         let root = &self.details;
-        [
+        let issuing = root.issuing_authorities.iter().map(|issuing| {
+            // The states of issuing authorities have the same names in JSON.
+            let state = serde_json::to_value(issuing.state).unwrap_or_default();
+            let state = state.as_str().unwrap_or_default().to_owned();
+            ("Issuing", format!("{} ({state}), until {}", issuing.subject_dn, issuing.not_after))
+        });
+        let lines = [
             ("Root", format!("{}{}", root.subject_dn, if signs { " (signs)" } else { "" })),
             ("Issuer", root.issuer_dn.clone()),
             ("Serial", root.serial_number.clone()),
             ("Algorithm", root.signature_algorithm.clone()),
             ("Valid", format!("{} to {}", root.not_before, root.not_after)),
             ("SHA-256", self.certificate.fingerprint().to_string()),
-        ]
-        .map(|(name, value)| format!("{name:11}{}", plain(&value)))
-        .join("\n")
+        ];
+        let line = |(name, value): (&str, String)| format!("{name:11}{}", plain(&value));
+        lines.into_iter().chain(issuing).map(line).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -5,8 +5,8 @@ Reads one JSON command per line from standard input and answers each with one li
     {"do": "start", "id", "folder", "port", "username", "password", "system"}   folder holds certificate.pem, key.pem
     {"do": "stop" | "hang" | "resume", "id"}
 
-The emulator is loaded once and forked for each device: loading takes most of a start's time, and the forks share the
-code's memory. When standard input closes, for whatever reason, every device ends.
+The emulator is loaded with the first device and forked for each: loading takes most of a start's time, and the forks
+share the code's memory. When standard input closes, for whatever reason, every device ends.
 """
 
 import json
@@ -16,9 +16,6 @@ import sys
 import tempfile
 import threading
 import traceback
-
-import bcrypt
-from sushy_tools.emulator import main as emulator
 
 # Few bcrypt rounds: the emulator checks the password at every request, and these passwords are short-lived.
 ROUNDS = 4
@@ -31,6 +28,8 @@ alive, keep_alive = os.pipe()
 def start(device):
     if device["id"] in devices:
         raise ValueError("it runs already")
+    import sushy_tools.emulator.main
+
     pid = os.fork()
     if pid == 0:
         try:
@@ -43,6 +42,9 @@ def start(device):
 
 
 def run(device):
+    import bcrypt
+    from sushy_tools.emulator import main as emulator
+
     folder = device["folder"]
     os.close(keep_alive)
     threading.Thread(target=outlive_nobody, daemon=True).start()

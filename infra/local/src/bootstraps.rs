@@ -4,12 +4,16 @@ use std::{
     io::{Cursor, Write},
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail};
+use bytes::Bytes;
 use serde::Deserialize;
 use tokio::process::Command;
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+use crate::kept::Kept;
 
 /// Packages in functions/ that build a Lambda function.
 const FUNCTIONS: [&str; 9] =
@@ -18,14 +22,24 @@ const FUNCTIONS: [&str; 9] =
 /// A function's deployment package.
 pub(crate) struct Package {
     pub(crate) function: &'static str,
-    pub(crate) zip: Vec<u8>,
+    pub(crate) zip: Bytes,
 }
 
-/// Builds every function in the release profile and packs it. Cargo's output goes to this process's terminal.
+type Packages = Arc<[Package]>;
+
+/// By the project's folder.
+static BUILT: Kept<PathBuf, Packages> = Kept::new();
+
+/// Every function of the project, built and packed: by the first call in this process.
 ///
 /// # Errors
 /// Cargo is missing, or the build failed; cargo has printed the reason.
-pub(crate) async fn build(project: &Path) -> Result<Vec<Package>> {
+pub(crate) async fn packages(project: &Path) -> Result<Packages> {
+    BUILT.or_make(project.to_owned(), async { Ok(build(project).await?.into()) }).await
+}
+
+/// Builds every function in the release profile and packs it. Cargo's output goes to this process's terminal.
+async fn build(project: &Path) -> Result<Vec<Package>> {
     // With `--bin` and without `--package`, cargo unites features over the whole workspace, as for `cargo run --bin
     // rootcast`, so no dependency is compiled twice.
     let built = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
@@ -63,7 +77,7 @@ fn pack(function: &'static str, programs: &[PathBuf]) -> Result<Package> {
         .find(|program| program.file_stem().is_some_and(|name| name == function))
         .with_context(|| format!("cargo built no program called {function}"))?;
     let content = std::fs::read(program).with_context(|| format!("{} cannot be read", program.display()))?;
-    Ok(Package { function, zip: zipped(&content)? })
+    Ok(Package { function, zip: zipped(&content)?.into() })
 }
 
 /// A zip with one executable file, `bootstrap`. Stored without compression, since it stays on this machine.

@@ -1,6 +1,11 @@
 //! Deploys template.yaml, the file that runs on AWS, to the local cloud: translated, with the functions built here.
 
-use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use aws_config::SdkConfig;
@@ -10,6 +15,7 @@ use tokio::process::Command;
 
 use crate::{
     bootstraps::Package,
+    kept::Kept,
     tools::{Toolchain, succeeded},
 };
 
@@ -37,22 +43,32 @@ impl Outputs {
     }
 }
 
-/// Translates SAM to CloudFormation, without a cloud.
+/// By the template's path and the parameters.
+static TRANSLATED: Kept<(PathBuf, BTreeMap<String, String>), String> = Kept::new();
+
+/// Translates SAM to CloudFormation, without a cloud: by the first call with these parameters in this process. The cloud's
+/// address is left to CloudFormation, so that the translation is the same for every cloud.
 pub(crate) async fn translate(
     tools: &Toolchain,
     template: &Path,
     parameters: &BTreeMap<String, String>,
 ) -> Result<String> {
-    let translated = Command::new(&tools.template)
-        .arg(tools.scripts.join("translate.py"))
-        .arg(template)
-        .arg(BUCKET)
-        .args(parameters.iter().map(|(name, value)| format!("{name}={value}")))
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await;
-    String::from_utf8(succeeded("the translation", translated)?).context("the translated template is not UTF-8")
+    let mut parameters = parameters.clone();
+    parameters.remove("EndpointUrl");
+    let key = (template.to_owned(), parameters.clone());
+    let translation = async {
+        let translated = Command::new(&tools.template)
+            .arg(tools.scripts.join("translate.py"))
+            .arg(template)
+            .arg(BUCKET)
+            .args(parameters.iter().map(|(name, value)| format!("{name}={value}")))
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await;
+        String::from_utf8(succeeded("the translation", translated)?).context("the translated template is not UTF-8")
+    };
+    TRANSLATED.or_make(key, translation).await
 }
 
 /// Uploads the packages, creates the stack, and waits until it is complete.
@@ -60,7 +76,7 @@ pub(crate) async fn create(
     config: &SdkConfig,
     stack: &str,
     template: String,
-    packages: Vec<Package>,
+    packages: &[Package],
     parameters: &BTreeMap<String, String>,
 ) -> Result<Outputs> {
     let endpoint = config.endpoint_url().context("the local cloud has an address")?;
@@ -105,7 +121,7 @@ pub(crate) async fn create(
 
 /// Returns the template's address. Uses plain HTTP requests, which the local cloud accepts without a signature: the
 /// S3 SDK is the largest of all and not worth it.
-async fn upload(endpoint: &str, packages: Vec<Package>, template: String) -> Result<String> {
+async fn upload(endpoint: &str, packages: &[Package], template: String) -> Result<String> {
     let client = reqwest::Client::builder().no_proxy().build()?;
     let store = format!("{endpoint}/{BUCKET}");
     client.put(&store).send().await?.error_for_status()?;
@@ -114,7 +130,7 @@ async fn upload(endpoint: &str, packages: Vec<Package>, template: String) -> Res
         let answer = answer.and_then(reqwest::Response::error_for_status);
         answer.map(|_| ()).with_context(|| format!("{name} could not be uploaded"))
     };
-    let uploads = packages.into_iter().map(|Package { function, zip }| put(format!("{function}.zip"), zip.into()));
+    let uploads = packages.iter().map(|Package { function, zip }| put(format!("{function}.zip"), zip.clone().into()));
     stream::iter(uploads).buffer_unordered(2).try_collect::<()>().await?;
     put("template.json".to_owned(), template.into()).await?;
     Ok(format!("{store}/template.json"))

@@ -5,6 +5,7 @@ mod cloud;
 mod deploy;
 mod fleet;
 mod front;
+mod kept;
 mod leash;
 mod progress;
 mod proof;

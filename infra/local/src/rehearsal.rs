@@ -32,9 +32,9 @@ async fn requests_reach_the_function_unchanged() {
     let parameters = parameters(&Default::default(), &cloud.endpoint);
     let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rehearsal/echo.yaml");
     let template = deploy::translate(&tools, &template, &parameters).await.unwrap();
-    let package = Package { function: "echo", zip: zipped(include_bytes!("rehearsal/echo.py")).unwrap() };
+    let package = Package { function: "echo", zip: zipped(include_bytes!("rehearsal/echo.py")).unwrap().into() };
     let config = cloud.sdk_config();
-    let outputs = deploy::create(&config, "rehearsal", template, vec![package], &parameters).await.unwrap();
+    let outputs = deploy::create(&config, "rehearsal", template, &[package], &parameters).await.unwrap();
     let authority = Authority::new("Rehearsal").unwrap();
     let identity = authority.issue("localhost").unwrap();
     let front = front::start(&cloud.endpoint, outputs.of("ApiId").unwrap(), &identity, None).unwrap();

@@ -101,7 +101,7 @@ impl LocalStack {
         let progress = &options.progress;
         let (tools, packages) = tokio::try_join!(
             progress.stage(Stage::Tools, TOOLS_LIMIT, Toolchain::prepare(&options.project, &options.cache, progress)),
-            progress.stage(Stage::Build, BUILD_LIMIT, bootstraps::build(&options.project)),
+            progress.stage(Stage::Build, BUILD_LIMIT, bootstraps::packages(&options.project)),
         )?;
         let yard = data.join("fleet");
         let (fleet, (cloud, sdk_config, outputs)) = tokio::try_join!(
@@ -114,7 +114,7 @@ impl LocalStack {
                 let deployed = async {
                     let template =
                         deploy::translate(&tools, &options.project.join("template.yaml"), &parameters).await?;
-                    deploy::create(&sdk_config, &options.stack, template, packages, &parameters).await
+                    deploy::create(&sdk_config, &options.stack, template, &packages, &parameters).await
                 };
                 let outputs = progress.stage(Stage::Deploy, DEPLOY_LIMIT, deployed).await?;
                 Ok((cloud, sdk_config, outputs))

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use aws_lc_rs::digest::{SHA256, digest};
-use tokio::process::Command;
+use tokio::{process::Command, sync::OnceCell};
 
 use crate::progress::{Progress, Stage};
 
@@ -39,7 +39,7 @@ impl Toolchain {
     /// # Errors
     /// Names the missing program and how to install it, or quotes pip.
     pub(crate) async fn prepare(project: &Path, cache: &Path, progress: &Progress) -> Result<Self> {
-        let python = Python::find().await?;
+        let python = Python::get().await?;
         let scripts = project.join("infra/local/python");
         let done = std::sync::atomic::AtomicUsize::new(0);
         let environment = async |name: &str| {
@@ -59,7 +59,7 @@ impl Toolchain {
 /// # Errors
 /// Python is missing, or pip could not install a package; its output is quoted.
 pub async fn python_environment(requirements: &Path) -> Result<PathBuf> {
-    Python::find().await?.environment(requirements, &cache_folder()?.join("python")).await
+    Python::get().await?.environment(requirements, &cache_folder()?.join("python")).await
 }
 
 /// `$ROOTCAST_CACHE`, else `$XDG_CACHE_HOME/rootcast`, else `~/.cache/rootcast`.
@@ -91,7 +91,14 @@ struct Python {
     program: PathBuf,
 }
 
+/// Found once per process.
+static PYTHON: OnceCell<Python> = OnceCell::const_new();
+
 impl Python {
+    async fn get() -> Result<&'static Self> {
+        PYTHON.get_or_try_init(Self::find).await
+    }
+
     async fn find() -> Result<Self> {
         let missing = "Python 3.10 or later with venv is needed: install it \
                        (Debian, Ubuntu: apt install python3 python3-venv; Fedora: dnf install python3; macOS: brew install python)";

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::api::Answer;
-use crate::stack::Stack;
+use crate::stack::{Stack, by_tests};
 
 const OAUTH: &str = "/vedauth/authorize/oauth";
 const TOKEN: &str = "/vedauth/authorize/token";
@@ -43,10 +43,7 @@ impl Stack {
             person: None,
             made_by: Default::default(),
         };
-        self.ledger
-            .put_principal(&name.parse().unwrap(), &record, &rootcast_core::audit::Actor::function("tests"))
-            .await
-            .unwrap();
+        self.ledger.put_principal(&name.parse().unwrap(), &record, &by_tests()).await.unwrap();
         password
     }
 
@@ -138,28 +135,8 @@ async fn a_revoked_users_tokens_stay_invalid_for_a_namesake() {
         let password = stack.principal("ops").await;
         let given = stack.log_in("ops", &password, "certificate:manage").await.json();
         assert_eq!(stack.status_with(&given).await, 200);
-        assert!(
-            stack
-                .ledger
-                .remove_principal(
-                    &name,
-                    &rootcast_core::audit::Actor::function("tests"),
-                    time::OffsetDateTime::now_utc()
-                )
-                .await
-                .unwrap()
-        );
-        assert!(
-            !stack
-                .ledger
-                .remove_principal(
-                    &name,
-                    &rootcast_core::audit::Actor::function("tests"),
-                    time::OffsetDateTime::now_utc()
-                )
-                .await
-                .unwrap()
-        );
+        assert!(stack.ledger.remove_principal(&name, &by_tests(), time::OffsetDateTime::now_utc()).await.unwrap());
+        assert!(!stack.ledger.remove_principal(&name, &by_tests(), time::OffsetDateTime::now_utc()).await.unwrap());
         let of_nobody = async || {
             assert_eq!(stack.status_with(&given).await, 401);
             refused(&stack.exchange("tests", &given["refresh_token"]).await, 400, "invalid_grant");

@@ -1,15 +1,18 @@
 //! The audit record, from the action to the verified file, and the detection of a changed chain.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use reqwest::Method;
 use rootcast_core::access::permission::Role;
-use rootcast_core::audit::{Act, Action, Actor, Entry, Subject, Unverified, export, verify, verify_export};
+use rootcast_core::audit::{Act, Action, Actor, Entry, Head, Subject, Unverified, export, verify, verify_export};
 use rootcast_core::job::JobOutcome;
-use serde_json::json;
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::import::deploying::fakes;
-use crate::stack::Stack;
+use crate::import::events::look;
+use crate::stack::{FUNCTIONS, Stack};
 
 #[tokio::test]
 async fn an_export_of_a_job_is_verified_or_found_changed() {
@@ -57,6 +60,16 @@ async fn an_export_of_a_job_is_verified_or_found_changed() {
         stack.api.get("/jobs/77/audit").await.refused(404);
         stack.api.get("/certificates/scs0000000000000/audit").await.refused(404);
 
+        // Each hour, the heads are signed.
+        look(stack).await;
+        let signed = stack.cli_as(&stack.api.token, "audit verify").await.done();
+        let of_job = signed.as_array().unwrap().iter().find(|line| line["subject"] == id.to_string()).unwrap();
+        assert_eq!((&of_job["entries"], &of_job["signed"]), (&json!(6), &json!(6)));
+        assert_eq!(signed.as_array().unwrap().last().unwrap()["statements"], 1);
+        look(stack).await;
+        let statements = stack.api.get("/audit/heads").await.response();
+        assert_eq!(statements["statements"].as_array().unwrap().len(), 2);
+
         // Change the last entry in the table itself.
         let database = aws_sdk_dynamodb::Client::new(&stack.local.sdk_config);
         let line = page.lines[5].replace("waive", "abort");
@@ -68,8 +81,42 @@ async fn an_export_of_a_job_is_verified_or_found_changed() {
         let page = stack.ledger.audit_page(&subject, 0, 100).await.unwrap();
         let file = export(subject.clone(), &page.lines, stack.ledger.audit_head(&subject).await.unwrap()).unwrap();
         assert_eq!(verify_export(&file, None), Err(Unverified::OtherHead(6)));
+
+        // Write the whole chain anew: it looks right, but is not what was signed.
+        write_anew(stack, &subject, 6).await;
+        let chain = stack.cli_as(&stack.api.token, &format!("audit job {id}")).await.done();
+        assert!(chain.as_array().unwrap().iter().all(|entry| entry["principal"] == "mallory"), "{chain}");
+        let verified = stack.cli_as(&stack.api.token, "audit verify").await;
+        assert_eq!(verified.code, Some(1));
+        let why: Vec<&str> = verified.lines.iter().filter_map(|line| line["why"].as_str()).collect();
+        assert!(
+            matches!(why[..], [why] if why.contains(&format!("of {id} is not the one")) && why.contains("anew")),
+            "{why:?}"
+        );
     })
     .await;
+}
+
+/// What somebody can do who may write the table.
+async fn write_anew(stack: &Stack, subject: &Subject, entries: u64) {
+    let database = aws_sdk_dynamodb::Client::new(&stack.local.sdk_config);
+    let put = async |sort: &str, more: Vec<(&str, AttributeValue)>| {
+        let key =
+            [("pk", subject.to_string()), ("sk", sort.to_owned())].map(|(name, is)| (name, AttributeValue::S(is)));
+        let item = key.into_iter().chain(more).map(|(name, value)| (name.to_owned(), value)).collect();
+        let put = database.put_item().table_name(stack.local.outputs.of("AuditTable").unwrap());
+        put.set_item(Some(item)).send().await.unwrap();
+    };
+    let by = Actor { principal: "mallory".to_owned(), request_id: None };
+    let mut head = Head::NONE;
+    for number in 1..=entries {
+        let entry = Act::new(subject.clone(), Action::Pause, &by, OffsetDateTime::now_utc()).after(&head);
+        let line = entry.line().unwrap();
+        head = entry.head(&line);
+        put(&format!("audit#{number:012}"), vec![("line", AttributeValue::S(line))]).await;
+    }
+    let (hash, sequence) = (AttributeValue::S(head.hash.to_string()), AttributeValue::N(head.sequence.to_string()));
+    put("audit", vec![("hash", hash), ("sequence", sequence)]).await;
 }
 
 /// The entries of a chain, as the API shows them to an administrator.
@@ -134,7 +181,9 @@ async fn devices_principals_and_policies_have_chains() {
             assert!(told[0].details["policy"].to_uppercase().contains(said), "{told:?}");
         }
         stack.api.get("/audit/policies?name=other").await.refused(400);
-        operator.get("/audit/principals?name=jane").await.refused(403);
+        for path in ["/audit/principals?name=jane", "/audit/heads"] {
+            operator.get(path).await.refused(403);
+        }
     })
     .await;
 }
@@ -169,8 +218,19 @@ async fn each_denial_is_on_record_and_not_in_the_answer() {
             assert!(entry.details["missing"].starts_with(missing), "{entry:?}");
         }
         reader.get("/audit/denials?name=mallory").await.refused(403);
-        let log = stack.log("CatalogFunction").await;
-        assert!(log.contains("OperationsDenied"), "{log}");
+        // What was refused above, by each function: one line for each, which CloudWatch counts.
+        let mut counted = BTreeMap::new();
+        for function in FUNCTIONS {
+            for line in stack.log(function).await.lines().filter(|line| line.contains("\"OperationsDenied\"")) {
+                let told: Value = serde_json::from_str(line).unwrap();
+                assert_eq!(told["OperationsDenied"], 1, "{line}");
+                assert_eq!(told["_aws"]["CloudWatchMetrics"][0]["Namespace"], "Rootcast", "{line}");
+                assert_eq!(told["Stack"], "rootcast", "{line}");
+                *counted.entry(function).or_insert(0) += 1;
+            }
+        }
+        let expected = [("CatalogFunction", 2), ("ImportFunction", 2), ("LoginFunction", 1), ("RegenerateFunction", 1)];
+        assert_eq!(counted, BTreeMap::from(expected));
     })
     .await;
 }

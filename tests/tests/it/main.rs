@@ -16,6 +16,7 @@ mod api;
 mod attacks;
 mod audit;
 mod authority;
+mod chains;
 mod clients;
 mod cost;
 #[path = "../../../functions/shared/drivers/tests/fake/mod.rs"]

@@ -9,7 +9,7 @@ use rootcast_ledger::DeviceRecord;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::stack::{PREFIX, Stack};
+use crate::stack::{PREFIX, Stack, by_tests};
 
 #[tokio::test]
 async fn every_refusal_is_in_the_vendors_envelope() {
@@ -90,14 +90,7 @@ async fn a_device_id_has_one_spelling() {
             let (address, credential) = ("https://127.0.0.1".parse().unwrap(), format!("{PREFIX}{id}"));
             let (new, id) = (Incarnation::from_random([7; 16]), id.parse().unwrap());
             let old = DeviceRecord::new(id, new, address, Driver::Redfish, Profile::Dmtf, credential);
-            assert_eq!(
-                stack
-                    .ledger
-                    .enrol(&[old], &rootcast_core::audit::Actor::function("tests"), OffsetDateTime::now_utc())
-                    .await
-                    .unwrap(),
-                [true]
-            );
+            assert_eq!(stack.ledger.enrol(&[old], &by_tests(), OffsetDateTime::now_utc()).await.unwrap(), [true]);
         }
         for id in ["CASE-x", "_"] {
             let path = format!("/devices/{id}");

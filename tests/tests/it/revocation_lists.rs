@@ -3,7 +3,7 @@
 
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use reqwest::{Method, StatusCode};
-use rootcast_core::audit::{Act, Action, Actor, Subject};
+use rootcast_core::audit::{Act, Action, Subject};
 use rootcast_core::deployment::Deployment;
 use rootcast_core::deployment::lifecycle::{Stage, Work};
 use rootcast_core::device::DeviceId;
@@ -15,14 +15,13 @@ use rootcast_ledger::{CertificateRecord, Issuance, NewUse, PendingCertificate, R
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::crl::{CrlId, Reason};
 use rootcast_pki::root::Serial;
-use rootcast_pki::signer::SignerId;
 use rootcast_queue::Queue;
 use serde_json::json;
 use time::OffsetDateTime;
 
 use crate::authority::openssl;
 use crate::rollover::signing;
-use crate::stack::{LIMIT, Stack, until};
+use crate::stack::{LIMIT, Stack, by_tests, until};
 
 /// Does not exist: what the worker does afterwards is not checked.
 const DEVICE: &str = "nobody";
@@ -51,12 +50,16 @@ async fn a_recorded_request_is_signed_and_its_list_public() {
         assert_eq!(record.leaf.spki_der(), key.subject_public_key_info());
         assert_eq!(record.leaf.subject_dn(), "CN=bmc-7.example,O=Example Corp,C=DE");
         let text = openssl::text(&record.leaf);
-        let list = CrlId::of(SignerId::root(1), &serial(&record));
+        let list = list_of(stack, &record).await;
+        assert!(!list.signer().is_root(), "{list}");
         for expected in ["DNS:bmc-7.example", "TLS Web Client Authentication", &format!("URI:http://pki.example.com/rootcast{list}")] {
             assert!(text.contains(expected), "{expected} is not in {text}");
         }
         let good = served(stack, list).await;
-        openssl::verify_with(&[&root], &record.leaf, &[], Some(&good), OffsetDateTime::now_utc()).unwrap();
+        judged(&root, &record, &good).unwrap();
+        let authorities = served(stack, CrlId::authorities(1)).await;
+        let signer = &record.chain[0];
+        openssl::verify_with(&[&root], signer, &[], Some(&authorities), OffsetDateTime::now_utc()).unwrap();
 
         let revoked = RevokedRecord {
             serial: serial(&record),
@@ -67,7 +70,7 @@ async fn a_recorded_request_is_signed_and_its_list_public() {
             comments: None,
             not_after: record.not_after,
         };
-        let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &by(), revoked.at);
+        let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &by_tests(), revoked.at);
         stack.ledger.revoke(Some(&record), list, &revoked, None, &act).await.unwrap();
         queue.send_later(url, &Publish { crl: list }, 0).await.unwrap();
         let bad = until("the list is made anew", LIMIT, async || {
@@ -75,16 +78,11 @@ async fn a_recorded_request_is_signed_and_its_list_public() {
             (now != good).then_some(now)
         })
         .await;
-        let verdict = openssl::verify_with(&[&root], &record.leaf, &[], Some(&bad), OffsetDateTime::now_utc());
-        assert!(verdict.unwrap_err().contains("revoked"));
+        assert!(judged(&root, &record, &bad).unwrap_err().contains("revoked"));
         stack.emptied("IssueQueueUrl").await;
         stack.emptied("IssueDeadLettersUrl").await;
     })
     .await;
-}
-
-fn by() -> Actor {
-    Actor::function("tests")
 }
 
 fn queue(stack: &Stack) -> Queue {
@@ -114,7 +112,7 @@ async fn asked(stack: &Stack, request: String) -> Task {
     let record = stack.ledger.device(&device).await.unwrap().unwrap();
     let address = record.address.clone();
     let uses = [NewUse { device: record, earlier: None }];
-    stack.ledger.deploy(&Deployment { sent: true, ..deployment }, &uses, Some(&place), &by()).await.unwrap();
+    stack.ledger.deploy(&Deployment { sent: true, ..deployment }, &uses, Some(&place), &by_tests()).await.unwrap();
     let binding = stack.ledger.uses_by(certificate, [&device]).await.unwrap().remove(0);
     let lifecycle = binding.lifecycle.advance(1, Stage::PostCsr, "The device has made its request.", now).unwrap();
     let issuance = Some(Issuance { request, address: Some(address), reserved: None });
@@ -127,6 +125,18 @@ async fn issued(stack: &Stack) -> CertificateRecord {
     until("the certificate is there", LIMIT, async || stack.ledger.certificate(id).await.unwrap()).await
 }
 
+/// The list that covers the certificate.
+pub async fn list_of(stack: &Stack, record: &CertificateRecord) -> CrlId {
+    let serial = serial(record);
+    CrlId::of(stack.ledger.serial(serial).await.unwrap().unwrap().signer, &serial)
+}
+
+/// OpenSSL's verdict, with this root, the record's chain and this list.
+pub fn judged(root: &Certificate, record: &CertificateRecord, list: &[u8]) -> Result<(), String> {
+    let chain: Vec<&Certificate> = record.chain.iter().collect();
+    openssl::verify_with(&[root], &record.leaf, &chain, Some(list), OffsetDateTime::now_utc())
+}
+
 /// Fetches the list as a verifier does, without a token.
 pub async fn served(stack: &Stack, list: CrlId) -> Vec<u8> {
     let answer = stack.api.send_as(None, Method::GET, &list.to_string(), None).await;
@@ -137,10 +147,10 @@ pub async fn served(stack: &Stack, list: CrlId) -> Vec<u8> {
 
 /// OpenSSL refuses the certificate with the list that is served.
 pub async fn revoked(stack: &Stack, root: &Certificate, record: &CertificateRecord) {
-    let list = CrlId::of(SignerId::root(1), &serial(record));
+    let list = list_of(stack, record).await;
     until("the certificate is on its list", LIMIT, async || {
         let list = served(stack, list).await;
-        let verdict = openssl::verify_with(&[root], &record.leaf, &[], Some(&list), OffsetDateTime::now_utc());
+        let verdict = judged(root, record, &list);
         verdict.err().filter(|why| why.contains("revoked"))
     })
     .await;

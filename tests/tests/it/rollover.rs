@@ -205,8 +205,16 @@ async fn assert_published_bundle(stack: &Stack, job: &Job, old: &Certificate, ne
     let pkcs7 = openssl(&["base64", "-d"], answer.raw().as_bytes()).await;
     let printed = openssl(&["pkcs7", "-inform", "DER", "-print_certs"], &pkcs7).await;
     let certificates = split_pem_bundle(&String::from_utf8(printed).unwrap()).unwrap();
-    let found: BTreeSet<&[u8]> = certificates.iter().map(Certificate::der).collect();
+    let is_root = |each: &&Certificate| each.subject_dn() == each.issuer_dn();
+    let found: BTreeSet<&[u8]> = certificates.iter().filter(is_root).map(Certificate::der).collect();
     assert_eq!(found, BTreeSet::from([old.der(), new.der()]));
+    let leads = |subject: &Certificate, issuer: &Certificate| {
+        certificates.iter().any(|each| {
+            (each.spki_der(), each.issuer_dn()) == (subject.spki_der(), issuer.subject_dn())
+                && each.verify_signed_by(issuer).is_ok()
+        })
+    };
+    assert!(leads(new, old) && leads(old, new), "NewWithOld and OldWithNew");
 }
 
 /// When half of its life is over: the same bundle with another end, also for clients that cache it.
@@ -218,6 +226,8 @@ async fn assert_signed_again(stack: &Stack, first: &str, tag: &str, root: &Certi
     let old = Authority { bundle_expires: Some(now + time::Duration::days(14)), ..authority };
     stack.ledger.commit(Change { authority: Some(&old), ..Change::default() }).await.unwrap();
     stack.invoke("ConductFunction", &json!({ "wake": "running" })).await;
+    let log = stack.log("ConductFunction").await;
+    assert!(log.contains("\"BundleLifeLeft\":46"), "14 of 30 days: {log}");
     let answer = stack.api.send_with(&[("if-none-match", tag)], reqwest::Method::GET, "/bundle", None).await;
     assert_eq!(answer.status, 200, "the end of the one that the client has is no longer right");
     let again = verify_bundle(answer.raw(), trusted, now, Some(first.seen())).unwrap();

@@ -9,6 +9,7 @@ use aws_sdk_ssm::types::ParameterType;
 use futures::FutureExt;
 use rootcast_core::access::permission::{Grants, Role};
 use rootcast_core::access::principal::PrincipalName;
+use rootcast_core::audit::Actor;
 use rootcast_core::device::{DeviceId, SHARDS};
 use rootcast_core::job::task::{TaskRecord, TaskState};
 use rootcast_core::job::{Cursor, Job, JobId, JobState, Pass, Tally};
@@ -107,6 +108,7 @@ impl Stack {
             devices: table("DevicesTable"),
             access: table("AccessTable"),
             audit: table("AuditTable"),
+            heads: table("HeadsTable"),
         };
         let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(&local.sdk_config), tables);
         let secrets = Secrets::default();
@@ -132,7 +134,7 @@ impl Stack {
             person: None,
             made_by: Default::default(),
         };
-        self.ledger.put_principal(&principal, &holder, &rootcast_core::audit::Actor::function("tests")).await.unwrap();
+        self.ledger.put_principal(&principal, &holder, &by_tests()).await.unwrap();
         let id: AccessKeyId = "AKIDEXAMPLE012345678".parse().unwrap();
         let secret = uuid::Uuid::new_v4().to_string();
         self.secrets.keep(&secret);
@@ -145,7 +147,7 @@ impl Stack {
             expires: None,
             created,
         };
-        self.ledger.put_access_key(&id, &record, &rootcast_core::audit::Actor::function("tests")).await.unwrap();
+        self.ledger.put_access_key(&id, &record, &by_tests()).await.unwrap();
         (id.to_string(), secret)
     }
 
@@ -302,6 +304,11 @@ impl Stack {
     pub async fn crash(&self, function: &str) -> usize {
         self.local.crash(self.local.outputs.of(function).unwrap()).await.unwrap()
     }
+}
+
+/// The tests, as an audit chain names them.
+pub fn by_tests() -> Actor {
+    Actor::function("tests")
 }
 
 async fn api_of(

@@ -113,6 +113,7 @@ pub(crate) fn ledger(caller: Option<&Caller>, sealed: &Sealed) -> Ledger {
         devices: table("devices"),
         access: table("access"),
         audit: table("audit"),
+        heads: table("heads"),
     };
     Ledger::new(client, tables)
 }

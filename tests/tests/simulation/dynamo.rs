@@ -18,7 +18,8 @@ pub const JOBS: &str = "jobs";
 pub const DEVICES: &str = "devices";
 pub const ACCESS: &str = "access";
 pub const AUDIT: &str = "audit";
-pub const NAMES: [&str; 5] = [CERTIFICATES, JOBS, DEVICES, ACCESS, AUDIT];
+pub const HEADS: &str = "heads";
+pub const NAMES: [&str; 6] = [CERTIFICATES, JOBS, DEVICES, ACCESS, AUDIT, HEADS];
 
 pub struct Tables {
     database: Database,
@@ -242,7 +243,7 @@ fn untyped(value: &Value) -> Value {
 }
 
 /// As in template.yaml.
-fn tables() -> [Value; 5] {
+fn tables() -> [Value; 6] {
     let text = |name: &str| json!({ "AttributeName": name, "AttributeType": "S" });
     let number = |name: &str| json!({ "AttributeName": name, "AttributeType": "N" });
     let hash = |name: &str| json!({ "AttributeName": name, "KeyType": "HASH" });
@@ -286,7 +287,9 @@ fn tables() -> [Value; 5] {
             vec![index("unfinished", vec![hash("openShard")], all())],
         ),
         table(DEVICES, vec![text("id")], vec![hash("id")], vec![]),
+        // Without the index of heads, which only rotate reads.
         table(AUDIT, vec![text("pk"), text("sk")], vec![hash("pk"), range("sk")], vec![]),
+        table(HEADS, vec![text("pk"), text("sk")], vec![hash("pk"), range("sk")], vec![]),
         table(ACCESS, vec![text("id")], vec![hash("id")], vec![]),
     ]
 }

@@ -32,7 +32,7 @@ use tower::ServiceExt;
 use crate::clock;
 use crate::cloud::{Cloud, Process, Wire};
 use crate::devices::Network;
-use crate::dynamo::{ACCESS, AUDIT, CERTIFICATES, DEVICES, JOBS};
+use crate::dynamo::{ACCESS, AUDIT, CERTIFICATES, DEVICES, HEADS, JOBS};
 use crate::keys::SEALING;
 use crate::queues::{Message, url};
 use crate::random::random;
@@ -278,6 +278,7 @@ impl Clients {
             devices: table(DEVICES),
             access: table(ACCESS),
             audit: table(AUDIT),
+            heads: table(HEADS),
         };
         Self {
             ledger: Ledger::new(client!(aws_sdk_dynamodb, wire), tables),
@@ -294,7 +295,7 @@ impl Clients {
     }
 
     fn authority(&self) -> CertificateAuthority {
-        CertificateAuthority::new(self.ledger.clone(), self.vault(), time::Duration::days(30))
+        CertificateAuthority::new(self.ledger.clone(), self.vault(), time::Duration::days(30)).with_sleep(true)
     }
 }
 
@@ -385,6 +386,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
             issue_queue,
             task_queue,
             control_queue,
+            leaves_from_root: false,
             validity: time::Duration::days(365),
             revoke_superseded: true,
             crl_base: "https://pki.example.com".to_owned(),

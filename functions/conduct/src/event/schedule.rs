@@ -39,6 +39,9 @@ impl App {
             Ok(authority) => (Ok(()), authority),
             Err(error) => (Err(error), authority),
         };
+        if let Some(left) = self.authority.bundle_life_left(&authority, (self.clock)()) {
+            self.gauge(Metric::BundleLifeLeft, left);
+        }
         let renewed = self.renew_bundle(&authority).await;
         let swept = self.sweep_unswept(authority).await;
         if let Some(rollover) = rollover {
@@ -64,7 +67,7 @@ impl App {
                     root.keys = awake,
                     "roots' keys are awake that should sleep: see the log, and `rootcast root protect-keys`"
                 );
-                self.measure(Metric::RootKeysAwake, awake);
+                self.gauge(Metric::RootKeysAwake, awake);
             }
             Err(error) => return Err(error.into()),
         }

@@ -84,6 +84,7 @@ fn root() -> RootRecord {
         not_before: NOW,
         not_after: NOW,
         permitted: Default::default(),
+        crl: None,
     };
     RootRecord {
         revision: 3,

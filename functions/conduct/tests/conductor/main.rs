@@ -39,6 +39,7 @@ fn app(tables: &[&Rule], queue: &Rule, clock: fn() -> OffsetDateTime) -> App {
         devices: table("devices"),
         access: None,
         audit: table("audit"),
+        heads: None,
     };
     let ledger = Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, tables), names);
     let (kms, tagging) = (mock_client!(aws_sdk_kms, []), mock_client!(aws_sdk_resourcegroupstagging, []));

@@ -15,6 +15,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::operation::send_message::SendMessageOutput;
 use aws_smithy_mocks::{Rule, mock};
 use conduct::{ConductError, Wake, handle};
+use serde_json::json;
 use time::OffsetDateTime;
 
 use crate::{Item, app, control, event, number, schedule, text};
@@ -187,6 +188,23 @@ async fn a_throttled_job_is_handed_on_and_its_message_done() {
     assert_eq!((take.num_calls(), leave.num_calls()), (1, 1), "nobody has to wait for the lease");
     assert!(answer.batch_item_failures.is_empty(), "{answer:?}");
     assert_eq!((read.num_calls(), sent.num_calls()), (8, 1));
+}
+
+/// Only the conductor may sign with a root's key. Several messages need one look; one that fails comes back.
+#[tokio::test]
+async fn a_message_about_a_roots_lists_leads_to_that_root() {
+    let world = Shared::default();
+    let ([get, query, write], [take, leave]) = (tables(&world), leases(&world));
+    let message = |id: &str, body: serde_json::Value| json!({ "messageId": id, "body": body.to_string() });
+    let records = json!({ "Records": [
+        message("m-1", json!({ "listsOfRoot": 2 })), message("m-2", json!({ "listsOfRoot": 2 })),
+        message("m-3", json!({ "listsOfRoot": -1 })), message("m-4", json!({ "job": 7, "why": "a test" })),
+    ] });
+    let asked = serde_json::from_value(records).unwrap();
+    let answer = wake(&[&get, &query, &write, &take, &leave], &handed_on(), asked).await.unwrap();
+    let failed: Vec<_> = answer.batch_item_failures.iter().map(|each| each.item_identifier.as_str()).collect();
+    assert_eq!(failed, ["m-1", "m-2"], "there is no such root; what cannot be read is dropped");
+    assert_eq!(world.lock().unwrap().calls, ["get root#0000000002 ", "take 7", "get 7 meta", "leave 7"]);
 }
 
 #[tokio::test]

@@ -288,6 +288,7 @@ async fn answer(request: Request<Body>, dynamodb: Client, wake: &Rule) -> Respon
         access: table("access"),
         audit: table("audit"),
         devices: table("devices"),
+        heads: None,
     };
     let app = App {
         ledger: Ledger::new(dynamodb, tables),

@@ -3,6 +3,7 @@
 use rootcast_core::job::JobId;
 use rootcast_core::rollover::restore::Behind;
 use rootcast_ledger::LedgerError;
+use rootcast_lists::NotMade;
 use rootcast_pki::bundle::JwsError;
 use rootcast_pki::name::InvalidName;
 use rootcast_pki::root::IssueError;
@@ -25,6 +26,8 @@ pub enum AuthorityError {
     Vault(#[from] VaultError),
     #[error("a certificate cannot be made")]
     Issue(#[from] IssueError),
+    #[error(transparent)]
+    List(#[from] NotMade),
     #[error("a bundle cannot be signed")]
     Jws(#[from] JwsError),
     #[error("the root's name cannot be used")]

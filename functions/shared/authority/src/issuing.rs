@@ -341,7 +341,7 @@ fn path(root: &RootRecord, roots: &[RootRecord]) -> Vec<Certificate> {
         let Some(link) = root.new_with_old.as_ref().and_then(|link| link.certificate.clone()) else { break };
         path.push(link);
         // The link is by the root that signed before.
-        at = older(root.generation).filter(|other| has_signed(other.state)).last();
+        at = older(root.generation).rfind(|other| has_signed(other.state));
     }
     path
 }

@@ -1,5 +1,5 @@
 //! The certificate authority's procedures, over the ledger and the vault: a new root, its bundle, its activation, its
-//! withdrawal; and the issuing authorities below it.
+//! withdrawal; the issuing authorities below it; its revocation lists.
 //!
 //! In scope: the order *reserve → sign → verify → store → publish*, and resuming it after an interruption at any step.
 //! Decisions belong to `rootcast-core`, signatures to `rootcast-vault`, records to `rootcast-ledger`.

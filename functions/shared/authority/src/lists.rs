@@ -1,21 +1,23 @@
-//! A root's list of authorities: which issuing authorities below it are revoked. It wakes the root's key, so it is signed
-//! twice in its lifetime, and when an authority is revoked.
+//! The revocation lists that roots sign: which issuing authorities are revoked, and which certificates of devices that a
+//! root signed itself, before there were issuing authorities, or by parameter. Each signature wakes the root's key.
 
+use std::error::Error;
 use std::slice;
 
 use rootcast_core::audit::Actor;
 use rootcast_core::rollover::generation::GenerationState;
-use rootcast_ledger::{Authority, CrlRecord, IssuingRecord, LedgerError, RootRecord};
-use rootcast_pki::crl::{CrlId, CrlSpec, Revoked, is_due, names, prepare_crl};
+use rootcast_ledger::{Authority, RootRecord};
+use rootcast_lists::{Entry, is_due, is_kept, of_authorities, publish};
+use rootcast_pki::crl::{CrlId, CrlSpec, prepare_crl};
+use rootcast_pki::signer::SignerId;
 use time::{Duration, OffsetDateTime};
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::warn;
 
 use crate::keys::key_and_certificate;
 use crate::{AuthorityError, CertificateAuthority};
 
-/// Tries to publish a list despite concurrent changes to it.
-const ATTEMPTS: u32 = 3;
-/// Between two looks of a process at the lists' age. They are due months before they expire.
+/// Between two looks of a process at the age of the lists of authorities. They are due months before they expire.
 const PAUSE: Duration = Duration::HOUR;
 
 impl CertificateAuthority {
@@ -28,95 +30,92 @@ impl CertificateAuthority {
         url: Option<&str>,
         now: OffsetDateTime,
     ) -> Result<(), AuthorityError> {
-        let (key, issuer) = key_and_certificate(root)?;
+        let below = self.ledger.issuings(slice::from_ref(root)).await?;
+        let urls: Vec<&str> = url.into_iter().chain(below.iter().map(|each| &*each.spec.crl)).collect();
         let list = CrlId::authorities(root.generation);
-        for _ in 0..ATTEMPTS {
-            let published = self.ledger.crl(list).await?;
-            // Read after the list: a revocation that comes later finds the list changed.
-            let below = self.ledger.issuings(slice::from_ref(root)).await?;
-            let earlier = published.as_ref().map_or(Ok(Vec::new()), |published| published.crl.revoked())?;
-            let Some(spec) = next(list, published.as_ref(), earlier, &below, url, now) else { return Ok(()) };
-            self.patiently(root, now, || self.vault.confirm(key, issuer)).await?;
-            let to_sign = &spec;
-            let sign = || async move { self.vault.sign_prepared(key, prepare_crl(to_sign, issuer)?).await };
-            let crl = self.patiently(root, now, sign).await?;
-            let CrlSpec { list, number, this_update, next_update, urls, revoked } = spec;
-            let revision = published.map_or(0, |published| published.revision);
-            let record = CrlRecord { list, revision, crl, number, this_update, next_update, urls, behind: false };
-            match self.ledger.publish_crl(&record).await {
-                Err(LedgerError::Conflict) => {}
-                done => {
-                    done?;
-                    info!(crl = %list, crl.number = number, crl.revoked = revoked.len(), "a revocation list is published");
-                    return Ok(());
-                }
-            }
-        }
-        Err(LedgerError::Conflict.into())
+        self.publish_list(root, list, &urls, &of_authorities(&below), now).await
     }
 
-    /// Renews the lists of authorities that are due. An old root whose key was disabled or deleted cannot sign any more:
-    /// that is logged, and is no failure.
+    /// Renews the lists of authorities that are due.
     pub async fn renew_authorities(&self, authority: &Authority, now: OffsetDateTime) -> Result<(), AuthorityError> {
         if authority.signing.is_none() || authority.is_claimed(now) || self.lists_put_off.is_on(now) {
             return Ok(());
         }
         self.lists_put_off.set(now + PAUSE);
         let mut outcome = Ok(());
-        for root in self.ledger.roots(authority).await?.iter().filter(|root| can_sign(root, now)) {
+        for root in self.ledger.roots(authority).await?.iter().filter(|root| is_kept(root, now)) {
             let published = Box::pin(self.publish_authorities(root, None, now));
-            let why = "its list of authorities is renewed";
-            match self.awake(why, &Actor::function("conduct"), now, published).await {
-                Err(AuthorityError::KeyUnusable { source, .. }) if root.state != GenerationState::Signing => warn!(
-                    root.generation = root.generation,
-                    error = &source as &dyn std::error::Error,
-                    "the list of authorities of an old root expires: its key has to stay usable until what it certified expires"
-                ),
-                published => outcome = outcome.and(published),
-            }
+            let why = "its list of authorities is published";
+            let published = self.awake(why, &Actor::function("conduct"), now, published).await;
+            outcome = outcome.and(without_old_key(root, published));
         }
         outcome
     }
-}
 
-fn can_sign(root: &RootRecord, now: OffsetDateTime) -> bool {
-    let given_up = matches!(root.state, GenerationState::Retired | GenerationState::Abandoned);
-    !given_up && root.certificate.as_ref().is_some_and(|certificate| certificate.not_after() > now)
-}
-
-/// The spec of the list to publish, if there is one. What the published list names (`earlier`) and no record does stays on
-/// it: it is not known when it expires. Pure.
-fn next(
-    list: CrlId,
-    published: Option<&CrlRecord>,
-    earlier: Vec<Revoked>,
-    below: &[IssuingRecord],
-    url: Option<&str>,
-    now: OffsetDateTime,
-) -> Option<CrlSpec> {
-    // Never earlier than the previous list's.
-    let this_update = published.map_or(now, |published| now.max(published.this_update));
-    let this_update = this_update.replace_nanosecond(0).unwrap_or(this_update);
-    let revoked = below.iter().filter(|each| names(list, each.spec.not_after, this_update)).filter_map(|each| {
-        let revoked = each.revoked.as_ref()?;
-        Some(Revoked { serial: each.spec.serial, at: revoked.at, reason: revoked.reason })
-    });
-    let mut revoked: Vec<Revoked> = revoked.collect();
-    let is_listed = |each: &Revoked| earlier.iter().any(|one| (one.serial, one.reason) == (each.serial, each.reason));
-    let is_complete = revoked.iter().all(is_listed);
-    let mut urls = published.map(|published| published.urls.clone()).unwrap_or_default();
-    let known = urls.len();
-    for url in url.into_iter().chain(below.iter().map(|each| &*each.spec.crl)) {
-        if !urls.iter().any(|known| known == url) {
-            urls.push(url.to_owned());
+    /// Publishes those of the root's lists that are due. What is not done by `deadline` stays due.
+    pub async fn publish_lists(
+        &self,
+        generation: u32,
+        deadline: Instant,
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
+        let root = self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("root"))?;
+        if !is_kept(&root, now) {
+            return Ok(());
         }
+        let published = Box::pin(self.publish_due(&root, deadline, now));
+        let published = self.awake("its lists are published", &Actor::function("conduct"), now, published).await;
+        without_old_key(&root, published)
     }
-    let is_new = urls.len() > known;
-    let due = |published: &CrlRecord| published.behind || is_due(published.this_update, published.next_update, now);
-    if urls.is_empty() || (is_complete && !is_new && !published.is_some_and(due)) {
-        return None;
+
+    async fn publish_due(
+        &self,
+        root: &RootRecord,
+        deadline: Instant,
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
+        self.publish_authorities(root, None, now).await?;
+        let lists = self.ledger.crls([SignerId::root(root.generation)]).await?;
+        for due in lists.iter().filter(|published| published.list.shard().is_some() && is_due(published, now)) {
+            if Instant::now() >= deadline {
+                warn!(root.generation = root.generation, "not every revocation list of the root was made in time");
+                break;
+            }
+            self.publish_list(root, due.list, &[], &[], now).await?;
+        }
+        Ok(())
     }
-    revoked.extend(earlier.into_iter().filter(|each| !below.iter().any(|known| known.spec.serial == each.serial)));
-    let number = published.map_or(0, |published| published.number) + 1;
-    Some(CrlSpec { list, number, this_update, next_update: this_update + list.lifetime(), urls, revoked })
+
+    async fn publish_list(
+        &self,
+        root: &RootRecord,
+        list: CrlId,
+        urls: &[&str],
+        entries: &[Entry],
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
+        let (key, issuer) = key_and_certificate(root)?;
+        let sign = |spec: CrlSpec| async move {
+            self.patiently(root, now, || self.vault.confirm(key, issuer)).await?;
+            let spec = &spec;
+            let sign = || async move { self.vault.sign_prepared(key, prepare_crl(spec, issuer)?).await };
+            self.patiently(root, now, sign).await
+        };
+        publish(&self.ledger, list, urls, entries, now, sign).await
+    }
+}
+
+/// An old root whose key was disabled or deleted cannot sign any more: that is logged, and is no failure.
+fn without_old_key(root: &RootRecord, published: Result<(), AuthorityError>) -> Result<(), AuthorityError> {
+    match published {
+        Err(AuthorityError::KeyUnusable { source, .. }) if root.state != GenerationState::Signing => {
+            warn!(
+                root.generation = root.generation,
+                error = &source as &dyn Error,
+                "the revocation lists of an old root expire: its key has to stay usable until what it signed expires"
+            );
+            Ok(())
+        }
+        published => published,
+    }
 }

@@ -3,7 +3,7 @@
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::job::{Activation, Job, JobId, NewJob};
-use rootcast_core::rollover::renewal::{Lost, is_better, is_daily, is_due};
+use rootcast_core::rollover::renewal::{Lost, is_better, is_daily, is_due, percent_left};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, RootRecord};
 use rootcast_pki::bundle::{Bundle, SignedBundle};
@@ -204,6 +204,11 @@ impl CertificateAuthority {
         self.ledger.commit(change).await?;
         info!(bundle.version = renewed.bundle.version, "the bundle is signed again");
         Ok(())
+    }
+
+    /// What is left of the published bundle's life, in percent; `None` if there is none that expires.
+    pub fn bundle_life_left(&self, authority: &Authority, now: OffsetDateTime) -> Option<u64> {
+        authority.bundle_expires.map(|expires| percent_left(expires, self.bundle_life, now))
     }
 
     async fn sign_dated(

@@ -1,6 +1,7 @@
 #![doc = include_str!("audit/README.md")]
 
 mod export;
+mod heads;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::{OffsetDateTime, UtcOffset};
 
-pub use self::export::{Unverified, Verified, export, verify_export};
+pub use self::export::{Unverified, Verified, export, verify_export, verify_stated};
+pub use self::heads::{
+    BadStatement, Gathered, Latest, NotAsStated, OVERLAP, Stated, StatedHead, Statement, Unreadable, verify_statements,
+};
 use crate::device::DeviceId;
 use crate::inventory::id::CertificateId;
 use crate::job::JobId;
@@ -261,6 +265,7 @@ pub struct Act {
     pub action: Action,
     pub outcome: Outcome,
     pub actor: Actor,
+    /// When the caller's request came: less than [`OVERLAP`] before the entry is written, or no statement may name it.
     pub at: OffsetDateTime,
     details: BTreeMap<String, String>,
 }

@@ -180,6 +180,16 @@ impl Profile {
         }
     }
 
+    /// Whether its web server takes the certificates that lead to the root, and serves them. The Redfish standard has a
+    /// certificate type for them, and bmcweb serves the whole file that it was given. Lenovo's REST API guide for XCC allows
+    /// a single certificate.
+    pub const fn takes_chain(self) -> bool {
+        match self {
+            Self::Dmtf | Self::Openbmc => true,
+            Self::LenovoXcc | Self::Vmedia => false,
+        }
+    }
+
     /// Whether a device of this profile has its own web server, and makes its key and CSR itself. Virtual media do not.
     pub const fn has_web_server(self) -> bool {
         match self {

@@ -16,6 +16,8 @@ pub enum Metric {
     RootKeysAwake,
     /// A device showed another certificate than the approved one.
     PinMismatches,
+    /// A gauge: what is left of the signed bundle's life, of the days that `BundleDays` gives it.
+    BundleLifeLeft,
     /// Operations that an authenticated caller had no right to.
     OperationsDenied,
     /// Wrong passwords.
@@ -24,6 +26,8 @@ pub enum Metric {
     LoginLocks,
     /// Right passwords that ended a delay.
     LoginUnlocks,
+    /// All heads of the audit chains that had changed are in signed statements.
+    AuditHeadsSigned,
 }
 
 impl Metric {
@@ -33,26 +37,35 @@ impl Metric {
             Self::JobsFailed => "JobsFailed",
             Self::RootKeysAwake => "RootKeysAwake",
             Self::PinMismatches => "PinMismatches",
+            Self::BundleLifeLeft => "BundleLifeLeft",
             Self::OperationsDenied => "OperationsDenied",
             Self::LoginFailures => "LoginFailures",
             Self::LoginLocks => "LoginLocks",
             Self::LoginUnlocks => "LoginUnlocks",
+            Self::AuditHeadsSigned => "AuditHeadsSigned",
+        }
+    }
+
+    const fn unit(self) -> &'static str {
+        match self {
+            Self::BundleLifeLeft => "Percent",
+            _ => "Count",
         }
     }
 
     /// The log line, without line break. `stack` is the metric's dimension.
-    pub fn line(self, count: u64, stack: &str, now: OffsetDateTime) -> String {
+    pub fn line(self, value: u64, stack: &str, now: OffsetDateTime) -> String {
         json!({
             "_aws": {
                 "Timestamp": now.unix_timestamp_nanos() / 1_000_000,
                 "CloudWatchMetrics": [{
                     "Namespace": "Rootcast",
                     "Dimensions": [["Stack"]],
-                    "Metrics": [{ "Name": self.name(), "Unit": "Count" }],
+                    "Metrics": [{ "Name": self.name(), "Unit": self.unit() }],
                 }],
             },
             "Stack": stack,
-            self.name(): count,
+            self.name(): value,
         })
         .to_string()
     }

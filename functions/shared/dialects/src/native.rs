@@ -9,8 +9,8 @@ mod device;
 mod job;
 mod task;
 
-pub use audit::AuditChain;
-pub use certificate::{Issued, OwnCertificate, Revocation, Root, Signed, SignedState};
+pub use audit::{AuditChain, AuditHeads};
+pub use certificate::{Issued, IssuingAuthority, OwnCertificate, Revocation, Root, Signed, SignedState};
 pub use device::{Device, Enrolled, Enrolment, Fingerprint, Held, LastFailure, LeasedUntil, Standing, Unapproved};
 pub use job::{
     Counts, Deployment, Job, Left, Proofs, Rollover, Summary, WaiverOutcome, WaiverResult, WaiverResults, Wave, Work,

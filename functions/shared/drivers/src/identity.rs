@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use rootcast_core::device::Pin;
+use rootcast_core::device::{Pin, Profile};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::fingerprint::Fingerprint;
 use time::OffsetDateTime;
@@ -53,6 +53,12 @@ impl Identity {
         self.key.is_some()
     }
 
+    /// Whether a device of this profile does not serve the certificate of the leaf's issuing authority. Links, which all
+    /// others that a root signs are, are for those clients alone that do not have the new root yet.
+    pub fn is_served_alone(&self, profile: Profile) -> bool {
+        !profile.takes_chain() && self.chain.first().is_some_and(|issuer| issuer.path_length() == Some(0))
+    }
+
     pub(crate) fn has_chain(&self) -> bool {
         !self.chain.is_empty()
     }
@@ -97,7 +103,7 @@ impl fmt::Debug for Identity {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
-    use rcgen::{CertificateParams, KeyPair};
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
     use super::*;
 
@@ -117,6 +123,28 @@ mod tests {
         let length = 2 * encoded_length(identity.leaf.der()) + encoded_length(identity.key.as_ref().unwrap());
         assert!(text.len() <= length && text.capacity() == length);
         assert_eq!(format!("{identity:?}"), format!("Identity({})", identity.leaf()));
+    }
+
+    #[test]
+    fn a_profile_for_one_certificate_leaves_the_issuing_authority_out() {
+        let key = KeyPair::generate().unwrap();
+        let made = |is_ca| {
+            let params = CertificateParams { is_ca, ..CertificateParams::default() };
+            Certificate::from_der(params.self_signed(&key).unwrap().der().to_vec()).unwrap()
+        };
+        let leaf = made(IsCa::ExplicitNoCa);
+        let issuing = made(IsCa::Ca(BasicConstraints::Constrained(0)));
+        let link = made(IsCa::Ca(BasicConstraints::Unconstrained));
+        let alone = |chain: &[&Certificate], profile| {
+            let chain = chain.iter().copied().cloned().collect();
+            Identity::new(leaf.clone(), chain, None).is_served_alone(profile)
+        };
+        assert!(alone(&[&issuing, &link], Profile::LenovoXcc));
+        for profile in [Profile::Dmtf, Profile::Openbmc] {
+            assert!(!alone(&[&issuing, &link], profile), "{profile}");
+        }
+        // A root signed it.
+        assert!(!alone(&[&link], Profile::LenovoXcc) && !alone(&[], Profile::LenovoXcc));
     }
 
     #[test]

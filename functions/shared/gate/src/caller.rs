@@ -10,9 +10,10 @@ use rootcast_ledger::Ledger;
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use crate::bearer::{Principal, bearer, look_up};
+use crate::bearer::{bearer, look_up};
 use crate::header::only;
 use crate::password::{Claim, Proven, prove};
+use crate::principal::Principal;
 use crate::refusal::Refusal;
 use crate::session::in_session;
 use crate::source::source;

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::bearer::Principal;
+use crate::principal::Principal;
 use crate::refusal::Refusal;
 
 /// In bytes. A position is filled up to a multiple of this, so that a cursor's length does not say how long an id is.

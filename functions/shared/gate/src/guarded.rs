@@ -13,9 +13,9 @@ use http::request::Parts;
 use rootcast_core::access::permission::Operation;
 use rootcast_core::access::second::ShownBody;
 
-use crate::bearer::Principal;
 use crate::body::{BULK_BODY_LIMIT, read};
 use crate::denials::Denial;
+use crate::principal::Principal;
 use crate::refusal::{Kind, Refusal};
 use crate::request_id::RequestId;
 use crate::routes::{Denied, Method, Route, shown};

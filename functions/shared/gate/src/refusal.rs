@@ -10,8 +10,8 @@ use rootcast_seal::SealError;
 use serde_json::Value;
 use time::Duration;
 
-use crate::bearer::{Forbidden, OutOfScope};
 use crate::password::NotProven;
+use crate::principal::{Forbidden, OutOfScope};
 use crate::routes::Denied;
 
 /// The kinds of refusal: each has one HTTP status.

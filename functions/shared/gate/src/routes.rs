@@ -4,7 +4,7 @@ use rootcast_core::access::permission::{EVERYTHING, JOBS, Operation, PRINCIPALS 
 use rootcast_core::access::scope::{Privilege, Resource};
 use rootcast_core::inventory::dn::application_dn;
 
-use crate::bearer::{Forbidden, OutOfScope, Principal};
+use crate::principal::{Forbidden, OutOfScope, Principal};
 
 /// The functions that answer requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -113,7 +113,7 @@ table! {
 
     BUNDLE: Catalog Get "/bundle" needs Public;
     CACERTS: Catalog Get "/.well-known/est/cacerts" needs Public;
-    CRL: Catalog Get "/crl/{generation}/{list}" needs Public;
+    CRL: Catalog Get "/crl/{signer}/{list}" needs Public;
     ROOT: Catalog Get "/signingcertificate" needs READ_ROOTS;
     ROOT_DETAILS: Catalog Get "/signingcertificate/details" needs READ_ROOTS;
     ROOT_JOBS: Catalog Get "/signingcertificate/jobs" needs READ_JOBS;
@@ -150,6 +150,8 @@ table! {
     PRINCIPAL_AUDIT: Catalog Get "/audit/principals" needs ADMINISTER;
     DENIAL_AUDIT: Catalog Get "/audit/denials" needs ADMINISTER;
     REQUEST_AUDIT: Catalog Get "/audit/requests" needs ADMINISTER;
+    // The statements name every chain: the handler asks for the right to read everything as well.
+    AUDIT_HEADS: Catalog Get "/audit/heads" needs ADMINISTER;
     JOB_TASKS: Catalog Get "/jobs/{job}/tasks" needs READ_JOBS;
 
     // For a deleted certificate: the right to read everything.

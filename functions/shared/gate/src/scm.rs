@@ -23,9 +23,10 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use self::signature::Signed;
-use crate::bearer::{Principal, bearer, is_token, look_up};
+use crate::bearer::{bearer, is_token, look_up};
 use crate::body::read;
 use crate::header::only;
+use crate::principal::Principal;
 use crate::refusal::Refusal;
 
 const X_AUTH_TOKEN: HeaderName = HeaderName::from_static("x-auth-token");

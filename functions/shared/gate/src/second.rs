@@ -24,7 +24,7 @@ use time::format_description::well_known::Rfc3339;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::bearer::Principal;
+use crate::principal::Principal;
 use crate::refusal::{Kind, Refusal};
 use crate::request_id::RequestId;
 use crate::routes::Route;

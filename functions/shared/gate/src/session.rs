@@ -18,9 +18,9 @@ use rootcast_pki::fingerprint::Fingerprint;
 use time::OffsetDateTime;
 use tracing::warn;
 
-use crate::bearer::Principal;
 use crate::denials::{Denial, record_denial};
 use crate::header::only;
+use crate::principal::Principal;
 use crate::refusal::{Kind, Refusal};
 use crate::request_id::RequestId;
 

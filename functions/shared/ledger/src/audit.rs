@@ -1,15 +1,19 @@
 //! Audit chains, in a table of their own, under their subject. `audit#{sequence}` is an entry's line as it was hashed,
-//! `audit` is the head. No role may update or delete an item there, and none that speaks to devices may write one.
+//! `audit` is the head, which is in an index by the time of its last entry: see `heads`. No role may update or delete an
+//! item there, and none that speaks to devices may write one.
 //!
 //! An entry is written in one transaction with its act, on the condition that the head is unchanged since it was read.
 //! On a conflict, neither the act nor the entry is written, and the caller repeats both.
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use rootcast_core::audit::{Act, Entry, Head, Subject};
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use tracing::info;
 
 use crate::commit::{Condition, put};
+use crate::heads::shard_of;
 use crate::item::{Item, from_item, job_key, number, text};
 use crate::retries::pause;
 use crate::{Ledger, LedgerError};
@@ -31,6 +35,16 @@ pub struct AuditPage {
 #[derive(Debug, Serialize, Deserialize)]
 struct LineItem {
     line: String,
+}
+
+/// A head with the keys of its index.
+#[derive(Debug, Serialize)]
+struct HeadItem {
+    hash: Fingerprint,
+    sequence: u64,
+    shard: u8,
+    #[serde(with = "time::serde::timestamp")]
+    changed: OffsetDateTime,
 }
 
 /// The next entries of several chains.
@@ -207,9 +221,11 @@ impl Ledger {
                 values: Some([(":read".to_owned(), number(sequence))].into()),
             },
         };
-        if let Some(act) = acts.first() {
+        if let Some(act) = acts.last() {
             let key = head_key(&act.subject);
-            links.writes.push(put(self.audits()?, "audit head", &head, key, Some(as_read))?);
+            let Head { hash, sequence } = head;
+            let item = HeadItem { hash, sequence, shard: shard_of(&act.subject), changed: act.at };
+            links.writes.push(put(self.audits()?, "audit head", &item, key, Some(as_read))?);
         }
         Ok(links)
     }

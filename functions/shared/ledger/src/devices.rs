@@ -1,15 +1,15 @@
 //! Device records: the managed devices, and the last known contents of their trust stores.
 
+mod deletion;
 mod record;
 mod told;
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use futures::future::try_join_all;
 use rootcast_core::audit::{Act, Actor, Head};
 use rootcast_core::device::{DeviceId, DeviceVersion, Pin, SHARDS};
-use rootcast_core::inventory::dn::CertificateDn;
 use rootcast_core::job::{JobId, JobRecord, Pass};
 use rootcast_core::rollover::survey::{Demand, Finding, find};
 use time::OffsetDateTime;
@@ -22,7 +22,7 @@ use crate::fleet::FleetChange;
 use crate::item::{Item, from_item, id_key, number, to_item};
 use crate::joining::Joining;
 use crate::tasks::TaskKey;
-use crate::{EndedRecord, Ledger, LedgerError};
+use crate::{Ledger, LedgerError};
 
 pub use self::record::{DeviceRecord, Editor, Identity, ObservedTrustStore, Unapproved};
 
@@ -298,85 +298,6 @@ impl Ledger {
         // An abort that has not begun to withdraw has no proofs yet.
         let withdraws = rollover.abort_requested == (rollover.pass() == Pass::Withdraw);
         Ok(!withdraws || !matches!(finding, Finding::Proven { .. } | Finding::Waived))
-    }
-
-    /// Deletes a device with its uses, and decrements the counts of its certificates. A running rollover records the
-    /// departure. Returns what has to be revoked of the device's own certificate, which is recorded in the same
-    /// transaction.
-    ///
-    /// # Errors
-    /// [`LedgerError::Conflict`] if a worker holds the device's lease, or the device keeps changing;
-    /// [`LedgerError::Awaited`]; [`LedgerError::Certified`].
-    pub async fn delete_device(
-        &self,
-        id: &DeviceId,
-        editor: Editor<'_>,
-        now: OffsetDateTime,
-    ) -> Result<Option<EndedRecord>, LedgerError> {
-        for _ in 0..ATTEMPTS {
-            let Some(device) = self.device(id).await? else { return Ok(None) };
-            if device.lease.as_ref().is_some_and(|lease| now < lease.until) {
-                return Err(LedgerError::Conflict);
-            }
-            let mut act = told::deleted(&device, editor, now);
-            let mut writes = vec![self.delete_as_read(&device, now)?];
-            if device.approved_version().is_some() {
-                let authority = self.authority().await?;
-                writes.extend(self.change_fleet([FleetChange::between(Some(&device), None, &device.id)], None)?);
-                writes.push(authority.demand_as_read(self.certificates()?)?);
-                if let (Some(departure), Some(job)) =
-                    (self.leaving(&device, None, &authority, editor, now).await?, authority.running)
-                {
-                    writes.push(departure);
-                    act = act.with("left", job);
-                }
-            }
-            for binding in &self.uses_of_devices([&device]).await? {
-                writes.push(self.drop_use(binding)?);
-                writes.push(self.count_uses(binding.certificate, -1)?);
-            }
-            // Read after the uses: a certificate that is issued meanwhile changes the use, and then nothing is written.
-            let ended = self.own_ending(id, editor, now).await?;
-            writes.extend(ended.as_ref().map(|ended| self.put_ended(ended)).transpose()?);
-            match self.transact_audited(writes, &[act]).await {
-                Err(LedgerError::Conflict) => {}
-                deleted => return deleted.map(|()| ended),
-            }
-        }
-        Err(LedgerError::Conflict)
-    }
-
-    /// What has to be revoked of a device's own certificate. Three calls, or one if it never had one.
-    async fn own_ending(
-        &self,
-        id: &DeviceId,
-        editor: Editor<'_>,
-        now: OffsetDateTime,
-    ) -> Result<Option<EndedRecord>, LedgerError> {
-        let Some(certificate) = self.certificate_by_dn(&CertificateDn::of_device(id)).await? else { return Ok(None) };
-        let held = self.certificate(certificate).await?.filter(|record| record.device.as_ref() == Some(id));
-        let ended = match held {
-            Some(record) => self.ending(&record, editor.name, now).await?,
-            None => None,
-        };
-        match ended {
-            Some(_) if !editor.may_revoke => Err(LedgerError::Certified { device: id.clone() }),
-            ended => Ok(ended),
-        }
-    }
-
-    fn delete_as_read(&self, device: &DeviceRecord, now: OffsetDateTime) -> Result<TransactWriteItem, LedgerError> {
-        let delete = Delete::builder()
-            .table_name(self.devices()?)
-            .set_key(Some(id_key(device.id.as_str())))
-            .condition_expression("#revision = :read AND (attribute_not_exists(lease) OR lease.#until <= :now)")
-            .expression_attribute_names("#revision", "revision")
-            .expression_attribute_names("#until", "until")
-            .expression_attribute_values(":read", number(device.revision))
-            .expression_attribute_values(":now", number(now.unix_timestamp()))
-            .build()
-            .map_err(|source| LedgerError::Unwritable { what: "device", source: Box::new(source) })?;
-        Ok(TransactWriteItem::builder().delete(delete).build())
     }
 
     /// The existing ones among these devices, by id.

@@ -24,10 +24,12 @@ pub struct Tables {
     pub devices: Option<String>,
     pub access: Option<String>,
     pub audit: Option<String>,
+    /// The signed statements of the chains' heads.
+    pub heads: Option<String>,
 }
 
 impl Tables {
-    /// From `CERTIFICATES_TABLE`, `JOBS_TABLE`, `DEVICES_TABLE`, `ACCESS_TABLE` and `AUDIT_TABLE`.
+    /// From `CERTIFICATES_TABLE`, `JOBS_TABLE`, `DEVICES_TABLE`, `ACCESS_TABLE`, `AUDIT_TABLE` and `HEADS_TABLE`.
     pub fn from_env() -> Self {
         let name = |variable| std::env::var(variable).ok().filter(|name| !name.is_empty());
         Self {
@@ -36,6 +38,7 @@ impl Tables {
             devices: name("DEVICES_TABLE"),
             access: name("ACCESS_TABLE"),
             audit: name("AUDIT_TABLE"),
+            heads: name("HEADS_TABLE"),
         }
     }
 }

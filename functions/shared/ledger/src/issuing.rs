@@ -4,7 +4,7 @@
 //! `serial#{hex}` in the certificates table is the record of a serial number. It is written before the signature is
 //! requested, so each of our certificates is on record, and no number is used twice.
 
-use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use rootcast_core::audit::Act;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::CertificateDn;
@@ -17,8 +17,11 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::commit::{Condition, put};
+use crate::issuing_authorities::issuing_id;
 use crate::item::{Item, from_item, id_key, number, text};
-use crate::{CertificateOrPending, CertificateRecord, FormerRecord, Ledger, LedgerError, UseRecord};
+use crate::{
+    CertificateOrPending, CertificateRecord, FormerRecord, IssuingRecord, IssuingState, Ledger, LedgerError, UseRecord,
+};
 
 /// What a serial number was used for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,6 +135,34 @@ impl Ledger {
         self.transact(writes).await
     }
 
+    /// The record that an issued certificate replaces. Read together with the record of its signer, so that nothing is
+    /// stored of an issuing authority that was revoked while it signed. One call. A check in the transaction that
+    /// stores the certificate would be as good and cost more: two write units, and concurrent transactions that check
+    /// the same item get into each other's way. Whoever revokes what a compromised authority signed finds the rest by
+    /// the reservations.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if the certificate was deleted, or its signer revoked.
+    pub async fn to_be_issued(
+        &self,
+        certificate: CertificateId,
+        signer: SignerId,
+    ) -> Result<CertificateOrPending, LedgerError> {
+        let Some(issuing) = signer.issuing() else {
+            return self.certificate_or_pending(certificate).await?.ok_or(LedgerError::Conflict);
+        };
+        let issuing = issuing_id(issuing);
+        let keys = vec![id_key(certificate), id_key(issuing.as_str())];
+        let found = self.batch_get_of(self.certificates()?, keys, "BatchGetItem certificate and signer").await?;
+        let is_signer = |item: &Item| item.get("id").and_then(|id| id.as_s().ok()) == Some(&issuing);
+        let (signers, certificates): (Vec<_>, Vec<_>) = found.into_iter().partition(is_signer);
+        let signer = signers.into_iter().next().ok_or(LedgerError::Conflict)?;
+        if from_item::<IssuingRecord>("issuing authority", signer)?.state == IssuingState::Revoked {
+            return Err(LedgerError::Conflict);
+        }
+        CertificateOrPending::from_item(certificates.into_iter().next().ok_or(LedgerError::Conflict)?)
+    }
+
     /// Records the signed certificate, in one transaction: its record replaces `there`, as it was read; the serial
     /// number gets the certificate's fingerprint; what it replaces is kept for its revocation; and `binding` goes to its
     /// next stage. `act`: for the certificate's audit chain.
@@ -168,12 +199,30 @@ impl Ledger {
         self.transact_audited(writes, std::slice::from_ref(act)).await
     }
 
+    /// Takes a reservation back: no certificate with this number is stored from now on. Its signer is compromised, and
+    /// may have signed one for somebody who is late. `false`: one is stored, so it can be revoked.
+    pub async fn void_serial(&self, serial: Serial) -> Result<bool, LedgerError> {
+        let update = self.client.update_item().table_name(self.certificates()?).set_key(Some(serial_key(serial)));
+        let update = update
+            .update_expression("SET void = :true")
+            .condition_expression("attribute_exists(id) AND attribute_not_exists(leaf)");
+        match update.expression_attribute_values(":true", AttributeValue::Bool(true)).send().await {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error.as_service_error().is_some_and(|error| error.is_conditional_check_failed_exception()) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(LedgerError::aws("UpdateItem serial")(error)),
+        }
+    }
+
     fn sign_serial(&self, serial: Serial, leaf: &Certificate) -> Result<TransactWriteItem, LedgerError> {
         let update = Update::builder()
             .table_name(self.certificates()?)
             .set_key(Some(serial_key(serial)))
             .update_expression("SET leaf = :leaf, thumbprint = :thumbprint, #subject = :subject")
-            .condition_expression("attribute_exists(id) AND attribute_not_exists(leaf)")
+            .condition_expression("attribute_exists(id) AND attribute_not_exists(leaf) AND attribute_not_exists(void)")
             .expression_attribute_values(":leaf", text(leaf.fingerprint()))
             .expression_attribute_values(":thumbprint", text(leaf.thumbprint()))
             .expression_attribute_names("#subject", "subject")

@@ -21,6 +21,8 @@ mod error;
 mod expiring;
 mod fleet;
 mod former;
+mod heads;
+mod hierarchy;
 mod issuing;
 mod issuing_authorities;
 mod item;
@@ -57,6 +59,7 @@ pub use error::LedgerError;
 pub use expiring::Expiring;
 pub use fleet::{FleetEntry, FleetShard, RestoredFleet};
 pub use former::{EndedRecord, FormerRecord};
+pub use heads::{HeadPage, StatementPage};
 pub use issuing::{SerialRecord, SignedPage, SignedPlace};
 pub use issuing_authorities::{IssuingRecord, IssuingRevocation, IssuingState, SleepRecord, Waking};
 pub use jobs::JobPage;
@@ -109,5 +112,9 @@ impl Ledger {
 
     fn audits(&self) -> Result<&str, LedgerError> {
         self.tables.audit.as_deref().ok_or(LedgerError::Unconfigured("AUDIT_TABLE"))
+    }
+
+    fn statements_table(&self) -> Result<&str, LedgerError> {
+        self.tables.heads.as_deref().ok_or(LedgerError::Unconfigured("HEADS_TABLE"))
     }
 }

@@ -298,10 +298,10 @@ impl Ledger {
         let (ack, failure) = match outcome {
             Outcome::Acked(ack) => (Some(ack.clone()), None),
             Outcome::Failed(failure) => (None, Some(failure.clone())),
-            Outcome::Deployed(_) | Outcome::Skipped => (None, None),
+            Outcome::Deployed { .. } | Outcome::Skipped => (None, None),
         };
         let shown = match outcome {
-            Outcome::Deployed(leaf) => Some(*leaf),
+            Outcome::Deployed { leaf, .. } => Some(*leaf),
             _ => None,
         };
         let record = TaskRecord {

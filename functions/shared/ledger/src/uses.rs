@@ -11,7 +11,7 @@ use rootcast_core::deployment::lifecycle::{Lifecycle, OutOfOrder};
 use rootcast_core::device::address::DeviceAddress;
 use rootcast_core::device::{DeviceId, DeviceVersion, Pin, SHARDS};
 use rootcast_core::inventory::id::CertificateId;
-use rootcast_core::job::task::{ErrorClass, Failure, Outcome, TaskRecord};
+use rootcast_core::job::task::{ALONE, ErrorClass, Failure, Outcome, TaskRecord};
 use rootcast_core::job::{JobId, Pass};
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::root::LeafSpec;
@@ -102,10 +102,13 @@ impl UseRecord {
         let Settlement { attempt, outcome, at, .. } = settlement;
         let lifecycle = match outcome {
             Outcome::Failed(failure) => self.lifecycle.fail(*attempt, failure, *at)?,
+            Outcome::Deployed { alone: true, .. } => {
+                self.lifecycle.finish(*attempt, format!("{PROVEN} {ALONE}"), *at)?
+            }
             _ => self.lifecycle.finish(*attempt, PROVEN, *at)?,
         };
         let shown = match outcome {
-            Outcome::Deployed(leaf) => Some(*leaf),
+            Outcome::Deployed { leaf, .. } => Some(*leaf),
             _ => self.shown,
         };
         Ok(Self { shown, ..self.with(lifecycle, *at) })

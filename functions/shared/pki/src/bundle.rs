@@ -113,8 +113,8 @@ impl Bundle {
 /// Largest record of a bundle in bytes: DynamoDB's 400 KB per item, less the 2 KB that the ledger reserves for keys.
 const LARGEST_RECORD: usize = 398 << 10;
 /// Largest DER of a root: an RSA key and a signature of 4 096 bits, and twice a name of maximum length with four bytes
-/// per character; and the longest name constraints.
-pub const LARGEST_ANCHOR: usize = (5 << 10) + 768;
+/// per character; the longest name constraints; and the longest address of a revocation list.
+pub const LARGEST_ANCHOR: usize = 6 << 10;
 /// A bundle always has room for this many roots, of any kind.
 pub const ROOTS_THAT_FIT: u32 = 20;
 

@@ -152,6 +152,12 @@ impl Certificate {
         self.is_ca
     }
 
+    /// pathLenConstraint: how many authorities may follow below it (RFC 5280 §4.2.1.9).
+    pub fn path_length(&self) -> Option<u32> {
+        let parsed = parse(&self.der).ok()?;
+        parsed.basic_constraints().ok()??.value.path_len_constraint
+    }
+
     pub fn key_algorithm(&self) -> Result<KeyAlgorithm, UnsupportedKey> {
         KeyAlgorithm::of_spki(&self.spki_der)
     }

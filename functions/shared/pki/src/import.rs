@@ -84,7 +84,7 @@ impl fmt::Debug for Material<'_> {
 #[derive(Debug)]
 pub struct Checked {
     pub leaf: Certificate,
-    /// The leaf's issuer first; the root last if it was sent. Empty if one of our own roots issued the leaf.
+    /// The leaf's issuer first; the root last if it was sent. Only what was sent: empty if one of our own authorities issued the leaf.
     pub chain: Vec<Certificate>,
     pub key: PrivateKey,
     pub key_algorithm: LeafKey,
@@ -95,8 +95,8 @@ pub struct Checked {
     pub warnings: Vec<Warning>,
 }
 
-/// Parses and checks everything, and reports all problems. `roots` are our own generations: a chain may end in one of
-/// them without containing it.
+/// Parses and checks everything, and reports all problems. `ours` are our own generations, and issuing authorities below
+/// them: a chain may end in one of the former, and lead through one of the latter, without containing it.
 ///
 /// Costs one signature verification per link, and one signature by the key with its verification.
 ///
@@ -126,7 +126,7 @@ pub struct Checked {
 /// assert_eq!(problems.first().code(), "SCM.2018");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn check(material: &Material<'_>, roots: &[Certificate], now: OffsetDateTime) -> Result<Checked, Problems> {
+pub fn check(material: &Material<'_>, ours: &[Certificate], now: OffsetDateTime) -> Result<Checked, Problems> {
     let mut problems = Vec::new();
     let sent = match material {
         Material::Pem { certificate, certificate_chain, private_key } => {
@@ -135,7 +135,7 @@ pub fn check(material: &Material<'_>, roots: &[Certificate], now: OffsetDateTime
         }
         Material::Pkcs12 { der, password } => pkcs12::read(der, password, &mut problems),
     };
-    assess::assess(sent, roots, now, problems)
+    assess::assess(sent, ours, now, problems)
 }
 
 /// The parsed parts of the material.

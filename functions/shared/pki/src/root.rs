@@ -69,7 +69,14 @@ pub struct RootSpec {
     /// them refuses the root.
     #[serde(default, skip_serializing_if = "PermittedNames::is_unlimited")]
     pub permitted: PermittedNames,
+    /// URL of its own list of authorities. OpenSSL's `-crl_check_all` asks for a list that covers the root as well, and
+    /// takes this one only if the root names it. `None`: reserved before roots had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crl: Option<String>,
 }
+
+/// Most octets of the URL in a root: every bundle has room for it.
+pub const ROOT_CRL: usize = 192;
 
 /// The self-signed root of a generation (RFC 9810's NewWithNew): with SKI and AKI, keyCertSign and cRLSign. Without
 /// pathLen, since OpenSSL, Go and Python refuse a link certificate above a root that has one.
@@ -78,8 +85,12 @@ pub fn prepare_root(spec: &RootSpec, spki_der: &[u8]) -> Result<Prepared, IssueE
     if algorithm != spec.algorithm {
         return Err(IssueError::KeyMismatch { expected: spec.algorithm, found: algorithm });
     }
+    if spec.crl.as_ref().is_some_and(|url| url.len() > ROOT_CRL) {
+        return Err(IssueError::CrlUrl);
+    }
     let identifier = key_identifier(spki_der)?;
     let mut params = authority(&identifier);
+    params.crl_distribution_points = distribution_points(spec.crl.as_deref())?;
     params.distinguished_name = spec.subject.with_common_name(&common_name(&spec.root_name, spec.generation)?);
     params.serial_number = Some(spec.serial.0.to_vec().into());
     params.name_constraints = spec.permitted.constraints();

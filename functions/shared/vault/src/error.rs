@@ -24,6 +24,8 @@ pub enum VaultError {
     Issue(#[from] IssueError),
     #[error("the bundle's signature is refused: {0}")]
     Bundle(#[from] JwsError),
+    #[error("the statement's signature is refused: {0}")]
+    Notarised(#[source] JwsError),
 }
 
 impl VaultError {

@@ -11,6 +11,7 @@
 
 mod error;
 mod keys;
+mod notary;
 mod policy;
 
 use std::collections::HashMap;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 use aws_sdk_kms::config::retry::RetryConfig;
 use aws_sdk_kms::config::timeout::TimeoutConfig;
+use aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::{KeySpec, KeyUsageType, MessageType, SigningAlgorithmSpec, Tag};
 use rootcast_kms::KmsError;
@@ -30,6 +32,7 @@ use rootcast_pki::root::{Prepared, Serial, Unsigned};
 
 pub use self::error::VaultError;
 pub use self::keys::{MadeKey, Purpose, Standing, TaggedKey};
+pub use self::notary::Notary;
 pub use self::policy::{KeyRole, KeyRoles, NotRoles};
 
 /// Tags only find keys, they permit nothing: see `policy`. This one's value is the stack's name.
@@ -159,41 +162,12 @@ impl Vault {
 
     /// The SubjectPublicKeyInfo in DER. Fails unless the key's spec, usage and public key all match `algorithm`.
     pub async fn public_key(&self, key: &str, algorithm: KeyAlgorithm) -> Result<Vec<u8>, VaultError> {
-        let answer = self.get_public_key(key).await?;
-        let mismatch = |found: String| VaultError::WrongKind { key: key.to_owned(), expected: algorithm, found };
-        let spec = answer.key_spec.as_ref().map(KeySpec::as_str).unwrap_or_default();
-        if spec != algorithm.kms_key_spec() {
-            return Err(mismatch(spec.to_owned()));
-        }
-        let usage = answer.key_usage.as_ref().map(KeyUsageType::as_str).unwrap_or_default();
-        if usage != KeyUsageType::SignVerify.as_str() {
-            return Err(mismatch(usage.to_owned()));
-        }
-        let spki = answer.public_key.map(Blob::into_inner);
-        let spki = spki.ok_or(VaultError::Incomplete { operation: "kms:GetPublicKey", field: "PublicKey" })?;
-        match KeyAlgorithm::of_spki(&spki) {
-            Ok(found) if found == algorithm => Ok(spki),
-            Ok(found) => Err(mismatch(found.kms_key_spec().to_owned())),
-            Err(error) => Err(mismatch(error.to_string())),
-        }
+        public_key(&self.kms, key, algorithm).await
     }
 
     /// Signs a digest with the algorithm's length. The signature is DER for ECDSA, PKCS #1 v1.5 for RSA.
-    ///
-    /// Sends the digest and not the message: KMS's limit for a message is 4096 bytes.
     pub async fn sign(&self, key: &str, algorithm: KeyAlgorithm, digest: &[u8]) -> Result<Vec<u8>, VaultError> {
-        let signed = self
-            .kms
-            .sign()
-            .key_id(key)
-            .message(Blob::new(digest))
-            .message_type(MessageType::Digest)
-            .signing_algorithm(SigningAlgorithmSpec::from(algorithm.kms_signing_algorithm()))
-            .send()
-            .await
-            .map_err(|error| KmsError::new("kms:Sign", Some(key), error))?;
-        let signature = signed.signature.map(Blob::into_inner);
-        signature.ok_or(VaultError::Incomplete { operation: "kms:Sign", field: "Signature" })
+        sign(&self.kms, key, algorithm, digest).await
     }
 
     /// Signs a prepared object. A signature by another key than the issuer's is refused.
@@ -272,13 +246,54 @@ impl Vault {
         }
     }
 
-    async fn get_public_key(
-        &self,
-        key: &str,
-    ) -> Result<aws_sdk_kms::operation::get_public_key::GetPublicKeyOutput, VaultError> {
-        let answer = self.kms.get_public_key().key_id(key).send().await;
-        Ok(answer.map_err(|error| KmsError::new("kms:GetPublicKey", Some(key), error))?)
+    async fn get_public_key(&self, key: &str) -> Result<GetPublicKeyOutput, VaultError> {
+        get_public_key(&self.kms, key).await
     }
+}
+
+async fn public_key(kms: &aws_sdk_kms::Client, key: &str, algorithm: KeyAlgorithm) -> Result<Vec<u8>, VaultError> {
+    let answer = get_public_key(kms, key).await?;
+    let mismatch = |found: String| VaultError::WrongKind { key: key.to_owned(), expected: algorithm, found };
+    let spec = answer.key_spec.as_ref().map(KeySpec::as_str).unwrap_or_default();
+    if spec != algorithm.kms_key_spec() {
+        return Err(mismatch(spec.to_owned()));
+    }
+    let usage = answer.key_usage.as_ref().map(KeyUsageType::as_str).unwrap_or_default();
+    if usage != KeyUsageType::SignVerify.as_str() {
+        return Err(mismatch(usage.to_owned()));
+    }
+    let spki = answer.public_key.map(Blob::into_inner);
+    let spki = spki.ok_or(VaultError::Incomplete { operation: "kms:GetPublicKey", field: "PublicKey" })?;
+    match KeyAlgorithm::of_spki(&spki) {
+        Ok(found) if found == algorithm => Ok(spki),
+        Ok(found) => Err(mismatch(found.kms_key_spec().to_owned())),
+        Err(error) => Err(mismatch(error.to_string())),
+    }
+}
+
+/// Sends the digest and not the message: KMS's limit for a message is 4096 bytes.
+async fn sign(
+    kms: &aws_sdk_kms::Client,
+    key: &str,
+    algorithm: KeyAlgorithm,
+    digest: &[u8],
+) -> Result<Vec<u8>, VaultError> {
+    let signed = kms
+        .sign()
+        .key_id(key)
+        .message(Blob::new(digest))
+        .message_type(MessageType::Digest)
+        .signing_algorithm(SigningAlgorithmSpec::from(algorithm.kms_signing_algorithm()))
+        .send()
+        .await
+        .map_err(|error| KmsError::new("kms:Sign", Some(key), error))?;
+    let signature = signed.signature.map(Blob::into_inner);
+    signature.ok_or(VaultError::Incomplete { operation: "kms:Sign", field: "Signature" })
+}
+
+async fn get_public_key(kms: &aws_sdk_kms::Client, key: &str) -> Result<GetPublicKeyOutput, VaultError> {
+    let answer = kms.get_public_key().key_id(key).send().await;
+    Ok(answer.map_err(|error| KmsError::new("kms:GetPublicKey", Some(key), error))?)
 }
 
 fn tag(operation: &'static str, key: &'static str, value: &str) -> Result<Tag, VaultError> {

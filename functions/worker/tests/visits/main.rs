@@ -80,6 +80,7 @@ impl World {
             devices: table("devices"),
             access: None,
             audit: None,
+            heads: None,
         };
         let app = App {
             ledger: Ledger::new(client!(aws_sdk_dynamodb, aws), tables),

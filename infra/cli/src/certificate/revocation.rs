@@ -137,10 +137,10 @@ pub(super) async fn signed(api: &Api, format: Format) -> Result<End> {
         let reason = each.reason.map(|reason| format!(" ({})", word(&json!(reason)))).unwrap_or_default();
         let state = format!("{}{reason}", word(&json!(each.state)));
         let subject = each.subject.clone().unwrap_or_else(|| "-".to_owned());
-        [each.serial.to_string(), subject, each.device.to_string(), each.not_after.clone(), state]
+        [each.serial.to_string(), subject, each.device.to_string(), each.signer.clone(), each.not_after.clone(), state]
     };
     let rows: Vec<_> = signed.iter().map(row).collect();
-    out!("{}", table(["serial", "subject", "device", "expires", "state"], &rows));
+    out!("{}", table(["serial", "subject", "device", "signer", "expires", "state"], &rows));
     Ok(End::Done)
 }
 

@@ -28,8 +28,8 @@ async fn rootcast() -> PathBuf {
 }
 
 pub(crate) struct Said {
-    code: Option<i32>,
-    lines: Vec<Value>,
+    pub(crate) code: Option<i32>,
+    pub(crate) lines: Vec<Value>,
     errors: String,
 }
 

@@ -17,7 +17,7 @@ use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo};
 use x509_parser::public_key::PublicKey;
 
 use crate::api::Answer;
-use crate::stack::Stack;
+use crate::stack::{Stack, by_tests};
 
 /// Makes the local cloud assume its root user as the caller: it verifies no signature.
 pub const SIGNED: &str = "AWS4-HMAC-SHA256 Credential=test/20261123/us-east-1/execute-api/aws4_request, \
@@ -88,12 +88,9 @@ impl Stack {
             person: None,
             made_by: Default::default(),
         };
-        self.ledger
-            .put_principal(&name.parse().unwrap(), &record, &rootcast_core::audit::Actor::function("tests"))
-            .await
-            .unwrap();
+        self.ledger.put_principal(&name.parse().unwrap(), &record, &by_tests()).await.unwrap();
         let bound = IdentityRecord { principal: name.parse().unwrap(), epoch: 7, created };
-        self.ledger.put_identity(identity, &bound, &rootcast_core::audit::Actor::function("tests")).await.unwrap();
+        self.ledger.put_identity(identity, &bound, &by_tests()).await.unwrap();
     }
 
     /// Checks that the token is this user's, and valid until the identity is removed.
@@ -106,16 +103,7 @@ impl Stack {
         assert!(verified["valid_for"].as_i64().is_some_and(|seconds| (3500..=3600).contains(&seconds)), "{verified}");
         self.api.send_as(token, Method::GET, "/jobs", None).await.response();
         assert_eq!(self.api.send_as(token, Method::GET, "/v3/scm/certificates", None).await.status, 200);
-        assert!(
-            self.ledger
-                .remove_identity(
-                    identity,
-                    &rootcast_core::audit::Actor::function("tests"),
-                    time::OffsetDateTime::now_utc()
-                )
-                .await
-                .unwrap()
-        );
+        assert!(self.ledger.remove_identity(identity, &by_tests(), time::OffsetDateTime::now_utc()).await.unwrap());
         self.api.send_as(token, Method::GET, "/jobs", None).await.refused(401);
     }
 }

@@ -13,7 +13,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::access::HERE;
 use crate::api::Answer;
-use crate::stack::Stack;
+use crate::stack::{Stack, by_tests};
 
 /// What a client stores after its login.
 pub struct Kept {
@@ -103,32 +103,12 @@ async fn a_session_is_extended_by_use_and_ended_by_revocation() {
         let next = "another correct horse";
         let name = "ops".parse().unwrap();
         let hash = PasswordHash::of(next, *uuid::Uuid::new_v4().as_bytes()).unwrap();
-        stack
-            .ledger
-            .change_password(
-                &name,
-                &hash,
-                None,
-                &rootcast_core::audit::Actor::function("tests"),
-                time::OffsetDateTime::now_utc(),
-            )
-            .await
-            .unwrap();
+        stack.ledger.change_password(&name, &hash, None, &by_tests(), time::OffsetDateTime::now_utc()).await.unwrap();
         stack.in_session(&other, None, get.clone(), "/jobs").await.refused(401);
         assert_eq!(stack.status_with(&given).await, 401);
         stack.begin("ops", &password).await.refused(401);
         let last = stack.session("ops", next).await;
-        assert!(
-            stack
-                .ledger
-                .remove_principal(
-                    &name,
-                    &rootcast_core::audit::Actor::function("tests"),
-                    time::OffsetDateTime::now_utc()
-                )
-                .await
-                .unwrap()
-        );
+        assert!(stack.ledger.remove_principal(&name, &by_tests(), time::OffsetDateTime::now_utc()).await.unwrap());
         stack.in_session(&last, None, get, "/jobs").await.refused(401);
     })
     .await;

@@ -7,7 +7,7 @@ use reqwest::Method;
 use reqwest::header::LOCATION;
 use rootcast_core::access::permission::{Grants, Operation, Right, Role};
 use rootcast_core::access::second::AskId;
-use rootcast_core::audit::{Action, Actor, Entry, Name, Outcome, Subject};
+use rootcast_core::audit::{Action, Entry, Name, Outcome, Subject};
 use rootcast_core::job::JobId;
 use rootcast_core::job::task::TaskState;
 use rootcast_ledger::{Exchanged, PrincipalRecord, TokenRecord};
@@ -18,7 +18,7 @@ use time::{Duration, OffsetDateTime};
 use crate::api::{Answer, Api};
 use crate::fake::{Fake, Model, USER};
 use crate::import::pki::Bundle;
-use crate::stack::{Stack, fake_enrolment};
+use crate::stack::{Stack, by_tests, fake_enrolment};
 
 const EVERY: &str = "regenerate,approve-device,activate,abort,export-key,administer-access";
 
@@ -36,7 +36,7 @@ impl Stack {
             person: person.map(|person| person.parse().unwrap()),
             made_by: BTreeSet::new(),
         };
-        self.ledger.put_principal(&name.parse().unwrap(), &record, &Actor::function("tests")).await.unwrap();
+        self.ledger.put_principal(&name.parse().unwrap(), &record, &by_tests()).await.unwrap();
         let given = TokenRecord {
             principal: name.to_owned(),
             grants: Grants::default(),
@@ -200,7 +200,7 @@ async fn a_private_key(stack: &Stack, jane: &Api, john: &Api) {
     let paul = stack.person("paul", None, Role::Administrator).await;
     let id = waits(&jane.send(Method::POST, &path, None).await);
     confirmed(&paul, &id).await;
-    let (by, now) = (Actor::function("tests"), OffsetDateTime::now_utc());
+    let (by, now) = (by_tests(), OffsetDateTime::now_utc());
     stack.ledger.change_grants(&"paul".parse().unwrap(), &Role::Operator.into(), &by, now).await.unwrap();
     assert_ne!(waits(&jane.send(Method::POST, &path, None).await), id);
 }

@@ -4,15 +4,17 @@ use aws_sdk_kms::error::ErrorMetadata;
 use aws_sdk_kms::operation::sign::SignError;
 use aws_sdk_kms::types::error::{DisabledException, KmsInternalException};
 use aws_smithy_mocks::{RuleMode, mock, mock_client};
-use rootcast_core::audit::{Act, Action, Actor, Subject};
+use rootcast_core::audit::{Act, Action, Subject};
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::job::task::{ErrorClass, TaskState};
-use rootcast_core::rollover::generation::GenerationState;
-use rootcast_ledger::{CertificateRecord, Change, CrlRecord, DeviceRecord, RevokedRecord, UseRecord};
+use rootcast_ledger::{
+    Authority, CertificateRecord, Change, CrlRecord, DeviceRecord, IssuingRecord, IssuingState, RevokedRecord,
+    UseRecord,
+};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::crl::{CrlId, LIFETIME, Reason};
 use rootcast_pki::root::Serial;
-use rootcast_pki::signer::SignerId;
+use rootcast_pki::signer::{IssuingId, SignerId};
 use rootcast_pki::subject::DeviceSubject;
 use rootcast_vault::Vault;
 use serde_json::json;
@@ -22,9 +24,14 @@ use super::openssl;
 use super::regenerator::{OPS, Regenerator, seconds_ago};
 use super::requester::{CRL_BASE, Requester, deliver, device, issuer, issuer_with, publish, request, wake};
 use super::wire::{Cut, Wire};
-use crate::stack::Stack;
+use crate::stack::{Stack, by_tests};
 
-/// An authority with one active root and one device.
+/// The first issuing authority below the first root.
+fn below() -> SignerId {
+    IssuingId { generation: 1, number: 1 }.into()
+}
+
+/// An authority with one active root, an issuing authority below it, and one device.
 async fn open(stack: &Stack, name: &str) -> Regenerator {
     let regenerator = Regenerator::open(&stack.local, name).await;
     let reply = regenerator.put(&Wire::default(), seconds_ago::<7200>).await;
@@ -38,11 +45,19 @@ fn serial_of(record: &CertificateRecord) -> Serial {
 }
 
 async fn list_of(regenerator: &Regenerator, record: &CertificateRecord) -> CrlRecord {
-    regenerator.ledger.crl(CrlId::of(SignerId::root(1), &serial_of(record))).await.unwrap().unwrap()
+    regenerator.ledger.crl(CrlId::of(below(), &serial_of(record))).await.unwrap().unwrap()
 }
 
 async fn root(regenerator: &Regenerator) -> Certificate {
     regenerator.ledger.root(1).await.unwrap().unwrap().certificate.unwrap()
+}
+
+async fn issuing(regenerator: &Regenerator) -> IssuingRecord {
+    regenerator.ledger.issuing(IssuingId { generation: 1, number: 1 }).await.unwrap().unwrap()
+}
+
+async fn signer(regenerator: &Regenerator) -> Certificate {
+    issuing(regenerator).await.certificate.unwrap()
 }
 
 /// The arguments of a revocation, and the list that will contain it.
@@ -56,14 +71,15 @@ fn revoked(record: &CertificateRecord, reason: Reason) -> (CrlId, RevokedRecord,
         comments: None,
         not_after: record.not_after,
     };
-    let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &Actor::function("tests"), revoked.at);
-    (CrlId::of(SignerId::root(1), &revoked.serial), revoked, act)
+    let act = Act::new(Subject::Certificate(record.id), Action::Revoke, &by_tests(), revoked.at);
+    (CrlId::of(below(), &revoked.serial), revoked, act)
 }
 
 /// OpenSSL's verdict, with the root and the list that the certificate names.
 async fn judged(regenerator: &Regenerator, record: &CertificateRecord, at: OffsetDateTime) -> Result<(), String> {
     let list = list_of(regenerator, record).await;
-    openssl::verify_with(&[&root(regenerator).await], &record.leaf, &[], Some(list.crl.der()), at)
+    let chain: Vec<&Certificate> = record.chain.iter().collect();
+    openssl::verify_with(&[&root(regenerator).await], &record.leaf, &chain, Some(list.crl.der()), at)
 }
 
 /// One certificate, one serial number, one leaf; the device is the next to act.
@@ -155,11 +171,7 @@ async fn what_was_renewed_or_revoked_or_deleted_is_on_a_list() {
             "attributes": ["OU=BMC,O=Example Corp,C=DE"],
         });
         let policy = serde_json::from_value(json!({ "rules": [rule] })).unwrap();
-        regenerator
-            .ledger
-            .set_issuance_policy(policy, 0, &Actor::function("tests"), OffsetDateTime::now_utc())
-            .await
-            .unwrap();
+        regenerator.ledger.set_issuance_policy(policy, 0, &by_tests(), OffsetDateTime::now_utc()).await.unwrap();
         let subject = DeviceSubject::new("Rack 7", ["bmc-7.example".to_owned()], vec!["10.0.0.7".parse().unwrap()]);
         let subject = subject.unwrap().with_attributes("OU=BMC,O=Example Corp,C=DE".parse().unwrap());
         let before = regenerator.ledger.device(&device()).await.unwrap().unwrap();
@@ -194,7 +206,7 @@ async fn what_was_renewed_or_revoked_or_deleted_is_on_a_list() {
         assert!(judged(&regenerator, &second, seconds_ago::<0>()).await.unwrap_err().contains("revoked"));
         let published = list_of(&regenerator, &second).await.number;
         assert_eq!(published, number + 1, "the second message found nothing to do");
-        let text = openssl::crl_text(list_of(&regenerator, &second).await.crl.der(), &root(&regenerator).await);
+        let text = openssl::crl_text(list_of(&regenerator, &second).await.crl.der(), &signer(&regenerator).await);
         assert!(text.contains("Superseded") && text.contains(&format!("URI:{CRL_BASE}{list}")), "{text}");
         assert!(again.record().await.revoked.is_some());
         again.end().await;
@@ -209,7 +221,7 @@ async fn what_was_renewed_or_revoked_or_deleted_is_on_a_list() {
         judged(&regenerator, &third, seconds_ago::<0>()).await.unwrap();
         wake(&app).await;
         assert!(judged(&regenerator, &third, seconds_ago::<0>()).await.unwrap_err().contains("revoked"));
-        let text = openssl::crl_text(list_of(&regenerator, &third).await.crl.der(), &root(&regenerator).await);
+        let text = openssl::crl_text(list_of(&regenerator, &third).await.crl.der(), &signer(&regenerator).await);
         assert!(text.contains("Cessation Of Operation"), "{text}");
         assert_eq!(regenerator.ledger.ended().await.unwrap(), []);
     })
@@ -239,11 +251,11 @@ async fn the_schedule_renews_lists_that_are_outdated_or_half_expired() {
         assert_eq!((third.number, third.next_update - third.this_update), (3, LIFETIME));
         assert!(third.this_update > OffsetDateTime::now_utc() + Duration::days(3));
 
-        // The key is disabled after another root took its place: no failure of the schedule.
-        let mut old = regenerator.ledger.root(1).await.unwrap().unwrap();
-        old.state = GenerationState::Superseded;
-        regenerator.ledger.commit(Change { roots: vec![&old], ..Change::default() }).await.unwrap();
-        let key = root(&regenerator).await.spki_der().to_vec();
+        // The key is disabled after another issuing authority took its place: no failure of the schedule.
+        let mut old = issuing(&regenerator).await;
+        old.state = IssuingState::Superseded;
+        regenerator.ledger.commit(Change { issuing: vec![&old], ..Change::default() }).await.unwrap();
+        let key = signer(&regenerator).await.spki_der().to_vec();
         wake(&issuer_with(
             &regenerator,
             &Wire::default(),
@@ -253,10 +265,13 @@ async fn the_schedule_renews_lists_that_are_outdated_or_half_expired() {
         .await;
         assert_eq!(list_of(&regenerator, &record).await, third);
 
-        let absent = CrlId::new(SignerId::root(1), (list.shard().unwrap() + 1) % 64).unwrap();
+        let absent = CrlId::new(below(), (list.shard().unwrap() + 1) % 64).unwrap();
         assert!(publish(&app, absent).await, "nobody names it: there is nothing to do");
         assert!(regenerator.ledger.crl(absent).await.unwrap().is_none());
-        assert!(!publish(&app, CrlId::new(SignerId::root(9), 1).unwrap()).await, "no such root");
+        let nobodys = IssuingId { generation: 1, number: 9 };
+        assert!(!publish(&app, CrlId::new(nobodys.into(), 1).unwrap()).await, "no such issuing authority");
+        assert!(publish(&app, CrlId::new(SignerId::root(1), 1).unwrap()).await, "the conductor makes it");
+        assert_eq!(requester.sent(&json!({ "listsOfRoot": 1 })).await, 1);
     })
     .await;
 }
@@ -321,7 +336,7 @@ async fn a_reserved_certificate_is_signed_despite_faults_of_kms() {
         let regenerator = open(stack, "kms-fault").await;
         let request = request();
         let requester = Requester::open(&regenerator, &request).await;
-        let key = root(&regenerator).await.spki_der().to_vec();
+        let key = signer(&regenerator).await.spki_der().to_vec();
         let fault = || {
             let code = ErrorMetadata::builder().code("KMSInternalException").build();
             SignError::KmsInternalException(KmsInternalException::builder().meta(code).build())
@@ -338,7 +353,7 @@ async fn a_reserved_certificate_is_signed_despite_faults_of_kms() {
 
         let regenerator = open(stack, "kms-fault-for-good").await;
         let requester = Requester::open(&regenerator, &request).await;
-        let key = root(&regenerator).await.spki_der().to_vec();
+        let key = signer(&regenerator).await.spki_der().to_vec();
         let ill =
             issuer_with(&regenerator, &Wire::default(), failing(&regenerator, key.clone(), fault), seconds_ago::<0>);
         assert!(!deliver(&ill, &requester.message(), 4).await, "it comes back");
@@ -347,7 +362,7 @@ async fn a_reserved_certificate_is_signed_despite_faults_of_kms() {
 
         let regenerator = open(stack, "kms-disabled").await;
         let requester = Requester::open(&regenerator, &request).await;
-        let key = root(&regenerator).await.spki_der().to_vec();
+        let key = signer(&regenerator).await.spki_der().to_vec();
         let ill = issuer_with(&regenerator, &Wire::default(), failing(&regenerator, key, disabled), seconds_ago::<0>);
         assert!(deliver(&ill, &requester.message(), 1).await, "asking again is no use");
         assert_failed(&requester, Stage::RetrieveCertificate, ErrorClass::Authority).await;
@@ -366,6 +381,54 @@ async fn without_an_active_root_no_certificate_is_issued() {
         // The device was deleted before its next message arrives.
         regenerator.ledger.delete_device(&device(), OPS, seconds_ago::<0>()).await.unwrap();
         assert!(deliver(&issuer(&regenerator, &Wire::default(), seconds_ago::<0>), &requester.message(), 1).await);
+    })
+    .await;
+}
+
+/// The calls for a certificate, from a process that is new.
+async fn calls(stack: &Stack, name: &str, leaves_from_root: bool) -> Vec<String> {
+    let regenerator = open(stack, name).await;
+    let requester = Requester::open(&regenerator, &request()).await;
+    let wire = Wire::default();
+    let app = issue::App { leaves_from_root, ..issuer(&regenerator, &wire, seconds_ago::<0>) };
+    assert!(deliver(&app, &requester.message(), 1).await);
+    let signer = regenerator.ledger.serial(serial_of(&requester.record().await)).await.unwrap().unwrap().signer;
+    assert_eq!(signer, if leaves_from_root { SignerId::root(1) } else { below() });
+    wire.sent()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_issuing_authority_costs_no_calls() {
+    Stack::run(0, async |stack| {
+        let (by_root, by_issuing) = (calls(stack, "by-root", true).await, calls(stack, "by-issuing", false).await);
+        eprintln!("{} calls: {by_issuing:?}", by_issuing.len());
+        assert_eq!(by_issuing.len(), by_root.len(), "{by_issuing:?} {by_root:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_waits_for_an_issuing_authority() {
+    Stack::run(0, async |stack| {
+        let regenerator = open(stack, "none-yet").await;
+        let request = request();
+        let requester = Requester::open(&regenerator, &request).await;
+        let app = issuer(&regenerator, &Wire::default(), seconds_ago::<0>);
+        let authority = regenerator.ledger.authority().await.unwrap();
+        let without = Authority { issuing: None, ..authority.clone() };
+        regenerator.ledger.commit(Change { authority: Some(&without), ..Change::default() }).await.unwrap();
+        assert!(!deliver(&app, &requester.message(), 1).await, "it comes back");
+        let revision = authority.revision + 1;
+        let again = Authority { revision, ..authority };
+        regenerator.ledger.commit(Change { authority: Some(&again), ..Change::default() }).await.unwrap();
+        let revoked = IssuingRecord { state: IssuingState::Revoked, ..issuing(&regenerator).await };
+        regenerator.ledger.commit(Change { issuing: vec![&revoked], ..Change::default() }).await.unwrap();
+        assert!(!deliver(&app, &requester.message(), 2).await, "what is revoked signs nothing");
+        assert!(requester.task().await.is_none() && requester.items("serial#").await.is_empty());
+        let superseded = IssuingRecord { state: IssuingState::Superseded, revision: revoked.revision + 1, ..revoked };
+        regenerator.ledger.commit(Change { issuing: vec![&superseded], ..Change::default() }).await.unwrap();
+        assert!(deliver(&app, &requester.message(), 3).await);
+        assert_issued(&requester, &request).await;
     })
     .await;
 }

@@ -12,7 +12,7 @@ use super::readers::accept;
 use super::regenerator::{Regenerator, seconds_ago};
 use super::whole::assert_whole;
 use super::wire::Wire;
-use crate::stack::Stack;
+use crate::stack::{Stack, by_tests};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_link_lets_a_client_verify_the_other_root() {
@@ -56,11 +56,7 @@ async fn next_root(regenerator: &Regenerator, algorithm: KeyAlgorithm) -> RootRe
     let policy = regenerator.ledger.policy().await.unwrap();
     regenerator
         .ledger
-        .set_policy(
-            Policy { algorithm, ..policy },
-            &rootcast_core::audit::Actor::function("tests"),
-            time::OffsetDateTime::now_utc(),
-        )
+        .set_policy(Policy { algorithm, ..policy }, &by_tests(), time::OffsetDateTime::now_utc())
         .await
         .unwrap();
     let reply = regenerator.put(&Wire::default(), seconds_ago::<30>).await;

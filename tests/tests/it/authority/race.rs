@@ -20,7 +20,6 @@ use futures::future::join_all;
 use http::StatusCode;
 use rootcast_authority::CertificateAuthority;
 use rootcast_core::access::permission::{Grants, Role};
-use rootcast_core::audit::Actor;
 use rootcast_core::deployment::Deployment;
 use rootcast_core::deployment::lifecycle::Work;
 use rootcast_core::device::DeviceId;
@@ -36,7 +35,7 @@ use tokio::sync::Barrier;
 use super::regenerator::{Regenerator, Reply, put, seconds_ago, settings};
 use super::whole::assert_whole;
 use super::wire::Wire;
-use crate::stack::Stack;
+use crate::stack::{Stack, by_tests};
 
 const JOB_PATH: &str = "/signingCertificate/jobs/1";
 
@@ -181,7 +180,7 @@ async fn begin_deployment(ledger: &Ledger) {
         created: now,
     };
     let deployment = Deployment::new(job, id, Work::Issue, [device].into(), "tests".to_owned(), now);
-    ledger.deploy(&deployment, &[], Some(&place), &Actor::function("tests")).await.unwrap();
+    ledger.deploy(&deployment, &[], Some(&place), &by_tests()).await.unwrap();
 }
 
 /// DynamoDB cancels a transaction that conflicts with another one in flight, without evaluating its conditions; no
@@ -271,6 +270,7 @@ fn tables() -> Tables {
         devices: table("devices"),
         access: table("access"),
         audit: table("audit"),
+        heads: None,
     }
 }
 

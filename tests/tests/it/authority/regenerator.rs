@@ -29,6 +29,7 @@ use tokio::time::Instant;
 use tower::ServiceExt;
 
 use super::wire::Wire;
+use crate::stack::by_tests;
 
 pub(crate) const TOKEN: &str = "b2ZmaWNlLW9mZmljZS1vZmZpY2Utb2ZmaWNlLW9mZmljZQ==";
 pub(crate) const DEVICE: &str = "bmc-0001";
@@ -101,6 +102,7 @@ impl Regenerator {
             devices: copy("DevicesTable").await,
             access: copy("AccessTable").await,
             audit: copy("AuditTable").await,
+            heads: None,
         };
         let created = aws_sdk_sqs::Client::new(&config).create_queue().queue_name(prefix).send().await.unwrap();
         let ledger = Ledger::new(dynamodb, tables.clone());
@@ -140,10 +142,7 @@ impl Regenerator {
 
     /// Enrols an approved device that cannot be reached.
     pub(crate) async fn enrol(&self) {
-        self.ledger
-            .enrol(&[unreachable_device(DEVICE)], &rootcast_core::audit::Actor::function("tests"), seconds_ago::<0>())
-            .await
-            .unwrap();
+        self.ledger.enrol(&[unreachable_device(DEVICE)], &by_tests(), seconds_ago::<0>()).await.unwrap();
     }
 
     /// The function, started at this clock, with this wire.

@@ -5,7 +5,6 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use issue::{Lists, Wake};
 use lambda_runtime::{Context, LambdaEvent};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
-use rootcast_core::audit::Actor;
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
@@ -21,6 +20,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::regenerator::{DEVICE, Regenerator, seconds_ago};
 use super::wire::Wire;
+use crate::stack::by_tests;
 
 pub(super) const CRL_BASE: &str = "http://pki.example.com";
 
@@ -55,6 +55,7 @@ pub(super) fn issuer_with(
         issue_queue: regenerator.queue().to_owned(),
         task_queue: regenerator.queue().to_owned(),
         control_queue: regenerator.queue().to_owned(),
+        leaves_from_root: false,
         validity: Duration::days(90),
         revoke_superseded: true,
         crl_base: CRL_BASE.to_owned(),
@@ -87,7 +88,7 @@ pub(super) async fn wake(app: &issue::App) {
 impl<'a> Requester<'a> {
     /// Prepares a device that has made a request, for its first certificate or a renewal.
     pub(super) async fn open(regenerator: &'a Regenerator, request: &str) -> Self {
-        let by = Request { by: &Actor::function("tests"), now: seconds_ago::<30>() };
+        let by = Request { by: &by_tests(), now: seconds_ago::<30>() };
         let job = rootcast_operations::issue(&regenerator.ledger, &device(), by).await.unwrap();
         let requester = Self { regenerator, job: job.id, certificate: job.certificate };
         let binding = requester.binding().await;

@@ -8,7 +8,7 @@ use rootcast_ledger::{Authority, Change, Ledger, LedgerError};
 
 use super::regenerator::{Regenerator, seconds_ago, unreachable_device};
 use super::wire::Wire;
-use crate::stack::Stack;
+use crate::stack::{Stack, by_tests};
 
 const FLEETS: [usize; 2] = [10, 10_000];
 /// Timed calls per fleet, whose median is used.
@@ -86,11 +86,6 @@ async fn forget(stack: &Stack, id: JobId) {
 async fn enrol(ledger: &Ledger, devices: usize) {
     let records: Vec<_> = (1..=devices).map(|number| unreachable_device(&format!("bmc-{number:05}"))).collect();
     assert!(
-        ledger
-            .enrol(&records, &rootcast_core::audit::Actor::function("tests"), seconds_ago::<0>())
-            .await
-            .unwrap()
-            .into_iter()
-            .all(|enrolled| enrolled)
+        ledger.enrol(&records, &by_tests(), seconds_ago::<0>()).await.unwrap().into_iter().all(|enrolled| enrolled)
     );
 }

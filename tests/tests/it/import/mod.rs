@@ -16,7 +16,7 @@ use crate::api::{Answer, Api};
 use crate::stack::Stack;
 use pki::Bundle;
 
-const CERTIFICATES: &str = "/v3/scm/certificates";
+pub(crate) const CERTIFICATES: &str = "/v3/scm/certificates";
 
 impl Stack {
     /// A caller who may export keys.
@@ -42,7 +42,7 @@ pub fn body(name: &str, bundle: &Bundle) -> Value {
     json!({ "name": name, "certificate": bundle.all(), "private_key": bundle.key })
 }
 
-fn imported(answer: &Answer) -> CertificateId {
+pub(crate) fn imported(answer: &Answer) -> CertificateId {
     answer.json()["certificate_id"].as_str().unwrap().parse().unwrap()
 }
 
@@ -51,7 +51,7 @@ fn path(id: CertificateId) -> String {
 }
 
 /// Checks that this is a refusal in SCM's format, with a request id, and returns its message.
-fn refused(answer: &Answer, status: u16, code: &str) -> String {
+pub(crate) fn refused(answer: &Answer, status: u16, code: &str) -> String {
     assert_eq!(answer.status, status, "{answer:?}");
     let body: Value = serde_json::from_str(&answer.text).unwrap();
     assert_eq!(body["error_code"], code, "{answer:?}");

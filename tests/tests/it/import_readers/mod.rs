@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::import::{Material, check};
-use serde_json::json;
+use serde_json::{Value, json};
 use x509_parser::extensions::ParsedExtension;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -26,7 +26,7 @@ use self::corpus::{Bundle, Input, cases};
 use self::differences::{DIFFERENCES, Reader};
 
 /// `None` if accepted, else the reason.
-type Verdict = Option<String>;
+pub(crate) type Verdict = Option<String>;
 
 /// A bundle as a client sees it: the anchors are our roots and every self-signed certificate that was sent.
 struct Presented<'a> {
@@ -75,16 +75,21 @@ fn ours(input: &Input, own_roots: &[Vec<u8>]) -> Verdict {
 }
 
 async fn python_verdicts(presented: &[Presented<'_>]) -> Vec<Verdict> {
+    let bundle = |each: &Presented<'_>| bundle(&each.bundle.leaf, &each.others, &each.anchors, Some(&each.bundle.key));
+    python(presented.iter().map(bundle).collect()).await
+}
+
+/// What `readers.py` judges.
+pub(crate) fn bundle(leaf: &[u8], others: &[&[u8]], anchors: &[&[u8]], key: Option<&str>) -> Value {
+    let texts = |ders: &[&[u8]]| ders.iter().map(|der| STANDARD.encode(der)).collect::<Vec<_>>();
+    json!({"leaf": STANDARD.encode(leaf), "others": texts(others), "anchors": texts(anchors), "key": key})
+}
+
+/// Python cryptography's verdicts.
+pub(crate) async fn python(bundles: Vec<Value>) -> Vec<Verdict> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/import_readers");
     let python = rootcast_local::python_environment(&folder.join("readers.txt")).await.unwrap();
-    let texts = |ders: &[&[u8]]| ders.iter().map(|der| STANDARD.encode(der)).collect::<Vec<_>>();
-    let bundles: Vec<_> = presented
-        .iter()
-        .map(|each| {
-            let leaf = STANDARD.encode(&each.bundle.leaf);
-            json!({"leaf": leaf, "others": texts(&each.others), "anchors": texts(&each.anchors), "key": each.bundle.key})
-        })
-        .collect();
+    let count = bundles.len();
     let asked = json!({"now": TODAY.unix_timestamp(), "bundles": bundles}).to_string();
     let answered = tokio::task::spawn_blocking(move || {
         let mut command = Command::new(python);
@@ -96,7 +101,7 @@ async fn python_verdicts(presented: &[Presented<'_>]) -> Vec<Verdict> {
     let output = answered.await.unwrap();
     assert!(output.status.success(), "{}", output.status);
     let reasons: Vec<String> = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(reasons.len(), presented.len());
+    assert_eq!(reasons.len(), count);
     reasons.into_iter().map(|reason| (!reason.is_empty()).then_some(reason)).collect()
 }
 

@@ -1,6 +1,6 @@
 """Python cryptography's verdicts on bundles: one line of JSON in, one line of JSON out, for all bundles.
 
-In: {"now": seconds, "bundles": [{"leaf": DER, "others": [DER], "anchors": [DER], "key": PEM}]}, DER as base64.
+In: {"now": seconds, "bundles": [{"leaf": DER, "others": [DER], "anchors": [DER], "key": PEM or null}]}, DER as base64.
 Out: ["", or why it is refused, for each].
 """
 
@@ -33,8 +33,8 @@ def verdict(bundle, now):
             return "no anchor"
         verifier = PolicyBuilder().store(Store(anchors)).time(now).build_server_verifier(subject(leaf))
         verifier.verify(leaf, others)
-        key = load_pem_private_key(bundle["key"].encode(), None)
-        if key.public_key().public_bytes(*SPKI) != leaf.public_key().public_bytes(*SPKI):
+        key = load_pem_private_key(bundle["key"].encode(), None) if bundle["key"] else None
+        if key and key.public_key().public_bytes(*SPKI) != leaf.public_key().public_bytes(*SPKI):
             return "another key"
         return ""
     except Exception as error:  # any error is a refusal

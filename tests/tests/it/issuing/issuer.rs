@@ -2,7 +2,6 @@
 
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::job::task::ErrorClass;
-use rootcast_pki::signer::SignerId;
 use serde_json::json;
 
 use super::{asked, begin, binding, device, failed, retried};
@@ -42,10 +41,10 @@ async fn the_issuer_continues_with_the_recorded_request() {
         retried(stack, &job, Stage::ApproveRequest).await;
         assert_eq!(asked(&fake), (0, 1));
 
-        // The root's key cannot sign.
+        // The issuing authority's key cannot sign.
         let kms = aws_sdk_kms::Client::new(&stack.local.sdk_config);
-        let generation = stack.ledger.authority().await.unwrap().signing.unwrap();
-        let key = stack.ledger.root(generation).await.unwrap().unwrap().key.unwrap();
+        let signer = stack.ledger.authority().await.unwrap().issuing.unwrap();
+        let key = stack.ledger.issuing(signer).await.unwrap().unwrap().key.unwrap();
         kms.disable_key().key_id(&key).send().await.unwrap();
         let job = begin(stack, "bmc").await;
         let before = failed(stack, &job, Stage::RetrieveCertificate, ErrorClass::Authority).await;
@@ -54,10 +53,10 @@ async fn the_issuer_continues_with_the_recorded_request() {
         let record = retried(stack, &job, Stage::RetrieveCertificate).await;
         assert_eq!(asked(&fake), (0, 1));
         let reserved = before.issuance.unwrap().reserved.unwrap();
-        assert_eq!(reserved.signer, SignerId::root(generation));
+        assert_eq!(reserved.signer, signer.into());
         assert_eq!(record.leaf.serial(), reserved.spec.serial.to_string(), "the number that was reserved");
-        crate::authority::openssl::verify(&[&signing(stack).await], &record.leaf, &[], time::OffsetDateTime::now_utc())
-            .unwrap();
+        let (root, chain) = (signing(stack).await, record.chain.iter().collect::<Vec<_>>());
+        crate::authority::openssl::verify(&[&root], &record.leaf, &chain, time::OffsetDateTime::now_utc()).unwrap();
     })
     .await;
 }

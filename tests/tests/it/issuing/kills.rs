@@ -24,7 +24,7 @@ use crate::authority::regenerator::{Regenerator, seconds_ago};
 use crate::authority::wire::{Cut, Wire};
 use crate::fake::{Fake, GENERATE, Model, PASSWORD, REPLACE, Reply, USER};
 use crate::interruptions::deliver;
-use crate::stack::{LIMIT, PREFIX, Stack, until};
+use crate::stack::{LIMIT, PREFIX, Stack, by_tests, until};
 
 const DEVICE: &str = "bmc";
 
@@ -171,11 +171,7 @@ impl Scene {
             credential,
         );
         device.pins = vec![fake.pin];
-        regenerator
-            .ledger
-            .enrol(std::slice::from_ref(&device), &Actor::function("tests"), OffsetDateTime::now_utc())
-            .await
-            .unwrap();
+        regenerator.ledger.enrol(std::slice::from_ref(&device), &by_tests(), OffsetDateTime::now_utc()).await.unwrap();
         let by = Actor { principal: "tests".to_owned(), request_id: None };
         let request = Request { by: &by, now: seconds_ago::<350>() };
         let job = rootcast_operations::issue(&regenerator.ledger, &device.id, request).await.unwrap();
@@ -294,6 +290,7 @@ impl Scene {
             issue_queue: regenerator.queue.clone(),
             task_queue: regenerator.queue.clone(),
             control_queue: regenerator.queue.clone(),
+            leaves_from_root: false,
             validity: time::Duration::days(90),
             revoke_superseded: true,
             crl_base: "https://pki.example.com".to_owned(),

@@ -28,7 +28,8 @@ async fn devices_show_our_certificates_for_keys_they_made() {
             let record = deployed(stack, &job).await;
             assert_eq!(asked(&fake), (1, 1), "{id}");
             assert_eq!((record.key.as_ref(), record.dn()), (None, dn(id)));
-            openssl::verify(&[&root], &record.leaf, &[], OffsetDateTime::now_utc()).unwrap();
+            let chain: Vec<_> = record.chain.iter().collect();
+            openssl::verify(&[&root], &record.leaf, &chain, OffsetDateTime::now_utc()).unwrap();
             assert_eq!(record.names, [name.as_str(), "127.0.0.1"]);
             let text = openssl::text(&record.leaf);
             for said in [

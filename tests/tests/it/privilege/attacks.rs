@@ -55,17 +55,17 @@ const MEANT: [(&str, &str, &[&str]); 24] = [
     ("Import", "GenerateDataKey", &["sealing"]),
     ("Issue", "GetPublicKey", &["issuing", "signs leaves"]),
     ("Issue", "Sign", &["issuing", "signs leaves"]),
-    ("Regenerate", "CreateAlias", &OURS),
+    ("Regenerate", "CreateAlias", &ROOTS),
     ("Regenerate", "DisableKey", &ROOTS),
     ("Regenerate", "EnableKey", &ROOTS),
-    ("Regenerate", "GetPublicKey", &OURS),
+    ("Regenerate", "GetPublicKey", &ROOTS),
     ("Regenerate", "Sign", &ROOTS),
     ("Regenerate", "TagResource", &["foreign", "tagged"]),
+    ("Rotate", "Sign", &["audit"]),
     ("Worker", "Decrypt", &["sealing"]),
     // Nothing: named, so that the list shows every role.
     ("Login", "", &[]),
     ("Retry", "", &[]),
-    ("Rotate", "", &[]),
     ("Worker", "Sign", &[]),
     ("Worker", "GenerateDataKey", &[]),
 ];
@@ -160,6 +160,7 @@ async fn keys(stack: &Stack) -> BTreeMap<&'static str, String> {
         ("tagged", tagged),
         ("sealing", output("SealingKeyArn")),
         ("access", output("AccessKeyArn")),
+        ("audit", output("AuditKeyArn")),
     ]
     .into()
 }

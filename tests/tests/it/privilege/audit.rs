@@ -15,11 +15,11 @@ const READS: [&str; 5] = ["GetItem", "BatchGetItem", "Query", "Scan", "PartiQLSe
 #[tokio::test]
 async fn no_role_can_change_a_line_of_the_audit() {
     Stack::run(0, async |stack| {
-        let table = stack.local.outputs.of("AuditTable").unwrap();
-        let mut writers = Vec::new();
+        let [table, heads] = ["AuditTable", "HeadsTable"].map(|name| stack.local.outputs.of(name).unwrap());
+        let (mut writers, mut signers, mut readers) = (Vec::new(), Vec::new(), Vec::new());
         for function in FUNCTIONS {
             let role = allowed(stack, function).await;
-            let may = |action: &str, subject: &str| {
+            let may_in = |table: &str, action: &str, subject: &str| {
                 let call = Call {
                     function: function.to_owned(),
                     action: format!("dynamodb:{action}"),
@@ -28,6 +28,12 @@ async fn no_role_can_change_a_line_of_the_audit() {
                 };
                 role.permits(&call, None)
             };
+            let may = |action: &str, subject: &str| may_in(table, action, subject);
+            for action in CHANGES.iter().chain(&TABLE) {
+                assert!(!may_in(heads, action, "statements"), "{function}: {action} on statements");
+            }
+            signers.extend(may_in(heads, "PutItem", "statements").then_some(function));
+            readers.extend(READS.iter().any(|action| may_in(heads, action, "statements")).then_some(function));
             let subjects =
                 ["7", "root-1", "scs0000000000001", "device:a", "principal:ops", "policy:issuance", "denials:x"];
             for subject in subjects {
@@ -42,6 +48,12 @@ async fn no_role_can_change_a_line_of_the_audit() {
                 }
             }
         }
+        assert_eq!(signers, ["RotateFunction"]);
+        assert_eq!(readers, ["CatalogFunction", "RotateFunction"]);
+        assert!(
+            writers.iter().all(|(function, _)| *function != "RotateFunction"),
+            "who signs what is on record writes none"
+        );
         for narrow in ["IssueFunction", "ImportFunction"] {
             let theirs = writers.iter().filter(|(function, _)| *function == narrow);
             let theirs: Vec<_> =

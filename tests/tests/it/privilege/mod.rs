@@ -162,7 +162,9 @@ async fn roll_over(stack: &Stack) {
     for path in ["", "/tasks", "/audit"] {
         api.get(&format!("/jobs/{id}{path}")).await.response();
     }
-    for path in ["/jobs", "/signingCertificate/details", "/signingCertificate/jobs", "/certificatePolicy"] {
+    for path in
+        ["/jobs", "/signingCertificate/details", "/signingCertificate/jobs", "/certificatePolicy", "/audit/heads"]
+    {
         api.get(path).await.response();
     }
     api.get(&format!("/signingCertificate/jobs/{id}")).await.response();

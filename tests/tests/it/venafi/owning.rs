@@ -1,15 +1,11 @@
 //! A device's own certificate.
 
-use rootcast_pki::crl::CrlId;
-use rootcast_pki::signer::SignerId;
 use serde_json::json;
-use time::OffsetDateTime;
 
 use super::{at_stage, post};
-use crate::authority::openssl;
 use crate::fake::Model;
 use crate::issuing::{begin, deployed, device, dn};
-use crate::revocation_lists::{revoked, serial, served};
+use crate::revocation_lists::{judged, list_of, revoked, serial, served};
 use crate::rollover::signing;
 use crate::stack::Stack;
 
@@ -35,8 +31,8 @@ async fn a_devices_certificate_is_renewed_then_revoked_publicly() {
         let entries = trail["entries"].as_array().unwrap().iter().map(|entry| entry.as_str().unwrap());
         let superseded = entries.filter(|entry| entry.contains(r#""reason":"Superseded""#)).collect::<Vec<_>>();
         assert!(superseded.len() == 1 && superseded[0].contains(&serial(&before).to_string()), "{trail}");
-        let list = served(stack, CrlId::of(SignerId::root(1), &serial(&after))).await;
-        openssl::verify_with(&[&root], &after.leaf, &[], Some(&list), OffsetDateTime::now_utc()).unwrap();
+        let list = served(stack, list_of(stack, &after).await).await;
+        judged(&root, &after, &list).unwrap();
 
         let mut revoke = about();
         revoke["Reason"] = json!(1);

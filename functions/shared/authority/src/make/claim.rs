@@ -99,6 +99,7 @@ impl CertificateAuthority {
                 not_before,
                 not_after,
                 permitted: settings.permitted.clone(),
+                crl: None,
             },
             key: None,
             key_made: None,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
+use aws_sdk_dynamodb::operation::query::QueryOutput;
 use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::operation::transact_write_items::{TransactWriteItemsError, TransactWriteItemsOutput};
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
@@ -301,6 +302,7 @@ impl Aws {
             devices: table("devices"),
             access: None,
             audit: table("audit"),
+            heads: None,
         };
         let rules = self.tables();
         let rules: Vec<&Rule> = rules.iter().collect();
@@ -321,9 +323,9 @@ impl Aws {
         self.authority().with_issuing(settings())
     }
 
-    fn tables(&self) -> [Rule; 5] {
+    fn tables(&self) -> [Rule; 6] {
         use aws_sdk_dynamodb::Client;
-        let (get, batch, write) = (self.clone(), self.clone(), self.clone());
+        let (get, batch, query, write) = (self.clone(), self.clone(), self.clone(), self.clone());
         [
             mock!(Client::get_item).then_compute_output(move |request| {
                 let row = get.state().rows.get(&key_of(request.key().unwrap())).cloned();
@@ -339,6 +341,12 @@ impl Aws {
                         answer.responses(table, found)
                     })
                     .build()
+            }),
+            // A list and its revocations.
+            mock!(Client::query).then_compute_output(move |request| {
+                let list = &request.expression_attribute_values().unwrap()[":list"];
+                let rows = query.state().rows.values().filter(|row| row.get("pk") == Some(list)).cloned().collect();
+                QueryOutput::builder().set_items(Some(rows)).build()
             }),
             mock!(Client::scan).then_output(|| ScanOutput::builder().build()),
             // The counter of job ids.

@@ -6,6 +6,7 @@ mod issuing;
 #[path = "../../../pki/tests/it/keys.rs"]
 #[allow(dead_code, reason = "it serves other tests too")]
 mod keys;
+mod lists;
 mod sleep;
 
 use rootcast_authority::{AuthorityError, Made, RootRequest, Settings};

@@ -4,7 +4,7 @@ use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Broken, Entry, Head, Subject, verify};
+use super::{Broken, Entry, Head, NotAsStated, Stated, Subject, verify};
 
 /// The last line of a file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +37,10 @@ pub enum Unverified {
     OtherHead(u64),
     #[error("the last line is about {found}, and the entries are about {expected}")]
     OtherSubject { expected: Subject, found: Subject },
+    #[error("it has no entries, and no last line that names a chain")]
+    Empty,
+    #[error(transparent)]
+    NotAsStated(#[from] NotAsStated),
     #[error("the head is {found}, and {expected} was expected: the file is of another state, or was made anew")]
     NotExpected { expected: Fingerprint, found: Fingerprint },
 }
@@ -103,4 +107,29 @@ pub fn verify_export(file: &str, expected: Option<Fingerprint>) -> Result<Verifi
         Some(expected) if expected != head.hash => Err(Unverified::NotExpected { expected, found: head.hash }),
         _ => Ok(Verified { subject, entries, head }),
     }
+}
+
+/// As [`verify_export`], and compares the chain with what was stated of it. Then the last line may be missing: the end
+/// is known from the statements. Returns also up to which entry the chain is stated.
+///
+/// # Errors
+/// Says which line is wrong, or which entry is another one than that which was stated.
+pub fn verify_stated(
+    file: &str,
+    expected: Option<Fingerprint>,
+    stated: &Stated,
+) -> Result<(Verified, u64), Unverified> {
+    let verified = match verify_export(file, expected) {
+        Err(Unverified::NoHead) => {
+            let (entries, head) = verify(file.lines())?;
+            let subject = entries.first().ok_or(Unverified::Empty)?.subject.clone();
+            if let Some(expected) = expected.filter(|expected| *expected != head.hash) {
+                return Err(Unverified::NotExpected { expected, found: head.hash });
+            }
+            Verified { subject, entries, head }
+        }
+        verified => verified?,
+    };
+    let until = stated.check(&verified.subject, &verified.entries, verified.head)?;
+    Ok((verified, until))
 }

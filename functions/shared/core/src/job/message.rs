@@ -29,6 +29,15 @@ pub struct Publish {
     pub crl: CrlId,
 }
 
+/// To the conductor, which may sign with roots' keys: publish those of this root's revocation lists that are due. Carries
+/// no state either.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RootLists {
+    /// The root's generation.
+    pub lists_of_root: u32,
+}
+
 /// To the issuer: a device was proven to show a renewal of this certificate, so what it replaced may be revoked.
 /// Carries no state either.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -245,12 +245,19 @@ impl Failure {
     }
 }
 
+/// Of a device that serves its leaf alone.
+pub const ALONE: &str = "It serves no issuing authority's certificate, since its profile takes one certificate: clients need that from /.well-known/est/cacerts. With the parameter LeavesFromRoot, roots sign devices' certificates themselves.";
+
 /// How a task ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     Acked(Ack),
     /// The device showed this leaf certificate on a new connection.
-    Deployed(Fingerprint),
+    Deployed {
+        leaf: Fingerprint,
+        /// It does not serve the issuing authority's certificate, since its profile takes one certificate.
+        alone: bool,
+    },
     Failed(Failure),
     Skipped,
 }
@@ -258,7 +265,7 @@ pub enum Outcome {
 impl Outcome {
     pub const fn state(&self) -> TaskState {
         match self {
-            Self::Acked(_) | Self::Deployed(_) => TaskState::Acked,
+            Self::Acked(_) | Self::Deployed { .. } => TaskState::Acked,
             Self::Failed(_) => TaskState::Failed,
             Self::Skipped => TaskState::Skipped,
         }
@@ -267,8 +274,9 @@ impl Outcome {
     /// The task's history with the result of this attempt appended.
     pub fn recorded(&self, work: Work, attempt: u32, mut history: Vec<Entry>, at: OffsetDateTime) -> Vec<Entry> {
         let (stage, result, words) = match self {
-            Self::Acked(_) | Self::Deployed(_) => {
-                (work.stages().last().copied().unwrap_or(work.first()), StageResult::Done, String::new())
+            Self::Acked(_) | Self::Deployed { .. } => {
+                let words = if matches!(self, Self::Deployed { alone: true, .. }) { ALONE } else { "" };
+                (work.stages().last().copied().unwrap_or(work.first()), StageResult::Done, words.to_owned())
             }
             Self::Failed(failure) => {
                 let stage = failure.stage.unwrap_or(work.first());

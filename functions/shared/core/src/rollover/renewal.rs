@@ -22,6 +22,12 @@ pub fn is_daily(expires: Option<OffsetDateTime>, life: Duration, now: OffsetDate
     })
 }
 
+/// What is left of a bundle's life, in percent: 0 when it is over.
+pub fn percent_left(expires: OffsetDateTime, life: Duration, now: OffsetDateTime) -> u64 {
+    let percent = (expires - now).whole_seconds().saturating_mul(100) / life.whole_seconds().max(1);
+    percent.try_into().unwrap_or(0)
+}
+
 /// The signatures that a bundle would no longer have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
@@ -76,6 +82,15 @@ mod tests {
             assert!(!due(age), "{age}");
         }
         assert!(!is_daily(None, life, now));
+    }
+
+    #[test]
+    fn the_life_that_is_left_is_never_below_zero() {
+        let (now, life) = (datetime!(2026-06-01 12:00 UTC), Duration::days(30));
+        for (hours, percent) in [(720, 100), (360, 50), (180, 25), (179, 24), (1, 0), (0, 0), (-720, 0)] {
+            assert_eq!(percent_left(now + Duration::hours(hours), life, now), percent, "{hours}");
+        }
+        assert_eq!(percent_left(now + Duration::HOUR, Duration::ZERO, now), 360_000);
     }
 
     #[test]

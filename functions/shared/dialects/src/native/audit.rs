@@ -14,3 +14,12 @@ pub struct AuditChain {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
+
+/// `GET /audit/heads`, page by page: the signed statements of the chains' heads, in the order of their numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditHeads {
+    /// Each as a JWS in the compact serialisation, with the key that signed it.
+    pub statements: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}

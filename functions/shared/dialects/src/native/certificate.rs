@@ -5,6 +5,7 @@ use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_core::job::JobId;
 use rootcast_core::rollover::generation::GenerationState;
+use rootcast_ledger::IssuingState;
 use rootcast_pki::crl::Reason;
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_pki::root::Serial;
@@ -28,12 +29,36 @@ pub struct Root {
     pub not_after: String,
     pub generation: u32,
     pub state: GenerationState,
+    /// The authorities below it that sign devices' certificates, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issuing_authorities: Vec<IssuingAuthority>,
+    /// Its key, signed by the root before; PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_with_old: Option<String>,
+    /// The key of the root before, signed by this one; PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_with_new: Option<String>,
     /// The current or failed step, by Venafi's stage numbers; `null` since the activation.
     pub stage: Option<Stage>,
     pub in_error: bool,
     /// A sentence.
     pub status: String,
     pub history: Vec<Past>,
+}
+
+/// An issuing authority in the row of its root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuingAuthority {
+    /// Like `2.1`: the generation of its root, and its number below that root.
+    pub id: String,
+    pub state: IssuingState,
+    pub subject_dn: String,
+    pub serial_number: String,
+    pub not_before: String,
+    pub not_after: String,
+    /// PEM.
+    pub certificate: String,
 }
 
 /// `GET /devices/{id}/certificate`: a device's own certificate and its processing state.
@@ -80,7 +105,10 @@ pub struct Signed {
     pub subject: Option<String>,
     pub device: DeviceId,
     pub certificate: CertificateId,
+    /// The root that signed it, or of the issuing authority that did.
     pub generation: u32,
+    /// `2` for a root, `2.1` for an issuing authority below it.
+    pub signer: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<Fingerprint>,
     /// SHA-1; `None` as for the subject.

@@ -64,7 +64,7 @@ pub(super) async fn find(session: &mut Session<'_>, profile: Profile) -> Result<
             let certificates = certificates.ok_or_else(|| {
                 unsupported("The manager's NetworkProtocol does not say where HTTPS.Certificates are.")
             })?;
-            let chains = if profile == Profile::Dmtf { Chains::Named } else { Chains::No };
+            let chains = if profile.takes_chain() { Chains::Named } else { Chains::No };
             Ok(WebServer { certificates: members_of(certificates), service, chains })
         }
         Profile::Vmedia => Err(no_web_server(profile)),

@@ -35,6 +35,8 @@ struct Signature {
 pub enum JwsError {
     #[error("not a JWS in the general JSON serialisation: {0}")]
     Form(#[source] serde_json::Error),
+    #[error("not a JWS in the compact serialisation, with one key in its header and nothing else")]
+    Compact,
     #[error("not base64url: {0}")]
     Base64(#[from] base64::DecodeError),
     #[error("a JWS header is not understood: {0}")]

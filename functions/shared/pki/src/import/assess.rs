@@ -38,18 +38,18 @@ impl fmt::Display for Warning {
 
 pub(super) fn assess(
     mut sent: Sent,
-    roots: &[Certificate],
+    ours: &[Certificate],
     now: OffsetDateTime,
     mut problems: Vec<Problem>,
 ) -> Result<Checked, Problems> {
     let parsed = parse(&sent.certificates, &mut problems);
     sent.partial |= parsed.len() < sent.certificates.len();
-    let own = own_roots(&parsed, roots);
+    let own = own_authorities(&parsed, ours);
     let mut nodes: Vec<Node<'_>> = parsed
         .iter()
-        .map(|certificate| Node::new(certificate, roots.iter().any(|root| root.der() == certificate.as_raw()), true))
+        .map(|sent| Node::new(sent, is_root(sent) && ours.iter().any(|own| own.der() == sent.as_raw()), true))
         .collect();
-    nodes.extend(own.iter().map(|root| Node::new(root, true, false)));
+    nodes.extend(own.iter().map(|own| Node::new(own, is_root(own), false)));
 
     let leaf = choose_leaf(&nodes[..parsed.len()], &sent, now);
     let checked = leaf.map(|at| {
@@ -106,18 +106,30 @@ fn unreadable(place: Location) -> Problem {
     Problem::CertificateUnreadable { place, fault: "it is not the DER of an X.509 certificate" }
 }
 
-/// Our own roots that were not sent and may have issued a certificate that was: compared by AKI and SKI if both exist.
-fn own_roots<'r>(sent: &[X509Certificate<'_>], roots: &'r [Certificate]) -> Vec<X509Certificate<'r>> {
-    let named: Vec<Option<&[u8]>> = sent.iter().map(authority).collect();
-    roots
-        .iter()
-        .filter(|root| sent.iter().all(|certificate| certificate.as_raw() != root.der()))
-        .filter(|root| match root.subject_key_identifier() {
-            Some(own) => named.iter().any(|named| named.is_none_or(|named| named == own)),
+/// A path ends at a root of ours, and goes through an issuing authority.
+fn is_root(own: &X509Certificate<'_>) -> bool {
+    own.subject().as_raw() == own.issuer().as_raw()
+}
+
+/// Our own authorities that were not sent and may have issued a certificate that was, or one of each other: compared by AKI
+/// and SKI if both exist.
+fn own_authorities<'r>(sent: &[X509Certificate<'_>], ours: &'r [Certificate]) -> Vec<X509Certificate<'r>> {
+    let mut others: Vec<_> =
+        ours.iter().filter(|own| sent.iter().all(|certificate| certificate.as_raw() != own.der())).collect();
+    let mut named: Vec<Option<Vec<u8>>> = sent.iter().map(|each| authority(each).map(<[u8]>::to_vec)).collect();
+    let mut found = Vec::new();
+    // The issuing authorities, and then what they are below.
+    for _ in 0..2 {
+        let (fitting, rest): (Vec<_>, _) = others.into_iter().partition(|own| match own.subject_key_identifier() {
+            Some(own) => named.iter().any(|named| named.as_deref().is_none_or(|named| named == own)),
             None => true,
-        })
-        .filter_map(|root| certificate::parse(root.der()).ok())
-        .collect()
+        });
+        others = rest;
+        let parsed: Vec<_> = fitting.into_iter().filter_map(|own| certificate::parse(own.der()).ok()).collect();
+        named = parsed.iter().map(|each| authority(each).map(<[u8]>::to_vec)).collect();
+        found.extend(parsed);
+    }
+    found
 }
 
 fn authority<'c>(certificate: &'c X509Certificate<'_>) -> Option<&'c [u8]> {

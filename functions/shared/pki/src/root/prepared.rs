@@ -57,7 +57,7 @@ pub enum IssueError {
     ForeignName,
     #[error("the root does not certify such names: {0}")]
     Constraints(ConstraintFault),
-    #[error("a revocation list's address is an http or https URL in ASCII")]
+    #[error("a revocation list's address is an http or https URL in ASCII, and in a root of at most 192 characters")]
     CrlUrl,
     #[error("it could not be written: {0}")]
     Encoding(#[source] rcgen::Error),

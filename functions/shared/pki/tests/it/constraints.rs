@@ -4,7 +4,8 @@ use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::bundle::LARGEST_ANCHOR;
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::root::{
-    IssueError, LeafSpec, LinkKind, LinkSpec, RootSpec, Serial, prepare_link, prepare_root, prepare_server_leaf,
+    IssueError, LeafSpec, LinkKind, LinkSpec, ROOT_CRL, RootSpec, Serial, prepare_link, prepare_root,
+    prepare_server_leaf,
 };
 use rootcast_pki::subject::DeviceSubject;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -115,6 +116,7 @@ fn the_largest_root_fits_into_a_bundle() {
         root_name: wide(61),
         subject: format!("C=DE,ST={0},L={0},O={1},OU={1}", wide(128), wide(64)).parse().unwrap(),
         permitted: format!("{networks},{suffix}").parse().unwrap(),
+        crl: Some(format!("https://{}.example", "d".repeat(ROOT_CRL - 16))),
         ..key.root_spec(6)
     };
     let largest = key.complete(prepare_root(&spec, &key.spki_der).unwrap());

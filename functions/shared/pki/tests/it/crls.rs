@@ -12,7 +12,7 @@ use time::{Duration, OffsetDateTime};
 use crate::keys::{Key, TODAY};
 use crate::openssl;
 
-const BASE: &str = "http://pki.example.com/";
+use crate::keys::CRLS as BASE;
 
 fn serial(first: u8) -> Serial {
     Serial::from_random([first; 16])

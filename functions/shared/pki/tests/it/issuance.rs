@@ -44,6 +44,7 @@ prop_compose! {
         from in 0..4_000_000_000_i64,
         length in 1..4_000_000_000_i64,
         permitted in proptest::sample::select(vec!["", "lab.example", "10.0.0.0/8", "lab.example,10.0.0.0/8,fd12::/64"]),
+        crl in proptest::sample::select(vec![None, Some("https://pki.example.com/crl/1/authorities.crl".to_owned())]),
     ) -> (RootSpec, Vec<(String, String)>) {
         let not_before = OffsetDateTime::from_unix_timestamp(from).unwrap();
         let spec = RootSpec {
@@ -55,6 +56,7 @@ prop_compose! {
             not_before,
             not_after: not_before + Duration::seconds(length),
             permitted: permitted.parse().unwrap(),
+            crl,
         };
         (spec, values)
     }

@@ -9,12 +9,16 @@ use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{self, EcdsaKeyPair, KeyPair, RsaEncoding, RsaKeyPair};
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::certificate::Certificate;
+use rootcast_pki::crl::CrlId;
 use rootcast_pki::root::{Prepared, RootSpec, Serial, Unsigned, prepare_root};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
 /// The time of all these tests.
 pub(crate) const TODAY: OffsetDateTime = datetime!(2026-06-01 12:00 UTC);
+
+/// Where the lists are served.
+pub(crate) const CRLS: &str = "http://pki.example.com/";
 
 pub(crate) struct Key {
     pub(crate) algorithm: KeyAlgorithm,
@@ -93,6 +97,7 @@ impl Key {
             not_before,
             not_after: not_before + time::Duration::days(3650),
             permitted: Default::default(),
+            crl: Some(CrlId::authorities(generation).url(CRLS)),
         }
     }
 }

@@ -5,9 +5,13 @@
 mod chains;
 mod constraints;
 mod crls;
+mod fleet;
+mod hierarchy;
 mod issuance;
+mod issuing;
 mod jws;
 mod keys;
+mod notary;
 mod openssl;
 mod requests;
 mod roots;

@@ -57,6 +57,28 @@ pub(crate) fn verify_with(
     crl: Option<&[u8]>,
     at: OffsetDateTime,
 ) -> Result<(), String> {
+    run_verify(anchors, leaf, sent, crl.as_slice(), &["-crl_check"], at)
+}
+
+/// Like [`verify`], for a device that demands a revocation list for every certificate, and has these.
+pub(crate) fn verify_all(
+    anchors: &[&Certificate],
+    leaf: &Certificate,
+    sent: &[&Certificate],
+    crls: &[&[u8]],
+    at: OffsetDateTime,
+) -> Result<(), String> {
+    run_verify(anchors, leaf, sent, crls, &["-crl_check", "-crl_check_all"], at)
+}
+
+fn run_verify(
+    anchors: &[&Certificate],
+    leaf: &Certificate,
+    sent: &[&Certificate],
+    crls: &[&[u8]],
+    checks: &[&str],
+    at: OffsetDateTime,
+) -> Result<(), String> {
     let folder = TempDir::new().unwrap();
     let write = |name: &str, certificates: &[&Certificate]| {
         let path = folder.path().join(name);
@@ -70,11 +92,11 @@ pub(crate) fn verify_with(
     if !sent.is_empty() {
         command.arg("-untrusted").arg(write("sent.pem", sent));
     }
-    if let Some(der) = crl {
-        let path = folder.path().join("list.pem");
-        let pem = pem::encode(&pem::Pem::new("X509 CRL", der));
+    if !crls.is_empty() {
+        let path = folder.path().join("lists.pem");
+        let pem: String = crls.iter().map(|der| pem::encode(&pem::Pem::new("X509 CRL", *der))).collect();
         std::fs::write(&path, pem).unwrap();
-        command.args(["-crl_check", "-extended_crl", "-CRLfile"]).arg(path);
+        command.args(checks).arg("-extended_crl").arg("-CRLfile").arg(path);
     }
     let output = command.arg(write("leaf.pem", &[leaf])).output().unwrap();
     if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }

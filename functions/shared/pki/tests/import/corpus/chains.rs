@@ -42,6 +42,19 @@ fn paths() -> Vec<Case> {
             "intermediate below an own root that is not sent",
             whole().with_others(&[&intermediate.der]).with_own_roots(&[&other_root.der, &root.der]),
         ),
+        imported(
+            "own issuing authority, not sent",
+            whole().with_others(&[]).with_own_roots(&[&intermediate.der, &root.der]),
+        ),
+        imported(
+            "own issuing authority, sent, its root not",
+            whole().with_others(&[&intermediate.der]).with_own_roots(&[&root.der, &intermediate.der]),
+        ),
+        refused(
+            "own issuing authority whose root is ours no more",
+            &[code::INCOMPLETE],
+            whole().with_others(&[]).with_own_roots(&[&intermediate.der]),
+        ),
         refused("the leaf alone", &[code::INCOMPLETE], whole().with_others(&[])),
         refused("the root is missing", &[code::INCOMPLETE], whole().with_others(&[&intermediate.der])),
         refused("the intermediate is missing", &[code::INCOMPLETE], whole().with_others(&[&root.der])),

@@ -1,7 +1,5 @@
-//! Notices of expiring certificates: for which ones, and when again. On the SDK's own mock layer.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! Notices of expiring certificates: for which ones, and when again.
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -15,27 +13,16 @@ use aws_sdk_eventbridge::operation::put_events::PutEventsOutput;
 use aws_sdk_eventbridge::types::PutEventsResultEntry;
 use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
 use rootcast_events::Events;
-use rootcast_ledger::{Ledger, Tables};
+use rootcast_ledger::Ledger;
 use rotate::{App, handle};
 use serde_json::Value;
-use time::OffsetDateTime;
+
+use crate::heads::{names, signing};
+use crate::{NOW, later, now};
 
 const DAY: i64 = 24 * 3600;
 /// Certificates per page.
 const PAGE: usize = 2;
-
-thread_local! {
-    /// In seconds. Each test has its own thread.
-    static NOW: Cell<i64> = const { Cell::new(1_000_000) };
-}
-
-fn now() -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp(NOW.get()).unwrap()
-}
-
-fn later(seconds: i64) {
-    NOW.set(NOW.get() + seconds);
-}
 
 struct Row {
     shard: i64,
@@ -99,7 +86,8 @@ impl World {
 
 fn tables(world: &Shared) -> [Rule; 2] {
     let (read, written) = (Arc::clone(world), Arc::clone(world));
-    let query = mock!(Client::query).then_compute_response(move |request| {
+    let query = mock!(Client::query).match_requests(|request| request.table_name() == Some("certificates"));
+    let query = query.then_compute_response(move |request| {
         let (world, values) = (read.lock().unwrap(), request.expression_attribute_values().unwrap());
         let [shard, from, to] = [":shard", ":from", ":to"].map(|name| amount(&values[name]));
         if world.broken == Some(shard) {
@@ -139,11 +127,14 @@ fn bus(world: &Shared) -> Rule {
 /// One run with this many seconds. Returns whether it completed, and the accepted events in order of their
 /// certificates.
 async fn run_within(world: &Shared, seconds: u64) -> (bool, Vec<(String, u64)>) {
-    let names = Tables { certificates: Some("certificates".to_owned()), ..Tables::default() };
     let [query, update] = tables(world);
+    let ([heads, put], notary) = signing();
+    let rules = [&query, &update, &heads, &put];
     let app = App {
-        ledger: Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &[&query, &update]), names),
+        ledger: Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &rules), names()),
         events: Events::new(mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, &[&bus(world)]), "bus"),
+        notary,
+        stack: "rootcast".to_owned(),
         clock: now,
     };
     let done = handle(&app, SystemTime::from(now()) + Duration::from_secs(seconds)).await.is_ok();

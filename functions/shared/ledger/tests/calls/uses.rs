@@ -218,6 +218,7 @@ fn ledger(rules: &[&Rule]) -> Ledger {
         devices: table("devices"),
         access: None,
         audit: table("audit"),
+        heads: None,
     };
     Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::Sequential, rules), tables)
 }
@@ -242,9 +243,25 @@ async fn a_proven_device_drops_all_uses_not_under_way() {
         "update scs0000000000003 ADD uses :more, revision :one [:more=-1 :one=1]",
     ]);
     let proven = Proven { device: device("bmc-1", &[2, 3, 4, 1]), owner: "worker".to_owned(), pins: vec![pin("new")] };
-    let deployed = settlement(Outcome::Deployed(Fingerprint::of(b"leaf")));
+    let deployed = settlement(Outcome::Deployed { leaf: Fingerprint::of(b"leaf"), alone: false });
     let ledger = ledger(&[&earlier, &written]);
     assert!(ledger.settle_use(&deployed, &under_way(), Some(&proven)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_use_says_that_its_device_serves_no_chain() {
+    for alone in [false, true] {
+        let written = mock!(Client::transact_write_items)
+            .match_requests(move |request| {
+                let said = format!("{:?}", request.transact_items());
+                let named = said.matches("/.well-known/est/cacerts").count();
+                // In the use's status, and in the task's history.
+                named == if alone { 2 } else { 0 }
+            })
+            .then_output(|| TransactWriteItemsOutput::builder().build());
+        let deployed = settlement(Outcome::Deployed { leaf: Fingerprint::of(b"leaf"), alone });
+        assert!(ledger(&[&written]).settle_use(&deployed, &under_way(), None).await.unwrap());
+    }
 }
 
 #[tokio::test]

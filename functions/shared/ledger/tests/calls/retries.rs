@@ -45,6 +45,7 @@ fn ledger_with(rules: &[&Rule], configured: impl Fn(Builder) -> Builder) -> Ledg
         devices: table("devices"),
         access: table("access"),
         audit: table("audit"),
+        heads: None,
     };
     Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, rules, configured), tables)
 }

@@ -43,6 +43,7 @@ fn ledger(rule: &Rule) -> Ledger {
         devices: table("devices"),
         access: None,
         audit: table("audit"),
+        heads: None,
     };
     Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &[rule]), tables)
 }

@@ -1,5 +1,5 @@
-//! The last bundle of each API that was accepted, in a file beside the profiles: an API that sends an older one later
-//! is found out.
+//! The last bundle, and the last statement of audit heads, of each API that was accepted, in files beside the profiles:
+//! an API that sends an older one later is found out.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
@@ -7,34 +7,68 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rootcast_pki::bundle::Seen;
+use rootcast_pki::fingerprint::Fingerprint;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
-/// The last bundle, by the API's address.
-type Bundles = BTreeMap<Url, Seen>;
+/// What is remembered of an API.
+pub(crate) trait Remembered: Copy + PartialEq + Serialize + DeserializeOwned {
+    /// No profile has a file of this name.
+    const FILE: &str;
 
-pub(super) struct Memory {
-    file: PathBuf,
-    seen: Bundles,
+    /// It never falls.
+    fn version(&self) -> u64;
 }
 
-impl Memory {
+impl Remembered for Seen {
+    const FILE: &str = "bundles.seen";
+
+    fn version(&self) -> u64 {
+        self.version
+    }
+}
+
+/// The last statement of audit heads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SeenHeads {
+    /// SHA-256 of the key that signed it.
+    pub(crate) key: Fingerprint,
+    pub(crate) number: u64,
+    pub(crate) sha256: Fingerprint,
+}
+
+impl Remembered for SeenHeads {
+    const FILE: &str = "audit-heads.seen";
+
+    fn version(&self) -> u64 {
+        self.number
+    }
+}
+
+/// By the API's address.
+pub(crate) struct Memory<T> {
+    file: PathBuf,
+    seen: BTreeMap<Url, T>,
+}
+
+impl<T: Remembered> Memory<T> {
     /// `profile`: the profile's file.
-    pub(super) fn beside(profile: &Path) -> Result<Self> {
-        // No profile has a file of this name.
-        let file = profile.with_file_name("bundles.seen");
+    pub(crate) fn beside(profile: &Path) -> Result<Self> {
+        let file = profile.with_file_name(T::FILE);
         let seen = read(&file)?;
         Ok(Self { file, seen })
     }
 
-    pub(super) fn of(&self, api: &Url) -> Option<Seen> {
+    pub(crate) fn of(&self, api: &Url) -> Option<T> {
         self.seen.get(api).copied()
     }
 
     /// Replaces the file atomically, if it does not say so already. What another process remembered meanwhile stays;
-    /// unless `anew`, also a bundle that is as new.
-    pub(super) fn keep(&self, api: &Url, accepted: Seen, anew: bool) -> Result<()> {
+    /// unless `anew`, also what is as new.
+    pub(crate) fn keep(&self, api: &Url, accepted: T, anew: bool) -> Result<()> {
         let mut seen = read(&self.file)?;
-        let is_known = |kept: &Seen| *kept == accepted || (!anew && kept.version >= accepted.version);
+        let is_known = |kept: &T| *kept == accepted || (!anew && kept.version() >= accepted.version());
         if seen.get(api).is_some_and(is_known) {
             return Ok(());
         }
@@ -49,11 +83,11 @@ impl Memory {
     }
 }
 
-fn read(file: &Path) -> Result<Bundles> {
+fn read<T: Remembered>(file: &Path) -> Result<BTreeMap<Url, T>> {
     match std::fs::read(file) {
         Ok(text) => serde_json::from_slice(&text)
             .with_context(|| format!("{} is damaged: delete it to start over", file.display())),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Bundles::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(error) => Err(error).with_context(|| format!("{} cannot be read", file.display())),
     }
 }
@@ -72,10 +106,10 @@ mod tests {
         let profile = folder.path().join("deep/default.json");
         let url = |text: &str| text.parse::<Url>().unwrap();
         let seen = |version| Seen { version, content: Fingerprint::of(b"content") };
-        let memory = Memory::beside(&profile).unwrap();
+        let memory: Memory<Seen> = Memory::beside(&profile).unwrap();
         memory.keep(&url("https://one.example"), seen(3), false).unwrap();
         memory.keep(&url("https://two.example"), seen(1), false).unwrap();
-        let memory = Memory::beside(&profile).unwrap();
+        let memory: Memory<Seen> = Memory::beside(&profile).unwrap();
         assert_eq!(memory.of(&url("https://one.example")), Some(seen(3)));
         assert_eq!(memory.of(&url("https://three.example")), None);
     }

@@ -1,0 +1,82 @@
+//! Statements of the audit chains' heads: every hour, the next ones are signed and stored.
+//!
+//! A statement is stored under its number on the condition that there is none: a run that ends between two calls leaves
+//! no gap, and of two runs at the same time only one makes the next statement. What did not get into the last complete
+//! statement is looked for again by the next run.
+
+use rootcast_core::audit::{Gathered, Latest, StatedHead, Statement};
+use rootcast_core::device::SHARDS;
+use rootcast_core::metric::Metric;
+use rootcast_ledger::LedgerError;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::{App, RotateError};
+
+impl App {
+    /// # Errors
+    /// If heads could not be read, or a statement could not be signed or stored. The next run continues.
+    pub(crate) async fn state_heads(&self, deadline: Instant) -> Result<(), RotateError> {
+        let mut last = match self.ledger.last_statement().await? {
+            Some(jws) => Latest::read(&jws)?,
+            None => Latest::NONE,
+        };
+        let (since, now) = (last.since(), (self.clock)());
+        let mut gathered = Gathered::default();
+        for shard in 0..SHARDS {
+            let mut after = None;
+            loop {
+                let page = self.ledger.heads_changed(shard, since, after).await?;
+                for head in page.heads {
+                    let Some(full) = gathered.add(head) else { continue };
+                    let Some(made) = self.state(&last, full, now, false).await? else { return Ok(()) };
+                    last = made;
+                }
+                if Instant::now() >= deadline {
+                    // Only with millions of chains: one million takes a minute or two.
+                    warn!(audit.shard = shard, "not all heads were read in time; the next run begins again");
+                    return Ok(());
+                }
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+        }
+        if self.state(&last, gathered.rest(), now, true).await?.is_some() {
+            self.count_signed(now);
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
+    fn count_signed(&self, now: OffsetDateTime) {
+        println!("{}", Metric::AuditHeadsSigned.line(1, &self.stack, now));
+    }
+
+    /// Signs and stores the statement after `last`. `None` if another run has stored one meanwhile.
+    async fn state(
+        &self,
+        last: &Latest,
+        heads: Vec<StatedHead>,
+        now: OffsetDateTime,
+        complete: bool,
+    ) -> Result<Option<Latest>, RotateError> {
+        let chains = heads.len();
+        let statement = Statement::after(last, heads, now, complete);
+        let jws = self.notary.sign(&statement.payload()?).await?;
+        let made = Latest::read(&jws)?;
+        match self.ledger.put_statement(made.number, jws).await {
+            Ok(()) => {
+                info!(audit.statement = made.number, audit.sha256 = %made.sha256, audit.chains = chains, "heads stated");
+                Ok(Some(made))
+            }
+            Err(LedgerError::Conflict) => {
+                warn!(audit.statement = made.number, "another run was faster");
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The heads of the audit chains by the time of their last entry, and the signed statements of them.
+//!
+//! The index is on the head's own item, which is written with each entry anyway: it costs no further write in the
+//! transaction. It is sparse, since nothing else in the table has a shard, and it follows the table with a delay
+//! ([`OVERLAP`](rootcast_core::audit::OVERLAP)).
+//!
+//! The statements are in a table of their own, which nothing but the signer may write, and only append to:
+//! `statement#{number}` is a statement as it was signed, `copied#{number}` says that it is in the bucket.
+
+use rootcast_core::audit::{StatedHead, Subject};
+use rootcast_core::device::SHARDS;
+use rootcast_pki::fingerprint::Fingerprint;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::item::{Item, from_item, job_key, number, text, to_item};
+use crate::{Ledger, LedgerError};
+
+const BY_CHANGE: &str = "by-change";
+/// The partition of the statements.
+const STATEMENTS: &str = "statements";
+
+/// Heads of one shard, oldest change first.
+#[derive(Debug, Default)]
+pub struct HeadPage {
+    pub heads: Vec<StatedHead>,
+    /// Where the next page starts.
+    pub next: Option<Item>,
+}
+
+/// Statements in the order of their numbers.
+#[derive(Debug, Default)]
+pub struct StatementPage {
+    pub statements: Vec<String>,
+    /// Where the next page starts.
+    pub next: Option<u64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct StatementItem {
+    jws: String,
+}
+
+#[derive(Deserialize)]
+struct ChangedItem {
+    #[serde(rename = "pk")]
+    subject: Subject,
+    hash: Fingerprint,
+    sequence: u64,
+}
+
+/// The index's partition of a chain's head.
+pub(crate) fn shard_of(subject: &Subject) -> u8 {
+    let [first, ..] = *Fingerprint::of(subject.to_string().as_bytes()).as_bytes();
+    first % SHARDS
+}
+
+fn sort(kind: &str, number: u64) -> String {
+    format!("{kind}#{number:012}")
+}
+
+impl Ledger {
+    /// One page of the shard's heads whose last entry is of `since` or later. One call.
+    pub async fn heads_changed(
+        &self,
+        shard: u8,
+        since: OffsetDateTime,
+        after: Option<Item>,
+    ) -> Result<HeadPage, LedgerError> {
+        let query = self.client.query().table_name(self.audits()?).index_name(BY_CHANGE);
+        let query = query
+            .key_condition_expression("#shard = :shard AND changed >= :since")
+            .expression_attribute_names("#shard", "shard") // a reserved word
+            .expression_attribute_values(":shard", number(shard))
+            .expression_attribute_values(":since", number(since.unix_timestamp()));
+        let answer = query.set_exclusive_start_key(after).send().await.map_err(LedgerError::aws("Query by-change"))?;
+        let head = |item| {
+            let ChangedItem { subject, hash, sequence } = from_item("audit head", item)?;
+            Ok(StatedHead { hash, sequence, subject })
+        };
+        let heads = answer.items.unwrap_or_default().into_iter().map(head).collect::<Result<_, LedgerError>>()?;
+        Ok(HeadPage { heads, next: answer.last_evaluated_key })
+    }
+
+    /// The last statement. One call.
+    pub async fn last_statement(&self) -> Result<Option<String>, LedgerError> {
+        let last = self.last_of("statement").await?;
+        Ok(last.map(|item| from_item::<StatementItem>("statement", item)).transpose()?.map(|item| item.jws))
+    }
+
+    /// At most `limit` statements after `after`; 0 stands for the start. One call.
+    pub async fn statements(&self, after: u64, limit: u32) -> Result<StatementPage, LedgerError> {
+        let query = self.client.query().table_name(self.statements_table()?);
+        let query = query.key_condition_expression("pk = :statements AND sk BETWEEN :first AND :last");
+        let query = query
+            .expression_attribute_values(":statements", text(STATEMENTS))
+            .expression_attribute_values(":first", text(sort("statement", after.saturating_add(1))))
+            .expression_attribute_values(":last", text(sort("statement", 999_999_999_999)));
+        let query = query.consistent_read(true).limit(i32::try_from(limit).unwrap_or(100));
+        let answer = query.send().await.map_err(LedgerError::aws("Query statements"))?;
+        let more = answer.last_evaluated_key.is_some();
+        let items = answer.items.unwrap_or_default().into_iter();
+        let statements: Vec<String> = items
+            .map(|item| Ok(from_item::<StatementItem>("statement", item)?.jws))
+            .collect::<Result<_, LedgerError>>()?;
+        Ok(StatementPage { next: more.then_some(after + statements.len() as u64), statements })
+    }
+
+    /// Stores a statement under a number that has none. One call.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] if there is another one: a run at the same time was faster.
+    pub async fn put_statement(&self, number: u64, jws: String) -> Result<(), LedgerError> {
+        self.append("statement", number, to_item("statement", &StatementItem { jws })?).await
+    }
+
+    /// The number of the last statement that is in the bucket; 0 if none is. One call.
+    pub async fn last_copied(&self) -> Result<u64, LedgerError> {
+        let last = self.last_of("copied").await?;
+        let named = last.as_ref().and_then(|item| item.get("sk")?.as_s().ok()?.rsplit('#').next()?.parse().ok());
+        Ok(named.unwrap_or(0))
+    }
+
+    /// Records that the statement is in the bucket. One call.
+    pub async fn mark_copied(&self, number: u64) -> Result<(), LedgerError> {
+        match self.append("copied", number, Item::new()).await {
+            Err(LedgerError::Conflict) => Ok(()),
+            marked => marked,
+        }
+    }
+
+    async fn append(&self, kind: &str, number: u64, mut item: Item) -> Result<(), LedgerError> {
+        item.extend(job_key(STATEMENTS, sort(kind, number)));
+        let put = self.client.put_item().table_name(self.statements_table()?).set_item(Some(item));
+        match put.condition_expression("attribute_not_exists(pk)").send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(service) if service.is_conditional_check_failed_exception() => Err(LedgerError::Conflict),
+                _ => Err(LedgerError::aws("PutItem statement")(error)),
+            },
+        }
+    }
+
+    async fn last_of(&self, kind: &str) -> Result<Option<Item>, LedgerError> {
+        let query = self.client.query().table_name(self.statements_table()?);
+        let query = query.key_condition_expression("pk = :statements AND begins_with(sk, :kind)");
+        let query = query
+            .expression_attribute_values(":statements", text(STATEMENTS))
+            .expression_attribute_values(":kind", text(format!("{kind}#")));
+        let query = query.consistent_read(true).scan_index_forward(false).limit(1);
+        let answer = query.send().await.map_err(LedgerError::aws("Query statements"))?;
+        Ok(answer.items.unwrap_or_default().into_iter().next())
+    }
+}

@@ -1,0 +1,45 @@
+//! Which roots and issuing authorities a chain may lead through.
+
+use rootcast_pki::certificate::Certificate;
+use rootcast_pki::hierarchy::{Generation, Hierarchy};
+
+use crate::{Authority, IssuingRecord, IssuingState, Ledger, LedgerError, LinkRecord, RootRecord};
+
+impl RootRecord {
+    fn generation(&self) -> Option<Generation> {
+        let signed = |link: &Option<LinkRecord>| link.as_ref()?.certificate.clone();
+        Some(Generation {
+            root: self.certificate.clone().filter(|_| self.state.is_live())?,
+            new_with_old: signed(&self.new_with_old),
+            old_with_new: signed(&self.old_with_new),
+        })
+    }
+}
+
+impl IssuingRecord {
+    /// Of an authority that signs or signed, and is not revoked.
+    pub fn in_use(&self) -> Option<&Certificate> {
+        let in_use = matches!(self.state, IssuingState::Signing | IssuingState::Superseded);
+        self.certificate.as_ref().filter(|_| in_use)
+    }
+}
+
+impl Ledger {
+    /// The live roots with their links: one call. A record's own chain has its issuing authority.
+    pub async fn live_roots(&self, authority: &Authority) -> Result<Hierarchy, LedgerError> {
+        let roots = self.roots(authority).await?;
+        Ok(Hierarchy::new(roots.iter().filter_map(RootRecord::generation).collect(), Vec::new()))
+    }
+
+    /// The live roots with their links, and the issuing authorities below them: two calls, one before there was any issuing
+    /// authority.
+    pub async fn hierarchy(&self, authority: &Authority) -> Result<Hierarchy, LedgerError> {
+        let mut roots = self.roots(authority).await?;
+        roots.retain(|root| root.state.is_live());
+        let issuing = self.issuings(&roots).await?;
+        Ok(Hierarchy::new(
+            roots.iter().filter_map(RootRecord::generation).collect(),
+            issuing.iter().filter_map(IssuingRecord::in_use).cloned().collect(),
+        ))
+    }
+}

@@ -1,0 +1,9 @@
+//! The ledger's calls to DynamoDB, on the SDK's own mock layer.
+
+mod certificates;
+mod grants;
+mod leases;
+mod named_twice;
+mod retries;
+mod settle;
+mod uses;

@@ -1,0 +1,153 @@
+//! Revocation lists: what the next version of a list contains, and its publication despite concurrent changes.
+//!
+//! A list is created before the first certificate that names it, and renewed after a revocation and at half of its
+//! lifetime. Issuing authorities' lists are signed by another function than roots' lists: the signature is the caller's.
+
+use std::collections::HashSet;
+
+use rootcast_core::rollover::generation::GenerationState;
+use rootcast_ledger::{CrlRecord, IssuingRecord, Ledger, LedgerError, RevokedRecord, RootRecord};
+use rootcast_pki::crl::{self, Crl, CrlId, CrlSpec, Revoked, names};
+use rootcast_pki::root::{IssueError, Serial};
+use thiserror::Error;
+use time::OffsetDateTime;
+use tracing::{debug, info};
+
+/// Tries to publish a list despite concurrent changes to it.
+const ATTEMPTS: u32 = 5;
+
+/// What is recorded makes no list.
+#[derive(Debug, Error)]
+#[error("{list} cannot be made: {source}")]
+pub struct NotMade {
+    pub list: CrlId,
+    #[source]
+    pub source: IssueError,
+}
+
+/// A revoked certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub revoked: Revoked,
+    /// Some time after it, the lists no longer contain the certificate.
+    pub not_after: OffsetDateTime,
+}
+
+impl From<&RevokedRecord> for Entry {
+    fn from(record: &RevokedRecord) -> Self {
+        let revoked = Revoked { serial: record.serial, at: record.at, reason: record.reason };
+        Self { revoked, not_after: record.not_after }
+    }
+}
+
+/// The entries of a root's list of authorities, from the records of those below it.
+pub fn of_authorities<'a>(below: impl IntoIterator<Item = &'a IssuingRecord>) -> Vec<Entry> {
+    let entry = |issuing: &IssuingRecord| {
+        let revoked = issuing.revoked.as_ref()?;
+        let revoked = Revoked { serial: issuing.spec.serial, at: revoked.at, reason: revoked.reason };
+        Some(Entry { revoked, not_after: issuing.spec.not_after })
+    };
+    below.into_iter().filter_map(entry).collect()
+}
+
+/// Whether anybody may still verify a certificate below the root: then its lists are renewed.
+pub fn is_kept(root: &RootRecord, now: OffsetDateTime) -> bool {
+    let given_up = matches!(root.state, GenerationState::Retired | GenerationState::Abandoned);
+    !given_up && root.certificate.as_ref().is_some_and(|certificate| certificate.not_after() > now)
+}
+
+/// Whether the list must be made again, as far as its record says.
+pub fn is_due(published: &CrlRecord, now: OffsetDateTime) -> bool {
+    published.behind || crl::is_due(published.this_update, published.next_update, now)
+}
+
+/// Whether a list with these contents lacks any of the entries, or a reason.
+fn lacks(list: CrlId, earlier: &[Revoked], entries: &[Entry], now: OffsetDateTime) -> bool {
+    let is_there = |Entry { revoked, .. }: &Entry| {
+        earlier.iter().any(|each| (each.serial, each.reason) == (revoked.serial, revoked.reason))
+    };
+    entries.iter().any(|entry| names(list, entry.not_after, now) && !is_there(entry))
+}
+
+/// Publishes the list if that is due, or if it lacks one of `urls` or of `entries`. Without `urls`, only a published list
+/// is renewed: a list that no certificate names is not needed. `entries`: those that are recorded elsewhere, of a root's
+/// list of authorities. `sign` is called again after each conflict with another writer.
+///
+/// # Errors
+/// [`LedgerError::Conflict`] if other writers were first each time, and the errors of `sign`.
+pub async fn publish<E, F>(
+    ledger: &Ledger,
+    list: CrlId,
+    urls: &[&str],
+    entries: &[Entry],
+    now: OffsetDateTime,
+    sign: impl Fn(CrlSpec) -> F,
+) -> Result<(), E>
+where
+    E: From<LedgerError> + From<NotMade>,
+    F: Future<Output = Result<Crl, E>>,
+{
+    for _ in 0..ATTEMPTS {
+        let (published, revoked) = ledger.crl_and_revoked(list).await?;
+        let entries: Vec<Entry> = revoked.iter().map(Entry::from).chain(entries.iter().cloned()).collect();
+        let earlier = published.as_ref().map_or(Ok(Vec::new()), |published| published.crl.revoked());
+        let earlier = earlier.map_err(|source| NotMade { list, source })?;
+        let Some(spec) = next(list, published.as_ref(), &earlier, &entries, urls, now) else { return Ok(()) };
+        let crl = sign(spec.clone()).await?;
+        let CrlSpec { list, number, this_update, next_update, urls, revoked } = spec;
+        let revision = published.map_or(0, |published| published.revision);
+        let record = CrlRecord { list, revision, crl, number, this_update, next_update, urls, behind: false };
+        match ledger.publish_crl(&record).await {
+            Ok(()) => {
+                info!(crl = %list, crl.number = number, crl.revoked = revoked.len(), "a revocation list is published");
+                return Ok(());
+            }
+            Err(LedgerError::Conflict) => {
+                debug!(crl = %list, "the list was changed meanwhile")
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(LedgerError::Conflict.into())
+}
+
+/// The spec of the list to publish, if there is one. What the published list names (`earlier`) and no entry does stays
+/// on it: it is not known when it expires. Pure.
+fn next(
+    list: CrlId,
+    published: Option<&CrlRecord>,
+    earlier: &[Revoked],
+    entries: &[Entry],
+    urls: &[&str],
+    now: OffsetDateTime,
+) -> Option<CrlSpec> {
+    let mut named = published.map(|published| published.urls.clone()).unwrap_or_default();
+    let before = named.len();
+    for url in urls {
+        if !named.iter().any(|known| known == url) {
+            named.push((*url).to_owned());
+        }
+    }
+    let is_due = |published| is_due(published, now) || lacks(list, earlier, entries, now);
+    if named.len() == before && !published.is_some_and(is_due) {
+        return None;
+    }
+    // Never earlier than the previous list's.
+    let this_update = published.map_or(now, |published| now.max(published.this_update));
+    let this_update = this_update.replace_nanosecond(0).unwrap_or(this_update);
+    let revoked = entries.iter().filter(|each| names(list, each.not_after, this_update));
+    let recorded: HashSet<Serial> = entries.iter().map(|each| each.revoked.serial).collect();
+    let unrecorded = earlier.iter().filter(|each| !recorded.contains(&each.serial));
+    Some(CrlSpec {
+        list,
+        number: published.map_or(0, |published| published.number) + 1,
+        this_update,
+        next_update: this_update + list.lifetime(),
+        urls: named,
+        revoked: revoked.map(|each| &each.revoked).chain(unrecorded).cloned().collect(),
+    })
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
