@@ -35,6 +35,7 @@ fn issuing(id: IssuingId, state: IssuingState) -> IssuingRecord {
             not_before: NOW,
             not_after: NOW + Duration::days(730),
             permitted: PermittedNames::default(),
+            crl: None,
             crl: "https://pki.example.com/crl/3/authorities.crl".to_owned(),
         },
         key: Some("the key".to_owned()),
@@ -43,6 +44,7 @@ fn issuing(id: IssuingId, state: IssuingState) -> IssuingRecord {
         certificate: Some(certificate()),
         path: vec![certificate(), certificate()],
         revoked: None,
+        pass: None,
         created: NOW,
     }
 }
@@ -57,6 +59,7 @@ fn root(new_with_old: Option<Certificate>) -> RootRecord {
         not_before: NOW,
         not_after: NOW,
         permitted: PermittedNames::default(),
+        crl: None,
     };
     let link = |certificate| LinkRecord {
         spec: LinkSpec { kind: LinkKind::NewWithOld, serial: Serial::from_random([4; 16]), crl: None },

@@ -4,9 +4,6 @@
 #[path = "../../../functions/shared/pki/tests/it/fleet.rs"]
 #[allow(dead_code, clippy::cast_possible_truncation, reason = "the crate's own tests use more of it")]
 mod fleet;
-#[path = "../../../functions/shared/pki/tests/it/keys.rs"]
-#[allow(dead_code, reason = "the crate's own tests use more of it")]
-mod keys;
 
 use std::collections::BTreeSet;
 
@@ -24,9 +21,9 @@ use serde_json::json;
 use time::{Duration, OffsetDateTime};
 
 use self::fleet::{Fleet, issuing_spec, leaf_spec};
-use self::keys::Key;
 use crate::api::Answer;
-use crate::authority::openssl;
+use crate::authority::keys::Key;
+use crate::authority::{keys, openssl};
 use crate::import::pki::new_key;
 use crate::import::{CERTIFICATES, imported, refused};
 use crate::import_readers::{bundle, python};
@@ -66,6 +63,7 @@ async fn issuing_authority(stack: &Stack, key: &Key) -> Certificate {
     let vault =
         Vault::new(&aws_sdk_kms::Client::new(config), &aws_sdk_resourcegroupstagging::Client::new(config), "rootcast");
     let prepared = prepare_issuing(&spec, &key.spki_der, above).unwrap();
+    vault.enable(root_key).await.unwrap(); // it sleeps
     let certificate = vault.sign_prepared(root_key, prepared).await.unwrap();
     let record = IssuingRecord {
         revision: 0,
@@ -77,6 +75,7 @@ async fn issuing_authority(stack: &Stack, key: &Key) -> Certificate {
         certificate: Some(certificate.clone()),
         path: Vec::new(),
         revoked: None,
+        pass: None,
         created: OffsetDateTime::now_utc(),
     };
     let next = rootcast_ledger::Authority { issuing: Some(id), ..authority };

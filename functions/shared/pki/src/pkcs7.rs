@@ -1,34 +1,36 @@
 //! Certificates without a key, as PKCS #7.
 
-use cms::cert::CertificateChoices;
+use std::collections::BTreeSet;
+
 use cms::content_info::{CmsVersion, ContentInfo};
-use cms::signed_data::{CertificateSet, EncapsulatedContentInfo, SignedData, SignerInfos};
+use cms::signed_data::{EncapsulatedContentInfo, SignerInfos};
 use const_oid::db::rfc5911::{ID_DATA, ID_SIGNED_DATA};
 use der::asn1::{Any, SetOfVec};
-use der::{Decode, Encode};
+use der::{Encode, Tag, TagNumber};
 
 use crate::certificate::Certificate;
 
-/// A degenerate SignedData without content and signers (RFC 5652 §5.1, RFC 7030 §4.1.3). As a set, it has no order.
+/// A degenerate SignedData without content and signers (RFC 5652 §5.1, RFC 7030 §4.1.3). As a set, it has no order but
+/// DER's: by the octets of each certificate (X.690 §11.6). `cms` would order them by their fields.
 pub fn certs_only<'a>(certificates: impl IntoIterator<Item = &'a Certificate>) -> Result<Vec<u8>, der::Error> {
-    let mut set = SetOfVec::new();
-    for certificate in certificates {
-        set.insert(CertificateChoices::Certificate(x509_cert::Certificate::from_der(certificate.der())?))?;
-    }
-    let signed = SignedData {
-        version: CmsVersion::V1,
-        digest_algorithms: SetOfVec::new(),
-        encap_content_info: EncapsulatedContentInfo { econtent_type: ID_DATA, econtent: None },
-        certificates: Some(CertificateSet(set)),
-        crls: None,
-        signer_infos: SignerInfos(SetOfVec::new()),
-    };
-    ContentInfo { content_type: ID_SIGNED_DATA, content: Any::encode_from(&signed)? }.to_der()
+    let set: BTreeSet<&[u8]> = certificates.into_iter().map(Certificate::der).collect();
+    let certificates = Tag::ContextSpecific { constructed: true, number: TagNumber::N0 };
+    let signed = [
+        CmsVersion::V1.to_der()?,
+        SetOfVec::<Any>::new().to_der()?,
+        EncapsulatedContentInfo { econtent_type: ID_DATA, econtent: None }.to_der()?,
+        Any::new(certificates, set.into_iter().collect::<Vec<_>>().concat())?.to_der()?,
+        SignerInfos(SetOfVec::new()).to_der()?,
+    ];
+    ContentInfo { content_type: ID_SIGNED_DATA, content: Any::new(Tag::Sequence, signed.concat())? }.to_der()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
+    use cms::signed_data::SignedData;
+    use der::Decode;
+
     use super::*;
 
     fn anchor(algorithm: &'static rcgen::SignatureAlgorithm) -> Certificate {
@@ -50,5 +52,17 @@ mod tests {
         found.sort();
         expected.sort();
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn certificates_are_in_the_order_of_their_octets() {
+        for _ in 0..8 {
+            let given: Vec<_> = (0..4).map(|_| anchor(&rcgen::PKCS_ECDSA_P256_SHA256)).collect();
+            let der = certs_only(given.iter().rev().chain(&given)).unwrap();
+            let mut sorted: Vec<&[u8]> = given.iter().map(Certificate::der).collect();
+            sorted.sort_unstable();
+            let all = sorted.concat();
+            assert!(der.windows(all.len()).any(|part| part == all), "{}", hex::encode(der));
+        }
     }
 }

@@ -7,7 +7,7 @@ mod faults;
 mod issuing;
 #[path = "../../../../functions/shared/pki/tests/it/keys.rs"]
 #[allow(dead_code, reason = "core's own tests use more of it")]
-mod keys;
+pub(crate) mod keys;
 mod links;
 mod lost_keys;
 #[path = "../../../../functions/shared/pki/tests/it/openssl.rs"]

@@ -33,8 +33,8 @@ def verdict(bundle, now):
             return "no anchor"
         verifier = PolicyBuilder().store(Store(anchors)).time(now).build_server_verifier(subject(leaf))
         verifier.verify(leaf, others)
-        key = load_pem_private_key(bundle["key"].encode(), None) if bundle["key"] else None
-        if key and key.public_key().public_bytes(*SPKI) != leaf.public_key().public_bytes(*SPKI):
+        key = load_pem_private_key(bundle["key"].encode(), None) if bundle["key"] is not None else None
+        if key is not None and key.public_key().public_bytes(*SPKI) != leaf.public_key().public_bytes(*SPKI):
             return "another key"
         return ""
     except Exception as error:  # any error is a refusal
