@@ -278,6 +278,8 @@ def routes_lead_to_their_function(template):
     every = "x-amazon-apigateway-any-method"
     # Function, authorizer before it, and condition of the route.
     wanted = {("/signingCertificate", "put"): ("Regenerate", None, None), ("/signingcertificate", "put"): ("Regenerate", None, None)}
+    for path in ("/issuingAuthorities", "/issuingAuthorities/{issuing}/compromise"):
+        wanted[path, "post"] = ("Regenerate", None, None)
     for path in ("/v3/scm/certificates/import", "/v3/scm/certificates/{certificate}/export"):
         wanted[path, "post"] = ("Import", None, None)
     wanted["/vedsdk/{path+}", every] = ("Retry", None, None)
