@@ -22,6 +22,7 @@ mod extract;
 mod fleet;
 mod inventory;
 mod issuance_policy;
+mod issuing;
 mod jobs;
 mod lxca;
 mod own;
@@ -76,6 +77,7 @@ fn xclarity(app: App) -> Router {
         .on(routes::CHOOSE_POLICY, policy::choose)
         .on(routes::ISSUANCE_POLICY, issuance_policy::show)
         .on(routes::SET_ISSUANCE_POLICY, issuance_policy::replace)
+        .on(routes::ISSUING, issuing::list)
         .on(routes::ABOUT, lxca::about)
         .on(routes::CANCEL_TASKS, lxca::cancel)
         .on(routes::TASK_LIST, lxca::newest)

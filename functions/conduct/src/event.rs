@@ -98,7 +98,7 @@ pub async fn handle(app: &App, event: LambdaEvent<Wake>) -> Result<SqsBatchRespo
                     messages.into_iter().for_each(|message| answer.add_failure(message));
                 }
             }
-            if !issuing.is_empty() && app.issuing_woken().await.is_err() {
+            if !issuing.is_empty() && app.issuing_woken(deadline).await.is_err() {
                 issuing.into_iter().for_each(|message| answer.add_failure(message));
             }
             for (job, messages) in jobs {

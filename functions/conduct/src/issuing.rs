@@ -1,21 +1,45 @@
-//! Issuing authorities: the one that signs is replaced in time, and roots' lists of authorities are renewed.
+//! Issuing authorities: the one that signs is replaced in time, roots' lists of authorities are renewed, and what a
+//! compromised one signed is revoked and renewed.
 
+use std::collections::{HashMap, HashSet};
+
+use futures::stream::{self, StreamExt};
 use rootcast_authority::AuthorityError;
 use rootcast_core::audit::Actor;
-use rootcast_ledger::{Authority, LedgerError};
-use tracing::warn;
+use rootcast_ledger::{
+    Authority, CertificateOrPending, CertificateRecord, Change, IssuingRecord, LeafPass, LedgerError, SerialRecord,
+    SignedPlace,
+};
+use rootcast_operations::{NotBegun, NotDone, Operations, Revocation, revoke};
+use rootcast_pki::crl::{CrlId, Reason};
+use rootcast_pki::root::Serial;
+use rootcast_pki::signer::{IssuingId, SignerId};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
 
-use crate::{App, ConductError};
+use crate::{App, ConductError, MARGIN};
+
+/// Certificates per page, each of which may need a dozen calls: a page takes a second or two.
+const PAGE: u32 = 50;
+/// At the same time.
+const AT_ONCE: usize = 8;
+/// Longer than whoever signs with a certificate authority lives after it read that it may, and the index takes to list
+/// what was signed: a round that begins after it finds everything.
+const SETTLED: time::Duration = time::Duration::minutes(20);
 
 impl App {
-    /// Somebody asked for the next one, or revoked one, or activated a root.
-    pub(crate) async fn issuing_woken(&self) -> Result<(), ConductError> {
-        let done = async { self.look_after_issuing(self.ledger.authority().await?).await.map(|_| ()) }.await;
+    /// Somebody asked for the next issuing authority, or revoked one, or activated a root.
+    pub(crate) async fn issuing_woken(&self, deadline: Instant) -> Result<(), ConductError> {
+        let done = async {
+            let authority = self.ledger.authority().await?;
+            let authority = self.look_after_issuing(authority).await?;
+            self.revoke_leaves(&authority, deadline).await
+        };
+        let done = done.await;
         if let Err(error) = &done {
-            warn!(
-                error = error as &dyn std::error::Error,
-                "looking after the issuing authorities was interrupted; it is repeated"
-            );
+            let error = error as &dyn std::error::Error;
+            warn!(error, "looking after the issuing authorities was interrupted; it is repeated");
         }
         done
     }
@@ -24,11 +48,171 @@ impl App {
     /// the lists once an hour. Returns the authority's record as it is then.
     pub(crate) async fn look_after_issuing(&self, authority: Authority) -> Result<Authority, ConductError> {
         let now = (self.clock)();
+        // First of all, since verifiers go by it.
+        let mut published = Ok(());
+        for id in authority.compromised.iter().filter(|_| !authority.is_claimed(now)) {
+            published = published.and(self.authority.publish_revocation(*id, now).await);
+        }
         let kept = self.authority.keep_issuing(&authority, &Actor::function("conduct"), now).await;
         let authority = if passed(kept)? { self.ledger.authority().await? } else { authority };
         passed(self.authority.renew_authorities(&authority, now).await.map(|()| false))?;
+        passed(published.map(|()| false))?;
         Ok(authority)
     }
+
+    /// Revokes and renews what compromised issuing authorities signed, page by page, until the time is over; then a
+    /// message continues. After a crash, the schedule does.
+    pub(crate) async fn revoke_leaves(&self, authority: &Authority, deadline: Instant) -> Result<(), ConductError> {
+        for id in &authority.compromised {
+            loop {
+                if Instant::now() + MARGIN >= deadline {
+                    self.queue.wake_for_issuing(&self.control_queue, "to be continued").await;
+                    return Ok(());
+                }
+                match self.revoke_page(*id).await {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    // Another conductor does the same.
+                    Err(ConductError::Ledger(LedgerError::Conflict)) => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One page of the round. Returns whether there is more to do now.
+    async fn revoke_page(&self, id: IssuingId) -> Result<bool, ConductError> {
+        let now = (self.clock)();
+        let record = self.ledger.issuing(id).await?.ok_or(AuthorityError::NoIssuing(id))?;
+        let settled = record.revoked.as_ref().map_or(now, |revoked| revoked.at + SETTLED);
+        let pass = record.pass.clone().unwrap_or_default();
+        if pass.is_done {
+            return self.end_pass(id).await.map(|()| false);
+        }
+        let Some(began) = pass.began.or((now >= settled).then_some(now)) else { return Ok(false) };
+        let Some(place) = pass.place.or(SignedPlace::newest(id.generation)) else { return Ok(false) };
+        let page = self.ledger.signed(place, PAGE).await?;
+        let (revoked, renewed) = self.revoke_rows(id, page.rows, now).await?;
+        let (revoked, renewed) = (pass.revoked + revoked, pass.renewed + renewed);
+        let next = page.next.filter(|next| next.generation() == id.generation);
+        let pass = match next {
+            Some(next) => LeafPass { began: Some(began), place: Some(next), revoked, renewed, is_done: false },
+            // What was signed until now may still be missing in the index.
+            None => LeafPass { began: None, place: None, revoked, renewed, is_done: began >= settled },
+        };
+        if pass.is_done {
+            info!(
+                issuing.id = %id, certificates.revoked = pass.revoked, certificates.renewed = pass.renewed,
+                "everything that a revoked issuing authority signed is revoked, and its renewal asked for"
+            );
+        }
+        let goes_on = pass.place.is_some() || pass.is_done;
+        let record = IssuingRecord { pass: Some(pass), ..record };
+        self.ledger.commit(Change { issuing: vec![&record], ..Change::default() }).await?;
+        Ok(goes_on)
+    }
+
+    async fn end_pass(&self, id: IssuingId) -> Result<(), ConductError> {
+        let mut authority = self.ledger.authority().await?;
+        if authority.is_claimed((self.clock)()) || !authority.compromised.remove(&id) {
+            return Ok(());
+        }
+        Ok(self.ledger.commit(Change { authority: Some(&authority), ..Change::default() }).await?)
+    }
+
+    /// Revokes those that the authority signed. Where the certificate's record still has one of them, its device gets
+    /// another one. Counts both.
+    async fn revoke_rows(
+        &self,
+        id: IssuingId,
+        rows: Vec<(Serial, SerialRecord)>,
+        now: OffsetDateTime,
+    ) -> Result<(u64, u64), ConductError> {
+        let signer = SignerId::from(id);
+        let mut rows = rows;
+        rows.retain(|(_, signed)| signed.signer == signer && signed.leaf.is_some() && signed.not_after > now);
+        if rows.is_empty() {
+            return Ok((0, 0));
+        }
+        let keys = rows.iter().map(|(serial, _)| (CrlId::of(signer, serial), *serial));
+        let ids = rows.iter().map(|(_, signed)| signed.certificate);
+        let (known, held) =
+            tokio::try_join!(self.ledger.revoked_among(keys), self.ledger.certificates_or_pending(ids))?;
+        let known: HashSet<Serial> = known.into_iter().map(|revoked| revoked.serial).collect();
+        let held: HashMap<_, CertificateRecord> = held
+            .into_iter()
+            .filter_map(|held| match held {
+                CertificateOrPending::Certificate(held) => Some((held.id, *held)),
+                CertificateOrPending::Pending(_) => None,
+            })
+            .collect();
+        let by = &Actor::function("conduct");
+        let work = rows.iter().map(|(serial, signed)| {
+            let holder = held.get(&signed.certificate);
+            let holder = holder.filter(|held| Some(held.leaf.fingerprint()) == signed.leaf).cloned();
+            async {
+                let mut counts = (0, 0);
+                let renews = holder.is_some();
+                if !known.contains(serial) {
+                    let comments = Some("its issuing authority is compromised");
+                    let how = Revocation { reason: Reason::CaCompromise, comments, by, now };
+                    match revoke(&self.ledger, *serial, signed, holder, how).await {
+                        Ok(revoked) => counts.0 = u64::from(revoked.is_new),
+                        Err(NotDone::Refused(why)) => info!("{why}"),
+                        Err(NotDone::Ledger(error)) => return skipped(signed, error).map(|()| counts),
+                        Err(NotDone::Busy | NotDone::Late) => return Err(LedgerError::Conflict),
+                    }
+                }
+                if renews {
+                    counts.1 = u64::from(self.renew_leaf(signed, by).await?);
+                }
+                Ok(counts)
+            }
+        });
+        let done: Vec<Result<(u64, u64), LedgerError>> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+        let mut counts = (0, 0);
+        for each in done {
+            let (revoked, renewed) = each?;
+            counts = (counts.0 + revoked, counts.1 + renewed);
+        }
+        Ok(counts)
+    }
+
+    /// As an operator who asks for it. A device that cannot have it now (it is not approved, or a job works on it) is looked
+    /// at again in the last round.
+    async fn renew_leaf(&self, signed: &SerialRecord, by: &Actor) -> Result<bool, LedgerError> {
+        let operations = Operations {
+            ledger: &self.ledger,
+            queue: &self.queue,
+            control_queue: &self.control_queue,
+            clock: self.clock,
+            deadline: None,
+        };
+        match operations.issue(&signed.device, by).await {
+            Ok(_) => Ok(true),
+            Err(NotDone::Refused(why)) => {
+                let why: &NotBegun = &why;
+                info!(device.id = signed.device.as_str(), "its certificate is revoked and not renewed: {why}");
+                Ok(false)
+            }
+            Err(NotDone::Ledger(error)) => skipped(signed, error).map(|()| false),
+            Err(NotDone::Busy | NotDone::Late) => Err(LedgerError::Conflict),
+        }
+    }
+}
+
+/// One certificate whose records cannot be read holds up no other.
+fn skipped(signed: &SerialRecord, why: LedgerError) -> Result<(), LedgerError> {
+    if !matches!(why, LedgerError::Corrupt { .. } | LedgerError::Unwritable { .. }) {
+        return Err(why);
+    }
+    error!(
+        certificate.id = %signed.certificate,
+        error = &why as &dyn std::error::Error,
+        "a certificate of a compromised issuing authority could not be revoked and renewed; do so by hand"
+    );
+    Ok(())
 }
 
 /// Another conductor or an operator wrote first: repeated in a minute.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod config;
+mod issuing;
 
 use std::sync::Arc;
 
@@ -37,6 +38,8 @@ pub fn router(app: Arc<App>) -> Router {
     Guarded::<_, LenovoError>::default()
         .on(routes::REGENERATE, regenerate)
         .on(routes::REGENERATE_LOWER, regenerate)
+        .on(routes::ROTATE_ISSUING, issuing::rotate)
+        .on(routes::REVOKE_ISSUING, issuing::revoke)
         .into_router()
         .layer(from_fn_with_state(app.clone(), protect))
         .layer(from_fn(report))

@@ -7,8 +7,9 @@ use url::Url;
 
 use crate::{
     access::AccessCommand, access_key::AccessKey, audit::AuditCommand, certificate::CertificateCommand,
-    device::DeviceCommand, issuance_policy::IssuancePolicyCommand, job::JobCommand, local::Local, login::Login,
-    output::Format, request::RequestCommand, restore::Restore, retry::Retry, root::RootCommand, rotate::Rotate,
+    device::DeviceCommand, issuance_policy::IssuancePolicyCommand, issuing::IssuingCommand, job::JobCommand,
+    local::Local, login::Login, output::Format, request::RequestCommand, restore::Restore, retry::Retry,
+    root::RootCommand, rotate::Rotate,
 };
 
 const EXIT_CODES: &str = "\
@@ -101,6 +102,9 @@ pub(crate) enum Command {
     /// Show the root certificates and verify the bundle
     #[command(subcommand)]
     Root(RootCommand),
+    /// Show, replace and revoke the authorities below the roots that sign device certificates
+    #[command(subcommand)]
+    Issuing(IssuingCommand),
     /// Show and set which names device certificates may have
     #[command(subcommand)]
     IssuancePolicy(IssuancePolicyCommand),

@@ -10,6 +10,7 @@ mod certificate;
 mod device;
 mod exit;
 mod issuance_policy;
+mod issuing;
 mod job;
 mod local;
 mod login;
@@ -66,6 +67,7 @@ async fn execute(arguments: Arguments) -> Result<End> {
         }
         Command::Root(command) => root::run(&access, command, format).await,
         Command::IssuancePolicy(command) => issuance_policy::run(&api()?, command, format).await,
+        Command::Issuing(command) => issuing::run(&api()?, command, format).await,
         Command::Local(options) => local::run(options, format).await,
     }
 }

@@ -75,6 +75,7 @@ async fn issuing_authority(stack: &Stack, key: &Key) -> Certificate {
         certificate: Some(certificate.clone()),
         path: Vec::new(),
         revoked: None,
+        pass: None,
         created: OffsetDateTime::now_utc(),
     };
     let next = rootcast_ledger::Authority { issuing: Some(id), ..authority };

@@ -72,6 +72,7 @@ fn path(route: &Route) -> String {
     let guid = CertificateGuid(CERTIFICATE.parse().unwrap()).to_string().replace('{', "%7B").replace('}', "%7D");
     let values = [
         ("{generation}", "1"),
+        ("{issuing}", "1.1"),
         ("{signer}", "1.1"),
         ("{list}", "1.crl"),
         ("{job}", JOB),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::clock;
-use crate::dynamo::{CERTIFICATES, DEVICES};
+use crate::dynamo::{CERTIFICATES, DEVICES, JOBS};
 use crate::imported;
 use crate::keys::State;
 use crate::people::approve;
@@ -94,6 +94,7 @@ pub async fn rest(world: &World) {
         accuse(format!("I7 {root} is awake"));
     }
     serials_are_unique(world);
+    issuing_authorities_agree(world);
     imported::ties_agree(world);
     world.cloud.truth.signing_root_is_held(&world.cloud);
 }
@@ -110,6 +111,34 @@ fn unknown_keys(world: &World) -> Vec<String> {
     let keys = &world.cloud.keys;
     let enabled = keys.states().into_iter().filter(|(_, state)| *state == State::Enabled).map(|(arn, _)| arn);
     enabled.filter(|arn| !known.contains(arn.as_str()) && !keys.is_named(arn)).collect()
+}
+
+/// At most one issuing authority signs, the one on record; and of a revoked one whose pass is over, everything is revoked.
+fn issuing_authorities_agree(world: &World) {
+    let (rows, lists) = (world.cloud.tables.all(CERTIFICATES), world.cloud.tables.all(JOBS));
+    let accuse = |what: String| world.cloud.truth.accuse(&world.cloud, what);
+    let id = |row: &Value| row["id"].as_str().unwrap_or_default().to_owned();
+    let authority = rows.iter().find(|row| row["id"] == "authority").cloned().unwrap_or_default();
+    let all = || rows.iter().filter(|row| id(row).starts_with("issuing#"));
+    let signing: Vec<&Value> = all().filter(|row| row["state"] == "signing").map(|row| &row["spec"]["id"]).collect();
+    let on_record: Vec<&Value> = [&authority["issuing"]].into_iter().filter(|id| !id.is_null()).collect();
+    if signing != on_record {
+        accuse(format!("I6 {signing:?} sign, and {on_record:?} is on record"));
+    }
+    for revoked in all().filter(|row| row["pass"]["isDone"] == true) {
+        let signer = &revoked["spec"]["id"];
+        let is_its = |row: &Value| row["generation"] == signer["generation"] && row["issuing"] == signer["number"];
+        for signed in rows.iter().filter(|row| id(row).starts_with("serial#") && is_its(row) && row["leaf"].is_string())
+        {
+            let serial = id(signed).replace("serial#", "");
+            let partition = format!("crl#{}.{}#", signer["generation"], signer["number"]);
+            let is_listed =
+                |row: &&Value| row["sk"] == *serial && row["pk"].as_str().is_some_and(|pk| pk.starts_with(&partition));
+            if !lists.iter().any(|row| is_listed(&row)) {
+                accuse(format!("I6 {serial} is not revoked, although {signer} is"));
+            }
+        }
+    }
 }
 
 /// The roots whose key is enabled, although nothing is signed.

@@ -14,7 +14,7 @@ use axum::body::Body;
 use http::{Request, Response};
 use lambda_http::RequestExt;
 use lambda_runtime::{Context, LambdaEvent};
-use rootcast_authority::{CertificateAuthority, Settings};
+use rootcast_authority::{CertificateAuthority, IssuingSettings, Settings};
 use rootcast_core::access::second::TwoPersons;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
@@ -299,6 +299,17 @@ impl Clients {
     }
 }
 
+fn issuing_settings() -> IssuingSettings {
+    IssuingSettings {
+        validity: time::Duration::days(730),
+        backdate: time::Duration::HOUR,
+        crl_base: "https://pki.example.com".to_owned(),
+        roles: "arn:aws:iam::000000000000:role/rootcast/us-east-1/world".parse().unwrap(),
+        permitted: Default::default(),
+        leaves_from_root: false,
+    }
+}
+
 fn app(function: Function, clients: Clients, network: Network, two_persons: TwoPersons) -> App {
     let (authority, vault) = (clients.authority(), clients.vault());
     let Clients { ledger, queue, kms, ssm, events, .. } = clients;
@@ -351,7 +362,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
         }
         Function::Conduct => App::Conduct(Box::new(conduct::App {
             ledger,
-            authority,
+            authority: authority.with_issuing(issuing_settings()),
             queue,
             control_queue,
             task_queue,

@@ -30,6 +30,9 @@ async fn act(world: &World) {
         return imported::act(world, id).await;
     }
     let device = format!("/devices/{id}");
+    if random.chance(0.04) {
+        return replace_issuing(world).await;
+    }
     if random.chance(0.1) {
         return operate(world, id).await;
     }
@@ -84,6 +87,20 @@ async fn act(world: &World) {
         }
         _ => _ = world.regenerate("?canary=2&growth=3&errorBudget=40").await,
     }
+}
+
+/// The next issuing authority is asked for, or one is compromised.
+async fn replace_issuing(world: &World) {
+    let random = &world.cloud.random;
+    let listed = world.ask("GET", "/issuingAuthorities", Value::Null).await;
+    let listed = listed.and_then(|(_, listed)| listed["response"].as_array().cloned()).unwrap_or_default();
+    _ = match random.pick(&listed).filter(|_| random.chance(0.4)) {
+        Some(one) => {
+            let path = format!("/issuingAuthorities/{}/compromise", one["id"].as_str().unwrap_or_default());
+            world.ask("POST", &path, Value::Null).await
+        }
+        None => world.ask("POST", "/issuingAuthorities", Value::Null).await,
+    };
 }
 
 /// An operator edits, deletes and enrols devices. What changes an identity then waits for its approval.

@@ -43,6 +43,10 @@ impl App {
             self.gauge(Metric::BundleLifeLeft, left);
         }
         let renewed = self.renew_bundle(&authority).await;
+        let revoked = match authority.compromised.is_empty() {
+            true => Ok(()),
+            false => self.revoke_leaves(&authority, half()).await,
+        };
         let swept = self.sweep_unswept(authority).await;
         if let Some(rollover) = rollover {
             outcome = self.take_up(rollover, owner, half()).await;
@@ -52,6 +56,7 @@ impl App {
             .and(asleep)
             .and(kept)
             .and(renewed)
+            .and(revoked)
             .and(swept)
             .and(joined)
             .and(self.look_after_deployments(owner, deadline).await)

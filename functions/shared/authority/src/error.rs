@@ -58,9 +58,6 @@ pub enum AuthorityError {
     },
     #[error("the operating system gives no random numbers")]
     Random(#[source] getrandom::Error),
-    /// Devices' certificates are signed by roots themselves (`LeavesFromRoot`).
-    #[error("this deployment has no issuing authorities: its roots sign the certificates of devices (LeavesFromRoot)")]
-    LeavesFromRoot,
     #[error("no root signs yet")]
     NoRoot,
     #[error("there is no issuing authority {0}")]

@@ -1,6 +1,8 @@
 //! Issuing authorities: made below the signing root in the order *reserve → key → record → sign → verify → store → list →
 //! switch*. One that a crash left incomplete is finished, not made anew.
 
+mod asked;
+
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Authority, Change, IssuingRecord, IssuingState, RootRecord};
@@ -248,6 +250,7 @@ impl CertificateAuthority {
             certificate: None,
             path: Vec::new(),
             revoked: None,
+            pass: None,
             created: now,
         };
         root.last_issuing = id.number;

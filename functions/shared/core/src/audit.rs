@@ -184,7 +184,7 @@ pub enum Action {
     Deploy,
     /// The first own certificate of a device was requested.
     Issue,
-    /// The next own certificate of a device was requested.
+    /// The next own certificate of a device, or the next issuing authority below a root, was requested.
     Renew,
     /// One of our roots signed the certificate.
     Sign,

@@ -10,7 +10,9 @@ mod job;
 mod task;
 
 pub use audit::{AuditChain, AuditHeads};
-pub use certificate::{Issued, IssuingAuthority, OwnCertificate, Revocation, Root, Signed, SignedState};
+pub use certificate::{
+    Issued, Issuing, IssuingAuthority, OwnCertificate, Revocation, RevokedIssuing, Root, Signed, SignedState,
+};
 pub use device::{Device, Enrolled, Enrolment, Fingerprint, Held, LastFailure, LeasedUntil, Standing, Unapproved};
 pub use job::{
     Counts, Deployment, Job, Left, Proofs, Rollover, Summary, WaiverOutcome, WaiverResult, WaiverResults, Wave, Work,

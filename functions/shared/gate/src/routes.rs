@@ -110,12 +110,17 @@ table! {
     // `activation=immediate` needs the operation `activate` as well.
     REGENERATE: Regenerate Put "/signingCertificate" needs REGENERATE_ROOT;
     REGENERATE_LOWER: Regenerate Put "/signingcertificate" needs REGENERATE_ROOT;
+    ROTATE_ISSUING: Regenerate Post "/issuingAuthorities" needs REGENERATE_ROOT;
+    // Needs the operation `activate` as well: it revokes every certificate that the authority signed, which is an outage
+    // for clients that check, until the devices have others.
+    REVOKE_ISSUING: Regenerate Post "/issuingAuthorities/{issuing}/compromise" needs REGENERATE_ROOT;
 
     BUNDLE: Catalog Get "/bundle" needs Public;
     CACERTS: Catalog Get "/.well-known/est/cacerts" needs Public;
     CRL: Catalog Get "/crl/{signer}/{list}" needs Public;
     ROOT: Catalog Get "/signingcertificate" needs READ_ROOTS;
     ROOT_DETAILS: Catalog Get "/signingcertificate/details" needs READ_ROOTS;
+    ISSUING: Catalog Get "/issuingauthorities" needs READ_ROOTS;
     ROOT_JOBS: Catalog Get "/signingcertificate/jobs" needs READ_JOBS;
     ROOT_JOB: Catalog Get "/signingcertificate/jobs/{job}" needs READ_JOBS;
     POLICY: Catalog Get "/certificatepolicy" needs READ_ROOTS;
@@ -263,13 +268,13 @@ impl Method {
 }
 
 impl Route {
-    /// The operation that the query makes the handler ask for as well, so that one confirmation is for both. Nothing
+    /// The operation that the handler asks for as well, perhaps because of the query, so that one confirmation is for both. Nothing
     /// depends on it: what is not foreseen here is asked for by itself.
     pub(crate) fn further(&self, query: Option<&str>) -> Option<Operation> {
         let mut said = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
         let makes_root = matches!(*self, REGENERATE | REGENERATE_LOWER);
         let at_once = makes_root && said.any(|(name, value)| name == "activation" && value == "immediate");
-        at_once.then_some(Operation::Activate)
+        (at_once || *self == REVOKE_ISSUING).then_some(Operation::Activate)
     }
 
     /// Whether the same call, sent again after an internal error, goes on with what it began instead of doing it twice: a

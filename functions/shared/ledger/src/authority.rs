@@ -54,6 +54,9 @@ pub struct Authority {
     /// When the next issuing authority is made: at half of this one's life.
     #[serde(with = "time::serde::timestamp::option", skip_serializing_if = "Option::is_none")]
     pub issuing_due: Option<OffsetDateTime>,
+    /// Revoked issuing authorities of which not every certificate is known to be revoked and renewed yet.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub compromised: BTreeSet<IssuingId>,
     /// The version of the current bundle; 0 if there is none.
     pub bundle: u64,
     /// The last version given out, if higher than `bundle`: its record was lost.

@@ -68,6 +68,11 @@ impl SignedPlace {
     pub const fn newest(last_generation: u32) -> Option<Self> {
         if last_generation == 0 { None } else { Some(Self { generation: last_generation, after: None }) }
     }
+
+    /// The generation of the next row.
+    pub const fn generation(&self) -> u32 {
+        self.generation
+    }
 }
 
 #[derive(Debug)]

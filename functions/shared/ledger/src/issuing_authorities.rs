@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::item::{from_item, id_key};
-use crate::{Ledger, LedgerError, RootRecord};
+use crate::{Ledger, LedgerError, RootRecord, SignedPlace};
 
 pub(crate) fn issuing_id(id: IssuingId) -> String {
     format!("issuing#{:010}#{:010}", id.generation, id.number)
@@ -52,6 +52,9 @@ pub struct IssuingRecord {
     pub path: Vec<Certificate>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<IssuingRevocation>,
+    /// How far what it signed is revoked and renewed. Only of a revoked one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<LeafPass>,
     #[serde(with = "time::serde::timestamp")]
     pub created: OffsetDateTime,
 }
@@ -65,6 +68,25 @@ pub struct IssuingRevocation {
     pub reason: Reason,
     /// The principal.
     pub by: String,
+}
+
+/// Revokes and renews the certificates that a revoked issuing authority signed, in rounds from the newest to the oldest.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LeafPass {
+    /// When the round began; `None`: the next one is due later.
+    #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
+    pub began: Option<OffsetDateTime>,
+    /// Where the round goes on; `None`: at the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<SignedPlace>,
+    /// Certificates that it revoked.
+    pub revoked: u64,
+    /// Renewals that it asked for.
+    pub renewed: u64,
+    /// After the last round.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_done: bool,
 }
 
 impl IssuingRecord {

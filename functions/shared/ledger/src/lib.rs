@@ -61,7 +61,7 @@ pub use fleet::{FleetEntry, FleetShard, RestoredFleet};
 pub use former::{EndedRecord, FormerRecord};
 pub use heads::{HeadPage, StatementPage};
 pub use issuing::{SerialRecord, SignedPage, SignedPlace};
-pub use issuing_authorities::{IssuingRecord, IssuingRevocation, IssuingState, SleepRecord, Waking};
+pub use issuing_authorities::{IssuingRecord, IssuingRevocation, IssuingState, LeafPass, SleepRecord, Waking};
 pub use jobs::JobPage;
 pub use joining::Joining;
 pub use leases::{Lease, LeaseRefused, Left};

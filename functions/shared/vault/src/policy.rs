@@ -53,6 +53,10 @@ impl KeyRoles {
         Self { leaves_from_root, ..self }
     }
 
+    pub const fn leaves_from_root(&self) -> bool {
+        self.leaves_from_root
+    }
+
     /// The policy that [`Vault::create_key`](crate::Vault::create_key) gives a key.
     pub fn policy(&self, role: KeyRole) -> String {
         let mut parts = self.path.split(':');

@@ -69,6 +69,7 @@ impl Scene {
             "guid" => vec![("imported", guid(&self.web)), ("the victim's", guid(&self.own))],
             "request" => vec![("", self.request().unwrap_or_else(|| "0".repeat(32)))],
             "job" | "jobs" => vec![("running", self.job.to_string())],
+            "issuing" => vec![("1.1", "1.1".to_owned())],
             "signer" => vec![("a root", "1".to_owned()), ("an issuing authority", "1.1".to_owned())],
             "generation" => vec![("1", "1".to_owned()), ("2", "2".to_owned())],
             "name" => [ATTACKER, OTHER].map(|name| (name, name.to_owned())).into(),

@@ -40,8 +40,10 @@ pub enum Goal {
     Waiver,
     /// A device counts as approved that nobody who may has approved as it is.
     Approval,
-    /// A root was made.
+    /// A root was made, or the next issuing authority.
     Root,
+    /// An issuing authority is revoked, and what it signed.
+    Compromise,
     Abort,
     /// The victim's own certificate is revoked.
     Revocation,
@@ -77,6 +79,7 @@ impl Goal {
             Self::ExportedKey => may(Operation::ExportKey),
             Self::DeployedKey | Self::Approval => may(Operation::ApproveDevice),
             Self::Root => may(Operation::Regenerate),
+            Self::Compromise => may(Operation::Regenerate) && may(Operation::Activate),
             Self::Abort => may(Operation::Abort),
             // One permits the name, the other gives it to a device.
             Self::Name => may(Operation::Regenerate) && may(Operation::ApproveDevice),
@@ -238,6 +241,14 @@ fn gate(scene: &Scene, reach: &mut impl FnMut(Goal, String)) {
     let authority = scene.authority();
     if authority["lastGeneration"] != scene.authority["lastGeneration"] {
         reach(Goal::Root, format!("root {} is made", authority["lastGeneration"]));
+    }
+    if authority["compromised"].is_array() {
+        reach(Goal::Compromise, format!("{} is revoked", authority["compromised"]));
+    }
+    let is_asked_for =
+        |lines: &BTreeMap<String, String>| lines.values().any(|line| line.contains(r#""action":"renew""#));
+    if chains(&scene.world).iter().any(|(subject, lines)| subject.contains("root-") && is_asked_for(lines)) {
+        reach(Goal::Root, "the next issuing authority is asked for".to_owned());
     }
     let now = &authority["signing"];
     if *now == scene.authority["signing"] {

@@ -3,7 +3,7 @@
 use rootcast_authority::{AuthorityError, IssuingSettings};
 use rootcast_core::audit::Actor;
 use rootcast_ledger::{Authority, IssuingRecord, IssuingState, LedgerError};
-use rootcast_pki::crl::CrlId;
+use rootcast_pki::crl::{CrlId, Reason};
 use rootcast_pki::signer::IssuingId;
 use time::{Duration, OffsetDateTime};
 
@@ -330,4 +330,58 @@ async fn the_list_of_authorities_is_renewed_at_half_of_its_life() {
     aws.disable_key("key 1");
     assert_eq!(renewed(300).await, 3);
     assert!(aws.ledger().crl(CrlId::authorities(2)).await.unwrap().unwrap().number > 1);
+}
+
+#[tokio::test]
+async fn a_demand_is_recorded_once_and_met_by_the_schedule() {
+    let aws = issuing_root().await;
+    let next = IssuingId { generation: 1, number: 2 };
+    for _ in 0..2 {
+        assert_eq!(aws.authority().ask_for_issuing(&by(), TODAY).await.unwrap(), next);
+    }
+    assert_eq!(aws.calls(), ["write authority"]);
+    aws.assert_one_signs(1, 1, "until then").await;
+    assert!(aws.keep().await.unwrap());
+    aws.assert_one_signs(1, 2, "").await;
+    let none = Aws::new();
+    assert!(matches!(none.authority().ask_for_issuing(&by(), TODAY).await, Err(AuthorityError::NoRoot)));
+}
+
+#[tokio::test]
+async fn a_compromised_one_signs_no_more_and_is_listed() {
+    let aws = issuing_root().await;
+    let list = CrlId::authorities(1);
+    let reserved = IssuingId { generation: 1, number: 2 };
+    let unknown = aws.authority().revoke_issuing(reserved, &by(), TODAY).await;
+    assert!(matches!(unknown, Err(AuthorityError::NoIssuing(id)) if id == reserved), "{unknown:?}");
+    for _ in 0..2 {
+        let revoked = aws.authority().revoke_issuing(FIRST, &by(), TODAY).await.unwrap();
+        assert_eq!(revoked.state, IssuingState::Revoked);
+    }
+    assert_eq!(aws.calls(), ["write authority, issuing 1.1"]);
+    let record = aws.record().await;
+    assert_eq!((record.issuing, record.compromised), (None, [FIRST].into()));
+
+    aws.conductor().publish_revocation(FIRST, TODAY).await.unwrap();
+    let published = aws.ledger().crl(list).await.unwrap().unwrap();
+    let named: Vec<_> = published.crl.revoked().unwrap().into_iter().map(|each| (each.serial, each.reason)).collect();
+    assert_eq!(named, [(aws.issuing(1, 1).await.spec.serial, Reason::CaCompromise)]);
+    aws.calls();
+    aws.conductor().publish_revocation(FIRST, TODAY).await.unwrap();
+    assert!(aws.calls().is_empty(), "once is enough");
+
+    assert!(aws.keep().await.unwrap());
+    aws.assert_one_signs(1, 2, "").await;
+    assert_eq!(aws.issuing(1, 1).await.state, IssuingState::Revoked);
+    assert_eq!(aws.ledger().crl(list).await.unwrap().unwrap().number, published.number);
+}
+
+#[tokio::test]
+async fn one_that_is_being_made_is_not_revoked() {
+    let aws = signing_root().await;
+    aws.state().die_in(6);
+    aws.keep().await.unwrap_err();
+    let refused = aws.authority().revoke_issuing(FIRST, &by(), TODAY).await;
+    assert!(matches!(refused, Err(AuthorityError::SignedNothing(id)) if id == FIRST), "{refused:?}");
+    assert_eq!(aws.authority().ask_for_issuing(&by(), TODAY).await.unwrap(), FIRST);
 }

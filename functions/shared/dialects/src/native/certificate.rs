@@ -61,6 +61,46 @@ pub struct IssuingAuthority {
     pub certificate: String,
 }
 
+/// `GET /issuingAuthorities`: an issuing authority below one of our roots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Issuing {
+    /// Like 2.1: the first one below root generation 2.
+    pub id: String,
+    pub generation: u32,
+    pub state: IssuingState,
+    /// What follows, in a sentence.
+    pub status: String,
+    /// PEM; absent while it is being made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// What follows its certificate in a chain; PEM.
+    #[serde(default)]
+    pub chain: Vec<String>,
+    pub serial_number: Serial,
+    pub not_before: String,
+    pub not_after: String,
+    pub created: String,
+    /// When the next one is made. `None`: this one does not sign, or ends with its root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_at: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<RevokedIssuing>,
+}
+
+/// How far a compromise is dealt with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RevokedIssuing {
+    pub at: String,
+    pub reason: Reason,
+    pub by: String,
+    /// Certificates of devices that were revoked, and renewals that were asked for.
+    pub certificates_revoked: u64,
+    pub renewals: u64,
+    pub is_done: bool,
+}
+
 /// `GET /devices/{id}/certificate`: a device's own certificate and its processing state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
