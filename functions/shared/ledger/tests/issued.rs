@@ -77,6 +77,7 @@ fn signer(state: IssuingState) -> Item {
         certificate: None,
         path: Vec::new(),
         revoked: None,
+        pass: None,
         created: NOW,
     };
     let mut item: Item = serde_dynamo::to_item(record).unwrap();
