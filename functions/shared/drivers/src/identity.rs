@@ -129,7 +129,8 @@ mod tests {
     fn a_profile_for_one_certificate_leaves_the_issuing_authority_out() {
         let key = KeyPair::generate().unwrap();
         let made = |is_ca| {
-            let params = CertificateParams { is_ca, ..CertificateParams::default() };
+            let mut params = CertificateParams::default();
+            params.is_ca = is_ca;
             Certificate::from_der(params.self_signed(&key).unwrap().der().to_vec()).unwrap()
         };
         let leaf = made(IsCa::ExplicitNoCa);
