@@ -49,13 +49,16 @@ fn no_test_is_in_a_target_that_cargo_skips() {
         let text = fs::read_to_string(&manifest).unwrap();
         let main = manifest.with_file_name("src").join("main.rs");
         for section in text.split("\n[").filter(|section| section.contains("\ntest = false")) {
-            skipped += 1;
             let mut sources = vec![main.clone()];
             if section.starts_with("lib]") {
                 sources.clear();
                 files(&manifest.with_file_name("src"), ".rs", &mut sources);
                 sources.retain(|source| *source != main);
+            } else if !main.exists() {
+                // Of the fuzzer, which is no part of the workspace.
+                continue;
             }
+            skipped += 1;
             let has_tests = |source: &PathBuf| {
                 let text = fs::read_to_string(source).unwrap();
                 ["cfg(test)", "#[test]", "::test]"].iter().any(|sign| text.contains(sign))

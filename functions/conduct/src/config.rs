@@ -21,7 +21,7 @@ impl App {
         let leaves_from_root = variable("LEAVES_FROM_ROOT")?;
         let authority = CertificateAuthority::new(ledger.clone(), vault, Duration::days(variable("BUNDLE_DAYS")?));
         Ok(Self {
-            authority: authority.with_issuing(IssuingSettings {
+            authority: authority.with_sleep(variable("ROOT_KEY_SLEEPS")?).with_issuing(IssuingSettings {
                 validity: Duration::days(variable("ISSUING_VALIDITY_DAYS")?),
                 backdate: Duration::minutes(variable("ROOT_BACKDATE_MINUTES")?),
                 crl_base: variable("CRL_BASE_URL")?,

@@ -57,6 +57,7 @@ fn root(new_with_old: Option<Certificate>) -> RootRecord {
         not_before: NOW,
         not_after: NOW,
         permitted: PermittedNames::default(),
+        crl: None,
     };
     let link = |certificate| LinkRecord {
         spec: LinkSpec { kind: LinkKind::NewWithOld, serial: Serial::from_random([4; 16]), crl: None },

@@ -22,7 +22,8 @@ impl App {
         let second = SecondPerson::from_env(ledger.clone(), clock)?;
         let days = variable("ROOT_VALIDITY_DAYS")?;
         Ok(Self {
-            authority: CertificateAuthority::new(ledger.clone(), vault, Duration::days(variable("BUNDLE_DAYS")?)),
+            authority: CertificateAuthority::new(ledger.clone(), vault, Duration::days(variable("BUNDLE_DAYS")?))
+                .with_sleep(variable("ROOT_KEY_SLEEPS")?),
             ledger,
             queue: Queue::new(aws_sdk_sqs::Client::new(&config)),
             control_queue: variable("CONTROL_QUEUE_URL")?,

@@ -4,6 +4,7 @@
 #[path = "../../../functions/shared/pki/tests/it/fleet.rs"]
 #[allow(dead_code, clippy::cast_possible_truncation, reason = "the crate's own tests use more of it")]
 mod fleet;
+
 use std::collections::BTreeSet;
 
 use base64::Engine as _;
@@ -62,6 +63,7 @@ async fn issuing_authority(stack: &Stack, key: &Key) -> Certificate {
     let vault =
         Vault::new(&aws_sdk_kms::Client::new(config), &aws_sdk_resourcegroupstagging::Client::new(config), "rootcast");
     let prepared = prepare_issuing(&spec, &key.spki_der, above).unwrap();
+    vault.enable(root_key).await.unwrap(); // it sleeps
     let certificate = vault.sign_prepared(root_key, prepared).await.unwrap();
     let record = IssuingRecord {
         revision: 0,

@@ -74,7 +74,7 @@ pub async fn rest(world: &World) {
         sleep(Duration::from_secs(60)).await;
     }
     let quiet = clock::age() + QUIET;
-    while clock::age() < quiet && !(is_quiet(world) && unknown_keys(world).is_empty()) {
+    while clock::age() < quiet && !(is_quiet(world) && unknown_keys(world).is_empty() && awake(world).is_empty()) {
         sleep(Duration::from_secs(30)).await;
     }
     for queue in ["control", "task", "issue"] {
@@ -89,6 +89,9 @@ pub async fn rest(world: &World) {
     }
     for arn in unknown_keys(world) {
         accuse(format!("I4 nobody knows of {arn}"));
+    }
+    for root in awake(world) {
+        accuse(format!("I7 {root} is awake"));
     }
     serials_are_unique(world);
     imported::ties_agree(world);
@@ -107,6 +110,16 @@ fn unknown_keys(world: &World) -> Vec<String> {
     let keys = &world.cloud.keys;
     let enabled = keys.states().into_iter().filter(|(_, state)| *state == State::Enabled).map(|(arn, _)| arn);
     enabled.filter(|arn| !known.contains(arn.as_str()) && !keys.is_named(arn)).collect()
+}
+
+/// The roots whose key is enabled, although nothing is signed.
+fn awake(world: &World) -> Vec<String> {
+    let states = world.cloud.keys.states();
+    let is_enabled = |key: &Value| states.iter().any(|(arn, state)| key == arn.as_str() && *state == State::Enabled);
+    let rows = world.cloud.tables.all(CERTIFICATES);
+    let roots = rows.iter().filter(|row| row["id"].as_str().is_some_and(|id| id.starts_with("root#")));
+    let made = roots.filter(|root| root["certificate"].is_string() && is_enabled(&root["key"]));
+    made.map(|root| root["id"].to_string()).collect()
 }
 
 /// Serial numbers are unique per issuer, over device certificates and links.

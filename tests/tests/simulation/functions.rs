@@ -295,7 +295,7 @@ impl Clients {
     }
 
     fn authority(&self) -> CertificateAuthority {
-        CertificateAuthority::new(self.ledger.clone(), self.vault(), time::Duration::days(30))
+        CertificateAuthority::new(self.ledger.clone(), self.vault(), time::Duration::days(30)).with_sleep(true)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The schedule, once a minute: issuing authorities and the rollover first, then joining devices, then some of the running
-//! deployments.
+//! The schedule, once a minute: keys that a crash left awake, issuing authorities and the rollover first, then joining
+//! devices, then some of the running deployments.
 //!
 //! A wake-up costs the same with ten running deployments as with ten thousand. It reads one page of their list, from a
 //! recorded position, and conducts only deployments that have been waiting so long that a message may be lost. A
@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::error::Error;
 
 use rootcast_authority::AuthorityError;
+use rootcast_core::audit::Actor;
 use rootcast_core::job::JobId;
 use rootcast_core::job::message::Control;
 use rootcast_core::metric::Metric;
@@ -33,6 +34,7 @@ impl App {
         let half = || Instant::now() + deadline.saturating_duration_since(Instant::now()) / 2;
         let authority = self.ledger.authority().await?;
         let rollover = authority.running;
+        let asleep = self.keep_asleep(&authority).await;
         let (kept, authority) = match self.look_after_issuing(authority.clone()).await {
             Ok(authority) => (Ok(()), authority),
             Err(error) => (Err(error), authority),
@@ -46,13 +48,37 @@ impl App {
             outcome = self.take_up(rollover, owner, half()).await;
         }
         let joined = self.bring_in_joining(half()).await;
-        outcome.and(kept).and(renewed).and(swept).and(joined).and(self.look_after_deployments(owner, deadline).await)
+        outcome
+            .and(asleep)
+            .and(kept)
+            .and(renewed)
+            .and(swept)
+            .and(joined)
+            .and(self.look_after_deployments(owner, deadline).await)
+    }
+
+    async fn keep_asleep(&self, authority: &Authority) -> Result<(), ConductError> {
+        match self.authority.keep_asleep(authority, &Actor::function("conduct"), (self.clock)()).await {
+            // Repeated in a minute.
+            Err(AuthorityError::Ledger(LedgerError::Conflict)) => {}
+            Ok(0) => {}
+            Ok(awake) => {
+                warn!(
+                    root.keys = awake,
+                    "roots' keys are awake that should sleep: see the log, and `rootcast root protect-keys`"
+                );
+                self.gauge(Metric::RootKeysAwake, awake);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     async fn renew_bundle(&self, authority: &Authority) -> Result<(), ConductError> {
         match self.authority.renew_bundle(authority, (self.clock)()).await {
             // Repeated in a minute.
             Err(AuthorityError::Ledger(LedgerError::Conflict)) => Ok(()),
+            Err(error) if error.is_waking() => Ok(()),
             renewed => Ok(renewed?),
         }
     }
@@ -132,6 +158,7 @@ impl ConductError {
             Self::Ledger(error) | Self::Authority(AuthorityError::Ledger(error)) => ledger(error),
             Self::Authority(AuthorityError::Vault(error)) => error.is_retryable(),
             Self::Queue(error) => error.is_passing(),
+            Self::Authority(error) if error.is_waking() => true,
             Self::Authority(_) | Self::Misconfigured(_) => false,
         }
     }

@@ -46,7 +46,8 @@ impl CertificateAuthority {
             Some(generation) => Some(self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("old root"))?),
             None => None,
         };
-        let Switched { left_out, act, issuing } = self.switch(&mut authority, &mut root, old.as_mut(), by, now).await?;
+        let switched = Box::pin(self.switch(&mut authority, &mut root, old.as_mut(), by, now));
+        let Switched { left_out, act, issuing } = self.awake("a root is activated", by, now, switched).await?;
         job.activate(now);
         job.updated = now;
         if let Some(old) = left_out {

@@ -72,6 +72,13 @@ pub enum AuthorityError {
     RootEnds(u32),
 }
 
+impl AuthorityError {
+    /// Whether a key was woken, and KMS does not let it sign yet: a later call may succeed.
+    pub fn is_waking(&self) -> bool {
+        matches!(self, Self::TooEarly { source, .. } if source.is_disabled())
+    }
+}
+
 fn named(signer: SignerId) -> String {
     let kind = if signer.is_root() { "root generation" } else { "issuing authority" };
     format!("{kind} {signer}")

@@ -78,6 +78,7 @@ impl CertificateAuthority {
                 return Ok(false);
             }
             Err(AuthorityError::Ledger(_)) | Ok(()) => {}
+            Err(ref error) if error.is_waking() => {}
             Err(_) => self.issuing_put_off.set(now + PAUSE),
         }
         made.map(|()| true)
@@ -91,7 +92,8 @@ impl CertificateAuthority {
         now: OffsetDateTime,
     ) -> Result<(), AuthorityError> {
         let mut root = self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("root"))?;
-        let changed = self.switch_issuing(&mut authority, true, &mut root, by, now).await?;
+        let switched = Box::pin(self.switch_issuing(&mut authority, true, &mut root, by, now));
+        let changed = self.awake("an issuing authority is made", by, now, switched).await?;
         let act = Act::new(Subject::Root(generation), Action::Activate, by, now);
         let acts = vec![authority.issuing.iter().fold(act, |act, id| act.with("issuing", id))];
         let issuing = changed.iter().collect();

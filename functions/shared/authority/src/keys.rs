@@ -1,5 +1,6 @@
 //! The KMS keys of roots and issuing authorities: which can sign, which are still unknown to KMS, and which are unused.
 
+use rootcast_core::audit::Actor;
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Authority, IssuingRecord, IssuingState, RootRecord};
 use rootcast_pki::certificate::Certificate;
@@ -98,30 +99,48 @@ impl CertificateAuthority {
         refused.map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Retries a call that uses a key for some seconds, as long as a refusal may be due to the key's age.
+    /// Retries a call that uses a key for some seconds, as long as a refusal may be due to the key's age, or to its waking:
+    /// a root's key that sleeps is woken first.
     ///
     /// # Errors
     /// [`AuthorityError::TooEarly`] if a later call may succeed; [`AuthorityError::KeyUnusable`] if the key cannot sign
     /// any more.
-    pub(crate) async fn patiently<T, F>(
+    pub(crate) async fn patiently<'a, T, F>(
         &self,
-        key: impl Into<KeyOf>,
+        key: impl Into<KeyOf<'a>>,
         now: OffsetDateTime,
         call: impl Fn() -> F,
     ) -> Result<T, AuthorityError>
     where
         F: Future<Output = Result<T, VaultError>>,
     {
-        let key: KeyOf = key.into();
+        let key: KeyOf<'_> = key.into();
+        // Mostly part of a larger operation, for which the key is woken once.
+        self.awake("it signs", &Actor::function("authority"), now, Box::pin(self.repeatedly(key, now, call))).await
+    }
+
+    async fn repeatedly<T, F>(
+        &self,
+        key: KeyOf<'_>,
+        now: OffsetDateTime,
+        call: impl Fn() -> F,
+    ) -> Result<T, AuthorityError>
+    where
+        F: Future<Output = Result<T, VaultError>>,
+    {
         let signer = key.signer;
         let mut pauses = PAUSES.iter();
+        self.wake(&[key], false).await?;
         loop {
             let error = match call().await {
                 Ok(done) => return Ok(done),
                 Err(error) => error,
             };
             // A refusal by policy may be temporary whenever tags were changed; an unknown key is either young or gone.
-            if !(error.may_be_too_early() && (key.is_young(now) || error.is_denied())) {
+            let is_young = error.may_be_too_early() && (key.is_young(now) || error.is_denied());
+            // Whoever woke it before may have put it to sleep meanwhile.
+            let is_waking = error.is_disabled() && self.wake(&[key], true).await?;
+            if !is_young && !is_waking {
                 return Err(match error {
                     source if source.is_unusable() => AuthorityError::KeyUnusable { signer, source },
                     other => other.into(),
@@ -147,25 +166,39 @@ pub(crate) fn key_and_certificate(root: &RootRecord) -> Result<(&str, &Certifica
 
 /// Whose key a call uses, and since when there is one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct KeyOf {
+pub(crate) struct KeyOf<'a> {
     signer: SignerId,
+    key: Option<&'a str>,
     made: OffsetDateTime,
 }
 
-impl KeyOf {
+impl<'a> KeyOf<'a> {
+    /// A root's generation and its key.
+    pub(crate) fn of_root(&self) -> Option<(u32, &'a str)> {
+        self.key.filter(|_| self.signer.is_root()).map(|key| (self.signer.generation(), key))
+    }
+
     pub(crate) fn is_young(self, now: OffsetDateTime) -> bool {
         now < self.made + YOUNG
     }
 }
 
-impl From<&RootRecord> for KeyOf {
-    fn from(root: &RootRecord) -> Self {
-        Self { signer: SignerId::root(root.generation), made: root.key_made.unwrap_or(root.created) }
+impl<'a> From<&'a RootRecord> for KeyOf<'a> {
+    fn from(root: &'a RootRecord) -> Self {
+        Self {
+            signer: SignerId::root(root.generation),
+            key: root.key.as_deref(),
+            made: root.key_made.unwrap_or(root.created),
+        }
     }
 }
 
-impl From<&IssuingRecord> for KeyOf {
-    fn from(issuing: &IssuingRecord) -> Self {
-        Self { signer: issuing.id().into(), made: issuing.key_made.unwrap_or(issuing.created) }
+impl<'a> From<&'a IssuingRecord> for KeyOf<'a> {
+    fn from(issuing: &'a IssuingRecord) -> Self {
+        Self {
+            signer: issuing.id().into(),
+            key: issuing.key.as_deref(),
+            made: issuing.key_made.unwrap_or(issuing.created),
+        }
     }
 }

@@ -13,6 +13,7 @@ mod keys;
 mod lists;
 mod make;
 mod publish;
+mod sleep;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -37,6 +38,9 @@ pub struct CertificateAuthority {
     lists_put_off: PutOff,
     /// Making the next issuing authority.
     issuing_put_off: PutOff,
+    /// Roots' keys are disabled except while they sign.
+    sleeps: bool,
+    left_alone: sleep::LeftAlone,
 }
 
 /// The Unix time before which this process does not try something again.
@@ -59,7 +63,17 @@ impl PutOff {
 impl CertificateAuthority {
     pub fn new(ledger: Ledger, vault: Vault, bundle_life: Duration) -> Self {
         let (bundle_put_off, lists_put_off, issuing_put_off) = (PutOff::never(), PutOff::never(), PutOff::never());
-        Self { ledger, vault, bundle_life, issuing: None, bundle_put_off, lists_put_off, issuing_put_off }
+        Self {
+            ledger,
+            vault,
+            bundle_life,
+            issuing: None,
+            bundle_put_off,
+            lists_put_off,
+            issuing_put_off,
+            sleeps: false,
+            left_alone: sleep::LeftAlone::default(),
+        }
     }
 
     async fn save_root(&self, root: &mut RootRecord) -> Result<(), AuthorityError> {

@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::slice;
 
+use rootcast_core::audit::Actor;
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_ledger::{Authority, RootRecord};
 use rootcast_lists::{Entry, is_due, is_kept, of_authorities, publish};
@@ -43,7 +44,10 @@ impl CertificateAuthority {
         self.lists_put_off.set(now + PAUSE);
         let mut outcome = Ok(());
         for root in self.ledger.roots(authority).await?.iter().filter(|root| is_kept(root, now)) {
-            outcome = outcome.and(without_old_key(root, self.publish_authorities(root, None, now).await));
+            let published = Box::pin(self.publish_authorities(root, None, now));
+            let why = "its list of authorities is published";
+            let published = self.awake(why, &Actor::function("conduct"), now, published).await;
+            outcome = outcome.and(without_old_key(root, published));
         }
         outcome
     }
@@ -59,7 +63,9 @@ impl CertificateAuthority {
         if !is_kept(&root, now) {
             return Ok(());
         }
-        without_old_key(&root, self.publish_due(&root, deadline, now).await)
+        let published = Box::pin(self.publish_due(&root, deadline, now));
+        let published = self.awake("its lists are published", &Actor::function("conduct"), now, published).await;
+        without_old_key(&root, published)
     }
 
     async fn publish_due(

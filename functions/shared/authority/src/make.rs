@@ -79,7 +79,8 @@ impl CertificateAuthority {
     ) -> Result<Made, AuthorityError> {
         let claimed = self.claim(settings, request, by, now).await?;
         let (authority, claim) = (claimed.authority.clone(), claimed.claim.clone());
-        let job = match self.make_claimed(claimed, &settings.roles, by, now).await {
+        let made = Box::pin(self.make_claimed(claimed, &settings.roles, by, now));
+        let job = match self.awake("a root is made and published", by, now, made).await {
             Ok(job) => job,
             Err(error) => {
                 self.give_back(authority, claim, now).await;

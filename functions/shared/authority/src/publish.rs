@@ -113,7 +113,8 @@ impl CertificateAuthority {
         let root = root.ok_or(AuthorityError::Missing("root"))?;
         root.life().abandon(now);
         let root = root.clone();
-        let bundle = self.sign_bundle(&authority, &roots, None, now).await?;
+        let signed = Box::pin(self.sign_bundle(&authority, &roots, None, now));
+        let bundle = self.awake("a root is withdrawn from the bundle", by, now, signed).await?;
         (authority.bundle, authority.bundle_expires) = (bundle.bundle.version, bundle.bundle.exp);
         job.withdraw(authority.bundle, now);
         job.updated = now;
@@ -183,7 +184,8 @@ impl CertificateAuthority {
             return Ok(());
         }
         let roots = self.ledger.roots(authority).await?;
-        let renewed = self.sign_dated(published.bundle.clone(), &roots, None, now).await?;
+        let signed = Box::pin(self.sign_dated(published.bundle.clone(), &roots, None, now));
+        let renewed = self.awake("the bundle is signed again", &Actor::function("conduct"), now, signed).await?;
         let lost = match &renewed.unsigned_by {
             _ if renewed.is_unsigned() && !published.is_unsigned() => Lost::All,
             missing if missing.iter().any(|root| !published.unsigned_by.contains(root)) => Lost::Some,
@@ -220,10 +222,13 @@ impl CertificateAuthority {
         let bundle = Bundle { issued, exp: Some(issued + self.bundle_life), ..bundle };
         let mut signed = SignedBundle::new(&bundle);
         let (mut unsigned_by, mut denied) = (Vec::new(), None);
+        let signers: Vec<KeyOf<'_>> = live(roots).map(KeyOf::from).collect();
+        self.wake(&signers, false).await?;
         for root in live(roots) {
             let Err(error) = self.add_signature(root, &mut signed, now).await else { continue };
             let is_skipped = match &error {
                 AuthorityError::KeyUnusable { .. } => Some(root.generation) != new,
+                _ if error.is_waking() => false,
                 AuthorityError::TooEarly { .. } => new.is_none() && !KeyOf::from(root).is_young(now),
                 _ => false,
             };

@@ -228,6 +228,8 @@ pub enum Action {
     CarryOut,
     /// What a renewal of the certificate replaced was revoked, since the new one is proven.
     Supersede,
+    /// The root's key, which sleeps, was woken to sign.
+    Wake,
 }
 
 /// The result of an act.

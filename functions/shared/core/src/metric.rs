@@ -12,6 +12,8 @@ pub enum Metric {
     JobsPaused,
     /// A job ended without a root that every device holds.
     JobsFailed,
+    /// Roots' keys that have been awake for long.
+    RootKeysAwake,
     /// A device showed another certificate than the approved one.
     PinMismatches,
     /// A gauge: what is left of the signed bundle's life, of the days that `BundleDays` gives it.
@@ -33,6 +35,7 @@ impl Metric {
         match self {
             Self::JobsPaused => "JobsPaused",
             Self::JobsFailed => "JobsFailed",
+            Self::RootKeysAwake => "RootKeysAwake",
             Self::PinMismatches => "PinMismatches",
             Self::BundleLifeLeft => "BundleLifeLeft",
             Self::OperationsDenied => "OperationsDenied",

@@ -27,7 +27,14 @@ const ID: IssuingId = IssuingId { generation: 2, number: 1 };
 
 fn ledger(rule: &Rule) -> Ledger {
     let table = |name: &str| Some(name.to_owned());
-    let tables = Tables { certificates: table("certificates"), jobs: None, devices: None, access: None, audit: None };
+    let tables = Tables {
+        certificates: table("certificates"),
+        jobs: None,
+        devices: None,
+        access: None,
+        audit: None,
+        heads: None,
+    };
     Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &[rule]), tables)
 }
 

@@ -1,4 +1,5 @@
-//! A company service: an image server whose certificate is signed by the active root, with its KMS key.
+//! A company service: an image server whose certificate is signed by the issuing authority below the active root, with its
+//! KMS key.
 
 use anyhow::{Context, Result};
 use rcgen::{KeyPair, PublicKeyData};
@@ -12,7 +13,7 @@ use time::{Duration, OffsetDateTime};
 const LIFETIME: Duration = Duration::DAY;
 
 pub(super) struct Server {
-    /// The root that signed its certificate.
+    /// The root above its certificate.
     pub(super) generation: u32,
     pub(super) images: ImageServer,
 }
@@ -22,10 +23,11 @@ pub(super) async fn server(stack: &LocalStack, name: &str) -> Result<Server> {
     let config = &stack.sdk_config;
     let tables = Tables { certificates: Some(stack.outputs.of("CertificatesTable")?.to_owned()), ..Tables::default() };
     let ledger = Ledger::new(aws_sdk_dynamodb::Client::new(config), tables);
-    let generation = ledger.authority().await?.signing.context("no root signs")?;
-    let root = ledger.root(generation).await?.with_context(|| format!("generation {generation} has no record"))?;
-    let (issuer, arn) =
-        root.certificate.zip(root.key).with_context(|| format!("generation {generation} is not complete"))?;
+    let id = ledger.authority().await?.issuing.context("no issuing authority signs")?;
+    let generation = id.generation;
+    let issuing = ledger.issuing(id).await?.with_context(|| format!("issuing authority {id} has no record"))?;
+    let (arn, issuer) =
+        issuing.key_and_certificate().with_context(|| format!("issuing authority {id} is not complete"))?;
 
     let key = KeyPair::generate()?;
     let mut random = [0; 16];
@@ -37,9 +39,10 @@ pub(super) async fn server(stack: &LocalStack, name: &str) -> Result<Server> {
         not_after: issuer.not_after().min(OffsetDateTime::now_utc() + LIFETIME),
         crl: None,
     };
-    let prepared = prepare_server_leaf(&spec, &key.subject_public_key_info(), &issuer)?;
+    let prepared = prepare_server_leaf(&spec, &key.subject_public_key_info(), issuer)?;
     let vault =
         Vault::new(&aws_sdk_kms::Client::new(config), &aws_sdk_resourcegroupstagging::Client::new(config), name);
-    let certificate = vault.sign_prepared(&arn, prepared).await?;
-    Ok(Server { generation, images: ImageServer::start(certificate.pem(), key.serialize_pem())? })
+    let certificate = vault.sign_prepared(arn, prepared).await?;
+    let chain = certificate.pem() + &issuer.pem();
+    Ok(Server { generation, images: ImageServer::start(chain, key.serialize_pem())? })
 }

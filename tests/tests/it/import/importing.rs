@@ -71,6 +71,7 @@ async fn leaf_of_ours(stack: &Stack, host: &str) -> (String, String) {
         crl: None,
     };
     let prepared = prepare_server_leaf(&spec, &key.subject_public_key_info(), issuer).unwrap();
+    vault.enable(key_arn).await.unwrap(); // it sleeps
     let leaf = vault.sign_prepared(key_arn, prepared).await.unwrap();
     (leaf.pem(), key.serialize_pem())
 }

@@ -16,8 +16,8 @@ use aws_sdk_kms::error::ErrorMetadata;
 use aws_sdk_kms::operation::create_alias::{CreateAliasError, CreateAliasOutput};
 use aws_sdk_kms::operation::create_key::{CreateKeyError, CreateKeyOutput};
 use aws_sdk_kms::operation::describe_key::{DescribeKeyError, DescribeKeyOutput};
-use aws_sdk_kms::operation::disable_key::DisableKeyOutput;
-use aws_sdk_kms::operation::enable_key::EnableKeyOutput;
+use aws_sdk_kms::operation::disable_key::{DisableKeyError, DisableKeyOutput};
+use aws_sdk_kms::operation::enable_key::{EnableKeyError, EnableKeyOutput};
 use aws_sdk_kms::operation::get_public_key::{GetPublicKeyError, GetPublicKeyOutput};
 use aws_sdk_kms::operation::schedule_key_deletion::ScheduleKeyDeletionOutput;
 use aws_sdk_kms::operation::sign::{SignError, SignOutput};
@@ -28,7 +28,7 @@ use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
 use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, Tag};
 use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
 use rootcast_authority::{CertificateAuthority, IssuingSettings};
-use rootcast_ledger::{IssuingRecord, Ledger, RootRecord, Tables};
+use rootcast_ledger::{IssuingRecord, Ledger, RootRecord, SleepRecord, Tables};
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::crl::Crl;
 use rootcast_pki::fingerprint::Fingerprint;
@@ -67,6 +67,13 @@ pub(crate) struct State {
     done: usize,
     /// The response to this one of them is lost; counted from 1.
     lost_call: Option<usize>,
+    /// Whoever makes that call is dead from then on.
+    kills: bool,
+    dead: bool,
+    /// So many signatures still find a key disabled that was enabled.
+    pub(crate) late: usize,
+    /// While a key signs, another process takes its waking over.
+    pub(crate) taken_over: bool,
     /// The next key is made, but the response is lost.
     pub(crate) lost_key: bool,
     /// KMS signs with a different key than requested.
@@ -96,7 +103,7 @@ fn named(key: &str) -> Option<String> {
         Some(_) => None,
         None if key.ends_with(" meta") => Some("job".to_owned()),
         None if key.ends_with(" conductor") => Some("lease".to_owned()),
-        None => (key == "authority").then(|| key.to_owned()),
+        None => ["authority", "sleep"].contains(&key).then(|| key.to_owned()),
     }
 }
 
@@ -158,7 +165,36 @@ impl State {
     /// Whether the response to the call that was just carried out is lost.
     fn is_lost(&mut self) -> bool {
         self.done += 1;
-        self.lost_call == Some(self.done)
+        let lost = self.lost_call == Some(self.done);
+        self.dead |= lost && self.kills;
+        lost
+    }
+
+    /// As [`State::die_in`]; and nothing comes of what the dead process tries after that.
+    pub(crate) fn kill_in(&mut self, number: usize) {
+        self.die_in(number);
+        self.kills = true;
+    }
+
+    /// The lines of the audit.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.rows.values().filter_map(|row| row.get("line")?.as_s().ok().cloned()).collect()
+    }
+
+    /// Another process starts.
+    pub(crate) fn start_anew(&mut self) {
+        (self.kills, self.dead) = (false, false);
+    }
+
+    /// Somebody else has woken this root's key as well.
+    fn take_over(&mut self, generation: u32) {
+        let row = self.rows.get_mut("sleep").unwrap();
+        let mut record: SleepRecord = serde_dynamo::from_item(row.clone()).unwrap();
+        record.awake.get_mut(&generation).unwrap().owner = "another".to_owned();
+        record.revision += 1;
+        let mut changed: Item = serde_dynamo::to_item(record).unwrap();
+        changed.insert("id".to_owned(), text("sleep"));
+        *row = changed;
     }
 
     /// Whoever makes the call after `number - 1` others dies before its response.
@@ -319,7 +355,7 @@ impl Aws {
             }),
             mock!(Client::transact_write_items).then_compute_response(move |request| {
                 let mut state = write.state();
-                if state.failed_write == Some(state.writes + 1) {
+                if state.dead || state.failed_write == Some(state.writes + 1) {
                     state.failed_write = None;
                     return MockResponse::Error(TransactWriteItemsError::unhandled("it is not done"));
                 }
@@ -343,6 +379,9 @@ impl Aws {
         [
             mock!(Client::create_key).then_compute_response(move |request| {
                 let mut state = create.state();
+                if state.dead {
+                    return MockResponse::Error(CreateKeyError::unhandled("dead"));
+                }
                 let arn = format!("key {}", state.keys.len() + 1);
                 let tags = request.tags().iter().map(|tag| (tag.tag_key().to_owned(), tag.tag_value().to_owned()));
                 let (pair, tags) = (Key::generate(KeyAlgorithm::EcdsaP256), tags.collect());
@@ -373,8 +412,15 @@ impl Aws {
             mock!(Client::sign).then_compute_response(move |request| {
                 let mut state = sign.state();
                 let (arn, digest) = (request.key_id().unwrap(), request.message().unwrap().as_ref());
-                if state.keys[arn].disabled {
+                if state.dead {
+                    return MockResponse::Error(SignError::unhandled("dead"));
+                }
+                if state.keys[arn].disabled || state.late > 0 {
+                    state.late = state.late.saturating_sub(1);
                     return MockResponse::Error(SignError::DisabledException(disabled()));
+                }
+                if std::mem::take(&mut state.taken_over) {
+                    state.take_over(1);
                 }
                 let of = Fingerprint::from_bytes(digest.try_into().unwrap());
                 let purpose = state.purpose(of);
@@ -389,6 +435,9 @@ impl Aws {
             }),
             mock!(Client::create_alias).then_compute_response(move |request| {
                 let mut state = name.state();
+                if state.dead {
+                    return MockResponse::Error(CreateAliasError::unhandled("dead"));
+                }
                 let (alias, arn) = (request.alias_name().unwrap(), request.target_key_id().unwrap());
                 if state.names.contains_key(alias) {
                     let meta = ErrorMetadata::builder().code("AlreadyExistsException").build();
@@ -412,12 +461,18 @@ impl Aws {
                 let metadata = KeyMetadata::builder().key_id(arn).arn(arn).build().unwrap();
                 MockResponse::Output(DescribeKeyOutput::builder().key_metadata(metadata).build())
             }),
-            mock!(Client::enable_key).then_compute_output(move |request| {
+            mock!(Client::enable_key).then_compute_response(move |request| {
                 let mut state = enable.state();
                 let arn = request.key_id().unwrap();
+                if state.dead {
+                    return MockResponse::Error(EnableKeyError::unhandled("dead"));
+                }
                 state.calls.push(format!("wake {arn}"));
                 state.keys.get_mut(arn).unwrap().disabled = false;
-                EnableKeyOutput::builder().build()
+                if state.is_lost() {
+                    return MockResponse::Error(EnableKeyError::unhandled("the answer is lost"));
+                }
+                MockResponse::Output(EnableKeyOutput::builder().build())
             }),
             mock!(Client::schedule_key_deletion).then_compute_output(move |request| {
                 let mut state = give_up.state();
@@ -426,12 +481,22 @@ impl Aws {
                 state.keys.get_mut(arn).unwrap().disabled = true;
                 ScheduleKeyDeletionOutput::builder().build()
             }),
-            mock!(Client::disable_key).then_compute_output(move |request| {
+            mock!(Client::disable_key).then_compute_response(move |request| {
                 let mut state = disable.state();
                 let arn = request.key_id().unwrap();
+                if state.dead {
+                    return MockResponse::Error(DisableKeyError::unhandled("dead"));
+                }
+                if state.keys[arn].denied {
+                    let code = ErrorMetadata::builder().code("AccessDeniedException").build();
+                    return MockResponse::Error(DisableKeyError::generic(code));
+                }
                 state.calls.push(format!("put {arn} to sleep"));
                 state.keys.get_mut(arn).unwrap().disabled = true;
-                DisableKeyOutput::builder().build()
+                if state.is_lost() {
+                    return MockResponse::Error(DisableKeyError::unhandled("the answer is lost"));
+                }
+                MockResponse::Output(DisableKeyOutput::builder().build())
             }),
         ]
     }

@@ -7,6 +7,7 @@ mod issuing;
 #[allow(dead_code, reason = "it serves other tests too")]
 mod keys;
 mod lists;
+mod sleep;
 
 use rootcast_authority::{AuthorityError, Made, RootRequest, Settings};
 use rootcast_core::audit::Actor;
