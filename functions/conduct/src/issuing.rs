@@ -47,13 +47,13 @@ impl App {
     /// What there is to do about issuing authorities. Nothing is read where there is nothing to do, apart from a look at
     /// the lists once an hour. Returns the authority's record as it is then.
     pub(crate) async fn look_after_issuing(&self, authority: Authority) -> Result<Authority, ConductError> {
-        let now = (self.clock)();
+        let (now, by) = ((self.clock)(), &Actor::function("conduct"));
         // First of all, since verifiers go by it.
         let mut published = Ok(());
         for id in authority.compromised.iter().filter(|_| !authority.is_claimed(now)) {
-            published = published.and(self.authority.publish_revocation(*id, now).await);
+            published = published.and(self.authority.publish_revocation(*id, by, now).await);
         }
-        let kept = self.authority.keep_issuing(&authority, &Actor::function("conduct"), now).await;
+        let kept = self.authority.keep_issuing(&authority, by, now).await;
         let authority = if passed(kept)? { self.ledger.authority().await? } else { authority };
         passed(self.authority.renew_authorities(&authority, now).await.map(|()| false))?;
         passed(published.map(|()| false))?;

@@ -106,7 +106,7 @@ impl CertificateAuthority {
 }
 
 /// An old root whose key was disabled or deleted cannot sign any more: that is logged, and is no failure.
-fn without_old_key(root: &RootRecord, published: Result<(), AuthorityError>) -> Result<(), AuthorityError> {
+pub(crate) fn without_old_key(root: &RootRecord, published: Result<(), AuthorityError>) -> Result<(), AuthorityError> {
     match published {
         Err(AuthorityError::KeyUnusable { source, .. }) if root.state != GenerationState::Signing => {
             warn!(

@@ -8,6 +8,7 @@ use rootcast_pki::signer::IssuingId;
 use time::OffsetDateTime;
 use tracing::info;
 
+use crate::lists::without_old_key;
 use crate::{AuthorityError, CertificateAuthority};
 
 impl CertificateAuthority {
@@ -72,10 +73,17 @@ impl CertificateAuthority {
         Ok(record)
     }
 
-    /// Has the root's list name a revoked issuing authority. Its root may be one that cannot sign any more.
-    pub async fn publish_revocation(&self, id: IssuingId, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    /// Has the root's list name a revoked issuing authority, unless an old root's key cannot sign any more.
+    pub async fn publish_revocation(
+        &self,
+        id: IssuingId,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<(), AuthorityError> {
         let root = self.ledger.root(id.generation).await?.ok_or(AuthorityError::Missing("root"))?;
-        self.publish_authorities(&root, None, now).await
+        let published = Box::pin(self.publish_authorities(&root, None, now));
+        let published = self.awake("an issuing authority below it is revoked", by, now, published).await;
+        without_old_key(&root, published)
     }
 
     /// Whoever makes a root relies on the authority's record to stay as it is.

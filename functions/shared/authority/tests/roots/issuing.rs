@@ -362,12 +362,12 @@ async fn a_compromised_one_signs_no_more_and_is_listed() {
     let record = aws.record().await;
     assert_eq!((record.issuing, record.compromised), (None, [FIRST].into()));
 
-    aws.conductor().publish_revocation(FIRST, TODAY).await.unwrap();
+    aws.conductor().publish_revocation(FIRST, &by(), TODAY).await.unwrap();
     let published = aws.ledger().crl(list).await.unwrap().unwrap();
     let named: Vec<_> = published.crl.revoked().unwrap().into_iter().map(|each| (each.serial, each.reason)).collect();
     assert_eq!(named, [(aws.issuing(1, 1).await.spec.serial, Reason::CaCompromise)]);
     aws.calls();
-    aws.conductor().publish_revocation(FIRST, TODAY).await.unwrap();
+    aws.conductor().publish_revocation(FIRST, &by(), TODAY).await.unwrap();
     assert!(aws.calls().is_empty(), "once is enough");
 
     assert!(aws.keep().await.unwrap());
