@@ -290,7 +290,7 @@ impl App {
             let act = if let Some(reason) = reason { act.with("reason", reason) } else { act };
             let written = match stops {
                 Some(_) => self.ledger.stop_ask(&ask, &decision, &act).await,
-                None => self.ledger.put_decision(id, &decision, &act).await,
+                None => self.ledger.put_decision(&ask, &decision, &act).await,
             };
             match written {
                 Err(LedgerError::Conflict) => {}

@@ -35,7 +35,6 @@ fn issuing(id: IssuingId, state: IssuingState) -> IssuingRecord {
             not_before: NOW,
             not_after: NOW + Duration::days(730),
             permitted: PermittedNames::default(),
-            crl: None,
             crl: "https://pki.example.com/crl/3/authorities.crl".to_owned(),
         },
         key: Some("the key".to_owned()),

@@ -33,6 +33,7 @@ impl App {
                 permitted: variable("ROOT_PERMITTED_NAMES")?,
                 validity: Duration::days(days),
                 backdate: Duration::minutes(variable("ROOT_BACKDATE_MINUTES")?),
+                crl_base: Some(variable::<String>("CRL_BASE_URL")?).filter(|base| !base.is_empty()),
                 roles: variable::<KeyRoles>("KEY_ROLES")?.with_leaves_from_root(variable("LEAVES_FROM_ROOT")?),
             },
             second,

@@ -60,6 +60,7 @@ impl World {
                 permitted: Default::default(),
                 validity: Duration::days(3650),
                 backdate: Duration::hours(1),
+                crl_base: None,
                 roles: "arn:aws:iam::000000000000:role/rootcast/us-east-1/stack".parse().unwrap(),
             },
             second: second.clone(),

@@ -330,6 +330,7 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
                 permitted: Default::default(),
                 validity: time::Duration::days(3650),
                 backdate: time::Duration::HOUR,
+                crl_base: None,
                 roles: "arn:aws:iam::000000000000:role/rootcast/us-east-1/world".parse().unwrap(),
             },
             clock,

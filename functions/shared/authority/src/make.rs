@@ -33,6 +33,9 @@ pub struct Settings {
     pub backdate: Duration,
     /// The policy of its key names them.
     pub roles: KeyRoles,
+    /// Base URL of the revocation lists, for the address of its own list of authorities. `None`: only the API's own address,
+    /// which does not live as long as a root.
+    pub crl_base: Option<String>,
 }
 
 /// The operator's request.

@@ -14,7 +14,9 @@ use http::header::{CONTENT_TYPE, LOCATION};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode};
 use rootcast_core::access::permission::Operation;
-use rootcast_core::access::second::{Ask, AskId, Call, Decision, LIFETIME, Party, ShownBody, State, TwoPersons};
+use rootcast_core::access::second::{
+    Ask, AskId, Call, Decision, LIFETIME, MOST_OPEN, Party, ShownBody, State, TwoPersons,
+};
 use rootcast_core::audit::{Act, Action, Actor, Name, Outcome, Subject};
 use rootcast_ledger::{Ledger, LedgerError, Misconfigured, variable};
 use rootcast_pki::fingerprint::Fingerprint;
@@ -160,7 +162,11 @@ impl SecondPerson {
         digest: Fingerprint,
         before: Option<&Ask>,
         now: OffsetDateTime,
-    ) -> Result<Ask, LedgerError> {
+    ) -> Result<Ask, Stopped> {
+        let open = self.0.ledger.open_asks(&party.name, now).await?;
+        if open.is_full() {
+            return Err(too_many().into());
+        }
         let mut random = [0; 6];
         random.copy_from_slice(&Uuid::new_v4().as_bytes()[..6]);
         let call = called.call();
@@ -182,7 +188,7 @@ impl SecondPerson {
             carried_out: None,
             formerly: before.filter(|before| before.carried_out.is_some()).map(|before| before.ask.clone()),
         };
-        self.0.ledger.put_ask(&ask, before, &act(called, &ask, Action::Request, now)).await?;
+        self.0.ledger.put_ask(&ask, before, &open, &act(called, &ask, Action::Request, now)).await?;
         info!(caller = called.caller.name, request = %ask.ask, "a request waits for a second person");
         Ok(ask)
     }
@@ -241,6 +247,15 @@ impl From<LedgerError> for Stopped {
     }
 }
 
+impl From<Stopped> for Refusal {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Again => LedgerError::Conflict.into(),
+            Stopped::Refused(refusal) => refusal,
+        }
+    }
+}
+
 impl From<Refusal> for Stopped {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
@@ -286,6 +301,15 @@ fn nobody_knows() -> Refusal {
         Kind::Forbidden,
         "This needs two persons, and it is not known whose token this is.",
         "Log in as a principal: `rootcast login --principal NAME`.",
+    )
+}
+
+fn too_many() -> Refusal {
+    Refusal::new(
+        Kind::Conflict,
+        format!("You have {MOST_OPEN} requests that wait for a second person, and nobody may have more."),
+        "Have some of them confirmed or rejected, or withdraw them: GET /requests lists them, `rootcast request reject ID` \
+         ends one. They expire after a day.",
     )
 }
 

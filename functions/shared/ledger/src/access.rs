@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-pub use self::asks::AsksPage;
+pub use self::asks::{AsksPage, OpenAsks};
 pub use self::attempts::{Attempted, Effect, Locked, NotCounted, Reservation};
 pub use self::cursors::CursorKey;
 pub use self::grants::{GrantId, GrantRecord, Granted, Pair, Refresh};

@@ -5,7 +5,7 @@
 //! ([`OVERLAP`](rootcast_core::audit::OVERLAP)).
 //!
 //! The statements are in a table of their own, which nothing but the signer may write, and only append to:
-//! `statement#{number}` is a statement as it was signed, `copied#{number}` says that it is in the bucket.
+//! `statement#{number}` is a statement as it was signed.
 
 use rootcast_core::audit::{StatedHead, Subject};
 use rootcast_core::device::SHARDS;
@@ -55,8 +55,8 @@ pub(crate) fn shard_of(subject: &Subject) -> u8 {
     first % SHARDS
 }
 
-fn sort(kind: &str, number: u64) -> String {
-    format!("{kind}#{number:012}")
+fn statement_sort(number: u64) -> String {
+    format!("statement#{number:012}")
 }
 
 impl Ledger {
@@ -84,7 +84,14 @@ impl Ledger {
 
     /// The last statement. One call.
     pub async fn last_statement(&self) -> Result<Option<String>, LedgerError> {
-        let last = self.last_of("statement").await?;
+        let query = self.client.query().table_name(self.statements_table()?);
+        let query = query.key_condition_expression("pk = :statements AND begins_with(sk, :kind)");
+        let query = query
+            .expression_attribute_values(":statements", text(STATEMENTS))
+            .expression_attribute_values(":kind", text("statement#"));
+        let query = query.consistent_read(true).scan_index_forward(false).limit(1);
+        let answer = query.send().await.map_err(LedgerError::aws("Query statements"))?;
+        let last = answer.items.unwrap_or_default().into_iter().next();
         Ok(last.map(|item| from_item::<StatementItem>("statement", item)).transpose()?.map(|item| item.jws))
     }
 
@@ -94,8 +101,8 @@ impl Ledger {
         let query = query.key_condition_expression("pk = :statements AND sk BETWEEN :first AND :last");
         let query = query
             .expression_attribute_values(":statements", text(STATEMENTS))
-            .expression_attribute_values(":first", text(sort("statement", after.saturating_add(1))))
-            .expression_attribute_values(":last", text(sort("statement", 999_999_999_999)));
+            .expression_attribute_values(":first", text(statement_sort(after.saturating_add(1))))
+            .expression_attribute_values(":last", text(statement_sort(999_999_999_999)));
         let query = query.consistent_read(true).limit(i32::try_from(limit).unwrap_or(100));
         let answer = query.send().await.map_err(LedgerError::aws("Query statements"))?;
         let more = answer.last_evaluated_key.is_some();
@@ -111,26 +118,8 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Conflict`] if there is another one: a run at the same time was faster.
     pub async fn put_statement(&self, number: u64, jws: String) -> Result<(), LedgerError> {
-        self.append("statement", number, to_item("statement", &StatementItem { jws })?).await
-    }
-
-    /// The number of the last statement that is in the bucket; 0 if none is. One call.
-    pub async fn last_copied(&self) -> Result<u64, LedgerError> {
-        let last = self.last_of("copied").await?;
-        let named = last.as_ref().and_then(|item| item.get("sk")?.as_s().ok()?.rsplit('#').next()?.parse().ok());
-        Ok(named.unwrap_or(0))
-    }
-
-    /// Records that the statement is in the bucket. One call.
-    pub async fn mark_copied(&self, number: u64) -> Result<(), LedgerError> {
-        match self.append("copied", number, Item::new()).await {
-            Err(LedgerError::Conflict) => Ok(()),
-            marked => marked,
-        }
-    }
-
-    async fn append(&self, kind: &str, number: u64, mut item: Item) -> Result<(), LedgerError> {
-        item.extend(job_key(STATEMENTS, sort(kind, number)));
+        let mut item = to_item("statement", &StatementItem { jws })?;
+        item.extend(job_key(STATEMENTS, statement_sort(number)));
         let put = self.client.put_item().table_name(self.statements_table()?).set_item(Some(item));
         match put.condition_expression("attribute_not_exists(pk)").send().await {
             Ok(_) => Ok(()),
@@ -139,16 +128,5 @@ impl Ledger {
                 _ => Err(LedgerError::aws("PutItem statement")(error)),
             },
         }
-    }
-
-    async fn last_of(&self, kind: &str) -> Result<Option<Item>, LedgerError> {
-        let query = self.client.query().table_name(self.statements_table()?);
-        let query = query.key_condition_expression("pk = :statements AND begins_with(sk, :kind)");
-        let query = query
-            .expression_attribute_values(":statements", text(STATEMENTS))
-            .expression_attribute_values(":kind", text(format!("{kind}#")));
-        let query = query.consistent_read(true).scan_index_forward(false).limit(1);
-        let answer = query.send().await.map_err(LedgerError::aws("Query statements"))?;
-        Ok(answer.items.unwrap_or_default().into_iter().next())
     }
 }

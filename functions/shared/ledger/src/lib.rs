@@ -39,8 +39,8 @@ mod uses;
 
 pub use access::{
     AccessKeyId, AccessKeyRecord, AsksPage, Attempted, CursorKey, Effect, Exchanged, GrantId, GrantRecord, Granted,
-    IdentityRecord, LONGEST_SESSION, Locked, NotAnAccessKeyId, NotCounted, Pair, PrincipalRecord, PrincipalsPage,
-    Refresh, Reservation, SessionRecord, TokenRecord,
+    IdentityRecord, LONGEST_SESSION, Locked, NotAnAccessKeyId, NotCounted, OpenAsks, Pair, PrincipalRecord,
+    PrincipalsPage, Refresh, Reservation, SessionRecord, TokenRecord,
 };
 pub use audit::AuditPage;
 pub use authority::{Authority, BundleRecord, Claim, IssuancePolicyRecord, LinkRecord, Policy, RootRecord};

@@ -85,7 +85,8 @@ impl Scene {
             let lines = held.lock().unwrap().lines.clone();
             let found = !lines.is_empty();
             let page = json!({ "subject": JOB, "entries": lines, "head": head(&lines) });
-            if found { Ok(answer(page)) } else { Err(StatusCode::NOT_FOUND) }
+            let refusal = json!({ "result": "failed", "messages": [{ "text": "Nothing is on record of 7." }] });
+            if found { Ok(answer(page)) } else { Err((StatusCode::NOT_FOUND, Json(refusal))) }
         };
         let app = Router::new().route("/audit/heads", get(stated)).route("/jobs/7/audit", get(chain));
         let app = app.with_state(Arc::clone(&held));

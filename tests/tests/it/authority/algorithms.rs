@@ -10,7 +10,8 @@ use time::Duration;
 use super::readers;
 use crate::stack::Stack;
 
-const CONFIGURED: [(&str, &str); 3] = [
+const CONFIGURED: [(&str, &str); 4] = [
+    ("CrlBaseUrl", "http://pki.example.com/ca"),
     ("RootName", "Fleet Root"),
     ("RootSubject", "OU=Fleet,O=Example Corp,ST=Berlin,C=DE"),
     ("RootValidityDays", "400"),
@@ -56,6 +57,8 @@ async fn a_root_of_every_algorithm_matches_its_configuration() {
 
 fn assert_read_by_openssl(root: &Certificate, generation: u32, algorithm: KeyAlgorithm) {
     let text = readers::text(root);
+    let list = format!("URI:http://pki.example.com/ca/crl/{generation}/authorities.crl\n");
+    assert!(text.contains(&list), "{text}");
     let signature = match algorithm {
         KeyAlgorithm::EcdsaP256 => "ecdsa-with-SHA256",
         KeyAlgorithm::EcdsaP384 => "ecdsa-with-SHA384",

@@ -307,6 +307,7 @@ pub(crate) fn settings() -> Settings {
         permitted: Default::default(),
         validity: time::Duration::days(400),
         backdate: time::Duration::hours(1),
+        crl_base: Some("http://pki.example.com".to_owned()),
         roles: "arn:aws:iam::000000000000:role/rootcast/us-east-1/regenerator".parse().unwrap(),
     }
 }

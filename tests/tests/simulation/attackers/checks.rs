@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rootcast_core::access::permission::{Operation, Role};
-use rootcast_core::access::second::{Decision, Person, Verdict};
+use rootcast_core::access::second::{Ask, AskId, Decision, LIFETIME, MOST_OPEN, Person, Verdict};
 use rootcast_core::audit::{Act, Action, Actor, Name, Subject};
 use rootcast_gate::routes::{self, Needs, Route, TABLE};
 use rootcast_ledger::TokenRecord;
 use rootcast_pki::fingerprint::Fingerprint;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::calls::all_routes;
+use super::calls::{Call, all_routes};
 use super::goals::{Fact, Goal, Watch, outlives};
 use super::roles::Attacker;
-use super::scene::{EPOCH, OTHER, SHARED_PASSWORD, Scene, THEIRS};
-use super::search::{Explored, Sample, Step, Task, every_call, explore, explore_all, search};
+use super::scene::{ATTACKER, EPOCH, OTHER, SHARED_PASSWORD, Scene, THEIRS};
+use super::search::{Explored, Sample, Step, Task, every_call, explore, explore_all, next, search};
 use crate::clock;
-use crate::dynamo::AUDIT;
+use crate::dynamo::{ACCESS, AUDIT};
 use crate::world::World;
 
 /// States per attacker in the README's test command.
@@ -56,6 +56,35 @@ fn no_attacker_obtains_more_than_the_role_gives() {
         wrong.entry((who, facts)).or_insert(path);
     }
     assert!(wrong.is_empty(), "obtained what the role does not give: {wrong:#?}");
+}
+
+#[test]
+fn two_runs_find_the_same_sequences_to_go_on_from() {
+    let attackers = [Attacker::administrator()];
+    let task = (0, Vec::new(), every_call());
+    let both = explore_all(&attackers, &[task.clone(), task]);
+    let sequences = |explored: Explored| {
+        let mut known = [BTreeSet::from([explored.state])];
+        next(&[explored], &[Vec::new()], &mut known).into_iter().map(|(_, path, _)| path).collect::<Vec<_>>()
+    };
+    let [one, other]: [Vec<_>; 2] = both.into_iter().map(sequences).collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!(one, other);
+    assert!(one.len() > 10, "{one:?}");
+}
+
+#[test]
+fn a_seed_chooses_the_same_sequences_whatever_else_there_is() {
+    let attackers = [Attacker::administrator()];
+    let task = |call: usize| (0, vec![(0, call)], Vec::new());
+    let chosen = |seed, tasks: Vec<Task>| {
+        let sample = Sample { seconds: 0, thirds: 0, thorough: 0, seed };
+        sample.of(&attackers, tasks, 10).into_iter().map(|(_, path, _)| path).collect::<Vec<_>>()
+    };
+    let (first, again) = (chosen(1, (0..100).map(task).collect()), chosen(1, (0..100).rev().map(task).collect()));
+    assert_eq!(first, again);
+    let fewer = chosen(1, (1..100).map(task).collect());
+    assert!(first.iter().filter(|path| !fewer.contains(path)).all(|path| *path == [(0, 0)]), "{first:?} {fewer:?}");
+    assert_ne!(first, chosen(2, (0..100).map(task).collect()));
 }
 
 fn counts<'a>(explored: impl Iterator<Item = &'a Explored>) -> String {
@@ -180,7 +209,8 @@ fn a_second_person_is_enough() {
         let call = scene.calls(&routes::WAIVE).swap_remove(0);
         assert_eq!(scene.call(&routes::WAIVE, &call).await.status, 202);
         assert_eq!(watch.reached(scene), []);
-        let ask = scene.request().unwrap().parse().unwrap();
+        let ledger = scene.world.functions.ledger();
+        let ask = ledger.ask(&scene.request().unwrap().parse().unwrap()).await.unwrap().unwrap();
         let (by, at) = (OTHER.parse().unwrap(), clock::now());
         let decision = Decision {
             verdict: Verdict::Confirmed,
@@ -192,10 +222,51 @@ fn a_second_person_is_enough() {
             expires: at + time::Duration::HOUR,
         };
         let act = Act::new(Subject::Request(Name::of(OTHER)), Action::Confirm, &Actor::function("tests"), at);
-        scene.world.functions.ledger().put_decision(&ask, &decision, &act).await.unwrap();
+        ledger.put_decision(&ask, &decision, &act).await.unwrap();
         assert!(scene.call(&routes::WAIVE, &call).await.status < 300);
         let goals: Vec<Goal> = watch.reached(scene).iter().map(|fact| fact.goal).collect();
         assert_eq!(goals, [Goal::Waiver]);
+    });
+}
+
+#[test]
+fn nobody_has_more_than_a_hundred_open_requests() {
+    in_a_scene(Attacker::without_a_second_person(), async |scene| {
+        let send = async |route: &Route, path: String, body: Value| {
+            let body = Some(body).filter(|body| !body.is_null());
+            scene.send(route, &Call { label: String::new(), path, body }).await
+        };
+        let ask =
+            async |n: usize| send(&routes::REGENERATE, format!("/signingCertificate?reason={n}"), Value::Null).await;
+        for n in 0..MOST_OPEN {
+            assert_eq!(ask(n).await.status, 202, "{n}");
+        }
+        let refused = ask(MOST_OPEN).await;
+        assert!(refused.status == 409 && refused.text.contains("withdraw"), "{refused:?}");
+        assert_eq!(ask(0).await.status, 202, "it waits already");
+
+        let open: Value =
+            serde_json::from_str(&send(&routes::REQUESTS, "/requests".to_owned(), Value::Null).await.text).unwrap();
+        let open = open["response"]["requests"].as_array().unwrap();
+        assert_eq!(open.len(), MOST_OPEN);
+        let reject = format!("/requests/{}/reject", open[0]["id"].as_str().unwrap());
+        assert_eq!(send(&routes::REJECT, reject, json!({ "reason": "too many" })).await.status, 200);
+        assert_eq!((ask(MOST_OPEN).await.status, ask(MOST_OPEN + 1).await.status), (202, 409));
+
+        // A day later, what was asked has expired, and makes room.
+        let (ledger, by) = (scene.world.functions.ledger(), ATTACKER.parse().unwrap());
+        let later = clock::now() + LIFETIME + time::Duration::HOUR;
+        assert!(ledger.open_asks(&by, clock::now()).await.unwrap().is_full());
+        let left = ledger.open_asks(&by, later).await.unwrap();
+        assert!(!left.is_full());
+        let (digest, first) = (Fingerprint::of(b"later"), open[1]["id"].as_str().unwrap().parse().unwrap());
+        let first = ledger.ask(&first).await.unwrap().unwrap();
+        let ask = Ask { ask: AskId::new(&digest, [0; 6]), digest, expires: later + LIFETIME, ..first };
+        let subject = Subject::Request(Name::of(ask.ask.as_str()));
+        let act = Act::new(subject, Action::Request, &Actor::function("tests"), later);
+        ledger.put_ask(&ask, None, &left, &act).await.unwrap();
+        let row = scene.world.cloud.tables.named(ACCESS, &format!("request#by#{ATTACKER}")).unwrap();
+        assert_eq!(row.as_object().unwrap().len(), ["id", "made", "expires", "the open one"].len(), "{row}");
     });
 }
 

@@ -22,7 +22,6 @@ use super::goals::{Fact, Watch, outlives};
 use super::roles::Attacker;
 use super::scene::{Answer, Scene};
 use crate::dynamo::NAMES;
-use crate::random::Random;
 use crate::world::World;
 
 /// A route's place in the table, and the place of a call among its calls.
@@ -161,11 +160,13 @@ pub struct Sample {
 pub type Task = (usize, Vec<Step>, Vec<Step>);
 
 impl Sample {
-    fn of(self, attackers: &[Attacker], mut tasks: Vec<Task>, most: usize) -> Vec<Task> {
-        let random = Random::new(self.seed);
-        for last in (1..tasks.len()).rev() {
-            tasks.swap(last, usize::try_from(random.below(last as u64 + 1)).unwrap());
-        }
+    /// Whether a sequence is taken depends on the seed and on its calls, so that a failure can be repeated.
+    pub fn of(self, attackers: &[Attacker], mut tasks: Vec<Task>, most: usize) -> Vec<Task> {
+        tasks.sort_by_cached_key(|(attacker, path, _)| {
+            let mut hasher = DefaultHasher::new();
+            (self.seed, attacker, path).hash(&mut hasher);
+            hasher.finish()
+        });
         let mut taken = BTreeMap::new();
         tasks.retain(|(attacker, path, _)| {
             let taken = taken.entry(*attacker).or_insert(0);
@@ -188,7 +189,7 @@ fn admitted(attackers: &[Attacker], first: &Explored) -> Vec<Step> {
 }
 
 /// The states that were reached for the first time, to be explored next.
-fn next(explored: &[Explored], admitted: &[Vec<Step>], known: &mut [BTreeSet<u64>]) -> Vec<Task> {
+pub fn next(explored: &[Explored], admitted: &[Vec<Step>], known: &mut [BTreeSet<u64>]) -> Vec<Task> {
     let mut tasks = Vec::new();
     for Explored { attacker, path, tried, .. } in explored {
         for (step, call) in tried {
@@ -262,7 +263,7 @@ fn tell(value: &Value, names: &[(&str, &str)], text: &mut String) {
                 fields.iter().filter(|(name, _)| !VOLATILE.contains(&name.as_str())).collect();
             fields.sort_by_key(|(name, _)| *name);
             for (name, value) in fields {
-                text.push_str(name);
+                text.push_str(&plain(name));
                 text.push(':');
                 tell(value, names, text);
             }
@@ -279,15 +280,15 @@ fn tell(value: &Value, names: &[(&str, &str)], text: &mut String) {
     }
 }
 
-/// The text without its random parts, which are long and have digits, and without times.
+/// The text without its random parts, which are long and have digits or capitals, and without times.
 fn plain(text: &str) -> String {
+    let is_random = |letter: char| letter.is_ascii_digit() || letter.is_ascii_uppercase();
     let is_word = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '+' | '/' | '=' | '_');
     let mut plain = String::new();
     for part in text.split_inclusive(|letter| !is_word(letter)) {
         let word = part.trim_end_matches(|letter| !is_word(letter));
-        let has_digits = word.contains(|letter: char| letter.is_ascii_digit());
         let is_time = word.len() >= 12 && word.bytes().all(|letter| letter.is_ascii_digit());
-        plain.push_str(if is_time || (word.len() >= 16 && has_digits) { "*" } else { part });
+        plain.push_str(if is_time || (word.len() >= 16 && word.contains(is_random)) { "*" } else { part });
     }
     plain
 }

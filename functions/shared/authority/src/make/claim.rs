@@ -9,7 +9,8 @@ use rootcast_core::rollover::generation::GenerationState;
 use rootcast_core::rollover::restore::{Counters, Evidence, admitted, is_plausible};
 use rootcast_ledger::{Authority, Change, Claim, LedgerError, RootRecord};
 use rootcast_pki::bundle::{LARGEST_ANCHOR, ROOTS_THAT_FIT, fits};
-use rootcast_pki::root::RootSpec;
+use rootcast_pki::crl::CrlId;
+use rootcast_pki::root::{ROOT_CRL, RootSpec};
 use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
@@ -86,6 +87,7 @@ impl CertificateAuthority {
             self.find_room(before).await?;
         }
         let (not_before, not_after) = self.validity(before, settings, now).await?;
+        let list = settings.crl_base.as_deref().map(|base| CrlId::authorities(generation).url(base));
         let mut root = RootRecord {
             revision: 0,
             generation,
@@ -99,7 +101,7 @@ impl CertificateAuthority {
                 not_before,
                 not_after,
                 permitted: settings.permitted.clone(),
-                crl: None,
+                crl: list.filter(|url| url.len() <= ROOT_CRL),
             },
             key: None,
             key_made: None,

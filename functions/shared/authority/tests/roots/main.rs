@@ -35,6 +35,7 @@ impl Aws {
             permitted: Default::default(),
             validity: Duration::days(3650),
             backdate: Duration::hours(1),
+            crl_base: None,
             roles: "arn:aws:iam::111122223333:role/rootcast/eu-central-1/fleet".parse().unwrap(),
         };
         let request = RootRequest { activation: Activation::Proven, rollout: Rollout::default(), requested_for: None };

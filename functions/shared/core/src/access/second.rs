@@ -22,6 +22,9 @@ use super::principal::{NotAPrincipalName, PrincipalName};
 /// How long a request waits for a decision, and a confirmed one for its second call: together, from the first call on.
 pub const LIFETIME: Duration = Duration::DAY;
 
+/// Most open requests of a principal: a request must not be lost among others, and whoever may ask must not fill the table.
+pub const MOST_OPEN: usize = 100;
+
 /// The operations that need a second person. None by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TwoPersons(BTreeSet<Operation>);
