@@ -43,6 +43,7 @@ fn issuing(id: IssuingId, state: IssuingState) -> IssuingRecord {
         certificate: Some(certificate()),
         path: vec![certificate(), certificate()],
         revoked: None,
+        pass: None,
         created: NOW,
     }
 }

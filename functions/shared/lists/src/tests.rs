@@ -113,6 +113,7 @@ fn below(number: u32, revoked: Option<Reason>) -> IssuingRecord {
         certificate: None,
         path: Vec::new(),
         revoked: revoked.map(|reason| IssuingRevocation { at: NOW, reason, by: "ops".to_owned() }),
+        pass: None,
         created: NOW,
     }
 }
