@@ -111,7 +111,8 @@ async fn retrieved(stack: &Stack, name: &str) -> Vec<Certificate> {
 #[tokio::test]
 async fn every_chain_that_is_given_verifies_from_each_root_alone() {
     // So that there is no issuing authority but the one that is made here.
-    Stack::run_with(0, &[("LeavesFromRoot", "true")], async |stack| {
+    let parameters = [("LeavesFromRoot", "true"), ("RootKeySleeps", "false")];
+    Stack::run_with(0, &parameters, async |stack| {
         stack.found().await;
         stack.found().await;
         let (key, device) = (Key::generate(EcdsaP256), new_key());
