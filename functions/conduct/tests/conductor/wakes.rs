@@ -136,7 +136,7 @@ async fn look(world: &Shared) -> Result<SqsBatchResponse, ConductError> {
 
 #[tokio::test]
 async fn the_schedule_costs_the_same_for_ten_thousand_deployments() {
-    let rollover = ["get authority ", "take 99999", "get 99999 meta", "leave 99999"];
+    let rollover = ["get authority ", "get sleep ", "take 99999", "get 99999 meta", "leave 99999"];
     for (running, place) in [(10, None), (10_000, Some("place Some(1000)"))] {
         let world = Shared::new(World { running, ..World::default() }.into());
         look(&world).await.unwrap();
