@@ -202,7 +202,7 @@ async fn assert_published_bundle(stack: &Stack, job: &Job, old: &Certificate, ne
     assert_signed_again(stack, answer.raw(), answer.headers["etag"].to_str().unwrap(), new).await;
     let answer = stack.api.send_as(None, reqwest::Method::GET, "/.well-known/est/cacerts", None).await;
     assert_eq!(answer.headers["content-type"], "application/pkcs7-mime; smime-type=certs-only");
-    let pkcs7 = openssl(&["base64", "-d"], answer.raw().as_bytes()).await;
+    let pkcs7 = openssl(&["base64", "-d", "-A"], answer.raw().as_bytes()).await;
     let printed = openssl(&["pkcs7", "-inform", "DER", "-print_certs"], &pkcs7).await;
     let certificates = split_pem_bundle(&String::from_utf8(printed).unwrap()).unwrap();
     let is_root = |each: &&Certificate| each.subject_dn() == each.issuer_dn();

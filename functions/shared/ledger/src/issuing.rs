@@ -4,7 +4,7 @@
 //! `serial#{hex}` in the certificates table is the record of a serial number. It is written before the signature is
 //! requested, so each of our certificates is on record, and no number is used twice.
 
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use rootcast_core::audit::Act;
 use rootcast_core::device::DeviceId;
 use rootcast_core::inventory::dn::CertificateDn;
@@ -143,8 +143,8 @@ impl Ledger {
     /// The record that an issued certificate replaces. Read together with the record of its signer, so that nothing is
     /// stored of an issuing authority that was revoked while it signed. One call. A check in the transaction that
     /// stores the certificate would be as good and cost more: two write units, and concurrent transactions that check
-    /// the same item get into each other's way. Whoever revokes what a compromised authority signed finds the rest by
-    /// the reservations.
+    /// the same item get into each other's way. What is stored in the moment after this read is revoked like what was
+    /// stored before it: the conductor's last round begins when whoever read this is dead.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if the certificate was deleted, or its signer revoked.
@@ -204,30 +204,12 @@ impl Ledger {
         self.transact_audited(writes, std::slice::from_ref(act)).await
     }
 
-    /// Takes a reservation back: no certificate with this number is stored from now on. Its signer is compromised, and
-    /// may have signed one for somebody who is late. `false`: one is stored, so it can be revoked.
-    pub async fn void_serial(&self, serial: Serial) -> Result<bool, LedgerError> {
-        let update = self.client.update_item().table_name(self.certificates()?).set_key(Some(serial_key(serial)));
-        let update = update
-            .update_expression("SET void = :true")
-            .condition_expression("attribute_exists(id) AND attribute_not_exists(leaf)");
-        match update.expression_attribute_values(":true", AttributeValue::Bool(true)).send().await {
-            Ok(_) => Ok(true),
-            Err(error)
-                if error.as_service_error().is_some_and(|error| error.is_conditional_check_failed_exception()) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(LedgerError::aws("UpdateItem serial")(error)),
-        }
-    }
-
     fn sign_serial(&self, serial: Serial, leaf: &Certificate) -> Result<TransactWriteItem, LedgerError> {
         let update = Update::builder()
             .table_name(self.certificates()?)
             .set_key(Some(serial_key(serial)))
             .update_expression("SET leaf = :leaf, thumbprint = :thumbprint, #subject = :subject")
-            .condition_expression("attribute_exists(id) AND attribute_not_exists(leaf) AND attribute_not_exists(void)")
+            .condition_expression("attribute_exists(id) AND attribute_not_exists(leaf)")
             .expression_attribute_values(":leaf", text(leaf.fingerprint()))
             .expression_attribute_values(":thumbprint", text(leaf.thumbprint()))
             .expression_attribute_names("#subject", "subject")

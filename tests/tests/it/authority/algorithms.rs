@@ -79,7 +79,7 @@ fn assert_read_by_openssl(root: &Certificate, generation: u32, algorithm: KeyAlg
         key.to_owned(),
         format!("Subject: CN=Fleet Root G{generation},OU=Fleet,O=Example Corp,ST=Berlin,C=DE\n"),
         format!("Issuer: CN=Fleet Root G{generation},OU=Fleet,O=Example Corp,ST=Berlin,C=DE\n"),
-        // No pathlen follows, and there are only these four extensions.
+        // No pathlen follows, and there are only these four extensions and the address above.
         "X509v3 Basic Constraints: critical\n                CA:TRUE\n".to_owned(),
         "X509v3 Key Usage: critical\n                Certificate Sign, CRL Sign\n".to_owned(),
         format!("X509v3 Subject Key Identifier: \n                {identifier}\n"),
@@ -87,7 +87,7 @@ fn assert_read_by_openssl(root: &Certificate, generation: u32, algorithm: KeyAlg
     ] {
         assert!(text.contains(&expected), "{expected:?} is not in\n{text}");
     }
-    assert_eq!(text.matches("X509v3 ").count() - text.matches("X509v3 extensions").count(), 4, "{text}");
+    assert_eq!(text.matches("X509v3 ").count() - text.matches("X509v3 extensions").count(), 5, "{text}");
     let serial = text.lines().find_map(|line| line.strip_prefix("serial=")).unwrap();
     assert_eq!(serial.len(), 32, "16 octets");
     assert!(matches!(serial.as_bytes()[0], b'4'..=b'7'), "positive, and no octet shorter: {serial}");

@@ -2,6 +2,7 @@
 
 mod certificates;
 mod grants;
+mod issued;
 mod leases;
 mod named_twice;
 mod retries;

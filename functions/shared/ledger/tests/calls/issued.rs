@@ -6,9 +6,7 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemOutput;
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
-use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemOutput};
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
 use aws_smithy_mocks::{Rule, RuleMode, mock, mock_client};
 use rootcast_core::inventory::id::CertificateId;
 use rootcast_ledger::{
@@ -26,9 +24,8 @@ const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 const ID: IssuingId = IssuingId { generation: 2, number: 1 };
 
 fn ledger(rule: &Rule) -> Ledger {
-    let table = |name: &str| Some(name.to_owned());
     let tables = Tables {
-        certificates: table("certificates"),
+        certificates: Some("certificates".to_owned()),
         jobs: None,
         devices: None,
         access: None,
@@ -118,19 +115,4 @@ async fn what_a_root_signed_needs_no_other_record() {
         mock!(Client::get_item).then_output(move || GetItemOutput::builder().set_item(Some(there.clone())).build());
     let found = ledger(&get).to_be_issued(certificate(), SignerId::root(2)).await.unwrap();
     assert_eq!((found, get.num_calls()), (CertificateOrPending::Pending(pending()), 1));
-}
-
-#[tokio::test]
-async fn a_reservation_is_taken_back_unless_it_was_used() {
-    let serial = Serial::from_random([7; 16]);
-    let done = mock!(Client::update_item)
-        .match_requests(|request| {
-            request.condition_expression() == Some("attribute_exists(id) AND attribute_not_exists(leaf)")
-        })
-        .then_output(|| UpdateItemOutput::builder().build());
-    assert!(ledger(&done).void_serial(serial).await.unwrap());
-    let used = mock!(Client::update_item).then_error(|| {
-        UpdateItemError::ConditionalCheckFailedException(ConditionalCheckFailedException::builder().build())
-    });
-    assert!(!ledger(&used).void_serial(serial).await.unwrap());
 }
