@@ -14,7 +14,7 @@ impl Scene {
             if let Some(held) = held.filter(|held| Some(held) != before) {
                 return held;
             }
-            assert!(clock::age() < end, "{number} gets no other certificate: {shown}");
+            assert!(clock::age() < end, "{number} gets no other certificate: {shown}\n{}", self.world.cloud.trace());
             sleep(Duration::from_secs(20)).await;
         }
     }
