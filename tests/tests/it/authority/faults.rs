@@ -267,8 +267,8 @@ async fn a_key_that_does_not_match_its_certificate_signs_nothing() {
         let told = format!("key {} is not the key of certificate {fingerprint}", root.key.as_ref().unwrap());
         assert!(log.contains(&told), "{told:?} is not in\n{log}");
 
-        root.key = right;
-        stack.ledger.commit(Change { roots: vec![&root], ..Change::default() }).await.unwrap();
+        let mended = RootRecord { key: right, ..stack.ledger.root(1).await.unwrap().unwrap() };
+        stack.ledger.commit(Change { roots: vec![&mended], ..Change::default() }).await.unwrap();
         assert_eq!(stack.api.put("/signingCertificate").await.response()["jobPath"], "", "put right, it goes on");
         let authority = stack.ledger.authority().await.unwrap();
         assert_eq!((authority.signing, authority.bundle, authority.claim), (Some(2), 2, None));

@@ -36,6 +36,7 @@ async fn open(stack: &Stack, name: &str) -> Regenerator {
     let regenerator = Regenerator::open(&stack.local, name).await;
     let reply = regenerator.put(&Wire::default(), seconds_ago::<7200>).await;
     assert!(reply.status.is_success(), "{reply:?}");
+    regenerator.make_issuing(seconds_ago::<3600>()).await;
     regenerator.enrol().await;
     regenerator
 }

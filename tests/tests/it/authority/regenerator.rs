@@ -11,7 +11,7 @@ use aws_sdk_resourcegroupstagging::types::TagFilter;
 use axum::body::{Body, to_bytes};
 use http::header::{AUTHORIZATION, LOCATION};
 use http::{HeaderMap, Request, StatusCode};
-use rootcast_authority::{CertificateAuthority, Settings};
+use rootcast_authority::{CertificateAuthority, IssuingSettings, Settings};
 use rootcast_core::access::permission::Role;
 use rootcast_core::device::{DeviceId, Driver, Pin, Profile};
 use rootcast_core::job::{Job, JobId, JobState};
@@ -203,6 +203,18 @@ impl Regenerator {
         let wake = serde_json::from_str(r#"{"wake":"running"}"#).unwrap();
         let conductor = conduct::App { clock: seconds_ago::<-660>, ..self.conductor(vault) };
         conduct::handle(&conductor, lambda_runtime::LambdaEvent::new(wake, context)).await.map(|_| ())
+    }
+
+    /// Has an issuing authority made below the root that signs.
+    pub(super) async fn make_issuing(&self, now: OffsetDateTime) {
+        let Settings { permitted, backdate, roles, .. } = settings();
+        let crl_base = super::requester::CRL_BASE.to_owned();
+        let validity = time::Duration::days(300);
+        let settings = IssuingSettings { validity, backdate, crl_base, roles, permitted, leaves_from_root: false };
+        let vault = self.vault_over(&Wire::default());
+        let authority = CertificateAuthority::new(self.ledger.clone(), vault, time::Duration::days(30));
+        let before = self.ledger.authority().await.unwrap();
+        assert!(authority.with_issuing(settings).keep_issuing(&before, &by_tests(), now).await.unwrap());
     }
 
     /// Runs the conductor until it has nothing to do.
