@@ -250,7 +250,11 @@ fn tables() -> [Value; 6] {
     let range = |name: &str| json!({ "AttributeName": name, "KeyType": "RANGE" });
     let index = |name: &str, keys: Vec<Value>, projection: Value| json!({ "IndexName": name, "KeySchema": keys, "Projection": projection });
     let keys_only = || json!({ "ProjectionType": "KEYS_ONLY" });
-    let all = || json!({ "ProjectionType": "ALL" });
+    let some = |name: &str| {
+        let (_, of) = include_str!("../../../template.yaml").split_once(&format!("IndexName: {name}")).unwrap();
+        let (listed, _) = of.split_once("NonKeyAttributes: [").unwrap().1.split_once(']').unwrap();
+        json!({ "ProjectionType": "INCLUDE", "NonKeyAttributes": listed.split(", ").collect::<Vec<_>>() })
+    };
     let table = |name: &str, attributes: Vec<Value>, keys: Vec<Value>, indexes: Vec<Value>| {
         let mut table = json!({
             "TableName": name, "BillingMode": "PAY_PER_REQUEST", "AttributeDefinitions": attributes, "KeySchema": keys,
@@ -274,17 +278,17 @@ fn tables() -> [Value; 6] {
             ],
             vec![hash("id")],
             vec![
-                index("by-expiry", vec![hash("shard"), range("notAfter")], all()),
-                index("by-update", vec![hash("shard"), range("updated")], all()),
+                index("by-expiry", vec![hash("shard"), range("notAfter")], some("by-expiry")),
+                index("by-update", vec![hash("shard"), range("updated")], some("by-update")),
                 index("by-thumbprint", vec![hash("thumbprint")], keys_only()),
-                index("signed", vec![hash("generation"), range("at")], all()),
+                index("signed", vec![hash("generation"), range("at")], some("signed")),
             ],
         ),
         table(
             JOBS,
             vec![text("pk"), text("sk"), number("openShard")],
             vec![hash("pk"), range("sk")],
-            vec![index("unfinished", vec![hash("openShard")], all())],
+            vec![index("unfinished", vec![hash("openShard")], some("unfinished"))],
         ),
         table(DEVICES, vec![text("id")], vec![hash("id")], vec![]),
         // Without the index of heads, which only rotate reads.
