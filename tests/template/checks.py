@@ -24,6 +24,7 @@ WILDCARDS = {
     ("ConductRole", "FindKeys"): "tag:GetResources takes neither resource nor condition; it reads names and tags",
     ("ConductRole", "NameKey"): "an alias a root, all under the stack's name; the key's own policy must permit it too",
     ("WorkerRole", "Credentials"): "a credential a device, all under the prefix of the deployment",
+    ("AuditCopies", "Copy"): "an object a statement, all in the stack's folder of the auditors' bucket",
     ("NetworkInterfaces", "Attach"): "interfaces are made by the service at run time; the functions' own code is denied it",
 }
 
@@ -59,8 +60,10 @@ def roles_hold_only_what_is_written_here(template):
         for policy in listed(role.get("ManagedPolicyArns", [])):
             choices = policy["Fn::If"][1:] if isinstance(policy, dict) and "Fn::If" in policy else [policy]
             for choice in (each for choice in choices for each in listed(choice)):
-                if target(choice) not in ("AWS::NoValue", "NetworkInterfaces"):
+                if target(choice) not in ("AWS::NoValue", "NetworkInterfaces", "AuditCopies"):
                     yield f"{name}: the managed policy {choice} is not ours"
+                if target(choice) == "AuditCopies" and name != "RotateRole":
+                    yield f"{name} puts copies of heads into the auditors' bucket"
     roles = [template.role_of(name) for name, _ in template.of("Lambda::Function")]
     if len(set(roles)) != len(roles):
         yield f"two functions share a role: {roles}"
@@ -159,6 +162,9 @@ def callers_are_made_where_they_are_administered(template):
 @check
 def the_audit_is_only_appended_to(template):
     for owner, statement in template.statements():
+        copies = [action for action in listed(statement["Action"]) if action.startswith("s3:")]
+        if copies and (owner != "AuditCopies" or copies != ["s3:PutObject"]):
+            yield f"{owner}: {copies} on copies of the audit's heads"
         if "Audit" in {target(resource) for resource in listed(statement["Resource"])}:
             beyond = set(listed(statement["Action"])) - {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"}
             if beyond:

@@ -92,6 +92,8 @@ DEFECTS = [
     ("a line of the audit changed", lambda s: statement(s, "CatalogRole", "Audit")["Action"].append("dynamodb:UpdateItem"), "the_audit_is_only_appended_to"),
     ("a worker that records", lambda s: allow(s, "WorkerRole", "dynamodb:PutItem", {"Fn::GetAtt": ["Audit", "Arn"]}), "the_audit_is_only_appended_to"),
     ("a catalog that states heads", lambda s: allow(s, "CatalogRole", "dynamodb:PutItem", {"Fn::GetAtt": ["Heads", "Arn"]}), "the_audit_is_only_appended_to"),
+    ("a copy of heads deleted", lambda s: allow(s, "RotateRole", "s3:DeleteObject", {"Fn::Sub": "arn:${AWS::Partition}:s3:::${AuditBucket}/1"}), "the_audit_is_only_appended_to"),
+    ("a catalog that copies heads", lambda s: properties(s, "CatalogRole").update(ManagedPolicyArns=[{"Ref": "AuditCopies"}]), "roles_hold_only_what_is_written_here"),
     ("a catalog that signs heads", lambda s: allow(s, "CatalogRole", "kms:Sign", {"Fn::GetAtt": ["AuditKey", "Arn"]}), "keys_are_bound_to_the_stack"),
     ("heads that an issuer signs", lambda s: key_statement(s, "AuditKey", "State").update(Condition=key_statement(s, "SealingKey", "Seal")["Condition"]), "key_policies_name_who_uses_a_key"),
     ("heads that nobody misses", lambda s: s["Resources"].pop("AuditHeadsAlarm"), "alarms_cover_what_can_go_wrong"),

@@ -10,9 +10,12 @@ use rootcast_core::metric::Metric;
 use rootcast_ledger::LedgerError;
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::{App, RotateError};
+
+/// Statements that are read in one call.
+const PAGE: u32 = 20;
 
 impl App {
     /// # Errors
@@ -53,6 +56,34 @@ impl App {
     #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
     fn count_signed(&self, now: OffsetDateTime) {
         println!("{}", Metric::AuditHeadsSigned.line(1, &self.stack, now));
+    }
+
+    /// Copies to the bucket what is stored and not noted as copied. A copy is noted after it was made, so a run may put it
+    /// again, which changes nothing: its name contains the statement's SHA-256.
+    ///
+    /// # Errors
+    /// If a statement could not be read or copied. The next run begins with it.
+    pub(crate) async fn copy_heads(&self, deadline: Instant) -> Result<(), RotateError> {
+        let Some(bucket) = &self.bucket else { return Ok(()) };
+        let mut after = Some(self.ledger.copied_statement().await?);
+        while let Some(last) = after {
+            let page = self.ledger.statements(last, PAGE).await?;
+            for jws in page.statements {
+                if Instant::now() >= deadline {
+                    warn!("not all statements were copied to the bucket in time; the next run continues");
+                    return Ok(());
+                }
+                let Latest { number, sha256, .. } = Latest::read(&jws)?;
+                if let Err(why) = bucket.put(&format!("{number:012}-{sha256}.jws"), &jws).await {
+                    error!(audit.statement = number, error = %why, "not copied to the bucket; the next run tries again");
+                    return Err(why.into());
+                }
+                info!(audit.statement = number, audit.sha256 = %sha256, "copied to the bucket");
+                self.ledger.note_copied(number).await?;
+            }
+            after = page.next;
+        }
+        Ok(())
     }
 
     /// Signs and stores the statement after `last`. `None` if another run has stored one meanwhile.

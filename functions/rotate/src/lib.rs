@@ -3,6 +3,7 @@
 //! A notice is an event for each certificate that has passed 30, 15, 7 or 1 days before its expiry. The event is sent before it is noted on the record, so it may come twice, but is never left out. The next run does
 //! what does not fit into one.
 
+pub mod bucket;
 mod heads;
 
 use std::error::Error;
@@ -21,6 +22,8 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use crate::bucket::{Bucket, BucketError};
+
 /// Shards processed concurrently, and concurrent writes for each of them.
 const CONCURRENCY: usize = 4;
 /// Reserved for calls in flight.
@@ -31,6 +34,8 @@ pub struct App {
     pub ledger: Ledger,
     pub events: Events,
     pub notary: Notary,
+    /// Where statements are copied to, if anywhere.
+    pub bucket: Option<Bucket>,
     /// The stack's name.
     pub stack: String,
     pub clock: fn() -> OffsetDateTime,
@@ -50,6 +55,9 @@ pub enum RotateError {
     Statement(#[from] Unreadable),
     #[error("a statement of audit heads cannot be written: {0}")]
     Unwritable(#[from] serde_json::Error),
+    /// It is stored. The next run tries again.
+    #[error("a statement of audit heads is not copied to the bucket: {0}")]
+    Bucket(#[from] BucketError),
 }
 
 impl From<RotateError> for Diagnostic {
@@ -59,6 +67,7 @@ impl From<RotateError> for Diagnostic {
             RotateError::Ledger(_) => "LedgerError",
             RotateError::Vault(_) => "VaultError",
             RotateError::Statement(_) | RotateError::Unwritable(_) => "StatementError",
+            RotateError::Bucket(_) => "BucketError",
         };
         Self { error_type: error_type.to_owned(), error_message: error.to_string() }
     }
@@ -67,11 +76,14 @@ impl From<RotateError> for Diagnostic {
 impl App {
     pub async fn from_env() -> Result<Self, RotateError> {
         let config = aws_config::load_defaults(aws_config::BehaviorVersion::latest()).await;
+        let stack: String = variable("STACK")?;
+        let bucket = std::env::var("AUDIT_BUCKET").ok().filter(|bucket| !bucket.is_empty());
         Ok(Self {
             ledger: Ledger::new(aws_sdk_dynamodb::Client::new(&config), Tables::from_env()),
             events: Events::new(aws_sdk_eventbridge::Client::new(&config), variable::<String>("EVENT_BUS")?),
             notary: Notary::new(&aws_sdk_kms::Client::new(&config), variable::<String>("AUDIT_KEY_ARN")?),
-            stack: variable("STACK")?,
+            bucket: bucket.map(|bucket| Bucket::of(&config, &bucket, &stack)).transpose()?,
+            stack,
             clock: OffsetDateTime::now_utc,
         })
     }
@@ -80,13 +92,15 @@ impl App {
 /// `deadline`: end of the invocation.
 ///
 /// # Errors
-/// If certificates could not be read, or no statement of heads could be made. Neither holds up the other.
+/// If certificates could not be read, or a statement of heads could not be made or copied. None of them holds up the others.
 pub async fn handle(app: &App, deadline: SystemTime) -> Result<(), RotateError> {
     let left = deadline.duration_since(SystemTime::from((app.clock)())).unwrap_or_default();
     let deadline = Instant::now() + left.saturating_sub(MARGIN);
     let stated = app.state_heads(deadline).await;
     let noticed = app.give_notices(deadline).await;
-    stated.and(noticed)
+    // Last: after the bucket was named, all statements are copied, for hours if there are many.
+    let copied = app.copy_heads(deadline).await;
+    stated.and(noticed).and(copied)
 }
 
 impl App {

@@ -5,6 +5,7 @@ use reqwest::Method;
 use rootcast_core::access::permission::Role;
 use rootcast_core::audit::{Act, Action, Actor, Entry, Head, Subject, Unverified, export, verify, verify_export};
 use rootcast_core::job::JobOutcome;
+use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -222,6 +223,25 @@ async fn each_denial_is_on_record_and_not_in_the_answer() {
             counted += stack.log(function).await.matches("\"OperationsDenied\":1").count();
         }
         assert_eq!(counted, tried.len() + 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn signed_heads_are_copied_to_the_auditors_bucket() {
+    // The bucket that the local cloud has: the one with the functions' code.
+    const BUCKET: &str = "rootcast-code";
+    Stack::run_with(0, &[("AuditBucket", BUCKET)], async |stack| {
+        look(stack).await;
+        look(stack).await;
+        let stored = stack.ledger.statements(0, 10).await.unwrap().statements;
+        assert!(stored.len() >= 2, "{stored:?}");
+        for (number, jws) in (1..).zip(&stored) {
+            let name = format!("{number:012}-{}.jws", Fingerprint::of(jws.as_bytes()));
+            let url = format!("{}/{BUCKET}/rootcast/us-east-1/rootcast/heads/{name}", stack.local.endpoint_url);
+            let copy = reqwest::get(url).await.unwrap().error_for_status().unwrap().text().await.unwrap();
+            assert_eq!(copy, *jws);
+        }
     })
     .await;
 }

@@ -24,39 +24,44 @@ use rootcast_events::Events;
 use rootcast_ledger::{Ledger, Tables};
 use rootcast_pki::fingerprint::Fingerprint;
 use rootcast_vault::Notary;
-use rotate::{App, handle};
+use rotate::{App, RotateError, handle};
 
+use crate::bucket::{S3, bucket};
 use crate::{NOW, later, now};
 
-const HOUR: i64 = 3600;
+pub(crate) const HOUR: i64 = 3600;
 /// Heads per page of the index.
 const PAGE: usize = 1000;
 
 /// A chain's head: shard, time of its last entry, number of entries.
 type Chain = (u8, i64, u64);
 
-struct World {
+pub(crate) struct World {
     key: EcdsaKeyPair,
     chains: BTreeMap<String, Chain>,
     /// By their sort key.
-    statements: BTreeMap<String, String>,
+    pub(crate) statements: BTreeMap<String, String>,
+    /// The bucket, if there is one.
+    pub(crate) s3: Option<S3>,
+    /// The number of the last statement in it, as it is noted.
+    pub(crate) copied: Option<AttributeValue>,
     /// Calls until AWS is gone.
-    left: usize,
+    pub(crate) left: usize,
     /// Another run stores this statement before ours.
     faster: Option<(String, String)>,
 }
 
-type Shared = Arc<Mutex<World>>;
+pub(crate) type Shared = Arc<Mutex<World>>;
 
 fn hash(subject: &str, sequence: u64) -> Fingerprint {
     Fingerprint::of(format!("{subject} {sequence}").as_bytes())
 }
 
 impl World {
-    fn shared() -> Shared {
+    pub(crate) fn shared() -> Shared {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         let (chains, statements) = (BTreeMap::new(), BTreeMap::new());
-        Arc::new(Mutex::new(Self { key, chains, statements, left: usize::MAX, faster: None }))
+        Arc::new(Mutex::new(Self { key, chains, statements, s3: None, copied: None, left: usize::MAX, faster: None }))
     }
 
     fn spki(&self) -> Vec<u8> {
@@ -65,7 +70,7 @@ impl World {
     }
 
     /// The next entry of the chain of this job.
-    fn act(&mut self, job: u64) {
+    pub(crate) fn act(&mut self, job: u64) {
         let entries = self.chains.get(&job.to_string()).map_or(0, |(.., entries)| *entries);
         self.chains.insert(job.to_string(), ((job % 16) as u8, NOW.get(), entries + 1));
     }
@@ -89,7 +94,20 @@ impl World {
         QueryOutput::builder().set_items(Some(page)).set_last_evaluated_key(next).build()
     }
 
-    fn last(&self, request: &QueryInput) -> QueryOutput {
+    /// The last statement, those after a number, or the number of the last one that was copied.
+    fn own(&self, request: &QueryInput) -> QueryOutput {
+        let values = request.expression_attribute_values().unwrap();
+        if values.contains_key(":copied") {
+            let item = self.copied.iter().map(|copied| [("copied".to_owned(), copied.clone())].into());
+            return QueryOutput::builder().set_items(Some(item.collect())).build();
+        }
+        if let Some(first) = values.get(":first") {
+            let found = self.statements.range(first.as_s().unwrap().clone()..);
+            let limit = usize::try_from(request.limit().unwrap()).unwrap();
+            let more = found.clone().nth(limit).map(|_| [].into());
+            let found = found.map(|(_, jws)| [("jws".to_owned(), AttributeValue::S(jws.clone()))].into()).take(limit);
+            return QueryOutput::builder().set_items(Some(found.collect())).set_last_evaluated_key(more).build();
+        }
         let kind = request.expression_attribute_values().unwrap()[":kind"].as_s().unwrap();
         let last = self.statements.iter().rev().find(|(sort, _)| sort.starts_with(kind)).map(|(sort, jws)| {
             [("sk", sort), ("jws", jws)].map(|(name, value)| (name.to_owned(), AttributeValue::S(value.clone()))).into()
@@ -97,7 +115,7 @@ impl World {
         QueryOutput::builder().set_items(Some(last.into_iter().collect())).build()
     }
 
-    fn is_gone(&mut self) -> bool {
+    pub(crate) fn is_gone(&mut self) -> bool {
         let gone = self.left == 0;
         self.left = self.left.saturating_sub(1);
         gone
@@ -122,7 +140,7 @@ impl World {
     }
 }
 
-fn lock(world: &Shared) -> MutexGuard<'_, World> {
+pub(crate) fn lock(world: &Shared) -> MutexGuard<'_, World> {
     world.lock().unwrap()
 }
 
@@ -139,10 +157,18 @@ fn tables(world: &Shared) -> [Rule; 2] {
             return MockResponse::Error(missing(QueryError::ResourceNotFoundException));
         }
         let indexed = request.index_name().is_some();
-        MockResponse::Output(if indexed { world.index(request) } else { world.last(request) })
+        MockResponse::Output(if indexed { world.index(request) } else { world.own(request) })
     });
     let put = mock!(Client::put_item).then_compute_response(move |request| {
         let mut world = lock(&written);
+        if let Some(copied) = request.item().unwrap().get("copied") {
+            assert_eq!(request.condition_expression(), Some("attribute_not_exists(pk) OR copied < :copied"));
+            if world.is_gone() {
+                return MockResponse::Error(missing(PutItemError::ResourceNotFoundException));
+            }
+            world.copied = Some(copied.clone());
+            return MockResponse::Output(PutItemOutput::builder().build());
+        }
         assert_eq!(request.condition_expression(), Some("attribute_not_exists(pk)"));
         if let Some((sort, jws)) = world.faster.take() {
             world.statements.insert(sort, jws);
@@ -205,7 +231,11 @@ pub(crate) fn names() -> Tables {
 }
 
 /// One run. Returns whether it completed.
-async fn run(world: &Shared) -> bool {
+pub(crate) async fn run(world: &Shared) -> bool {
+    attempt(world).await.is_ok()
+}
+
+pub(crate) async fn attempt(world: &Shared) -> Result<(), RotateError> {
     let [query, put] = tables(world);
     let certificates = mock!(Client::query)
         .match_requests(|request| request.table_name() == Some("certificates"))
@@ -219,10 +249,11 @@ async fn run(world: &Shared) -> bool {
         ),
         events: Events::new(mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, &[&bus]), "bus"),
         notary: notary(world),
+        bucket: lock(world).s3.as_ref().map(|_| bucket(world)),
         stack: "rootcast".to_owned(),
         clock: now,
     };
-    handle(&app, SystemTime::from(now()) + Duration::from_secs(60)).await.is_ok()
+    handle(&app, SystemTime::from(now()) + Duration::from_secs(60)).await
 }
 
 fn named(chains: &[(u64, u64)]) -> Vec<(String, u64)> {

@@ -1,6 +1,7 @@
 //! The hourly run, on the SDK's own mock layer.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod bucket;
 mod heads;
 mod notices;
 

@@ -134,6 +134,7 @@ async fn run_within(world: &Shared, seconds: u64) -> (bool, Vec<(String, u64)>) 
         ledger: Ledger::new(mock_client!(aws_sdk_dynamodb, RuleMode::MatchAny, &rules), names()),
         events: Events::new(mock_client!(aws_sdk_eventbridge, RuleMode::MatchAny, &[&bus(world)]), "bus"),
         notary,
+        bucket: None,
         stack: "rootcast".to_owned(),
         clock: now,
     };

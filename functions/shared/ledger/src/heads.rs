@@ -5,7 +5,8 @@
 //! ([`OVERLAP`](rootcast_core::audit::OVERLAP)).
 //!
 //! The statements are in a table of their own, which nothing but the signer may write, and only append to:
-//! `statement#{number}` is a statement as it was signed.
+//! `statement#{number}` is a statement as it was signed. `copied` has the number of the last one that is in the auditors'
+//! bucket: in the same table, so that restoring it restores both.
 
 use rootcast_core::audit::{StatedHead, Subject};
 use rootcast_core::device::SHARDS;
@@ -19,6 +20,7 @@ use crate::{Ledger, LedgerError};
 const BY_CHANGE: &str = "by-change";
 /// The partition of the statements.
 const STATEMENTS: &str = "statements";
+const COPIED: &str = "copied";
 
 /// Heads of one shard, oldest change first.
 #[derive(Debug, Default)]
@@ -39,6 +41,11 @@ pub struct StatementPage {
 #[derive(Debug, Serialize, Deserialize)]
 struct StatementItem {
     jws: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CopiedItem {
+    copied: u64,
 }
 
 #[derive(Deserialize)]
@@ -111,6 +118,33 @@ impl Ledger {
             .map(|item| Ok(from_item::<StatementItem>("statement", item)?.jws))
             .collect::<Result<_, LedgerError>>()?;
         Ok(StatementPage { next: more.then_some(after + statements.len() as u64), statements })
+    }
+
+    /// The number of the last statement that was copied to the bucket; 0 for none. One call.
+    pub async fn copied_statement(&self) -> Result<u64, LedgerError> {
+        let query = self.client.query().table_name(self.statements_table()?);
+        let query = query.key_condition_expression("pk = :statements AND sk = :copied");
+        let query = query
+            .expression_attribute_values(":statements", text(STATEMENTS))
+            .expression_attribute_values(":copied", text(COPIED));
+        let answer = query.consistent_read(true).send().await.map_err(LedgerError::aws("Query copied"))?;
+        let item = answer.items.unwrap_or_default().into_iter().next();
+        Ok(item.map(|item| from_item::<CopiedItem>("copied", item)).transpose()?.map_or(0, |item| item.copied))
+    }
+
+    /// Notes that this statement was copied, unless a later one was. One call.
+    pub async fn note_copied(&self, last: u64) -> Result<(), LedgerError> {
+        let mut item = to_item("copied", &CopiedItem { copied: last })?;
+        item.extend(job_key(STATEMENTS, COPIED));
+        let put = self.client.put_item().table_name(self.statements_table()?).set_item(Some(item));
+        let put = put.condition_expression("attribute_not_exists(pk) OR copied < :copied");
+        match put.expression_attribute_values(":copied", number(last)).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                Some(service) if service.is_conditional_check_failed_exception() => Ok(()),
+                _ => Err(LedgerError::aws("PutItem copied")(error)),
+            },
+        }
     }
 
     /// Stores a statement under a number that has none. One call.
