@@ -227,7 +227,7 @@ async fn assert_signed_again(stack: &Stack, first: &str, tag: &str, root: &Certi
     stack.ledger.commit(Change { authority: Some(&old), ..Change::default() }).await.unwrap();
     stack.invoke("ConductFunction", &json!({ "wake": "running" })).await;
     let log = stack.log("ConductFunction").await;
-    assert!(log.contains("\"BundleLifeLeft\":46"), "14 of 30 days: {log}");
+    assert!(log.contains("\"BundleLifeLeft\":11"), "14 of 120 days: {log}");
     let answer = stack.api.send_with(&[("if-none-match", tag)], reqwest::Method::GET, "/bundle", None).await;
     assert_eq!(answer.status, 200, "the end of the one that the client has is no longer right");
     let again = verify_bundle(answer.raw(), trusted, now, Some(first.seen())).unwrap();

@@ -206,7 +206,7 @@ impl Regenerator {
     }
 
     /// Has an issuing authority made below the root that signs.
-    pub(super) async fn make_issuing(&self, now: OffsetDateTime) {
+    pub(crate) async fn make_issuing(&self, now: OffsetDateTime) {
         let Settings { permitted, backdate, roles, .. } = settings();
         let crl_base = super::requester::CRL_BASE.to_owned();
         let validity = time::Duration::days(300);

@@ -160,6 +160,7 @@ impl Scene {
         let regenerator = Regenerator::open(&stack.local, &name.to_lowercase()).await;
         let founded = regenerator.put(&Wire::default(), seconds_ago::<400>).await;
         assert!(founded.status.is_success(), "{founded:?}");
+        regenerator.make_issuing(seconds_ago::<400>()).await;
         let fake = Fake::start(Model::OpenBmc).await;
         let (address, credential) = (fake.address.clone(), format!("{PREFIX}{DEVICE}"));
         let mut device = DeviceRecord::new(

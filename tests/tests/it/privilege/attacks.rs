@@ -40,7 +40,7 @@ const ROOTS: [&str; 3] = ["live", "next", "signs leaves"];
 const OURS: [&str; 4] = ["issuing", "live", "next", "signs leaves"];
 
 /// Role, action and key of everything that succeeds.
-const MEANT: [(&str, &str, &[&str]); 24] = [
+const MEANT: [(&str, &str, &[&str]); 25] = [
     ("Catalog", "Decrypt", &["access"]),
     ("Conduct", "CreateAlias", &OURS),
     ("Conduct", "DisableKey", &ROOTS),
@@ -61,6 +61,7 @@ const MEANT: [(&str, &str, &[&str]); 24] = [
     ("Regenerate", "GetPublicKey", &ROOTS),
     ("Regenerate", "Sign", &ROOTS),
     ("Regenerate", "TagResource", &["foreign", "tagged"]),
+    ("Rotate", "GetPublicKey", &["audit"]),
     ("Rotate", "Sign", &["audit"]),
     ("Worker", "Decrypt", &["sealing"]),
     // Nothing: named, so that the list shows every role.

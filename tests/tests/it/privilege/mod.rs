@@ -16,7 +16,7 @@ use reqwest::Method;
 use rootcast_core::access::identity::Identity;
 use rootcast_core::access::permission::Role;
 use rootcast_core::deployment::lifecycle::Stage;
-use rootcast_core::inventory::id::policy_dn;
+use rootcast_core::inventory::id::{CertificateId, policy_dn};
 use rootcast_core::job::task::ErrorClass;
 use rootcast_core::job::{JobOutcome, JobState};
 use rootcast_local::{LocalOptions, Progress, free_ports};
@@ -259,6 +259,7 @@ async fn issue(stack: &Stack) {
     let dn = issuing::dn("own");
     venafi(stack, "Renew", &json!({ "CertificateDN": dn, "WorkToDoTimeout": 60 })).await;
     until_idle(stack).await;
+    replace_issuing(stack, first.certificate).await;
     let body = json!({ "CertificateDN": dn, "IncludeChain": true, "Format": "Base64" });
     stack.api.post("/vedsdk/Certificates/Retrieve", body).await.json();
     let record = stack.ledger.certificate(first.certificate).await.unwrap().unwrap();
@@ -272,6 +273,18 @@ async fn issue(stack: &Stack) {
     }
     stack.api.get(&format!("/certificates/{}/audit", first.certificate)).await.response();
     drop(fake);
+}
+
+/// The next issuing authority signs, and the one before is compromised: what it signed is revoked and renewed.
+async fn replace_issuing(stack: &Stack, certificate: CertificateId) {
+    let signing = async || stack.ledger.authority().await.unwrap().issuing;
+    let leaf = async || stack.ledger.certificate(certificate).await.unwrap().unwrap().leaf;
+    let (before, signed) = (signing().await.unwrap(), leaf().await);
+    stack.api.post("/issuingAuthorities", json!({})).await.response();
+    until("the next one signs", LIMIT, async || signing().await.filter(|now| *now != before)).await;
+    stack.api.post(&format!("/issuingAuthorities/{before}/compromise"), json!({})).await.response();
+    until("its certificate is renewed", LIMIT, async || Some(leaf().await).filter(|now| *now != signed)).await;
+    until_idle(stack).await;
 }
 
 /// Every way to authenticate, and the management of users.

@@ -5,18 +5,16 @@ pub const BY_LAMBDA: [&str; 5] =
     ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
 
 /// Permission, reason.
-pub const UNUSED: [(&str, &str); 10] = [
+pub const UNUSED: [(&str, &str); 11] = [
     ("ConductFunction Control: arn:aws:sqs:us-east-1:000000000000:rootcast-control is not used", HAND_ON),
     ("ConductFunction Control: sqs:SendMessage is not used", HAND_ON),
+    ("ConductFunction, by a key's policy: kms:DescribeKey is not used", NAMED),
     ("IssueFunction Consume: arn:aws:sqs:us-east-1:000000000000:rootcast-issue is not used", LATER),
     ("IssueFunction Consume: sqs:ChangeMessageVisibility is not used", LATER),
     ("IssueFunction Consume: sqs:SendMessage is not used", "a message that came back often is replaced by a new one"),
     ("IssueFunction Revoked: ended is not used", INTERRUPTED),
     ("LoginFunction Give: cursors is not used", "the list of principals has a second page where the table has 1 MB"),
-    (
-        "RegenerateFunction, by a key's policy: kms:DescribeKey is not used",
-        "tells whose a name is that is taken, of a key whose root is activated a second time",
-    ),
+    ("RegenerateFunction, by a key's policy: kms:DescribeKey is not used", NAMED),
     (
         "WorkerFunction Consume: sqs:SendMessage is not used",
         "a device that answers 202 is asked again by a later message",
@@ -28,5 +26,6 @@ pub const UNUSED: [(&str, &str); 10] = [
 ];
 
 const HAND_ON: &str = "the conductor hands a fleet on that it does not page within its time limit";
+const NAMED: &str = "tells whose a name is that is taken, of a key whose root is activated a second time";
 const LATER: &str = "what KMS or DynamoDB is too busy for is tried again later";
 const INTERRUPTED: &str = "what was deleted is revoked by the function that deletes it, unless that is interrupted";
