@@ -35,7 +35,7 @@ async fn an_export_of_a_job_is_verified_or_found_changed() {
         let lines: Vec<&str> = first["entries"].as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
         let (entries, _) = verify(lines).unwrap();
         let done: Vec<_> = entries.iter().map(|entry| (entry.action, entry.principal.as_str())).collect();
-        assert_eq!(done, [(Action::Create, "tests"), (Action::Activate, "tests")]);
+        assert_eq!(done[..2], [(Action::Create, "tests"), (Action::Activate, "tests")]);
 
         // Concurrent writers may lose races, but no entry.
         let by = Actor { principal: "tests".to_owned(), request_id: None };

@@ -71,8 +71,8 @@ fn dynamodb(operation: &str, body: &Value) -> Vec<Part> {
         (format!("dynamodb:{operation}"), resource, context)
     };
     let of_item = |item: &Value| vec![leading(item)];
-    let with_attributes = |(action, resource, mut context): Part| {
-        context.insert(ATTRIBUTES.to_owned(), attributes(body));
+    let with_attributes = |(action, resource, mut context): Part, update: &Value| {
+        context.insert(ATTRIBUTES.to_owned(), attributes(update));
         (action, resource, context)
     };
     match operation {
@@ -82,7 +82,8 @@ fn dynamodb(operation: &str, body: &Value) -> Vec<Part> {
                 let item = request.get("Item").unwrap_or(&request["Key"]);
                 let operation =
                     if kind == "ConditionCheck" { "ConditionCheckItem".to_owned() } else { format!("{kind}Item") };
-                on(&operation, request, of_item(item))
+                let part = on(&operation, request, of_item(item));
+                if kind == "Update" { with_attributes(part, request) } else { part }
             })
             .collect(),
         "BatchGetItem" => body["RequestItems"]
@@ -106,7 +107,7 @@ fn dynamodb(operation: &str, body: &Value) -> Vec<Part> {
             }
             vec![(action, resource, context)]
         }
-        "UpdateItem" => vec![with_attributes(on(operation, body, of_item(&body["Key"])))],
+        "UpdateItem" => vec![with_attributes(on(operation, body, of_item(&body["Key"])), body)],
         _ => vec![on(operation, body, of_item(body.get("Item").unwrap_or(&body["Key"])))],
     }
 }

@@ -5,9 +5,7 @@ pub const BY_LAMBDA: [&str; 5] =
     ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
 
 /// Permission, reason.
-pub const UNUSED: [(&str, &str); 11] = [
-    ("ConductFunction Control: arn:aws:sqs:us-east-1:000000000000:rootcast-control is not used", HAND_ON),
-    ("ConductFunction Control: sqs:SendMessage is not used", HAND_ON),
+pub const UNUSED: [(&str, &str); 9] = [
     ("ConductFunction, by a key's policy: kms:DescribeKey is not used", NAMED),
     ("IssueFunction Consume: arn:aws:sqs:us-east-1:000000000000:rootcast-issue is not used", LATER),
     ("IssueFunction Consume: sqs:ChangeMessageVisibility is not used", LATER),
@@ -25,7 +23,6 @@ pub const UNUSED: [(&str, &str); 11] = [
     ),
 ];
 
-const HAND_ON: &str = "the conductor hands a fleet on that it does not page within its time limit";
 const NAMED: &str = "tells whose a name is that is taken, of a key whose root is activated a second time";
 const LATER: &str = "what KMS or DynamoDB is too busy for is tried again later";
 const INTERRUPTED: &str = "what was deleted is revoked by the function that deletes it, unless that is interrupted";
