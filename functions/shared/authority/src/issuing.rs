@@ -80,7 +80,7 @@ impl CertificateAuthority {
                 return Ok(false);
             }
             Err(AuthorityError::Ledger(_)) | Ok(()) => {}
-            Err(ref error) if error.is_waking() => {}
+            Err(ref error) if error.is_passing() => {}
             Err(_) => self.issuing_put_off.set(now + PAUSE),
         }
         made.map(|()| true)
@@ -178,7 +178,7 @@ impl CertificateAuthority {
     }
 
     /// Takes over what a crash left. Without a key on record, whoever began it cannot record one any more: a key that it
-    /// made is given up.
+    /// made is given up. Who resumed it before may have died too, and the note to look for such a key with him.
     async fn resume_issuing(
         &self,
         settings: &IssuingSettings,
@@ -194,9 +194,7 @@ impl CertificateAuthority {
             let key = left.key.filter(|_| spec.algorithm == left.spec.algorithm);
             left = IssuingRecord { spec, key, tbs: None, certificate: None, ..left };
         }
-        if left.key.is_none() {
-            authority.unswept.insert(root.generation);
-        }
+        authority.unswept.insert(root.generation);
         if is_worn || left.key.is_none() {
             self.save_issuing(&mut left).await?;
         }
