@@ -115,7 +115,8 @@ async fn a_root_that_may_not_wake_holds_up_nothing() {
 
     aws.sign_again(&process, TODAY + Duration::days(25)).await.unwrap();
     assert_eq!(aws.published().await, (TODAY + Duration::days(25), vec![1]));
-    process.activate_root(&mut aws.job().await, None, &Actor::function("tests"), TODAY).await.unwrap();
+    let (mut job, by) = (aws.job().await, Actor::function("tests"));
+    process.activate_root(&mut job, None, &by, TODAY + Duration::days(25)).await.unwrap();
     assert_eq!(aws.signing().await, Some(2));
     let root = aws.ledger().root(2).await.unwrap().unwrap();
     assert!(root.new_with_old.is_none() && root.old_with_new.unwrap().certificate.is_some());
