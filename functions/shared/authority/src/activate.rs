@@ -84,11 +84,17 @@ impl CertificateAuthority {
     ) -> Result<Switched, AuthorityError> {
         let left_out = self.sign_links(root, old.as_deref(), now).await?;
         self.mark_as_signing(root, now).await?;
-        let issuing = self.switch_issuing(authority, false, root, by, now).await?;
+        let mut issuing = self.switch_issuing(authority, false, root, by, now).await?;
+        let given_up = match &old {
+            Some(old) => self.give_up_left_over(authority, old, by, now).await?,
+            None => None,
+        };
         activate(&mut authority.signing, root.generation, root.life(), old.map(RootRecord::life), now);
         let act = Act::new(Subject::Root(root.generation), Action::Activate, by, now);
         let act = left_out.into_iter().fold(act, |act, old| act.with("noLinkFrom", old));
         let act = authority.issuing.iter().fold(act, |act, id| act.with("issuing", id));
+        let act = given_up.iter().fold(act, |act, each| act.with("givenUp", each.id()));
+        issuing.extend(given_up);
         Ok(Switched { left_out, act, issuing })
     }
 

@@ -5,9 +5,9 @@ mod asked;
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::rollover::generation::GenerationState;
-use rootcast_ledger::{Authority, Change, IssuingRecord, IssuingState, RootRecord};
+use rootcast_ledger::{Authority, Change, IssuingRecord, IssuingRevocation, IssuingState, LeafPass, RootRecord};
 use rootcast_pki::certificate::Certificate;
-use rootcast_pki::crl::CrlId;
+use rootcast_pki::crl::{CrlId, Reason};
 use rootcast_pki::permitted::PermittedNames;
 use rootcast_pki::root::{IssuingSpec, prepare_issuing};
 use rootcast_pki::signer::IssuingId;
@@ -175,6 +175,24 @@ impl CertificateAuthority {
         let id = IssuingId { generation: root.generation, number: root.last_issuing };
         let last = if id.number == 0 { None } else { self.ledger.issuing(id).await? };
         Ok(last.filter(|last| last.state == IssuingState::Reserved))
+    }
+
+    /// What a crash left below a root that signs no more is never finished: its key is swept. If the root may have certified
+    /// it, its list names it.
+    pub(crate) async fn give_up_left_over(
+        &self,
+        authority: &mut Authority,
+        root: &RootRecord,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<Option<IssuingRecord>, AuthorityError> {
+        let Some(left) = self.left_over(root).await? else { return Ok(None) };
+        authority.unswept.insert(root.generation);
+        let revocation =
+            |_| IssuingRevocation { at: now, reason: Reason::CessationOfOperation, by: by.principal.clone() };
+        let pass = Some(LeafPass { is_done: true, ..LeafPass::default() });
+        let revoked = left.tbs.map(revocation);
+        Ok(Some(IssuingRecord { state: IssuingState::Revoked, key: None, revoked, pass, ..left }))
     }
 
     /// Takes over what a crash left. Without a key on record, whoever began it cannot record one any more: a key that it

@@ -277,6 +277,27 @@ async fn two_crashes_leave_no_key_behind() {
 }
 
 #[tokio::test]
+async fn the_next_root_gives_up_what_a_crash_left() {
+    let aws = issuing_root().await;
+    aws.authority().ask_for_issuing(&by(), TODAY).await.unwrap();
+    aws.state().die_in(6);
+    aws.keep().await.unwrap_err();
+    aws.make_root().await.unwrap();
+    aws.activate().await.unwrap();
+    aws.assert_one_signs(2, 1, "").await;
+    let left = aws.issuing(1, 2).await;
+    assert_eq!((left.state, left.key), (IssuingState::Revoked, None));
+    assert!(aws.record().await.unswept.contains(&1));
+    aws.calls();
+    aws.conductor().sweep_keys(1, TODAY).await.unwrap();
+    assert_eq!(aws.calls(), ["give up key 3"]);
+    aws.conductor().renew_authorities(&aws.record().await, TODAY).await.unwrap();
+    let list = aws.ledger().crl(CrlId::authorities(1)).await.unwrap().unwrap();
+    let named: Vec<_> = list.crl.revoked().unwrap().into_iter().map(|each| each.serial).collect();
+    assert_eq!(named, [left.spec.serial], "the root has certified it");
+}
+
+#[tokio::test]
 async fn a_worn_reservation_gets_a_new_life() {
     let aws = issuing_root().await;
     let due = TODAY + Duration::days(365);
