@@ -88,8 +88,8 @@ async fn published_authorities(app: &App, headers: &HeaderMap) -> Result<Authori
     if authority.bundle == 0 {
         return Ok(Authorities::None);
     }
-    let issuing = authority.issuing.map(|id| format!("-{id}")).unwrap_or_default();
-    let tag = format!("\"pkcs7-{}-{}{issuing}\"", authority.bundle, authority.signing.unwrap_or_default());
+    // Whatever changes the answer changes the authority's record too: also the revocation of an issuing authority.
+    let tag = format!("\"pkcs7-{}-{}\"", authority.bundle, authority.revision);
     if is_known(headers, &tag) {
         return Ok(Authorities::Seen(tag));
     }

@@ -30,6 +30,11 @@ fn row(issuing: IssuingRecord, authority: &Authority) -> Issuing {
         (IssuingState::Signing, Some(due)) => format!("It signs; the next one is made at {due}."),
         (IssuingState::Signing, None) => "It signs, and ends with its root.".to_owned(),
         (IssuingState::Superseded, _) => "It signs only the revocation lists of what it signed before.".to_owned(),
+        (IssuingState::Revoked, _) if pass.busy > 0 => format!(
+            "What it signed is being revoked and renewed; {} devices are busy with another job{}.",
+            pass.busy,
+            if pass.is_done { ", and are not waited for any more: renew their certificates" } else { "" }
+        ),
         (IssuingState::Revoked, _) if pass.is_done => {
             "What it signed is revoked, and its renewal was asked for.".to_owned()
         }
@@ -97,6 +102,8 @@ mod tests {
             "revoked": { "at": 0, "reason": "caCompromise", "by": "ops" }, "pass": { "revoked": 3, "renewed": 2 },
         });
         let revoked = shown("revoked", revoked);
+        let busy = shown("revoked", json!({ "pass": { "revoked": 3, "renewed": 2, "busy": 4, "isDone": true } }));
+        assert!(busy["status"].as_str().unwrap().contains("4 devices are busy"), "{busy}");
         assert_eq!(
             (&revoked["revoked"]["certificatesRevoked"], &revoked["revoked"]["isDone"]),
             (&json!(3), &json!(false))

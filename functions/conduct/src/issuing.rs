@@ -1,7 +1,7 @@
 //! Issuing authorities: the one that signs is replaced in time, roots' lists of authorities are renewed, and what a
 //! compromised one signed is revoked and renewed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use futures::stream::{self, StreamExt};
 use rootcast_authority::AuthorityError;
@@ -10,7 +10,7 @@ use rootcast_ledger::{
     Authority, CertificateOrPending, CertificateRecord, Change, IssuingRecord, LeafPass, LedgerError, SerialRecord,
     SignedPlace,
 };
-use rootcast_operations::{NotBegun, NotDone, Operations, Revocation, revoke};
+use rootcast_operations::{DeviceRefusal, NotBegun, NotDone, Operations, Revocation, revoke};
 use rootcast_pki::crl::{CrlId, Reason};
 use rootcast_pki::root::Serial;
 use rootcast_pki::signer::{IssuingId, SignerId};
@@ -27,6 +27,19 @@ const AT_ONCE: usize = 8;
 /// Longer than whoever signs with a certificate authority lives after it read that it may, and the index takes to list
 /// what was signed: a round that begins after it finds everything.
 const SETTLED: time::Duration = time::Duration::minutes(20);
+/// Between two rounds for devices on which a job worked when their renewal was asked for.
+const AGAIN: time::Duration = time::Duration::HOUR;
+/// A job that works on a device for longer is not waited for.
+const PATIENCE: time::Duration = time::Duration::DAY;
+
+/// What came of certificates.
+#[derive(Default)]
+struct Counts {
+    revoked: u64,
+    renewed: u64,
+    /// A job works on the device.
+    busy: u64,
+}
 
 impl App {
     /// Somebody asked for the next issuing authority, or revoked one, or activated a root.
@@ -85,25 +98,34 @@ impl App {
     async fn revoke_page(&self, id: IssuingId) -> Result<bool, ConductError> {
         let now = (self.clock)();
         let record = self.ledger.issuing(id).await?.ok_or(AuthorityError::NoIssuing(id))?;
-        let settled = record.revoked.as_ref().map_or(now, |revoked| revoked.at + SETTLED);
+        let revoked_at = record.revoked.as_ref().map_or(now, |revoked| revoked.at);
+        let settled = revoked_at + SETTLED;
         let pass = record.pass.clone().unwrap_or_default();
         if pass.is_done {
             return self.end_pass(id).await.map(|()| false);
         }
-        let Some(began) = pass.began.or((now >= settled).then_some(now)) else { return Ok(false) };
+        let due = pass.again.unwrap_or(settled);
+        let Some(began) = pass.began.or((now >= due).then_some(now)) else { return Ok(false) };
         let Some(place) = pass.place.or(SignedPlace::newest(id.generation)) else { return Ok(false) };
         let page = self.ledger.signed(place, PAGE).await?;
-        let (revoked, renewed) = self.revoke_rows(id, page.rows, now).await?;
-        let (revoked, renewed) = (pass.revoked + revoked, pass.renewed + renewed);
+        let counts = self.revoke_rows(id, page.rows, now).await?;
+        // Of this round, or of the last one.
+        let busy = counts.busy + if pass.place.is_some() { pass.busy } else { 0 };
+        let pass =
+            LeafPass { revoked: pass.revoked + counts.revoked, renewed: pass.renewed + counts.renewed, busy, ..pass };
         let next = page.next.filter(|next| next.generation() == id.generation);
         let pass = match next {
-            Some(next) => LeafPass { began: Some(began), place: Some(next), revoked, renewed, is_done: false },
+            Some(next) => LeafPass { began: Some(began), place: Some(next), ..pass },
             // What was signed until now may still be missing in the index.
-            None => LeafPass { began: None, place: None, revoked, renewed, is_done: began >= settled },
+            None => {
+                let is_done = began >= settled && (busy == 0 || now >= revoked_at + PATIENCE);
+                let again = (began >= settled).then_some(now + AGAIN);
+                LeafPass { began: None, place: None, again, is_done, ..pass }
+            }
         };
         if pass.is_done {
             info!(
-                issuing.id = %id, certificates.revoked = pass.revoked, certificates.renewed = pass.renewed,
+                issuing.id = %id, certificates.revoked = pass.revoked, certificates.renewed = pass.renewed, devices.busy = pass.busy,
                 "everything that a revoked issuing authority signed is revoked, and its renewal asked for"
             );
         }
@@ -122,24 +144,25 @@ impl App {
     }
 
     /// Revokes those that the authority signed. Where the certificate's record still has one of them, its device gets
-    /// another one. Counts both.
+    /// another one, unless somebody revoked it for another reason before.
     async fn revoke_rows(
         &self,
         id: IssuingId,
         rows: Vec<(Serial, SerialRecord)>,
         now: OffsetDateTime,
-    ) -> Result<(u64, u64), ConductError> {
+    ) -> Result<Counts, ConductError> {
         let signer = SignerId::from(id);
         let mut rows = rows;
         rows.retain(|(_, signed)| signed.signer == signer && signed.leaf.is_some() && signed.not_after > now);
         if rows.is_empty() {
-            return Ok((0, 0));
+            return Ok(Counts::default());
         }
         let keys = rows.iter().map(|(serial, _)| (CrlId::of(signer, serial), *serial));
         let ids = rows.iter().map(|(_, signed)| signed.certificate);
         let (known, held) =
             tokio::try_join!(self.ledger.revoked_among(keys), self.ledger.certificates_or_pending(ids))?;
-        let known: HashSet<Serial> = known.into_iter().map(|revoked| revoked.serial).collect();
+        let known: HashMap<Serial, Reason> =
+            known.into_iter().map(|revoked| (revoked.serial, revoked.reason)).collect();
         let held: HashMap<_, CertificateRecord> = held
             .into_iter()
             .filter_map(|held| match held {
@@ -152,36 +175,42 @@ impl App {
             let holder = held.get(&signed.certificate);
             let holder = holder.filter(|held| Some(held.leaf.fingerprint()) == signed.leaf).cloned();
             async {
-                let mut counts = (0, 0);
-                let renews = holder.is_some();
-                if !known.contains(serial) {
+                let mut counts = Counts::default();
+                let is_held = holder.is_some();
+                let mut reason = known.get(serial).copied();
+                if reason.is_none() {
                     let comments = Some("its issuing authority is compromised");
                     let how = Revocation { reason: Reason::CaCompromise, comments, by, now };
                     match revoke(&self.ledger, *serial, signed, holder, how).await {
-                        Ok(revoked) => counts.0 = u64::from(revoked.is_new),
+                        Ok(revoked) => {
+                            counts.revoked = u64::from(revoked.is_new);
+                            reason = Some(revoked.record.reason);
+                        }
                         Err(NotDone::Refused(why)) => info!("{why}"),
                         Err(NotDone::Ledger(error)) => return skipped(signed, error).map(|()| counts),
                         Err(NotDone::Busy | NotDone::Late) => return Err(LedgerError::Conflict),
                     }
                 }
-                if renews {
-                    counts.1 = u64::from(self.renew_leaf(signed, by).await?);
+                if is_held && reason == Some(Reason::CaCompromise) {
+                    self.renew_leaf(signed, by, &mut counts).await?;
                 }
                 Ok(counts)
             }
         });
-        let done: Vec<Result<(u64, u64), LedgerError>> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
-        let mut counts = (0, 0);
+        let done: Vec<Result<Counts, LedgerError>> = stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+        let mut counts = Counts::default();
         for each in done {
-            let (revoked, renewed) = each?;
-            counts = (counts.0 + revoked, counts.1 + renewed);
+            let Counts { revoked, renewed, busy } = each?;
+            counts.revoked += revoked;
+            counts.renewed += renewed;
+            counts.busy += busy;
         }
         Ok(counts)
     }
 
     /// As an operator who asks for it. A device that cannot have it now (it is not approved, or a job works on it) is looked
-    /// at again in the last round.
-    async fn renew_leaf(&self, signed: &SerialRecord, by: &Actor) -> Result<bool, LedgerError> {
+    /// at again in the next round.
+    async fn renew_leaf(&self, signed: &SerialRecord, by: &Actor, counts: &mut Counts) -> Result<(), LedgerError> {
         let operations = Operations {
             ledger: &self.ledger,
             queue: &self.queue,
@@ -190,15 +219,16 @@ impl App {
             deadline: None,
         };
         match operations.issue(&signed.device, by).await {
-            Ok(_) => Ok(true),
+            Ok(_) => counts.renewed += 1,
             Err(NotDone::Refused(why)) => {
                 let why: &NotBegun = &why;
                 info!(device.id = signed.device.as_str(), "its certificate is revoked and not renewed: {why}");
-                Ok(false)
+                counts.busy += u64::from(matches!(why, NotBegun::Device(DeviceRefusal::UnderWay { .. })));
             }
-            Err(NotDone::Ledger(error)) => skipped(signed, error).map(|()| false),
-            Err(NotDone::Busy | NotDone::Late) => Err(LedgerError::Conflict),
+            Err(NotDone::Ledger(error)) => skipped(signed, error)?,
+            Err(NotDone::Busy | NotDone::Late) => return Err(LedgerError::Conflict),
         }
+        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ use rootcast_pki::certificate::Certificate;
 use rootcast_pki::crl::CrlId;
 use rootcast_pki::request::SigningRequest;
 use rootcast_pki::root::{LeafSpec, Serial, prepare_server_leaf};
+use rootcast_pki::signer::SignerId;
 use rootcast_vault::VaultError;
 use time::OffsetDateTime;
 use tracing::info;
@@ -45,7 +46,7 @@ impl App {
         let (request, address) = request(binding.issuance.as_ref()).map_err(Fault::Final)?;
         let signer = self.signer().await?;
         let confirmed = self.vault.confirm(&signer.key, &signer.certificate).await;
-        confirmed.map_err(|error| vault(error, Stage::PostCsr))?;
+        confirmed.map_err(|error| vault(error, signer.id, Stage::PostCsr))?;
         let device = self.ledger.device(&binding.device).await?.ok_or(LedgerError::Conflict)?;
         let now = (self.clock)();
         let policy = self.ledger.issuance_policy().await?.policy;
@@ -122,11 +123,12 @@ impl App {
         let stage = Stage::RetrieveCertificate;
         let list = CrlId::of(signer.id, &spec.serial);
         if let Some(url) = &spec.crl {
-            self.ensure_list(signer, list, url).await.map_err(|error| issuer(error, stage))?;
+            self.ensure_list(signer, list, url).await.map_err(|error| issuer(error, signer.id, stage))?;
         }
         let refused = |error| Fault::Final(Failure::new(ErrorClass::Authority, format!("{error}.")).at(stage));
         let prepared = prepare_server_leaf(spec, request.spki_der(), &signer.certificate).map_err(refused)?;
-        let leaf = self.vault.sign_prepared(&signer.key, prepared).await.map_err(|error| vault(error, stage))?;
+        let leaf = self.vault.sign_prepared(&signer.key, prepared).await;
+        let leaf = leaf.map_err(|error| vault(error, signer.id, stage))?;
 
         let now = (self.clock)();
         let there = self.ledger.to_be_issued(binding.certificate, signer.id).await?;
@@ -204,16 +206,18 @@ fn record(
     }
 }
 
-fn vault(error: VaultError, stage: Stage) -> Fault {
+fn vault(error: VaultError, signer: SignerId, stage: Stage) -> Fault {
     let failure = Failure::new(ErrorClass::Authority, format!("{error}.")).at(stage);
-    // A deployment changes roles and keys one after the other: a refusal may pass.
-    if error.is_retryable() || error.is_denied() { Fault::Passing(failure) } else { Fault::Final(failure) }
+    // A deployment changes roles and keys one after the other: a refusal may pass. A root's key may still sleep, until the
+    // conductor's schedule wakes it for good.
+    let may_pass = error.is_retryable() || error.is_denied() || (signer.is_root() && error.is_disabled());
+    if may_pass { Fault::Passing(failure) } else { Fault::Final(failure) }
 }
 
-fn issuer(error: IssuerError, stage: Stage) -> Fault {
+fn issuer(error: IssuerError, signer: SignerId, stage: Stage) -> Fault {
     match error {
         IssuerError::Ledger(error) => error.into(),
-        IssuerError::Vault(error) => vault(error, stage),
+        IssuerError::Vault(error) => vault(error, signer, stage),
         other => Fault::Final(Failure::new(ErrorClass::Authority, format!("{other}.")).at(stage)),
     }
 }

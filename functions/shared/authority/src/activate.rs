@@ -84,11 +84,17 @@ impl CertificateAuthority {
     ) -> Result<Switched, AuthorityError> {
         let left_out = self.sign_links(root, old.as_deref(), now).await?;
         self.mark_as_signing(root, now).await?;
-        let issuing = self.switch_issuing(authority, false, root, by, now).await?;
+        let mut issuing = self.switch_issuing(authority, false, root, by, now).await?;
+        let given_up = match &old {
+            Some(old) => self.give_up_left_over(authority, old, by, now).await?,
+            None => None,
+        };
         activate(&mut authority.signing, root.generation, root.life(), old.map(RootRecord::life), now);
         let act = Act::new(Subject::Root(root.generation), Action::Activate, by, now);
         let act = left_out.into_iter().fold(act, |act, old| act.with("noLinkFrom", old));
         let act = authority.issuing.iter().fold(act, |act, id| act.with("issuing", id));
+        let act = given_up.iter().fold(act, |act, each| act.with("givenUp", each.id()));
+        issuing.extend(given_up);
         Ok(Switched { left_out, act, issuing })
     }
 
@@ -143,12 +149,12 @@ impl CertificateAuthority {
 
     /// A link that is already reserved does not change.
     async fn reserve_links(&self, root: &mut RootRecord, old: &RootRecord, both: bool) -> Result<(), AuthorityError> {
-        let new = root.generation;
         let (_, new_certificate) = key_and_certificate(root)?;
         let (_, old_certificate) = key_and_certificate(old)?;
         let reserve = |kind| -> Result<LinkRecord, AuthorityError> {
-            let signer = if kind == LinkKind::NewWithOld { old.generation } else { new };
-            let spec = LinkSpec { kind, serial: random_serial()?, crl: self.authorities_url(signer) };
+            let signer: &RootRecord = if kind == LinkKind::NewWithOld { old } else { root };
+            let crl = self.authorities_url(signer.generation).or_else(|| signer.spec.crl.clone());
+            let spec = LinkSpec { kind, serial: random_serial()?, crl };
             let (subject, issuer) = ends(kind, new_certificate, old_certificate);
             let tbs = prepare_link(&spec, subject, issuer)?.tbs_sha256();
             Ok(LinkRecord { spec, tbs, certificate: None })
@@ -178,7 +184,8 @@ impl CertificateAuthority {
         if prepare_link(&link.spec, subject, issuer)?.tbs_sha256() != link.tbs {
             return Err(AuthorityError::NotAsReserved);
         }
-        if let Some(url) = &link.spec.crl {
+        // Without the settings, the conductor makes the list: it is woken after the activation.
+        if let Some(url) = link.spec.crl.as_ref().filter(|_| self.issuing.is_some()) {
             self.publish_authorities(signer, Some(url), now).await?;
         }
         let sign = || async move { self.vault.sign_prepared(key, prepare_link(&link.spec, subject, issuer)?).await };

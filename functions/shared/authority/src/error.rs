@@ -74,6 +74,15 @@ impl AuthorityError {
     pub fn is_waking(&self) -> bool {
         matches!(self, Self::TooEarly { source, .. } if source.is_disabled())
     }
+
+    /// Whether KMS is busy, or does not know a key, its tags or its waking yet.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::TooEarly { .. } => true,
+            Self::Vault(error) => error.is_retryable(),
+            _ => false,
+        }
+    }
 }
 
 fn named(signer: SignerId) -> String {

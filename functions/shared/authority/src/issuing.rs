@@ -5,9 +5,9 @@ mod asked;
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::rollover::generation::GenerationState;
-use rootcast_ledger::{Authority, Change, IssuingRecord, IssuingState, RootRecord};
+use rootcast_ledger::{Authority, Change, IssuingRecord, IssuingRevocation, IssuingState, LeafPass, RootRecord};
 use rootcast_pki::certificate::Certificate;
-use rootcast_pki::crl::CrlId;
+use rootcast_pki::crl::{CrlId, Reason};
 use rootcast_pki::permitted::PermittedNames;
 use rootcast_pki::root::{IssuingSpec, prepare_issuing};
 use rootcast_pki::signer::IssuingId;
@@ -80,7 +80,7 @@ impl CertificateAuthority {
                 return Ok(false);
             }
             Err(AuthorityError::Ledger(_)) | Ok(()) => {}
-            Err(ref error) if error.is_waking() => {}
+            Err(ref error) if error.is_passing() => {}
             Err(_) => self.issuing_put_off.set(now + PAUSE),
         }
         made.map(|()| true)
@@ -177,8 +177,26 @@ impl CertificateAuthority {
         Ok(last.filter(|last| last.state == IssuingState::Reserved))
     }
 
+    /// What a crash left below a root that signs no more is never finished: its key is swept. If the root may have certified
+    /// it, its list names it.
+    pub(crate) async fn give_up_left_over(
+        &self,
+        authority: &mut Authority,
+        root: &RootRecord,
+        by: &Actor,
+        now: OffsetDateTime,
+    ) -> Result<Option<IssuingRecord>, AuthorityError> {
+        let Some(left) = self.left_over(root).await? else { return Ok(None) };
+        authority.unswept.insert(root.generation);
+        let revocation =
+            |_| IssuingRevocation { at: now, reason: Reason::CessationOfOperation, by: by.principal.clone() };
+        let pass = Some(LeafPass { is_done: true, ..LeafPass::default() });
+        let revoked = left.tbs.map(revocation);
+        Ok(Some(IssuingRecord { state: IssuingState::Revoked, key: None, revoked, pass, ..left }))
+    }
+
     /// Takes over what a crash left. Without a key on record, whoever began it cannot record one any more: a key that it
-    /// made is given up.
+    /// made is given up. Who resumed it before may have died too, and the note to look for such a key with him.
     async fn resume_issuing(
         &self,
         settings: &IssuingSettings,
@@ -194,9 +212,7 @@ impl CertificateAuthority {
             let key = left.key.filter(|_| spec.algorithm == left.spec.algorithm);
             left = IssuingRecord { spec, key, tbs: None, certificate: None, ..left };
         }
-        if left.key.is_none() {
-            authority.unswept.insert(root.generation);
-        }
+        authority.unswept.insert(root.generation);
         if is_worn || left.key.is_none() {
             self.save_issuing(&mut left).await?;
         }

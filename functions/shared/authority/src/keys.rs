@@ -26,16 +26,17 @@ const PAUSES: [std::time::Duration; 3] =
 impl CertificateAuthority {
     /// Schedules the deletion of every key that was made for the generation and is not, or no longer, its own:
     /// leftovers of a crash, and the key of an abandoned root. A key that cannot be scheduled is logged, and blocks
-    /// nothing. Returns `false` if the root is so young that the tags may not show each of its keys yet: they are to be
-    /// swept again.
+    /// nothing. Returns `false` if the root, or an issuing authority below it, is so young that the tags may not show each of
+    /// its keys yet: they are to be swept again.
     ///
     /// # Errors
     /// Transient errors of KMS, and errors of the ledger.
     pub async fn sweep_keys(&self, generation: u32, now: OffsetDateTime) -> Result<bool, AuthorityError> {
         let authority = self.ledger.authority().await?;
         let root = self.ledger.root(generation).await?.ok_or(AuthorityError::Missing("root"))?;
-        match self.give_up_keys(&authority, &root).await {
-            Err(AuthorityError::Vault(source)) if source.may_be_too_early() && KeyOf::from(&root).is_young(now) => {
+        let (is_young, given_up) = self.give_up_keys(&authority, &root, now).await;
+        match given_up {
+            Err(AuthorityError::Vault(source)) if source.may_be_too_early() && is_young => {
                 Err(AuthorityError::TooEarly { signer: SignerId::root(generation), source })
             }
             Err(AuthorityError::Vault(error)) if !error.is_retryable() => {
@@ -46,19 +47,29 @@ impl CertificateAuthority {
                 );
                 Ok(true)
             }
-            swept => swept.map(|()| !KeyOf::from(&root).is_young(now)),
+            swept => swept.map(|()| !is_young),
         }
     }
 
     /// Considers only keys that `root`, or an issuing authority below it, a record of this installation, identifies by its
-    /// serial number: a lost or restored table says nothing about other keys.
-    async fn give_up_keys(&self, authority: &Authority, root: &RootRecord) -> Result<(), AuthorityError> {
-        let Some(purpose) = purpose(authority, root) else { return Ok(()) };
+    /// serial number: a lost or restored table says nothing about other keys. Returns whether one of them is young, too.
+    async fn give_up_keys(
+        &self,
+        authority: &Authority,
+        root: &RootRecord,
+        now: OffsetDateTime,
+    ) -> (bool, Result<(), AuthorityError>) {
+        let mut is_young = KeyOf::from(root).is_young(now);
+        let Some(purpose) = purpose(authority, root) else { return (is_young, Ok(())) };
         // A root that is being made, or signs its last lists, needs its key just like a live one.
         let is_kept = root.state != GenerationState::Abandoned;
         let mut outcome = self.give_up(&purpose, root.key.as_deref().filter(|_| is_kept), root).await;
         if !is_kept || authority.unswept.contains(&root.generation) {
-            let below = self.ledger.issuings(std::slice::from_ref(root)).await?;
+            let below = match self.ledger.issuings(std::slice::from_ref(root)).await {
+                Ok(below) => below,
+                Err(error) => return (is_young, Err(error.into())),
+            };
+            is_young |= below.iter().any(|issuing| KeyOf::from(issuing).is_young(now));
             // One that is being made may have a key that is not recorded yet.
             let is_made = |issuing: &&IssuingRecord| !is_kept || issuing.state != IssuingState::Reserved;
             for issuing in below.iter().filter(is_made) {
@@ -67,7 +78,7 @@ impl CertificateAuthority {
                 outcome = outcome.and(given_up);
             }
         }
-        outcome
+        (is_young, outcome)
     }
 
     async fn give_up(&self, purpose: &Purpose, kept: Option<&str>, root: &RootRecord) -> Result<(), AuthorityError> {

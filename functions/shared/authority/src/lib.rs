@@ -41,6 +41,8 @@ pub struct CertificateAuthority {
     /// Roots' keys are disabled except while they sign.
     sleeps: bool,
     left_alone: sleep::LeftAlone,
+    /// Disabling once more what sleeps.
+    sleep_put_off: PutOff,
 }
 
 /// The Unix time before which this process does not try something again.
@@ -73,6 +75,7 @@ impl CertificateAuthority {
             issuing_put_off,
             sleeps: false,
             left_alone: sleep::LeftAlone::default(),
+            sleep_put_off: PutOff::never(),
         }
     }
 

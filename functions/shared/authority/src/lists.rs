@@ -22,8 +22,8 @@ const PAUSE: Duration = Duration::HOUR;
 
 impl CertificateAuthority {
     /// Publishes the root's list of authorities where that is needed: half of its life is over, it lacks a revocation, or
-    /// a certificate names an address that it does not serve yet. `url`: such an address, apart from the issuing
-    /// authorities' own.
+    /// a certificate names an address that it does not serve yet. `url`: such an address, apart from the root's and the
+    /// issuing authorities' own.
     pub(crate) async fn publish_authorities(
         &self,
         root: &RootRecord,
@@ -31,7 +31,8 @@ impl CertificateAuthority {
         now: OffsetDateTime,
     ) -> Result<(), AuthorityError> {
         let below = self.ledger.issuings(slice::from_ref(root)).await?;
-        let urls: Vec<&str> = url.into_iter().chain(below.iter().map(|each| &*each.spec.crl)).collect();
+        let own = root.spec.crl.as_deref();
+        let urls: Vec<&str> = url.into_iter().chain(own).chain(below.iter().map(|each| &*each.spec.crl)).collect();
         let list = CrlId::authorities(root.generation);
         self.publish_list(root, list, &urls, &of_authorities(&below), now).await
     }

@@ -19,7 +19,7 @@ use crate::{AuthorityError, CertificateAuthority};
 const AWAKE: Duration = Duration::minutes(2);
 /// A key that is awake for longer is counted: something keeps it from being put to sleep.
 const TOO_LONG: Duration = Duration::minutes(10);
-/// Between two looks of a process at a key that somebody else disabled.
+/// Between two looks of a process at a key that somebody else disabled, and at those that sleep.
 const PAUSE: Duration = Duration::HOUR;
 /// Tries to change the record despite concurrent changes to it.
 const ATTEMPTS: u32 = 5;
@@ -105,22 +105,26 @@ impl CertificateAuthority {
         let done = OPERATION.scope(Arc::clone(&operation), work).await;
         let woken = operation.woken();
         if !woken.is_empty() && !done.as_ref().is_err_and(AuthorityError::is_waking) {
-            self.rest(&woken).await;
+            self.rest(&woken, now).await;
         }
         done
     }
 
     /// Wakes those of these keys that sleep, once an operation, or `again` if KMS says that one of them is disabled.
-    /// Returns whether one of them is ours to wake. What keeps a key from being enabled, its use says too.
+    /// Returns whether one of them is ours to wake, and KMS does not refuse it: one that may not be woken is as good as
+    /// one that somebody else disabled, and its use says so.
     pub(crate) async fn wake(&self, keys: &[KeyOf<'_>], again: bool) -> Result<bool, AuthorityError> {
         let Ok(operation) = OPERATION.try_with(Arc::clone) else { return Ok(false) };
         let is_open = |generation: &u32| again || !operation.knows(*generation);
-        let keys: BTreeMap<u32, &str> = keys.iter().filter_map(KeyOf::of_root).filter(|(of, _)| is_open(of)).collect();
+        let open = keys.iter().filter_map(|key| Some((key.of_root()?, key.is_young(operation.now))));
+        let keys: BTreeMap<u32, (&str, bool)> =
+            open.filter(|((of, _), _)| is_open(of)).map(|((of, key), is_young)| (of, (key, is_young))).collect();
         if keys.is_empty() {
             return Ok(false);
         }
         let ours = self.record_waking(&operation, keys.keys()).await?;
-        for (generation, key) in keys {
+        let mut is_woken = false;
+        for (generation, (key, is_young)) in keys {
             if !ours.contains(&generation) {
                 operation.note(generation, None);
                 continue;
@@ -130,13 +134,14 @@ impl CertificateAuthority {
             match self.vault.enable(key).await {
                 Err(error) if error.is_retryable() => return Err(error.into()),
                 Err(error) => {
+                    is_woken |= is_young && error.may_be_too_early();
                     let error = &error as &dyn std::error::Error;
                     warn!(root.generation = generation, error, "the root's key cannot be woken");
                 }
-                Ok(()) => {}
+                Ok(()) => is_woken = true,
             }
         }
-        Ok(!ours.is_empty())
+        Ok(is_woken)
     }
 
     /// Returns the roots whose keys are ours to wake: those that sleep, and those that another one woke, who leaves it to
@@ -176,8 +181,8 @@ impl CertificateAuthority {
     }
 
     /// What cannot be put to sleep now, the schedule puts to sleep.
-    async fn rest(&self, woken: &BTreeMap<u32, Woken>) {
-        if let Err(error) = self.put_to_sleep(woken).await {
+    async fn rest(&self, woken: &BTreeMap<u32, Woken>, now: OffsetDateTime) {
+        if let Err(error) = self.put_to_sleep(woken, now).await {
             let error = &error as &dyn std::error::Error;
             warn!(error, "a root's key could not be put to sleep; it is tried again within minutes");
         }
@@ -185,18 +190,23 @@ impl CertificateAuthority {
 
     /// Puts keys to sleep, unless another owner woke them meanwhile; wakes them for good if none sleeps here. One that
     /// refuses keeps no other awake.
-    async fn put_to_sleep(&self, woken: &BTreeMap<u32, Woken>) -> Result<(), AuthorityError> {
+    async fn put_to_sleep(&self, woken: &BTreeMap<u32, Woken>, now: OffsetDateTime) -> Result<(), AuthorityError> {
         for _ in 0..ATTEMPTS {
             let mut record = self.ledger.sleep().await?;
             let before = record.clone();
             let mut outcome = Ok(());
             for (generation, Woken { key, owner }) in woken {
-                if record.awake.get(generation).is_some_and(|waking| waking.owner != *owner) {
+                let waking = record.awake.get(generation);
+                if waking.is_some_and(|waking| waking.owner != *owner) {
                     continue;
                 }
+                // A host of KMS may not know the key yet. After some time, the key is gone.
+                let is_gone = waking.is_some_and(|waking| waking.since + TOO_LONG <= now);
                 let done = if self.sleeps { self.vault.disable(key).await } else { self.vault.enable(key).await };
                 match done {
-                    Err(error) if !error.is_unusable() => outcome = Err(error.into()),
+                    Err(error) if !error.is_unusable() || (error.may_be_too_early() && !is_gone) => {
+                        outcome = Err(error.into());
+                    }
                     _ => {
                         record.awake.remove(generation);
                         if self.sleeps {
@@ -218,7 +228,8 @@ impl CertificateAuthority {
 
     /// Puts to sleep what a crash left awake, and the keys of which the record says nothing yet: of a root that was just
     /// made, or of an earlier release. Without sleep, wakes all of them for good. Returns how many keys have been awake for
-    /// so long that something must be wrong. Reads one record if there is nothing to do.
+    /// so long that something must be wrong. Reads one record if there is nothing to do; once an hour, sees to it that what
+    /// sleeps according to the record is disabled.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] if somebody else changed the record meanwhile: repeated in a minute.
@@ -229,6 +240,10 @@ impl CertificateAuthority {
         now: OffsetDateTime,
     ) -> Result<u64, AuthorityError> {
         let mut record = self.ledger.sleep().await?;
+        if self.sleeps && !self.sleep_put_off.is_on(now) {
+            self.sleep_put_off.set(now + PAUSE);
+            self.disable_again(authority, &record).await?;
+        }
         let mut acts = Vec::new();
         let new: BTreeMap<u32, &str> = if self.sleeps {
             self.unnoted(authority, &record, now)
@@ -256,11 +271,30 @@ impl CertificateAuthority {
                 let root = roots.iter().find(|root| root.generation == *generation)?;
                 Some((*generation, Woken { key: root.key.clone()?, owner: waking.owner.clone() }))
             };
-            self.rest(&overdue.filter_map(of).collect()).await;
+            self.rest(&overdue.filter_map(of).collect(), now).await;
             record = self.ledger.sleep().await?;
         }
         let awake = record.awake.values().filter(|waking| waking.since + TOO_LONG <= now).count();
         Ok(u64::try_from(awake).unwrap_or(u64::MAX))
+    }
+
+    /// Somebody may have enabled a key, or a call that enables it was late. Whoever wakes one meanwhile wakes it again.
+    async fn disable_again(&self, authority: &Authority, record: &SleepRecord) -> Result<(), AuthorityError> {
+        if record.asleep.is_empty() {
+            return Ok(());
+        }
+        let roots = self.ledger.roots(authority).await?;
+        for root in roots.iter().filter(|root| record.asleep.contains(&root.generation)) {
+            let Some(key) = &root.key else { continue };
+            match self.vault.disable(key).await {
+                Err(error) if !error.is_unusable() => {
+                    let error = &error as &dyn std::error::Error;
+                    warn!(root.generation = root.generation, error, "it is not known whether the root's key sleeps");
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// The roots of which the record says nothing, and whose keys are enabled. While a root is being made, none.

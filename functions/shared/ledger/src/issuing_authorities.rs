@@ -84,6 +84,12 @@ pub struct LeafPass {
     pub revoked: u64,
     /// Renewals that it asked for.
     pub renewed: u64,
+    /// Devices of the last round that could not have one because a job worked on them.
+    #[serde(default)]
+    pub busy: u64,
+    /// When the next round for those begins.
+    #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<OffsetDateTime>,
     /// After the last round.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_done: bool,

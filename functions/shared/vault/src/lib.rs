@@ -134,13 +134,19 @@ impl Vault {
         }
     }
 
-    /// The key that [`Vault::mark_as_signing`] named, in whatever state: KMS shows no public key of one that sleeps.
+    /// The key that [`Vault::mark_as_signing`] named, in whatever state: KMS shows no public key of one that sleeps. A key of
+    /// an earlier release may only permit its public key to be read.
     pub async fn signing_key(&self, serial: Serial) -> Result<Option<String>, VaultError> {
         let alias = self.alias(serial);
         let shown = self.kms.describe_key().key_id(&alias).send().await;
         match shown.map_err(|error| VaultError::from(KmsError::new("kms:DescribeKey", Some(&alias), error))) {
             Ok(shown) => Ok(shown.key_metadata.and_then(|metadata| metadata.arn)),
             Err(error) if error.is_unusable() => Ok(None),
+            Err(error) if error.is_denied() => match self.get_public_key(&alias).await {
+                Ok(shown) => Ok(shown.key_id),
+                // This says nothing about the name.
+                Err(_) => Err(error),
+            },
             Err(error) => Err(error),
         }
     }

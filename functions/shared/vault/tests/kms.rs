@@ -256,6 +256,30 @@ async fn a_root_has_one_name_for_one_key() {
     assert!(matches!(refused, VaultError::Named { .. }), "{refused}");
 }
 
+/// A key of an earlier release permits no description.
+#[tokio::test]
+async fn a_name_is_found_although_its_description_is_denied() {
+    let denied = || {
+        mock!(aws_sdk_kms::Client::describe_key)
+            .sequence()
+            .http_status(400, error("AccessDeniedException"))
+            .repeatedly()
+            .build()
+    };
+    let show = mock!(aws_sdk_kms::Client::get_public_key)
+        .match_requests(|request| request.key_id() == Some(ALIAS))
+        .then_output(|| GetPublicKeyOutput::builder().key_id(ARN).build());
+    let found = vault(&[&denied(), &show], &[]).signing_key(PURPOSE.serial).await.unwrap();
+    assert_eq!(found.as_deref(), Some(ARN));
+    let asleep = mock!(aws_sdk_kms::Client::get_public_key)
+        .sequence()
+        .http_status(400, told("DisabledException", "it is disabled."))
+        .repeatedly()
+        .build();
+    let refused = vault(&[&denied(), &asleep], &[]).signing_key(PURPOSE.serial).await.unwrap_err();
+    assert!(refused.is_denied(), "{refused}: one that sleeps has a name all the same");
+}
+
 fn page(keys: &[(&str, &[(&str, &str)])], next: &str) -> GetResourcesOutput {
     let mapping = |(arn, tags): &(&str, &[(&str, &str)])| {
         let tags = tags.iter().map(|(key, value)| Tag::builder().key(*key).value(*value).build().unwrap()).collect();

@@ -76,6 +76,10 @@ pub(crate) struct State {
     pub(crate) taken_over: bool,
     /// The next key is made, but the response is lost.
     pub(crate) lost_key: bool,
+    /// The keys that may not be woken.
+    pub(crate) kept_asleep: BTreeSet<String>,
+    /// KMS knows no key that is to be put to sleep.
+    pub(crate) unseen: bool,
     /// KMS signs with a different key than requested.
     pub(crate) forges: bool,
 }
@@ -467,6 +471,10 @@ impl Aws {
                 if state.dead {
                     return MockResponse::Error(EnableKeyError::unhandled("dead"));
                 }
+                if state.kept_asleep.contains(arn) {
+                    let code = ErrorMetadata::builder().code("AccessDeniedException").build();
+                    return MockResponse::Error(EnableKeyError::generic(code));
+                }
                 state.calls.push(format!("wake {arn}"));
                 state.keys.get_mut(arn).unwrap().disabled = false;
                 if state.is_lost() {
@@ -489,6 +497,10 @@ impl Aws {
                 }
                 if state.keys[arn].denied {
                     let code = ErrorMetadata::builder().code("AccessDeniedException").build();
+                    return MockResponse::Error(DisableKeyError::generic(code));
+                }
+                if state.unseen {
+                    let code = ErrorMetadata::builder().code("NotFoundException").build();
                     return MockResponse::Error(DisableKeyError::generic(code));
                 }
                 state.calls.push(format!("put {arn} to sleep"));

@@ -246,6 +246,58 @@ async fn a_root_that_cannot_sign_is_asked_hourly() {
 }
 
 #[tokio::test]
+async fn a_key_that_may_not_be_used_yet_is_asked_again_soon() {
+    let aws = issuing_root().await;
+    let due = TODAY + Duration::days(365);
+    let one = aws.conductor();
+    let denied = |denied| aws.state().keys.get_mut("key 1").unwrap().denied = denied;
+    denied(true);
+    let refused = one.keep_issuing(&aws.record().await, &by(), due).await;
+    assert!(matches!(refused, Err(AuthorityError::TooEarly { .. })), "{refused:?}");
+    denied(false);
+    assert!(one.keep_issuing(&aws.record().await, &by(), due + Duration::MINUTE).await.unwrap());
+    aws.assert_one_signs(1, 2, "").await;
+}
+
+#[tokio::test]
+async fn two_crashes_leave_no_key_behind() {
+    let (aws, now) = (signing_root().await, TODAY + Duration::DAY);
+    for call in [2, 3] {
+        aws.state().die_in(call);
+        aws.keep_at(now).await.unwrap_err();
+    }
+    assert!(aws.keep_at(now).await.unwrap());
+    assert_eq!(aws.issuing(1, 1).await.key.as_deref(), Some("key 3"));
+    assert!(aws.record().await.unswept.contains(&1));
+    aws.calls();
+    let sweep = async |minutes| aws.conductor().sweep_keys(1, now + Duration::minutes(minutes)).await.unwrap();
+    assert!(!sweep(1).await, "the tags of a young key may not show it yet");
+    assert_eq!(aws.calls(), ["give up key 2"]);
+    assert!(sweep(10).await);
+}
+
+#[tokio::test]
+async fn the_next_root_gives_up_what_a_crash_left() {
+    let aws = issuing_root().await;
+    aws.authority().ask_for_issuing(&by(), TODAY).await.unwrap();
+    aws.state().die_in(6);
+    aws.keep().await.unwrap_err();
+    aws.make_root().await.unwrap();
+    aws.activate().await.unwrap();
+    aws.assert_one_signs(2, 1, "").await;
+    let left = aws.issuing(1, 2).await;
+    assert_eq!((left.state, left.key), (IssuingState::Revoked, None));
+    assert!(aws.record().await.unswept.contains(&1));
+    aws.calls();
+    aws.conductor().sweep_keys(1, TODAY).await.unwrap();
+    assert_eq!(aws.calls(), ["give up key 3"]);
+    aws.conductor().renew_authorities(&aws.record().await, TODAY).await.unwrap();
+    let list = aws.ledger().crl(CrlId::authorities(1)).await.unwrap().unwrap();
+    let named: Vec<_> = list.crl.revoked().unwrap().into_iter().map(|each| each.serial).collect();
+    assert_eq!(named, [left.spec.serial], "the root has certified it");
+}
+
+#[tokio::test]
 async fn a_worn_reservation_gets_a_new_life() {
     let aws = issuing_root().await;
     let due = TODAY + Duration::days(365);

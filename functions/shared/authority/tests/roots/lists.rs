@@ -54,6 +54,17 @@ async fn a_roots_lists_are_renewed_at_half_of_their_life() {
 }
 
 #[tokio::test]
+async fn the_list_that_a_root_names_is_published() {
+    let aws = signing_root().await;
+    let list = CrlId::authorities(1);
+    let mut root = aws.ledger().root(1).await.unwrap().unwrap();
+    root.spec.crl = Some(list.url("http://pki.example.com"));
+    aws.ledger().commit(Change { roots: vec![&root], ..Change::default() }).await.unwrap();
+    aws.publish_lists(1).await.unwrap();
+    assert_eq!(aws.ledger().crl(list).await.unwrap().unwrap().urls, root.spec.crl.into_iter().collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn an_old_roots_unusable_key_fails_no_list() {
     let aws = signing_root().await;
     aws.list(list(8), TODAY - Duration::days(4), false).await;

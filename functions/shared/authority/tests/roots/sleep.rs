@@ -62,11 +62,65 @@ async fn sleeping_root() -> Aws {
 #[tokio::test]
 async fn a_root_that_was_made_is_put_to_sleep() {
     let aws = signing_root().await;
-    assert_eq!(aws.look(&aws.sleeper(), TODAY).await, 0);
+    let process = aws.sleeper();
+    assert_eq!(aws.look(&process, TODAY).await, 0);
     assert_eq!(aws.calls(), ["write sleep", "put key 1 to sleep", "write sleep"]);
     aws.assert_asleep("then").await;
-    aws.look(&aws.sleeper(), TODAY).await;
+    aws.look(&process, TODAY).await;
     assert!(aws.calls().is_empty(), "once");
+}
+
+#[tokio::test]
+async fn a_sleeping_key_that_somebody_enabled_sleeps_within_the_hour() {
+    let aws = sleeping_root().await;
+    let process = aws.sleeper();
+    aws.look(&process, TODAY).await;
+    aws.enable_key("key 1");
+    aws.look(&process, TODAY + Duration::minutes(59)).await;
+    assert!(!aws.is_disabled("key 1"), "once an hour");
+    aws.look(&process, TODAY + Duration::HOUR).await;
+    aws.assert_asleep("then").await;
+}
+
+#[tokio::test]
+async fn a_key_that_kms_does_not_see_counts_as_awake() {
+    let aws = signing_root().await;
+    aws.state().unseen = true;
+    let process = aws.sleeper();
+    aws.look(&process, TODAY).await;
+    let record = aws.asleep().await;
+    assert!(record.awake.contains_key(&1) && record.asleep.is_empty(), "{record:?}");
+    aws.state().unseen = false;
+    aws.look(&process, TODAY + Duration::MINUTE).await;
+    aws.assert_asleep("then").await;
+
+    let aws = signing_root().await;
+    aws.state().unseen = true;
+    let process = aws.sleeper();
+    for minutes in [0, 10] {
+        assert_eq!(aws.look(&process, TODAY + Duration::minutes(minutes)).await, 0, "a key that is gone alarms nobody");
+    }
+    assert!(aws.asleep().await.asleep.contains(&1));
+}
+
+/// The operator denies EnableKey in the key's policy.
+#[tokio::test]
+async fn a_root_that_may_not_wake_holds_up_nothing() {
+    let aws = sleeping_root().await;
+    aws.make_root().await.unwrap();
+    let process = aws.sleeper();
+    aws.look(&process, TODAY).await;
+    aws.assert_asleep("both").await;
+    aws.state().kept_asleep.insert("key 1".to_owned());
+
+    aws.sign_again(&process, TODAY + Duration::days(25)).await.unwrap();
+    assert_eq!(aws.published().await, (TODAY + Duration::days(25), vec![1]));
+    let (mut job, by) = (aws.job().await, Actor::function("tests"));
+    process.activate_root(&mut job, None, &by, TODAY + Duration::days(25)).await.unwrap();
+    assert_eq!(aws.signing().await, Some(2));
+    let root = aws.ledger().root(2).await.unwrap().unwrap();
+    assert!(root.new_with_old.is_none() && root.old_with_new.unwrap().certificate.is_some());
+    aws.assert_asleep("afterwards").await;
 }
 
 #[tokio::test]
