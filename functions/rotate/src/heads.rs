@@ -4,10 +4,11 @@
 //! no gap, and of two runs at the same time only one makes the next statement. What did not get into the last complete
 //! statement is looked for again by the next run.
 
-use rootcast_core::audit::{Gathered, Latest, StatedHead, Statement};
+use rootcast_core::audit::{Gathered, Latest, StatedHead, Statement, Unreadable};
 use rootcast_core::device::SHARDS;
 use rootcast_core::metric::Metric;
 use rootcast_ledger::LedgerError;
+use rootcast_pki::notary::open;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -16,6 +17,11 @@ use crate::{App, RotateError};
 
 /// Statements that are read in one call.
 const PAGE: u32 = 20;
+
+/// A stack that is made again under its name begins with statement 1, by another key: not where the first one's are.
+fn folder(jws: &str) -> Result<String, Unreadable> {
+    Ok(open(jws)?.key.to_string().chars().take(16).collect())
+}
 
 impl App {
     /// # Errors
@@ -26,11 +32,12 @@ impl App {
             None => Latest::NONE,
         };
         let (since, now) = (last.since(), (self.clock)());
-        let mut gathered = Gathered::default();
+        let (mut gathered, mut unreadable) = (Gathered::default(), 0);
         for shard in 0..SHARDS {
             let mut after = None;
             loop {
                 let page = self.ledger.heads_changed(shard, since, after).await?;
+                unreadable += page.unreadable;
                 for head in page.heads {
                     let Some(full) = gathered.add(head) else { continue };
                     let Some(made) = self.state(&last, full, now, false).await? else { return Ok(()) };
@@ -47,15 +54,18 @@ impl App {
                 }
             }
         }
+        if unreadable > 0 {
+            self.count(Metric::AuditHeadsUnreadable, unreadable, now);
+        }
         if self.state(&last, gathered.rest(), now, true).await?.is_some() {
-            self.count_signed(now);
+            self.count(Metric::AuditHeadsSigned, 1, now);
         }
         Ok(())
     }
 
     #[expect(clippy::print_stdout, reason = "CloudWatch reads metrics from the log's own lines")]
-    fn count_signed(&self, now: OffsetDateTime) {
-        println!("{}", Metric::AuditHeadsSigned.line(1, &self.stack, now));
+    fn count(&self, metric: Metric, value: u64, now: OffsetDateTime) {
+        println!("{}", metric.line(value, &self.stack, now));
     }
 
     /// Copies to the bucket what is stored and not noted as copied. A copy is noted after it was made, so a run may put it
@@ -74,7 +84,8 @@ impl App {
                     return Ok(());
                 }
                 let Latest { number, sha256, .. } = Latest::read(&jws)?;
-                if let Err(why) = bucket.put(&format!("{number:012}-{sha256}.jws"), &jws).await {
+                let name = format!("{}/{number:012}-{sha256}.jws", folder(&jws)?);
+                if let Err(why) = bucket.put(&name, &jws).await {
                     error!(audit.statement = number, error = %why, "not copied to the bucket; the next run tries again");
                     return Err(why.into());
                 }
@@ -98,9 +109,15 @@ impl App {
         let statement = Statement::after(last, heads, now, complete);
         let jws = self.notary.sign(&statement.payload()?).await?;
         let made = Latest::read(&jws)?;
-        match self.ledger.put_statement(made.number, jws).await {
+        match self.ledger.put_statement(made.number, jws.clone()).await {
             Ok(()) => {
                 info!(audit.statement = made.number, audit.sha256 = %made.sha256, audit.chains = chains, "heads stated");
+                Ok(Some(made))
+            }
+            // The answer to the first attempt may have been lost: then it is ours that is there.
+            Err(LedgerError::Conflict)
+                if self.ledger.statements(last.number, 1).await?.statements == [jws.as_str()] =>
+            {
                 Ok(Some(made))
             }
             Err(LedgerError::Conflict) => {

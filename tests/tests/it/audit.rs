@@ -6,6 +6,7 @@ use rootcast_core::access::permission::Role;
 use rootcast_core::audit::{Act, Action, Actor, Entry, Head, Subject, Unverified, export, verify, verify_export};
 use rootcast_core::job::JobOutcome;
 use rootcast_pki::fingerprint::Fingerprint;
+use rootcast_pki::notary::open;
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -241,7 +242,8 @@ async fn signed_heads_are_copied_to_the_auditors_bucket() {
         assert!(stored.len() >= 2, "{stored:?}");
         for (number, jws) in (1..).zip(&stored) {
             let name = format!("{number:012}-{}.jws", Fingerprint::of(jws.as_bytes()));
-            let url = format!("{}/{BUCKET}/rootcast/us-east-1/rootcast/heads/{name}", stack.local.endpoint_url);
+            let key: String = open(jws).unwrap().key.to_string().chars().take(16).collect();
+            let url = format!("{}/{BUCKET}/rootcast/us-east-1/rootcast/heads/{key}/{name}", stack.local.endpoint_url);
             let copy = reqwest::get(url).await.unwrap().error_for_status().unwrap().text().await.unwrap();
             assert_eq!(copy, *jws);
         }

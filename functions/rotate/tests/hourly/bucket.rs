@@ -89,7 +89,7 @@ impl HttpConnector for Connector {
         let (before, after) = (world.is_gone(), world.is_gone());
         let s3 = world.s3.as_mut().unwrap();
         s3.asked += 1;
-        let name = request.uri().rsplit('/').next().unwrap().to_owned();
+        let name = request.uri().split_once(FOLDER).unwrap().1.to_owned();
         let content = String::from_utf8(request.body().bytes().unwrap().to_vec()).unwrap();
         assert_eq!((request.method(), request.headers().get("if-none-match")), ("PUT", Some("*")));
         let (status, code) = if request.headers().get("authorization") != Some(&authorization(&request)) {
@@ -124,7 +124,7 @@ fn all_copied(world: &Shared) -> usize {
     let world = lock(world);
     let names = world.statements.iter().map(|(sort, jws)| {
         let number = sort.strip_prefix("statement#").unwrap();
-        (format!("{number}-{}.jws", Fingerprint::of(jws.as_bytes())), jws.clone())
+        (format!("{}/{number}-{}.jws", world.key_folder(), Fingerprint::of(jws.as_bytes())), jws.clone())
     });
     assert_eq!(world.s3.as_ref().unwrap().objects, names.collect());
     world.statements.len()
@@ -188,7 +188,8 @@ async fn what_the_bucket_refused_is_put_by_the_next_run() {
         let world = world();
         answer(&world, statuses);
         let error = attempt(&world).await.unwrap_err().to_string();
-        let told = format!("{} AccessDenied to https://{HOST}{FOLDER}000000000001-", statuses[0]);
+        let folder = lock(&world).key_folder();
+        let told = format!("{} AccessDenied to https://{HOST}{FOLDER}{folder}/000000000001-", statuses[0]);
         assert!(error.contains(&told) && !error.contains(SECRET), "{error}");
         assert_eq!(asked(&world), asks);
         assert_eq!(lock(&world).statements.len(), 1, "it is signed and stored all the same");

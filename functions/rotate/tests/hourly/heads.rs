@@ -1,6 +1,6 @@
 //! Statements of the audit chains' heads: what they name, and that a run may end between any two calls.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -39,6 +39,8 @@ type Chain = (u8, i64, u64);
 pub(crate) struct World {
     key: EcdsaKeyPair,
     chains: BTreeMap<String, Chain>,
+    /// Items of the index that no function of ours writes.
+    strange: Vec<HashMap<String, AttributeValue>>,
     /// By their sort key.
     pub(crate) statements: BTreeMap<String, String>,
     /// The bucket, if there is one.
@@ -49,6 +51,8 @@ pub(crate) struct World {
     pub(crate) left: usize,
     /// Another run stores this statement before ours.
     faster: Option<(String, String)>,
+    /// The answer to the next statement's first attempt is lost.
+    unanswered: bool,
 }
 
 pub(crate) type Shared = Arc<Mutex<World>>;
@@ -61,12 +65,19 @@ impl World {
     pub(crate) fn shared() -> Shared {
         let key = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         let (chains, statements) = (BTreeMap::new(), BTreeMap::new());
-        Arc::new(Mutex::new(Self { key, chains, statements, s3: None, copied: None, left: usize::MAX, faster: None }))
+        let (strange, s3, copied, faster, unanswered) = (Vec::new(), None, None, None, false);
+        let left = usize::MAX;
+        Arc::new(Mutex::new(Self { key, chains, strange, statements, s3, copied, left, faster, unanswered }))
     }
 
     fn spki(&self) -> Vec<u8> {
         let der: PublicKeyX509Der<'_> = self.key.public_key().as_der().unwrap();
         der.as_ref().to_vec()
+    }
+
+    /// In the bucket, of what this key signed.
+    pub(crate) fn key_folder(&self) -> String {
+        Fingerprint::of(&self.spki()).to_string()[..16].to_owned()
     }
 
     /// The next entry of the chain of this job.
@@ -89,8 +100,9 @@ impl World {
             let sequence = ("sequence".to_owned(), AttributeValue::N(sequence.to_string()));
             texts.into_iter().chain([sequence]).collect()
         };
-        let page: Vec<_> = due.by_ref().take(PAGE).map(item).collect();
+        let mut page: Vec<_> = due.by_ref().take(PAGE).map(item).collect();
         let next = page.last().filter(|_| due.next().is_some()).cloned();
+        page.splice(0..0, self.strange.iter().cloned());
         QueryOutput::builder().set_items(Some(page)).set_last_evaluated_key(next).build()
     }
 
@@ -175,6 +187,9 @@ fn tables(world: &Shared) -> [Rule; 2] {
         }
         let item = request.item().unwrap();
         let sort = item["sk"].as_s().unwrap().clone();
+        if std::mem::take(&mut world.unanswered) {
+            world.statements.insert(sort.clone(), item["jws"].as_s().unwrap().clone());
+        }
         if world.statements.contains_key(&sort) {
             let failed = ConditionalCheckFailedException::builder().build();
             return MockResponse::Error(PutItemError::ConditionalCheckFailedException(failed));
@@ -342,6 +357,55 @@ async fn of_two_runs_only_one_makes_the_next_statement() {
     assert!(run(&world).await, "it is no error");
     assert_eq!(lock(&world).statements, BTreeMap::from([(sort, first), second]));
     assert_eq!(lock(&world).stated().latest.number, 2);
+}
+
+#[tokio::test]
+async fn a_statement_whose_first_answer_was_lost_is_continued() {
+    let world = World::shared();
+    (1..=1600).for_each(|job| lock(&world).act(16 * job));
+    lock(&world).unanswered = true;
+    assert!(run(&world).await);
+    let stated = lock(&world).stated();
+    assert_eq!((stated.subjects().len(), stated.latest.until), (1600, now()));
+}
+
+#[tokio::test]
+async fn an_item_that_is_no_head_holds_up_no_other() {
+    let text = |value: &str| AttributeValue::S(value.to_owned());
+    let whole = HashMap::from(
+        [("pk", text("9")), ("sk", text("audit")), ("hash", text(&hash("9", 1).to_string()))]
+            .map(|(name, value)| (name.to_owned(), value)),
+    );
+    let whole: HashMap<_, _> =
+        whole.into_iter().chain([("sequence".to_owned(), AttributeValue::N("1".to_owned()))]).collect();
+    let changed = |name: &str, value: AttributeValue| {
+        let mut item = whole.clone();
+        item.insert(name.to_owned(), value);
+        item
+    };
+    let lacking = |name: &str| {
+        let mut item = whole.clone();
+        item.remove(name);
+        item
+    };
+    for strange in [
+        changed("pk", text("nobody:9")),
+        changed("pk", text("09")),
+        changed("sk", text("other")),
+        changed("hash", text("9")),
+        changed("sequence", text("9")),
+        changed("sequence", AttributeValue::N("-1".to_owned())),
+        lacking("hash"),
+        lacking("sequence"),
+        lacking("pk"),
+    ] {
+        let world = World::shared();
+        lock(&world).act(1);
+        lock(&world).strange.push(strange.clone());
+        assert!(run(&world).await, "{strange:?}");
+        assert_eq!(lock(&world).names(0), named(&[(1, 1)]), "{strange:?}");
+        assert_eq!(lock(&world).stated().latest.until, now(), "{strange:?}");
+    }
 }
 
 #[tokio::test]

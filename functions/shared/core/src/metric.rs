@@ -28,6 +28,8 @@ pub enum Metric {
     LoginUnlocks,
     /// All heads of the audit chains that had changed are in signed statements.
     AuditHeadsSigned,
+    /// Items among the heads of the audit chains that are none, and so are in no statement.
+    AuditHeadsUnreadable,
 }
 
 impl Metric {
@@ -43,6 +45,7 @@ impl Metric {
             Self::LoginLocks => "LoginLocks",
             Self::LoginUnlocks => "LoginUnlocks",
             Self::AuditHeadsSigned => "AuditHeadsSigned",
+            Self::AuditHeadsUnreadable => "AuditHeadsUnreadable",
         }
     }
 

@@ -18,7 +18,7 @@ use rootcast_core::access::second::{
     Ask, AskId, Call, Decision, LIFETIME, MOST_OPEN, Party, ShownBody, State, TwoPersons,
 };
 use rootcast_core::audit::{Act, Action, Actor, Name, Outcome, Subject};
-use rootcast_ledger::{Ledger, LedgerError, Misconfigured, variable};
+use rootcast_ledger::{Ledger, LedgerError, Misconfigured, pause, variable};
 use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -31,8 +31,9 @@ use crate::refusal::{Kind, Refusal};
 use crate::request_id::RequestId;
 use crate::routes::Route;
 
-/// Attempts to find and write a request: the same call may come twice at the same time.
-const ATTEMPTS: u32 = 4;
+/// Attempts to find and write a request: the same call may come twice at the same time, and all open requests of a user
+/// share a counter.
+const ATTEMPTS: u32 = 8;
 
 /// Which operations need a second person, and the requests that wait for one. An extension of every authenticated
 /// request to a function with routes that need an operation: without it, nobody may carry out any.
@@ -92,7 +93,7 @@ impl SecondPerson {
         let party = called.caller.party.as_ref().ok_or_else(nobody_knows)?;
         let call = called.call();
         let (digest, now) = (call.digest(&party.name, party.epoch), (self.0.clock)());
-        for _ in 0..ATTEMPTS {
+        for attempt in 1..=ATTEMPTS {
             let before = self.0.ledger.ask_for(&digest).await?;
             if before.as_ref().is_some_and(|before| before.digest != digest) {
                 return Err(Refusal::new(
@@ -106,7 +107,7 @@ impl SecondPerson {
                 None => None,
             };
             match self.go_on(called, party, (operation, digest), before.as_ref(), decision.as_ref(), now).await {
-                Err(Stopped::Again) => {}
+                Err(Stopped::Again) => pause(attempt).await,
                 Err(Stopped::Refused(refusal)) => return Err(refusal),
                 Ok(ask) => return Ok(ask),
             }

@@ -18,6 +18,8 @@ use crate::item::{Item, from_item, job_key, number, text};
 use crate::retries::pause;
 use crate::{Ledger, LedgerError};
 
+/// The sort key of a chain's head.
+pub(crate) const HEAD_SORT: &str = "audit";
 /// Retries of a standalone entry after a conflict over the head: at most 1.8 s in total.
 const RACES: u32 = 7;
 /// Entries in one transaction, of 8 KiB each at most.
@@ -85,7 +87,7 @@ fn outrun() -> LedgerError {
 }
 
 fn head_key(subject: &Subject) -> Item {
-    job_key(subject.to_string(), "audit")
+    job_key(subject.to_string(), HEAD_SORT)
 }
 
 fn line_sort(sequence: u64) -> String {

@@ -13,7 +13,9 @@ use rootcast_core::device::SHARDS;
 use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use tracing::error;
 
+use crate::audit::HEAD_SORT;
 use crate::item::{Item, from_item, job_key, number, text, to_item};
 use crate::{Ledger, LedgerError};
 
@@ -26,6 +28,8 @@ const COPIED: &str = "copied";
 #[derive(Debug, Default)]
 pub struct HeadPage {
     pub heads: Vec<StatedHead>,
+    /// Items of the index that are no head. The log names them.
+    pub unreadable: u64,
     /// Where the next page starts.
     pub next: Option<Item>,
 }
@@ -52,6 +56,7 @@ struct CopiedItem {
 struct ChangedItem {
     #[serde(rename = "pk")]
     subject: Subject,
+    sk: String,
     hash: Fingerprint,
     sequence: u64,
 }
@@ -67,7 +72,8 @@ fn statement_sort(number: u64) -> String {
 }
 
 impl Ledger {
-    /// One page of the shard's heads whose last entry is of `since` or later. One call.
+    /// One page of the shard's heads whose last entry is of `since` or later. One call. Several functions may put items into
+    /// the table, so one that cannot be read does not hold up the others.
     pub async fn heads_changed(
         &self,
         shard: u8,
@@ -81,12 +87,24 @@ impl Ledger {
             .expression_attribute_values(":shard", number(shard))
             .expression_attribute_values(":since", number(since.unix_timestamp()));
         let answer = query.set_exclusive_start_key(after).send().await.map_err(LedgerError::aws("Query by-change"))?;
-        let head = |item| {
-            let ChangedItem { subject, hash, sequence } = from_item("audit head", item)?;
-            Ok(StatedHead { hash, sequence, subject })
-        };
-        let heads = answer.items.unwrap_or_default().into_iter().map(head).collect::<Result<_, LedgerError>>()?;
-        Ok(HeadPage { heads, next: answer.last_evaluated_key })
+        let mut page = HeadPage { next: answer.last_evaluated_key, ..HeadPage::default() };
+        for item in answer.items.unwrap_or_default() {
+            let key = ["pk", "sk"].map(|name| item.get(name).and_then(|value| value.as_s().ok()).cloned());
+            match from_item::<ChangedItem>("audit head", item) {
+                Ok(ChangedItem { subject, sk, hash, sequence }) if sk == HEAD_SORT => {
+                    page.heads.push(StatedHead { hash, sequence, subject });
+                }
+                found => {
+                    page.unreadable += 1;
+                    let why = found.err().map_or_else(|| "its key is not a head's".to_owned(), |why| why.to_string());
+                    error!(
+                        audit.key = ?key, error = why,
+                        "an item of the index by-change is no head of a chain, and is not stated: find out who wrote it"
+                    );
+                }
+            }
+        }
+        Ok(page)
     }
 
     /// The last statement. One call.

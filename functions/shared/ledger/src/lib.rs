@@ -68,6 +68,7 @@ pub use leases::{Lease, LeaseRefused, Left};
 pub use listing::{CertificateRow, ListPosition, Listing, Sort};
 pub use open::{BatchRecords, OpenTask};
 pub use restore::Goals;
+pub use retries::pause;
 pub use revocation::{CrlRecord, Revocation, RevokedRecord};
 pub use tasks::{Settled, Settlement, TaskKey};
 pub use uses::{Issuance, Proven, Reserved, UseRecord};

@@ -64,7 +64,7 @@ fn limits(own: Option<&TimeoutConfig>) -> TimeoutConfig {
 }
 
 /// Pause before the next attempt, with the client's own back-off. `attempts`: made so far, from 1.
-pub(crate) async fn pause(attempts: u32) {
+pub async fn pause(attempts: u32) {
     let longest = FIRST_PAUSE.saturating_mul(2u32.saturating_pow(attempts.saturating_sub(1))).min(LONGEST_PAUSE);
     // Without a random number from the operating system, the whole pause is used.
     let part = getrandom::u32().unwrap_or(u32::MAX);

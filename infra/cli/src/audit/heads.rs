@@ -57,8 +57,11 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "SHA256")]
     head: Option<Fingerprint>,
     /// A copy of the signed statements: a file, or a folder of files. Without it, files are not compared with any
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with = "anew")]
     heads: Vec<PathBuf>,
+    /// Up to when the copy of the statements is meant to go (RFC 3339), where that is not now
+    #[arg(long, value_name = "TIME", requires = "heads", value_parser = time_of)]
+    until: Option<OffsetDateTime>,
     #[command(flatten)]
     trust: Trust,
 }
@@ -81,7 +84,10 @@ pub(super) async fn show(source: &Source, given: Heads, format: Format) -> Resul
         std::fs::write(&file, text).with_context(|| format!("{} cannot be written", file.display()))?;
     }
     tell(&stated, None, format)?;
-    Ok(End::Done)
+    let contradictions = stated.contradictions().map(ToString::to_string);
+    let warnings: Vec<String> = contradictions.chain(stale(&stated, OffsetDateTime::now_utc())).collect();
+    warnings.iter().try_for_each(|why| warn(why, format))?;
+    Ok(End::unless(!warnings.is_empty()))
 }
 
 pub(super) async fn verify(source: impl FnOnce() -> Result<Source>, given: Verify, format: Format) -> Result<End> {
@@ -127,6 +133,10 @@ pub(super) async fn verify(source: impl FnOnce() -> Result<Source>, given: Verif
     }
     if let Some(stated) = stated {
         tell(&stated, Some(compared), format)?;
+        if let Some(why) = stale(&stated, given.until.unwrap_or_else(OffsetDateTime::now_utc)) {
+            warn(&why, format)?;
+            failed = true;
+        }
     }
     Ok(End::unless(failed))
 }
@@ -167,17 +177,26 @@ async fn of_api(source: &Source, trust: &Trust) -> Result<Result<(Vec<String>, S
             seen.number
         )));
     }
-    if now - stated.latest.until > STALE {
-        let until = stated.latest.until.format(&Rfc3339)?;
-        return Ok(Err(format!(
-            "the heads are stated until {until} only: later statements are withheld, or none is made"
-        )));
-    }
     let accepted = SeenHeads { key: stated.key, number: stated.latest.number, sha256: stated.latest.sha256 };
     if let Err(error) = memory.keep(&source.url, accepted, trust.anew) {
         note!("the statements are good, but are not remembered: {error:#}");
     }
     Ok(Ok((texts, stated)))
+}
+
+fn time_of(text: &str) -> Result<OffsetDateTime, time::error::Parse> {
+    OffsetDateTime::parse(text, &Rfc3339)
+}
+
+/// What to say of statements that end long before `wanted`. What they name can be compared all the same.
+fn stale(stated: &Stated, wanted: OffsetDateTime) -> Option<String> {
+    let until = stated.latest.until;
+    (wanted - until > STALE).then(|| {
+        format!(
+            "the heads are stated until {until} only: later statements are withheld or missing, or none is made. A copy \
+             that is meant to end earlier is verified with --until TIME"
+        )
+    })
 }
 
 /// The statements in a file, one a line, or in the files of a folder.
@@ -191,6 +210,15 @@ fn read_statements(path: &Path) -> Result<Vec<String>> {
     let text = std::fs::read(path).with_context(cannot)?;
     let text = String::from_utf8_lossy(&text);
     Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}
+
+/// That something is wrong with statements that verify.
+fn warn(why: &str, format: Format) -> Result<()> {
+    match format {
+        Format::Json => output::json(&json!({ "verified": false, "why": why }))?,
+        Format::Text => note!("{why}"),
+    }
+    Ok(())
 }
 
 fn refused(why: &str, format: Format) -> Result<End> {

@@ -167,6 +167,37 @@ async fn an_api_whose_last_statement_is_old_is_refused() {
     key.state(&mut statements, &lines, hours(4));
     let scene = Scene::new(&statements, &lines).await;
     assert_eq!(scene.verify(Verify::default()).await, End::Failed);
+    // They are exported all the same.
+    let copy = scene.folder.path().join("copy.jws");
+    let heads = Heads { export: Some(copy.clone()), ..Heads::default() };
+    assert_eq!(show(&scene.source(), heads, Format::Text).await.unwrap(), End::Failed);
+    assert_eq!(read_statements(&copy).unwrap(), statements);
+}
+
+#[tokio::test]
+async fn a_copy_of_statements_that_ends_early_is_refused() {
+    let (key, lines) = (Key::new(), chain_of(1, "ops"));
+    let mut statements = Vec::new();
+    key.state(&mut statements, &lines, hours(9));
+    let scene = Scene::new(&[], &[]).await;
+    let copy = scene.file("copy.jws", &statements.concat());
+    let file = scene.file("chain.jsonl", &export(JOB, &lines, head(&lines)).unwrap());
+    for (until, end) in [(None, End::Failed), (Some(hours(8)), End::Done), (Some(hours(4)), End::Failed)] {
+        let (files, heads) = (vec![file.clone()], vec![copy.clone()]);
+        let given = Verify { files, heads, until, trust: trusting(&key), ..Verify::default() };
+        assert_eq!(scene.verify(given).await, end, "{until:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_chain_that_statements_contradict_is_listed() {
+    let key = Key::new();
+    let mut statements = Vec::new();
+    for by in ["ops", "mallory"] {
+        key.state(&mut statements, &chain_of(1, by), hours(0));
+    }
+    let scene = Scene::new(&statements, &[]).await;
+    assert_eq!(show(&scene.source(), Heads::default(), Format::Text).await.unwrap(), End::Failed);
 }
 
 #[tokio::test]

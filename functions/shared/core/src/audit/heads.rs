@@ -162,10 +162,6 @@ pub enum BadStatement {
     Future { number: u64, at: OffsetDateTime },
     #[error("statement {0} is of an earlier time than the one before")]
     Backwards(u64),
-    #[error(
-        "statements {earlier} and {later} name two different entries {sequence} of {subject}: its chain was written anew"
-    )]
-    Contradiction { subject: Subject, sequence: u64, earlier: u64, later: u64 },
 }
 
 /// Why a chain is not what was stated.
@@ -183,6 +179,22 @@ pub enum NotAsStated {
         "entry {sequence} of {subject} is of {at}, and no statement names it or a later one: it was added afterwards"
     )]
     Unstated { subject: Subject, sequence: u64, at: OffsetDateTime },
+    #[error(
+        "no statement names the chain of {subject}, whose entry {sequence} is of {at}: it was added afterwards, or has had no entry since statements are made, and its next one will be stated"
+    )]
+    NeverStated { subject: Subject, sequence: u64, at: OffsetDateTime },
+    #[error(
+        "entry {sequence} of {subject} is of {at}, which is in the future, and no statement names it or a later one: its time is false"
+    )]
+    Future { subject: Subject, sequence: u64, at: OffsetDateTime },
+    #[error(
+        "entry {sequence} of {subject} is of {at}, long before an earlier entry, and no statement names it or a later one: its time is false"
+    )]
+    Backdated { subject: Subject, sequence: u64, at: OffsetDateTime },
+    #[error(
+        "statements {earlier} and {later} name two different entries {sequence} of {subject}: its chain was written anew"
+    )]
+    Contradiction { subject: Subject, sequence: u64, earlier: u64, later: u64 },
 }
 
 /// What statements say, after they were verified.
@@ -195,6 +207,10 @@ pub struct Stated {
     digests: Vec<Fingerprint>,
     /// Of each chain, by the number of an entry: its hash, and the statement that names it.
     heads: BTreeMap<Subject, BTreeMap<u64, (Fingerprint, u64)>>,
+    /// The first contradiction of each chain that has any. It says nothing of the others.
+    contradictions: BTreeMap<Subject, NotAsStated>,
+    /// The verifier's time.
+    now: OffsetDateTime,
 }
 
 /// Verifies all statements from the first one on, in any order; the same one may be there several times. `keys`: the
@@ -219,7 +235,14 @@ pub fn verify_statements<T: AsRef<str>>(
     }
     let Some((own, ..)) = statements.values().next() else { return Err(BadStatement::None) };
     let keys = if keys.is_empty() { vec![*own] } else { keys.to_vec() };
-    let mut stated = Stated { key: *own, latest: Latest::NONE, digests: Vec::new(), heads: BTreeMap::new() };
+    let mut stated = Stated {
+        key: *own,
+        latest: Latest::NONE,
+        digests: Vec::new(),
+        heads: BTreeMap::new(),
+        contradictions: BTreeMap::new(),
+        now,
+    };
     for (number, (key, statement, digest)) in statements {
         stated.append(number, key, statement, digest, &keys)?;
     }
@@ -256,7 +279,8 @@ impl Stated {
             let chain = self.heads.entry(subject.clone()).or_default();
             let (before, earlier) = *chain.entry(sequence).or_insert((hash, number));
             if before != hash {
-                return Err(BadStatement::Contradiction { subject, sequence, earlier, later: number });
+                let found = NotAsStated::Contradiction { subject: subject.clone(), sequence, earlier, later: number };
+                self.contradictions.entry(subject).or_insert(found);
             }
         }
         self.digests.push(sha256);
@@ -275,12 +299,20 @@ impl Stated {
         self.heads.keys()
     }
 
+    /// Of each chain of which two statements say different things: which ones.
+    pub fn contradictions(&self) -> impl ExactSizeIterator<Item = &NotAsStated> {
+        self.contradictions.values()
+    }
+
     /// Whether the chain is what was stated of it. `entries` and `head`: as [`verify`](super::verify) returned them; of
     /// a chain that is gone, none. Returns up to which entry the chain is stated.
     ///
     /// # Errors
     /// Names the entry that differs.
     pub fn check(&self, subject: &Subject, entries: &[Entry], head: Head) -> Result<u64, NotAsStated> {
+        if let Some(contradiction) = self.contradictions.get(subject) {
+            return Err(contradiction.clone());
+        }
         let none = BTreeMap::new();
         let heads = self.heads.get(subject).unwrap_or(&none);
         for (&sequence, &(hash, statement)) in heads {
@@ -299,13 +331,27 @@ impl Stated {
             }
         }
         let last = heads.last_key_value().map_or(0, |(last, _)| *last);
-        let mut later = entries.iter().filter(|entry| entry.sequence > last);
-        match later.find(|entry| self.latest.until - entry.at > OVERLAP) {
-            Some(Entry { sequence, at, .. }) => {
-                Err(NotAsStated::Unstated { subject: subject.clone(), sequence: *sequence, at: *at })
+        let mut before = OffsetDateTime::UNIX_EPOCH;
+        for &Entry { sequence, at, .. } in entries {
+            let subject = || subject.clone();
+            // What is stated was judged by its hash.
+            if sequence > last {
+                if self.latest.until - at > OVERLAP {
+                    return Err(match last {
+                        0 => NotAsStated::NeverStated { subject: subject(), sequence, at },
+                        _ => NotAsStated::Unstated { subject: subject(), sequence, at },
+                    });
+                }
+                if at - self.now.max(self.latest.until) > OVERLAP {
+                    return Err(NotAsStated::Future { subject: subject(), sequence, at });
+                }
+                if before - at > OVERLAP {
+                    return Err(NotAsStated::Backdated { subject: subject(), sequence, at });
+                }
             }
-            None => Ok(last),
+            before = before.max(at);
         }
+        Ok(last)
     }
 }
 

@@ -115,7 +115,9 @@ fn an_entry_that_was_added_afterwards_is_named() {
     assert_eq!(check(&[first.clone(), vec![stated(JOB, &lines[..2])], Vec::new()], &lines), Ok(2));
     let unstated = |sequence, at| Err(NotAsStated::Unstated { subject: JOB, sequence, at });
     assert_eq!(check(&[first, Vec::new(), Vec::new()], &lines), unstated(2, NOON + Duration::HOUR));
-    assert_eq!(check(&[Vec::new(), Vec::new()], &lines), unstated(1, NOON));
+    // A chain that is in no statement at all may also be from before there were any.
+    let never = NotAsStated::NeverStated { subject: JOB, sequence: 1, at: NOON };
+    assert_eq!(check(&[Vec::new(), Vec::new()], &lines), Err(never));
 }
 
 #[test]
@@ -173,11 +175,47 @@ fn statements_that_do_not_follow_are_refused() {
 }
 
 #[test]
-fn statements_that_contradict_each_other_are_refused() {
+fn a_contradiction_condemns_its_own_chain_only() {
     let key = Key::new();
+    let other = chain(OTHER, 2, "ops");
     let [before, after] = ["ops", "mallory"].map(|by| vec![stated(JOB, &chain(JOB, 3, by))]);
-    let refused = verify_statements(&key.statements([before, after]), &[], later());
-    assert!(matches!(refused, Err(BadStatement::Contradiction { sequence: 3, earlier: 1, later: 2, .. })));
+    let hours = [before, after, vec![stated(OTHER, &other)]];
+    let statements = verify_statements(&key.statements(hours), &[], later()).unwrap();
+    let found = NotAsStated::Contradiction { subject: JOB, sequence: 3, earlier: 1, later: 2 };
+    assert_eq!(statements.contradictions().collect::<Vec<_>>(), [&found]);
+    for by in ["ops", "mallory"] {
+        let (entries, head) = read(&chain(JOB, 3, by));
+        assert_eq!(statements.check(&JOB, &entries, head), Err(found.clone()));
+    }
+    assert_eq!(verify_stated(&file(OTHER, &other), None, &statements).unwrap().1, 2);
+}
+
+#[test]
+fn an_unstated_entry_with_a_false_time_is_refused() {
+    let key = Key::new();
+    let good = chain(JOB, 2, "ops"); // at 12 and 13 o'clock
+    let hours = [Vec::new(), vec![stated(JOB, &good)]];
+    let now = NOON + Duration::hours(4);
+    let statements = verify_statements(&key.statements(hours), &[], now).unwrap(); // until 14 o'clock
+    let check = |times: &[OffsetDateTime]| {
+        let (mut lines, mut head) = (good.clone(), read(&good).1);
+        for at in times {
+            let entry = Act::new(JOB, Action::Waive, &Actor::function("mallory"), *at).after(&head);
+            let line = entry.line().unwrap();
+            head = entry.head(&line);
+            lines.push(line);
+        }
+        let (entries, head) = read(&lines);
+        statements.check(&JOB, &entries, head)
+    };
+    let (soon, second) = (now + OVERLAP, Duration::SECOND);
+    assert_eq!(check(&[soon]), Ok(2));
+    for at in [soon + second, datetime!(2099-01-01 0:00 UTC)] {
+        assert_eq!(check(&[at]), Err(NotAsStated::Future { subject: JOB, sequence: 3, at }));
+    }
+    assert_eq!(check(&[now, now - OVERLAP]), Ok(2));
+    let at = now - OVERLAP - second;
+    assert_eq!(check(&[now, at]), Err(NotAsStated::Backdated { subject: JOB, sequence: 4, at }));
 }
 
 #[test]
