@@ -189,10 +189,13 @@ impl Stack {
         put.send().await.unwrap();
     }
 
-    /// Creates a root that is active at once, because there are no devices yet.
+    /// Creates a root that is active at once, because there are no devices yet, and waits until the conductor has made
+    /// the issuing authority below it, which changes the records of both.
     pub async fn found(&self) {
         let answer = self.api.put("/signingCertificate").await.response();
         assert_eq!(answer["jobPath"], "");
+        let signs = async || self.ledger.authority().await.unwrap().issuing;
+        until("an issuing authority signs", LIMIT, signs).await;
     }
 
     /// Requests a root; `query` begins with a question mark, or is empty.
