@@ -20,7 +20,7 @@ use serde_json::Value;
 use super::calls::{all_routes, is_never_admitted};
 use super::goals::{Fact, Watch, outlives};
 use super::roles::Attacker;
-use super::scene::{Answer, Scene};
+use super::scene::{Answer, Scene, settle};
 use crate::dynamo::NAMES;
 use crate::world::World;
 
@@ -94,6 +94,8 @@ pub fn explore(attackers: &[Attacker], attacker: usize, path: &[Step], calls: &[
                 }
             }
             if has_written {
+                // A day later, the schedules may have found something to do.
+                settle(&scene.world).await;
                 scene.world.restore(&snapshot);
                 watch = before.clone();
             } else if answer.is_denial() && refused % RECORDED == 0 {
