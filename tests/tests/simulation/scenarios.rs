@@ -28,7 +28,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A world with an active root, and these devices, which have it already.
 fn scene(devices: u8, life: impl AsyncFnOnce(&Scene)) {
     World::live(u64::from(devices), async move |world| {
-        world.must("PUT", "/signingCertificate", Value::Null).await;
+        found(&world).await;
         let rows: Vec<Value> =
             (1..=devices).map(|number| world.enrolment(&id(number), world.install(number))).collect();
         world.must("POST", "/devices", json!(rows)).await;
@@ -36,6 +36,15 @@ fn scene(devices: u8, life: impl AsyncFnOnce(&Scene)) {
         life(&scene).await;
         scene.world.assert_whole();
     });
+}
+
+/// The first root, and the issuing authority that the conductor makes below it.
+async fn found(world: &World) {
+    world.must("PUT", "/signingCertificate", Value::Null).await;
+    let issuing = || world.cloud.tables.named(CERTIFICATES, "authority").map(|record| record["issuing"].is_object());
+    while issuing() != Some(true) {
+        sleep(Duration::from_millis(100)).await;
+    }
 }
 
 fn id(number: u8) -> String {

@@ -45,7 +45,7 @@ fn a_lost_key_is_given_up_although_its_job_ended_at_once() {
         assert_eq!(scene.world.ended(job).await["outcome"], "activated");
         end::rest(&scene.world).await;
         scene.world.assert_whole();
-        assert_eq!((scene.keys(), scene.given_up()), (3, 1));
+        assert_eq!((scene.keys(), scene.given_up()), (5, 1));
     });
 }
 
@@ -57,6 +57,6 @@ fn an_aborted_roots_key_is_given_up_although_its_job_ended_at_once() {
         assert_eq!(scene.world.ended(job).await["outcome"], "aborted");
         end::rest(&scene.world).await;
         scene.world.assert_whole();
-        assert_eq!((scene.keys(), scene.given_up()), (2, 1));
+        assert_eq!((scene.keys(), scene.given_up()), (3, 1));
     });
 }
