@@ -12,7 +12,7 @@ use rootcast_core::event::Event;
 use rootcast_core::inventory::id::{CertificateId, policy_dn};
 use rootcast_core::inventory::sealed::SealContext;
 use rootcast_dialects::huawei::import::{ImportRequest, client_request};
-use rootcast_dialects::huawei::{HuaweiError, checks_failed, not_stored};
+use rootcast_dialects::huawei::{HuaweiError, checks_failed, issuer_revoked, not_stored};
 use rootcast_gate::{Principal, RequestId, media_type};
 use rootcast_ledger::{CertificateRecord, ClientRequest, StoreRefused};
 use rootcast_pki::fingerprint::Fingerprint;
@@ -22,6 +22,7 @@ use time::OffsetDateTime;
 use tracing::{info, warn};
 use zeroize::Zeroize;
 
+use crate::roots::Refused;
 use crate::{App, random};
 
 /// Attempts to draw a free id. There are 10^13 ids, so a second attempt is practically never needed.
@@ -78,7 +79,11 @@ impl App {
         }
         let checked = match self.roots.check(&request.material(), now).await? {
             Ok(checked) => checked,
-            Err(problems) => {
+            Err(Refused::IssuerRevoked(issuer)) => {
+                info!(caller = caller.name, certificate.dn = dn, issuer, "import refused: its issuer is revoked");
+                return Err(issuer_revoked(&issuer));
+            }
+            Err(Refused::Checks(problems)) => {
                 let codes: Vec<&str> = problems.iter().map(Problem::code).collect();
                 info!(caller = caller.name, certificate.dn = dn, problems = codes.join(" "), "import refused");
                 return Err(checks_failed(&problems));

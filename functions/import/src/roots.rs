@@ -24,6 +24,14 @@ struct Ours {
     authorities: Vec<Certificate>,
 }
 
+/// Why a certificate is not stored.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    Checks(Problems),
+    /// It is below an issuing authority of ours that is revoked: the subject.
+    IssuerRevoked(String),
+}
+
 impl Roots {
     pub fn new(ledger: Ledger) -> Self {
         Self { ledger, read: Mutex::default() }
@@ -35,7 +43,7 @@ impl Roots {
         &self,
         material: &Material<'_>,
         now: OffsetDateTime,
-    ) -> Result<Result<Checked, Problems>, LedgerError> {
+    ) -> Result<Result<Checked, Refused>, LedgerError> {
         let known = self.known().await?;
         let checked = check(material, &known.authorities, now);
         let is_elsewhere = match &checked {
@@ -43,12 +51,12 @@ impl Roots {
             Err(problems) => !problems.iter().any(|problem| matches!(problem, Problem::ChainIncomplete { .. })),
         };
         if is_elsewhere {
-            return Ok(checked);
+            return Ok(checked.map_err(Refused::Checks));
         }
         let newer = Arc::new(self.load().await?);
         *self.read.lock().await = Some(Arc::clone(&newer));
         let checked = if newer == known { checked } else { check(material, &newer.authorities, now) };
-        Ok(checked.map(|checked| newer.complete(checked)))
+        Ok(checked.map_err(Refused::Checks).and_then(|checked| newer.complete(checked)))
     }
 
     async fn known(&self) -> Result<Arc<Ours>, LedgerError> {
@@ -72,13 +80,16 @@ impl Roots {
 impl Ours {
     /// With what the sender left out of our part of the chain, and without our root, which no client needs from a server.
     /// What was sent of that part was not dropped, even where the path does not need it.
-    fn complete(&self, mut checked: Checked) -> Checked {
-        let Some(whole) = self.hierarchy.complete(&checked.leaf, &checked.chain) else { return checked };
+    fn complete(&self, mut checked: Checked) -> Result<Checked, Refused> {
+        if let Some(revoked) = self.hierarchy.revoked_above(&checked.leaf, &checked.chain) {
+            return Err(Refused::IssuerRevoked(revoked.subject_dn().to_owned()));
+        }
+        let Some(whole) = self.hierarchy.complete(&checked.leaf, &checked.chain) else { return Ok(checked) };
         let ours: Vec<_> = whole.chain.iter().chain(self.hierarchy.roots()).map(Certificate::fingerprint).collect();
         checked
             .warnings
             .retain(|warning| !matches!(warning, Warning::Dropped { fingerprint, .. } if ours.contains(fingerprint)));
         checked.chain = whole.chain;
-        checked
+        Ok(checked)
     }
 }

@@ -179,6 +179,10 @@ async fn every_chain_that_is_given_verifies_from_each_root_alone() {
         record.state = IssuingState::Revoked;
         stack.ledger.commit(Change { issuing: vec![&record], ..Change::default() }).await.unwrap();
         refused(&import(stack, "late", &[&leaf], &device).await, 400, "SCM.2036");
+        let (short, whole) = (vec![&leaf, &issuing], vec![&leaf, &issuing, &roots[1]]);
+        for sent in [short, whole, given.iter().collect()] {
+            refused(&import(stack, "late", &sent, &device).await, 400, "SCM.2104");
+        }
         let der = STANDARD.decode(est("").await.raw()).unwrap();
         assert!(!der.windows(issuing.der().len()).any(|part| part == issuing.der()));
     })

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_profile_for_one_certificate_leaves_the_issuing_authority_out() {
+    fn a_profile_for_the_leaf_alone_leaves_the_issuer_out() {
         let key = KeyPair::generate().unwrap();
         let made = |is_ca| {
             let mut params = CertificateParams::default();

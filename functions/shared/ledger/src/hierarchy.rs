@@ -22,6 +22,10 @@ impl IssuingRecord {
         let in_use = matches!(self.state, IssuingState::Signing | IssuingState::Superseded);
         self.certificate.as_ref().filter(|_| in_use)
     }
+
+    fn revoked(&self) -> Option<&Certificate> {
+        self.certificate.as_ref().filter(|_| self.state == IssuingState::Revoked)
+    }
 }
 
 impl Ledger {
@@ -31,15 +35,14 @@ impl Ledger {
         Ok(Hierarchy::new(roots.iter().filter_map(RootRecord::generation).collect(), Vec::new()))
     }
 
-    /// The live roots with their links, and the issuing authorities below them: two calls, one before there was any issuing
+    /// The live roots with their links, and the issuing authorities below them, also revoked ones: two calls, one before there was any issuing
     /// authority.
     pub async fn hierarchy(&self, authority: &Authority) -> Result<Hierarchy, LedgerError> {
         let mut roots = self.roots(authority).await?;
         roots.retain(|root| root.state.is_live());
         let issuing = self.issuings(&roots).await?;
-        Ok(Hierarchy::new(
-            roots.iter().filter_map(RootRecord::generation).collect(),
-            issuing.iter().filter_map(IssuingRecord::in_use).cloned().collect(),
-        ))
+        let in_use = issuing.iter().filter_map(IssuingRecord::in_use).cloned().collect();
+        let hierarchy = Hierarchy::new(roots.iter().filter_map(RootRecord::generation).collect(), in_use);
+        Ok(hierarchy.with_revoked(issuing.iter().filter_map(IssuingRecord::revoked).cloned().collect()))
     }
 }

@@ -29,6 +29,7 @@ pub struct Hierarchy {
     /// Oldest first.
     generations: Vec<Generation>,
     issuing: Vec<Certificate>,
+    revoked: Vec<Certificate>,
 }
 
 /// A chain that ends below one of our roots.
@@ -43,7 +44,18 @@ pub struct Completed<'a> {
 impl Hierarchy {
     /// `generations`: live ones, oldest first.
     pub const fn new(generations: Vec<Generation>, issuing: Vec<Certificate>) -> Self {
-        Self { generations, issuing }
+        Self { generations, issuing, revoked: Vec::new() }
+    }
+
+    /// With issuing authorities whose certificate is revoked.
+    #[must_use]
+    pub fn with_revoked(self, revoked: Vec<Certificate>) -> Self {
+        Self { revoked, ..self }
+    }
+
+    /// The revoked issuing authority that signed one of these certificates, be its own among them or not.
+    pub fn revoked_above(&self, leaf: &Certificate, given: &[Certificate]) -> Option<&Certificate> {
+        self.revoked.iter().find(|revoked| std::iter::once(leaf).chain(given).any(|below| signed(below, revoked)))
     }
 
     /// Oldest first.

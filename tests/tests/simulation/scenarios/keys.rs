@@ -37,7 +37,7 @@ impl Scene {
 
 /// The tags are the only trace of it, and KMS's index of them lags behind.
 #[test]
-fn a_lost_key_is_given_up_although_its_job_ended_at_once() {
+fn a_lost_key_is_given_up_after_a_short_job() {
     scene(1, async |scene| {
         let (job, ()) = tokio::join!(scene.world.regenerate(ROLLOUT), scene.lose_key(2));
         assert_eq!(job, None, "the request failed");
@@ -50,7 +50,7 @@ fn a_lost_key_is_given_up_although_its_job_ended_at_once() {
 }
 
 #[test]
-fn an_aborted_roots_key_is_given_up_although_its_job_ended_at_once() {
+fn an_aborted_roots_key_is_given_up_after_a_short_job() {
     scene(1, async |scene| {
         let job = scene.begin().await;
         scene.post(job, "abort", Value::Null).await;

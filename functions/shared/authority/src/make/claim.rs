@@ -19,6 +19,8 @@ use crate::{AuthorityError, CertificateAuthority};
 
 /// Longer than any function that makes a root may run (29 s): the holder of an older claim is dead.
 const CLAIM: Duration = Duration::seconds(60);
+/// Tries to claim despite changes of the authority's record that make no root.
+const ATTEMPTS: u32 = 3;
 
 impl CertificateAuthority {
     pub(super) async fn claim(
@@ -28,24 +30,31 @@ impl CertificateAuthority {
         by: &Actor,
         now: OffsetDateTime,
     ) -> Result<Claimed, AuthorityError> {
-        let before = self.ledger.authority().await?;
-        let claimed = match &before.claim {
-            Some(claim) if claim.until > now => return Err(AuthorityError::Busy(claim.job)),
-            Some(claim) => self.take_over(&before, claim, now).await,
-            None if before.running.is_some() => return Err(AuthorityError::Busy(before.running)),
-            None => self.claim_next(&before, settings, request, by, now).await,
-        };
-        match claimed {
-            // Two concurrent calls: the other one won.
-            Err(AuthorityError::Ledger(error @ LedgerError::Conflict)) => {
-                let winner = self.ledger.authority().await?;
-                if winner.revision == before.revision {
-                    return Err(error.into());
+        for _ in 0..ATTEMPTS {
+            let before = self.ledger.authority().await?;
+            let claimed = match &before.claim {
+                Some(claim) if claim.until > now => return Err(AuthorityError::Busy(claim.job)),
+                Some(claim) => self.take_over(&before, claim, now).await,
+                None if before.running.is_some() => return Err(AuthorityError::Busy(before.running)),
+                None => self.claim_next(&before, settings, request, by, now).await,
+            };
+            match claimed {
+                Err(AuthorityError::Ledger(error @ LedgerError::Conflict)) => {
+                    let winner = self.ledger.authority().await?;
+                    if winner.revision == before.revision {
+                        return Err(error.into());
+                    }
+                    let roots = |authority: &Authority| (authority.last_generation, authority.claim.clone());
+                    if roots(&winner) != roots(&before) || winner.running != before.running {
+                        // Two concurrent calls: the other one won.
+                        return Err(AuthorityError::Busy(winner.claim.and_then(|claim| claim.job).or(winner.running)));
+                    }
+                    // The conductor changed something else: the issuing authority, or the bundle's end.
                 }
-                Err(AuthorityError::Busy(winner.claim.and_then(|claim| claim.job).or(winner.running)))
+                other => return other,
             }
-            other => other,
         }
+        Err(LedgerError::Conflict.into())
     }
 
     async fn take_over(

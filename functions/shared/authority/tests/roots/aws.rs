@@ -74,6 +74,8 @@ pub(crate) struct State {
     pub(crate) late: usize,
     /// While a key signs, another process takes its waking over.
     pub(crate) taken_over: bool,
+    /// Before the next write, another process changes the authority's record.
+    pub(crate) overtaken: bool,
     /// The next key is made, but the response is lost.
     pub(crate) lost_key: bool,
     /// The keys that may not be woken.
@@ -136,7 +138,15 @@ impl State {
     }
 
     /// All or nothing.
+    fn change_authority(&mut self) {
+        let revision = self.rows.get_mut("authority").and_then(|row| row.get_mut("revision")).unwrap();
+        *revision = AttributeValue::N((revision.as_n().unwrap().parse::<u64>().unwrap() + 1).to_string());
+    }
+
     fn transact(&mut self, writes: &[TransactWriteItem]) -> bool {
+        if std::mem::take(&mut self.overtaken) {
+            self.change_authority();
+        }
         let (mut rows, mut names) = (Vec::new(), Vec::new());
         for write in writes {
             let (key, holds) = if let Some(put) = write.put() {

@@ -125,6 +125,15 @@ async fn links_are_reserved_and_signed_before_the_switch() {
     assert_eq!(aws.calls(), order);
 }
 
+/// As when the conductor makes an issuing authority at the same time.
+#[tokio::test]
+async fn a_root_is_claimed_although_the_authority_changes_meanwhile() {
+    let aws = signing_root().await;
+    aws.state().overtaken = true;
+    aws.make_root().await.unwrap();
+    assert_eq!(aws.ledger().authority().await.unwrap().last_generation, 2);
+}
+
 #[tokio::test]
 async fn activation_requires_the_lease() {
     let aws = signing_root().await;

@@ -10,6 +10,7 @@ const SM2_PAIR: &str = "SCM.2100";
 const NAME_TAKEN: &str = "SCM.2101";
 const DUPLICATE: &str = "SCM.2102";
 const TOKEN_TAKEN: &str = "SCM.2103";
+const ISSUER_REVOKED: &str = "SCM.2104";
 
 /// Reports all problems: each in the list `problems`, and all in the message as far as there is room. The first one's
 /// code is the refusal's.
@@ -40,6 +41,15 @@ pub(super) fn sm2_pair() -> HuaweiError {
          key is RSA, EC, Ed25519 or ML-DSA, without these two fields.",
     )
     .coded(SM2_PAIR)
+}
+
+/// `issuer`: the subject of an issuing authority of ours.
+pub fn issuer_revoked(issuer: &str) -> HuaweiError {
+    let message = format!(
+        "The certificate is below {issuer}, an issuing authority of this deployment that is revoked: no client should \
+         accept it. Have it issued again, and import the new one."
+    );
+    HuaweiError::invalid(cut(message)).coded(ISSUER_REVOKED)
 }
 
 /// `IdTaken` is reported as a transient internal error only.
