@@ -67,10 +67,11 @@ impl App {
 
     /// Two calls, whoever signs.
     async fn signer(&self) -> Result<Signer, Fault> {
-        let id = chosen(&self.ledger.authority().await?, self.leaves_from_root)?;
+        let authority = self.ledger.authority().await?;
+        let id = chosen(&authority, self.leaves_from_root)?;
         match id.issuing() {
             Some(issuing) => ready(id, self.ledger.issuing(issuing).await?),
-            None => ready_root(self.ledger.root(id.generation()).await?),
+            None => ready_root(id.generation(), &self.ledger.roots(&authority).await?),
         }
     }
 

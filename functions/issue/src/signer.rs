@@ -2,7 +2,7 @@
 
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::job::task::{ErrorClass, Failure};
-use rootcast_ledger::{Authority, IssuingRecord, IssuingState, RootRecord};
+use rootcast_ledger::{Authority, IssuingRecord, IssuingState, RootRecord, live};
 use rootcast_pki::certificate::Certificate;
 use rootcast_pki::signer::SignerId;
 
@@ -26,10 +26,11 @@ impl Signer {
     }
 
     /// `None` before its certificate is made.
-    pub(crate) fn root(record: RootRecord) -> Option<Self> {
-        // The link, for clients that only have the previous root.
-        let chain = record.new_with_old.and_then(|link| link.certificate).into_iter().collect();
-        Some(Self { id: SignerId::root(record.generation), key: record.key?, certificate: record.certificate?, chain })
+    fn root(record: &RootRecord, roots: &[RootRecord]) -> Option<Self> {
+        let (key, certificate) = record.key_and_certificate()?;
+        let chain = live(roots).above(certificate);
+        let (id, certificate) = (SignerId::root(record.generation), certificate.clone());
+        Some(Self { id, key: key.to_owned(), certificate, chain })
     }
 }
 
@@ -58,10 +59,12 @@ pub(crate) fn ready(id: SignerId, record: Option<IssuingRecord>) -> Result<Signe
     })
 }
 
-/// The root that was chosen.
-pub(crate) fn ready_root(record: Option<RootRecord>) -> Result<Signer, Fault> {
+/// The root that was chosen. `roots`: oldest first.
+pub(crate) fn ready_root(generation: u32, roots: &[RootRecord]) -> Result<Signer, Fault> {
+    let record = roots.iter().find(|root| root.generation == generation);
     let record = record.ok_or_else(|| Fault::Final(failure("No root signs yet.".to_owned())))?;
-    Signer::root(record).ok_or_else(|| Fault::Final(failure("The root that signs has no certificate.".to_owned())))
+    let signer = Signer::root(record, roots);
+    signer.ok_or_else(|| Fault::Final(failure("The root that signs has no certificate.".to_owned())))
 }
 
 /// The signer in a sentence.

@@ -124,10 +124,18 @@ fn a_chain_begins_with_who_signed() {
     assert_eq!((signer.id, &signer.certificate, &signer.chain), (ID.into(), &chain[0], &chain));
 
     let link = certificate();
-    let signer = ready_root(Some(root(Some(link.clone())))).unwrap();
-    assert_eq!((signer.id, signer.chain), (SignerId::root(3), vec![link]));
-    assert_eq!(ready_root(Some(root(None))).unwrap().chain, []);
-    for record in [None, Some(RootRecord { certificate: None, ..root(None) })] {
-        assert!(matches!(ready_root(record), Err(Fault::Final(_))));
+    // Every certificate here has one name, so each is a link from the root before.
+    let [oldest, middle] = [1, 2].map(|generation| RootRecord {
+        generation,
+        state: GenerationState::Superseded,
+        ..root((generation > 1).then(certificate))
+    });
+    let earlier = middle.new_with_old.clone().unwrap().certificate.unwrap();
+    let roots = [oldest, middle, root(Some(link.clone()))];
+    let signer = ready_root(3, &roots).unwrap();
+    assert_eq!((signer.id, signer.chain), (SignerId::root(3), vec![link, earlier]), "to the oldest root");
+    assert_eq!(ready_root(3, &[root(None)]).unwrap().chain, []);
+    for roots in [vec![], vec![RootRecord { certificate: None, ..root(None) }]] {
+        assert!(matches!(ready_root(3, &roots), Err(Fault::Final(_))));
     }
 }

@@ -5,8 +5,7 @@ mod asked;
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
 use rootcast_core::rollover::generation::GenerationState;
-use rootcast_ledger::{Authority, Change, IssuingRecord, IssuingRevocation, IssuingState, LeafPass, RootRecord};
-use rootcast_pki::certificate::Certificate;
+use rootcast_ledger::{Authority, Change, IssuingRecord, IssuingRevocation, IssuingState, LeafPass, RootRecord, live};
 use rootcast_pki::crl::{CrlId, Reason};
 use rootcast_pki::permitted::PermittedNames;
 use rootcast_pki::root::{IssuingSpec, prepare_issuing};
@@ -166,7 +165,12 @@ impl CertificateAuthority {
             certified => certified?,
         }
         if root.new_with_old.is_some() {
-            next.path = path(root, &self.ledger.roots(authority).await?);
+            let mut roots = self.ledger.roots(authority).await?;
+            // As it will be: on record it may be reserved, and without its links.
+            for each in roots.iter_mut().filter(|each| each.generation == root.generation) {
+                *each = RootRecord { state: GenerationState::Signing, ..root.clone() };
+            }
+            next.path = live(&roots).above(key_and_certificate(root)?.1);
         }
         Ok(next)
     }
@@ -350,24 +354,4 @@ impl CertificateAuthority {
 fn next_due(issuing: &IssuingRecord, root: &RootRecord, now: OffsetDateTime) -> Option<OffsetDateTime> {
     let end = root.certificate.as_ref()?.not_after();
     (issuing.spec.not_after < end).then(|| now + (issuing.spec.not_after - now) / 2)
-}
-
-/// The links that lead from a root to the oldest live one, as far as there are links. `roots`: oldest first.
-fn path(root: &RootRecord, roots: &[RootRecord]) -> Vec<Certificate> {
-    let older = |generation| roots.iter().filter(move |other| other.generation < generation);
-    let (mut path, mut at) = (Vec::new(), Some(root));
-    while let Some(root) = at.filter(|root| older(root.generation).any(|other| other.state.is_live())) {
-        let Some(link) = root.new_with_old.as_ref().and_then(|link| link.certificate.clone()) else { break };
-        path.push(link);
-        // The link is by the root that signed before.
-        at = older(root.generation).rfind(|other| has_signed(other.state));
-    }
-    path
-}
-
-const fn has_signed(state: GenerationState) -> bool {
-    matches!(
-        state,
-        GenerationState::Signing | GenerationState::Superseded | GenerationState::Distrusted | GenerationState::Retired
-    )
 }

@@ -75,16 +75,21 @@ impl CertificateAuthority {
         deadline: Instant,
         now: OffsetDateTime,
     ) -> Result<(), AuthorityError> {
-        self.publish_authorities(root, None, now).await?;
+        let mut outcome = self.publish_authorities(root, None, now).await;
         let lists = self.ledger.crls([SignerId::root(root.generation)]).await?;
         for due in lists.iter().filter(|published| published.list.shard().is_some() && is_due(published, now)) {
+            // A list that cannot be made says nothing about the next one. A key that cannot sign does.
+            if !matches!(outcome, Ok(()) | Err(AuthorityError::List(_))) {
+                break;
+            }
             if Instant::now() >= deadline {
                 warn!(root.generation = root.generation, "not every revocation list of the root was made in time");
                 break;
             }
-            self.publish_list(root, due.list, &[], &[], now).await?;
+            let published = self.publish_list(root, due.list, &[], &[], now).await;
+            outcome = if published.is_err() { published } else { outcome };
         }
-        Ok(())
+        outcome
     }
 
     async fn publish_list(

@@ -28,11 +28,15 @@ impl IssuingRecord {
     }
 }
 
+/// Those of these roots that are live, with their links. `roots`: oldest first.
+pub fn live(roots: &[RootRecord]) -> Hierarchy {
+    Hierarchy::new(roots.iter().filter_map(RootRecord::generation).collect(), Vec::new())
+}
+
 impl Ledger {
     /// The live roots with their links: one call. A record's own chain has its issuing authority.
     pub async fn live_roots(&self, authority: &Authority) -> Result<Hierarchy, LedgerError> {
-        let roots = self.roots(authority).await?;
-        Ok(Hierarchy::new(roots.iter().filter_map(RootRecord::generation).collect(), Vec::new()))
+        Ok(live(&self.roots(authority).await?))
     }
 
     /// The live roots with their links, and the issuing authorities below them, also revoked ones: two calls, one before there was any issuing

@@ -60,6 +60,7 @@ pub use expiring::Expiring;
 pub use fleet::{FleetEntry, FleetShard, RestoredFleet};
 pub use former::{EndedRecord, FormerRecord};
 pub use heads::{HeadPage, StatementPage};
+pub use hierarchy::live;
 pub use issuing::{SerialRecord, SignedPage, SignedPlace};
 pub use issuing_authorities::{IssuingRecord, IssuingRevocation, IssuingState, LeafPass, SleepRecord, Waking};
 pub use jobs::JobPage;

@@ -87,6 +87,12 @@ impl Hierarchy {
         Some(Completed { chain, root: &self.generations[at].root })
     }
 
+    /// What follows a certificate that `root` signed: the links to the other live roots. Nothing if it is not live itself.
+    pub fn above(&self, root: &Certificate) -> Vec<Certificate> {
+        let at = self.generations.iter().position(|each| each.root == *root);
+        at.map(|at| self.path(at).cloned().collect()).unwrap_or_default()
+    }
+
     /// The links that lead to all other live roots from the one at this index: up to the newest one and back, and on down
     /// to the oldest one. Where there is no way back, only those below.
     fn path(&self, at: usize) -> impl Iterator<Item = &Certificate> {
