@@ -1,7 +1,7 @@
 //! The bundle for devices that fetch it themselves: signed (`/bundle`), and in EST's form (`/cacerts`).
 //!
-//! Neither needs a token: the content is public. `/bundle` costs at most two reads of one item; `/cacerts` at most one, and
-//! one each of the roots and of the issuing authorities. A client that has it already costs one.
+//! Neither needs a token: the content is public. `/bundle` costs at most two reads of one item; `/cacerts` costs
+//! three: the authority's record, the roots, the issuing authorities. A client that has the answer already costs one.
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};

@@ -7,6 +7,7 @@ use rootcast_dialects::lenovo::{Envelope, LenovoError};
 use rootcast_dialects::native::{Issuing, RevokedIssuing};
 use rootcast_ledger::{Authority, IssuingRecord, IssuingState};
 use rootcast_pki::certificate::Certificate;
+use rootcast_pki::crl::Reason;
 
 use crate::app::App;
 use crate::stamp::stamp;
@@ -30,6 +31,9 @@ fn row(issuing: IssuingRecord, authority: &Authority) -> Issuing {
         (IssuingState::Signing, Some(due)) => format!("It signs; the next one is made at {due}."),
         (IssuingState::Signing, None) => "It signs, and ends with its root.".to_owned(),
         (IssuingState::Superseded, _) => "It signs only the revocation lists of what it signed before.".to_owned(),
+        (IssuingState::Revoked, _) if issuing.revoked.as_ref().is_some_and(|it| it.reason != Reason::CaCompromise) => {
+            "It was given up before it signed anything: another root signs now.".to_owned()
+        }
         (IssuingState::Revoked, _) if pass.busy > 0 => format!(
             "What it signed is being revoked and renewed; {} devices are busy with another job{}.",
             pass.busy,
@@ -102,6 +106,9 @@ mod tests {
             "revoked": { "at": 0, "reason": "caCompromise", "by": "ops" }, "pass": { "revoked": 3, "renewed": 2 },
         });
         let revoked = shown("revoked", revoked);
+        let given_up =
+            shown("revoked", json!({ "revoked": { "at": 0, "reason": "cessationOfOperation", "by": "conduct" } }));
+        assert!(given_up["status"].as_str().unwrap().contains("before it signed anything"), "{given_up}");
         let busy = shown("revoked", json!({ "pass": { "revoked": 3, "renewed": 2, "busy": 4, "isDone": true } }));
         assert!(busy["status"].as_str().unwrap().contains("4 devices are busy"), "{busy}");
         assert_eq!(

@@ -1,5 +1,5 @@
-//! `POST` and `GET /devices/{id}/certificate`: a device's own certificate. The device makes the key; one of our roots
-//! signs.
+//! `POST` and `GET /devices/{id}/certificate`: a device's own certificate. The device makes the key; one of our
+//! authorities signs.
 
 use axum::Extension;
 use axum::extract::State;

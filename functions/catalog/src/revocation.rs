@@ -1,4 +1,4 @@
-//! `POST /certificates/revocation`: revokes what one of our roots signed, also after its record was renewed or deleted;
+//! `POST /certificates/revocation`: revokes what one of our authorities signed, also after its record was renewed or deleted;
 //! and the revocations that a deletion makes necessary.
 
 use std::error::Error;
@@ -128,7 +128,7 @@ fn refused(why: NotDone<NotRevoked>) -> LenovoError {
 fn unknown(what: &str) -> LenovoError {
     let what: String = what.chars().take(60).collect();
     LenovoError::not_found(
-        format!("No certificate that one of our roots signed has the {what}."),
+        format!("No certificate that one of our authorities signed has the {what}."),
         "GET /certificates/signed lists what was signed. Other certificates are revoked by their issuer.",
     )
 }
@@ -168,7 +168,7 @@ impl Parts {
         caller.require(Right::Write, &record.dn()).map_err(|denied| denied.or(unseen))?;
         let stranger = || {
             LenovoError::invalid(
-                format!("Certificate {id} was not signed by one of our roots."),
+                format!("Certificate {id} was not signed by one of our authorities."),
                 "Its issuer revokes it.",
             )
         };

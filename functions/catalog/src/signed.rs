@@ -1,4 +1,4 @@
-//! `GET /certificates/signed`: every serial number that our roots ever signed, whatever became of the certificate,
+//! `GET /certificates/signed`: every serial number that our authorities ever signed, whatever became of the certificate,
 //! newest first.
 
 use std::collections::HashMap;

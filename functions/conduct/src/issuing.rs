@@ -209,8 +209,8 @@ impl App {
         Ok(counts)
     }
 
-    /// As an operator who asks for it. A device that cannot have it now (it is not approved, or a job works on it) is looked
-    /// at again in the next round.
+    /// As an operator who asks for it. A device on which a job works is looked at again in the next round. One that is not
+    /// approved is not: whoever approves it has its certificate renewed.
     async fn renew_leaf(&self, signed: &SerialRecord, by: &Actor, counts: &mut Counts) -> Result<(), LedgerError> {
         let operations = Operations {
             ledger: &self.ledger,

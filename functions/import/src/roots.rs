@@ -37,8 +37,8 @@ impl Roots {
         Self { ledger, read: Mutex::default() }
     }
 
-    /// Checks, and completes a chain that ends at one of ours. No call for a chain that ends elsewhere, and three for one
-    /// that does not; the first time, three more.
+    /// Checks, and completes a chain that ends at one of ours. Costs three calls for such a chain and for an incomplete one,
+    /// none for any other; the first time, three more.
     pub(crate) async fn check(
         &self,
         material: &Material<'_>,

@@ -80,7 +80,7 @@ fn refused_issuing(error: AuthorityError) -> Result<Response, LenovoError> {
         AuthorityError::NoIssuing(id) => LenovoError::not_found(format!("There is no issuing authority {id}."), LISTED),
         AuthorityError::SignedNothing(id) => LenovoError::conflict(
             format!("Issuing authority {id} is still being made, and has signed nothing."),
-            "Send the request again when it signs, or ask for another one after that.",
+            "Wait a minute until it signs, then send the request again.",
         ),
         error => refused(error),
     })

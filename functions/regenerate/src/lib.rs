@@ -126,12 +126,10 @@ fn with_location(mut response: Response, job: Option<JobId>) -> Response {
 /// The work begun so far is recorded, and the next call finishes it.
 fn refused(error: AuthorityError) -> LenovoError {
     let passing = match &error {
-        AuthorityError::Vault(error) => error.is_retryable(),
-        AuthorityError::TooEarly { .. } => true,
         AuthorityError::Ledger(error) => {
             matches!(error, LedgerError::Conflict | LedgerError::Transient { .. } | LedgerError::Aws { .. })
         }
-        _ => false,
+        error => error.is_passing(),
     };
     if passing { LenovoError::unavailable(error) } else { LenovoError::internal(error) }
 }

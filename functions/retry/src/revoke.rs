@@ -1,4 +1,4 @@
-//! `POST Certificates/Revoke`: revokes a certificate that one of our roots signed, before it expires.
+//! `POST Certificates/Revoke`: revokes a certificate that one of our authorities signed, before it expires.
 //!
 //! One transaction records the revocation and marks its list as behind. Then the issuer is asked to publish the list.
 //! If that message is lost, the issuer's schedule finds the list: it looks for lists that are behind.
@@ -149,7 +149,7 @@ impl App {
         }
     }
 
-    /// What one of our roots signed is preferred to imported copies of it.
+    /// What one of our authorities signed is preferred to imported copies of it.
     async fn printed(&self, caller: &Principal, thumbprint: &str) -> Result<Target, VenafiError> {
         let no_access = || CALL.no_access(thumbprint.chars().take(60).collect::<String>());
         let found = self.ledger.by_thumbprint(thumbprint).await?;
@@ -176,7 +176,7 @@ impl App {
         }
     }
 
-    /// What one of our roots signed, by its thumbprint.
+    /// What one of our authorities signed, by its thumbprint.
     async fn former(&self, thumbprint: &str) -> Result<Option<Target>, VenafiError> {
         let Some(serial) = self.ledger.by_thumbprint(thumbprint).await?.serial else { return Ok(None) };
         Ok(self.ledger.serial(serial).await?.map(|signed| Target { serial, signed, held: None }))
@@ -185,7 +185,7 @@ impl App {
     async fn signed_by_us(&self, dn: &str, record: CertificateRecord) -> Result<Target, VenafiError> {
         let stranger = || {
             VenafiError::invalid(format!(
-                "Certificate [{dn}] was not signed by one of our roots: its issuer revokes it."
+                "Certificate [{dn}] was not signed by one of our authorities: its issuer revokes it."
             ))
         };
         let serial = Serial::try_from(record.leaf.serial().to_owned()).map_err(|_| stranger())?;

@@ -1,7 +1,7 @@
 //! What has to be done every hour: notices of expiry, and signed statements of the audit chains' heads (`heads`).
 //!
-//! A notice is an event for each certificate that has passed 30, 15, 7 or 1 days before its expiry. The event is sent before it is noted on the record, so it may come twice, but is never left out. The next run does
-//! what does not fit into one.
+//! A notice is an event for each certificate that has 30, 15, 7 or 1 days left. It is sent before that is noted on the
+//! record, so it may come twice, but is never left out. What does not fit into one run is done by the next.
 
 pub mod bucket;
 mod heads;
@@ -92,12 +92,11 @@ impl App {
 /// `deadline`: end of the invocation.
 ///
 /// # Errors
-/// If certificates could not be read, or a statement of heads could not be made or copied. None of them holds up the others.
+/// If certificates could not be read, or a statement of heads could not be made or copied. No failure holds up the others.
 pub async fn handle(app: &App, deadline: SystemTime) -> Result<(), RotateError> {
     let left = deadline.duration_since(SystemTime::from((app.clock)())).unwrap_or_default();
     let deadline = Instant::now() + left.saturating_sub(MARGIN);
-    let stated = app.state_heads(deadline).await;
-    let noticed = app.give_notices(deadline).await;
+    let (stated, noticed) = futures::join!(app.state_heads(deadline), app.give_notices(deadline));
     // Last: after the bucket was named, all statements are copied, for hours if there are many.
     let copied = app.copy_heads(deadline).await;
     stated.and(noticed).and(copied)

@@ -93,7 +93,7 @@ pub(crate) enum Command {
     Request(RequestCommand),
     /// Retry the failed devices of a job: all, or by class, wave or device
     Retry(Retry),
-    /// Import certificates and deploy them to devices; list and revoke what our roots signed
+    /// Import certificates and deploy them to devices; list and revoke what our authorities signed
     #[command(subcommand)]
     Certificate(CertificateCommand),
     /// Show who did what to a job, certificate or root, and verify the record

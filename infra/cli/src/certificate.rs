@@ -38,9 +38,9 @@ pub(crate) enum CertificateCommand {
     Delete(Which),
     /// Deploy a certificate to devices; follow it with `rootcast job watch`
     Deploy(Deploy),
-    /// List everything that our roots ever signed for devices, the latest first
+    /// List everything that our authorities ever signed for devices, the latest first
     Signed,
-    /// Revoke what one of our roots signed, also after it was renewed or deleted; this cannot be undone
+    /// Revoke what one of our authorities signed, also after it was renewed or deleted; this cannot be undone
     Revoke(Revoke),
 }
 

@@ -45,7 +45,7 @@ pub(crate) async fn delete(
 /// Who may delete a certificate may not revoke it by that.
 fn standing(id: CertificateId) -> HuaweiError {
     let text = format!(
-        "One of our roots signed {id}, and it is valid: deleting it also revokes it; that needs the right to write it. Ask \
+        "One of our authorities signed {id}, and it is valid: deleting it also revokes it; that needs the right to write it. Ask \
          somebody with this right to delete it, or to revoke it first."
     );
     HuaweiError::new(Kind::Forbidden, text)

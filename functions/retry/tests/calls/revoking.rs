@@ -325,7 +325,7 @@ async fn only_certificates_of_our_roots_are_revoked() {
     let imported = [&name(), &held(record())];
     let (status, said) = call(revoke(json!({ "CertificateDN": DN })), &imported, &published()).await;
     assert_eq!(status, 400);
-    assert!(said["Error"].as_str().unwrap().contains("was not signed by one of our roots"), "{said}");
+    assert!(said["Error"].as_str().unwrap().contains("was not signed by one of our authorities"), "{said}");
     // A serial number of ours on a certificate that somebody else signed.
     let (record, other) = (signed(), signed());
     let rules = [&name(), &held(&record), &serial_of(&other)];

@@ -64,8 +64,7 @@ pub enum AuthorityError {
     NoIssuing(IssuingId),
     #[error("issuing authority {0} is being made, and has signed nothing")]
     SignedNothing(IssuingId),
-    /// What it signs would be valid for no time.
-    #[error("root generation {0} ends before it could certify an issuing authority")]
+    #[error("root generation {0} has expired: it certifies no issuing authority")]
     RootEnds(u32),
 }
 
@@ -76,7 +75,7 @@ impl AuthorityError {
     }
 
     /// Whether KMS is busy, or does not know a key, its tags or its waking yet.
-    pub(crate) fn is_passing(&self) -> bool {
+    pub fn is_passing(&self) -> bool {
         match self {
             Self::TooEarly { .. } => true,
             Self::Vault(error) => error.is_retryable(),

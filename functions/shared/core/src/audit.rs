@@ -186,7 +186,7 @@ pub enum Action {
     Issue,
     /// The next own certificate of a device, or the next issuing authority below a root, was requested.
     Renew,
-    /// One of our roots signed the certificate.
+    /// One of our authorities signed the certificate.
     Sign,
     Revoke,
     /// Work under way or failed was given up.

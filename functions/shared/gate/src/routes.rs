@@ -161,7 +161,7 @@ table! {
 
     // For a deleted certificate: the right to read everything.
     CERTIFICATE_AUDIT: Catalog Get "/certificates/{certificate}/audit" needs READ_CERTIFICATE;
-    // What our roots signed, whatever became of the certificate's record.
+    // What our authorities signed, whatever became of the certificate's record.
     SIGNED: Catalog Get "/certificates/signed" needs READ_CERTIFICATE;
     REVOKE_SIGNED: Catalog Post "/certificates/revocation" needs WRITE_CERTIFICATE;
 

@@ -115,7 +115,7 @@ struct Indexed {
 pub struct ByThumbprint {
     /// Those that hold it: several if it is stored more than once.
     pub certificates: Vec<CertificateId>,
-    /// The one under which one of our roots signed it, whatever became of the certificate's record.
+    /// The one under which one of our authorities signed it, whatever became of the certificate's record.
     pub serial: Option<Serial>,
 }
 

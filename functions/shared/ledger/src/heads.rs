@@ -4,8 +4,8 @@
 //! transaction. It is sparse, since nothing else in the table has a shard, and it follows the table with a delay
 //! ([`OVERLAP`](rootcast_core::audit::OVERLAP)).
 //!
-//! The statements are in a table of their own, which nothing but the signer may write, and only append to:
-//! `statement#{number}` is a statement as it was signed. `copied` has the number of the last one that is in the auditors'
+//! The statements are in a table of their own, which only the signer may write. Statements are only appended:
+//! `statement#{number}` is one as it was signed. `copied`, which is replaced, has the number of the last one that is in the auditors'
 //! bucket: in the same table, so that restoring it restores both.
 
 use rootcast_core::audit::{StatedHead, Subject};

@@ -24,7 +24,7 @@ pub enum IssuingState {
     Reserved,
     /// It signs the certificates of devices.
     Signing,
-    /// Signed before. It signs only its revocation lists.
+    /// Signed before. It finishes the certificates that were begun with it, and signs its revocation lists.
     Superseded,
     /// Its certificate is revoked. It signs only its revocation lists.
     Revoked,

@@ -1,4 +1,4 @@
-//! Revokes what our roots signed, by serial number: the record of the certificate may be renewed or deleted since.
+//! Revokes what our authorities signed, by serial number: the record of the certificate may be renewed or deleted since.
 //!
 //! Each revocation is one transaction with its audit entry, and marks its list as behind. The callers have the list
 //! published; without that, the issuer's schedule finds it.

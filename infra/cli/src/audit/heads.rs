@@ -7,7 +7,7 @@ use clap::Args;
 use futures::{StreamExt, stream};
 use reqwest::StatusCode;
 use rootcast_core::audit::{
-    Head, Stated, Subject, Unverified, Verified, verify_export, verify_stated, verify_statements,
+    BadStatement, Head, Stated, Subject, Unverified, Verified, verify_export, verify_stated, verify_statements,
 };
 use rootcast_pki::fingerprint::Fingerprint;
 use serde_json::json;
@@ -108,7 +108,7 @@ pub(super) async fn verify(source: impl FnOnce() -> Result<Source>, given: Verif
         Ok(stated) => stated,
         Err(why) => return refused(&why, format),
     };
-    let (mut compared, mut failed) = (0, false);
+    let (mut compared, mut failed, mut unread) = (0, false, false);
     let mut say = |result: &Compared, what: &str| {
         (compared, failed) = (compared + 1, failed | result.is_err());
         verified(result, what, format)
@@ -128,7 +128,18 @@ pub(super) async fn verify(source: impl FnOnce() -> Result<Source>, given: Verif
             .map(async |subject| (subject, chain(source, subject, stated).await))
             .buffered(CONCURRENCY);
         while let Some((subject, result)) = chains.next().await {
-            say(&result?, &format!("the chain of {subject}"))?;
+            let what = format!("the chain of {subject}");
+            match result {
+                Ok(result) => {
+                    say(&result, &what)?;
+                }
+                // Somebody may have damaged it. That holds up no other chain.
+                Err(error) if is_internal(&error) => {
+                    warn(&format!("{what} cannot be read: {error:#}"), format)?;
+                    unread = true;
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
     if let Some(stated) = stated {
@@ -138,7 +149,11 @@ pub(super) async fn verify(source: impl FnOnce() -> Result<Source>, given: Verif
             failed = true;
         }
     }
-    Ok(End::unless(failed))
+    Ok(End::unless(failed || unread))
+}
+
+fn is_internal(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ApiError::Refused(refusal)) if refusal.status.is_server_error())
 }
 
 /// The API's chain, compared with the statements.
@@ -168,6 +183,12 @@ async fn of_api(source: &Source, trust: &Trust) -> Result<Result<(Vec<String>, S
     let now = OffsetDateTime::now_utc();
     let stated = match verify_statements(&texts, &keys, now) {
         Ok(stated) => stated,
+        Err(why @ BadStatement::OtherKey { .. }) if seen.is_some() && trust.key_sha256.is_empty() => {
+            return Ok(Err(format!(
+                "{why}. If the stack was created again, say so with --anew; if its key was replaced, name both keys with \
+                 --key-sha256"
+            )));
+        }
         Err(why) => return Ok(Err(why.to_string())),
     };
     if let Some(seen) = seen.filter(|seen| !stated.has(seen.number, seen.sha256)) {

@@ -170,7 +170,7 @@ async fn the_command_revokes_by_any_name_of_a_certificate() {
         let (ours, theirs) = (json!({ "serial": "41".repeat(16) }), json!({ "serial": "01".repeat(20) }));
         for body in [ours, theirs] {
             let refused = stack.api.post("/certificates/revocation", body).await.refused(404);
-            assert!(refused.to_string().contains("No certificate that one of our roots signed"), "{refused}");
+            assert!(refused.to_string().contains("No certificate that one of our authorities signed"), "{refused}");
         }
         for body in [json!({}), json!({ "serial": "x", "thumbprint": "y" }), json!({ "serials": "x" })] {
             stack.api.send(Method::POST, "/certificates/revocation", Some(body)).await.refused(400);

@@ -62,7 +62,7 @@ async fn certificates_are_listed_shown_and_retrieved() {
         let text = refused(stack, "Renew", "two", json!({})).await;
         assert!(text.contains("import"), "{text}");
         let text = refused(stack, "Revoke", "two", json!({ "Reason": 1 })).await;
-        assert!(text.contains("was not signed by one of our roots"), "{text}");
+        assert!(text.contains("was not signed by one of our authorities"), "{text}");
     })
     .await;
 }

@@ -246,7 +246,7 @@ impl Failure {
 }
 
 /// Of a device that serves its leaf alone.
-pub const ALONE: &str = "It serves no issuing authority's certificate, since its profile takes one certificate: clients need that from /.well-known/est/cacerts. With the parameter LeavesFromRoot, roots sign devices' certificates themselves.";
+pub const ALONE: &str = "The device serves only its own certificate, since its profile takes one: clients need the issuing authority's from /.well-known/est/cacerts. With the parameter LeavesFromRoot, roots sign devices' certificates themselves.";
 
 /// How a task ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -133,7 +133,7 @@ pub struct Issued {
     pub not_after: String,
 }
 
-/// `GET /certificates/signed`: a certificate that one of our roots signed, whatever became of its record.
+/// `GET /certificates/signed`: a certificate that one of our authorities signed, whatever became of its record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Signed {

@@ -27,7 +27,7 @@ const DECISION: &str = "decision#";
 /// The requests of a principal that nobody has decided on, as they were read.
 #[derive(Debug, Clone, Default)]
 pub struct OpenAsks {
-    open: Vec<AskId>,
+    open: usize,
     expired: Vec<AskId>,
     /// Counts the requests that were made.
     made: u64,
@@ -38,14 +38,14 @@ impl OpenAsks {
         let number = |value: &AttributeValue| value.as_n().ok()?.parse::<i64>().ok();
         let asks = item.iter().filter_map(|(name, value)| Some((name.parse().ok()?, number(value)?)));
         let (open, expired): (Vec<_>, Vec<_>) = asks.partition(|(_, expires)| *expires > now.unix_timestamp());
-        let ids = |asks: Vec<(AskId, i64)>| asks.into_iter().map(|(ask, _)| ask).collect();
         let made = item.get("made").and_then(number).and_then(|made| made.try_into().ok()).unwrap_or(0);
-        Self { open: ids(open), expired: ids(expired), made }
+        let expired = expired.into_iter().map(|(ask, _)| ask).collect();
+        Self { open: open.len(), expired, made }
     }
 
-    /// Whether there may be one more.
+    /// Whether there may not be another one.
     pub fn is_full(&self) -> bool {
-        self.open.len() >= MOST_OPEN
+        self.open >= MOST_OPEN
     }
 }
 

@@ -23,7 +23,7 @@ pub struct Prepared<T = UnsignedCertificate> {
     tbs: Vec<u8>,
 }
 
-/// An object that rcgen encodes and a root signs.
+/// An object that rcgen encodes and an authority signs.
 pub trait Unsigned {
     type Signed;
 
@@ -55,9 +55,11 @@ pub enum IssueError {
     LinkDirection,
     #[error("the certificate's name has a form that is never written here")]
     ForeignName,
-    #[error("the root does not certify such names: {0}")]
+    #[error("its issuer does not certify such names: {0}")]
     Constraints(ConstraintFault),
-    #[error("a revocation list's address is an http or https URL in ASCII, and in a root of at most 192 characters")]
+    #[error(
+        "a revocation list's address must be an http or https URL in ASCII of at most 1024 characters, or 192 in a root's certificate"
+    )]
     CrlUrl,
     #[error("it could not be written: {0}")]
     Encoding(#[source] rcgen::Error),

@@ -102,7 +102,7 @@ async fn a_copy_stored_meanwhile_is_found_by_a_retry() {
     remove(&[&first, &one, &refused, &second, &two, &then]).await.unwrap();
 }
 
-/// A device's own certificate, which one of our roots signed.
+/// A device's own certificate, which one of our authorities signed.
 fn own(lasts: time::Duration) -> CertificateRecord {
     let mut params = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
     params.serial_number = Some(rcgen::SerialNumber::from_slice(&[0x41; 16]));
