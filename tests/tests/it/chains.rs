@@ -114,8 +114,8 @@ async fn every_chain_that_is_given_verifies_from_each_root_alone() {
     // So that there is no issuing authority but the one that is made here.
     let parameters = [("LeavesFromRoot", "true"), ("RootKeySleeps", "false")];
     Stack::run_with(0, &parameters, async |stack| {
-        stack.found().await;
-        stack.found().await;
+        stack.found_root().await;
+        stack.found_root().await;
         let (key, device) = (Key::generate(EcdsaP256), new_key());
         let issuing = issuing_authority(stack, &key).await;
         let leaf = leaf_below(&issuing, &key, &device);
@@ -126,7 +126,7 @@ async fn every_chain_that_is_given_verifies_from_each_root_alone() {
         };
         let tag = est("").await.headers["etag"].to_str().unwrap().to_owned();
         assert_eq!(est(&tag).await.status, 304);
-        stack.found().await;
+        stack.found_root().await;
 
         let rows = stack.api.get("/signingCertificate/details").await.response();
         let pem = |row: usize, name: &str| Certificate::from_pem(rows[row][name].as_str().unwrap()).unwrap();

@@ -189,11 +189,15 @@ impl Stack {
         put.send().await.unwrap();
     }
 
-    /// Creates a root that is active at once, because there are no devices yet, and waits until the conductor has made
-    /// the issuing authority below it, which changes the records of both.
-    pub async fn found(&self) {
+    /// Creates a root that is active at once, because there are no devices yet.
+    pub async fn found_root(&self) {
         let answer = self.api.put("/signingCertificate").await.response();
         assert_eq!(answer["jobPath"], "");
+    }
+
+    /// The same, then waits until the conductor has made the issuing authority below it, which changes the records of both.
+    pub async fn found(&self) {
+        self.found_root().await;
         let signs = async || self.ledger.authority().await.unwrap().issuing;
         until("an issuing authority signs", LIMIT, signs).await;
     }
