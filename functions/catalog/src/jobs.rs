@@ -192,7 +192,7 @@ pub(crate) fn progress(job: &Job, tally: &Tally) -> f64 {
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 pub(crate) mod tests {
     use proptest::prelude::*;
-    use rootcast_core::job::{Activation, JobOutcome, NewJob};
+    use rootcast_core::job::{Activation, JobOutcome, NewJob, Phase};
     use rootcast_core::rollover::rollout::Rollout;
     use serde_json::json;
     use time::OffsetDateTime;
@@ -209,6 +209,7 @@ pub(crate) mod tests {
             old_generation: Some(1),
             activation: Activation::Proven,
             rollout: Rollout::default(),
+            until: Phase::Activate,
             requested_for: None,
         };
         let mut job = Job::new(new, NOW);

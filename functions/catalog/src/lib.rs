@@ -98,6 +98,7 @@ fn xclarity(app: App) -> Router {
         .on(routes::JOB, jobs::show)
         .on(routes::PAUSE, steer::pause)
         .on(routes::RESUME, steer::resume)
+        .on(routes::CONTINUE_JOB, steer::go_on)
         .on(routes::ABORT_JOB, steer::abort)
         .on(routes::RETRY_JOB, retry::retry)
         .on(routes::WAIVE, waive::waive)

@@ -62,6 +62,7 @@ fn not_now(id: JobId, asked: Asked, why: Refused) -> LenovoError {
         (Asked::Retry, why) => cannot("retry devices", &why),
         (Asked::Steer(Command::Pause), why) => cannot("be paused", &why),
         (Asked::Steer(Command::Resume), why) => cannot("be resumed", &why),
+        (Asked::Steer(Command::Continue { .. }), why) => cannot("be continued", &why),
         (Asked::Steer(Command::Abort), why) => cannot("be aborted", &why),
     }
 }

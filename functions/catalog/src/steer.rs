@@ -1,16 +1,17 @@
-//! An operator's commands to a job: pause, resume, abort. A deployment can only be resumed.
+//! An operator's commands to a job: pause, resume, continue, abort. A deployment can only be resumed.
 
 use axum::Extension;
 use axum::extract::State;
 use rootcast_core::audit::Actor;
-use rootcast_core::job::{Command, JobId, JobRecord};
+use rootcast_core::job::{Command, JobId, JobRecord, NotAStop, Phase};
 use rootcast_dialects::lenovo::{Envelope, LenovoError, Message};
 use rootcast_dialects::native;
 use rootcast_gate::{Principal, RequestId};
+use serde::Deserialize;
 use tracing::info;
 
 use crate::app::{App, Parts};
-use crate::extract::Id;
+use crate::extract::{Id, Params};
 use crate::jobs::view;
 use crate::refused::{Asked, refused};
 
@@ -43,6 +44,30 @@ pub(crate) async fn abort(
     answer(&app, &caller.acting(&request), id, Command::Abort).await
 }
 
+/// The query of `POST /jobs/{id}/continue`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Further {
+    /// The last phase.
+    until: Option<String>,
+}
+
+pub(crate) async fn go_on(
+    State(app): State<App>,
+    Extension(caller): Extension<Principal>,
+    Extension(request): Extension<RequestId>,
+    Id(id): Id<JobId>,
+    Params(Further { until }): Params<Further>,
+) -> Answer {
+    let until = until.map_or(Ok(Phase::LAST), |until| until.parse());
+    let until = until.map_err(|error: NotAStop| {
+        LenovoError::invalid(
+            format!("until is not valid: {error}."),
+            "Leave it out, or name the last phase of the job.",
+        )
+    })?;
+    answer(&app, &caller.acting(&request), id, Command::Continue { until }).await
+}
+
 async fn answer(app: &App, by: &Actor, id: JobId, command: Command) -> Answer {
     let parts = app.parts().await?;
     let job = steer(parts, by, id, command).await?;
@@ -50,6 +75,7 @@ async fn answer(app: &App, by: &Actor, id: JobId, command: Command) -> Answer {
         (Command::Pause, _) => ("is paused", "No new device work starts; what is under way ends."),
         (Command::Resume, JobRecord::Rollover(_)) => ("is resumed", "What failed is tried again, and the job goes on."),
         (Command::Resume, JobRecord::Deployment(_)) => ("is resumed", "Failed devices are retried."),
+        (Command::Continue { .. }, _) => ("continues", "It goes on from the phase that it had reached."),
         (Command::Abort, _) => ("is being aborted", "The new root is taken off the devices that hold it."),
     };
     let shown = view(&parts.ledger, &job).await?;

@@ -7,6 +7,7 @@ mod event;
 mod issuing;
 mod joining;
 mod reopen;
+mod second_half;
 mod sweep;
 
 use std::time::Duration;
@@ -176,6 +177,10 @@ impl App {
         match action {
             Action::Wait { until } => return self.wait(job, tally, until, why, now).await,
             Action::Distribute => job.distribute(now),
+            Action::HoldDown => job.hold_down(now),
+            Action::ReadSample => job.read_sample(now),
+            Action::Reissue => job.reissue(now),
+            Action::GoOnAlone => return self.go_on_alone(held, job, now).await,
             Action::OpenWave { number, size } => job.open_wave(number, size, tally, now),
             Action::Begin(Purpose::Survey) => job.begin_survey(self.fleet_revisions().await?, tally, now),
             Action::Begin(Purpose::Resend) => job.begin_resend(now),
@@ -199,9 +204,13 @@ impl App {
             }
             // The write that passes the gate requires the fleet as the survey saw it. Otherwise, the changed shards are
             // read again.
-            Action::Activate | Action::NoteWithdrawn if job.survey.forget_changed(&self.fleet_revisions().await?) => {
+            Action::Activate | Action::NoteWithdrawn | Action::Distrust | Action::Retire
+                if job.survey.forget_changed(&self.fleet_revisions().await?) =>
+            {
                 info!(job.id = job.id.0, "the fleet has changed since it was read");
             }
+            Action::Distrust => return self.distrust(held, job, why, now).await,
+            Action::Retire => return self.retire(held, job, why, now).await,
             Action::Activate => {
                 why.clone_into(&mut job.reason);
                 return self.activate(held, job, now).await;

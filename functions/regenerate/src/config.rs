@@ -32,6 +32,8 @@ impl App {
                 subject: variable("ROOT_SUBJECT")?,
                 permitted: variable("ROOT_PERMITTED_NAMES")?,
                 validity: Duration::days(days),
+                hold_down: variable::<u32>("HOLD_DOWN_HOURS")?.saturating_mul(3600),
+                until: variable("ROLLOVER_UNTIL")?,
                 backdate: Duration::minutes(variable("ROOT_BACKDATE_MINUTES")?),
                 crl_base: Some(variable::<String>("CRL_BASE_URL")?).filter(|base| !base.is_empty()),
                 roles: variable::<KeyRoles>("KEY_ROLES")?.with_leaves_from_root(variable("LEAVES_FROM_ROOT")?),

@@ -63,11 +63,12 @@ async fn regenerate(
     uri: Uri,
 ) -> Result<Response, LenovoError> {
     let now = (app.clock)();
-    let RootQuery { activation, rollout, reason } = RootQuery::parse(uri.query().unwrap_or_default())?;
+    let RootQuery { activation, rollout, hold_down, until, reason } =
+        RootQuery::parse(uri.query().unwrap_or_default())?;
     if activation == Activation::Immediate {
         caller.may(Operation::Activate)?;
     }
-    let request = RootRequest { activation, rollout, requested_for: reason };
+    let request = RootRequest { activation, rollout, hold_down, until, requested_for: reason };
     match app.authority.make_root(&app.settings, &request, &caller.acting(&id), now).await {
         Ok(made) => {
             match made.job {

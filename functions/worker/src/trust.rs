@@ -3,10 +3,9 @@
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::device::Driver;
 use rootcast_core::job::task::{Ack, ErrorClass, Failure, Outcome, Probe};
-use rootcast_drivers::{Assignment, Ended, Progress, TrustGoal};
+use rootcast_drivers::{Assignment, Converged, Ended, Progress, TrustGoal};
 use rootcast_pki::bundle::{Bundle, content_hash};
 use rootcast_pki::certificate::Certificate;
-use rootcast_pki::fingerprint::Fingerprint;
 use tokio::time::Instant;
 use tracing::info;
 
@@ -22,7 +21,7 @@ impl App {
         deadline: Instant,
     ) -> Visit {
         match self.converge(attempt, bundle, earlier, deadline).await {
-            Ok(Progress::Done(converged)) => self.prove(attempt, bundle, &converged.held.anchors),
+            Ok(Progress::Done(converged)) => self.prove(attempt, bundle, &converged, earlier.is_some()),
             Ok(Progress::Running { monitor, after }) => Visit::Running { monitor, after },
             Err(failure) => {
                 let read_back = failure.class == ErrorClass::NotStored;
@@ -61,8 +60,9 @@ impl App {
         self.within(deadline, converged).await
     }
 
-    /// The ack consists only of what was read back.
-    fn prove(&self, attempt: &Attempt, bundle: &Bundle, held: &[Fingerprint]) -> Visit {
+    /// The ack consists only of what was read back. `earlier`: an earlier visit of this attempt wrote something.
+    fn prove(&self, attempt: &Attempt, bundle: &Bundle, converged: &Converged, earlier: bool) -> Visit {
+        let held = &converged.held.anchors;
         let wanted = || bundle.anchors.iter().map(Certificate::fingerprint);
         let sha256 = content_hash(wanted().filter(|anchor| held.contains(anchor)));
         let withdrawn = bundle.withdrawn.iter().any(|gone| held.contains(gone));
@@ -73,12 +73,15 @@ impl App {
         }
         info!(job.id = attempt.delivery.body.job.0, device.id = %attempt.delivery.body.device, bundle.version = bundle.version, "the device proved what it holds");
         let Some(device) = &attempt.device else { return Visit::Ended(AfterVisit::Again { seconds: crate::SOON }) };
+        let proved = |ack: &Ack| ack.of == device.version() && ack.bundle_version == bundle.version;
+        let proved = device.held.as_ref().and_then(|held| held.ack.as_ref()).is_some_and(proved);
+        let probe = if proved && (converged.changed || earlier) { Probe::Restored } else { Probe::ReadBack };
         Visit::Ended(AfterVisit::Settle(Outcome::Acked(Ack {
             of: device.version(),
             at: (self.clock)(),
             bundle_version: bundle.version,
             sha256,
-            probe: Probe::ReadBack,
+            probe,
         })))
     }
 }

@@ -32,6 +32,8 @@ pub(crate) enum JobCommand {
     Pause(Which),
     /// Resume a paused rollover or an ended deployment, and retry what failed
     Resume(Steered),
+    /// Let a rollover go on after the phase at which it was to stop; by default until the old roots are gone
+    Continue(Continue),
     /// Remove the new root from the devices; not possible after activation
     Abort(Steered),
     /// Waive devices: the rollover does not wait for them
@@ -51,6 +53,15 @@ pub(crate) struct Steered {
     /// Follow the job afterwards
     #[arg(long)]
     watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Continue {
+    #[command(flatten)]
+    steered: Steered,
+    /// The last phase: publish, distribute, holdDown, activate, reissue, distrust or retire
+    #[arg(long, value_name = "PHASE", default_value_t = Phase::LAST)]
+    until: Phase,
 }
 
 #[derive(Debug, Args)]
@@ -75,6 +86,9 @@ pub(crate) async fn run(api: &Api, command: JobCommand, format: Format) -> Resul
         JobCommand::Watch(which) => watch::follow(api, find(api, &which).await?, format).await,
         JobCommand::Pause(which) => steer(api, find(api, &which).await?, "pause", format).await,
         JobCommand::Resume(steered) => steer_and_watch(api, &steered, "resume", format).await,
+        JobCommand::Continue(Continue { steered, until }) => {
+            steer_and_watch(api, &steered, &format!("continue?until={until}"), format).await
+        }
         JobCommand::Abort(steered) => steer_and_watch(api, &steered, "abort", format).await,
         JobCommand::Waive(waive) => waive::run(api, waive, format).await,
     }
@@ -145,18 +159,7 @@ pub(crate) fn read(id: JobId, job: Value) -> Result<Job, ApiError> {
 /// The current phase, in one word.
 pub(crate) const fn phase(job: &Job) -> &'static str {
     match &job.summary.work {
-        Work::Rollover(rollover) => match rollover.phase {
-            Phase::Create => "create",
-            Phase::Publish => "publish",
-            Phase::Distribute => "distribute",
-            Phase::HoldDown => "hold-down",
-            Phase::Activate => "activate",
-            Phase::Reissue => "reissue",
-            Phase::Distrust => "distrust",
-            Phase::Retire => "retire",
-            Phase::Withdraw => "withdraw",
-            Phase::Ended => "ended",
-        },
+        Work::Rollover(rollover) => rollover.phase.name(),
         Work::Deployment(_) => "install",
     }
 }

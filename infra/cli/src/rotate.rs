@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use reqwest::Method;
-use rootcast_core::job::JobId;
+use rootcast_core::job::{JobId, Phase};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -46,6 +46,16 @@ pub(crate) struct Rotate {
     /// Seconds after which a proof is old: before the new root signs, the device is read again (default: a day)
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(60..=2_592_000))]
     proof_age: Option<u64>,
+    /// Seconds between the last device's proof and the new root's first signature (default: the installation's, a day)
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(..=2_592_000))]
+    hold_down: Option<u64>,
+    /// Percentage of the devices that are read anew during the hold-down, and at least 20 devices
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u64).range(..=100))]
+    sample: Option<u64>,
+    /// Go no further than this phase: publish, distribute, holdDown, activate, reissue, distrust or retire (default: the
+    /// installation's)
+    #[arg(long, value_name = "PHASE")]
+    until: Option<Phase>,
 }
 
 pub(crate) async fn run(api: &Api, rotate: Rotate, format: Format) -> Result<End> {
@@ -103,11 +113,14 @@ impl Rotate {
             ("errorBudget", self.error_budget),
             ("errorBudgetMinimum", self.error_budget_minimum),
             ("proofAge", self.proof_age),
+            ("holdDown", self.hold_down),
+            ("sample", self.sample),
         ];
         let numbers = numbers.into_iter().filter_map(|(name, number)| Some((name, number?.to_string())));
         let immediate = self.immediate.then(|| ("activation", "immediate".to_owned()));
         let reason = self.reason.clone().map(|reason| ("reason", reason));
-        immediate.into_iter().chain(reason).chain(numbers).collect()
+        let until = self.until.map(|until| ("until", until.to_string()));
+        immediate.into_iter().chain(reason).chain(until).chain(numbers).collect()
     }
 }
 

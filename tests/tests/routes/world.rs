@@ -14,6 +14,7 @@ use aws_smithy_mocks::{RuleMode, mock, mock_client};
 use axum::Router;
 use rootcast_authority::{CertificateAuthority, Settings};
 use rootcast_core::inventory::sealed::Sealed;
+use rootcast_core::job::Phase;
 use rootcast_events::Events;
 use rootcast_gate::routes::Function;
 use rootcast_gate::{ScmGate, SecondPerson};
@@ -60,6 +61,8 @@ impl World {
                 permitted: Default::default(),
                 validity: Duration::days(3650),
                 backdate: Duration::hours(1),
+                hold_down: 0,
+                until: Phase::Activate,
                 crl_base: None,
                 roles: "arn:aws:iam::000000000000:role/rootcast/us-east-1/stack".parse().unwrap(),
             },

@@ -16,6 +16,7 @@ use lambda_http::RequestExt;
 use lambda_runtime::{Context, LambdaEvent};
 use rootcast_authority::{CertificateAuthority, IssuingSettings, Settings};
 use rootcast_core::access::second::TwoPersons;
+use rootcast_core::job::Phase;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
 use rootcast_gate::{ScmGate, SecondPerson};
@@ -330,6 +331,8 @@ fn app(function: Function, clients: Clients, network: Network, two_persons: TwoP
                 permitted: Default::default(),
                 validity: time::Duration::days(3650),
                 backdate: time::Duration::HOUR,
+                hold_down: 0,
+                until: Phase::Activate,
                 crl_base: None,
                 roles: "arn:aws:iam::000000000000:role/rootcast/us-east-1/world".parse().unwrap(),
             },

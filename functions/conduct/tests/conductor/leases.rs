@@ -17,7 +17,7 @@ use aws_sdk_sqs::operation::send_message::SendMessageOutput;
 use aws_smithy_mocks::{MockResponse, Rule, mock};
 use conduct::handle;
 use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
-use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobState, NewJob};
+use rootcast_core::job::{Activation, Job, JobId, JobOutcome, JobState, NewJob, Phase};
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::RootRecord;
@@ -68,6 +68,7 @@ fn job() -> Job {
         old_generation: None,
         activation: Activation::Proven,
         rollout: Rollout::default(),
+        until: Phase::Activate,
         requested_for: None,
     };
     Job::new(new, NOW)

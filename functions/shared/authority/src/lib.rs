@@ -12,6 +12,7 @@ mod issuing;
 mod keys;
 mod lists;
 mod make;
+mod old_roots;
 mod publish;
 mod sleep;
 

@@ -5,7 +5,7 @@ mod claim;
 use rootcast_core::audit::Actor;
 use rootcast_core::deployment::lifecycle::Stage;
 use rootcast_core::job::task::{ErrorClass, Failure};
-use rootcast_core::job::{Activation, JobId};
+use rootcast_core::job::{Activation, JobId, NewJob, Phase};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Authority, Change, Claim, RootRecord};
 use rootcast_pki::name::Subject;
@@ -31,6 +31,10 @@ pub struct Settings {
     pub validity: Duration,
     /// The root's validity starts this long before its creation, because devices' clocks may be slow.
     pub backdate: Duration,
+    /// Of a rollover that names no other, in seconds. A first root has none.
+    pub hold_down: u32,
+    /// The last phase of a rollover that names no other.
+    pub until: Phase,
     /// The policy of its key names them.
     pub roles: KeyRoles,
     /// Base URL of the revocation lists, for the address of its own list of authorities. `None`: only the API's own address,
@@ -43,7 +47,27 @@ pub struct Settings {
 pub struct RootRequest {
     pub activation: Activation,
     pub rollout: Rollout,
+    /// In seconds; `None`: as the settings say.
+    pub hold_down: Option<u32>,
+    /// The last phase of its job; `None`: as the settings say.
+    pub until: Option<Phase>,
     pub requested_for: Option<String>,
+}
+
+impl RootRequest {
+    /// The job that moves the devices to this root.
+    pub(crate) fn job(&self, settings: &Settings, id: JobId, generation: u32, old: Option<u32>) -> NewJob {
+        let hold_down = self.hold_down.unwrap_or(if old.is_some() { settings.hold_down } else { 0 });
+        NewJob {
+            id,
+            generation,
+            old_generation: old,
+            activation: self.activation,
+            rollout: Rollout { hold_down, ..self.rollout },
+            until: self.until.unwrap_or(settings.until),
+            requested_for: self.requested_for.clone(),
+        }
+    }
 }
 
 /// A published root.
@@ -79,7 +103,7 @@ impl CertificateAuthority {
     ) -> Result<Made, AuthorityError> {
         let claimed = self.claim(settings, request, by, now).await?;
         let (authority, claim) = (claimed.authority.clone(), claimed.claim.clone());
-        let made = Box::pin(self.make_claimed(claimed, &settings.roles, by, now));
+        let made = Box::pin(self.make_claimed(claimed, settings, request, by, now));
         let job = match self.awake("a root is made and published", by, now, made).await {
             Ok(job) => job,
             Err(error) => {
@@ -94,10 +118,12 @@ impl CertificateAuthority {
     async fn make_claimed(
         &self,
         mut claimed: Claimed,
-        roles: &KeyRoles,
+        settings: &Settings,
+        request: &RootRequest,
         by: &Actor,
         now: OffsetDateTime,
     ) -> Result<Option<JobId>, AuthorityError> {
+        let roles = &settings.roles;
         self.ensure_key(&mut claimed, roles, now).await?;
         match self.sign_root(&mut claimed.root, now).await {
             Err(AuthorityError::KeyUnusable { source, .. }) => {
@@ -118,7 +144,7 @@ impl CertificateAuthority {
             Some(id) => Some(self.ledger.job(id).await?.ok_or(AuthorityError::Missing("job"))?),
             None => None,
         };
-        self.publish_root(claimed.authority, claimed.root, job, by, now).await
+        self.publish_root(claimed.authority, claimed.root, job, (settings, request), by, now).await
     }
 
     /// Releases the claim after a failure, so that the next caller can finish the root at once. If the release fails

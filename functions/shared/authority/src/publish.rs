@@ -2,9 +2,8 @@
 //! announce.
 
 use rootcast_core::audit::{Act, Action, Actor, Subject};
-use rootcast_core::job::{Activation, Job, JobId, NewJob};
+use rootcast_core::job::{Job, JobId};
 use rootcast_core::rollover::renewal::{Lost, is_better, is_daily, is_due, percent_left};
-use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Authority, BundleRecord, Change, Conducting, RootRecord};
 use rootcast_pki::bundle::{Bundle, SignedBundle};
 use rootcast_pki::certificate::Certificate;
@@ -12,7 +11,7 @@ use time::{Duration, OffsetDateTime};
 use tracing::{info, warn};
 
 use crate::keys::{KeyOf, key_and_certificate};
-use crate::{AuthorityError, CertificateAuthority};
+use crate::{AuthorityError, CertificateAuthority, RootRequest, Settings};
 
 /// After a bundle could not be signed as well as it is. A process that starts meanwhile tries at once.
 const PUT_OFF: Duration = Duration::HOUR;
@@ -25,6 +24,7 @@ impl CertificateAuthority {
         mut authority: Authority,
         mut root: RootRecord,
         mut job: Option<Job>,
+        (settings, request): (&Settings, &RootRequest),
         by: &Actor,
         now: OffsetDateTime,
     ) -> Result<Option<JobId>, AuthorityError> {
@@ -39,7 +39,8 @@ impl CertificateAuthority {
             fleet = (0..).zip(&shards).map(|(shard, record)| (shard, record.revision)).collect();
             if shards.iter().any(|shard| shard.approved > 0) {
                 // Devices were approved since the root was claimed, so it needs a job after all.
-                let new = self.job_of(&root, &authority).await?;
+                let id = self.ledger.next_job_id().await?;
+                let new = request.job(settings, id, root.generation, authority.signing);
                 acts.push(Act::new(Subject::Job(new.id), Action::Create, by, now).with("generation", root.generation));
                 authority.running = Some(new.id);
                 job = Some(Job::new(new, now));
@@ -85,17 +86,6 @@ impl CertificateAuthority {
             })
             .await?;
         Ok(job.map(|job| job.id))
-    }
-
-    async fn job_of(&self, root: &RootRecord, authority: &Authority) -> Result<NewJob, AuthorityError> {
-        Ok(NewJob {
-            id: self.ledger.next_job_id().await?,
-            generation: root.generation,
-            old_generation: authority.signing,
-            activation: Activation::Proven,
-            rollout: Rollout::default(),
-            requested_for: None,
-        })
     }
 
     /// Withdraws the root of an aborted job: publishes a bundle without it, and abandons the root. `held`: the
@@ -145,7 +135,7 @@ impl CertificateAuthority {
     /// `new` must sign. Of the other roots, a key that is disabled, pending deletion or gone is skipped: workers need
     /// the bundle too, and take it from its record without the signature. So is one whose policy denies it, if there
     /// is no `new` root that could wait, and another root signs.
-    async fn sign_bundle(
+    pub(crate) async fn sign_bundle(
         &self,
         authority: &Authority,
         roots: &[RootRecord],

@@ -16,6 +16,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 use time::{Duration, OffsetDateTime};
 
 pub use self::command::{Command, Refusal};
@@ -25,8 +26,8 @@ pub use self::reopen::{MOST_RETRIED, MOST_SELECTIONS, MOST_WAVES, Reopen, Select
 
 use crate::deployment::lifecycle::Work;
 use crate::device::DeviceId;
-use crate::rollover::rollout::Rollout;
-use crate::rollover::survey::{Demand, Survey, Sweep};
+use crate::rollover::rollout::{LEAST_SAMPLED, Rollout};
+use crate::rollover::survey::{Demand, Sample, Survey, Sweep};
 
 /// A decimal number. Each job's is higher than the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,6 +72,54 @@ pub enum Phase {
     Ended,
 }
 
+impl Phase {
+    /// The last phase of a job that nobody asked to stop earlier: the old roots are gone.
+    pub const LAST: Self = Self::Retire;
+
+    /// Those at whose end a job can stop.
+    pub const STOPS: [Self; 7] =
+        [Self::Publish, Self::Distribute, Self::HoldDown, Self::Activate, Self::Reissue, Self::Distrust, Self::Retire];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Publish => "publish",
+            Self::Distribute => "distribute",
+            Self::HoldDown => "holdDown",
+            Self::Activate => "activate",
+            Self::Reissue => "reissue",
+            Self::Distrust => "distrust",
+            Self::Retire => "retire",
+            Self::Withdraw => "withdraw",
+            Self::Ended => "ended",
+        }
+    }
+
+    /// The last phase of a job from before there were further ones: the new root signs.
+    const fn when_first_built() -> Self {
+        Self::Activate
+    }
+}
+
+/// Text that names no phase at whose end a job can stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("a job stops after publish, distribute, holdDown, activate, reissue, distrust or retire")]
+pub struct NotAStop;
+
+impl FromStr for Phase {
+    type Err = NotAStop;
+
+    fn from_str(text: &str) -> Result<Self, NotAStop> {
+        Self::STOPS.into_iter().find(|stop| stop.name() == text).ok_or(NotAStop)
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// A round of device work over the fleet. A job has one pass at a time; each has its own task records and counters. In
 /// records, messages and the API, its name is `leg`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -78,7 +127,9 @@ pub enum Phase {
 pub enum Pass {
     Distribute,
     Withdraw,
-    /// The only pass of a deployment.
+    /// Removes the old roots.
+    Distrust,
+    /// The only pass of a deployment. In a rollover, it replaces what old roots signed for devices.
     Install,
     /// Belongs to no job: a device approved after the last rollover gets the current bundle.
     Join,
@@ -87,7 +138,7 @@ pub enum Pass {
 impl Pass {
     pub const fn work(self) -> Work {
         match self {
-            Self::Distribute | Self::Withdraw | Self::Join => Work::Trust,
+            Self::Distribute | Self::Withdraw | Self::Distrust | Self::Join => Work::Trust,
             Self::Install => Work::Install,
         }
     }
@@ -98,6 +149,7 @@ impl fmt::Display for Pass {
         f.write_str(match self {
             Self::Distribute => "distribute",
             Self::Withdraw => "withdraw",
+            Self::Distrust => "distrust",
             Self::Install => "install",
             Self::Join => "join",
         })
@@ -129,7 +181,41 @@ pub enum JobOutcome {
     Activated,
     /// Activated at once, and some devices do not hold the root.
     ActivatedWithFailures,
+    /// The old roots are gone: no device trusts them, and their keys are disabled.
+    Completed,
+    /// The old root signs again.
+    RolledBack,
     Aborted,
+}
+
+/// A job that had ended, and runs again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Continued {
+    /// Another rollover may be running.
+    Asked,
+    /// It is the one rollover that runs.
+    Begun,
+}
+
+/// The time between the last proof and the activation. A sample of the devices is read anew when half of it is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    #[serde(with = "time::serde::timestamp")]
+    pub since: OffsetDateTime,
+    #[serde(with = "time::serde::timestamp")]
+    pub until: OffsetDateTime,
+    /// When the reading of the sample began.
+    #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
+    pub sampled: Option<OffsetDateTime>,
+    /// Devices with a proof when it began.
+    pub devices: u64,
+}
+
+impl Hold {
+    pub fn half(&self) -> OffsetDateTime {
+        self.since + (self.until - self.since) / 2
+    }
 }
 
 /// The current wave.
@@ -186,6 +272,17 @@ pub struct Job {
     pub bundle_version: u64,
     pub activation: Activation,
     pub rollout: Rollout,
+    /// The job goes no further than this phase, until somebody tells it to continue.
+    #[serde(default = "Phase::when_first_built")]
+    pub until: Phase,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    /// The last phase of a job that has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reached: Option<Phase>,
+    /// Set when a job that had ended runs again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continued: Option<Continued>,
     #[serde(default)]
     pub abort_requested: bool,
     #[serde(with = "time::serde::timestamp::option", default, skip_serializing_if = "Option::is_none")]
@@ -247,6 +344,7 @@ pub struct NewJob {
     pub old_generation: Option<u32>,
     pub activation: Activation,
     pub rollout: Rollout,
+    pub until: Phase,
     pub requested_for: Option<String>,
 }
 
@@ -265,6 +363,10 @@ impl Job {
             bundle_version: 0,
             activation: new.activation,
             rollout: new.rollout,
+            until: new.until,
+            hold: None,
+            reached: None,
+            continued: None,
             abort_requested: false,
             activated: None,
             unusable_keys: BTreeSet::new(),
@@ -287,10 +389,14 @@ impl Job {
     }
 
     pub fn pass(&self) -> Pass {
-        if self.phase == Phase::Withdraw || self.outcome == Some(JobOutcome::Aborted) {
-            Pass::Withdraw
-        } else {
-            Pass::Distribute
+        match self.reached.unwrap_or(self.phase) {
+            _ if self.outcome == Some(JobOutcome::Aborted) => Pass::Withdraw,
+            Phase::Withdraw => Pass::Withdraw,
+            Phase::Reissue => Pass::Install,
+            Phase::Distrust | Phase::Retire => Pass::Distrust,
+            Phase::Create | Phase::Publish | Phase::Distribute | Phase::HoldDown | Phase::Activate | Phase::Ended => {
+                Pass::Distribute
+            }
         }
     }
 
@@ -298,14 +404,20 @@ impl Job {
     pub fn takes_device_work(&self, pass: Pass) -> bool {
         self.state == JobState::Running
             && self.pass() == pass
-            && matches!(self.phase, Phase::Distribute | Phase::Withdraw)
+            && matches!(
+                self.phase,
+                Phase::Distribute | Phase::HoldDown | Phase::Reissue | Phase::Distrust | Phase::Withdraw
+            )
             && (pass == Pass::Withdraw || !self.abort_requested)
     }
 
-    /// Whether a gate of this job is still to open: to the root's first signature, or to the end of an abort.
+    /// Whether a gate of this job is still to open that a device which leaves would open: to the root's first signature, to
+    /// the end of an abort, or to the end of the old roots' keys. A certificate is revoked when its device leaves, so the
+    /// end of the reissue depends on no device that left.
     pub fn has_closed_gate(&self) -> bool {
         match self.phase {
-            Phase::Ended => false,
+            Phase::Reissue | Phase::Retire | Phase::Ended => false,
+            Phase::Distrust => true,
             Phase::Withdraw => self.withdrawn.is_none(),
             _ => self.activated.is_none(),
         }
@@ -323,17 +435,32 @@ impl Job {
         self.is_taken(device) || (self.pass() == Pass::Withdraw && during == Some(self.id))
     }
 
-    /// What a device must prove in this pass, at this time, for the gate to open.
+    /// What a device must prove in this pass, at this time, for the gate to open. The hold-down does not age proofs: a
+    /// sample is read anew instead.
     pub fn demand(&self, now: OffsetDateTime) -> Demand {
-        Demand { bundle_version: self.bundle_version, since: now - Duration::seconds(self.rollout.proof_age.into()) }
+        let held = self.hold.map_or(Duration::ZERO, |hold| (now - hold.since).min(hold.until - hold.since));
+        let age = Duration::seconds(self.rollout.proof_age.into());
+        let sample = self.hold.filter(|_| self.phase == Phase::HoldDown).and_then(|hold| self.sample(hold));
+        Demand { bundle_version: self.bundle_version, since: now - held - age, sample }
+    }
+
+    /// Which devices are read anew. A device is in it by its id and the job's, so each job reads others. Somewhat more
+    /// than asked for, so that there is hardly ever less.
+    fn sample(&self, hold: Hold) -> Option<Sample> {
+        let since = hold.sampled?;
+        let fleet = hold.devices.max(1);
+        let wanted = (fleet * u64::from(self.rollout.sample)).div_ceil(100).max(LEAST_SAMPLED) * 3 / 2;
+        let share = wanted.saturating_mul(1 << 32) / fleet;
+        (self.rollout.sample > 0).then_some(Sample { job: self.id, share, since })
     }
 
     /// The demand of the current sweep. A sweep that refreshes requires proofs of half the age. Otherwise some proofs
     /// would expire while others are read again, and the gate would never open.
     pub fn demand_of_sweep(&self, now: OffsetDateTime) -> Demand {
-        let age = i64::from(self.rollout.proof_age);
-        let age = if self.sweep.as_ref().is_some_and(|sweep| sweep.refreshes) { age / 2 } else { age };
-        Demand { since: now - Duration::seconds(age), ..self.demand(now) }
+        let demand = self.demand(now);
+        let half = Duration::seconds((self.rollout.proof_age / 2).into());
+        let refreshes = self.sweep.as_ref().is_some_and(|sweep| sweep.refreshes);
+        if refreshes { Demand { since: demand.since + half, ..demand } } else { demand }
     }
 
     /// Whether the fleet is paged to the end of the pass.

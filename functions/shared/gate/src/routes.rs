@@ -102,6 +102,7 @@ const WRITE_DEVICE: Needs = Needs::Right(Right::Write, Device);
 const READ_JOBS: Needs = Needs::Right(Right::Read, Jobs);
 const WRITE_JOBS: Needs = Needs::Right(Right::Write, Jobs);
 const READ_ROOTS: Needs = Needs::Right(Right::Read, Roots);
+const CONTINUE: Needs = Needs::Operation(Operation::Activate, Jobs);
 const ABORT: Needs = Needs::Operation(Operation::Abort, Jobs);
 const ADMINISTER: Needs = Needs::Operation(Operation::AdministerAccess, Principals);
 const REGENERATE_ROOT: Needs = Needs::Operation(Operation::Regenerate, Roots);
@@ -144,6 +145,7 @@ table! {
     JOB: Catalog Get "/jobs/{job}" needs READ_JOBS;
     PAUSE: Catalog Post "/jobs/{job}/pause" needs WRITE_JOBS;
     RESUME: Catalog Post "/jobs/{job}/resume" needs WRITE_JOBS;
+    CONTINUE_JOB: Catalog Post "/jobs/{job}/continue" needs CONTINUE;
     ABORT_JOB: Catalog Post "/jobs/{job}/abort" needs ABORT;
     RETRY_JOB: Catalog Post "/jobs/{job}/retry" needs WRITE_JOBS;
     WAIVE: Catalog Post "/jobs/{job}/waive" needs Needs::Operation(Operation::Activate, Jobs);

@@ -117,6 +117,9 @@ impl Ledger {
             if change.new_job {
                 writes.push(versioned(self.jobs()?, "job", &NoAttributes {}, list_key(job.id), 0)?);
             }
+            if job.continued.is_some() {
+                writes.push(self.list_continued(job)?);
+            }
         }
         if let Some(last) = change.last_job {
             writes.push(self.raise_jobs(last)?);

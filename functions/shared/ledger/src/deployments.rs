@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use rootcast_core::audit::{Act, Action, Actor, Head, Subject};
 use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
 use rootcast_core::deployment::{Deployment, MOST_DEPLOYED};
-use rootcast_core::job::JobId;
+use rootcast_core::job::{Continued, Job, JobId, JobState};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -191,12 +191,7 @@ impl Ledger {
         let entry = if deployment.is_running() {
             put(self.jobs()?, "deployment", &Entry::of(&record), key, None)?
         } else {
-            let delete = Delete::builder()
-                .table_name(self.jobs()?)
-                .set_key(Some(key))
-                .build()
-                .map_err(|source| LedgerError::Unwritable { what: "deployment", source: Box::new(source) })?;
-            TransactWriteItem::builder().delete(delete).build()
+            self.unlist(deployment.id)?
         };
         let links = match act {
             Some(act) => self.link(std::slice::from_ref(act)).await?,
@@ -205,6 +200,26 @@ impl Ledger {
         self.transact([saved, entry].into_iter().chain(links.writes()).collect()).await?;
         links.tell();
         Ok(())
+    }
+
+    /// The schedule finds a rollover that was continued as it finds deployments: until it is the one that runs, the
+    /// authority's record does not name it.
+    pub(crate) fn list_continued(&self, job: &Job) -> Result<TransactWriteItem, LedgerError> {
+        match job.continued {
+            Some(Continued::Asked) if job.state == JobState::Running => {
+                put(self.jobs()?, "job", &Entry { quiet_since: None }, running_key(job.id), None)
+            }
+            _ => self.unlist(job.id),
+        }
+    }
+
+    fn unlist(&self, job: JobId) -> Result<TransactWriteItem, LedgerError> {
+        let delete = Delete::builder()
+            .table_name(self.jobs()?)
+            .set_key(Some(running_key(job)))
+            .build()
+            .map_err(|source| LedgerError::Unwritable { what: "running job", source: Box::new(source) })?;
+        Ok(TransactWriteItem::builder().delete(delete).build())
     }
 }
 

@@ -293,7 +293,8 @@ impl Ledger {
         let key = TaskKey { job, pass: rollover.pass(), device: device.clone() };
         let (_, tasks) = self.jobs_and_tasks([], std::slice::from_ref(&key)).await?;
         // Its proof may be old: the device held the bundle when it left.
-        let demand = Demand { bundle_version: rollover.bundle_version, since: OffsetDateTime::UNIX_EPOCH };
+        let since = OffsetDateTime::UNIX_EPOCH;
+        let demand = Demand { bundle_version: rollover.bundle_version, since, sample: None };
         let finding = find(Some(version), tasks.get(&key), demand);
         // An abort that has not begun to withdraw has no proofs yet.
         let withdraws = rollover.abort_requested == (rollover.pass() == Pass::Withdraw);

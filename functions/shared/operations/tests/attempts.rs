@@ -18,7 +18,7 @@ use rootcast_core::deployment::{Deployment, DeploymentOutcome, NotResumed};
 use rootcast_core::device::DeviceId;
 use rootcast_core::job::task::{TaskRecord, TaskState};
 use rootcast_core::job::{
-    Activation, Command, Job, JobId, JobOutcome, JobRecord, MOST_SELECTIONS, NewJob, Refusal, Refused, Reopen,
+    Activation, Command, Job, JobId, JobOutcome, JobRecord, MOST_SELECTIONS, NewJob, Phase, Refusal, Refused, Reopen,
     Selection,
 };
 use rootcast_core::rollover::rollout::Rollout;
@@ -38,6 +38,7 @@ fn rollover(revision: u64) -> Job {
         old_generation: Some(1),
         activation: Activation::Proven,
         rollout: Rollout::default(),
+        until: Phase::Activate,
         requested_for: None,
     };
     let mut job = Job::new(new, NOW);

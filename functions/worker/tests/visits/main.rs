@@ -21,7 +21,7 @@ use rootcast_core::device::{Driver, Profile};
 use rootcast_core::job::message::Task;
 use rootcast_core::job::task::{ErrorClass, TaskRecord, TaskState};
 use rootcast_core::job::visit::TaskAttempt;
-use rootcast_core::job::{Activation, Job, JobId, NewJob};
+use rootcast_core::job::{Activation, Job, JobId, NewJob, Phase};
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_drivers::Redfish;
 use rootcast_events::Events;
@@ -107,6 +107,7 @@ impl World {
             old_generation: Some(1),
             activation: Activation::Proven,
             rollout: Rollout::default(),
+            until: Phase::Activate,
             requested_for: None,
         };
         let world = Self { aws, job: Job::new(new, now()), app: Arc::new(app), root: fake::root("Root G2"), fake };

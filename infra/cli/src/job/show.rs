@@ -103,6 +103,8 @@ fn state(job: &Summary) -> &'static str {
             Some(JobOutcome::ActivatedWithFailures) => {
                 "completed: the new root is active, but not every device holds it"
             }
+            Some(JobOutcome::Completed) => "completed: the old roots are gone",
+            Some(JobOutcome::RolledBack) => "ended: rolled back, the old root signs again",
             Some(JobOutcome::Aborted) => "ended: aborted",
             None => "ended",
         },

@@ -14,7 +14,7 @@ use http::{HeaderMap, Request, StatusCode};
 use rootcast_authority::{CertificateAuthority, IssuingSettings, Settings};
 use rootcast_core::access::permission::Role;
 use rootcast_core::device::{DeviceId, Driver, Pin, Profile};
-use rootcast_core::job::{Job, JobId, JobState};
+use rootcast_core::job::{Job, JobId, JobState, Phase};
 use rootcast_events::Events;
 use rootcast_gate::SecondPerson;
 use rootcast_ledger::{DeviceRecord, Editor, Ledger, Tables, TokenRecord};
@@ -319,6 +319,8 @@ pub(crate) fn settings() -> Settings {
         permitted: Default::default(),
         validity: time::Duration::days(400),
         backdate: time::Duration::hours(1),
+        hold_down: 0,
+        until: Phase::Activate,
         crl_base: Some("http://pki.example.com".to_owned()),
         roles: "arn:aws:iam::000000000000:role/rootcast/us-east-1/regenerator".parse().unwrap(),
     }

@@ -4,7 +4,7 @@
 use rootcast_core::audit::{self, Act, Action, Actor};
 use rootcast_core::deployment::lifecycle::{Lifecycle, Work};
 use rootcast_core::installation::InstallationId;
-use rootcast_core::job::{Activation, Job, NewJob};
+use rootcast_core::job::{Activation, Job};
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_core::rollover::restore::{Counters, Evidence, admitted, is_plausible};
 use rootcast_ledger::{Authority, Change, Claim, LedgerError, RootRecord};
@@ -124,15 +124,7 @@ impl CertificateAuthority {
         };
         // Drawn before the claim: if another caller wins the claim, this leaves a gap in the ids.
         let id = if has_devices { Some(self.ledger.next_job_id().await?) } else { None };
-        let new = |id| NewJob {
-            id,
-            generation,
-            old_generation: before.signing,
-            activation: request.activation,
-            rollout: request.rollout,
-            requested_for: request.requested_for.clone(),
-        };
-        let job = id.map(|id| Job::new(new(id), now));
+        let job = id.map(|id| Job::new(request.job(settings, id, generation, before.signing), now));
         let claim = Claim { generation, job: id, until: now + CLAIM };
         let mut authority = Authority {
             last_generation: generation,

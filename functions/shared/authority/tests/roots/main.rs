@@ -11,7 +11,7 @@ mod sleep;
 
 use rootcast_authority::{AuthorityError, Made, RootRequest, Settings};
 use rootcast_core::audit::Actor;
-use rootcast_core::job::{Activation, Job, JobId};
+use rootcast_core::job::{Activation, Job, JobId, Phase};
 use rootcast_core::rollover::generation::GenerationState;
 use rootcast_core::rollover::rollout::Rollout;
 use rootcast_ledger::{Authority, Claim, Conducting, LedgerError};
@@ -35,10 +35,18 @@ impl Aws {
             permitted: Default::default(),
             validity: Duration::days(3650),
             backdate: Duration::hours(1),
+            hold_down: 0,
+            until: Phase::Activate,
             crl_base: None,
             roles: "arn:aws:iam::111122223333:role/rootcast/eu-central-1/fleet".parse().unwrap(),
         };
-        let request = RootRequest { activation: Activation::Proven, rollout: Rollout::default(), requested_for: None };
+        let request = RootRequest {
+            activation: Activation::Proven,
+            rollout: Rollout::default(),
+            hold_down: None,
+            until: None,
+            requested_for: None,
+        };
         self.authority().make_root(&settings, &request, &Actor::function("tests"), now).await
     }
 

@@ -3,8 +3,8 @@
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use super::{Job, JobState, Phase, Reopen, Selection};
-use crate::rollover::survey::{Purpose, Sweep};
+use super::{Continued, Job, JobOutcome, JobState, Phase, Reopen, Selection};
+use crate::rollover::survey::{Purpose, Survey, Sweep};
 
 /// What an operator requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,10 @@ pub enum Command {
     Pause,
     Resume,
     Abort,
+    /// Go on after the phase at which the job was to stop, up to the end of this one.
+    Continue {
+        until: Phase,
+    },
 }
 
 /// Why a job refuses a command.
@@ -29,6 +33,10 @@ pub enum Refusal {
     Activated,
     #[error("the job is being aborted already")]
     AlreadyAborting,
+    #[error("the job is to go as far as that already")]
+    GoesFarEnough,
+    #[error("the job was aborted or rolled back: start another rollover")]
+    GivenUp,
     #[error("too many retries are waiting already: send this one again in a moment")]
     ManyRetries,
 }
@@ -36,8 +44,12 @@ pub enum Refusal {
 impl Job {
     /// The job after the command. The conductor does the rest.
     pub fn command(mut self, command: Command, now: OffsetDateTime) -> Result<Self, Refusal> {
+        if let Command::Continue { until } = command {
+            return self.go_further(until, now);
+        }
         self.listens()?;
         match command {
+            Command::Continue { .. } => {}
             Command::Pause if self.state == JobState::Paused => return Err(Refusal::AlreadyPaused),
             Command::Pause => {
                 self.state = JobState::Paused;
@@ -79,6 +91,29 @@ impl Job {
         Ok(self)
     }
 
+    /// A job that has ended runs again from the phase that it reached.
+    fn go_further(mut self, until: Phase, now: OffsetDateTime) -> Result<Self, Refusal> {
+        if self.abort_requested || matches!(self.outcome, Some(JobOutcome::Aborted | JobOutcome::RolledBack)) {
+            return Err(Refusal::GivenUp);
+        }
+        if until <= self.until || self.outcome == Some(JobOutcome::Completed) {
+            return Err(Refusal::GoesFarEnough);
+        }
+        let was_stopped = self.state == JobState::Paused && self.until <= self.phase;
+        if self.outcome.take().is_some() {
+            self.phase = self.reached.take().unwrap_or(Phase::Activate);
+            self.state = JobState::Running;
+            self.continued = Some(Continued::Asked);
+            self.survey = Survey::default();
+        } else if was_stopped {
+            self.go_on(now);
+        }
+        self.until = until;
+        self.reason = "Continued by the operator.".to_owned();
+        self.updated = now;
+        Ok(self)
+    }
+
     fn listens(&self) -> Result<(), Refusal> {
         match (self.state, self.phase) {
             (JobState::Ended, _) => Err(Refusal::Ended),
@@ -90,6 +125,10 @@ impl Job {
     /// While the job was paused, its workers dropped their messages, and the causes of failures may have been fixed:
     /// all open and failed tasks are sent again.
     fn resume(&mut self, now: OffsetDateTime) {
+        if self.phase == Phase::HoldDown && self.survey.total().forgot > 0 {
+            // What the devices proved before is worth no more.
+            (self.phase, self.hold, self.survey) = (Phase::Distribute, None, Survey::default());
+        }
         self.go_on(now);
         self.reopen = Reopen::everything(now);
         self.tolerated = 0;

@@ -47,7 +47,9 @@ impl JobRecord {
         match (self, command) {
             (Self::Rollover(job), _) => Ok(Self::Rollover(Box::new(job.command(command, now)?))),
             (deployment, Command::Resume) => deployment.retry(Selection::everything(now), now),
-            (Self::Deployment(_), Command::Pause | Command::Abort) => Err(Refused::OfDeployment),
+            (Self::Deployment(_), Command::Pause | Command::Abort | Command::Continue { .. }) => {
+                Err(Refused::OfDeployment)
+            }
         }
     }
 
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
     use crate::deployment::DeploymentOutcome;
     use crate::deployment::lifecycle::Work;
-    use crate::job::{Activation, JobOutcome, NewJob};
+    use crate::job::{Activation, JobOutcome, NewJob, Phase};
     use crate::rollover::rollout::Rollout;
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
@@ -94,6 +96,7 @@ mod tests {
                 old_generation: Some(1),
                 activation: Activation::Proven,
                 rollout: Rollout::default(),
+                until: Phase::Activate,
                 requested_for: None,
             },
             NOW,

@@ -35,7 +35,7 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::job::{Activation, Cursor, JobId, NewJob};
+    use crate::job::{Activation, Cursor, JobId, NewJob, Phase};
     use crate::rollover::rollout::Rollout;
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
@@ -53,6 +53,7 @@ mod tests {
             old_generation: Some(1),
             activation: Activation::Proven,
             rollout: Rollout::default(),
+            until: Phase::Activate,
             requested_for: None,
         };
         let mut job = Job::new(new, NOW);

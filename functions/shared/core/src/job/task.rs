@@ -30,6 +30,8 @@ pub struct Ack {
 pub enum Probe {
     /// The trust store was listed again after the write, and the DER of each member compared.
     ReadBack,
+    /// The same, and the device had lost what it had proven for this bundle before: it was given it again.
+    Restored,
 }
 
 /// State of a device's task.

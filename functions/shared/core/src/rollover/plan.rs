@@ -6,7 +6,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-use crate::job::{Activation, Job, JobOutcome, JobState, Phase, Tally, Wave};
+use crate::job::{Activation, Continued, Job, JobOutcome, JobState, Phase, Tally, Wave};
 use crate::rollover::rollout::Rollout;
 use crate::rollover::survey::{Findings, Purpose};
 
@@ -43,10 +43,22 @@ pub enum Action {
     Reopen,
     /// Pause the job for the operator.
     Pause,
+    /// Make a job that had ended the one rollover that runs.
+    GoOnAlone,
     /// Publish a bundle without the new root, and bring it to the devices that may hold that root.
     Withdraw,
+    /// Wait for the time of the hold-down.
+    HoldDown,
+    /// Read a sample of the devices anew.
+    ReadSample,
     /// Sign the link certificates and switch the signing generation.
     Activate,
+    /// Replace what old roots signed for devices.
+    Reissue,
+    /// Publish a bundle without the old roots, and remove them from the devices.
+    Distrust,
+    /// Sign the old roots' last revocation lists, and disable their keys.
+    Retire,
     /// Record that every device has removed the withdrawn root.
     NoteWithdrawn,
     End(JobOutcome),
@@ -72,8 +84,12 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
     if job.abort_requested && !matches!(job.phase, Phase::Withdraw | Phase::Ended) {
         return step(Action::Withdraw, "Aborted: the new root is being removed from the devices.");
     }
+    if job.continued == Some(Continued::Asked) {
+        return step(Action::GoOnAlone, "Continued by the operator.");
+    }
     match job.phase {
         Phase::Create => step(Action::Wait { until: None }, "The new root is being created."),
+        Phase::Publish if job.until <= Phase::Publish => stopped("published"),
         Phase::Publish if job.activation == Activation::Immediate && job.activated.is_none() => step(
             Action::Activate,
             "The new root is activated at once, as requested; devices that do not hold it yet may refuse connections.",
@@ -81,18 +97,38 @@ pub fn plan(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> S
         Phase::Publish => {
             step(Action::Distribute, "The bundle is published; its trust anchors are brought to the devices.")
         }
-        Phase::Distribute | Phase::Withdraw => plan_pass(job, tally, now, stall),
+        Phase::Distribute | Phase::HoldDown | Phase::Reissue | Phase::Distrust | Phase::Withdraw => {
+            plan_pass(job, tally, now, stall)
+        }
         Phase::Activate if job.activated.is_none() => {
             step(Action::Activate, "Every device proved that it holds the new root.")
         }
         Phase::Activate if job.activation == Activation::Immediate => {
             step(Action::Distribute, "The new root is active; it is brought to the devices.")
         }
-        // Hold-down, reissue, distrust and retire are not used yet: a rollover is complete when its root signs.
-        Phase::Activate | Phase::HoldDown | Phase::Reissue | Phase::Distrust | Phase::Retire | Phase::Ended => {
-            step(Action::End(JobOutcome::Activated), "The new root is active; every device holds it or is waived.")
-        }
+        Phase::Activate => after_activation(job),
+        Phase::Retire | Phase::Ended => step(
+            Action::End(JobOutcome::Completed),
+            "The new root signs, no device trusts an older one, and the keys of the older ones are disabled.",
+        ),
     }
+}
+
+/// The new root signs, and every device holds it or is waived. Without an older root, nothing is left to do.
+fn after_activation(job: &Job) -> Step {
+    if job.until <= Phase::Activate || job.old_generation.is_none() {
+        return step(Action::End(JobOutcome::Activated), "The new root is active; every device holds it or is waived.");
+    }
+    step(Action::Reissue, "The new root is active; what older roots signed for devices is replaced.")
+}
+
+fn stopped(what: &str) -> Step {
+    step(
+        Action::Pause,
+        format!(
+            "Paused: the new root is {what}, and the job was to stop here. Continue the job (`rootcast job continue`), or abort it."
+        ),
+    )
 }
 
 fn plan_pass(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> Step {
@@ -192,18 +228,13 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
         return step(Action::End(JobOutcome::Aborted), aborted(found));
     }
     if job.survey.opens(job.demand(now).since) {
-        return match (job.phase, job.activated) {
-            (Phase::Withdraw, _) => {
-                step(Action::NoteWithdrawn, "Every device that was read no longer holds the new root.")
-            }
-            (_, Some(_)) => {
-                step(Action::End(JobOutcome::Activated), "The new root is active; every device holds it or is waived.")
-            }
-            (_, None) => step(Action::Activate, "Every device proved that it holds the new root, or is waived."),
-        };
+        return pass_gate(job, now);
+    }
+    if found.forgot > 0 {
+        return step(Action::Pause, forgot(found));
     }
     let only_failures = job.survey.is_complete() && found.awaited() == 0 && found.failed > 0 && tally.failed > 0;
-    if only_failures && job.activated.is_some() {
+    if only_failures && job.activated.is_some() && job.phase == Phase::Distribute {
         return step(
             Action::End(JobOutcome::ActivatedWithFailures),
             format!(
@@ -225,6 +256,59 @@ fn plan_gate(job: &Job, tally: &Tally, now: OffsetDateTime, stall: Duration) -> 
     step(
         Action::Begin(Purpose::Survey),
         "All waves completed: each device's proof is compared with the device as it is now.",
+    )
+}
+
+/// The survey found nobody who lacks a proof.
+fn pass_gate(job: &Job, now: OffsetDateTime) -> Step {
+    match (job.phase, job.activated, job.hold) {
+        (Phase::Withdraw, _, _) => {
+            step(Action::NoteWithdrawn, "Every device that was read no longer holds the new root.")
+        }
+        (Phase::Reissue, _, _) if job.until <= Phase::Reissue => step(
+            Action::End(JobOutcome::Activated),
+            "The new root is active, and no device shows a certificate of an older one. The older roots are still trusted.",
+        ),
+        (Phase::Reissue, _, _) => step(
+            Action::Distrust,
+            "No device needs an older root any more: the older roots are removed from the devices.",
+        ),
+        (Phase::Distrust, _, _) if job.until <= Phase::Distrust => step(
+            Action::End(JobOutcome::Activated),
+            "The new root is active, and no device trusts an older one. The keys of the older ones are still there.",
+        ),
+        (Phase::Distrust, _, _) => step(Action::Retire, "No device trusts an older root: their keys are disabled."),
+        (_, Some(_), _) => after_activation(job),
+        (Phase::Distribute, None, _) if job.until <= Phase::Distribute => stopped("on every device that is not waived"),
+        (Phase::Distribute, None, _) if job.rollout.hold_down > 0 => step(
+            Action::HoldDown,
+            format!(
+                "Every device proved that it holds the new root, or is waived. It is to sign after the hold-down of {}.",
+                Duration::seconds(job.rollout.hold_down.into())
+            ),
+        ),
+        (Phase::HoldDown, None, Some(hold)) if now < hold.until => {
+            let until = if hold.sampled.is_none() && job.rollout.sample > 0 { hold.half() } else { hold.until };
+            if now >= until {
+                return step(
+                    Action::ReadSample,
+                    "Half of the hold-down is over: a sample of the devices is read anew.",
+                );
+            }
+            step(Action::Wait { until: Some(until) }, format!("Hold-down until {}.", hold.until))
+        }
+        (Phase::HoldDown, None, Some(hold)) if hold.sampled.is_none() && job.rollout.sample > 0 => {
+            step(Action::ReadSample, "The hold-down is over: a sample of the devices is read anew.")
+        }
+        (Phase::HoldDown, None, _) if job.until <= Phase::HoldDown => stopped("on every device that is not waived"),
+        (_, None, _) => step(Action::Activate, "Every device proved that it holds the new root, or is waived."),
+    }
+}
+
+fn forgot(found: Findings) -> String {
+    format!(
+        "Paused: {} devices had lost the new root since they proved that they hold it, and were given it again. Find out what resets their trust stores, then resume: the hold-down begins anew; or abort.",
+        found.forgot
     )
 }
 
@@ -272,6 +356,8 @@ fn exceeded(job: &Job, tally: &Tally, budget: Budget) -> Option<String> {
 fn unproven(job: &Job, found: Findings) -> String {
     let (proof, way_out) = match job.phase {
         Phase::Withdraw => ("no longer hold the withdrawn root", "then resume"),
+        Phase::Reissue => ("show a certificate of the new root", "then resume"),
+        Phase::Distrust => ("no longer hold the old roots", "then resume"),
         _ => ("hold the new root", "then resume; or abort"),
     };
     format!(

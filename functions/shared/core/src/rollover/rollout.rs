@@ -22,6 +22,19 @@ pub struct Rollout {
     /// Seconds after which a proof is old: the device is read again before a gate opens.
     #[serde(default = "a_day")]
     pub proof_age: u32,
+    /// Seconds between the last proof and the activation, in which the devices are watched.
+    #[serde(default)]
+    pub hold_down: u32,
+    /// Percent of the devices that are read anew during the hold-down, but at least [`LEAST_SAMPLED`].
+    #[serde(default = "a_twentieth")]
+    pub sample: u8,
+}
+
+/// A smaller fleet is read anew as a whole.
+pub const LEAST_SAMPLED: u64 = 20;
+
+const fn a_twentieth() -> u8 {
+    5
 }
 
 const fn a_day() -> u32 {
@@ -38,6 +51,8 @@ impl Default for Rollout {
             error_budget: 5,
             error_budget_minimum: 20,
             proof_age: a_day(),
+            hold_down: 0,
+            sample: a_twentieth(),
         }
     }
 }
@@ -57,6 +72,10 @@ pub enum InvalidRollout {
     ErrorBudget,
     #[error("proofAge is in seconds: 60 to 2592000 (30 days), and longer than it takes to read the whole fleet")]
     ProofAge,
+    #[error("holdDown is in seconds, at most 2592000 (30 days)")]
+    HoldDown,
+    #[error("sample is a percentage: 0 to 100")]
+    Sample,
 }
 
 impl Rollout {
@@ -73,6 +92,10 @@ impl Rollout {
             Err(InvalidRollout::ErrorBudget)
         } else if !(60..=2_592_000).contains(&self.proof_age) {
             Err(InvalidRollout::ProofAge)
+        } else if self.hold_down > 2_592_000 {
+            Err(InvalidRollout::HoldDown)
+        } else if self.sample > 100 {
+            Err(InvalidRollout::Sample)
         } else {
             Ok(self)
         }

@@ -7,11 +7,12 @@
 
 pub mod joining;
 
+use rootcast_pki::fingerprint::Fingerprint;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::device::{DeviceVersion, SHARDS};
-use crate::job::task::{TaskRecord, TaskState};
+use crate::device::{DeviceId, DeviceVersion, SHARDS};
+use crate::job::task::{Probe, TaskRecord, TaskState};
 use crate::job::{Cursor, JobId};
 
 /// What a proof must satisfy.
@@ -20,6 +21,24 @@ pub struct Demand {
     pub bundle_version: u64,
     /// Proofs from before this time are old.
     pub since: OffsetDateTime,
+    /// Devices that are read anew during the hold-down.
+    pub sample: Option<Sample>,
+}
+
+/// Devices whose proofs must be from after this time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    pub job: JobId,
+    /// Of 2³² devices.
+    pub share: u64,
+    pub since: OffsetDateTime,
+}
+
+impl Sample {
+    pub fn covers(&self, device: &DeviceId) -> bool {
+        let [a, b, c, d, ..] = *Fingerprint::of(format!("{}/{device}", self.job).as_bytes()).as_bytes();
+        u64::from(u32::from_be_bytes([a, b, c, d])) < self.share
+    }
 }
 
 /// The result of a survey for one device.
@@ -40,6 +59,8 @@ pub enum Finding {
     Unknown,
     /// The current version of the device has a proof, but an old one.
     Old,
+    /// The device had lost what it had proven to hold. It was given it again.
+    Forgot,
     /// The record proves nothing: it is about another bundle, or an earlier version of the device.
     Void,
     /// The device left the fleet: it was deleted, or its approval was revoked.
@@ -63,7 +84,12 @@ pub fn find(version: Option<DeviceVersion>, task: Option<&TaskRecord>, demand: D
         (TaskState::Failed, _) if task.of.is_none() => Finding::Failed,
         _ if !speaks_of_it => Finding::Void,
         (TaskState::Acked, Some(ack)) if ack.of == version && ack.bundle_version == demand.bundle_version => {
-            if ack.at >= demand.since { Finding::Proven { at: ack.at } } else { Finding::Old }
+            match demand.sample {
+                _ if ack.at < demand.since => Finding::Old,
+                Some(sample) if ack.at < sample.since && sample.covers(&task.device) => Finding::Old,
+                Some(sample) if ack.at >= sample.since && ack.probe == Probe::Restored => Finding::Forgot,
+                _ => Finding::Proven { at: ack.at },
+            }
         }
         (TaskState::Failed, _) => Finding::Failed,
         (TaskState::Waived, _) => Finding::Waived,
@@ -154,6 +180,7 @@ pub struct Findings {
     pub open: u64,
     pub unknown: u64,
     pub old: u64,
+    pub forgot: u64,
     pub void: u64,
     pub gone: u64,
     /// Time of the oldest proof.
@@ -162,8 +189,18 @@ pub struct Findings {
 }
 
 impl Findings {
-    pub const NONE: Self =
-        Self { proven: 0, waived: 0, failed: 0, open: 0, unknown: 0, old: 0, void: 0, gone: 0, oldest: None };
+    pub const NONE: Self = Self {
+        proven: 0,
+        waived: 0,
+        failed: 0,
+        open: 0,
+        unknown: 0,
+        old: 0,
+        forgot: 0,
+        void: 0,
+        gone: 0,
+        oldest: None,
+    };
 
     pub fn add(&mut self, finding: Finding) {
         match finding {
@@ -176,6 +213,7 @@ impl Findings {
             Finding::Open { .. } => self.open += 1,
             Finding::Unknown => self.unknown += 1,
             Finding::Old => self.old += 1,
+            Finding::Forgot => self.forgot += 1,
             Finding::Void => self.void += 1,
             Finding::Gone { .. } => self.gone += 1,
         }
@@ -193,6 +231,7 @@ impl Findings {
             open: self.open + other.open,
             unknown: self.unknown + other.unknown,
             old: self.old + other.old,
+            forgot: self.forgot + other.forgot,
             void: self.void + other.void,
             gone: self.gone + other.gone,
             oldest,
@@ -201,7 +240,15 @@ impl Findings {
 
     /// All devices seen, whether settled or not.
     pub const fn all(&self) -> u64 {
-        self.proven + self.waived + self.failed + self.open + self.unknown + self.old + self.void + self.gone
+        self.proven
+            + self.waived
+            + self.failed
+            + self.open
+            + self.unknown
+            + self.old
+            + self.forgot
+            + self.void
+            + self.gone
     }
 
     /// Devices whose result is still to come. A survey sends those without a proof again.
@@ -210,7 +257,7 @@ impl Findings {
     }
 
     const fn is_clean(&self) -> bool {
-        self.awaited() == 0 && self.failed == 0
+        self.awaited() == 0 && self.failed == 0 && self.forgot == 0
     }
 }
 
@@ -295,11 +342,10 @@ mod tests {
 
     use super::*;
     use crate::device::Incarnation;
-    use crate::job::task::{Ack, Probe};
-    use rootcast_pki::fingerprint::Fingerprint;
+    use crate::job::task::Ack;
 
     const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
-    const DEMAND: Demand = Demand { bundle_version: 3, since: NOW };
+    const DEMAND: Demand = Demand { bundle_version: 3, since: NOW, sample: None };
 
     fn version(incarnation: u8, endpoint_revision: u64) -> DeviceVersion {
         DeviceVersion { incarnation: Incarnation::from_random([incarnation; 16]), endpoint_revision }

@@ -1,9 +1,9 @@
 //! How each step of the conductor changes the job's record. Pure; the ledger writes the result.
 
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
-use crate::job::{Cursor, Job, JobOutcome, JobState, Pass, Phase, Reopen, Sending, Tally, Wave};
+use crate::job::{Continued, Cursor, Hold, Job, JobOutcome, JobState, Pass, Phase, Reopen, Sending, Tally, Wave};
 use crate::rollover::survey::{Finding, Purpose, Survey, SurveyedShard, Sweep};
 
 /// The record of a wave.
@@ -43,6 +43,42 @@ impl Job {
     pub fn withdraw(&mut self, bundle_version: u64, now: OffsetDateTime) {
         let bound = (!self.cursor.is_at_end()).then(|| self.cursor.clone());
         self.start_pass(Phase::Withdraw, bundle_version, bound, now);
+    }
+
+    /// Begins the hold-down. Every device has proven that it holds the new root.
+    pub fn hold_down(&mut self, now: OffsetDateTime) {
+        let until = now + Duration::seconds(self.rollout.hold_down.into());
+        self.phase = Phase::HoldDown;
+        self.hold = Some(Hold { since: now, until, sampled: None, devices: self.survey.total().proven });
+        self.progress_at = now;
+    }
+
+    /// Begins to read a sample of the devices anew.
+    pub fn read_sample(&mut self, now: OffsetDateTime) {
+        if let Some(hold) = &mut self.hold {
+            hold.sampled = Some(now);
+        }
+        self.survey = Survey::default();
+    }
+
+    /// Begins to replace what old roots signed for devices.
+    pub fn reissue(&mut self, now: OffsetDateTime) {
+        self.start_pass(Phase::Reissue, self.bundle_version, None, now);
+    }
+
+    /// Begins to remove the old roots, which this bundle lacks, from the devices.
+    pub fn distrust(&mut self, bundle_version: u64, now: OffsetDateTime) {
+        self.start_pass(Phase::Distrust, bundle_version, None, now);
+    }
+
+    /// No device trusts the old roots, and their keys are disabled.
+    pub fn retire(&mut self) {
+        self.phase = Phase::Retire;
+    }
+
+    /// A job that was continued is the one rollover that runs.
+    pub fn go_on_alone(&mut self) {
+        self.continued = Some(Continued::Begun);
     }
 
     fn start_pass(&mut self, phase: Phase, bundle_version: u64, bound: Option<Cursor>, now: OffsetDateTime) {
@@ -241,6 +277,9 @@ impl Job {
 
     pub fn end(&mut self, outcome: JobOutcome, why: &str) {
         self.state = JobState::Ended;
+        if self.phase != Phase::Ended {
+            self.reached = Some(self.phase);
+        }
         self.phase = Phase::Ended;
         self.outcome = Some(outcome);
         why.clone_into(&mut self.reason);

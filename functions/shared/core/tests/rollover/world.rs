@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rootcast_core::device::{DeviceId, DeviceVersion, Incarnation, SHARDS};
 use rootcast_core::job::task::{Ack, ErrorClass, Failure, Probe, TaskRecord, TaskState};
-use rootcast_core::job::{Activation, Job, JobId, JobState, NewJob, Pass, Selection, Tally};
+use rootcast_core::job::{Activation, Job, JobId, JobState, NewJob, Pass, Phase, Selection, Tally};
 use rootcast_core::rollover::rollout::Rollout;
+use rootcast_core::rollover::survey::Sample;
 use rootcast_core::rollover::transition::WaveRecord;
 use rootcast_pki::fingerprint::Fingerprint;
 use time::{Duration, OffsetDateTime};
@@ -66,8 +67,15 @@ pub(crate) fn class_of(device: &DeviceId) -> ErrorClass {
 impl World {
     pub(crate) fn new(devices: u8, broken: BTreeSet<u8>, activation: Activation, rollout: Rollout) -> Self {
         let now = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
-        let new =
-            NewJob { id: JobId(7), generation: 2, old_generation: Some(1), activation, rollout, requested_for: None };
+        let new = NewJob {
+            id: JobId(7),
+            generation: 2,
+            old_generation: Some(1),
+            activation,
+            rollout,
+            until: Phase::Activate,
+            requested_for: None,
+        };
         let mut job = Job::new(new, now);
         job.publish(2);
         Self {
@@ -199,7 +207,10 @@ impl World {
             let waived = |task: &TaskRecord| task.state == TaskState::Waived && task.of == Some(*version);
             let proved = self.proved.get(&key).is_some_and(|at| *at >= since);
             // In a withdrawal, devices that do not hold the root need no proof.
-            let concerned = pass == Pass::Distribute || self.holding.contains(device);
+            let concerned = pass != Pass::Withdraw || self.holding.contains(device);
+            let sample = self.job.demand(self.now).sample.filter(|sample| sample.covers(device));
+            let read = |sample: Sample| self.proved.get(&key).is_some_and(|at| *at >= sample.since);
+            let proved = proved && sample.is_none_or(read);
             (concerned && !proved && !self.rows.get(&key).is_some_and(waived)).then(|| device.clone())
         };
         self.fleet.iter().filter_map(lacks).collect()

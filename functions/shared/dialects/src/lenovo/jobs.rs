@@ -260,7 +260,7 @@ pub fn job_ids<'a>(ids: impl Iterator<Item = &'a str>) -> Result<Vec<JobId>, Len
 #[allow(clippy::unwrap_used, reason = "a test's inputs are its own")]
 mod tests {
     use rootcast_core::job::task::{ErrorClass, Failure};
-    use rootcast_core::job::{Activation, NewJob};
+    use rootcast_core::job::{Activation, NewJob, Phase};
     use rootcast_core::rollover::rollout::Rollout;
     use rootcast_gate::parse_json;
     use serde_json::{Value, json};
@@ -275,6 +275,7 @@ mod tests {
             old_generation: Some(1),
             activation: Activation::Proven,
             rollout: Rollout::default(),
+            until: Phase::Activate,
             requested_for: None,
         };
         Job::new(new, OffsetDateTime::UNIX_EPOCH)

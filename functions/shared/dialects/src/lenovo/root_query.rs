@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use rootcast_core::job::Activation;
+use rootcast_core::job::{Activation, Phase};
 use rootcast_core::rollover::rollout::Rollout;
 
 use super::LenovoError;
@@ -10,13 +10,17 @@ use super::LenovoError;
 /// In characters.
 const LONGEST_REASON: usize = 256;
 
-const KNOWN: &str = "Known are activation, reason, canary, growth, largestWave, wavePause, errorBudget, errorBudgetMinimum, proofAge and returnJobInfo.";
+const KNOWN: &str = "Known are activation, reason, canary, growth, largestWave, wavePause, errorBudget, errorBudgetMinimum, proofAge, holdDown, sample, until and returnJobInfo.";
 
 /// The parameters of the query; each has a default.
 #[derive(Debug, Default)]
 pub struct RootQuery {
     pub activation: Activation,
     pub rollout: Rollout,
+    /// In seconds; `None`: the installation's.
+    pub hold_down: Option<u32>,
+    /// `None`: the installation's.
+    pub until: Option<Phase>,
     /// Why the operator wants a new root.
     pub reason: Option<String>,
 }
@@ -37,12 +41,16 @@ impl RootQuery {
                 "wavePause" => rollout.wave_pause = number(&name, &value)?,
                 "errorBudget" => rollout.error_budget = number(&name, &value)?,
                 "errorBudgetMinimum" => rollout.error_budget_minimum = number(&name, &value)?,
+                "holdDown" => asked.hold_down = Some(number(&name, &value)?),
+                "sample" => rollout.sample = number(&name, &value)?,
+                "until" => asked.until = Some(until(&value)?),
                 "proofAge" => rollout.proof_age = number(&name, &value)?,
                 // The vendor's parameter. Ignored: the answer always has the job's path.
                 "returnJobInfo" => {}
                 _ => return Err(LenovoError::invalid(format!("There is no query parameter {name:.64}."), KNOWN)),
             }
         }
+        rollout.hold_down = asked.hold_down.unwrap_or(0);
         asked.rollout = asked.rollout.checked().map_err(|error| {
             LenovoError::invalid(format!("The rollout cannot be carried out: {error}."), "Correct this parameter.")
         })?;
@@ -59,6 +67,15 @@ fn activation(value: &str) -> Result<Activation, LenovoError> {
             "Leave it out: the new root then signs once every device has proven that it holds it.",
         )),
     }
+}
+
+fn until(value: &str) -> Result<Phase, LenovoError> {
+    value.parse().map_err(|error| {
+        LenovoError::invalid(
+            format!("until is not valid: {error}."),
+            "Leave it out, or name the last phase of the job.",
+        )
+    })
 }
 
 fn reason(value: &str) -> Result<Option<String>, LenovoError> {

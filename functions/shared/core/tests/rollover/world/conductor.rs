@@ -24,6 +24,10 @@ impl World {
                 return false;
             }
             Action::Distribute => self.job.distribute(now),
+            Action::HoldDown => self.job.hold_down(now),
+            Action::ReadSample => self.job.read_sample(now),
+            Action::Reissue => self.job.reissue(now),
+            Action::GoOnAlone => self.job.go_on_alone(),
             Action::OpenWave { number, size } => self.job.open_wave(number, size, &tally, now),
             Action::Begin(Purpose::Survey) => self.job.begin_survey(self.revisions.clone(), &tally, now),
             Action::Begin(Purpose::Resend) => self.job.begin_resend(now),
@@ -41,7 +45,13 @@ impl World {
             Action::Withdraw => self.job.withdraw(3, now),
             Action::Activate if self.job.activation == Activation::Immediate => self.job.activate(now),
             // The write is conditional on the revisions that the survey noted.
-            Action::Activate | Action::NoteWithdrawn if self.job.survey.forget_changed(&self.revisions) => {}
+            Action::Activate | Action::NoteWithdrawn | Action::Distrust | Action::Retire
+                if self.job.survey.forget_changed(&self.revisions) => {}
+            Action::Distrust => self.job.distrust(4, now),
+            Action::Retire => {
+                self.unproven = Some(self.without_proof());
+                self.job.retire();
+            }
             Action::Activate => {
                 self.unproven = Some(self.without_proof());
                 self.job.activate(now);

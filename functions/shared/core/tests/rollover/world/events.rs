@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use rootcast_core::device::DeviceId;
-use rootcast_core::job::task::TaskState;
-use rootcast_core::job::{Activation, Command, JobOutcome, Pass};
+use rootcast_core::job::task::{Probe, TaskState};
+use rootcast_core::job::{Activation, Command, JobOutcome, Pass, Phase};
 use rootcast_core::rollover::rollout::Rollout;
 use time::Duration;
 
@@ -40,6 +40,7 @@ pub(crate) enum Event {
     Retry(Choice),
     WaiveAll,
     Abort,
+    Continue(u8),
     Minutes(u8),
 }
 
@@ -71,17 +72,23 @@ impl World {
             true if self.broken.contains(&device) => TaskState::Failed,
             true => TaskState::Acked,
         };
+        let proved = self.rows.get(&(pass, device.clone())).and_then(|task| task.ack.clone());
+        let proved = proved.is_some_and(|ack| {
+            Some(&ack.of) == self.fleet.get(&device) && ack.bundle_version == self.job.bundle_version
+        });
+        let restores = pass == Pass::Distribute && proved && !self.holding.contains(&device);
         if state == TaskState::Acked && bundle_version == self.job.bundle_version {
-            if pass == Pass::Distribute {
-                self.holding.insert(device.clone());
-            } else {
-                self.holding.remove(&device);
+            match pass {
+                Pass::Distribute => _ = self.holding.insert(device.clone()),
+                Pass::Withdraw => _ = self.holding.remove(&device),
+                Pass::Distrust | Pass::Install | Pass::Join => {}
             }
             self.proved.insert((pass, device.clone()), self.now);
         }
         self.record(pass, &device, attempt, state);
         if let Some(ack) = self.rows.get_mut(&(pass, device)).and_then(|task| task.ack.as_mut()) {
             ack.bundle_version = bundle_version;
+            ack.probe = if restores { Probe::Restored } else { Probe::ReadBack };
         }
     }
 
@@ -136,6 +143,9 @@ impl World {
             Event::Resume => self.command(Command::Resume),
             Event::Retry(choice) => _ = self.retry(choice),
             Event::Abort => self.command(Command::Abort),
+            Event::Continue(until) => {
+                self.command(Command::Continue { until: Phase::STOPS[usize::from(*until) % Phase::STOPS.len()] });
+            }
             Event::WaiveAll => {
                 let pass = self.job.pass();
                 for ((of, device), task) in &mut self.rows {
@@ -176,6 +186,8 @@ impl World {
             if let Some(outcome) = self.job.outcome {
                 return outcome;
             }
+            // It may have stopped before its root signs.
+            self.command(Command::Continue { until: Phase::Activate });
             if !choices.get(round).is_some_and(|choice| self.retry(choice)) {
                 self.command(Command::Resume);
             }
@@ -220,6 +232,7 @@ pub(crate) fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => choice().prop_map(Event::Retry),
         1 => Just(Event::WaiveAll),
         1 => Just(Event::Abort),
+        1 => any::<u8>().prop_map(Event::Continue),
         2 => (0u8..40).prop_map(Event::Minutes),
         1 => (200u8..).prop_map(Event::Minutes),
     ];
@@ -227,20 +240,35 @@ pub(crate) fn events() -> impl Strategy<Value = Vec<Event>> {
 }
 
 pub(crate) fn worlds() -> impl Strategy<Value = World> {
-    let rollout =
-        (1u64..6, 1u64..4, 0u8..=100, 0u64..30, 0u32..120).prop_map(|(canary, growth, budget, minimum, pause)| {
-            Rollout {
-                canary,
-                growth,
-                largest_wave: 20,
-                wave_pause: pause,
-                error_budget: budget,
-                error_budget_minimum: minimum,
-                // Within the few hours that the events of a world take.
-                proof_age: 3600,
-            }
-        });
+    let rollout = (
+        1u64..6,
+        1u64..4,
+        0u8..=100,
+        0u64..30,
+        0u32..120,
+        prop_oneof![Just(0), 0u32..7200],
+        prop_oneof![Just(100u8), 0u8..10],
+    );
+    let rollout = rollout.prop_map(|(canary, growth, budget, minimum, pause, hold_down, sample)| {
+        Rollout {
+            canary,
+            growth,
+            largest_wave: 20,
+            wave_pause: pause,
+            error_budget: budget,
+            error_budget_minimum: minimum,
+            // Within the few hours that the events of a world take.
+            proof_age: 3600,
+            hold_down,
+            sample,
+        }
+    });
     let activation = prop_oneof![4 => Just(Activation::Proven), 1 => Just(Activation::Immediate)];
-    (0u8..40, prop::collection::btree_set(0u8..40, 0..6), activation, rollout)
-        .prop_map(|(devices, broken, activation, rollout)| World::new(devices, broken, activation, rollout))
+    (0u8..40, prop::collection::btree_set(0u8..40, 0..6), activation, rollout, 0..Phase::STOPS.len()).prop_map(
+        |(devices, broken, activation, rollout, until)| {
+            let mut world = World::new(devices, broken, activation, rollout);
+            world.job.until = Phase::STOPS[until];
+            world
+        },
+    )
 }
