@@ -28,7 +28,6 @@ use aws_sdk_resourcegroupstagging::operation::get_resources::GetResourcesOutput;
 use aws_sdk_resourcegroupstagging::types::{ResourceTagMapping, Tag};
 use aws_smithy_mocks::{MockResponse, Rule, RuleMode, mock, mock_client};
 use rootcast_authority::{CertificateAuthority, IssuingSettings};
-use rootcast_core::job::Phase;
 use rootcast_ledger::{IssuingRecord, Ledger, RootRecord, SleepRecord, Tables};
 use rootcast_pki::algorithm::KeyAlgorithm;
 use rootcast_pki::crl::Crl;
@@ -547,8 +546,6 @@ pub(crate) fn settings() -> IssuingSettings {
     IssuingSettings {
         validity: time::Duration::days(730),
         backdate: time::Duration::hours(1),
-        hold_down: 0,
-        until: Phase::Activate,
         crl_base: "http://pki.example.com".to_owned(),
         roles: "arn:aws:iam::111122223333:role/rootcast/eu-central-1/fleet".parse().unwrap(),
         permitted: Default::default(),

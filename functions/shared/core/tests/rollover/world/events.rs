@@ -182,7 +182,7 @@ impl World {
     /// retried each time; if they select nothing, or are used up, all of them.
     pub(crate) fn settle(&mut self, choices: &[Choice]) -> JobOutcome {
         self.broken.clear();
-        for round in 0..200 {
+        for round in 0..500 {
             if let Some(outcome) = self.job.outcome {
                 return outcome;
             }
